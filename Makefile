@@ -1,0 +1,145 @@
+# Everything a developer or a build machine does with this module.
+# `make` alone lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# cgo compiles with gcc unless it is told otherwise, while make's own default
+# is cc; both have to mean the same compiler, or cwarn would judge another one.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+export CC
+
+# The packages to work on, more flags for go test, and its time limit.
+PKGS      ?= ./...
+TESTFLAGS ?=
+TIMEOUT   ?= 10m
+BENCH     ?= .
+FUZZTIME  ?= 30s
+SOAK      ?= 30m
+# The arguments that `make run` hands to the daemon.
+ARGS      ?=
+
+GOTEST     = go test -timeout $(TIMEOUT)
+STATIC     = go tool -modfile=tools/go.mod staticcheck
+
+CWARNFLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
+
+# The leak check runs when a test binary ends with success. The environment's
+# own options come last, so that they can override these.
+ASANOPTS   = detect_leaks=1$(if $(ASAN_OPTIONS),:$(ASAN_OPTIONS))
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@echo 'Targets:'
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m ARGS='
+
+.PHONY: deps
+deps: ## check for the compiler, OpenSSL and the rest; install what is missing
+	@scripts/deps
+
+.PHONY: build
+build: deps ## build bin/sslecho and bin/sslbench
+	go build -o bin/sslecho ./cmd/sslecho
+	@if [ -d cmd/sslbench ]; then set -x; go build -o bin/sslbench ./cmd/sslbench; fi
+
+.PHONY: run
+run: build ## start bin/sslecho with ARGS
+	@exec bin/sslecho $(ARGS)
+
+.PHONY: test
+test: deps ## run all tests
+	$(GOTEST) $(TESTFLAGS) $(PKGS)
+
+.PHONY: check
+check: deps fmt-check vet lint cwarn race asan nocgo vet-certs ## run every check: format, vet, lint, C warnings, race, asan, no-cgo
+	@echo 'check: all passed'
+
+.PHONY: fmt-check
+fmt-check: deps ## fail when a Go file is not formatted
+	@files=$$(gofmt -l .); \
+	if [ -n "$$files" ]; then echo "not formatted (run gofmt -w):"; echo "$$files"; exit 1; fi
+	@echo 'fmt-check: all formatted'
+
+.PHONY: vet
+vet: deps ## run go vet
+	go vet $(PKGS)
+
+.PHONY: vet-certs
+vet-certs: deps ## run go vet on the certificate generator, which ./... leaves out
+	go vet ./testdata/certs
+
+.PHONY: lint
+lint: deps ## run staticcheck
+	$(STATIC) $(PKGS) ./testdata/certs
+
+.PHONY: cwarn
+cwarn: deps ## compile the C files with warnings as errors
+	@cflags=$$(pkg-config --cflags openssl); \
+	files=$$(find cssl cmd -name '*.c' 2>/dev/null | sort || true); \
+	if [ -z "$$files" ]; then echo 'cwarn: skipped, there is no .c file in cssl/ or cmd/'; fi; \
+	for f in $$files; do \
+		echo "cwarn: $$f"; \
+		$(CC) $(CWARNFLAGS) -I"$$(dirname "$$f")" $$cflags -fsyntax-only "$$f"; \
+	done
+
+.PHONY: race
+race: deps ## run all tests with the race detector
+	$(GOTEST) -race $(TESTFLAGS) $(PKGS)
+
+# -count=1 because go test does not see ASAN_OPTIONS change, and would answer
+# with a result that it remembers from a run without the leak check.
+.PHONY: asan
+asan: deps ## run all tests with the address sanitizer and its leak check
+	ASAN_OPTIONS='$(ASANOPTS)' $(GOTEST) -asan -count=1 $(TESTFLAGS) $(PKGS)
+
+# The session package is pure Go by design; without cgo it would not even
+# compile if it came to depend on the C side.
+.PHONY: nocgo
+nocgo: deps ## build and test ./session without cgo
+	@if [ -d session ]; then set -x; \
+		CGO_ENABLED=0 go build ./session; \
+		CGO_ENABLED=0 $(GOTEST) $(TESTFLAGS) ./session; \
+	else echo 'nocgo: skipped, there is no ./session'; fi
+
+.PHONY: bench
+bench: deps ## run all benchmarks, or those that BENCH= matches
+	$(GOTEST) -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) $(PKGS)
+
+.PHONY: bench-mark
+bench-mark: build ## sslecho's CPU time per unit of work beside a plain C epoll server
+	bin/sslbench compare
+
+.PHONY: soak
+soak: build ## mixed load against sslecho for SOAK=30m, watching its memory
+	@bin/sslecho --listen 127.0.0.1:0 >bin/soak.log & pid=$$!; \
+	trap 'kill $$pid 2>/dev/null || true; rm -f bin/soak.log' EXIT; \
+	for i in $$(seq 50); do \
+		addr=$$(sed -n 's/^listening on //p' bin/soak.log); [ -z "$$addr" ] || break; sleep 0.1; \
+	done; \
+	bin/sslbench soak --target "$$addr" --duration $(SOAK) --pid $$pid
+
+.PHONY: certs
+certs: deps ## make testdata/certs anew
+	go run ./testdata/certs
+
+.PHONY: fuzz
+fuzz: deps ## run each fuzz test for FUZZTIME
+	@found=$$(grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort || true); \
+	if [ -z "$$found" ]; then echo 'fuzz: there are no fuzz tests'; fi; \
+	while IFS=: read -r file _ func; do \
+		[ -n "$$file" ] || continue; \
+		name=$${func#func }; dir=$$(dirname "$$file"); \
+		echo "fuzz: $$name in $$dir for $(FUZZTIME)"; \
+		$(GOTEST) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
+	done <<<"$$found"
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+	rm -f coverage coverage.*
+	find . -name .git -prune -o \( -name '*.test' -o -name '*.prof' \) -type f -exec rm -f {} +

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const sigterm = syscall.SIGTERM
+
+// safeBuffer may be written by a process and read at the same time.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// expect waits until one of the texts is there.
+func (b *safeBuffer) expect(t *testing.T, any ...string) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
+		s := b.String()
+		for _, want := range any {
+			if strings.Contains(s, want) {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("none of %q in\n%s", any, s)
+		}
+	}
+}
+
+// fill sends, without reading, until the daemon waits for the client to read, and
+// answers what was sent. All sockets are full then and the daemon's queue is not empty.
+func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
+	t.Helper()
+	rng := rand.NewChaCha8([32]byte{7})
+	for !strings.Contains(d.text(), "unsent") {
+		b := make([]byte, 50_000)
+		rng.Read(b)
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		sent = append(sent, b...)
+		time.Sleep(time.Millisecond)
+	}
+	waitQuiet(d)
+	return sent
+}
+
+// readBytes adds up what the trace says was read on a connection.
+func readBytes(t *testing.T, trace, conn string) (n int) {
+	t.Helper()
+	for _, m := range regexp.MustCompile(conn+` read +(\d+) bytes`).FindAllStringSubmatch(trace, -1) {
+		k, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += k
+	}
+	return n
+}
+
+// TestDrain: after a signal what is queued is delivered and close_notify follows; nobody
+// gets in any more (P11).
+func TestDrain(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			d := runDaemon(t, "--trace")
+			idle := dialTLS(t, "tcp", d.addr(), nil)
+			busy := slowClient(t, d.addr())
+			sent := fill(t, d, busy)
+			queued := readBytes(t, d.text(), "#2")
+			d.signal(sig)
+			d.expect("draining 2 connections")
+			if n, err := idle.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+				t.Errorf("the idle client: %d bytes, %v, want a clean EOF", n, err)
+			}
+			idle.Close()
+			// The kernel may still take a connection for a moment, but nobody answers on it.
+			if c, err := tryTLS("tcp", d.addr(), nil); err == nil {
+				c.Close()
+				t.Error("a new connection gets in")
+			}
+			got, err := io.ReadAll(busy) // a bare FIN would be io.ErrUnexpectedEOF
+			if err != nil || len(got) < queued || !bytes.Equal(got, sent[:len(got)]) {
+				t.Errorf("the busy client got %d bytes, %v; the daemon had read %d", len(got), err, queued)
+			}
+			busy.Close()
+			if s := d.status(); s != 0 {
+				t.Errorf("status %d, want 0", s)
+			}
+			if d.err.Len() > 0 {
+				t.Errorf("standard error has %q", d.err.String())
+			}
+			if !strings.HasSuffix(d.text(), "\nstopped\n") {
+				t.Error("the last line is not: stopped")
+			}
+		})
+	}
+}
+
+// slowClient has a small buffer for what it gets.
+func slowClient(t *testing.T, addr string) *tls.Conn {
+	t.Helper()
+	dialer := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
+		return rc.Control(func(fd uintptr) {
+			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
+		})
+	}}
+	c, err := tls.DialWithDialer(&dialer, "tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(limit))
+	return c
+}
+
+// waitQuiet waits until the daemon's trace says nothing new for a while.
+func waitQuiet(d *daemon) {
+	for before := -1; before != len(d.text()); time.Sleep(100 * time.Millisecond) {
+		before = len(d.text())
+	}
+}
+
+// blocked makes a daemon hold data that a client does not take.
+func blocked(t *testing.T, args ...string) *daemon {
+	t.Helper()
+	d := runDaemon(t, append(args, "--trace")...)
+	c := slowClient(t, d.addr())
+	fill(t, d, c)
+	return d
+}
+
+// TestSecondSignal: a second signal ends at once what a client holds up.
+func TestSecondSignal(t *testing.T) {
+	d := blocked(t, "--drain-timeout=1h")
+	d.signal(syscall.SIGTERM)
+	d.expect("draining 1 connections")
+	time.Sleep(50 * time.Millisecond)
+	select {
+	case <-d.ended:
+		t.Fatal("the first signal ended it")
+	default:
+	}
+	start := time.Now()
+	d.signal(syscall.SIGINT)
+	if s := d.status(); s != 0 {
+		t.Errorf("status %d, want 0", s)
+	}
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	d.expect("stopped, 1 connections cut off")
+}
+
+// TestDrainTimeout: --drain-timeout bounds the wait.
+func TestDrainTimeout(t *testing.T) {
+	d := blocked(t, "--drain-timeout=100ms")
+	start := time.Now()
+	d.signal(syscall.SIGTERM)
+	if s := d.status(); s != 0 {
+		t.Errorf("status %d, want 0", s)
+	}
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestOutputGone: the daemon goes on when nobody reads its output any more (P28).
+func TestOutputGone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	for _, how := range []string{"broken pipe", "closed"} {
+		t.Run(how, func(t *testing.T) {
+			cmd := exec.Command(binary, "--trace", "--listen", addr)
+			if how == "closed" {
+				cmd = exec.Command("sh", "-c", fmt.Sprintf("exec %s --trace --listen %s >&- 2>&-", binary, addr))
+			} else {
+				r, w, err := os.Pipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				cmd.Stdout, cmd.Stderr = w, w
+				r.Close()
+				defer w.Close()
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { cmd.Process.Kill() }()
+			var c *tls.Conn
+			for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+				if c, err = tryTLS("tcp", addr, nil); err == nil {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal(err)
+				}
+			}
+			roundTrip(t, c, []byte("is anybody there"))
+			c.Close()
+			cmd.Process.Signal(syscall.SIGTERM)
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("status: %v, want 0", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,383 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// TestDefaultStart: what the first lines say is true: the fingerprint is that of the
+// certificate in use, and the line to try works as it stands.
+func TestDefaultStart(t *testing.T) {
+	d := runDaemon(t)
+	d.expect("try: ")
+	d.expect("\n")
+	text := d.text()
+	if !strings.HasPrefix(text, "OpenSSL ") {
+		t.Errorf("the first line is not OpenSSL's version: %q", text)
+	}
+	print := regexp.MustCompile(`SHA-256 ((?:[0-9A-F]{2}:){31}[0-9A-F]{2})\n`).FindStringSubmatch(text)
+	try := regexp.MustCompile(`try: (openssl .*)\n`).FindStringSubmatch(text)
+	if print == nil || try == nil {
+		t.Fatalf("no fingerprint or no line to try in %q", text)
+	}
+	shown := dialogue(t, "hello sslecho\n", "hello sslecho", strings.Fields(try[1])...)
+	cert := shown[strings.Index(shown, "-----BEGIN"):]
+	if got := openssl(t, cert, "x509", "-noout", "-fingerprint", "-sha256"); !strings.Contains(got, print[1]) {
+		t.Errorf("s_client sees %swant %s", got, print[1])
+	}
+}
+
+// dialogue runs an s_client command, sends text, waits until want has come back and ends it.
+// It answers all that was shown.
+func dialogue(t *testing.T, text, want string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out safeBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		timer := time.AfterFunc(limit, func() { cmd.Process.Kill() })
+		cmd.Wait()
+		timer.Stop()
+	}()
+	// s_client drops what it reads before the handshake is over.
+	out.expect(t, "---\nread R BLOCK\n", "Verify return code")
+	io.WriteString(in, text)
+	out.expect(t, "\n"+want)
+	return out.String()
+}
+
+// TestListen: --listen may be repeated, with IPv4, IPv6 and unix sockets, and port 0.
+func TestListen(t *testing.T) {
+	sock := filepath.Join(t.TempDir(), "s")
+	args := []string{"--listen", "127.0.0.1:0", "--listen=unix:" + sock, "--listen", "127.0.0.1:0"}
+	if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
+		l.Close()
+		args = append(args, "--listen=[::1]:0")
+	}
+	for _, loops := range []string{"1", "3"} {
+		t.Run(loops+" loops", func(t *testing.T) {
+			d := runDaemon(t, append(args, "--loops", loops)...)
+			for _, a := range d.listen {
+				network, addr := "tcp", a
+				if path, ok := strings.CutPrefix(a, "unix:"); ok {
+					network, addr = "unix", path
+				}
+				for range 4 {
+					c := dialTLS(t, network, addr, nil)
+					roundTrip(t, c, []byte("hello "+a))
+					c.Close()
+				}
+			}
+			d.signal(sigterm)
+			if s := d.status(); s != 0 {
+				t.Errorf("status %d", s)
+			}
+			if _, err := os.Stat(sock); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the unix socket is still there: %v", err)
+			}
+		})
+	}
+}
+
+// dialTLS connects with Go's crypto/tls; it checks no certificate unless cfg says so.
+func dialTLS(t *testing.T, network, addr string, cfg *tls.Config) *tls.Conn {
+	t.Helper()
+	c, err := tryTLS(network, addr, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func tryTLS(network, addr string, cfg *tls.Config) (*tls.Conn, error) {
+	if cfg == nil {
+		cfg = &tls.Config{}
+	}
+	cfg.InsecureSkipVerify = true
+	raw, err := net.DialTimeout(network, addr, limit)
+	if err != nil {
+		return nil, err
+	}
+	c := tls.Client(raw, cfg)
+	c.SetDeadline(time.Now().Add(limit))
+	if err := c.Handshake(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// roundTrip sends p and wants it back.
+func roundTrip(t *testing.T, c net.Conn, p []byte) {
+	t.Helper()
+	if _, err := c.Write(p); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(p))
+	if _, err := io.ReadFull(c, got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, p) {
+		t.Fatalf("%d bytes came back changed", len(p))
+	}
+}
+
+// TestSettings: each TLS setting reaches OpenSSL. The client allows everything, so what is
+// agreed on is the server's choice.
+func TestSettings(t *testing.T) {
+	rsa := []string{"--cert", testcerts.Path("rsa.pem"), "--key", testcerts.Path("rsa.key")}
+	for _, c := range []struct {
+		name  string
+		args  []string
+		cfg   *tls.Config
+		check func(s tls.ConnectionState) error
+		fails bool
+	}{
+		{name: "certificate", args: rsa, check: func(s tls.ConnectionState) error {
+			if got := len(s.PeerCertificates); got != 2 {
+				return fmt.Errorf("%d certificates in the chain, want 2", got)
+			}
+			return nil
+		}},
+		{name: "max version 1.2", args: []string{"--max-version", "1.2"}, check: version(tls.VersionTLS12)},
+		{name: "min version 1.3", args: []string{"--min-version", "1.3"}, check: version(tls.VersionTLS13)},
+		{name: "min version refuses", args: []string{"--min-version", "1.3"}, cfg: &tls.Config{MaxVersion: tls.VersionTLS12}, fails: true},
+		{name: "max version refuses", args: []string{"--max-version", "1.2"}, cfg: &tls.Config{MinVersion: tls.VersionTLS13}, fails: true},
+		{name: "no TLS 1.1", args: rsa, cfg: &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, fails: true},
+		{name: "ciphers", args: append([]string{"--max-version=1.2", "--ciphers", "ECDHE-RSA-AES256-GCM-SHA384"}, rsa...),
+			check: cipher(tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384)},
+		{name: "security level", args: append([]string{"--max-version=1.2", "--ciphers", "ECDHE-RSA-AES128-GCM-SHA256:@SECLEVEL=2"}, rsa...),
+			check: cipher(tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)},
+		{name: "cipher suites", args: []string{"--ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"}, check: cipher(tls.TLS_CHACHA20_POLY1305_SHA256)},
+		{name: "groups", args: []string{"--groups", "P-384"}, check: func(s tls.ConnectionState) error {
+			if s.CurveID != tls.CurveP384 {
+				return fmt.Errorf("group %v", s.CurveID)
+			}
+			return nil
+		}},
+		{name: "ALPN", args: []string{"--alpn", "echo/2,echo/1"}, cfg: &tls.Config{NextProtos: []string{"echo/1", "echo/2"}},
+			check: func(s tls.ConnectionState) error {
+				if s.NegotiatedProtocol != "echo/2" {
+					return fmt.Errorf("protocol %q", s.NegotiatedProtocol)
+				}
+				return nil
+			}},
+		{name: "ALPN refuses", args: []string{"--alpn", "echo/2"}, cfg: &tls.Config{NextProtos: []string{"http/1.1"}}, fails: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := runDaemon(t, c.args...)
+			conn, err := tryTLS("tcp", d.addr(), c.cfg)
+			if c.fails {
+				if err == nil {
+					conn.Close()
+					t.Error("the handshake went through")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			roundTrip(t, conn, []byte("settings"))
+			if err := c.check(conn.ConnectionState()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func version(v uint16) func(tls.ConnectionState) error {
+	return func(s tls.ConnectionState) error {
+		if s.Version != v {
+			return fmt.Errorf("version %s", tls.VersionName(s.Version))
+		}
+		return nil
+	}
+}
+
+func cipher(id uint16) func(tls.ConnectionState) error {
+	return func(s tls.ConnectionState) error {
+		if s.CipherSuite != id {
+			return fmt.Errorf("cipher suite %s", tls.CipherSuiteName(s.CipherSuite))
+		}
+		return nil
+	}
+}
+
+// TestRenegotiation: a client may start one (s_client's command R) only with --renegotiation.
+func TestRenegotiation(t *testing.T) {
+	for _, allowed := range []bool{true, false} {
+		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
+			d := runDaemon(t, fmt.Sprintf("--renegotiation=%v", allowed), "--max-version=1.2", "--trace")
+			cmd := exec.Command("openssl", "s_client", "-connect", d.addr())
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out safeBuffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				cmd.Process.Kill()
+				cmd.Wait()
+			}()
+			out.expect(t, "Verify return code")
+			io.WriteString(in, "before\n")
+			out.expect(t, "\nbefore\n")
+			io.WriteString(in, "R\n")
+			if !allowed {
+				out.expect(t, "no renegotiation", "handshake failure", ":error:")
+				return
+			}
+			out.expect(t, "RENEGOTIATING\n")
+			out.expect(t, "verify return:1\n", "verify error") // the certificate came a second time
+			time.Sleep(50 * time.Millisecond)
+			io.WriteString(in, "after\n")
+			out.expect(t, "after\n")
+		})
+	}
+}
+
+// recordCounter counts the records of application data that arrive.
+type recordCounter struct {
+	net.Conn
+	head  []byte
+	skip  int
+	count atomic.Int64
+}
+
+func (c *recordCounter) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	for b := p[:n]; len(b) > 0; {
+		if c.skip > 0 {
+			k := min(c.skip, len(b))
+			c.skip, b = c.skip-k, b[k:]
+			continue
+		}
+		c.head, b = append(c.head, b[0]), b[1:]
+		if len(c.head) == 5 {
+			if c.head[0] == 23 {
+				c.count.Add(1)
+			}
+			c.skip, c.head = int(c.head[3])<<8|int(c.head[4]), c.head[:0]
+		}
+	}
+	return n, err
+}
+
+// TestRecordForRecord: what one read delivers is answered by one write, so that an idle
+// echo answers each record by one of the same size.
+func TestRecordForRecord(t *testing.T) {
+	d := runDaemon(t)
+	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		raw, err := net.Dial("tcp", d.addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		counter := &recordCounter{Conn: raw}
+		c := tls.Client(counter, &tls.Config{InsecureSkipVerify: true, MaxVersion: v, DynamicRecordSizingDisabled: true})
+		c.SetDeadline(time.Now().Add(limit))
+		roundTrip(t, c, []byte("the tickets come before this"))
+		for _, n := range []int{1, 2, 100, 1400, 4096, 16383, 16384} {
+			before := counter.count.Load()
+			roundTrip(t, c, make([]byte, n))
+			if got := counter.count.Load() - before; got != 1 {
+				t.Errorf("%s: %d bytes came back in %d records, want 1", tls.VersionName(v), n, got)
+			}
+		}
+		c.Close()
+	}
+}
+
+// TestEchoStream: a client that sends without end and reads as fast as it can gets every
+// byte back in order.
+func TestEchoStream(t *testing.T) {
+	d := runDaemon(t, "--loops=2")
+	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		c := dialTLS(t, "tcp", d.addr(), &tls.Config{MaxVersion: v})
+		const total = 10_000_019
+		go func() {
+			rng, b := rand.NewChaCha8([32]byte{1}), make([]byte, 30011)
+			for left := total; left > 0; {
+				n := min(left, len(b))
+				rng.Read(b[:n])
+				if _, err := c.Write(b[:n]); err != nil {
+					return
+				}
+				left -= n
+			}
+			c.CloseWrite()
+		}()
+		rng, want, b := rand.NewChaCha8([32]byte{1}), make([]byte, 20000), make([]byte, 20000)
+		got := 0
+		for {
+			n, err := c.Read(b)
+			rng.Read(want[:n])
+			if !bytes.Equal(b[:n], want[:n]) {
+				t.Fatalf("wrong bytes after %d", got)
+			}
+			if got += n; err == io.EOF {
+				break
+			} else if err != nil {
+				t.Fatalf("after %d bytes: %v", got, err)
+			}
+		}
+		if got != total {
+			t.Errorf("%d bytes came back, want %d", got, total)
+		}
+	}
+}
+
+// TestTrace: the trace shows the handshake, the echo and the close, and says what is waited for.
+func TestTrace(t *testing.T) {
+	d := runDaemon(t, "--trace")
+	c := dialTLS(t, "tcp", d.addr(), nil)
+	roundTrip(t, c, make([]byte, 1024))
+	c.CloseWrite()
+	io.Copy(io.Discard, c)
+	c.Close()
+	d.expect("closed")
+	text := d.text()
+	text = text[strings.Index(text, "#1"):]
+	for i, want := range []string{
+		`#1 handshake +WANT_READ +wait R`, `#1 handshake +done +\S`, `#1 open +TLSv1.3 TLS_\w+ +from 127.0.0.1:`,
+		`#1 read +1024 bytes`, `#1 write +1024 bytes`, `#1 read +EOF`, `#1 shutdown +done`, `#1 closed +clean`,
+	} {
+		at := regexp.MustCompile(want).FindStringIndex(text)
+		if at == nil {
+			t.Fatalf("line %d, %q, is not there or not in order:\n%s", i, want, d.text())
+		}
+		text = text[at[1]:]
+	}
+	for line := range strings.Lines(d.text()) {
+		if strings.HasSuffix(line, " \n") {
+			t.Errorf("blanks at the end of %q", line)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// TestUsageErrors: bad usage is status 2, with one line that says what is wrong and one
+// that says where help is.
+func TestUsageErrors(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"unknown flag", []string{"--nonsense"}, "--nonsense"},
+		{"argument", []string{"8443"}, `"8443"`},
+		{"loops is no number", []string{"--loops", "many"}, "--loops"},
+		{"loops is negative", []string{"--loops", "-1"}, "--loops"},
+		{"loops is too large", []string{"--loops", "5000"}, "--loops"},
+		{"drain timeout", []string{"--drain-timeout", "-1s"}, "--drain-timeout"},
+		{"no port", []string{"--listen", "localhost"}, "host:port"},
+		{"bad port", []string{"--listen", "localhost:99999"}, "99999"},
+		{"empty unix path", []string{"--listen", "unix:"}, "path"},
+		{"key alone", []string{"--key", "x.key"}, "--cert"},
+		{"version", []string{"--min-version", "1.1"}, "--min-version"},
+		{"version of SSL", []string{"--max-version", "SSLv3"}, "--max-version"},
+		{"versions crossed", []string{"--min-version", "1.3", "--max-version", "1.2"}, "--min-version"},
+		{"missing value", []string{"--cert"}, "--cert"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			status, stdout, stderr := refused(t, c.args...)
+			if status != 2 {
+				t.Errorf("status %d, want 2", status)
+			}
+			if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "sslecho: ") || !strings.Contains(stderr, "--help") {
+				t.Errorf("standard error has %q, want one line that also says where help is", stderr)
+			}
+			if !strings.Contains(stderr, c.want) {
+				t.Errorf("%q does not name %s", stderr, c.want)
+			}
+			if stdout != "" {
+				t.Errorf("standard output has %q", stdout)
+			}
+		})
+	}
+}
+
+// TestFailures: what cannot be done is status 1, with one line that names the setting.
+func TestFailures(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	other := runDaemon(t, "--loops=2")
+	ecdsa, key := testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")
+	for _, c := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"busy port", []string{"--listen", busy.Addr().String()}, []string{busy.Addr().String(), "in use"}},
+		{"busy port, many loops", []string{"--listen", busy.Addr().String(), "--loops=4"}, []string{"in use"}},
+		{"port of another sslecho", []string{"--listen", other.addr(), "--loops=2"}, []string{"in use"}},
+		{"second address busy", []string{"--listen", "127.0.0.1:0", "--listen", busy.Addr().String()}, []string{"in use"}},
+		{"no such unix directory", []string{"--listen", "unix:/nonexistent/socket"}, []string{"/nonexistent/socket"}},
+		{"missing certificate", []string{"--cert", "/nonexistent.pem"}, []string{"--cert", "/nonexistent.pem"}},
+		{"missing key", []string{"--cert", ecdsa, "--key", "/nonexistent.key"}, []string{"--key", "/nonexistent.key"}},
+		{"no key in the file", []string{"--cert", ecdsa}, []string{"--cert"}},
+		{"mismatched key", []string{"--cert", ecdsa, "--key", testcerts.Path("rsa.key")}, []string{"--cert", "mismatch"}},
+		{"encrypted key", []string{"--cert", ecdsa, "--key", testcerts.Path("encrypted.key")}, []string{"encrypted"}},
+		{"key is a directory", []string{"--cert", ecdsa, "--key", t.TempDir()}, []string{"--key", "directory"}},
+		{"certificate is none", []string{"--cert", key}, []string{"--cert"}},
+		{"ciphers", []string{"--ciphers", "nonsense"}, []string{"--ciphers", "nonsense"}},
+		{"security level", []string{"--cert", testcerts.Path("rsa.pem"), "--key", testcerts.Path("rsa.key"),
+			"--ciphers", "DEFAULT@SECLEVEL=5"}, []string{"key too small"}},
+		{"cipher suites", []string{"--ciphersuites", "nonsense"}, []string{"--ciphersuites", "nonsense"}},
+		{"groups", []string{"--groups", "nonsense"}, []string{"--groups", "nonsense"}},
+		{"ALPN", []string{"--alpn", "a,,b"}, []string{"--alpn"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := c.args
+			if !strings.HasPrefix(strings.Join(args, " "), "--listen") {
+				args = append([]string{"--listen=127.0.0.1:0"}, args...)
+			}
+			checkFailure(t, exec.Command(binary, args...), c.want)
+		})
+	}
+}
+
+// checkFailure wants status 1 and one line with all of want in it.
+func checkFailure(t *testing.T, cmd *exec.Cmd, want []string) {
+	t.Helper()
+	status, stdout, stderr := finish(t, cmd)
+	if status != 1 {
+		t.Errorf("status %d, want 1", status)
+	}
+	if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "sslecho: ") {
+		t.Errorf("standard error has %q, want one line", stderr)
+	}
+	for _, w := range want {
+		if !strings.Contains(stderr, w) {
+			t.Errorf("%q does not name %s", stderr, w)
+		}
+	}
+	if stdout != "" {
+		t.Errorf("standard output has %q", stdout)
+	}
+}
+
+// TestUnreadableKey runs as a user without rights where the test itself is root, who may read everything.
+func TestUnreadableKey(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "secret.key")
+	for name, mode := range map[string]os.FileMode{cert: 0o644, key: 0} {
+		from := map[string]string{cert: "ecdsa.pem", key: "ecdsa.key"}[name]
+		if err := os.WriteFile(name, testcerts.Read(t, from), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(binary)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(binary, "--listen=127.0.0.1:0", "--cert", cert, "--key", key)
+	cmd.Dir = "/"
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	checkFailure(t, cmd, []string{"--key", "permission denied"})
+}
+
+// TestHelp: help is no error, goes to standard output and fits a terminal.
+func TestHelp(t *testing.T) {
+	for _, flag := range []string{"--help", "-h"} {
+		status, stdout, stderr := refused(t, flag)
+		if status != 0 || stderr != "" {
+			t.Errorf("%s: status %d, standard error %q", flag, status, stderr)
+		}
+		lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
+		if len(lines) > 24 {
+			t.Errorf("%s: %d lines, want at most 24", flag, len(lines))
+		}
+		for _, l := range lines {
+			if len(l) > 80 {
+				t.Errorf("%s: line is wider than 80 columns: %q", flag, l)
+			}
+		}
+		for _, want := range []string{"--listen", "--cert", "--key", "--loops", "--min-version", "--max-version", "--ciphers",
+			"--ciphersuites", "--groups", "--alpn", "--renegotiation", "--drain-timeout", "--trace"} {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("%s does not tell of %s", flag, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// tracer prints what happens on each connection, a line for each operation:
+//
+//	#1 read        1024 bytes           wait R
+//
+// the connection, the operation, what it answered, and what is waited for then
+// ("go on": nothing, another operation comes first).
+type tracer struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func newTracer(w io.Writer) tracer { return tracer{new(sync.Mutex), w} }
+
+func (t tracer) line(c *reactor.Conn, what, answer, then string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fmt.Fprintln(t.w, strings.TrimRight(fmt.Sprintf("#%d %-12s %-22s %s", c.ID(), what, answer, then), " "))
+}
+
+// operation is for reactor.Server.Trace.
+func (t tracer) operation(c *reactor.Conn, s reactor.Step) {
+	r := s.Result
+	answer := "done"
+	switch {
+	case r.Err != nil:
+		answer = r.Err.Error()
+	case r.Want != cssl.WantNone:
+		answer = r.Want.String()
+	case r.N > 0:
+		answer = fmt.Sprintf("%d bytes", r.N)
+	}
+	if r.Unsent {
+		answer += ", unsent"
+	}
+	then := "wait " + s.Interest.String()
+	if s.Runnable {
+		then = "go on"
+	}
+	t.line(c, s.Op.String(), answer, then)
+}
+
+// tracedEcho is echo that also prints what the handler sees.
+type tracedEcho struct {
+	echo
+	tracer tracer
+}
+
+// OnOpen implements reactor.Handler.
+func (h tracedEcho) OnOpen(c *reactor.Conn) {
+	h.tracer.line(c, "open", c.TLS().Version().String()+" "+c.TLS().Cipher(), "from "+c.RemoteAddr().String())
+	h.echo.OnOpen(c)
+}
+
+// OnClose implements reactor.Handler.
+func (h tracedEcho) OnClose(c *reactor.Conn, err error) {
+	cause := "clean"
+	if err != nil {
+		cause = err.Error()
+	}
+	h.tracer.line(c, "closed", cause, "")
+}

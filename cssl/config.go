@@ -1,0 +1,184 @@
+//go:build cgo
+
+package cssl
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// Version is a TLS protocol version as it stands on the wire.
+type Version uint16
+
+// The versions that this library speaks.
+const (
+	TLS12 Version = 0x0303
+	TLS13 Version = 0x0304
+)
+
+// String is "TLSv1.2" or "TLSv1.3", as OpenSSL writes them.
+func (v Version) String() string {
+	switch v {
+	case TLS12:
+		return "TLSv1.2"
+	case TLS13:
+		return "TLSv1.3"
+	}
+	return fmt.Sprintf("Version(0x%04x)", uint16(v))
+}
+
+// ParseVersion reads "1.2", "1.3", "TLSv1.2" or "TLSv1.3". Empty is 0: OpenSSL's choice.
+func ParseVersion(s string) (Version, error) {
+	switch s {
+	case "":
+		return 0, nil
+	case "1.2", TLS12.String():
+		return TLS12, nil
+	case "1.3", TLS13.String():
+		return TLS13, nil
+	}
+	return 0, fmt.Errorf("unknown TLS version %s: use 1.2 or 1.3", strconv.Quote(s))
+}
+
+// VerifyMode says what is asked of the peer's certificate.
+type VerifyMode uint8
+
+const (
+	// VerifyDefault is VerifyRequire for a client and VerifyNone for a server.
+	VerifyDefault VerifyMode = iota
+	// VerifyNone: a server asks for no certificate, a client takes any. VerifyResult still tells.
+	VerifyNone
+	// VerifyOptional: a server asks; a certificate that is sent must be valid. For a client it is VerifyRequire.
+	VerifyOptional
+	// VerifyRequire: there must be a valid certificate.
+	VerifyRequire
+)
+
+// Certificate is a chain and its key. Each is a file or PEM bytes.
+type Certificate struct {
+	// ChainFile or ChainPEM holds the leaf and then the intermediates.
+	ChainFile string
+	ChainPEM  []byte
+	// KeyFile or KeyPEM holds the private key. When both are empty it is looked
+	// for in the chain's PEM.
+	KeyFile string
+	KeyPEM  []byte
+	// Passphrase is called once if the key is encrypted. The bytes are
+	// overwritten after use.
+	Passphrase func() ([]byte, error)
+}
+
+// Config is what a [Context] is built from. The zero value of each field means
+// a sensible default. A Config is read while the Context is built and not after.
+type Config struct {
+	// Certificates are ours; one for each type of key (RSA, ECDSA, Ed25519). A
+	// server needs at least one, unless every name that it serves is in SNI.
+	Certificates []Certificate
+
+	// CAFile and CAPEM hold the CAs that the peer's certificate is checked
+	// against, and for a server the names that it asks for. SystemCAs adds those
+	// that OpenSSL was installed with; for a client it is the default when no CA
+	// is given.
+	CAFile    string
+	CAPEM     []byte
+	SystemCAs bool
+	// CRLFile and CRLPEM hold revocation lists; with one, the peer's leaf certificate is checked against it.
+	CRLFile string
+	CRLPEM  []byte
+	// Verify says what is asked of the peer's certificate.
+	Verify VerifyMode
+	// VerifyDepth is the greatest number of intermediates; 0 is OpenSSL's default (100).
+	VerifyDepth int
+
+	// MinVersion and MaxVersion; 0 is TLS 1.2 and the newest.
+	MinVersion, MaxVersion Version
+	// CipherList is for TLS 1.2, in the syntax of openssl-ciphers(1), with @SECLEVEL=.
+	CipherList string
+	// CipherSuites is for TLS 1.3, names joined by colons.
+	CipherSuites string
+	// Groups are the key exchange groups, in order, joined by colons.
+	Groups string
+	// SignatureAlgorithms, joined by colons.
+	SignatureAlgorithms string
+	// ALPN are the protocols, in order. A server takes its own first that the
+	// client offers too, and refuses a client that offers ALPN with none in common.
+	ALPN []string
+	// SNI maps server names to other Contexts. A name is exact ("a.example") or a
+	// wildcard for one label ("*.example"); letter case does not matter. A client
+	// that sends another name, or none, gets this Context. Ticket keys, the session
+	// cache, ReleaseBuffers, Tail and the limits are always those of the Context that
+	// it was accepted on, and so are Groups if the chosen one sets none; all else,
+	// KeyLog too, is the chosen one's.
+	SNI map[string]*Context
+
+	// Tickets is the number of TLS 1.3 tickets for a full handshake. 0 is one, as in
+	// crypto/tls; OpenSSL's own default is two, and each costs about 5 % of the
+	// handshake. NoTickets switches tickets off, in TLS 1.2 too.
+	Tickets   int
+	NoTickets bool
+	// SessionCache is the number of entries of a server's session cache, for
+	// clients of TLS 1.2 without tickets. 0: no cache.
+	SessionCache int
+	// Renegotiation allows the peer to renegotiate in TLS 1.2, and Renegotiate to be
+	// called. Off by default. It implies NoReadAhead, since OpenSSL 3.0 fails if data
+	// is buffered behind a HelloRequest.
+	Renegotiation bool
+
+	// MaxMessages is how many KeyUpdates and tickets a peer may send in a
+	// connection's life (default 4096), MaxRenegotiations how many times it may
+	// start a renegotiation (default 16). OpenSSL has no limit of its own. The
+	// connection that goes over gets a close_notify alert and [ErrLimit].
+	MaxMessages, MaxRenegotiations int
+
+	// KeyLog receives a line for each secret in the format of SSLKEYLOGFILE. It
+	// defeats encryption; use it for debugging only. Lines come from any goroutine
+	// that drives a handshake, one at a time.
+	KeyLog io.Writer
+
+	// ReleaseBuffers gives OpenSSL's record buffers back when they are empty: 33
+	// kB less for an idle connection, a little CPU more for a busy one.
+	ReleaseBuffers bool
+	// NoReadAhead makes OpenSSL read a record's header and body with a recv each,
+	// instead of as much as the buffer takes.
+	NoReadAhead bool
+	// Tail is how many bytes of ciphertext a connection may keep for a transport
+	// that does not take them; see the package comment. 0 is [DefaultTail]. A value
+	// below the size of one record is raised to it, since half a record kept would
+	// leave its SSL_write unfinished. A negative value keeps none, as a plain socket
+	// BIO does; in engine mode, where there is nothing else, it is one record.
+	Tail int
+}
+
+// DefaultTail holds the largest record twice: one of application data, and the
+// same again for what the protocol itself must say meanwhile. In engine mode it
+// is the room for output between two calls of Take.
+const DefaultTail = 2 * (16384 + 2048 + 5)
+
+// minTail is the largest record: header, content, and what encryption may add.
+const minTail = 5 + 16384 + 320
+
+// Limits of post-handshake messages where Config names none.
+const (
+	defaultMaxMessages       = 4096
+	defaultMaxRenegotiations = 16
+)
+
+// ConnConfig is what a client sets for each connection. A server needs none.
+type ConnConfig struct {
+	// ServerName is the host to connect to: sent as SNI if it is a DNS name, and
+	// checked against the certificate unless NoNameCheck is set.
+	ServerName string
+	// NoNameCheck leaves the name in the certificate unchecked.
+	NoNameCheck bool
+	// Session is one to resume, from an earlier connection's Session. It is left out,
+	// and the handshake is a full one, if its server is not the one that is asked for
+	// or if a Context with other CAs or other demands made it.
+	Session *Session
+}
+
+// Session is a TLS session that a client can resume. It holds secrets.
+// Sessions are immutable and may be used from any goroutine.
+type Session struct {
+	der []byte
+}

@@ -1,0 +1,443 @@
+//go:build cgo
+
+#include "conn.h"
+#include "transport.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The largest record with header, padding and tag; what a write must find room for. */
+#define MAX_RECORD (SSL3_RT_MAX_ENCRYPTED_LENGTH + SSL3_RT_HEADER_LENGTH)
+
+struct cssl_conn {
+	SSL *ssl;
+	cssl_transport t;
+	unsigned established : 1;   /* the first handshake is done */
+	unsigned failed : 1;        /* OpenSSL answered SSL_ERROR_SSL: no operation may follow */
+	unsigned shutdown_done : 1; /* close_notify left OpenSSL */
+	unsigned over_limit : 1;    /* max_messages or max_renegotiations was passed */
+	int16_t alert_sent, alert_received;
+	uint32_t messages, max_messages;             /* post-handshake messages received */
+	uint32_t renegotiations, max_renegotiations; /* asked for by the peer */
+	cssl_reasons *reasons;                       /* of the last failure, or NULL */
+};
+
+void cssl_take_reasons(cssl_reasons *out)
+{
+	unsigned long code;
+	const char *data;
+	int flags;
+
+	out->count = 0;
+	while ((code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)) != 0) {
+		if (out->count == CSSL_MAX_REASONS)
+			continue;
+		out->entry[out->count].code = code;
+		out->entry[out->count].data[0] = 0;
+		if ((flags & ERR_TXT_STRING) && data != NULL)
+			strncat(out->entry[out->count].data, data, sizeof out->entry[0].data - 1);
+		out->count++;
+	}
+}
+
+/*
+ * Hears each protocol message. It remembers alerts, which SSL_get_error does not
+ * tell, and counts what a peer may send for ever at no cost to itself: OpenSSL
+ * has no limit on post-handshake messages and renegotiations.
+ */
+static void on_message(int sent, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
+{
+	cssl_conn *c = arg;
+	const unsigned char *p = buf;
+
+	(void)version;
+	if (type == SSL3_RT_ALERT && len >= 2) {
+		if (p[0] != SSL3_AL_FATAL && p[1] != SSL_AD_NO_RENEGOTIATION)
+			return; /* no other warning makes OpenSSL end a connection */
+		if (sent)
+			c->alert_sent = p[1];
+		else
+			c->alert_received = p[1];
+		return;
+	}
+	if (type != SSL3_RT_HANDSHAKE || sent || !c->established || len < 1)
+		return;
+	if (p[0] == SSL3_MT_CLIENT_HELLO || p[0] == SSL3_MT_HELLO_REQUEST) {
+		if (SSL_renegotiate_pending(ssl))
+			return; /* we asked for it */
+		if (++c->renegotiations > c->max_renegotiations) {
+			/* Refused, so that no handshake is under way that would forbid the close_notify. */
+			SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
+			c->over_limit = 1;
+		}
+	} else if (p[0] == SSL3_MT_KEY_UPDATE || p[0] == SSL3_MT_NEWSESSION_TICKET) {
+		if (++c->messages > c->max_messages)
+			c->over_limit = 1;
+	}
+	c->t.frozen = c->over_limit;
+}
+
+cssl_conn *cssl_conn_new(SSL_CTX *ctx, int server, int fd, size_t tail, uint32_t max_messages,
+                         uint32_t max_renegotiations, cssl_reasons *out)
+{
+	cssl_conn *c;
+	BIO *bio;
+
+	ERR_clear_error();
+	out->count = 0;
+	c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return NULL;
+	c->t.fd = fd;
+	c->t.tail_max = tail;
+	c->alert_sent = c->alert_received = -1;
+	c->max_messages = max_messages;
+	c->max_renegotiations = max_renegotiations;
+	c->ssl = SSL_new(ctx);
+	bio = c->ssl != NULL ? cssl_transport_bio(&c->t) : NULL;
+	if (bio == NULL) {
+		cssl_take_reasons(out);
+		SSL_free(c->ssl);
+		free(c);
+		return NULL;
+	}
+	SSL_set_bio(c->ssl, bio, bio); /* takes the one reference for both directions */
+	SSL_set_msg_callback(c->ssl, on_message);
+	SSL_set_msg_callback_arg(c->ssl, c);
+	if (server)
+		SSL_set_accept_state(c->ssl);
+	else
+		SSL_set_connect_state(c->ssl);
+	return c;
+}
+
+void cssl_conn_free(cssl_conn *c)
+{
+	SSL_free(c->ssl);
+	cssl_transport_free(&c->t);
+	free(c->reasons);
+	free(c);
+}
+
+/* Every operation begins so: a stale entry of the thread's error queue would turn a WANT into a failure. */
+static void begin(cssl_conn *c)
+{
+	ERR_clear_error();
+	c->t.moved = 0;
+	c->t.drained = 0;
+}
+
+static uint32_t flags_of(const cssl_conn *c)
+{
+	if (c->t.out.len == 0)
+		return c->t.moved;
+	return c->t.moved | (c->t.held ? CSSL_HELD : CSSL_UNSENT);
+}
+
+static cssl_result answer(const cssl_conn *c, int code, int err)
+{
+	cssl_result r = {0, code, err, flags_of(c)};
+	return r;
+}
+
+static cssl_result progress(const cssl_conn *c, size_t n)
+{
+	cssl_result r = {(int64_t)n, SSL_ERROR_NONE, 0, flags_of(c)};
+	return r;
+}
+
+/* What an SSL_ call that answered ret <= 0 means. It empties the error queue on a failure. */
+static cssl_result failure(cssl_conn *c, int ret)
+{
+	int code = SSL_get_error(c->ssl, ret);
+
+	if (c->over_limit) {
+		/* Input is frozen, so OpenSSL stands between two messages and can still send its alert. */
+		if (!c->shutdown_done && !c->failed && !SSL_in_init(c->ssl))
+			SSL_shutdown(c->ssl);
+		c->shutdown_done = 1;
+		c->failed = 1;
+		code = CSSL_LIMIT;
+	}
+	if (code == SSL_ERROR_SSL || code == SSL_ERROR_SYSCALL) {
+		if (c->reasons == NULL)
+			c->reasons = malloc(sizeof *c->reasons);
+		if (c->reasons != NULL)
+			cssl_take_reasons(c->reasons);
+	}
+	ERR_clear_error();
+	if (code == SSL_ERROR_SSL) {
+		c->failed = 1;
+	} else if (code == SSL_ERROR_SYSCALL) {
+		if (c->t.recv_errno != 0)
+			return answer(c, CSSL_RECV_FAILED, c->t.recv_errno);
+		if (c->t.eof && !c->established && c->t.send_errno != 0)
+			/* The first send had the errno of the connection, such as ECONNREFUSED; recv only says "end". */
+			return answer(c, CSSL_RECV_FAILED, c->t.send_errno);
+		if (c->t.eof)
+			return answer(c, CSSL_BARE_FIN, 0);
+	}
+	return answer(c, code, 0);
+}
+
+static cssl_result bad_state(const cssl_conn *c)
+{
+	if (c->reasons != NULL)
+		c->reasons->count = 0;
+	return answer(c, CSSL_BAD_STATE, 0);
+}
+
+/*
+ * True while a handshake after the first one is under way, or asked for by this
+ * client and not yet begun: OpenSSL begins when no partial record is buffered. A
+ * server that waits for the answer to its HelloRequest may go on.
+ */
+static int unfinished(const cssl_conn *c)
+{
+	return SSL_in_init(c->ssl) || (!SSL_is_server(c->ssl) && SSL_renegotiate_pending(c->ssl));
+}
+
+/*
+ * Carries a handshake after the first one (renegotiation, KeyUpdate) as far as
+ * it goes. SSL_do_handshake and SSL_write take application data that arrives in
+ * the midst of a renegotiation for a protocol error; SSL_read does not, and
+ * SSL_peek is an SSL_read that leaves the data where it is. After the peer's
+ * close_notify SSL_peek does nothing, but no data can come either, so a
+ * KeyUpdate is sent by SSL_do_handshake. True when no handshake is left;
+ * otherwise *r says what it waits for.
+ */
+static int drive(cssl_conn *c, cssl_result *r)
+{
+	char byte;
+	size_t n = 0;
+	int ret;
+
+	if (SSL_version(c->ssl) == TLS1_3_VERSION && (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN))
+		ret = SSL_do_handshake(c->ssl);
+	else
+		ret = SSL_peek_ex(c->ssl, &byte, 1, &n);
+
+	if (!unfinished(c) && !c->over_limit) {
+		/* Done. What the peek itself said (WANT_READ, close_notify, bare FIN) is the next read's to find. */
+		ERR_clear_error();
+		return 1;
+	}
+	*r = ret > 0 ? answer(c, CSSL_WANT_APP_READ, 0) : failure(c, ret);
+	return 0;
+}
+
+cssl_result cssl_handshake(cssl_conn *c)
+{
+	cssl_result r;
+	int ret;
+
+	begin(c);
+	if (c->failed)
+		return bad_state(c);
+	if (c->established)
+		return !unfinished(c) || drive(c, &r) ? progress(c, 1) : r;
+	c->t.corked = c->t.fd >= 0;
+	ret = SSL_do_handshake(c->ssl);
+	c->t.corked = 0;
+	if (ret == 1 && c->t.out.len > 0 && SSL_is_server(c->ssl) && SSL_version(c->ssl) == TLS1_3_VERSION)
+		c->t.held = c->t.fd >= 0; /* tickets, see transport.c */
+	else
+		cssl_transport_flush(&c->t);
+	if (ret != 1)
+		return failure(c, ret);
+	c->established = 1;
+	return progress(c, 1);
+}
+
+cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
+{
+	cssl_result r;
+	size_t n = 0;
+	int ret;
+
+	begin(c);
+	if (c->failed)
+		return bad_state(c);
+	ret = SSL_read_ex(c->ssl, buf, len, &n);
+	if (ret <= 0)
+		return failure(c, ret);
+	r = progress(c, n);
+	if (c->t.fd < 0)
+		c->t.drained = c->t.in.len == 0 && !c->t.eof;
+	if (c->t.drained && !SSL_has_pending(c->ssl))
+		r.flags |= CSSL_DRAINED;
+	return r;
+}
+
+cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len)
+{
+	size_t n = 0;
+	int ret;
+
+	begin(c);
+	if (c->failed)
+		return bad_state(c);
+	ret = SSL_peek_ex(c->ssl, buf, len, &n);
+	return ret > 0 ? progress(c, n) : failure(c, ret);
+}
+
+/* True when a record may be written: nothing is left for the socket, or in engine mode there is room for one more. */
+static int has_room(cssl_conn *c)
+{
+	if (c->t.out.len == 0 || c->t.held || cssl_transport_flush(&c->t))
+		return 1;
+	return c->t.fd < 0 && c->t.tail_max >= c->t.out.len + MAX_RECORD;
+}
+
+cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len)
+{
+	cssl_result r;
+	size_t n = 0;
+	int ret;
+
+	begin(c);
+	if (c->failed || !c->established || c->shutdown_done)
+		return bad_state(c);
+	if (!has_room(c))
+		return answer(c, SSL_ERROR_WANT_WRITE, 0);
+	if (c->t.send_errno == 0 && (SSL_in_init(c->ssl) || SSL_renegotiate_pending(c->ssl)) && !drive(c, &r))
+		return r;
+	if (c->t.send_errno != 0)
+		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+	c->t.corked = c->t.held;
+	ret = SSL_write_ex(c->ssl, buf, len, &n);
+	if (c->t.corked) {
+		c->t.corked = 0;
+		cssl_transport_flush(&c->t);
+	}
+	if (c->t.send_errno != 0) {
+		ERR_clear_error();
+		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+	}
+	return ret > 0 ? progress(c, n) : failure(c, ret);
+}
+
+cssl_result cssl_flush(cssl_conn *c)
+{
+	int held = c->t.held;
+
+	c->t.moved = 0;
+	if (!cssl_transport_flush(&c->t))
+		return answer(c, SSL_ERROR_WANT_WRITE, 0);
+	if (c->t.send_errno != 0 && !held) /* that a peer has gone without its tickets is the next write's to find */
+		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+	return progress(c, 1);
+}
+
+cssl_result cssl_shutdown(cssl_conn *c)
+{
+	cssl_result r;
+	int ret;
+
+	begin(c);
+	if (c->shutdown_done && !c->over_limit)
+		return progress(c, 1);
+	if (c->failed || !c->established)
+		return bad_state(c);
+	if (c->t.send_errno == 0 && SSL_in_init(c->ssl) && !drive(c, &r))
+		return r;
+	if (c->t.send_errno != 0)
+		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+	ret = SSL_shutdown(c->ssl);
+	if (ret < 0)
+		return failure(c, ret);
+	c->shutdown_done = 1;
+	if (c->t.send_errno != 0)
+		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+	return progress(c, 1);
+}
+
+/* Starts a handshake by the OpenSSL function that was just called, and carries it on. */
+static cssl_result start(cssl_conn *c, int ret)
+{
+	cssl_result r;
+
+	if (ret != 1) {
+		/* Nothing was begun (wrong version, not allowed, an unfinished write): the connection is as it was. */
+		if (c->reasons == NULL)
+			c->reasons = malloc(sizeof *c->reasons);
+		if (c->reasons != NULL)
+			cssl_take_reasons(c->reasons);
+		ERR_clear_error();
+		return answer(c, CSSL_BAD_STATE, 0);
+	}
+	return drive(c, &r) ? progress(c, 1) : r;
+}
+
+cssl_result cssl_key_update(cssl_conn *c, int request_peer)
+{
+	begin(c);
+	if (c->failed || !c->established || c->shutdown_done || SSL_in_init(c->ssl) || SSL_version(c->ssl) < TLS1_3_VERSION)
+		return bad_state(c);
+	return start(c, SSL_key_update(c->ssl, request_peer ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED));
+}
+
+cssl_result cssl_renegotiate(cssl_conn *c)
+{
+	begin(c);
+	if (c->failed || !c->established || c->shutdown_done || SSL_in_init(c->ssl) ||
+	    SSL_version(c->ssl) >= TLS1_3_VERSION || (SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION))
+		return bad_state(c);
+	if (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)
+		return bad_state(c); /* whoever has sent close_notify ignores handshake messages */
+	return start(c, SSL_renegotiate(c->ssl));
+}
+
+size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
+{
+	/* Two records are room enough to make progress; the rest is the caller's to keep. */
+	size_t room = c->t.in.len < 2 * MAX_RECORD ? 2 * MAX_RECORD - c->t.in.len : 0;
+
+	if (len > room)
+		len = room;
+	if (len == 0 || !cssl_bytes_append(&c->t.in, buf, len))
+		return 0;
+	return len;
+}
+
+void cssl_feed_eof(cssl_conn *c)
+{
+	c->t.eof = 1;
+}
+
+size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len)
+{
+	return cssl_bytes_take(&c->t.out, buf, len);
+}
+
+size_t cssl_unsent(const cssl_conn *c)
+{
+	return c->t.out.len;
+}
+
+const cssl_reasons *cssl_conn_reasons(const cssl_conn *c)
+{
+	return c->reasons;
+}
+
+int cssl_alert_sent(const cssl_conn *c)
+{
+	return c->alert_sent;
+}
+
+int cssl_alert_received(const cssl_conn *c)
+{
+	return c->alert_received;
+}
+
+int cssl_established(const cssl_conn *c)
+{
+	return c->established;
+}
+
+SSL *cssl_conn_ssl(const cssl_conn *c)
+{
+	return c->ssl;
+}

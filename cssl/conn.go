@@ -1,0 +1,390 @@
+package cssl
+
+/*
+#include "context.h"
+#include <stdlib.h>
+
+// These never call back into Go, and keep no pointer. The others may call back.
+#cgo noescape cssl_feed
+#cgo nocallback cssl_feed
+#cgo noescape cssl_take
+#cgo nocallback cssl_take
+#cgo noescape cssl_flush
+#cgo nocallback cssl_flush
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+)
+
+// live counts SSL objects.
+var live atomic.Int64
+
+// Live is the number of Conns that have not been closed, for leak checks and metrics.
+func Live() int64 { return live.Load() }
+
+// Conn is one TLS connection (an SSL). It belongs to one goroutine at a time:
+// no two of its methods may run at once. None of them blocks if the socket is
+// non-blocking.
+type Conn struct {
+	c  *C.cssl_conn
+	fd int
+	// Errors stick, as OpenSSL's state does: readErr to reading alone (the end of
+	// the stream), fatal to all.
+	readErr error
+	fatal   error
+	server  bool
+}
+
+// NewConn makes a connection over fd, a stream socket. The socket stays the
+// caller's: Close does not close it. The Context's role decides who begins. cfg
+// is for clients; a server passes the zero value.
+func (x *Context) NewConn(fd int, cfg ConnConfig) (*Conn, error) {
+	if fd < 0 {
+		return nil, &ConfigError{Setting: "fd", Value: fmt.Sprint(fd), Err: errors.New("negative")}
+	}
+	return x.newConn(fd, cfg)
+}
+
+// NewEngineConn makes a connection without a socket: the caller hands it
+// ciphertext with Feed and gets ciphertext with Take.
+func (x *Context) NewEngineConn(cfg ConnConfig) (*Conn, error) {
+	return x.newConn(-1, cfg)
+}
+
+func (x *Context) newConn(fd int, cfg ConnConfig) (*Conn, error) {
+	var reasons C.cssl_reasons
+	c := &Conn{fd: fd, server: x.server}
+	tail := x.tail
+	if fd < 0 {
+		tail = max(tail, minTail)
+	}
+	err := x.use(func(p *C.SSL_CTX) {
+		c.c = C.cssl_conn_new(p, cbool(x.server), C.int(fd), C.size_t(tail), x.limits[0], x.limits[1], &reasons)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.c == nil {
+		return nil, &ConfigError{Setting: "connection", Reasons: goReasons(&reasons), Err: syscall.ENOMEM}
+	}
+	live.Add(1)
+	if x.server {
+		return c, nil
+	}
+	if err := c.configure(x, &cfg); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// configure applies what a client sets for each connection.
+func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
+	var reasons C.cssl_reasons
+	ssl := C.cssl_conn_ssl(c.c)
+	if cfg.ServerName == "" && x.verify && !cfg.NoNameCheck {
+		return &ConfigError{Setting: "ServerName", Err: errors.New("empty: set it, or NoNameCheck")}
+	}
+	var s *C.char
+	isIP := false
+	if name := cfg.ServerName; name != "" {
+		if strings.IndexByte(name, 0) >= 0 {
+			return &ConfigError{Setting: "ServerName", Value: name, Err: errors.New("contains a NUL byte")}
+		}
+		s = C.CString(name)
+		defer C.free(unsafe.Pointer(s))
+		_, err := netip.ParseAddr(name)
+		isIP = err == nil
+		if !isIP && C.cssl_ssl_server_name(ssl, s, &reasons) == 0 {
+			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
+		}
+		if !cfg.NoNameCheck && C.cssl_ssl_verify_name(ssl, s, cbool(isIP), &reasons) == 0 {
+			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
+		}
+	}
+	if cfg.Session != nil {
+		der := cfg.Session.der
+		if C.cssl_ssl_set_session(ssl, (*C.uchar)(bytesPtr(der)), C.long(len(der)), &x.sessionID[0], s, cbool(isIP),
+			cbool(s != nil && x.verify && !cfg.NoNameCheck), &reasons) == 0 {
+			return &ConfigError{Setting: "Session", Reasons: goReasons(&reasons)}
+		}
+	}
+	return nil
+}
+
+// Close frees the SSL. It sends nothing: that is Shutdown's. The socket is left
+// as it is. Close may be called more than once.
+func (c *Conn) Close() {
+	if c.c == nil {
+		return
+	}
+	C.cssl_conn_free(c.c)
+	c.c = nil
+	c.fatal = net.ErrClosed
+	live.Add(-1)
+}
+
+// Handshake carries the handshake on: the first one, or later one that is under way.
+func (c *Conn) Handshake() Result {
+	if c.fatal != nil {
+		return Result{Err: c.fatal}
+	}
+	return c.result(OpHandshake, C.cssl_handshake(c.c))
+}
+
+// Read reads up to len(p) bytes of one record. It may want to write. The end of
+// the stream is io.EOF (close_notify) or io.ErrUnexpectedEOF (a bare FIN). An
+// empty p makes no progress and no crossing.
+func (c *Conn) Read(p []byte) Result {
+	if err := c.readError(); err != nil || len(p) == 0 {
+		return Result{Err: err}
+	}
+	return c.result(OpRead, C.cssl_read(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+}
+
+// Peek is Read that leaves the bytes to be read again.
+func (c *Conn) Peek(p []byte) Result {
+	if err := c.readError(); err != nil || len(p) == 0 {
+		return Result{Err: err}
+	}
+	return c.result(OpPeek, C.cssl_peek(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+}
+
+func (c *Conn) readError() error {
+	if c.fatal != nil {
+		return c.fatal
+	}
+	return c.readErr
+}
+
+// Write writes p, or the first 16 KiB of it, as one record. It may want to
+// read. After a Want, the next Write must be given the same bytes, at whichever
+// address; they may have grown at the end only if they were 16 KiB or longer. An
+// empty p makes no progress and no crossing: OpenSSL does not tell an empty write from a failure.
+func (c *Conn) Write(p []byte) Result {
+	if c.fatal != nil || len(p) == 0 {
+		return Result{Err: c.fatal}
+	}
+	return c.result(OpWrite, C.cssl_write(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+}
+
+// Flush sends ciphertext that the transport did not take earlier. In engine
+// mode it answers WantWrite until Take has taken all.
+func (c *Conn) Flush() Result {
+	if c.fatal == net.ErrClosed {
+		return Result{Err: c.fatal}
+	}
+	return c.result(OpFlush, C.cssl_flush(c.c))
+}
+
+// Shutdown sends close_notify; no Write may follow. Progress means that it has
+// left OpenSSL; Result.Unsent says whether the transport has it. Reading goes on
+// until the peer's end. It is an error before the handshake is done and after a
+// fatal error.
+func (c *Conn) Shutdown() Result {
+	if c.fatal != nil {
+		return Result{Err: c.fatal}
+	}
+	return c.result(OpShutdown, C.cssl_shutdown(c.c))
+}
+
+// KeyUpdate changes our sending key (TLS 1.3), and asks the peer to change its
+// own if request is set. After a Want, Handshake carries it on; Read and Write do too.
+func (c *Conn) KeyUpdate(request bool) Result {
+	if c.fatal != nil {
+		return Result{Err: c.fatal}
+	}
+	return c.result(OpKeyUpdate, C.cssl_key_update(c.c, cbool(request)))
+}
+
+// Renegotiate asks for a new handshake (TLS 1.2, with Config.Renegotiation).
+// A server's progress means that its request was sent. After a Want, Handshake
+// carries it on; Read and Write do too.
+func (c *Conn) Renegotiate() Result {
+	if c.fatal != nil {
+		return Result{Err: c.fatal}
+	}
+	return c.result(OpRenegotiate, C.cssl_renegotiate(c.c))
+}
+
+// CloseWrite ends our direction of the transport: a FIN (shutdown(2) with
+// SHUT_WR). In engine mode that is the caller's to do, and this does nothing.
+func (c *Conn) CloseWrite() error {
+	if c.c == nil {
+		return net.ErrClosed // the number may be another socket's by now
+	}
+	if c.fd < 0 {
+		return nil
+	}
+	return syscall.Shutdown(c.fd, syscall.SHUT_WR)
+}
+
+// Feed takes ciphertext that came from the peer (engine mode). It answers how
+// much it took: when that is less than all, Read first and feed the rest again.
+func (c *Conn) Feed(p []byte) int {
+	if c.c == nil || c.fd >= 0 || len(p) == 0 {
+		return 0
+	}
+	return int(C.cssl_feed(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+}
+
+// FeedEOF says that the peer's stream has ended (engine mode).
+func (c *Conn) FeedEOF() {
+	if c.c != nil {
+		C.cssl_feed_eof(c.c)
+	}
+}
+
+// Take moves ciphertext for the peer into p and answers how much (engine mode).
+func (c *Conn) Take(p []byte) int {
+	if c.c == nil || c.fd >= 0 || len(p) == 0 {
+		return 0
+	}
+	return int(C.cssl_take(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+}
+
+// Unsent is the number of bytes of ciphertext that the transport has not taken.
+func (c *Conn) Unsent() int {
+	if c.c == nil {
+		return 0
+	}
+	return int(C.cssl_unsent(c.c))
+}
+
+// Pending is the number of bytes of plaintext that Read can return at once. It
+// sees one record only; see HasPending.
+func (c *Conn) Pending() int {
+	if c.c == nil {
+		return 0
+	}
+	return int(C.SSL_pending(C.cssl_conn_ssl(c.c)))
+}
+
+// HasPending reports whether OpenSSL holds input that was not returned yet. It may be part of a
+// record only, so true does not mean that Read makes progress: trying is the only proof.
+func (c *Conn) HasPending() bool {
+	return c.c != nil && C.SSL_has_pending(C.cssl_conn_ssl(c.c)) == 1
+}
+
+// result translates what C answered. The common case, progress or a want, allocates nothing.
+func (c *Conn) result(op Op, r C.cssl_result) Result {
+	out := Result{
+		In:     r.flags&C.CSSL_MOVED_IN != 0,
+		Out:    r.flags&C.CSSL_MOVED_OUT != 0,
+		Unsent: r.flags&C.CSSL_UNSENT != 0,
+		Held:   r.flags&C.CSSL_HELD != 0,
+	}
+	if r.code == C.SSL_ERROR_NONE {
+		out.Drained = r.flags&C.CSSL_DRAINED != 0
+		switch op {
+		case OpRead, OpPeek, OpWrite:
+			out.N = int(r.n)
+		}
+		return out
+	}
+	if out.Want = wantOf(int(r.code)); out.Want == WantNone {
+		out.Err = c.failure(op, int(r.code), syscall.Errno(r.err))
+	}
+	return out
+}
+
+// wantOf translates the answers of SSL_get_error that ask to wait; WantNone for the others.
+func wantOf(code int) Want {
+	switch code {
+	case C.SSL_ERROR_WANT_READ:
+		return WantRead
+	case C.SSL_ERROR_WANT_WRITE:
+		return WantWrite
+	case C.SSL_ERROR_WANT_CONNECT:
+		return WantConnect
+	case C.SSL_ERROR_WANT_ACCEPT:
+		return WantAccept
+	case C.SSL_ERROR_WANT_X509_LOOKUP:
+		return WantX509Lookup
+	case C.SSL_ERROR_WANT_ASYNC:
+		return WantAsync
+	case C.SSL_ERROR_WANT_ASYNC_JOB:
+		return WantAsyncJob
+	case C.SSL_ERROR_WANT_CLIENT_HELLO_CB:
+		return WantClientHello
+	case C.SSL_ERROR_WANT_RETRY_VERIFY:
+		return WantRetryVerify
+	case C.CSSL_WANT_APP_READ:
+		return WantAppRead
+	}
+	return WantNone
+}
+
+// failure makes the error for an answer that is no want, and makes it stick.
+func (c *Conn) failure(op Op, code int, errno syscall.Errno) error {
+	e := &Error{Op: op, Errno: errno}
+	switch code {
+	case C.SSL_ERROR_ZERO_RETURN:
+		e.Class, e.Err = ClassEOF, io.EOF
+		if op == OpRead || op == OpPeek {
+			c.readErr = io.EOF // bare, as io.Reader's users expect
+			return io.EOF
+		}
+		return e
+	case C.CSSL_BARE_FIN:
+		e.Class, e.Err = ClassEOF, io.ErrUnexpectedEOF
+		if op == OpHandshake {
+			c.fatal = e
+		} else {
+			c.readErr = e
+		}
+		return e
+	case C.CSSL_SEND_FAILED:
+		e.Class = ClassSyscall // of the write direction only; the BIO remembers it
+		return e
+	case C.CSSL_BAD_STATE:
+		e.Class, e.Err = ClassState, ErrState
+		if op == OpWrite && c.c != nil && C.SSL_get_shutdown(C.cssl_conn_ssl(c.c))&C.SSL_SENT_SHUTDOWN != 0 {
+			e.Err = ErrShutdown
+		}
+		if c.c != nil {
+			e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
+		}
+		return e
+	case C.CSSL_LIMIT:
+		e.Class, e.Err = ClassLimit, ErrLimit
+	case C.CSSL_RECV_FAILED:
+		e.Class = ClassSyscall
+	case C.SSL_ERROR_SYSCALL:
+		e.Class = ClassSyscall
+		e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
+	case C.SSL_ERROR_SSL:
+		e.Class = ClassSSL
+		e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
+		c.describe(e)
+	default:
+		e.Class = ClassUnknown
+		e.Err = fmt.Errorf("%w: %d", ErrUnknown, code)
+	}
+	c.fatal = e
+	return e
+}
+
+// describe adds whose alert it was, and why a certificate was refused.
+func (c *Conn) describe(e *Error) {
+	if a := C.cssl_alert_received(c.c); a > 0 {
+		e.Alert, e.AlertSide = Alert(a), AlertReceived
+	} else if a := C.cssl_alert_sent(c.c); a > 0 {
+		e.Alert, e.AlertSide = Alert(a), AlertSent
+	}
+	for _, r := range e.Reasons {
+		if r.Text == "certificate verify failed" {
+			e.Verify = verifyText(C.SSL_get_verify_result(C.cssl_conn_ssl(c.c)))
+		}
+	}
+}

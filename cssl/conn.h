@@ -1,0 +1,100 @@
+/*
+ * The C side of one connection: an SSL, the transport BIO below it, and for
+ * each operation one function that does the whole of it in one crossing.
+ */
+#ifndef CSSL_CONN_H
+#define CSSL_CONN_H
+
+#include <openssl/ssl.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Answers of an operation beyond those of SSL_get_error (which are small and positive). */
+enum {
+	CSSL_WANT_APP_READ = 100, /* application data stands before the handshake message that is needed */
+	CSSL_BARE_FIN = 101,      /* the stream ended without close_notify */
+	CSSL_SEND_FAILED = 102,   /* send(2) failed; err holds errno */
+	CSSL_RECV_FAILED = 103,   /* recv(2) failed; err holds errno */
+	CSSL_LIMIT = 104,         /* the peer sent more post-handshake messages than the limit allows */
+	CSSL_BAD_STATE = 105,     /* the operation makes no sense now (for example shutdown before the handshake) */
+};
+
+/* Bits of cssl_result.flags. */
+enum {
+	CSSL_MOVED_IN = 1,  /* ciphertext was taken from the transport */
+	CSSL_MOVED_OUT = 2, /* ciphertext was handed to the transport */
+	CSSL_UNSENT = 4,    /* ciphertext is left that the transport did not take yet */
+	CSSL_HELD = 16,     /* ciphertext is kept that was not offered to the transport yet */
+	CSSL_DRAINED = 8,   /* nothing is buffered and the transport had no more: a read now would answer WANT_READ */
+};
+
+typedef struct {
+	int64_t n;      /* bytes moved; 1 for an operation without a count */
+	int32_t code;   /* SSL_ERROR_* or CSSL_*; SSL_ERROR_NONE is progress */
+	int32_t err;    /* errno, or 0 */
+	uint32_t flags; /* CSSL_MOVED_IN and the rest */
+} cssl_result;
+
+/* A copy of the thread's OpenSSL error queue, oldest entry first. */
+#define CSSL_MAX_REASONS 6
+typedef struct {
+	int count;
+	struct {
+		unsigned long code;
+		char data[128];
+	} entry[CSSL_MAX_REASONS];
+} cssl_reasons;
+
+/* Moves the thread's error queue into out and leaves the queue empty. Blocks on nothing. */
+void cssl_take_reasons(cssl_reasons *out);
+
+typedef struct cssl_conn cssl_conn;
+
+/*
+ * Makes a connection. The SSL_CTX is referenced by the SSL and may be freed by
+ * the caller afterwards. fd >= 0: the transport is that socket, which the
+ * caller keeps and closes. fd < 0: engine mode, see cssl_feed and cssl_take.
+ * tail is the greatest number of bytes of ciphertext that may be kept for a
+ * transport that does not take them. NULL on failure, with the reasons in out.
+ */
+cssl_conn *cssl_conn_new(SSL_CTX *ctx, int server, int fd, size_t tail, uint32_t max_messages,
+                         uint32_t max_renegotiations, cssl_reasons *out);
+
+/* Frees the connection and all that it holds. May call the Go side's release of context state. */
+void cssl_conn_free(cssl_conn *c);
+
+/*
+ * The operations. None of them blocks, given a non-blocking socket. While a
+ * handshake makes progress (in any of them: a renegotiation may run inside a
+ * read or a write) the callbacks for client hello and key log can fire; the
+ * others (ALPN, messages) are C. No pointer given is kept after the return.
+ * Buffers are unsigned char, not void: of those cgo knows that they hold no Go
+ * pointers, whatever the struct around them holds.
+ */
+cssl_result cssl_handshake(cssl_conn *c);
+cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len);
+cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len);
+cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len);
+cssl_result cssl_flush(cssl_conn *c);
+cssl_result cssl_shutdown(cssl_conn *c);
+cssl_result cssl_key_update(cssl_conn *c, int request_peer);
+cssl_result cssl_renegotiate(cssl_conn *c);
+
+/* Engine mode. Both copy, and neither keeps a pointer or calls back. */
+size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len);
+void cssl_feed_eof(cssl_conn *c);
+size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len);
+size_t cssl_unsent(const cssl_conn *c);
+
+/* Facts for the error that the last operation answered. */
+const cssl_reasons *cssl_conn_reasons(const cssl_conn *c);
+/* Alert descriptions, or -1: the last one sent and the last one received. */
+int cssl_alert_sent(const cssl_conn *c);
+int cssl_alert_received(const cssl_conn *c);
+
+/* True once the first handshake is done. */
+int cssl_established(const cssl_conn *c);
+
+SSL *cssl_conn_ssl(const cssl_conn *c);
+
+#endif

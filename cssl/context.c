@@ -1,0 +1,478 @@
+//go:build cgo
+
+#include "context.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static int handle_index = -1, alpn_index = -1, groups_index = -1;
+
+static long contexts; /* how many SSL_CTX there are; atomic */
+
+static void count_context(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	(void)parent, (void)ptr, (void)ad, (void)idx, (void)argl, (void)argp;
+	__atomic_add_fetch(&contexts, 1, __ATOMIC_RELAXED);
+}
+
+long cssl_contexts(void)
+{
+	return __atomic_load_n(&contexts, __ATOMIC_RELAXED);
+}
+
+static void release_handle(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
+	if (ptr != NULL)
+		cssl_go_release((uintptr_t)ptr);
+}
+
+/* A server's ALPN list in wire form. */
+typedef struct {
+	unsigned len;
+	unsigned char wire[];
+} alpn_list;
+
+static void release_memory(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	free(ptr);
+}
+
+int cssl_init(void)
+{
+	if (!OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL))
+		return 0;
+	handle_index = SSL_CTX_get_ex_new_index(0, NULL, count_context, NULL, release_handle);
+	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
+	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
+	return handle_index >= 0 && alpn_index >= 0 && groups_index >= 0;
+}
+
+static int done(int ok, cssl_reasons *out)
+{
+	if (!ok)
+		cssl_take_reasons(out);
+	ERR_clear_error();
+	return ok;
+}
+
+SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
+{
+	SSL_CTX *ctx;
+	int ok;
+
+	ERR_clear_error();
+	ctx = SSL_CTX_new(s->server ? TLS_server_method() : TLS_client_method());
+	if (ctx == NULL) {
+		done(0, out);
+		return NULL;
+	}
+	/* Legacy renegotiation and compression stay off: OpenSSL's defaults since 3.0 and 1.1.0. */
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+	                          (s->release_buffers ? SSL_MODE_RELEASE_BUFFERS : 0));
+	SSL_CTX_set_read_ahead(ctx, s->read_ahead);
+	/* OpenSSL 3.0 refuses a client's own renegotiation unless it is allowed by name. */
+	SSL_CTX_set_options(ctx, s->renegotiation ? SSL_OP_ALLOW_CLIENT_RENEGOTIATION : SSL_OP_NO_RENEGOTIATION);
+	if (s->no_tickets)
+		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+	if (s->server)
+		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+	SSL_CTX_set_verify(ctx, s->verify_mode, NULL);
+	if (s->verify_depth >= 0)
+		SSL_CTX_set_verify_depth(ctx, s->verify_depth);
+	if (!s->server) {
+		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	} else if (s->session_cache > 0) {
+		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER);
+		SSL_CTX_sess_set_cache_size(ctx, s->session_cache);
+	} else {
+		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	}
+	ok = SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
+	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) &&
+	     SSL_CTX_set_session_id_context(ctx, s->session_id_context, sizeof s->session_id_context);
+	if (!done(ok, out)) {
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
+
+int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *out)
+{
+	int ok = 0;
+
+	ERR_clear_error();
+	switch (which) {
+	case CSSL_CIPHERS:
+		ok = SSL_CTX_set_cipher_list(ctx, value);
+		break;
+	case CSSL_CIPHERSUITES:
+		ok = SSL_CTX_set_ciphersuites(ctx, value);
+		break;
+	case CSSL_GROUPS:
+		ok = (int)SSL_CTX_set1_groups_list(ctx, value);
+		if (ok == 1) {
+			/* OpenSSL does not tell them again, and on_hello has to copy them. */
+			char *kept = strdup(value);
+			free(SSL_CTX_get_ex_data(ctx, groups_index));
+			ok = SSL_CTX_set_ex_data(ctx, groups_index, kept);
+		}
+		break;
+	case CSSL_SIGALGS:
+		ok = (int)SSL_CTX_set1_sigalgs_list(ctx, value);
+		break;
+	}
+	return done(ok == 1, out);
+}
+
+static int select_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *chosen_len, const unsigned char *in,
+                       unsigned in_len, void *arg)
+{
+	const alpn_list *a = arg;
+
+	(void)ssl;
+	if (SSL_select_next_proto((unsigned char **)chosen, chosen_len, a->wire, a->len, in, in_len) !=
+	    OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301, section 3.2: no_application_protocol */
+	return SSL_TLSEXT_ERR_OK;
+}
+
+int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out)
+{
+	alpn_list *a;
+
+	ERR_clear_error();
+	if (!server)
+		return done(SSL_CTX_set_alpn_protos(ctx, wire, len) == 0, out);
+	a = malloc(sizeof *a + len);
+	if (a == NULL)
+		return done(0, out);
+	a->len = len;
+	memcpy(a->wire, wire, len);
+	if (!SSL_CTX_set_ex_data(ctx, alpn_index, a)) {
+		free(a);
+		return done(0, out);
+	}
+	SSL_CTX_set_alpn_select_cb(ctx, select_alpn, a);
+	return done(1, out);
+}
+
+/* True when the last error only says that the PEM data has come to its end; that entry is then removed. */
+static int end_of_pem(void)
+{
+	unsigned long e = ERR_peek_last_error();
+
+	if (ERR_GET_LIB(e) != ERR_LIB_PEM || ERR_GET_REASON(e) != PEM_R_NO_START_LINE)
+		return 0;
+	ERR_clear_error();
+	return 1;
+}
+
+typedef struct {
+	const void *p;
+	int len;
+} passphrase;
+
+static int give_passphrase(char *buf, int size, int writing, void *arg)
+{
+	const passphrase *pw = arg;
+
+	(void)writing;
+	if (pw->p == NULL || pw->len > size)
+		return -1;
+	memcpy(buf, pw->p, (size_t)pw->len);
+	return pw->len;
+}
+
+int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, const void *key, int key_len, const void *pass,
+                  int pass_len, cssl_reasons *out)
+{
+	passphrase pw = {pass, pass_len};
+	BIO *chain_bio = NULL, *key_bio = NULL;
+	STACK_OF(X509) *rest = NULL;
+	X509 *leaf = NULL, *x;
+	EVP_PKEY *pkey = NULL;
+	int ok = 0;
+
+	ERR_clear_error();
+	chain_bio = BIO_new_mem_buf(chain, chain_len);
+	key_bio = BIO_new_mem_buf(key, key_len);
+	rest = sk_X509_new_null();
+	if (chain_bio == NULL || key_bio == NULL || rest == NULL)
+		goto end;
+	leaf = PEM_read_bio_X509_AUX(chain_bio, NULL, NULL, NULL);
+	if (leaf == NULL)
+		goto end;
+	while ((x = PEM_read_bio_X509(chain_bio, NULL, NULL, NULL)) != NULL)
+		if (!sk_X509_push(rest, x)) {
+			X509_free(x);
+			goto end;
+		}
+	if (!end_of_pem())
+		goto end;
+	pkey = PEM_read_bio_PrivateKey(key_bio, NULL, give_passphrase, &pw);
+	if (pkey == NULL)
+		goto end;
+	ok = SSL_CTX_use_cert_and_key(ctx, leaf, pkey, rest, 1) == 1;
+end:
+	EVP_PKEY_free(pkey);
+	X509_free(leaf);
+	sk_X509_pop_free(rest, X509_free);
+	BIO_free(key_bio);
+	BIO_free(chain_bio);
+	return done(ok, out);
+}
+
+int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out)
+{
+	BIO *bio;
+	X509 *x;
+	int n = 0, ok = 1;
+
+	ERR_clear_error();
+	bio = BIO_new_mem_buf(pem, len);
+	while (ok && bio != NULL && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+		ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), x) && (!server || SSL_CTX_add_client_CA(ctx, x));
+		X509_free(x);
+		n++;
+	}
+	ok = ok && bio != NULL && end_of_pem();
+	BIO_free(bio);
+	return done(ok, out) ? n : -1;
+}
+
+int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out)
+{
+	ERR_clear_error();
+	return done(SSL_CTX_set_default_verify_paths(ctx), out);
+}
+
+int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	BIO *bio;
+	X509_CRL *crl;
+	int n = 0, ok = 1;
+
+	ERR_clear_error();
+	bio = BIO_new_mem_buf(pem, len);
+	while (ok && bio != NULL && (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)) != NULL) {
+		ok = X509_STORE_add_crl(store, crl);
+		X509_CRL_free(crl);
+		n++;
+	}
+	ok = ok && bio != NULL && end_of_pem() && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+	BIO_free(bio);
+	return done(ok, out) ? n : -1;
+}
+
+static uintptr_t handle_of(const SSL_CTX *ctx)
+{
+	return (uintptr_t)SSL_CTX_get_ex_data(ctx, handle_index);
+}
+
+static void on_keylog(const SSL *ssl, const char *line)
+{
+	cssl_go_keylog(handle_of(SSL_get_SSL_CTX(ssl)), (char *)line);
+}
+
+/*
+ * Changes to the Context that the client's server name asks for, before the
+ * version, the session or the certificate is chosen. SSL_set_SSL_CTX leaves
+ * behind what SSL_new copied from the first SSL_CTX, so that is copied here.
+ */
+static int on_hello(SSL *ssl, int *alert, void *arg)
+{
+	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET;
+	const unsigned char *ext;
+	SSL_CTX *from = SSL_get_SSL_CTX(ssl), *to;
+	const char *groups;
+	size_t len;
+
+	(void)arg;
+	if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &ext, &len))
+		return SSL_CLIENT_HELLO_SUCCESS;
+	to = cssl_go_hello(handle_of(from), (unsigned char *)ext, len);
+	if (to == NULL || to == from)
+		return SSL_CLIENT_HELLO_SUCCESS;
+	groups = SSL_CTX_get_ex_data(to, groups_index);
+	if (SSL_set_SSL_CTX(ssl, to) == NULL || (groups != NULL && !SSL_set1_groups_list(ssl, groups)) || !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
+	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||
+	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to))) {
+		*alert = SSL_AD_INTERNAL_ERROR;
+		return SSL_CLIENT_HELLO_ERROR;
+	}
+	SSL_set_verify(ssl, SSL_CTX_get_verify_mode(to), SSL_CTX_get_verify_callback(to));
+	SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(to));
+	SSL_set_read_ahead(ssl, (int)SSL_CTX_get_read_ahead(to));
+	SSL_clear_options(ssl, copied);
+	SSL_set_options(ssl, SSL_CTX_get_options(to) & copied);
+	return SSL_CLIENT_HELLO_SUCCESS;
+}
+
+/* Tells the client that its server name was heard (RFC 6066, section 3). */
+static int on_server_name(SSL *ssl, int *alert, void *arg)
+{
+	(void)ssl, (void)alert, (void)arg;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog, int hello)
+{
+	if (!SSL_CTX_set_ex_data(ctx, handle_index, (void *)handle))
+		return 0;
+	if (keylog)
+		SSL_CTX_set_keylog_callback(ctx, on_keylog);
+	if (hello)
+		SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
+	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
+	return 1;
+}
+
+long cssl_ctx_cached(SSL_CTX *ctx)
+{
+	return SSL_CTX_sess_number(ctx);
+}
+
+int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out)
+{
+	ERR_clear_error();
+	return done((int)SSL_set_tlsext_host_name(ssl, name), out);
+}
+
+int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, cssl_reasons *out)
+{
+	ERR_clear_error();
+	if (is_ip)
+		return done(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name), out);
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return done(SSL_set1_host(ssl, name), out);
+}
+
+/*
+ * A resumed handshake shows no certificate, so whoever the session is with must
+ * be whom this connection asks for, found valid by a Context of the same demands.
+ */
+static int session_fits(SSL_SESSION *s, const unsigned char *session_id_context, const char *name, int is_ip,
+                        int check_name)
+{
+	unsigned len;
+	const unsigned char *id = SSL_SESSION_get0_id_context(s, &len);
+	const char *host = SSL_SESSION_get0_hostname(s);
+	X509 *peer = SSL_SESSION_get0_peer(s);
+
+	if (len != 32 || memcmp(id, session_id_context, len) != 0)
+		return 0;
+	if (!check_name)
+		return host == NULL || name == NULL || is_ip || strcasecmp(host, name) == 0;
+	if (peer == NULL)
+		return 0;
+	if (is_ip)
+		return X509_check_ip_asc(peer, name, 0) == 1;
+	return X509_check_host(peer, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+}
+
+int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const unsigned char *session_id_context,
+                         const char *name, int is_ip, int check_name, cssl_reasons *out)
+{
+	SSL_SESSION *s;
+	int ok;
+
+	ERR_clear_error();
+	s = d2i_SSL_SESSION(NULL, &der, len);
+	ok = s != NULL && (!session_fits(s, session_id_context, name, is_ip, check_name) || SSL_set_session(ssl, s));
+	SSL_SESSION_free(s);
+	return done(ok, out);
+}
+
+long cssl_ssl_session(SSL *ssl, unsigned char **out)
+{
+	SSL_SESSION *s = SSL_get1_session(ssl);
+	long n = 0;
+
+	*out = NULL;
+	if (s != NULL && SSL_SESSION_is_resumable(s)) {
+		n = i2d_SSL_SESSION(s, NULL);
+		*out = n > 0 ? malloc((size_t)n) : NULL;
+		if (*out != NULL) {
+			unsigned char *p = *out;
+			n = i2d_SSL_SESSION(s, &p);
+		} else {
+			n = 0;
+		}
+	}
+	SSL_SESSION_free(s);
+	ERR_clear_error();
+	return n;
+}
+
+static long put_cert(const X509 *x, unsigned char *p)
+{
+	int n = i2d_X509(x, NULL);
+
+	if (n < 0)
+		return 0;
+	if (p != NULL) {
+		p[0] = (unsigned char)(n >> 24);
+		p[1] = (unsigned char)(n >> 16);
+		p[2] = (unsigned char)(n >> 8);
+		p[3] = (unsigned char)n;
+		p += 4;
+		i2d_X509(x, &p);
+	}
+	return n + 4;
+}
+
+long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out)
+{
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
+	/* A client's chain begins with the leaf, a server's does not hold it. */
+	int i, first = SSL_is_server(ssl) ? 0 : 1, count = sk_X509_num(chain);
+	long total, at;
+
+	*out = NULL;
+	if (leaf == NULL)
+		return 0;
+	total = put_cert(leaf, NULL);
+	for (i = first; i < count; i++)
+		total += put_cert(sk_X509_value(chain, i), NULL);
+	*out = malloc((size_t)total);
+	if (*out == NULL)
+		return 0;
+	at = put_cert(leaf, *out);
+	for (i = first; i < count; i++)
+		at += put_cert(sk_X509_value(chain, i), *out + at);
+	ERR_clear_error();
+	return at;
+}
+
+const char *cssl_ssl_group(SSL *ssl)
+{
+	const char *name = NULL;
+	int id = (int)SSL_get_negotiated_group(ssl);
+
+	if (id != 0)
+		name = SSL_group_to_name(ssl, id);
+	ERR_clear_error();
+	return name;
+}
+
+int cssl_ssl_session_reused(SSL *ssl)
+{
+	return SSL_session_reused(ssl);
+}
+
+int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
+                    size_t context_len, int use_context, cssl_reasons *out)
+{
+	ERR_clear_error();
+	return done(SSL_export_keying_material(ssl, buf, len, label, label_len, context, context_len, use_context) == 1, out);
+}

@@ -1,0 +1,421 @@
+package cssl
+
+/*
+#include "context.h"
+#include <stdlib.h>
+*/
+import "C"
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/cgo"
+	"strings"
+	"sync"
+	"unsafe"
+)
+
+// Context is an SSL_CTX: the settings, certificates and keys that many
+// connections share. It is immutable; to change something build another one
+// and use it for the connections that come next. It may be used from any goroutine.
+type Context struct {
+	mu     sync.RWMutex // guards ptr against Close
+	ptr    *C.SSL_CTX
+	server bool
+	tail   int
+	limits [2]C.uint32_t // MaxMessages, MaxRenegotiations
+	verify bool          // a client that checks certificates, so names too
+	// sessionID says which Contexts may resume each other's sessions.
+	sessionID [32]C.uchar
+}
+
+// NewServerContext builds a Context for connections that are accepted. What is
+// refused comes back as a [*ConfigError].
+func NewServerContext(c Config) (*Context, error) { return newContext(&c, true) }
+
+// NewClientContext builds a Context for connections that are dialled.
+func NewClientContext(c Config) (*Context, error) { return newContext(&c, false) }
+
+// LiveContexts is the number of SSL_CTX in this process, including those that were closed and live on
+// in connections; for leak checks and metrics.
+func LiveContexts() int64 { return int64(C.cssl_contexts()) }
+
+// Close drops this reference to the SSL_CTX. Connections made from it live on.
+func (x *Context) Close() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.ptr != nil {
+		C.SSL_CTX_free(x.ptr)
+		x.ptr = nil
+	}
+}
+
+// builder holds a Context under construction.
+type builder struct {
+	cfg       *Config
+	server    bool
+	ptr       *C.SSL_CTX
+	sessionID [32]C.uchar
+	reasons   C.cssl_reasons
+}
+
+func newContext(cfg *Config, server bool) (x *Context, err error) {
+	b := &builder{cfg: cfg, server: server}
+	certs, trust, crl, err := b.load()
+	defer func() {
+		for _, c := range certs {
+			clear(c.pass)
+		}
+		if err != nil && b.ptr != nil {
+			C.SSL_CTX_free(b.ptr)
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.create(certs, trust, crl); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{
+		b.strings,
+		func() error { return b.certificates(certs) },
+		func() error { return b.trust(trust, crl) },
+		b.alpn,
+		b.bind,
+	} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	tail := cfg.Tail
+	switch {
+	case tail < 0:
+		tail = 0
+	case tail == 0:
+		tail = DefaultTail
+	case tail < minTail:
+		tail = minTail
+	}
+	return &Context{
+		ptr:       b.ptr,
+		server:    server,
+		tail:      tail,
+		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
+		sessionID: b.sessionID,
+		verify:    !server && cfg.Verify != VerifyNone,
+	}, nil
+}
+
+func limit(n, otherwise int) C.uint32_t {
+	if n <= 0 {
+		n = otherwise
+	}
+	return C.uint32_t(min(n, 1<<31))
+}
+
+// loaded is a certificate with its files read and its passphrase asked for.
+type loaded struct {
+	setting    string
+	chain, key []byte
+	pass       []byte
+}
+
+// load reads all files, so that C only ever sees bytes and a missing file is
+// reported by its name.
+func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
+	for i, c := range b.cfg.Certificates {
+		setting := fmt.Sprintf("Certificates[%d]", i)
+		l := loaded{setting: setting}
+		if l.chain, err = pemOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
+			return
+		}
+		if len(l.chain) == 0 {
+			err = &ConfigError{Setting: setting, Err: errors.New("neither ChainFile nor ChainPEM is set")}
+			return
+		}
+		if l.key, err = pemOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
+			return
+		}
+		if len(l.key) == 0 {
+			l.key = l.chain
+		}
+		if bytes.Contains(l.key, []byte("ENCRYPTED")) {
+			if c.Passphrase == nil {
+				err = &ConfigError{Setting: setting, Err: errors.New("the key is encrypted and Passphrase is not set")}
+				return
+			}
+			if l.pass, err = c.Passphrase(); err != nil {
+				err = &ConfigError{Setting: setting + ".Passphrase", Err: err}
+				return
+			}
+		}
+		certs = append(certs, l)
+	}
+	if trust, err = pemOf("CAFile", b.cfg.CAFile, b.cfg.CAPEM); err != nil {
+		return
+	}
+	crl, err = pemOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM)
+	return
+}
+
+func pemOf(setting, file string, pem []byte) ([]byte, error) {
+	if file == "" {
+		return pem, nil
+	}
+	if len(pem) > 0 {
+		return nil, &ConfigError{Setting: setting, Value: file, Err: errors.New("set as a file and as PEM bytes; use one")}
+	}
+	p, err := os.ReadFile(file)
+	if err != nil {
+		return nil, &ConfigError{Setting: setting, Err: err}
+	}
+	return p, nil
+}
+
+func (b *builder) fail(setting, value string) error {
+	if len(value) > 200 {
+		value = value[:200] + "…"
+	}
+	return &ConfigError{Setting: setting, Value: value, Reasons: goReasons(&b.reasons)}
+}
+
+// create makes the SSL_CTX with all settings that are numbers.
+func (b *builder) create(certs []loaded, trust, crl []byte) error {
+	c := b.cfg
+	if b.server && len(certs) == 0 && len(c.SNI) == 0 {
+		return &ConfigError{Setting: "Certificates", Err: errors.New("a server needs a certificate")}
+	}
+	if !b.server && len(c.SNI) > 0 {
+		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
+	}
+	for _, v := range []struct {
+		setting string
+		v       Version
+	}{{"MinVersion", c.MinVersion}, {"MaxVersion", c.MaxVersion}} {
+		if v.v != 0 && v.v != TLS12 && v.v != TLS13 {
+			return &ConfigError{Setting: v.setting, Value: v.v.String(), Err: errors.New("only TLS 1.2 and 1.3 are spoken")}
+		}
+	}
+	if c.MaxVersion != 0 && c.MinVersion > c.MaxVersion {
+		return &ConfigError{Setting: "MinVersion", Value: c.MinVersion.String(), Err: fmt.Errorf("above MaxVersion %v", c.MaxVersion)}
+	}
+	for setting, n := range map[string]int{
+		"VerifyDepth": c.VerifyDepth, "Tickets": c.Tickets, "SessionCache": c.SessionCache,
+		"MaxMessages": c.MaxMessages, "MaxRenegotiations": c.MaxRenegotiations,
+	} {
+		if n < 0 || n > 1<<30 {
+			return &ConfigError{Setting: setting, Value: fmt.Sprint(n), Err: errors.New("out of range")}
+		}
+	}
+	s := C.cssl_settings{
+		server:          cbool(b.server),
+		min_version:     C.int(max(c.MinVersion, TLS12)),
+		max_version:     C.int(c.MaxVersion),
+		verify_depth:    -1,
+		tickets:         1,
+		no_tickets:      cbool(c.NoTickets),
+		session_cache:   C.long(c.SessionCache),
+		renegotiation:   cbool(c.Renegotiation),
+		release_buffers: cbool(c.ReleaseBuffers),
+		// A HelloRequest with more input buffered behind it puts OpenSSL 3.0 into a
+		// state in which application data is a protocol error.
+		read_ahead: cbool(!c.NoReadAhead && !c.Renegotiation),
+	}
+	switch c.Verify {
+	case VerifyDefault:
+		if !b.server {
+			s.verify_mode = C.SSL_VERIFY_PEER
+		}
+	case VerifyNone:
+	case VerifyOptional:
+		s.verify_mode = C.SSL_VERIFY_PEER
+	case VerifyRequire:
+		s.verify_mode = C.SSL_VERIFY_PEER | C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+	default:
+		return &ConfigError{Setting: "Verify", Value: fmt.Sprint(uint8(c.Verify)), Err: errors.New("unknown mode")}
+	}
+	if c.VerifyDepth > 0 {
+		s.verify_depth = C.int(c.VerifyDepth)
+	}
+	if c.NoTickets {
+		// Without a ticket TLS 1.3 would put each session into the cache instead
+		// (CVE-2024-2511), so none are issued.
+		s.tickets = 0
+	} else if c.Tickets > 0 {
+		s.tickets = C.int(c.Tickets)
+	}
+	// A session may be resumed only by a Context of the same identity, trust and
+	// demands; without this, resumption with client certificates fails or leaks
+	// from one server name to another.
+	h := sha256.New()
+	system := c.SystemCAs || !b.server && len(trust) == 0
+	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system)
+	for _, part := range [][]byte{trust, crl, []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
+		[]byte(strings.Join(c.ALPN, "\x00"))} {
+		hashPart(h.Write, part)
+	}
+	for _, cert := range certs {
+		hashPart(h.Write, cert.chain)
+	}
+	for i, v := range h.Sum(nil) {
+		b.sessionID[i] = C.uchar(v)
+	}
+	s.session_id_context = b.sessionID
+	if b.ptr = C.cssl_ctx_new(&s, &b.reasons); b.ptr == nil {
+		return b.fail("MinVersion, MaxVersion, Tickets", "")
+	}
+	return nil
+}
+
+func hashPart(write func([]byte) (int, error), p []byte) {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+	write(n[:])
+	write(p)
+}
+
+func cbool(v bool) C.int {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+// strings sets what is passed to OpenSSL in its own syntax.
+func (b *builder) strings() error {
+	for _, s := range []struct {
+		which   C.int
+		setting string
+		value   string
+	}{
+		{C.CSSL_CIPHERS, "CipherList", b.cfg.CipherList},
+		{C.CSSL_CIPHERSUITES, "CipherSuites", b.cfg.CipherSuites},
+		{C.CSSL_GROUPS, "Groups", b.cfg.Groups},
+		{C.CSSL_SIGALGS, "SignatureAlgorithms", b.cfg.SignatureAlgorithms},
+	} {
+		if s.value == "" {
+			continue
+		}
+		if strings.IndexByte(s.value, 0) >= 0 {
+			return &ConfigError{Setting: s.setting, Value: s.value, Err: errors.New("contains a NUL byte")}
+		}
+		v := C.CString(s.value)
+		ok := C.cssl_ctx_string(b.ptr, s.which, v, &b.reasons)
+		C.free(unsafe.Pointer(v))
+		if ok == 0 {
+			return b.fail(s.setting, s.value)
+		}
+	}
+	return nil
+}
+
+func (b *builder) certificates(certs []loaded) error {
+	for _, c := range certs {
+		if C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), bytesPtr(c.key), C.int(len(c.key)),
+			bytesPtr(c.pass), C.int(len(c.pass)), &b.reasons) == 0 {
+			return b.fail(c.setting, "")
+		}
+	}
+	return nil
+}
+
+func (b *builder) trust(trust, crl []byte) error {
+	if len(trust) > 0 {
+		switch C.cssl_ctx_trust(b.ptr, bytesPtr(trust), C.int(len(trust)), cbool(b.server), &b.reasons) {
+		case -1:
+			return b.fail("CAFile", b.cfg.CAFile)
+		case 0:
+			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: errors.New("no certificate in it")}
+		}
+	}
+	if b.cfg.SystemCAs || !b.server && len(trust) == 0 {
+		if C.cssl_ctx_trust_system(b.ptr, &b.reasons) == 0 {
+			return b.fail("SystemCAs", "")
+		}
+	}
+	if len(crl) > 0 {
+		switch C.cssl_ctx_crl(b.ptr, bytesPtr(crl), C.int(len(crl)), &b.reasons) {
+		case -1:
+			return b.fail("CRLFile", b.cfg.CRLFile)
+		case 0:
+			return &ConfigError{Setting: "CRLFile", Value: b.cfg.CRLFile, Err: errors.New("no revocation list in it")}
+		}
+	}
+	return nil
+}
+
+func (b *builder) alpn() error {
+	if len(b.cfg.ALPN) == 0 {
+		return nil
+	}
+	var wire []byte
+	for _, p := range b.cfg.ALPN {
+		if len(p) == 0 || len(p) > 255 {
+			return &ConfigError{Setting: "ALPN", Value: p, Err: errors.New("a protocol name has 1 to 255 bytes (RFC 7301)")}
+		}
+		wire = append(append(wire, byte(len(p))), p...)
+	}
+	if len(wire) > 65535 {
+		return &ConfigError{Setting: "ALPN", Err: errors.New("more than 65535 bytes in all (RFC 7301)")}
+	}
+	if C.cssl_ctx_alpn(b.ptr, cbool(b.server), (*C.uchar)(bytesPtr(wire)), C.uint(len(wire)), &b.reasons) == 0 {
+		return b.fail("ALPN", strings.Join(b.cfg.ALPN, ","))
+	}
+	return nil
+}
+
+// bind ties the Go side of the callbacks to the SSL_CTX. It comes last, since
+// from here on freeing the SSL_CTX releases the handle.
+func (b *builder) bind() error {
+	st := &contextState{}
+	if b.cfg.KeyLog != nil {
+		st.keyLog = &keyLog{w: b.cfg.KeyLog}
+	}
+	for name, x := range b.cfg.SNI {
+		key, err := sniKey(name)
+		if err == nil && (x == nil || !x.server) {
+			err = errors.New("not a server Context")
+		}
+		if err == nil && st.sni[key] != nil {
+			err = errors.New("the same name is in the map in another spelling")
+		}
+		if err == nil {
+			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.addSNI(key, p) })
+		}
+		if err != nil {
+			st.release()
+			return &ConfigError{Setting: "SNI", Value: name, Err: err}
+		}
+	}
+	h := cgo.NewHandle(st)
+	if C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil), cbool(st.sni != nil)) == 0 {
+		st.release()
+		h.Delete()
+		return b.fail("KeyLog, SNI", "")
+	}
+	return nil
+}
+
+// errContextClosed is found by errors.Is(err, os.ErrClosed).
+var errContextClosed = fmt.Errorf("tls context: %w", os.ErrClosed)
+
+// cached is the number of sessions in a server's cache.
+func (x *Context) cached() (n int) {
+	_ = x.use(func(p *C.SSL_CTX) { n = int(C.cssl_ctx_cached(p)) })
+	return n
+}
+
+// use runs f with the SSL_CTX, which Close cannot take away meanwhile.
+func (x *Context) use(f func(*C.SSL_CTX)) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if x.ptr == nil {
+		return errContextClosed
+	}
+	f(x.ptr)
+	return nil
+}

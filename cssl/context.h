@@ -1,0 +1,88 @@
+/*
+ * The C side of an SSL_CTX: what needs a macro, a callback or several calls
+ * that must share one crossing with the error queue.
+ */
+#ifndef CSSL_CONTEXT_H
+#define CSSL_CONTEXT_H
+
+#include "conn.h"
+
+#include <openssl/ssl.h>
+
+/* The settings that are numbers. */
+typedef struct {
+	int server;
+	int min_version, max_version; /* TLS1_2_VERSION ...; 0 leaves OpenSSL's choice */
+	int verify_mode;              /* SSL_VERIFY_* */
+	int verify_depth;             /* -1 leaves OpenSSL's choice */
+	int tickets;                  /* TLS 1.3 tickets per handshake */
+	int no_tickets;
+	long session_cache;           /* entries of the server's cache; 0 is off */
+	int renegotiation;
+	int release_buffers;
+	int read_ahead;
+	unsigned char session_id_context[32];
+} cssl_settings;
+
+/* The settings that are strings in OpenSSL's own syntax. */
+enum { CSSL_CIPHERS, CSSL_CIPHERSUITES, CSSL_GROUPS, CSSL_SIGALGS };
+
+/* Must be the first call into this library: OpenSSL's cleanup at exit is not to run under live threads. 1 on success. */
+int cssl_init(void);
+
+/* How many SSL_CTX this process has; those that only connections still hold count too. */
+long cssl_contexts(void);
+
+/*
+ * All of these answer 1 on success, and 0 with the reasons in out. None blocks
+ * (bytes come from memory) and none keeps a pointer that it was given. They may
+ * be called only before the first SSL is made of ctx.
+ */
+SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out);
+int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *out);
+int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out);
+/* Certificate chain (leaf first) and key from PEM. pass may be NULL. */
+int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, const void *key, int key_len, const void *pass,
+                  int pass_len, cssl_reasons *out);
+/* Trusted CAs from PEM; for a server also the names that it asks client certificates of. Answers how many, or -1. */
+int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out);
+int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out);
+/* Revocation lists from PEM, and checking of the leaf against them. Answers how many, or -1. */
+int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out);
+
+/*
+ * Ties ctx to the Go side: handle is released, by cssl_go_release, when the
+ * last reference to ctx goes. keylog and hello install the callbacks that
+ * cssl_go_keylog and cssl_go_hello answer.
+ */
+int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog, int hello);
+
+/* The number of sessions in the cache. */
+long cssl_ctx_cached(SSL_CTX *ctx);
+
+/* Per connection, before the handshake. */
+int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out);
+/* The identity that the peer's certificate must have: a DNS name, or an IP address. */
+int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, cssl_reasons *out);
+/*
+ * Offers a session. One that is not with this name (NULL: any), or not of a Context with
+ * this session_id_context (32 bytes), is left out: 1, and the handshake will be a full one.
+ */
+int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const unsigned char *session_id_context,
+                         const char *name, int is_ip, int check_name, cssl_reasons *out);
+
+/* Facts. The bytes that come back through out are malloc'ed, the caller's to free. */
+long cssl_ssl_session(SSL *ssl, unsigned char **out);
+/* The peer's chain as DER certificates, each behind its length as 4 bytes, most significant first. Leaf first. */
+long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
+const char *cssl_ssl_group(SSL *ssl);
+int cssl_ssl_session_reused(SSL *ssl);
+int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
+                    size_t context_len, int use_context, cssl_reasons *out);
+
+/* Implemented in Go. */
+extern void cssl_go_release(uintptr_t handle);
+extern void cssl_go_keylog(uintptr_t handle, char *line);
+extern SSL_CTX *cssl_go_hello(uintptr_t handle, unsigned char *ext, size_t len);
+
+#endif

@@ -1,0 +1,86 @@
+// Package cssl is a thin binding to the system's OpenSSL (3.0 or newer) for
+// non-blocking TLS.
+//
+//	        Context (SSL_CTX)            built once, immutable, shared
+//	            │ NewConn / NewEngineConn
+//	            ▼
+//	plaintext  Conn (SSL)               one crossing into C for one operation:
+//	  ◄──Read──┤                          ERR_clear_error, SSL_…, SSL_get_error,
+//	  ──Write─►┤                          errno, error queue → one Result
+//	            │
+//	        transport BIO ──── tail      ciphertext that the socket did not take
+//	            │
+//	          socket  or  Feed / Take    (engine mode: the caller moves the bytes)
+//
+// # One crossing
+//
+// OpenSSL's error queue belongs to the thread, and a goroutine may change its
+// thread between two cgo calls. So each operation is one C function that clears
+// the queue, calls OpenSSL, asks SSL_get_error and takes the queue's entries
+// along. Every operation answers with a [Result]: progress, a [Want], or an error.
+//
+// # The transport
+//
+// The BIO below the SSL is this package's own. It uses recv and send with
+// MSG_NOSIGNAL. Within one operation it remembers a short recv and saves the one that
+// would answer EAGAIN, and a Read says so ([Result].Drained). With read-ahead
+// OpenSSL hands it the whole of its own record buffer, so header and body come
+// with one recv and no copy. A failed send is remembered and belongs to the write direction alone:
+// what the peer said before it went away can still be read, and tickets that a
+// peer does not wait for do not fail the handshake.
+//
+// In engine mode there is no socket: Feed takes ciphertext in and Take takes it
+// out, for an event loop that owns the bytes.
+//
+// # Reads while a write waits
+//
+// OpenSSL's manual allows no other operation on an SSL whose SSL_write answered
+// WANT_WRITE, except the same SSL_write again. But two peers that both stream and
+// both obey it wait for each other for ever. What was found (OpenSSL 3.0, the
+// tests TestParkedWrite… show each):
+//
+//   - Over a plain socket BIO (Config.Tail < 0) SSL_read works while an SSL_write
+//     is unfinished, as long as OpenSSL itself has nothing to write. When the peer
+//     asks for KeyUpdates while long writes are under way, or renegotiates, SSL_read
+//     must write, finds the unfinished record in the way and fails with "bad length"
+//     or "bad write retry". (OpenSSL 3.0.19 puts the answer to a KeyUpdate off where
+//     it can, so that case does not fail each time; a renegotiation does.)
+//   - With a tail (the default) the BIO takes the whole record: it sends what the socket
+//     takes and keeps the rest, so SSL_write completes. While a tail is left, Write
+//     answers WantWrite without entering SSL_write. No SSL_write is ever left
+//     unfinished, SSL_read is allowed at any time, and the answer to the KeyUpdate is
+//     kept behind the record. WANT_WRITE keeps its meaning: wait until the socket
+//     takes bytes, then call again.
+//
+// The tail is bounded (Config.Tail), allocated only while needed and freed when it has been
+// sent. [Result].Unsent says that there is one, and Flush sends it. When the tail is full, a
+// Read that must write (a renegotiation with a large certificate chain) answers
+// WantWrite like over any BIO.
+//
+// # Handshakes after the first
+//
+// SSL_do_handshake and SSL_write treat application data that arrives in the midst
+// of a renegotiation as a protocol error; SSL_read does not. So Write, Shutdown
+// and Handshake carry an unfinished renegotiation on by SSL_peek, which is a read
+// that leaves the data in place. If such data stands in the way they answer
+// [WantAppRead]: Read must take it first.
+//
+// After the peer's close_notify TLS 1.2 has no renegotiation any more: whoever has
+// sent it ignores handshake messages, and an unfinished renegotiation answers
+// io.EOF. A KeyUpdate is still sent.
+//
+// # End of stream
+//
+// io.EOF is the peer's close_notify. A bare FIN is io.ErrUnexpectedEOF whichever
+// way the linked OpenSSL reports it; the BIO never tells OpenSSL of the end of file, so that
+// it fails the read and not the connection, and queued data can still be written.
+//
+// # Rules
+//
+// A Context may be used from any goroutine. A Conn belongs to one goroutine at a
+// time. The owner of each closes it; there are no finalizers. A Context may be closed while
+// connections made from it live. No Go pointer is kept by C.
+//
+// The files without cgo (Want, Result, Error) also build with CGO_ENABLED=0, so
+// that package session does.
+package cssl

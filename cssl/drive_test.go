@@ -1,0 +1,386 @@
+package cssl
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The directions in which a transport may have become ready.
+const (
+	readable = 1 << iota
+	writable
+)
+
+// action is an operation besides read and write that an endpoint performs once it has sent so many bytes.
+type action struct {
+	after int
+	op    Op
+	run   func(*Conn) Result
+}
+
+// endpoint is one side of a connection as an event loop sees it: each operation
+// holds its own want and is called again only when that direction became ready
+// or when another operation moved something.
+type endpoint struct {
+	t       testing.TB
+	name    string
+	c       *Conn
+	out     []byte // what is to be sent, and how much of it was
+	sent    int
+	in      []byte
+	echo    bool // what is read is appended to out
+	close   bool // shut down once out is sent; an echo does so after the peer's end
+	expect  int  // bytes that must have come before the shutdown
+	last    bool // shut down after the peer
+	record  int  // bytes offered to one Write; 0 is all
+	actions []action
+	hs      bool // a handshake is to be carried on
+	shut    bool
+	unsent  bool
+	end     error // of reading
+	readBuf []byte
+	wants   [opEnd]Want
+	seen    [opEnd][wantEnd]int
+	calls   int
+	mayFail bool
+	moved   bool // since the inner loop of turn began
+}
+
+func newEndpoint(t testing.TB, name string, c *Conn) *endpoint {
+	return &endpoint{t: t, name: name, c: c, hs: true, readBuf: make([]byte, 16384)}
+}
+
+// note records a result. True means that the operation moved on.
+func (e *endpoint) note(op Op, r Result) bool {
+	e.calls++
+	e.moved = e.moved || r.Want == WantNone || r.In
+	if r.Err != nil {
+		e.fail(r.Err)
+	}
+	e.unsent = r.Unsent
+	e.wants[op] = r.Want
+	e.seen[op][r.Want]++
+	if r.Want == WantNone || r.In {
+		// Progress makes what the others waited for stale (P08).
+		for o := range e.wants {
+			if Op(o) != op {
+				e.wants[o] = WantNone
+			}
+		}
+	}
+	return r.Want == WantNone
+}
+
+// turn carries on every operation that waits for what became ready.
+func (e *endpoint) turn(ready int) {
+	for o, w := range e.wants {
+		if w.Readable() && ready&readable != 0 || w.Writable() && ready&writable != 0 {
+			e.wants[o] = WantNone
+		}
+	}
+	for e.moved = true; e.moved; {
+		e.moved = false
+		if e.hs && e.wants[OpHandshake] == WantNone && e.note(OpHandshake, e.c.Handshake()) {
+			e.hs = false
+		}
+		if !e.hs && len(e.actions) > 0 && e.sent >= e.actions[0].after {
+			a := e.actions[0]
+			r := a.run(e.c)
+			if e.wants[OpHandshake] = WantNone; r.Err == nil {
+				e.actions = e.actions[1:]
+				e.hs = !e.note(a.op, r)
+				e.wants[a.op] = WantNone
+				e.moved = true
+			} else if x, ok := r.Err.(*Error); !ok || x.Class != ClassState {
+				e.fail(r.Err)
+			}
+		}
+		for e.established() && e.sent < len(e.out) && e.wants[OpWrite] == WantNone {
+			p := e.out[e.sent:]
+			if e.record > 0 && len(p) > e.record {
+				p = p[:e.record]
+			}
+			r := e.c.Write(p)
+			if !e.note(OpWrite, r) {
+				break
+			}
+			e.sent += r.N
+			if len(e.actions) > 0 && e.sent >= e.actions[0].after {
+				break
+			}
+		}
+		for e.established() && e.end == nil && e.wants[OpRead] == WantNone {
+			r := e.c.Read(e.readBuf)
+			if isEOF(r.Err) {
+				e.end = r.Err
+				r.Err = nil
+			}
+			if !e.note(OpRead, r) {
+				break
+			}
+			e.in = append(e.in, e.readBuf[:r.N]...)
+			if e.echo {
+				e.out = append(e.out, e.readBuf[:r.N]...)
+			}
+			if r.Drained {
+				e.wants[OpRead] = WantRead
+			}
+		}
+		if e.established() && e.close && !e.shut && e.sent == len(e.out) && len(e.actions) == 0 && !e.hs && len(e.in) >= e.expect &&
+			(!e.echo && !e.last || e.end != nil) && e.wants[OpShutdown] == WantNone && e.note(OpShutdown, e.c.Shutdown()) {
+			e.shut = true
+		}
+		if e.unsent && e.c.fd >= 0 && e.wants[OpFlush] == WantNone {
+			e.note(OpFlush, e.c.Flush())
+		}
+	}
+}
+
+// fail ends the test, or with mayFail the run.
+func (e *endpoint) fail(err error) {
+	if e.mayFail {
+		panic(stopped{err})
+	}
+	e.t.Helper()
+	e.t.Fatalf("%s: %v", e.name, err)
+}
+
+// stopped carries an error out of a run of endpoints that may fail.
+type stopped struct{ err error }
+
+// errorOf answers the error that an endpoint with mayFail met while f ran.
+func errorOf(f func()) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case stopped:
+			err = r.err
+		default:
+			panic(r)
+		}
+	}()
+	f()
+	return nil
+}
+
+func (e *endpoint) established() bool { return e.seen[OpHandshake][WantNone] > 0 }
+
+func (e *endpoint) done() bool {
+	return e.established() && !e.hs && e.sent == len(e.out) && len(e.actions) == 0 && !e.unsent &&
+		(!e.close || e.shut && e.end != nil)
+}
+
+func (e *endpoint) String() string {
+	return fmt.Sprintf("%s{sent %d of %d, got %d, hs %v, shut %v, end %v, unsent %d, wants %v}",
+		e.name, e.sent, len(e.out), len(e.in), e.hs, e.shut, e.end, e.c.Unsent(), e.wants)
+}
+
+func isEOF(err error) bool {
+	return err != nil && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF))
+}
+
+// runEngine joins two engine mode endpoints and lets chunk bytes pass at a time, until stop
+// answers true. A turn in which nothing moves fails the test instead of hanging it.
+func runEngine(t testing.TB, a, b *endpoint, chunk int, stop func() bool) {
+	t.Helper()
+	// What a Conn does not take stays on the wire.
+	var wire [2][]byte
+	buf := make([]byte, chunk)
+	carry := func(from, to *endpoint, w *[]byte) (fromReady, toReady int) {
+		if len(*w) == 0 {
+			*w = append((*w)[:0], buf[:from.c.Take(buf)]...)
+			if len(*w) > 0 {
+				fromReady = writable
+			}
+		}
+		if n := to.c.Feed(*w); n > 0 {
+			*w = (*w)[n:]
+			toReady = readable
+		}
+		return
+	}
+	a.turn(readable | writable)
+	b.turn(readable | writable)
+	for !stop() {
+		ar, br := carry(a, b, &wire[0])
+		br2, ar2 := carry(b, a, &wire[1])
+		if ar, br = ar|ar2, br|br2; ar|br == 0 {
+			if stop() {
+				return
+			}
+			t.Fatalf("no progress:\n%v\n%v", a, b)
+		}
+		a.turn(ar)
+		b.turn(br)
+		a.unsent, b.unsent = a.c.Unsent() > 0, b.c.Unsent() > 0
+	}
+}
+
+// runSockets is an event loop over the sockets of two endpoints.
+func runSockets(t testing.TB, a, b *endpoint, stop func() bool) {
+	t.Helper()
+	ends := []*endpoint{a, b}
+	a.turn(readable | writable)
+	b.turn(readable | writable)
+	for idle := 0; !stop(); {
+		fds := make([]unix.PollFd, 2)
+		for i, e := range ends {
+			fds[i].Fd = int32(e.c.fd)
+			for _, w := range e.wants {
+				if w.Readable() {
+					fds[i].Events |= unix.POLLIN
+				} else if w.Writable() {
+					fds[i].Events |= unix.POLLOUT
+				}
+			}
+			if e.end != nil {
+				fds[i].Events &^= unix.POLLIN
+			}
+		}
+		n, err := unix.Poll(fds, 2000)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			t.Fatalf("no progress (%v):\n%v\n%v", err, a, b)
+		}
+		before := a.sent + len(a.in) + b.sent + len(b.in)
+		for i, e := range ends {
+			ready := 0
+			if fds[i].Revents&^unix.POLLOUT != 0 {
+				ready |= readable
+			}
+			if fds[i].Revents&^unix.POLLIN != 0 {
+				ready |= writable
+			}
+			if ready != 0 {
+				e.turn(ready)
+			}
+		}
+		if idle++; before != a.sent+len(a.in)+b.sent+len(b.in) {
+			idle = 0
+		}
+		if idle > 20000 {
+			t.Fatalf("spinning:\n%v\n%v", a, b)
+		}
+	}
+}
+
+// socketPair is two connected non-blocking sockets, with the smallest buffers that the kernel allows if small.
+func socketPair(t testing.TB, network string, small bool) (client, server int) {
+	t.Helper()
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	shrink := func(fd int) {
+		if small {
+			check(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 1))
+			if network == "unix" {
+				check(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1))
+			} else {
+				// Below this the kernel's delayed acknowledgements make a test take many seconds.
+				check(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1<<14))
+			}
+		}
+	}
+	if network == "unix" {
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+		check(err)
+		client, server = fds[0], fds[1]
+	} else {
+		l, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		check(err)
+		defer syscall.Close(l)
+		shrink(l)
+		check(syscall.Bind(l, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+		check(syscall.Listen(l, 1))
+		sa, err := syscall.Getsockname(l)
+		check(err)
+		client, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		check(err)
+		shrink(client)
+		check(syscall.Connect(client, sa))
+		server, _, err = syscall.Accept4(l, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
+		check(err)
+		check(syscall.SetNonblock(client, true))
+		check(syscall.SetsockoptInt(client, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
+		check(syscall.SetsockoptInt(server, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
+	}
+	shrink(client)
+	shrink(server)
+	return client, server
+}
+
+// socketEnds is a client and a server over sockets; the sockets are closed with the test.
+func socketEnds(t testing.TB, network string, small bool, client, server *Context) (c, s *endpoint) {
+	t.Helper()
+	cfd, sfd := socketPair(t, network, small)
+	cc, err := client.NewConn(cfd, ConnConfig{ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc, err := server.NewConn(sfd, ConnConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cc.Close()
+		sc.Close()
+		syscall.Close(cfd)
+		syscall.Close(sfd)
+	})
+	return newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+}
+
+func engineEnds(t testing.TB, client, server *Context) (c, s *endpoint) {
+	t.Helper()
+	p := newPair(t, client, server)
+	return newEndpoint(t, "client", p.client), newEndpoint(t, "server", p.server)
+}
+
+// pattern is n bytes in which every place can be told from the others.
+func pattern(n int, seed uint64) []byte {
+	r := rand.New(rand.NewPCG(seed, uint64(n)))
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byte(r.Uint32())
+	}
+	return p
+}
+
+func sameBytes(t testing.TB, what string, got, want []byte) {
+	t.Helper()
+	if bytes.Equal(got, want) {
+		return
+	}
+	i := 0
+	for i < len(got) && i < len(want) && got[i] == want[i] {
+		i++
+	}
+	t.Fatalf("%s: got %d bytes, want %d; they differ from byte %d on", what, len(got), len(want), i)
+}
+
+// overSockets makes a client and a server connection over two descriptors.
+func overSockets(t testing.TB, cx, sx *Context, cfd, sfd int) (client, server *Conn) {
+	t.Helper()
+	client, err := cx.NewConn(cfd, ConnConfig{ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	if server, err = sx.NewConn(sfd, ConnConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	return client, server
+}

@@ -1,0 +1,212 @@
+package cssl
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Errors that say what was wrong with a call or a peer. They are found with
+// errors.Is in what the operations answer.
+var (
+	// ErrLimit: the peer sent more KeyUpdates, tickets or renegotiations than Config allows.
+	ErrLimit = errors.New("peer went over the limit of post-handshake messages")
+	// ErrState: the operation makes no sense at this point, such as a Write
+	// before the handshake is done or a Shutdown after a fatal error.
+	ErrState = errors.New("operation not possible in this state of the connection")
+	// ErrShutdown: a Write after Shutdown.
+	ErrShutdown = errors.New("write after shutdown")
+	// ErrUnknown: SSL_get_error answered a value that this package does not know.
+	ErrUnknown = errors.New("unknown answer of SSL_get_error")
+)
+
+// Reason is one entry of OpenSSL's error queue.
+type Reason struct {
+	// Code is OpenSSL's packed error code.
+	Code uint64
+	// Library is the part of OpenSSL that it came from, such as "SSL routines".
+	Library string
+	// Text is the reason, such as "certificate verify failed".
+	Text string
+	// Data is what OpenSSL added, such as a file name; often empty.
+	Data string
+}
+
+// String is the reason with its library and data.
+func (r Reason) String() string {
+	s := r.Text
+	if r.Library != "" {
+		s = r.Library + ": " + s
+	}
+	if r.Data != "" {
+		s += " (" + r.Data + ")"
+	}
+	return s
+}
+
+// AlertSide says whose alert it was.
+type AlertSide uint8
+
+// The sides.
+const (
+	AlertNone AlertSide = iota
+	AlertSent
+	AlertReceived
+)
+
+// Class says in which way an operation failed.
+type Class uint8
+
+const (
+	// ClassSSL: the TLS protocol failed (SSL_ERROR_SSL). The connection cannot be used any more.
+	ClassSSL Class = iota
+	// ClassSyscall: the transport failed; Errno says how.
+	ClassSyscall
+	// ClassEOF: the peer ended the stream. The error is io.EOF after a
+	// close_notify alert and io.ErrUnexpectedEOF after a bare FIN.
+	ClassEOF
+	// ClassState: the call was wrong at this time.
+	ClassState
+	// ClassLimit: the peer went over a limit.
+	ClassLimit
+	// ClassUnknown: SSL_get_error answered something that is not known.
+	ClassUnknown
+)
+
+// Error is what an operation on a connection failed with. errors.Is finds io.EOF,
+// io.ErrUnexpectedEOF, a syscall.Errno, an [Alert] and the Err… values of this
+// package in it, whichever apply.
+type Error struct {
+	// Op is the operation that failed.
+	Op Op
+	// Class says in which way.
+	Class Class
+	// Reasons are OpenSSL's, oldest first; empty where OpenSSL gave none.
+	Reasons []Reason
+	// Alert is the TLS alert that ended the connection, if AlertSide is not AlertNone.
+	Alert     Alert
+	AlertSide AlertSide
+	// Verify is OpenSSL's text for why the peer's certificate was refused, or empty.
+	Verify string
+	// Errno is the system call's, or 0.
+	Errno syscall.Errno
+	// Err is io.EOF, io.ErrUnexpectedEOF, one of this package's Err… values, or nil.
+	Err error
+}
+
+// Error says the operation, the cause, OpenSSL's reasons and whose alert it was.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("tls: ")
+	b.WriteString(e.Op.String())
+	sep := ": "
+	put := func(s string) {
+		b.WriteString(sep)
+		b.WriteString(s)
+		sep = "; "
+	}
+	if e.Err != nil {
+		put(e.Err.Error())
+	}
+	if e.Errno != 0 {
+		put(e.Errno.Error())
+	}
+	for _, r := range e.Reasons {
+		put(r.String())
+	}
+	if e.Verify != "" {
+		put(e.Verify)
+	}
+	switch e.AlertSide {
+	case AlertSent:
+		put("alert sent: " + e.Alert.String())
+	case AlertReceived:
+		put("alert received: " + e.Alert.String())
+	}
+	if sep == ": " {
+		put("failed")
+	}
+	return b.String()
+}
+
+// Unwrap gives errors.Is and errors.As the parts.
+func (e *Error) Unwrap() []error {
+	var parts []error
+	if e.Err != nil {
+		parts = append(parts, e.Err)
+	}
+	if e.Errno != 0 {
+		parts = append(parts, e.Errno)
+	}
+	if e.AlertSide != AlertNone {
+		parts = append(parts, e.Alert)
+	}
+	return parts
+}
+
+// Timeout is always false: deadlines are the caller's.
+func (e *Error) Timeout() bool { return false }
+
+// Alert is a TLS alert description (RFC 8446, section 6). As an error it can
+// be looked for: errors.Is(err, cssl.Alert(48)) is "unknown CA".
+type Alert uint8
+
+var alertNames = map[Alert]string{
+	0: "close notify", 10: "unexpected message", 20: "bad record MAC", 21: "decryption failed", 22: "record overflow",
+	30: "decompression failure", 40: "handshake failure", 41: "no certificate", 42: "bad certificate",
+	43: "unsupported certificate", 44: "certificate revoked", 45: "certificate expired", 46: "certificate unknown",
+	47: "illegal parameter", 48: "unknown CA", 49: "access denied", 50: "decode error", 51: "decrypt error",
+	60: "export restriction", 70: "protocol version", 71: "insufficient security", 80: "internal error",
+	86: "inappropriate fallback", 90: "user canceled", 100: "no renegotiation", 109: "missing extension",
+	110: "unsupported extension", 111: "certificate unobtainable", 112: "unrecognized name",
+	113: "bad certificate status response", 114: "bad certificate hash value", 115: "unknown PSK identity",
+	116: "certificate required", 120: "no application protocol",
+}
+
+// String is the alert's name.
+func (a Alert) String() string {
+	if s, ok := alertNames[a]; ok {
+		return s
+	}
+	return "alert " + strconv.Itoa(int(a))
+}
+
+// Error makes an Alert findable with errors.Is.
+func (a Alert) Error() string { return "tls alert: " + a.String() }
+
+// ConfigError says which setting OpenSSL or this package refused, and why.
+type ConfigError struct {
+	// Setting is the field of [Config] or [ConnConfig].
+	Setting string
+	// Value is what was set, shortened; empty for keys and other secrets.
+	Value string
+	// Reasons are OpenSSL's, oldest first.
+	Reasons []Reason
+	// Err is the cause where it was not OpenSSL, such as a file that cannot be read.
+	Err error
+}
+
+// Error says the setting, its value and the reasons.
+func (e *ConfigError) Error() string {
+	s := "tls config: " + e.Setting
+	if e.Value != "" {
+		s += " " + strconv.Quote(e.Value)
+	}
+	sep := ": "
+	if e.Err != nil {
+		s += sep + e.Err.Error()
+		sep = "; "
+	}
+	for _, r := range e.Reasons {
+		s += sep + r.String()
+		sep = "; "
+	}
+	if sep == ": " {
+		s += ": refused by OpenSSL"
+	}
+	return s
+}
+
+// Unwrap is the cause where it was not OpenSSL.
+func (e *ConfigError) Unwrap() error { return e.Err }

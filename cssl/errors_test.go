@@ -1,0 +1,301 @@
+package cssl
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+func enginePair(t testing.TB, version Version) *pair {
+	t.Helper()
+	c := clientConfig()
+	c.MaxVersion = version
+	p := newPair(t, mustClient(t, c), mustServer(t, serverConfig("ecdsa")))
+	return p
+}
+
+// TestEveryAnswer goes through all values of SSL_get_error, and those of this package's C side: each is a Want or an error of a class.
+func TestEveryAnswer(t *testing.T) {
+	const none = Class(255)
+	tests := map[int]struct {
+		want  Want
+		class Class
+		is    error
+	}{
+		1: {0, ClassSSL, nil}, 2: {WantRead, none, nil}, 3: {WantWrite, none, nil}, 4: {WantX509Lookup, none, nil},
+		5: {0, ClassSyscall, nil}, 6: {0, ClassEOF, io.EOF}, 7: {WantConnect, none, nil}, 8: {WantAccept, none, nil},
+		9: {WantAsync, none, nil}, 10: {WantAsyncJob, none, nil}, 11: {WantClientHello, none, nil}, 12: {WantRetryVerify, none, nil},
+		13: {0, ClassUnknown, ErrUnknown}, 99: {0, ClassUnknown, ErrUnknown}, 100: {WantAppRead, none, nil},
+		101: {0, ClassEOF, io.ErrUnexpectedEOF}, 102: {0, ClassSyscall, syscall.EPIPE}, 103: {0, ClassSyscall, syscall.EPIPE},
+		104: {0, ClassLimit, ErrLimit}, 105: {0, ClassState, ErrState},
+	}
+	for code, tt := range tests {
+		if w := wantOf(code); w != tt.want {
+			t.Errorf("%d: %v, want %v", code, w, tt.want)
+		}
+		if tt.class == none {
+			continue
+		}
+		var errno syscall.Errno
+		if tt.is == syscall.EPIPE {
+			errno = syscall.EPIPE
+		}
+		for op := range opEnd {
+			p := enginePair(t, TLS13)
+			err := p.client.failure(op, code, errno)
+			var e *Error
+			if tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("%v %d: %v", op, code, err)
+			}
+			if err == io.EOF && (op == OpRead || op == OpPeek) {
+				continue
+			}
+			if !errors.As(err, &e) || e.Class != tt.class || e.Op != op || !strings.Contains(err.Error(), op.String()) {
+				t.Errorf("%v %d: %#v", op, code, err)
+			}
+		}
+	}
+	if wantOf(0) != WantNone {
+		t.Error("SSL_ERROR_NONE is a want")
+	}
+	for w := range wantEnd + 1 {
+		if w.String() == "" || w.Readable() && w.Writable() {
+			t.Errorf("%d: %v", w, w)
+		}
+	}
+}
+
+// TestEndOfStream: close_notify is io.EOF, a bare FIN is io.ErrUnexpectedEOF (P15), both after the
+// data and both again and again; writing goes on.
+func TestEndOfStream(t *testing.T) {
+	for _, version := range versions {
+		for _, bare := range []bool{false, true} {
+			p := enginePair(t, version)
+			p.handshake()
+			p.finish()
+			p.client.Write([]byte("last"))
+			want := io.EOF
+			if bare {
+				want = io.ErrUnexpectedEOF
+			} else if r := p.client.Shutdown(); r.Want != WantNone || r.Err != nil {
+				t.Fatalf("shutdown: %+v", r)
+			}
+			p.move(p.client, p.server)
+			p.server.FeedEOF()
+			if r := p.server.Read(p.buf); string(p.buf[:r.N]) != "last" {
+				t.Errorf("read: %+v", r)
+			}
+			for range 3 {
+				if r := p.server.Read(p.buf); !errors.Is(r.Err, want) || (r.Err == io.EOF) != !bare {
+					t.Errorf("%v, bare %v: %+v", version, bare, r)
+				}
+			}
+			if r := p.server.Write([]byte("still")); r.N != 5 {
+				t.Errorf("%v, bare %v: write after the peer's end: %+v", version, bare, r)
+			}
+			if r := p.server.Shutdown(); r.Err != nil {
+				t.Errorf("%v, bare %v: shutdown: %+v", version, bare, r)
+			}
+			if r := p.server.Write([]byte("x")); !errors.Is(r.Err, ErrShutdown) {
+				t.Errorf("write after shutdown: %+v", r)
+			}
+			p.move(p.server, p.client)
+			if r := p.client.Read(p.buf); r.N != 5 {
+				t.Errorf("%v, bare %v: the client reads %+v", version, bare, r)
+			}
+			if r := p.client.Read(p.buf); r.Err != io.EOF {
+				t.Errorf("%v, bare %v: the client's end: %+v", version, bare, r)
+			}
+		}
+	}
+}
+
+// TestEndInHandshake: a FIN in the midst of the handshake is io.ErrUnexpectedEOF on both sides (P15).
+func TestEndInHandshake(t *testing.T) {
+	for _, version := range versions {
+		p := enginePair(t, version)
+		for i, c := range []*Conn{p.server, p.client} {
+			if i == 1 {
+				c.Handshake()
+			}
+			c.FeedEOF()
+			if r := c.Handshake(); !errors.Is(r.Err, io.ErrUnexpectedEOF) {
+				t.Errorf("%v: %+v", version, r)
+			}
+		}
+	}
+}
+
+// TestKeyUpdateAfterPeersEnd: the peer's close_notify closes its own direction only.
+func TestKeyUpdateAfterPeersEnd(t *testing.T) {
+	p := enginePair(t, TLS13)
+	p.handshake()
+	p.client.Shutdown()
+	p.move(p.client, p.server)
+	if r := p.server.Read(p.buf); r.Err != io.EOF {
+		t.Fatalf("%+v", r)
+	}
+	for range 3 {
+		if r := p.server.KeyUpdate(false); r.Want != WantNone || r.Err != nil {
+			t.Fatalf("key update: %+v", r)
+		}
+		if r := p.server.Write([]byte("x")); r.N != 1 {
+			t.Fatalf("write: %+v", r)
+		}
+	}
+	p.move(p.server, p.client)
+	for range 3 {
+		if r := p.client.Read(p.buf); r.N != 1 {
+			t.Fatalf("read: %+v", r)
+		}
+	}
+}
+
+// TestStaleErrorQueue: an entry that other code left on the thread's error queue must not turn
+// a want or the end of the stream into a failure (P10, P33).
+func TestStaleErrorQueue(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, version := range versions {
+		p := enginePair(t, version)
+		for _, op := range []func() Result{p.client.Handshake, p.server.Handshake} {
+			leaveError()
+			if r := op(); r.Want != WantRead {
+				t.Errorf("handshake: %+v", r)
+			}
+		}
+		p.handshake()
+		p.finish()
+		for name, op := range map[string]func() Result{
+			"read": func() Result { return p.client.Read(p.buf) },
+			"peek": func() Result { return p.client.Peek(p.buf) },
+		} {
+			for range 2 {
+				leaveError()
+				if r := op(); r.Want != WantRead {
+					t.Errorf("%s: %+v", name, r)
+				}
+			}
+		}
+		p.server.FeedEOF()
+		leaveError()
+		if r := p.server.Read(p.buf); !errors.Is(r.Err, io.ErrUnexpectedEOF) {
+			t.Errorf("bare FIN: %+v", r)
+		}
+		leaveError()
+	}
+}
+
+// TestReasonsAreOnesOwn fails many connections for different reasons at once: each error has the reasons of its own connection (P25).
+func TestReasonsAreOnesOwn(t *testing.T) {
+	sx := mustServer(t, serverConfig("ecdsa"))
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for range 50 {
+				c, err := sx.NewEngineConn(ConnConfig{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				input, want := "GET / HTTP/1.1\r\n\r\n", "http request"
+				switch g % 3 {
+				case 1:
+					input, want = "\x16\x03\x01\xff\xff\x01", "packet length too long"
+				case 2:
+					input, want = "\x99\x99\x99\x99\x99\x99\x99\x99\x99\x99\x99\x99", "wrong version number"
+				}
+				c.Feed([]byte(input))
+				r := c.Handshake()
+				runtime.Gosched()
+				var e *Error
+				if !errors.As(r.Err, &e) || len(e.Reasons) != 1 || e.Reasons[0].Text != want {
+					t.Errorf("%q: %+v", want, r)
+				}
+				c.Close()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestEmptyReadAndWrite: length 0 never reaches OpenSSL, and does not hide an error (P23).
+func TestEmptyReadAndWrite(t *testing.T) {
+	p := enginePair(t, TLS13)
+	p.handshake()
+	for range 3 {
+		for _, r := range []Result{p.client.Write(nil), p.client.Read(nil), p.client.Peek([]byte{}), p.client.Write([]byte{})} {
+			if r != (Result{}) {
+				t.Errorf("%+v", r)
+			}
+		}
+	}
+	if p.client.Unsent() != 0 {
+		t.Error("an empty write sends")
+	}
+	p.client.Close()
+	if r := p.client.Write(nil); r.Err == nil {
+		t.Error("an empty write hides that the connection is closed")
+	}
+}
+
+// TestOperationsInWrongState: each is ErrState and does no harm; Shutdown is not tried in the handshake or after a fatal error (P12).
+func TestOperationsInWrongState(t *testing.T) {
+	p := enginePair(t, TLS12)
+	for name, op := range map[string]func() Result{
+		"write": func() Result { return p.client.Write([]byte("x")) }, "shutdown": p.client.Shutdown,
+		"key update": func() Result { return p.client.KeyUpdate(true) }, "renegotiate": p.client.Renegotiate,
+	} {
+		if r := op(); !errors.Is(r.Err, ErrState) {
+			t.Errorf("%s before the handshake: %+v", name, r)
+		}
+	}
+	p.handshake()
+	if r := p.client.KeyUpdate(true); !errors.Is(r.Err, ErrState) {
+		t.Errorf("key update in TLS 1.2: %+v", r)
+	}
+	if r := p.client.Write([]byte("x")); r.N != 1 {
+		t.Errorf("write after a refused operation: %+v", r)
+	}
+	p.server.Feed([]byte("this is no record at all"))
+	first := p.server.Read(p.buf).Err
+	var e *Error
+	if !errors.As(first, &e) || e.Class != ClassSSL {
+		t.Fatalf("garbage: %v", first)
+	}
+	for name, op := range map[string]func() Result{
+		"read": func() Result { return p.server.Read(p.buf) }, "write": func() Result { return p.server.Write([]byte("x")) },
+		"shutdown": p.server.Shutdown, "handshake": p.server.Handshake,
+	} {
+		if r := op(); r.Err != first {
+			t.Errorf("%s after a fatal error: %+v", name, r)
+		}
+	}
+}
+
+// TestClosed: Close twice and every operation afterwards are harmless (P27).
+func TestClosed(t *testing.T) {
+	p := enginePair(t, TLS13)
+	p.handshake()
+	before := Live()
+	c := p.client
+	c.Close()
+	c.Close()
+	if n := Live(); n != before-1 {
+		t.Errorf("%d connections live, want %d", n, before-1)
+	}
+	for i, r := range []Result{c.Handshake(), c.Read(p.buf), c.Peek(p.buf), c.Write([]byte("x")), c.Flush(), c.Shutdown(), c.KeyUpdate(true), c.Renegotiate()} {
+		if r.Err == nil || !strings.Contains(r.Err.Error(), "closed") {
+			t.Errorf("operation %d: %+v", i, r)
+		}
+	}
+	c.FeedEOF()
+	if c.Feed([]byte("x")) != 0 || c.Take(p.buf) != 0 || c.Unsent() != 0 || c.HasPending() || c.VerifyResult() != nil || fmt.Sprint(c.Version()) == "" {
+		t.Error("a closed connection has facts")
+	}
+}

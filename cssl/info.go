@@ -1,0 +1,160 @@
+package cssl
+
+/*
+#include "context.h"
+#include <openssl/x509_vfy.h>
+#include <stdlib.h>
+*/
+import "C"
+
+import (
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unsafe"
+)
+
+// The facts below are those of the handshake. Before it is done they are zero
+// values. Each is a crossing into C: read them once and keep them.
+
+// established reports whether there are facts. OpenSSL itself crashes when asked
+// for some of them too early.
+func (c *Conn) established() bool { return c.c != nil && C.cssl_established(c.c) == 1 }
+
+// Version is the protocol version that was negotiated.
+func (c *Conn) Version() Version {
+	if !c.established() {
+		return 0
+	}
+	return Version(C.SSL_version(C.cssl_conn_ssl(c.c)))
+}
+
+// Cipher is the cipher suite's name as OpenSSL writes it, such as TLS_AES_128_GCM_SHA256.
+func (c *Conn) Cipher() string {
+	if c.c == nil {
+		return ""
+	}
+	cipher := C.SSL_get_current_cipher(C.cssl_conn_ssl(c.c))
+	if cipher == nil {
+		return ""
+	}
+	return C.GoString(C.SSL_CIPHER_get_name(cipher))
+}
+
+// Group is the key exchange group's name, such as x25519; empty where there was none (RSA key exchange).
+func (c *Conn) Group() string {
+	if !c.established() {
+		return ""
+	}
+	return C.GoString(C.cssl_ssl_group(C.cssl_conn_ssl(c.c)))
+}
+
+// ALPN is the protocol that was agreed on, or empty.
+func (c *Conn) ALPN() string {
+	if c.c == nil {
+		return ""
+	}
+	var p *C.uchar
+	var n C.uint
+	C.SSL_get0_alpn_selected(C.cssl_conn_ssl(c.c), &p, &n)
+	return C.GoStringN((*C.char)(unsafe.Pointer(p)), C.int(n))
+}
+
+// ServerName is the name that the client sent (SNI), or empty.
+func (c *Conn) ServerName() string {
+	if c.c == nil {
+		return ""
+	}
+	return C.GoString(C.SSL_get_servername(C.cssl_conn_ssl(c.c), C.TLSEXT_NAMETYPE_host_name))
+}
+
+// Resumed reports whether the handshake resumed an earlier session.
+func (c *Conn) Resumed() bool {
+	return c.c != nil && C.cssl_ssl_session_reused(C.cssl_conn_ssl(c.c)) == 1
+}
+
+// PeerChain is what the peer sent, leaf first; nil if it sent no certificate.
+// After a resumption only the leaf is known. That the chain is valid is
+// VerifyResult's to say.
+func (c *Conn) PeerChain() ([]*x509.Certificate, error) {
+	if c.c == nil {
+		return nil, nil
+	}
+	var p *C.uchar
+	n := C.cssl_ssl_peer_chain(C.cssl_conn_ssl(c.c), &p)
+	if p == nil {
+		return nil, nil
+	}
+	defer C.free(unsafe.Pointer(p))
+	var chain []*x509.Certificate
+	for b := unsafe.Slice((*byte)(p), int(n)); len(b) > 4; {
+		size := int(binary.BigEndian.Uint32(b))
+		if size > len(b)-4 {
+			return chain, errors.New("peer chain: OpenSSL gave a certificate of impossible length")
+		}
+		cert, err := x509.ParseCertificate(b[4 : 4+size])
+		if err != nil {
+			return chain, fmt.Errorf("peer chain: certificate %d: %w", len(chain), err)
+		}
+		chain = append(chain, cert)
+		b = b[4+size:]
+	}
+	return chain, nil
+}
+
+// VerifyResult is nil if the peer's certificate was found valid, or none was
+// sent; otherwise it says why not. It matters where Config.Verify lets an
+// invalid one pass.
+func (c *Conn) VerifyResult() error {
+	if c.c == nil {
+		return nil
+	}
+	if r := C.SSL_get_verify_result(C.cssl_conn_ssl(c.c)); r != C.X509_V_OK {
+		return errors.New(verifyText(r))
+	}
+	return nil
+}
+
+func verifyText(r C.long) string {
+	return C.GoString(C.X509_verify_cert_error_string(r))
+}
+
+// ExportKeyingMaterial derives n bytes from the connection's secrets (RFC 5705
+// and RFC 8446, section 7.5). A nil context differs from an empty one in TLS 1.2.
+func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
+	if c.fatal != nil {
+		return nil, c.fatal
+	}
+	if !c.established() {
+		return nil, &Error{Op: OpHandshake, Class: ClassState, Err: ErrState}
+	}
+	if n <= 0 || n > 1<<16 {
+		return nil, fmt.Errorf("exporter: %d bytes asked for, want 1 to 65536", n)
+	}
+	var reasons C.cssl_reasons
+	out := make([]byte, n)
+	l := []byte(label)
+	use := cbool(context != nil)
+	if C.cssl_ssl_export(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
+		bytesPtr(context), C.size_t(len(context)), use, &reasons) == 0 {
+		return nil, &ConfigError{Setting: "exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no keying material")}
+	}
+	return out, nil
+}
+
+// Session is the session to resume later (a client's), or nil if there is none yet. In TLS
+// 1.3 it comes with a ticket after the handshake, so ask when data has been
+// read, and once for each resumption: a ticket should be used once (RFC 8446, appendix C.4).
+func (c *Conn) Session() *Session {
+	if c.c == nil || c.server {
+		return nil
+	}
+	var p *C.uchar
+	n := C.cssl_ssl_session(C.cssl_conn_ssl(c.c), &p)
+	if p == nil {
+		return nil
+	}
+	defer C.free(unsafe.Pointer(p))
+	return &Session{der: C.GoBytes(unsafe.Pointer(p), C.int(n))}
+}

@@ -1,0 +1,138 @@
+package cssl
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// TestFactsBeforeHandshake: all facts are zero values, and none crashes, before the handshake and after Close.
+func TestFactsBeforeHandshake(t *testing.T) {
+	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa")))
+	for _, c := range []*Conn{p.client, p.server} {
+		for range 2 {
+			chain, err := c.PeerChain()
+			if c.Cipher() != "" || c.Group() != "" || c.ALPN() != "" || c.Resumed() || chain != nil || err != nil ||
+				c.Session() != nil || c.Pending() != 0 || c.HasPending() {
+				t.Error("there are facts without a handshake")
+			}
+			if v := c.Version(); v != 0 {
+				t.Errorf("version %v", v)
+			}
+			if _, err := c.ExportKeyingMaterial("EXPORTER-x", nil, 8); err == nil {
+				t.Error("keying material without keys")
+			}
+			c.Close()
+		}
+	}
+}
+
+// TestFacts compares both sides' facts.
+func TestFacts(t *testing.T) {
+	for _, version := range versions {
+		c, s := clientConfig(), serverConfig("rsa")
+		c.MaxVersion = version
+		c.ALPN, s.ALPN = []string{"http/1.1", "h2"}, []string{"h2", "http/1.1"}
+		c.Groups = "X25519"
+		p := newPair(t, mustClient(t, c), mustServer(t, s))
+		p.handshake()
+		for name, x := range map[string]*Conn{"client": p.client, "server": p.server} {
+			if x.Version() != version || x.ALPN() != "h2" || !strings.EqualFold(x.Group(), "x25519") ||
+				x.Cipher() == "" || x.ServerName() != "localhost" {
+				t.Errorf("%s: %v %q %q %q %q", name, x.Version(), x.ALPN(), x.Group(), x.Cipher(), x.ServerName())
+			}
+		}
+		for _, context := range [][]byte{nil, {}, []byte("context")} {
+			a, err := p.client.ExportKeyingMaterial("EXPORTER-test", context, 40)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := p.server.ExportKeyingMaterial("EXPORTER-test", context, 40)
+			if err != nil || !bytes.Equal(a, b) || len(a) != 40 {
+				t.Errorf("%v: exporters differ: %x %x %v", version, a, b, err)
+			}
+			if other, _ := p.server.ExportKeyingMaterial("EXPORTER-other", context, 40); bytes.Equal(a, other) {
+				t.Error("another label gives the same")
+			}
+		}
+		if _, err := p.client.ExportKeyingMaterial("EXPORTER-test", nil, 0); err == nil {
+			t.Error("0 bytes exported")
+		}
+	}
+}
+
+// TestALPNMismatch: no protocol in common is refused with the alert of RFC 7301; a client without ALPN is not.
+func TestALPNMismatch(t *testing.T) {
+	c, s := clientConfig(), serverConfig("ecdsa")
+	c.ALPN, s.ALPN = []string{"a"}, []string{"b"}
+	sx := mustServer(t, s)
+	cerr, serr := newPair(t, mustClient(t, c), sx).try()
+	checkAlert(t, serr, AlertSent, 120)
+	checkAlert(t, cerr, AlertReceived, 120)
+	p := newPair(t, mustClient(t, clientConfig()), sx)
+	p.handshake()
+	if p.server.ALPN() != "" {
+		t.Errorf("ALPN %q", p.server.ALPN())
+	}
+}
+
+// TestSNI chooses the Context by exact name and wildcard in any letter case, and takes its settings along.
+func TestSNI(t *testing.T) {
+	exact := serverConfig("rsa")
+	exact.MaxVersion, exact.ALPN, exact.Groups = TLS12, []string{"exact"}, "P-384"
+	wild := serverConfig("ed25519")
+	wild.Verify, wild.CAFile = VerifyRequire, testcerts.Path("root.pem")
+	s := serverConfig("ecdsa")
+	s.SNI = map[string]*Context{"Example.test": mustServer(t, exact), "*.wild.test": mustServer(t, wild)}
+	sx := mustServer(t, s)
+	c := clientConfig()
+	c.ALPN = []string{"exact"}
+	c.Certificates = serverConfig("client").Certificates
+	cx := mustClient(t, c)
+	for name, want := range map[string]string{
+		"example.test": "RSA", "EXAMPLE.TEST": "RSA", "example.test.": "RSA", "a.wild.test": "Ed25519", "A.Wild.Test": "Ed25519",
+		"wild.test": "ECDSA", "a.b.wild.test": "ECDSA", "localhost": "ECDSA", "127.0.0.1": "ECDSA", "": "ECDSA",
+	} {
+		p := newPair(t, cx, sx)
+		conn, err := cx.NewEngineConn(ConnConfig{ServerName: name, NoNameCheck: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(conn.Close)
+		p.client = conn
+		p.handshake()
+		chain, err := p.client.PeerChain()
+		if err != nil || chain[0].PublicKeyAlgorithm.String() != want {
+			t.Errorf("%q: got %v, want %s", name, chain[0].PublicKeyAlgorithm, want)
+		}
+		known, _ := p.server.PeerChain()
+		if (len(known) > 0) != (want == "Ed25519") {
+			t.Errorf("%q: the server asked for a certificate: %v", name, len(known) > 0)
+		}
+		if isExact := want == "RSA"; isExact != (p.server.Version() == TLS12) || isExact != (p.server.ALPN() == "exact") ||
+			isExact != (p.server.Group() == "secp384r1") {
+			t.Errorf("%q: %v, ALPN %q, group %q", name, p.server.Version(), p.server.ALPN(), p.server.Group())
+		}
+	}
+}
+
+// TestKeyLog writes lines of SSLKEYLOGFILE's format, the same on both sides.
+func TestKeyLog(t *testing.T) {
+	for _, version := range versions {
+		var cl, sl bytes.Buffer
+		c, s := clientConfig(), serverConfig("ecdsa")
+		c.MaxVersion, c.KeyLog, s.KeyLog = version, &cl, &sl
+		newPair(t, mustClient(t, c), mustServer(t, s)).handshake()
+		label := map[Version]string{TLS12: "CLIENT_RANDOM ", TLS13: "CLIENT_TRAFFIC_SECRET_0 "}[version]
+		if !strings.Contains(cl.String(), label) || !strings.HasSuffix(cl.String(), "\n") {
+			t.Errorf("%v: client's key log: %q", version, cl.String())
+		}
+		for line := range strings.Lines(cl.String()) {
+			if !strings.Contains(sl.String(), line) {
+				t.Errorf("%v: the server did not log %q", version, line)
+			}
+		}
+	}
+}

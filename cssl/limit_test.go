@@ -1,0 +1,134 @@
+package cssl
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+)
+
+// TestLimits floods one side with post-handshake messages: it answers ErrLimit, and the
+// flooder gets a close_notify (P36).
+func TestLimits(t *testing.T) {
+	limited := func(c *Config) { c.MaxMessages, c.MaxRenegotiations, c.Renegotiation = 5, 3, true }
+	tests := []struct {
+		name    string
+		version Version
+		change  func(c, s *Config)
+		victim  string
+		flood   func(p *pair) Result
+	}{
+		{"key updates", TLS13, func(c, s *Config) { limited(s) }, "server", func(p *pair) Result { return p.client.KeyUpdate(false) }},
+		{"key updates with request", TLS13, func(c, s *Config) { limited(c) }, "client", func(p *pair) Result { return p.server.KeyUpdate(true) }},
+		{"tickets", TLS13, func(c, s *Config) { limited(c); s.Tickets = 20 }, "client", func(p *pair) Result { return Result{} }},
+		{"renegotiations of the client", TLS12, func(c, s *Config) { c.Renegotiation = true; limited(s) }, "server", func(p *pair) Result { return p.client.Renegotiate() }},
+		{"renegotiations of the server", TLS12, func(c, s *Config) { s.Renegotiation = true; limited(c) }, "client", func(p *pair) Result { return p.server.Renegotiate() }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, s := clientConfig(), serverConfig("ecdsa")
+			c.MaxVersion = tt.version
+			tt.change(&c, &s)
+			p := newPair(t, mustClient(t, c), mustServer(t, s))
+			p.handshake()
+			victim, flooder := p.server, p.client
+			if tt.victim == "client" {
+				victim, flooder = p.client, p.server
+			}
+			var err error
+			rounds := 0
+			for ; err == nil && rounds < 50; rounds++ {
+				tt.flood(p) // refused while an earlier one is under way
+				for range 6 {
+					p.move(flooder, victim)
+					if r := victim.Read(p.buf); r.Err != nil {
+						err = r.Err
+						break
+					}
+					p.move(victim, flooder)
+					flooder.Peek(p.buf)
+				}
+			}
+			var e *Error
+			if !errors.As(err, &e) || e.Class != ClassLimit || !errors.Is(err, ErrLimit) {
+				t.Fatalf("after %d rounds: %v", rounds, err)
+			}
+			p.move(victim, flooder)
+			r := flooder.Read(p.buf)
+			for r.N > 0 {
+				r = flooder.Read(p.buf)
+			}
+			if r.Err != io.EOF && !errors.Is(r.Err, Alert(100)) {
+				t.Errorf("the flooder hears %+v", r)
+			}
+		})
+	}
+}
+
+// TestOwnRenegotiationsAreNotCounted: the limit is for what the peer begins.
+func TestOwnRenegotiationsAreNotCounted(t *testing.T) {
+	c, s := clientConfig(), serverConfig("ecdsa")
+	c.Renegotiation, s.Renegotiation, c.MaxVersion, s.MaxRenegotiations = true, true, TLS12, 2
+	p := newPair(t, mustClient(t, c), mustServer(t, s))
+	p.handshake()
+	for i := range 6 {
+		if r := p.server.Renegotiate(); r.Err != nil {
+			t.Fatalf("%d: %+v", i, r)
+		}
+		for range 3 {
+			p.finish()
+		}
+	}
+}
+
+// TestEmptyRecords: OpenSSL ends a flood of empty records itself, after 32 in a row (P36).
+func TestEmptyRecords(t *testing.T) {
+	var log bytes.Buffer
+	c := clientConfig()
+	c.KeyLog, c.CipherSuites = &log, "TLS_AES_128_GCM_SHA256"
+	p := newPair(t, mustClient(t, c), mustServer(t, serverConfig("ecdsa")))
+	p.handshake()
+	var secret []byte
+	for line := range strings.Lines(log.String()) {
+		if f := strings.Fields(line); f[0] == "CLIENT_TRAFFIC_SECRET_0" {
+			secret, _ = hex.DecodeString(f[2])
+		}
+	}
+	expand := func(label string, n int) []byte {
+		label = "tls13 " + label
+		out, err := hkdf.Expand(sha256.New, secret, string([]byte{0, byte(n), byte(len(label))})+label+"\x00", n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	block, err := aes.NewCipher(expand("key", 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	iv := expand("iv", 12)
+	var r Result
+	n := 0
+	for ; n < 1000 && r.Err == nil; n++ {
+		nonce := bytes.Clone(iv)
+		nonce[10] ^= byte(n >> 8)
+		nonce[11] ^= byte(n)
+		header := []byte{23, 3, 3, 0, 17} // no content, its type, and the tag
+		p.server.Feed(aead.Seal(header, nonce, []byte{23}, header))
+		r = p.server.Read(p.buf)
+	}
+	var e *Error
+	if !errors.As(r.Err, &e) || e.Class != ClassSSL || e.AlertSide != AlertSent || n != 33 {
+		t.Errorf("after %d empty records: %+v", n, r)
+	}
+}

@@ -1,0 +1,9 @@
+package cssl
+
+import (
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testmain"
+)
+
+func TestMain(m *testing.M) { testmain.Run(m) }

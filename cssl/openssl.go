@@ -1,0 +1,69 @@
+package cssl
+
+/*
+#cgo pkg-config: openssl
+#cgo CFLAGS: -std=c11 -D_GNU_SOURCE -Wall -Wextra
+#include "context.h"
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/opensslv.h>
+#if OPENSSL_VERSION_NUMBER < 0x30000000L
+#error "go-openssl needs OpenSSL 3.0 or newer"
+#endif
+
+static int leave_error(int reason)
+{
+	ERR_raise(ERR_LIB_USER, reason);
+	return 0;
+}
+*/
+import "C"
+
+import "unsafe"
+
+func init() {
+	// OpenSSL is never cleaned up at exit: other threads may still be inside it.
+	if C.cssl_init() != 1 {
+		panic("cssl: OpenSSL could not be initialised: " + takeReasonText())
+	}
+}
+
+func takeReasonText() string {
+	var r C.cssl_reasons
+	C.cssl_take_reasons(&r)
+	return (&ConfigError{Setting: "init", Reasons: goReasons(&r)}).Error()
+}
+
+// OpenSSLVersion is the version text of the OpenSSL library that is linked at run time.
+func OpenSSLVersion() string {
+	return C.GoString(C.OpenSSL_version(C.OPENSSL_VERSION))
+}
+
+// goReasons translates a copy of the error queue. The texts that OpenSSL gives
+// for codes are static, so it does not matter on which thread this runs.
+func goReasons(r *C.cssl_reasons) []Reason {
+	if r == nil || r.count == 0 {
+		return nil
+	}
+	out := make([]Reason, r.count)
+	for i := range out {
+		e := &r.entry[i]
+		out[i] = Reason{Code: uint64(e.code), Data: C.GoString(&e.data[0])}
+		if s := C.ERR_lib_error_string(e.code); s != nil {
+			out[i].Library = C.GoString(s)
+		}
+		if s := C.ERR_reason_error_string(e.code); s != nil {
+			out[i].Text = C.GoString(s)
+		} else {
+			out[i].Text = "unknown reason"
+		}
+	}
+	return out
+}
+
+// leaveError puts an entry on the thread's error queue, as careless C code in the
+// same process does. Only tests call it; it is here because they cannot use cgo.
+func leaveError() { C.leave_error(1) }
+
+// bytesPtr is the address of the first byte, or nil.
+func bytesPtr(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }

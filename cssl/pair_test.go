@@ -1,0 +1,100 @@
+package cssl
+
+import (
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// serverConfig is a server with one of the test PKI's certificates ("ecdsa", "rsa" …).
+func serverConfig(name string) Config {
+	return Config{Certificates: []Certificate{{ChainFile: testcerts.Path(name + ".pem"), KeyFile: testcerts.Path(name + ".key")}}}
+}
+
+// clientConfig trusts the test PKI's root.
+func clientConfig() Config { return Config{CAFile: testcerts.Path("root.pem")} }
+
+func mustServer(t testing.TB, c Config) *Context {
+	t.Helper()
+	x, err := NewServerContext(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.Close)
+	return x
+}
+
+func mustClient(t testing.TB, c Config) *Context {
+	t.Helper()
+	x, err := NewClientContext(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.Close)
+	return x
+}
+
+// pair is a client and a server in engine mode, joined by hand.
+type pair struct {
+	t              testing.TB
+	client, server *Conn
+	buf            []byte
+	chunk          int // how many bytes of ciphertext pass at a time; 0 is all
+}
+
+func newPair(t testing.TB, client, server *Context) *pair {
+	t.Helper()
+	c, err := client.NewEngineConn(ConnConfig{ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.NewEngineConn(ConnConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	t.Cleanup(s.Close)
+	return &pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}
+}
+
+// move carries ciphertext from one to the other and answers how much.
+func (p *pair) move(from, to *Conn) int {
+	n := len(p.buf)
+	if p.chunk > 0 {
+		n = p.chunk
+	}
+	n = from.Take(p.buf[:n])
+	for left := p.buf[:n]; len(left) > 0; {
+		k := to.Feed(left)
+		if k == 0 {
+			p.t.Fatal("engine takes no input")
+		}
+		left = left[k:]
+	}
+	return n
+}
+
+func (p *pair) handshake() {
+	p.t.Helper()
+	var cs, ss bool
+	for i := 0; i < 200000 && !(cs && ss); i++ {
+		for _, e := range []struct {
+			c    *Conn
+			done *bool
+		}{{p.client, &cs}, {p.server, &ss}} {
+			if *e.done {
+				continue
+			}
+			r := e.c.Handshake()
+			if r.Err != nil {
+				p.t.Fatal(r.Err)
+			}
+			*e.done = r.Want == WantNone
+		}
+		p.move(p.client, p.server)
+		p.move(p.server, p.client)
+	}
+	if !cs || !ss {
+		p.t.Fatal("handshake did not end")
+	}
+}

@@ -1,0 +1,210 @@
+package cssl
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// parkWrite makes a server connection over a socketpair with tiny buffers write until
+// Write answers WantWrite, with the client not reading.
+func parkWrite(t *testing.T, version Version, tail int) (c, s *endpoint) {
+	t.Helper()
+	cx, sx := mode{version: version, tail: tail, ahead: true, cert: "ecdsa"}.contexts(t)
+	c, s = socketEnds(t, "unix", true, cx, sx)
+	runSockets(t, c, s, func() bool { return c.established() && s.established() && !s.unsent })
+	c.turn(readable)
+	s.out = pattern(200_000, 5)
+	s.turn(0)
+	if s.wants[OpWrite] = s.c.Write(s.out[s.sent:]).Want; s.wants[OpWrite] != WantWrite {
+		t.Fatalf("the write is not parked: %v", s)
+	}
+	return c, s
+}
+
+// send writes p on a connection whose socket has room.
+func send(t *testing.T, c *Conn, p string) {
+	t.Helper()
+	if r := c.Write([]byte(p)); r.N != len(p) || r.Unsent {
+		t.Fatalf("write: %+v", r)
+	}
+}
+
+// TestParkedWriteReadWithoutTail: over a plain socket BIO SSL_read works while an SSL_write is
+// unfinished, although the manual does not allow it.
+func TestParkedWriteReadWithoutTail(t *testing.T) {
+	for _, version := range versions {
+		c, s := parkWrite(t, version, -1)
+		send(t, c.c, "hello")
+		r := s.c.Read(s.readBuf)
+		if string(s.readBuf[:r.N]) != "hello" {
+			t.Errorf("%v: read while the write is parked: %+v", version, r)
+		}
+		runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) })
+		sameBytes(t, "client", c.in, s.out)
+	}
+}
+
+// TestParkedWriteKeyUpdateWithoutTail: KeyUpdates while writes are unfinished. Read can be the one
+// that has to write, finds another record in the way and fails (P34). This is the
+// reason for the tail.
+func TestParkedWriteKeyUpdateWithoutTail(t *testing.T) {
+	m := mode{version: TLS13, tail: -1, cert: "ecdsa"}
+	cx, sx := m.contexts(t)
+	// A unix socket takes or refuses a small record as a whole; TCP takes a part.
+	c, s := socketEnds(t, "tcp", true, cx, sx)
+	c.mayFail, s.mayFail = true, true
+	busy(m, c, s, 100_000)
+	c.record, s.record = 0, 0
+	s.actions = nil
+	for i := range c.actions {
+		c.actions[i].run = func(c *Conn) Result { return c.KeyUpdate(true) }
+	}
+	err := errorOf(func() { runSockets(t, c, s, finished(c, s)) })
+	var e *Error
+	if !errors.As(err, &e) || e.Class != ClassSSL || !badRetry(e) {
+		t.Errorf("got %v, want bad write retry or bad length", err)
+	}
+	t.Logf("after %d and %d bytes: %v", c.sent, s.sent, err)
+}
+
+// badRetry reports whether OpenSSL found another record unfinished.
+func badRetry(e *Error) bool {
+	return strings.Contains(e.Error(), "bad write retry") || strings.Contains(e.Error(), "bad length")
+}
+
+// TestParkedWriteKeyUpdate: with a tail the same works: the answer is kept behind the record,
+// every byte comes in order, and the read that follows gets its data (P16, P34).
+func TestParkedWriteKeyUpdate(t *testing.T) {
+	for _, tail := range []int{1, 0} {
+		c, s := parkWrite(t, TLS13, tail)
+		for i := 0; i < 5; i++ {
+			if r := c.c.KeyUpdate(true); r.Want != WantNone || r.Unsent {
+				t.Fatalf("key update: %+v", r)
+			}
+			send(t, c.c, "hello")
+			r := s.c.Read(s.readBuf)
+			if r.Want != WantNone || string(s.readBuf[:r.N]) != "hello" {
+				t.Errorf("read while the write is parked: %+v", r)
+			}
+			if i == 0 && !r.Unsent {
+				t.Error("no tail is left: the test shows nothing")
+			}
+		}
+		runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) })
+		sameBytes(t, "client", c.in, s.out)
+	}
+}
+
+// TestParkedWriteRenegotiation counts that both crossings are seen while streams run both ways
+// through a TLS 1.2 renegotiation: Read answers WantWrite and Write answers WantRead
+// or WantAppRead.
+func TestParkedWriteRenegotiation(t *testing.T) {
+	var readWantsWrite, writeWantsRead, writeWantsAppRead int
+	for _, tail := range []int{1, 0} {
+		m := mode{version: TLS12, tail: tail, cert: "big"}
+		cx, sx := m.contexts(t)
+		c, s := socketEnds(t, "unix", true, cx, sx)
+		busy(m, c, s, 100_000)
+		runSockets(t, c, s, finished(c, s))
+		checkBusy(t, c, s)
+		for _, e := range []*endpoint{c, s} {
+			readWantsWrite += e.seen[OpRead][WantWrite]
+			writeWantsRead += e.seen[OpWrite][WantRead]
+			writeWantsAppRead += e.seen[OpWrite][WantAppRead]
+		}
+	}
+	t.Logf("Read answered WANT_WRITE %d times, Write WANT_READ %d and WANT_APP_READ %d times",
+		readWantsWrite, writeWantsRead, writeWantsAppRead)
+	if readWantsWrite == 0 || writeWantsRead+writeWantsAppRead == 0 {
+		t.Error("not both crossings were seen")
+	}
+}
+
+// TestParkedWriteRenegotiationWithoutTail: over a plain socket BIO a renegotiation that the peer
+// begins while a write is unfinished fails the connection.
+func TestParkedWriteRenegotiationWithoutTail(t *testing.T) {
+	c, s := parkWrite(t, TLS12, -1)
+	if r := c.c.Renegotiate(); r.Err != nil {
+		t.Fatalf("renegotiate: %+v", r)
+	}
+	r := s.c.Read(s.readBuf)
+	var e *Error
+	if !errors.As(r.Err, &e) || !badRetry(e) {
+		t.Errorf("read: %+v, want it to fail with bad write retry or bad length", r)
+	}
+}
+
+// TestParkedWriteShutdown: Shutdown begins while an own KeyUpdate is half written (P35). It must wait
+// for the socket and not fail with "shutdown while in init".
+func TestParkedWriteShutdown(t *testing.T) {
+	// Without a tail, a socket that is filled by raw bytes to the last one would break
+	// the stream, so the transport is filled by the server's own records: with
+	// engine mode's smallest tail the KeyUpdate fits only in part.
+	cx, sx := mode{version: TLS13, tail: 1, cert: "ecdsa"}.contexts(t)
+	p := newPair(t, cx, sx)
+	p.handshake()
+	if r := p.server.Write(make([]byte, 16384)); r.N != 16384 {
+		t.Fatalf("%+v", r)
+	}
+	var r Result
+	for i := 0; i < 100 && r.Want == WantNone && r.Err == nil; i++ {
+		r = p.server.KeyUpdate(false)
+	}
+	if r.Want != WantWrite {
+		t.Fatalf("key update: %+v, want WANT_WRITE", r)
+	}
+	for range 3 {
+		if r := p.server.Shutdown(); r.Want != WantWrite {
+			t.Fatalf("shutdown while a key update is half written: %+v", r)
+		}
+	}
+	p.move(p.server, p.client)
+	if r := p.server.Shutdown(); r.Want != WantNone || r.Err != nil {
+		t.Fatalf("shutdown after the output was taken: %+v", r)
+	}
+	p.move(p.server, p.client)
+	got := 0
+	for {
+		r := p.client.Read(p.buf)
+		if r.Err != nil {
+			if r.Err.Error() != "EOF" || got != 16384 {
+				t.Fatalf("client: %+v after %d bytes", r, got)
+			}
+			return
+		}
+		if r.Want != WantNone {
+			t.Fatalf("client: %+v after %d bytes", r, got)
+		}
+		got += r.N
+	}
+}
+
+// TestParkedWriteReadMakesStale: a Read takes the bytes that a parked Write waits for; its
+// result says so (In), and the Write goes on without another event (P08).
+func TestParkedWriteReadMakesStale(t *testing.T) {
+	cx, sx := mode{version: TLS12, cert: "ecdsa"}.contexts(t)
+	p := newPair(t, cx, sx)
+	p.handshake()
+	if r := p.client.Renegotiate(); r.Want != WantRead {
+		t.Fatalf("renegotiate: %+v", r)
+	}
+	if r := p.client.Write([]byte("x")); r.Want != WantRead {
+		t.Fatalf("write: %+v", r)
+	}
+	for i := 0; ; i++ {
+		p.move(p.client, p.server)
+		p.server.Read(p.buf)
+		p.move(p.server, p.client)
+		r := p.client.Read(p.buf)
+		if r.Err != nil || i > 10 {
+			t.Fatalf("read: %+v", r)
+		}
+		if !r.In {
+			continue
+		}
+		if r := p.client.Write([]byte("x")); r.N == 1 {
+			return
+		}
+	}
+}

@@ -1,0 +1,228 @@
+package cssl
+
+import (
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// finish lets both sides read what follows the handshake, such as tickets.
+func (p *pair) finish() {
+	p.t.Helper()
+	for moved := 1; moved > 0; {
+		moved = p.move(p.server, p.client) + p.move(p.client, p.server)
+		for _, c := range []*Conn{p.client, p.server} {
+			if r := c.Read(p.buf); r.Err != nil {
+				p.t.Fatal(r.Err)
+			}
+		}
+	}
+}
+
+// again makes a second pair whose client offers the first one's session.
+func (p *pair) again(client, server *Context, name string) *pair {
+	p.t.Helper()
+	session := p.client.Session()
+	q := newPair(p.t, client, server)
+	c, err := client.NewEngineConn(ConnConfig{ServerName: name, Session: session})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(c.Close)
+	q.client = c
+	q.handshake()
+	q.finish()
+	return q
+}
+
+// TestResumption resumes by ticket and by the server's cache, with and without client certificates (P22).
+func TestResumption(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(c, s *Config)
+		want   [2]bool // TLS 1.2, 1.3
+	}{
+		{"ticket", func(c, s *Config) {}, [2]bool{true, true}},
+		{"no tickets", func(c, s *Config) { s.NoTickets = true }, [2]bool{false, false}},
+		{"no tickets for the client", func(c, s *Config) { c.NoTickets = true }, [2]bool{false, true}},
+		{"cache", func(c, s *Config) { s.NoTickets, s.SessionCache = true, 10 }, [2]bool{true, false}},
+		{"mTLS", func(c, s *Config) {
+			s.CAFile, s.Verify = testcerts.Path("root.pem"), VerifyRequire
+			c.Certificates = serverConfig("client").Certificates
+		}, [2]bool{true, true}},
+	}
+	for _, tt := range tests {
+		for i, version := range versions {
+			t.Run(tt.name+"/"+version.String(), func(t *testing.T) {
+				c, s := clientConfig(), serverConfig("ecdsa")
+				c.MaxVersion = version
+				tt.change(&c, &s)
+				cx, sx := mustClient(t, c), mustServer(t, s)
+				p := newPair(t, cx, sx)
+				p.handshake()
+				p.finish()
+				if p.client.Resumed() || p.server.Resumed() {
+					t.Error("the first handshake is said to be resumed")
+				}
+				q := p.again(cx, sx, "localhost")
+				if q.client.Resumed() != tt.want[i] || q.server.Resumed() != tt.want[i] {
+					t.Errorf("client resumed %v, server %v, want %v", q.client.Resumed(), q.server.Resumed(), tt.want[i])
+				}
+				chain, err := q.server.PeerChain()
+				if err != nil || (len(chain) > 0) != (tt.name == "mTLS") {
+					t.Errorf("the server knows %d certificates after the resumption: %v", len(chain), err)
+				}
+				if q.client.VerifyResult() != nil || q.server.VerifyResult() != nil {
+					t.Errorf("verify results: %v, %v", q.client.VerifyResult(), q.server.VerifyResult())
+				}
+			})
+		}
+	}
+}
+
+// TestTicketCount measures how many tickets are sent by the growth of the output: none
+// with NoTickets, and each costs the same.
+func TestTicketCount(t *testing.T) {
+	// bytes sent by the server after the client's last flight
+	size := func(change func(*Config)) int {
+		s := serverConfig("ecdsa")
+		change(&s)
+		p := newPair(t, mustClient(t, clientConfig()), mustServer(t, s))
+		n := 0
+		for range 3 {
+			p.client.Handshake()
+			p.move(p.client, p.server)
+			if p.server.Handshake().Want == WantNone {
+				n = p.move(p.server, p.client)
+				break
+			}
+			p.move(p.server, p.client)
+		}
+		return n
+	}
+	one := size(func(c *Config) { c.Tickets = 1 })
+	for want, change := range map[int]func(*Config){
+		0: func(c *Config) { c.NoTickets = true },
+		1: func(c *Config) {},
+		2: func(c *Config) { c.Tickets = 2 },
+		4: func(c *Config) { c.Tickets = 4 },
+	} {
+		if n := size(change); n != want*one {
+			t.Errorf("%d bytes of tickets, want %d × %d", n, want, one)
+		}
+	}
+	if one == 0 {
+		t.Error("no ticket is sent")
+	}
+}
+
+// TestNoTicketsNoGrowth: with NoTickets and a cache, sessions of TLS 1.3 are not put into the cache,
+// which would grow without a bound (P24, CVE-2024-2511).
+func TestNoTicketsNoGrowth(t *testing.T) {
+	s := serverConfig("ecdsa")
+	s.NoTickets, s.SessionCache = true, 1000
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, s)
+	for range 20 {
+		p := newPair(t, cx, sx)
+		p.handshake()
+		p.finish()
+		if p.client.Session() != nil {
+			t.Fatal("a session can be resumed")
+		}
+	}
+	if n := sx.cached(); n != 0 {
+		t.Errorf("%d sessions are cached", n)
+	}
+}
+
+// TestCacheIsBounded: the cache for TLS 1.2 holds no more than it was given (P24).
+func TestCacheIsBounded(t *testing.T) {
+	s := serverConfig("ecdsa")
+	s.NoTickets, s.SessionCache, s.MaxVersion = true, 3, TLS12
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, s)
+	for range 20 {
+		newPair(t, cx, sx).handshake()
+	}
+	if n := sx.cached(); n < 1 || n > 3 {
+		t.Errorf("%d sessions are cached, want 1 to 3", n)
+	}
+}
+
+// TestNoResumptionAcrossNames: a session with one name, offered for another name, must
+// not make the client believe that it talks to the other (P22).
+func TestNoResumptionAcrossNames(t *testing.T) {
+	for _, version := range versions {
+		for _, verify := range []VerifyMode{VerifyDefault, VerifyNone} {
+			c := clientConfig()
+			c.MaxVersion, c.Verify = version, verify
+			cx := mustClient(t, c)
+			other := mustServer(t, serverConfig("wrongname")) // is for other.test
+			s := serverConfig("ecdsa")
+			s.SNI = map[string]*Context{"other.test": other}
+			sx := mustServer(t, s)
+			p := newPair(t, cx, sx)
+			p.handshake()
+			p.finish()
+			q := p.again(cx, sx, "other.test")
+			if q.client.Resumed() {
+				t.Errorf("%v: the session is resumed for another name", version)
+			}
+			if chain, err := q.client.PeerChain(); err != nil || len(chain) == 0 || chain[0].VerifyHostname("other.test") != nil {
+				t.Errorf("%v: other.test has the identity %v", version, chain)
+			}
+			// The same server without a choice of names: only the client can tell.
+			cc, err := cx.NewEngineConn(ConnConfig{ServerName: "other.test", Session: p.client.Session()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer cc.Close()
+			r := newPair(t, cx, mustServer(t, serverConfig("ecdsa")))
+			r.client = cc
+			if cerr, _ := r.try(); (cerr == nil) != (verify == VerifyNone) {
+				t.Errorf("%v: the handshake for another name: %v", version, cerr)
+			}
+		}
+	}
+}
+
+// TestNoResumptionAcrossDemands: a session that was made without checks does not help past them.
+func TestNoResumptionAcrossDemands(t *testing.T) {
+	for _, version := range versions {
+		lax := Config{Verify: VerifyNone, MaxVersion: version}
+		sx := mustServer(t, serverConfig("ecdsa"))
+		p := newPair(t, mustClient(t, lax), sx)
+		p.handshake()
+		p.finish()
+		strict := clientConfig()
+		strict.MaxVersion = version
+		if q := p.again(mustClient(t, strict), sx, "localhost"); q.client.Resumed() {
+			t.Errorf("%v: resumed", version)
+		}
+	}
+}
+
+// TestRenegotiationSetting: off, the peer is told so and Renegotiate is refused without harm; on, both sides can begin.
+func TestRenegotiationSetting(t *testing.T) {
+	for _, version := range versions {
+		for _, on := range []bool{false, true} {
+			c, s := clientConfig(), serverConfig("ecdsa")
+			c.Renegotiation, s.Renegotiation, c.MaxVersion = on, on, version
+			p := newPair(t, mustClient(t, c), mustServer(t, s))
+			p.handshake()
+			p.finish()
+			for _, x := range []*Conn{p.client, p.server} {
+				r := x.Renegotiate()
+				if allowed := on && version == TLS12; allowed != (r.Err == nil) {
+					t.Errorf("%v, %v: %+v", version, on, r)
+				}
+				p.finish()
+				p.finish()
+			}
+			for _, x := range []*Conn{p.client, p.server} {
+				if r := x.Write([]byte("x")); r.N != 1 {
+					t.Errorf("%v, %v: write afterwards: %+v", version, on, r)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,245 @@
+//go:build cgo
+
+#include "transport.h"
+#include "conn.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/*
+ * Rules of this BIO, each of which has cost somebody a bug:
+ *
+ * - send uses MSG_NOSIGNAL: a broken connection is an errno, never a SIGPIPE.
+ * - Retry flags are cleared and set by read and write alone. OpenSSL 3 asks
+ *   BIO_CTRL_GET_KTLS_RECV after a read that failed and before SSL_get_error
+ *   looks at the flags, so a ctrl call must not touch them.
+ * - A failed send is remembered, and from then on output is dropped and counted
+ *   as sent. The failure belongs to the write direction: the peer's last data
+ *   can still be read, and a ticket that a peer no longer wants does not fail
+ *   the handshake. Write, flush and shutdown report it.
+ * - What the socket does not take is kept, up to tail_max, so that the record
+ *   counts as written and no SSL_write stays half done.
+ * - During a handshake the same buffer collects what OpenSSL hands over message
+ *   by message (it flushes after each ticket), and one send takes it along. The
+ *   tickets of TLS 1.3 are even held until something is written or flushed:
+ *   nobody waits for them, and the answer to a request can take them along.
+ */
+
+int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n)
+{
+	if (n > b->cap - b->off - b->len) {
+		if (b->off > 0) {
+			memmove(b->data, b->data + b->off, b->len);
+			b->off = 0;
+		}
+		if (n > b->cap - b->len) {
+			size_t cap = b->len + n > 2 * b->cap ? b->len + n : 2 * b->cap;
+			unsigned char *data = realloc(b->data, cap);
+			if (data == NULL)
+				return 0;
+			b->data = data;
+			b->cap = cap;
+		}
+	}
+	memcpy(b->data + b->off + b->len, p, n);
+	b->len += n;
+	return 1;
+}
+
+size_t cssl_bytes_take(cssl_bytes *b, void *p, size_t n)
+{
+	if (n > b->len)
+		n = b->len;
+	if (n > 0)
+		memcpy(p, b->data + b->off, n);
+	b->off += n;
+	b->len -= n;
+	if (b->len == 0)
+		cssl_bytes_free(b);
+	return n;
+}
+
+void cssl_bytes_free(cssl_bytes *b)
+{
+	free(b->data);
+	memset(b, 0, sizeof *b);
+}
+
+void cssl_transport_free(cssl_transport *t)
+{
+	cssl_bytes_free(&t->out);
+	cssl_bytes_free(&t->in);
+}
+
+/* Sends once. Answers how many bytes were taken: all of them when the transport is broken. */
+static size_t transport_send(cssl_transport *t, const unsigned char *p, size_t n)
+{
+	ssize_t sent;
+
+	if (t->send_errno != 0)
+		return n;
+	do
+		sent = send(t->fd, p, n, MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	if (sent >= 0) {
+		t->moved |= CSSL_MOVED_OUT;
+		return (size_t)sent;
+	}
+	if (errno == EAGAIN || errno == EWOULDBLOCK)
+		return 0;
+	t->send_errno = errno;
+	return n;
+}
+
+int cssl_transport_flush(cssl_transport *t)
+{
+	size_t n;
+
+	if (t->fd < 0)
+		return t->out.len == 0;
+	t->held = 0;
+	while (t->out.len > 0) {
+		n = transport_send(t, t->out.data + t->out.off, t->out.len);
+		if (n == 0)
+			return 0;
+		t->out.off += n;
+		t->out.len -= n;
+	}
+	cssl_bytes_free(&t->out);
+	return 1;
+}
+
+static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
+{
+	cssl_transport *t = BIO_get_data(b);
+	size_t n = 0, room, keep;
+
+	BIO_clear_retry_flags(b);
+	if (t->corked && t->out.len + len <= t->tail_max && cssl_bytes_append(&t->out, p, len)) {
+		*written = len;
+		return 1;
+	}
+	if (t->out.len == 0 || cssl_transport_flush(t)) {
+		if (t->fd >= 0)
+			n = transport_send(t, (const unsigned char *)p, len);
+	}
+	room = t->tail_max > t->out.len ? t->tail_max - t->out.len : 0;
+	keep = len - n < room ? len - n : room;
+	if (keep > 0) {
+		if (!cssl_bytes_append(&t->out, p + n, keep)) {
+			/* Out of memory: the record is half sent, so the direction is broken. */
+			t->send_errno = ENOMEM;
+			keep = len - n;
+		}
+		if (t->fd < 0)
+			t->moved |= CSSL_MOVED_OUT;
+	}
+	*written = n + keep;
+	if (*written > 0)
+		return 1;
+	BIO_set_retry_write(b);
+	return 0;
+}
+
+static int transport_read(BIO *b, char *p, size_t len, size_t *got)
+{
+	cssl_transport *t = BIO_get_data(b);
+	ssize_t n;
+
+	BIO_clear_retry_flags(b);
+	*got = 0;
+	if (t->frozen || t->drained) {
+		t->drained = 0;
+		BIO_set_retry_read(b);
+		return 0;
+	}
+	if (t->fd < 0) {
+		if (t->in.len == 0 && t->eof)
+			return 0;
+		*got = cssl_bytes_take(&t->in, p, len);
+		if (*got == 0) {
+			BIO_set_retry_read(b);
+			return 0;
+		}
+		t->moved |= CSSL_MOVED_IN;
+		return 1;
+	}
+	if (t->corked && t->out.len > 0)
+		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
+	do
+		n = recv(t->fd, p, len, 0);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		t->drained = (size_t)n < len;
+		t->moved |= CSSL_MOVED_IN;
+		t->recv_errno = 0;
+		*got = (size_t)n;
+		return 1;
+	}
+	if (n == 0) {
+		t->eof = 1;
+		return 0;
+	}
+	if (errno == EAGAIN || errno == EWOULDBLOCK)
+		BIO_set_retry_read(b);
+	else
+		t->recv_errno = errno;
+	return 0;
+}
+
+static long transport_ctrl(BIO *b, int cmd, long num, void *ptr)
+{
+	const cssl_transport *t = BIO_get_data(b);
+
+	(void)num;
+	(void)ptr;
+	switch (cmd) {
+	case BIO_CTRL_FLUSH: /* the tail counts as written: the operation's result says that it is there */
+	case BIO_CTRL_DUP:
+		return 1;
+	case BIO_CTRL_WPENDING:
+		return (long)t->out.len;
+	case BIO_CTRL_PENDING:
+		return (long)t->in.len;
+	default:
+		/*
+		 * Also BIO_CTRL_EOF: with "no" OpenSSL 3 leaves a bare FIN to the
+		 * caller instead of failing the whole SSL, so that what is queued
+		 * can still be written to a peer that only half closed.
+		 */
+		return 0;
+	}
+}
+
+static BIO_METHOD *transport_method;
+static pthread_once_t transport_once = PTHREAD_ONCE_INIT;
+
+static void transport_init(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "cssl transport");
+	if (m == NULL)
+		return;
+	if (BIO_meth_set_write_ex(m, transport_write) && BIO_meth_set_read_ex(m, transport_read) &&
+	    BIO_meth_set_ctrl(m, transport_ctrl))
+		transport_method = m;
+	else
+		BIO_meth_free(m);
+}
+
+BIO *cssl_transport_bio(cssl_transport *t)
+{
+	BIO *b;
+
+	pthread_once(&transport_once, transport_init);
+	if (transport_method == NULL)
+		return NULL;
+	b = BIO_new(transport_method);
+	if (b == NULL)
+		return NULL;
+	BIO_set_data(b, t);
+	BIO_set_init(b, 1);
+	return b;
+}

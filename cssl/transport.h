@@ -1,0 +1,46 @@
+/*
+ * The transport BIO: what OpenSSL reads ciphertext from and writes it to.
+ */
+#ifndef CSSL_TRANSPORT_H
+#define CSSL_TRANSPORT_H
+
+#include <openssl/bio.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A run of bytes that is taken from the front and grows at the back. */
+typedef struct {
+	unsigned char *data;
+	size_t off, len, cap;
+} cssl_bytes;
+
+typedef struct {
+	int fd;           /* the socket, or -1 in engine mode */
+	unsigned drained : 1; /* within one operation: the last recv came back short, the next would answer EAGAIN */
+	unsigned eof : 1;     /* the peer's FIN was read (engine mode: the caller said so) */
+	unsigned corked : 1;  /* output is collected in out until the operation ends, and leaves with one send */
+	unsigned held : 1;    /* what is in out was not offered to the transport yet; it leaves with what is written next */
+	unsigned frozen : 1;  /* no more input is given out: the peer went over a limit */
+	uint32_t moved;   /* CSSL_MOVED_*: what happened since the operation began */
+	int send_errno;   /* the first errno of send; from then on what is written is dropped */
+	int recv_errno;   /* the last errno of recv other than EAGAIN; the kernel tells it once only */
+	size_t tail_max;  /* the greatest size of out */
+	cssl_bytes out;   /* written by OpenSSL, not yet taken by the socket or the caller */
+	cssl_bytes in;    /* engine mode: fed by the caller, not yet read by OpenSSL */
+} cssl_transport;
+
+/* A BIO over t, which must outlive it. NULL when out of memory. */
+BIO *cssl_transport_bio(cssl_transport *t);
+
+/* Sends what is kept in out. True when nothing is left. Never blocks on a non-blocking socket. */
+int cssl_transport_flush(cssl_transport *t);
+
+/* Appends to, and takes from the front of, a run of bytes. append answers 0 when out of memory. */
+int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n);
+size_t cssl_bytes_take(cssl_bytes *b, void *p, size_t n);
+void cssl_bytes_free(cssl_bytes *b);
+
+/* Frees the buffers of t. */
+void cssl_transport_free(cssl_transport *t);
+
+#endif

@@ -1,0 +1,116 @@
+package cssl
+
+import "fmt"
+
+// Want says what an operation waits for. The direction to wait in is the one
+// that the result names, never the one that the call suggests: a read may want
+// to write and a write may want to read. When it has come, the same operation
+// is called again with the same bytes.
+//
+// The values follow SSL_get_error(3).
+type Want uint8
+
+const (
+	// WantNone: the operation waits for nothing.
+	WantNone Want = iota
+	// WantRead: the transport must become readable.
+	WantRead
+	// WantWrite: the transport must become writable; in engine mode, the output must be taken.
+	WantWrite
+	// WantConnect: a connect below must end; the transport becomes writable.
+	WantConnect
+	// WantAccept: an accept below must end; the transport becomes readable.
+	WantAccept
+	// WantX509Lookup: the application's certificate callback asked to be called again.
+	WantX509Lookup
+	// WantAsync: an asynchronous engine or provider works on it.
+	WantAsync
+	// WantAsyncJob: no asynchronous job could be started, for the pool is used up.
+	WantAsyncJob
+	// WantClientHello: the application's client hello callback asked to be called again.
+	WantClientHello
+	// WantRetryVerify: the application's verification callback asked to be called again.
+	WantRetryVerify
+	// WantAppRead: application data has arrived before the handshake message
+	// that the operation needs (a renegotiation under way). No event of the
+	// transport helps: Read must take the data first. This one is not of
+	// SSL_get_error; OpenSSL itself would fail the connection.
+	WantAppRead
+
+	wantEnd
+)
+
+var wantNames = [wantEnd]string{
+	"NONE", "WANT_READ", "WANT_WRITE", "WANT_CONNECT", "WANT_ACCEPT", "WANT_X509_LOOKUP",
+	"WANT_ASYNC", "WANT_ASYNC_JOB", "WANT_CLIENT_HELLO_CB", "WANT_RETRY_VERIFY", "WANT_APP_READ",
+}
+
+// String is the name that OpenSSL's manual uses.
+func (w Want) String() string {
+	if w < wantEnd {
+		return wantNames[w]
+	}
+	return fmt.Sprintf("Want(%d)", uint8(w))
+}
+
+// Readable reports whether the transport must become readable.
+func (w Want) Readable() bool { return w == WantRead || w == WantAccept }
+
+// Writable reports whether the transport must become writable.
+func (w Want) Writable() bool { return w == WantWrite || w == WantConnect }
+
+// Application reports whether the application must act, and the operation be
+// called again afterwards; no event of the transport ends such a wait.
+func (w Want) Application() bool { return w >= WantX509Lookup && w <= WantRetryVerify }
+
+// Result is what an operation answers: exactly one of progress (Want is
+// WantNone and Err is nil), a Want, or an error.
+type Result struct {
+	// N is the number of bytes of plaintext that Read, Peek or Write moved.
+	N int
+	// Want is what the operation waits for.
+	Want Want
+	// In: ciphertext was taken from the transport, also if the operation itself
+	// made no progress. Another operation that wants to read may be able to go on.
+	In bool
+	// Out: ciphertext was handed to the transport.
+	Out bool
+	// Unsent: ciphertext is left that the transport has not taken yet. Flush
+	// sends it; in engine mode, Take takes it.
+	Unsent bool
+	// Held: ciphertext is kept that was not offered to the transport yet, for nobody waits
+	// for it: the tickets of a TLS 1.3 server. It leaves with the next Write, or by Flush.
+	Held bool
+	// Drained, with progress of a Read: nothing is buffered and the transport had
+	// no more just now, so a Read straight after this one would answer WantRead.
+	Drained bool
+	// Err is nil, or usually an [*Error].
+	Err error
+}
+
+// Op names an operation on a connection.
+type Op uint8
+
+// The operations.
+const (
+	OpHandshake Op = iota
+	OpRead
+	OpPeek
+	OpWrite
+	OpFlush
+	OpShutdown
+	OpKeyUpdate
+	OpRenegotiate
+
+	opEnd
+)
+
+var opNames = [opEnd]string{"handshake", "read", "peek", "write", "flush", "shutdown", "key update", "renegotiate"}
+
+// String is the operation's name in lower case.
+func (o Op) String() string {
+	if o < opEnd {
+		return opNames[o]
+	}
+	return fmt.Sprintf("Op(%d)", uint8(o))
+}

@@ -1,0 +1,112 @@
+package docs
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// defined finds the names of all tests and examples in the tree.
+func defined(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	re := regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Example)\w*)\(`)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range re.FindAllStringSubmatch(string(b), -1) {
+			names[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// TestNamedTestsExist: a document that names a test as proof must not outlive it.
+func TestNamedTestsExist(t *testing.T) {
+	names := defined(t)
+	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("`((?:Test|Benchmark|Example)\\w*)").FindAllStringSubmatch(string(b), -1) {
+			if !names[m[1]] {
+				t.Errorf("%s names %s, which does not exist", filepath.Base(file), m[1])
+			}
+		}
+	}
+}
+
+// TestEveryPitfallHasARow: docs/pitfalls.md has P01 to P36, each with a test.
+func TestEveryPitfallHasARow(t *testing.T) {
+	doc := read(t, "docs/pitfalls.md")
+	for i := 1; i <= 36; i++ {
+		id := fmt.Sprintf("P%02d", i)
+		row := regexp.MustCompile(`(?m)^\| ` + id + ` \|.*$`).FindString(doc)
+		if !strings.Contains(row, "`Test") {
+			t.Errorf("no row with a test for %s: %q", id, row)
+		}
+	}
+}
+
+// TestReadmeServer: the server in the README is the Example of package reactor, which is run.
+func TestReadmeServer(t *testing.T) {
+	readme := read(t, "README.md")
+	_, code, ok := strings.Cut(readme, "```go\n")
+	code, _, ok2 := strings.Cut(code, "```")
+	if !ok || !ok2 {
+		t.Fatal("there is no Go code in the README")
+	}
+	example := read(t, "reactor/example_test.go")
+	for _, part := range strings.Split(code, "\n\n") {
+		if !strings.Contains(squeeze(example), squeeze(part)) {
+			t.Errorf("not in reactor/example_test.go:\n%s", part)
+		}
+	}
+	if n := strings.Count(strings.TrimSpace(code), "\n") + 1; n > 25 {
+		t.Errorf("the server of 20 lines has %d", n)
+	}
+}
+
+// squeeze makes indentation and alignment equal.
+func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// TestMakeTargets: the targets of make that the README names exist.
+func TestMakeTargets(t *testing.T) {
+	makefile := read(t, "Makefile")
+	found := 0
+	for _, m := range regexp.MustCompile("(?m)(?:^ {4}|`)make ([a-z-]+)").FindAllStringSubmatch(read(t, "README.md"), -1) {
+		found++
+		if !strings.Contains(makefile, "\n"+m[1]+":") {
+			t.Errorf("the README names make %s", m[1])
+		}
+	}
+	if found == 0 {
+		t.Error("the README names no target")
+	}
+}

@@ -1,0 +1,452 @@
+package interop
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+	"golang.org/x/sys/unix"
+)
+
+// command is a running openssl.
+type command struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	in     *os.File // our end of its standard input
+	out    io.Reader
+	ended  chan struct{}
+	status error
+	text   lockedBuffer // its standard error, and what else is worth showing
+	// pause, if set, is called between two writes of exchange, after each so many.
+	pause func() error
+	every int
+}
+
+// lockedBuffer may be written and read at the same time.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// start runs openssl with args. It is killed at the end of the test, if it still runs.
+func start(t *testing.T, args ...string) *command {
+	t.Helper()
+	c := &command{t: t, cmd: exec.Command("openssl", args...), ended: make(chan struct{})}
+	// Pipes of our own: those of exec would be closed by Wait before all was read.
+	inR, inW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = inR, outW, &c.text
+	c.in, c.out = inW, outR
+	err = c.cmd.Start()
+	inR.Close()
+	outW.Close()
+	if err != nil {
+		inW.Close()
+		outR.Close()
+		t.Fatal(err)
+	}
+	go func() {
+		c.status = c.cmd.Wait()
+		close(c.ended)
+	}()
+	t.Cleanup(func() {
+		select {
+		case <-c.ended:
+		default:
+			_ = c.cmd.Process.Kill()
+			<-c.ended
+		}
+		inW.Close()
+		outR.Close()
+		if t.Failed() {
+			t.Logf("openssl %s:\n%s", strings.Join(args, " "), c.text.String())
+		}
+	})
+	return c
+}
+
+// end waits until the process is over.
+func (c *command) end() {
+	c.t.Helper()
+	select {
+	case <-c.ended:
+	case <-time.After(limit):
+		c.t.Fatal("openssl does not end")
+	}
+}
+
+// outcome is what the exchange with an openssl process led to.
+type outcome struct {
+	sent, received chan error
+	got            atomic.Int64
+}
+
+// exchange streams n bytes through the process's input and checks n bytes of its
+// output, both at the same time. Only bytes with the top bit count.
+func (c *command) exchange(send, receive uint64, n int) *outcome {
+	o := &outcome{sent: make(chan error, 1), received: make(chan error, 1)}
+	go func() { o.sent <- c.feed(newSender(send, true, n)) }()
+	go func() { o.received <- c.receive(receive, n, &o.got) }()
+	return o
+}
+
+// feed gives a stream to the process's input.
+func (c *command) feed(out *sender) error {
+	for b := out.next(); b != nil; b = out.next() {
+		if _, err := c.in.Write(b); err != nil {
+			return err
+		}
+		if c.pause == nil || out.turn%c.every != 0 {
+			continue
+		}
+		if err := c.pause(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive checks the process's output up to n bytes, and goes on reading so that
+// the process never waits for us.
+func (c *command) receive(seed uint64, n int, got *atomic.Int64) error {
+	in, buf := newStream(seed, true), make([]byte, 1<<16)
+	for {
+		k, err := c.out.Read(buf)
+		if in.pos < int64(n) || k > 0 {
+			data := onlyHigh(append([]byte(nil), buf[:k]...))
+			if err := in.check(data); err != nil {
+				_, _ = io.Copy(io.Discard, c.out)
+				return err
+			}
+			got.Store(in.pos)
+			if len(data) == 0 {
+				c.text.Write(buf[:k])
+			}
+		}
+		switch {
+		case err == nil:
+		case in.pos == int64(n):
+			return nil
+		default:
+			return fmt.Errorf("after %d of %d bytes: %w", in.pos, n, err)
+		}
+	}
+}
+
+// wait waits for the outcome of both directions.
+func (o *outcome) wait(t *testing.T) {
+	t.Helper()
+	for name, ch := range map[string]chan error{"sending": o.sent, "receiving": o.received} {
+		select {
+		case err := <-ch:
+			if err != nil {
+				t.Errorf("openssl, %s: %v", name, err)
+			}
+		case <-time.After(limit):
+			t.Fatalf("openssl, %s: not done in time; %d bytes came", name, o.got.Load())
+		}
+	}
+}
+
+func versionFlag(v cssl.Version) string {
+	if v == cssl.TLS12 {
+		return "-tls1_2"
+	}
+	return "-tls1_3"
+}
+
+// certFlags are those of s_client and s_server for one of testdata/certs.
+func certFlags(name string) []string {
+	return []string{"-cert", testcerts.Path(name + ".pem"), "-key", testcerts.Path(name + ".key"),
+		"-cert_chain", testcerts.Path(name + ".pem")}
+}
+
+// clientFlags are for an s_client of a row.
+func (c combo) clientFlags(addr string) []string {
+	args := []string{"s_client", "-connect", addr, versionFlag(c.version), "-CAfile", testcerts.Path("root.pem"),
+		"-verify_return_error", "-servername", c.serverName(), "-verify_hostname", c.serverName()}
+	if c.mtls {
+		args = append(args, certFlags("client")...)
+	}
+	if c.alpn {
+		args = append(args, "-alpn", alpnSecond+","+alpnFirst)
+	}
+	return args
+}
+
+// TestSClient: openssl s_client with our server.
+func TestSClient(t *testing.T) {
+	eachCombo(t, func(t *testing.T, c combo) {
+		srv := newServer(t, c.serverConfig(t), 0, 0)
+		saved := filepath.Join(t.TempDir(), "session")
+		rounds := c.connections()
+		for i, n := range rounds {
+			s := newParty(false, true, n)
+			s.closes = true
+			srv.expect(s)
+			args := append(c.clientFlags(srv.addr), "-quiet")
+			switch {
+			case c.resume && i == 0:
+				args = append(args, "-sess_out", saved)
+			case c.resume:
+				args = append(args, "-sess_in", saved)
+			}
+			o := start(t, args...)
+			o.exchange(upSeed, downSeed, n).wait(t)
+			s.wait(t)
+			o.end()
+			c.check(t, s, i == len(rounds)-1)
+		}
+	})
+}
+
+// startServer runs s_server on a port that the system chooses, and answers its address.
+func startServer(t *testing.T, args ...string) (*command, string) {
+	t.Helper()
+	c := start(t, append([]string{"s_server", "-accept", "127.0.0.1:0"}, args...)...)
+	r := bufio.NewReader(c.out)
+	found := make(chan string, 1)
+	go func() {
+		defer close(found)
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if addr, ok := strings.CutPrefix(line, "ACCEPT "); ok {
+				found <- strings.TrimSpace(addr)
+				return
+			}
+		}
+	}()
+	select {
+	case addr, ok := <-found:
+		if !ok {
+			t.Fatal("s_server did not start")
+		}
+		c.out = r
+		return c, addr
+	case <-time.After(limit):
+		t.Fatal("s_server says nothing")
+	}
+	return nil, ""
+}
+
+// serverFlags are for an s_server of a row.
+func (c combo) serverFlags() []string {
+	args := []string{versionFlag(c.version), "-naccept", fmt.Sprint(len(c.connections()))}
+	if c.sni {
+		// The certificate for all other names would not be accepted.
+		args = append(args, certFlags("wrongname")...)
+		args = append(args, "-servername", sniName, "-cert2", testcerts.Path(c.cert+".pem"), "-key2", testcerts.Path(c.cert+".key"),
+			"-CAfile", testcerts.Path("intermediate.pem")) // of -cert2 it loads the leaf alone
+	} else {
+		args = append(args, certFlags(c.cert)...)
+	}
+	if c.mtls {
+		args = append(args, "-Verify", "2", "-verify_return_error", "-CAfile", testcerts.Path("root.pem"))
+	}
+	if c.alpn {
+		args = append(args, "-alpn", alpnFirst+","+alpnSecond)
+	}
+	return args
+}
+
+// TestSServer: our client with openssl s_server, which passes on what goes through its
+// standard input and output, so both directions have a stream of their own.
+func TestSServer(t *testing.T) {
+	eachCombo(t, func(t *testing.T, c combo) {
+		o, addr := startServer(t, c.serverFlags()...)
+		x := clientContext(t, c.clientConfig())
+		loop := newLoop(t, nil)
+		conf := cssl.ConnConfig{ServerName: c.serverName()}
+		rounds := c.connections()
+		for i, n := range rounds {
+			p := newParty(true, true, n)
+			p.closes = true
+			dial(t, loop, addr, x, conf, 0, 0, p)
+			p.opened(t)
+			out, in := newSender(downSeed, true, n), newStream(upSeed, true)
+			run := &outcome{sent: make(chan error, 1), received: make(chan error, 1)}
+			go func() { run.received <- receiveHigh(o.out, in, n) }()
+			go func() { run.sent <- o.feed(out) }()
+			run.wait(t)
+			p.wait(t)
+			if t.Failed() {
+				return
+			}
+			c.check(t, p, i == len(rounds)-1)
+			conf.Session = p.resume
+		}
+	})
+}
+
+// receiveHigh checks n bytes with the top bit.
+func receiveHigh(r io.Reader, in *stream, n int) error {
+	buf := make([]byte, 1<<16)
+	for in.pos < int64(n) {
+		k, err := r.Read(buf)
+		if cerr := in.check(onlyHigh(buf[:k])); cerr != nil {
+			return cerr
+		}
+		if err != nil {
+			return fmt.Errorf("after %d of %d bytes: %w", in.pos, n, err)
+		}
+	}
+	return nil
+}
+
+// queuedInPipe is the number of bytes that the process has not read yet.
+func (c *command) queuedInPipe() int {
+	rc := must(c.in.SyscallConn())(c.t)
+	n := 0
+	if err := rc.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); err != nil {
+		return 0
+	}
+	return n
+}
+
+// command gives the process one of its command letters: alone, since it looks only
+// at the beginning of what one read brings, and drops the rest.
+func (c *command) command(letter string) error {
+	for _, p := range []string{"", letter + "\n"} {
+		if _, err := io.WriteString(c.in, p); err != nil {
+			return err
+		}
+		for deadline := time.Now().Add(limit); c.queuedInPipe() > 0; time.Sleep(200 * time.Microsecond) {
+			if time.Now().After(deadline) {
+				return errors.New("openssl does not read its input")
+			}
+		}
+	}
+	return nil
+}
+
+// liner is our client of s_server -rev: it sends lines of odd lengths and checks that each
+// comes back reversed.
+type liner struct {
+	out, in *stream
+	turn    int // of the line to send
+	expect  []byte
+	back    int // the line to come
+	left    int
+	waiting int
+	err     error
+	done    chan error
+}
+
+// lineSizes are those of the lines, below the 16 KiB that s_server takes for one.
+var lineSizes = []int{1, 16001, 77, 1400, 8191, 3, 12345}
+
+// OnOpen implements reactor.Handler.
+func (l *liner) OnOpen(c *reactor.Conn) { l.more(c) }
+
+// more keeps some lines under way. s_server writes before it reads on, so we must always
+// read; what we have queued stays below the watermark.
+func (l *liner) more(c *reactor.Conn) {
+	for l.left > 0 && l.waiting < 64<<10 {
+		n := lineSizes[l.turn%len(lineSizes)]
+		l.turn++
+		line := make([]byte, n+1)
+		l.out.fill(line[:n])
+		line[n] = '\n'
+		if _, err := c.Write(line); err != nil {
+			l.err = err
+			c.Abort(err)
+			return
+		}
+		l.waiting += n
+		l.left -= n
+	}
+	if l.waiting == 0 {
+		c.Close()
+	}
+}
+
+// OnData implements reactor.Handler.
+func (l *liner) OnData(c *reactor.Conn, p []byte) {
+	for len(p) > 0 {
+		if len(l.expect) == 0 {
+			n := lineSizes[l.back%len(lineSizes)]
+			l.back++
+			l.expect = make([]byte, n+1)
+			l.in.fill(l.expect[:n])
+			slices.Reverse(l.expect[:n])
+			l.expect[n] = '\n'
+		}
+		k := min(len(p), len(l.expect))
+		if !bytes.Equal(p[:k], l.expect[:k]) {
+			l.err = fmt.Errorf("line %d is wrong", l.back-1)
+			c.Abort(l.err)
+			return
+		}
+		p, l.expect = p[k:], l.expect[k:]
+		if len(l.expect) == 0 {
+			l.waiting -= lineSizes[(l.back-1)%len(lineSizes)]
+		}
+	}
+	l.more(c)
+}
+
+// OnClose implements reactor.Handler.
+func (l *liner) OnClose(_ *reactor.Conn, err error) {
+	if l.err == nil {
+		l.err = err
+	}
+	if l.err == nil && (l.left > 0 || l.waiting > 0) {
+		l.err = fmt.Errorf("clean close with %d bytes to send and %d to come", l.left, l.waiting)
+	}
+	l.done <- l.err
+}
+
+// TestSServerReversed: our client with openssl s_server -rev, which sends each line back reversed.
+func TestSServerReversed(t *testing.T) {
+	for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+		t.Run(v.String(), func(t *testing.T) {
+			_, addr := startServer(t, append(certFlags("rsa"), versionFlag(v), "-naccept", "1", "-rev")...)
+			x := clientContext(t, combo{features[0], v}.clientConfig())
+			l := &liner{out: newStream(upSeed, true), in: newStream(upSeed, true), left: volume, done: make(chan error, 1)}
+			attach(t, newLoop(t, nil), addr, x, cssl.ConnConfig{ServerName: "localhost"}, 0, 0, l)
+			select {
+			case err := <-l.done:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(limit):
+				t.Fatal("not done in time")
+			}
+		})
+	}
+}

@@ -1,0 +1,387 @@
+package interop
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+	"golang.org/x/sys/unix"
+)
+
+// The seeds of the two directions.
+const (
+	upSeed   = 11 // from the client
+	downSeed = 22 // from the server
+)
+
+// facts is what our side knows after the handshake.
+type facts struct {
+	version          cssl.Version
+	cipher           string
+	alpn, serverName string
+	resumed          bool
+	peer             string // the common name of the peer's certificate
+	verify           error
+}
+
+// party is our side of one connection: it sends its stream and checks the other one.
+type party struct {
+	send    *sender
+	receive *stream
+	want    int64 // how many bytes are to come
+	high    bool  // ignore bytes without the top bit
+	// outside: write from a goroutine of its own, instead of in OnOpen and OnDrain.
+	outside bool
+	// closes: this side closes when all has been sent and received.
+	closes bool
+
+	// wrote, if set, is called after each write, where outside is set.
+	wrote func(c *reactor.Conn, total int64)
+	// hold stops writing, where outside is set. written is what was written.
+	hold    atomic.Bool
+	written atomic.Int64
+
+	sent   atomic.Bool
+	got    atomic.Int64
+	facts  facts
+	conn   chan *reactor.Conn // receives it once, in OnOpen
+	done   chan error         // receives the outcome once
+	over   chan struct{}      // closed by OnClose
+	err    error
+	resume *cssl.Session // for the next connection; valid after done
+	client bool
+}
+
+func newParty(client, high bool, n int) *party {
+	p := &party{
+		send: newSender(downSeed, high, n), receive: newStream(upSeed, high), want: int64(n), high: high, client: client,
+		conn: make(chan *reactor.Conn, 1), done: make(chan error, 1), over: make(chan struct{}),
+	}
+	if client {
+		p.send, p.receive = newSender(upSeed, high, n), newStream(downSeed, high)
+	}
+	return p
+}
+
+// OnOpen implements reactor.Handler.
+func (p *party) OnOpen(c *reactor.Conn) {
+	t := c.TLS()
+	p.facts = facts{
+		version: t.Version(), cipher: t.Cipher(), alpn: t.ALPN(), serverName: t.ServerName(),
+		resumed: t.Resumed(), verify: t.VerifyResult(),
+	}
+	chain, err := t.PeerChain()
+	if err != nil {
+		p.fail(c, err)
+	}
+	if len(chain) > 0 {
+		p.facts.peer = chain[0].Subject.CommonName
+	}
+	p.conn <- c
+	if p.outside {
+		go p.pumpOutside(c)
+	} else {
+		p.pump(c)
+	}
+}
+
+// pump writes as much as brings the queue above the high watermark, so that OnDrain comes
+// and goes on. It counts by itself: inside a handler Conn.Queued may be out of date.
+func (p *party) pump(c *reactor.Conn) {
+	for n := 0; n < 128<<10; {
+		b := p.send.next()
+		n += len(b)
+		if b == nil {
+			p.sent.Store(true)
+			p.finished(c)
+			return
+		}
+		if _, err := c.Write(b); err != nil {
+			p.fail(c, err)
+			return
+		}
+	}
+}
+
+// pumpOutside keeps the queue below the high watermark, so that reading never
+// pauses: of two peers that both stream, one at least must always read.
+func (p *party) pumpOutside(c *reactor.Conn) {
+	for {
+		if p.hold.Load() || c.Queued() > 64<<10 {
+			select {
+			case <-p.over:
+				return
+			default:
+			}
+			time.Sleep(100 * time.Microsecond)
+			continue
+		}
+		b := p.send.next()
+		if b == nil {
+			p.sent.Store(true)
+			p.finished(c)
+			return
+		}
+		if _, err := c.Write(b); err != nil {
+			return // OnClose says why
+		}
+		if n := p.written.Add(int64(len(b))); p.wrote != nil {
+			p.wrote(c, n)
+		}
+	}
+}
+
+// finished closes when there is nothing left to send or to come.
+func (p *party) finished(c *reactor.Conn) {
+	if p.closes && p.sent.Load() && p.got.Load() == p.want {
+		c.Close()
+	}
+}
+
+func (p *party) fail(c *reactor.Conn, err error) {
+	if p.err == nil {
+		p.err = err
+	}
+	c.Abort(err)
+}
+
+// OnDrain implements reactor.DrainHandler.
+func (p *party) OnDrain(c *reactor.Conn) {
+	if !p.outside {
+		p.pump(c)
+	}
+}
+
+// OnData implements reactor.Handler.
+func (p *party) OnData(c *reactor.Conn, b []byte) {
+	if p.high {
+		b = onlyHigh(b)
+	}
+	if err := p.receive.check(b); err != nil {
+		p.fail(c, err)
+		return
+	}
+	if n := p.got.Add(int64(len(b))); n > p.want {
+		p.fail(c, fmt.Errorf("%d bytes came, want %d", n, p.want))
+		return
+	}
+	p.finished(c)
+}
+
+// OnClose implements reactor.Handler.
+func (p *party) OnClose(c *reactor.Conn, err error) {
+	if p.client && p.err == nil {
+		p.resume = c.TLS().Session()
+	}
+	switch {
+	case p.err != nil:
+		err = p.err
+	case err != nil:
+	case p.got.Load() != p.want:
+		err = fmt.Errorf("clean close after %d of %d bytes", p.got.Load(), p.want)
+	case !p.sent.Load():
+		err = errors.New("clean close before all was sent")
+	}
+	close(p.over)
+	p.done <- err
+}
+
+// wait waits until the connection is over, and fails the test if it did not go well.
+func (p *party) wait(t *testing.T) {
+	t.Helper()
+	name := "our server"
+	if p.client {
+		name = "our client"
+	}
+	select {
+	case err := <-p.done:
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	case <-time.After(limit):
+		t.Fatalf("%s: not done in time: %d of %d bytes came, sent all: %v", name, p.got.Load(), p.want, p.sent.Load())
+	}
+}
+
+// opened waits for OnOpen.
+func (p *party) opened(t *testing.T) *reactor.Conn {
+	t.Helper()
+	select {
+	case c := <-p.conn:
+		return c
+	case err := <-p.done:
+		t.Fatalf("the connection ended: %v", err)
+	case <-time.After(limit):
+		t.Fatal("no handshake in time")
+	}
+	return nil
+}
+
+// onlyHigh takes out the bytes below 0x80, in place.
+func onlyHigh(b []byte) []byte {
+	out := b[:0]
+	for _, c := range b {
+		if c >= 0x80 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// hall gives each connection that is accepted the next party.
+type hall struct {
+	t       *testing.T
+	parties chan *party
+}
+
+// OnOpen implements reactor.Handler.
+func (h *hall) OnOpen(c *reactor.Conn) {
+	select {
+	case p := <-h.parties:
+		c.Data = p
+		p.OnOpen(c)
+	default:
+		h.t.Error("a connection that nobody expects")
+		c.Abort(nil)
+	}
+}
+
+// OnData implements reactor.Handler.
+func (h *hall) OnData(c *reactor.Conn, b []byte) {
+	if p, ok := c.Data.(*party); ok {
+		p.OnData(c, b)
+	}
+}
+
+// OnDrain implements reactor.DrainHandler.
+func (h *hall) OnDrain(c *reactor.Conn) {
+	if p, ok := c.Data.(*party); ok {
+		p.OnDrain(c)
+	}
+}
+
+// OnClose implements reactor.Handler. A connection that failed in the handshake
+// uses up a party too.
+func (h *hall) OnClose(c *reactor.Conn, err error) {
+	p, ok := c.Data.(*party)
+	if !ok {
+		select {
+		case p = <-h.parties:
+		default:
+			return
+		}
+	}
+	p.OnClose(c, err)
+}
+
+// server is a reactor.Server with its address.
+type server struct {
+	*reactor.Server
+	addr string
+	hall *hall
+}
+
+// newServer starts a server on a port that the system chooses. rcv and snd are the
+// sizes of its socket buffers; 0 is the system's choice.
+func newServer(t *testing.T, cfg cssl.Config, sndbuf, rcvbuf int) *server {
+	t.Helper()
+	x := must(cssl.NewServerContext(cfg))(t)
+	h := &hall{t, make(chan *party, 16)}
+	s := &server{Server: &reactor.Server{Handler: h, Context: x, Loops: 1, HandshakeTimeout: limit, CloseTimeout: limit}, hall: h}
+	lc := net.ListenConfig{Control: func(_, _ string, rc rawConn) error { return setBuffers(rc, sndbuf, rcvbuf) }}
+	l := must(lc.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
+	s.addr = l.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-served; !errors.Is(err, reactor.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+		x.Close()
+	})
+	return s
+}
+
+// expect makes the next connection p's.
+func (s *server) expect(p *party) *party {
+	s.hall.parties <- p
+	return p
+}
+
+// newLoop runs a loop for clients.
+func newLoop(t *testing.T, trace func(*reactor.Conn, cssl.Op, cssl.Result)) *reactor.Loop {
+	t.Helper()
+	cfg := reactor.LoopConfig{HandshakeTimeout: limit, CloseTimeout: limit}
+	if trace != nil {
+		cfg.Trace = func(c *reactor.Conn, s reactor.Step) { trace(c, s.Op, s.Result) }
+	}
+	l := must(reactor.NewLoop(cfg))(t)
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run() }()
+	t.Cleanup(func() {
+		l.Stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return l
+}
+
+// dial connects p as a client.
+func dial(t *testing.T, l *reactor.Loop, addr string, x *cssl.Context, cfg cssl.ConnConfig, sndbuf, rcvbuf int, p *party) {
+	t.Helper()
+	attach(t, l, addr, x, cfg, sndbuf, rcvbuf, p)
+}
+
+// attach connects a handler as a client. The end of the connect itself is left to the loop, too.
+func attach(t *testing.T, l *reactor.Loop, addr string, x *cssl.Context, cfg cssl.ConnConfig, sndbuf, rcvbuf int, h reactor.Handler) {
+	t.Helper()
+	a := must(net.ResolveTCPAddr("tcp4", addr))(t)
+	fd := must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
+	if sndbuf > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sndbuf)
+	}
+	if rcvbuf > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf)
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	err := unix.Connect(fd, &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(a.IP.To4())})
+	if err != nil && err != unix.EINPROGRESS {
+		unix.Close(fd)
+		t.Fatal(err)
+	}
+	if err := l.Attach(fd, x, cfg, h, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// clientContext makes a client's Context that lives as long as the test.
+func clientContext(t *testing.T, cfg cssl.Config) *cssl.Context {
+	t.Helper()
+	x := must(cssl.NewClientContext(cfg))(t)
+	t.Cleanup(x.Close)
+	return x
+}
+
+// certificate is one of testdata/certs.
+func certificate(name string) cssl.Certificate {
+	return cssl.Certificate{ChainFile: testcerts.Path(name + ".pem"), KeyFile: testcerts.Path(name + ".key")}
+}
+
+// must turns an error into the end of the test.
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}

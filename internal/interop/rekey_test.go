@@ -1,0 +1,410 @@
+package interop
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// handshakes counts the TLS 1.2 handshakes of a Context: each leaves a line in the key log.
+type handshakes struct{ n atomic.Int64 }
+
+// Write implements io.Writer.
+func (h *handshakes) Write(p []byte) (int, error) {
+	h.n.Add(int64(bytes.Count(p, []byte("CLIENT_RANDOM"))))
+	return len(p), nil
+}
+
+// until waits for something that other goroutines bring about.
+func until(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	if err := eventually(what, f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(what string, f func() bool) error {
+	for deadline := time.Now().Add(limit); !f(); time.Sleep(200 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not in time: %s", what)
+		}
+	}
+	return nil
+}
+
+// rekeyConfigs are a server's and a client's settings that allow renegotiation.
+func rekeyConfigs(v cssl.Version, cert string, server, client *handshakes) (s, c cssl.Config) {
+	s = cssl.Config{
+		Certificates: []cssl.Certificate{certificate(cert)}, MinVersion: v, MaxVersion: v,
+		Renegotiation: true, MaxRenegotiations: 1 << 20, MaxMessages: 1 << 20,
+		NoTickets: true, // so that each renegotiation is a full handshake, with the certificates
+	}
+	c = cssl.Config{
+		CAFile: testcerts.Path("root.pem"), MinVersion: v, MaxVersion: v,
+		Renegotiation: true, MaxRenegotiations: 1 << 20, MaxMessages: 1 << 20,
+	}
+	if server != nil {
+		s.KeyLog = server
+	}
+	if client != nil {
+		c.KeyLog = client
+	}
+	return s, c
+}
+
+// wants counts the results of a client's operations.
+type wants struct {
+	n [8][16]atomic.Int64
+}
+
+func (w *wants) trace(_ *reactor.Conn, op cssl.Op, r cssl.Result) {
+	if r.Err == nil {
+		w.n[op][r.Want].Add(1)
+	}
+}
+
+// crossings says how often a read wanted to write and a write wanted to read, on either side.
+func crossings(srv *server, w *wants) (readWrites, writeReads int64) {
+	r := srv.Stats().Sessions.Results
+	readWrites = int64(r[cssl.OpRead][cssl.WantWrite]) + w.n[cssl.OpRead][cssl.WantWrite].Load()
+	writeReads = int64(r[cssl.OpWrite][cssl.WantRead]) + w.n[cssl.OpWrite][cssl.WantRead].Load()
+	return readWrites, writeReads
+}
+
+// TestRenegotiationOurs: TLS 1.2 renegotiations from either side in the midst of streaming
+// both ways. SSL_read answers WANT_WRITE and SSL_write answers WANT_READ, and no byte
+// is out of order (P07, P08, P09). The certificate chain is larger than the tail and the
+// socket's buffers, so that the handshake itself gets stuck.
+func TestRenegotiationOurs(t *testing.T) {
+	for _, side := range []string{"client", "server"} {
+		t.Run(side, func(t *testing.T) {
+			var hs handshakes
+			sc, cc := rekeyConfigs(cssl.TLS12, "big", &hs, nil)
+			srv := newServer(t, sc, 4096, 4096)
+			var w wants
+			loop := newLoop(t, w.trace)
+			// Enough for several renegotiations one after the other, also where volume is scaled down.
+			const size = max(volume, 4_000_000)
+			s, p := newParty(false, false, size), newParty(true, false, size)
+			s.outside, p.outside, p.closes = true, true, true
+			srv.expect(s)
+			dial(t, loop, srv.addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
+			sconn, cconn := s.opened(t), p.opened(t)
+			conn := map[string]*reactor.Conn{"client": cconn, "server": sconn}[side]
+			// A new one as soon as the last is over. One that is asked for just before
+			// that is refused without a word, so it is asked for again soon.
+			go func() {
+				for {
+					before := hs.n.Load()
+					conn.Renegotiate()
+					for start := time.Now(); hs.n.Load() == before && time.Since(start) < 50*time.Millisecond; {
+						time.Sleep(time.Millisecond)
+						select {
+						case <-p.over:
+							return
+						default:
+						}
+					}
+				}
+			}()
+			p.wait(t)
+			s.wait(t)
+			rw, wr := crossings(srv, &w)
+			t.Logf("%d handshakes; SSL_read wanted to write %d times, SSL_write wanted to read %d times", hs.n.Load(), rw, wr)
+			if n := hs.n.Load(); n < 3 {
+				t.Errorf("%d handshakes, want the first and a few more", n)
+			}
+			if rw == 0 {
+				t.Error("no SSL_read answered WANT_WRITE")
+			}
+			if wr == 0 {
+				t.Error("no SSL_write answered WANT_READ")
+			}
+		})
+	}
+}
+
+// TestRenegotiationSServer: openssl s_server asks for renegotiations (its commands r
+// and R) while both sides stream.
+func TestRenegotiationSServer(t *testing.T) {
+	for _, letter := range []string{"r", "R"} {
+		t.Run(letter, func(t *testing.T) {
+			var hs handshakes
+			_, cc := rekeyConfigs(cssl.TLS12, "rsa", nil, &hs)
+			cc.Certificates = []cssl.Certificate{certificate("client")} // R asks for one
+			o, addr := startServer(t, append(certFlags("rsa"), "-tls1_2", "-naccept", "1", "-CAfile", testcerts.Path("root.pem"))...)
+			p := newParty(true, true, volume)
+			p.outside, p.closes = true, true
+			dial(t, newLoop(t, nil), addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 0, 0, p)
+			p.opened(t)
+			asked := int64(1)
+			o.every = 100 * volume / 10_000_003
+			o.pause = func() error {
+				if err := o.command(letter); err != nil {
+					return err
+				}
+				asked++
+				return eventually("renegotiation", func() bool { return hs.n.Load() >= asked })
+			}
+			o.exchange(downSeed, upSeed, volume).wait2(t, p)
+			if n := hs.n.Load(); n < 4 || n != asked {
+				t.Errorf("%d handshakes, want %d and more than 3", n, asked)
+			}
+		})
+	}
+}
+
+// wait2 waits for our side and then for openssl's.
+func (o *outcome) wait2(t *testing.T, p *party) {
+	t.Helper()
+	p.wait(t)
+	o.wait(t)
+}
+
+// TestRenegotiationSClient: openssl s_client starts renegotiations (its command R)
+// in the midst of its stream to us. Our own stream rests meanwhile: s_client drives its
+// handshake by SSL_write, to which application data is a protocol error.
+func TestRenegotiationSClient(t *testing.T) {
+	var hs handshakes
+	sc, _ := rekeyConfigs(cssl.TLS12, "ecdsa", &hs, nil)
+	srv := newServer(t, sc, 0, 0)
+	s := newParty(false, true, volume)
+	s.outside, s.closes = true, true
+	srv.expect(s)
+	o := start(t, "s_client", "-connect", srv.addr, "-tls1_2", "-CAfile", testcerts.Path("root.pem"))
+	conn := s.opened(t)
+	var run *outcome
+	began := make(chan struct{})
+	asked := int64(1)
+	o.every = 100 * volume / 10_000_003
+	o.pause = func() error {
+		<-began
+		s.hold.Store(true)
+		defer s.hold.Store(false)
+		// What was on its way must have been read. The pump may be about to write once more.
+		time.Sleep(5 * time.Millisecond)
+		err := eventually("silence", func() bool {
+			quiet := run.got.Load() == s.written.Load() && conn.Queued() == 0
+			if quiet {
+				time.Sleep(2 * time.Millisecond)
+			}
+			return quiet && run.got.Load() == s.written.Load()
+		})
+		if err != nil {
+			return err
+		}
+		if err := o.command("R"); err != nil {
+			return err
+		}
+		asked++
+		return eventually("renegotiation", func() bool { return hs.n.Load() >= asked })
+	}
+	run = o.exchange(upSeed, downSeed, volume)
+	close(began)
+	run.wait2(t, s)
+	if n := hs.n.Load(); n < 4 || n != asked {
+		t.Errorf("%d handshakes, want %d and more than 3", n, asked)
+	}
+}
+
+// TestRenegotiationGoClient: our server asks Go's client for renegotiations between
+// parts of the streams. Go's client takes application data in the midst of a handshake
+// for an error, and its Write fails there, so both rest meanwhile.
+func TestRenegotiationGoClient(t *testing.T) {
+	var hs handshakes
+	sc, _ := rekeyConfigs(cssl.TLS12, "ecdsa", &hs, nil)
+	srv := newServer(t, sc, 0, 0)
+	s := newParty(false, false, volume)
+	s.outside = true
+	srv.expect(s)
+	c := must(tls.Dial("tcp", srv.addr, &tls.Config{
+		RootCAs: goRoots(t), ServerName: "localhost", MaxVersion: tls.VersionTLS12, Renegotiation: tls.RenegotiateFreelyAsClient,
+	}))(t)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(limit))
+	conn := s.opened(t)
+	var got atomic.Int64
+	received := make(chan error, 1)
+	go func() {
+		in, buf := newStream(downSeed, false), make([]byte, 20011)
+		for in.pos < volume {
+			k, err := c.Read(buf)
+			if cerr := in.check(buf[:k]); cerr != nil {
+				err = cerr
+			}
+			if err != nil {
+				received <- err
+				return
+			}
+			got.Store(in.pos)
+		}
+		received <- nil
+	}()
+	out := newSender(upSeed, false, volume)
+	var sent, asked int64 = 0, 1
+	for b := out.next(); b != nil; b = out.next() {
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		sent += int64(len(b))
+		if out.turn%(150*volume/10_000_003) != 0 {
+			continue
+		}
+		s.hold.Store(true)
+		until(t, "silence", func() bool {
+			time.Sleep(3 * time.Millisecond)
+			return got.Load() == s.written.Load() && conn.Queued() == 0 && s.got.Load() == sent
+		})
+		conn.Renegotiate()
+		asked++
+		until(t, "renegotiation", func() bool { return hs.n.Load() >= asked || len(received) > 0 })
+		// Ours is done a moment before Go's client has read the last message.
+		time.Sleep(2 * time.Millisecond)
+		s.hold.Store(false)
+	}
+	if err := <-received; err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	s.wait(t)
+	if n := hs.n.Load(); n < 4 || n != asked {
+		t.Errorf("%d handshakes, want %d and more than 3", n, asked)
+	}
+}
+
+// keyUpdates counts the KeyUpdate messages that s_client or s_server noted with -msg.
+func keyUpdates(t *testing.T, file string) (in, out int) {
+	t.Helper()
+	b := must(os.ReadFile(file))(t)
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, "KeyUpdate") {
+			if strings.HasPrefix(line, "<<<") {
+				in++
+			} else {
+				out++
+			}
+		}
+	}
+	return in, out
+}
+
+// TestKeyUpdateOpenSSL: KeyUpdates from both sides while both stream (P16, P34). The
+// command K asks the peer for one too, k does not.
+func TestKeyUpdateOpenSSL(t *testing.T) {
+	for _, letter := range []string{"K", "k"} {
+		t.Run("s_client "+letter, func(t *testing.T) {
+			sc, _ := rekeyConfigs(cssl.TLS13, "ecdsa", nil, nil)
+			srv := newServer(t, sc, 0, 0)
+			s := newParty(false, true, volume)
+			s.outside, s.closes = true, true
+			srv.expect(s)
+			msgs := filepath.Join(t.TempDir(), "msg")
+			o := start(t, "s_client", "-connect", srv.addr, "-tls1_3", "-CAfile", testcerts.Path("root.pem"), "-msg", "-msgfile", msgs)
+			streamWithKeyUpdates(t, o, letter, s, msgs, upSeed, downSeed)
+		})
+		t.Run("s_server "+letter, func(t *testing.T) {
+			_, cc := rekeyConfigs(cssl.TLS13, "ecdsa", nil, nil)
+			msgs := filepath.Join(t.TempDir(), "msg")
+			o, addr := startServer(t, append(certFlags("ecdsa"), "-tls1_3", "-naccept", "1", "-msg", "-msgfile", msgs)...)
+			p := newParty(true, true, volume)
+			p.outside, p.closes = true, true
+			dial(t, newLoop(t, nil), addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 0, 0, p)
+			streamWithKeyUpdates(t, o, letter, p, msgs, downSeed, upSeed)
+		})
+	}
+}
+
+func streamWithKeyUpdates(t *testing.T, o *command, letter string, p *party, msgs string, send, receive uint64) {
+	t.Helper()
+	conn := p.opened(t)
+	commands, ours := 0, 0
+	o.every = 50 * volume / 10_000_003
+	o.pause = func() error {
+		conn.KeyUpdate(ours%2 == 0)
+		ours++
+		commands++
+		return o.command(letter)
+	}
+	o.exchange(send, receive, volume).wait2(t, p)
+	o.end()
+	in, out := keyUpdates(t, msgs)
+	t.Logf("%d commands, openssl sent %d KeyUpdates and received %d", commands, out, in)
+	if commands < 3 || out < commands {
+		t.Errorf("openssl sent %d KeyUpdates for %d commands", out, commands)
+	}
+	if in < 2 || letter == "K" && in < commands {
+		t.Errorf("openssl received %d KeyUpdates, %d were asked for", in, commands)
+	}
+}
+
+// TestKeyUpdateGo: our KeyUpdates, with and without a request, to Go's client while both
+// stream.
+func TestKeyUpdateGo(t *testing.T) {
+	sc, _ := rekeyConfigs(cssl.TLS13, "ecdsa", nil, nil)
+	srv := newServer(t, sc, 0, 0)
+	s := newParty(false, false, volume)
+	s.outside = true
+	// Paced by bytes: Go's client refuses more than 16 in a row without data between them. And
+	// not near the end: a request that reaches it after its CloseWrite makes it answer
+	// nothing and keep the old key, so that what follows is a bad MAC to it.
+	asked, last := 0, int64(0)
+	s.wrote = func(c *reactor.Conn, n int64) {
+		if n > last+volume/30 && n < volume*2/3 {
+			c.KeyUpdate(asked%2 == 0)
+			asked, last = asked+1, n
+		}
+	}
+	srv.expect(s)
+	c := must(tls.Dial("tcp", srv.addr, &tls.Config{RootCAs: goRoots(t), ServerName: "localhost"}))(t)
+	if err := goExchange(c, upSeed, downSeed, volume, true); err != nil {
+		t.Error(err)
+	}
+	s.wait(t)
+	if n := srv.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone]; n < 3 {
+		t.Errorf("%d KeyUpdates, want a few", n)
+	}
+}
+
+// TestKeyUpdateOurs: KeyUpdates from both sides at once, each asking for the other's,
+// with socket buffers so small that writes wait (P16, P34).
+func TestKeyUpdateOurs(t *testing.T) {
+	sc, cc := rekeyConfigs(cssl.TLS13, "ecdsa", nil, nil)
+	srv := newServer(t, sc, 4096, 4096)
+	var w wants
+	s, p := newParty(false, false, volume), newParty(true, false, volume)
+	s.outside, p.outside, p.closes = true, true, true
+	srv.expect(s)
+	dial(t, newLoop(t, w.trace), srv.addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
+	for _, c := range []*reactor.Conn{s.opened(t), p.opened(t)} {
+		go func() {
+			for i := 0; ; i++ {
+				select {
+				case <-p.over:
+					return
+				case <-time.After(500 * time.Microsecond):
+					c.KeyUpdate(i%3 != 0)
+				}
+			}
+		}()
+	}
+	p.wait(t)
+	s.wait(t)
+	if n := srv.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone]; n < 3 {
+		t.Errorf("%d KeyUpdates of the server, want a few", n)
+	}
+	if n := w.n[cssl.OpKeyUpdate][cssl.WantNone].Load(); n < 3 {
+		t.Errorf("%d KeyUpdates of the client, want a few", n)
+	}
+}

@@ -1,0 +1,173 @@
+package interop
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"golang.org/x/sys/unix"
+)
+
+type rawConn = syscall.RawConn
+
+func setBuffers(rc rawConn, sndbuf, rcvbuf int) error {
+	return rc.Control(func(fd uintptr) {
+		if sndbuf > 0 {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sndbuf)
+		}
+		if rcvbuf > 0 {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf)
+		}
+	})
+}
+
+// The names of the tests with ALPN and SNI.
+const (
+	alpnFirst  = "first/1"  // the server's first choice
+	alpnSecond = "second/2" // the client's first choice
+	sniName    = "a.wild.test"
+)
+
+// feature is a row of the table. The same rows are run with each kind of peer.
+type feature struct {
+	name                    string
+	cert                    string
+	mtls, resume, alpn, sni bool
+}
+
+var features = []feature{
+	{name: "RSA", cert: "rsa"},
+	{name: "ECDSA", cert: "ecdsa"},
+	{name: "Ed25519", cert: "ed25519"},
+	{name: "mTLS", cert: "ecdsa", mtls: true},
+	{name: "resumption", cert: "ecdsa", resume: true},
+	{name: "mTLS and resumption", cert: "ecdsa", mtls: true, resume: true}, // P22
+	{name: "ALPN", cert: "rsa", alpn: true},
+	{name: "SNI", cert: "ecdsa", sni: true},
+}
+
+// combo is a feature in one version of TLS.
+type combo struct {
+	feature
+	version cssl.Version
+}
+
+// eachCombo runs f for all rows in both versions.
+func eachCombo(t *testing.T, f func(t *testing.T, c combo)) {
+	for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+		for _, feat := range features {
+			t.Run(v.String()+"/"+feat.name, func(t *testing.T) { f(t, combo{feat, v}) })
+		}
+	}
+}
+
+// connections are the sizes of the connections to make: with resumption a small one
+// comes first, whose session the second resumes.
+func (c combo) connections() []int {
+	if c.resume {
+		return []int{10_001, volume}
+	}
+	return []int{volume}
+}
+
+// serverName is what the client asks for.
+func (c combo) serverName() string {
+	if c.sni {
+		return sniName
+	}
+	return "localhost"
+}
+
+// serverConfig is for our server.
+func (c combo) serverConfig(t *testing.T) cssl.Config {
+	cfg := cssl.Config{
+		Certificates: []cssl.Certificate{certificate(c.cert)},
+		MinVersion:   c.version, MaxVersion: c.version,
+	}
+	if c.mtls {
+		cfg.Verify, cfg.CAFile = cssl.VerifyRequire, testcerts.Path("root.pem")
+	}
+	if c.alpn {
+		cfg.ALPN = []string{alpnFirst, alpnSecond}
+	}
+	if c.sni {
+		// The certificate for all other names would not be accepted.
+		named := must(cssl.NewServerContext(cfg))(t)
+		t.Cleanup(named.Close)
+		cfg.Certificates = []cssl.Certificate{certificate("wrongname")}
+		cfg.SNI = map[string]*cssl.Context{"*.wild.test": named}
+	}
+	return cfg
+}
+
+// clientConfig is for our client.
+func (c combo) clientConfig() cssl.Config {
+	cfg := cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: c.version, MaxVersion: c.version}
+	if c.mtls {
+		cfg.Certificates = []cssl.Certificate{certificate("client")}
+	}
+	if c.alpn {
+		cfg.ALPN = []string{alpnSecond, alpnFirst}
+	}
+	return cfg
+}
+
+// check compares what our side knows with what the row asks for; last is whether
+// it is the last connection.
+func (c combo) check(t *testing.T, p *party, last bool) {
+	t.Helper()
+	f := p.facts
+	if f.version != c.version {
+		t.Errorf("version %v, want %v", f.version, c.version)
+	}
+	if want := c.resume && last; f.resumed != want {
+		t.Errorf("resumed: %v, want %v", f.resumed, want)
+	}
+	if want := map[bool]string{true: alpnFirst}[c.alpn]; f.alpn != want {
+		t.Errorf("ALPN %q, want %q", f.alpn, want)
+	}
+	if f.verify != nil {
+		t.Errorf("verify: %v", f.verify)
+	}
+	if p.client {
+		return
+	}
+	if want := map[bool]string{true: "client"}[c.mtls]; f.peer != want {
+		t.Errorf("client certificate of %q, want %q", f.peer, want)
+	}
+	if f.serverName != c.serverName() {
+		t.Errorf("SNI %q, want %q", f.serverName, c.serverName())
+	}
+}
+
+// goVersion is the version in Go's words, which are those of the wire too.
+func (c combo) goVersion() uint16 { return uint16(c.version) }
+
+// TestCertificates says clearly when the certificates are about to expire.
+func TestCertificates(t *testing.T) { testcerts.Check(t) }
+
+// TestOursWithOurs joins our client and our server.
+func TestOursWithOurs(t *testing.T) {
+	eachCombo(t, func(t *testing.T, c combo) {
+		srv := newServer(t, c.serverConfig(t), 0, 0)
+		x := clientContext(t, c.clientConfig())
+		loop := newLoop(t, nil)
+		conf := cssl.ConnConfig{ServerName: c.serverName()}
+		rounds := c.connections()
+		for i, n := range rounds {
+			s := srv.expect(newParty(false, false, n))
+			p := newParty(true, false, n)
+			p.outside, p.closes = true, true
+			dial(t, loop, srv.addr, x, conf, 0, 0, p)
+			p.wait(t)
+			s.wait(t)
+			if t.Failed() {
+				return
+			}
+			c.check(t, p, i == len(rounds)-1)
+			c.check(t, s, i == len(rounds)-1)
+			conf.Session = p.resume
+		}
+	})
+}

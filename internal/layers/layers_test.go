@@ -1,0 +1,159 @@
+// Package layers holds the test of which package may import which.
+package layers
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/spacemonad/go-openssl"
+
+// goPackage is what go list tells of a package. TestImports and the like are left
+// out: a test may import more than the package that it tests.
+type goPackage struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+	CgoFiles   []string
+}
+
+// rule says what a package may import besides the standard library.
+type rule struct {
+	folder string // of the module; those below it follow the same rule
+	ours   []string
+	others []string // nil is any
+	cgo    bool
+}
+
+// rules are those of DESIGN.md. A folder that is not here is not yet thought about, and fails.
+var rules = []rule{
+	{folder: "cssl", others: []string{}, cgo: true},
+	{folder: "session", ours: []string{"cssl"}, others: []string{}},
+	{folder: "reactor", ours: []string{"session", "cssl"}, others: []string{"golang.org/x/sys/unix"}},
+	{folder: "sslnet", ours: []string{"session", "cssl"}, others: []string{"golang.org/x/sys/unix"}},
+	{folder: "cmd", ours: []string{"reactor", "session", "cssl", "internal"}},
+	{folder: "examples", ours: []string{"reactor", "session", "cssl", "sslnet"}},
+	{folder: "internal", others: []string{}}, // help for tests, on which nothing of the library stands
+}
+
+// violations says what in pkgs breaks the rules.
+func violations(pkgs []goPackage) []string {
+	standard := map[string]bool{"C": true, "unsafe": true}
+	for _, p := range pkgs {
+		standard[p.ImportPath] = standard[p.ImportPath] || p.Standard
+	}
+	var out []string
+	for _, p := range pkgs {
+		name, ok := strings.CutPrefix(p.ImportPath, module+"/")
+		if !ok {
+			continue
+		}
+		i := slices.IndexFunc(rules, func(r rule) bool { return name == r.folder || strings.HasPrefix(name, r.folder+"/") })
+		if i < 0 {
+			out = append(out, name+" has no rule")
+			continue
+		}
+		r := rules[i]
+		if !r.cgo && (len(p.CgoFiles) > 0 || slices.Contains(p.Imports, "C")) {
+			out = append(out, name+" uses cgo")
+		}
+		for _, imp := range p.Imports {
+			if own, ok := strings.CutPrefix(imp, module+"/"); ok {
+				if !slices.Contains(r.ours, own) && !slices.Contains(r.ours, strings.Split(own, "/")[0]) &&
+					!strings.HasPrefix(own, r.folder+"/") {
+					out = append(out, name+" imports "+own)
+				}
+			} else if r.others != nil && !standard[imp] && !slices.Contains(r.others, imp) {
+				out = append(out, name+" imports "+imp)
+			}
+		}
+	}
+	return out
+}
+
+// list asks go list for packages and all that they stand on.
+func list(t *testing.T, env string, patterns ...string) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-deps", "-json=ImportPath,Standard,Imports,CgoFiles"}, patterns...)...)
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), env)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var pkgs []goPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+// TestLayers: no package imports against DESIGN.md.
+func TestLayers(t *testing.T) {
+	pkgs := list(t, "CGO_ENABLED=1", "./...")
+	for _, v := range violations(pkgs) {
+		t.Error(v)
+	}
+	for _, want := range []string{"cssl", "session", "reactor"} {
+		if !slices.ContainsFunc(pkgs, func(p goPackage) bool { return p.ImportPath == module+"/"+want }) {
+			t.Errorf("go list does not know %s, so this proves nothing", want)
+		}
+	}
+}
+
+// TestSessionWithoutCgo: session and all below it needs neither cgo nor anything outside the
+// standard library.
+func TestSessionWithoutCgo(t *testing.T) {
+	for _, p := range list(t, "CGO_ENABLED=0", "./session") {
+		if !p.Standard && p.ImportPath != module+"/session" && p.ImportPath != module+"/cssl" {
+			t.Errorf("session stands on %s", p.ImportPath)
+		}
+		if !p.Standard && len(p.CgoFiles) > 0 {
+			t.Errorf("%s uses cgo", p.ImportPath)
+		}
+	}
+}
+
+// TestViolations shows that the check can fail, for each rule.
+func TestViolations(t *testing.T) {
+	pkg := func(name string, imports ...string) goPackage {
+		return goPackage{ImportPath: module + "/" + name, Imports: imports}
+	}
+	std := []goPackage{{ImportPath: "fmt", Standard: true}, {ImportPath: "crypto/x509", Standard: true}}
+	for _, tc := range []struct {
+		pkg  goPackage
+		want string
+	}{
+		{pkg("cssl", "C", "fmt", "crypto/x509"), ""},
+		{pkg("session", "fmt", module+"/cssl"), ""},
+		{pkg("reactor", "golang.org/x/sys/unix", module+"/cssl", module+"/session"), ""},
+		{pkg("cmd/sslecho", module+"/reactor", "github.com/spf13/pflag"), ""},
+		{pkg("cssl", module+"/session"), "cssl imports session"},
+		{pkg("session", module+"/reactor"), "session imports reactor"},
+		{pkg("session", "golang.org/x/sys/unix"), "session imports golang.org/x/sys/unix"},
+		{pkg("session", "C"), "session uses cgo"},
+		{pkg("reactor", module+"/internal/testcerts"), "reactor imports internal/testcerts"},
+		{pkg("reactor", "github.com/spf13/pflag"), "reactor imports github.com/spf13/pflag"},
+		{pkg("reactor", module+"/cmd/sslecho"), "reactor imports cmd/sslecho"},
+		{pkg("cmd/sslecho", "C"), "cmd/sslecho uses cgo"},
+		{pkg("attic", "fmt"), "attic has no rule"},
+	} {
+		if got := strings.Join(violations(append(std, tc.pkg)), "; "); got != tc.want {
+			t.Errorf("%s importing %v: %q, want %q", tc.pkg.ImportPath, tc.pkg.Imports, got, tc.want)
+		}
+	}
+}

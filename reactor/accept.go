@@ -1,0 +1,246 @@
+package reactor
+
+import (
+	"net"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/session"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// acceptBatch is how many connections one turn takes from a listener, so that
+	// a burst does not hold up those that are established.
+	acceptBatch = 64
+	// acceptPause is how long a listener rests when there are no descriptors or no memory left.
+	acceptPause = 100 * time.Millisecond
+)
+
+// listener is a listening socket as one loop sees it.
+type listener struct {
+	server *Server
+	fd     int // this loop's own descriptor
+	addr   net.Addr
+	key    Key
+	shared bool // other loops wait for the same socket
+	paused bool
+	// resumeAt is when a pause ends. One that is full ends earlier, when a handshake does.
+	resumeAt time.Duration
+	full     bool
+	// spare is kept open to be given up when descriptors have run out, so that a
+	// connection can be accepted and closed instead of waiting for ever.
+	spare int
+}
+
+// listen begins to accept on fd, which the loop owns from here on.
+func (l *Loop) listen(ln *listener) error {
+	ln.key = l.newSlot(slot{listener: ln})
+	ln.spare = openSpare()
+	if err := l.pollListener(ln); err != nil {
+		l.closeListener(ln)
+		return err
+	}
+	return nil
+}
+
+func (l *Loop) pollListener(ln *listener) error {
+	if ln.shared {
+		return l.poller.AddExclusive(ln.fd, ln.key, session.Readable)
+	}
+	return l.poller.Add(ln.fd, ln.key, session.Readable)
+}
+
+func (l *Loop) closeListener(ln *listener) {
+	// Closing is not enough: epoll holds the open file description, which lives on in
+	// whatever duplicate the application keeps.
+	_ = l.poller.Remove(ln.fd)
+	unix.Close(ln.fd)
+	if ln.spare >= 0 {
+		unix.Close(ln.spare)
+	}
+	l.freeSlot(ln.key)
+	ln.fd, ln.spare = -1, -1
+}
+
+func openSpare() int {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// accept takes what waits on a listener, up to a batch.
+func (l *Loop) accept(ln *listener) {
+	s := ln.server
+	for range acceptBatch {
+		if s.draining.Load() {
+			_ = l.poller.Remove(ln.fd) // it is about to be closed, and must not keep the loop turning
+			return
+		}
+		if l.stats.Handshaking >= s.maxHandshakesPerLoop() {
+			l.pause(ln, l.now+l.cfg.HandshakeTimeout, true)
+			return
+		}
+		fd, remote, err := accept4(ln.fd)
+		switch err {
+		case 0:
+		case unix.EAGAIN:
+			return
+		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT, unix.EHOSTDOWN,
+			unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH, unix.EPERM, unix.ETIMEDOUT:
+			// Errors of the connection that would have been accepted (accept(2)).
+			l.countAcceptError(err)
+			continue
+		case unix.EMFILE, unix.ENFILE:
+			l.countAcceptError(err)
+			l.refuseOne(ln)
+			l.pause(ln, l.now+acceptPause, false)
+			l.cfg.Logger.Warn("accept: out of file descriptors, resting", "listener", ln.addr.String(), "error", err)
+			return
+		default:
+			l.countAcceptError(err)
+			l.pause(ln, l.now+acceptPause, false)
+			l.cfg.Logger.Warn("accept failed, resting", "listener", ln.addr.String(), "error", err)
+			return
+		}
+		if !s.admit() {
+			l.stats.Refused++
+			unix.Close(fd)
+			continue
+		}
+		l.stats.Accepted++
+		l.serve(ln, fd, remote)
+	}
+}
+
+// serve begins a connection that was accepted and admitted.
+func (l *Loop) serve(ln *listener, fd int, remote netip.AddrPort) {
+	s := ln.server
+	tls, err := s.newConn(fd, s.context.Load())
+	if err != nil {
+		unix.Close(fd)
+		s.release()
+		l.cfg.Logger.Error("accept: no TLS connection can be made", "listener", ln.addr.String(), "error", err)
+		return
+	}
+	l.adopt(&Conn{tls: tls, handler: s.Handler, server: s, fd: fd, remote: remote, local: ln.addr})
+}
+
+// newConn makes the TLS side of a connection with x, or with what has replaced it:
+// the old Context may have been closed since it was looked up.
+func (s *Server) newConn(fd int, x *cssl.Context) (*cssl.Conn, error) {
+	for {
+		tls, err := x.NewConn(fd, cssl.ConnConfig{})
+		now := s.context.Load()
+		if err == nil || now == x {
+			return tls, err
+		}
+		x = now
+	}
+}
+
+// refuseOne gives up the spare descriptor to tell one waiting peer that there is no
+// room. On a shared listener another loop may have been quicker; that does not matter.
+func (l *Loop) refuseOne(ln *listener) {
+	if ln.spare < 0 {
+		return
+	}
+	unix.Close(ln.spare)
+	if fd, _, err := accept4(ln.fd); err == 0 {
+		unix.Close(fd)
+		l.stats.Refused++
+	}
+	ln.spare = openSpare()
+}
+
+// pause takes a listener out of epoll until the given time, or until there is room
+// for another handshake if it is full.
+func (l *Loop) pause(ln *listener, until time.Duration, full bool) {
+	if ln.paused || l.poller.Remove(ln.fd) != nil {
+		return
+	}
+	ln.paused, ln.resumeAt, ln.full = true, until, full
+	l.resume = append(l.resume, ln)
+}
+
+// resumeListeners brings paused listeners back.
+func (l *Loop) resumeListeners() {
+	rest := l.resume[:0]
+	for _, ln := range l.resume {
+		switch {
+		case ln.fd < 0:
+		case l.now >= ln.resumeAt, ln.full && l.stats.Handshaking < ln.server.maxHandshakesPerLoop():
+			if ln.spare < 0 {
+				ln.spare = openSpare()
+			}
+			if err := l.pollListener(ln); err != nil {
+				ln.resumeAt = l.now + acceptPause
+				rest = append(rest, ln)
+				continue
+			}
+			ln.paused = false
+		default:
+			rest = append(rest, ln)
+		}
+	}
+	clear(l.resume[len(rest):])
+	l.resume = rest
+}
+
+func (l *Loop) countAcceptError(err unix.Errno) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name := unix.ErrnoName(err)
+	if name == "" {
+		name = "other"
+	}
+	bump(&l.pub.AcceptErrors, name)
+}
+
+// accept4 takes one connection, non-blocking, with its peer's address if that is TCP. It does what
+// unix.Accept4 does without the getsockopt and the allocations.
+func accept4(fd int) (int, netip.AddrPort, unix.Errno) {
+	var sa unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return -1, netip.AddrPort{}, errno
+	}
+	switch sa.Addr.Family {
+	case unix.AF_INET:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(&sa))
+		return int(n), addrPort(&unix.SockaddrInet4{Addr: in.Addr, Port: hostOrder(in.Port)}), 0
+	case unix.AF_INET6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(&sa))
+		return int(n), addrPort(&unix.SockaddrInet6{Addr: in.Addr, Port: hostOrder(in.Port), ZoneId: in.Scope_id}), 0
+	}
+	return int(n), netip.AddrPort{}, 0
+}
+
+// hostOrder reads a port as it lies in memory, most significant byte first.
+func hostOrder(port uint16) int {
+	b := (*[2]byte)(unsafe.Pointer(&port))
+	return int(b[0])<<8 | int(b[1])
+}
+
+// addrPort is the address of a TCP peer, or the zero value for a unix socket.
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		ip := netip.AddrFrom16(a.Addr)
+		if a.ZoneId != 0 {
+			if i, err := net.InterfaceByIndex(int(a.ZoneId)); err == nil {
+				ip = ip.WithZone(i.Name)
+			}
+		}
+		return netip.AddrPortFrom(ip.Unmap(), uint16(a.Port))
+	}
+	return netip.AddrPort{}
+}

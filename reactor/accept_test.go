@@ -1,0 +1,271 @@
+package reactor
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/session"
+	"golang.org/x/sys/unix"
+)
+
+// TestMaxConns: above the cap a connection is closed at once, and its place is
+// free again when another one ends.
+func TestMaxConns(t *testing.T) {
+	s := &Server{Handler: echo(), MaxConns: 2}
+	addr := start(t, s)
+	a, b := goDial(t, addr), goDial(t, addr)
+	roundTrip(t, a, "a")
+	if n, err := rawDial(t, addr).Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the third read %d, %v, want the end", n, err)
+	}
+	waitFor(t, "the count", func() bool { return s.Stats().Refused == 1 })
+	roundTrip(t, b, "b")
+	a.Close()
+	waitFor(t, "a place", func() bool { return s.Conns() == 1 })
+	roundTrip(t, goDial(t, addr), "c")
+	assertQuiet(t, s.Stats)
+}
+
+// TestMaxHandshakes (P17): with so many silent peers in their handshake, others wait in the
+// backlog, without a spin, and have their turn when one of the silent goes.
+func TestMaxHandshakes(t *testing.T) {
+	s := &Server{Handler: echo(), MaxHandshakes: 3, HandshakeTimeout: hang}
+	addr := start(t, s)
+	var silent []net.Conn
+	for range 3 {
+		silent = append(silent, rawDial(t, addr))
+	}
+	waitFor(t, "three handshakes", func() bool { return s.Stats().Handshaking == 3 })
+	done := make(chan error, 1)
+	cfg := goConfig(t)
+	go func() {
+		c, err := (&tlsDialer{cfg}).dial(addr)
+		if err == nil {
+			defer c.Close()
+			_, err = io.WriteString(c, "x")
+		}
+		done <- err
+	}()
+	assertQuiet(t, s.Stats)
+	if st := s.Stats(); st.Accepted != 3 || st.Refused != 0 {
+		t.Fatalf("%d accepted, %d refused", st.Accepted, st.Refused)
+	}
+	silent[0].Close()
+	if err := receive(t, done, "the one in the backlog"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAcceptBatch (P17): a burst is taken in batches, so that an established connection has
+// its turn in between.
+func TestAcceptBatch(t *testing.T) {
+	s := &Server{Handler: echo()}
+	addr := start(t, s)
+	held, release := make(chan struct{}), make(chan struct{})
+	s.loops[0].Do(func() { close(held); <-release })
+	<-held
+	const burst = acceptBatch*2 + 10
+	for range burst {
+		rawDial(t, addr)
+	}
+	// The listener is asked by hand, with what a turn would do in between left out.
+	counts := make(chan uint64, 4)
+	s.loops[0].Do(func() {
+		l := s.loops[0]
+		for i := range l.slots {
+			if ln := l.slots[i].listener; ln != nil {
+				for range 3 {
+					before := l.stats.Accepted
+					l.accept(ln)
+					counts <- l.stats.Accepted - before
+				}
+			}
+		}
+	})
+	close(release)
+	// The turn that was held may itself have taken a batch before the tasks.
+	total := uint64(0)
+	for range 3 {
+		n := receive(t, counts, "a batch")
+		if n > acceptBatch {
+			t.Errorf("%d accepted at once, want at most %d", n, acceptBatch)
+		}
+		total += n
+	}
+	if total < acceptBatch {
+		t.Errorf("%d accepted in three batches", total)
+	}
+	waitFor(t, "all to be accepted", func() bool { return s.Stats().Accepted == burst })
+}
+
+// TestFairness (P17): while one connection sends without end and never waits, another one has
+// each of its echoes within a few turns of the loop.
+func TestFairness(t *testing.T) {
+	const high = 256 << 10
+	s := &Server{Handler: &hooks{data: func(c *Conn, p []byte) {
+		if len(p) == 5 && string(p) == "hello" {
+			c.Write(p)
+		}
+	}}, Session: session.Config{TurnBytes: 32 << 10}}
+	addr := start(t, s)
+	greedy := goDial(t, addr)
+	stop := make(chan struct{})
+	defer close(stop)
+	for range 2 {
+		go func() {
+			p := make([]byte, 16<<10)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := greedy.Write(p); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	modest := goDial(t, addr)
+	waitFor(t, "a flood", func() bool { return s.Stats().Sessions.BytesRead > 1<<20 })
+	before := s.Stats()
+	const rounds = 50
+	var after Stats
+	var flood uint64
+	for i := 0; i < rounds || flood < high; i++ {
+		roundTrip(t, modest, "hello")
+		after = s.Stats()
+		flood = after.Sessions.BytesRead - before.Sessions.BytesRead
+	}
+	turns := after.Turns - before.Turns
+	// One turn moves a budget for an event and another for the ready list.
+	if perTurn := flood / max(turns, 1); perTurn > 2*(32<<10)+2*session.RecordSize {
+		t.Errorf("a turn read %d bytes from one connection", perTurn)
+	}
+}
+
+// starve is set for the process that TestOutOfDescriptors starts.
+const starve = "REACTOR_TEST_STARVE"
+
+// TestOutOfDescriptors (P19): a server without descriptors tells the peers that it has no room, one at a
+// time, does not spin, and takes connections again when some have gone. The limit is set in a process of its own.
+func TestOutOfDescriptors(t *testing.T) {
+	if os.Getenv(starve) != "" {
+		starvingServer(t)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestOutOfDescriptors$", "-test.v=false")
+	cmd.Env = append(os.Environ(), starve+"=1")
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	cmd.Stderr = os.Stderr
+	must(t, cmd.Start())
+	lines := bufio.NewScanner(out)
+	line := func() string {
+		if !lines.Scan() {
+			t.Fatalf("the server's process ended: %v", lines.Err())
+		}
+		return lines.Text()
+	}
+	stats := func() (st Stats) {
+		fmt.Fprintln(in, "stats")
+		must(t, json.Unmarshal([]byte(line()), &st))
+		return st
+	}
+	addr, err := net.ResolveTCPAddr("tcp", line())
+	must(t, err)
+	const room, burst = 8, 14
+	begin := time.Now()
+	var conns []net.Conn
+	cfg := goConfig(t)
+	results := make(chan net.Conn, burst)
+	for range burst {
+		go func() {
+			c, err := (&tlsDialer{cfg}).dial(addr)
+			if err != nil {
+				results <- nil
+				return
+			}
+			results <- c
+		}()
+	}
+	refused := 0
+	for range burst {
+		if c := receive(t, results, "an answer"); c != nil {
+			conns = append(conns, c)
+		} else {
+			refused++
+		}
+	}
+	if len(conns) == 0 || len(conns) > room || refused == 0 {
+		t.Fatalf("%d connections were taken and %d told that there is no room; room is for %d", len(conns), refused, room)
+	}
+	for _, c := range conns {
+		if err := roundTripErr(c); err != nil {
+			t.Error(err)
+		}
+	}
+	assertQuiet(t, stats)
+	st := stats()
+	rests := st.AcceptErrors["EMFILE"]
+	if rests == 0 || st.Refused != uint64(refused) {
+		t.Errorf("%d times EMFILE, %d refused, want %d", rests, st.Refused, refused)
+	}
+	// A slow machine makes fewer rests in this time, never more.
+	if most := uint64(time.Since(begin)/acceptPause) + 2; rests > most {
+		t.Errorf("%d rests of %v, there was time for %d: the listener does not rest", rests, acceptPause, most)
+	}
+	// Each rest is a turn to fall and one to rise.
+	if st.Turns > st.Events+4*rests+20 {
+		t.Errorf("%d turns for %d events and %d rests", st.Turns, st.Events, rests)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	waitFor(t, "room", func() bool { return stats().Conns == 0 })
+	c, err := (&tlsDialer{cfg}).dial(addr)
+	must(t, err)
+	must(t, roundTripErr(c))
+	c.Close()
+	in.Close()
+	must(t, cmd.Wait())
+}
+
+func roundTripErr(c net.Conn) error {
+	if _, err := io.WriteString(c, "hello"); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, 5))
+	return err
+}
+
+// starvingServer serves with room for a few descriptors, and prints its counters
+// for each line that it reads.
+func starvingServer(t *testing.T) {
+	s := &Server{Handler: echo()}
+	addr := start(t, s)
+	waitFor(t, "the listener", func() bool { return s.Stats().Turns > 0 })
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	unix.Close(fd)
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(fd + 8), Max: uint64(fd + 8)}))
+	fmt.Println(addr)
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if strings.TrimSpace(lines.Text()) == "stats" {
+			b, err := json.Marshal(s.Stats())
+			must(t, err)
+			fmt.Println(string(b))
+		}
+	}
+}

@@ -1,0 +1,380 @@
+package reactor
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/session"
+	"golang.org/x/sys/unix"
+)
+
+// smallest asks for socket buffers that the kernel raises to its minimum.
+const smallest = 1
+
+// assertTurns fails if a loop made many more turns than events: then it comes back
+// for nothing. A turn without an event is one for the ready list or a timer.
+func assertTurns(t *testing.T, st Stats) {
+	t.Helper()
+	budgets := (st.Sessions.BytesRead+st.Sessions.BytesWritten)/(16<<10) + 100
+	if st.Turns > st.Events+budgets {
+		t.Errorf("%d turns for %d events and %d bytes: the loop spins", st.Turns, st.Events, st.Sessions.BytesRead+st.Sessions.BytesWritten)
+	}
+	attempts := uint64(0)
+	for op, r := range st.Sessions.Results {
+		if cssl.Op(op) == cssl.OpHandshake {
+			continue
+		}
+		for _, n := range r {
+			attempts += n
+		}
+	}
+	// Each event can cause an attempt for each operation, and each record another one.
+	if most := 4*st.Events + 4*budgets; attempts > most {
+		t.Errorf("%d operations for %d events and %d bytes", attempts, st.Events, st.Sessions.BytesRead)
+	}
+}
+
+// TestStreamBothWays (P01, P08, P14): both peers stream at once over the smallest buffers, in
+// both versions, to the end, without spinning. The tickets of TLS 1.3 do not fit at the end of the handshake.
+func TestStreamBothWays(t *testing.T) {
+	const size = 256 << 10
+	for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+		t.Run(v.String(), func(t *testing.T) {
+			done := make(chan error, 2)
+			side := func() *hooks {
+				var in, out stream
+				return &hooks{
+					open: func(c *Conn) { c.Write(out.next(size)) },
+					data: func(c *Conn, p []byte) {
+						if in.check(p); in.n >= size {
+							c.Close()
+						}
+					},
+					closed: func(_ *Conn, err error) {
+						if in.n != size {
+							err = errors.Join(err, io.ErrShortBuffer)
+						}
+						done <- errors.Join(err, in.bad)
+					},
+				}
+			}
+			cfg := session.Config{HighWater: 2 * size}
+			change := func(c *cssl.Config) { c.MaxVersion = v }
+			s := &Server{Handler: side(), Session: cfg, CloseTimeout: hang, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { change(c); c.Tickets = 8 })}
+			ln := smallListener(t, smallest)
+			serveOn(t, s, ln)
+			l := startLoop(t, LoopConfig{Session: cfg, CloseTimeout: hang})
+			must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, change), csslLocalhost, side(), nil))
+			for range 2 {
+				if err := receive(t, done, "the streams"); err != nil {
+					t.Errorf("a side ended with %v", err)
+				}
+			}
+			waitFor(t, "both to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
+			assertTurns(t, s.Stats())
+			assertTurns(t, l.Stats())
+		})
+	}
+}
+
+// TestLargeChainSmallBuffers (P07): a certificate chain that fits no buffer makes the handshake wait
+// for writability, and it goes on.
+func TestLargeChainSmallBuffers(t *testing.T) {
+	s := &Server{Handler: echo(), Context: serverContext(t, "big", nil)}
+	ln := smallListener(t, smallest)
+	serveOn(t, s, ln)
+	l := startLoop(t, LoopConfig{})
+	got := make(chan string, 1)
+	must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, nil), csslLocalhost,
+		&hooks{open: func(c *Conn) { c.Write([]byte("hello")) }, data: func(c *Conn, p []byte) { got <- string(p) }}, nil))
+	if g := receive(t, got, "the echo"); g != "hello" {
+		t.Fatalf("echo %q", g)
+	}
+	r := s.Stats().Sessions.Results
+	if r[cssl.OpHandshake][cssl.WantWrite]+r[cssl.OpFlush][cssl.WantWrite] == 0 {
+		t.Error("the handshake never had to wait for writability, so this proves nothing")
+	}
+	assertTurns(t, s.Stats())
+}
+
+// TestSlowReader (P18): against a peer that sends as fast as it can and reads little, the queue stays below
+// the high watermark and one turn, nothing is lost, and the loop rests while it is blocked.
+func TestSlowReader(t *testing.T) {
+	const high, turn, size = 32 << 10, 16 << 10, 256 << 10
+	most := 0 // the loop's goroutine alone
+	ended := make(chan error, 1)
+	drains := 0
+	h := &hooks{
+		data: func(c *Conn, p []byte) {
+			c.Write(p)
+			most = max(most, c.Queued())
+		},
+		drain:  func(*Conn) { drains++ },
+		closed: func(_ *Conn, err error) { ended <- err },
+	}
+	s := &Server{Handler: h, Session: session.Config{HighWater: high, TurnBytes: turn}}
+	ln := smallListener(t, smallest)
+	serveOn(t, s, ln)
+	client := goDial(t, ln.Addr())
+	go func() {
+		var out stream
+		for out.n < size {
+			if _, err := client.Write(out.next(16 << 10)); err != nil {
+				t.Errorf("write after %d bytes: %v", out.n, err)
+				return
+			}
+		}
+		client.CloseWrite()
+	}()
+	// First it reads nothing at all, until everything is full and all is at rest.
+	waitFor(t, "the queue to fill", func() bool {
+		read := make(chan int, 1)
+		s.loops[0].Do(func() { read <- most })
+		return <-read >= high
+	})
+	assertQuiet(t, s.Stats)
+	// Then in small pieces.
+	var in stream
+	buf := make([]byte, 3333)
+	for {
+		n, err := client.Read(buf)
+		in.check(buf[:n])
+		if err == io.EOF {
+			break
+		}
+		must(t, err)
+	}
+	must(t, in.bad)
+	if in.n != size {
+		t.Fatalf("%d bytes came back, want %d", in.n, size)
+	}
+	client.Close()
+	must(t, receive(t, ended, "OnClose"))
+	if limit := high + turn + session.RecordSize; most > limit {
+		t.Errorf("%d bytes were queued, want at most %d", most, limit)
+	}
+	if drains == 0 {
+		t.Error("OnDrain never came")
+	}
+	assertTurns(t, s.Stats())
+}
+
+// TestNonReader (P18, P01): a peer that sends and never reads is held at the watermark; the loop
+// rests, another connection is served, and Close ends it.
+func TestNonReader(t *testing.T) {
+	s := &Server{Handler: echo(), Session: session.Config{HighWater: 32 << 10}, CloseTimeout: 100 * time.Millisecond}
+	ln := smallListener(t, smallest)
+	serveOn(t, s, ln)
+	l := startLoop(t, LoopConfig{Session: session.Config{HighWater: 64 << 20}})
+	client := dialOpen(t, l, clientContext(t, nil), ln.Addr(), &hooks{})
+	client.Pause()
+	client.Write(make([]byte, 4<<20))
+	assertQuiet(t, s.Stats)
+	assertQuiet(t, l.Stats)
+	if client.Queued() == 0 {
+		t.Fatal("the server took all of it")
+	}
+	roundTrip(t, goDial(t, ln.Addr()), "and the others?")
+	assertTurns(t, s.Stats())
+}
+
+// TestQuietStates (P02, P20): a connection that is idle, paused, blocked or half closed makes no turns.
+func TestQuietStates(t *testing.T) {
+	conns := make(chan *Conn, 10)
+	s := &Server{Handler: &eofHooks{hooks{open: func(c *Conn) { conns <- c }}, func(*Conn) {}}}
+	addr := start(t, s)
+	for _, name := range []string{"idle", "paused with input", "blocked", "half closed by peer", "half closed by us", "paused and back"} {
+		client := goDial(t, addr)
+		c := receive(t, conns, "OnOpen")
+		switch name {
+		case "paused with input":
+			c.Pause()
+			io.WriteString(client, "unread")
+		case "blocked":
+			c.Write(make([]byte, 16<<20))
+		case "half closed by peer":
+			client.CloseWrite()
+		case "half closed by us":
+			c.CloseWrite()
+		case "paused and back":
+			c.Pause()
+			c.Resume()
+		}
+		assertQuiet(t, s.Stats)
+	}
+}
+
+// TestHangUpWhilePaused (P20): the peer's FIN, reset or both while reading is paused makes neither a
+// spin nor a stall: the loop rests, and after Resume everything comes that was sent before, then the end.
+func TestHangUpWhilePaused(t *testing.T) {
+	for _, how := range []string{"close_notify and FIN", "bare FIN", "reset", "FIN on both sides"} {
+		t.Run(how, func(t *testing.T) {
+			var in stream
+			var got bytes.Buffer
+			ended := make(chan error, 1)
+			h := &hooks{
+				data:   func(c *Conn, p []byte) { in.check(p); got.Write(p) },
+				closed: func(_ *Conn, err error) { ended <- err },
+			}
+			s := &Server{}
+			c, client := serverConn(t, s, h)
+			c.Pause()
+			if how == "FIN on both sides" {
+				c.CloseWrite()
+			}
+			var out stream
+			const size = 40 << 10
+			if _, err := client.Write(out.next(size)); err != nil {
+				t.Fatal(err)
+			}
+			// The bytes must have crossed before the reset, which overtakes nothing on loopback.
+			switch how {
+			case "close_notify and FIN":
+				client.Close()
+			case "reset":
+				client.NetConn().(interface{ SetLinger(int) error }).SetLinger(0)
+				client.NetConn().Close()
+			default:
+				client.NetConn().(interface{ CloseWrite() error }).CloseWrite()
+			}
+			assertQuiet(t, s.Stats)
+			select {
+			case err := <-ended:
+				t.Fatalf("ended with %v before Resume", err)
+			default:
+			}
+			c.Resume()
+			err := receive(t, ended, "OnClose")
+			switch how {
+			case "close_notify and FIN":
+				must(t, err)
+			case "reset":
+				if !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("OnClose got %v", err)
+				}
+			default:
+				if !errors.Is(err, io.ErrUnexpectedEOF) {
+					t.Errorf("OnClose got %v", err)
+				}
+			}
+			if in.bad != nil || in.n != size {
+				t.Errorf("%d of %d bytes before the end, %v", in.n, size, in.bad)
+			}
+			waitFor(t, "it to be gone", func() bool { return s.Conns() == 0 })
+			assertQuiet(t, s.Stats)
+		})
+	}
+}
+
+// TestResetWhileBlocked (P20, P28): a reset while a write waits, paused or not, ends the
+// connection, and no signal ends the process.
+func TestResetWhileBlocked(t *testing.T) {
+	for _, paused := range []bool{false, true} {
+		ended := make(chan error, 1)
+		s := &Server{}
+		c, client := serverConn(t, s, &hooks{closed: func(_ *Conn, err error) { ended <- err }})
+		if paused {
+			c.Pause()
+		}
+		c.Write(make([]byte, 16<<20))
+		assertQuiet(t, s.Stats)
+		client.NetConn().(interface{ SetLinger(int) error }).SetLinger(0)
+		client.NetConn().Close()
+		if err := receive(t, ended, "OnClose"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("OnClose got %v", err)
+		}
+		waitFor(t, "it to be gone", func() bool { return s.Conns() == 0 })
+		assertQuiet(t, s.Stats)
+	}
+}
+
+// TestLastBytesBeforeFIN (P20): a request that comes together with the peer's end is
+// delivered, and its answer goes out.
+func TestLastBytesBeforeFIN(t *testing.T) {
+	const size = 300 << 10
+	var in stream
+	ended := make(chan error, 1)
+	s := &Server{Handler: &hooks{
+		data:   func(c *Conn, p []byte) { in.check(p); c.Write(p) },
+		closed: func(_ *Conn, err error) { ended <- err },
+	}}
+	client := goDial(t, start(t, s))
+	release := make(chan struct{})
+	s.loops[0].Do(func() { <-release }) // so that the loop looks late, when much or all is there
+	var out stream
+	if _, err := client.Write(out.next(size)); err != nil {
+		t.Fatal(err)
+	}
+	client.CloseWrite()
+	close(release)
+	must(t, checkAll(client, size))
+	client.Close()
+	must(t, receive(t, ended, "OnClose"))
+	if in.n != size || in.bad != nil {
+		t.Errorf("%d of %d bytes, %v", in.n, size, in.bad)
+	}
+}
+
+// TestReplyNotReset (P13): the server answers and closes without reading what the peer
+// goes on sending; the peer still gets the whole answer, since no reset destroys it.
+func TestReplyNotReset(t *testing.T) {
+	const size = 1 << 20
+	ended := make(chan error, 1)
+	s := &Server{Handler: &hooks{
+		data: func(c *Conn, p []byte) {
+			var out stream
+			c.Write(out.next(size))
+			c.Close()
+		},
+		closed: func(_ *Conn, err error) { ended <- err },
+	}}
+	client := goDial(t, start(t, s))
+	if _, err := client.Write(make([]byte, 200<<10)); err != nil {
+		t.Fatal(err)
+	}
+	must(t, checkAll(client, size))
+	client.Close()
+	must(t, receive(t, ended, "OnClose"))
+}
+
+// TestLingerEnds (P11): a peer that keeps sending after our close does not keep it open for ever.
+func TestLingerEnds(t *testing.T) {
+	ended := make(chan error, 1)
+	s := &Server{CloseTimeout: time.Hour, Handler: &hooks{
+		data:   func(c *Conn, p []byte) { c.Close() },
+		closed: func(_ *Conn, err error) { ended <- err },
+	}}
+	client := goDial(t, start(t, s))
+	go func() {
+		for {
+			if _, err := client.Write(make([]byte, 16<<10)); err != nil {
+				return
+			}
+		}
+	}()
+	if err := receive(t, ended, "OnClose"); err != session.ErrLinger {
+		t.Fatalf("OnClose got %v", err)
+	}
+}
+
+// TestBuffersAreSmall guards the tests above: the kernel did take the sizes.
+func TestBuffersAreSmall(t *testing.T) {
+	fds := make(chan int, 1)
+	s := &Server{Handler: &hooks{open: func(c *Conn) { fds <- c.fd }}}
+	ln := smallListener(t, smallest)
+	serveOn(t, s, ln)
+	goDial(t, ln.Addr())
+	fd := receive(t, fds, "OnOpen")
+	for _, opt := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
+		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
+		must(t, err)
+		if n > 10<<10 {
+			t.Errorf("option %d is %d bytes", opt, n)
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package reactor
+
+import (
+	"runtime"
+	"runtime/debug"
+	"testing"
+)
+
+// pingPong sends 1 KiB over loopback TCP and has it back, n times.
+func pingPong(t testing.TB) (run func(n int)) {
+	s := &Server{Handler: echo()}
+	addr := start(t, s)
+	l := startLoop(t, LoopConfig{})
+	msg := make([]byte, 1024)
+	var left, got int // the loop's goroutine alone, or before the first Write
+	done := make(chan struct{})
+	h := &hooks{data: func(c *Conn, p []byte) {
+		if got += len(p); got < len(msg) {
+			return
+		}
+		got = 0
+		if left--; left == 0 {
+			done <- struct{}{}
+			return
+		}
+		c.Write(msg)
+	}}
+	c := dialOpen(t, l, clientContext(t, nil), addr, h)
+	return func(n int) {
+		left = n
+		c.Write(msg)
+		<-done
+	}
+}
+
+func BenchmarkEcho1K(b *testing.B) {
+	run := pingPong(b)
+	run(100)
+	b.SetBytes(1024)
+	b.ReportAllocs()
+	b.ResetTimer()
+	run(b.N)
+	b.StopTimer()
+}
+
+// TestEchoDoesNotAllocate: an echo of 1 KiB, there and back, allocates nothing on the Go side.
+func TestEchoDoesNotAllocate(t *testing.T) {
+	if sanitized {
+		t.Skip("the sanitizers allocate themselves, and sync.Pool drops at random")
+	}
+	run := pingPong(t)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	run(1000)
+	const echoes = 5000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	run(echoes)
+	runtime.ReadMemStats(&after)
+	// Timers of the test itself and the runtime's own may come in between.
+	if n := after.Mallocs - before.Mallocs; n > echoes/50 {
+		t.Errorf("%d allocations for %d echoes", n, echoes)
+	}
+}

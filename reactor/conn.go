@@ -1,0 +1,325 @@
+package reactor
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/session"
+)
+
+// Handler hears what happens on the connections of a Server. One Handler serves
+// many connections, on all loops at once; what belongs to one connection goes into
+// its Data. The methods are called on the loop's goroutine and must not block:
+// every other connection of the loop waits meanwhile. A panic ends its own connection, with
+// a logged stack, and nothing else.
+type Handler interface {
+	// OnOpen: the handshake is done.
+	OnOpen(c *Conn)
+	// OnData: p has arrived, at most 16 KiB. It is valid until OnData returns.
+	OnData(c *Conn, p []byte)
+	// OnClose: the connection has ended. It comes exactly once for each connection, and last, also if
+	// the handshake failed and OnOpen never came. err is nil after a clean close.
+	OnClose(c *Conn, err error)
+}
+
+// DrainHandler is a Handler that also hears when what is queued has fallen below
+// the low watermark after it was above the high one.
+type DrainHandler interface {
+	OnDrain(c *Conn)
+}
+
+// EOFHandler is a Handler for which a connection goes on in its own direction after
+// the peer's close_notify, until it calls Close or CloseWrite. Without it the
+// connection closes then, once what is queued has been written.
+type EOFHandler interface {
+	OnEOF(c *Conn)
+}
+
+// Conn is one connection of a Loop. Its methods may be called from any goroutine
+// unless they say otherwise. On one that has ended they do nothing, or answer net.ErrClosed.
+type Conn struct {
+	session session.Session
+	tls     *cssl.Conn
+	loop    *Loop
+	handler Handler
+	server  *Server // nil for one that was not accepted
+	remote  netip.AddrPort
+	local   net.Addr
+
+	// Data is the handler's own. The loop does not touch it; access from other
+	// goroutines is the handler's to order.
+	Data any
+
+	key     Key
+	fd      int
+	id      uint64
+	armed   session.Event // what epoll waits for
+	polled  bool          // the descriptor is in epoll
+	ready   bool          // on the loop's ready list
+	dead    bool          // OnClose has been called; freed at the end of the turn
+	reset   bool          // end with RST
+	timedIn session.Phase // the phase that the deadline is for
+
+	// The deadline, see wheel.
+	timed                bool
+	slot16               uint16
+	due, slotDue, active time.Duration
+	timerPrev, timerNext *Conn
+
+	mu      sync.Mutex
+	inbox   session.Queue // written, not yet seen by the loop
+	queued  int           // in the session, when the loop last looked; see count
+	ask     request       // asked for, not yet seen by the loop
+	cause   error         // of Close or Abort
+	running bool          // the loop will look into the inbox without being told
+	told    bool          // the loop has been told to look into the inbox
+	shut    bool          // no Write is taken any more
+}
+
+// request is a set of things asked of a connection from any goroutine.
+type request uint16
+
+const (
+	askClose request = 1 << iota
+	askCloseWrite
+	askAbort
+	askPause
+	askResume
+	askKeyUpdate
+	askKeyUpdateRequest
+	askRenegotiate
+)
+
+// ID is a number that no other connection of this process has had; for logs.
+func (c *Conn) ID() uint64 { return c.id }
+
+// RemoteAddr is the peer's address: a *net.TCPAddr or a *net.UnixAddr.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.remote.IsValid() {
+		return net.TCPAddrFromAddrPort(c.remote)
+	}
+	if _, ok := c.local.(*net.TCPAddr); ok {
+		return &net.TCPAddr{} // it was still connecting when the loop took it over
+	}
+	return &net.UnixAddr{Net: "unix"}
+}
+
+// LocalAddr is our own address; of a connection that was accepted, the listener's.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// TLS gives the facts of the handshake: version, cipher, peer certificates and
+// so on. Only a handler may use it, and only its methods that report facts.
+func (c *Conn) TLS() *cssl.Conn { return c.tls }
+
+// Write queues a copy of p and makes the loop write it. All of p is queued or
+// nothing. The error is net.ErrClosed after Close or CloseWrite, and
+// session.ErrQueueFull if Server.Session.MaxQueue would be passed. What is written inside one call of a
+// handler goes out together.
+func (c *Conn) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	c.mu.Lock()
+	if c.shut {
+		c.mu.Unlock()
+		return 0, net.ErrClosed
+	}
+	if c.inbox.Len()+c.queued+len(p) > c.loop.sessions.MaxQueue {
+		c.mu.Unlock()
+		return 0, session.ErrQueueFull
+	}
+	c.inbox.Append(p)
+	c.tell()
+	return len(p), nil
+}
+
+// Queued is the number of bytes written and not yet taken by TLS. While the loop
+// works on this connection, other goroutines may see what TLS has just taken still counted.
+func (c *Conn) Queued() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.inbox.Len() + c.queued
+}
+
+// Pause stops OnData until Resume. Writing goes on.
+func (c *Conn) Pause() { c.request(askPause, askResume, nil) }
+
+// Resume ends Pause.
+func (c *Conn) Resume() { c.request(askResume, askPause, nil) }
+
+// CloseWrite writes what is queued, then close_notify and a FIN. Reading goes on until the peer ends too;
+// there is no deadline for that but Server.IdleTimeout.
+func (c *Conn) CloseWrite() { c.request(askCloseWrite, 0, nil) }
+
+// Close writes what is queued, then close_notify and a FIN, waits for the peer's
+// end (up to Server.CloseTimeout) and closes. No OnData comes any more. It
+// returns at once; OnClose says when it is over.
+func (c *Conn) Close() error {
+	c.request(askClose, 0, nil)
+	return nil
+}
+
+// Abort throws away what is queued and resets the connection. err is what OnClose gets.
+func (c *Conn) Abort(err error) { c.request(askAbort, 0, err) }
+
+// KeyUpdate changes the sending key (TLS 1.3) when no record is half written, and asks the
+// peer for the same if request is set. In TLS 1.2 it has no effect.
+func (c *Conn) KeyUpdate(request bool) {
+	if request {
+		c.request(askKeyUpdateRequest, 0, nil)
+	} else {
+		c.request(askKeyUpdate, 0, nil)
+	}
+}
+
+// Renegotiate asks for a new handshake (TLS 1.2 with cssl.Config.Renegotiation).
+// Otherwise it has no effect.
+func (c *Conn) Renegotiate() { c.request(askRenegotiate, 0, nil) }
+
+// request leaves a request, which replaces the opposite one.
+func (c *Conn) request(r, instead request, cause error) {
+	c.mu.Lock()
+	c.ask = c.ask&^instead | r
+	if r&(askClose|askCloseWrite|askAbort) != 0 {
+		c.shut = true
+		if c.cause == nil {
+			c.cause = cause
+		}
+	}
+	c.tell()
+}
+
+// tell makes the loop look into the inbox, and unlocks c.mu.
+func (c *Conn) tell() {
+	tell := !c.running && !c.told
+	if tell {
+		c.told = true
+	}
+	c.mu.Unlock()
+	if tell {
+		c.loop.tell(c)
+	}
+}
+
+// collect hands what is in the inbox to the session. The loop calls it, with c.mu held.
+func (c *Conn) collect() {
+	if c.dead {
+		c.inbox.Free()
+		c.ask = 0
+		return
+	}
+	if c.inbox.Len() > 0 {
+		// Write has seen to it that MaxQueue is not passed: c.queued is never too low.
+		if err := c.session.WriteQueue(&c.inbox); err != nil {
+			c.inbox.Free() // the session is closing: nothing is written any more
+		}
+	}
+	c.queued = c.session.Queued()
+	if c.ask == 0 {
+		return
+	}
+	ask, cause := c.ask, c.cause
+	c.ask = 0
+	s := &c.session
+	// The rekeys are refused with an error while another one is under way, or
+	// during a close. Nothing is lost then.
+	switch {
+	case ask&askKeyUpdateRequest != 0: // first, since it includes the other
+		_ = s.KeyUpdate(true)
+	case ask&askKeyUpdate != 0:
+		_ = s.KeyUpdate(false)
+	case ask&askRenegotiate != 0:
+		_ = s.Renegotiate()
+	}
+	if ask&askPause != 0 {
+		s.Pause()
+	}
+	if ask&askResume != 0 {
+		s.Resume()
+	}
+	if ask&askCloseWrite != 0 {
+		s.CloseWrite()
+	}
+	if ask&askClose != 0 {
+		s.Close(cause)
+	}
+	if ask&askAbort != 0 {
+		c.reset = true
+		s.Abort(cause)
+	}
+}
+
+// events is the session's view of a Conn: it passes on to the Handler, catches
+// panics, and looks into the inbox afterwards.
+type events Conn
+
+// OnOpen implements session.Handler.
+func (e *events) OnOpen() {
+	c := (*Conn)(e)
+	defer c.guard()
+	c.loop.opened(c)
+	c.handler.OnOpen(c)
+}
+
+// OnData implements session.Handler.
+func (e *events) OnData(p []byte) {
+	c := (*Conn)(e)
+	defer c.guard()
+	c.count()
+	c.handler.OnData(c, p)
+}
+
+// OnDrain implements session.DrainHandler.
+func (e *events) OnDrain() {
+	c := (*Conn)(e)
+	if h, ok := c.handler.(DrainHandler); ok {
+		defer c.guard()
+		c.count()
+		h.OnDrain(c)
+	}
+}
+
+// OnClose implements session.Handler.
+func (e *events) OnClose(err error) {
+	c := (*Conn)(e)
+	c.mu.Lock()
+	c.shut = true
+	c.inbox.Free()
+	c.mu.Unlock()
+	defer c.guard()
+	c.loop.closed(c, err)
+	c.handler.OnClose(c, err)
+}
+
+// halfOpen is events for a Handler that hears of the peer's end.
+type halfOpen struct{ *events }
+
+// OnEOF implements session.EOFHandler.
+func (e halfOpen) OnEOF() {
+	c := (*Conn)(e.events)
+	defer c.guard()
+	c.count()
+	c.handler.(EOFHandler).OnEOF(c)
+}
+
+// count looks how much is queued. A handler that is called in the midst of a turn must
+// not be refused a Write for what TLS has taken in the same turn.
+func (c *Conn) count() {
+	c.mu.Lock()
+	c.queued = c.session.Queued()
+	c.mu.Unlock()
+}
+
+// guard ends a call of the handler: it catches a panic and takes along what the
+// handler asked for.
+func (c *Conn) guard() {
+	if v := recover(); v != nil {
+		c.loop.panicked(c, v)
+	}
+	c.mu.Lock()
+	c.collect()
+	c.mu.Unlock()
+}

@@ -1,0 +1,358 @@
+package reactor
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/session"
+)
+
+// serverConn starts a server with h and answers the server's side of one client's connection.
+func serverConn(t *testing.T, s *Server, h *hooks) (server *Conn, client interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+	NetConn() net.Conn
+}) {
+	t.Helper()
+	opened := make(chan *Conn, 1)
+	h.open = func(c *Conn) { opened <- c }
+	if s.Handler == nil {
+		s.Handler = h
+	}
+	client = goDial(t, start(t, s))
+	return receive(t, opened, "OnOpen"), client
+}
+
+// TestWriteFromGoroutines: what each goroutine writes arrives whole and in its order, and
+// the loop, which has nothing else to do, is woken for it.
+func TestWriteFromGoroutines(t *testing.T) {
+	const writers, each = 8, 500
+	s := &Server{}
+	c, client := serverConn(t, s, &hooks{})
+	assertQuiet(t, s.Stats)
+	for w := range writers {
+		go func() {
+			for i := range each {
+				msg := binary.BigEndian.AppendUint32(nil, uint32(w<<16|i))
+				if n, err := c.Write(msg); n != 4 || err != nil {
+					t.Errorf("Write answered %d, %v", n, err)
+				}
+			}
+		}()
+	}
+	next := make([]int, writers)
+	buf := make([]byte, 4)
+	for range writers * each {
+		if _, err := io.ReadFull(client, buf); err != nil {
+			t.Fatal(err)
+		}
+		v := int(binary.BigEndian.Uint32(buf))
+		w, i := v>>16, v&0xffff
+		if w >= writers || i != next[w] {
+			t.Fatalf("message %d of writer %d, want %d", i, w, next)
+		}
+		next[w]++
+	}
+	assertQuiet(t, s.Stats)
+}
+
+// TestWriteInHandler: Write works inside each method, and what one call writes leaves in one
+// record; in OnClose it answers net.ErrClosed.
+func TestWriteInHandler(t *testing.T) {
+	const high = 32 << 10
+	last := make(chan error, 1)
+	h := &eofHooks{hooks{
+		open: func(c *Conn) { c.Write([]byte("[op")); c.Write([]byte("en]")) },
+		data: func(c *Conn, p []byte) { c.Write(p); c.Write(make([]byte, 4*high)) },
+		drain: func(c *Conn) {
+			c.Write([]byte("[drain]"))
+		},
+		closed: func(c *Conn, _ error) { _, err := c.Write([]byte("x")); last <- err },
+	}, func(c *Conn) { c.Write([]byte("[eof]")); c.CloseWrite() }}
+	s := &Server{Handler: h, Session: session.Config{HighWater: high}}
+	client := goDial(t, start(t, s))
+	buf := make([]byte, 100)
+	n, err := client.Read(buf) // Go's Read gives one record at the most
+	if string(buf[:n]) != "[open]" || err != nil {
+		t.Fatalf("first record %q, %v", buf[:n], err)
+	}
+	io.WriteString(client, "[data]")
+	want := "[data]" + strings.Repeat("\x00", 4*high) + "[drain]"
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(client, got); err != nil || string(got) != want {
+		t.Fatalf("after OnData and OnDrain: %v, %q … %q", err, got[:8], got[len(got)-8:])
+	}
+	client.CloseWrite()
+	rest, err := io.ReadAll(client)
+	if string(rest) != "[eof]" || err != nil {
+		t.Fatalf("after OnEOF: %q, %v", rest, err)
+	}
+	client.Close()
+	if err := receive(t, last, "OnClose"); err != net.ErrClosed {
+		t.Fatalf("Write in OnClose answered %v", err)
+	}
+}
+
+// TestWriteAfterClose: net.ErrClosed from Close or CloseWrite on, and what was
+// written before them arrives.
+func TestWriteAfterClose(t *testing.T) {
+	for _, half := range []bool{false, true} {
+		c, client := serverConn(t, &Server{}, &hooks{})
+		c.Write([]byte("before"))
+		if half {
+			c.CloseWrite()
+		} else {
+			c.Close()
+		}
+		if n, err := c.Write([]byte("after")); n != 0 || err != net.ErrClosed {
+			t.Fatalf("Write answered %d, %v", n, err)
+		}
+		if got, err := io.ReadAll(client); string(got) != "before" || err != nil {
+			t.Fatalf("the peer read %q, %v", got, err)
+		}
+		client.Close()
+	}
+}
+
+// TestQueueFull: Write refuses as a whole what would pass MaxQueue, also when all of it is
+// written within one turn, and everything that it took arrives (P18).
+func TestQueueFull(t *testing.T) {
+	const limit = 100 << 10
+	type outcome struct {
+		taken int
+		full  int
+	}
+	done := make(chan outcome, 1)
+	s := &Server{Session: session.Config{MaxQueue: limit, HighWater: limit * 4, TurnBytes: 1 << 20}}
+	var out stream
+	var res outcome
+	var calls int
+	h := &hooks{data: func(c *Conn, p []byte) {
+		// Each of many OnData in one turn writes more than it read.
+		for range 4 {
+			n := out.n
+			if _, err := c.Write(out.next(10 << 10)); err == session.ErrQueueFull {
+				out.n = n
+				res.full++
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+		if q := c.Queued(); q > limit {
+			t.Errorf("%d bytes queued, MaxQueue is %d", q, limit)
+		}
+		if calls++; calls == 40 {
+			res.taken = out.n
+			done <- res
+			c.Close()
+		}
+	}}
+	c, client := serverConn(t, s, h)
+	c.Pause()
+	waitFor(t, "the pause", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.ask == 0 })
+	for range 40 {
+		if _, err := client.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shrink(c.fd, 1) // so that the socket takes little
+	c.Resume()
+	r := receive(t, done, "40 messages")
+	if r.full == 0 {
+		t.Error("Write never said that the queue is full")
+	}
+	if err := checkAll(client, r.taken); err != nil {
+		t.Fatalf("Write took %d bytes; the peer's reading: %v", r.taken, err)
+	}
+}
+
+// TestQueueFullFromDrain: the limit is measured against what is queued now, so that OnDrain,
+// which comes in the midst of a turn, can fill the queue again.
+func TestQueueFullFromDrain(t *testing.T) {
+	const limit = 64 << 10
+	errs := make(chan error, 10)
+	s := &Server{Session: session.Config{MaxQueue: limit, HighWater: limit, LowWater: 1}}
+	h := &hooks{data: func(c *Conn, p []byte) { c.Write(make([]byte, limit)) }}
+	h.drain = func(c *Conn) {
+		_, err := c.Write(make([]byte, limit))
+		h.drain = nil
+		errs <- err
+		c.Close()
+	}
+	_, client := serverConn(t, s, h)
+	io.WriteString(client, "go")
+	if n, err := io.Copy(io.Discard, client); n != 2*limit || err != nil {
+		t.Errorf("the peer read %d bytes, %v", n, err)
+	}
+	if err := receive(t, errs, "OnDrain"); err != nil {
+		t.Fatalf("Write in OnDrain answered %v", err)
+	}
+}
+
+// TestPauseResume: no OnData between Pause and Resume, although data waits both in
+// OpenSSL and in the socket (P03); the loop rests meanwhile (P02); writing goes on.
+func TestPauseResume(t *testing.T) {
+	got := make(chan string, 100)
+	var paused bool // the handler's own; the loop's goroutine alone
+	s := &Server{Handler: &hooks{}}
+	h := &hooks{}
+	h.data = func(c *Conn, p []byte) {
+		if paused {
+			t.Error("OnData while paused")
+		}
+		got <- string(p)
+		c.Pause()
+		paused = true
+	}
+	s.Handler = h
+	opened := make(chan *Conn, 1)
+	h.open = func(c *Conn) { opened <- c }
+	client := goDial(t, start(t, s))
+	c := receive(t, opened, "OnOpen")
+	for _, m := range []string{"one", "two", "three", "four"} {
+		io.WriteString(client, m)
+	}
+	for _, m := range []string{"one", "two", "three", "four"} {
+		if g := receive(t, got, m); g != m {
+			t.Fatalf("got %q, want %q", g, m)
+		}
+		assertQuiet(t, s.Stats)
+		c.Write([]byte("written while paused"))
+		buf := make([]byte, 20)
+		if _, err := io.ReadFull(client, buf); err != nil || string(buf) != "written while paused" {
+			t.Fatalf("%q, %v", buf, err)
+		}
+		done := make(chan struct{})
+		c.loop.Do(func() { paused = false; close(done) })
+		<-done
+		c.Resume()
+	}
+	c.Pause()
+	c.Resume() // the later one counts
+	c.Resume()
+	io.WriteString(client, "five")
+	receive(t, got, "five")
+}
+
+// TestHalfClose: either side ends its direction first, and the other direction goes on
+// until it is ended too; then OnClose comes with nil.
+func TestHalfClose(t *testing.T) {
+	t.Run("the peer first", func(t *testing.T) {
+		ended := make(chan error, 1)
+		eof := make(chan *Conn, 1)
+		s := &Server{Handler: &eofHooks{hooks{closed: func(_ *Conn, err error) { ended <- err }}, func(c *Conn) { eof <- c }}}
+		client := goDial(t, start(t, s))
+		client.CloseWrite()
+		c := receive(t, eof, "OnEOF")
+		assertQuiet(t, s.Stats)
+		var out stream
+		c.Write(out.next(1 << 20))
+		c.CloseWrite()
+		must(t, checkAll(client, 1<<20))
+		client.Close()
+		if err := receive(t, ended, "OnClose"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("we first", func(t *testing.T) {
+		ended := make(chan error, 1)
+		var in stream
+		c, client := serverConn(t, &Server{}, &hooks{data: func(_ *Conn, p []byte) { in.check(p) }, closed: func(_ *Conn, err error) { ended <- err }})
+		c.CloseWrite()
+		if n, err := client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Fatalf("the peer read %d, %v, want close_notify", n, err)
+		}
+		var out stream
+		for range 64 {
+			if _, err := client.Write(out.next(16 << 10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		client.Close()
+		if err := receive(t, ended, "OnClose"); err != nil || in.bad != nil || in.n != out.n {
+			t.Fatalf("OnClose got %v after %d of %d bytes, %v", err, in.n, out.n, in.bad)
+		}
+	})
+}
+
+// TestAbort: the peer sees a reset, OnClose gets the cause, and what is queued is gone.
+func TestAbort(t *testing.T) {
+	cause := errors.New("enough")
+	ended := make(chan error, 2)
+	c, client := serverConn(t, &Server{}, &hooks{closed: func(_ *Conn, err error) { ended <- err }})
+	c.Abort(cause)
+	c.Abort(errors.New("too late"))
+	c.Close()
+	if err := receive(t, ended, "OnClose"); err != cause {
+		t.Fatalf("OnClose got %v", err)
+	}
+	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Fatalf("the peer read %v, want a reset", err)
+	}
+	c.Abort(nil) // on one that has ended, nothing happens
+	c.Close()
+	c.Pause()
+	c.Resume()
+	c.KeyUpdate(true)
+	c.Renegotiate()
+	if n, err := c.Write([]byte("x")); n != 0 || err != net.ErrClosed {
+		t.Fatalf("Write answered %d, %v", n, err)
+	}
+	if q := c.Queued(); q != 0 {
+		t.Fatalf("%d bytes are queued on a connection that has ended", q)
+	}
+}
+
+// TestOnCloseOnceAndLast: however a connection ends, and with writes, pauses and closes
+// from other goroutines in its way, OnClose comes once and nothing after it.
+func TestOnCloseOnceAndLast(t *testing.T) {
+	type state struct{ opened, closed bool }
+	ends := make(chan error, 100)
+	conns := make(chan *Conn, 100)
+	h := &eofHooks{}
+	check := func(c *Conn, what string) {
+		if st := c.Data.(*state); st.closed {
+			t.Errorf("%s after OnClose", what)
+		}
+	}
+	h.open = func(c *Conn) {
+		if c.Data != nil {
+			t.Error("OnOpen came twice")
+		}
+		c.Data = &state{opened: true}
+		conns <- c
+	}
+	h.data = func(c *Conn, p []byte) { check(c, "OnData"); c.Write(p) }
+	h.drain = func(c *Conn) { check(c, "OnDrain") }
+	h.eof = func(c *Conn) { check(c, "OnEOF"); c.Close() }
+	h.closed = func(c *Conn, err error) { check(c, "OnClose"); c.Data.(*state).closed = true; ends <- err }
+	s := &Server{Handler: h, Loops: 2}
+	addr := start(t, s)
+	for i := range 40 {
+		client := goDial(t, addr)
+		c := receive(t, conns, "OnOpen")
+		var wg sync.WaitGroup
+		for _, f := range []func(){
+			func() { c.Write([]byte("hello")) },
+			func() { c.Pause(); c.Resume() },
+			func() { io.WriteString(client, "hello") },
+			[]func(){func() { client.Close() }, func() { c.Close() }, func() { c.Abort(io.ErrNoProgress) }, func() { client.NetConn().Close() }}[i%4],
+		} {
+			wg.Go(f)
+		}
+		wg.Wait()
+		client.Close()
+		receive(t, ends, "OnClose")
+	}
+	waitFor(t, "all to be gone", func() bool { return s.Conns() == 0 })
+	assertQuiet(t, s.Stats)
+	if n := len(ends); n != 0 {
+		t.Fatalf("%d more OnClose than connections", n)
+	}
+}

@@ -1,0 +1,42 @@
+// Package reactor serves TLS connections from epoll loops, one goroutine each.
+//
+//	listener ──accept4──► Conn{ fd, cssl.Conn, session.Session }
+//	                        │
+//	    ┌───────────────────┴── Loop: one turn ───────────────────────────┐
+//	    │ Poller.Wait ─► events ─► Session.Ready ─► Handler.OnData        │
+//	    │      ▲         ready list (runnable without an event)           │
+//	    │      │         calls from other goroutines (eventfd)            │
+//	    │      │         timers (one wheel)                               │
+//	    │      │         close what ended ─► publish Stats ─► Gosched     │
+//	    │      └──── Session.Interest ─► Poller.Modify, if it changed     │
+//	    └─────────────────────────────────────────────────────────────────┘
+//
+// The package knows sockets, epoll and time. What to wait for and what to call again
+// is decided in package session alone: a Loop asks Interest and Runnable and never
+// looks at a want.
+//
+// # Loops and threads
+//
+// A Loop is not locked to its thread, and calls runtime.Gosched every few
+// milliseconds; with a locked thread, or without the yield, the scheduler's monitor takes the P
+// away on each cgo call after 10 ms, which costs futex calls and CPU. (The plan was to yield
+// once a turn. Each yield wakes another thread while a P is idle, so that is dearer.) For the same
+// reason a program does well to have one P more than loops (runtime.GOMAXPROCS): when every P is
+// inside C, the monitor takes them away from calls that last longer than 20 µs, such as a signature.
+//
+// # Goroutines
+//
+// A Handler's methods are called on the loop's goroutine, one at a time for all
+// connections of that loop, so they must not block. The methods of Conn may be called from any
+// goroutine unless they say otherwise: they leave their request in the connection's inbox and wake the
+// loop, which is free of charge inside a handler, where the loop looks into the inbox anyway.
+//
+// # Safety of events
+//
+// epoll is level-triggered. An event carries the connection's slot and the slot's generation, and a
+// connection that ends keeps its file descriptor until the end of the turn, so an event
+// of the same batch can never reach another connection that got the same number. The
+// ready list is walked up to the length that it had at the start. EPOLLHUP and
+// EPOLLERR cannot be masked: they count as both directions, and a connection that has nothing to wait
+// for (paused) leaves epoll until it has.
+package reactor

@@ -1,0 +1,100 @@
+package reactor
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"golang.org/x/sys/unix"
+)
+
+// turnsWhile counts the loop's turns over a moment in which nothing should happen.
+func turnsWhile(stats func() Stats) uint64 {
+	before := stats().Turns
+	time.Sleep(200 * time.Millisecond)
+	return stats().Turns - before
+}
+
+// TestListenerDuplicate: the application keeps a duplicate of the listening socket, as for
+// a successor. epoll would go on reporting it after our descriptor is closed (P32).
+func TestListenerDuplicate(t *testing.T) {
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	addr := nl.Addr()
+	f, err := nl.(*net.TCPListener).File()
+	must(t, err)
+	defer f.Close()
+	s := &Server{Handler: echo(), Loops: 1, CloseTimeout: hang}
+	serveOn(t, s, nl)
+	roundTrip(t, goDial(t, addr), "hello") // it does not read, so the drain lasts
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Shutdown(ctx) }()
+	waitFor(t, "the close to begin", func() bool { return s.Stats().Sessions.Results[cssl.OpShutdown][cssl.WantNone] == 1 })
+	rawDial(t, addr) // for the successor
+	if n := turnsWhile(s.Stats); n > 50 {
+		t.Errorf("%d turns for a listener that is closed", n)
+	}
+	cancel()
+	receive(t, done, "Shutdown")
+}
+
+// TestListenerBlocking: os.File's Fd makes all duplicates of a socket blocking. The loop must not hang in accept.
+func TestListenerBlocking(t *testing.T) {
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	addr := nl.Addr()
+	f, err := nl.(*net.TCPListener).File()
+	must(t, err)
+	defer f.Close()
+	_ = f.Fd()
+	serveOn(t, &Server{Handler: echo(), Loops: 1}, nl)
+	roundTrip(t, goDial(t, addr), "hello")
+	roundTrip(t, goDial(t, addr), "again")
+}
+
+// TestAttachDuplicate: the caller keeps a duplicate of a descriptor that it handed over.
+func TestAttachDuplicate(t *testing.T) {
+	addr := start(t, &Server{Handler: echo()})
+	l := startLoop(t, LoopConfig{})
+	fd := connect(t, addr, 0)
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(dup)
+	closed := make(chan error, 1)
+	h := &hooks{open: func(c *Conn) { c.Close() }, closed: func(_ *Conn, err error) { closed <- err }}
+	must(t, l.Attach(fd, clientContext(t, nil), csslLocalhost, h, nil))
+	must(t, receive(t, closed, "OnClose"))
+	if n := turnsWhile(l.Stats); n > 50 {
+		t.Errorf("%d turns for a connection that is closed", n)
+	}
+}
+
+// TestSharedListenerFull: of two loops that share a listener one is full of handshakes. The other one serves.
+func TestSharedListenerFull(t *testing.T) {
+	nl, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	addr := nl.Addr()
+	s := &Server{Handler: echo(), Loops: 2, MaxHandshakes: 2, HandshakeTimeout: hang}
+	serveOn(t, s, nl)
+	rawDial(t, addr)
+	waitFor(t, "one handshake", func() bool { return s.Stats().Handshaking == 1 })
+	for range 5 {
+		roundTrip(t, goDial(t, addr), "hello")
+	}
+}
+
+// TestAbortInOnClose: on a connection that has ended, the methods do nothing.
+func TestAbortInOnClose(t *testing.T) {
+	ended := make(chan *Conn, 1)
+	s := &Server{Handler: &hooks{closed: func(c *Conn, _ error) { c.Abort(nil); ended <- c }}}
+	client := goDial(t, start(t, s))
+	must(t, client.CloseWrite())
+	c := receive(t, ended, "OnClose")
+	waitFor(t, "the end", func() bool { return s.Conns() == 0 })
+	if c.reset {
+		t.Error("a connection that ended cleanly was reset")
+	}
+}

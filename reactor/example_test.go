@@ -1,0 +1,54 @@
+package reactor_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+type echo struct{}
+
+func (echo) OnOpen(c *reactor.Conn)             {}
+func (echo) OnData(c *reactor.Conn, p []byte)   { c.Write(p) }
+func (echo) OnClose(c *reactor.Conn, err error) {}
+
+func newServer(addr, certFile, keyFile string) (*reactor.Server, error) {
+	context, err := cssl.NewServerContext(cssl.Config{
+		Certificates: []cssl.Certificate{{ChainFile: certFile, KeyFile: keyFile}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &reactor.Server{Addr: addr, Handler: echo{}, Context: context}, nil
+}
+
+// An echo server, and a client that tries it. A program would call ListenAndServe;
+// Listen and ServeAll are for those that want to know the port first.
+func Example() {
+	server, err := newServer("127.0.0.1:0", testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	listeners, err := server.Listen()
+	if err != nil {
+		log.Fatal(err)
+	}
+	go server.ServeAll(listeners)
+	defer server.Context.Close()
+	defer server.Close()
+
+	client, err := tls.Dial("tcp", listeners[0].Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	fmt.Fprint(client, "hello")
+	answer := make([]byte, 5)
+	client.Read(answer)
+	fmt.Println(string(answer))
+	// Output: hello
+}

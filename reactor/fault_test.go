@@ -1,0 +1,197 @@
+package reactor
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"golang.org/x/sys/unix"
+)
+
+// TestBadPeers (P10, P12, P25): garbage, plain HTTP, half a hello, a peer that vanishes and one that is
+// too old: each is counted by its reason, and where there is something to say an alert
+// reaches the peer. A connection on the same loop goes on through all of it.
+func TestBadPeers(t *testing.T) {
+	hello := clientHello(t)
+	for _, tc := range []struct {
+		name   string
+		send   []byte
+		end    bool   // the peer sends a FIN
+		reset  bool   // the peer sends a RST
+		reason string // as counted; "" is any
+		alert  bool   // the peer reads an alert record
+	}{
+		{name: "garbage", send: bytes.Repeat([]byte("\x99garbage"), 200)}, // to which OpenSSL has nothing to say
+		{name: "plain HTTP", send: []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), reason: "http request"},
+		{name: "half a hello", send: hello[:len(hello)/2], end: true, reason: "closed by peer"},
+		{name: "nothing", end: true, reason: "closed by peer"},
+		{name: "a reset", send: hello[:10], reset: true, reason: unix.ECONNRESET.Error()},
+		{name: "a hello, then garbage", send: append(bytes.Clone(hello), bytes.Repeat([]byte{0x16, 3, 3, 0, 5, 1, 2, 3, 4, 5}, 3)...)}, // whose alert is encrypted
+		{name: "a record of an impossible length", send: []byte{0x16, 3, 1, 0xff, 0xff, 1}, alert: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			type end struct {
+				err    error
+				opened bool
+			}
+			ends := make(chan end, 2)
+			s := &Server{Handler: &hooks{
+				open:   func(c *Conn) { c.Data = true },
+				data:   func(c *Conn, p []byte) { c.Write(p) },
+				closed: func(c *Conn, err error) { ends <- end{err, c.Data != nil} },
+			}}
+			addr := start(t, s)
+			good := goDial(t, addr)
+			roundTrip(t, good, "before")
+			bad := rawDial(t, addr).(*net.TCPConn)
+			bad.Write(tc.send)
+			if tc.reset {
+				waitFor(t, "the connection", func() bool { return s.Stats().Handshaking == 1 })
+				bad.SetLinger(0)
+				bad.Close()
+			} else {
+				if tc.end {
+					bad.CloseWrite()
+				}
+				answer, err := io.ReadAll(bad)
+				if err != nil {
+					t.Errorf("the peer read %v after %d bytes", err, len(answer))
+				}
+				if tc.alert && !bytes.Contains(answer, []byte{21, 3}) {
+					t.Errorf("the peer got no alert: %x", answer)
+				}
+			}
+			e := receive(t, ends, "OnClose")
+			if e.err == nil || e.opened {
+				t.Errorf("OnClose got %v, opened %v", e.err, e.opened)
+			}
+			var st Stats
+			waitFor(t, "the count", func() bool { st = s.Stats(); return len(st.HandshakeFailures) == 1 && st.Conns == 1 })
+			if tc.reason != "" && st.HandshakeFailures[tc.reason] != 1 {
+				t.Errorf("counted as %v, want %q", st.HandshakeFailures, tc.reason)
+			}
+			roundTrip(t, good, "after")
+			assertQuiet(t, s.Stats)
+			assertTurns(t, s.Stats())
+		})
+	}
+}
+
+// clientHello is what Go's client sends first.
+func clientHello(t *testing.T) []byte {
+	a, b := net.Pipe()
+	defer b.Close()
+	go tls.Client(a, goConfig(t)).Handshake()
+	buf := make([]byte, 4096)
+	n, err := b.Read(buf)
+	must(t, err)
+	a.Close()
+	return buf[:n]
+}
+
+// TestAlertSides: each side learns whose alert ended the handshake, and which.
+func TestAlertSides(t *testing.T) {
+	type end = chan error
+	server, client := make(end, 1), make(end, 1)
+	s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { server <- err }}, Context: serverContext(t, "expired", nil)}
+	addr := start(t, s)
+	l := startLoop(t, LoopConfig{})
+	dial(t, l, clientContext(t, nil), addr, &hooks{closed: func(_ *Conn, err error) { client <- err }})
+	const expired = cssl.Alert(45)
+	for _, side := range []struct {
+		ch   end
+		want cssl.AlertSide
+	}{{server, cssl.AlertReceived}, {client, cssl.AlertSent}} {
+		err := receive(t, side.ch, "OnClose")
+		var e *cssl.Error
+		if !errors.As(err, &e) || e.AlertSide != side.want || !errors.Is(err, expired) {
+			t.Errorf("OnClose got %v", err)
+		}
+	}
+	waitFor(t, "the counts", func() bool { return len(l.Stats().HandshakeFailures) == 1 })
+	if n := l.Stats().HandshakeFailures["certificate verify failed"]; n != 1 {
+		t.Errorf("the client's failures: %v", l.Stats().HandshakeFailures)
+	}
+}
+
+// TestConnectRefused: a client for a port where nobody listens hears it in OnClose; one that
+// succeeds knows both addresses.
+func TestConnectRefused(t *testing.T) {
+	l := startLoop(t, LoopConfig{})
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	addr := gone.Addr()
+	gone.Close()
+	fd, err := tryConnect(addr, 0)
+	if err == nil { // it may be refused at once
+		ended := make(chan error, 1)
+		must(t, l.Attach(fd, clientContext(t, nil), csslLocalhost, &hooks{closed: func(_ *Conn, err error) { ended <- err }}, nil))
+		if err := receive(t, ended, "OnClose"); err == nil {
+			t.Error("OnClose got no error")
+		}
+	}
+	s := &Server{Handler: echo()}
+	addr = start(t, s)
+	c := dialOpen(t, l, clientContext(t, nil), addr, &hooks{})
+	if got := c.RemoteAddr(); got.String() != addr.String() || got.Network() != "tcp" {
+		t.Errorf("RemoteAddr is %v (%s), want %v", got, got.Network(), addr)
+	}
+	if got := c.LocalAddr(); got.Network() != "tcp" {
+		t.Errorf("LocalAddr is %v (%s)", got, got.Network())
+	}
+}
+
+// TestAttachAfterStop (P32): the descriptor is closed, the error says why, and a
+// goroutine that still holds a connection harms nobody's descriptor.
+func TestAttachAfterStop(t *testing.T) {
+	l, err := NewLoop(LoopConfig{})
+	must(t, err)
+	done := make(chan error, 1)
+	go func() { done <- l.Run() }()
+	s := &Server{Handler: echo()}
+	addr := start(t, s)
+	x := clientContext(t, nil)
+	ended := make(chan error, 1)
+	c := dialOpen(t, l, x, addr, &hooks{closed: func(_ *Conn, err error) { ended <- err }})
+	// One goroutine writes all the while. Its wake-up must not hit a number that is used anew.
+	stop := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				c.Write([]byte("x"))
+				l.Do(func() {})
+			}
+		}
+	}()
+	l.Stop()
+	must(t, receive(t, done, "Run"))
+	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrLoopClosed) {
+		t.Errorf("OnClose got %v", err)
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	must(t, err)
+	defer unix.Close(fds[1])
+	if err := l.Attach(fds[0], x, csslLocalhost, &hooks{}, nil); !errors.Is(err, ErrLoopClosed) {
+		t.Errorf("Attach after Stop answered %v", err)
+	}
+	if n, err := unix.Read(fds[1], make([]byte, 1)); n != 0 || err != nil {
+		t.Errorf("Attach after Stop left the descriptor open (%d, %v)", n, err)
+	}
+	if l.Do(func() {}) {
+		t.Error("Do after Stop answered true")
+	}
+	close(stop)
+	<-stopped
+	if p := l.poller; p.wake >= 0 {
+		t.Errorf("the poller still knows descriptor %d, which it has closed", p.wake)
+	}
+}

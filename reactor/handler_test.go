@@ -1,0 +1,185 @@
+package reactor
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/session"
+)
+
+// TestHandlerPanics: a panic in any method ends its own connection, with a logged stack that names
+// the place; another connection of the same loop goes on.
+func TestHandlerPanics(t *testing.T) {
+	for _, method := range []string{"OnOpen", "OnData", "OnDrain", "OnEOF", "OnClose"} {
+		t.Run(method, func(t *testing.T) {
+			var log logBuffer
+			ends := make(chan error, 1)
+			mayPanic := func(c *Conn, m string) {
+				if c.Data == "victim" && m == method {
+					thePanic(m)
+				}
+			}
+			first := true
+			h := &eofHooks{}
+			h.open = func(c *Conn) {
+				if !first {
+					c.Data = "victim"
+				}
+				first = false
+				mayPanic(c, "OnOpen")
+			}
+			h.data = func(c *Conn, p []byte) {
+				mayPanic(c, "OnData")
+				c.Write(p)
+				if c.Data == "victim" {
+					c.Write(make([]byte, 100<<10))
+				}
+			}
+			h.drain = func(c *Conn) { mayPanic(c, "OnDrain") }
+			h.eof = func(c *Conn) { mayPanic(c, "OnEOF"); c.Close() }
+			h.closed = func(c *Conn, err error) {
+				if c.Data == "victim" {
+					ends <- err
+				}
+				mayPanic(c, "OnClose")
+			}
+			s := &Server{Handler: h, Logger: textLogger(&log), Session: session.Config{HighWater: 20 << 10}}
+			addr := start(t, s)
+			other := goDial(t, addr)
+			roundTrip(t, other, "before")
+			victim := goDial(t, addr)
+			io.WriteString(victim, "x")
+			victim.CloseWrite()
+			io.Copy(io.Discard, victim)
+			victim.Close()
+			want := ErrPanic
+			if method == "OnClose" {
+				want = nil
+			}
+			if err := receive(t, ends, "OnClose"); !errors.Is(err, want) {
+				t.Errorf("OnClose got %v, want %v", err, want)
+			}
+			waitFor(t, "the victim to be gone", func() bool { return s.Conns() == 1 })
+			roundTrip(t, other, "after")
+			if out := log.String(); !strings.Contains(out, "handler panicked") || !strings.Contains(out, "thePanic") || !strings.Contains(out, "boom in "+method) {
+				t.Errorf("the log has no stack with the place: %.300s", out)
+			}
+			if st := s.Stats(); st.Panics != 1 {
+				t.Errorf("%d panics counted", st.Panics)
+			}
+		})
+	}
+}
+
+// thePanic is a name to be found in a stack.
+//
+//go:noinline
+func thePanic(method string) { panic("boom in " + method) }
+
+// TestCloseOthersInBatch (P05): events of many connections come in one batch, and the
+// handler of each aborts or closes all others. Nothing comes after OnClose, and each ends once.
+func TestCloseOthersInBatch(t *testing.T) {
+	for _, abort := range []bool{true, false} {
+		const n = 20
+		var conns []*Conn // the loop's goroutine alone
+		opened := make(chan struct{}, n)
+		ends := make(chan struct{}, n)
+		dead := map[*Conn]bool{}
+		s := &Server{Handler: &hooks{
+			open: func(c *Conn) { conns = append(conns, c); opened <- struct{}{} },
+			data: func(c *Conn, p []byte) {
+				if dead[c] {
+					t.Error("OnData after OnClose")
+				}
+				for _, o := range conns {
+					switch {
+					case o == c:
+					case abort:
+						o.Abort(nil)
+					default:
+						o.Close()
+					}
+				}
+			},
+			closed: func(c *Conn, err error) {
+				if dead[c] {
+					t.Error("OnClose came twice")
+				}
+				dead[c] = true
+				ends <- struct{}{}
+			},
+		}}
+		addr := start(t, s)
+		l, x := startLoop(t, LoopConfig{}), clientContext(t, nil)
+		var clients []*Conn
+		for range n {
+			clients = append(clients, dialOpen(t, l, x, addr, &hooks{}))
+			receive(t, opened, "OnOpen")
+		}
+		// The loop is held until all have sent, so that one epoll_wait brings them all.
+		held, release := make(chan struct{}), make(chan struct{})
+		s.loops[0].Do(func() { close(held); <-release })
+		<-held
+		before := s.Stats()
+		for _, c := range clients {
+			c.Write([]byte("x"))
+		}
+		waitFor(t, "the clients to send", func() bool { return l.Stats().Sessions.BytesWritten == n })
+		close(release)
+		for range n - 1 {
+			receive(t, ends, "OnClose")
+		}
+		after := s.Stats()
+		if most := after.Events - before.Events; after.Turns-before.Turns > most {
+			t.Errorf("%d turns for %d events", after.Turns-before.Turns, most)
+		}
+		roundTripWith(t, s, addr)
+	}
+}
+
+// roundTripWith sees that s still takes connections.
+func roundTripWith(t *testing.T, s *Server, addr net.Addr) {
+	t.Helper()
+	n := s.Stats().Handshakes
+	goDial(t, addr)
+	waitFor(t, "one more handshake", func() bool { return s.Stats().Handshakes == n+1 })
+}
+
+// TestStaleEvent (P21): an event for a connection that has ended does not reach the one
+// that stands in the same slot now, with the same descriptor number.
+func TestStaleEvent(t *testing.T) {
+	ops := 0 // the loop's goroutine alone
+	opened, ended := make(chan *Conn, 1), make(chan struct{}, 1)
+	s := &Server{
+		Handler: &hooks{open: func(c *Conn) { opened <- c }, closed: func(*Conn, error) { ended <- struct{}{} }},
+		Trace:   func(*Conn, Step) { ops++ },
+	}
+	addr := start(t, s)
+	goDial(t, addr)
+	first := receive(t, opened, "the first connection")
+	first.Abort(nil)
+	receive(t, ended, "its end")
+	waitFor(t, "its slot to be free", func() bool { return s.Conns() == 0 })
+	goDial(t, addr)
+	second := receive(t, opened, "the second connection")
+	if uint32(first.key) != uint32(second.key) || first.key == second.key {
+		t.Fatalf("keys %x and %x: the test needs the same slot with another generation", first.key, second.key)
+	}
+	assertQuiet(t, s.Stats)
+	done := make(chan [2]int, 1)
+	s.loops[0].Do(func() {
+		var n [2]int
+		for i, k := range []Key{first.key, second.key} {
+			before := ops
+			s.loops[0].dispatch(Polled{Key: k, Event: session.Readable | session.Writable})
+			n[i] = ops - before
+		}
+		done <- n
+	})
+	if n := receive(t, done, "the events"); n[0] != 0 || n[1] == 0 {
+		t.Fatalf("the stale event caused %d operations, the right one %d", n[0], n[1])
+	}
+}

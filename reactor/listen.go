@@ -1,0 +1,98 @@
+package reactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// listen opens n listening sockets for addr: "host:port" (IPv4, IPv6, or a name), or
+// "unix:/path". TCP sockets share the port with SO_REUSEPORT, one for each loop; of a unix socket
+// there is one.
+func listen(addr string, n int) ([]net.Listener, error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			return nil, err
+		}
+		return []net.Listener{l}, nil
+	}
+	lc := net.ListenConfig{}
+	if n > 1 {
+		// With SO_REUSEPORT the system would let our sockets join those of another
+		// server of the same user. One without it is not given a port that is in use.
+		probe, err := net.Listen("tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		addr = probe.Addr().String()
+		probe.Close()
+		lc.Control = reusePort
+	}
+	var out []net.Listener
+	for len(out) < n {
+		l, err := lc.Listen(context.Background(), "tcp", addr)
+		if err != nil {
+			closeAll(out)
+			return nil, err
+		}
+		out = append(out, l)
+		addr = l.Addr().String() // port 0 is chosen once
+	}
+	return out, nil
+}
+
+func reusePort(_, _ string, rc syscall.RawConn) error {
+	var err error
+	if cerr := rc.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+func closeAll(ls []net.Listener) {
+	for _, l := range ls {
+		l.Close()
+	}
+}
+
+// dup makes a descriptor of our own for a listener, which nobody else closes.
+// (os.File of net's File method has a finalizer, and a number that is closed behind
+// one's back is soon another socket's.)
+func dup(l net.Listener) (int, error) {
+	sc, ok := l.(syscall.Conn)
+	if !ok {
+		return -1, fmt.Errorf("reactor: a listener of type %T has no file descriptor; use a *net.TCPListener or *net.UnixListener", l)
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd := -1
+	var derr error
+	if err := rc.Control(func(f uintptr) { fd, derr = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return -1, err
+	}
+	if derr != nil {
+		return -1, fmt.Errorf("fcntl(F_DUPFD_CLOEXEC): %w", derr)
+	}
+	// os.File's Fd makes all duplicates blocking, and a loop must never block in accept.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("fcntl(O_NONBLOCK): %w", err)
+	}
+	// Accepted sockets inherit TCP_NODELAY, which saves a call for each. A unix socket has none.
+	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOPROTOOPT) {
+		unix.Close(fd)
+		return -1, fmt.Errorf("setsockopt(TCP_NODELAY): %w", err)
+	}
+	return fd, nil
+}

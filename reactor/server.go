@@ -1,0 +1,362 @@
+package reactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/session"
+	"golang.org/x/sys/unix"
+)
+
+// ErrServerClosed is what Serve and ListenAndServe return after Shutdown or Close.
+var ErrServerClosed = errors.New("reactor: server closed")
+
+// Server accepts TLS connections and runs them on its loops. Its life cycle is
+// that of net/http's Server. The fields must not be changed once it serves.
+type Server struct {
+	// Addr for ListenAndServe: "host:port", ":port" or "unix:/path".
+	Addr string
+	// Handler hears of all connections; required.
+	Handler Handler
+	// Context has the certificates and settings; required. SetContext replaces it.
+	Context *cssl.Context
+	// Loops is the number of loops; 0 is the number of CPUs that Go may use.
+	Loops int
+
+	// HandshakeTimeout (default 10 s), IdleTimeout (default none) and CloseTimeout
+	// (default 5 s): see Conn.Close for the last.
+	HandshakeTimeout, IdleTimeout, CloseTimeout time.Duration
+	// MaxConns refuses connections above this number; 0 is no limit.
+	MaxConns int
+	// MaxHandshakes is how many handshakes may be under way before new
+	// connections wait in the listener's backlog; 0 is 1024 for each loop.
+	MaxHandshakes int
+	// Session has the watermarks, limits and budgets of a connection.
+	Session session.Config
+	// Logger hears of panics and accept failures. Default: slog.Default().
+	Logger *slog.Logger
+	// Trace, if set, hears of each TLS operation on the loop's goroutine. For debugging.
+	Trace func(c *Conn, s Step)
+
+	context atomic.Pointer[cssl.Context]
+	conns   atomic.Int64
+	// draining stops the loops from accepting before their listeners are gone, so
+	// that none slips in behind Shutdown's back.
+	draining atomic.Bool
+
+	mu        sync.Mutex
+	started   bool
+	closed    bool
+	loops     []*Loop
+	running   sync.WaitGroup
+	listeners map[*serving]struct{}
+	drained   chan struct{} // closed when the server is closed and no connection is left
+	failure   error         // of a loop
+}
+
+// serving is one call of Serve.
+type serving struct {
+	listeners []net.Listener
+	stop      chan struct{}
+	once      sync.Once
+}
+
+func (v *serving) end() {
+	v.once.Do(func() {
+		closeAll(v.listeners)
+		close(v.stop)
+	})
+}
+
+// ListenAndServe listens on Addr and serves until Shutdown or Close. Each loop
+// has a listening socket of its own (SO_REUSEPORT).
+func (s *Server) ListenAndServe() error {
+	ls, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	return s.ServeAll(ls)
+}
+
+// Listen opens the sockets that ListenAndServe would serve on, for callers that
+// want to know the address or that it worked before they go on. Serve them with ServeAll.
+func (s *Server) Listen() ([]net.Listener, error) {
+	return listen(s.Addr, s.loopCount())
+}
+
+func (s *Server) loopCount() int {
+	if s.Loops > 0 {
+		return s.Loops
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// Serve accepts connections on l, a *net.TCPListener or *net.UnixListener, until
+// Shutdown or Close, and then returns ErrServerClosed. It owns l. It may be
+// called for several listeners, each on a goroutine of its own.
+func (s *Server) Serve(l net.Listener) error { return s.ServeAll([]net.Listener{l}) }
+
+// ServeAll is Serve for sockets that share an address: they are dealt out over the
+// loops, and a single one is shared by all loops.
+func (s *Server) ServeAll(ls []net.Listener) error {
+	if len(ls) == 0 {
+		return errors.New("reactor: there is no listener to serve")
+	}
+	if err := s.start(); err != nil {
+		closeAll(ls)
+		return err
+	}
+	v := &serving{listeners: ls, stop: make(chan struct{})}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		closeAll(ls)
+		return ErrServerClosed
+	}
+	s.listeners[v] = struct{}{}
+	s.mu.Unlock()
+	added, err := s.attach(v)
+	if err == nil {
+		<-v.stop
+		err = ErrServerClosed
+	}
+	s.detach(added)
+	s.mu.Lock()
+	delete(s.listeners, v)
+	if s.failure != nil {
+		err = s.failure
+	}
+	s.mu.Unlock()
+	v.end()
+	return err
+}
+
+// attached is a listener on a loop.
+type attached struct {
+	loop *Loop
+	ln   *listener
+}
+
+// attach gives the listeners to the loops.
+func (s *Server) attach(v *serving) (added []attached, err error) {
+	n := max(len(v.listeners), len(s.loops))
+	for i := range n {
+		nl := v.listeners[i%len(v.listeners)]
+		fd, err := dup(nl)
+		if err != nil {
+			return added, err
+		}
+		a := attached{s.loops[i%len(s.loops)], &listener{server: s, fd: fd, addr: nl.Addr(), shared: n > len(v.listeners)}}
+		result := make(chan error, 1)
+		if !a.loop.Do(func() { result <- a.loop.listen(a.ln) }) {
+			unix.Close(fd)
+			return added, ErrServerClosed
+		}
+		if err := <-result; err != nil {
+			return added, err
+		}
+		added = append(added, a)
+	}
+	return added, nil
+}
+
+// detach takes the listeners off the loops and waits until that is done.
+func (s *Server) detach(added []attached) {
+	for _, a := range added {
+		done := make(chan struct{})
+		if a.loop.Do(func() {
+			if a.ln.fd >= 0 {
+				a.loop.closeListener(a.ln)
+			}
+			close(done)
+		}) {
+			<-done
+		}
+	}
+}
+
+// start makes the loops go, once.
+func (s *Server) start() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrServerClosed
+	}
+	if s.started {
+		return nil
+	}
+	if s.Handler == nil {
+		return errors.New("reactor: Server.Handler is nil")
+	}
+	if s.Context == nil {
+		return errors.New("reactor: Server.Context is nil")
+	}
+	s.context.CompareAndSwap(nil, s.Context)
+	cfg := LoopConfig{
+		HandshakeTimeout: s.HandshakeTimeout, IdleTimeout: s.IdleTimeout, CloseTimeout: s.CloseTimeout,
+		Session: s.Session, Logger: s.Logger, Trace: s.Trace,
+	}
+	for range s.loopCount() {
+		l, err := NewLoop(cfg)
+		if err != nil {
+			for _, l := range s.loops {
+				l.poller.Close()
+			}
+			s.loops = nil
+			return fmt.Errorf("reactor: no loop can be made: %w", err)
+		}
+		s.loops = append(s.loops, l)
+	}
+	s.started = true
+	s.listeners = map[*serving]struct{}{}
+	s.drained = make(chan struct{})
+	for _, l := range s.loops {
+		s.running.Add(1)
+		go func() {
+			defer s.running.Done()
+			if err := l.Run(); err != nil {
+				s.fail(err)
+			}
+		}()
+	}
+	return nil
+}
+
+// fail ends the server because epoll itself failed.
+func (s *Server) fail(err error) {
+	s.mu.Lock()
+	if s.failure == nil {
+		s.failure = err
+	}
+	s.mu.Unlock()
+	go s.Close()
+}
+
+// SetContext makes connections that are accepted from now on use x. Those that
+// live keep what they have. The caller may close the old Context then.
+func (s *Server) SetContext(x *cssl.Context) { s.context.Store(x) }
+
+func (s *Server) maxHandshakesPerLoop() int {
+	if s.MaxHandshakes > 0 {
+		return max(1, s.MaxHandshakes/len(s.loops))
+	}
+	return 1024
+}
+
+// admit takes a place for a connection.
+func (s *Server) admit() bool {
+	if n := s.conns.Add(1); s.MaxConns > 0 && n > int64(s.MaxConns) {
+		s.release()
+		return false
+	}
+	return true
+}
+
+// release gives a place back.
+func (s *Server) release() {
+	if s.conns.Add(-1) == 0 {
+		s.mu.Lock()
+		s.checkDrained()
+		s.mu.Unlock()
+	}
+}
+
+// checkDrained closes drained when all is over. s.mu is held.
+func (s *Server) checkDrained() {
+	if !s.closed || s.conns.Load() != 0 || s.drained == nil {
+		return
+	}
+	select {
+	case <-s.drained:
+	default:
+		close(s.drained)
+	}
+}
+
+// Conns is the number of connections now.
+func (s *Server) Conns() int { return int(s.conns.Load()) }
+
+// closeListeners ends all Serve calls and lets no connection in any more.
+func (s *Server) closeListeners() {
+	s.draining.Store(true)
+	s.mu.Lock()
+	s.closed = true
+	for v := range s.listeners {
+		v.end()
+	}
+	s.mu.Unlock()
+}
+
+// Shutdown stops accepting, closes every connection as by Conn.Close (what is queued is
+// written, then close_notify) and waits until all have ended, or until ctx is
+// done; then it returns ctx's error, and Close cuts off the rest. A handler must not call
+// it, nor Close, but for on another goroutine: both wait for the loops.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.closeListeners()
+	s.mu.Lock()
+	loops, drained := s.loops, s.drained
+	s.mu.Unlock()
+	for _, l := range loops {
+		l.Do(l.closeAll)
+	}
+	s.mu.Lock()
+	s.checkDrained()
+	s.mu.Unlock()
+	if drained != nil {
+		select {
+		case <-drained:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.stopLoops()
+}
+
+// Close stops accepting and cuts off every connection.
+func (s *Server) Close() error {
+	s.closeListeners()
+	return s.stopLoops()
+}
+
+func (s *Server) stopLoops() error {
+	s.mu.Lock()
+	loops := s.loops
+	s.mu.Unlock()
+	for _, l := range loops {
+		l.Stop()
+	}
+	s.running.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checkDrained()
+	return s.failure
+}
+
+// closeAll begins to close every connection of the loop.
+func (l *Loop) closeAll() {
+	for i := range l.slots {
+		if c := l.slots[i].conn; c != nil && !c.dead {
+			c.Close()
+		}
+	}
+}
+
+// Stats adds up the counters of all loops.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	loops := s.loops
+	s.mu.Unlock()
+	var sum Stats
+	for _, l := range loops {
+		sum.Add(l.Stats())
+	}
+	return sum
+}

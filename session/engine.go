@@ -1,0 +1,159 @@
+package session
+
+import "github.com/spacemonad/go-openssl/cssl"
+
+// Engine is the TLS connection below a Session; *cssl.Conn is one. Each
+// operation answers with exactly one of progress, a want, or an error, and says
+// what it moved; see [cssl.Result]. After a want the same operation is called again, Write with
+// the same bytes. After a failure only these
+// are called: Flush; Read, and Handshake if it is the first, after a failed Write, Flush or Shutdown;
+// all but Read after the end of input (io.EOF, io.ErrUnexpectedEOF); all after a KeyUpdate
+// or Renegotiate that was refused (cssl.ErrState).
+type Engine interface {
+	// Handshake carries the handshake on. Progress means that it is done.
+	Handshake() cssl.Result
+	// Read reads at least one byte into p. The peer's end is io.EOF or io.ErrUnexpectedEOF.
+	Read(p []byte) cssl.Result
+	// Write accepts at least one byte of p.
+	Write(p []byte) cssl.Result
+	// Flush sends what the engine holds for its transport. Progress means that nothing is left.
+	Flush() cssl.Result
+	// Shutdown sends close_notify. Progress means that it left the engine, if perhaps not yet the transport.
+	Shutdown() cssl.Result
+	// CloseWrite ends our direction of the transport (a FIN). It is called once,
+	// after Shutdown, when nothing is unsent.
+	CloseWrite() error
+}
+
+// Rekeyer is an Engine that can start a handshake after the first one. After a
+// want, Handshake carries it on.
+type Rekeyer interface {
+	KeyUpdate(request bool) cssl.Result
+	Renegotiate() cssl.Result
+}
+
+// Handler hears what happens on a connection. The methods are called from Ready,
+// one at a time.
+type Handler interface {
+	// OnOpen: the handshake is done.
+	OnOpen()
+	// OnData: p has arrived. It is valid until OnData returns.
+	OnData(p []byte)
+	// OnClose: the connection has ended. It comes exactly once, and last, also if
+	// OnOpen never came. err is nil if both sides ended it cleanly, whichever began, and
+	// otherwise the first thing that went wrong.
+	OnClose(err error)
+}
+
+// DrainHandler is a Handler that also wants to know that the queue has fallen
+// below the low watermark, after it was above the high one.
+type DrainHandler interface {
+	OnDrain()
+}
+
+// EOFHandler is a Handler for which the connection goes on in its own direction
+// after the peer's close_notify. Without it a Session closes then, once the
+// queue is drained.
+type EOFHandler interface {
+	OnEOF()
+}
+
+// Event is a set of directions, both of what to wait for and of what has come.
+type Event uint8
+
+const (
+	// Readable: the transport has bytes, or its end.
+	Readable Event = 1 << iota
+	// Writable: the transport takes bytes.
+	Writable
+)
+
+// String is "-", "R", "W" or "RW".
+func (e Event) String() string {
+	switch e {
+	case 0:
+		return "-"
+	case Readable:
+		return "R"
+	case Writable:
+		return "W"
+	}
+	return "RW"
+}
+
+func eventOf(w cssl.Want) Event {
+	switch {
+	case w.Readable():
+		return Readable
+	case w.Writable():
+		return Writable
+	}
+	return 0
+}
+
+// Config is shared by many Sessions of one goroutine. Zero fields mean the default.
+type Config struct {
+	// HighWater and LowWater, in bytes queued, for pausing and resuming reads and
+	// for OnDrain (see the package comment): 128 KiB, and a quarter of HighWater.
+	HighWater, LowWater int
+	// MaxQueue is the number of queued bytes above which Write refuses: 16 MiB.
+	MaxQueue int
+	// TurnBytes is how many bytes one Ready moves before it lets others have their
+	// turn: 128 KiB.
+	TurnBytes int
+	// LingerBytes is how many bytes are read and discarded after close_notify, during Close: 1 MiB.
+	LingerBytes int
+	// Buffer is where reads go: 16 KiB, allocated if nil. All Sessions with this
+	// Config use it, so they must share a goroutine.
+	Buffer []byte
+	// Counters, if set, counts what the Sessions do.
+	Counters *Counters
+}
+
+// withDefaults fills in what is zero.
+func (c Config) withDefaults() Config {
+	set := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	set(&c.HighWater, 128<<10)
+	set(&c.LowWater, c.HighWater/4)
+	c.LowWater = min(c.LowWater, c.HighWater)
+	set(&c.MaxQueue, 16<<20)
+	set(&c.TurnBytes, 128<<10)
+	set(&c.LingerBytes, 1<<20)
+	if c.Buffer == nil {
+		c.Buffer = make([]byte, RecordSize)
+	}
+	if c.Counters == nil {
+		c.Counters = new(Counters)
+	}
+	return c
+}
+
+// Outcomes counts the results of one operation: progress at index
+// cssl.WantNone, and each want at its own index.
+type Outcomes [cssl.WantAppRead + 1]uint64
+
+// Counters counts what Sessions do. It has no lock: it belongs to their goroutine.
+type Counters struct {
+	// Results, by cssl.Op.
+	Results [cssl.OpRenegotiate + 1]Outcomes
+	// Errors, by cssl.Op; the end of input is none.
+	Errors [cssl.OpRenegotiate + 1]uint64
+	// BytesRead and BytesWritten, of plaintext.
+	BytesRead, BytesWritten uint64
+}
+
+// Add adds the counts of o.
+func (c *Counters) Add(o *Counters) {
+	for op := range c.Results {
+		for w := range c.Results[op] {
+			c.Results[op][w] += o.Results[op][w]
+		}
+		c.Errors[op] += o.Errors[op]
+	}
+	c.BytesRead += o.BytesRead
+	c.BytesWritten += o.BytesWritten
+}

@@ -1,0 +1,105 @@
+package session
+
+import "sync"
+
+// RecordSize is the most plaintext that one TLS record carries.
+const RecordSize = 16384
+
+// chunk is what becomes one record at the most.
+type chunk struct {
+	next *chunk
+	r, w int // data[r:w] is to be written
+	data [RecordSize]byte
+}
+
+var chunks = sync.Pool{New: func() any { return new(chunk) }}
+
+// Queue holds bytes that wait to be written, in order, in chunks of up to one
+// record. The zero value is empty. It copies what it is given.
+type Queue struct {
+	head, tail *chunk
+	n          int
+	// frozen: the head was given to the engine and not yet accepted. It must not grow.
+	frozen bool
+}
+
+// Len is the number of bytes in the queue.
+func (q *Queue) Len() int { return q.n }
+
+// Append copies p to the end.
+func (q *Queue) Append(p []byte) {
+	q.n += len(p)
+	for len(p) > 0 {
+		c := q.tail
+		if c == nil || c.w == RecordSize || q.frozen && c == q.head {
+			c = chunks.Get().(*chunk)
+			q.push(c)
+		}
+		n := copy(c.data[c.w:], p)
+		c.w += n
+		p = p[n:]
+	}
+}
+
+func (q *Queue) push(c *chunk) {
+	if q.tail == nil {
+		q.head = c
+	} else {
+		q.tail.next = c
+	}
+	q.tail = c
+}
+
+// MoveFrom takes all that is in o, whose head must not be frozen, and leaves it empty.
+func (q *Queue) MoveFrom(o *Queue) {
+	for c := o.head; c != nil; {
+		next := c.next
+		if t := q.tail; t != nil && !(q.frozen && t == q.head) && c.w-c.r <= RecordSize-t.w {
+			t.w += copy(t.data[t.w:], c.data[c.r:c.w])
+			recycle(c)
+		} else {
+			c.next = nil
+			q.push(c)
+		}
+		c = next
+	}
+	q.n += o.n
+	*o = Queue{}
+}
+
+// freeze answers the head's bytes and keeps them as they are until accept.
+func (q *Queue) freeze() []byte {
+	q.frozen = true
+	return q.head.data[q.head.r:q.head.w]
+}
+
+// accept drops the first n bytes of the head, which the engine has taken. What
+// is left of it is no longer frozen.
+func (q *Queue) accept(n int) {
+	q.frozen = false
+	q.n -= n
+	c := q.head
+	if c.r += n; c.r < c.w {
+		return
+	}
+	if q.head = c.next; q.head == nil {
+		q.tail = nil
+	}
+	recycle(c)
+}
+
+// Free empties the queue.
+func (q *Queue) Free() {
+	for c := q.head; c != nil; {
+		next := c.next
+		recycle(c)
+		c = next
+	}
+	*q = Queue{}
+}
+
+// recycle does not wipe the bytes: they stay in this process, like any freed memory of its own.
+func recycle(c *chunk) {
+	c.next, c.r, c.w = nil, 0, 0
+	chunks.Put(c)
+}

@@ -1,0 +1,336 @@
+package session
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// The tests of this file are the rules of the write queue, backpressure and later handshakes.
+
+// TestFrozenHead (P06): the retry carries the same bytes, though more were
+// written since; those share the next record.
+func TestFrozenHead(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "W(hello):want_write")
+	r.write("_wor")
+	r.write("ld")
+	var q Queue
+	q.Append([]byte("!"))
+	if err := r.WriteQueue(&q); err != nil || q.Len() != 0 {
+		t.Fatal(err, q.Len())
+	}
+	r.ready(Writable, "W(hello):want_write")
+	r.ready(Writable, "W(hello):want_read")
+	// After a partial accept the rest is a new record, and the one behind it is left alone.
+	r.ready(Readable, "R:want_read W(hello):2 W(llo):3 W(_world!):want_write")
+	r.write("x")
+	r.ready(Writable, "W(_world!):7 W(x):1")
+	if got := r.e.out.String(); got != "hello_world!x" {
+		t.Errorf("%q was sent", got)
+	}
+}
+
+// TestMerge: what is written inside one turn leaves as few records.
+func TestMerge(t *testing.T) {
+	r := openRig(t, Config{})
+	r.h.on["data"] = func() { r.write("ab") }
+	r.ready(Readable, "R:1 R:1 R:1 R:want_read W(ababab):6 | data(1) data(1) data(1)")
+	r.h.on["data"] = func() { r.write(strings.Repeat("x", RecordSize)) }
+	r.ready(Readable, "R:1 W(#16384):16384 R:want_read | data(1)")
+}
+
+// answer writes as a handler does inside OnData.
+func (r *rig) answer(s string) {
+	r.feeding = true
+	r.write(s)
+	r.feeding = false
+}
+
+// TestWatermarks (P18): reading stops while HighWater or more of what it led to is queued, in
+// whichever state the write is, and goes on when no more than LowWater is. OnDrain comes once.
+func TestWatermarks(t *testing.T) {
+	cfg := Config{HighWater: 100, LowWater: 50}
+	for want, interest := range map[string]string{"want_write": "W", "async": "-", "connect": "W"} {
+		t.Run(want, func(t *testing.T) {
+			r := openRig(t, cfg)
+			r.answer(strings.Repeat("x", 99))
+			r.ready(0, "W(#99):"+want)
+			r.answer("y")
+			r.waits(interest) // throttled: no longer readable
+			r.ready(Readable, "")
+			r.Retry()
+			r.ready(Writable, "W(#99):48 W(#51):"+want)
+			r.waits(interest) // 52 left
+			r.Retry()
+			r.ready(Writable, "W(#51):2 R:want_read W(#49):"+want+" | drain")
+			if want == "want_write" {
+				r.waits("RW")
+			}
+			r.Retry()
+			r.ready(Writable, "W(#49):49 W(y):1") // no second drain
+			r.waits("R")
+		})
+	}
+}
+
+// TestThrottledWriteWaitsToRead (P18): the watermark does not stop reading while
+// the write itself waits for it; what that makes us queue is bounded by MaxQueue.
+func TestThrottledWriteWaitsToRead(t *testing.T) {
+	for _, want := range []string{"want_read", "app_read"} {
+		t.Run(want, func(t *testing.T) {
+			r := openRig(t, Config{HighWater: 100, LowWater: 50, MaxQueue: 230})
+			r.answer(strings.Repeat("x", 100))
+			refused := 0
+			r.h.on["data"] = func() {
+				if r.Write([]byte(strings.Repeat("y", 40))) == ErrQueueFull {
+					refused++
+				}
+			}
+			// Every read is answered with 40 bytes, and each lets the write be tried again.
+			attempt := "W(#100):" + want
+			end := " R:want_read "
+			if want == "app_read" {
+				end += "W(#100):want_read " // no application data stands in the way any more
+			}
+			r.ready(Readable, attempt+strings.Repeat(" R:9+in "+attempt, 5)+end+"|"+strings.Repeat(" data(9)", 5))
+			r.waits("R")
+			if r.Queued() != 220 || refused != 2 {
+				t.Errorf("%d bytes queued, %d writes refused", r.Queued(), refused)
+			}
+			r.h.on["data"] = nil
+			r.ready(Readable, "W(#100):100 W(#120):120 R:want_read | drain")
+		})
+	}
+}
+
+// TestOwnWritesDoNotStopReading (P18): what was not written in answer to input makes
+// the queue full, of which OnDrain tells, but does not stop reading: two peers that
+// both send of their own accord would wait for each other for ever.
+func TestOwnWritesDoNotStopReading(t *testing.T) {
+	r := openRig(t, Config{HighWater: 100, LowWater: 50})
+	r.write(strings.Repeat("x", 1000))
+	r.ready(0, "W(#1000):want_write")
+	r.waits("RW")
+	r.ready(Readable, "R:9 R:want_read | data(9)")
+	r.h.on["data"] = func() { r.write(strings.Repeat("y", 100)) }
+	r.ready(Readable, "R:9 | data(9)") // of 1100, 100 are an answer
+	r.waits("W")
+	// Half of the queue leaves, and so half of what stopped the reading.
+	r.ready(Writable, "W(#1000):550 R:want_read W(#450):want_write")
+	r.waits("RW")
+	r.ready(Writable, "W(#450):450 W(#100):50 W(#50):want_write | drain")
+}
+
+// TestUnsentWhileWriteWaitsToRead (P08): ciphertext that the transport refused goes out also while
+// the write waits to read. In a renegotiation it is the rest of the flight that the peer must answer.
+func TestUnsentWhileWriteWaitsToRead(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "W(hello):want_read+unsent")
+	r.waits("RW")
+	r.ready(Writable, "F:want_write+unsent")
+	r.waits("RW")
+	r.ready(Writable, "F:ok+out")
+	r.waits("R")
+	r.ready(Readable, "R:want_read W(hello):5")
+}
+
+// TestHeld (P14): what the engine holds back leaves with an answer, or when there is nothing
+// else to do, also if reading is paused; and before the FIN.
+func TestHeld(t *testing.T) {
+	r := newRig(t, Config{})
+	r.ready(0, "H:ok+held R:want_read+held F:ok+out | open")
+	r.waits("R")
+
+	r = newRig(t, Config{})
+	r.h.on["data"] = func() { r.write("answer") }
+	r.ready(0, "H:ok+held R:7+drained+held W(answer):6+out | open data(7)")
+	r.waits("R")
+
+	r = newRig(t, Config{})
+	r.ready(0, "H:ok+held R:7+drained+held F:want_write+unsent | open data(7)")
+	r.waits("RW")
+
+	r = newRig(t, Config{})
+	r.h.on["open"] = r.Pause
+	r.ready(0, "H:ok+held F:ok+out | open")
+	r.waits("-")
+
+	r = newRig(t, Config{})
+	r.h.on["open"] = func() { r.Close(nil) }
+	r.ready(0, "H:ok+held S:ok+held R:want_read+held F:ok+out C | open")
+	r.waits("R")
+}
+
+// TestAlertOfFailedWrite: what a write that fails has left for the transport, such as an alert, has one chance.
+func TestAlertOfFailedWrite(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "W(hello):err+unsent F:ok | close(err)")
+}
+
+// TestOnDrainMayWrite: OnDrain that fills the queue again is called again.
+func TestOnDrainMayWrite(t *testing.T) {
+	r := openRig(t, Config{HighWater: 100})
+	n := 0
+	r.h.on["drain"] = func() {
+		if n++; n < 3 {
+			r.write(strings.Repeat("x", 100))
+		}
+	}
+	r.write(strings.Repeat("x", 100))
+	r.ready(0, "W(#100):100 W(#100):100 W(#100):100 | drain drain drain")
+	r.waits("R")
+}
+
+// TestNoDrainWhenClosing: nobody who may no longer write is asked to.
+func TestNoDrainWhenClosing(t *testing.T) {
+	r := openRig(t, Config{HighWater: 100})
+	r.write(strings.Repeat("x", 100))
+	r.Close(nil)
+	r.ready(0, "W(#100):100 S:ok C")
+}
+
+// TestMaxQueue: a Write that does not fit is refused whole.
+func TestMaxQueue(t *testing.T) {
+	r := openRig(t, Config{MaxQueue: 10})
+	r.write("12345678")
+	if err := r.Write([]byte("abc")); !errors.Is(err, ErrQueueFull) {
+		t.Error(err)
+	}
+	var q Queue
+	q.Append([]byte("abc"))
+	if err := r.WriteQueue(&q); !errors.Is(err, ErrQueueFull) || q.Len() != 3 {
+		t.Error(err, q.Len())
+	}
+	q.Free()
+	r.write("90")
+	if err := r.Write([]byte("a")); !errors.Is(err, ErrQueueFull) {
+		t.Error(err)
+	}
+	r.ready(0, "W(1234567890):10")
+	r.write("abc")
+}
+
+// TestEmptyWrite (P23): a write of no bytes is no call of the engine.
+func TestEmptyWrite(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write("")
+	if err := r.WriteQueue(new(Queue)); err != nil {
+		t.Error(err)
+	}
+	r.waits("R")
+	r.ready(0, "")
+	r.Close(nil)
+	if err := r.Write(nil); !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+// TestKeyUpdate (P16): it is not begun between two attempts at one record, and
+// carried on by Handshake.
+func TestKeyUpdate(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "W(hello):want_write")
+	r.write("more")
+	if err := r.KeyUpdate(true); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Renegotiate(); err == nil {
+		t.Error("a second one was taken")
+	}
+	r.waits("RW")
+	r.ready(Readable, "R:want_read")
+	r.ready(Writable, "W(hello):5 K?:want_write W(more):want_write")
+	r.waits("RW")
+	r.ready(Writable, "H:ok W(more):4")
+	r.waits("R")
+	if err := r.KeyUpdate(false); err != nil {
+		t.Fatal(err)
+	}
+	r.ready(0, "K:ok")
+}
+
+// TestRenegotiate: it is carried on by Handshake when whatever it waits for has come.
+func TestRenegotiate(t *testing.T) {
+	r := openRig(t, Config{})
+	if err := r.Renegotiate(); err != nil {
+		t.Fatal(err)
+	}
+	r.ready(0, "N:want_read")
+	r.waits("R")
+	r.ready(Readable, "H:app_read R:5+in H:want_read R:want_read | data(5)")
+}
+
+// TestRekeyRefused: a KeyUpdate that the engine refuses does no harm.
+func TestRekeyRefused(t *testing.T) {
+	r := openRig(t, Config{})
+	for range 2 {
+		if err := r.KeyUpdate(false); err != nil {
+			t.Fatal(err)
+		}
+		r.ready(0, "K:state")
+		r.waits("R")
+	}
+	if err := r.KeyUpdate(false); err != nil {
+		t.Fatal(err)
+	}
+	r.ready(0, "K:err | close(err)")
+	r.ended()
+}
+
+// TestRekeyConditions: where a KeyUpdate cannot be, it is refused at once.
+func TestRekeyConditions(t *testing.T) {
+	var plain struct{ Engine }
+	var s Session
+	s.Init(plain, &recorder{t: t}, NewConfig(Config{}))
+	if err := s.KeyUpdate(false); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("an engine without it: %v", err)
+	}
+	r := newRig(t, Config{})
+	if err := r.KeyUpdate(false); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("in the handshake: %v", err)
+	}
+	for name, end := range map[string]func(r *rig){
+		"CloseWrite": func(r *rig) { r.CloseWrite() },
+		"Close":      func(r *rig) { r.Close(nil) },
+		"Abort":      func(r *rig) { r.Abort(nil) },
+	} {
+		r := openRig(t, Config{})
+		end(r)
+		if err := r.KeyUpdate(false); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("after %s: %v", name, err)
+		}
+	}
+}
+
+// TestNoRekeyAfterWriteFailed: what stood behind the record that failed is not begun.
+func TestNoRekeyAfterWriteFailed(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "W(hello):want_write")
+	if err := r.KeyUpdate(false); err != nil {
+		t.Fatal(err)
+	}
+	r.ready(Readable|Writable, "R:want_read W(hello):err | close(err)")
+	r.ended()
+}
+
+// TestDefaults: what NewConfig fills in.
+func TestDefaults(t *testing.T) {
+	c := NewConfig(Config{LowWater: 1 << 30})
+	if c.HighWater != 128<<10 || c.LowWater != c.HighWater || c.MaxQueue != 16<<20 || c.TurnBytes != 128<<10 ||
+		c.LingerBytes != 1<<20 || len(c.Buffer) != RecordSize || c.Counters == nil {
+		t.Errorf("%+v", c)
+	}
+	if c := NewConfig(Config{HighWater: 400}); c.LowWater != 100 {
+		t.Errorf("LowWater %d", c.LowWater)
+	}
+	var _ [cssl.WantAppRead + 1]uint64 = Outcomes{}
+}

@@ -1,0 +1,344 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// The tests of this file are the rules of what is waited for and what is tried again.
+
+// TestStaleWriteAfterRead (P08): a read that took input took perhaps what a
+// blocked write waited for, so the write is tried again, also when the read made no progress.
+func TestStaleWriteAfterRead(t *testing.T) {
+	tests := []struct{ name, turn string }{
+		{"read made progress", "R:5+in R:want_read W(hello):5 | data(5)"},
+		{"read made no progress", "R:want_read+in W(hello):5"},
+		{"peer's end", "R:eof+in W(hello):5 S:ok C | close(nil)"},
+		{"write waits again", "R:5+in R:want_read W(hello):want_read | data(5)"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := openRig(t, Config{})
+			r.write("hello")
+			r.ready(0, "W(hello):want_read")
+			r.Ready(0) // nothing may be called: nothing has come
+			// The event is kept from the write, so that only the staleness can retry it.
+			r.want[read] = cssl.WantNone
+			r.ready(0, test.turn)
+		})
+	}
+	t.Run("nothing was taken", func(t *testing.T) {
+		r := openRig(t, Config{})
+		r.write("hello")
+		r.ready(0, "W(hello):want_read")
+		r.want[read] = cssl.WantNone
+		r.ready(0, "R:want_read")
+		r.waits("R")
+	})
+}
+
+// TestStaleReadAfterWrite (P08): a write that took input may have put data for
+// the read into the engine; one that sent output may have made room that a read waits for.
+func TestStaleReadAfterWrite(t *testing.T) {
+	t.Run("input", func(t *testing.T) {
+		r := openRig(t, Config{})
+		r.write("hello")
+		r.ready(0, "W(hello):5+in R:7 R:want_read | data(7)")
+		r.write("again")
+		r.ready(0, "W(again):want_write+in R:want_read")
+		r.waits("RW")
+	})
+	t.Run("output", func(t *testing.T) {
+		r := openRig(t, Config{})
+		r.ready(Readable, "R:want_write")
+		r.write("hello")
+		r.ready(0, "W(hello):5+out R:want_read")
+		r.waits("R")
+	})
+	t.Run("output does not help a read that waits to read", func(t *testing.T) {
+		r := openRig(t, Config{})
+		r.write("hello")
+		r.ready(0, "W(hello):5+out")
+		r.waits("R")
+	})
+	t.Run("shutdown after a read that sent", func(t *testing.T) {
+		r := openRig(t, Config{})
+		r.CloseWrite()
+		r.ready(0, "S:want_write")
+		r.ready(Readable, "R:want_read+out S:ok C")
+	})
+}
+
+// TestWantAppRead: a write in whose way application data stands is tried again
+// after a read, and the read does not wait for an event.
+func TestWantAppRead(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "W(hello):app_read R:9 R:want_read W(hello):5 | data(9)")
+	r.waits("R")
+
+	r.write("hello")
+	r.Pause()
+	r.ready(0, "W(hello):app_read")
+	r.waits("-") // reading is paused, and nothing else helps
+	r.Resume()
+	r.waits("- run")
+	r.ready(0, "R:9+drained W(hello):5 | data(9)")
+	r.waits("R")
+}
+
+// TestNoWritableForQueue (P01): queued data alone never asks for writability.
+func TestNoWritableForQueue(t *testing.T) {
+	r := newRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "H:want_read")
+	r.waits("R")
+	r.ready(Writable, "")
+	r.ready(Readable, "H:ok R:want_read W(hello):want_read | open")
+	r.waits("R")
+	r.write("more")
+	r.waits("R")
+	r.ready(Writable, "")
+}
+
+// TestReadThatWantsWrite: such a read waits for writability alone, and
+// is retried when it comes and not before.
+func TestReadThatWantsWrite(t *testing.T) {
+	r := openRig(t, Config{})
+	r.ready(Readable, "R:want_write")
+	r.waits("W")
+	r.ready(Readable, "")
+	r.ready(Writable, "R:want_read")
+	r.waits("R")
+}
+
+// TestPauseDropsWants (P02): the wants of a paused read are not waited for, and
+// they are still there on Resume.
+func TestPauseDropsWants(t *testing.T) {
+	for want, interest := range map[string]string{"want_read": "R", "want_write": "W", "connect": "W", "accept": "R"} {
+		t.Run(want, func(t *testing.T) {
+			r := openRig(t, Config{})
+			r.ready(Readable, "R:"+want)
+			r.waits(interest)
+			r.Pause()
+			if !r.Paused() {
+				t.Error("not paused")
+			}
+			r.waits("-")
+			r.ready(Readable&^r.Interest()|Writable, "")
+			r.Resume()
+			r.waits("- run") // an event came meanwhile
+			r.ready(0, "R:"+want)
+			r.Pause()
+			r.Resume()
+			r.waits(interest) // none came
+		})
+	}
+}
+
+// TestRunnableForBuffered (P03, P04): plaintext inside the engine wakes nobody.
+// A read counts as runnable from progress until the engine says that there is no more.
+func TestRunnableForBuffered(t *testing.T) {
+	r := openRig(t, Config{})
+	r.h.on["data"] = r.Pause
+	r.ready(Readable, "R:5 | data(5)")
+	r.waits("-")
+	r.Resume()
+	r.waits("- run")
+	r.ready(0, "R:5 | data(5)")
+	r.h.on["data"] = nil
+	r.Resume()
+	r.ready(0, "R:want_read")
+	r.Pause()
+	r.Resume()
+	r.waits("R")
+
+	r.ready(Readable, "R:5+drained | data(5)") // drained: no second read is needed
+	r.waits("R")
+}
+
+// TestFirstReadAfterHandshake (P03): the handshake may have taken the first data along.
+func TestFirstReadAfterHandshake(t *testing.T) {
+	r := newRig(t, Config{})
+	r.waits("- run")
+	r.ready(0, "H:want_read")
+	r.ready(Readable, "H:ok R:5 R:want_read | open data(5)")
+}
+
+// TestNoInlineRetry (P09): an operation that wants something is called once, and
+// again only after an event, though others go on meanwhile.
+func TestNoInlineRetry(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "W(hello):want_read")
+	r.ready(0, "")
+	r.ready(Writable, "")
+	r.ready(Readable, "R:want_read W(hello):want_read")
+	r.ready(0, "")
+	r.waits("R")
+}
+
+// TestHandshakeWantWrite (P07): a handshake whose flight does not fit is retried on Writable.
+func TestHandshakeWantWrite(t *testing.T) {
+	r := newRig(t, Config{})
+	r.ready(0, "H:want_write+out+unsent")
+	r.waits("W")
+	r.ready(Writable, "H:want_write+out+unsent")
+	r.waits("W")
+	r.ready(Writable, "H:want_read+out")
+	r.waits("R")
+}
+
+// TestUnsent: ciphertext that the transport refused is flushed on Writable, and
+// only then is writability asked for.
+func TestUnsent(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "W(hello):5+out+unsent")
+	r.waits("RW")
+	if r.Idle() || r.Queued() != 0 {
+		t.Errorf("Idle %v, %d bytes queued", r.Idle(), r.Queued())
+	}
+	r.ready(Writable, "F:want_write+out+unsent")
+	r.waits("RW")
+	r.write("more")
+	r.waits("RW") // the engine has refused already: it is not tried
+	r.ready(Writable, "W(more):want_write+unsent")
+	r.ready(Writable, "W(more):4+out")
+	r.waits("R")
+	if !r.Idle() {
+		t.Error("not idle")
+	}
+	r.ready(Readable, "R:want_read+unsent") // the answer to a KeyUpdate
+	r.waits("RW")
+	r.ready(Writable, "F:ok+out")
+	r.waits("R")
+}
+
+// TestUnsentInHandshake: what the handshake could not send is flushed, while the handshake waits to
+// read; nothing queued is written before it is done.
+func TestUnsentInHandshake(t *testing.T) {
+	r := newRig(t, Config{})
+	r.write("hello")
+	r.ready(0, "H:want_read+out+unsent")
+	r.waits("RW")
+	r.ready(Writable, "F:want_write+out+unsent")
+	r.ready(Writable, "F:ok+out")
+	r.waits("R")
+	r.ready(Readable, "H:ok+unsent R:want_read+unsent | open") // tickets
+	r.waits("RW")
+	r.ready(Writable, "W(hello):5")
+}
+
+// TestTurnBudget (P17): a peer that never stops gets TurnBytes a turn. Attempts
+// that move nothing are bounded too. The session is runnable afterwards.
+func TestTurnBudget(t *testing.T) {
+	const size = 1000
+	r := openRig(t, Config{TurnBytes: 10 * size})
+	reads := 10*size/(size+attemptCost) + 1
+	turn := strings.Repeat("R:1000 ", reads) + "|" + strings.Repeat(" data(1000)", reads)
+	r.ready(Readable, turn)
+	r.waits("- run")
+	r.ready(0, turn)
+	r.waits("- run")
+	r.ready(0, "R:want_read")
+
+	// Each write takes input and sets the read free, and each read sets the write free.
+	r.write("hello")
+	r.ready(0, strings.Repeat("W(hello):want_read+in R:want_read+in ", 10*size/attemptCost/2+1))
+	r.waits("R run")
+}
+
+// TestShortAnswerIsNotStarved (P17): while a peer keeps sending, an answer of less than a record still goes
+// out, once a turn.
+func TestShortAnswerIsNotStarved(t *testing.T) {
+	r := openRig(t, Config{TurnBytes: 2000})
+	r.write("hello")
+	r.ready(Readable, "R:1000 R:1000 W(hello):5 | data(1000) data(1000)")
+	r.waits("- run")
+	r.ready(0, "R:1000 R:1000 | data(1000) data(1000)")
+}
+
+// TestApplicationWants: no event of the transport ends such a wait, only Retry.
+func TestApplicationWants(t *testing.T) {
+	for _, want := range []string{"x509", "async", "async_job", "client_hello", "retry_verify"} {
+		t.Run(want, func(t *testing.T) {
+			r := newRig(t, Config{})
+			r.ready(0, "H:"+want)
+			r.waits("-")
+			if !r.WaitsForApplication() {
+				t.Error("does not wait for the application")
+			}
+			r.ready(Readable|Writable, "")
+			r.Retry()
+			r.waits("- run")
+			if r.WaitsForApplication() {
+				t.Error("still waits for the application")
+			}
+			r.ready(0, "H:want_read")
+			r.Retry() // nothing to do with an event of the transport
+			r.waits("R")
+		})
+	}
+}
+
+// TestUnknownWant: an answer that nothing would ever end is an error, and neither a spin nor a wait for ever.
+func TestUnknownWant(t *testing.T) {
+	tests := []struct {
+		name  string
+		setup func(r *rig)
+		turn  string
+	}{
+		{"handshake", func(r *rig) {}, "H:unknown"},
+		{"read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = cssl.WantNone }, "R:unknown"},
+		{"read, app_read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = cssl.WantNone }, "R:app_read"},
+		{"write", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.write("hello") }, "W(hello):unknown"},
+		{"shutdown", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.Close(nil) }, "S:unknown"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t, Config{})
+			test.setup(r)
+			r.e.expect(test.turn)
+			r.Ready(0)
+			r.e.done()
+			if got := r.h.take(); !strings.HasPrefix(got, "close(session: ") {
+				t.Errorf("the handler heard %q", got)
+			}
+			r.ended()
+		})
+	}
+}
+
+// TestCounters: each result is counted under its operation and want.
+func TestCounters(t *testing.T) {
+	var c Counters
+	r := openRig(t, Config{Counters: &c})
+	r.write("hello")
+	r.ready(Readable, "R:7 R:want_write W(hello):want_read | data(7)")
+	r.ready(Readable|Writable, "R:want_read W(hello):err | close(err)")
+	got := fmt.Sprint(
+		c.Results[cssl.OpHandshake][cssl.WantNone], c.Results[cssl.OpRead][cssl.WantNone],
+		c.Results[cssl.OpRead][cssl.WantRead], c.Results[cssl.OpRead][cssl.WantWrite],
+		c.Results[cssl.OpWrite][cssl.WantRead], c.Errors[cssl.OpWrite], c.BytesRead, c.BytesWritten)
+	if got != "1 1 2 1 1 1 7 0" {
+		t.Errorf("counted %s", got)
+	}
+	var sum Counters
+	sum.Add(&c)
+	sum.Add(&c)
+	if sum.BytesRead != 14 || sum.Errors[cssl.OpWrite] != 2 || sum.Results[cssl.OpRead][cssl.WantRead] != 4 {
+		t.Errorf("summed %+v", sum)
+	}
+}
+
+// TestStrings: the names of what is printed in traces.
+func TestStrings(t *testing.T) {
+	got := fmt.Sprint(Event(0), Readable, Writable, Readable|Writable, Handshaking, Open, Closing, Closed)
+	if got != "- R W RW handshaking open closing closed" {
+		t.Error(got)
+	}
+}

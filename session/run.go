@@ -1,0 +1,279 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// attemptCost is what an attempt counts against the budget besides its bytes, so
+// that a peer cannot keep a turn going with attempts that move next to nothing.
+const attemptCost = 256
+
+// Ready tries each live operation whose want got meets, and all that follows from
+// it, up to the budget of one turn. A hang-up or an error of the transport
+// counts as both directions. Ready(0) is for calls after Write, Close and the
+// like, and for coming back to a Runnable session. Inside a handler it does
+// nothing: the Ready that called the handler goes on anyway.
+func (s *Session) Ready(got Event) {
+	for op := range operations {
+		if got&eventOf(s.want[op]) != 0 {
+			s.want[op] = cssl.WantNone
+		}
+	}
+	if s.running {
+		return
+	}
+	s.running = true
+	// Also after a panic in a handler, so that whoever recovers it can still abort.
+	defer func() { s.running = false }()
+	for budget := s.cfg.TurnBytes; s.phase != Closed; {
+		if step := s.due(); step != stepNone {
+			s.take(step)
+			continue
+		}
+		op, ok := s.next()
+		if !ok {
+			break
+		}
+		if budget <= 0 {
+			if op == read && s.can(write) {
+				// A peer that never stops sending must not keep a short answer back for ever.
+				s.try(write)
+			}
+			break
+		}
+		budget -= attemptCost + s.try(op)
+	}
+}
+
+// can reports whether an operation can be tried now.
+func (s *Session) can(op operation) bool { return s.want[op] == cssl.WantNone && s.live(op) }
+
+// next picks an operation that can be tried. Reading goes before writing, so
+// that the answers to several small messages share a record, but not when there is a
+// record's worth to write already, and not when no more will be written: then a peer
+// that keeps sending must not hold up the close.
+func (s *Session) next() (operation, bool) {
+	switch {
+	case s.can(handshake):
+		return handshake, true
+	case (s.ending || s.queue.Len() >= RecordSize) && s.can(write):
+		return write, true
+	case s.can(shutdown):
+		return shutdown, true
+	case s.can(read):
+		return read, true
+	case s.can(write):
+		return write, true
+	case s.can(flush):
+		return flush, true
+	}
+	return 0, false
+}
+
+// step is a part of a close that needs no operation that may wait.
+type step uint8
+
+const (
+	stepNone step = iota
+	stepFIN
+	stepFinish
+)
+
+// due is the step to take now. Runnable asks it too.
+func (s *Session) due() step {
+	switch {
+	case s.phase == Closed:
+		return stepNone
+	case s.aborted:
+		return stepFinish
+	case s.broken:
+		if s.can(read) || s.can(handshake) {
+			return stepNone // what the peer said before it went away is still there
+		}
+		return stepFinish
+	case s.shutdownOut && !s.unsent && !s.held && !s.finOut:
+		return stepFIN
+	case s.finOut && s.readDone:
+		return stepFinish
+	}
+	return stepNone
+}
+
+// take takes a step.
+func (s *Session) take(st step) {
+	if st == stepFinish {
+		s.finish()
+		return
+	}
+	s.finOut = true
+	// The error says that the peer has reset the connection; reading finds that out too.
+	_ = s.engine.CloseWrite()
+}
+
+// try makes one attempt at an operation and answers how many bytes it moved.
+func (s *Session) try(op operation) int {
+	var r cssl.Result
+	var name cssl.Op
+	switch op {
+	case handshake:
+		name, r = s.tryHandshake()
+	case read:
+		name, r = cssl.OpRead, s.engine.Read(s.cfg.Buffer)
+	case write:
+		name, r = cssl.OpWrite, s.engine.Write(s.queue.freeze())
+	case flush:
+		name, r = cssl.OpFlush, s.engine.Flush()
+	case shutdown:
+		name, r = cssl.OpShutdown, s.engine.Shutdown()
+	}
+	if r.Err == nil && (r.Want > cssl.WantAppRead || op == read && r.Want == cssl.WantAppRead) {
+		// No event and no act of the application would ever end such a wait.
+		r.Err, r.Want = fmt.Errorf("session: %v answered %v, which cannot be waited for", name, r.Want), cssl.WantNone
+	}
+	s.note(op, r)
+	s.count(name, r)
+	if s.trace != nil {
+		s.trace(name, r)
+	}
+	switch {
+	case r.Err != nil:
+		s.failed(op, r.Err)
+	case r.Want == cssl.WantNone:
+		s.progress(op, r)
+	}
+	return r.N
+}
+
+// note keeps the want of an attempt, and drops those of other operations that it made stale.
+func (s *Session) note(op operation, r cssl.Result) {
+	s.want[op] = r.Want
+	for other := range operations {
+		if other == op {
+			continue
+		}
+		w := s.want[other]
+		if r.In && w.Readable() || r.Out && w.Writable() || op == read && w == cssl.WantAppRead {
+			s.want[other] = cssl.WantNone
+		}
+	}
+	if r.Want == cssl.WantAppRead {
+		s.want[read] = cssl.WantNone // the data is inside the engine: no event will tell of it
+	}
+	if op == read && r.Drained {
+		s.want[read] = cssl.WantRead
+	}
+	if s.held = r.Held; s.held {
+		s.want[flush] = cssl.WantNone // it comes last, after a read and a write that would take it along
+	}
+	if s.unsent = r.Unsent; s.unsent {
+		// The transport has just refused it, and would refuse the next record too.
+		s.want[flush] = cssl.WantWrite
+		if s.want[write] == cssl.WantNone {
+			s.want[write] = cssl.WantWrite
+		}
+	}
+}
+
+func (s *Session) count(name cssl.Op, r cssl.Result) {
+	c := s.cfg.Counters
+	if r.Err != nil {
+		if !errors.Is(r.Err, io.EOF) && !errors.Is(r.Err, io.ErrUnexpectedEOF) {
+			c.Errors[name]++
+		}
+		return
+	}
+	c.Results[name][r.Want]++
+	if name == cssl.OpRead {
+		c.BytesRead += uint64(r.N)
+	} else {
+		c.BytesWritten += uint64(r.N)
+	}
+}
+
+// tryHandshake carries the first handshake on, or starts or carries on a later one.
+func (s *Session) tryHandshake() (cssl.Op, cssl.Result) {
+	k := s.rekey
+	if k == rekeyNone || k == rekeyUnderWay {
+		return cssl.OpHandshake, s.engine.Handshake()
+	}
+	s.rekey = rekeyUnderWay
+	e := s.engine.(Rekeyer)
+	if k == rekeyRenegotiate {
+		return cssl.OpRenegotiate, e.Renegotiate()
+	}
+	return cssl.OpKeyUpdate, e.KeyUpdate(k == rekeyUpdateRequest)
+}
+
+// progress deals with an operation that succeeded.
+func (s *Session) progress(op operation, r cssl.Result) {
+	switch op {
+	case handshake:
+		s.rekey = rekeyNone
+		if s.phase == Handshaking {
+			s.phase = Open
+			s.handler.OnOpen()
+		}
+	case read:
+		if s.phase != Closing {
+			s.feed(s.cfg.Buffer[:r.N])
+			return
+		}
+		if !s.shutdownOut {
+			return // the queue is still draining; the owner's deadline bounds that
+		}
+		if s.lingered += r.N; s.lingered > s.cfg.LingerBytes {
+			s.Abort(ErrLinger)
+		}
+	case write:
+		before := s.queue.Len()
+		s.queue.accept(r.N)
+		s.shrunk(r.N, before)
+	case shutdown:
+		s.shutdownOut = true
+	}
+}
+
+// feed hands p to the handler.
+func (s *Session) feed(p []byte) {
+	s.feeding = true
+	defer func() { s.feeding = false }() // also after a panic
+	s.handler.OnData(p)
+}
+
+// failed deals with an operation that cannot succeed any more.
+func (s *Session) failed(op operation, err error) {
+	switch {
+	case op == read && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+		s.endOfInput(err)
+	case op == handshake && s.rekey == rekeyUnderWay && errors.Is(err, cssl.ErrState):
+		// It was refused and nothing was begun: the connection goes on without.
+		s.rekey = rekeyNone
+	case op == handshake && s.rekey == rekeyUnderWay && errors.Is(err, io.EOF):
+		// The peer has ended its direction instead of answering. Reading finds that too.
+		s.rekey = rekeyNone
+	case op == write || op == flush || op == shutdown:
+		// The write direction is gone. What the peer sent before can still be read;
+		// due ends the session when there is no more. A peer that ended its own
+		// direction cleanly, with nothing of ours lost, may go without our close_notify.
+		s.broken = true
+		ended := s.readDone || errors.Is(err, io.EOF)
+		if s.cause == nil && !(ended && s.queue.Len() == 0) {
+			s.cause = err
+		}
+		if s.unsent && op != flush {
+			s.engine.Flush() // an alert may be on its way out
+		}
+		s.queue.Free()
+		s.throttled, s.fed, s.unsent, s.held = false, 0, false, false
+	default:
+		// An alert may be on its way out; it gets the one chance that a dying connection has.
+		if s.unsent {
+			s.engine.Flush()
+		}
+		s.Abort(err)
+	}
+}

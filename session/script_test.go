@@ -1,0 +1,272 @@
+package session
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// A script says which calls the engine must get, in which order, and what it
+// answers. Its steps are separated by spaces; each is METHOD:ANSWER.
+//
+//	H handshake   R read   W(hello) write of these bytes   W(#300) write of 300 bytes
+//	F flush       S shutdown   C CloseWrite (no answer)   K, K? key update (? asks the peer too)   N renegotiate
+//
+// An answer is ok, a number of bytes, a want (want_read, want_write, app_read,
+// async, …, unknown), or an error (eof, fin, err, state), and may be followed by
+// what moved: +in, +out, +unsent, +held, +drained.
+
+// errBroken is the error that "err" in a script stands for.
+var errBroken = errors.New("broken")
+
+var scriptWants = map[string]cssl.Want{
+	"want_read": cssl.WantRead, "want_write": cssl.WantWrite, "connect": cssl.WantConnect, "accept": cssl.WantAccept,
+	"x509": cssl.WantX509Lookup, "async": cssl.WantAsync, "async_job": cssl.WantAsyncJob,
+	"client_hello": cssl.WantClientHello, "retry_verify": cssl.WantRetryVerify, "app_read": cssl.WantAppRead,
+	"unknown": cssl.Want(200),
+}
+
+var scriptErrors = map[string]error{
+	"eof": io.EOF, "fin": io.ErrUnexpectedEOF, "err": errBroken, "state": fmt.Errorf("refused: %w", cssl.ErrState),
+}
+
+// parseStep reads one step of a script.
+func parseStep(t testing.TB, text string) (call string, r cssl.Result) {
+	call, answer, _ := strings.Cut(text, ":")
+	parts := strings.Split(answer, "+")
+	for _, flag := range parts[1:] {
+		switch flag {
+		case "in":
+			r.In = true
+		case "out":
+			r.Out = true
+		case "unsent":
+			r.Unsent = true
+		case "held":
+			r.Held = true
+		case "drained":
+			r.Drained = true
+		default:
+			t.Fatalf("script step %q: flag %q", text, flag)
+		}
+	}
+	a := parts[0]
+	if w, ok := scriptWants[a]; ok {
+		r.Want = w
+	} else if err, ok := scriptErrors[a]; ok {
+		r.Err = err
+	} else if n, err := strconv.Atoi(a); err == nil {
+		r.N = n
+	} else if a != "ok" && !(call == "C" && a == "") {
+		t.Fatalf("script step %q: answer %q", text, a)
+	}
+	return call, r
+}
+
+// scripted is an Engine that follows a script. Any other call fails the test.
+type scripted struct {
+	t      testing.TB
+	script []string
+	// parked is what a Write was refused with; the next Write must carry the same.
+	parked []byte
+	// out is what was accepted.
+	out bytes.Buffer
+}
+
+// expect sets the script, when the one before has been used up.
+func (e *scripted) expect(script string) {
+	e.t.Helper()
+	e.done()
+	e.script = strings.Fields(script)
+}
+
+// done fails the test when steps are left over.
+func (e *scripted) done() {
+	e.t.Helper()
+	if len(e.script) > 0 {
+		e.t.Fatalf("calls that did not come: %v", e.script)
+	}
+}
+
+// step answers a call from the script.
+func (e *scripted) step(call string) cssl.Result {
+	e.t.Helper()
+	if len(e.script) == 0 {
+		e.t.Fatalf("unexpected call %s", call)
+	}
+	want, r := parseStep(e.t, e.script[0])
+	if call != want {
+		e.t.Fatalf("call %s, but the script has %s next", call, e.script[0])
+	}
+	e.script = e.script[1:]
+	return r
+}
+
+func (e *scripted) Handshake() cssl.Result { return e.step("H") }
+
+func (e *scripted) Read(p []byte) cssl.Result {
+	r := e.step("R")
+	for i := range p[:r.N] {
+		p[i] = 'x'
+	}
+	return r
+}
+
+func (e *scripted) Write(p []byte) cssl.Result {
+	e.t.Helper()
+	if len(p) == 0 {
+		e.t.Fatal("a write of no bytes reached the engine")
+	}
+	if e.parked != nil && !bytes.Equal(p, e.parked) {
+		e.t.Fatalf("a write of %d bytes is retried with %d bytes that are not the same", len(e.parked), len(p))
+	}
+	call := "W(" + string(p) + ")"
+	if len(e.script) > 0 && strings.HasPrefix(e.script[0], "W(#") {
+		call = fmt.Sprintf("W(#%d)", len(p))
+	}
+	r := e.step(call)
+	if r.N > len(p) {
+		e.t.Fatalf("the script accepts %d bytes of %s", r.N, call)
+	}
+	e.parked = nil
+	if r.Want != cssl.WantNone {
+		e.parked = bytes.Clone(p)
+	} else {
+		e.out.Write(p[:r.N])
+	}
+	return r
+}
+
+func (e *scripted) Flush() cssl.Result    { return e.step("F") }
+func (e *scripted) Shutdown() cssl.Result { return e.step("S") }
+func (e *scripted) CloseWrite() error     { return e.step("C").Err }
+
+func (e *scripted) KeyUpdate(request bool) cssl.Result {
+	if request {
+		return e.step("K?")
+	}
+	return e.step("K")
+}
+
+func (e *scripted) Renegotiate() cssl.Result { return e.step("N") }
+
+// recorder is a Handler that writes down what it hears: open, data(n), drain,
+// close(nil) or close(err). on holds what it does inside a call, by the call's name.
+type recorder struct {
+	t      testing.TB
+	heard  []string
+	on     map[string]func()
+	closed bool
+}
+
+func (h *recorder) hear(name, arg string) {
+	h.t.Helper()
+	if h.closed {
+		h.t.Fatalf("%s came after OnClose", name)
+	}
+	h.closed = name == "close"
+	h.heard = append(h.heard, name+arg)
+	if f := h.on[name]; f != nil {
+		f()
+	}
+}
+
+func (h *recorder) OnOpen()         { h.hear("open", "") }
+func (h *recorder) OnData(p []byte) { h.hear("data", fmt.Sprintf("(%d)", len(p))) }
+func (h *recorder) OnDrain()        { h.hear("drain", "") }
+func (h *recorder) OnClose(err error) {
+	name := fmt.Sprint(err)
+	for n, e := range scriptErrors {
+		if err == e {
+			name = n
+		}
+	}
+	if err == nil {
+		name = "nil"
+	}
+	h.hear("close", "("+name+")")
+}
+
+// take answers what was heard since the last take.
+func (h *recorder) take() string {
+	s := strings.Join(h.heard, " ")
+	h.heard = nil
+	return s
+}
+
+// halfCloser is a recorder that is also an EOFHandler.
+type halfCloser struct{ *recorder }
+
+func (h halfCloser) OnEOF() { h.hear("eof", "") }
+
+// rig is a Session between a scripted engine and a recorder.
+type rig struct {
+	Session
+	t testing.TB
+	e *scripted
+	h *recorder
+}
+
+// newRig makes a Session before its handshake.
+func newRig(t testing.TB, c Config) *rig {
+	r := &rig{t: t, e: &scripted{t: t}, h: &recorder{t: t, on: map[string]func(){}}}
+	r.Init(r.e, r.h, NewConfig(c))
+	return r
+}
+
+// openRig makes a Session that is open and waits to read.
+func openRig(t testing.TB, c Config) *rig {
+	t.Helper()
+	r := newRig(t, c)
+	r.ready(0, "H:ok R:want_read | open")
+	return r
+}
+
+// ready calls Ready and checks "calls | what the handler hears".
+func (r *rig) ready(got Event, want string) {
+	r.t.Helper()
+	script, hears, _ := strings.Cut(want, "|")
+	r.e.expect(script)
+	r.Ready(got)
+	r.e.done()
+	if h := r.h.take(); h != strings.TrimSpace(hears) {
+		r.t.Fatalf("after %q the handler heard %q, want %q", script, h, strings.TrimSpace(hears))
+	}
+}
+
+// waits checks Interest and Runnable: "R", "RW", "-", and "R run" if runnable too.
+func (r *rig) waits(want string) {
+	r.t.Helper()
+	got := r.Interest().String()
+	if r.Runnable() {
+		got += " run"
+	}
+	if got != want {
+		r.t.Fatalf("interest %q, want %q", got, want)
+	}
+}
+
+// write queues s, which must be taken.
+func (r *rig) write(s string) {
+	r.t.Helper()
+	if err := r.Write([]byte(s)); err != nil {
+		r.t.Fatalf("Write(%d bytes): %v", len(s), err)
+	}
+}
+
+// ended checks that nothing is left.
+func (r *rig) ended() {
+	r.t.Helper()
+	r.waits("-")
+	if r.Phase() != Closed || !r.h.closed || r.Queued() != 0 || r.queue.head != nil || r.queue.tail != nil {
+		r.t.Fatalf("phase %v, OnClose %v, %d bytes queued, chunk held: %v",
+			r.Phase(), r.h.closed, r.Queued(), r.queue.head != nil)
+	}
+	r.ready(Readable|Writable, "")
+}

@@ -1,0 +1,355 @@
+package session
+
+import (
+	"errors"
+	"io"
+	"net"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// ErrQueueFull is what Write answers when Config.MaxQueue would be passed.
+var ErrQueueFull = errors.New("session: write queue is full")
+
+// ErrLinger is the cause of a Close that the peer did not let end: it sent more
+// than Config.LingerBytes after our close_notify.
+var ErrLinger = errors.New("session: peer kept sending after close")
+
+// Phase is where in its life a Session is.
+type Phase uint8
+
+// The phases, in order.
+const (
+	Handshaking Phase = iota
+	Open
+	Closing // Close was called, or the peer ended: drain, close_notify, FIN, wait for the peer's end
+	Closed
+)
+
+// String is the phase's name.
+func (p Phase) String() string {
+	return [...]string{"handshaking", "open", "closing", "closed"}[p]
+}
+
+// operation is one of those that may wait.
+type operation uint8
+
+const (
+	handshake operation = iota
+	read
+	write
+	flush // of ciphertext that the engine holds
+	shutdown
+	operations
+)
+
+// rekey is how far a handshake after the first one has come.
+type rekey uint8
+
+const (
+	rekeyNone rekey = iota
+	rekeyUpdate
+	rekeyUpdateRequest
+	rekeyRenegotiate
+	rekeyUnderWay
+)
+
+// Session is one connection's state machine. Make it with [Session.Init]; it can stand
+// inside a larger struct.
+type Session struct {
+	engine  Engine
+	handler Handler
+	cfg     *Config
+	trace   func(op cssl.Op, r cssl.Result)
+	queue   Queue
+	cause   error
+	// lingered counts the bytes that were discarded since our close_notify.
+	lingered int
+	// fed is how much of the queue was written inside OnData.
+	fed   int
+	want  [operations]cssl.Want
+	phase Phase
+	rekey rekey
+
+	unsent      bool // the engine holds ciphertext that its transport refused
+	held        bool // the engine holds ciphertext that it has not offered yet
+	paused      bool // the application does not want to read
+	feeding     bool // OnData is on the stack: what is written answers what was read
+	throttled   bool // fed went above HighWater and not yet below LowWater
+	full        bool // the queue went above HighWater and not yet below LowWater
+	readDone    bool // the peer's end was read
+	ending      bool // no Write is taken any more; close_notify follows the queue
+	shutdownOut bool // close_notify left the engine
+	finOut      bool // our direction of the transport is closed
+	broken      bool // the write direction failed
+	aborted     bool // finish at the next chance
+	running     bool // Ready is on the stack
+}
+
+// NewConfig fills in the defaults of c; Sessions share the result.
+func NewConfig(c Config) *Config {
+	c = c.withDefaults()
+	return &c
+}
+
+// Init makes s a new Session over e. cfg comes from [NewConfig]. The handshake
+// begins with the first Ready.
+func (s *Session) Init(e Engine, h Handler, cfg *Config) {
+	*s = Session{engine: e, handler: h, cfg: cfg}
+}
+
+// ExpectPeer makes the handshake wait until the transport is readable, instead of
+// being tried at once: a server has nothing to say before the client has spoken.
+func (s *Session) ExpectPeer() { s.want[handshake] = cssl.WantRead }
+
+// SetTrace makes s call f after each operation, before the handler hears of it, with
+// the operation's result. Inside f, Interest and Runnable say what follows from it.
+func (s *Session) SetTrace(f func(op cssl.Op, r cssl.Result)) { s.trace = f }
+
+// Phase is where s is in its life.
+func (s *Session) Phase() Phase { return s.phase }
+
+// Queued is the number of bytes that were written and not yet taken by the engine.
+func (s *Session) Queued() int { return s.queue.Len() }
+
+// Idle reports whether nothing is queued or held back for the transport.
+func (s *Session) Idle() bool { return s.queue.Len() == 0 && !s.unsent && !s.held }
+
+// live reports whether an operation has work to do, now or when its want is met.
+// All questions about what s waits for are answered from here.
+func (s *Session) live(op operation) bool {
+	if s.phase == Closed {
+		return false
+	}
+	switch op {
+	case handshake:
+		if s.phase == Handshaking {
+			return true
+		}
+		if s.broken {
+			return false
+		}
+		// A KeyUpdate must not come between two attempts at the same record.
+		return s.rekey == rekeyUnderWay || s.rekey != rekeyNone && !s.queue.frozen && !s.ending
+	case read:
+		if s.readDone || s.phase == Handshaking {
+			return false
+		}
+		return s.phase == Closing || !s.paused && (!s.throttled || s.mustRead())
+	case write:
+		return !s.broken && s.phase != Handshaking && s.queue.Len() > 0
+	case flush:
+		return !s.broken && (s.unsent || s.held)
+	default: // shutdown, which must not come in the midst of a handshake
+		return s.ending && !s.shutdownOut && !s.broken && s.phase != Handshaking &&
+			s.rekey != rekeyUnderWay && s.queue.Len() == 0
+	}
+}
+
+// mustRead reports whether the watermark must not stop reading, since a write waits for it.
+// What the peer makes us queue meanwhile is bounded by MaxQueue.
+func (s *Session) mustRead() bool {
+	w := s.want[write]
+	return w.Readable() || w == cssl.WantAppRead
+}
+
+// Interest is what to wait for: the union of the wants of the live operations.
+// It is empty while the session is closed, while it is paused with nothing to
+// write, and while it waits for the application.
+func (s *Session) Interest() Event {
+	var e Event
+	for op := range operations {
+		if s.live(op) {
+			e |= eventOf(s.want[op])
+		}
+	}
+	return e
+}
+
+// Runnable reports whether Ready(0) would do something without any event. The
+// loop must come back to it without waiting; until then Interest is incomplete.
+func (s *Session) Runnable() bool {
+	if s.due() != stepNone {
+		return true
+	}
+	for op := range operations {
+		if s.can(op) {
+			return true
+		}
+	}
+	return false
+}
+
+// WaitsForApplication reports whether an operation waits for something that only the
+// application can bring about, such as a callback's answer; see [cssl.Want.Application].
+// After that, call Retry and Ready(0).
+func (s *Session) WaitsForApplication() bool {
+	for op := range operations {
+		if s.want[op].Application() && s.live(op) {
+			return true
+		}
+	}
+	return false
+}
+
+// Retry makes operations that wait for the application runnable.
+func (s *Session) Retry() {
+	for op := range operations {
+		if s.want[op].Application() {
+			s.want[op] = cssl.WantNone
+		}
+	}
+}
+
+// Write queues a copy of p. It writes nothing yet: that is Ready's, so call
+// Ready(0) afterwards when not inside a handler. All of p is queued or nothing.
+// The error is net.ErrClosed after Close or CloseWrite, or ErrQueueFull.
+func (s *Session) Write(p []byte) error {
+	if err := s.mayWrite(len(p)); err != nil {
+		return err
+	}
+	s.queue.Append(p)
+	s.grown(len(p))
+	return nil
+}
+
+// WriteQueue is Write for all that is in q, which it leaves empty, without a copy.
+func (s *Session) WriteQueue(q *Queue) error {
+	if err := s.mayWrite(q.Len()); err != nil {
+		return err
+	}
+	n := q.Len()
+	s.queue.MoveFrom(q)
+	s.grown(n)
+	return nil
+}
+
+func (s *Session) mayWrite(n int) error {
+	if s.ending || s.broken || s.aborted || s.phase >= Closing {
+		return net.ErrClosed
+	}
+	if n > s.cfg.MaxQueue-s.queue.Len() {
+		return ErrQueueFull
+	}
+	return nil
+}
+
+// grown compares the queue, which has n bytes more, with the high watermark.
+func (s *Session) grown(n int) {
+	if s.feeding {
+		s.fed += n
+	}
+	s.full = s.full || s.queue.Len() >= s.cfg.HighWater
+	s.throttled = s.throttled || s.fed >= s.cfg.HighWater
+}
+
+// shrunk compares the queue, of which the engine took n of before bytes, with the low watermark.
+func (s *Session) shrunk(n, before int) {
+	// What was fed is spread over the queue; it shrinks in proportion.
+	s.fed -= int(int64(s.fed) * int64(n) / int64(before))
+	if s.fed <= s.cfg.LowWater {
+		s.throttled = false
+	}
+	if s.full && s.queue.Len() <= s.cfg.LowWater {
+		s.full = false
+		if h, ok := s.handler.(DrainHandler); ok && s.phase == Open {
+			h.OnDrain()
+		}
+	}
+}
+
+// Pause stops reading: OnData does not come until Resume. Writing goes on.
+func (s *Session) Pause() { s.paused = true }
+
+// Resume ends Pause. Call Ready(0) afterwards when not inside a handler.
+func (s *Session) Resume() { s.paused = false }
+
+// Paused reports whether the application has paused reading.
+func (s *Session) Paused() bool { return s.paused }
+
+// KeyUpdate changes the sending key when no record is half written, and asks the
+// peer for the same if request is set. The error is errors.ErrUnsupported if the
+// engine has no such thing, or says that another one is under way. Where the protocol
+// in use does not know it (TLS 1.2), it has no effect.
+func (s *Session) KeyUpdate(request bool) error {
+	if request {
+		return s.startRekey(rekeyUpdateRequest)
+	}
+	return s.startRekey(rekeyUpdate)
+}
+
+// Renegotiate asks for a new handshake (TLS 1.2), under the conditions of KeyUpdate.
+func (s *Session) Renegotiate() error { return s.startRekey(rekeyRenegotiate) }
+
+func (s *Session) startRekey(k rekey) error {
+	if _, ok := s.engine.(Rekeyer); !ok {
+		return errors.ErrUnsupported
+	}
+	if s.phase != Open || s.ending || s.broken || s.aborted {
+		return net.ErrClosed
+	}
+	if s.rekey != rekeyNone {
+		return errors.New("session: a handshake is under way")
+	}
+	s.rekey = k
+	s.want[handshake] = cssl.WantNone
+	return nil
+}
+
+// CloseWrite ends our direction: what is queued is written, then close_notify
+// and FIN. Reading goes on.
+func (s *Session) CloseWrite() { s.ending = true }
+
+// Close begins the close sequence: what is queued is written, then close_notify
+// and FIN; input is discarded until the peer's end. cause is what OnClose
+// gets; nil for a close that nothing led to. During the handshake the session ends at once. Call
+// Ready(0) afterwards when not inside a handler.
+func (s *Session) Close(cause error) {
+	if s.cause == nil {
+		s.cause = cause
+	}
+	switch s.phase {
+	case Handshaking:
+		s.aborted = true
+	case Open:
+		s.phase = Closing
+		s.ending = true
+	}
+}
+
+// Abort ends the session without a close_notify, with what is queued thrown away.
+// It is also for deadlines, which are the owner's. Call Ready(0) afterwards when
+// not inside a handler.
+func (s *Session) Abort(cause error) {
+	if s.cause == nil {
+		s.cause = cause
+	}
+	s.aborted = true
+}
+
+// Cause is the first thing that went wrong, or nil.
+func (s *Session) Cause() error { return s.cause }
+
+// endOfInput deals with the peer's end: err is io.EOF or a form of io.ErrUnexpectedEOF.
+func (s *Session) endOfInput(err error) {
+	s.readDone = true
+	if s.phase == Closing {
+		return
+	}
+	if errors.Is(err, io.EOF) {
+		if h, ok := s.handler.(EOFHandler); ok {
+			h.OnEOF()
+			return
+		}
+		err = nil
+	}
+	s.Close(err)
+}
+
+// finish ends the session.
+func (s *Session) finish() {
+	s.phase = Closed
+	s.queue.Free()
+	s.unsent, s.held = false, false
+	s.handler.OnClose(s.cause)
+}
