@@ -58,6 +58,33 @@ func TestBrokenSocket(t *testing.T) {
 	}
 }
 
+// TestResetToldToWrite: the kernel tells of a reset once, and a write may be the first to ask. Reading
+// still gets what came before, and then the reset, not a peer's orderly end (P28).
+func TestResetToldToWrite(t *testing.T) {
+	for _, version := range versions {
+		cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
+		cfd, sfd := socketPair(t, "tcp", false)
+		defer syscall.Close(sfd)
+		cc, sc := overSockets(t, cx, sx, cfd, sfd)
+		c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+		runSockets(t, c, s, func() bool { return c.established() && s.established() })
+		send(t, cc, "last words")
+		if err := syscall.SetsockoptLinger(cfd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}); err != nil {
+			t.Fatal(err)
+		}
+		syscall.Close(cfd)
+		if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.ECONNRESET) {
+			t.Errorf("%v: write: %+v", version, r)
+		}
+		if r := sc.Read(s.readBuf); string(s.readBuf[:r.N]) != "last words" {
+			t.Errorf("%v: read after the failed write: %+v", version, r)
+		}
+		if r := sc.Read(s.readBuf); !errors.Is(r.Err, syscall.ECONNRESET) {
+			t.Errorf("%v: end: %+v", version, r)
+		}
+	}
+}
+
 // TestClientLeavesBeforeTickets: a client that sends its request and closes does not wait for tickets.
 // Sending them fails, which must fail neither the server's handshake nor the reading of the request (P14).
 func TestClientLeavesBeforeTickets(t *testing.T) {

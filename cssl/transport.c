@@ -180,7 +180,14 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 		return 1;
 	}
 	if (n == 0) {
-		t->eof = 1;
+		/*
+		 * The kernel tells of a reset once. Where send got to hear it, recv
+		 * answers as if there had been a FIN.
+		 */
+		if (t->send_errno == ECONNRESET)
+			t->recv_errno = ECONNRESET;
+		else
+			t->eof = 1;
 		return 0;
 	}
 	if (errno == EAGAIN || errno == EWOULDBLOCK)
