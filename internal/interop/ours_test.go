@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -47,15 +48,17 @@ type party struct {
 	hold    atomic.Bool
 	written atomic.Int64
 
-	sent   atomic.Bool
-	got    atomic.Int64
-	facts  facts
-	conn   chan *reactor.Conn // receives it once, in OnOpen
-	done   chan error         // receives the outcome once
-	over   chan struct{}      // closed by OnClose
-	err    error
-	resume *cssl.Session // for the next connection; valid after done
-	client bool
+	sent  atomic.Bool
+	got   atomic.Int64
+	facts facts
+	conn  chan *reactor.Conn // receives it once, in OnOpen
+	done  chan error         // receives the outcome once
+	over  chan struct{}      // closed by OnClose
+	// pumping is the goroutine that writes, where outside is set.
+	pumping sync.WaitGroup
+	err     error
+	resume  *cssl.Session // for the next connection; valid after done
+	client  bool
 }
 
 func newParty(client, high bool, n int) *party {
@@ -85,7 +88,7 @@ func (p *party) OnOpen(c *reactor.Conn) {
 	}
 	p.conn <- c
 	if p.outside {
-		go p.pumpOutside(c)
+		p.pumping.Go(func() { p.pumpOutside(c) })
 	} else {
 		p.pump(c)
 	}
@@ -179,6 +182,8 @@ func (p *party) OnClose(c *reactor.Conn, err error) {
 	if p.client && p.err == nil {
 		p.resume = c.TLS().Session()
 	}
+	close(p.over)
+	p.pumping.Wait() // the peer may have got and answered the last write before that goroutine goes on
 	switch {
 	case p.err != nil:
 		err = p.err
@@ -188,7 +193,6 @@ func (p *party) OnClose(c *reactor.Conn, err error) {
 	case !p.sent.Load():
 		err = errors.New("clean close before all was sent")
 	}
-	close(p.over)
 	p.done <- err
 }
 
