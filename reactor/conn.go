@@ -47,7 +47,9 @@ type Conn struct {
 	handler Handler
 	server  *Server // nil for one that was not accepted
 	remote  netip.AddrPort
+	peer    *net.UnixAddr // in place of remote, of a unix socket that was not accepted
 	local   net.Addr
+	dial    *dialing // a Dial that waits for the handshake, or nil
 
 	// Data is the handler's own. The loop does not touch it; access from other
 	// goroutines is the handler's to order.
@@ -100,6 +102,9 @@ func (c *Conn) ID() uint64 { return c.id }
 func (c *Conn) RemoteAddr() net.Addr {
 	if c.remote.IsValid() {
 		return net.TCPAddrFromAddrPort(c.remote)
+	}
+	if c.peer != nil {
+		return c.peer
 	}
 	if _, ok := c.local.(*net.TCPAddr); ok {
 		return &net.TCPAddr{} // it was still connecting when the loop took it over
@@ -259,6 +264,7 @@ type events Conn
 // OnOpen implements session.Handler.
 func (e *events) OnOpen() {
 	c := (*Conn)(e)
+	defer c.dialed()
 	defer c.guard()
 	c.loop.opened(c)
 	c.handler.OnOpen(c)

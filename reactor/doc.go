@@ -31,6 +31,14 @@
 // goroutine unless they say otherwise: they leave their request in the connection's inbox and wake the
 // loop, which is free of charge inside a handler, where the loop looks into the inbox anyway.
 //
+// # Clients
+//
+// A Loop drives client connections too. There are three ways
+// to give it one. [Dialer.Dial] resolves the name, connects and waits for the handshake and the check of the certificate,
+// with a context and a timeout; it is for goroutines that may block. [Loop.Connect] begins all that with an IP address and
+// returns at once; the handler hears how it went. It is for a loop's own goroutine and for
+// thousands of connections without a goroutine each. [Loop.Attach] takes a socket that the caller has made.
+//
 // # Safety of events
 //
 // epoll is level-triggered. An event carries the connection's slot and the slot's generation, and a

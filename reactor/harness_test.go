@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -130,10 +131,12 @@ func serveOn(t testing.TB, s *Server, ls ...net.Listener) {
 	complete(t, s)
 	done := make(chan error, 1)
 	go func() { done <- s.ServeAll(ls) }()
+	// Until each loop has its listener, with the descriptors that belong to it.
 	waitFor(t, "the server to start", func() bool {
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.closed || len(s.listeners) > 0
+		closed, loops := s.closed, s.loops
+		s.mu.Unlock()
+		return closed || len(loops) > 0 && !slices.ContainsFunc(loops, func(l *Loop) bool { return !listens(l) })
 	})
 	t.Cleanup(func() {
 		s.Close()
@@ -141,6 +144,14 @@ func serveOn(t testing.TB, s *Server, ls ...net.Listener) {
 			t.Errorf("Serve returned %v, want ErrServerClosed", err)
 		}
 	})
+}
+
+// listens reports whether a loop has a listener.
+func listens(l *Loop) bool {
+	answer := make(chan bool, 1)
+	return l.Do(func() {
+		answer <- slices.ContainsFunc(l.slots, func(s slot) bool { return s.listener != nil && s.listener.spare >= 0 })
+	}) && <-answer
 }
 
 // startLoop runs a loop for clients until the end of the test.

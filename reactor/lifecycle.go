@@ -1,7 +1,9 @@
 package reactor
 
 import (
+	"cmp"
 	"net"
+	"strings"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
@@ -10,30 +12,66 @@ import (
 
 // Attach makes the loop drive a connection over fd, a connected (or connecting)
 // non-blocking stream socket, in the role of x. The loop owns fd from here on, also when this fails. Any
-// goroutine may call it; h hears of the connection on the loop's goroutine.
+// goroutine may call it; h hears of the connection on the loop's goroutine. The
+// RemoteAddr of a socket that is still connecting is known from OnOpen on.
 func (l *Loop) Attach(fd int, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) error {
+	c, err := newConn(fd, x, cfg, h, data)
+	if err != nil {
+		return err
+	}
+	return l.attach(c)
+}
+
+// newConn makes a Conn over fd, which is closed if that fails.
+func newConn(fd int, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) (*Conn, error) {
 	tls, err := x.NewConn(fd, cfg)
 	if err != nil {
 		unix.Close(fd)
-		return err
+		return nil, err
 	}
 	c := &Conn{tls: tls, handler: h, fd: fd, Data: data}
-	if sa, err := unix.Getpeername(fd); err == nil {
-		c.remote = addrPort(sa)
-	}
+	c.findPeer()
 	if sa, err := unix.Getsockname(fd); err == nil {
-		if ap := addrPort(sa); ap.IsValid() {
-			c.local = net.TCPAddrFromAddrPort(ap)
+		if a, ok := sa.(*unix.SockaddrUnix); ok {
+			c.local = unixAddr(a)
 		} else {
-			c.local = &net.UnixAddr{Net: "unix"}
+			c.local = net.TCPAddrFromAddrPort(addrPort(sa))
 		}
 	}
+	return c, nil
+}
+
+// findPeer asks the system for the peer's address. A socket that is still connecting has none.
+func (c *Conn) findPeer() {
+	sa, err := unix.Getpeername(c.fd)
+	if err != nil {
+		return
+	}
+	if a, ok := sa.(*unix.SockaddrUnix); ok {
+		c.peer = unixAddr(a)
+	} else {
+		c.remote = addrPort(sa)
+	}
+}
+
+// unixAddr is a's address. "@" is what x/sys makes of a socket without a name.
+func unixAddr(a *unix.SockaddrUnix) *net.UnixAddr {
+	return &net.UnixAddr{Net: "unix", Name: strings.TrimSuffix(a.Name, "@")}
+}
+
+// attach gives c to the loop.
+func (l *Loop) attach(c *Conn) error {
 	if !l.Do(func() { l.adopt(c) }) {
-		tls.Close()
-		unix.Close(fd)
+		c.free()
 		return ErrLoopClosed
 	}
 	return nil
+}
+
+// free ends a connection that no loop has adopted.
+func (c *Conn) free() {
+	c.tls.Close()
+	unix.Close(c.fd)
 }
 
 // adopt begins to drive a new connection.
@@ -89,6 +127,7 @@ func (l *Loop) bury() {
 		if c.server != nil {
 			c.server.release()
 		}
+		c.answerDial(cmp.Or(c.session.Cause(), error(net.ErrClosed)))
 	}
 	l.dead = l.dead[:0]
 }

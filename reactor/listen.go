@@ -63,14 +63,29 @@ func closeAll(ls []net.Listener) {
 	}
 }
 
-// dup makes a descriptor of our own for a listener, which nobody else closes.
-// (os.File of net's File method has a finalizer, and a number that is closed behind
-// one's back is soon another socket's.)
-func dup(l net.Listener) (int, error) {
+// dupListener makes a descriptor of our own for a listener.
+func dupListener(l net.Listener) (int, error) {
 	sc, ok := l.(syscall.Conn)
 	if !ok {
 		return -1, fmt.Errorf("reactor: a listener of type %T has no file descriptor; use a *net.TCPListener or *net.UnixListener", l)
 	}
+	fd, err := dup(sc)
+	if err != nil {
+		return -1, err
+	}
+	// Accepted sockets inherit TCP_NODELAY, which saves a call for each. A unix socket has none.
+	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOPROTOOPT) {
+		unix.Close(fd)
+		return -1, fmt.Errorf("setsockopt(TCP_NODELAY): %w", err)
+	}
+	return fd, nil
+}
+
+// dup makes a non-blocking descriptor of our own for a socket of package net, which nobody else
+// closes. (os.File of net's File method has a finalizer, and a number that is closed behind
+// one's back is soon another socket's.)
+func dup(sc syscall.Conn) (int, error) {
 	rc, err := sc.SyscallConn()
 	if err != nil {
 		return -1, err
@@ -83,16 +98,10 @@ func dup(l net.Listener) (int, error) {
 	if derr != nil {
 		return -1, fmt.Errorf("fcntl(F_DUPFD_CLOEXEC): %w", derr)
 	}
-	// os.File's Fd makes all duplicates blocking, and a loop must never block in accept.
+	// os.File's Fd makes all duplicates blocking, and a loop must never block.
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("fcntl(O_NONBLOCK): %w", err)
-	}
-	// Accepted sockets inherit TCP_NODELAY, which saves a call for each. A unix socket has none.
-	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOPROTOOPT) {
-		unix.Close(fd)
-		return -1, fmt.Errorf("setsockopt(TCP_NODELAY): %w", err)
 	}
 	return fd, nil
 }

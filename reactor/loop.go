@@ -16,12 +16,20 @@ import (
 	"github.com/spacemonad/go-openssl/session"
 )
 
-// What OnClose gets when a deadline passed. errors.Is finds os.ErrDeadlineExceeded in each.
+// What OnClose gets when a deadline passed: a net.Error, in which errors.Is finds os.ErrDeadlineExceeded.
 var (
-	ErrHandshakeTimeout = fmt.Errorf("tls: handshake not done in time: %w", os.ErrDeadlineExceeded)
-	ErrIdleTimeout      = fmt.Errorf("tls: connection idle: %w", os.ErrDeadlineExceeded)
-	ErrCloseTimeout     = fmt.Errorf("tls: peer did not end the connection in time: %w", os.ErrDeadlineExceeded)
+	ErrHandshakeTimeout error = timeoutError("tls: handshake not done in time")
+	ErrIdleTimeout      error = timeoutError("tls: connection idle")
+	ErrCloseTimeout     error = timeoutError("tls: peer did not end the connection in time")
 )
+
+// timeoutError is a net.Error, so that the Timeout of a *net.OpError around it is true.
+type timeoutError string
+
+func (e timeoutError) Error() string { return string(e) + ": " + os.ErrDeadlineExceeded.Error() }
+func (timeoutError) Unwrap() error   { return os.ErrDeadlineExceeded }
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }
 
 // ErrPanic is what OnClose gets after the handler panicked.
 var ErrPanic = errors.New("reactor: handler panicked")
@@ -33,7 +41,8 @@ var ErrLoopClosed = fmt.Errorf("reactor: loop stopped: %w", net.ErrClosed)
 // field means its default.
 type LoopConfig struct {
 	// HandshakeTimeout (10 s), IdleTimeout (none) and CloseTimeout (5 s). An idle
-	// connection is closed as by Close; the others are cut off.
+	// connection is closed as by Close; the others are cut off. HandshakeTimeout also covers the
+	// connecting of a socket that Attach or Connect took over meanwhile.
 	HandshakeTimeout, IdleTimeout, CloseTimeout time.Duration
 	// Session has the watermarks and budgets. Its Buffer and Counters are the loop's own.
 	Session session.Config

@@ -150,7 +150,7 @@ func (s *Server) attach(v *serving) (added []attached, err error) {
 	n := max(len(v.listeners), len(s.loops))
 	for i := range n {
 		nl := v.listeners[i%len(v.listeners)]
-		fd, err := dup(nl)
+		fd, err := dupListener(nl)
 		if err != nil {
 			return added, err
 		}

@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -57,6 +58,9 @@ func (l *Loop) opened(c *Conn) {
 	bump(&l.pub.Ciphers, c.tls.Cipher())
 	c.timedIn = session.Open
 	l.wheel.remove(c)
+	if c.server == nil && c.peer == nil && !c.remote.IsValid() {
+		c.findPeer() // it was still connecting when the loop took it over
+	}
 }
 
 func (l *Loop) handshakeFailed(err error) {
@@ -73,8 +77,10 @@ func reasonOf(err error) string {
 	switch {
 	case err == nil, errors.Is(err, ErrLoopClosed):
 		return "closed by us"
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return "closed by peer"
 	case errors.As(err, &e) && len(e.Reasons) > 0:

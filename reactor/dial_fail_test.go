@@ -1,0 +1,325 @@
+package reactor
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"golang.org/x/sys/unix"
+)
+
+// muteListener takes connections and says nothing.
+func muteListener(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// refusingAddr is a port that is taken and on which nobody listens.
+func refusingAddr(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	return localAddr(t, fd)
+}
+
+func localAddr(t *testing.T, fd int) string {
+	t.Helper()
+	sa, err := unix.Getsockname(fd)
+	must(t, err)
+	return addrPort(sa).String()
+}
+
+// fullListener is a port whose backlog is full, so that the kernel drops who tries to connect.
+// The caller closes the descriptor.
+func fullListener(t *testing.T) (addr string, fd int) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(t, unix.Listen(fd, 0))
+	addr = localAddr(t, fd)
+	tcp, err := net.ResolveTCPAddr("tcp", addr)
+	must(t, err)
+	// One fits; those after it wait for ever.
+	rawDial(t, tcp)
+	for range 2 {
+		more := connect(t, tcp, 0)
+		t.Cleanup(func() { unix.Close(more) })
+	}
+	return addr, fd
+}
+
+// stages are places where a Dial can get stuck. reached waits until it is there.
+func stages(t *testing.T) map[string]func(d *Dialer, l *Loop) (address, op string, reached func()) {
+	return map[string]func(d *Dialer, l *Loop) (string, string, func()){
+		"resolve": func(d *Dialer, _ *Loop) (string, string, func()) {
+			asked := make(chan struct{}, 100)
+			d.Net = &net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				asked <- struct{}{}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}}}
+			return "name.test:443", "dial", func() { receive(t, asked, "the resolver") }
+		},
+		"connect": func(d *Dialer, _ *Loop) (string, string, func()) {
+			trying := make(chan struct{}, 100)
+			d.Net = &net.Dialer{Control: func(_, _ string, _ syscall.RawConn) error {
+				trying <- struct{}{}
+				return nil
+			}}
+			addr, fd := fullListener(t)
+			t.Cleanup(func() { unix.Close(fd) })
+			return addr, "dial", func() { receive(t, trying, "the attempt to connect") }
+		},
+		"handshake": func(_ *Dialer, l *Loop) (string, string, func()) {
+			return muteListener(t).Addr().String(), "handshake", func() {
+				waitFor(t, "the handshake to begin", func() bool { return l.Stats().Handshaking == 1 })
+			}
+		},
+	}
+}
+
+// TestDialCancel: the end of the context ends a Dial at each stage.
+func TestDialCancel(t *testing.T) {
+	for name, stage := range stages(t) {
+		t.Run(name, func(t *testing.T) {
+			l, d, h := startLoop(t, LoopConfig{}), dialer(t, nil), newTally()
+			address, op, reached := stage(d, l)
+			check := assertNoLeak(t)
+			ctx, cancel := context.WithCancel(guarded(t))
+			go func() { reached(); cancel() }()
+			_, err := d.Dial(ctx, l, "tcp", address, h, nil)
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Dial answered %v", err)
+			}
+			wantOp(t, err, op)
+			if op == "handshake" {
+				h.heard(t, 0, 1)
+				if err := <-h.ends; err != context.Canceled {
+					t.Errorf("OnClose got %v", err)
+				}
+			} else {
+				h.heard(t, 0, 0)
+			}
+			check()
+		})
+	}
+}
+
+// TestDialTimeout: a deadline, of the context or the Dialer's own, ends a Dial at each stage.
+func TestDialTimeout(t *testing.T) {
+	for name, stage := range stages(t) {
+		for _, own := range []bool{true, false} {
+			t.Run(name+map[bool]string{true: ", Timeout", false: ", context"}[own], func(t *testing.T) {
+				l, d := startLoop(t, LoopConfig{}), dialer(t, nil)
+				address, op, _ := stage(d, l)
+				check := assertNoLeak(t)
+				// A busy machine may need more time to come as far as the stage.
+				for timeout := 50 * time.Millisecond; ; timeout *= 2 {
+					h := newTally()
+					ctx := guarded(t)
+					if own {
+						d.Timeout = timeout
+					} else {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithTimeout(ctx, timeout)
+						defer cancel()
+					}
+					_, err := d.Dial(ctx, l, "tcp", address, h, nil)
+					if !errors.Is(err, context.DeadlineExceeded) {
+						t.Fatalf("Dial answered %v", err)
+					}
+					var e *net.OpError
+					if !errors.As(err, &e) || !e.Timeout() {
+						t.Fatalf("%v (%T) is not a *net.OpError, or Timeout is false", err, err)
+					}
+					if e.Op == op {
+						break
+					}
+					if timeout > hang {
+						t.Fatalf("it ends in %q, want %q", e.Op, op)
+					}
+				}
+				check()
+			})
+		}
+	}
+}
+
+// TestDialHandshakeTimeout: the loop's own limit holds for a Dial without one.
+func TestDialHandshakeTimeout(t *testing.T) {
+	l, h := startLoop(t, LoopConfig{HandshakeTimeout: 50 * time.Millisecond}), newTally()
+	_, err := dialer(t, nil).Dial(guarded(t), l, "tcp", muteListener(t).Addr().String(), h, nil)
+	var e net.Error
+	if !errors.Is(err, ErrHandshakeTimeout) || !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &e) || !e.Timeout() ||
+		errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Dial answered %v", err)
+	}
+	h.heard(t, 0, 1)
+}
+
+// TestDialPeerFails: a peer that refuses, is no TLS server, or goes away in the midst.
+func TestDialPeerFails(t *testing.T) {
+	serve := func(f func(c net.Conn)) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			nl := muteListener(t)
+			go func() {
+				c, err := nl.Accept()
+				if err != nil {
+					return
+				}
+				c.SetDeadline(time.Now().Add(hang))
+				f(c)
+				c.Close()
+			}()
+			return nl.Addr().String()
+		}
+	}
+	for _, tc := range []struct {
+		name string
+		addr func(t *testing.T) string
+		op   string
+		is   error
+		text string
+	}{
+		{"refused", refusingAddr, "dial", unix.ECONNREFUSED, ""},
+		{"closed after the hello", serve(func(c net.Conn) { c.Read(make([]byte, 4096)) }), "handshake", io.ErrUnexpectedEOF, ""},
+		{"closed at once", serve(func(c net.Conn) { c.(*net.TCPConn).CloseWrite(); io.Copy(io.Discard, c) }), "handshake", io.ErrUnexpectedEOF, ""},
+		{"reset", serve(func(c net.Conn) { c.Read(make([]byte, 10)); c.(*net.TCPConn).SetLinger(0) }), "handshake", unix.ECONNRESET, ""},
+		{"not TLS", serve(func(c net.Conn) {
+			c.Read(make([]byte, 4096))
+			io.WriteString(c, "220 mail.test ESMTP\r\n")
+			io.Copy(io.Discard, c)
+		}), "handshake", nil, "wrong version number"},
+		{"alert", serve(func(c net.Conn) {
+			c.Read(make([]byte, 4096))
+			c.Write([]byte{21, 3, 3, 0, 2, 2, 40})
+			io.Copy(io.Discard, c)
+		}), "handshake", cssl.Alert(40), ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l, h, d := startLoop(t, LoopConfig{}), newTally(), dialer(t, nil)
+			_, err := d.Dial(guarded(t), l, "tcp", tc.addr(t), h, nil)
+			if err == nil || tc.is != nil && !errors.Is(err, tc.is) || !strings.Contains(err.Error(), tc.text) {
+				t.Errorf("Dial answered %v, want %v %s", err, tc.is, tc.text)
+			}
+			wantOp(t, err, tc.op)
+			if tc.op == "dial" {
+				h.heard(t, 0, 0)
+			} else {
+				h.heard(t, 0, 1)
+			}
+		})
+	}
+}
+
+// TestDialLoopStops: a loop that stops before, or during the handshake, ends the Dial.
+func TestDialLoopStops(t *testing.T) {
+	nl, d := muteListener(t), dialer(t, nil)
+	for _, during := range []bool{false, true} {
+		l, h := startLoop(t, LoopConfig{}), newTally()
+		check := assertNoLeak(t)
+		if during {
+			go func() {
+				waitFor(t, "the handshake to begin", func() bool { return l.Stats().Handshaking == 1 })
+				l.Stop()
+			}()
+		} else {
+			l.Stop()
+			waitFor(t, "the loop to stop", func() bool { return !l.Do(func() {}) })
+		}
+		_, err := d.Dial(guarded(t), l, "tcp", nl.Addr().String(), h, nil)
+		if !errors.Is(err, ErrLoopClosed) || !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Dial answered %v", err)
+		}
+		wantOp(t, err, "handshake")
+		if during {
+			h.heard(t, 0, 1)
+		} else {
+			h.heard(t, 0, 0)
+		}
+		check()
+	}
+}
+
+// TestDialLoopBusy: a context that ends before the loop has taken the connection frees it; the
+// handler hears nothing, also when the loop comes to it later, or was never run.
+func TestDialLoopBusy(t *testing.T) {
+	nl, d, h := muteListener(t), dialer(t, nil), newTally()
+	busy := startLoop(t, LoopConfig{})
+	idle, err := NewLoop(LoopConfig{})
+	must(t, err)
+	for _, l := range []*Loop{busy, idle} {
+		release := make(chan struct{})
+		if l == busy {
+			held := make(chan struct{})
+			l.Do(func() { close(held); <-release })
+			<-held
+		}
+		check := assertNoLeak(t)
+		live := cssl.Live()
+		ctx, cancel := context.WithCancel(guarded(t))
+		go func() {
+			waitFor(t, "the connection to be made", func() bool { return cssl.Live() > live })
+			cancel()
+		}()
+		if _, err := d.Dial(ctx, l, "tcp", nl.Addr().String(), h, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("Dial answered %v", err)
+		}
+		check()
+		close(release)
+	}
+	done := make(chan struct{})
+	busy.Do(func() { close(done) })
+	receive(t, done, "the loop's next turn")
+	idle.Stop()
+	must(t, idle.Run())
+	h.heard(t, 0, 0)
+}
+
+// TestDialOnOpen: what a handler does in OnOpen decides what Dial answers.
+func TestDialOnOpen(t *testing.T) {
+	addr := start(t, &Server{Handler: echo()})
+	d := dialer(t, nil)
+	refused := errors.New("not this one")
+	for _, tc := range []struct {
+		name       string
+		open       func(c *Conn)
+		want, ends error
+	}{
+		{"panic", func(*Conn) { panic("boom") }, ErrPanic, ErrPanic},
+		{"Abort", func(c *Conn) { c.Abort(refused) }, refused, refused},
+		{"Abort without a cause", func(c *Conn) { c.Abort(nil) }, net.ErrClosed, nil},
+		{"Close", func(c *Conn) { c.Close() }, nil, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l, h := startLoop(t, LoopConfig{}), newTally()
+			h.open = tc.open
+			check := assertNoLeak(t)
+			c, err := d.Dial(guarded(t), l, "tcp", addr.String(), h, nil)
+			if !errors.Is(err, tc.want) || (c == nil) != (err != nil) {
+				t.Errorf("Dial answered %v, %v; want %v", c, err, tc.want)
+			}
+			if err != nil {
+				wantOp(t, err, "handshake")
+				h.heard(t, 1, 1)
+			}
+			if err := receive(t, h.ends, "OnClose"); err != tc.ends {
+				t.Errorf("OnClose got %v", err)
+			}
+			check()
+		})
+	}
+}

@@ -1,0 +1,391 @@
+package reactor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"golang.org/x/sys/unix"
+)
+
+// tally is a Handler that counts what it hears.
+type tally struct {
+	hooks
+	opens, closes atomic.Int64
+	ends          chan error
+}
+
+func newTally() *tally { return &tally{ends: make(chan error, 1000)} }
+
+func (h *tally) OnOpen(c *Conn) {
+	h.opens.Add(1)
+	h.hooks.OnOpen(c)
+}
+
+func (h *tally) OnClose(c *Conn, err error) {
+	h.closes.Add(1)
+	h.ends <- err
+}
+
+// heard wants the numbers of OnOpen and OnClose.
+func (h *tally) heard(t *testing.T, opens, closes int64) {
+	t.Helper()
+	if o, c := h.opens.Load(), h.closes.Load(); o != opens || c != closes {
+		t.Errorf("the handler heard OnOpen %d times and OnClose %d times, want %d and %d", o, c, opens, closes)
+	}
+}
+
+func dialer(t testing.TB, change func(*cssl.Config)) *Dialer {
+	return &Dialer{Context: clientContext(t, change)}
+}
+
+// guarded is a context that ends a test which hangs.
+func guarded(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// assertNoLeak answers a check that descriptors, SSL objects and goroutines are as many as now.
+func assertNoLeak(t *testing.T) (check func()) {
+	t.Helper()
+	files, ssl, goroutines := openFiles(t), cssl.Live(), runtime.NumGoroutine()
+	return func() {
+		t.Helper()
+		for end := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
+			f, s, g := openFiles(t), cssl.Live(), runtime.NumGoroutine()
+			if f <= files && s <= ssl && g <= goroutines {
+				return
+			}
+			if time.Now().After(end) {
+				stacks := make([]byte, 1<<20)
+				t.Fatalf("%d descriptors, %d SSL objects and %d goroutines, before %d, %d and %d\n%s",
+					f, s, g, files, ssl, goroutines, stacks[:runtime.Stack(stacks, true)])
+			}
+		}
+	}
+}
+
+// TestDial: each network; OnOpen has run before Dial returns, the addresses are right, and
+// the connection works and outlives the context.
+func TestDial(t *testing.T) {
+	for _, tc := range []struct{ network, listen, host string }{
+		{"tcp", "127.0.0.1:0", ""},
+		{"tcp", "127.0.0.1:0", "localhost"},
+		{"tcp4", "127.0.0.1:0", ""},
+		{"tcp", "[::1]:0", ""},
+		{"tcp6", "[::1]:0", ""},
+		{"unix", "unix:" + filepath.Join(t.TempDir(), "s"), ""},
+	} {
+		t.Run(tc.network+" "+tc.host+tc.listen[:4], func(t *testing.T) {
+			if strings.HasPrefix(tc.listen, "[") {
+				probe, err := net.Listen("tcp6", "[::1]:0")
+				if err != nil {
+					t.Skipf("this machine has no IPv6 on loopback: %v", err)
+				}
+				probe.Close()
+			}
+			seen := make(chan net.Addr, 1)
+			s := &Server{Addr: tc.listen, Handler: &hooks{
+				open: func(c *Conn) { seen <- c.RemoteAddr() },
+				data: func(c *Conn, p []byte) { c.Write(p) },
+			}}
+			addr := start(t, s)
+			l, h, echoed := startLoop(t, LoopConfig{}), newTally(), make(chan string, 1)
+			h.data = func(c *Conn, p []byte) { echoed <- string(p) + c.Data.(string) }
+			d := dialer(t, nil)
+			address := addr.String()
+			if tc.host != "" {
+				address = net.JoinHostPort(tc.host, address[strings.LastIndex(address, ":")+1:])
+			}
+			if tc.network == "unix" {
+				d.Config = csslLocalhost
+			}
+			ctx, cancel := context.WithCancel(guarded(t))
+			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a finalizer must not hide what Dial leaves open
+			c, err := d.Dial(ctx, l, tc.network, address, h, " data")
+			must(t, err)
+			if n := descriptors(t, c.fd); n != 1 {
+				t.Errorf("%d descriptors for the socket", n)
+			}
+			h.heard(t, 1, 0)
+			cancel()
+			if got := c.RemoteAddr(); got.String() != addr.String() || got.Network() != addr.Network() {
+				t.Errorf("RemoteAddr is %v %v, want %v %v", got.Network(), got, addr.Network(), addr)
+			}
+			if remote := receive(t, seen, "the server's OnOpen"); remote.String() != c.LocalAddr().String() {
+				t.Errorf("LocalAddr is %v, the server sees %v", c.LocalAddr(), remote)
+			}
+			if tc.network != "unix" {
+				l.Do(func() {
+					if v, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); v == 0 || err != nil {
+						t.Errorf("TCP_NODELAY is %d, %v", v, err)
+					}
+				})
+			}
+			c.Write([]byte("hello"))
+			if got := receive(t, echoed, "the echo"); got != "hello data" {
+				t.Errorf("echo %q", got)
+			}
+			c.Close()
+			if err := receive(t, h.ends, "OnClose"); err != nil {
+				t.Errorf("OnClose got %v", err)
+			}
+			h.heard(t, 1, 1)
+		})
+	}
+}
+
+// descriptors is how many this process has for the same socket as fd.
+func descriptors(t *testing.T, fd int) (n int) {
+	t.Helper()
+	socket, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	must(t, err)
+	entries, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && to == socket {
+			n++
+		}
+	}
+	return n
+}
+
+// TestDialVerifies: the host of the address is what the certificate must be for, unless
+// Config says another name; what is refused says why.
+func TestDialVerifies(t *testing.T) {
+	otherRoot := func(c *cssl.Config) { c.CAFile = testcerts.Path("other-root.pem") }
+	for _, tc := range []struct {
+		name, cert, listen, host string
+		client                   func(*cssl.Config)
+		config                   cssl.ConnConfig
+		want                     string // in the error
+	}{
+		{name: "IP", cert: "ecdsa"},
+		{name: "IP mismatch", cert: "ecdsa", listen: "127.0.0.2:0", want: "IP address mismatch"},
+		{name: "name", cert: "ecdsa", host: "localhost"},
+		{name: "name mismatch", cert: "wrongname", host: "localhost", want: "hostname mismatch"},
+		{name: "another name", cert: "wrongname", config: cssl.ConnConfig{ServerName: "other.test"}},
+		{name: "another name, mismatch", cert: "ecdsa", config: cssl.ConnConfig{ServerName: "other.test"}, want: "hostname mismatch"},
+		{name: "no name check", cert: "wrongname", config: cssl.ConnConfig{NoNameCheck: true}},
+		{name: "unknown CA", cert: "ecdsa", client: otherRoot, want: "unable to get local issuer certificate"},
+		{name: "unknown CA, name not checked", cert: "ecdsa", client: otherRoot, config: cssl.ConnConfig{NoNameCheck: true}, want: "certificate verify failed"},
+		{name: "unknown CA, not verified", cert: "ecdsa", client: func(c *cssl.Config) { otherRoot(c); c.Verify = cssl.VerifyNone }},
+		{name: "expired", cert: "expired", want: "certificate has expired"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			addr := start(t, &Server{Addr: tc.listen, Handler: echo(), Context: serverContext(t, tc.cert, nil)})
+			l, h := startLoop(t, LoopConfig{}), newTally()
+			d := dialer(t, tc.client)
+			d.Config = tc.config
+			address := addr.String()
+			if tc.host != "" {
+				address = net.JoinHostPort(tc.host, address[strings.LastIndex(address, ":")+1:])
+			}
+			check := assertNoLeak(t)
+			c, err := d.Dial(guarded(t), l, "tcp", address, h, nil)
+			if tc.want == "" {
+				must(t, err)
+				c.Abort(nil)
+				receive(t, h.ends, "OnClose")
+				return
+			}
+			var tlsErr *cssl.Error
+			if c != nil || err == nil || !strings.Contains(err.Error(), tc.want) || !errors.As(err, &tlsErr) || !strings.Contains(err.Error(), addr.String()) {
+				t.Errorf("Dial answered %v, %v; want an error with %q and the address", c, err, tc.want)
+			}
+			wantOp(t, err, "handshake")
+			h.heard(t, 0, 1)
+			if cause := <-h.ends; !errors.Is(err, cause) {
+				t.Errorf("OnClose got %v, Dial %v", cause, err)
+			}
+			check()
+		})
+	}
+}
+
+// wantOp wants err to be a *net.OpError of an operation.
+func wantOp(t *testing.T, err error, op string) {
+	t.Helper()
+	var e *net.OpError
+	if !errors.As(err, &e) || e.Op != op {
+		t.Errorf("%v (%T) is not a *net.OpError of %q", err, err, op)
+	}
+}
+
+// TestDialHost: the name that is checked by default.
+func TestDialHost(t *testing.T) {
+	for address, want := range map[string]string{
+		"localhost:443": "localhost", "example.test.:443": "example.test", "127.0.0.1:1": "127.0.0.1",
+		"[::1]:1": "::1", "[fe80::1%lo]:1": "fe80::1", ":443": "", "nonsense": "",
+	} {
+		if got := hostOf(address); got != want {
+			t.Errorf("hostOf(%q) is %q, want %q", address, got, want)
+		}
+	}
+}
+
+// TestDialResumes: a session of an earlier connection, in Config, is resumed.
+func TestDialResumes(t *testing.T) {
+	for _, version := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+		t.Run(version.String(), func(t *testing.T) {
+			addr := start(t, &Server{Handler: echo()})
+			l := startLoop(t, LoopConfig{})
+			d := dialer(t, func(c *cssl.Config) { c.MaxVersion = version })
+			for i := range 3 {
+				var resumed bool
+				sessions := make(chan *cssl.Session, 1)
+				h := &hooks{
+					open: func(c *Conn) { resumed = c.TLS().Resumed() },
+					data: func(c *Conn, _ []byte) { sessions <- c.TLS().Session() },
+				}
+				c, err := d.Dial(guarded(t), l, "tcp", addr.String(), h, nil)
+				must(t, err)
+				if resumed != (i > 0) {
+					t.Errorf("connection %d: resumed is %v", i, resumed)
+				}
+				c.Write([]byte("x"))
+				next := *d
+				next.Config.Session = receive(t, sessions, "a session")
+				d = &next
+				c.Close()
+			}
+		})
+	}
+}
+
+// TestDialMany: 200 at once, some of which cannot succeed; each answers, and nothing is left.
+func TestDialMany(t *testing.T) {
+	const n = 200
+	s := &Server{Handler: echo(), Loops: 2}
+	addr, mute, refusing := start(t, s), muteListener(t), refusingAddr(t)
+	l := startLoop(t, LoopConfig{})
+	d := dialer(t, nil)
+	h := newTally()
+	check := assertNoLeak(t)
+	var wg sync.WaitGroup
+	conns := make(chan *Conn, n)
+	for i := range n {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), hang)
+			defer cancel()
+			to := addr.String()
+			switch i % 10 {
+			case 0:
+				to = refusing
+			case 1:
+				to = mute.Addr().String()
+				cancel()
+			case 2:
+				to = mute.Addr().String()
+				time.AfterFunc(time.Duration(i)*time.Millisecond, cancel)
+			}
+			c, err := d.Dial(ctx, l, "tcp", to, h, nil)
+			switch i % 10 {
+			case 0:
+				if !errors.Is(err, unix.ECONNREFUSED) {
+					t.Errorf("refused: %v", err)
+				}
+			case 1, 2:
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("cancelled: %v", err)
+				}
+			default:
+				if err != nil {
+					t.Errorf("dial %d: %v", i, err)
+					return
+				}
+				conns <- c
+			}
+		})
+	}
+	wg.Wait()
+	close(conns)
+	const good = n * 7 / 10
+	if o, c := h.opens.Load(), h.closes.Load(); o != good || c > n/10 {
+		t.Errorf("OnOpen came %d times, want %d; OnClose %d times before any was closed", o, good, c)
+	}
+	for c := range conns {
+		c.Close()
+	}
+	waitFor(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
+	if st := l.Stats(); st.Handshaking != 0 || h.closes.Load() < good {
+		t.Errorf("%d handshakes are left, OnClose came %d times", st.Handshaking, h.closes.Load())
+	}
+	check()
+}
+
+// TestDialOnLoop: on a loop's goroutine Dial answers an error at once, from however deep.
+func TestDialOnLoop(t *testing.T) {
+	addr := start(t, &Server{Handler: echo()})
+	l, other := startLoop(t, LoopConfig{}), startLoop(t, LoopConfig{})
+	d := dialer(t, nil)
+	try := func() error {
+		_, err := d.Dial(guarded(t), l, "tcp", addr.String(), newTally(), nil)
+		return err
+	}
+	var deep func(int) error
+	deep = func(n int) error {
+		if n > 0 {
+			return errors.Join(deep(n - 1))
+		}
+		return try()
+	}
+	errs := make(chan error, 4)
+	l.Do(func() { errs <- try() })
+	other.Do(func() { errs <- try() })
+	l.Do(func() { errs <- deep(200) })
+	_, err := d.Dial(guarded(t), l, "tcp", addr.String(), &hooks{open: func(*Conn) { errs <- try() }}, nil)
+	must(t, err)
+	for range 4 {
+		if err := receive(t, errs, "Dial on the loop's goroutine"); err == nil || !strings.Contains(err.Error(), "loop's goroutine") {
+			t.Errorf("Dial answered %v", err)
+		}
+	}
+	if err := deep(200); err != nil {
+		t.Errorf("on a goroutine of its own: %v", err)
+	}
+}
+
+// TestDialUsage: what is missing is named.
+func TestDialUsage(t *testing.T) {
+	l, h := startLoop(t, LoopConfig{}), newTally()
+	d := dialer(t, nil)
+	addr := start(t, &Server{Handler: echo()})
+	check := assertNoLeak(t)
+	for _, tc := range []struct {
+		d                *Dialer
+		l                *Loop
+		h                Handler
+		network, address string
+		want             string
+	}{
+		{&Dialer{}, l, h, "tcp", addr.String(), "Dialer.Context"},
+		{d, nil, h, "tcp", addr.String(), "Loop"},
+		{d, l, nil, "tcp", addr.String(), "Handler"},
+		{d, l, h, "udp", addr.String(), "unknown network udp"},
+		{d, l, h, "", addr.String(), "unknown network"},
+		{d, l, h, "tcp", "localhost", "missing port"},
+		{d, l, h, "unix", "/nonexistent/socket", "no such file"},
+		{d, l, h, "tcp", addr.String()[len("127.0.0.1"):], "ServerName"}, // no host: there is nothing to check
+	} {
+		c, err := tc.d.Dial(guarded(t), tc.l, tc.network, tc.address, tc.h, nil)
+		if c != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q %q: %v, %v; want %q", tc.network, tc.address, c, err, tc.want)
+		}
+	}
+	h.heard(t, 0, 0)
+	check()
+}
