@@ -264,12 +264,16 @@ func TestRenegotiation(t *testing.T) {
 	}
 }
 
-// recordCounter counts the records of application data that arrive.
+// recordAlert is the type of a record that holds an alert.
+const recordAlert = 21
+
+// recordCounter counts the records of application data that arrive, and keeps the type of the last record.
 type recordCounter struct {
 	net.Conn
 	head  []byte
 	skip  int
 	count atomic.Int64
+	last  atomic.Int32
 }
 
 func (c *recordCounter) Read(p []byte) (int, error) {
@@ -282,6 +286,7 @@ func (c *recordCounter) Read(p []byte) (int, error) {
 		}
 		c.head, b = append(c.head, b[0]), b[1:]
 		if len(c.head) == 5 {
+			c.last.Store(int32(c.head[0]))
 			if c.head[0] == 23 {
 				c.count.Add(1)
 			}
@@ -296,13 +301,7 @@ func (c *recordCounter) Read(p []byte) (int, error) {
 func TestRecordForRecord(t *testing.T) {
 	d := runDaemon(t)
 	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		raw, err := net.Dial("tcp", d.addr())
-		if err != nil {
-			t.Fatal(err)
-		}
-		counter := &recordCounter{Conn: raw}
-		c := tls.Client(counter, &tls.Config{InsecureSkipVerify: true, MaxVersion: v, DynamicRecordSizingDisabled: true})
-		c.SetDeadline(time.Now().Add(limit))
+		c, counter := countTLS(t, d.addr(), v)
 		roundTrip(t, c, []byte("the tickets come before this"))
 		for _, n := range []int{1, 2, 100, 1400, 4096, 16383, 16384} {
 			before := counter.count.Load()

@@ -1,6 +1,11 @@
 // Sslecho is a TLS echo daemon: what a client sends comes back. It is for testing
 // TLS clients, proxies and networks, and the example of a server over package reactor.
 //
+// With --service it does something else with its connections: discard reads and says nothing;
+// chargen sends the pattern of RFC 864 without end, as fast as the client reads; reverse answers
+// each line backwards, as openssl s_server -rev does. A line of reverse has at most 16384
+// bytes with its end; one that is longer resets the connection, and answers that the client has not read are lost.
+//
 // Run sslecho --help for its flags. SIGTERM and SIGINT drain: it stops accepting,
 // finishes what is queued and says close_notify; a second signal ends it at once. The exit status is 0
 // after a clean stop, 2 after bad usage and 1 after a failure.
@@ -20,6 +25,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/session"
 )
 
 func main() {
@@ -79,15 +85,12 @@ func serve(o *options, stdout, stderr io.Writer) error {
 	// One P more than loops: when every P is inside C, Go's monitor takes them away
 	// from calls that last longer than 20 µs, which is what a signature takes.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
-	srv := &reactor.Server{
-		Handler: echo{},
-		Context: ctx,
-		Loops:   loops,
-		Logger:  slog.New(slog.NewTextHandler(stderr, nil)),
-	}
+	srv := newServer(o.service, ctx)
+	srv.Loops = loops
+	srv.Logger = slog.New(slog.NewTextHandler(stderr, nil))
 	if o.trace {
 		t := newTracer(stdout)
-		srv.Trace, srv.Handler = t.operation, tracedEcho{tracer: t}
+		srv.Trace, srv.Handler = t.operation, traced{o.service, t}
 	}
 	var listening []net.Listener
 	failed := make(chan error, len(o.listen))
@@ -130,4 +133,9 @@ func serve(o *options, stdout, stderr io.Writer) error {
 	}
 	fmt.Fprintln(stdout, "stopped")
 	return nil
+}
+
+// newServer makes a server for s, with the watermark that the services count on.
+func newServer(s service, ctx *cssl.Context) *reactor.Server {
+	return &reactor.Server{Handler: s, Context: ctx, Session: session.Config{HighWater: highWater}}
 }

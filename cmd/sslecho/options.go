@@ -15,6 +15,7 @@ import (
 // options is what the command line says.
 type options struct {
 	listen       []string
+	service      service
 	loops        int
 	trace        bool
 	drainTimeout time.Duration
@@ -32,12 +33,14 @@ Usage: sslecho [flags]
 // parse reads the command line. Help goes to out.
 func parse(args []string, out io.Writer) (*options, error) {
 	o := &options{}
-	var cert, key, minVersion, maxVersion string
+	var service, cert, key, minVersion, maxVersion string
 	f := pflag.NewFlagSet("sslecho", pflag.ContinueOnError)
 	f.SortFlags = false
 	f.SetOutput(out)
 	f.Usage = func() { fmt.Fprint(out, usage, f.FlagUsagesWrapped(80)) }
 	f.StringArrayVar(&o.listen, "listen", []string{"127.0.0.1:8443"}, "listening `address`, host:port or unix:/path; may be repeated")
+	f.StringVar(&service, "service", services[0].name, "`what` to do with a connection: echo, discard, chargen (RFC 864), "+
+		"reverse (lines of up to 16 KiB, as s_server -rev)")
 	f.StringVar(&cert, "cert", "", "PEM `file`, the chain (default: one made in memory)")
 	f.StringVar(&key, "key", "", "PEM `file`, the private key (default: in --cert)")
 	f.IntVar(&o.loops, "loops", 0, "`number` of event loops (default: one a core)")
@@ -70,13 +73,16 @@ func parse(args []string, out io.Writer) (*options, error) {
 			return nil, fmt.Errorf("--listen %q: %w", a, err)
 		}
 	}
+	var err error
+	if o.service, err = serviceNamed(service); err != nil {
+		return nil, fmt.Errorf("--service %q: %w", service, err)
+	}
 	if key != "" && cert == "" {
 		return nil, errors.New("--key without --cert: give the certificate too")
 	}
 	if cert != "" {
 		o.tls.Certificates = []cssl.Certificate{{ChainFile: cert, KeyFile: key}}
 	}
-	var err error
 	if o.tls.MinVersion, err = cssl.ParseVersion(minVersion); err != nil {
 		return nil, fmt.Errorf("--min-version: %w", err)
 	}

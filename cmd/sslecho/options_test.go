@@ -33,6 +33,8 @@ func TestUsageErrors(t *testing.T) {
 		{"version", []string{"--min-version", "1.1"}, "--min-version"},
 		{"version of SSL", []string{"--max-version", "SSLv3"}, "--max-version"},
 		{"versions crossed", []string{"--min-version", "1.3", "--max-version", "1.2"}, "--min-version"},
+		{"service", []string{"--service", "daytime"}, `"daytime": no such service: use echo, discard, chargen or reverse`},
+		{"service without a name", []string{"--service="}, "echo, discard, chargen or reverse"},
 		{"missing value", []string{"--cert"}, "--cert"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -155,7 +157,7 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%s: line is wider than 80 columns: %q", flag, l)
 			}
 		}
-		for _, want := range []string{"--listen", "--cert", "--key", "--loops", "--min-version", "--max-version", "--ciphers",
+		for _, want := range []string{"--listen", "--service", "--cert", "--key", "--loops", "--min-version", "--max-version", "--ciphers",
 			"--ciphersuites", "--groups", "--alpn", "--renegotiation", "--drain-timeout", "--trace"} {
 			if !strings.Contains(stdout, want) {
 				t.Errorf("%s does not tell of %s", flag, want)

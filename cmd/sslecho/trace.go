@@ -51,23 +51,24 @@ func (t tracer) operation(c *reactor.Conn, s reactor.Step) {
 	t.line(c, s.Op.String(), answer, then)
 }
 
-// tracedEcho is echo that also prints what the handler sees.
-type tracedEcho struct {
-	echo
+// traced is a service that also prints what its handler sees.
+type traced struct {
+	service
 	tracer tracer
 }
 
 // OnOpen implements reactor.Handler.
-func (h tracedEcho) OnOpen(c *reactor.Conn) {
+func (h traced) OnOpen(c *reactor.Conn) {
 	h.tracer.line(c, "open", c.TLS().Version().String()+" "+c.TLS().Cipher(), "from "+c.RemoteAddr().String())
-	h.echo.OnOpen(c)
+	h.service.OnOpen(c)
 }
 
 // OnClose implements reactor.Handler.
-func (h tracedEcho) OnClose(c *reactor.Conn, err error) {
+func (h traced) OnClose(c *reactor.Conn, err error) {
 	cause := "clean"
 	if err != nil {
 		cause = err.Error()
 	}
 	h.tracer.line(c, "closed", cause, "")
+	h.service.OnClose(c, err)
 }
