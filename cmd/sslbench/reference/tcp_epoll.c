@@ -8,6 +8,9 @@
  * cc -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wshadow -Wstrict-prototypes \
  *    -o tcp_epoll tcp_epoll.c
  *
+ * With -u it listens on a Unix socket instead, as the backend of a TLS proxy: no
+ * number of connections and no rate of new ones runs out of TCP ports there.
+ *
  * There are no timeouts: a silent peer keeps its connection. Failed connections
  * are closed without a log line, which under load would be what is measured.
  */
@@ -25,6 +28,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* One buffer serves the whole process, since a turn leaves nothing in it. */
@@ -64,7 +68,7 @@ static int check(int result, const char *what)
 
 static void usage(const char *why)
 {
-	fprintf(stderr, "tcp_epoll: %s; usage: tcp_epoll [-p port] [-s echo|discard]\n", why);
+	fprintf(stderr, "tcp_epoll: %s; usage: tcp_epoll [-p port | -u path] [-s echo|discard]\n", why);
 	exit(2);
 }
 
@@ -220,16 +224,41 @@ static void serve(void)
 	}
 }
 
-/* Opens the listener, the signal descriptor and epoll, and says where it listens. */
-static void start(long port)
+/* Opens a TCP listener on loopback, sets *port to what the system chose if it is 0. */
+static int listen_tcp(long *port)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons((uint16_t)*port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct epoll_event ev = { .events = EPOLLIN };
 	socklen_t len = sizeof(addr);
+	int one = 1;
+	int fd = check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	check(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), "bind");
+	check(getsockname(fd, (struct sockaddr *)&addr, &len), "getsockname");
+	*port = ntohs(addr.sin_port);
+	return fd;
+}
+
+/* Opens a Unix listener on a path that does not exist yet. */
+static int listen_unix(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = check(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		usage("the path of -u is too long for a Unix socket");
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	check(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), "bind");
+	return fd;
+}
+
+/* Opens the listener, the signal descriptor and epoll, and says where it listens. */
+static void start(long port, const char *path)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
 	struct rlimit lim;
 	sigset_t set;
-	int one = 1;
 
 	/* The Go runtime raises the descriptor limit to the hard one; so does this. */
 	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
@@ -244,11 +273,8 @@ static void start(long port)
 	check(sigprocmask(SIG_BLOCK, &set, NULL), "sigprocmask");
 	signal_fd = check(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), "signalfd");
 
-	listen_fd = check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
-	setsockopt(listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	check(bind(listen_fd, (struct sockaddr *)&addr, sizeof(addr)), "bind");
+	listen_fd = path != NULL ? listen_unix(path) : listen_tcp(&port);
 	check(listen(listen_fd, SOMAXCONN), "listen");
-	check(getsockname(listen_fd, (struct sockaddr *)&addr, &len), "getsockname");
 
 	epoll_fd = check(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
 	ev.data.ptr = &signal_fd;
@@ -256,20 +282,26 @@ static void start(long port)
 	ev.data.ptr = &listen_fd;
 	check(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &ev), "epoll_ctl");
 
-	printf("listening on 127.0.0.1:%d\n", ntohs(addr.sin_port));
+	if (path != NULL)
+		printf("listening on unix:%s\n", path);
+	else
+		printf("listening on 127.0.0.1:%ld\n", port);
 	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
+	const char *path = NULL;
 	char *end = "";
 	long port = 0;
 	int opt;
 
 	/* The leading colon keeps getopt silent, so that usage prints the only line. */
-	while ((opt = getopt(argc, argv, ":p:s:")) != -1) {
+	while ((opt = getopt(argc, argv, ":p:u:s:")) != -1) {
 		if (opt == 'p')
 			port = *optarg == '\0' ? -1 : strtol(optarg, &end, 10);
+		else if (opt == 'u')
+			path = optarg;
 		else if (opt == 's' && strcmp(optarg, "echo") == 0)
 			discard = false;
 		else if (opt == 's' && strcmp(optarg, "discard") == 0)
@@ -279,12 +311,16 @@ int main(int argc, char **argv)
 	}
 	if (*end != '\0' || port < 0 || port > 65535)
 		usage("-p needs a port from 0 to 65535");
+	if (port != 0 && path != NULL)
+		usage("-p and -u exclude each other");
 	if (optind != argc)
 		usage("unexpected argument");
 
-	start(port);
+	start(port, path);
 	serve();
 	while (!LIST_EMPTY(&conns))
 		conn_destroy(LIST_FIRST(&conns));
+	if (path != NULL)
+		unlink(path);
 	return 0;
 }
