@@ -1,0 +1,146 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// Kind says what the connections of a Load do.
+type Kind string
+
+const (
+	// Handshake makes full handshakes, one after another on each of Conns slots: connect, handshake,
+	// close_notify both ways, and again.
+	Handshake Kind = "handshake"
+	// Resume is Handshake with sessions that the server gave earlier.
+	Resume Kind = "resume"
+	// Request sends messages of Size bytes and waits for the answer to each: the next one straight
+	// after it (closed loop), or by the clock if Rate is set (open loop).
+	Request Kind = "request"
+	// Stream sends and receives at once, with Size bytes under way on each connection.
+	Stream Kind = "stream"
+	// Send sends as fast as the server takes it; the server answers nothing.
+	Send Kind = "send"
+	// Receive reads what a server sends of its own accord, as the chargen service does (RFC 864).
+	Receive Kind = "receive"
+	// Idle opens connections and holds them.
+	Idle Kind = "idle"
+)
+
+// Answer is what the server does with what it gets.
+type Answer string
+
+const (
+	Echo    Answer = "echo"    // the same bytes
+	Reverse Answer = "reverse" // each line reversed, as openssl s_server -rev does
+)
+
+// Config says what a Load does, and to whom.
+type Config struct {
+	Target string // host:port
+	Kind   Kind
+	Answer Answer // for Request and Stream (which needs Echo); default Echo
+	Conns  int    // connections at once; default 1
+	Size   int    // bytes of one message (Request), or under way (Stream); default 1024
+	// Rate is how many messages a second all connections send together (Request only); 0 is closed loop.
+	Rate float64
+	// Ramp is the time over which the connections are opened, evenly; 0 is as fast as the server takes them.
+	Ramp time.Duration
+	// Loops is the number of event loops, default 1.
+	Loops int
+	// Timeout bounds connect and handshake together, and the wait for one answer; default 10 s.
+	Timeout time.Duration
+	// Plain speaks TCP without TLS (Request and Stream only). It is for measuring the floor.
+	Plain bool
+	// TLS has the client's settings: CA, verification, versions, ciphers, groups, ALPN.
+	TLS cssl.Config
+	// ServerName is sent as SNI and checked against the certificate; default: the target's host.
+	ServerName string
+}
+
+// Limits of a Config. A message, or a window of a stream, is queued as a whole, so its size
+// times the connections is memory.
+const (
+	MaxSize = 16 << 20 // of a message or window
+	MaxLine = 16 << 10 // of a message for Reverse
+	maxRate = 10e6
+)
+
+// withDefaults fills in what is zero.
+func (c Config) withDefaults() Config {
+	if c.Answer == "" {
+		c.Answer = Echo
+	}
+	if c.Conns == 0 {
+		c.Conns = 1
+	}
+	if c.Size == 0 {
+		c.Size = 1024
+	}
+	if c.Loops == 0 {
+		c.Loops = 1
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 10 * time.Second
+	}
+	if host, _, err := net.SplitHostPort(c.Target); err == nil && c.ServerName == "" {
+		c.ServerName = host
+	}
+	return c
+}
+
+// Check says what is wrong with the settings, apart from those of TLS, which New tries out.
+func (c Config) Check() error {
+	c = c.withDefaults()
+	host, port, err := net.SplitHostPort(c.Target)
+	if err != nil || host == "" {
+		return fmt.Errorf("target %q: want host:port", c.Target)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil || port == "0" {
+		return fmt.Errorf("target %q: bad port %q", c.Target, port)
+	}
+	messages := false
+	switch c.Kind {
+	case Request, Stream:
+		messages = true
+	case Handshake, Resume, Send, Receive, Idle:
+	default:
+		return fmt.Errorf("kind %q is not known", c.Kind)
+	}
+	least, most := 1, MaxSize
+	switch {
+	case c.Answer == Reverse && c.Kind != Request:
+		return fmt.Errorf("answer %q: only requests can be answered so", c.Answer)
+	case c.Answer == Reverse:
+		least, most = 2, MaxLine
+	case c.Answer != Echo:
+		return fmt.Errorf("answer %q is not known: use %q or %q", c.Answer, Echo, Reverse)
+	}
+	if messages && (c.Size < least || c.Size > most) {
+		return fmt.Errorf("size %d: use %d to %d bytes", c.Size, least, most)
+	}
+	switch {
+	case c.Rate != 0 && c.Kind != Request:
+		return fmt.Errorf("rate %v: only requests are sent at a rate", c.Rate)
+	case c.Rate < 0 || c.Rate > maxRate || math.IsNaN(c.Rate):
+		return fmt.Errorf("rate %v: use up to %d messages a second, or 0 for as many as are answered", c.Rate, int(maxRate))
+	case c.Conns < 1:
+		return fmt.Errorf("%d connections: at least one is needed", c.Conns)
+	case c.Loops < 1 || c.Loops > 1024:
+		return fmt.Errorf("%d loops: use 1 to 1024", c.Loops)
+	case c.Ramp < 0:
+		return fmt.Errorf("ramp %v: must not be negative", c.Ramp)
+	case c.Timeout < time.Millisecond:
+		return fmt.Errorf("timeout %v: use at least 1ms", c.Timeout)
+	case c.Plain && !messages:
+		return fmt.Errorf("plain TCP: only requests and streams work without TLS")
+	case c.Kind == Resume && c.TLS.NoTickets && c.TLS.MinVersion == cssl.TLS13:
+		return errors.New("no tickets: TLS 1.3 cannot resume without them")
+	}
+	return nil
+}

@@ -1,0 +1,211 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/session"
+)
+
+// failedError is an error whose Failure is known already.
+type failedError struct {
+	what Failure
+	error
+}
+
+func (e *failedError) Unwrap() error { return e.error }
+
+func failed(what Failure, err error) error { return &failedError{what, err} }
+
+// notTLS are OpenSSL's words for a server that answers the ClientHello with something else.
+var notTLS = map[string]bool{
+	"wrong version number":    true,
+	"http request":            true,
+	"https proxy request":     true,
+	"packet length too long":  true,
+	"record length mismatch":  true,
+	"record too small":        true,
+	"unexpected record":       true,
+	"unexpected message":      true,
+	"bad record type":         true,
+	"bad change cipher spec":  true,
+	"length mismatch":         true,
+	"length too short":        true,
+	"unknown protocol":        true,
+	"unsupported record type": true,
+	"invalid alert":           true,
+	"unknown alert type":      true,
+	"excessive message size":  true,
+}
+
+// ofHandshake classes what ended a connection before its handshake was done.
+func ofHandshake(err error) *failedError {
+	var known *failedError
+	var e *cssl.Error
+	var errno syscall.Errno
+	what := Rejected
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		what = TimedOut
+	case errors.As(err, &errno):
+		what = ofErrno(errno)
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		what = Closed
+		err = fmt.Errorf("the server ended the connection before the handshake was done: %w", orEOF(err))
+	case !errors.As(err, &e):
+		what = Local
+	case e.Verify != "":
+		what = Certificate
+	case e.AlertSide == cssl.AlertReceived:
+		what = Rejected
+	default:
+		for _, r := range e.Reasons {
+			if notTLS[r.Text] {
+				what = NotTLS
+			}
+		}
+	}
+	return &failedError{what, err}
+}
+
+// ofOpen classes what ended a connection after its handshake, with work under way.
+// answered says that the server has sent something by then.
+func ofOpen(err error, answered bool) *failedError {
+	var known *failedError
+	var e *cssl.Error
+	what := Closed
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		what = TimedOut
+	case errors.Is(err, session.ErrLinger):
+		what = WrongBytes
+	case err == nil, errors.Is(err, io.EOF):
+		err = errors.New("the server ended the connection by close_notify")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("the server ended the connection without close_notify: %w", err)
+	case errors.As(err, &e) && e.AlertSide == cssl.AlertReceived && !answered:
+		// In TLS 1.3 the client is done before the server has judged its certificate.
+		what = Rejected
+	case errors.As(err, &e) && e.Class == cssl.ClassSSL && e.AlertSide != cssl.AlertReceived:
+		what = WrongBytes // what came is no record of this connection
+	}
+	return &failedError{what, err}
+}
+
+func ofErrno(errno syscall.Errno) Failure {
+	switch errno {
+	case syscall.ECONNREFUSED, syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN,
+		syscall.EACCES, syscall.EPERM, syscall.EAFNOSUPPORT:
+		return Refused
+	case syscall.ETIMEDOUT:
+		return TimedOut
+	case syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ENOSPC:
+		return Local
+	}
+	return Closed
+}
+
+func orEOF(err error) error {
+	if err == nil {
+		return io.EOF
+	}
+	return err
+}
+
+// isReset reports whether the peer has cut the connection off.
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// tally counts failures, from all goroutines.
+type tally struct {
+	total atomic.Uint64
+
+	mu       sync.Mutex
+	counts   map[Failure]uint64
+	examples map[Failure]string
+}
+
+func (t *tally) add(what Failure, n uint64, err error) {
+	t.total.Add(n)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.counts == nil {
+		t.counts, t.examples = map[Failure]uint64{}, map[Failure]string{}
+	}
+	t.counts[what] += n
+	if t.examples[what] == "" {
+		t.examples[what] = err.Error()
+	}
+}
+
+// take answers the counts and begins anew.
+func (t *tally) take() (map[Failure]uint64, map[Failure]string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	counts, examples := t.counts, t.examples
+	t.counts, t.examples = nil, nil
+	return counts, examples
+}
+
+// worst is the failure that came most often, as an error; nil if there was none.
+func (t *tally) worst() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var worst Failure
+	for what := range maps.Keys(t.counts) {
+		if n, most := t.counts[what], t.counts[worst]; n > most || n == most && what < worst {
+			worst = what
+		}
+	}
+	if worst == "" {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", worst, t.examples[worst])
+}
+
+// health says whether anything gets through. Its writers are the loops.
+type health struct {
+	failing atomic.Int64 // time of the first failure since the last success, or 0
+	through atomic.Bool  // something got through since the call began
+	strict  bool         // the call ends when every first attempt has failed
+}
+
+// patience is how long a Run or an Open goes on with failures alone.
+const patience = 3 * time.Second
+
+func (h *health) begin(strict bool) {
+	h.strict = strict
+	h.through.Store(false)
+	h.failing.Store(0)
+}
+
+func (h *health) success() {
+	if h.failing.Load() != 0 {
+		h.failing.Store(0)
+	}
+	if !h.through.Load() {
+		h.through.Store(true)
+	}
+}
+
+func (h *health) failure(now time.Duration) { h.failing.CompareAndSwap(0, int64(max(now, 1))) }
+
+// hopeless reports whether a call that has only failures should end. untried is whether some
+// connections have not been tried yet.
+func (h *health) hopeless(now time.Duration, untried bool) bool {
+	since := h.failing.Load()
+	return since != 0 && (h.strict && !untried && !h.through.Load() || now-time.Duration(since) >= patience)
+}

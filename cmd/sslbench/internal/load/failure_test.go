@@ -1,0 +1,398 @@
+package load
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// refusing is an address at which nobody listens.
+func refusing(t testing.TB) string {
+	l := listen(t)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// answers reads what the client says first, answers text, and ends.
+func answers(text string) func(net.Conn) {
+	return func(c net.Conn) {
+		buf := make([]byte, 4096)
+		c.Read(buf)
+		io.WriteString(c, text)
+	}
+}
+
+func silent(c net.Conn) { io.Copy(io.Discard, c) }
+
+// reset ends c by a reset.
+func reset(c net.Conn) {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	c.(*net.TCPConn).SetLinger(0)
+	c.Close()
+}
+
+// echoThen echoes n bytes and then does f.
+func echoThen(n int64, f func(c *tls.Conn)) func(c *tls.Conn) {
+	return func(c *tls.Conn) {
+		io.CopyN(c, c, n)
+		f(c)
+	}
+}
+
+// finish opens and runs a Load, and answers what failed, in either.
+func finish(t *testing.T, cfg Config, d time.Duration) (Result, error) {
+	t.Helper()
+	l := mustNew(t, cfg)
+	opened := l.Open(t.Context(), cfg.Conns)
+	r, err := l.Run(t.Context(), d)
+	if opened != nil {
+		err = opened
+	}
+	if s := l.loops.state(); s.busy != 0 {
+		t.Errorf("%d connections are at work after Run", s.busy)
+	}
+	return r, err
+}
+
+// untilFailure opens a Load and runs it until something fails.
+func untilFailure(t *testing.T, cfg Config) Result {
+	t.Helper()
+	l := mustNew(t, cfg)
+	if l.Open(t.Context(), cfg.Conns) != nil {
+		return l.Collect()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	go func() {
+		for l.Progress().Failures == 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	r, err := l.Run(ctx, time.Hour)
+	if err == nil || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Run: %v", err)
+	}
+	return r
+}
+
+// wantOnly wants failures of one name, with a text.
+func wantOnly(t *testing.T, r Result, what Failure, text string) {
+	t.Helper()
+	if r.Failures[what] == 0 || len(r.Failures) != 1 {
+		t.Errorf("failures are %v (%v), want %q only", r.Failures, r.Examples, what)
+	}
+	if !strings.Contains(r.Examples[what], text) {
+		t.Errorf("%q does not say %q", r.Examples[what], text)
+	}
+}
+
+// TestBadTargets: what is wrong with a target that never works is named, and Run ends long before its duration.
+func TestBadTargets(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		target func(t *testing.T) string
+		change func(*Config)
+		want   Failure
+		says   string
+	}{
+		{"refused", func(t *testing.T) string { return refusing(t) }, nil, Refused, "connection refused"},
+		{"HTTP", func(t *testing.T) string {
+			return serveRaw(t, answers("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
+		}, nil, NotTLS, "wrong version number"},
+		{"greeting", func(t *testing.T) string {
+			return serveRaw(t, func(c net.Conn) { io.WriteString(c, "220 mail.test ESMTP\r\n"); silent(c) })
+		}, nil, NotTLS, "wrong version number"},
+		{"zeros", func(t *testing.T) string { return serveRaw(t, answers(strings.Repeat("\x00", 100))) }, nil, NotTLS, ""},
+		{"record of no handshake", func(t *testing.T) string { return serveRaw(t, answers("\x17\x03\x03\x00\x05hello")) }, nil, NotTLS, ""},
+		{"nonsense in a handshake record", func(t *testing.T) string { return serveRaw(t, answers("\x16\x03\x03\x00\x05hello")) }, nil, NotTLS, ""},
+		{"record too long", func(t *testing.T) string { return serveRaw(t, answers("\x16\x03\x03\xff\xffhello")) }, nil, NotTLS, ""},
+		{"echo", func(t *testing.T) string { return serveRaw(t, echoRaw) }, nil, NotTLS, ""},
+		{"closes at once", func(t *testing.T) string { return serveRaw(t, func(net.Conn) {}) }, nil, Closed, "handshake"},
+		{"closes after the hello", func(t *testing.T) string { return serveRaw(t, answers("")) }, nil, Closed, "before the handshake was done"},
+		{"resets", func(t *testing.T) string { return serveRaw(t, reset) }, nil, Closed, "reset"},
+		{"never answers", func(t *testing.T) string { return serveRaw(t, silent) }, func(c *Config) { c.Timeout = 100 * time.Millisecond }, TimedOut, "handshake"},
+		{"unknown CA", func(t *testing.T) string { return serve(t, echo, nil) },
+			func(c *Config) { c.TLS.CAFile = testcerts.Path("other-root.pem") }, Certificate, "certificate verify failed"},
+		{"system CAs", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.TLS.CAFile = "" }, Certificate, "local issuer"},
+		{"wrong name", func(t *testing.T) string { return serveGo(t, "wrongname", nil, func(*tls.Conn) {}) }, nil, Certificate, "hostname mismatch"},
+		{"expired", func(t *testing.T) string { return serveGo(t, "expired", nil, func(*tls.Conn) {}) }, nil, Certificate, "expired"},
+		{"no common version", func(t *testing.T) string {
+			return serve(t, echo, func(c *cssl.Config) { c.MaxVersion = cssl.TLS12 })
+		}, func(c *Config) { c.TLS.MinVersion = cssl.TLS13 }, Rejected, "protocol version"},
+		{"no common cipher", func(t *testing.T) string {
+			return serve(t, echo, func(c *cssl.Config) { c.MaxVersion, c.CipherList = cssl.TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256" })
+		}, func(c *Config) { c.TLS.CipherList = "ECDHE-ECDSA-AES256-GCM-SHA384" }, Rejected, "handshake failure"},
+	} {
+		for _, kind := range []Kind{Handshake, Request, Send} {
+			t.Run(test.name+"/"+string(kind), func(t *testing.T) {
+				noLeaks(t)
+				cfg := config(test.target(t), kind)
+				cfg.Conns = 20
+				if test.change != nil {
+					test.change(&cfg)
+				}
+				r, err := finish(t, cfg, time.Hour)
+				if err == nil || r.Units != 0 {
+					t.Errorf("%v, %d units", err, r.Units)
+				}
+				wantOnly(t, r, test.want, test.says)
+			})
+		}
+	}
+}
+
+// TestClientCertificate: a server that asks for a certificate rejects a client without, in TLS 1.3 after the
+// client's own handshake is done.
+func TestClientCertificate(t *testing.T) {
+	for _, version := range versions {
+		for _, kind := range []Kind{Handshake, Request} {
+			target := serveGo(t, "ecdsa", func(c *tls.Config) {
+				c.ClientAuth, c.ClientCAs, c.MaxVersion = tls.RequireAndVerifyClientCert, pool(t), uint16(version)
+			}, func(c *tls.Conn) { io.Copy(c, c) })
+			cfg := config(target, kind)
+			r, err := finish(t, cfg, time.Hour)
+			if err == nil || r.Failures[Rejected]+r.Failures[Closed] == 0 || r.Units != 0 {
+				t.Errorf("%v, %v: %v; %v %v", version, kind, err, r.Failures, r.Examples)
+			}
+			cfg.TLS.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
+			if r, err := finish(t, cfg, 50*time.Millisecond); err != nil || len(r.Failures) > 0 || r.Units == 0 {
+				t.Errorf("%v, %v, with a certificate: %v; %v %v", version, kind, err, r.Failures, r.Examples)
+			}
+		}
+	}
+}
+
+// TestMidway: what goes wrong after the handshake is named. Some of these servers work for a while, so that
+// failed connections are replaced.
+func TestMidway(t *testing.T) {
+	short := func(c *Config) { c.Timeout = time.Second }
+	silentTLS := func(c *tls.Conn) { io.Copy(io.Discard, c) }
+	spoiled := handler{data: func(c *reactor.Conn, p []byte) {
+		n, _ := c.Data.(int)
+		c.Data = n + len(p)
+		if n < 20_000 && n+len(p) >= 20_000 {
+			p[0] ^= 1
+		}
+		c.Write(p)
+	}}
+	twice := func(c *reactor.Conn, p []byte) { c.Write(p); c.Write(p) }
+	for _, test := range []struct {
+		name   string
+		kinds  []Kind
+		target func(t *testing.T) string
+		change func(*Config)
+		want   Failure
+		says   string
+	}{
+		{"closes", []Kind{Request, Stream}, func(t *testing.T) string {
+			return serveGo(t, "ecdsa", nil, echoThen(10_000, func(*tls.Conn) {}))
+		}, nil, Closed, ""},
+		{"closes without close_notify", []Kind{Request}, func(t *testing.T) string {
+			return serveGo(t, "ecdsa", nil, echoThen(10_000, func(c *tls.Conn) { c.NetConn().(*net.TCPConn).CloseWrite(); silentTLS(c) }))
+		}, nil, Closed, "without close_notify"},
+		{"resets", []Kind{Request, Stream}, func(t *testing.T) string {
+			return serveGo(t, "ecdsa", nil, echoThen(10_000, func(c *tls.Conn) { reset(c) }))
+		}, nil, Closed, ""},
+		{"garbage", []Kind{Request}, func(t *testing.T) string {
+			return serveGo(t, "ecdsa", nil, echoThen(10_000, func(c *tls.Conn) { io.WriteString(c.NetConn(), "HTTP/1.1 500 oh no\r\n\r\n"); silentTLS(c) }))
+		}, nil, WrongBytes, ""},
+		{"a byte wrong", []Kind{Request, Stream}, func(t *testing.T) string { return serve(t, spoiled, nil) }, nil, WrongBytes, "of what the server sent is 0x"},
+		{"too much", []Kind{Request}, func(t *testing.T) string { return serve(t, handler{data: twice}, nil) }, nil, WrongBytes, "more than"},
+		{"not reversed", []Kind{Request}, func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Answer = Reverse }, WrongBytes, ""},
+		{"answers what is to be discarded", []Kind{Send}, func(t *testing.T) string { return serve(t, echo, nil) }, nil, WrongBytes, ""},
+		{"no chargen", []Kind{Receive}, func(t *testing.T) string {
+			return serve(t, handler{open: func(c *reactor.Conn) { c.Write([]byte(" !\"#$%'")) }}, nil)
+		}, nil, WrongBytes, "byte 6"},
+		{"one wrong in chargen", []Kind{Receive}, func(t *testing.T) string { return chargenServer(t, 5000) }, nil, WrongBytes, ""},
+		{"never answers", []Kind{Request, Stream, Receive}, func(t *testing.T) string { return serveGo(t, "ecdsa", nil, silentTLS) }, short, TimedOut, "1s"},
+		{"stalls in the middle", []Kind{Request, Stream}, func(t *testing.T) string {
+			return serveGo(t, "ecdsa", nil, echoThen(10_500, silentTLS))
+		}, short, TimedOut, "1s"},
+		{"never reads", []Kind{Send}, func(t *testing.T) string {
+			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { <-t.Context().Done() })
+		}, short, TimedOut, "took nothing"},
+		{"never ends", []Kind{Handshake, Resume}, func(t *testing.T) string {
+			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { <-t.Context().Done() })
+		}, short, TimedOut, "did not end"},
+		{"gives no session", []Kind{Resume}, func(t *testing.T) string {
+			return serve(t, echo, func(c *cssl.Config) { c.NoTickets = true })
+		}, nil, NotResumed, "gave no session"},
+		{"ends idle connections", []Kind{Idle}, func(t *testing.T) string {
+			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { time.Sleep(20 * time.Millisecond) })
+		}, nil, Closed, "close_notify"},
+	} {
+		for _, kind := range test.kinds {
+			for _, version := range versions {
+				t.Run(fmt.Sprintf("%s/%s/%v", test.name, kind, version), func(t *testing.T) {
+					t.Parallel()
+					cfg := config(test.target(t), kind)
+					cfg.Size, cfg.TLS.MinVersion, cfg.TLS.MaxVersion = 1000, version, version
+					if test.change != nil {
+						test.change(&cfg)
+					}
+					wantOnly(t, untilFailure(t, cfg), test.want, test.says)
+				})
+			}
+		}
+	}
+}
+
+// TestNotResumed: a server that gives tickets and takes none is found out.
+func TestNotResumed(t *testing.T) {
+	var handshakes atomic.Uint32
+	target := serveGo(t, "ecdsa", func(c *tls.Config) {
+		c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			var key [32]byte // another one for each connection
+			binary.BigEndian.PutUint32(key[:], handshakes.Add(1))
+			fresh := c.Clone()
+			fresh.SetSessionTicketKeys([][32]byte{key})
+			return fresh, nil
+		}
+	}, func(c *tls.Conn) { io.Copy(io.Discard, c) })
+	cfg := config(target, Resume)
+	cfg.Conns = 1
+	wantOnly(t, untilFailure(t, cfg), NotResumed, "full handshake")
+}
+
+// TestAsksForTicket: where closing brought no session, a message is sent to get one. That way works as well.
+func TestAsksForTicket(t *testing.T) {
+	for _, version := range versions {
+		cfg := config(serve(t, echo, nil), Resume)
+		cfg.TLS.MaxVersion = version
+		l := mustNew(t, cfg)
+		l.loops.add(4)
+		l.loops.each(func(w *worker) {
+			for _, slot := range w.slots {
+				slot.asks = true
+			}
+		})
+		mustOpen(t, l, 0)
+		if r := mustRun(t, l, 20*time.Millisecond); r.Units == 0 || r.Opened != r.Units+4 {
+			t.Errorf("%v: %d resumed, %d opened", version, r.Units, r.Opened)
+		}
+	}
+}
+
+// TestGivesUp: when a server goes away in the midst of a Run, that ends after some seconds of failures alone.
+func TestGivesUp(t *testing.T) {
+	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	ln := listen(t)
+	srv := &reactor.Server{Handler: echo, Context: x, Loops: 1}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	l := mustNew(t, config(ln.Addr().String(), Request))
+	mustOpen(t, l, 8)
+	go func() {
+		for l.Progress().Units == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		srv.Close()
+	}()
+	r, err := l.Run(t.Context(), time.Hour)
+	<-served
+	if err == nil || !strings.Contains(err.Error(), "nothing gets through") || r.Units == 0 {
+		t.Errorf("%v; %d units", err, r.Units)
+	}
+	if r.Failures[Closed] == 0 || r.Failures[Refused] == 0 {
+		t.Errorf("failures are %v", r.Failures)
+	}
+	if n := r.Failures[Refused]; n > 400 {
+		t.Errorf("%d attempts in three seconds: there is no back-off", n)
+	}
+	if r.Open != 0 {
+		t.Errorf("%d are said to be open", r.Open)
+	}
+}
+
+// TestReplaced: a connection that fails is replaced, and the work goes on.
+func TestReplaced(t *testing.T) {
+	target := serveGo(t, "ecdsa", nil, echoThen(50_000, func(*tls.Conn) {}))
+	l := mustNew(t, config(target, Request))
+	mustOpen(t, l, 4)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	go func() {
+		for l.Progress().Failures < 20 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	r, err := l.Run(ctx, time.Hour)
+	if !errors.Is(err, context.Canceled) || r.Failures[Closed] < 20 || r.Units < 20*48 || r.Opened < 16 {
+		t.Errorf("%v: %d opened, %d units, %v", err, r.Opened, r.Units, r.Failures)
+	}
+}
+
+// TestCancel: a call ends soon after its context, whatever the server does, and what is cut off is no failure.
+func TestCancel(t *testing.T) {
+	stuck := serveRaw(t, silent)
+	soon := func() (context.Context, context.CancelFunc) {
+		return context.WithTimeout(t.Context(), 50*time.Millisecond)
+	}
+	for _, kind := range []Kind{Handshake, Resume, Request, Stream, Send, Receive, Idle} {
+		ctx, cancel := soon()
+		l := mustNew(t, config(stuck, kind))
+		if err := l.Open(ctx, 4); (err == nil) != (kind == Handshake || kind == Send || kind == Receive) {
+			t.Errorf("%s: Open: %v", kind, err)
+		}
+		cancel()
+		ctx, cancel = soon()
+		r, err := l.Run(ctx, time.Hour)
+		cancel()
+		if err == nil || len(r.Failures) != 0 || l.loops.state().busy != 0 {
+			t.Errorf("%s: %v; %v %v", kind, err, r.Failures, r.Examples)
+		}
+	}
+	half := serveGo(t, "ecdsa", nil, func(c *tls.Conn) { io.Copy(io.Discard, c) })
+	for _, kind := range []Kind{Request, Stream} {
+		l := mustNew(t, config(half, kind))
+		mustOpen(t, l, 4)
+		ctx, cancel := soon()
+		r, err := l.Run(ctx, time.Hour)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || len(r.Failures) != 0 || l.loops.state().busy != 0 {
+			t.Errorf("%s: %v; %v %v", kind, err, r.Failures, r.Examples)
+		}
+	}
+}
+
+// TestPlainFailures: the same names without TLS.
+func TestPlainFailures(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		target string
+		want   Failure
+	}{
+		{"refused", refusing(t), Refused},
+		{"closes", serveRaw(t, func(c net.Conn) { io.CopyN(c, c, 5000) }), Closed},
+		{"wrong", serveRaw(t, func(c net.Conn) { io.WriteString(c, strings.Repeat("x", 100)); silent(c) }), WrongBytes},
+		{"stalls", serveRaw(t, silent), TimedOut},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := config(test.target, Request)
+			cfg.Plain, cfg.Timeout = true, time.Second
+			if r := untilFailure(t, cfg); r.Failures[test.want] == 0 || len(r.Failures) != 1 {
+				t.Errorf("%v %v", r.Failures, r.Examples)
+			}
+		})
+	}
+}

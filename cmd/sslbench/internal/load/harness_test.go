@@ -1,0 +1,232 @@
+package load
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+func TestMain(m *testing.M) { testmain.Run(m) }
+
+// hang is how long a test waits for what must come. A test that needs it has failed.
+const hang = 30 * time.Second
+
+var versions = []cssl.Version{cssl.TLS12, cssl.TLS13}
+
+// handler is a reactor.Handler made of functions; nil ones do nothing.
+type handler struct {
+	open func(*reactor.Conn)
+	data func(*reactor.Conn, []byte)
+}
+
+func (h handler) OnOpen(c *reactor.Conn) {
+	if h.open != nil {
+		h.open(c)
+	}
+}
+
+func (h handler) OnData(c *reactor.Conn, p []byte) {
+	if h.data != nil {
+		h.data(c, p)
+	}
+}
+
+func (handler) OnClose(*reactor.Conn, error) {}
+
+var echo = handler{data: func(c *reactor.Conn, p []byte) { c.Write(p) }}
+
+// serve runs a reactor.Server until the end of the test.
+func serve(t testing.TB, h reactor.Handler, change func(*cssl.Config)) string {
+	t.Helper()
+	cfg := cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}
+	if change != nil {
+		change(&cfg)
+	}
+	x, err := cssl.NewServerContext(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t)
+	srv := &reactor.Server{Handler: h, Context: x, Loops: 1, Logger: slog.New(slog.DiscardHandler)}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		srv.Close()
+		<-served
+		x.Close()
+	})
+	return l.Addr().String()
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// serveRaw runs f for each TCP connection, which is closed when f returns or the test ends.
+func serveRaw(t testing.TB, f func(c net.Conn)) string {
+	t.Helper()
+	l := listen(t)
+	var mu sync.Mutex
+	conns := map[net.Conn]bool{}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns[c] = true
+			mu.Unlock()
+			running.Go(func() {
+				f(c)
+				mu.Lock()
+				delete(conns, c)
+				mu.Unlock()
+				c.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for c := range conns {
+			c.Close()
+		}
+		mu.Unlock()
+		running.Wait()
+	})
+	return l.Addr().String()
+}
+
+// serveGo runs f for each connection of a server of Go's own TLS, after the handshake.
+func serveGo(t testing.TB, name string, change func(*tls.Config), f func(c *tls.Conn)) string {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
+	if change != nil {
+		change(cfg)
+	}
+	return serveRaw(t, func(c net.Conn) {
+		s := tls.Server(c, cfg)
+		if s.Handshake() == nil {
+			f(s)
+			s.CloseWrite()
+		}
+	})
+}
+
+// pool has the CA of the test certificates.
+func pool(t testing.TB) *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AppendCertsFromPEM(testcerts.Read(t, "root.pem"))
+	return p
+}
+
+// config is a Config that trusts the test's certificates.
+func config(target string, k Kind) Config {
+	return Config{
+		Target: target, Kind: k, Conns: 4, Timeout: hang, ServerName: "localhost",
+		TLS: cssl.Config{CAFile: testcerts.Path("root.pem")},
+	}
+}
+
+func mustNew(t testing.TB, cfg Config) *Load {
+	t.Helper()
+	l, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	return l
+}
+
+func mustOpen(t testing.TB, l *Load, n int) {
+	t.Helper()
+	if err := l.Open(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mustRun wants a Run without failures.
+func mustRun(t testing.TB, l *Load, d time.Duration) Result {
+	t.Helper()
+	r, err := l.Run(t.Context(), d)
+	if err != nil {
+		t.Fatalf("%v; %v", err, r.Examples)
+	}
+	for what, n := range r.Failures {
+		t.Errorf("%d × %s: %s", n, what, r.Examples[what])
+	}
+	return r
+}
+
+func openFiles(t testing.TB) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// noLeaks checks at the end of the test, after what was cleaned up later than this was called.
+func noLeaks(t testing.TB) {
+	runtime.GC()
+	files, ssl, contexts, goroutines := openFiles(t), cssl.Live(), cssl.LiveContexts(), runtime.NumGoroutine()
+	t.Cleanup(func() {
+		if t.Failed() {
+			return
+		}
+		waitFor(t, "descriptors, SSL objects and goroutines to go", func() bool {
+			return openFiles(t) <= files && cssl.Live() <= ssl && cssl.LiveContexts() <= contexts && runtime.NumGoroutine() <= goroutines
+		})
+	})
+}
+
+func echoRaw(c net.Conn) { stallingEcho(func() {})(c) }
+
+// stallingEcho sends back what comes, after a call of f.
+func stallingEcho(f func()) func(net.Conn) {
+	return func(c net.Conn) {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				return
+			}
+			f()
+			if _, err := c.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+}

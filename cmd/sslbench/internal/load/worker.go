@@ -1,0 +1,347 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// phase is what a worker is doing.
+type phase uint8
+
+const (
+	resting phase = iota
+	opening
+	running
+	stopping // no connection is begun any more, and what is under way ends
+)
+
+const (
+	// maxDialing is how many handshakes of connections that are kept a loop has under way.
+	maxDialing = 64
+	// maxTried is how many slots may fail before those that were never tried wait for a success.
+	maxTried = 16
+	// redialGap is the time between two attempts to replace failed connections, over all loops,
+	// and maxRedialGap what it doubles up to while those fail again.
+	redialGap    = 10 * time.Millisecond
+	maxRedialGap = 500 * time.Millisecond
+)
+
+// worker is what belongs to one loop. The atomic fields are written by the loop's goroutine only
+// (but for due, ticking and told), and the others are touched by nobody else.
+type worker struct {
+	loops    *loops
+	load     *Load
+	loop     loop
+	job      job
+	latency  *hdrhistogram.Histogram
+	tickFunc func()
+	dealFunc func()
+
+	units, sent, received, opened        atomic.Uint64
+	open                                 atomic.Int64
+	busy, hopeful, bad, missing, untried atomic.Int64
+	ticking, told                        atomic.Bool
+	due                                  atomic.Uint64 // open loop: how many messages are due
+
+	phase    phase
+	slots    []*slot
+	fresh    []*slot // not tried yet in this call, in order
+	broken   []*slot // failed, in the order in which they did
+	dialing  int
+	since    time.Duration // when the phase began
+	gap      time.Duration
+	redialAt time.Duration
+	dealt    uint64 // open loop: how many messages have been handed to slots
+}
+
+// job is what the connections of a Load do. Its methods are called on the loop's goroutine.
+type job interface {
+	// opened: the handshake of s is done, and there is work to do.
+	opened(s *slot)
+	// begin: a Run begins, and s has been open before.
+	begin(s *slot)
+	data(s *slot, p []byte)
+	drained(s *slot)
+	// overdue: the deadline of s has passed.
+	overdue(s *slot, now time.Duration)
+	// stop: the Run is over, and s is open.
+	stop(s *slot)
+	// ended says what is wrong with the end of s, which was open; nil if that is as it should be.
+	ended(s *slot, err error) *failedError
+}
+
+func newWorker(g *loops) (w *worker, err error) {
+	w = &worker{loops: g, load: g.load, latency: newHistogram(), job: newJob(&g.load.cfg)}
+	w.tickFunc, w.dealFunc = w.tick, w.deal
+	if g.load.cfg.Plain {
+		w.loop = newPlainLoop(w, g.load.cfg.Timeout)
+	} else {
+		w.loop, err = newTLSLoop(w)
+	}
+	return w, err
+}
+
+// add takes new slots over.
+func (w *worker) add(slots []*slot) {
+	w.slots = append(w.slots, slots...)
+	w.fresh = append(w.fresh, slots...)
+}
+
+// begin starts an Open or a Run.
+func (w *worker) begin(p phase) {
+	w.phase, w.since = p, w.load.now()
+	w.due.Store(0)
+	w.dealt, w.gap, w.redialAt = 0, w.baseGap(), 0
+	for _, s := range w.slots {
+		s.set(s.busy, false)
+		s.late = false
+	}
+	if w.load.cfg.persistent() {
+		for _, s := range w.slots {
+			if s.open && p == running {
+				w.job.begin(s)
+			}
+			s.await(!s.open && p == opening)
+		}
+	} else {
+		w.broken, w.fresh = w.broken[:0], w.fresh[:0]
+		for _, s := range w.slots {
+			if p == running || s.session == nil {
+				w.fresh = append(w.fresh, s)
+			}
+			s.await(s.session == nil && p == opening)
+		}
+	}
+	w.fill(w.since)
+}
+
+func (w *worker) baseGap() time.Duration { return redialGap * time.Duration(len(w.loops.workers)) }
+
+// fill starts the connections that may be started.
+func (w *worker) fill(now time.Duration) {
+	limit := maxDialing
+	if k := w.load.cfg.Kind; k == Handshake || k == Resume {
+		limit = len(w.slots)
+	}
+	if w.phase == opening || w.phase == running {
+		for len(w.broken) > 0 && w.dialing < limit && now >= w.redialAt {
+			// A little of the time in which nobody looked is made up for.
+			w.redialAt = max(w.redialAt, now-2*w.load.every()) + w.gap
+			s := w.broken[0]
+			w.broken = slices.Delete(w.broken, 0, 1)
+			w.dial(s)
+		}
+		for len(w.fresh) > 0 && w.dialing < limit && w.mayTry() && now >= w.since+w.fresh[0].startAt {
+			s := w.fresh[0]
+			w.fresh = w.fresh[1:]
+			s.startAt = 0
+			w.dial(s)
+		}
+	}
+	w.untried.Store(0)
+	if w.mayTry() {
+		w.untried.Store(int64(len(w.fresh)))
+	}
+}
+
+// mayTry reports whether slots that were not tried yet may be. While nothing but failures comes
+// back a few attempts tell enough.
+func (w *worker) mayTry() bool {
+	return w.load.health.failing.Load() == 0 || w.bad.Load() < maxTried
+}
+
+// dial begins a connection.
+func (w *worker) dial(s *slot) {
+	s.tries, s.address, s.began = 0, int(w.load.address.Load()), w.load.now()
+	w.connect(s)
+}
+
+func (w *worker) connect(s *slot) {
+	s.set(true, s.bad)
+	s.dialing = true
+	w.dialing++
+	if err := w.loop.dial(w.load.addrs[s.address], s); err != nil {
+		s.dialing = false
+		w.dialing--
+		w.refused(s, err)
+	}
+}
+
+// refused deals with an attempt that failed: the target's next address comes first.
+func (w *worker) refused(s *slot, err error) {
+	addrs := w.load.addrs
+	f := ofHandshake(err)
+	if f.what == Refused && s.tries+1 < len(addrs) && !s.cut {
+		s.tries++
+		s.address = (s.address + 1) % len(addrs)
+		w.connect(s)
+		return
+	}
+	w.failed(s, &failedError{f.what, fmt.Errorf("%v: %w", addrs[s.address], f.error)})
+}
+
+// failed counts a failure and puts the slot among those to be dialled again.
+func (w *worker) failed(s *slot, f *failedError) {
+	now := w.load.now()
+	if s.cut {
+		s.cut = false
+	} else {
+		w.load.tally.add(f.what, 1, f)
+		w.load.health.failure(now)
+		if s.bad {
+			w.gap = min(2*w.gap, maxRedialGap)
+		}
+		s.set(s.busy, true)
+	}
+	w.broken = append(w.broken, s)
+	if w.phase == stopping {
+		w.drop(s)
+	}
+	s.idle()
+	w.fill(now)
+	w.load.poke()
+}
+
+// succeeded: something got through on s.
+func (w *worker) succeeded(s *slot) {
+	w.load.health.success()
+	w.gap = w.baseGap()
+	if s.bad {
+		s.set(s.busy, false)
+	}
+}
+
+// record keeps a latency.
+func (w *worker) record(d time.Duration) {
+	_ = w.latency.RecordValue(int64(min(max(d, 1), longest))) // it fails only outside of the range
+}
+
+// wasOpened: the handshake is done.
+func (w *worker) wasOpened(s *slot, c link) {
+	w.dialing--
+	s.dialing, s.open, s.everOpen, s.conn = false, true, true, c
+	s.base, s.sent, s.got, s.asked = uint64(s.index)*7919, 0, 0, false
+	s.took = w.load.now() - s.began
+	w.opened.Add(1)
+	w.open.Add(1)
+	if w.load.address.Load() != int32(s.address) {
+		w.load.address.Store(int32(s.address))
+	}
+	w.load.learn(c.TLS())
+	if w.load.cfg.persistent() {
+		s.await(false)
+	}
+	if s.cut {
+		c.Abort(errCut)
+		return
+	}
+	w.job.opened(s)
+	w.fill(w.load.now())
+}
+
+// closed: the connection has ended, or never came to be.
+func (w *worker) closed(s *slot, c link, err error) {
+	if !s.open {
+		w.dialing--
+		s.dialing = false
+		if !w.loops.closing.Load() {
+			w.refused(s, orEOF(err))
+		}
+		return
+	}
+	s.open = false
+	w.open.Add(-1)
+	if w.loops.closing.Load() {
+		return
+	}
+	f := w.job.ended(s, err)
+	s.conn = nil
+	switch {
+	case f != nil || s.cut:
+		w.failed(s, f)
+	case w.phase == running, w.phase == opening && s.session == nil:
+		w.dial(s)
+	default:
+		s.idle()
+	}
+}
+
+var errCut = errors.New("cut off")
+
+// tick looks at deadlines, and starts connections.
+func (w *worker) tick() {
+	w.ticking.Store(false)
+	now := w.load.now()
+	if w.load.cfg.Kind != Idle {
+		for _, s := range w.slots {
+			if s.deadline != 0 && now > s.deadline && s.open {
+				s.deadline = 0
+				w.job.overdue(s, now)
+			}
+		}
+	}
+	if w.phase == stopping && w.load.cfg.Rate > 0 && now > w.since+w.load.cfg.Timeout {
+		w.giveUp()
+	}
+	w.fill(now)
+}
+
+// stop ends a Run: what is under way goes on to its end.
+func (w *worker) stop() {
+	w.phase, w.since = stopping, w.load.now()
+	if !w.load.cfg.persistent() {
+		w.fresh = w.fresh[:0]
+	}
+	w.untried.Store(0)
+	w.judge()
+	for _, s := range w.slots {
+		if s.open {
+			w.job.stop(s)
+		}
+	}
+	w.load.poke()
+}
+
+// cut ends what is under way at once.
+func (w *worker) cut(cause error) {
+	w.phase = stopping
+	if cause != nil {
+		w.load.tally.add(TimedOut, uint64(w.busy.Load()), cause)
+	}
+	for _, s := range w.slots {
+		switch {
+		case !s.busy:
+		case s.open:
+			s.cut = true
+			s.conn.Abort(errCut)
+		case s.dialing:
+			s.cut = true
+			s.abandonDial()
+		}
+	}
+}
+
+// rest ends an Open or a Run. Connections that are to be kept but never came to be are forgotten.
+func (w *worker) rest() {
+	w.phase = resting
+	w.fresh = w.fresh[:0]
+	w.untried.Store(0)
+	if !w.load.cfg.persistent() {
+		return
+	}
+	never := func(s *slot) bool {
+		if s.everOpen {
+			return false
+		}
+		s.set(false, false)
+		s.await(false)
+		return true
+	}
+	w.broken = slices.DeleteFunc(w.broken, func(s *slot) bool { return !s.everOpen })
+	w.slots = slices.DeleteFunc(w.slots, never)
+}
