@@ -35,7 +35,7 @@ ASANOPTS   = detect_leaks=1$(if $(ASAN_OPTIONS),:$(ASAN_OPTIONS))
 .PHONY: help
 help: ## list the targets
 	@echo 'Targets:'
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m ARGS='
 
 .PHONY: deps
@@ -110,9 +110,10 @@ nocgo: deps ## build and test ./session without cgo
 bench: deps ## run all benchmarks, or those that BENCH= matches
 	$(GOTEST) -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) $(PKGS)
 
-.PHONY: bench-mark
-bench-mark: build ## sslecho's CPU time per unit of work beside a plain C epoll server
-	bin/sslbench compare
+# QUICK=1 takes 90 seconds instead of up to 15 minutes.
+.PHONY: bench-compare
+bench-compare: build ## measure sslecho beside other servers, report to docs/bench (QUICK=1: bin/bench)
+	bin/sslbench compare --out $(if $(QUICK),bin/bench --quick,docs/bench)
 
 .PHONY: soak
 soak: build ## mixed load against sslecho for SOAK=30m, watching its memory

@@ -1,9 +1,9 @@
-// Sslbench measures TLS echo servers side by side, and soaks one in mixed load.
+// Sslbench puts load on TLS servers and measures them side by side.
 //
-//	sslbench compare   server CPU time per unit of work: sslecho beside plain C epoll servers
-//	sslbench soak      mixed load against a running server, for as long as one likes
-//
-// All traffic stays on the loopback interface.
+//	sslbench load      one kind of load on any TLS server: rates, latency, what failed
+//	sslbench compare   what a unit of work costs sslecho, openssl s_server, crypto/tls, C epoll and others
+//	sslbench report    the report of an earlier compare, from its data.json
+//	sslbench soak      mixed load on a running echo server, for as long as one likes
 package main
 
 import (
@@ -12,14 +12,17 @@ import (
 	"io"
 	"os"
 
+	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/server"
 	"github.com/spf13/pflag"
 )
 
-const usage = `sslbench: measures TLS echo servers
+const usage = `sslbench: load and measurements for TLS servers
 
 Usage:
-  sslbench compare [flags]   server CPU time per unit of work, beside plain C epoll servers
-  sslbench soak [flags]      mixed load against a running server; fails if a byte is wrong
+  sslbench load [flags]        one kind of load on any TLS server: rates, latency, what failed
+  sslbench compare [flags]     what a unit of work costs sslecho and other servers, side by side
+  sslbench report FILE FOLDER  the report again, from an earlier compare's data.json
+  sslbench soak [flags]        mixed load on a running echo server; fails if a byte is wrong
 
 'sslbench COMMAND --help' lists the flags.
 `
@@ -30,7 +33,13 @@ func main() {
 
 // run answers the exit status: 0, 1 after a failure, 2 after bad usage.
 func run(args []string, stdout, stderr io.Writer) int {
-	commands := map[string]func([]string, io.Writer) error{"compare": compare, "soak": soak}
+	commands := map[string]func(args []string, stdout, stderr io.Writer) error{
+		"load":                  loadCommand,
+		"compare":               compareCommand,
+		"report":                reportCommand,
+		"soak":                  func(args []string, stdout, _ io.Writer) error { return soak(args, stdout) },
+		server.CryptoTLSCommand: func(args []string, stdout, _ io.Writer) error { return serveCryptoTLS(args, stdout) },
+	}
 	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {
 		fmt.Fprint(stdout, usage)
 		return 0
@@ -40,7 +49,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "sslbench: unknown command %q\n%s", args[0], usage)
 		return 2
 	}
-	err := f(args[1:], stdout)
+	err := f(args[1:], stdout, stderr)
 	var bad usageError
 	switch {
 	case err == nil, errors.Is(err, pflag.ErrHelp):

@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/compare"
+	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/report"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
@@ -29,12 +31,18 @@ func TestUsage(t *testing.T) {
 		{"compare --help", 0, "--rounds"},
 		{"soak --help", 0, "--duration"},
 		{"nonsense", 2, `unknown command "nonsense"`},
-		{"compare --rounds 0", 2, "--rounds must be at least 1"},
+		{"compare --rounds 0", 2, "at least 1 round"},
+		{"compare --duration 1ms", 2, "at least 10ms"},
+		{"compare --only nonsense", 2, "there are: size, conns"},
+		{"compare --servers apache", 2, "there are: sslecho, openssl s_server"},
+		{"compare --baseline apache", 2, `unknown server "apache"`},
+		{"compare --list", 0, "C epoll, no TLS"},
+		{"report", 2, "want two arguments"},
+		{"report /nonexistent/data.json /nonexistent", 1, "/nonexistent/data.json"},
 		{"compare --no-such-flag", 2, "no-such-flag"},
 		{"compare extra", 2, `unexpected argument "extra"`},
 		{"soak --target 192.0.2.1:443", 2, "loopback"},
 		{"soak --target localhost", 2, "loopback address with a port"},
-		{"compare --reference /nonexistent", 1, "tls_epoll.c"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			var out, errs bytes.Buffer
@@ -48,33 +56,96 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestCompare runs every work for a moment against both servers, which checks every
-// byte that comes back, and wants a cost for each. It asserts no time.
+// TestCompare is a whole comparison, scaled down, with all servers that are present. Each server has a figure
+// for each point or a reason why not, no answer was lost or wrong, and the report has it all. It
+// asserts no time.
 func TestCompare(t *testing.T) {
 	root := moduleRoot(t, filepath.Dir(testcerts.Path("root.pem")))
-	echo := filepath.Join(t.TempDir(), "sslecho")
-	build := exec.Command("go", "build", "-o", echo, "./cmd/sslecho")
+	bin := t.TempDir()
+	build := exec.Command("go", "build", "-o", bin, "./cmd/sslecho", "./cmd/sslbench")
 	build.Dir = root
 	if b, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, b)
 	}
-	var out, errs bytes.Buffer
-	args := []string{"compare", "--rounds", "1", "--duration", "100ms", "--sslecho", echo,
-		"--reference", filepath.Join(root, "cmd/sslbench/reference"),
-		"--cert", testcerts.Path("ecdsa.pem"), "--key", testcerts.Path("ecdsa.key")}
-	if status := run(args, &out, &errs); status != 0 {
-		t.Fatalf("status %d: %s", status, errs.String())
+	dir := filepath.Join(t.TempDir(), "report")
+	// The real binary, since it starts itself as the crypto/tls server.
+	cmd := exec.Command(filepath.Join(bin, "sslbench"), "compare", "--quick", "--rounds", "1", "--duration", "20ms", "--out", dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, w := range works {
-		_, row, ok := strings.Cut(out.String(), w.name)
-		row, _, _ = strings.Cut(row, "\n")
-		f := strings.Fields(row)
-		if !ok || len(f) == 0 {
-			t.Errorf("no row for %q in\n%s", w.name, &out)
-			continue
+	data, err := report.Read(filepath.Join(dir, "data.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	present := map[string]bool{}
+	for _, s := range data.Servers {
+		present[s.Name] = s.Missing == ""
+		if s.Missing == "" && (s.Version == "" || s.Command == "") {
+			t.Errorf("%s: version %q, command %q", s.Name, s.Version, s.Command)
 		}
-		if ratio, err := strconv.ParseFloat(f[len(f)-1], 64); err != nil || ratio <= 0 {
-			t.Errorf("%q has no ratio: %s", w.name, row)
+	}
+	// These need nothing that the tests do not need anyway. The others are not always installed.
+	for _, name := range []string{"sslecho", "openssl s_server", "crypto/tls", "C epoll", "C epoll, no TLS"} {
+		if !present[name] {
+			t.Errorf("%s was not measured", name)
+		}
+	}
+	var ids []string
+	for _, e := range data.Experiments {
+		ids = append(ids, e.ID)
+		for _, f := range e.Failed {
+			t.Logf("%s: %s at %v: %s", e.Title, f.Server, f.X, f.Why)
+		}
+		checkExperiment(t, e)
+	}
+	for _, e := range compare.Experiments() {
+		if !slices.Contains(ids, e.ID) {
+			t.Errorf("no experiment %q", e.ID)
+		}
+	}
+	for _, file := range []string{"README.md", "report.html", "size.svg", "idle.svg", "handshake.svg"} {
+		if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	again := t.TempDir()
+	var stdout, stderr bytes.Buffer
+	if status := run([]string{"report", filepath.Join(dir, "data.json"), again}, &stdout, &stderr); status != 0 {
+		t.Fatalf("status %d: %s", status, &stderr)
+	}
+	for _, file := range []string{"README.md", "report.html", "data.json"} {
+		a, err1 := os.ReadFile(filepath.Join(dir, file))
+		b, err2 := os.ReadFile(filepath.Join(again, file))
+		if err1 != nil || err2 != nil || !bytes.Equal(a, b) {
+			t.Errorf("%s is not the same when rendered again: %v, %v", file, err1, err2)
+		}
+	}
+}
+
+// checkExperiment wants every server of an experiment at every x, with its figure or among the failures.
+func checkExperiment(t *testing.T, e report.Experiment) {
+	servers, xs := map[string]bool{}, map[float64]bool{}
+	for _, p := range e.Points {
+		xs[p.X] = true
+		if !p.Calculated {
+			servers[p.Server] = true
+		}
+		for _, r := range p.Rounds {
+			if e.Metric == report.Memory && r.Memory <= 0 || e.Metric != report.Memory && r.CPU <= 0 ||
+				e.Metric == report.P99 && r.P99 <= 0 || r.Memory < 0 || !p.Calculated && (r.Peak <= 0 || r.Memory <= 0) {
+				t.Errorf("%s: %s at %v: %+v", e.Title, p.Server, p.X, r)
+			}
+		}
+	}
+	if len(servers) < 3 || len(xs) == 0 {
+		t.Errorf("%s: %d servers, %d points", e.Title, len(servers), len(xs))
+	}
+	for name := range servers {
+		for x := range xs {
+			if e.Point(name, x) == nil && !slices.ContainsFunc(e.Failed, func(f report.Failed) bool { return f.Server == name && f.X == x }) {
+				t.Errorf("%s: %s at %v has neither a figure nor a reason", e.Title, name, x)
+			}
 		}
 	}
 }

@@ -11,12 +11,14 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 )
 
 // soaker puts mixed load on an echo server. The clients are Go's crypto/tls, so
@@ -122,10 +124,7 @@ func (s *soaker) watch(ctx context.Context, d time.Duration, pid int, out io.Wri
 	var samples []sample
 	start := time.Now()
 	every := max(time.Second, d/60)
-	terminal := false
-	if f, ok := out.(*os.File); ok {
-		terminal = term.IsTerminal(int(f.Fd()))
-	}
+	terminal := isTerminal(out)
 	for {
 		select {
 		case <-ctx.Done():
@@ -211,8 +210,7 @@ func (s *soaker) echo(ctx context.Context, r *rand.Rand) error {
 			return nil
 		}
 		n := 1 + r.IntN(1<<r.IntN(17))
-		at := r.IntN(len(pattern) - n)
-		msg := pattern[at : at+n]
+		msg := load.PatternAt(r.Uint64N(1<<20), n)
 		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 		if _, err := c.Write(msg); err != nil {
 			return fmt.Errorf("echo: write: %w", err)
@@ -270,13 +268,11 @@ func (s *soaker) bothWays(ctx context.Context, total, size int, rest time.Durati
 	wrote := make(chan error, 1)
 	go func() {
 		for at := 0; at < total; {
-			a, b := patternAt(uint64(at), min(32<<10, total-at))
-			for _, p := range [][]byte{a, b} {
-				if n, err := c.Write(p); err != nil {
-					wrote <- fmt.Errorf("stream: write at %d: %w", at+n, err)
-					return
-				}
-				at += len(p)
+			n, err := c.Write(load.PatternAt(uint64(at), min(32<<10, total-at)))
+			at += n
+			if err != nil {
+				wrote <- fmt.Errorf("stream: write at %d: %w", at, err)
+				return
 			}
 		}
 		wrote <- c.CloseWrite()
@@ -285,8 +281,7 @@ func (s *soaker) bothWays(ctx context.Context, total, size int, rest time.Durati
 	var got int
 	for i := 0; ; i++ {
 		n, err := c.Read(buf)
-		a, b := patternAt(uint64(got), n)
-		if !bytes.Equal(buf[:len(a)], a) || !bytes.Equal(buf[len(a):n], b) {
+		if !bytes.Equal(buf[:n], load.PatternAt(uint64(got), n)) {
 			return fmt.Errorf("stream: wrong bytes between %d and %d", got, got+n)
 		}
 		got += n
@@ -347,4 +342,18 @@ func (s *soaker) stayHalfOpen(ctx context.Context, r *rand.Rand) error {
 	case <-time.After(time.Duration(r.IntN(12000)) * time.Millisecond): // some outlast the handshake's deadline
 	}
 	return err
+}
+
+// memory is the resident set of a process in bytes, and how many descriptors it has open.
+func memory(pid int) (rss int64, fds int, err error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
+	if err != nil {
+		return 0, 0, err
+	}
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	return pages * int64(os.Getpagesize()), len(list), err
 }
