@@ -28,8 +28,8 @@ func compareCommand(args []string, stdout, stderr io.Writer) error {
 	f.StringSliceVar(&o.Experiments, "only", nil, "`experiments` to run, joined by commas (see --list)")
 	f.StringSliceVar(&o.Servers, "servers", nil, "`servers` to measure beside the baseline, joined by commas (see --list)")
 	f.StringVar(&o.Baseline, "baseline", server.CTLS, "`server` that ratios refer to")
-	f.IntVar(&o.Rounds, "rounds", 0, "measured rounds for each server and point (default 5, with --quick 2)")
-	f.DurationVar(&o.Duration, "duration", 0, "of one round (default 400ms, with --quick 120ms)")
+	f.IntVar(&o.Rounds, "rounds", 0, "measured rounds for each server and point (default 9, with --quick 2)")
+	f.DurationVar(&o.Duration, "duration", 0, "of one round (default 250ms, with --quick 120ms)")
 	f.StringVar(&o.Server.Sslecho, "sslecho", "", "`path` of the sslecho binary (default: next to sslbench)")
 	list := f.Bool("list", false, "list the experiments and the servers, and which of them are installed")
 	if err := f.Parse(args); err != nil {
@@ -47,10 +47,10 @@ func compareCommand(args []string, stdout, stderr io.Writer) error {
 		return nil
 	}
 	if !f.Changed("rounds") {
-		o.Rounds = map[bool]int{false: 5, true: 2}[o.Quick]
+		o.Rounds = map[bool]int{false: 9, true: 2}[o.Quick]
 	}
 	if !f.Changed("duration") {
-		o.Duration = map[bool]time.Duration{false: 400 * time.Millisecond, true: 120 * time.Millisecond}[o.Quick]
+		o.Duration = map[bool]time.Duration{false: 250 * time.Millisecond, true: 120 * time.Millisecond}[o.Quick]
 	}
 	if err := o.Check(); err != nil {
 		return usageError{err}

@@ -134,6 +134,9 @@ func Run(ctx context.Context, o Options) (*report.Data, error) {
 	if err := server.PinSelf(r.loadCore); err != nil {
 		return nil, err
 	}
+	// A loop that waits in epoll_wait keeps its P until the scheduler's monitor takes it away, which may be 10 ms
+	// later, so each server's load needs one of its own, the one that works two, and the rest of this process one.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(r.kinds) + 3))
 	for _, e := range todo {
 		if err := r.experiment(ctx, e); err != nil {
 			return nil, fmt.Errorf("%s: %w", e.id, err)
@@ -180,7 +183,8 @@ func (r *runner) plan() []*experiment {
 			if e.run != nil {
 				r.all += len(r.entrants(e, c))
 			} else {
-				r.all += len(r.entrants(e, c)) * (r.Rounds + 1)
+				n := len(r.entrants(e, c))
+				r.all += n * (r.rounds(r.keeps(c, n)) + 1)
 			}
 		}
 		if e.prepare != nil { // its cells are not known yet
@@ -271,7 +275,7 @@ func (r *runner) cell(ctx context.Context, e *experiment, c cell, out *report.Ex
 		}
 	}()
 	// Connections of all servers at once may be more than a process may have; then each round opens its own.
-	keep := c.load.Conns*len(all) <= r.files*8/10
+	keep := r.keeps(c, len(all))
 	for _, s := range all {
 		r.step("%s, %s: %s opens", e.title, c.name(), s.kind.Name)
 		s.failed = r.open(ctx, s, c)
@@ -285,7 +289,7 @@ func (r *runner) cell(ctx context.Context, e *experiment, c cell, out *report.Ex
 			return err
 		}
 	}
-	for round := range r.Rounds {
+	for round := range r.rounds(keep) {
 		for i := range all {
 			s := all[(i+round)%len(all)] // who goes first takes turns
 			r.step("%s, %s: %s", e.title, c.name(), s.kind.Name)
@@ -318,6 +322,18 @@ func (r *runner) cell(ctx context.Context, e *experiment, c cell, out *report.Ex
 	}
 	return nil
 }
+
+// rounds is how many there are. Where each opens its connections anew, which takes many times as long as
+// the round, three must do.
+func (r *runner) rounds(keep bool) int {
+	if keep {
+		return r.Rounds
+	}
+	return min(r.Rounds, 3)
+}
+
+// keeps says whether the connections of n servers fit into this process all at once.
+func (r *runner) keeps(c cell, n int) bool { return c.load.Conns*n <= r.files*8/10 }
 
 func (c cell) name() string {
 	if c.label != "" {
