@@ -74,7 +74,7 @@ var (
 	everyServer  = []string{server.Sslecho, server.CTLS, server.CryptoTLS, server.Nginx, server.HAProxy, server.Stunnel, server.Hitch}
 	oneAtATime   = []string{server.Sslecho, server.SServer, server.CTLS, server.CryptoTLS}
 	echoFloor    = "The floor is calculated: the TCP echo's own cost plus one AES-256-GCM decryption and encryption of the message at the speed of openssl speed."
-	measuredHere = "The closed loop: each connection sends its next message when the whole answer to the last one is there."
+	measuredHere = "It is a closed loop: each connection sends its next message when the whole answer to the last one is there."
 )
 
 // experiments are all that there are.
