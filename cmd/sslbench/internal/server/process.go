@@ -219,7 +219,9 @@ func (p *Process) members() ([]int, error) {
 
 // ended is the error of a process that is not there any more.
 func (p *Process) ended(pid int) error {
-	if pid == p.server.pid {
+	// A worker may have ended because the first process did; that one has ended before, then.
+	pids, err := group(p.server.pid)
+	if pid == p.server.pid || err == nil && !slices.Contains(pids, p.server.pid) {
 		<-p.server.ended // it is a zombie, and about to be reaped
 		return p.server.death()
 	}
