@@ -22,7 +22,9 @@
 // away on each cgo call after 10 ms, which costs futex calls and CPU. (The plan was to yield
 // once a turn. Each yield wakes another thread while a P is idle, so that is dearer.) For the same
 // reason a program does well to have one P more than loops (runtime.GOMAXPROCS): when every P is
-// inside C, the monitor takes them away from calls that last longer than 20 µs, such as a signature.
+// inside C, the monitor takes them away from calls that last longer than 20 µs, such as a signature. A loop that
+// waits in epoll_wait keeps its P too until the monitor takes it, up to 10 ms later: a program with more loops
+// that rest than spare Ps sees that as latency of its other goroutines (measured: p99 10 ms instead of 0.4 ms).
 //
 // # Goroutines
 //

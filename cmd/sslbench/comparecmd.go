@@ -43,8 +43,7 @@ func compareCommand(args []string, stdout, stderr io.Writer) error {
 	}
 	o.Server.Sources = referenceSources()
 	if *list {
-		listAll(o.Server, stdout)
-		return nil
+		return listAll(o.Server, stdout)
 	}
 	if !f.Changed("rounds") {
 		o.Rounds = map[bool]int{false: 9, true: 2}[o.Quick]
@@ -55,9 +54,21 @@ func compareCommand(args []string, stdout, stderr io.Writer) error {
 	if err := o.Check(); err != nil {
 		return usageError{err}
 	}
-	o.Commands = []string{"make build", strings.TrimSpace("bin/sslbench compare " + strings.Join(args, " "))}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	o.Commands = []string{"make build", commandLine(args)}
+	if *out != "" { // before the measuring, so that a folder that cannot be written costs no run
+		if err := os.MkdirAll(*out, 0o777); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+		trial, err := os.CreateTemp(*out, ".trial")
+		if err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+		trial.Close()
+		os.Remove(trial.Name())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	p := steps{out: stderr}
 	o.Progress = p.step
 	data, err := compare.Run(ctx, o)
@@ -65,16 +76,30 @@ func compareCommand(args []string, stdout, stderr io.Writer) error {
 	if data == nil {
 		return err
 	}
-	if err := data.Text(stdout); err != nil {
-		return err
+	if *out != "" {
+		if werr := data.Write(*out); werr != nil {
+			return werr
+		}
+	}
+	if terr := data.Text(stdout); terr != nil {
+		return terr
 	}
 	if *out != "" {
-		if err := data.Write(*out); err != nil {
-			return err
-		}
 		fmt.Fprintf(stdout, "\nreport: %s\n", filepath.Join(*out, "report.html"))
 	}
 	return err
+}
+
+// commandLine is what to type into a shell to run compare with args.
+func commandLine(args []string) string {
+	line := "bin/sslbench compare"
+	for _, a := range args {
+		if strings.ContainsAny(a, " \t\"'$&;|<>()*?") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		line += " " + a
+	}
+	return line
 }
 
 // listAll tells what can be measured here.

@@ -36,7 +36,7 @@ func TestUsage(t *testing.T) {
 		{"compare --only nonsense", 2, "there are: size, conns"},
 		{"compare --servers apache", 2, "there are: sslecho, openssl s_server"},
 		{"compare --baseline apache", 2, `unknown server "apache"`},
-		{"compare --list", 0, "C epoll, no TLS"},
+		{"compare --list", 0, "C epoll TCP"},
 		{"report", 2, "want two arguments"},
 		{"report /nonexistent/data.json /nonexistent", 1, "/nonexistent/data.json"},
 		{"compare --no-such-flag", 2, "no-such-flag"},
@@ -81,15 +81,18 @@ func TestCompare(t *testing.T) {
 	present := map[string]bool{}
 	for _, s := range data.Servers {
 		present[s.Name] = s.Missing == ""
-		if s.Missing == "" && (s.Version == "" || s.Command == "") {
-			t.Errorf("%s: version %q, command %q", s.Name, s.Version, s.Command)
+		if s.Missing == "" && (s.Version == "" || len(s.Commands) == 0) {
+			t.Errorf("%s: version %q, %d commands", s.Name, s.Version, len(s.Commands))
 		}
 	}
 	// These need nothing that the tests do not need anyway. The others are not always installed.
-	for _, name := range []string{"sslecho", "openssl s_server", "crypto/tls", "C epoll", "C epoll, no TLS"} {
+	for _, name := range []string{"sslecho", "openssl s_server", "crypto/tls", "C epoll", "C epoll TCP"} {
 		if !present[name] {
 			t.Errorf("%s was not measured", name)
 		}
+	}
+	if len(data.Primitives) == 0 {
+		t.Error("nothing from openssl speed")
 	}
 	var ids []string
 	for _, e := range data.Experiments {
@@ -132,6 +135,9 @@ func checkExperiment(t *testing.T, e report.Experiment) {
 			servers[p.Server] = true
 		}
 		for _, r := range p.Rounds {
+			if !p.Calculated && e.Metric != report.Memory && (r.Rate <= 0 || e.Unit != "MB" && (r.P50 <= 0 || r.P99 < r.P50 || r.P999 < r.P99)) {
+				t.Errorf("%s: %s at %v: %+v", e.Title, p.Server, p.X, r)
+			}
 			if e.Metric == report.Memory && r.Memory <= 0 || e.Metric != report.Memory && r.CPU <= 0 ||
 				e.Metric == report.P99 && r.P99 <= 0 || r.Memory < 0 || !p.Calculated && (r.Peak <= 0 || r.Memory <= 0) {
 				t.Errorf("%s: %s at %v: %+v", e.Title, p.Server, p.X, r)
@@ -140,6 +146,12 @@ func checkExperiment(t *testing.T, e report.Experiment) {
 	}
 	if len(servers) < 3 || len(xs) == 0 {
 		t.Errorf("%s: %d servers, %d points", e.Title, len(servers), len(xs))
+	}
+	if e.Metric == report.CPU && e.ID != "reverse" && e.ID != "sink" && !slices.ContainsFunc(e.Points, func(p report.Point) bool { return p.Calculated }) {
+		t.Errorf("%s has no floor", e.Title)
+	}
+	if e.Metric != report.Memory && !strings.Contains(e.Setup, "AES_256_GCM") && !strings.Contains(e.Setup, "AES256-GCM") {
+		t.Errorf("%s: setup %q", e.Title, e.Setup)
 	}
 	for name := range servers {
 		for x := range xs {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,6 +81,7 @@ type runner struct {
 	primitives           map[string]float64
 	data                 *report.Data
 	faults               []error
+	setups               []string // of the experiment under way
 }
 
 // variant tells processes of one kind of server apart.
@@ -93,7 +95,8 @@ type variant struct {
 type finding struct{ error }
 
 // Run measures. Servers that are not installed and points that failed are named in the Data. The error
-// tells of points that should not have failed; with an error that leaves nothing to report the Data is nil.
+// tells of what should not have failed, beside the Data. When ctx ends, the Data has the experiments that were
+// complete and says so; with nothing to report it is nil.
 func Run(ctx context.Context, o Options) (*report.Data, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -127,7 +130,8 @@ func Run(ctx context.Context, o Options) (*report.Data, error) {
 		return nil, err
 	}
 	r.data = &report.Data{
-		Format: report.Format, Taken: time.Now().UTC().Truncate(time.Second), Quick: o.Quick, Commands: o.Commands, Baseline: o.Baseline, Subject: server.Sslecho,
+		Format: report.Format, Taken: time.Now().UTC().Truncate(time.Second), Quick: o.Quick, Commands: o.Commands, Baseline: o.Baseline,
+		RoundsEach: o.Rounds, RoundMillis: int(o.Duration.Milliseconds()),
 		Machine: report.Machine{CPU: m.CPU, Cores: m.Cores, Memory: m.Memory, Kernel: m.Kernel, OpenSSL: cssl.OpenSSLVersion(), Go: runtime.Version()},
 	}
 	todo := r.plan()
@@ -138,14 +142,22 @@ func Run(ctx context.Context, o Options) (*report.Data, error) {
 	// later, so each server's load needs one of its own, the one that works two, and the rest of this process one.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(r.kinds) + 3))
 	for _, e := range todo {
-		if err := r.experiment(ctx, e); err != nil {
-			return nil, fmt.Errorf("%s: %w", e.id, err)
+		r.experiment(ctx, e)
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	for i, s := range r.data.Servers {
-		if s.Missing == "" && s.Command == "" {
+		if s.Missing == "" && s.Commands == nil {
 			r.data.Servers[i].Missing = "takes no part in these experiments"
 		}
+	}
+	if ctx.Err() != nil {
+		r.data.Incomplete = "it was stopped by a signal"
+		r.faults = []error{errors.New("stopped by a signal")}
+	}
+	if len(r.data.Experiments) == 0 {
+		return nil, errors.Join(r.faults...)
 	}
 	return r.data, errors.Join(r.faults...)
 }
@@ -158,10 +170,18 @@ func (r *runner) fail(out *report.Experiment, k server.Kind, c cell, why error) 
 	}
 }
 
-// plan looks which servers there are and counts the steps.
+// plan says which experiments there will be, looks which servers there are, and counts the steps.
 func (r *runner) plan() []*experiment {
+	var todo []*experiment
+	wanted := append(slices.Clone(r.Servers), r.Baseline)
+	for _, e := range experiments(r.Quick) {
+		if r.Experiments == nil || slices.Contains(r.Experiments, e.id) {
+			todo = append(todo, e)
+			wanted = append(wanted, e.baseline)
+		}
+	}
 	for _, k := range server.Kinds(r.Server) {
-		if r.Servers != nil && !slices.Contains(r.Servers, k.Name) && k.Name != r.Baseline {
+		if r.Servers != nil && !slices.Contains(wanted, k.Name) {
 			continue
 		}
 		s := report.Server{Name: k.Name}
@@ -172,20 +192,17 @@ func (r *runner) plan() []*experiment {
 			r.kinds[k.Name] = k
 		}
 		r.data.Servers = append(r.data.Servers, s)
-	}
-	var todo []*experiment
-	for _, e := range experiments(r.Quick) {
-		if r.Experiments != nil && !slices.Contains(r.Experiments, e.id) {
-			continue
+		if k.Name == server.Sslecho {
+			r.data.Subject = k.Name
 		}
-		todo = append(todo, e)
+	}
+	for _, e := range todo {
 		for _, c := range e.cells {
-			if e.run != nil {
-				r.all += len(r.entrants(e, c))
-			} else {
-				n := len(r.entrants(e, c))
-				r.all += n * (r.rounds(r.keeps(c, n)) + 1)
+			n := len(r.entrants(e, c))
+			if e.run == nil {
+				n *= r.rounds(r.keeps(c, n)) + 1
 			}
+			r.all += n
 		}
 		if e.prepare != nil { // its cells are not known yet
 			r.all += len(loads(r.Quick))*len(r.entrants(e, cell{work: server.Echo}))*(r.Rounds+1) + 1
@@ -216,42 +233,52 @@ func (r *runner) report(what string) {
 	}
 }
 
-// experiment runs one and adds it to the data.
-func (r *runner) experiment(ctx context.Context, e *experiment) error {
+// experiment runs one and adds it to the data, unless ctx ends before it is complete. What goes
+// wrong is in the data and among the faults.
+func (r *runner) experiment(ctx context.Context, e *experiment) {
 	defer r.stopAll()
 	out := report.Experiment{ID: e.id, Title: e.title, What: e.what, Unit: e.unit, Metric: e.metric, X: e.axis, Baseline: e.baseline}
-	if e.prepare != nil {
-		if err := e.prepare(ctx, r, e); err != nil {
-			return err
-		}
-	}
-	if e.floor != nil {
+	floor := e.floor != nil
+	if floor {
 		if err := r.measureFloor(ctx, e); err != nil {
-			return err
+			r.faults = append(r.faults, fmt.Errorf("%s: the floor: %w", e.title, err))
+			out.What += " There is no floor here, since openssl speed could not measure what it needs."
+			floor = false
 		}
 	}
 	var err error
-	if e.run != nil {
+	if e.prepare != nil {
+		err = e.prepare(ctx, r, e)
+	}
+	switch {
+	case err != nil:
+	case e.run != nil:
 		err = e.run(ctx, r, e, &out)
-	} else {
+	default:
 		for _, c := range e.cells {
 			if err = r.cell(ctx, e, c, &out); err != nil {
 				break
 			}
 		}
 	}
+	if ctx.Err() != nil {
+		return
+	}
 	if err != nil {
-		return err
-	}
-	if e.floor != nil {
-		calculated, err := r.floorPoints(e, out.Points)
-		if err != nil {
-			return err
+		r.faults = append(r.faults, fmt.Errorf("%s: %w", e.title, err))
+		for _, name := range e.servers {
+			if _, ok := r.kinds[name]; ok {
+				out.Failed = append(out.Failed, report.Failed{Server: name, All: true, Why: err.Error()})
+			}
 		}
-		out.Points = append(out.Points, calculated...)
+		out.Points = nil
 	}
+	if floor {
+		out.Points = append(out.Points, r.floorPoints(e, out.Points)...)
+	}
+	out.Setup = strings.Join(r.setups, "; ")
+	r.setups = nil
 	r.data.Experiments = append(r.data.Experiments, out)
-	return nil
 }
 
 // contender is a server in a cell.
@@ -260,6 +287,7 @@ type contender struct {
 	proc   *server.Process
 	load   *load.Load
 	point  report.Point
+	setup  string // what it has agreed on with the client
 	failed error
 }
 
@@ -275,14 +303,14 @@ func (r *runner) cell(ctx context.Context, e *experiment, c cell, out *report.Ex
 		}
 	}()
 	// Connections of all servers at once may be more than a process may have; then each round opens its own.
-	keep := r.keeps(c, len(all))
+	keep, d := r.keeps(c, len(all)), r.duration(e, c)
 	for _, s := range all {
 		r.step("%s, %s: %s opens", e.title, c.name(), s.kind.Name)
-		s.failed = r.open(ctx, s, c)
-		if s.failed == nil && keep {
-			s.failed = warmUp(ctx, s.load, r.Duration/4)
+		if most := r.files - spareFiles; c.load.Conns > most {
+			s.failed = r.tooFewFiles(most)
+			continue
 		}
-		if !keep {
+		if s.failed = r.open(ctx, s, c, d/4); !keep {
 			s.close()
 		}
 		if err := ctx.Err(); err != nil {
@@ -294,14 +322,17 @@ func (r *runner) cell(ctx context.Context, e *experiment, c cell, out *report.Ex
 			s := all[(i+round)%len(all)] // who goes first takes turns
 			r.step("%s, %s: %s", e.title, c.name(), s.kind.Name)
 			if s.failed == nil && s.load == nil {
-				s.failed = r.open(ctx, s, c)
+				s.failed = r.open(ctx, s, c, d/4)
 			}
 			if s.failed != nil {
 				continue
 			}
-			m, err := r.run(ctx, e, s, time.Duration(max(1, e.scale)*float64(r.Duration)))
+			m, err := r.run(ctx, e, s, d)
 			if ctx.Err() != nil {
 				return ctx.Err()
+			}
+			if err == nil {
+				err = r.sameSetup(c, all, s)
 			}
 			if err != nil {
 				s.failed = err
@@ -332,6 +363,33 @@ func (r *runner) rounds(keep bool) int {
 	return min(r.Rounds, 3)
 }
 
+// duration is that of a round: long enough for each connection to have its turn several times.
+func (r *runner) duration(e *experiment, c cell) time.Duration {
+	return max(time.Duration(max(1, e.scale)*float64(r.Duration)), time.Duration(c.load.Conns)*100*time.Microsecond)
+}
+
+// tooFewFiles says that the limit for open files ends a series at most.
+func (r *runner) tooFewFiles(most int) error {
+	return finding{fmt.Errorf("the limit for open files (%d, ulimit -Hn) leaves room for %d connections", r.files, most)}
+}
+
+// sameSetup wants all servers of a cell to have agreed on the same cipher and group with the client, as
+// their work would not be the same otherwise. It notes what that is for the report.
+func (r *runner) sameSetup(c cell, all []*contender, s *contender) error {
+	if s.kind.Plain() {
+		return nil
+	}
+	for _, o := range all {
+		if o.setup != "" && o.setup != s.setup {
+			return fmt.Errorf("it agreed on %s, and %s on %s", s.setup, o.kind.Name, o.setup)
+		}
+	}
+	if !slices.Contains(r.setups, s.setup) {
+		r.setups = append(r.setups, s.setup)
+	}
+	return nil
+}
+
 // keeps says whether the connections of n servers fit into this process all at once.
 func (r *runner) keeps(c cell, n int) bool { return c.load.Conns*n <= r.files*8/10 }
 
@@ -339,7 +397,7 @@ func (c cell) name() string {
 	if c.label != "" {
 		return c.label
 	}
-	return fmt.Sprint(c.x)
+	return strconv.FormatFloat(c.x, 'f', -1, 64)
 }
 
 func (s *contender) close() {
@@ -349,8 +407,9 @@ func (s *contender) close() {
 	}
 }
 
-// open starts the server, if it does not run yet, and the load's connections.
-func (r *runner) open(ctx context.Context, s *contender, c cell) error {
+// open starts the server, if it does not run yet, and the load's connections, and lets them work for a
+// while without measuring: buffers and windows grow, lazy parts load.
+func (r *runner) open(ctx context.Context, s *contender, c cell, warmUp time.Duration) error {
 	p, err := r.start(ctx, s.kind, c)
 	if err != nil {
 		return err
@@ -364,7 +423,14 @@ func (r *runner) open(ctx context.Context, s *contender, c cell) error {
 	if s.load, err = load.New(cfg); err != nil {
 		return err
 	}
-	return s.load.Open(ctx, cfg.Conns)
+	if err := s.load.Open(ctx, cfg.Conns); err != nil {
+		return err
+	}
+	res, err := s.load.Run(ctx, warmUp)
+	if err != nil {
+		return err
+	}
+	return failures(res)
 }
 
 // start answers the process for a cell, which runs until the experiment ends.
@@ -381,7 +447,11 @@ func (r *runner) start(ctx context.Context, k server.Kind, c cell) (*server.Proc
 		MaxVersion: version, Core: r.serverCore, HelperCore: r.loadCore,
 	}}
 	if p := r.running[v]; p != nil {
-		return p, nil
+		if _, err := p.CPU(); err == nil {
+			return p, nil
+		}
+		_ = p.Stop() // it has died: the cell in which it did has said so
+		delete(r.running, v)
 	}
 	spec := v.spec
 	var err error
@@ -393,17 +463,34 @@ func (r *runner) start(ctx context.Context, k server.Kind, c cell) (*server.Proc
 		return nil, err
 	}
 	r.running[v] = p
-	for i := range r.data.Servers {
-		if s := &r.data.Servers[i]; s.Name == k.Name && s.Command == "" {
-			s.Command = p.Command()
-		}
-	}
+	r.note(k, c, report.Command{Line: p.Command(), Config: p.Config(), Note: p.Note()})
 	return p, nil
 }
 
-// clientTLS trusts the run's own root.
+// note keeps how a server was started, once for each different way.
+func (r *runner) note(k server.Kind, c cell, how report.Command) {
+	how.For = string(c.work)
+	if c.cert != "" || c.version != "" {
+		how.For += ", " + c.name()
+	}
+	for i := range r.data.Servers {
+		s := &r.data.Servers[i]
+		if s.Name == k.Name && !slices.ContainsFunc(s.Commands, func(o report.Command) bool { return o.Line == how.Line && o.Config == how.Config }) {
+			s.Commands = append(s.Commands, how)
+		}
+	}
+}
+
+// clientTLS trusts the run's own root and offers one cipher, and X25519 before the curve that ECDSA certificates need
+// in TLS 1.2, so that all servers do the same work, which is that of the floor; crypto/tls would choose AES-128
+// otherwise.
 func (r *runner) clientTLS() cssl.Config {
-	return cssl.Config{CAFile: filepath.Join(r.dir, "root.pem")}
+	return cssl.Config{
+		CAFile:       filepath.Join(r.dir, "root.pem"),
+		CipherSuites: "TLS_AES_256_GCM_SHA384",
+		CipherList:   "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384",
+		Groups:       "X25519:P-256",
+	}
 }
 
 func (r *runner) stopAll() {
@@ -413,39 +500,45 @@ func (r *runner) stopAll() {
 	}
 }
 
-// warmUp runs without measuring: buffers and windows grow, lazy parts load.
-func warmUp(ctx context.Context, l *load.Load, d time.Duration) error {
-	res, err := l.Run(ctx, d)
-	if err != nil {
-		return err
+// patience is for how long a round may be drawn out until a unit of work is done.
+const patience = 30 * time.Second
+
+// run is one round. It is repeated with more time if not one unit was done.
+func (r *runner) run(ctx context.Context, e *experiment, s *contender, d time.Duration) (report.Round, error) {
+	for ; ; d *= 4 {
+		m, n, err := r.attempt(ctx, e, s, d)
+		if n > 0 || err != nil {
+			return m, err
+		}
+		if d > patience {
+			return m, fmt.Errorf("no work was done in %v", d)
+		}
 	}
-	return failures(res)
 }
 
-// run is one round.
-func (r *runner) run(ctx context.Context, e *experiment, s *contender, d time.Duration) (report.Round, error) {
-	var m report.Round
+// attempt measures for d and answers how many units were done.
+func (r *runner) attempt(ctx context.Context, e *experiment, s *contender, d time.Duration) (m report.Round, n float64, err error) {
 	if err := s.proc.ResetPeak(); err != nil {
-		return m, err
+		return m, 0, err
 	}
 	before, err := s.proc.CPU()
 	if err != nil {
-		return m, err
+		return m, 0, err
 	}
 	res, err := s.load.Run(ctx, d)
 	if err != nil {
-		return m, err
+		return m, 0, err
 	}
 	after, err := s.proc.CPU()
 	if err != nil {
-		return m, err
+		return m, 0, err
 	}
 	if err := failures(res); err != nil {
-		return m, err
+		return m, 0, err
 	}
-	n := units(e, res)
-	if n == 0 {
-		return m, errors.New("no work was done")
+	s.setup = strings.TrimSuffix(strings.Join([]string{res.Version, res.Cipher, res.Group}, ", "), ", ")
+	if n = units(e, res); n == 0 {
+		return m, 0, nil
 	}
 	m.CPU = float64((after - before).Nanoseconds()) / 1e3 / n
 	m.Rate = n / res.Elapsed.Seconds()
@@ -453,7 +546,7 @@ func (r *runner) run(ctx context.Context, e *experiment, s *contender, d time.Du
 		m.P50, m.P99, m.P999 = quantile(res, 50), quantile(res, 99), quantile(res, 99.9)
 	}
 	m.Memory, m.Peak, err = s.proc.Memory()
-	return m, err
+	return m, n, err
 }
 
 func quantile(r load.Result, q float64) float64 { return float64(r.Latency.ValueAtQuantile(q)) / 1e3 }
@@ -475,20 +568,22 @@ func failures(r load.Result) error {
 	return err
 }
 
-// prepareRates makes the cells of an open loop from what the baseline does in a closed one.
+// prepareRates makes the cells of an open loop from what one server, the baseline if it takes part, does in
+// a closed one.
 func (r *runner) prepareRates(ctx context.Context, e *experiment, shares []float64) error {
-	c := cell{x: 0, work: server.Echo, load: load.Config{Kind: load.Request, Conns: 64, Size: 1 << 10}}
-	k, ok := r.kinds[r.Baseline]
-	if !ok || !k.Can(c.work) || k.Plain() {
-		return fmt.Errorf("the rates are shares of what %s can do, which is not there", r.Baseline)
+	c := cell{work: server.Echo, load: load.Config{Kind: load.Request, Conns: 64, Size: 1 << 10}}
+	all := r.entrants(e, c)
+	if len(all) == 0 {
+		return errors.New("no server that takes part is there")
 	}
+	k := all[max(0, slices.IndexFunc(all, func(k server.Kind) bool { return k.Name == r.Baseline }))]
 	r.step("%s: what %s does at most", e.title, k.Name)
 	s := &contender{kind: k}
 	defer s.close()
-	if err := r.open(ctx, s, c); err != nil {
+	if err := r.open(ctx, s, c, r.Duration/4); err != nil {
 		return err
 	}
-	m, err := r.run(ctx, e, s, 2*r.Duration)
+	m, err := r.run(ctx, e, s, 4*r.Duration)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func idleConnections(quick bool) []int {
 	if quick {
 		return []int{0, 1000, 2000}
 	}
-	return []int{0, 1000, 5000, 10_000, 19_000, 50_000}
+	return []int{0, 1000, 5000, 10_000, 20_000, 50_000}
 }
 
 func loads(quick bool) []float64 {
@@ -163,8 +163,8 @@ var keyNames = map[string]string{"ecdsa": "ECDSA P-256", "rsa": "RSA 2048", "ed2
 func idleExperiment(quick bool) *experiment {
 	e := &experiment{
 		id: "idle", title: "Memory by idle connections", unit: "connection", metric: report.Memory, servers: everyServer, run: runIdle,
-		what: "Connections are opened and left alone. Memory is what is resident in all processes of the server (proportional set size); the kernel's sockets are not in it. " +
-			"TLS 1.3, ECDSA; for a proxy the connection to its backend counts only where it holds one.",
+		what: "Connections are opened and left alone. Memory is what all processes of the server have resident, with what they share counted once; the kernel's sockets are not in it. " +
+			"Each point is read once. A point that the limit for open files does not allow is replaced by the greatest number of thousands that it does.",
 		axis: report.Axis{Label: "idle connections"},
 	}
 	for _, n := range idleConnections(quick) {

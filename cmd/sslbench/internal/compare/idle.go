@@ -43,17 +43,21 @@ func (r *runner) idle(ctx context.Context, k server.Kind, e *experiment, out *re
 	open := 0
 	for _, c := range e.cells {
 		r.step("%s: %s, %.0f", e.title, k.Name, c.x)
-		n := int(c.x)
-		if most := idleLimits[k.Name]; most > 0 && n > most {
-			r.fail(out, k, c, finding{fmt.Errorf("not asked for more than %d connections: each takes a thread", most)})
-			continue
-		}
 		most, err := k.MaxConns()
 		if err != nil {
 			return err
 		}
-		if most = min(most, r.files-spareFiles); n > most {
-			r.fail(out, k, c, finding{fmt.Errorf("the limit for open files (%d, ulimit -Hn) leaves room for %d connections", r.files, most)})
+		most = min(most, r.files-spareFiles)
+		n := int(c.x)
+		if limit := idleLimits[k.Name]; limit > 0 && n > limit {
+			r.fail(out, k, c, finding{fmt.Errorf("not asked for more than %d connections: each takes a thread", limit)})
+			continue
+		}
+		if n > most {
+			r.fail(out, k, c, r.tooFewFiles(most))
+			n = most / 1000 * 1000
+		}
+		if n <= open && c.x > 0 {
 			continue
 		}
 		m, err := idleRound(ctx, p, l, open, n)
@@ -65,7 +69,7 @@ func (r *runner) idle(ctx context.Context, k server.Kind, e *experiment, out *re
 			return nil
 		}
 		open = n
-		out.Points = append(out.Points, report.Point{Server: k.Name, X: c.x, Rounds: []report.Round{m}})
+		out.Points = append(out.Points, report.Point{Server: k.Name, X: float64(n), Rounds: []report.Round{m}})
 	}
 	return nil
 }

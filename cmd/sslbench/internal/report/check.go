@@ -87,6 +87,9 @@ func (d *Data) Check() error {
 			c.add("the %s %q is not among the servers", what, name)
 		}
 	}
+	if d.RoundMillis < 0 || d.RoundsEach < 0 {
+		c.add("%d rounds of %d ms: neither may be negative", d.RoundsEach, d.RoundMillis)
+	}
 	ids := map[string]bool{}
 	for i := range d.Experiments {
 		e := &d.Experiments[i]

@@ -51,6 +51,8 @@ func TestCheck(t *testing.T) {
 		want  string
 	}{
 		{"format", func(d *Data) { d.Format = 0 }, "format 0"},
+		{"rounds", func(d *Data) { d.RoundsEach = -1 }, "-1 rounds of 500 ms"},
+		{"length of a round", func(d *Data) { d.RoundMillis = -5 }, "5 rounds of -5 ms"},
 		{"server twice", func(d *Data) { d.Servers[1].Name = d.Servers[0].Name }, `server "sslecho" is there twice`},
 		{"server without a name", func(d *Data) { d.Servers[8].Name = " " }, "server 9: its name is empty"},
 		{"control character", func(d *Data) { d.Servers[8].Name = "a\x1b[m" }, "cannot be printed"},

@@ -7,11 +7,18 @@ const Format = 1
 
 // Data is everything that sslbench compare has measured: the raw JSON of a report.
 type Data struct {
-	Format   int       `json:"format"` // the constant Format
-	Taken    time.Time `json:"taken"`
-	Quick    bool      `json:"quick"`
-	Commands []string  `json:"commands"` // what to type to repeat it
-	Machine  Machine   `json:"machine"`
+	Format int       `json:"format"` // the constant Format
+	Taken  time.Time `json:"taken"`
+	Quick  bool      `json:"quick"`
+	// Incomplete is why the report is not whole ("stopped by a signal"); "": it is.
+	Incomplete string `json:"incomplete,omitempty"`
+	// RoundMillis is how long a round lasts, in ms, and RoundsEach how many of them each
+	// server has at each point, where an experiment does not differ; 0: not known.
+	RoundMillis int `json:"round_ms"`
+	RoundsEach  int `json:"rounds"`
+
+	Commands []string `json:"commands"` // what to type to repeat it
+	Machine  Machine  `json:"machine"`
 	// Baseline is the name of the server that ratios refer to; "": there are no ratios.
 	Baseline string `json:"baseline"`
 	// Subject is the server that the summary is about; "": the first one that
@@ -37,8 +44,17 @@ type Machine struct {
 type Server struct {
 	Name    string `json:"name"`
 	Version string `json:"version,omitempty"`
-	Command string `json:"command,omitempty"` // as started, without this machine's temporary paths
-	Missing string `json:"missing,omitempty"` // why it was not measured
+	// Commands has every way in which it was started. The first stands in the table of the servers.
+	Commands []Command `json:"commands,omitempty"`
+	Missing  string    `json:"missing,omitempty"` // why it was not measured
+}
+
+// Command is one way in which a server was started.
+type Command struct {
+	For    string `json:"for,omitempty"`    // what it was used for: "reverse", "handshakes, RSA 2048, TLS 1.2"
+	Line   string `json:"line"`             // the command line, without this machine's temporary paths
+	Config string `json:"config,omitempty"` // the text of the configuration file, of any number of lines
+	Note   string `json:"note,omitempty"`   // what else matters, in a sentence
 }
 
 // Primitive is the cost of one operation of libcrypto, as openssl speed gives it.
@@ -51,10 +67,12 @@ type Primitive struct {
 type Experiment struct {
 	// ID is a file name of small letters, digits and hyphens: "size", "conns",
 	// "latency", "idle", "handshake", …
-	ID     string `json:"id"`
-	Title  string `json:"title"` // one line
-	What   string `json:"what"`  // a paragraph: what was done, how, with which settings
-	Unit   string `json:"unit"`  // of work: "echo", "handshake", "GB", "connection"
+	ID    string `json:"id"`
+	Title string `json:"title"` // one line
+	What  string `json:"what"`  // a paragraph: what was done, how, with which settings
+	// Setup is one line such as "TLS 1.3, ECDSA P-256, TLS_AES_256_GCM_SHA384, x25519".
+	Setup  string `json:"setup,omitempty"`
+	Unit   string `json:"unit"` // of work: "echo", "handshake", "GB", "connection"
 	Metric Metric `json:"metric"`
 	// Baseline replaces Data.Baseline where that server cannot take part.
 	Baseline string  `json:"baseline,omitempty"`

@@ -23,6 +23,7 @@ const (
 	micros kind = iota
 	count
 	octets
+	percent
 )
 
 // allFigures in the order of the tables.
@@ -43,6 +44,10 @@ var figures = func() map[Metric]figure {
 	}
 	return m
 }()
+
+// busy is the share of the server's core that was in use. It follows from two of the
+// numbers of a Round, so it is no Metric of an experiment.
+var busy = figure{id: "busy", name: "core busy", kind: percent, get: func(r Round) float64 { return r.CPU * r.Rate / 1e6 * 100 }}
 
 // label names the figure in an axis or a table's heading.
 func (f figure) label(workUnit, unit string) string {
@@ -82,6 +87,8 @@ func (f figure) scaleFor(workUnit string, values []float64) scale {
 	switch f.kind {
 	case count:
 		return scale{1, workUnit + "/s"}
+	case percent:
+		return scale{1, "%"}
 	case octets:
 		switch {
 		case low >= 1<<30 && high > 0:

@@ -11,8 +11,8 @@ func (p *page) markdown() []byte {
 	b := &markdown{}
 	b.line("# %s", mdText(p.Title))
 	b.line("Measured %s with `sslbench compare`. The same as one page: [report.html](report.html); the raw data: [data.json](data.json).", p.Taken)
-	if p.Notice != "" {
-		b.line("**%s**", mdText(p.Notice))
+	for _, s := range p.Notices {
+		b.line("**%s**", mdText(s))
 	}
 	for _, s := range p.Summary {
 		fmt.Fprintf(b, "- %s\n", mdText(s))
@@ -37,17 +37,18 @@ func (p *page) markdown() []byte {
 		switch {
 		case s.Missing != "":
 			command = "not measured: " + mdText(s.Missing)
-		case s.Command != "":
-			command = strings.ReplaceAll(mdCode(s.Command), "|", `\|`)
+		case s.First() != "":
+			command = strings.ReplaceAll(mdCode(s.First()), "|", `\|`)
 		}
 		fmt.Fprintf(b, "| %s | %s | %s |\n", mdText(s.Name), mdText(orNone(s.Version)), command)
 	}
 	b.WriteByte('\n')
+	if p.Started() {
+		b.started(p.Servers)
+	}
 	if len(p.Commands) > 0 {
 		b.line("## How to repeat it")
-		text := strings.Join(p.Commands, "\n")
-		fence := strings.Repeat("`", max(3, longestRun(text)+1))
-		b.line("%ssh\n%s\n%s", fence, text, fence)
+		b.code("sh", strings.Join(p.Commands, "\n"))
 	}
 
 	b.line("## How to read it")
@@ -75,10 +76,47 @@ func (b *markdown) line(format string, args ...any) {
 	fmt.Fprintf(b, format+"\n\n", args...)
 }
 
+// code writes a block that nothing in the text can end.
+func (b *markdown) code(language, text string) {
+	fence := strings.Repeat("`", max(3, longestRun(text)+1))
+	b.line("%s%s\n%s\n%s", fence, language, text, fence)
+}
+
+func (b *markdown) started(servers []serverText) {
+	b.line("### How each server was started")
+	for _, s := range servers {
+		if len(s.Commands) == 0 {
+			continue
+		}
+		b.line("**%s**", mdText(s.Name))
+		for _, c := range s.Commands {
+			purpose := ""
+			if c.For != "" {
+				purpose = mdText(c.For) + ": "
+			}
+			if c.Line != "" {
+				purpose += mdCode(c.Line)
+			}
+			b.line("%s", purpose)
+			if c.Note != "" {
+				b.line("%s", mdText(c.Note))
+			}
+			if c.Config != "" {
+				b.line("<details><summary>Configuration file</summary>")
+				b.code("", c.Config)
+				b.line("</details>")
+			}
+		}
+	}
+}
+
 func (b *markdown) section(s section) {
 	b.line("## %s", mdText(s.Title))
 	if s.What != "" {
 		b.line("%s", mdText(s.What))
+	}
+	if s.Setup != "" {
+		b.line("Setup: %s", mdText(s.Setup))
 	}
 	for _, pic := range s.Plots {
 		b.line("![%s](%s)", mdText(pic.Alt), pic.File)

@@ -12,7 +12,7 @@ import (
 type page struct {
 	Title    string
 	Taken    string
-	Notice   string // "" or what makes the figures less than they seem
+	Notices  []string // what makes the figures less than they seem
 	Summary  []string
 	Glance   table
 	Machine  [][2]string
@@ -24,15 +24,32 @@ type page struct {
 	Primitives table
 }
 
-type serverText struct{ Name, Version, Command, Missing string }
+type serverText struct {
+	Name, Version, Missing string
+	Commands               []Command
+}
+
+// First is the command line that stands in the table.
+func (s serverText) First() string {
+	if len(s.Commands) == 0 {
+		return ""
+	}
+	return s.Commands[0].Line
+}
+
+// Started says whether there is a server with a command line to show.
+func (p *page) Started() bool {
+	return slices.ContainsFunc(p.Servers, func(s serverText) bool { return len(s.Commands) > 0 })
+}
 
 type section struct {
-	ID, Title, What string
-	Plots           []picture
-	Tables          []table // the figures that the experiment is about
-	Others          table   // the rest, medians only
-	Notes           []string
-	Failures        []string
+	ID, Title, What, Setup string
+
+	Plots    []picture
+	Tables   []table // the figures that the experiment is about
+	Others   table   // the rest, medians only
+	Notes    []string
+	Failures []string
 }
 
 // table has one heading for each column, the rows' names included.
@@ -83,11 +100,18 @@ func (d *Data) page() (*page, error) {
 	if s := d.subject(); s != "" && d.Baseline != "" && s != d.Baseline {
 		p.Title += fmt.Sprintf(": %s and %s", s, d.Baseline)
 	}
+	if s := d.incomplete(); s != "" {
+		p.Notices = append(p.Notices, s)
+	}
 	if d.Quick {
-		p.Notice = "This was a quick run: few points and short rounds. Its figures are rough."
+		p.Notices = append(p.Notices, "This was a quick run: few points and short rounds. Its figures are rough.")
 	}
 	for _, s := range d.Servers {
-		p.Servers = append(p.Servers, serverText{s.Name, clean(s.Version), clean(s.Command), clean(s.Missing)})
+		t := serverText{Name: s.Name, Version: clean(s.Version), Missing: clean(s.Missing)}
+		for _, c := range s.Commands {
+			t.Commands = append(t.Commands, Command{clean(c.For), clean(c.Line), cleanLines(c.Config), clean(c.Note)})
+		}
+		p.Servers = append(p.Servers, t)
 	}
 	for i := range d.Experiments {
 		s, err := d.section(&d.Experiments[i])
@@ -110,7 +134,7 @@ func (d *Data) page() (*page, error) {
 }
 
 func (d *Data) section(e *Experiment) (section, error) {
-	s := section{ID: e.ID, Title: clean(e.Title), What: clean(e.What)}
+	s := section{ID: e.ID, Title: clean(e.Title), What: clean(e.What), Setup: clean(e.Setup)}
 	var err error
 	if s.Plots, err = d.plots(e); err != nil {
 		return s, err
@@ -182,7 +206,7 @@ func (e *Experiment) cell(server, base string, x float64, f figure, sc scale) ce
 	p := e.Point(server, x)
 	var s Summary
 	if p != nil {
-		s = p.Summary(f.id)
+		s = p.summary(f)
 	}
 	if s.N == 0 {
 		if e.failed(server, x) {
@@ -206,22 +230,22 @@ func (e *Experiment) cell(server, base string, x float64, f figure, sc scale) ce
 	return c
 }
 
-// slopeRow says what one more connection costs.
+// slopeRow says what one more connection costs: a server's figure over all its points, the
+// ratio over the x that it has in common with the baseline.
 func (e *Experiment) slopeRow(f figure, cols []column, base string) (tableRow, bool) {
 	const unit = 1 << 10
 	tr := tableRow{Name: "each " + e.Unit + ", KiB"}
-	baseSlope, baseOK := e.slope(base, f)
 	found := false
 	for _, c := range cols {
-		slope, ok := e.slope(c.name, f)
+		g, ok := e.growth(c.name, "", f)
 		if !ok {
 			tr.Cells = append(tr.Cells, cell{Value: none})
 			continue
 		}
 		found = true
-		v := cell{Value: digits(slope / unit)}
-		if baseOK && baseSlope > 0 && slope > 0 && c.name != base {
-			v.Ratio = digits(slope / baseSlope)
+		v := cell{Value: digits(g.slope / unit)}
+		if q, ok := e.growthRatio(c.name, base, f); ok && c.name != base {
+			v.Ratio = digits(q)
 		}
 		tr.Cells = append(tr.Cells, v)
 	}
@@ -258,23 +282,6 @@ func (d *Data) otherTable(e *Experiment, cols []column, rows []row) table {
 	return t
 }
 
-func (d *Data) howTo() []string {
-	out := []string{
-		"CPU time is the server's own, user and system, all threads, divided by the units of work that it did in the round. What the client spends is not in it. Less is better.",
-		"A figure is the median of the rounds; in brackets are the lowest and the highest round. In the plots the spread is drawn as error bars. “–” means not measured.",
-	}
-	if d.Baseline != "" {
-		out = append(out, fmt.Sprintf("× is the ratio to %s at the same x: below 1 is less than it, above 1 is more. The servers take turns within a round, so the ratio is taken round by round, and its median and spread are shown. Where the numbers of rounds differ it is the ratio of the medians, without a spread.", d.Baseline))
-	}
-	for _, e := range d.Experiments {
-		if slices.ContainsFunc(e.Points, func(p Point) bool { return p.Calculated }) {
-			out = append(out, "The floor is calculated, not measured: the least that the work could cost with this machine's libcrypto, put together from the other figures here and from the primitives at the end. No server can be expected to reach it.")
-			break
-		}
-	}
-	return out
-}
-
 // clean makes one printable line of a text that others wrote: an error, a version.
 func clean(s string) string {
 	s = strings.Map(func(r rune) rune {
@@ -284,6 +291,18 @@ func clean(s string) string {
 		return r
 	}, s)
 	return strings.Join(strings.Fields(s), " ")
+}
+
+// cleanLines keeps a text's lines, their indentation and their spaces, and replaces what no
+// page can show.
+func cleanLines(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsGraphic(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ReplaceAll(s, "\r\n", "\n"))
+	return strings.TrimRight(s, "\n")
 }
 
 func orNone(s string) string {

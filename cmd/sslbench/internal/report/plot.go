@@ -110,7 +110,28 @@ func (d *Data) chart(e *Experiment, f figure, get func(*Point) value) chart {
 			c.series = append(c.series, s)
 		}
 	}
+	if !c.axis.Categories {
+		c.trim()
+	}
 	return c
+}
+
+// trim drops the rows at both ends at which nothing was measured, so that failures do not
+// stretch the axis. Those between stay, as gaps.
+func (c *chart) trim() {
+	from, to := len(c.rows), 0
+	for i := range c.rows {
+		if slices.ContainsFunc(c.series, func(s series) bool { return s.values[i].ok }) {
+			from, to = min(from, i), i+1
+		}
+	}
+	if from >= to {
+		return // no series either
+	}
+	c.rows = c.rows[from:to]
+	for i := range c.series {
+		c.series[i].values = c.series[i].values[from:to]
+	}
 }
 
 // span is the range of all values with their spread.

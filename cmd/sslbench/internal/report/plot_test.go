@@ -71,6 +71,36 @@ func TestPlots(t *testing.T) {
 	}
 }
 
+// A failure at either end does not stretch the axis, one in between leaves a gap, and the
+// table names them all.
+func TestFailuresDoNotStretchAxis(t *testing.T) {
+	d := bentMemory()
+	e := &d.Experiments[0]
+	e.Failed = append(e.Failed, Failed{Server: "us", X: -700, Why: "no"}, Failed{Server: "us", X: 300, Why: "no"})
+	charts := d.chart(e, figures[Memory], func(p *Point) value { return value{true, p.X, p.X, p.X} })
+	var xs []float64
+	for _, r := range charts.rows {
+		xs = append(xs, r.x)
+	}
+	if want := []float64{0, 100, 200, 300, 400}; !slices.Equal(xs, want) {
+		t.Errorf("the plot is over %v, want %v", xs, want)
+	}
+	for _, s := range charts.series {
+		for i, v := range s.values {
+			if v.ok && v.mid != xs[i] {
+				t.Errorf("%s: the value of x = %v stands at %v", s.name, v.mid, xs[i])
+			}
+		}
+	}
+	out := files(t, d)
+	if got := words(t, out["idle.svg"]); slices.Contains(got, "50k") || !slices.Contains(got, "400") {
+		t.Errorf("idle.svg: %q", got)
+	}
+	if got := cellsOf("README.md", out["README.md"])[[2]string{"50,000", "short"}]; !slices.Equal(got, []string{"failed"}) {
+		t.Errorf("README.md at 50,000: %q", got)
+	}
+}
+
 // What was calculated is a line without markers and without a spread.
 func TestCalculatedSeries(t *testing.T) {
 	rows := []row{{x: 1}, {x: 2}}

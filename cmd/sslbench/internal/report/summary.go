@@ -26,6 +26,10 @@ func (p *Point) Summary(m Metric) Summary {
 	if !ok {
 		return Summary{}
 	}
+	return p.summary(f)
+}
+
+func (p *Point) summary(f figure) Summary {
 	var v []float64
 	for _, r := range p.Rounds {
 		if x := f.get(r); x > 0 {
@@ -55,17 +59,8 @@ func (p *Point) Ratio(base *Point, m Metric) Ratio {
 	if p == nil || base == nil || !ok {
 		return Ratio{}
 	}
-	if len(p.Rounds) == len(base.Rounds) {
-		var v []float64
-		for i := range p.Rounds {
-			a, b := f.get(p.Rounds[i]), f.get(base.Rounds[i])
-			if a > 0 && b > 0 {
-				v = append(v, a/b)
-			}
-		}
-		if s := summarize(v); s.N > 0 {
-			return Ratio{OK: true, Paired: true, Median: s.Median, Min: s.Min, Max: s.Max}
-		}
+	if s := summarize(p.ratios(base, f)); s.N > 0 {
+		return Ratio{OK: true, Paired: true, Median: s.Median, Min: s.Min, Max: s.Max}
 	}
 	a, b := p.Summary(m), base.Summary(m)
 	if a.N == 0 || b.N == 0 {
@@ -73,6 +68,22 @@ func (p *Point) Ratio(base *Point, m Metric) Ratio {
 	}
 	q := a.Median / b.Median
 	return Ratio{OK: true, Median: q, Min: q, Max: q}
+}
+
+// ratios are those of the rounds that measured the figure at both points; none where the
+// numbers of rounds differ, since then they do not belong together.
+func (p *Point) ratios(base *Point, f figure) []float64 {
+	if len(p.Rounds) != len(base.Rounds) {
+		return nil
+	}
+	var out []float64
+	for i := range p.Rounds {
+		a, b := f.get(p.Rounds[i]), f.get(base.Rounds[i])
+		if a > 0 && b > 0 {
+			out = append(out, a/b)
+		}
+	}
+	return out
 }
 
 // Point is the server's at x, or nil.
@@ -114,14 +125,21 @@ func (e *Experiment) mainFigures() []figure {
 	return []figure{figures[e.Metric]}
 }
 
-// otherFigures are those that were measured besides.
+// isLatency: an experiment about such a figure offers its load at a fixed rate.
+func isLatency(m Metric) bool { return m == P50 || m == P99 || m == P999 }
+
+// otherFigures are those that were measured besides. Latencies are left out unless the
+// experiment is about them: in a closed loop they are those of the load's own queue.
 func (e *Experiment) otherFigures() []figure {
 	var out []figure
 	for _, f := range allFigures {
 		isMain := slices.ContainsFunc(e.mainFigures(), func(m figure) bool { return m.id == f.id })
-		if !isMain && len(e.medians(f)) > 0 {
+		if !isMain && (isLatency(e.Metric) || !isLatency(f.id)) && len(e.medians(f)) > 0 {
 			out = append(out, f)
 		}
+	}
+	if e.Metric == CPU && len(e.medians(busy)) > 0 {
+		out = append(out, busy)
 	}
 	return out
 }
@@ -130,7 +148,7 @@ func (e *Experiment) otherFigures() []figure {
 func (e *Experiment) medians(f figure) []float64 {
 	var out []float64
 	for i := range e.Points {
-		if s := e.Points[i].Summary(f.id); s.N > 0 {
+		if s := e.Points[i].summary(f); s.N > 0 {
 			out = append(out, s.Median)
 		}
 	}
@@ -237,13 +255,22 @@ func (e *Experiment) failed(server string, x float64) bool {
 	})
 }
 
-// slope is the figure's growth by one x between the server's first and last point.
-func (e *Experiment) slope(server string, f figure) (float64, bool) {
+// growth is how much a figure grows by one x, and over which range of x that was taken.
+type growth struct{ slope, from, to float64 }
+
+// growth takes the server's first and last point. With another server's name only the
+// x count at which that one was measured too, so that both can be taken over the same range.
+func (e *Experiment) growth(server, other string, f figure) (growth, bool) {
 	var first, last *Point
 	for i := range e.Points {
 		p := &e.Points[i]
-		if p.Server != server || p.Summary(f.id).N == 0 {
+		if p.Server != server || p.summary(f).N == 0 {
 			continue
+		}
+		if other != "" {
+			if q := e.Point(other, p.X); q == nil || q.summary(f).N == 0 {
+				continue
+			}
 		}
 		if first == nil || p.X < first.X {
 			first = p
@@ -253,7 +280,17 @@ func (e *Experiment) slope(server string, f figure) (float64, bool) {
 		}
 	}
 	if first == last {
+		return growth{}, false
+	}
+	return growth{(last.summary(f).Median - first.summary(f).Median) / (last.X - first.X), first.X, last.X}, true
+}
+
+// growthRatio is the server's growth divided by the other's, over the x that both have.
+func (e *Experiment) growthRatio(server, other string, f figure) (float64, bool) {
+	a, okA := e.growth(server, other, f)
+	b, okB := e.growth(other, server, f)
+	if !okA || !okB || a.slope <= 0 || b.slope <= 0 {
 		return 0, false
 	}
-	return (last.Summary(f.id).Median - first.Summary(f.id).Median) / (last.X - first.X), true
+	return a.slope / b.slope, true
 }

@@ -21,6 +21,9 @@ func (d *Data) Text(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Measured %s. Medians of the rounds; ×: ratio to %s; “–”: not measured.\n",
 		d.Taken.UTC().Format("2006-01-02 15:04 UTC"), orNone(d.Baseline))
+	if s := d.incomplete(); s != "" {
+		fmt.Fprintln(&b, s)
+	}
 	for i := range d.Experiments {
 		e := &d.Experiments[i]
 		cols, rows := d.columns(e), e.rows()

@@ -51,7 +51,7 @@ const (
 	SServer   = "openssl s_server"
 	CryptoTLS = "crypto/tls"
 	CTLS      = "C epoll"
-	CTCP      = "C epoll, no TLS"
+	CTCP      = "C epoll TCP"
 	Nginx     = "nginx"
 	HAProxy   = "HAProxy"
 	Stunnel   = "stunnel"

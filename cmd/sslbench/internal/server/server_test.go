@@ -24,7 +24,7 @@ func TestKinds(t *testing.T) {
 		"openssl s_server: reverse discard handshakes, one client",
 		"crypto/tls: echo reverse discard handshakes idle",
 		"C epoll: echo discard handshakes idle",
-		"C epoll, no TLS: echo discard idle, plain",
+		"C epoll TCP: echo discard idle, plain",
 		"nginx: handshakes idle",
 		"HAProxy: handshakes idle",
 		"stunnel: handshakes idle",
