@@ -80,8 +80,8 @@ lint: deps ## run staticcheck
 .PHONY: cwarn
 cwarn: deps ## compile the C files with warnings as errors
 	@cflags=$$(pkg-config --cflags openssl); \
-	files=$$(find cssl cmd -name '*.c' 2>/dev/null | sort || true); \
-	if [ -z "$$files" ]; then echo 'cwarn: skipped, there is no .c file in cssl/ or cmd/'; fi; \
+	files=$$(find cssl cmd reactor -name '*.c' 2>/dev/null | sort || true); \
+	if [ -z "$$files" ]; then echo 'cwarn: skipped, there is no .c file in cssl/, cmd/ or reactor/'; fi; \
 	for f in $$files; do \
 		echo "cwarn: $$f"; \
 		$(CC) $(CWARNFLAGS) -I"$$(dirname "$$f")" $$cflags -fsyntax-only "$$f"; \
@@ -123,6 +123,11 @@ soak: build ## mixed load against sslecho for SOAK=30m, watching its memory
 		addr=$$(sed -n 's/^listening on //p' bin/soak.log); [ -z "$$addr" ] || break; sleep 0.1; \
 	done; \
 	bin/sslbench soak --target "$$addr" --duration $(SOAK) --pid $$pid
+
+# `make test` tries each errno at a few calls only; this tries all at all.
+.PHONY: faults
+faults: deps ## each fault of the kernel and of malloc at each call of a connection's life
+	FAULTS=full $(GOTEST) -v -count=1 $(TESTFLAGS) ./reactor/internal/faults
 
 .PHONY: certs
 certs: deps ## make testdata/certs anew

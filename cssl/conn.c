@@ -170,6 +170,8 @@ static cssl_result failure(cssl_conn *c, int ret)
 	ERR_clear_error();
 	if (code == SSL_ERROR_SSL) {
 		c->failed = 1;
+	} else if (code == SSL_ERROR_WANT_READ && c->t.send_errno != 0 && !c->shutdown_done) {
+		return answer(c, CSSL_RECV_FAILED, c->t.send_errno); /* the peer may wait for what was never sent */
 	} else if (code == SSL_ERROR_SYSCALL) {
 		if (c->t.recv_errno != 0)
 			return answer(c, CSSL_RECV_FAILED, c->t.recv_errno);
@@ -266,7 +268,7 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
 	r = progress(c, n);
 	if (c->t.fd < 0)
 		c->t.drained = c->t.in.len == 0 && !c->t.eof;
-	if (c->t.drained && !SSL_has_pending(c->ssl))
+	if (c->t.drained && c->t.send_errno == 0 && !SSL_has_pending(c->ssl))
 		r.flags |= CSSL_DRAINED;
 	return r;
 }
@@ -397,8 +399,13 @@ size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
 
 	if (len > room)
 		len = room;
-	if (len == 0 || !cssl_bytes_append(&c->t.in, buf, len))
+	if (len == 0)
 		return 0;
+	if (!cssl_bytes_append(&c->t.in, buf, len)) {
+		c->t.recv_errno = ENOMEM; /* for whoever reads before it is fed again, which might have no end */
+		return 0;
+	}
+	c->t.recv_errno = 0;
 	return len;
 }
 

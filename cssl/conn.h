@@ -14,7 +14,7 @@ enum {
 	CSSL_WANT_APP_READ = 100, /* application data stands before the handshake message that is needed */
 	CSSL_BARE_FIN = 101,      /* the stream ended without close_notify */
 	CSSL_SEND_FAILED = 102,   /* send(2) failed; err holds errno */
-	CSSL_RECV_FAILED = 103,   /* recv(2) failed; err holds errno */
+	CSSL_RECV_FAILED = 103,   /* recv(2) failed, or send(2) did and nothing is left to read; err holds errno */
 	CSSL_LIMIT = 104,         /* the peer sent more post-handshake messages than the limit allows */
 	CSSL_BAD_STATE = 105,     /* the operation makes no sense now (for example shutdown before the handshake) */
 };

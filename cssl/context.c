@@ -9,14 +9,16 @@
 #include <string.h>
 #include <strings.h>
 
-static int handle_index = -1, alpn_index = -1, groups_index = -1;
+static int count_index = -1, handle_index = -1, alpn_index = -1, groups_index = -1;
 
 static long contexts; /* how many SSL_CTX there are; atomic */
 
-static void count_context(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+/* OpenSSL also calls this for an SSL_CTX that it could not complete; only those that were counted have ptr. */
+static void uncount_context(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
-	(void)parent, (void)ptr, (void)ad, (void)idx, (void)argl, (void)argp;
-	__atomic_add_fetch(&contexts, 1, __ATOMIC_RELAXED);
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	if (ptr != NULL)
+		__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
 }
 
 long cssl_contexts(void)
@@ -27,7 +29,6 @@ long cssl_contexts(void)
 static void release_handle(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
 	if (ptr != NULL)
 		cssl_go_release((uintptr_t)ptr);
 }
@@ -48,10 +49,11 @@ int cssl_init(void)
 {
 	if (!OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL))
 		return 0;
-	handle_index = SSL_CTX_get_ex_new_index(0, NULL, count_context, NULL, release_handle);
+	count_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, uncount_context);
+	handle_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_handle);
 	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	return handle_index >= 0 && alpn_index >= 0 && groups_index >= 0;
+	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0;
 }
 
 static int done(int ok, cssl_reasons *out)
@@ -69,10 +71,12 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 
 	ERR_clear_error();
 	ctx = SSL_CTX_new(s->server ? TLS_server_method() : TLS_client_method());
-	if (ctx == NULL) {
+	if (ctx == NULL || !SSL_CTX_set_ex_data(ctx, count_index, &contexts)) {
 		done(0, out);
+		SSL_CTX_free(ctx);
 		return NULL;
 	}
+	__atomic_add_fetch(&contexts, 1, __ATOMIC_RELAXED);
 	/* Legacy renegotiation and compression stay off: OpenSSL's defaults since 3.0 and 1.1.0. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 	                          (s->release_buffers ? SSL_MODE_RELEASE_BUFFERS : 0));
@@ -121,8 +125,9 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 		if (ok == 1) {
 			/* OpenSSL does not tell them again, and on_hello has to copy them. */
 			char *kept = strdup(value);
-			free(SSL_CTX_get_ex_data(ctx, groups_index));
-			ok = SSL_CTX_set_ex_data(ctx, groups_index, kept);
+			ok = kept != NULL && SSL_CTX_set_ex_data(ctx, groups_index, kept);
+			if (!ok)
+				free(kept);
 		}
 		break;
 	case CSSL_SIGALGS:

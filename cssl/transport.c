@@ -19,7 +19,8 @@
  * - A failed send is remembered, and from then on output is dropped and counted
  *   as sent. The failure belongs to the write direction: the peer's last data
  *   can still be read, and a ticket that a peer no longer wants does not fail
- *   the handshake. Write, flush and shutdown report it.
+ *   the handshake. Write, flush and shutdown report it, and so does whatever
+ *   finds nothing left to read: no answer comes to what was never sent.
  * - What the socket does not take is kept, up to tail_max, so that the record
  *   counts as written and no SSL_write stays half done.
  * - During a handshake the same buffer collects what OpenSSL hands over message
@@ -151,13 +152,15 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 
 	BIO_clear_retry_flags(b);
 	*got = 0;
-	if (t->frozen || t->drained) {
+	if (t->corked && t->out.len > 0)
+		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
+	if (t->frozen || (t->drained && t->send_errno == 0)) { /* after a failed send, only recv knows what is left */
 		t->drained = 0;
 		BIO_set_retry_read(b);
 		return 0;
 	}
 	if (t->fd < 0) {
-		if (t->in.len == 0 && t->eof)
+		if (t->in.len == 0 && (t->eof || t->recv_errno != 0))
 			return 0;
 		*got = cssl_bytes_take(&t->in, p, len);
 		if (*got == 0) {
@@ -167,8 +170,6 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 		t->moved |= CSSL_MOVED_IN;
 		return 1;
 	}
-	if (t->corked && t->out.len > 0)
-		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
 	do
 		n = recv(t->fd, p, len, 0);
 	while (n < 0 && errno == EINTR);

@@ -23,7 +23,7 @@ typedef struct {
 	unsigned frozen : 1;  /* no more input is given out: the peer went over a limit */
 	uint32_t moved;   /* CSSL_MOVED_*: what happened since the operation began */
 	int send_errno;   /* the first errno of send; from then on what is written is dropped */
-	int recv_errno;   /* the last errno of recv other than EAGAIN; the kernel tells it once only */
+	int recv_errno;   /* the last errno of recv other than EAGAIN; the kernel tells it once only. Engine mode: ENOMEM, input was not kept */
 	size_t tail_max;  /* the greatest size of out */
 	cssl_bytes out;   /* written by OpenSSL, not yet taken by the socket or the caller */
 	cssl_bytes in;    /* engine mode: fed by the caller, not yet read by OpenSSL */

@@ -1,12 +1,14 @@
 package reactor
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"time"
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor/internal/sys"
 	"github.com/spacemonad/go-openssl/session"
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +35,8 @@ type listener struct {
 	// spare is kept open to be given up when descriptors have run out, so that a
 	// connection can be accepted and closed instead of waiting for ever.
 	spare int
+	// failed is told once no connection can come any more.
+	failed func(error)
 }
 
 // listen begins to accept on fd, which the loop owns from here on.
@@ -100,6 +104,12 @@ func (l *Loop) accept(ln *listener) {
 			l.refuseOne(ln)
 			l.pause(ln, l.now+acceptPause, false)
 			l.cfg.Logger.Warn("accept: out of file descriptors, resting", "listener", ln.addr.String(), "error", err)
+			return
+		case unix.EBADF, unix.EFAULT, unix.EINVAL, unix.ENOTSOCK:
+			// The listener is of no use any more, such as after a shutdown(2) by whoever has a duplicate.
+			l.countAcceptError(err)
+			_ = l.poller.Remove(ln.fd) // it is about to be closed, and must not keep the loop turning
+			ln.failed(fmt.Errorf("accept4: %w", err))
 			return
 		default:
 			l.countAcceptError(err)
@@ -201,25 +211,21 @@ func (l *Loop) countAcceptError(err unix.Errno) {
 	bump(&l.pub.AcceptErrors, name)
 }
 
-// accept4 takes one connection, non-blocking, with its peer's address if that is TCP. It does what
-// unix.Accept4 does without the getsockopt and the allocations.
+// accept4 takes one connection, non-blocking, with its peer's address if that is TCP.
 func accept4(fd int) (int, netip.AddrPort, unix.Errno) {
-	var sa unix.RawSockaddrAny
-	size := uint32(unix.SizeofSockaddrAny)
-	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
-		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	n, sa, errno := sys.Accept4(fd)
 	if errno != 0 {
 		return -1, netip.AddrPort{}, errno
 	}
 	switch sa.Addr.Family {
 	case unix.AF_INET:
 		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(&sa))
-		return int(n), addrPort(&unix.SockaddrInet4{Addr: in.Addr, Port: hostOrder(in.Port)}), 0
+		return n, addrPort(&unix.SockaddrInet4{Addr: in.Addr, Port: hostOrder(in.Port)}), 0
 	case unix.AF_INET6:
 		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(&sa))
-		return int(n), addrPort(&unix.SockaddrInet6{Addr: in.Addr, Port: hostOrder(in.Port), ZoneId: in.Scope_id}), 0
+		return n, addrPort(&unix.SockaddrInet6{Addr: in.Addr, Port: hostOrder(in.Port), ZoneId: in.Scope_id}), 0
 	}
-	return int(n), netip.AddrPort{}, 0
+	return n, netip.AddrPort{}, 0
 }
 
 // hostOrder reads a port as it lies in memory, most significant byte first.

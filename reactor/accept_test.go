@@ -242,6 +242,32 @@ func TestOutOfDescriptors(t *testing.T) {
 	must(t, cmd.Wait())
 }
 
+// TestListenerShutDown: when somebody else shuts the listening socket down, no connection can come any more: Serve
+// says so instead of trying for ever. Those that live go on.
+func TestListenerShutDown(t *testing.T) {
+	for _, loops := range []int{1, 2} {
+		s := &Server{Handler: echo(), Loops: loops}
+		complete(t, s)
+		ls, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		rc, err := ls.(*net.TCPListener).SyscallConn()
+		must(t, err)
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ls) }()
+		c := goDial(t, ls.Addr())
+		roundTrip(t, c, "before")
+		var shut error
+		must(t, rc.Control(func(fd uintptr) { shut = unix.Shutdown(int(fd), unix.SHUT_RD) }))
+		must(t, shut)
+		if err := receive(t, served, "Serve to return"); !errors.Is(err, unix.EINVAL) {
+			t.Errorf("Serve returned %v", err)
+		}
+		roundTrip(t, c, "after")
+		assertQuiet(t, s.Stats)
+		must(t, s.Close())
+	}
+}
+
 func roundTripErr(c net.Conn) error {
 	if _, err := io.WriteString(c, "hello"); err != nil {
 		return err

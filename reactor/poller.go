@@ -3,8 +3,8 @@ package reactor
 import (
 	"fmt"
 	"sync/atomic"
-	"unsafe"
 
+	"github.com/spacemonad/go-openssl/reactor/internal/sys"
 	"github.com/spacemonad/go-openssl/session"
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +63,7 @@ func (p *Poller) Close() {
 
 func (p *Poller) control(op, fd int, k Key, events uint32) error {
 	ev := unix.EpollEvent{Events: events, Fd: int32(uint32(k)), Pad: int32(uint32(k >> 32))}
-	if err := unix.EpollCtl(p.epoll, op, fd, &ev); err != nil {
+	if err := sys.EpollCtl(p.epoll, op, fd, ev); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
 	return nil
@@ -103,18 +103,7 @@ func (p *Poller) Remove(fd int) error {
 // Wait waits up to timeout milliseconds (0: not at all, -1: without end) and
 // answers how many events there are. A call that a signal interrupts answers 0.
 func (p *Poller) Wait(timeout int) (int, error) {
-	var n int
-	var errno unix.Errno
-	if timeout == 0 {
-		// It does not block, so the scheduler need not know of it.
-		r, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epoll),
-			uintptr(unsafe.Pointer(unsafe.SliceData(p.events))), uintptr(len(p.events)), 0, 0, 0)
-		n, errno = int(r), e
-	} else {
-		r, _, e := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epoll),
-			uintptr(unsafe.Pointer(unsafe.SliceData(p.events))), uintptr(len(p.events)), uintptr(timeout), 0, 0)
-		n, errno = int(r), e
-	}
+	n, errno := sys.EpollWait(p.epoll, p.events, timeout)
 	switch errno {
 	case 0:
 		return n, nil

@@ -67,10 +67,12 @@ type serving struct {
 	listeners []net.Listener
 	stop      chan struct{}
 	once      sync.Once
+	err       error // why; set before stop is closed
 }
 
-func (v *serving) end() {
+func (v *serving) end(err error) {
 	v.once.Do(func() {
+		v.err = err
 		closeAll(v.listeners)
 		close(v.stop)
 	})
@@ -101,7 +103,8 @@ func (s *Server) loopCount() int {
 
 // Serve accepts connections on l, a *net.TCPListener or *net.UnixListener, until
 // Shutdown or Close, and then returns ErrServerClosed. It owns l. It may be
-// called for several listeners, each on a goroutine of its own.
+// called for several listeners, each on a goroutine of its own. When no connection can come
+// from l any more, it returns why; those that live go on.
 func (s *Server) Serve(l net.Listener) error { return s.ServeAll([]net.Listener{l}) }
 
 // ServeAll is Serve for sockets that share an address: they are dealt out over the
@@ -126,7 +129,7 @@ func (s *Server) ServeAll(ls []net.Listener) error {
 	added, err := s.attach(v)
 	if err == nil {
 		<-v.stop
-		err = ErrServerClosed
+		err = v.err
 	}
 	s.detach(added)
 	s.mu.Lock()
@@ -135,7 +138,7 @@ func (s *Server) ServeAll(ls []net.Listener) error {
 		err = s.failure
 	}
 	s.mu.Unlock()
-	v.end()
+	v.end(err)
 	return err
 }
 
@@ -154,7 +157,7 @@ func (s *Server) attach(v *serving) (added []attached, err error) {
 		if err != nil {
 			return added, err
 		}
-		a := attached{s.loops[i%len(s.loops)], &listener{server: s, fd: fd, addr: nl.Addr(), shared: n > len(v.listeners)}}
+		a := attached{s.loops[i%len(s.loops)], &listener{server: s, fd: fd, addr: nl.Addr(), shared: n > len(v.listeners), failed: v.end}}
 		result := make(chan error, 1)
 		if !a.loop.Do(func() { result <- a.loop.listen(a.ln) }) {
 			unix.Close(fd)
@@ -290,7 +293,7 @@ func (s *Server) closeListeners() {
 	s.mu.Lock()
 	s.closed = true
 	for v := range s.listeners {
-		v.end()
+		v.end(ErrServerClosed)
 	}
 	s.mu.Unlock()
 }

@@ -1,0 +1,103 @@
+package cssl
+
+import (
+	"errors"
+	"syscall"
+	"testing"
+)
+
+// TestUnsentFlight: a side whose send fails while recv finds nothing (here for its own direction was shut down) does
+// not wait for the answer to what was never sent: whatever finds nothing left to read says why.
+func TestUnsentFlight(t *testing.T) {
+	buf := make([]byte, 100)
+	for _, version := range versions {
+		cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
+		ends := func(t *testing.T) (cc, sc *Conn, cfd, sfd int) {
+			cfd, sfd = socketPair(t, "unix", false)
+			t.Cleanup(func() { syscall.Close(cfd); syscall.Close(sfd) })
+			cc, sc = overSockets(t, cx, sx, cfd, sfd)
+			return
+		}
+		broken := func(t *testing.T, fd int) {
+			if err := syscall.Shutdown(fd, syscall.SHUT_WR); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fails := func(t *testing.T, r Result) {
+			t.Helper()
+			if !errors.Is(r.Err, syscall.EPIPE) {
+				t.Errorf("%v: %+v, want EPIPE", version, r)
+			}
+		}
+		established := func(t *testing.T, cc, sc *Conn) {
+			c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+			runSockets(t, c, s, func() bool { return c.established() && s.established() })
+		}
+		t.Run(version.String()+" client's hello", func(t *testing.T) {
+			cc, _, cfd, _ := ends(t)
+			broken(t, cfd)
+			fails(t, cc.Handshake())
+		})
+		t.Run(version.String()+" server's answer", func(t *testing.T) {
+			cc, sc, _, sfd := ends(t)
+			cc.Handshake()
+			broken(t, sfd)
+			fails(t, sc.Handshake())
+		})
+		t.Run(version.String()+" last flight", func(t *testing.T) {
+			cc, sc, cfd, sfd := ends(t)
+			cc.Handshake()
+			sc.Handshake()
+			last, fd := cc, cfd
+			if version == TLS12 {
+				cc.Handshake()
+				last, fd = sc, sfd
+			}
+			broken(t, fd)
+			if r := last.Handshake(); r.Err != nil || r.Want != WantNone {
+				t.Fatalf("handshake: %+v", r)
+			}
+			fails(t, last.Read(buf))
+		})
+		if version != TLS13 {
+			continue
+		}
+		t.Run("tickets", func(t *testing.T) {
+			cc, sc, _, sfd := ends(t)
+			cc.Handshake()
+			sc.Handshake()
+			cc.Handshake()
+			send(t, cc, "data")
+			if r := sc.Handshake(); !r.Held {
+				t.Fatalf("handshake: %+v", r)
+			}
+			broken(t, sfd)
+			sc.Flush()
+			if r := sc.Read(buf); string(buf[:r.N]) != "data" || r.Drained {
+				t.Errorf("read: %+v", r)
+			}
+			fails(t, sc.Read(buf))
+		})
+		t.Run("answer to a KeyUpdate after the end", func(t *testing.T) {
+			cc, sc, _, _ := ends(t)
+			established(t, cc, sc)
+			if r := sc.Shutdown(); r.Err != nil {
+				t.Fatalf("shutdown: %+v", r)
+			}
+			if err := sc.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			for _, msg := range []string{"one", "two"} {
+				cc.KeyUpdate(true)
+				send(t, cc, msg)
+				if r := sc.Read(buf); string(buf[:r.N]) != msg {
+					t.Errorf("read: %+v", r)
+				}
+				// Nothing of ours is missing, so reading goes on.
+				if r := sc.Read(buf); r.Err != nil || r.Want != WantRead {
+					t.Errorf("read with nothing there: %+v", r)
+				}
+			}
+		})
+	}
+}

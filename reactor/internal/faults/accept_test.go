@@ -1,0 +1,125 @@
+package faults
+
+import (
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/reactor"
+	"golang.org/x/sys/unix"
+)
+
+// What becomes of the connection that waits when accept4 fails.
+const (
+	// skipped: the errno was that of another connection, and it comes next.
+	skipped fate = iota + 100
+	// rests: it comes after a while.
+	rests
+	// refused: there is no descriptor for it, and it is told so.
+	refused
+	// over: none can come any more, and Serve says why.
+	over
+)
+
+// acceptAnswers are those of accept(2), with the network errors that it tells to take for EAGAIN.
+var acceptAnswers = []struct {
+	errno unix.Errno
+	fate  fate
+}{
+	{unix.EAGAIN, skipped},
+	{unix.EINTR, skipped},
+	{unix.ECONNABORTED, skipped},
+	{unix.EPROTO, skipped},
+	{unix.EPERM, skipped},
+	{unix.ETIMEDOUT, skipped},
+	{unix.ENETDOWN, skipped},
+	{unix.ENOPROTOOPT, skipped},
+	{unix.EHOSTDOWN, skipped},
+	{unix.ENONET, skipped},
+	{unix.EHOSTUNREACH, skipped},
+	{unix.EOPNOTSUPP, skipped},
+	{unix.ENETUNREACH, skipped},
+	{unix.ENOBUFS, rests},
+	{unix.ENOMEM, rests},
+	{unix.ENOSR, rests},
+	{unix.ESOCKTNOSUPPORT, rests},
+	{unix.EPROTONOSUPPORT, rests},
+	{unix.EMFILE, refused},
+	{unix.ENFILE, refused},
+	{unix.EBADF, over},
+	{unix.EFAULT, over},
+	{unix.EINVAL, over},
+	{unix.ENOTSOCK, over},
+}
+
+// TestAccept: each errno of accept4, at each call that a connection leads to: the one that takes it, and the
+// one that finds no other. A peer that is refused learns it, and the next one is taken.
+func TestAccept(t *testing.T) {
+	x := newContexts(t, 0)
+	w := mustStart(t, x, nil)
+	n := most(func() Report {
+		l, r := w.run(t, Fault{Kind: Accept}, nil)
+		l.survived(t)
+		return r
+	})
+	var y tally
+	for _, a := range acceptAnswers {
+		for call := 1; call <= n; call++ {
+			if a.fate == over {
+				y.add(listenerOver(t, x, a.errno, call))
+				continue
+			}
+			begin, errs := time.Now(), w.server.Stats().AcceptErrors[unix.ErrnoName(a.errno)]
+			l, r := w.run(t, Fault{Kind: Accept, Call: call, Answer: int(a.errno)}, nil)
+			y.add(r)
+			if a.fate == refused && call == 1 {
+				// The handshake may have begun already, so the client finds the end or a reset.
+				if l.near.err == nil || errors.Is(l.near.err, reactor.ErrHandshakeTimeout) {
+					t.Errorf("a client that is refused ended with %v", l.near.err)
+				}
+			} else {
+				l.survived(t)
+			}
+			if a.fate == rests && call == 1 && time.Since(begin) < 50*time.Millisecond {
+				t.Errorf("it came back after %v", time.Since(begin))
+			}
+			if now := w.server.Stats().AcceptErrors[unix.ErrnoName(a.errno)]; a.errno != unix.EAGAIN && now != errs+1 {
+				t.Errorf("it is counted %d times", now-errs)
+			}
+			// The next one is taken, also while the listener rests.
+			l, _ = w.run(t, Fault{}, nil)
+			l.survived(t)
+			if t.Failed() {
+				t.Fatalf("accept4 number %d answers %s", call, unix.ErrnoName(a.errno))
+			}
+		}
+	}
+	y.log(t, "accept4")
+	w.stop(t, reactor.ErrServerClosed, nil)
+}
+
+// listenerOver: Serve returns the errno, and closes the listener; connections that live go on.
+func listenerOver(t *testing.T, x contexts, errno unix.Errno, call int) Report {
+	w := mustStart(t, x, nil)
+	l, r := w.live(t, Fault{Kind: Accept, Call: call, Answer: int(errno)}, nil)
+	if call > 1 {
+		l.survived(t)
+	} else if l.near.err == nil {
+		t.Error("a client ended without an error that was never accepted")
+	}
+	if err := receive(t, w.served, "Serve to return"); !errors.Is(err, errno) {
+		t.Errorf("Serve returned %v", err)
+	}
+	w.served <- reactor.ErrServerClosed // for stop
+	if c, err := net.Dial("tcp", w.addr.String()); err == nil {
+		c.Close()
+		t.Error("the listener is still open")
+	}
+	w.echo(t, 500)
+	w.stop(t, reactor.ErrServerClosed, nil)
+	if t.Failed() {
+		t.Fatalf("accept4 number %d answers %s", call, unix.ErrnoName(errno))
+	}
+	return r
+}

@@ -1,0 +1,97 @@
+package faults
+
+import (
+	"github.com/spacemonad/go-openssl/reactor/internal/sys"
+	"golang.org/x/sys/unix"
+)
+
+// #include "shim.h"
+import "C"
+
+// The variables are set before anything runs, and for good, so that no loop can be reading them meanwhile.
+func init() {
+	plan.first = map[int]int{}
+	accept, control, wait := sys.Accept4, sys.EpollCtl, sys.EpollWait
+	sys.Accept4 = func(fd int) (int, unix.RawSockaddrAny, unix.Errno) {
+		if errno := chosen(Accept, fd, 0, fd); errno != 0 {
+			return -1, unix.RawSockaddrAny{}, errno
+		}
+		n, sa, errno := accept(fd)
+		if errno == 0 {
+			accepted(n)
+		}
+		return n, sa, errno
+	}
+	sys.EpollCtl = func(epoll, op, fd int, ev unix.EpollEvent) error {
+		if errno := chosen(EpollCtl, epoll, op, fd); errno != 0 {
+			return errno
+		}
+		err := control(epoll, op, fd, ev)
+		if err == nil && op == unix.EPOLL_CTL_ADD {
+			added(epoll, fd, ev)
+		}
+		return err
+	}
+	sys.EpollWait = func(epoll int, events []unix.EpollEvent, timeout int) (int, unix.Errno) {
+		if errno := chosen(EpollWait, epoll, 0, 0); errno != 0 {
+			return -1, errno
+		}
+		return wait(epoll, events, timeout)
+	}
+}
+
+// chosen counts a call of Go on fd, and answers the errno that it is to get. op and what
+// it is about are kept for the report.
+func chosen(k Kind, fd, op, about int) unix.Errno {
+	plan.mu.Lock()
+	defer plan.mu.Unlock()
+	f, r := &plan.armed, &plan.report
+	if f.Kind != k || f.FD != 0 && f.FD != fd {
+		return 0
+	}
+	r.Calls++
+	if f.Call == 0 || r.Calls < f.Call || r.Calls > f.Call && !f.Forever {
+		return 0
+	}
+	r.Hit, r.Op, r.FD = true, op, about
+	return unix.Errno(f.Answer)
+}
+
+// accepted aims a fault that waits for the next connection.
+func accepted(fd int) {
+	plan.mu.Lock()
+	defer plan.mu.Unlock()
+	if plan.armed.Accepted {
+		plan.armed.Accepted = false
+		C.shim_aim(C.int(fd))
+	}
+}
+
+// added keeps what identifies a poller. The descriptor that wakes it is the first that it adds, and the only one
+// that is edge-triggered.
+func added(epoll, fd int, ev unix.EpollEvent) {
+	plan.mu.Lock()
+	defer plan.mu.Unlock()
+	if ev.Events&unix.EPOLLET != 0 {
+		plan.pollers = append(plan.pollers, epoll)
+		plan.first[epoll] = 0
+	} else if plan.first[epoll] == 0 {
+		plan.first[epoll] = fd
+	}
+}
+
+// Pollers are the pollers that were made since the last call, oldest first.
+func Pollers() []int {
+	plan.mu.Lock()
+	defer plan.mu.Unlock()
+	out := plan.pollers
+	plan.pollers = nil
+	return out
+}
+
+// First is the descriptor that a poller was given first, or 0: a server's is its listener.
+func First(epoll int) int {
+	plan.mu.Lock()
+	defer plan.mu.Unlock()
+	return plan.first[epoll]
+}

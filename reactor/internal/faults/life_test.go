@@ -1,0 +1,202 @@
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// near is the client's handler. A life is: handshake, bulk there and back, KeyUpdate
+// with a request, more there and back, close.
+type near struct{ l *life }
+
+func (h near) OnOpen(c *reactor.Conn) {
+	p := &h.l.near
+	p.conn.Store(c)
+	close(p.opened)
+	if h.l.talk {
+		c.Write(p.out.next(bulk))
+	}
+}
+
+func (h near) OnData(c *reactor.Conn, b []byte) {
+	p := &h.l.near
+	p.in.check(b)
+	switch {
+	case !h.l.talk:
+		if int64(p.in.n) == h.l.goal.Load() {
+			h.l.caught <- struct{}{}
+		}
+	case p.in.n >= bulk+more:
+		c.Close()
+	case p.in.n >= bulk && !p.asked:
+		p.asked = true
+		c.KeyUpdate(true)
+		c.Write(p.out.next(more))
+	}
+}
+
+func (h near) OnClose(_ *reactor.Conn, err error) { h.l.near.close(err) }
+
+// far is the server's handler: it echoes, and asks for a KeyUpdate of its own in the midst of the bulk.
+type far struct{ w *world }
+
+func (h *far) life(c *reactor.Conn) *life {
+	if c.Data == nil {
+		v, _ := h.w.lives.Load(c.RemoteAddr().(*net.TCPAddr).Port)
+		c.Data = v
+		v.(*life).far.conn.Store(c)
+	}
+	return c.Data.(*life)
+}
+
+func (h *far) OnOpen(c *reactor.Conn) { close(h.life(c).far.opened) }
+
+func (h *far) OnData(c *reactor.Conn, b []byte) {
+	p := &h.life(c).far
+	p.in.check(b)
+	p.out.n += len(b)
+	if p.in.n > bulk/2 && !p.asked {
+		p.asked = true
+		c.KeyUpdate(true)
+	}
+	c.Write(b)
+}
+
+func (h *far) OnClose(c *reactor.Conn, err error) { h.life(c).far.close(err) }
+
+// stream is an endless stream in which no stretch looks like another.
+type stream struct {
+	n   int
+	bad error
+}
+
+func byteAt(i int) byte { return byte(uint32(i) * 2654435761 >> 23) }
+
+func (s *stream) next(n int) []byte {
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byteAt(s.n + i)
+	}
+	s.n += n
+	return p
+}
+
+func (s *stream) check(p []byte) {
+	for i, b := range p {
+		if b != byteAt(s.n+i) && s.bad == nil {
+			s.bad = fmt.Errorf("byte %d is %#x, want %#x", s.n+i, b, byteAt(s.n+i))
+		}
+	}
+	s.n += len(p)
+}
+
+// echo sends n bytes by the bystander and wants them back.
+func (w *world) echo(t testing.TB, n int) {
+	t.Helper()
+	p := &w.bystander.near
+	out := p.out.next(n)
+	w.bystander.goal.Store(int64(p.out.n))
+	if _, err := p.conn.Load().Write(out); err != nil {
+		t.Fatalf("the bystander: %v", err)
+	}
+	select {
+	case <-w.bystander.caught:
+	case <-p.ended:
+		t.Fatalf("the bystander ended: %v", p.err)
+	case <-w.bystander.far.ended:
+		t.Fatalf("the bystander ended: %v", w.bystander.far.err)
+	case <-time.After(hang):
+		t.Fatal("the bystander waited in vain for its echo")
+	}
+	if p.in.bad != nil {
+		t.Fatalf("the bystander: %v", p.in.bad)
+	}
+}
+
+// mostTurns is how often both loops may turn in one life; one without a fault takes some eighty, with some more for
+// small pieces. A loop that spins turns a hundred thousand times in the shortest wait there is.
+const mostTurns = 3000
+
+// run lives one life with a fault in it, and wants everything back that it took. prepare, if set, completes the
+// fault when the client's descriptor is known.
+func (w *world) run(t testing.TB, f Fault, prepare func(f *Fault, client int)) (*life, Report) {
+	t.Helper()
+	before := take(t)
+	l, r := w.live(t, f, prepare)
+	w.settle(t, before)
+	return l, r
+}
+
+// live is run without the last. The bystander echoes before, during and after.
+func (w *world) live(t testing.TB, f Fault, prepare func(f *Fault, client int)) (*life, Report) {
+	t.Helper()
+	w.echo(t, 500)
+	turns, conns, taken := w.turns(), w.conns(), w.taken()
+	l, fd := w.prepare(t, true)
+	if prepare != nil {
+		prepare(&f, fd)
+	}
+	Arm(f)
+	w.attach(t, l, fd)
+	if f.Kind != OpenSSLAlloc && f.Kind != CSSLAlloc { // those do not know whose they are
+		w.echo(t, 500)
+	}
+	receive(t, l.near.ended, "the client's OnClose")
+	waitFor(t, func() string {
+		if w.taken() == taken && len(w.served) == 0 {
+			return "the server has not taken it"
+		}
+		if n := w.conns(); n != conns {
+			return fmt.Sprintf("%d connections, before %d", n, conns)
+		}
+		return ""
+	})
+	r := Disarm()
+	w.echo(t, 500)
+	l.once(t)
+	if n := w.turns() - turns; n > mostTurns {
+		t.Errorf("%d turns", n)
+	}
+	for name, p := range map[string]*side{"client": &l.near, "server": &l.far} {
+		if p.in.bad != nil {
+			t.Errorf("the %s: %v", name, p.in.bad)
+		}
+		// Whoever is told that its peer has ended its direction ends its own properly.
+		told := f.Kind == Recv && f.Answer == End && r.Hit
+		if p.closes.Load() == 1 && p.err == nil && p.in.n != bulk+more && !told {
+			t.Errorf("the %s ended without an error after %d bytes", name, p.in.n)
+		}
+		if errors.Is(p.err, reactor.ErrHandshakeTimeout) || errors.Is(p.err, reactor.ErrCloseTimeout) {
+			t.Errorf("the %s stalled: %v", name, p.err)
+		}
+	}
+	return l, r
+}
+
+// survived fails unless both ends got everything.
+func (l *life) survived(t testing.TB) {
+	t.Helper()
+	if l.near.err != nil || l.far.err != nil || l.near.in.n != bulk+more || l.far.in.n != bulk+more {
+		t.Errorf("the client ended with %v after %d bytes, the server with %v after %d",
+			l.near.err, l.near.in.n, l.far.err, l.far.in.n)
+	}
+}
+
+// complete: both ends have got everything.
+func (l *life) complete() bool { return l.near.in.n == bulk+more && l.far.in.n == bulk+more }
+
+// ended fails unless p ended with want. Where nothing of the life was lost, it may also have ended without: what
+// failed then was the last word, for which nobody waited.
+func (l *life) ended(t testing.TB, p *side, want error) {
+	t.Helper()
+	if p.err == nil && l.complete() || errors.Is(p.err, want) {
+		return
+	}
+	t.Errorf("ended with %v, want %v; the client got %d bytes and then %v, the server %d and then %v",
+		p.err, want, l.near.in.n, l.near.err, l.far.in.n, l.far.err)
+}

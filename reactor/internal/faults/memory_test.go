@@ -1,0 +1,296 @@
+package faults
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// pems are read before, so that a life does nothing but what OpenSSL and cssl do.
+type pems struct{ chain, key, root []byte }
+
+// lifeInMemory lives a whole life without a loop or a socket, so that its allocations come in the same
+// order each time: contexts, connections, handshake, data both ways, KeyUpdate, facts, close.
+// Its error is the first that anything answers.
+func lifeInMemory(p pems, v cssl.Version) error {
+	server, err := cssl.NewServerContext(cssl.Config{MaxVersion: v, ALPN: []string{"h2", "x"}, Groups: "X25519:P-256",
+		Certificates: []cssl.Certificate{{ChainPEM: p.chain, KeyPEM: p.key}}})
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	client, err := cssl.NewClientContext(cssl.Config{CAPEM: p.root, ALPN: []string{"x"}})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	s, err := server.NewEngineConn(cssl.ConnConfig{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	c, err := client.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	up, down := &pipe{from: c, to: s}, &pipe{from: s, to: c}
+	for done, idle := [2]bool{}, 0; !done[0] || !done[1]; idle++ {
+		for i, side := range []*cssl.Conn{s, c} {
+			if done[i] {
+				continue
+			}
+			r := side.Handshake()
+			if r.Err != nil {
+				return r.Err
+			}
+			if done[i] = r.Want == cssl.WantNone; done[i] {
+				idle = 0
+			}
+		}
+		if up.move()+down.move() > 0 {
+			idle = 0
+		}
+		if idle > idleTurns {
+			// Whoever is done, but could not say so to the other, finds it with the next operation.
+			return cmp.Or(s.Read(make([]byte, 1)).Err, c.Read(make([]byte, 1)).Err, errStall)
+		}
+	}
+	if err := c.VerifyResult(); err != nil || c.ALPN() != "x" {
+		return fmt.Errorf("%w: verified %v, ALPN %q", errWrong, err, c.ALPN())
+	}
+	rekey := func() error { return nil }
+	if v == cssl.TLS13 {
+		rekey = func() error { return c.KeyUpdate(true).Err }
+	}
+	facts := func() error {
+		c.Session()
+		if _, err := c.PeerChain(); err != nil {
+			return err
+		}
+		_, err := c.ExportKeyingMaterial("test", nil, 32)
+		return err
+	}
+	for _, step := range []func() error{
+		func() error { return up.carry(bulk) }, func() error { return down.carry(bulk) },
+		rekey, func() error { return up.carry(more) }, func() error { return down.carry(more) },
+		facts, up.end, down.end,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errStall says that neither side has an error and neither goes on, errWrong that what came is not what was sent.
+var errStall, errWrong = errors.New("neither side goes on"), errors.New("wrong")
+
+// idleTurns is how often nothing may move before it is a stall: an allocation that fails costs an attempt.
+const idleTurns = 3
+
+// pipe carries ciphertext one way.
+type pipe struct {
+	from, to *cssl.Conn
+	rest     []byte // not fed yet
+}
+
+// move carries all that there is room for.
+func (p *pipe) move() (n int) {
+	buf := make([]byte, 4096)
+	for {
+		if len(p.rest) == 0 {
+			p.rest = buf[:p.from.Take(buf)]
+		}
+		k := p.to.Feed(p.rest)
+		if k == 0 {
+			return n // nothing is left; or there is no room or no memory, and it comes the next time
+		}
+		p.rest, n = p.rest[k:], n+k
+	}
+}
+
+// carry writes n bytes on one side and reads them on the other.
+func (p *pipe) carry(n int) error {
+	var out, in stream
+	rest, buf := out.next(n), make([]byte, 16<<10)
+	for idle := 0; in.n < n; idle++ {
+		if idle > idleTurns {
+			return errStall
+		}
+		if len(rest) > 0 {
+			r := p.from.Write(rest)
+			if r.Err != nil {
+				return r.Err
+			}
+			if rest = rest[r.N:]; r.N > 0 {
+				idle = 0
+			}
+		}
+		if p.move() > 0 {
+			idle = 0
+		}
+		for {
+			r := p.to.Read(buf)
+			if r.Err != nil {
+				return r.Err
+			}
+			if r.N == 0 {
+				break
+			}
+			in.check(buf[:r.N])
+			idle = 0
+		}
+	}
+	if in.bad != nil {
+		return fmt.Errorf("%w: %w", errWrong, in.bad)
+	}
+	return nil
+}
+
+// end ends one direction.
+func (p *pipe) end() error {
+	if r := p.from.Shutdown(); r.Err != nil {
+		return r.Err
+	}
+	for range idleTurns {
+		p.move()
+		if r := p.to.Read(make([]byte, 1)); r.Err == io.EOF {
+			return nil
+		} else if r.Err != nil {
+			return r.Err
+		}
+	}
+	return errStall
+}
+
+// kept reports whether OpenSSL keeps such a block on purpose: in the thread's ring of sixteen errors, and in its cache of
+// algorithms.
+func kept(site string) bool {
+	return strings.HasPrefix(site, "err/") || strings.HasPrefix(site, "property/")
+}
+
+// TestOutOfMemory: each allocation of OpenSSL fails once, over all of a life that has one, and each of cssl itself.
+// Nothing crashes, stalls or is left behind; what fails says so with an error of cssl. OpenSSL goes without what it
+// can do without, such as one of its ciphers.
+func TestOutOfMemory(t *testing.T) {
+	p := pems{testcerts.Read(t, "ecdsa.pem"), testcerts.Read(t, "ecdsa.key"), testcerts.Read(t, "root.pem")}
+	// OpenSSL keeps some things for each thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, v := range versions() {
+		for range 3 { // until OpenSSL has what it keeps for good
+			if err := lifeInMemory(p, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, k := range []struct {
+			kind   Kind
+			stride int
+		}{{OpenSSLAlloc, stride(31)}, {CSSLAlloc, 1}} {
+			Arm(Fault{Kind: k.kind})
+			if err := lifeInMemory(p, v); err != nil {
+				t.Fatal(err)
+			}
+			n := Disarm().Calls
+			var y tally
+			failed := 0
+			for _, forever := range []bool{false, true} {
+				if forever && !full {
+					continue
+				}
+				for call := 1; call <= n; call += k.stride {
+					if outOfMemory(t, p, v, Fault{Kind: k.kind, Call: call, Forever: forever}, &y) {
+						failed++
+					}
+					if t.Failed() {
+						t.Fatalf("%v, %v number %d of %d (%s), for ever: %v", v, k.kind, call, n, Site(), forever)
+					}
+				}
+			}
+			y.log(t, fmt.Sprintf("%v, %v: %d calls, %d lives ended with an error", v, k.kind, n, failed))
+			if err := lifeInMemory(p, v); err != nil {
+				t.Errorf("with memory again: %v", err)
+			}
+		}
+	}
+}
+
+// outOfMemory lives one life with a fault, and reports whether it ended with an error.
+func outOfMemory(t *testing.T, p pems, v cssl.Version, f Fault, y *tally) bool {
+	conns, contexts := cssl.Live(), cssl.LiveContexts()
+	Mark()
+	Arm(f)
+	err := lifeInMemory(p, v)
+	y.add(Disarm())
+	var e *cssl.Error
+	var c *cssl.ConfigError
+	if err != nil && !errors.As(err, &e) && !errors.As(err, &c) {
+		t.Error(err)
+	}
+	for site, n := range Left() {
+		if !kept(site) {
+			t.Errorf("%d blocks of %s are left after %v", n, site, err)
+		}
+	}
+	if a, b := cssl.Live()-conns, cssl.LiveContexts()-contexts; a != 0 || b != 0 {
+		t.Errorf("%d connections and %d contexts are left after %v", a, b, err)
+	}
+	return err != nil
+}
+
+// TestOutOfMemoryInLoops is the same over sockets and loops, from the socket to the end of the close. One of the two
+// ends, or both, hear of it, and nobody waits for a timeout.
+func TestOutOfMemoryInLoops(t *testing.T) {
+	for _, v := range versions() {
+		w := mustStart(t, newContexts(t, v), nil)
+		for range 5 {
+			w.run(t, Fault{}, nil)
+		}
+		for _, k := range []struct {
+			kind   Kind
+			stride int
+		}{{OpenSSLAlloc, stride(23)}, {CSSLAlloc, stride(1)}} {
+			n := most(func() Report {
+				l, r := w.run(t, Fault{Kind: k.kind}, nil)
+				l.survived(t)
+				return r
+			})
+			var y tally
+			for call := 1; call <= n; call += k.stride {
+				l, r := w.run(t, Fault{Kind: k.kind, Call: call}, nil)
+				y.add(r)
+				if t.Failed() {
+					t.Fatalf("%v, %v number %d of %d (%s): the client ended with %v, the server with %v", v, k.kind, call, n,
+						Site(), l.near.err, l.far.err)
+				}
+			}
+			y.log(t, fmt.Sprintf("%v, %v: %d calls", v, k.kind, n))
+		}
+		w.stop(t, reactor.ErrServerClosed, nil)
+	}
+}
+
+// versions are those to try.
+func versions() []cssl.Version {
+	if full {
+		return []cssl.Version{cssl.TLS13, cssl.TLS12}
+	}
+	return []cssl.Version{cssl.TLS13}
+}
+
+// stride is how many calls to go on, in the short run n: a prime, so that it falls into step with no loop.
+func stride(n int) int {
+	if full {
+		return 1
+	}
+	return n * scale
+}

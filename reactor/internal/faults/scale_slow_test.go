@@ -1,0 +1,5 @@
+//go:build race || asan
+
+package faults
+
+const scale = 8
