@@ -132,6 +132,20 @@ func TestLoadRefusals(t *testing.T) {
 	}
 }
 
+// TestLoadKeepsFile: settings that are refused cost no file of percentiles.
+func TestLoadKeepsFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "hdr.txt")
+	if err := os.WriteFile(file, []byte("earlier"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"--rate -1", "--groups nonsense", "--ca /nonexistent.pem", "--conns 10000000"} {
+		status, _, stderr := runLoadArgs("127.0.0.1:443", args+" --percentiles "+file)
+		if kept, err := os.ReadFile(file); status == 0 || err != nil || string(kept) != "earlier" {
+			t.Errorf("%s: status %d, %q: the file has %q; %v", args, status, stderr, kept, err)
+		}
+	}
+}
+
 // TestLoadHelp: help is no error and fits a terminal.
 func TestLoadHelp(t *testing.T) {
 	var out, errs bytes.Buffer
@@ -173,6 +187,11 @@ func TestLoadFormats(t *testing.T) {
 		}
 		if p.Settings.Kind != kind || p.Settings.Target != target || p.Settings.Connections != 3 || p.Settings.Size != 2048 ||
 			p.ElapsedSeconds < 0.1 || p.Failed != 0 || p.Error != "" || p.TLS.Version != "TLSv1.3" {
+			t.Errorf("%s: %s", kind, text)
+		}
+		// The connections were opened before the warm-up, but for the handshakes.
+		if handshakes := strings.HasSuffix(kind, "handshake"); p.Opened < 3 || !handshakes && (p.Opened != 3 || p.Open != 3) ||
+			kind == "resumed-handshake" && p.Opened < p.Units+3 || kind == "idle" && (p.Units != 3 || p.Latency.Count != 3 || p.Latency.P50 <= 0) {
 			t.Errorf("%s: %s", kind, text)
 		}
 		if (kind == "request" || kind == "stream") && (p.SentBytes == 0 || p.SentBytes != p.ReceivedBytes || p.SentPerSecond == 0) {

@@ -144,13 +144,18 @@ func checkExperiment(t *testing.T, e report.Experiment) {
 			}
 		}
 	}
+	// What is left to fail when compare itself has succeeded are limits of the machine, and rates that were too
+	// high for it while it was busy with something else.
+	for _, f := range e.Failed {
+		servers[f.Server], xs[f.X] = true, true
+	}
 	if len(servers) < 3 || len(xs) == 0 {
 		t.Errorf("%s: %d servers, %d points", e.Title, len(servers), len(xs))
 	}
 	if e.Metric == report.CPU && e.ID != "reverse" && e.ID != "sink" && !slices.ContainsFunc(e.Points, func(p report.Point) bool { return p.Calculated }) {
 		t.Errorf("%s has no floor", e.Title)
 	}
-	if e.Metric != report.Memory && !strings.Contains(e.Setup, "AES_256_GCM") && !strings.Contains(e.Setup, "AES256-GCM") {
+	if e.Metric == report.CPU && !strings.Contains(e.Setup, "AES_256_GCM") && !strings.Contains(e.Setup, "AES256-GCM") {
 		t.Errorf("%s: setup %q", e.Title, e.Setup)
 	}
 	for name := range servers {

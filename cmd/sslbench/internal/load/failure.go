@@ -59,6 +59,9 @@ func ofHandshake(err error) *failedError {
 		what = TimedOut
 	case errors.As(err, &errno):
 		what = ofErrno(errno)
+		if what == Refused && errors.As(err, &e) {
+			err = fmt.Errorf("connect: %w", errno) // which failed in the background; the handshake only found it
+		}
 	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		what = Closed
 		err = fmt.Errorf("the server ended the connection before the handshake was done: %w", orEOF(err))

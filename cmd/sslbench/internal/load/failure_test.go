@@ -110,7 +110,7 @@ func TestBadTargets(t *testing.T) {
 		want   Failure
 		says   string
 	}{
-		{"refused", func(t *testing.T) string { return refusing(t) }, nil, Refused, "connection refused"},
+		{"refused", func(t *testing.T) string { return refusing(t) }, nil, Refused, ": connect: connection refused"},
 		{"HTTP", func(t *testing.T) string {
 			return serveRaw(t, answers("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
 		}, nil, NotTLS, "wrong version number"},
@@ -177,10 +177,66 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
+// muted is a connection that sends one flight only, and nothing after it has heard the answer.
+type muted struct {
+	net.Conn
+	wrote, mute bool
+}
+
+func (m *muted) Read(p []byte) (int, error) {
+	n, err := m.Conn.Read(p)
+	m.mute = m.wrote
+	return n, err
+}
+
+func (m *muted) Write(p []byte) (int, error) {
+	if m.mute {
+		return len(p), nil
+	}
+	m.wrote = true
+	return m.Conn.Write(p)
+}
+
+// TestRefusedByReset: a client that is refused by a mere reset, in TLS 1.3 after its own handshake is done, has made no handshake.
+func TestRefusedByReset(t *testing.T) {
+	cert, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range versions {
+		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: uint16(version)}
+		target := serveRaw(t, func(c net.Conn) {
+			if tls.Server(&muted{Conn: c}, server).Handshake() == nil {
+				t.Error("the server took a client without a certificate")
+			}
+			reset(c)
+		})
+		r, err := finish(t, config(target, Handshake), 20*time.Second)
+		if err == nil || r.Units != 0 {
+			t.Errorf("%v: %v; %d handshakes", version, err, r.Units)
+		}
+		wantOnly(t, r, Closed, "")
+	}
+}
+
+// TestResetAfterEnd: a server that resets the connection after its close_notify has ended it well.
+func TestResetAfterEnd(t *testing.T) {
+	for _, version := range versions {
+		target := serveGo(t, "ecdsa", func(c *tls.Config) { c.MaxVersion = uint16(version) }, func(c *tls.Conn) {
+			c.CloseWrite()
+			reset(c)
+		})
+		l := mustNew(t, config(target, Handshake))
+		if r := mustRun(t, l, workTime); r.Units == 0 {
+			t.Errorf("%v: no handshake", version)
+		}
+	}
+}
+
 // TestMidway: what goes wrong after the handshake is named. Some of these servers work for a while, so that
 // failed connections are replaced.
 func TestMidway(t *testing.T) {
-	short := func(c *Config) { c.Timeout = time.Second }
+	short := func(c *Config) { c.Timeout = 2 * time.Second }
 	silentTLS := func(c *tls.Conn) { io.Copy(io.Discard, c) }
 	spoiled := handler{data: func(c *reactor.Conn, p []byte) {
 		n, _ := c.Data.(int)
@@ -219,16 +275,19 @@ func TestMidway(t *testing.T) {
 			return serve(t, handler{open: func(c *reactor.Conn) { c.Write([]byte(" !\"#$%'")) }}, nil)
 		}, nil, WrongBytes, "byte 6"},
 		{"one wrong in chargen", []Kind{Receive}, func(t *testing.T) string { return chargenServer(t, 5000) }, nil, WrongBytes, ""},
-		{"never answers", []Kind{Request, Stream, Receive}, func(t *testing.T) string { return serveGo(t, "ecdsa", nil, silentTLS) }, short, TimedOut, "1s"},
+		{"never answers", []Kind{Request, Stream, Receive}, func(t *testing.T) string { return serveGo(t, "ecdsa", nil, silentTLS) }, short, TimedOut, "2s"},
 		{"stalls in the middle", []Kind{Request, Stream}, func(t *testing.T) string {
 			return serveGo(t, "ecdsa", nil, echoThen(10_500, silentTLS))
-		}, short, TimedOut, "1s"},
+		}, short, TimedOut, "2s"},
 		{"never reads", []Kind{Send}, func(t *testing.T) string {
 			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { <-t.Context().Done() })
 		}, short, TimedOut, "took nothing"},
 		{"never ends", []Kind{Handshake, Resume}, func(t *testing.T) string {
 			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { <-t.Context().Done() })
 		}, short, TimedOut, "did not end"},
+		{"resets after the handshake", []Kind{Handshake, Resume}, func(t *testing.T) string {
+			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { reset(c) })
+		}, nil, Closed, "reset"},
 		{"gives no session", []Kind{Resume}, func(t *testing.T) string {
 			return serve(t, echo, func(c *cssl.Config) { c.NoTickets = true })
 		}, nil, NotResumed, "gave no session"},

@@ -2,6 +2,7 @@ package load
 
 import (
 	"errors"
+	"io"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -53,10 +54,18 @@ func (h *handshakes) data(s *slot, p []byte) { s.conn.Close() }
 
 func (h *handshakes) overdue(s *slot, now time.Duration) { s.conn.Close() }
 
+// hasEnded reports whether the server's close_notify or FIN was read. A reset is fine after that, in
+// answer to our close_notify, and not before: in TLS 1.3 a server may refuse a client, and reset the
+// connection, after the client's own handshake is done.
+func hasEnded(c link) bool {
+	err := c.TLS().Read(nil).Err // reads nothing, and says how reading has ended
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
 func (h *handshakes) ended(s *slot, err error) *failedError {
 	w := s.w
 	s.deadline = 0
-	if err != nil && !isReset(err) {
+	if err != nil && !(isReset(err) && hasEnded(s.conn)) {
 		return ofOpen(err, false)
 	}
 	if h.resume {

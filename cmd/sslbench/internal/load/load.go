@@ -114,7 +114,7 @@ func (l *Load) poke() {
 	}
 }
 
-var errClosed = errors.New("load: closed")
+var errClosed = errors.New("the load generator is closed")
 
 // every is how often deadlines are looked at.
 func (l *Load) every() time.Duration {
@@ -190,7 +190,7 @@ func (l *Load) Open(ctx context.Context, n int) error {
 	case l.closed:
 		return errClosed
 	case n < 0:
-		return fmt.Errorf("load: %d connections to open", n)
+		return fmt.Errorf("%d connections to open", n)
 	case l.cfg.persistent():
 		l.health.begin(true)
 		if err := l.cfg.needFiles(int(l.loops.totals().open) + n); err != nil {
@@ -227,9 +227,9 @@ func (l *Load) Run(ctx context.Context, d time.Duration) (Result, error) {
 	case l.closed:
 		return Result{}, errClosed
 	case d < 0:
-		return Result{}, fmt.Errorf("load: duration %v", d)
+		return Result{}, fmt.Errorf("duration %v", d)
 	case l.cfg.persistent() && l.loops.totals().open == 0:
-		return l.result(0), errors.New("load: no connection is open")
+		return l.result(0), errors.New("no connection is open")
 	}
 	l.health.begin(!l.cfg.persistent())
 	began := l.now()

@@ -52,7 +52,7 @@ func chargenServer(t testing.TB, spoil int) string {
 	})
 }
 
-// workTime is how long TestKinds lets a Run work.
+// workTime is how long TestKinds lets a Run work at least.
 const workTime = 100 * time.Millisecond
 
 // TestKinds: each kind does work against an honest server, in both versions and over two loops, again and
@@ -91,6 +91,10 @@ func TestKinds(t *testing.T) {
 				mustOpen(t, l, cfg.Conns)
 				for round := range 2 {
 					r := mustRun(t, l, workTime)
+					// Connections that are opened within a Run may take longer than that.
+					for d := workTime; cfg.Kind != Idle && r.Units+r.Sent+r.Received == 0 && d < hang; d *= 2 {
+						r = mustRun(t, l, 2*d)
+					}
 					checkWork(t, &cfg, round, r)
 				}
 				if s := l.loops.state(); s.busy != 0 {
@@ -214,6 +218,22 @@ func TestServerName(t *testing.T) {
 		l := mustNew(t, cfg)
 		if err := l.Open(t.Context(), 1); (err == nil) != test.ok {
 			t.Errorf("%q: %v", test.name, err)
+		}
+	}
+}
+
+// TestMisuse: calls at the wrong time are refused, in words to which a command can put its name.
+func TestMisuse(t *testing.T) {
+	l := mustNew(t, config("127.0.0.1:443", Request))
+	_, idle := l.Run(t.Context(), time.Second)
+	_, negative := l.Run(t.Context(), -1)
+	opened := l.Open(t.Context(), -1)
+	l.Close()
+	_, closed := l.Run(t.Context(), time.Second)
+	for want, err := range map[string]error{"no connection is open": idle, "duration -1ns": negative,
+		"-1 connections to open": opened, "the load generator is closed": closed} {
+		if err == nil || err.Error() != want {
+			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }
