@@ -106,6 +106,15 @@ nocgo: deps ## build and test ./session without cgo
 		CGO_ENABLED=0 $(GOTEST) $(TESTFLAGS) ./session; \
 	else echo 'nocgo: skipped, there is no ./session'; fi
 
+# The ordinary tests have its short form.
+.PHONY: exhaustive
+exhaustive: deps ## follow every sequence of results and acts through package session (a minute)
+	CGO_ENABLED=0 $(GOTEST) -count=1 -v -run '^TestExhaustive$$' $(TESTFLAGS) ./session -exhaustive
+
+.PHONY: mutations
+mutations: deps ## break package session in many ways and demand that TestExhaustive sees each
+	go run ./internal/mutants $(ARGS)
+
 .PHONY: bench
 bench: deps ## run all benchmarks, or those that BENCH= matches
 	$(GOTEST) -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) $(PKGS)

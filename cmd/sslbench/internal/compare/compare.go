@@ -536,7 +536,9 @@ func (r *runner) attempt(ctx context.Context, e *experiment, s *contender, d tim
 	if err := failures(res); err != nil {
 		return m, 0, err
 	}
-	s.setup = strings.TrimSuffix(strings.Join([]string{res.Version, res.Cipher, res.Group}, ", "), ", ")
+	if !s.kind.Plain() {
+		s.setup = strings.TrimSuffix(strings.Join([]string{res.Version, res.Cipher, res.Group}, ", "), ", ")
+	}
 	if n = units(e, res); n == 0 {
 		return m, 0, nil
 	}

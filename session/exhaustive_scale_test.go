@@ -1,0 +1,6 @@
+//go:build !race && !asan
+
+package session
+
+// deepest is the most steps that the short form of TestExhaustive takes. A sanitizer makes each slow.
+const deepest = 1000

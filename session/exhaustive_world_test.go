@@ -1,0 +1,333 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// world is all that a session meets, the engine and the handler. Wherever there is a
+// choice, it takes the one that the script names, and the first one where the script has ended.
+type world struct {
+	memory
+	s       Session
+	p       *profile
+	cfg     *Config
+	engine  Engine
+	handler Handler
+
+	script  []byte // the choices of this step
+	limits  []byte // between how many each of them was
+	at      int
+	tokens  []string // instead of script: the choices by name
+	history []string // the choices that were taken by name, if record
+	record  bool
+	kind    bool // no choices: engine and peer are willing, and the handler does nothing
+
+	calls    int // of the engine in this turn
+	accepted int // bytes in this step
+	given    int // bytes that Read has given and OnData has not
+	expect   string
+	chance   bool // an alert is left after a failure: one Flush is due
+	alert    output
+	dead     bool // an operation failed that ends the session
+	inside   bool // a handler's act is under way
+	panicked bool
+}
+
+// violation is what a step panics with when a rule was broken.
+type violation string
+
+func (w *world) fail(format string, args ...any) { panic(violation(fmt.Sprintf(format, args...))) }
+
+// next makes a choice between n.
+func (w *world) next(n int) int {
+	if w.at == len(w.script) {
+		w.script = append(w.script, 0)
+		w.limits = append(w.limits, 0)
+	}
+	w.limits[w.at] = byte(n)
+	c := int(w.script[w.at])
+	w.at++
+	return c
+}
+
+// token takes the next choice by name if it begins with prefix.
+func (w *world) token(prefix string) (string, bool) {
+	if len(w.tokens) == 0 || len(w.tokens[0]) < len(prefix) || w.tokens[0][:len(prefix)] != prefix {
+		return "", false
+	}
+	t := w.tokens[0]
+	w.tokens = w.tokens[1:]
+	return t, true
+}
+
+// answer chooses what the engine answers.
+func (w *world) answer(c call, units int) answer {
+	if w.kind || w.tokens != nil && len(w.tokens) == 0 { // a replay may end in the midst of a turn
+		return w.p.kind[kindness{c, uint8(units), w.out != outClean, w.fin}]
+	}
+	list := w.list(c, units)
+	if w.tokens != nil {
+		t, _ := w.token("")
+		for _, a := range list {
+			if a.text == t {
+				w.history = append(w.history, t)
+				return a
+			}
+		}
+		w.fail("the replay has %q next, and the call is %s", t, names[c])
+	}
+	a := list[w.next(len(list))]
+	if w.record {
+		w.history = append(w.history, a.text)
+	}
+	return a
+}
+
+// call is what all operations share: the rules, the answer, and what follows from it.
+func (w *world) call(op operation, c call, units int) cssl.Result {
+	if w.chance && c == callFlush {
+		w.chance = false
+		now := w.out
+		w.out = w.alert
+		a := w.answer(c, units)
+		w.out = now
+		return a.Result
+	}
+	w.mayCall(op, c)
+	a := w.answer(c, units)
+	w.learn(op, a)
+	switch {
+	case a.failed:
+		w.failure(op, c, a)
+	case a.Want == cssl.WantNone:
+		w.success(op, a)
+	}
+	return a.Result
+}
+
+// learn takes note of what an answer says about waiting.
+func (w *world) learn(op operation, a answer) {
+	w.out = outClean
+	if a.Held {
+		w.out = outHeld
+	} else if a.Unsent {
+		w.out = outUnsent
+	}
+	w.blocked[op] = cssl.WantNone
+	if !a.failed {
+		w.blocked[op] = a.Want
+	}
+	for o := range operations {
+		b := w.blocked[o]
+		if o != op && (a.In && b == cssl.WantRead || a.Out && b == cssl.WantWrite || op == read && b == cssl.WantAppRead) {
+			w.blocked[o] = cssl.WantNone
+		}
+	}
+	if a.Want == cssl.WantAppRead || op == read && a.Drained {
+		w.blocked[read] = cssl.WantNone // for a read finds data, or ...
+		if a.Drained {
+			w.blocked[read] = cssl.WantRead // ... certainly none
+		}
+	}
+	switch w.out {
+	case outHeld:
+		w.blocked[flush] = cssl.WantNone
+	case outUnsent:
+		w.blocked[flush] = cssl.WantWrite
+		if w.blocked[write] == cssl.WantNone {
+			w.blocked[write] = cssl.WantWrite
+		}
+	}
+}
+
+// success is what follows from progress.
+func (w *world) success(op operation, a answer) {
+	switch op {
+	case handshake:
+		w.rekeying = rekeyingNone
+		if !w.opened {
+			w.opened = true
+			w.expect = "open"
+		}
+	case read:
+		switch {
+		case !w.closing:
+			w.given, w.expect = a.N, "data"
+		case w.notified:
+			w.lingered += uint8(a.N / w.p.unit)
+			if int(w.lingered) > w.p.linger {
+				w.dead = true
+				w.because(ErrLinger)
+			}
+		}
+	case write:
+		w.parked = 0
+		w.accepted += a.N
+		w.left -= uint8(a.N / w.p.unit)
+		if w.left == 0 {
+			w.fed, w.own = false, false
+		}
+		if w.full && int(w.left) <= w.p.low {
+			w.full = false
+			if !w.closing && !w.p.plainHandler {
+				w.expect = "drain"
+			}
+		}
+	case shutdown:
+		w.notified = true
+	}
+}
+
+// failure is what follows from an error.
+func (w *world) failure(op operation, c call, a answer) {
+	err := a.Err
+	if err == nil {
+		err = errUnwaitable
+	}
+	later := op == handshake && c != callHandshake
+	switch {
+	case op == read && (err == io.EOF || err == io.ErrUnexpectedEOF):
+		w.ended = endEOF
+		if err != io.EOF {
+			w.ended = endFIN
+		}
+		if w.closing {
+			return
+		}
+		if err == io.EOF && !w.p.plainHandler {
+			w.expect = "eof"
+			return
+		}
+		w.closing, w.last = true, true
+		if err != io.EOF {
+			w.because(err)
+		}
+	case later && (errors.Is(err, cssl.ErrState) || err == io.EOF):
+		w.rekeying = rekeyingNone
+	case op == write || op == flush || op == shutdown:
+		w.broken = true
+		w.lost = w.left > 0
+		if !(w.ended != endNone || err == io.EOF) || w.lost {
+			w.because(err)
+		}
+		w.chance, w.alert = w.out == outUnsent && op != flush, w.out
+		w.left, w.parked, w.fed, w.own, w.out = 0, 0, false, false, outClean
+	default:
+		w.dead = true
+		w.chance, w.alert = w.out == outUnsent, w.out
+		w.because(err)
+	}
+}
+
+// because notes the first cause.
+func (w *world) because(err error) {
+	if w.cause == 0 {
+		w.cause = causeOf(err)
+	}
+}
+
+// engine is the world as the session's engine.
+type engine struct{ *world }
+
+func (w engine) Handshake() cssl.Result {
+	if w.opened {
+		return w.call(handshake, callCarryOn, 0)
+	}
+	return w.call(handshake, callHandshake, 0)
+}
+
+func (w engine) Read(p []byte) cssl.Result {
+	c := callRead
+	if w.closing && w.notified {
+		c = callDiscard
+	}
+	r := w.call(read, c, 0)
+	copy(p, w.p.bytes[:r.N])
+	return r
+}
+
+func (w engine) Write(p []byte) cssl.Result {
+	units := len(p) / w.p.unit
+	if len(p) == 0 || len(p)%w.p.unit != 0 || units > int(w.left) || string(p) != string(w.p.bytes[w.accepted:w.accepted+len(p)]) {
+		w.fail("Write(%q) is not what comes next", p)
+	}
+	if w.parked > 0 && units != int(w.parked) {
+		w.fail("Write of %d units is tried again with %d", w.parked, units)
+	}
+	if len(p) > RecordSize {
+		w.fail("Write of %d bytes", len(p))
+	}
+	r := w.call(write, callWrite, units)
+	if r.Err == nil && r.Want != cssl.WantNone && !w.broken {
+		w.parked = uint8(units)
+	}
+	return r
+}
+
+func (w engine) Flush() cssl.Result    { return w.call(flush, callFlush, 0) }
+func (w engine) Shutdown() cssl.Result { return w.call(shutdown, callShutdown, 0) }
+
+func (w engine) CloseWrite() error {
+	w.mayCall(operations, callNames)
+	w.fin = true
+	return errBroken // that the peer is gone is for reading to find out
+}
+
+func (w engine) KeyUpdate(bool) cssl.Result { return w.call(handshake, callKeyUpdate, 0) }
+func (w engine) Renegotiate() cssl.Result   { return w.call(handshake, callRenegotiate, 0) }
+
+// The world is the handler itself.
+
+func (w *world) OnOpen()  { w.hear("open") }
+func (w *world) OnDrain() { w.hear("drain") }
+func (w *world) OnEOF()   { w.hear("eof") }
+
+func (w *world) OnData(p []byte) {
+	if len(p) != w.given || string(p) != string(w.p.bytes[:len(p)]) || w.paused {
+		w.fail("OnData(%q) after a read of %d, paused %v", p, w.given, w.paused)
+	}
+	w.given = 0
+	w.hear("data")
+}
+
+func (w *world) OnClose(err error) {
+	w.mayClose(err)
+	w.closed, w.left, w.parked, w.out = true, 0, 0, outClean
+	w.expect = "close"
+	w.hear("close")
+}
+
+// hear is what all of the handler's methods share: it must be this one's turn, and it may act.
+func (w *world) hear(name string) {
+	if w.expect != name || w.closed && name != "close" {
+		w.fail("%s was heard; expected: %q, closed %v", name, w.expect, w.closed)
+	}
+	w.expect = ""
+	if w.kind || w.inside {
+		return
+	}
+	i := 0
+	if w.tokens != nil {
+		t, ok := w.token(name + ">")
+		for j, a := range w.p.inside {
+			if ok && t == name+">"+a {
+				i = j
+			}
+		}
+	} else {
+		i = w.next(len(w.p.inside))
+	}
+	if i == 0 {
+		return
+	}
+	if w.record || w.tokens != nil {
+		w.history = append(w.history, name+">"+w.p.inside[i])
+	}
+	w.inside = true
+	defer func() { w.inside = false }()
+	w.act(w.p.inside[i], name == "data")
+}
