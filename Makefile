@@ -109,11 +109,11 @@ nocgo: deps ## build and test ./session without cgo
 # The ordinary tests have its short form.
 .PHONY: exhaustive
 exhaustive: deps ## follow every sequence of results and acts through package session (a minute)
-	CGO_ENABLED=0 $(GOTEST) -count=1 -v -run '^TestExhaustive$$' $(TESTFLAGS) ./session -exhaustive
+	CGO_ENABLED=0 FIGURES=write $(GOTEST) -count=1 -v -run '^TestExhaustive$$' $(TESTFLAGS) ./session -exhaustive
 
 .PHONY: mutations
 mutations: deps ## break package session in many ways and demand that TestExhaustive sees each
-	go run ./internal/mutants $(ARGS)
+	FIGURES=write go run ./internal/mutants $(ARGS)
 
 .PHONY: bench
 bench: deps ## run all benchmarks, or those that BENCH= matches
@@ -136,7 +136,7 @@ soak: build ## mixed load against sslecho for SOAK=30m, watching its memory
 # `make test` tries each errno at a few calls only; this tries all at all.
 .PHONY: faults
 faults: deps ## each fault of the kernel and of malloc at each call of a connection's life
-	FAULTS=full $(GOTEST) -v -count=1 $(TESTFLAGS) ./reactor/internal/faults
+	FAULTS=full FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./reactor/internal/faults
 
 .PHONY: certs
 certs: deps ## make testdata/certs anew

@@ -6,4 +6,4 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testmain"
 )
 
-func TestMain(m *testing.M) { testmain.Run(m) }
+func TestMain(m *testing.M) { testmain.Run(m, nil) }

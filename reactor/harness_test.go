@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { testmain.Run(m) }
+func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 // hang is how long a test waits for what must come. It is no measure of speed: a
 // test that needs it has failed.

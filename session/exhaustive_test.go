@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/figures"
 )
 
 var (
@@ -115,7 +117,7 @@ func TestExhaustive(t *testing.T) {
 			transitions += s.transitions.Load()
 		})
 	}
-	t.Logf("all profiles: %d states, %d transitions", states, transitions)
+	figures.Record(t, "exhaustive", "%d states, %d transitions, %d profiles", states, transitions, len(profiles))
 }
 
 // paths are kept for TestExhaustiveReplay, in the notation that TestExhaustive prints: a profile, acts, and after each what

@@ -83,4 +83,9 @@ func (y *tally) log(t testing.TB, what string) {
 	if y.hits == 0 {
 		t.Errorf("%s: no fault came, so this proves nothing", what)
 	}
+	all.faults += y.faults
+	all.hits += y.hits
 }
+
+// all is the tally of all matrices of this run.
+var all tally

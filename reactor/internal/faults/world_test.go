@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/figures"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/reactor"
@@ -24,7 +25,12 @@ func TestMain(m *testing.M) {
 	if !Installed() {
 		panic("OpenSSL does not allocate through the shim")
 	}
-	testmain.Run(m)
+	testmain.Run(m, func() error {
+		if !full {
+			return nil
+		}
+		return figures.Write("faults", fmt.Sprintf("%d faults, of which %d came", all.faults, all.hits))
+	})
 }
 
 const (

@@ -17,7 +17,7 @@ import (
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
-func TestMain(m *testing.M) { testmain.Run(m) }
+func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 // hang is how long a test waits for what must come. A test that needs it has failed.
 const hang = 30 * time.Second
