@@ -148,22 +148,37 @@ func TestCloseOnce(t *testing.T) {
 	}
 }
 
-// TestPanicInHandler: whoever recovers a handler's panic can still end the session.
+// TestPanicInHandler: whoever recovers a handler's panic can still end the session, or go on with it.
 func TestPanicInHandler(t *testing.T) {
-	r := openRig(t, Config{})
-	r.h.on["data"] = func() { panic("handler") }
-	func() {
-		defer func() {
-			if recover() == nil {
-				t.Error("the panic was swallowed")
-			}
+	panicked := func(cfg Config) *rig {
+		r := openRig(t, cfg)
+		r.h.on["data"] = func() { panic("handler") }
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			r.ready(Readable, "R:5")
 		}()
-		r.ready(Readable, "R:5")
-	}()
-	r.h.take()
-	r.Abort(errBroken)
-	r.ready(0, "| close(err)")
-	r.ended()
+		r.h.take()
+		delete(r.h.on, "data")
+		return r
+	}
+	t.Run("end", func(t *testing.T) {
+		r := panicked(Config{})
+		r.Abort(errBroken)
+		r.ready(0, "| close(err)")
+		r.ended()
+	})
+	// What is written afterwards answers nothing that was read, so it must not hold up reading.
+	t.Run("go on", func(t *testing.T) {
+		r := panicked(Config{HighWater: 4, LowWater: 2})
+		r.ready(0, "R:want_read")
+		r.write("hello")
+		r.ready(0, "W(hello):want_write")
+		r.ready(Readable, "R:5 R:want_read | data(5)")
+	})
 }
 
 // TestTrace: the trace sees each operation before the handler does, and the interest that follows.
