@@ -132,3 +132,27 @@ func TestEmptyRecords(t *testing.T) {
 		t.Errorf("after %d empty records: %+v", n, r)
 	}
 }
+
+// TestHugeHello: a hello that announces more than OpenSSL takes (131,396 bytes) is refused when its header has come, and one
+// of that size is not. This bounds what a peer makes a server allocate before anything is known of it.
+func TestHugeHello(t *testing.T) {
+	for _, tc := range []struct {
+		announced int
+		refused   bool
+	}{{131396, false}, {131397, true}, {1<<24 - 1, true}} {
+		c, err := mustServer(t, serverConfig("ecdsa")).NewEngineConn(ConnConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		n := tc.announced
+		c.Feed([]byte{22, 3, 1, 0, 5, 1, byte(n >> 16), byte(n >> 8), byte(n), 3})
+		r := c.Handshake()
+		var e *Error
+		if refused := errors.As(r.Err, &e); refused != tc.refused || !refused && r.Want != WantRead {
+			t.Errorf("a hello of %d bytes: %+v", n, r)
+		} else if refused && (e.AlertSide != AlertSent || e.Reasons[0].Text != "excessive message size") {
+			t.Errorf("a hello of %d bytes: %v", n, e)
+		}
+	}
+}
