@@ -24,8 +24,7 @@ import (
 	"syscall"
 
 	"github.com/spacemonad/go-openssl/cssl"
-	"github.com/spacemonad/go-openssl/reactor"
-	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/internal/services"
 )
 
 func main() {
@@ -85,7 +84,7 @@ func serve(o *options, stdout, stderr io.Writer) error {
 	// One P more than loops: when every P is inside C, Go's monitor takes them away
 	// from calls that last longer than 20 µs, which is what a signature takes.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
-	srv := newServer(o.service, ctx)
+	srv := services.NewServer(o.service, ctx)
 	srv.Loops = loops
 	srv.Logger = slog.New(slog.NewTextHandler(stderr, nil))
 	if o.trace {
@@ -133,9 +132,4 @@ func serve(o *options, stdout, stderr io.Writer) error {
 	}
 	fmt.Fprintln(stdout, "stopped")
 	return nil
-}
-
-// newServer makes a server for s, with the watermark that the services count on.
-func newServer(s service, ctx *cssl.Context) *reactor.Server {
-	return &reactor.Server{Handler: s, Context: ctx, Session: session.Config{HighWater: highWater}}
 }

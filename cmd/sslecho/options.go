@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spf13/pflag"
 )
 
 // options is what the command line says.
 type options struct {
 	listen       []string
-	service      service
+	service      services.Service
 	loops        int
 	trace        bool
 	drainTimeout time.Duration
@@ -39,7 +40,7 @@ func parse(args []string, out io.Writer) (*options, error) {
 	f.SetOutput(out)
 	f.Usage = func() { fmt.Fprint(out, usage, f.FlagUsagesWrapped(80)) }
 	f.StringArrayVar(&o.listen, "listen", []string{"127.0.0.1:8443"}, "listening `address`, host:port or unix:/path; may be repeated")
-	f.StringVar(&service, "service", services[0].name, "`what` to do with a connection: echo, discard, chargen (RFC 864), "+
+	f.StringVar(&service, "service", services.All[0].Name, "`what` to do with a connection: echo, discard, chargen (RFC 864), "+
 		"reverse (lines of up to 16 KiB, as s_server -rev)")
 	f.StringVar(&cert, "cert", "", "PEM `file`, the chain (default: one made in memory)")
 	f.StringVar(&key, "key", "", "PEM `file`, the private key (default: in --cert)")
@@ -74,7 +75,7 @@ func parse(args []string, out io.Writer) (*options, error) {
 		}
 	}
 	var err error
-	if o.service, err = serviceNamed(service); err != nil {
+	if o.service, err = services.Named(service); err != nil {
 		return nil, fmt.Errorf("--service %q: %w", service, err)
 	}
 	if key != "" && cert == "" {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
 )
@@ -110,7 +111,7 @@ func sServer(t *testing.T) string {
 // TestReverse: each input is answered alike by our service and by s_server -rev, whole, byte
 // by byte and in pieces of odd length.
 func TestReverse(t *testing.T) {
-	long := strings.Repeat("0123456789", 1639)[:maxLine-2]
+	long := strings.Repeat("0123456789", 1639)[:services.MaxLine-2]
 	var random strings.Builder
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 400 {
@@ -217,9 +218,9 @@ func TestReverseTogether(t *testing.T) {
 func TestReverseTooLong(t *testing.T) {
 	d := runDaemon(t, "--service=reverse", "--trace")
 	for i, input := range []string{
-		strings.Repeat("x", maxLine) + "\n",
-		strings.Repeat("x", maxLine+1),
-		strings.Repeat("x", 10*maxLine),
+		strings.Repeat("x", services.MaxLine) + "\n",
+		strings.Repeat("x", services.MaxLine+1),
+		strings.Repeat("x", 10*services.MaxLine),
 	} {
 		c := dialTLS(t, "tcp", d.addr(), nil)
 		wrote := make(chan error, 1)
@@ -335,7 +336,7 @@ func TestChargenSlow(t *testing.T) {
 	}
 	defer x.Close()
 	opened := make(chan *reactor.Conn, 1)
-	srv := newServer(spy{chargen{}, opened}, x)
+	srv := services.NewServer(spy{services.Chargen{}, opened}, x)
 	srv.Addr, srv.Loops = "127.0.0.1:0", 1
 	ls, err := srv.Listen()
 	if err != nil {
@@ -351,8 +352,8 @@ func TestChargenSlow(t *testing.T) {
 		for before := ^uint64(0); before != srv.Stats().Sessions.BytesWritten; time.Sleep(50 * time.Millisecond) {
 			before = srv.Stats().Sessions.BytesWritten
 		}
-		if n := conn.Queued(); n == 0 || n >= highWater+chargenWrite {
-			t.Errorf("%d bytes are queued, want 1 to %d", n, highWater+chargenWrite-1)
+		if n := conn.Queued(); n == 0 || n >= services.HighWater+services.ChargenWrite {
+			t.Errorf("%d bytes are queued, want 1 to %d", n, services.HighWater+services.ChargenWrite-1)
 		}
 		const n = 8_000_000 // more than all buffers of the system hold
 		readChargen(t, c, at, n)
@@ -362,13 +363,13 @@ func TestChargenSlow(t *testing.T) {
 
 // spy tells of a connection.
 type spy struct {
-	service
+	services.Service
 	opened chan *reactor.Conn
 }
 
 // OnOpen implements reactor.Handler.
 func (s spy) OnOpen(c *reactor.Conn) {
-	s.service.OnOpen(c)
+	s.Service.OnOpen(c)
 	s.opened <- c
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -53,14 +54,14 @@ func (t tracer) operation(c *reactor.Conn, s reactor.Step) {
 
 // traced is a service that also prints what its handler sees.
 type traced struct {
-	service
+	services.Service
 	tracer tracer
 }
 
 // OnOpen implements reactor.Handler.
 func (h traced) OnOpen(c *reactor.Conn) {
 	h.tracer.line(c, "open", c.TLS().Version().String()+" "+c.TLS().Cipher(), "from "+c.RemoteAddr().String())
-	h.service.OnOpen(c)
+	h.Service.OnOpen(c)
 }
 
 // OnClose implements reactor.Handler.
@@ -70,5 +71,5 @@ func (h traced) OnClose(c *reactor.Conn, err error) {
 		cause = err.Error()
 	}
 	h.tracer.line(c, "closed", cause, "")
-	h.service.OnClose(c, err)
+	h.Service.OnClose(c, err)
 }

@@ -43,6 +43,7 @@ var rules = []rule{
 	{folder: "sslnet", ours: []string{"session", "cssl"}, others: []string{"golang.org/x/sys/unix"}},
 	{folder: "cmd", ours: []string{"reactor", "session", "cssl", "internal"}},
 	{folder: "examples", ours: []string{"reactor", "session", "cssl", "sslnet"}},
+	{folder: "internal/services", ours: []string{"reactor", "session", "cssl"}, others: []string{}},
 	{folder: "internal", others: []string{}}, // help for tests, on which nothing of the library stands
 }
 
@@ -159,6 +160,9 @@ func TestViolations(t *testing.T) {
 		{pkg("cmd/sslecho", "C"), "cmd/sslecho uses cgo"},
 		{pkg("reactor/internal/faults", "C", "fmt", module+"/reactor/internal/sys"), ""},
 		{pkg("reactor", module+"/reactor/internal/faults"), "reactor imports reactor/internal/faults"},
+		{pkg("internal/services", module+"/reactor", module+"/cssl"), ""},
+		{pkg("internal/services", "github.com/spf13/pflag"), "internal/services imports github.com/spf13/pflag"},
+		{pkg("internal/testcerts", module+"/reactor"), "internal/testcerts imports reactor"},
 		{pkg("attic", "fmt"), "attic has no rule"},
 	} {
 		if got := strings.Join(violations(append(std, tc.pkg)), "; "); got != tc.want {

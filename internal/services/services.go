@@ -1,4 +1,4 @@
-package main
+package services
 
 import (
 	"bytes"
@@ -8,43 +8,51 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/session"
 )
 
-// service is what the daemon does with its connections. Each has all methods, so that
-// one that wraps another, as the tracer does, changes nothing.
-type service interface {
+// Service is what a server does with its connections. Each has all methods, so that
+// one that wraps another, as a tracer does, changes nothing.
+type Service interface {
 	reactor.Handler
 	reactor.DrainHandler
 	reactor.EOFHandler
 }
 
-// services are the values of --service, the default first.
-var services = []struct {
-	name    string
-	service service
+// All are the services, the default first.
+var All = []struct {
+	Name    string
+	Service Service
 }{
-	{"echo", echo{}},
-	{"discard", discard{}},
-	{"chargen", chargen{}},
-	{"reverse", reverse{}},
+	{"echo", Echo{}},
+	{"discard", Discard{}},
+	{"chargen", Chargen{}},
+	{"reverse", Reverse{}},
 }
 
-func serviceNamed(name string) (service, error) {
+// Named is the service of that name.
+func Named(name string) (Service, error) {
 	var names []string
-	for _, s := range services {
-		if s.name == name {
-			return s.service, nil
+	for _, s := range All {
+		if s.Name == name {
+			return s.Service, nil
 		}
-		names = append(names, s.name)
+		names = append(names, s.Name)
 	}
 	last := len(names) - 1
 	return nil, fmt.Errorf("no such service: use %s or %s", strings.Join(names[:last], ", "), names[last])
 }
 
-// highWater is how much is queued for a peer that does not read before nothing more is
-// read from it, and how much chargen queues.
-const highWater = 128 << 10
+// HighWater is how much is queued for a peer that does not read before nothing more is
+// read from it, and how much Chargen queues.
+const HighWater = 128 << 10
+
+// NewServer makes a server for s, with the watermark that the services count on.
+func NewServer(s Service, x *cssl.Context) *reactor.Server {
+	return &reactor.Server{Handler: s, Context: x, Session: session.Config{HighWater: HighWater}}
+}
 
 // send queues p. A connection whose answer is lost must not look as if it went on.
 func send(c *reactor.Conn, p []byte) {
@@ -53,33 +61,33 @@ func send(c *reactor.Conn, p []byte) {
 	}
 }
 
-// discard reads, says nothing, and closes when the peer has. It is the base of the others.
-type discard struct{}
+// Discard reads, says nothing, and closes when the peer has. It is the base of the others.
+type Discard struct{}
 
 // OnOpen implements reactor.Handler.
-func (discard) OnOpen(*reactor.Conn) {}
+func (Discard) OnOpen(*reactor.Conn) {}
 
 // OnData implements reactor.Handler.
-func (discard) OnData(*reactor.Conn, []byte) {}
+func (Discard) OnData(*reactor.Conn, []byte) {}
 
 // OnDrain implements reactor.DrainHandler.
-func (discard) OnDrain(*reactor.Conn) {}
+func (Discard) OnDrain(*reactor.Conn) {}
 
 // OnEOF implements reactor.EOFHandler.
-func (discard) OnEOF(c *reactor.Conn) { c.Close() }
+func (Discard) OnEOF(c *reactor.Conn) { c.Close() }
 
 // OnClose implements reactor.Handler.
-func (discard) OnClose(*reactor.Conn, error) {}
+func (Discard) OnClose(*reactor.Conn, error) {}
 
-// echo answers what one read delivers by one write.
-type echo struct{ discard }
+// Echo answers what one read delivers by one write.
+type Echo struct{ Discard }
 
 // OnData implements reactor.Handler.
-func (echo) OnData(c *reactor.Conn, p []byte) { send(c, p) }
+func (Echo) OnData(c *reactor.Conn, p []byte) { send(c, p) }
 
-// chargen sends the pattern of RFC 864 without end. It keeps the queue between the two
+// Chargen sends the pattern of RFC 864 without end. It keeps the queue between the two
 // watermarks: the peer sets the pace. A connection's Data is where in the pattern it is.
-type chargen struct{ discard }
+type Chargen struct{ Discard }
 
 // The pattern of RFC 864: lines of 72 characters, each beginning one further in the ring of the 95 that
 // can be printed.
@@ -87,14 +95,14 @@ const (
 	printable     = '~' - ' ' + 1
 	lineLength    = 72 + len("\r\n")
 	patternLength = printable * lineLength
-	// chargenWrite is how much goes into one Write: a full record.
-	chargenWrite = 16 << 10
+	// ChargenWrite is how much goes into one Write: a full record.
+	ChargenWrite = 16 << 10
 )
 
 // pattern is long enough that a Write can begin anywhere in the first turn of the ring.
 var pattern = sync.OnceValue(func() []byte {
 	var b []byte
-	for line := 0; len(b) < patternLength+chargenWrite; line++ {
+	for line := 0; len(b) < patternLength+ChargenWrite; line++ {
 		for i := range lineLength - len("\r\n") {
 			b = append(b, byte(' '+(line+i)%printable))
 		}
@@ -104,45 +112,45 @@ var pattern = sync.OnceValue(func() []byte {
 })
 
 // OnOpen implements reactor.Handler.
-func (s chargen) OnOpen(c *reactor.Conn) {
+func (s Chargen) OnOpen(c *reactor.Conn) {
 	c.Data = new(int)
 	s.OnDrain(c)
 }
 
 // OnDrain implements reactor.DrainHandler: it fills the queue up to the high watermark, above which
 // it will be called again.
-func (chargen) OnDrain(c *reactor.Conn) {
+func (Chargen) OnDrain(c *reactor.Conn) {
 	at := c.Data.(*int)
-	for c.Queued() < highWater {
-		if _, err := c.Write(pattern()[*at:][:chargenWrite]); err != nil {
+	for c.Queued() < HighWater {
+		if _, err := c.Write(pattern()[*at:][:ChargenWrite]); err != nil {
 			return // it is being closed
 		}
-		*at = (*at + chargenWrite) % patternLength
+		*at = (*at + ChargenWrite) % patternLength
 	}
 }
 
-// reverse answers each line with the same line backwards, as openssl s_server -rev does: what
+// Reverse answers each line with the same line backwards, as openssl s_server -rev does: what
 // ends the line, any number of CR and LF, is answered by one LF; what stands before the peer's end counts as a
 // line; the line CLOSE closes. Where s_server cuts a line that is too long into pieces and
-// reverses each, reverse resets the connection.
-type reverse struct{ discard }
+// reverses each, Reverse resets the connection.
+type Reverse struct{ Discard }
 
-// maxLine is the greatest length of a line with its end.
-const maxLine = 16 << 10
+// MaxLine is the greatest length of a line with its end.
+const MaxLine = 16 << 10
 
 var errLineTooLong = errors.New("reverse: line longer than 16384 bytes")
 
-// unfinished is the Data of a connection of reverse: the beginning of a line whose end has not come.
+// unfinished is the Data of a connection of Reverse: the beginning of a line whose end has not come.
 type unfinished struct{ line []byte }
 
 // answers has room for what one read is answered with: an unfinished line and a record.
-var answers = sync.Pool{New: func() any { b := make([]byte, 0, maxLine+16<<10); return &b }}
+var answers = sync.Pool{New: func() any { b := make([]byte, 0, MaxLine+16<<10); return &b }}
 
 // OnOpen implements reactor.Handler.
-func (reverse) OnOpen(c *reactor.Conn) { c.Data = new(unfinished) }
+func (Reverse) OnOpen(c *reactor.Conn) { c.Data = new(unfinished) }
 
 // OnData implements reactor.Handler.
-func (reverse) OnData(c *reactor.Conn, p []byte) {
+func (Reverse) OnData(c *reactor.Conn, p []byte) {
 	u := c.Data.(*unfinished)
 	out := answers.Get().(*[]byte)
 	defer answers.Put(out)
@@ -153,7 +161,7 @@ func (reverse) OnData(c *reactor.Conn, p []byte) {
 		if !ended {
 			n = len(p)
 		}
-		if len(u.line)+n > maxLine {
+		if len(u.line)+n > MaxLine {
 			c.Abort(errLineTooLong)
 			return
 		}
@@ -179,7 +187,7 @@ func (reverse) OnData(c *reactor.Conn, p []byte) {
 }
 
 // OnEOF implements reactor.EOFHandler.
-func (reverse) OnEOF(c *reactor.Conn) {
+func (Reverse) OnEOF(c *reactor.Conn) {
 	if line := c.Data.(*unfinished).line; len(line) > 0 {
 		out, _ := reversed(nil, line)
 		send(c, out)
