@@ -3,7 +3,7 @@ package faults
 /*
 #cgo pkg-config: openssl
 #cgo CFLAGS: -std=c11 -D_GNU_SOURCE -Wall -Wextra
-#cgo LDFLAGS: -Wl,--wrap=recv -Wl,--wrap=send -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup
+#cgo LDFLAGS: -Wl,--wrap=recv -Wl,--wrap=send -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup -Wl,--wrap=free
 #include "shim.h"
 */
 import "C"
@@ -61,6 +61,8 @@ type Fault struct {
 	// epoll_wait); 0: of any. Accepted: that of the next connection that is accepted.
 	FD       int
 	Accepted bool
+	// Peer, with Accepted, is the port that the connection must come from; 0: any.
+	Peer int
 	// Call is the number of the first one, counted from 1; 0: none, they are counted only. Forever: all that follow too.
 	Call    int
 	Forever bool
@@ -150,3 +152,14 @@ func Left() map[string]int {
 	}
 	return out
 }
+
+// Use is how many blocks of C, and bytes in them, have not been freed: those of OpenSSL (OpenSSLAlloc), or those of
+// cssl and of what Go itself allocates in C (CSSLAlloc).
+func Use(k Kind) (blocks, bytes int) {
+	var n, size C.long
+	C.shim_use(C.int(k), &n, &size)
+	return int(n), int(size)
+}
+
+// Trim gives memory that C has freed back to the system.
+func Trim() { C.shim_trim() }

@@ -1,6 +1,8 @@
 package faults
 
 import (
+	"unsafe"
+
 	"github.com/spacemonad/go-openssl/reactor/internal/sys"
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +20,7 @@ func init() {
 		}
 		n, sa, errno := accept(fd)
 		if errno == 0 {
-			accepted(n)
+			accepted(n, &sa)
 		}
 		return n, sa, errno
 	}
@@ -58,13 +60,22 @@ func chosen(k Kind, fd, op, about int) unix.Errno {
 }
 
 // accepted aims a fault that waits for the next connection.
-func accepted(fd int) {
+func accepted(fd int, sa *unix.RawSockaddrAny) {
 	plan.mu.Lock()
 	defer plan.mu.Unlock()
-	if plan.armed.Accepted {
+	if plan.armed.Accepted && (plan.armed.Peer == 0 || plan.armed.Peer == port(sa)) {
 		plan.armed.Accepted = false
 		C.shim_aim(C.int(fd))
 	}
+}
+
+// port is that of an IPv4 address.
+func port(sa *unix.RawSockaddrAny) int {
+	if sa.Addr.Family != unix.AF_INET {
+		return 0
+	}
+	p := (*[2]byte)(unsafe.Pointer(&(*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Port))
+	return int(p[0])<<8 | int(p[1])
 }
 
 // added keeps what identifies a poller. The descriptor that wakes it is the first that it adds, and the only one

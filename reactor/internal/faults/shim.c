@@ -1,8 +1,10 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -74,15 +76,19 @@ static int chosen(int kind, int fd, int *answer)
  */
 ssize_t __real_recv(int fd, void *p, size_t n, int flags);
 ssize_t __real_send(int fd, const void *p, size_t n, int flags);
+void *__real_malloc(size_t n);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t n);
 char *__real_strdup(const char *s);
+void __real_free(void *p);
 
 ssize_t __wrap_recv(int fd, void *p, size_t n, int flags);
 ssize_t __wrap_send(int fd, const void *p, size_t n, int flags);
+void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t n);
 char *__wrap_strdup(const char *s);
+void __wrap_free(void *p);
 
 ssize_t __wrap_recv(int fd, void *p, size_t n, int flags)
 {
@@ -124,19 +130,73 @@ static int refused(void)
 	return 1;
 }
 
+/* What is allocated and not freed: by OpenSSL, and by the objects that are linked, which are cssl and what Go calls. */
+static struct use {
+	atomic_long blocks, bytes;
+} openssl_use, linked_use;
+
+static void *more(struct use *u, void *p)
+{
+	if (p != NULL) {
+		atomic_fetch_add(&u->blocks, 1);
+		atomic_fetch_add(&u->bytes, (long)malloc_usable_size(p));
+	}
+	return p;
+}
+
+static void *less(struct use *u, void *p)
+{
+	if (p != NULL) {
+		atomic_fetch_sub(&u->blocks, 1);
+		atomic_fetch_sub(&u->bytes, (long)malloc_usable_size(p));
+	}
+	return p;
+}
+
+void shim_use(int kind, long *count, long *bytes)
+{
+	struct use *u = kind == SHIM_OPENSSL ? &openssl_use : &linked_use;
+
+	*count = atomic_load(&u->blocks);
+	*bytes = atomic_load(&u->bytes);
+}
+
+int shim_trim(void)
+{
+	return malloc_trim(0);
+}
+
+void *__wrap_malloc(size_t n)
+{
+	return more(&linked_use, __real_malloc(n));
+}
+
 void *__wrap_calloc(size_t n, size_t size)
 {
-	return refused() ? NULL : __real_calloc(n, size);
+	return refused() ? NULL : more(&linked_use, __real_calloc(n, size));
 }
 
 void *__wrap_realloc(void *p, size_t n)
 {
-	return refused() ? NULL : __real_realloc(p, n);
+	void *q;
+
+	if (refused())
+		return NULL;
+	less(&linked_use, p);
+	q = __real_realloc(p, n);
+	if (q == NULL)
+		more(&linked_use, p); /* which is as it was */
+	return more(&linked_use, q);
 }
 
 char *__wrap_strdup(const char *s)
 {
-	return refused() ? NULL : __real_strdup(s);
+	return refused() ? NULL : more(&linked_use, __real_strdup(s));
+}
+
+void __wrap_free(void *p)
+{
+	__real_free(less(&linked_use, p));
 }
 
 /* What stands before each of OpenSSL's blocks. */
@@ -156,6 +216,7 @@ static void *add(block *b, const char *file, int line)
 	b->file = file;
 	b->line = line;
 	b->generation = generation;
+	more(&openssl_use, b);
 	b->prev = blocks.prev;
 	b->next = &blocks;
 	b->prev->next = b;
@@ -172,7 +233,7 @@ static block *take(void *p)
 	b->prev->next = b->next;
 	b->next->prev = b->prev;
 	pthread_mutex_unlock(&lock);
-	return b;
+	return less(&openssl_use, b);
 }
 
 static int no_memory(const char *file, int line)
@@ -192,7 +253,7 @@ static void *openssl_malloc(size_t n, const char *file, int line)
 
 	if (n == 0 || no_memory(file, line))
 		return NULL;
-	b = malloc(sizeof *b + n);
+	b = __real_malloc(sizeof *b + n);
 	return b == NULL ? NULL : add(b, file, line);
 }
 
@@ -200,7 +261,7 @@ static void openssl_free(void *p, const char *file, int line)
 {
 	(void)file, (void)line;
 	if (p != NULL)
-		free(take(p));
+		__real_free(take(p));
 }
 
 static void *openssl_realloc(void *p, size_t n, const char *file, int line)

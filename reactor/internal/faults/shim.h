@@ -45,4 +45,9 @@ int shim_mark(void);
  */
 size_t shim_left(const char **files, int *lines, size_t max);
 
+/* How many blocks and bytes OpenSSL (SHIM_OPENSSL), or cssl with what Go calls (SHIM_CSSL), has not freed. */
+void shim_use(int kind, long *count, long *bytes);
+/* Gives what is free back to the system, as far as that can be. Answers whether there was any. */
+int shim_trim(void);
+
 #endif

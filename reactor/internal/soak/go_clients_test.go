@@ -1,0 +1,340 @@
+package soak
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	mrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// sessions are those that clients of crypto/tls may resume.
+var sessions = tls.NewLRUClientSessionCache(64)
+
+// talk has one conversation with one of the servers.
+func (s *soak) talk() {
+	v := s.servers[mrand.IntN(len(s.servers))]
+	addr, gen := v.where()
+	kind, err := "", error(nil)
+	switch n := mrand.IntN(20); {
+	case n == 0:
+		kind, err = "half a handshake", halfOpen(addr)
+	case n == 1:
+		kind, err = "garbage", garbage(addr)
+	case n < 8 && (v.name == "echo" || v.renegotiates):
+		kind, err = "a loop's client", s.clients.converse(s, v, addr)
+	default:
+		kind, err = "a client of crypto/tls", s.goClient(v, addr)
+	}
+	s.judged(kind, v, gen, err)
+}
+
+// dial is a TCP connection with a deadline, and a small buffer now and then. Segments must be smaller than the window,
+// or the kernel sends one a second.
+func dial(addr netip.AddrPort) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: hang}
+	if mrand.IntN(8) == 0 {
+		d.Control = func(_, _ string, rc syscall.RawConn) error {
+			return rc.Control(func(fd uintptr) {
+				syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 536)
+				syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
+			})
+		}
+	}
+	c, err := d.Dial("tcp", addr.String())
+	if err != nil {
+		return nil, err
+	}
+	c.SetDeadline(time.Now().Add(hang))
+	return c.(*net.TCPConn), nil
+}
+
+// halfOpen says nothing, or less than a ClientHello, and goes after a while.
+func halfOpen(addr netip.AddrPort) error {
+	c, err := dial(addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	hello := []byte{22, 3, 1, 1, 0, 1, 0, 0, 252, 3, 3}
+	if _, err := c.Write(hello[:mrand.IntN(len(hello)+1)]); err != nil {
+		return err
+	}
+	time.Sleep(time.Duration(mrand.IntN(20)) * time.Millisecond)
+	if mrand.IntN(2) == 0 {
+		c.SetLinger(0)
+	}
+	return nil
+}
+
+// garbage is no TLS, and the server ends the connection.
+func garbage(addr netip.AddrPort) error {
+	c, err := dial(addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	b := bytes.Repeat([]byte("GET / HTTP/1.0\r\n\r\n"), 1+mrand.IntN(100))
+	b[0] = byte('A' + mrand.IntN(26))
+	c.Write(b)
+	if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		return err
+	}
+	return nil
+}
+
+// handshake is a client of crypto/tls, with a version and resumption by chance.
+func handshake(addr netip.AddrPort) (*tls.Conn, *net.TCPConn, error) {
+	raw, err := dial(addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
+	if mrand.IntN(2) == 0 {
+		cfg.ClientSessionCache = sessions
+	}
+	if mrand.IntN(3) == 0 {
+		cfg.MaxVersion = tls.VersionTLS12
+	}
+	c := tls.Client(raw, cfg)
+	if err := c.Handshake(); err != nil {
+		raw.Close()
+		return nil, nil, fmt.Errorf("handshake: %w", err)
+	}
+	return c, raw, nil
+}
+
+// leaf is the certificate that the server shows.
+func leaf(v *server) ([]byte, error) {
+	addr, _ := v.where()
+	raw, err := dial(addr)
+	if err != nil {
+		return nil, err
+	}
+	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
+	defer c.Close()
+	if err := c.Handshake(); err != nil {
+		return nil, err
+	}
+	return c.ConnectionState().PeerCertificates[0].Raw, nil
+}
+
+// goClient has the conversation that the service is for, or a part of it, and ends in one of several ways.
+func (s *soak) goClient(v *server, addr netip.AddrPort) error {
+	c, raw, err := handshake(addr)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	switch v.name {
+	case "discard":
+		err = s.discarded(c)
+	case "chargen":
+		return s.generated(c, raw) // it has no end
+	case "reverse":
+		err = s.reversed(c)
+	default:
+		if err := s.echoed(c); err == errLeft {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return leave(c, raw)
+}
+
+// leave ends a conversation in which nothing is outstanding.
+func leave(c *tls.Conn, raw *net.TCPConn) error {
+	switch mrand.IntN(4) {
+	case 0: // a reset
+		raw.SetLinger(0)
+	case 1: // a bare FIN
+	case 2:
+		c.Close()
+	default: // cleanly, both ways
+		if err := c.CloseWrite(); err != nil {
+			return err
+		}
+		n, err := io.Copy(io.Discard, c)
+		if err == nil && n > 0 {
+			err = fmt.Errorf("%d bytes too many", n)
+		}
+		if err != nil {
+			return fmt.Errorf("after our end: %w", err)
+		}
+	}
+	return nil
+}
+
+// size is any up to 64 KiB; small ones are as likely as large ones. Go's client must not have more under way: it
+// answers a KeyUpdate from within Read, and waits there for a Write that waits for Read.
+func size() int { return 1 + mrand.IntN(1<<mrand.IntN(17)) }
+
+func (s *soak) echoed(c *tls.Conn) error {
+	var out, in stream
+	buf := make([]byte, 64<<10)
+	for range 1 + mrand.IntN(8) {
+		p := out.next(size())
+		if _, err := c.Write(p); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		if mrand.IntN(40) == 0 {
+			return errLeft // with its echo unread
+		}
+		for in.n < out.n {
+			n, err := c.Read(buf[:min(len(buf), out.n-in.n)])
+			if in.check(buf[:n]); err != nil {
+				return fmt.Errorf("read: %w", err)
+			}
+		}
+		if in.bad != nil {
+			return in.bad
+		}
+	}
+	s.bytes.Add(int64(in.n))
+	return nil
+}
+
+func (s *soak) discarded(c *tls.Conn) error {
+	var out stream
+	for range mrand.IntN(20) {
+		if _, err := c.Write(out.next(size())); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *soak) reversed(c *tls.Conn) error {
+	for range 1 + mrand.IntN(10) {
+		line := make([]byte, mrand.IntN(2000))
+		for i := range line {
+			line[i] = byte(' ' + mrand.IntN(95))
+		}
+		if _, err := c.Write(append(line, "\r\n"...)); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		got := make([]byte, len(line)+1)
+		if _, err := io.ReadFull(c, got); err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+		if slices.Reverse(line); !bytes.Equal(got, append(line, '\n')) {
+			return fmt.Errorf("%.60q is answered by %.60q", line, got)
+		}
+		s.bytes.Add(int64(len(got)))
+	}
+	return nil
+}
+
+// generated reads a part of what chargen sends, now and then slowly.
+func (s *soak) generated(c *tls.Conn, raw *net.TCPConn) error {
+	slow := mrand.IntN(3) == 0
+	buf := make([]byte, 16<<10)
+	for at, end := 0, mrand.IntN(1<<mrand.IntN(21)); at < end; {
+		n, err := c.Read(buf[:min(len(buf), end-at)])
+		for i, b := range buf[:n] {
+			if want := chargen(at + i); b != want {
+				return fmt.Errorf("byte %d of chargen is %q, want %q", at+i, b, want)
+			}
+		}
+		if at += n; err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+		s.bytes.Add(int64(n))
+		if slow {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	switch mrand.IntN(3) {
+	case 0:
+		raw.SetLinger(0)
+	case 1:
+		c.Close()
+	}
+	return nil
+}
+
+// chargen is the byte at a place of RFC 864's pattern.
+func chargen(at int) byte {
+	line, column := at/74, at%74
+	switch column {
+	case 72:
+		return '\r'
+	case 73:
+		return '\n'
+	}
+	return byte(' ' + (line+column)%95)
+}
+
+// resident is a connection that lives as long as there is load, through all reloads.
+func (s *soak) resident(stop <-chan struct{}) {
+	v := s.servers[0]
+	addr, gen := v.where()
+	err := func() error {
+		c, raw, err := handshake(addr)
+		if err != nil {
+			return err
+		}
+		defer raw.Close()
+		for !over(stop) {
+			if err := s.ping(c); err != nil {
+				return err
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		return c.Close()
+	}()
+	s.judged("the resident", v, gen, err)
+}
+
+func (s *soak) ping(c *tls.Conn) error {
+	var out, in stream
+	buf := make([]byte, 100)
+	if err := c.SetDeadline(time.Now().Add(hang)); err != nil {
+		return err
+	}
+	if _, err := c.Write(out.next(len(buf))); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	if _, err := io.ReadFull(c, buf); err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	in.check(buf)
+	s.bytes.Add(int64(len(buf)))
+	return in.bad
+}
+
+// stream is an endless stream in which no stretch looks like another.
+type stream struct {
+	n   int
+	bad error
+}
+
+func byteAt(i int) byte { return byte(uint32(i) * 2654435761 >> 23) }
+
+func (s *stream) next(n int) []byte {
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byteAt(s.n + i)
+	}
+	s.n += n
+	return p
+}
+
+func (s *stream) check(p []byte) {
+	for i, b := range p {
+		if b != byteAt(s.n+i) && s.bad == nil {
+			s.bad = fmt.Errorf("byte %d is %#x, want %#x", s.n+i, b, byteAt(s.n+i))
+		}
+	}
+	s.n += len(p)
+}

@@ -1,0 +1,160 @@
+package soak
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	mrand "math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// clients are those that a reactor.Loop drives.
+type clients struct {
+	loop    *reactor.Loop
+	ran     chan error
+	context *cssl.Context
+	session atomic.Pointer[cssl.Session] // one to resume
+}
+
+func newClients(t *testing.T) *clients {
+	x, err := cssl.NewClientContext(cssl.Config{Verify: cssl.VerifyNone, ALPN: []string{loops}, Renegotiation: true, ReleaseBuffers: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := reactor.NewLoop(reactor.LoopConfig{HandshakeTimeout: hang, CloseTimeout: hang, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &clients{loop: l, context: x, ran: make(chan error, 1)}
+	go func() { k.ran <- l.Run() }()
+	return k
+}
+
+func (k *clients) stop(t *testing.T) {
+	k.loop.Stop()
+	if err := <-k.ran; err != nil {
+		t.Error(err)
+	}
+	k.context.Close()
+}
+
+// caller is a client's handler: it sends a stream in pieces of all sizes and wants it back.
+type caller struct {
+	k       *clients
+	out, in stream
+	total   int
+	// leaves is after how many bytes it resets the connection; 0: never.
+	leaves int
+	closes atomic.Int32
+	ended  chan error
+	left   error // why it has reset the connection
+}
+
+var errLeft = errors.New("left")
+
+func newCaller(k *clients) *caller {
+	h := &caller{k: k, total: mrand.IntN(1 << mrand.IntN(21)), ended: make(chan error, 1)}
+	if mrand.IntN(8) == 0 {
+		h.leaves = 1 + mrand.IntN(h.total+1)
+	}
+	return h
+}
+
+func (h *caller) more(c *reactor.Conn) {
+	if n := min(h.total-h.out.n, 1+mrand.IntN(1<<mrand.IntN(18))); n > 0 {
+		c.Write(h.out.next(n))
+		return
+	}
+	if mrand.IntN(2) == 0 {
+		c.Close()
+	} else {
+		c.CloseWrite() // and the server's end follows
+	}
+}
+
+func (h *caller) OnOpen(c *reactor.Conn) { h.more(c) }
+
+func (h *caller) OnData(c *reactor.Conn, p []byte) {
+	h.in.check(p)
+	switch mrand.IntN(60) {
+	case 0:
+		c.KeyUpdate(true)
+	case 1:
+		c.KeyUpdate(false)
+	case 2:
+		c.Pause()
+		time.AfterFunc(time.Millisecond, c.Resume)
+	case 3:
+		if c.TLS().Version() == cssl.TLS12 && h.out.n%7 == 0 {
+			c.Renegotiate()
+		}
+	case 4:
+		if s := c.TLS().Session(); s != nil {
+			h.k.session.Store(s)
+		}
+	}
+	switch {
+	case h.leaves > 0 && h.in.n >= h.leaves, h.in.bad != nil:
+		h.left = cmp.Or(h.in.bad, errLeft)
+		c.Abort(h.left)
+	case h.in.n == h.out.n:
+		h.more(c)
+	}
+}
+
+func (h *caller) OnClose(_ *reactor.Conn, err error) {
+	if h.closes.Add(1) == 1 {
+		h.ended <- err
+	}
+}
+
+// wait is for the end, and judges it.
+func (h *caller) wait() error {
+	select {
+	case err := <-h.ended:
+		return h.judge(err)
+	case <-time.After(hang):
+		return fmt.Errorf("no end after %d of %d bytes", h.in.n, h.total)
+	}
+}
+
+func (h *caller) judge(err error) error {
+	switch {
+	case h.in.bad != nil:
+		return h.in.bad
+	case h.left != nil && errors.Is(err, h.left):
+		return nil
+	case err == nil && h.in.n < h.total:
+		return fmt.Errorf("ended without an error after %d of %d bytes", h.in.n, h.total)
+	}
+	return err
+}
+
+// converse has a conversation by Loop.Connect or by a Dialer.
+func (k *clients) converse(s *soak, v *server, addr netip.AddrPort) error {
+	cfg := cssl.ConnConfig{ServerName: "localhost", NoNameCheck: true}
+	if mrand.IntN(2) == 0 {
+		cfg.Session = k.session.Swap(nil)
+	}
+	h := newCaller(k)
+	defer func() { s.bytes.Add(int64(h.in.n)) }()
+	if mrand.IntN(2) == 0 {
+		if err := k.loop.Connect(addr, k.context, cfg, h, nil); err != nil {
+			return err
+		}
+		return h.wait()
+	}
+	d := reactor.Dialer{Context: k.context, Config: cfg, Timeout: hang}
+	if _, err := d.Dial(context.Background(), k.loop, "tcp", addr.String(), h, nil); err != nil {
+		return err
+	}
+	return h.wait()
+}

@@ -1,0 +1,150 @@
+package soak
+
+import (
+	"fmt"
+	mrand "math/rand/v2"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/reactor/internal/faults"
+	"golang.org/x/sys/unix"
+)
+
+// An answer of recv or send that a connection survives, or not.
+type answer struct {
+	code     int
+	survived bool
+}
+
+var (
+	transient = []answer{{int(unix.EAGAIN), true}, {int(unix.EINTR), true}, {faults.Short, true}}
+	ofRecv    = append([]answer{{faults.End, false}, {int(unix.ECONNRESET), false}, {int(unix.ETIMEDOUT), false}}, transient...)
+	ofSend    = append([]answer{{int(unix.EPIPE), false}, {int(unix.ECONNRESET), false}, {int(unix.ENOBUFS), false}}, transient...)
+	ofAccept  = []unix.Errno{unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.ENOBUFS}
+)
+
+// sabotage makes one thing after the other go wrong.
+func (s *soak) sabotage(stop <-chan struct{}) {
+	for !over(stop) {
+		switch mrand.IntN(6) {
+		case 0:
+			s.refuse(faults.Fault{Kind: faults.Accept, Call: 1 + mrand.IntN(5), Answer: int(ofAccept[mrand.IntN(len(ofAccept))])})
+		case 1:
+			s.refuse(faults.Fault{Kind: faults.EpollWait, Call: 1 + mrand.IntN(20), Answer: int(unix.EINTR)})
+		case 2:
+			s.exhaust(faults.Fault{Kind: faults.OpenSSLAlloc, Call: 1 + mrand.IntN(2000)})
+		case 3:
+			s.exhaust(faults.Fault{Kind: faults.CSSLAlloc, Call: 1 + mrand.IntN(50)})
+		default:
+			s.victim()
+		}
+	}
+}
+
+// refuse is for what costs nobody a connection.
+func (s *soak) refuse(f faults.Fault) {
+	faults.Arm(f)
+	time.Sleep(10 * time.Millisecond)
+	s.count(faults.Disarm())
+}
+
+// exhaust makes an allocation fail that may be anybody's: that excuses one conversation.
+func (s *soak) exhaust(f faults.Fault) {
+	s.whole.Lock()
+	defer s.whole.Unlock()
+	faults.Arm(f)
+	time.Sleep(10 * time.Millisecond)
+	r := faults.Disarm()
+	s.count(r)
+	if r.Hit {
+		s.excused.Add(1)
+	}
+}
+
+func (s *soak) count(r faults.Report) {
+	if r.Hit {
+		s.hits.Add(1)
+	}
+}
+
+// victim has a conversation in which a call of its own socket, or of the server's for it, gets an answer
+// of our choice. If that does not end it, nothing may be lost.
+func (s *soak) victim() {
+	v := s.servers[0]
+	addr, gen := v.where()
+	fd, port, err := boundSocket()
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	f := faults.Fault{Kind: faults.Recv, Call: 1 + mrand.IntN(30)}
+	answers := ofRecv
+	if mrand.IntN(2) == 0 {
+		f.Kind, answers = faults.Send, ofSend
+	}
+	a := answers[mrand.IntN(len(answers))]
+	f.Answer = a.code
+	if mrand.IntN(2) == 0 {
+		f.FD = fd
+	} else {
+		f.Accepted, f.Peer = true, port
+	}
+	h := &marked{caller: newCaller(s.clients)}
+	faults.Arm(f)
+	err = func() error {
+		err := unix.Connect(fd, &unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())})
+		if err != nil && err != unix.EINPROGRESS {
+			unix.Close(fd)
+			return err
+		}
+		cfg := cssl.ConnConfig{ServerName: "localhost", NoNameCheck: true}
+		if err := s.clients.loop.Attach(fd, s.clients.context, cfg, h, nil); err != nil {
+			return err
+		}
+		return h.wait()
+	}()
+	r := faults.Disarm()
+	if h.closed {
+		r = h.report
+	}
+	s.count(r)
+	if r.Hit && !a.survived {
+		if h.in.bad == nil {
+			err = nil // it may have ended with that, or not
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("%v number %d answers %d, which came: %v: %w", f.Kind, f.Call, a.code, r.Hit, err)
+	}
+	s.judged("the victim", v, gen, err)
+}
+
+// marked ends the fault before the descriptor is closed, so that it hits nobody else who gets the same number.
+type marked struct {
+	*caller
+	closed bool
+	report faults.Report
+}
+
+// OnClose implements reactor.Handler.
+func (h *marked) OnClose(c *reactor.Conn, err error) {
+	h.closed, h.report = true, faults.Disarm()
+	h.caller.OnClose(c, err)
+}
+
+// boundSocket is a socket that is not connected yet, with its port.
+func boundSocket() (fd, port int, err error) {
+	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err == nil {
+		var sa unix.Sockaddr
+		if sa, err = unix.Getsockname(fd); err == nil {
+			return fd, sa.(*unix.SockaddrInet4).Port, nil
+		}
+	}
+	unix.Close(fd)
+	return 0, 0, err
+}

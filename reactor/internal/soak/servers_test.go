@@ -1,0 +1,219 @@
+package soak
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	mrand "math/rand/v2"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// server is a service, in a server that is now and then replaced by another one.
+type server struct {
+	name    string
+	service services.Service
+	// renegotiates: TLS 1.2, with renegotiation.
+	renegotiates bool
+	// generation is how many times it was replaced; it grows before the old one shuts down.
+	generation atomic.Int64
+
+	mu     sync.Mutex // of addr
+	now    *reactor.Server
+	x      *cssl.Context // its present one
+	addr   netip.AddrPort
+	served chan error
+}
+
+// where is the address to connect to, with the generation that listens there.
+func (v *server) where() (netip.AddrPort, int64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.addr, v.generation.Load()
+}
+
+// begin makes the servers and the loop of the clients.
+func (s *soak) begin() {
+	for _, x := range services.All {
+		s.servers = append(s.servers, &server{name: x.Name, service: x.Service})
+	}
+	s.servers = append(s.servers, &server{name: "echo of TLS 1.2", service: services.Echo{}, renegotiates: true})
+	cert, _ := selfSigned(s.t.Fatal)
+	for _, v := range s.servers {
+		if err := v.start(cert); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.clients = newClients(s.t)
+	// A loop that rests keeps its P for a while: one for each, and two for the clients.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), len(s.servers)+3))
+}
+
+// end stops them.
+func (s *soak) end() {
+	for _, v := range s.servers {
+		v.generation.Add(1)
+		v.now.Close()
+		v.x.Close()
+		if err := <-v.served; err != reactor.ErrServerClosed {
+			s.t.Errorf("%s: Serve returned %v", v.name, err)
+		}
+	}
+	s.clients.stop(s.t)
+	if n := cssl.LiveContexts(); n != 0 && !s.t.Failed() {
+		s.t.Errorf("%d contexts are left", n)
+	}
+}
+
+// context is a new one for v.
+func (v *server) context(c cssl.Certificate) (*cssl.Context, error) {
+	cfg := cssl.Config{Certificates: []cssl.Certificate{c}, ReleaseBuffers: mrand.IntN(2) == 0, NoReadAhead: mrand.IntN(4) == 0,
+		ALPN: []string{loops}, Tickets: mrand.IntN(3), SessionCache: mrand.IntN(2) * 20}
+	if v.renegotiates {
+		cfg.MaxVersion, cfg.Renegotiation = cssl.TLS12, true
+	}
+	return cssl.NewServerContext(cfg)
+}
+
+// start makes the server that is now.
+func (v *server) start(cert cssl.Certificate) error {
+	x, err := v.context(cert)
+	if err != nil {
+		return err
+	}
+	now := services.NewServer(lively{v.service}, x)
+	now.Addr, now.Loops, now.Logger = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler)
+	now.HandshakeTimeout, now.CloseTimeout = hang, hang
+	ls, err := now.Listen()
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- now.ServeAll(ls) }()
+	v.now, v.x, v.addr, v.served = now, x, ls[0].Addr().(*net.TCPAddr).AddrPort(), served
+	return nil
+}
+
+// restart shuts the server down under load, and starts another. Who wants to talk to it waits.
+func (v *server) restart(cert cssl.Certificate) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	old, served := v.now, v.served
+	defer v.x.Close()
+	v.generation.Add(1)
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	defer cancel()
+	if err := old.Shutdown(ctx); err != nil {
+		return fmt.Errorf("%s: Shutdown: %w", v.name, err)
+	}
+	if err := <-served; err != reactor.ErrServerClosed {
+		return fmt.Errorf("%s: Serve returned %w", v.name, err)
+	}
+	return v.start(cert)
+}
+
+// operate reloads the certificates of all servers now and then, and restarts one of them sometimes. That the new
+// certificate is the one that is shown is seen by the next client.
+func (s *soak) operate(stop <-chan struct{}, pace time.Duration) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(pace):
+		}
+		if err := s.reload(s.reloads.Load()%5 == 3); err != nil {
+			s.t.Error(err)
+			return
+		}
+	}
+}
+
+func (s *soak) reload(restart bool) error {
+	s.whole.Lock()
+	defer s.whole.Unlock()
+	cert, der := selfSigned(s.t.Error)
+	for _, v := range s.servers {
+		x, err := v.context(cert)
+		if err != nil {
+			return fmt.Errorf("%s: reload: %w", v.name, err)
+		}
+		v.now.SetContext(x)
+		v.x.Close()
+		v.x = x
+	}
+	s.reloads.Add(1)
+	v := s.servers[mrand.IntN(len(s.servers))]
+	shown, err := leaf(v)
+	if err == nil && !bytes.Equal(shown, der) {
+		err = errors.New("the old certificate is shown")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: after a reload: %w", v.name, err)
+	}
+	if !restart {
+		return nil
+	}
+	s.restarts.Add(1)
+	return v.restart(cert)
+}
+
+// selfSigned is a new certificate, with its DER.
+func selfSigned(fail func(...any)) (cssl.Certificate, []byte) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		fail(err)
+	}
+	now := time.Now()
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "soak"},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour), DNSNames: []string{"localhost"}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		fail(err)
+	}
+	k, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		fail(err)
+	}
+	return cssl.Certificate{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k})}, der
+}
+
+// loops is the protocol (ALPN) of those clients that a loop drives.
+const loops = "loop"
+
+// lively is a service that changes keys, renegotiates and pauses now and then. It asks a client of crypto/tls for nothing: one
+// that has ended its own direction cannot answer a KeyUpdate, and then takes the next record for a forged one.
+type lively struct{ services.Service }
+
+// OnData implements reactor.Handler.
+func (h lively) OnData(c *reactor.Conn, p []byte) {
+	h.Service.OnData(c, p)
+	switch mrand.IntN(60) {
+	case 0:
+		c.KeyUpdate(c.TLS().ALPN() == loops)
+	case 1:
+		if c.TLS().ALPN() == loops {
+			c.Renegotiate()
+		}
+	case 2:
+		c.Pause()
+		time.AfterFunc(time.Millisecond, c.Resume)
+	}
+}

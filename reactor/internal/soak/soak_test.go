@@ -1,0 +1,161 @@
+package soak
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/reactor/internal/faults"
+)
+
+func TestMain(m *testing.M) {
+	if !faults.Installed() {
+		panic("OpenSSL does not allocate through the shim")
+	}
+	testmain.Run(m, nil)
+}
+
+const (
+	// hang bounds whatever must come.
+	hang = 60 * time.Second
+	// workers is how many conversations there are at a time, besides the resident and the victim.
+	workers = 24
+)
+
+// plan says how long everything takes.
+type plan struct {
+	total, load, reload time.Duration
+}
+
+// planned is the short form, or the long one that the environment asks for.
+func planned(t *testing.T) (p plan, long bool) {
+	text := os.Getenv("SOAK")
+	if text == "" {
+		return plan{total: 4 * time.Second, load: 500 * time.Millisecond, reload: 100 * time.Millisecond}, false
+	}
+	total, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("SOAK: %v", err)
+	}
+	return plan{total: total, load: min(15*time.Second, total/12), reload: time.Second}, true
+}
+
+// soak is all that the parts share.
+type soak struct {
+	t       *testing.T
+	servers []*server
+	clients *clients
+	// excused is how many conversations may have failed because allocations did; failed are those that did.
+	excused, failed atomic.Int64
+	talks           atomic.Int64 // conversations that were begun
+	bytes           atomic.Int64 // that were checked
+	reloads         atomic.Int64
+	restarts        atomic.Int64
+	hits            atomic.Int64 // faults that came
+	// whole is held by who builds a Context, and by who makes allocations fail: OpenSSL builds one without what it
+	// has no memory for, such as a cipher, and it would stay like that.
+	whole sync.Mutex
+	mu    sync.Mutex
+	since []string // the failures since the last quiet point
+}
+
+// TestSoak is the whole. It ends early when something has failed.
+func TestSoak(t *testing.T) {
+	p, long := planned(t)
+	s := &soak{t: t}
+	s.begin()
+	defer s.end()
+	began := time.Now()
+	// Until a part of everything has happened once, and Go and OpenSSL have what they keep.
+	s.load(p)
+	base := s.quiet(nil)
+	var noted []sample
+	spoke := time.Now()
+	for !t.Failed() && (time.Since(began) < p.total || len(noted) < 6) {
+		s.load(p)
+		now := s.quiet(&base)
+		noted = append(noted, now)
+		if long && time.Since(spoke) >= 30*time.Second {
+			spoke = time.Now()
+			fmt.Printf("%6v %s: %v\n", time.Since(began).Round(time.Second), s, now)
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	s.judge(noted)
+	t.Logf("%s\nat first %v\nat last  %v", s, base, noted[len(noted)-1])
+	if long {
+		first, last := noted[0], noted[len(noted)-1]
+		figures.Record(t, "soak", "%v: %s; RSS %.0f MB after the warm-up, %.0f at the end, OpenSSL's memory %d and %d kB, Go's heap %.1f and %.1f MB",
+			time.Since(began).Round(time.Second), s, mb(first.rss), mb(last.rss), first.openssl>>10, last.openssl>>10,
+			mb(first.heap), mb(last.heap))
+	}
+}
+
+// String says what was done.
+func (s *soak) String() string {
+	return fmt.Sprintf("%d connections, %d MB checked, %d reloads, %d restarts, %d faults", s.talks.Load(),
+		s.bytes.Load()/1e6, s.reloads.Load(), s.restarts.Load(), s.hits.Load())
+}
+
+// load puts everything on the servers for a while, and ends when the last conversation has.
+func (s *soak) load(p plan) {
+	stop := make(chan struct{})
+	s.since = nil
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for !over(stop) {
+				s.talk()
+			}
+		})
+	}
+	wg.Go(func() { s.resident(stop) })
+	wg.Go(func() { s.operate(stop, p.reload) })
+	wg.Go(func() { s.sabotage(stop) })
+	time.Sleep(p.load * scale)
+	close(stop)
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(2 * hang):
+		buf := make([]byte, 1<<20)
+		s.t.Fatalf("a conversation does not end:\n%s", buf[:runtime.Stack(buf, true)])
+	}
+	if f, e := s.failed.Load(), s.excused.Load(); f > e {
+		s.t.Errorf("%d conversations failed, but %d allocations; since the last quiet point:\n%s", f, e, strings.Join(s.since, "\n"))
+	}
+}
+
+func over(stop <-chan struct{}) bool {
+	select {
+	case <-stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// judged takes the end of a conversation with srv that was begun when its generation was gen.
+func (s *soak) judged(what string, srv *server, gen int64, err error) {
+	s.talks.Add(1)
+	if err == nil || srv.generation.Load() != gen {
+		return
+	}
+	s.mu.Lock()
+	s.since = append(s.since, fmt.Sprintf("%s with %s: %v", what, srv.name, err))
+	s.mu.Unlock()
+	s.failed.Add(1)
+}

@@ -1,0 +1,160 @@
+package soak
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor/internal/faults"
+)
+
+// exact is what must be the same at each quiet point.
+type exact struct {
+	conns                 int // on all loops
+	ssl, contexts         int64
+	files, goroutines     int
+	csslBlocks, csslBytes int
+}
+
+// sample is what a quiet point shows. Sizes are in bytes.
+type sample struct {
+	exact
+	threads, openssl, heap, rss int
+}
+
+func (p sample) String() string {
+	return fmt.Sprintf("%d SSLs, %d contexts, %d files, %d goroutines, %d threads, cssl %d bytes, OpenSSL %d kB, Go's heap %.1f MB, RSS %.1f MB",
+		p.ssl, p.contexts, p.files, p.goroutines, p.threads, p.csslBytes, p.openssl>>10, mb(p.heap), mb(p.rss))
+}
+
+func mb(n int) float64 { return float64(n) / 1e6 }
+
+// now takes the exact part.
+func (s *soak) now() (e exact) {
+	for _, v := range s.servers {
+		e.conns += v.now.Conns()
+	}
+	e.conns += s.clients.loop.Stats().Conns
+	e.ssl, e.contexts = cssl.Live(), cssl.LiveContexts()
+	e.goroutines = runtime.NumGoroutine()
+	e.csslBlocks, e.csslBytes = faults.Use(faults.CSSLAlloc)
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	e.files = len(files) - 1 // that of the listing
+	return e
+}
+
+// quiet waits until everything is closed, and as it was at the base, and takes a sample. A nil base is the first
+// quiet point: then it waits for what is known in advance.
+func (s *soak) quiet(base *sample) sample {
+	var p sample
+	for end := time.Now().Add(hang); ; time.Sleep(10 * time.Millisecond) {
+		// The second one frees what finalizers and pools held.
+		runtime.GC()
+		runtime.GC()
+		p.exact = s.now()
+		settled := p.conns == 0 && p.ssl == 0 && p.contexts == int64(len(s.servers))+1
+		if base != nil {
+			settled = p.exact == base.exact
+		} else if settled {
+			// Goroutines that are about to end do so soon.
+			time.Sleep(100 * time.Millisecond)
+			again := s.now()
+			settled = again == p.exact
+		}
+		if settled {
+			break
+		}
+		if time.Now().After(end) {
+			want := fmt.Sprintf("no connections, no SSLs and %d contexts", len(s.servers)+1)
+			if base != nil {
+				want = fmt.Sprintf("%+v", base.exact)
+			}
+			stacks := make([]byte, 1<<20)
+			s.t.Errorf("all is closed, but there is %+v, want %s\n%s", p.exact, want, stacks[:runtime.Stack(stacks, true)])
+			break
+		}
+	}
+	faults.Trim()
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	p.heap = int(m.HeapAlloc)
+	_, p.openssl = faults.Use(faults.OpenSSLAlloc)
+	p.rss, p.threads = s.rss(), s.threads()
+	return p
+}
+
+// rss is the second number of statm, which are pages.
+func (s *soak) rss() int {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	n, err := strconv.Atoi(string(bytes.Fields(b)[1]))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n * os.Getpagesize()
+}
+
+func (s *soak) threads() int {
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return len(tasks)
+}
+
+// Bounds of growth. OpenSSL keeps random generators and an error queue for each thread; Go keeps threads.
+const (
+	moreThreads   = 20
+	moreHeap      = 4 << 20
+	moreRSS       = 24 << 20
+	moreOpenSSL   = 128 << 10
+	eachThreadHas = 32 << 10
+)
+
+// judge compares the last third of the samples with the first. The medians of thirds let a single sample be as it likes,
+// and a leak of any size passes any bound in time.
+func (s *soak) judge(all []sample) {
+	if s.t.Failed() {
+		return
+	}
+	third := max(1, len(all)/3)
+	first, last := all[:third], all[len(all)-third:]
+	growth := func(of func(sample) int) int { return median(last, of) - median(first, of) }
+	threads := growth(func(p sample) int { return p.threads })
+	for _, g := range []struct {
+		what     string
+		of       func(sample) int
+		most     int
+		excepted bool
+	}{
+		{"threads", func(p sample) int { return p.threads }, moreThreads, false},
+		{"bytes of OpenSSL", func(p sample) int { return p.openssl }, moreOpenSSL + eachThreadHas*max(0, threads), false},
+		{"bytes of Go's heap", func(p sample) int { return p.heap }, moreHeap, false},
+		{"bytes of RSS", func(p sample) int { return p.rss }, moreRSS, sanitized},
+	} {
+		if n := growth(g.of); n > g.most && !g.excepted {
+			s.t.Errorf("%d more %s in the last third than in the first, want at most %d", n, g.what, g.most)
+		}
+	}
+}
+
+func median(all []sample, of func(sample) int) int {
+	values := make([]int, len(all))
+	for i, p := range all {
+		values[i] = of(p)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
