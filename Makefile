@@ -56,7 +56,7 @@ test: deps ## run all tests
 	$(GOTEST) $(TESTFLAGS) $(PKGS)
 
 .PHONY: check
-check: deps fmt-check vet lint cwarn race asan nocgo vet-certs ## run every check: format, vet, lint, C warnings, race, asan, no-cgo
+check: deps fmt-check vet lint cwarn race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, race, asan, pointers, no-cgo
 	@echo 'check: all passed'
 
 .PHONY: fmt-check
@@ -97,6 +97,19 @@ race: deps ## run all tests with the race detector
 asan: deps ## run all tests with the address sanitizer and its leak check
 	ASAN_OPTIONS='$(ASANOPTS)' $(GOTEST) -asan -count=1 $(TESTFLAGS) $(PKGS)
 
+# The race detector and the address sanitizer imply -d=checkptr=1. Level 2 also takes what becomes an
+# unsafe.Pointer from the stack to the heap, where it can be checked; and cgocheck2 looks at each store of a Go pointer into
+# memory of C, where GODEBUG=cgocheck=1, which is the default, looks at the arguments of calls alone.
+CHECKPTR = -gcflags=all=-d=checkptr=2
+.PHONY: checkptr
+checkptr: deps ## test what uses cgo and unsafe with Go's strictest pointer checks
+	GOEXPERIMENT=cgocheck2 $(GOTEST) $(CHECKPTR) $(TESTFLAGS) ./cssl ./reactor
+
+.PHONY: valgrind
+valgrind: export VALGRIND := 1
+valgrind: deps ## a part of the tests of cssl and reactor under valgrind, which it installs if need be
+	FIGURES=write go test -timeout 30m -tags valgrind -count=1 -v -run '^TestValgrind$$' ./reactor/internal/soak
+
 # The session package is pure Go by design; without cgo it would not even
 # compile if it came to depend on the C side.
 .PHONY: nocgo
@@ -124,14 +137,10 @@ bench: deps ## run all benchmarks, or those that BENCH= matches
 bench-compare: build ## measure sslecho beside other servers, report to docs/bench (QUICK=1: bin/bench)
 	bin/sslbench compare --out $(if $(QUICK),bin/bench --quick,docs/bench)
 
+# `make test` has its short form. `bin/sslbench soak` is for a daemon that runs elsewhere.
 .PHONY: soak
-soak: build ## mixed load against sslecho for SOAK=30m, watching its memory
-	@bin/sslecho --listen 127.0.0.1:0 >bin/soak.log & pid=$$!; \
-	trap 'kill $$pid 2>/dev/null || true; rm -f bin/soak.log' EXIT; \
-	for i in $$(seq 50); do \
-		addr=$$(sed -n 's/^listening on //p' bin/soak.log); [ -z "$$addr" ] || break; sleep 0.1; \
-	done; \
-	bin/sslbench soak --target "$$addr" --duration $(SOAK) --pid $$pid
+soak: deps ## all services, reloads and faults under mixed load for SOAK=30m, watching all that could grow
+	SOAK=$(SOAK) FIGURES=write go test -timeout 0 -count=1 -v -run '^TestSoak$$' $(TESTFLAGS) ./reactor/internal/soak
 
 # `make test` tries each errno at a few calls only; this tries all at all.
 .PHONY: faults
