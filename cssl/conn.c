@@ -17,6 +17,7 @@ struct cssl_conn {
 	unsigned established : 1;   /* the first handshake is done */
 	unsigned failed : 1;        /* OpenSSL answered SSL_ERROR_SSL: no operation may follow */
 	unsigned shutdown_done : 1; /* close_notify left OpenSSL */
+	unsigned asked : 1;         /* this client is to renegotiate once no partial record is buffered */
 	unsigned over_limit : 1;    /* max_messages or max_renegotiations was passed */
 	int16_t alert_sent, alert_received;
 	uint32_t messages, max_messages;             /* post-handshake messages received */
@@ -198,7 +199,21 @@ static cssl_result bad_state(const cssl_conn *c)
  */
 static int unfinished(const cssl_conn *c)
 {
-	return SSL_in_init(c->ssl) || (!SSL_is_server(c->ssl) && SSL_renegotiate_pending(c->ssl));
+	return SSL_in_init(c->ssl) || c->asked || (!SSL_is_server(c->ssl) && SSL_renegotiate_pending(c->ssl));
+}
+
+/*
+ * A client that asks for a renegotiation while a part of the server's own HelloRequest is
+ * buffered comes, in OpenSSL 3.0, into a state in which application data is a
+ * protocol error. So it asks when the record is whole; if that began a handshake, it is the one. True
+ * when it asked just now.
+ */
+static int ask(cssl_conn *c)
+{
+	if (!c->asked || (!SSL_in_init(c->ssl) && SSL_has_pending(c->ssl) && SSL_pending(c->ssl) == 0))
+		return 0;
+	c->asked = 0;
+	return !SSL_in_init(c->ssl) && SSL_get_shutdown(c->ssl) == 0 && SSL_renegotiate(c->ssl) == 1;
 }
 
 /*
@@ -216,10 +231,13 @@ static int drive(cssl_conn *c, cssl_result *r)
 	size_t n = 0;
 	int ret;
 
+	ask(c);
 	if (SSL_version(c->ssl) == TLS1_3_VERSION && (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN))
 		ret = SSL_do_handshake(c->ssl);
 	else
-		ret = SSL_peek_ex(c->ssl, &byte, 1, &n);
+		do
+			ret = SSL_peek_ex(c->ssl, &byte, 1, &n);
+		while (ask(c));
 
 	if (!unfinished(c) && !c->over_limit) {
 		/* Done. What the peek itself said (WANT_READ, close_notify, bare FIN) is the next read's to find. */
@@ -304,7 +322,7 @@ cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len)
 		return bad_state(c);
 	if (!has_room(c))
 		return answer(c, SSL_ERROR_WANT_WRITE, 0);
-	if (c->t.send_errno == 0 && (SSL_in_init(c->ssl) || SSL_renegotiate_pending(c->ssl)) && !drive(c, &r))
+	if (c->t.send_errno == 0 && (SSL_in_init(c->ssl) || c->asked || SSL_renegotiate_pending(c->ssl)) && !drive(c, &r))
 		return r;
 	if (c->t.send_errno != 0)
 		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
@@ -389,7 +407,10 @@ cssl_result cssl_renegotiate(cssl_conn *c)
 		return bad_state(c);
 	if (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)
 		return bad_state(c); /* whoever has sent close_notify ignores handshake messages */
-	return start(c, SSL_renegotiate(c->ssl));
+	if (SSL_is_server(c->ssl))
+		return start(c, SSL_renegotiate(c->ssl));
+	c->asked = 1;
+	return start(c, 1);
 }
 
 size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
@@ -412,6 +433,11 @@ size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
 void cssl_feed_eof(cssl_conn *c)
 {
 	c->t.eof = 1;
+}
+
+void cssl_take_end(cssl_conn *c)
+{
+	c->t.send_errno = EPIPE;
 }
 
 size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len)

@@ -218,12 +218,14 @@ func (c *Conn) Renegotiate() Result {
 }
 
 // CloseWrite ends our direction of the transport: a FIN (shutdown(2) with
-// SHUT_WR). In engine mode that is the caller's to do, and this does nothing.
+// SHUT_WR). In engine mode that is the caller's to do, when Take has taken all that is there; what OpenSSL writes
+// later, such as the answer to a KeyUpdate, is dropped.
 func (c *Conn) CloseWrite() error {
 	if c.c == nil {
 		return net.ErrClosed // the number may be another socket's by now
 	}
 	if c.fd < 0 {
+		C.cssl_take_end(c.c)
 		return nil
 	}
 	return syscall.Shutdown(c.fd, syscall.SHUT_WR)

@@ -83,6 +83,8 @@ cssl_result cssl_renegotiate(cssl_conn *c);
 /* Engine mode. Both copy, and neither keeps a pointer or calls back. */
 size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len);
 void cssl_feed_eof(cssl_conn *c);
+/* What is written from now on is dropped, as a socket does it after SHUT_WR. What is there can still be taken. */
+void cssl_take_end(cssl_conn *c);
 size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len);
 size_t cssl_unsent(const cssl_conn *c);
 

@@ -119,6 +119,10 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	size_t n = 0, room, keep;
 
 	BIO_clear_retry_flags(b);
+	if (t->fd < 0 && t->send_errno != 0) {
+		*written = len;
+		return 1;
+	}
 	if (t->corked && t->out.len + len <= t->tail_max && cssl_bytes_append(&t->out, p, len)) {
 		*written = len;
 		return 1;
@@ -142,7 +146,7 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	if (*written > 0)
 		return 1;
 	BIO_set_retry_write(b);
-	return 0;
+	return -1; /* not 0: that SSL_shutdown takes for success when it sends its alert again */
 }
 
 static int transport_read(BIO *b, char *p, size_t len, size_t *got)

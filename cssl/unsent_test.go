@@ -101,3 +101,35 @@ func TestUnsentFlight(t *testing.T) {
 		})
 	}
 }
+
+// TestUnsentAfterCloseWrite: in engine mode too, what OpenSSL writes after our FIN goes nowhere, and nobody waits for
+// it to be taken. OpenSSL puts the answer to a KeyUpdate off, even until after close_notify.
+func TestUnsentAfterCloseWrite(t *testing.T) {
+	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa")))
+	p.handshake()
+	ask := func(request bool) Result {
+		t.Helper()
+		if r := p.client.KeyUpdate(request); r.Want != WantNone || r.Err != nil {
+			t.Fatalf("key update: %+v", r)
+		}
+		p.move(p.client, p.server)
+		return p.server.Read(p.buf)
+	}
+	ask(true)
+	if r := p.server.Shutdown(); r.Want != WantNone || r.Err != nil {
+		t.Fatalf("shutdown: %+v", r)
+	}
+	before := p.server.Unsent()
+	if err := p.server.CloseWrite(); err != nil || before == 0 || p.server.Unsent() != before {
+		t.Fatalf("CloseWrite: %v, with %d bytes to be taken and then %d", err, before, p.server.Unsent())
+	}
+	p.move(p.server, p.client)
+	for _, request := range []bool{false, true} {
+		if r := ask(request); r.Want != WantRead || !r.In || r.Unsent {
+			t.Errorf("read: %+v", r)
+		}
+		if n := p.server.Unsent(); n > 0 {
+			t.Errorf("%d bytes wait to be taken after the FIN", n)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package cssl
+
+import "testing"
+
+// TestRenegotiateBothSides: a client asks for a renegotiation while the server's HelloRequest has come
+// in part, with application data behind it. OpenSSL 3.0 alone would take that data for a protocol error.
+func TestRenegotiateBothSides(t *testing.T) {
+	for _, first := range []int{1, 5, 20, 1000} {
+		for _, chunk := range []int{1, 3, 7, 1000} {
+			cc, sc := clientConfig(), serverConfig("ecdsa")
+			cc.Renegotiation, sc.Renegotiation, cc.MaxVersion = true, true, TLS12
+			p := newPair(t, mustClient(t, cc), mustServer(t, sc))
+			p.handshake()
+			if r := p.server.Renegotiate(); r.Err != nil {
+				t.Fatalf("server: %+v", r)
+			}
+			p.server.Write([]byte("hello"))
+			p.chunk = first
+			p.move(p.server, p.client)
+			got := string(p.buf[:p.client.Read(p.buf).N])
+			if r := p.client.Renegotiate(); r.Err != nil && first < 1000 {
+				t.Fatalf("client, after %d bytes: %+v", first, r)
+			}
+			p.chunk = chunk
+			read := func(c *Conn) {
+				if r := c.Handshake(); r.Err != nil {
+					t.Fatalf("after %d bytes and then %d at a time: handshake: %v", first, chunk, r.Err)
+				}
+				r := c.Read(p.buf)
+				if r.Err != nil {
+					t.Fatalf("after %d bytes and then %d at a time: read: %v", first, chunk, r.Err)
+				}
+				got += string(p.buf[:r.N])
+			}
+			for moved := 1; moved > 0; {
+				moved = p.move(p.server, p.client)
+				read(p.client)
+				moved += p.move(p.client, p.server)
+				read(p.server)
+			}
+			if got != "hello" {
+				t.Errorf("after %d bytes and then %d at a time: got %q", first, chunk, got)
+			}
+			for _, c := range []*Conn{p.client, p.server} {
+				if r := c.Handshake(); r.Want != WantNone || r.Err != nil {
+					t.Errorf("after %d bytes and then %d at a time: a handshake is left: %+v", first, chunk, r)
+				}
+			}
+		}
+	}
+}
