@@ -18,6 +18,7 @@ TIMEOUT   ?= 10m
 BENCH     ?= .
 FUZZTIME  ?= 30s
 SOAK      ?= 30m
+WALKSTEPS ?= 12000000
 # The arguments that `make run` hands to the daemon.
 ARGS      ?=
 
@@ -36,7 +37,7 @@ ASANOPTS   = detect_leaks=1$(if $(ASAN_OPTIONS),:$(ASAN_OPTIONS))
 help: ## list the targets
 	@echo 'Targets:'
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m ARGS='
+	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 ARGS='
 
 .PHONY: deps
 deps: ## check for the compiler, OpenSSL and the rest; install what is missing
@@ -127,6 +128,11 @@ exhaustive: deps ## follow every sequence of results and acts through package se
 .PHONY: mutations
 mutations: deps ## break package session in many ways and demand that TestExhaustive sees each
 	FIGURES=write go run ./internal/mutants $(ARGS)
+
+# The ordinary tests have its short form.
+.PHONY: walk
+walk: deps ## lead pairs of real connections through WALKSTEPS random steps (4 minutes)
+	FIGURES=write $(GOTEST) -count=1 -v -run '^TestWalk$$' $(TESTFLAGS) ./internal/walk -steps=$(WALKSTEPS)
 
 .PHONY: bench
 bench: deps ## run all benchmarks, or those that BENCH= matches

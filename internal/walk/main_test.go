@@ -1,0 +1,9 @@
+package walk
+
+import (
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testmain"
+)
+
+func TestMain(m *testing.M) { testmain.Run(m, nil) }

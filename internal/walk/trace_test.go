@@ -1,0 +1,62 @@
+package walk
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// violation is what a walk panics with when a rule was broken.
+type violation string
+
+// step is an entry of the trace. It becomes text only if the walk fails.
+type step struct {
+	who  string
+	what string
+	n    int
+	op   cssl.Op
+	res  *cssl.Result
+}
+
+func (s step) String() string {
+	if s.res == nil {
+		return fmt.Sprintf("%s %s %d", s.who, s.what, s.n)
+	}
+	r := s.res
+	text := fmt.Sprintf("%s   %v: %v", s.who, s.op, r.Want)
+	if r.Want == cssl.WantNone {
+		text = fmt.Sprintf("%s   %v: %d bytes", s.who, s.op, r.N)
+	}
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{{r.In, "in"}, {r.Out, "out"}, {r.Unsent, "unsent"}, {r.Held, "held"}, {r.Drained, "drained"}} {
+		if f.set {
+			text += "+" + f.name
+		}
+	}
+	if r.Err != nil {
+		text += fmt.Sprintf(" (%v)", r.Err)
+	}
+	return text
+}
+
+// trace keeps the last steps of a walk.
+type trace struct {
+	last [120]step
+	n    int
+}
+
+func (t *trace) add(s step) {
+	t.last[t.n%len(t.last)] = s
+	t.n++
+}
+
+func (t *trace) String() string {
+	var b strings.Builder
+	for i := max(0, t.n-len(t.last)); i < t.n; i++ {
+		fmt.Fprintf(&b, "\n%6d  %v", i, t.last[i%len(t.last)])
+	}
+	return b.String()
+}
