@@ -63,7 +63,7 @@ var mustAnswer = map[cssl.Op][]cssl.Want{
 	cssl.OpRead:      {cssl.WantNone, cssl.WantRead, cssl.WantWrite},
 	cssl.OpWrite:     {cssl.WantNone, cssl.WantRead, cssl.WantWrite, cssl.WantAppRead},
 	cssl.OpFlush:     {cssl.WantNone, cssl.WantWrite},
-	cssl.OpShutdown:  {cssl.WantNone, cssl.WantRead},
+	cssl.OpShutdown:  {cssl.WantNone},
 }
 
 // missing says what did not occur.

@@ -73,6 +73,9 @@ func (e *end) heard(op cssl.Op, r cssl.Result) {
 		e.moves++
 	}
 	e.failed = e.failed || r.Err != nil
+	if r.Want == cssl.WantRead {
+		e.port.drained()
+	}
 	e.want[op] = r.Want
 	if op == cssl.OpKeyUpdate || op == cssl.OpRenegotiate {
 		e.want[cssl.OpHandshake] = r.Want

@@ -50,7 +50,7 @@ func TestWalk(t *testing.T) {
 			return base + i, !enough()
 		})
 	default:
-		const fixed, fresh = uint64(2 * combos), uint64(2 * combos)
+		const fixed, fresh = uint64(2 * combos), uint64(combos)
 		lead(t, x, total, func(i uint64) (uint64, bool) {
 			if i < fixed {
 				return fixed + i, true

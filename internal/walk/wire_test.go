@@ -35,6 +35,8 @@ type port interface {
 	truth() session.Event
 	// told: the session was told of these directions.
 	told(session.Event)
+	// drained: an operation has found no more input.
+	drained()
 	// reap is for when the session has ended: it frees the connection.
 	reap()
 	// cut breaks the transport. It reports whether the connection finds out by itself.
@@ -96,6 +98,8 @@ func (b *bytesPort) told(e session.Event) {
 		b.news = false
 	}
 }
+
+func (b *bytesPort) drained() { b.news = false }
 
 func (b *bytesPort) reap() {
 	buf := make([]byte, b.e.Unsent())
@@ -181,6 +185,7 @@ func (s *socketPort) truth() (e session.Event) {
 }
 
 func (s *socketPort) told(session.Event) {}
+func (s *socketPort) drained()           {}
 
 func (s *socketPort) reap() {
 	s.e.Close()
