@@ -18,8 +18,9 @@ type world struct {
 	engine  Engine
 	handler Handler
 
-	script  []byte // the choices of this step
-	limits  []byte // between how many each of them was
+	draw    func(n int) int // makes the choices instead of the script, if set
+	script  []byte          // the choices of this step
+	limits  []byte          // between how many each of them was
 	at      int
 	tokens  []string // instead of script: the choices by name
 	history []string // the choices that were taken by name, if record
@@ -44,6 +45,9 @@ func (w *world) fail(format string, args ...any) { panic(violation(fmt.Sprintf(f
 
 // next makes a choice between n.
 func (w *world) next(n int) int {
+	if w.draw != nil {
+		return w.draw(n)
+	}
 	if w.at == len(w.script) {
 		w.script = append(w.script, 0)
 		w.limits = append(w.limits, 0)
