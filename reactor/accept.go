@@ -85,9 +85,13 @@ func (l *Loop) accept(ln *listener) {
 			_ = l.poller.Remove(ln.fd) // it is about to be closed, and must not keep the loop turning
 			return
 		}
+		var slow *Conn // whose place the next one gets
 		if l.stats.Handshaking >= s.maxHandshakesPerLoop() {
-			l.pause(ln, l.now+l.cfg.HandshakeTimeout, true)
-			return
+			var due time.Duration
+			if slow, due = l.slowest(); slow == nil {
+				l.pause(ln, due, true)
+				return
+			}
 		}
 		fd, remote, err := accept4(ln.fd)
 		switch err {
@@ -121,6 +125,10 @@ func (l *Loop) accept(ln *listener) {
 			l.stats.Refused++
 			unix.Close(fd)
 			continue
+		}
+		if slow != nil {
+			slow.session.Abort(ErrCrowdedOut)
+			l.turn(slow, 0)
 		}
 		l.stats.Accepted++
 		l.serve(ln, fd, remote)

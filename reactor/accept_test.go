@@ -38,7 +38,7 @@ func TestMaxConns(t *testing.T) {
 // TestMaxHandshakes (P17): with so many silent peers in their handshake, others wait in the
 // backlog, without a spin, and have their turn when one of the silent goes.
 func TestMaxHandshakes(t *testing.T) {
-	s := &Server{Handler: echo(), MaxHandshakes: 3, HandshakeTimeout: hang}
+	s := &Server{Handler: echo(), MaxHandshakes: 3, HandshakeTimeout: 2 * patienceShare * hang}
 	addr := start(t, s)
 	var silent []net.Conn
 	for range 3 {

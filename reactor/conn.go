@@ -71,6 +71,11 @@ type Conn struct {
 	due, slotDue, active time.Duration
 	timerPrev, timerNext *Conn
 
+	// Its place among the handshakes, see crowd.
+	crowded                bool
+	waiting                time.Duration // since when
+	crowdOlder, crowdNewer *Conn
+
 	mu      sync.Mutex
 	inbox   session.Queue // written, not yet seen by the loop
 	queued  int           // in the session, when the loop last looked; see count

@@ -41,6 +41,14 @@
 // returns at once; the handler hears how it went. It is for a loop's own goroutine and for
 // thousands of connections without a goroutine each. [Loop.Attach] takes a socket that the caller has made.
 //
+// # Handshakes that do not go on
+//
+// A peer that connects and says nothing, or a byte now and then, is cut off after HandshakeTimeout. Server.MaxHandshakes
+// bounds how many there are; all others wait in the backlog then, and among them those who would say something. So a full
+// loop gives the place of the oldest handshake to the next connection once a tenth of HandshakeTimeout has
+// passed. If input of its peer lies unread then it is the loop that is late, and the next
+// oldest is tried. A loop that is not full lets each have its whole time.
+//
 // # Safety of events
 //
 // epoll is level-triggered. An event carries the connection's slot and the slot's generation, and a

@@ -94,6 +94,9 @@ func (l *Loop) adopt(c *Conn) {
 	}
 	l.stats.Conns++
 	l.stats.Handshaking++
+	if c.server != nil {
+		l.crowd.add(c, l.now)
+	}
 	l.turn(c, 0)
 }
 
@@ -103,6 +106,7 @@ func (l *Loop) closed(c *Conn, err error) {
 	l.wheel.remove(c)
 	l.dead = append(l.dead, c)
 	if c.timedIn == session.Handshaking {
+		l.crowd.remove(c)
 		l.handshakeFailed(err)
 	}
 }

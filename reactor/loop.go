@@ -17,8 +17,10 @@ import (
 )
 
 // What OnClose gets when a deadline passed: a net.Error, in which errors.Is finds os.ErrDeadlineExceeded.
+// ErrCrowdedOut is of a handshake that had less time because the loop was full; see Server.MaxHandshakes.
 var (
 	ErrHandshakeTimeout error = timeoutError("tls: handshake not done in time")
+	ErrCrowdedOut       error = timeoutError("tls: handshake too slow while others wait")
 	ErrIdleTimeout      error = timeoutError("tls: connection idle")
 	ErrCloseTimeout     error = timeoutError("tls: peer did not end the connection in time")
 )
@@ -84,6 +86,7 @@ type Loop struct {
 	start    time.Time
 	now      time.Duration // since start, as of the last Wait
 	wheel    wheel
+	crowd    crowd
 	slots    []slot
 	free     []uint32
 	ready    []*Conn // runnable without an event

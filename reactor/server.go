@@ -37,7 +37,9 @@ type Server struct {
 	// MaxConns refuses connections above this number; 0 is no limit.
 	MaxConns int
 	// MaxHandshakes is how many handshakes may be under way before new
-	// connections wait in the listener's backlog; 0 is 1024 for each loop.
+	// connections wait in the listener's backlog; 0 is 1024 for each loop. While others
+	// wait there, a peer that has kept its handshake waiting for a tenth of HandshakeTimeout loses its
+	// place to one of them (ErrCrowdedOut), so that those who say nothing do not keep the rest out.
 	MaxHandshakes int
 	// Session has the watermarks, limits and budgets of a connection.
 	Session session.Config

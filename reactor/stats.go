@@ -58,6 +58,7 @@ func (l *Loop) opened(c *Conn) {
 	bump(&l.pub.Ciphers, c.tls.Cipher())
 	c.timedIn = session.Open
 	l.wheel.remove(c)
+	l.crowd.remove(c)
 	if c.server == nil && c.peer == nil && !c.remote.IsValid() {
 		c.findPeer() // it was still connecting when the loop took it over
 	}
@@ -77,6 +78,8 @@ func reasonOf(err error) string {
 	switch {
 	case err == nil, errors.Is(err, ErrLoopClosed):
 		return "closed by us"
+	case errors.Is(err, ErrCrowdedOut):
+		return "crowded out"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
 	case errors.Is(err, context.Canceled):

@@ -1,0 +1,61 @@
+package reactor
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// crowd is the list of a loop's accepted connections whose handshake is under way, linked through
+// them, the one that has waited longest first.
+type crowd struct{ oldest, newest *Conn }
+
+// patienceShare of HandshakeTimeout is what a handshake has when others wait for its place. With the
+// default that is a second: enough for a far peer's answers, also if a packet is lost.
+const patienceShare = 10
+
+func (d *crowd) add(c *Conn, now time.Duration) {
+	c.crowded, c.waiting = true, now
+	c.crowdOlder, c.crowdNewer = d.newest, nil
+	if d.newest != nil {
+		d.newest.crowdNewer = c
+	} else {
+		d.oldest = c
+	}
+	d.newest = c
+}
+
+func (d *crowd) remove(c *Conn) {
+	if !c.crowded {
+		return
+	}
+	if c.crowdOlder != nil {
+		c.crowdOlder.crowdNewer = c.crowdNewer
+	} else {
+		d.oldest = c.crowdNewer
+	}
+	if c.crowdNewer != nil {
+		c.crowdNewer.crowdOlder = c.crowdOlder
+	} else {
+		d.newest = c.crowdOlder
+	}
+	c.crowded, c.crowdOlder, c.crowdNewer = false, nil, nil
+}
+
+// slowest is the connection whose handshake has waited longest, if that is long enough for another one to get its
+// place, or when to ask again.
+func (l *Loop) slowest() (c *Conn, due time.Duration) {
+	patience := max(l.cfg.HandshakeTimeout/patienceShare, tick)
+	for c = l.crowd.oldest; c != nil; c = l.crowd.oldest {
+		if due = c.waiting + patience; due > l.now {
+			return nil, due
+		}
+		if n, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ); err != nil || n == 0 {
+			return c, 0
+		}
+		// It is we who are late. It waits anew, which is also why this loop ends.
+		l.crowd.remove(c)
+		l.crowd.add(c, l.now)
+	}
+	return nil, l.now + l.cfg.HandshakeTimeout // they are all of clients
+}

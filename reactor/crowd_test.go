@@ -1,0 +1,99 @@
+package reactor
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+// patience is what a handshake has in these tests when the loop is full. Time is what the tests make of it.
+const patience = 2 * hang
+
+// TestCrowdedOut: a full loop gives the places of peers that keep their handshake waiting to those in the
+// backlog, the oldest first and long before HandshakeTimeout has passed.
+func TestCrowdedOut(t *testing.T) {
+	const places, silent = 4, 12
+	s := &Server{Handler: echo(), MaxHandshakes: places, HandshakeTimeout: patienceShare * patience}
+	addr := start(t, s)
+	l := s.loops[0]
+	var conns []net.Conn
+	for range silent {
+		conns = append(conns, rawDial(t, addr))
+	}
+	waitFor(t, "a full loop", func() bool { return s.Stats().Handshaking == places })
+	assertQuiet(t, s.Stats)
+	honest := make(chan error, 1)
+	cfg := goConfig(t)
+	go func() {
+		c, err := (&tlsDialer{cfg}).dial(addr)
+		if err == nil {
+			defer c.Close()
+			_, err = io.WriteString(c, "x")
+		}
+		honest <- err
+	}()
+	for n := places; n < silent; n += places {
+		if got := s.Stats().Accepted; got != uint64(n) {
+			t.Fatalf("%d accepted, want %d before their time is over", got, n)
+		}
+		l.Do(func() { l.start = l.start.Add(-patience) })
+		waitFor(t, "all places to change hands", func() bool { return s.Stats().Accepted == uint64(n+places) })
+		assertQuiet(t, s.Stats)
+	}
+	l.Do(func() { l.start = l.start.Add(-patience) })
+	if err := receive(t, honest, "the honest one, behind the last of the silent"); err != nil {
+		t.Fatal(err)
+	}
+	// The oldest went first, and one more place was all that the honest one needed.
+	const gone = silent - places + 1
+	for i, c := range conns[:gone] {
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("silent peer %d reads %v", i, err)
+		}
+	}
+	waitFor(t, "the server's side of the handshake", func() bool { return s.Stats().Handshakes == 1 })
+	if st := s.Stats(); st.HandshakeFailures["crowded out"] != gone || st.Handshaking != places-1 {
+		t.Errorf("failures %v, %d handshakes under way", st.HandshakeFailures, st.Handshaking)
+	}
+}
+
+// TestLateLoop: what a peer has sent and the loop has not read yet is not held against the peer.
+func TestLateLoop(t *testing.T) {
+	s := &Server{Handler: echo(), MaxHandshakes: 2, HandshakeTimeout: patienceShare * patience}
+	addr := start(t, s)
+	l := s.loops[0]
+	spoke := rawDial(t, addr)
+	rawDial(t, addr) // is silent
+	waitFor(t, "a full loop", func() bool { return s.Stats().Handshaking == 2 })
+	held, release, answers := make(chan struct{}), make(chan struct{}), make(chan *Conn, 2)
+	var early time.Duration
+	l.Do(func() {
+		close(held)
+		<-release
+		first, second := l.crowd.oldest, l.crowd.newest
+		l.now = first.waiting + patience - 1
+		none, due := l.slowest()
+		answers <- none
+		early = due - l.now
+		l.now = second.waiting + patience
+		slow, _ := l.slowest()
+		if slow != second {
+			slow = nil
+		}
+		answers <- slow
+	})
+	<-held
+	if _, err := spoke.Write([]byte{22}); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	if none := receive(t, answers, "an answer"); none != nil {
+		t.Error("a place was found before the time")
+	}
+	if slow := receive(t, answers, "an answer"); slow == nil || early != 1 {
+		t.Errorf("the silent peer's place was not found; the first answer was to ask again after %v", early)
+	}
+}
