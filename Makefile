@@ -153,6 +153,11 @@ soak: deps ## all services, reloads and faults under mixed load for SOAK=30m, wa
 faults: deps ## each fault of the kernel and of malloc at each call of a connection's life
 	FAULTS=full FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./reactor/internal/faults
 
+# `make test` has its short form. STRESS_TIME=3m shortens the ten minutes of 20,000 connections.
+.PHONY: stress
+stress: deps ## 20,000 busy and 100,000 idle connections, slowloris, floods (about 20 minutes)
+	STRESS=full FIGURES=write $(GOTEST) -timeout 60m -v -count=1 $(TESTFLAGS) ./cmd/sslbench/internal/stress
+
 .PHONY: certs
 certs: deps ## make testdata/certs anew
 	go run ./testdata/certs

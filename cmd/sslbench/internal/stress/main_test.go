@@ -1,0 +1,115 @@
+package stress
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+)
+
+const (
+	// hang bounds everything that a test waits for. A test that needs it has failed.
+	hang = 2 * time.Minute
+	// childEnv makes the test binary one of the other processes.
+	childEnv = "STRESS_CHILD"
+)
+
+// full is the form that make stress runs.
+var full = os.Getenv("STRESS") == "full"
+
+// scaled is the full form's number or the short one's.
+func scaled[T any](long, short T) T {
+	if full {
+		return long
+	}
+	return short
+}
+
+// alone gives a test of the full form the machine for itself. The short ones share it.
+func alone(t *testing.T) {
+	if !full {
+		t.Parallel()
+	}
+}
+
+func TestMain(m *testing.M) {
+	children := map[string]func() error{"server": serverMain, "load": loadMain, "slow": slowMain}
+	if child := children[os.Getenv(childEnv)]; child != nil {
+		if err := child(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		runtime.GC() // twice, for the sanitizer's leak check: see testmain
+		runtime.GC()
+		os.Exit(0)
+	}
+	testmain.Run(m, func() error {
+		if built.dir != "" {
+			return os.RemoveAll(built.dir)
+		}
+		return nil
+	})
+}
+
+// built is sslecho, which the first test that needs it builds.
+var built struct {
+	dir  string
+	once sync.Once
+	err  error
+}
+
+func sslechoPath(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "stress"); built.err != nil {
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", filepath.Join(built.dir, "sslecho"), "../../../sslecho").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "sslecho")
+}
+
+// waitFor waits until ok.
+func waitFor(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hang); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// noFailures wants nothing to have gone wrong with an honest client. That the machine is too slow for a rate is none of that.
+func noFailures(t testing.TB, who string, failures map[load.Failure]uint64, examples map[load.Failure]string) {
+	t.Helper()
+	for what, n := range failures {
+		if what != load.TooSlow {
+			t.Errorf("%s: %d × %s: %s", who, n, what, examples[what])
+		}
+	}
+}
+
+func mb(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
+
+// show is a latency or a cost with three figures.
+func show(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return fmt.Sprintf("%.3g s", d.Seconds())
+	case d >= time.Millisecond:
+		return fmt.Sprintf("%.3g ms", float64(d)/1e6)
+	}
+	return fmt.Sprintf("%.3g µs", float64(d)/1e3)
+}

@@ -1,0 +1,136 @@
+package stress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// settings are those of a server child that sslecho has no flag for, or whose counters the test wants.
+type settings struct {
+	Loops, MaxHandshakes int
+	HandshakeTimeout     time.Duration
+	Renegotiation        bool
+}
+
+// report is what a server child answers.
+type report struct {
+	Live  int64 // SSL objects
+	Stats reactor.Stats
+	Ended map[string]int // how connections ended, and handshakes failed
+}
+
+// echoServer echoes, and remembers how connections ended.
+type echoServer struct {
+	mu    sync.Mutex
+	ended map[string]int
+}
+
+func (*echoServer) OnOpen(*reactor.Conn) {}
+
+func (*echoServer) OnData(c *reactor.Conn, p []byte) {
+	if _, err := c.Write(p); err != nil {
+		c.Abort(err)
+	}
+}
+
+func (s *echoServer) OnClose(_ *reactor.Conn, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended[endOf(err)]++
+}
+
+// endOf says in a few words how a connection ended.
+func endOf(err error) string {
+	var e *cssl.Error
+	switch {
+	case err == nil:
+		return "clean"
+	case errors.Is(err, cssl.ErrLimit):
+		return "limit"
+	case errors.As(err, &e) && len(e.Reasons) > 0:
+		return e.Reasons[len(e.Reasons)-1].Text
+	}
+	return err.Error()
+}
+
+// serverMain is the process of a server child: sslecho's settings but for those that it is given, and one cipher
+// for each version, so that the flooder need not know more.
+func serverMain() error {
+	var o settings
+	if err := readSettings(&o); err != nil {
+		return err
+	}
+	x, err := cssl.NewServerContext(cssl.Config{
+		Certificates:   []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}},
+		CipherList:     "ECDHE-ECDSA-AES128-GCM-SHA256",
+		CipherSuites:   "TLS_AES_128_GCM_SHA256",
+		ReleaseBuffers: true, Renegotiation: o.Renegotiation,
+	})
+	if err != nil {
+		return err
+	}
+	h := &echoServer{ended: map[string]int{}}
+	s := &reactor.Server{Addr: "127.0.0.1:0", Handler: h, Context: x, Loops: o.Loops,
+		HandshakeTimeout: o.HandshakeTimeout, MaxHandshakes: o.MaxHandshakes, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	s.Session.HighWater = 128 << 10
+	ls, err := s.Listen()
+	if err != nil {
+		return err
+	}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	served := make(chan error, 1)
+	go func() { served <- s.ServeAll(ls) }()
+	fmt.Printf("listening on %s\n", ls[0].Addr())
+	go commands(func(string, string) any {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return report{Live: cssl.Live(), Stats: s.Stats(), Ended: maps.Clone(h.ended)}
+	})
+	<-term
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		return err
+	}
+	if err := <-served; err != reactor.ErrServerClosed {
+		return err
+	}
+	x.Close()
+	if n := cssl.Live(); n != 0 {
+		return fmt.Errorf("%d SSL objects are left", n)
+	}
+	return nil
+}
+
+func server(t *testing.T, o settings) *process {
+	t.Helper()
+	return child(t, "server", o).listening()
+}
+
+func (p *process) report() report {
+	p.t.Helper()
+	return ask[report](p, "report", "")
+}
+
+// allGone waits until the server has no connection any more.
+func (p *process) allGone() {
+	p.t.Helper()
+	waitFor(p.t, "all connections to go", func() bool {
+		r := p.report()
+		return r.Live == 0 && r.Stats.Conns == 0
+	})
+}
