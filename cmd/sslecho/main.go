@@ -111,6 +111,10 @@ func serve(o *options, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "certificate made in memory, SHA-256 %s\ntry: %s\n", fingerprint, clientLine(listening[0]))
 	}
 
+	serving, stop := context.WithCancel(context.Background())
+	defer stop()
+	go giveBack(serving, srv.Conns)
+
 	select {
 	case err := <-failed:
 		srv.Close()
