@@ -80,7 +80,7 @@ func TestManyConnections(t *testing.T) {
 		for _, c := range load {
 			c.finish()
 		}
-		waitFor(t, "all connections to go", func() bool { return s.files() < 50 })
+		s.comesBack(start, full)
 		return r, full, s.resident(), cpu
 	}
 	_, first, afterFirst, _ := once(scaled(10*time.Second, 300*time.Millisecond))
@@ -94,6 +94,16 @@ func TestManyConnections(t *testing.T) {
 		"the second time %s and %s", n/workers*workers, float64(r.Units)/runTime.Seconds(), runTime, r.Units, 100*cpu.Seconds()/runTime.Seconds(),
 		show(r.P50), show(r.P99), show(r.Max), mb(start), mb(first), mb(afterFirst), mb(second), mb(afterSecond))
 	record(t, "stress-connections", text)
+}
+
+// comesBack waits until all connections have gone, and most of what they took: sslecho gives the memory of
+// a crowd that has gone back to the system. A few hundred are none.
+func (p *process) comesBack(start, with int64) {
+	p.t.Helper()
+	waitFor(p.t, "all connections to go", func() bool { return p.files() < 50 })
+	if full {
+		waitFor(p.t, "memory to come back", func() bool { return p.resident() < start+(with-start)/2 })
+	}
 }
 
 // messages is a load of requests in an open loop.
@@ -158,8 +168,8 @@ func TestIdle(t *testing.T) {
 	for _, c := range cs {
 		c.finish()
 	}
-	for _, s := range ss {
-		waitFor(t, "all connections to go", func() bool { return s.files() < 50 })
+	for i, s := range ss {
+		s.comesBack(base[i], base[i]+memory/int64(servers))
 	}
 	var after int64
 	for i, s := range ss {
