@@ -41,6 +41,8 @@ var rules = []rule{
 	{folder: "reactor/internal/faults", ours: []string{"reactor", "cssl"}, others: []string{"golang.org/x/sys/unix"}, cgo: true, alone: true},
 	{folder: "reactor", ours: []string{"session", "cssl"}, others: []string{"golang.org/x/sys/unix"}},
 	{folder: "sslnet", ours: []string{"session", "cssl"}, others: []string{"golang.org/x/sys/unix"}},
+	// Nothing but tests and what they say.
+	{folder: "cmd/sslbench/internal/stress", others: []string{}, alone: true},
 	{folder: "cmd", ours: []string{"reactor", "session", "cssl", "internal"}},
 	{folder: "examples", ours: []string{"reactor", "session", "cssl", "sslnet"}},
 	{folder: "internal/services", ours: []string{"reactor", "session", "cssl"}, others: []string{}},
@@ -163,6 +165,8 @@ func TestViolations(t *testing.T) {
 		{pkg("internal/services", module+"/reactor", module+"/cssl"), ""},
 		{pkg("internal/services", "github.com/spf13/pflag"), "internal/services imports github.com/spf13/pflag"},
 		{pkg("internal/testcerts", module+"/reactor"), "internal/testcerts imports reactor"},
+		{pkg("cmd/sslbench", module+"/cmd/sslbench/internal/stress"), "cmd/sslbench imports cmd/sslbench/internal/stress"},
+		{pkg("cmd/sslbench/internal/stress", module+"/reactor"), "cmd/sslbench/internal/stress imports reactor"},
 		{pkg("attic", "fmt"), "attic has no rule"},
 	} {
 		if got := strings.Join(violations(append(std, tc.pkg)), "; "); got != tc.want {
