@@ -93,7 +93,9 @@ type Config struct {
 
 	// MinVersion and MaxVersion; 0 is TLS 1.2 and the newest.
 	MinVersion, MaxVersion Version
-	// CipherList is for TLS 1.2, in the syntax of openssl-ciphers(1), with @SECLEVEL=.
+	// CipherList is for TLS 1.2, in the syntax of openssl-ciphers(1), with @SECLEVEL=. Empty: those of OpenSSL's
+	// default, or of the system's policy, that have forward secrecy and are AEAD (GCM, ChaCha20-Poly1305): no
+	// CBC and no static RSA. "DEFAULT" brings these back for a peer that has nothing else.
 	CipherList string
 	// CipherSuites is for TLS 1.3, names joined by colons.
 	CipherSuites string

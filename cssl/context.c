@@ -64,6 +64,36 @@ static int done(int ok, cssl_reasons *out)
 	return ok;
 }
 
+/*
+ * Takes from the TLS 1.2 ciphers that OpenSSL or the system's policy chose those without forward secrecy (static RSA, PSK)
+ * and those that are not AEAD (CBC). It picks among them, so that a stricter policy stays in force. A policy
+ * with nothing of the kind is left as it is.
+ */
+static int modern_ciphers(SSL_CTX *ctx)
+{
+	/* OpenSSL 3 has some 30 names that can be picked, of at most 32 bytes. */
+	char list[4096];
+	size_t length = 0;
+	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
+
+	for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
+		const SSL_CIPHER *c = sk_SSL_CIPHER_value(all, i);
+		int kx = SSL_CIPHER_get_kx_nid(c), auth = SSL_CIPHER_get_auth_nid(c);
+		size_t n = strlen(SSL_CIPHER_get_name(c));
+
+		if (!SSL_CIPHER_is_aead(c) || (kx != NID_kx_ecdhe && kx != NID_kx_dhe) ||
+		    (auth != NID_auth_rsa && auth != NID_auth_ecdsa))
+			continue;
+		if (length + n + 2 > sizeof list)
+			break;
+		if (length > 0)
+			list[length++] = ':';
+		memcpy(list + length, SSL_CIPHER_get_name(c), n + 1);
+		length += n;
+	}
+	return length == 0 || SSL_CTX_set_cipher_list(ctx, list);
+}
+
 SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 {
 	SSL_CTX *ctx;
@@ -99,7 +129,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	}
 	ok = SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
-	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) &&
+	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && modern_ciphers(ctx) &&
 	     SSL_CTX_set_session_id_context(ctx, s->session_id_context, sizeof s->session_id_context);
 	if (!done(ok, out)) {
 		SSL_CTX_free(ctx);

@@ -1,0 +1,54 @@
+package cssl
+
+import "testing"
+
+// TestDefaultCiphers: without a CipherList nothing but forward secrecy and AEAD is spoken in TLS 1.2, by either
+// side and with either key; with one, whatever it names.
+func TestDefaultCiphers(t *testing.T) {
+	for _, weak := range []struct{ cert, name string }{
+		{"ecdsa", "ECDHE-ECDSA-AES128-SHA"},
+		{"ecdsa", "ECDHE-ECDSA-AES256-SHA384"},
+		{"rsa", "ECDHE-RSA-AES128-SHA256"},
+		{"rsa", "AES256-GCM-SHA384"},
+		{"rsa", "AES128-SHA"},
+	} {
+		for _, side := range []string{"server", "client"} {
+			t.Run(side+"/"+weak.name, func(t *testing.T) {
+				sc, cc := serverConfig(weak.cert), clientConfig()
+				cc.MaxVersion = TLS12
+				tested, peer := &sc, &cc
+				if side == "client" {
+					tested, peer = peer, tested
+				}
+				peer.CipherList = weak.name
+				cerr, serr := newPair(t, mustClient(t, cc), mustServer(t, sc)).try()
+				checkAlert(t, serr, AlertSent, 40)
+				checkAlert(t, cerr, AlertReceived, 40)
+				tested.CipherList = "DEFAULT"
+				p := newPair(t, mustClient(t, cc), mustServer(t, sc))
+				p.handshake()
+				if got := p.server.Cipher(); got != weak.name {
+					t.Errorf("with DEFAULT: %s", got)
+				}
+			})
+		}
+	}
+	for _, good := range []struct{ cert, name string }{
+		{"ecdsa", "ECDHE-ECDSA-AES256-GCM-SHA384"},
+		{"ecdsa", "ECDHE-ECDSA-AES128-GCM-SHA256"},
+		{"ecdsa", "ECDHE-ECDSA-CHACHA20-POLY1305"},
+		{"rsa", "ECDHE-RSA-AES256-GCM-SHA384"},
+		{"rsa", "ECDHE-RSA-AES128-GCM-SHA256"},
+		{"rsa", "ECDHE-RSA-CHACHA20-POLY1305"},
+	} {
+		t.Run(good.name, func(t *testing.T) {
+			cc := clientConfig()
+			cc.MaxVersion, cc.CipherList = TLS12, good.name
+			p := newPair(t, mustClient(t, cc), mustServer(t, serverConfig(good.cert)))
+			p.handshake()
+			if got := p.server.Cipher(); got != good.name {
+				t.Errorf("cipher %s", got)
+			}
+		})
+	}
+}
