@@ -22,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// command is a running openssl.
+// command is a running openssl, or another program that passes its input and output on.
 type command struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -54,10 +54,16 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// start runs openssl with args. It is killed at the end of the test, if it still runs.
+// start runs openssl with args.
 func start(t *testing.T, args ...string) *command {
 	t.Helper()
-	c := &command{t: t, cmd: exec.Command("openssl", args...), ended: make(chan struct{})}
+	return startProgram(t, exec.Command("openssl", args...))
+}
+
+// startProgram starts cmd. It is killed at the end of the test, if it still runs.
+func startProgram(t *testing.T, cmd *exec.Cmd) *command {
+	t.Helper()
+	c := &command{t: t, cmd: cmd, ended: make(chan struct{})}
 	// Pipes of our own: those of exec would be closed by Wait before all was read.
 	inR, inW, err := os.Pipe()
 	if err != nil {
@@ -91,7 +97,7 @@ func start(t *testing.T, args ...string) *command {
 		inW.Close()
 		outR.Close()
 		if t.Failed() {
-			t.Logf("openssl %s:\n%s", strings.Join(args, " "), c.text.String())
+			t.Logf("%s:\n%s", strings.Join(cmd.Args, " "), c.text.String())
 		}
 	})
 	return c
@@ -103,7 +109,7 @@ func (c *command) end() {
 	select {
 	case <-c.ended:
 	case <-time.After(limit):
-		c.t.Fatal("openssl does not end")
+		c.t.Fatalf("%s does not end", c.cmd.Args[0])
 	}
 }
 
@@ -116,9 +122,14 @@ type outcome struct {
 // exchange streams n bytes through the process's input and checks n bytes of its
 // output, both at the same time. Only bytes with the top bit count.
 func (c *command) exchange(send, receive uint64, n int) *outcome {
+	return c.exchangeUneven(send, receive, n, n)
+}
+
+// exchangeUneven is exchange with another number of bytes to come than to send.
+func (c *command) exchangeUneven(send, receive uint64, n, back int) *outcome {
 	o := &outcome{sent: make(chan error, 1), received: make(chan error, 1)}
 	go func() { o.sent <- c.feed(newSender(send, true, n)) }()
-	go func() { o.received <- c.receive(receive, n, &o.got) }()
+	go func() { o.received <- c.receive(receive, back, &o.got) }()
 	return o
 }
 
@@ -172,10 +183,10 @@ func (o *outcome) wait(t *testing.T) {
 		select {
 		case err := <-ch:
 			if err != nil {
-				t.Errorf("openssl, %s: %v", name, err)
+				t.Errorf("the peer, %s: %v", name, err)
 			}
 		case <-time.After(limit):
-			t.Fatalf("openssl, %s: not done in time; %d bytes came", name, o.got.Load())
+			t.Fatalf("the peer, %s: not done in time; %d bytes came", name, o.got.Load())
 		}
 	}
 }

@@ -242,10 +242,15 @@ func onlyHigh(b []byte) []byte {
 type hall struct {
 	t       *testing.T
 	parties chan *party
+	pages   page // if set, all connections are its own
 }
 
 // OnOpen implements reactor.Handler.
 func (h *hall) OnOpen(c *reactor.Conn) {
+	if h.pages != nil {
+		h.pages.OnOpen(c)
+		return
+	}
 	select {
 	case p := <-h.parties:
 		c.Data = p
@@ -258,6 +263,10 @@ func (h *hall) OnOpen(c *reactor.Conn) {
 
 // OnData implements reactor.Handler.
 func (h *hall) OnData(c *reactor.Conn, b []byte) {
+	if h.pages != nil {
+		h.pages.OnData(c, b)
+		return
+	}
 	if p, ok := c.Data.(*party); ok {
 		p.OnData(c, b)
 	}
@@ -296,7 +305,7 @@ type server struct {
 func newServer(t *testing.T, cfg cssl.Config, sndbuf, rcvbuf int) *server {
 	t.Helper()
 	x := must(cssl.NewServerContext(cfg))(t)
-	h := &hall{t, make(chan *party, 16)}
+	h := &hall{t: t, parties: make(chan *party, 16)}
 	s := &server{Server: &reactor.Server{Handler: h, Context: x, Loops: 1, HandshakeTimeout: limit, CloseTimeout: limit}, hall: h}
 	lc := net.ListenConfig{Control: func(_, _ string, rc rawConn) error { return setBuffers(rc, sndbuf, rcvbuf) }}
 	l := must(lc.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)

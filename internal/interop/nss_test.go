@@ -1,0 +1,164 @@
+package interop
+
+import (
+	"bytes"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+const nssPackage = "libnss3-tools"
+
+// eachNSS runs f for the rows that NSS's programs can do: they know no Ed25519, and take no ALPN.
+func eachNSS(t *testing.T, f func(t *testing.T, c combo)) {
+	eachCombo(t, func(t *testing.T, c combo) {
+		if c.cert != "ed25519" && !c.alpn {
+			f(t, c)
+		}
+	})
+}
+
+// nssDatabase makes a database with the root that is trusted, and with keys of testdata/certs by their names.
+func nssDatabase(t *testing.T, names ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	db := "sql:" + dir
+	run := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+		}
+	}
+	run("certutil", "-N", "-d", db, "--empty-password")
+	run("certutil", "-A", "-d", db, "-n", "root", "-t", "CT,C,C", "-i", testcerts.Path("root.pem"))
+	for _, name := range names {
+		file := filepath.Join(dir, name+".p12")
+		run("openssl", "pkcs12", "-export", "-in", testcerts.Path(name+".pem"), "-inkey", testcerts.Path(name+".key"),
+			"-out", file, "-passout", "pass:secret", "-name", name)
+		run("pk12util", "-d", db, "-i", file, "-W", "secret")
+	}
+	return db
+}
+
+// nssVersions allows one version of TLS.
+func nssVersions(v cssl.Version) string {
+	name := map[cssl.Version]string{cssl.TLS12: "tls1.2", cssl.TLS13: "tls1.3"}[v]
+	return name + ":" + name
+}
+
+// TestNSSClient: NSS's tstclnt with our server. It resumes when it connects for the second time.
+func TestNSSClient(t *testing.T) {
+	need(t, "tstclnt", nssPackage)
+	db := nssDatabase(t, "client")
+	eachNSS(t, func(t *testing.T, c combo) {
+		if c.resume {
+			return // TestNSSResumption
+		}
+		srv := newServer(t, c.serverConfig(t), 0, 0)
+		s := newParty(false, true, volume)
+		s.outside = true
+		srv.expect(s)
+		host, port, _ := net.SplitHostPort(srv.addr)
+		args := []string{"-h", host, "-p", port, "-a", c.serverName(), "-d", db, "-V", nssVersions(c.version), "-f"}
+		if c.mtls {
+			args = append(args, "-n", "client")
+		}
+		o := startProgram(t, exec.Command("tstclnt", args...))
+		run := o.exchange(upSeed, downSeed, volume)
+		until(t, "both streams", func() bool { return run.got.Load() == s.want && s.got.Load() == s.want || len(s.done) > 0 })
+		// It does not end by itself after it has got close_notify, so nothing is learned from how it ends.
+		_ = o.cmd.Process.Kill()
+		o.end()
+		run.wait(t)
+		<-s.done
+		c.check(t, s, true)
+	})
+}
+
+// page answers a request with bytes and closes.
+type page []byte
+
+// OnOpen implements reactor.Handler.
+func (page) OnOpen(c *reactor.Conn) { c.Data = []byte(nil) }
+
+// OnData implements reactor.Handler.
+func (p page) OnData(c *reactor.Conn, b []byte) {
+	got := append(c.Data.([]byte), b...)
+	c.Data = got
+	if bytes.HasSuffix(got, []byte("\r\n\r\n")) {
+		_, _ = c.Write(p) // a connection that has ended meanwhile is seen in the counts
+		c.Close()
+	}
+}
+
+// OnClose implements reactor.Handler.
+func (page) OnClose(*reactor.Conn, error) {}
+
+// TestNSSResumption: NSS's strsclnt makes connections on several threads, most of which resume a session.
+func TestNSSResumption(t *testing.T) {
+	need(t, "strsclnt", nssPackage)
+	db := nssDatabase(t)
+	for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+		t.Run(v.String(), func(t *testing.T) {
+			c := combo{features[1], v}
+			srv := newServer(t, c.serverConfig(t), 0, 0)
+			srv.hall.pages = page(bytes.Repeat([]byte("page"), 25_000))
+			host, port, _ := net.SplitHostPort(srv.addr)
+			const conns = "60"
+			o := startProgram(t, exec.Command("strsclnt", "-q", "-p", port, "-a", c.serverName(), "-d", db, "-V", nssVersions(v),
+				"-u", "-P", "20", "-c", conns, "-t", "4", host))
+			o.end()
+			// Its status says only that not every connection resumed, as -P asks for.
+			until(t, "all closed", func() bool { return srv.Conns() == 0 })
+			st := srv.Stats()
+			t.Logf("%d handshakes, %d resumed, failures %v", st.Handshakes, st.Resumed, st.HandshakeFailures)
+			if st.Handshakes < 60 || st.Resumed < 20 || len(st.HandshakeFailures) > 0 {
+				t.Errorf("%d handshakes, %d resumed, failures %v", st.Handshakes, st.Resumed, st.HandshakeFailures)
+			}
+		})
+	}
+}
+
+// TestNSSServer: our client with NSS's selfserv, which answers a request with what it was.
+func TestNSSServer(t *testing.T) {
+	need(t, "selfserv", nssPackage)
+	db := nssDatabase(t, "rsa", "ecdsa")
+	eachNSS(t, func(t *testing.T, c combo) {
+		if c.sni {
+			return // its names are nicknames of certificates
+		}
+		_, addr := startOnFreePort(t, func(port string) *exec.Cmd {
+			args := []string{"-d", db, "-n", c.cert, "-p", port, "-V", nssVersions(c.version), "-u"}
+			if c.cert == "ecdsa" {
+				args = append(args, "-e", "ecdsa")
+			}
+			if c.mtls {
+				args = append(args, "-r", "-r")
+			}
+			return exec.Command("selfserv", args...)
+		})
+		x := clientContext(t, c.clientConfig())
+		loop := newLoop(t, nil)
+		conf := cssl.ConnConfig{ServerName: c.serverName()}
+		rounds := c.connections()
+		for i := range rounds {
+			const length = 1400
+			p := newParty(true, true, 0)
+			p.receive, p.want = newStream(upSeed, true), length
+			dial(t, loop, addr, x, conf, 0, 0, p)
+			request := make([]byte, length)
+			newStream(upSeed, true).fill(request)
+			if _, err := p.opened(t).Write([]byte("GET /" + string(request) + " HTTP/1.0\r\n\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			p.wait(t)
+			c.check(t, p, i == len(rounds)-1)
+			conf.Session = p.resume
+		}
+	})
+}

@@ -1,0 +1,95 @@
+package interop
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// need skips the test where a program is not there: scripts/deps installs it where it can, and no build needs it. On
+// a build machine that is a failure.
+func need(t *testing.T, program, pkg string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("there is no %s (Debian's package %s)", program, pkg)
+	}
+	t.Skipf("there is no %s: install Debian's package %s", program, pkg)
+}
+
+// listening waits until the process listens on a TCP port over IPv4, and answers its address. The program need not
+// tell, and is not disturbed by attempts to connect.
+func (c *command) listening() string {
+	c.t.Helper()
+	var addr string
+	until(c.t, c.cmd.Args[0]+" listens", func() bool {
+		select {
+		case <-c.ended:
+			c.t.Fatalf("%s ended", c.cmd.Args[0])
+		default:
+		}
+		addr = listeningPort(c.t, c.cmd.Process.Pid)
+		return addr != ""
+	})
+	return addr
+}
+
+// listeningPort looks for the sockets of a process among those that listen. Empty: there is none.
+func listeningPort(t *testing.T, pid int) string {
+	t.Helper()
+	own := map[string]bool{}
+	links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		if to, err := os.Readlink(l); err == nil {
+			own[to] = true
+		}
+	}
+	for line := range strings.Lines(string(must(os.ReadFile("/proc/net/tcp"))(t))) {
+		f := strings.Fields(line)
+		const listen = "0A"
+		if len(f) < 10 || f[3] != listen || !own["socket:["+f[9]+"]"] {
+			continue
+		}
+		var host, port uint32
+		if _, err := fmt.Sscanf(f[1], "%X:%X", &host, &port); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	return ""
+}
+
+// startOnFreePort starts a server that must be told its port. Somebody else may get the port first;
+// then the program ends, and another is tried.
+func startOnFreePort(t *testing.T, command func(port string) *exec.Cmd) (*command, string) {
+	t.Helper()
+	for range 10 {
+		l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		l.Close()
+		c := startProgram(t, command(port))
+		for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			select {
+			case <-c.ended:
+			default:
+				if addr := listeningPort(t, c.cmd.Process.Pid); addr != "" {
+					return c, addr
+				}
+				continue
+			}
+			break
+		}
+	}
+	t.Fatal("the server does not start")
+	return nil, ""
+}
