@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func need(t *testing.T, program, pkg string) {
 	t.Skipf("there is no %s: install Debian's package %s", program, pkg)
 }
 
-// listening waits until the process listens on a TCP port over IPv4, and answers its address. The program need not
+// listening waits until the process listens on a TCP port, and answers its address. The program need not
 // tell, and is not disturbed by attempts to connect.
 func (c *command) listening() string {
 	c.t.Helper()
@@ -41,7 +42,8 @@ func (c *command) listening() string {
 	return addr
 }
 
-// listeningPort looks for the sockets of a process among those that listen. Empty: there is none.
+// listeningPort looks for the sockets of a process among those that listen, first those for IPv4 alone. Empty: there is
+// none.
 func listeningPort(t *testing.T, pid int) string {
 	t.Helper()
 	own := map[string]bool{}
@@ -54,17 +56,19 @@ func listeningPort(t *testing.T, pid int) string {
 			own[to] = true
 		}
 	}
-	for line := range strings.Lines(string(must(os.ReadFile("/proc/net/tcp"))(t))) {
+	tables := string(must(os.ReadFile("/proc/net/tcp"))(t))
+	if six, err := os.ReadFile("/proc/net/tcp6"); err == nil {
+		tables += string(six)
+	}
+	for line := range strings.Lines(tables) {
 		f := strings.Fields(line)
 		const listen = "0A"
 		if len(f) < 10 || f[3] != listen || !own["socket:["+f[9]+"]"] {
 			continue
 		}
-		var host, port uint32
-		if _, err := fmt.Sscanf(f[1], "%X:%X", &host, &port); err != nil {
-			t.Fatal(err)
-		}
-		return fmt.Sprintf("127.0.0.1:%d", port)
+		_, port, _ := strings.Cut(f[1], ":")
+		n := must(strconv.ParseUint(port, 16, 16))(t)
+		return fmt.Sprintf("127.0.0.1:%d", n)
 	}
 	return ""
 }

@@ -1,0 +1,147 @@
+package link
+
+import (
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+)
+
+func TestMain(m *testing.M) { testmain.Run(m, nil) }
+
+// full is whether the long form runs, as `make networks` asks for it.
+var full = os.Getenv("NETWORKS") == "full"
+
+var versions = []cssl.Version{cssl.TLS12, cssl.TLS13}
+
+// TestSlowLink: over a link that is slow, loses packets and changes their order, every byte of every connection comes
+// back, in order, in both versions and through KeyUpdates.
+func TestSlowLink(t *testing.T) {
+	q, conns := quality{rate: 256 << 10, delay: 10 * time.Millisecond, loss: 0.02, reorder: 50}, 4
+	if full {
+		q, conns = quality{rate: 256 << 10 / 8, delay: 100 * time.Millisecond, loss: 0.02, reorder: 50}, 16
+	}
+	w := newWorld(t, q, timeouts{})
+	const size = 100 << 10
+	var all []*client
+	start := time.Now()
+	for i := range conns {
+		c := newClient(uint64(i), size)
+		c.rekey = 16 << 10
+		all = append(all, w.dial(versions[i%2], c))
+	}
+	for _, c := range all {
+		c.finish(t, w)
+	}
+	st := w.server.Stats()
+	updates := st.Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone] + w.loop.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone]
+	t.Logf("%v; %d packets lost, %d late; %d KeyUpdates", time.Since(start), w.lost.Load(), w.late.Load(), updates)
+	if w.lost.Load() == 0 || w.late.Load() == 0 || updates == 0 {
+		t.Errorf("%d packets lost, %d late, %d KeyUpdates: this proves little", w.lost.Load(), w.late.Load(), updates)
+	}
+	if full {
+		figures.Record(t, "link-slow", "256 kbit/s, 100 ms, 2 %% loss: %d connections, %d KiB each way, %d packets lost, %d late, %d KeyUpdates, all bytes right",
+			conns, conns*size>>10, w.lost.Load(), w.late.Load(), updates)
+	}
+}
+
+// TestCutAndMended: a link is cut while connections are busy in both directions, and mended before TCP
+// gives up. All goes on, also an idle connection, and meanwhile nobody spins.
+func TestCutAndMended(t *testing.T) {
+	size, cut := 200<<10, time.Second
+	if full {
+		size, cut = 2<<20, 20*time.Second
+	}
+	w := newWorld(t, quality{rate: 1 << 20, delay: 2 * time.Millisecond}, timeouts{})
+	var all []*client
+	for i := range 6 {
+		all = append(all, w.dial(versions[i%2], newClient(uint64(i), size)))
+	}
+	idle := newClient(99, 1000)
+	idle.stays = true
+	w.dial(cssl.TLS13, idle)
+	until(t, "the idle one's bytes", func() bool { return idle.expect.Load() == 0 })
+	for _, c := range all {
+		until(t, "a beginning", func() bool { return c.expect.Load() < int64(size) })
+	}
+	w.cut.Store(true)
+	before := w.server.Stats().Turns + w.loop.Stats().Turns
+	time.Sleep(cut) // not to wait for something: so long is the link down
+	turns := w.server.Stats().Turns + w.loop.Stats().Turns - before
+	for i, c := range all {
+		if c.expect.Load() == 0 {
+			t.Errorf("connection %d was done before the cut", i)
+		}
+	}
+	w.cut.Store(false)
+	for _, c := range all {
+		c.finish(t, w)
+	}
+	if len(idle.done) > 0 {
+		t.Error("the idle connection ended")
+	}
+	w.echo.conn(t, idle.port).Close()
+	if err := idle.end(t); err != nil {
+		t.Errorf("idle: %v", err)
+	}
+	t.Logf("cut for %v: %d turns of both loops meanwhile, %d packets lost", cut, turns, w.lost.Load())
+	// What was on its way at the cut makes some; a loop that spins makes tens of thousands in a second.
+	if turns > 5000 {
+		t.Errorf("%d turns of the loops while nothing could pass", turns)
+	}
+	if full {
+		figures.Record(t, "link-cut", "%v without a link: 6 transfers of %d KiB each way and an idle connection went on; %d turns of both loops meanwhile", cut, size>>10, turns)
+	}
+}
+
+// TestCutForGood: what is busy fails with ETIMEDOUT when TCP gives up, what is idle by the idle timeout, and what is in its
+// handshake by that one's.
+func TestCutForGood(t *testing.T) {
+	for _, v := range versions {
+		t.Run("busy/"+v.String(), func(t *testing.T) {
+			w := newWorld(t, quality{rate: 1 << 20}, timeouts{user: 500})
+			c := w.dial(v, newClient(1, 64<<20))
+			until(t, "a beginning", func() bool { return c.expect.Load() < 64<<20-100<<10 })
+			w.cut.Store(true)
+			if err := c.end(t); !errors.Is(err, syscall.ETIMEDOUT) {
+				t.Errorf("client: %v", err)
+			}
+			if err := w.echo.end(t, c.port); !errors.Is(err, syscall.ETIMEDOUT) {
+				t.Errorf("server: %v", err)
+			}
+		})
+		t.Run("idle/"+v.String(), func(t *testing.T) {
+			w := newWorld(t, quality{}, timeouts{idle: 500 * time.Millisecond, close: 300 * time.Millisecond})
+			c := newClient(1, 1000)
+			c.stays = true
+			w.dial(v, c)
+			until(t, "the echo", func() bool { return c.expect.Load() == 0 })
+			w.cut.Store(true)
+			for name, err := range map[string]error{"client": c.end(t), "server": w.echo.end(t, c.port)} {
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+		t.Run("handshake/"+v.String(), func(t *testing.T) {
+			w := newWorld(t, quality{}, timeouts{handshake: 500 * time.Millisecond})
+			c := newClient(1, 1000)
+			fd, port := w.ends[1].connect(t, w.port, 0)
+			c.port = port
+			w.watch(port, func(f *flow) { f.onData = func(int) { w.cut.Store(true) } }) // the ClientHello does not arrive
+			if err := w.loop.Attach(fd, w.clients[v], cssl.ConnConfig{ServerName: "localhost"}, c, nil); err != nil {
+				t.Fatal(err)
+			}
+			for name, err := range map[string]error{"client": c.end(t), "server": w.echo.end(t, c.port)} {
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,275 @@
+package link
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// limit is how long a test waits for what must come.
+const limit = 100 * time.Second
+
+// echo is the server's handler. It knows its connections by the client's port.
+type echo struct {
+	mu     sync.Mutex
+	conns  map[uint16]*reactor.Conn
+	closed map[uint16][]error
+	opened func(*reactor.Conn)
+}
+
+func portOf(c *reactor.Conn) uint16 { return uint16(c.RemoteAddr().(*net.TCPAddr).Port) }
+
+// OnOpen implements reactor.Handler.
+func (e *echo) OnOpen(c *reactor.Conn) {
+	e.mu.Lock()
+	e.conns[portOf(c)] = c
+	e.mu.Unlock()
+	if e.opened != nil {
+		e.opened(c)
+	}
+}
+
+// OnData implements reactor.Handler.
+func (e *echo) OnData(c *reactor.Conn, p []byte) {
+	if _, err := c.Write(p); err != nil {
+		c.Abort(fmt.Errorf("echo: %w", err))
+	}
+}
+
+// OnClose implements reactor.Handler.
+func (e *echo) OnClose(c *reactor.Conn, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed[portOf(c)] = append(e.closed[portOf(c)], err)
+}
+
+// conn waits for the connection from a port.
+func (e *echo) conn(t *testing.T, port uint16) (c *reactor.Conn) {
+	t.Helper()
+	until(t, "the server's side", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		c = e.conns[port]
+		return c != nil
+	})
+	return c
+}
+
+// end waits for the end of the connection from a port, which must come once.
+func (e *echo) end(t *testing.T, port uint16) error {
+	t.Helper()
+	var got []error
+	until(t, "the end of the server's side", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		got = e.closed[port]
+		return len(got) > 0
+	})
+	if len(got) != 1 {
+		t.Errorf("OnClose came %d times", len(got))
+	}
+	return got[0]
+}
+
+func until(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// client sends a stream that is made from its seed, checks that it comes back, and closes after the last byte
+// unless it stays.
+type client struct {
+	port      uint16
+	out, back *rand.ChaCha8
+	left      int // to send
+	expect    atomic.Int64
+	ahead     int // bytes under way at most
+	sent      int
+	rekey     int // bytes between KeyUpdates
+	rekeyed   int
+	stays     bool
+	paused    bool
+	conn      atomic.Pointer[reactor.Conn]
+	closes    atomic.Int32
+	done      chan error
+}
+
+func seeded(seed uint64) *rand.ChaCha8 {
+	var s [32]byte
+	binary.LittleEndian.PutUint64(s[:], seed)
+	return rand.NewChaCha8(s)
+}
+
+func newClient(seed uint64, n int) *client {
+	c := &client{out: seeded(seed), back: seeded(seed), left: n, ahead: 48 << 10, done: make(chan error, 1)}
+	c.expect.Store(int64(n))
+	return c
+}
+
+// OnOpen implements reactor.Handler.
+func (c *client) OnOpen(conn *reactor.Conn) {
+	c.conn.Store(conn)
+	if c.paused {
+		conn.Pause()
+	}
+	c.more(conn)
+}
+
+// more keeps bytes under way.
+func (c *client) more(conn *reactor.Conn) {
+	for c.left > 0 && c.left+c.ahead > int(c.expect.Load()) {
+		p := make([]byte, min(c.left, 1+c.sent%7001))
+		c.out.Read(p) // never fails
+		if _, err := conn.Write(p); err != nil {
+			conn.Abort(err)
+			return
+		}
+		c.left -= len(p)
+		c.sent += len(p)
+		if c.rekey > 0 && c.sent/c.rekey > c.rekeyed {
+			conn.KeyUpdate(c.rekeyed%2 == 0)
+			c.rekeyed++
+		}
+	}
+}
+
+// OnData implements reactor.Handler.
+func (c *client) OnData(conn *reactor.Conn, p []byte) {
+	want := make([]byte, len(p))
+	c.back.Read(want) // never fails
+	if !bytes.Equal(p, want) {
+		conn.Abort(fmt.Errorf("wrong bytes with %d to come", c.expect.Load()))
+		return
+	}
+	switch n := c.expect.Add(int64(-len(p))); {
+	case n < 0:
+		conn.Abort(errors.New("too many bytes"))
+	case n == 0 && !c.stays:
+		conn.Close()
+	default:
+		c.more(conn)
+	}
+}
+
+// OnClose implements reactor.Handler.
+func (c *client) OnClose(_ *reactor.Conn, err error) {
+	c.closes.Add(1)
+	c.done <- err
+}
+
+// end waits for the end, which must come once.
+func (c *client) end(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-c.done:
+		if n := c.closes.Load(); n != 1 {
+			t.Errorf("OnClose came %d times", n)
+		}
+		return err
+	case <-time.After(limit):
+		t.Fatalf("the client's side does not end: %d bytes to come", c.expect.Load())
+		return nil
+	}
+}
+
+// finish waits until all bytes came back, and for the clean end of both sides.
+func (c *client) finish(t *testing.T, w *world) {
+	t.Helper()
+	if err := c.end(t); err != nil || c.expect.Load() != 0 {
+		t.Errorf("client: %v, with %d bytes to come", err, c.expect.Load())
+	}
+	if err := w.echo.end(t, c.port); err != nil {
+		t.Errorf("server: %v", err)
+	}
+}
+
+// world is a server and a client's loop with a link between them.
+type world struct {
+	*wire
+	t           *testing.T
+	echo        *echo
+	server      *reactor.Server
+	loop        *reactor.Loop
+	port        int
+	userTimeout int
+	clients     map[cssl.Version]*cssl.Context
+}
+
+// timeouts of both sides; zero is limit, and for idle none.
+type timeouts struct {
+	handshake, idle, close time.Duration
+	user                   int // TCP_USER_TIMEOUT in milliseconds
+}
+
+func newWorld(t *testing.T, q quality, to timeouts) *world {
+	t.Helper()
+	w := &world{wire: newWire(t, q), t: t, userTimeout: to.user, clients: map[cssl.Version]*cssl.Context{}}
+	w.echo = &echo{conns: map[uint16]*reactor.Conn{}, closed: map[uint16][]error{}}
+	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+		if w.clients[v], err = cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: v, MaxVersion: v}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hs, cl := max(to.handshake, 0), max(to.close, 0)
+	if hs == 0 {
+		hs = limit
+	}
+	if cl == 0 {
+		cl = limit
+	}
+	w.server = &reactor.Server{Handler: w.echo, Context: x, Loops: 1, HandshakeTimeout: hs, CloseTimeout: cl, IdleTimeout: to.idle}
+	w.loop, err = reactor.NewLoop(reactor.LoopConfig{HandshakeTimeout: hs, CloseTimeout: cl, IdleTimeout: to.idle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := w.ends[0].listen(t, to.user)
+	w.port = l.Addr().(*net.TCPAddr).Port
+	served, ran := make(chan error, 1), make(chan error, 1)
+	go func() { served <- w.server.Serve(l) }()
+	go func() { ran <- w.loop.Run() }()
+	t.Cleanup(func() {
+		w.server.Close()
+		w.loop.Stop()
+		if err := <-served; !errors.Is(err, reactor.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
+		if err := <-ran; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		x.Close()
+		for _, x := range w.clients {
+			x.Close()
+		}
+	})
+	return w
+}
+
+// dial begins a connection of c.
+func (w *world) dial(v cssl.Version, c *client) *client {
+	w.t.Helper()
+	fd, port := w.ends[1].connect(w.t, w.port, w.userTimeout)
+	c.port = port
+	if err := w.loop.Attach(fd, w.clients[v], cssl.ConnConfig{ServerName: "localhost"}, c, nil); err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}

@@ -1,0 +1,161 @@
+package link
+
+import (
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// site is a network namespace with one TUN device.
+type site struct {
+	tun  *os.File
+	work chan func()
+}
+
+// newSite makes a namespace in which the device has the address. What runs inside runs on a thread of its
+// own, which is never given back and ends with the test.
+func newSite(t *testing.T, addr [4]byte) *site {
+	t.Helper()
+	s := &site{work: make(chan func())}
+	made := make(chan error)
+	var gone sync.WaitGroup
+	gone.Go(func() {
+		runtime.LockOSThread()
+		err := s.build(addr)
+		made <- err
+		if err != nil {
+			return
+		}
+		for f := range s.work {
+			f()
+		}
+	})
+	err := <-made
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		t.Skipf("needs CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		close(s.work)
+		gone.Wait()
+		s.tun.Close()
+	})
+	return s
+}
+
+// build makes the namespace of this thread.
+func (s *site) build(addr [4]byte) error {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+	}
+	control, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(fd)
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(control)
+	for _, step := range []struct {
+		fd      int
+		request uint
+		set     func(*unix.Ifreq) error
+	}{
+		{fd, unix.TUNSETIFF, func(r *unix.Ifreq) error { r.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI); return nil }},
+		{control, unix.SIOCSIFADDR, func(r *unix.Ifreq) error { return r.SetInet4Addr(addr[:]) }},
+		{control, unix.SIOCSIFNETMASK, func(r *unix.Ifreq) error { return r.SetInet4Addr([]byte{255, 255, 255, 0}) }},
+		{control, unix.SIOCSIFFLAGS, func(r *unix.Ifreq) error { r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING); return nil }},
+	} {
+		r, err := unix.NewIfreq("link0")
+		if err == nil {
+			err = step.set(r)
+		}
+		if err == nil {
+			err = unix.IoctlIfreq(step.fd, step.request, r)
+		}
+		if err != nil {
+			unix.Close(fd)
+			return os.NewSyscallError("ioctl", err)
+		}
+	}
+	s.tun = os.NewFile(uintptr(fd), "tun")
+	return nil
+}
+
+// in runs f in the namespace. A socket stays in the one that it was made in.
+func (s *site) in(f func()) {
+	done := make(chan struct{})
+	s.work <- func() { defer close(done); f() }
+	<-done
+}
+
+var (
+	serverAddr = [4]byte{10, 77, 0, 1}
+	clientAddr = [4]byte{10, 77, 0, 2}
+)
+
+// listen opens a port in the namespace. Sockets that are accepted give up after userTimeout milliseconds without
+// an answer, if it is set.
+func (s *site) listen(t *testing.T, userTimeout int) net.Listener {
+	t.Helper()
+	var l net.Listener
+	var err error
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // which does not know TCP_USER_TIMEOUT
+	s.in(func() { l, err = lc.Listen(t.Context(), "tcp4", net.IP(serverAddr[:]).String()+":0") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	rc, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rc.Control(func(fd uintptr) { err = options(int(fd), userTimeout) }); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// options of both sides' sockets: small buffers, so that writes block soon.
+func options(fd, userTimeout int) error {
+	return errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 16<<10),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, userTimeout))
+}
+
+// connect begins to connect to a port of the other site, and answers the socket and its own port.
+func (s *site) connect(t *testing.T, port, userTimeout int) (fd int, own uint16) {
+	t.Helper()
+	var err error
+	s.in(func() { fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0) })
+	if err == nil {
+		err = options(fd, userTimeout)
+	}
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: clientAddr})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: serverAddr, Port: port}); err != nil && err != unix.EINPROGRESS {
+		t.Fatal(err)
+	}
+	return fd, uint16(name.(*unix.SockaddrInet4).Port)
+}
