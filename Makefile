@@ -157,6 +157,7 @@ faults: deps ## each fault of the kernel and of malloc at each call of a connect
 .PHONY: stress
 stress: deps ## 20,000 busy and 100,000 idle connections, slowloris, floods (about 20 minutes)
 	STRESS=full FIGURES=write $(GOTEST) -timeout 60m -v -count=1 $(TESTFLAGS) ./cmd/sslbench/internal/stress
+
 # Needs root: it makes network namespaces.
 .PHONY: networks
 networks: deps ## slow, cut and resetting links between two network namespaces (a minute)
