@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
-	"github.com/spacemonad/go-openssl/internal/testmain"
 )
 
 const (
@@ -46,16 +45,20 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		runtime.GC() // twice, for the sanitizer's leak check: see testmain
-		runtime.GC()
-		os.Exit(0)
+		exit(0)
 	}
-	testmain.Run(m, func() error {
-		if built.dir != "" {
-			return os.RemoveAll(built.dir)
-		}
-		return nil
-	})
+	code := m.Run()
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+	exit(code)
+}
+
+// exit ends the process. Two collections let the sanitizer's leak check see all, as package testmain explains.
+func exit(code int) {
+	runtime.GC()
+	runtime.GC()
+	os.Exit(code)
 }
 
 // built is sslecho, which the first test that needs it builds.
