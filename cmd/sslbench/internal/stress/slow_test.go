@@ -173,7 +173,7 @@ func clientHello() ([]byte, error) {
 	return append(header, body...), err
 }
 
-// attempts is how often a newcomer tries. On a machine that is too busy to let it answer within its tenth of HandshakeTimeout it
+// attempts is how often a newcomer tries. On a machine that is too busy to let it answer within its half of HandshakeTimeout it
 // is taken for one of the slow ones.
 const attempts = 10
 
@@ -247,7 +247,7 @@ func TestSlowloris(t *testing.T) {
 		s = sslecho(t)
 	} else {
 		// Fewer places than slow ones, and more than honest ones.
-		s = server(t, settings{Loops: 2, MaxHandshakes: 80, HandshakeTimeout: 10 * time.Second})
+		s = server(t, settings{Loops: 2, MaxHandshakes: 80, HandshakeTimeout: 2 * time.Second})
 	}
 	o.Target = s.addr
 	d := scaled(25*time.Second, 500*time.Millisecond)
