@@ -11,8 +11,8 @@ import (
 type crowd struct{ oldest, newest *Conn }
 
 // patienceShare of HandshakeTimeout is what a handshake has when others wait for its place. With the
-// default that is five seconds: enough for a far or busy peer, also if a packet is lost.
-const patienceShare = 2
+// default that is two seconds: enough for a far peer, also if a packet is lost.
+const patienceShare = 5
 
 func (d *crowd) add(c *Conn, now time.Duration) {
 	c.crowded, c.waiting = true, now

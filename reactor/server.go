@@ -38,7 +38,7 @@ type Server struct {
 	MaxConns int
 	// MaxHandshakes is how many handshakes may be under way before new
 	// connections wait in the listener's backlog; 0 is 1024 for each loop. While others
-	// wait there, a peer that has kept its handshake waiting for half of HandshakeTimeout loses its
+	// wait there, a peer that has kept its handshake waiting for a fifth of HandshakeTimeout loses its
 	// place to one of them (ErrCrowdedOut), so that those who say nothing do not keep the rest out.
 	MaxHandshakes int
 	// Session has the watermarks, limits and budgets of a connection.
