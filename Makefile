@@ -167,6 +167,10 @@ networks: deps ## slow, cut and resetting links between two network namespaces (
 peers: deps ## OpenSSL, GnuTLS, NSS and crypto/tls as clients and servers of ours
 	FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/interop
 
+.PHONY: scan
+scan: deps ## sslscan and testssl.sh against sslecho's defaults, reports to docs/scan (minutes)
+	SCAN=full FIGURES=write $(GOTEST) -v -count=1 -run '^(TestSSLScan|TestTestSSL)$$' $(TESTFLAGS) ./internal/interop
+
 .PHONY: certs
 certs: deps ## make testdata/certs anew
 	go run ./testdata/certs
