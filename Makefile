@@ -171,6 +171,9 @@ peers: deps ## OpenSSL, GnuTLS, NSS and crypto/tls as clients and servers of our
 scan: deps ## sslscan and testssl.sh against sslecho's defaults, reports to docs/scan (minutes)
 	SCAN=full FIGURES=write $(GOTEST) -v -count=1 -run '^(TestSSLScan|TestTestSSL)$$' $(TESTFLAGS) ./internal/interop
 
+.PHONY: reliability
+reliability: exhaustive mutations faults walk fuzz valgrind networks peers scan stress soak ## all of these, for docs/reliability.md (two hours)
+
 .PHONY: certs
 certs: deps ## make testdata/certs anew
 	go run ./testdata/certs

@@ -110,3 +110,33 @@ func TestMakeTargets(t *testing.T) {
 		t.Error("the README names no target")
 	}
 }
+
+// TestFigures: each place for a figure in docs/reliability.md is filled in, and something in the tree records it.
+func TestFigures(t *testing.T) {
+	var code strings.Builder
+	for _, pattern := range []string{"*.go", "Makefile"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if ok, _ := filepath.Match(pattern, filepath.Base(path)); !ok || err != nil {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			code.Write(b)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	places := regexp.MustCompile(`<!--([a-z0-9-]+)-->(.*?)<!--/-->`).FindAllStringSubmatch(read(t, "docs/reliability.md"), -1)
+	if len(places) == 0 {
+		t.Fatal("there is no place for a figure")
+	}
+	for _, m := range places {
+		if m[2] == "" {
+			t.Errorf("figure %s is empty: run its command", m[1])
+		}
+		if !strings.Contains(code.String(), `"`+m[1]+`"`) && !strings.Contains(code.String(), "figures/record "+m[1]+" ") {
+			t.Errorf("nothing records figure %s", m[1])
+		}
+	}
+}

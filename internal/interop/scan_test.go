@@ -47,7 +47,7 @@ func report(t *testing.T, name, text, addr string) {
 		{`\x1b\[[0-9;]*m`, ""},
 		{`\b` + port + `\b`, "PORT"}, // changes with each run, like what follows
 		{`(?m)^.*(Start|Done) \d{4}-.*$\n?`, ""},
-		{`(?m)^.*(Using "|on .*:/|built: ).*$\n?`, ""},
+		{`(?m)^.*(Using "|on .*:/|built: |your /\S+).*$\n?`, ""},
 		{`(?m)^.*(Fingerprints|SHA256 [0-9A-F]{64}|Serial|Certificate Validity|Not valid).*$\n?`, ""},
 		{`(?m)[ \t]+$`, ""},
 	} {
