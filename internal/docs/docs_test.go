@@ -25,7 +25,7 @@ func read(t *testing.T, path string) string {
 func defined(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
-	re := regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Example)\w*)\(`)
+	re := regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Example|Fuzz)\w*)\(`)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
@@ -49,12 +49,12 @@ func TestNamedTestsExist(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
-	for _, file := range files {
+	for _, file := range append(files, filepath.Join(root, "SECURITY.md"), filepath.Join(root, "README.md")) {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile("`((?:Test|Benchmark|Example)\\w*)").FindAllStringSubmatch(string(b), -1) {
+		for _, m := range regexp.MustCompile("`((?:Test|Benchmark|Example|Fuzz)\\w*)").FindAllStringSubmatch(string(b), -1) {
 			if !names[m[1]] {
 				t.Errorf("%s names %s, which does not exist", filepath.Base(file), m[1])
 			}
