@@ -52,3 +52,34 @@ func TestDefaultCiphers(t *testing.T) {
 		})
 	}
 }
+
+// TestDefaultGroups: without Groups no finite field is taken, by either side, since a peer could choose one that costs
+// much; with Groups, whatever they name. The curves and X25519 are there.
+func TestDefaultGroups(t *testing.T) {
+	for _, dear := range []string{"ffdhe2048", "ffdhe8192"} {
+		for _, side := range []string{"server", "client"} {
+			t.Run(side+"/"+dear, func(t *testing.T) {
+				sc, cc := serverConfig("ecdsa"), clientConfig()
+				tested, peer := &sc, &cc
+				if side == "client" {
+					tested, peer = peer, tested
+				}
+				peer.Groups = dear
+				cerr, serr := newPair(t, mustClient(t, cc), mustServer(t, sc)).try()
+				checkAlert(t, serr, AlertSent, 40)
+				checkAlert(t, cerr, AlertReceived, 40)
+				if dear == "ffdhe2048" { // the other takes its time
+					tested.Groups = dear
+					newPair(t, mustClient(t, cc), mustServer(t, sc)).handshake()
+				}
+			})
+		}
+	}
+	for _, good := range []string{"X25519", "P-256", "X448", "P-384", "P-521"} {
+		t.Run(good, func(t *testing.T) {
+			cc := clientConfig()
+			cc.Groups = good
+			newPair(t, mustClient(t, cc), mustServer(t, serverConfig("ecdsa"))).handshake()
+		})
+	}
+}

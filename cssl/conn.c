@@ -437,7 +437,7 @@ void cssl_feed_eof(cssl_conn *c)
 
 void cssl_take_end(cssl_conn *c)
 {
-	c->t.send_errno = EPIPE;
+	c->t.ended = 1;
 }
 
 size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len)

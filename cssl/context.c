@@ -94,6 +94,27 @@ static int modern_ciphers(SSL_CTX *ctx)
 	return length == 0 || SSL_CTX_set_cipher_list(ctx, list);
 }
 
+/*
+ * Sets the groups on elliptic curves, and the hybrid with ML-KEM where there is one. OpenSSL's own default has
+ * ffdhe2048 to ffdhe8192 too, among which the client may choose: the largest costs a server 77 times as much as X25519
+ * (CVE-2002-20001). A provider may lack some, so each is tried.
+ */
+static int modern_groups(SSL_CTX *ctx)
+{
+	static const char *const names[] = {"X25519MLKEM768", "X25519", "P-256", "X448", "P-384", "P-521"};
+	char list[64] = "";
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		if (!SSL_CTX_set1_groups_list(ctx, names[i]))
+			continue;
+		if (list[0] != 0)
+			strcat(list, ":");
+		strcat(list, names[i]); /* all of them take 45 bytes */
+	}
+	ERR_clear_error();
+	return list[0] == 0 || SSL_CTX_set1_groups_list(ctx, list);
+}
+
 SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 {
 	SSL_CTX *ctx;
@@ -129,7 +150,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	}
 	ok = SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
-	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && modern_ciphers(ctx) &&
+	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && modern_ciphers(ctx) && modern_groups(ctx) &&
 	     SSL_CTX_set_session_id_context(ctx, s->session_id_context, sizeof s->session_id_context);
 	if (!done(ok, out)) {
 		SSL_CTX_free(ctx);

@@ -119,6 +119,8 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	size_t n = 0, room, keep;
 
 	BIO_clear_retry_flags(b);
+	if (t->fd < 0 && t->ended)
+		t->send_errno = EPIPE; /* as a socket answers after SHUT_WR */
 	if (t->fd < 0 && t->send_errno != 0) {
 		*written = len;
 		return 1;

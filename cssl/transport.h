@@ -18,6 +18,7 @@ typedef struct {
 	int fd;           /* the socket, or -1 in engine mode */
 	unsigned drained : 1; /* within one operation: the last recv came back short, the next would answer EAGAIN */
 	unsigned eof : 1;     /* the peer's FIN was read (engine mode: the caller said so) */
+	unsigned ended : 1;   /* engine mode: the caller sends no more than what is in out */
 	unsigned corked : 1;  /* output is collected in out until the operation ends, and leaves with one send */
 	unsigned held : 1;    /* what is in out was not offered to the transport yet; it leaves with what is written next */
 	unsigned frozen : 1;  /* no more input is given out: the peer went over a limit */

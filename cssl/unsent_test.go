@@ -133,3 +133,36 @@ func TestUnsentAfterCloseWrite(t *testing.T) {
 		}
 	}
 }
+
+// TestReadAfterCloseWrite: ending our direction leaves the other one as it is, over either transport.
+func TestReadAfterCloseWrite(t *testing.T) {
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa"))
+	check := func(name string, reader, writer *Conn, move func()) {
+		t.Helper()
+		if err := reader.CloseWrite(); err != nil {
+			t.Fatal(name, err)
+		}
+		buf := make([]byte, 100)
+		for range 3 {
+			if r := writer.Write([]byte("hello")); r.Err != nil {
+				t.Fatalf("%s: write: %+v", name, r)
+			}
+			move()
+			if r := reader.Read(buf); r.N != 5 {
+				t.Errorf("%s: read: %+v", name, r)
+			}
+			if r := reader.Read(buf); r.Want != WantRead {
+				t.Errorf("%s: read with nothing there: %+v", name, r)
+			}
+		}
+		if r := reader.Write([]byte("x")); !errors.Is(r.Err, syscall.EPIPE) {
+			t.Errorf("%s: write: %+v", name, r)
+		}
+	}
+	p := newPair(t, cx, sx)
+	p.handshake()
+	check("engine", p.server, p.client, func() { p.move(p.client, p.server) })
+	c, s := socketEnds(t, "unix", false, cx, sx)
+	runSockets(t, c, s, func() bool { return c.established() && s.established() && !s.unsent })
+	check("socket", s.c, c.c, func() {})
+}
