@@ -19,6 +19,7 @@ type peer struct {
 	opens  int
 	closes int
 	err    error
+	buf    []byte
 }
 
 func (p *peer) OnOpen()         { p.alive(); p.opens++ }
@@ -60,10 +61,9 @@ func (p *peer) turn() {
 
 // take is all that the side has to send. Then it has room again.
 func (p *peer) take() (out []byte) {
-	buf := make([]byte, 1<<15)
 	for i := 0; ; i++ {
-		n := p.Take(buf)
-		if out = append(out, buf[:n]...); n == 0 {
+		n := p.Take(p.buf)
+		if out = append(out, p.buf[:n]...); n == 0 {
 			return out
 		}
 		if i > 1000 {
@@ -146,7 +146,9 @@ const stages = 8
 // number of calls, and nothing is handed to the application but what the peer wrote. Unchanged, all of it arrives.
 func FuzzCiphertext(f *testing.F) {
 	var contexts [2][2]*cssl.Context
+	var buffers [2][]byte
 	for i, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+		buffers[i] = make([]byte, 1<<15)
 		cfg := cssl.Config{MinVersion: v, MaxVersion: v, Renegotiation: true, CAFile: testcerts.Path("root.pem"), ALPN: []string{"h2", "x"}, MaxMessages: 20, MaxRenegotiations: 5}
 		var err error
 		if contexts[i][0], err = cssl.NewClientContext(cfg); err != nil {
@@ -181,7 +183,7 @@ func FuzzCiphertext(f *testing.F) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			ends[i] = &peer{Conn: conn, t: t}
+			ends[i] = &peer{Conn: conn, t: t, buf: buffers[i]}
 			ends[i].Init(conn, ends[i], cfg)
 			ends[i].turn()
 		}
