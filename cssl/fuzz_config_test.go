@@ -62,6 +62,9 @@ func FuzzConfig(f *testing.F) {
 			"a.example,*.example", "192.0.2.1", uint16(0x303), uint16(0x304), byte(2), 4, -1, 1<<20)
 		f.Add(server, "no such\x00", "TLS_NONE", "x448:?", "RSA+", ","+strings.Repeat("x", 256), "*.*,b..c", "a\x00b", uint16(0x300), uint16(1), byte(9), -5, 1<<31, -1<<63)
 	}
+	for _, name := range []string{"a\x00b", strings.Repeat("x", 300)} {
+		f.Add(false, "", "", "", "", "", "", name, uint16(0), uint16(0), byte(0), 0, 0, 0)
+	}
 	pem := testcerts.Read(f, "ed25519.pem")
 	key := testcerts.Read(f, "ed25519.key")
 	root := testcerts.Read(f, "root.pem")

@@ -16,6 +16,7 @@ import (
 var (
 	seedFlag  = flag.Uint64("seed", 0, "lead the walk with this seed alone")
 	stepsFlag = flag.Uint64("steps", 0, "go on with new seeds for so many steps: the long form")
+	firstFlag = flag.Uint64("first", 0, "with -steps, begin with this seed instead of one that is drawn")
 )
 
 // tables are what the two sides send, again and again. The lengths are prime, so that no record and no buffer is a
@@ -39,6 +40,9 @@ func TestWalk(t *testing.T) {
 	x := &contexts{made: map[setting]*cssl.Context{}}
 	total := newCounts()
 	base := rand.Uint64() >> 20 << 10
+	if *firstFlag != 0 {
+		base = *firstFlag
+	}
 	switch {
 	case *seedFlag != 0:
 		lead(t, x, total, func(i uint64) (uint64, bool) { return *seedFlag, i == 0 })

@@ -1,7 +1,7 @@
 package main
 
-// mutations are by pitfall; see docs/pitfalls.md.
-var mutations = []mutation{
+// ofSession are by pitfall; see docs/pitfalls.md.
+var ofSession = []mutation{
 	{"P01", "writability is waited for because data is queued", "session.go",
 		"\tvar e Event\n", "\tvar e Event\n\tif s.queue.Len() > 0 {\n\t\te |= Writable\n\t}\n"},
 	{"P02", "the want of a paused read is still waited for", "session.go",

@@ -1,0 +1,37 @@
+package main
+
+// forFuzzOfCssl are for the checks of FuzzCiphertext, FuzzConfig, FuzzPEM and FuzzServerName.
+var forFuzzOfCssl = []mutation{
+	{"bytes", "a byte of plaintext is changed", "conn.c",
+		"\tr = progress(c, n);\n\tif (c->t.fd < 0)\n", "\tr = progress(c, n);\n\tbuf[n / 2] ^= 1;\n\tif (c->t.fd < 0)\n"},
+	{"bytes", "a failed read answers a byte", "conn.c",
+		"\tif (ret <= 0)\n\t\treturn failure(c, ret);\n\tr = progress(c, n);\n",
+		"\tif (ret <= 0 && SSL_get_error(c->ssl, ret) == SSL_ERROR_SSL && c->established)\n\t\treturn progress(c, 1);\n\tif (ret <= 0)\n\t\treturn failure(c, ret);\n\tr = progress(c, n);\n"},
+	{"bytes", "a byte of ciphertext is lost on its way in", "conn.c",
+		"\tif (!cssl_bytes_append(&c->t.in, buf, len)) {\n", "\tif (!cssl_bytes_append(&c->t.in, buf, len - (len > 4000))) {\n"},
+	{"spin", "every result says that input moved", "conn.go",
+		"r.flags&C.CSSL_MOVED_IN != 0", "true"},
+	{"leak", "a closed connection stays", "conn.go",
+		"\tc.fatal = net.ErrClosed\n\tlive.Add(-1)\n", "\tc.fatal = net.ErrClosed\n"},
+	{"leak", "a Context that is refused stays", "context.go",
+		"\t\tif err != nil && b.ptr != nil {\n", "\t\tif false {\n"},
+	{"leak", "a certificate that is refused keeps its Context", "context.c",
+		"\tok = SSL_CTX_use_cert_and_key(ctx, leaf, pkey, rest, 1) == 1;\n", "\tok = SSL_CTX_use_cert_and_key(ctx, leaf, pkey, rest, 1) == 1;\n\tif (!ok)\n\t\tSSL_CTX_up_ref(ctx);\n"},
+	{"errors", "an error without its reasons", "context.go",
+		"\t\t\treturn b.fail(c.setting, \"\")\n", "\t\t\treturn errors.New(c.setting)\n"},
+	{"errors", "a name of the server that is refused leaves the connection", "conn.go",
+		"\tif err := c.configure(x, &cfg); err != nil {\n\t\tc.Close()\n", "\tif err := c.configure(x, &cfg); err != nil {\n"},
+}
+
+// forFuzzOfSession are for FuzzActs, whose checks are those of TestExhaustive.
+var forFuzzOfSession = []mutation{
+	{"bytes", "a byte is lost between two writes", "queue.go",
+		"\tif c.r += n; c.r < c.w {", "\tif c.r += n; c.r+1 < c.w {"},
+	{"spin", "a write that wants to read is tried again at once", "run.go",
+		"{ return s.want[op] == cssl.WantNone && s.live(op) }",
+		"{\n\treturn (s.want[op] == cssl.WantNone || op == write && s.want[op] == cssl.WantRead) && s.live(op)\n}"},
+	{"stall", "input that one operation took does not free the others", "run.go",
+		"r.In && w.Readable() || ", ""},
+	{"end", "OnClose comes again", "session.go",
+		"\ts.phase = Closed\n", "\ts.phase = Closed\n\ts.handler.OnClose(s.cause)\n"},
+}
