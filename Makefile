@@ -126,7 +126,7 @@ exhaustive: deps ## follow every sequence of results and acts through package se
 	CGO_ENABLED=0 FIGURES=write $(GOTEST) -count=1 -v -run '^TestExhaustive$$' $(TESTFLAGS) ./session -exhaustive
 
 .PHONY: mutations
-mutations: deps ## break package session in many ways and demand that TestExhaustive sees each
+mutations: deps ## break packages session and cssl in many ways and demand that tests see each
 	FIGURES=write go run ./internal/mutants $(ARGS)
 
 # The ordinary tests have its short form.
