@@ -165,7 +165,7 @@ networks: deps ## slow, cut and resetting links between two network namespaces (
 
 .PHONY: peers
 peers: deps ## OpenSSL, GnuTLS, NSS and crypto/tls as clients and servers of ours
-	FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/interop
+	PEERS=full FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/interop
 
 .PHONY: scan
 scan: deps ## sslscan and testssl.sh against sslecho's defaults, reports to docs/scan (minutes)

@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,7 +77,20 @@ func startProgram(t *testing.T, cmd *exec.Cmd) *command {
 	}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = inR, outW, &c.text
 	c.in, c.out = inW, outR
-	err = c.cmd.Start()
+	// It dies with the thread that has started it, so that none outlives a test binary that panics or is killed.
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := c.cmd.Start()
+		started <- err
+		if err == nil {
+			c.status = c.cmd.Wait()
+			close(c.ended)
+		}
+	}()
+	err = <-started
 	inR.Close()
 	outW.Close()
 	if err != nil {
@@ -83,10 +98,6 @@ func startProgram(t *testing.T, cmd *exec.Cmd) *command {
 		outR.Close()
 		t.Fatal(err)
 	}
-	go func() {
-		c.status = c.cmd.Wait()
-		close(c.ended)
-	}()
 	t.Cleanup(func() {
 		select {
 		case <-c.ended:
@@ -454,7 +465,9 @@ func TestSServerReversed(t *testing.T) {
 			case err := <-l.done:
 				if err != nil {
 					t.Error(err)
+					return
 				}
+				count(t, 1, 2*int64(volume))
 			case <-time.After(limit):
 				t.Fatal("not done in time")
 			}

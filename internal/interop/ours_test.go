@@ -207,11 +207,16 @@ func (p *party) wait(t *testing.T) {
 	case err := <-p.done:
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
+			return
 		}
+		count(t, 1, p.got.Load()+p.sentBytes())
 	case <-time.After(limit):
 		t.Fatalf("%s: not done in time: %d of %d bytes came, sent all: %v", name, p.got.Load(), p.want, p.sent.Load())
 	}
 }
+
+// sentBytes is how much was sent, after the end.
+func (p *party) sentBytes() int64 { return p.send.stream.pos }
 
 // opened waits for OnOpen.
 func (p *party) opened(t *testing.T) *reactor.Conn {

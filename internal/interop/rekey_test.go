@@ -94,7 +94,7 @@ func TestRenegotiationOurs(t *testing.T) {
 			var w wants
 			loop := newLoop(t, w.trace)
 			// Enough for several renegotiations one after the other, also where volume is scaled down.
-			const size = max(volume, 4_000_000)
+			size := max(volume, 4_000_000)
 			s, p := newParty(false, false, size), newParty(true, false, size)
 			s.outside, p.outside, p.closes = true, true, true
 			srv.expect(s)
@@ -237,7 +237,7 @@ func TestRenegotiationGoClient(t *testing.T) {
 	received := make(chan error, 1)
 	go func() {
 		in, buf := newStream(downSeed, false), make([]byte, 20011)
-		for in.pos < volume {
+		for in.pos < int64(volume) {
 			k, err := c.Read(buf)
 			if cerr := in.check(buf[:k]); cerr != nil {
 				err = cerr
@@ -361,7 +361,7 @@ func TestKeyUpdateGo(t *testing.T) {
 	// nothing and keep the old key, so that what follows is a bad MAC to it.
 	asked, last := 0, int64(0)
 	s.wrote = func(c *reactor.Conn, n int64) {
-		if n > last+volume/30 && n < volume*2/3 {
+		if n > last+int64(volume)/30 && n < int64(volume)*2/3 {
 			c.KeyUpdate(asked%2 == 0)
 			asked, last = asked+1, n
 		}

@@ -139,6 +139,16 @@ func sslscan(t *testing.T, addr string) (scan, string) {
 	return s, string(out)
 }
 
+// packageVersion is a package of Debian with its version, if it came as one.
+func packageVersion(t *testing.T, name string) string {
+	out, err := exec.Command("dpkg-query", "-W", name).Output()
+	if err != nil {
+		t.Logf("no version of %s: %v", name, err)
+		return name
+	}
+	return strings.Join(strings.Fields(string(out)), " ")
+}
+
 // TestSSLScan: sslscan finds nothing weak in sslecho's defaults, and does where we make it so.
 func TestSSLScan(t *testing.T) {
 	need(t, "sslscan", "sslscan")
@@ -148,6 +158,9 @@ func TestSSLScan(t *testing.T) {
 		t.Error(w)
 	}
 	report(t, "sslscan.txt", text, addr)
+	if os.Getenv("SCAN") == "full" {
+		scanned["sslscan"] = fmt.Sprintf("%s, %d ciphers, none weak", packageVersion(t, "sslscan"), len(s.Test.Ciphers))
+	}
 	weak := newServer(t, cssl.Config{Certificates: []cssl.Certificate{certificate("rsa")}, CipherList: "DEFAULT"}, 0, 0)
 	weak.hall.pages = page{}
 	s, _ = sslscan(t, weak.addr)
@@ -193,4 +206,7 @@ func TestTestSSL(t *testing.T) {
 		}
 	}
 	report(t, "testssl.txt", string(out), addr)
+	if os.Getenv("SCAN") == "full" {
+		scanned["testssl"] = fmt.Sprintf("%s, %d findings, none against the settings", packageVersion(t, "testssl.sh"), len(findings))
+	}
 }
