@@ -42,6 +42,13 @@ func (d *crowd) remove(c *Conn) {
 	c.crowded, c.crowdOlder, c.crowdNewer = false, nil, nil
 }
 
+// answered gives c, whose peer has just got an answer, its time anew, from now on and not from when this turn began: its
+// own answer may be on its way. It happens two or three times in a handshake, and never to a peer that sends its hello a byte at a time.
+func (l *Loop) answered(c *Conn) {
+	l.crowd.remove(c)
+	l.crowd.add(c, time.Since(l.start))
+}
+
 // slowest is the connection whose handshake has waited longest, if that is long enough for another one to get its
 // place, or when to ask again.
 func (l *Loop) slowest() (c *Conn, due time.Duration) {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience is what a handshake has in these tests when the loop is full. Time is what the tests make of it.
@@ -89,11 +91,54 @@ func TestLateLoop(t *testing.T) {
 	if _, err := spoke.Write([]byte{22}); err != nil {
 		t.Fatal(err)
 	}
+	waitFor(t, "the byte", func() bool {
+		for i := range l.slots { // the loop's goroutine stands still
+			if c := l.slots[i].conn; c != nil {
+				if n, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ); n > 0 || err != nil {
+					return true
+				}
+			}
+		}
+		return false
+	})
 	close(release)
 	if none := receive(t, answers, "an answer"); none != nil {
 		t.Error("a place was found before the time")
 	}
 	if slow := receive(t, answers, "an answer"); slow == nil || early != 1 {
 		t.Errorf("the silent peer's place was not found; the first answer was to ask again after %v", early)
+	}
+}
+
+// TestAnsweredIsNotLate: a peer whose hello the loop has just answered, however late, has time for its own answer, also if
+// somebody waits for its place in the same turn.
+func TestAnsweredIsNotLate(t *testing.T) {
+	s := &Server{Handler: echo(), MaxHandshakes: 1, HandshakeTimeout: patienceShare * patience}
+	addr := start(t, s)
+	l := s.loops[0]
+	c := rawDial(t, addr)
+	waitFor(t, "a full loop", func() bool { return s.Stats().Handshaking == 1 })
+	held, release := make(chan struct{}), make(chan struct{})
+	l.Do(func() {
+		close(held)
+		<-release
+	})
+	<-held
+	if _, err := c.Write(clientHello(t)); err != nil {
+		t.Fatal(err)
+	}
+	rawDial(t, addr) // waits for the place
+	l.start = l.start.Add(-patience)
+	close(release)
+	if _, err := io.ReadFull(c, make([]byte, 100)); err != nil {
+		t.Fatalf("the answer to the hello: %v", err)
+	}
+	for range 20 {
+		turn := make(chan struct{})
+		l.Do(func() { close(turn) })
+		<-turn
+	}
+	if st := s.Stats(); st.Accepted != 1 || st.Handshaking != 1 {
+		t.Errorf("%d accepted, %d under way, failures %v", st.Accepted, st.Handshaking, st.HandshakeFailures)
 	}
 }

@@ -286,11 +286,14 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	c.running, c.told = true, false
 	c.collect()
 	c.mu.Unlock()
-	moved := l.moved()
+	moved, sends := l.moved(), l.stats.Sessions.Sends
 	c.session.Ready(got)
 	if l.moved() != moved {
 		// A write that the socket takes at once brings no event.
 		c.active = l.now
+	}
+	if c.crowded && l.stats.Sessions.Sends != sends {
+		l.answered(c)
 	}
 	c.mu.Lock()
 	c.collect() // what came from other goroutines meanwhile

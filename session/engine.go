@@ -144,6 +144,8 @@ type Counters struct {
 	Errors [cssl.OpRenegotiate + 1]uint64
 	// BytesRead and BytesWritten, of plaintext.
 	BytesRead, BytesWritten uint64
+	// Sends is how many operations handed ciphertext to the transport.
+	Sends uint64
 }
 
 // Add adds the counts of o.
@@ -156,4 +158,5 @@ func (c *Counters) Add(o *Counters) {
 	}
 	c.BytesRead += o.BytesRead
 	c.BytesWritten += o.BytesWritten
+	c.Sends += o.Sends
 }

@@ -180,6 +180,9 @@ func (s *Session) note(op operation, r cssl.Result) {
 
 func (s *Session) count(name cssl.Op, r cssl.Result) {
 	c := s.cfg.Counters
+	if r.Out {
+		c.Sends++
+	}
 	if r.Err != nil {
 		if !errors.Is(r.Err, io.EOF) && !errors.Is(r.Err, io.ErrUnexpectedEOF) {
 			c.Errors[name]++

@@ -133,10 +133,12 @@ func TestCutForGood(t *testing.T) {
 			c := newClient(1, 1000)
 			fd, port := w.ends[1].connect(t, w.port, 0)
 			c.port = port
-			w.watch(port, func(f *flow) { f.onData = func(int) { w.cut.Store(true) } }) // the ClientHello does not arrive
+			w.watch(port, func(f *flow) { f.noData = true }) // the ClientHello does not arrive, but TCP's own handshake does
 			if err := w.loop.Attach(fd, w.clients[v], cssl.ConnConfig{ServerName: "localhost"}, c, nil); err != nil {
 				t.Fatal(err)
 			}
+			until(t, "accept", func() bool { return w.server.Stats().Accepted == 1 })
+			w.cut.Store(true)
 			for name, err := range map[string]error{"client": c.end(t), "server": w.echo.end(t, c.port)} {
 				if !errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("%s: %v", name, err)
