@@ -69,6 +69,7 @@ fmt-check: deps ## fail when a Go file is not formatted
 .PHONY: vet
 vet: deps ## run go vet
 	go vet $(PKGS)
+	go vet -tags valgrind ./reactor/internal/soak
 
 .PHONY: vet-certs
 vet-certs: deps ## run go vet on the certificate generator, which ./... leaves out

@@ -113,7 +113,7 @@ func serve(o *options, stdout, stderr io.Writer) error {
 
 	serving, stop := context.WithCancel(context.Background())
 	defer stop()
-	go giveBack(serving, srv.Conns)
+	go giveBack(serving, srv.Stats)
 
 	select {
 	case err := <-failed:

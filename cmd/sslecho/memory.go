@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor"
 )
 
 const (
@@ -14,21 +15,29 @@ const (
 	crowdSize = 1000
 )
 
-// ebb knows when a crowd has gone: the most connections that there were since the last one did.
-type ebb struct{ most int }
+// ebb knows when a crowd has gone: many that were there at once, or many one after another.
+type ebb struct {
+	most    int    // connections at once since memory was last given back
+	trimmed uint64 // how many had been accepted then
+	seen    uint64 // how many had been accepted at the last look
+}
 
-// gone reports whether so many have left, and at least half of them, that their memory should be given back.
-func (e *ebb) gone(conns int) bool {
+// gone reports whether memory should be given back, since many connections that were there at once have left, and at least
+// half of them, or since no more come after many did.
+func (e *ebb) gone(conns int, accepted uint64) bool {
 	e.most = max(e.most, conns)
-	if e.most-conns < crowdSize || conns > e.most/2 {
+	quiet := accepted == e.seen
+	e.seen = accepted
+	left := e.most-conns >= crowdSize && conns <= e.most/2
+	if !left && !(quiet && accepted-e.trimmed >= crowdSize) {
 		return false
 	}
-	e.most = conns
+	e.most, e.trimmed = conns, accepted
 	return true
 }
 
 // giveBack gives the memory of connections that have gone back to the system, until ctx ends.
-func giveBack(ctx context.Context, conns func() int) {
+func giveBack(ctx context.Context, stats func() reactor.Stats) {
 	var e ebb
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
@@ -37,7 +46,7 @@ func giveBack(ctx context.Context, conns func() int) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if e.gone(conns()) {
+			if s := stats(); e.gone(s.Conns, s.Accepted) {
 				cssl.TrimMemory()
 			}
 		}

@@ -4,19 +4,25 @@ import "testing"
 
 // TestEbb: memory is given back when a crowd has gone, once, and not for a few that come and go.
 func TestEbb(t *testing.T) {
+	const some, crowd = crowdSize / 10, crowdSize
 	var e ebb
+	accepted := uint64(0)
 	for i, step := range []struct {
+		come  uint64 // since the last look
 		conns int
 		gone  bool
 	}{
-		{0, false}, {crowdSize - 1, false}, {0, false}, // too few
-		{4 * crowdSize, false}, {3 * crowdSize, false}, {2*crowdSize + 1, false}, // not half of them
-		{2 * crowdSize, true}, {2 * crowdSize, false}, {crowdSize + 1, false}, {crowdSize, true},
-		{0, true}, {0, false},
-		{crowdSize, false}, {0, true},
+		{crowd - some, crowd - some, false}, {0, 0, false}, {0, 0, false}, // too few
+		{4 * crowd, 4 * crowd, false}, {some, 3 * crowd, false}, {some, 2*crowd + 1, false}, // not half of them
+		{some, 2 * crowd, true}, {some, 2 * crowd, false}, {some, crowd + 1, false}, {some, crowd, true},
+		{some, 0, true}, {0, 0, false},
+		// One after another, never many at once.
+		{some, some, false}, {crowd, some, false}, {crowd, some, false}, {crowd, some, false},
+		{0, some, true}, {0, some, false}, {some, some, false}, {0, 0, false}, {0, 0, false},
 	} {
-		if got := e.gone(step.conns); got != step.gone {
-			t.Fatalf("step %d: %d connections: %v", i, step.conns, got)
+		accepted += step.come
+		if got := e.gone(step.conns, accepted); got != step.gone {
+			t.Fatalf("step %d: %d connections, %d accepted so far: %v", i, step.conns, accepted, got)
 		}
 	}
 }

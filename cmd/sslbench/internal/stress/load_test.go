@@ -212,6 +212,9 @@ func TestHandshakeStorm(t *testing.T) {
 	if after[1] > after[0]+growth(after[0]) || peak[1] > peak[0]+growth(peak[0]) {
 		t.Errorf("resident after the storms %s and %s, peaks %s and %s", mb(after[0]), mb(after[1]), mb(peak[0]), mb(peak[1]))
 	}
+	if full && after[0] > start+(peak[0]-start)/2 {
+		t.Errorf("resident at the start %s, at the most %s, and in the silence %s", mb(start), mb(peak[0]), mb(after[0]))
+	}
 	honest := beside(t, s.addr, 5, 100)
 	honest.end(t)
 	s.stop()

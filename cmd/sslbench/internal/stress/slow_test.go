@@ -247,7 +247,7 @@ func TestSlowloris(t *testing.T) {
 		s = sslecho(t)
 	} else {
 		// Fewer places than slow ones, and more than honest ones.
-		s = server(t, settings{Loops: 2, MaxHandshakes: 80, HandshakeTimeout: 2 * time.Second})
+		s = server(t, settings{Loops: 2, MaxHandshakes: 80, HandshakeTimeout: 5 * time.Second})
 	}
 	o.Target = s.addr
 	d := scaled(25*time.Second, 500*time.Millisecond)
