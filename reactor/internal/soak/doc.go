@@ -14,6 +14,8 @@
 // make soak sets it, asks for the long one. Package faults is linked in for its answers and for its exact
 // count of C's memory.
 //
-// A conversation may fail for a reason that somebody gives in advance: its server was shut down
-// meanwhile, or an allocation was made to fail, which excuses one conversation. Any other failure is one of the test.
+// A conversation may fail for a reason that is known. A fault that came (an allocation, or an answer of recv or send that no
+// connection survives) excuses one conversation, of those that lived while it was armed. The Shutdown of its
+// server excuses what a Shutdown leads to: ends and resets. Nothing excuses wrong data, what does not come in time, a
+// panic, a second OnClose, or anything that a handler hears after it.
 package soak

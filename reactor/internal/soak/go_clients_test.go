@@ -21,6 +21,7 @@ var sessions = tls.NewLRUClientSessionCache(64)
 func (s *soak) talk() {
 	v := s.servers[mrand.IntN(len(s.servers))]
 	addr, gen := v.where()
+	began := time.Now()
 	kind, err := "", error(nil)
 	switch n := mrand.IntN(20); {
 	case n == 0:
@@ -32,7 +33,7 @@ func (s *soak) talk() {
 	default:
 		kind, err = "a client of crypto/tls", s.goClient(v, addr)
 	}
-	s.judged(kind, v, gen, err)
+	s.judged(kind, v, gen, began, err)
 }
 
 // dial is a TCP connection with a deadline, and a small buffer now and then. Segments must be smaller than the window,
@@ -165,8 +166,8 @@ func leave(c *tls.Conn, raw *net.TCPConn) error {
 			return err
 		}
 		n, err := io.Copy(io.Discard, c)
-		if err == nil && n > 0 {
-			err = fmt.Errorf("%d bytes too many", n)
+		if n > 0 {
+			err = fmt.Errorf("%w: %d bytes too many", errWrong, n)
 		}
 		if err != nil {
 			return fmt.Errorf("after our end: %w", err)
@@ -192,12 +193,12 @@ func (s *soak) echoed(c *tls.Conn) error {
 		}
 		for in.n < out.n {
 			n, err := c.Read(buf[:min(len(buf), out.n-in.n)])
-			if in.check(buf[:n]); err != nil {
+			if in.check(buf[:n]); in.bad != nil {
+				return in.bad
+			}
+			if err != nil {
 				return fmt.Errorf("read: %w", err)
 			}
-		}
-		if in.bad != nil {
-			return in.bad
 		}
 	}
 	s.bytes.Add(int64(in.n))
@@ -228,7 +229,7 @@ func (s *soak) reversed(c *tls.Conn) error {
 			return fmt.Errorf("read: %w", err)
 		}
 		if slices.Reverse(line); !bytes.Equal(got, append(line, '\n')) {
-			return fmt.Errorf("%.60q is answered by %.60q", line, got)
+			return fmt.Errorf("%w: %.60q is answered by %.60q", errWrong, line, got)
 		}
 		s.bytes.Add(int64(len(got)))
 	}
@@ -243,7 +244,7 @@ func (s *soak) generated(c *tls.Conn, raw *net.TCPConn) error {
 		n, err := c.Read(buf[:min(len(buf), end-at)])
 		for i, b := range buf[:n] {
 			if want := chargen(at + i); b != want {
-				return fmt.Errorf("byte %d of chargen is %q, want %q", at+i, b, want)
+				return fmt.Errorf("%w: byte %d of chargen is %q, want %q", errWrong, at+i, b, want)
 			}
 		}
 		if at += n; err != nil {
@@ -279,6 +280,7 @@ func chargen(at int) byte {
 func (s *soak) resident(stop <-chan struct{}) {
 	v := s.servers[0]
 	addr, gen := v.where()
+	began := time.Now()
 	err := func() error {
 		c, raw, err := handshake(addr)
 		if err != nil {
@@ -293,7 +295,7 @@ func (s *soak) resident(stop <-chan struct{}) {
 		}
 		return c.Close()
 	}()
-	s.judged("the resident", v, gen, err)
+	s.judged("the resident", v, gen, began, err)
 }
 
 func (s *soak) ping(c *tls.Conn) error {
@@ -333,7 +335,7 @@ func (s *stream) next(n int) []byte {
 func (s *stream) check(p []byte) {
 	for i, b := range p {
 		if b != byteAt(s.n+i) && s.bad == nil {
-			s.bad = fmt.Errorf("byte %d is %#x, want %#x", s.n+i, b, byteAt(s.n+i))
+			s.bad = fmt.Errorf("%w: byte %d is %#x, want %#x", errWrong, s.n+i, b, byteAt(s.n+i))
 		}
 	}
 	s.n += len(p)

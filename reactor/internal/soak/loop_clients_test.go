@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	mrand "math/rand/v2"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,20 +49,19 @@ func (k *clients) stop(t *testing.T) {
 
 // caller is a client's handler: it sends a stream in pieces of all sizes and wants it back.
 type caller struct {
-	k       *clients
+	s       *soak
 	out, in stream
 	total   int
 	// leaves is after how many bytes it resets the connection; 0: never.
 	leaves int
-	closes atomic.Int32
 	ended  chan error
 	left   error // why it has reset the connection
 }
 
 var errLeft = errors.New("left")
 
-func newCaller(k *clients) *caller {
-	h := &caller{k: k, total: mrand.IntN(1 << mrand.IntN(21)), ended: make(chan error, 1)}
+func newCaller(s *soak) *caller {
+	h := &caller{s: s, total: mrand.IntN(1 << mrand.IntN(21)), ended: make(chan error, 1)}
 	if mrand.IntN(8) == 0 {
 		h.leaves = 1 + mrand.IntN(h.total+1)
 	}
@@ -80,9 +80,16 @@ func (h *caller) more(c *reactor.Conn) {
 	}
 }
 
-func (h *caller) OnOpen(c *reactor.Conn) { h.more(c) }
+// side is what messages call these clients.
+const side = "a loop's client"
+
+func (h *caller) OnOpen(c *reactor.Conn) {
+	h.s.lives.opens(c, side)
+	h.more(c)
+}
 
 func (h *caller) OnData(c *reactor.Conn, p []byte) {
+	h.s.lives.hears(c, side, "OnData")
 	h.in.check(p)
 	switch mrand.IntN(60) {
 	case 0:
@@ -98,7 +105,7 @@ func (h *caller) OnData(c *reactor.Conn, p []byte) {
 		}
 	case 4:
 		if s := c.TLS().Session(); s != nil {
-			h.k.session.Store(s)
+			h.s.clients.session.Store(s)
 		}
 	}
 	switch {
@@ -110,19 +117,23 @@ func (h *caller) OnData(c *reactor.Conn, p []byte) {
 	}
 }
 
-func (h *caller) OnClose(_ *reactor.Conn, err error) {
-	if h.closes.Add(1) == 1 {
-		h.ended <- err
+// OnClose implements reactor.Handler. A second one is a failure by itself, and must not block the loop.
+func (h *caller) OnClose(c *reactor.Conn, err error) {
+	h.s.lives.closes(c, side, err)
+	select {
+	case h.ended <- err:
+	default:
 	}
 }
 
-// wait is for the end, and judges it.
+// wait is for the end, and judges it. Until then everything but ended is the loop's.
 func (h *caller) wait() error {
 	select {
 	case err := <-h.ended:
+		h.s.bytes.Add(int64(h.in.n))
 		return h.judge(err)
 	case <-time.After(hang):
-		return fmt.Errorf("no end after %d of %d bytes", h.in.n, h.total)
+		return fmt.Errorf("%d bytes there and back: no end: %w", h.total, os.ErrDeadlineExceeded)
 	}
 }
 
@@ -133,7 +144,7 @@ func (h *caller) judge(err error) error {
 	case h.left != nil && errors.Is(err, h.left):
 		return nil
 	case err == nil && h.in.n < h.total:
-		return fmt.Errorf("ended without an error after %d of %d bytes", h.in.n, h.total)
+		return fmt.Errorf("%w after %d of %d bytes", errEarly, h.in.n, h.total)
 	}
 	return err
 }
@@ -144,8 +155,7 @@ func (k *clients) converse(s *soak, v *server, addr netip.AddrPort) error {
 	if mrand.IntN(2) == 0 {
 		cfg.Session = k.session.Swap(nil)
 	}
-	h := newCaller(k)
-	defer func() { s.bytes.Add(int64(h.in.n)) }()
+	h := newCaller(s)
 	if mrand.IntN(2) == 0 {
 		if err := k.loop.Connect(addr, k.context, cfg, h, nil); err != nil {
 			return err

@@ -49,16 +49,17 @@ func (s *soak) refuse(f faults.Fault) {
 	s.count(faults.Disarm())
 }
 
-// exhaust makes an allocation fail that may be anybody's: that excuses one conversation.
+// exhaust makes an allocation fail that may be anybody's: that excuses one conversation of those that live meanwhile.
 func (s *soak) exhaust(f faults.Fault) {
 	s.whole.Lock()
 	defer s.whole.Unlock()
+	armed := time.Now()
 	faults.Arm(f)
 	time.Sleep(10 * time.Millisecond)
 	r := faults.Disarm()
 	s.count(r)
 	if r.Hit {
-		s.excused.Add(1)
+		s.verdict.excuse(armed)
 	}
 }
 
@@ -69,7 +70,8 @@ func (s *soak) count(r faults.Report) {
 }
 
 // victim has a conversation in which a call of its own socket, or of the server's for it, gets an answer
-// of our choice. If that does not end it, nothing may be lost.
+// of our choice. An answer that a connection does not survive excuses one conversation, like an allocation: the server's
+// descriptor may have been closed just before, and belong to another. After any other answer nothing may be lost.
 func (s *soak) victim() {
 	v := s.servers[0]
 	addr, gen := v.where()
@@ -90,7 +92,8 @@ func (s *soak) victim() {
 	} else {
 		f.Accepted, f.Peer = true, port
 	}
-	h := &marked{caller: newCaller(s.clients)}
+	h := &marked{caller: newCaller(s)}
+	armed := time.Now()
 	faults.Arm(f)
 	err = func() error {
 		err := unix.Connect(fd, &unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())})
@@ -110,14 +113,12 @@ func (s *soak) victim() {
 	}
 	s.count(r)
 	if r.Hit && !a.survived {
-		if h.in.bad == nil {
-			err = nil // it may have ended with that, or not
-		}
+		s.verdict.excuse(armed)
 	}
 	if err != nil {
 		err = fmt.Errorf("%v number %d answers %d, which came: %v: %w", f.Kind, f.Call, a.code, r.Hit, err)
 	}
-	s.judged("the victim", v, gen, err)
+	s.judged("the victim", v, gen, armed, err)
 }
 
 // marked ends the fault before the descriptor is closed, so that it hits nobody else who gets the same number.

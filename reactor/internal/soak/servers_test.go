@@ -32,6 +32,7 @@ type server struct {
 	service services.Service
 	// renegotiates: TLS 1.2, with renegotiation.
 	renegotiates bool
+	lives        *lives
 	// generation is how many times it was replaced; it grows before the old one shuts down.
 	generation atomic.Int64
 
@@ -52,9 +53,9 @@ func (v *server) where() (netip.AddrPort, int64) {
 // begin makes the servers and the loop of the clients.
 func (s *soak) begin() {
 	for _, x := range services.All {
-		s.servers = append(s.servers, &server{name: x.Name, service: x.Service})
+		s.servers = append(s.servers, &server{name: x.Name, service: x.Service, lives: s.lives})
 	}
-	s.servers = append(s.servers, &server{name: "echo of TLS 1.2", service: services.Echo{}, renegotiates: true})
+	s.servers = append(s.servers, &server{name: "echo of TLS 1.2", service: services.Echo{}, renegotiates: true, lives: s.lives})
 	cert, _ := selfSigned(s.t.Fatal)
 	for _, v := range s.servers {
 		if err := v.start(cert); err != nil {
@@ -98,7 +99,7 @@ func (v *server) start(cert cssl.Certificate) error {
 	if err != nil {
 		return err
 	}
-	now := services.NewServer(lively{v.service}, x)
+	now := services.NewServer(lively{v.service, v.name, v.lives}, x)
 	now.Addr, now.Loops, now.Logger = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler)
 	now.HandshakeTimeout, now.CloseTimeout = hang, hang
 	ls, err := now.Listen()
@@ -200,10 +201,39 @@ const loops = "loop"
 
 // lively is a service that changes keys, renegotiates and pauses now and then. It asks a client of crypto/tls for nothing: one
 // that has ended its own direction cannot answer a KeyUpdate, and then takes the next record for a forged one.
-type lively struct{ services.Service }
+type lively struct {
+	services.Service
+	name  string
+	lives *lives
+}
+
+// OnOpen implements reactor.Handler.
+func (h lively) OnOpen(c *reactor.Conn) {
+	h.lives.opens(c, h.name)
+	h.Service.OnOpen(c)
+}
+
+// OnDrain implements reactor.DrainHandler.
+func (h lively) OnDrain(c *reactor.Conn) {
+	h.lives.hears(c, h.name, "OnDrain")
+	h.Service.OnDrain(c)
+}
+
+// OnEOF implements reactor.EOFHandler.
+func (h lively) OnEOF(c *reactor.Conn) {
+	h.lives.hears(c, h.name, "OnEOF")
+	h.Service.OnEOF(c)
+}
+
+// OnClose implements reactor.Handler.
+func (h lively) OnClose(c *reactor.Conn, err error) {
+	h.lives.closes(c, h.name, err)
+	h.Service.OnClose(c, err)
+}
 
 // OnData implements reactor.Handler.
 func (h lively) OnData(c *reactor.Conn, p []byte) {
+	h.lives.hears(c, h.name, "OnData")
 	h.Service.OnData(c, p)
 	switch mrand.IntN(60) {
 	case 0:

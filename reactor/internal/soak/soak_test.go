@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,24 +51,20 @@ type soak struct {
 	t       *testing.T
 	servers []*server
 	clients *clients
-	// excused is how many conversations may have failed because allocations did; failed are those that did.
-	excused, failed atomic.Int64
-	talks           atomic.Int64 // conversations that were begun
-	bytes           atomic.Int64 // that were checked
-	reloads         atomic.Int64
-	restarts        atomic.Int64
-	hits            atomic.Int64 // faults that came
+	verdict verdict
+	lives   *lives
+	// Of all the time: conversations that were begun, bytes that were checked, and faults that came.
+	talks, bytes, hits atomic.Int64
+	reloads, restarts  atomic.Int64
 	// whole is held by who builds a Context, and by who makes allocations fail: OpenSSL builds one without what it
 	// has no memory for, such as a cipher, and it would stay like that.
 	whole sync.Mutex
-	mu    sync.Mutex
-	since []string // the failures since the last quiet point
 }
 
 // TestSoak is the whole. It ends early when something has failed.
 func TestSoak(t *testing.T) {
 	p, long := planned(t)
-	s := &soak{t: t}
+	s := &soak{t: t, lives: newLives(t)}
 	s.begin()
 	defer s.end()
 	began := time.Now()
@@ -109,7 +104,6 @@ func (s *soak) String() string {
 // load puts everything on the servers for a while, and ends when the last conversation has.
 func (s *soak) load(p plan) {
 	stop := make(chan struct{})
-	s.since = nil
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
@@ -134,9 +128,7 @@ func (s *soak) load(p plan) {
 		buf := make([]byte, 1<<20)
 		s.t.Fatalf("a conversation does not end:\n%s", buf[:runtime.Stack(buf, true)])
 	}
-	if f, e := s.failed.Load(), s.excused.Load(); f > e {
-		s.t.Errorf("%d conversations failed, but %d allocations; since the last quiet point:\n%s", f, e, strings.Join(s.since, "\n"))
-	}
+	s.account()
 }
 
 func over(stop <-chan struct{}) bool {
@@ -146,16 +138,4 @@ func over(stop <-chan struct{}) bool {
 	default:
 		return false
 	}
-}
-
-// judged takes the end of a conversation with srv that was begun when its generation was gen.
-func (s *soak) judged(what string, srv *server, gen int64, err error) {
-	s.talks.Add(1)
-	if err == nil || srv.generation.Load() != gen {
-		return
-	}
-	s.mu.Lock()
-	s.since = append(s.since, fmt.Sprintf("%s with %s: %v", what, srv.name, err))
-	s.mu.Unlock()
-	s.failed.Add(1)
 }

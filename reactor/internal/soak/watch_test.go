@@ -83,6 +83,7 @@ func (s *soak) quiet(base *sample) sample {
 			break
 		}
 	}
+	s.lives.end()
 	faults.Trim()
 	debug.FreeOSMemory()
 	var m runtime.MemStats
