@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"errors"
 	"fmt"
 	mrand "math/rand/v2"
 	"time"
@@ -113,7 +114,11 @@ func (s *soak) victim() {
 	}
 	s.count(r)
 	if r.Hit && !a.survived {
-		s.verdict.excuse(armed)
+		if errors.Is(err, errEarly) {
+			err = nil // the server heard an end that was none, and answered with its own
+		} else {
+			s.verdict.excuse(armed)
+		}
 	}
 	if err != nil {
 		err = fmt.Errorf("%v number %d answers %d, which came: %v: %w", f.Kind, f.Call, a.code, r.Hit, err)
