@@ -4,7 +4,7 @@
 //	         clients of crypto/tls, clients on a reactor.Loop: echoes of all sizes, streams, slow readers, resets,
 //	load     garbage, half-open connections, KeyUpdates, renegotiations, pauses, resumptions; every byte is checked
 //	  │      the operator: new certificates by SetContext, Shutdown and a new server
-//	  │      the saboteur: answers of the kernel and of malloc that go wrong (package faults)
+//	  │      the saboteur: answers of the kernel and of cssl's malloc that go wrong (package faults)
 //	  ▼
 //	quiet    all is closed: SSLs, contexts, descriptors, goroutines and cssl's own memory must be as at the first
 //	  │      quiet point; OpenSSL's memory, Go's heap, threads and RSS are noted

@@ -25,17 +25,18 @@ var (
 	ofAccept  = []unix.Errno{unix.ECONNABORTED, unix.EINTR, unix.EPROTO, unix.ENOBUFS}
 )
 
-// sabotage makes one thing after the other go wrong.
+// sabotage makes one thing after the other go wrong. OpenSSL's own allocations are not among them: package faults
+// refuses each of them in the life of a connection, but OpenSSL 3.0.19 frees twice after some that came here, with
+// many lives on several threads: the OSSL_STORE loader that looks for a CA in the system's folder, and sessions in a
+// server's cache. From then on memory is in disorder, and nothing that follows would prove anything.
 func (s *soak) sabotage(stop <-chan struct{}) {
 	for !over(stop) {
-		switch mrand.IntN(6) {
+		switch mrand.IntN(5) {
 		case 0:
 			s.refuse(faults.Fault{Kind: faults.Accept, Call: 1 + mrand.IntN(5), Answer: int(ofAccept[mrand.IntN(len(ofAccept))])})
 		case 1:
 			s.refuse(faults.Fault{Kind: faults.EpollWait, Call: 1 + mrand.IntN(20), Answer: int(unix.EINTR)})
 		case 2:
-			s.exhaust(faults.Fault{Kind: faults.OpenSSLAlloc, Call: 1 + mrand.IntN(2000)})
-		case 3:
 			s.exhaust(faults.Fault{Kind: faults.CSSLAlloc, Call: 1 + mrand.IntN(50)})
 		default:
 			s.victim()
