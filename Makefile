@@ -39,6 +39,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 ARGS='
 
+# What runs the tests also wants the programs that they talk to.
+test race asan peers scan reliability: export PEERS_AND_SCANNERS := 1
+
 .PHONY: deps
 deps: ## check for the compiler, OpenSSL and the rest; install what is missing
 	@scripts/deps

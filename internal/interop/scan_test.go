@@ -70,6 +70,10 @@ type scan struct {
 			Supported string `xml:"supported,attr"`
 			Secure    string `xml:"secure,attr"`
 		} `xml:"renegotiation"`
+		Groups []struct {
+			Version string `xml:"sslversion,attr"`
+			Name    string `xml:"name,attr"`
+		} `xml:"group"`
 		Compression *struct {
 			Supported string `xml:"supported,attr"`
 		} `xml:"compression"`
@@ -116,6 +120,14 @@ func (s scan) weaknesses() []string {
 	if len(s.Test.Ciphers) < 4 {
 		out = append(out, fmt.Sprintf("%d ciphers", len(s.Test.Ciphers)))
 	}
+	if len(s.Test.Groups) < 3 {
+		out = append(out, fmt.Sprintf("%d groups", len(s.Test.Groups)))
+	}
+	for _, g := range s.Test.Groups {
+		if strings.HasPrefix(g.Name, "ffdhe") {
+			out = append(out, fmt.Sprintf("%s %s, dear for a server", g.Version, g.Name))
+		}
+	}
 	for _, c := range s.Test.Ciphers {
 		if !strong.MatchString(c.Name) || c.Bits < 128 {
 			out = append(out, fmt.Sprintf("%s %s, %d bits", c.Version, c.Name, c.Bits))
@@ -161,11 +173,11 @@ func TestSSLScan(t *testing.T) {
 	if os.Getenv("SCAN") == "full" {
 		scanned["sslscan"] = fmt.Sprintf("%s, %d ciphers, none weak", packageVersion(t, "sslscan"), len(s.Test.Ciphers))
 	}
-	weak := newServer(t, cssl.Config{Certificates: []cssl.Certificate{certificate("rsa")}, CipherList: "DEFAULT"}, 0, 0)
+	weak := newServer(t, cssl.Config{Certificates: []cssl.Certificate{certificate("rsa")}, CipherList: "DEFAULT", Groups: "X25519:P-256:ffdhe2048"}, 0, 0)
 	weak.hall.pages = page{}
 	s, _ = sslscan(t, weak.addr)
 	found := strings.Join(s.weaknesses(), "; ")
-	for _, want := range []string{"AES256-SHA,", "AES128-GCM-SHA256,"} {
+	for _, want := range []string{"AES256-SHA,", "AES128-GCM-SHA256,", "ffdhe2048"} {
 		if !strings.Contains(found, want) {
 			t.Errorf("%s is not found in a server that has it: %s", want, found)
 		}
