@@ -11,6 +11,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
 // TestLimits floods one side with post-handshake messages: it answers ErrLimit, and the
@@ -153,6 +155,43 @@ func TestHugeHello(t *testing.T) {
 			t.Errorf("a hello of %d bytes: %+v", n, r)
 		} else if refused && (e.AlertSide != AlertSent || e.Reasons[0].Text != "excessive message size") {
 			t.Errorf("a hello of %d bytes: %v", n, e)
+		}
+	}
+}
+
+// TestHugeChain: a client's certificate chain of more than 100 KiB is refused, before any of it is checked.
+func TestHugeChain(t *testing.T) {
+	leaf, other := testcerts.Read(t, "client.pem"), testcerts.Read(t, "root.pem")
+	for _, tc := range []struct {
+		extra   int
+		refused bool
+	}{{20, false}, {300, true}} {
+		c, s := clientConfig(), serverConfig("ecdsa")
+		c.Certificates = []Certificate{{ChainPEM: append(bytes.Clone(leaf), bytes.Repeat(other, tc.extra)...), KeyPEM: testcerts.Read(t, "client.key")}}
+		s.Verify, s.CAPEM = VerifyRequire, other
+		p := newPair(t, mustClient(t, c), mustServer(t, s))
+		var err error
+		for done := false; !done && err == nil; {
+			if r := p.client.Handshake(); r.Err != nil {
+				t.Fatalf("client: %v", r.Err)
+			}
+			// A little at a time, since the server takes no more when it has refused.
+			if n := p.client.Take(p.buf[:1000]); n > 0 {
+				if p.server.Feed(p.buf[:n]) != n {
+					t.Fatal("the server takes no more input")
+				}
+			}
+			r := p.server.Handshake()
+			err, done = r.Err, r.Want == WantNone
+			if n := p.server.Take(p.buf); n > 0 {
+				p.client.Feed(p.buf[:n])
+			}
+		}
+		var e *Error
+		if refused := errors.As(err, &e); refused != tc.refused {
+			t.Errorf("a chain with %d more certificates: %v", tc.extra, err)
+		} else if refused && e.Reasons[0].Text != "excessive message size" {
+			t.Errorf("a chain with %d more certificates: %v", tc.extra, e)
 		}
 	}
 }

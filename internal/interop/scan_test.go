@@ -163,6 +163,9 @@ func packageVersion(t *testing.T, name string) string {
 
 // TestSSLScan: sslscan finds nothing weak in sslecho's defaults, and does where we make it so.
 func TestSSLScan(t *testing.T) {
+	if instrumented {
+		t.Skip("the daemon that is scanned is built without the race detector and the sanitizer: the plain run has scanned it")
+	}
 	need(t, "sslscan", "sslscan")
 	addr := startDaemon(t)
 	s, text := sslscan(t, addr)
@@ -197,6 +200,9 @@ var accepted = map[string]string{
 // TestTestSSL: testssl.sh finds nothing of any severity but what belongs to the certificate that signs itself and to the
 // scanner. It takes a minute, so the ordinary tests have a part of it: the protocols.
 func TestTestSSL(t *testing.T) {
+	if instrumented {
+		t.Skip("the daemon that is scanned is built without the race detector and the sanitizer: the plain run has scanned it")
+	}
 	need(t, "testssl", "testssl.sh")
 	addr := startDaemon(t)
 	file := filepath.Join(t.TempDir(), "json")
