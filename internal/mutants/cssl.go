@@ -28,7 +28,7 @@ var ofCssl = []mutation{
 	{"P15", "a reset that send heard of is a FIN", "transport.c",
 		"\t\tif (t->send_errno == ECONNRESET)\n", "\t\tif (0)\n"},
 	{"P13", "engine mode writes after its FIN", "conn.c",
-		"\tc->t.send_errno = EPIPE;\n", "\t(void)c;\n"},
+		"\tc->t.ended = 1;\n", "\t(void)c;\n"},
 	{"P04", "input of engine mode always seems to be at its end", "conn.c",
 		"\t\tc->t.drained = c->t.in.len == 0 && !c->t.eof;\n", "\t\tc->t.drained = 1;\n"},
 	{"P04", "drained, although OpenSSL holds input", "conn.c",
