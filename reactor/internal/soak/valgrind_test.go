@@ -16,12 +16,12 @@ import (
 	"github.com/spacemonad/go-openssl/internal/figures"
 )
 
-// TestValgrind runs tests of cssl and of reactor under valgrind's memcheck, which must find no invalid access, no
-// use of what was not initialised, and no leak. What is left out takes minutes there, or counts on speed.
+// TestValgrind runs tests of cssl and of reactor under valgrind's memcheck, which must find no invalid access and no
+// use of what was not initialised. What is left out takes minutes there, or counts on speed.
 //
 // With the tag valgrind (Go 1.25 and newer) Go tells valgrind of its stacks and objects. Preemption by signals, which
-// writes below the stack pointer, and collections, which make valgrind see blocks that overlap, are
-// switched off; package testmain collects all the same at the end, for the leak check.
+// writes below the stack pointer, is switched off, and so are collections, which make valgrind see blocks that overlap. Its leak
+// check ends at once where it sees such, so leaks are left to the address sanitizer's (make asan).
 func TestValgrind(t *testing.T) {
 	if _, err := exec.LookPath("valgrind"); err != nil {
 		t.Fatal("valgrind is not installed: apt-get install valgrind libc6-dbg")
@@ -35,7 +35,7 @@ func TestValgrind(t *testing.T) {
 		dir  string
 		args []string
 	}{
-		{"cssl", []string{"-test.skip=^(TestEngineChunks|TestEngineEcho|TestNothingIsLeft|TestContextsComeAndGo|TestVerify)$"}},
+		{"cssl", []string{"-test.skip=^(TestEngineChunks|TestEngineEcho|TestNothingIsLeft|TestContextsComeAndGo|TestVerify|TestDefaultGroups)$"}},
 		{"reactor", []string{"-test.run=^(TestReplyNotReset|TestQueueFull|TestPauseResume|TestHalfClose|TestAbort|" +
 			"TestDialResumes|TestKeyUpdateRequests|TestServeListeners|TestStats)$"}},
 	} {
@@ -48,7 +48,7 @@ func TestValgrind(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		run := exec.CommandContext(ctx, "valgrind", append([]string{"--quiet", "--error-exitcode=99", "--suppressions=" + supp,
-			"--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite", binary, "-test.v"}, p.args...)...)
+			"--leak-check=no", binary, "-test.v"}, p.args...)...)
 		run.Dir, run.Env = dir, append(os.Environ(), "GOGC=off", "GODEBUG=asyncpreemptoff=1", "FIGURES=")
 		out, err := run.CombinedOutput()
 		cancel()
