@@ -118,7 +118,8 @@ func TestNSSResumption(t *testing.T) {
 		t.Run(v.String(), func(t *testing.T) {
 			c := combo{features[1], v}
 			srv := newServer(t, c.serverConfig(t), 0, 0)
-			srv.hall.pages = page(bytes.Repeat([]byte("page"), 25_000))
+			content := page(bytes.Repeat([]byte("page"), 25_000))
+			srv.hall.pages.Store(&content)
 			host, port, _ := net.SplitHostPort(srv.addr)
 			const conns = "60"
 			o := startProgram(t, exec.Command("strsclnt", "-q", "-p", port, "-a", c.serverName(), "-d", db, "-V", nssVersions(v),
@@ -140,7 +141,7 @@ func TestNSSResumption(t *testing.T) {
 				t.Errorf("strsclnt counts %q, we resumed %d", hits, st.Resumed)
 			}
 			if !t.Failed() {
-				count(t, int64(st.Handshakes), int64(st.Handshakes)*int64(len(srv.hall.pages)))
+				count(t, int64(st.Handshakes), int64(st.Handshakes)*int64(len(content)))
 			}
 		})
 	}

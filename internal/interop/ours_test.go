@@ -247,13 +247,13 @@ func onlyHigh(b []byte) []byte {
 type hall struct {
 	t       *testing.T
 	parties chan *party
-	pages   page // if set, all connections are its own
+	pages   atomic.Pointer[page] // if set, all connections are its own
 }
 
 // OnOpen implements reactor.Handler.
 func (h *hall) OnOpen(c *reactor.Conn) {
-	if h.pages != nil {
-		h.pages.OnOpen(c)
+	if p := h.pages.Load(); p != nil {
+		p.OnOpen(c)
 		return
 	}
 	select {
@@ -268,8 +268,8 @@ func (h *hall) OnOpen(c *reactor.Conn) {
 
 // OnData implements reactor.Handler.
 func (h *hall) OnData(c *reactor.Conn, b []byte) {
-	if h.pages != nil {
-		h.pages.OnData(c, b)
+	if p := h.pages.Load(); p != nil {
+		p.OnData(c, b)
 		return
 	}
 	if p, ok := c.Data.(*party); ok {

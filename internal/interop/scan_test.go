@@ -177,7 +177,7 @@ func TestSSLScan(t *testing.T) {
 		scanned["sslscan"] = fmt.Sprintf("%s, %d ciphers, none weak", packageVersion(t, "sslscan"), len(s.Test.Ciphers))
 	}
 	weak := newServer(t, cssl.Config{Certificates: []cssl.Certificate{certificate("rsa")}, CipherList: "DEFAULT", Groups: "X25519:P-256:ffdhe2048"}, 0, 0)
-	weak.hall.pages = page{}
+	weak.hall.pages.Store(&page{})
 	s, _ = sslscan(t, weak.addr)
 	found := strings.Join(s.weaknesses(), "; ")
 	for _, want := range []string{"AES256-SHA,", "AES128-GCM-SHA256,", "ffdhe2048"} {
