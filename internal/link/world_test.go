@@ -37,6 +37,9 @@ func newSite(t *testing.T, addr [4]byte) *site {
 	})
 	err := <-made
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
+		if full {
+			t.Fatalf("needs CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun: %v", err)
+		}
 		t.Skipf("needs CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun: %v", err)
 	}
 	if err != nil {
