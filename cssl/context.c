@@ -64,57 +64,6 @@ static int done(int ok, cssl_reasons *out)
 	return ok;
 }
 
-/*
- * Takes from the TLS 1.2 ciphers that OpenSSL or the system's policy chose those without forward secrecy (static RSA, PSK)
- * and those that are not AEAD (CBC). It picks among them, so that a stricter policy stays in force. A policy
- * with nothing of the kind is left as it is.
- */
-static int modern_ciphers(SSL_CTX *ctx)
-{
-	/* OpenSSL 3 has some 30 names that can be picked, of at most 32 bytes. */
-	char list[4096];
-	size_t length = 0;
-	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
-
-	for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
-		const SSL_CIPHER *c = sk_SSL_CIPHER_value(all, i);
-		int kx = SSL_CIPHER_get_kx_nid(c), auth = SSL_CIPHER_get_auth_nid(c);
-		size_t n = strlen(SSL_CIPHER_get_name(c));
-
-		if (!SSL_CIPHER_is_aead(c) || (kx != NID_kx_ecdhe && kx != NID_kx_dhe) ||
-		    (auth != NID_auth_rsa && auth != NID_auth_ecdsa))
-			continue;
-		if (length + n + 2 > sizeof list)
-			break;
-		if (length > 0)
-			list[length++] = ':';
-		memcpy(list + length, SSL_CIPHER_get_name(c), n + 1);
-		length += n;
-	}
-	return length == 0 || SSL_CTX_set_cipher_list(ctx, list);
-}
-
-/*
- * Sets the groups on elliptic curves, and the hybrid with ML-KEM where there is one. OpenSSL's own default has
- * ffdhe2048 to ffdhe8192 too, among which the client may choose: the largest costs a server 77 times as much as X25519
- * (CVE-2002-20001). A provider may lack some, so each is tried.
- */
-static int modern_groups(SSL_CTX *ctx)
-{
-	static const char *const names[] = {"X25519MLKEM768", "X25519", "P-256", "X448", "P-384", "P-521"};
-	char list[64] = "";
-
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		if (!SSL_CTX_set1_groups_list(ctx, names[i]))
-			continue;
-		if (list[0] != 0)
-			strcat(list, ":");
-		strcat(list, names[i]); /* all of them take 45 bytes */
-	}
-	ERR_clear_error();
-	return list[0] == 0 || SSL_CTX_set1_groups_list(ctx, list);
-}
-
 SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 {
 	SSL_CTX *ctx;
@@ -150,7 +99,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	}
 	ok = SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
-	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && modern_ciphers(ctx) && modern_groups(ctx) &&
+	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && cssl_default_ciphers(ctx) && cssl_default_groups(ctx) &&
 	     SSL_CTX_set_session_id_context(ctx, s->session_id_context, sizeof s->session_id_context);
 	if (!done(ok, out)) {
 		SSL_CTX_free(ctx);

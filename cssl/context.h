@@ -85,4 +85,8 @@ extern void cssl_go_release(uintptr_t handle);
 extern void cssl_go_keylog(uintptr_t handle, char *line);
 extern SSL_CTX *cssl_go_hello(uintptr_t handle, unsigned char *ext, size_t len);
 
+/* What is offered where Config names no ciphers, or no groups; see defaults.c. False when OpenSSL refuses. */
+int cssl_default_ciphers(SSL_CTX *ctx);
+int cssl_default_groups(SSL_CTX *ctx);
+
 #endif
