@@ -250,15 +250,14 @@ func TestListenerShutDown(t *testing.T) {
 		complete(t, s)
 		ls, err := net.Listen("tcp", "127.0.0.1:0")
 		must(t, err)
-		rc, err := ls.(*net.TCPListener).SyscallConn()
+		f, err := ls.(*net.TCPListener).File()
 		must(t, err)
+		defer f.Close()
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(ls) }()
 		c := goDial(t, ls.Addr())
 		roundTrip(t, c, "before")
-		var shut error
-		must(t, rc.Control(func(fd uintptr) { shut = unix.Shutdown(int(fd), unix.SHUT_RD) }))
-		must(t, shut)
+		must(t, unix.Shutdown(int(f.Fd()), unix.SHUT_RD))
 		if err := receive(t, served, "Serve to return"); !errors.Is(err, unix.EINVAL) {
 			t.Errorf("Serve returned %v", err)
 		}

@@ -7,7 +7,7 @@
 //	    │      ▲         ready list (runnable without an event)           │
 //	    │      │         calls from other goroutines (eventfd)            │
 //	    │      │         timers (one wheel)                               │
-//	    │      │         close what ended ─► publish Stats ─► Gosched     │
+//	    │      │         close what ended ─► publish Stats ─► yield       │
 //	    │      └──── Session.Interest ─► Poller.Modify, if it changed     │
 //	    └─────────────────────────────────────────────────────────────────┘
 //
@@ -17,10 +17,10 @@
 //
 // # Loops and threads
 //
-// A Loop is not locked to its thread, and calls runtime.Gosched every few
-// milliseconds; with a locked thread, or without the yield, the scheduler's monitor takes the P
-// away on each cgo call after 10 ms, which costs futex calls and CPU. (The plan was to yield
-// once a turn. Each yield wakes another thread while a P is idle, so that is dearer.) For the same
+// A Loop is not locked to its thread, and yields to the scheduler every
+// millisecond; with a locked thread, or without the yield, the scheduler's monitor takes the P
+// away on each cgo call after 10 ms, which costs futex calls and CPU. (The plan was runtime.Gosched
+// once a turn. That wakes another thread while a P is idle, which takes the loop over; see yield.go.) For the same
 // reason a program does well to have one P more than loops (runtime.GOMAXPROCS): when every P is
 // inside C, the monitor takes them away from calls that last longer than 20 µs, such as a signature. A loop that
 // waits in epoll_wait keeps its P too until the monitor takes it, up to 10 ms later: a program with more loops

@@ -2,7 +2,11 @@ package reactor
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -39,6 +43,32 @@ func TestListenerDuplicate(t *testing.T) {
 	}
 	cancel()
 	receive(t, done, "Shutdown")
+}
+
+// TestListenerLetGo: while Go's own poller knows the listening socket too, each connection that comes wakes one
+// thread more for nothing. A unix listener has its path to look after.
+func TestListenerLetGo(t *testing.T) {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "socket")
+	local, err := net.Listen("unix", path)
+	must(t, err)
+	s := &Server{Handler: echo(), Loops: 2}
+	serveOn(t, s, tcp)
+	serveOn(t, s, local)
+	for _, l := range []net.Listener{tcp, local} {
+		roundTrip(t, goDial(t, l.Addr()), "hello") // the address is known all the time
+	}
+	if _, err := tcp.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("package net still listens: %v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+	must(t, s.Close())
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the path of a closed listener: %v", err)
+	}
 }
 
 // TestListenerBlocking: os.File's Fd makes all duplicates of a socket blocking. The loop must not hang in accept.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -142,7 +141,7 @@ func (l *Loop) Run() error {
 		l.handle(n, time.Since(l.start))
 		if l.now-yielded >= yieldEvery {
 			yielded = l.now
-			runtime.Gosched()
+			yield()
 		}
 	}
 	return nil
@@ -150,11 +149,8 @@ func (l *Loop) Run() error {
 
 // yieldEvery is how often a loop tells the scheduler that it is alive. Go's monitor
 // takes the P away by force, and on each cgo call from then on, from a goroutine that has run for 10 ms
-// without being scheduled; a blocking epoll_wait does not count. But each Gosched
-// wakes another thread when a P is idle. Measured with full handshakes, CPU time
-// beside a plain C server: 1.10 with 1 to 5 ms, 1.12 every turn, 1.21 never,
-// and 1.24 never with the thread locked.
-const yieldEvery = 4 * time.Millisecond
+// without being scheduled; a blocking epoll_wait does not count.
+const yieldEvery = time.Millisecond
 
 // handle is what one turn does after its wait, which brought n events.
 func (l *Loop) handle(n int, now time.Duration) {

@@ -104,7 +104,8 @@ func (s *Server) loopCount() int {
 }
 
 // Serve accepts connections on l, a *net.TCPListener or *net.UnixListener, until
-// Shutdown or Close, and then returns ErrServerClosed. It owns l. It may be
+// Shutdown or Close, and then returns ErrServerClosed. It owns l, and closes a TCP listener as soon as the loops
+// have descriptors of their own for its socket. It may be
 // called for several listeners, each on a goroutine of its own. When no connection can come
 // from l any more, it returns why; those that live go on.
 func (s *Server) Serve(l net.Listener) error { return s.ServeAll([]net.Listener{l}) }
@@ -150,6 +151,17 @@ type attached struct {
 	ln   *listener
 }
 
+// letGo closes what package net holds of TCP listeners, once each loop has a descriptor of its own: Go's own poller would
+// wake a thread for every connection that comes. A unix listener has to stay, since
+// closing it removes its path.
+func (v *serving) letGo() {
+	for _, l := range v.listeners {
+		if tcp, ok := l.(*net.TCPListener); ok {
+			tcp.Close()
+		}
+	}
+}
+
 // attach gives the listeners to the loops.
 func (s *Server) attach(v *serving) (added []attached, err error) {
 	n := max(len(v.listeners), len(s.loops))
@@ -170,6 +182,7 @@ func (s *Server) attach(v *serving) (added []attached, err error) {
 		}
 		added = append(added, a)
 	}
+	v.letGo()
 	return added, nil
 }
 

@@ -1,0 +1,1 @@
+// This file lets yield.go declare a function without a body.
