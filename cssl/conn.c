@@ -311,7 +311,16 @@ static int has_room(cssl_conn *c)
 	return c->t.fd < 0 && c->t.tail_max >= c->t.out.len + MAX_RECORD;
 }
 
-cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len)
+/* Sends what was collected, if anything was to be. */
+static void uncork(cssl_conn *c)
+{
+	if (!c->t.corked)
+		return;
+	c->t.corked = 0;
+	cssl_transport_flush(&c->t);
+}
+
+cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int more)
 {
 	cssl_result r;
 	size_t n = 0;
@@ -327,11 +336,10 @@ cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len)
 	if (c->t.send_errno != 0)
 		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
 	c->t.corked = c->t.held;
+	c->t.more = !!more;
 	ret = SSL_write_ex(c->ssl, buf, len, &n);
-	if (c->t.corked) {
-		c->t.corked = 0;
-		cssl_transport_flush(&c->t);
-	}
+	c->t.more = 0;
+	uncork(c);
 	if (c->t.send_errno != 0) {
 		ERR_clear_error();
 		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
@@ -365,7 +373,9 @@ cssl_result cssl_shutdown(cssl_conn *c)
 		return r;
 	if (c->t.send_errno != 0)
 		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+	c->t.corked = c->t.held; /* the close_notify takes the tickets along */
 	ret = SSL_shutdown(c->ssl);
+	uncork(c);
 	if (ret < 0)
 		return failure(c, ret);
 	c->shutdown_done = 1;
@@ -468,6 +478,19 @@ int cssl_alert_received(const cssl_conn *c)
 int cssl_established(const cssl_conn *c)
 {
 	return c->established;
+}
+
+cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
+{
+	cssl_negotiated n = {0, 0, NULL};
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(c->ssl);
+
+	if (!c->established || cipher == NULL)
+		return n;
+	n.version = SSL_version(c->ssl);
+	n.resumed = SSL_session_reused(c->ssl);
+	n.cipher = SSL_CIPHER_get_name(cipher);
+	return n;
 }
 
 SSL *cssl_conn_ssl(const cssl_conn *c)

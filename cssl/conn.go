@@ -172,10 +172,20 @@ func (c *Conn) readError() error {
 // address; they may have grown at the end only if they were 16 KiB or longer. An
 // empty p makes no progress and no crossing: OpenSSL does not tell an empty write from a failure.
 func (c *Conn) Write(p []byte) Result {
+	return c.write(p, false)
+}
+
+// WriteMore is Write for a record that others follow at once: the kernel may keep it
+// until then, for up to 200 ms (tcp(7), TCP_CORK), and send them together.
+func (c *Conn) WriteMore(p []byte) Result {
+	return c.write(p, true)
+}
+
+func (c *Conn) write(p []byte, more bool) Result {
 	if c.fatal != nil || len(p) == 0 {
 		return Result{Err: c.fatal}
 	}
-	return c.result(OpWrite, C.cssl_write(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+	return c.result(OpWrite, C.cssl_write(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)), cbool(more)))
 }
 
 // Flush sends ciphertext that the transport did not take earlier. In engine

@@ -74,7 +74,7 @@ void cssl_conn_free(cssl_conn *c);
 cssl_result cssl_handshake(cssl_conn *c);
 cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len);
 cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len);
-cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len);
+cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int more);
 cssl_result cssl_flush(cssl_conn *c);
 cssl_result cssl_shutdown(cssl_conn *c);
 cssl_result cssl_key_update(cssl_conn *c, int request_peer);
@@ -96,6 +96,15 @@ int cssl_alert_received(const cssl_conn *c);
 
 /* True once the first handshake is done. */
 int cssl_established(const cssl_conn *c);
+
+typedef struct {
+	int version;        /* as SSL_version says it */
+	int resumed;
+	const char *cipher; /* a static string */
+} cssl_negotiated;
+
+/* What the handshake led to. All zero before it is done. */
+cssl_negotiated cssl_conn_negotiated(const cssl_conn *c);
 
 SSL *cssl_conn_ssl(const cssl_conn *c);
 

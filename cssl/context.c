@@ -470,11 +470,6 @@ const char *cssl_ssl_group(SSL *ssl)
 	return name;
 }
 
-int cssl_ssl_session_reused(SSL *ssl)
-{
-	return SSL_session_reused(ssl);
-}
-
 int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
                     size_t context_len, int use_context, cssl_reasons *out)
 {

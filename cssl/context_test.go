@@ -132,14 +132,16 @@ func TestEncryptedKey(t *testing.T) {
 
 // TestSettingsTakeEffect negotiates with one setting each and looks at what came of it.
 func TestSettingsTakeEffect(t *testing.T) {
-	cipher := func(want string) func(*pair) bool { return func(p *pair) bool { return p.server.Cipher() == want } }
+	cipher := func(want string) func(*pair) bool {
+		return func(p *pair) bool { return p.server.Negotiated().Cipher == want }
+	}
 	tests := []struct {
 		name   string
 		change func(client, server *Config)
 		want   func(*pair) bool
 	}{
-		{"default version", func(c, s *Config) {}, func(p *pair) bool { return p.client.Version() == TLS13 }},
-		{"max version", func(c, s *Config) { s.MaxVersion = TLS12 }, func(p *pair) bool { return p.client.Version() == TLS12 }},
+		{"default version", func(c, s *Config) {}, func(p *pair) bool { return p.client.Negotiated().Version == TLS13 }},
+		{"max version", func(c, s *Config) { s.MaxVersion = TLS12 }, func(p *pair) bool { return p.client.Negotiated().Version == TLS12 }},
 		{"cipher list", func(c, s *Config) { c.MaxVersion, s.CipherList = TLS12, "ECDHE-ECDSA-CHACHA20-POLY1305" }, cipher("ECDHE-ECDSA-CHACHA20-POLY1305")},
 		{"security level", func(c, s *Config) { c.MaxVersion, s.CipherList = TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256:@SECLEVEL=1" }, cipher("ECDHE-ECDSA-AES128-GCM-SHA256")},
 		{"server's order", func(c, s *Config) {
@@ -171,7 +173,7 @@ func TestSettingsTakeEffect(t *testing.T) {
 			p := newPair(t, mustClient(t, c), mustServer(t, s))
 			p.handshake()
 			if !tt.want(p) {
-				t.Errorf("%v %s %s", p.client.Version(), p.client.Cipher(), p.client.Group())
+				t.Errorf("%v %s %s", p.client.Negotiated().Version, p.client.Negotiated().Cipher, p.client.Group())
 			}
 		})
 	}

@@ -295,7 +295,7 @@ func TestClosed(t *testing.T) {
 		}
 	}
 	c.FeedEOF()
-	if c.Feed([]byte("x")) != 0 || c.Take(p.buf) != 0 || c.Unsent() != 0 || c.HasPending() || c.VerifyResult() != nil || fmt.Sprint(c.Version()) == "" {
+	if c.Feed([]byte("x")) != 0 || c.Take(p.buf) != 0 || c.Unsent() != 0 || c.HasPending() || c.VerifyResult() != nil || fmt.Sprint(c.Negotiated().Version) == "" {
 		t.Error("a closed connection has facts")
 	}
 }

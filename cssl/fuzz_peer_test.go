@@ -255,7 +255,7 @@ func stage(n int, client, server, target, other *peer) (flight []byte, whole boo
 	other.say(100)
 	other.turn()
 	rekey := func(p *peer) {
-		if p.Version() == cssl.TLS13 {
+		if p.Negotiated().Version == cssl.TLS13 {
 			_ = p.Session.KeyUpdate(true)
 		} else {
 			_ = p.Session.Renegotiate()

@@ -22,24 +22,22 @@ import (
 // for some of them too early.
 func (c *Conn) established() bool { return c.c != nil && C.cssl_established(c.c) == 1 }
 
-// Version is the protocol version that was negotiated.
-func (c *Conn) Version() Version {
-	if !c.established() {
-		return 0
-	}
-	return Version(C.SSL_version(C.cssl_conn_ssl(c.c)))
+// Negotiated is what a handshake led to.
+type Negotiated struct {
+	Version Version
+	// Cipher is the cipher suite's name as OpenSSL writes it, such as TLS_AES_128_GCM_SHA256.
+	Cipher string
+	// Resumed: the handshake resumed an earlier session.
+	Resumed bool
 }
 
-// Cipher is the cipher suite's name as OpenSSL writes it, such as TLS_AES_128_GCM_SHA256.
-func (c *Conn) Cipher() string {
+// Negotiated is what the handshake led to.
+func (c *Conn) Negotiated() Negotiated {
 	if c.c == nil {
-		return ""
+		return Negotiated{}
 	}
-	cipher := C.SSL_get_current_cipher(C.cssl_conn_ssl(c.c))
-	if cipher == nil {
-		return ""
-	}
-	return C.GoString(C.SSL_CIPHER_get_name(cipher))
+	n := C.cssl_conn_negotiated(c.c)
+	return Negotiated{Version(n.version), C.GoString(n.cipher), n.resumed == 1}
 }
 
 // Group is the key exchange group's name, such as x25519; empty where there was none (RSA key exchange).
@@ -67,11 +65,6 @@ func (c *Conn) ServerName() string {
 		return ""
 	}
 	return C.GoString(C.SSL_get_servername(C.cssl_conn_ssl(c.c), C.TLSEXT_NAMETYPE_host_name))
-}
-
-// Resumed reports whether the handshake resumed an earlier session.
-func (c *Conn) Resumed() bool {
-	return c.c != nil && C.cssl_ssl_session_reused(C.cssl_conn_ssl(c.c)) == 1
 }
 
 // PeerChain is what the peer sent, leaf first; nil if it sent no certificate.

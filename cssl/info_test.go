@@ -14,11 +14,11 @@ func TestFactsBeforeHandshake(t *testing.T) {
 	for _, c := range []*Conn{p.client, p.server} {
 		for range 2 {
 			chain, err := c.PeerChain()
-			if c.Cipher() != "" || c.Group() != "" || c.ALPN() != "" || c.Resumed() || chain != nil || err != nil ||
+			if c.Negotiated().Cipher != "" || c.Group() != "" || c.ALPN() != "" || c.Negotiated().Resumed || chain != nil || err != nil ||
 				c.Session() != nil || c.Pending() != 0 || c.HasPending() {
 				t.Error("there are facts without a handshake")
 			}
-			if v := c.Version(); v != 0 {
+			if v := c.Negotiated().Version; v != 0 {
 				t.Errorf("version %v", v)
 			}
 			if _, err := c.ExportKeyingMaterial("EXPORTER-x", nil, 8); err == nil {
@@ -39,9 +39,9 @@ func TestFacts(t *testing.T) {
 		p := newPair(t, mustClient(t, c), mustServer(t, s))
 		p.handshake()
 		for name, x := range map[string]*Conn{"client": p.client, "server": p.server} {
-			if x.Version() != version || x.ALPN() != "h2" || !strings.EqualFold(x.Group(), "x25519") ||
-				x.Cipher() == "" || x.ServerName() != "localhost" {
-				t.Errorf("%s: %v %q %q %q %q", name, x.Version(), x.ALPN(), x.Group(), x.Cipher(), x.ServerName())
+			if x.Negotiated().Version != version || x.ALPN() != "h2" || !strings.EqualFold(x.Group(), "x25519") ||
+				x.Negotiated().Cipher == "" || x.ServerName() != "localhost" {
+				t.Errorf("%s: %v %q %q %q %q", name, x.Negotiated().Version, x.ALPN(), x.Group(), x.Negotiated().Cipher, x.ServerName())
 			}
 		}
 		for _, context := range [][]byte{nil, {}, []byte("context")} {
@@ -111,9 +111,9 @@ func TestSNI(t *testing.T) {
 		if (len(known) > 0) != (want == "Ed25519") {
 			t.Errorf("%q: the server asked for a certificate: %v", name, len(known) > 0)
 		}
-		if isExact := want == "RSA"; isExact != (p.server.Version() == TLS12) || isExact != (p.server.ALPN() == "exact") ||
+		if isExact := want == "RSA"; isExact != (p.server.Negotiated().Version == TLS12) || isExact != (p.server.ALPN() == "exact") ||
 			isExact != (p.server.Group() == "secp384r1") {
-			t.Errorf("%q: %v, ALPN %q, group %q", name, p.server.Version(), p.server.ALPN(), p.server.Group())
+			t.Errorf("%q: %v, ALPN %q, group %q", name, p.server.Negotiated().Version, p.server.ALPN(), p.server.Group())
 		}
 	}
 }

@@ -61,12 +61,12 @@ func TestResumption(t *testing.T) {
 				p := newPair(t, cx, sx)
 				p.handshake()
 				p.finish()
-				if p.client.Resumed() || p.server.Resumed() {
+				if p.client.Negotiated().Resumed || p.server.Negotiated().Resumed {
 					t.Error("the first handshake is said to be resumed")
 				}
 				q := p.again(cx, sx, "localhost")
-				if q.client.Resumed() != tt.want[i] || q.server.Resumed() != tt.want[i] {
-					t.Errorf("client resumed %v, server %v, want %v", q.client.Resumed(), q.server.Resumed(), tt.want[i])
+				if q.client.Negotiated().Resumed != tt.want[i] || q.server.Negotiated().Resumed != tt.want[i] {
+					t.Errorf("client resumed %v, server %v, want %v", q.client.Negotiated().Resumed, q.server.Negotiated().Resumed, tt.want[i])
 				}
 				chain, err := q.server.PeerChain()
 				if err != nil || (len(chain) > 0) != (tt.name == "mTLS") {
@@ -164,7 +164,7 @@ func TestNoResumptionAcrossNames(t *testing.T) {
 			p.handshake()
 			p.finish()
 			q := p.again(cx, sx, "other.test")
-			if q.client.Resumed() {
+			if q.client.Negotiated().Resumed {
 				t.Errorf("%v: the session is resumed for another name", version)
 			}
 			if chain, err := q.client.PeerChain(); err != nil || len(chain) == 0 || chain[0].VerifyHostname("other.test") != nil {
@@ -195,7 +195,7 @@ func TestNoResumptionAcrossDemands(t *testing.T) {
 		p.finish()
 		strict := clientConfig()
 		strict.MaxVersion = version
-		if q := p.again(mustClient(t, strict), sx, "localhost"); q.client.Resumed() {
+		if q := p.again(mustClient(t, strict), sx, "localhost"); q.client.Negotiated().Resumed {
 			t.Errorf("%v: resumed", version)
 		}
 	}

@@ -83,7 +83,7 @@ static size_t transport_send(cssl_transport *t, const unsigned char *p, size_t n
 	if (t->send_errno != 0)
 		return n;
 	do
-		sent = send(t->fd, p, n, MSG_NOSIGNAL);
+		sent = send(t->fd, p, n, t->more ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL);
 	while (sent < 0 && errno == EINTR);
 	if (sent >= 0) {
 		t->moved |= CSSL_MOVED_OUT;

@@ -21,6 +21,7 @@ typedef struct {
 	unsigned ended : 1;   /* engine mode: the caller sends no more than what is in out */
 	unsigned corked : 1;  /* output is collected in out until the operation ends, and leaves with one send */
 	unsigned held : 1;    /* what is in out was not offered to the transport yet; it leaves with what is written next */
+	unsigned more : 1;    /* other records follow at once: what is sent may wait for them in the kernel */
 	unsigned frozen : 1;  /* no more input is given out: the peer went over a limit */
 	uint32_t moved;   /* CSSL_MOVED_*: what happened since the operation began */
 	int send_errno;   /* the first errno of send; from then on what is written is dropped */

@@ -248,7 +248,7 @@ func TestDialResumes(t *testing.T) {
 				var resumed bool
 				sessions := make(chan *cssl.Session, 1)
 				h := &hooks{
-					open: func(c *Conn) { resumed = c.TLS().Resumed() },
+					open: func(c *Conn) { resumed = c.TLS().Negotiated().Resumed },
 					data: func(c *Conn, _ []byte) { sessions <- c.TLS().Session() },
 				}
 				c, err := d.Dial(guarded(t), l, "tcp", addr.String(), h, nil)

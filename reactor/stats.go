@@ -51,11 +51,12 @@ func (l *Loop) opened(c *Conn) {
 	defer l.mu.Unlock()
 	l.stats.Handshaking--
 	l.stats.Handshakes++
-	if c.tls.Resumed() {
+	n := c.tls.Negotiated()
+	if n.Resumed {
 		l.stats.Resumed++
 	}
-	bump(&l.pub.Versions, c.tls.Version().String())
-	bump(&l.pub.Ciphers, c.tls.Cipher())
+	bump(&l.pub.Versions, n.Version.String())
+	bump(&l.pub.Ciphers, n.Cipher)
 	c.timedIn = session.Open
 	l.wheel.remove(c)
 	l.crowd.remove(c)

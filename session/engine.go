@@ -32,6 +32,13 @@ type Rekeyer interface {
 	Renegotiate() cssl.Result
 }
 
+// MoreWriter is an Engine that can tell its transport that another record follows at once, so that they are sent
+// together. WriteMore is otherwise Write, and Write may be called in its place with the same bytes. It is used
+// for a record that is not the last one queued.
+type MoreWriter interface {
+	WriteMore(p []byte) cssl.Result
+}
+
 // Handler hears what happens on a connection. The methods are called from Ready,
 // one at a time.
 type Handler interface {

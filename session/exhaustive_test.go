@@ -133,7 +133,7 @@ var paths = []string{
 	// A read takes what a write waits for; then the close, while paused.
 	"wants ready H:ok ready R:want_read write ready W:want_read readyR R:want_read+in ready W:1 pause ready W:1 close ready S:ok readyR R:1+drained readyR R:eof",
 	// The second chunk stays behind the frozen one.
-	"records ready H:ok write write1 ready W:want_write readyW W:1 ready W:1 W:1",
+	"records ready H:ok write write1 ready R:want_read ready W:want_write readyW W:1 ready W:1 ready W:1",
 }
 
 // TestExhaustiveReplay repeats the paths that are kept, or the one that -replay names.

@@ -153,7 +153,7 @@ func TestWriteFailureDeliversInput(t *testing.T) {
 			t.Errorf("KeyUpdate: %v", err)
 		}
 	}
-	r.write(strings.Repeat("x", RecordSize))
+	r.write(strings.Repeat("x", 2*RecordSize))
 	r.ready(Readable|Writable, "W(#16384):err R:500 | data(500)")
 	r.waits("- run") // the turn was over
 	if r.queue.head != nil {
@@ -163,13 +163,13 @@ func TestWriteFailureDeliversInput(t *testing.T) {
 	r.ended()
 
 	r = openRig(t, Config{})
-	r.write(strings.Repeat("x", RecordSize))
+	r.write(strings.Repeat("x", 2*RecordSize))
 	r.ready(Readable|Writable, "W(#16384):err R:9 R:eof | data(9) close(err)")
 	r.ended()
 
 	// A pause does not keep a broken connection: nothing would ever end it.
 	r = openRig(t, Config{TurnBytes: 1000})
-	r.write(strings.Repeat("x", RecordSize))
+	r.write(strings.Repeat("x", 2*RecordSize))
 	r.ready(Readable, "W(#16384):err R:1000 | data(1000)")
 	r.Pause()
 	r.waits("- run")

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,7 +42,19 @@ func TestMerge(t *testing.T) {
 	r.h.on["data"] = func() { r.write("ab") }
 	r.ready(Readable, "R:1 R:1 R:1 R:want_read W(ababab):6 | data(1) data(1) data(1)")
 	r.h.on["data"] = func() { r.write(strings.Repeat("x", RecordSize)) }
-	r.ready(Readable, "R:1 W(#16384):16384 R:want_read | data(1)")
+	r.ready(Readable, "R:1 R:1 W(#16384):16384 R:want_read W(#16384):16384 | data(1) data(1)")
+}
+
+// TestWriteMore: the engine learns that more records follow, but for the last one, which is to send them all.
+func TestWriteMore(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write(strings.Repeat("x", 2*RecordSize) + "end")
+	r.ready(0, "W(#16384):16384 W(#16384):16384 W(end):want_write")
+	r.write("x")
+	r.ready(Writable, "W(end):3 W(x):1")
+	if want := []bool{true, true, false, true, false}; !slices.Equal(r.e.more, want) {
+		t.Errorf("WriteMore was used as in %v, not %v", r.e.more, want)
+	}
 }
 
 // answer writes as a handler does inside OnData.

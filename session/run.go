@@ -53,14 +53,14 @@ func (s *Session) Ready(got Event) {
 func (s *Session) can(op operation) bool { return s.want[op] == cssl.WantNone && s.live(op) }
 
 // next picks an operation that can be tried. Reading goes before writing, so
-// that the answers to several small messages share a record, but not when there is a
-// record's worth to write already, and not when no more will be written: then a peer
+// that the answers to several small messages share a record, but not when there are
+// two records' worth to write already, which share a send, and not when no more will be written: then a peer
 // that keeps sending must not hold up the close.
 func (s *Session) next() (operation, bool) {
 	switch {
 	case s.can(handshake):
 		return handshake, true
-	case (s.ending || s.queue.Len() >= RecordSize) && s.can(write):
+	case (s.ending || s.queue.Len() >= 2*RecordSize) && s.can(write):
 		return write, true
 	case s.can(shutdown):
 		return shutdown, true
@@ -124,7 +124,7 @@ func (s *Session) try(op operation) int {
 	case read:
 		name, r = cssl.OpRead, s.engine.Read(s.cfg.Buffer)
 	case write:
-		name, r = cssl.OpWrite, s.engine.Write(s.queue.freeze())
+		name, r = cssl.OpWrite, s.writeRecord()
 	case flush:
 		name, r = cssl.OpFlush, s.engine.Flush()
 	case shutdown:
@@ -195,6 +195,17 @@ func (s *Session) count(name cssl.Op, r cssl.Result) {
 	} else {
 		c.BytesWritten += uint64(r.N)
 	}
+}
+
+// writeRecord writes the head of the queue.
+func (s *Session) writeRecord() cssl.Result {
+	p := s.queue.freeze()
+	if len(p) < s.queue.Len() {
+		if e, ok := s.engine.(MoreWriter); ok {
+			return e.WriteMore(p)
+		}
+	}
+	return s.engine.Write(p)
 }
 
 // tryHandshake carries the first handshake on, or starts or carries on a later one.

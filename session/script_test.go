@@ -75,6 +75,8 @@ type scripted struct {
 	script []string
 	// parked is what a Write was refused with; the next Write must carry the same.
 	parked []byte
+	// more says of each write so far whether it was a WriteMore.
+	more []bool
 	// out is what was accepted.
 	out bytes.Buffer
 }
@@ -130,6 +132,7 @@ func (e *scripted) Write(p []byte) cssl.Result {
 	if len(e.script) > 0 && strings.HasPrefix(e.script[0], "W(#") {
 		call = fmt.Sprintf("W(#%d)", len(p))
 	}
+	e.more = append(e.more, false)
 	r := e.step(call)
 	if r.N > len(p) {
 		e.t.Fatalf("the script accepts %d bytes of %s", r.N, call)
@@ -140,6 +143,14 @@ func (e *scripted) Write(p []byte) cssl.Result {
 	} else {
 		e.out.Write(p[:r.N])
 	}
+	return r
+}
+
+// WriteMore is the same step as Write; more tells them apart.
+func (e *scripted) WriteMore(p []byte) cssl.Result {
+	e.t.Helper()
+	r := e.Write(p)
+	e.more[len(e.more)-1] = true
 	return r
 }
 

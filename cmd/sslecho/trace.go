@@ -60,7 +60,7 @@ type traced struct {
 
 // OnOpen implements reactor.Handler.
 func (h traced) OnOpen(c *reactor.Conn) {
-	h.tracer.line(c, "open", c.TLS().Version().String()+" "+c.TLS().Cipher(), "from "+c.RemoteAddr().String())
+	h.tracer.line(c, "open", c.TLS().Negotiated().Version.String()+" "+c.TLS().Negotiated().Cipher, "from "+c.RemoteAddr().String())
 	h.Service.OnOpen(c)
 }
 

@@ -76,8 +76,8 @@ func newParty(client, high bool, n int) *party {
 func (p *party) OnOpen(c *reactor.Conn) {
 	t := c.TLS()
 	p.facts = facts{
-		version: t.Version(), cipher: t.Cipher(), alpn: t.ALPN(), serverName: t.ServerName(),
-		resumed: t.Resumed(), verify: t.VerifyResult(),
+		version: t.Negotiated().Version, cipher: t.Negotiated().Cipher, alpn: t.ALPN(), serverName: t.ServerName(),
+		resumed: t.Negotiated().Resumed, verify: t.VerifyResult(),
 	}
 	chain, err := t.PeerChain()
 	if err != nil {

@@ -100,7 +100,7 @@ func (h *caller) OnData(c *reactor.Conn, p []byte) {
 		c.Pause()
 		time.AfterFunc(time.Millisecond, c.Resume)
 	case 3:
-		if c.TLS().Version() == cssl.TLS12 && h.out.n%7 == 0 {
+		if c.TLS().Negotiated().Version == cssl.TLS12 && h.out.n%7 == 0 {
 			c.Renegotiate()
 		}
 	case 4:

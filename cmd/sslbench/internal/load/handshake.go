@@ -82,7 +82,7 @@ func (h *handshakes) ended(s *slot, err error) *failedError {
 		case s.fetching:
 			w.succeeded(s)
 			return nil
-		case !s.conn.TLS().Resumed():
+		case !s.conn.TLS().Negotiated().Resumed:
 			return &failedError{NotResumed, errors.New("the server made a full handshake, although a session of its own was offered")}
 		}
 	}

@@ -275,7 +275,7 @@ func (l *Load) learn(c *cssl.Conn) {
 	defer l.facts.Unlock()
 	if !l.facts.known && c != nil {
 		l.facts.known = true
-		l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn = c.Version().String(), c.Cipher(), c.Group(), c.ALPN()
+		l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn = c.Negotiated().Version.String(), c.Negotiated().Cipher, c.Group(), c.ALPN()
 	}
 }
 

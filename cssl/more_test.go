@@ -1,0 +1,75 @@
+package cssl
+
+import (
+	"bytes"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestWriteMore: records of which each says that another follows leave in one segment, with the one that does not.
+// What a write that is never followed left in the kernel arrives all the same.
+func TestWriteMore(t *testing.T) {
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa"))
+	cfd, sfd := socketPair(t, "tcp", false)
+	cc, sc := overSockets(t, cx, sx, cfd, sfd)
+	c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+	runSockets(t, c, s, func() bool { return c.established() && s.established() })
+	sc.Flush()
+	var want []byte
+	segments := func() uint32 {
+		info, err := unix.GetsockoptTCPInfo(sfd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Data_segs_out
+	}
+	write := func(f func([]byte) Result) {
+		t.Helper()
+		if r := f([]byte("record")); r.N != 6 || r.Unsent {
+			t.Fatalf("%+v", r)
+		}
+		want = append(want, "record"...)
+	}
+	together := false
+	for i := 0; i < 20 && !together; i++ { // the kernel waits 200 ms, a machine may stand still for longer
+		before := segments()
+		write(sc.WriteMore)
+		write(sc.WriteMore)
+		write(sc.Write)
+		together = segments() == before+1
+	}
+	if !together {
+		t.Error("the records left one by one")
+	}
+	write(sc.WriteMore)
+	var got []byte
+	for len(got) < len(want) {
+		r := cc.Read(c.readBuf)
+		got = append(got, c.readBuf[:r.N]...)
+		if r.Want == WantRead {
+			waitFor(t, cfd)
+		} else if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%q arrived", got)
+	}
+}
+
+// waitFor waits until fd can be read.
+func waitFor(t *testing.T, fd int) {
+	t.Helper()
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		if err == syscall.EINTR {
+			continue
+		}
+		if n != 1 {
+			t.Fatalf("nothing came: %v", err)
+		}
+		return
+	}
+}

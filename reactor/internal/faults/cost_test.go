@@ -1,0 +1,153 @@
+package faults
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// visit is what a server does with one connection at a time, for counting.
+type visit struct {
+	server *reactor.Server
+	addr   net.Addr
+	closed chan error
+}
+
+// echo is the handler: it answers what comes.
+type echo struct{ closed chan error }
+
+func (echo) OnOpen(*reactor.Conn)                 {}
+func (echo) OnData(c *reactor.Conn, p []byte)     { c.Write(p) }
+func (e echo) OnClose(_ *reactor.Conn, err error) { e.closed <- err }
+
+// second keeps what is written after the first flight until it is let go, and lets it go in one piece.
+type second struct {
+	net.Conn
+	flights int
+	kept    []byte
+	open    bool
+}
+
+func (c *second) Write(p []byte) (int, error) {
+	if c.flights++; c.flights == 1 || c.open {
+		return c.Conn.Write(p)
+	}
+	c.kept = append(c.kept, p...)
+	return len(p), nil
+}
+
+func (c *second) letGo(t *testing.T) {
+	t.Helper()
+	c.open = true
+	if err := c.SetWriteDeadline(time.Time{}); err != nil { // CloseWrite leaves one that has passed
+		t.Fatal(err)
+	}
+	if _, err := c.Conn.Write(c.kept); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// once connects, has n messages of 1 KiB echoed, and ends. With none, the client's Finished and its
+// close_notify come together.
+func (v *visit) once(t *testing.T, version uint16, n int) {
+	t.Helper()
+	raw, err := net.Dial("tcp", v.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	held := &second{Conn: raw, open: n > 0}
+	c := tls.Client(held, &tls.Config{InsecureSkipVerify: true, MaxVersion: version})
+	if version == tls.VersionTLS12 {
+		held.open = true // the client waits for the server's Finished
+	}
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	msg := make([]byte, 1024)
+	for range n {
+		if _, err := c.Write(msg); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if !held.open {
+		held.letGo(t)
+	}
+	if err := receive(t, v.closed, "OnClose"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// calls counts the calls of a kind for one connection.
+func (v *visit) calls(t *testing.T, k Kind, version uint16, echoes int) int {
+	t.Helper()
+	Arm(Fault{Kind: k, Accepted: k == Recv || k == Send})
+	v.once(t, version, echoes)
+	return Disarm().Calls
+}
+
+// TestCost: the system calls and the crossings into C that a connection and an echo cost, which no change may raise
+// unnoticed; docs/performance.md says what each is for.
+func TestCost(t *testing.T) {
+	x := newContexts(t, cssl.TLS13)
+	closed := make(chan error, 1)
+	v := &visit{closed: closed, server: &reactor.Server{Handler: echo{closed}, Context: x.server, Loops: 1}}
+	ls, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.addr = ls.Addr()
+	served := make(chan error, 1)
+	go func() { served <- v.server.Serve(ls) }()
+	defer func() {
+		v.server.Close()
+		<-served
+	}()
+	v.once(t, tls.VersionTLS13, 1)
+
+	const echoes = 200
+	for _, c := range []struct {
+		kind       Kind
+		connection int // at most, for a connection without data
+		more       int // at most, for 200 echoes besides
+	}{
+		{Recv, 2, echoes}, // the ClientHello; Finished with close_notify
+		{Send, 2, echoes}, // our flight; the tickets with close_notify
+		{EpollCtl, 1, 0},  // the connection is added, and never changed
+		{Accept, 2, 0},    // the connection; none more
+	} {
+		short := v.calls(t, c.kind, tls.VersionTLS13, 0)
+		if short > c.connection {
+			t.Errorf("%d × %v for a connection, not %d", short, c.kind, c.connection)
+		}
+		// What an echoing client sends last comes in a segment of its own, and the answers to it too.
+		if n := v.calls(t, c.kind, tls.VersionTLS13, echoes); n > c.connection+c.more+2 {
+			t.Errorf("%d × %v for %d echoes", n, c.kind, echoes)
+		}
+	}
+
+	crossings := func(n int) int64 {
+		before := runtime.NumCgoCall()
+		v.once(t, tls.VersionTLS13, n)
+		return runtime.NumCgoCall() - before
+	}
+	short := crossings(0)
+	if short > 7 {
+		t.Errorf("%d crossings for a connection", short)
+	}
+	if n := crossings(echoes); n > short+2*echoes+4 {
+		t.Errorf("%d crossings for %d echoes", n, echoes)
+	}
+}
