@@ -384,6 +384,17 @@ cssl_result cssl_shutdown(cssl_conn *c)
 	return progress(c, 1);
 }
 
+int cssl_free_buffers(cssl_conn *c)
+{
+	/*
+	 * Before 3.0.14, SSL_free_buffers freed a record of which only the header was read (the state
+	 * is "RB" then), or only a part was given out (CVE-2024-4741).
+	 */
+	if (SSL_has_pending(c->ssl) || strcmp(SSL_rstate_string(c->ssl), "RH") != 0)
+		return 0;
+	return SSL_free_buffers(c->ssl);
+}
+
 /* Starts a handshake by the OpenSSL function that was just called, and carries it on. */
 static cssl_result start(cssl_conn *c, int ret)
 {

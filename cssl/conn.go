@@ -9,6 +9,8 @@ package cssl
 #cgo nocallback cssl_feed
 #cgo noescape cssl_take
 #cgo nocallback cssl_take
+#cgo noescape cssl_free_buffers
+#cgo nocallback cssl_free_buffers
 #cgo noescape cssl_flush
 #cgo nocallback cssl_flush
 */
@@ -226,6 +228,11 @@ func (c *Conn) Renegotiate() Result {
 	}
 	return c.result(OpRenegotiate, C.cssl_renegotiate(c.c))
 }
+
+// FreeBuffers gives OpenSSL's record buffers back, 17 KiB for reading and 17 for
+// writing; the next operation allocates what it needs again. It answers false, and does
+// nothing, while a part of a record is in them. With Config.ReleaseBuffers that happens after each operation anyway.
+func (c *Conn) FreeBuffers() bool { return c.c == nil || C.cssl_free_buffers(c.c) == 1 }
 
 // CloseWrite ends our direction of the transport: a FIN (shutdown(2) with
 // SHUT_WR). In engine mode that is the caller's to do, when Take has taken all that is there; what OpenSSL writes

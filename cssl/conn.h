@@ -80,6 +80,12 @@ cssl_result cssl_shutdown(cssl_conn *c);
 cssl_result cssl_key_update(cssl_conn *c, int request_peer);
 cssl_result cssl_renegotiate(cssl_conn *c);
 
+/*
+ * Frees OpenSSL's record buffers, if nothing is in them. It does not block, and no callback fires.
+ * True when there are none now.
+ */
+int cssl_free_buffers(cssl_conn *c);
+
 /* Engine mode. Both copy, and neither keeps a pointer or calls back. */
 size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len);
 void cssl_feed_eof(cssl_conn *c);

@@ -71,6 +71,10 @@ type Conn struct {
 	due, slotDue, active time.Duration
 	timerPrev, timerNext *Conn
 
+	// Its place among those with record buffers, see buffers.
+	buffered, bufferUse bool
+	bufferIndex         uint16
+
 	// Its place among the handshakes, see crowd.
 	crowded                bool
 	waiting                time.Duration // since when

@@ -104,6 +104,7 @@ func (l *Loop) adopt(c *Conn) {
 func (l *Loop) closed(c *Conn, err error) {
 	c.dead = true
 	l.wheel.remove(c)
+	l.buffers.remove(c)
 	l.dead = append(l.dead, c)
 	if c.timedIn == session.Handshaking {
 		l.crowd.remove(c)

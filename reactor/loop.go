@@ -86,6 +86,7 @@ type Loop struct {
 	now      time.Duration // since start, as of the last Wait
 	wheel    wheel
 	crowd    crowd
+	buffers  buffers
 	slots    []slot
 	free     []uint32
 	ready    []*Conn // runnable without an event
@@ -163,6 +164,7 @@ func (l *Loop) handle(n int, now time.Duration) {
 	l.runReady()
 	l.runInbox()
 	l.wheel.advance(l.now, l.expire)
+	l.buffers.look(l.now)
 	l.resumeListeners()
 	l.bury()
 	l.publish()
@@ -202,6 +204,9 @@ func (l *Loop) timeout() int {
 		return 0
 	}
 	due, ok := l.wheel.next()
+	if look, any := l.buffers.next(); any && (!ok || look < due) {
+		due, ok = look, true
+	}
 	for _, ln := range l.resume {
 		if !ok || ln.resumeAt < due {
 			due, ok = ln.resumeAt, true
@@ -295,9 +300,13 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	c.collect() // what came from other goroutines meanwhile
 	c.running = false
 	c.mu.Unlock()
-	if !c.dead {
-		l.rearm(c)
+	if c.dead {
+		return
 	}
+	if got != 0 || l.moved() != moved {
+		l.buffers.used(c, l.now)
+	}
+	l.rearm(c)
 }
 
 // moved is how many bytes of plaintext all connections have moved.

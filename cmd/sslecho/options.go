@@ -93,7 +93,6 @@ func parse(args []string, out io.Writer) (*options, error) {
 	if o.tls.MaxVersion != 0 && o.tls.MinVersion > o.tls.MaxVersion {
 		return nil, errors.New("--min-version is above --max-version")
 	}
-	o.tls.ReleaseBuffers = true
 	return o, nil
 }
 
