@@ -13,7 +13,7 @@ const (
 // buffers knows which connections hold record buffers. OpenSSL can free them after each operation
 // (cssl.Config.ReleaseBuffers), which costs a busy connection two malloc and free of 17 KiB for each message, or never, which
 // costs an idle one 33 KiB. So a busy one keeps them, up to keepBuffers of a loop, and gives them back when it has
-// been idle for one to two times buffersRest.
+// been idle for one to two times buffersRest. After a handshake they are given back at once: many connections rest then.
 type buffers struct {
 	conns  []*Conn
 	lookAt time.Duration

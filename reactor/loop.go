@@ -303,8 +303,10 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	if c.dead {
 		return
 	}
-	if got != 0 || l.moved() != moved {
+	if l.moved() != moved {
 		l.buffers.used(c, l.now)
+	} else if got != 0 && !c.buffered {
+		c.tls.FreeBuffers() // such as after a handshake
 	}
 	l.rearm(c)
 }
