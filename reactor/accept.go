@@ -16,7 +16,7 @@ import (
 const (
 	// acceptBatch is how many connections one turn takes from a listener, so that
 	// a burst does not hold up those that are established.
-	acceptBatch = 64
+	acceptBatch = 16
 	// acceptPause is how long a listener rests when there are no descriptors or no memory left.
 	acceptPause = 100 * time.Millisecond
 )

@@ -4,6 +4,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
+	"unsafe"
+
+	"github.com/spacemonad/go-openssl/cssl"
 )
 
 // pingPong sends 1 KiB over loopback TCP and has it back, n times.
@@ -59,5 +62,13 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 	// Timers of the test itself and the runtime's own may come in between.
 	if n := after.Mallocs - before.Mallocs; n > echoes/50 {
 		t.Errorf("%d allocations for %d echoes", n, echoes)
+	}
+}
+
+// TestConnSize: what the Go side keeps of an idle connection, besides its slot and its place in epoll. The garbage
+// collector's headroom comes on top, as much again by default.
+func TestConnSize(t *testing.T) {
+	if n := unsafe.Sizeof(Conn{}) + unsafe.Sizeof(cssl.Conn{}); n > 512 {
+		t.Errorf("%d bytes for a connection", n)
 	}
 }

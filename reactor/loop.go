@@ -89,8 +89,9 @@ type Loop struct {
 	buffers  buffers
 	slots    []slot
 	free     []uint32
-	ready    []*Conn // runnable without an event
-	dead     []*Conn // to be freed at the end of the turn
+	waiting  []Polled // of the turn, of connections that shake hands
+	ready    []*Conn  // runnable without an event
+	dead     []*Conn  // to be freed at the end of the turn
 	resume   []*listener
 	stats    Stats
 
@@ -158,9 +159,7 @@ func (l *Loop) handle(n int, now time.Duration) {
 	l.now = now
 	l.stats.Turns++
 	l.stats.Events += uint64(n)
-	for i := range n {
-		l.dispatch(l.poller.At(i))
-	}
+	l.dispatchAll(n)
 	l.runReady()
 	l.runInbox()
 	l.wheel.advance(l.now, l.expire)
@@ -217,6 +216,36 @@ func (l *Loop) timeout() int {
 	}
 	wait := due - time.Since(l.start)
 	return int(max(0, (wait+time.Millisecond-1)/time.Millisecond))
+}
+
+// handshakeBatch is how many connections carry their handshake on in one turn. A step of it costs as much as twenty to
+// forty small messages, which would wait behind those of a whole batch of events.
+const handshakeBatch = 2
+
+// dispatchAll deals with the events of a turn: those of established connections first, then a few of those that
+// shake hands. epoll, which is level-triggered, reports the rest again, in the same order.
+func (l *Loop) dispatchAll(n int) {
+	for i := range n {
+		p := l.poller.At(i)
+		if l.handshaking(p) {
+			l.waiting = append(l.waiting, p)
+			continue
+		}
+		l.dispatch(p)
+	}
+	for _, p := range l.waiting[:min(len(l.waiting), handshakeBatch)] {
+		l.dispatch(p)
+	}
+	l.waiting = l.waiting[:0]
+}
+
+// handshaking reports whether an event is of a connection that shakes hands.
+func (l *Loop) handshaking(p Polled) bool {
+	if p.Key == wakeKey {
+		return false
+	}
+	s := &l.slots[uint32(p.Key)]
+	return s.gen == uint32(p.Key>>32) && s.conn != nil && s.conn.session.Phase() == session.Handshaking
 }
 
 func (l *Loop) dispatch(p Polled) {

@@ -1,0 +1,77 @@
+package reactor
+
+import (
+	"crypto/tls"
+	"net"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"golang.org/x/sys/unix"
+)
+
+// TestHandshakesWait: when many begin their handshake at once, an established connection is served first, and few of
+// them in one turn.
+func TestHandshakesWait(t *testing.T) {
+	type step struct {
+		turn, conn uint64
+		op         cssl.Op
+	}
+	var steps []step // the loop's own until the server is closed
+	s := &Server{Handler: echo(), Loops: 1}
+	s.Trace = func(c *Conn, st Step) { steps = append(steps, step{c.loop.stats.Turns, c.id, st.Op}) }
+	addr := start(t, s)
+	old := goDial(t, addr)
+	roundTrip(t, old, "hello")
+
+	const crowd = 7
+	var raw []net.Conn
+	for range crowd {
+		raw = append(raw, rawDial(t, addr))
+	}
+	waitFor(t, "the crowd to be accepted", func() bool { return s.Stats().Accepted == crowd+1 })
+	l := s.loops[0]
+	held, release := make(chan struct{}), make(chan struct{})
+	l.Do(func() { close(held); <-release })
+	<-held
+	before := len(steps)
+	shaken := make(chan error, crowd)
+	for _, c := range raw {
+		go func() { shaken <- tls.Client(c, goConfig(t)).Handshake() }()
+	}
+	_, err := old.Write([]byte("first"))
+	must(t, err)
+	waitFor(t, "all input", func() bool {
+		for i := range l.slots {
+			if c := l.slots[i].conn; c != nil {
+				if n, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ); err != nil || n == 0 {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	close(release)
+	for range crowd {
+		must(t, receive(t, shaken, "a handshake"))
+	}
+	must(t, s.Close())
+
+	oldID := steps[0].conn
+	if first := steps[before]; first.conn != oldID || first.op != cssl.OpRead {
+		t.Errorf("%v of connection %d came first", first.op, first.conn)
+	}
+	inTurn := map[uint64]map[uint64]bool{}
+	for _, st := range steps[before:] {
+		if st.op == cssl.OpHandshake {
+			if inTurn[st.turn] == nil {
+				inTurn[st.turn] = map[uint64]bool{}
+			}
+			inTurn[st.turn][st.conn] = true
+		}
+	}
+	for turn, conns := range inTurn {
+		if len(conns) > handshakeBatch {
+			t.Errorf("turn %d: %d handshakes", turn, len(conns))
+		}
+	}
+}
