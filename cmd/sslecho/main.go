@@ -84,6 +84,7 @@ func serve(o *options, stdout, stderr io.Writer) error {
 	// One P more than loops: when every P is inside C, Go's monitor takes them away
 	// from calls that last longer than 20 µs, which is what a signature takes.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
+	collectOften()
 	srv := services.NewServer(o.service, ctx)
 	srv.Loops = loops
 	srv.Logger = slog.New(slog.NewTextHandler(stderr, nil))

@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"runtime/debug"
+	"testing"
+)
 
 // TestEbb: memory is given back when a crowd has gone, once, and not for a few that come and go.
 func TestEbb(t *testing.T) {
@@ -23,6 +26,18 @@ func TestEbb(t *testing.T) {
 		accepted += step.come
 		if got := e.gone(step.conns, accepted); got != step.gone {
 			t.Fatalf("step %d: %d connections, %d accepted so far: %v", i, step.conns, accepted, got)
+		}
+	}
+}
+
+func TestCollectOften(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	for env, want := range map[string]int{"": gcPercent, "77": 100} {
+		t.Setenv("GOGC", env)
+		debug.SetGCPercent(100)
+		collectOften()
+		if got := debug.SetGCPercent(100); got != want {
+			t.Errorf("with GOGC=%q: %d, not %d", env, got, want)
 		}
 	}
 }
