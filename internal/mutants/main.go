@@ -54,7 +54,10 @@ var targets = []*target{
 	},
 	{
 		dir: "cssl", name: "cssl for its fuzz tests", mutations: forFuzzOfCssl,
-		catchers: []catcher{{pkg: "./cssl", args: []string{"-test.run=^Fuzz", "-test.failfast"}}},
+		catchers: []catcher{
+			{pkg: "./internal/fuzz", args: []string{"-test.run=^Fuzz", "-test.failfast"}},
+			{pkg: "./cssl", args: []string{"-test.run=^Fuzz", "-test.failfast"}},
+		},
 	},
 	{
 		dir: "session", name: "session for its fuzz test", env: []string{"CGO_ENABLED=0"}, mutations: forFuzzOfSession,

@@ -1,4 +1,4 @@
-package cssl_test
+package fuzz
 
 import (
 	"bytes"
