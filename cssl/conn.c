@@ -281,7 +281,7 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
 	if (c->failed)
 		return bad_state(c);
 	ret = SSL_read_ex(c->ssl, buf, len, &n);
-	if (ret <= 0)
+	if (ret <= 0 || c->over_limit) /* the data may stand behind the message that is one too many */
 		return failure(c, ret);
 	r = progress(c, n);
 	if (c->t.fd < 0)
@@ -300,7 +300,7 @@ cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len)
 	if (c->failed)
 		return bad_state(c);
 	ret = SSL_peek_ex(c->ssl, buf, len, &n);
-	return ret > 0 ? progress(c, n) : failure(c, ret);
+	return ret > 0 && !c->over_limit ? progress(c, n) : failure(c, ret);
 }
 
 /* True when a record may be written: nothing is left for the socket, or in engine mode there is room for one more. */

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"golang.org/x/sys/unix"
 )
 
 // TestLimits floods one side with post-handshake messages: it answers ErrLimit, and the
@@ -70,6 +71,33 @@ func TestLimits(t *testing.T) {
 				t.Errorf("the flooder hears %+v", r)
 			}
 		})
+	}
+}
+
+// TestLimitEndsInput: what stands behind the message that is one too many is neither given out nor, but for what was read
+// ahead, taken from the socket.
+func TestLimitEndsInput(t *testing.T) {
+	c, s := clientConfig(), serverConfig("ecdsa")
+	s.MaxMessages = 5
+	for _, ahead := range []bool{true, false} {
+		s.NoReadAhead = !ahead
+		cfd, sfd := socketPair(t, "unix", false)
+		cc, sc := overSockets(t, mustClient(t, c), mustServer(t, s), cfd, sfd)
+		a, b := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+		runSockets(t, a, b, func() bool { return a.established() && b.established() })
+		for range 6 {
+			if r := cc.KeyUpdate(false); r.Err != nil || r.Want != WantNone {
+				t.Fatalf("%+v", r)
+			}
+		}
+		send(t, cc, "data")
+		if r := sc.Read(b.readBuf); !errors.Is(r.Err, ErrLimit) || r.N != 0 {
+			t.Errorf("read ahead %v: %+v", ahead, r)
+		}
+		left, err := unix.IoctlGetInt(sfd, unix.TIOCINQ)
+		if err != nil || (left == 0) != ahead {
+			t.Errorf("read ahead %v: %d bytes are left in the socket (%v)", ahead, left, err)
+		}
 	}
 }
 

@@ -47,6 +47,8 @@ var ofCssl = []mutation{
 		"request_peer ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED", "request_peer && 0 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED"},
 	{"P36", "KeyUpdates have no limit", "conn.c",
 		"\t\tif (++c->messages > c->max_messages)\n\t\t\tc->over_limit = 1;\n", "\t\t++c->messages;\n"},
+	{"P36", "input goes on after the limit", "conn.c",
+		"\tc->t.frozen = c->over_limit;\n", ""},
 	{"P36", "renegotiations have no limit", "conn.c",
 		"if (++c->renegotiations > c->max_renegotiations) {", "if (0) {"},
 	{"P15", "a failed write fails the reads", "conn.go",
