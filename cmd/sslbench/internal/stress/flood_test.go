@@ -231,7 +231,7 @@ func (fl flood) edge(t *testing.T, s *process) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the server's count", func() bool { return s.report().Ended[fl.ends] == 1 })
-	if got := s.report().Stats.Sessions.BytesRead; got != uint64(f.sent+f2.sent) && fl.unread {
-		t.Errorf("the server has read %d bytes, want %d", got, f.sent+f2.sent)
+	if fl.unread { // the first one's may be read later: it is another loop's
+		waitFor(t, "what was sent to be read", func() bool { return s.report().Stats.Sessions.BytesRead == uint64(f.sent+f2.sent) })
 	}
 }
