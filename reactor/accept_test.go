@@ -279,13 +279,23 @@ func roundTripErr(c net.Conn) error {
 // for each line that it reads.
 func starvingServer(t *testing.T) {
 	s := &Server{Handler: echo()}
-	addr := start(t, s)
-	waitFor(t, "the listener", func() bool { return s.Stats().Turns > 0 })
+	complete(t, s)
+	ls, err := s.Listen()
+	must(t, err)
+	raw, err := ls[0].(*net.TCPListener).SyscallConn()
+	must(t, err)
+	nets := -1
+	must(t, raw.Control(func(fd uintptr) { nets = int(fd) }))
+	serveOn(t, s, ls...)
+	waitFor(t, "package net's descriptor to be given up", func() bool {
+		_, err := unix.FcntlInt(uintptr(nets), unix.F_GETFD, 0)
+		return err == unix.EBADF
+	})
 	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	must(t, err)
 	unix.Close(fd)
 	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(fd + 8), Max: uint64(fd + 8)}))
-	fmt.Println(addr)
+	fmt.Println(ls[0].Addr())
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		if strings.TrimSpace(lines.Text()) == "stats" {
 			b, err := json.Marshal(s.Stats())
