@@ -338,8 +338,8 @@ cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int m
 	c->t.corked = c->t.held;
 	c->t.more = !!more;
 	ret = SSL_write_ex(c->ssl, buf, len, &n);
-	c->t.more = 0;
 	uncork(c);
+	c->t.more = 0;
 	if (c->t.send_errno != 0) {
 		ERR_clear_error();
 		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
@@ -359,7 +359,7 @@ cssl_result cssl_flush(cssl_conn *c)
 	return progress(c, 1);
 }
 
-cssl_result cssl_shutdown(cssl_conn *c)
+cssl_result cssl_shutdown(cssl_conn *c, int more)
 {
 	cssl_result r;
 	int ret;
@@ -374,8 +374,10 @@ cssl_result cssl_shutdown(cssl_conn *c)
 	if (c->t.send_errno != 0)
 		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
 	c->t.corked = c->t.held; /* the close_notify takes the tickets along */
+	c->t.more = !!more;
 	ret = SSL_shutdown(c->ssl);
 	uncork(c);
+	c->t.more = 0;
 	if (ret < 0)
 		return failure(c, ret);
 	c->shutdown_done = 1;

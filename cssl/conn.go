@@ -203,11 +203,17 @@ func (c *Conn) Flush() Result {
 // left OpenSSL; Result.Unsent says whether the transport has it. Reading goes on
 // until the peer's end. It is an error before the handshake is done and after a
 // fatal error.
-func (c *Conn) Shutdown() Result {
+func (c *Conn) Shutdown() Result { return c.shutdown(false) }
+
+// ShutdownMore is Shutdown for a close_notify that CloseWrite follows at once: the kernel may keep it
+// until then, for up to 200 ms (tcp(7), TCP_CORK), and send it together with the FIN.
+func (c *Conn) ShutdownMore() Result { return c.shutdown(true) }
+
+func (c *Conn) shutdown(more bool) Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}
 	}
-	return c.result(OpShutdown, C.cssl_shutdown(c.c))
+	return c.result(OpShutdown, C.cssl_shutdown(c.c, cbool(more)))
 }
 
 // KeyUpdate changes our sending key (TLS 1.3), and asks the peer to change its

@@ -76,7 +76,7 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len);
 cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len);
 cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int more);
 cssl_result cssl_flush(cssl_conn *c);
-cssl_result cssl_shutdown(cssl_conn *c);
+cssl_result cssl_shutdown(cssl_conn *c, int more);
 cssl_result cssl_key_update(cssl_conn *c, int request_peer);
 cssl_result cssl_renegotiate(cssl_conn *c);
 

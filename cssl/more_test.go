@@ -2,6 +2,7 @@ package cssl
 
 import (
 	"bytes"
+	"io"
 	"syscall"
 	"testing"
 
@@ -18,13 +19,6 @@ func TestWriteMore(t *testing.T) {
 	runSockets(t, c, s, func() bool { return c.established() && s.established() })
 	sc.Flush()
 	var want []byte
-	segments := func() uint32 {
-		info, err := unix.GetsockoptTCPInfo(sfd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Data_segs_out
-	}
 	write := func(f func([]byte) Result) {
 		t.Helper()
 		if r := f([]byte("record")); r.N != 6 || r.Unsent {
@@ -34,11 +28,11 @@ func TestWriteMore(t *testing.T) {
 	}
 	together := false
 	for i := 0; i < 20 && !together; i++ { // the kernel waits 200 ms, a machine may stand still for longer
-		before := segments()
+		before := segmentsOut(t, sfd)
 		write(sc.WriteMore)
 		write(sc.WriteMore)
 		write(sc.Write)
-		together = segments() == before+1
+		together = segmentsOut(t, sfd) == before+1
 	}
 	if !together {
 		t.Error("the records left one by one")
@@ -57,6 +51,58 @@ func TestWriteMore(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("%q arrived", got)
 	}
+}
+
+// TestShutdownMore: data, close_notify and FIN leave in one segment.
+func TestShutdownMore(t *testing.T) {
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa"))
+	together := false
+	for i := 0; i < 20 && !together; i++ { // as in TestWriteMore
+		cfd, sfd := socketPair(t, "tcp", false)
+		cc, sc := overSockets(t, cx, sx, cfd, sfd)
+		c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+		runSockets(t, c, s, func() bool { return c.established() && s.established() })
+		sc.Flush()
+		before := segmentsOut(t, sfd)
+		if r := sc.WriteMore([]byte("end")); r.N != 3 || r.Unsent {
+			t.Fatalf("%+v", r)
+		}
+		if r := sc.ShutdownMore(); r.Err != nil || r.Want != WantNone || r.Unsent {
+			t.Fatalf("%+v", r)
+		}
+		if err := sc.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		together = segmentsOut(t, sfd) == before+1
+		var got []byte
+		for {
+			r := cc.Read(c.readBuf)
+			got = append(got, c.readBuf[:r.N]...)
+			if r.Want == WantRead {
+				waitFor(t, cfd)
+			} else if r.Err == io.EOF {
+				break
+			} else if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+		if string(got) != "end" {
+			t.Fatalf("%q arrived", got)
+		}
+	}
+	if !together {
+		t.Error("they left one by one")
+	}
+}
+
+// segmentsOut is how many segments fd has sent.
+func segmentsOut(t *testing.T, fd int) uint32 {
+	t.Helper()
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Segs_out
 }
 
 // waitFor waits until fd can be read.

@@ -32,11 +32,12 @@ type Rekeyer interface {
 	Renegotiate() cssl.Result
 }
 
-// MoreWriter is an Engine that can tell its transport that another record follows at once, so that they are sent
-// together. WriteMore is otherwise Write, and Write may be called in its place with the same bytes. It is used
-// for a record that is not the last one queued.
+// MoreWriter is an Engine that can tell its transport that more follows at once, so that it is sent
+// together. WriteMore is otherwise Write, and Write may be called in its place with the same bytes; it is used
+// for a record that is not the last one queued, or that close_notify follows. ShutdownMore is otherwise Shutdown; CloseWrite follows.
 type MoreWriter interface {
 	WriteMore(p []byte) cssl.Result
+	ShutdownMore() cssl.Result
 }
 
 // Handler hears what happens on a connection. The methods are called from Ready,

@@ -45,7 +45,8 @@ func TestMerge(t *testing.T) {
 	r.ready(Readable, "R:1 R:1 W(#16384):16384 R:want_read W(#16384):16384 | data(1) data(1)")
 }
 
-// TestWriteMore: the engine learns that more records follow, but for the last one, which is to send them all.
+// TestWriteMore: the engine learns that more follows, but for the last record, which is to send them all; before a close
+// that is close_notify, and the FIN after it sends them.
 func TestWriteMore(t *testing.T) {
 	r := openRig(t, Config{})
 	r.write(strings.Repeat("x", 2*RecordSize) + "end")
@@ -55,6 +56,29 @@ func TestWriteMore(t *testing.T) {
 	if want := []bool{true, true, false, true, false}; !slices.Equal(r.e.more, want) {
 		t.Errorf("WriteMore was used as in %v, not %v", r.e.more, want)
 	}
+	r.e.more = nil
+	r.write("end")
+	r.Close(nil)
+	r.ready(0, "W(end):3 S:ok C")
+	if want := []bool{true, true}; !slices.Equal(r.e.more, want) {
+		t.Errorf("at the close: as in %v, not %v", r.e.more, want)
+	}
+}
+
+// TestWriteBeforeRekey: a record that a handshake keeps from close_notify is sent at once.
+func TestWriteBeforeRekey(t *testing.T) {
+	r := openRig(t, Config{})
+	if err := r.KeyUpdate(true); err != nil {
+		t.Fatal(err)
+	}
+	r.ready(0, "K?:want_read")
+	r.write("end")
+	r.Close(nil)
+	r.ready(0, "W(end):3")
+	if want := []bool{false}; !slices.Equal(r.e.more, want) {
+		t.Errorf("WriteMore was used as in %v, not %v", r.e.more, want)
+	}
+	r.ready(Readable, "H:ok S:ok C R:eof | close(nil)")
 }
 
 // answer writes as a handler does inside OnData.

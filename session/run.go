@@ -128,7 +128,7 @@ func (s *Session) try(op operation) int {
 	case flush:
 		name, r = cssl.OpFlush, s.engine.Flush()
 	case shutdown:
-		name, r = cssl.OpShutdown, s.engine.Shutdown()
+		name, r = cssl.OpShutdown, s.sendCloseNotify()
 	}
 	if r.Err == nil && (r.Want > cssl.WantAppRead || op == read && r.Want == cssl.WantAppRead) {
 		// No event and no act of the application would ever end such a wait.
@@ -200,12 +200,20 @@ func (s *Session) count(name cssl.Op, r cssl.Result) {
 // writeRecord writes the head of the queue.
 func (s *Session) writeRecord() cssl.Result {
 	p := s.queue.freeze()
-	if len(p) < s.queue.Len() {
+	if len(p) < s.queue.Len() || s.ending && s.rekey == rekeyNone {
 		if e, ok := s.engine.(MoreWriter); ok {
 			return e.WriteMore(p)
 		}
 	}
 	return s.engine.Write(p)
+}
+
+// sendCloseNotify writes close_notify, which a FIN follows.
+func (s *Session) sendCloseNotify() cssl.Result {
+	if e, ok := s.engine.(MoreWriter); ok {
+		return e.ShutdownMore()
+	}
+	return s.engine.Shutdown()
 }
 
 // tryHandshake carries the first handshake on, or starts or carries on a later one.

@@ -75,7 +75,7 @@ type scripted struct {
 	script []string
 	// parked is what a Write was refused with; the next Write must carry the same.
 	parked []byte
-	// more says of each write so far whether it was a WriteMore.
+	// more says of each write and each close_notify so far whether more was to follow.
 	more []bool
 	// out is what was accepted.
 	out bytes.Buffer
@@ -154,9 +154,20 @@ func (e *scripted) WriteMore(p []byte) cssl.Result {
 	return r
 }
 
-func (e *scripted) Flush() cssl.Result    { return e.step("F") }
-func (e *scripted) Shutdown() cssl.Result { return e.step("S") }
-func (e *scripted) CloseWrite() error     { return e.step("C").Err }
+func (e *scripted) Flush() cssl.Result { return e.step("F") }
+func (e *scripted) CloseWrite() error  { return e.step("C").Err }
+
+func (e *scripted) Shutdown() cssl.Result {
+	e.more = append(e.more, false)
+	return e.step("S")
+}
+
+// ShutdownMore is the same step as Shutdown; more tells them apart.
+func (e *scripted) ShutdownMore() cssl.Result {
+	r := e.Shutdown()
+	e.more[len(e.more)-1] = true
+	return r
+}
 
 func (e *scripted) KeyUpdate(request bool) cssl.Result {
 	if request {
