@@ -233,6 +233,7 @@ func (s *Server) start() error {
 		}
 		s.loops = append(s.loops, l)
 	}
+	growFiles(s.loops[0].poller.epoll)
 	s.started = true
 	s.listeners = map[*serving]struct{}{}
 	s.drained = make(chan struct{})
