@@ -18,6 +18,7 @@ type contender struct {
 	proc   *server.Process
 	load   *load.Load
 	point  report.Point
+	sum    tally  // of the round under way
 	setup  string // what it has agreed on with the client
 	failed error
 }
@@ -48,30 +49,31 @@ func (r *runner) cell(ctx context.Context, e *experiment, c cell, out *report.Ex
 			return err
 		}
 	}
+	slices := r.slices(c, d, keep)
 	for round := range r.rounds(keep) {
-		for i := range all {
-			s := all[(i+round)%len(all)] // who goes first takes turns
+		for _, s := range all {
 			r.step("%s, %s: %s", e.title, c.name(), s.kind.Name)
-			if s.failed == nil && s.load == nil {
-				s.failed = r.open(ctx, s, c, d/4)
+		}
+		for n := range slices {
+			for i := range all {
+				s := all[(i+round+n)%len(all)] // who goes first takes turns
+				if s.failed == nil && s.load == nil {
+					s.failed = r.open(ctx, s, c, d/4)
+				}
+				if s.failed == nil {
+					s.failed = r.work(ctx, e, c, s, d/time.Duration(slices))
+				}
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				if !keep {
+					s.close()
+				}
 			}
-			if s.failed != nil {
-				continue
-			}
-			m, err := r.run(ctx, e, s, d)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err == nil {
-				err = r.sameSetup(c, all, s)
-			}
-			if err != nil {
-				s.failed = err
-			} else {
-				s.point.Rounds = append(s.point.Rounds, m)
-			}
-			if !keep {
-				s.close()
+		}
+		for _, s := range all {
+			if s.failed == nil {
+				s.failed = r.note(c, all, s)
 			}
 		}
 	}
@@ -83,6 +85,28 @@ func (r *runner) cell(ctx context.Context, e *experiment, c cell, out *report.Ex
 		}
 	}
 	return nil
+}
+
+// note adds the round that s has come through to its point.
+func (r *runner) note(c cell, all []*contender, s *contender) error {
+	m, err := s.round()
+	if err != nil {
+		return err
+	}
+	s.point.Rounds = append(s.point.Rounds, m)
+	return r.sameSetup(c, all, s)
+}
+
+// sliceTime is about how long a server works before the next one has its turn. What the machine does for others changes more slowly.
+const sliceTime = 60 * time.Millisecond
+
+// slices is how many a round of d has. Connections that are opened anew take too long for more than one, and in an open loop
+// a stall must be seen to its end.
+func (r *runner) slices(c cell, d time.Duration, keep bool) int {
+	if !keep || c.load.Rate > 0 {
+		return 1
+	}
+	return max(1, int(d/max(sliceTime, time.Duration(c.load.Conns)*25*time.Microsecond)))
 }
 
 // rounds is how many there are. Where each opens its connections anew, which takes many times as long as

@@ -288,15 +288,10 @@ func (r *runner) open(ctx context.Context, s *contender, c cell, warmUp time.Dur
 		return err
 	}
 	s.proc = p
-	cfg := c.load
-	cfg.Target = p.Addr().String()
-	cfg.ServerName = "localhost"
-	cfg.TLS = r.clientTLS()
-	cfg.Plain = s.kind.Plain()
-	if s.load, err = load.New(cfg); err != nil {
+	if s.load, err = load.New(r.target(s, c.load)); err != nil {
 		return err
 	}
-	if err := s.load.Open(ctx, cfg.Conns); err != nil {
+	if err := s.load.Open(ctx, c.load.Conns); err != nil {
 		return err
 	}
 	res, err := s.load.Run(ctx, warmUp)
@@ -304,6 +299,15 @@ func (r *runner) open(ctx context.Context, s *contender, c cell, warmUp time.Dur
 		return err
 	}
 	return failures(res)
+}
+
+// target fills in what a load on s needs.
+func (r *runner) target(s *contender, cfg load.Config) load.Config {
+	cfg.Target = s.proc.Addr().String()
+	cfg.ServerName = "localhost"
+	cfg.TLS = r.clientTLS()
+	cfg.Plain = s.kind.Plain()
+	return cfg
 }
 
 // start answers the process for a cell, which runs until the experiment ends.
@@ -336,12 +340,12 @@ func (r *runner) start(ctx context.Context, k server.Kind, c cell) (*server.Proc
 		return nil, err
 	}
 	r.running[v] = p
-	r.note(k, c, report.Command{Line: p.Command(), Config: p.Config(), Note: p.Note()})
+	r.noteStart(k, c, report.Command{Line: p.Command(), Config: p.Config(), Note: p.Note()})
 	return p, nil
 }
 
-// note keeps how a server was started, once for each different way.
-func (r *runner) note(k server.Kind, c cell, how report.Command) {
+// noteStart keeps how a server was started, once for each different way.
+func (r *runner) noteStart(k server.Kind, c cell, how report.Command) {
 	how.For = string(c.work)
 	if c.cert != "" || c.version != "" {
 		how.For += ", " + c.name()

@@ -18,6 +18,7 @@ type cell struct {
 	load    load.Config // Kind, Answer, Conns, Size, Rate
 	cert    string      // key type; default ecdsa
 	version string      // highest TLS version; default 1.3
+	crowd   int         // new connections a second beside the load
 }
 
 // experiment is a series of cells over one axis.
@@ -80,7 +81,7 @@ var (
 // experiments are all that there are.
 func experiments(quick bool) []*experiment {
 	return []*experiment{
-		sizeExperiment(quick), connsExperiment(quick), streamExperiment(), latencyExperiment(quick),
+		sizeExperiment(quick), connsExperiment(quick), streamExperiment(), latencyExperiment(quick), crowdExperiment(),
 		handshakeExperiment(), idleExperiment(quick),
 		reverseExperiment(), sinkExperiment(), oneClientExperiment(),
 	}
@@ -133,6 +134,21 @@ func latencyExperiment(quick bool) *experiment {
 		axis:    report.Axis{Label: "messages a second"},
 		prepare: func(ctx context.Context, r *runner, e *experiment) error { return r.prepareRates(ctx, e, loads(quick)) },
 	}
+}
+
+func crowdExperiment() *experiment {
+	e := &experiment{
+		id: "crowd", title: "Latency beside new connections", unit: "echo", metric: report.P99, scale: 4,
+		servers: []string{server.Sslecho, server.CTLS, server.CryptoTLS},
+		what: "64 connections send 4000 messages of 1 KiB a second (open loop, latency from when a message was due), while other clients connect, " +
+			"shake hands in full and stay. CPU time for an echo has the handshakes in it. The new clients have the echoing ones' core to themselves only " +
+			"while those have nothing to do (SCHED_IDLE), so that the latency is the server's.",
+		axis: report.Axis{Label: "new connections a second"},
+	}
+	for _, n := range []int{0, 250, 500} {
+		e.cells = append(e.cells, cell{x: float64(n), crowd: n, work: server.Echo, load: load.Config{Kind: load.Request, Conns: 64, Size: 1 << 10, Rate: 4000}})
+	}
+	return e
 }
 
 func handshakeExperiment() *experiment {

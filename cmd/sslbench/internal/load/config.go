@@ -55,6 +55,8 @@ type Config struct {
 	Loops int
 	// Timeout bounds connect and handshake together, and the wait for one answer; default 10 s.
 	Timeout time.Duration
+	// Background makes the loops give way to all other threads of their cores (sched(7), SCHED_IDLE).
+	Background bool
 	// Plain speaks TCP without TLS (Request and Stream only). It is for measuring the floor.
 	Plain bool
 	// TLS has the client's settings: CA, verification, versions, ciphers, groups, ALPN.

@@ -1,12 +1,15 @@
 package load
 
 import (
+	"fmt"
 	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
 )
 
 // loops has the connections of a Load, dealt out in turn over its loops. One goroutine at a time calls it.
@@ -35,6 +38,12 @@ func newLoops(l *Load) (*loops, error) {
 		}
 		g.workers = append(g.workers, w)
 		g.running.Go(func() {
+			if l.cfg.Background {
+				runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+				if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
+					l.tally.add(Local, 1, fmt.Errorf("sched_setattr: %w", err))
+				}
+			}
 			if err := w.loop.Run(); err != nil {
 				l.tally.add(Local, 1, err)
 			}
