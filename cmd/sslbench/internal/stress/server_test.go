@@ -8,6 +8,8 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,6 +32,7 @@ type report struct {
 	Live  int64 // SSL objects
 	Stats reactor.Stats
 	Ended map[string]int // how connections ended, and handshakes failed
+	Go    int64          // bytes that the Go runtime has from the system and has not given back
 }
 
 // echoServer echoes, and remembers how connections ended.
@@ -73,11 +76,12 @@ func serverMain() error {
 	if err := readSettings(&o); err != nil {
 		return err
 	}
+	debug.SetGCPercent(25)
 	x, err := cssl.NewServerContext(cssl.Config{
-		Certificates:   []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}},
-		CipherList:     "ECDHE-ECDSA-AES128-GCM-SHA256",
-		CipherSuites:   "TLS_AES_128_GCM_SHA256",
-		ReleaseBuffers: true, Renegotiation: o.Renegotiation,
+		Certificates:  []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}},
+		CipherList:    "ECDHE-ECDSA-AES128-GCM-SHA256",
+		CipherSuites:  "TLS_AES_128_GCM_SHA256",
+		Renegotiation: o.Renegotiation,
 	})
 	if err != nil {
 		return err
@@ -98,7 +102,7 @@ func serverMain() error {
 	go commands(func(string, string) any {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return report{Live: cssl.Live(), Stats: s.Stats(), Ended: maps.Clone(h.ended)}
+		return report{Live: cssl.Live(), Stats: s.Stats(), Ended: maps.Clone(h.ended), Go: goMemory()}
 	})
 	<-term
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -114,6 +118,13 @@ func serverMain() error {
 		return fmt.Errorf("%d SSL objects are left", n)
 	}
 	return nil
+}
+
+// goMemory is what the Go runtime has of the system's memory.
+func goMemory() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.Sys - m.HeapReleased)
 }
 
 func server(t *testing.T, o settings) *process {
