@@ -262,6 +262,23 @@ func TestShortAnswerIsNotStarved(t *testing.T) {
 	r.ready(0, "R:1000 R:1000 | data(1000) data(1000)")
 }
 
+// TestInputIsNotStarved (P17): while a peer takes all that is queued, what it says is read between two pairs of
+// records, and once a turn if a turn is shorter than that.
+func TestInputIsNotStarved(t *testing.T) {
+	r := openRig(t, Config{})
+	r.write(strings.Repeat("x", 5*RecordSize))
+	r.want[read] = cssl.WantNone
+	const record = "W(#16384):16384 "
+	r.ready(0, record+record+"R:100 "+record+record+"R:100 R:want_read "+record+"| data(100) data(100)")
+
+	r = openRig(t, Config{TurnBytes: 1000})
+	r.write(strings.Repeat("x", 5*RecordSize))
+	r.want[read] = cssl.WantNone
+	r.ready(0, record+"R:100 | data(100)")
+	r.ready(0, record+"R:want_read")
+	r.waits("R run")
+}
+
 // TestApplicationWants: no event of the transport ends such a wait, only Retry.
 func TestApplicationWants(t *testing.T) {
 	for _, want := range []string{"x509", "async", "async_job", "client_hello", "retry_verify"} {

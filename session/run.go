@@ -29,23 +29,37 @@ func (s *Session) Ready(got Event) {
 	s.running = true
 	// Also after a panic in a handler, so that whoever recovers it can still abort.
 	defer func() { s.running = false }()
+	wrote := 0     // since the last read
+	spent := false // the budget, and what the other direction gets beyond it
 	for budget := s.cfg.TurnBytes; s.phase != Closed; {
 		if step := s.due(); step != stepNone {
 			s.take(step)
 			continue
 		}
-		op, ok := s.next()
+		op, ok := s.next(wrote)
 		if !ok {
 			break
 		}
 		if budget <= 0 {
-			if op == read && s.can(write) {
-				// A peer that never stops sending must not keep a short answer back for ever.
-				s.try(write)
+			// A peer that never stops sending must not keep a short answer back for ever, nor one that takes all
+			// that there is keep what it says from being heard.
+			other := write
+			if op == write {
+				other = read
 			}
-			break
+			if spent || op != read && op != write || !s.can(other) {
+				break
+			}
+			op, spent = other, true
 		}
-		budget -= attemptCost + s.try(op)
+		n := s.try(op)
+		budget -= attemptCost + n
+		switch op {
+		case read:
+			wrote = 0
+		case write:
+			wrote += n
+		}
 	}
 }
 
@@ -54,13 +68,13 @@ func (s *Session) can(op operation) bool { return s.want[op] == cssl.WantNone &&
 
 // next picks an operation that can be tried. Reading goes before writing, so
 // that the answers to several small messages share a record, but not when there are
-// two records' worth to write already, which share a send, and not when no more will be written: then a peer
-// that keeps sending must not hold up the close.
-func (s *Session) next() (operation, bool) {
+// two records' worth to write already, which share a send (wrote says how much was written since the last read), and not
+// when no more will be written: then a peer that keeps sending must not hold up the close.
+func (s *Session) next(wrote int) (operation, bool) {
 	switch {
 	case s.can(handshake):
 		return handshake, true
-	case (s.ending || s.queue.Len() >= 2*RecordSize) && s.can(write):
+	case (s.ending || s.queue.Len() >= 2*RecordSize && wrote < 2*RecordSize) && s.can(write):
 		return write, true
 	case s.can(shutdown):
 		return shutdown, true

@@ -70,7 +70,7 @@ var ofSession = []mutation{
 	{"P16", "a KeyUpdate between two attempts at one record", "session.go",
 		"s.rekey != rekeyNone && !s.queue.frozen && !s.ending", "s.rekey != rekeyNone && !s.ending"},
 	{"P17", "a turn has no bound", "run.go",
-		"budget -= attemptCost + s.try(op)", "s.try(op)"},
+		"budget -= attemptCost + n", "budget -= 0"},
 	{"P17", "the budget is forgotten by Runnable", "session.go",
 		"\tif s.due() != stepNone {\n\t\treturn true\n\t}\n", ""},
 	{"P18", "answers above the high watermark do not stop reading", "session.go",
@@ -107,7 +107,7 @@ var ofSession = []mutation{
 	{"end", "a failed write goes on writing", "run.go",
 		"\t\ts.broken = true\n", ""},
 	{"end", "a panic of a handler leaves Ready on the stack", "run.go",
-		"\tdefer func() { s.running = false }()\n\tfor budget", "\tfor budget"},
+		"\tdefer func() { s.running = false }()\n\twrote", "\twrote"},
 	{"end", "a panic in OnData leaves OnData on the stack", "run.go",
 		"\tdefer func() { s.feeding = false }() // also after a panic\n\ts.handler.OnData(p)\n", "\ts.handler.OnData(p)\n\ts.feeding = false\n"},
 }
