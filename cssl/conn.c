@@ -495,13 +495,14 @@ int cssl_established(const cssl_conn *c)
 
 cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
 {
-	cssl_negotiated n = {0, 0, NULL};
+	cssl_negotiated n = {0, 0, 0, NULL};
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(c->ssl);
 
 	if (!c->established || cipher == NULL)
 		return n;
 	n.version = SSL_version(c->ssl);
 	n.resumed = SSL_session_reused(c->ssl);
+	n.cipher_id = SSL_CIPHER_get_protocol_id(cipher);
 	n.cipher = SSL_CIPHER_get_name(cipher);
 	return n;
 }

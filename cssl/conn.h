@@ -106,6 +106,7 @@ int cssl_established(const cssl_conn *c);
 typedef struct {
 	int version;        /* as SSL_version says it */
 	int resumed;
+	unsigned cipher_id; /* IANA's number */
 	const char *cipher; /* a static string */
 } cssl_negotiated;
 

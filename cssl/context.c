@@ -435,28 +435,47 @@ static long put_cert(const X509 *x, unsigned char *p)
 	return n + 4;
 }
 
-long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out)
+/* leaf, which may be NULL, and the certificates of chain from first on. */
+static long put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out)
 {
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
-	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
-	/* A client's chain begins with the leaf, a server's does not hold it. */
-	int i, first = SSL_is_server(ssl) ? 0 : 1, count = sk_X509_num(chain);
-	long total, at;
+	int i, count = sk_X509_num(chain);
+	long total = 0, at = 0;
 
 	*out = NULL;
-	if (leaf == NULL)
-		return 0;
-	total = put_cert(leaf, NULL);
+	if (leaf != NULL)
+		total = put_cert(leaf, NULL);
 	for (i = first; i < count; i++)
 		total += put_cert(sk_X509_value(chain, i), NULL);
-	*out = malloc((size_t)total);
+	if (total > 0)
+		*out = malloc((size_t)total);
 	if (*out == NULL)
 		return 0;
-	at = put_cert(leaf, *out);
+	if (leaf != NULL)
+		at = put_cert(leaf, *out);
 	for (i = first; i < count; i++)
 		at += put_cert(sk_X509_value(chain, i), *out + at);
 	ERR_clear_error();
 	return at;
+}
+
+long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out)
+{
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	/* A client's chain begins with the leaf, a server's does not hold it. */
+	int first = SSL_is_server(ssl) ? 0 : 1;
+
+	return put_chain(leaf, leaf != NULL ? SSL_get_peer_cert_chain(ssl) : NULL, first, out);
+}
+
+long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out)
+{
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+
+	*out = NULL;
+	if (leaf == NULL || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE || SSL_get_verify_result(ssl) != X509_V_OK)
+		return 0;
+	return sk_X509_num(chain) > 0 ? put_chain(NULL, chain, 0, out) : put_chain(leaf, NULL, 0, out);
 }
 
 const char *cssl_ssl_group(SSL *ssl)

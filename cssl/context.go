@@ -54,6 +54,13 @@ func (x *Context) Close() {
 	}
 }
 
+// Tail is the greatest number of bytes of ciphertext that a connection over a socket keeps for it; see [Config.Tail].
+// 0: none, so that a Write can stay half done.
+func (x *Context) Tail() int { return x.tail }
+
+// IsServer reports whether x is for connections that are accepted.
+func (x *Context) IsServer() bool { return x.server }
+
 // builder holds a Context under construction.
 type builder struct {
 	cfg       *Config

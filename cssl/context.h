@@ -75,6 +75,8 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 long cssl_ssl_session(SSL *ssl, unsigned char **out);
 /* The peer's chain as DER certificates, each behind its length as 4 bytes, most significant first. Leaf first. */
 long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
+/* The same for the chain that was found valid; nothing where none was. */
+long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out);
 const char *cssl_ssl_group(SSL *ssl);
 int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
                     size_t context_len, int use_context, cssl_reasons *out);

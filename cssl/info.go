@@ -27,6 +27,8 @@ type Negotiated struct {
 	Version Version
 	// Cipher is the cipher suite's name as OpenSSL writes it, such as TLS_AES_128_GCM_SHA256.
 	Cipher string
+	// CipherID is the number of the cipher suite in IANA's registry, as crypto/tls has it.
+	CipherID uint16
 	// Resumed: the handshake resumed an earlier session.
 	Resumed bool
 }
@@ -37,7 +39,7 @@ func (c *Conn) Negotiated() Negotiated {
 		return Negotiated{}
 	}
 	n := C.cssl_conn_negotiated(c.c)
-	return Negotiated{Version(n.version), C.GoString(n.cipher), n.resumed == 1}
+	return Negotiated{Version(n.version), C.GoString(n.cipher), uint16(n.cipher_id), n.resumed == 1}
 }
 
 // Group is the key exchange group's name, such as x25519; empty where there was none (RSA key exchange).
@@ -71,17 +73,30 @@ func (c *Conn) ServerName() string {
 // After a resumption only the leaf is known. That the chain is valid is
 // VerifyResult's to say.
 func (c *Conn) PeerChain() ([]*x509.Certificate, error) {
+	return c.chain(func(ssl *C.SSL, p **C.uchar) C.long { return C.cssl_ssl_peer_chain(ssl, p) })
+}
+
+// VerifiedChain is the way from the peer's certificate to the trusted CA that vouched for it, leaf first; nil
+// if the peer sent no certificate, if none was asked for, or if it was not found valid. After a resumption it is the
+// leaf alone, which was found valid when the session began.
+func (c *Conn) VerifiedChain() ([]*x509.Certificate, error) {
+	return c.chain(func(ssl *C.SSL, p **C.uchar) C.long { return C.cssl_ssl_verified_chain(ssl, p) })
+}
+
+// chain parses what get answers: certificates, each behind its length.
+func (c *Conn) chain(get func(*C.SSL, **C.uchar) C.long) ([]*x509.Certificate, error) {
 	if c.c == nil {
 		return nil, nil
 	}
 	var p *C.uchar
-	n := C.cssl_ssl_peer_chain(C.cssl_conn_ssl(c.c), &p)
+	n := get(C.cssl_conn_ssl(c.c), &p)
 	if p == nil {
 		return nil, nil
 	}
-	defer C.free(unsafe.Pointer(p))
+	b := C.GoBytes(unsafe.Pointer(p), C.int(n)) // the certificates keep parts of it
+	C.free(unsafe.Pointer(p))
 	var chain []*x509.Certificate
-	for b := unsafe.Slice((*byte)(p), int(n)); len(b) > 4; {
+	for len(b) > 4 {
 		size := int(binary.BigEndian.Uint32(b))
 		if size > len(b)-4 {
 			return chain, errors.New("peer chain: OpenSSL gave a certificate of impossible length")

@@ -1,6 +1,7 @@
 package cssl
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -147,6 +148,7 @@ func checkIdentity(t *testing.T, p *pair, cert string, c, s Config) {
 	if got := p.client.VerifyResult() == nil; got != (cert != "expired") {
 		t.Errorf("client's verify result: %v", p.client.VerifyResult())
 	}
+	checkVerified(t, p.client, c.Verify != VerifyNone && cert != "expired")
 	chain, err = p.server.PeerChain()
 	want := s.Verify != VerifyDefault && len(c.Certificates) > 0
 	if err != nil || (len(chain) > 0) != want {
@@ -154,5 +156,23 @@ func checkIdentity(t *testing.T, p *pair, cert string, c, s Config) {
 	}
 	if want && chain[0].Subject.CommonName != "client" {
 		t.Errorf("the client is %q", chain[0].Subject.CommonName)
+	}
+	checkVerified(t, p.server, want)
+}
+
+// checkVerified looks at the chain that was found valid, from the peer's certificate to a root; none where none was.
+func checkVerified(t *testing.T, c *Conn, want bool) {
+	t.Helper()
+	chain, err := c.VerifiedChain()
+	if err != nil || (len(chain) > 0) != want {
+		t.Fatalf("%d certificates were found valid, %v; want some: %v", len(chain), err, want)
+	}
+	if !want {
+		return
+	}
+	sent, _ := c.PeerChain()
+	root := chain[len(chain)-1]
+	if !chain[0].Equal(sent[0]) || !bytes.Equal(root.RawIssuer, root.RawSubject) {
+		t.Errorf("from %v to %v", chain[0].Subject, root.Subject)
 	}
 }
