@@ -67,6 +67,10 @@ type Certificate struct {
 	// Passphrase is called once if the key is encrypted. The bytes are
 	// overwritten after use.
 	Passphrase func() ([]byte, error)
+	// OCSPFile or OCSP is an OCSP response in DER that is stapled for clients that ask (RFC 6066, section 8); a
+	// server's alone. Its owner renews it by building another Context.
+	OCSPFile string
+	OCSP     []byte
 }
 
 // Config is what a [Context] is built from. The zero value of each field means
@@ -121,6 +125,12 @@ type Config struct {
 	// handshake. NoTickets switches tickets off, in TLS 1.2 too.
 	Tickets   int
 	NoTickets bool
+	// TicketKeys are a server's keys for tickets, so that several hosts, or a Context and the one that replaces it, can resume each other's
+	// sessions. Empty: OpenSSL makes them for each Context. The first one encrypts, all of them decrypt. To rotate, give the new key
+	// to all hosts as the last one, then move it to the front, then take the oldest away. Each has 48 bytes (name, AES-128 key, HMAC key, 16
+	// each), or each has 80 (name of 16, HMAC key and AES-256 key of 32), like nginx's. Who knows a key can read
+	// what was recorded of TLS 1.2, so it should not live long.
+	TicketKeys [][]byte
 	// SessionCache is the number of entries of a server's session cache, for
 	// clients of TLS 1.2 without tickets. 0: no cache.
 	SessionCache int

@@ -53,10 +53,10 @@ int cssl_init(void)
 	handle_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_handle);
 	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0;
+	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init();
 }
 
-static int done(int ok, cssl_reasons *out)
+int cssl_done(int ok, cssl_reasons *out)
 {
 	if (!ok)
 		cssl_take_reasons(out);
@@ -72,7 +72,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	ERR_clear_error();
 	ctx = SSL_CTX_new(s->server ? TLS_server_method() : TLS_client_method());
 	if (ctx == NULL || !SSL_CTX_set_ex_data(ctx, count_index, &contexts)) {
-		done(0, out);
+		cssl_done(0, out);
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
@@ -101,7 +101,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	ok = SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
 	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && cssl_default_ciphers(ctx) && cssl_default_groups(ctx) &&
 	     SSL_CTX_set_session_id_context(ctx, s->session_id_context, sizeof s->session_id_context);
-	if (!done(ok, out)) {
+	if (!cssl_done(ok, out)) {
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
@@ -134,7 +134,7 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 		ok = (int)SSL_CTX_set1_sigalgs_list(ctx, value);
 		break;
 	}
-	return done(ok == 1, out);
+	return cssl_done(ok == 1, out);
 }
 
 static int select_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *chosen_len, const unsigned char *in,
@@ -155,18 +155,18 @@ int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned 
 
 	ERR_clear_error();
 	if (!server)
-		return done(SSL_CTX_set_alpn_protos(ctx, wire, len) == 0, out);
+		return cssl_done(SSL_CTX_set_alpn_protos(ctx, wire, len) == 0, out);
 	a = malloc(sizeof *a + len);
 	if (a == NULL)
-		return done(0, out);
+		return cssl_done(0, out);
 	a->len = len;
 	memcpy(a->wire, wire, len);
 	if (!SSL_CTX_set_ex_data(ctx, alpn_index, a)) {
 		free(a);
-		return done(0, out);
+		return cssl_done(0, out);
 	}
 	SSL_CTX_set_alpn_select_cb(ctx, select_alpn, a);
-	return done(1, out);
+	return cssl_done(1, out);
 }
 
 /* True when the last error only says that the PEM data has come to its end; that entry is then removed. */
@@ -232,7 +232,7 @@ end:
 	sk_X509_pop_free(rest, X509_free);
 	BIO_free(key_bio);
 	BIO_free(chain_bio);
-	return done(ok, out);
+	return cssl_done(ok, out);
 }
 
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out)
@@ -250,13 +250,13 @@ int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reas
 	}
 	ok = ok && bio != NULL && end_of_pem();
 	BIO_free(bio);
-	return done(ok, out) ? n : -1;
+	return cssl_done(ok, out) ? n : -1;
 }
 
 int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out)
 {
 	ERR_clear_error();
-	return done(SSL_CTX_set_default_verify_paths(ctx), out);
+	return cssl_done(SSL_CTX_set_default_verify_paths(ctx), out);
 }
 
 int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
@@ -275,7 +275,7 @@ int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
 	}
 	ok = ok && bio != NULL && end_of_pem() && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
 	BIO_free(bio);
-	return done(ok, out) ? n : -1;
+	return cssl_done(ok, out) ? n : -1;
 }
 
 static uintptr_t handle_of(const SSL_CTX *ctx)
@@ -308,7 +308,7 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 	if (to == NULL || to == from)
 		return SSL_CLIENT_HELLO_SUCCESS;
 	groups = SSL_CTX_get_ex_data(to, groups_index);
-	if (SSL_set_SSL_CTX(ssl, to) == NULL || (groups != NULL && !SSL_set1_groups_list(ssl, groups)) || !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
+	if (!cssl_tickets_keep(ssl, from) || SSL_set_SSL_CTX(ssl, to) == NULL || (groups != NULL && !SSL_set1_groups_list(ssl, groups)) || !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
 	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||
 	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to))) {
 		*alert = SSL_AD_INTERNAL_ERROR;
@@ -349,16 +349,16 @@ long cssl_ctx_cached(SSL_CTX *ctx)
 int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out)
 {
 	ERR_clear_error();
-	return done((int)SSL_set_tlsext_host_name(ssl, name), out);
+	return cssl_done((int)SSL_set_tlsext_host_name(ssl, name), out);
 }
 
 int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, cssl_reasons *out)
 {
 	ERR_clear_error();
 	if (is_ip)
-		return done(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name), out);
+		return cssl_done(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name), out);
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	return done(SSL_set1_host(ssl, name), out);
+	return cssl_done(SSL_set1_host(ssl, name), out);
 }
 
 /*
@@ -394,7 +394,7 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 	s = d2i_SSL_SESSION(NULL, &der, len);
 	ok = s != NULL && (!session_fits(s, session_id_context, name, is_ip, check_name) || SSL_set_session(ssl, s));
 	SSL_SESSION_free(s);
-	return done(ok, out);
+	return cssl_done(ok, out);
 }
 
 long cssl_ssl_session(SSL *ssl, unsigned char **out)
@@ -493,5 +493,5 @@ int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t l
                     size_t context_len, int use_context, cssl_reasons *out)
 {
 	ERR_clear_error();
-	return done(SSL_export_keying_material(ssl, buf, len, label, label_len, context, context_len, use_context) == 1, out);
+	return cssl_done(SSL_export_keying_material(ssl, buf, len, label, label_len, context, context_len, use_context) == 1, out);
 }

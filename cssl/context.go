@@ -92,6 +92,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		func() error { return b.certificates(certs) },
 		func() error { return b.trust(trust, crl) },
 		b.alpn,
+		b.ticketKeys,
 		b.bind,
 	} {
 		if err := step(); err != nil {
@@ -129,6 +130,7 @@ type loaded struct {
 	setting    string
 	chain, key []byte
 	pass       []byte
+	ocsp       []byte
 }
 
 // load reads all files, so that C only ever sees bytes and a missing file is
@@ -137,18 +139,21 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 	for i, c := range b.cfg.Certificates {
 		setting := fmt.Sprintf("Certificates[%d]", i)
 		l := loaded{setting: setting}
-		if l.chain, err = pemOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
+		if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
 			return
 		}
 		if len(l.chain) == 0 {
 			err = &ConfigError{Setting: setting, Err: errors.New("neither ChainFile nor ChainPEM is set")}
 			return
 		}
-		if l.key, err = pemOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
+		if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
 			return
 		}
 		if len(l.key) == 0 {
 			l.key = l.chain
+		}
+		if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP); err != nil {
+			return
 		}
 		if bytes.Contains(l.key, []byte("ENCRYPTED")) {
 			if c.Passphrase == nil {
@@ -162,19 +167,19 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 		}
 		certs = append(certs, l)
 	}
-	if trust, err = pemOf("CAFile", b.cfg.CAFile, b.cfg.CAPEM); err != nil {
+	if trust, err = contentOf("CAFile", b.cfg.CAFile, b.cfg.CAPEM); err != nil {
 		return
 	}
-	crl, err = pemOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM)
+	crl, err = contentOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM)
 	return
 }
 
-func pemOf(setting, file string, pem []byte) ([]byte, error) {
+func contentOf(setting, file string, content []byte) ([]byte, error) {
 	if file == "" {
-		return pem, nil
+		return content, nil
 	}
-	if len(pem) > 0 {
-		return nil, &ConfigError{Setting: setting, Value: file, Err: errors.New("set as a file and as PEM bytes; use one")}
+	if len(content) > 0 {
+		return nil, &ConfigError{Setting: setting, Value: file, Err: errors.New("set as a file and as bytes; use one")}
 	}
 	p, err := os.ReadFile(file)
 	if err != nil {
@@ -326,6 +331,40 @@ func (b *builder) certificates(certs []loaded) error {
 			bytesPtr(c.pass), C.int(len(c.pass)), &b.reasons) == 0 {
 			return b.fail(c.setting, "")
 		}
+		if len(c.ocsp) == 0 {
+			continue
+		}
+		if !b.server {
+			return &ConfigError{Setting: c.setting + ".OCSP", Err: errors.New("only a server staples")}
+		}
+		if C.cssl_ctx_staple(b.ptr, (*C.uchar)(bytesPtr(c.ocsp)), C.int(len(c.ocsp)), &b.reasons) == 0 {
+			return &ConfigError{Setting: c.setting + ".OCSP", Reasons: goReasons(&b.reasons),
+				Err: errors.New("not a successful OCSP response in DER")}
+		}
+	}
+	return nil
+}
+
+func (b *builder) ticketKeys() error {
+	keys := b.cfg.TicketKeys
+	if len(keys) == 0 {
+		return nil
+	}
+	if !b.server {
+		return &ConfigError{Setting: "TicketKeys", Err: errors.New("only a server has ticket keys")}
+	}
+	size := len(keys[0])
+	all := make([]byte, 0, size*len(keys)) // in one piece, so that no copy is left behind
+	defer func() { clear(all) }()
+	for i, k := range keys {
+		if len(k) != C.CSSL_TICKET_KEY_SHORT && len(k) != C.CSSL_TICKET_KEY_LONG || len(k) != size {
+			return &ConfigError{Setting: fmt.Sprintf("TicketKeys[%d]", i), Err: fmt.Errorf("has %d bytes; all must have %d, or all %d",
+				len(k), C.CSSL_TICKET_KEY_SHORT, C.CSSL_TICKET_KEY_LONG)}
+		}
+		all = append(all, k...)
+	}
+	if C.cssl_ctx_ticket_keys(b.ptr, (*C.uchar)(bytesPtr(all)), C.size_t(size), C.size_t(len(keys)), &b.reasons) == 0 {
+		return b.fail("TicketKeys", "")
 	}
 	return nil
 }

@@ -30,6 +30,12 @@ enum { CSSL_CIPHERS, CSSL_CIPHERSUITES, CSSL_GROUPS, CSSL_SIGALGS };
 /* Must be the first call into this library: OpenSSL's cleanup at exit is not to run under live threads. 1 on success. */
 int cssl_init(void);
 
+/* Parts of cssl_init and of changing to another SSL_CTX, which keeps the ticket keys of the first one; see tickets.c. */
+int cssl_tickets_init(void);
+int cssl_tickets_keep(SSL *ssl, SSL_CTX *from);
+/* Takes the error queue along if not ok, and empties it. Answers ok. */
+int cssl_done(int ok, cssl_reasons *out);
+
 /* How many SSL_CTX this process has; those that only connections still hold count too. */
 long cssl_contexts(void);
 
@@ -49,6 +55,13 @@ int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reas
 int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out);
 /* Revocation lists from PEM, and checking of the leaf against them. Answers how many, or -1. */
 int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out);
+
+/* A ticket key's length: name, AES key and HMAC key of 16 bytes each; or name, HMAC key and AES key of 16, 32 and 32. */
+enum { CSSL_TICKET_KEY_SHORT = 48, CSSL_TICKET_KEY_LONG = 80 };
+/* Ticket keys, count of them of len bytes each. The first one encrypts. ctx keeps a copy, which is wiped when it is freed. */
+int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, size_t count, cssl_reasons *out);
+/* An OCSP response in DER for the certificate that was set last. */
+int cssl_ctx_staple(SSL_CTX *ctx, const unsigned char *der, int len, cssl_reasons *out);
 
 /*
  * Ties ctx to the Go side: handle is released, by cssl_go_release, when the

@@ -1,0 +1,186 @@
+//go:build cgo
+
+#include "context.h"
+
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ocsp.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Ticket keys that the application gives, so that several hosts can share them, and OCSP responses to staple. Both callbacks
+ * run inside a handshake, block on nothing and never call into Go.
+ */
+
+typedef struct {
+	unsigned char name[16], hmac[32], aes[32];
+	size_t hmac_len, aes_len; /* 16 or 32 */
+} ticket_key;
+
+typedef struct {
+	size_t count;
+	ticket_key key[]; /* the first one encrypts */
+} ticket_keys;
+
+/* What one certificate's clients get. */
+typedef struct staple {
+	struct staple *next;
+	X509 *leaf;
+	int len;
+	unsigned char der[];
+} staple;
+
+static int keys_index = -1, accepted_index = -1, staples_index = -1;
+
+static void release_keys(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	ticket_keys *k = ptr;
+
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	if (k != NULL)
+		OPENSSL_cleanse(k, sizeof *k + k->count * sizeof k->key[0]);
+	free(k);
+}
+
+static void release_staples(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	staple *s = ptr, *next;
+
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	for (; s != NULL; s = next) {
+		next = s->next;
+		X509_free(s->leaf);
+		free(s);
+	}
+}
+
+int cssl_tickets_init(void)
+{
+	keys_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_keys);
+	accepted_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	staples_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_staples);
+	return keys_index >= 0 && accepted_index >= 0 && staples_index >= 0;
+}
+
+int cssl_tickets_keep(SSL *ssl, SSL_CTX *from)
+{
+	ticket_keys *k = SSL_CTX_get_ex_data(from, keys_index);
+
+	return k == NULL || SSL_set_ex_data(ssl, accepted_index, k);
+}
+
+/* Sets up cipher and MAC for k. */
+static int use_key(ticket_key *k, const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+{
+	char digest[] = "SHA256";
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->hmac, k->hmac_len),
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+		OSSL_PARAM_construct_end(),
+	};
+
+	return EVP_CipherInit_ex(cipher, k->aes_len == 32 ? EVP_aes_256_cbc() : EVP_aes_128_cbc(), NULL, k->aes, iv, encrypt) &&
+	       EVP_MAC_CTX_set_params(mac, params);
+}
+
+static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+{
+	ticket_keys *k = SSL_get_ex_data(ssl, accepted_index);
+
+	if (k == NULL)
+		k = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), keys_index);
+	if (k == NULL)
+		return 0;
+	if (encrypt) {
+		memcpy(name, k->key[0].name, sizeof k->key[0].name);
+		return RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) == 1 && use_key(&k->key[0], iv, cipher, mac, 1) ? 1 : -1;
+	}
+	for (size_t i = 0; i < k->count; i++) {
+		if (memcmp(name, k->key[i].name, sizeof k->key[i].name) != 0)
+			continue;
+		if (!use_key(&k->key[i], iv, cipher, mac, 0))
+			return -1;
+		return i == 0 ? 1 : 2; /* 2: the client gets a new one */
+	}
+	return 0;
+}
+
+int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, size_t count, cssl_reasons *out)
+{
+	ticket_keys *k = calloc(1, sizeof *k + count * sizeof k->key[0]);
+
+	ERR_clear_error();
+	if (k == NULL)
+		return cssl_done(0, out);
+	k->count = count;
+	for (size_t i = 0; i < count; i++) {
+		const unsigned char *p = keys + i * len;
+		ticket_key *t = &k->key[i];
+
+		memcpy(t->name, p, sizeof t->name);
+		p += sizeof t->name;
+		t->hmac_len = t->aes_len = (len - sizeof t->name) / 2;
+		if (len == CSSL_TICKET_KEY_LONG) {
+			memcpy(t->hmac, p, t->hmac_len);
+			memcpy(t->aes, p + t->hmac_len, t->aes_len);
+		} else {
+			memcpy(t->aes, p, t->aes_len);
+			memcpy(t->hmac, p + t->aes_len, t->hmac_len);
+		}
+	}
+	if (!SSL_CTX_set_ex_data(ctx, keys_index, k)) {
+		release_keys(NULL, k, NULL, 0, 0, NULL);
+		return cssl_done(0, out);
+	}
+	return cssl_done((int)SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket), out);
+}
+
+static int on_status(SSL *ssl, void *arg)
+{
+	const X509 *leaf = SSL_get_certificate(ssl);
+	unsigned char *der;
+
+	(void)arg;
+	for (const staple *s = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), staples_index); s != NULL; s = s->next) {
+		if (leaf == NULL || X509_cmp(s->leaf, leaf) != 0)
+			continue;
+		der = OPENSSL_memdup(s->der, (size_t)s->len);
+		if (der == NULL)
+			return SSL_TLSEXT_ERR_NOACK; /* without it then; a client that insists refuses */
+		SSL_set_tlsext_status_ocsp_resp(ssl, der, s->len); /* takes der */
+		return SSL_TLSEXT_ERR_OK;
+	}
+	return SSL_TLSEXT_ERR_NOACK;
+}
+
+int cssl_ctx_staple(SSL_CTX *ctx, const unsigned char *der, int len, cssl_reasons *out)
+{
+	const unsigned char *p = der;
+	OCSP_RESPONSE *r;
+	staple *s;
+	int ok;
+
+	ERR_clear_error();
+	r = d2i_OCSP_RESPONSE(NULL, &p, len);
+	ok = r != NULL && p == der + len && OCSP_response_status(r) == OCSP_RESPONSE_STATUS_SUCCESSFUL;
+	OCSP_RESPONSE_free(r);
+	if (!ok)
+		return cssl_done(0, out);
+	s = malloc(sizeof *s + (size_t)len);
+	if (s == NULL)
+		return cssl_done(0, out);
+	s->leaf = SSL_CTX_get0_certificate(ctx); /* the one that was set last */
+	X509_up_ref(s->leaf);
+	s->len = len;
+	memcpy(s->der, der, (size_t)len);
+	s->next = SSL_CTX_get_ex_data(ctx, staples_index);
+	if (!SSL_CTX_set_ex_data(ctx, staples_index, s)) {
+		s->next = NULL;
+		release_staples(NULL, s, NULL, 0, 0, NULL);
+		return cssl_done(0, out);
+	}
+	return cssl_done((int)SSL_CTX_set_tlsext_status_cb(ctx, on_status), out);
+}
