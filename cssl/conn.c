@@ -1,6 +1,7 @@
 //go:build cgo
 
 #include "conn.h"
+#include "context.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -495,7 +496,7 @@ int cssl_established(const cssl_conn *c)
 
 cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
 {
-	cssl_negotiated n = {0, 0, 0, NULL};
+	cssl_negotiated n = {0, 0, 0, NULL, NULL};
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(c->ssl);
 
 	if (!c->established || cipher == NULL)
@@ -504,6 +505,7 @@ cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
 	n.resumed = SSL_session_reused(c->ssl);
 	n.cipher_id = SSL_CIPHER_get_protocol_id(cipher);
 	n.cipher = SSL_CIPHER_get_name(cipher);
+	n.group = cssl_ssl_group(c->ssl);
 	return n;
 }
 

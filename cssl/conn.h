@@ -107,7 +107,7 @@ typedef struct {
 	int version;        /* as SSL_version says it */
 	int resumed;
 	unsigned cipher_id; /* IANA's number */
-	const char *cipher; /* a static string */
+	const char *cipher, *group; /* static strings; no group where there was none */
 } cssl_negotiated;
 
 /* What the handshake led to. All zero before it is done. */

@@ -29,6 +29,8 @@ type Negotiated struct {
 	Cipher string
 	// CipherID is the number of the cipher suite in IANA's registry, as crypto/tls has it.
 	CipherID uint16
+	// Group is the key exchange group's name, such as x25519; empty where there was none.
+	Group string
 	// Resumed: the handshake resumed an earlier session.
 	Resumed bool
 }
@@ -39,7 +41,7 @@ func (c *Conn) Negotiated() Negotiated {
 		return Negotiated{}
 	}
 	n := C.cssl_conn_negotiated(c.c)
-	return Negotiated{Version(n.version), C.GoString(n.cipher), uint16(n.cipher_id), n.resumed == 1}
+	return Negotiated{Version(n.version), C.GoString(n.cipher), uint16(n.cipher_id), C.GoString(n.group), n.resumed == 1}
 }
 
 // Group is the key exchange group's name, such as x25519; empty where there was none (RSA key exchange).

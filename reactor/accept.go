@@ -122,9 +122,15 @@ func (l *Loop) accept(ln *listener) {
 			return
 		}
 		if !s.admit() {
-			l.stats.Refused++
-			unix.Close(fd)
+			l.refuse(fd, refusedFull)
 			continue
+		}
+		if s.Header == nil {
+			if err := s.mayEnter(remote); err != nil {
+				s.release()
+				l.refuse(fd, err.Error())
+				continue
+			}
 		}
 		if slow != nil {
 			slow.session.Abort(ErrCrowdedOut)
@@ -141,11 +147,16 @@ func (l *Loop) serve(ln *listener, fd int, remote netip.AddrPort) {
 	tls, err := s.newConn(fd, s.context.Load())
 	if err != nil {
 		unix.Close(fd)
+		if s.Header == nil && s.Release != nil && s.Admit != nil {
+			s.Release(remote)
+		}
 		s.release()
 		l.cfg.Logger.Error("accept: no TLS connection can be made", "listener", ln.addr.String(), "error", err)
 		return
 	}
-	l.adopt(&Conn{tls: tls, handler: s.Handler, server: s, fd: fd, remote: remote, local: ln.addr})
+	c := &Conn{tls: tls, handler: s.Handler, server: s, fd: fd, remote: remote, local: ln.addr}
+	c.counted = s.Header == nil && s.Admit != nil
+	l.adopt(c)
 }
 
 // newConn makes the TLS side of a connection with x, or with what has replaced it:
@@ -169,8 +180,7 @@ func (l *Loop) refuseOne(ln *listener) {
 	}
 	unix.Close(ln.spare)
 	if fd, _, err := accept4(ln.fd); err == 0 {
-		unix.Close(fd)
-		l.stats.Refused++
+		l.refuse(fd, refusedFiles)
 	}
 	ln.spare = openSpare()
 }

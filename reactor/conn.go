@@ -58,17 +58,23 @@ type Conn struct {
 	key     Key
 	fd      int
 	id      uint64
+	header  *header       // what comes in front of TLS, until it is there
+	begun   time.Duration // when the loop took it over
+	read    uint64        // plaintext
+	written uint64
 	armed   session.Event // what epoll waits for
 	polled  bool          // the descriptor is in epoll
 	ready   bool          // on the loop's ready list
 	dead    bool          // OnClose has been called; freed at the end of the turn
 	reset   bool          // end with RST
+	counted bool          // Server.Admit has let it in
 	timedIn session.Phase // the phase that the deadline is for
 
 	// The deadline, see wheel.
 	timed                bool
 	slot16               uint16
 	due, slotDue, active time.Duration
+	stalled              time.Duration // since when output waits and nothing of it is taken; 0: it does not
 	timerPrev, timerNext *Conn
 
 	// Its place among those with record buffers, see buffers.
@@ -83,6 +89,7 @@ type Conn struct {
 	mu      sync.Mutex
 	inbox   session.Queue // written, not yet seen by the loop
 	queued  int           // in the session, when the loop last looked; see count
+	summed  int           // what the loop's sum has of this connection
 	ask     request       // asked for, not yet seen by the loop
 	cause   error         // of Close or Abort
 	running bool          // the loop will look into the inbox without being told
@@ -103,6 +110,15 @@ const (
 	askKeyUpdateRequest
 	askRenegotiate
 )
+
+// Started is when the loop took the connection over.
+func (c *Conn) Started() time.Time { return c.loop.start.Add(c.begun) }
+
+// BytesRead and BytesWritten are how much plaintext TLS has moved. Only a handler may ask.
+func (c *Conn) BytesRead() uint64 { return c.read }
+
+// BytesWritten is how much of what was written TLS has taken. Only a handler may ask.
+func (c *Conn) BytesWritten() uint64 { return c.written }
 
 // ID is a number that no other connection of this process has had; for logs.
 func (c *Conn) ID() uint64 { return c.id }
@@ -145,7 +161,14 @@ func (c *Conn) Write(p []byte) (int, error) {
 		c.mu.Unlock()
 		return 0, session.ErrQueueFull
 	}
+	if c.server != nil && !c.server.hasRoom(c.inbox.Len()+c.queued-c.summed+len(p)) {
+		c.mu.Unlock()
+		return 0, ErrServerQueueFull
+	}
 	c.inbox.Append(p)
+	if !c.running {
+		c.sum() // else collect does, when TLS may have taken it already
+	}
 	c.tell()
 	return len(p), nil
 }
@@ -206,6 +229,14 @@ func (c *Conn) request(r, instead request, cause error) {
 	c.tell()
 }
 
+// sum brings the loop's sum of queued bytes up to date. c.mu is held.
+func (c *Conn) sum() {
+	if n := c.inbox.Len() + c.queued; n != c.summed {
+		c.loop.queued.Add(int64(n - c.summed))
+		c.summed = n
+	}
+}
+
 // tell makes the loop look into the inbox, and unlocks c.mu.
 func (c *Conn) tell() {
 	tell := !c.running && !c.told
@@ -222,7 +253,8 @@ func (c *Conn) tell() {
 func (c *Conn) collect() {
 	if c.dead {
 		c.inbox.Free()
-		c.ask = 0
+		c.queued, c.ask = 0, 0
+		c.sum()
 		return
 	}
 	if c.inbox.Len() > 0 {
@@ -232,6 +264,7 @@ func (c *Conn) collect() {
 		}
 	}
 	c.queued = c.session.Queued()
+	c.sum()
 	if c.ask == 0 {
 		return
 	}
@@ -303,6 +336,8 @@ func (e *events) OnClose(err error) {
 	c.mu.Lock()
 	c.shut = true
 	c.inbox.Free()
+	c.queued = 0
+	c.sum()
 	c.mu.Unlock()
 	defer c.guard()
 	c.loop.closed(c, err)

@@ -247,7 +247,13 @@ func goConfig(t testing.TB) *tls.Config {
 // goDial is a client of Go's own TLS, with a deadline as a guard.
 func goDial(t testing.TB, addr net.Addr) *tls.Conn {
 	t.Helper()
-	c := tls.Client(rawDial(t, addr), goConfig(t))
+	return goOver(t, rawDial(t, addr))
+}
+
+// goOver is a client of Go's own TLS over raw.
+func goOver(t testing.TB, raw net.Conn) *tls.Conn {
+	t.Helper()
+	c := tls.Client(raw, goConfig(t))
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func (c *Conn) free() {
 
 // adopt begins to drive a new connection.
 func (l *Loop) adopt(c *Conn) {
-	c.loop, c.id, c.active = l, lastID.Add(1), l.now
+	c.loop, c.id, c.active, c.begun = l, lastID.Add(1), l.now, l.now
 	c.key = l.newSlot(slot{conn: c})
 	e := (*events)(c)
 	var sh session.Handler = e
@@ -86,6 +86,9 @@ func (l *Loop) adopt(c *Conn) {
 	c.session.Init(c.tls, sh, l.sessions)
 	if c.server != nil {
 		c.session.ExpectPeer()
+		if c.server.Header != nil {
+			c.header = new(header)
+		}
 	}
 	if f := l.cfg.Trace; f != nil {
 		c.session.SetTrace(func(op cssl.Op, r cssl.Result) {
@@ -106,10 +109,11 @@ func (l *Loop) closed(c *Conn, err error) {
 	l.wheel.remove(c)
 	l.buffers.remove(c)
 	l.dead = append(l.dead, c)
-	if c.timedIn == session.Handshaking {
+	shook := c.timedIn != session.Handshaking
+	if !shook {
 		l.crowd.remove(c)
-		l.handshakeFailed(err)
 	}
+	l.countEnd(err, shook)
 }
 
 // bury frees the connections that ended in this turn.
@@ -130,6 +134,9 @@ func (l *Loop) bury() {
 		l.freeSlot(c.key)
 		l.stats.Conns--
 		if c.server != nil {
+			if c.counted && c.server.Release != nil {
+				c.server.Release(c.remote)
+			}
 			c.server.release()
 		}
 		c.answerDial(cmp.Or(c.session.Cause(), error(net.ErrClosed)))

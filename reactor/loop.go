@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"runtime/debug"
@@ -21,6 +22,7 @@ var (
 	ErrHandshakeTimeout error = timeoutError("tls: handshake not done in time")
 	ErrCrowdedOut       error = timeoutError("tls: handshake too slow while others wait")
 	ErrIdleTimeout      error = timeoutError("tls: connection idle")
+	ErrWriteTimeout     error = timeoutError("tls: peer takes nothing of what is queued")
 	ErrCloseTimeout     error = timeoutError("tls: peer did not end the connection in time")
 )
 
@@ -45,6 +47,8 @@ type LoopConfig struct {
 	// connection is closed as by Close; the others are cut off. HandshakeTimeout also covers the
 	// connecting of a socket that Attach or Connect took over meanwhile.
 	HandshakeTimeout, IdleTimeout, CloseTimeout time.Duration
+	// WriteTimeout (none) is how long a peer may take nothing while something is queued for it. Then it is cut off.
+	WriteTimeout time.Duration
 	// Session has the watermarks and budgets. Its Buffer and Counters are the loop's own.
 	Session session.Config
 	// Logger hears of panics and of accept failures. Default: slog.Default().
@@ -84,6 +88,7 @@ type Loop struct {
 	poller   *Poller
 	start    time.Time
 	now      time.Duration // since start, as of the last Wait
+	over     time.Duration // since start, as of the end of the last turn
 	wheel    wheel
 	crowd    crowd
 	buffers  buffers
@@ -100,6 +105,8 @@ type Loop struct {
 	inboxes []*Conn // have something in the inbox
 	stopped bool    // no task is taken any more
 	pub     Stats   // as of the end of the last turn
+
+	queued atomic.Int64 // bytes, of all connections
 
 	spareTasks   []func()
 	spareInboxes []*Conn
@@ -166,6 +173,9 @@ func (l *Loop) handle(n int, now time.Duration) {
 	l.buffers.look(l.now)
 	l.resumeListeners()
 	l.bury()
+	l.over = time.Since(l.start)
+	l.stats.TurnMicroseconds.add(uint64((l.over - l.now) / time.Microsecond))
+	l.stats.TurnEvents.add(uint64(n))
 	l.publish()
 }
 
@@ -214,7 +224,7 @@ func (l *Loop) timeout() int {
 	if !ok {
 		return -1
 	}
-	wait := due - time.Since(l.start)
+	wait := due - l.over
 	return int(max(0, (wait+time.Millisecond-1)/time.Millisecond))
 }
 
@@ -258,6 +268,9 @@ func (l *Loop) dispatch(p Polled) {
 	case s.conn != nil:
 		if c := s.conn; !c.dead {
 			c.active = l.now // also for a message that brings no plaintext
+			if c.header != nil && !l.readHeader(c) {
+				return
+			}
 			l.turn(c, p.Event)
 			if p.HangUp && !c.dead && !c.ready && c.armed == 0 && c.polled {
 				// Nothing to wait for, and a hang-up that epoll would report for ever.
@@ -316,14 +329,24 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	c.running, c.told = true, false
 	c.collect()
 	c.mu.Unlock()
-	moved, sends := l.moved(), l.stats.Sessions.Sends
+	s := &l.stats.Sessions
+	in, out, sends := s.BytesRead, s.BytesWritten, s.Sends
 	c.session.Ready(got)
-	if l.moved() != moved {
+	in, out = s.BytesRead-in, s.BytesWritten-out
+	sent, moved := s.Sends != sends, in+out != 0
+	if moved {
 		// A write that the socket takes at once brings no event.
 		c.active = l.now
+		c.read += in
+		c.written += out
 	}
-	if c.crowded && l.stats.Sessions.Sends != sends {
+	if c.crowded && sent {
 		l.answered(c)
+	}
+	if c.session.Idle() {
+		c.stalled = 0
+	} else if sent || c.stalled == 0 {
+		c.stalled = max(l.now, 1)
 	}
 	c.mu.Lock()
 	c.collect() // what came from other goroutines meanwhile
@@ -332,16 +355,13 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	if c.dead {
 		return
 	}
-	if l.moved() != moved {
+	if moved {
 		l.buffers.used(c, l.now)
 	} else if got != 0 && !c.buffered {
 		c.tls.FreeBuffers() // such as after a handshake
 	}
 	l.rearm(c)
 }
-
-// moved is how many bytes of plaintext all connections have moved.
-func (l *Loop) moved() uint64 { return l.stats.Sessions.BytesRead + l.stats.Sessions.BytesWritten }
 
 // rearm makes epoll wait for what the session now waits for, and sets the deadline.
 func (l *Loop) rearm(c *Conn) {
@@ -366,7 +386,7 @@ func (l *Loop) rearm(c *Conn) {
 		}
 		c.armed, c.polled = want, true
 	}
-	if p := c.session.Phase(); p != c.timedIn || !c.timed {
+	if p := c.session.Phase(); p != c.timedIn || !c.timed || c.stalled == l.now {
 		l.setDeadline(c, p)
 	}
 }
@@ -377,21 +397,37 @@ func (l *Loop) unpoll(c *Conn) {
 	}
 }
 
-// setDeadline sets the deadline of a phase that begins.
+// setDeadline sets the deadline of a phase that begins, or of an open connection whose output begins to wait.
 func (l *Loop) setDeadline(c *Conn, p session.Phase) {
+	begins := p != c.timedIn || !c.timed
 	c.timedIn = p
-	switch p {
-	case session.Handshaking:
-		l.wheel.set(c, l.now+l.cfg.HandshakeTimeout)
-	case session.Open:
-		if l.cfg.IdleTimeout > 0 {
-			l.wheel.set(c, l.now+l.cfg.IdleTimeout)
+	switch {
+	case p == session.Open:
+		if idle, stall := l.openDue(c); min(idle, stall) < never {
+			l.wheel.set(c, min(idle, stall))
 		} else {
 			l.wheel.remove(c)
 		}
-	case session.Closing:
+	case !begins:
+	case p == session.Handshaking:
+		l.wheel.set(c, l.now+l.cfg.HandshakeTimeout)
+	case p == session.Closing:
 		l.wheel.set(c, l.now+l.cfg.CloseTimeout)
 	}
+}
+
+const never = time.Duration(math.MaxInt64)
+
+// openDue is when an open connection is idle for too long, and when its output has waited for too long.
+func (l *Loop) openDue(c *Conn) (idle, stall time.Duration) {
+	idle, stall = never, never
+	if l.cfg.IdleTimeout > 0 {
+		idle = c.active + l.cfg.IdleTimeout
+	}
+	if l.cfg.WriteTimeout > 0 && c.stalled != 0 {
+		stall = c.stalled + l.cfg.WriteTimeout
+	}
+	return idle, stall
 }
 
 // expire is called for a connection whose deadline has passed.
@@ -400,11 +436,18 @@ func (l *Loop) expire(c *Conn) {
 	case session.Handshaking:
 		c.session.Abort(ErrHandshakeTimeout)
 	case session.Open:
-		if due := c.active + l.cfg.IdleTimeout; due > l.now {
-			l.wheel.set(c, due)
+		switch idle, stall := l.openDue(c); {
+		case stall <= l.now:
+			c.reset = true
+			c.session.Abort(ErrWriteTimeout)
+		case idle <= l.now:
+			c.session.Close(ErrIdleTimeout)
+		case min(idle, stall) < never:
+			l.wheel.set(c, min(idle, stall))
+			return
+		default:
 			return
 		}
-		c.session.Close(ErrIdleTimeout)
 	case session.Closing:
 		c.session.Abort(ErrCloseTimeout)
 	}

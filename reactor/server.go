@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,8 @@ type Server struct {
 	// HandshakeTimeout (default 10 s), IdleTimeout (default none) and CloseTimeout
 	// (default 5 s): see Conn.Close for the last.
 	HandshakeTimeout, IdleTimeout, CloseTimeout time.Duration
+	// WriteTimeout (default none) is how long a peer may take nothing of what is queued for it before it is cut off.
+	WriteTimeout time.Duration
 	// MaxConns refuses connections above this number; 0 is no limit.
 	MaxConns int
 	// MaxHandshakes is how many handshakes may be under way before new
@@ -41,6 +44,20 @@ type Server struct {
 	// wait there, a peer that has kept its handshake waiting for a fifth of HandshakeTimeout loses its
 	// place to one of them (ErrCrowdedOut), so that those who say nothing do not keep the rest out.
 	MaxHandshakes int
+	// MaxQueued bounds the bytes that are queued over all connections; 0 is no limit. A Write that would pass it answers
+	// ErrServerQueueFull.
+	MaxQueued int64
+	// Admit, if set, is asked about each connection that was accepted as soon as its peer's address is known, before
+	// anything of TLS. An error closes it at once; Stats.Refusals counts by the error's text, so there should be few
+	// of them. It is called on loops' goroutines, several at once, and must not block. remote is zero for a unix socket.
+	Admit func(remote netip.AddrPort) error
+	// Release is called once for each connection that Admit has let in, when it has ended.
+	Release func(remote netip.AddrPort)
+	// Header, if set, reads what stands in front of TLS, such as the header of the PROXY protocol. It is called on the
+	// loop's goroutine with all that has come so far. If done is false, all of p belongs to the header, and it
+	// is called again when more has come. Otherwise the first n bytes were the header. An error ends the connection. It may
+	// call c.SetRemote. A header has at most MaxHeader bytes, and HandshakeTimeout is its deadline too.
+	Header func(c *Conn, p []byte) (n int, done bool, err error)
 	// Session has the watermarks, limits and budgets of a connection.
 	Session session.Config
 	// Logger hears of panics and accept failures. Default: slog.Default().
@@ -49,6 +66,7 @@ type Server struct {
 	Trace func(c *Conn, s Step)
 
 	context atomic.Pointer[cssl.Context]
+	limits  atomic.Pointer[Limits]
 	conns   atomic.Int64
 	// draining stops the loops from accepting before their listeners are gone, so
 	// that none slips in behind Shutdown's back.
@@ -94,6 +112,13 @@ func (s *Server) ListenAndServe() error {
 // want to know the address or that it worked before they go on. Serve them with ServeAll.
 func (s *Server) Listen() ([]net.Listener, error) {
 	return listen(s.Addr, s.loopCount())
+}
+
+func (s *Server) logger() *slog.Logger {
+	if s.Logger != nil {
+		return s.Logger
+	}
+	return slog.Default()
 }
 
 func (s *Server) loopCount() int {
@@ -218,8 +243,13 @@ func (s *Server) start() error {
 		return errors.New("reactor: Server.Context is nil")
 	}
 	s.context.CompareAndSwap(nil, s.Context)
+	s.limits.CompareAndSwap(nil, &Limits{
+		HandshakeTimeout: s.HandshakeTimeout, IdleTimeout: s.IdleTimeout, CloseTimeout: s.CloseTimeout, WriteTimeout: s.WriteTimeout,
+		MaxConns: s.MaxConns, MaxHandshakes: s.MaxHandshakes, MaxQueued: s.MaxQueued,
+	})
+	m := s.limits.Load()
 	cfg := LoopConfig{
-		HandshakeTimeout: s.HandshakeTimeout, IdleTimeout: s.IdleTimeout, CloseTimeout: s.CloseTimeout,
+		HandshakeTimeout: m.HandshakeTimeout, IdleTimeout: m.IdleTimeout, CloseTimeout: m.CloseTimeout, WriteTimeout: m.WriteTimeout,
 		Session: s.Session, Logger: s.Logger, Trace: s.Trace,
 	}
 	for range s.loopCount() {
@@ -263,16 +293,10 @@ func (s *Server) fail(err error) {
 // live keep what they have. The caller may close the old Context then.
 func (s *Server) SetContext(x *cssl.Context) { s.context.Store(x) }
 
-func (s *Server) maxHandshakesPerLoop() int {
-	if s.MaxHandshakes > 0 {
-		return max(1, s.MaxHandshakes/len(s.loops))
-	}
-	return 1024
-}
-
 // admit takes a place for a connection.
 func (s *Server) admit() bool {
-	if n := s.conns.Add(1); s.MaxConns > 0 && n > int64(s.MaxConns) {
+	limit := s.limits.Load().MaxConns
+	if n := s.conns.Add(1); limit > 0 && n > int64(limit) {
 		s.release()
 		return false
 	}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math/bits"
 	"os"
 	"syscall"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"golang.org/x/sys/unix"
 )
 
 // Stats counts what a loop, or all loops of a server, did since the start.
@@ -27,6 +29,13 @@ type Stats struct {
 	Handshakes, Resumed uint64
 	Versions, Ciphers   map[string]uint64
 	HandshakeFailures   map[string]uint64
+	// Groups are the key exchange groups of the handshakes, Refusals the refused connections by reason, and
+	// Closes the connections that have ended, also in the handshake, by outcome: "clean", "timeout: idle" and so on.
+	Groups, Refusals, Closes map[string]uint64
+	// Queued is how many bytes wait to be written now, over all connections.
+	Queued int64
+	// TurnMicroseconds is how long a turn took from the end of its wait on, and TurnEvents how many events it had.
+	TurnMicroseconds, TurnEvents Histogram
 	// Panics of the handler.
 	Panics uint64
 	// Sessions has bytes, and each operation by its result.
@@ -57,6 +66,9 @@ func (l *Loop) opened(c *Conn) {
 	}
 	bump(&l.pub.Versions, n.Version.String())
 	bump(&l.pub.Ciphers, n.Cipher)
+	if n.Group != "" {
+		bump(&l.pub.Groups, n.Group)
+	}
 	c.timedIn = session.Open
 	l.wheel.remove(c)
 	l.crowd.remove(c)
@@ -65,11 +77,92 @@ func (l *Loop) opened(c *Conn) {
 	}
 }
 
-func (l *Loop) handshakeFailed(err error) {
+// countEnd counts a connection that has ended. shook: its handshake was done.
+func (l *Loop) countEnd(err error, shook bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats.Handshaking--
-	bump(&l.pub.HandshakeFailures, reasonOf(err))
+	bump(&l.pub.Closes, outcomeOf(err, shook))
+	if !shook {
+		l.stats.Handshaking--
+		bump(&l.pub.HandshakeFailures, reasonOf(err))
+	}
+}
+
+// refuse closes a connection that was just accepted.
+func (l *Loop) refuse(fd int, reason string) {
+	unix.Close(fd)
+	l.countRefusal(reason)
+}
+
+func (l *Loop) countRefusal(reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Refused++
+	bump(&l.pub.Refusals, reason)
+}
+
+// The reasons for refusals that are the server's own.
+const (
+	refusedFull  = "connections in all"
+	refusedFiles = "no file descriptors"
+)
+
+// outcomeOf names how a connection ended, in a small number of words.
+func outcomeOf(err error, shook bool) string {
+	var e *cssl.Error
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		return "clean"
+	case errors.As(err, &refused):
+		return "refused"
+	case errors.Is(err, ErrHeader):
+		return "header"
+	case errors.Is(err, ErrPanic):
+		return "handler panicked"
+	case errors.Is(err, ErrLoopClosed):
+		return "closed by us"
+	case errors.Is(err, ErrCrowdedOut):
+		return "crowded out"
+	case errors.Is(err, ErrHandshakeTimeout):
+		return "timeout: handshake"
+	case errors.Is(err, ErrIdleTimeout):
+		return "timeout: idle"
+	case errors.Is(err, ErrWriteTimeout):
+		return "timeout: write"
+	case errors.Is(err, ErrCloseTimeout):
+		return "timeout: close"
+	case errors.Is(err, io.ErrUnexpectedEOF), !shook && errors.Is(err, io.EOF):
+		return "closed without close_notify"
+	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return "reset by peer"
+	case errors.As(err, &e) && e.Class != cssl.ClassSyscall:
+		return "tls error"
+	}
+	return "other"
+}
+
+// HistogramBuckets is how many a Histogram has.
+const HistogramBuckets = 24
+
+// Histogram counts values by their size. Bucket i holds those of less than 1<<i that are in no bucket before it; the last one holds all
+// the rest.
+type Histogram struct {
+	Buckets [HistogramBuckets]uint64
+	Sum     uint64
+}
+
+func (h *Histogram) add(v uint64) {
+	h.Buckets[min(bits.Len64(v), HistogramBuckets-1)]++
+	h.Sum += v
+}
+
+// Add adds the counts of o.
+func (h *Histogram) Add(o *Histogram) {
+	for i, n := range o.Buckets {
+		h.Buckets[i] += n
+	}
+	h.Sum += o.Sum
 }
 
 // reasonOf names why a handshake failed, in a small number of words.
@@ -99,10 +192,15 @@ func reasonOf(err error) string {
 // under the lock all the time: they change once for a connection, not once a turn.
 func (l *Loop) publish() {
 	l.mu.Lock()
-	s := l.stats
-	s.AcceptErrors, s.Versions, s.Ciphers, s.HandshakeFailures =
-		l.pub.AcceptErrors, l.pub.Versions, l.pub.Ciphers, l.pub.HandshakeFailures
-	l.pub = s
+	var kept [7]map[string]uint64
+	for i, m := range l.pub.maps() {
+		kept[i] = *m
+	}
+	l.pub = l.stats
+	l.pub.Queued = l.queued.Load()
+	for i, m := range l.pub.maps() {
+		*m = kept[i]
+	}
 	l.mu.Unlock()
 }
 
@@ -111,10 +209,17 @@ func (l *Loop) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.pub
-	for _, m := range []*map[string]uint64{&s.AcceptErrors, &s.Versions, &s.Ciphers, &s.HandshakeFailures} {
+	for _, m := range s.maps() {
 		*m = maps.Clone(*m)
 	}
 	return s
+}
+
+// maps are all maps of s.
+func (s *Stats) maps() [7]*map[string]uint64 {
+	return [...]*map[string]uint64{
+		&s.AcceptErrors, &s.Versions, &s.Ciphers, &s.HandshakeFailures, &s.Groups, &s.Refusals, &s.Closes,
+	}
 }
 
 // Add adds the counters of o.
@@ -129,19 +234,17 @@ func (s *Stats) Add(o Stats) {
 	s.Handshakes += o.Handshakes
 	s.Resumed += o.Resumed
 	s.Panics += o.Panics
+	s.Queued += o.Queued
 	s.Sessions.Add(&o.Sessions)
-	for _, m := range []struct {
-		to   *map[string]uint64
-		from map[string]uint64
-	}{
-		{&s.AcceptErrors, o.AcceptErrors}, {&s.Versions, o.Versions},
-		{&s.Ciphers, o.Ciphers}, {&s.HandshakeFailures, o.HandshakeFailures},
-	} {
-		for k, v := range m.from {
-			if *m.to == nil {
-				*m.to = map[string]uint64{}
+	s.TurnMicroseconds.Add(&o.TurnMicroseconds)
+	s.TurnEvents.Add(&o.TurnEvents)
+	from := o.maps()
+	for i, to := range s.maps() {
+		for k, v := range *from[i] {
+			if *to == nil {
+				*to = map[string]uint64{}
 			}
-			(*m.to)[k] += v
+			(*to)[k] += v
 		}
 	}
 }

@@ -1,0 +1,52 @@
+package cssl_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// Engine mode is for a transport that is no socket. Here it is a slice with a megabyte of ciphertext. Feed takes as much as there
+// is room for, so what feeds and what reads take turns; a transport that ends without close_notify has been cut off.
+func ExampleConn_Feed() {
+	client, server, errs := pair(cssl.Config{CAFile: testcerts.Path("root.pem")},
+		cssl.Config{Certificates: certificate("ecdsa")}, "localhost")
+	if err := errors.Join(errs[:]...); err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	defer server.Close()
+
+	var ciphertext []byte
+	buf := make([]byte, 32<<10)
+	for left := 1 << 20; left > 0; {
+		r := client.Write(make([]byte, left)) // a record's worth of it
+		if r.Err != nil {
+			log.Fatal(r.Err)
+		}
+		left -= r.N // 0 with WantWrite: Take first
+		ciphertext = append(ciphertext, buf[:client.Take(buf)]...)
+	}
+
+	got := 0
+	for {
+		n := server.Feed(ciphertext)
+		if ciphertext = ciphertext[n:]; len(ciphertext) == 0 {
+			server.FeedEOF()
+		}
+		r := server.Read(buf)
+		for ; r.Want == cssl.WantNone && r.Err == nil; r = server.Read(buf) {
+			got += r.N
+		}
+		if r.Err != nil {
+			fmt.Println(got, "bytes, then the end came without close_notify:", errors.Is(r.Err, io.ErrUnexpectedEOF))
+			return
+		}
+		// WantRead: feed more
+	}
+	// Output: 1048576 bytes, then the end came without close_notify: true
+}

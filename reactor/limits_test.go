@@ -1,0 +1,404 @@
+package reactor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/session"
+	"golang.org/x/sys/unix"
+)
+
+// gate is an Admit and a Release that count.
+type gate struct {
+	mu     sync.Mutex
+	inside map[netip.AddrPort]int
+	reason error
+}
+
+func (g *gate) admit(a netip.AddrPort) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.reason != nil {
+		return g.reason
+	}
+	if g.inside == nil {
+		g.inside = map[netip.AddrPort]int{}
+	}
+	g.inside[a]++
+	return nil
+}
+
+func (g *gate) release(a netip.AddrPort) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inside[a]--; g.inside[a] == 0 {
+		delete(g.inside, a)
+	}
+}
+
+func (g *gate) refuse(reason error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.reason = reason
+}
+
+// state is what is inside, each with how many times.
+func (g *gate) state() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return fmt.Sprint(g.inside)
+}
+
+// TestAdmit: each connection is asked about by its peer's address, who is refused hears nothing, and each that was let in is
+// released once, however it ends.
+func TestAdmit(t *testing.T) {
+	var g gate
+	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release, HandshakeTimeout: hang}
+	addr := start(t, s)
+	c := goDial(t, addr)
+	roundTrip(t, c, "hello")
+	if want := fmt.Sprintf("map[%v:1]", c.LocalAddr()); g.state() != want {
+		t.Errorf("inside: %s, want %s", g.state(), want)
+	}
+	g.refuse(errors.New("not today"))
+	refused := rawDial(t, addr)
+	if n, err := refused.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Errorf("refused, and %d bytes came: %v", n, err)
+	}
+	g.refuse(nil)
+	vanished := rawDial(t, addr)
+	waitFor(t, "the second one", func() bool { return s.Stats().Conns == 2 })
+	vanished.Close()
+	c.Close()
+	waitFor(t, "the end", func() bool { return g.state() == "map[]" && s.Conns() == 0 })
+	if st := s.Stats(); st.Refusals["not today"] != 1 || st.Refused != 1 || st.Accepted != 2 {
+		t.Errorf("refusals %v, %d refused, %d accepted", st.Refusals, st.Refused, st.Accepted)
+	}
+}
+
+// TestAdmitPanics: a panic refuses that connection and no other.
+func TestAdmitPanics(t *testing.T) {
+	var first atomic.Bool
+	s := &Server{Handler: echo(), Admit: func(netip.AddrPort) error {
+		if first.CompareAndSwap(false, true) {
+			panic("Admit")
+		}
+		return nil
+	}}
+	addr := start(t, s)
+	if n, err := rawDial(t, addr).Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Errorf("%d bytes came: %v", n, err)
+	}
+	roundTrip(t, goDial(t, addr), "hello")
+}
+
+// lineHeader is a header that ends with a newline and names the peer's address; "bad" is refused, "panic" panics.
+func lineHeader(c *Conn, p []byte) (int, bool, error) {
+	i := bytes.IndexByte(p, '\n')
+	if i < 0 {
+		return 0, false, nil
+	}
+	switch line := string(p[:i]); line {
+	case "bad":
+		return 0, false, errors.New("it is bad")
+	case "panic":
+		panic("Header")
+	case "too much":
+		return len(p) + 1, true, nil
+	default:
+		a, err := netip.ParseAddrPort(strings.TrimLeft(line, " "))
+		if err == nil {
+			c.SetRemote(a)
+		}
+		return i + 1, true, err
+	}
+}
+
+// TestHeader: what stands in front of TLS is taken away to the byte, in whichever pieces it comes, and changes the peer's address, by
+// which Admit and the handler know the connection.
+func TestHeader(t *testing.T) {
+	for _, pieces := range [][]string{
+		{"192.0.2.1:99\n"}, {"192.0.2.1", ":99\n"}, strings.Split("192.0.2.1:99\n", ""), {strings.Repeat(" ", 40_000), "192.0.2.1:99\n"},
+	} {
+		var g gate
+		peers := make(chan string, 1)
+		h := echo()
+		h.open = func(c *Conn) { peers <- c.RemoteAddr().String() }
+		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, HandshakeTimeout: hang}
+		addr := start(t, s)
+		raw := rawDial(t, addr)
+		for i, p := range pieces {
+			if i > 0 {
+				waitFor(t, "a piece to be read", func() bool { return unread(t, s) == 0 })
+			}
+			if _, err := io.WriteString(raw, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := goOver(t, raw)
+		roundTrip(t, c, "hello")
+		if got := receive(t, peers, "OnOpen"); got != "192.0.2.1:99" || g.state() != "map[192.0.2.1:99:1]" {
+			t.Errorf("%d pieces: peer %s, inside %s", len(pieces), got, g.state())
+		}
+		c.Close()
+		waitFor(t, "the end", func() bool { return g.state() == "map[]" })
+	}
+}
+
+// unread is how many bytes lie in the sockets of s.
+func unread(t *testing.T, s *Server) int {
+	t.Helper()
+	sum := make(chan int, 1)
+	l := s.loops[0]
+	l.Do(func() {
+		n := 0
+		for _, slot := range l.slots {
+			if slot.conn != nil {
+				k, err := unix.IoctlGetInt(slot.conn.fd, unix.TIOCINQ)
+				if err != nil {
+					t.Error(err)
+				}
+				n += k
+			}
+		}
+		sum <- n
+	})
+	return receive(t, sum, "the loop")
+}
+
+// TestHeaderTogether: header and hello come in one segment; TLS gets what is its own.
+func TestHeaderTogether(t *testing.T) {
+	s := &Server{Handler: echo(), Header: lineHeader}
+	raw := rawDial(t, start(t, s))
+	c := goOver(t, &prefixed{raw, []byte("192.0.2.1:99\n")})
+	roundTrip(t, c, "hello")
+}
+
+// prefixed puts a prefix in front of the first Write.
+type prefixed struct {
+	net.Conn
+	prefix []byte
+}
+
+func (p *prefixed) Write(b []byte) (int, error) {
+	n := len(p.prefix)
+	k, err := p.Conn.Write(append(p.prefix, b...))
+	p.prefix = nil
+	return max(k-n, 0), err
+}
+
+// TestBadHeader: each ends its own connection, with a cause that says what it was, and is counted.
+func TestBadHeader(t *testing.T) {
+	for send, tt := range map[string]struct {
+		is      error
+		outcome string
+	}{
+		"bad\n":                          {ErrHeader, "header"},
+		"too much\n":                     {ErrHeader, "header"},
+		"no address\n":                   {ErrHeader, "header"},
+		"panic\n":                        {ErrPanic, "handler panicked"},
+		strings.Repeat("x", MaxHeader+1): {ErrHeader, "header"},
+		"192.0.2.9:9\n":                  {errUnwelcome, "refused"},
+		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header"}, // and then nothing
+	} {
+		ended := make(chan error, 1)
+		var g gate
+		if tt.is == errUnwelcome {
+			g.refuse(errUnwelcome)
+		}
+		h := &hooks{closed: func(_ *Conn, err error) { ended <- err }}
+		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, HandshakeTimeout: hang}
+		raw := rawDial(t, start(t, s))
+		go func() {
+			io.WriteString(raw, send)
+			raw.(*net.TCPConn).CloseWrite()
+		}()
+		name := send[:min(len(send), 20)]
+		if err := receive(t, ended, "OnClose"); !errors.Is(err, tt.is) {
+			t.Errorf("%q: %v, want %v", name, err, tt.is)
+		}
+		waitFor(t, "the count", func() bool { return s.Stats().Closes[tt.outcome] == 1 })
+		if st := s.Stats(); g.state() != "map[]" || (st.Refusals["unwelcome"] == 1) != (tt.outcome == "refused") {
+			t.Errorf("%q: inside %s, refusals %v", name, g.state(), st.Refusals)
+		}
+	}
+}
+
+var errUnwelcome = errors.New("unwelcome")
+
+// TestHeaderTimeout: who sends no header is cut off like who sends no hello.
+func TestHeaderTimeout(t *testing.T) {
+	ended := make(chan error, 1)
+	s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { ended <- err }}, Header: lineHeader, HandshakeTimeout: 100 * time.Millisecond}
+	rawDial(t, start(t, s))
+	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrHandshakeTimeout) {
+		t.Error(err)
+	}
+}
+
+// flooder is a handler that queues n bytes at once.
+func flooder(n int, ended chan<- error) *hooks {
+	return &hooks{
+		open: func(c *Conn) {
+			for range n / (64 << 10) {
+				if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+					c.Abort(err)
+					return
+				}
+			}
+		},
+		closed: func(_ *Conn, err error) { ended <- err },
+	}
+}
+
+// TestWriteTimeout: a peer that takes nothing is cut off; one that takes a little now and then is not.
+func TestWriteTimeout(t *testing.T) {
+	ended := make(chan error, 1)
+	s := &Server{Handler: flooder(12<<20, ended), WriteTimeout: 2 * time.Second}
+	c := goDial(t, start(t, s))
+	for range 24 {
+		if _, err := io.ReadFull(c, make([]byte, 256<<10)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("it was cut off while it read: %v", err)
+	default:
+	}
+	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrWriteTimeout) {
+		t.Error(err)
+	}
+	waitFor(t, "the count", func() bool { return s.Stats().Closes["timeout: write"] == 1 && s.Stats().Queued == 0 })
+}
+
+// TestWriteTimeoutOfIdle: nothing is queued, so nothing is late.
+func TestWriteTimeoutOfIdle(t *testing.T) {
+	s := &Server{Handler: echo(), WriteTimeout: 50 * time.Millisecond}
+	c := goDial(t, start(t, s))
+	for range 3 {
+		roundTrip(t, c, "hello")
+		time.Sleep(150 * time.Millisecond)
+	}
+}
+
+// TestMaxQueued: what is queued is counted over all connections, the Write that would pass the limit is refused, and the count
+// goes back to nothing.
+func TestMaxQueued(t *testing.T) {
+	ended := make(chan error, 3)
+	s := &Server{Handler: flooder(6<<20, ended), MaxQueued: 14 << 20, Loops: 2, CloseTimeout: 100 * time.Millisecond}
+	s.Session.MaxQueue = 64 << 20
+	l := smallListener(t, 16<<10) // so that all but a little stays in the queues
+	serveOn(t, s, l)
+	addr := l.Addr()
+	clients := []net.Conn{goDial(t, addr), goDial(t, addr)}
+	waitFor(t, "both to be queued", func() bool { return s.Stats().Queued > 8<<20 })
+	goDial(t, addr)
+	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrServerQueueFull) || !errors.Is(err, session.ErrQueueFull) {
+		t.Error(err)
+	}
+	for _, c := range clients {
+		if _, err := io.CopyN(io.Discard, c, 6<<20); err != nil {
+			t.Error(err)
+		}
+	}
+	waitFor(t, "the queues to be empty", func() bool { return s.Stats().Queued == 0 })
+	goDial(t, addr) // there is room again
+	waitFor(t, "more", func() bool { return s.Stats().Queued > 0 })
+	s.Close()
+	if q := s.Stats().Queued; q != 0 {
+		t.Errorf("%d bytes are queued after all has ended", q)
+	}
+}
+
+// TestSetLimits: a running server takes new limits.
+func TestSetLimits(t *testing.T) {
+	ended := make(chan error, 2)
+	h := echo()
+	h.closed = func(_ *Conn, err error) { ended <- err }
+	s := &Server{Handler: h, MaxConns: 1}
+	addr := start(t, s)
+	first := goDial(t, addr)
+	if _, err := (&tlsDialer{goConfig(t)}).dial(addr); err == nil {
+		t.Error("a second one gets in")
+	}
+	s.SetLimits(Limits{MaxConns: 2, IdleTimeout: 50 * time.Millisecond})
+	roundTrip(t, goDial(t, addr), "hello")
+	if err := receive(t, ended, "the idle one's end"); !errors.Is(err, ErrIdleTimeout) {
+		t.Error(err)
+	}
+	s.SetLimits(Limits{})
+	roundTrip(t, first, "hello") // its deadline was set before there was one
+	timeout := make(chan time.Duration, 1)
+	s.loops[0].Do(func() { timeout <- s.loops[0].cfg.HandshakeTimeout })
+	if d := receive(t, timeout, "the loop"); d != 10*time.Second {
+		t.Errorf("the default is %v", d)
+	}
+}
+
+// TestPing: it waits for all loops, and no longer than ctx.
+func TestPing(t *testing.T) {
+	s := &Server{Handler: echo(), Loops: 2}
+	start(t, s)
+	if err := s.Ping(context.Background()); err != nil {
+		t.Error(err)
+	}
+	stuck := make(chan struct{})
+	s.loops[1].Do(func() { <-stuck })
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if err := s.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with a loop that is stuck: %v", err)
+	}
+	close(stuck)
+	if err := s.Ping(context.Background()); err != nil {
+		t.Error(err)
+	}
+	s.Close()
+	if err := s.Ping(context.Background()); !errors.Is(err, ErrServerClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestConnFacts: bytes and time of a connection, groups, outcomes and turns of the server.
+func TestConnFacts(t *testing.T) {
+	type facts struct {
+		in, out uint64
+		began   time.Time
+	}
+	ended := make(chan facts, 1)
+	h := echo()
+	h.closed = func(c *Conn, _ error) { ended <- facts{c.BytesRead(), c.BytesWritten(), c.Started()} }
+	s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Groups = "P-256" })}
+	before := time.Now()
+	c := goDial(t, start(t, s))
+	roundTrip(t, c, "hello")
+	c.Close()
+	f := receive(t, ended, "OnClose")
+	if f.in != 5 || f.out != 5 || f.began.Before(before.Add(-time.Second)) || f.began.After(time.Now()) {
+		t.Errorf("%d bytes in, %d out, began at %v", f.in, f.out, f.began)
+	}
+	waitFor(t, "the counts", func() bool { return s.Conns() == 0 && s.Stats().Closes["clean"] == 1 })
+	st := s.Stats()
+	turns, events := uint64(0), uint64(0)
+	for i := range st.TurnEvents.Buckets {
+		turns += st.TurnMicroseconds.Buckets[i]
+		events += st.TurnEvents.Buckets[i]
+	}
+	if st.Groups["secp256r1"]+st.Groups["prime256v1"]+st.Groups["P-256"] != 1 || turns != st.Turns || events != st.Turns ||
+		st.TurnEvents.Sum != st.Events {
+		t.Errorf("groups %v, %d and %d turns of %d, %d events of %d", st.Groups, turns, events, st.Turns, st.TurnEvents.Sum, st.Events)
+	}
+}
