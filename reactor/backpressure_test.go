@@ -378,3 +378,49 @@ func TestBuffersAreSmall(t *testing.T) {
 		}
 	}
 }
+
+// TestDrainAfterQueued: a goroutine that writes until Queued is at the high watermark, and then waits for OnDrain, is woken.
+// Queued seen from another goroutine still counts what TLS took in the turn that runs, so the session itself may never
+// have had as much.
+func TestDrainAfterQueued(t *testing.T) {
+	const high, size = 128 << 10, (64 << 20) / scale
+	drained := make(chan struct{}, 1)
+	stuck := make(chan int, 1)
+	h := &hooks{
+		open: func(c *Conn) {
+			go func() {
+				for range size / (16 << 10) {
+					if _, err := c.Write(make([]byte, 16<<10)); err != nil {
+						return
+					}
+					for c.Queued() >= high {
+						select {
+						case <-drained:
+						case <-time.After(hang / 6):
+							stuck <- c.Queued()
+							c.Abort(nil)
+							return
+						}
+					}
+				}
+				c.CloseWrite()
+			}()
+		},
+		drain: func(*Conn) {
+			select {
+			case drained <- struct{}{}:
+			default:
+			}
+		},
+	}
+	client := goDial(t, start(t, &Server{Handler: h, Session: session.Config{HighWater: high}}))
+	n, err := io.Copy(io.Discard, client)
+	select {
+	case q := <-stuck:
+		t.Fatalf("after %d bytes no OnDrain came, with Queued() = %d", n, q)
+	default:
+	}
+	if err != nil || n != size {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}

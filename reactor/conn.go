@@ -90,6 +90,8 @@ type Conn struct {
 	inbox   session.Queue // written, not yet seen by the loop
 	queued  int           // in the session, when the loop last looked; see count
 	summed  int           // what the loop's sum has of this connection
+	high    bool          // Write or Queued has seen as much as the high watermark
+	drain   bool          // OnDrain is due for that, though the session never had as much
 	ask     request       // asked for, not yet seen by the loop
 	cause   error         // of Close or Abort
 	running bool          // the loop will look into the inbox without being told
@@ -166,6 +168,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, ErrServerQueueFull
 	}
 	c.inbox.Append(p)
+	c.seen()
 	if !c.running {
 		c.sum() // else collect does, when TLS may have taken it already
 	}
@@ -178,7 +181,24 @@ func (c *Conn) Write(p []byte) (int, error) {
 func (c *Conn) Queued() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.inbox.Len() + c.queued
+	return c.seen()
+}
+
+// seen is how much is queued, as whoever writes sees it. Who sees the high watermark may wait for OnDrain, also
+// when TLS has taken some of it in the turn that is under way. c.mu is held.
+func (c *Conn) seen() int {
+	n := c.inbox.Len() + c.queued
+	c.high = c.high || n >= c.loop.sessions.HighWater
+	return n
+}
+
+// lower sees to it that OnDrain comes for what seen has shown. c.mu is held.
+func (c *Conn) lower() {
+	if c.high = false; c.queued > c.loop.sessions.LowWater {
+		c.session.ExpectDrain()
+	} else {
+		c.drain = true
+	}
 }
 
 // Pause stops OnData until Resume. Writing goes on.
@@ -265,6 +285,9 @@ func (c *Conn) collect() {
 	}
 	c.queued = c.session.Queued()
 	c.sum()
+	if c.high {
+		c.lower()
+	}
 	if c.ask == 0 {
 		return
 	}

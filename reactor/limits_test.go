@@ -402,3 +402,27 @@ func TestConnFacts(t *testing.T) {
 		t.Errorf("groups %v, %d and %d turns of %d, %d events of %d", st.Groups, turns, events, st.Turns, st.TurnEvents.Sum, st.Events)
 	}
 }
+
+// TestStopAccepting: connections and a handshake that is under way go on, nobody else gets in, and Shutdown ends the rest.
+func TestStopAccepting(t *testing.T) {
+	s := &Server{Handler: echo(), HandshakeTimeout: hang}
+	addr := start(t, s)
+	open, half := goDial(t, addr), rawDial(t, addr)
+	waitFor(t, "both", func() bool { return s.Stats().Conns == 2 })
+	s.StopAccepting()
+	waitFor(t, "the listener to go", func() bool {
+		c, err := net.DialTimeout(addr.Network(), addr.String(), hang)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	roundTrip(t, open, "still here")
+	c := goOver(t, half)
+	roundTrip(t, c, "me too")
+	go func() { io.Copy(io.Discard, open); open.Close() }()
+	go func() { io.Copy(io.Discard, c); c.Close() }()
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}

@@ -328,7 +328,12 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	c.mu.Lock()
 	c.running, c.told = true, false
 	c.collect()
+	drain := c.drain
+	c.drain = false
 	c.mu.Unlock()
+	if drain && c.session.Phase() == session.Open {
+		(*events)(c).OnDrain()
+	}
 	s := &l.stats.Sessions
 	in, out, sends := s.BytesRead, s.BytesWritten, s.Sends
 	c.session.Ready(got)
@@ -365,7 +370,7 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 
 // rearm makes epoll wait for what the session now waits for, and sets the deadline.
 func (l *Loop) rearm(c *Conn) {
-	if c.session.Runnable() {
+	if c.session.Runnable() || c.drain {
 		// It will be back before the next wait, so what epoll waits for can stay.
 		if !c.ready {
 			c.ready = true

@@ -338,6 +338,10 @@ func (s *Server) closeListeners() {
 	s.mu.Unlock()
 }
 
+// StopAccepting lets no connection in any more and ends all Serve calls; connections that live go on, handshakes too. Shutdown or
+// Close is still to be called. It is for a server whose listening sockets another process takes over.
+func (s *Server) StopAccepting() { s.closeListeners() }
+
 // Shutdown stops accepting, closes every connection as by Conn.Close (what is queued is
 // written, then close_notify) and waits until all have ended, or until ctx is
 // done; then it returns ctx's error, and Close cuts off the rest. A handler must not call

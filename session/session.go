@@ -258,6 +258,10 @@ func (s *Session) shrunk(n, before int) {
 	}
 }
 
+// ExpectDrain makes OnDrain come once the queue is at the low watermark or below, as if it had been above the high one: for an owner that
+// counts bytes of its own as queued too. If nothing is queued, it comes never.
+func (s *Session) ExpectDrain() { s.full = true }
+
 // Pause stops reading: OnData does not come until Resume. Writing goes on.
 func (s *Session) Pause() { s.paused = true }
 

@@ -1,0 +1,63 @@
+package session_test
+
+import (
+	"fmt"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/session"
+)
+
+// crossed is an Engine that answers as OpenSSL may in the midst of a renegotiation: its Read must first write, and its
+// Write must first read.
+type crossed struct{ reads, writes []cssl.Result }
+
+func (e *crossed) Handshake() cssl.Result     { return cssl.Result{} }
+func (e *crossed) Flush() cssl.Result         { return cssl.Result{} }
+func (e *crossed) Shutdown() cssl.Result      { return cssl.Result{} }
+func (e *crossed) CloseWrite() error          { return nil }
+func (e *crossed) Read(p []byte) cssl.Result  { return take(&e.reads) }
+func (e *crossed) Write(p []byte) cssl.Result { return take(&e.writes) }
+
+// take is the next of results.
+func take(results *[]cssl.Result) cssl.Result {
+	r := (*results)[0]
+	*results = (*results)[1:]
+	return r
+}
+
+// listener is a Handler that says nothing.
+type listener struct{}
+
+func (listener) OnOpen()         {}
+func (listener) OnData(p []byte) { fmt.Println("  data:", len(p), "bytes") }
+func (listener) OnClose(error)   {}
+
+// What to wait for is what the results name, not what the calls suggest: here a read waits until the socket is writable and
+// a write until it is readable, both at once.
+func ExampleSession_Interest() {
+	e := &crossed{
+		reads:  []cssl.Result{{Want: cssl.WantWrite}, {N: 3, In: true}, {Want: cssl.WantRead}},
+		writes: []cssl.Result{{Want: cssl.WantRead}, {N: 5, Out: true}},
+	}
+	var s session.Session
+	s.Init(e, listener{}, session.NewConfig(session.Config{}))
+	step := func(what string, got session.Event) {
+		fmt.Println(what)
+		s.Ready(got)
+		fmt.Println("  wait for", s.Interest())
+	}
+	step("open; the read wants to write", 0)
+	s.Write([]byte("hello"))
+	step("something to send; the write wants to read", 0)
+	step("writable: the read goes on, and the write with it, since input has moved", session.Writable)
+	fmt.Println("  left to send:", s.Queued())
+	// Output:
+	// open; the read wants to write
+	//   wait for W
+	// something to send; the write wants to read
+	//   wait for RW
+	// writable: the read goes on, and the write with it, since input has moved
+	//   data: 3 bytes
+	//   wait for R
+	//   left to send: 0
+}
