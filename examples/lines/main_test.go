@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+)
+
+// peer is a client.
+type peer struct {
+	*tls.Conn
+	t *testing.T
+	r *bufio.Reader
+}
+
+func enter(t *testing.T, addr string) *peer {
+	t.Helper()
+	c := dial(t, addr)
+	return &peer{c, t, bufio.NewReader(c)}
+}
+
+// say writes s.
+func (p *peer) say(s string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p, s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// expect reads lines.
+func (p *peer) expect(lines ...string) {
+	p.t.Helper()
+	for _, want := range lines {
+		if got, err := p.r.ReadString('\n'); got != want+"\n" {
+			p.t.Fatalf("got %.100q, %v, want %.100q", got, err, want)
+		}
+	}
+}
+
+const (
+	usage   = "ERROR say SET key value, GET key, DEL key, or QUIT"
+	tooLong = "ERROR the line is longer than 1024 bytes"
+)
+
+// TestCommands: each command, and each way to get one wrong, has its answer.
+func TestCommands(t *testing.T) {
+	addr, _ := start(t)
+	p := enter(t, addr)
+	for _, c := range []struct{ command, answer string }{
+		{"GET a", "NONE"},
+		{"DEL a", "NONE"},
+		{"SET a 1", "OK"},
+		{"get a", "VALUE 1"},
+		{"SET a of several words ", "OK"},
+		{"GET a", "VALUE of several words "},
+		{"SET a ", "OK"},
+		{"GET a", "VALUE "},
+		{"DEL a", "OK"},
+		{"GET a", "NONE"},
+		{"GET a\r", "NONE"},
+		{"", usage}, {"GET", usage}, {"GET ", usage}, {"SET a", usage}, {"SET  1", usage}, {"GET a b", usage},
+		{"QUIT now", usage}, {"GO a", usage}, {"\x00\xff", usage},
+	} {
+		p.say(c.command + "\n")
+		p.expect(c.answer)
+	}
+}
+
+// TestSplit: a line may come byte by byte, each in a TLS record of its own.
+func TestSplit(t *testing.T) {
+	addr, _ := start(t)
+	p := enter(t, addr)
+	for _, b := range []byte("SET key value\r\nGET key\n") {
+		p.say(string(b))
+	}
+	p.expect("OK", "VALUE value")
+}
+
+// TestPipelined: commands that do not wait for answers get them in order, also when a record's end is in the midst of a
+// line; and a client that does not read its answers is not cut off for it, however long they are.
+func TestPipelined(t *testing.T) {
+	addr, _ := start(t)
+	p := enter(t, addr)
+	value := strings.Repeat("v", 1000)
+	p.say("SET long " + value + "\n")
+	p.expect("OK")
+	const rounds = 4000
+	go func() { // all at once: the answers are 4 MB
+		var b strings.Builder
+		for i := range rounds {
+			fmt.Fprintf(&b, "SET key %d\nGET key\nGET long\n", i)
+		}
+		if _, err := io.WriteString(p, b.String()); err != nil {
+			t.Errorf("write: %v", err)
+		}
+	}()
+	other := enter(t, addr)
+	other.say("GET long\n") // the loops are not held up meanwhile
+	other.expect("VALUE " + value)
+	for i := range rounds {
+		p.expect("OK", fmt.Sprintf("VALUE %d", i), "VALUE "+value)
+	}
+}
+
+// TestTooLong: a line of the greatest length is a line; one that is longer, in one piece or in many, is answered by an error,
+// in its turn, and none of it is taken for a command.
+func TestTooLong(t *testing.T) {
+	addr, _ := start(t)
+	p := enter(t, addr)
+	longest := "SET a " + strings.Repeat("x", maxLine-len("SET a "))
+	p.say(longest + "\nGET a\n")
+	p.expect("OK", "VALUE "+longest[len("SET a "):])
+	p.say("GET b\n" + longest + "x\nGET b\n")
+	p.expect("NONE", tooLong, "NONE")
+	for range 3 * maxLine / 8 {
+		p.say("DEL a   ")
+	}
+	p.say("\nGET a\n")
+	p.expect(tooLong, "VALUE "+longest[len("SET a "):])
+}
+
+// TestFull: the store refuses a key too many, and goes on with those that it has.
+func TestFull(t *testing.T) {
+	addr, _ := start(t)
+	p := enter(t, addr)
+	go func() {
+		var b strings.Builder
+		for i := range maxKeys + 1 {
+			fmt.Fprintf(&b, "SET %d x\n", i)
+		}
+		if _, err := io.WriteString(p, b.String()+"SET 0 y\nGET 0\n"); err != nil {
+			t.Errorf("write: %v", err)
+		}
+	}()
+	for range maxKeys {
+		p.expect("OK")
+	}
+	p.expect("ERROR there are 10000 keys already: DEL one first", "OK", "VALUE y")
+}
+
+// TestQuit: QUIT is answered behind all that came before it, the connection ends with close_notify, and what follows QUIT
+// in the same record is not done.
+func TestQuit(t *testing.T) {
+	addr, _ := start(t)
+	p := enter(t, addr)
+	p.say("SET a 1\nGET a\nQUIT\nSET a 2\n")
+	p.expect("OK", "VALUE 1", "BYE")
+	if _, err := p.r.ReadByte(); err != io.EOF {
+		t.Errorf("behind BYE: %v, want %v", err, io.EOF)
+	}
+	other := enter(t, addr)
+	other.say("GET a\n")
+	other.expect("VALUE 1")
+}
+
+// TestHangUp: what a client has sent before its close_notify is answered.
+func TestHangUp(t *testing.T) {
+	addr, _ := start(t)
+	p := enter(t, addr)
+	p.say("SET a 1\nGET a\nGET a")
+	if err := p.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	p.expect("OK", "VALUE 1")
+	if rest, err := io.ReadAll(p.r); err != nil || len(rest) > 0 {
+		t.Errorf("then %q, %v, want the end", rest, err)
+	}
+}
