@@ -90,7 +90,7 @@ func readBytes(t *testing.T, trace, conn string) (n int) {
 func TestDrain(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
-			d := runDaemon(t, "--trace")
+			d := runDaemon(t, "--trace", "--log-level=warn")
 			idle := dialTLS(t, "tcp", d.addr(), nil)
 			busy := slowClient(t, d.addr())
 			sent := fill(t, d, busy)

@@ -149,8 +149,8 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s: status %d, standard error %q", flag, status, stderr)
 		}
 		lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
-		if len(lines) > 24 {
-			t.Errorf("%s: %d lines, want at most 24", flag, len(lines))
+		if len(lines) > 80 {
+			t.Errorf("%s: %d lines, want at most 80", flag, len(lines))
 		}
 		for _, l := range lines {
 			if len(l) > 80 {

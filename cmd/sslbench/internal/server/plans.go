@@ -15,7 +15,7 @@ func sslechoPlan(s setup) (plan, error) {
 	if err != nil {
 		return plan{}, err
 	}
-	argv := []string{path, "--listen", "127.0.0.1:0", "--loops", "1", "--cert", s.cert, "--key", s.key}
+	argv := []string{path, "--listen", "127.0.0.1:0", "--loops", "1", "--log-level", "warn", "--cert", s.cert, "--key", s.key}
 	if s.Work == Reverse || s.Work == Discard {
 		argv = append(argv, "--service", string(s.Work))
 	}

@@ -1,4 +1,4 @@
-package main
+package tlsconf
 
 import (
 	"crypto/ecdsa"

@@ -1,0 +1,422 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// installed is a daemon with files of its own: a configuration, a certificate and ticket keys that can be changed.
+type installed struct {
+	t      *testing.T
+	dir    string
+	out    *os.File
+	cmd    *exec.Cmd
+	listen string
+	admin  string
+}
+
+// write replaces a file as an operator does, at once.
+func (i *installed) write(name, content string) string {
+	i.t.Helper()
+	path := filepath.Join(i.dir, name)
+	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+		i.t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		i.t.Fatal(err)
+	}
+	return path
+}
+
+// certificate makes one of the test PKI the daemon's.
+func (i *installed) certificate(name string) {
+	i.write("chain.pem", string(testcerts.Read(i.t, name+".pem")))
+	i.write("key.pem", string(testcerts.Read(i.t, name+".key")))
+}
+
+// text is all that the daemon, and those that took over from it, have said.
+func (i *installed) text() string {
+	b, err := os.ReadFile(i.out.Name())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// expect waits until text has been said for the nth time.
+func (i *installed) expect(text string, n int) {
+	i.t.Helper()
+	for deadline := time.Now().Add(limit); strings.Count(i.text(), text) < n; time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			i.t.Fatalf("%q was not said %d times:\n%s", text, n, i.text())
+		}
+	}
+}
+
+// pid is that of the process that serves now.
+func (i *installed) pid() int {
+	i.t.Helper()
+	b, err := os.ReadFile(filepath.Join(i.dir, "pid"))
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return n
+}
+
+func (i *installed) signal(sig syscall.Signal) {
+	i.t.Helper()
+	if err := syscall.Kill(i.pid(), sig); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// config is the configuration file, with more settings behind it.
+func (i *installed) config(more string) {
+	i.write("sslecho.yaml", fmt.Sprintf(`listen: [%s]
+cert: [%s]
+key: [%s]
+ticket-keys: %s
+admin: %s
+pid-file: %s
+loops: 2
+drain-timeout: 10s
+%s`, i.listen, filepath.Join(i.dir, "chain.pem"), filepath.Join(i.dir, "key.pem"), filepath.Join(i.dir, "tickets"), i.admin,
+		filepath.Join(i.dir, "pid"), more))
+}
+
+// install makes the files and starts the daemon on ports that are free now.
+func install(t *testing.T, env ...string) *installed {
+	t.Helper()
+	i := &installed{t: t, dir: t.TempDir(), listen: freePort(t), admin: freePort(t)}
+	var err error
+	if i.out, err = os.Create(filepath.Join(i.dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	i.certificate("ecdsa")
+	i.write("tickets", strings.Repeat("t", 48))
+	i.config("")
+	i.cmd = exec.Command(binary, "--config", filepath.Join(i.dir, "sslecho.yaml"))
+	i.cmd.Stdout, i.cmd.Stderr = i.out, i.out
+	i.cmd.Env = append(os.Environ(), env...)
+	if err := i.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if b, err := os.ReadFile(filepath.Join(i.dir, "pid")); err == nil {
+			if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && n != i.cmd.Process.Pid {
+				syscall.Kill(n, syscall.SIGKILL) // it was started by the one that we started
+			}
+		}
+		i.cmd.Process.Kill()
+		i.cmd.Wait()
+		i.out.Close()
+		if t.Failed() {
+			t.Log(i.text())
+		}
+	})
+	i.ready()
+	return i
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// get asks the admin listener.
+func (i *installed) get(path string) (int, string) {
+	c := http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := c.Get("http://" + i.admin + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer r.Body.Close()
+	b, _ := io.ReadAll(r.Body)
+	return r.StatusCode, string(b)
+}
+
+func (i *installed) ready() {
+	i.t.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		if status, _ := i.get("/readyz"); status == 200 {
+			return
+		}
+		if time.Now().After(deadline) {
+			i.t.Fatalf("not ready:\n%s", i.text())
+		}
+	}
+}
+
+// metric is the value of one, named with its labels; -1 if it is not there.
+func (i *installed) metric(name string) float64 {
+	_, body := i.get("/metrics")
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(body)
+	if m == nil {
+		return -1
+	}
+	v, _ := strconv.ParseFloat(m[1], 64)
+	return v
+}
+
+// await waits until a metric is at least v.
+func (i *installed) await(name string, v float64) {
+	i.t.Helper()
+	for deadline := time.Now().Add(limit); i.metric(name) < v; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			_, body := i.get("/metrics")
+			i.t.Fatalf("%s is %v, want %v:\n%s", name, i.metric(name), v, body)
+		}
+	}
+}
+
+// served answers the name in the certificate that a new client sees.
+func (i *installed) served() string {
+	c := dialTLS(i.t, "tcp", i.listen, nil)
+	defer c.Close()
+	roundTrip(i.t, c, []byte("who"))
+	return c.ConnectionState().PeerCertificates[0].Subject.CommonName
+}
+
+// clients connect, send, wait for the echo and say goodbye, over and over.
+type clients struct {
+	stop      chan struct{}
+	wg        sync.WaitGroup
+	done      atomic.Int64
+	resumed   atomic.Int64
+	firstFail atomic.Pointer[error]
+}
+
+func load(addr string, n int) *clients {
+	l := &clients{stop: make(chan struct{})}
+	for range n {
+		cfg := &tls.Config{ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		l.wg.Go(func() {
+			for {
+				select {
+				case <-l.stop:
+					return
+				default:
+				}
+				if err := l.once(addr, cfg); err != nil {
+					l.firstFail.CompareAndSwap(nil, &err)
+					return
+				}
+				l.done.Add(1)
+			}
+		})
+	}
+	return l
+}
+
+func (l *clients) once(addr string, cfg *tls.Config) error {
+	c, err := tryTLS("tcp", addr, cfg)
+	if err != nil {
+		return fmt.Errorf("connection %d: %w", l.done.Load(), err)
+	}
+	defer c.Close()
+	if c.ConnectionState().DidResume {
+		l.resumed.Add(1)
+	}
+	p := bytes.Repeat([]byte("x"), 2000)
+	if _, err := c.Write(p); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	got := make([]byte, len(p))
+	if _, err := io.ReadFull(c, got); err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	if !bytes.Equal(got, p) {
+		return fmt.Errorf("the echo is not what was sent")
+	}
+	c.CloseWrite()
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		return fmt.Errorf("end: %w", err)
+	}
+	return nil
+}
+
+// ends stops the clients and fails the test if one of them met with anything but success.
+func (l *clients) ends(t *testing.T) {
+	t.Helper()
+	close(l.stop)
+	l.wg.Wait()
+	if err := l.firstFail.Load(); err != nil {
+		t.Errorf("a client failed: %v", *err)
+	}
+}
+
+// TestLife leads the daemon through what it goes through in months: start, load, a good and a broken reload, an upgrade, the
+// drain; at each step the metrics and the log say so, and no client loses anything.
+func TestLife(t *testing.T) {
+	d := install(t)
+	l := load(d.listen, 4)
+	d.await(`sslecho_handshakes_total{result="ok"}`, 50)
+	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ok\n", "/": "sslecho\n\n/metrics\n/healthz\n/readyz\n"} {
+		if status, body := d.get(path); status != 200 || body != want {
+			t.Errorf("%s: %d %q", path, status, body)
+		}
+	}
+	if status, _ := d.get("/debug/pprof/"); status != 404 {
+		t.Errorf("pprof without --pprof: %d", status)
+	}
+	if n := d.metric("sslecho_plaintext_received_bytes_total"); n < 50*2000 {
+		t.Errorf("%v bytes received", n)
+	}
+	d.await(`sslecho_connections_closed_total{outcome="clean"}`, 50)
+	d.await("sslecho_handshakes_resumed_total", 20)
+
+	// A reload that changes the certificate, a limit and the level of the log.
+	old := dialTLS(t, "tcp", d.listen, nil)
+	d.certificate("rsa")
+	d.config("max-conns: 1000\nlog-level: debug\nlog-format: json\n")
+	d.signal(syscall.SIGHUP)
+	d.expect("msg=reloaded", 1)
+	d.expect("wait for a restart", 1) // log-format
+	if name := d.served(); !strings.Contains(name, "RSA") {
+		t.Errorf("after the reload the certificate is %s", name)
+	}
+	roundTrip(t, old, []byte("the old one goes on"))
+	d.await("sslecho_limit_connections", 1000)
+	d.await(`sslecho_config_reloads_total{result="ok"}`, 1)
+
+	// Broken ones: each is told, and all stays as it was.
+	for i, broken := range []struct {
+		change func()
+		want   string
+	}{
+		{func() { d.config("max-cons: 7\n") }, "max-conns"},
+		{func() { d.config("max-conns: many\n") }, "many"},
+		{func() { d.config(""); d.write("key.pem", string(testcerts.Read(t, "ecdsa.key"))) }, "mismatch"},
+		{func() { d.certificate("rsa"); d.write("tickets", "short") }, "--ticket-keys"},
+		{func() { d.write("tickets", strings.Repeat("t", 48)); os.Remove(filepath.Join(d.dir, "chain.pem")) }, "no such file"},
+	} {
+		broken.change()
+		d.signal(syscall.SIGHUP)
+		d.expect("reload failed, all is as it was", i+1)
+		d.expect(broken.want, 1)
+		if name := d.served(); !strings.Contains(name, "RSA") {
+			t.Errorf("after broken reload %d the certificate is %s", i, name)
+		}
+	}
+	d.await(`sslecho_config_reloads_total{result="failed"}`, 5)
+
+	// An upgrade: the old connection lives on, the new process has the new settings.
+	d.certificate("ecdsa")
+	d.config("max-conns: 2000\n")
+	before := d.pid()
+	d.signal(syscall.SIGUSR2)
+	d.expect("replaced: ", 1)
+	d.await("sslecho_limit_connections", 2000)
+	if d.pid() == before {
+		t.Error("the same process serves")
+	}
+	roundTrip(t, old, []byte("the old one still goes on"))
+	if name := d.served(); !strings.Contains(name, "ECDSA") {
+		t.Errorf("after the upgrade the certificate is %s", name)
+	}
+	old.Close()
+	d.expect("stopped\n", 1)
+	resumedBefore := l.resumed.Load()
+	d.await(`sslecho_handshakes_total{result="ok"}`, 50)
+	l.ends(t)
+	if l.resumed.Load() == resumedBefore {
+		t.Error("no session was resumed after the upgrade, though the ticket keys are the same")
+	}
+
+	// The drain.
+	idle := dialTLS(t, "tcp", d.listen, nil)
+	d.signal(syscall.SIGTERM)
+	if n, err := idle.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("the idle client: %d, %v", n, err)
+	}
+	idle.Close()
+	d.expect("stopped\n", 2)
+	if strings.Contains(d.text(), "panic") || strings.Contains(d.text(), "level=ERROR msg=\"conn") {
+		t.Error("there are faults in the log")
+	}
+}
+
+// TestBrokenUpgrade: a new process that cannot serve leaves the old one as it was, unix socket and all.
+func TestBrokenUpgrade(t *testing.T) {
+	d := install(t)
+	sock := filepath.Join(d.dir, "sock")
+	d.write("sslecho.yaml", strings.Replace(mustReadFile(t, filepath.Join(d.dir, "sslecho.yaml")), "listen: [", "listen: [unix:"+sock+", ", 1))
+	d.signal(syscall.SIGUSR2) // listens on the unix socket from now on
+	d.expect("replaced: ", 1)
+	d.expect("stopped\n", 1)
+	d.ready()
+	d.write("key.pem", "broken")
+	before := d.pid()
+	d.signal(syscall.SIGUSR2)
+	d.expect("upgrade failed, this process goes on", 1)
+	if d.pid() != before {
+		t.Error("another process has written its pid")
+	}
+	for network, addr := range map[string]string{"tcp": d.listen, "unix": sock} {
+		c := dialTLS(t, network, addr, nil)
+		roundTrip(t, c, []byte("still here"))
+		c.Close()
+	}
+	d.signal(syscall.SIGTERM)
+	d.expect("stopped\n", 2)
+	if _, err := os.Stat(sock); err == nil {
+		t.Error("the unix socket is still there")
+	}
+}
+
+func mustReadFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestTenUpgrades: thousands of connections come while the process is replaced ten times, and none is refused or loses anything.
+func TestTenUpgrades(t *testing.T) {
+	d := install(t, "SSLECHO_LOG_LEVEL=warn")
+	l := load(d.listen, 4)
+	for i := range 10 {
+		start := l.done.Load()
+		d.signal(syscall.SIGUSR2)
+		d.expect("replaced: ", i+1)
+		d.expect("stopped\n", i+1) // the next one waits for that
+		d.ready()
+		for deadline := time.Now().Add(limit); l.done.Load() < start+200 && l.firstFail.Load() == nil; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the clients do not get on")
+			}
+		}
+	}
+	l.ends(t)
+	t.Logf("%d connections, %d of them resumed", l.done.Load(), l.resumed.Load())
+	d.signal(syscall.SIGTERM)
+	d.expect("stopped\n", 11)
+}

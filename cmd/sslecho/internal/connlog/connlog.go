@@ -1,0 +1,113 @@
+// Package connlog writes a line for each connection that has ended.
+package connlog
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/reactor"
+	"golang.org/x/time/rate"
+)
+
+// Logged is a service that also logs. What a connection itself needs from its end on is asked of it then, so it costs
+// nothing while it lives.
+type Logged struct {
+	services.Service
+	Log *slog.Logger
+}
+
+// OnClose implements reactor.Handler. A connection that was closed, or ended by one of our timeouts, is logged at level info; one that its peer
+// broke, or whose handshake failed, at level debug, for that is no fault of ours; a panic of the service at level error.
+func (l Logged) OnClose(c *reactor.Conn, err error) {
+	l.Service.OnClose(c, err)
+	level, cause := verdict(err)
+	ctx := context.Background()
+	if !l.Log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("remote", c.RemoteAddr().String())}
+	n := c.TLS().Negotiated()
+	if n.Version != 0 {
+		attrs = append(attrs, slog.String("version", n.Version.String()), slog.String("cipher", n.Cipher), slog.Bool("resumed", n.Resumed))
+	}
+	for _, a := range []struct{ key, value string }{{"group", n.Group}, {"sni", c.TLS().ServerName()}, {"alpn", c.TLS().ALPN()}} {
+		if a.value != "" {
+			attrs = append(attrs, slog.String(a.key, a.value))
+		}
+	}
+	attrs = append(attrs, slog.Uint64("in", c.BytesRead()), slog.Uint64("out", c.BytesWritten()),
+		slog.Duration("duration", time.Since(c.Started()).Round(time.Millisecond)), slog.String("cause", cause))
+	l.Log.LogAttrs(ctx, level, "connection ended", attrs...)
+}
+
+// verdict is how loud an end is told, and its cause in words.
+func verdict(err error) (slog.Level, string) {
+	var e *cssl.Error
+	switch {
+	case err == nil:
+		return slog.LevelInfo, "clean"
+	case errors.Is(err, reactor.ErrPanic):
+		return slog.LevelError, err.Error()
+	case errors.As(err, &e) && spokeHTTP(e):
+		return slog.LevelDebug, "the client spoke plain HTTP to the TLS port"
+	case errors.Is(err, reactor.ErrIdleTimeout), errors.Is(err, reactor.ErrWriteTimeout), errors.Is(err, reactor.ErrCloseTimeout),
+		errors.Is(err, reactor.ErrServerQueueFull), errors.Is(err, reactor.ErrLoopClosed):
+		return slog.LevelInfo, err.Error()
+	case errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, reactor.ErrHeader):
+		return slog.LevelDebug, "the peer ended without close_notify"
+	}
+	return slog.LevelDebug, err.Error()
+}
+
+// spokeHTTP reports whether OpenSSL took what came for a request of HTTP.
+func spokeHTTP(e *cssl.Error) bool {
+	for _, r := range e.Reasons {
+		if strings.Contains(r.Text, "http request") || strings.Contains(r.Text, "https proxy request") {
+			return true
+		}
+	}
+	return false
+}
+
+// Refusals logs who was not let in, at most one line a second for each reason, which says how many there were.
+type Refusals struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	reason map[string]*refusals
+}
+
+type refusals struct {
+	sometimes *rate.Limiter
+	silent    int // since the last line
+}
+
+// NewRefusals logs to log.
+func NewRefusals(log *slog.Logger) *Refusals {
+	return &Refusals{log: log, reason: map[string]*refusals{}}
+}
+
+// Refused is for package guard, whose reasons are few.
+func (r *Refusals) Refused(remote netip.AddrPort, reason error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.reason[reason.Error()]
+	if s == nil {
+		s = &refusals{sometimes: rate.NewLimiter(1, 1)}
+		r.reason[reason.Error()] = s
+	}
+	s.silent++
+	if !s.sometimes.Allow() {
+		return
+	}
+	r.log.Warn("connections refused", "reason", "limit of "+reason.Error(), "remote", remote.String(), "count", s.silent)
+	s.silent = 0
+}

@@ -1,0 +1,196 @@
+package connlog
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+const hang = 30 * time.Second
+
+// lines is where the log goes; it may be written by loops and read by tests.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// next waits for one line and takes it.
+func (l *lines) next(t *testing.T) map[string]any {
+	t.Helper()
+	for deadline := time.Now().Add(hang); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		line, err := l.b.ReadBytes('\n')
+		l.mu.Unlock()
+		if err != nil {
+			continue
+		}
+		var m map[string]any
+		if err := json.Unmarshal(line, &m); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return m
+	}
+	t.Fatal("no line")
+	return nil
+}
+
+// panics panics at the first byte.
+type panics struct{ services.Service }
+
+func (panics) OnData(*reactor.Conn, []byte) { panic("here") }
+
+func serve(t *testing.T, s services.Service, level slog.Level) (net.Addr, *lines) {
+	t.Helper()
+	x, err := cssl.NewServerContext(cssl.Config{ALPN: []string{"echo"}, Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &lines{}
+	srv := services.NewServer(Logged{s, slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))}, x)
+	srv.Addr, srv.Loops, srv.Logger, srv.IdleTimeout = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler), 300*time.Millisecond
+	ls, err := srv.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.ServeAll(ls) }()
+	t.Cleanup(func() {
+		srv.Close()
+		<-ended
+		x.Close()
+	})
+	return ls[0].Addr(), out
+}
+
+func dial(t *testing.T, addr net.Addr) *tls.Conn {
+	t.Helper()
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: hang}, "tcp", addr.String(),
+		&tls.Config{InsecureSkipVerify: true, ServerName: "name.test", NextProtos: []string{"echo"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(hang))
+	return c
+}
+
+// TestLine: the line has all that an operator asks for, and another connection another number.
+func TestLine(t *testing.T) {
+	addr, out := serve(t, services.Echo{}, slog.LevelInfo)
+	var ids []any
+	for range 2 {
+		c := dial(t, addr)
+		io.WriteString(c, "hello")
+		if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		remote := c.LocalAddr().String()
+		c.Close()
+		m := out.next(t)
+		for key, want := range map[string]any{
+			"level": "INFO", "msg": "connection ended", "remote": remote, "version": "TLSv1.3", "sni": "name.test", "alpn": "echo",
+			"resumed": false, "in": 5.0, "out": 5.0, "cause": "clean",
+		} {
+			if m[key] != want {
+				t.Errorf("%s is %v, want %v", key, m[key], want)
+			}
+		}
+		for _, key := range []string{"cipher", "group", "duration", "time"} {
+			if m[key] == nil {
+				t.Errorf("no %s in %v", key, m)
+			}
+		}
+		ids = append(ids, m["conn"])
+	}
+	if ids[0] == ids[1] {
+		t.Errorf("both are connection %v", ids[0])
+	}
+}
+
+// TestLevels: what a peer breaks is told at level debug, our own timeouts at info, a panic at error.
+func TestLevels(t *testing.T) {
+	for name, tt := range map[string]struct {
+		service services.Service
+		client  func(net.Addr)
+		level   string
+		cause   string
+	}{
+		"HTTP": {services.Echo{}, func(a net.Addr) { send(t, a, "GET / HTTP/1.1\r\n\r\n") }, "DEBUG", "plain HTTP"},
+		"garbage": {services.Echo{}, func(a net.Addr) { send(t, a, strings.Repeat("garbage", 100)) }, "DEBUG",
+			"tls: handshake: SSL routines: "},
+		"vanishes": {services.Echo{}, func(a net.Addr) { send(t, a, "") }, "DEBUG", "without close_notify"},
+		"idle":     {services.Echo{}, func(a net.Addr) { dial(t, a) }, "INFO", "idle"},
+		"panic":    {panics{services.Echo{}}, func(a net.Addr) { io.WriteString(dial(t, a), "x") }, "ERROR", "panic"},
+	} {
+		addr, out := serve(t, tt.service, slog.LevelDebug)
+		tt.client(addr)
+		m := out.next(t)
+		if cause, _ := m["cause"].(string); m["level"] != tt.level || !strings.Contains(cause, tt.cause) {
+			t.Errorf("%s: level %v, cause %v; want %s and %q", name, m["level"], m["cause"], tt.level, tt.cause)
+		}
+	}
+}
+
+func send(t *testing.T, addr net.Addr, s string) {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", addr.String(), hang)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(c, s)
+	c.Close()
+}
+
+// TestRefusals: the first refusal is told at once, those that follow are counted, each reason by itself.
+func TestRefusals(t *testing.T) {
+	var b bytes.Buffer
+	r := NewRefusals(slog.New(slog.NewTextHandler(&b, nil)))
+	remote := netip.MustParseAddrPort("192.0.2.1:99")
+	for range 1000 {
+		r.Refused(remote, errors.New("this"))
+		r.Refused(remote, errors.New("that"))
+	}
+	if n := strings.Count(b.String(), "\n"); n < 2 || n > 20 {
+		t.Errorf("%d lines for 2000 refusals", n)
+	}
+	for _, want := range []string{`reason="limit of this"`, `reason="limit of that"`, "remote=192.0.2.1:99", "count=1"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %s in %s", want, b.String())
+		}
+	}
+	counted := 0
+	for _, s := range r.reason {
+		counted += s.silent
+	}
+	told := 0
+	for line := range strings.Lines(b.String()) {
+		var n int
+		fmt.Sscanf(line[strings.Index(line, "count="):], "count=%d", &n)
+		told += n
+	}
+	if counted+told != 2000 {
+		t.Errorf("%d told and %d to tell, of 2000", told, counted)
+	}
+}

@@ -1,0 +1,153 @@
+package life
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const hang = 30 * time.Second
+
+// manager stands in for systemd: it hears what it is told.
+type manager struct{ conn *net.UnixConn }
+
+func newManager(t *testing.T) *manager {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	return &manager{c}
+}
+
+func (m *manager) hear(t *testing.T) string {
+	t.Helper()
+	m.conn.SetReadDeadline(time.Now().Add(hang))
+	b := make([]byte, 4096)
+	n, err := m.conn.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:n])
+}
+
+// TestNotifier: each state in systemd's words.
+func TestNotifier(t *testing.T) {
+	m := newManager(t)
+	var n Notifier
+	n.Ready("serving")
+	if want := fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=serving", os.Getpid()); m.hear(t) != want {
+		t.Errorf("not %q", want)
+	}
+	n.Reloading()
+	if s := m.hear(t); !strings.HasPrefix(s, "RELOADING=1\nMONOTONIC_USEC=") {
+		t.Errorf("%q", s)
+	}
+	n.Stopping()
+	if s := m.hear(t); s != "STOPPING=1" {
+		t.Errorf("%q", s)
+	}
+}
+
+// TestNotifierAlone: without systemd nothing happens, and a systemd that has gone is logged.
+func TestNotifierAlone(t *testing.T) {
+	var b bytes.Buffer
+	n := Notifier{slog.New(slog.NewTextHandler(&b, nil))}
+	os.Unsetenv("NOTIFY_SOCKET")
+	n.Ready("serving")
+	if b.Len() > 0 {
+		t.Errorf("logged %s", b.String())
+	}
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "gone"))
+	n.Ready("serving")
+	if !strings.Contains(b.String(), "systemd cannot be told") {
+		t.Errorf("logged %q", b.String())
+	}
+}
+
+// TestWatchdog: it is fed as long as the loops turn, also by a process that has taken over, and not when they do not.
+func TestWatchdog(t *testing.T) {
+	m := newManager(t)
+	t.Setenv("WATCHDOG_USEC", "60000")
+	t.Setenv("WATCHDOG_PID", "1") // of the process before this one
+	var b bytes.Buffer
+	n := Notifier{slog.New(slog.NewTextHandler(&b, nil))}
+	var dead atomic.Bool
+	asked := make(chan struct{}, 100)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		n.Watchdog(ctx, func(context.Context) error {
+			if dead.Load() {
+				asked <- struct{}{}
+				return errors.New("a loop hangs")
+			}
+			return nil
+		})
+		close(ended)
+	}()
+	for range 3 {
+		if s := m.hear(t); s != "WATCHDOG=1" {
+			t.Errorf("%q", s)
+		}
+	}
+	dead.Store(true)
+	<-asked
+	<-asked // what was told before the first one has been told
+	m.conn.SetReadDeadline(time.Now())
+	for drained := make([]byte, 100); ; {
+		if _, err := m.conn.Read(drained); err != nil {
+			break
+		}
+	}
+	<-asked
+	m.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, err := m.conn.Read(make([]byte, 100)); err == nil {
+		t.Errorf("%d bytes from a daemon that hangs", n)
+	}
+	cancel()
+	<-ended
+	if !strings.Contains(b.String(), "a loop hangs") {
+		t.Errorf("logged %q", b.String())
+	}
+}
+
+// TestWatchdogNotAsked: without WATCHDOG_USEC it returns.
+func TestWatchdogNotAsked(t *testing.T) {
+	os.Unsetenv("WATCHDOG_USEC")
+	Notifier{slog.New(slog.DiscardHandler)}.Watchdog(context.Background(), func(context.Context) error { t.Error("asked"); return nil })
+}
+
+// TestIDs: names and numbers, and what there is not.
+func TestIDs(t *testing.T) {
+	root, err := user.LookupId("0")
+	if err != nil {
+		t.Skip("no user 0 here: ", err)
+	}
+	for _, tt := range []struct{ name, group, want string }{
+		{root.Username, "", ""}, {"0", "0", ""}, {root.Username, "no-such-group", "no such group"}, {"no-such-user", "", "no such user"},
+	} {
+		uid, gid, err := ids(tt.name, tt.group)
+		if tt.want == "" && (err != nil || uid != 0 || gid != 0) || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s:%s: %d, %d, %v", tt.name, tt.group, uid, gid, err)
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := Become("0", "0"); err != nil {
+			t.Errorf("who it is already: %v", err)
+		}
+	}
+}

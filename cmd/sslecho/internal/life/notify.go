@@ -1,0 +1,72 @@
+package life
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+)
+
+// Notifier tells systemd how the daemon is (sd_notify(3)). Without systemd it does nothing.
+type Notifier struct{ Log *slog.Logger }
+
+func (n Notifier) tell(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		n.Log.Warn("systemd cannot be told", "state", state, "error", err)
+	}
+}
+
+// Ready says that the daemon serves, and which process it is: after an upgrade it is another one.
+func (n Notifier) Ready(status string) {
+	n.tell(fmt.Sprintf("%s\nMAINPID=%d\nSTATUS=%s", daemon.SdNotifyReady, os.Getpid(), status))
+}
+
+// Reloading says that the configuration is being read again. Ready ends that.
+func (n Notifier) Reloading() {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	n.tell(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+}
+
+// Stopping says that the daemon is about to end.
+func (n Notifier) Stopping() { n.tell(daemon.SdNotifyStopping) }
+
+// Watchdog tells systemd that the daemon is alive, as often as it wants to hear that, as long as alive answers nil in time.
+// It returns when ctx ends, or at once if systemd does not ask.
+func (n Notifier) Watchdog(ctx context.Context, alive func(context.Context) error) {
+	if os.Getenv("WATCHDOG_PID") != "" {
+		os.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid())) // after an upgrade it names the process before this one
+	}
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		n.Log.Warn("systemd's watchdog cannot be fed", "error", err)
+	}
+	if err != nil || every == 0 {
+		return
+	}
+	ticker := time.NewTicker(every / 3)
+	defer ticker.Stop()
+	for {
+		look, cancel := context.WithTimeout(ctx, every/3)
+		err := alive(look)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			n.Log.Error("not alive", "error", err)
+		default:
+			n.tell(daemon.SdNotifyWatchdog)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}

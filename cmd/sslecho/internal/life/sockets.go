@@ -1,0 +1,125 @@
+package life
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/cloudflare/tableflip"
+	"github.com/coreos/go-systemd/v22/activation"
+)
+
+// Sockets are the listening sockets of the daemon, which outlive a process: an upgrade hands them to the next one.
+type Sockets struct {
+	upg *tableflip.Upgrader
+}
+
+// NewSockets takes over what this process has inherited. There can be one of it in a process. upgradeTimeout is how long a
+// new process may take to be ready; pidFile may be empty.
+func NewSockets(upgradeTimeout time.Duration, pidFile string) (*Sockets, error) {
+	upg, err := tableflip.New(tableflip.Options{UpgradeTimeout: upgradeTimeout, PIDFile: pidFile})
+	if err != nil {
+		return nil, err
+	}
+	return &Sockets{upg}, nil
+}
+
+// Upgraded reports whether this process was started by an upgrade.
+func (s *Sockets) Upgraded() bool { return s.upg.HasParent() }
+
+// activated is the name of the sockets that systemd has opened.
+const activated = "systemd"
+
+// Activated answers the sockets that systemd has opened for this daemon, one listener each; none if there is no such thing.
+func (s *Sockets) Activated() ([]net.Listener, error) {
+	if s.Upgraded() {
+		return s.inherited("tcp", activated) // the network is only a part of the name
+	}
+	all, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("sockets of systemd: %w", err)
+	}
+	for i, l := range all {
+		if l == nil {
+			return nil, fmt.Errorf("sockets of systemd: number %d is no listening stream socket", i)
+		}
+	}
+	return all, s.keep("tcp", activated, all)
+}
+
+// Listen answers the sockets of an address, "host:port" or "unix:/path": those that were inherited under this name, or else those
+// that fresh opens. name tells apart two of the same address.
+func (s *Sockets) Listen(name, address string, fresh func() ([]net.Listener, error)) ([]net.Listener, error) {
+	network := "tcp"
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, name = "unix", path
+	}
+	ls, err := s.inherited(network, name)
+	if err != nil || len(ls) > 0 {
+		return ls, err
+	}
+	if ls, err = fresh(); err != nil {
+		return nil, err
+	}
+	return ls, s.keep(network, name, ls)
+}
+
+// key is the name of one of several sockets. The first one of a unix socket is its path, by which it is removed.
+func key(name string, i int) string {
+	if i == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s#%d", name, i)
+}
+
+func (s *Sockets) inherited(network, name string) ([]net.Listener, error) {
+	var out []net.Listener
+	for {
+		l, err := s.upg.Fds.Listener(network, key(name, len(out)))
+		if err != nil {
+			return nil, err
+		}
+		if l == nil {
+			return out, nil
+		}
+		out = append(out, l)
+	}
+}
+
+// keep makes ls part of what is handed on.
+func (s *Sockets) keep(network, name string, ls []net.Listener) error {
+	for i, l := range ls {
+		t, ok := l.(tableflip.Listener)
+		if !ok {
+			return fmt.Errorf("a listener of type %T cannot be handed on", l)
+		}
+		if err := s.upg.Fds.AddListener(network, key(name, i), t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ready says that this process serves: one that waits for it may go now.
+func (s *Sockets) Ready() error { return s.upg.Ready() }
+
+// Upgrade starts the program anew, which inherits the sockets, and waits until that one is ready. If it is, Replaced is
+// closed; otherwise nothing has changed.
+func (s *Sockets) Upgrade() error {
+	err := s.upg.Upgrade()
+	if err != nil && strings.Contains(err.Error(), "parent hasn't exited") {
+		return errors.New("the process before this one is still draining; try again when it has gone")
+	}
+	return err
+}
+
+// Replaced is closed when another process has taken over, and after Stop.
+func (s *Sockets) Replaced() <-chan struct{} { return s.upg.Exit() }
+
+// Stop gives the sockets up for good and removes those of the file system.
+func (s *Sockets) Stop() {
+	s.upg.Stop()
+	<-s.upg.Exit()
+}

@@ -1,0 +1,151 @@
+package tlsconf
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+)
+
+// Certificate is what is known of one that is in use.
+type Certificate struct {
+	// File is where it came from.
+	File string
+	// Name is its first DNS name or IP address, or else its subject.
+	Name string
+	// Serial in hexadecimal.
+	Serial              string
+	NotBefore, NotAfter time.Time
+
+	chain []*x509.Certificate
+}
+
+// add reads the facts of files.
+func (b *Built) add(files []config.Certificate) error {
+	for _, f := range files {
+		p, err := os.ReadFile(f.Chain)
+		if err != nil {
+			return fmt.Errorf("--cert: %w", err)
+		}
+		c, err := factsOf(f.Chain, p)
+		if err != nil {
+			return err
+		}
+		b.Certificates = append(b.Certificates, c)
+		if w := c.outOfDate(time.Now()); w != "" {
+			b.Warnings = append(b.Warnings, w)
+		} else if left := time.Until(c.NotAfter); left < 14*24*time.Hour {
+			b.Warnings = append(b.Warnings, fmt.Sprintf("%s: %s expires in %d days, on %s", c.File, c.Name, int(left.Hours()/24), day(c.NotAfter)))
+		}
+		key := f.Key
+		if key == "" {
+			key = f.Chain
+		}
+		if w := readableByAll("--key", key); w != "" && bytes.Contains(mustRead(key), []byte("PRIVATE KEY")) {
+			b.Warnings = append(b.Warnings, w)
+		}
+	}
+	return nil
+}
+
+// mustRead is a file's content, or nothing: that it cannot be read is somebody else's to tell.
+func mustRead(file string) []byte {
+	p, _ := os.ReadFile(file)
+	return p
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// factsOf reads a chain, leaf first.
+func factsOf(file string, p []byte) (Certificate, error) {
+	c := Certificate{File: file}
+	for {
+		var block *pem.Block
+		if block, p = pem.Decode(p); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" && block.Type != "TRUSTED CERTIFICATE" {
+			continue
+		}
+		x, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			// OpenSSL reads some that crypto/x509 refuses; it has the last word.
+			return c, nil
+		}
+		c.chain = append(c.chain, x)
+	}
+	if len(c.chain) == 0 {
+		return c, fmt.Errorf("--cert %s: there is no certificate in it", file)
+	}
+	leaf := c.chain[0]
+	c.Serial, c.NotBefore, c.NotAfter = fmt.Sprintf("%x", leaf.SerialNumber), leaf.NotBefore, leaf.NotAfter
+	switch {
+	case len(leaf.DNSNames) > 0:
+		c.Name = leaf.DNSNames[0]
+	case len(leaf.IPAddresses) > 0:
+		c.Name = leaf.IPAddresses[0].String()
+	default:
+		c.Name = leaf.Subject.String()
+	}
+	return c, nil
+}
+
+// outOfDate says that the certificate has expired, or is of the future.
+func (c *Certificate) outOfDate(now time.Time) string {
+	switch {
+	case len(c.chain) == 0:
+	case now.After(c.NotAfter):
+		return fmt.Sprintf("%s: %s expired on %s: clients will refuse it", c.File, c.Name, day(c.NotAfter))
+	case now.Before(c.NotBefore):
+		return fmt.Sprintf("%s: %s is not valid before %s: clients will refuse it", c.File, c.Name, day(c.NotBefore))
+	}
+	return ""
+}
+
+// Check is what --check asks beyond Build: certificates in date, chains complete and in order.
+func (b *Built) Check() error {
+	var faults []error
+	for _, c := range b.Certificates {
+		if s := c.outOfDate(time.Now()); s != "" {
+			faults = append(faults, errors.New(s))
+		}
+		if s := c.incomplete(); s != "" {
+			faults = append(faults, fmt.Errorf("%s: %s", c.File, s))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// incomplete says what is missing in the chain. The root may be left out: clients have it. Where there is the leaf alone, though, its issuer must
+// be a root that is known here, for a client that lacks an intermediate cannot go on.
+func (c *Certificate) incomplete() string {
+	for i, x := range c.chain {
+		if i+1 < len(c.chain) {
+			if err := x.CheckSignatureFrom(c.chain[i+1]); err != nil {
+				return fmt.Sprintf("certificate %d (%s) was not issued by the one behind it (%s): put them in order, leaf first",
+					i+1, nameOf(x), nameOf(c.chain[i+1]))
+			}
+		}
+	}
+	if len(c.chain) != 1 || bytes.Equal(c.chain[0].RawSubject, c.chain[0].RawIssuer) {
+		return ""
+	}
+	leaf := c.chain[0]
+	if _, err := leaf.Verify(x509.VerifyOptions{CurrentTime: leaf.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+		return ""
+	}
+	return fmt.Sprintf("the chain may be incomplete: %q, which issued the certificate, is not in the file and is no root of this system; add it behind the certificate",
+		leaf.Issuer.String())
+}
+
+func nameOf(x *x509.Certificate) string {
+	if x.Subject.CommonName != "" {
+		return x.Subject.CommonName
+	}
+	return x.Subject.String()
+}

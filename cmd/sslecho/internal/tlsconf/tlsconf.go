@@ -1,0 +1,235 @@
+// Package tlsconf builds what sslecho's TLS settings say: contexts, and the facts about certificates that an operator wants.
+package tlsconf
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// Builder builds contexts, the first one and those of each reload. It keeps what must stay the same: a certificate that was
+// made in memory, and the key log.
+type Builder struct {
+	made   *cssl.Certificate
+	print  string
+	keyLog *os.File
+}
+
+// Built is a context and what is known of it. Its owner closes the Context.
+type Built struct {
+	Context      *cssl.Context
+	Certificates []Certificate
+	// Fingerprint is the SHA-256 of the certificate that was made in memory; empty where there are files.
+	Fingerprint string
+	// Warnings are what an operator should look at, though it works.
+	Warnings []string
+}
+
+// Close closes the key log.
+func (b *Builder) Close() {
+	if b.keyLog != nil {
+		b.keyLog.Close()
+	}
+}
+
+// Build reads all files of t and makes a context of it, one for each name of SNI below it. An error names the flag.
+func (b *Builder) Build(t *config.TLS) (*Built, error) {
+	base, err := b.settings(t)
+	if err != nil {
+		return nil, err
+	}
+	out := &Built{}
+	base.SNI = map[string]*cssl.Context{}
+	defer func() {
+		for _, x := range base.SNI {
+			x.Close() // the main one holds what it needs
+		}
+	}()
+	for _, s := range t.SNI {
+		named := base
+		named.SNI = nil
+		named.Certificates = certificates(t, s.Certificates)
+		if err := out.add(s.Certificates); err != nil {
+			return nil, err
+		}
+		x, err := cssl.NewServerContext(named)
+		if err != nil {
+			return nil, byFlag(err, s.Certificates, "--sni "+s.Name)
+		}
+		if base.SNI[s.Name] != nil {
+			x.Close()
+			return nil, fmt.Errorf("--sni %s: given twice", s.Name)
+		}
+		base.SNI[s.Name] = x
+	}
+	files := t.Certificates()
+	base.Certificates = certificates(t, files)
+	if err := out.add(files); err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		if b.made == nil {
+			c, print, err := selfSigned()
+			if err != nil {
+				return nil, fmt.Errorf("no certificate could be made: %w", err)
+			}
+			b.made, b.print = &c, print
+		}
+		base.Certificates, out.Fingerprint = []cssl.Certificate{*b.made}, b.print
+		facts, err := factsOf("made in memory", b.made.ChainPEM)
+		if err != nil {
+			return nil, err
+		}
+		out.Certificates = append(out.Certificates, facts)
+	}
+	if t.TicketKeysFile != "" {
+		if w := readableByAll("--ticket-keys", t.TicketKeysFile); w != "" {
+			out.Warnings = append(out.Warnings, w)
+		}
+	}
+	out.Context, err = cssl.NewServerContext(base)
+	if err != nil {
+		return nil, byFlag(err, files, "--cert")
+	}
+	return out, nil
+}
+
+// settings are those that all contexts share.
+func (b *Builder) settings(t *config.TLS) (cssl.Config, error) {
+	c := cssl.Config{
+		MinVersion: t.MinVersion, MaxVersion: t.MaxVersion,
+		CipherList: t.Ciphers, CipherSuites: t.CipherSuites, Groups: t.Groups, SignatureAlgorithms: t.SigAlgs,
+		ALPN: t.ALPN, Renegotiation: t.Renegotiation,
+		Verify: t.ClientAuth, CAFile: t.ClientCA, CRLFile: t.ClientCRL, VerifyDepth: t.ClientVerifyDepth,
+		Tickets: t.Tickets, NoTickets: t.NoTickets, SessionCache: t.SessionCache,
+	}
+	if t.KeyLogFile != "" {
+		if b.keyLog == nil {
+			f, err := os.OpenFile(t.KeyLogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+			if err != nil {
+				return c, fmt.Errorf("--keylog: %w", err)
+			}
+			b.keyLog = f
+		}
+		c.KeyLog = b.keyLog
+	}
+	if t.TicketKeysFile != "" {
+		keys, err := ticketKeys(t.TicketKeysFile)
+		if err != nil {
+			return c, err
+		}
+		c.TicketKeys = keys
+	}
+	return c, nil
+}
+
+// certificates are files as package cssl wants them.
+func certificates(t *config.TLS, files []config.Certificate) []cssl.Certificate {
+	var out []cssl.Certificate
+	for _, f := range files {
+		out = append(out, cssl.Certificate{ChainFile: f.Chain, KeyFile: f.Key, OCSPFile: f.OCSP, Passphrase: passphrase(t.PassphraseFile)})
+	}
+	return out
+}
+
+func passphrase(file string) func() ([]byte, error) {
+	if file == "" {
+		return nil
+	}
+	return func() ([]byte, error) {
+		p, err := os.ReadFile(file)
+		return bytes.TrimRight(p, "\r\n"), err
+	}
+}
+
+// ticketKeys reads keys: one of 48 or 80 bytes as it is, or a line of base64 for each, the first one first. Lines that begin
+// with # are comments.
+func ticketKeys(file string) ([][]byte, error) {
+	p, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--ticket-keys: %w", err)
+	}
+	if len(p) == 48 || len(p) == 80 {
+		return [][]byte{p}, nil
+	}
+	var keys [][]byte
+	for i, line := range strings.Split(string(p), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		k, err := base64.StdEncoding.DecodeString(line)
+		if err != nil || len(k) != 48 && len(k) != 80 {
+			return nil, fmt.Errorf("--ticket-keys %s: line %d is no key: want 48 or 80 bytes in base64, such as openssl rand -base64 48 gives", file, i+1)
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("--ticket-keys %s: there is no key in it", file)
+	}
+	return keys, nil
+}
+
+// readableByAll says so of a secret file.
+func readableByAll(flag, file string) string {
+	if fi, err := os.Stat(file); err == nil && fi.Mode().Perm()&0o004 != 0 {
+		return fmt.Sprintf("%s %s: everybody can read it: chmod o-r %s", flag, file, filepath.Base(file))
+	}
+	return ""
+}
+
+// flagOf names the flags of settings that cssl may refuse.
+var flagOf = map[string]string{
+	"CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups", "SignatureAlgorithms": "--sigalgs", "ALPN": "--alpn",
+	"CAFile": "--client-ca", "CRLFile": "--client-crl", "VerifyDepth": "--client-verify-depth",
+	"Tickets": "--tickets", "SessionCache": "--session-cache", "MinVersion": "--min-version", "MaxVersion": "--max-version",
+}
+
+var ofCertificate = regexp.MustCompile(`^Certificates\[(\d+)\](?:\.(\w+))?$`)
+
+// byFlag says a refused setting in the words of the command line. flag is that of the certificates.
+func byFlag(err error, files []config.Certificate, flag string) error {
+	var e *cssl.ConfigError
+	if !errors.As(err, &e) {
+		return err
+	}
+	renamed := *e
+	if name := flagOf[e.Setting]; name != "" {
+		renamed.Setting = name
+	} else if m := ofCertificate.FindStringSubmatch(e.Setting); m != nil {
+		renamed.Setting = flag
+		if i, _ := strconv.Atoi(m[1]); i < len(files) {
+			renamed.Setting, renamed.Value = certificateFlag(flag, m[2], files[i])
+		}
+	}
+	return errors.New(strings.TrimPrefix(renamed.Error(), "tls config: "))
+}
+
+// certificateFlag is the flag, and its value, that a fault of a certificate comes from.
+func certificateFlag(flag, part string, f config.Certificate) (name, value string) {
+	own := flag == "--cert"
+	switch {
+	case strings.HasPrefix(part, "Key") && f.Key != "":
+		if own {
+			flag = "--key"
+		}
+		return flag, f.Key
+	case strings.HasPrefix(part, "OCSP"):
+		if own {
+			flag = "--ocsp-file"
+		}
+		return flag, f.OCSP
+	case part == "Passphrase":
+		return "--key-passphrase-file", ""
+	}
+	return flag, f.Chain
+}

@@ -1,0 +1,250 @@
+package tlsconf
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// of is a certificate of the test PKI.
+func of(name string) (chain, key string) {
+	return testcerts.Path(name + ".pem"), testcerts.Path(name + ".key")
+}
+
+// with are TLS settings with certificates.
+func with(names ...string) config.TLS {
+	var t config.TLS
+	for _, n := range names {
+		chain, key := of(n)
+		t.Certs, t.Keys = append(t.Certs, chain), append(t.Keys, key)
+	}
+	return t
+}
+
+func file(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestBuild: each certificate is known by name, serial and date; without one, one is made and stays the same.
+func TestBuild(t *testing.T) {
+	var b Builder
+	c := with("ecdsa", "rsa")
+	chain, key := of("ed25519")
+	c.SNI = []config.ServerName{{Name: "*.example", Certificates: []config.Certificate{{Chain: chain, Key: key}}}}
+	built, err := b.Build(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer built.Context.Close()
+	if len(built.Certificates) != 3 || built.Fingerprint != "" {
+		t.Fatalf("%d certificates, fingerprint %q", len(built.Certificates), built.Fingerprint)
+	}
+	for _, f := range built.Certificates {
+		if f.Name == "" || f.Serial == "" || f.NotAfter.IsZero() || f.File == "" {
+			t.Errorf("%+v", f)
+		}
+	}
+	prints := map[string]bool{}
+	for range 2 {
+		made, err := b.Build(&config.TLS{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made.Context.Close()
+		prints[made.Fingerprint] = true
+	}
+	if len(prints) != 1 || prints[""] {
+		t.Errorf("fingerprints %v", prints)
+	}
+}
+
+// TestFaults: each fault is told with its flag and file, and what is wrong.
+func TestFaults(t *testing.T) {
+	ecdsa, ecdsaKey := of("ecdsa")
+	missing := filepath.Join(t.TempDir(), "missing")
+	encrypted := testcerts.Path("encrypted.key")
+	for name, tt := range map[string]struct {
+		change func(*config.TLS)
+		want   []string
+	}{
+		"no chain":       {func(c *config.TLS) { c.Certs[0] = missing }, []string{"--cert", missing, "no such file"}},
+		"no key":         {func(c *config.TLS) { c.Keys[0] = missing }, []string{"--key", missing, "no such file"}},
+		"mismatch":       {func(c *config.TLS) { c.Keys[0] = testcerts.Path("rsa.key") }, []string{"--cert", ecdsa, "mismatch"}},
+		"garbage chain":  {func(c *config.TLS) { c.Certs[0] = file(t, "c", "garbage") }, []string{"--cert", "no certificate"}},
+		"garbage key":    {func(c *config.TLS) { c.Keys[0] = file(t, "k", "garbage") }, []string{"--cert"}},
+		"no passphrase":  {func(c *config.TLS) { c.Keys[0] = encrypted }, []string{"--cert", "encrypted"}},
+		"wrong phrase":   {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, file(t, "p", "wrong SECRET\n") }, []string{"--cert"}},
+		"phrase missing": {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, missing }, []string{"--key-passphrase-file", "no such file"}},
+		"cipher":         {func(c *config.TLS) { c.Ciphers = "NOPE" }, []string{"--ciphers", "NOPE", "no cipher match"}},
+		"suite":          {func(c *config.TLS) { c.CipherSuites = "NOPE" }, []string{"--ciphersuites", "NOPE"}},
+		"group":          {func(c *config.TLS) { c.Groups = "NOPE" }, []string{"--groups", "NOPE"}},
+		"sigalgs":        {func(c *config.TLS) { c.SigAlgs = "NOPE" }, []string{"--sigalgs", "NOPE"}},
+		"ALPN":           {func(c *config.TLS) { c.ALPN = []string{""} }, []string{"--alpn"}},
+		"CA":             {func(c *config.TLS) { c.ClientCA = missing }, []string{"--client-ca", missing}},
+		"CRL":            {func(c *config.TLS) { c.ClientCRL = ecdsa }, []string{"--client-crl", ecdsa, "no revocation list"}},
+		"OCSP":           {func(c *config.TLS) { c.OCSPFiles = []string{ecdsa} }, []string{"--ocsp-file", ecdsa, "DER"}},
+		"keylog":         {func(c *config.TLS) { c.KeyLogFile = missing + "/x" }, []string{"--keylog", missing}},
+		"ticket keys":    {func(c *config.TLS) { c.TicketKeysFile = missing }, []string{"--ticket-keys", missing}},
+		"short key":      {func(c *config.TLS) { c.TicketKeysFile = file(t, "t", "U0VDUkVU\n") }, []string{"--ticket-keys", "line 1", "48 or 80"}},
+		"no key at all":  {func(c *config.TLS) { c.TicketKeysFile = file(t, "t", "# nothing\n") }, []string{"--ticket-keys", "no key"}},
+		"SNI": {func(c *config.TLS) {
+			c.SNI = []config.ServerName{{Name: "a.example", Certificates: []config.Certificate{{Chain: ecdsa, Key: missing}}}}
+		}, []string{"--sni a.example", missing}},
+		"SNI twice": {func(c *config.TLS) {
+			s := config.ServerName{Name: "a.example", Certificates: []config.Certificate{{Chain: ecdsa, Key: ecdsaKey}}}
+			c.SNI = []config.ServerName{s, s}
+		}, []string{"--sni a.example", "twice"}},
+	} {
+		c := with("ecdsa")
+		tt.change(&c)
+		var b Builder
+		built, err := b.Build(&c)
+		b.Close()
+		if err == nil {
+			built.Context.Close()
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		for _, want := range tt.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q in it", name, err, want)
+			}
+		}
+		if strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: a secret in the message: %v", name, err)
+		}
+	}
+}
+
+// TestPassphrase: a key that is encrypted is read with the passphrase of the file, whose line end does not count.
+func TestPassphrase(t *testing.T) {
+	c := with("ecdsa")
+	c.Keys[0] = testcerts.Path("encrypted.key")
+	c.PassphraseFile = file(t, "p", "secret\r\n")
+	var b Builder
+	built, err := b.Build(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built.Context.Close()
+}
+
+// TestTicketKeys: both forms of the file, and comments.
+func TestTicketKeys(t *testing.T) {
+	random := func(n int) []byte {
+		p := make([]byte, n)
+		rand.Read(p)
+		p[0] = 0 // never text
+		return p
+	}
+	line := func(p []byte) string { return base64.StdEncoding.EncodeToString(p) + "\n" }
+	a, b, long := random(48), random(48), random(80)
+	for name, tt := range map[string]struct {
+		content string
+		want    [][]byte
+	}{
+		"binary, short": {string(a), [][]byte{a}},
+		"binary, long":  {string(long), [][]byte{long}},
+		"lines":         {"# the newest one first\n" + line(a) + "\n" + line(b), [][]byte{a, b}},
+		"long lines":    {line(long), [][]byte{long}},
+	} {
+		keys, err := ticketKeys(file(t, "keys", tt.content))
+		if err != nil || !equal(keys, tt.want) {
+			t.Errorf("%s: %d keys, %v", name, len(keys), err)
+		}
+	}
+}
+
+func equal(a, b [][]byte) bool {
+	return bytes.Equal(bytes.Join(a, nil), bytes.Join(b, nil)) && len(a) == len(b)
+}
+
+// TestKeyLog: it is opened once, for its owner alone, and what is in it stays.
+func TestKeyLog(t *testing.T) {
+	c := with("ecdsa")
+	c.KeyLogFile = file(t, "keys", "# before\n")
+	var b Builder
+	for range 2 {
+		built, err := b.Build(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		built.Context.Close()
+	}
+	b.Close()
+	if s := read(t, c.KeyLogFile); s != "# before\n" {
+		t.Errorf("it holds %q", s)
+	}
+}
+
+// TestCheck: dates, order and completeness of chains, each told with its file.
+func TestCheck(t *testing.T) {
+	pemOf := func(name string) []string {
+		var out []string
+		for _, p := range strings.SplitAfter(read(t, testcerts.Path(name)), "-----END CERTIFICATE-----\n") {
+			if i := strings.Index(p, "-----BEGIN CERTIFICATE-----"); i >= 0 {
+				out = append(out, p[i:])
+			}
+		}
+		return out
+	}
+	chain := pemOf("ecdsa.pem")
+	for name, tt := range map[string]struct {
+		chain string
+		want  string
+	}{
+		"complete":     {strings.Join(chain, ""), ""},
+		"with root":    {strings.Join(append(chain, pemOf("root.pem")...), ""), ""},
+		"leaf alone":   {chain[0], "may be incomplete"},
+		"wrong order":  {chain[0] + pemOf("root.pem")[0] + chain[1], "was not issued by the one behind it"},
+		"wrong issuer": {chain[0] + pemOf("other-root.pem")[0], "was not issued by the one behind it"},
+	} {
+		c := with("ecdsa")
+		c.Certs[0] = file(t, "chain.pem", tt.chain)
+		var b Builder
+		built, err := b.Build(&c)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		err = built.Check()
+		built.Context.Close()
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), c.Certs[0])) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+	c := with("expired")
+	var b Builder
+	built, err := b.Build(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer built.Context.Close()
+	if err := built.Check(); err == nil || !strings.Contains(err.Error(), "expired on") {
+		t.Errorf("an expired certificate: %v", err)
+	}
+	if w := strings.Join(built.Warnings, "\n"); !strings.Contains(w, "expired on") {
+		t.Errorf("warnings %q", w)
+	}
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/connlog"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/guard"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/life"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/proxyproto"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/reactor"
+)
+
+// upgradeTimeout is how long a new process may take until it is ready.
+const upgradeTimeout = time.Minute
+
+// process is a sslecho that runs.
+type process struct {
+	cfg     *config.Config
+	stdout  io.Writer
+	log     *slog.Logger
+	level   slog.LevelVar
+	tls     tlsconf.Builder
+	built   *tlsconf.Built
+	guard   *guard.Guard
+	srv     *reactor.Server
+	sockets *life.Sockets
+	notify  life.Notifier
+	watch   *watch
+	failed  chan error // of a listener
+}
+
+func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
+	d := &process{cfg: c, stdout: stdout}
+	d.level.Set(c.LogLevel)
+	d.log = logger(c.LogFormat, &d.level, stderr)
+	d.notify.Log = d.log
+	slog.SetDefault(d.log)
+	defer d.tls.Close()
+	// A reader of the output that goes away does not end the daemon.
+	signal.Ignore(syscall.SIGPIPE)
+	// Signals count from before the first line of output: who reads that may send one.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+	if d.sockets, err = life.NewSockets(upgradeTimeout, c.PIDFile); err != nil {
+		return err
+	}
+	ready := false
+	defer func() {
+		if ready || !d.sockets.Upgraded() { // one that takes over and fails must leave all to the other
+			d.sockets.Stop()
+		}
+	}()
+	if d.built, err = d.tls.Build(&c.TLS); err != nil {
+		return err
+	}
+	defer func() { d.built.Context.Close() }()
+	d.warn(append(d.built.Warnings, c.Warnings()...))
+	d.makeServer()
+	listening, err := d.listen()
+	if err != nil {
+		return err
+	}
+	if err := d.watchOn(); err != nil {
+		d.srv.Close()
+		return err
+	}
+	defer d.watch.close()
+	if c.User.Name != "" {
+		if err := life.Become(c.User.Name, c.User.Group); err != nil {
+			d.srv.Close()
+			return err
+		}
+	}
+	for _, ls := range listening {
+		go func() { d.failed <- d.srv.ServeAll(ls) }()
+	}
+	d.greet(listening)
+	if err := d.sockets.Ready(); err != nil {
+		d.srv.Close()
+		return err
+	}
+	ready = true
+	serving, stop := context.WithCancel(context.Background())
+	defer stop()
+	go giveBack(serving, d.srv.Stats)
+	go d.notify.Watchdog(serving, d.srv.Ping)
+	d.watch.started.Store(true)
+	d.notify.Ready("serving")
+	return d.obey(signals)
+}
+
+// logger writes text or JSON.
+func logger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func (d *process) warn(texts []string) {
+	for _, w := range texts {
+		d.log.Warn(w)
+	}
+}
+
+// makeServer makes the server of the configuration, and all that stands around its service.
+func (d *process) makeServer() {
+	c := d.cfg
+	loops := c.Loops
+	if loops == 0 {
+		loops = runtime.GOMAXPROCS(0)
+	}
+	// One P more than loops: when every P is inside C, Go's monitor takes them away
+	// from calls that last longer than 20 µs, which is what a signature takes.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
+	collectOften()
+	var handler services.Service = connlog.Logged{Service: c.Service(), Log: d.log}
+	d.srv = services.NewServer(handler, d.built.Context)
+	if c.Trace {
+		t := newTracer(d.stdout)
+		d.srv.Trace, d.srv.Handler = t.operation, traced{handler, t}
+	}
+	d.guard = guard.New(admission(c), connlog.NewRefusals(d.log).Refused)
+	d.srv.Admit, d.srv.Release = d.guard.Admit, d.guard.Release
+	if c.ProxyProtocol {
+		d.srv.Header = proxyproto.Header(c.ProxyTrusted)
+	}
+	d.srv.Loops, d.srv.Logger = loops, d.log
+	d.srv.Session.MaxQueue = int(c.Limits.MaxQueue)
+	d.srv.SetLimits(limits(c))
+	d.failed = make(chan error, len(c.Listen))
+}
+
+// admission are the limits that the guard keeps.
+func admission(c *config.Config) guard.Limits {
+	l := &c.Limits
+	return guard.Limits{MaxConns: l.MaxConns, MaxConnsPerAddr: l.MaxConnsPerAddr, Rate: l.NewConnsRate, Burst: l.Burst()}
+}
+
+// limits are those that the server keeps.
+func limits(c *config.Config) reactor.Limits {
+	t := &c.Timeouts
+	return reactor.Limits{
+		HandshakeTimeout: t.Handshake, IdleTimeout: t.Idle, WriteTimeout: t.Write, CloseTimeout: t.Close,
+		MaxHandshakes: c.Limits.MaxHandshakes, MaxQueued: c.Limits.MaxQueued,
+	}
+}
+
+// listen opens or inherits the sockets, those of an address together. Sockets of systemd take the place of --listen.
+func (d *process) listen() (all [][]net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, ls := range all {
+				for _, l := range ls {
+					l.Close()
+				}
+			}
+		}
+	}()
+	activated, err := d.sockets.Activated()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range activated {
+		all = append(all, []net.Listener{l})
+	}
+	if len(all) > 0 {
+		d.failed = make(chan error, len(all))
+		return all, nil
+	}
+	times := map[string]int{} // an address may be given twice, such as one with port 0
+	for _, addr := range d.cfg.Listen {
+		times[addr]++
+		ls, err := d.sockets.Listen(fmt.Sprintf("%s for the %d. time", addr, times[addr]), addr, func() ([]net.Listener, error) {
+			d.srv.Addr = addr
+			return d.srv.Listen()
+		})
+		if err != nil {
+			return all, fmt.Errorf("--listen %s: %w", addr, err)
+		}
+		all = append(all, ls)
+	}
+	return all, nil
+}
+
+// greet says on standard output where the daemon serves.
+func (d *process) greet(listening [][]net.Listener) {
+	fmt.Fprintln(d.stdout, cssl.OpenSSLVersion())
+	for _, ls := range listening {
+		fmt.Fprintf(d.stdout, "listening on %s\n", addressOf(ls[0]))
+	}
+	if d.built.Fingerprint != "" {
+		fmt.Fprintf(d.stdout, "certificate made in memory, SHA-256 %s\ntry: %s\n", d.built.Fingerprint, clientLine(listening[0][0]))
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/metrics"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// watch is what operators see of the daemon.
+type watch struct {
+	metrics *metrics.Metrics
+	admin   *metrics.Admin // nil without --admin
+	started atomic.Bool
+	ending  atomic.Bool
+
+	mu     sync.Mutex
+	certs  []metrics.Certificate
+	limits config.Limits
+	times  config.Timeouts
+}
+
+// adminClose is how long a scrape that is under way has at the end.
+const adminClose = time.Second
+
+// watchOn begins to show how the daemon is, on the admin listener if there is one.
+func (d *process) watchOn() error {
+	w := &watch{}
+	d.watch = w
+	w.show(d.cfg, d.built.Certificates)
+	release, commit := build()
+	w.metrics = metrics.New(metrics.Source{
+		Stats: d.srv.Stats, Loops: d.srv.Loops,
+		Build:        metrics.Build{Version: release, Revision: commit, Go: runtime.Version(), OpenSSL: cssl.OpenSSLVersion()},
+		Certificates: func() []metrics.Certificate { w.mu.Lock(); defer w.mu.Unlock(); return w.certs },
+		Limits:       func() (config.Limits, config.Timeouts) { w.mu.Lock(); defer w.mu.Unlock(); return w.limits, w.times },
+		Draining:     w.ending.Load,
+	})
+	if d.cfg.Admin == "" {
+		return nil
+	}
+	w.admin = &metrics.Admin{Addr: d.cfg.Admin, Pprof: d.cfg.Pprof, Metrics: w.metrics, Alive: d.srv.Ping, Ready: w.readiness, Log: d.log}
+	ls, err := d.sockets.Listen("admin "+d.cfg.Admin, d.cfg.Admin, func() ([]net.Listener, error) {
+		l, err := w.admin.Listen()
+		return []net.Listener{l}, err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.stdout, "admin on %s\n", addressOf(ls[0]))
+	go func() {
+		if err := w.admin.Serve(ls[0]); !errors.Is(err, http.ErrServerClosed) {
+			d.log.Error("the admin listener has ended", "error", err)
+		}
+	}()
+	return nil
+}
+
+func (w *watch) readiness() error {
+	switch {
+	case w.ending.Load():
+		return metrics.ErrDraining
+	case !w.started.Load():
+		return metrics.ErrStarting
+	}
+	return nil
+}
+
+// show makes these the certificates and limits that are shown.
+func (w *watch) show(c *config.Config, certs []tlsconf.Certificate) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.limits, w.times, w.certs = c.Limits, c.Timeouts, nil
+	for _, x := range certs {
+		w.certs = append(w.certs, metrics.Certificate{Name: x.Name, SerialHex: x.Serial, NotAfter: x.NotAfter})
+	}
+}
+
+// close ends the admin listener.
+func (w *watch) close() {
+	if w.admin == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), adminClose)
+	defer cancel()
+	_ = w.admin.Shutdown(ctx) // what it does not wait for is cut off
+}
