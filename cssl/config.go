@@ -121,8 +121,7 @@ type Config struct {
 	SNI map[string]*Context
 
 	// Tickets is the number of TLS 1.3 tickets for a full handshake. 0 is one, as in
-	// crypto/tls; OpenSSL's own default is two, and each costs about 5 % of the
-	// handshake. NoTickets switches tickets off, in TLS 1.2 too.
+	// crypto/tls; OpenSSL's own default is two. A handshake without any costs 8 % less. NoTickets switches tickets off, in TLS 1.2 too.
 	Tickets   int
 	NoTickets bool
 	// TicketKeys are a server's keys for tickets, so that several hosts, or a Context and the one that replaces it, can resume each other's
