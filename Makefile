@@ -56,8 +56,13 @@ run: build ## start bin/sslecho with ARGS
 	@exec bin/sslecho $(ARGS)
 
 .PHONY: test
-test: deps ## run all tests
+test: deps grpc ## run all tests
 	$(GOTEST) $(TESTFLAGS) $(PKGS)
+
+# A module of its own, so that nobody who imports ours gets what gRPC stands on.
+.PHONY: grpc
+grpc: deps ## test the example of gRPC
+	cd examples/grpc && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
 
 .PHONY: check
 check: deps fmt-check vet lint cwarn race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, race, asan, pointers, no-cgo
@@ -141,6 +146,10 @@ walk: deps ## lead pairs of real connections through WALKSTEPS random steps (4 m
 .PHONY: bench
 bench: deps ## run all benchmarks, or those that BENCH= matches
 	$(GOTEST) -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) $(PKGS)
+
+.PHONY: bench-http
+bench-http: build ## net/http over sslnet and over crypto/tls, report to docs/bench (3 minutes)
+	bin/sslbench http --out docs/bench
 
 # QUICK=1 takes 90 seconds instead of up to 15 minutes.
 .PHONY: bench-compare

@@ -1,0 +1,307 @@
+package sslgrpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// callUnary makes one call and compares the answer.
+func callUnary(t *testing.T, c *grpc.ClientConn, opts ...grpc.CallOption) {
+	t.Helper()
+	in, out := wrapperspb.Bytes([]byte("one")), new(wrapperspb.BytesValue)
+	must(t, c.Invoke(limited(t), unaryMethod, in, out, opts...))
+	if !bytes.Equal(out.Value, in.Value) {
+		t.Errorf("the answer to %q is %q", in.Value, out.Value)
+	}
+}
+
+// callStream sends n messages of size bytes and reads them back at the same time.
+func callStream(t *testing.T, c *grpc.ClientConn, n, size int) {
+	t.Helper()
+	s, err := c.NewStream(limited(t), &streamDesc, streamMethod)
+	must(t, err)
+	message := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, size) }
+	sent := make(chan error, 1)
+	go func() {
+		for i := range n {
+			if err := s.SendMsg(wrapperspb.Bytes(message(i))); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- s.CloseSend()
+	}()
+	for i := range n {
+		m := new(wrapperspb.BytesValue)
+		must(t, s.RecvMsg(m))
+		if !bytes.Equal(m.Value, message(i)) {
+			t.Fatalf("message %d is not what was sent", i)
+		}
+	}
+	if err := s.RecvMsg(new(wrapperspb.BytesValue)); err != io.EOF {
+		t.Errorf("after the last message: %v", err)
+	}
+	must(t, <-sent)
+}
+
+// TestInterop: unary calls and a stream of 8 MiB each way, with this package and with gRPC's own credentials at
+// either end, with and without a client's certificate.
+func TestInterop(t *testing.T) {
+	mutual := []side{{cert: "rsa", ca: "root.pem", alpn: "h2"}, {cert: "client", ca: "root.pem", alpn: "h2"}}
+	for _, test := range []struct {
+		name           string
+		server, client side
+		ours           [2]bool
+	}{
+		{"both ours", usualServer, usualClient, [2]bool{true, true}},
+		{"our server", usualServer, usualClient, [2]bool{true, false}},
+		{"our client", usualServer, usualClient, [2]bool{false, true}},
+		{"our server, mutual", mutual[0], mutual[1], [2]bool{true, false}},
+		{"our client, mutual", mutual[0], mutual[1], [2]bool{false, true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server, client := test.server.theirs(t), test.client.theirs(t)
+			if test.ours[0] {
+				server = test.server.ours(t, true)
+			}
+			if test.ours[1] {
+				client = test.client.ours(t, false)
+			}
+			_, _, addr := serve(t, server)
+			c := dial(t, addr, client)
+			for range 3 {
+				callUnary(t, c)
+			}
+			callStream(t, c, 128, 64<<10)
+		})
+	}
+}
+
+// TestAuthInfo: with client certificates, handlers and clients see whom they talk to.
+func TestAuthInfo(t *testing.T) {
+	server, client := usualServer, usualClient
+	server.ca, client.cert = "root.pem", "client"
+	_, e, addr := serve(t, server.ours(t, true))
+	c := dial(t, addr, client.ours(t, false))
+	var atClient peer.Peer
+	callUnary(t, c, grpc.Peer(&atClient))
+	for name, p := range map[string]*peer.Peer{"client": <-e.peers, "go-openssl test ECDSA server": &atClient} {
+		info, ok := p.AuthInfo.(AuthInfo)
+		if !ok {
+			t.Fatalf("%s: AuthInfo is %T", name, p.AuthInfo)
+		}
+		if s := info.State; len(s.PeerCertificates) == 0 || s.PeerCertificates[0].Subject.CommonName != name || s.ALPN != "h2" ||
+			s.Version != cssl.TLS13 || len(s.VerifiedChain) < 2 {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if err := credentials.CheckSecurityLevel(info, credentials.PrivacyAndIntegrity); err != nil || info.AuthType() != "tls" {
+			t.Errorf("%s: %v, %s", name, err, info.AuthType())
+		}
+		if tls := info.TLSInfo.State; tls.NegotiatedProtocol != "h2" || len(tls.PeerCertificates) == 0 {
+			t.Errorf("%s: as gRPC's own: %+v", name, tls)
+		}
+	}
+	// gRPC asks AuthInfo whether a call may have another authority than its connection.
+	callUnary(t, c, grpc.CallAuthority("a.wild.test"))
+	err := c.Invoke(limited(t), unaryMethod, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue), grpc.CallAuthority("other.test"))
+	wantError(t, err, codes.Unavailable, "other.test")
+}
+
+func wantError(t *testing.T, err error, code codes.Code, parts ...string) {
+	t.Helper()
+	if status.Code(err) != code {
+		t.Errorf("error %v, want one with code %v", err, code)
+		return
+	}
+	for _, p := range parts {
+		if !strings.Contains(err.Error(), p) {
+			t.Errorf("error %q does not say %q", err, p)
+		}
+	}
+}
+
+// TestRefused: who does not fit is refused, and the caller is told why.
+func TestRefused(t *testing.T) {
+	wrongCA, wrongName, noALPN, asks := usualClient, usualServer, usualServer, usualServer
+	wrongCA.ca, wrongName.cert, noALPN.alpn, asks.ca = "other-root.pem", "wrongname", "", "root.pem"
+	clientWithout := usualClient
+	clientWithout.alpn = ""
+	for _, test := range []struct {
+		name           string
+		server, client side
+		says           []string
+	}{
+		{"wrong CA", usualServer, wrongCA, []string{"handshake", "certificate verify failed", "unable to get local issuer certificate"}},
+		{"wrong name", wrongName, usualClient, []string{"handshake", "IP address mismatch"}},
+		{"server without ALPN", noALPN, usualClient, []string{"led to nothing", "cssl.Config.ALPN"}},
+		{"client without ALPN", usualServer, clientWithout, []string{"led to nothing", "cssl.Config.ALPN"}},
+		// The client's handshake is over before the server looks at its certificate, so it may write into a closed
+		// connection before it reads the alert.
+		{"no client certificate", asks, usualClient, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, _, addr := serve(t, test.server.ours(t, true))
+			c := dial(t, addr, test.client.ours(t, false))
+			err := c.Invoke(limited(t), unaryMethod, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue))
+			wantError(t, err, codes.Unavailable, test.says...)
+		})
+	}
+}
+
+// TestGracefulStop: a stream that is under way goes on to its end, new calls are refused, and GracefulStop returns
+// then.
+func TestGracefulStop(t *testing.T) {
+	srv, _, addr := serve(t, usualServer.ours(t, true))
+	c := dial(t, addr, usualClient.ours(t, false))
+	s, err := c.NewStream(limited(t), &streamDesc, streamMethod)
+	must(t, err)
+	exchange := func() {
+		t.Helper()
+		must(t, s.SendMsg(wrapperspb.Bytes([]byte("on"))))
+		must(t, s.RecvMsg(new(wrapperspb.BytesValue)))
+	}
+	exchange()
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		srv.GracefulStop()
+	}()
+	// The listener is closed first. Until then calls may still succeed.
+	for err = nil; err == nil; {
+		err = c.Invoke(limited(t), unaryMethod, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue))
+	}
+	wantError(t, err, codes.Unavailable)
+	select {
+	case <-stopped:
+		t.Error("GracefulStop has returned before the stream's end")
+	default:
+	}
+	exchange()
+	must(t, s.CloseSend())
+	if err := s.RecvMsg(new(wrapperspb.BytesValue)); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+	<-stopped
+}
+
+// TestHandshakeEnds: the end of the context ends a client's handshake with a server that says nothing, and a
+// server's is ended by a client that leaves, with the error that gRPC does not log.
+func TestHandshakeEnds(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	a, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	b, err := l.Accept()
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := usualClient.ours(t, false).ClientHandshake(ctx, "localhost", a)
+		ended <- err
+	}()
+	if _, err := b.Read(make([]byte, 1)); err != nil { // it has begun
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the client's error is %v, want that of the context", err)
+	}
+	must(t, b.SetReadDeadline(time.Now().Add(hang)))
+	if _, err := io.Copy(io.Discard, b); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("after a handshake that was given up, the connection below is open")
+	}
+	b.Close()
+
+	a, err = net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	b, err = l.Accept()
+	must(t, err)
+	a.Close()
+	if _, _, err := usualServer.ours(t, true).ServerHandshake(b); err != io.EOF {
+		t.Errorf("the server's error is %v, want io.EOF", err)
+	}
+}
+
+// TestWrongSide: a server's Context makes no client.
+func TestWrongSide(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	if _, _, err := usualServer.ours(t, true).ClientHandshake(limited(t), "localhost", a); err == nil {
+		t.Error("a server's context is taken for a client")
+	}
+	if _, _, err := usualClient.ours(t, false).ServerHandshake(b); err == nil {
+		t.Error("a client's context is taken for a server")
+	}
+}
+
+// TestNames: the host of an authority, and the name that replaces it.
+func TestNames(t *testing.T) {
+	for authority, want := range map[string]string{
+		"localhost": "localhost", "localhost:443": "localhost", "[::1]:443": "::1", "[::1]": "::1", "::1": "::1", "127.0.0.1:1": "127.0.0.1",
+	} {
+		if got := hostOf(authority); got != want {
+			t.Errorf("the host of %q is %q, want %q", authority, got, want)
+		}
+	}
+	_, _, addr := serve(t, side{cert: "wrongname", alpn: "h2"}.ours(t, true))
+	creds := usualClient.ours(t, false)
+	clone := creds.Clone().(*Credentials)
+	must(t, clone.OverrideServerName("other.test"))
+	if creds.serverName != "" {
+		t.Error("a clone's name has changed the original's")
+	}
+	callUnary(t, dial(t, addr, clone))
+}
+
+// TestLost: a connection that is lost without Close is freed.
+func TestLost(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	client := make(chan net.Conn, 1)
+	go func() {
+		defer close(client)
+		a, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			var c net.Conn
+			if c, _, err = usualClient.ours(t, false).ClientHandshake(limited(t), "localhost", a); err == nil {
+				client <- c
+			}
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	before := cssl.Live()
+	b, err := l.Accept()
+	must(t, err)
+	_, _, err = usualServer.ours(t, true).ServerHandshake(b)
+	must(t, err)
+	must(t, b.Close()) // all that gRPC does in such a case
+	if c := <-client; c != nil {
+		c.Close()
+	}
+	for ctx := limited(t); cssl.Live() > before; runtime.Gosched() {
+		if runtime.GC(); ctx.Err() != nil {
+			t.Fatal("it is not freed")
+		}
+	}
+}
