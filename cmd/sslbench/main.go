@@ -3,6 +3,7 @@
 //	sslbench load      one kind of load on any TLS server: rates, latency, what failed
 //	sslbench compare   what a unit of work costs sslecho, openssl s_server, crypto/tls, C epoll and others
 //	sslbench report    the report of an earlier compare, from its data.json
+//	sslbench http      what a request costs net/http over sslnet and over crypto/tls, side by side
 //	sslbench soak      mixed load on a running echo server, for as long as one likes
 package main
 
@@ -12,6 +13,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/httpbench"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/server"
 	"github.com/spf13/pflag"
 )
@@ -22,6 +24,7 @@ Usage:
   sslbench load [flags]        one kind of load on any TLS server: rates, latency, what failed
   sslbench compare [flags]     what a unit of work costs sslecho and other servers, side by side
   sslbench report FILE FOLDER  the report again, from an earlier compare's data.json
+  sslbench http [flags]        what a request costs net/http over sslnet and over crypto/tls
   sslbench soak [flags]        mixed load on a running echo server; fails if a byte is wrong
 
 'sslbench COMMAND --help' lists the flags.
@@ -37,7 +40,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		"load":                  loadCommand,
 		"compare":               compareCommand,
 		"report":                reportCommand,
+		"http":                  httpCommand,
 		"soak":                  func(args []string, stdout, _ io.Writer) error { return soak(args, stdout) },
+		httpbench.ServeCommand:  func(args []string, stdout, _ io.Writer) error { return serveHTTP(args, stdout) },
 		server.CryptoTLSCommand: func(args []string, stdout, _ io.Writer) error { return serveCryptoTLS(args, stdout) },
 	}
 	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {

@@ -59,8 +59,8 @@ type Admin struct {
 	server *http.Server
 }
 
-// Listen opens the socket, so that a fault shows before anything else is done. Serve serves it, or another listener that
-// was inherited.
+// Listen opens the socket, so that a fault shows before anything else is done. Serve serves it, or another listener
+// that was inherited.
 func (a *Admin) Listen() (net.Listener, error) {
 	network, address, hint := "tcp", a.Addr, "stop the process that listens there, or use another address"
 	if path, ok := strings.CutPrefix(a.Addr, "unix:"); ok {
@@ -81,8 +81,8 @@ func (a *Admin) Serve(l net.Listener) error {
 	return a.http().Serve(netutil.LimitListener(l, maxClients))
 }
 
-// Shutdown closes the listeners, waits for requests under way until ctx is done, and cuts off the rest. Then it returns
-// ctx's error.
+// Shutdown closes the listeners, waits for requests under way until ctx is done, and cuts off the rest. Then it
+// returns ctx's error.
 func (a *Admin) Shutdown(ctx context.Context) error {
 	err := a.http().Shutdown(ctx)
 	if err != nil {

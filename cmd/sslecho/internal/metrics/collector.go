@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/guard"
 	"github.com/spacemonad/go-openssl/cssl"
@@ -81,8 +80,8 @@ var (
 	timeouts    = describe("timeout_seconds", "Timeouts, by kind; absent without one.", "kind")
 )
 
-// outcomes are those of connections, and refusals the reasons why there is none, that are shown as 0 until they occur: a
-// counter that begins with 1 has no rate.
+// outcomes are those of connections, refusals the reasons why there is none, and shortages the errors of accept when the
+// system has run out of something. They are shown as 0 until they occur: a counter that begins with 1 has no rate.
 var (
 	outcomes = []string{
 		"clean", "refused", "header", "handler panicked", "closed by us", "crowded out", "timeout: handshake", "timeout: idle",
@@ -91,6 +90,7 @@ var (
 	refusals = []string{
 		guard.ErrMaxConns.Error(), guard.ErrMaxConnsPerAddr.Error(), guard.ErrRate.Error(), "no file descriptors",
 	}
+	shortages = []string{"EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"}
 )
 
 // collector makes metrics of one snapshot for each scrape.
@@ -165,7 +165,7 @@ func (out sink) connections(s *reactor.Stats) {
 	out.counter(accepted, s.Accepted)
 	out.counters(closed, s.Closes, outcomes...)
 	out.counters(refused, s.Refusals, refusals...)
-	out.counters(acceptErrors, s.AcceptErrors)
+	out.counters(acceptErrors, s.AcceptErrors, shortages...)
 	out.counter(panics, s.Panics)
 	out.gauge(queued, float64(s.Queued))
 }
@@ -209,8 +209,8 @@ func (out sink) loops(s *reactor.Stats, n int) {
 	out.histogram(turnEvents, &s.TurnEvents, 1, func(below uint64) uint64 { return below - 1 })
 }
 
-// histogram has the counts of h, whose unit is that of d divided by scale. atMost is the greatest value of a bucket that
-// holds what is less than below.
+// histogram has the counts of h, whose unit is that of d divided by scale. atMost is the greatest value of a bucket
+// that holds what is less than below.
 func (out sink) histogram(d *prometheus.Desc, h *reactor.Histogram, scale float64, atMost func(below uint64) uint64) {
 	buckets := map[float64]uint64{}
 	var count uint64

@@ -8,13 +8,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
-// Source is where the values come from. The functions are called for each scrape, on any goroutine and several at once, and
-// must not block. Metrics of a function that is nil are left out.
+// Source is where the values come from. The functions are called for each scrape, on any goroutine and several at
+// once, and must not block. Metrics of a function that is nil are left out.
 type Source struct {
 	// Stats is the server's; required.
 	Stats func() reactor.Stats

@@ -1,0 +1,174 @@
+package metrics
+
+import (
+	"encoding/json"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// dashboard is what the test reads of Grafana's model.
+type dashboard struct {
+	SchemaVersion int
+	Templating    struct {
+		List []struct {
+			Name, Type string
+			Definition string
+		}
+	}
+	Panels []panel
+}
+
+type panel struct {
+	ID         int
+	Type       string
+	Title      string
+	Datasource struct{ UID string }
+	GridPos    struct{ X, Y, W, H int }
+	Targets    []struct{ Expr, LegendFormat string }
+}
+
+var (
+	quoted   = regexp.MustCompile(`"[^"]*"`)
+	selector = regexp.MustCompile(`\{([^}]*)\}`)
+	duration = regexp.MustCompile(`\[[^\]]*\]`)
+	grouping = regexp.MustCompile(`\b(?:by|without|on|ignoring) *\(([^)]*)\)`)
+	function = regexp.MustCompile(`\b[a-z_0-9]+ *\(`)
+	word     = regexp.MustCompile(`[a-zA-Z_:][a-zA-Z0-9_:]*`)
+	variable = regexp.MustCompile(`\$\{?(\w+)`)
+	legend   = regexp.MustCompile(`\{\{ *(\w+) *\}\}`)
+)
+
+// operators are the words of an expression that are no names.
+var operators = map[string]bool{"and": true, "or": true, "unless": true, "by": true, "without": true, "on": true, "bool": true, "offset": true}
+
+// split takes an expression apart: the names of metrics, and those of labels.
+func split(expr string) (names, labels []string) {
+	expr = duration.ReplaceAllString(quoted.ReplaceAllString(expr, `""`), "")
+	for _, re := range []*regexp.Regexp{selector, grouping} {
+		for _, m := range re.FindAllStringSubmatch(expr, -1) {
+			labels = append(labels, word.FindAllString(m[1], -1)...)
+		}
+		expr = re.ReplaceAllString(expr, " ")
+	}
+	for _, w := range word.FindAllString(function.ReplaceAllString(expr, "("), -1) {
+		if !operators[w] {
+			names = append(names, w)
+		}
+	}
+	return names, labels
+}
+
+// shownLabels has the labels of each metric that a scrape of everything shows, with those that Prometheus adds.
+func shownLabels(t *testing.T) map[string]map[string]bool {
+	t.Helper()
+	known := map[string]map[string]bool{}
+	for series := range scrape(t, New(full()).Handler(quiet)) {
+		name, rest, _ := strings.Cut(series, "{")
+		if known[name] == nil {
+			known[name] = map[string]bool{"instance": true, "job": true}
+		}
+		for _, l := range word.FindAllString(quoted.ReplaceAllString(rest, ""), -1) {
+			known[name][l] = true
+		}
+	}
+	return known
+}
+
+// TestDashboard: the dashboard shows only metrics and labels that exist, and its panels have places of their own.
+func TestDashboard(t *testing.T) {
+	b, err := os.ReadFile("../../../../docs/grafana/sslecho.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d dashboard
+	if err := json.Unmarshal(b, &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.SchemaVersion != 39 {
+		t.Errorf("schemaVersion is %d, want 39", d.SchemaVersion)
+	}
+	known := shownLabels(t)
+	variables := map[string]bool{"__rate_interval": true}
+	for _, v := range d.Templating.List {
+		variables[v.Name] = true
+		if v.Type == "query" && v.Definition != "label_values(sslecho_build_info, instance)" {
+			t.Errorf("the variable %s is %q", v.Name, v.Definition)
+		}
+	}
+	if !variables["datasource"] || !variables["instance"] {
+		t.Errorf("the variables are %v", variables)
+	}
+	for _, m := range variable.FindAllStringSubmatch(string(b), -1) {
+		if !variables[m[1]] && m[1] != "__all" { // the value of a choice
+			t.Errorf("$%s is no variable", m[1])
+		}
+	}
+
+	ids := map[int]string{}
+	places := map[[2]int]string{}
+	for _, p := range d.Panels {
+		if other, ok := ids[p.ID]; ok || p.ID <= 0 || p.Title == "" {
+			t.Errorf("panel %q has id %d, as has %q", p.Title, p.ID, other)
+		}
+		ids[p.ID] = p.Title
+		g := p.GridPos
+		if g.X < 0 || g.Y < 0 || g.W < 1 || g.H < 1 || g.X+g.W > 24 {
+			t.Errorf("panel %q is at %+v", p.Title, g)
+			continue
+		}
+		for x := g.X; x < g.X+g.W; x++ {
+			for y := g.Y; y < g.Y+g.H; y++ {
+				if other, ok := places[[2]int{x, y}]; ok {
+					t.Fatalf("panel %q lies over %q", p.Title, other)
+				}
+				places[[2]int{x, y}] = p.Title
+			}
+		}
+		if p.Type == "row" {
+			continue
+		}
+		if p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
+			t.Errorf("panel %q has source %q and %d targets", p.Title, p.Datasource.UID, len(p.Targets))
+		}
+		for _, target := range p.Targets {
+			names, labels := split(target.Expr)
+			if len(names) == 0 || strings.Count(target.Expr, `instance=~"$instance"`) != len(names) {
+				t.Errorf("panel %q: %s: each metric must be of the chosen instances", p.Title, target.Expr)
+			}
+			for _, m := range legend.FindAllStringSubmatch(target.LegendFormat, -1) {
+				labels = append(labels, m[1])
+			}
+			has := map[string]bool{}
+			for _, n := range names {
+				if known[n] == nil {
+					t.Errorf("panel %q: no metric is called %s", p.Title, n)
+				}
+				for l := range known[n] {
+					has[l] = true
+				}
+			}
+			for _, l := range labels {
+				if !has[l] {
+					t.Errorf("panel %q: %s has no label %s", p.Title, target.Expr, l)
+				}
+			}
+		}
+	}
+}
+
+// TestSplit: names and labels are found in all kinds of expressions, so that TestDashboard sees each of them.
+func TestSplit(t *testing.T) {
+	for expr, want := range map[string]string{
+		`up`: "up;",
+		`sum(rate(a_total{x="b c",y=~"$z"}[5m])) / sum by (k, l) (b_sum)`:              "a_total b_sum;x y k l",
+		`histogram_quantile(0.99, sum by (le) (rate(h_bucket[$__rate_interval]))) > 0`: "h_bucket;le",
+		`min by (name) (c_seconds - time()) / 86400 and on (job) d`:                    "c_seconds d;name job",
+	} {
+		names, labels := split(expr)
+		if got := strings.Join(names, " ") + ";" + strings.Join(labels, " "); got != want {
+			t.Errorf("%s: %s, want %s", expr, got, want)
+		}
+	}
+}

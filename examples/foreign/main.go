@@ -1,0 +1,149 @@
+// Foreign is a TLS echo server inside a framework that owns the sockets and hands bytes over: cssl's engine mode.
+// What stands for the framework is in framework.go. From the root of the module:
+//
+//	go run ./examples/foreign
+//	openssl s_client -quiet -connect localhost:7448
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/session"
+)
+
+// conn is a connection: the framework's handler of a link, and the Handler of its own Session.
+type conn struct {
+	session.Session
+	server *server
+	tls    *cssl.Conn
+	link   *link
+	out    [32 << 10]byte // ciphertext; the framework's while the link is busy
+	phase  session.Phase
+}
+
+// OnTraffic carries bytes between link and engine until none can be moved. Backpressure goes all the way round: a
+// peer that does not read keeps the link busy, so Take is not called, so the session queues what it is to write, and
+// at the high watermark stops reading; so Feed takes no more, and the framework, whose bytes stay, reads no more.
+func (c *conn) OnTraffic() {
+	var got session.Event
+	for again := true; again; again = got != 0 || c.Runnable() {
+		c.Ready(got)
+		got = 0
+		if n := c.tls.Feed(c.link.in); n > 0 { // perhaps not all: then it is the session's turn to read
+			c.link.take(n)
+			got |= session.Readable
+		}
+		if c.link.end == io.EOF { // all that came before it has been taken
+			c.tls.FeedEOF()
+			got |= session.Readable
+		} else if c.link.end != nil {
+			c.Abort(c.link.end)
+		}
+		c.link.end = nil
+		if !c.link.busy {
+			if n := c.tls.Take(c.out[:]); n > 0 {
+				c.link.send(c.out[:n])
+				got |= session.Writable
+			}
+		}
+	}
+	if p := c.Phase(); p != c.phase { // each but Open has a deadline. When it passes, the link has an end
+		c.phase = p
+		var deadline time.Time
+		if p != session.Open {
+			deadline = time.Now().Add(c.server.timeout)
+		}
+		c.link.tcp.SetDeadline(deadline)
+	}
+	if c.phase == session.Closed && c.tls.Unsent() == 0 { // the alert that says why has gone too
+		c.tls.Close()
+		c.link.close()
+	}
+}
+
+// OnStop begins a close in good order.
+func (c *conn) OnStop() {
+	c.Close(nil)
+	c.OnTraffic()
+}
+
+func (c *conn) OnOpen()           {}
+func (c *conn) OnClose(err error) { fmt.Fprintln(c.server.stdout, "closed:", err) }
+
+func (c *conn) OnData(p []byte) {
+	if err := c.Write(p); err != nil {
+		c.Abort(err) // an echo with a hole in it is none
+	}
+}
+
+// engine is a Conn whose stream is the framework's to end.
+type engine struct {
+	*cssl.Conn
+	link *link
+}
+
+// CloseWrite is called when close_notify and all before it have been taken.
+func (e engine) CloseWrite() error {
+	e.link.send(nil)
+	return e.Conn.CloseWrite()
+}
+
+// server is what the connections share.
+type server struct {
+	tls     *cssl.Context
+	shared  *session.Config
+	timeout time.Duration
+	stdout  io.Writer
+}
+
+func (s *server) open(l *link) (handler, error) {
+	tls, err := s.tls.NewEngineConn(cssl.ConnConfig{})
+	if err != nil {
+		return nil, err
+	}
+	l.tcp.SetDeadline(time.Now().Add(s.timeout)) // for the handshake
+	c := &conn{server: s, tls: tls, link: l}
+	c.Init(engine{tls, l}, c, s.shared)
+	c.ExpectPeer() // there is nothing to do before the client has spoken
+	return c, nil
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "foreign:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx is done.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("foreign", flag.ExitOnError)
+	listen := flags.String("listen", "localhost:7448", "address to listen on")
+	cert := flags.String("cert", "testdata/certs/ecdsa.pem", "certificate chain, PEM; the default's key is public")
+	key := flags.String("key", "testdata/certs/ecdsa.key", "private key, PEM")
+	timeout := flags.Duration("timeout", 10*time.Second, "for a handshake, and for a close")
+	flags.Parse(args)
+	tls, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{{ChainFile: *cert, KeyFile: *key}}})
+	if err != nil {
+		return err
+	}
+	defer tls.Close()
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout, "listening on", listener.Addr())
+	serve(ctx, listener, (&server{tls, session.NewConfig(session.Config{}), *timeout, stdout}).open)
+	return nil
+}

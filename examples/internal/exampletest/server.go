@@ -1,0 +1,160 @@
+// Package exampletest is what the tests of the echo servers among the examples share: it runs one in this process, is
+// its client, and looks whether it leaves anything behind.
+package exampletest
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// hang is how long a step may take. It is far more than it needs.
+const hang = 60 * time.Second
+
+// Run is a program: it serves until ctx is done and says first what it listens on, as "listening on ADDRESS".
+type Run func(ctx context.Context, args []string, stdout io.Writer) error
+
+// Server is a program that runs.
+type Server struct {
+	// Addr is where it listens.
+	Addr string
+	// Stop asks the program to end and waits until it has.
+	Stop func()
+
+	output output
+}
+
+// Start runs a program until the end of the test. By then it must have closed all its sockets and connections, and its
+// goroutines must have ended; so the test closes its own before, and no other test may run at the same time.
+func Start(t *testing.T, run Run, args ...string) *Server {
+	t.Helper()
+	sockets, conns, goroutines := openSockets(t), cssl.Live(), runtime.NumGoroutine()
+	s := &Server{}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, append([]string{"-listen=127.0.0.1:0"}, args...), &s.output) }()
+	s.Stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("run: %v", err)
+			}
+		case <-time.After(hang):
+			t.Error("the program does not end")
+		}
+	})
+	t.Cleanup(func() {
+		s.Stop()
+		if n := openSockets(t); n != sockets {
+			t.Errorf("%d sockets are left open", n-sockets)
+		}
+		if n := cssl.Live(); n != conns {
+			t.Errorf("%d TLS connections are left open", n-conns)
+		}
+		await(t, "the end of the program's goroutines", func() bool { return runtime.NumGoroutine() <= goroutines })
+		if t.Failed() {
+			t.Logf("the program's output:\n%s", s.output.String())
+		}
+	})
+	s.Addr = strings.Fields(s.Expect(t, "listening on "))[2]
+	return s
+}
+
+// Expect waits for a line with text in the program's output, and answers the line.
+func (s *Server) Expect(t *testing.T, text string) (line string) {
+	t.Helper()
+	await(t, "a line with "+text, func() bool {
+		lines := strings.SplitAfter(s.output.String(), "\n")
+		for _, line = range lines {
+			if strings.Contains(line, text) && strings.HasSuffix(line, "\n") {
+				return true
+			}
+		}
+		return false
+	})
+	return line
+}
+
+// Connect connects without TLS, until the end of the test.
+func (s *Server) Connect(t *testing.T) *net.TCPConn {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", s.Addr, hang)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(hang))
+	return c.(*net.TCPConn)
+}
+
+// TryDial connects with TLS, until the end of the test.
+func (s *Server) TryDial(t *testing.T, version uint16) (*tls.Conn, error) {
+	t.Helper()
+	c := tls.Client(s.Connect(t), &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version})
+	t.Cleanup(func() { c.Close() })
+	return c, c.Handshake()
+}
+
+// Dial is TryDial that must succeed.
+func (s *Server) Dial(t *testing.T, version uint16) *tls.Conn {
+	t.Helper()
+	c, err := s.TryDial(t, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// output is what a program has written so far.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// await waits until ok says so.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// openSockets counts this process's.
+func openSockets(t *testing.T) (n int) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(links) == 0 {
+		t.Fatal("there is nothing in /proc/self/fd", err)
+	}
+	for _, link := range links {
+		if name, err := os.Readlink(link); err == nil && strings.HasPrefix(name, "socket:") {
+			n++
+		}
+	}
+	return n
+}

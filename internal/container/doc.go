@@ -1,0 +1,7 @@
+// Package container holds the tests of what sslecho is run by: the images and the compose file in docker/, and the units in
+// packaging/systemd.
+//
+// No image is pulled. The tests make one of the few files of this machine that the programs need (see base), and build the
+// prebuilt targets of the Dockerfile on it, with programs that are compiled as the Dockerfile says. What they make is named
+// after the process and removed at the end. Without an engine they are skipped.
+package container

@@ -1,0 +1,103 @@
+package container
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	root = "../.."
+	// limit fails a step that hangs. It is far more than one needs.
+	limit = 90 * time.Second
+)
+
+// scratch is a folder for the whole run, with the programs in bin.
+var scratch string
+
+// cleanups are run after all tests, the last one first.
+var cleanups []func()
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if scratch, err = os.MkdirTemp("", "container"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(scratch)
+		defer func() {
+			for i := len(cleanups) - 1; i >= 0; i-- {
+				cleanups[i]()
+			}
+		}()
+		return m.Run()
+	}())
+}
+
+// output runs a command in the module's root and answers what it prints on standard output.
+func output(env []string, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), env...)
+	cmd.WaitDelay = 5 * time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, stdout.String(), stderr.String())
+	}
+	return strings.TrimSpace(stdout.String()), nil
+}
+
+// must is output without a failure.
+func must(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := output(nil, name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// compiled builds both programs into scratch/bin with the command that the Dockerfile has for it.
+var compiled = sync.OnceValue(func() error {
+	file, err := os.ReadFile(root + "/docker/Dockerfile")
+	if err != nil {
+		return err
+	}
+	line := regexp.MustCompile(`(?m)^RUN (go build .*-o )/out/( .*)$`).FindSubmatch(file)
+	if line == nil {
+		return fmt.Errorf("docker/Dockerfile has no line RUN go build … -o /out/ …")
+	}
+	_, err = output(nil, "sh", "-c", fmt.Sprintf("%s'%s/bin/'%s", line[1], scratch, line[2]))
+	return err
+})
+
+// program is the path of one of them.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	if err := compiled(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(scratch, "bin", name)
+}
+
+// read answers the text of a file of the module.
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

@@ -1,0 +1,538 @@
+package sslnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// DefaultCloseTimeout is how long Close waits at the most until close_notify is sent.
+const DefaultCloseTimeout = time.Second
+
+// errWant is of a want that nothing here can bring about.
+var errWant = errors.New("the application is to act first, for which package sslnet has no way")
+
+// Conn is a TLS connection for code that blocks. It is a net.Conn.
+type Conn struct {
+	conn      net.Conn
+	transport transport
+	reader    side
+	writer    side
+	// done is closed when the handshake has ended, well or not, or the Conn was closed.
+	done   chan struct{}
+	server bool
+
+	mu           sync.Mutex // guards what follows, and the sides but for their places
+	tls          *cssl.Conn
+	closeTimeout time.Duration
+	failed       error // of the handshake
+	cause        error // why it was closed, if not by Close
+	state        *State
+	ready        bool // the handshake is done
+	tickets      bool // what a handshake that is done may have left to send are tickets alone
+	over         bool // done is closed
+	unsent       bool // cssl holds ciphertext that the transport refused
+	shut         bool // close_notify was asked for: no Write is taken any more
+	closing      bool // no Read, Write or Handshake may go on
+}
+
+// transport is what moves ciphertext.
+type transport interface {
+	// run calls s.attempt at once, and again whenever s may have got what it waits for, until it answers true. The
+	// error is os.ErrDeadlineExceeded, net.ErrClosed or the transport's own.
+	run(s *side) error
+	// wake makes run attempt again. c.mu is held.
+	wake(s *side)
+	// resume undoes what wake did to the deadline. c.mu is held.
+	resume(s *side)
+	// setDeadline sets s.deadline. c.mu is held.
+	setDeadline(s *side, t time.Time) error
+	// watch makes c.came be called once the transport is ready in the direction. c.mu is held.
+	watch(d direction) error
+	// moved is called after each operation with its result. c.mu is held.
+	moved(r cssl.Result)
+	// blocked says why w can never be met, if so. c.mu is held.
+	blocked(w cssl.Want) error
+	// flushed reports whether all that left cssl has left this process. c.mu is held.
+	flushed() bool
+	// closeWrite ends our direction, when all has been flushed. It may wait; c.mu is not held.
+	closeWrite()
+	// finish does it too where that needs no waiting, and throws away what has come in and was not read, before
+	// close. c.mu is held.
+	finish()
+	// close ends all that waits.
+	close() error
+}
+
+type direction uint8
+
+const (
+	readable direction = iota
+	writable
+)
+
+// What a side is to do.
+type task uint8
+
+const (
+	taskHandshake task = iota
+	taskRead
+	taskWrite
+	taskShutdown
+	taskClose // Close's: what can be said to the peer at the end
+	taskKeyUpdate
+	taskKeyUpdateRequest
+	taskRenegotiate
+	taskCarryOn // what one of the three has begun
+)
+
+// side is one of the two that may use the connection at once.
+type side struct {
+	c *Conn
+	// place holds one token: whoever has it is this side.
+	place   chan struct{}
+	natural direction
+
+	task     task
+	p        []byte // what is left to write, or where to read to
+	n        int    // what was moved
+	err      error
+	want     cssl.Want
+	deadline time.Time
+	waits    bool // the last attempt answered want
+	woken    bool // it is to try again though there is no event
+}
+
+func (s *side) init(c *Conn, d direction) {
+	s.c, s.natural, s.place = c, d, make(chan struct{}, 1)
+}
+
+func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error) {
+	if v := reflect.ValueOf(conn); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, errors.New("sslnet: the connection is nil")
+	}
+	if x == nil {
+		return nil, errors.New("sslnet: the context is nil")
+	}
+	if x.Tail() == 0 {
+		return nil, &cssl.ConfigError{Setting: "Tail", Err: errors.New("negative; a Write that times out needs one, leave it 0")}
+	}
+	c := &Conn{conn: conn, done: make(chan struct{}), server: x.IsServer(), closeTimeout: DefaultCloseTimeout}
+	c.reader.init(c, readable)
+	c.writer.init(c, writable)
+	var err error
+	if sc, ok := socketOf(conn); ok {
+		err = c.overSocket(sc, x, cfg)
+	} else {
+		err = c.overStream(x, cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Server makes a Conn that takes the server's part over conn. x is a server's Context. The handshake begins with the first Read, Write or
+// Handshake. Over a *net.TCPConn, or a *net.UnixConn of the stream kind, it works on the socket
+// directly; from then on nobody else may read, write or set deadlines there. It owns conn, also
+// after an error of its own, but not if Server itself answers one.
+func Server(conn net.Conn, x *cssl.Context) (*Conn, error) {
+	if x != nil && !x.IsServer() {
+		return nil, errors.New("sslnet: Server with a client's context")
+	}
+	return newConn(conn, x, cssl.ConnConfig{})
+}
+
+// Client makes a Conn that takes the client's part over conn; see Server. cfg has the name that the server's
+// certificate must have.
+func Client(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error) {
+	if x != nil && x.IsServer() {
+		return nil, errors.New("sslnet: Client with a server's context")
+	}
+	return newConn(conn, x, cfg)
+}
+
+// Read reads up to len(p) bytes, and at least one unless p is empty or there is an error. It makes the handshake if none was made.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, c.Handshake()
+	}
+	s := &c.reader
+	s.place <- struct{}{}
+	n, err := s.do("read", taskRead, p)
+	<-s.place
+	return n, err
+}
+
+// Write writes all of p, or answers an error and how much of p was accepted before: that is sent, also after
+// a deadline. It returns when the transport has taken everything. It makes the handshake if none was made.
+func (c *Conn) Write(p []byte) (int, error) {
+	s := &c.writer
+	s.place <- struct{}{}
+	n, err := s.do("write", taskWrite, p)
+	<-s.place
+	return n, err
+}
+
+// Handshake makes the handshake if none was made. Read and Write do it too. The read deadline bounds it.
+func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
+
+// HandshakeContext is Handshake that the end of ctx ends: the connection is closed then. Once the handshake is
+// done, ctx has no effect.
+func (c *Conn) HandshakeContext(ctx context.Context) error {
+	select {
+	case <-c.done: // before a Read, which may keep the side's place for long
+		return c.outcome()
+	default:
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if ctx.Done() != nil {
+		aborted := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			c.abort(context.Cause(ctx))
+			close(aborted)
+		})
+		defer func() {
+			if !stop() {
+				<-aborted
+			}
+		}()
+	}
+	s := &c.reader
+	select {
+	case s.place <- struct{}{}:
+		_, err := s.do("handshake", taskHandshake, nil)
+		<-s.place
+		return err
+	case <-c.done:
+		return c.outcome()
+	}
+}
+
+// outcome is how the handshake ended.
+func (c *Conn) outcome() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.ready && !c.closing:
+		return nil
+	case c.failed != nil:
+		return c.failed
+	}
+	return c.closedError("handshake")
+}
+
+// do attempts until it is done. The side's place is the caller's.
+func (s *side) do(op string, t task, p []byte) (int, error) {
+	c := s.c
+	c.mu.Lock()
+	s.task, s.p, s.n, s.err, s.waits = t, p, 0, nil, false
+	c.mu.Unlock()
+	err := c.transport.run(s)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.waits, s.p = false, nil
+	c.keepSending()
+	if err == nil {
+		err = s.err
+	}
+	switch {
+	case err == nil || err == io.EOF:
+		return s.n, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return s.n, c.opError(op, os.ErrDeadlineExceeded)
+	case errors.Is(err, net.ErrClosed):
+		return s.n, c.closedError(op)
+	}
+	return s.n, c.opError(op, err)
+}
+
+// opError adds to an error of the transport where it came from, as package net does. What TLS has to say stays as it is.
+func (c *Conn) opError(op string, err error) error {
+	var e *cssl.Error
+	if errors.As(err, &e) && e.Class != cssl.ClassSyscall {
+		return err
+	}
+	var o *net.OpError
+	if errors.As(err, &o) {
+		return err
+	}
+	o = &net.OpError{Op: op, Source: c.conn.LocalAddr(), Addr: c.conn.RemoteAddr(), Err: err}
+	if o.Source != nil {
+		o.Net = o.Source.Network()
+	}
+	return o
+}
+
+func (c *Conn) closedError(op string) error {
+	if c.cause != nil {
+		return c.cause
+	}
+	return c.opError(op, net.ErrClosed)
+}
+
+// attempt is one try of a side, and all that follows without waiting. It answers whether the side is done.
+func (s *side) attempt() bool {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.waits = false
+	c.transport.resume(s)
+	if c.closing && s.task != taskClose {
+		s.err = net.ErrClosed
+		return true
+	}
+	for {
+		r, finished := s.try()
+		c.note(s, r)
+		switch {
+		case r.Err != nil:
+			s.err = r.Err
+			return true
+		case finished:
+			return true
+		case r.Want.Application():
+			s.err = fmt.Errorf("sslnet: %v: %w", r.Want, errWant)
+			return true
+		case r.In && r.Want.Readable():
+			// recv came back short, which may be where the peer's end begins: the event that told of both is used up, and only
+			// a recv that takes nothing is sure to bring another.
+		case r.Want != cssl.WantNone:
+			if !s.wait(r) {
+				return true
+			}
+			if s.task == taskClose && s.deadline.IsZero() { // SetCloseTimeout asked for no waiting
+				s.err = os.ErrDeadlineExceeded
+				return true
+			}
+			return false
+		}
+	}
+}
+
+// try makes the operation that comes next, and answers whether it was the last one. c.mu is held.
+func (s *side) try() (r cssl.Result, finished bool) {
+	c := s.c
+	switch {
+	case s.task == taskClose:
+		return s.tryClose()
+	case !c.ready:
+		return s.tryHandshake()
+	}
+	switch s.task {
+	case taskHandshake:
+		return s.flushUnsent()
+	case taskRead:
+		r = c.tls.Read(s.p)
+		s.n += r.N
+		return r, r.Want == cssl.WantNone
+	case taskShutdown:
+		c.sendRest(s)
+		if r = c.tls.ShutdownMore(); r.Err != nil || r.Want != cssl.WantNone {
+			return r, false
+		}
+		return s.flush(r)
+	}
+	if s.task != taskWrite {
+		return s.tryRekey()
+	}
+	if c.shut {
+		return cssl.Result{Err: &cssl.Error{Op: cssl.OpWrite, Class: cssl.ClassState, Err: cssl.ErrShutdown}}, false
+	}
+	if len(s.p) == 0 {
+		return s.flush(r)
+	}
+	if len(s.p) > recordSize {
+		r = c.tls.WriteMore(s.p[:recordSize])
+	} else {
+		r = c.tls.Write(s.p)
+	}
+	s.n += r.N
+	s.p = s.p[r.N:]
+	return r, r.Err == nil && r.Want == cssl.WantNone && len(s.p) == 0 && !r.Unsent && c.transport.flushed()
+}
+
+// tryRekey begins a handshake after the first one, when none is under way, or carries it on.
+func (s *side) tryRekey() (r cssl.Result, finished bool) {
+	c, t := s.c, s.task
+	c.sendRest(s)
+	if t != taskCarryOn {
+		if r = c.tls.Handshake(); r.Err != nil || r.Want != cssl.WantNone {
+			return r, false
+		}
+		c.note(s, r)
+	}
+	s.task = taskCarryOn
+	switch t {
+	case taskKeyUpdate:
+		r = c.tls.KeyUpdate(false)
+	case taskKeyUpdateRequest:
+		r = c.tls.KeyUpdate(true)
+	case taskRenegotiate:
+		r = c.tls.Renegotiate()
+	default:
+		r = c.tls.Handshake()
+	}
+	if r.Err != nil || r.Want != cssl.WantNone {
+		return r, false
+	}
+	return s.flush(r)
+}
+
+// recordSize is the most plaintext that one TLS record carries.
+const recordSize = 16384
+
+// tryHandshake carries the handshake on.
+func (s *side) tryHandshake() (r cssl.Result, finished bool) {
+	c := s.c
+	if c.failed != nil {
+		return cssl.Result{Err: c.failed}, false
+	}
+	r = c.tls.Handshake()
+	switch {
+	case r.Err != nil:
+		if r.Unsent {
+			r.Unsent = c.tls.Flush().Unsent // an alert may be on its way out
+		}
+		c.failed = c.opError("handshake", r.Err)
+		r.Err = c.failed
+		c.end()
+	case r.Want == cssl.WantNone:
+		c.ready = true
+		n := c.tls.Negotiated()
+		c.tickets = c.server && n.Version == cssl.TLS13
+		if n.Version < cssl.TLS13 {
+			c.keepState(n) // before there can be a renegotiation
+		}
+		c.end()
+	}
+	return r, false
+}
+
+// end lets go who waits for the end of the handshake. c.mu is held.
+func (c *Conn) end() {
+	if !c.over {
+		c.over = true
+		close(c.done)
+	}
+	for _, s := range []*side{&c.reader, &c.writer} {
+		if s.waits {
+			c.transport.wake(s)
+		}
+	}
+}
+
+// sendRest offers the transport what it refused earlier. Where the operation that follows waits to read, the peer may wait
+// for that. c.mu is held.
+func (c *Conn) sendRest(s *side) {
+	if c.unsent {
+		c.note(s, c.tls.Flush())
+	}
+}
+
+// flushUnsent is flush of what the transport refused. Tickets may stay: nobody waits for them.
+func (s *side) flushUnsent() (r cssl.Result, finished bool) {
+	if s.c.tickets || !s.c.unsent && s.c.transport.flushed() {
+		return r, true
+	}
+	return s.flush(r)
+}
+
+// flush sends what cssl holds; before is the operation that it follows.
+func (s *side) flush(before cssl.Result) (r cssl.Result, finished bool) {
+	if r = s.c.tls.Flush(); r.Err == nil && r.Want == cssl.WantNone && !s.c.transport.flushed() {
+		r.Want = cssl.WantWrite
+	}
+	r.In = r.In || before.In
+	r.Out = r.Out || before.Out
+	return r, r.Err == nil && r.Want == cssl.WantNone
+}
+
+// note deals with what an operation moved: it makes the want of the other side stale. So does a failure of reading, which may
+// be the connection's. c.mu is held.
+func (c *Conn) note(s *side, r cssl.Result) {
+	c.unsent = r.Unsent
+	if r.Err != nil { // one that sticks does not say
+		c.unsent = c.tls.Unsent() > 0
+	}
+	c.transport.moved(r)
+	other, failed := &c.reader, false
+	if s == other {
+		other, failed = &c.writer, r.Err != nil
+	}
+	if other.waits && (failed || r.In && other.want.Readable() || r.Out && other.want.Writable() ||
+		r.N > 0 && other.want == cssl.WantAppRead) {
+		c.transport.wake(other)
+	}
+}
+
+// wait makes ready for waiting for r.Want, and answers false if it cannot wait: s.err says why. c.mu is held.
+func (s *side) wait(r cssl.Result) bool {
+	c := s.c
+	if s.err = c.transport.blocked(r.Want); s.err != nil {
+		return false
+	}
+	if s == &c.reader && r.Want.Readable() {
+		if r.Held {
+			c.note(s, c.tls.Flush()) // the tickets that waited for something to go with
+		}
+		c.tls.FreeBuffers() // a connection that has nothing to read needs no memory for it
+	}
+	s.want, s.waits = r.Want, true
+	var err error
+	switch {
+	case s.natural == readable && r.Want.Writable():
+		err = c.transport.watch(writable)
+	case s.natural == writable && r.Want.Readable():
+		err = c.transport.watch(readable)
+	case s.natural == readable:
+		c.keepSending()
+	}
+	if err != nil {
+		s.waits, s.err = false, err
+		return false
+	}
+	return true
+}
+
+// came is called when the transport has become ready in a direction that was watched. c.mu is held.
+func (c *Conn) came(d direction) {
+	if c.closing {
+		return
+	}
+	if d == readable {
+		if c.writer.waits && c.writer.want.Readable() {
+			c.transport.wake(&c.writer)
+		}
+		return
+	}
+	if c.reader.waits && c.reader.want.Writable() {
+		c.transport.wake(&c.reader)
+		return
+	}
+	if c.unsent {
+		r := c.tls.Flush() // a failure is the next Write's to find
+		c.unsent = r.Unsent
+		c.transport.moved(r)
+		c.keepSending()
+	}
+}
+
+// keepSending sees to it that what the transport refused is sent though no Write waits for it, such as the answer to a
+// KeyUpdate that came with a Read, or what a Write accepted before its deadline. c.mu is held.
+func (c *Conn) keepSending() {
+	if c.unsent && !c.writer.waits && !c.closing {
+		// Where it cannot be watched for (no descriptors are left), the next operation sends it.
+		_ = c.transport.watch(writable)
+	}
+}

@@ -1,0 +1,76 @@
+package sslnet
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+	"testing/iotest"
+)
+
+// TestCopy: io.Copy to a Conn and from it, with ReadFrom and WriteTo: the content, and the number of bytes.
+func TestCopy(t *testing.T) {
+	const size = 3<<20/scale + 17
+	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
+		client, server := connect()
+		var s sequence
+		p := make([]byte, size)
+		s.fill(p)
+		sent := later(func() error {
+			n, err := io.Copy(client, struct{ io.Reader }{bytes.NewReader(p)})
+			if n != size {
+				err = errors.Join(err, io.ErrShortWrite)
+			}
+			return errors.Join(err, client.CloseWrite())
+		})
+		var got bytes.Buffer
+		n, err := io.Copy(&got, server)
+		if n != size || err != nil || !bytes.Equal(got.Bytes(), p) {
+			t.Errorf("got %d bytes and %v, want %d, unchanged", n, err, size)
+		}
+		must(t, receive(t, sent, "io.Copy"))
+	})
+}
+
+var errTest = errors.New("of the test")
+
+// shortWriter takes a little less than it is given.
+type shortWriter struct{ err error }
+
+func (w shortWriter) Write(p []byte) (int, error) { return len(p) - 1, w.err }
+
+// TestCopyErrors: each end's error is answered, with the number of bytes that went through.
+func TestCopyErrors(t *testing.T) {
+	client, server := connect(t, networks["tcp"])
+	n, err := client.ReadFrom(io.MultiReader(bytes.NewReader(make([]byte, 10)), iotest.ErrReader(errTest)))
+	if n != 10 || err != errTest {
+		t.Errorf("a reader that fails: %d, %v", n, err)
+	}
+	for _, want := range []error{io.ErrShortWrite, errTest} {
+		w := shortWriter{}
+		if want == errTest {
+			w.err = errTest
+			must(t, send(client, 10, 10))
+		}
+		if n, err := server.WriteTo(w); n != 9 || err != want {
+			t.Errorf("a writer that fails: %d, %v, want 9, %v", n, err, want)
+		}
+	}
+	must(t, server.SetReadDeadline(longAgo))
+	n, err = server.WriteTo(io.Discard)
+	timedOut(t, err)
+	if n != 0 {
+		t.Errorf("%d bytes, want none", n)
+	}
+	must(t, client.SetWriteDeadline(longAgo))
+	n, err = client.ReadFrom(bytes.NewReader(make([]byte, 10)))
+	timedOut(t, err)
+	if n != 0 {
+		t.Errorf("%d bytes, want none", n)
+	}
+	// Data and the end in one, as some readers have them.
+	must(t, client.SetWriteDeadline(noDeadline))
+	if n, err := client.ReadFrom(iotest.DataErrReader(bytes.NewReader(make([]byte, 10)))); n != 10 || err != nil {
+		t.Errorf("%d, %v, want 10", n, err)
+	}
+}

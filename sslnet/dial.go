@@ -1,0 +1,75 @@
+package sslnet
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// Dialer makes client connections. Its fields are like those of crypto/tls's Dialer. Dial does not change them, so that it
+// may be called from many goroutines at once.
+type Dialer struct {
+	// Net resolves the name and connects: local address, keep-alive, resolver and so on. nil is its zero value.
+	Net *net.Dialer
+	// Context is a client's: CAs, versions, ciphers; required.
+	Context *cssl.Context
+	// Config has the name to check, and a session to resume. Where ServerName is empty, it is the host of the
+	// address that is dialled; an IP address is checked as such. A unix socket has no host:
+	// set ServerName, or NoNameCheck.
+	Config cssl.ConnConfig
+	// Timeout bounds all of it together: resolving, connecting, the handshake. 0 is no bound but the context's.
+	Timeout time.Duration
+}
+
+// Dial is DialContext without a context.
+func (d *Dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+// DialContext connects to address and makes the handshake, with the check of the server's certificate. The
+// connection is a *Conn. Once it is there, the end of ctx has no effect on it.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if d.Timeout != 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.Timeout)
+		defer cancel()
+	}
+	nd := d.Net
+	if nd == nil {
+		nd = new(net.Dialer)
+	}
+	nc, err := nd.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	cfg := d.Config
+	if cfg.ServerName == "" && nc.RemoteAddr().Network() != "unix" {
+		cfg.ServerName = hostOf(address)
+	}
+	c, err := Client(nc, d.Context, cfg)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	if err := c.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, &net.OpError{Op: "handshake", Net: network, Addr: nc.RemoteAddr(), Err: err}
+	}
+	return c, nil
+}
+
+// hostOf is the name that a certificate must have for address.
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.WithZone("").String() // a zone says which interface, not which peer
+	}
+	return strings.TrimSuffix(host, ".") // the dot of the root stands in no certificate (RFC 6066, section 3)
+}

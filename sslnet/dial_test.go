@@ -1,0 +1,197 @@
+package sslnet
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// serve listens and echoes on each connection, until the end of the test.
+func serve(t testing.TB, network, address string, x *cssl.Context) *Listener {
+	t.Helper()
+	l, err := Listen(network, address, x)
+	must(t, err)
+	serveOn(t, l)
+	return l
+}
+
+// serveOn accepts and echoes in the way of net/http's server: an error of Accept that is temporary does not end it.
+func serveOn(t testing.TB, l net.Listener) (refused *atomic.Int64) {
+	refused = new(atomic.Int64)
+	ended := later(func() error {
+		for {
+			c, err := l.Accept()
+			var ne interface{ Temporary() bool }
+			if errors.As(err, &ne) && ne.Temporary() {
+				refused.Add(1)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			go func() {
+				defer c.Close()
+				io.Copy(c, struct{ io.Reader }{c})
+			}()
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		is(t, receive(t, ended, "Accept"), net.ErrClosed)
+	})
+	return refused
+}
+
+// echoes fails unless c gives back what is sent.
+func echoes(t testing.TB, c net.Conn) {
+	t.Helper()
+	sent := later(func() error { return send(c, 1000, 100) })
+	must(t, expect(c, 1000))
+	must(t, receive(t, sent, "Write"))
+}
+
+// TestDial: names and addresses of servers are checked, and what is dialled is what is checked where nothing else is said.
+func TestDial(t *testing.T) {
+	sx, cx := contexts(t)
+	wrong, _ := contexts(t, func(server, _ *cssl.Config) {
+		server.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("wrongname.pem"), KeyFile: testcerts.Path("wrongname.key")}}
+	})
+	good, bad := serve(t, "tcp", "127.0.0.1:0", sx).Addr().String(), serve(t, "tcp", "127.0.0.1:0", wrong).Addr().String()
+	_, port, err := net.SplitHostPort(good)
+	must(t, err)
+	unix := serve(t, "unix", socketPath(t), sx).Addr().String()
+	for name, tc := range map[string]struct {
+		network, address string
+		cfg              cssl.ConnConfig
+		want             string // of the error
+	}{
+		"an address":                 {"tcp", good, cssl.ConnConfig{}, ""},
+		"a name":                     {"tcp", "localhost:" + port, cssl.ConnConfig{}, ""},
+		"a name that was given":      {"tcp", good, cssl.ConnConfig{ServerName: "example.test"}, ""},
+		"another name":               {"tcp", good, cssl.ConnConfig{ServerName: "other.test"}, "hostname mismatch"},
+		"a server of another name":   {"tcp", bad, cssl.ConnConfig{}, "IP address mismatch"},
+		"no check":                   {"tcp", bad, cssl.ConnConfig{NoNameCheck: true}, ""},
+		"a unix socket":              {"unix", unix, cssl.ConnConfig{ServerName: "localhost"}, ""},
+		"a unix socket, no name":     {"unix", unix, cssl.ConnConfig{}, "ServerName"},
+		"a unix socket, no check":    {"unix", unix, cssl.ConnConfig{NoNameCheck: true}, ""},
+		"nobody there":               {"unix", unix + "x", cssl.ConnConfig{ServerName: "localhost"}, "no such file"},
+		"an address that is no good": {"tcp", "127.0.0.1", cssl.ConnConfig{}, "missing port"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, nd := range []*net.Dialer{nil, new(net.Dialer)} {
+				d := Dialer{Net: nd, Context: cx, Config: tc.cfg}
+				c, err := d.Dial(tc.network, tc.address)
+				if tc.want != "" {
+					if c != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
+						t.Errorf("got %v and %v, want an error with %q", c, err, tc.want)
+					}
+					continue
+				}
+				must(t, err)
+				if s := c.(*Conn).State(); s.Version == 0 {
+					t.Error("the handshake is not done")
+				}
+				echoes(t, c)
+				must(t, c.Close())
+				if d.Config != tc.cfg {
+					t.Errorf("Dial has changed its Config: %+v", d.Config)
+				}
+			}
+		})
+	}
+	t.Run("no context", func(t *testing.T) {
+		if _, err := new(Dialer).Dial("tcp", good); err == nil || !strings.Contains(err.Error(), "the context is nil") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestHostOf: what of an address is checked.
+func TestHostOf(t *testing.T) {
+	for address, want := range map[string]string{
+		"a.example:443": "a.example", "a.example.:443": "a.example", "127.0.0.1:1": "127.0.0.1", "[::1]:443": "::1",
+		"[fe80::1%eth0]:443": "fe80::1", ":443": "", "a.example": "",
+	} {
+		if got := hostOf(address); got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+}
+
+// TestDialTimeout: the Timeout, or the context's end, ends a handshake with a server that says nothing, as a net.Error that is a timeout.
+func TestDialTimeout(t *testing.T) {
+	_, cx := contexts(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	address := l.Addr().String()
+	live := cssl.Live()
+	d := Dialer{Context: cx, Timeout: time.Millisecond}
+	_, err = d.Dial("tcp", address)
+	var ne net.Error
+	if !errors.As(err, &ne) || !ne.Timeout() {
+		t.Errorf("got %v, want a timeout", err)
+	}
+	// Once it is there, the context has no effect; before, it ends the handshake.
+	d.Timeout = 0
+	ctx, cancel := context.WithCancelCause(t.Context())
+	dialled := later(func() error { _, err := d.DialContext(ctx, "tcp", address); return err })
+	for range 2 { // the one above, and this one
+		c, err := l.Accept()
+		must(t, err)
+		defer c.Close()
+		c.Read(make([]byte, 1)) // the handshake has begun
+	}
+	cancel(errCause)
+	is(t, receive(t, dialled, "Dial"), errCause)
+	if n := cssl.Live(); n != live {
+		t.Errorf("%d SSLs are left", n-live)
+	}
+}
+
+// TestDialResumes: Config.Session makes the next connection resume.
+func TestDialResumes(t *testing.T) {
+	for version, v := range versions {
+		t.Run(version, func(t *testing.T) {
+			sx, cx := contexts(t, v)
+			d := Dialer{Context: cx, Timeout: hang}
+			address := serve(t, "tcp", "127.0.0.1:0", sx).Addr().String()
+			for i := range 3 {
+				c, err := d.Dial("tcp", address)
+				must(t, err)
+				echoes(t, c)
+				if s := c.(*Conn).State(); s.Resumed != (i > 0) {
+					t.Errorf("connection %d: resumed is %v", i, s.Resumed)
+				}
+				if d.Config.Session = c.(*Conn).Session(); d.Config.Session == nil {
+					t.Fatal("no session")
+				}
+				must(t, c.Close())
+			}
+		})
+	}
+}
+
+// TestDialRefused: a server that nobody trusts; the alert is the error, and nothing is left.
+func TestDialRefused(t *testing.T) {
+	sx, cx := contexts(t, otherCA)
+	address := serve(t, "tcp", "127.0.0.1:0", sx).Addr().String()
+	d := Dialer{Context: cx}
+	c, err := d.Dial("tcp", address)
+	alert(t, err, cssl.Alert(48), cssl.AlertSent)
+	if c != nil {
+		t.Error("a connection beside the error")
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v is a timeout", err)
+	}
+}

@@ -1,0 +1,46 @@
+// Package sslnet gives code that blocks TLS over OpenSSL in the shape that it knows: net.Conn, net.Listener and a
+// Dialer.
+//
+//	goroutines          ┌──────────────── Conn ────────────────┐
+//	  Read ────────────►│ reader: attempt ─┐                   │   socket: Go's own poller, the descriptor of
+//	  Write ───────────►│ writer: attempt ─┼─ mu ─► cssl.Conn ─┼──► the *net.TCPConn or *net.UnixConn itself
+//	  SetDeadline ─────►│                  │                   │
+//	  Close ───────────►│ close_notify ────┘                   │   any other net.Conn: engine mode, two
+//	                    └──────────────────────────────────────┘   goroutines carry the ciphertext
+//
+// # What waits for what
+//
+// A Read and a Write may be under way at once, each on its own goroutine, over one SSL, which allows one call at a time. So
+// each is a side: it makes an attempt under a lock, and waits without it. What for, the attempt's want says, never
+// the side: a Read may wait to write (a renegotiation) and a Write to read. A side waits in the poller for its own direction, which costs
+// nothing more than a plain TCP connection does. In the rare case that it wants the other one, the socket gets a
+// second descriptor for as long as it lives, and a goroutine waits with it for that one event. What one side moves makes the other's want
+// stale; then it is woken and tries again. The rules are those of package session, whose queue and callbacks have no
+// place here: the goroutine that waits is the queue.
+//
+// The handshake is a part of the first attempts: whichever side comes first carries it on, so neither has to wait
+// for the other's deadline.
+//
+// # Deadlines
+//
+// They can be set at any time and wake what is blocked. A Read or Write that ran into one leaves the connection as good as it was (crypto/tls
+// gives a connection up after a Write that timed out): the number of bytes that Write answers was
+// accepted and will be sent, the others were not; go on from there.
+//
+// # Close
+//
+// Close wakes all that is blocked, sends close_notify, for which it waits as long as SetCloseTimeout says at the most, and a
+// FIN, throws away what has come in unread, so that no reset destroys what the peer has not read yet, and closes. It
+// does not wait for the peer's own end. A Conn that is not closed is not freed: there are no finalizers.
+//
+// # Errors
+//
+// They are those that users of crypto/tls and package net know, to be looked for with errors.Is: io.EOF after the peer's
+// close_notify, io.ErrUnexpectedEOF after a bare FIN, os.ErrDeadlineExceeded (a net.Error, Timeout is true), net.ErrClosed, a
+// syscall.Errno such as ECONNRESET. What TLS itself has to say is a [*cssl.Error], with whose alert it was. A handshake that failed
+// stays failed.
+//
+// # Goroutines
+//
+// All methods of all types may be called from any goroutine.
+package sslnet

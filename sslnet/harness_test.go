@@ -1,0 +1,392 @@
+package sslnet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"golang.org/x/sys/unix"
+)
+
+// hang is how long a test waits for what must come.
+const hang = 60 * time.Second
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// change is what a test wants different in the two Contexts.
+type change func(server, client *cssl.Config)
+
+// contexts makes a server's and a client's, each changed by the functions given. When the test has ended, no goroutine may
+// be left that was not there before.
+func contexts(t testing.TB, changes ...change) (server, client *cssl.Context) {
+	t.Helper()
+	noneLeft(t)
+	s := serverConfig()
+	c := cssl.Config{CAFile: testcerts.Path("root.pem")}
+	for _, f := range changes {
+		f(&s, &c)
+	}
+	server, err := cssl.NewServerContext(s)
+	must(t, err)
+	t.Cleanup(server.Close)
+	client, err = cssl.NewClientContext(c)
+	must(t, err)
+	t.Cleanup(client.Close)
+	return server, client
+}
+
+func serverConfig() cssl.Config {
+	return cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}
+}
+
+// noneLeft waits, at the end of the test, until the goroutines are as few as they are now.
+func noneLeft(t testing.TB) {
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() { fewGoroutines(t, before) })
+}
+
+// fewGoroutines waits until there are no more than n.
+func fewGoroutines(t testing.TB, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(hang); runtime.NumGoroutine() > n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines, want %d\n%s", runtime.NumGoroutine(), n, stacks())
+		}
+	}
+}
+
+func stacks() []byte {
+	buf := make([]byte, 1<<20)
+	return buf[:runtime.Stack(buf, true)]
+}
+
+// v12 makes both speak TLS 1.2 with renegotiation.
+func v12(server, client *cssl.Config) {
+	server.MaxVersion, client.MaxVersion = cssl.TLS12, cssl.TLS12
+	server.Renegotiation, client.Renegotiation = true, true
+	server.MaxRenegotiations, client.MaxRenegotiations = 1000, 1000
+}
+
+// v13 leaves it at TLS 1.3.
+func v13(_, _ *cssl.Config) {}
+
+var versions = map[string]change{"TLS 1.2": v12, "TLS 1.3": v13}
+
+// big gives the server certificates that no tail has room for.
+func big(server, _ *cssl.Config) {
+	server.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("big.pem"), KeyFile: testcerts.Path("big.key")}}
+}
+
+// networks are the kinds of connection below. Each makes a connected pair.
+var networks = map[string]func(t testing.TB) (a, b net.Conn){
+	"tcp":  func(t testing.TB) (a, b net.Conn) { return socketPair(t, "tcp", "127.0.0.1:0", nil) },
+	"unix": func(t testing.TB) (a, b net.Conn) { return socketPair(t, "unix", socketPath(t), nil) },
+	"pipe": func(testing.TB) (a, b net.Conn) { return net.Pipe() },
+}
+
+// narrow are networks with small buffers.
+var narrow = map[string]func(t testing.TB) (a, b net.Conn){
+	"tcp":  func(t testing.TB) (a, b net.Conn) { return socketPair(t, "tcp", "127.0.0.1:0", small) },
+	"unix": func(t testing.TB) (a, b net.Conn) { return socketPair(t, "unix", socketPath(t), small) },
+	"pipe": func(t testing.TB) (a, b net.Conn) {
+		a, b = net.Pipe()
+		return newValve(a), newValve(b)
+	},
+}
+
+// valve is a connection whose output can be stopped.
+type valve struct {
+	net.Conn
+	mu            sync.Mutex
+	changed       sync.Cond
+	shut, waiting bool
+}
+
+func newValve(c net.Conn) *valve {
+	v := &valve{Conn: c}
+	v.changed.L = &v.mu
+	return v
+}
+
+func (v *valve) set(shut bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.shut = shut
+	v.changed.Broadcast()
+}
+
+// stuck reports whether a Write waits for the valve to be opened.
+func (v *valve) stuck() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.waiting && v.shut
+}
+
+func (v *valve) Write(p []byte) (int, error) {
+	v.mu.Lock()
+	for v.shut {
+		v.waiting = true
+		v.changed.Wait()
+	}
+	v.waiting = false
+	v.mu.Unlock()
+	return v.Conn.Write(p)
+}
+
+func (v *valve) Close() error {
+	v.set(false)
+	return v.Conn.Close()
+}
+
+// full makes c write as much as its transport takes while the peer does not read: from then on nothing moves until the peer has it
+// by take. It answers how many bytes that are.
+func full(t testing.TB, c *Conn) (n int) {
+	t.Helper()
+	if v, ok := c.NetConn().(*valve); ok {
+		v.set(true)
+	}
+	var out sequence
+	p := make([]byte, 1<<20)
+	out.fill(p)
+	for deadline, k := time.Now().Add(hang), -1; k != 0 || !stuck(t, c); n += k {
+		var err error
+		must(t, c.SetWriteDeadline(time.Now().Add(time.Millisecond)))
+		k, err = c.Write(p[n:])
+		timedOut(t, err)
+		if time.Now().After(deadline) {
+			t.Fatalf("the transport is not full after %d bytes", n)
+		}
+	}
+	must(t, c.SetWriteDeadline(time.Time{}))
+	return n
+}
+
+// stuck reports whether what c has written stays where it is as long as the peer does not read.
+func stuck(t testing.TB, c *Conn) (yes bool) {
+	t.Helper()
+	if v, ok := c.NetConn().(*valve); ok {
+		return v.stuck()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	must(t, c.transport.(*socket).raw.Control(func(fd uintptr) {
+		if yes = c.tls.Flush().Want == cssl.WantWrite; yes && c.LocalAddr().Network() == "tcp" {
+			// TCP has sent what there was a window for, all of that has come, and no window is left.
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			must(t, err)
+			yes = info.Unacked == 0 && info.Notsent_bytes > 0 && info.Snd_wnd < info.Snd_mss
+		}
+	}))
+	return yes
+}
+
+// take makes peer read the n bytes that c wrote in full.
+func take(t testing.TB, c, peer *Conn, n int) {
+	t.Helper()
+	if v, ok := c.NetConn().(*valve); ok {
+		v.set(false)
+	}
+	must(t, expect(peer, n))
+}
+
+func socketPath(t testing.TB) string { return filepath.Join(t.TempDir(), "s") }
+
+func socketPair(t testing.TB, network, address string, control func(network, address string, c syscall.RawConn) error) (a, b net.Conn) {
+	t.Helper()
+	lc := net.ListenConfig{Control: control}
+	l, err := lc.Listen(t.Context(), network, address)
+	must(t, err)
+	defer l.Close()
+	d := net.Dialer{Control: control}
+	a, err = d.Dial(l.Addr().Network(), l.Addr().String())
+	must(t, err)
+	b, err = l.Accept()
+	must(t, err)
+	return a, b
+}
+
+// small makes the buffers of a socket small. Segments must be smaller than the window, or the kernel sends one a second.
+func small(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		const size = 8 << 10
+		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 536) // fails for a unix socket
+		unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, size)
+		unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, size)
+	})
+}
+
+// pairOver makes a client and a server over a and b, which have made no handshake yet.
+func pairOver(t testing.TB, a, b net.Conn, changes ...change) (client, server *Conn) {
+	t.Helper()
+	sx, cx := contexts(t, changes...)
+	client, err := Client(a, cx, cssl.ConnConfig{ServerName: "localhost"})
+	must(t, err)
+	server, err = Server(b, sx)
+	must(t, err)
+	t.Cleanup(func() {
+		client.SetCloseTimeout(0)
+		server.SetCloseTimeout(0)
+		client.Close()
+		server.Close()
+	})
+	return client, server
+}
+
+// pair makes a client and a server over a network of the kinds above.
+func pair(t testing.TB, network func(testing.TB) (a, b net.Conn), changes ...change) (client, server *Conn) {
+	t.Helper()
+	a, b := network(t)
+	return pairOver(t, a, b, changes...)
+}
+
+// connect makes a pair and its handshake.
+func connect(t testing.TB, network func(testing.TB) (a, b net.Conn), changes ...change) (client, server *Conn) {
+	t.Helper()
+	client, server = pair(t, network, changes...)
+	shake(t, client, server)
+	return client, server
+}
+
+func shake(t testing.TB, client, server *Conn) {
+	t.Helper()
+	ended := later(server.Handshake)
+	must(t, client.Handshake())
+	must(t, receive(t, ended, "the server's handshake"))
+}
+
+// everywhere runs a test over each of the networks, in both versions.
+func everywhere(t *testing.T, over map[string]func(testing.TB) (a, b net.Conn), test func(t *testing.T, connect func(...change) (client, server *Conn))) {
+	for name, network := range over {
+		for version, v := range versions {
+			t.Run(name+" "+version, func(t *testing.T) {
+				test(t, func(changes ...change) (client, server *Conn) {
+					return connect(t, network, append([]change{v}, changes...)...)
+				})
+			})
+		}
+	}
+}
+
+// receive waits for a value.
+func receive[T any](t testing.TB, ch <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(hang):
+		t.Fatalf("no end of waiting for %s\n%s", what, stacks())
+		panic("not reached")
+	}
+}
+
+// later calls f on a goroutine and answers where its error comes.
+func later(f func() error) <-chan error {
+	ch := make(chan error, 1)
+	go func() { ch <- f() }()
+	return ch
+}
+
+// reading is a Read of one byte.
+func reading(c *Conn) func() error {
+	return func() error { _, err := c.Read(make([]byte, 1)); return err }
+}
+
+// waiting waits until a side of c waits for w.
+func waiting(t testing.TB, c *Conn, s *side, w cssl.Want) {
+	t.Helper()
+	for deadline := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		there := s.waits && s.want == w
+		c.mu.Unlock()
+		if there {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no wait for %v\n%s", w, stacks())
+		}
+	}
+}
+
+// timedOut fails unless err is of a deadline, in each of the ways to ask.
+func timedOut(t testing.TB, err error) {
+	t.Helper()
+	var ne net.Error
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &ne) || !ne.Timeout() {
+		t.Fatalf("got %v, want a deadline", err)
+	}
+}
+
+// is fails unless err is want.
+func is(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("got %v, want %v", err, want)
+	}
+}
+
+// sequence is a series of bytes that both ends can compute.
+type sequence struct{ n int }
+
+func (s *sequence) fill(p []byte) {
+	for i := range p {
+		p[i] = byte(s.n>>16 ^ s.n>>8 ^ s.n)
+		s.n++
+	}
+}
+
+var errChanged = errors.New("bytes came changed")
+
+// check fails when p is not what comes next.
+func (s *sequence) check(p []byte) error {
+	for i := range p {
+		if p[i] != byte(s.n>>16^s.n>>8^s.n) {
+			return errChanged
+		}
+		s.n++
+	}
+	return nil
+}
+
+// send writes n bytes of a sequence, in pieces of up to size.
+func send(c io.Writer, n, size int) error {
+	var s sequence
+	p := make([]byte, size)
+	for s.n < n {
+		k := min(size, n-s.n)
+		s.fill(p[:k])
+		if _, err := c.Write(p[:k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expect reads n bytes of a sequence.
+func expect(c io.Reader, n int) error {
+	var s sequence
+	p := make([]byte, 10_000)
+	for s.n < n {
+		k, err := c.Read(p[:min(len(p), n-s.n)])
+		if cerr := s.check(p[:k]); cerr != nil {
+			return cerr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

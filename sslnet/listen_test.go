@@ -1,0 +1,115 @@
+package sslnet
+
+import (
+	"errors"
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// TestListenBadly: what cannot be listened on.
+func TestListenBadly(t *testing.T) {
+	sx, _ := contexts(t)
+	if l, err := Listen("tcp", "127.0.0.1:-1", sx); err == nil {
+		l.Close()
+		t.Error("no error")
+	}
+}
+
+// TestSetContext: connections accepted after it have the new Context, those before keep theirs.
+func TestSetContext(t *testing.T) {
+	first, cx := contexts(t)
+	second, _ := contexts(t, v12)
+	l := serve(t, "tcp", "127.0.0.1:0", first)
+	d := Dialer{Context: cx}
+	dial := func(want cssl.Version) net.Conn {
+		t.Helper()
+		c, err := d.Dial("tcp", l.Addr().String())
+		must(t, err)
+		if v := c.(*Conn).State().Version; v != want {
+			t.Errorf("%v, want %v", v, want)
+		}
+		return c
+	}
+	old := dial(cssl.TLS13)
+	l.SetContext(second)
+	first.Close()
+	c := dial(cssl.TLS12)
+	echoes(t, c)
+	echoes(t, old)
+	must(t, c.Close())
+	must(t, old.Close())
+}
+
+// TestAcceptFails: with a Context that was closed Accept answers an error that is temporary, closes the connection, and serves the
+// next one when there is a good Context.
+func TestAcceptFails(t *testing.T) {
+	sx, cx := contexts(t)
+	bad, _ := contexts(t)
+	bad.Close()
+	l, err := Listen("tcp", "127.0.0.1:0", bad)
+	must(t, err)
+	defer l.Close()
+	refused, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	defer refused.Close()
+	_, err = l.Accept()
+	var ne net.Error
+	if !errors.As(err, &ne) || !ne.(interface{ Temporary() bool }).Temporary() || ne.Timeout() {
+		t.Fatalf("got %v, want a net.Error that is temporary", err)
+	}
+	if n, err := refused.Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes came over a connection that was refused", n)
+	}
+	l.SetContext(sx)
+	c, err := net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	s, err := l.Accept()
+	must(t, err)
+	client, err := Client(c, cx, cssl.ConnConfig{ServerName: "localhost"})
+	must(t, err)
+	defer client.Close()
+	defer s.Close()
+	shake(t, client, s.(*Conn))
+}
+
+// TestSetContextInUse: Contexts are replaced, and the old ones closed, while connections come in. None of these is refused.
+func TestSetContextInUse(t *testing.T) {
+	const times = 200 / scale
+	first, _ := contexts(t)
+	l, err := Listen("unix", socketPath(t), first)
+	must(t, err)
+	refused := serveOn(t, l)
+	stop := make(chan struct{})
+	dialling := later(func() error {
+		for {
+			select {
+			case <-stop:
+				return nil
+			default:
+			}
+			c, err := net.Dial("unix", l.Addr().String())
+			switch {
+			case err == nil:
+				c.Close()
+			case !errors.Is(err, syscall.EAGAIN): // that many wait already
+				return err
+			}
+		}
+	})
+	for range times {
+		next, err := cssl.NewServerContext(serverConfig())
+		must(t, err)
+		t.Cleanup(next.Close)
+		old := l.context.Load()
+		l.SetContext(next)
+		old.Close()
+	}
+	close(stop)
+	must(t, receive(t, dialling, "the clients"))
+	if n := refused.Load(); n != 0 {
+		t.Errorf("%d connections were refused", n)
+	}
+}

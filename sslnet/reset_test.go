@@ -1,0 +1,189 @@
+package sslnet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// ending is a way in which a peer goes without close_notify.
+type ending struct {
+	network string
+	name    string
+	// end ends the connection, of which the peer has read everything, or not.
+	end func(t *testing.T, c net.Conn)
+	// read and write are what the other end's operations may answer.
+	read, write []error
+}
+
+var endings = []ending{
+	{"tcp", "reset", func(t *testing.T, c net.Conn) {
+		must(t, c.(*net.TCPConn).SetLinger(0))
+		must(t, c.Close())
+	}, []error{syscall.ECONNRESET}, []error{syscall.ECONNRESET, syscall.EPIPE}},
+	// A FIN alone leaves the other direction open, until something is sent there.
+	{"tcp", "FIN", func(t *testing.T, c net.Conn) { must(t, c.Close()) },
+		[]error{io.ErrUnexpectedEOF, syscall.ECONNRESET}, []error{syscall.ECONNRESET, syscall.EPIPE}},
+	{"unix", "end", func(t *testing.T, c net.Conn) { must(t, c.Close()) },
+		[]error{io.ErrUnexpectedEOF, syscall.ECONNRESET}, []error{syscall.ECONNRESET, syscall.EPIPE}},
+	{"pipe", "end", func(t *testing.T, c net.Conn) { must(t, c.Close()) },
+		[]error{io.ErrUnexpectedEOF}, []error{io.ErrClosedPipe}},
+}
+
+// oneOf fails unless err is one of those.
+func oneOf(t *testing.T, what string, err error, want []error) {
+	t.Helper()
+	for _, w := range want {
+		if errors.Is(err, w) {
+			return
+		}
+	}
+	t.Errorf("%s: %v, want one of %v", what, err, want)
+}
+
+// write writes until there is an error: the kernel takes some before it knows.
+func write(c *Conn) error {
+	for {
+		if _, err := c.Write(make([]byte, 10_000)); err != nil {
+			return err
+		}
+	}
+}
+
+// gone runs a test for each way to go, over the networks given and in both versions.
+func gone(t *testing.T, over map[string]func(testing.TB) (a, b net.Conn), test func(t *testing.T, e ending, client, server *Conn)) {
+	for _, e := range endings {
+		for version, v := range versions {
+			t.Run(e.network+" "+e.name+" "+version, func(t *testing.T) {
+				client, server := pair(t, over[e.network], v)
+				test(t, e, client, server)
+				for _, c := range []*Conn{client, server} {
+					c.SetCloseTimeout(hang) // it is not needed
+					if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+						t.Errorf("Close: %v", err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestGoneBeforeHandshake: the peer goes before its first byte, or in the midst of its first message.
+func TestGoneBeforeHandshake(t *testing.T) {
+	for _, first := range []string{"", "\x16", "\x16\x03\x01\x02\x00\x01"} {
+		gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
+			shaken := later(server.Handshake)
+			waiting(t, server, &server.reader, cssl.WantRead)
+			_, err := client.NetConn().Write([]byte(first))
+			must(t, err)
+			e.end(t, client.NetConn())
+			err = receive(t, shaken, "Handshake")
+			oneOf(t, "Handshake", err, e.read)
+			if again := server.Handshake(); again != err {
+				t.Errorf("a second Handshake: %v, want %v", again, err)
+			}
+		})
+	}
+}
+
+// TestGoneInHandshake: the client goes when the server has answered it.
+func TestGoneInHandshake(t *testing.T) {
+	gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
+		shaken := later(client.Handshake)
+		waiting(t, client, &client.reader, cssl.WantRead) // the client's first message has left
+		ended := later(server.Handshake)
+		must(t, client.SetReadDeadline(longAgo))
+		if err := receive(t, shaken, "the client"); err == nil {
+			t.Skip("the handshake was done before")
+		}
+		waiting(t, server, &server.reader, cssl.WantRead)
+		e.end(t, client.NetConn())
+		// What was left unread below makes even a FIN a reset.
+		oneOf(t, "Handshake", receive(t, ended, "the server"), append(e.read, syscall.ECONNRESET))
+		oneOf(t, "Read", reading(server)(), append(e.read, syscall.ECONNRESET))
+	})
+}
+
+// TestGoneWhileReading: a Read is blocked when the peer goes.
+func TestGoneWhileReading(t *testing.T) {
+	gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
+		shake(t, client, server)
+		read := later(reading(server))
+		waiting(t, server, &server.reader, cssl.WantRead)
+		e.end(t, client.NetConn())
+		oneOf(t, "Read", receive(t, read, "Read"), e.read)
+		oneOf(t, "a second Read", reading(server)(), e.read)
+		oneOf(t, "Write", write(server), append(e.write, e.read...)) // what has failed for both stays
+	})
+}
+
+// TestGoneWhileWriting: a Write is blocked when the peer goes.
+func TestGoneWhileWriting(t *testing.T) {
+	gone(t, narrow, func(t *testing.T, e ending, client, server *Conn) {
+		shake(t, client, server)
+		full(t, server)
+		written := later(func() error { return write(server) })
+		waiting(t, server, &server.writer, cssl.WantWrite)
+		if v, ok := server.NetConn().(*valve); ok {
+			v.set(false)
+		}
+		nc := client.NetConn()
+		e.end(t, nc)
+		oneOf(t, "Write", receive(t, written, "Write"), e.write)
+		oneOf(t, "a second Write", write(server), e.write)
+		oneOf(t, "Read", reading(server)(), append(e.read, syscall.EPIPE))
+	})
+}
+
+// TestGoneAfterData: what came before the end is delivered before the error.
+func TestGoneAfterData(t *testing.T) {
+	const size = 10_000
+	gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
+		shake(t, client, server)
+		must(t, send(client, size, 1000))
+		e.end(t, client.NetConn())
+		must(t, expect(server, size))
+		oneOf(t, "Read", reading(server)(), e.read)
+	})
+}
+
+// TestGoneWhileBoth: a Read and a Write are blocked, and a second descriptor waits, when the peer goes.
+func TestGoneWhileBoth(t *testing.T) {
+	for _, e := range endings {
+		t.Run(e.network+" "+e.name, func(t *testing.T) {
+			client, server := connect(t, narrow[e.network], v12, big)
+			read, rekeyed, _ := readMustWrite(t, client, server)
+			written := later(func() error { return write(server) })
+			waiting(t, server, &server.writer, cssl.WantWrite)
+			if v, ok := server.NetConn().(*valve); ok {
+				v.set(false)
+			}
+			e.end(t, client.NetConn())
+			all := append(e.read, e.write...)
+			oneOf(t, "Write", receive(t, written, "Write"), all)
+			oneOf(t, "Read", receive(t, read, "Read"), all)
+			if err := receive(t, rekeyed, "Renegotiate"); err == nil {
+				t.Error("Renegotiate came to an end over a closed connection")
+			}
+		})
+	}
+}
+
+// TestHalfCloseBare: a peer that ends its direction with a FIN alone, as programs do that know no close_notify, is still written to.
+func TestHalfCloseBare(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			client, server := connect(t, networks[network])
+			must(t, client.NetConn().(interface{ CloseWrite() error }).CloseWrite())
+			is(t, reading(server)(), io.ErrUnexpectedEOF)
+			must(t, send(server, 1000, 100))
+			must(t, server.CloseWrite())
+			must(t, expect(client, 1000))
+			is(t, reading(client)(), io.EOF)
+		})
+	}
+}

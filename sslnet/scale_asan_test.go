@@ -1,0 +1,7 @@
+//go:build asan
+
+package sslnet
+
+const scale = 8
+
+const sanitized = true

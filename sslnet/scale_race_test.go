@@ -1,0 +1,7 @@
+//go:build race
+
+package sslnet
+
+const scale = 8
+
+const sanitized = true

@@ -1,0 +1,128 @@
+package sslhttp
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// parkTimeout is how long a connection waits for the request that it was made for, which comes at once unless it was given up.
+const parkTimeout = 3 * time.Second
+
+// park keeps a connection for the next dial to p.
+func (t *Transport) park(p place, c *clientConn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.parked[p] = append(t.parked[p], c)
+	time.AfterFunc(parkTimeout, func() {
+		t.mu.Lock()
+		i := slices.Index(t.parked[p], c)
+		if i >= 0 {
+			t.take(p, i)
+		}
+		t.mu.Unlock()
+		if i >= 0 {
+			c.Close()
+		}
+	})
+}
+
+// unpark answers a connection that was parked at p, or nil.
+func (t *Transport) unpark(p place) *clientConn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.parked[p]); n > 0 {
+		return t.take(p, n-1)
+	}
+	return nil
+}
+
+// take removes the connection with number i at p. t.mu is held.
+func (t *Transport) take(p place, i int) *clientConn {
+	c := t.parked[p][i]
+	if t.parked[p] = slices.Delete(t.parked[p], i, i+1); len(t.parked[p]) == 0 {
+		delete(t.parked, p)
+	}
+	return c
+}
+
+// hosts is what is remembered of up to maxHosts hosts. When there are so many, any other one is forgotten.
+type hosts[V any] map[string]V
+
+func (h hosts[V]) put(host string, v V) {
+	if _, ok := h[host]; !ok && len(h) >= maxHosts {
+		for other := range h {
+			delete(h, other)
+			break
+		}
+	}
+	h[host] = v
+}
+
+// heldBody is the body of a request that may have to be sent again. An http.Transport closes it also when it has no
+// connection to send it on; that is put off as long as nothing was read.
+type heldBody struct {
+	io.ReadCloser
+	mu     sync.Mutex
+	passed bool // Close is passed on from now on
+	read   bool
+	closed bool // Close was put off
+}
+
+// holdBody answers a copy of req with its body held, and that body: nil if there is none.
+func holdBody(req *http.Request) (*http.Request, *heldBody) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req, nil
+	}
+	b := &heldBody{ReadCloser: req.Body}
+	r := *req
+	r.Body = b
+	return &r, b
+}
+
+// Read implements io.Reader.
+func (b *heldBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	b.read, b.passed = true, true
+	b.mu.Unlock()
+	return b.ReadCloser.Read(p)
+}
+
+// Close implements io.Closer.
+func (b *heldBody) Close() error {
+	b.mu.Lock()
+	if !b.passed {
+		b.closed = true
+		b.mu.Unlock()
+		return nil
+	}
+	b.mu.Unlock()
+	return b.ReadCloser.Close()
+}
+
+// again reports whether the request can be sent again, and makes it ready for that.
+func (b *heldBody) again() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = false
+	return !b.read
+}
+
+// release closes the body if that was put off, and puts nothing off from now on.
+func (b *heldBody) release() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	late := b.closed && !b.passed
+	b.passed = true
+	b.mu.Unlock()
+	if late {
+		b.ReadCloser.Close()
+	}
+}

@@ -1,0 +1,235 @@
+package sslhttp
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/sslnet"
+)
+
+// never is a handler that must not be called.
+func never(t *testing.T) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("the handler was called: %s %s %s", r.Method, r.URL, r.Proto)
+	})
+}
+
+// alive checks that a server still serves.
+func alive(t *testing.T, s *server) {
+	t.Helper()
+	c := rawTLS(t, s.addr, protoHTTP1)
+	io.WriteString(c, "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") // net/http answers this one itself
+	if got := rest(t, c); !strings.HasPrefix(got, "HTTP/1.1 200") {
+		t.Errorf("another client was answered %q", got)
+	}
+}
+
+// TestPlainHTTP: a client without TLS is told so, and the log says it.
+func TestPlainHTTP(t *testing.T) {
+	s := serve(t, &http.Server{Handler: never(t)}, serverContext(t))
+	c := rawTCP(t, s.addr)
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if got := rest(t, c); !strings.HasPrefix(got, "HTTP/1.0 400 Bad Request\r\n") || !strings.Contains(got, "HTTP request to an HTTPS server") {
+		t.Errorf("the answer is %q", got)
+	}
+	s.log.expect(t, "client sent an HTTP request to an HTTPS server")
+	alive(t, s)
+}
+
+// TestGarbage: what is neither TLS nor HTTP ends with the connection and a line in the log.
+func TestGarbage(t *testing.T) {
+	s := serve(t, &http.Server{Handler: never(t)}, serverContext(t))
+	for name, junk := range map[string][]byte{
+		"text":   []byte("EHLO example.test\r\n"),
+		"zeros":  make([]byte, 4096),
+		"record": append([]byte{22, 3, 1, 0, 100}, bytes.Repeat([]byte{7}, 100)...),
+		"hangup": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := rawTCP(t, s.addr)
+			_, err := c.Write(junk)
+			must(t, err)
+			must(t, c.(*net.TCPConn).CloseWrite())
+			if got := rest(t, c); strings.Contains(got, "HTTP") {
+				t.Errorf("the answer is %q", got)
+			}
+			s.log.expect(t, "http: TLS handshake error from "+c.LocalAddr().String())
+		})
+	}
+	alive(t, s)
+}
+
+// TestSilence: a client that says nothing, before the handshake or where HTTP/2 begins, is cut off by the Server's timeout.
+func TestSilence(t *testing.T) {
+	s := serve(t, &http.Server{Handler: never(t), ReadHeaderTimeout: 200 * time.Millisecond}, serverContext(t))
+	c := rawTCP(t, s.addr)
+	if got := rest(t, c); got != "" {
+		t.Errorf("a client that was silent was told %q", got)
+	}
+	s.log.expect(t, "i/o timeout")
+	h2 := rawTLS(t, s.addr, protoHTTP2)
+	io.WriteString(h2, clientPreface[:10])
+	if got := rest(t, h2); got != "" {
+		t.Errorf("a client that stopped was told %q", got)
+	}
+	s.log.expect(t, "reading the beginning of HTTP/2")
+}
+
+// TestMaxHandshakes: no more than so many handshakes are begun at once; a place that becomes free is used.
+func TestMaxHandshakes(t *testing.T) {
+	x := serverContext(t)
+	tcp, err := sslnet.Listen("tcp", "127.0.0.1:0", x)
+	must(t, err)
+	a := announcing{tcp, make(chan struct{}, 10)}
+	srv := &http.Server{Handler: never(t), ErrorLog: log.New(io.Discard, "", 0)}
+	l := newListener(srv, a, prepare(srv), 2)
+	served := later(func() error { return srv.Serve(l) })
+	first, second := rawTCP(t, l.Addr().String()), rawTCP(t, l.Addr().String())
+	for range 2 {
+		receive(t, a.accepted, "a connection")
+	}
+	third := later(func() error {
+		c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: roots(t)})
+		if err == nil {
+			c.Close()
+		}
+		return err
+	})
+	if n := len(l.slots); n != 2 {
+		t.Errorf("%d handshakes are under way", n)
+	}
+	select {
+	case <-a.accepted:
+		t.Error("a third connection was accepted")
+	default:
+	}
+	first.Close()
+	receive(t, a.accepted, "the third connection")
+	must(t, receive(t, third, "its handshake"))
+	second.Close()
+	must(t, srv.Close())
+	receive(t, served, "the end")
+	l.work.Wait()
+}
+
+// announcing tells of each connection that it accepts.
+type announcing struct {
+	net.Listener
+	accepted chan struct{}
+}
+
+func (a announcing) Accept() (net.Conn, error) {
+	c, err := a.Listener.Accept()
+	if err == nil {
+		a.accepted <- struct{}{}
+	}
+	return c, err
+}
+
+// TestOtherProtocol: whoever speaks another protocol than the one agreed on gets an error, and no handler sees it. That is also so if
+// HTTP/2 was installed in the Server in a way that net/http does not use for such connections.
+func TestOtherProtocol(t *testing.T) {
+	foreign := map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": func(*http.Server, *tls.Conn, http.Handler) {}}
+	preface := clientPreface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+	for name, c := range map[string]struct {
+		alpn, send, want string
+		srv              *http.Server
+	}{
+		"http1 on h2":       {alpn: protoHTTP2, send: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", want: "400"},
+		"short http1 on h2": {alpn: protoHTTP2, send: "GET /", want: "400"},
+		"POST on h2":        {alpn: protoHTTP2, send: "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", want: "400"},
+		"almost h2":         {alpn: protoHTTP2, send: "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", want: "400"},
+		"h2 on http1":       {alpn: protoHTTP1, send: preface, want: "505"},
+		"h2 on none":        {send: preface, want: "505"},
+		"foreign h2":        {alpn: protoHTTP2, send: preface, want: "505", srv: &http.Server{TLSNextProto: foreign}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := c.srv
+			if srv == nil {
+				srv = new(http.Server)
+			}
+			srv.Handler = never(t)
+			s := serve(t, srv, serverContext(t))
+			conn := rawTLS(t, s.addr, c.alpn)
+			_, err := io.WriteString(conn, c.send)
+			must(t, err)
+			resp := response(t, conn)
+			if !strings.HasPrefix(resp.Status, c.want) || !resp.Close {
+				t.Errorf("the answer is %v, close: %v", resp.Status, resp.Close)
+			}
+			if c.want == "400" {
+				s.log.expect(t, "agreed on HTTP/2 and sent something else")
+			}
+			resp.Body.Close()
+		})
+	}
+}
+
+// TestHTTP2Refused: where the Server does not speak HTTP/2, or RFC 9113 rules the cipher suite out, the client that
+// agreed on h2 gets GOAWAY with the code for that, and one that did not is served.
+func TestHTTP2Refused(t *testing.T) {
+	one := new(http.Protocols)
+	one.SetHTTP1(true)
+	cbc := func(c *cssl.Config) { c.MaxVersion, c.CipherList = cssl.TLS12, "ECDHE-ECDSA-AES128-SHA" }
+	for name, c := range map[string]struct {
+		srv     *http.Server
+		context func(*cssl.Config)
+		code    byte
+		log     string
+	}{
+		"protocols": {srv: &http.Server{Protocols: one}, context: func(*cssl.Config) {}, code: http11Required, log: "take h2 from the Context's ALPN"},
+		"cipher":    {srv: &http.Server{}, context: cbc, code: inadequateSecurity, log: "ECDHE-ECDSA-AES128-SHA"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.srv.Handler = never(t)
+			s := serve(t, c.srv, serverContext(t, c.context))
+			conn := rawTLS(t, s.addr, protoHTTP2)
+			io.WriteString(conn, clientPreface)
+			got := rest(t, conn)
+			if want := "\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x08\x07"; !strings.HasPrefix(got, want) || got[len(got)-1] != c.code {
+				t.Errorf("the answer is %q", got)
+			}
+			s.log.expect(t, c.log)
+			alive(t, s)
+		})
+	}
+	srv := &http.Server{Handler: http.NotFoundHandler(), HTTP2: &http.HTTP2Config{PermitProhibitedCipherSuites: true}}
+	s := serve(t, srv, serverContext(t, cbc))
+	if resp, _ := body(t, goClient(t, protoHTTP2), s.url); resp.ProtoMajor != 2 {
+		t.Errorf("what was permitted was answered in %s", resp.Proto)
+	}
+}
+
+// TestHTTP1Refused: a Server that speaks HTTP/2 alone closes connections that agreed on anything else.
+func TestHTTP1Refused(t *testing.T) {
+	two := new(http.Protocols)
+	two.SetHTTP2(true)
+	s := serve(t, &http.Server{Handler: show, Protocols: two}, serverContext(t))
+	for _, alpn := range []string{protoHTTP1, ""} {
+		if got := rest(t, rawTLS(t, s.addr, alpn)); got != "" {
+			t.Errorf("%q: the answer is %q", alpn, got)
+		}
+	}
+	if _, got := body(t, goClient(t, protoHTTP2), s.url+"/"); got != "HTTP/2.0 /" {
+		t.Errorf("in HTTP/2 the answer is %q", got)
+	}
+}
+
+// TestForeignALPN: a protocol that is not HTTP is not served.
+func TestForeignALPN(t *testing.T) {
+	s := serve(t, &http.Server{Handler: never(t)}, serverContext(t, func(c *cssl.Config) { c.ALPN = []string{"smtp", protoHTTP1} }))
+	c := rawTLS(t, s.addr, "smtp")
+	if got := rest(t, c); got != "" {
+		t.Errorf("the answer is %q", got)
+	}
+	s.log.expect(t, `"smtp"`)
+	alive(t, s)
+}

@@ -1,0 +1,217 @@
+package sslhttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/sslnet"
+)
+
+// DefaultDialTimeout bounds connecting and the handshake together where the Dialer has no Timeout.
+const DefaultDialTimeout = 30 * time.Second
+
+// maxHosts is of how many hosts a Transport remembers something.
+const maxHosts = 1024
+
+// Transport is an http.RoundTripper whose https connections are of package sslnet. It may be used by any number of goroutines
+// at once, and should be used for long: it holds connections that are idle and sessions to resume.
+type Transport struct {
+	dialer       sslnet.Dialer
+	http1, http2 *http.Transport
+
+	mu       sync.Mutex
+	only1    hosts[struct{}]      // by URL.Host: those that chose HTTP/1.1
+	sessions hosts[*cssl.Session] // by address
+	parked   map[place][]*clientConn
+}
+
+// place is where a connection leads to, and what is spoken there.
+type place struct{ address, protocol string }
+
+// NewTransport makes a Transport that connects with d, which is copied. d.Context is required; with [ALPN] it
+// offers HTTP/2 and HTTP/1.1, without it HTTP/1.1 alone. d.Config.ServerName stays empty unless all hosts have that name.
+//
+// What is not about TLS is taken from settings: the fields about keep-alive, compression, limits, timeouts of requests, sizes,
+// HTTP2, and DialContext for http URLs, which go unencrypted. Its proxy, protocols and TLS fields are left out: there is no
+// way through a proxy. nil means 100 idle connections, for 90 seconds, and a second for "100 Continue".
+//
+// Of the hooks of package httptrace those of the TLS handshake are not called.
+func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
+	if settings == nil {
+		settings = &http.Transport{MaxIdleConns: 100, IdleConnTimeout: 90 * time.Second, ExpectContinueTimeout: time.Second}
+	}
+	t := &Transport{dialer: *d, only1: hosts[struct{}]{}, sessions: hosts[*cssl.Session]{}, parked: map[place][]*clientConn{}}
+	if t.dialer.Timeout == 0 {
+		t.dialer.Timeout = DefaultDialTimeout
+	}
+	t.http1 = t.over(settings, protoHTTP1)
+	t.http1.Protocols.SetHTTP1(true)
+	t.http2 = t.over(settings, protoHTTP2)
+	t.http2.Protocols.SetUnencryptedHTTP2(true) // as far as net/http can see
+	return t
+}
+
+// over makes an http.Transport for connections of one protocol.
+func (t *Transport) over(s *http.Transport, protocol string) *http.Transport {
+	h := &http.Transport{
+		DialContext:        s.DialContext,
+		DialTLSContext:     func(ctx context.Context, n, a string) (net.Conn, error) { return t.dial(ctx, n, place{a, protocol}) },
+		DisableKeepAlives:  s.DisableKeepAlives,
+		DisableCompression: s.DisableCompression,
+		MaxIdleConns:       s.MaxIdleConns, MaxIdleConnsPerHost: s.MaxIdleConnsPerHost, MaxConnsPerHost: s.MaxConnsPerHost,
+		IdleConnTimeout:        s.IdleConnTimeout,
+		ResponseHeaderTimeout:  s.ResponseHeaderTimeout,
+		ExpectContinueTimeout:  s.ExpectContinueTimeout,
+		MaxResponseHeaderBytes: s.MaxResponseHeaderBytes,
+		WriteBufferSize:        s.WriteBufferSize, ReadBufferSize: s.ReadBufferSize,
+		HTTP2:     s.HTTP2,
+		Protocols: new(http.Protocols),
+	}
+	if h.DialContext == nil && t.dialer.Net != nil {
+		h.DialContext = t.dialer.Net.DialContext
+	}
+	return h
+}
+
+// CloseIdleConnections closes connections that no request uses.
+func (t *Transport) CloseIdleConnections() {
+	t.http1.CloseIdleConnections()
+	t.http2.CloseIdleConnections()
+	t.mu.Lock()
+	parked := t.parked
+	t.parked = map[place][]*clientConn{}
+	t.mu.Unlock()
+	for _, conns := range parked {
+		for _, c := range conns {
+			c.Close()
+		}
+	}
+}
+
+// errUpgrade is of a request that HTTP/2 cannot carry.
+var errUpgrade = errors.New("the request has an Upgrade header, which HTTP/2 does not know: " +
+	"take a Transport whose Context has http/1.1 alone in ALPN")
+
+// RoundTrip implements http.RoundTripper. A host that nothing is known of is asked in HTTP/2. If the connection turns out to be
+// one for HTTP/1.1, it is kept for that, and the request goes over it; not a byte of it was sent before.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL == nil || req.URL.Scheme != "https" {
+		return t.http1.RoundTrip(req)
+	}
+	upgrade := req.Header.Get("Upgrade") != ""
+	r, body := holdBody(req)
+	defer body.release()
+	for attempt := 0; ; attempt++ {
+		t.mu.Lock()
+		_, only1 := t.only1[req.URL.Host]
+		t.mu.Unlock()
+		resp, err := t.roundTrip(r, only1 || upgrade)
+		if resp != nil {
+			resp.Request = req
+		}
+		var other *otherProtocol
+		if !errors.As(err, &other) {
+			return resp, err
+		}
+		t.mu.Lock()
+		if other.got == protoHTTP1 {
+			t.only1.put(req.URL.Host, struct{}{})
+		} else {
+			delete(t.only1, req.URL.Host)
+		}
+		t.mu.Unlock()
+		switch {
+		case upgrade:
+			return nil, fmt.Errorf("%w: %w", err, errUpgrade)
+		case attempt == 3 || !body.again():
+			return nil, err
+		}
+	}
+}
+
+// roundTrip asks in one protocol.
+func (t *Transport) roundTrip(r *http.Request, http1 bool) (*http.Response, error) {
+	if !http1 {
+		return t.http2.RoundTrip(r) // it asks the connection for Response.TLS
+	}
+	var conn *clientConn
+	trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { conn, _ = i.Conn.(*clientConn) }}
+	resp, err := t.http1.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	if resp != nil && conn != nil {
+		state := conn.ConnectionState()
+		resp.TLS = &state
+	}
+	return resp, err
+}
+
+// otherProtocol says that a connection was made, but not for the protocol that was wanted.
+type otherProtocol struct{ address, got string }
+
+// Error says the address and the protocol.
+func (e *otherProtocol) Error() string {
+	return fmt.Sprintf("sslhttp: the server at %s chose %s in ALPN", e.address, e.got)
+}
+
+// dial makes a connection for one protocol, or takes one that was parked.
+func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn, error) {
+	if c := t.unpark(p); c != nil {
+		return c, nil
+	}
+	d := t.dialer
+	t.mu.Lock()
+	if s := t.sessions[p.address]; s != nil {
+		d.Config.Session = s
+		delete(t.sessions, p.address) // a ticket is for one use (RFC 8446, appendix C.4)
+	}
+	t.mu.Unlock()
+	nc, err := d.DialContext(ctx, network, p.address)
+	if err != nil {
+		return nil, err
+	}
+	c := &clientConn{Conn: nc.(*sslnet.Conn), transport: t, address: p.address}
+	got := c.State().ALPN
+	switch got {
+	case p.protocol:
+		return c, nil
+	case "":
+		got = protoHTTP1
+	case protoHTTP1, protoHTTP2:
+	default:
+		c.Close()
+		return nil, fmt.Errorf("sslhttp: the server at %s chose %q in ALPN, which is no protocol of HTTP", p.address, got)
+	}
+	if got == p.protocol {
+		return c, nil
+	}
+	t.park(place{p.address, got}, c)
+	return nil, &otherProtocol{p.address, got}
+}
+
+// clientConn is a connection that gives its session away once it has one.
+type clientConn struct {
+	*sslnet.Conn
+	transport *Transport
+	address   string
+	given     atomic.Bool
+}
+
+// Read implements net.Conn. With the first data the tickets of TLS 1.3 are there too.
+func (c *clientConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && c.given.CompareAndSwap(false, true) {
+		if s := c.Session(); s != nil {
+			c.transport.mu.Lock()
+			c.transport.sessions.put(c.address, s)
+			c.transport.mu.Unlock()
+		}
+	}
+	return n, err
+}

@@ -1,0 +1,237 @@
+package sslnet
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// A stream is the transport of a Conn over any net.Conn, in engine mode: two goroutines carry the ciphertext. They begin
+// with the first operation and end when the connection is closed. Deadlines are kept here, so that a Read that was given up does
+// not disturb what is under way below.
+type stream struct {
+	c      *Conn
+	conn   net.Conn
+	once   sync.Once
+	closed chan struct{}
+	out    chan struct{} // there may be something to take
+	room   chan struct{} // there may be room to feed
+	side   [2]struct {
+		again chan struct{} // try again
+		timer timer
+	}
+
+	// Guarded by c.mu.
+	inErr, outErr error // of conn
+	writing       bool  // taken, and not yet conn's
+}
+
+func (c *Conn) overStream(x *cssl.Context, cfg cssl.ConnConfig) (err error) {
+	t := &stream{c: c, conn: c.conn, closed: make(chan struct{}), out: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	for i := range t.side {
+		t.side[i].again = make(chan struct{}, 1)
+		t.side[i].timer.init()
+	}
+	c.transport = t
+	c.tls, err = x.NewEngineConn(cfg)
+	return err
+}
+
+// signal makes ch ready to be received from.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func (t *stream) run(s *side) error {
+	t.once.Do(func() {
+		go t.carryIn()
+		go t.carryOut()
+	})
+	side := &t.side[s.natural]
+	for {
+		timeout := side.timer.wait()
+		select {
+		case <-t.closed:
+			return net.ErrClosed
+		case <-timeout:
+			return os.ErrDeadlineExceeded
+		default:
+		}
+		if s.attempt() {
+			return nil
+		}
+		select {
+		case <-side.again:
+		case <-side.timer.wait():
+			// The next round asks again, since it may have been set anew meanwhile.
+		case <-t.closed:
+		}
+	}
+}
+
+func (t *stream) wake(s *side) { signal(t.side[s.natural].again) }
+func (t *stream) resume(*side) {}
+
+func (t *stream) setDeadline(s *side, d time.Time) error {
+	s.deadline = d
+	t.side[s.natural].timer.set(d)
+	signal(t.side[s.natural].again) // a wait for the old one begins anew
+	return nil
+}
+
+// watch has nothing to do: both directions are carried at all times.
+func (t *stream) watch(direction) error { return nil }
+
+func (t *stream) moved(r cssl.Result) {
+	if r.Unsent {
+		signal(t.out)
+	}
+	if r.In {
+		signal(t.room)
+	}
+}
+
+func (t *stream) blocked(w cssl.Want) error {
+	switch {
+	case w.Readable():
+		return t.inErr
+	case w.Writable():
+		return t.outErr
+	}
+	return nil
+}
+
+func (t *stream) flushed() bool { return !t.writing }
+
+// again makes both sides try again. c.mu is held.
+func (t *stream) again() {
+	for i := range t.side {
+		signal(t.side[i].again)
+	}
+}
+
+// carryIn feeds what the peer sends.
+func (t *stream) carryIn() {
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := t.conn.Read(buf)
+		for p := buf[:n]; len(p) > 0; {
+			t.c.mu.Lock()
+			k := t.c.tls.Feed(p)
+			t.again()
+			t.c.mu.Unlock()
+			if p = p[k:]; k > 0 {
+				continue
+			}
+			select {
+			case <-t.room:
+			case <-t.closed:
+				return
+			}
+		}
+		if err != nil {
+			t.c.mu.Lock()
+			if err == io.EOF {
+				t.c.tls.FeedEOF()
+			} else {
+				t.inErr = err
+			}
+			t.again()
+			t.c.mu.Unlock()
+			return
+		}
+	}
+}
+
+// carryOut writes what is there for the peer.
+func (t *stream) carryOut() {
+	buf := make([]byte, 32<<10)
+	for {
+		t.c.mu.Lock()
+		n := t.c.tls.Take(buf)
+		t.writing = n > 0
+		t.again()
+		t.c.mu.Unlock()
+		if n == 0 {
+			select {
+			case <-t.out:
+				continue
+			case <-t.closed:
+				return
+			}
+		}
+		if _, err := t.conn.Write(buf[:n]); err != nil {
+			t.c.mu.Lock()
+			t.outErr = err
+			t.again()
+			t.c.mu.Unlock()
+			return
+		}
+	}
+}
+
+func (t *stream) closeWrite() {
+	t.c.mu.Lock()
+	_ = t.c.tls.CloseWrite() // only that nothing more is put out
+	t.c.mu.Unlock()
+	if w, ok := t.conn.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite() // fails where reading does too
+	}
+}
+
+// finish leaves the end of the direction to close, since CloseWrite might wait. carryIn takes what comes.
+func (t *stream) finish() {}
+
+func (t *stream) close() error {
+	close(t.closed)
+	for i := range t.side {
+		t.side[i].timer.set(time.Time{})
+	}
+	return t.conn.Close()
+}
+
+// timer is a deadline that can be set at any time.
+type timer struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	ch    chan struct{} // closed when it has passed
+}
+
+func (d *timer) init() { d.ch = make(chan struct{}) }
+
+// wait is closed when the deadline has passed, if it is not set anew before.
+func (d *timer) wait() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ch
+}
+
+func (d *timer) set(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timer != nil && !d.timer.Stop() {
+		<-d.ch // its function is about to close it, or has
+	}
+	d.timer = nil
+	select {
+	case <-d.ch:
+		d.ch = make(chan struct{})
+	default:
+	}
+	if t.IsZero() {
+		return
+	}
+	if wait := time.Until(t); wait > 0 {
+		ch := d.ch
+		d.timer = time.AfterFunc(wait, func() { close(ch) })
+		return
+	}
+	close(d.ch)
+}
