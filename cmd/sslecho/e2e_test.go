@@ -420,3 +420,46 @@ func TestTenUpgrades(t *testing.T) {
 	d.signal(syscall.SIGTERM)
 	d.expect("stopped\n", 11)
 }
+
+// TestLimits: who is over a limit is closed before any TLS, counted by reason and logged; those who are in go on.
+func TestLimits(t *testing.T) {
+	d := install(t)
+	d.config("max-conns-per-addr: 2\nwrite-timeout: 1m\n")
+	d.signal(syscall.SIGHUP)
+	d.expect("msg=reloaded", 1)
+	first, second := dialTLS(t, "tcp", d.listen, nil), dialTLS(t, "tcp", d.listen, nil)
+	if c, err := tryTLS("tcp", d.listen, nil); err == nil {
+		c.Close()
+		t.Error("a third one gets in")
+	}
+	d.await(`sslecho_connections_refused_total{reason="connections of one address"}`, 1)
+	d.expect(`reason="limit of connections of one address"`, 1)
+	roundTrip(t, first, []byte("still here"))
+	second.Close()
+	d.await(`sslecho_connections_closed_total{outcome="clean"}`, 1)
+	third := dialTLS(t, "tcp", d.listen, nil)
+	roundTrip(t, third, []byte("there is room again"))
+
+	// What a peer sends in place of TLS is named.
+	for _, what := range []struct{ send, reason string }{
+		{"GET / HTTP/1.1\r\n\r\n", "http request"},
+		{"\x16\x03\x01\x00\x05\x01\x00\x00", "closed by peer"}, // the beginning of a hello
+		{"", "closed by peer"},
+	} {
+		third.Close()
+		d.config("max-conns-per-addr: 0\n")
+		d.signal(syscall.SIGHUP)
+		name := `sslecho_handshake_failures_total{reason="` + what.reason + `"}`
+		before := max(d.metric(name), 0)
+		c, err := net.Dial("tcp", d.listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, what.send)
+		c.(*net.TCPConn).CloseWrite()
+		d.await(name, before+1)
+		c.Close()
+	}
+	d.signal(syscall.SIGTERM)
+	d.expect("stopped\n", 1)
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// manager stands in for systemd: the socket that daemons talk to.
+type manager struct {
+	t    *testing.T
+	conn *net.UnixConn
+	path string
+}
+
+func newManager(t *testing.T) *manager {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return &manager{t, c, path}
+}
+
+// hears waits for a message that begins with what, and answers it.
+func (m *manager) hears(what string) string {
+	m.t.Helper()
+	m.conn.SetReadDeadline(time.Now().Add(limit))
+	b := make([]byte, 4096)
+	for {
+		n, err := m.conn.Read(b)
+		if err != nil {
+			m.t.Fatalf("systemd does not hear %s: %v", what, err)
+		}
+		if strings.HasPrefix(string(b[:n]), what) {
+			return string(b[:n])
+		}
+	}
+}
+
+// TestSystemd: what systemd is told at each step of the daemon's life.
+func TestSystemd(t *testing.T) {
+	m := newManager(t)
+	d := install(t, "NOTIFY_SOCKET="+m.path, "WATCHDOG_USEC=300000", "SSLECHO_LOG_LEVEL=warn")
+	if s := m.hears("READY=1"); !strings.Contains(s, fmt.Sprintf("MAINPID=%d", d.pid())) {
+		t.Errorf("%q", s)
+	}
+	m.hears("WATCHDOG=1")
+	d.signal(syscall.SIGHUP)
+	m.hears("RELOADING=1")
+	m.hears("READY=1")
+	before := d.pid()
+	d.signal(syscall.SIGUSR2)
+	if s := m.hears("READY=1"); strings.Contains(s, fmt.Sprintf("MAINPID=%d\n", before)) {
+		t.Errorf("after the upgrade: %q", s)
+	}
+	d.expect("stopped\n", 1)
+	m.hears("WATCHDOG=1") // of the new process
+	d.signal(syscall.SIGTERM)
+	m.hears("STOPPING=1")
+	d.expect("stopped\n", 2)
+}
+
+// TestSocketActivation: sockets that systemd has opened take the place of --listen, also for the process that takes over.
+func TestSocketActivation(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir := t.TempDir()
+	pid, other := filepath.Join(dir, "pid"), freePort(t)
+	cmd := exec.Command("sh", "-c", `export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@"`, binary,
+		"--listen", other, "--pid-file", pid, "--log-level=warn", "--cert", testcerts.Path("ecdsa.pem"), "--key", testcerts.Path("ecdsa.key"))
+	cmd.ExtraFiles = []*os.File{f} // number 3, as systemd has it
+	var out safeBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}()
+	running := func() int {
+		b, _ := os.ReadFile(pid)
+		n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+		return n
+	}
+	serves := func() {
+		t.Helper()
+		c := dialTLS(t, "tcp", l.Addr().String(), nil)
+		roundTrip(t, c, []byte("hello"))
+		c.Close()
+		if c, err := net.Dial("tcp", other); err == nil {
+			c.Close()
+			t.Errorf("it also listens on %s", other)
+		}
+	}
+	out.expect(t, "listening on "+l.Addr().String())
+	serves()
+	for deadline := time.Now().Add(limit); running() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no pid")
+		}
+	}
+	first := running()
+	if err := syscall.Kill(first, syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	out.expect(t, "stopped\n")
+	second := running()
+	if second == first {
+		t.Fatalf("nothing took over:\n%s", out.String())
+	}
+	serves()
+	syscall.Kill(second, syscall.SIGTERM)
+	for deadline := time.Now().Add(limit); strings.Count(out.String(), "stopped\n") < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the second one does not stop:\n%s", out.String())
+		}
+	}
+}
+
+// TestUser: the daemon binds and reads its key as root, and serves as somebody else.
+func TestUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	dir := t.TempDir()
+	chain, key := filepath.Join(dir, "chain.pem"), filepath.Join(dir, "key.pem")
+	for path, name := range map[string]string{chain: "ecdsa.pem", key: "ecdsa.key"} {
+		if err := os.WriteFile(path, testcerts.Read(t, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := runDaemon(t, "--cert", chain, "--key", key, "--user", "65534:65534", "--log-level=debug")
+	status := mustReadFile(t, fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534", "Gid:\t65534\t65534\t65534\t65534", "Groups:\t65534"} {
+		if !strings.Contains(status, want) {
+			t.Errorf("no %q in\n%s", want, status)
+		}
+	}
+	c := dialTLS(t, "tcp", d.addr(), nil)
+	roundTrip(t, c, []byte("hello"))
+	c.Close()
+	d.signal(sigterm)
+	if s := d.status(); s != 0 {
+		t.Errorf("status %d", s)
+	}
+	if _, _, stderr := refused(t, "--listen=127.0.0.1:0", "--user=no-such-user-here"); !strings.Contains(stderr, "no such user") {
+		t.Errorf("%q", stderr)
+	}
+}
