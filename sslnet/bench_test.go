@@ -14,8 +14,8 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// contenders are this package and crypto/tls: each makes both ends of a connection over a and b. They have the same
-// certificate, key exchange group and cipher suite.
+// contenders are this package and crypto/tls: each makes both ends of a connection over a and b. They have the
+// same certificate, key exchange group and cipher suite.
 func contenders(b *testing.B) map[string]func(a, b net.Conn) (client, server tlsConn) {
 	sx, cx := contexts(b, func(server, client *cssl.Config) {
 		server.Groups, server.CipherSuites = "X25519", "TLS_AES_128_GCM_SHA256"
@@ -114,9 +114,9 @@ func BenchmarkHandshake(b *testing.B) {
 	})
 }
 
-// BenchmarkIdle reports what a connection costs that has echoed once and on which a Read waits: bytes of Go's heap, of stacks, and of
-// resident memory, for each end. Run each contender in a process of its own, with -benchtime=1x: what one has freed, the next
-// takes.
+// BenchmarkIdle reports what a connection costs that has echoed once and on which a Read waits: bytes of Go's
+// heap, of stacks, and of resident memory, for each end. Run each contender in a process of its own, with
+// -benchtime=1x: what one has freed, the next takes.
 func BenchmarkIdle(b *testing.B) {
 	const pairs = 400
 	versus(b, func(b *testing.B, pair func() (client, server tlsConn)) {

@@ -9,8 +9,8 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// TestCloseWrite: each end ends its direction; the other one goes on until its own end. A Write after it is cssl.ErrShutdown, and a second
-// CloseWrite is nothing new.
+// TestCloseWrite: each end ends its direction; the other one goes on until its own end. A Write after it is
+// cssl.ErrShutdown, and a second CloseWrite is nothing new.
 func TestCloseWrite(t *testing.T) {
 	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
 		client, server := connect()
@@ -68,8 +68,8 @@ func TestCloseWriteAnswers(t *testing.T) {
 	}
 }
 
-// TestCloseWriteCarriesOn: a CloseWrite in the midst of a renegotiation ends that first, though what it has to say did not find
-// room in the transport.
+// TestCloseWriteCarriesOn: a CloseWrite in the midst of a renegotiation ends that first, though what it has to say
+// did not find room in the transport.
 func TestCloseWriteCarriesOn(t *testing.T) {
 	for name, network := range narrow {
 		t.Run(name, func(t *testing.T) {
@@ -89,8 +89,8 @@ func TestCloseWriteCarriesOn(t *testing.T) {
 	}
 }
 
-// TestRenegotiateFromFull: a client whose request for a renegotiation finds no room sends it as soon as there is some, with nothing
-// but Renegotiate being called.
+// TestRenegotiateFromFull: a client whose request for a renegotiation finds no room sends it as soon as there is
+// some, with nothing but Renegotiate being called.
 func TestRenegotiateFromFull(t *testing.T) {
 	for name, network := range narrow {
 		t.Run(name, func(t *testing.T) {
@@ -108,7 +108,8 @@ func TestRenegotiateFromFull(t *testing.T) {
 	}
 }
 
-// TestRekeyWaitsForAnother: what begins while the peer's renegotiation is under way waits for its end and is no error.
+// TestRekeyWaitsForAnother: what begins while the peer's renegotiation is under way waits for its end and is no
+// error.
 func TestRekeyWaitsForAnother(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		read, rekeyed, n := readMustWrite(t, client, server)
@@ -131,8 +132,8 @@ func (s *slowEnd) CloseWrite() error {
 	return nil
 }
 
-// TestCloseWriteBelow: the connection below has a CloseWrite that waits, as that of TLS does. Meanwhile reading and Close are not
-// held up.
+// TestCloseWriteBelow: the connection below has a CloseWrite that waits, as that of TLS does. Meanwhile reading
+// and Close are not held up.
 func TestCloseWriteBelow(t *testing.T) {
 	a, b := net.Pipe()
 	slow := &slowEnd{Conn: a, called: make(chan struct{}), released: make(chan struct{})}

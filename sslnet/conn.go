@@ -107,8 +107,9 @@ type side struct {
 	err      error
 	want     cssl.Want
 	deadline time.Time
-	waits    bool // the last attempt answered want
-	woken    bool // it is to try again though there is no event
+	waits    bool         // the last attempt answered want
+	woken    bool         // it is to try again though there is no event
+	late     *net.OpError // of the last deadline that passed
 }
 
 func (s *side) init(c *Conn, d direction) {
@@ -249,6 +250,11 @@ func (s *side) do(op string, t task, p []byte) (int, error) {
 	switch {
 	case err == nil || err == io.EOF:
 		return s.n, err
+	case err == os.ErrDeadlineExceeded: // net/http lets one pass with each request
+		if s.late == nil || s.late.Op != op {
+			s.late = c.opError(op, err).(*net.OpError)
+		}
+		return s.n, s.late
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return s.n, c.opError(op, os.ErrDeadlineExceeded)
 	case errors.Is(err, net.ErrClosed):

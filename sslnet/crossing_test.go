@@ -25,8 +25,9 @@ func crossings(t *testing.T, test func(t *testing.T, client, server *Conn)) {
 	}
 }
 
-// readMustWrite brings the server's Read, which ends on read, to where it must write: the client has asked for a renegotiation, and
-// the certificates find no room. The client's Renegotiate ends on rekeyed; n bytes are on their way to it.
+// readMustWrite brings the server's Read, which ends on read, to where it must write: the client has asked for a
+// renegotiation, and the certificates find no room. The client's Renegotiate ends on rekeyed; n bytes are on their
+// way to it.
 func readMustWrite(t *testing.T, client, server *Conn) (read, rekeyed <-chan error, n int) {
 	t.Helper()
 	n = full(t, server)
@@ -55,8 +56,8 @@ func TestReadMustWrite(t *testing.T) {
 	})
 }
 
-// TestReadMustWriteMeanwhile: while a Read must write, the other side and what asks for facts are not held up: a Write waits for itself
-// and hears its own deadline.
+// TestReadMustWriteMeanwhile: while a Read must write, the other side and what asks for facts are not held up: a
+// Write waits for itself and hears its own deadline.
 func TestReadMustWriteMeanwhile(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		read, rekeyed, n := readMustWrite(t, client, server)
@@ -109,7 +110,8 @@ func TestReadMustWriteClose(t *testing.T) {
 	})
 }
 
-// writeMustRead brings the client's Write to where it must read: it has begun a renegotiation, and the server does not read.
+// writeMustRead brings the client's Write to where it must read: it has begun a renegotiation, and the server does
+// not read.
 func writeMustRead(t *testing.T, client *Conn) (written <-chan error) {
 	t.Helper()
 	rekeyed := later(client.Renegotiate)
@@ -130,8 +132,8 @@ func withData(t *testing.T, client, server *Conn) {
 	waiting(t, client, &client.writer, cssl.WantAppRead)
 }
 
-// TestWriteMustRead: a Write that must read waits for that, and goes on when the peer answers. Data that comes before the
-// answer must be read first.
+// TestWriteMustRead: a Write that must read waits for that, and goes on when the peer answers. Data that comes
+// before the answer must be read first.
 func TestWriteMustRead(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)
@@ -143,7 +145,8 @@ func TestWriteMustRead(t *testing.T) {
 	})
 }
 
-// TestWriteMustReadReader: a Read of the same end that is blocked meanwhile takes the answer in, and the Write goes on (P08).
+// TestWriteMustReadReader: a Read of the same end that is blocked meanwhile takes the answer in, and the Write
+// goes on (P08).
 func TestWriteMustReadReader(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)
@@ -157,7 +160,8 @@ func TestWriteMustReadReader(t *testing.T) {
 	})
 }
 
-// TestWriteMustReadDeadline: the write deadline ends a Write that must read, in either way, and another Write carries on.
+// TestWriteMustReadDeadline: the write deadline ends a Write that must read, in either way, and another Write
+// carries on.
 func TestWriteMustReadDeadline(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)
@@ -178,8 +182,8 @@ func TestWriteMustReadDeadline(t *testing.T) {
 	})
 }
 
-// TestWriteMustReadClose: Close ends a Write that must read. There can be no close_notify as long as the server does
-// not answer the renegotiation.
+// TestWriteMustReadClose: Close ends a Write that must read. There can be no close_notify as long as the server
+// does not answer the renegotiation.
 func TestWriteMustReadClose(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)
@@ -189,8 +193,8 @@ func TestWriteMustReadClose(t *testing.T) {
 	})
 }
 
-// TestWriteMustReadCloseData: Close throws away the data that stands before the answer to a renegotiation, so that close_notify
-// can follow.
+// TestWriteMustReadCloseData: Close throws away the data that stands before the answer to a renegotiation, so that
+// close_notify can follow.
 func TestWriteMustReadCloseData(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)

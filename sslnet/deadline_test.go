@@ -70,7 +70,8 @@ var blockers = []blocker{
 		release: func(t testing.TB, _, peer *Conn, _ int) { go reading(peer)() }},
 }
 
-// blocked runs a test with each operation, over each network, in each version that has it. c is the end that blocks.
+// blocked runs a test with each operation, over each network, in each version that has it. c is the end that
+// blocks.
 func blocked(t *testing.T, test func(t *testing.T, b *blocker, c, peer *Conn, n int)) {
 	for _, b := range blockers {
 		for name, network := range narrow {
@@ -94,8 +95,8 @@ func blocked(t *testing.T, test func(t *testing.T, b *blocker, c, peer *Conn, n 
 	}
 }
 
-// TestDeadlines: a deadline in the past ends an operation before it begins, and one that is blocked; one in the future, or none, does
-// not. After that the operation works.
+// TestDeadlines: a deadline in the past ends an operation before it begins, and one that is blocked; one in the
+// future, or none, does not. After that the operation works.
 func TestDeadlines(t *testing.T) {
 	blocked(t, func(t *testing.T, b *blocker, c, peer *Conn, n int) {
 		must(t, b.set(c, longAgo))
@@ -202,8 +203,8 @@ func TestHandshakeTimedOut(t *testing.T) {
 	}
 }
 
-// TestTimedOutWriteIsSent: what a Write answered as accepted before its deadline is sent though nothing else is called, also when a
-// Read is blocked, or has answered the end of the peer's stream more than once.
+// TestTimedOutWriteIsSent: what a Write answered as accepted before its deadline is sent though nothing else is
+// called, also when a Read is blocked, or has answered the end of the peer's stream more than once.
 func TestTimedOutWriteIsSent(t *testing.T) {
 	for name, before := range map[string]func(t *testing.T, c, peer *Conn) (after func()){
 		"nothing": func(*testing.T, *Conn, *Conn) func() { return func() {} },
@@ -239,7 +240,8 @@ func TestTimedOutWriteIsSent(t *testing.T) {
 	})
 }
 
-// TestTimedOutWriteGoesOn: a Write with a deadline says how much it took, and the next one goes on from there; Close sends all of it.
+// TestTimedOutWriteGoesOn: a Write with a deadline says how much it took, and the next one goes on from there;
+// Close sends all of it.
 func TestTimedOutWriteGoesOn(t *testing.T) {
 	everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
 		c, peer := connect()

@@ -24,7 +24,8 @@ func serve(t testing.TB, network, address string, x *cssl.Context) *Listener {
 	return l
 }
 
-// serveOn accepts and echoes in the way of net/http's server: an error of Accept that is temporary does not end it.
+// serveOn accepts and echoes in the way of net/http's server: an error of Accept that is temporary does not end
+// it.
 func serveOn(t testing.TB, l net.Listener) (refused *atomic.Int64) {
 	refused = new(atomic.Int64)
 	ended := later(func() error {
@@ -59,7 +60,8 @@ func echoes(t testing.TB, c net.Conn) {
 	must(t, receive(t, sent, "Write"))
 }
 
-// TestDial: names and addresses of servers are checked, and what is dialled is what is checked where nothing else is said.
+// TestDial: names and addresses of servers are checked, and what is dialled is what is checked where nothing else
+// is said.
 func TestDial(t *testing.T) {
 	sx, cx := contexts(t)
 	wrong, _ := contexts(t, func(server, _ *cssl.Config) {
@@ -127,7 +129,8 @@ func TestHostOf(t *testing.T) {
 	}
 }
 
-// TestDialTimeout: the Timeout, or the context's end, ends a handshake with a server that says nothing, as a net.Error that is a timeout.
+// TestDialTimeout: the Timeout, or the context's end, ends a handshake with a server that says nothing, as a
+// net.Error that is a timeout.
 func TestDialTimeout(t *testing.T) {
 	_, cx := contexts(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -117,8 +117,8 @@ func TestNoGoroutines(t *testing.T) {
 	}
 }
 
-// TestWatchersEnd: those that wait with the second descriptor end when the connection is closed, also while what they wait for has
-// not come.
+// TestWatchersEnd: those that wait with the second descriptor end when the connection is closed, also while what
+// they wait for has not come.
 func TestWatchersEnd(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		before := runtime.NumGoroutine()

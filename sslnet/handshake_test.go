@@ -12,7 +12,8 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
-// TestHandshakeByAll: Read, Write and Handshake at once, on both ends: the handshake is made once, and all of them come to their end.
+// TestHandshakeByAll: Read, Write and Handshake at once, on both ends: the handshake is made once, and all of them
+// come to their end.
 func TestHandshakeByAll(t *testing.T) {
 	for name, network := range narrow {
 		for version, v := range versions {
@@ -47,7 +48,8 @@ func TestHandshakeDuringRead(t *testing.T) {
 	})
 }
 
-// TestHandshakeBesideRead: a Read that is blocked in the handshake ends at its deadline; a Handshake that waited for it goes on.
+// TestHandshakeBesideRead: a Read that is blocked in the handshake ends at its deadline; a Handshake that waited
+// for it goes on.
 func TestHandshakeBesideRead(t *testing.T) {
 	for name, network := range networks {
 		t.Run(name, func(t *testing.T) {
@@ -66,8 +68,8 @@ func TestHandshakeBesideRead(t *testing.T) {
 
 var errCause = errors.New("the cause")
 
-// TestHandshakeContext: the end of the context closes the connection, and its cause is the answer of everything from then on. Before,
-// nothing is done; after the handshake, it has no effect.
+// TestHandshakeContext: the end of the context closes the connection, and its cause is the answer of everything
+// from then on. Before, nothing is done; after the handshake, it has no effect.
 func TestHandshakeContext(t *testing.T) {
 	for name, network := range networks {
 		t.Run(name+" before", func(t *testing.T) {
@@ -142,7 +144,8 @@ func wantCertificate(server, _ *cssl.Config) {
 	server.CAFile, server.Verify = testcerts.Path("root.pem"), cssl.VerifyRequire
 }
 
-// TestHandshakeFails: a failed handshake is a *cssl.Error with the alert, on both ends, and stays; also if who found it closes at once.
+// TestHandshakeFails: a failed handshake is a *cssl.Error with the alert, on both ends, and stays; also if who
+// found it closes at once.
 func TestHandshakeFails(t *testing.T) {
 	for name, network := range networks {
 		for version, v := range versions {
@@ -182,8 +185,8 @@ func alert(t *testing.T, err error, want cssl.Alert, side cssl.AlertSide) {
 	}
 }
 
-// TestAlertNotReset: the server refuses a client that has sent data along with the end of its handshake, and closes at once. The
-// data that nobody reads does not destroy the alert (P13).
+// TestAlertNotReset: the server refuses a client that has sent data along with the end of its handshake, and
+// closes at once. The data that nobody reads does not destroy the alert (P13).
 func TestAlertNotReset(t *testing.T) {
 	for name, network := range networks {
 		t.Run(name, func(t *testing.T) {
@@ -205,8 +208,8 @@ func TestAlertNotReset(t *testing.T) {
 	}
 }
 
-// TestFailureWakesWriter: reading fails for good, by a record that was forged, while a Write is blocked. The Write hears of it, and
-// the alert follows what was accepted before.
+// TestFailureWakesWriter: reading fails for good, by a record that was forged, while a Write is blocked. The Write
+// hears of it, and the alert follows what was accepted before.
 func TestFailureWakesWriter(t *testing.T) {
 	for name, network := range narrow {
 		t.Run(name, func(t *testing.T) {

@@ -30,8 +30,8 @@ func must(t testing.TB, err error) {
 // change is what a test wants different in the two Contexts.
 type change func(server, client *cssl.Config)
 
-// contexts makes a server's and a client's, each changed by the functions given. When the test has ended, no goroutine may
-// be left that was not there before.
+// contexts makes a server's and a client's, each changed by the functions given. When the test has ended, no
+// goroutine may be left that was not there before.
 func contexts(t testing.TB, changes ...change) (server, client *cssl.Context) {
 	t.Helper()
 	noneLeft(t)
@@ -91,15 +91,18 @@ func big(server, _ *cssl.Config) {
 	server.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("big.pem"), KeyFile: testcerts.Path("big.key")}}
 }
 
-// networks are the kinds of connection below. Each makes a connected pair.
-var networks = map[string]func(t testing.TB) (a, b net.Conn){
+// network makes a connected pair.
+type network func(t testing.TB) (a, b net.Conn)
+
+// networks are the kinds of connection below.
+var networks = map[string]network{
 	"tcp":  func(t testing.TB) (a, b net.Conn) { return socketPair(t, "tcp", "127.0.0.1:0", nil) },
 	"unix": func(t testing.TB) (a, b net.Conn) { return socketPair(t, "unix", socketPath(t), nil) },
 	"pipe": func(testing.TB) (a, b net.Conn) { return net.Pipe() },
 }
 
 // narrow are networks with small buffers.
-var narrow = map[string]func(t testing.TB) (a, b net.Conn){
+var narrow = map[string]network{
 	"tcp":  func(t testing.TB) (a, b net.Conn) { return socketPair(t, "tcp", "127.0.0.1:0", small) },
 	"unix": func(t testing.TB) (a, b net.Conn) { return socketPair(t, "unix", socketPath(t), small) },
 	"pipe": func(t testing.TB) (a, b net.Conn) {
@@ -152,8 +155,8 @@ func (v *valve) Close() error {
 	return v.Conn.Close()
 }
 
-// full makes c write as much as its transport takes while the peer does not read: from then on nothing moves until the peer has it
-// by take. It answers how many bytes that are.
+// full makes c write as much as its transport takes while the peer does not read: from then on nothing moves until
+// the peer has it by take. It answers how many bytes that are.
 func full(t testing.TB, c *Conn) (n int) {
 	t.Helper()
 	if v, ok := c.NetConn().(*valve); ok {
@@ -219,7 +222,8 @@ func socketPair(t testing.TB, network, address string, control func(network, add
 	return a, b
 }
 
-// small makes the buffers of a socket small. Segments must be smaller than the window, or the kernel sends one a second.
+// small makes the buffers of a socket small. Segments must be smaller than the window, or the kernel sends one a
+// second.
 func small(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) {
 		const size = 8 << 10
@@ -247,16 +251,16 @@ func pairOver(t testing.TB, a, b net.Conn, changes ...change) (client, server *C
 }
 
 // pair makes a client and a server over a network of the kinds above.
-func pair(t testing.TB, network func(testing.TB) (a, b net.Conn), changes ...change) (client, server *Conn) {
+func pair(t testing.TB, over network, changes ...change) (client, server *Conn) {
 	t.Helper()
-	a, b := network(t)
+	a, b := over(t)
 	return pairOver(t, a, b, changes...)
 }
 
 // connect makes a pair and its handshake.
-func connect(t testing.TB, network func(testing.TB) (a, b net.Conn), changes ...change) (client, server *Conn) {
+func connect(t testing.TB, over network, changes ...change) (client, server *Conn) {
 	t.Helper()
-	client, server = pair(t, network, changes...)
+	client, server = pair(t, over, changes...)
 	shake(t, client, server)
 	return client, server
 }
@@ -269,7 +273,8 @@ func shake(t testing.TB, client, server *Conn) {
 }
 
 // everywhere runs a test over each of the networks, in both versions.
-func everywhere(t *testing.T, over map[string]func(testing.TB) (a, b net.Conn), test func(t *testing.T, connect func(...change) (client, server *Conn))) {
+func everywhere(t *testing.T, over map[string]network,
+	test func(t *testing.T, connect func(...change) (client, server *Conn))) {
 	for name, network := range over {
 		for version, v := range versions {
 			t.Run(name+" "+version, func(t *testing.T) {

@@ -43,8 +43,8 @@ func TestSetContext(t *testing.T) {
 	must(t, old.Close())
 }
 
-// TestAcceptFails: with a Context that was closed Accept answers an error that is temporary, closes the connection, and serves the
-// next one when there is a good Context.
+// TestAcceptFails: with a Context that was closed Accept answers an error that is temporary, closes the
+// connection, and serves the next one when there is a good Context.
 func TestAcceptFails(t *testing.T) {
 	sx, cx := contexts(t)
 	bad, _ := contexts(t)
@@ -75,7 +75,8 @@ func TestAcceptFails(t *testing.T) {
 	shake(t, client, s.(*Conn))
 }
 
-// TestSetContextInUse: Contexts are replaced, and the old ones closed, while connections come in. None of these is refused.
+// TestSetContextInUse: Contexts are replaced, and the old ones closed, while connections come in. None of these is
+// refused.
 func TestSetContextInUse(t *testing.T) {
 	const times = 200 / scale
 	first, _ := contexts(t)

@@ -36,7 +36,7 @@ type tlsConn interface {
 }
 
 // mixed runs a test with crypto/tls at one of the ends, in both versions, over each network.
-func mixed(t *testing.T, over map[string]func(testing.TB) (a, b net.Conn), test func(t *testing.T, client, server tlsConn)) {
+func mixed(t *testing.T, over map[string]network, test func(t *testing.T, client, server tlsConn)) {
 	for name, network := range over {
 		for version, v := range versions {
 			t.Run("server, "+name+" "+version, func(t *testing.T) {
@@ -113,7 +113,8 @@ func TestGoPeerState(t *testing.T) {
 	})
 }
 
-// leaf checks the peer's certificates: the name of the first, how many there are, and how long the verified chain is.
+// leaf checks the peer's certificates: the name of the first, how many there are, and how long the verified chain
+// is.
 func leaf(t *testing.T, s *tls.ConnectionState, name string, sent, verified int) {
 	t.Helper()
 	if len(s.PeerCertificates) != sent || sent > 0 && s.PeerCertificates[0].Subject.CommonName != name {

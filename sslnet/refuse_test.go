@@ -130,7 +130,8 @@ func TestExporter(t *testing.T) {
 	}
 }
 
-// TestRekeyOfOtherVersion: there is no KeyUpdate in TLS 1.2, and no renegotiation in TLS 1.3 or where it was not allowed.
+// TestRekeyOfOtherVersion: there is no KeyUpdate in TLS 1.2, and no renegotiation in TLS 1.3 or where it was not
+// allowed.
 func TestRekeyOfOtherVersion(t *testing.T) {
 	for name, network := range networks {
 		for what, tc := range map[string]struct {
@@ -179,7 +180,8 @@ type diverted struct {
 
 func (d diverted) Control(f func(fd uintptr)) error { f(d.f.Fd()); return nil }
 
-// TestNoSecondDescriptor: where the poller refuses the second descriptor, what needs it fails instead of waiting for ever.
+// TestNoSecondDescriptor: where the poller refuses the second descriptor, what needs it fails instead of waiting
+// for ever.
 func TestNoSecondDescriptor(t *testing.T) {
 	client, server := pair(t, networks["tcp"])
 	f, err := os.Create(socketPath(t))

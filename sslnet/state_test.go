@@ -63,7 +63,8 @@ func shakeWithGo(t *testing.T, server bool, sx, cx *cssl.Context, gs, gc *tls.Co
 	return goState{c.State(), c.ConnectionState(), g.ConnectionState(), server}
 }
 
-// TestStateAgrees: State and ConnectionState say what crypto/tls says of the same handshake, for each version, cipher, group and so on.
+// TestStateAgrees: State and ConnectionState say what crypto/tls says of the same handshake, for each version,
+// cipher, group and so on.
 func TestStateAgrees(t *testing.T) {
 	none := func(_, _ *tls.Config) {}
 	type theirs = func(server, client *tls.Config)

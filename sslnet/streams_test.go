@@ -14,7 +14,8 @@ import (
 // streamSize is what each direction carries at least.
 const streamSize = 4 << 20 / scale
 
-// streamer is one end of streams both ways. Its streams go on until stop says so, so that there is always something under way.
+// streamer is one end of streams both ways. Its streams go on until stop says so, so that there is always
+// something under way.
 type streamer struct {
 	*Conn
 	read  func(p []byte) (int, error)
@@ -106,8 +107,8 @@ func TestStreams(t *testing.T) {
 // rekeys is how many handshakes there are in the midst of streams.
 const rekeys = 40 / scale
 
-// TestStreamsAndRekeys: KeyUpdates with and without a request, renegotiations, from either end and from both, in the
-// midst of streams both ways (P16, P34).
+// TestStreamsAndRekeys: KeyUpdates with and without a request, renegotiations, from either end and from both, in
+// the midst of streams both ways (P16, P34).
 func TestStreamsAndRekeys(t *testing.T) {
 	update := func(c *Conn) error { return c.KeyUpdate(false) }
 	request := func(c *Conn) error { return c.KeyUpdate(true) }
@@ -148,8 +149,8 @@ func TestStreamsAndRekeys(t *testing.T) {
 	}
 }
 
-// hurried gives the operations of a streamer deadlines that fire all the time. Each time one has fired, it waits until the
-// stream has moved, so that the streams end.
+// hurried gives the operations of a streamer deadlines that fire all the time. Each time one has fired, it waits
+// until the stream has moved, so that the streams end.
 type hurried struct {
 	fired, moved chan struct{}
 	set          func(time.Time) error
@@ -194,8 +195,8 @@ func (h *hurried) run(n int) error {
 	return nil
 }
 
-// TestStreamsAndDeadlines: deadlines of all four directions fire again and again, on operations that are retried. A Write that
-// ran into one goes on from the number that it answered, and nothing is lost or comes twice.
+// TestStreamsAndDeadlines: deadlines of all four directions fire again and again, on operations that are retried.
+// A Write that ran into one goes on from the number that it answered, and nothing is lost or comes twice.
 func TestStreamsAndDeadlines(t *testing.T) {
 	const times = 100 / scale
 	everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
@@ -223,7 +224,8 @@ func TestStreamsAndDeadlines(t *testing.T) {
 	})
 }
 
-// TestStreamsAndQuestions: State, ConnectionState, Session and ExportKeyingMaterial are asked all the time, from other goroutines.
+// TestStreamsAndQuestions: State, ConnectionState, Session and ExportKeyingMaterial are asked all the time, from
+// other goroutines.
 func TestStreamsAndQuestions(t *testing.T) {
 	everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
 		client, server := connect()
@@ -251,8 +253,8 @@ func TestStreamsAndQuestions(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce: several goroutines write at once, and several read. The bytes of one Write come one behind the other, and each
-// byte comes to one Read.
+// TestManyAtOnce: several goroutines write at once, and several read. The bytes of one Write come one behind the
+// other, and each byte comes to one Read.
 func TestManyAtOnce(t *testing.T) {
 	const many, messages, size = 4, 8, 40_000 / scale
 	everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
