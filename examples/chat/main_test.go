@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
 )
 
 // guest is a client.
@@ -22,7 +24,7 @@ type guest struct {
 // enter connects and gives a name.
 func enter(t *testing.T, addr, name string) *guest {
 	t.Helper()
-	c := dial(t, addr)
+	c := exampletest.Dial(t, addr)
 	g := &guest{c, t, name, bufio.NewReader(c)}
 	g.expect("* Your name?")
 	g.say(name)
@@ -171,7 +173,7 @@ func TestSlowReader(t *testing.T) {
 func TestNames(t *testing.T) {
 	addr, _ := start(t)
 	bob := enter(t, addr, "bob")
-	c := dial(t, addr)
+	c := exampletest.Dial(t, addr)
 	alice := &guest{c, t, "alice", bufio.NewReader(c)}
 	alice.expect("* Your name?")
 	for _, name := range []string{"", "*", "a b", "bob: hello", strings.Repeat("a", maxName+1)} {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
 )
 
 // peer is a client.
@@ -18,7 +20,7 @@ type peer struct {
 
 func enter(t *testing.T, addr string) *peer {
 	t.Helper()
-	c := dial(t, addr)
+	c := exampletest.Dial(t, addr)
 	return &peer{c, t, bufio.NewReader(c)}
 }
 

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
 )
 
 // pair starts the proxy, with more args, in front of a backend of the test's own, and answers a client's connection and what
@@ -26,7 +28,7 @@ func pair(t *testing.T, args ...string) (client closeWriter, backend *net.TCPCon
 	}
 	defer l.Close()
 	addr, stop := start(t, append(args, "-loops=2", "-backend="+l.Addr().String())...)
-	c := dial(t, addr)
+	c := exampletest.Dial(t, addr)
 	l.(*net.TCPListener).SetDeadline(time.Now().Add(hang))
 	b, err := l.Accept()
 	if err != nil {
@@ -227,7 +229,7 @@ func TestBackendRefuses(t *testing.T) {
 	}
 	addr, _ := start(t, fmt.Sprintf("-backend=127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port))
 	for range 2 {
-		expectReset(t, "the client", dial(t, addr))
+		expectReset(t, "the client", exampletest.Dial(t, addr))
 	}
 }
 
