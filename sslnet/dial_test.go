@@ -133,27 +133,28 @@ func TestHostOf(t *testing.T) {
 // net.Error that is a timeout.
 func TestDialTimeout(t *testing.T) {
 	_, cx := contexts(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	address := l.Addr().String()
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
 	live := cssl.Live()
-	d := Dialer{Context: cx, Timeout: time.Millisecond}
-	_, err = d.Dial("tcp", address)
+	d := Dialer{Context: cx, Timeout: 10 * time.Millisecond}
+	_, err := d.Dial("tcp", listen().Addr().String())
 	var ne net.Error
 	if !errors.As(err, &ne) || !ne.Timeout() {
 		t.Errorf("got %v, want a timeout", err)
 	}
-	// Once it is there, the context has no effect; before, it ends the handshake.
 	d.Timeout = 0
+	l := listen()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	dialled := later(func() error { _, err := d.DialContext(ctx, "tcp", address); return err })
-	for range 2 { // the one above, and this one
-		c, err := l.Accept()
-		must(t, err)
-		defer c.Close()
-		c.Read(make([]byte, 1)) // the handshake has begun
-	}
+	dialled := later(func() error { _, err := d.DialContext(ctx, "tcp", l.Addr().String()); return err })
+	c, err := l.Accept()
+	must(t, err)
+	defer c.Close()
+	_, err = c.Read(make([]byte, 1)) // the handshake has begun
+	must(t, err)
 	cancel(errCause)
 	is(t, receive(t, dialled, "Dial"), errCause)
 	if n := cssl.Live(); n != live {
