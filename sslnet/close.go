@@ -95,8 +95,6 @@ func (c *Conn) sayGoodbye(timeout time.Duration) error {
 		return err
 	}
 	// Another error was a Read's or a Write's to answer, or the peer has gone.
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.transport.finish()
 	return nil
 }

@@ -66,7 +66,7 @@ type transport interface {
 	// closeWrite ends our direction, when all has been flushed. It may wait; c.mu is not held.
 	closeWrite()
 	// finish does it too where that needs no waiting, and throws away what has come in and was not read, before
-	// close. c.mu is held.
+	// close. c.mu is not held.
 	finish()
 	// close ends all that waits.
 	close() error
@@ -143,7 +143,8 @@ func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error)
 
 // Server makes a Conn that takes the server's part over conn. x is a server's Context. The handshake begins with the first Read, Write or
 // Handshake. Over a *net.TCPConn, or a *net.UnixConn of the stream kind, it works on the socket
-// directly; from then on nobody else may read, write or set deadlines there. It owns conn, also
+// directly; from then on nobody else may read, write or set deadlines there. Plain bytes may have gone over conn before
+// (STARTTLS), if nobody holds back what belongs to TLS; two Conns over one conn would take each other's bytes. It owns conn, also
 // after an error of its own, but not if Server itself answers one.
 func Server(conn net.Conn, x *cssl.Context) (*Conn, error) {
 	if x != nil && !x.IsServer() {

@@ -111,7 +111,7 @@ func TestDial(t *testing.T) {
 		})
 	}
 	t.Run("no context", func(t *testing.T) {
-		if _, err := new(Dialer).Dial("tcp", good); err == nil || !strings.Contains(err.Error(), "the context is nil") {
+		if _, err := new(Dialer).Dial("tcp", good); err == nil || !strings.Contains(err.Error(), "Context is nil") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -146,7 +146,19 @@ func TestDialTimeout(t *testing.T) {
 	if !errors.As(err, &ne) || !ne.Timeout() {
 		t.Errorf("got %v, want a timeout", err)
 	}
-	d.Timeout = 0
+	for _, nd := range []*net.Dialer{{Timeout: 10 * time.Millisecond}, {Deadline: time.Now().Add(10 * time.Millisecond)}} {
+		d = Dialer{Context: cx, Net: nd}
+		if _, err := d.Dial("tcp", listen().Addr().String()); !errors.As(err, &ne) || !ne.Timeout() {
+			t.Errorf("with a bound of net.Dialer: %v, want a timeout", err)
+		}
+	}
+	sx, _ := contexts(t)
+	for _, x := range []*cssl.Context{nil, sx} {
+		if _, err := (&Dialer{Context: x}).Dial("tcp", "127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "ontext") {
+			t.Errorf("with a context that no client can have: %v", err)
+		}
+	}
+	d = Dialer{Context: cx}
 	l := listen()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	dialled := later(func() error { _, err := d.DialContext(ctx, "tcp", l.Addr().String()); return err })

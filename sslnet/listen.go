@@ -1,6 +1,7 @@
 package sslnet
 
 import (
+	"errors"
 	"net"
 	"sync/atomic"
 
@@ -16,6 +17,9 @@ type Listener struct {
 // Listen listens on a network address (see net.Listen) and answers TLS there. Accept does not wait for
 // the handshake: the first Read, Write or Handshake of a Conn makes it, on the goroutine that serves it.
 func Listen(network, address string, x *cssl.Context) (*Listener, error) {
+	if err := ofServer(x); err != nil {
+		return nil, err
+	}
 	l, err := net.Listen(network, address)
 	if err != nil {
 		return nil, err
@@ -34,6 +38,17 @@ func NewListener(l net.Listener, x *cssl.Context) *Listener {
 // the old Context then.
 func (l *Listener) SetContext(x *cssl.Context) { l.context.Store(x) }
 
+// ofServer says why no server can have x.
+func ofServer(x *cssl.Context) error {
+	switch {
+	case x == nil:
+		return errors.New("sslnet: the context is nil")
+	case !x.IsServer():
+		return errors.New("sslnet: a listener with a client's context")
+	}
+	return nil
+}
+
 // Accept waits for a connection and answers a *Conn. Where one connection cannot be served, for lack of memory say, the error is
 // a net.Error whose Temporary is true, so that servers like that of net/http wait a little and go on.
 func (l *Listener) Accept() (net.Conn, error) {
@@ -42,6 +57,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	x := l.context.Load()
+	if err := ofServer(x); err != nil {
+		nc.Close()
+		return nil, err // which no wait mends
+	}
 	c, err := Server(nc, x)
 	for err != nil && l.context.Load() != x { // it may have been closed when it was replaced
 		x = l.context.Load()

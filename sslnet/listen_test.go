@@ -16,6 +16,24 @@ func TestListenBadly(t *testing.T) {
 		l.Close()
 		t.Error("no error")
 	}
+	_, cx := contexts(t)
+	for _, x := range []*cssl.Context{nil, cx} {
+		if l, err := Listen("tcp", "127.0.0.1:0", x); err == nil {
+			l.Close()
+			t.Error("Listen takes a context that no server can have")
+		}
+		plain, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		defer plain.Close()
+		c, err := net.Dial("tcp", plain.Addr().String())
+		must(t, err)
+		defer c.Close()
+		_, err = NewListener(plain, x).Accept()
+		var temporary interface{ Temporary() bool }
+		if err == nil || errors.As(err, &temporary) && temporary.Temporary() {
+			t.Errorf("Accept says %v, which a server would wait out", err)
+		}
+	}
 }
 
 // TestSetContext: connections accepted after it have the new Context, those before keep theirs.

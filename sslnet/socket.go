@@ -189,6 +189,8 @@ func (t *socket) closeWrite() {
 func (t *socket) finish() {
 	buf := recordBuffers.Get().(*[recordSize]byte)
 	defer recordBuffers.Put(buf)
+	t.c.mu.Lock()
+	defer t.c.mu.Unlock()
 	_ = t.raw.Control(func(fd uintptr) {
 		_ = t.c.tls.CloseWrite() // as in closeWrite
 		for n := 0; n < drainLimit; {

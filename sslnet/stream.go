@@ -20,7 +20,9 @@ type stream struct {
 	closed chan struct{}
 	out    chan struct{} // there may be something to take
 	room   chan struct{} // there may be room to feed
-	side   [2]struct {
+	// Of the end: carryIn is to throw away what lies unread, and has ended.
+	discard, drained chan struct{}
+	side             [2]struct {
 		again chan struct{} // try again
 		timer timer
 	}
@@ -28,10 +30,12 @@ type stream struct {
 	// Guarded by c.mu.
 	inErr, outErr error // of conn
 	writing       bool  // taken, and not yet conn's
+	full          bool  // carryIn waits for room
 }
 
 func (c *Conn) overStream(x *cssl.Context, cfg cssl.ConnConfig) (err error) {
-	t := &stream{c: c, conn: c.conn, closed: make(chan struct{}), out: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+	t := &stream{c: c, conn: c.conn, closed: make(chan struct{}), out: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		discard: make(chan struct{}), drained: make(chan struct{})}
 	for i := range t.side {
 		t.side[i].again = make(chan struct{}, 1)
 		t.side[i].timer.init()
@@ -119,12 +123,14 @@ func (t *stream) again() {
 
 // carryIn feeds what the peer sends.
 func (t *stream) carryIn() {
+	defer close(t.drained)
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := t.conn.Read(buf)
 		for p := buf[:n]; len(p) > 0; {
 			t.c.mu.Lock()
 			k := t.c.tls.Feed(p)
+			t.full = k == 0
 			t.again()
 			t.c.mu.Unlock()
 			if p = p[k:]; k > 0 {
@@ -132,6 +138,9 @@ func (t *stream) carryIn() {
 			}
 			select {
 			case <-t.room:
+			case <-t.discard:
+				t.throwAway(buf)
+				return
 			case <-t.closed:
 				return
 			}
@@ -186,8 +195,34 @@ func (t *stream) closeWrite() {
 	}
 }
 
-// finish leaves the end of the direction to close, since CloseWrite might wait. carryIn takes what comes.
-func (t *stream) finish() {}
+// drainTime is how long finish reads what lies unread.
+const drainTime = 20 * time.Millisecond
+
+// finish leaves the end of the direction to close, since CloseWrite might wait. What comes in is taken by carryIn, unless it waits because
+// nobody has read; then there is more, over which a socket below would send RST.
+func (t *stream) finish() {
+	t.c.mu.Lock()
+	full := t.full
+	t.c.mu.Unlock()
+	if !full || t.conn.SetReadDeadline(time.Now().Add(drainTime)) != nil {
+		return
+	}
+	close(t.discard)
+	select {
+	case <-t.drained:
+	case <-time.After(10 * drainTime): // it does not heed its deadline
+	}
+}
+
+// throwAway reads until nothing comes for a moment.
+func (t *stream) throwAway(buf []byte) {
+	for n := 0; n < drainLimit; {
+		k, err := t.conn.Read(buf)
+		if n += k; err != nil {
+			return
+		}
+	}
+}
 
 func (t *stream) close() error {
 	close(t.closed)

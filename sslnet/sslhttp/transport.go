@@ -43,6 +43,10 @@ type place struct{ address, protocol string }
 // HTTP2, and DialContext for http URLs, which go unencrypted. Its proxy, protocols and TLS fields are left out: there is no
 // way through a proxy. nil means 100 idle connections, for 90 seconds, and a second for "100 Continue".
 //
+// A connection that was upgraded, such as to WebSocket, speaks HTTP/1.1, and which protocol a server takes is only known from the handshake. So
+// a request with an Upgrade header fails where the server has chosen HTTP/2; for such requests make a Transport whose Context has
+// "http/1.1" alone as ALPN.
+//
 // Of the hooks of package httptrace those of the TLS handshake are not called.
 func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
 	if settings == nil {
