@@ -184,8 +184,16 @@ peers: deps ## OpenSSL, GnuTLS, NSS and crypto/tls as clients and servers of our
 scan: deps ## sslscan and testssl.sh against sslecho's defaults, reports to docs/scan (minutes)
 	SCAN=full FIGURES=write $(GOTEST) -v -count=1 -run '^(TestSSLScan|TestTestSSL)$$' $(TESTFLAGS) ./internal/interop
 
+# `make test` has both once, with less data.
+.PHONY: blocking
+blocking: deps ## net.Conn's contract 100 times under the race detector, a gigabyte through net/http (15 minutes)
+	go test -timeout 60m -race -count=100 -run '^TestConn$$' ./sslnet
+	FIGURES=write go run ./internal/figures/record sslnet-conn '100 times in a row under the race detector, none failed'
+	HTTP_FULL=1 $(GOTEST) -count=1 -v -run '^TestBig$$' ./sslnet/sslhttp
+	FIGURES=write go run ./internal/figures/record sslnet-big '1 GB each way, in each protocol, from each client'
+
 .PHONY: reliability
-reliability: exhaustive mutations faults walk fuzz valgrind networks peers scan stress soak ## all of these, for docs/reliability.md (two hours)
+reliability: exhaustive mutations faults walk fuzz valgrind networks peers scan blocking stress soak ## all of these, for docs/reliability.md (two hours)
 
 .PHONY: certs
 certs: deps ## make testdata/certs anew
