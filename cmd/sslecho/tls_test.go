@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// pair are the flags for a certificate.
+func pair(name string) []string {
+	return []string{"--cert", testcerts.Path(name + ".pem"), "--key", testcerts.Path(name + ".key")}
+}
+
+func clientCertificate(t *testing.T, name string) *tls.Certificate {
+	t.Helper()
+	c, err := tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &c
+}
+
+// served is the state of a new connection over which an echo went.
+func served(t *testing.T, addr string, cfg *tls.Config) tls.ConnectionState {
+	t.Helper()
+	c := dialTLS(t, "tcp", addr, cfg)
+	defer c.Close()
+	roundTrip(t, c, []byte("hello"))
+	return c.ConnectionState()
+}
+
+// TestCertificates: RSA and ECDSA side by side for the same name, another certificate for another name, and a stapled OCSP response for
+// the one that it belongs to.
+func TestCertificates(t *testing.T) {
+	ocsp, err := asn1.Marshal(struct {
+		Status asn1.Enumerated
+		Body   struct {
+			Type     asn1.ObjectIdentifier
+			Response []byte
+		} `asn1:"explicit,tag:0"`
+	}{Body: struct {
+		Type     asn1.ObjectIdentifier
+		Response []byte
+	}{asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}, []byte("signed by nobody")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	staple := filepath.Join(t.TempDir(), "ocsp.der")
+	if err := os.WriteFile(staple, ocsp, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := append(append(pair("ecdsa"), pair("rsa")...), "--ocsp-file", staple, "--ocsp-file=",
+		"--sni", "*.example="+testcerts.Path("ed25519.pem")+","+testcerts.Path("ed25519.key"))
+	d := runDaemon(t, args...)
+	for _, tt := range []struct {
+		name   string
+		suite  uint16
+		want   x509.PublicKeyAlgorithm
+		staple bool
+	}{
+		{"localhost", tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, x509.ECDSA, true},
+		{"localhost", tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, x509.RSA, false},
+		{"www.example", tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, x509.Ed25519, false},
+	} {
+		s := served(t, d.addr(), &tls.Config{ServerName: tt.name, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tt.suite}})
+		if got := s.PeerCertificates[0].PublicKeyAlgorithm; got != tt.want || bytes.Equal(s.OCSPResponse, ocsp) != tt.staple {
+			t.Errorf("%s with %s: %v, stapled %d bytes", tt.name, tls.CipherSuiteName(tt.suite), got, len(s.OCSPResponse))
+		}
+	}
+}
+
+// TestClientCertificates: none, optional and require, with CA and revocation list.
+func TestClientCertificates(t *testing.T) {
+	root := testcerts.Path("root.pem")
+	for _, tt := range []struct {
+		mode    string
+		args    []string
+		client  string
+		refused bool
+	}{
+		{"none", nil, "client", false},
+		{"optional", []string{"--client-ca", root}, "", false},
+		{"optional", []string{"--client-ca", root}, "client", false},
+		{"optional", []string{"--client-ca", testcerts.Path("other-root.pem")}, "client", true},
+		{"require", []string{"--client-ca", root}, "", true},
+		{"require", []string{"--client-ca", root}, "client", false},
+		{"require", []string{"--client-ca", root, "--client-crl", testcerts.Path("crl.pem")}, "client", false},
+	} {
+		d := runDaemon(t, append(append(pair("ecdsa"), "--client-auth", tt.mode), tt.args...)...)
+		cfg := &tls.Config{}
+		if tt.client != "" {
+			// Certificates would be left out where the server names another CA.
+			cert := clientCertificate(t, tt.client)
+			cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+		}
+		c, err := tryTLS("tcp", d.addr(), cfg)
+		if err == nil { // in TLS 1.3 the server's answer comes with the first read
+			io.WriteString(c, "hello")
+			_, err = io.ReadFull(c, make([]byte, 5))
+			c.Close()
+		}
+		if (err != nil) != tt.refused {
+			t.Errorf("%s %v, client %q: %v", tt.mode, tt.args, tt.client, err)
+		}
+	}
+}
+
+// TestSharedTickets: a session of one host resumes on another that has the same ticket keys, in rotation too, and not on one that has others.
+func TestSharedTickets(t *testing.T) {
+	dir := t.TempDir()
+	key := func(seed string) string {
+		return base64.StdEncoding.EncodeToString([]byte(strings.Repeat(seed, 48))) + "\n"
+	}
+	host := func(name string, seeds ...string) string {
+		file, content := filepath.Join(dir, name), ""
+		for _, s := range seeds {
+			content += key(s)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return runDaemon(t, append(pair("ecdsa"), "--ticket-keys", file)...).addr()
+	}
+	first, rotated, foreign := host("first", "a", "b"), host("rotated", "b", "a"), host("foreign", "c")
+	cfg := &tls.Config{ServerName: "localhost", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for i, step := range []struct {
+		addr    string
+		resumed bool
+	}{{first, false}, {first, true}, {rotated, true}, {first, true}, {foreign, false}} {
+		if s := served(t, step.addr, cfg); s.DidResume != step.resumed {
+			t.Errorf("step %d: resumed %v, want %v", i, s.DidResume, step.resumed)
+		}
+	}
+}
+
+// TestKeyLog: secrets are written only when asked for, with a warning.
+func TestKeyLog(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys")
+	d := runDaemon(t, append(pair("ecdsa"), "--keylog", file)...)
+	served(t, d.addr(), nil)
+	d.signal(sigterm)
+	d.status()
+	if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), "CLIENT_TRAFFIC_SECRET_0 ") {
+		t.Errorf("%q, %v", b, err)
+	}
+	if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", fi.Mode(), err)
+	}
+	if !strings.Contains(d.err.String(), "level=WARN") || !strings.Contains(d.err.String(), "keylog") {
+		t.Errorf("no warning in %s", d.err.String())
+	}
+}
