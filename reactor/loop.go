@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"os"
 	"runtime/debug"
@@ -400,63 +399,6 @@ func (l *Loop) unpoll(c *Conn) {
 	if err := l.poller.Remove(c.fd); err == nil {
 		c.polled, c.armed = false, 0
 	}
-}
-
-// setDeadline sets the deadline of a phase that begins, or of an open connection whose output begins to wait.
-func (l *Loop) setDeadline(c *Conn, p session.Phase) {
-	begins := p != c.timedIn || !c.timed
-	c.timedIn = p
-	switch {
-	case p == session.Open:
-		if idle, stall := l.openDue(c); min(idle, stall) < never {
-			l.wheel.set(c, min(idle, stall))
-		} else {
-			l.wheel.remove(c)
-		}
-	case !begins:
-	case p == session.Handshaking:
-		l.wheel.set(c, l.now+l.cfg.HandshakeTimeout)
-	case p == session.Closing:
-		l.wheel.set(c, l.now+l.cfg.CloseTimeout)
-	}
-}
-
-const never = time.Duration(math.MaxInt64)
-
-// openDue is when an open connection is idle for too long, and when its output has waited for too long.
-func (l *Loop) openDue(c *Conn) (idle, stall time.Duration) {
-	idle, stall = never, never
-	if l.cfg.IdleTimeout > 0 {
-		idle = c.active + l.cfg.IdleTimeout
-	}
-	if l.cfg.WriteTimeout > 0 && c.stalled != 0 {
-		stall = c.stalled + l.cfg.WriteTimeout
-	}
-	return idle, stall
-}
-
-// expire is called for a connection whose deadline has passed.
-func (l *Loop) expire(c *Conn) {
-	switch c.session.Phase() {
-	case session.Handshaking:
-		c.session.Abort(ErrHandshakeTimeout)
-	case session.Open:
-		switch idle, stall := l.openDue(c); {
-		case stall <= l.now:
-			c.reset = true
-			c.session.Abort(ErrWriteTimeout)
-		case idle <= l.now:
-			c.session.Close(ErrIdleTimeout)
-		case min(idle, stall) < never:
-			l.wheel.set(c, min(idle, stall))
-			return
-		default:
-			return
-		}
-	case session.Closing:
-		c.session.Abort(ErrCloseTimeout)
-	}
-	l.turn(c, 0)
 }
 
 // newSlot puts s into a free slot and answers its key.

@@ -1,0 +1,265 @@
+package sslnet
+
+import (
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// attempt is one try of a side, and all that follows without waiting. It answers whether the side is done.
+func (s *side) attempt() bool {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.waits = false
+	c.transport.resume(s)
+	if c.closing && s.task != taskClose {
+		s.err = net.ErrClosed
+		return true
+	}
+	for {
+		r, finished := s.try()
+		c.note(s, r)
+		switch {
+		case r.Err != nil:
+			s.err = r.Err
+			return true
+		case finished:
+			return true
+		case r.Want.Application():
+			s.err = fmt.Errorf("sslnet: %v: %w", r.Want, errWant)
+			return true
+		case r.In && r.Want.Readable():
+			// recv came back short, which may be where the peer's end begins: the event that told of both is used up, and only
+			// a recv that takes nothing is sure to bring another.
+		case r.Want != cssl.WantNone:
+			if !s.wait(r) {
+				return true
+			}
+			if s.task == taskClose && s.deadline.IsZero() { // SetCloseTimeout asked for no waiting
+				s.err = os.ErrDeadlineExceeded
+				return true
+			}
+			return false
+		}
+	}
+}
+
+// try makes the operation that comes next, and answers whether it was the last one. c.mu is held.
+func (s *side) try() (r cssl.Result, finished bool) {
+	c := s.c
+	switch {
+	case s.task == taskClose:
+		return s.tryClose()
+	case !c.ready:
+		return s.tryHandshake()
+	}
+	switch s.task {
+	case taskHandshake:
+		return s.flushUnsent()
+	case taskRead:
+		r = c.tls.Read(s.p)
+		s.n += r.N
+		return r, r.Want == cssl.WantNone
+	case taskShutdown:
+		c.sendRest(s)
+		if r = c.tls.ShutdownMore(); r.Err != nil || r.Want != cssl.WantNone {
+			return r, false
+		}
+		return s.flush(r)
+	}
+	if s.task != taskWrite {
+		return s.tryRekey()
+	}
+	if c.shut {
+		return cssl.Result{Err: &cssl.Error{Op: cssl.OpWrite, Class: cssl.ClassState, Err: cssl.ErrShutdown}}, false
+	}
+	if len(s.p) == 0 {
+		return s.flush(r)
+	}
+	if len(s.p) > recordSize {
+		r = c.tls.WriteMore(s.p[:recordSize])
+	} else {
+		r = c.tls.Write(s.p)
+	}
+	s.n += r.N
+	s.p = s.p[r.N:]
+	return r, r.Err == nil && r.Want == cssl.WantNone && len(s.p) == 0 && !r.Unsent && c.transport.flushed()
+}
+
+// tryRekey begins a handshake after the first one, when none is under way, or carries it on.
+func (s *side) tryRekey() (r cssl.Result, finished bool) {
+	c, t := s.c, s.task
+	c.sendRest(s)
+	if t != taskCarryOn {
+		if r = c.tls.Handshake(); r.Err != nil || r.Want != cssl.WantNone {
+			return r, false
+		}
+		c.note(s, r)
+	}
+	s.task = taskCarryOn
+	switch t {
+	case taskKeyUpdate:
+		r = c.tls.KeyUpdate(false)
+	case taskKeyUpdateRequest:
+		r = c.tls.KeyUpdate(true)
+	case taskRenegotiate:
+		r = c.tls.Renegotiate()
+	default:
+		r = c.tls.Handshake()
+	}
+	if r.Err != nil || r.Want != cssl.WantNone {
+		return r, false
+	}
+	return s.flush(r)
+}
+
+// recordSize is the most plaintext that one TLS record carries.
+const recordSize = 16384
+
+// tryHandshake carries the handshake on.
+func (s *side) tryHandshake() (r cssl.Result, finished bool) {
+	c := s.c
+	if c.failed != nil {
+		return cssl.Result{Err: c.failed}, false
+	}
+	r = c.tls.Handshake()
+	switch {
+	case r.Err != nil:
+		if r.Unsent {
+			r.Unsent = c.tls.Flush().Unsent // an alert may be on its way out
+		}
+		c.failed = c.opError("handshake", r.Err)
+		r.Err = c.failed
+		c.end()
+	case r.Want == cssl.WantNone:
+		c.ready = true
+		n := c.tls.Negotiated()
+		c.tickets = c.server && n.Version == cssl.TLS13
+		if n.Version < cssl.TLS13 {
+			c.keepState(n) // before there can be a renegotiation
+		}
+		c.end()
+	}
+	return r, false
+}
+
+// end lets go who waits for the end of the handshake. c.mu is held.
+func (c *Conn) end() {
+	if !c.over {
+		c.over = true
+		close(c.done)
+	}
+	for _, s := range []*side{&c.reader, &c.writer} {
+		if s.waits {
+			c.transport.wake(s)
+		}
+	}
+}
+
+// sendRest offers the transport what it refused earlier. Where the operation that follows waits to read, the peer may wait
+// for that. c.mu is held.
+func (c *Conn) sendRest(s *side) {
+	if c.unsent {
+		c.note(s, c.tls.Flush())
+	}
+}
+
+// flushUnsent is flush of what the transport refused. Tickets may stay: nobody waits for them.
+func (s *side) flushUnsent() (r cssl.Result, finished bool) {
+	if s.c.tickets || !s.c.unsent && s.c.transport.flushed() {
+		return r, true
+	}
+	return s.flush(r)
+}
+
+// flush sends what cssl holds; before is the operation that it follows.
+func (s *side) flush(before cssl.Result) (r cssl.Result, finished bool) {
+	if r = s.c.tls.Flush(); r.Err == nil && r.Want == cssl.WantNone && !s.c.transport.flushed() {
+		r.Want = cssl.WantWrite
+	}
+	r.In = r.In || before.In
+	r.Out = r.Out || before.Out
+	return r, r.Err == nil && r.Want == cssl.WantNone
+}
+
+// note deals with what an operation moved: it makes the want of the other side stale. So does a failure of reading, which may
+// be the connection's. c.mu is held.
+func (c *Conn) note(s *side, r cssl.Result) {
+	c.unsent = r.Unsent
+	if r.Err != nil { // one that sticks does not say
+		c.unsent = c.tls.Unsent() > 0
+	}
+	c.transport.moved(r)
+	other, failed := &c.reader, false
+	if s == other {
+		other, failed = &c.writer, r.Err != nil
+	}
+	if other.waits && (failed || r.In && other.want.Readable() || r.Out && other.want.Writable() ||
+		r.N > 0 && other.want == cssl.WantAppRead) {
+		c.transport.wake(other)
+	}
+}
+
+// wait makes ready for waiting for r.Want, and answers false if it cannot wait: s.err says why. c.mu is held.
+func (s *side) wait(r cssl.Result) bool {
+	c := s.c
+	if s.err = c.transport.blocked(r.Want); s.err != nil {
+		return false
+	}
+	if s == &c.reader && r.Want.Readable() {
+		if r.Held {
+			c.note(s, c.tls.Flush()) // the tickets that waited for something to go with
+		}
+		c.tls.FreeBuffers() // a connection that has nothing to read needs no memory for it
+	}
+	s.want, s.waits = r.Want, true
+	var err error
+	switch {
+	case s.natural == readable && r.Want.Writable():
+		err = c.transport.watch(writable)
+	case s.natural == writable && r.Want.Readable():
+		err = c.transport.watch(readable)
+	case s.natural == readable:
+		c.keepSending()
+	}
+	if err != nil {
+		s.waits, s.err = false, err
+		return false
+	}
+	return true
+}
+
+// came is called when the transport has become ready in a direction that was watched. c.mu is held.
+func (c *Conn) came(d direction) {
+	if c.closing {
+		return
+	}
+	if d == readable {
+		if c.writer.waits && c.writer.want.Readable() {
+			c.transport.wake(&c.writer)
+		}
+		return
+	}
+	if c.reader.waits && c.reader.want.Writable() {
+		c.transport.wake(&c.reader)
+		return
+	}
+	if c.unsent {
+		r := c.tls.Flush() // a failure is the next Write's to find
+		c.unsent = r.Unsent
+		c.transport.moved(r)
+		c.keepSending()
+	}
+}
+
+// keepSending sees to it that what the transport refused is sent though no Write waits for it, such as the answer to a
+// KeyUpdate that came with a Read, or what a Write accepted before its deadline. c.mu is held.
+func (c *Conn) keepSending() {
+	if c.unsent && !c.writer.waits && !c.closing {
+		// Where it cannot be watched for (no descriptors are left), the next operation sends it.
+		_ = c.transport.watch(writable)
+	}
+}
