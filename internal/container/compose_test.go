@@ -87,6 +87,7 @@ func composer(t *testing.T) []string {
 // TestCompose: the daemon with its certificates and the load generator start in order, no message fails, and all ends well.
 // Prometheus is started too if its image is there.
 func TestCompose(t *testing.T) {
+	engine(t)
 	command := composer(t)
 	env := []string{"SSLECHO_IMAGE=" + mine + "-sslecho", "SSLBENCH_IMAGE=" + mine + "-sslbench", "SSLECHO_PORT=0", "PROMETHEUS_PORT=0",
 		"LOAD_TIME=2s", "LOAD_RATE=100"}
@@ -102,7 +103,6 @@ func TestCompose(t *testing.T) {
 		}
 		return out
 	}
-	engine(t)
 	compose("config", "-q")
 	images(t)
 	container := func(service string) string {

@@ -17,7 +17,7 @@ import (
 const (
 	root = "../.."
 	// limit fails a step that hangs. It is far more than one needs.
-	limit = 90 * time.Second
+	limit = 60 * time.Second
 )
 
 // scratch is a folder for the whole run, with the programs in bin.

@@ -1,0 +1,5 @@
+//go:build race || asan
+
+package container
+
+const sanitized = true
