@@ -165,17 +165,21 @@ func full(t testing.TB, c *Conn) (n int) {
 	var out sequence
 	p := make([]byte, 1<<20)
 	out.fill(p)
-	for deadline, k := time.Now().Add(hang), -1; k != 0 || !stuck(t, c); n += k {
-		var err error
-		must(t, c.SetWriteDeadline(time.Now().Add(time.Millisecond)))
-		k, err = c.Write(p[n:])
-		timedOut(t, err)
+	for deadline := time.Now().Add(hang); ; {
+		// Only a Write that was tried after the transport had got stuck shows that nothing more fits before it.
+		before, k := stuck(t, c), 0
+		ended := later(func() (err error) { k, err = c.Write(p[n:]); return err })
+		waiting(t, c, &c.writer, cssl.WantWrite)
+		must(t, c.SetWriteDeadline(time.Now()))
+		timedOut(t, receive(t, ended, "Write"))
+		must(t, c.SetWriteDeadline(time.Time{}))
+		if n += k; before && k == 0 {
+			return n
+		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the transport is not full after %d bytes", n)
 		}
 	}
-	must(t, c.SetWriteDeadline(time.Time{}))
-	return n
 }
 
 // stuck reports whether what c has written stays where it is as long as the peer does not read.
