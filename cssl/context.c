@@ -1,6 +1,7 @@
 //go:build cgo
 
 #include "context.h"
+#include "decide.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -53,7 +54,8 @@ int cssl_init(void)
 	handle_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_handle);
 	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init();
+	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init() &&
+	       cssl_decide_init();
 }
 
 int cssl_done(int ok, cssl_reasons *out)
@@ -123,7 +125,7 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 	case CSSL_GROUPS:
 		ok = (int)SSL_CTX_set1_groups_list(ctx, value);
 		if (ok == 1) {
-			/* OpenSSL does not tell them again, and on_hello has to copy them. */
+			/* OpenSSL does not tell them again, and a change of SSL_CTX has to copy them. */
 			char *kept = strdup(value);
 			ok = kept != NULL && SSL_CTX_set_ex_data(ctx, groups_index, kept);
 			if (!ok)
@@ -288,40 +290,6 @@ static void on_keylog(const SSL *ssl, const char *line)
 	cssl_go_keylog(handle_of(SSL_get_SSL_CTX(ssl)), (char *)line);
 }
 
-/*
- * Changes to the Context that the client's server name asks for, before the
- * version, the session or the certificate is chosen. SSL_set_SSL_CTX leaves
- * behind what SSL_new copied from the first SSL_CTX, so that is copied here.
- */
-static int on_hello(SSL *ssl, int *alert, void *arg)
-{
-	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET;
-	const unsigned char *ext;
-	SSL_CTX *from = SSL_get_SSL_CTX(ssl), *to;
-	const char *groups;
-	size_t len;
-
-	(void)arg;
-	if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &ext, &len))
-		return SSL_CLIENT_HELLO_SUCCESS;
-	to = cssl_go_hello(handle_of(from), (unsigned char *)ext, len);
-	if (to == NULL || to == from)
-		return SSL_CLIENT_HELLO_SUCCESS;
-	groups = SSL_CTX_get_ex_data(to, groups_index);
-	if (!cssl_tickets_keep(ssl, from) || SSL_set_SSL_CTX(ssl, to) == NULL || (groups != NULL && !SSL_set1_groups_list(ssl, groups)) || !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
-	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||
-	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to))) {
-		*alert = SSL_AD_INTERNAL_ERROR;
-		return SSL_CLIENT_HELLO_ERROR;
-	}
-	SSL_set_verify(ssl, SSL_CTX_get_verify_mode(to), SSL_CTX_get_verify_callback(to));
-	SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(to));
-	SSL_set_read_ahead(ssl, (int)SSL_CTX_get_read_ahead(to));
-	SSL_clear_options(ssl, copied);
-	SSL_set_options(ssl, SSL_CTX_get_options(to) & copied);
-	return SSL_CLIENT_HELLO_SUCCESS;
-}
-
 /* Tells the client that its server name was heard (RFC 6066, section 3). */
 static int on_server_name(SSL *ssl, int *alert, void *arg)
 {
@@ -329,14 +297,17 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 	return SSL_TLSEXT_ERR_OK;
 }
 
-int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog, int hello)
+const char *cssl_ctx_groups(const SSL_CTX *ctx)
+{
+	return SSL_CTX_get_ex_data(ctx, groups_index);
+}
+
+int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog)
 {
 	if (!SSL_CTX_set_ex_data(ctx, handle_index, (void *)handle))
 		return 0;
 	if (keylog)
 		SSL_CTX_set_keylog_callback(ctx, on_keylog);
-	if (hello)
-		SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
 	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
 	return 1;
 }
@@ -435,8 +406,7 @@ static long put_cert(const X509 *x, unsigned char *p)
 	return n + 4;
 }
 
-/* leaf, which may be NULL, and the certificates of chain from first on. */
-static long put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out)
+long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out)
 {
 	int i, count = sk_X509_num(chain);
 	long total = 0, at = 0;
@@ -464,7 +434,7 @@ long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out)
 	/* A client's chain begins with the leaf, a server's does not hold it. */
 	int first = SSL_is_server(ssl) ? 0 : 1;
 
-	return put_chain(leaf, leaf != NULL ? SSL_get_peer_cert_chain(ssl) : NULL, first, out);
+	return cssl_put_chain(leaf, leaf != NULL ? SSL_get_peer_cert_chain(ssl) : NULL, first, out);
 }
 
 long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out)
@@ -475,7 +445,7 @@ long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out)
 	*out = NULL;
 	if (leaf == NULL || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE || SSL_get_verify_result(ssl) != X509_V_OK)
 		return 0;
-	return sk_X509_num(chain) > 0 ? put_chain(NULL, chain, 0, out) : put_chain(leaf, NULL, 0, out);
+	return sk_X509_num(chain) > 0 ? cssl_put_chain(NULL, chain, 0, out) : cssl_put_chain(leaf, NULL, 0, out);
 }
 
 const char *cssl_ssl_group(SSL *ssl)

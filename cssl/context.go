@@ -2,6 +2,7 @@ package cssl
 
 /*
 #include "context.h"
+#include "decide.h"
 #include <stdlib.h>
 */
 import "C"
@@ -31,6 +32,7 @@ type Context struct {
 	verify bool          // a client that checks certificates, so names too
 	// sessionID says which Contexts may resume each other's sessions.
 	sessionID [32]C.uchar
+	state     *contextState
 }
 
 // NewServerContext builds a Context for connections that are accepted. What is
@@ -68,6 +70,7 @@ type builder struct {
 	ptr       *C.SSL_CTX
 	sessionID [32]C.uchar
 	reasons   C.cssl_reasons
+	state     *contextState
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
@@ -115,6 +118,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
 		verify:    !server && cfg.Verify != VerifyNone,
+		state:     b.state,
 	}, nil
 }
 
@@ -245,10 +249,22 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	case VerifyNone:
 	case VerifyOptional:
 		s.verify_mode = C.SSL_VERIFY_PEER
-	case VerifyRequire:
+	case VerifyRequire, VerifyApplication:
 		s.verify_mode = C.SSL_VERIFY_PEER | C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
 	default:
 		return &ConfigError{Setting: "Verify", Value: fmt.Sprint(uint8(c.Verify)), Err: errors.New("unknown mode")}
+	}
+	if c.Verify == VerifyApplication && c.VerifyPeer == nil {
+		return &ConfigError{Setting: "Verify", Value: "VerifyApplication", Err: errors.New("VerifyPeer, which is to decide, is not set")}
+	}
+	if c.VerifyPeer != nil && s.verify_mode == C.SSL_VERIFY_NONE {
+		return &ConfigError{Setting: "VerifyPeer", Err: errors.New("would never be asked: Verify asks for no certificate")}
+	}
+	if c.VerifyPeer != nil && !b.server && C.cssl_can_retry_verify() == 0 {
+		return &ConfigError{Setting: "VerifyPeer", Err: errors.New("a client's needs OpenSSL 3.0.2 or newer when this package is built")}
+	}
+	if c.ClientHello != nil && !b.server {
+		return &ConfigError{Setting: "ClientHello", Err: errors.New("only a server hears one")}
 	}
 	if c.VerifyDepth > 0 {
 		s.verify_depth = C.int(c.VerifyDepth)
@@ -265,7 +281,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	// from one server name to another.
 	h := sha256.New()
 	system := c.SystemCAs || !b.server && len(trust) == 0
-	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system)
+	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system, c.VerifyPeer != nil)
 	for _, part := range [][]byte{trust, crl, []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
 		[]byte(strings.Join(c.ALPN, "\x00"))} {
 		hashPart(h.Write, part)
@@ -417,20 +433,30 @@ func (b *builder) alpn() error {
 // bind ties the Go side of the callbacks to the SSL_CTX. It comes last, since
 // from here on freeing the SSL_CTX releases the handle.
 func (b *builder) bind() error {
-	st := &contextState{}
-	if b.cfg.KeyLog != nil {
-		st.keyLog = &keyLog{w: b.cfg.KeyLog}
+	cfg := b.cfg
+	st := &contextState{clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
+	if st.timeout <= 0 {
+		st.timeout = DefaultDecisionTimeout
 	}
-	for name, x := range b.cfg.SNI {
+	// OpenSSL can suspend a client's verification alone.
+	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil
+	st.asks = st.clientHello != nil || st.verifyPeer != nil || st.offload || len(cfg.SNI) > 0
+	if cfg.KeyLog != nil {
+		st.keyLog = &keyLog{w: cfg.KeyLog}
+	}
+	if len(cfg.SNI) > 0 {
+		st.sni = map[string]sniContext{}
+	}
+	for name, x := range cfg.SNI {
 		key, err := sniKey(name)
 		if err == nil && (x == nil || !x.server) {
 			err = errors.New("not a server Context")
 		}
-		if err == nil && st.sni[key] != nil {
+		if _, twice := st.sni[key]; err == nil && twice {
 			err = errors.New("the same name is in the map in another spelling")
 		}
 		if err == nil {
-			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.addSNI(key, p) })
+			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.sni[key] = sniContext{p, x.state} })
 		}
 		if err != nil {
 			st.release()
@@ -438,11 +464,18 @@ func (b *builder) bind() error {
 		}
 	}
 	h := cgo.NewHandle(st)
-	if C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil), cbool(st.sni != nil)) == 0 {
+	if C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil)) == 0 {
 		st.release()
 		h.Delete()
 		return b.fail("KeyLog, SNI", "")
 	}
+	if st.asksHello() {
+		C.cssl_decide_hello(b.ptr)
+	}
+	if st.verifyPeer != nil {
+		C.cssl_decide_peer(b.ptr, cbool(cfg.Verify == VerifyApplication))
+	}
+	b.state = st
 	return nil
 }
 

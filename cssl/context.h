@@ -65,10 +65,12 @@ int cssl_ctx_staple(SSL_CTX *ctx, const unsigned char *der, int len, cssl_reason
 
 /*
  * Ties ctx to the Go side: handle is released, by cssl_go_release, when the
- * last reference to ctx goes. keylog and hello install the callbacks that
- * cssl_go_keylog and cssl_go_hello answer.
+ * last reference to ctx goes. keylog installs the callback that cssl_go_keylog answers.
  */
-int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog, int hello);
+int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog);
+
+/* The groups that were set by name, or NULL. */
+const char *cssl_ctx_groups(const SSL_CTX *ctx);
 
 /* The number of sessions in the cache. */
 long cssl_ctx_cached(SSL_CTX *ctx);
@@ -88,6 +90,8 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 long cssl_ssl_session(SSL *ssl, unsigned char **out);
 /* The peer's chain as DER certificates, each behind its length as 4 bytes, most significant first. Leaf first. */
 long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
+/* leaf, which may be NULL, and the certificates of chain from first on, in that form. */
+long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out);
 /* The same for the chain that was found valid; nothing where none was. */
 long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out);
 const char *cssl_ssl_group(SSL *ssl);
@@ -97,7 +101,6 @@ int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t l
 /* Implemented in Go. */
 extern void cssl_go_release(uintptr_t handle);
 extern void cssl_go_keylog(uintptr_t handle, char *line);
-extern SSL_CTX *cssl_go_hello(uintptr_t handle, unsigned char *ext, size_t len);
 
 /* What is offered where Config names no ciphers, or no groups; see defaults.c. False when OpenSSL refuses. */
 int cssl_default_ciphers(SSL_CTX *ctx);

@@ -151,40 +151,17 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	return -1; /* not 0: that SSL_shutdown takes for success when it sends its alert again */
 }
 
-static int transport_read(BIO *b, char *p, size_t len, size_t *got)
+/* Receives once. Answers how many bytes came; 0: none now, or eof or recv_errno says why there will be no more. */
+static size_t transport_recv(cssl_transport *t, void *p, size_t len)
 {
-	cssl_transport *t = BIO_get_data(b);
 	ssize_t n;
 
-	BIO_clear_retry_flags(b);
-	*got = 0;
-	if (t->corked && t->out.len > 0)
-		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
-	if (t->frozen || (t->drained && t->send_errno == 0)) { /* after a failed send, only recv knows what is left */
-		t->drained = 0;
-		BIO_set_retry_read(b);
-		return 0;
-	}
-	if (t->fd < 0) {
-		if (t->in.len == 0 && (t->eof || t->recv_errno != 0))
-			return 0;
-		*got = cssl_bytes_take(&t->in, p, len);
-		if (*got == 0) {
-			BIO_set_retry_read(b);
-			return 0;
-		}
-		t->moved |= CSSL_MOVED_IN;
-		return 1;
-	}
 	do
 		n = recv(t->fd, p, len, 0);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
-		t->drained = (size_t)n < len;
-		t->moved |= CSSL_MOVED_IN;
 		t->recv_errno = 0;
-		*got = (size_t)n;
-		return 1;
+		return (size_t)n;
 	}
 	if (n == 0) {
 		/*
@@ -195,12 +172,63 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 			t->recv_errno = ECONNRESET;
 		else
 			t->eof = 1;
+	} else if (errno != EAGAIN && errno != EWOULDBLOCK) {
+		t->recv_errno = errno;
+	}
+	return 0;
+}
+
+void cssl_transport_fill(cssl_transport *t, size_t room)
+{
+	unsigned char buf[16384];
+	size_t want, n;
+
+	do {
+		want = room > t->in.len ? room - t->in.len : 0;
+		if (want > sizeof buf)
+			want = sizeof buf;
+		n = want > 0 ? transport_recv(t, buf, want) : 0;
+		if (n > 0 && !cssl_bytes_append(&t->in, buf, n)) {
+			t->recv_errno = ENOMEM;
+			return;
+		}
+	} while (want > 0 && n == want);
+}
+
+static int transport_read(BIO *b, char *p, size_t len, size_t *got)
+{
+	cssl_transport *t = BIO_get_data(b);
+	size_t n;
+
+	BIO_clear_retry_flags(b);
+	*got = 0;
+	if (t->corked && t->out.len > 0)
+		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
+	if (t->frozen || (t->drained && t->send_errno == 0)) { /* after a failed send, only recv knows what is left */
+		t->drained = 0;
+		BIO_set_retry_read(b);
 		return 0;
 	}
-	if (errno == EAGAIN || errno == EWOULDBLOCK)
+	if (t->fd < 0 || t->in.len > 0) {
+		if (t->in.len == 0 && (t->eof || t->recv_errno != 0))
+			return 0;
+		*got = cssl_bytes_take(&t->in, p, len);
+		if (*got == 0) {
+			BIO_set_retry_read(b);
+			return 0;
+		}
+		t->moved |= CSSL_MOVED_IN;
+		return 1;
+	}
+	n = transport_recv(t, p, len);
+	if (n > 0) {
+		t->drained = n < len;
+		t->moved |= CSSL_MOVED_IN;
+		*got = n;
+		return 1;
+	}
+	if (!t->eof && t->recv_errno == 0)
 		BIO_set_retry_read(b);
-	else
-		t->recv_errno = errno;
 	return 0;
 }
 
