@@ -154,13 +154,13 @@ type asking struct {
 // again: it must not call c itself. owner is passed on to the application's callbacks. Bind must be called before the first
 // operation; without it such a wait ends only when the owner tries again.
 func (c *Conn) Bind(owner any, wake func()) {
-	if c.ask != nil {
+	if c.Asks() {
 		c.ask.owner, c.ask.wake = owner, wake
 	}
 }
 
-// Asks reports whether operations of x's connections may answer a [Want.Application]. Then their owner calls Conn.Bind.
-func (x *Context) Asks() bool { return x.state.asks }
+// Asks reports whether operations of c may answer a [Want.Application]. Then its owner calls Bind.
+func (c *Conn) Asks() bool { return c.ask != nil }
 
 func (a *asking) wakeOwner() {
 	if a.wake != nil {
