@@ -2,6 +2,7 @@ package cssl
 
 /*
 #include "context.h"
+#include "library.h"
 #include <stdlib.h>
 */
 import "C"
@@ -26,6 +27,7 @@ type Context struct {
 	mu     sync.RWMutex // guards ptr against Close
 	ptr    *C.SSL_CTX
 	server bool
+	lib    *Library
 	tail   int
 	limits [2]C.uint32_t // MaxMessages, MaxRenegotiations
 	verify bool          // a client that checks certificates, so names too
@@ -63,15 +65,17 @@ func (x *Context) IsServer() bool { return x.server }
 
 // builder holds a Context under construction.
 type builder struct {
-	cfg       *Config
-	server    bool
-	ptr       *C.SSL_CTX
+	cfg        *Config
+	server     bool
+	properties *C.char // Config.Properties, or nil
+	ptr        *C.SSL_CTX
 	sessionID [32]C.uchar
 	reasons   C.cssl_reasons
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
-	b := &builder{cfg: cfg, server: server}
+	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
+	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
 		for _, c := range certs {
@@ -111,6 +115,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	return &Context{
 		ptr:       b.ptr,
 		server:    server,
+		lib:       cfg.Library,
 		tail:      tail,
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
@@ -127,6 +132,7 @@ func limit(n, otherwise int) C.uint32_t {
 
 // loaded is a certificate with its files read and its passphrase asked for.
 type loaded struct {
+	from       *Certificate
 	setting    string
 	chain, key []byte
 	pass       []byte
@@ -136,9 +142,10 @@ type loaded struct {
 // load reads all files, so that C only ever sees bytes and a missing file is
 // reported by its name.
 func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
-	for i, c := range b.cfg.Certificates {
+	for i := range b.cfg.Certificates {
+		c := &b.cfg.Certificates[i]
 		setting := fmt.Sprintf("Certificates[%d]", i)
-		l := loaded{setting: setting}
+		l := loaded{from: c, setting: setting}
 		if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
 			return
 		}
@@ -149,7 +156,11 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 		if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
 			return
 		}
-		if len(l.key) == 0 {
+		if c.KeyURI != "" && len(l.key) > 0 {
+			err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
+			return
+		}
+		if len(l.key) == 0 && c.KeyURI == "" {
 			l.key = l.chain
 		}
 		if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP); err != nil {
@@ -224,6 +235,8 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		}
 	}
 	s := C.cssl_settings{
+		library:         c.Library.pointer(),
+		properties:      b.properties,
 		server:          cbool(b.server),
 		min_version:     C.int(max(c.MinVersion, TLS12)),
 		max_version:     C.int(c.MaxVersion),
@@ -265,7 +278,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	// from one server name to another.
 	h := sha256.New()
 	system := c.SystemCAs || !b.server && len(trust) == 0
-	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system)
+	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system, c.Properties)
 	for _, part := range [][]byte{trust, crl, []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
 		[]byte(strings.Join(c.ALPN, "\x00"))} {
 		hashPart(h.Write, part)
@@ -327,9 +340,8 @@ func (b *builder) strings() error {
 
 func (b *builder) certificates(certs []loaded) error {
 	for _, c := range certs {
-		if C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), bytesPtr(c.key), C.int(len(c.key)),
-			bytesPtr(c.pass), C.int(len(c.pass)), &b.reasons) == 0 {
-			return b.fail(c.setting, "")
+		if err := b.certificate(&c); err != nil {
+			return err
 		}
 		if len(c.ocsp) == 0 {
 			continue
@@ -425,6 +437,9 @@ func (b *builder) bind() error {
 		key, err := sniKey(name)
 		if err == nil && (x == nil || !x.server) {
 			err = errors.New("not a server Context")
+		}
+		if err == nil && x.lib != b.cfg.Library {
+			err = errors.New("a Context of another Library")
 		}
 		if err == nil && st.sni[key] != nil {
 			err = errors.New("the same name is in the map in another spelling")

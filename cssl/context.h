@@ -11,6 +11,8 @@
 
 /* The settings that are numbers. */
 typedef struct {
+	OSSL_LIB_CTX *library;  /* NULL is the default one */
+	const char *properties; /* may be NULL */
 	int server;
 	int min_version, max_version; /* TLS1_2_VERSION ...; 0 leaves OpenSSL's choice */
 	int verify_mode;              /* SSL_VERIFY_* */
@@ -36,6 +38,10 @@ int cssl_tickets_keep(SSL *ssl, SSL_CTX *from);
 /* Takes the error queue along if not ok, and empties it. Answers ok. */
 int cssl_done(int ok, cssl_reasons *out);
 
+/* The library context that ctx was made with, and its property query; either may be NULL. */
+OSSL_LIB_CTX *cssl_ctx_library(const SSL_CTX *ctx);
+const char *cssl_ctx_properties(const SSL_CTX *ctx);
+
 /* How many SSL_CTX this process has; those that only connections still hold count too. */
 long cssl_contexts(void);
 
@@ -47,9 +53,9 @@ long cssl_contexts(void);
 SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out);
 int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *out);
 int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out);
-/* Certificate chain (leaf first) and key from PEM. pass may be NULL. */
-int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, const void *key, int key_len, const void *pass,
-                  int pass_len, cssl_reasons *out);
+/* A certificate chain (leaf first) from PEM, and its key: stored, which gets a reference, or if that is NULL from PEM. pass may be NULL. */
+int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *stored, const void *key, int key_len,
+                  const void *pass, int pass_len, cssl_reasons *out);
 /* Trusted CAs from PEM; for a server also the names that it asks client certificates of. Answers how many, or -1. */
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out);
 int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out);

@@ -1,0 +1,72 @@
+//go:build cgo
+
+#include "library.h"
+#include "context.h"
+
+#include <openssl/err.h>
+#include <openssl/provider.h>
+#include <string.h>
+
+/*
+ * A library context that was used is never freed. OpenSSL keeps state for each thread in it, such as random generators, which
+ * a thread gives back when it ends: with the context gone by then, that is a use after free, and only the thread itself can
+ * give it back before (OPENSSL_thread_stop_ex(3)). Go's threads are not ours to tell.
+ */
+OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char *providers, int count, int *step,
+                               cssl_reasons *out)
+{
+	OSSL_LIB_CTX *library;
+
+	ERR_clear_error();
+	*step = CSSL_LIBRARY_CREATE;
+	library = OSSL_LIB_CTX_new();
+	if (library == NULL)
+		goto failed;
+	*step = CSSL_LIBRARY_PATH;
+	if (path != NULL && !OSSL_PROVIDER_set_default_search_path(library, path))
+		goto failed;
+	*step = CSSL_LIBRARY_CONFIG;
+	if (config != NULL && !OSSL_LIB_CTX_load_config(library, config))
+		goto failed;
+	for (*step = 0; *step < count; (*step)++) {
+		if (OSSL_PROVIDER_load(library, providers) == NULL)
+			goto failed;
+		providers += strlen(providers) + 1;
+	}
+	ERR_clear_error();
+	return library;
+failed:
+	cssl_done(0, out);
+	/* No other thread has used it. */
+	OSSL_LIB_CTX_free(library);
+	return NULL;
+}
+
+typedef struct {
+	char *at;
+	size_t left;
+} name_list;
+
+static int add_name(OSSL_PROVIDER *provider, void *arg)
+{
+	name_list *list = arg;
+	const char *name = OSSL_PROVIDER_get0_name(provider);
+	size_t n = strlen(name);
+
+	if (n + 2 > list->left)
+		return 0;
+	memcpy(list->at, name, n);
+	list->at[n] = ',';
+	list->at += n + 1;
+	list->left -= n + 1;
+	return 1;
+}
+
+void cssl_library_providers(OSSL_LIB_CTX *library, char *names, size_t size)
+{
+	name_list list = {names, size};
+
+	OSSL_PROVIDER_do_all(library, add_name, &list);
+	*list.at = 0;
+	ERR_clear_error();
+}
