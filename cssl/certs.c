@@ -59,9 +59,8 @@ int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *stor
 
 	ERR_clear_error();
 	chain_bio = BIO_new_mem_buf(chain, chain_len);
-	key_bio = BIO_new_mem_buf(key, key_len);
 	rest = sk_X509_new_null();
-	if (chain_bio == NULL || key_bio == NULL || rest == NULL)
+	if (chain_bio == NULL || rest == NULL)
 		goto end;
 	leaf = next_cert(ctx, chain_bio, 1);
 	if (leaf == NULL)
@@ -74,6 +73,9 @@ int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *stor
 	if (!end_of_pem())
 		goto end;
 	if (stored == NULL) {
+		key_bio = BIO_new_mem_buf(key, key_len);
+		if (key_bio == NULL)
+			goto end;
 		pkey = PEM_read_bio_PrivateKey_ex(key_bio, NULL, give_passphrase, &pw, cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
 		if (pkey == NULL)
 			goto end;

@@ -90,13 +90,28 @@ static int keep_library(SSL_CTX *ctx, const cssl_settings *s)
 	return SSL_CTX_set_ex_data(ctx, library_index, s->library);
 }
 
+/* False if properties cannot be parsed: OpenSSL tells no one then, and fetches as if none had been given. */
+static int parses(const char *properties)
+{
+	OSSL_LIB_CTX *scratch;
+	int ok;
+
+	if (properties == NULL)
+		return 1;
+	scratch = OSSL_LIB_CTX_new();
+	ok = scratch != NULL && EVP_set_default_properties(scratch, properties);
+	OSSL_LIB_CTX_free(scratch);
+	return ok;
+}
+
 SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 {
-	SSL_CTX *ctx;
+	SSL_CTX *ctx = NULL;
 	int ok;
 
 	ERR_clear_error();
-	ctx = SSL_CTX_new_ex(s->library, s->properties, s->server ? TLS_server_method() : TLS_client_method());
+	if (parses(s->properties))
+		ctx = SSL_CTX_new_ex(s->library, s->properties, s->server ? TLS_server_method() : TLS_client_method());
 	if (ctx == NULL || !SSL_CTX_set_ex_data(ctx, count_index, &contexts)) {
 		cssl_done(0, out);
 		SSL_CTX_free(ctx);

@@ -215,6 +215,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	if !b.server && len(c.SNI) > 0 {
 		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
 	}
+	if strings.IndexByte(c.Properties, 0) >= 0 {
+		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}
+	}
 	for _, v := range []struct {
 		setting string
 		v       Version
@@ -291,6 +294,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	s.session_id_context = b.sessionID
 	if b.ptr = C.cssl_ctx_new(&s, &b.reasons); b.ptr == nil {
+		if c.Properties != "" {
+			return b.fail("Properties", c.Properties)
+		}
 		return b.fail("MinVersion, MaxVersion, Tickets", "")
 	}
 	return nil

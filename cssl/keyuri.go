@@ -147,9 +147,14 @@ func pinAttribute(attribute string) string {
 	return ""
 }
 
-// parts are a URI's scheme, the attributes of its path and those of its query, in which further question marks may be.
+// parts are a URI's scheme with its colon, the attributes of its path and those of its query, in which further question marks may be.
 func parts(uri string) (scheme string, path, query []string) {
-	scheme, rest, _ := strings.Cut(uri, ":")
+	scheme, rest, ok := strings.Cut(uri, ":")
+	if ok {
+		scheme += ":"
+	} else {
+		scheme, rest = "", uri
+	}
 	before, after, ok := strings.Cut(rest, "?")
 	if ok {
 		query = strings.Split(after, "&")
@@ -166,7 +171,7 @@ func hasPINValue(uri string) bool {
 func shownURI(uri string) string {
 	scheme, path, query := parts(uri)
 	secret := func(a string) bool { return pinAttribute(a) != "" }
-	shown := scheme + ":" + strings.Join(slices.DeleteFunc(path, secret), ";")
+	shown := scheme + strings.Join(slices.DeleteFunc(path, secret), ";")
 	if query = slices.DeleteFunc(query, secret); len(query) > 0 {
 		shown += "?" + strings.Join(query, "&")
 	}

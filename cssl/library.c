@@ -3,9 +3,44 @@
 #include "library.h"
 #include "context.h"
 
+#include <openssl/conf.h>
 #include <openssl/err.h>
 #include <openssl/provider.h>
 #include <string.h>
+#include <strings.h>
+
+/*
+ * OSSL_LIB_CTX_load_config is content when a provider that the file activates cannot be loaded, and the default one steps
+ * in. So the file is read once more, as provider_conf.c reads it. False if one is missing, with an entry on the error queue that names it.
+ */
+static int all_active(OSSL_LIB_CTX *library, const char *file)
+{
+	CONF *conf = NCONF_new_ex(library, NULL);
+	const char *at;
+	STACK_OF(CONF_VALUE) *list = NULL;
+	int ok = conf != NULL && NCONF_load(conf, file, NULL) == 1;
+
+	if (ok && (at = NCONF_get_string(conf, NULL, "openssl_conf")) != NULL && (at = NCONF_get_string(conf, at, "providers")) != NULL)
+		list = NCONF_get_section(conf, at);
+	for (int i = 0; ok && i < sk_CONF_VALUE_num(list); i++) {
+		const CONF_VALUE *v = sk_CONF_VALUE_value(list, i);
+		const char *active = NCONF_get_string(conf, v->value, "activate");
+		const char *name = NCONF_get_string(conf, v->value, "identity"), *module = NCONF_get_string(conf, v->value, "module");
+
+		if (name == NULL)
+			name = v->name;
+		if (active == NULL || (strchr("1yYtT", active[0]) == NULL && strcasecmp(active, "on") != 0))
+			continue;
+		ok = OSSL_PROVIDER_available(library, name);
+		if (ok)
+			continue;
+		ERR_clear_error(); /* what was looked up in vain */
+		ERR_raise_data(ERR_LIB_CONF, CONF_R_MODULE_INITIALIZATION_ERROR, "provider %s, module %s", name,
+		               module != NULL ? module : name);
+	}
+	NCONF_free(conf);
+	return ok;
+}
 
 /*
  * A library context that was used is never freed. OpenSSL keeps state for each thread in it, such as random generators, which
@@ -26,7 +61,7 @@ OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char 
 	if (path != NULL && !OSSL_PROVIDER_set_default_search_path(library, path))
 		goto failed;
 	*step = CSSL_LIBRARY_CONFIG;
-	if (config != NULL && !OSSL_LIB_CTX_load_config(library, config))
+	if (config != NULL && (!OSSL_LIB_CTX_load_config(library, config) || !all_active(library, config)))
 		goto failed;
 	for (*step = 0; *step < count; (*step)++) {
 		if (OSSL_PROVIDER_load(library, providers) == NULL)
