@@ -55,7 +55,7 @@ int cssl_init(void)
 	library_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
 	properties_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && library_index >= 0 &&
-	       properties_index >= 0 && cssl_tickets_init();
+	       properties_index >= 0 && cssl_tickets_init() && cssl_store_init();
 }
 
 int cssl_done(int ok, cssl_reasons *out)
@@ -147,6 +147,16 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 		return NULL;
 	}
 	return ctx;
+}
+
+int cssl_ctx_has_cipher(SSL_CTX *ctx, const char *name)
+{
+	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
+
+	for (int i = 0; i < sk_SSL_CIPHER_num(all); i++)
+		if (strcmp(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(all, i)), name) == 0)
+			return 1;
+	return 0;
 }
 
 int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *out)

@@ -69,8 +69,8 @@ type builder struct {
 	server     bool
 	properties *C.char // Config.Properties, or nil
 	ptr        *C.SSL_CTX
-	sessionID [32]C.uchar
-	reasons   C.cssl_reasons
+	sessionID  [32]C.uchar
+	reasons    C.cssl_reasons
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
@@ -337,6 +337,9 @@ func (b *builder) strings() error {
 		v := C.CString(s.value)
 		ok := C.cssl_ctx_string(b.ptr, s.which, v, &b.reasons)
 		C.free(unsafe.Pointer(v))
+		if missing := b.missing(s.which, s.value, ok != 0); missing != "" {
+			return &ConfigError{Setting: s.setting, Value: s.value, Reasons: goReasons(&b.reasons), Err: errors.New(missing)}
+		}
 		if ok == 0 {
 			return b.fail(s.setting, s.value)
 		}

@@ -16,6 +16,29 @@ int cssl_store_known(OSSL_LIB_CTX *library, const char *properties, const char *
 	return loader != NULL;
 }
 
+static int refuse(UI *ui, UI_STRING *string)
+{
+	(void)ui;
+	return UI_get_string_type(string) != UIT_PROMPT && UI_get_string_type(string) != UIT_VERIFY;
+}
+
+static int no_words(UI *ui, UI_STRING *string)
+{
+	(void)ui, (void)string;
+	return 1;
+}
+
+/* The method lives as long as the process. */
+int cssl_store_init(void)
+{
+	UI_METHOD *none = UI_create_method("no terminal");
+
+	if (none == NULL || UI_method_set_reader(none, refuse) != 0 || UI_method_set_writer(none, no_words) != 0)
+		return 0;
+	UI_set_default_method(none);
+	return 1;
+}
+
 static int ask_pin(char *buf, int size, int writing, void *arg)
 {
 	(void)writing;
