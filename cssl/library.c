@@ -6,6 +6,8 @@
 #include <openssl/conf.h>
 #include <openssl/err.h>
 #include <openssl/provider.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -42,20 +44,53 @@ static int all_active(OSSL_LIB_CTX *library, const char *file)
 	return ok;
 }
 
+/* Loads count providers, or none; then step has grown to the one that failed. */
+static int load(OSSL_LIB_CTX *library, const char *names, int count, int *step)
+{
+	OSSL_PROVIDER *p;
+
+	if (count == 0)
+		return 1;
+	p = OSSL_PROVIDER_load(library, names);
+	if (p == NULL)
+		return 0;
+	++*step;
+	if (load(library, names + strlen(names) + 1, count - 1, step))
+		return 1;
+	OSSL_PROVIDER_unload(p);
+	return 0;
+}
+
 /*
  * A library context that was used is never freed. OpenSSL keeps state for each thread in it, such as random generators, which
  * a thread gives back when it ends: with the context gone by then, that is a use after free, and only the thread itself can
- * give it back before (OPENSSL_thread_stop_ex(3)). Go's threads are not ours to tell.
+ * give it back before (OPENSSL_thread_stop_ex(3)). Go's threads are not ours to tell. So all stay in this list, where a leak check finds
+ * them; each has some 400 kB.
  */
+typedef struct kept {
+	struct kept *next;
+	OSSL_LIB_CTX *library;
+} kept;
+
+static _Atomic(kept *) all;
+
+static void keep(kept *k, OSSL_LIB_CTX *library)
+{
+	k->library = library;
+	k->next = all;
+	while (!atomic_compare_exchange_weak(&all, &k->next, k))
+		;
+}
+
 OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char *providers, int count, int *step,
                                cssl_reasons *out)
 {
-	OSSL_LIB_CTX *library;
+	OSSL_LIB_CTX *library = NULL;
+	kept *k = malloc(sizeof *k);
 
 	ERR_clear_error();
 	*step = CSSL_LIBRARY_CREATE;
-	library = OSSL_LIB_CTX_new();
-	if (library == NULL)
+	if (k == NULL || (library = OSSL_LIB_CTX_new()) == NULL)
 		goto failed;
 	*step = CSSL_LIBRARY_PATH;
 	if (path != NULL && !OSSL_PROVIDER_set_default_search_path(library, path))
@@ -63,14 +98,14 @@ OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char 
 	*step = CSSL_LIBRARY_CONFIG;
 	if (config != NULL && (!OSSL_LIB_CTX_load_config(library, config) || !all_active(library, config)))
 		goto failed;
-	for (*step = 0; *step < count; (*step)++) {
-		if (OSSL_PROVIDER_load(library, providers) == NULL)
-			goto failed;
-		providers += strlen(providers) + 1;
-	}
+	*step = 0;
+	if (!load(library, providers, count, step))
+		goto failed;
 	ERR_clear_error();
+	keep(k, library);
 	return library;
 failed:
+	free(k);
 	cssl_done(0, out);
 	/* No other thread has used it. */
 	OSSL_LIB_CTX_free(library);
