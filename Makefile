@@ -90,8 +90,8 @@ lint: deps ## run staticcheck
 .PHONY: cwarn
 cwarn: deps ## compile the C files with warnings as errors
 	@cflags=$$(pkg-config --cflags openssl); \
-	files=$$(find cssl cmd reactor -name '*.c' 2>/dev/null | sort || true); \
-	if [ -z "$$files" ]; then echo 'cwarn: skipped, there is no .c file in cssl/, cmd/ or reactor/'; fi; \
+	files=$$(find cssl cmd reactor internal -name '*.c' 2>/dev/null | sort || true); \
+	if [ -z "$$files" ]; then echo 'cwarn: skipped, there is no .c file in cssl/, cmd/, reactor/ or internal/'; fi; \
 	for f in $$files; do \
 		echo "cwarn: $$f"; \
 		$(CC) $(CWARNFLAGS) -I"$$(dirname "$$f")" $$cflags -fsyntax-only "$$f"; \

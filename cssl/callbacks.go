@@ -17,6 +17,7 @@ import (
 // contextState is what the callbacks of an SSL_CTX need on the Go side. It lives
 // until the last reference to the SSL_CTX goes.
 type contextState struct {
+	lib         *Library
 	keyLog      *keyLog
 	sni         map[string]sniContext
 	clientHello func(*ClientHello)

@@ -59,7 +59,7 @@ const (
 	VerifyApplication
 )
 
-// Certificate is a chain and its key. Each is a file or PEM bytes.
+// Certificate is a chain and its key. Each is a file or PEM bytes; the key may also stay in a token.
 type Certificate struct {
 	// ChainFile or ChainPEM holds the leaf and then the intermediates.
 	ChainFile string
@@ -71,6 +71,14 @@ type Certificate struct {
 	// Passphrase is called once if the key is encrypted. The bytes are
 	// overwritten after use.
 	Passphrase func() ([]byte, error)
+	// KeyURI names the key in place of KeyFile and KeyPEM, for OSSL_STORE: "pkcs11:token=…;object=…" (RFC 7512) with the
+	// pkcs11 provider, "file:/…", or what another provider of the Library reads. It must name one private key,
+	// which stays where it is. The Context is built while the token answers. Another scheme than "file" implies Config.Offload: each handshake
+	// waits for the token's signature.
+	KeyURI string
+	// PIN is called, with KeyURI, if the token or an encrypted file asks, at most once for each Context that is built. The
+	// bytes are overwritten after use. No PIN belongs into KeyURI: pin-value is refused.
+	PIN func(uri string) ([]byte, error)
 	// OCSPFile or OCSP is an OCSP response in DER that is stapled for clients that ask (RFC 6066, section 8); a
 	// server's alone. Its owner renews it by building another Context.
 	OCSPFile string
@@ -83,6 +91,11 @@ type Config struct {
 	// Certificates are ours; one for each type of key (RSA, ECDSA, Ed25519). A
 	// server needs at least one, unless every name that it serves is in SNI.
 	Certificates []Certificate
+
+	// Library has the providers that do the cryptography; nil is the process's default ones. Properties is what is asked of their algorithms
+	// (property(7)): with "fips=yes" what is not approved is refused. The Contexts in SNI have the same Library.
+	Library    *Library
+	Properties string
 
 	// CAFile and CAPEM hold the CAs that the peer's certificate is checked
 	// against, and for a server the names that it asks for. SystemCAs adds those

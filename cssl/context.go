@@ -3,6 +3,7 @@ package cssl
 /*
 #include "context.h"
 #include "decide.h"
+#include "library.h"
 #include <stdlib.h>
 */
 import "C"
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/cgo"
+	"slices"
 	"strings"
 	"sync"
 	"unsafe"
@@ -65,16 +67,18 @@ func (x *Context) IsServer() bool { return x.server }
 
 // builder holds a Context under construction.
 type builder struct {
-	cfg       *Config
-	server    bool
-	ptr       *C.SSL_CTX
-	sessionID [32]C.uchar
-	reasons   C.cssl_reasons
-	state     *contextState
+	cfg        *Config
+	server     bool
+	properties *C.char // Config.Properties, or nil
+	ptr        *C.SSL_CTX
+	sessionID  [32]C.uchar
+	reasons    C.cssl_reasons
+	state      *contextState
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
-	b := &builder{cfg: cfg, server: server}
+	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
+	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
 		for _, c := range certs {
@@ -131,6 +135,7 @@ func limit(n, otherwise int) C.uint32_t {
 
 // loaded is a certificate with its files read and its passphrase asked for.
 type loaded struct {
+	from       *Certificate
 	setting    string
 	chain, key []byte
 	pass       []byte
@@ -140,9 +145,10 @@ type loaded struct {
 // load reads all files, so that C only ever sees bytes and a missing file is
 // reported by its name.
 func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
-	for i, c := range b.cfg.Certificates {
+	for i := range b.cfg.Certificates {
+		c := &b.cfg.Certificates[i]
 		setting := fmt.Sprintf("Certificates[%d]", i)
-		l := loaded{setting: setting}
+		l := loaded{from: c, setting: setting}
 		if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
 			return
 		}
@@ -153,7 +159,11 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 		if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
 			return
 		}
-		if len(l.key) == 0 {
+		if c.KeyURI != "" && len(l.key) > 0 {
+			err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
+			return
+		}
+		if len(l.key) == 0 && c.KeyURI == "" {
 			l.key = l.chain
 		}
 		if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP); err != nil {
@@ -208,6 +218,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	if !b.server && len(c.SNI) > 0 {
 		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
 	}
+	if strings.IndexByte(c.Properties, 0) >= 0 {
+		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}
+	}
 	for _, v := range []struct {
 		setting string
 		v       Version
@@ -228,6 +241,8 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		}
 	}
 	s := C.cssl_settings{
+		library:         c.Library.pointer(),
+		properties:      b.properties,
 		server:          cbool(b.server),
 		min_version:     C.int(max(c.MinVersion, TLS12)),
 		max_version:     C.int(c.MaxVersion),
@@ -281,7 +296,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	// from one server name to another.
 	h := sha256.New()
 	system := c.SystemCAs || !b.server && len(trust) == 0
-	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system, c.VerifyPeer != nil)
+	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system, c.VerifyPeer != nil, c.Properties)
 	for _, part := range [][]byte{trust, crl, []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
 		[]byte(strings.Join(c.ALPN, "\x00"))} {
 		hashPart(h.Write, part)
@@ -294,6 +309,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	s.session_id_context = b.sessionID
 	if b.ptr = C.cssl_ctx_new(&s, &b.reasons); b.ptr == nil {
+		if c.Properties != "" {
+			return b.fail("Properties", c.Properties)
+		}
 		return b.fail("MinVersion, MaxVersion, Tickets", "")
 	}
 	return nil
@@ -334,6 +352,9 @@ func (b *builder) strings() error {
 		v := C.CString(s.value)
 		ok := C.cssl_ctx_string(b.ptr, s.which, v, &b.reasons)
 		C.free(unsafe.Pointer(v))
+		if missing := b.missing(s.which, s.value, ok != 0); missing != "" {
+			return &ConfigError{Setting: s.setting, Value: s.value, Reasons: goReasons(&b.reasons), Err: errors.New(missing)}
+		}
 		if ok == 0 {
 			return b.fail(s.setting, s.value)
 		}
@@ -343,9 +364,8 @@ func (b *builder) strings() error {
 
 func (b *builder) certificates(certs []loaded) error {
 	for _, c := range certs {
-		if C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), bytesPtr(c.key), C.int(len(c.key)),
-			bytesPtr(c.pass), C.int(len(c.pass)), &b.reasons) == 0 {
-			return b.fail(c.setting, "")
+		if err := b.certificate(&c); err != nil {
+			return err
 		}
 		if len(c.ocsp) == 0 {
 			continue
@@ -434,12 +454,12 @@ func (b *builder) alpn() error {
 // from here on freeing the SSL_CTX releases the handle.
 func (b *builder) bind() error {
 	cfg := b.cfg
-	st := &contextState{clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
+	st := &contextState{lib: cfg.Library, clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
 	if st.timeout <= 0 {
 		st.timeout = DefaultDecisionTimeout
 	}
-	// OpenSSL can suspend a client's verification alone.
-	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil
+	// OpenSSL can suspend a client's verification alone, and no signature.
+	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil || slices.ContainsFunc(cfg.Certificates, Certificate.slow)
 	st.asks = st.clientHello != nil || st.verifyPeer != nil || st.offload || len(cfg.SNI) > 0
 	if cfg.KeyLog != nil {
 		st.keyLog = &keyLog{w: cfg.KeyLog}
@@ -451,6 +471,9 @@ func (b *builder) bind() error {
 		key, err := sniKey(name)
 		if err == nil && (x == nil || !x.server) {
 			err = errors.New("not a server Context")
+		}
+		if err == nil && x.state.lib != cfg.Library {
+			err = errors.New("a Context of another Library")
 		}
 		if _, twice := st.sni[key]; err == nil && twice {
 			err = errors.New("the same name is in the map in another spelling")

@@ -225,6 +225,8 @@ func (a *asking) choose() (chosen *C.SSL_CTX, err error) {
 		}
 	case !x.server:
 		err = errors.New("client hello: accepted with a client's Context")
+	case x.state.lib != a.st.lib:
+		err = errors.New("client hello: accepted with a Context of another Library")
 	default:
 		if err = x.use(func(p *C.SSL_CTX) { chosen = p; C.SSL_CTX_up_ref(p) }); err == nil {
 			a.use(x.state)

@@ -49,6 +49,11 @@ type TLS struct {
 	Certs, Keys, OCSPFiles []string // see Certificates
 	SNI                    []ServerName
 	PassphraseFile         string // of all keys that are encrypted
+	PINFile                string // of all keys that are URIs
+
+	Providers                   []string // none: those of OpenSSLConfig, or OpenSSL's own choice
+	ProviderPath, OpenSSLConfig string
+	Properties                  string // of algorithms
 
 	MinVersion, MaxVersion                 cssl.Version // 0: the library's choice
 	Ciphers, CipherSuites, Groups, SigAlgs string
@@ -66,7 +71,7 @@ type TLS struct {
 	SessionCache   int // entries; 0: none
 }
 
-// Certificate names the files of one. Key is empty when the key is in Chain, OCSP when nothing is to be stapled.
+// Certificate names the files of one. Key is empty when the key is in Chain, or a URI (IsURI); OCSP is empty when nothing is to be stapled.
 type Certificate struct {
 	Chain, Key, OCSP string
 }

@@ -48,9 +48,11 @@ var settings = []*setting{
 			"abilities decide.",
 		value: fileNames(func(c *Config) *[]string { return &c.TLS.Certs })},
 	{name: "key", group: tlsGroup, arg: argFile, repeat: true, secret: true, reload: true,
-		usage: "its private key in PEM (default: in --cert)",
-		more:  "With several certificates give either no key or one for each, in the same order; an empty one is in the chain's file.",
-		value: fileNames(func(c *Config) *[]string { return &c.TLS.Keys })},
+		usage: "its key in PEM, or its URI (default: in --cert)",
+		more: "With several certificates give either no key or one for each, in the same order; an empty one is in the chain's file. A URI " +
+			"such as `pkcs11:token=a;object=b` names a key that stays in its token; see --pin-file and --openssl-config. A " +
+			"file whose name looks like a URI is written with ./ in front.",
+		value: many[string]{at: func(c *Config) *[]string { return &c.TLS.Keys }, parse: parseKey, show: each(strings.Clone)}},
 	{name: "sni", group: tlsGroup, arg: argNames, repeat: true, sep: ";", reload: true,
 		usage: "for a server name: a.example=chain.pem,key.pem",
 		more: "The name is exact, or a wildcard for one label such as `*.example`. Further pairs of files are for other types of key; " +
@@ -60,6 +62,10 @@ var settings = []*setting{
 	{name: "key-passphrase-file", group: tlsGroup, arg: argFile, secret: true, reload: true,
 		usage: "passphrase of keys that are encrypted",
 		value: fileName(func(c *Config) *string { return &c.TLS.PassphraseFile })},
+	{name: "pin-file", group: tlsGroup, arg: argFile, secret: true, reload: true,
+		usage: "PIN of tokens whose keys are URIs",
+		more:  "It is read when a token asks for it. A file that everybody can read is refused.",
+		value: fileName(func(c *Config) *string { return &c.TLS.PINFile })},
 	{name: "min-version", group: tlsGroup, arg: "VERSION", def: "1.2", reload: true,
 		usage: "lowest TLS version: 1.2 or 1.3",
 		value: version(func(c *Config) *cssl.Version { return &c.TLS.MinVersion })},
@@ -93,6 +99,21 @@ var settings = []*setting{
 		usage: "append secrets, for debugging: breaks encryption",
 		more:  "The format is that of SSLKEYLOGFILE. That variable alone does nothing.",
 		value: fileName(func(c *Config) *string { return &c.TLS.KeyLogFile })},
+
+	{name: "providers", group: library, arg: argList,
+		usage: "to load, in order, such as fips,base",
+		more: "They are OpenSSL's own (default, base, fips, legacy) or modules such as pkcs11. With any of the settings of this group but " +
+			"properties, the system's openssl.cnf counts no more, and the default provider is there only if it is named or if nothing else is.",
+		value: many[string]{at: func(c *Config) *[]string { return &c.TLS.Providers }, parse: parseProvider, show: each(strings.Clone)}},
+	{name: "provider-path", group: library, arg: "DIR",
+		usage: "where their modules are (default: OpenSSL's)",
+		value: fileName(func(c *Config) *string { return &c.TLS.ProviderPath })},
+	{name: "openssl-config", group: library, arg: argFile,
+		usage: "an openssl.cnf that activates providers",
+		value: fileName(func(c *Config) *string { return &c.TLS.OpenSSLConfig })},
+	{name: "properties", group: library, arg: "QUERY", reload: true,
+		usage: "what algorithms must have, such as fips=yes",
+		value: text(func(c *Config) *string { return &c.TLS.Properties })},
 
 	{name: "client-auth", group: clients, arg: "MODE", def: "none", reload: true,
 		usage: "none, optional or require",
