@@ -56,13 +56,18 @@ run: build ## start bin/sslecho with ARGS
 	@exec bin/sslecho $(ARGS)
 
 .PHONY: test
-test: deps grpc ## run all tests
+test: deps grpc manifests ## run all tests
 	$(GOTEST) $(TESTFLAGS) $(PKGS)
 
 # A module of its own, so that nobody who imports ours gets what gRPC stands on.
 .PHONY: grpc
 grpc: deps ## test the example of gRPC
 	cd examples/grpc && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
+
+# Likewise, for what Kubernetes' schemas stand on.
+.PHONY: manifests
+manifests: deps ## check the Kubernetes manifest against the API's schemas and sslecho's settings
+	cd packaging/kubernetes && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
 
 .PHONY: check
 check: deps fmt-check vet lint cwarn race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, race, asan, pointers, no-cgo

@@ -30,12 +30,14 @@ func newContext(t *testing.T, v cssl.Version) *cssl.Context {
 	return x
 }
 
-// dial makes a connection to a host or to the balancer, with a session to resume if it is not nil.
-func (f *fleet) dial(x *cssl.Context, addr string, s *cssl.Session) (*sslnet.Conn, error) {
+// dial makes a connection to a host or to the balancer, with a session to resume if it is not nil, and answers the port that it comes
+// from too, 0 if there was no TCP connection.
+func (f *fleet) dial(x *cssl.Context, addr string, s *cssl.Session) (*sslnet.Conn, int, error) {
 	raw, err := f.client.dial(addr)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
+	port := raw.LocalAddr().(*net.TCPAddr).Port
 	_ = raw.SetDeadline(time.Now().Add(limit))
 	c, err := sslnet.Client(raw, x, cssl.ConnConfig{ServerName: "localhost", Session: s})
 	if err == nil {
@@ -45,9 +47,9 @@ func (f *fleet) dial(x *cssl.Context, addr string, s *cssl.Session) (*sslnet.Con
 	}
 	if err != nil {
 		raw.Close()
-		return nil, fmt.Errorf("handshake: %w", err)
+		return nil, port, fmt.Errorf("handshake: %w", err)
 	}
-	return c, nil
+	return c, port, nil
 }
 
 // echo sends n bytes and reads them back. After the first one the session of TLS 1.3 is there too.
@@ -80,7 +82,7 @@ func end(c *sslnet.Conn) error {
 // visit makes a connection, which must be resumed or not, and answers the session to resume next.
 func (f *fleet) visit(x *cssl.Context, addr string, s *cssl.Session, resumed bool) *cssl.Session {
 	f.t.Helper()
-	c, err := f.dial(x, addr, s)
+	c, _, err := f.dial(x, addr, s)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -150,9 +152,9 @@ func newLoad(f *fleet, n int, longest time.Duration) *load {
 
 // one is a connection.
 func (l *load) one(rng *rand.Rand, s **cssl.Session) {
-	c, err := l.f.dial(l.x, l.f.addr(), *s)
+	c, port, err := l.f.dial(l.x, l.f.addr(), *s)
 	if err != nil {
-		l.lose(0, err)
+		l.lose(port, err)
 		return
 	}
 	defer c.Close()
@@ -160,7 +162,6 @@ func (l *load) one(rng *rand.Rand, s **cssl.Session) {
 	if c.State().Resumed {
 		l.resumed.Add(1)
 	}
-	port := c.LocalAddr().(*net.TCPAddr).Port
 	over := time.NewTimer(time.Duration(rng.Int64N(int64(l.longest))))
 	defer over.Stop()
 	for {
@@ -218,7 +219,7 @@ func (l *load) renewed() {
 	}
 }
 
-// losses ends the load and answers how many connections each host lost. One that was lost before there was a connection is a failure.
+// losses ends the load and answers how many connections each host lost. Those of nobody did not get as far as the balancer.
 func (l *load) losses() map[string]int {
 	t := l.f.t
 	t.Helper()
@@ -229,7 +230,7 @@ func (l *load) losses() map[string]int {
 	for _, x := range l.lost {
 		if x.port == 0 {
 			lost["nobody"]++
-			t.Logf("no connection: %v", x.err)
+			t.Logf("no TCP connection: %v", x.err)
 			continue
 		}
 		host := l.f.served(x.port)
