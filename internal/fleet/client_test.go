@@ -126,7 +126,12 @@ type loss struct {
 }
 
 // pace is the time between two echoes of a connection.
-const pace = 20 * time.Millisecond
+func pace() time.Duration {
+	if full {
+		return 250 * time.Millisecond
+	}
+	return 20 * time.Millisecond
+}
 
 // newLoad starts n clients.
 func newLoad(f *fleet, n int, longest time.Duration) *load {
@@ -173,7 +178,7 @@ func (l *load) one(rng *rand.Rand, s **cssl.Session) {
 		l.echoes.Add(1)
 		*s = c.Session()
 		select {
-		case <-time.After(pace):
+		case <-time.After(pace()):
 			continue
 		case <-over.C:
 		case <-l.stop:

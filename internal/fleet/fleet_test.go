@@ -34,7 +34,8 @@ type fleet struct {
 	t        *testing.T
 	client   *site
 	balancer *site
-	log      string // of HAProxy
+	haproxy  int    // its process
+	log      string // of it
 	tickets  string // the file of ticket keys that is handed out
 	hosts    []*host
 }
@@ -98,7 +99,11 @@ func last(s string) string { return s[max(0, len(s)-4000):] }
 
 // environment of HAProxy: where the hosts are.
 func (f *fleet) environment() []string {
-	env := append(os.Environ(), "FLEET_MAXCONN=2000", "FLEET_BIND="+balancerAddr+":"+tlsPort, "FLEET_STATS="+balancerAddr+":"+statsPort)
+	conns := 2000
+	if full {
+		conns = 9000
+	}
+	env := append(os.Environ(), fmt.Sprintf("FLEET_MAXCONN=%d", conns), "FLEET_BIND="+balancerAddr+":"+tlsPort, "FLEET_STATS="+balancerAddr+":"+statsPort)
 	for _, h := range f.hosts {
 		env = append(env, fmt.Sprintf("FLEET_%s=%s", strings.ToUpper(h.name), h.addr()))
 	}
@@ -124,6 +129,7 @@ func (f *fleet) startBalancer() {
 	cmd := exec.Command("haproxy", "-db", "-f", haproxyConfig)
 	cmd.Env, cmd.Stdout, cmd.Stderr = f.environment(), log, log
 	f.balancer.start(f.t, cmd)
+	f.haproxy = cmd.Process.Pid
 	f.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()

@@ -5,10 +5,20 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/figures"
 )
 
 // longest is how long a connection may last: past the balancer's notice of a drain, so that some are still there.
 const longest = 6 * time.Second
+
+// clients is how many there are.
+func clients() int {
+	if full {
+		return 300
+	}
+	return 24
+}
 
 // TestKillAndDrain: under load one host is killed and another one drained. Only connections of the killed one are lost; those of the
 // drained one end by themselves, and new ones go to the third. Both come back.
@@ -16,7 +26,7 @@ func TestKillAndDrain(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	killed, drained, stays := f.hosts[0], f.hosts[1], f.hosts[2]
-	l := newLoad(f, 24, longest)
+	l := newLoad(f, clients(), longest)
 	for _, h := range f.hosts {
 		until(t, h.name+" has connections", func() bool { return h.metric(`sslecho_connections{state="established"}`) >= 5 })
 	}
@@ -49,6 +59,9 @@ func TestKillAndDrain(t *testing.T) {
 	if lost[killed.name] == 0 || len(lost) > 1 {
 		t.Errorf("lost %v, want those of the killed one, %s, alone", lost, killed.name)
 	}
+	if full {
+		figures.Record(t, "fleet-loss", "%d clients, %d connections: %d of the killed host lost, none of the drained one, none of the third", clients(), l.opened.Load(), lost[killed.name])
+	}
 }
 
 // TestRollingUpgrade: under load one host after another gets a new process. Nothing is lost, whether it is handed over by SIGUSR2 or
@@ -57,10 +70,11 @@ func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	for _, way := range []struct {
 		name    string
+		figure  string
 		longest time.Duration
 		upgrade func(t *testing.T, f *fleet, h *host)
 	}{
-		{"hand-over", 2 * time.Second, func(t *testing.T, f *fleet, h *host) {
+		{"hand-over", "fleet-hand-over", 2 * time.Second, func(t *testing.T, f *fleet, h *host) {
 			h.after(func() { h.after(func() { h.signal(syscall.SIGUSR2) }, "replaced: ") }, "\nstopped\n")
 			if err := h.ended(); err != nil {
 				t.Errorf("%s: %v", h.name, err)
@@ -70,7 +84,7 @@ func TestRollingUpgrade(t *testing.T) {
 				t.Errorf("%s:\n%s", h.name, last(s))
 			}
 		}},
-		{"restart", longest, func(t *testing.T, f *fleet, h *host) {
+		{"restart", "fleet-restart", longest, func(t *testing.T, f *fleet, h *host) {
 			h.signal(syscall.SIGTERM)
 			if err := h.ended(); err != nil {
 				t.Errorf("%s: %v", h.name, err)
@@ -82,7 +96,7 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t)
-			l := newLoad(f, 24, way.longest)
+			l := newLoad(f, clients(), way.longest)
 			for _, h := range f.hosts {
 				l.goesOn(3)
 				way.upgrade(t, f, h)
@@ -91,6 +105,9 @@ func TestRollingUpgrade(t *testing.T) {
 			}
 			if lost := l.losses(); len(lost) > 0 {
 				t.Errorf("lost %v", lost)
+			}
+			if full {
+				figures.Record(t, way.figure, "%d clients, %d connections, %d echoes, none lost", clients(), l.opened.Load(), l.echoes.Load())
 			}
 		})
 	}
