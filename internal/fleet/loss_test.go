@@ -28,7 +28,7 @@ func TestKillAndDrain(t *testing.T) {
 	killed, drained, stays := f.hosts[0], f.hosts[1], f.hosts[2]
 	l := newLoad(f, clients(), longest)
 	for _, h := range f.hosts {
-		until(t, h.name+" has connections", func() bool { return h.metric(`sslecho_connections{state="established"}`) >= 5 })
+		until(t, h.name+" has connections", func() bool { return h.metric(`sslecho_connections{state="established"}`) >= max(5, clients()/6) })
 	}
 	drained.after(func() { drained.signal(syscall.SIGTERM) }, "not ready")
 	killed.signal(syscall.SIGKILL)
