@@ -17,8 +17,6 @@ import (
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
-func timeout() <-chan time.Time { return time.After(limit) }
-
 // newContext makes a client's context for one version of TLS.
 func newContext(t *testing.T, v cssl.Version) *cssl.Context {
 	t.Helper()

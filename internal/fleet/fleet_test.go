@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
@@ -103,7 +104,8 @@ func (f *fleet) environment() []string {
 	if full {
 		conns = 9000
 	}
-	env := append(os.Environ(), fmt.Sprintf("FLEET_MAXCONN=%d", conns), "FLEET_BIND="+balancerAddr+":"+tlsPort, "FLEET_STATS="+balancerAddr+":"+statsPort)
+	env := append(os.Environ(), fmt.Sprintf("FLEET_MAXCONN=%d", conns),
+		"FLEET_BIND="+balancerAddr+":"+tlsPort, "FLEET_STATS="+balancerAddr+":"+statsPort)
 	for _, h := range f.hosts {
 		env = append(env, fmt.Sprintf("FLEET_%s=%s", strings.ToUpper(h.name), h.addr()))
 	}
@@ -292,7 +294,7 @@ func (h *host) ended() error {
 	select {
 	case err := <-h.wait:
 		return err
-	case <-timeout():
+	case <-time.After(limit):
 		h.t.Fatalf("%s does not end", h.name)
 		return nil
 	}

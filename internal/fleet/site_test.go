@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -55,9 +56,8 @@ func newSite(t *testing.T, addr string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.http = &http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true, Dial: func(_, addr string) (net.Conn, error) {
-		return s.dial(addr)
-	}}}
+	dial := func(_ context.Context, _, addr string) (net.Conn, error) { return s.dial(addr) }
+	s.http = &http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
 	t.Cleanup(func() {
 		s.killAll()
 		close(s.work)

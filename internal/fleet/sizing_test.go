@@ -110,19 +110,20 @@ func TestSizing(t *testing.T) {
 		texts = append(texts, fmt.Sprintf("%s %.0f and %.0f µs", name, (after.hosts-before.hosts)/n, (after.balancer-before.balancer)/n))
 	}
 	ok := []string{handshakesMetric}
+	both := []string{"sslecho_plaintext_received_bytes_total", "sslecho_plaintext_sent_bytes_total"}
 	cost("full handshake", 1, ok, "full-handshake", "--conns", "16")
 	cost("resumed", 1, ok, "resumed-handshake", "--conns", "16")
-	cost("echo of 1 KiB", 1024, []string{"sslecho_plaintext_received_bytes_total"}, "request", "--conns", "64", "--size", "1k")
-	cost("a MB", 1e6, []string{"sslecho_plaintext_received_bytes_total", "sslecho_plaintext_sent_bytes_total"}, "stream", "--conns", "8", "--size", "512k")
+	cost("echo of 1 KiB", 1024, []string{both[0]}, "request", "--conns", "64", "--size", "1k")
+	cost("a MB", 1e6, both, "stream", "--conns", "8", "--size", "512k")
 	resident := func(pid int) float64 { return memory(t, pid) }
 	before := f.usage(resident)
 	const idle = 4000
 	end := load("idle", "--conns", strconv.Itoa(idle), "--ramp", "4s", "--duration", "20s")
-	const established = `sslecho_connections{state="established"}`
 	until(t, "all connections", func() bool { return f.sum(established) >= idle })
 	time.Sleep(4 * time.Second) // record buffers are given back after one to two seconds
 	after, n := f.usage(resident), f.sum(established)
 	end()
-	texts = append(texts, fmt.Sprintf("each of %.0f idle connections %.1f and %.1f KiB", n, (after.hosts-before.hosts)/n, (after.balancer-before.balancer)/n))
+	texts = append(texts, fmt.Sprintf("each of %.0f idle connections %.1f and %.1f KiB", n,
+		(after.hosts-before.hosts)/n, (after.balancer-before.balancer)/n))
 	figures.Record(t, "fleet-sizing", "%s", strings.Join(texts, "; "))
 }

@@ -13,6 +13,7 @@ import (
 const (
 	resumedMetric    = "sslecho_handshakes_resumed_total"
 	handshakesMetric = `sslecho_handshakes_total{result="ok"}`
+	established      = `sslecho_connections{state="established"}`
 )
 
 var versions = []cssl.Version{cssl.TLS12, cssl.TLS13}
@@ -51,8 +52,8 @@ func TestTicketAcrossHosts(t *testing.T) {
 	}
 }
 
-// TestRotation: new ticket keys go round the fleet in three phases, host by host, while clients come back to any of them: each of them makes
-// one full handshake, its first. Then a ticket of the old key is good no more.
+// TestRotation: new ticket keys go round the fleet in three phases, host by host, while clients come back to any of them: each
+// client makes one full handshake, its first. Then a ticket of the old key is good no more.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -99,6 +100,7 @@ func TestRotation(t *testing.T) {
 	}
 	t.Logf("3 phases on 3 hosts: %d handshakes, %d of them resumed", all, resumed)
 	if full {
-		figures.Record(t, "fleet-rotation", "3 phases on 3 hosts, %d clients: %d handshakes, all resumed but the first of each client", all-resumed, all)
+		figures.Record(t, "fleet-rotation", "3 phases on 3 hosts, %d clients: %d handshakes, all resumed but the first of each client",
+			all-resumed, all)
 	}
 }
