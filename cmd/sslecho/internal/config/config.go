@@ -117,9 +117,11 @@ func (l *Limits) Burst() int {
 	return max(1, int(math.Ceil(l.NewConnsRate)))
 }
 
-// Timeouts of connections. Idle and Write are 0 for none; Drain is 0 when connections get no time to end.
+// Timeouts of connections. Idle and Write are 0 for none; Drain is 0 when connections get no time to end. A drain has DrainDelay first,
+// then DrainWait, then Drain.
 type Timeouts struct {
 	Handshake, Idle, Write, Close, Drain time.Duration
+	DrainDelay, DrainWait                time.Duration
 }
 
 // User is whom the process becomes. Both are names or numbers; Group is empty for the user's own. The zero User is

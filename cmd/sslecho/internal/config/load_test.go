@@ -85,6 +85,8 @@ var samples = map[string]struct {
 	"idle-timeout":        {"1m0s", nil},
 	"write-timeout":       {"30s", nil},
 	"close-timeout":       {"2s", nil},
+	"drain-delay":         {"7s", nil},
+	"drain-wait":          {"8s", nil},
 	"drain-timeout":       {"1m30s", nil},
 	"proxy-protocol":      {"true", []string{"--proxy-trusted=::1"}},
 	"proxy-trusted":       {"10.0.0.0/8,fd00::/8", []string{"--proxy-protocol=false"}},
