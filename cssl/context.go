@@ -206,7 +206,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	for _, v := range []struct {
 		setting string
-		v       Version
+		v       TLSVersion
 	}{{"MinVersion", c.MinVersion}, {"MaxVersion", c.MaxVersion}} {
 		if v.v != 0 && v.v != TLS12 && v.v != TLS13 {
 			return &ConfigError{Setting: v.setting, Value: v.v.String(), Err: errors.New("only TLS 1.2 and 1.3 are spoken")}

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func enginePair(t testing.TB, version Version) *pair {
+func enginePair(t testing.TB, version TLSVersion) *pair {
 	t.Helper()
 	c := clientConfig()
 	c.MaxVersion = version

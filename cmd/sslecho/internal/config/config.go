@@ -50,7 +50,7 @@ type TLS struct {
 	SNI                    []ServerName
 	PassphraseFile         string // of all keys that are encrypted
 
-	MinVersion, MaxVersion                 cssl.Version // 0: the library's choice
+	MinVersion, MaxVersion                 cssl.TLSVersion // 0: the library's choice
 	Ciphers, CipherSuites, Groups, SigAlgs string
 	ALPN                                   []string
 	Renegotiation                          bool
