@@ -71,6 +71,9 @@ type builder struct {
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
+	if err := linked.Mismatch(); err != nil {
+		return nil, &ConfigError{Setting: "OpenSSL", Err: err}
+	}
 	b := &builder{cfg: cfg, server: server}
 	certs, trust, crl, err := b.load()
 	defer func() {
@@ -188,11 +191,14 @@ func contentOf(setting, file string, content []byte) ([]byte, error) {
 	return p, nil
 }
 
-func (b *builder) fail(setting, value string) error {
+func (b *builder) fail(setting, value string) error { return b.failFor(setting, value, nil) }
+
+// failFor is fail with a cause, such as that the linked OpenSSL is too old.
+func (b *builder) failFor(setting, value string, err error) error {
 	if len(value) > 200 {
 		value = value[:200] + "…"
 	}
-	return &ConfigError{Setting: setting, Value: value, Reasons: goReasons(&b.reasons)}
+	return &ConfigError{Setting: setting, Value: value, Reasons: goReasons(&b.reasons), Err: err}
 }
 
 // create makes the SSL_CTX with all settings that are numbers.
@@ -303,11 +309,12 @@ func (b *builder) strings() error {
 		which   C.int
 		setting string
 		value   string
+		since   map[string]uint32 // the names that OpenSSL 3.0 lacks
 	}{
-		{C.CSSL_CIPHERS, "CipherList", b.cfg.CipherList},
-		{C.CSSL_CIPHERSUITES, "CipherSuites", b.cfg.CipherSuites},
-		{C.CSSL_GROUPS, "Groups", b.cfg.Groups},
-		{C.CSSL_SIGALGS, "SignatureAlgorithms", b.cfg.SignatureAlgorithms},
+		{C.CSSL_CIPHERS, "CipherList", b.cfg.CipherList, nil},
+		{C.CSSL_CIPHERSUITES, "CipherSuites", b.cfg.CipherSuites, nil},
+		{C.CSSL_GROUPS, "Groups", b.cfg.Groups, groupsSince},
+		{C.CSSL_SIGALGS, "SignatureAlgorithms", b.cfg.SignatureAlgorithms, sigalgsSince},
 	} {
 		if s.value == "" {
 			continue
@@ -319,7 +326,7 @@ func (b *builder) strings() error {
 		ok := C.cssl_ctx_string(b.ptr, s.which, v, &b.reasons)
 		C.free(unsafe.Pointer(v))
 		if ok == 0 {
-			return b.fail(s.setting, s.value)
+			return b.failFor(s.setting, s.value, linked.Run.lackingIn(s.value, s.since))
 		}
 	}
 	return nil
@@ -329,7 +336,11 @@ func (b *builder) certificates(certs []loaded) error {
 	for _, c := range certs {
 		if C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), bytesPtr(c.key), C.int(len(c.key)),
 			bytesPtr(c.pass), C.int(len(c.pass)), &b.reasons) == 0 {
-			return b.fail(c.setting, "")
+			_, err := linked.Run.lackingKeys(c.chain)
+			if err == nil {
+				_, err = linked.Run.lackingKeys(c.key)
+			}
+			return b.failFor(c.setting, "", err)
 		}
 		if len(c.ocsp) == 0 {
 			continue
@@ -376,6 +387,9 @@ func (b *builder) trust(trust, crl []byte) error {
 			return b.fail("CAFile", b.cfg.CAFile)
 		case 0:
 			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: errors.New("no certificate in it")}
+		}
+		if usable, err := linked.Run.lackingKeys(trust); usable == 0 && err != nil {
+			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: err}
 		}
 	}
 	if b.cfg.SystemCAs || !b.server && len(trust) == 0 {
