@@ -322,11 +322,30 @@ func (b *builder) strings() error {
 		if strings.IndexByte(s.value, 0) >= 0 {
 			return &ConfigError{Setting: s.setting, Value: s.value, Err: errors.New("contains a NUL byte")}
 		}
-		v := C.CString(s.value)
-		ok := C.cssl_ctx_string(b.ptr, s.which, v, &b.reasons)
-		C.free(unsafe.Pointer(v))
-		if ok == 0 {
-			return b.failFor(s.setting, s.value, linked.Run.lackingIn(s.value, s.since))
+		if b.set(s.which, s.value, &b.reasons) {
+			continue
+		}
+		err := linked.Run.lackingIn(s.value, s.since)
+		if err == nil && s.since != nil { // of these OpenSSL may not say which name it was
+			err = b.unknownIn(s.which, s.value)
+		}
+		return b.failFor(s.setting, s.value, err)
+	}
+	return nil
+}
+
+func (b *builder) set(which C.int, value string, reasons *C.cssl_reasons) bool {
+	v := C.CString(value)
+	defer C.free(unsafe.Pointer(v))
+	return C.cssl_ctx_string(b.ptr, which, v, reasons) == 1
+}
+
+// unknownIn tries each name of a list alone, on a Context that is given up. It is the error for the first that is refused, or nil.
+func (b *builder) unknownIn(which C.int, list string) error {
+	var reasons C.cssl_reasons
+	for _, name := range namesIn(list) {
+		if !b.set(which, name, &reasons) {
+			return fmt.Errorf("OpenSSL %v has no %q", linked.Run, name)
 		}
 	}
 	return nil

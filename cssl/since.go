@@ -44,7 +44,7 @@ var (
 		"x25519mlkem768": since35, "secp256r1mlkem768": since35, "secp384r1mlkem1024": since35,
 		"mlkem512": since35, "mlkem768": since35, "mlkem1024": since35,
 		"brainpoolp256r1tls13": since32, "brainpoolp384r1tls13": since32, "brainpoolp512r1tls13": since32,
-		"default": since35, "*": since35, "/": since35, "-": since35, "?": since33,
+		"default": since35, "*": since35, "/": since35, "?": since33,
 	}
 	sigalgsSince = map[string]uint32{
 		"mldsa44": since35, "mldsa65": since35, "mldsa87": since35,
@@ -63,21 +63,30 @@ func (v Library) lacking(f feature) error {
 	return &VersionError{Feature: f.name, Needs: fmt.Sprintf("%d.%d", f.since>>8, f.since&0xff), Linked: v.String()}
 }
 
-// lackingIn is the VersionError for the first name or sign in a list that v lacks, or nil.
+// The signs of the lists of OpenSSL 3.3 and 3.5.
+const betweenNames, beforeName = ":/", "?*-"
+
+// namesIn are the names of a list, without its signs.
+func namesIn(list string) []string {
+	items := strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(betweenNames, r) })
+	for i, item := range items {
+		items[i] = strings.TrimLeft(strings.TrimSpace(item), beforeName)
+	}
+	return items
+}
+
+// lackingIn is the VersionError for the first sign or name in a list that v lacks, or nil.
 func (v Library) lackingIn(list string, since map[string]uint32) error {
-	for item := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ':' || r == '/' }) {
-		name := strings.TrimLeft(strings.TrimSpace(item), "?*-")
-		for _, sign := range item[:strings.Index(item, name)] {
-			if err := v.lacking(feature{strconv.Quote(string(sign)) + " before a name", since[string(sign)]}); err != nil {
-				return err
-			}
-		}
+	for _, name := range namesIn(list) {
 		if err := v.lacking(feature{name, since[strings.ToLower(name)]}); err != nil {
 			return err
 		}
 	}
-	if strings.Contains(list, "/") {
-		return v.lacking(feature{`"/" between names`, since["/"]})
+	// A name may hold a "-" itself, but none of the others.
+	for _, sign := range []string{"/", "*", "?"} {
+		if err := v.lacking(feature{strconv.Quote(sign) + " in a list", since[sign]}); err != nil && strings.Contains(list, sign) {
+			return err
+		}
 	}
 	return nil
 }

@@ -27,6 +27,9 @@
  *   by message (it flushes after each ticket), and one send takes it along. The
  *   tickets of TLS 1.3 are even held until something is written or flushed:
  *   nobody waits for them, and the answer to a request can take them along.
+ * - OpenSSL 3.2 and newer read ahead only after the handshake, and take a recv for each
+ *   header and each body before. So what asks for little gets it from a larger recv; the rest
+ *   is kept in in, which the next reads empty before the socket is asked again.
  */
 
 int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n)
@@ -151,6 +154,37 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	return -1; /* not 0: that SSL_shutdown takes for success when it sends its alert again */
 }
 
+/* What a recv takes ahead: a client's flight, with a certificate. */
+#define AHEAD 4096
+
+/* recv once, with ahead also when less is asked for. Answers as recv does, no more than len. */
+static ssize_t transport_recv(cssl_transport *t, char *p, size_t len)
+{
+	char more[AHEAD];
+	int ahead = t->ahead && len < sizeof more;
+	size_t room = ahead ? sizeof more : len;
+	ssize_t n;
+
+	do
+		n = recv(t->fd, ahead ? more : p, room, 0);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n;
+	t->drained = (size_t)n < room;
+	if (!ahead)
+		return n;
+	if ((size_t)n <= len) {
+		memcpy(p, more, (size_t)n);
+		return n;
+	}
+	if (!cssl_bytes_append(&t->in, more + len, (size_t)n - len)) {
+		errno = ENOMEM;
+		return -1;
+	}
+	memcpy(p, more, len);
+	return (ssize_t)len;
+}
+
 static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 {
 	cssl_transport *t = BIO_get_data(b);
@@ -160,6 +194,11 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 	*got = 0;
 	if (t->corked && t->out.len > 0)
 		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
+	if (t->fd >= 0 && t->in.len > 0 && !t->frozen) {
+		t->moved |= CSSL_MOVED_IN;
+		*got = cssl_bytes_take(&t->in, p, len);
+		return 1;
+	}
 	if (t->frozen || (t->drained && t->send_errno == 0)) { /* after a failed send, only recv knows what is left */
 		t->drained = 0;
 		BIO_set_retry_read(b);
@@ -176,11 +215,8 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 		t->moved |= CSSL_MOVED_IN;
 		return 1;
 	}
-	do
-		n = recv(t->fd, p, len, 0);
-	while (n < 0 && errno == EINTR);
+	n = transport_recv(t, p, len);
 	if (n > 0) {
-		t->drained = (size_t)n < len;
 		t->moved |= CSSL_MOVED_IN;
 		t->recv_errno = 0;
 		*got = (size_t)n;
