@@ -75,6 +75,7 @@ var settings = []*setting{
 		value: text(func(c *Config) *string { return &c.TLS.CipherSuites })},
 	{name: "groups", group: tlsGroup, arg: argList, reload: true,
 		usage: "key exchange groups, such as X25519:P-256",
+		more:  "X25519MLKEM768 and its like need OpenSSL 3.5, where they come first by default.",
 		value: text(func(c *Config) *string { return &c.TLS.Groups })},
 	{name: "sigalgs", group: tlsGroup, arg: argList, reload: true,
 		usage: "signature algorithms, joined by colons",
