@@ -36,7 +36,7 @@ ASANOPTS   = detect_leaks=1$(if $(ASAN_OPTIONS),:$(ASAN_OPTIONS))
 .PHONY: help
 help: ## list the targets
 	@echo 'Targets:'
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 ARGS='
 
 # What runs the tests also wants the programs that they talk to.
@@ -68,6 +68,11 @@ grpc: deps ## test the example of gRPC
 .PHONY: manifests
 manifests: deps ## check the Kubernetes manifest against the API's schemas and sslecho's settings
 	cd packaging/kubernetes && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
+
+# The root file system is made once, outside the tree; scripts/openssl35 says how and where.
+.PHONY: test-openssl35
+test-openssl35: deps ## run all tests with OpenSSL 3.5, in a Debian 13 root file system that it makes (needs root)
+	scripts/openssl35 $(GOTEST) $(TESTFLAGS) $(PKGS)
 
 .PHONY: check
 check: deps fmt-check vet lint cwarn race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, race, asan, pointers, no-cgo

@@ -9,28 +9,28 @@ import (
 	"time"
 )
 
-// Version is a TLS protocol version as it stands on the wire.
-type Version uint16
+// TLSVersion is a TLS protocol version as it stands on the wire.
+type TLSVersion uint16
 
 // The versions that this library speaks.
 const (
-	TLS12 Version = 0x0303
-	TLS13 Version = 0x0304
+	TLS12 TLSVersion = 0x0303
+	TLS13 TLSVersion = 0x0304
 )
 
 // String is "TLSv1.2" or "TLSv1.3", as OpenSSL writes them.
-func (v Version) String() string {
+func (v TLSVersion) String() string {
 	switch v {
 	case TLS12:
 		return "TLSv1.2"
 	case TLS13:
 		return "TLSv1.3"
 	}
-	return fmt.Sprintf("Version(0x%04x)", uint16(v))
+	return fmt.Sprintf("TLSVersion(0x%04x)", uint16(v))
 }
 
-// ParseVersion reads "1.2", "1.3", "TLSv1.2" or "TLSv1.3". Empty is 0: OpenSSL's choice.
-func ParseVersion(s string) (Version, error) {
+// ParseTLSVersion reads "1.2", "1.3", "TLSv1.2" or "TLSv1.3". Empty is 0: OpenSSL's choice.
+func ParseTLSVersion(s string) (TLSVersion, error) {
 	switch s {
 	case "":
 		return 0, nil
@@ -130,7 +130,7 @@ type Config struct {
 	Offload bool
 
 	// MinVersion and MaxVersion; 0 is TLS 1.2 and the newest.
-	MinVersion, MaxVersion Version
+	MinVersion, MaxVersion TLSVersion
 	// CipherList is for TLS 1.2, in the syntax of openssl-ciphers(1), with @SECLEVEL=. Empty: those of OpenSSL's
 	// default, or of the system's policy, that have forward secrecy and are AEAD (GCM, ChaCha20-Poly1305): no
 	// CBC and no static RSA. "DEFAULT" brings these back for a peer that has nothing else.

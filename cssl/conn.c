@@ -12,6 +12,11 @@
 /* The largest record with header, padding and tag; what a write must find room for. */
 #define MAX_RECORD (SSL3_RT_MAX_ENCRYPTED_LENGTH + SSL3_RT_HEADER_LENGTH)
 
+/* What OpenSSL 3.2 and newer put behind each failure of their record layer; the headers of 3.0 lack it. */
+#ifndef SSL_R_RECORD_LAYER_FAILURE
+#define SSL_R_RECORD_LAYER_FAILURE 313
+#endif
+
 struct cssl_conn {
 	SSL *ssl;
 	cssl_transport t;
@@ -38,6 +43,8 @@ void cssl_take_reasons(cssl_reasons *out)
 	while ((code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)) != 0) {
 		if (out->count == CSSL_MAX_REASONS)
 			continue;
+		if (out->count > 0 && ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_RECORD_LAYER_FAILURE)
+			continue; /* the reason before it says what failed */
 		out->entry[out->count].code = code;
 		out->entry[out->count].data[0] = 0;
 		if ((flags & ERR_TXT_STRING) && data != NULL)
@@ -112,6 +119,7 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 		free(c);
 		return NULL;
 	}
+	c->t.ahead = SSL_get_read_ahead(c->ssl) != 0;
 	SSL_set_bio(c->ssl, bio, bio); /* takes the one reference for both directions */
 	SSL_set_msg_callback(c->ssl, on_message);
 	SSL_set_msg_callback_arg(c->ssl, c);
@@ -326,8 +334,8 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
 		return failure(c, ret);
 	r = progress(c, n);
 	if (c->t.fd < 0)
-		c->t.drained = c->t.in.len == 0 && !c->t.eof;
-	if (c->t.drained && c->t.send_errno == 0 && !SSL_has_pending(c->ssl))
+		c->t.drained = !c->t.eof;
+	if (c->t.drained && c->t.in.len == 0 && c->t.send_errno == 0 && !SSL_has_pending(c->ssl))
 		r.flags |= CSSL_DRAINED;
 	return r;
 }
@@ -512,6 +520,11 @@ void cssl_take_end(cssl_conn *c)
 size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len)
 {
 	return cssl_bytes_take(&c->t.out, buf, len);
+}
+
+int cssl_has_pending(const cssl_conn *c)
+{
+	return SSL_has_pending(c->ssl) || (c->t.fd >= 0 && c->t.in.len > 0);
 }
 
 size_t cssl_unsent(const cssl_conn *c)

@@ -386,7 +386,7 @@ func (c *Conn) Pending() int {
 // HasPending reports whether OpenSSL holds input that was not returned yet. It may be part of a
 // record only, so true does not mean that Read makes progress: trying is the only proof.
 func (c *Conn) HasPending() bool {
-	return c.usable() && C.SSL_has_pending(C.cssl_conn_ssl(c.c)) == 1
+	return c.usable() && C.cssl_has_pending(c.c) == 1
 }
 
 // result translates what C answered. The common case, progress or a want, allocates nothing.

@@ -112,6 +112,8 @@ void cssl_feed_eof(cssl_conn *c);
 void cssl_take_end(cssl_conn *c);
 size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len);
 size_t cssl_unsent(const cssl_conn *c);
+/* True when input was received that no read has returned: in OpenSSL, or in front of it. */
+int cssl_has_pending(const cssl_conn *c);
 
 /* Facts for the error that the last operation answered. */
 const cssl_reasons *cssl_conn_reasons(const cssl_conn *c);

@@ -77,6 +77,9 @@ type builder struct {
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
+	if err := linked.Mismatch(); err != nil {
+		return nil, &ConfigError{Setting: "OpenSSL", Err: err}
+	}
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
@@ -202,11 +205,14 @@ func contentOf(setting, file string, content []byte) ([]byte, error) {
 	return p, nil
 }
 
-func (b *builder) fail(setting, value string) error {
+func (b *builder) fail(setting, value string) error { return b.failFor(setting, value, nil) }
+
+// failFor is fail with a cause, such as that the linked OpenSSL is too old.
+func (b *builder) failFor(setting, value string, err error) error {
 	if len(value) > 200 {
 		value = value[:200] + "…"
 	}
-	return &ConfigError{Setting: setting, Value: value, Reasons: goReasons(&b.reasons)}
+	return &ConfigError{Setting: setting, Value: value, Reasons: goReasons(&b.reasons), Err: err}
 }
 
 // create makes the SSL_CTX with all settings that are numbers.
@@ -223,7 +229,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	for _, v := range []struct {
 		setting string
-		v       Version
+		v       TLSVersion
 	}{{"MinVersion", c.MinVersion}, {"MaxVersion", c.MaxVersion}} {
 		if v.v != 0 && v.v != TLS12 && v.v != TLS13 {
 			return &ConfigError{Setting: v.setting, Value: v.v.String(), Err: errors.New("only TLS 1.2 and 1.3 are spoken")}
@@ -337,11 +343,12 @@ func (b *builder) strings() error {
 		which   C.int
 		setting string
 		value   string
+		since   map[string]uint32 // the names that OpenSSL 3.0 lacks
 	}{
-		{C.CSSL_CIPHERS, "CipherList", b.cfg.CipherList},
-		{C.CSSL_CIPHERSUITES, "CipherSuites", b.cfg.CipherSuites},
-		{C.CSSL_GROUPS, "Groups", b.cfg.Groups},
-		{C.CSSL_SIGALGS, "SignatureAlgorithms", b.cfg.SignatureAlgorithms},
+		{C.CSSL_CIPHERS, "CipherList", b.cfg.CipherList, nil},
+		{C.CSSL_CIPHERSUITES, "CipherSuites", b.cfg.CipherSuites, nil},
+		{C.CSSL_GROUPS, "Groups", b.cfg.Groups, groupsSince},
+		{C.CSSL_SIGALGS, "SignatureAlgorithms", b.cfg.SignatureAlgorithms, sigalgsSince},
 	} {
 		if s.value == "" {
 			continue
@@ -349,17 +356,25 @@ func (b *builder) strings() error {
 		if strings.IndexByte(s.value, 0) >= 0 {
 			return &ConfigError{Setting: s.setting, Value: s.value, Err: errors.New("contains a NUL byte")}
 		}
-		v := C.CString(s.value)
-		ok := C.cssl_ctx_string(b.ptr, s.which, v, &b.reasons)
-		C.free(unsafe.Pointer(v))
-		if missing := b.missing(s.which, s.value, ok != 0); missing != "" {
-			return &ConfigError{Setting: s.setting, Value: s.value, Reasons: goReasons(&b.reasons), Err: errors.New(missing)}
+		ok := b.set(s.which, s.value)
+		missing := b.missing(s.which, s.value, ok)
+		if ok && missing == nil {
+			continue
 		}
-		if ok == 0 {
-			return b.fail(s.setting, s.value)
+		err := linked.Run.lackingIn(s.value, s.since)
+		if err == nil {
+			err = missing
 		}
+		return b.failFor(s.setting, s.value, err)
 	}
 	return nil
+}
+
+// set sets what is passed to OpenSSL in its own syntax. The reasons of a failure are kept.
+func (b *builder) set(which C.int, value string) bool {
+	v := C.CString(value)
+	defer C.free(unsafe.Pointer(v))
+	return C.cssl_ctx_string(b.ptr, which, v, &b.reasons) == 1
 }
 
 func (b *builder) certificates(certs []loaded) error {
@@ -412,6 +427,9 @@ func (b *builder) trust(trust, crl []byte) error {
 			return b.fail("CAFile", b.cfg.CAFile)
 		case 0:
 			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: errors.New("no certificate in it")}
+		}
+		if usable, err := linked.Run.lackingKeys(trust); usable == 0 && err != nil {
+			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: err}
 		}
 	}
 	if b.cfg.SystemCAs || !b.server && len(trust) == 0 {

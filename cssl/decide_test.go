@@ -134,16 +134,16 @@ func failedWith(t testing.TB, err, want error) {
 }
 
 // overBoth runs a test over a socket and in engine mode, in both versions of TLS.
-func overBoth(t *testing.T, test func(t *testing.T, engine bool, version Version)) {
+func overBoth(t *testing.T, test func(t *testing.T, engine bool, version TLSVersion)) {
 	for name, engine := range transports {
-		for _, v := range []Version{TLS12, TLS13} {
+		for _, v := range []TLSVersion{TLS12, TLS13} {
 			t.Run(fmt.Sprint(name, " ", v), func(t *testing.T) { test(t, engine, v) })
 		}
 	}
 }
 
 // mutual is a server that wants a certificate, and the client that has one.
-func mutual(v Version) (server, client Config) {
+func mutual(v TLSVersion) (server, client Config) {
 	server, client = serverConfig("ecdsa"), clientConfig()
 	server.CAFile, server.Verify = testcerts.Path("root.pem"), VerifyRequire
 	client.Certificates = []Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
@@ -152,7 +152,7 @@ func mutual(v Version) (server, client Config) {
 }
 
 func TestClientHelloChooses(t *testing.T) {
-	overBoth(t, func(t *testing.T, engine bool, v Version) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
 		for _, later := range []bool{false, true} {
 			other := mustServer(t, serverConfig("rsa"))
 			config := serverConfig("ecdsa")
@@ -197,7 +197,7 @@ func TestClientHelloLeaves(t *testing.T) {
 }
 
 func TestClientHelloRefuses(t *testing.T) {
-	overBoth(t, func(t *testing.T, engine bool, v Version) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
 		mine := errors.New("not today")
 		closed := mustServer(t, serverConfig("rsa"))
 		closed.Close()
@@ -265,7 +265,7 @@ type peerTest struct {
 var peerTests = []peerTest{{"client decides", false}, {"server decides", true}}
 
 // configs answers what both are built from, one of which has f.
-func (p peerTest) configs(v Version, f func(*PeerVerification)) (server, client, decider *Config) {
+func (p peerTest) configs(v TLSVersion, f func(*PeerVerification)) (server, client, decider *Config) {
 	s, c := mutual(v)
 	server, client, decider = &s, &c, &c
 	if p.server {
@@ -276,7 +276,7 @@ func (p peerTest) configs(v Version, f func(*PeerVerification)) (server, client,
 }
 
 func TestVerifyPeerAccepts(t *testing.T) {
-	overBoth(t, func(t *testing.T, engine bool, v Version) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
 		for _, p := range peerTests {
 			for _, later := range []bool{false, true} {
 				var seen *PeerVerification
@@ -306,7 +306,7 @@ func TestVerifyPeerAccepts(t *testing.T) {
 }
 
 func TestVerifyPeerRefuses(t *testing.T) {
-	overBoth(t, func(t *testing.T, engine bool, v Version) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
 		mine := errors.New("not on the list")
 		for _, p := range peerTests {
 			for name, c := range map[string]struct {
@@ -445,7 +445,7 @@ func TestVerifyInRenegotiation(t *testing.T) {
 
 // TestCloseWhileAsked: a connection is closed while it waits; the decision comes later, for nobody.
 func TestCloseWhileAsked(t *testing.T) {
-	overBoth(t, func(t *testing.T, engine bool, v Version) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
 		before := Live()
 		var mu sync.Mutex
 		var late []func()
@@ -499,7 +499,7 @@ func TestCloseWhileAsked(t *testing.T) {
 
 // TestOffload: handshakes on goroutines of their own, with everything that may not be done meanwhile.
 func TestOffload(t *testing.T) {
-	overBoth(t, func(t *testing.T, engine bool, v Version) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
 		server, client := mutual(v)
 		server.Offload, client.Offload = true, true
 		server.Certificates[0] = Certificate{ChainFile: testcerts.Path("big.pem"), KeyFile: testcerts.Path("big.key")}
@@ -587,7 +587,7 @@ func TestSNIOffload(t *testing.T) {
 func TestJA4(t *testing.T) {
 	// The example of the format's description: a browser's.
 	h := &ClientHello{
-		Versions: []Version{0x1a1a, TLS13, TLS12},
+		Versions: []TLSVersion{0x1a1a, TLS13, TLS12},
 		ALPN:     []string{"h2", "http/1.1"},
 		CipherSuites: []uint16{0x2a2a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014,
 			0x009c, 0x009d, 0x002f, 0x0035},
@@ -602,10 +602,10 @@ func TestJA4(t *testing.T) {
 		h    ClientHello
 		want string
 	}{
-		{ClientHello{Versions: []Version{TLS12}}, "t12i000000_000000000000_000000000000"},
-		{ClientHello{Versions: []Version{0x0301}, ALPN: []string{"\xab"}}, "t10i0000ab_000000000000_000000000000"},
-		{ClientHello{Versions: []Version{0x7f1c}, ALPN: []string{"h\xcd"}}, "t00i00006d_000000000000_000000000000"},
-		{ClientHello{Versions: []Version{0x0300}, ALPN: []string{"x"}}, "ts3i0000xx_000000000000_000000000000"},
+		{ClientHello{Versions: []TLSVersion{TLS12}}, "t12i000000_000000000000_000000000000"},
+		{ClientHello{Versions: []TLSVersion{0x0301}, ALPN: []string{"\xab"}}, "t10i0000ab_000000000000_000000000000"},
+		{ClientHello{Versions: []TLSVersion{0x7f1c}, ALPN: []string{"h\xcd"}}, "t00i00006d_000000000000_000000000000"},
+		{ClientHello{Versions: []TLSVersion{0x0300}, ALPN: []string{"x"}}, "ts3i0000xx_000000000000_000000000000"},
 	} {
 		if got := c.h.JA4(); got != c.want {
 			t.Errorf("%s, want %s", got, c.want)

@@ -47,7 +47,7 @@ func TestFIPS(t *testing.T) {
 		t.Fatal(names)
 	}
 	for _, cert := range []string{"ecdsa", "rsa"} {
-		for _, v := range []Version{TLS12, TLS13} {
+		for _, v := range []TLSVersion{TLS12, TLS13} {
 			t.Run(cert+" "+v.String(), func(t *testing.T) {
 				s, c := serverConfig(cert), clientConfig()
 				s.Library, s.Properties, s.TicketKeys = l, "fips=yes", [][]byte{bytes.Repeat([]byte{1}, 80)}

@@ -19,7 +19,7 @@ type ClientHello struct {
 	// ALPN are the protocols that it offers, in its order.
 	ALPN []string
 	// Versions are those of supported_versions, in its order; without that extension the one of the message.
-	Versions []Version
+	Versions []TLSVersion
 	// CipherSuites, Groups and SignatureAlgorithms are IANA's numbers, in its order.
 	CipherSuites, Groups, SignatureAlgorithms []uint16
 	// Extensions are the numbers of all extensions, in its order.
@@ -76,12 +76,12 @@ func parseHello(raw []byte) *ClientHello {
 			}
 		case extSupportedVersions:
 			for _, v := range numbers(body.run(int(body.u8()))) {
-				h.Versions = append(h.Versions, Version(v))
+				h.Versions = append(h.Versions, TLSVersion(v))
 			}
 		}
 	}
 	if h.Versions == nil {
-		h.Versions = []Version{Version(h.legacy)}
+		h.Versions = []TLSVersion{TLSVersion(h.legacy)}
 	}
 	return h
 }

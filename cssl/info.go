@@ -23,7 +23,7 @@ func (c *Conn) established() bool { return c.usable() && C.cssl_established(c.c)
 
 // Negotiated is what a handshake led to.
 type Negotiated struct {
-	Version Version
+	Version TLSVersion
 	// Cipher is the cipher suite's name as OpenSSL writes it, such as TLS_AES_128_GCM_SHA256.
 	Cipher string
 	// CipherID is the number of the cipher suite in IANA's registry, as crypto/tls has it.
@@ -40,7 +40,7 @@ func (c *Conn) Negotiated() Negotiated {
 		return Negotiated{}
 	}
 	n := C.cssl_conn_negotiated(c.c)
-	return Negotiated{Version(n.version), C.GoString(n.cipher), uint16(n.cipher_id), C.GoString(n.group), n.resumed == 1}
+	return Negotiated{TLSVersion(n.version), C.GoString(n.cipher), uint16(n.cipher_id), C.GoString(n.group), n.resumed == 1}
 }
 
 // Group is the key exchange group's name, such as x25519; empty where there was none (RSA key exchange).

@@ -29,7 +29,11 @@ func (b *builder) certificate(c *loaded) error {
 	}
 	if C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), key, bytesPtr(c.key), C.int(len(c.key)),
 		bytesPtr(c.pass), C.int(len(c.pass)), &b.reasons) == 0 {
-		return b.fail(c.setting, "")
+		_, err := linked.Run.lackingKeys(c.chain)
+		if err == nil {
+			_, err = linked.Run.lackingKeys(c.key)
+		}
+		return b.failFor(c.setting, "", err)
 	}
 	return nil
 }

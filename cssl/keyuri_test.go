@@ -80,8 +80,8 @@ func handshakeError(p *pair) error {
 // TestTokenHandshakes: keys that never leave their token serve in both versions, and each handshake is a signature of the token.
 func TestTokenHandshakes(t *testing.T) {
 	tok, l := tokenLibrary(t)
-	client := map[Version]*Context{}
-	for _, v := range []Version{TLS12, TLS13} {
+	client := map[TLSVersion]*Context{}
+	for _, v := range []TLSVersion{TLS12, TLS13} {
 		c := clientConfig()
 		c.MinVersion, c.MaxVersion = v, v
 		client[v] = mustClient(t, c)
@@ -347,7 +347,7 @@ func TestLibraryMixed(t *testing.T) {
 	s, c := serverConfig("rsa"), clientConfig()
 	s.Library, s.TicketKeys = mustLibrary(t, LibraryConfig{}), [][]byte{bytes.Repeat([]byte{1}, 80)}
 	server, client := mustServer(t, s), mustClient(t, c)
-	for _, v := range []Version{TLS12, TLS13} {
+	for _, v := range []TLSVersion{TLS12, TLS13} {
 		c.MaxVersion = v
 		p := newPair(t, mustClient(t, c), server)
 		p.handshake()

@@ -7,37 +7,42 @@ package cssl
 import "C"
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"unsafe"
 )
 
-// missing says what in a list that OpenSSL took, or did not, no provider has; empty if it is not that. OpenSSL leaves
-// cipher suites that nobody has out without a word, and refuses groups without saying which.
-func (b *builder) missing(which C.int, list string, taken bool) string {
-	var have func(*C.char) C.int
+// missing is an error that says which names of a list, which OpenSSL took or did not, no provider has; nil if it is not that. OpenSSL leaves
+// cipher suites that nobody has out without a word, and refuses groups and signature algorithms without saying which.
+func (b *builder) missing(which C.int, list string, taken bool) error {
+	var have func(name string) bool
 	switch {
 	case which == C.CSSL_CIPHERSUITES && taken:
-		have = func(name *C.char) C.int { return C.cssl_ctx_has_cipher(b.ptr, name) }
-	case which == C.CSSL_GROUPS && !taken:
-		var ignored C.cssl_reasons
-		have = func(name *C.char) C.int { return C.cssl_ctx_string(b.ptr, which, name, &ignored) }
+		have = func(name string) bool {
+			p := C.CString(name)
+			defer C.free(unsafe.Pointer(p))
+			return C.cssl_ctx_has_cipher(b.ptr, p) != 0
+		}
+	case (which == C.CSSL_GROUPS || which == C.CSSL_SIGALGS) && !taken:
+		reasons := b.reasons // of the whole list
+		defer func() { b.reasons = reasons }()
+		have = func(name string) bool { return b.set(which, name) }
 	default:
-		return ""
+		return nil
 	}
 	var lost []string
-	for _, name := range strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(":/*?", r) }) {
-		p := C.CString(name)
-		if have(p) == 0 {
-			lost = append(lost, name)
+	for _, name := range namesIn(list) {
+		if !have(name) {
+			lost = append(lost, strconv.Quote(name))
 		}
-		C.free(unsafe.Pointer(p))
 	}
 	if len(lost) == 0 {
-		return ""
+		return nil
 	}
-	text := "the providers have no " + strings.Join(lost, ", ")
+	with := strings.Join(b.cfg.Library.Providers(), ", ")
 	if b.cfg.Properties != "" {
-		text += " with the properties " + b.cfg.Properties
+		with += ", properties " + b.cfg.Properties
 	}
-	return text + "; those that are active are " + strings.Join(b.cfg.Library.Providers(), ", ")
+	return fmt.Errorf("OpenSSL %v has no %s (providers: %s)", linked.Run, strings.Join(lost, ", "), with)
 }

@@ -8,7 +8,7 @@ import (
 
 // parkWrite makes a server connection over a socketpair with tiny buffers write until
 // Write answers WantWrite, with the client not reading.
-func parkWrite(t *testing.T, version Version, tail int) (c, s *endpoint) {
+func parkWrite(t *testing.T, version TLSVersion, tail int) (c, s *endpoint) {
 	t.Helper()
 	cx, sx := mode{version: version, tail: tail, ahead: true, cert: "ecdsa"}.contexts(t)
 	c, s = socketEnds(t, "unix", true, cx, sx)

@@ -28,7 +28,7 @@ func TestPKCS11(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		cert    string
-		version Version
+		version TLSVersion
 		sigalgs string
 	}{
 		{"ecdsa", TLS12, ""},

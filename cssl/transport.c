@@ -27,6 +27,9 @@
  *   by message (it flushes after each ticket), and one send takes it along. The
  *   tickets of TLS 1.3 are even held until something is written or flushed:
  *   nobody waits for them, and the answer to a request can take them along.
+ * - OpenSSL 3.2 and newer read ahead only after the handshake, and take a recv for each
+ *   header and each body before. So what asks for little gets it from a larger recv; the rest
+ *   is kept in in, which the next reads empty before the socket is asked again.
  */
 
 int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n)
@@ -195,6 +198,33 @@ void cssl_transport_fill(cssl_transport *t, size_t room)
 	} while (want > 0 && n == want);
 }
 
+/* What a recv takes ahead: a client's flight, with a certificate. */
+#define AHEAD 4096
+
+/* transport_recv that takes more than was asked for, if that may be, and keeps the rest in in. */
+static size_t transport_recv_ahead(cssl_transport *t, char *p, size_t len)
+{
+	char more[AHEAD];
+	size_t n;
+
+	if (!t->ahead || len >= sizeof more) {
+		n = transport_recv(t, p, len);
+		t->drained = n > 0 && n < len;
+		return n;
+	}
+	n = transport_recv(t, more, sizeof more);
+	t->drained = n > 0 && n < sizeof more;
+	if (n > len && !cssl_bytes_append(&t->in, more + len, n - len)) {
+		t->recv_errno = ENOMEM;
+		return 0;
+	}
+	if (n > len)
+		n = len;
+	if (n > 0)
+		memcpy(p, more, n);
+	return n;
+}
+
 static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 {
 	cssl_transport *t = BIO_get_data(b);
@@ -204,12 +234,17 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 	*got = 0;
 	if (t->corked && t->out.len > 0)
 		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
+	if (t->fd >= 0 && t->in.len > 0 && !t->frozen) {
+		t->moved |= CSSL_MOVED_IN;
+		*got = cssl_bytes_take(&t->in, p, len);
+		return 1;
+	}
 	if (t->frozen || (t->drained && t->send_errno == 0)) { /* after a failed send, only recv knows what is left */
 		t->drained = 0;
 		BIO_set_retry_read(b);
 		return 0;
 	}
-	if (t->fd < 0 || t->in.len > 0) {
+	if (t->fd < 0) {
 		if (t->in.len == 0 && (t->eof || t->recv_errno != 0))
 			return 0;
 		*got = cssl_bytes_take(&t->in, p, len);
@@ -220,9 +255,8 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 		t->moved |= CSSL_MOVED_IN;
 		return 1;
 	}
-	n = transport_recv(t, p, len);
+	n = transport_recv_ahead(t, p, len);
 	if (n > 0) {
-		t->drained = n < len;
 		t->moved |= CSSL_MOVED_IN;
 		*got = n;
 		return 1;

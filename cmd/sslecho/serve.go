@@ -48,6 +48,9 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 	d.log = logger(c.LogFormat, &d.level, stderr)
 	d.notify.Log = d.log
 	slog.SetDefault(d.log)
+	if err := cssl.Version().Mismatch(); err != nil {
+		d.warn([]string{err.Error()})
+	}
 	defer d.tls.Close()
 	// A reader of the output that goes away does not end the daemon.
 	signal.Ignore(syscall.SIGPIPE)
@@ -200,7 +203,7 @@ func (d *process) listen() (all [][]net.Listener, err error) {
 
 // greet says on standard output where the daemon serves.
 func (d *process) greet(listening [][]net.Listener) {
-	fmt.Fprintln(d.stdout, cssl.OpenSSLVersion())
+	fmt.Fprintln(d.stdout, cssl.Version())
 	for _, ls := range listening {
 		fmt.Fprintf(d.stdout, "listening on %s\n", addressOf(ls[0]))
 	}

@@ -33,6 +33,7 @@ func build() (release, commit string) {
 // versions is what sslecho version prints.
 func versions() string {
 	release, commit := build()
-	return fmt.Sprintf("sslecho %s\ncommit %s\n%s %s/%s\n%s", release, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH,
-		cssl.OpenSSLVersion())
+	openssl := cssl.Version()
+	return fmt.Sprintf("sslecho %s\ncommit %s\n%s %s/%s\n%s\nbuilt with %s", release, commit, runtime.Version(), runtime.GOOS,
+		runtime.GOARCH, openssl.Run.Text, openssl.Build.Text)
 }

@@ -41,7 +41,7 @@ func (d *process) watchOn() error {
 	release, commit := build()
 	w.metrics = metrics.New(metrics.Source{
 		Stats: d.srv.Stats, Loops: d.srv.Loops,
-		Build:        metrics.Build{Version: release, Revision: commit, Go: runtime.Version(), OpenSSL: cssl.OpenSSLVersion()},
+		Build:        metrics.Build{Version: release, Revision: commit, Go: runtime.Version(), OpenSSL: cssl.Version().Run.Text},
 		Certificates: func() []metrics.Certificate { w.mu.Lock(); defer w.mu.Unlock(); return w.certs },
 		Limits:       func() (config.Limits, config.Timeouts) { w.mu.Lock(); defer w.mu.Unlock(); return w.limits, w.times },
 		Draining:     w.ending.Load,

@@ -18,7 +18,7 @@ import (
 )
 
 // newContext makes a client's context for one version of TLS.
-func newContext(t *testing.T, v cssl.Version) *cssl.Context {
+func newContext(t *testing.T, v cssl.TLSVersion) *cssl.Context {
 	t.Helper()
 	x, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: v, MaxVersion: v})
 	if err != nil {

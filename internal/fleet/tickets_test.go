@@ -16,7 +16,7 @@ const (
 	established      = `sslecho_connections{state="established"}`
 )
 
-var versions = []cssl.Version{cssl.TLS12, cssl.TLS13}
+var versions = []cssl.TLSVersion{cssl.TLS12, cssl.TLS13}
 
 // TestTicketAcrossHosts: a ticket from one host resumes on the others, directly and through the balancer, in both versions. The
 // hosts know the client's own address from the PROXY header.

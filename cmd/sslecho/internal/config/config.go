@@ -55,7 +55,7 @@ type TLS struct {
 	ProviderPath, OpenSSLConfig string
 	Properties                  string // of algorithms
 
-	MinVersion, MaxVersion                 cssl.Version // 0: the library's choice
+	MinVersion, MaxVersion                 cssl.TLSVersion // 0: the library's choice
 	Ciphers, CipherSuites, Groups, SigAlgs string
 	ALPN                                   []string
 	Renegotiation                          bool
