@@ -35,9 +35,14 @@ func (b *builder) missing(which C.int, list string, taken bool) string {
 	if len(lost) == 0 {
 		return ""
 	}
-	text := "the providers have no " + strings.Join(lost, ", ")
+	return "the providers have no " + strings.Join(lost, ", ") + b.searched()
+}
+
+// searched ends a sentence about what was not found with where it was looked for.
+func (b *builder) searched() string {
+	text := ""
 	if b.cfg.Properties != "" {
-		text += " with the properties " + b.cfg.Properties
+		text = " with the properties " + b.cfg.Properties
 	}
 	return text + "; those that are active are " + strings.Join(b.cfg.Library.Providers(), ", ")
 }

@@ -145,6 +145,8 @@ func TestFIPS(t *testing.T) {
 		c.Close()
 		t.Error("X25519 is not approved")
 	}
+	checkFailure(t, exec.Command(binary, append(fips, "--cert", testcerts.Path("ecdsa.pem"), "--key", "pkcs11:object=a")...),
+		[]string{"--key", "no provider reads pkcs11: URIs with the properties fips=yes", "base, fips"})
 	runDaemon(t, fips...) // with a certificate that is made in memory
 	for flag, value := range map[string]string{"--groups": "X25519", "--ciphersuites": "TLS_CHACHA20_POLY1305_SHA256", "--ciphers": "ECDHE-ECDSA-CHACHA20-POLY1305"} {
 		checkFailure(t, exec.Command(binary, append(fips, flag, value)...), []string{flag, value})
