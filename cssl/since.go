@@ -28,7 +28,7 @@ func (e *VersionError) Is(target error) bool { return target == errors.ErrUnsupp
 // feature is what came to OpenSSL after 3.0.
 type feature struct {
 	name  string
-	since uint32 // as Library.series
+	since uint32 // as Release.series
 }
 
 const (
@@ -56,7 +56,7 @@ var (
 )
 
 // lacking is the VersionError for f, or nil if v has it.
-func (v Library) lacking(f feature) error {
+func (v Release) lacking(f feature) error {
 	if v.series() >= f.since {
 		return nil
 	}
@@ -76,7 +76,7 @@ func namesIn(list string) []string {
 }
 
 // lackingIn is the VersionError for the first sign or name in a list that v lacks, or nil.
-func (v Library) lackingIn(list string, since map[string]uint32) error {
+func (v Release) lackingIn(list string, since map[string]uint32) error {
 	for _, name := range namesIn(list) {
 		if err := v.lacking(feature{name, since[strings.ToLower(name)]}); err != nil {
 			return err
@@ -93,7 +93,7 @@ func (v Library) lackingIn(list string, since map[string]uint32) error {
 
 // lackingKeys looks at the keys in PEM: of each certificate, and private ones that are not encrypted. It answers how many are of
 // a kind that v has, and a VersionError for the first that is of another, or nil.
-func (v Library) lackingKeys(data []byte) (others int, err error) {
+func (v Release) lackingKeys(data []byte) (others int, err error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		f := feature{name: mldsa[keyArc(block)], since: since35}
 		if f.name == "" {

@@ -12,9 +12,9 @@ import (
 
 // TestLackingIn: the first name of a list that a version lacks is told, with the version that has it.
 func TestLackingIn(t *testing.T) {
-	v30, v32, v35 := Library{0x30000130, ""}, Library{0x30200000, ""}, Library{0x30500090, ""}
+	v30, v32, v35 := Release{0x30000130, ""}, Release{0x30200000, ""}, Release{0x30500090, ""}
 	for _, tt := range []struct {
-		v          Library
+		v          Release
 		list, want string // want: the error's text, empty if nothing lacks
 	}{
 		{v30, "X25519:P-256", ""},
@@ -46,7 +46,7 @@ func TestLackingIn(t *testing.T) {
 
 // TestLackingKeys: ML-DSA is found in certificates and keys, among others.
 func TestLackingKeys(t *testing.T) {
-	v30, v35 := Library{0x30000130, ""}, Library{0x30500090, ""}
+	v30, v35 := Release{0x30000130, ""}, Release{0x30500090, ""}
 	read := func(names ...string) (all []byte) {
 		for _, name := range names {
 			b, err := os.ReadFile(testcerts.Path(name))
@@ -60,7 +60,7 @@ func TestLackingKeys(t *testing.T) {
 	block, _ := pem.Decode(read("mldsa44.pem"))
 	block.Bytes = block.Bytes[:len(block.Bytes)/2]
 	for name, tt := range map[string]struct {
-		v      Library
+		v      Release
 		pem    []byte
 		others int
 		want   string

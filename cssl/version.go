@@ -8,8 +8,8 @@ import "C"
 
 import "fmt"
 
-// Library is a version of OpenSSL.
-type Library struct {
+// Release is a release of OpenSSL.
+type Release struct {
 	// Number is OPENSSL_VERSION_NUMBER: major, minor and patch in the bits from 28, 20 and 4 on.
 	Number uint32
 	// Text is what OpenSSL says of itself, such as "OpenSSL 3.0.19 27 Jan 2026".
@@ -17,21 +17,21 @@ type Library struct {
 }
 
 // String is "3.0.19".
-func (l Library) String() string {
+func (l Release) String() string {
 	return fmt.Sprintf("%d.%d.%d", l.Number>>28, l.Number>>20&0xff, l.Number>>4&0xffff)
 }
 
 // series are major and minor, which say what a library can do; patches only repair.
-func (l Library) series() uint32 { return l.Number >> 20 }
+func (l Release) series() uint32 { return l.Number >> 20 }
 
 // Versions are the OpenSSL whose headers this program was built with, and the one whose library runs.
-type Versions struct{ Build, Run Library }
+type Versions struct{ Build, Run Release }
 
 // Version tells which OpenSSL is linked.
 func Version() Versions {
 	return Versions{
-		Build: Library{C.OPENSSL_VERSION_NUMBER, C.OPENSSL_VERSION_TEXT},
-		Run:   Library{uint32(C.OpenSSL_version_num()), C.GoString(C.OpenSSL_version(C.OPENSSL_VERSION))},
+		Build: Release{C.OPENSSL_VERSION_NUMBER, C.OPENSSL_VERSION_TEXT},
+		Run:   Release{uint32(C.OpenSSL_version_num()), C.GoString(C.OpenSSL_version(C.OPENSSL_VERSION))},
 	}
 }
 

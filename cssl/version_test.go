@@ -12,7 +12,7 @@ import (
 // TestVersion: what is linked has a number and a text that agree, and is no mismatch.
 func TestVersion(t *testing.T) {
 	v := Version()
-	for _, l := range []Library{v.Build, v.Run} {
+	for _, l := range []Release{v.Build, v.Run} {
 		if !strings.HasPrefix(l.Text, "OpenSSL "+l.String()) || l.series() < 0x300 {
 			t.Errorf("%#x %q", l.Number, l.Text)
 		}
@@ -24,13 +24,13 @@ func TestVersion(t *testing.T) {
 
 // TestMismatch: which differences matter.
 func TestMismatch(t *testing.T) {
-	lib := func(major, minor, patch uint32) Library {
-		l := Library{Number: major<<28 | minor<<20 | patch<<4}
+	lib := func(major, minor, patch uint32) Release {
+		l := Release{Number: major<<28 | minor<<20 | patch<<4}
 		l.Text = "OpenSSL " + l.String()
 		return l
 	}
 	for _, tt := range []struct {
-		build, run Library
+		build, run Release
 		want       string // part of the error; empty: none
 	}{
 		{lib(3, 0, 19), lib(3, 0, 19), ""},
