@@ -40,7 +40,7 @@ help: ## list the targets
 	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 ARGS='
 
 # What runs the tests also wants the programs that they talk to.
-test race asan peers scan reliability: export PEERS_AND_SCANNERS := 1
+test race asan peers scan fleet reliability: export PEERS_AND_SCANNERS := 1
 
 .PHONY: deps
 deps: ## check for the compiler, OpenSSL and the rest; install what is missing
@@ -56,13 +56,18 @@ run: build ## start bin/sslecho with ARGS
 	@exec bin/sslecho $(ARGS)
 
 .PHONY: test
-test: deps grpc ## run all tests
+test: deps grpc manifests ## run all tests
 	$(GOTEST) $(TESTFLAGS) $(PKGS)
 
 # A module of its own, so that nobody who imports ours gets what gRPC stands on.
 .PHONY: grpc
 grpc: deps ## test the example of gRPC
 	cd examples/grpc && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
+
+# Likewise, for what Kubernetes' schemas stand on.
+.PHONY: manifests
+manifests: deps ## check the Kubernetes manifest against the API's schemas and sslecho's settings
+	cd packaging/kubernetes && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
 
 # The root file system is made once, outside the tree; scripts/openssl35 says how and where.
 .PHONY: test-openssl35
@@ -95,8 +100,8 @@ lint: deps ## run staticcheck
 .PHONY: cwarn
 cwarn: deps ## compile the C files with warnings as errors
 	@cflags=$$(pkg-config --cflags openssl); \
-	files=$$(find cssl cmd reactor -name '*.c' 2>/dev/null | sort || true); \
-	if [ -z "$$files" ]; then echo 'cwarn: skipped, there is no .c file in cssl/, cmd/ or reactor/'; fi; \
+	files=$$(find cssl cmd reactor internal -name '*.c' 2>/dev/null | sort || true); \
+	if [ -z "$$files" ]; then echo 'cwarn: skipped, there is no .c file in cssl/, cmd/, reactor/ or internal/'; fi; \
 	for f in $$files; do \
 		echo "cwarn: $$f"; \
 		$(CC) $(CWARNFLAGS) -I"$$(dirname "$$f")" $$cflags -fsyntax-only "$$f"; \
@@ -181,6 +186,11 @@ stress: deps ## 20,000 busy and 100,000 idle connections, slowloris, floods (abo
 networks: deps ## slow, cut and resetting links between two network namespaces (a minute)
 	NETWORKS=full FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/link
 
+# Needs root and haproxy. `make test` has the short form.
+.PHONY: fleet
+fleet: deps ## three sslecho behind HAProxy: tickets, rotation, losses, rolling upgrades, and what all costs (3 minutes)
+	FLEET=full FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/fleet
+
 .PHONY: peers
 peers: deps ## OpenSSL, GnuTLS, NSS and crypto/tls as clients and servers of ours
 	PEERS=full FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/interop
@@ -198,7 +208,7 @@ blocking: deps ## net.Conn's contract 100 times under the race detector, a gigab
 	FIGURES=write go run ./internal/figures/record sslnet-big '1 GB each way, in each protocol, from each client'
 
 .PHONY: reliability
-reliability: exhaustive mutations faults walk fuzz valgrind networks peers scan blocking stress soak ## all of these, for docs/reliability.md (two hours)
+reliability: exhaustive mutations faults walk fuzz valgrind networks fleet peers scan blocking stress soak ## all of these, for docs/reliability.md (two hours)
 
 .PHONY: certs
 certs: deps ## make testdata/certs anew

@@ -29,6 +29,8 @@ struct cssl_conn {
 	uint32_t messages, max_messages;             /* post-handshake messages received */
 	uint32_t renegotiations, max_renegotiations; /* asked for by the peer */
 	cssl_reasons *reasons;                       /* of the last failure, or NULL */
+	cssl_decisions decisions;
+	int fd; /* the socket, while the transport works without it */
 };
 
 void cssl_take_reasons(cssl_reasons *out)
@@ -71,8 +73,13 @@ static void on_message(int sent, int version, int type, const void *buf, size_t 
 			c->alert_received = p[1];
 		return;
 	}
-	if (type != SSL3_RT_HANDSHAKE || sent || !c->established || len < 1)
+	if (type != SSL3_RT_HANDSHAKE || sent || len < 1)
 		return;
+	if (!c->established) {
+		if (p[0] == SSL3_MT_CLIENT_HELLO)
+			cssl_decide_keep(&c->decisions, buf, len);
+		return;
+	}
 	if (p[0] == SSL3_MT_CLIENT_HELLO || p[0] == SSL3_MT_HELLO_REQUEST) {
 		if (SSL_renegotiate_pending(ssl))
 			return; /* we asked for it */
@@ -88,8 +95,7 @@ static void on_message(int sent, int version, int type, const void *buf, size_t 
 	c->t.frozen = c->over_limit;
 }
 
-cssl_conn *cssl_conn_new(SSL_CTX *ctx, int server, int fd, size_t tail, uint32_t max_messages,
-                         uint32_t max_renegotiations, cssl_reasons *out)
+cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons *out)
 {
 	cssl_conn *c;
 	BIO *bio;
@@ -99,13 +105,14 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, int server, int fd, size_t tail, uint32_t
 	c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return NULL;
-	c->t.fd = fd;
-	c->t.tail_max = tail;
+	c->t.fd = s->fd;
+	c->t.tail_max = s->tail;
 	c->alert_sent = c->alert_received = -1;
-	c->max_messages = max_messages;
-	c->max_renegotiations = max_renegotiations;
+	c->max_messages = s->max_messages;
+	c->max_renegotiations = s->max_renegotiations;
+	c->decisions.ask_hello = !!s->ask_hello;
 	c->ssl = SSL_new(ctx);
-	bio = c->ssl != NULL ? cssl_transport_bio(&c->t) : NULL;
+	bio = c->ssl != NULL && cssl_decide_bind(c->ssl, &c->decisions) ? cssl_transport_bio(&c->t) : NULL;
 	if (bio == NULL) {
 		cssl_take_reasons(out);
 		SSL_free(c->ssl);
@@ -116,7 +123,7 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, int server, int fd, size_t tail, uint32_t
 	SSL_set_bio(c->ssl, bio, bio); /* takes the one reference for both directions */
 	SSL_set_msg_callback(c->ssl, on_message);
 	SSL_set_msg_callback_arg(c->ssl, c);
-	if (server)
+	if (s->server)
 		SSL_set_accept_state(c->ssl);
 	else
 		SSL_set_connect_state(c->ssl);
@@ -127,6 +134,7 @@ void cssl_conn_free(cssl_conn *c)
 {
 	SSL_free(c->ssl);
 	cssl_transport_free(&c->t);
+	cssl_decide_free(&c->decisions);
 	free(c->reasons);
 	free(c);
 }
@@ -278,6 +286,38 @@ cssl_result cssl_handshake(cssl_conn *c)
 		return failure(c, ret);
 	c->established = 1;
 	return progress(c, 1);
+}
+
+cssl_result cssl_detach(cssl_conn *c, int need_input)
+{
+	begin(c);
+	if (c->t.fd >= 0)
+		cssl_transport_fill(&c->t, 2 * MAX_RECORD);
+	if (need_input && c->t.in.len == 0 && !c->t.eof && c->t.recv_errno == 0) {
+		if (c->t.fd >= 0)
+			cssl_transport_flush(&c->t);
+		return answer(c, SSL_ERROR_WANT_READ, 0);
+	}
+	c->fd = c->t.fd;
+	c->t.fd = -1;
+	return progress(c, 1);
+}
+
+cssl_result cssl_attach(cssl_conn *c, cssl_result r)
+{
+	c->t.fd = c->fd;
+	c->t.moved = r.flags & CSSL_MOVED_IN;
+	if (c->t.fd >= 0)
+		cssl_transport_flush(&c->t);
+	else
+		c->t.moved |= r.flags & CSSL_MOVED_OUT;
+	r.flags = flags_of(c);
+	return r;
+}
+
+cssl_decisions *cssl_conn_decisions(cssl_conn *c)
+{
+	return &c->decisions;
 }
 
 cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
@@ -445,10 +485,15 @@ cssl_result cssl_renegotiate(cssl_conn *c)
 	return start(c, 1);
 }
 
-size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
+size_t cssl_feed_room(const cssl_conn *c)
 {
 	/* Two records are room enough to make progress; the rest is the caller's to keep. */
-	size_t room = c->t.in.len < 2 * MAX_RECORD ? 2 * MAX_RECORD - c->t.in.len : 0;
+	return c->t.in.len < 2 * MAX_RECORD ? 2 * MAX_RECORD - c->t.in.len : 0;
+}
+
+size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
+{
+	size_t room = cssl_feed_room(c);
 
 	if (len > room)
 		len = room;

@@ -2,6 +2,8 @@ package cssl
 
 /*
 #include "context.h"
+#include "decide.h"
+#include "library.h"
 #include <stdlib.h>
 */
 import "C"
@@ -14,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/cgo"
+	"slices"
 	"strings"
 	"sync"
 	"unsafe"
@@ -31,6 +34,7 @@ type Context struct {
 	verify bool          // a client that checks certificates, so names too
 	// sessionID says which Contexts may resume each other's sessions.
 	sessionID [32]C.uchar
+	state     *contextState
 }
 
 // NewServerContext builds a Context for connections that are accepted. What is
@@ -63,18 +67,21 @@ func (x *Context) IsServer() bool { return x.server }
 
 // builder holds a Context under construction.
 type builder struct {
-	cfg       *Config
-	server    bool
-	ptr       *C.SSL_CTX
-	sessionID [32]C.uchar
-	reasons   C.cssl_reasons
+	cfg        *Config
+	server     bool
+	properties *C.char // Config.Properties, or nil
+	ptr        *C.SSL_CTX
+	sessionID  [32]C.uchar
+	reasons    C.cssl_reasons
+	state      *contextState
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
 	if err := linked.Mismatch(); err != nil {
 		return nil, &ConfigError{Setting: "OpenSSL", Err: err}
 	}
-	b := &builder{cfg: cfg, server: server}
+	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
+	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
 		for _, c := range certs {
@@ -118,6 +125,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
 		verify:    !server && cfg.Verify != VerifyNone,
+		state:     b.state,
 	}, nil
 }
 
@@ -130,6 +138,7 @@ func limit(n, otherwise int) C.uint32_t {
 
 // loaded is a certificate with its files read and its passphrase asked for.
 type loaded struct {
+	from       *Certificate
 	setting    string
 	chain, key []byte
 	pass       []byte
@@ -139,9 +148,10 @@ type loaded struct {
 // load reads all files, so that C only ever sees bytes and a missing file is
 // reported by its name.
 func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
-	for i, c := range b.cfg.Certificates {
+	for i := range b.cfg.Certificates {
+		c := &b.cfg.Certificates[i]
 		setting := fmt.Sprintf("Certificates[%d]", i)
-		l := loaded{setting: setting}
+		l := loaded{from: c, setting: setting}
 		if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
 			return
 		}
@@ -152,7 +162,11 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 		if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
 			return
 		}
-		if len(l.key) == 0 {
+		if c.KeyURI != "" && len(l.key) > 0 {
+			err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
+			return
+		}
+		if len(l.key) == 0 && c.KeyURI == "" {
 			l.key = l.chain
 		}
 		if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP); err != nil {
@@ -210,6 +224,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	if !b.server && len(c.SNI) > 0 {
 		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
 	}
+	if strings.IndexByte(c.Properties, 0) >= 0 {
+		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}
+	}
 	for _, v := range []struct {
 		setting string
 		v       TLSVersion
@@ -230,6 +247,8 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		}
 	}
 	s := C.cssl_settings{
+		library:         c.Library.pointer(),
+		properties:      b.properties,
 		server:          cbool(b.server),
 		min_version:     C.int(max(c.MinVersion, TLS12)),
 		max_version:     C.int(c.MaxVersion),
@@ -251,10 +270,22 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	case VerifyNone:
 	case VerifyOptional:
 		s.verify_mode = C.SSL_VERIFY_PEER
-	case VerifyRequire:
+	case VerifyRequire, VerifyApplication:
 		s.verify_mode = C.SSL_VERIFY_PEER | C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
 	default:
 		return &ConfigError{Setting: "Verify", Value: fmt.Sprint(uint8(c.Verify)), Err: errors.New("unknown mode")}
+	}
+	if c.Verify == VerifyApplication && c.VerifyPeer == nil {
+		return &ConfigError{Setting: "Verify", Value: "VerifyApplication", Err: errors.New("VerifyPeer, which is to decide, is not set")}
+	}
+	if c.VerifyPeer != nil && s.verify_mode == C.SSL_VERIFY_NONE {
+		return &ConfigError{Setting: "VerifyPeer", Err: errors.New("would never be asked: Verify asks for no certificate")}
+	}
+	if c.VerifyPeer != nil && !b.server && C.cssl_can_retry_verify() == 0 {
+		return &ConfigError{Setting: "VerifyPeer", Err: errors.New("a client's needs OpenSSL 3.0.2 or newer when this package is built")}
+	}
+	if c.ClientHello != nil && !b.server {
+		return &ConfigError{Setting: "ClientHello", Err: errors.New("only a server hears one")}
 	}
 	if c.VerifyDepth > 0 {
 		s.verify_depth = C.int(c.VerifyDepth)
@@ -271,7 +302,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	// from one server name to another.
 	h := sha256.New()
 	system := c.SystemCAs || !b.server && len(trust) == 0
-	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system)
+	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system, c.VerifyPeer != nil, c.Properties)
 	for _, part := range [][]byte{trust, crl, []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
 		[]byte(strings.Join(c.ALPN, "\x00"))} {
 		hashPart(h.Write, part)
@@ -284,6 +315,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	s.session_id_context = b.sessionID
 	if b.ptr = C.cssl_ctx_new(&s, &b.reasons); b.ptr == nil {
+		if c.Properties != "" {
+			return b.fail("Properties", c.Properties)
+		}
 		return b.fail("MinVersion, MaxVersion, Tickets", "")
 	}
 	return nil
@@ -322,44 +356,31 @@ func (b *builder) strings() error {
 		if strings.IndexByte(s.value, 0) >= 0 {
 			return &ConfigError{Setting: s.setting, Value: s.value, Err: errors.New("contains a NUL byte")}
 		}
-		if b.set(s.which, s.value, &b.reasons) {
+		ok := b.set(s.which, s.value)
+		missing := b.missing(s.which, s.value, ok)
+		if ok && missing == nil {
 			continue
 		}
 		err := linked.Run.lackingIn(s.value, s.since)
-		if err == nil && s.since != nil { // of these OpenSSL may not say which name it was
-			err = b.unknownIn(s.which, s.value)
+		if err == nil {
+			err = missing
 		}
 		return b.failFor(s.setting, s.value, err)
 	}
 	return nil
 }
 
-func (b *builder) set(which C.int, value string, reasons *C.cssl_reasons) bool {
+// set sets what is passed to OpenSSL in its own syntax. The reasons of a failure are kept.
+func (b *builder) set(which C.int, value string) bool {
 	v := C.CString(value)
 	defer C.free(unsafe.Pointer(v))
-	return C.cssl_ctx_string(b.ptr, which, v, reasons) == 1
-}
-
-// unknownIn tries each name of a list alone, on a Context that is given up. It is the error for the first that is refused, or nil.
-func (b *builder) unknownIn(which C.int, list string) error {
-	var reasons C.cssl_reasons
-	for _, name := range namesIn(list) {
-		if !b.set(which, name, &reasons) {
-			return fmt.Errorf("OpenSSL %v has no %q", linked.Run, name)
-		}
-	}
-	return nil
+	return C.cssl_ctx_string(b.ptr, which, v, &b.reasons) == 1
 }
 
 func (b *builder) certificates(certs []loaded) error {
 	for _, c := range certs {
-		if C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), bytesPtr(c.key), C.int(len(c.key)),
-			bytesPtr(c.pass), C.int(len(c.pass)), &b.reasons) == 0 {
-			_, err := linked.Run.lackingKeys(c.chain)
-			if err == nil {
-				_, err = linked.Run.lackingKeys(c.key)
-			}
-			return b.failFor(c.setting, "", err)
+		if err := b.certificate(&c); err != nil {
+			return err
 		}
 		if len(c.ocsp) == 0 {
 			continue
@@ -450,20 +471,33 @@ func (b *builder) alpn() error {
 // bind ties the Go side of the callbacks to the SSL_CTX. It comes last, since
 // from here on freeing the SSL_CTX releases the handle.
 func (b *builder) bind() error {
-	st := &contextState{}
-	if b.cfg.KeyLog != nil {
-		st.keyLog = &keyLog{w: b.cfg.KeyLog}
+	cfg := b.cfg
+	st := &contextState{lib: cfg.Library, clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
+	if st.timeout <= 0 {
+		st.timeout = DefaultDecisionTimeout
 	}
-	for name, x := range b.cfg.SNI {
+	// OpenSSL can suspend a client's verification alone, and no signature.
+	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil || slices.ContainsFunc(cfg.Certificates, Certificate.slow)
+	st.asks = st.clientHello != nil || st.verifyPeer != nil || st.offload || len(cfg.SNI) > 0
+	if cfg.KeyLog != nil {
+		st.keyLog = &keyLog{w: cfg.KeyLog}
+	}
+	if len(cfg.SNI) > 0 {
+		st.sni = map[string]sniContext{}
+	}
+	for name, x := range cfg.SNI {
 		key, err := sniKey(name)
 		if err == nil && (x == nil || !x.server) {
 			err = errors.New("not a server Context")
 		}
-		if err == nil && st.sni[key] != nil {
+		if err == nil && x.state.lib != cfg.Library {
+			err = errors.New("a Context of another Library")
+		}
+		if _, twice := st.sni[key]; err == nil && twice {
 			err = errors.New("the same name is in the map in another spelling")
 		}
 		if err == nil {
-			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.addSNI(key, p) })
+			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.sni[key] = sniContext{p, x.state} })
 		}
 		if err != nil {
 			st.release()
@@ -471,11 +505,18 @@ func (b *builder) bind() error {
 		}
 	}
 	h := cgo.NewHandle(st)
-	if C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil), cbool(st.sni != nil)) == 0 {
+	if C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil)) == 0 {
 		st.release()
 		h.Delete()
 		return b.fail("KeyLog, SNI", "")
 	}
+	if st.asksHello() {
+		C.cssl_decide_hello(b.ptr)
+	}
+	if st.verifyPeer != nil {
+		C.cssl_decide_peer(b.ptr, cbool(cfg.Verify == VerifyApplication))
+	}
+	b.state = st
 	return nil
 }
 

@@ -31,7 +31,10 @@ static int leave_error(int reason)
 */
 import "C"
 
-import "unsafe"
+import (
+	"syscall"
+	"unsafe"
+)
 
 func init() {
 	if linked.Mismatch() != nil {
@@ -68,7 +71,9 @@ func goReasons(r *C.cssl_reasons) []Reason {
 		if s := C.ERR_lib_error_string(e.code); s != nil {
 			out[i].Library = C.GoString(s)
 		}
-		if s := C.ERR_reason_error_string(e.code); s != nil {
+		if C.ERR_GET_LIB(e.code) == C.ERR_LIB_SYS {
+			out[i].Text = syscall.Errno(C.ERR_GET_REASON(e.code)).Error()
+		} else if s := C.ERR_reason_error_string(e.code); s != nil {
 			out[i].Text = C.GoString(s)
 		} else {
 			out[i].Text = "unknown reason"

@@ -154,41 +154,81 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	return -1; /* not 0: that SSL_shutdown takes for success when it sends its alert again */
 }
 
-/* What a recv takes ahead: a client's flight, with a certificate. */
-#define AHEAD 4096
-
-/* recv once, with ahead also when less is asked for. Answers as recv does, no more than len. */
-static ssize_t transport_recv(cssl_transport *t, char *p, size_t len)
+/* Receives once. Answers how many bytes came; 0: none now, or eof or recv_errno says why there will be no more. */
+static size_t transport_recv(cssl_transport *t, void *p, size_t len)
 {
-	char more[AHEAD];
-	int ahead = t->ahead && len < sizeof more;
-	size_t room = ahead ? sizeof more : len;
 	ssize_t n;
 
 	do
-		n = recv(t->fd, ahead ? more : p, room, 0);
+		n = recv(t->fd, p, len, 0);
 	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return n;
-	t->drained = (size_t)n < room;
-	if (!ahead)
-		return n;
-	if ((size_t)n <= len) {
-		memcpy(p, more, (size_t)n);
+	if (n > 0) {
+		t->recv_errno = 0;
+		return (size_t)n;
+	}
+	if (n == 0) {
+		/*
+		 * The kernel tells of a reset once. Where send got to hear it, recv
+		 * answers as if there had been a FIN.
+		 */
+		if (t->send_errno == ECONNRESET)
+			t->recv_errno = ECONNRESET;
+		else
+			t->eof = 1;
+	} else if (errno != EAGAIN && errno != EWOULDBLOCK) {
+		t->recv_errno = errno;
+	}
+	return 0;
+}
+
+void cssl_transport_fill(cssl_transport *t, size_t room)
+{
+	unsigned char buf[16384];
+	size_t want, n;
+
+	do {
+		want = room > t->in.len ? room - t->in.len : 0;
+		if (want > sizeof buf)
+			want = sizeof buf;
+		n = want > 0 ? transport_recv(t, buf, want) : 0;
+		if (n > 0 && !cssl_bytes_append(&t->in, buf, n)) {
+			t->recv_errno = ENOMEM;
+			return;
+		}
+	} while (want > 0 && n == want);
+}
+
+/* What a recv takes ahead: a client's flight, with a certificate. */
+#define AHEAD 4096
+
+/* transport_recv that takes more than was asked for, if that may be, and keeps the rest in in. */
+static size_t transport_recv_ahead(cssl_transport *t, char *p, size_t len)
+{
+	char more[AHEAD];
+	size_t n;
+
+	if (!t->ahead || len >= sizeof more) {
+		n = transport_recv(t, p, len);
+		t->drained = n > 0 && n < len;
 		return n;
 	}
-	if (!cssl_bytes_append(&t->in, more + len, (size_t)n - len)) {
-		errno = ENOMEM;
-		return -1;
+	n = transport_recv(t, more, sizeof more);
+	t->drained = n > 0 && n < sizeof more;
+	if (n > len && !cssl_bytes_append(&t->in, more + len, n - len)) {
+		t->recv_errno = ENOMEM;
+		return 0;
 	}
-	memcpy(p, more, len);
-	return (ssize_t)len;
+	if (n > len)
+		n = len;
+	if (n > 0)
+		memcpy(p, more, n);
+	return n;
 }
 
 static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 {
 	cssl_transport *t = BIO_get_data(b);
-	ssize_t n;
+	size_t n;
 
 	BIO_clear_retry_flags(b);
 	*got = 0;
@@ -215,28 +255,14 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 		t->moved |= CSSL_MOVED_IN;
 		return 1;
 	}
-	n = transport_recv(t, p, len);
+	n = transport_recv_ahead(t, p, len);
 	if (n > 0) {
 		t->moved |= CSSL_MOVED_IN;
-		t->recv_errno = 0;
-		*got = (size_t)n;
+		*got = n;
 		return 1;
 	}
-	if (n == 0) {
-		/*
-		 * The kernel tells of a reset once. Where send got to hear it, recv
-		 * answers as if there had been a FIN.
-		 */
-		if (t->send_errno == ECONNRESET)
-			t->recv_errno = ECONNRESET;
-		else
-			t->eof = 1;
-		return 0;
-	}
-	if (errno == EAGAIN || errno == EWOULDBLOCK)
+	if (!t->eof && t->recv_errno == 0)
 		BIO_set_retry_read(b);
-	else
-		t->recv_errno = errno;
 	return 0;
 }
 

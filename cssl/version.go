@@ -8,7 +8,7 @@ import "C"
 
 import "fmt"
 
-// Release is a release of OpenSSL.
+// Release is a version of OpenSSL.
 type Release struct {
 	// Number is OPENSSL_VERSION_NUMBER: major, minor and patch in the bits from 28, 20 and 4 on.
 	Number uint32
@@ -17,12 +17,12 @@ type Release struct {
 }
 
 // String is "3.0.19".
-func (l Release) String() string {
-	return fmt.Sprintf("%d.%d.%d", l.Number>>28, l.Number>>20&0xff, l.Number>>4&0xffff)
+func (r Release) String() string {
+	return fmt.Sprintf("%d.%d.%d", r.Number>>28, r.Number>>20&0xff, r.Number>>4&0xffff)
 }
 
 // series are major and minor, which say what a library can do; patches only repair.
-func (l Release) series() uint32 { return l.Number >> 20 }
+func (r Release) series() uint32 { return r.Number >> 20 }
 
 // Versions are the OpenSSL whose headers this program was built with, and the one whose library runs.
 type Versions struct{ Build, Run Release }

@@ -111,6 +111,7 @@ const (
 	askKeyUpdate
 	askKeyUpdateRequest
 	askRenegotiate
+	askRetry
 )
 
 // Started is when the loop took the connection over.
@@ -236,6 +237,13 @@ func (c *Conn) KeyUpdate(request bool) {
 // Otherwise it has no effect.
 func (c *Conn) Renegotiate() { c.request(askRenegotiate, 0, nil) }
 
+// bind makes the application's decisions in a handshake reach the loop. They see c as the owner.
+func (c *Conn) bind() {
+	if c.tls.Asks() {
+		c.tls.Bind(c, func() { c.request(askRetry, 0, nil) })
+	}
+}
+
 // request leaves a request, which replaces the opposite one.
 func (c *Conn) request(r, instead request, cause error) {
 	c.mu.Lock()
@@ -303,6 +311,9 @@ func (c *Conn) collect() {
 		_ = s.KeyUpdate(false)
 	case ask&askRenegotiate != 0:
 		_ = s.Renegotiate()
+	}
+	if ask&askRetry != 0 {
+		s.Retry()
 	}
 	if ask&askPause != 0 {
 		s.Pause()
