@@ -334,7 +334,7 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
 		return failure(c, ret);
 	r = progress(c, n);
 	if (c->t.fd < 0)
-		c->t.drained = !c->t.eof;
+		c->t.drained = c->t.in.len == 0 && !c->t.eof;
 	if (c->t.drained && c->t.in.len == 0 && c->t.send_errno == 0 && !SSL_has_pending(c->ssl))
 		r.flags |= CSSL_DRAINED;
 	return r;

@@ -28,7 +28,7 @@ func (e *VersionError) Is(target error) bool { return target == errors.ErrUnsupp
 // feature is what came to OpenSSL after 3.0.
 type feature struct {
 	name  string
-	since uint32 // as Library.series
+	since uint32 // as Release.series
 }
 
 const (
