@@ -12,7 +12,7 @@ var forFuzzOfCssl = []mutation{
 	{"spin", "every result says that input moved", "conn.go",
 		"r.flags&C.CSSL_MOVED_IN != 0", "true"},
 	{"leak", "a closed connection stays", "conn.go",
-		"\tc.fatal = net.ErrClosed\n\tlive.Add(-1)\n", "\tc.fatal = net.ErrClosed\n"},
+		"\t\tC.cssl_conn_free(p)\n\t\tlive.Add(-1)\n", "\t\tC.cssl_conn_free(p)\n"},
 	{"leak", "a Context that is refused stays", "context.go",
 		"\t\tif err != nil && b.ptr != nil {\n", "\t\tif false {\n"},
 	{"leak", "a certificate that is refused keeps its Context", "certs.c",
