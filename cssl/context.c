@@ -53,7 +53,8 @@ int cssl_init(void)
 	handle_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_handle);
 	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init();
+	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init() &&
+	       cssl_extras_init();
 }
 
 int cssl_done(int ok, cssl_reasons *out)
@@ -308,7 +309,7 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 	if (to == NULL || to == from)
 		return SSL_CLIENT_HELLO_SUCCESS;
 	groups = SSL_CTX_get_ex_data(to, groups_index);
-	if (!cssl_tickets_keep(ssl, from) || SSL_set_SSL_CTX(ssl, to) == NULL || (groups != NULL && !SSL_set1_groups_list(ssl, groups)) || !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
+	if (!cssl_tickets_keep(ssl, from) || SSL_set_SSL_CTX(ssl, to) == NULL || !cssl_extras_switch(ssl, from, to) || (groups != NULL && !SSL_set1_groups_list(ssl, groups)) || !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
 	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||
 	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to))) {
 		*alert = SSL_AD_INTERNAL_ERROR;

@@ -147,9 +147,9 @@ type Outcomes [cssl.WantAppRead + 1]uint64
 // Counters counts what Sessions do. It has no lock: it belongs to their goroutine.
 type Counters struct {
 	// Results, by cssl.Op.
-	Results [cssl.OpRenegotiate + 1]Outcomes
+	Results [cssl.Ops]Outcomes
 	// Errors, by cssl.Op; the end of input is none.
-	Errors [cssl.OpRenegotiate + 1]uint64
+	Errors [cssl.Ops]uint64
 	// BytesRead and BytesWritten, of plaintext.
 	BytesRead, BytesWritten uint64
 	// Sends is how many operations handed ciphertext to the transport.
