@@ -24,13 +24,15 @@ int cssl_extras_init(void)
 }
 
 /*
- * Early data is taken with a ticket of this server alone. OpenSSL would take it with an external PSK too, of which it keeps
- * no account, and then fail the connection, since the PSK allows no bytes.
+ * Early data is taken with a ticket alone. OpenSSL would take it with an external PSK too, of which it keeps
+ * no account, and then fail the connection, since the PSK allows no bytes. A ticket that allows more than the setting is of an earlier one.
  */
 static int allow_early(SSL *ssl, void *arg)
 {
+	uint32_t n = SSL_SESSION_get_max_early_data(SSL_get0_session(ssl));
+
 	(void)arg;
-	return SSL_SESSION_get_max_early_data(SSL_get0_session(ssl)) > 0;
+	return n > 0 && n <= SSL_get_max_early_data(ssl);
 }
 
 /* What a server skips if it refuses early data: what any client may send that has a ticket of an earlier setting. */

@@ -39,7 +39,8 @@ type pair struct {
 	t              testing.TB
 	client, server *Conn
 	buf            []byte
-	chunk          int // how many bytes of ciphertext pass at a time; 0 is all
+	chunk          int    // how many bytes of ciphertext pass at a time; 0 is all
+	early          []byte // what the server has read of early data
 }
 
 func newPair(t testing.TB, client, server *Context) *pair {
