@@ -80,8 +80,8 @@ static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identit
 	*out = NULL;
 	*identity = e->identity;
 	*len = e->len;
-	if (md != NULL && md != SSL_CIPHER_get_handshake_digest(SSL_SESSION_get0_cipher(e->session)))
-		return 1;
+	if (md != NULL && !EVP_MD_is_a(md, EVP_MD_get0_name(SSL_CIPHER_get_handshake_digest(SSL_SESSION_get0_cipher(e->session)))))
+		return 1; /* the pointers differ for the same hash, in OpenSSL 3 */
 	*out = SSL_SESSION_dup(e->session);
 	return *out != NULL;
 }

@@ -92,10 +92,10 @@ func (c *Conn) PSK() []byte {
 // pskRefused reports whether e, of a handshake, is what it looks like when no pre-shared key was agreed on.
 func (c *Conn) pskRefused(e *Error) bool {
 	if !c.server {
-		// OpenSSL's server says the first for lack of a certificate, the second when the key is another one; RFC 8446 has the others.
+		// OpenSSL's server says the first for lack of a certificate, the second or the third when the key is another one; RFC 8446 has the last too.
 		return e.AlertSide == AlertReceived && slices.Contains([]Alert{40, 47, 51, 115}, e.Alert)
 	}
 	return slices.ContainsFunc(e.Reasons, func(r Reason) bool {
-		return r.Text == "no suitable signature algorithm" || r.Text == "binder does not verify"
+		return r.Text == "no suitable signature algorithm" || r.Text == "no shared cipher" || r.Text == "binder does not verify"
 	})
 }
