@@ -174,13 +174,13 @@ type Config struct {
 	// MaxFragment makes a client ask the server for records of no more than 512, 1024, 2048 or 4096 bytes (RFC 6066, section 4), both ways. A
 	// server follows if it knows the extension, as OpenSSL does; see [Conn.MaxFragment].
 	MaxFragment int
-	// RecordSizeLimit announces the most that this side wants in one record (RFC 8449), from 512 to 16385 bytes; in TLS 1.3 the content type counts, so
+	// RecordSizeLimit announces the most that this side wants in one record (RFC 8449), from 513 to 16385 bytes; in TLS 1.3 the content type counts, so
 	// data is one byte less. It also makes this side keep the peer's limit. OpenSSL up to 3.5 does not know this extension,
 	// so two things are missing here: a record of the peer's that is larger is taken all the same; and a peer's
 	// limit below 513 cannot be kept (a server then does not answer the extension, a client refuses the server).
 	RecordSizeLimit int
 	// MaxSendFragment is the most plaintext that we put into one record: 512 to 16384 bytes, 0 is the latter. Smaller ones reach
-	// the peer's application sooner over a slow network, and cost more.
+	// the peer's application sooner over a slow network, and cost more. Behind a server name it is the smaller one of both Contexts'.
 	MaxSendFragment int
 
 	// KeyLog receives a line for each secret in the format of SSLKEYLOGFILE. It

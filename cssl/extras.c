@@ -8,7 +8,7 @@
 /* Record size limits (RFC 8449) below this are more than OpenSSL can do: see SSL_CTX_set_max_send_fragment(3). */
 enum { MIN_SEND_FRAGMENT = 512, RECORD_SIZE_LIMIT = 28 };
 
-static int extras_index = -1, peer_limit_index = -1;
+static int extras_index = -1, peer_limit_index = -1, own_limit_index = -1;
 
 static void release_extras(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
@@ -20,7 +20,8 @@ int cssl_extras_init(void)
 {
 	extras_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_extras);
 	peer_limit_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	return extras_index >= 0 && peer_limit_index >= 0 && cssl_psk_init();
+	own_limit_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	return extras_index >= 0 && peer_limit_index >= 0 && own_limit_index >= 0 && cssl_psk_init();
 }
 
 /*
@@ -44,6 +45,14 @@ static uint32_t skipped(uint32_t max)
 static unsigned send_fragment(const cssl_extras *s)
 {
 	return s->max_send_fragment != 0 ? s->max_send_fragment : SSL3_RT_MAX_PLAIN_LENGTH;
+}
+
+/* What a connection's own setting is. It cannot rise above that of the SSL_CTX that it began with, which its buffer was made for. */
+static unsigned send_limit(SSL *ssl, const cssl_extras *s)
+{
+	unsigned n = (unsigned)(uintptr_t)SSL_get_ex_data(ssl, own_limit_index);
+
+	return n != 0 ? n : send_fragment(s);
 }
 
 /*
@@ -83,7 +92,7 @@ static int parse_limit(SSL *ssl, unsigned type, unsigned context, const unsigned
                        int *alert, void *arg)
 {
 	const cssl_extras *s = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), extras_index);
-	unsigned limit = len == 2 ? (unsigned)in[0] << 8 | in[1] : 0;
+	unsigned limit = len == 2 ? (unsigned)in[0] << 8 | in[1] : 0, own = send_limit(ssl, s);
 	int hello = (context & SSL_EXT_CLIENT_HELLO) != 0;
 	int fragment = SSL_SESSION_get_max_fragment_length(SSL_get0_session(ssl)) != TLSEXT_max_fragment_length_DISABLED;
 
@@ -94,8 +103,8 @@ static int parse_limit(SSL *ssl, unsigned type, unsigned context, const unsigned
 	}
 	if (SSL_version(ssl) >= TLS1_3_VERSION)
 		limit--;
-	if (limit > send_fragment(s))
-		limit = send_fragment(s);
+	if (limit > own)
+		limit = own;
 	if (limit < MIN_SEND_FRAGMENT || (hello && fragment)) {
 		*alert = SSL_AD_HANDSHAKE_FAILURE;
 		return hello;
@@ -145,6 +154,7 @@ int cssl_extras_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)
 {
 	const cssl_extras *f = SSL_CTX_get_ex_data(from, extras_index), *t = SSL_CTX_get_ex_data(to, extras_index);
 	uint32_t early = f->max_early_data < t->max_early_data ? f->max_early_data : t->max_early_data;
+	unsigned send = send_fragment(f) < send_fragment(t) ? send_fragment(f) : send_fragment(t);
 
 	if (f->allow_replay && !t->allow_replay)
 		early = 0; /* the tickets are those of from, and nobody counts them */
@@ -154,7 +164,7 @@ int cssl_extras_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)
 		SSL_set_options(ssl, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
 	cssl_psk_switch(ssl, to);
 	return SSL_set_max_early_data(ssl, early) && SSL_set_recv_max_early_data(ssl, skipped(early)) &&
-	       SSL_set_max_send_fragment(ssl, send_fragment(t)) == 1;
+	       SSL_set_max_send_fragment(ssl, send) == 1 && SSL_set_ex_data(ssl, own_limit_index, (void *)(uintptr_t)send);
 }
 
 int cssl_ssl_max_fragment(SSL *ssl)

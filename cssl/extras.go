@@ -75,8 +75,13 @@ func (b *builder) extras() error {
 	if n := c.MaxSendFragment; n != 0 && (n < 512 || n > 16384) {
 		return &ConfigError{Setting: "MaxSendFragment", Value: fmt.Sprint(n), Err: errors.New("must be from 512 to 16384")}
 	}
-	if n := c.RecordSizeLimit; n != 0 && (n < 512 || n > 16385) {
-		return &ConfigError{Setting: "RecordSizeLimit", Value: fmt.Sprint(n), Err: errors.New("must be from 512 to 16385")}
+	if n := c.RecordSizeLimit; n != 0 && (n < 513 || n > 16385) {
+		return &ConfigError{Setting: "RecordSizeLimit", Value: fmt.Sprint(n), Err: errors.New("must be from 513 to 16385")}
+	}
+	if c.Tail < 0 && (c.RecordSizeLimit != 0 || c.MaxFragment != 0) {
+		// OpenSSL 3.0 makes its buffer anew when the first message after the handshake comes, since records are smaller now; the half
+		// of a record that is still in it is lost.
+		return &ConfigError{Setting: "Tail", Value: fmt.Sprint(c.Tail), Err: errors.New("negative; with MaxFragment or RecordSizeLimit a Write that stays half done would be lost")}
 	}
 	if c.RecordSizeLimit != 0 && c.MaxFragment != 0 {
 		return &ConfigError{Setting: "RecordSizeLimit", Err: errors.New("takes the place of MaxFragment (RFC 8449, section 5): set one")}
