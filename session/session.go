@@ -51,6 +51,7 @@ const (
 	rekeyUpdate
 	rekeyUpdateRequest
 	rekeyRenegotiate
+	rekeyCertificate
 	rekeyUnderWay
 )
 
@@ -84,6 +85,7 @@ type Session struct {
 	broken      bool // the write direction failed
 	aborted     bool // finish at the next chance
 	running     bool // Ready is on the stack
+	early       bool // early data is read before the handshake
 }
 
 // NewConfig fills in the defaults of c; Sessions share the result.
@@ -101,6 +103,10 @@ func (s *Session) Init(e Engine, h Handler, cfg *Config) {
 // ExpectPeer makes the handshake wait until the transport is readable, instead of
 // being tried at once: a server has nothing to say before the client has spoken.
 func (s *Session) ExpectPeer() { s.want[handshake] = cssl.WantRead }
+
+// ExpectEarlyData makes a server's session hand early data to the handler, which must be an EarlyDataHandler, before the handshake goes on. Without
+// it, early data is rejected. The engine must be an EarlyReader; call it before the first Ready.
+func (s *Session) ExpectEarlyData() { s.early = true }
 
 // SetTrace makes s call f after each operation, before the handler hears of it, with
 // the operation's result. Inside f, Interest and Runnable say what follows from it.
@@ -285,10 +291,23 @@ func (s *Session) KeyUpdate(request bool) error {
 // Renegotiate asks for a new handshake (TLS 1.2), under the conditions of KeyUpdate.
 func (s *Session) Renegotiate() error { return s.startRekey(rekeyRenegotiate) }
 
+// RequestCertificate asks for the peer's certificate (TLS 1.3, a server's) when no record is half written. The handler's OnCertificate says
+// what came of it; a peer that never answers is the owner's to bound. The error is as of KeyUpdate.
+func (s *Session) RequestCertificate() error {
+	if _, ok := s.engine.(CertificateRequester); !ok {
+		return errors.ErrUnsupported
+	}
+	return s.start(rekeyCertificate)
+}
+
 func (s *Session) startRekey(k rekey) error {
 	if _, ok := s.engine.(Rekeyer); !ok {
 		return errors.ErrUnsupported
 	}
+	return s.start(k)
+}
+
+func (s *Session) start(k rekey) error {
 	if s.phase != Open || s.ending || s.broken || s.aborted {
 		return net.ErrClosed
 	}
