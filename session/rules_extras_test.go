@@ -40,6 +40,12 @@ func TestRequestCertificate(t *testing.T) {
 	asks(r)
 	r.ready(Writable, "W(hello):5 A:ok |")
 
+	// Behind another handshake.
+	rekeys(r)
+	asks(r)
+	r.ready(0, "K:want_write |")
+	r.ready(Writable, "H:ok A:ok |")
+
 	// Another operation may take the answer in.
 	r.write("hello")
 	r.ready(0, "W(hello):5+cert | certificate(nil)")

@@ -248,13 +248,14 @@ func (s *Session) tryHandshake() (cssl.Op, cssl.Result) {
 		return cssl.OpHandshake, next
 	}
 	k := s.rekey
+	if k == rekeyNone && s.asking {
+		s.rekey, s.asking = rekeyUnderWay, false
+		return cssl.OpRequestCertificate, s.engine.(CertificateRequester).RequestCertificate()
+	}
 	if k == rekeyNone || k == rekeyUnderWay {
 		return cssl.OpHandshake, s.engine.Handshake()
 	}
 	s.rekey = rekeyUnderWay
-	if k == rekeyCertificate {
-		return cssl.OpRequestCertificate, s.engine.(CertificateRequester).RequestCertificate()
-	}
 	e := s.engine.(Rekeyer)
 	if k == rekeyRenegotiate {
 		return cssl.OpRenegotiate, e.Renegotiate()
