@@ -137,6 +137,12 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 
 void cssl_conn_free(cssl_conn *c)
 {
+	/*
+	 * SSL_free takes the session of a connection without close_notify out of the server's cache. RFC 5246, section 7.2.1, asks for that
+	 * no longer; tickets are not affected either, unless they stand for a place in the cache (early data).
+	 */
+	if (c->established && !c->failed)
+		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN);
 	SSL_free(c->ssl);
 	cssl_transport_free(&c->t);
 	cssl_decide_free(&c->decisions);

@@ -212,6 +212,28 @@ func TestEarlyDataRejected(t *testing.T) {
 	}
 }
 
+// TestTicketAfterAbruptEnd: a ticket is good though nobody has said close_notify, but not after a failure of the protocol.
+func TestTicketAfterAbruptEnd(t *testing.T) {
+	for _, failed := range []bool{false, true} {
+		cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
+		p := newPair(t, cx, sx)
+		p.handshake()
+		p.finish()
+		s := p.client.Session()
+		if failed {
+			p.server.Feed([]byte{23, 3, 3, 0, 20, 20: 0, 24: 0})
+			checkAlert(t, p.server.Read(p.buf).Err, AlertSent, 20)
+		}
+		p.client.Close()
+		p.server.Close()
+		q := earlyPair(t, cx, sx, s)
+		q.writeEarly([]byte("early"))
+		q.readEarly()
+		q.handshake()
+		q.checkEarly(map[bool]EarlyDataStatus{false: EarlyDataAccepted, true: EarlyDataRejected}[failed])
+	}
+}
+
 // TestEarlyDataReplayAllowed: with AllowReplay the same ticket works twice, and at another host.
 func TestEarlyDataReplayAllowed(t *testing.T) {
 	c := earlyServer(100)

@@ -214,6 +214,7 @@ func (s *side) flush(before cssl.Result) (r cssl.Result, finished bool) {
 	}
 	r.In = r.In || before.In
 	r.Out = r.Out || before.Out
+	r.Certificate = before.Certificate
 	return r, r.Err == nil && r.Want == cssl.WantNone
 }
 

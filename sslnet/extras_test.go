@@ -274,7 +274,7 @@ func TestEarlyDataEnds(t *testing.T) {
 	}
 	ended := later(func() error { _, err := server.ReadEarlyData(p); return err })
 	waiting(t, server, &server.reader, cssl.WantRead)
-	must(t, client.NetConn().Close())
+	must(t, client.NetConn().(*net.TCPConn).CloseWrite())
 	is(t, receive(t, ended, "ReadEarlyData"), io.ErrUnexpectedEOF)
 	is(t, server.Handshake(), io.ErrUnexpectedEOF)
 
