@@ -75,6 +75,12 @@
 // way the linked OpenSSL reports it; the BIO never tells OpenSSL of the end of file, so that
 // it fails the read and not the connection, and queued data can still be written.
 //
+// # Providers and keys in tokens
+//
+// A [Library] has providers of its own: the FIPS provider, that of a token. A Context that is built with it, and with
+// Config.Properties, takes all that it computes from there. A key that is named by Certificate.KeyURI stays in its token: OpenSSL calls the
+// token for each full handshake's signature, on the thread of the handshake, which waits for it. docs/keys.md has the steps.
+//
 // # Rules
 //
 // A Context may be used from any goroutine. A Conn belongs to one goroutine at a
