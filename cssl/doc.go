@@ -83,6 +83,12 @@
 // it cannot be suspended (a server that verifies, a key in a token) the step of the handshake runs on a goroutine of its own, in memory
 // and without the socket, see Config.Offload.
 //
+// # Providers and keys in tokens
+//
+// A [Library] has providers of its own: the FIPS provider, that of a token. A Context that is built with it, and with
+// Config.Properties, takes all that it computes from there. A key that is named by Certificate.KeyURI stays in its token: OpenSSL calls the
+// token for each full handshake's signature, and the handshake's step runs on a goroutine of its own, which waits for it. docs/keys.md has the steps.
+//
 // # Rules
 //
 // A Context may be used from any goroutine. A Conn belongs to one goroutine at a

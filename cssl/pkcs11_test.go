@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
@@ -47,29 +46,7 @@ func TestPKCS11(t *testing.T) {
 			c.MinVersion, c.MaxVersion, c.SignatureAlgorithms = tt.version, tt.version, tt.sigalgs
 			client := mustClient(t, c)
 			newPair(t, client, server).handshake()
-			var all sync.WaitGroup
-			for range 16 {
-				all.Go(func() {
-					for range 4 {
-						c, err := client.NewEngineConn(ConnConfig{ServerName: "localhost"})
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						s, err := server.NewEngineConn(ConnConfig{})
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						if err := handshakeError(&pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}); err != nil {
-							t.Error(err)
-						}
-						c.Close()
-						s.Close()
-					}
-				})
-			}
-			all.Wait()
+			manyHandshakes(t, client, server)
 			if asked > 1 {
 				t.Errorf("the PIN was asked for %d times", asked)
 			}

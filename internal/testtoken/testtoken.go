@@ -4,7 +4,7 @@
 package testtoken
 
 import (
-	_ "embed"
+	"embed"
 	"errors"
 	"io/fs"
 	"os"
@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-//go:embed provider/token.c
-var source []byte
+//go:embed provider
+var source embed.FS
 
 // Provider is the provider's name.
 const Provider = "testtoken"
@@ -41,14 +41,16 @@ func Build(t testing.TB, keys map[string][]byte) *Token {
 		t.Skipf("no C compiler for the test token: %v", err)
 	}
 	k := &Token{Dir: t.TempDir()}
-	file := filepath.Join(t.TempDir(), "token.c")
-	check(t, os.WriteFile(file, source, 0o600))
+	from := t.TempDir()
+	check(t, os.CopyFS(from, source))
+	files, err := filepath.Glob(filepath.Join(from, "provider", "*.c"))
+	check(t, err)
 	flags, err := exec.Command("pkg-config", "--cflags", "--libs", "libcrypto").Output()
 	if err != nil {
 		t.Fatalf("pkg-config libcrypto: %v", err)
 	}
-	args := append([]string{"-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-shared", "-fPIC", "-DTOKEN_DIR=" + strconv.Quote(k.Dir),
-		"-o", filepath.Join(k.Dir, Provider+".so"), file}, strings.Fields(string(flags))...)
+	args := append([]string{"-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-DTOKEN_DIR=" + strconv.Quote(k.Dir),
+		"-o", filepath.Join(k.Dir, Provider+".so")}, append(files, strings.Fields(string(flags))...)...)
 	if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", cc, err, out)
 	}
