@@ -126,7 +126,7 @@ type Config struct {
 	DecisionTimeout time.Duration
 	// Offload makes the first handshake's steps run on a goroutine of their own, 256 at once in the process, so that a key that
 	// takes its time, such as one in a token, does not hold up the goroutine that drives the connection: operations answer
-	// [WantAsync] meanwhile. It costs two switches of goroutines for a step. What follows is not offloaded (renegotiation in TLS 1.2).
+	// [WantAsync] meanwhile. It costs two switches of goroutines for a step. What follows is not offloaded (renegotiation in TLS 1.2), and early data is not taken.
 	Offload bool
 
 	// MinVersion and MaxVersion; 0 is TLS 1.2 and the newest.
@@ -178,6 +178,45 @@ type Config struct {
 	// connection that goes over gets a close_notify alert and [ErrLimit].
 	MaxMessages, MaxRenegotiations int
 
+	// PSKs are external pre-shared keys (RFC 8446, section 4.2.11), for TLS 1.3 alone. A server with PSKs needs no certificate; without
+	// one it speaks TLS 1.3 only. It looks a client's up by its identity. A client has one; it trusts no CA then unless CAFile, CAPEM or
+	// SystemCAs is set, so that nobody without the key can be its server, and needs no ServerName. Whoever
+	// has the key is taken for granted: no certificate is asked for, whatever Verify says. A key exchange is
+	// made too, so who learns a key later can read nothing. Where CipherSuites is empty, those with the hash of the (first) key come first,
+	// and for a client or a server without anything else they are alone; OpenSSL ignores a key if the suite has another hash.
+	PSKs []PSK
+
+	// MaxEarlyData is how many bytes of early data (0-RTT; RFC 8446, section 2.3) a server accepts with a ticket; 0, the default, is none.
+	// Early data can be sent again by whoever has recorded it; docs/tls13.md tells what that means. By default a ticket is
+	// good for one connection, which holds replays off within this Context: OpenSSL keeps the sessions in SessionCache (of 20480 entries if that is 0), a
+	// ticket that is not there leads to a full handshake, and no other Context or host can resume. So it is refused together with
+	// TicketKeys, unless AllowReplay is set. The application must ask for the data, with [Conn.ReadEarlyData].
+	MaxEarlyData uint32
+	// AllowReplay, with MaxEarlyData, gives the count of tickets up (SSL_OP_NO_ANTI_REPLAY): early data is then accepted as often as it
+	// comes, for ten seconds, by each host that has the ticket keys. Only for an application to which a request that comes twice does no harm.
+	AllowReplay bool
+
+	// PostHandshakeAuth lets a server ask for the client's certificate after the handshake (RFC 8446, section 4.6.2; TLS 1.3). A client
+	// that sets it offers to answer. A server that sets it asks for none in the handshake (of TLS 1.3; in TLS 1.2 it does), but when
+	// [Conn.RequestCertificate] is called; then Verify, which must be VerifyOptional or VerifyRequire, says what is demanded.
+	PostHandshakeAuth bool
+
+	// NoMiddleboxCompat leaves out what makes TLS 1.3 look like TLS 1.2 to boxes on the way: change_cipher_spec records, and a client's
+	// session id (RFC 8446, appendix D.4). Each side decides for itself.
+	NoMiddleboxCompat bool
+
+	// MaxFragment makes a client ask the server for records of no more than 512, 1024, 2048 or 4096 bytes (RFC 6066, section 4), both ways. A
+	// server follows if it knows the extension, as OpenSSL does; see [Conn.MaxFragment].
+	MaxFragment int
+	// RecordSizeLimit announces the most that this side wants in one record (RFC 8449), from 513 to 16385 bytes; in TLS 1.3 the content type counts, so
+	// data is one byte less. It also makes this side keep the peer's limit. OpenSSL up to 3.5 does not know this extension,
+	// so two things are missing here: a record of the peer's that is larger is taken all the same; and a peer's
+	// limit below 513 cannot be kept (a server then does not answer the extension, a client refuses the server).
+	RecordSizeLimit int
+	// MaxSendFragment is the most plaintext that we put into one record: 512 to 16384 bytes, 0 is the latter. Smaller ones reach
+	// the peer's application sooner over a slow network, and cost more. Behind a server name it is the smaller one of both Contexts'.
+	MaxSendFragment int
+
 	// KeyLog receives a line for each secret in the format of SSLKEYLOGFILE. It
 	// defeats encryption; use it for debugging only. Lines come from any goroutine
 	// that drives a handshake, one at a time.
@@ -225,6 +264,18 @@ type ConnConfig struct {
 	// and the handshake is a full one, if its server is not the one that is asked for
 	// or if a Context with other CAs or other demands made it.
 	Session *Session
+}
+
+// PSK is an external pre-shared key. Both sides must have the same Identity, Key and Hash.
+type PSK struct {
+	// Identity names the key, in 1 to 1024 bytes. It is sent in the clear.
+	Identity []byte
+	// Key has at least 16 bytes, all of them from a source of randomness: one that can be guessed can be tried out by whoever records a
+	// handshake (RFC 9257, section 4). It should serve one pair of peers and nothing else. It is copied, and the copy is wiped when the
+	// Context is freed.
+	Key []byte
+	// Hash is "SHA256", which empty means, or "SHA384". Do not use the same key with both: RFC 9258 tells how to derive one for each.
+	Hash string
 }
 
 // Session is a TLS session that a client can resume. It holds secrets.

@@ -2,6 +2,7 @@
 
 #include "conn.h"
 #include "context.h"
+#include "extras.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -31,6 +32,7 @@ struct cssl_conn {
 	cssl_reasons *reasons;                       /* of the last failure, or NULL */
 	cssl_decisions decisions;
 	int fd; /* the socket, while the transport works without it */
+	cssl_early early;
 };
 
 void cssl_take_reasons(cssl_reasons *out)
@@ -88,7 +90,10 @@ static void on_message(int sent, int version, int type, const void *buf, size_t 
 			SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
 			c->over_limit = 1;
 		}
-	} else if (p[0] == SSL3_MT_KEY_UPDATE || p[0] == SSL3_MT_NEWSESSION_TICKET) {
+	} else if (p[0] == SSL3_MT_FINISHED && SSL_is_server(ssl) && SSL_version(ssl) == TLS1_3_VERSION) {
+		c->t.moved |= CSSL_CERTIFICATE; /* the end of an answer to cssl_request_certificate */
+	} else if (p[0] == SSL3_MT_KEY_UPDATE || p[0] == SSL3_MT_NEWSESSION_TICKET ||
+	           (p[0] == SSL3_MT_CERTIFICATE_REQUEST && SSL_version(ssl) == TLS1_3_VERSION)) {
 		if (++c->messages > c->max_messages)
 			c->over_limit = 1;
 	}
@@ -132,6 +137,12 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 
 void cssl_conn_free(cssl_conn *c)
 {
+	/*
+	 * SSL_free takes the session of a connection without close_notify out of the server's cache. RFC 5246, section 7.2.1, asks for that
+	 * no longer; tickets are not affected either, unless they stand for a place in the cache (early data).
+	 */
+	if (c->established && !c->failed)
+		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN);
 	SSL_free(c->ssl);
 	cssl_transport_free(&c->t);
 	cssl_decide_free(&c->decisions);
@@ -265,13 +276,24 @@ static int drive(cssl_conn *c, cssl_result *r)
 	return 0;
 }
 
+/* True unless the connection has failed, or is a server's that has not come to the end of early data. Ends a client's. */
+static int ready(cssl_conn *c)
+{
+	if (c->established || c->failed)
+		return !c->failed;
+	if (SSL_is_server(c->ssl))
+		return !c->early.begun || c->early.ended;
+	c->early.ended = 1;
+	return 1;
+}
+
 cssl_result cssl_handshake(cssl_conn *c)
 {
 	cssl_result r;
 	int ret;
 
 	begin(c);
-	if (c->failed)
+	if (!ready(c))
 		return bad_state(c);
 	if (c->established)
 		return !unfinished(c) || drive(c, &r) ? progress(c, 1) : r;
@@ -327,7 +349,7 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
 	int ret;
 
 	begin(c);
-	if (c->failed)
+	if (!ready(c))
 		return bad_state(c);
 	ret = SSL_read_ex(c->ssl, buf, len, &n);
 	if (ret <= 0 || c->over_limit) /* the data may stand behind the message that is one too many */
@@ -346,7 +368,7 @@ cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len)
 	int ret;
 
 	begin(c);
-	if (c->failed)
+	if (!ready(c))
 		return bad_state(c);
 	ret = SSL_peek_ex(c->ssl, buf, len, &n);
 	return ret > 0 && !c->over_limit ? progress(c, n) : failure(c, ret);
@@ -485,6 +507,40 @@ cssl_result cssl_renegotiate(cssl_conn *c)
 	return start(c, 1);
 }
 
+cssl_result cssl_request_certificate(cssl_conn *c)
+{
+	begin(c);
+	if (c->failed || !c->established || c->shutdown_done || SSL_in_init(c->ssl) || SSL_version(c->ssl) < TLS1_3_VERSION ||
+	    (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)) /* then no answer can come */
+		return bad_state(c);
+	return start(c, SSL_verify_client_post_handshake(c->ssl));
+}
+
+cssl_result cssl_early_operation(cssl_conn *c, int (*f)(cssl_conn *c, cssl_early *e, void *arg, size_t *n), void *arg)
+{
+	size_t n = 0;
+	int code;
+
+	begin(c);
+	if (c->failed || c->established)
+		return bad_state(c);
+	c->t.corked = c->t.fd >= 0;
+	code = f(c, &c->early, arg, &n);
+	uncork(c);
+	if (code == CSSL_BAD_STATE)
+		return bad_state(c);
+	if (code == SSL_ERROR_SSL)
+		return failure(c, -1);
+	return code == SSL_ERROR_NONE ? progress(c, n) : answer(c, code, 0);
+}
+
+int cssl_has_room(cssl_conn *c, size_t n)
+{
+	if (c->t.out.len + n > c->t.tail_max)
+		cssl_transport_flush(&c->t);
+	return c->t.out.len + n <= c->t.tail_max;
+}
+
 size_t cssl_feed_room(const cssl_conn *c)
 {
 	/* Two records are room enough to make progress; the rest is the caller's to keep. */
@@ -565,6 +621,11 @@ cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
 	n.cipher = SSL_CIPHER_get_name(cipher);
 	n.group = cssl_ssl_group(c->ssl);
 	return n;
+}
+
+const cssl_early *cssl_conn_early(const cssl_conn *c)
+{
+	return &c->early;
 }
 
 SSL *cssl_conn_ssl(const cssl_conn *c)

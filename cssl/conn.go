@@ -52,6 +52,7 @@ type Conn struct {
 	fatal   error
 	server  bool
 	ask     *asking // nil when there is nothing of the kind
+	psk     bool    // the Context has pre-shared keys
 }
 
 // NewConn makes a connection over fd, a stream socket. The socket stays the
@@ -72,7 +73,7 @@ func (x *Context) NewEngineConn(cfg ConnConfig) (*Conn, error) {
 
 func (x *Context) newConn(fd int, cfg ConnConfig) (*Conn, error) {
 	var reasons C.cssl_reasons
-	c := &Conn{fd: fd, server: x.server}
+	c := &Conn{fd: fd, server: x.server, psk: x.psk}
 	tail := x.tail
 	if fd < 0 {
 		tail = max(tail, minTail)
@@ -396,16 +397,19 @@ func (c *Conn) result(op Op, r C.cssl_result) Result {
 		Out:    r.flags&C.CSSL_MOVED_OUT != 0,
 		Unsent: r.flags&C.CSSL_UNSENT != 0,
 		Held:   r.flags&C.CSSL_HELD != 0,
+
+		Certificate: r.flags&C.CSSL_CERTIFICATE != 0,
 	}
 	if r.code == C.SSL_ERROR_NONE {
 		out.Drained = r.flags&C.CSSL_DRAINED != 0
 		switch op {
-		case OpRead, OpPeek, OpWrite:
+		case OpRead, OpPeek, OpWrite, OpReadEarlyData, OpWriteEarlyData:
 			out.N = int(r.n)
 		}
 		return out
 	}
 	if out.Want = wantOf(int(r.code)); out.Want == WantNone {
+		out.Certificate = false
 		out.Err = c.failure(op, int(r.code), syscall.Errno(r.err))
 	}
 	return out
@@ -451,7 +455,7 @@ func (c *Conn) failure(op Op, code int, errno syscall.Errno) error {
 		return e
 	case C.CSSL_BARE_FIN:
 		e.Class, e.Err = ClassEOF, io.ErrUnexpectedEOF
-		if op == OpHandshake {
+		if op == OpHandshake || op == OpReadEarlyData || op == OpWriteEarlyData {
 			c.fatal = e
 		} else {
 			c.readErr = e
@@ -502,5 +506,8 @@ func (c *Conn) describe(e *Error) {
 		if r.Text == "certificate verify failed" {
 			e.Verify = verifyText(C.SSL_get_verify_result(C.cssl_conn_ssl(c.c)))
 		}
+	}
+	if c.psk && !c.established() && c.pskRefused(e) {
+		e.Err = ErrPSK
 	}
 }

@@ -19,6 +19,7 @@ enum {
 	CSSL_RECV_FAILED = 103,   /* recv(2) failed, or send(2) did and nothing is left to read; err holds errno */
 	CSSL_LIMIT = 104,         /* the peer sent more post-handshake messages than the limit allows */
 	CSSL_BAD_STATE = 105,     /* the operation makes no sense now (for example shutdown before the handshake) */
+	CSSL_END = 106,           /* there is no more early data */
 };
 
 /* Bits of cssl_result.flags. */
@@ -27,6 +28,7 @@ enum {
 	CSSL_MOVED_OUT = 2, /* ciphertext was handed to the transport */
 	CSSL_UNSENT = 4,    /* ciphertext is left that the transport did not take yet */
 	CSSL_HELD = 16,     /* ciphertext is kept that was not offered to the transport yet */
+	CSSL_CERTIFICATE = 32, /* unless the operation failed: the answer to cssl_request_certificate has come */
 	CSSL_DRAINED = 8,   /* nothing is buffered and the transport had no more: a read now would answer WANT_READ */
 };
 
@@ -85,6 +87,7 @@ cssl_result cssl_flush(cssl_conn *c);
 cssl_result cssl_shutdown(cssl_conn *c, int more);
 cssl_result cssl_key_update(cssl_conn *c, int request_peer);
 cssl_result cssl_renegotiate(cssl_conn *c);
+cssl_result cssl_request_certificate(cssl_conn *c);
 
 /*
  * cssl_handshake can run on any thread, while no other call uses c, and without the socket: detach takes what has come off it, and

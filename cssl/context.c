@@ -56,7 +56,8 @@ int cssl_init(void)
 	library_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
 	properties_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && library_index >= 0 &&
-	       properties_index >= 0 && cssl_tickets_init() && cssl_store_init() && cssl_decide_init();
+	       properties_index >= 0 && cssl_tickets_init() && cssl_store_init() && cssl_decide_init() &&
+	       cssl_extras_init();
 }
 
 int cssl_done(int ok, cssl_reasons *out)

@@ -32,6 +32,7 @@ type Context struct {
 	tail   int
 	limits [2]C.uint32_t // MaxMessages, MaxRenegotiations
 	verify bool          // a client that checks certificates, so names too
+	psk    bool          // it has pre-shared keys
 	// sessionID says which Contexts may resume each other's sessions.
 	sessionID [32]C.uchar
 	state     *contextState
@@ -103,6 +104,8 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		func() error { return b.trust(trust, crl) },
 		b.alpn,
 		b.ticketKeys,
+		b.extras,
+		func() error { return b.psks(len(certs) == 0) },
 		b.bind,
 	} {
 		if err := step(); err != nil {
@@ -124,7 +127,8 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		tail:      tail,
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
-		verify:    !server && cfg.Verify != VerifyNone,
+		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 || len(trust) > 0 || cfg.SystemCAs),
+		psk:       len(cfg.PSKs) > 0,
 		state:     b.state,
 	}, nil
 }
@@ -218,8 +222,12 @@ func (b *builder) failFor(setting, value string, err error) error {
 // create makes the SSL_CTX with all settings that are numbers.
 func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	c := b.cfg
+	if b.server && len(certs) == 0 && len(c.SNI) == 0 && len(c.PSKs) == 0 {
+		return &ConfigError{Setting: "Certificates", Err: errors.New("a server needs a certificate, or PSKs")}
+	}
+	minVersion := max(c.MinVersion, TLS12)
 	if b.server && len(certs) == 0 && len(c.SNI) == 0 {
-		return &ConfigError{Setting: "Certificates", Err: errors.New("a server needs a certificate")}
+		minVersion = TLS13 // before it there are no PSKs here
 	}
 	if !b.server && len(c.SNI) > 0 {
 		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
@@ -250,12 +258,12 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		library:         c.Library.pointer(),
 		properties:      b.properties,
 		server:          cbool(b.server),
-		min_version:     C.int(max(c.MinVersion, TLS12)),
+		min_version:     C.int(minVersion),
 		max_version:     C.int(c.MaxVersion),
 		verify_depth:    -1,
 		tickets:         1,
 		no_tickets:      cbool(c.NoTickets),
-		session_cache:   C.long(c.SessionCache),
+		session_cache:   C.long(c.sessionCache()),
 		renegotiation:   cbool(c.Renegotiation),
 		release_buffers: cbool(c.ReleaseBuffers),
 		// A HelloRequest with more input buffered behind it puts OpenSSL 3.0 into a
@@ -301,7 +309,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	// demands; without this, resumption with client certificates fails or leaks
 	// from one server name to another.
 	h := sha256.New()
-	system := c.SystemCAs || !b.server && len(trust) == 0
+	system := b.systemCAs(trust)
 	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system, c.VerifyPeer != nil, c.Properties)
 	for _, part := range [][]byte{trust, crl, []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
 		[]byte(strings.Join(c.ALPN, "\x00"))} {
@@ -420,6 +428,11 @@ func (b *builder) ticketKeys() error {
 	return nil
 }
 
+// systemCAs reports whether the system's CAs are trusted: by default, where a client has nothing else to know a server by.
+func (b *builder) systemCAs(trust []byte) bool {
+	return b.cfg.SystemCAs || !b.server && len(trust) == 0 && len(b.cfg.PSKs) == 0
+}
+
 func (b *builder) trust(trust, crl []byte) error {
 	if len(trust) > 0 {
 		switch C.cssl_ctx_trust(b.ptr, bytesPtr(trust), C.int(len(trust)), cbool(b.server), &b.reasons) {
@@ -432,7 +445,7 @@ func (b *builder) trust(trust, crl []byte) error {
 			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: err}
 		}
 	}
-	if b.cfg.SystemCAs || !b.server && len(trust) == 0 {
+	if b.systemCAs(trust) {
 		if C.cssl_ctx_trust_system(b.ptr, &b.reasons) == 0 {
 			return b.fail("SystemCAs", "")
 		}

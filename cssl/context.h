@@ -6,6 +6,7 @@
 #define CSSL_CONTEXT_H
 
 #include "conn.h"
+#include "extras.h"
 
 #include <openssl/ssl.h>
 

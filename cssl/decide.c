@@ -56,8 +56,9 @@ static int change(SSL *ssl, SSL_CTX *to)
 {
 	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET;
 	const char *groups = cssl_ctx_groups(to);
+	SSL_CTX *from = SSL_get_SSL_CTX(ssl);
 
-	if (!cssl_tickets_keep(ssl, SSL_get_SSL_CTX(ssl)) || SSL_set_SSL_CTX(ssl, to) == NULL ||
+	if (!cssl_tickets_keep(ssl, from) || SSL_set_SSL_CTX(ssl, to) == NULL || !cssl_extras_switch(ssl, from, to) ||
 	    (groups != NULL && !SSL_set1_groups_list(ssl, groups)) ||
 	    !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
 	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||

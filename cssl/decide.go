@@ -141,6 +141,7 @@ type asking struct {
 
 	over    bool // the first handshake is done
 	offload bool
+	early   bool // early data is being read: the handshake goes on there
 	job     *job
 	hungry  bool       // the last step wants to read
 	in      []byte     // fed meanwhile

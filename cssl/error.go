@@ -17,6 +17,8 @@ var (
 	ErrState = errors.New("operation not possible in this state of the connection")
 	// ErrShutdown: a Write after Shutdown.
 	ErrShutdown = errors.New("write after shutdown")
+	// ErrPSK: the handshake failed, and it seems for want of a pre-shared key (Config.PSKs) that both sides have.
+	ErrPSK = errors.New("no pre-shared key that both sides have: another identity, another key, another hash, or none")
 	// ErrUnknown: SSL_get_error answered a value that this package does not know.
 	ErrUnknown = errors.New("unknown answer of SSL_get_error")
 )

@@ -3,8 +3,6 @@ package cssl
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -12,29 +10,13 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testtoken"
 )
 
-// fipsLibrary has the fips and base providers alone. The test is skipped where there is no FIPS provider.
+// fipsLibrary has the fips and base providers alone.
 func fipsLibrary(t testing.TB) *Library {
 	t.Helper()
-	module := filepath.Join(modules(""), "fips.so")
-	if _, err := os.Stat(module); err != nil {
-		t.Skipf("no FIPS provider: %v", err)
-	}
-	installed := filepath.Join(t.TempDir(), "fipsmodule.cnf")
-	if out, err := exec.Command("openssl", "fipsinstall", "-module", module, "-out", installed).CombinedOutput(); err != nil {
-		t.Fatalf("openssl fipsinstall: %v\n%s", err, out)
-	}
-	return mustLibrary(t, LibraryConfig{ConfigFile: writeFile(t, "openssl.cnf", fmt.Sprintf(`openssl_conf = init
-.include %s
-[init]
-providers = providers
-[providers]
-fips = fips_sect
-base = base_section
-[base_section]
-activate = 1
-`, installed))})
+	return mustLibrary(t, LibraryConfig{ConfigFile: testtoken.FIPSConfig(t)})
 }
 
 // TestFIPS: with the fips and base providers, our defaults serve in both versions, with tickets of our keys, and nothing that is

@@ -57,8 +57,7 @@ func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) 
 	defer C.free(unsafe.Pointer(cScheme))
 	lib := b.cfg.Library.pointer()
 	if C.cssl_store_known(lib, b.properties, cScheme) == 0 {
-		return nil, refuse("KeyURI", nil, "no provider reads %s: URIs; those that are active are %s", scheme,
-			strings.Join(b.cfg.Library.Providers(), ", "))
+		return nil, refuse("KeyURI", nil, "no provider reads %s: URIs%s", scheme, b.searched())
 	}
 	ask := &pinRequest{uri: c.KeyURI, pin: c.PIN}
 	h := cgo.NewHandle(ask)

@@ -223,7 +223,7 @@ func TestKeyURIRefused(t *testing.T) {
 		{"no such key", "ecdsa", "token:other", pin(tokenPIN), l, "KeyURI", "no such", nil},
 		{"two keys", "ecdsa", "token:", pin(tokenPIN), l, "KeyURI", "names 3 private keys", nil},
 		{"other key", "rsa", "token:ec", pin(tokenPIN), l, "", "", nil},
-		{"no provider", "ecdsa", "token:ec", pin(tokenPIN), nil, "KeyURI", "no provider reads token: URIs; those that are active are default", nil},
+		{"no provider", "ecdsa", "token:ec", pin(tokenPIN), nil, "KeyURI", "no provider reads token: URIs; the active providers are default", nil},
 		{"no pkcs11", "ecdsa", "pkcs11:object=a;type=private?pin-source=file:/etc/pin", pin(tokenPIN), l, "KeyURI", "no provider reads pkcs11:", nil},
 		{"no scheme", "ecdsa", testcerts.Path("ecdsa.key"), nil, l, "KeyURI", "no scheme", nil},
 		{"pin-value", "ecdsa", "pkcs11:object=a?pin-value=4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},

@@ -40,9 +40,14 @@ func (b *builder) missing(which C.int, list string, taken bool) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	with := strings.Join(b.cfg.Library.Providers(), ", ")
+	return fmt.Errorf("OpenSSL %v has no %s%s", linked.Run, strings.Join(lost, ", "), b.searched())
+}
+
+// searched ends a sentence about what was not found with where it was looked for.
+func (b *builder) searched() string {
+	text := ""
 	if b.cfg.Properties != "" {
-		with += ", properties " + b.cfg.Properties
+		text = " with the properties " + b.cfg.Properties
 	}
-	return fmt.Errorf("OpenSSL %v has no %s (providers: %s)", linked.Run, strings.Join(lost, ", "), with)
+	return text + "; the active providers are " + strings.Join(b.cfg.Library.Providers(), ", ")
 }

@@ -40,7 +40,9 @@ type pair struct {
 	t              testing.TB
 	client, server *Conn
 	buf            []byte
-	chunk          int // how many bytes of ciphertext pass at a time; 0 is all
+	chunk          int              // how many bytes of ciphertext pass at a time; 0 is all
+	early          []byte           // what the server has read of early data
+	wire           map[*Conn][]byte // what each has sent, if that is to be known
 }
 
 func newPair(t testing.TB, client, server *Context) *pair {
@@ -65,6 +67,9 @@ func (p *pair) move(from, to *Conn) int {
 		n = p.chunk
 	}
 	n = from.Take(p.buf[:n])
+	if p.wire != nil {
+		p.wire[from] = append(p.wire[from], p.buf[:n]...)
+	}
 	for left := p.buf[:n]; len(left) > 0; {
 		k := to.Feed(left)
 		if k == 0 {

@@ -16,7 +16,7 @@ import (
 // softHSM is SoftHSM's token with the keys of "ecdsa" and "rsa", and a Library that reads it.
 func softHSM(t testing.TB) (testtoken.SoftHSM, *Library) {
 	t.Helper()
-	hsm := testtoken.UseSoftHSM(t, modules(""), map[string]string{"ecdsa": testcerts.Path("ecdsa.key"), "rsa": testcerts.Path("rsa.key")})
+	hsm := testtoken.UseSoftHSM(t, map[string]string{"ecdsa": testcerts.Path("ecdsa.key"), "rsa": testcerts.Path("rsa.key")})
 	return hsm, mustLibrary(t, LibraryConfig{ConfigFile: hsm.ConfigFile})
 }
 

@@ -66,7 +66,7 @@ func (w Want) Application() bool { return w >= WantX509Lookup && w <= WantRetryV
 // Result is what an operation answers: exactly one of progress (Want is
 // WantNone and Err is nil), a Want, or an error.
 type Result struct {
-	// N is the number of bytes of plaintext that Read, Peek or Write moved.
+	// N is the number of bytes of plaintext that Read, Peek, Write, ReadEarlyData or WriteEarlyData moved.
 	N int
 	// Want is what the operation waits for.
 	Want Want
@@ -84,6 +84,9 @@ type Result struct {
 	// Drained, with progress of a Read: nothing is buffered and the transport had
 	// no more just now, so a Read straight after this one would answer WantRead.
 	Drained bool
+	// Certificate: the peer's answer to a RequestCertificate has come, and was accepted. It can come with any operation that
+	// takes input, also with a want.
+	Certificate bool
 	// Err is nil, or usually an [*Error].
 	Err error
 }
@@ -101,11 +104,18 @@ const (
 	OpShutdown
 	OpKeyUpdate
 	OpRenegotiate
+	OpRequestCertificate
+	OpReadEarlyData
+	OpWriteEarlyData
 
 	opEnd
 )
 
-var opNames = [opEnd]string{"handshake", "read", "peek", "write", "flush", "shutdown", "key update", "renegotiate"}
+// Ops is the number of operations, for arrays that an Op indexes.
+const Ops = int(opEnd)
+
+var opNames = [opEnd]string{"handshake", "read", "peek", "write", "flush", "shutdown", "key update", "renegotiate",
+	"request certificate", "read early data", "write early data"}
 
 // String is the operation's name in lower case.
 func (o Op) String() string {

@@ -38,6 +38,17 @@ type EOFHandler interface {
 	OnEOF(c *Conn)
 }
 
+// CertificateHandler is a Handler that hears what became of Conn.RequestCertificate; see session.CertificateHandler.
+type CertificateHandler interface {
+	OnCertificate(c *Conn, err error)
+}
+
+// EarlyDataHandler is a Handler that takes early data, where the Server's Context has MaxEarlyData: before OnOpen, and possibly not from
+// whom it seems to come, nor for the first time; see session.EarlyDataHandler. A Write in it is sent after OnOpen.
+type EarlyDataHandler interface {
+	OnEarlyData(c *Conn, p []byte)
+}
+
 // Conn is one connection of a Loop. Its methods may be called from any goroutine
 // unless they say otherwise. On one that has ended they do nothing, or answer net.ErrClosed.
 type Conn struct {
@@ -112,6 +123,7 @@ const (
 	askKeyUpdateRequest
 	askRenegotiate
 	askRetry
+	askCertificate
 )
 
 // Started is when the loop took the connection over.
@@ -244,6 +256,10 @@ func (c *Conn) bind() {
 	}
 }
 
+// RequestCertificate asks for the client's certificate after the handshake (TLS 1.3; see cssl.Config.PostHandshakeAuth). The Handler's
+// OnCertificate says what came of it; a client may never answer.
+func (c *Conn) RequestCertificate() { c.request(askCertificate, 0, nil) }
+
 // request leaves a request, which replaces the opposite one.
 func (c *Conn) request(r, instead request, cause error) {
 	c.mu.Lock()
@@ -315,6 +331,9 @@ func (c *Conn) collect() {
 	if ask&askRetry != 0 {
 		s.Retry()
 	}
+	if ask&askCertificate != 0 {
+		_ = s.RequestCertificate() // refused during a close, and while there is one
+	}
 	if ask&askPause != 0 {
 		s.Pause()
 	}
@@ -352,6 +371,24 @@ func (e *events) OnData(p []byte) {
 	defer c.guard()
 	c.count()
 	c.handler.OnData(c, p)
+}
+
+// OnCertificate implements session.CertificateHandler.
+func (e *events) OnCertificate(err error) {
+	c := (*Conn)(e)
+	if h, ok := c.handler.(CertificateHandler); ok {
+		defer c.guard()
+		c.count()
+		h.OnCertificate(c, err)
+	}
+}
+
+// OnEarlyData implements session.EarlyDataHandler.
+func (e *events) OnEarlyData(p []byte) {
+	c := (*Conn)(e)
+	defer c.guard()
+	c.count()
+	c.handler.(EarlyDataHandler).OnEarlyData(c, p)
 }
 
 // OnDrain implements session.DrainHandler.

@@ -87,6 +87,9 @@ func (l *Loop) adopt(c *Conn) {
 	c.session.Init(c.tls, sh, l.sessions)
 	if c.server != nil {
 		c.session.ExpectPeer()
+		if _, ok := c.handler.(EarlyDataHandler); ok {
+			c.session.ExpectEarlyData()
+		}
 		if c.server.Header != nil {
 			c.header = new(header)
 		}

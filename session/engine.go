@@ -32,6 +32,17 @@ type Rekeyer interface {
 	Renegotiate() cssl.Result
 }
 
+// CertificateRequester is an Engine that can ask for the peer's certificate after the handshake. After a want, Handshake carries
+// it on; the answer comes with any operation, in its cssl.Result.Certificate.
+type CertificateRequester interface {
+	RequestCertificate() cssl.Result
+}
+
+// EarlyReader is an Engine that can read early data before the first Handshake. The end of it is io.EOF.
+type EarlyReader interface {
+	ReadEarlyData(p []byte) cssl.Result
+}
+
 // MoreWriter is an Engine that can tell its transport that more follows at once, so that it is sent
 // together. WriteMore is otherwise Write, and Write may be called in its place with the same bytes; it is used
 // for a record that is not the last one queued, or that close_notify follows. ShutdownMore is otherwise Shutdown; CloseWrite follows.
@@ -64,6 +75,21 @@ type DrainHandler interface {
 // queue is drained.
 type EOFHandler interface {
 	OnEOF()
+}
+
+// CertificateHandler is a Handler that hears what became of Session.RequestCertificate.
+type CertificateHandler interface {
+	// OnCertificate: the answer has come and was accepted (nil), before any data that the peer sent after it; or it could not
+	// be asked, and err, which is cssl.ErrState, says why. An answer that does not pass ends the connection. Where data comes with
+	// the answer, a Pause in here takes effect behind it.
+	OnCertificate(err error)
+}
+
+// EarlyDataHandler is a Handler that takes early data, if Session.ExpectEarlyData was called.
+type EarlyDataHandler interface {
+	// OnEarlyData: p has arrived, before OnOpen. It is valid until OnEarlyData returns. Somebody else may have sent it earlier, and may send it again;
+	// when OnOpen comes, the peer is certain to be there. What is written is sent then.
+	OnEarlyData(p []byte)
 }
 
 // Event is a set of directions, both of what to wait for and of what has come.
@@ -147,9 +173,9 @@ type Outcomes [cssl.WantAppRead + 1]uint64
 // Counters counts what Sessions do. It has no lock: it belongs to their goroutine.
 type Counters struct {
 	// Results, by cssl.Op.
-	Results [cssl.OpRenegotiate + 1]Outcomes
+	Results [cssl.Ops]Outcomes
 	// Errors, by cssl.Op; the end of input is none.
-	Errors [cssl.OpRenegotiate + 1]uint64
+	Errors [cssl.Ops]uint64
 	// BytesRead and BytesWritten, of plaintext.
 	BytesRead, BytesWritten uint64
 	// Sends is how many operations handed ciphertext to the transport.

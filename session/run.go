@@ -153,9 +153,14 @@ func (s *Session) try(op operation) int {
 	if s.trace != nil {
 		s.trace(name, r)
 	}
+	if r.Certificate && s.phase == Open {
+		if s.certificate(nil); s.aborted {
+			return r.N
+		}
+	}
 	switch {
 	case r.Err != nil:
-		s.failed(op, r.Err)
+		s.failed(op, name, r.Err)
 	case r.Want == cssl.WantNone:
 		s.progress(op, r)
 	}
@@ -204,7 +209,7 @@ func (s *Session) count(name cssl.Op, r cssl.Result) {
 		return
 	}
 	c.Results[name][r.Want]++
-	if name == cssl.OpRead {
+	if name == cssl.OpRead || name == cssl.OpReadEarlyData {
 		c.BytesRead += uint64(r.N)
 	} else {
 		c.BytesWritten += uint64(r.N)
@@ -232,7 +237,21 @@ func (s *Session) sendCloseNotify() cssl.Result {
 
 // tryHandshake carries the first handshake on, or starts or carries on a later one.
 func (s *Session) tryHandshake() (cssl.Op, cssl.Result) {
+	if s.early {
+		r := s.engine.(EarlyReader).ReadEarlyData(s.cfg.Buffer)
+		if r.Err != io.EOF {
+			return cssl.OpReadEarlyData, r
+		}
+		s.early = false
+		next := s.engine.Handshake()
+		next.In, next.Out = next.In || r.In, next.Out || r.Out
+		return cssl.OpHandshake, next
+	}
 	k := s.rekey
+	if k == rekeyNone && s.asking {
+		s.rekey, s.asking = rekeyUnderWay, false
+		return cssl.OpRequestCertificate, s.engine.(CertificateRequester).RequestCertificate()
+	}
 	if k == rekeyNone || k == rekeyUnderWay {
 		return cssl.OpHandshake, s.engine.Handshake()
 	}
@@ -248,6 +267,10 @@ func (s *Session) tryHandshake() (cssl.Op, cssl.Result) {
 func (s *Session) progress(op operation, r cssl.Result) {
 	switch op {
 	case handshake:
+		if s.early {
+			s.handler.(EarlyDataHandler).OnEarlyData(s.cfg.Buffer[:r.N])
+			return
+		}
 		s.rekey = rekeyNone
 		if s.phase == Handshaking {
 			s.phase = Open
@@ -280,14 +303,24 @@ func (s *Session) feed(p []byte) {
 	s.handler.OnData(p)
 }
 
+// certificate tells the handler what became of a request.
+func (s *Session) certificate(err error) {
+	if h, ok := s.handler.(CertificateHandler); ok {
+		h.OnCertificate(err)
+	}
+}
+
 // failed deals with an operation that cannot succeed any more.
-func (s *Session) failed(op operation, err error) {
+func (s *Session) failed(op operation, name cssl.Op, err error) {
 	switch {
 	case op == read && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 		s.endOfInput(err)
 	case op == handshake && s.rekey == rekeyUnderWay && errors.Is(err, cssl.ErrState):
 		// It was refused and nothing was begun: the connection goes on without.
 		s.rekey = rekeyNone
+		if name == cssl.OpRequestCertificate && s.phase == Open {
+			s.certificate(err)
+		}
 	case op == handshake && s.rekey == rekeyUnderWay && errors.Is(err, io.EOF):
 		// The peer has ended its direction instead of answering. Reading finds that too.
 		s.rekey = rekeyNone

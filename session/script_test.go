@@ -17,10 +17,11 @@ import (
 //
 //	H handshake   R read   W(hello) write of these bytes   W(#300) write of 300 bytes
 //	F flush       S shutdown   C CloseWrite (no answer)   K, K? key update (? asks the peer too)   N renegotiate
+//	A request certificate   E read early data
 //
 // An answer is ok, a number of bytes, a want (want_read, want_write, app_read,
 // async, …, unknown), or an error (eof, fin, err, state), and may be followed by
-// what moved: +in, +out, +unsent, +held, +drained.
+// what moved: +in, +out, +unsent, +held, +drained; and +cert, the answer to A.
 
 // errBroken is the error that "err" in a script stands for.
 var errBroken = errors.New("broken")
@@ -52,6 +53,8 @@ func parseStep(t testing.TB, text string) (call string, r cssl.Result) {
 			r.Held = true
 		case "drained":
 			r.Drained = true
+		case "cert":
+			r.Certificate = true
 		default:
 			t.Fatalf("script step %q: flag %q", text, flag)
 		}
@@ -176,7 +179,16 @@ func (e *scripted) KeyUpdate(request bool) cssl.Result {
 	return e.step("K")
 }
 
-func (e *scripted) Renegotiate() cssl.Result { return e.step("N") }
+func (e *scripted) Renegotiate() cssl.Result        { return e.step("N") }
+func (e *scripted) RequestCertificate() cssl.Result { return e.step("A") }
+
+func (e *scripted) ReadEarlyData(p []byte) cssl.Result {
+	r := e.step("E")
+	for i := range p[:r.N] {
+		p[i] = 'e'
+	}
+	return r
+}
 
 // recorder is a Handler that writes down what it hears: open, data(n), drain,
 // close(nil) or close(err). on holds what it does inside a call, by the call's name.
@@ -199,20 +211,25 @@ func (h *recorder) hear(name, arg string) {
 	}
 }
 
-func (h *recorder) OnOpen()         { h.hear("open", "") }
-func (h *recorder) OnData(p []byte) { h.hear("data", fmt.Sprintf("(%d)", len(p))) }
-func (h *recorder) OnDrain()        { h.hear("drain", "") }
-func (h *recorder) OnClose(err error) {
-	name := fmt.Sprint(err)
+func (h *recorder) OnOpen()           { h.hear("open", "") }
+func (h *recorder) OnData(p []byte)   { h.hear("data", fmt.Sprintf("(%d)", len(p))) }
+func (h *recorder) OnDrain()          { h.hear("drain", "") }
+func (h *recorder) OnClose(err error) { h.hear("close", "("+nameOf(err)+")") }
+
+func (h *recorder) OnCertificate(err error) { h.hear("certificate", "("+nameOf(err)+")") }
+func (h *recorder) OnEarlyData(p []byte)    { h.hear("early", fmt.Sprintf("(%d)", len(p))) }
+
+// nameOf is the name that scripts have for err.
+func nameOf(err error) string {
+	if err == nil {
+		return "nil"
+	}
 	for n, e := range scriptErrors {
 		if err == e {
-			name = n
+			return n
 		}
 	}
-	if err == nil {
-		name = "nil"
-	}
-	h.hear("close", "("+name+")")
+	return err.Error()
 }
 
 // take answers what was heard since the last take.

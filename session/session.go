@@ -84,6 +84,8 @@ type Session struct {
 	broken      bool // the write direction failed
 	aborted     bool // finish at the next chance
 	running     bool // Ready is on the stack
+	early       bool // early data is read before the handshake
+	asking      bool // a certificate is to be asked for when no other handshake is under way
 }
 
 // NewConfig fills in the defaults of c; Sessions share the result.
@@ -101,6 +103,10 @@ func (s *Session) Init(e Engine, h Handler, cfg *Config) {
 // ExpectPeer makes the handshake wait until the transport is readable, instead of
 // being tried at once: a server has nothing to say before the client has spoken.
 func (s *Session) ExpectPeer() { s.want[handshake] = cssl.WantRead }
+
+// ExpectEarlyData makes a server's session hand early data to the handler, which must be an EarlyDataHandler, before the handshake goes on. Without
+// it, early data is rejected. The engine must be an EarlyReader; call it before the first Ready.
+func (s *Session) ExpectEarlyData() { s.early = true }
 
 // SetTrace makes s call f after each operation, before the handler hears of it, with
 // the operation's result. Inside f, Interest and Runnable say what follows from it.
@@ -130,7 +136,7 @@ func (s *Session) live(op operation) bool {
 			return false
 		}
 		// A KeyUpdate must not come between two attempts at the same record.
-		return s.rekey == rekeyUnderWay || s.rekey != rekeyNone && !s.queue.frozen && !s.ending
+		return s.rekey == rekeyUnderWay || (s.rekey != rekeyNone || s.asking) && !s.queue.frozen && !s.ending
 	case read:
 		if s.readDone || s.phase == Handshaking {
 			return false
@@ -285,11 +291,30 @@ func (s *Session) KeyUpdate(request bool) error {
 // Renegotiate asks for a new handshake (TLS 1.2), under the conditions of KeyUpdate.
 func (s *Session) Renegotiate() error { return s.startRekey(rekeyRenegotiate) }
 
+// RequestCertificate asks for the peer's certificate (TLS 1.3, a server's) when no record is half written and no other handshake under
+// way. The handler's OnCertificate says what came of it; a peer that never answers is the owner's to bound. The error is
+// errors.ErrUnsupported if the engine has no such thing, net.ErrClosed, or says that a request waits to be sent.
+func (s *Session) RequestCertificate() error {
+	if _, ok := s.engine.(CertificateRequester); !ok {
+		return errors.ErrUnsupported
+	}
+	if !s.mayRekey() {
+		return net.ErrClosed
+	}
+	if s.asking {
+		return errors.New("session: a certificate is to be asked for already")
+	}
+	if s.asking = true; s.rekey == rekeyNone {
+		s.want[handshake] = cssl.WantNone
+	}
+	return nil
+}
+
 func (s *Session) startRekey(k rekey) error {
 	if _, ok := s.engine.(Rekeyer); !ok {
 		return errors.ErrUnsupported
 	}
-	if s.phase != Open || s.ending || s.broken || s.aborted {
+	if !s.mayRekey() {
 		return net.ErrClosed
 	}
 	if s.rekey != rekeyNone {
@@ -299,6 +324,9 @@ func (s *Session) startRekey(k rekey) error {
 	s.want[handshake] = cssl.WantNone
 	return nil
 }
+
+// mayRekey reports whether a handshake may follow the first one.
+func (s *Session) mayRekey() bool { return s.phase == Open && !s.ending && !s.broken && !s.aborted }
 
 // CloseWrite ends our direction: what is queued is written, then close_notify
 // and FIN. Reading goes on.

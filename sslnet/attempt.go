@@ -1,6 +1,7 @@
 package sslnet
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -69,6 +70,8 @@ func (s *side) try() (r cssl.Result, finished bool) {
 	switch {
 	case s.task == taskClose:
 		return s.tryClose()
+	case s.task == taskReadEarly || s.task == taskWriteEarly:
+		return s.tryEarly()
 	case !c.ready:
 		return s.tryHandshake()
 	}
@@ -79,6 +82,8 @@ func (s *side) try() (r cssl.Result, finished bool) {
 		r = c.tls.Read(s.p)
 		s.n += r.N
 		return r, r.Want == cssl.WantNone
+	case taskAwaitCertificate:
+		return s.tryCertificate()
 	case taskShutdown:
 		c.sendRest(s)
 		if r = c.tls.ShutdownMore(); r.Err != nil || r.Want != cssl.WantNone {
@@ -123,6 +128,10 @@ func (s *side) tryRekey() (r cssl.Result, finished bool) {
 		r = c.tls.KeyUpdate(true)
 	case taskRenegotiate:
 		r = c.tls.Renegotiate()
+	case taskRequestCertificate:
+		if r = c.tls.RequestCertificate(); r.Err == nil {
+			c.certificates++
+		}
 	default:
 		r = c.tls.Handshake()
 	}
@@ -143,13 +152,9 @@ func (s *side) tryHandshake() (r cssl.Result, finished bool) {
 	}
 	r = c.tls.Handshake()
 	switch {
+	case errors.Is(r.Err, cssl.ErrState): // early data is to be read first
 	case r.Err != nil:
-		if r.Unsent {
-			r.Unsent = c.tls.Flush().Unsent // an alert may be on its way out
-		}
-		c.failed = c.opError("handshake", r.Err)
-		r.Err = c.failed
-		c.end()
+		r = c.fail(r)
 	case r.Want == cssl.WantNone:
 		c.ready = true
 		n := c.tls.Negotiated()
@@ -160,6 +165,17 @@ func (s *side) tryHandshake() (r cssl.Result, finished bool) {
 		c.end()
 	}
 	return r, false
+}
+
+// fail ends the handshake with r.Err. c.mu is held.
+func (c *Conn) fail(r cssl.Result) cssl.Result {
+	if r.Unsent {
+		r.Unsent = c.tls.Flush().Unsent // an alert may be on its way out
+	}
+	c.failed = c.opError("handshake", r.Err)
+	r.Err = c.failed
+	c.end()
+	return r
 }
 
 // end lets go who waits for the end of the handshake. c.mu is held.
@@ -198,12 +214,16 @@ func (s *side) flush(before cssl.Result) (r cssl.Result, finished bool) {
 	}
 	r.In = r.In || before.In
 	r.Out = r.Out || before.Out
+	r.Certificate = before.Certificate
 	return r, r.Err == nil && r.Want == cssl.WantNone
 }
 
 // note deals with what an operation moved: it makes the want of the other side stale. So does a failure of reading, which may
 // be the connection's. c.mu is held.
 func (c *Conn) note(s *side, r cssl.Result) {
+	if r.Certificate {
+		c.answered()
+	}
 	c.unsent = r.Unsent
 	if r.Err != nil { // one that sticks does not say
 		c.unsent = c.tls.Unsent() > 0

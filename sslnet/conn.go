@@ -41,6 +41,7 @@ type Conn struct {
 	unsent       bool // cssl holds ciphertext that the transport refused
 	shut         bool // close_notify was asked for: no Write is taken any more
 	closing      bool // no Read, Write or Handshake may go on
+	certificates int  // requests that were sent and not answered yet
 }
 
 // transport is what moves ciphertext.
@@ -90,7 +91,11 @@ const (
 	taskKeyUpdate
 	taskKeyUpdateRequest
 	taskRenegotiate
-	taskCarryOn // what one of the three has begun
+	taskRequestCertificate
+	taskCarryOn // what one of the four has begun
+	taskAwaitCertificate
+	taskReadEarly
+	taskWriteEarly
 )
 
 // side is one of the two that may use the connection at once.

@@ -29,9 +29,14 @@ type State struct {
 	VerifiedChain []*x509.Certificate
 	// VerifyError says why the peer's certificate was not found valid, where the Context lets such a one pass.
 	VerifyError error
+	// PSK is the identity of the external pre-shared key that authenticated the handshake, or nil; see [cssl.Conn.PSK].
+	PSK []byte
+	// EarlyData says what became of early data.
+	EarlyData cssl.EarlyDataStatus
 }
 
-// State is what the first handshake led to: the zero value before it is done, and after Close unless it was asked for before.
+// State is what the first handshake led to: the zero value before it is done, and after Close unless it was asked for before. When the answer
+// to RequestCertificate has come, its certificates take their place in it.
 func (c *Conn) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -49,6 +54,7 @@ func (c *Conn) keepState(n cssl.Negotiated) {
 	s := State{
 		Version: n.Version, Cipher: n.Cipher, CipherID: n.CipherID, Resumed: n.Resumed,
 		Group: c.tls.Group(), ALPN: c.tls.ALPN(), ServerName: c.tls.ServerName(), VerifyError: c.tls.VerifyResult(),
+		PSK: c.tls.PSK(), EarlyData: c.tls.EarlyData(),
 	}
 	s.PeerCertificates, _ = c.tls.PeerChain()
 	s.VerifiedChain, _ = c.tls.VerifiedChain()

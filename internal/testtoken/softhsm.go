@@ -32,12 +32,12 @@ var softHSM struct {
 }
 
 // UseSoftHSM makes the token and puts keys into it, files of PEM (PKCS#8) by label; keys that are there already stay. The test is skipped
-// where SoftHSM or the pkcs11 provider, whose module is in modules, is missing.
-func UseSoftHSM(t testing.TB, modules string, keys map[string]string) SoftHSM {
+// where SoftHSM or the pkcs11 provider is missing.
+func UseSoftHSM(t testing.TB, keys map[string]string) SoftHSM {
 	t.Helper()
 	softHSM.Lock()
 	defer softHSM.Unlock()
-	module := filepath.Join(modules, "pkcs11.so")
+	module := filepath.Join(modules(t), "pkcs11.so")
 	if _, err := os.Stat(module); err != nil {
 		t.Skipf("no pkcs11 provider: %v", err)
 	}

@@ -1,5 +1,6 @@
 // Package testtoken makes a token for tests: an OpenSSL provider of our own that loads keys by "token:NAME", asks for a PIN, never
-// gives a private key away, and is as slow or as gone as a test wants it.
+// gives a private key away, and is as slow or as gone as a test wants it. It also finds the real ones, SoftHSM's and the FIPS
+// provider, where they are installed.
 package testtoken
 
 import (

@@ -1,0 +1,134 @@
+//go:build cgo
+
+#include "context.h"
+
+#include <openssl/err.h>
+#include <string.h>
+
+/*
+ * Early data (RFC 8446, section 2.3): SSL_read_early_data and SSL_write_early_data over a transport that may refuse.
+ *
+ * SSL_write_early_data counts what it is given against the server's limit each time that it is called, so one that is
+ * repeated after WANT_WRITE is counted twice and fails the connection (OpenSSL 3.0 to 3.5, ssl3_write_bytes). So it is
+ * called only where the tail has room for all that it will write; a transport without a tail gets ErrState.
+ */
+
+/* The most that is written at once, and the room that it takes with the headers and tags of records of 512 bytes. */
+enum { EARLY_CHUNK = 8192, EARLY_ROOM = EARLY_CHUNK + 1024 };
+
+typedef struct {
+	unsigned char *buf;
+	size_t len;
+} span;
+
+static int read_early(cssl_conn *c, cssl_early *e, void *arg, size_t *n)
+{
+	SSL *ssl = cssl_conn_ssl(c);
+	const span *s = arg;
+
+	if (e->ended)
+		return CSSL_END;
+	if (!SSL_is_server(ssl) || (!e->begun && !SSL_in_before(ssl)))
+		return CSSL_BAD_STATE;
+	e->begun = 1;
+	switch (SSL_read_early_data(ssl, s->buf, s->len, n)) {
+	case SSL_READ_EARLY_DATA_SUCCESS:
+		return SSL_ERROR_NONE;
+	case SSL_READ_EARLY_DATA_FINISH:
+		e->ended = 1;
+		return CSSL_END;
+	}
+	return SSL_ERROR_SSL;
+}
+
+cssl_result cssl_read_early(cssl_conn *c, unsigned char *buf, size_t len)
+{
+	span s = {buf, len};
+
+	return cssl_early_operation(c, read_early, &s);
+}
+
+/*
+ * True when a client's session is one that OpenSSL will offer, and may be used for early data with the name that is asked for. OpenSSL
+ * itself fails the connection otherwise.
+ */
+static int may_begin(SSL *ssl)
+{
+	const SSL_SESSION *s = SSL_get0_session(ssl);
+	const char *is, *asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	int max = (int)SSL_get_max_proto_version(ssl);
+
+	if (s == NULL || SSL_SESSION_get_max_early_data(s) == 0 || !SSL_SESSION_is_resumable(s) || !SSL_in_before(ssl) ||
+	    (max != 0 && max < TLS1_3_VERSION))
+		return 0;
+	is = SSL_SESSION_get0_hostname(s);
+	return is == NULL || asked == NULL ? is == asked : strcmp(is, asked) == 0;
+}
+
+static int write_early(cssl_conn *c, cssl_early *e, void *arg, size_t *n)
+{
+	SSL *ssl = cssl_conn_ssl(c);
+	const span *s = arg;
+	size_t len = s->len < EARLY_CHUNK ? s->len : EARLY_CHUNK, none;
+	int client = !SSL_is_server(ssl);
+
+	if (client) {
+		uint32_t room = cssl_early_room(c);
+
+		if (room == 0)
+			return CSSL_BAD_STATE;
+		if (!e->begun && !cssl_has_room(c, EARLY_ROOM))
+			return CSSL_BAD_STATE; /* there is no tail */
+		e->begun = 1;
+		if (len > room)
+			len = room;
+		if (SSL_get_early_data_status(ssl) == SSL_EARLY_DATA_NOT_SENT && !SSL_write_early_data(ssl, s->buf, 0, &none))
+			return SSL_ERROR_SSL; /* the hello */
+	} else if (!e->begun || SSL_get_early_data_status(ssl) != SSL_EARLY_DATA_ACCEPTED) {
+		return CSSL_BAD_STATE; /* the client has not shown who it is */
+	}
+	if (!cssl_has_room(c, EARLY_ROOM))
+		return cssl_unsent(c) > 0 ? SSL_ERROR_WANT_WRITE : CSSL_BAD_STATE;
+	if (!SSL_write_early_data(ssl, s->buf, len, n))
+		return SSL_ERROR_SSL;
+	if (client)
+		e->written += (uint32_t)*n;
+	return SSL_ERROR_NONE;
+}
+
+cssl_result cssl_write_early(cssl_conn *c, const unsigned char *buf, size_t len)
+{
+	span s = {(unsigned char *)buf, len}; /* which write_early does not write to */
+
+	return cssl_early_operation(c, write_early, &s);
+}
+
+uint32_t cssl_early_room(cssl_conn *c)
+{
+	SSL *ssl = cssl_conn_ssl(c);
+	const cssl_early *e = cssl_conn_early(c);
+
+	if (SSL_is_server(ssl) || e->ended || (!e->begun && !may_begin(ssl)))
+		return 0;
+	return SSL_SESSION_get_max_early_data(SSL_get0_session(ssl)) - e->written;
+}
+
+int cssl_ssl_export_early(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
+                          size_t context_len, cssl_reasons *out)
+{
+	ERR_clear_error();
+	return cssl_done(SSL_export_keying_material_early(ssl, buf, len, label, label_len, context, context_len) == 1, out);
+}
+
+uint32_t cssl_session_early(const unsigned char *der, long len)
+{
+	SSL_SESSION *s;
+	uint32_t n;
+
+	ERR_clear_error();
+	s = d2i_SSL_SESSION(NULL, &der, len);
+	n = s != NULL ? SSL_SESSION_get_max_early_data(s) : 0;
+	SSL_SESSION_free(s);
+	ERR_clear_error();
+	return n;
+}

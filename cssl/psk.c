@@ -1,0 +1,224 @@
+//go:build cgo
+
+#include "context.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * External pre-shared keys (RFC 8446, section 4.2.11). Each is an SSL_SESSION, which is what OpenSSL wants to be given; it wipes
+ * the key when it frees one. The identity is in it a second time, as the ticket's data of the application, which goes
+ * on into the tickets that the connection gets: so a resumption knows who it is.
+ */
+typedef struct {
+	unsigned char *identity;
+	size_t len;
+	SSL_SESSION *session;
+} entry;
+
+typedef struct {
+	size_t count;
+	entry entry[]; /* sorted */
+} psk_table;
+
+static int table_index = -1;
+
+static void free_table(psk_table *t)
+{
+	for (size_t i = 0; t != NULL && i < t->count; i++) {
+		free(t->entry[i].identity);
+		SSL_SESSION_free(t->entry[i].session);
+	}
+	free(t);
+}
+
+static void release_table(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	free_table(ptr);
+}
+
+int cssl_psk_init(void)
+{
+	table_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_table);
+	return table_index >= 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const entry *x = a, *y = b;
+
+	if (x->len != y->len)
+		return x->len < y->len ? -1 : 1;
+	return memcmp(x->identity, y->identity, x->len);
+}
+
+static const entry *find(const psk_table *t, const unsigned char *identity, size_t len)
+{
+	entry wanted = {(unsigned char *)identity, len, NULL};
+
+	return t != NULL ? bsearch(&wanted, t->entry, t->count, sizeof t->entry[0], compare) : NULL;
+}
+
+/* A server's. OpenSSL makes a copy of the session, so all connections may have the same one. */
+static int find_session(SSL *ssl, const unsigned char *identity, size_t len, SSL_SESSION **out)
+{
+	const entry *e = find(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index), identity, len);
+
+	*out = e != NULL && SSL_SESSION_up_ref(e->session) ? e->session : NULL; /* NULL: it may be a ticket */
+	return 1;
+}
+
+/* A client's. md is the hash that a HelloRetryRequest has settled, or NULL. OpenSSL changes the session, so each connection has its own. */
+static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identity, size_t *len, SSL_SESSION **out)
+{
+	const psk_table *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index);
+	const entry *e = &t->entry[0];
+
+	*out = NULL;
+	*identity = e->identity;
+	*len = e->len;
+	if (md != NULL && !EVP_MD_is_a(md, EVP_MD_get0_name(SSL_CIPHER_get_handshake_digest(SSL_SESSION_get0_cipher(e->session)))))
+		return 1; /* the pointers differ for the same hash, in OpenSSL 3 */
+	*out = SSL_SESSION_dup(e->session);
+	return *out != NULL;
+}
+
+/*
+ * Tickets of a connection that had a PSK are good as long as the PSK is here, whatever Context made them (several may share
+ * ticket keys). OpenSSL calls this for stateless tickets alone; the others are of this Context, whose table does not change.
+ */
+static SSL_TICKET_RETURN on_decrypted(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_len,
+                                      SSL_TICKET_STATUS status, void *arg)
+{
+	void *identity;
+	size_t len;
+
+	(void)name, (void)name_len, (void)arg;
+	if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	if (SSL_SESSION_get0_ticket_appdata(s, &identity, &len) && len > 0 &&
+	    find(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index), identity, len) == NULL)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
+/* Whether c is for TLS 1.3 and has the hash. */
+static int fits(const SSL_CIPHER *c, int sha384)
+{
+	const EVP_MD *md = SSL_CIPHER_get_handshake_digest(c);
+
+	return (SSL_CIPHER_get_protocol_id(c) & 0xff00) == 0x1300 && md != NULL &&
+	       EVP_MD_is_a(md, sha384 ? "SHA2-384" : "SHA2-256");
+}
+
+/* The first cipher of ctx with the hash, or NULL. */
+static const SSL_CIPHER *cipher_with(SSL_CTX *ctx, int sha384)
+{
+	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
+
+	for (int i = 0; i < sk_SSL_CIPHER_num(all); i++)
+		if (fits(sk_SSL_CIPHER_value(all, i), sha384))
+			return sk_SSL_CIPHER_value(all, i);
+	return NULL;
+}
+
+/*
+ * OpenSSL chooses the cipher suite before it looks at the PSK, which it then ignores if the hash is another one. So those
+ * with the hash come first.
+ */
+static int order_ciphers(SSL_CTX *ctx, int sha384, int alone)
+{
+	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
+	char list[1024] = "";
+
+	for (int pass = 0; pass < (alone ? 1 : 2); pass++) {
+		for (int i = 0; i < sk_SSL_CIPHER_num(all); i++) {
+			const SSL_CIPHER *c = sk_SSL_CIPHER_value(all, i);
+
+			if (!fits(c, pass == 0 ? sha384 : !sha384) || strlen(list) + strlen(SSL_CIPHER_get_name(c)) + 2 > sizeof list)
+				continue;
+			if (list[0] != 0)
+				strcat(list, ":");
+			strcat(list, SSL_CIPHER_get_name(c));
+		}
+	}
+	return SSL_CTX_set_ciphersuites(ctx, list);
+}
+
+static int fill(entry *e, const cssl_psk *k, const SSL_CIPHER *cipher, const unsigned char *session_id_context)
+{
+	e->identity = malloc(k->identity_len);
+	e->len = k->identity_len;
+	e->session = SSL_SESSION_new();
+	if (e->identity == NULL || e->session == NULL)
+		return 0;
+	memcpy(e->identity, k->identity, k->identity_len);
+	return SSL_SESSION_set1_master_key(e->session, k->key, k->key_len) && SSL_SESSION_set_cipher(e->session, cipher) &&
+	       SSL_SESSION_set_protocol_version(e->session, TLS1_3_VERSION) &&
+	       SSL_SESSION_set1_id_context(e->session, session_id_context, 32) &&
+	       SSL_SESSION_set1_ticket_appdata(e->session, k->identity, k->identity_len);
+}
+
+int cssl_ctx_psks(SSL_CTX *ctx, int server, const cssl_psk *keys, size_t count, int order, int alone,
+                  const unsigned char *session_id_context, size_t *bad, cssl_reasons *out)
+{
+	psk_table *t = calloc(1, sizeof *t + count * sizeof t->entry[0]);
+
+	ERR_clear_error();
+	if (t == NULL)
+		return cssl_done(0, out);
+	t->count = count;
+	for (*bad = 0; *bad < count; (*bad)++) {
+		const cssl_psk *k = &keys[*bad];
+		const SSL_CIPHER *cipher = cipher_with(ctx, k->sha384);
+
+		if (cipher == NULL) {
+			free_table(t);
+			return -1;
+		}
+		if (!fill(&t->entry[*bad], k, cipher, session_id_context)) {
+			free_table(t);
+			return cssl_done(0, out);
+		}
+	}
+	if (order && !order_ciphers(ctx, keys[0].sha384, alone)) {
+		free_table(t);
+		return cssl_done(0, out);
+	}
+	qsort(t->entry, count, sizeof t->entry[0], compare);
+	if (!SSL_CTX_set_ex_data(ctx, table_index, t)) {
+		free_table(t);
+		return cssl_done(0, out);
+	}
+	if (!server) {
+		SSL_CTX_set_psk_use_session_callback(ctx, use_session);
+		return cssl_done(1, out);
+	}
+	SSL_CTX_set_psk_find_session_callback(ctx, find_session);
+	return cssl_done(1, out);
+}
+
+int cssl_ctx_check_tickets(SSL_CTX *ctx)
+{
+	return SSL_CTX_set_session_ticket_cb(ctx, NULL, on_decrypted, NULL);
+}
+
+void cssl_psk_switch(SSL *ssl, SSL_CTX *to)
+{
+	SSL_set_psk_find_session_callback(ssl, SSL_CTX_get_ex_data(to, table_index) != NULL ? find_session : NULL);
+}
+
+size_t cssl_ssl_psk(SSL *ssl, const unsigned char **identity)
+{
+	SSL_SESSION *s = SSL_get_session(ssl);
+	void *p = NULL;
+	size_t n = 0;
+
+	if (s == NULL || !SSL_SESSION_get0_ticket_appdata(s, &p, &n))
+		return 0;
+	*identity = p;
+	return n;
+}

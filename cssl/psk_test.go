@@ -1,0 +1,303 @@
+package cssl
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// secretText is in each key of these tests, to be looked for where it must not be.
+const secretText = "THE-SECRET-"
+
+// psk is a key of 32 bytes.
+func psk(identity, seed, hash string) PSK {
+	return PSK{Identity: []byte(identity), Key: []byte((secretText + strings.Repeat(seed, 32))[:32]), Hash: hash}
+}
+
+// pskPair is a pair whose client asks for no name.
+func pskPair(t testing.TB, cx, sx *Context, s *Session) *pair {
+	t.Helper()
+	p := newPair(t, cx, sx)
+	c, err := cx.NewEngineConn(ConnConfig{Session: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	p.client = c
+	return p
+}
+
+// TestPSK: client and server with nothing but a key make a handshake, and resume it; the server knows who it is each time.
+func TestPSK(t *testing.T) {
+	for _, hash := range []string{"", "SHA256", "SHA384"} {
+		for _, groups := range []string{"", "P-384"} { // P-384 makes a HelloRetryRequest
+			for _, chunk := range []int{0, 1} {
+				binary := "b\x00\xff" + strings.Repeat("x", 1021)
+				sx := mustServer(t, Config{Groups: groups, PSKs: []PSK{psk("z", "1", hash), psk("client 1", "2", hash), psk("a", "3", hash), psk(binary, "4", hash)}})
+				for identity, seed := range map[string]string{"client 1": "2", "a": "3", binary: "4"} {
+					cx := mustClient(t, Config{PSKs: []PSK{psk(identity, seed, hash)}})
+					p := pskPair(t, cx, sx, nil)
+					p.chunk = chunk
+					p.handshake()
+					p.finish()
+					p.checkPSK(identity)
+					if g := p.server.Group(); groups != "" && g != "secp384r1" {
+						t.Errorf("group %s", g)
+					}
+					p.chunk = 0
+					p.pass(p.client, p.server, []byte("ask"), p.buf)
+					p.pass(p.server, p.client, []byte("answer"), p.buf)
+					p = pskPair(t, cx, sx, p.client.Session())
+					p.handshake()
+					p.finish()
+					p.checkPSK(identity)
+				}
+			}
+		}
+	}
+}
+
+func (p *pair) checkPSK(identity string) {
+	p.t.Helper()
+	for _, c := range []*Conn{p.client, p.server} {
+		if got := c.PSK(); string(got) != identity {
+			p.t.Errorf("server %v: identity %q, want %q", c.server, got, identity)
+		}
+		if err := c.VerifyResult(); identity != "" && err != nil {
+			p.t.Errorf("server %v: %v", c.server, err)
+		}
+		if chain, err := c.PeerChain(); identity != "" && (chain != nil || err != nil) {
+			p.t.Errorf("server %v: a certificate: %v, %v", c.server, chain, err)
+		}
+		if n := c.Negotiated(); n.Version != TLS13 || n.Resumed != (identity != "") {
+			p.t.Errorf("server %v: %+v", c.server, n)
+		}
+	}
+}
+
+// TestPSKHashes: a server whose keys have both hashes serves clients of either, and also where its certificate would do.
+func TestPSKHashes(t *testing.T) {
+	keys := []PSK{psk("short", "1", "SHA256"), psk("long", "2", "SHA384")}
+	withCert := serverConfig("ecdsa")
+	withCert.PSKs = keys
+	for _, s := range []Config{{PSKs: keys}, withCert} {
+		sx := mustServer(t, s)
+		for _, k := range keys {
+			p := pskPair(t, mustClient(t, Config{PSKs: []PSK{k}}), sx, nil)
+			p.handshake()
+			p.checkPSK(string(k.Identity))
+		}
+	}
+}
+
+// TestPSKBesideCertificates: a server with both serves clients with either; one with a wrong identity gets the certificate, which it
+// takes if it trusts a CA.
+func TestPSKBesideCertificates(t *testing.T) {
+	s := serverConfig("ecdsa")
+	s.PSKs = []PSK{psk("client", "1", "")}
+	s.Verify, s.CAFile = VerifyRequire, testcerts.Path("root.pem")
+	sx := mustServer(t, s)
+	c := clientConfig()
+	c.Certificates = serverConfig("client").Certificates
+	for _, tt := range []struct {
+		keys []PSK
+		want string
+	}{{nil, ""}, {s.PSKs, "client"}, {[]PSK{psk("stranger", "1", "")}, ""}} {
+		c.PSKs = tt.keys
+		p := newPair(t, mustClient(t, c), sx)
+		p.handshake()
+		p.checkPSK(tt.want)
+		if chain, err := p.server.PeerChain(); (chain == nil) != (tt.want != "") || err != nil {
+			t.Errorf("%q: certificates %v, %v", tt.want, chain, err)
+		}
+	}
+	// Without a CA nobody but the owner of the key is taken.
+	cerr, serr := pskPair(t, mustClient(t, Config{PSKs: []PSK{psk("stranger", "1", "")}}), sx, nil).try()
+	checkAlert(t, cerr, AlertSent, 48)
+	checkAlert(t, serr, AlertReceived, 48)
+	if _, err := mustClient(t, c).NewEngineConn(ConnConfig{}); err == nil {
+		t.Error("a client that trusts CAs needs no name")
+	}
+}
+
+// TestPSKRefused: a wrong identity, key or hash, or none, is an error that says so on both sides and holds nothing of the key.
+func TestPSKRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		client, server Config
+		alert          Alert
+		server0        string // in the server's error
+	}{
+		"identity": {Config{PSKs: []PSK{psk("b", "1", "")}}, Config{PSKs: []PSK{psk("a", "1", "")}}, 40, "no suitable signature algorithm"},
+		"key":      {Config{PSKs: []PSK{psk("a", "2", "")}}, Config{PSKs: []PSK{psk("a", "1", "")}}, 47, "binder does not verify"},
+		"hash":     {Config{PSKs: []PSK{psk("a", "1", "SHA384")}}, Config{PSKs: []PSK{psk("a", "1", "")}}, 40, "no shared cipher"},
+		"none":     {clientConfig(), Config{PSKs: []PSK{psk("a", "1", "")}}, 40, "no suitable signature algorithm"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, mustClient(t, tt.client), mustServer(t, tt.server))
+			cerr, serr := p.try()
+			if name == "key" && errors.Is(serr, Alert(51)) {
+				tt.alert = 51 // as RFC 8446 has it; OpenSSL before 3.5 differs
+			}
+			checkAlert(t, serr, AlertSent, tt.alert)
+			checkAlert(t, cerr, AlertReceived, tt.alert)
+			if !errors.Is(serr, ErrPSK) || errors.Is(cerr, ErrPSK) != (tt.client.PSKs != nil) || !strings.Contains(serr.Error(), tt.server0) {
+				t.Errorf("client: %v\nserver: %v", cerr, serr)
+			}
+			if strings.Contains(cerr.Error()+serr.Error(), secretText) {
+				t.Errorf("the key is in an error: %v, %v", cerr, serr)
+			}
+		})
+	}
+	// A server with a certificate alone.
+	p := pskPair(t, mustClient(t, Config{PSKs: []PSK{psk("a", "1", "")}}), mustServer(t, serverConfig("ecdsa")), nil)
+	cerr, serr := p.try()
+	checkAlert(t, cerr, AlertSent, 48)
+	checkAlert(t, serr, AlertReceived, 48)
+	// TLS 1.2 has no such keys here.
+	c := clientConfig()
+	c.MaxVersion = TLS12
+	cerr, serr = newPair(t, mustClient(t, c), mustServer(t, Config{PSKs: []PSK{psk("a", "1", "")}})).try()
+	checkAlert(t, serr, AlertSent, 70)
+	checkAlert(t, cerr, AlertReceived, 70)
+}
+
+// TestPSKRevoked: with shared ticket keys, a session that came of a key is resumed only where the key still is.
+func TestPSKRevoked(t *testing.T) {
+	server := func(keys ...PSK) *Context {
+		s := serverConfig("ecdsa")
+		s.PSKs, s.TicketKeys = keys, [][]byte{ticketKey(9, 80)}
+		return mustServer(t, s)
+	}
+	a, b := psk("a", "1", ""), psk("b", "2", "")
+	c := clientConfig()
+	c.PSKs = []PSK{a}
+	cx := mustClient(t, c)
+	p := pskless(t, cx, nil, server(a, b))
+	p.checkPSK("a")
+	s := p.client.Session()
+	plain := clientConfig() // offers the session, without the key
+	px := mustClient(t, plain)
+	for _, tt := range []struct {
+		sx      *Context
+		resumed bool
+	}{{server(a), true}, {server(b), false}, {server(), false}} {
+		q := pskless(t, px, s, tt.sx)
+		if q.server.Negotiated().Resumed != tt.resumed {
+			t.Errorf("resumed: %v", !tt.resumed)
+		}
+	}
+}
+
+// pskless makes a handshake whose client checks no name, so that it may offer any session.
+func pskless(t *testing.T, cx *Context, s *Session, sx *Context) *pair {
+	t.Helper()
+	p := newPair(t, cx, sx)
+	c, err := cx.NewEngineConn(ConnConfig{NoNameCheck: true, Session: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	p.client = c
+	p.handshake()
+	p.finish()
+	return p
+}
+
+// TestPSKByName: the keys are those of the server name's Context.
+func TestPSKByName(t *testing.T) {
+	s := serverConfig("ecdsa")
+	s.PSKs = []PSK{psk("outer", "1", "")}
+	inner := Config{PSKs: []PSK{psk("inner", "2", "")}}
+	s.SNI = map[string]*Context{"inner.test": mustServer(t, inner), "plain.test": mustServer(t, serverConfig("rsa"))}
+	sx := mustServer(t, s)
+	for _, tt := range []struct {
+		name string
+		key  PSK
+		want bool
+	}{
+		{"inner.test", inner.PSKs[0], true}, {"inner.test", s.PSKs[0], false}, {"outer.test", s.PSKs[0], true},
+		{"outer.test", inner.PSKs[0], false}, {"plain.test", s.PSKs[0], false},
+	} {
+		cx := mustClient(t, Config{PSKs: []PSK{tt.key}})
+		p := newPair(t, cx, sx)
+		c, err := cx.NewEngineConn(ConnConfig{ServerName: tt.name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		p.client = c
+		cerr, _ := p.try()
+		if (cerr == nil) != tt.want || bytes.Equal(p.client.PSK(), tt.key.Identity) != tt.want {
+			t.Errorf("%s with %s: %v", tt.name, tt.key.Identity, cerr)
+		}
+	}
+}
+
+// TestPSKNoEarlyData: a key alone carries no early data, of which nobody would keep account.
+func TestPSKNoEarlyData(t *testing.T) {
+	s := earlyServer(100)
+	s.PSKs = []PSK{psk("a", "1", "")}
+	cx, sx := mustClient(t, Config{PSKs: s.PSKs}), mustServer(t, s)
+	p := pskPair(t, cx, sx, nil)
+	if r := p.client.WriteEarlyData([]byte("x")); !errors.Is(r.Err, ErrState) {
+		t.Errorf("%+v", r)
+	}
+	p.readEarly()
+	p.handshake()
+	p.finish()
+	p.checkPSK("a")
+	p = pskPair(t, cx, sx, p.client.Session()) // its ticket does
+	p.writeEarly([]byte("early"))
+	p.readEarly()
+	p.handshake()
+	p.checkEarly(EarlyDataAccepted)
+	p.checkPSK("a")
+}
+
+// TestPSKConfig: what cannot be is refused with the setting's name, and without the key.
+func TestPSKConfig(t *testing.T) {
+	with := func(change func(*Config), keys ...PSK) Config {
+		c := Config{PSKs: keys}
+		if change != nil {
+			change(&c)
+		}
+		return c
+	}
+	good := psk("a", "1", "")
+	for name, tt := range map[string]struct {
+		server bool
+		c      Config
+		want   string
+	}{
+		"no identity":   {true, with(nil, good, PSK{Key: good.Key}), "PSKs[1].Identity"},
+		"long identity": {true, with(nil, PSK{Identity: make([]byte, 1025), Key: good.Key}), "PSKs[0].Identity"},
+		"no key":        {true, with(nil, PSK{Identity: []byte("x")}), "PSKs[0].Key"},
+		"short key":     {true, with(nil, PSK{Identity: []byte("x"), Key: []byte("THE-SECRET-")}), "PSKs[0].Key"},
+		"long key":      {true, with(nil, PSK{Identity: []byte("x"), Key: make([]byte, 257)}), "PSKs[0].Key"},
+		"hash":          {true, with(nil, PSK{Identity: []byte("x"), Key: good.Key, Hash: "MD5"}), "PSKs[0].Hash"},
+		"twice":         {true, with(nil, good, psk("b", "2", ""), psk("a", "3", "")), "PSKs"},
+		"TLS 1.2":       {true, with(func(c *Config) { c.MaxVersion = TLS12 }, good), "PSKs"},
+		"no suite": {true, with(func(c *Config) { c.CipherSuites = "TLS_AES_128_GCM_SHA256" }, good, psk("b", "2", "SHA384")),
+			"PSKs[1].Hash"},
+		"a client's two":  {false, with(nil, good, psk("b", "2", "")), "PSKs"},
+		"VerifyNone":      {false, with(func(c *Config) { c.Verify = VerifyNone }, good), "PSKs"},
+		"nothing at all":  {true, Config{}, "Certificates"},
+		"client, no key":  {false, with(nil, PSK{Identity: []byte("x")}), "PSKs[0].Key"},
+		"client, TLS 1.2": {false, with(func(c *Config) { c.MaxVersion = TLS12 }, good), "PSKs"},
+	} {
+		checkRefused(t, name, tt.server, tt.c, tt.want)
+		build := map[bool]func(Config) (*Context, error){true: NewServerContext, false: NewClientContext}[tt.server]
+		if _, err := build(tt.c); err != nil && strings.Contains(err.Error(), secretText) {
+			t.Errorf("%s: the key is in %v", name, err)
+		}
+	}
+	for _, size := range []int{16, 256} {
+		k := PSK{Identity: []byte("x"), Key: make([]byte, size)}
+		p := pskPair(t, mustClient(t, with(nil, k)), mustServer(t, with(nil, k)), nil)
+		p.handshake()
+		p.checkPSK("x")
+	}
+}

@@ -1,0 +1,326 @@
+package cssl
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// record is the outside of one on the wire.
+type record struct {
+	kind byte // 20 change_cipher_spec, 21 alert, 22 handshake, 23 application data
+	size int
+}
+
+// records takes stream apart.
+func records(t testing.TB, stream []byte) (all []record) {
+	t.Helper()
+	for len(stream) > 0 {
+		n := 0
+		if len(stream) >= 5 {
+			n = int(stream[3])<<8 | int(stream[4])
+		}
+		if len(stream) < 5+n {
+			t.Fatalf("%d bytes are left that are no record", len(stream))
+		}
+		all = append(all, record{stream[0], n})
+		stream = stream[5+n:]
+	}
+	return all
+}
+
+// largest is the size of the largest record.
+func largest(all []record) int {
+	return slices.MaxFunc(all, func(x, y record) int { return x.size - y.size }).size
+}
+
+// exchange makes a handshake, sends data both ways and answers what each side put on the wire for it.
+func (p *pair) exchange(data []byte) (client, server []byte) {
+	p.t.Helper()
+	p.wire, p.chunk = map[*Conn][]byte{}, 16384
+	p.handshake()
+	p.finish()
+	for _, e := range [][2]*Conn{{p.client, p.server}, {p.server, p.client}} {
+		var got []byte
+		for left := data; len(got) < len(data); {
+			if len(left) > 0 {
+				r := e[0].Write(left)
+				if r.Err != nil || r.Want != WantNone && r.Want != WantWrite {
+					p.t.Fatalf("%+v", r)
+				}
+				left = left[r.N:]
+			}
+			p.move(e[0], e[1])
+			r := e[1].Read(p.buf)
+			if r.Err != nil {
+				p.t.Fatal(r.Err)
+			}
+			got = append(got, p.buf[:r.N]...)
+		}
+		sameBytes(p.t, "data", got, data)
+	}
+	return p.wire[p.client], p.wire[p.server]
+}
+
+// overhead is the most that a record of AEAD adds to its content: an explicit nonce in TLS 1.2, the content type in 1.3, and the tag.
+const overhead = 8 + 1 + 16
+
+// TestMaxFragment: both sides keep what the client asked for, and know it; a server that does not know the extension is served all the same.
+func TestMaxFragment(t *testing.T) {
+	for _, version := range versions {
+		for _, size := range []int{0, 512, 1024, 2048, 4096} {
+			c := clientConfig()
+			c.MaxVersion, c.MaxFragment = version, size
+			p := newPair(t, mustClient(t, c), mustServer(t, serverConfig("big")))
+			client, server := p.exchange(pattern(40000, 1))
+			for i, stream := range [][]byte{client, server} {
+				all := records(t, stream)[1:] // a client's hello may be large, and nothing is agreed on before it
+				if n := largest(all); size > 0 && n > size+overhead || size == 0 && n < 16384 {
+					t.Errorf("%v, %d, side %d: a record of %d bytes", version, size, i, n)
+				}
+			}
+			if p.client.MaxFragment() != size || p.server.MaxFragment() != size {
+				t.Errorf("%v, %d: the client says %d, the server %d", version, size, p.client.MaxFragment(), p.server.MaxFragment())
+			}
+		}
+	}
+	c := clientConfig()
+	c.MaxFragment = 512
+	conn, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	certificate, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, far := net.Pipe()
+	defer near.Close()
+	server := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true})
+	go server.Handshake()
+	buf := make([]byte, 1<<16)
+	for r := conn.Handshake(); ; r = conn.Handshake() {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		for n := conn.Take(buf); n > 0; n = conn.Take(buf) {
+			if _, err := near.Write(buf[:n]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r.Want == WantNone {
+			break
+		}
+		n, err := near.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Feed(buf[:n])
+	}
+	if n := conn.MaxFragment(); n != 0 {
+		t.Errorf("a server that does not know it has agreed to %d", n)
+	}
+}
+
+// TestMaxSendFragment: it holds for what we send, and for nothing else; also behind a change by server name.
+func TestMaxSendFragment(t *testing.T) {
+	for _, version := range versions {
+		for _, size := range []int{512, 1000, 16384} {
+			c, s := clientConfig(), serverConfig("ecdsa")
+			c.MaxVersion, s.MaxSendFragment = version, size
+			outer := serverConfig("ecdsa")
+			outer.MaxSendFragment, outer.SNI = 2000, map[string]*Context{"localhost": mustServer(t, s)}
+			for i, sx := range []*Context{mustServer(t, s), mustServer(t, outer)} {
+				want := size
+				if i == 1 {
+					want = min(size, 2000)
+				}
+				client, server := newPair(t, mustClient(t, c), sx).exchange(pattern(40000, 1))
+				if n := largest(records(t, server)); n > want+overhead || n < want {
+					t.Errorf("%v, %d: a record of %d bytes", version, size, n)
+				}
+				if n := largest(records(t, client)); n < 16384 {
+					t.Errorf("%v, %d: the client's largest has %d bytes", version, size, n)
+				}
+			}
+		}
+	}
+}
+
+// TestRecordSizeLimit: each side keeps the other's limit, which may differ, and nothing changes where one side does not know it.
+func TestRecordSizeLimit(t *testing.T) {
+	for _, version := range versions {
+		for _, tt := range []struct{ client, server, wantClient, wantServer int }{
+			{600, 16385, 16384, 600}, {16385, 1000, 1000, 16384}, {513, 514, 514, 513}, {16384, 16385, 16384, 16384},
+			{600, 0, 16384, 16384}, {0, 600, 16384, 16384},
+		} {
+			c, s := clientConfig(), serverConfig("big")
+			c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = version, tt.client, tt.server
+			client, server := newPair(t, mustClient(t, c), mustServer(t, s)).exchange(pattern(40000, 1))
+			protected := func(stream []byte) (all []record) {
+				all = records(t, stream)
+				if version == TLS12 { // RFC 8449, section 4: of records that are protected; those before are no matter
+					i := slices.IndexFunc(all, func(r record) bool { return r.kind == 20 })
+					return all[i:]
+				}
+				return all[1:]
+			}
+			for i, x := range []struct {
+				stream []byte
+				want   int
+			}{{client, tt.wantClient}, {server, tt.wantServer}} {
+				// In TLS 1.3 the limit includes the content type, which the size on the wire does too.
+				extra := 16 + 8
+				if version == TLS13 {
+					extra = 16
+				}
+				limit := x.want + extra
+				if x.want == 16384 {
+					limit = 16384 + overhead
+				}
+				if n := largest(protected(x.stream)); n > limit || n < x.want {
+					t.Errorf("%v, %+v, side %d: a record of %d bytes", version, tt, i, n)
+				}
+			}
+		}
+	}
+}
+
+// TestRecordSizeLimitBad: limits that are against the protocol are refused with its alert, those that OpenSSL cannot keep as they may be.
+func TestRecordSizeLimitBad(t *testing.T) {
+	change := func(stream []byte, limit int) {
+		t.Helper()
+		i := bytes.Index(stream, []byte{0, 28, 0, 2, 0x40, 1})
+		if i < 0 {
+			t.Fatal("no record_size_limit")
+		}
+		stream[i+4], stream[i+5] = byte(limit>>8), byte(limit)
+	}
+	for _, version := range versions {
+		for _, limit := range []int{0, 63, 64, 511} {
+			c, s := clientConfig(), serverConfig("ecdsa")
+			c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = version, 16385, 16385
+			p := newPair(t, mustClient(t, c), mustServer(t, s))
+			p.client.Handshake()
+			n := p.client.Take(p.buf)
+			hello := bytes.Clone(p.buf[:n])
+			change(hello, limit)
+			p.server.Feed(hello)
+			r := p.server.Handshake()
+			if limit < 64 {
+				checkAlert(t, r.Err, AlertSent, 47)
+				continue
+			}
+			n = p.server.Take(p.buf)
+			if r.Want != WantRead || n == 0 || version == TLS12 && bytes.Contains(p.buf[:n], []byte{0, 28, 0, 2, 0x40, 1}) {
+				t.Errorf("%v: a client's limit of %d: %+v, answer %x", version, limit, r, p.buf[:n])
+			}
+		}
+	}
+	for limit, alert := range map[int]Alert{63: 47, 64: 40, 511: 40} {
+		c, s := clientConfig(), serverConfig("ecdsa")
+		c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = TLS12, 16385, 16385
+		p := newPair(t, mustClient(t, c), mustServer(t, s))
+		p.client.Handshake()
+		p.move(p.client, p.server)
+		p.server.Handshake()
+		n := p.server.Take(p.buf)
+		change(p.buf[:n], limit)
+		p.client.Feed(p.buf[:n])
+		checkAlert(t, p.client.Handshake().Err, AlertSent, alert)
+	}
+}
+
+// TestRecordsConfig: what cannot be is refused with the setting's name.
+func TestRecordsConfig(t *testing.T) {
+	for _, tt := range []struct {
+		setting string
+		server  bool
+		change  func(*Config)
+	}{
+		{"MaxFragment", false, func(c *Config) { c.MaxFragment = 511 }},
+		{"MaxFragment", false, func(c *Config) { c.MaxFragment = 8192 }},
+		{"MaxFragment", false, func(c *Config) { c.MaxFragment = -512 }},
+		{"MaxFragment", true, func(c *Config) { c.MaxFragment = 512 }},
+		{"MaxSendFragment", true, func(c *Config) { c.MaxSendFragment = 511 }},
+		{"MaxSendFragment", true, func(c *Config) { c.MaxSendFragment = 16385 }},
+		{"MaxSendFragment", true, func(c *Config) { c.MaxSendFragment = -1 }},
+		{"RecordSizeLimit", true, func(c *Config) { c.RecordSizeLimit = 512 }},
+		{"RecordSizeLimit", true, func(c *Config) { c.RecordSizeLimit = 16386 }},
+		{"RecordSizeLimit", false, func(c *Config) { c.RecordSizeLimit, c.MaxFragment = 513, 512 }},
+		{"Tail", true, func(c *Config) { c.RecordSizeLimit, c.Tail = 513, -1 }},
+		{"Tail", false, func(c *Config) { c.MaxFragment, c.Tail = 512, -1 }},
+	} {
+		c := clientConfig()
+		if tt.server {
+			c = serverConfig("ecdsa")
+		}
+		tt.change(&c)
+		checkRefused(t, fmt.Sprintf("%+v", tt), tt.server, c, tt.setting)
+	}
+}
+
+// TestSmallRecordsSmallSockets: a Write of 16 KiB that becomes many records, over sockets that refuse each of them in the midst, with and
+// without a tail: every byte arrives, with KeyUpdates in between.
+func TestSmallRecordsSmallSockets(t *testing.T) {
+	for _, network := range []string{"unix", "tcp"} {
+		for _, tail := range []int{-1, 1, 0} {
+			for name, change := range map[string]func(c, s *Config){
+				"fragment":      func(c, s *Config) { c.MaxFragment = 512 },
+				"send fragment": func(c, s *Config) { c.MaxSendFragment, s.MaxSendFragment = 700, 512 },
+				"limit":         func(c, s *Config) { c.RecordSizeLimit, s.RecordSizeLimit = 600, 513 },
+			} {
+				c, s := clientConfig(), serverConfig("ecdsa")
+				c.Tail, s.Tail = tail, tail
+				change(&c, &s)
+				if tail < 0 && name != "send fragment" {
+					continue // refused
+				}
+				a, b := socketEnds(t, network, true, mustClient(t, c), mustServer(t, s))
+				a.out, b.out = pattern(100000, 1), pattern(100000, 2)
+				a.record, b.record = 16384, 16384
+				if tail >= 0 { // see TestParkedWriteKeyUpdateWithoutTail
+					b.actions = []action{{50000, OpKeyUpdate, func(c *Conn) Result { return c.KeyUpdate(true) }}}
+				}
+				runSockets(t, a, b, func() bool { return len(a.in) == len(b.out) && len(b.in) == len(a.out) && a.done() && b.done() })
+				sameBytes(t, name, a.in, b.out)
+				sameBytes(t, name, b.in, a.out)
+				if b.seen[OpWrite][WantNone] < 100000/700 || b.seen[OpWrite][WantWrite] == 0 {
+					t.Errorf("%s, %s, tail %d: %d writes, %d of them refused", network, name, tail, b.seen[OpWrite][WantNone], b.seen[OpWrite][WantWrite])
+				}
+			}
+		}
+	}
+}
+
+// TestMiddleboxCompat looks at the bytes: change_cipher_spec records and the client's session id are there, or not, as each side has it.
+func TestMiddleboxCompat(t *testing.T) {
+	for _, tt := range []struct{ client, server bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		c, s := clientConfig(), serverConfig("ecdsa")
+		c.NoMiddleboxCompat = tt.client
+		outer := serverConfig("ecdsa")
+		inner := s
+		inner.NoMiddleboxCompat = tt.server
+		outer.NoMiddleboxCompat = !tt.server
+		outer.SNI = map[string]*Context{"localhost": mustServer(t, inner)}
+		for _, sx := range []*Context{mustServer(t, inner), mustServer(t, outer)} {
+			client, server := newPair(t, mustClient(t, c), sx).exchange([]byte("data"))
+			// A record's header, the message's, the version and the random go before the length of the session id.
+			if id := client[5+4+2+32] != 0; id == tt.client {
+				t.Errorf("%+v: the client sent a session id: %v", tt, id)
+			}
+			ccs := func(stream []byte) bool {
+				return slices.ContainsFunc(records(t, stream), func(r record) bool { return r.kind == 20 })
+			}
+			if ccs(client) == tt.client || ccs(server) == tt.server {
+				t.Errorf("%+v: change_cipher_spec from the client %v, from the server %v", tt, ccs(client), ccs(server))
+			}
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package reactor
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/sslnet"
+)
+
+// extraHooks is hooks that also hears of certificates and early data.
+type extraHooks struct {
+	hooks
+	certificate func(*Conn, error)
+	early       func(*Conn, []byte)
+}
+
+func (h *extraHooks) OnCertificate(c *Conn, err error) { h.certificate(c, err) }
+func (h *extraHooks) OnEarlyData(c *Conn, p []byte)    { h.early(c, p) }
+
+// blocking is a client for the test's own goroutine.
+func blocking(t *testing.T, s *Server, x *cssl.Context, session *cssl.Session) *sslnet.Conn {
+	t.Helper()
+	c, err := sslnet.Client(rawDial(t, start(t, s)), x, cssl.ConnConfig{ServerName: "localhost", Session: session})
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	must(t, c.SetDeadline(time.Now().Add(hang)))
+	return c
+}
+
+// TestRequestCertificate: the handler asks when it has read what needs a certificate, and hears of the answer, or why there is none.
+func TestRequestCertificate(t *testing.T) {
+	for _, offers := range []bool{true, false} {
+		heard := make(chan error, 2)
+		h := &extraHooks{early: func(*Conn, []byte) {}}
+		h.data = func(c *Conn, p []byte) { c.RequestCertificate() }
+		h.certificate = func(c *Conn, err error) {
+			if chain, _ := c.TLS().VerifiedChain(); err == nil && len(chain) == 0 {
+				err = errors.New("no certificate")
+			}
+			heard <- err
+			c.Write([]byte("seen"))
+		}
+		s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) {
+			c.PostHandshakeAuth, c.Verify, c.CAFile = true, cssl.VerifyRequire, testcerts.Path("root.pem")
+		})}
+		x := clientContext(t, func(c *cssl.Config) {
+			c.PostHandshakeAuth = offers
+			c.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
+		})
+		c := blocking(t, s, x, nil)
+		for range 2 {
+			_, err := c.Write([]byte("secret page"))
+			must(t, err)
+			p := make([]byte, 4)
+			_, err = io.ReadFull(c, p)
+			must(t, err)
+			if err := receive(t, heard, "OnCertificate"); offers && err != nil || !offers && !errors.Is(err, cssl.ErrState) {
+				t.Errorf("offered %v: %v", offers, err)
+			}
+		}
+	}
+}
+
+// TestRequestCertificateRefused: an answer that does not pass ends the connection, and OnClose says why.
+func TestRequestCertificateRefused(t *testing.T) {
+	closed := make(chan error, 1)
+	h := &extraHooks{early: func(*Conn, []byte) {}, certificate: func(*Conn, error) { t.Error("OnCertificate") }}
+	h.open = func(c *Conn) { c.RequestCertificate() }
+	h.closed = func(_ *Conn, err error) { closed <- err }
+	s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) {
+		c.PostHandshakeAuth, c.Verify, c.CAFile = true, cssl.VerifyRequire, testcerts.Path("root.pem")
+	})}
+	c := blocking(t, s, clientContext(t, func(c *cssl.Config) { c.PostHandshakeAuth = true }), nil)
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, cssl.Alert(116)) {
+		t.Errorf("the client hears %v", err)
+	}
+	if err := receive(t, closed, "OnClose"); !errors.Is(err, cssl.Alert(116)) {
+		t.Errorf("OnClose(%v)", err)
+	}
+}
+
+// TestEarlyData: the handler gets it before OnOpen, and what it writes then is the first thing that the client reads. A handler that does not hear
+// of it makes the server reject it.
+func TestEarlyData(t *testing.T) {
+	x := clientContext(t, nil)
+	sx := serverContext(t, "ecdsa", func(c *cssl.Config) { c.MaxEarlyData = 1 << 20 })
+	data := new(stream).next(300000)
+	opened, n := make(chan int, 3), 0
+	h := &extraHooks{certificate: func(*Conn, error) {}}
+	in := stream{}
+	h.early = func(c *Conn, p []byte) {
+		if in.check(p); in.n == len(data) {
+			c.Write([]byte("got it"))
+		}
+	}
+	h.open = func(c *Conn) { opened <- in.n }
+	h.data = func(c *Conn, p []byte) { n += len(p); c.Write(p) }
+	s := &Server{Handler: h, Context: sx}
+	c := blocking(t, s, x, nil)
+	roundTrip(t, c, "first")
+	receive(t, opened, "OnOpen")
+	again, err := sslnet.Client(rawDial(t, c.RemoteAddr()), x, cssl.ConnConfig{ServerName: "localhost", Session: c.Session()})
+	must(t, err)
+	defer again.Close()
+	must(t, again.SetDeadline(time.Now().Add(hang)))
+	_, err = again.WriteEarlyData(data)
+	must(t, err)
+	p := make([]byte, 6)
+	_, err = io.ReadFull(again, p)
+	must(t, err)
+	if got := receive(t, opened, "OnOpen"); got != len(data) || in.bad != nil || string(p) != "got it" {
+		t.Errorf("%d bytes before OnOpen, %v; answer %q", got, in.bad, p)
+	}
+	if s := again.State(); s.EarlyData != cssl.EarlyDataAccepted {
+		t.Errorf("early data %v", s.EarlyData)
+	}
+	roundTrip(t, again, "after")
+
+	c = blocking(t, &Server{Handler: echo(), Context: sx}, x, again.Session())
+	_, err = c.WriteEarlyData([]byte("hello"))
+	must(t, err)
+	must(t, c.Handshake())
+	if s := c.State(); s.EarlyData != cssl.EarlyDataRejected {
+		t.Errorf("without a handler: early data %v", s.EarlyData)
+	}
+	roundTrip(t, c, "hello")
+}

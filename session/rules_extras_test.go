@@ -1,0 +1,160 @@
+package session
+
+import (
+	"errors"
+	"net"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// The tests of this file are the rules of what TLS 1.3 has besides: certificates after the handshake, and early data.
+
+// asks asks for a certificate, which must be taken.
+func asks(r *rig) {
+	r.t.Helper()
+	if err := r.RequestCertificate(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// TestRequestCertificate: the request leaves like a KeyUpdate, and the handler hears of the answer before what was sent after it.
+func TestRequestCertificate(t *testing.T) {
+	r := openRig(t, Config{})
+	asks(r)
+	if err := r.RequestCertificate(); err == nil {
+		t.Error("two at once")
+	}
+	r.waits("R run")
+	r.ready(0, "A:want_write |")
+	r.waits("RW")
+	r.ready(Writable, "H:ok |")
+	r.waits("R")
+	r.ready(Readable, "R:want_read+in |")
+	r.ready(Readable, "R:want_read+in+cert | certificate(nil)")
+	r.ready(Readable, "R:5+cert R:want_read | certificate(nil) data(5)")
+
+	// Not while a record is half written.
+	r.write("hello")
+	r.ready(0, "W(hello):want_write |")
+	asks(r)
+	r.ready(Writable, "W(hello):5 A:ok |")
+
+	// Behind another handshake.
+	rekeys(r)
+	asks(r)
+	r.ready(0, "K:want_write |")
+	r.ready(Writable, "H:ok A:ok |")
+
+	// Another operation may take the answer in.
+	r.write("hello")
+	r.ready(0, "W(hello):5+cert | certificate(nil)")
+}
+
+// TestRequestCertificateRefused: nothing was asked, the handler hears why, and the connection goes on.
+func TestRequestCertificateRefused(t *testing.T) {
+	r := openRig(t, Config{})
+	asks(r)
+	r.ready(0, "A:state | certificate(state)")
+	r.write("hello")
+	r.ready(Readable, "R:3 R:want_read W(hello):5 | data(3)")
+	rekeys(r)
+	r.ready(0, "K:state |") // which is not a request
+
+	asks(r)
+	r.ready(0, "A:err | close(err)")
+	r.ended()
+
+	r = openRig(t, Config{})
+	r.Close(nil)
+	if err := r.RequestCertificate(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("while closing: %v", err)
+	}
+	r = newRig(t, Config{})
+	if err := r.RequestCertificate(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("before the handshake: %v", err)
+	}
+	r.Init(struct{ Engine }{r.e}, r.h, NewConfig(Config{}))
+	if err := r.RequestCertificate(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("an engine that cannot: %v", err)
+	}
+}
+
+// TestCallsInsideOnCertificate: an Abort keeps back the data that came with the answer, a Close discards it, and what is written goes out.
+func TestCallsInsideOnCertificate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		do   func(r *rig)
+		turn string
+	}{
+		"Abort": {func(r *rig) { r.Abort(errBroken) }, "R:5+cert | certificate(nil) close(err)"},
+		"Close": {func(r *rig) { r.Close(nil) }, "R:5+cert S:ok C R:want_read | certificate(nil)"},
+		"Write": {func(r *rig) { r.write("hello") }, "R:5+cert R:want_read W(hello):5 | certificate(nil) data(5)"},
+		"Pause": {func(r *rig) { r.Pause() }, "R:5+cert | certificate(nil) data(5)"},
+		"again": {asks, "R:5+cert A:ok R:want_read | certificate(nil) data(5)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := openRig(t, Config{})
+			r.h.on["certificate"] = func() { delete(r.h.on, "certificate"); tt.do(r) }
+			r.ready(Readable, tt.turn)
+		})
+	}
+	r := openRig(t, Config{}) // an answer in the midst of a close is no matter
+	r.Close(nil)
+	r.ready(Readable, "S:ok C R:5+cert R:want_read |")
+}
+
+// TestEarlyData: it comes before OnOpen; then the handshake goes on at once.
+func TestEarlyData(t *testing.T) {
+	var c Counters
+	r := newRig(t, Config{Counters: &c})
+	r.ExpectEarlyData()
+	r.ExpectPeer()
+	r.waits("R")
+	r.ready(Readable, "E:want_read+in |")
+	r.waits("R")
+	r.h.on["early"] = func() { r.write("hello") }
+	r.ready(Readable, "E:3+in E:want_write |  early(3)")
+	r.waits("W")
+	delete(r.h.on, "early")
+	r.ready(Writable, "E:4 E:eof+in H:want_read+out | early(4)")
+	r.waits("R")
+	r.ready(Readable, "H:ok R:want_read W(hello):5 | open")
+	if c.BytesRead != 7 || c.Results[cssl.OpReadEarlyData] != (Outcomes{cssl.WantNone: 2, cssl.WantRead: 1, cssl.WantWrite: 1}) {
+		t.Errorf("%d bytes, %v", c.BytesRead, c.Results[cssl.OpReadEarlyData])
+	}
+
+	r = newRig(t, Config{}) // none
+	r.ExpectEarlyData()
+	r.ready(0, "E:eof H:ok R:want_read | open")
+}
+
+// TestEarlyDataEnds: what ends a handshake ends it here.
+func TestEarlyDataEnds(t *testing.T) {
+	for answer, hears := range map[string]string{"err": "close(err)", "fin": "close(fin)", "err+unsent F:ok": "close(err)"} {
+		r := newRig(t, Config{})
+		r.ExpectEarlyData()
+		r.ready(0, "E:3 E:"+answer+" | early(3) "+hears)
+		r.ended()
+	}
+	for name, end := range map[string]func(r *rig){
+		"Close": func(r *rig) { r.Close(errBroken) },
+		"Abort": func(r *rig) { r.Abort(errBroken) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, Config{})
+			r.ExpectEarlyData()
+			r.h.on["early"] = func() { end(r) }
+			r.ready(0, "E:3 | early(3) close(err)")
+			r.ended()
+		})
+	}
+}
+
+// TestEarlyDataTurn: early data that never ends leaves others their turn.
+func TestEarlyDataTurn(t *testing.T) {
+	r := newRig(t, Config{TurnBytes: 1000})
+	r.ExpectEarlyData()
+	r.ready(0, "E:800 | early(800)")
+	r.waits("- run")
+	r.ready(0, "E:700 E:700 | early(700) early(700)")
+}
