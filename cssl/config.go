@@ -88,7 +88,7 @@ type Certificate struct {
 // Config is what a [Context] is built from. The zero value of each field means
 // a sensible default. A Config is read while the Context is built and not after.
 type Config struct {
-	// Certificates are ours; one for each type of key (RSA, ECDSA, Ed25519). A
+	// Certificates are ours; one for each type of key (RSA, ECDSA, Ed25519, ML-DSA). A
 	// server needs at least one, unless every name that it serves is in SNI.
 	Certificates []Certificate
 
@@ -138,7 +138,7 @@ type Config struct {
 	// CipherSuites is for TLS 1.3, names joined by colons.
 	CipherSuites string
 	// Groups are the key exchange groups, in order, joined by colons. Empty: X25519, P-256, X448, P-384, P-521, and before
-	// them X25519MLKEM768 where OpenSSL has it (3.5). Those over finite fields (ffdhe2048 and so on) are left out of
+	// them X25519MLKEM768 where OpenSSL has it (3.5; key shares are sent for it and for X25519). Those over finite fields (ffdhe2048 and so on) are left out of
 	// OpenSSL's own default: the peer chooses, and ffdhe8192 costs 77 times as much CPU as X25519.
 	Groups string
 	// SignatureAlgorithms, joined by colons.
