@@ -12,29 +12,29 @@ import (
 
 // What scripts/version says of the tree, set by the linker: make does so. A build without it, such as by go install, has what
 // the go command knows.
-var version, commit, date string
+var treeVersion, treeCommit, treeDate string
 
 // versions is what sslecho version tells.
 type versions struct {
-	Version string  `json:"version"`
-	Commit  string  `json:"commit"`
-	Date    string  `json:"date"` // of the commit
-	Go      string  `json:"go"`
-	OS      string  `json:"os"`
-	Arch    string  `json:"arch"`
-	OpenSSL openssl `json:"openssl"`
+	Version string    `json:"version"`
+	Commit  string    `json:"commit"`
+	Date    string    `json:"date"` // of the commit
+	Go      string    `json:"go"`
+	OS      string    `json:"os"`
+	Arch    string    `json:"arch"`
+	OpenSSL libraries `json:"openssl"`
 }
 
-// openssl has the texts of the library that runs, and of the headers that the program was built with where that is known.
-type openssl struct {
+// libraries are the OpenSSL that runs, and the one whose headers the program was built with where that is known.
+type libraries struct {
 	Run   string `json:"run"`
 	Build string `json:"build,omitempty"`
 }
 
 // build is what the program was made of and runs with.
 func build() versions {
-	v := versions{Version: version, Commit: commit, Date: date, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
-		OpenSSL: openssl{Run: cssl.OpenSSLVersion()}}
+	v := versions{Version: treeVersion, Commit: treeCommit, Date: treeDate, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		OpenSSL: libraries{Run: cssl.OpenSSLVersion()}}
 	if v.Version != "" {
 		return v
 	}
