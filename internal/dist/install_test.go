@@ -111,8 +111,8 @@ func distribution(t *testing.T) string {
 	return out
 }
 
-// install installs the package, and other packages, with apt, from what the root file system has kept, and
-// answers what dpkg says of it.
+// install installs the package, and other packages, with apt, which has kept their files in the root
+// file system, and answers what dpkg says of it.
 func install(t *testing.T, root, files, others string) string {
 	t.Helper()
 	debs, err := filepath.Glob(filepath.Join(files, "*.deb"))
@@ -120,7 +120,7 @@ func install(t *testing.T, root, files, others string) string {
 		t.Fatal(debs, err)
 	}
 	copyFile(t, debs[0], filepath.Join(root, "sslecho.deb"))
-	args := append([]string{"apt-get", "-y", "--no-install-recommends", "--no-download", "install", "/sslecho.deb"}, strings.Fields(others)...)
+	args := append([]string{"apt-get", "-y", "--no-install-recommends", "install", "/sslecho.deb"}, strings.Fields(others)...)
 	mustRun(t, longLimit, inside(root, false, args...))
 	if err := os.Remove(filepath.Join(root, "sslecho.deb")); err != nil {
 		t.Fatal(err)
@@ -142,7 +142,8 @@ func field(t *testing.T, status, name string) string {
 	return m[1]
 }
 
-// snapshot has what each file of a root file system is, but for those that apt and dpkg keep about their own work.
+// snapshot has what each file of a root file system is, but for those that apt and dpkg keep about their own work
+// and those that end with the system.
 func snapshot(t *testing.T, root string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -151,7 +152,7 @@ func snapshot(t *testing.T, root string) map[string]string {
 			return err
 		}
 		name := strings.TrimPrefix(path, root)
-		for _, own := range []string{"/var/log", "/var/lib/dpkg", "/var/lib/apt", "/var/cache", "/tmp"} {
+		for _, own := range []string{"/var/log", "/var/lib/dpkg", "/var/lib/apt", "/var/cache", "/tmp", "/run"} {
 			if name == own {
 				return fs.SkipDir
 			}

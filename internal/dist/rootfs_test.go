@@ -170,14 +170,19 @@ func makeBase(t *testing.T, dir, base string) {
 	defer os.RemoveAll(making)
 	root := filepath.Join(making, "root")
 	t.Logf("making %s", base)
-	mustRun(t, longLimit, exec.Command("debootstrap", "--variant=minbase", "--include=ca-certificates", "--keyring="+keyring, suite(), root, main))
+	args := []string{"--variant=minbase", "--keyring=" + keyring}
+	if strings.HasPrefix(main, "https:") { // and then OpenSSL, which the package had better bring itself
+		args = append(args, "--include=ca-certificates")
+	}
+	mustRun(t, longLimit, exec.Command("debootstrap", append(args, suite(), root, main)...))
 	sources := fmt.Sprintf("deb [signed-by=%s] %s %s main\n", keyring, main, suite())
 	for _, part := range []string{"-updates", "-security"} {
 		if m := mirror(part); m != "" {
 			sources += fmt.Sprintf("deb [signed-by=%s] %s %s%s main\n", keyring, m, suite(), part)
 		}
 	}
-	for name, text := range map[string]string{"etc/apt/sources.list": sources, "etc/apt/apt.conf.d/90keep": `APT::Keep-Downloaded-Packages "true";` + "\n"} {
+	const conf = "APT::Keep-Downloaded-Packages \"true\";\nDpkg::Use-Pty \"false\";\n"
+	for name, text := range map[string]string{"etc/apt/sources.list": sources, "etc/apt/apt.conf.d/90keep": conf} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -188,10 +193,13 @@ func makeBase(t *testing.T, dir, base string) {
 	// What this machine trusts beyond Debian's roots, such as a proxy's certificate.
 	own, _ := filepath.Glob("/usr/local/share/ca-certificates/*.crt")
 	for _, name := range own {
-		copyFile(t, name, filepath.Join(root, name))
+		if strings.HasPrefix(main, "https:") {
+			copyFile(t, name, filepath.Join(root, name))
+		}
 	}
-	mustRun(t, longLimit, inside(root, false, "sh", "-ec", `update-ca-certificates; apt-get update; apt-get -y upgrade; apt-get clean
-		apt-get -y --no-install-recommends --download-only install adduser systemd man-db libssl3`))
+	mustRun(t, longLimit, inside(root, false, "sh", "-ec", `if type update-ca-certificates; then update-ca-certificates; fi
+		apt-get update; apt-get -y upgrade; apt-get clean
+		apt-get -y --no-install-recommends --download-only install adduser libssl3 systemd`))
 	if err := os.Rename(root, base); err != nil {
 		t.Fatal(err)
 	}
