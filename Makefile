@@ -48,8 +48,25 @@ deps: ## check for the compiler, OpenSSL and the rest; install what is missing
 
 .PHONY: build
 build: deps ## build bin/sslecho and bin/sslbench
-	go build -o bin/sslecho ./cmd/sslecho
+	go build -ldflags "$$(scripts/version ldflags)" -o bin/sslecho ./cmd/sslecho
 	@if [ -d cmd/sslbench ]; then set -x; go build -o bin/sslbench ./cmd/sslbench; fi
+
+# A Debian package, a tarball, a list of components (SBOM) and checksums; the same commit gives the same bytes. MAINTAINER= is who
+# the package names.
+.PHONY: dist
+dist: deps ## build a Debian package, a tarball, an SBOM and their checksums in bin/dist
+	go run ./internal/dist
+
+# The rest is in the cache after the first time, so that all tests run this one too; see docs/packaging.md.
+.PHONY: dist-test
+dist-test: deps ## install, run and purge the package in a fresh Debian root file system (needs root)
+	DIST=full $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/dist
+
+# The libraries once more at the end: others of theirs come behind them. What is lost: docs/packaging.md.
+.PHONY: static
+static: deps ## build bin/sslecho-static, which needs no library at all
+	go build -tags netgo,osusergo -ldflags "$$(scripts/version ldflags) -linkmode=external \
+		-extldflags '-static $$(pkg-config --static --libs openssl)'" -o bin/sslecho-static ./cmd/sslecho
 
 .PHONY: run
 run: build ## start bin/sslecho with ARGS
