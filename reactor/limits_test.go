@@ -426,3 +426,40 @@ func TestStopAccepting(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFactsOfOneTurn: what a connection moved in its last turn counts too. Data and end of the peer come in one segment.
+func TestFactsOfOneTurn(t *testing.T) {
+	ended := make(chan [2]uint64, 1)
+	h := &eofHooks{hooks: *echo(), eof: func(c *Conn) { c.Close() }}
+	h.closed = func(c *Conn, _ error) { ended <- [2]uint64{c.BytesRead(), c.BytesWritten()} }
+	raw := rawDial(t, start(t, &Server{Handler: h}))
+	k := &corked{Conn: raw}
+	c := goOver(t, k)
+	k.corked = true
+	io.WriteString(c, "hello")
+	c.CloseWrite()
+	k.corked = false
+	k.SetWriteDeadline(time.Time{}) // CloseWrite has set one
+	k.Write(nil)
+	raw.(*net.TCPConn).CloseWrite()
+	if got := receive(t, ended, "OnClose"); got != [2]uint64{5, 5} {
+		t.Errorf("%d bytes read, %d written", got[0], got[1])
+	}
+}
+
+// corked keeps what is written while it is corked, for the next Write.
+type corked struct {
+	net.Conn
+	corked bool
+	kept   []byte
+}
+
+func (k *corked) Write(p []byte) (int, error) {
+	k.kept = append(k.kept, p...)
+	if k.corked {
+		return len(p), nil
+	}
+	_, err := k.Conn.Write(k.kept)
+	k.kept = nil
+	return len(p), err
+}
