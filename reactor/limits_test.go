@@ -201,16 +201,17 @@ func (p *prefixed) Write(b []byte) (int, error) {
 // TestBadHeader: each ends its own connection, with a cause that says what it was, and is counted.
 func TestBadHeader(t *testing.T) {
 	for send, tt := range map[string]struct {
-		is      error
-		outcome string
+		is              error
+		outcome, reason string
 	}{
-		"bad\n":                          {ErrHeader, "header"},
-		"too much\n":                     {ErrHeader, "header"},
-		"no address\n":                   {ErrHeader, "header"},
-		"panic\n":                        {ErrPanic, "handler panicked"},
-		strings.Repeat("x", MaxHeader+1): {ErrHeader, "header"},
-		"192.0.2.9:9\n":                  {errUnwelcome, "refused"},
-		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header"}, // and then nothing
+		"bad\n":                          {ErrHeader, "header", "header"},
+		"too much\n":                     {ErrHeader, "header", "header"},
+		"no address\n":                   {ErrHeader, "header", "header"},
+		"panic\n":                        {ErrPanic, "handler panicked", "handler panicked"},
+		strings.Repeat("x", MaxHeader+1): {ErrHeader, "header", "header"},
+		"192.0.2.9:9\n":                  {errUnwelcome, "refused", "refused"},
+		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header", "header"}, // and then nothing
+		"":                               {io.ErrUnexpectedEOF, "closed without close_notify", "closed by peer"},
 	} {
 		ended := make(chan error, 1)
 		var g gate
@@ -229,6 +230,9 @@ func TestBadHeader(t *testing.T) {
 			t.Errorf("%q: %v, want %v", name, err, tt.is)
 		}
 		waitFor(t, "the count", func() bool { return s.Stats().Closes[tt.outcome] == 1 })
+		if st := s.Stats(); st.HandshakeFailures[tt.reason] != 1 {
+			t.Errorf("%q: failures %v, want one of %q", name, st.HandshakeFailures, tt.reason)
+		}
 		if st := s.Stats(); g.state() != "map[]" || (st.Refusals["unwelcome"] == 1) != (tt.outcome == "refused") {
 			t.Errorf("%q: inside %s, refusals %v", name, g.state(), st.Refusals)
 		}
