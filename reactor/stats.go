@@ -116,8 +116,6 @@ func outcomeOf(err error, shook bool) string {
 		return "clean"
 	case errors.As(err, &refused):
 		return "refused"
-	case errors.Is(err, ErrPanic):
-		return "handler panicked"
 	case errors.Is(err, ErrHeader):
 		return "header"
 	case errors.Is(err, ErrPanic):
