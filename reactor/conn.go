@@ -129,10 +129,10 @@ const (
 // Started is when the loop took the connection over.
 func (c *Conn) Started() time.Time { return c.loop.start.Add(c.begun) }
 
-// BytesRead and BytesWritten are how much plaintext TLS has moved. Only a handler may ask.
+// BytesRead is how much plaintext TLS has read until the turn that is under way; in OnClose, in all. Only a handler may ask.
 func (c *Conn) BytesRead() uint64 { return c.read }
 
-// BytesWritten is how much of what was written TLS has taken. Only a handler may ask.
+// BytesWritten is how much of what was written TLS has taken, as of the same time as BytesRead. Only a handler may ask.
 func (c *Conn) BytesWritten() uint64 { return c.written }
 
 // ID is a number that no other connection of this process has had; for logs.
@@ -411,6 +411,7 @@ func (e *events) OnClose(err error) {
 	c.sum()
 	c.mu.Unlock()
 	defer c.guard()
+	c.loop.tally(c)
 	c.loop.closed(c, err)
 	c.handler.OnClose(c, err)
 }

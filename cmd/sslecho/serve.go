@@ -65,6 +65,7 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 	defer func() {
 		if ready || !d.sockets.Upgraded() { // one that takes over and fails must leave all to the other
 			d.sockets.Stop()
+			d.sockets.RemovePIDFile()
 		}
 	}()
 	if d.built, err = d.tls.Build(&c.TLS); err != nil {
@@ -92,7 +93,7 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 		go func() { d.failed <- d.srv.ServeAll(ls) }()
 	}
 	d.greet(listening)
-	if err := d.sockets.Ready(); err != nil {
+	if err := d.takeOver(); err != nil {
 		d.srv.Close()
 		return err
 	}
@@ -104,6 +105,20 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 	d.watch.started.Store(true)
 	d.notify.Ready("serving")
 	return d.obey(signals)
+}
+
+// takeOver lets the process go that this one replaces, if there is one.
+func (d *process) takeOver() error {
+	replaces := d.sockets.Upgraded()
+	before := os.Getppid()
+	if replaces {
+		d.notify.Main(os.Getpid())
+	}
+	err := d.sockets.Ready()
+	if err != nil && replaces {
+		d.notify.Main(before)
+	}
+	return err
 }
 
 // logger writes text or JSON.

@@ -140,7 +140,8 @@ var settings = []*setting{
 		value: toggle(func(c *Config) *bool { return &c.TLS.NoTickets })},
 	{name: "ticket-keys", group: sessions, arg: argFile, secret: true, reload: true,
 		usage: "ticket keys that hosts share, newest first",
-		more:  "The first key encrypts, all decrypt. To rotate, put a new key in front on all hosts and reload them.",
+		more: "The first key encrypts, all decrypt. To rotate, append a new key on all hosts and reload them, then move it to the front " +
+			"on all hosts and reload them; remove an old one when its tickets have expired, after two hours.",
 		value: fileName(func(c *Config) *string { return &c.TLS.TicketKeysFile })},
 	{name: "session-cache", group: sessions, arg: argCount, def: "0", reload: true,
 		usage: "sessions kept for TLS 1.2 without tickets",
@@ -228,6 +229,7 @@ var settings = []*setting{
 		value: one[User]{at: func(c *Config) *User { return &c.User }, parse: parseUser, show: func(u User) any { return u.String() }}},
 	{name: "pid-file", group: process, arg: argFile,
 		usage: "write the process id there",
+		more:  "It is written as the user of --user when the daemon serves, names the new process after an upgrade, and is removed at the end.",
 		value: fileName(func(c *Config) *string { return &c.PIDFile })},
 	{name: "check", group: process, def: "false", act: true,
 		usage: "check all settings and files, then exit",

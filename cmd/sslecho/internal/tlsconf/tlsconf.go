@@ -152,11 +152,14 @@ func certificates(t *config.TLS, files []config.Certificate) []cssl.Certificate 
 	return out
 }
 
+var errEncrypted = errors.New("the key is encrypted: name the file of its passphrase with --key-passphrase-file")
+
+// passphrase is asked for when a key is encrypted.
 func passphrase(file string) func() ([]byte, error) {
-	if file == "" {
-		return nil
-	}
 	return func() ([]byte, error) {
+		if file == "" {
+			return nil, errEncrypted
+		}
 		p, err := os.ReadFile(file)
 		return bytes.TrimRight(p, "\r\n"), err
 	}
@@ -219,8 +222,12 @@ func byFlag(err error, files []config.Certificate, flag string) error {
 		renamed.Setting = name
 	} else if m := ofCertificate.FindStringSubmatch(e.Setting); m != nil {
 		renamed.Setting = flag
+		part := m[2]
+		if errors.Is(e, errEncrypted) {
+			part = "Key"
+		}
 		if i, _ := strconv.Atoi(m[1]); i < len(files) {
-			renamed.Setting, renamed.Value = certificateFlag(flag, m[2], files[i], e.Value)
+			renamed.Setting, renamed.Value = certificateFlag(flag, part, files[i], e.Value)
 		}
 	}
 	return errors.New(strings.TrimPrefix(renamed.Error(), "tls config: "))
@@ -249,6 +256,12 @@ func certificateFlag(flag, part string, f config.Certificate, shown string) (nam
 		return flag, f.OCSP
 	case part == "Passphrase":
 		return "--key-passphrase-file", ""
+	case part == "" && f.Key != "" && !config.IsURI(f.Key): // which of the two it is, the reasons tell
+		with := "key"
+		if own {
+			with = "--key"
+		}
+		return fmt.Sprintf("%s %q with %s", flag, f.Chain, with), f.Key
 	}
 	return flag, f.Chain
 }
