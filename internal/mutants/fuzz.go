@@ -13,7 +13,7 @@ var forFuzzOfCssl = []mutation{
 		"r.flags&C.CSSL_MOVED_IN != 0", "true"},
 	{"leak", "a closed connection stays", "conn.go",
 		"\t\tC.cssl_conn_free(p)\n\t\tlive.Add(-1)\n", "\t\tC.cssl_conn_free(p)\n"},
-	{"leak", "a Context that is refused stays", "context.go",
+	{"leak", "a Context that is refused stays", "build.go",
 		"\t\tif err != nil && b.ptr != nil {\n", "\t\tif false {\n"},
 	{"leak", "a certificate that is refused keeps its Context", "certs.c",
 		"\tok = SSL_CTX_use_cert_and_key(ctx, leaf, stored != NULL ? stored : pkey, rest, 1) == 1;\n", "\tok = SSL_CTX_use_cert_and_key(ctx, leaf, stored != NULL ? stored : pkey, rest, 1) == 1;\n\tif (!ok)\n\t\tSSL_CTX_up_ref(ctx);\n"},
