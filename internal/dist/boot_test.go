@@ -18,17 +18,16 @@ type system struct {
 	pid int // of its process 1, as seen from here
 }
 
-// bootScript mounts what systemd wants to find and becomes its process 1. There are no terminals for it among the devices.
+// bootScript mounts what systemd wants to find and becomes its process 1. It lets nobody log in at this machine's terminals.
 const bootScript = `mount --make-rprivate /
 	ip link set lo up
 	mount --bind "$0" "$0"
 	mount -t proc proc "$0/proc"
 	mount -t sysfs -o ro sysfs "$0/sys"
 	mount -t tmpfs -o mode=755 tmpfs "$0/run"
-	mount -t tmpfs -o mode=755 tmpfs "$0/dev"
-	for device in 'null 3' 'zero 5' 'full 7' 'random 8' 'urandom 9'; do
-		mknod -m 666 "$0/dev/${device% *}" c 1 "${device#* }"
-	done
+	mkdir -p "$0/etc/systemd/system-generators"
+	ln -s /dev/null "$0/etc/systemd/system/getty.target"
+	ln -s /dev/null "$0/etc/systemd/system-generators/systemd-getty-generator"
 	if [ -d /sys/fs/cgroup/systemd ]; then # version 1 of cgroups, where systemd needs a hierarchy of its own alone
 		mount -t tmpfs -o mode=755 tmpfs "$0/sys/fs/cgroup"
 		mkdir "$0/sys/fs/cgroup/systemd"
