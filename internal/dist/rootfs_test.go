@@ -199,7 +199,7 @@ func makeBase(t *testing.T, dir, base string) {
 	}
 	mustRun(t, longLimit, inside(root, false, "sh", "-ec", `if type update-ca-certificates; then update-ca-certificates; fi
 		apt-get update; apt-get -y upgrade; apt-get clean
-		apt-get -y --no-install-recommends --download-only install adduser libssl3 systemd`))
+		apt-get -y --no-install-recommends --download-only install adduser libssl3 procps systemd`))
 	if err := os.Rename(root, base); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDebianVersion(t *testing.T) {
+	for version, want := range map[string]string{
+		"1.2.3": "1.2.3", "1.2.3+4.g0123abc": "1.2.3+4.g0123abc", "1.2.3-rc.1": "1.2.3~rc.1", "1.2.3-rc.1+2.gabc.dirty": "1.2.3~rc.1+2.gabc.dirty",
+		"1.2.3-a-b": "1.2.3~a.b", "unknown": "0~unknown",
+	} {
+		if got := debianVersion(version); got != want {
+			t.Errorf("%s became %s, want %s", version, got, want)
+		}
+	}
+}
+
+// TestVersionOfTree: scripts/version with tags, without, with changes, in an archive and without anything.
+func TestVersionOfTree(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "scripts"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"scripts/version", "VERSION", ".gitattributes"} {
+		copyFile(t, filepath.Join(moduleRoot, name), filepath.Join(dir, name))
+	}
+	script := func(dir string) string {
+		t.Helper()
+		return mustRun(t, limit, exec.Command("sh", filepath.Join(dir, "scripts/version")))
+	}
+	git := func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", append([]string{"-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"}, args...)...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GIT_AUTHOR_DATE=1700000000 +0000", "GIT_COMMITTER_DATE=1700000000 +0000", "GIT_CONFIG_GLOBAL=/dev/null")
+		return strings.TrimSpace(mustRun(t, limit, cmd))
+	}
+	says := func(dir, version, commit string) {
+		t.Helper()
+		want := version + "\n" + commit + "\n2023-11-14T22:13:20Z\n"
+		if got := script(dir); got != want {
+			t.Errorf("it says %q, want %q", got, want)
+		}
+	}
+	if got := script(dir); got != "unknown\nunknown\nunknown\n" {
+		t.Errorf("without git it says %q", got)
+	}
+	git("init", "-q")
+	git("add", ".")
+	git("commit", "-q", "-m", "first")
+	first := git("rev-parse", "HEAD")
+	says(dir, "0.0.0+20231114221320."+first[:12], first)
+	git("tag", "v1.2.3-rc.1")
+	says(dir, "1.2.3-rc.1", first)
+	git("commit", "-q", "--allow-empty", "-m", "second")
+	second := git("rev-parse", "HEAD")
+	after := "1.2.3-rc.1+1.g" + git("rev-parse", "--short", "HEAD")
+	says(dir, after, second)
+
+	unpacked := t.TempDir()
+	mustRun(t, limit, exec.Command("sh", "-ec", `git -C "$0" archive HEAD | tar -x -C "$1"`, dir, unpacked))
+	says(unpacked, after, second)
+
+	if err := os.WriteFile(filepath.Join(dir, "VERSION"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	says(dir, after+".dirty", second)
+	git("tag", "v2.0.0")
+	says(dir, "2.0.0+dirty", second)
+}
+
+func TestEpoch(t *testing.T) {
+	for _, x := range []struct {
+		variable, date string
+		want           int64
+		fails          bool
+	}{
+		{"", "2023-11-14T22:13:20Z", 1700000000, false},
+		{"12", "2023-11-14T22:13:20Z", 12, false},
+		{"12", "unknown", 12, false},
+		{"yesterday", "2023-11-14T22:13:20Z", 0, true},
+		{"-1", "2023-11-14T22:13:20Z", 0, true},
+	} {
+		got, err := epoch(x.variable, x.date)
+		if (err != nil) != x.fails || err == nil && got.Unix() != x.want {
+			t.Errorf("%+v: %v, %v", x, got, err)
+		}
+	}
+}
+
+func TestNeeds(t *testing.T) {
+	for _, x := range []struct{ a, b, want string }{{"", "2.4", "2.4"}, {"2.34", "2.4", "2.34"}, {"3.0.0", "3.0.9", "3.0.9"}, {"2.17", "2.17.1", "2.17.1"}} {
+		if a, b := newest(x.a, x.b), newest(x.b, x.a); x.a != "" && b != x.want || a != x.want {
+			t.Errorf("newest of %s and %s is %s, %s", x.a, x.b, a, b)
+		}
+	}
+	for headers, want := range map[string]string{"3.0.19": "3.0.7", "3.5.1": "3.5.0"} {
+		if got := (needs{ssl: "3.0.7"}).openssl(headers); got != want {
+			t.Errorf("symbols of 3.0.7 and headers of %s want %s, not %s", headers, got, want)
+		}
+	}
+	if _, err := needsOf("/bin/sh"); err == nil || !strings.Contains(err.Error(), "OpenSSL") {
+		t.Errorf("a program without OpenSSL: %v", err)
+	}
+}
+
+// TestArchive: the same files make the same bytes, whenever they were written.
+func TestArchive(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	made := func() []byte {
+		t.Helper()
+		if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, err := archive("top", time.Unix(1700000000, 0), []entry{{"a/b/file", file, 0o644}, {"program", file, 0o755}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	first := made()
+	if err := os.Chtimes(file, time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(first, made()) {
+		t.Error("two archives differ")
+	}
+	list := exec.Command("tar", "-tzf", "-")
+	list.Stdin = bytes.NewReader(first)
+	if out := mustRun(t, limit, list); out != "top/\ntop/a/\ntop/a/b/\ntop/a/b/file\ntop/program\n" {
+		t.Errorf("it has %q", out)
+	}
+}
+
+// TestDist: two runs make the same bytes; the tarball works where it is unpacked; the checksums are right; the SBOM
+// names what the program is linked to, and each module in it.
+func TestDist(t *testing.T) {
+	if !whole() || sanitized {
+		t.Skip("it compiles for a minute or more: make dist-test (DIST=full) runs it")
+	}
+	one, two := distribution(t), distribution(t)
+	sums := mustRun(t, limit, exec.Command("cat", filepath.Join(one, "SHA256SUMS")))
+	if again := mustRun(t, limit, exec.Command("cat", filepath.Join(two, "SHA256SUMS"))); sums != again {
+		t.Errorf("two runs differ:\n%s\n%s", sums, again)
+	}
+	if strings.Count(sums, "\n") != 3 {
+		t.Errorf("checksums: %s", sums)
+	}
+	check := exec.Command("sha256sum", "--strict", "-c", "SHA256SUMS")
+	check.Dir = one
+	mustRun(t, limit, check)
+
+	packed, err := filepath.Glob(filepath.Join(one, "*.tar.gz"))
+	if err != nil || len(packed) != 1 {
+		t.Fatal(packed, err)
+	}
+	mustRun(t, limit, exec.Command("tar", "-xzf", packed[0], "--strip-components=1", "-C", two))
+	var told struct {
+		Version, Commit, Date string
+		OpenSSL               struct{ Run string }
+	}
+	program := filepath.Join(two, "sslecho")
+	if err := json.Unmarshal([]byte(mustRun(t, limit, exec.Command(program, "version", "--json"))), &told); err != nil {
+		t.Fatal(err)
+	}
+	if got := mustRun(t, limit, exec.Command("cat", filepath.Join(two, "VERSION"))); got != told.Version+"\n"+told.Commit+"\n"+told.Date+"\n" {
+		t.Errorf("VERSION has %q, the program says %+v", got, told)
+	}
+
+	lists, err := filepath.Glob(filepath.Join(one, "*.cdx.json"))
+	if err != nil || len(lists) != 1 {
+		t.Fatal(lists, err)
+	}
+	var bom struct {
+		BOMFormat  string
+		Components []struct{ Name, Version string }
+	}
+	if err := json.Unmarshal([]byte(mustRun(t, limit, exec.Command("cat", lists[0]))), &bom); err != nil {
+		t.Fatal(err)
+	}
+	var named []string
+	for _, c := range bom.Components {
+		named = append(named, c.Name+" "+c.Version)
+	}
+	want := []string{"openssl " + strings.Fields(told.OpenSSL.Run)[1]}
+	for line := range strings.Lines(mustRun(t, limit, exec.Command("go", "version", "-m", program))) {
+		if f := strings.Fields(line); len(f) > 2 && f[0] == "dep" {
+			want = append(want, f[1]+" "+f[2])
+		}
+	}
+	for _, w := range want {
+		if !slices.Contains(named, w) {
+			t.Errorf("the SBOM does not name %s", w)
+		}
+	}
+	if bom.BOMFormat != "CycloneDX" || len(want) < 10 {
+		t.Errorf("%s, %d modules", bom.BOMFormat, len(want))
+	}
+}
