@@ -2,10 +2,12 @@ package reactor
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -169,7 +171,8 @@ func TestOutOfDescriptors(t *testing.T) {
 	must(t, err)
 	out, err := cmd.StdoutPipe()
 	must(t, err)
-	cmd.Stderr = os.Stderr
+	var log bytes.Buffer
+	cmd.Stderr = &log
 	must(t, cmd.Start())
 	lines := bufio.NewScanner(out)
 	line := func() string {
@@ -240,6 +243,10 @@ func TestOutOfDescriptors(t *testing.T) {
 	c.Close()
 	in.Close()
 	must(t, cmd.Wait())
+	// It tells so, but not at each rest.
+	if told, most := strings.Count(log.String(), "out of file descriptors"), int(time.Since(begin)/complainEvery)+1; told == 0 || told > most {
+		t.Errorf("told %d times, want 1 to %d:\n%s", told, most, log.String())
+	}
 }
 
 // TestListenerShutDown: when somebody else shuts the listening socket down, no connection can come any more: Serve
@@ -278,7 +285,7 @@ func roundTripErr(c net.Conn) error {
 // starvingServer serves with room for a few descriptors, and prints its counters
 // for each line that it reads.
 func starvingServer(t *testing.T) {
-	s := &Server{Handler: echo()}
+	s := &Server{Handler: echo(), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	complete(t, s)
 	ls, err := s.Listen()
 	must(t, err)

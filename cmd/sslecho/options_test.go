@@ -62,6 +62,10 @@ func TestFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer busy.Close()
+	stale := filepath.Join(t.TempDir(), "stale")
+	if err := os.WriteFile(stale, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	other := runDaemon(t, "--loops=2")
 	ecdsa, key := testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")
 	for _, c := range []struct {
@@ -69,10 +73,11 @@ func TestFailures(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"busy port", []string{"--listen", busy.Addr().String()}, []string{busy.Addr().String(), "in use"}},
+		{"busy port", []string{"--listen", busy.Addr().String()}, []string{busy.Addr().String(), "in use", "use another address"}},
 		{"busy port, many loops", []string{"--listen", busy.Addr().String(), "--loops=4"}, []string{"in use"}},
 		{"port of another sslecho", []string{"--listen", other.addr(), "--loops=2"}, []string{"in use"}},
 		{"second address busy", []string{"--listen", "127.0.0.1:0", "--listen", busy.Addr().String()}, []string{"in use"}},
+		{"unix socket that nobody has", []string{"--listen", "unix:" + stale}, []string{stale, "in use", "remove"}},
 		{"no such unix directory", []string{"--listen", "unix:/nonexistent/socket"}, []string{"/nonexistent/socket"}},
 		{"missing certificate", []string{"--cert", "/nonexistent.pem"}, []string{"--cert", "/nonexistent.pem"}},
 		{"missing key", []string{"--cert", ecdsa, "--key", "/nonexistent.key"}, []string{"--key", "/nonexistent.key"}},
@@ -115,6 +120,30 @@ func checkFailure(t *testing.T, cmd *exec.Cmd, want []string) {
 	}
 	if stdout != "" {
 		t.Errorf("standard output has %q", stdout)
+	}
+}
+
+// TestCheckSurroundings: --check tells all at once what is not there around the daemon, and makes nothing.
+func TestCheckSurroundings(t *testing.T) {
+	dir := t.TempDir()
+	status, _, stderr := refused(t, "--check", "--user=no-such-user-here", "--pid-file=/nonexistent/pid", "--keylog=/nonexistent/keylog",
+		"--listen=unix:/nonexistent/socket", "--admin=unix:/nonexistent/admin")
+	for _, want := range []string{"no such user", "--pid-file /nonexistent/pid", "--keylog /nonexistent/keylog", "--listen /nonexistent/socket",
+		"--admin /nonexistent/admin"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("%q does not name %s", stderr, want)
+		}
+	}
+	if status != 1 {
+		t.Errorf("status %d", status)
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	if status, _, stderr := refused(t, "--check", "--user=0:0", "--pid-file", in("pid"), "--keylog", in("keylog"), "--listen=unix:"+in("socket"),
+		"--admin=unix:"+in("admin")); status != 0 {
+		t.Errorf("status %d: %s", status, stderr)
+	}
+	if made, err := os.ReadDir(dir); err != nil || len(made) > 0 {
+		t.Errorf("%v was made, %v", made, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -209,6 +210,9 @@ func (d *process) listen() (all [][]net.Listener, err error) {
 			return d.srv.Listen()
 		})
 		if err != nil {
+			if errors.Is(err, syscall.EADDRINUSE) {
+				err = fmt.Errorf("%w: stop the process that listens there, or use another address; remove a unix socket that nobody has", err)
+			}
 			return all, fmt.Errorf("--listen %s: %w", addr, err)
 		}
 		all = append(all, ls)

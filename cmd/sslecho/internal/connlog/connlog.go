@@ -28,13 +28,13 @@ type Logged struct {
 // broke, or whose handshake failed, at level debug, for that is no fault of ours; a panic of the service at level error.
 func (l Logged) OnClose(c *reactor.Conn, err error) {
 	l.Service.OnClose(c, err)
-	level, cause := verdict(err)
+	n := c.TLS().Negotiated()
+	level, cause := verdict(err, n.Version != 0)
 	ctx := context.Background()
 	if !l.Log.Enabled(ctx, level) {
 		return
 	}
 	attrs := []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("remote", c.RemoteAddr().String())}
-	n := c.TLS().Negotiated()
 	if n.Version != 0 {
 		attrs = append(attrs, slog.String("version", n.Version.String()), slog.String("cipher", n.Cipher), slog.Bool("resumed", n.Resumed))
 	}
@@ -48,8 +48,8 @@ func (l Logged) OnClose(c *reactor.Conn, err error) {
 	l.Log.LogAttrs(ctx, level, "connection ended", attrs...)
 }
 
-// verdict is how loud an end is told, and its cause in words.
-func verdict(err error) (slog.Level, string) {
+// verdict is how loud an end is told, and its cause in words. shook: the handshake was done.
+func verdict(err error, shook bool) (slog.Level, string) {
 	var e *cssl.Error
 	switch {
 	case err == nil:
@@ -62,6 +62,9 @@ func verdict(err error) (slog.Level, string) {
 		errors.Is(err, reactor.ErrServerQueueFull), errors.Is(err, reactor.ErrLoopClosed):
 		return slog.LevelInfo, err.Error()
 	case errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, reactor.ErrHeader):
+		if !shook {
+			return slog.LevelDebug, "the peer ended before the handshake was done"
+		}
 		return slog.LevelDebug, "the peer ended without close_notify"
 	}
 	return slog.LevelDebug, err.Error()

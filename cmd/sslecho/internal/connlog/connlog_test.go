@@ -140,9 +140,11 @@ func TestLevels(t *testing.T) {
 		"HTTP": {services.Echo{}, func(a net.Addr) { send(t, a, "GET / HTTP/1.1\r\n\r\n") }, "DEBUG", "plain HTTP"},
 		"garbage": {services.Echo{}, func(a net.Addr) { send(t, a, strings.Repeat("garbage", 100)) }, "DEBUG",
 			"tls: handshake: SSL routines: "},
-		"vanishes": {services.Echo{}, func(a net.Addr) { send(t, a, "") }, "DEBUG", "without close_notify"},
-		"idle":     {services.Echo{}, func(a net.Addr) { dial(t, a) }, "INFO", "idle"},
-		"panic":    {panics{services.Echo{}}, func(a net.Addr) { io.WriteString(dial(t, a), "x") }, "ERROR", "panic"},
+		"vanishes":    {services.Echo{}, func(a net.Addr) { send(t, a, "") }, "DEBUG", "before the handshake was done"},
+		"half hello":  {services.Echo{}, func(a net.Addr) { send(t, a, "\x16\x03\x01\x02\x00\x01") }, "DEBUG", "before the handshake was done"},
+		"no farewell": {services.Echo{}, func(a net.Addr) { dial(t, a).NetConn().(*net.TCPConn).CloseWrite() }, "DEBUG", "without close_notify"},
+		"idle":        {services.Echo{}, func(a net.Addr) { dial(t, a) }, "INFO", "idle"},
+		"panic":       {panics{services.Echo{}}, func(a net.Addr) { io.WriteString(dial(t, a), "x") }, "ERROR", "panic"},
 	} {
 		addr, out := serve(t, tt.service, slog.LevelDebug)
 		tt.client(addr)

@@ -33,6 +33,12 @@ func Become(name, group string) error {
 	return nil
 }
 
+// Known is why there is no such user or group, which is what Become would say of them.
+func Known(name, group string) error {
+	_, _, err := ids(name, group)
+	return err
+}
+
 // ids looks a user and a group up.
 func ids(name, group string) (uid, gid int, err error) {
 	u, err := user.Lookup(name)
