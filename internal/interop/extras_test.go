@@ -54,8 +54,8 @@ func answer(c *sslnet.Conn) error {
 	return err
 }
 
-// sees says line to a program, if it is not empty, and waits for what must come back.
-func (c *command) sees(line, want string) {
+// sees says line to a program, if it is not empty, waits for what must come back, and answers all that has come.
+func (c *command) sees(line, want string) (all []byte) {
 	c.t.Helper()
 	if line != "" {
 		if _, err := io.WriteString(c.in, line); err != nil {
@@ -64,7 +64,6 @@ func (c *command) sees(line, want string) {
 	}
 	found := make(chan error, 1)
 	go func() {
-		var all []byte
 		buf := make([]byte, 4096)
 		for !bytes.Contains(all, []byte(want)) {
 			n, err := c.out.Read(buf)
@@ -76,6 +75,7 @@ func (c *command) sees(line, want string) {
 		found <- nil
 	}()
 	waitErr(c.t, found, c.cmd.Args[0])
+	return all
 }
 
 // waitErr waits for an error that must be nil.
@@ -178,13 +178,18 @@ func TestExtrasCertificate(t *testing.T) {
 		if err := c.RequestCertificate(); err != nil {
 			return err
 		}
+		line, err := bufio.NewReader(c).ReadString('\n') // which may come first
+		if err != nil {
+			return err
+		}
 		if err := c.AwaitCertificate(); err != nil {
 			return err
 		}
 		if s := c.State(); len(s.VerifiedChain) == 0 {
 			return errors.New("no certificate")
 		}
-		return answer(c)
+		_, err = io.WriteString(c, "seen "+line)
+		return err
 	})
 	args := append([]string{"s_client", "-quiet", "-tls1_3", "-enable_pha", "-connect", addr, "-CAfile", testcerts.Path("root.pem")}, certFlags("client")...)
 	o := start(t, args...)
@@ -211,5 +216,41 @@ func TestExtrasRecordSize(t *testing.T) {
 			"--sni-hostname", "localhost", "--verify-hostname", "localhost", "--recordsize", "600", host))
 		o.sees("hello\n", "\nend\n")
 		waitErr(t, ended, "our server")
+	}
+}
+
+// TestExtrasExporter: s_client derives the same as our server, and our server nothing where a connection of TLS 1.2 has no extended master
+// secret, of which gnutls-cli knows how to do without.
+func TestExtrasExporter(t *testing.T) {
+	need(t, "gnutls-cli", "gnutls-bin")
+	const label = "EXPORTER-test"
+	keys := make(chan string, 10)
+	addr, ended := extrasServer(t, extrasConfig(), func(c *sslnet.Conn) error {
+		if err := c.Handshake(); err != nil {
+			return err
+		}
+		key, err := c.ExportKeyingMaterial(label, nil, 20)
+		if err != nil {
+			keys <- err.Error()
+		} else {
+			keys <- "Keying material: " + strings.ToUpper(hex.EncodeToString(key))
+		}
+		return answer(c)
+	})
+	for _, version := range []string{"-tls1_3", "-tls1_2"} {
+		o := start(t, "s_client", "-connect", addr, "-CAfile", testcerts.Path("root.pem"), "-keymatexport", label, version)
+		printed := o.sees("hello\n", "seen hello\n")
+		waitErr(t, ended, "our server")
+		if key := <-keys; !bytes.Contains(printed, []byte(key)) {
+			t.Errorf("%s: ours is %q", version, key)
+		}
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	o := startProgram(t, exec.Command("gnutls-cli", "--port", port, "--priority=NORMAL:-VERS-ALL:+VERS-TLS1.2:%NO_SESSION_HASH",
+		"--x509cafile", testcerts.Path("root.pem"), "--sni-hostname", "localhost", "--verify-hostname", "localhost", host))
+	o.sees("hello\n", "seen hello\n")
+	waitErr(t, ended, "our server")
+	if err := <-keys; !strings.Contains(err, "extended master secret") {
+		t.Errorf("without an extended master secret: %s", err)
 	}
 }
