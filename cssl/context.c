@@ -410,5 +410,7 @@ int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t l
                     size_t context_len, int use_context, cssl_reasons *out)
 {
 	ERR_clear_error();
+	if (SSL_version(ssl) < TLS1_3_VERSION && SSL_get_extms_support(ssl) != 1)
+		return cssl_done(0, out);
 	return cssl_done(SSL_export_keying_material(ssl, buf, len, label, label_len, context, context_len, use_context) == 1, out);
 }

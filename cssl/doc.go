@@ -69,6 +69,11 @@
 // sent it ignores handshake messages, and an unfinished renegotiation answers
 // io.EOF. A KeyUpdate is still sent.
 //
+// # Early data
+//
+// Before the first Handshake a client may call WriteEarlyData and a server ReadEarlyData, each an operation like the others. The order is
+// enforced: what makes no sense is [ErrState], and nothing is lost. What a replay is, docs/tls13.md tells.
+//
 // # End of stream
 //
 // io.EOF is the peer's close_notify. A bare FIN is io.ErrUnexpectedEOF whichever

@@ -122,7 +122,8 @@ func verifyText(r C.long) string {
 }
 
 // ExportKeyingMaterial derives n bytes from the connection's secrets (RFC 5705
-// and RFC 8446, section 7.5). A nil context differs from an empty one in TLS 1.2.
+// and RFC 8446, section 7.5). A nil context differs from an empty one in TLS 1.2, where the peer must know the extended
+// master secret too (RFC 7627): without it the same can be derived in two connections, so it would bind to neither.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
 	if c.fatal != nil {
 		return nil, c.fatal
@@ -139,7 +140,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 	use := cbool(context != nil)
 	if C.cssl_ssl_export(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
 		bytesPtr(context), C.size_t(len(context)), use, &reasons) == 0 {
-		return nil, &ConfigError{Setting: "exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no keying material")}
+		return nil, &ConfigError{Setting: "exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no keying material; in TLS 1.2 it needs the extended master secret (RFC 7627)")}
 	}
 	return out, nil
 }

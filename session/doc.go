@@ -30,6 +30,11 @@
 // that direction stale: after an operation took input, others that wait to read
 // are tried again, and after one that handed output over, others that wait to write.
 //
+// # Beside the stream
+//
+// KeyUpdate, Renegotiate and RequestCertificate begin handshakes after the first one, when no record is half written. Early data is read
+// before the first one, in its place, if ExpectEarlyData was called.
+//
 // # Spinning and stalling
 //
 // An operation that is live has either a want, and then Interest or an act of the

@@ -1,0 +1,256 @@
+package interop
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/sslnet"
+)
+
+// The tests of this file are of what TLS 1.3 has besides, one line there and one back.
+
+var extrasPSK = cssl.PSK{Identity: []byte("meter 17"), Key: bytes.Repeat([]byte{0x5a}, 32)}
+
+// extrasServer serves each connection with serve, whose error the channel receives.
+func extrasServer(t *testing.T, c cssl.Config, serve func(*sslnet.Conn) error) (addr string, ended <-chan error) {
+	t.Helper()
+	x := must(cssl.NewServerContext(c))(t)
+	t.Cleanup(x.Close)
+	l := must(sslnet.Listen("tcp", "127.0.0.1:0", x))(t)
+	t.Cleanup(func() { l.Close() })
+	outcomes := make(chan error, 10)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.SetDeadline(time.Now().Add(limit))
+			outcomes <- serve(c.(*sslnet.Conn))
+			c.Close()
+		}
+	}()
+	return l.Addr().String(), outcomes
+}
+
+// answer reads a line and says "seen" and the line.
+func answer(c *sslnet.Conn) error {
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err == nil {
+		_, err = io.WriteString(c, "seen "+line)
+	}
+	return err
+}
+
+// sees says line to a program, if it is not empty, waits for what must come back, and answers all that has come.
+func (c *command) sees(line, want string) (all []byte) {
+	c.t.Helper()
+	if line != "" {
+		if _, err := io.WriteString(c.in, line); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	found := make(chan error, 1)
+	go func() {
+		buf := make([]byte, 4096)
+		for !bytes.Contains(all, []byte(want)) {
+			n, err := c.out.Read(buf)
+			if all = append(all, buf[:n]...); err != nil {
+				found <- errors.New("it printed " + string(all))
+				return
+			}
+		}
+		found <- nil
+	}()
+	waitErr(c.t, found, c.cmd.Args[0])
+	return all
+}
+
+// waitErr waits for an error that must be nil.
+func waitErr(t *testing.T, ch <-chan error, what string) {
+	t.Helper()
+	select {
+	case err := <-ch:
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	case <-time.After(limit):
+		t.Fatalf("%s: nothing comes", what)
+	}
+}
+
+func extrasConfig() cssl.Config {
+	return cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}
+}
+
+// TestExtrasPSK: s_client with our server and s_server with our client, with a key and no certificates.
+func TestExtrasPSK(t *testing.T) {
+	flags := []string{"-tls1_3", "-psk_identity", string(extrasPSK.Identity), "-psk", hex.EncodeToString(extrasPSK.Key)}
+	addr, ended := extrasServer(t, cssl.Config{PSKs: []cssl.PSK{extrasPSK}}, func(c *sslnet.Conn) error {
+		if err := answer(c); err != nil {
+			return err
+		}
+		if id := c.State().PSK; !bytes.Equal(id, extrasPSK.Identity) {
+			return errors.New("identity " + string(id))
+		}
+		return nil
+	})
+	start(t, append([]string{"s_client", "-quiet", "-connect", addr}, flags...)...).sees("hello\n", "seen hello\n")
+	waitErr(t, ended, "our server")
+
+	o, addr := startServer(t, append([]string{"-nocert", "-rev"}, flags...)...)
+	x := must(cssl.NewClientContext(cssl.Config{PSKs: []cssl.PSK{extrasPSK}}))(t)
+	t.Cleanup(x.Close)
+	c := must(sslnet.Client(must(net.Dial("tcp", addr))(t), x, cssl.ConnConfig{}))(t)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(limit))
+	must(io.WriteString(c, "hello\n"))(t)
+	if line := must(bufio.NewReader(c).ReadString('\n'))(t); line != "olleh\n" || !bytes.Equal(c.State().PSK, extrasPSK.Identity) {
+		t.Errorf("%q with identity %q", line, c.State().PSK)
+	}
+	_ = o
+}
+
+// TestExtrasEarlyData: s_client comes back with early data.
+func TestExtrasEarlyData(t *testing.T) {
+	config := extrasConfig()
+	config.MaxEarlyData = 1000
+	addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error {
+		buf := make([]byte, 1000)
+		early := ""
+		for {
+			n, err := c.ReadEarlyData(buf)
+			if early += string(buf[:n]); err == io.EOF {
+				break
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if early == "" {
+			return answer(c)
+		}
+		_, err := io.WriteString(c, "early "+early)
+		if err == nil {
+			_, err = c.Read(buf) // the client's end
+		}
+		if err == io.EOF {
+			err = nil
+		}
+		return err
+	})
+	dir := t.TempDir()
+	saved, data := filepath.Join(dir, "session"), filepath.Join(dir, "data")
+	if err := os.WriteFile(data, []byte("hello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"s_client", "-tls1_3", "-connect", addr, "-CAfile", testcerts.Path("root.pem"), "-servername", "localhost"}
+	o := start(t, append(args, "-quiet", "-sess_out", saved)...)
+	o.sees("hello\n", "seen hello\n")
+	waitErr(t, ended, "our server")
+	o.end()
+	o = start(t, append(args, "-sess_in", saved, "-early_data", data)...)
+	o.sees("", "early hello\n")
+	o.in.Close()
+	waitErr(t, ended, "our server")
+}
+
+// TestExtrasCertificate: s_client answers a request after the handshake.
+func TestExtrasCertificate(t *testing.T) {
+	config := extrasConfig()
+	config.PostHandshakeAuth, config.Verify, config.CAFile = true, cssl.VerifyRequire, testcerts.Path("root.pem")
+	addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error {
+		if err := c.Handshake(); err != nil {
+			return err
+		}
+		if err := c.RequestCertificate(); err != nil {
+			return err
+		}
+		line, err := bufio.NewReader(c).ReadString('\n') // which may come first
+		if err != nil {
+			return err
+		}
+		if err := c.AwaitCertificate(); err != nil {
+			return err
+		}
+		if s := c.State(); len(s.VerifiedChain) == 0 {
+			return errors.New("no certificate")
+		}
+		_, err = io.WriteString(c, "seen "+line)
+		return err
+	})
+	args := append([]string{"s_client", "-quiet", "-tls1_3", "-enable_pha", "-connect", addr, "-CAfile", testcerts.Path("root.pem")}, certFlags("client")...)
+	o := start(t, args...)
+	o.sees("hello\n", "seen hello\n")
+	waitErr(t, ended, "our server")
+}
+
+// TestExtrasRecordSize: gnutls-cli announces a limit, to which our server keeps; it would end the connection otherwise.
+func TestExtrasRecordSize(t *testing.T) {
+	need(t, "gnutls-cli", "gnutls-bin")
+	config := extrasConfig()
+	config.RecordSizeLimit = 16385
+	for _, version := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
+		long := strings.Repeat("x", 30000) + "\n"
+		addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error {
+			if err := answer(c); err != nil {
+				return err
+			}
+			_, err := io.WriteString(c, long+"end\n")
+			return err
+		})
+		host, port, _ := net.SplitHostPort(addr)
+		o := startProgram(t, exec.Command("gnutls-cli", "--port", port, gnutlsPriority(version), "--x509cafile", testcerts.Path("root.pem"),
+			"--sni-hostname", "localhost", "--verify-hostname", "localhost", "--recordsize", "600", host))
+		o.sees("hello\n", "\nend\n")
+		waitErr(t, ended, "our server")
+	}
+}
+
+// TestExtrasExporter: s_client derives the same as our server, and our server nothing where a connection of TLS 1.2 has no extended master
+// secret, of which gnutls-cli knows how to do without.
+func TestExtrasExporter(t *testing.T) {
+	need(t, "gnutls-cli", "gnutls-bin")
+	const label = "EXPORTER-test"
+	keys := make(chan string, 10)
+	addr, ended := extrasServer(t, extrasConfig(), func(c *sslnet.Conn) error {
+		if err := c.Handshake(); err != nil {
+			return err
+		}
+		key, err := c.ExportKeyingMaterial(label, nil, 20)
+		if err != nil {
+			keys <- err.Error()
+		} else {
+			keys <- "Keying material: " + strings.ToUpper(hex.EncodeToString(key))
+		}
+		return answer(c)
+	})
+	for _, version := range []string{"-tls1_3", "-tls1_2"} {
+		o := start(t, "s_client", "-connect", addr, "-CAfile", testcerts.Path("root.pem"), "-keymatexport", label, version)
+		printed := o.sees("hello\n", "seen hello\n")
+		waitErr(t, ended, "our server")
+		if key := <-keys; !bytes.Contains(printed, []byte(key)) {
+			t.Errorf("%s: ours is %q", version, key)
+		}
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	o := startProgram(t, exec.Command("gnutls-cli", "--port", port, "--priority=NORMAL:-VERS-ALL:+VERS-TLS1.2:%NO_SESSION_HASH",
+		"--x509cafile", testcerts.Path("root.pem"), "--sni-hostname", "localhost", "--verify-hostname", "localhost", host))
+	o.sees("hello\n", "seen hello\n")
+	waitErr(t, ended, "our server")
+	if err := <-keys; !strings.Contains(err, "extended master secret") {
+		t.Errorf("without an extended master secret: %s", err)
+	}
+}
