@@ -30,7 +30,7 @@ struct cssl_conn {
 	uint32_t messages, max_messages;             /* post-handshake messages received */
 	uint32_t renegotiations, max_renegotiations; /* asked for by the peer */
 	cssl_reasons *reasons;                       /* of the last failure, or NULL */
-	cssl_decisions decisions;
+	cssl_decisions *decisions;                   /* or NULL */
 	int fd; /* the socket, while the transport works without it */
 	cssl_early early;
 };
@@ -79,7 +79,7 @@ static void on_message(int sent, int version, int type, const void *buf, size_t 
 		return;
 	if (!c->established) {
 		if (p[0] == SSL3_MT_CLIENT_HELLO)
-			cssl_decide_keep(&c->decisions, buf, len);
+			cssl_decide_keep(c->decisions, buf, len);
 		return;
 	}
 	if (p[0] == SSL3_MT_CLIENT_HELLO || p[0] == SSL3_MT_HELLO_REQUEST) {
@@ -115,12 +115,14 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 	c->alert_sent = c->alert_received = -1;
 	c->max_messages = s->max_messages;
 	c->max_renegotiations = s->max_renegotiations;
-	c->decisions.ask_hello = !!s->ask_hello;
+	if (s->decide)
+		c->decisions = cssl_decide_new(s->ask_hello);
 	c->ssl = SSL_new(ctx);
-	bio = c->ssl != NULL && cssl_decide_bind(c->ssl, &c->decisions) ? cssl_transport_bio(&c->t) : NULL;
+	bio = c->ssl != NULL && (!s->decide || cssl_decide_bind(c->ssl, c->decisions)) ? cssl_transport_bio(&c->t) : NULL;
 	if (bio == NULL) {
 		cssl_take_reasons(out);
 		SSL_free(c->ssl);
+		cssl_decide_free(c->decisions);
 		free(c);
 		return NULL;
 	}
@@ -145,7 +147,7 @@ void cssl_conn_free(cssl_conn *c)
 		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN);
 	SSL_free(c->ssl);
 	cssl_transport_free(&c->t);
-	cssl_decide_free(&c->decisions);
+	cssl_decide_free(c->decisions);
 	free(c->reasons);
 	free(c);
 }
@@ -339,7 +341,7 @@ cssl_result cssl_attach(cssl_conn *c, cssl_result r)
 
 cssl_decisions *cssl_conn_decisions(cssl_conn *c)
 {
-	return &c->decisions;
+	return c->decisions;
 }
 
 cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)

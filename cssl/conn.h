@@ -59,7 +59,7 @@ typedef struct {
 	int fd;      /* >= 0: the transport is that socket, which the caller keeps and closes. < 0: engine mode, see cssl_feed and cssl_take */
 	size_t tail; /* the greatest number of bytes of ciphertext that may be kept for a transport that does not take them */
 	uint32_t max_messages, max_renegotiations;
-	int ask_hello; /* see cssl_decisions */
+	int decide, ask_hello; /* the application decides about something; about the ClientHello too. See cssl_decisions */
 } cssl_conn_settings;
 
 /*
@@ -98,7 +98,7 @@ cssl_result cssl_request_certificate(cssl_conn *c);
 cssl_result cssl_detach(cssl_conn *c, int need_input);
 cssl_result cssl_attach(cssl_conn *c, cssl_result r);
 
-/* What the application is asked, and its answers. */
+/* What the application is asked, and its answers; NULL if it decides about nothing. */
 cssl_decisions *cssl_conn_decisions(cssl_conn *c);
 
 /*

@@ -16,9 +16,18 @@ int cssl_decide_init(void)
 	return decisions_index >= 0;
 }
 
+cssl_decisions *cssl_decide_new(int ask_hello)
+{
+	cssl_decisions *d = calloc(1, sizeof *d);
+
+	if (d != NULL)
+		d->ask_hello = !!ask_hello;
+	return d;
+}
+
 int cssl_decide_bind(SSL *ssl, cssl_decisions *d)
 {
-	return SSL_set_ex_data(ssl, decisions_index, d);
+	return d != NULL && SSL_set_ex_data(ssl, decisions_index, d);
 }
 
 static void clear_blob(cssl_blob *b)
@@ -30,16 +39,18 @@ static void clear_blob(cssl_blob *b)
 
 void cssl_decide_free(cssl_decisions *d)
 {
+	if (d == NULL)
+		return;
 	SSL_CTX_free(d->chosen);
-	d->chosen = NULL;
 	clear_blob(&d->message);
 	clear_blob(&d->sent);
 	clear_blob(&d->valid);
+	free(d);
 }
 
 void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len)
 {
-	if (!d->ask_hello || d->hello != CSSL_UNDECIDED || d->message.p != NULL)
+	if (d == NULL || !d->ask_hello || d->hello != CSSL_UNDECIDED || d->message.p != NULL)
 		return;
 	d->message.p = malloc(len);
 	if (d->message.p == NULL)

@@ -33,13 +33,16 @@ typedef struct {
 /* Part of cssl_init. */
 int cssl_decide_init(void);
 
-/* Makes d what the callbacks of ssl ask. It must outlive ssl. */
+/* NULL without memory. */
+cssl_decisions *cssl_decide_new(int ask_hello);
+
+/* Makes d what the callbacks of ssl ask. It must outlive ssl. False without memory, or if d is NULL. */
 int cssl_decide_bind(SSL *ssl, cssl_decisions *d);
 
-/* Frees what d holds. */
+/* Frees d and what it holds. d may be NULL. */
 void cssl_decide_free(cssl_decisions *d);
 
-/* Keeps a copy of a ClientHello, if it is the first. Without memory there is none, and the handshake fails. */
+/* Keeps a copy of a ClientHello, if it is the first and d is not NULL. Without memory there is none, and the handshake fails. */
 void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len);
 
 /*

@@ -37,17 +37,23 @@ func resultOf(r load.Result, err error) result {
 
 // loadConfig is a load of honest clients.
 func loadConfig(target string, kind load.Kind, conns int) load.Config {
-	return load.Config{Target: target, Kind: kind, Conns: conns, Timeout: hang, ServerName: "localhost",
-		TLS: cssl.Config{CAFile: testcerts.Path("root.pem")}}
+	return load.Config{Target: target, Kind: kind, Conns: conns, Timeout: hang, ServerName: "localhost"}
+}
+
+// loadSettings are a load child's: a load.Config without TLS, which has what JSON cannot say.
+type loadSettings struct {
+	load.Config
+	TLS struct{}
 }
 
 // loadMain is the process of a load child. Its commands are "open N" and "run DURATION".
 func loadMain() error {
-	var cfg load.Config
-	if err := readSettings(&cfg); err != nil {
+	var s loadSettings
+	if err := readSettings(&s); err != nil {
 		return err
 	}
-	l, err := load.New(cfg)
+	s.Config.TLS = cssl.Config{CAFile: testcerts.Path("root.pem")}
+	l, err := load.New(s.Config)
 	if err != nil {
 		return err
 	}
@@ -71,7 +77,7 @@ func loadMain() error {
 
 func clients(t *testing.T, cfg load.Config) *process {
 	t.Helper()
-	return child(t, "load", cfg)
+	return child(t, "load", loadSettings{Config: cfg})
 }
 
 // good reads a load child's answer, in which nothing may have gone wrong.
