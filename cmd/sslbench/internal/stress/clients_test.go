@@ -37,8 +37,10 @@ func resultOf(r load.Result, err error) result {
 
 // loadConfig is a load of honest clients.
 func loadConfig(target string, kind load.Kind, conns int) load.Config {
-	return load.Config{Target: target, Kind: kind, Conns: conns, Timeout: hang, ServerName: "localhost"}
+	return load.Config{Target: target, Kind: kind, Conns: conns, Timeout: hang, ServerName: "localhost", TLS: honestTLS()}
 }
+
+func honestTLS() cssl.Config { return cssl.Config{CAFile: testcerts.Path("root.pem")} }
 
 // loadSettings are a load child's: a load.Config without TLS, which has what JSON cannot say.
 type loadSettings struct {
@@ -52,7 +54,7 @@ func loadMain() error {
 	if err := readSettings(&s); err != nil {
 		return err
 	}
-	s.Config.TLS = cssl.Config{CAFile: testcerts.Path("root.pem")}
+	s.Config.TLS = honestTLS()
 	l, err := load.New(s.Config)
 	if err != nil {
 		return err
