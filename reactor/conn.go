@@ -161,7 +161,7 @@ func (c *Conn) TLS() *cssl.Conn { return c.tls }
 
 // Write queues a copy of p and makes the loop write it. All of p is queued or
 // nothing. The error is net.ErrClosed after Close or CloseWrite, and
-// session.ErrQueueFull if Server.Session.MaxQueue would be passed. What is written inside one call of a
+// session.ErrQueueFull if Server.Session.MaxQueue or Limits.MaxQueue would be passed. What is written inside one call of a
 // handler goes out together.
 func (c *Conn) Write(p []byte) (int, error) {
 	if len(p) == 0 {
@@ -172,7 +172,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		c.mu.Unlock()
 		return 0, net.ErrClosed
 	}
-	if c.inbox.Len()+c.queued+len(p) > c.loop.sessions.MaxQueue {
+	if c.inbox.Len()+c.queued+len(p) > c.maxQueue() {
 		c.mu.Unlock()
 		return 0, session.ErrQueueFull
 	}
@@ -187,6 +187,17 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	c.tell()
 	return len(p), nil
+}
+
+// maxQueue is how much may be queued.
+func (c *Conn) maxQueue() int {
+	most := c.loop.sessions.MaxQueue
+	if c.server != nil {
+		if n := c.server.limits.Load().MaxQueue; n > 0 {
+			most = min(most, n)
+		}
+	}
+	return most
 }
 
 // Queued is the number of bytes written and not yet taken by TLS. While the loop

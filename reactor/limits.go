@@ -19,6 +19,10 @@ type Limits struct {
 
 	MaxConns, MaxHandshakes int
 	MaxQueued               int64
+
+	// MaxQueue bounds the bytes queued for one connection, besides Server.Session.MaxQueue, which cannot be changed. What is queued
+	// already stays.
+	MaxQueue int
 }
 
 // SetLimits replaces all limits, those of the fields of s too. A connection keeps the deadline that it has until it gets another

@@ -352,6 +352,27 @@ func TestSetLimits(t *testing.T) {
 	}
 }
 
+// TestSetMaxQueue: what one connection may have queued can be changed while it lives.
+func TestSetMaxQueue(t *testing.T) {
+	wrote := make(chan error, 1)
+	h := &hooks{data: func(c *Conn, p []byte) {
+		_, err := c.Write(p)
+		wrote <- err
+	}}
+	s := &Server{Handler: h}
+	c := goDial(t, start(t, s))
+	for most, want := range map[int]error{4: session.ErrQueueFull, 5: nil, 0: nil} {
+		s.SetLimits(Limits{MaxQueue: most})
+		io.WriteString(c, "hello")
+		if err := receive(t, wrote, "OnData"); err != want {
+			t.Errorf("at most %d: %v", most, err)
+		}
+		if want == nil {
+			io.ReadFull(c, make([]byte, 5))
+		}
+	}
+}
+
 // TestPing: it waits for all loops, and no longer than ctx.
 func TestPing(t *testing.T) {
 	s := &Server{Handler: echo(), Loops: 2}

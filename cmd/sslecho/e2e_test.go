@@ -294,7 +294,7 @@ func TestLife(t *testing.T) {
 	// A reload that changes the certificate, a limit and the level of the log.
 	old := dialTLS(t, "tcp", d.listen, nil)
 	d.certificate("rsa")
-	d.config("max-conns: 1000\nlog-level: debug\nlog-format: json\n")
+	d.config("max-conns: 1000\nmax-queue: 8MiB\nlog-level: debug\nlog-format: json\n")
 	d.signal(syscall.SIGHUP)
 	d.expect("msg=reloaded", 1)
 	d.expect("wait for a restart", 1) // log-format
@@ -303,6 +303,7 @@ func TestLife(t *testing.T) {
 	}
 	roundTrip(t, old, []byte("the old one goes on"))
 	d.await("sslecho_limit_connections", 1000)
+	d.await("sslecho_limit_connection_queued_bytes", 8<<20)
 	d.await(`sslecho_config_reloads_total{result="ok"}`, 1)
 
 	// Broken ones: each is told, and all stays as it was.

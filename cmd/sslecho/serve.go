@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/signal"
@@ -160,7 +161,7 @@ func (d *process) makeServer() {
 		d.srv.Header = proxyproto.Header(c.ProxyTrusted)
 	}
 	d.srv.Loops, d.srv.Logger = loops, d.log
-	d.srv.Session.MaxQueue = int(c.Limits.MaxQueue)
+	d.srv.Session.MaxQueue = math.MaxInt // the limits bound it, and can be changed
 	d.srv.SetLimits(limits(c))
 	d.failed = make(chan error, len(c.Listen))
 }
@@ -177,6 +178,7 @@ func limits(c *config.Config) reactor.Limits {
 	return reactor.Limits{
 		HandshakeTimeout: t.Handshake, IdleTimeout: t.Idle, WriteTimeout: t.Write, CloseTimeout: t.Close,
 		MaxHandshakes: c.Limits.MaxHandshakes, MaxQueued: c.Limits.MaxQueued,
+		MaxQueue: int(c.Limits.MaxQueue),
 	}
 }
 

@@ -77,7 +77,10 @@ func (d *process) tryReload() error {
 // upgrade starts the program anew. If that one serves, Replaced tells.
 func (d *process) upgrade() {
 	d.log.Info("upgrade: starting the new process")
-	if err := d.sockets.Upgrade(); err != nil {
+	switch err := d.sockets.Upgrade(); {
+	case err != nil && d.watch.ending.Load():
+		d.log.Info("upgrade: given up, for this process is about to end")
+	case err != nil:
 		d.log.Error("upgrade failed, this process goes on", "error", err)
 	}
 }

@@ -84,36 +84,64 @@ func TestFailedUpgrade(t *testing.T) {
 	if err := os.Mkdir(pids, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("NOTIFY_SOCKET", m.path)
-	d := runDaemon(t, "--pid-file", filepath.Join(pids, "pid"))
-	main := fmt.Sprintf("MAINPID=%d", d.cmd.Process.Pid)
+	pid := filepath.Join(pids, "pid")
+	cmd := exec.Command(binary, "--listen=127.0.0.1:0", "--pid-file", pid)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.path)
+	var out safeBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	main := fmt.Sprintf("MAINPID=%d", cmd.Process.Pid)
 	m.hears("READY=1")
 	if err := os.Rename(pids, filepath.Join(dir, "gone")); err != nil {
 		t.Fatal(err)
 	}
-	d.signal(syscall.SIGUSR2)
+	cmd.Process.Signal(syscall.SIGUSR2)
 	if s := m.hears("MAINPID="); s == main {
 		t.Errorf("%q at first", s)
 	}
 	if s := m.hears("MAINPID="); s != main {
 		t.Errorf("%q in the end, want %q", s, main)
 	}
+	out.expect(t, "upgrade failed, this process goes on")
+	out.expect(t, "sslecho: --pid-file "+pid)
 	if err := os.Rename(filepath.Join(dir, "gone"), pids); err != nil {
 		t.Fatal(err)
 	}
-	roundTrip(t, dialTLS(t, "tcp", d.addr(), nil), []byte("hello"))
-	if got := mustReadFile(t, filepath.Join(pids, "pid")); got != strconv.Itoa(d.cmd.Process.Pid) {
+	if got := mustReadFile(t, pid); got != strconv.Itoa(cmd.Process.Pid) {
 		t.Errorf("pid file %q", got)
 	}
-	d.signal(sigterm)
-	if s := d.status(); s != 0 {
-		t.Errorf("status %d", s)
+	cmd.Process.Signal(sigterm)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, out.String())
 	}
-	if !strings.Contains(d.err.String(), "--pid-file "+filepath.Join(pids, "pid")) {
-		t.Errorf("%s", d.err.String())
-	}
-	if _, err := os.Stat(filepath.Join(pids, "pid")); !os.IsNotExist(err) {
+	if _, err := os.Stat(pid); !os.IsNotExist(err) {
 		t.Errorf("the pid file of a process that has ended: %v", err)
+	}
+}
+
+// TestUpgradeAndEnd: an upgrade that a drain overtakes is no fault: the process has been told to end.
+func TestUpgradeAndEnd(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "tickets") // the new process waits for its writer
+	if err := os.WriteFile(fifo, []byte(strings.Repeat("t", 48)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := runDaemon(t, "--ticket-keys", fifo)
+	os.Remove(fifo)
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.signal(syscall.SIGUSR2)
+	w, err := os.OpenFile(fifo, os.O_WRONLY, 0) // it has begun to read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	d.signal(sigterm)
+	if s := d.status(); s != 0 || strings.Contains(d.err.String(), "level=ERROR") {
+		t.Errorf("status %d: %s", s, d.err.String())
 	}
 }
 

@@ -68,8 +68,8 @@ Times have a unit (500ms, 10s, 5m), sizes may have one (65536, 64KiB, 1GiB).
 # SIGNALS
 
 SIGTERM and SIGINT drain: after --drain-delay nothing is accepted any more, connections have --drain-wait to end by
-themselves, then what is queued is sent and each ends with close_notify, or after --drain-timeout; a second one ends at once. SIGHUP reloads the environment, the file and all files that they
-name; it changes nothing if any of them has a fault, and what needs a restart stays as it was. SIGUSR2 starts the program
+themselves, then what is queued is sent and each ends with close_notify, or after --drain-timeout; a second one ends at once.
+SIGHUP reloads the environment, the file and all files that they name; it changes nothing if any of them has a fault, and what needs a restart stays as it was. SIGUSR2 starts the program
 anew on the same sockets, for an upgrade.
 
 # COMMANDS

@@ -166,13 +166,13 @@ func TestChanges(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"cert", "key", "sni", "key-passphrase-file", "client-ca", "client-crl", "ocsp-file", "ticket-keys", "log-level",
-		"max-conns", "max-conns-per-addr", "max-handshakes", "new-conns-rate", "new-conns-burst", "max-queued",
+		"max-conns", "max-conns-per-addr", "max-handshakes", "new-conns-rate", "new-conns-burst", "max-queue", "max-queued",
 		"handshake-timeout", "idle-timeout", "write-timeout", "close-timeout", "drain-timeout", "drain-delay", "drain-wait"} {
 		if !slices.Contains(reloadable, name) {
 			t.Errorf("%s cannot be reloaded", name)
 		}
 	}
-	for _, name := range []string{"listen", "loops", "service", "max-queue", "keylog", "admin", "user", "proxy-protocol"} {
+	for _, name := range []string{"listen", "loops", "service", "keylog", "admin", "user", "proxy-protocol"} {
 		if slices.Contains(reloadable, name) {
 			t.Errorf("%s can be reloaded", name)
 		}

@@ -162,7 +162,7 @@ var settings = []*setting{
 	{name: "new-conns-burst", group: limits, arg: argCount, def: "0", reload: true,
 		usage: "how many at once (0: those of one second)",
 		value: number(func(c *Config) *int { return &c.Limits.NewConnsBurst }, 0, mostThings, "those of one second")},
-	{name: "max-queue", group: limits, arg: argSize, def: "16MiB",
+	{name: "max-queue", group: limits, arg: argSize, def: "16MiB", reload: true,
 		usage: "bytes queued for a connection",
 		more:  "A connection whose service has more to say than that is reset.",
 		value: size(func(c *Config) *int64 { return &c.Limits.MaxQueue }, minQueue, false)},
