@@ -36,11 +36,11 @@ ASANOPTS   = detect_leaks=1$(if $(ASAN_OPTIONS),:$(ASAN_OPTIONS))
 .PHONY: help
 help: ## list the targets
 	@echo 'Targets:'
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 ARGS='
 
 # What runs the tests also wants the programs that they talk to.
-test race asan peers scan reliability: export PEERS_AND_SCANNERS := 1
+test race asan peers scan fleet reliability: export PEERS_AND_SCANNERS := 1
 
 .PHONY: deps
 deps: ## check for the compiler, OpenSSL and the rest; install what is missing
@@ -48,21 +48,48 @@ deps: ## check for the compiler, OpenSSL and the rest; install what is missing
 
 .PHONY: build
 build: deps ## build bin/sslecho and bin/sslbench
-	go build -o bin/sslecho ./cmd/sslecho
+	go build -ldflags "$$(scripts/version ldflags)" -o bin/sslecho ./cmd/sslecho
 	@if [ -d cmd/sslbench ]; then set -x; go build -o bin/sslbench ./cmd/sslbench; fi
+
+# A Debian package, a tarball, a list of components (SBOM) and checksums; the same commit gives the same bytes. MAINTAINER= is who
+# the package names.
+.PHONY: dist
+dist: deps ## build a Debian package, a tarball, an SBOM and their checksums in bin/dist
+	go run ./internal/dist
+
+# The rest is in the cache after the first time, so that all tests run this one too; see docs/packaging.md.
+.PHONY: dist-test
+dist-test: deps ## install, run and purge the package in a fresh Debian root file system (needs root)
+	DIST=full $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/dist
+
+# The libraries once more at the end: others of theirs come behind them. What is lost: docs/packaging.md.
+.PHONY: static
+static: deps ## build bin/sslecho-static, which needs no library at all
+	go build -tags netgo,osusergo -ldflags "$$(scripts/version ldflags) -linkmode=external \
+		-extldflags '-static $$(pkg-config --static --libs openssl)'" -o bin/sslecho-static ./cmd/sslecho
 
 .PHONY: run
 run: build ## start bin/sslecho with ARGS
 	@exec bin/sslecho $(ARGS)
 
 .PHONY: test
-test: deps grpc ## run all tests
+test: deps grpc manifests ## run all tests
 	$(GOTEST) $(TESTFLAGS) $(PKGS)
 
 # A module of its own, so that nobody who imports ours gets what gRPC stands on.
 .PHONY: grpc
 grpc: deps ## test the example of gRPC
 	cd examples/grpc && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
+
+# Likewise, for what Kubernetes' schemas stand on.
+.PHONY: manifests
+manifests: deps ## check the Kubernetes manifest against the API's schemas and sslecho's settings
+	cd packaging/kubernetes && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
+
+# The root file system is made once, outside the tree; scripts/openssl35 says how and where.
+.PHONY: test-openssl35
+test-openssl35: deps ## run all tests with OpenSSL 3.5, in a Debian 13 root file system that it makes (needs root)
+	scripts/openssl35 $(GOTEST) $(TESTFLAGS) $(PKGS)
 
 .PHONY: check
 check: deps fmt-check vet lint cwarn race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, race, asan, pointers, no-cgo
@@ -90,8 +117,8 @@ lint: deps ## run staticcheck
 .PHONY: cwarn
 cwarn: deps ## compile the C files with warnings as errors
 	@cflags=$$(pkg-config --cflags openssl); \
-	files=$$(find cssl cmd reactor -name '*.c' 2>/dev/null | sort || true); \
-	if [ -z "$$files" ]; then echo 'cwarn: skipped, there is no .c file in cssl/, cmd/ or reactor/'; fi; \
+	files=$$(find cssl cmd reactor internal -name '*.c' 2>/dev/null | sort || true); \
+	if [ -z "$$files" ]; then echo 'cwarn: skipped, there is no .c file in cssl/, cmd/, reactor/ or internal/'; fi; \
 	for f in $$files; do \
 		echo "cwarn: $$f"; \
 		$(CC) $(CWARNFLAGS) -I"$$(dirname "$$f")" $$cflags -fsyntax-only "$$f"; \
@@ -176,6 +203,11 @@ stress: deps ## 20,000 busy and 100,000 idle connections, slowloris, floods (abo
 networks: deps ## slow, cut and resetting links between two network namespaces (a minute)
 	NETWORKS=full FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/link
 
+# Needs root and haproxy. `make test` has the short form.
+.PHONY: fleet
+fleet: deps ## three sslecho behind HAProxy: tickets, rotation, losses, rolling upgrades, and what all costs (3 minutes)
+	FLEET=full FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/fleet
+
 .PHONY: peers
 peers: deps ## OpenSSL, GnuTLS, NSS and crypto/tls as clients and servers of ours
 	PEERS=full FIGURES=write $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/interop
@@ -193,7 +225,7 @@ blocking: deps ## net.Conn's contract 100 times under the race detector, a gigab
 	FIGURES=write go run ./internal/figures/record sslnet-big '1 GB each way, in each protocol, from each client'
 
 .PHONY: reliability
-reliability: exhaustive mutations faults walk fuzz valgrind networks peers scan blocking stress soak ## all of these, for docs/reliability.md (two hours)
+reliability: exhaustive mutations faults walk fuzz valgrind networks fleet peers scan blocking stress soak ## all of these, for docs/reliability.md (two hours)
 
 .PHONY: certs
 certs: deps ## make testdata/certs anew

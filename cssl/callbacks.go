@@ -11,31 +11,39 @@ import (
 	"runtime/cgo"
 	"strings"
 	"sync"
-	"unsafe"
+	"time"
 )
 
 // contextState is what the callbacks of an SSL_CTX need on the Go side. It lives
 // until the last reference to the SSL_CTX goes.
 type contextState struct {
-	keyLog *keyLog
-	sni    map[string]*C.SSL_CTX // each holds a reference
+	lib         *Library
+	keyLog      *keyLog
+	sni         map[string]sniContext
+	clientHello func(*ClientHello)
+	verifyPeer  func(*PeerVerification)
+	timeout     time.Duration // for a decision
+	offload     bool
+	asks        bool // connections have an asking
 }
+
+// sniContext is a Context of Config.SNI, with a reference to its SSL_CTX.
+type sniContext struct {
+	ptr   *C.SSL_CTX
+	state *contextState
+}
+
+// asksHello reports whether a ClientHello is to be looked at.
+func (s *contextState) asksHello() bool { return s.clientHello != nil || s.sni != nil }
 
 type keyLog struct {
 	mu sync.Mutex
 	w  io.Writer
 }
 
-func (s *contextState) addSNI(key string, p *C.SSL_CTX) {
-	if s.sni == nil {
-		s.sni = map[string]*C.SSL_CTX{}
-	}
-	s.sni[key] = p
-}
-
 func (s *contextState) release() {
-	for _, p := range s.sni {
-		C.SSL_CTX_free(p)
+	for _, e := range s.sni {
+		C.SSL_CTX_free(e.ptr)
 	}
 	s.sni = nil
 }
@@ -51,28 +59,15 @@ func sniKey(name string) (string, error) {
 }
 
 // lookup finds the Context for a server name: exact first, then the wildcard for its first label.
-func (s *contextState) lookup(name string) *C.SSL_CTX {
+func (s *contextState) lookup(name string) (e sniContext, ok bool) {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	if p := s.sni[name]; p != nil {
-		return p
+	if e, ok = s.sni[name]; ok || name == "" {
+		return e, ok
 	}
-	if _, domain, ok := strings.Cut(name, "."); ok {
-		return s.sni["*."+domain]
+	if _, domain, cut := strings.Cut(name, "."); cut {
+		e, ok = s.sni["*."+domain]
 	}
-	return nil
-}
-
-// serverNameOf reads the host name from a server_name extension (RFC 6066, section 3).
-func serverNameOf(ext []byte) (string, bool) {
-	if len(ext) < 5 {
-		return "", false
-	}
-	list := int(ext[0])<<8 | int(ext[1])
-	size := int(ext[3])<<8 | int(ext[4])
-	if list != len(ext)-2 || ext[2] != 0 || size == 0 || size > len(ext)-5 {
-		return "", false
-	}
-	return string(ext[5 : 5+size]), true
+	return e, ok
 }
 
 // The exported functions run inside a C call of the goroutine that drives the
@@ -96,18 +91,4 @@ func cssl_go_keylog(handle C.uintptr_t, line *C.char) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	io.WriteString(k.w, C.GoString(line)+"\n")
-}
-
-//export cssl_go_hello
-func cssl_go_hello(handle C.uintptr_t, ext *C.uchar, n C.size_t) (p *C.SSL_CTX) {
-	defer func() {
-		if recover() != nil {
-			p = nil
-		}
-	}()
-	name, ok := serverNameOf(unsafe.Slice((*byte)(ext), int(n)))
-	if !ok {
-		return nil
-	}
-	return cgo.Handle(handle).Value().(*contextState).lookup(name)
 }

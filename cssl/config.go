@@ -6,30 +6,31 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 )
 
-// Version is a TLS protocol version as it stands on the wire.
-type Version uint16
+// TLSVersion is a TLS protocol version as it stands on the wire.
+type TLSVersion uint16
 
 // The versions that this library speaks.
 const (
-	TLS12 Version = 0x0303
-	TLS13 Version = 0x0304
+	TLS12 TLSVersion = 0x0303
+	TLS13 TLSVersion = 0x0304
 )
 
 // String is "TLSv1.2" or "TLSv1.3", as OpenSSL writes them.
-func (v Version) String() string {
+func (v TLSVersion) String() string {
 	switch v {
 	case TLS12:
 		return "TLSv1.2"
 	case TLS13:
 		return "TLSv1.3"
 	}
-	return fmt.Sprintf("Version(0x%04x)", uint16(v))
+	return fmt.Sprintf("TLSVersion(0x%04x)", uint16(v))
 }
 
-// ParseVersion reads "1.2", "1.3", "TLSv1.2" or "TLSv1.3". Empty is 0: OpenSSL's choice.
-func ParseVersion(s string) (Version, error) {
+// ParseTLSVersion reads "1.2", "1.3", "TLSv1.2" or "TLSv1.3". Empty is 0: OpenSSL's choice.
+func ParseTLSVersion(s string) (TLSVersion, error) {
 	switch s {
 	case "":
 		return 0, nil
@@ -53,9 +54,12 @@ const (
 	VerifyOptional
 	// VerifyRequire: there must be a valid certificate.
 	VerifyRequire
+	// VerifyApplication: there must be a certificate, and Config.VerifyPeer alone decides about it; OpenSSL's own verdict is for its
+	// information. VerifyResult still tells that.
+	VerifyApplication
 )
 
-// Certificate is a chain and its key. Each is a file or PEM bytes.
+// Certificate is a chain and its key. Each is a file or PEM bytes; the key may also stay in a token.
 type Certificate struct {
 	// ChainFile or ChainPEM holds the leaf and then the intermediates.
 	ChainFile string
@@ -67,6 +71,14 @@ type Certificate struct {
 	// Passphrase is called once if the key is encrypted. The bytes are
 	// overwritten after use.
 	Passphrase func() ([]byte, error)
+	// KeyURI names the key in place of KeyFile and KeyPEM, for OSSL_STORE: "pkcs11:token=…;object=…" (RFC 7512) with the
+	// pkcs11 provider, "file:/…", or what another provider of the Library reads. It must name one private key,
+	// which stays where it is. The Context is built while the token answers. Another scheme than "file" implies Config.Offload: each handshake
+	// waits for the token's signature.
+	KeyURI string
+	// PIN is called, with KeyURI, if the token or an encrypted file asks, at most once for each Context that is built. The
+	// bytes are overwritten after use. No PIN belongs into KeyURI: pin-value is refused.
+	PIN func(uri string) ([]byte, error)
 	// OCSPFile or OCSP is an OCSP response in DER that is stapled for clients that ask (RFC 6066, section 8); a
 	// server's alone. Its owner renews it by building another Context.
 	OCSPFile string
@@ -76,9 +88,14 @@ type Certificate struct {
 // Config is what a [Context] is built from. The zero value of each field means
 // a sensible default. A Config is read while the Context is built and not after.
 type Config struct {
-	// Certificates are ours; one for each type of key (RSA, ECDSA, Ed25519). A
+	// Certificates are ours; one for each type of key (RSA, ECDSA, Ed25519, ML-DSA). A
 	// server needs at least one, unless every name that it serves is in SNI.
 	Certificates []Certificate
+
+	// Library has the providers that do the cryptography; nil is the process's default ones. Properties is what is asked of their algorithms
+	// (property(7)): with "fips=yes" what is not approved is refused. The Contexts in SNI have the same Library.
+	Library    *Library
+	Properties string
 
 	// CAFile and CAPEM hold the CAs that the peer's certificate is checked
 	// against, and for a server the names that it asks for. SystemCAs adds those
@@ -94,9 +111,26 @@ type Config struct {
 	Verify VerifyMode
 	// VerifyDepth is the greatest number of intermediates; 0 is OpenSSL's default (100).
 	VerifyDepth int
+	// VerifyPeer, if set, decides about each certificate that a peer sends, after OpenSSL has found it valid: what OpenSSL refuses, it is
+	// not asked about, unless Verify is VerifyApplication. It may decide at once or later, see [PeerVerification]. On a client it
+	// is called by the goroutine that drives the handshake, which must not be held up. On a server, which OpenSSL cannot suspend there,
+	// VerifyPeer implies Offload; it is called by that goroutine, and each decision that is waited for occupies a thread, up to 4096
+	// of them; outside of the first handshake (renegotiation) it must decide at once.
+	// A session that is resumed is not asked about again; one can be resumed only by a Context that has VerifyPeer too.
+	VerifyPeer func(*PeerVerification)
+	// ClientHello, if set, decides for each client that a server accepts which Context it gets, or refuses it, at once or later: see
+	// [ClientHello]. It is called by the goroutine that drives the handshake, which must not be held up; SSL_CTX_set_client_hello_cb(3).
+	ClientHello func(*ClientHello)
+	// DecisionTimeout is how long VerifyPeer and ClientHello may take until they decide; 0 is [DefaultDecisionTimeout]. Then the
+	// handshake fails with [ErrDecisionTimeout]. A panic in them is [ErrCallbackPanic] for that connection.
+	DecisionTimeout time.Duration
+	// Offload makes the first handshake's steps run on a goroutine of their own, 256 at once in the process, so that a key that
+	// takes its time, such as one in a token, does not hold up the goroutine that drives the connection: operations answer
+	// [WantAsync] meanwhile. It costs two switches of goroutines for a step. What follows is not offloaded (renegotiation in TLS 1.2), and early data is not taken.
+	Offload bool
 
 	// MinVersion and MaxVersion; 0 is TLS 1.2 and the newest.
-	MinVersion, MaxVersion Version
+	MinVersion, MaxVersion TLSVersion
 	// CipherList is for TLS 1.2, in the syntax of openssl-ciphers(1), with @SECLEVEL=. Empty: those of OpenSSL's
 	// default, or of the system's policy, that have forward secrecy and are AEAD (GCM, ChaCha20-Poly1305): no
 	// CBC and no static RSA. "DEFAULT" brings these back for a peer that has nothing else.
@@ -104,7 +138,7 @@ type Config struct {
 	// CipherSuites is for TLS 1.3, names joined by colons.
 	CipherSuites string
 	// Groups are the key exchange groups, in order, joined by colons. Empty: X25519, P-256, X448, P-384, P-521, and before
-	// them X25519MLKEM768 where OpenSSL has it (3.5). Those over finite fields (ffdhe2048 and so on) are left out of
+	// them X25519MLKEM768 where OpenSSL has it (3.5; key shares are sent for it and for X25519). Those over finite fields (ffdhe2048 and so on) are left out of
 	// OpenSSL's own default: the peer chooses, and ffdhe8192 costs 77 times as much CPU as X25519.
 	Groups string
 	// SignatureAlgorithms, joined by colons.
@@ -201,6 +235,9 @@ type Config struct {
 	// BIO does; in engine mode, where there is nothing else, it is one record.
 	Tail int
 }
+
+// DefaultDecisionTimeout is how long the application may take to decide in the midst of a handshake.
+const DefaultDecisionTimeout = 10 * time.Second
 
 // DefaultTail holds the largest record twice: one of application data, and the
 // same again for what the protocol itself must say meanwhile. In engine mode it

@@ -13,6 +13,11 @@
 /* The largest record with header, padding and tag; what a write must find room for. */
 #define MAX_RECORD (SSL3_RT_MAX_ENCRYPTED_LENGTH + SSL3_RT_HEADER_LENGTH)
 
+/* What OpenSSL 3.2 and newer put behind each failure of their record layer; the headers of 3.0 lack it. */
+#ifndef SSL_R_RECORD_LAYER_FAILURE
+#define SSL_R_RECORD_LAYER_FAILURE 313
+#endif
+
 struct cssl_conn {
 	SSL *ssl;
 	cssl_transport t;
@@ -25,6 +30,8 @@ struct cssl_conn {
 	uint32_t messages, max_messages;             /* post-handshake messages received */
 	uint32_t renegotiations, max_renegotiations; /* asked for by the peer */
 	cssl_reasons *reasons;                       /* of the last failure, or NULL */
+	cssl_decisions decisions;
+	int fd; /* the socket, while the transport works without it */
 	cssl_early early;
 };
 
@@ -38,6 +45,8 @@ void cssl_take_reasons(cssl_reasons *out)
 	while ((code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)) != 0) {
 		if (out->count == CSSL_MAX_REASONS)
 			continue;
+		if (out->count > 0 && ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_RECORD_LAYER_FAILURE)
+			continue; /* the reason before it says what failed */
 		out->entry[out->count].code = code;
 		out->entry[out->count].data[0] = 0;
 		if ((flags & ERR_TXT_STRING) && data != NULL)
@@ -66,8 +75,13 @@ static void on_message(int sent, int version, int type, const void *buf, size_t 
 			c->alert_received = p[1];
 		return;
 	}
-	if (type != SSL3_RT_HANDSHAKE || sent || !c->established || len < 1)
+	if (type != SSL3_RT_HANDSHAKE || sent || len < 1)
 		return;
+	if (!c->established) {
+		if (p[0] == SSL3_MT_CLIENT_HELLO)
+			cssl_decide_keep(&c->decisions, buf, len);
+		return;
+	}
 	if (p[0] == SSL3_MT_CLIENT_HELLO || p[0] == SSL3_MT_HELLO_REQUEST) {
 		if (SSL_renegotiate_pending(ssl))
 			return; /* we asked for it */
@@ -86,8 +100,7 @@ static void on_message(int sent, int version, int type, const void *buf, size_t 
 	c->t.frozen = c->over_limit;
 }
 
-cssl_conn *cssl_conn_new(SSL_CTX *ctx, int server, int fd, size_t tail, uint32_t max_messages,
-                         uint32_t max_renegotiations, cssl_reasons *out)
+cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons *out)
 {
 	cssl_conn *c;
 	BIO *bio;
@@ -97,23 +110,25 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, int server, int fd, size_t tail, uint32_t
 	c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return NULL;
-	c->t.fd = fd;
-	c->t.tail_max = tail;
+	c->t.fd = s->fd;
+	c->t.tail_max = s->tail;
 	c->alert_sent = c->alert_received = -1;
-	c->max_messages = max_messages;
-	c->max_renegotiations = max_renegotiations;
+	c->max_messages = s->max_messages;
+	c->max_renegotiations = s->max_renegotiations;
+	c->decisions.ask_hello = !!s->ask_hello;
 	c->ssl = SSL_new(ctx);
-	bio = c->ssl != NULL ? cssl_transport_bio(&c->t) : NULL;
+	bio = c->ssl != NULL && cssl_decide_bind(c->ssl, &c->decisions) ? cssl_transport_bio(&c->t) : NULL;
 	if (bio == NULL) {
 		cssl_take_reasons(out);
 		SSL_free(c->ssl);
 		free(c);
 		return NULL;
 	}
+	c->t.ahead = SSL_get_read_ahead(c->ssl) != 0;
 	SSL_set_bio(c->ssl, bio, bio); /* takes the one reference for both directions */
 	SSL_set_msg_callback(c->ssl, on_message);
 	SSL_set_msg_callback_arg(c->ssl, c);
-	if (server)
+	if (s->server)
 		SSL_set_accept_state(c->ssl);
 	else
 		SSL_set_connect_state(c->ssl);
@@ -130,6 +145,7 @@ void cssl_conn_free(cssl_conn *c)
 		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN);
 	SSL_free(c->ssl);
 	cssl_transport_free(&c->t);
+	cssl_decide_free(&c->decisions);
 	free(c->reasons);
 	free(c);
 }
@@ -294,6 +310,38 @@ cssl_result cssl_handshake(cssl_conn *c)
 	return progress(c, 1);
 }
 
+cssl_result cssl_detach(cssl_conn *c, int need_input)
+{
+	begin(c);
+	if (c->t.fd >= 0)
+		cssl_transport_fill(&c->t, 2 * MAX_RECORD);
+	if (need_input && c->t.in.len == 0 && !c->t.eof && c->t.recv_errno == 0) {
+		if (c->t.fd >= 0)
+			cssl_transport_flush(&c->t);
+		return answer(c, SSL_ERROR_WANT_READ, 0);
+	}
+	c->fd = c->t.fd;
+	c->t.fd = -1;
+	return progress(c, 1);
+}
+
+cssl_result cssl_attach(cssl_conn *c, cssl_result r)
+{
+	c->t.fd = c->fd;
+	c->t.moved = r.flags & CSSL_MOVED_IN;
+	if (c->t.fd >= 0)
+		cssl_transport_flush(&c->t);
+	else
+		c->t.moved |= r.flags & CSSL_MOVED_OUT;
+	r.flags = flags_of(c);
+	return r;
+}
+
+cssl_decisions *cssl_conn_decisions(cssl_conn *c)
+{
+	return &c->decisions;
+}
+
 cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
 {
 	cssl_result r;
@@ -309,7 +357,7 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
 	r = progress(c, n);
 	if (c->t.fd < 0)
 		c->t.drained = c->t.in.len == 0 && !c->t.eof;
-	if (c->t.drained && c->t.send_errno == 0 && !SSL_has_pending(c->ssl))
+	if (c->t.drained && c->t.in.len == 0 && c->t.send_errno == 0 && !SSL_has_pending(c->ssl))
 		r.flags |= CSSL_DRAINED;
 	return r;
 }
@@ -493,10 +541,15 @@ int cssl_has_room(cssl_conn *c, size_t n)
 	return c->t.out.len + n <= c->t.tail_max;
 }
 
-size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
+size_t cssl_feed_room(const cssl_conn *c)
 {
 	/* Two records are room enough to make progress; the rest is the caller's to keep. */
-	size_t room = c->t.in.len < 2 * MAX_RECORD ? 2 * MAX_RECORD - c->t.in.len : 0;
+	return c->t.in.len < 2 * MAX_RECORD ? 2 * MAX_RECORD - c->t.in.len : 0;
+}
+
+size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
+{
+	size_t room = cssl_feed_room(c);
 
 	if (len > room)
 		len = room;
@@ -523,6 +576,11 @@ void cssl_take_end(cssl_conn *c)
 size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len)
 {
 	return cssl_bytes_take(&c->t.out, buf, len);
+}
+
+int cssl_has_pending(const cssl_conn *c)
+{
+	return SSL_has_pending(c->ssl) || (c->t.fd >= 0 && c->t.in.len > 0);
 }
 
 size_t cssl_unsent(const cssl_conn *c)

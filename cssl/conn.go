@@ -11,6 +11,12 @@ package cssl
 #cgo nocallback cssl_take
 #cgo noescape cssl_free_buffers
 #cgo nocallback cssl_free_buffers
+#cgo noescape cssl_conn_new
+#cgo nocallback cssl_conn_new
+#cgo noescape cssl_detach
+#cgo nocallback cssl_detach
+#cgo noescape cssl_attach
+#cgo nocallback cssl_attach
 #cgo noescape cssl_flush
 #cgo nocallback cssl_flush
 */
@@ -45,7 +51,8 @@ type Conn struct {
 	readErr error
 	fatal   error
 	server  bool
-	psk     bool // the Context has pre-shared keys
+	ask     *asking // nil when there is nothing of the kind
+	psk     bool    // the Context has pre-shared keys
 }
 
 // NewConn makes a connection over fd, a stream socket. The socket stays the
@@ -71,9 +78,9 @@ func (x *Context) newConn(fd int, cfg ConnConfig) (*Conn, error) {
 	if fd < 0 {
 		tail = max(tail, minTail)
 	}
-	err := x.use(func(p *C.SSL_CTX) {
-		c.c = C.cssl_conn_new(p, cbool(x.server), C.int(fd), C.size_t(tail), x.limits[0], x.limits[1], &reasons)
-	})
+	s := C.cssl_conn_settings{server: cbool(x.server), fd: C.int(fd), tail: C.size_t(tail),
+		max_messages: x.limits[0], max_renegotiations: x.limits[1], ask_hello: cbool(x.state.asksHello())}
+	err := x.use(func(p *C.SSL_CTX) { c.c = C.cssl_conn_new(p, &s, &reasons) })
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +88,10 @@ func (x *Context) newConn(fd int, cfg ConnConfig) (*Conn, error) {
 		return nil, &ConfigError{Setting: "connection", Reasons: goReasons(&reasons), Err: syscall.ENOMEM}
 	}
 	live.Add(1)
+	if x.state.asks {
+		c.ask = &asking{c: c.c}
+		c.ask.use(x.state)
+	}
 	if x.server {
 		return c, nil
 	}
@@ -131,10 +142,17 @@ func (c *Conn) Close() {
 	if c.c == nil {
 		return
 	}
-	C.cssl_conn_free(c.c)
-	c.c = nil
-	c.fatal = net.ErrClosed
-	live.Add(-1)
+	p, a := c.c, c.ask
+	c.c, c.fatal = nil, net.ErrClosed
+	if a == nil {
+		C.cssl_conn_free(p)
+		live.Add(-1)
+		return
+	}
+	a.close()
+	if a.job == nil || !a.job.abandon() {
+		a.free()
+	}
 }
 
 // Handshake carries the handshake on: the first one, or later one that is under way.
@@ -142,7 +160,14 @@ func (c *Conn) Handshake() Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}
 	}
-	return c.result(OpHandshake, C.cssl_handshake(c.c))
+	if c.first() {
+		return c.firstHandshake()
+	}
+	for {
+		if r := c.result(OpHandshake, C.cssl_handshake(c.c)); !c.decided(r.Want) {
+			return r
+		}
+	}
 }
 
 // Read reads up to len(p) bytes of one record. It may want to write. The end of
@@ -152,7 +177,17 @@ func (c *Conn) Read(p []byte) Result {
 	if err := c.readError(); err != nil || len(p) == 0 {
 		return Result{Err: err}
 	}
-	return c.result(OpRead, C.cssl_read(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+	if c.first() {
+		if r := c.firstHandshake(); r.Err != nil || r.Want != WantNone {
+			return r
+		}
+	}
+	for {
+		r := c.result(OpRead, C.cssl_read(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+		if !c.decided(r.Want) {
+			return r
+		}
+	}
 }
 
 // Peek is Read that leaves the bytes to be read again.
@@ -160,7 +195,17 @@ func (c *Conn) Peek(p []byte) Result {
 	if err := c.readError(); err != nil || len(p) == 0 {
 		return Result{Err: err}
 	}
-	return c.result(OpPeek, C.cssl_peek(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+	if c.first() {
+		if r := c.firstHandshake(); r.Err != nil || r.Want != WantNone {
+			return r
+		}
+	}
+	for {
+		r := c.result(OpPeek, C.cssl_peek(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+		if !c.decided(r.Want) {
+			return r
+		}
+	}
 }
 
 func (c *Conn) readError() error {
@@ -188,7 +233,15 @@ func (c *Conn) write(p []byte, more bool) Result {
 	if c.fatal != nil || len(p) == 0 {
 		return Result{Err: c.fatal}
 	}
-	return c.result(OpWrite, C.cssl_write(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)), cbool(more)))
+	if c.first() {
+		return tooEarly(OpWrite)
+	}
+	for {
+		r := c.result(OpWrite, C.cssl_write(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)), cbool(more)))
+		if !c.decided(r.Want) {
+			return r
+		}
+	}
 }
 
 // Flush sends ciphertext that the transport did not take earlier. In engine
@@ -196,6 +249,9 @@ func (c *Conn) write(p []byte, more bool) Result {
 func (c *Conn) Flush() Result {
 	if c.fatal == net.ErrClosed {
 		return Result{Err: c.fatal}
+	}
+	if c.busy() {
+		return Result{Want: WantAsync}
 	}
 	return c.result(OpFlush, C.cssl_flush(c.c))
 }
@@ -214,7 +270,14 @@ func (c *Conn) shutdown(more bool) Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}
 	}
-	return c.result(OpShutdown, C.cssl_shutdown(c.c, cbool(more)))
+	if c.first() {
+		return tooEarly(OpShutdown)
+	}
+	for {
+		if r := c.result(OpShutdown, C.cssl_shutdown(c.c, cbool(more))); !c.decided(r.Want) {
+			return r
+		}
+	}
 }
 
 // KeyUpdate changes our sending key (TLS 1.3), and asks the peer to change its
@@ -222,6 +285,9 @@ func (c *Conn) shutdown(more bool) Result {
 func (c *Conn) KeyUpdate(request bool) Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}
+	}
+	if c.first() {
+		return tooEarly(OpKeyUpdate)
 	}
 	return c.result(OpKeyUpdate, C.cssl_key_update(c.c, cbool(request)))
 }
@@ -233,13 +299,25 @@ func (c *Conn) Renegotiate() Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}
 	}
-	return c.result(OpRenegotiate, C.cssl_renegotiate(c.c))
+	if c.first() {
+		return tooEarly(OpRenegotiate)
+	}
+	r := c.result(OpRenegotiate, C.cssl_renegotiate(c.c))
+	if c.decided(r.Want) {
+		return c.Handshake()
+	}
+	return r
 }
+
+// first reports whether the first handshake of a connection with more to it is not done; see asking.
+func (c *Conn) first() bool { return c.ask != nil && !c.ask.over }
+
+func tooEarly(op Op) Result { return Result{Err: &Error{Op: op, Class: ClassState, Err: ErrState}} }
 
 // FreeBuffers gives OpenSSL's record buffers back, 17 KiB for reading and 17 for
 // writing; the next operation allocates what it needs again. It answers false, and does
 // nothing, while a part of a record is in them. With Config.ReleaseBuffers that happens after each operation anyway.
-func (c *Conn) FreeBuffers() bool { return c.c == nil || C.cssl_free_buffers(c.c) == 1 }
+func (c *Conn) FreeBuffers() bool { return c.c == nil || !c.busy() && C.cssl_free_buffers(c.c) == 1 }
 
 // CloseWrite ends our direction of the transport: a FIN (shutdown(2) with
 // SHUT_WR). In engine mode that is the caller's to do, when Take has taken all that is there; what OpenSSL writes
@@ -249,7 +327,11 @@ func (c *Conn) CloseWrite() error {
 		return net.ErrClosed // the number may be another socket's by now
 	}
 	if c.fd < 0 {
-		C.cssl_take_end(c.c)
+		if c.busy() {
+			c.ask.ended = true
+		} else {
+			C.cssl_take_end(c.c)
+		}
 		return nil
 	}
 	return syscall.Shutdown(c.fd, syscall.SHUT_WR)
@@ -261,19 +343,25 @@ func (c *Conn) Feed(p []byte) int {
 	if c.c == nil || c.fd >= 0 || len(p) == 0 {
 		return 0
 	}
+	if c.busy() {
+		return c.ask.feed(p)
+	}
 	return int(C.cssl_feed(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
 }
 
 // FeedEOF says that the peer's stream has ended (engine mode).
 func (c *Conn) FeedEOF() {
-	if c.c != nil {
+	switch {
+	case c.busy():
+		c.ask.eof = true
+	case c.c != nil:
 		C.cssl_feed_eof(c.c)
 	}
 }
 
-// Take moves ciphertext for the peer into p and answers how much (engine mode).
+// Take moves ciphertext for the peer into p and answers how much (engine mode): nothing while an operation waits with WantAsync.
 func (c *Conn) Take(p []byte) int {
-	if c.c == nil || c.fd >= 0 || len(p) == 0 {
+	if !c.usable() || c.fd >= 0 || len(p) == 0 {
 		return 0
 	}
 	return int(C.cssl_take(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
@@ -281,7 +369,7 @@ func (c *Conn) Take(p []byte) int {
 
 // Unsent is the number of bytes of ciphertext that the transport has not taken.
 func (c *Conn) Unsent() int {
-	if c.c == nil {
+	if !c.usable() {
 		return 0
 	}
 	return int(C.cssl_unsent(c.c))
@@ -290,7 +378,7 @@ func (c *Conn) Unsent() int {
 // Pending is the number of bytes of plaintext that Read can return at once. It
 // sees one record only; see HasPending.
 func (c *Conn) Pending() int {
-	if c.c == nil {
+	if !c.usable() {
 		return 0
 	}
 	return int(C.SSL_pending(C.cssl_conn_ssl(c.c)))
@@ -299,7 +387,7 @@ func (c *Conn) Pending() int {
 // HasPending reports whether OpenSSL holds input that was not returned yet. It may be part of a
 // record only, so true does not mean that Read makes progress: trying is the only proof.
 func (c *Conn) HasPending() bool {
-	return c.c != nil && C.SSL_has_pending(C.cssl_conn_ssl(c.c)) == 1
+	return c.usable() && C.cssl_has_pending(c.c) == 1
 }
 
 // result translates what C answered. The common case, progress or a want, allocates nothing.
@@ -396,6 +484,9 @@ func (c *Conn) failure(op Op, code int, errno syscall.Errno) error {
 		e.Class = ClassSSL
 		e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
 		c.describe(e)
+		if c.ask != nil {
+			e.Err = c.ask.refused
+		}
 	default:
 		e.Class = ClassUnknown
 		e.Err = fmt.Errorf("%w: %d", ErrUnknown, code)

@@ -5,6 +5,8 @@
 #ifndef CSSL_CONN_H
 #define CSSL_CONN_H
 
+#include "decide.h"
+
 #include <openssl/ssl.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,15 +54,19 @@ void cssl_take_reasons(cssl_reasons *out);
 
 typedef struct cssl_conn cssl_conn;
 
+typedef struct {
+	int server;
+	int fd;      /* >= 0: the transport is that socket, which the caller keeps and closes. < 0: engine mode, see cssl_feed and cssl_take */
+	size_t tail; /* the greatest number of bytes of ciphertext that may be kept for a transport that does not take them */
+	uint32_t max_messages, max_renegotiations;
+	int ask_hello; /* see cssl_decisions */
+} cssl_conn_settings;
+
 /*
  * Makes a connection. The SSL_CTX is referenced by the SSL and may be freed by
- * the caller afterwards. fd >= 0: the transport is that socket, which the
- * caller keeps and closes. fd < 0: engine mode, see cssl_feed and cssl_take.
- * tail is the greatest number of bytes of ciphertext that may be kept for a
- * transport that does not take them. NULL on failure, with the reasons in out.
+ * the caller afterwards. NULL on failure, with the reasons in out.
  */
-cssl_conn *cssl_conn_new(SSL_CTX *ctx, int server, int fd, size_t tail, uint32_t max_messages,
-                         uint32_t max_renegotiations, cssl_reasons *out);
+cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons *out);
 
 /* Frees the connection and all that it holds. May call the Go side's release of context state. */
 void cssl_conn_free(cssl_conn *c);
@@ -68,8 +74,8 @@ void cssl_conn_free(cssl_conn *c);
 /*
  * The operations. None of them blocks, given a non-blocking socket. While a
  * handshake makes progress (in any of them: a renegotiation may run inside a
- * read or a write) the callbacks for client hello and key log can fire; the
- * others (ALPN, messages) are C. No pointer given is kept after the return.
+ * read or a write) the callbacks for the key log and for a server's
+ * verification (cssl_decide_peer) can fire; the others (client hello, ALPN, messages) are C. No pointer given is kept after the return.
  * Buffers are unsigned char, not void: of those cgo knows that they hold no Go
  * pointers, whatever the struct around them holds.
  */
@@ -84,18 +90,33 @@ cssl_result cssl_renegotiate(cssl_conn *c);
 cssl_result cssl_request_certificate(cssl_conn *c);
 
 /*
+ * cssl_handshake can run on any thread, while no other call uses c, and without the socket: detach takes what has come off it, and
+ * makes c work in memory alone; attach gives the socket back and sends what there is. In between the caller may close the
+ * socket, and must not call anything but cssl_handshake and cssl_conn_free. detach answers WANT_READ, and has done nothing, if
+ * need_input is set and nothing has come. attach takes what cssl_handshake answered and answers what that has become.
+ */
+cssl_result cssl_detach(cssl_conn *c, int need_input);
+cssl_result cssl_attach(cssl_conn *c, cssl_result r);
+
+/* What the application is asked, and its answers. */
+cssl_decisions *cssl_conn_decisions(cssl_conn *c);
+
+/*
  * Frees OpenSSL's record buffers, if nothing is in them. It does not block, and no callback fires.
  * True when there are none now.
  */
 int cssl_free_buffers(cssl_conn *c);
 
-/* Engine mode. Both copy, and neither keeps a pointer or calls back. */
+/* Engine mode. Both copy, and neither keeps a pointer or calls back. feed_room is how much feed would take. */
+size_t cssl_feed_room(const cssl_conn *c);
 size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len);
 void cssl_feed_eof(cssl_conn *c);
 /* What is written from now on is dropped, as a socket does it after SHUT_WR. What is there can still be taken. */
 void cssl_take_end(cssl_conn *c);
 size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len);
 size_t cssl_unsent(const cssl_conn *c);
+/* True when input was received that no read has returned: in OpenSSL, or in front of it. */
+int cssl_has_pending(const cssl_conn *c);
 
 /* Facts for the error that the last operation answered. */
 const cssl_reasons *cssl_conn_reasons(const cssl_conn *c);

@@ -1,15 +1,15 @@
 //go:build cgo
 
 #include "context.h"
+#include "decide.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-static int count_index = -1, handle_index = -1, alpn_index = -1, groups_index = -1;
+static int count_index = -1, handle_index = -1, alpn_index = -1, groups_index = -1, library_index = -1, properties_index = -1;
 
 static long contexts; /* how many SSL_CTX there are; atomic */
 
@@ -53,7 +53,10 @@ int cssl_init(void)
 	handle_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_handle);
 	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init() &&
+	library_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	properties_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
+	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && library_index >= 0 &&
+	       properties_index >= 0 && cssl_tickets_init() && cssl_store_init() && cssl_decide_init() &&
 	       cssl_extras_init();
 }
 
@@ -65,13 +68,52 @@ int cssl_done(int ok, cssl_reasons *out)
 	return ok;
 }
 
+OSSL_LIB_CTX *cssl_ctx_library(const SSL_CTX *ctx)
+{
+	return SSL_CTX_get_ex_data(ctx, library_index);
+}
+
+const char *cssl_ctx_properties(const SSL_CTX *ctx)
+{
+	return SSL_CTX_get_ex_data(ctx, properties_index);
+}
+
+/* OpenSSL does not tell them again. */
+static int keep_library(SSL_CTX *ctx, const cssl_settings *s)
+{
+	char *properties = NULL;
+
+	if (s->properties != NULL && (properties = strdup(s->properties)) == NULL)
+		return 0;
+	if (!SSL_CTX_set_ex_data(ctx, properties_index, properties)) {
+		free(properties);
+		return 0;
+	}
+	return SSL_CTX_set_ex_data(ctx, library_index, s->library);
+}
+
+/* False if properties cannot be parsed: OpenSSL tells no one then, and fetches as if none had been given. */
+static int parses(const char *properties)
+{
+	OSSL_LIB_CTX *scratch;
+	int ok;
+
+	if (properties == NULL)
+		return 1;
+	scratch = OSSL_LIB_CTX_new();
+	ok = scratch != NULL && EVP_set_default_properties(scratch, properties);
+	OSSL_LIB_CTX_free(scratch);
+	return ok;
+}
+
 SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 {
-	SSL_CTX *ctx;
+	SSL_CTX *ctx = NULL;
 	int ok;
 
 	ERR_clear_error();
-	ctx = SSL_CTX_new(s->server ? TLS_server_method() : TLS_client_method());
+	if (parses(s->properties))
+		ctx = SSL_CTX_new_ex(s->library, s->properties, s->server ? TLS_server_method() : TLS_client_method());
 	if (ctx == NULL || !SSL_CTX_set_ex_data(ctx, count_index, &contexts)) {
 		cssl_done(0, out);
 		SSL_CTX_free(ctx);
@@ -99,7 +141,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	} else {
 		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	}
-	ok = SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
+	ok = keep_library(ctx, s) && SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
 	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && cssl_default_ciphers(ctx) && cssl_default_groups(ctx) &&
 	     SSL_CTX_set_session_id_context(ctx, s->session_id_context, sizeof s->session_id_context);
 	if (!cssl_done(ok, out)) {
@@ -107,6 +149,16 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 		return NULL;
 	}
 	return ctx;
+}
+
+int cssl_ctx_has_cipher(SSL_CTX *ctx, const char *name)
+{
+	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
+
+	for (int i = 0; i < sk_SSL_CIPHER_num(all); i++)
+		if (strcmp(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(all, i)), name) == 0)
+			return 1;
+	return 0;
 }
 
 int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *out)
@@ -124,7 +176,7 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 	case CSSL_GROUPS:
 		ok = (int)SSL_CTX_set1_groups_list(ctx, value);
 		if (ok == 1) {
-			/* OpenSSL does not tell them again, and on_hello has to copy them. */
+			/* OpenSSL does not tell them again, and a change of SSL_CTX has to copy them. */
 			char *kept = strdup(value);
 			ok = kept != NULL && SSL_CTX_set_ex_data(ctx, groups_index, kept);
 			if (!ok)
@@ -170,115 +222,6 @@ int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned 
 	return cssl_done(1, out);
 }
 
-/* True when the last error only says that the PEM data has come to its end; that entry is then removed. */
-static int end_of_pem(void)
-{
-	unsigned long e = ERR_peek_last_error();
-
-	if (ERR_GET_LIB(e) != ERR_LIB_PEM || ERR_GET_REASON(e) != PEM_R_NO_START_LINE)
-		return 0;
-	ERR_clear_error();
-	return 1;
-}
-
-typedef struct {
-	const void *p;
-	int len;
-} passphrase;
-
-static int give_passphrase(char *buf, int size, int writing, void *arg)
-{
-	const passphrase *pw = arg;
-
-	(void)writing;
-	if (pw->p == NULL || pw->len > size)
-		return -1;
-	memcpy(buf, pw->p, (size_t)pw->len);
-	return pw->len;
-}
-
-int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, const void *key, int key_len, const void *pass,
-                  int pass_len, cssl_reasons *out)
-{
-	passphrase pw = {pass, pass_len};
-	BIO *chain_bio = NULL, *key_bio = NULL;
-	STACK_OF(X509) *rest = NULL;
-	X509 *leaf = NULL, *x;
-	EVP_PKEY *pkey = NULL;
-	int ok = 0;
-
-	ERR_clear_error();
-	chain_bio = BIO_new_mem_buf(chain, chain_len);
-	key_bio = BIO_new_mem_buf(key, key_len);
-	rest = sk_X509_new_null();
-	if (chain_bio == NULL || key_bio == NULL || rest == NULL)
-		goto end;
-	leaf = PEM_read_bio_X509_AUX(chain_bio, NULL, NULL, NULL);
-	if (leaf == NULL)
-		goto end;
-	while ((x = PEM_read_bio_X509(chain_bio, NULL, NULL, NULL)) != NULL)
-		if (!sk_X509_push(rest, x)) {
-			X509_free(x);
-			goto end;
-		}
-	if (!end_of_pem())
-		goto end;
-	pkey = PEM_read_bio_PrivateKey(key_bio, NULL, give_passphrase, &pw);
-	if (pkey == NULL)
-		goto end;
-	ok = SSL_CTX_use_cert_and_key(ctx, leaf, pkey, rest, 1) == 1;
-end:
-	EVP_PKEY_free(pkey);
-	X509_free(leaf);
-	sk_X509_pop_free(rest, X509_free);
-	BIO_free(key_bio);
-	BIO_free(chain_bio);
-	return cssl_done(ok, out);
-}
-
-int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out)
-{
-	BIO *bio;
-	X509 *x;
-	int n = 0, ok = 1;
-
-	ERR_clear_error();
-	bio = BIO_new_mem_buf(pem, len);
-	while (ok && bio != NULL && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
-		ok = X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), x) && (!server || SSL_CTX_add_client_CA(ctx, x));
-		X509_free(x);
-		n++;
-	}
-	ok = ok && bio != NULL && end_of_pem();
-	BIO_free(bio);
-	return cssl_done(ok, out) ? n : -1;
-}
-
-int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out)
-{
-	ERR_clear_error();
-	return cssl_done(SSL_CTX_set_default_verify_paths(ctx), out);
-}
-
-int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
-{
-	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
-	BIO *bio;
-	X509_CRL *crl;
-	int n = 0, ok = 1;
-
-	ERR_clear_error();
-	bio = BIO_new_mem_buf(pem, len);
-	while (ok && bio != NULL && (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)) != NULL) {
-		ok = X509_STORE_add_crl(store, crl);
-		X509_CRL_free(crl);
-		n++;
-	}
-	ok = ok && bio != NULL && end_of_pem() && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
-	BIO_free(bio);
-	return cssl_done(ok, out) ? n : -1;
-}
-
 static uintptr_t handle_of(const SSL_CTX *ctx)
 {
 	return (uintptr_t)SSL_CTX_get_ex_data(ctx, handle_index);
@@ -289,40 +232,6 @@ static void on_keylog(const SSL *ssl, const char *line)
 	cssl_go_keylog(handle_of(SSL_get_SSL_CTX(ssl)), (char *)line);
 }
 
-/*
- * Changes to the Context that the client's server name asks for, before the
- * version, the session or the certificate is chosen. SSL_set_SSL_CTX leaves
- * behind what SSL_new copied from the first SSL_CTX, so that is copied here.
- */
-static int on_hello(SSL *ssl, int *alert, void *arg)
-{
-	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET;
-	const unsigned char *ext;
-	SSL_CTX *from = SSL_get_SSL_CTX(ssl), *to;
-	const char *groups;
-	size_t len;
-
-	(void)arg;
-	if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &ext, &len))
-		return SSL_CLIENT_HELLO_SUCCESS;
-	to = cssl_go_hello(handle_of(from), (unsigned char *)ext, len);
-	if (to == NULL || to == from)
-		return SSL_CLIENT_HELLO_SUCCESS;
-	groups = SSL_CTX_get_ex_data(to, groups_index);
-	if (!cssl_tickets_keep(ssl, from) || SSL_set_SSL_CTX(ssl, to) == NULL || !cssl_extras_switch(ssl, from, to) || (groups != NULL && !SSL_set1_groups_list(ssl, groups)) || !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
-	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||
-	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to))) {
-		*alert = SSL_AD_INTERNAL_ERROR;
-		return SSL_CLIENT_HELLO_ERROR;
-	}
-	SSL_set_verify(ssl, SSL_CTX_get_verify_mode(to), SSL_CTX_get_verify_callback(to));
-	SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(to));
-	SSL_set_read_ahead(ssl, (int)SSL_CTX_get_read_ahead(to));
-	SSL_clear_options(ssl, copied);
-	SSL_set_options(ssl, SSL_CTX_get_options(to) & copied);
-	return SSL_CLIENT_HELLO_SUCCESS;
-}
-
 /* Tells the client that its server name was heard (RFC 6066, section 3). */
 static int on_server_name(SSL *ssl, int *alert, void *arg)
 {
@@ -330,14 +239,17 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 	return SSL_TLSEXT_ERR_OK;
 }
 
-int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog, int hello)
+const char *cssl_ctx_groups(const SSL_CTX *ctx)
+{
+	return SSL_CTX_get_ex_data(ctx, groups_index);
+}
+
+int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog)
 {
 	if (!SSL_CTX_set_ex_data(ctx, handle_index, (void *)handle))
 		return 0;
 	if (keylog)
 		SSL_CTX_set_keylog_callback(ctx, on_keylog);
-	if (hello)
-		SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
 	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
 	return 1;
 }
@@ -392,7 +304,12 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 	int ok;
 
 	ERR_clear_error();
+#if OPENSSL_VERSION_NUMBER >= 0x30200000L
+	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+	s = d2i_SSL_SESSION_ex(NULL, &der, len, cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+#else
 	s = d2i_SSL_SESSION(NULL, &der, len);
+#endif
 	ok = s != NULL && (!session_fits(s, session_id_context, name, is_ip, check_name) || SSL_set_session(ssl, s));
 	SSL_SESSION_free(s);
 	return cssl_done(ok, out);
@@ -436,8 +353,7 @@ static long put_cert(const X509 *x, unsigned char *p)
 	return n + 4;
 }
 
-/* leaf, which may be NULL, and the certificates of chain from first on. */
-static long put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out)
+long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out)
 {
 	int i, count = sk_X509_num(chain);
 	long total = 0, at = 0;
@@ -465,7 +381,7 @@ long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out)
 	/* A client's chain begins with the leaf, a server's does not hold it. */
 	int first = SSL_is_server(ssl) ? 0 : 1;
 
-	return put_chain(leaf, leaf != NULL ? SSL_get_peer_cert_chain(ssl) : NULL, first, out);
+	return cssl_put_chain(leaf, leaf != NULL ? SSL_get_peer_cert_chain(ssl) : NULL, first, out);
 }
 
 long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out)
@@ -476,7 +392,7 @@ long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out)
 	*out = NULL;
 	if (leaf == NULL || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE || SSL_get_verify_result(ssl) != X509_V_OK)
 		return 0;
-	return sk_X509_num(chain) > 0 ? put_chain(NULL, chain, 0, out) : put_chain(leaf, NULL, 0, out);
+	return sk_X509_num(chain) > 0 ? cssl_put_chain(NULL, chain, 0, out) : cssl_put_chain(leaf, NULL, 0, out);
 }
 
 const char *cssl_ssl_group(SSL *ssl)

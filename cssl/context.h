@@ -12,6 +12,8 @@
 
 /* The settings that are numbers. */
 typedef struct {
+	OSSL_LIB_CTX *library;  /* NULL is the default one */
+	const char *properties; /* may be NULL */
 	int server;
 	int min_version, max_version; /* TLS1_2_VERSION ...; 0 leaves OpenSSL's choice */
 	int verify_mode;              /* SSL_VERIFY_* */
@@ -31,11 +33,20 @@ enum { CSSL_CIPHERS, CSSL_CIPHERSUITES, CSSL_GROUPS, CSSL_SIGALGS };
 /* Must be the first call into this library: OpenSSL's cleanup at exit is not to run under live threads. 1 on success. */
 int cssl_init(void);
 
+/*
+ * A part of cssl_init: from here on nothing in this process asks a terminal for a PIN. The pkcs11 provider would, even within a
+ * handshake when its token wants a new login, and the thread would hang.
+ */
+int cssl_store_init(void);
 /* Parts of cssl_init and of changing to another SSL_CTX, which keeps the ticket keys of the first one; see tickets.c. */
 int cssl_tickets_init(void);
 int cssl_tickets_keep(SSL *ssl, SSL_CTX *from);
 /* Takes the error queue along if not ok, and empties it. Answers ok. */
 int cssl_done(int ok, cssl_reasons *out);
+
+/* The library context that ctx was made with, and its property query; either may be NULL. */
+OSSL_LIB_CTX *cssl_ctx_library(const SSL_CTX *ctx);
+const char *cssl_ctx_properties(const SSL_CTX *ctx);
 
 /* How many SSL_CTX this process has; those that only connections still hold count too. */
 long cssl_contexts(void);
@@ -47,10 +58,12 @@ long cssl_contexts(void);
  */
 SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out);
 int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *out);
+/* 1 if ctx can negotiate the cipher or cipher suite with this name. */
+int cssl_ctx_has_cipher(SSL_CTX *ctx, const char *name);
 int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out);
-/* Certificate chain (leaf first) and key from PEM. pass may be NULL. */
-int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, const void *key, int key_len, const void *pass,
-                  int pass_len, cssl_reasons *out);
+/* A certificate chain (leaf first) from PEM, and its key: stored, which gets a reference, or if that is NULL from PEM. pass may be NULL. */
+int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *stored, const void *key, int key_len,
+                  const void *pass, int pass_len, cssl_reasons *out);
 /* Trusted CAs from PEM; for a server also the names that it asks client certificates of. Answers how many, or -1. */
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out);
 int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out);
@@ -66,10 +79,12 @@ int cssl_ctx_staple(SSL_CTX *ctx, const unsigned char *der, int len, cssl_reason
 
 /*
  * Ties ctx to the Go side: handle is released, by cssl_go_release, when the
- * last reference to ctx goes. keylog and hello install the callbacks that
- * cssl_go_keylog and cssl_go_hello answer.
+ * last reference to ctx goes. keylog installs the callback that cssl_go_keylog answers.
  */
-int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog, int hello);
+int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog);
+
+/* The groups that were set by name, or NULL. */
+const char *cssl_ctx_groups(const SSL_CTX *ctx);
 
 /* The number of sessions in the cache. */
 long cssl_ctx_cached(SSL_CTX *ctx);
@@ -89,6 +104,8 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 long cssl_ssl_session(SSL *ssl, unsigned char **out);
 /* The peer's chain as DER certificates, each behind its length as 4 bytes, most significant first. Leaf first. */
 long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
+/* leaf, which may be NULL, and the certificates of chain from first on, in that form. */
+long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out);
 /* The same for the chain that was found valid; nothing where none was. */
 long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out);
 const char *cssl_ssl_group(SSL *ssl);
@@ -98,7 +115,6 @@ int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t l
 /* Implemented in Go. */
 extern void cssl_go_release(uintptr_t handle);
 extern void cssl_go_keylog(uintptr_t handle, char *line);
-extern SSL_CTX *cssl_go_hello(uintptr_t handle, unsigned char *ext, size_t len);
 
 /* What is offered where Config names no ciphers, or no groups; see defaults.c. False when OpenSSL refuses. */
 int cssl_default_ciphers(SSL_CTX *ctx);

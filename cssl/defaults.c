@@ -2,6 +2,7 @@
 
 #include "context.h"
 
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <string.h>
 
@@ -38,19 +39,25 @@ int cssl_default_ciphers(SSL_CTX *ctx)
 /*
  * Sets the groups on elliptic curves, and the hybrid with ML-KEM where there is one. OpenSSL's own default has
  * ffdhe2048 to ffdhe8192 too, among which the client may choose: the largest costs a server 77 times as much as X25519
- * (CVE-2002-20001). A provider may lack some, so each is tried.
+ * (CVE-2002-20001). A provider may lack some, and those are left out.
+ *
+ * From 3.5 on the list has OpenSSL's own form: a client sends a key share for each group with an asterisk, so that a
+ * server without ML-KEM costs it no second round trip; a server takes from the first part (up to a slash) that has a group in
+ * common, and there one that the client sent a share for.
  */
 int cssl_default_groups(SSL_CTX *ctx)
 {
-	static const char *const names[] = {"X25519MLKEM768", "X25519", "P-256", "X448", "P-384", "P-521"};
+	static const char *const names[] = {"X25519", "P-256", "X448", "P-384", "P-521"};
 	char list[64] = "";
 
+	if (OpenSSL_version_num() >= 0x30500000L)
+		return (int)SSL_CTX_set1_groups_list(ctx, "?*X25519MLKEM768 / ?*X25519:?P-256 / ?X448:?P-384:?P-521");
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		if (!SSL_CTX_set1_groups_list(ctx, names[i]))
 			continue;
 		if (list[0] != 0)
 			strcat(list, ":");
-		strcat(list, names[i]); /* all of them take 45 bytes */
+		strcat(list, names[i]); /* all of them take 30 bytes */
 	}
 	ERR_clear_error();
 	return list[0] == 0 || SSL_CTX_set1_groups_list(ctx, list);

@@ -80,6 +80,20 @@
 // way the linked OpenSSL reports it; the BIO never tells OpenSSL of the end of file, so that
 // it fails the read and not the connection, and queued data can still be written.
 //
+// # Waiting for the application
+//
+// [Config].ClientHello, [Config].VerifyPeer and slow keys make the first handshake wait for something else than the transport; its
+// operations answer a [Want] for which Application is true, and the function given to [Conn].Bind is called when they are to be
+// tried again. OpenSSL calls no Go code for that: its callbacks suspend the handshake, and the application is asked outside. Where
+// it cannot be suspended (a server that verifies, a key in a token) the step of the handshake runs on a goroutine of its own, in memory
+// and without the socket, see Config.Offload.
+//
+// # Providers and keys in tokens
+//
+// A [Library] has providers of its own: the FIPS provider, that of a token. A Context that is built with it, and with
+// Config.Properties, takes all that it computes from there. A key that is named by Certificate.KeyURI stays in its token: OpenSSL calls the
+// token for each full handshake's signature, and the handshake's step runs on a goroutine of its own, which waits for it. docs/keys.md has the steps.
+//
 // # Rules
 //
 // A Context may be used from any goroutine. A Conn belongs to one goroutine at a

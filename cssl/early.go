@@ -51,14 +51,29 @@ func (c *Conn) ReadEarlyData(p []byte) Result {
 	if c.fatal != nil || len(p) == 0 {
 		return Result{Err: c.fatal}
 	}
-	r := C.cssl_read_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)))
-	if r.code != C.CSSL_END {
-		return c.result(OpReadEarlyData, r)
+	if c.first() && c.ask.offload && !c.ask.early {
+		if c.busy() {
+			return Result{Want: WantAsync}
+		}
+		return Result{Err: io.EOF} // none is taken: it would come on this goroutine
 	}
-	r.code = C.SSL_ERROR_NONE
-	out := c.result(OpReadEarlyData, r)
-	out.Err = io.EOF
-	return out
+	for {
+		if c.first() {
+			c.ask.early = true
+		}
+		r := C.cssl_read_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)))
+		ended := r.code == C.CSSL_END
+		if ended {
+			r.code = C.SSL_ERROR_NONE
+		}
+		out := c.result(OpReadEarlyData, r)
+		if ended {
+			out.Err = io.EOF
+		}
+		if !c.decided(out.Want) {
+			return out
+		}
+	}
 }
 
 // WriteEarlyData makes a client send p, or a part of it, along with its first message, before the first Handshake; it may be called
@@ -78,12 +93,15 @@ func (c *Conn) WriteEarlyData(p []byte) Result {
 	if c.fatal != nil || len(p) == 0 {
 		return Result{Err: c.fatal}
 	}
+	if c.busy() {
+		return Result{Want: WantAsync}
+	}
 	return c.result(OpWriteEarlyData, C.cssl_write_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
 }
 
 // EarlyDataRoom is how many bytes of early data a client can (still) write: 0 where its session allows none.
 func (c *Conn) EarlyDataRoom() int {
-	if c.c == nil || c.server || c.established() {
+	if !c.usable() || c.server || c.established() {
 		return 0
 	}
 	return int(C.cssl_early_room(c.c))
@@ -92,7 +110,7 @@ func (c *Conn) EarlyDataRoom() int {
 // EarlyData is what became of early data: for a client when Handshake is done, for a server from the first Result of
 // ReadEarlyData on that is no want.
 func (c *Conn) EarlyData() EarlyDataStatus {
-	if c.c == nil {
+	if !c.usable() {
 		return EarlyDataNone
 	}
 	return EarlyDataStatus(C.SSL_get_early_data_status(C.cssl_conn_ssl(c.c)))
@@ -106,6 +124,9 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 	}
 	if n <= 0 || n > 1<<16 {
 		return nil, fmt.Errorf("exporter: %d bytes asked for, want 1 to 65536", n)
+	}
+	if !c.usable() {
+		return nil, &Error{Op: OpHandshake, Class: ClassState, Err: ErrState}
 	}
 	var reasons C.cssl_reasons
 	out := make([]byte, n)

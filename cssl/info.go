@@ -9,7 +9,6 @@ import "C"
 
 import (
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"unsafe"
@@ -20,11 +19,11 @@ import (
 
 // established reports whether there are facts. OpenSSL itself crashes when asked
 // for some of them too early.
-func (c *Conn) established() bool { return c.c != nil && C.cssl_established(c.c) == 1 }
+func (c *Conn) established() bool { return c.usable() && C.cssl_established(c.c) == 1 }
 
 // Negotiated is what a handshake led to.
 type Negotiated struct {
-	Version Version
+	Version TLSVersion
 	// Cipher is the cipher suite's name as OpenSSL writes it, such as TLS_AES_128_GCM_SHA256.
 	Cipher string
 	// CipherID is the number of the cipher suite in IANA's registry, as crypto/tls has it.
@@ -37,11 +36,11 @@ type Negotiated struct {
 
 // Negotiated is what the handshake led to.
 func (c *Conn) Negotiated() Negotiated {
-	if c.c == nil {
+	if !c.usable() {
 		return Negotiated{}
 	}
 	n := C.cssl_conn_negotiated(c.c)
-	return Negotiated{Version(n.version), C.GoString(n.cipher), uint16(n.cipher_id), C.GoString(n.group), n.resumed == 1}
+	return Negotiated{TLSVersion(n.version), C.GoString(n.cipher), uint16(n.cipher_id), C.GoString(n.group), n.resumed == 1}
 }
 
 // Group is the key exchange group's name, such as x25519; empty where there was none (RSA key exchange).
@@ -54,7 +53,7 @@ func (c *Conn) Group() string {
 
 // ALPN is the protocol that was agreed on, or empty.
 func (c *Conn) ALPN() string {
-	if c.c == nil {
+	if !c.usable() {
 		return ""
 	}
 	var p *C.uchar
@@ -65,7 +64,7 @@ func (c *Conn) ALPN() string {
 
 // ServerName is the name that the client sent (SNI), or empty.
 func (c *Conn) ServerName() string {
-	if c.c == nil {
+	if !c.usable() {
 		return ""
 	}
 	return C.GoString(C.SSL_get_servername(C.cssl_conn_ssl(c.c), C.TLSEXT_NAMETYPE_host_name))
@@ -87,7 +86,7 @@ func (c *Conn) VerifiedChain() ([]*x509.Certificate, error) {
 
 // chain parses what get answers: certificates, each behind its length.
 func (c *Conn) chain(get func(*C.SSL, **C.uchar) C.long) ([]*x509.Certificate, error) {
-	if c.c == nil {
+	if !c.usable() {
 		return nil, nil
 	}
 	var p *C.uchar
@@ -97,27 +96,14 @@ func (c *Conn) chain(get func(*C.SSL, **C.uchar) C.long) ([]*x509.Certificate, e
 	}
 	b := C.GoBytes(unsafe.Pointer(p), C.int(n)) // the certificates keep parts of it
 	C.free(unsafe.Pointer(p))
-	var chain []*x509.Certificate
-	for len(b) > 4 {
-		size := int(binary.BigEndian.Uint32(b))
-		if size > len(b)-4 {
-			return chain, errors.New("peer chain: OpenSSL gave a certificate of impossible length")
-		}
-		cert, err := x509.ParseCertificate(b[4 : 4+size])
-		if err != nil {
-			return chain, fmt.Errorf("peer chain: certificate %d: %w", len(chain), err)
-		}
-		chain = append(chain, cert)
-		b = b[4+size:]
-	}
-	return chain, nil
+	return parseChain(b)
 }
 
 // VerifyResult is nil if the peer's certificate was found valid, or none was
 // sent; otherwise it says why not. It matters where Config.Verify lets an
 // invalid one pass.
 func (c *Conn) VerifyResult() error {
-	if c.c == nil {
+	if !c.usable() {
 		return nil
 	}
 	ssl := C.cssl_conn_ssl(c.c)
@@ -163,7 +149,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 // 1.3 it comes with a ticket after the handshake, so ask when data has been
 // read, and once for each resumption: a ticket should be used once (RFC 8446, appendix C.4).
 func (c *Conn) Session() *Session {
-	if c.c == nil || c.server {
+	if !c.usable() || c.server {
 		return nil
 	}
 	var p *C.uchar

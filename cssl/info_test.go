@@ -125,7 +125,7 @@ func TestKeyLog(t *testing.T) {
 		c, s := clientConfig(), serverConfig("ecdsa")
 		c.MaxVersion, c.KeyLog, s.KeyLog = version, &cl, &sl
 		newPair(t, mustClient(t, c), mustServer(t, s)).handshake()
-		label := map[Version]string{TLS12: "CLIENT_RANDOM ", TLS13: "CLIENT_TRAFFIC_SECRET_0 "}[version]
+		label := map[TLSVersion]string{TLS12: "CLIENT_RANDOM ", TLS13: "CLIENT_TRAFFIC_SECRET_0 "}[version]
 		if !strings.Contains(cl.String(), label) || !strings.HasSuffix(cl.String(), "\n") {
 			t.Errorf("%v: client's key log: %q", version, cl.String())
 		}

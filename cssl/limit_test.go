@@ -22,7 +22,7 @@ func TestLimits(t *testing.T) {
 	limited := func(c *Config) { c.MaxMessages, c.MaxRenegotiations, c.Renegotiation = 5, 3, true }
 	tests := []struct {
 		name    string
-		version Version
+		version TLSVersion
 		change  func(c, s *Config)
 		victim  string
 		flood   func(p *pair) Result

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/testtoken"
 )
 
-func TestMain(m *testing.M) { testmain.Run(m, nil) }
+func TestMain(m *testing.M) { testmain.Run(m, testtoken.RemoveSoftHSM) }

@@ -4,7 +4,6 @@ package cssl
 #cgo pkg-config: openssl
 #cgo CFLAGS: -std=c11 -D_GNU_SOURCE -Wall -Wextra
 #include "context.h"
-#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/opensslv.h>
 #include <stdlib.h>
@@ -12,7 +11,7 @@ package cssl
 #include <malloc.h>
 #endif
 #if OPENSSL_VERSION_NUMBER < 0x30000000L
-#error "go-openssl needs OpenSSL 3.0 or newer"
+#error "go-openssl needs OpenSSL 3.0 or newer: these headers are of an older one, or of LibreSSL or BoringSSL"
 #endif
 
 static int trim(void)
@@ -32,9 +31,15 @@ static int leave_error(int reason)
 */
 import "C"
 
-import "unsafe"
+import (
+	"syscall"
+	"unsafe"
+)
 
 func init() {
+	if linked.Mismatch() != nil {
+		return // what is not made for this library is not called; each Context says why
+	}
 	// OpenSSL is never cleaned up at exit: other threads may still be inside it.
 	if C.cssl_init() != 1 {
 		panic("cssl: OpenSSL could not be initialised: " + takeReasonText())
@@ -45,11 +50,6 @@ func takeReasonText() string {
 	var r C.cssl_reasons
 	C.cssl_take_reasons(&r)
 	return (&ConfigError{Setting: "init", Reasons: goReasons(&r)}).Error()
-}
-
-// OpenSSLVersion is the version text of the OpenSSL library that is linked at run time.
-func OpenSSLVersion() string {
-	return C.GoString(C.OpenSSL_version(C.OPENSSL_VERSION))
 }
 
 // TrimMemory gives memory that OpenSSL has freed back to the system. glibc keeps nearly all of what thousands of
@@ -71,7 +71,9 @@ func goReasons(r *C.cssl_reasons) []Reason {
 		if s := C.ERR_lib_error_string(e.code); s != nil {
 			out[i].Library = C.GoString(s)
 		}
-		if s := C.ERR_reason_error_string(e.code); s != nil {
+		if C.ERR_GET_LIB(e.code) == C.ERR_LIB_SYS {
+			out[i].Text = syscall.Errno(C.ERR_GET_REASON(e.code)).Error()
+		} else if s := C.ERR_reason_error_string(e.code); s != nil {
 			out[i].Text = C.GoString(s)
 		} else {
 			out[i].Text = "unknown reason"

@@ -21,6 +21,8 @@ typedef struct {
 } ticket_key;
 
 typedef struct {
+	OSSL_LIB_CTX *library;
+	EVP_CIPHER *cipher; /* of all keys */
 	size_t count;
 	ticket_key key[]; /* the first one encrypts */
 } ticket_keys;
@@ -40,8 +42,10 @@ static void release_keys(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, l
 	ticket_keys *k = ptr;
 
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	if (k != NULL)
-		OPENSSL_cleanse(k, sizeof *k + k->count * sizeof k->key[0]);
+	if (k == NULL)
+		return;
+	EVP_CIPHER_free(k->cipher);
+	OPENSSL_cleanse(k, sizeof *k + k->count * sizeof k->key[0]);
 	free(k);
 }
 
@@ -73,7 +77,7 @@ int cssl_tickets_keep(SSL *ssl, SSL_CTX *from)
 }
 
 /* Sets up cipher and MAC for k. */
-static int use_key(ticket_key *k, const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+static int use_key(const ticket_keys *keys, ticket_key *k, const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
 	char digest[] = "SHA256";
 	OSSL_PARAM params[] = {
@@ -82,7 +86,7 @@ static int use_key(ticket_key *k, const unsigned char *iv, EVP_CIPHER_CTX *ciphe
 		OSSL_PARAM_construct_end(),
 	};
 
-	return EVP_CipherInit_ex(cipher, k->aes_len == 32 ? EVP_aes_256_cbc() : EVP_aes_128_cbc(), NULL, k->aes, iv, encrypt) &&
+	return EVP_CipherInit_ex2(cipher, keys->cipher, k->aes, iv, encrypt, NULL) &&
 	       EVP_MAC_CTX_set_params(mac, params);
 }
 
@@ -96,12 +100,12 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 		return 0;
 	if (encrypt) {
 		memcpy(name, k->key[0].name, sizeof k->key[0].name);
-		return RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) == 1 && use_key(&k->key[0], iv, cipher, mac, 1) ? 1 : -1;
+		return RAND_bytes_ex(k->library, iv, (size_t)EVP_CIPHER_get_iv_length(k->cipher), 0) == 1 && use_key(k, &k->key[0], iv, cipher, mac, 1) ? 1 : -1;
 	}
 	for (size_t i = 0; i < k->count; i++) {
 		if (memcmp(name, k->key[i].name, sizeof k->key[i].name) != 0)
 			continue;
-		if (!use_key(&k->key[i], iv, cipher, mac, 0))
+		if (!use_key(k, &k->key[i], iv, cipher, mac, 0))
 			return -1;
 		return i == 0 ? 1 : 2; /* 2: the client gets a new one */
 	}
@@ -116,6 +120,8 @@ int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, si
 	if (k == NULL)
 		return cssl_done(0, out);
 	k->count = count;
+	k->library = cssl_ctx_library(ctx);
+	k->cipher = EVP_CIPHER_fetch(k->library, len == CSSL_TICKET_KEY_LONG ? "AES-256-CBC" : "AES-128-CBC", cssl_ctx_properties(ctx));
 	for (size_t i = 0; i < count; i++) {
 		const unsigned char *p = keys + i * len;
 		ticket_key *t = &k->key[i];
@@ -131,7 +137,7 @@ int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, si
 			memcpy(t->hmac, p + t->aes_len, t->hmac_len);
 		}
 	}
-	if (!SSL_CTX_set_ex_data(ctx, keys_index, k)) {
+	if (k->cipher == NULL || !SSL_CTX_set_ex_data(ctx, keys_index, k)) {
 		release_keys(NULL, k, NULL, 0, 0, NULL);
 		return cssl_done(0, out);
 	}

@@ -27,6 +27,9 @@
  *   by message (it flushes after each ticket), and one send takes it along. The
  *   tickets of TLS 1.3 are even held until something is written or flushed:
  *   nobody waits for them, and the answer to a request can take them along.
+ * - OpenSSL 3.2 and newer read ahead only after the handshake, and take a recv for each
+ *   header and each body before. So what asks for little gets it from a larger recv; the rest
+ *   is kept in in, which the next reads empty before the socket is asked again.
  */
 
 int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n)
@@ -151,15 +154,91 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	return -1; /* not 0: that SSL_shutdown takes for success when it sends its alert again */
 }
 
+/* Receives once. Answers how many bytes came; 0: none now, or eof or recv_errno says why there will be no more. */
+static size_t transport_recv(cssl_transport *t, void *p, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = recv(t->fd, p, len, 0);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		t->recv_errno = 0;
+		return (size_t)n;
+	}
+	if (n == 0) {
+		/*
+		 * The kernel tells of a reset once. Where send got to hear it, recv
+		 * answers as if there had been a FIN.
+		 */
+		if (t->send_errno == ECONNRESET)
+			t->recv_errno = ECONNRESET;
+		else
+			t->eof = 1;
+	} else if (errno != EAGAIN && errno != EWOULDBLOCK) {
+		t->recv_errno = errno;
+	}
+	return 0;
+}
+
+void cssl_transport_fill(cssl_transport *t, size_t room)
+{
+	unsigned char buf[16384];
+	size_t want, n;
+
+	do {
+		want = room > t->in.len ? room - t->in.len : 0;
+		if (want > sizeof buf)
+			want = sizeof buf;
+		n = want > 0 ? transport_recv(t, buf, want) : 0;
+		if (n > 0 && !cssl_bytes_append(&t->in, buf, n)) {
+			t->recv_errno = ENOMEM;
+			return;
+		}
+	} while (want > 0 && n == want);
+}
+
+/* What a recv takes ahead: a client's flight, with a certificate. */
+#define AHEAD 4096
+
+/* transport_recv that takes more than was asked for, if that may be, and keeps the rest in in. */
+static size_t transport_recv_ahead(cssl_transport *t, char *p, size_t len)
+{
+	char more[AHEAD];
+	size_t n;
+
+	if (!t->ahead || len >= sizeof more) {
+		n = transport_recv(t, p, len);
+		t->drained = n > 0 && n < len;
+		return n;
+	}
+	n = transport_recv(t, more, sizeof more);
+	t->drained = n > 0 && n < sizeof more;
+	if (n > len && !cssl_bytes_append(&t->in, more + len, n - len)) {
+		t->recv_errno = ENOMEM;
+		return 0;
+	}
+	if (n > len)
+		n = len;
+	if (n > 0)
+		memcpy(p, more, n);
+	return n;
+}
+
 static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 {
 	cssl_transport *t = BIO_get_data(b);
-	ssize_t n;
+	size_t n;
 
 	BIO_clear_retry_flags(b);
 	*got = 0;
 	if (t->corked && t->out.len > 0)
 		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
+	if (t->fd >= 0 && t->in.len > 0 && !t->frozen) {
+		t->moved |= CSSL_MOVED_IN;
+		*got = cssl_bytes_take(&t->in, p, len);
+		return 1;
+	}
 	if (t->frozen || (t->drained && t->send_errno == 0)) { /* after a failed send, only recv knows what is left */
 		t->drained = 0;
 		BIO_set_retry_read(b);
@@ -176,31 +255,14 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 		t->moved |= CSSL_MOVED_IN;
 		return 1;
 	}
-	do
-		n = recv(t->fd, p, len, 0);
-	while (n < 0 && errno == EINTR);
+	n = transport_recv_ahead(t, p, len);
 	if (n > 0) {
-		t->drained = (size_t)n < len;
 		t->moved |= CSSL_MOVED_IN;
-		t->recv_errno = 0;
-		*got = (size_t)n;
+		*got = n;
 		return 1;
 	}
-	if (n == 0) {
-		/*
-		 * The kernel tells of a reset once. Where send got to hear it, recv
-		 * answers as if there had been a FIN.
-		 */
-		if (t->send_errno == ECONNRESET)
-			t->recv_errno = ECONNRESET;
-		else
-			t->eof = 1;
-		return 0;
-	}
-	if (errno == EAGAIN || errno == EWOULDBLOCK)
+	if (!t->eof && t->recv_errno == 0)
 		BIO_set_retry_read(b);
-	else
-		t->recv_errno = errno;
 	return 0;
 }
 

@@ -22,13 +22,14 @@ typedef struct {
 	unsigned corked : 1;  /* output is collected in out until the operation ends, and leaves with one send */
 	unsigned held : 1;    /* what is in out was not offered to the transport yet; it leaves with what is written next */
 	unsigned more : 1;    /* other records follow at once: what is sent may wait for them in the kernel */
+	unsigned ahead : 1;   /* recv may take more than OpenSSL asks for; the rest waits in in */
 	unsigned frozen : 1;  /* no more input is given out: the peer went over a limit */
 	uint32_t moved;   /* CSSL_MOVED_*: what happened since the operation began */
 	int send_errno;   /* the first errno of send; from then on what is written is dropped */
 	int recv_errno;   /* the last errno of recv other than EAGAIN; the kernel tells it once only. Engine mode: ENOMEM, input was not kept */
 	size_t tail_max;  /* the greatest size of out */
 	cssl_bytes out;   /* written by OpenSSL, not yet taken by the socket or the caller */
-	cssl_bytes in;    /* engine mode: fed by the caller, not yet read by OpenSSL */
+	cssl_bytes in;    /* received ahead or by cssl_transport_fill, or in engine mode fed by the caller; not yet read by OpenSSL */
 } cssl_transport;
 
 /* A BIO over t, which must outlive it. NULL when out of memory. */
@@ -36,6 +37,9 @@ BIO *cssl_transport_bio(cssl_transport *t);
 
 /* Sends what is kept in out. True when nothing is left. Never blocks on a non-blocking socket. */
 int cssl_transport_flush(cssl_transport *t);
+
+/* Receives what has come into in, until that holds room bytes. eof and recv_errno say how it ended. Never blocks on a non-blocking socket. */
+void cssl_transport_fill(cssl_transport *t, size_t room);
 
 /* Appends to, and takes from the front of, a run of bytes. append answers 0 when out of memory. */
 int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n);

@@ -6,11 +6,11 @@ import (
 )
 
 // versions pins both sides to one protocol version.
-var versions = []Version{TLS12, TLS13}
+var versions = []TLSVersion{TLS12, TLS13}
 
 // mode is a combination of the settings that change how bytes pass.
 type mode struct {
-	version Version
+	version TLSVersion
 	tail    int
 	ahead   bool
 	release bool

@@ -156,6 +156,7 @@ func (l *Loop) serve(ln *listener, fd int, remote netip.AddrPort) {
 	}
 	c := &Conn{tls: tls, handler: s.Handler, server: s, fd: fd, remote: remote, local: ln.addr}
 	c.counted = s.Header == nil && s.Admit != nil
+	c.bind()
 	l.adopt(c)
 }
 

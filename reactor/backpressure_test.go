@@ -43,7 +43,7 @@ func assertTurns(t *testing.T, st Stats) {
 // both versions, to the end, without spinning. The tickets of TLS 1.3 do not fit at the end of the handshake.
 func TestStreamBothWays(t *testing.T) {
 	const size = 256 << 10
-	for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+	for _, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		t.Run(v.String(), func(t *testing.T) {
 			done := make(chan error, 2)
 			side := func() *hooks {

@@ -122,16 +122,17 @@ const (
 	askKeyUpdate
 	askKeyUpdateRequest
 	askRenegotiate
+	askRetry
 	askCertificate
 )
 
 // Started is when the loop took the connection over.
 func (c *Conn) Started() time.Time { return c.loop.start.Add(c.begun) }
 
-// BytesRead and BytesWritten are how much plaintext TLS has moved. Only a handler may ask.
+// BytesRead is how much plaintext TLS has read until the turn that is under way; in OnClose, in all. Only a handler may ask.
 func (c *Conn) BytesRead() uint64 { return c.read }
 
-// BytesWritten is how much of what was written TLS has taken. Only a handler may ask.
+// BytesWritten is how much of what was written TLS has taken, as of the same time as BytesRead. Only a handler may ask.
 func (c *Conn) BytesWritten() uint64 { return c.written }
 
 // ID is a number that no other connection of this process has had; for logs.
@@ -248,6 +249,13 @@ func (c *Conn) KeyUpdate(request bool) {
 // Otherwise it has no effect.
 func (c *Conn) Renegotiate() { c.request(askRenegotiate, 0, nil) }
 
+// bind makes the application's decisions in a handshake reach the loop. They see c as the owner.
+func (c *Conn) bind() {
+	if c.tls.Asks() {
+		c.tls.Bind(c, func() { c.request(askRetry, 0, nil) })
+	}
+}
+
 // RequestCertificate asks for the client's certificate after the handshake (TLS 1.3; see cssl.Config.PostHandshakeAuth). The Handler's
 // OnCertificate says what came of it; a client may never answer.
 func (c *Conn) RequestCertificate() { c.request(askCertificate, 0, nil) }
@@ -319,6 +327,9 @@ func (c *Conn) collect() {
 		_ = s.KeyUpdate(false)
 	case ask&askRenegotiate != 0:
 		_ = s.Renegotiate()
+	}
+	if ask&askRetry != 0 {
+		s.Retry()
 	}
 	if ask&askCertificate != 0 {
 		_ = s.RequestCertificate() // refused during a close, and while there is one
@@ -400,6 +411,7 @@ func (e *events) OnClose(err error) {
 	c.sum()
 	c.mu.Unlock()
 	defer c.guard()
+	c.loop.tally(c)
 	c.loop.closed(c, err)
 	c.handler.OnClose(c, err)
 }

@@ -239,7 +239,7 @@ func TestDialHost(t *testing.T) {
 
 // TestDialResumes: a session of an earlier connection, in Config, is resumed.
 func TestDialResumes(t *testing.T) {
-	for _, version := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+	for _, version := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		t.Run(version.String(), func(t *testing.T) {
 			addr := start(t, &Server{Handler: echo()})
 			l := startLoop(t, LoopConfig{})

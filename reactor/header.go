@@ -32,6 +32,9 @@ func (l *Loop) readHeader(c *Conn) bool {
 	case err != nil:
 		l.endHeader(c, os.NewSyscallError("recvfrom", err))
 		return false
+	case n == 0 && len(c.header.got) == 0:
+		l.endHeader(c, io.ErrUnexpectedEOF) // it has said nothing at all, like who vanishes before a hello
+		return false
 	case n == 0:
 		l.endHeader(c, fmt.Errorf("%w: %w", ErrHeader, io.ErrUnexpectedEOF))
 		return false

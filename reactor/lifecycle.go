@@ -30,6 +30,7 @@ func newConn(fd int, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) 
 		return nil, err
 	}
 	c := &Conn{tls: tls, handler: h, fd: fd, Data: data}
+	c.bind()
 	c.findPeer()
 	if sa, err := unix.Getsockname(fd); err == nil {
 		if a, ok := sa.(*unix.SockaddrUnix); ok {

@@ -201,16 +201,17 @@ func (p *prefixed) Write(b []byte) (int, error) {
 // TestBadHeader: each ends its own connection, with a cause that says what it was, and is counted.
 func TestBadHeader(t *testing.T) {
 	for send, tt := range map[string]struct {
-		is      error
-		outcome string
+		is              error
+		outcome, reason string
 	}{
-		"bad\n":                          {ErrHeader, "header"},
-		"too much\n":                     {ErrHeader, "header"},
-		"no address\n":                   {ErrHeader, "header"},
-		"panic\n":                        {ErrPanic, "handler panicked"},
-		strings.Repeat("x", MaxHeader+1): {ErrHeader, "header"},
-		"192.0.2.9:9\n":                  {errUnwelcome, "refused"},
-		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header"}, // and then nothing
+		"bad\n":                          {ErrHeader, "header", "header"},
+		"too much\n":                     {ErrHeader, "header", "header"},
+		"no address\n":                   {ErrHeader, "header", "header"},
+		"panic\n":                        {ErrPanic, "handler panicked", "handler panicked"},
+		strings.Repeat("x", MaxHeader+1): {ErrHeader, "header", "header"},
+		"192.0.2.9:9\n":                  {errUnwelcome, "refused", "refused"},
+		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header", "header"}, // and then nothing
+		"":                               {io.ErrUnexpectedEOF, "closed without close_notify", "closed by peer"},
 	} {
 		ended := make(chan error, 1)
 		var g gate
@@ -229,6 +230,9 @@ func TestBadHeader(t *testing.T) {
 			t.Errorf("%q: %v, want %v", name, err, tt.is)
 		}
 		waitFor(t, "the count", func() bool { return s.Stats().Closes[tt.outcome] == 1 })
+		if st := s.Stats(); st.HandshakeFailures[tt.reason] != 1 {
+			t.Errorf("%q: failures %v, want one of %q", name, st.HandshakeFailures, tt.reason)
+		}
 		if st := s.Stats(); g.state() != "map[]" || (st.Refusals["unwelcome"] == 1) != (tt.outcome == "refused") {
 			t.Errorf("%q: inside %s, refusals %v", name, g.state(), st.Refusals)
 		}
@@ -425,4 +429,41 @@ func TestStopAccepting(t *testing.T) {
 	if err := s.Shutdown(context.Background()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestFactsOfOneTurn: what a connection moved in its last turn counts too. Data and end of the peer come in one segment.
+func TestFactsOfOneTurn(t *testing.T) {
+	ended := make(chan [2]uint64, 1)
+	h := &eofHooks{hooks: *echo(), eof: func(c *Conn) { c.Close() }}
+	h.closed = func(c *Conn, _ error) { ended <- [2]uint64{c.BytesRead(), c.BytesWritten()} }
+	raw := rawDial(t, start(t, &Server{Handler: h}))
+	k := &corked{Conn: raw}
+	c := goOver(t, k)
+	k.corked = true
+	io.WriteString(c, "hello")
+	c.CloseWrite()
+	k.corked = false
+	k.SetWriteDeadline(time.Time{}) // CloseWrite has set one
+	k.Write(nil)
+	raw.(*net.TCPConn).CloseWrite()
+	if got := receive(t, ended, "OnClose"); got != [2]uint64{5, 5} {
+		t.Errorf("%d bytes read, %d written", got[0], got[1])
+	}
+}
+
+// corked keeps what is written while it is corked, for the next Write.
+type corked struct {
+	net.Conn
+	corked bool
+	kept   []byte
+}
+
+func (k *corked) Write(p []byte) (int, error) {
+	k.kept = append(k.kept, p...)
+	if k.corked {
+		return len(p), nil
+	}
+	_, err := k.Conn.Write(k.kept)
+	k.kept = nil
+	return len(p), err
 }

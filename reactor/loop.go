@@ -98,6 +98,7 @@ type Loop struct {
 	dead     []*Conn  // to be freed at the end of the turn
 	resume   []*listener
 	stats    Stats
+	tallied  struct{ read, written uint64 } // what of stats.Sessions is in the connections' own counts
 
 	mu      sync.Mutex
 	tasks   []func()
@@ -334,15 +335,13 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 		(*events)(c).OnDrain()
 	}
 	s := &l.stats.Sessions
-	in, out, sends := s.BytesRead, s.BytesWritten, s.Sends
+	bytes, sends := s.BytesRead+s.BytesWritten, s.Sends
 	c.session.Ready(got)
-	in, out = s.BytesRead-in, s.BytesWritten-out
-	sent, moved := s.Sends != sends, in+out != 0
+	l.tally(c)
+	sent, moved := s.Sends != sends, s.BytesRead+s.BytesWritten != bytes
 	if moved {
 		// A write that the socket takes at once brings no event.
 		c.active = l.now
-		c.read += in
-		c.written += out
 	}
 	if c.crowded && sent {
 		l.answered(c)
@@ -365,6 +364,14 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 		c.tls.FreeBuffers() // such as after a handshake
 	}
 	l.rearm(c)
+}
+
+// tally adds to c's own counts what its turn has moved so far.
+func (l *Loop) tally(c *Conn) {
+	s, t := &l.stats.Sessions, &l.tallied
+	c.read += s.BytesRead - t.read
+	c.written += s.BytesWritten - t.written
+	t.read, t.written = s.BytesRead, s.BytesWritten
 }
 
 // rearm makes epoll wait for what the session now waits for, and sets the deadline.

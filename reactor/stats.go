@@ -169,9 +169,16 @@ func (h *Histogram) Add(o *Histogram) {
 func reasonOf(err error) string {
 	var e *cssl.Error
 	var errno syscall.Errno
+	var refused *RefusedError
 	switch {
 	case err == nil, errors.Is(err, ErrLoopClosed):
 		return "closed by us"
+	case errors.As(err, &refused):
+		return "refused"
+	case errors.Is(err, ErrPanic):
+		return "handler panicked"
+	case errors.Is(err, ErrHeader):
+		return "header"
 	case errors.Is(err, ErrCrowdedOut):
 		return "crowded out"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):

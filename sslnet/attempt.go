@@ -29,7 +29,7 @@ func (s *side) attempt() bool {
 			return true
 		case finished:
 			return true
-		case r.Want.Application():
+		case r.Want.Application() && !answered(r.Want):
 			s.err = fmt.Errorf("sslnet: %v: %w", r.Want, errWant)
 			return true
 		case r.In && r.Want.Readable():
@@ -44,6 +44,22 @@ func (s *side) attempt() bool {
 				return true
 			}
 			return false
+		}
+	}
+}
+
+// answered reports whether the end of a wait for the application is heard of: decided comes then.
+func answered(w cssl.Want) bool {
+	return w == cssl.WantAsync || w == cssl.WantClientHello || w == cssl.WantRetryVerify
+}
+
+// decided makes the sides that wait for the application try again.
+func (c *Conn) decided() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range []*side{&c.reader, &c.writer} {
+		if s.waits && s.want.Application() {
+			c.transport.wake(s)
 		}
 	}
 }

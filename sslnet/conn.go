@@ -142,6 +142,9 @@ func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error)
 	if err != nil {
 		return nil, err
 	}
+	if c.tls.Asks() {
+		c.tls.Bind(c, c.decided)
+	}
 	return c, nil
 }
 

@@ -42,7 +42,7 @@ func TestSetContext(t *testing.T) {
 	second, _ := contexts(t, v12)
 	l := serve(t, "tcp", "127.0.0.1:0", first)
 	d := Dialer{Context: cx}
-	dial := func(want cssl.Version) net.Conn {
+	dial := func(want cssl.TLSVersion) net.Conn {
 		t.Helper()
 		c, err := d.Dial("tcp", l.Addr().String())
 		must(t, err)

@@ -9,7 +9,7 @@ import (
 
 // State is what a handshake led to.
 type State struct {
-	Version cssl.Version
+	Version cssl.TLSVersion
 	// Cipher is the cipher suite's name as OpenSSL writes it, CipherID its number in IANA's registry.
 	Cipher   string
 	CipherID uint16

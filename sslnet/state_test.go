@@ -80,7 +80,7 @@ func TestStateAgrees(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ours      change
 		theirs    theirs
-		version   cssl.Version
+		version   cssl.TLSVersion
 		group     tls.CurveID
 		alpn      string
 		clientCN  string

@@ -86,7 +86,7 @@ func TestHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(data.Cases) != 6 || len(data.Idle) != 4 || data.Machine.OpenSSL != cssl.OpenSSLVersion() {
+	if len(data.Cases) != 6 || len(data.Idle) != 4 || data.Machine.OpenSSL != cssl.Version().Run.Text {
 		t.Errorf("%s", raw)
 	}
 	for _, c := range append(data.Cases, data.Idle...) {

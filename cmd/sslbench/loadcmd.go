@@ -155,10 +155,10 @@ func (o *loadOptions) check(answer, size, version, cert, key string) (err error)
 	if version != "" {
 		o.minVersion, o.maxVersion = version, version
 	}
-	if c.TLS.MinVersion, err = cssl.ParseVersion(o.minVersion); err != nil {
+	if c.TLS.MinVersion, err = cssl.ParseTLSVersion(o.minVersion); err != nil {
 		return usageError{err}
 	}
-	if c.TLS.MaxVersion, err = cssl.ParseVersion(o.maxVersion); err != nil {
+	if c.TLS.MaxVersion, err = cssl.ParseTLSVersion(o.maxVersion); err != nil {
 		return usageError{err}
 	}
 	if c.TLS.MaxVersion != 0 && c.TLS.MinVersion > c.TLS.MaxVersion {

@@ -120,7 +120,7 @@ func TestDrain(t *testing.T) {
 					t.Errorf("%s got no close_notify", conn)
 				}
 			}
-			if d.err.Len() > 0 {
+			if d.err.String() != "" {
 				t.Errorf("standard error has %q", d.err.String())
 			}
 			if !strings.HasSuffix(d.text(), "\nstopped\n") {

@@ -47,7 +47,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 			return check(c, stdout)
 		}
 		return serve(c, stdout, stderr)
-	}, versions)
+	}, printVersion)
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testtoken"
 )
 
 // limit is how long a step may take. It is far more than it needs.
@@ -28,6 +30,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		defer testtoken.RemoveSoftHSM()
 		binary = filepath.Join(dir, "sslecho")
 		if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
@@ -43,7 +46,7 @@ type daemon struct {
 	cmd    *exec.Cmd
 	mu     sync.Mutex
 	out    bytes.Buffer
-	err    bytes.Buffer
+	err    safeBuffer
 	ended  chan struct{}
 	listen []string // the addresses that it printed
 }

@@ -48,6 +48,9 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 	d.log = logger(c.LogFormat, &d.level, stderr)
 	d.notify.Log = d.log
 	slog.SetDefault(d.log)
+	if err := cssl.Version().Mismatch(); err != nil {
+		d.warn([]string{err.Error()})
+	}
 	defer d.tls.Close()
 	// A reader of the output that goes away does not end the daemon.
 	signal.Ignore(syscall.SIGPIPE)
@@ -62,6 +65,7 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 	defer func() {
 		if ready || !d.sockets.Upgraded() { // one that takes over and fails must leave all to the other
 			d.sockets.Stop()
+			d.sockets.RemovePIDFile()
 		}
 	}()
 	if d.built, err = d.tls.Build(&c.TLS); err != nil {
@@ -89,7 +93,7 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 		go func() { d.failed <- d.srv.ServeAll(ls) }()
 	}
 	d.greet(listening)
-	if err := d.sockets.Ready(); err != nil {
+	if err := d.takeOver(); err != nil {
 		d.srv.Close()
 		return err
 	}
@@ -101,6 +105,20 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 	d.watch.started.Store(true)
 	d.notify.Ready("serving")
 	return d.obey(signals)
+}
+
+// takeOver lets the process go that this one replaces, if there is one.
+func (d *process) takeOver() error {
+	replaces := d.sockets.Upgraded()
+	before := os.Getppid()
+	if replaces {
+		d.notify.Main(os.Getpid())
+	}
+	err := d.sockets.Ready()
+	if err != nil && replaces {
+		d.notify.Main(before)
+	}
+	return err
 }
 
 // logger writes text or JSON.
@@ -200,7 +218,7 @@ func (d *process) listen() (all [][]net.Listener, err error) {
 
 // greet says on standard output where the daemon serves.
 func (d *process) greet(listening [][]net.Listener) {
-	fmt.Fprintln(d.stdout, cssl.OpenSSLVersion())
+	fmt.Fprintln(d.stdout, cssl.Version())
 	for _, ls := range listening {
 		fmt.Fprintf(d.stdout, "listening on %s\n", addressOf(ls[0]))
 	}

@@ -89,32 +89,55 @@ func (d *process) handOver(signals <-chan os.Signal) {
 	d.watch.close() // the new process answers there
 	d.srv.StopAccepting()
 	fmt.Fprintf(d.stdout, "replaced: %d connections have %v to end\n", d.srv.Conns(), d.cfg.Timeouts.Drain)
-	timeout := time.NewTimer(d.cfg.Timeouts.Drain)
-	defer timeout.Stop()
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
-	for d.srv.Conns() > 0 {
-		select {
-		case <-look.C:
-			continue
-		case <-timeout.C:
-		case sig := <-signals:
-			if sig == syscall.SIGHUP || sig == syscall.SIGUSR2 {
-				continue // are for the new process
-			}
-		}
-		break
-	}
+	wait(d.cfg.Timeouts.Drain, signals, d.empty)
 	d.end(signals, d.cfg.Timeouts.Close)
 }
 
-// drain closes all connections in good order.
+// drain ends the daemon: it serves on for the delay, then connections may end by themselves, then those that are left are closed in good
+// order. A second signal cuts them off.
 func (d *process) drain(sig os.Signal, signals <-chan os.Signal) {
+	t := d.cfg.Timeouts
 	d.notify.Stopping()
 	d.watch.ending.Store(true)
+	if t.DrainDelay > 0 {
+		fmt.Fprintf(d.stdout, "%s: not ready, serving on for %v\n", sig, t.DrainDelay)
+		if wait(t.DrainDelay, signals, func() bool { return false }) {
+			t.DrainWait, t.Drain = 0, 0
+		}
+	}
 	d.sockets.Stop() // else the sockets would live on in what would be handed to a new process
 	fmt.Fprintf(d.stdout, "%s: draining %d connections, a second signal ends at once\n", sig, d.srv.Conns())
-	d.end(signals, d.cfg.Timeouts.Drain)
+	if t.DrainWait > 0 {
+		d.srv.StopAccepting()
+		if wait(t.DrainWait, signals, d.empty) {
+			t.Drain = 0
+		}
+	}
+	d.end(signals, t.Drain)
+}
+
+// empty reports whether there are no connections.
+func (d *process) empty() bool { return d.srv.Conns() == 0 }
+
+// wait waits for a time, or until over answers true. It reports whether a signal has ended it; those of a reload and of an upgrade
+// do not: they come too late, or are for the process that has taken over.
+func wait(timeout time.Duration, signals <-chan os.Signal, over func() bool) (signalled bool) {
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for !over() {
+		select {
+		case <-look.C:
+		case <-timer.C:
+			return false
+		case sig := <-signals:
+			if sig != syscall.SIGHUP && sig != syscall.SIGUSR2 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // end closes all connections within a time, and cuts off the rest; a signal ends the wait.

@@ -62,14 +62,59 @@ func TestSystemd(t *testing.T) {
 	m.hears("READY=1")
 	before := d.pid()
 	d.signal(syscall.SIGUSR2)
-	if s := m.hears("READY=1"); strings.Contains(s, fmt.Sprintf("MAINPID=%d\n", before)) {
-		t.Errorf("after the upgrade: %q", s)
+	main := m.hears("MAINPID=") // while the one before cannot have ended
+	if main == fmt.Sprintf("MAINPID=%d", before) {
+		t.Errorf("at the upgrade: %q", main)
+	}
+	if s := m.hears("READY=1"); !strings.Contains(s, main+"\n") {
+		t.Errorf("after the upgrade: %q, want %s in it", s, main)
 	}
 	d.expect("stopped\n", 1)
 	m.hears("WATCHDOG=1") // of the new process
 	d.signal(syscall.SIGTERM)
 	m.hears("STOPPING=1")
 	d.expect("stopped\n", 2)
+}
+
+// TestFailedUpgrade: a process that cannot take over leaves the one before it the main one, and its pid file alone.
+func TestFailedUpgrade(t *testing.T) {
+	m := newManager(t)
+	dir := t.TempDir()
+	pids := filepath.Join(dir, "pids")
+	if err := os.Mkdir(pids, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("NOTIFY_SOCKET", m.path)
+	d := runDaemon(t, "--pid-file", filepath.Join(pids, "pid"))
+	main := fmt.Sprintf("MAINPID=%d", d.cmd.Process.Pid)
+	m.hears("READY=1")
+	if err := os.Rename(pids, filepath.Join(dir, "gone")); err != nil {
+		t.Fatal(err)
+	}
+	d.signal(syscall.SIGUSR2)
+	if s := m.hears("MAINPID="); s == main {
+		t.Errorf("%q at first", s)
+	}
+	if s := m.hears("MAINPID="); s != main {
+		t.Errorf("%q in the end, want %q", s, main)
+	}
+	if err := os.Rename(filepath.Join(dir, "gone"), pids); err != nil {
+		t.Fatal(err)
+	}
+	roundTrip(t, dialTLS(t, "tcp", d.addr(), nil), []byte("hello"))
+	if got := mustReadFile(t, filepath.Join(pids, "pid")); got != strconv.Itoa(d.cmd.Process.Pid) {
+		t.Errorf("pid file %q", got)
+	}
+	d.signal(sigterm)
+	if s := d.status(); s != 0 {
+		t.Errorf("status %d", s)
+	}
+	if !strings.Contains(d.err.String(), "--pid-file "+filepath.Join(pids, "pid")) {
+		t.Errorf("%s", d.err.String())
+	}
+	if _, err := os.Stat(filepath.Join(pids, "pid")); !os.IsNotExist(err) {
+		t.Errorf("the pid file of a process that has ended: %v", err)
+	}
 }
 
 // TestSocketActivation: sockets that systemd has opened take the place of --listen, also for the process that takes over.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/metrics"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
-	"github.com/spacemonad/go-openssl/cssl"
 )
 
 // watch is what operators see of the daemon.
@@ -38,10 +36,10 @@ func (d *process) watchOn() error {
 	w := &watch{}
 	d.watch = w
 	w.show(d.cfg, d.built.Certificates)
-	release, commit := build()
+	built := build()
 	w.metrics = metrics.New(metrics.Source{
 		Stats: d.srv.Stats, Loops: d.srv.Loops,
-		Build:        metrics.Build{Version: release, Revision: commit, Go: runtime.Version(), OpenSSL: cssl.OpenSSLVersion()},
+		Build:        metrics.Build{Version: built.Version, Revision: built.Commit, Go: built.Go, OpenSSL: built.OpenSSL.Run},
 		Certificates: func() []metrics.Certificate { w.mu.Lock(); defer w.mu.Unlock(); return w.certs },
 		Limits:       func() (config.Limits, config.Timeouts) { w.mu.Lock(); defer w.mu.Unlock(); return w.limits, w.times },
 		Draining:     w.ending.Load,

@@ -78,7 +78,7 @@ func settings(t *testing.T, text string) map[string]any {
 func TestStopTimeout(t *testing.T) {
 	defaults := settings(t, read(t, units+"sslecho.yaml"))
 	var needs time.Duration
-	for _, name := range []string{"drain-timeout", "close-timeout"} {
+	for _, name := range []string{"drain-delay", "drain-wait", "drain-timeout", "close-timeout"} {
 		d, err := time.ParseDuration(defaults[name].(string))
 		if err != nil {
 			t.Fatal(err)

@@ -78,7 +78,7 @@ func FuzzConfig(f *testing.F) {
 		nothingLeft(t, func() {
 			cfg := cssl.Config{
 				CAPEM: root, CipherList: ciphers, CipherSuites: suites, Groups: groups, SignatureAlgorithms: sigalgs,
-				MinVersion: cssl.Version(low), MaxVersion: cssl.Version(high), Verify: cssl.VerifyMode(flags & 7),
+				MinVersion: cssl.TLSVersion(low), MaxVersion: cssl.TLSVersion(high), Verify: cssl.VerifyMode(flags & 7),
 				NoTickets: flags&8 != 0, Renegotiation: flags&16 != 0, ReleaseBuffers: flags&32 != 0, NoReadAhead: flags&64 != 0,
 				Tickets: a, SessionCache: b, VerifyDepth: c, MaxMessages: b, MaxRenegotiations: a, Tail: c,
 			}
@@ -103,8 +103,8 @@ func FuzzConfig(f *testing.F) {
 				t.Fatalf("session settings: %+v", *s)
 			}
 		}
-		if v, err := cssl.ParseVersion(name); err == nil && v != 0 && v != cssl.TLS12 && v != cssl.TLS13 {
-			t.Fatalf("ParseVersion(%q) = %v", name, v)
+		if v, err := cssl.ParseTLSVersion(name); err == nil && v != 0 && v != cssl.TLS12 && v != cssl.TLS13 {
+			t.Fatalf("ParseTLSVersion(%q) = %v", name, v)
 		}
 	})
 }

@@ -147,7 +147,7 @@ const stages = 8
 func FuzzCiphertext(f *testing.F) {
 	var contexts [2][2]*cssl.Context
 	var buffers [2][]byte
-	for i, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+	for i, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		buffers[i] = make([]byte, 1<<15)
 		cfg := cssl.Config{MinVersion: v, MaxVersion: v, Renegotiation: true, CAFile: testcerts.Path("root.pem"), ALPN: []string{"h2", "x"}, MaxMessages: 20, MaxRenegotiations: 5}
 		var err error

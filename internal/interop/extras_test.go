@@ -202,7 +202,7 @@ func TestExtrasRecordSize(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-bin")
 	config := extrasConfig()
 	config.RecordSizeLimit = 16385
-	for _, version := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+	for _, version := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		long := strings.Repeat("x", 30000) + "\n"
 		addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error {
 			if err := answer(c); err != nil {

@@ -22,7 +22,7 @@ func gnutlsParty() *party {
 }
 
 // gnutlsPriority allows one version of TLS.
-func gnutlsPriority(v cssl.Version) string {
+func gnutlsPriority(v cssl.TLSVersion) string {
 	return "--priority=NORMAL:-VERS-ALL:+VERS-" + strings.Replace(v.String(), "TLSv", "TLS", 1)
 }
 

@@ -53,8 +53,8 @@ func nssDatabase(t *testing.T, names ...string) string {
 }
 
 // nssVersions allows one version of TLS.
-func nssVersions(v cssl.Version) string {
-	name := map[cssl.Version]string{cssl.TLS12: "tls1.2", cssl.TLS13: "tls1.3"}[v]
+func nssVersions(v cssl.TLSVersion) string {
+	name := map[cssl.TLSVersion]string{cssl.TLS12: "tls1.2", cssl.TLS13: "tls1.3"}[v]
 	return name + ":" + name
 }
 
@@ -114,7 +114,7 @@ var strsclntHits = regexp.MustCompile(`strsclnt: (\d+) cache hits;`)
 func TestNSSResumption(t *testing.T) {
 	need(t, "strsclnt", nssPackage)
 	db := nssDatabase(t)
-	for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+	for _, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		t.Run(v.String(), func(t *testing.T) {
 			c := combo{features[1], v}
 			srv := newServer(t, c.serverConfig(t), 0, 0)

@@ -202,7 +202,7 @@ func (o *outcome) wait(t *testing.T) {
 	}
 }
 
-func versionFlag(v cssl.Version) string {
+func versionFlag(v cssl.TLSVersion) string {
 	if v == cssl.TLS12 {
 		return "-tls1_2"
 	}
@@ -455,7 +455,7 @@ func (l *liner) OnClose(_ *reactor.Conn, err error) {
 
 // TestSServerReversed: our client with openssl s_server -rev, which sends each line back reversed.
 func TestSServerReversed(t *testing.T) {
-	for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+	for _, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		t.Run(v.String(), func(t *testing.T) {
 			_, addr := startServer(t, append(certFlags("rsa"), versionFlag(v), "-naccept", "1", "-rev")...)
 			x := clientContext(t, combo{features[0], v}.clientConfig())

@@ -23,7 +23,7 @@ const (
 
 // facts is what our side knows after the handshake.
 type facts struct {
-	version          cssl.Version
+	version          cssl.TLSVersion
 	cipher           string
 	alpn, serverName string
 	resumed          bool

@@ -43,7 +43,7 @@ func eventually(what string, f func() bool) error {
 }
 
 // rekeyConfigs are a server's and a client's settings that allow renegotiation.
-func rekeyConfigs(v cssl.Version, cert string, server, client *handshakes) (s, c cssl.Config) {
+func rekeyConfigs(v cssl.TLSVersion, cert string, server, client *handshakes) (s, c cssl.Config) {
 	s = cssl.Config{
 		Certificates: []cssl.Certificate{certificate(cert)}, MinVersion: v, MaxVersion: v,
 		Renegotiation: true, MaxRenegotiations: 1 << 20, MaxMessages: 1 << 20,

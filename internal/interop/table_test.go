@@ -50,7 +50,7 @@ var features = []feature{
 // combo is a feature in one version of TLS.
 type combo struct {
 	feature
-	version cssl.Version
+	version cssl.TLSVersion
 }
 
 // eachCombo runs f for all rows in both versions, and in the short form for each row in one of them.
@@ -60,7 +60,7 @@ func eachCombo(t *testing.T, f func(t *testing.T, c combo)) {
 
 // eachOf is eachCombo for peers that cannot do all rows.
 func eachOf(t *testing.T, rows []feature, f func(t *testing.T, c combo)) {
-	for i, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+	for i, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		for j, feat := range rows {
 			if !full && (i+j)%2 != 0 {
 				continue

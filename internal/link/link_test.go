@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { testmain.Run(m, nil) }
 // full is whether the long form runs, as `make networks` asks for it.
 var full = os.Getenv("NETWORKS") == "full"
 
-var versions = []cssl.Version{cssl.TLS12, cssl.TLS13}
+var versions = []cssl.TLSVersion{cssl.TLS12, cssl.TLS13}
 
 // TestSlowLink: over a link that is slow, loses packets and changes their order, every byte of every connection comes
 // back, in order, in both versions and through KeyUpdates.

@@ -93,7 +93,7 @@ func TestReset(t *testing.T) {
 }
 
 // resetAfter dials c, and resets it as soon as a side has sent so many bytes.
-func (w *world) resetAfter(t *testing.T, v cssl.Version, c *client, side int, bytes int64) {
+func (w *world) resetAfter(t *testing.T, v cssl.TLSVersion, c *client, side int, bytes int64) {
 	t.Helper()
 	fd, port := w.ends[1].connect(t, w.port, 0)
 	c.port = port

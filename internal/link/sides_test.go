@@ -207,7 +207,7 @@ type world struct {
 	loop        *reactor.Loop
 	port        int
 	userTimeout int
-	clients     map[cssl.Version]*cssl.Context
+	clients     map[cssl.TLSVersion]*cssl.Context
 }
 
 // timeouts of both sides; zero is limit, and for idle none.
@@ -218,13 +218,13 @@ type timeouts struct {
 
 func newWorld(t *testing.T, q quality, to timeouts) *world {
 	t.Helper()
-	w := &world{wire: newWire(t, q), t: t, userTimeout: to.user, clients: map[cssl.Version]*cssl.Context{}}
+	w := &world{wire: newWire(t, q), t: t, userTimeout: to.user, clients: map[cssl.TLSVersion]*cssl.Context{}}
 	w.echo = &echo{conns: map[uint16]*reactor.Conn{}, closed: map[uint16][]error{}}
 	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+	for _, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		if w.clients[v], err = cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: v, MaxVersion: v}); err != nil {
 			t.Fatal(err)
 		}
@@ -264,7 +264,7 @@ func newWorld(t *testing.T, q quality, to timeouts) *world {
 }
 
 // dial begins a connection of c.
-func (w *world) dial(v cssl.Version, c *client) *client {
+func (w *world) dial(v cssl.TLSVersion, c *client) *client {
 	w.t.Helper()
 	fd, port := w.ends[1].connect(w.t, w.port, w.userTimeout)
 	c.port = port

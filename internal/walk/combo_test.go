@@ -10,7 +10,7 @@ import (
 
 // combo is what a seed's remainder decides, so that neighbouring seeds cover all of them.
 type combo struct {
-	version   cssl.Version
+	version   cssl.TLSVersion
 	tail      int // index of tails
 	ahead     bool
 	release   bool
@@ -44,7 +44,7 @@ func (c combo) bare() bool { return tails[c.tail] < 0 && !c.overBytes }
 // setting is what a Context is made from.
 type setting struct {
 	server     bool
-	version    cssl.Version
+	version    cssl.TLSVersion
 	tail       int // index of tails
 	ahead      bool
 	release    bool

@@ -179,7 +179,7 @@ func TestTransportMany(t *testing.T) {
 // TestTransportResumes: a second connection resumes the session of the first, and a third that of the second, in both versions of TLS.
 func TestTransportResumes(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, alpn string, _ int) {
-		for _, v := range []cssl.Version{cssl.TLS12, cssl.TLS13} {
+		for _, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 			s := serve(t, &http.Server{Handler: show}, serverContext(t, func(c *cssl.Config) { c.MaxVersion = v }))
 			tr := NewTransport(&sslnet.Dialer{Context: clientContext(t, only(alpn))}, &http.Transport{DisableKeepAlives: true})
 			for i := range 3 {

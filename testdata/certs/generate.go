@@ -127,6 +127,9 @@ func generate(dir string) error {
 	if err := writeBig(dir, root); err != nil {
 		return err
 	}
+	if err := writeMLDSA(dir); err != nil {
+		return err
+	}
 	return writeCRLs(filepath.Join(dir, "crl.pem"), intermediate, root)
 }
 

@@ -130,8 +130,14 @@ func Site() string {
 	return site(file, line)
 }
 
+// noFile is the site of what OpenSSL allocates without saying where.
+const noFile = "none:0"
+
 func site(file *C.char, line C.int) string {
 	name := C.GoString(file)
+	if name == "" {
+		return noFile
+	}
 	return fmt.Sprintf("%s/%s:%d", filepath.Base(filepath.Dir(name)), filepath.Base(name), line)
 }
 

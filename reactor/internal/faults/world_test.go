@@ -45,7 +45,7 @@ const (
 // contexts are those of the server and the client of all worlds for one version.
 type contexts struct{ server, client *cssl.Context }
 
-func newContexts(t testing.TB, v cssl.Version) contexts {
+func newContexts(t testing.TB, v cssl.TLSVersion) contexts {
 	t.Helper()
 	s, err := cssl.NewServerContext(cssl.Config{MaxVersion: v, Certificates: []cssl.Certificate{
 		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})

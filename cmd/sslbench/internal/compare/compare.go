@@ -131,7 +131,7 @@ func Run(ctx context.Context, o Options) (*report.Data, error) {
 	r.data = &report.Data{
 		Format: report.Format, Taken: time.Now().UTC().Truncate(time.Second), Quick: o.Quick, Commands: o.Commands, Baseline: o.Baseline,
 		RoundsEach: o.Rounds, RoundMillis: int(o.Duration.Milliseconds()),
-		Machine: report.Machine{CPU: m.CPU, Cores: m.Cores, Memory: m.Memory, Kernel: m.Kernel, OpenSSL: cssl.OpenSSLVersion(), Go: runtime.Version()},
+		Machine: report.Machine{CPU: m.CPU, Cores: m.Cores, Memory: m.Memory, Kernel: m.Kernel, OpenSSL: cssl.Version().Run.Text, Go: runtime.Version()},
 	}
 	todo := r.plan()
 	if err := server.PinSelf(r.loadCore); err != nil {

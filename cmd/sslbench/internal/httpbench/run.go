@@ -165,7 +165,7 @@ func newRunner(o Options) (r *runner, err error) {
 	r.data = &Data{
 		Format: Format, Taken: time.Now().UTC().Truncate(time.Second), Quick: o.Quick, Commands: o.Commands,
 		Machine: report.Machine{CPU: m.CPU, Cores: m.Cores, Memory: m.Memory, Kernel: m.Kernel,
-			OpenSSL: cssl.OpenSSLVersion(), Go: runtime.Version()},
+			OpenSSL: cssl.Version().Run.Text, Go: runtime.Version()},
 		Procs: procs, Rounds: o.Rounds, RoundMillis: int(o.Duration.Milliseconds()),
 		IdleConns: o.IdleConns, IdleRounds: o.IdleRounds,
 	}

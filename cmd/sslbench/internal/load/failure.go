@@ -31,6 +31,7 @@ var notTLS = map[string]bool{
 	"http request":            true,
 	"https proxy request":     true,
 	"packet length too long":  true,
+	"data length too long":    true, // OpenSSL 3.2 and newer
 	"record length mismatch":  true,
 	"record too small":        true,
 	"unexpected record":       true,

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { testmain.Run(m, nil) }
 // hang is how long a test waits for what must come. A test that needs it has failed.
 const hang = 30 * time.Second
 
-var versions = []cssl.Version{cssl.TLS12, cssl.TLS13}
+var versions = []cssl.TLSVersion{cssl.TLS12, cssl.TLS13}
 
 // handler is a reactor.Handler made of functions; nil ones do nothing.
 type handler struct {

@@ -12,9 +12,9 @@ import (
 )
 
 // Command is the command line of sslecho. Without a subcommand it loads the settings and calls run with them, unless
-// --print-config without --check was all that was asked for. "sslecho version" prints what version answers. Its errors
+// --print-config without --check was all that was asked for. "sslecho version" prints what version answers, with --json in that form. Its errors
 // are those of run, ErrUsage, or of writing to its output.
-func Command(run func(*Config) error, version func() string) *cobra.Command {
+func Command(run func(*Config) error, version func(asJSON bool) string) *cobra.Command {
 	return command(os.Environ, run, version)
 }
 
@@ -22,7 +22,7 @@ func Command(run func(*Config) error, version func() string) *cobra.Command {
 // is nil when the arguments ask for something else, such as help, which goes to out.
 func Load(args, environ []string, out io.Writer) (*Config, error) {
 	var loaded *Config
-	cmd := command(func() []string { return environ }, func(c *Config) error { loaded = c; return nil }, func() string { return "" })
+	cmd := command(func() []string { return environ }, func(c *Config) error { loaded = c; return nil }, func(bool) string { return "" })
 	cmd.SetArgs(append([]string{}, args...))
 	cmd.SetOut(out)
 	cmd.SetErr(out)
@@ -30,7 +30,7 @@ func Load(args, environ []string, out io.Writer) (*Config, error) {
 	return loaded, err
 }
 
-func command(environ func() []string, run func(*Config) error, version func() string) *cobra.Command {
+func command(environ func() []string, run func(*Config) error, version func(asJSON bool) string) *cobra.Command {
 	root := bare(func(s *setting) string { return s.usage })
 	root.Args = noArguments
 	root.ValidArgsFunction = cobra.NoFileCompletions
@@ -60,14 +60,18 @@ func command(environ func() []string, run func(*Config) error, version func() st
 		printHelp(cmd.OutOrStdout())
 	})
 	complete(root)
-	root.AddCommand(completion(), manual(), &cobra.Command{
-		Use: "version", Short: "Print the versions of sslecho and of OpenSSL", Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), version())
-			return err
-		},
-	})
+	root.AddCommand(completion(), manual(), versionCommand(version))
 	return root
+}
+
+func versionCommand(version func(asJSON bool) string) *cobra.Command {
+	cmd := &cobra.Command{Use: "version", Short: "Print the versions of sslecho, Go and OpenSSL", Args: noArguments}
+	asJSON := cmd.Flags().Bool("json", false, "print them as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), version(*asJSON))
+		return err
+	}
+	return cmd
 }
 
 // bare is the root command with its flags, and what is said of each.

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -154,7 +155,8 @@ func TestRun(t *testing.T) {
 		{args: []string{"--check"}, runs: true},
 		{args: []string{"--check", "--print-config"}, runs: true, out: "# sslecho"},
 		{args: []string{"--print-config"}, out: "# sslecho"},
-		{args: []string{"version"}, out: "version 1\n"},
+		{args: []string{"version"}, out: "version 1, JSON false\n"},
+		{args: []string{"version", "--json"}, out: "version 1, JSON true\n"},
 		{args: []string{"--loops=x"}, usage: true},
 		{args: []string{"--key=x"}, usage: true},
 	} {
@@ -166,7 +168,7 @@ func TestRun(t *testing.T) {
 				t.Errorf("%q: %+v", x.args, c)
 			}
 			return failed
-		}, func() string { return "version 1" })
+		}, func(asJSON bool) string { return fmt.Sprintf("version 1, JSON %t", asJSON) })
 		cmd.SetArgs(x.args)
 		cmd.SetOut(&out)
 		cmd.SetErr(&stderr)

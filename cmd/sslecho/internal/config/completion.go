@@ -15,7 +15,7 @@ func complete(root *cobra.Command) {
 		switch {
 		case s.name == "config":
 			err = root.MarkFlagFilename(s.name, "yaml", "yml")
-		case s.arg == argFile || s.arg == argNames: // files, which is what shells offer anyway
+		case s.arg == argFile || s.arg == argNames || s.arg == "DIR": // files, which is what shells offer anyway
 		default:
 			err = root.RegisterFlagCompletionFunc(s.name, cobra.FixedCompletions(s.value.names(), cobra.ShellCompDirectiveNoFileComp))
 		}

@@ -49,8 +49,13 @@ type TLS struct {
 	Certs, Keys, OCSPFiles []string // see Certificates
 	SNI                    []ServerName
 	PassphraseFile         string // of all keys that are encrypted
+	PINFile                string // of all keys that are URIs
 
-	MinVersion, MaxVersion                 cssl.Version // 0: the library's choice
+	Providers                   []string // none: those of OpenSSLConfig, or OpenSSL's own choice
+	ProviderPath, OpenSSLConfig string
+	Properties                  string // of algorithms
+
+	MinVersion, MaxVersion                 cssl.TLSVersion // 0: the library's choice
 	Ciphers, CipherSuites, Groups, SigAlgs string
 	ALPN                                   []string
 	Renegotiation                          bool
@@ -66,7 +71,7 @@ type TLS struct {
 	SessionCache   int // entries; 0: none
 }
 
-// Certificate names the files of one. Key is empty when the key is in Chain, OCSP when nothing is to be stapled.
+// Certificate names the files of one. Key is empty when the key is in Chain, or a URI (IsURI); OCSP is empty when nothing is to be stapled.
 type Certificate struct {
 	Chain, Key, OCSP string
 }
@@ -112,9 +117,11 @@ func (l *Limits) Burst() int {
 	return max(1, int(math.Ceil(l.NewConnsRate)))
 }
 
-// Timeouts of connections. Idle and Write are 0 for none; Drain is 0 when connections get no time to end.
+// Timeouts of connections. Idle and Write are 0 for none; Drain is 0 when connections get no time to end. A drain has DrainDelay first,
+// then DrainWait, then Drain.
 type Timeouts struct {
 	Handshake, Idle, Write, Close, Drain time.Duration
+	DrainDelay, DrainWait                time.Duration
 }
 
 // User is whom the process becomes. Both are names or numbers; Group is empty for the user's own. The zero User is

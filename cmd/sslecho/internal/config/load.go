@@ -116,7 +116,7 @@ func (l *loader) set(s *setting) {
 	}
 	var bad *badValue
 	switch {
-	case errors.As(err, &bad) && (s.secret || errors.Is(err, errContent)):
+	case errors.As(err, &bad) && (s.secret || errors.Is(err, errContent) || errors.Is(err, errPIN)):
 		l.complain("%s: %w (its value may be secret and is not shown)", l.config.where(s.name), bad.err)
 	case errors.As(err, &bad):
 		l.complain("%s %q: %w", l.config.where(s.name), bad.text, bad.err)

@@ -75,7 +75,7 @@ anew on the same sockets, for an upgrade.
 # COMMANDS
 
 **sslecho completion** with bash, zsh or fish prints a completion script, **sslecho man** this page, **sslecho version**
-the versions.
+the versions of the program, of Go and of OpenSSL (--json: as JSON).
 
 # EXIT STATUS
 

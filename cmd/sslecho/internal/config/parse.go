@@ -6,6 +6,8 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -87,6 +89,33 @@ func parseFile(s string) (string, error) {
 	return s, nil
 }
 
+var uri = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
+
+// IsURI reports whether a key is a URI, such as pkcs11:object=a, and not the name of a file. "./a:b" is the file a:b.
+func IsURI(key string) bool { return uri.MatchString(key) }
+
+var errPIN = errors.New("use --pin-file for the PIN, not pin-value in the URI")
+
+// parseKey is parseFile, or a URI without a PIN.
+func parseKey(s string) (string, error) {
+	plain, err := url.PathUnescape(s)
+	if err != nil {
+		plain = s
+	}
+	if IsURI(s) && strings.Contains(strings.ToLower(plain), "pin-value") {
+		return "", errPIN
+	}
+	return parseFile(s)
+}
+
+// parseProvider checks the name of a provider.
+func parseProvider(s string) (string, error) {
+	if s == "" || strings.Contains(s, "/") {
+		return "", errors.New("use the name of a provider, such as fips; --provider-path is for the directory of its module")
+	}
+	return s, nil
+}
+
 // parseNetwork reads "10.0.0.0/8", or one address.
 func parseNetwork(s string) (netip.Prefix, error) {
 	want := errors.New("use a network such as 10.0.0.0/8 or fd00::/8, or one address")
@@ -124,7 +153,7 @@ func parseServerName(s string) (ServerName, error) {
 		return ServerName{}, errors.New("use name=chain.pem,key.pem, with further pairs for other types of key")
 	}
 	for i, f := range names {
-		if _, err := parseFile(f); err != nil {
+		if _, err := parseKey(f); err != nil {
 			return ServerName{}, err
 		}
 		if names[i] = strings.TrimSpace(f); names[i] == "" {

@@ -28,6 +28,7 @@ const (
 	listening = "Listening"
 	serving   = "Service"
 	tlsGroup  = "TLS"
+	library   = "OpenSSL"
 	clients   = "Clients' certificates"
 	sessions  = "Sessions"
 	limits    = "Limits"

@@ -73,13 +73,18 @@ func (v *validator) certificates() {
 	if staples > certs {
 		v.fault("ocsp-file", ": there are %d responses and %d certificates; give one for each --cert, in the same order", staples, certs)
 	}
+	uris := slices.ContainsFunc(t.Keys, IsURI)
 	seen := map[string]bool{}
 	for _, n := range t.SNI {
+		uris = uris || slices.ContainsFunc(n.Certificates, func(c Certificate) bool { return IsURI(c.Key) })
 		name := strings.ToLower(n.Name)
 		if seen[name] {
 			v.fault("sni", ": %s is there twice; put all its certificates behind one name", n.Name)
 		}
 		seen[name] = true
+	}
+	if t.PINFile != "" && !uris {
+		v.fault("pin-file", " without a key that is a URI: --key-passphrase-file is for encrypted files")
 	}
 	if t.MaxVersion != 0 && t.MinVersion > t.MaxVersion {
 		v.fault("min-version", " is above --max-version: %v and %v", t.MinVersion, t.MaxVersion)

@@ -230,19 +230,19 @@ func either(names []string) string {
 }
 
 // version is a TLS version, or nothing for the library's choice.
-func version(at func(*Config) *cssl.Version) value {
-	short := map[cssl.Version]string{0: "", cssl.TLS12: "1.2", cssl.TLS13: "1.3"}
-	return one[cssl.Version]{
+func version(at func(*Config) *cssl.TLSVersion) value {
+	short := map[cssl.TLSVersion]string{0: "", cssl.TLS12: "1.2", cssl.TLS13: "1.3"}
+	return one[cssl.TLSVersion]{
 		at:      at,
 		choices: []string{short[cssl.TLS12], short[cssl.TLS13]},
-		parse: func(s string) (cssl.Version, error) {
-			v, err := cssl.ParseVersion(s)
+		parse: func(s string) (cssl.TLSVersion, error) {
+			v, err := cssl.ParseTLSVersion(s)
 			if err != nil {
 				return 0, errors.New("use 1.2 or 1.3")
 			}
 			return v, nil
 		},
-		show: func(v cssl.Version) any { return short[v] },
+		show: func(v cssl.TLSVersion) any { return short[v] },
 	}
 }
 

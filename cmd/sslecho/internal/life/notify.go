@@ -21,10 +21,14 @@ func (n Notifier) tell(state string) {
 	}
 }
 
-// Ready says that the daemon serves, and which process it is: after an upgrade it is another one.
+// Ready says that the daemon serves, and which process it is.
 func (n Notifier) Ready(status string) {
 	n.tell(fmt.Sprintf("%s\nMAINPID=%d\nSTATUS=%s", daemon.SdNotifyReady, os.Getpid(), status))
 }
+
+// Main says which process is the main one. A process that takes over says so before the one that it replaces may end: systemd takes the
+// end of the main process for the end of the service.
+func (n Notifier) Main(pid int) { n.tell(fmt.Sprintf("MAINPID=%d", pid)) }
 
 // Reloading says that the configuration is being read again. Ready ends that.
 func (n Notifier) Reloading() {

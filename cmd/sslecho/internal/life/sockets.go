@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,7 +15,8 @@ import (
 
 // Sockets are the listening sockets of the daemon, which outlive a process: an upgrade hands them to the next one.
 type Sockets struct {
-	upg *tableflip.Upgrader
+	upg     *tableflip.Upgrader
+	pidFile string
 }
 
 // NewSockets takes over what this process has inherited. There can be one of it in a process. upgradeTimeout is how long a
@@ -23,7 +26,7 @@ func NewSockets(upgradeTimeout time.Duration, pidFile string) (*Sockets, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Sockets{upg}, nil
+	return &Sockets{upg, pidFile}, nil
 }
 
 // Upgraded reports whether this process was started by an upgrade.
@@ -102,8 +105,24 @@ func (s *Sockets) keep(network, name string, ls []net.Listener) error {
 	return nil
 }
 
-// Ready says that this process serves: one that waits for it may go now.
-func (s *Sockets) Ready() error { return s.upg.Ready() }
+// Ready writes the pid file and says that this process serves: one that waits for it may go now.
+func (s *Sockets) Ready() error {
+	err := s.upg.Ready()
+	if err == nil {
+		return nil
+	}
+	if why, ok := strings.CutPrefix(err.Error(), "tableflip: can't write PID file: "); ok {
+		return fmt.Errorf("--pid-file %s: %s", s.pidFile, why)
+	}
+	return err
+}
+
+// RemovePIDFile removes it unless it names another process, such as one that has taken over. Where that is not allowed, it stays.
+func (s *Sockets) RemovePIDFile() {
+	if p, err := os.ReadFile(s.pidFile); err == nil && string(p) == strconv.Itoa(os.Getpid()) {
+		os.Remove(s.pidFile)
+	}
+}
 
 // Upgrade starts the program anew, which inherits the sockets, and waits until that one is ready. If it is, Replaced is
 // closed; otherwise nothing has changed.

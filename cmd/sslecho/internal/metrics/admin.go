@@ -19,7 +19,7 @@ import (
 // What Ready may answer.
 var (
 	ErrStarting = errors.New("starting")
-	ErrDraining = errors.New("draining: no new connections are accepted")
+	ErrDraining = errors.New("draining: send new connections elsewhere")
 )
 
 // Bounds of the admin listener. A profile may take longer than a response by as much as its request asks for.

@@ -67,7 +67,7 @@ var (
 		"When a certificate in use expires, in Unix time.", "name", "serial")
 	buildInfo = describe("build_info", "What the program was made of and runs with; the value is always 1.",
 		"version", "revision", "goversion", "openssl")
-	draining = describe("draining", "Whether the daemon has stopped accepting and waits for its connections to end (1) or not (0).")
+	draining = describe("draining", "Whether the daemon drains: it is not ready, and ends when its connections have (1) or not (0).")
 
 	limitConns        = describe("limit_connections", "Limit of connections in all; absent without one.")
 	limitConnsPerAddr = describe("limit_connections_per_address", "Limit of connections from one address; absent without one.")
@@ -255,7 +255,8 @@ func (out sink) limits(l config.Limits, t config.Timeouts) {
 	for _, k := range []struct {
 		kind string
 		time time.Duration
-	}{{"handshake", t.Handshake}, {"idle", t.Idle}, {"write", t.Write}, {"close", t.Close}, {"drain", t.Drain}} {
+	}{{"handshake", t.Handshake}, {"idle", t.Idle}, {"write", t.Write}, {"close", t.Close}, {"drain", t.Drain},
+		{"drain_delay", t.DrainDelay}, {"drain_wait", t.DrainWait}} {
 		set(timeouts, k.time.Seconds(), k.kind)
 	}
 }

@@ -265,20 +265,23 @@ func TestLimits(t *testing.T) {
 	}
 	got := shown(t, config.Limits{
 		MaxConns: 1, MaxConnsPerAddr: 2, MaxHandshakes: 3, NewConnsRate: 4.5, MaxQueue: 6, MaxQueued: 7,
-	}, config.Timeouts{Handshake: time.Second, Idle: time.Minute, Write: 1500 * time.Millisecond, Close: 2 * time.Second, Drain: time.Hour})
+	}, config.Timeouts{Handshake: time.Second, Idle: time.Minute, Write: 1500 * time.Millisecond, Close: 2 * time.Second, Drain: time.Hour,
+		DrainDelay: 5 * time.Second, DrainWait: 6 * time.Second})
 	want := samples{
-		"sslecho_limit_connections":                 "1",
-		"sslecho_limit_connections_per_address":     "2",
-		"sslecho_limit_handshakes":                  "3",
-		"sslecho_limit_new_connections_per_second":  "4.5",
-		"sslecho_limit_new_connections_burst":       "5",
-		"sslecho_limit_connection_queued_bytes":     "6",
-		"sslecho_limit_queued_bytes":                "7",
-		`sslecho_timeout_seconds{kind="handshake"}`: "1",
-		`sslecho_timeout_seconds{kind="idle"}`:      "60",
-		`sslecho_timeout_seconds{kind="write"}`:     "1.5",
-		`sslecho_timeout_seconds{kind="close"}`:     "2",
-		`sslecho_timeout_seconds{kind="drain"}`:     "3600",
+		"sslecho_limit_connections":                   "1",
+		"sslecho_limit_connections_per_address":       "2",
+		"sslecho_limit_handshakes":                    "3",
+		"sslecho_limit_new_connections_per_second":    "4.5",
+		"sslecho_limit_new_connections_burst":         "5",
+		"sslecho_limit_connection_queued_bytes":       "6",
+		"sslecho_limit_queued_bytes":                  "7",
+		`sslecho_timeout_seconds{kind="handshake"}`:   "1",
+		`sslecho_timeout_seconds{kind="idle"}`:        "60",
+		`sslecho_timeout_seconds{kind="write"}`:       "1.5",
+		`sslecho_timeout_seconds{kind="close"}`:       "2",
+		`sslecho_timeout_seconds{kind="drain"}`:       "3600",
+		`sslecho_timeout_seconds{kind="drain_delay"}`: "5",
+		`sslecho_timeout_seconds{kind="drain_wait"}`:  "6",
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)

@@ -25,7 +25,7 @@ type Source struct {
 	Certificates func() []Certificate
 	// Limits are those in force. A limit or timeout of 0, which is none or a default, is left out.
 	Limits func() (config.Limits, config.Timeouts)
-	// Draining reports whether the server has stopped accepting.
+	// Draining reports whether the daemon drains.
 	Draining func() bool
 }
 

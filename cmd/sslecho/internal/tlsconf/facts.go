@@ -46,6 +46,9 @@ func (b *Built) add(files []config.Certificate) error {
 		if key == "" {
 			key = f.Chain
 		}
+		if config.IsURI(key) {
+			continue
+		}
 		if w := readableByAll("--key", key); w != "" && bytes.Contains(mustRead(key), []byte("PRIVATE KEY")) {
 			b.Warnings = append(b.Warnings, w)
 		}

@@ -22,6 +22,7 @@ type Builder struct {
 	made   *cssl.Certificate
 	print  string
 	keyLog *os.File
+	lib    *cssl.Library // nil: OpenSSL's default
 }
 
 // Built is a context and what is known of it. Its owner closes the Context.
@@ -43,6 +44,9 @@ func (b *Builder) Close() {
 
 // Build reads all files of t and makes a context of it, one for each name of SNI below it. An error names the flag.
 func (b *Builder) Build(t *config.TLS) (*Built, error) {
+	if err := b.library(t); err != nil {
+		return nil, err
+	}
 	base, err := b.settings(t)
 	if err != nil {
 		return nil, err
@@ -106,6 +110,7 @@ func (b *Builder) Build(t *config.TLS) (*Built, error) {
 // settings are those that all contexts share.
 func (b *Builder) settings(t *config.TLS) (cssl.Config, error) {
 	c := cssl.Config{
+		Library: b.lib, Properties: t.Properties,
 		MinVersion: t.MinVersion, MaxVersion: t.MaxVersion,
 		CipherList: t.Ciphers, CipherSuites: t.CipherSuites, Groups: t.Groups, SignatureAlgorithms: t.SigAlgs,
 		ALPN: t.ALPN, Renegotiation: t.Renegotiation,
@@ -136,16 +141,25 @@ func (b *Builder) settings(t *config.TLS) (cssl.Config, error) {
 func certificates(t *config.TLS, files []config.Certificate) []cssl.Certificate {
 	var out []cssl.Certificate
 	for _, f := range files {
-		out = append(out, cssl.Certificate{ChainFile: f.Chain, KeyFile: f.Key, OCSPFile: f.OCSP, Passphrase: passphrase(t.PassphraseFile)})
+		c := cssl.Certificate{ChainFile: f.Chain, OCSPFile: f.OCSP}
+		if config.IsURI(f.Key) {
+			c.KeyURI, c.PIN = f.Key, pin(t.PINFile)
+		} else {
+			c.KeyFile, c.Passphrase = f.Key, passphrase(t.PassphraseFile)
+		}
+		out = append(out, c)
 	}
 	return out
 }
 
+var errEncrypted = errors.New("the key is encrypted: name the file of its passphrase with --key-passphrase-file")
+
+// passphrase is asked for when a key is encrypted.
 func passphrase(file string) func() ([]byte, error) {
-	if file == "" {
-		return nil
-	}
 	return func() ([]byte, error) {
+		if file == "" {
+			return nil, errEncrypted
+		}
 		p, err := os.ReadFile(file)
 		return bytes.TrimRight(p, "\r\n"), err
 	}
@@ -189,6 +203,7 @@ func readableByAll(flag, file string) string {
 
 // flagOf names the flags of settings that cssl may refuse.
 var flagOf = map[string]string{
+	"Providers": "--providers", "ProviderPath": "--provider-path", "ConfigFile": "--openssl-config", "Properties": "--properties",
 	"CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups", "SignatureAlgorithms": "--sigalgs", "ALPN": "--alpn",
 	"CAFile": "--client-ca", "CRLFile": "--client-crl", "VerifyDepth": "--client-verify-depth",
 	"Tickets": "--tickets", "SessionCache": "--session-cache", "MinVersion": "--min-version", "MaxVersion": "--max-version",
@@ -207,17 +222,28 @@ func byFlag(err error, files []config.Certificate, flag string) error {
 		renamed.Setting = name
 	} else if m := ofCertificate.FindStringSubmatch(e.Setting); m != nil {
 		renamed.Setting = flag
+		part := m[2]
+		if errors.Is(e, errEncrypted) {
+			part = "Key"
+		}
 		if i, _ := strconv.Atoi(m[1]); i < len(files) {
-			renamed.Setting, renamed.Value = certificateFlag(flag, m[2], files[i])
+			renamed.Setting, renamed.Value = certificateFlag(flag, part, files[i], e.Value)
 		}
 	}
 	return errors.New(strings.TrimPrefix(renamed.Error(), "tls config: "))
 }
 
-// certificateFlag is the flag, and its value, that a fault of a certificate comes from.
-func certificateFlag(flag, part string, f config.Certificate) (name, value string) {
+// certificateFlag is the flag, and its value, that a fault of a certificate comes from. shown is what package cssl shows of it.
+func certificateFlag(flag, part string, f config.Certificate, shown string) (name, value string) {
 	own := flag == "--cert"
 	switch {
+	case part == "KeyURI" || part == "PIN":
+		if part == "PIN" {
+			flag = "--pin-file"
+		} else if own {
+			flag = "--key"
+		}
+		return flag, shown
 	case strings.HasPrefix(part, "Key") && f.Key != "":
 		if own {
 			flag = "--key"
@@ -230,6 +256,12 @@ func certificateFlag(flag, part string, f config.Certificate) (name, value strin
 		return flag, f.OCSP
 	case part == "Passphrase":
 		return "--key-passphrase-file", ""
+	case part == "" && f.Key != "" && !config.IsURI(f.Key): // which of the two it is, the reasons tell
+		with := "key"
+		if own {
+			with = "--key"
+		}
+		return fmt.Sprintf("%s %q with %s", flag, f.Chain, with), f.Key
 	}
 	return flag, f.Chain
 }

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"crypto/tls"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testtoken"
+)
+
+// tokenPIN is long enough to be found in an output, if it were there.
+const tokenPIN = "735192846"
+
+// tokenFlags are the flags for a token with the keys "ec" and "rsa", and for its PIN.
+func tokenFlags(t *testing.T) (tok *testtoken.Token, library []string, pinFile string) {
+	t.Helper()
+	tok = testtoken.Build(t, map[string][]byte{"ec": testcerts.Read(t, "ecdsa.key"), "rsa": testcerts.Read(t, "rsa.key")})
+	tok.PIN(t, tokenPIN)
+	return tok, []string{"--providers", "default," + testtoken.Provider, "--provider-path", tok.Dir}, secretFile(t, tokenPIN+"\n", 0o600)
+}
+
+func secretFile(t *testing.T, content string, mode os.FileMode) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "pin")
+	if err := os.WriteFile(name, []byte(content), mode); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// TestTokenKeys: keys of a token serve, for server names too; without the token handshakes fail and say why, a reload that finds no token
+// changes nothing, and when it is back all is as before. The PIN is in no output.
+func TestTokenKeys(t *testing.T) {
+	tok, library, pinFile := tokenFlags(t)
+	d := runDaemon(t, append(library, "--cert", testcerts.Path("ecdsa.pem"), "--key", "token:ec", "--pin-file", pinFile,
+		"--sni", "*.example="+testcerts.Path("rsa.pem")+",token:rsa", "--log-level=debug", "--trace")...)
+	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, name := range []string{"localhost", "www.example"} {
+			before := tok.Signatures(t)
+			served(t, d.addr(), &tls.Config{ServerName: name, MaxVersion: v})
+			if n := tok.Signatures(t) - before; n != 1 {
+				t.Errorf("%s: %d signatures", name, n)
+			}
+		}
+	}
+	tok.Gone(t, true)
+	if c, err := tryTLS("tcp", d.addr(), &tls.Config{}); err == nil {
+		c.Close()
+		t.Error("a handshake without the token")
+	}
+	d.err.expect(t, "the token is gone")
+	d.signal(syscall.SIGHUP)
+	d.err.expect(t, "no such private key")
+	tok.Gone(t, false)
+	served(t, d.addr(), &tls.Config{})
+	d.signal(syscall.SIGHUP)
+	d.err.expect(t, "reloaded")
+	served(t, d.addr(), &tls.Config{})
+	d.signal(syscall.SIGTERM)
+	if s := d.status(); s != 0 {
+		t.Errorf("status %d", s)
+	}
+	if out := d.text() + d.err.String(); strings.Contains(out, tokenPIN) {
+		t.Error("the PIN is in the output")
+	}
+}
+
+// TestTokenFailures: each thing that can be wrong with a key in a token, or with providers, is said at the start in one line, by its flag.
+func TestTokenFailures(t *testing.T) {
+	_, library, pinFile := tokenFlags(t)
+	key := append(library, "--cert", testcerts.Path("ecdsa.pem"), "--key")
+	open := secretFile(t, tokenPIN, 0o604)
+	if err := os.Chmod(open, 0o604); err != nil { // whatever the umask is
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"wrong PIN", append(key, "token:ec", "--pin-file", secretFile(t, "999"+tokenPIN, 0o600)), []string{"--key", `"token:ec"`, "PIN is wrong"}},
+		{"no PIN", append(key, "token:ec"), []string{"--pin-file", "token:ec"}},
+		{"PIN for everybody", append(key, "token:ec", "--pin-file", open), []string{"--pin-file", open, "chmod o= pin"}},
+		{"no PIN file", append(key, "token:ec", "--pin-file", "/nonexistent"), []string{"--pin-file", "/nonexistent"}},
+		{"no such key", append(key, "token:other", "--pin-file", pinFile), []string{"--key", "token:other", "no such private key"}},
+		{"other key", append(key, "token:rsa", "--pin-file", pinFile), []string{"--cert", "mismatch"}},
+		{"for a name", append(library, "--pin-file", pinFile, "--sni", "a.example="+testcerts.Path("rsa.pem")+",token:other"), []string{"--sni a.example", "token:other"}},
+		{"no provider", []string{"--cert", testcerts.Path("ecdsa.pem"), "--key", "token:ec?pin-source=/a/b"}, []string{"--key", "no provider reads token:"}},
+		{"missing provider", []string{"--providers=default,nosuch", "--provider-path", dir}, []string{"--providers", "nosuch", dir}},
+		{"missing directory", []string{"--provider-path", "/nonexistent"}, []string{"--provider-path", "/nonexistent"}},
+		{"missing configuration", []string{"--openssl-config", "/nonexistent"}, []string{"--openssl-config", "/nonexistent"}},
+		{"properties", []string{"--properties", "provider=nosuch"}, []string{"--properties", "provider=nosuch"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			checkFailure(t, exec.Command(binary, append([]string{"--listen=127.0.0.1:0"}, tt.args...)...), tt.want)
+			_, stdout, stderr := refused(t, append([]string{"--check"}, tt.args...)...)
+			if out := stdout + stderr; strings.Contains(out, tokenPIN) || strings.Contains(out, "/a/b") {
+				t.Errorf("it shows the PIN or its place: %s", out)
+			}
+		})
+	}
+	for _, args := range [][]string{
+		append(key, "token:ec;pin-value="+tokenPIN),
+		{"--sni", "a.example=a.pem,pkcs11:object=a?Pin%2DValue=" + tokenPIN},
+		append(key, testcerts.Path("ecdsa.key"), "--pin-file", pinFile),
+		{"--providers", "/usr/lib/fips.so"},
+	} {
+		status, stdout, stderr := refused(t, args...)
+		if status != 2 || strings.Contains(stdout+stderr, tokenPIN) || !strings.Contains(stderr, "--key-passphrase-file") &&
+			!strings.Contains(stderr, "use --pin-file") && !strings.Contains(stderr, "--provider-path") {
+			t.Errorf("%s: status %d, %s", strings.ReplaceAll(strings.Join(args, " "), tokenPIN, "…"), status, stderr)
+		}
+	}
+}
+
+// TestPKCS11Key: a key in SoftHSM serves, with nothing but settings.
+func TestPKCS11Key(t *testing.T) {
+	hsm := testtoken.UseSoftHSM(t, map[string]string{"ecdsa": testcerts.Path("ecdsa.key")})
+	d := runDaemon(t, "--openssl-config", hsm.ConfigFile, "--cert", testcerts.Path("ecdsa.pem"), "--key", hsm.URI("ecdsa"),
+		"--pin-file", secretFile(t, testtoken.SoftHSMPIN+"\n", 0o600))
+	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		served(t, d.addr(), &tls.Config{MaxVersion: v})
+	}
+	checkFailure(t, exec.Command(binary, "--openssl-config", hsm.ConfigFile, "--cert", testcerts.Path("ecdsa.pem"), "--key", hsm.URI("ecdsa"),
+		"--pin-file", secretFile(t, "999", 0o600)), []string{"--key", "PIN is wrong"})
+}
+
+// TestFIPS: with the FIPS provider nothing but settings is needed, and what is not approved is refused at the start.
+func TestFIPS(t *testing.T) {
+	fips := []string{"--openssl-config", testtoken.FIPSConfig(t), "--properties", "fips=yes"}
+	d := runDaemon(t, append(fips, pair("ecdsa")...)...)
+	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		s := served(t, d.addr(), &tls.Config{MaxVersion: v})
+		if name := tls.CipherSuiteName(s.CipherSuite); strings.Contains(name, "CHACHA20") {
+			t.Error(name)
+		}
+	}
+	if c, err := tryTLS("tcp", d.addr(), &tls.Config{CurvePreferences: []tls.CurveID{tls.X25519}}); err == nil {
+		c.Close()
+		t.Error("X25519 is not approved")
+	}
+	checkFailure(t, exec.Command(binary, append(fips, "--cert", testcerts.Path("ecdsa.pem"), "--key", "pkcs11:object=a")...),
+		[]string{"--key", "no provider reads pkcs11: URIs with the properties fips=yes", "base, fips"})
+	runDaemon(t, fips...) // with a certificate that is made in memory
+	for flag, value := range map[string]string{"--groups": "X25519", "--ciphersuites": "TLS_CHACHA20_POLY1305_SHA256", "--ciphers": "ECDHE-ECDSA-CHACHA20-POLY1305"} {
+		checkFailure(t, exec.Command(binary, append(fips, flag, value)...), []string{flag, value})
+	}
+}

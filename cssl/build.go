@@ -1,0 +1,418 @@
+package cssl
+
+/*
+#include "context.h"
+#include "decide.h"
+#include "library.h"
+#include <stdlib.h>
+*/
+import "C"
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime/cgo"
+	"slices"
+	"strings"
+	"unsafe"
+)
+
+// builder holds a Context under construction.
+type builder struct {
+	cfg        *Config
+	server     bool
+	properties *C.char // Config.Properties, or nil
+	ptr        *C.SSL_CTX
+	sessionID  [32]C.uchar
+	reasons    C.cssl_reasons
+	state      *contextState
+}
+
+func newContext(cfg *Config, server bool) (x *Context, err error) {
+	if err := linked.Mismatch(); err != nil {
+		return nil, &ConfigError{Setting: "OpenSSL", Err: err}
+	}
+	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
+	defer C.free(unsafe.Pointer(b.properties))
+	certs, trust, crl, err := b.load()
+	defer func() {
+		for _, c := range certs {
+			clear(c.pass)
+		}
+		if err != nil && b.ptr != nil {
+			C.SSL_CTX_free(b.ptr)
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.create(certs, trust, crl); err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{
+		b.strings,
+		func() error { return b.certificates(certs) },
+		func() error { return b.trust(trust, crl) },
+		b.alpn,
+		b.ticketKeys,
+		b.extras,
+		func() error { return b.psks(len(certs) == 0) },
+		b.bind,
+	} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	tail := cfg.Tail
+	switch {
+	case tail < 0:
+		tail = 0
+	case tail == 0:
+		tail = DefaultTail
+	case tail < minTail:
+		tail = minTail
+	}
+	return &Context{
+		ptr:       b.ptr,
+		server:    server,
+		tail:      tail,
+		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
+		sessionID: b.sessionID,
+		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 || len(trust) > 0 || cfg.SystemCAs),
+		psk:       len(cfg.PSKs) > 0,
+		state:     b.state,
+	}, nil
+}
+
+func limit(n, otherwise int) C.uint32_t {
+	if n <= 0 {
+		n = otherwise
+	}
+	return C.uint32_t(min(n, 1<<31))
+}
+
+func (b *builder) fail(setting, value string) error { return b.failFor(setting, value, nil) }
+
+// failFor is fail with a cause, such as that the linked OpenSSL is too old.
+func (b *builder) failFor(setting, value string, err error) error {
+	if len(value) > 200 {
+		value = value[:200] + "…"
+	}
+	return &ConfigError{Setting: setting, Value: value, Reasons: goReasons(&b.reasons), Err: err}
+}
+
+// create makes the SSL_CTX with all settings that are numbers.
+func (b *builder) create(certs []loaded, trust, crl []byte) error {
+	c := b.cfg
+	if b.server && len(certs) == 0 && len(c.SNI) == 0 && len(c.PSKs) == 0 {
+		return &ConfigError{Setting: "Certificates", Err: errors.New("a server needs a certificate, or PSKs")}
+	}
+	minVersion := max(c.MinVersion, TLS12)
+	if b.server && len(certs) == 0 && len(c.SNI) == 0 {
+		minVersion = TLS13 // before it there are no PSKs here
+	}
+	if !b.server && len(c.SNI) > 0 {
+		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
+	}
+	if strings.IndexByte(c.Properties, 0) >= 0 {
+		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}
+	}
+	for _, v := range []struct {
+		setting string
+		v       TLSVersion
+	}{{"MinVersion", c.MinVersion}, {"MaxVersion", c.MaxVersion}} {
+		if v.v != 0 && v.v != TLS12 && v.v != TLS13 {
+			return &ConfigError{Setting: v.setting, Value: v.v.String(), Err: errors.New("only TLS 1.2 and 1.3 are spoken")}
+		}
+	}
+	if c.MaxVersion != 0 && c.MinVersion > c.MaxVersion {
+		return &ConfigError{Setting: "MinVersion", Value: c.MinVersion.String(), Err: fmt.Errorf("above MaxVersion %v", c.MaxVersion)}
+	}
+	for setting, n := range map[string]int{
+		"VerifyDepth": c.VerifyDepth, "Tickets": c.Tickets, "SessionCache": c.SessionCache,
+		"MaxMessages": c.MaxMessages, "MaxRenegotiations": c.MaxRenegotiations,
+	} {
+		if n < 0 || n > 1<<30 {
+			return &ConfigError{Setting: setting, Value: fmt.Sprint(n), Err: errors.New("out of range")}
+		}
+	}
+	s := C.cssl_settings{
+		library:         c.Library.pointer(),
+		properties:      b.properties,
+		server:          cbool(b.server),
+		min_version:     C.int(minVersion),
+		max_version:     C.int(c.MaxVersion),
+		verify_depth:    -1,
+		tickets:         1,
+		no_tickets:      cbool(c.NoTickets),
+		session_cache:   C.long(c.sessionCache()),
+		renegotiation:   cbool(c.Renegotiation),
+		release_buffers: cbool(c.ReleaseBuffers),
+		// A HelloRequest with more input buffered behind it puts OpenSSL 3.0 into a
+		// state in which application data is a protocol error.
+		read_ahead: cbool(!c.NoReadAhead && !c.Renegotiation),
+	}
+	switch c.Verify {
+	case VerifyDefault:
+		if !b.server {
+			s.verify_mode = C.SSL_VERIFY_PEER
+		}
+	case VerifyNone:
+	case VerifyOptional:
+		s.verify_mode = C.SSL_VERIFY_PEER
+	case VerifyRequire, VerifyApplication:
+		s.verify_mode = C.SSL_VERIFY_PEER | C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+	default:
+		return &ConfigError{Setting: "Verify", Value: fmt.Sprint(uint8(c.Verify)), Err: errors.New("unknown mode")}
+	}
+	if c.Verify == VerifyApplication && c.VerifyPeer == nil {
+		return &ConfigError{Setting: "Verify", Value: "VerifyApplication", Err: errors.New("VerifyPeer, which is to decide, is not set")}
+	}
+	if c.VerifyPeer != nil && s.verify_mode == C.SSL_VERIFY_NONE {
+		return &ConfigError{Setting: "VerifyPeer", Err: errors.New("would never be asked: Verify asks for no certificate")}
+	}
+	if c.VerifyPeer != nil && !b.server && C.cssl_can_retry_verify() == 0 {
+		return &ConfigError{Setting: "VerifyPeer", Err: errors.New("a client's needs OpenSSL 3.0.2 or newer when this package is built")}
+	}
+	if c.ClientHello != nil && !b.server {
+		return &ConfigError{Setting: "ClientHello", Err: errors.New("only a server hears one")}
+	}
+	if c.VerifyDepth > 0 {
+		s.verify_depth = C.int(c.VerifyDepth)
+	}
+	if c.NoTickets {
+		// Without a ticket TLS 1.3 would put each session into the cache instead
+		// (CVE-2024-2511), so none are issued.
+		s.tickets = 0
+	} else if c.Tickets > 0 {
+		s.tickets = C.int(c.Tickets)
+	}
+	// A session may be resumed only by a Context of the same identity, trust and
+	// demands; without this, resumption with client certificates fails or leaks
+	// from one server name to another.
+	h := sha256.New()
+	system := b.systemCAs(trust)
+	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system, c.VerifyPeer != nil, c.Properties)
+	for _, part := range [][]byte{trust, crl, []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
+		[]byte(strings.Join(c.ALPN, "\x00"))} {
+		hashPart(h.Write, part)
+	}
+	for _, cert := range certs {
+		hashPart(h.Write, cert.chain)
+	}
+	for i, v := range h.Sum(nil) {
+		b.sessionID[i] = C.uchar(v)
+	}
+	s.session_id_context = b.sessionID
+	if b.ptr = C.cssl_ctx_new(&s, &b.reasons); b.ptr == nil {
+		if c.Properties != "" {
+			return b.fail("Properties", c.Properties)
+		}
+		return b.fail("MinVersion, MaxVersion, Tickets", "")
+	}
+	return nil
+}
+
+func hashPart(write func([]byte) (int, error), p []byte) {
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+	write(n[:])
+	write(p)
+}
+
+func cbool(v bool) C.int {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+// strings sets what is passed to OpenSSL in its own syntax.
+func (b *builder) strings() error {
+	for _, s := range []struct {
+		which   C.int
+		setting string
+		value   string
+		since   map[string]uint32 // the names that OpenSSL 3.0 lacks
+	}{
+		{C.CSSL_CIPHERS, "CipherList", b.cfg.CipherList, nil},
+		{C.CSSL_CIPHERSUITES, "CipherSuites", b.cfg.CipherSuites, nil},
+		{C.CSSL_GROUPS, "Groups", b.cfg.Groups, groupsSince},
+		{C.CSSL_SIGALGS, "SignatureAlgorithms", b.cfg.SignatureAlgorithms, sigalgsSince},
+	} {
+		if s.value == "" {
+			continue
+		}
+		if strings.IndexByte(s.value, 0) >= 0 {
+			return &ConfigError{Setting: s.setting, Value: s.value, Err: errors.New("contains a NUL byte")}
+		}
+		ok := b.set(s.which, s.value)
+		missing := b.missing(s.which, s.value, ok)
+		if ok && missing == nil {
+			continue
+		}
+		err := linked.Run.lackingIn(s.value, s.since)
+		if err == nil {
+			err = missing
+		}
+		return b.failFor(s.setting, s.value, err)
+	}
+	return nil
+}
+
+// set sets what is passed to OpenSSL in its own syntax. The reasons of a failure are kept.
+func (b *builder) set(which C.int, value string) bool {
+	v := C.CString(value)
+	defer C.free(unsafe.Pointer(v))
+	return C.cssl_ctx_string(b.ptr, which, v, &b.reasons) == 1
+}
+
+func (b *builder) certificates(certs []loaded) error {
+	for _, c := range certs {
+		if err := b.certificate(&c); err != nil {
+			return err
+		}
+		if len(c.ocsp) == 0 {
+			continue
+		}
+		if !b.server {
+			return &ConfigError{Setting: c.setting + ".OCSP", Err: errors.New("only a server staples")}
+		}
+		if C.cssl_ctx_staple(b.ptr, (*C.uchar)(bytesPtr(c.ocsp)), C.int(len(c.ocsp)), &b.reasons) == 0 {
+			return &ConfigError{Setting: c.setting + ".OCSP", Reasons: goReasons(&b.reasons),
+				Err: errors.New("not a successful OCSP response in DER")}
+		}
+	}
+	return nil
+}
+
+func (b *builder) ticketKeys() error {
+	keys := b.cfg.TicketKeys
+	if len(keys) == 0 {
+		return nil
+	}
+	if !b.server {
+		return &ConfigError{Setting: "TicketKeys", Err: errors.New("only a server has ticket keys")}
+	}
+	size := len(keys[0])
+	all := make([]byte, 0, size*len(keys)) // in one piece, so that no copy is left behind
+	defer func() { clear(all) }()
+	for i, k := range keys {
+		if len(k) != C.CSSL_TICKET_KEY_SHORT && len(k) != C.CSSL_TICKET_KEY_LONG || len(k) != size {
+			return &ConfigError{Setting: fmt.Sprintf("TicketKeys[%d]", i), Err: fmt.Errorf("has %d bytes; all must have %d, or all %d",
+				len(k), C.CSSL_TICKET_KEY_SHORT, C.CSSL_TICKET_KEY_LONG)}
+		}
+		all = append(all, k...)
+	}
+	if C.cssl_ctx_ticket_keys(b.ptr, (*C.uchar)(bytesPtr(all)), C.size_t(size), C.size_t(len(keys)), &b.reasons) == 0 {
+		return b.fail("TicketKeys", "")
+	}
+	return nil
+}
+
+// systemCAs reports whether the system's CAs are trusted: by default, where a client has nothing else to know a server by.
+func (b *builder) systemCAs(trust []byte) bool {
+	return b.cfg.SystemCAs || !b.server && len(trust) == 0 && len(b.cfg.PSKs) == 0
+}
+
+func (b *builder) trust(trust, crl []byte) error {
+	if len(trust) > 0 {
+		switch C.cssl_ctx_trust(b.ptr, bytesPtr(trust), C.int(len(trust)), cbool(b.server), &b.reasons) {
+		case -1:
+			return b.fail("CAFile", b.cfg.CAFile)
+		case 0:
+			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: errors.New("no certificate in it")}
+		}
+		if usable, err := linked.Run.lackingKeys(trust); usable == 0 && err != nil {
+			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: err}
+		}
+	}
+	if b.systemCAs(trust) {
+		if C.cssl_ctx_trust_system(b.ptr, &b.reasons) == 0 {
+			return b.fail("SystemCAs", "")
+		}
+	}
+	if len(crl) > 0 {
+		switch C.cssl_ctx_crl(b.ptr, bytesPtr(crl), C.int(len(crl)), &b.reasons) {
+		case -1:
+			return b.fail("CRLFile", b.cfg.CRLFile)
+		case 0:
+			return &ConfigError{Setting: "CRLFile", Value: b.cfg.CRLFile, Err: errors.New("no revocation list in it")}
+		}
+	}
+	return nil
+}
+
+func (b *builder) alpn() error {
+	if len(b.cfg.ALPN) == 0 {
+		return nil
+	}
+	var wire []byte
+	for _, p := range b.cfg.ALPN {
+		if len(p) == 0 || len(p) > 255 {
+			return &ConfigError{Setting: "ALPN", Value: p, Err: errors.New("a protocol name has 1 to 255 bytes (RFC 7301)")}
+		}
+		wire = append(append(wire, byte(len(p))), p...)
+	}
+	if len(wire) > 65535 {
+		return &ConfigError{Setting: "ALPN", Err: errors.New("more than 65535 bytes in all (RFC 7301)")}
+	}
+	if C.cssl_ctx_alpn(b.ptr, cbool(b.server), (*C.uchar)(bytesPtr(wire)), C.uint(len(wire)), &b.reasons) == 0 {
+		return b.fail("ALPN", strings.Join(b.cfg.ALPN, ","))
+	}
+	return nil
+}
+
+// bind ties the Go side of the callbacks to the SSL_CTX. It comes last, since
+// from here on freeing the SSL_CTX releases the handle.
+func (b *builder) bind() error {
+	cfg := b.cfg
+	st := &contextState{lib: cfg.Library, clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
+	if st.timeout <= 0 {
+		st.timeout = DefaultDecisionTimeout
+	}
+	// OpenSSL can suspend a client's verification alone, and no signature.
+	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil || slices.ContainsFunc(cfg.Certificates, Certificate.slow)
+	st.asks = st.clientHello != nil || st.verifyPeer != nil || st.offload || len(cfg.SNI) > 0
+	if cfg.KeyLog != nil {
+		st.keyLog = &keyLog{w: cfg.KeyLog}
+	}
+	if len(cfg.SNI) > 0 {
+		st.sni = map[string]sniContext{}
+	}
+	for name, x := range cfg.SNI {
+		key, err := sniKey(name)
+		if err == nil && (x == nil || !x.server) {
+			err = errors.New("not a server Context")
+		}
+		if err == nil && x.state.lib != cfg.Library {
+			err = errors.New("a Context of another Library")
+		}
+		if _, twice := st.sni[key]; err == nil && twice {
+			err = errors.New("the same name is in the map in another spelling")
+		}
+		if err == nil {
+			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.sni[key] = sniContext{p, x.state} })
+		}
+		if err != nil {
+			st.release()
+			return &ConfigError{Setting: "SNI", Value: name, Err: err}
+		}
+	}
+	h := cgo.NewHandle(st)
+	if C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil)) == 0 {
+		st.release()
+		h.Delete()
+		return b.fail("KeyLog, SNI", "")
+	}
+	if st.asksHello() {
+		C.cssl_decide_hello(b.ptr)
+	}
+	if st.verifyPeer != nil {
+		C.cssl_decide_peer(b.ptr, cbool(cfg.Verify == VerifyApplication))
+	}
+	b.state = st
+	return nil
+}

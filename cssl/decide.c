@@ -1,0 +1,161 @@
+//go:build cgo
+
+#include "decide.h"
+#include "context.h"
+
+#include <openssl/err.h>
+#include <openssl/x509_vfy.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int decisions_index = -1;
+
+int cssl_decide_init(void)
+{
+	decisions_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	return decisions_index >= 0;
+}
+
+int cssl_decide_bind(SSL *ssl, cssl_decisions *d)
+{
+	return SSL_set_ex_data(ssl, decisions_index, d);
+}
+
+static void clear_blob(cssl_blob *b)
+{
+	free(b->p);
+	b->p = NULL;
+	b->len = 0;
+}
+
+void cssl_decide_free(cssl_decisions *d)
+{
+	SSL_CTX_free(d->chosen);
+	d->chosen = NULL;
+	clear_blob(&d->message);
+	clear_blob(&d->sent);
+	clear_blob(&d->valid);
+}
+
+void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len)
+{
+	if (!d->ask_hello || d->hello != CSSL_UNDECIDED || d->message.p != NULL)
+		return;
+	d->message.p = malloc(len);
+	if (d->message.p == NULL)
+		return;
+	memcpy(d->message.p, message, len);
+	d->message.len = (long)len;
+}
+
+/*
+ * Changes to another SSL_CTX, before the version, the session or the certificate is chosen. SSL_set_SSL_CTX leaves
+ * behind what SSL_new copied from the first one, so that is copied here.
+ */
+static int change(SSL *ssl, SSL_CTX *to)
+{
+	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET;
+	const char *groups = cssl_ctx_groups(to);
+	SSL_CTX *from = SSL_get_SSL_CTX(ssl);
+
+	if (!cssl_tickets_keep(ssl, from) || SSL_set_SSL_CTX(ssl, to) == NULL || !cssl_extras_switch(ssl, from, to) ||
+	    (groups != NULL && !SSL_set1_groups_list(ssl, groups)) ||
+	    !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
+	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||
+	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to)))
+		return 0;
+	SSL_set_verify(ssl, SSL_CTX_get_verify_mode(to), SSL_CTX_get_verify_callback(to));
+	SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(to));
+	SSL_set_read_ahead(ssl, (int)SSL_CTX_get_read_ahead(to));
+	SSL_clear_options(ssl, copied);
+	SSL_set_options(ssl, SSL_CTX_get_options(to) & copied);
+	return 1;
+}
+
+/* Also called for a second ClientHello of the same handshake, and in renegotiations: what was decided first stays. */
+static int on_hello(SSL *ssl, int *alert, void *arg)
+{
+	cssl_decisions *d = SSL_get_ex_data(ssl, decisions_index);
+	SSL_CTX *to;
+	int ok;
+
+	(void)arg;
+	*alert = SSL_AD_INTERNAL_ERROR;
+	if (d == NULL)
+		return SSL_CLIENT_HELLO_ERROR;
+	switch (d->hello) {
+	case CSSL_UNDECIDED:
+		return d->message.p != NULL ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
+	case CSSL_REFUSED:
+		*alert = d->alert;
+		return SSL_CLIENT_HELLO_ERROR;
+	}
+	to = d->chosen;
+	d->chosen = NULL;
+	ok = to == NULL || to == SSL_get_SSL_CTX(ssl) || change(ssl, to);
+	SSL_CTX_free(to);
+	return ok ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
+}
+
+void cssl_decide_hello(SSL_CTX *ctx)
+{
+	SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
+}
+
+int cssl_can_retry_verify(void)
+{
+#ifdef SSL_set_retry_verify
+	return 1;
+#else
+	return 0;
+#endif
+}
+
+/* Leaves ssl's handshake to wait for a decision, where OpenSSL can do that. */
+static int suspend(SSL *ssl)
+{
+#ifdef SSL_set_retry_verify
+	return SSL_is_server(ssl) ? 0 : SSL_set_retry_verify(ssl);
+#else
+	(void)ssl;
+	return 0;
+#endif
+}
+
+/*
+ * OpenSSL's own verification comes first. What it refuses stays refused, unless the application alone decides (arg is not
+ * NULL). The second call of a suspended client's finds the decision.
+ */
+static int on_peer(X509_STORE_CTX *x, void *arg)
+{
+	SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
+	cssl_decisions *d = ssl != NULL ? SSL_get_ex_data(ssl, decisions_index) : NULL;
+	int ok = X509_verify_cert(x) > 0, accepted;
+
+	if (d == NULL || (!ok && arg == NULL))
+		return 0;
+	if (d->peer == CSSL_UNDECIDED) {
+		clear_blob(&d->sent);
+		clear_blob(&d->valid);
+		d->verdict = X509_STORE_CTX_get_error(x);
+		d->sent.len = cssl_put_chain(NULL, X509_STORE_CTX_get0_untrusted(x), 0, &d->sent.p);
+		if (ok)
+			d->valid.len = cssl_put_chain(NULL, X509_STORE_CTX_get0_chain(x), 0, &d->valid.p);
+		if (suspend(ssl))
+			return 1;
+		if (d->handle != 0)
+			cssl_go_verify(d->handle);
+	}
+	accepted = d->peer == CSSL_ACCEPTED;
+	if (!accepted)
+		X509_STORE_CTX_set_error(x, d->peer_error != X509_V_OK ? d->peer_error : X509_V_ERR_APPLICATION_VERIFICATION);
+	d->peer = CSSL_UNDECIDED; /* for a renegotiation */
+	return accepted;
+}
+
+void cssl_decide_peer(SSL_CTX *ctx, int application_alone)
+{
+	static char alone;
+
+	SSL_CTX_set_cert_verify_callback(ctx, on_peer, application_alone ? &alone : NULL);
+}

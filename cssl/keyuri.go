@@ -1,0 +1,188 @@
+package cssl
+
+/*
+#include "context.h"
+#include "library.h"
+#include <stdlib.h>
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"runtime/cgo"
+	"slices"
+	"strings"
+	"unsafe"
+)
+
+// certificate sets a chain with its key.
+func (b *builder) certificate(c *loaded) error {
+	var key *C.EVP_PKEY
+	if c.from.KeyURI != "" {
+		var err error
+		if key, err = b.keyByURI(c.setting, c.from); err != nil {
+			return err
+		}
+		defer C.EVP_PKEY_free(key)
+	}
+	if C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), key, bytesPtr(c.key), C.int(len(c.key)),
+		bytesPtr(c.pass), C.int(len(c.pass)), &b.reasons) == 0 {
+		_, err := linked.Run.lackingKeys(c.chain)
+		if err == nil {
+			_, err = linked.Run.lackingKeys(c.key)
+		}
+		return b.failFor(c.setting, "", err)
+	}
+	return nil
+}
+
+// keyByURI is the key that a URI names, the caller's to free; setting is the certificate's. It blocks on the token.
+func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) {
+	refuse := func(part string, reasons []Reason, format string, args ...any) error {
+		return &ConfigError{Setting: setting + "." + part, Value: shownURI(c.KeyURI), Reasons: reasons, Err: fmt.Errorf(format, args...)}
+	}
+	scheme, _, ok := strings.Cut(c.KeyURI, ":")
+	switch {
+	case strings.IndexByte(c.KeyURI, 0) >= 0:
+		return nil, refuse("KeyURI", nil, "contains a NUL byte")
+	case !ok || scheme == "" || strings.ContainsAny(scheme, "/?;"):
+		return nil, refuse("KeyURI", nil, "has no scheme such as pkcs11: or file:; KeyFile is for the name of a file")
+	case hasPINValue(c.KeyURI):
+		return nil, refuse("KeyURI", nil, "has a pin-value; a PIN does not belong into a URI: use PIN, or pin-source with a file")
+	}
+	cURI, cScheme := C.CString(c.KeyURI), C.CString(scheme)
+	defer C.free(unsafe.Pointer(cURI))
+	defer C.free(unsafe.Pointer(cScheme))
+	lib := b.cfg.Library.pointer()
+	if C.cssl_store_known(lib, b.properties, cScheme) == 0 {
+		return nil, refuse("KeyURI", nil, "no provider reads %s: URIs%s", scheme, b.searched())
+	}
+	ask := &pinRequest{uri: c.KeyURI, pin: c.PIN}
+	h := cgo.NewHandle(ask)
+	defer h.Delete()
+	var keys C.int
+	key := C.cssl_store_key(lib, b.properties, cURI, C.uintptr_t(h), &keys, &b.reasons)
+	if key != nil {
+		return key, nil
+	}
+	reasons := storeReasons(goReasons(&b.reasons), c.KeyURI)
+	switch {
+	case keys > 1:
+		return nil, refuse("KeyURI", nil, "names %d private keys; say more to name one", keys)
+	case ask.err != nil:
+		return nil, refuse("PIN", nil, "%w", ask.err)
+	case ask.times > 0:
+		return nil, refuse("KeyURI", reasons, "there is no such private key, or the PIN is wrong")
+	}
+	return nil, refuse("KeyURI", reasons, "there is no such private key")
+}
+
+// pinRequest is what cssl_go_pin needs.
+type pinRequest struct {
+	uri   string
+	pin   func(string) ([]byte, error)
+	times int
+	err   error
+}
+
+// errNoPIN: see Certificate.
+var errNoPIN = errors.New("the key needs a PIN or a passphrase and PIN is not set")
+
+// answer puts the PIN into buf. It asks for it once: a token that refused it and asks again may lock itself.
+func (r *pinRequest) answer(buf []byte) (n int) {
+	n = -1
+	if r.times++; r.times > 1 {
+		return
+	}
+	if r.pin == nil {
+		r.err = errNoPIN
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			n, r.err = -1, errors.New("PIN panicked") // not with what: it may be secret
+		}
+	}()
+	pin, err := r.pin(r.uri)
+	defer clear(pin)
+	switch {
+	case err != nil:
+		r.err = err
+	case len(pin) > len(buf):
+		r.err = fmt.Errorf("has %d bytes; OpenSSL takes at most %d", len(pin), len(buf))
+	default:
+		n = copy(buf, pin)
+	}
+	return
+}
+
+//export cssl_go_pin
+func cssl_go_pin(handle C.uintptr_t, buf *C.char, size C.int) C.int {
+	r := cgo.Handle(handle).Value().(*pinRequest)
+	return C.int(r.answer(unsafe.Slice((*byte)(unsafe.Pointer(buf)), int(size))))
+}
+
+// storeReasons leaves out what OpenSSL says of its attempt to take the URI for the name of a file, and of the loaders of
+// old, and hides the PIN's place.
+func storeReasons(all []Reason, uri string) []Reason {
+	var out []Reason
+	for _, r := range all {
+		if r.Text == "unregistered scheme" || r.Data == "calling stat("+uri+")" {
+			continue
+		}
+		r.Data = strings.ReplaceAll(r.Data, uri, shownURI(uri))
+		out = append(out, r)
+	}
+	return out
+}
+
+// pinAttribute is the name of an attribute of a URI (RFC 7512) if it is one that says what the PIN is, and else empty.
+func pinAttribute(attribute string) string {
+	name, _, _ := strings.Cut(attribute, "=")
+	if plain, err := url.PathUnescape(name); err == nil {
+		name = plain
+	}
+	if name = strings.ToLower(name); name == "pin-value" || name == "pin-source" {
+		return name
+	}
+	return ""
+}
+
+// parts are a URI's scheme with its colon, the attributes of its path and those of its query, in which further question marks may be.
+func parts(uri string) (scheme string, path, query []string) {
+	scheme, rest, ok := strings.Cut(uri, ":")
+	if ok {
+		scheme += ":"
+	} else {
+		scheme, rest = "", uri
+	}
+	before, after, ok := strings.Cut(rest, "?")
+	if ok {
+		query = strings.Split(after, "&")
+	}
+	return scheme, strings.Split(before, ";"), query
+}
+
+func hasPINValue(uri string) bool {
+	_, path, query := parts(uri)
+	return slices.ContainsFunc(append(path, query...), func(a string) bool { return pinAttribute(a) == "pin-value" })
+}
+
+// shownURI is a URI as errors have it: without what says the PIN, or where it is.
+func shownURI(uri string) string {
+	scheme, path, query := parts(uri)
+	secret := func(a string) bool { return pinAttribute(a) != "" }
+	shown := scheme + strings.Join(slices.DeleteFunc(path, secret), ";")
+	if query = slices.DeleteFunc(query, secret); len(query) > 0 {
+		shown += "?" + strings.Join(query, "&")
+	}
+	return shown
+}
+
+// slow reports whether the key is one that may take its time.
+func (c Certificate) slow() bool {
+	scheme, _, _ := strings.Cut(c.KeyURI, ":")
+	return c.KeyURI != "" && !strings.EqualFold(scheme, "file")
+}

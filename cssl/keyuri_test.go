@@ -1,0 +1,390 @@
+package cssl
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testtoken"
+)
+
+const tokenPIN = "1234"
+
+// tokenLibrary is a token with the keys "ec" and "rsa" behind a PIN, and a Library that reads it.
+func tokenLibrary(t testing.TB) (*testtoken.Token, *Library) {
+	t.Helper()
+	tok := testtoken.Build(t, map[string][]byte{"ec": testcerts.Read(t, "ecdsa.key"), "rsa": testcerts.Read(t, "rsa.key"),
+		"client": testcerts.Read(t, "client.key")})
+	tok.PIN(t, tokenPIN)
+	return tok, mustLibrary(t, LibraryConfig{Providers: []string{"default", testtoken.Provider}, ProviderPath: tok.Dir})
+}
+
+func mustLibrary(t testing.TB, c LibraryConfig) *Library {
+	t.Helper()
+	l, err := NewLibrary(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// writeFile is a new file with this name.
+func writeFile(t testing.TB, name, content string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// pin answers one PIN.
+func pin(s string) func(string) ([]byte, error) {
+	return func(string) ([]byte, error) { return []byte(s), nil }
+}
+
+// uriConfig is a server with one of the test PKI's certificates and a key by URI.
+func uriConfig(cert, uri string, ask func(string) ([]byte, error), l *Library) Config {
+	return Config{Library: l, Certificates: []Certificate{{ChainFile: testcerts.Path(cert + ".pem"), KeyURI: uri, PIN: ask}}}
+}
+
+// handshakeError carries a handshake on until it is done or has failed, and answers the server's error.
+func handshakeError(p *pair) error {
+	var done [2]bool
+	for range 1000 {
+		for i, c := range []*Conn{p.client, p.server} {
+			if done[i] {
+				continue
+			}
+			r := shake(c)
+			if r.Err != nil && c == p.server {
+				return r.Err
+			}
+			done[i] = r.Want == WantNone
+		}
+		if done[0] && done[1] {
+			return nil
+		}
+		p.move(p.client, p.server)
+		p.move(p.server, p.client)
+	}
+	return errors.New("the handshake did not end")
+}
+
+// manyHandshakes makes 64 handshakes from 16 goroutines at once.
+func manyHandshakes(t *testing.T, client, server *Context) {
+	t.Helper()
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 4 {
+				c, err := client.NewEngineConn(ConnConfig{ServerName: "localhost"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer c.Close()
+				s, err := server.NewEngineConn(ConnConfig{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer s.Close()
+				if err := handshakeError(&pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestTokenHandshakes: keys that never leave their token serve in both versions, and each handshake is a signature of the token.
+func TestTokenHandshakes(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	client := map[TLSVersion]*Context{}
+	for _, v := range []TLSVersion{TLS12, TLS13} {
+		c := clientConfig()
+		c.MinVersion, c.MaxVersion = v, v
+		client[v] = mustClient(t, c)
+	}
+	for cert, key := range map[string]string{"ecdsa": "ec", "rsa": "rsa"} {
+		asked := 0
+		server := mustServer(t, uriConfig(cert, "token:"+key, func(uri string) ([]byte, error) {
+			if asked++; uri != "token:"+key {
+				t.Errorf("asked for the PIN of %s", uri)
+			}
+			return []byte(tokenPIN), nil
+		}, l))
+		for v, c := range client {
+			before := tok.Signatures(t)
+			p := newPair(t, c, server)
+			p.handshake()
+			if got := p.client.Negotiated().Version; got != v {
+				t.Errorf("%s: %v", cert, got)
+			}
+			if n := tok.Signatures(t) - before; n != 1 {
+				t.Errorf("%s, %v: %d signatures", cert, v, n)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("%s: the PIN was asked for %d times", cert, asked)
+		}
+	}
+}
+
+// TestTokenClient: a client's key can be in a token too.
+func TestTokenClient(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	s, c := serverConfig("rsa"), uriConfig("client", "token:client", pin(tokenPIN), l)
+	s.Verify, s.CAFile, c.CAFile = VerifyRequire, testcerts.Path("root.pem"), testcerts.Path("root.pem")
+	p := newPair(t, mustClient(t, c), mustServer(t, s))
+	p.handshake()
+	if chain, err := p.server.PeerChain(); tok.Signatures(t) != 1 || len(chain) == 0 {
+		t.Errorf("%d signatures, the server saw %d certificates (%v)", tok.Signatures(t), len(chain), err)
+	}
+}
+
+// TestTokenGone: while the token is gone, handshakes fail with its reason, and the Context and what it has serve on; when it is
+// back, so are they.
+func TestTokenGone(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	server, client := mustServer(t, uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)), mustClient(t, clientConfig())
+	old := newPair(t, client, server)
+	old.handshake()
+	tok.Gone(t, true)
+	for range 3 {
+		err := handshakeError(newPair(t, client, server))
+		var e *Error
+		if !errors.As(err, &e) || e.Class != ClassSSL || !strings.Contains(err.Error(), "the token is gone") {
+			t.Fatalf("handshake: %v", err)
+		}
+	}
+	if _, err := NewServerContext(uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)); err == nil || !strings.Contains(err.Error(), "the token is gone") {
+		t.Errorf("a new Context: %v", err)
+	}
+	if r := old.server.Write([]byte("still here")); r.Err != nil || r.N != 10 {
+		t.Errorf("Write: %+v", r)
+	}
+	old.move(old.server, old.client)
+	buf := make([]byte, 32)
+	if r := old.client.Read(buf); string(buf[:r.N]) != "still here" {
+		t.Errorf("Read: %q %v", buf[:r.N], r.Err)
+	}
+	tok.Gone(t, false)
+	newPair(t, client, server).handshake()
+}
+
+// TestTokenParallel: many goroutines have handshakes with one token at once.
+func TestTokenParallel(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	server, client := mustServer(t, uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)), mustClient(t, clientConfig())
+	manyHandshakes(t, client, server)
+	if n := tok.Signatures(t); n != 64 {
+		t.Errorf("%d signatures", n)
+	}
+}
+
+// TestFileURI: file: names a key in PEM too, encrypted or not.
+func TestFileURI(t *testing.T) {
+	client := mustClient(t, clientConfig())
+	for _, l := range []*Library{nil, mustLibrary(t, LibraryConfig{})} {
+		plain := uriConfig("ecdsa", "file:"+testcerts.Path("ecdsa.key"), func(string) ([]byte, error) {
+			t.Error("asked for a passphrase")
+			return nil, nil
+		}, l)
+		newPair(t, client, mustServer(t, plain)).handshake()
+		asked, given := 0, []byte("secret")
+		encrypted := uriConfig("ecdsa", "file:"+testcerts.Path("encrypted.key"), func(string) ([]byte, error) { asked++; return given, nil }, l)
+		newPair(t, client, mustServer(t, encrypted)).handshake()
+		if asked != 1 || !bytes.Equal(given, make([]byte, len(given))) {
+			t.Errorf("asked %d times; afterwards it is %q", asked, given)
+		}
+	}
+}
+
+// TestKeyURIRefused: what is wrong with a key by URI comes back as *ConfigError that says what, and never shows what a PIN is in.
+func TestKeyURIRefused(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	errPIN := errors.New("no terminal")
+	for _, tt := range []struct {
+		name, cert, uri string
+		ask             func(string) ([]byte, error)
+		lib             *Library
+		setting, says   string
+		is              error
+	}{
+		{"wrong PIN", "ecdsa", "token:ec", pin("4321"), l, "KeyURI", "wrong PIN", nil},
+		{"empty PIN", "ecdsa", "token:ec", pin(""), l, "KeyURI", "wrong PIN", nil},
+		{"no PIN", "ecdsa", "token:ec", nil, l, "PIN", "PIN is not set", nil},
+		{"PIN fails", "ecdsa", "token:ec", func(string) ([]byte, error) { return nil, errPIN }, l, "PIN", "no terminal", errPIN},
+		{"PIN panics", "ecdsa", "token:ec", func(string) ([]byte, error) { panic("4321") }, l, "PIN", "PIN panicked", nil},
+		{"long PIN", "ecdsa", "token:ec", pin(strings.Repeat("4321", 10000)), l, "PIN", "40000 bytes", nil},
+		{"no such key", "ecdsa", "token:other", pin(tokenPIN), l, "KeyURI", "no such", nil},
+		{"two keys", "ecdsa", "token:", pin(tokenPIN), l, "KeyURI", "names 3 private keys", nil},
+		{"other key", "rsa", "token:ec", pin(tokenPIN), l, "", "", nil},
+		{"no provider", "ecdsa", "token:ec", pin(tokenPIN), nil, "KeyURI", "no provider reads token: URIs", nil},
+		{"no pkcs11", "ecdsa", "pkcs11:object=a;type=private?pin-source=file:/etc/pin", pin(tokenPIN), l, "KeyURI", "no provider reads pkcs11:", nil},
+		{"no scheme", "ecdsa", testcerts.Path("ecdsa.key"), nil, l, "KeyURI", "no scheme", nil},
+		{"pin-value", "ecdsa", "pkcs11:object=a?pin-value=4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},
+		{"pin-value in the path", "ecdsa", "token:ec;pin-value=4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},
+		{"pin-value in disguise", "ecdsa", "pkcs11:object=a?x=1&PIN%2Dvalue=4321?4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},
+		{"NUL", "ecdsa", "token:ec\x00", nil, l, "KeyURI", "NUL", nil},
+		{"missing file", "ecdsa", "file:/no/such/key", nil, l, "KeyURI", "no such file", nil},
+		{"no key in the file", "ecdsa", "file:" + testcerts.Path("root.pem"), nil, l, "KeyURI", "no such private key", nil},
+		{"wrong passphrase", "ecdsa", "file:" + testcerts.Path("encrypted.key"), pin("4321"), l, "KeyURI", "or the PIN is wrong", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := NewServerContext(uriConfig(tt.cert, tt.uri, tt.ask, tt.lib))
+			var e *ConfigError
+			if !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+			t.Log(err)
+			setting := "Certificates[0]"
+			if tt.setting != "" {
+				setting += "." + tt.setting
+			}
+			if e.Setting != setting || !strings.Contains(err.Error(), tt.says) || tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("%v", err)
+			}
+			if strings.Contains(err.Error(), "4321") || strings.Contains(err.Error(), "/etc/pin") {
+				t.Errorf("it shows the PIN or its place: %v", err)
+			}
+		})
+	}
+	c := uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)
+	c.Certificates[0].KeyFile = testcerts.Path("ecdsa.key")
+	if _, err := NewServerContext(c); err == nil || !strings.Contains(err.Error(), "use one") {
+		t.Errorf("a URI and a file: %v", err)
+	}
+	if n := tok.Signatures(t); n != 0 {
+		t.Errorf("%d signatures", n)
+	}
+}
+
+// TestShownURI: a URI is shown without the attributes that say the PIN or where it is.
+func TestShownURI(t *testing.T) {
+	for uri, want := range map[string]string{
+		"pkcs11:token=a;object=b":                                    "pkcs11:token=a;object=b",
+		"pkcs11:token=a?pin-value=1":                                 "pkcs11:token=a",
+		"pkcs11:token=a?pin-source=file:/p?q;r&module-name=softhsm":  "pkcs11:token=a?module-name=softhsm",
+		"pkcs11:token=a?module-name=m&pin-value=1&x=2":               "pkcs11:token=a?module-name=m&x=2",
+		"pkcs11:pin-value=1;token=a":                                 "pkcs11:token=a",
+		"pkcs11:token=a;PIN-%76alue=1;object=b?Pin-Source=|cat%20/p": "pkcs11:token=a;object=b",
+		"pkcs11:":        "pkcs11:",
+		"file:/a/b?c":    "file:/a/b?c",
+		"pin-value=4321": "",
+		"/a/b":           "/a/b",
+	} {
+		if got := shownURI(uri); got != want {
+			t.Errorf("%s: %s, want %s", uri, got, want)
+		}
+	}
+}
+
+// TestLibraryRefused: what cannot be loaded is named, with the place where it was looked for.
+func TestLibraryRefused(t *testing.T) {
+	dir := t.TempDir()
+	broken := writeFile(t, "broken.so", "not a module")
+	for _, tt := range []struct {
+		name    string
+		c       LibraryConfig
+		setting string
+		says    []string
+	}{
+		{"missing", LibraryConfig{Providers: []string{"default", "nosuch"}}, "Providers", []string{`"nosuch"`, modules("")}},
+		{"missing there", LibraryConfig{Providers: []string{"nosuch"}, ProviderPath: dir}, "Providers", []string{`"nosuch"`, dir}},
+		{"no module", LibraryConfig{Providers: []string{"broken"}, ProviderPath: strings.TrimSuffix(broken, "/broken.so")}, "Providers", []string{`"broken"`}},
+		{"a path", LibraryConfig{Providers: []string{broken}}, "Providers", []string{"ProviderPath"}},
+		{"no name", LibraryConfig{Providers: []string{""}}, "Providers", []string{"name"}},
+		{"no directory", LibraryConfig{ProviderPath: dir + "/none"}, "ProviderPath", []string{dir + "/none"}},
+		{"no file", LibraryConfig{ConfigFile: dir + "/none"}, "ConfigFile", []string{dir + "/none"}},
+		{"bad file", LibraryConfig{ConfigFile: broken}, "ConfigFile", []string{broken}},
+		{"NUL", LibraryConfig{ConfigFile: "a\x00b"}, "ConfigFile", []string{"NUL"}},
+		{"config of a missing provider", LibraryConfig{ConfigFile: writeFile(t, "openssl.cnf", "openssl_conf = i\n[i]\nproviders = p\n[p]\nnosuch = n\n[n]\nactivate = 1\n")},
+			"ConfigFile", []string{"nosuch"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := NewLibrary(tt.c)
+			var e *ConfigError
+			if !errors.As(err, &e) {
+				t.Fatal(err)
+			}
+			t.Log(err)
+			for _, s := range tt.says {
+				if e.Setting != tt.setting || !strings.Contains(err.Error(), s) {
+					t.Errorf("%s does not say %s", err, s)
+				}
+			}
+		})
+	}
+}
+
+// TestLibraryProviders: a Library has what it was told to have and nothing else; legacy is never there by itself.
+func TestLibraryProviders(t *testing.T) {
+	config := writeFile(t, "openssl.cnf", "openssl_conf = i\n[i]\nproviders = p\n[p]\nbase = b\ndefault = b\n[b]\nactivate = 1\n")
+	for _, tt := range []struct {
+		l    *Library
+		want string
+	}{
+		{mustLibrary(t, LibraryConfig{}), "default"},
+		{mustLibrary(t, LibraryConfig{Providers: []string{"base", "default"}}), "base default"},
+		{mustLibrary(t, LibraryConfig{ConfigFile: config}), "base default"},
+		{mustLibrary(t, LibraryConfig{Providers: []string{"default", "legacy"}}), "default legacy"},
+	} {
+		names := tt.l.Providers()
+		slices.Sort(names)
+		if got := strings.Join(names, " "); got != tt.want {
+			t.Errorf("%s, want %s", got, tt.want)
+		}
+	}
+	var system *Library
+	if len(system.Providers()) == 0 {
+		t.Error("the process's default library context has no provider")
+	}
+}
+
+// TestLibraryMixed: Contexts of different Libraries talk to each other, but one does not hand connections to another.
+func TestLibraryMixed(t *testing.T) {
+	s, c := serverConfig("rsa"), clientConfig()
+	s.Library, s.TicketKeys = mustLibrary(t, LibraryConfig{}), [][]byte{bytes.Repeat([]byte{1}, 80)}
+	server, client := mustServer(t, s), mustClient(t, c)
+	for _, v := range []TLSVersion{TLS12, TLS13} {
+		c.MaxVersion = v
+		p := newPair(t, mustClient(t, c), server)
+		p.handshake()
+	}
+	newPair(t, client, server).handshake()
+	other := serverConfig("ecdsa")
+	other.SNI = map[string]*Context{"a.example": server}
+	if _, err := NewServerContext(other); err == nil || !strings.Contains(err.Error(), "another Library") {
+		t.Error(err)
+	}
+}
+
+// TestProperties: what is asked of algorithms and no provider has is refused when the Context is built.
+func TestProperties(t *testing.T) {
+	for _, properties := range []string{"provider=nosuch", "fips=yes", "no query !"} {
+		c := serverConfig("rsa")
+		c.Library, c.Properties = mustLibrary(t, LibraryConfig{}), properties
+		_, err := NewServerContext(c)
+		var e *ConfigError
+		if !errors.As(err, &e) || e.Setting != "Properties" || e.Value != properties {
+			t.Errorf("%s: %v", properties, err)
+		}
+	}
+	c := serverConfig("rsa")
+	c.Properties = "?fips=yes"
+	newPair(t, mustClient(t, clientConfig()), mustServer(t, c)).handshake()
+	c.Properties = "a\x00b"
+	if _, err := NewServerContext(c); err == nil {
+		t.Error("a NUL byte was let through")
+	}
+}

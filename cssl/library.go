@@ -1,0 +1,114 @@
+package cssl
+
+/*
+#include "library.h"
+#include <stdlib.h>
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+)
+
+// LibraryConfig is what a [Library] is made from.
+type LibraryConfig struct {
+	// ConfigFile is an openssl.cnf, see config(5). Its providers are activated and its properties hold. Empty: none, not even the
+	// system's.
+	ConfigFile string
+	// Providers are loaded after that, in this order: "default", "base", "fips", "legacy", or the name of a module. With no
+	// provider at all, neither here nor in ConfigFile, it is the default one. Where fips is without default, base is
+	// needed to read keys.
+	Providers []string
+	// ProviderPath is the directory of the modules. Empty: OpenSSL's, or that of the variable OPENSSL_MODULES.
+	ProviderPath string
+}
+
+// Library is an OSSL_LIB_CTX: the providers that do the cryptography, apart from those of other Libraries and of
+// the process's default one, which follows the system's openssl.cnf. It is immutable and may be used from any goroutine. It is
+// never freed, since OpenSSL leaves state in it for threads that end later: make one for each set of settings, when the program starts (400 kB), and
+// use it for all Contexts.
+type Library struct {
+	ptr *C.OSSL_LIB_CTX
+}
+
+// NewLibrary makes a Library. What is refused comes back as a [*ConfigError]. It takes as long as a module does to start.
+func NewLibrary(c LibraryConfig) (*Library, error) {
+	for _, s := range []struct{ setting, value string }{{"ConfigFile", c.ConfigFile}, {"ProviderPath", c.ProviderPath}} {
+		if strings.IndexByte(s.value, 0) >= 0 {
+			return nil, &ConfigError{Setting: s.setting, Value: s.value, Err: errors.New("contains a NUL byte")}
+		}
+		if s.value == "" {
+			continue
+		}
+		// OpenSSL takes a file that is not there for an empty one.
+		if _, err := os.Stat(s.value); err != nil {
+			return nil, &ConfigError{Setting: s.setting, Err: err}
+		}
+	}
+	for _, p := range c.Providers {
+		if p == "" || strings.ContainsAny(p, "/\x00") {
+			return nil, &ConfigError{Setting: "Providers", Value: p, Err: errors.New("a provider has a name; ProviderPath is where its module is")}
+		}
+	}
+	var step C.int
+	var reasons C.cssl_reasons
+	path, config := optional(c.ProviderPath), optional(c.ConfigFile)
+	names := C.CString(strings.Join(append(c.Providers[:len(c.Providers):len(c.Providers)], ""), "\x00"))
+	l := &Library{ptr: C.cssl_library_new(path, config, names, C.int(len(c.Providers)), &step, &reasons)}
+	for _, p := range []*C.char{path, config, names} {
+		C.free(unsafe.Pointer(p))
+	}
+	if l.ptr != nil {
+		return l, nil
+	}
+	e := &ConfigError{Reasons: goReasons(&reasons)}
+	switch step {
+	case C.CSSL_LIBRARY_CREATE:
+		e.Setting = "Library"
+	case C.CSSL_LIBRARY_PATH:
+		e.Setting, e.Value = "ProviderPath", c.ProviderPath
+	case C.CSSL_LIBRARY_CONFIG:
+		e.Setting, e.Value = "ConfigFile", c.ConfigFile
+	default:
+		e.Setting, e.Value = "Providers", c.Providers[step]
+		e.Err = fmt.Errorf("not a provider of OpenSSL itself, or its module in %s cannot be used", modules(c.ProviderPath))
+	}
+	return nil, e
+}
+
+// modules is where OpenSSL looks for modules.
+func modules(path string) string {
+	if path != "" {
+		return path
+	}
+	if env := os.Getenv("OPENSSL_MODULES"); env != "" {
+		return env
+	}
+	return C.GoString(C.OPENSSL_info(C.OPENSSL_INFO_MODULES_DIR))
+}
+
+// Providers are the names of those that are active, in no order. A nil Library is the process's default one.
+func (l *Library) Providers() []string {
+	var buf [4096]C.char
+	C.cssl_library_providers(l.pointer(), &buf[0], C.size_t(len(buf)))
+	return strings.FieldsFunc(C.GoString(&buf[0]), func(r rune) bool { return r == ',' })
+}
+
+func (l *Library) pointer() *C.OSSL_LIB_CTX {
+	if l == nil {
+		return nil
+	}
+	return l.ptr
+}
+
+// optional is a C string, the caller's to free, or nil if s is empty.
+func optional(s string) *C.char {
+	if s == "" {
+		return nil
+	}
+	return C.CString(s)
+}

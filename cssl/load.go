@@ -1,0 +1,79 @@
+//go:build cgo
+
+package cssl
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// loaded is a certificate with its files read and its passphrase asked for.
+type loaded struct {
+	from       *Certificate
+	setting    string
+	chain, key []byte
+	pass       []byte
+	ocsp       []byte
+}
+
+// load reads all files, so that C only ever sees bytes and a missing file is
+// reported by its name.
+func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
+	for i := range b.cfg.Certificates {
+		c := &b.cfg.Certificates[i]
+		setting := fmt.Sprintf("Certificates[%d]", i)
+		l := loaded{from: c, setting: setting}
+		if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
+			return
+		}
+		if len(l.chain) == 0 {
+			err = &ConfigError{Setting: setting, Err: errors.New("neither ChainFile nor ChainPEM is set")}
+			return
+		}
+		if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
+			return
+		}
+		if c.KeyURI != "" && len(l.key) > 0 {
+			err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
+			return
+		}
+		if len(l.key) == 0 && c.KeyURI == "" {
+			l.key = l.chain
+		}
+		if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP); err != nil {
+			return
+		}
+		if bytes.Contains(l.key, []byte("ENCRYPTED")) {
+			if c.Passphrase == nil {
+				err = &ConfigError{Setting: setting, Err: errors.New("the key is encrypted and Passphrase is not set")}
+				return
+			}
+			if l.pass, err = c.Passphrase(); err != nil {
+				err = &ConfigError{Setting: setting + ".Passphrase", Err: err}
+				return
+			}
+		}
+		certs = append(certs, l)
+	}
+	if trust, err = contentOf("CAFile", b.cfg.CAFile, b.cfg.CAPEM); err != nil {
+		return
+	}
+	crl, err = contentOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM)
+	return
+}
+
+func contentOf(setting, file string, content []byte) ([]byte, error) {
+	if file == "" {
+		return content, nil
+	}
+	if len(content) > 0 {
+		return nil, &ConfigError{Setting: setting, Value: file, Err: errors.New("set as a file and as bytes; use one")}
+	}
+	p, err := os.ReadFile(file)
+	if err != nil {
+		return nil, &ConfigError{Setting: setting, Err: err}
+	}
+	return p, nil
+}

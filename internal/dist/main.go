@@ -1,0 +1,216 @@
+// Dist makes what sslecho is given away as: a Debian package, a tarball, a list of the components in the program (an SBOM, in
+// CycloneDX's JSON), and the checksums of all of them. `make dist` runs it, in the module's root; docs/packaging.md is about what it makes.
+//
+//	scripts/version ─► go build ─► sslecho ─┬─ its own pages and completions ─┬─► nfpm    ─► sslecho_V_A.deb
+//	                                        ├─ licences of its modules        └─► tar, gz ─► sslecho-V-linux-A.tar.gz
+//	                                        └─ cyclonedx-gomod, + OpenSSL and libc        ─► sslecho-V-linux-A.cdx.json
+//
+// The same commit gives the same bytes on the same system: no file carries a time but that of the commit (or
+// SOURCE_DATE_EPOCH), an owner other than root, or a path of this machine.
+//
+// The test of this package installs the result in a fresh root file system.
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maintainer is whom the package names, unless MAINTAINER is set.
+const maintainer = "The authors of go-openssl <spacemonad@users.noreply.github.com>"
+
+func main() {
+	out := flag.String("out", filepath.Join("bin", "dist"), "folder for the results; older ones in it are removed")
+	flag.Parse()
+	files, err := makeDist(*out)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "dist: %v\n", err)
+		os.Exit(1)
+	}
+	for _, f := range files {
+		fmt.Println(f)
+	}
+}
+
+// dist is one run.
+type dist struct {
+	version, commit, date string    // as scripts/version prints them
+	epoch                 time.Time // what all files are from
+	arch                  string    // Go's name
+	stage                 string    // a folder for what is built, removed at the end
+	out                   string
+}
+
+// makeDist makes everything in the folder out and answers the paths of the files.
+func makeDist(out string) ([]string, error) {
+	d := &dist{out: out}
+	tree, err := output("scripts/version")
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(tree, "\n")
+	if len(lines) != 3 {
+		return nil, fmt.Errorf("scripts/version prints %q, not three lines", tree)
+	}
+	d.version, d.commit, d.date = lines[0], lines[1], lines[2]
+	if d.epoch, err = epoch(os.Getenv("SOURCE_DATE_EPOCH"), d.date); err != nil {
+		return nil, err
+	}
+	if d.arch, err = output("go", "env", "GOARCH"); err != nil {
+		return nil, err
+	}
+	if d.stage, err = os.MkdirTemp("", "dist"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(d.stage)
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return nil, err
+	}
+	var old []string
+	for _, pattern := range []string{"sslecho_*.deb", "sslecho-*.tar.gz", "sslecho-*.cdx.json", "SHA256SUMS"} {
+		found, err := filepath.Glob(filepath.Join(out, pattern))
+		if err != nil {
+			return nil, err
+		}
+		old = append(old, found...)
+	}
+	for _, f := range old {
+		if err := os.Remove(f); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.build(); err != nil {
+		return nil, err
+	}
+	if err := d.pages(); err != nil {
+		return nil, err
+	}
+	var files []string
+	for _, make := range []func() (string, error){d.deb, d.tarball, d.sbom} {
+		file, err := make()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	sums, err := checksums(out, files)
+	return append(files, sums), err
+}
+
+// epoch is the time that files get: SOURCE_DATE_EPOCH, else the commit's, else now.
+func epoch(variable, date string) (time.Time, error) {
+	if variable != "" {
+		n, err := strconv.ParseInt(variable, 10, 64)
+		if err != nil || n < 0 {
+			return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH=%s: it must be a number of seconds since 1970", variable)
+		}
+		return time.Unix(n, 0).UTC(), nil
+	}
+	if date == "unknown" {
+		return time.Now().UTC(), nil
+	}
+	return time.Parse(time.RFC3339, date)
+}
+
+// name is that of a result, other than the package's, which Debian's rules make.
+func (d *dist) name() string { return "sslecho-" + d.version + "-linux-" + d.arch }
+
+// staged is the path of a file that is built.
+func (d *dist) staged(name string) string { return filepath.Join(d.stage, name) }
+
+// build compiles the program, as an executable that can be loaded anywhere and whose tables of functions are read-only.
+func (d *dist) build() error {
+	ldflags, err := output("scripts/version", "ldflags")
+	if err != nil {
+		return err
+	}
+	_, err = output("go", "build", "-trimpath", "-buildmode=pie",
+		"-ldflags", ldflags+" -s -w -linkmode=external -extldflags '-Wl,-z,relro,-z,now'", "-o", d.staged("sslecho"), "./cmd/sslecho")
+	return err
+}
+
+// deb makes the Debian package.
+func (d *dist) deb() (string, error) {
+	needs, err := needsOf(d.staged("sslecho"))
+	if err != nil {
+		return "", err
+	}
+	headers, err := output("pkg-config", "--modversion", "openssl")
+	if err != nil {
+		return "", err
+	}
+	version := debianVersion(d.version)
+	template, err := os.ReadFile(filepath.Join("packaging", "deb", "nfpm.yaml"))
+	if err != nil {
+		return "", err
+	}
+	values := map[string]string{
+		"ARCH": d.arch, "VERSION": version, "STAGE": d.stage, "MAINTAINER": d.maintainer(),
+		"LIBC": needs.libc, "OPENSSL": needs.openssl(headers),
+	}
+	config := d.staged("nfpm.yaml")
+	if err := os.WriteFile(config, []byte(os.Expand(string(template), func(name string) string { return values[name] })), 0o600); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "tool", "-modfile=tools/go.mod", "nfpm", "package", "--packager", "deb", "--config", config, "--target", d.out)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", d.epoch.Unix()))
+	if _, err := run(cmd); err != nil {
+		return "", err
+	}
+	found, err := filepath.Glob(filepath.Join(d.out, "sslecho_*.deb"))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("nfpm made %q, want one package: %w", found, err)
+	}
+	return found[0], nil
+}
+
+func (d *dist) maintainer() string { return cmp.Or(os.Getenv("MAINTAINER"), maintainer) }
+
+// debianVersion is a version of ours in Debian's form, where ~ sorts a candidate before its release, and - would begin the
+// number of a repackaging.
+func debianVersion(v string) string {
+	if v == "unknown" { // it must begin with a digit
+		return "0~unknown"
+	}
+	core, build, found := strings.Cut(v, "+")
+	core = strings.ReplaceAll(strings.Replace(core, "-", "~", 1), "-", ".")
+	if found {
+		core += "+" + strings.ReplaceAll(build, "-", ".")
+	}
+	return core
+}
+
+// checksums writes SHA256SUMS, for sha256sum -c.
+func checksums(out string, files []string) (string, error) {
+	var b bytes.Buffer
+	for _, f := range files {
+		content, err := os.ReadFile(f)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "%x  %s\n", sha256.Sum256(content), filepath.Base(f))
+	}
+	name := filepath.Join(out, "SHA256SUMS")
+	return name, os.WriteFile(name, b.Bytes(), 0o644)
+}
+
+// output runs a program and answers what it prints on standard output, without the last newline.
+func output(name string, args ...string) (string, error) { return run(exec.Command(name, args...)) }
+
+func run(cmd *exec.Cmd) (string, error) {
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, stdout.String(), stderr.String())
+	}
+	return strings.TrimSuffix(stdout.String(), "\n"), nil
+}

@@ -1,0 +1,5 @@
+//go:build race || asan
+
+package main
+
+const sanitized = true

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+)
+
+// entry is a file of the tarball.
+type entry struct {
+	name, from string
+	mode       int64
+}
+
+// tarball makes the archive for systems that have no package: to be unpacked anywhere.
+func (d *dist) tarball() (string, error) {
+	entries := []entry{
+		{"LICENSE", "LICENSE", 0o644},
+		{"LICENSES", d.staged("LICENSES"), 0o644},
+		{"VERSION", d.staged("VERSION"), 0o644},
+		{"completions/_sslecho", d.staged("sslecho.zsh"), 0o644},
+		{"completions/sslecho.bash", d.staged("sslecho.bash"), 0o644},
+		{"completions/sslecho.fish", d.staged("sslecho.fish"), 0o644},
+		{"docs/grafana/sslecho.json", "docs/grafana/sslecho.json", 0o644},
+		{"docs/packaging.md", "docs/packaging.md", 0o644},
+		{"docs/sslecho.md", "docs/sslecho.md", 0o644},
+		{"man/sslecho.8", d.staged("sslecho.8"), 0o644},
+		{"sslecho", d.staged("sslecho"), 0o755},
+		{"systemd/sslecho.service", "packaging/systemd/sslecho.service", 0o644},
+		{"systemd/sslecho.socket", "packaging/systemd/sslecho.socket", 0o644},
+		{"systemd/sslecho.yaml", "packaging/systemd/sslecho.yaml", 0o644},
+	}
+	packed, err := archive(d.name(), d.epoch, entries)
+	if err != nil {
+		return "", err
+	}
+	name := filepath.Join(d.out, d.name()+".tar.gz")
+	return name, os.WriteFile(name, packed, 0o644)
+}
+
+// archive is a compressed tar of entries in the folder top, all from the same time and root's.
+func archive(top string, from time.Time, entries []entry) ([]byte, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	done := map[string]bool{}
+	var folder func(name string) error
+	folder = func(name string) error {
+		if name == "." || done[name] {
+			return nil
+		}
+		if err := folder(path.Dir(name)); err != nil {
+			return err
+		}
+		done[name] = true
+		return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755, ModTime: from})
+	}
+	for _, e := range entries {
+		text, err := os.ReadFile(e.from)
+		if err != nil {
+			return nil, err
+		}
+		name := path.Join(top, e.name)
+		if err := folder(path.Dir(name)); err != nil {
+			return nil, err
+		}
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: e.mode, Size: int64(len(text)), ModTime: from}); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(text); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return pack(b.Bytes())
+}

@@ -1,0 +1,79 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	root = "../.."
+	// limit fails a step that hangs. It is far more than one needs.
+	limit = 60 * time.Second
+)
+
+// scratch is a folder for the whole run, with the program in it.
+var scratch string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if scratch, err = os.MkdirTemp("", "fleet"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(scratch)
+		return m.Run()
+	}())
+}
+
+var compiled = sync.OnceValue(func() error {
+	out, err := command("go", "build", "-o", filepath.Join(scratch, "sslecho"), root+"/cmd/sslecho").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+})
+
+// sslecho is the path of the program.
+func sslecho(t *testing.T) string {
+	t.Helper()
+	if err := compiled(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(scratch, "sslecho")
+}
+
+// command is one that is killed when it takes too long.
+func command(name string, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	time.AfterFunc(limit, cancel)
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+// must runs a command and answers what it prints.
+func must(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return string(out)
+}
+
+// until waits for what must come.
+func until(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}

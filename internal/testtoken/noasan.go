@@ -1,0 +1,5 @@
+//go:build !asan
+
+package testtoken
+
+const sanitized = false

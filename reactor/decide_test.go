@@ -1,0 +1,149 @@
+package reactor
+
+import (
+	"crypto/tls"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// TestDecisionsLater: while the application has not decided about one client, the loop serves others; then that one goes on.
+func TestDecisionsLater(t *testing.T) {
+	mutual := func(c *cssl.Config) {
+		c.CAFile, c.Verify = testcerts.Path("root.pem"), cssl.VerifyRequire
+		c.DecisionTimeout = hang
+	}
+	type held struct {
+		owner  any
+		accept func()
+	}
+	for name, ask := range map[string]func(c *cssl.Config, ask func(held)){
+		"client hello": func(c *cssl.Config, ask func(held)) {
+			c.ClientHello = func(h *cssl.ClientHello) { ask(held{h.Owner, func() { h.Accept(nil) }}) }
+		},
+		"verification": func(c *cssl.Config, ask func(held)) {
+			c.VerifyPeer = func(v *cssl.PeerVerification) { ask(held{v.Owner, v.Accept}) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan held, 2)
+			x := serverContext(t, "ecdsa", func(c *cssl.Config) {
+				mutual(c)
+				ask(c, func(h held) { asked <- h })
+			})
+			addr := start(t, &Server{Context: x, Handler: echo(), HandshakeTimeout: hang})
+			cert, err := tls.LoadX509KeyPair(testcerts.Path("client.pem"), testcerts.Path("client.key"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			dial := func() (*tls.Conn, <-chan error) {
+				cfg := goConfig(t)
+				cfg.Certificates = []tls.Certificate{cert}
+				c, done := tls.Client(rawDial(t, addr), cfg), make(chan error, 1)
+				go func() {
+					_, err := c.Write([]byte("x"))
+					if err == nil {
+						_, err = c.Read(make([]byte, 1))
+					}
+					done <- err
+				}()
+				return c, done
+			}
+			_, first := dial()
+			one := receive(t, asked, "the first client's question")
+			if c, ok := one.owner.(*Conn); !ok || c.RemoteAddr() == nil {
+				t.Errorf("owner %T", one.owner)
+			}
+			_, second := dial()
+			receive(t, asked, "the second client's question").accept()
+			if err := receive(t, second, "the second client"); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-first:
+				t.Fatal("the first client got an answer: ", err)
+			default:
+			}
+			one.accept()
+			if err := receive(t, first, "the first client"); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestDecisionNever: the handshake's deadline holds for a client about which nobody decides, and a decision that comes after it is nobody's.
+func TestDecisionNever(t *testing.T) {
+	held := make(chan *cssl.ClientHello, 1)
+	x := serverContext(t, "ecdsa", func(c *cssl.Config) {
+		c.DecisionTimeout = hang
+		c.ClientHello = func(h *cssl.ClientHello) { held <- h }
+	})
+	closed := make(chan error, 1)
+	addr := start(t, &Server{Context: x, HandshakeTimeout: 10 * time.Millisecond,
+		Handler: &hooks{closed: func(_ *Conn, err error) { closed <- err }}})
+	c := tls.Client(rawDial(t, addr), goConfig(t))
+	done := make(chan error, 1)
+	go func() { done <- c.Handshake() }()
+	h := receive(t, held, "the question")
+	if err := receive(t, closed, "the end"); err != ErrHandshakeTimeout {
+		t.Errorf("OnClose got %v", err)
+	}
+	h.Accept(nil)
+	if receive(t, done, "the client") == nil {
+		t.Error("the client's handshake succeeded")
+	}
+}
+
+// TestOffloadedLoop: many handshakes off the loop, of clients and of the server, with one that is refused among them.
+func TestOffloadedLoop(t *testing.T) {
+	mine := errors.New("not this one")
+	n := 0
+	x := serverContext(t, "big", func(c *cssl.Config) {
+		c.Offload = true
+		c.ClientHello = func(h *cssl.ClientHello) {
+			if n++; n == 10 {
+				h.Refuse(mine)
+				return
+			}
+			go h.Accept(nil)
+		}
+	})
+	ended := make(chan error, 100)
+	addr := start(t, &Server{Context: x, HandshakeTimeout: hang,
+		Handler: &hooks{data: func(c *Conn, p []byte) { c.Write(p) }, closed: func(_ *Conn, err error) { ended <- err }}})
+	cx := clientContext(t, func(c *cssl.Config) { c.Offload = true })
+	loop := startLoop(t, LoopConfig{HandshakeTimeout: hang})
+	const clients = 20
+	answers := make(chan error, clients)
+	for range clients {
+		dial(t, loop, cx, addr, &hooks{
+			open:   func(c *Conn) { c.Write([]byte("x")) },
+			data:   func(c *Conn, _ []byte) { c.Close() },
+			closed: func(_ *Conn, err error) { answers <- err },
+		})
+	}
+	refused := 0
+	for range clients {
+		if err := receive(t, answers, "a client"); err != nil {
+			if refused++; !errors.Is(err, cssl.Alert(40)) {
+				t.Error(err)
+			}
+		}
+	}
+	if refused != 1 {
+		t.Errorf("%d were refused", refused)
+	}
+	refused = 0
+	for range clients {
+		if err := receive(t, ended, "the server's end"); errors.Is(err, mine) {
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Errorf("%d ended with the application's error", refused)
+	}
+}
