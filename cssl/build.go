@@ -375,7 +375,8 @@ func (b *builder) bind() error {
 	}
 	// OpenSSL can suspend a client's verification alone, and no signature.
 	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil || slices.ContainsFunc(cfg.Certificates, Certificate.slow)
-	st.asks = st.clientHello != nil || st.verifyPeer != nil || st.offload || len(cfg.SNI) > 0
+	st.asksHello = st.clientHello != nil || len(cfg.SNI) > 0
+	st.asks = st.asksHello || st.verifyPeer != nil || st.offload
 	if cfg.KeyLog != nil {
 		st.keyLog = &keyLog{w: cfg.KeyLog}
 	}
@@ -407,7 +408,7 @@ func (b *builder) bind() error {
 		h.Delete()
 		return b.fail("KeyLog, SNI", "")
 	}
-	if st.asksHello() {
+	if st.asksHello {
 		C.cssl_decide_hello(b.ptr)
 	}
 	if st.verifyPeer != nil {

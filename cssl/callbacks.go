@@ -25,6 +25,7 @@ type contextState struct {
 	timeout     time.Duration // for a decision
 	offload     bool
 	asks        bool // connections have an asking
+	asksHello   bool // the ClientHello is looked at
 }
 
 // sniContext is a Context of Config.SNI, with a reference to its SSL_CTX.
@@ -32,9 +33,6 @@ type sniContext struct {
 	ptr   *C.SSL_CTX
 	state *contextState
 }
-
-// asksHello reports whether a ClientHello is to be looked at.
-func (s *contextState) asksHello() bool { return s.clientHello != nil || s.sni != nil }
 
 type keyLog struct {
 	mu sync.Mutex

@@ -79,7 +79,7 @@ func (x *Context) newConn(fd int, cfg ConnConfig) (*Conn, error) {
 		tail = max(tail, minTail)
 	}
 	s := C.cssl_conn_settings{server: cbool(x.server), fd: C.int(fd), tail: C.size_t(tail),
-		max_messages: x.limits[0], max_renegotiations: x.limits[1], decide: cbool(x.state.asks), ask_hello: cbool(x.state.asksHello())}
+		max_messages: x.limits[0], max_renegotiations: x.limits[1], decide: cbool(x.state.asks), ask_hello: cbool(x.state.asksHello)}
 	err := x.use(func(p *C.SSL_CTX) { c.c = C.cssl_conn_new(p, &s, &reasons) })
 	if err != nil {
 		return nil, err
