@@ -53,9 +53,6 @@ func TestVersionOfTree(t *testing.T) {
 	if got := script(dir); got != "unknown\nunknown\nunknown\n" {
 		t.Errorf("without git it says %q", got)
 	}
-	if got := mustRun(t, limit, exec.Command("sh", filepath.Join(dir, "scripts/version"), "ldflags")); got != "" {
-		t.Errorf("without git the flags are %q", got)
-	}
 	git("init", "-q")
 	git("add", ".")
 	git("commit", "-q", "-m", "first")
