@@ -63,10 +63,11 @@ dist-test: deps ## install, run and purge the package in a fresh Debian root fil
 	DIST=full $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/dist
 
 # The libraries once more at the end: others of theirs come behind them. What is lost: docs/packaging.md.
+STATICBIN ?= bin/sslecho-static
 .PHONY: static
 static: deps ## build bin/sslecho-static, which needs no library at all
 	go build -tags netgo,osusergo -ldflags "$$(scripts/version ldflags) -linkmode=external \
-		-extldflags '-static $$(pkg-config --static --libs openssl)'" -o bin/sslecho-static ./cmd/sslecho
+		-extldflags '-static $$(pkg-config --static --libs openssl)'" -o $(STATICBIN) ./cmd/sslecho
 
 .PHONY: run
 run: build ## start bin/sslecho with ARGS

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -49,12 +48,13 @@ func boot(t *testing.T, root string) *system {
 	}
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
+	wait, err := start(cmd)
+	if err != nil {
 		t.Skipf("namespaces for a system of its own: %v", err)
 	}
 	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
-	t.Cleanup(sync.OnceFunc(func() { cmd.Process.Kill(); <-ended }))
+	go func() { <-wait; close(ended) }()
+	t.Cleanup(func() { cmd.Process.Kill(); <-ended })
 	s := &system{t, cmd.Process.Pid}
 	var answer []byte
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {

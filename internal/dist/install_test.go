@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,10 @@ func TestPackage(t *testing.T) {
 	root := freshRoot(t)
 	files := distribution(t)
 	before := snapshot(t, root)
+	packages := func() []string {
+		return strings.Fields(mustRun(t, limit, inside(root, false, "dpkg-query", "-W", "-f", "${Package}\n")))
+	}
+	there := packages()
 	installed := install(t, root, files, "")
 
 	version := mustRun(t, limit, inside(root, false, "sslecho", "version"))
@@ -59,7 +64,14 @@ func TestPackage(t *testing.T) {
 
 	serveAsUnit(t, root)
 
-	mustRun(t, longLimit, inside(root, false, "apt-get", "-y", "--purge", "autoremove", "sslecho"))
+	// And what came with it: apt itself keeps some of that.
+	args := []string{"apt-get", "-y", "purge"}
+	for _, p := range packages() {
+		if !slices.Contains(there, p) {
+			args = append(args, p)
+		}
+	}
+	mustRun(t, longLimit, inside(root, false, args...))
 	after := snapshot(t, root)
 	for name, is := range after {
 		if was, there := before[name]; !there {
@@ -103,12 +115,41 @@ func inModule(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// distribution runs the program of this package and answers the folder with the results.
+// distribution runs the program of this package, once for all tests, and answers the folder with the results.
 func distribution(t *testing.T) string {
 	t.Helper()
-	out := t.TempDir()
-	mustRun(t, longLimit, inModule("go", "run", "./internal/dist", "-out", out))
-	return out
+	made.Do(func() { makeInto(t, scratch) })
+	if made.failed {
+		t.Fatal("make dist has failed before")
+	}
+	return scratch
+}
+
+// scratch is a folder for the results.
+var scratch string
+
+var made struct {
+	sync.Once
+	failed bool
+}
+
+func makeInto(t *testing.T, dir string) {
+	t.Helper()
+	made.failed = true
+	mustRun(t, longLimit, inModule("go", "run", "./internal/dist", "-out", dir))
+	made.failed = false
+}
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if scratch, err = os.MkdirTemp("", "dist"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(scratch)
+		return m.Run()
+	}())
 }
 
 // install installs the package, and other packages, with apt, which has kept their files in the root
@@ -198,8 +239,7 @@ func unitOf(t *testing.T, root, option string) string {
 	return string(m[1])
 }
 
-// serveAsUnit checks the settings and starts the daemon with the commands of the unit, as its user; a client outside gets an
-// echo; SIGTERM ends it with status 0.
+// serveAsUnit checks the settings and starts the daemon with the commands of the unit, as its user.
 func serveAsUnit(t *testing.T, root string) {
 	t.Helper()
 	user := unitOf(t, root, "User")
@@ -208,41 +248,48 @@ func serveAsUnit(t *testing.T, root string) {
 	}
 	mustRun(t, limit, inside(root, true, as("ExecStartPre")...))
 
-	cmd := inside(root, true, as("ExecStart")...)
-	out, err := cmd.StdoutPipe()
+	serves(t, inside(root, true, as("ExecStart")...))
+}
+
+// serves starts the daemon with a command in a network of its own: a client outside gets an echo; SIGTERM ends it with status 0.
+func serves(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	out, in, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer out.Close()
 	var failures strings.Builder
-	cmd.Stderr = &failures
-	if err := cmd.Start(); err != nil {
+	cmd.Stdout, cmd.Stderr = in, &failures
+	ended, err := start(cmd)
+	in.Close()
+	if err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	kill := time.AfterFunc(limit, func() { cmd.Process.Kill() })
-	defer kill.Stop()
-	var lines []string
-	s, address := bufio.NewScanner(out), ""
-	for address == "" && s.Scan() {
-		lines = append(lines, s.Text())
-		address, _ = strings.CutPrefix(s.Text(), "listening on ")
-		if !strings.HasPrefix(s.Text(), "listening on ") {
-			address = ""
-		}
-	}
-	go func() {
-		io.Copy(io.Discard, out)
-		ended <- cmd.Wait()
-	}()
+	running := true
 	defer func() {
-		cmd.Process.Kill()
-		if ended != nil {
+		if running {
+			cmd.Process.Kill()
 			<-ended
 		}
 	}()
+	kill := time.AfterFunc(limit, func() { cmd.Process.Kill() })
+	defer kill.Stop()
+	var lines []string
+	address := ""
+	for s := bufio.NewScanner(out); address == "" && s.Scan(); {
+		lines = append(lines, s.Text())
+		if a, ok := strings.CutPrefix(s.Text(), "listening on "); ok {
+			address = a
+		}
+	}
 	if address == "" {
+		cmd.Process.Kill()
+		<-ended
+		running = false
 		t.Fatalf("it does not listen: %q\n%s", lines, failures.String())
 	}
+	go io.Copy(io.Discard, out)
 	if err := echo(cmd.Process.Pid, address); err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +297,7 @@ func serveAsUnit(t *testing.T, root string) {
 		t.Fatal(err)
 	}
 	err = <-ended
-	ended = nil
+	running = false
 	if err != nil {
 		t.Errorf("after SIGTERM: %v\n%s", err, failures.String())
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -70,15 +71,31 @@ func mustRun(t *testing.T, within time.Duration, cmd *exec.Cmd) string {
 	}
 	cmd.SysProcAttr.Setpgid = true
 	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Start(); err != nil {
+	ended, err := start(cmd)
+	if err != nil {
 		t.Fatalf("%q: %v", cmd.Args, err)
 	}
 	stop := context.AfterFunc(ctx, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 	defer stop()
-	if err := cmd.Wait(); err != nil {
+	if err := <-ended; err != nil {
 		t.Fatalf("%q: %v\n%s", cmd.Args, err, tail(out.String()))
 	}
 	return out.String()
+}
+
+// start starts a command, whose end comes through the channel. It has a thread for its whole life: the kernel takes the end of the
+// thread that started a process with Pdeathsig for its parent's, and threads that have been to another network end (see echo).
+func start(cmd *exec.Cmd) (<-chan error, error) {
+	started, ended := make(chan error), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			ended <- cmd.Wait()
+		}
+	}()
+	return ended, <-started
 }
 
 // tail is the end of a long text.
