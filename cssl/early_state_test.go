@@ -57,7 +57,6 @@ func TestEarlyDataSequence(t *testing.T) {
 	p.pass(p.client, p.server, []byte("ask"), p.buf)
 
 	// The session of another name: OpenSSL would fail.
-	s = p.client.Session()
 	wild := clientConfig()
 	wild.Verify = VerifyNone
 	cx = mustClient(t, wild)

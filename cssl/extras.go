@@ -60,7 +60,7 @@ func (b *builder) extras() error {
 		max_send_fragment: C.uint(c.MaxSendFragment), record_size_limit: C.uint(c.RecordSizeLimit),
 	}
 	if c.PostHandshakeAuth && b.server && c.Verify != VerifyOptional && c.Verify != VerifyRequire {
-		return &ConfigError{Setting: "PostHandshakeAuth", Err: errors.New("Verify must be VerifyOptional or VerifyRequire, which says what is demanded then")}
+		return &ConfigError{Setting: "PostHandshakeAuth", Err: errors.New("needs Verify to be VerifyOptional or VerifyRequire, which says what is demanded then")}
 	}
 	switch c.MaxFragment {
 	case 0:
