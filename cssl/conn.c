@@ -1,39 +1,17 @@
 //go:build cgo
 
-#include "conn.h"
+#include "conn_private.h"
 #include "context.h"
-#include "extras.h"
-#include "transport.h"
 
 #include <errno.h>
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The largest record with header, padding and tag; what a write must find room for. */
-#define MAX_RECORD (SSL3_RT_MAX_ENCRYPTED_LENGTH + SSL3_RT_HEADER_LENGTH)
-
 /* What OpenSSL 3.2 and newer put behind each failure of their record layer; the headers of 3.0 lack it. */
 #ifndef SSL_R_RECORD_LAYER_FAILURE
 #define SSL_R_RECORD_LAYER_FAILURE 313
 #endif
-
-struct cssl_conn {
-	SSL *ssl;
-	cssl_transport t;
-	unsigned established : 1;   /* the first handshake is done */
-	unsigned failed : 1;        /* OpenSSL answered SSL_ERROR_SSL: no operation may follow */
-	unsigned shutdown_done : 1; /* close_notify left OpenSSL */
-	unsigned asked : 1;         /* this client is to renegotiate once no partial record is buffered */
-	unsigned over_limit : 1;    /* max_messages or max_renegotiations was passed */
-	int16_t alert_sent, alert_received;
-	uint32_t messages, max_messages;             /* post-handshake messages received */
-	uint32_t renegotiations, max_renegotiations; /* asked for by the peer */
-	cssl_reasons *reasons;                       /* of the last failure, or NULL */
-	cssl_decisions *decisions;                   /* or NULL */
-	int fd; /* the socket, while the transport works without it */
-	cssl_early early;
-};
 
 void cssl_take_reasons(cssl_reasons *out)
 {
@@ -53,51 +31,6 @@ void cssl_take_reasons(cssl_reasons *out)
 			strncat(out->entry[out->count].data, data, sizeof out->entry[0].data - 1);
 		out->count++;
 	}
-}
-
-/*
- * Hears each protocol message. It remembers alerts, which SSL_get_error does not
- * tell, and counts what a peer may send for ever at no cost to itself: OpenSSL
- * has no limit on post-handshake messages and renegotiations.
- */
-static void on_message(int sent, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
-{
-	cssl_conn *c = arg;
-	const unsigned char *p = buf;
-
-	(void)version;
-	if (type == SSL3_RT_ALERT && len >= 2) {
-		if (p[0] != SSL3_AL_FATAL && p[1] != SSL_AD_NO_RENEGOTIATION)
-			return; /* no other warning makes OpenSSL end a connection */
-		if (sent)
-			c->alert_sent = p[1];
-		else
-			c->alert_received = p[1];
-		return;
-	}
-	if (type != SSL3_RT_HANDSHAKE || sent || len < 1)
-		return;
-	if (!c->established) {
-		if (p[0] == SSL3_MT_CLIENT_HELLO)
-			cssl_decide_keep(c->decisions, buf, len);
-		return;
-	}
-	if (p[0] == SSL3_MT_CLIENT_HELLO || p[0] == SSL3_MT_HELLO_REQUEST) {
-		if (SSL_renegotiate_pending(ssl))
-			return; /* we asked for it */
-		if (++c->renegotiations > c->max_renegotiations) {
-			/* Refused, so that no handshake is under way that would forbid the close_notify. */
-			SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
-			c->over_limit = 1;
-		}
-	} else if (p[0] == SSL3_MT_FINISHED && SSL_is_server(ssl) && SSL_version(ssl) == TLS1_3_VERSION) {
-		c->t.moved |= CSSL_CERTIFICATE; /* the end of an answer to cssl_request_certificate */
-	} else if (p[0] == SSL3_MT_KEY_UPDATE || p[0] == SSL3_MT_NEWSESSION_TICKET ||
-	           (p[0] == SSL3_MT_CERTIFICATE_REQUEST && SSL_version(ssl) == TLS1_3_VERSION)) {
-		if (++c->messages > c->max_messages)
-			c->over_limit = 1;
-	}
-	c->t.frozen = c->over_limit;
 }
 
 cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons *out)
@@ -128,7 +61,7 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 	}
 	c->t.ahead = SSL_get_read_ahead(c->ssl) != 0;
 	SSL_set_bio(c->ssl, bio, bio); /* takes the one reference for both directions */
-	SSL_set_msg_callback(c->ssl, on_message);
+	SSL_set_msg_callback(c->ssl, cssl_on_message);
 	SSL_set_msg_callback_arg(c->ssl, c);
 	if (s->server)
 		SSL_set_accept_state(c->ssl);
@@ -541,96 +474,4 @@ int cssl_has_room(cssl_conn *c, size_t n)
 	if (c->t.out.len + n > c->t.tail_max)
 		cssl_transport_flush(&c->t);
 	return c->t.out.len + n <= c->t.tail_max;
-}
-
-size_t cssl_feed_room(const cssl_conn *c)
-{
-	/* Two records are room enough to make progress; the rest is the caller's to keep. */
-	return c->t.in.len < 2 * MAX_RECORD ? 2 * MAX_RECORD - c->t.in.len : 0;
-}
-
-size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
-{
-	size_t room = cssl_feed_room(c);
-
-	if (len > room)
-		len = room;
-	if (len == 0)
-		return 0;
-	if (!cssl_bytes_append(&c->t.in, buf, len)) {
-		c->t.recv_errno = ENOMEM; /* for whoever reads before it is fed again, which might have no end */
-		return 0;
-	}
-	c->t.recv_errno = 0;
-	return len;
-}
-
-void cssl_feed_eof(cssl_conn *c)
-{
-	c->t.eof = 1;
-}
-
-void cssl_take_end(cssl_conn *c)
-{
-	c->t.ended = 1;
-}
-
-size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len)
-{
-	return cssl_bytes_take(&c->t.out, buf, len);
-}
-
-int cssl_has_pending(const cssl_conn *c)
-{
-	return SSL_has_pending(c->ssl) || (c->t.fd >= 0 && c->t.in.len > 0);
-}
-
-size_t cssl_unsent(const cssl_conn *c)
-{
-	return c->t.out.len;
-}
-
-const cssl_reasons *cssl_conn_reasons(const cssl_conn *c)
-{
-	return c->reasons;
-}
-
-int cssl_alert_sent(const cssl_conn *c)
-{
-	return c->alert_sent;
-}
-
-int cssl_alert_received(const cssl_conn *c)
-{
-	return c->alert_received;
-}
-
-int cssl_established(const cssl_conn *c)
-{
-	return c->established;
-}
-
-cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
-{
-	cssl_negotiated n = {0, 0, 0, NULL, NULL};
-	const SSL_CIPHER *cipher = SSL_get_current_cipher(c->ssl);
-
-	if (!c->established || cipher == NULL)
-		return n;
-	n.version = SSL_version(c->ssl);
-	n.resumed = SSL_session_reused(c->ssl);
-	n.cipher_id = SSL_CIPHER_get_protocol_id(cipher);
-	n.cipher = SSL_CIPHER_get_name(cipher);
-	n.group = cssl_ssl_group(c->ssl);
-	return n;
-}
-
-const cssl_early *cssl_conn_early(const cssl_conn *c)
-{
-	return &c->early;
-}
-
-SSL *cssl_conn_ssl(const cssl_conn *c)
-{
-	return c->ssl;
 }

@@ -1,0 +1,32 @@
+/* What the files of a connection share, and nobody else sees. */
+#ifndef CSSL_CONN_PRIVATE_H
+#define CSSL_CONN_PRIVATE_H
+
+#include "conn.h"
+#include "extras.h"
+#include "transport.h"
+
+/* The largest record with header, padding and tag; what a write must find room for. */
+#define MAX_RECORD (SSL3_RT_MAX_ENCRYPTED_LENGTH + SSL3_RT_HEADER_LENGTH)
+
+struct cssl_conn {
+	SSL *ssl;
+	cssl_transport t;
+	unsigned established : 1;   /* the first handshake is done */
+	unsigned failed : 1;        /* OpenSSL answered SSL_ERROR_SSL: no operation may follow */
+	unsigned shutdown_done : 1; /* close_notify left OpenSSL */
+	unsigned asked : 1;         /* this client is to renegotiate once no partial record is buffered */
+	unsigned over_limit : 1;    /* max_messages or max_renegotiations was passed */
+	int16_t alert_sent, alert_received;
+	uint32_t messages, max_messages;             /* post-handshake messages received */
+	uint32_t renegotiations, max_renegotiations; /* asked for by the peer */
+	cssl_reasons *reasons;                       /* of the last failure, or NULL */
+	cssl_decisions *decisions;                   /* or NULL */
+	int fd; /* the socket, while the transport works without it */
+	cssl_early early;
+};
+
+/* Hears each protocol message, see messages.c. arg is the cssl_conn. */
+void cssl_on_message(int sent, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg);
+
+#endif

@@ -1,0 +1,48 @@
+//go:build cgo
+
+#include "conn_private.h"
+
+/*
+ * Hears each protocol message. It remembers alerts, which SSL_get_error does not
+ * tell, and counts what a peer may send for ever at no cost to itself: OpenSSL
+ * has no limit on post-handshake messages and renegotiations.
+ */
+void cssl_on_message(int sent, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
+{
+	cssl_conn *c = arg;
+	const unsigned char *p = buf;
+
+	(void)version;
+	if (type == SSL3_RT_ALERT && len >= 2) {
+		if (p[0] != SSL3_AL_FATAL && p[1] != SSL_AD_NO_RENEGOTIATION)
+			return; /* no other warning makes OpenSSL end a connection */
+		if (sent)
+			c->alert_sent = p[1];
+		else
+			c->alert_received = p[1];
+		return;
+	}
+	if (type != SSL3_RT_HANDSHAKE || sent || len < 1)
+		return;
+	if (!c->established) {
+		if (p[0] == SSL3_MT_CLIENT_HELLO)
+			cssl_decide_keep(c->decisions, buf, len);
+		return;
+	}
+	if (p[0] == SSL3_MT_CLIENT_HELLO || p[0] == SSL3_MT_HELLO_REQUEST) {
+		if (SSL_renegotiate_pending(ssl))
+			return; /* we asked for it */
+		if (++c->renegotiations > c->max_renegotiations) {
+			/* Refused, so that no handshake is under way that would forbid the close_notify. */
+			SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
+			c->over_limit = 1;
+		}
+	} else if (p[0] == SSL3_MT_FINISHED && SSL_is_server(ssl) && SSL_version(ssl) == TLS1_3_VERSION) {
+		c->t.moved |= CSSL_CERTIFICATE; /* the end of an answer to cssl_request_certificate */
+	} else if (p[0] == SSL3_MT_KEY_UPDATE || p[0] == SSL3_MT_NEWSESSION_TICKET ||
+	           (p[0] == SSL3_MT_CERTIFICATE_REQUEST && SSL_version(ssl) == TLS1_3_VERSION)) {
+		if (++c->messages > c->max_messages)
+			c->over_limit = 1;
+	}
+	c->t.frozen = c->over_limit;
+}
