@@ -37,8 +37,11 @@ func (a *asking) start() {
 	j := &job{c: a.c}
 	a.job, a.room = j, int(C.cssl_feed_room(a.c))
 	go func() {
+		var r C.cssl_result
 		places <- struct{}{}
-		r := C.cssl_handshake(j.c)
+		if !j.isAbandoned() { // while it waited for a place
+			r = C.cssl_handshake(j.c)
+		}
 		<-places
 		j.mu.Lock()
 		j.r, j.done = r, true
@@ -76,6 +79,12 @@ func (j *job) abandon() bool {
 	return j.abandoned
 }
 
+func (j *job) isAbandoned() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.abandoned
+}
+
 // wait waits for a decision, on the step's own goroutine, whose place is free for others meanwhile.
 func (j *job) wait(p *decision) {
 	select {
@@ -86,9 +95,8 @@ func (j *job) wait(p *decision) {
 	}
 	j.mu.Lock()
 	j.peer = p
-	abandoned := j.abandoned
 	j.mu.Unlock()
-	if abandoned {
+	if j.isAbandoned() {
 		p.cancel()
 	}
 	<-places
@@ -116,6 +124,12 @@ func (c *Conn) usable() bool { return c.c != nil && !c.busy() }
 // firstHandshake is Handshake for who asks the application or works off the caller's goroutine.
 func (c *Conn) firstHandshake() Result {
 	a := c.ask
+	switch {
+	case a.hello != nil && !a.hello.isMade():
+		return Result{Want: WantClientHello}
+	case a.peer != nil && !a.peer.isMade():
+		return Result{Want: WantRetryVerify}
+	}
 	var moved C.uint32_t
 	for {
 		r, again, w := a.step()
