@@ -62,7 +62,7 @@ var ofCssl = []mutation{
 	{"later", "a decision can be changed", "decide.go",
 		"\tif d.made {\n\t\td.mu.Unlock()\n\t\treturn\n\t}\n", "\tif d.made {\n\t\td.x, d.err = x, err\n\t\td.mu.Unlock()\n\t\treturn\n\t}\n"},
 	{"later", "nobody is woken after a decision", "decide.go",
-		"\tif wake != nil {\n\t\twake()\n\t}\n", ""},
+		"\tif wake != nil {\n\t\twake()\n\t}\n", "\t_ = wake\n"},
 	{"later", "nobody is woken after a step", "offload.go",
 		"\t\t\ta.wakeOwner()\n", "\t\t\t_ = a.wakeOwner\n"},
 	{"later", "what is fed during a step is lost", "offload.go",
