@@ -31,7 +31,8 @@ struct cssl_conn {
 	uint32_t renegotiations, max_renegotiations; /* asked for by the peer */
 	cssl_reasons *reasons;                       /* of the last failure, or NULL */
 	cssl_decisions *decisions;                   /* or NULL */
-	int fd; /* the socket, while the transport works without it */
+	int fd;      /* the socket, while the transport works without it */
+	size_t tail; /* the transport's, meanwhile */
 	cssl_early early;
 };
 
@@ -315,21 +316,25 @@ cssl_result cssl_handshake(cssl_conn *c)
 cssl_result cssl_detach(cssl_conn *c, int need_input)
 {
 	begin(c);
-	if (c->t.fd >= 0)
+	if (c->t.fd >= 0) {
+		cssl_transport_flush(&c->t);
 		cssl_transport_fill(&c->t, 2 * MAX_RECORD);
-	if (need_input && c->t.in.len == 0 && !c->t.eof && c->t.recv_errno == 0) {
-		if (c->t.fd >= 0)
-			cssl_transport_flush(&c->t);
-		return answer(c, SSL_ERROR_WANT_READ, 0);
 	}
+	/* After a failed send the handshake has to say that there will be no answer. */
+	if (need_input && c->t.in.len == 0 && !c->t.eof && c->t.recv_errno == 0 && c->t.send_errno == 0)
+		return answer(c, SSL_ERROR_WANT_READ, 0);
 	c->fd = c->t.fd;
+	c->tail = c->t.tail_max;
 	c->t.fd = -1;
+	if (c->t.tail_max < MAX_RECORD)
+		c->t.tail_max = MAX_RECORD; /* what is said meanwhile has no other place */
 	return progress(c, 1);
 }
 
 cssl_result cssl_attach(cssl_conn *c, cssl_result r)
 {
 	c->t.fd = c->fd;
+	c->t.tail_max = c->tail;
 	c->t.moved = r.flags & CSSL_MOVED_IN;
 	if (c->t.fd >= 0)
 		cssl_transport_flush(&c->t);

@@ -359,8 +359,14 @@ func (a *asking) close() {
 // free frees the connection and what belongs to it. It may run on any goroutine.
 func (a *asking) free() {
 	C.cssl_conn_free(a.c)
+	a.release()
+	live.Add(-1)
+}
+
+// release lets go of what only cssl_go_verify needs.
+func (a *asking) release() {
 	if a.handle != 0 {
 		a.handle.Delete()
+		a.handle = 0
 	}
-	live.Add(-1)
 }

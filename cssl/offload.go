@@ -38,11 +38,17 @@ func (a *asking) start() {
 	a.job, a.room = j, int(C.cssl_feed_room(a.c))
 	go func() {
 		places <- struct{}{}
-		r := C.cssl_handshake(j.c)
+		j.mu.Lock()
+		abandoned := j.abandoned
+		j.mu.Unlock()
+		var r C.cssl_result
+		if !abandoned { // else the place, and the token, are for those who still wait
+			r = C.cssl_handshake(j.c)
+		}
 		<-places
 		j.mu.Lock()
 		j.r, j.done = r, true
-		abandoned := j.abandoned
+		abandoned = j.abandoned
 		j.mu.Unlock()
 		if abandoned {
 			a.free()
@@ -134,6 +140,7 @@ func (c *Conn) firstHandshake() Result {
 		if out.Want == WantNone && out.Err == nil {
 			a.over = true
 			if a.st.verifyPeer == nil {
+				a.release()
 				c.ask = nil // nothing more is asked
 			}
 		}
