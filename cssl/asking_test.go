@@ -1,10 +1,19 @@
 package cssl
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
@@ -121,5 +130,83 @@ func TestOffloadAbandoned(t *testing.T) {
 	}
 	if step.r.flags != 0 {
 		t.Error("the step was made")
+	}
+}
+
+// TestEarlyDataThenOffload: early data is given up for a Context, chosen by its name, whose handshakes are offloaded; no key is used on this goroutine.
+func TestEarlyDataThenOffload(t *testing.T) {
+	for _, v := range []TLSVersion{TLS12, TLS13} {
+		inner, client := mutual(TLS13)
+		inner.MaxVersion, client.MaxVersion, inner.MaxEarlyData = 0, v, 1000
+		inner.VerifyPeer = func(v *PeerVerification) { go v.Accept() }
+		config := earlyServer(1000)
+		config.SNI = map[string]*Context{"localhost": mustServer(t, inner)}
+		cx, sx := mustClient(t, client), mustServer(t, config)
+		p := newPair(t, cx, sx)
+		p.readEarly()
+		p.handshake()
+		if v == TLS12 {
+			continue
+		}
+		p.finish()
+		p = earlyPair(t, cx, sx, p.client.Session())
+		p.writeEarly(pattern(500, 1))
+		p.readEarly()
+		sameBytes(t, "early data", p.early, nil)
+		p.handshake()
+		p.checkEarly(EarlyDataRejected)
+		if !p.server.Negotiated().Resumed {
+			t.Error("not resumed")
+		}
+	}
+}
+
+// TestOffloadedClientEarlyData: a client whose handshake is offloaded sends early data before it.
+func TestOffloadedClientEarlyData(t *testing.T) {
+	client := clientConfig()
+	client.Offload = true
+	cx, sx := mustClient(t, client), mustServer(t, earlyServer(1000))
+	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
+	data := pattern(500, 1)
+	p.writeEarly(data)
+	p.readEarly()
+	sameBytes(t, "early data", p.early, data)
+	p.handshake()
+	p.checkEarly(EarlyDataAccepted)
+}
+
+// TestVerifyPeerUnreadable: a leaf of which the application could see nothing is refused without asking.
+func TestVerifyPeerUnreadable(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(0x7171717171), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der[bytes.Index(der, []byte("qqqqq"))] = 0x81 // crypto/x509 takes no negative number, OpenSSL does
+	if _, err := x509.ParseCertificate(der); err == nil {
+		t.Fatal("crypto/x509 takes it")
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := serverConfig("ecdsa")
+	server.Certificates = []Certificate{{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})}}
+	client := clientConfig()
+	client.Verify, client.VerifyPeer = VerifyApplication, func(v *PeerVerification) {
+		t.Errorf("asked about %d certificates", len(v.Sent))
+		v.Accept()
+	}
+	a := newAsked(t, false, mustClient(t, client), mustServer(t, server))
+	cerr, serr := a.run()
+	failedWith(t, cerr, Alert(42))
+	failedWith(t, serr, Alert(42))
+	if !strings.Contains(cerr.Error(), "serial number") {
+		t.Error(cerr)
 	}
 }

@@ -310,6 +310,10 @@ cssl_result cssl_handshake(cssl_conn *c)
 	if (ret != 1)
 		return failure(c, ret);
 	c->established = 1;
+	if (c->early.given_up) {
+		size_t none;
+		SSL_read_early_data(c->ssl, NULL, 0, &none); /* or OpenSSL waits for early data for ever; there is none to read */
+	}
 	return progress(c, 1);
 }
 
@@ -628,6 +632,11 @@ cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
 	n.cipher = SSL_CIPHER_get_name(cipher);
 	n.group = cssl_ssl_group(c->ssl);
 	return n;
+}
+
+void cssl_early_give_up(cssl_conn *c)
+{
+	c->early.ended = c->early.given_up = 1;
 }
 
 const cssl_early *cssl_conn_early(const cssl_conn *c)

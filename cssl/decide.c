@@ -101,6 +101,7 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 		*alert = d->alert;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
+	clear_blob(&d->message); /* it has been shown */
 	to = d->chosen;
 	d->chosen = NULL;
 	ok = to == NULL || to == SSL_get_SSL_CTX(ssl) || change(ssl, to);
@@ -161,6 +162,8 @@ static int on_peer(X509_STORE_CTX *x, void *arg)
 	if (!accepted)
 		X509_STORE_CTX_set_error(x, d->peer_error != X509_V_OK ? d->peer_error : X509_V_ERR_APPLICATION_VERIFICATION);
 	d->peer = CSSL_UNDECIDED; /* for a renegotiation */
+	clear_blob(&d->sent);
+	clear_blob(&d->valid);
 	return accepted;
 }
 

@@ -38,11 +38,13 @@ func refusal(err error) error {
 // PeerVerification is a peer's certificate that the application decides about: see [Config.VerifyPeer]. One of Accept and Refuse
 // must be called, once, by the callback or later by any goroutine; what comes after the first is ignored.
 type PeerVerification struct {
-	// Sent is what the peer sent, leaf first. What cannot be parsed ends the list, and Err says so.
+	// Sent is what the peer sent, leaf first. What crypto/x509 cannot parse ends the list, and Err says so; a leaf
+	// that it cannot parse is refused without asking.
 	Sent []*x509.Certificate
 	// Chain is the way from the leaf to a trusted CA; nil if OpenSSL found none.
 	Chain []*x509.Certificate
-	// Err is nil if OpenSSL found the certificate valid. It can be something else with VerifyApplication alone.
+	// Err is nil if OpenSSL found the certificate valid and all of it could be parsed. OpenSSL's opinion can be another one with
+	// VerifyApplication alone.
 	Err error
 	// ServerName is the name that the client asked for, or empty.
 	ServerName string
@@ -266,15 +268,19 @@ func (a *asking) askPeer(d *C.cssl_decisions, wake func()) (*decision, bool) {
 	if d.verdict != C.X509_V_OK {
 		v.Err = errors.New(verifyText(C.long(d.verdict)))
 	}
-	var err error
-	if v.Sent, err = parseChain(blob(d.sent)); err != nil && v.Err == nil {
-		v.Err = err
+	var err, unreadable error
+	if v.Sent, unreadable = parseChain(blob(d.sent)); v.Err == nil {
+		v.Err = unreadable
 	}
 	if v.Chain, err = parseChain(blob(d.valid)); err != nil && v.Err == nil {
 		v.Err = err
 	}
 	return ask("verification", a.st.timeout, wake, func(d *decision) {
 		v.decision = d
+		if len(v.Sent) == 0 {
+			v.Refuse(unreadable) // nobody could say whose it is
+			return
+		}
 		a.st.verifyPeer(v)
 	})
 }
