@@ -8,12 +8,14 @@ package cssl
 import "C"
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"runtime/cgo"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -203,6 +205,7 @@ func (a *asking) decideHello() bool {
 	}
 	chosen, err := a.choose()
 	if err == nil {
+		a.separate()
 		d.hello, d.chosen = C.CSSL_ACCEPTED, chosen
 		return true
 	}
@@ -236,6 +239,19 @@ func (a *asking) choose() (chosen *C.SSL_CTX, err error) {
 		}
 	}
 	return chosen, err
+}
+
+// separate makes sessions with a VerifyPeer good for the name alone that the client asks for: for other names it may be another
+// function, which nobody would ask.
+func (a *asking) separate() {
+	if a.st.verifyPeer == nil {
+		return
+	}
+	h := sha256.New()
+	hashPart(h.Write, C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID))))
+	hashPart(h.Write, []byte(strings.ToLower(strings.TrimSuffix(a.name, "."))))
+	id := h.Sum(nil)
+	C.SSL_set_session_id_context(C.cssl_conn_ssl(a.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails if it is longer alone
 }
 
 // use makes the settings of a Context those that are in use.
