@@ -369,7 +369,7 @@ func (b *builder) alpn() error {
 // from here on freeing the SSL_CTX releases the handle.
 func (b *builder) bind() error {
 	cfg := b.cfg
-	st := &contextState{lib: cfg.Library, clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
+	st := &contextState{lib: cfg.Library, sessionID: b.sessionID, clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
 	if st.timeout <= 0 {
 		st.timeout = DefaultDecisionTimeout
 	}

@@ -18,6 +18,7 @@ import (
 // until the last reference to the SSL_CTX goes.
 type contextState struct {
 	lib         *Library
+	sessionID   [32]C.uchar // of the Context
 	keyLog      *keyLog
 	sni         map[string]sniContext
 	clientHello func(*ClientHello)

@@ -115,8 +115,9 @@ type Config struct {
 	// not asked about, unless Verify is VerifyApplication. It may decide at once or later, see [PeerVerification]. On a client it
 	// is called by the goroutine that drives the handshake, which must not be held up. On a server, which OpenSSL cannot suspend there,
 	// VerifyPeer implies Offload; it is called by that goroutine, and each decision that is waited for occupies a thread, up to 4096
-	// of them; outside of the first handshake (renegotiation) it must decide at once.
-	// A session that is resumed is not asked about again; one can be resumed only by a Context that has VerifyPeer too.
+	// of them; outside of the first handshake (renegotiation, RequestCertificate) it must decide at once.
+	// A session that is resumed is not asked about again; one can be resumed only by a Context that has VerifyPeer too, and on a
+	// server with SNI or ClientHello only for the same server name.
 	VerifyPeer func(*PeerVerification)
 	// ClientHello, if set, decides for each client that a server accepts which Context it gets, or refuses it, at once or later: see
 	// [ClientHello]. It is called by the goroutine that drives the handshake, which must not be held up; SSL_CTX_set_client_hello_cb(3).
@@ -126,7 +127,8 @@ type Config struct {
 	DecisionTimeout time.Duration
 	// Offload makes the first handshake's steps run on a goroutine of their own, 256 at once in the process, so that a key that
 	// takes its time, such as one in a token, does not hold up the goroutine that drives the connection: operations answer
-	// [WantAsync] meanwhile. It costs two switches of goroutines for a step. What follows is not offloaded (renegotiation in TLS 1.2), and early data is not taken.
+	// [WantAsync] meanwhile. It costs two switches of goroutines for a step. What follows is not offloaded (renegotiation in TLS 1.2), and early data
+	// is not taken. A Context that SNI or ClientHello chooses can switch it on for the rest of the handshake.
 	Offload bool
 
 	// MinVersion and MaxVersion; 0 is TLS 1.2 and the newest.

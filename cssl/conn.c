@@ -242,27 +242,35 @@ cssl_result cssl_handshake(cssl_conn *c)
 	if (ret != 1)
 		return failure(c, ret);
 	c->established = 1;
+	if (c->early.given_up) {
+		size_t none;
+		SSL_read_early_data(c->ssl, NULL, 0, &none); /* or OpenSSL waits for early data for ever; there is none to read */
+	}
 	return progress(c, 1);
 }
 
 cssl_result cssl_detach(cssl_conn *c, int need_input)
 {
 	begin(c);
-	if (c->t.fd >= 0)
+	if (c->t.fd >= 0) {
+		cssl_transport_flush(&c->t);
 		cssl_transport_fill(&c->t, 2 * MAX_RECORD);
-	if (need_input && c->t.in.len == 0 && !c->t.eof && c->t.recv_errno == 0) {
-		if (c->t.fd >= 0)
-			cssl_transport_flush(&c->t);
-		return answer(c, SSL_ERROR_WANT_READ, 0);
 	}
+	/* After a failed send the handshake has to say that there will be no answer. */
+	if (need_input && c->t.in.len == 0 && !c->t.eof && c->t.recv_errno == 0 && c->t.send_errno == 0)
+		return answer(c, SSL_ERROR_WANT_READ, 0);
 	c->fd = c->t.fd;
+	c->tail = c->t.tail_max;
 	c->t.fd = -1;
+	if (c->t.tail_max < MAX_RECORD)
+		c->t.tail_max = MAX_RECORD; /* what is said meanwhile has no other place */
 	return progress(c, 1);
 }
 
 cssl_result cssl_attach(cssl_conn *c, cssl_result r)
 {
 	c->t.fd = c->fd;
+	c->t.tail_max = c->tail;
 	c->t.moved = r.flags & CSSL_MOVED_IN;
 	if (c->t.fd >= 0)
 		cssl_transport_flush(&c->t);

@@ -484,7 +484,7 @@ func (c *Conn) failure(op Op, code int, errno syscall.Errno) error {
 		e.Class = ClassSSL
 		e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
 		c.describe(e)
-		if c.ask != nil {
+		if c.ask != nil && c.ask.refused != nil {
 			e.Err = c.ask.refused
 		}
 	default:

@@ -22,7 +22,8 @@ struct cssl_conn {
 	uint32_t renegotiations, max_renegotiations; /* asked for by the peer */
 	cssl_reasons *reasons;                       /* of the last failure, or NULL */
 	cssl_decisions *decisions;                   /* or NULL */
-	int fd; /* the socket, while the transport works without it */
+	int fd;      /* the socket, while the transport works without it */
+	size_t tail; /* the transport's, meanwhile */
 	cssl_early early;
 };
 

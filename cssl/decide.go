@@ -8,12 +8,14 @@ package cssl
 import "C"
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"runtime/cgo"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -38,11 +40,13 @@ func refusal(err error) error {
 // PeerVerification is a peer's certificate that the application decides about: see [Config.VerifyPeer]. One of Accept and Refuse
 // must be called, once, by the callback or later by any goroutine; what comes after the first is ignored.
 type PeerVerification struct {
-	// Sent is what the peer sent, leaf first. What cannot be parsed ends the list, and Err says so.
+	// Sent is what the peer sent, leaf first. What crypto/x509 cannot parse ends the list, and Err says so; a leaf
+	// that it cannot parse is refused without asking.
 	Sent []*x509.Certificate
 	// Chain is the way from the leaf to a trusted CA; nil if OpenSSL found none.
 	Chain []*x509.Certificate
-	// Err is nil if OpenSSL found the certificate valid. It can be something else with VerifyApplication alone.
+	// Err is nil if OpenSSL found the certificate valid and all of it could be parsed. OpenSSL's opinion can be another one with
+	// VerifyApplication alone.
 	Err error
 	// ServerName is the name that the client asked for, or empty.
 	ServerName string
@@ -201,6 +205,7 @@ func (a *asking) decideHello() bool {
 	}
 	chosen, err := a.choose()
 	if err == nil {
+		a.separate()
 		d.hello, d.chosen = C.CSSL_ACCEPTED, chosen
 		return true
 	}
@@ -236,6 +241,19 @@ func (a *asking) choose() (chosen *C.SSL_CTX, err error) {
 	return chosen, err
 }
 
+// separate makes sessions with a VerifyPeer good for the name alone that the client asks for: for other names it may be another
+// function, which nobody would ask.
+func (a *asking) separate() {
+	if a.st.verifyPeer == nil {
+		return
+	}
+	h := sha256.New()
+	hashPart(h.Write, C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID))))
+	hashPart(h.Write, []byte(strings.ToLower(strings.TrimSuffix(a.name, "."))))
+	id := h.Sum(nil)
+	C.SSL_set_session_id_context(C.cssl_conn_ssl(a.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails if it is longer alone
+}
+
 // use makes the settings of a Context those that are in use.
 func (a *asking) use(st *contextState) {
 	a.st = st
@@ -266,15 +284,19 @@ func (a *asking) askPeer(d *C.cssl_decisions, wake func()) (*decision, bool) {
 	if d.verdict != C.X509_V_OK {
 		v.Err = errors.New(verifyText(C.long(d.verdict)))
 	}
-	var err error
-	if v.Sent, err = parseChain(blob(d.sent)); err != nil && v.Err == nil {
-		v.Err = err
+	var err, unreadable error
+	if v.Sent, unreadable = parseChain(blob(d.sent)); v.Err == nil {
+		v.Err = unreadable
 	}
 	if v.Chain, err = parseChain(blob(d.valid)); err != nil && v.Err == nil {
 		v.Err = err
 	}
 	return ask("verification", a.st.timeout, wake, func(d *decision) {
 		v.decision = d
+		if len(v.Sent) == 0 {
+			v.Refuse(unreadable) // nobody could say whose it is
+			return
+		}
 		a.st.verifyPeer(v)
 	})
 }
@@ -359,8 +381,14 @@ func (a *asking) close() {
 // free frees the connection and what belongs to it. It may run on any goroutine.
 func (a *asking) free() {
 	C.cssl_conn_free(a.c)
+	a.release()
+	live.Add(-1)
+}
+
+// release lets go of what only cssl_go_verify needs.
+func (a *asking) release() {
 	if a.handle != 0 {
 		a.handle.Delete()
+		a.handle = 0
 	}
-	live.Add(-1)
 }

@@ -25,7 +25,7 @@ typedef struct {
 	int alert;                 /* for a client that is refused */
 	int peer_error;            /* X509_V_ERR_*: why the peer's certificate is refused */
 	int verdict;               /* OpenSSL's own X509_V_* on the peer's certificate */
-	cssl_blob message;         /* the first ClientHello, with its handshake header */
+	cssl_blob message;         /* the first ClientHello, with its handshake header, until hello is decided */
 	cssl_blob sent, valid;     /* the peer's certificates as they came, and the chain that was built; see cssl_put_chain */
 	uintptr_t handle;          /* for cssl_go_verify: a server's connection */
 } cssl_decisions;

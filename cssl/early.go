@@ -73,6 +73,11 @@ func (c *Conn) ReadEarlyData(p []byte) Result {
 		if !c.decided(out.Want) {
 			return out
 		}
+		if c.ask.offload {
+			C.cssl_early_give_up(c.c) // nothing of the ClientHello has been worked on yet
+			c.ask.early = false
+			return Result{Err: io.EOF, In: out.In}
+		}
 	}
 }
 

@@ -111,7 +111,10 @@ func (c *Conn) RequestCertificate() Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}
 	}
-	if c.c != nil && c.server && C.SSL_get_verify_mode(C.cssl_conn_ssl(c.c))&C.SSL_VERIFY_PEER == 0 {
+	if c.first() {
+		return tooEarly(OpRequestCertificate)
+	}
+	if c.server && C.SSL_get_verify_mode(C.cssl_conn_ssl(c.c))&C.SSL_VERIFY_PEER == 0 {
 		return Result{Err: &Error{Op: OpRequestCertificate, Class: ClassState, Err: fmt.Errorf("%w: Config.Verify demands no certificate", ErrState)}}
 	}
 	return c.result(OpRequestCertificate, C.cssl_request_certificate(c.c))

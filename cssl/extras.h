@@ -59,6 +59,7 @@ size_t cssl_ssl_psk(SSL *ssl, const unsigned char **identity);
 typedef struct {
 	unsigned begun : 1;    /* an operation on early data was tried */
 	unsigned ended : 1;    /* a server has read the end of it */
+	unsigned given_up : 1; /* by cssl_early_give_up */
 	uint32_t written;      /* by a client */
 } cssl_early;
 
@@ -74,6 +75,8 @@ cssl_result cssl_write_early(cssl_conn *c, const unsigned char *buf, size_t len)
  */
 cssl_result cssl_early_operation(cssl_conn *c, int (*f)(cssl_conn *c, cssl_early *e, void *arg, size_t *n), void *arg);
 const cssl_early *cssl_conn_early(const cssl_conn *c);
+/* Ends a server's early data while it waits for the decision on the ClientHello: what comes of it is thrown away, and cssl_handshake goes on. */
+void cssl_early_give_up(cssl_conn *c);
 /* True when the tail has room for n bytes, after it was offered to the socket if need be. */
 int cssl_has_room(cssl_conn *c, size_t n);
 /* How many bytes of early data a client may still write. */

@@ -89,6 +89,11 @@ cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
 	return n;
 }
 
+void cssl_early_give_up(cssl_conn *c)
+{
+	c->early.ended = c->early.given_up = 1;
+}
+
 const cssl_early *cssl_conn_early(const cssl_conn *c)
 {
 	return &c->early;

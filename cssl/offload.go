@@ -148,6 +148,7 @@ func (c *Conn) firstHandshake() Result {
 		if out.Want == WantNone && out.Err == nil {
 			a.over = true
 			if a.st.verifyPeer == nil {
+				a.release()
 				c.ask = nil // nothing more is asked
 			}
 		}
