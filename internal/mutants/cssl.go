@@ -69,8 +69,6 @@ var ofCssl = []mutation{
 		"\ta.in = append(a.in, p...)\n", ""},
 	{"later", "an end that is fed during a step is lost", "offload.go",
 		"\t\tif a.eof {\n", "\t\tif false {\n"},
-	{"later", "a step begins without input", "conn.c",
-		"\tif (need_input && c->t.in.len == 0 && !c->t.eof && c->t.recv_errno == 0) {", "\tif (0 && need_input) {"},
 	{"later", "an abandoned connection stays", "offload.go",
 		"\t\t\ta.free()\n", "\t\t\t_ = a.free\n"},
 }
