@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"runtime"
 	"testing"
@@ -161,10 +162,15 @@ func (v *visit) allocations(t *testing.T, echoes int) {
 // buffers are given back between the steps, a read that finds the end, close_notify, and it is freed. An echo: a read
 // and a write.
 func (v *visit) crossings(t *testing.T, echoes int) {
+	// The fewest of some: on a busy machine what the client sends together may come in two.
 	crossings := func(n int) int64 {
-		before := runtime.NumCgoCall()
-		v.once(t, tls.VersionTLS13, n)
-		return runtime.NumCgoCall() - before
+		least := int64(math.MaxInt64)
+		for range 5 {
+			before := runtime.NumCgoCall()
+			v.once(t, tls.VersionTLS13, n)
+			least = min(least, runtime.NumCgoCall()-before)
+		}
+		return least
 	}
 	short := crossings(0)
 	if short > 8 {
