@@ -177,10 +177,9 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 		ok = (int)SSL_CTX_set1_groups_list(ctx, value);
 		if (ok == 1) {
 			/* OpenSSL does not tell them again, and a change of SSL_CTX has to copy them. */
-			char *kept = strdup(value);
+			char *kept = strdup(value), *before = SSL_CTX_get_ex_data(ctx, groups_index);
 			ok = kept != NULL && SSL_CTX_set_ex_data(ctx, groups_index, kept);
-			if (!ok)
-				free(kept);
+			free(ok ? before : kept);
 		}
 		break;
 	case CSSL_SIGALGS:

@@ -46,7 +46,7 @@ func TestConfigRefused(t *testing.T) {
 		{"passphrase error", false, enc(func() ([]byte, error) { return nil, errPass }), "Certificates[0].Passphrase", "no terminal", false, errPass},
 		{"cipher list", false, func(c *Config) { c.CipherList = "NONSENSE" }, "CipherList", "no cipher match", true, nil},
 		{"cipher suites", true, func(c *Config) { c.CipherSuites = "TLS_NONSENSE" }, "CipherSuites", "", true, nil},
-		{"groups", true, func(c *Config) { c.Groups = "X25519:nonsense" }, "Groups", `has no "nonsense"`, false, nil},
+		{"groups", true, func(c *Config) { c.Groups = "X25519:nonsense:P-256" }, "Groups", `has no "nonsense"`, false, nil},
 		{"signature algorithms", true, func(c *Config) { c.SignatureAlgorithms = "nonsense" }, "SignatureAlgorithms", `has no "nonsense"`, false, nil},
 		{"NUL in a list", true, func(c *Config) { c.CipherList = "HIGH\x00x" }, "CipherList", "NUL", false, nil},
 		{"empty ALPN", true, func(c *Config) { c.ALPN = []string{"h2", ""} }, "ALPN", "1 to 255", false, nil},
