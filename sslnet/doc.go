@@ -13,9 +13,9 @@
 // A Read and a Write may be under way at once, each on its own goroutine, over one SSL, which allows one call at a time. So
 // each is a side: it makes an attempt under a lock, and waits without it. What for, the attempt's want says, never
 // the side: a Read may wait to write (a renegotiation) and a Write to read. A side waits in the poller for its own direction, which costs
-// nothing more than a plain TCP connection does. In the rare case that it wants the other one, the socket gets a
-// second descriptor for as long as it lives, and a goroutine waits with it for that one event. What one side moves makes the other's want
-// stale; then it is woken and tries again. The rules are those of package session, whose queue and callbacks have no
+// nothing more than a plain TCP connection does. In the rare case that it wants the other one, an epoll instance of the process waits for
+// that event, with the socket's own descriptor: see crossPoller, and TestModel for the proof that nobody is forgotten. What one side moves makes the
+// other's want stale; then it is woken and tries again. The rules are those of package session, whose queue and callbacks have no
 // place here: the goroutine that waits is the queue.
 //
 // The handshake is a part of the first attempts: whichever side comes first carries it on, so neither has to wait

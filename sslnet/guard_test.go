@@ -89,7 +89,7 @@ func TestCopyDoesNotAllocate(t *testing.T) {
 	})
 }
 
-// TestNoGoroutines: an ordinary connection over a socket starts no goroutine, and has no second descriptor.
+// TestNoGoroutines: an ordinary connection over a socket starts no goroutine, and asks for no event of the other direction.
 func TestNoGoroutines(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		for version, v := range versions {
@@ -108,8 +108,8 @@ func TestNoGoroutines(t *testing.T) {
 				must(t, err)
 				fewGoroutines(t, before) // those of the test itself have ended, or are about to
 				for _, c := range []*Conn{client, server} {
-					if c.transport.(*socket).cross != nil {
-						t.Error("there is a second descriptor")
+					if c.transport.(*socket).key != 0 {
+						t.Error("it has waited for the other direction")
 					}
 				}
 			})
@@ -117,8 +117,8 @@ func TestNoGoroutines(t *testing.T) {
 	}
 }
 
-// TestWatchersEnd: those that wait with the second descriptor end when the connection is closed, also while what
-// they wait for has not come.
+// TestWatchersEnd: what waits for the other direction ends when the connection
+// is closed, also while what it waits for has not come.
 func TestWatchersEnd(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		before := runtime.NumGoroutine()

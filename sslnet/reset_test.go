@@ -191,7 +191,8 @@ func TestGoneInRecord(t *testing.T) {
 	}
 }
 
-// TestGoneWhileBoth: a Read and a Write are blocked, and a second descriptor waits, when the peer goes.
+// TestGoneWhileBoth: a Read that must write and a Write are blocked when the
+// peer goes.
 func TestGoneWhileBoth(t *testing.T) {
 	for _, e := range endings {
 		t.Run(e.network+" "+e.name, func(t *testing.T) {
@@ -209,6 +210,27 @@ func TestGoneWhileBoth(t *testing.T) {
 			if err := receive(t, rekeyed, "Renegotiate"); err == nil {
 				t.Error("Renegotiate came to an end over a closed connection")
 			}
+		})
+	}
+}
+
+// TestCloseBelow: a program closes the connection below while a Read must write.
+// The peer hears of it at once: no descriptor of ours keeps the socket open.
+func TestCloseBelow(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			client, server := connect(t, narrow[network], v12, big)
+			read, rekeyed, _ := readMustWrite(t, client, server)
+			must(t, server.NetConn().Close())
+			is(t, receive(t, read, "Read"), net.ErrClosed)
+			below := client.NetConn()
+			ended := later(func() error { _, err := io.Copy(io.Discard, below); return err })
+			if err := receive(t, ended, "the end of input"); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the peer's end of input: %v", err)
+			}
+			client.SetCloseTimeout(0)
+			client.Close()
+			receive(t, rekeyed, "Renegotiate")
 		})
 	}
 }

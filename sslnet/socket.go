@@ -2,7 +2,6 @@ package sslnet
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"syscall"
@@ -25,10 +24,9 @@ type socket struct {
 	// attempts are the two sides' for raw, made once.
 	attempts [2]func(uintptr) bool
 
-	// A second descriptor of the same socket, for a side that waits for the other direction, made when that
-	// first happens. It has a place of its own in the poller and no deadline.
-	cross    *os.File
-	crossRaw syscall.RawConn
+	// For a side that waits for the other direction: its key in crosses, 0
+	// before that has happened, and the directions that are waited for there.
+	key      uint64
 	watching [2]bool
 }
 
@@ -119,60 +117,46 @@ func (t *socket) watch(d direction) error {
 	if t.watching[d] {
 		return nil
 	}
-	if t.cross == nil {
-		if err := t.openCross(); err != nil {
-			return err
-		}
-	}
 	t.watching[d] = true
-	go t.watcher(d, t.crossRaw)
-	return nil
+	err := t.arm()
+	if err != nil {
+		t.watching[d] = false
+	}
+	return err
 }
 
-// openCross makes the second descriptor.
-func (t *socket) openCross() error {
-	fd := -1
-	var err error
-	if cerr := t.raw.Control(func(f uintptr) { fd, err = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+// arm asks for one event in the directions that are watched.
+func (t *socket) arm() (err error) {
+	var events uint32
+	if t.watching[readable] {
+		events |= unix.EPOLLIN
+	}
+	if t.watching[writable] {
+		events |= unix.EPOLLOUT
+	}
+	if cerr := t.raw.Control(func(fd uintptr) { err = crosses.arm(fd, t, events) }); cerr != nil {
 		return cerr
 	}
-	if err != nil {
-		return os.NewSyscallError("fcntl(F_DUPFD_CLOEXEC)", err)
-	}
-	f := os.NewFile(uintptr(fd), "tls") // non-blocking, as the socket is, so the poller takes it
-	raw, err := f.SyscallConn()
-	if err == nil {
-		err = f.SetDeadline(time.Time{}) // fails where the poller did not take it
-	}
-	if err != nil {
-		f.Close()
-		return fmt.Errorf("sslnet: the second descriptor of a socket cannot be waited for: %w", err)
-	}
-	t.cross, t.crossRaw = f, raw
-	return nil
+	return err
 }
 
-// watcher waits for one event.
-func (t *socket) watcher(d direction, raw syscall.RawConn) {
-	var err error
-	if d == readable {
-		err = raw.Read(func(fd uintptr) bool { return isReady(fd, unix.POLLIN) })
-	} else {
-		err = raw.Write(func(fd uintptr) bool { return isReady(fd, unix.POLLOUT) })
-	}
+// fire is called, on a goroutine of its own, when one of the events has come
+// that arm asked for. A hang-up or an error counts as both directions.
+func (t *socket) fire(events uint32) {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
-	t.watching[d] = false
-	if err == nil {
-		_ = t.raw.Control(func(uintptr) { t.c.came(d) })
+	both := events&(unix.EPOLLHUP|unix.EPOLLERR) != 0
+	was := t.watching
+	t.watching[readable] = was[readable] && !both && events&unix.EPOLLIN == 0
+	t.watching[writable] = was[writable] && !both && events&unix.EPOLLOUT == 0
+	if t.watching != [2]bool{} {
+		_ = t.arm() // fails for a closed socket alone, where nobody waits any more
 	}
-}
-
-// isReady asks without waiting. The poller is edge-triggered: an event that came before somebody began
-// to wait is seen by asking alone.
-func isReady(fd uintptr, events int16) bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: events}}, 0)
-	return err == nil && n > 0
+	for _, d := range []direction{readable, writable} {
+		if was[d] && !t.watching[d] {
+			_ = t.raw.Control(func(uintptr) { t.c.came(d) })
+		}
+	}
 }
 
 func (t *socket) moved(cssl.Result)       {}
@@ -205,8 +189,8 @@ func (t *socket) finish() {
 
 func (t *socket) close() error {
 	t.c.mu.Lock()
-	if t.cross != nil {
-		t.cross.Close()
+	if t.key != 0 {
+		crosses.remove(t)
 	}
 	t.c.mu.Unlock()
 	return t.conn.Close()

@@ -1,0 +1,121 @@
+package sslnet
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A crossPoller waits where Go's poller cannot: for a Read that must write, and
+// for a Write that must read. Go's poller has one place for each direction of a
+// descriptor, and the other operation may occupy it.
+//
+// It is one epoll instance that holds the sockets' own descriptors. A duplicate
+// of a descriptor would be simpler, but the connection would outlive the
+// Close of its owner: no FIN and no RST would reach the peer. epoll holds
+// no reference, and forgets a descriptor that is closed (epoll(7), Q6).
+//
+// Each registration is level-triggered and fires once (EPOLLONESHOT), so no
+// event can come too early to be seen. A goroutine waits for all of them. It
+// exists while there is a socket that has crossed.
+type crossPoller struct {
+	mu      sync.Mutex
+	epoll   int      // made when it is first needed
+	file    *os.File // the same, for Go's poller
+	running bool
+	last    uint64
+	sockets map[uint64]*socket
+}
+
+// crosses is the one of this process.
+var crosses = crossPoller{sockets: map[uint64]*socket{}}
+
+// add gives t a key for as long as it is open.
+func (p *crossPoller) add(t *socket) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.file == nil {
+		fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			return os.NewSyscallError("epoll_create1", err)
+		}
+		if err := unix.SetNonblock(fd, true); err != nil { // or Go's poller does not take it
+			unix.Close(fd)
+			return os.NewSyscallError("fcntl", err)
+		}
+		p.epoll, p.file = fd, os.NewFile(uintptr(fd), "epoll")
+	}
+	if !p.running {
+		raw, err := p.file.SyscallConn()
+		if err == nil {
+			err = p.file.SetReadDeadline(time.Time{}) // what remove set
+		}
+		if err != nil {
+			return fmt.Errorf("sslnet: epoll within Go's poller: %w", err)
+		}
+		p.running = true
+		go p.run(raw)
+	}
+	p.last++
+	t.key = p.last
+	p.sockets[t.key] = t
+	return nil
+}
+
+// remove drops t. Its events are ignored from then on.
+func (p *crossPoller) remove(t *socket) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.sockets, t.key)
+	if len(p.sockets) == 0 && p.running {
+		_ = p.file.SetReadDeadline(past) // run ends
+	}
+}
+
+// arm makes t.fire be called once, when fd is ready for one of the events.
+func (p *crossPoller) arm(fd uintptr, t *socket, events uint32) error {
+	op := unix.EPOLL_CTL_MOD
+	if t.key == 0 {
+		if err := p.add(t); err != nil {
+			return err
+		}
+		op = unix.EPOLL_CTL_ADD
+	}
+	ev := unix.EpollEvent{Events: events | unix.EPOLLONESHOT, Fd: int32(uint32(t.key)), Pad: int32(uint32(t.key >> 32))}
+	err := unix.EpollCtl(p.epoll, op, int(fd), &ev)
+	if err != nil && op == unix.EPOLL_CTL_ADD {
+		p.remove(t)
+		t.key = 0
+	}
+	return os.NewSyscallError("epoll_ctl", err)
+}
+
+func (p *crossPoller) run(raw syscall.RawConn) {
+	events := make([]unix.EpollEvent, 64)
+	for {
+		n := 0
+		err := raw.Read(func(fd uintptr) bool {
+			n, _ = unix.EpollWait(int(fd), events, 0) // -1 after EINTR, which a call that does not wait has not
+			return n > 0
+		})
+		p.mu.Lock()
+		if err != nil { // remove's deadline: nothing else ends this wait
+			if len(p.sockets) == 0 {
+				p.running = false
+				p.mu.Unlock()
+				return
+			}
+			_ = p.file.SetReadDeadline(time.Time{}) // another one came meanwhile
+		}
+		for _, ev := range events[:max(n, 0)] {
+			if t := p.sockets[uint64(uint32(ev.Fd))|uint64(uint32(ev.Pad))<<32]; t != nil {
+				go t.fire(ev.Events) // it waits for the connection's lock
+			}
+		}
+		p.mu.Unlock()
+	}
+}
