@@ -159,8 +159,9 @@ nocgo: deps ## build and test ./session without cgo
 
 # The ordinary tests have its short form.
 .PHONY: exhaustive
-exhaustive: deps ## follow every sequence of results and acts through package session (a minute)
+exhaustive: deps ## follow every sequence through package session and through sslnet's waits (minutes)
 	CGO_ENABLED=0 FIGURES=write $(GOTEST) -count=1 -v -run '^TestExhaustive$$' $(TESTFLAGS) ./session -exhaustive
+	FIGURES=write $(GOTEST) -count=1 -v -run '^TestModel$$' $(TESTFLAGS) ./sslnet -exhaustive
 
 .PHONY: mutations
 mutations: deps ## break packages session and cssl in many ways and demand that tests see each
