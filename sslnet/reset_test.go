@@ -207,6 +207,11 @@ func TestGoneWhileBoth(t *testing.T) {
 			all := append(e.read, e.write...)
 			oneOf(t, "Write", receive(t, written, "Write"), all)
 			oneOf(t, "Read", receive(t, read, "Read"), all)
+			// Data may stand before the renegotiation, and the end behind it.
+			emptied := later(func() error { _, err := io.Copy(io.Discard, client); return err })
+			if receive(t, emptied, "Read") == nil {
+				t.Error("the client read to an end over a closed connection")
+			}
 			if err := receive(t, rekeyed, "Renegotiate"); err == nil {
 				t.Error("Renegotiate came to an end over a closed connection")
 			}
