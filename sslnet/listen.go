@@ -78,7 +78,8 @@ func (l *Listener) usable(x *cssl.Context) error {
 	}
 	if x.OffersALPN("h2") && !l.http2.Load() {
 		return &cssl.ConfigError{Setting: "ALPN", Value: "h2", Err: errors.New("clients would agree on HTTP/2, which http.Server " +
-			"does not speak here: serve with sslhttp.Serve, or leave h2 out, or call Listener.AllowHTTP2 if the server speaks it")}
+			"does not speak here: serve with sslhttp.Serve, or leave h2 out; if the server speaks it, or sslhttp.Serve has a listener " +
+			"around this one, call AllowHTTP2")}
 	}
 	return nil
 }
