@@ -27,25 +27,31 @@ func held(t *testing.T, network string, places int) (l *Listener, client *cssl.C
 	}
 	nl, err := net.Listen(below, address)
 	must(t, err)
-	if network == "stream" {
-		nl = hiding{nl}
-	}
-	l = NewListener(nl, sx)
+	l = NewListener(&announcing{nl, network == "stream", make(chan struct{}, 100)}, sx)
 	l.MaxHandshakes = places
 	l.pending.silent.patience, l.pending.begun.patience = 2*hang, 2*hang
 	t.Cleanup(func() { l.Close() })
 	return l, cx
 }
 
-// hiding accepts connections that are not sockets for a Conn.
-type hiding struct{ net.Listener }
+// announcing tells of each connection that it accepts. They are not sockets for a
+// Conn if hide is set.
+type announcing struct {
+	net.Listener
+	hide     bool
+	accepted chan struct{}
+}
 
-func (h hiding) Accept() (net.Conn, error) {
-	c, err := h.Listener.Accept()
+func (a *announcing) Accept() (net.Conn, error) {
+	c, err := a.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return struct{ net.Conn }{c}, nil
+	signal(a.accepted) // a few are waited for
+	if a.hide {
+		c = struct{ net.Conn }{c}
+	}
+	return c, nil
 }
 
 // outwait makes the patience with all that wait now end.
@@ -219,15 +225,40 @@ func TestEvictionIsFair(t *testing.T) {
 	if got := slowest(); got != ours[1] {
 		t.Errorf("%d is the slowest, want 1", slices.Index(ours, got))
 	}
-	// The hello of 1 is answered, however late.
-	_, err = conns[1].Write(hello(t))
+	// The hello of 1 is answered, however late. A byte now and then is no reason to wait.
+	first := hello(t)
+	begun := func(h *handshaking) func() bool {
+		return func() bool { return look(p, func() bool { return h.queue == &p.begun }) }
+	}
+	var shaken []<-chan error
+	for i := 1; i <= 2; i++ {
+		_, err = conns[i].Write(first[:1])
+		must(t, err)
+		shaken = append(shaken, later(ours[i].c.Handshake))
+		waitFor(t, "the first byte to be noted", begun(ours[i]))
+	}
+	p.outwait()
+	_, err = conns[1].Write(first[1:])
 	must(t, err)
-	shaken := later(ours[1].c.Handshake)
 	_, err = io.ReadFull(conns[1], make([]byte, 100))
 	must(t, err)
-	waitFor(t, "the answer to be noted", func() bool { return look(p, func() bool { return ours[1].queue == &p.begun }) })
+	waitFor(t, "the answer to be noted", func() bool { return look(p, func() bool { return p.begun.Back().Value == ours[1] }) })
+	moved := func(h *handshaking, r cssl.Result) {
+		h.c.mu.Lock()
+		defer h.c.mu.Unlock()
+		h.moved(r)
+	}
+	moved(ours[2], cssl.Result{In: true, Want: cssl.WantRead})
+	_, err = conns[0].Write(first[:1])
+	must(t, err)
 	if got := slowest(); got != ours[2] {
 		t.Errorf("%d is the slowest, want 2", slices.Index(ours, got))
+	}
+	// Who has lost his place does not get it back.
+	look(p, func() bool { p.remove(ours[2]); return true })
+	moved(ours[2], cssl.Result{Out: true, Want: cssl.WantRead})
+	if n := p.count(); n != 2 {
+		t.Errorf("%d are pending, want 2", n)
 	}
 	must(t, ours[2].c.Close())
 	if got := slowest(); got != nil {
@@ -235,8 +266,6 @@ func TestEvictionIsFair(t *testing.T) {
 	}
 	p.outwait()
 	look(p, func() bool { ours[1].ours = true; return true }) // it waits for a decision
-	_, err = conns[0].Write([]byte{3})
-	must(t, err)
 	if got := slowest(); got != nil {
 		t.Errorf("%d is the slowest, want none", slices.Index(ours, got))
 	}
@@ -246,8 +275,10 @@ func TestEvictionIsFair(t *testing.T) {
 		t.Errorf("%d is the slowest, want 1", slices.Index(ours, got))
 	}
 	must(t, ours[1].c.Close())
-	if err := receive(t, shaken, "the handshake"); !errors.Is(err, net.ErrClosed) {
-		t.Error(err)
+	for _, end := range shaken {
+		if err := receive(t, end, "a handshake"); !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
 	}
 }
 
@@ -300,6 +331,9 @@ func TestPlaceIsFreed(t *testing.T) {
 			defer nc.Close()
 			next := knock(t, l)
 			second, accepted := accepting(l)
+			for range 2 {
+				receive(t, l.Listener.(*announcing).accepted, "a connection")
+			}
 			end(t, l, peer, nc.(*Conn), cx)
 			err = receive(t, accepted, "Accept")
 			if name != "listener closed" {
@@ -315,6 +349,40 @@ func TestPlaceIsFreed(t *testing.T) {
 				t.Errorf("%d bytes came over a connection that nobody has accepted", got)
 			}
 		})
+	}
+}
+
+// TestPlacesAreFreed: each of several Accepts goes on when as many places are
+// freed at once.
+func TestPlacesAreFreed(t *testing.T) {
+	const n = 3
+	l, _ := held(t, "tcp", n)
+	p := l.pending
+	var ends []<-chan error
+	var second []<-chan *Conn
+	for i := range 2 * n {
+		knock(t, l)
+		c, accepted := accepting(l)
+		if i < n {
+			must(t, receive(t, accepted, "Accept"))
+			defer (<-c).Close()
+		} else {
+			ends, second = append(ends, accepted), append(second, c)
+		}
+	}
+	for range 2 * n {
+		receive(t, l.Listener.(*announcing).accepted, "a connection")
+	}
+	look(p, func() bool {
+		for p.silent.Len() > 0 {
+			p.remove(p.silent.Front().Value.(*handshaking))
+		}
+		signal(p.free)
+		return true
+	})
+	for i := range n {
+		must(t, receive(t, ends[i], "Accept"))
+		must(t, (<-second[i]).Close())
 	}
 }
 
