@@ -382,7 +382,7 @@ func TestPlacesAreFreed(t *testing.T) {
 	})
 	for i := range n {
 		must(t, receive(t, ends[i], "Accept"))
-		must(t, (<-second[i]).Close())
+		defer (<-second[i]).Close()
 	}
 }
 
