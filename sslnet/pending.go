@@ -78,6 +78,7 @@ type handshaking struct {
 // waits. It returns net.ErrClosed after close.
 func (p *pending) enter(c *Conn, limit int) error {
 	h := &handshaking{transport: c.transport, c: c, pending: p, ours: true}
+	c.transport = h // before another Accept can find c
 	p.mu.Lock()
 	for p.silent.Len()+p.begun.Len() >= limit {
 		slow, wait := p.slowest()
@@ -103,7 +104,6 @@ func (p *pending) enter(c *Conn, limit int) error {
 		signal(p.free) // several may wait
 	}
 	p.mu.Unlock()
-	c.transport = h // nobody else has c yet
 	return nil
 }
 
