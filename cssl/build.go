@@ -65,6 +65,10 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 			return nil, err
 		}
 	}
+	alpn := slices.Clone(cfg.ALPN)
+	for _, sni := range cfg.SNI {
+		alpn = append(alpn, sni.alpn...)
+	}
 	tail := cfg.Tail
 	switch {
 	case tail < 0:
@@ -78,6 +82,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		ptr:       b.ptr,
 		server:    server,
 		tail:      tail,
+		alpn:      alpn,
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
 		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 || len(trust) > 0 || cfg.SystemCAs),

@@ -11,6 +11,7 @@ import "C"
 import (
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -22,6 +23,7 @@ type Context struct {
 	ptr    *C.SSL_CTX
 	server bool
 	tail   int
+	alpn   []string      // Config.ALPN, and that of the Contexts in Config.SNI
 	limits [2]C.uint32_t // MaxMessages, MaxRenegotiations
 	verify bool          // a client that checks certificates, so names too
 	psk    bool          // it has pre-shared keys
@@ -57,6 +59,11 @@ func (x *Context) Tail() int { return x.tail }
 
 // IsServer reports whether x is for connections that are accepted.
 func (x *Context) IsServer() bool { return x.server }
+
+// OffersALPN reports whether a connection of x may agree on protocol in ALPN: it
+// is in Config.ALPN of x, or of a Context in Config.SNI. What a ClientHello
+// decides is not known here.
+func (x *Context) OffersALPN(protocol string) bool { return slices.Contains(x.alpn, protocol) }
 
 // errContextClosed is found by errors.Is(err, os.ErrClosed).
 var errContextClosed = fmt.Errorf("tls context: %w", os.ErrClosed)

@@ -33,6 +33,21 @@
 // FIN, throws away what has come in unread, so that no reset destroys what the peer has not read yet, and closes. It
 // does not wait for the peer's own end. A Conn that is not closed is not freed: there are no finalizers.
 //
+// # Listener
+//
+// A [Listener] bounds the handshakes that are pending (MaxHandshakes). When there
+// are as many, the peer that has been silent longest gives its place to the next
+// connection, so that those who say nothing do not keep the rest out. It sets no
+// deadline, which is left to the code that serves the connection.
+//
+// ALPN is a promise that the code that serves the connection has to keep. Package
+// net/http speaks HTTP/2 over TLS on connections of crypto/tls alone: over a
+// Listener whose Context offers h2, http.Server would answer in HTTP/1.1 to a
+// client that agreed on HTTP/2. So Accept returns a *cssl.ConfigError there.
+// Package sslhttp serves both protocols. A server that speaks HTTP/2 itself, such
+// as one of gRPC, says so with AllowHTTP2. A Context that Config.ClientHello
+// chooses is not looked at.
+//
 // # Errors
 //
 // They are those that users of crypto/tls and package net know, to be looked for with errors.Is: io.EOF after the peer's

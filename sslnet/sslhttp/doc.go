@@ -17,13 +17,15 @@
 //
 // Which protocols are offered stands in the Context, from when it is built: set cssl.Config.ALPN to [ALPN] for both.
 // Without it HTTP/1.1 is all that is spoken. A connection is never served a protocol other than the one
-// that it agreed on.
+// that it agreed on. Without this package, http.Server's own Serve speaks HTTP/1.1 alone over these connections,
+// and the [sslnet.Listener] refuses a Context that offers h2 there.
 //
 // # Server
 //
 // [Serve] makes the handshake of each connection on a goroutine of its own, within the limit that net/http sets itself
-// (the least of the Server's ReadHeaderTimeout, ReadTimeout and WriteTimeout), or within [DefaultHandshakeTimeout] if there is none, and no
-// more than [MaxHandshakes] at once. Connections beyond wait in the kernel's backlog. Request.TLS is set in both protocols. Shutdown and Close
+// (the least of the Server's ReadHeaderTimeout, ReadTimeout and WriteTimeout), or within [DefaultHandshakeTimeout] if there is none.
+// MaxHandshakes of the [sslnet.Listener] says how many may be pending at once; peers that are silent lose their
+// places to those who wait. A line in the log about that comes once a second at most. Request.TLS is set in both protocols. Shutdown and Close
 // of the http.Server stop it, with all that is under way, and so need nothing of this package.
 //
 // # Client

@@ -20,12 +20,11 @@ import (
 // the Server has no timeout that applies.
 const DefaultHandshakeTimeout = 10 * time.Second
 
-// MaxHandshakes is how many handshakes of one listener may be under way at once. While there are so many, no further
-// connection is accepted.
-const MaxHandshakes = 4096
-
 // clientPreface is what a client sends first in HTTP/2 (RFC 9113, section 3.4).
 const clientPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// evictionInterval is how often evictions are logged at most.
+const evictionInterval = time.Second
 
 // Error codes of HTTP/2 (RFC 9113, section 7).
 const (
@@ -41,7 +40,6 @@ type listener struct {
 
 	start   sync.Once
 	work    sync.WaitGroup // what accepts, and handshakes
-	slots   chan struct{}  // one for each handshake
 	ready   chan net.Conn
 	failed  chan error // of the Listener's Accept
 	closing chan struct{}
@@ -49,13 +47,16 @@ type listener struct {
 	mu     sync.Mutex
 	closed bool
 	under  map[*sslnet.Conn]struct{} // the handshakes under way
+	// evicted is how many evictions were not logged since evictedAt.
+	evicted   int
+	evictedAt time.Time
 }
 
-func newListener(srv *http.Server, l net.Listener, http2 bool, handshakes int) *listener {
+func newListener(srv *http.Server, l net.Listener, http2 bool) *listener {
 	return &listener{
 		Listener: l, srv: srv, http2: http2,
-		slots: make(chan struct{}, handshakes), ready: make(chan net.Conn), failed: make(chan error),
-		closing: make(chan struct{}), under: make(map[*sslnet.Conn]struct{}),
+		ready: make(chan net.Conn), failed: make(chan error), closing: make(chan struct{}),
+		under: make(map[*sslnet.Conn]struct{}),
 	}
 }
 
@@ -94,11 +95,6 @@ func (l *listener) Close() error {
 // and closes the listener.
 func (l *listener) accept() {
 	for {
-		select {
-		case l.slots <- struct{}{}:
-		case <-l.closing:
-			return
-		}
 		nc, err := l.Listener.Accept()
 		if err == nil {
 			if c, ok := nc.(*sslnet.Conn); ok {
@@ -108,7 +104,6 @@ func (l *listener) accept() {
 			nc.Close()
 			err = fmt.Errorf("sslhttp: the listener accepts connections of type %T: give Serve a *sslnet.Listener", nc)
 		}
-		<-l.slots
 		select {
 		case l.failed <- err:
 		case <-l.closing:
@@ -119,7 +114,6 @@ func (l *listener) accept() {
 
 // welcome makes the handshake and hands the connection on.
 func (l *listener) welcome(c *sslnet.Conn) {
-	defer func() { <-l.slots }()
 	nc, err := l.handshake(c)
 	if err == nil {
 		select {
@@ -131,9 +125,28 @@ func (l *listener) welcome(c *sslnet.Conn) {
 	select {
 	case <-l.closing: // cut off
 	default:
-		l.logf("http: TLS handshake error from %s: %v", c.RemoteAddr(), err)
+		l.complain(c, err)
 	}
 	c.Close()
+}
+
+// complain logs that the handshake of c has failed. Evictions, which come by the
+// thousand, are told of once in evictionInterval.
+func (l *listener) complain(c *sslnet.Conn, err error) {
+	if errors.Is(err, sslnet.ErrHandshakeEvicted) {
+		l.mu.Lock()
+		l.evicted++
+		n, due := l.evicted, time.Since(l.evictedAt) >= evictionInterval
+		if due {
+			l.evicted, l.evictedAt = 0, time.Now()
+		}
+		l.mu.Unlock()
+		if !due {
+			return
+		}
+		err = fmt.Errorf("%w (%d since the last line)", err, n)
+	}
+	l.logf("http: TLS handshake error from %s: %v", c.RemoteAddr(), err)
 }
 
 func (l *listener) logf(format string, args ...any) {

@@ -3,6 +3,7 @@ package sslhttp
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -83,46 +84,99 @@ func TestSilence(t *testing.T) {
 	s.log.expect(t, "reading the beginning of HTTP/2")
 }
 
-// TestMaxHandshakes: no more than so many handshakes are begun at once; a place that becomes free is used.
-func TestMaxHandshakes(t *testing.T) {
-	x := serverContext(t)
-	tcp, err := sslnet.Listen("tcp", "127.0.0.1:0", x)
-	must(t, err)
-	a := announcing{tcp, make(chan struct{}, 10)}
-	srv := &http.Server{Handler: never(t), ErrorLog: log.New(io.Discard, "", 0)}
-	l := newListener(srv, a, prepare(srv), 2)
-	served := later(func() error { return srv.Serve(l) })
-	first, second := rawTCP(t, l.Addr().String()), rawTCP(t, l.Addr().String())
-	for range 2 {
-		receive(t, a.accepted, "a connection")
-	}
-	third := later(func() error {
-		c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: roots(t)})
-		if err == nil {
-			c.Close()
+// TestSilentPeers: peers that say nothing take all places, and as many more wait. An honest client behind them is served
+// long before the Server's timeouts cut them off. The log does not grow with their number.
+func TestSilentPeers(t *testing.T) {
+	const places, silent = 4, 12
+	eachProtocol(t, func(t *testing.T, alpn string, _ int) {
+		l, err := sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t))
+		must(t, err)
+		l.MaxHandshakes = places
+		s := serveOn(t, &http.Server{Handler: show, ReadHeaderTimeout: 10 * hang}, l)
+		for range silent {
+			rawTCP(t, s.addr)
 		}
-		return err
+		if resp, _ := body(t, goClient(t, alpn), s.url); resp.StatusCode != 200 {
+			t.Errorf("the answer is %v", resp.Status)
+		}
+		s.log.expect(t, "evicted")
 	})
-	if n := len(l.slots); n != 2 {
-		t.Errorf("%d handshakes are under way", n)
+}
+
+// TestEvictionsLogged: evictions are logged once in a while, with their number, and all else is always logged.
+func TestEvictionsLogged(t *testing.T) {
+	x := serverContext(t)
+	a, b := net.Pipe()
+	defer a.Close()
+	c, err := sslnet.Server(b, x)
+	must(t, err)
+	defer c.Close()
+	var text bytes.Buffer
+	l := newListener(&http.Server{ErrorLog: log.New(&text, "", 0)}, nil, true)
+	evicted := func(times int) {
+		for range times {
+			l.complain(c, sslnet.ErrHandshakeEvicted)
+		}
 	}
-	select {
-	case <-a.accepted:
-		t.Error("a third connection was accepted")
-	default:
+	evicted(1)
+	l.evictedAt = time.Now().Add(hang) // no time passes
+	evicted(5)
+	l.complain(c, io.ErrUnexpectedEOF)
+	l.evictedAt = time.Now().Add(-evictionInterval)
+	evicted(1)
+	lines := strings.Split(text.String(), "\n")
+	for i, want := range []string{"evicted: too slow while others wait (1 since", io.ErrUnexpectedEOF.Error(), "(6 since", ""} {
+		if i >= len(lines) || !strings.Contains(lines[i], want) || len(lines) != 4 {
+			t.Errorf("line %d is not %q in %q", i, want, lines)
+		}
 	}
-	first.Close()
-	receive(t, a.accepted, "the third connection")
-	must(t, receive(t, third, "its handshake"))
-	second.Close()
+}
+
+// TestPlainServe: an http.Server alone does not serve a listener where clients would agree on HTTP/2, which it does not
+// speak there. Without h2 in ALPN it does; so does this package's Serve, also through another listener.
+func TestPlainServe(t *testing.T) {
+	l, err := sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t))
+	must(t, err)
+	srv := &http.Server{Handler: never(t)}
+	served := later(func() error { return srv.Serve(l) })
+	var e *cssl.ConfigError
+	if err := receive(t, served, "Serve to return"); !errors.As(err, &e) || e.Setting != "ALPN" || !strings.Contains(err.Error(), "sslhttp.Serve") {
+		t.Errorf("Serve returned %v", err)
+	}
+
+	l, err = sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t, only(protoHTTP1)))
+	must(t, err)
+	srv = &http.Server{Handler: show}
+	served = later(func() error { return srv.Serve(l) })
+	for _, protocols := range [][]string{{protoHTTP1}, ALPN} {
+		c := goClient(t, protoHTTP1, func(conf *tls.Config) { conf.NextProtos = protocols })
+		if resp, _ := body(t, c, "https://"+l.Addr().String()); resp.ProtoMajor != 1 {
+			t.Errorf("the answer came in %s", resp.Proto)
+		}
+	}
 	must(t, srv.Close())
-	receive(t, served, "the end")
-	l.work.Wait()
+	if err := receive(t, served, "Serve to return"); !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve returned %v", err)
+	}
+
+	for name, wrap := range map[string]func(*sslnet.Listener) net.Listener{
+		"hidden":   func(l *sslnet.Listener) net.Listener { l.AllowHTTP2(); return struct{ net.Listener }{l} },
+		"embedded": func(l *sslnet.Listener) net.Listener { return struct{ *sslnet.Listener }{l} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t))
+			must(t, err)
+			s := serveOn(t, &http.Server{Handler: show}, wrap(l))
+			if resp, _ := body(t, goClient(t, protoHTTP2), s.url); resp.ProtoMajor != 2 {
+				t.Errorf("the answer came in %s", resp.Proto)
+			}
+		})
+	}
 }
 
 // announcing tells of each connection that it accepts.
 type announcing struct {
-	net.Listener
+	*sslnet.Listener
 	accepted chan struct{}
 }
 

@@ -35,7 +35,8 @@ func ListenAndServe(srv *http.Server, x *cssl.Context) error {
 }
 
 // Serve serves HTTP over the connections of l until srv is shut down or closed, or l fails. l is a [*sslnet.Listener], or
-// another whose Accept answers a [*sslnet.Conn]; Serve closes it. It always answers an error, after Shutdown or Close
+// another whose Accept answers a [*sslnet.Conn]; Serve closes it. Where that hides a *sslnet.Listener, call its
+// AllowHTTP2 before. It always answers an error, after Shutdown or Close
 // http.ErrServerClosed; then all handshakes have ended.
 //
 // HTTP/2 is spoken if srv.Protocols has HTTP2, which is the default, and ALPN led to it. srv.TLSConfig has no part in it.
@@ -46,7 +47,10 @@ func ListenAndServe(srv *http.Server, x *cssl.Context) error {
 // *sslnet.Conn, and l. If srv serves plain HTTP too, that listener also answers clients that begin with HTTP/2; take
 // a Server of its own where that is not wanted.
 func Serve(srv *http.Server, l net.Listener) error {
-	t := newListener(srv, l, prepare(srv), MaxHandshakes)
+	if h, ok := l.(interface{ AllowHTTP2() }); ok {
+		h.AllowHTTP2()
+	}
+	t := newListener(srv, l, prepare(srv))
 	err := srv.Serve(t)
 	t.work.Wait()
 	return err

@@ -230,7 +230,7 @@ func TestForeignListener(t *testing.T) {
 
 // failingListener answers errors before it accepts.
 type failingListener struct {
-	net.Listener
+	*sslnet.Listener
 	errs chan error
 }
 

@@ -26,7 +26,7 @@ func only(alpn string) func(*cssl.Config) {
 
 // counting counts the connections that it accepts.
 type counting struct {
-	net.Listener
+	*sslnet.Listener
 	n atomic.Int32
 }
 

@@ -1,0 +1,191 @@
+package sslnet
+
+import (
+	"container/list"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"golang.org/x/sys/unix"
+)
+
+// DefaultMaxHandshakes is the number of pending handshakes that a Listener
+// allows at once if Listener.MaxHandshakes is 0.
+const DefaultMaxHandshakes = 4096
+
+// ErrHandshakeEvicted is returned by the operations of a Conn whose peer kept
+// its handshake waiting while Listener.MaxHandshakes were pending and another
+// connection needed the place. It is a net.Error whose Timeout is true.
+var ErrHandshakeEvicted error = evictedError{}
+
+type evictedError struct{}
+
+func (evictedError) Error() string   { return "tls: handshake evicted: too slow while others wait" }
+func (evictedError) Timeout() bool   { return true }
+func (evictedError) Temporary() bool { return false }
+
+const (
+	// silentPatience is how long a peer that has sent nothing keeps its place
+	// when others wait for it. A ClientHello follows the connection at once, and
+	// if it is lost, Linux sends it again after 200 ms and a round trip.
+	silentPatience = 250 * time.Millisecond
+	// begunPatience is how long a peer that has sent something keeps it, from its
+	// first bytes or our last answer: enough for a far peer, also if a packet is
+	// lost. It is package reactor's default.
+	begunPatience = 2 * time.Second
+)
+
+// pending are the handshakes of a Listener's connections that have not ended.
+type pending struct {
+	free   chan struct{} // there may be a place
+	closed chan struct{}
+
+	mu    sync.Mutex
+	start time.Time // what waits are counted from
+	// silent are those of peers that have sent nothing, begun the others.
+	silent, begun queue
+}
+
+// queue has the handshake that has waited longest in front.
+type queue struct {
+	list.List
+	patience time.Duration
+}
+
+func newPending() *pending {
+	p := &pending{start: time.Now(), free: make(chan struct{}, 1), closed: make(chan struct{})}
+	p.silent.patience, p.begun.patience = silentPatience, begunPatience
+	return p
+}
+
+// handshaking is the transport of a Listener's Conn. It observes the handshake.
+type handshaking struct {
+	transport
+	c       *Conn
+	pending *pending
+	left    bool // it needs no place any more; guarded by c.mu
+
+	// Guarded by pending.mu.
+	queue   *queue        // where its place is, or nil
+	element *list.Element // of the queue
+	since   time.Duration // when it began to wait
+	ours    bool          // it waits for the application, or nobody has tried yet
+}
+
+// enter gives c a place, one of limit. If there is none, the peer that has been
+// silent for too long loses its place; if there is none of that kind either, it
+// waits. It returns net.ErrClosed after close.
+func (p *pending) enter(c *Conn, limit int) error {
+	h := &handshaking{transport: c.transport, c: c, pending: p, ours: true}
+	c.transport = h // before another Accept can find c
+	p.mu.Lock()
+	for p.silent.Len()+p.begun.Len() >= limit {
+		slow, wait := p.slowest()
+		if slow != nil {
+			p.remove(slow)
+			go slow.c.abort(ErrHandshakeEvicted) // which may wait for a callback
+			continue
+		}
+		p.mu.Unlock()
+		timer := time.NewTimer(wait)
+		select {
+		case <-p.free:
+		case <-timer.C:
+		case <-p.closed:
+			timer.Stop()
+			return net.ErrClosed
+		}
+		timer.Stop()
+		p.mu.Lock()
+	}
+	p.put(h, &p.silent)
+	if p.silent.Len()+p.begun.Len() < limit {
+		signal(p.free) // several may wait
+	}
+	p.mu.Unlock()
+	return nil
+}
+
+// slowest returns the handshake that is to lose its place, or how long to wait
+// until there may be one. p.mu is held.
+func (p *pending) slowest() (slow *handshaking, wait time.Duration) {
+	now := time.Since(p.start)
+	wait = p.begun.patience
+	for _, q := range []*queue{&p.silent, &p.begun} {
+		for e := q.Front(); e != nil; e = q.Front() {
+			h := e.Value.(*handshaking)
+			if left := h.since + q.patience - now; left > 0 {
+				wait = min(wait, left)
+				break
+			}
+			if !h.late() {
+				return h, 0
+			}
+			// Its patience begins anew, which is also why this loop ends.
+			h.since = now
+			q.MoveToBack(e)
+		}
+	}
+	return nil, wait
+}
+
+// late reports whether the peer waits for us. p.mu is held.
+func (h *handshaking) late() bool {
+	t, ok := h.transport.(*socket)
+	if !ok {
+		return h.ours
+	}
+	n := 0
+	_ = t.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // fails once it is closed
+	return n > 0 || h.ours && h.queue == &h.pending.begun
+}
+
+// put gives h a place at the end of q. p.mu is held.
+func (p *pending) put(h *handshaking, q *queue) {
+	h.queue, h.since = q, time.Since(p.start)
+	h.element = q.PushBack(h)
+}
+
+// remove takes h's place away. p.mu is held.
+func (p *pending) remove(h *handshaking) {
+	if h.queue != nil {
+		h.queue.Remove(h.element)
+		h.queue = nil
+	}
+}
+
+// leave gives h's place up.
+func (p *pending) leave(h *handshaking) {
+	p.mu.Lock()
+	p.remove(h)
+	p.mu.Unlock()
+	signal(p.free)
+}
+
+// moved implements transport.
+func (h *handshaking) moved(r cssl.Result) {
+	h.transport.moved(r)
+	if h.left {
+		return
+	}
+	p := h.pending
+	if h.c.over {
+		h.left = true
+		p.leave(h)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h.ours = r.Want.Application()
+	if h.queue != nil && (r.Out || r.In && h.queue == &p.silent) {
+		p.remove(h)
+		p.put(h, &p.begun)
+	}
+}
+
+// close implements transport.
+func (h *handshaking) close() error {
+	h.pending.leave(h)
+	return h.transport.close()
+}
