@@ -1,7 +1,6 @@
 package sslnet_test
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -78,12 +77,8 @@ func ExampleListen() {
 		defer close(served)
 		for {
 			c, err := l.Accept()
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
 			if err != nil {
-				log.Print(err) // of one connection
-				continue
+				return // l was closed
 			}
 			go func() {
 				defer c.Close()
