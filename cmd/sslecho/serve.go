@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -74,7 +75,7 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	defer func() { d.built.Context.Close() }()
-	d.warn(append(d.built.Warnings, c.Warnings()...))
+	d.warn(slices.Concat(d.built.OutOfDate, d.built.Warnings, c.Warnings()))
 	d.makeServer()
 	listening, err := d.listen()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -66,7 +67,7 @@ func (d *process) tryReload() error {
 	d.level.Set(next.LogLevel)
 	d.watch.show(next, built.Certificates)
 	d.watch.metrics.ReloadOK()
-	d.warn(built.Warnings)
+	d.warn(slices.Concat(built.OutOfDate, built.Warnings))
 	if len(stays) > 0 {
 		d.log.Warn("these settings have changed and wait for a restart or an upgrade", "settings", strings.Join(stays, " "))
 	}

@@ -233,6 +233,9 @@ var settings = []*setting{
 		value: fileName(func(c *Config) *string { return &c.PIDFile })},
 	{name: "check", group: process, def: "false", act: true,
 		usage: "check all settings and files, then exit",
+		more: "Standard error warns of what has expired, or has fewer than 30 days or a third of its life left: certificates, intermediates, " +
+			"CAs and revocation lists of clients, OCSP responses. The status is 1 when clients would be refused already, for a certificate, an " +
+			"intermediate, all CAs or all revocation lists have expired.",
 		value: toggle(func(c *Config) *bool { return &c.Check })},
 	{name: "print-config", group: process, def: "false", act: true,
 		usage: "print the settings that result, then exit",
