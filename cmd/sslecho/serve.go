@@ -17,6 +17,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/connlog"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/filewatch"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/guard"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/life"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/proxyproto"
@@ -42,7 +43,8 @@ type process struct {
 	sockets *life.Sockets
 	notify  life.Notifier
 	watch   *watch
-	failed  chan error // of a listener
+	files   *filewatch.Watcher // nil without --watch
+	failed  chan error         // of a listener
 }
 
 func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
@@ -71,6 +73,10 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 			d.sockets.RemovePIDFile()
 		}
 	}()
+	if err := d.watchFiles(); err != nil {
+		return err
+	}
+	defer d.files.Close()
 	if d.built, err = d.tls.Build(&c.TLS); err != nil {
 		return err
 	}

@@ -22,6 +22,9 @@ func (d *process) obey(signals <-chan os.Signal) error {
 		case <-d.sockets.Replaced():
 			d.handOver(signals)
 			return nil
+		case <-d.files.Changed():
+			d.log.Info("files have changed, reloading")
+			d.reload()
 		case sig := <-signals:
 			switch sig {
 			case syscall.SIGHUP:
@@ -53,6 +56,7 @@ func (d *process) tryReload() error {
 	}
 	_, stays := config.Changes(d.cfg, loaded)
 	next := config.Merge(d.cfg, loaded)
+	d.files.Watch(next.Files()) // before they are read
 	built, err := d.tls.Build(&next.TLS)
 	if err != nil {
 		return err
