@@ -13,8 +13,9 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
 )
 
-// check is --check: everything that can be known without serving.
-func check(c *config.Config, stdout io.Writer) error {
+// check is --check: everything that can be known without serving. Warnings go to
+// stderr, and are no failure.
+func check(c *config.Config, stdout, stderr io.Writer) error {
 	var b tlsconf.Builder
 	t := c.TLS
 	t.KeyLogFile = "" // would be made
@@ -23,11 +24,11 @@ func check(c *config.Config, stdout io.Writer) error {
 		return err
 	}
 	defer built.Context.Close()
+	for _, w := range append(built.Warnings, c.Warnings()...) {
+		fmt.Fprintf(stderr, "warning: %s\n", w)
+	}
 	if err := errors.Join(built.Check(), surroundings(c)); err != nil {
 		return err
-	}
-	for _, w := range append(built.Warnings, c.Warnings()...) {
-		fmt.Fprintf(stdout, "warning: %s\n", w)
 	}
 	fmt.Fprintln(stdout, "the configuration is valid")
 	return nil

@@ -44,7 +44,7 @@ const (
 func run(args []string, stdout, stderr io.Writer) int {
 	cmd := config.Command(func(c *config.Config) error {
 		if c.Check {
-			return check(c, stdout)
+			return check(c, stdout, stderr)
 		}
 		return serve(c, stdout, stderr)
 	}, printVersion)

@@ -11,11 +11,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/connlog"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/filewatch"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/guard"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/life"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/proxyproto"
@@ -41,7 +43,8 @@ type process struct {
 	sockets *life.Sockets
 	notify  life.Notifier
 	watch   *watch
-	failed  chan error // of a listener
+	files   *filewatch.Watcher // nil without --watch
+	failed  chan error         // of a listener
 }
 
 func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
@@ -70,11 +73,15 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 			d.sockets.RemovePIDFile()
 		}
 	}()
+	if err := d.watchFiles(); err != nil {
+		return err
+	}
+	defer d.files.Close()
 	if d.built, err = d.tls.Build(&c.TLS); err != nil {
 		return err
 	}
 	defer func() { d.built.Context.Close() }()
-	d.warn(append(d.built.Warnings, c.Warnings()...))
+	d.warn(slices.Concat(d.built.OutOfDate, d.built.Warnings, c.Warnings()))
 	d.makeServer()
 	listening, err := d.listen()
 	if err != nil {

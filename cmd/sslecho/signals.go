@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,9 @@ func (d *process) obey(signals <-chan os.Signal) error {
 		case <-d.sockets.Replaced():
 			d.handOver(signals)
 			return nil
+		case <-d.files.Changed():
+			d.log.Info("files have changed, reloading")
+			d.reload()
 		case sig := <-signals:
 			switch sig {
 			case syscall.SIGHUP:
@@ -52,6 +56,7 @@ func (d *process) tryReload() error {
 	}
 	_, stays := config.Changes(d.cfg, loaded)
 	next := config.Merge(d.cfg, loaded)
+	d.files.Watch(next.Files()) // before they are read
 	built, err := d.tls.Build(&next.TLS)
 	if err != nil {
 		return err
@@ -66,7 +71,7 @@ func (d *process) tryReload() error {
 	d.level.Set(next.LogLevel)
 	d.watch.show(next, built.Certificates)
 	d.watch.metrics.ReloadOK()
-	d.warn(built.Warnings)
+	d.warn(slices.Concat(built.OutOfDate, built.Warnings))
 	if len(stays) > 0 {
 		d.log.Warn("these settings have changed and wait for a restart or an upgrade", "settings", strings.Join(stays, " "))
 	}

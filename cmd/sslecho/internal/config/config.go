@@ -35,6 +35,7 @@ type Config struct {
 
 	User        User
 	PIDFile     string
+	Watch       bool   // reload when one of Files changes
 	Check       bool   // check everything, then exit
 	PrintConfig bool   // Command prints it; nothing is left to do
 	File        string // the configuration file, or empty

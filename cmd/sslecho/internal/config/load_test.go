@@ -97,6 +97,7 @@ var samples = map[string]struct {
 	"trace":               {"true", nil},
 	"user":                {"nobody:nogroup", nil},
 	"pid-file":            {"/run/s.pid", nil},
+	"watch":               {"true", nil},
 	"check":               {"true", nil},
 	"print-config":        {"true", []string{"--check"}},
 	"config":              {"", nil}, // a file that exists: see place

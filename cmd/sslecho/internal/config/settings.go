@@ -231,8 +231,17 @@ var settings = []*setting{
 		usage: "write the process id there",
 		more:  "It is written as the user of --user when the daemon serves, names the new process after an upgrade, and is removed at the end.",
 		value: fileName(func(c *Config) *string { return &c.PIDFile })},
+	{name: "watch", group: process, def: "false",
+		usage: "reload when a file changes, without a signal",
+		more: "All files that a reload reads are watched, also through symbolic links that are swapped, as in Kubernetes. Changes count a " +
+			"second after the last one, so that a chain and its key are taken together. What other hosts change on a network file system " +
+			"is not noticed, nor is a single file that is mounted from elsewhere.",
+		value: toggle(func(c *Config) *bool { return &c.Watch })},
 	{name: "check", group: process, def: "false", act: true,
 		usage: "check all settings and files, then exit",
+		more: "Standard error warns of what has expired, or has fewer than 30 days or a third of its life left: certificates, intermediates, " +
+			"CAs and revocation lists of clients, OCSP responses. The status is 1 when clients would be refused already, for a certificate, an " +
+			"intermediate, all CAs or all revocation lists have expired.",
 		value: toggle(func(c *Config) *bool { return &c.Check })},
 	{name: "print-config", group: process, def: "false", act: true,
 		usage: "print the settings that result, then exit",

@@ -3,7 +3,6 @@ package tlsconf
 import (
 	"bytes"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -22,7 +21,8 @@ type Certificate struct {
 	Serial              string
 	NotBefore, NotAfter time.Time
 
-	chain []*x509.Certificate
+	chain  []*x509.Certificate
+	unread error // what is behind chain in the file could not be read for this
 }
 
 // add reads the facts of files.
@@ -37,11 +37,11 @@ func (b *Built) add(files []config.Certificate) error {
 			return err
 		}
 		b.Certificates = append(b.Certificates, c)
-		if w := c.outOfDate(time.Now()); w != "" {
-			b.Warnings = append(b.Warnings, w)
-		} else if left := time.Until(c.NotAfter); left < 14*24*time.Hour {
-			b.Warnings = append(b.Warnings, fmt.Sprintf("%s: %s expires in %d days, on %s", c.File, c.Name, int(left.Hours()/24), day(c.NotAfter)))
+		if c.unread != nil {
+			b.unreadable(fmt.Sprintf("%s: certificate %d", c.File, len(c.chain)+1), c.unread)
 		}
+		b.look(time.Now(), c.dates()...)
+		b.staple(f.OCSP, &c, time.Now())
 		key := f.Key
 		if key == "" {
 			key = f.Chain
@@ -56,33 +56,31 @@ func (b *Built) add(files []config.Certificate) error {
 	return nil
 }
 
-// mustRead is a file's content, or nothing: that it cannot be read is somebody else's to tell.
+// mustRead is a file's content, or nothing: that it cannot be read is somebody
+// else's to tell, and what is no file, such as a pipe, somebody else's to read.
 func mustRead(file string) []byte {
+	if fi, err := os.Stat(file); err != nil || !fi.Mode().IsRegular() {
+		return nil
+	}
 	p, _ := os.ReadFile(file)
 	return p
 }
 
-func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
-
 // factsOf reads a chain, leaf first.
 func factsOf(file string, p []byte) (Certificate, error) {
 	c := Certificate{File: file}
-	for {
-		var block *pem.Block
-		if block, p = pem.Decode(p); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" && block.Type != "TRUSTED CERTIFICATE" {
-			continue
-		}
-		x, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			// OpenSSL reads some that crypto/x509 refuses; it has the last word.
-			return c, nil
+	for _, der := range blocks(p, certificateTypes...) {
+		x, err := parseCertificate(der)
+		if c.unread = err; err != nil {
+			break // OpenSSL reads some that crypto/x509 refuses; it has the last word
 		}
 		c.chain = append(c.chain, x)
 	}
-	if len(c.chain) == 0 {
+	switch {
+	case len(c.chain) > 0:
+	case c.unread != nil:
+		return c, nil
+	default:
 		return c, fmt.Errorf("--cert %s: there is no certificate in it", file)
 	}
 	leaf := c.chain[0]
@@ -98,25 +96,14 @@ func factsOf(file string, p []byte) (Certificate, error) {
 	return c, nil
 }
 
-// outOfDate says that the certificate has expired, or is of the future.
-func (c *Certificate) outOfDate(now time.Time) string {
-	switch {
-	case len(c.chain) == 0:
-	case now.After(c.NotAfter):
-		return fmt.Sprintf("%s: %s expired on %s: clients will refuse it", c.File, c.Name, day(c.NotAfter))
-	case now.Before(c.NotBefore):
-		return fmt.Sprintf("%s: %s is not valid before %s: clients will refuse it", c.File, c.Name, day(c.NotBefore))
-	}
-	return ""
-}
-
-// Check is what --check asks beyond Build: certificates in date, chains complete and in order.
+// Check is what --check asks beyond Build: nothing that is needed out of date,
+// chains complete and in order.
 func (b *Built) Check() error {
 	var faults []error
+	for _, s := range b.OutOfDate {
+		faults = append(faults, errors.New(s))
+	}
 	for _, c := range b.Certificates {
-		if s := c.outOfDate(time.Now()); s != "" {
-			faults = append(faults, errors.New(s))
-		}
 		if s := c.incomplete(); s != "" {
 			faults = append(faults, fmt.Errorf("%s: %s", c.File, s))
 		}
@@ -135,7 +122,7 @@ func (c *Certificate) incomplete() string {
 			}
 		}
 	}
-	if len(c.chain) != 1 || bytes.Equal(c.chain[0].RawSubject, c.chain[0].RawIssuer) {
+	if len(c.chain) != 1 || c.unread != nil || bytes.Equal(c.chain[0].RawSubject, c.chain[0].RawIssuer) {
 		return ""
 	}
 	leaf := c.chain[0]

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cssl"
@@ -31,8 +32,13 @@ type Built struct {
 	Certificates []Certificate
 	// Fingerprint is the SHA-256 of the certificate that was made in memory; empty where there are files.
 	Fingerprint string
+	// OutOfDate is what clients are refused for by now: a certificate or an
+	// intermediate, all CAs of clients, or all revocation lists.
+	OutOfDate []string
 	// Warnings are what an operator should look at, though it works.
 	Warnings []string
+
+	told map[string]bool // what look has said
 }
 
 // Close closes the key log.
@@ -104,6 +110,7 @@ func (b *Builder) Build(t *config.TLS) (*Built, error) {
 	if err != nil {
 		return nil, byFlag(err, files, "--cert")
 	}
+	out.clientDates(t, time.Now())
 	return out, nil
 }
 

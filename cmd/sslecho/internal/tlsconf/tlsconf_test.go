@@ -244,7 +244,4 @@ func TestCheck(t *testing.T) {
 	if err := built.Check(); err == nil || !strings.Contains(err.Error(), "expired on") {
 		t.Errorf("an expired certificate: %v", err)
 	}
-	if w := strings.Join(built.Warnings, "\n"); !strings.Contains(w, "expired on") {
-		t.Errorf("warnings %q", w)
-	}
 }

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// volume is a secret as Kubernetes mounts it: each file is a link through
+// ..data, which is swapped.
+type volume struct {
+	t   *testing.T
+	dir string
+	rev int
+}
+
+func newVolume(t *testing.T) *volume {
+	t.Helper()
+	v := &volume{t: t, dir: t.TempDir()}
+	for _, name := range []string{"tls.crt", "tls.key"} {
+		if err := os.Symlink("..data/"+name, filepath.Join(v.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return v
+}
+
+// swap makes a chain and a key of the test PKI the content, and removes what was.
+func (v *volume) swap(chain, key string) {
+	v.t.Helper()
+	v.rev++
+	rev := fmt.Sprintf("..rev%d", v.rev)
+	data, tmp := filepath.Join(v.dir, "..data"), filepath.Join(v.dir, "..data_tmp")
+	old, _ := os.Readlink(data)
+	must := func(err error) {
+		v.t.Helper()
+		if err != nil {
+			v.t.Fatal(err)
+		}
+	}
+	must(os.Mkdir(filepath.Join(v.dir, rev), 0o755))
+	must(os.WriteFile(filepath.Join(v.dir, rev, "tls.crt"), testcerts.Read(v.t, chain+".pem"), 0o600))
+	must(os.WriteFile(filepath.Join(v.dir, rev, "tls.key"), testcerts.Read(v.t, key+".key"), 0o600))
+	must(os.Symlink(rev, tmp))
+	must(os.Rename(tmp, data))
+	if old != "" {
+		must(os.RemoveAll(filepath.Join(v.dir, old)))
+	}
+}
+
+// serves waits until new clients see this certificate of the test PKI. Each of
+// them is served.
+func (d *daemon) serves(serverName, certificate string) {
+	d.t.Helper()
+	want := leaf(d.t, certificate)
+	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		s := served(d.t, d.addr(), &tls.Config{ServerName: serverName})
+		if string(s.PeerCertificates[0].Raw) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			d.t.Fatalf("%s is not served for %q", certificate, serverName)
+		}
+	}
+}
+
+func leaf(t *testing.T, certificate string) string {
+	t.Helper()
+	c := clientCertificate(t, certificate)
+	return string(c.Certificate[0])
+}
+
+// TestWatch: secrets that are swapped as Kubernetes does are served without a
+// signal, also those of server names. While a chain and its key do not match
+// the old ones stay, until they do.
+func TestWatch(t *testing.T) {
+	main, named := newVolume(t), newVolume(t)
+	main.swap("ecdsa", "ecdsa")
+	named.swap("ed25519", "ed25519")
+	in := func(v *volume, name string) string { return filepath.Join(v.dir, name) }
+	d := runDaemon(t, "--watch", "--cert", in(main, "tls.crt"), "--key", in(main, "tls.key"),
+		"--sni", "*.example="+in(named, "tls.crt")+","+in(named, "tls.key"))
+	for range 2 {
+		main.swap("rsa", "rsa")
+		d.serves("localhost", "rsa")
+		main.swap("ecdsa", "ecdsa")
+		d.serves("localhost", "ecdsa")
+	}
+	named.swap("wrongname", "wrongname")
+	d.serves("www.example", "wrongname")
+
+	main.swap("rsa", "ecdsa")
+	d.err.expect(t, "reload failed")
+	d.serves("localhost", "ecdsa")
+	main.swap("rsa", "rsa")
+	d.serves("localhost", "rsa")
+	d.signal(syscall.SIGTERM)
+	if s := d.status(); s != 0 {
+		t.Errorf("status %d", s)
+	}
+}
+
+// TestWatchConfig: the configuration file is watched, and then what it names
+// anew, also if that is not there yet.
+func TestWatchConfig(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	pair := func(name, certificate string) (chain string) {
+		t.Helper()
+		return write(name, string(testcerts.Read(t, certificate+".key"))+string(testcerts.Read(t, certificate+".pem")))
+	}
+	one := pair("one.pem", "ecdsa")
+	settings := write("sslecho.yaml", "watch: true\ncert: "+one)
+	d := runDaemon(t, "--config", settings)
+	two := filepath.Join(dir, "two.pem")
+	write("sslecho.yaml", "watch: true\ncert: "+two)
+	d.err.expect(t, "reload failed")
+	d.serves("", "ecdsa")
+	pair("two.pem", "rsa")
+	d.serves("", "rsa")
+	pair("two.pem", "ed25519")
+	d.serves("", "ed25519")
+}
+
+// TestNoWatch: without --watch a signal alone reloads.
+func TestNoWatch(t *testing.T) {
+	v := newVolume(t)
+	v.swap("ecdsa", "ecdsa")
+	d := runDaemon(t, "--cert", filepath.Join(v.dir, "tls.crt"), "--key", filepath.Join(v.dir, "tls.key"))
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.cmd.Process.Pid))
+	if err != nil || len(fds) == 0 {
+		t.Fatal(fds, err)
+	}
+	for _, fd := range fds {
+		if to, _ := os.Readlink(fd); to == "anon_inode:inotify" {
+			t.Error("files are watched")
+		}
+	}
+	v.swap("rsa", "rsa")
+	d.serves("", "ecdsa")
+	d.signal(syscall.SIGHUP)
+	d.serves("", "rsa")
+}
+
+// TestWatchUnreadable: a directory that the daemon may not list is named, and
+// the rest is watched.
+func TestWatchUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"ecdsa.pem", "ecdsa.key"} {
+		if err := os.WriteFile(filepath.Join(dir, name), testcerts.Read(t, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d, mode := range map[string]os.FileMode{dir: 0o311, filepath.Dir(dir): 0o755, filepath.Dir(binary): 0o755} {
+		if err := os.Chmod(d, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer os.Chmod(dir, 0o755)
+	var stderr safeBuffer
+	cmd := exec.Command(binary, "--listen=127.0.0.1:0", "--watch", "--cert", filepath.Join(dir, "ecdsa.pem"), "--key", filepath.Join(dir, "ecdsa.key"))
+	cmd.Dir, cmd.Stderr = "/", &stderr
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	stderr.expect(t, "directory="+dir)
+	if s := stderr.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, "permission denied") {
+		t.Error(s)
+	}
+}
