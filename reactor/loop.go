@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/saturate"
 	"github.com/spacemonad/go-openssl/session"
 )
 
@@ -224,8 +226,8 @@ func (l *Loop) timeout() int {
 	if !ok {
 		return -1
 	}
-	wait := due - l.over
-	return int(max(0, (wait+time.Millisecond-1)/time.Millisecond))
+	wait := saturate.Add(due-l.over, time.Millisecond-1) / time.Millisecond
+	return int(min(max(0, wait), math.MaxInt32)) // epoll_wait takes a C int
 }
 
 // handshakeBatch is how many connections carry their handshake on in one turn. A step of it costs as much as twenty to
