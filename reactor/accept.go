@@ -87,6 +87,9 @@ func openSpare() int {
 // accept takes what waits on a listener, up to a batch.
 func (l *Loop) accept(ln *listener) {
 	s := ln.server
+	// O_NONBLOCK belongs to all duplicates, and the application may have taken it away since (os.File's Fd does).
+	// accept4 has no flag of its own for that, as recv and send have.
+	_ = unix.SetNonblock(ln.fd, true)
 	for range acceptBatch {
 		if s.draining.Load() {
 			_ = l.poller.Remove(ln.fd) // it is about to be closed, and must not keep the loop turning
