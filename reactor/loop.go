@@ -136,7 +136,7 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	s := cfg.Session
 	s.Buffer = make([]byte, session.RecordSize)
 	s.Counters = &l.stats.Sessions
-	l.sessions = session.NewConfig(s)
+	l.sessions = &s
 	return l, nil
 }
 
