@@ -33,6 +33,8 @@ type listener struct {
 	key    Key
 	shared bool // other loops wait for the same socket
 	paused bool
+	// early: connections may wait that came before the listener had its options.
+	early bool
 	// resumeAt is when a pause ends. One that is full ends earlier, when a handshake does.
 	resumeAt time.Duration
 	full     bool
@@ -107,6 +109,7 @@ func (l *Loop) accept(ln *listener) {
 		switch err {
 		case 0:
 		case unix.EAGAIN:
+			ln.early = false
 			return
 		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT, unix.EHOSTDOWN,
 			unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH, unix.EPERM, unix.ETIMEDOUT:
@@ -145,6 +148,9 @@ func (l *Loop) accept(ln *listener) {
 		if slow != nil {
 			slow.session.Abort(ErrCrowdedOut)
 			l.turn(slow, 0)
+		}
+		if ln.early && remote.IsValid() {
+			_ = setOptions(fd, s.KeepAlive) // a peer that has gone is found out soon enough
 		}
 		l.stats.Accepted++
 		l.serve(ln, fd, remote)

@@ -50,6 +50,11 @@ type LoopConfig struct {
 	HandshakeTimeout, IdleTimeout, CloseTimeout time.Duration
 	// WriteTimeout (none) is how long a peer may take nothing while something is queued for it. Then it is cut off.
 	WriteTimeout time.Duration
+	// KeepAlive is how long a peer of Connect may be silent before the system
+	// probes whether it is still there, every 15 s and nine times (tcp(7)). 0 is
+	// 15 s, negative is no probes. It is rounded up to seconds, of which the system
+	// takes up to 32767.
+	KeepAlive time.Duration
 	// Session has the watermarks and budgets. Its Buffer and Counters are the loop's own.
 	Session session.Config
 	// Logger hears of panics and of accept failures. Default: slog.Default().
