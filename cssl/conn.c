@@ -7,6 +7,7 @@
 #include <openssl/err.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* What OpenSSL 3.2 and newer put behind each failure of their record layer; the headers of 3.0 lack it. */
 #ifndef SSL_R_RECORD_LAYER_FAILURE
@@ -44,6 +45,7 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 	if (c == NULL)
 		return NULL;
 	c->t.fd = s->fd;
+	c->t.flags = s->blocking ? 0 : MSG_DONTWAIT;
 	c->t.tail_max = s->tail;
 	c->alert_sent = c->alert_received = -1;
 	c->max_messages = s->max_messages;

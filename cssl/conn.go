@@ -41,8 +41,8 @@ var live atomic.Int64
 func Live() int64 { return live.Load() }
 
 // Conn is one TLS connection (an SSL). It belongs to one goroutine at a time:
-// no two of its methods may run at once. None of them blocks if the socket is
-// non-blocking.
+// no two of its methods may run at once. None of them blocks, but see
+// [Context.NewBlockingConn].
 type Conn struct {
 	c  *C.cssl_conn
 	fd int
@@ -57,28 +57,45 @@ type Conn struct {
 
 // NewConn makes a connection over fd, a stream socket. The socket stays the
 // caller's: Close does not close it. The Context's role decides who begins. cfg
-// is for clients; a server passes the zero value.
+// is for clients; a server passes the zero value. The operations do not wait,
+// also if the socket is a blocking one, or is made one later: whoever has a
+// duplicate of it can do that, such as by Fd of an os.File.
 func (x *Context) NewConn(fd int, cfg ConnConfig) (*Conn, error) {
 	if fd < 0 {
-		return nil, &ConfigError{Setting: "fd", Value: fmt.Sprint(fd), Err: errors.New("negative")}
+		return nil, negativeFD(fd)
 	}
-	return x.newConn(fd, cfg)
+	return x.newConn(fd, cfg, false)
+}
+
+// NewBlockingConn is NewConn for a socket that blocks, and whose recv and send
+// are to wait: as long as the socket's O_NONBLOCK, SO_RCVTIMEO and SO_SNDTIMEO
+// say. Then a want of an operation that moved nothing means that the time is
+// over.
+func (x *Context) NewBlockingConn(fd int, cfg ConnConfig) (*Conn, error) {
+	if fd < 0 {
+		return nil, negativeFD(fd)
+	}
+	return x.newConn(fd, cfg, true)
+}
+
+func negativeFD(fd int) error {
+	return &ConfigError{Setting: "fd", Value: fmt.Sprint(fd), Err: errors.New("negative")}
 }
 
 // NewEngineConn makes a connection without a socket: the caller hands it
 // ciphertext with Feed and gets ciphertext with Take.
 func (x *Context) NewEngineConn(cfg ConnConfig) (*Conn, error) {
-	return x.newConn(-1, cfg)
+	return x.newConn(-1, cfg, false)
 }
 
-func (x *Context) newConn(fd int, cfg ConnConfig) (*Conn, error) {
+func (x *Context) newConn(fd int, cfg ConnConfig, blocking bool) (*Conn, error) {
 	var reasons C.cssl_reasons
 	c := &Conn{fd: fd, server: x.server, psk: x.psk}
 	tail := x.tail
 	if fd < 0 {
 		tail = max(tail, minTail)
 	}
-	s := C.cssl_conn_settings{server: cbool(x.server), fd: C.int(fd), tail: C.size_t(tail),
+	s := C.cssl_conn_settings{server: cbool(x.server), fd: C.int(fd), blocking: cbool(blocking), tail: C.size_t(tail),
 		max_messages: x.limits[0], max_renegotiations: x.limits[1], decide: cbool(x.state.asks), ask_hello: cbool(x.state.asksHello)}
 	err := x.use(func(p *C.SSL_CTX) { c.c = C.cssl_conn_new(p, &s, &reasons) })
 	if err != nil {

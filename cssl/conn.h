@@ -57,6 +57,7 @@ typedef struct cssl_conn cssl_conn;
 typedef struct {
 	int server;
 	int fd;      /* >= 0: the transport is that socket, which the caller keeps and closes. < 0: engine mode, see cssl_feed and cssl_take */
+	int blocking; /* recv and send wait, if the socket does */
 	size_t tail; /* the greatest number of bytes of ciphertext that may be kept for a transport that does not take them */
 	uint32_t max_messages, max_renegotiations;
 	int decide, ask_hello; /* the application decides about something; about the ClientHello too. See cssl_decisions */
@@ -72,7 +73,7 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 void cssl_conn_free(cssl_conn *c);
 
 /*
- * The operations. None of them blocks, given a non-blocking socket. While a
+ * The operations. None of them blocks, unless blocking was set. While a
  * handshake makes progress (in any of them: a renegotiation may run inside a
  * read or a write) the callbacks for the key log and for a server's
  * verification (cssl_decide_peer) can fire; the others (client hello, ALPN, messages) are C. No pointer given is kept after the return.

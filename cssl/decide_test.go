@@ -39,10 +39,10 @@ func newAsked(t testing.TB, engine bool, client, server *Context) *asked {
 		t.Cleanup(func() { syscall.Close(fds[0]); syscall.Close(fds[1]) })
 	}
 	var err error
-	if a.client, err = client.newConn(fds[0], ConnConfig{ServerName: "localhost"}); err != nil {
+	if a.client, err = client.newConn(fds[0], ConnConfig{ServerName: "localhost"}, false); err != nil {
 		t.Fatal(err)
 	}
-	if a.server, err = server.newConn(fds[1], ConnConfig{}); err != nil {
+	if a.server, err = server.newConn(fds[1], ConnConfig{}, false); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.client.Close)

@@ -13,6 +13,9 @@
  * Rules of this BIO, each of which has cost somebody a bug:
  *
  * - send uses MSG_NOSIGNAL: a broken connection is an errno, never a SIGPIPE.
+ * - recv and send use MSG_DONTWAIT, unless the caller wants to wait in them:
+ *   O_NONBLOCK belongs to all duplicates of the socket, and anybody who has one
+ *   can take it away.
  * - Retry flags are cleared and set by read and write alone. OpenSSL 3 asks
  *   BIO_CTRL_GET_KTLS_RECV after a read that failed and before SSL_get_error
  *   looks at the flags, so a ctrl call must not touch them.
@@ -86,7 +89,7 @@ static size_t transport_send(cssl_transport *t, const unsigned char *p, size_t n
 	if (t->send_errno != 0)
 		return n;
 	do
-		sent = send(t->fd, p, n, t->more ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL);
+		sent = send(t->fd, p, n, t->flags | MSG_NOSIGNAL | (t->more ? MSG_MORE : 0));
 	while (sent < 0 && errno == EINTR);
 	if (sent >= 0) {
 		t->moved |= CSSL_MOVED_OUT;
@@ -160,7 +163,7 @@ static size_t transport_recv(cssl_transport *t, void *p, size_t len)
 	ssize_t n;
 
 	do
-		n = recv(t->fd, p, len, 0);
+		n = recv(t->fd, p, len, t->flags);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		t->recv_errno = 0;

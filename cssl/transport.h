@@ -16,6 +16,7 @@ typedef struct {
 
 typedef struct {
 	int fd;           /* the socket, or -1 in engine mode */
+	int flags;        /* of each recv and send: MSG_DONTWAIT, or 0 */
 	unsigned drained : 1; /* within one operation: the last recv came back short, the next would answer EAGAIN */
 	unsigned eof : 1;     /* the peer's FIN was read (engine mode: the caller said so) */
 	unsigned ended : 1;   /* engine mode: the caller sends no more than what is in out */
@@ -35,10 +36,10 @@ typedef struct {
 /* A BIO over t, which must outlive it. NULL when out of memory. */
 BIO *cssl_transport_bio(cssl_transport *t);
 
-/* Sends what is kept in out. True when nothing is left. Never blocks on a non-blocking socket. */
+/* Sends what is kept in out. True when nothing is left. Blocks on nothing if flags has MSG_DONTWAIT. */
 int cssl_transport_flush(cssl_transport *t);
 
-/* Receives what has come into in, until that holds room bytes. eof and recv_errno say how it ended. Never blocks on a non-blocking socket. */
+/* Receives what has come into in, until that holds room bytes. eof and recv_errno say how it ended. Blocks on nothing if flags has MSG_DONTWAIT. */
 void cssl_transport_fill(cssl_transport *t, size_t room);
 
 /* Appends to, and takes from the front of, a run of bytes. append answers 0 when out of memory. */

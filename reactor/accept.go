@@ -33,6 +33,8 @@ type listener struct {
 	key    Key
 	shared bool // other loops wait for the same socket
 	paused bool
+	// early: connections may wait that came before the listener had its options.
+	early bool
 	// resumeAt is when a pause ends. One that is full ends earlier, when a handshake does.
 	resumeAt time.Duration
 	full     bool
@@ -87,6 +89,9 @@ func openSpare() int {
 // accept takes what waits on a listener, up to a batch.
 func (l *Loop) accept(ln *listener) {
 	s := ln.server
+	// O_NONBLOCK belongs to all duplicates, and the application may have taken it away since (os.File's Fd does).
+	// accept4 has no flag of its own for that, as recv and send have.
+	_ = unix.SetNonblock(ln.fd, true)
 	for range acceptBatch {
 		if s.draining.Load() {
 			_ = l.poller.Remove(ln.fd) // it is about to be closed, and must not keep the loop turning
@@ -104,6 +109,7 @@ func (l *Loop) accept(ln *listener) {
 		switch err {
 		case 0:
 		case unix.EAGAIN:
+			ln.early = false
 			return
 		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT, unix.EHOSTDOWN,
 			unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH, unix.EPERM, unix.ETIMEDOUT:
@@ -142,6 +148,9 @@ func (l *Loop) accept(ln *listener) {
 		if slow != nil {
 			slow.session.Abort(ErrCrowdedOut)
 			l.turn(slow, 0)
+		}
+		if ln.early && remote.IsValid() {
+			_ = setOptions(fd, s.KeepAlive) // a peer that has gone is found out soon enough
 		}
 		l.stats.Accepted++
 		l.serve(ln, fd, remote)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"golang.org/x/sys/unix"
@@ -13,13 +14,13 @@ import (
 // Connect begins to connect to remote over TCP, without waiting, and makes the loop drive the
 // connection; any goroutine may call it, also a loop's own. h hears OnOpen, or OnClose alone if connecting or
 // the handshake failed; LoopConfig.HandshakeTimeout bounds both together. x is a client's Context.
-// Where cfg.ServerName is empty, it is the IP address. TCP_NODELAY is set; for other options
+// Where cfg.ServerName is empty, it is the IP address. TCP_NODELAY and LoopConfig.KeepAlive are set; for other options
 // of the socket, make it yourself and use [Loop.Attach].
 //
 // An error, a *net.OpError or one of Attach's, means that h hears nothing. It is what the system
 // says at once, such as EADDRNOTAVAIL when there is no local port left; that nobody listens it may say later.
 func (l *Loop) Connect(remote netip.AddrPort, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) error {
-	fd, err := startConnect(remote)
+	fd, err := startConnect(remote, l.cfg.KeepAlive)
 	if err != nil {
 		return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}
 	}
@@ -35,7 +36,7 @@ func (l *Loop) Connect(remote netip.AddrPort, x *cssl.Context, cfg cssl.ConnConf
 }
 
 // startConnect makes a non-blocking socket that connects to remote.
-func startConnect(remote netip.AddrPort) (int, error) {
+func startConnect(remote netip.AddrPort, keepAlive time.Duration) (int, error) {
 	family, sa, err := sockaddr(remote)
 	if err != nil {
 		return -1, err
@@ -44,7 +45,7 @@ func startConnect(remote netip.AddrPort) (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+	if err := setOptions(fd, keepAlive); err != nil {
 		unix.Close(fd)
 		return -1, os.NewSyscallError("setsockopt", err)
 	}

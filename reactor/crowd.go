@@ -3,6 +3,7 @@ package reactor
 import (
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/saturate"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,7 +55,7 @@ func (l *Loop) answered(c *Conn) {
 func (l *Loop) slowest() (c *Conn, due time.Duration) {
 	patience := max(l.cfg.HandshakeTimeout/patienceShare, tick)
 	for c = l.crowd.oldest; c != nil; c = l.crowd.oldest {
-		if due = c.waiting + patience; due > l.now {
+		if due = saturate.Add(c.waiting, patience); due > l.now {
 			return nil, due
 		}
 		if n, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ); err != nil || n == 0 {
@@ -64,5 +65,5 @@ func (l *Loop) slowest() (c *Conn, due time.Duration) {
 		l.crowd.remove(c)
 		l.crowd.add(c, l.now)
 	}
-	return nil, l.now + l.cfg.HandshakeTimeout // they are all of clients
+	return nil, saturate.Add(l.now, l.cfg.HandshakeTimeout) // they are all of clients
 }

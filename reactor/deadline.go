@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/saturate"
 	"github.com/spacemonad/go-openssl/session"
 )
 
@@ -20,9 +21,9 @@ func (l *Loop) setDeadline(c *Conn, p session.Phase) {
 		}
 	case !begins:
 	case p == session.Handshaking:
-		l.wheel.set(c, l.now+l.cfg.HandshakeTimeout)
+		l.wheel.set(c, saturate.Add(l.now, l.cfg.HandshakeTimeout))
 	case p == session.Closing:
-		l.wheel.set(c, l.now+l.cfg.CloseTimeout)
+		l.wheel.set(c, saturate.Add(l.now, l.cfg.CloseTimeout))
 	}
 }
 
@@ -32,10 +33,10 @@ const never = time.Duration(math.MaxInt64)
 func (l *Loop) openDue(c *Conn) (idle, stall time.Duration) {
 	idle, stall = never, never
 	if l.cfg.IdleTimeout > 0 {
-		idle = c.active + l.cfg.IdleTimeout
+		idle = saturate.Add(c.active, l.cfg.IdleTimeout)
 	}
 	if l.cfg.WriteTimeout > 0 && c.stalled != 0 {
-		stall = c.stalled + l.cfg.WriteTimeout
+		stall = saturate.Add(c.stalled, l.cfg.WriteTimeout)
 	}
 	return idle, stall
 }

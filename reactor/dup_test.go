@@ -85,6 +85,73 @@ func TestListenerBlocking(t *testing.T) {
 	roundTrip(t, goDial(t, addr), "again")
 }
 
+// TestListenerMadeBlocking (P41): the same, when the loops have their listener already, and each is woken for what another one
+// has taken.
+func TestListenerMadeBlocking(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			address := "127.0.0.1:0"
+			if network == "unix" {
+				address = filepath.Join(t.TempDir(), "socket")
+			}
+			nl, err := net.Listen(network, address)
+			must(t, err)
+			addr := nl.Addr()
+			f, err := nl.(interface{ File() (*os.File, error) }).File()
+			must(t, err)
+			defer f.Close()
+			s := &Server{Handler: echo(), Loops: 2}
+			serveOn(t, s, nl)
+			f.Fd()
+			var clients []net.Conn
+			for range 5 {
+				clients = append(clients, goDial(t, addr))
+				for _, c := range clients {
+					roundTrip(t, c, "hello")
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), hang)
+			defer cancel()
+			must(t, s.Ping(ctx))
+		})
+	}
+}
+
+// TestAttachBlocking (P42): a socket that blocks is handed over, or is made one later. The loop's others are served.
+func TestAttachBlocking(t *testing.T) {
+	l, sx := startLoop(t, LoopConfig{}), serverContext(t, "ecdsa", nil)
+	attach := func(later bool) net.Conn {
+		t.Helper()
+		a, b := socketPair(t)
+		dup, err := unixDup(a)
+		must(t, err)
+		t.Cleanup(func() { unix.Close(dup) })
+		must(t, unix.SetNonblock(dup, false))
+		must(t, l.Attach(a, sx, csslNone, echo(), nil))
+		if mode, err := unix.FcntlInt(uintptr(dup), unix.F_GETFL, 0); err != nil || mode&unix.O_NONBLOCK == 0 {
+			t.Errorf("Attach leaves the mode %#o, %v", mode, err)
+		}
+		if later {
+			must(t, unix.SetNonblock(dup, false))
+		}
+		f := os.NewFile(uintptr(b), "peer")
+		defer f.Close()
+		c, err := net.FileConn(f)
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		must(t, c.SetDeadline(time.Now().Add(hang)))
+		return c
+	}
+	for _, later := range []bool{false, true} {
+		silent := attach(later)
+		roundTrip(t, goOver(t, attach(later)), "hello")
+		roundTrip(t, goOver(t, silent), "hello")
+	}
+	if err := l.Attach(1<<20, sx, csslNone, echo(), nil); !errors.Is(err, unix.EBADF) {
+		t.Errorf("Attach of no descriptor: %v", err)
+	}
+}
+
 // TestAttachDuplicate: the caller keeps a duplicate of a descriptor that it handed over.
 func TestAttachDuplicate(t *testing.T) {
 	addr := start(t, &Server{Handler: echo()})

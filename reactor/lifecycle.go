@@ -3,6 +3,7 @@ package reactor
 import (
 	"cmp"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -11,10 +12,15 @@ import (
 )
 
 // Attach makes the loop drive a connection over fd, a connected (or connecting)
-// non-blocking stream socket, in the role of x. The loop owns fd from here on, also when this fails. Any
+// stream socket, in the role of x. The loop owns fd from here on, also when this fails, and
+// sets O_NONBLOCK, which belongs to all duplicates of fd. Any
 // goroutine may call it; h hears of the connection on the loop's goroutine. The
 // RemoteAddr of a socket that is still connecting is known from OnOpen on.
 func (l *Loop) Attach(fd int, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) error {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return os.NewSyscallError("fcntl(O_NONBLOCK)", err)
+	}
 	c, err := newConn(fd, x, cfg, h, data)
 	if err != nil {
 		return err

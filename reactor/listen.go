@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,7 +66,7 @@ func closeAll(ls []net.Listener) {
 }
 
 // dupListener makes a descriptor of our own for a listener.
-func dupListener(l net.Listener) (int, error) {
+func dupListener(l net.Listener, keepAlive time.Duration) (int, error) {
 	sc, ok := l.(syscall.Conn)
 	if !ok {
 		return -1, fmt.Errorf("reactor: a listener of type %T has no file descriptor; use a *net.TCPListener or *net.UnixListener", l)
@@ -73,11 +75,11 @@ func dupListener(l net.Listener) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	// Accepted sockets inherit TCP_NODELAY, which saves a call for each. A unix socket has none.
-	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	// Accepted sockets inherit the options, which saves calls for each. A unix socket has none.
+	err = setOptions(fd, keepAlive)
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOPROTOOPT) {
 		unix.Close(fd)
-		return -1, fmt.Errorf("setsockopt(TCP_NODELAY): %w", err)
+		return -1, fmt.Errorf("reactor: options of a listening socket: %w", os.NewSyscallError("setsockopt", err))
 	}
 	return fd, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/saturate"
 	"github.com/spacemonad/go-openssl/session"
 )
 
@@ -48,6 +50,11 @@ type LoopConfig struct {
 	HandshakeTimeout, IdleTimeout, CloseTimeout time.Duration
 	// WriteTimeout (none) is how long a peer may take nothing while something is queued for it. Then it is cut off.
 	WriteTimeout time.Duration
+	// KeepAlive is how long a peer of Connect may be silent before the system
+	// probes whether it is still there, every 15 s and nine times (tcp(7)). 0 is
+	// 15 s, negative is no probes. It is rounded up to seconds, of which the system
+	// takes up to 32767.
+	KeepAlive time.Duration
 	// Session has the watermarks and budgets. Its Buffer and Counters are the loop's own.
 	Session session.Config
 	// Logger hears of panics and of accept failures. Default: slog.Default().
@@ -134,7 +141,7 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	s := cfg.Session
 	s.Buffer = make([]byte, session.RecordSize)
 	s.Counters = &l.stats.Sessions
-	l.sessions = session.NewConfig(s)
+	l.sessions = &s
 	return l, nil
 }
 
@@ -224,8 +231,8 @@ func (l *Loop) timeout() int {
 	if !ok {
 		return -1
 	}
-	wait := due - l.over
-	return int(max(0, (wait+time.Millisecond-1)/time.Millisecond))
+	wait := saturate.Add(due-l.over, time.Millisecond-1) / time.Millisecond
+	return int(min(max(0, wait), math.MaxInt32)) // epoll_wait takes a C int
 }
 
 // handshakeBatch is how many connections carry their handshake on in one turn. A step of it costs as much as twenty to

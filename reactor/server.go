@@ -37,6 +37,8 @@ type Server struct {
 	HandshakeTimeout, IdleTimeout, CloseTimeout time.Duration
 	// WriteTimeout (default none) is how long a peer may take nothing of what is queued for it before it is cut off.
 	WriteTimeout time.Duration
+	// KeepAlive is that of LoopConfig for the connections that are accepted over TCP.
+	KeepAlive time.Duration
 	// MaxConns refuses connections above this number; 0 is no limit.
 	MaxConns int
 	// MaxHandshakes is how many handshakes may be under way before new
@@ -192,11 +194,11 @@ func (s *Server) attach(v *serving) (added []attached, err error) {
 	n := max(len(v.listeners), len(s.loops))
 	for i := range n {
 		nl := v.listeners[i%len(v.listeners)]
-		fd, err := dupListener(nl)
+		fd, err := dupListener(nl, s.KeepAlive)
 		if err != nil {
 			return added, err
 		}
-		a := attached{s.loops[i%len(s.loops)], &listener{server: s, fd: fd, addr: nl.Addr(), shared: n > len(v.listeners), failed: v.end}}
+		a := attached{s.loops[i%len(s.loops)], &listener{server: s, fd: fd, addr: nl.Addr(), shared: n > len(v.listeners), early: true, failed: v.end}}
 		result := make(chan error, 1)
 		if !a.loop.Do(func() { result <- a.loop.listen(a.ln) }) {
 			unix.Close(fd)

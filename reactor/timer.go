@@ -3,6 +3,8 @@ package reactor
 import (
 	"math/bits"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/saturate"
 )
 
 // The wheel has slots of tick each. A deadline further away than the wheel is
@@ -23,7 +25,7 @@ type wheel struct {
 	at       int64 // the tick up to which slots have been handled
 }
 
-func tickOf(t time.Duration) int64 { return int64((t + tick - 1) / tick) }
+func tickOf(t time.Duration) int64 { return int64(saturate.Add(t, tick-1) / tick) }
 
 // set gives c the deadline due (time since the loop's start), rounded up to a tick.
 func (w *wheel) set(c *Conn, due time.Duration) {

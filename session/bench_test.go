@@ -35,7 +35,7 @@ func (h *echoHandler) OnData(p []byte) { _ = h.s.Write(p) }
 func turn() func() {
 	e := new(instant)
 	h := new(echoHandler)
-	h.s.Init(e, h, NewConfig(Config{}))
+	h.s.Init(e, h, new(Config))
 	h.s.Ready(0)
 	return func() {
 		e.had = false

@@ -125,7 +125,8 @@ func eventOf(w cssl.Want) Event {
 	return 0
 }
 
-// Config is shared by many Sessions of one goroutine. Zero fields mean the default.
+// Config is shared by many Sessions of one goroutine. Init fills in what is
+// zero, or less, with the default; from then on nothing may be changed.
 type Config struct {
 	// HighWater and LowWater, in bytes queued, for pausing and resuming reads and
 	// for OnDrain (see the package comment): 128 KiB, and a quarter of HighWater.
@@ -137,15 +138,15 @@ type Config struct {
 	TurnBytes int
 	// LingerBytes is how many bytes are read and discarded after close_notify, during Close: 1 MiB.
 	LingerBytes int
-	// Buffer is where reads go: 16 KiB, allocated if nil. All Sessions with this
+	// Buffer is where reads go: 16 KiB, allocated if empty. All Sessions with this
 	// Config use it, so they must share a goroutine.
 	Buffer []byte
 	// Counters, if set, counts what the Sessions do.
 	Counters *Counters
 }
 
-// withDefaults fills in what is zero.
-func (c Config) withDefaults() Config {
+// fill fills in what is zero or less.
+func (c *Config) fill() {
 	set := func(p *int, v int) {
 		if *p <= 0 {
 			*p = v
@@ -157,13 +158,12 @@ func (c Config) withDefaults() Config {
 	set(&c.MaxQueue, 16<<20)
 	set(&c.TurnBytes, 128<<10)
 	set(&c.LingerBytes, 1<<20)
-	if c.Buffer == nil {
+	if len(c.Buffer) == 0 {
 		c.Buffer = make([]byte, RecordSize)
 	}
 	if c.Counters == nil {
 		c.Counters = new(Counters)
 	}
-	return c
 }
 
 // Outcomes counts the results of one operation: progress at index

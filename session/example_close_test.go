@@ -52,7 +52,7 @@ func (closer) OnClose(err error) { fmt.Println("  OnClose:", err) }
 func ExampleSession_Close() {
 	var n narrow
 	var s session.Session
-	s.Init(&n, closer{}, session.NewConfig(session.Config{}))
+	s.Init(&n, closer{}, new(session.Config))
 	s.Ready(0)
 	step := func(what string, got session.Event) {
 		fmt.Println(what)

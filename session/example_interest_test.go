@@ -40,7 +40,7 @@ func ExampleSession_Interest() {
 		writes: []cssl.Result{{Want: cssl.WantRead}, {N: 5, Out: true}},
 	}
 	var s session.Session
-	s.Init(e, listener{}, session.NewConfig(session.Config{}))
+	s.Init(e, listener{}, new(session.Config))
 	step := func(what string, got session.Event) {
 		fmt.Println(what)
 		s.Ready(got)

@@ -49,7 +49,7 @@ func (e *echo) OnData(p []byte) {
 func Example() {
 	var m memory
 	var e echo
-	e.s.Init(&m, &e, session.NewConfig(session.Config{}))
+	e.s.Init(&m, &e, new(session.Config))
 
 	e.s.Ready(0)
 	fmt.Println("wait for", e.s.Interest(), "runnable", e.s.Runnable())

@@ -74,7 +74,7 @@ func TestRequestCertificateRefused(t *testing.T) {
 	if err := r.RequestCertificate(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("before the handshake: %v", err)
 	}
-	r.Init(struct{ Engine }{r.e}, r.h, NewConfig(Config{}))
+	r.Init(struct{ Engine }{r.e}, r.h, new(Config))
 	if err := r.RequestCertificate(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("an engine that cannot: %v", err)
 	}

@@ -326,7 +326,7 @@ func TestRekeyRefused(t *testing.T) {
 func TestRekeyConditions(t *testing.T) {
 	var plain struct{ Engine }
 	var s Session
-	s.Init(plain, &recorder{t: t}, NewConfig(Config{}))
+	s.Init(plain, &recorder{t: t}, new(Config))
 	if err := s.KeyUpdate(false); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("an engine without it: %v", err)
 	}
@@ -359,15 +359,41 @@ func TestNoRekeyAfterWriteFailed(t *testing.T) {
 	r.ended()
 }
 
-// TestDefaults: what NewConfig fills in.
+// TestDefaults: what Init fills in.
 func TestDefaults(t *testing.T) {
-	c := NewConfig(Config{LowWater: 1 << 30})
+	c := newRig(t, Config{LowWater: 1 << 30}).cfg
 	if c.HighWater != 128<<10 || c.LowWater != c.HighWater || c.MaxQueue != 16<<20 || c.TurnBytes != 128<<10 ||
 		c.LingerBytes != 1<<20 || len(c.Buffer) != RecordSize || c.Counters == nil {
 		t.Errorf("%+v", c)
 	}
-	if c := NewConfig(Config{HighWater: 400}); c.LowWater != 100 {
+	if c := newRig(t, Config{HighWater: 400}).cfg; c.LowWater != 100 {
 		t.Errorf("LowWater %d", c.LowWater)
 	}
 	var _ [cssl.WantAppRead + 1]uint64 = Outcomes{}
+}
+
+// TestAnyConfig: whatever a Config holds, a Session over it writes, reads and comes to rest.
+func TestAnyConfig(t *testing.T) {
+	for _, c := range []*Config{
+		new(Config), {Buffer: []byte{}},
+		{HighWater: -1, LowWater: -1, MaxQueue: -1, TurnBytes: -1, LingerBytes: -1},
+		{HighWater: 1, LowWater: 2, MaxQueue: 5, TurnBytes: 1, LingerBytes: 1, Buffer: make([]byte, 1)},
+	} {
+		r := &rig{t: t, e: &scripted{t: t}, h: &recorder{t: t, on: map[string]func(){}}}
+		r.Init(r.e, r.h, c)
+		for turn, calls := range []string{"H:ok R:want_read", "W(hello):5"} {
+			if turn == 1 {
+				r.write("hello")
+			}
+			r.e.expect(calls)
+			for n := 0; r.Runnable(); n++ { // one turn may not have the bytes for all of it
+				if n == 10 {
+					t.Fatalf("with %+v there is always something to do", *c)
+				}
+				r.Ready(0)
+			}
+			r.e.done()
+		}
+		r.waits("R")
+	}
 }

@@ -255,7 +255,7 @@ type rig struct {
 // newRig makes a Session before its handshake.
 func newRig(t testing.TB, c Config) *rig {
 	r := &rig{t: t, e: &scripted{t: t}, h: &recorder{t: t, on: map[string]func(){}}}
-	r.Init(r.e, r.h, NewConfig(c))
+	r.Init(r.e, r.h, &c)
 	return r
 }
 

@@ -88,15 +88,10 @@ type Session struct {
 	asking      bool // a certificate is to be asked for when no other handshake is under way
 }
 
-// NewConfig fills in the defaults of c; Sessions share the result.
-func NewConfig(c Config) *Config {
-	c = c.withDefaults()
-	return &c
-}
-
-// Init makes s a new Session over e. cfg comes from [NewConfig]. The handshake
-// begins with the first Ready.
+// Init makes s a new Session over e, and fills in the defaults of cfg. The
+// handshake begins with the first Ready.
 func (s *Session) Init(e Engine, h Handler, cfg *Config) {
+	cfg.fill()
 	*s = Session{engine: e, handler: h, cfg: cfg}
 }
 

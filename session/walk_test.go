@@ -230,7 +230,7 @@ func walk(t *testing.T, r *rand.Rand) (clean bool) {
 	m := &model{r: r, tail: r.IntN(2) == 0, await: 1 + r.IntN(3), flight: r.IntN(500),
 		failWrites: r.IntN(10) == 0, failRead: r.IntN(10) == 0}
 	w := &walker{t: t, r: r, m: m}
-	cfg := NewConfig(Config{HighWater: 2000, TurnBytes: 1 + r.IntN(6000), MaxQueue: 100_000, Buffer: make([]byte, 1+r.IntN(600))})
+	cfg := &Config{HighWater: 2000, TurnBytes: 1 + r.IntN(6000), MaxQueue: 100_000, Buffer: make([]byte, 1+r.IntN(600))}
 	var h Handler = w
 	if r.IntN(2) == 0 {
 		h = struct{ Handler }{w} // hides OnEOF and OnDrain

@@ -3,6 +3,7 @@ package sslnet
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"os"
 	"testing"
@@ -283,4 +284,43 @@ func TestDeadlineError(t *testing.T) {
 	if !errors.As(err, &oe) || oe.Op != "read" || oe.Net != "tcp" || oe.Addr != client.RemoteAddr() || oe.Source != client.LocalAddr() {
 		t.Errorf("got %#v", err)
 	}
+}
+
+// TestNoTimeouts (P37): the greatest duration is never, wherever one is taken.
+func TestNoTimeouts(t *testing.T) {
+	const never = time.Duration(math.MaxInt64)
+	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
+		client, server := connect(func(server, _ *cssl.Config) {
+			server.DecisionTimeout = never
+			server.ClientHello = func(h *cssl.ClientHello) { go h.Accept(nil) }
+		})
+		for _, c := range []*Conn{client, server} {
+			c.SetCloseTimeout(never)
+			must(t, c.SetDeadline(time.Now().Add(never)))
+		}
+		got := later(func() error { return expect(server, 1<<18) })
+		must(t, send(client, 1<<18, 1<<14))
+		must(t, receive(t, got, "the data"))
+		closed := later(client.Close)
+		if _, err := server.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("the end of the stream: %v, want %v", err, io.EOF)
+		}
+		must(t, receive(t, closed, "Close"))
+	})
+	sx, cx := contexts(t)
+	l, err := Listen("tcp", "127.0.0.1:0", sx)
+	must(t, err)
+	defer l.Close()
+	accepted := later(func() error {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return c.(*Conn).Handshake()
+	})
+	c, err := (&Dialer{Context: cx, Timeout: never, Net: &net.Dialer{Timeout: never}}).Dial("tcp", l.Addr().String())
+	must(t, err)
+	must(t, receive(t, accepted, "the server's handshake"))
+	must(t, c.Close())
 }

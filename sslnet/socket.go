@@ -178,7 +178,7 @@ func (t *socket) finish() {
 	_ = t.raw.Control(func(fd uintptr) {
 		_ = t.c.tls.CloseWrite() // as in closeWrite
 		for n := 0; n < drainLimit; {
-			k, err := unix.Read(int(fd), buf[:])
+			k, _, err := unix.Recvfrom(int(fd), buf[:], unix.MSG_DONTWAIT)
 			if k <= 0 && err != unix.EINTR {
 				return
 			}

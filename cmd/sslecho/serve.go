@@ -168,6 +168,10 @@ func (d *process) makeServer() {
 		d.srv.Header = proxyproto.Header(c.ProxyTrusted)
 	}
 	d.srv.Loops, d.srv.Logger = loops, d.log
+	d.srv.KeepAlive = c.Timeouts.KeepAlive
+	if d.srv.KeepAlive == 0 {
+		d.srv.KeepAlive = -1 // none
+	}
 	d.srv.Session.MaxQueue = math.MaxInt // the limits bound it, and can be changed
 	d.srv.SetLimits(limits(c))
 	d.failed = make(chan error, len(c.Listen))

@@ -10,7 +10,8 @@
 //
 // That does not make WANT_READ impossible: after a recv that brought less than it had room for, cssl takes the socket
 // for empty, and Read answers WantRead instead of calling recv again. So finish calls Read again, and then recv waits:
-// no busy loop. On a non-blocking socket nobody sees auto retry: recv answers EAGAIN, and that is WANT_READ anyway.
+// no busy loop. It is NewBlockingConn that lets recv wait. With NewConn nobody sees auto retry: recv answers EAGAIN,
+// and that is WANT_READ anyway.
 //
 // A Conn belongs to one goroutine at a time, so nothing is written while a Read waits; and KeyUpdate, which looks for
 // input, waits too.
@@ -66,7 +67,7 @@ func (s stream) Write(p []byte) (n int, err error) {
 
 // serve has a connection from its beginning to its end.
 func serve(ctx context.Context, fd int, x *cssl.Context, timeout time.Duration) error {
-	tls, err := x.NewConn(fd, cssl.ConnConfig{})
+	tls, err := x.NewBlockingConn(fd, cssl.ConnConfig{})
 	if err != nil {
 		return err
 	}

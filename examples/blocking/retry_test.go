@@ -76,7 +76,7 @@ func connect(t *testing.T, noReadAhead bool) (*cssl.Conn, int, *peer) {
 	t.Helper()
 	cx, sx := contexts(t, noReadAhead)
 	ours, peers := socketPair(t)
-	server, err := sx.NewConn(ours, cssl.ConnConfig{})
+	server, err := sx.NewBlockingConn(ours, cssl.ConnConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestTickets(t *testing.T) {
 	for _, noReadAhead := range []bool{true, false} {
 		cx, _ := contexts(t, noReadAhead)
 		ours, peers := socketPair(t)
-		client, err := cx.NewConn(ours, cssl.ConnConfig{ServerName: "localhost"})
+		client, err := cx.NewBlockingConn(ours, cssl.ConnConfig{ServerName: "localhost"})
 		if err != nil {
 			t.Fatal(err)
 		}

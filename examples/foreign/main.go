@@ -144,6 +144,6 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(stdout, "listening on", listener.Addr())
-	serve(ctx, listener, (&server{tls, session.NewConfig(session.Config{}), *timeout, stdout}).open)
+	serve(ctx, listener, (&server{tls, new(session.Config), *timeout, stdout}).open)
 	return nil
 }

@@ -54,7 +54,7 @@ var bits = [...]int16{0, unix.POLLIN, unix.POLLOUT, unix.POLLIN | unix.POLLOUT}
 func serve(ctx context.Context, listener int, tls *cssl.Context, timeout time.Duration, out io.Writer) error {
 	var fds []unix.PollFd
 	var conns []*conn
-	shared := session.NewConfig(session.Config{})                       // with the read buffer of all connections
+	shared := new(session.Config)                                       // with the read buffer of all connections
 	unix.SetsockoptInt(listener, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // what is accepted inherits it
 	for full, stopping := false, false; !stopping || len(conns) > 0; {
 		wait := 1000 // ms; so often are the deadlines looked at

@@ -49,7 +49,7 @@ func serve(ctx context.Context, listener int, tls *cssl.Context, timeout time.Du
 		return errSetSize
 	}
 	var conns []*conn
-	shared := session.NewConfig(session.Config{})                       // with the read buffer of all connections
+	shared := new(session.Config)                                       // with the read buffer of all connections
 	unix.SetsockoptInt(listener, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // what is accepted inherits it
 	for full, stopping := false, false; !stopping || len(conns) > 0; {
 		var r, w unix.FdSet

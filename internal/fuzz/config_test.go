@@ -98,7 +98,8 @@ func FuzzConfig(f *testing.F) {
 			contextFrom(t, cfg, server, name)
 		})
 		if a < 1<<24 && b < 1<<24 && c < 1<<24 {
-			s := session.NewConfig(session.Config{HighWater: a, LowWater: b, MaxQueue: c, TurnBytes: a, LingerBytes: b})
+			s := &session.Config{HighWater: a, LowWater: b, MaxQueue: c, TurnBytes: a, LingerBytes: b}
+			new(session.Session).Init(nil, nil, s)
 			if s.LowWater > s.HighWater || s.HighWater <= 0 || s.MaxQueue <= 0 || s.TurnBytes <= 0 || s.LingerBytes <= 0 {
 				t.Fatalf("session settings: %+v", *s)
 			}

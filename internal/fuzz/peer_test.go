@@ -168,7 +168,7 @@ func FuzzCiphertext(f *testing.F) {
 	}
 	f.Add(append([]byte{0, 1, 255}, "GET / HTTP/1.1\r\n\r\n"...))
 	f.Add([]byte{1, 1, 3, 22, 3, 1, 0, 4, 1, 0, 0, 0})
-	cfg := session.NewConfig(session.Config{})
+	cfg := new(session.Config)
 	f.Fuzz(func(t *testing.T, input []byte) {
 		live := cssl.Live()
 		c := &chooser{input}

@@ -101,7 +101,8 @@ func (w *walk) begin(x *contexts) {
 	for i, e := range w.ends {
 		e.peer = w.ends[1-i]
 		w.lanes[i] = &lane{from: e, to: e.peer, room: 1 + r.IntN(1<<(8+r.IntN(9)))}
-		e.cfg = session.NewConfig(w.config())
+		cfg := w.config()
+		e.cfg = &cfg
 		var h session.Handler = e
 		if w.one(2) {
 			h = struct{ session.Handler }{e} // hides OnEOF and OnDrain

@@ -11,6 +11,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/saturate"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/session"
 )
@@ -123,7 +124,12 @@ func (l *Load) every() time.Duration {
 
 // bound is for how long work may go on to its end: a handshake, and the wait for the server's end. Each has
 // a deadline of its own; this is for the case that they fail.
-func (l *Load) bound() time.Duration { return 2*l.cfg.Timeout + maxSettle }
+func (l *Load) bound() time.Duration {
+	return saturate.Add(saturate.Add(l.cfg.Timeout, l.cfg.Timeout), maxSettle)
+}
+
+// deadline is that of what begins at now.
+func (l *Load) deadline(now time.Duration) time.Duration { return saturate.Add(now, l.cfg.Timeout) }
 
 var errNoEnd = failed(TimedOut, errors.New("a connection did not come to its end"))
 

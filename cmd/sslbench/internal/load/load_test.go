@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"io"
+	"math"
 	"testing"
 	"time"
 
@@ -180,6 +181,37 @@ func TestPlain(t *testing.T) {
 				if r.Sent == 0 || r.Sent != r.Received || r.Open != 4 || r.Version != "" {
 					t.Errorf("%+v", r)
 				}
+			}
+		})
+	}
+}
+
+// TestNoTimeout (P37): the greatest duration as Timeout is never, and not long ago.
+func TestNoTimeout(t *testing.T) {
+	echoes := func(t *testing.T) string { return serve(t, echo, nil) }
+	for name, test := range map[string]struct {
+		target func(t *testing.T) string
+		cfg    Config
+	}{
+		"handshake": {echoes, Config{Kind: Handshake}},
+		"resume":    {echoes, Config{Kind: Resume}},
+		"request":   {echoes, Config{Kind: Request}},
+		"open loop": {echoes, Config{Kind: Request, Rate: 500}},
+		"stream":    {echoes, Config{Kind: Stream, Size: 1 << 20}},
+		"send":      {func(t *testing.T) string { return serve(t, handler{}, nil) }, Config{Kind: Send}},
+		"receive":   {func(t *testing.T) string { return chargenServer(t, -1) }, Config{Kind: Receive}},
+		"idle":      {echoes, Config{Kind: Idle}},
+		"plain":     {func(t *testing.T) string { return serveRaw(t, echoRaw) }, Config{Kind: Request, Plain: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeaks(t)
+			cfg := config(test.target(t), test.cfg.Kind)
+			cfg.Size, cfg.Rate, cfg.Plain, cfg.Timeout = test.cfg.Size, test.cfg.Rate, test.cfg.Plain, math.MaxInt64
+			l := mustNew(t, cfg)
+			mustOpen(t, l, cfg.Conns)
+			mustRun(t, l, workTime)
+			if bound := l.bound(); bound < cfg.Timeout {
+				t.Errorf("work that ends may last %v", bound)
 			}
 		})
 	}

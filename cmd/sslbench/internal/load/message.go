@@ -87,7 +87,7 @@ func (r *request) nextDue(s *slot) {
 
 // ask sends a message.
 func (r *request) ask(s *slot, due, now time.Duration) {
-	s.asked, s.due, s.deadline = true, due, now+s.w.load.cfg.Timeout
+	s.asked, s.due, s.deadline = true, due, s.w.load.deadline(now)
 	s.set(true, s.bad)
 	if r.reverse {
 		line, _ := lineAt(s.sent/uint64(r.size), r.size-1)
@@ -203,7 +203,7 @@ func (t *stream) opened(s *slot) {
 
 func (t *stream) begin(s *slot) {
 	s.set(true, s.bad)
-	s.deadline = s.w.load.now() + s.w.load.cfg.Timeout
+	s.deadline = s.w.load.deadline(s.w.load.now())
 	s.writePattern(t.size)
 }
 
@@ -223,7 +223,7 @@ func (t *stream) data(s *slot, p []byte) {
 		s.idle()
 		return
 	}
-	s.deadline = s.w.load.now() + s.w.load.cfg.Timeout
+	s.deadline = s.w.load.deadline(s.w.load.now())
 }
 
 func (t *stream) overdue(s *slot, now time.Duration) {
@@ -252,7 +252,7 @@ func (d *send) opened(s *slot) {
 
 func (d *send) more(s *slot) {
 	s.queued = sendAhead
-	s.deadline = s.w.load.now() + s.w.load.cfg.Timeout
+	s.deadline = s.w.load.deadline(s.w.load.now())
 	s.writePattern(sendAhead - s.conn.Queued())
 }
 
@@ -273,7 +273,7 @@ func (d *send) overdue(s *slot, now time.Duration) {
 		return // the wait for the server's end has a deadline of its own
 	}
 	if n := s.conn.Queued(); n != s.queued {
-		s.queued, s.deadline = n, now+s.w.load.cfg.Timeout
+		s.queued, s.deadline = n, s.w.load.deadline(now)
 		return
 	}
 	s.fail(TimedOut, "the server took nothing for %v", s.w.load.cfg.Timeout)
@@ -301,7 +301,7 @@ func (receive) opened(s *slot) {
 		s.conn.Abort(errEnough)
 		return
 	}
-	s.deadline = s.w.load.now() + s.w.load.cfg.Timeout
+	s.deadline = s.w.load.deadline(s.w.load.now())
 }
 
 func (receive) data(s *slot, p []byte) {
@@ -311,7 +311,7 @@ func (receive) data(s *slot, p []byte) {
 		return
 	}
 	s.w.succeeded(s)
-	s.deadline = s.w.load.now() + s.w.load.cfg.Timeout
+	s.deadline = s.w.load.deadline(s.w.load.now())
 }
 
 func (receive) overdue(s *slot, now time.Duration) {

@@ -136,7 +136,7 @@ func (w *worker) fill(now time.Duration) {
 			w.broken = slices.Delete(w.broken, 0, 1)
 			w.dial(s)
 		}
-		for len(w.fresh) > 0 && w.dialing < limit && w.mayTry() && now >= w.since+w.fresh[0].startAt {
+		for len(w.fresh) > 0 && w.dialing < limit && w.mayTry() && now-w.since >= w.fresh[0].startAt {
 			s := w.fresh[0]
 			w.fresh = w.fresh[1:]
 			s.startAt = 0
@@ -285,7 +285,7 @@ func (w *worker) tick() {
 			}
 		}
 	}
-	if w.phase == stopping && w.load.cfg.Rate > 0 && now > w.since+w.load.cfg.Timeout {
+	if w.phase == stopping && w.load.cfg.Rate > 0 && now > w.load.deadline(w.since) {
 		w.giveUp()
 	}
 	w.fill(now)

@@ -118,11 +118,12 @@ func (l *Limits) Burst() int {
 	return max(1, int(math.Ceil(l.NewConnsRate)))
 }
 
-// Timeouts of connections. Idle and Write are 0 for none; Drain is 0 when connections get no time to end. A drain has DrainDelay first,
+// Timeouts of connections. Idle, Write and KeepAlive are 0 for none; Drain is 0 when connections get no time to end. A drain has DrainDelay first,
 // then DrainWait, then Drain.
 type Timeouts struct {
 	Handshake, Idle, Write, Close, Drain time.Duration
 	DrainDelay, DrainWait                time.Duration
+	KeepAlive                            time.Duration // of TCP; not reloaded
 }
 
 // User is whom the process becomes. Both are names or numbers; Group is empty for the user's own. The zero User is

@@ -58,6 +58,7 @@ func TestBadValues(t *testing.T) {
 		{"idle-timeout", "10", "use a number with its unit, such as 500ms, 10s or 5m"},
 		{"idle-timeout", "-1s", "use a time of at least 0s"},
 		{"idle-timeout", "9000h", "use a time of at most 8760h0m0s"},
+		{"keep-alive", "10h", "use a time of at most 9h6m7s"},
 		{"handshake-timeout", "0s", "use a time of at least 1ms"},
 		{"proxy-trusted", "10.0.0.0/33", "use a network such as 10.0.0.0/8 or fd00::/8, or one address"},
 		{"proxy-trusted", "fe80::1%eth0", "use it without a zone"},

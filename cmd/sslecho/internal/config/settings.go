@@ -182,6 +182,10 @@ var settings = []*setting{
 	{name: "close-timeout", group: timeouts, arg: argTime, def: "5s", reload: true,
 		usage: "for the peer to close too",
 		value: duration(func(c *Config) *time.Duration { return &c.Timeouts.Close }, time.Millisecond)},
+	{name: "keep-alive", group: timeouts, arg: argTime, def: "15s",
+		usage: "silence before TCP probes (0: none)",
+		more:  "A peer that answers none of nine probes, 15 s apart, is gone. It is rounded up to seconds.",
+		value: within(func(c *Config) *time.Duration { return &c.Timeouts.KeepAlive }, 0, longestKeepAlive)},
 	{name: "drain-delay", group: timeouts, arg: argTime, def: "0s", reload: true,
 		usage: "after SIGTERM, to serve on but not be ready",
 		more: "Meanwhile /readyz says 503 and new connections still get in, so that a balancer takes the host out of its rotation " +

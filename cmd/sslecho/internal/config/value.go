@@ -174,8 +174,16 @@ func size(at func(*Config) *int64, lo int64, zero bool) value {
 // longest is what a timeout may be: sums of a few of them and of times do not overflow.
 const longest = 365 * 24 * time.Hour
 
+// longestKeepAlive is the longest that the system takes (tcp(7), TCP_KEEPIDLE).
+const longestKeepAlive = math.MaxInt16 * time.Second
+
 // duration is a time, at least lo.
 func duration(at func(*Config) *time.Duration, lo time.Duration) value {
+	return within(at, lo, longest)
+}
+
+// within is a time from lo to hi.
+func within(at func(*Config) *time.Duration, lo, hi time.Duration) value {
 	show := func(d time.Duration) any { return d.String() }
 	return one[time.Duration]{at: at, show: show, parse: func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
@@ -184,8 +192,8 @@ func duration(at func(*Config) *time.Duration, lo time.Duration) value {
 			return 0, errors.New("use a number with its unit, such as 500ms, 10s or 5m")
 		case d < lo:
 			return 0, fmt.Errorf("use a time of at least %v", lo)
-		case d > longest:
-			return 0, fmt.Errorf("use a time of at most %v", longest)
+		case d > hi:
+			return 0, fmt.Errorf("use a time of at most %v", hi)
 		}
 		return d, nil
 	}}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// timerOf is the timer of the daemon's end of c, as /proc/net/tcp has it, and when it is due, in hundredths of a second. 2 is that of keep-alive.
+func timerOf(t *testing.T, c net.Conn) (timer, due uint64) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := fmt.Sprintf(":%04X", c.RemoteAddr().(*net.TCPAddr).Port)
+	remote := fmt.Sprintf(":%04X", c.LocalAddr().(*net.TCPAddr).Port)
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 6 || !strings.HasSuffix(f[1], local) || !strings.HasSuffix(f[2], remote) {
+			continue
+		}
+		kind, when, _ := strings.Cut(f[5], ":")
+		timer, err := strconv.ParseUint(kind, 16, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if due, err = strconv.ParseUint(when, 16, 64); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return timer, due
+	}
+	t.Fatalf("there is no %s to %s in\n%s", local, remote, text)
+	return 0, 0
+}
+
+// TestKeepAlive: the system watches over the daemon's connections, as long as --keep-alive says.
+func TestKeepAlive(t *testing.T) {
+	const hour = 60 * 60 * 100
+	for _, test := range []struct {
+		args  []string
+		timer uint64
+		long  bool
+	}{
+		{nil, 2, false},
+		{[]string{"--keep-alive=2h"}, 2, true},
+		{[]string{"--keep-alive=0s"}, 0, false},
+	} {
+		t.Run(strings.Join(test.args, " "), func(t *testing.T) {
+			d := runDaemon(t, test.args...)
+			c := dialTLS(t, "tcp", d.addr(), nil)
+			defer c.Close()
+			roundTrip(t, c, []byte("hello"))
+			for end := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
+				timer, due := timerOf(t, c.NetConn())
+				if timer == test.timer {
+					if long := due > hour; long != test.long {
+						t.Errorf("probes come in %d/100 s", due)
+					}
+					return
+				}
+				if timer != 1 || time.Now().After(end) { // 1: the last answer is not acknowledged yet
+					t.Fatalf("timer %d, want %d", timer, test.timer)
+				}
+			}
+		})
+	}
+}
