@@ -88,6 +88,8 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 || len(trust) > 0 || cfg.SystemCAs),
 		psk:       len(cfg.PSKs) > 0,
 		state:     b.state,
+
+		commonName: cfg.AllowCommonName,
 	}, nil
 }
 
@@ -120,6 +122,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	if !b.server && len(c.SNI) > 0 {
 		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
+	}
+	if b.server && c.AllowCommonName {
+		return &ConfigError{Setting: "AllowCommonName", Err: errors.New("only a client checks its peer's name")}
 	}
 	if strings.IndexByte(c.Properties, 0) >= 0 {
 		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}

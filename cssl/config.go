@@ -101,9 +101,14 @@ type Config struct {
 	// against, and for a server the names that it asks for. SystemCAs adds those
 	// that OpenSSL was installed with; for a client it is the default when no CA
 	// is given.
+	//
+	// An intermediate is trusted by itself: its root need not be here. So is a leaf.
 	CAFile    string
 	CAPEM     []byte
 	SystemCAs bool
+	// AllowCommonName makes a client look for ConnConfig.ServerName in the common name of the certificate's subject too, if the
+	// certificate has no DNS name. RFC 9525 forbids that: use it only for servers whose old certificates cannot be replaced.
+	AllowCommonName bool
 	// CRLFile and CRLPEM hold revocation lists; with one, the peer's leaf certificate is checked against it.
 	CRLFile string
 	CRLPEM  []byte
@@ -258,7 +263,8 @@ const (
 // ConnConfig is what a client sets for each connection. A server needs none.
 type ConnConfig struct {
 	// ServerName is the host to connect to: sent as SNI if it is a DNS name, and
-	// checked against the certificate unless NoNameCheck is set.
+	// checked against the certificate unless NoNameCheck is set. One dot at its end and, of an IPv6
+	// address, brackets and a zone are left out.
 	ServerName string
 	// NoNameCheck leaves the name in the certificate unchecked.
 	NoNameCheck bool

@@ -131,6 +131,8 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	if (s->server)
 		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_verify(ctx, s->verify_mode, NULL);
+	/* A chain may end in any certificate that is trusted, not in a self-signed one alone. */
+	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
 	if (s->verify_depth >= 0)
 		SSL_CTX_set_verify_depth(ctx, s->verify_depth);
 	if (!s->server) {
@@ -264,12 +266,12 @@ int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out)
 	return cssl_done((int)SSL_set_tlsext_host_name(ssl, name), out);
 }
 
-int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, cssl_reasons *out)
+int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name, cssl_reasons *out)
 {
 	ERR_clear_error();
 	if (is_ip)
 		return cssl_done(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name), out);
-	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | (common_name ? 0 : X509_CHECK_FLAG_NEVER_CHECK_SUBJECT));
 	return cssl_done(SSL_set1_host(ssl, name), out);
 }
 
@@ -277,7 +279,7 @@ int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, cssl_reasons *ou
  * A resumed handshake shows no certificate, so whoever the session is with must
  * be whom this connection asks for, found valid by a Context of the same demands.
  */
-static int session_fits(SSL_SESSION *s, const unsigned char *session_id_context, const char *name, int is_ip,
+static int session_fits(SSL *ssl, SSL_SESSION *s, const unsigned char *session_id_context, const char *name, int is_ip,
                         int check_name)
 {
 	unsigned len;
@@ -293,7 +295,7 @@ static int session_fits(SSL_SESSION *s, const unsigned char *session_id_context,
 		return 0;
 	if (is_ip)
 		return X509_check_ip_asc(peer, name, 0) == 1;
-	return X509_check_host(peer, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+	return X509_check_host(peer, name, 0, X509_VERIFY_PARAM_get_hostflags(SSL_get0_param(ssl)), NULL) == 1;
 }
 
 int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const unsigned char *session_id_context,
@@ -309,7 +311,7 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 #else
 	s = d2i_SSL_SESSION(NULL, &der, len);
 #endif
-	ok = s != NULL && (!session_fits(s, session_id_context, name, is_ip, check_name) || SSL_set_session(ssl, s));
+	ok = s != NULL && (!session_fits(ssl, s, session_id_context, name, is_ip, check_name) || SSL_set_session(ssl, s));
 	SSL_SESSION_free(s);
 	return cssl_done(ok, out);
 }

@@ -91,8 +91,8 @@ long cssl_ctx_cached(SSL_CTX *ctx);
 
 /* Per connection, before the handshake. */
 int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out);
-/* The identity that the peer's certificate must have: a DNS name, or an IP address. */
-int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, cssl_reasons *out);
+/* The identity that the peer's certificate must have: a DNS name, or an IP address. common_name: the name may be in the subject, for want of others. */
+int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name, cssl_reasons *out);
 /*
  * Offers a session. One that is not with this name (NULL: any), or not of a Context with
  * this session_id_context (32 bytes), is left out: 1, and the handshake will be a full one.

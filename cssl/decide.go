@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net"
 	"runtime/cgo"
-	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -249,7 +248,7 @@ func (a *asking) separate() {
 	}
 	h := sha256.New()
 	hashPart(h.Write, C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID))))
-	hashPart(h.Write, []byte(strings.ToLower(strings.TrimSuffix(a.name, "."))))
+	hashPart(h.Write, []byte(sniName(a.name)))
 	id := h.Sum(nil)
 	C.SSL_set_session_id_context(C.cssl_conn_ssl(a.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails if it is longer alone
 }
