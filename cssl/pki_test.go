@@ -11,7 +11,20 @@ import (
 	"math/big"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
+
+// rsaKey is the key in testdata/certs.
+func rsaKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	block, _ := pem.Decode(testcerts.Read(t, "rsa.key"))
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.(crypto.Signer)
+}
 
 // authority signs certificates that testdata/certs does not have.
 type authority struct {
@@ -71,7 +84,12 @@ func (a *authority) sign(template *x509.Certificate, key crypto.Signer) (*x509.C
 // issue makes a leaf with a new key. The certificates of above are sent along with it.
 func (a *authority) issue(template x509.Certificate, above ...*authority) Certificate {
 	a.t.Helper()
-	key := newKey(a.t)
+	return a.issueFor(newKey(a.t), template, above...)
+}
+
+// issueFor is issue for a key.
+func (a *authority) issueFor(key crypto.Signer, template x509.Certificate, above ...*authority) Certificate {
+	a.t.Helper()
 	_, chain := a.sign(&template, key)
 	for _, x := range above {
 		chain = append(chain, x.pem...)
