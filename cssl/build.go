@@ -9,8 +9,6 @@ package cssl
 import "C"
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime/cgo"
@@ -199,20 +197,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	} else if c.Tickets > 0 {
 		s.tickets = C.int(c.Tickets)
 	}
-	// A session may be resumed only by a Context of the same identity, trust and
-	// demands; without this, resumption with client certificates fails or leaks
-	// from one server name to another.
-	h := sha256.New()
-	system := b.systemCAs(trust)
-	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system, c.VerifyPeer != nil, c.Properties)
-	for _, part := range [][]byte{trust, crl, []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
-		[]byte(strings.Join(c.ALPN, "\x00"))} {
-		hashPart(h.Write, part)
-	}
-	for _, cert := range certs {
-		hashPart(h.Write, cert.chain)
-	}
-	for i, v := range h.Sum(nil) {
+	for i, v := range b.identity(certs, trust, crl) {
 		b.sessionID[i] = C.uchar(v)
 	}
 	s.session_id_context = b.sessionID
@@ -223,13 +208,6 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		return b.fail("MinVersion, MaxVersion, Tickets", "")
 	}
 	return nil
-}
-
-func hashPart(write func([]byte) (int, error), p []byte) {
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-	write(n[:])
-	write(p)
 }
 
 func cbool(v bool) C.int {
