@@ -127,8 +127,10 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	SSL_CTX_set_options(ctx, s->renegotiation ? SSL_OP_ALLOW_CLIENT_RENEGOTIATION : SSL_OP_NO_RENEGOTIATION);
 	if (s->no_tickets)
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
-	if (s->server)
+	if (s->server) {
 		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+		cssl_decide_name(ctx);
+	}
 	SSL_CTX_set_verify(ctx, s->verify_mode, NULL);
 	/* A chain may end in any certificate that is trusted, not in a self-signed one alone. */
 	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
@@ -232,13 +234,6 @@ static void on_keylog(const SSL *ssl, const char *line)
 	cssl_go_keylog(handle_of(SSL_get_SSL_CTX(ssl)), (char *)line);
 }
 
-/* Tells the client that its server name was heard (RFC 6066, section 3). */
-static int on_server_name(SSL *ssl, int *alert, void *arg)
-{
-	(void)ssl, (void)alert, (void)arg;
-	return SSL_TLSEXT_ERR_OK;
-}
-
 const char *cssl_ctx_groups(const SSL_CTX *ctx)
 {
 	return SSL_CTX_get_ex_data(ctx, groups_index);
@@ -250,7 +245,6 @@ int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog)
 		return 0;
 	if (keylog)
 		SSL_CTX_set_keylog_callback(ctx, on_keylog);
-	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
 	return 1;
 }
 

@@ -206,6 +206,7 @@ func (a *asking) decideHello() bool {
 	if err == nil {
 		a.separate()
 		d.hello, d.chosen = C.CSSL_ACCEPTED, chosen
+		d.named = C.uchar(cbool(chosen != nil && a.name != ""))
 		return true
 	}
 	a.refused = err
