@@ -9,8 +9,6 @@ package cssl
 import "C"
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime/cgo"
@@ -88,6 +86,8 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 || len(trust) > 0 || cfg.SystemCAs),
 		psk:       len(cfg.PSKs) > 0,
 		state:     b.state,
+
+		commonName: cfg.AllowCommonName,
 	}, nil
 }
 
@@ -120,6 +120,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	if !b.server && len(c.SNI) > 0 {
 		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
+	}
+	if b.server && c.AllowCommonName {
+		return &ConfigError{Setting: "AllowCommonName", Err: errors.New("only a client checks its peer's name")}
 	}
 	if strings.IndexByte(c.Properties, 0) >= 0 {
 		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}
@@ -194,20 +197,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	} else if c.Tickets > 0 {
 		s.tickets = C.int(c.Tickets)
 	}
-	// A session may be resumed only by a Context of the same identity, trust and
-	// demands; without this, resumption with client certificates fails or leaks
-	// from one server name to another.
-	h := sha256.New()
-	system := b.systemCAs(trust)
-	demands := fmt.Sprint(c.Verify, c.VerifyDepth, system, c.VerifyPeer != nil, c.Properties)
-	for _, part := range [][]byte{trust, crl, []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
-		[]byte(strings.Join(c.ALPN, "\x00"))} {
-		hashPart(h.Write, part)
-	}
-	for _, cert := range certs {
-		hashPart(h.Write, cert.chain)
-	}
-	for i, v := range h.Sum(nil) {
+	for i, v := range b.identity(certs, trust, crl) {
 		b.sessionID[i] = C.uchar(v)
 	}
 	s.session_id_context = b.sessionID
@@ -218,13 +208,6 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		return b.fail("MinVersion, MaxVersion, Tickets", "")
 	}
 	return nil
-}
-
-func hashPart(write func([]byte) (int, error), p []byte) {
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-	write(n[:])
-	write(p)
 }
 
 func cbool(v bool) C.int {

@@ -49,7 +49,7 @@ func (s *contextState) release() {
 
 // sniKey checks a name of Config.SNI and brings it into the form of the map.
 func sniKey(name string) (string, error) {
-	key := strings.ToLower(strings.TrimSuffix(name, "."))
+	key := sniName(name)
 	rest := strings.TrimPrefix(key, "*.")
 	if rest == "" || strings.ContainsAny(rest, "* \x00") {
 		return "", errors.New(`a name is exact or "*." and a domain`)
@@ -59,7 +59,7 @@ func sniKey(name string) (string, error) {
 
 // lookup finds the Context for a server name: exact first, then the wildcard for its first label.
 func (s *contextState) lookup(name string) (e sniContext, ok bool) {
-	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	name = sniName(name)
 	if e, ok = s.sni[name]; ok || name == "" {
 		return e, ok
 	}

@@ -101,9 +101,14 @@ type Config struct {
 	// against, and for a server the names that it asks for. SystemCAs adds those
 	// that OpenSSL was installed with; for a client it is the default when no CA
 	// is given.
+	//
+	// An intermediate is trusted by itself: its root need not be here. So is a leaf.
 	CAFile    string
 	CAPEM     []byte
 	SystemCAs bool
+	// AllowCommonName makes a client look for ConnConfig.ServerName in the common name of the certificate's subject too, if the
+	// certificate has no DNS name. RFC 9525 forbids that: use it only for servers whose old certificates cannot be replaced.
+	AllowCommonName bool
 	// CRLFile and CRLPEM hold revocation lists; with one, the peer's leaf certificate is checked against it.
 	CRLFile string
 	CRLPEM  []byte
@@ -160,6 +165,11 @@ type Config struct {
 	// crypto/tls; OpenSSL's own default is two. A handshake without any costs 8 % less. NoTickets switches tickets off, in TLS 1.2 too.
 	Tickets   int
 	NoTickets bool
+	// SessionLifetime is how long a session can be resumed, counted from its full handshake on, however many tickets have renewed it
+	// since: from a second to 7 days (RFC 8446, section 4.6.1); 0 is [DefaultSessionLifetime]. A client does not offer a session that
+	// is older, a server does not resume it. Nor do they when a certificate of the chain that vouched for the peer has run out, or if a
+	// revocation list has its certificate by now. A single ticket, or place in SessionCache, is good for two hours at the most.
+	SessionLifetime time.Duration
 	// TicketKeys are a server's keys for tickets, so that several hosts, or a Context and the one that replaces it, can resume each other's
 	// sessions. Empty: OpenSSL makes them for each Context. The first one encrypts, all of them decrypt. To rotate, give the new key
 	// to all hosts as the last one, then move it to the front, then take the oldest away. Each has 48 bytes (name, AES-128 key, HMAC key, 16
@@ -241,6 +251,9 @@ type Config struct {
 // DefaultDecisionTimeout is how long the application may take to decide in the midst of a handshake.
 const DefaultDecisionTimeout = 10 * time.Second
 
+// DefaultSessionLifetime is how long a session can be resumed where Config.SessionLifetime is 0.
+const DefaultSessionLifetime = 24 * time.Hour
+
 // DefaultTail holds the largest record twice: one of application data, and the
 // same again for what the protocol itself must say meanwhile. In engine mode it
 // is the room for output between two calls of Take.
@@ -258,7 +271,8 @@ const (
 // ConnConfig is what a client sets for each connection. A server needs none.
 type ConnConfig struct {
 	// ServerName is the host to connect to: sent as SNI if it is a DNS name, and
-	// checked against the certificate unless NoNameCheck is set.
+	// checked against the certificate unless NoNameCheck is set. One dot at its end and, of an IPv6
+	// address, brackets and a zone are left out.
 	ServerName string
 	// NoNameCheck leaves the name in the certificate unchecked.
 	NoNameCheck bool

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 /* What OpenSSL 3.2 and newer put behind each failure of their record layer; the headers of 3.0 lack it. */
 #ifndef SSL_R_RECORD_LAYER_FAILURE
@@ -244,6 +245,7 @@ cssl_result cssl_handshake(cssl_conn *c)
 	if (ret != 1)
 		return failure(c, ret);
 	c->established = 1;
+	c->born = time(NULL);
 	if (c->early.given_up) {
 		size_t none;
 		SSL_read_early_data(c->ssl, NULL, 0, &none); /* or OpenSSL waits for early data for ever; there is none to read */

@@ -27,7 +27,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -123,23 +122,21 @@ func (x *Context) newConn(fd int, cfg ConnConfig, blocking bool) (*Conn, error) 
 func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 	var reasons C.cssl_reasons
 	ssl := C.cssl_conn_ssl(c.c)
-	if cfg.ServerName == "" && x.verify && !cfg.NoNameCheck {
-		return &ConfigError{Setting: "ServerName", Err: errors.New("empty: set it, or NoNameCheck")}
+	name, isIP := peerName(cfg.ServerName)
+	if name == "" && x.verify && !cfg.NoNameCheck {
+		return &ConfigError{Setting: "ServerName", Value: cfg.ServerName, Err: errors.New("empty: set it, or NoNameCheck")}
 	}
 	var s *C.char
-	isIP := false
-	if name := cfg.ServerName; name != "" {
+	if name != "" {
 		if strings.IndexByte(name, 0) >= 0 {
 			return &ConfigError{Setting: "ServerName", Value: name, Err: errors.New("contains a NUL byte")}
 		}
 		s = C.CString(name)
 		defer C.free(unsafe.Pointer(s))
-		_, err := netip.ParseAddr(name)
-		isIP = err == nil
 		if !isIP && C.cssl_ssl_server_name(ssl, s, &reasons) == 0 {
 			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
 		}
-		if !cfg.NoNameCheck && C.cssl_ssl_verify_name(ssl, s, cbool(isIP), &reasons) == 0 {
+		if !cfg.NoNameCheck && C.cssl_ssl_verify_name(ssl, s, cbool(isIP), cbool(x.commonName), &reasons) == 0 {
 			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
 		}
 	}

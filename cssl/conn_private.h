@@ -24,6 +24,7 @@ struct cssl_conn {
 	cssl_decisions *decisions;                   /* or NULL */
 	int fd;      /* the socket, while the transport works without it */
 	size_t tail; /* the transport's, meanwhile */
+	int64_t born; /* when the first handshake was done, in seconds since 1970 */
 	cssl_early early;
 };
 

@@ -7,7 +7,6 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 static int count_index = -1, handle_index = -1, alpn_index = -1, groups_index = -1, library_index = -1, properties_index = -1;
 
@@ -128,9 +127,13 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	SSL_CTX_set_options(ctx, s->renegotiation ? SSL_OP_ALLOW_CLIENT_RENEGOTIATION : SSL_OP_NO_RENEGOTIATION);
 	if (s->no_tickets)
 		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
-	if (s->server)
+	if (s->server) {
 		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+		cssl_decide_name(ctx);
+	}
 	SSL_CTX_set_verify(ctx, s->verify_mode, NULL);
+	/* A chain may end in any certificate that is trusted, not in a self-signed one alone. */
+	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
 	if (s->verify_depth >= 0)
 		SSL_CTX_set_verify_depth(ctx, s->verify_depth);
 	if (!s->server) {
@@ -231,13 +234,6 @@ static void on_keylog(const SSL *ssl, const char *line)
 	cssl_go_keylog(handle_of(SSL_get_SSL_CTX(ssl)), (char *)line);
 }
 
-/* Tells the client that its server name was heard (RFC 6066, section 3). */
-static int on_server_name(SSL *ssl, int *alert, void *arg)
-{
-	(void)ssl, (void)alert, (void)arg;
-	return SSL_TLSEXT_ERR_OK;
-}
-
 const char *cssl_ctx_groups(const SSL_CTX *ctx)
 {
 	return SSL_CTX_get_ex_data(ctx, groups_index);
@@ -249,7 +245,6 @@ int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog)
 		return 0;
 	if (keylog)
 		SSL_CTX_set_keylog_callback(ctx, on_keylog);
-	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
 	return 1;
 }
 
@@ -264,75 +259,13 @@ int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out)
 	return cssl_done((int)SSL_set_tlsext_host_name(ssl, name), out);
 }
 
-int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, cssl_reasons *out)
+int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name, cssl_reasons *out)
 {
 	ERR_clear_error();
 	if (is_ip)
 		return cssl_done(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name), out);
-	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | (common_name ? 0 : X509_CHECK_FLAG_NEVER_CHECK_SUBJECT));
 	return cssl_done(SSL_set1_host(ssl, name), out);
-}
-
-/*
- * A resumed handshake shows no certificate, so whoever the session is with must
- * be whom this connection asks for, found valid by a Context of the same demands.
- */
-static int session_fits(SSL_SESSION *s, const unsigned char *session_id_context, const char *name, int is_ip,
-                        int check_name)
-{
-	unsigned len;
-	const unsigned char *id = SSL_SESSION_get0_id_context(s, &len);
-	const char *host = SSL_SESSION_get0_hostname(s);
-	X509 *peer = SSL_SESSION_get0_peer(s);
-
-	if (len != 32 || memcmp(id, session_id_context, len) != 0)
-		return 0;
-	if (!check_name)
-		return host == NULL || name == NULL || is_ip || strcasecmp(host, name) == 0;
-	if (peer == NULL)
-		return 0;
-	if (is_ip)
-		return X509_check_ip_asc(peer, name, 0) == 1;
-	return X509_check_host(peer, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
-}
-
-int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const unsigned char *session_id_context,
-                         const char *name, int is_ip, int check_name, cssl_reasons *out)
-{
-	SSL_SESSION *s;
-	int ok;
-
-	ERR_clear_error();
-#if OPENSSL_VERSION_NUMBER >= 0x30200000L
-	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
-	s = d2i_SSL_SESSION_ex(NULL, &der, len, cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
-#else
-	s = d2i_SSL_SESSION(NULL, &der, len);
-#endif
-	ok = s != NULL && (!session_fits(s, session_id_context, name, is_ip, check_name) || SSL_set_session(ssl, s));
-	SSL_SESSION_free(s);
-	return cssl_done(ok, out);
-}
-
-long cssl_ssl_session(SSL *ssl, unsigned char **out)
-{
-	SSL_SESSION *s = SSL_get1_session(ssl);
-	long n = 0;
-
-	*out = NULL;
-	if (s != NULL && SSL_SESSION_is_resumable(s)) {
-		n = i2d_SSL_SESSION(s, NULL);
-		*out = n > 0 ? malloc((size_t)n) : NULL;
-		if (*out != NULL) {
-			unsigned char *p = *out;
-			n = i2d_SSL_SESSION(s, &p);
-		} else {
-			n = 0;
-		}
-	}
-	SSL_SESSION_free(s);
-	ERR_clear_error();
-	return n;
 }
 
 static long put_cert(const X509 *x, unsigned char *p)

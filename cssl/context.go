@@ -27,6 +27,8 @@ type Context struct {
 	limits [2]C.uint32_t // MaxMessages, MaxRenegotiations
 	verify bool          // a client that checks certificates, so names too
 	psk    bool          // it has pre-shared keys
+	// commonName is Config.AllowCommonName.
+	commonName bool
 	// sessionID says which Contexts may resume each other's sessions.
 	sessionID [32]C.uchar
 	state     *contextState

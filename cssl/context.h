@@ -83,6 +83,9 @@ int cssl_ctx_staple(SSL_CTX *ctx, const unsigned char *der, int len, cssl_reason
  */
 int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog);
 
+/* Makes the sessions of a server end when they must, see session.c. */
+int cssl_ctx_sessions(SSL_CTX *ctx);
+
 /* The groups that were set by name, or NULL. */
 const char *cssl_ctx_groups(const SSL_CTX *ctx);
 
@@ -91,17 +94,16 @@ long cssl_ctx_cached(SSL_CTX *ctx);
 
 /* Per connection, before the handshake. */
 int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out);
-/* The identity that the peer's certificate must have: a DNS name, or an IP address. */
-int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, cssl_reasons *out);
+/* The identity that the peer's certificate must have: a DNS name, or an IP address. common_name: the name may be in the subject, for want of others. */
+int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name, cssl_reasons *out);
 /*
- * Offers a session. One that is not with this name (NULL: any), or not of a Context with
- * this session_id_context (32 bytes), is left out: 1, and the handshake will be a full one.
+ * Offers a session. One that is not with this name (NULL: any), not of a Context with
+ * this session_id_context (32 bytes), or at its end, is left out: 1, and the handshake will be a full one.
  */
 int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const unsigned char *session_id_context,
                          const char *name, int is_ip, int check_name, cssl_reasons *out);
 
 /* Facts. The bytes that come back through out are malloc'ed, the caller's to free. */
-long cssl_ssl_session(SSL *ssl, unsigned char **out);
 /* The peer's chain as DER certificates, each behind its length as 4 bytes, most significant first. Leaf first. */
 long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
 /* leaf, which may be NULL, and the certificates of chain from first on, in that form. */

@@ -114,6 +114,31 @@ void cssl_decide_hello(SSL_CTX *ctx)
 	SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
 }
 
+/*
+ * A name is acknowledged where it has led to the SSL_CTX, and never in a resumption (RFC 6066, section 3). OpenSSL keeps only what is
+ * acknowledged in the session, and knows no other name when that is resumed in TLS 1.2; so it is put there.
+ */
+static int on_server_name(SSL *ssl, int *alert, void *arg)
+{
+	const cssl_decisions *d = SSL_get_ex_data(ssl, decisions_index);
+	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+
+	(void)arg;
+	if (SSL_session_reused(ssl) || name == NULL)
+		return SSL_TLSEXT_ERR_NOACK;
+	if (d != NULL && d->named)
+		return SSL_TLSEXT_ERR_OK;
+	if (SSL_SESSION_set1_hostname(SSL_get_session(ssl), name))
+		return SSL_TLSEXT_ERR_NOACK;
+	*alert = SSL_AD_INTERNAL_ERROR;
+	return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+void cssl_decide_name(SSL_CTX *ctx)
+{
+	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
+}
+
 int cssl_can_retry_verify(void)
 {
 #ifdef SSL_set_retry_verify

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net"
 	"runtime/cgo"
-	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -207,6 +206,7 @@ func (a *asking) decideHello() bool {
 	if err == nil {
 		a.separate()
 		d.hello, d.chosen = C.CSSL_ACCEPTED, chosen
+		d.named = C.uchar(cbool(chosen != nil && a.name != ""))
 		return true
 	}
 	a.refused = err
@@ -247,10 +247,8 @@ func (a *asking) separate() {
 	if a.st.verifyPeer == nil {
 		return
 	}
-	h := sha256.New()
-	hashPart(h.Write, C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID))))
-	hashPart(h.Write, []byte(strings.ToLower(strings.TrimSuffix(a.name, "."))))
-	id := h.Sum(nil)
+	own := C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID)))
+	id := sha256.Sum256(list(own, []byte(sniName(a.name))))
 	C.SSL_set_session_id_context(C.cssl_conn_ssl(a.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails if it is longer alone
 }
 

@@ -21,6 +21,7 @@ typedef struct {
 typedef struct {
 	unsigned char hello, peer; /* CSSL_UNDECIDED and the rest */
 	unsigned char ask_hello;   /* the ClientHello is to be kept, and nothing done with it before hello is decided */
+	unsigned char named;       /* hello was decided by the server name */
 	SSL_CTX *chosen;           /* for the client; holds a reference until it is used. NULL: the one that there is */
 	int alert;                 /* for a client that is refused */
 	int peer_error;            /* X509_V_ERR_*: why the peer's certificate is refused */
@@ -50,6 +51,8 @@ void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len);
  * asks for the certificate by cssl_go_verify, which returns when d->peer is decided.
  */
 void cssl_decide_hello(SSL_CTX *ctx);
+/* That of a server, for the answer to a server name. */
+void cssl_decide_name(SSL_CTX *ctx);
 void cssl_decide_peer(SSL_CTX *ctx, int application_alone);
 
 /* Whether a client's verification can be suspended: OpenSSL 3.0.2 or newer. */

@@ -135,7 +135,7 @@ int cssl_ctx_extras(SSL_CTX *ctx, const cssl_extras *s, cssl_reasons *out)
 		SSL_CTX_set_post_handshake_auth(ctx, s->post_handshake_auth);
 	if (s->server) {
 		ok = ok && SSL_CTX_set_max_early_data(ctx, s->max_early_data) &&
-		     SSL_CTX_set_recv_max_early_data(ctx, skipped(s->max_early_data)) && cssl_ctx_check_tickets(ctx);
+		     SSL_CTX_set_recv_max_early_data(ctx, skipped(s->max_early_data)) && cssl_ctx_sessions(ctx);
 		SSL_CTX_set_allow_early_data_cb(ctx, allow_early, NULL);
 	}
 	if (s->max_fragment != 0)
@@ -148,6 +148,13 @@ int cssl_ctx_extras(SSL_CTX *ctx, const cssl_extras *s, cssl_reasons *out)
 		                                      SSL_EXT_TLS1_3_ENCRYPTED_EXTENSIONS,
 		                                  add_limit, free_limit, NULL, parse_limit, NULL);
 	return cssl_done(ok, out);
+}
+
+unsigned cssl_ctx_lifetime(const SSL_CTX *ctx)
+{
+	const cssl_extras *s = SSL_CTX_get_ex_data(ctx, extras_index);
+
+	return s->session_lifetime;
 }
 
 int cssl_extras_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)

@@ -8,14 +8,19 @@ package cssl
 import "C"
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"math/bits"
+	"time"
 )
 
 // defaultEarlySessions is the size of the session cache that early data needs, where SessionCache is 0; it is OpenSSL's own.
 const defaultEarlySessions = 20480
+
+// maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for what comes of it.
+const maxSessionLifetime = 7 * 24 * time.Hour
 
 // sessionCache is the size of the server's cache.
 func (c *Config) sessionCache() int {
@@ -58,6 +63,10 @@ func (b *builder) extras() error {
 		server: cbool(b.server), post_handshake_auth: cbool(c.PostHandshakeAuth), no_middlebox_compat: cbool(c.NoMiddleboxCompat),
 		allow_replay: cbool(c.AllowReplay), max_early_data: C.uint32_t(c.MaxEarlyData),
 		max_send_fragment: C.uint(c.MaxSendFragment), record_size_limit: C.uint(c.RecordSizeLimit),
+		session_lifetime: C.uint(cmp.Or(c.SessionLifetime, DefaultSessionLifetime) / time.Second),
+	}
+	if d := c.SessionLifetime; d != 0 && (d < time.Second || d > maxSessionLifetime) {
+		return &ConfigError{Setting: "SessionLifetime", Value: d.String(), Err: errors.New("must be from a second to 7 days (168h)")}
 	}
 	if c.PostHandshakeAuth && b.server && c.Verify != VerifyOptional && c.Verify != VerifyRequire {
 		return &ConfigError{Setting: "PostHandshakeAuth", Err: errors.New("needs Verify to be VerifyOptional or VerifyRequire, which says what is demanded then")}

@@ -9,7 +9,7 @@
 
 #include <openssl/ssl.h>
 
-/* Settings of an SSL_CTX. All zero is OpenSSL's own way, but for post_handshake_auth, which there is off. */
+/* Settings of an SSL_CTX. All zero but for session_lifetime is OpenSSL's own way, but for post_handshake_auth, which there is off. */
 typedef struct {
 	int server;
 	int post_handshake_auth;   /* a client offers it; a server asks for no certificate before cssl_request_certificate */
@@ -18,6 +18,7 @@ typedef struct {
 	uint32_t max_early_data;   /* bytes that a server accepts; 0 is off */
 	int max_fragment;          /* TLSEXT_max_fragment_length_*: a client asks for it; 0 is none */
 	unsigned max_send_fragment; /* 0 is the protocol's maximum, 16384 */
+	unsigned session_lifetime; /* seconds from the full handshake on */
 	unsigned record_size_limit; /* RFC 8449: the most plaintext that we take in a record; 0 is without the extension */
 } cssl_extras;
 
@@ -46,8 +47,12 @@ typedef struct {
  */
 int cssl_ctx_psks(SSL_CTX *ctx, int server, const cssl_psk *keys, size_t count, int order, int alone,
                   const unsigned char *session_id_context, size_t *bad, cssl_reasons *out);
-/* Makes a server refuse tickets that came of a PSK which it does not have, or no longer. A part of cssl_ctx_extras. */
-int cssl_ctx_check_tickets(SSL_CTX *ctx);
+/* How many bytes in front of the identity in a session's data of the application say how long it lives, see session.c. */
+enum { CSSL_LIFE = 16, CSSL_MAX_IDENTITY = 1024 };
+/* False if s came of a PSK that a server with ctx does not have, or no longer. */
+int cssl_psk_known(const SSL_CTX *ctx, SSL_SESSION *s);
+/* The setting session_lifetime. */
+unsigned cssl_ctx_lifetime(const SSL_CTX *ctx);
 
 /*
  * The identity of the pre-shared key that this connection, or the one that it resumes, was made with. 0: none. *identity belongs

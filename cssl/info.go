@@ -153,7 +153,7 @@ func (c *Conn) Session() *Session {
 		return nil
 	}
 	var p *C.uchar
-	n := C.cssl_ssl_session(C.cssl_conn_ssl(c.c), &p)
+	n := C.cssl_conn_session(c.c, &p)
 	if p == nil {
 		return nil
 	}

@@ -86,23 +86,28 @@ static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identit
 	return *out != NULL;
 }
 
+/* The identity in the session's data of the application; 0 is none. */
+static size_t identity_of(SSL_SESSION *s, const unsigned char **identity)
+{
+	void *p = NULL;
+	size_t n = 0;
+
+	if (!SSL_SESSION_get0_ticket_appdata(s, &p, &n) || n <= CSSL_LIFE)
+		return 0;
+	*identity = (unsigned char *)p + CSSL_LIFE;
+	return n - CSSL_LIFE;
+}
+
 /*
  * Tickets of a connection that had a PSK are good as long as the PSK is here, whatever Context made them (several may share
- * ticket keys). OpenSSL calls this for stateless tickets alone; the others are of this Context, whose table does not change.
+ * ticket keys). Sessions in the cache are of this Context, whose table does not change.
  */
-static SSL_TICKET_RETURN on_decrypted(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_len,
-                                      SSL_TICKET_STATUS status, void *arg)
+int cssl_psk_known(const SSL_CTX *ctx, SSL_SESSION *s)
 {
-	void *identity;
-	size_t len;
+	const unsigned char *identity;
+	size_t len = identity_of(s, &identity);
 
-	(void)name, (void)name_len, (void)arg;
-	if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
-		return SSL_TICKET_RETURN_IGNORE_RENEW;
-	if (SSL_SESSION_get0_ticket_appdata(s, &identity, &len) && len > 0 &&
-	    find(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index), identity, len) == NULL)
-		return SSL_TICKET_RETURN_IGNORE_RENEW;
-	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+	return len == 0 || find(SSL_CTX_get_ex_data(ctx, table_index), identity, len) != NULL;
 }
 
 /* Whether c is for TLS 1.3 and has the hash. */
@@ -150,16 +155,19 @@ static int order_ciphers(SSL_CTX *ctx, int sha384, int alone)
 
 static int fill(entry *e, const cssl_psk *k, const SSL_CIPHER *cipher, const unsigned char *session_id_context)
 {
+	unsigned char data[CSSL_LIFE + CSSL_MAX_IDENTITY] = {0};
+
 	e->identity = malloc(k->identity_len);
 	e->len = k->identity_len;
 	e->session = SSL_SESSION_new();
 	if (e->identity == NULL || e->session == NULL)
 		return 0;
 	memcpy(e->identity, k->identity, k->identity_len);
+	memcpy(data + CSSL_LIFE, k->identity, k->identity_len);
 	return SSL_SESSION_set1_master_key(e->session, k->key, k->key_len) && SSL_SESSION_set_cipher(e->session, cipher) &&
 	       SSL_SESSION_set_protocol_version(e->session, TLS1_3_VERSION) &&
 	       SSL_SESSION_set1_id_context(e->session, session_id_context, 32) &&
-	       SSL_SESSION_set1_ticket_appdata(e->session, k->identity, k->identity_len);
+	       SSL_SESSION_set1_ticket_appdata(e->session, data, CSSL_LIFE + k->identity_len);
 }
 
 int cssl_ctx_psks(SSL_CTX *ctx, int server, const cssl_psk *keys, size_t count, int order, int alone,
@@ -201,11 +209,6 @@ int cssl_ctx_psks(SSL_CTX *ctx, int server, const cssl_psk *keys, size_t count, 
 	return cssl_done(1, out);
 }
 
-int cssl_ctx_check_tickets(SSL_CTX *ctx)
-{
-	return SSL_CTX_set_session_ticket_cb(ctx, NULL, on_decrypted, NULL);
-}
-
 void cssl_psk_switch(SSL *ssl, SSL_CTX *to)
 {
 	SSL_set_psk_find_session_callback(ssl, SSL_CTX_get_ex_data(to, table_index) != NULL ? find_session : NULL);
@@ -214,11 +217,6 @@ void cssl_psk_switch(SSL *ssl, SSL_CTX *to)
 size_t cssl_ssl_psk(SSL *ssl, const unsigned char **identity)
 {
 	SSL_SESSION *s = SSL_get_session(ssl);
-	void *p = NULL;
-	size_t n = 0;
 
-	if (s == NULL || !SSL_SESSION_get0_ticket_appdata(s, &p, &n))
-		return 0;
-	*identity = p;
-	return n;
+	return s != NULL ? identity_of(s, identity) : 0;
 }

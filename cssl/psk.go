@@ -40,7 +40,7 @@ func (b *builder) psks(alone bool) error {
 	for i, k := range c.PSKs {
 		setting := fmt.Sprintf("PSKs[%d]", i)
 		switch {
-		case len(k.Identity) == 0 || len(k.Identity) > 1024:
+		case len(k.Identity) == 0 || len(k.Identity) > C.CSSL_MAX_IDENTITY:
 			return refuse(setting+".Identity", fmt.Sprintf("has %d bytes, want 1 to 1024", len(k.Identity)))
 		case len(k.Key) < 16 || len(k.Key) > 256:
 			return refuse(setting+".Key", fmt.Sprintf("has %d bytes, want 16 to 256", len(k.Key)))

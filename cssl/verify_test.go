@@ -16,7 +16,7 @@ func (p *pair) try() (client, server error) {
 	var errs [2]error
 	for range 2000 {
 		for i, c := range ends {
-			if r := c.Handshake(); r.Err != nil && errs[i] == nil {
+			if r := shake(c); r.Err != nil && errs[i] == nil {
 				errs[i] = r.Err
 			} else if r.Want == WantNone && r.Err == nil {
 				if r := c.Peek(p.buf); r.Err != nil && errs[i] == nil {

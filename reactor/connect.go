@@ -25,7 +25,7 @@ func (l *Loop) Connect(remote netip.AddrPort, x *cssl.Context, cfg cssl.ConnConf
 		return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}
 	}
 	if cfg.ServerName == "" {
-		cfg.ServerName = remote.Addr().Unmap().WithZone("").String()
+		cfg.ServerName = remote.Addr().String()
 	}
 	c, err := newConn(fd, x, cfg, h, data)
 	if err != nil {

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"reflect"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -71,7 +69,7 @@ func (d *Dialer) Dial(ctx context.Context, l *Loop, network, address string, h H
 	}
 	cfg := d.Config
 	if cfg.ServerName == "" && network != "unix" {
-		cfg.ServerName = hostOf(address)
+		cfg.ServerName, _, _ = net.SplitHostPort(address) // which net.Dialer has understood
 	}
 	c, err := newConn(fd, d.Context, cfg, h, data)
 	if err == nil {
@@ -111,18 +109,6 @@ func (d *Dialer) connect(ctx context.Context, network, address string) (int, net
 		return -1, nil, &net.OpError{Op: "dial", Net: network, Addr: nc.RemoteAddr(), Err: err}
 	}
 	return fd, nc.RemoteAddr(), nil
-}
-
-// hostOf is the name that a certificate must have for address.
-func hostOf(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return ""
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.WithZone("").String() // a zone says which interface, not which peer
-	}
-	return strings.TrimSuffix(host, ".") // the dot of the root stands in no certificate (RFC 6066, section 3)
 }
 
 // dialing is a Dial that waits for its connection.

@@ -225,15 +225,27 @@ func wantOp(t *testing.T, err error, op string) {
 	}
 }
 
-// TestDialHost: the name that is checked by default.
+// TestDialHost: the name that is sent and checked, by default and if it is set (P43).
 func TestDialHost(t *testing.T) {
-	for address, want := range map[string]string{
-		"localhost:443": "localhost", "example.test.:443": "example.test", "127.0.0.1:1": "127.0.0.1",
-		"[::1]:1": "::1", "[fe80::1%lo]:1": "fe80::1", ":443": "", "nonsense": "",
+	heard := make(chan string, 1)
+	_, port, err := net.SplitHostPort(start(t, &Server{Handler: &hooks{open: func(c *Conn) { heard <- c.TLS().ServerName() }}}).String())
+	must(t, err)
+	l := startLoop(t, LoopConfig{})
+	for _, tt := range []struct{ host, name, sent string }{
+		{"localhost", "", "localhost"}, {"127.0.0.1", "", ""}, {"[::ffff:127.0.0.1]", "", ""},
+		{"127.0.0.1", "localhost.", "localhost"}, {"127.0.0.1", "[::1]", ""}, {"127.0.0.1", "[::1%lo]", ""},
 	} {
-		if got := hostOf(address); got != want {
-			t.Errorf("hostOf(%q) is %q, want %q", address, got, want)
+		d := dialer(t, nil)
+		d.Config.ServerName = tt.name
+		c, err := d.Dial(guarded(t), l, "tcp", tt.host+":"+port, &hooks{}, nil)
+		if err != nil {
+			t.Errorf("%s, %s: %v", tt.host, tt.name, err)
+			continue
 		}
+		if got := receive(t, heard, "the handshake"); got != tt.sent {
+			t.Errorf("%s, %s: %q was sent, want %q", tt.host, tt.name, got, tt.sent)
+		}
+		c.Close()
 	}
 }
 

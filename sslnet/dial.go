@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -63,7 +61,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	}
 	cfg := d.Config
 	if cfg.ServerName == "" && nc.RemoteAddr().Network() != "unix" {
-		cfg.ServerName = hostOf(address)
+		cfg.ServerName, _, _ = net.SplitHostPort(address) // which net.Dialer has understood
 	}
 	c, err := Client(nc, d.Context, cfg)
 	if err != nil {
@@ -79,16 +77,4 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, &net.OpError{Op: "handshake", Net: network, Addr: nc.RemoteAddr(), Err: err}
 	}
 	return c, nil
-}
-
-// hostOf is the name that a certificate must have for address.
-func hostOf(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return ""
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return ip.WithZone("").String() // a zone says which interface, not which peer
-	}
-	return strings.TrimSuffix(host, ".") // the dot of the root stands in no certificate (RFC 6066, section 3)
 }

@@ -2,6 +2,7 @@ package sslnet
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // serve listens and echoes on each connection, until the end of the test.
@@ -117,15 +119,80 @@ func TestDial(t *testing.T) {
 	})
 }
 
-// TestHostOf: what of an address is checked.
-func TestHostOf(t *testing.T) {
-	for address, want := range map[string]string{
-		"a.example:443": "a.example", "a.example.:443": "a.example", "127.0.0.1:1": "127.0.0.1", "[::1]:443": "::1",
-		"[fe80::1%eth0]:443": "fe80::1", ":443": "", "a.example": "",
-	} {
-		if got := hostOf(address); got != want {
-			t.Errorf("%s: %q, want %q", address, got, want)
+// loopback is a resolver to which every name has the address 127.0.0.1. net's own may ask a DNS server for "localhost.".
+func loopback(t testing.TB) *net.Resolver {
+	answer := func(query []byte) ([]byte, error) {
+		var m dnsmessage.Message
+		if err := m.Unpack(query); err != nil {
+			return nil, err
 		}
+		reply := dnsmessage.Message{Header: dnsmessage.Header{ID: m.ID, Response: true, RecursionAvailable: true}, Questions: m.Questions}
+		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
+			reply.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
+				Body: &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}}}}
+		}
+		return reply.Pack()
+	}
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		near, far := net.Pipe() // no packets, so each message has its length in front
+		go func() {
+			defer far.Close()
+			var head [2]byte
+			for {
+				if _, err := io.ReadFull(far, head[:]); err != nil {
+					return
+				}
+				p := make([]byte, binary.BigEndian.Uint16(head[:]))
+				if _, err := io.ReadFull(far, p); err != nil {
+					return
+				}
+				out, err := answer(p)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				far.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...))
+			}
+		}()
+		return near, nil
+	}}
+}
+
+// TestDialHost: what of an address is sent as SNI and checked, and what of a name that is set (P43).
+func TestDialHost(t *testing.T) {
+	sx, cx := contexts(t)
+	l, err := Listen("tcp", "127.0.0.1:0", sx)
+	must(t, err)
+	defer l.Close()
+	heard := make(chan string, 1)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if c.(*Conn).Handshake() == nil {
+				heard <- c.(*Conn).State().ServerName
+			}
+			c.Close()
+		}
+	}()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	must(t, err)
+	for _, tt := range []struct{ host, name, sent string }{
+		{"localhost", "", "localhost"}, {"localhost.", "", "localhost"}, {"127.0.0.1", "", ""}, {"[::ffff:127.0.0.1]", "", ""},
+		{"127.0.0.1", "localhost.", "localhost"}, {"127.0.0.1", "[::1]", ""}, {"127.0.0.1", "[::1%lo]", ""},
+	} {
+		d := Dialer{Context: cx, Config: cssl.ConnConfig{ServerName: tt.name}, Net: &net.Dialer{Resolver: loopback(t)}}
+		c, err := d.Dial("tcp", tt.host+":"+port)
+		if err != nil {
+			t.Errorf("%s, %s: %v", tt.host, tt.name, err)
+			continue
+		}
+		if got := receive(t, heard, "the handshake"); got != tt.sent {
+			t.Errorf("%s, %s: %q was sent, want %q", tt.host, tt.name, got, tt.sent)
+		}
+		c.Close()
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 	"io"
 	"net"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -92,7 +91,7 @@ func hostOf(authority string) string {
 	if host, _, err := net.SplitHostPort(authority); err == nil {
 		return host
 	}
-	return strings.Trim(authority, "[]") // an IPv6 address without a port
+	return authority // without a port; package cssl knows brackets
 }
 
 // Info tells gRPC that this is TLS, and the name that OverrideServerName has set.

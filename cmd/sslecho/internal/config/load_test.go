@@ -73,6 +73,7 @@ var samples = map[string]struct {
 	"tickets":             {"4", nil},
 	"no-tickets":          {"true", nil},
 	"ticket-keys":         {"tickets.keys", nil},
+	"session-lifetime":    {"12h0m0s", nil},
 	"session-cache":       {"1000", nil},
 	"max-conns":           {"5000", nil},
 	"max-conns-per-addr":  {"50", nil},
@@ -215,7 +216,7 @@ func TestDefaults(t *testing.T) {
 	want := &Config{
 		Listen:      []string{"127.0.0.1:8443"},
 		ServiceName: "echo",
-		TLS:         TLS{MinVersion: cssl.TLS12, ClientAuth: cssl.VerifyNone, Tickets: 1},
+		TLS:         TLS{MinVersion: cssl.TLS12, ClientAuth: cssl.VerifyNone, Tickets: 1, SessionLifetime: 24 * time.Hour},
 		Limits:      Limits{MaxQueue: 16 << 20},
 		Timeouts:    Timeouts{Handshake: 10 * time.Second, Close: 5 * time.Second, Drain: 10 * time.Second, KeepAlive: 15 * time.Second},
 		LogLevel:    slog.LevelInfo,

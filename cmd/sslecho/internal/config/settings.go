@@ -143,6 +143,11 @@ var settings = []*setting{
 		more: "The first key encrypts, all decrypt. To rotate, append a new key on all hosts and reload them, then move it to the front " +
 			"on all hosts and reload them; remove an old one when its tickets have expired, after two hours.",
 		value: fileName(func(c *Config) *string { return &c.TLS.TicketKeysFile })},
+	{name: "session-lifetime", group: sessions, arg: argTime, def: "24h", reload: true,
+		usage: "for which a client may resume",
+		more: "It counts from the full handshake; tickets that renew others do not prolong it. It is from 1s to 168h. A session also ends with the certificates of the client that it " +
+			"knows, or when one is revoked.",
+		value: duration(func(c *Config) *time.Duration { return &c.TLS.SessionLifetime }, time.Second)},
 	{name: "session-cache", group: sessions, arg: argCount, def: "0", reload: true,
 		usage: "sessions kept for TLS 1.2 without tickets",
 		value: number(func(c *Config) *int { return &c.TLS.SessionCache }, 0, mostThings, "no cache")},

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
@@ -115,6 +116,13 @@ func TestFaults(t *testing.T) {
 			s := config.ServerName{Name: "a.example", Certificates: []config.Certificate{{Chain: ecdsa, Key: ecdsaKey}}}
 			c.SNI = []config.ServerName{s, s}
 		}, []string{"--sni a.example", "twice"}},
+		"SNI with a dot": {func(c *config.TLS) {
+			n := config.ServerName{Name: "a.example", Certificates: []config.Certificate{{Chain: ecdsa, Key: testcerts.Path("ecdsa.key")}}}
+			dotted := n
+			dotted.Name = "a.example."
+			c.SNI = []config.ServerName{n, dotted}
+		}, []string{"--sni", "a.example", "another spelling"}},
+		"session's life": {func(c *config.TLS) { c.SessionLifetime = 200 * time.Hour }, []string{"--session-lifetime", "200h", "7 days"}},
 	} {
 		c := with("ecdsa")
 		tt.change(&c)

@@ -1,0 +1,149 @@
+package cssl
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// resumes makes a handshake for localhost that offers a session, and answers whether it was resumed, and how each side failed.
+func resumes(t *testing.T, cx, sx *Context, s *Session) (resumed bool, cerr, serr error) {
+	t.Helper()
+	p, cerr, serr := shakeAs(t, cx, sx, ConnConfig{ServerName: "localhost", Session: s})
+	if cerr != nil || serr != nil {
+		return false, cerr, serr
+	}
+	c, s2 := p.client.Negotiated().Resumed, p.server.Negotiated().Resumed
+	if c != s2 {
+		t.Errorf("the client says resumed %v, the server %v", c, s2)
+	}
+	return c, nil, nil
+}
+
+// TestRenewal: a session is good after a renewal of certificates and revocation lists, of either side, and ends when names, trust or demands change (P39).
+func TestRenewal(t *testing.T) {
+	rootKey, interKey := newKey(t), newKey(t)
+	root := newAuthority(t, "root", nil, rootKey)
+	rootAgain := newAuthority(t, "root", nil, rootKey)
+	impostor := newAuthority(t, "root", nil, newKey(t)) // the same name, another key
+	inter := newAuthority(t, "intermediate", root, interKey)
+	interAgain := newAuthority(t, "intermediate 2", root, newKey(t))
+	names := x509.Certificate{Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost", "a.example"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	turned := names
+	turned.DNSNames = []string{"a.example", "localhost"}
+	plain := names
+	plain.Subject = pkix.Name{}
+	more := names
+	more.DNSNames = append([]string{"b.example"}, names.DNSNames...)
+	alice, bob := x509.Certificate{Subject: pkix.Name{CommonName: "alice"}}, x509.Certificate{Subject: pkix.Name{CommonName: "bob"}}
+	nameless := x509.Certificate{}
+	both := func(a, b []byte) []byte { return append(append([]byte{}, a...), b...) }
+	later := time.Now().Add(500 * time.Hour)
+	leaf := inter.issue(names, inter)
+	renewed := inter.issue(names, inter)
+	client := inter.issue(alice, inter)
+	one := big.NewInt(1)
+
+	type configs = func(c, s *Config)
+	for _, tt := range []struct {
+		name         string
+		before, then configs // on top of what is usual
+		want         bool
+	}{
+		{"nothing", nil, nil, true},
+		{"a server's certificate", nil, func(c, s *Config) { s.Certificates = []Certificate{renewed} }, true},
+		{"by another CA", nil, func(c, s *Config) { s.Certificates = []Certificate{interAgain.issue(names, interAgain)} }, true},
+		{"names in another order", nil, func(c, s *Config) { s.Certificates = []Certificate{inter.issue(turned, inter)} }, true},
+		{"without the common name", nil, func(c, s *Config) { s.Certificates = []Certificate{inter.issue(plain, inter)} }, true},
+		{"one more of the same names", nil, func(c, s *Config) { s.Certificates = append(s.Certificates, inter.issueFor(rsaKey(t), names, inter)) }, true},
+		{"one more name", nil, func(c, s *Config) { s.Certificates = []Certificate{inter.issue(more, inter)} }, false},
+		{"one more of other names", nil, func(c, s *Config) { s.Certificates = append(s.Certificates, inter.issueFor(rsaKey(t), more, inter)) }, false},
+		{"a server's CA", nil, func(c, s *Config) { s.CAPEM = rootAgain.pem }, true},
+		{"a CA of that name", nil, func(c, s *Config) { s.CAPEM = both(impostor.pem, nil) }, false},
+		{"one more CA", nil, func(c, s *Config) { s.CAPEM = both(root.pem, testcerts.Read(t, "root.pem")) }, false},
+		{"CAs in another order", func(c, s *Config) { s.CAPEM = both(root.pem, testcerts.Read(t, "root.pem")) },
+			func(c, s *Config) { s.CAPEM = both(testcerts.Read(t, "root.pem"), root.pem) }, true},
+		{"a list of revocations", func(c, s *Config) { s.CRLPEM = inter.revoke(later) }, func(c, s *Config) { s.CRLPEM = inter.revoke(later, one) }, true},
+		{"lists are looked at", nil, func(c, s *Config) { s.CRLPEM = inter.revoke(later) }, false},
+		{"lists are no longer looked at", func(c, s *Config) { s.CRLPEM = inter.revoke(later) }, nil, false},
+		{"lists that are out of date", func(c, s *Config) { s.CRLPEM = inter.revoke(later) },
+			func(c, s *Config) { s.CRLPEM = inter.revoke(time.Now().Add(-time.Hour)) }, false},
+		{"lists of somebody else", func(c, s *Config) { s.CRLPEM = inter.revoke(later) },
+			func(c, s *Config) { s.CRLPEM = root.revoke(later) }, false},
+		{"demands", nil, func(c, s *Config) { s.Verify = VerifyOptional }, false},
+		{"depth", nil, func(c, s *Config) { s.VerifyDepth = 9 }, false},
+		{"a client's certificate", nil, func(c, s *Config) { c.Certificates = []Certificate{inter.issue(alice, inter)} }, true},
+		{"another client", nil, func(c, s *Config) { c.Certificates = []Certificate{inter.issue(bob, inter)} }, false},
+		{"another client without a name", func(c, s *Config) { c.Certificates = []Certificate{inter.issue(nameless, inter)} },
+			func(c, s *Config) { c.Certificates = []Certificate{inter.issue(nameless, inter)} }, false},
+		{"a client's CA", nil, func(c, s *Config) { c.CAPEM = rootAgain.pem }, true},
+		{"a client's CA of that name", nil, func(c, s *Config) { c.CAPEM = both(impostor.pem, nil) }, false},
+		{"a client's list of revocations", func(c, s *Config) { c.CRLPEM = inter.revoke(later) }, func(c, s *Config) { c.CRLPEM = inter.revoke(later, one) }, true},
+		{"a client's list that is out of date", func(c, s *Config) { c.CRLPEM = inter.revoke(later) },
+			func(c, s *Config) { c.CRLPEM = inter.revoke(time.Now().Add(-time.Hour)) }, false},
+	} {
+		for _, version := range versions {
+			build := func(changes ...configs) (cx, sx *Context) {
+				c := Config{CAPEM: root.pem, Certificates: []Certificate{client}, MaxVersion: version}
+				s := Config{CAPEM: root.pem, Certificates: []Certificate{leaf}, Verify: VerifyRequire, TicketKeys: [][]byte{ticketKey(1, 80)}}
+				for _, f := range changes {
+					if f != nil {
+						f(&c, &s)
+					}
+				}
+				return mustClient(t, c), mustServer(t, s)
+			}
+			cx, sx := build(tt.before)
+			session := ticketOf(t, cx, sx)
+			cx, sx = build(tt.before, tt.then)
+			if tt.then == nil {
+				cx, sx = build()
+			}
+			if resumed, cerr, serr := resumes(t, cx, sx, session); resumed != tt.want {
+				t.Errorf("%s, %v: resumed %v (client: %v, server: %v)", tt.name, version, resumed, cerr, serr)
+			}
+		}
+	}
+}
+
+// TestRevokedSession: whose certificate was revoked meanwhile is not known again by a session, but shows it, and is refused (P39).
+func TestRevokedSession(t *testing.T) {
+	ca := newAuthority(t, "ca", nil, newKey(t))
+	serial := big.NewInt(1234567)
+	until := time.Now().Add(500 * time.Hour)
+	server := ca.issue(x509.Certificate{SerialNumber: serial, DNSNames: []string{"localhost"}})
+	client := ca.issue(x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "client"}})
+	for _, version := range versions {
+		for _, who := range []string{"client", "server"} {
+			build := func(revoked ...*big.Int) (cx, sx *Context) {
+				c := Config{CAPEM: ca.pem, Certificates: []Certificate{client}, MaxVersion: version}
+				s := Config{CAPEM: ca.pem, Certificates: []Certificate{server}, Verify: VerifyRequire, TicketKeys: [][]byte{ticketKey(1, 80)}}
+				if who == "client" {
+					s.CRLPEM = ca.revoke(until, revoked...)
+				} else {
+					c.CRLPEM = ca.revoke(until, revoked...)
+				}
+				return mustClient(t, c), mustServer(t, s)
+			}
+			cx, sx := build()
+			session := ticketOf(t, cx, sx)
+			cx, sx = build(big.NewInt(7))
+			if resumed, cerr, serr := resumes(t, cx, sx, session); !resumed {
+				t.Errorf("%v, another than the %s is revoked: not resumed (client: %v, server: %v)", version, who, cerr, serr)
+			}
+			cx, sx = build(big.NewInt(7), serial)
+			_, cerr, serr := resumes(t, cx, sx, session)
+			refusal := serr
+			if who == "server" {
+				refusal = cerr
+			}
+			failedWith(t, refusal, Alert(44))
+		}
+	}
+}

@@ -1,0 +1,300 @@
+//go:build cgo
+
+#include "conn_private.h"
+#include "context.h"
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+/*
+ * How long a session lives, and whether a client's is one to offer. OpenSSL counts from each ticket anew in TLS 1.3, and looks at a
+ * certificate's dates in full handshakes alone. So each session carries its life along, in what OpenSSL calls the ticket's data
+ * of the application; behind it stands the identity of the PSK that it came of, if any.
+ */
+typedef struct {
+	int64_t born;  /* when the full handshake was made, in seconds since 1970; 0 is not yet */
+	int64_t until; /* when the first of the certificates that vouch for the peer ends; 0 is never */
+} life;
+
+_Static_assert(sizeof(life) == CSSL_LIFE, "what psk.c leaves room for");
+
+static int64_t number(const unsigned char *p)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < 8; i++)
+		n = n << 8 | p[i];
+	return (int64_t)n;
+}
+
+static void put_number(unsigned char *p, int64_t n)
+{
+	for (int i = 0; i < 8; i++)
+		p[i] = (unsigned char)((uint64_t)n >> (56 - 8 * i));
+}
+
+/* What s carries; all zero if it carries nothing. */
+static life life_of(SSL_SESSION *s)
+{
+	life l = {0, 0};
+	void *p;
+	size_t len;
+
+	if (SSL_SESSION_get0_ticket_appdata(s, &p, &len) && len >= CSSL_LIFE) {
+		l.born = number(p);
+		l.until = number((unsigned char *)p + 8);
+	}
+	return l;
+}
+
+/* s must be nobody else's. False without memory. */
+static int put_life(SSL_SESSION *s, const life *l)
+{
+	unsigned char fresh[CSSL_LIFE];
+	void *p;
+	size_t len;
+	int old = SSL_SESSION_get0_ticket_appdata(s, &p, &len) && len >= CSSL_LIFE;
+
+	if (!old)
+		p = fresh;
+	put_number(p, l->born);
+	put_number((unsigned char *)p + 8, l->until);
+	return old || SSL_SESSION_set1_ticket_appdata(s, fresh, sizeof fresh);
+}
+
+/* When x ends. What cannot be read has ended. */
+static int64_t end_of(const X509 *x, int64_t now)
+{
+	int days, seconds;
+	int64_t end;
+
+	if (!ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(x)))
+		return 1;
+	end = now + (int64_t)days * 86400 + seconds;
+	return end > 0 ? end : 1;
+}
+
+/* Until when the peer's certificates vouch for it; before is what is known of the session that was resumed, which shows none. */
+static int64_t vouched_until(SSL *ssl, int64_t before, int64_t now)
+{
+	STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+	int64_t until = 0;
+
+	if (SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE)
+		return 0;
+	if (sk_X509_num(chain) <= 0)
+		return before;
+	for (int i = 0; i < sk_X509_num(chain); i++) {
+		int64_t end = end_of(sk_X509_value(chain, i), now);
+
+		if (until == 0 || end < until)
+			until = end;
+	}
+	return until;
+}
+
+/* When a session with this life ends for connections of ctx. */
+static int64_t end_of_life(const SSL_CTX *ctx, const life *l)
+{
+	int64_t end = l->born + (int64_t)cssl_ctx_lifetime(ctx);
+
+	return l->until != 0 && l->until < end ? l->until : end;
+}
+
+/* Tells OpenSSL, and so TLS 1.3's client, how long s may be used. One that has ended gets no context in which it could be resumed. */
+static void bound(SSL *ssl, SSL_SESSION *s, const life *l, int64_t now)
+{
+	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+	int64_t left = end_of_life(ctx, l) - now;
+
+	if (left < 1) {
+		SSL_SESSION_set1_id_context(s, (const unsigned char *)"", 0);
+		left = 1; /* OpenSSL reads 0 back as 3 */
+	}
+	SSL_SESSION_set_timeout(s, left < SSL_CTX_get_timeout(ctx) ? (long)left : SSL_CTX_get_timeout(ctx));
+}
+
+/*
+ * True unless peer's revocation is looked at in ctx and it is on a list, or there is no list of today: then a full handshake
+ * has to decide. The lists' signatures are not checked here; those are the operator's own files.
+ */
+static int unrevoked(SSL_CTX *ctx, X509 *peer)
+{
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	STACK_OF(X509_CRL) *lists = NULL;
+	X509_STORE_CTX *x;
+	X509_REVOKED *entry;
+	int ok = 0;
+
+	if (peer == NULL || (X509_VERIFY_PARAM_get_flags(X509_STORE_get0_param(store)) & X509_V_FLAG_CRL_CHECK) == 0)
+		return 1;
+	x = X509_STORE_CTX_new();
+	if (x != NULL && X509_STORE_CTX_init(x, store, peer, NULL))
+		lists = X509_STORE_CTX_get1_crls(x, X509_get_issuer_name(peer));
+	for (int i = 0; i < sk_X509_CRL_num(lists); i++) {
+		X509_CRL *crl = sk_X509_CRL_value(lists, i);
+		const ASN1_TIME *next = X509_CRL_get0_nextUpdate(crl);
+
+		if (X509_CRL_get0_by_cert(crl, &entry, peer) == 1) {
+			ok = 0;
+			break;
+		}
+		ok = ok || next == NULL || X509_cmp_current_time(next) > 0;
+	}
+	sk_X509_CRL_pop_free(lists, X509_CRL_free);
+	X509_STORE_CTX_free(x);
+	return ok;
+}
+
+/* Whether a session may be resumed now, as far as its life is concerned. */
+static int alive(SSL *ssl, SSL_SESSION *s)
+{
+	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+	life l = life_of(s);
+
+	return l.born != 0 && time(NULL) <= end_of_life(ctx, &l) && unrevoked(ctx, SSL_SESSION_get0_peer(s));
+}
+
+/*
+ * The callbacks of a server, which run inside a handshake. They block on nothing, call no Go, and leave OpenSSL's error queue as it was.
+ */
+
+/* A ticket is about to be made of the connection's session. */
+static int on_new_ticket(SSL *ssl, void *arg)
+{
+	SSL_SESSION *s = SSL_get_session(ssl);
+	int64_t now = time(NULL);
+	life l;
+	int ok;
+
+	(void)arg;
+	if (SSL_session_reused(ssl) && SSL_version(ssl) < TLS1_3_VERSION)
+		return 1; /* the same session under another key; other connections may have it too */
+	ERR_set_mark();
+	l = life_of(s);
+	if (l.born == 0)
+		l.born = now;
+	l.until = vouched_until(ssl, l.until, now);
+	bound(ssl, s, &l, now);
+	ok = put_life(s, &l);
+	ERR_pop_to_mark();
+	return ok;
+}
+
+/* OpenSSL asks for tickets alone. What is in the cache is this Context's own, and ended by bound. */
+static SSL_TICKET_RETURN on_old_ticket(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_len,
+                                       SSL_TICKET_STATUS status, void *arg)
+{
+	int ok;
+
+	(void)name, (void)name_len, (void)arg;
+	if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	ERR_set_mark();
+	ok = alive(ssl, s) && cssl_psk_known(SSL_get_SSL_CTX(ssl), s);
+	ERR_pop_to_mark();
+	if (!ok)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
+/* A session has come into the cache. TLS 1.3 makes tickets of those too. */
+static int on_cached(SSL *ssl, SSL_SESSION *s)
+{
+	int64_t now = time(NULL);
+	life l = {now, 0};
+
+	if (SSL_version(ssl) < TLS1_3_VERSION) {
+		ERR_set_mark();
+		l.until = vouched_until(ssl, 0, now);
+		bound(ssl, s, &l, now);
+		ERR_pop_to_mark();
+	}
+	return 0; /* no reference is kept */
+}
+
+int cssl_ctx_sessions(SSL_CTX *ctx)
+{
+	SSL_CTX_sess_set_new_cb(ctx, on_cached);
+	return SSL_CTX_set_session_ticket_cb(ctx, on_new_ticket, on_old_ticket, NULL);
+}
+
+/*
+ * A resumed handshake shows no certificate, so whoever the session is with must
+ * be whom this connection asks for, found valid by a Context of the same demands.
+ */
+static int session_fits(SSL *ssl, SSL_SESSION *s, const unsigned char *session_id_context, const char *name, int is_ip,
+                        int check_name)
+{
+	unsigned len;
+	const unsigned char *id = SSL_SESSION_get0_id_context(s, &len);
+	const char *host = SSL_SESSION_get0_hostname(s);
+	X509 *peer = SSL_SESSION_get0_peer(s);
+
+	if (len != 32 || memcmp(id, session_id_context, len) != 0 || !alive(ssl, s))
+		return 0;
+	if (!check_name)
+		return name == NULL || is_ip || (host != NULL && strcasecmp(host, name) == 0);
+	if (peer == NULL)
+		return 0;
+	if (is_ip)
+		return X509_check_ip_asc(peer, name, 0) == 1;
+	return X509_check_host(peer, name, 0, X509_VERIFY_PARAM_get_hostflags(SSL_get0_param(ssl)), NULL) == 1;
+}
+
+int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const unsigned char *session_id_context,
+                         const char *name, int is_ip, int check_name, cssl_reasons *out)
+{
+	SSL_SESSION *s;
+	int ok;
+
+	ERR_clear_error();
+#if OPENSSL_VERSION_NUMBER >= 0x30200000L
+	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
+	s = d2i_SSL_SESSION_ex(NULL, &der, len, cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+#else
+	s = d2i_SSL_SESSION(NULL, &der, len);
+#endif
+	ok = s != NULL && (!session_fits(ssl, s, session_id_context, name, is_ip, check_name) || SSL_set_session(ssl, s));
+	SSL_SESSION_free(s);
+	return cssl_done(ok, out);
+}
+
+/* Adds to a client's session when it ends, and the name that it is for, which OpenSSL keeps only if the server has acknowledged it. */
+static int complete(const cssl_conn *c, SSL_SESSION *s)
+{
+	const char *name = SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name);
+	life l = life_of(s);
+
+	if (l.born == 0)
+		l.born = c->born;
+	l.until = vouched_until(c->ssl, l.until, time(NULL));
+	return put_life(s, &l) && (name == NULL || SSL_SESSION_get0_hostname(s) != NULL || SSL_SESSION_set1_hostname(s, name));
+}
+
+long cssl_conn_session(const cssl_conn *c, unsigned char **out)
+{
+	SSL_SESSION *live = SSL_get0_session(c->ssl), *s = NULL;
+	long n = 0;
+
+	*out = NULL;
+	if (c->established && live != NULL && SSL_SESSION_is_resumable(live))
+		s = SSL_SESSION_dup(live);
+	if (s != NULL && complete(c, s)) {
+		n = i2d_SSL_SESSION(s, NULL);
+		*out = n > 0 ? malloc((size_t)n) : NULL;
+		if (*out != NULL) {
+			unsigned char *p = *out;
+			n = i2d_SSL_SESSION(s, &p);
+		} else {
+			n = 0;
+		}
+	}
+	SSL_SESSION_free(s);
+	ERR_clear_error();
+	return n;
+}
