@@ -38,9 +38,6 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
-		for _, c := range certs {
-			clear(c.pass)
-		}
 		if err != nil && b.ptr != nil {
 			C.SSL_CTX_free(b.ptr)
 		}
@@ -207,8 +204,11 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	s.session_id_context = b.sessionID
 	if b.ptr = C.cssl_ctx_new(&s, &b.reasons); b.ptr == nil {
-		if c.Properties != "" {
+		switch {
+		case c.Properties != "":
 			return b.fail("Properties", c.Properties)
+		case len(c.Library.Providers()) == 0:
+			return b.failFor("Library", "", errNoProvider())
 		}
 		return b.fail("MinVersion, MaxVersion, Tickets", "")
 	}
@@ -274,15 +274,14 @@ func (b *builder) certificates(certs []loaded) error {
 		if err := b.certificate(&c); err != nil {
 			return err
 		}
-		if len(c.ocsp) == 0 {
+		if len(c.ocsp) == 0 && c.from.OCSPFile == "" {
 			continue
 		}
 		if !b.server {
 			return &ConfigError{Setting: c.setting + ".OCSP", Err: errors.New("only a server staples")}
 		}
 		if C.cssl_ctx_staple(b.ptr, (*C.uchar)(bytesPtr(c.ocsp)), C.int(len(c.ocsp)), &b.reasons) == 0 {
-			return &ConfigError{Setting: c.setting + ".OCSP", Reasons: goReasons(&b.reasons),
-				Err: errors.New("not a successful OCSP response in DER")}
+			return b.wrongContent(c.setting+".OCSP", "", c.from.OCSPFile, c.ocsp, wantOCSP)
 		}
 	}
 	return nil
@@ -318,12 +317,9 @@ func (b *builder) systemCAs(trust []byte) bool {
 }
 
 func (b *builder) trust(trust, crl []byte) error {
-	if len(trust) > 0 {
-		switch C.cssl_ctx_trust(b.ptr, bytesPtr(trust), C.int(len(trust)), cbool(b.server), &b.reasons) {
-		case -1:
-			return b.fail("CAFile", b.cfg.CAFile)
-		case 0:
-			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: errors.New("no certificate in it")}
+	if len(trust) > 0 || b.cfg.CAFile != "" {
+		if C.cssl_ctx_trust(b.ptr, bytesPtr(trust), C.int(len(trust)), cbool(b.server), &b.reasons) <= 0 {
+			return b.wrongContent("CA", "PEM", b.cfg.CAFile, trust, wantCA)
 		}
 		if usable, err := linked.Run.lackingKeys(trust); usable == 0 && err != nil {
 			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: err}
@@ -334,13 +330,11 @@ func (b *builder) trust(trust, crl []byte) error {
 			return b.fail("SystemCAs", "")
 		}
 	}
-	if len(crl) > 0 {
-		switch C.cssl_ctx_crl(b.ptr, bytesPtr(crl), C.int(len(crl)), &b.reasons) {
-		case -1:
-			return b.fail("CRLFile", b.cfg.CRLFile)
-		case 0:
-			return &ConfigError{Setting: "CRLFile", Value: b.cfg.CRLFile, Err: errors.New("no revocation list in it")}
-		}
+	if len(crl) == 0 && b.cfg.CRLFile == "" {
+		return nil
+	}
+	if C.cssl_ctx_crl(b.ptr, bytesPtr(crl), C.int(len(crl)), &b.reasons) <= 0 {
+		return b.wrongContent("CRL", "PEM", b.cfg.CRLFile, crl, wantCRL)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/internal/filetype"
 )
 
 // Certificate is what is known of one that is in use.
@@ -66,7 +67,7 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // factsOf reads a chain, leaf first.
 func factsOf(file string, p []byte) (Certificate, error) {
-	c := Certificate{File: file}
+	c, all := Certificate{File: file}, p
 	for {
 		var block *pem.Block
 		if block, p = pem.Decode(p); block == nil {
@@ -83,7 +84,7 @@ func factsOf(file string, p []byte) (Certificate, error) {
 		c.chain = append(c.chain, x)
 	}
 	if len(c.chain) == 0 {
-		return c, fmt.Errorf("--cert %s: there is no certificate in it", file)
+		return c, fmt.Errorf("--cert %q: want certificates in PEM, leaf first; found %s", file, filetype.Describe(all))
 	}
 	leaf := c.chain[0]
 	c.Serial, c.NotBefore, c.NotAfter = fmt.Sprintf("%x", leaf.SerialNumber), leaf.NotBefore, leaf.NotAfter
