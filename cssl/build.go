@@ -25,6 +25,7 @@ type builder struct {
 	server     bool
 	properties *C.char // Config.Properties, or nil
 	ptr        *C.SSL_CTX
+	lowest     TLSVersion // that is spoken
 	sessionID  [32]C.uchar
 	reasons    C.cssl_reasons
 	state      *contextState
@@ -50,6 +51,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	}
 	for _, step := range []func() error{
 		b.strings,
+		b.legacy,
 		func() error { return b.certificates(certs) },
 		func() error { return b.trust(trust, crl) },
 		b.alpn,
@@ -106,26 +108,15 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	if b.server && len(certs) == 0 && len(c.SNI) == 0 && len(c.PSKs) == 0 {
 		return &ConfigError{Setting: "Certificates", Err: errors.New("a server needs a certificate, or PSKs")}
 	}
-	minVersion := max(c.MinVersion, TLS12)
-	if b.server && len(certs) == 0 && len(c.SNI) == 0 {
-		minVersion = TLS13 // before it there are no PSKs here
+	var err error
+	if b.lowest, err = b.versions(len(certs) > 0 || len(c.SNI) > 0); err != nil {
+		return err
 	}
 	if !b.server && len(c.SNI) > 0 {
 		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
 	}
 	if strings.IndexByte(c.Properties, 0) >= 0 {
 		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}
-	}
-	for _, v := range []struct {
-		setting string
-		v       TLSVersion
-	}{{"MinVersion", c.MinVersion}, {"MaxVersion", c.MaxVersion}} {
-		if v.v != 0 && v.v != TLS12 && v.v != TLS13 {
-			return &ConfigError{Setting: v.setting, Value: v.v.String(), Err: errors.New("only TLS 1.2 and 1.3 are spoken")}
-		}
-	}
-	if c.MaxVersion != 0 && c.MinVersion > c.MaxVersion {
-		return &ConfigError{Setting: "MinVersion", Value: c.MinVersion.String(), Err: fmt.Errorf("above MaxVersion %v", c.MaxVersion)}
 	}
 	for setting, n := range map[string]int{
 		"VerifyDepth": c.VerifyDepth, "Tickets": c.Tickets, "SessionCache": c.SessionCache,
@@ -139,7 +130,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		library:         c.Library.pointer(),
 		properties:      b.properties,
 		server:          cbool(b.server),
-		min_version:     C.int(minVersion),
+		min_version:     C.int(b.lowest),
 		max_version:     C.int(c.MaxVersion),
 		verify_depth:    -1,
 		tickets:         1,

@@ -124,4 +124,11 @@ extern void cssl_go_keylog(uintptr_t handle, char *line);
 int cssl_default_ciphers(SSL_CTX *ctx);
 int cssl_default_groups(SSL_CTX *ctx);
 
+/*
+ * Why ctx can never agree on TLS 1.0 or 1.1; see legacy.c. level is its security level. Blocks on nothing
+ * and calls nobody.
+ */
+enum { CSSL_LEGACY_OK, CSSL_LEGACY_LEVEL, CSSL_LEGACY_SUITES, CSSL_LEGACY_DIGEST };
+int cssl_legacy_lacks(const SSL_CTX *ctx, int *level);
+
 #endif

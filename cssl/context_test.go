@@ -57,7 +57,7 @@ func TestConfigRefused(t *testing.T) {
 			}
 		}, "ALPN", "65535", false, nil},
 		{"min above max", true, func(c *Config) { c.MinVersion, c.MaxVersion = TLS13, TLS12 }, "MinVersion", "above", false, nil},
-		{"old version", true, func(c *Config) { c.MinVersion = 0x0301 }, "MinVersion", "only TLS", false, nil},
+		{"old version", true, func(c *Config) { c.MinVersion = 0x0300 }, "MinVersion", "only TLS", false, nil},
 		{"unknown version", true, func(c *Config) { c.MaxVersion = 0x0305 }, "MaxVersion", "only TLS", false, nil},
 		{"missing CA", true, func(c *Config) { c.CAFile = "/no/ca" }, "CAFile", "/no/ca", false, fs.ErrNotExist},
 		{"no CA", true, func(c *Config) { c.CAFile = testcerts.Path("ecdsa.key") }, "CAFile", "found PRIVATE KEY in PEM", false, nil},

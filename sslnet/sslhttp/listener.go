@@ -235,11 +235,11 @@ func isHTTPRequest(err error) bool {
 	return errors.As(err, &e) && slices.ContainsFunc(e.Reasons, func(r cssl.Reason) bool { return r.Text == "http request" })
 }
 
-// prohibited reports whether RFC 9113, section 9.2.2, rules the cipher suite out: in TLS 1.2 all but those with
-// ephemeral keys and AEAD.
+// prohibited reports whether RFC 9113, section 9.2, rules out what was negotiated: all versions before TLS 1.2, and in TLS 1.2
+// all cipher suites but those with ephemeral keys and AEAD.
 func prohibited(s sslnet.State) bool {
 	if s.Version != cssl.TLS12 {
-		return false
+		return s.Version < cssl.TLS12
 	}
 	ephemeral := strings.HasPrefix(s.Cipher, "ECDHE-") || strings.HasPrefix(s.Cipher, "DHE-")
 	aead := strings.Contains(s.Cipher, "GCM") || strings.Contains(s.Cipher, "CHACHA20") || strings.Contains(s.Cipher, "CCM")
