@@ -207,7 +207,7 @@ func (l *listener) negotiate(c *sslnet.Conn) (net.Conn, error) {
 	}
 	if conf := l.srv.HTTP2; prohibited(state) && (conf == nil || !conf.PermitProhibitedCipherSuites) {
 		goAway(c, inadequateSecurity)
-		return nil, fmt.Errorf("client agreed on HTTP/2 with cipher suite %s, which HTTP/2 prohibits", state.Cipher)
+		return nil, fmt.Errorf("client agreed on HTTP/2 with %v and cipher suite %s, which HTTP/2 prohibits", state.Version, state.Cipher)
 	}
 	return nc, nil
 }
