@@ -179,7 +179,9 @@ func TestHTTP2Refused(t *testing.T) {
 	one := new(http.Protocols)
 	one.SetHTTP1(true)
 	cbc := func(c *cssl.Config) { c.MaxVersion, c.CipherList = cssl.TLS12, "ECDHE-ECDSA-AES128-SHA" }
-	old := func(c *cssl.Config) { c.MinVersion, c.MaxVersion, c.CipherList = cssl.TLS10, cssl.TLS11, "DEFAULT:@SECLEVEL=0" }
+	old := func(c *cssl.Config) {
+		c.MinVersion, c.MaxVersion, c.CipherList = cssl.TLS10, cssl.TLS11, "DEFAULT:@SECLEVEL=0"
+	}
 	for name, c := range map[string]struct {
 		srv     *http.Server
 		context func(*cssl.Config)
