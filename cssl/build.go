@@ -23,6 +23,7 @@ type builder struct {
 	server     bool
 	properties *C.char // Config.Properties, or nil
 	ptr        *C.SSL_CTX
+	lowest     TLSVersion // that is spoken
 	sessionID  [32]C.uchar
 	reasons    C.cssl_reasons
 	state      *contextState
@@ -36,9 +37,6 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
-		for _, c := range certs {
-			clear(c.pass)
-		}
 		if err != nil && b.ptr != nil {
 			C.SSL_CTX_free(b.ptr)
 		}
@@ -51,6 +49,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	}
 	for _, step := range []func() error{
 		b.strings,
+		b.legacy,
 		func() error { return b.certificates(certs) },
 		func() error { return b.trust(trust, crl) },
 		b.alpn,
@@ -114,9 +113,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	if b.server && len(certs) == 0 && len(c.SNI) == 0 && len(c.PSKs) == 0 {
 		return &ConfigError{Setting: "Certificates", Err: errors.New("a server needs a certificate, or PSKs")}
 	}
-	minVersion := max(c.MinVersion, TLS12)
-	if b.server && len(certs) == 0 && len(c.SNI) == 0 {
-		minVersion = TLS13 // before it there are no PSKs here
+	var err error
+	if b.lowest, err = b.versions(len(certs) > 0 || len(c.SNI) > 0); err != nil {
+		return err
 	}
 	if !b.server && len(c.SNI) > 0 {
 		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
@@ -126,17 +125,6 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	if strings.IndexByte(c.Properties, 0) >= 0 {
 		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}
-	}
-	for _, v := range []struct {
-		setting string
-		v       TLSVersion
-	}{{"MinVersion", c.MinVersion}, {"MaxVersion", c.MaxVersion}} {
-		if v.v != 0 && v.v != TLS12 && v.v != TLS13 {
-			return &ConfigError{Setting: v.setting, Value: v.v.String(), Err: errors.New("only TLS 1.2 and 1.3 are spoken")}
-		}
-	}
-	if c.MaxVersion != 0 && c.MinVersion > c.MaxVersion {
-		return &ConfigError{Setting: "MinVersion", Value: c.MinVersion.String(), Err: fmt.Errorf("above MaxVersion %v", c.MaxVersion)}
 	}
 	for setting, n := range map[string]int{
 		"VerifyDepth": c.VerifyDepth, "Tickets": c.Tickets, "SessionCache": c.SessionCache,
@@ -150,7 +138,7 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		library:         c.Library.pointer(),
 		properties:      b.properties,
 		server:          cbool(b.server),
-		min_version:     C.int(minVersion),
+		min_version:     C.int(b.lowest),
 		max_version:     C.int(c.MaxVersion),
 		verify_depth:    -1,
 		tickets:         1,
@@ -202,8 +190,11 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	s.session_id_context = b.sessionID
 	if b.ptr = C.cssl_ctx_new(&s, &b.reasons); b.ptr == nil {
-		if c.Properties != "" {
+		switch {
+		case c.Properties != "":
 			return b.fail("Properties", c.Properties)
+		case len(c.Library.Providers()) == 0:
+			return b.failFor("Library", "", errNoProvider())
 		}
 		return b.fail("MinVersion, MaxVersion, Tickets", "")
 	}
@@ -262,15 +253,14 @@ func (b *builder) certificates(certs []loaded) error {
 		if err := b.certificate(&c); err != nil {
 			return err
 		}
-		if len(c.ocsp) == 0 {
+		if len(c.ocsp) == 0 && c.from.OCSPFile == "" {
 			continue
 		}
 		if !b.server {
 			return &ConfigError{Setting: c.setting + ".OCSP", Err: errors.New("only a server staples")}
 		}
 		if C.cssl_ctx_staple(b.ptr, (*C.uchar)(bytesPtr(c.ocsp)), C.int(len(c.ocsp)), &b.reasons) == 0 {
-			return &ConfigError{Setting: c.setting + ".OCSP", Reasons: goReasons(&b.reasons),
-				Err: errors.New("not a successful OCSP response in DER")}
+			return b.wrongContent(c.setting+".OCSP", "", c.from.OCSPFile, c.ocsp, wantOCSP)
 		}
 	}
 	return nil
@@ -306,12 +296,9 @@ func (b *builder) systemCAs(trust []byte) bool {
 }
 
 func (b *builder) trust(trust, crl []byte) error {
-	if len(trust) > 0 {
-		switch C.cssl_ctx_trust(b.ptr, bytesPtr(trust), C.int(len(trust)), cbool(b.server), &b.reasons) {
-		case -1:
-			return b.fail("CAFile", b.cfg.CAFile)
-		case 0:
-			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: errors.New("no certificate in it")}
+	if len(trust) > 0 || b.cfg.CAFile != "" {
+		if C.cssl_ctx_trust(b.ptr, bytesPtr(trust), C.int(len(trust)), cbool(b.server), &b.reasons) <= 0 {
+			return b.wrongContent("CA", "PEM", b.cfg.CAFile, trust, wantCA)
 		}
 		if usable, err := linked.Run.lackingKeys(trust); usable == 0 && err != nil {
 			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: err}
@@ -322,13 +309,11 @@ func (b *builder) trust(trust, crl []byte) error {
 			return b.fail("SystemCAs", "")
 		}
 	}
-	if len(crl) > 0 {
-		switch C.cssl_ctx_crl(b.ptr, bytesPtr(crl), C.int(len(crl)), &b.reasons) {
-		case -1:
-			return b.fail("CRLFile", b.cfg.CRLFile)
-		case 0:
-			return &ConfigError{Setting: "CRLFile", Value: b.cfg.CRLFile, Err: errors.New("no revocation list in it")}
-		}
+	if len(crl) == 0 && b.cfg.CRLFile == "" {
+		return nil
+	}
+	if C.cssl_ctx_crl(b.ptr, bytesPtr(crl), C.int(len(crl)), &b.reasons) <= 0 {
+		return b.wrongContent("CRL", "PEM", b.cfg.CRLFile, crl, wantCRL)
 	}
 	return nil
 }

@@ -19,19 +19,23 @@ static int end_of_pem(void)
 	return 1;
 }
 
+/* The passphrase that is to be given, and what OpenSSL asked for. */
 typedef struct {
 	const void *p;
-	int len;
+	int len;  /* -1: there is none */
+	int most; /* how long it may be; 0 until OpenSSL asks */
 } passphrase;
 
 static int give_passphrase(char *buf, int size, int writing, void *arg)
 {
-	const passphrase *pw = arg;
+	passphrase *pw = arg;
 
 	(void)writing;
-	if (pw->p == NULL || pw->len > size)
+	pw->most = size;
+	if (pw->len < 0 || pw->len > size)
 		return -1;
-	memcpy(buf, pw->p, (size_t)pw->len);
+	if (pw->len > 0)
+		memcpy(buf, pw->p, (size_t)pw->len);
 	return pw->len;
 }
 
@@ -47,15 +51,28 @@ static X509 *next_cert(SSL_CTX *ctx, BIO *bio, int aux)
 	return x;
 }
 
-int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *stored, const void *key, int key_len,
-                  const void *pass, int pass_len, cssl_reasons *out)
+EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *pass, int pass_len, int *asked, cssl_reasons *out)
 {
-	passphrase pw = {pass, pass_len};
-	BIO *chain_bio = NULL, *key_bio = NULL;
+	passphrase pw = {pass, pass_len, 0};
+	EVP_PKEY *key = NULL;
+	BIO *bio;
+
+	ERR_clear_error();
+	bio = BIO_new_mem_buf(pem, len);
+	if (bio != NULL)
+		key = PEM_read_bio_PrivateKey_ex(bio, NULL, give_passphrase, &pw, cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+	BIO_free(bio);
+	*asked = pw.most;
+	cssl_done(key != NULL, out);
+	return key;
+}
+
+int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *key, cssl_reasons *out)
+{
+	BIO *chain_bio = NULL;
 	STACK_OF(X509) *rest = NULL;
 	X509 *leaf = NULL, *x;
-	EVP_PKEY *pkey = NULL;
-	int ok = 0;
+	int ok = -1;
 
 	ERR_clear_error();
 	chain_bio = BIO_new_mem_buf(chain, chain_len);
@@ -72,22 +89,13 @@ int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *stor
 		}
 	if (!end_of_pem())
 		goto end;
-	if (stored == NULL) {
-		key_bio = BIO_new_mem_buf(key, key_len);
-		if (key_bio == NULL)
-			goto end;
-		pkey = PEM_read_bio_PrivateKey_ex(key_bio, NULL, give_passphrase, &pw, cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
-		if (pkey == NULL)
-			goto end;
-	}
-	ok = SSL_CTX_use_cert_and_key(ctx, leaf, stored != NULL ? stored : pkey, rest, 1) == 1;
+	ok = SSL_CTX_use_cert_and_key(ctx, leaf, key, rest, 1) == 1;
 end:
-	EVP_PKEY_free(pkey);
 	X509_free(leaf);
 	sk_X509_pop_free(rest, X509_free);
-	BIO_free(key_bio);
 	BIO_free(chain_bio);
-	return cssl_done(ok, out);
+	cssl_done(ok == 1, out);
+	return ok;
 }
 
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out)

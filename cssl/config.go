@@ -12,15 +12,22 @@ import (
 // TLSVersion is a TLS protocol version as it stands on the wire.
 type TLSVersion uint16
 
-// The versions that this library speaks.
+// The versions that this library speaks. TLS 1.0 and 1.1 are for tests of old
+// peers, and off unless Config.MinVersion asks for them: RFC 8996 forbids them.
 const (
+	TLS10 TLSVersion = 0x0301
+	TLS11 TLSVersion = 0x0302
 	TLS12 TLSVersion = 0x0303
 	TLS13 TLSVersion = 0x0304
 )
 
-// String is "TLSv1.2" or "TLSv1.3", as OpenSSL writes them.
+// String is "TLSv1", "TLSv1.1", "TLSv1.2" or "TLSv1.3", as OpenSSL writes them.
 func (v TLSVersion) String() string {
 	switch v {
+	case TLS10:
+		return "TLSv1"
+	case TLS11:
+		return "TLSv1.1"
 	case TLS12:
 		return "TLSv1.2"
 	case TLS13:
@@ -29,17 +36,21 @@ func (v TLSVersion) String() string {
 	return fmt.Sprintf("TLSVersion(0x%04x)", uint16(v))
 }
 
-// ParseTLSVersion reads "1.2", "1.3", "TLSv1.2" or "TLSv1.3". Empty is 0: OpenSSL's choice.
+// ParseTLSVersion reads "1.0", "1.1", "1.2", "1.3", or what String returns. Empty is 0: the default.
 func ParseTLSVersion(s string) (TLSVersion, error) {
 	switch s {
 	case "":
 		return 0, nil
+	case "1.0", TLS10.String():
+		return TLS10, nil
+	case "1.1", TLS11.String():
+		return TLS11, nil
 	case "1.2", TLS12.String():
 		return TLS12, nil
 	case "1.3", TLS13.String():
 		return TLS13, nil
 	}
-	return 0, fmt.Errorf("unknown TLS version %s: use 1.2 or 1.3", strconv.Quote(s))
+	return 0, fmt.Errorf("unknown TLS version %s: use 1.0, 1.1, 1.2 or 1.3", strconv.Quote(s))
 }
 
 // VerifyMode says what is asked of the peer's certificate.
@@ -136,11 +147,17 @@ type Config struct {
 	// is not taken. A Context that SNI or ClientHello chooses can switch it on for the rest of the handshake.
 	Offload bool
 
-	// MinVersion and MaxVersion; 0 is TLS 1.2 and the newest.
+	// MinVersion and MaxVersion; 0 is TLS 1.2 and the newest. TLS 1.0 and 1.1, which
+	// RFC 8996 forbids, are for tests of old peers: they also need a CipherList
+	// with suites of theirs and @SECLEVEL=0, such as "DEFAULT:@SECLEVEL=0", since
+	// OpenSSL allows their signatures (SHA-1, MD5) at no higher security level
+	// (SSL_CTX_set_security_level(3)). That level holds for all that the Context does.
 	MinVersion, MaxVersion TLSVersion
-	// CipherList is for TLS 1.2, in the syntax of openssl-ciphers(1), with @SECLEVEL=. Empty: those of OpenSSL's
+	// CipherList is for TLS 1.2 and before, in the syntax of openssl-ciphers(1), with @SECLEVEL=. Empty: those of OpenSSL's
 	// default, or of the system's policy, that have forward secrecy and are AEAD (GCM, ChaCha20-Poly1305): no
 	// CBC and no static RSA. "DEFAULT" brings these back for a peer that has nothing else.
+	// With a list, a server also takes the suites with DHE that it holds, in a group as strong as its key
+	// (SSL_CTX_set_dh_auto(3)). Mind that a client can then make it compute in that group, which costs far more than X25519.
 	CipherList string
 	// CipherSuites is for TLS 1.3, names joined by colons.
 	CipherSuites string

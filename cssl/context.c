@@ -171,7 +171,8 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 	ERR_clear_error();
 	switch (which) {
 	case CSSL_CIPHERS:
-		ok = SSL_CTX_set_cipher_list(ctx, value);
+		/* For the suites with DHE that are named. The default list leaves a server without them. */
+		ok = SSL_CTX_set_cipher_list(ctx, value) && SSL_CTX_set_dh_auto(ctx, 1);
 		break;
 	case CSSL_CIPHERSUITES:
 		ok = SSL_CTX_set_ciphersuites(ctx, value);

@@ -61,9 +61,13 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 /* 1 if ctx can negotiate the cipher or cipher suite with this name. */
 int cssl_ctx_has_cipher(SSL_CTX *ctx, const char *name);
 int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out);
-/* A certificate chain (leaf first) from PEM, and its key: stored, which gets a reference, or if that is NULL from PEM. pass may be NULL. */
-int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *stored, const void *key, int key_len,
-                  const void *pass, int pass_len, cssl_reasons *out);
+/*
+ * The private key in PEM, the caller's to free, or NULL. pass_len of -1 is no passphrase. asked says how long a passphrase may
+ * be, or 0 if the key that was read, or not read, needs none.
+ */
+EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *pass, int pass_len, int *asked, cssl_reasons *out);
+/* A certificate chain (leaf first) from PEM, and its key, which gets a reference. Answers -1 if it is the chain that cannot be read. */
+int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *key, cssl_reasons *out);
 /* Trusted CAs from PEM; for a server also the names that it asks client certificates of. Answers how many, or -1. */
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out);
 int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out);
@@ -121,5 +125,12 @@ extern void cssl_go_keylog(uintptr_t handle, char *line);
 /* What is offered where Config names no ciphers, or no groups; see defaults.c. False when OpenSSL refuses. */
 int cssl_default_ciphers(SSL_CTX *ctx);
 int cssl_default_groups(SSL_CTX *ctx);
+
+/*
+ * Why ctx can never agree on TLS 1.0 or 1.1; see legacy.c. level is its security level. Blocks on nothing
+ * and calls nobody.
+ */
+enum { CSSL_LEGACY_OK, CSSL_LEGACY_LEVEL, CSSL_LEGACY_SUITES, CSSL_LEGACY_DIGEST };
+int cssl_legacy_lacks(const SSL_CTX *ctx, int *level);
 
 #endif

@@ -43,8 +43,8 @@ func (b *builder) checkEarly() error {
 		return refuse("MaxEarlyData", "only a server accepts early data; a client calls WriteEarlyData")
 	case c.MaxEarlyData > math.MaxInt32:
 		return refuse("MaxEarlyData", "more than 2147483647 bytes")
-	case c.MaxVersion == TLS12:
-		return refuse("MaxEarlyData", "needs TLS 1.3, and MaxVersion is 1.2")
+	case c.before13():
+		return refuse("MaxEarlyData", "needs TLS 1.3, and MaxVersion is below")
 	case c.NoTickets:
 		return refuse("MaxEarlyData", "comes with a ticket, and NoTickets is set")
 	case len(c.TicketKeys) > 0 && !c.AllowReplay:

@@ -43,7 +43,7 @@ func (c *Conn) Negotiated() Negotiated {
 	return Negotiated{TLSVersion(n.version), C.GoString(n.cipher), uint16(n.cipher_id), C.GoString(n.group), n.resumed == 1}
 }
 
-// Group is the key exchange group's name, such as x25519; empty where there was none (RSA key exchange).
+// Group is the key exchange group's name, such as x25519; empty where there was none (RSA key exchange, and DHE in TLS 1.2).
 func (c *Conn) Group() string {
 	if !c.established() {
 		return ""

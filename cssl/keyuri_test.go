@@ -293,6 +293,9 @@ func TestShownURI(t *testing.T) {
 func TestLibraryRefused(t *testing.T) {
 	dir := t.TempDir()
 	broken := writeFile(t, "broken.so", "not a module")
+	activates := func(module string) string {
+		return writeFile(t, "openssl.cnf", "openssl_conf = i\n[i]\nproviders = p\n[p]\nnosuch = n\n[n]\nactivate = 1\nmodule = "+module+"\n")
+	}
 	for _, tt := range []struct {
 		name    string
 		c       LibraryConfig
@@ -308,6 +311,12 @@ func TestLibraryRefused(t *testing.T) {
 		{"no file", LibraryConfig{ConfigFile: dir + "/none"}, "ConfigFile", []string{dir + "/none"}},
 		{"bad file", LibraryConfig{ConfigFile: broken}, "ConfigFile", []string{broken}},
 		{"NUL", LibraryConfig{ConfigFile: "a\x00b"}, "ConfigFile", []string{"NUL"}},
+		{"config that is a certificate", LibraryConfig{ConfigFile: testcerts.Path("root.pem")}, "ConfigFile", []string{testcerts.Path("root.pem"), "want a configuration", "found CERTIFICATE in PEM"}},
+		{"config that is a directory", LibraryConfig{ConfigFile: dir}, "ConfigFile", []string{dir, "is a directory"}},
+		{"file for a directory", LibraryConfig{ProviderPath: broken}, "ProviderPath", []string{broken, "want a directory"}},
+		{"config of a missing module", LibraryConfig{ConfigFile: activates("/none/nosuch.so")}, "ConfigFile", []string{"nosuch", "/none/nosuch.so", "cannot open shared object file"}},
+		{"config of a module elsewhere", LibraryConfig{ConfigFile: activates("nosuch.so"), ProviderPath: dir}, "ConfigFile", []string{"nosuch", dir, "cannot open"}},
+		{"config of a file that is no module", LibraryConfig{ConfigFile: activates(broken)}, "ConfigFile", []string{"nosuch", broken, "file too short"}},
 		{"config of a missing provider", LibraryConfig{ConfigFile: writeFile(t, "openssl.cnf", "openssl_conf = i\n[i]\nproviders = p\n[p]\nnosuch = n\n[n]\nactivate = 1\n")},
 			"ConfigFile", []string{"nosuch"}},
 	} {

@@ -3,6 +3,7 @@
 #include "library.h"
 #include "context.h"
 
+#include <openssl/bio.h>
 #include <openssl/conf.h>
 #include <openssl/err.h>
 #include <openssl/provider.h>
@@ -10,6 +11,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+/*
+ * Leaves on the error queue why a provider cannot be loaded: OpenSSL drops that
+ * when it reads a configuration. A name with a slash in it is that of a file.
+ */
+static void load_again(OSSL_LIB_CTX *library, const char *name, const char *module)
+{
+	char file[4096];
+	OSSL_PROVIDER *p;
+
+	if (module != NULL && BIO_snprintf(file, sizeof file, "%s%s", strchr(module, '/') != NULL ? "" : "./", module) > 0)
+		name = file;
+	p = OSSL_PROVIDER_load(library, name);
+	if (p != NULL)
+		OSSL_PROVIDER_unload(p);
+}
 
 /*
  * OSSL_LIB_CTX_load_config is content when a provider that the file activates cannot be loaded, and the default one steps
@@ -37,6 +54,7 @@ static int all_active(OSSL_LIB_CTX *library, const char *file)
 		if (ok)
 			continue;
 		ERR_clear_error(); /* what was looked up in vain */
+		load_again(library, name, module);
 		ERR_raise_data(ERR_LIB_CONF, CONF_R_MODULE_INITIALIZATION_ERROR, "provider %s, module %s", name,
 		               module != NULL ? module : name);
 	}
@@ -96,7 +114,10 @@ OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char 
 	if (path != NULL && !OSSL_PROVIDER_set_default_search_path(library, path))
 		goto failed;
 	*step = CSSL_LIBRARY_CONFIG;
-	if (config != NULL && (!OSSL_LIB_CTX_load_config(library, config) || !all_active(library, config)))
+	if (config != NULL && !OSSL_LIB_CTX_load_config(library, config))
+		goto failed;
+	*step = CSSL_LIBRARY_ACTIVE;
+	if (config != NULL && !all_active(library, config))
 		goto failed;
 	*step = 0;
 	if (!load(library, providers, count, step))

@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/internal/filetype"
 )
 
 // LibraryConfig is what a [Library] is made from.
@@ -44,9 +46,14 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 		if s.value == "" {
 			continue
 		}
-		// OpenSSL takes a file that is not there for an empty one.
-		if _, err := os.Stat(s.value); err != nil {
+		// OpenSSL takes a file that is not there, or a directory, for an empty one.
+		fi, err := os.Stat(s.value)
+		if err != nil {
 			return nil, &ConfigError{Setting: s.setting, Err: err}
+		}
+		if dir := s.setting == "ProviderPath"; fi.IsDir() != dir {
+			return nil, &ConfigError{Setting: s.setting, Value: s.value,
+				Err: errors.New(map[bool]string{true: "want a directory with modules; it is a file", false: "want a configuration of OpenSSL, see config(5); it is a directory"}[dir])}
 		}
 	}
 	for _, p := range c.Providers {
@@ -73,6 +80,13 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 		e.Setting, e.Value = "ProviderPath", c.ProviderPath
 	case C.CSSL_LIBRARY_CONFIG:
 		e.Setting, e.Value = "ConfigFile", c.ConfigFile
+		p, err := os.ReadFile(c.ConfigFile)
+		if e.Err = err; err == nil {
+			e.Err = fmt.Errorf("want a configuration of OpenSSL, see config(5); found %s", filetype.Describe(p))
+		}
+	case C.CSSL_LIBRARY_ACTIVE:
+		e.Setting, e.Value = "ConfigFile", c.ConfigFile
+		e.Err = errors.New("a provider that it activates is missing or cannot be loaded")
 	default:
 		e.Setting, e.Value = "Providers", c.Providers[step]
 		e.Err = fmt.Errorf("not a provider of OpenSSL itself, or its module in %s cannot be used", modules(c.ProviderPath))

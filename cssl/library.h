@@ -11,7 +11,7 @@
 #include <openssl/ssl.h>
 
 /* What cssl_library_new may fail at; 0 and up is the index of a provider. */
-enum { CSSL_LIBRARY_CREATE = -1, CSSL_LIBRARY_PATH = -2, CSSL_LIBRARY_CONFIG = -3 };
+enum { CSSL_LIBRARY_CREATE = -1, CSSL_LIBRARY_PATH = -2, CSSL_LIBRARY_CONFIG = -3, CSSL_LIBRARY_ACTIVE = -4 };
 
 /*
  * Makes a library context. path (where modules are looked for) and config (an openssl.cnf) may be NULL. providers are count names

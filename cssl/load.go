@@ -3,7 +3,6 @@
 package cssl
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ type loaded struct {
 	from       *Certificate
 	setting    string
 	chain, key []byte
-	pass       []byte
 	ocsp       []byte
 }
 
@@ -25,46 +23,37 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 		c := &b.cfg.Certificates[i]
 		setting := fmt.Sprintf("Certificates[%d]", i)
 		l := loaded{from: c, setting: setting}
-		if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
+		if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM, wantChain); err != nil {
 			return
 		}
-		if len(l.chain) == 0 {
+		if len(l.chain) == 0 && c.ChainFile == "" {
 			err = &ConfigError{Setting: setting, Err: errors.New("neither ChainFile nor ChainPEM is set")}
 			return
 		}
-		if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
+		if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM, wantKey); err != nil {
 			return
 		}
-		if c.KeyURI != "" && len(l.key) > 0 {
+		if c.KeyURI != "" && c.ownKey() {
 			err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
 			return
 		}
-		if len(l.key) == 0 && c.KeyURI == "" {
+		if !c.ownKey() && c.KeyURI == "" {
 			l.key = l.chain
 		}
-		if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP); err != nil {
+		if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP, wantOCSP); err != nil {
 			return
-		}
-		if bytes.Contains(l.key, []byte("ENCRYPTED")) {
-			if c.Passphrase == nil {
-				err = &ConfigError{Setting: setting, Err: errors.New("the key is encrypted and Passphrase is not set")}
-				return
-			}
-			if l.pass, err = c.Passphrase(); err != nil {
-				err = &ConfigError{Setting: setting + ".Passphrase", Err: err}
-				return
-			}
 		}
 		certs = append(certs, l)
 	}
-	if trust, err = contentOf("CAFile", b.cfg.CAFile, b.cfg.CAPEM); err != nil {
+	if trust, err = contentOf("CAFile", b.cfg.CAFile, b.cfg.CAPEM, wantCA); err != nil {
 		return
 	}
-	crl, err = contentOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM)
+	crl, err = contentOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM, wantCRL)
 	return
 }
 
-func contentOf(setting, file string, content []byte) ([]byte, error) {
+// contentOf is what a setting has, in a file or as bytes. want is what an error says that it should be.
+func contentOf(setting, file string, content []byte, want string) ([]byte, error) {
 	if file == "" {
 		return content, nil
 	}
@@ -73,7 +62,7 @@ func contentOf(setting, file string, content []byte) ([]byte, error) {
 	}
 	p, err := os.ReadFile(file)
 	if err != nil {
-		return nil, &ConfigError{Setting: setting, Err: err}
+		return nil, &ConfigError{Setting: setting, Err: fmt.Errorf("%w; want %s", err, want)}
 	}
 	return p, nil
 }

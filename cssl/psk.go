@@ -25,8 +25,8 @@ func (b *builder) psks(alone bool) error {
 	}
 	refuse := func(setting, why string) error { return &ConfigError{Setting: setting, Err: errors.New(why)} }
 	switch {
-	case c.MaxVersion == TLS12:
-		return refuse("PSKs", "need TLS 1.3, and MaxVersion is 1.2")
+	case c.before13():
+		return refuse("PSKs", "need TLS 1.3, and MaxVersion is below")
 	case !b.server && len(c.PSKs) > 1:
 		return refuse("PSKs", "a client has one: OpenSSL offers no more")
 	case !b.server && c.Verify == VerifyNone:

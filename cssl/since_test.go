@@ -102,7 +102,7 @@ func TestTooOldForSetting(t *testing.T) {
 		{"Groups", "X25519MLKEM768", func(c *Config) { c.Groups = "X25519:X25519MLKEM768" }},
 		{"Groups", "SecP384r1MLKEM1024", func(c *Config) { c.Groups = "SecP384r1MLKEM1024" }},
 		{"SignatureAlgorithms", "mldsa65", func(c *Config) { c.SignatureAlgorithms = "ECDSA+SHA256:mldsa65" }},
-		{"Certificates[1]", "ML-DSA-65", func(c *Config) { c.Certificates = append(c.Certificates, mldsa) }},
+		{"Certificates[1].KeyFile", "ML-DSA-65", func(c *Config) { c.Certificates = append(c.Certificates, mldsa) }},
 		{"CAFile", "ML-DSA-65", func(c *Config) { c.CAFile = testcerts.Path("mldsa65.pem") }},
 	} {
 		c := serverConfig("ecdsa")

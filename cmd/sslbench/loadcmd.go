@@ -89,10 +89,10 @@ func parseLoad(args []string, out io.Writer) (*loadOptions, error) {
 	f.DurationVar(&o.warmup, "warmup", 0, "`time` to work before anything is measured")
 	f.DurationVar(&o.cfg.Timeout, "timeout", 10*time.Second, "`time` for a handshake, and for one answer")
 	f.IntVar(&o.cfg.Loops, "loops", runtime.NumCPU(), "`number` of event loops")
-	f.StringVar(&version, "tls", "", "TLS `version`: 1.2 or 1.3 (default: the best of both)")
+	f.StringVar(&version, "tls", "", "TLS `version`: 1.2 or 1.3, or 1.0 or 1.1 with --ciphers that have @SECLEVEL=0 (default: the best of 1.2 and 1.3)")
 	f.StringVar(&o.minVersion, "min-version", "", "lowest TLS `version`")
 	f.StringVar(&o.maxVersion, "max-version", "", "highest TLS `version`")
-	f.StringVar(&o.cfg.TLS.CipherList, "ciphers", "", "`list` of TLS 1.2 ciphers, such as ECDHE+AESGCM")
+	f.StringVar(&o.cfg.TLS.CipherList, "ciphers", "", "`list` of ciphers up to TLS 1.2, such as ECDHE+AESGCM")
 	f.StringVar(&o.cfg.TLS.CipherSuites, "ciphersuites", "", "`list` of TLS 1.3 cipher suites, joined by colons")
 	f.StringVar(&o.cfg.TLS.Groups, "groups", "", "`list` of groups, such as X25519:P-256")
 	f.StringSliceVar(&o.cfg.TLS.ALPN, "alpn", nil, "`protocols` to offer, joined by commas, best first")
@@ -196,7 +196,7 @@ func parseSize(s string) (int, error) {
 var loadFlagOf = map[string]string{
 	"Certificates[0]": "--cert", "Certificates[0].ChainFile": "--cert", "Certificates[0].KeyFile": "--key",
 	"CAFile": "--ca", "CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups",
-	"ALPN": "--alpn", "ServerName": "--sni",
+	"ALPN": "--alpn", "ServerName": "--sni", "MinVersion": "--min-version", "MaxVersion": "--max-version",
 }
 
 // byLoadFlag says a refused setting in the words of the command line.

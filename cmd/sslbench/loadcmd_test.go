@@ -38,8 +38,14 @@ func (loadEcho) OnClose(*reactor.Conn, error) {}
 // loadTarget starts an echo server for the test.
 func loadTarget(t *testing.T, h loadEcho) string {
 	t.Helper()
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{{
-		ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
+	return loadTargetOf(t, h, cssl.Config{})
+}
+
+// loadTargetOf is loadTarget with settings, to which a certificate is added.
+func loadTargetOf(t *testing.T, h loadEcho, c cssl.Config) string {
+	t.Helper()
+	c.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}
+	x, err := cssl.NewServerContext(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +103,7 @@ func TestLoadUsage(t *testing.T) {
 		target + "--ramp -1s":                          "ramp",
 		target + "--format xml":                        "--format",
 		target + "--progress maybe":                    "--progress",
-		target + "--tls 1.1":                           "1.1",
+		target + "--tls 1.4":                           "1.4",
 		target + "--tls 1.2 --max-version 1.3":         "--tls",
 		target + "--min-version 1.3 --max-version 1.2": "--min-version",
 		target + "--insecure --ca x.pem":               "--insecure",
@@ -118,6 +124,8 @@ func TestLoadRefusals(t *testing.T) {
 		"--ca /nonexistent.pem":           "--ca: open /nonexistent.pem",
 		"--ciphers nonsense":              `--ciphers "nonsense"`,
 		"--ciphersuites nonsense":         "--ciphersuites",
+		"--tls 1.1":                       `--min-version "TLSv1.1": OpenSSL speaks it at security level 0 alone`,
+		"--max-version 1.0":               `--max-version "TLSv1": below the lowest version, which is TLSv1.2`,
 		"--groups nonsense":               "--groups",
 		"--cert /nonexistent.pem":         "--cert",
 		"--percentiles /nonexistent/file": "--percentiles",
@@ -160,6 +168,18 @@ func TestLoadHelp(t *testing.T) {
 	for kind := range kindOf {
 		if !strings.Contains(out.String(), "\n  "+kind) {
 			t.Errorf("%s is not explained", kind)
+		}
+	}
+}
+
+// TestLoadOldVersion: TLS 1.0 and 1.1 are spoken with the ciphers that they need, and named in what comes out.
+func TestLoadOldVersion(t *testing.T) {
+	target := loadTargetOf(t, loadEcho{}, cssl.Config{MinVersion: cssl.TLS10, CipherList: "DEFAULT:@SECLEVEL=0"})
+	for args, want := range map[string]string{"--tls 1.0": "TLSv1", "--min-version 1.0 --max-version 1.1": "TLSv1.1"} {
+		status, text, stderr := runLoadArgs(target, "--ciphers DEFAULT:@SECLEVEL=0 --format json "+args)
+		var p loadReport
+		if err := json.Unmarshal([]byte(text), &p); err != nil || status != 0 || p.TLS.Version != want || p.Units == 0 {
+			t.Errorf("%s: status %d, %v\n%s%s", args, status, err, text, stderr)
 		}
 	}
 }

@@ -87,6 +87,7 @@ func TestTokenFailures(t *testing.T) {
 		{"wrong PIN", append(key, "token:ec", "--pin-file", secretFile(t, "999"+tokenPIN, 0o600)), []string{"--key", `"token:ec"`, "PIN is wrong"}},
 		{"no PIN", append(key, "token:ec"), []string{"--pin-file", "token:ec"}},
 		{"PIN for everybody", append(key, "token:ec", "--pin-file", open), []string{"--pin-file", open, "chmod o= pin"}},
+		{"key for a PIN", append(key, "token:ec", "--pin-file", secretFile(t, string(testcerts.Read(t, "rsa.key")), 0o600)), []string{"--pin-file", "want a PIN on one line; found PRIVATE KEY in PEM"}},
 		{"no PIN file", append(key, "token:ec", "--pin-file", "/nonexistent"), []string{"--pin-file", "/nonexistent"}},
 		{"no such key", append(key, "token:other", "--pin-file", pinFile), []string{"--key", "token:other", "no such private key"}},
 		{"other key", append(key, "token:rsa", "--pin-file", pinFile), []string{"--cert", "mismatch"}},

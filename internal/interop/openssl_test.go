@@ -203,10 +203,7 @@ func (o *outcome) wait(t *testing.T) {
 }
 
 func versionFlag(v cssl.TLSVersion) string {
-	if v == cssl.TLS12 {
-		return "-tls1_2"
-	}
-	return "-tls1_3"
+	return map[cssl.TLSVersion]string{cssl.TLS10: "-tls1", cssl.TLS11: "-tls1_1", cssl.TLS12: "-tls1_2", cssl.TLS13: "-tls1_3"}[v]
 }
 
 // certFlags are those of s_client and s_server for one of testdata/certs.
@@ -219,6 +216,9 @@ func certFlags(name string) []string {
 func (c combo) clientFlags(addr string) []string {
 	args := []string{"s_client", "-connect", addr, versionFlag(c.version), "-CAfile", testcerts.Path("root.pem"),
 		"-verify_return_error", "-servername", c.serverName(), "-verify_hostname", c.serverName()}
+	if c.ciphers != "" {
+		args = append(args, "-cipher", c.ciphers)
+	}
 	if c.mtls {
 		args = append(args, certFlags("client")...)
 	}
@@ -229,29 +229,29 @@ func (c combo) clientFlags(addr string) []string {
 }
 
 // TestSClient: openssl s_client with our server.
-func TestSClient(t *testing.T) {
-	eachCombo(t, func(t *testing.T, c combo) {
-		srv := newServer(t, c.serverConfig(t), 0, 0)
-		saved := filepath.Join(t.TempDir(), "session")
-		rounds := c.connections()
-		for i, n := range rounds {
-			s := newParty(false, true, n)
-			s.closes = true
-			srv.expect(s)
-			args := append(c.clientFlags(srv.addr), "-quiet")
-			switch {
-			case c.resume && i == 0:
-				args = append(args, "-sess_out", saved)
-			case c.resume:
-				args = append(args, "-sess_in", saved)
-			}
-			o := start(t, args...)
-			o.exchange(upSeed, downSeed, n).wait(t)
-			s.wait(t)
-			o.end()
-			c.check(t, s, i == len(rounds)-1)
+func TestSClient(t *testing.T) { eachCombo(t, sClient) }
+
+func sClient(t *testing.T, c combo) {
+	srv := newServer(t, c.serverConfig(t), 0, 0)
+	saved := filepath.Join(t.TempDir(), "session")
+	rounds := c.connections()
+	for i, n := range rounds {
+		s := newParty(false, true, n)
+		s.closes = true
+		srv.expect(s)
+		args := append(c.clientFlags(srv.addr), "-quiet")
+		switch {
+		case c.resume && i == 0:
+			args = append(args, "-sess_out", saved)
+		case c.resume:
+			args = append(args, "-sess_in", saved)
 		}
-	})
+		o := start(t, args...)
+		o.exchange(upSeed, downSeed, n).wait(t)
+		s.wait(t)
+		o.end()
+		c.check(t, s, i == len(rounds)-1)
+	}
 }
 
 // startServer runs s_server on a port that the system chooses, and answers its address.
@@ -297,6 +297,9 @@ func (c combo) serverFlags() []string {
 	} else {
 		args = append(args, certFlags(c.cert)...)
 	}
+	if c.ciphers != "" {
+		args = append(args, "-cipher", c.ciphers)
+	}
 	if c.mtls {
 		args = append(args, "-Verify", "2", "-verify_return_error", "-CAfile", testcerts.Path("root.pem"))
 	}
@@ -308,31 +311,31 @@ func (c combo) serverFlags() []string {
 
 // TestSServer: our client with openssl s_server, which passes on what goes through its
 // standard input and output, so both directions have a stream of their own.
-func TestSServer(t *testing.T) {
-	eachCombo(t, func(t *testing.T, c combo) {
-		o, addr := startServer(t, c.serverFlags()...)
-		x := clientContext(t, c.clientConfig())
-		loop := newLoop(t, nil)
-		conf := cssl.ConnConfig{ServerName: c.serverName()}
-		rounds := c.connections()
-		for i, n := range rounds {
-			p := newParty(true, true, n)
-			p.closes = true
-			dial(t, loop, addr, x, conf, 0, 0, p)
-			p.opened(t)
-			out, in := newSender(downSeed, true, n), newStream(upSeed, true)
-			run := &outcome{sent: make(chan error, 1), received: make(chan error, 1)}
-			go func() { run.received <- receiveHigh(o.out, in, n) }()
-			go func() { run.sent <- o.feed(out) }()
-			run.wait(t)
-			p.wait(t)
-			if t.Failed() {
-				return
-			}
-			c.check(t, p, i == len(rounds)-1)
-			conf.Session = p.resume
+func TestSServer(t *testing.T) { eachCombo(t, sServer) }
+
+func sServer(t *testing.T, c combo) {
+	o, addr := startServer(t, c.serverFlags()...)
+	x := clientContext(t, c.clientConfig())
+	loop := newLoop(t, nil)
+	conf := cssl.ConnConfig{ServerName: c.serverName()}
+	rounds := c.connections()
+	for i, n := range rounds {
+		p := newParty(true, true, n)
+		p.closes = true
+		dial(t, loop, addr, x, conf, 0, 0, p)
+		p.opened(t)
+		out, in := newSender(downSeed, true, n), newStream(upSeed, true)
+		run := &outcome{sent: make(chan error, 1), received: make(chan error, 1)}
+		go func() { run.received <- receiveHigh(o.out, in, n) }()
+		go func() { run.sent <- o.feed(out) }()
+		run.wait(t)
+		p.wait(t)
+		if t.Failed() {
+			return
 		}
-	})
+		c.check(t, p, i == len(rounds)-1)
+		conf.Session = p.resume
+	}
 }
 
 // receiveHigh checks n bytes with the top bit.

@@ -33,6 +33,7 @@ const (
 type feature struct {
 	name                    string
 	cert                    string
+	ciphers                 string // of TLS 1.2 and before; empty: the default
 	mtls, resume, alpn, sni bool
 }
 
@@ -91,7 +92,7 @@ func (c combo) serverName() string {
 func (c combo) serverConfig(t *testing.T) cssl.Config {
 	cfg := cssl.Config{
 		Certificates: []cssl.Certificate{certificate(c.cert)},
-		MinVersion:   c.version, MaxVersion: c.version,
+		MinVersion:   c.version, MaxVersion: c.version, CipherList: c.ciphers,
 	}
 	if c.mtls {
 		cfg.Verify, cfg.CAFile = cssl.VerifyRequire, testcerts.Path("root.pem")
@@ -111,7 +112,7 @@ func (c combo) serverConfig(t *testing.T) cssl.Config {
 
 // clientConfig is for our client.
 func (c combo) clientConfig() cssl.Config {
-	cfg := cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: c.version, MaxVersion: c.version}
+	cfg := cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: c.version, MaxVersion: c.version, CipherList: c.ciphers}
 	if c.mtls {
 		cfg.Certificates = []cssl.Certificate{certificate("client")}
 	}
@@ -156,26 +157,26 @@ func (c combo) goVersion() uint16 { return uint16(c.version) }
 func TestCertificates(t *testing.T) { testcerts.Check(t) }
 
 // TestOursWithOurs joins our client and our server.
-func TestOursWithOurs(t *testing.T) {
-	eachCombo(t, func(t *testing.T, c combo) {
-		srv := newServer(t, c.serverConfig(t), 0, 0)
-		x := clientContext(t, c.clientConfig())
-		loop := newLoop(t, nil)
-		conf := cssl.ConnConfig{ServerName: c.serverName()}
-		rounds := c.connections()
-		for i, n := range rounds {
-			s := srv.expect(newParty(false, false, n))
-			p := newParty(true, false, n)
-			p.outside, p.closes = true, true
-			dial(t, loop, srv.addr, x, conf, 0, 0, p)
-			p.wait(t)
-			s.wait(t)
-			if t.Failed() {
-				return
-			}
-			c.check(t, p, i == len(rounds)-1)
-			c.check(t, s, i == len(rounds)-1)
-			conf.Session = p.resume
+func TestOursWithOurs(t *testing.T) { eachCombo(t, oursWithOurs) }
+
+func oursWithOurs(t *testing.T, c combo) {
+	srv := newServer(t, c.serverConfig(t), 0, 0)
+	x := clientContext(t, c.clientConfig())
+	loop := newLoop(t, nil)
+	conf := cssl.ConnConfig{ServerName: c.serverName()}
+	rounds := c.connections()
+	for i, n := range rounds {
+		s := srv.expect(newParty(false, false, n))
+		p := newParty(true, false, n)
+		p.outside, p.closes = true, true
+		dial(t, loop, srv.addr, x, conf, 0, 0, p)
+		p.wait(t)
+		s.wait(t)
+		if t.Failed() {
+			return
 		}
-	})
+		c.check(t, p, i == len(rounds)-1)
+		c.check(t, s, i == len(rounds)-1)
+		conf.Session = p.resume
+	}
 }

@@ -242,7 +242,7 @@ func readBody(t testing.TB, resp *http.Response) string {
 // rawTLS makes a connection of crypto/tls with one protocol in ALPN, or none.
 func rawTLS(t testing.TB, addr, alpn string) *tls.Conn {
 	t.Helper()
-	conf := &tls.Config{RootCAs: roots(t), ServerName: "localhost"}
+	conf := &tls.Config{RootCAs: roots(t), ServerName: "localhost", MinVersion: tls.VersionTLS10}
 	if alpn != "" {
 		conf.NextProtos = []string{alpn}
 	}

@@ -220,7 +220,7 @@ func (l *listener) negotiate(c *sslnet.Conn) (net.Conn, error) {
 	}
 	if conf := l.srv.HTTP2; prohibited(state) && (conf == nil || !conf.PermitProhibitedCipherSuites) {
 		goAway(c, inadequateSecurity)
-		return nil, fmt.Errorf("client agreed on HTTP/2 with cipher suite %s, which HTTP/2 prohibits", state.Cipher)
+		return nil, fmt.Errorf("client agreed on HTTP/2 with %v and cipher suite %s, which HTTP/2 prohibits", state.Version, state.Cipher)
 	}
 	return nc, nil
 }
@@ -248,11 +248,11 @@ func isHTTPRequest(err error) bool {
 	return errors.As(err, &e) && slices.ContainsFunc(e.Reasons, func(r cssl.Reason) bool { return r.Text == "http request" })
 }
 
-// prohibited reports whether RFC 9113, section 9.2.2, rules the cipher suite out: in TLS 1.2 all but those with
-// ephemeral keys and AEAD.
+// prohibited reports whether RFC 9113, section 9.2, rules out what was negotiated: all versions before TLS 1.2, and in TLS 1.2
+// all cipher suites but those with ephemeral keys and AEAD.
 func prohibited(s sslnet.State) bool {
 	if s.Version != cssl.TLS12 {
-		return false
+		return s.Version < cssl.TLS12
 	}
 	ephemeral := strings.HasPrefix(s.Cipher, "ECDHE-") || strings.HasPrefix(s.Cipher, "DHE-")
 	aead := strings.Contains(s.Cipher, "GCM") || strings.Contains(s.Cipher, "CHACHA20") || strings.Contains(s.Cipher, "CCM")

@@ -233,6 +233,9 @@ func TestHTTP2Refused(t *testing.T) {
 	one := new(http.Protocols)
 	one.SetHTTP1(true)
 	cbc := func(c *cssl.Config) { c.MaxVersion, c.CipherList = cssl.TLS12, "ECDHE-ECDSA-AES128-SHA" }
+	old := func(c *cssl.Config) {
+		c.MinVersion, c.MaxVersion, c.CipherList = cssl.TLS10, cssl.TLS11, "DEFAULT:@SECLEVEL=0"
+	}
 	for name, c := range map[string]struct {
 		srv     *http.Server
 		context func(*cssl.Config)
@@ -240,6 +243,7 @@ func TestHTTP2Refused(t *testing.T) {
 		log     string
 	}{
 		"protocols": {srv: &http.Server{Protocols: one}, context: func(*cssl.Config) {}, code: http11Required, log: "take h2 from the Context's ALPN"},
+		"version":   {srv: &http.Server{}, context: old, code: inadequateSecurity, log: "TLSv1.1"},
 		"cipher":    {srv: &http.Server{}, context: cbc, code: inadequateSecurity, log: "ECDHE-ECDSA-AES128-SHA"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/knadh/koanf/parsers/yaml"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
 // failure wants Load to refuse with one line.
@@ -41,8 +43,8 @@ func TestBadValues(t *testing.T) {
 		{"tickets", "0", "use a whole number from 1 to 16"},
 		{"tickets", "1.5", "use a whole number from 1 to 16"},
 		{"service", "daytime", "no such service: use echo, discard, chargen or reverse"},
-		{"min-version", "1.1", "use 1.2 or 1.3"},
-		{"max-version", "SSLv3", "use 1.2 or 1.3"},
+		{"min-version", "1.4", "use 1.0, 1.1, 1.2 or 1.3"},
+		{"max-version", "SSLv3", "use 1.0, 1.1, 1.2 or 1.3"},
 		{"client-auth", "yes", "use none, optional or require"},
 		{"log-level", "WARN", "use debug, info, warn or error"},
 		{"log-format", "xml", "use text or json"},
@@ -134,22 +136,24 @@ func TestUnknownNames(t *testing.T) {
 // TestBadFiles: what cannot be a configuration file is refused with its name.
 func TestBadFiles(t *testing.T) {
 	for content, want := range map[string]string{
-		"- listen":                       "cannot unmarshal",
-		"listen: [":                      "yaml: line 1",
-		"loops: 1\nloops: 2":             `"loops" already defined`,
-		"---\nloops: 1\n---\nloops: 2":   "more than one YAML document",
-		"loops:":                         "loops: there is no value: give one, or take the key out",
-		"loops: [1]":                     "loops: one value is wanted, not a list",
-		"loops: {a: 1}":                  "loops: a value is wanted, not keys below it",
-		"alpn: {a: 1}":                   "alpn: a value is wanted, not keys below it",
-		"alpn: [[h2]]":                   "alpn: a text, a number, true or false is wanted",
-		"pid-file: 2020-01-01":           "put other things in quotes",
-		"sni: {a.example: }":             "sni: a.example: a text",
-		"sni: {a.example: ['a,b', c]}":   "sni: a.example: the name of a file cannot contain a comma",
-		"limits: {max-conns: 1}":         "limits: there is no such key; there are no sections, all keys stand at the top",
-		"check: true":                    "check: it cannot be set in the file, use --check or SSLECHO_CHECK",
-		"config: x":                      "config: it cannot be set in the file, use --config or SSLECHO_CONFIG",
-		"print-config: true\nlopps: 3\n": "print-config: it cannot be set in the file",
+		"- listen":                             "cannot unmarshal",
+		"listen: [":                            "yaml: line 1",
+		string(testcerts.Read(t, "ecdsa.key")): "want keys and values in YAML, found PRIVATE KEY in PEM",
+		"\x30\x82\x01\x00\x02":                 "want keys and values in YAML, found data in DER",
+		"loops: 1\nloops: 2":                   `"loops" already defined`,
+		"---\nloops: 1\n---\nloops: 2":         "more than one YAML document",
+		"loops:":                               "loops: there is no value: give one, or take the key out",
+		"loops: [1]":                           "loops: one value is wanted, not a list",
+		"loops: {a: 1}":                        "loops: a value is wanted, not keys below it",
+		"alpn: {a: 1}":                         "alpn: a value is wanted, not keys below it",
+		"alpn: [[h2]]":                         "alpn: a text, a number, true or false is wanted",
+		"pid-file: 2020-01-01":                 "put other things in quotes",
+		"sni: {a.example: }":                   "sni: a.example: a text",
+		"sni: {a.example: ['a,b', c]}":         "sni: a.example: the name of a file cannot contain a comma",
+		"limits: {max-conns: 1}":               "limits: there is no such key; there are no sections, all keys stand at the top",
+		"check: true":                          "check: it cannot be set in the file, use --check or SSLECHO_CHECK",
+		"config: x":                            "config: it cannot be set in the file, use --config or SSLECHO_CONFIG",
+		"print-config: true\nlopps: 3\n":       "print-config: it cannot be set in the file",
 	} {
 		file := write(t, content)
 		if got := failure(t, []string{"--config", file}, nil); !strings.Contains(got, want) || !strings.Contains(got, file) {

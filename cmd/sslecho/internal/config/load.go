@@ -17,6 +17,8 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 	yamlv3 "go.yaml.in/yaml/v3"
+
+	"github.com/spacemonad/go-openssl/internal/filetype"
 )
 
 // source is where a value comes from; a later one wins over those before it.
@@ -218,5 +220,9 @@ func (p oneDocument) Unmarshal(b []byte) (map[string]any, error) {
 			return nil, errors.New("there is more than one YAML document in it")
 		}
 	}
-	return p.YAML.Unmarshal(b)
+	content, err := p.YAML.Unmarshal(b)
+	if err != nil {
+		err = fmt.Errorf("%w; want keys and values in YAML, found %s", err, filetype.Describe(b))
+	}
+	return content, err
 }

@@ -239,14 +239,14 @@ func either(names []string) string {
 
 // version is a TLS version, or nothing for the library's choice.
 func version(at func(*Config) *cssl.TLSVersion) value {
-	short := map[cssl.TLSVersion]string{0: "", cssl.TLS12: "1.2", cssl.TLS13: "1.3"}
+	short := map[cssl.TLSVersion]string{0: "", cssl.TLS10: "1.0", cssl.TLS11: "1.1", cssl.TLS12: "1.2", cssl.TLS13: "1.3"}
 	return one[cssl.TLSVersion]{
 		at:      at,
-		choices: []string{short[cssl.TLS12], short[cssl.TLS13]},
+		choices: []string{short[cssl.TLS10], short[cssl.TLS11], short[cssl.TLS12], short[cssl.TLS13]},
 		parse: func(s string) (cssl.TLSVersion, error) {
 			v, err := cssl.ParseTLSVersion(s)
 			if err != nil {
-				return 0, errors.New("use 1.2 or 1.3")
+				return 0, errors.New("use 1.0, 1.1, 1.2 or 1.3")
 			}
 			return v, nil
 		},

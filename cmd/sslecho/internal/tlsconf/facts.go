@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/internal/filetype"
 )
 
 // Certificate is what is known of one that is in use.
@@ -81,7 +82,7 @@ func factsOf(file string, p []byte) (Certificate, error) {
 	case c.unread != nil:
 		return c, nil
 	default:
-		return c, fmt.Errorf("--cert %s: there is no certificate in it", file)
+		return c, fmt.Errorf("--cert %q: want certificates in PEM, leaf first; found %s", file, filetype.Describe(p))
 	}
 	leaf := c.chain[0]
 	c.Serial, c.NotBefore, c.NotAfter = fmt.Sprintf("%x", leaf.SerialNumber), leaf.NotBefore, leaf.NotAfter

@@ -1,7 +1,6 @@
 package tlsconf
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +41,9 @@ func pin(file string) func(string) ([]byte, error) {
 			return nil, fmt.Errorf("%s: everybody can read or change it: chmod o= %s", file, filepath.Base(file))
 		}
 		p, err := io.ReadAll(f)
-		return bytes.TrimRight(p, "\r\n"), err
+		if err != nil {
+			return nil, err
+		}
+		return oneLine(file, "a PIN", p)
 	}
 }

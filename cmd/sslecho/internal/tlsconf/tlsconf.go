@@ -15,6 +15,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/filetype"
 )
 
 // Builder builds contexts, the first one and those of each reload. It keeps what must stay the same: a certificate that was
@@ -169,8 +170,21 @@ func passphrase(file string) func() ([]byte, error) {
 			return nil, errEncrypted
 		}
 		p, err := os.ReadFile(file)
-		return bytes.TrimRight(p, "\r\n"), err
+		if err != nil {
+			return nil, err
+		}
+		return oneLine(file, "a passphrase", p)
 	}
+}
+
+// oneLine is the line of a file that holds a secret. What is there instead is
+// told, but not shown.
+func oneLine(file, what string, p []byte) ([]byte, error) {
+	line := bytes.TrimRight(p, "\r\n")
+	if len(line) == 0 || bytes.IndexByte(line, '\n') >= 0 {
+		return nil, fmt.Errorf("%s: want %s on one line; found %s", file, what, filetype.Describe(p))
+	}
+	return line, nil
 }
 
 // ticketKeys reads keys: one of 48 or 80 bytes as it is, or a line of base64 for each, the first one first. Lines that begin
@@ -191,12 +205,13 @@ func ticketKeys(file string) ([][]byte, error) {
 		}
 		k, err := base64.StdEncoding.DecodeString(line)
 		if err != nil || len(k) != 48 && len(k) != 80 {
-			return nil, fmt.Errorf("--ticket-keys %s: line %d is no key: want 48 or 80 bytes in base64, such as openssl rand -base64 48 gives", file, i+1)
+			return nil, fmt.Errorf("--ticket-keys %s: line %d is no key: want 48 or 80 bytes in base64, such as openssl rand -base64 48 gives; found %s",
+				file, i+1, filetype.Describe(p))
 		}
 		keys = append(keys, k)
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("--ticket-keys %s: there is no key in it", file)
+		return nil, fmt.Errorf("--ticket-keys %s: there is no key in it; found %s", file, filetype.Describe(p))
 	}
 	return keys, nil
 }

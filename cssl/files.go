@@ -1,0 +1,131 @@
+package cssl
+
+/*
+#include "context.h"
+#include <openssl/crypto.h>
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spacemonad/go-openssl/internal/filetype"
+)
+
+// What errors say that a setting's file should hold.
+const (
+	wantChain = "certificates in PEM, leaf first"
+	wantKey   = "a private key in PEM"
+	wantCA    = "CA certificates in PEM"
+	wantCRL   = "revocation lists in PEM"
+	wantOCSP  = "a successful OCSP response in DER"
+)
+
+// wrongContent refuses what a setting has, in file or, where that is empty, as
+// bytes: with File or suffix behind it, the setting is a field's name.
+func (b *builder) wrongContent(setting, suffix, file string, p []byte, want string) error {
+	return b.failFor(field(setting, suffix, file), file, fmt.Errorf("want %s; found %s", want, filetype.Describe(p)))
+}
+
+func field(setting, suffix, file string) string {
+	if file != "" {
+		suffix = "File"
+	}
+	return setting + suffix
+}
+
+// ownKey reports whether the key is given apart from the chain.
+func (c *Certificate) ownKey() bool { return c.KeyFile != "" || len(c.KeyPEM) > 0 }
+
+// certificate sets a chain with its key.
+func (b *builder) certificate(c *loaded) error {
+	key, err := b.key(c)
+	if err != nil {
+		return err
+	}
+	defer C.EVP_PKEY_free(key)
+	switch C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), key, &b.reasons) {
+	case -1:
+		return b.wrongContent(c.setting+".Chain", "PEM", c.from.ChainFile, c.chain, wantChain)
+	case 0:
+		_, err := linked.Run.lackingKeys(c.chain)
+		files := c.from.ChainFile
+		if c.from.KeyFile != "" {
+			files = strings.TrimPrefix(files+", "+c.from.KeyFile, ", ")
+		}
+		return b.failFor(c.setting, files, err)
+	}
+	return nil
+}
+
+// key is the key of a chain, the caller's to free. Whether it is encrypted,
+// OpenSSL knows: it asks for a passphrase.
+func (b *builder) key(c *loaded) (*C.EVP_PKEY, error) {
+	if c.from.KeyURI != "" {
+		return b.keyByURI(c.setting, c.from)
+	}
+	setting, file, want := c.setting+".Key", c.from.KeyFile, wantKey
+	if !c.from.ownKey() {
+		setting, file, want = c.setting+".Chain", c.from.ChainFile, "certificates and their private key in PEM, for the key is not set apart"
+	}
+	var most C.int
+	key := C.cssl_ctx_read_key(b.ptr, bytesPtr(c.key), C.int(len(c.key)), nil, -1, &most, &b.reasons)
+	switch {
+	case key != nil:
+		return key, nil
+	case most == 0:
+		err := b.wrongContent(setting, "PEM", file, c.key, want)
+		if _, lacks := linked.Run.lackingKeys(c.key); lacks != nil {
+			err.(*ConfigError).Err = lacks
+		}
+		return nil, err
+	case c.from.Passphrase == nil:
+		return nil, &ConfigError{Setting: field(setting, "PEM", file), Value: file, Err: errors.New("the key is encrypted and Passphrase is not set")}
+	}
+	pass, err := c.from.Passphrase()
+	defer clear(pass)
+	if err == nil && len(pass) > int(most) {
+		err = fmt.Errorf("has %d bytes; OpenSSL takes at most %d", len(pass), most)
+	}
+	if err != nil {
+		return nil, &ConfigError{Setting: c.setting + ".Passphrase", Err: err}
+	}
+	key = C.cssl_ctx_read_key(b.ptr, bytesPtr(c.key), C.int(len(c.key)), bytesPtr(pass), C.int(len(pass)), &most, &b.reasons)
+	if key == nil {
+		return nil, b.failFor(field(setting, "PEM", file), file, errors.New("the key cannot be decrypted: the passphrase may be wrong"))
+	}
+	return key, nil
+}
+
+// foundBy ends an error about a key by URI with what is in the file that it
+// names, if it does name one.
+func foundBy(uri string) string {
+	scheme, file, _ := strings.Cut(uri, ":")
+	if !strings.EqualFold(scheme, "file") {
+		return ""
+	}
+	if host, ok := strings.CutPrefix(file, "//"); ok { // file:///key, file://localhost/key
+		file = strings.TrimPrefix(host, "localhost")
+	}
+	if fi, err := os.Stat(file); err != nil || !fi.Mode().IsRegular() {
+		return ""
+	}
+	p, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	return "; want a private key, found " + filetype.Describe(p)
+}
+
+// errNoProvider says that OpenSSL's configuration has left it without providers.
+func errNoProvider() error {
+	file := os.Getenv("OPENSSL_CONF")
+	if file == "" {
+		file = filepath.Join(strings.Trim(strings.TrimPrefix(C.GoString(C.OpenSSL_version(C.OPENSSL_DIR)), "OPENSSLDIR: "), `"`), "openssl.cnf")
+	}
+	return fmt.Errorf("no provider is active: see what %s activates, and whether its modules are there", file)
+}

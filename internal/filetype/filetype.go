@@ -1,0 +1,154 @@
+// Package filetype says what the content of a file looks like, for errors about a file that holds something else than it
+// should.
+package filetype
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// label is a line that begins a block of PEM.
+var label = regexp.MustCompile(`(?m)^-----BEGIN ([A-Z0-9 ]{1,40})-----`)
+
+// Describe says in a few words what p looks like: the labels of its PEM, a
+// structure in DER with the command that converts it, text, or something else.
+// Nothing of the content but the labels is in what it returns.
+func Describe(p []byte) string {
+	plain := bytes.TrimPrefix(p, []byte("\xef\xbb\xbf")) // a byte order mark, which OpenSSL passes over too
+	switch {
+	case len(p) == 0:
+		return "nothing, it is empty"
+	case len(bytes.TrimSpace(plain)) == 0:
+		return "nothing but white space"
+	case bytes.HasPrefix(p, []byte("\xff\xfe")) || bytes.HasPrefix(p, []byte("\xfe\xff")):
+		return "text in UTF-16, which must be converted to ASCII"
+	}
+	if found := label.FindAllSubmatch(plain, -1); found != nil {
+		return labels(found) + " in PEM"
+	}
+	if bytes.Contains(p, []byte("-----BEGIN ")) {
+		return "PEM whose labels do not stand at the beginning of a line"
+	}
+	if utf8.Valid(p) && bytes.IndexFunc(p, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }) < 0 {
+		return "text"
+	}
+	if s := der(p); s != "" {
+		return s
+	}
+	return "binary data"
+}
+
+// labels lists each label once, with how often it is there.
+func labels(found [][][]byte) string {
+	count, order := map[string]int{}, []string{}
+	for _, f := range found {
+		l := string(f[1])
+		if count[l]++; count[l] == 1 {
+			order = append(order, l)
+		}
+	}
+	const most = 8
+	more := ""
+	if len(order) > most {
+		order, more = order[:most], " and others"
+	}
+	for i, l := range order {
+		if n := count[l]; n > 1 {
+			order[i] = fmt.Sprintf("%s (%d)", l, n)
+		}
+	}
+	return strings.Join(order, ", ") + more
+}
+
+// The tags of DER (X.690) that tell the structures apart.
+const (
+	integer    = 0x02
+	bits       = 0x03
+	octets     = 0x04
+	oid        = 0x06
+	enumerated = 0x0a
+	sequence   = 0x30
+	explicit0  = 0xa0
+)
+
+// der says which structure in DER begins p, or is empty. It looks at the first
+// tags alone, so p may be cut off.
+func der(p []byte) string {
+	outer, _, ok := element(p, sequence)
+	if !ok {
+		return ""
+	}
+	switch tag(outer) {
+	case enumerated:
+		return "an OCSP response in DER"
+	case oid:
+		return "a PKCS#7 structure in DER, of which openssl pkcs7 -inform DER -print_certs makes PEM"
+	case integer:
+		version, rest, _ := element(outer, integer)
+		switch {
+		case bytes.Equal(version, []byte{3}) && tag(rest) == sequence:
+			return "a PKCS#12 file, of which openssl pkcs12 -nodes makes PEM"
+		case bytes.Equal(version, []byte{0}) || bytes.Equal(version, []byte{1}):
+			return "a private key in DER, of which openssl pkey -inform DER makes PEM"
+		}
+	case sequence:
+		inner, rest, _ := element(outer, sequence)
+		if tag(inner) == oid {
+			switch tag(rest) {
+			case octets:
+				return "an encrypted private key in DER, of which openssl pkcs8 -inform DER makes PEM"
+			case bits:
+				return "a public key in DER"
+			}
+			break
+		}
+		number, after, _ := element(inner, integer)
+		switch {
+		case tag(inner) == explicit0, tag(inner) == integer && tag(after) == sequence && len(number) > 1:
+			return "a certificate in DER, of which openssl x509 -inform DER makes PEM"
+		case bytes.Equal(number, []byte{0}):
+			return "a certificate request in DER"
+		case bytes.Equal(number, []byte{1}), tag(inner) == sequence:
+			return "a revocation list in DER, of which openssl crl -inform DER makes PEM"
+		}
+	}
+	return "data in DER"
+}
+
+// tag is the first byte of p, or 0.
+func tag(p []byte) byte {
+	if len(p) == 0 {
+		return 0
+	}
+	return p[0]
+}
+
+// element is the content of the element at the beginning of p, as far as it is
+// there, and what follows it. It is false if the tag is another one, or if the
+// length is not one of DER.
+func element(p []byte, want byte) (content, rest []byte, ok bool) {
+	if len(p) < 2 || p[0] != want {
+		return nil, nil, false
+	}
+	n, p := int(p[1]), p[2:]
+	if n >= 0x80 {
+		size := n - 0x80
+		if size < 1 || size > 4 || size > len(p) {
+			return nil, nil, false
+		}
+		n = 0
+		for _, b := range p[:size] {
+			n = n<<8 | int(b)
+		}
+		if n < 0x80 {
+			return nil, nil, false
+		}
+		p = p[size:]
+	}
+	n = min(n, len(p))
+	return p[:n], p[n:], true
+}
