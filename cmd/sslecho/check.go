@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,8 +14,8 @@ import (
 )
 
 // check is --check: everything that can be known without serving.
-func check(c *config.Config, stdout io.Writer) error {
-	var b tlsconf.Builder
+func check(c *config.Config, p *program) error {
+	b := tlsconf.Builder{At: p.waiting.on}
 	t := c.TLS
 	t.KeyLogFile = "" // would be made
 	built, err := b.Build(&t)
@@ -27,9 +27,9 @@ func check(c *config.Config, stdout io.Writer) error {
 		return err
 	}
 	for _, w := range append(built.Warnings, c.Warnings()...) {
-		fmt.Fprintf(stdout, "warning: %s\n", w)
+		p.output.notice(slog.LevelWarn, "warning: "+w, w)
 	}
-	fmt.Fprintln(stdout, "the configuration is valid")
+	p.output.say("the configuration is valid")
 	return nil
 }
 
