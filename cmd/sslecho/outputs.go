@@ -72,7 +72,9 @@ func (o *outputs) use(format string) {
 func (o *outputs) log() *slog.Logger { return o.style.Load().log }
 
 // say prints a notice on standard output: a line of text, or a record that has attrs too.
-func (o *outputs) say(text string, attrs ...slog.Attr) { o.notice(slog.LevelInfo, text, text, attrs...) }
+func (o *outputs) say(text string, attrs ...slog.Attr) {
+	o.notice(slog.LevelInfo, text, text, attrs...)
+}
 
 // notice is say, with a level and another text for a record.
 func (o *outputs) notice(level slog.Level, text, message string, attrs ...slog.Attr) {

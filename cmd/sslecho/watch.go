@@ -70,7 +70,6 @@ func (d *process) dropped() func() map[string]uint64 {
 	keyLog := d.tls.KeyLogDropped()
 	return func() map[string]uint64 {
 		m := d.output.dropped()
-		m["stderr"] += d.srv.Stats().LogDropped
 		m["keylog"] = 0
 		if keyLog != nil {
 			m["keylog"] = keyLog()

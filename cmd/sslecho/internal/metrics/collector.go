@@ -120,9 +120,13 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		out.gauge(draining, value)
 	}
+	lines := map[string]uint64{"stderr": s.LogDropped}
 	if f := c.from.Dropped; f != nil {
-		out.counters(dropped, f())
+		for output, n := range f() {
+			lines[output] += n
+		}
 	}
+	out.counters(dropped, lines)
 	if f := c.from.Certificates; f != nil {
 		out.certificates(f())
 	}
