@@ -55,20 +55,19 @@ type listener struct {
 }
 
 func newListener(srv *http.Server, l net.Listener, http2 bool) *listener {
-	return &listener{
+	n := &listener{
 		Listener: l, srv: srv, http2: http2,
 		ready: make(chan net.Conn), failed: make(chan error), closing: make(chan struct{}),
 		under: make(map[*sslnet.Conn]struct{}),
 	}
+	n.lines = logqueue.New(maxLines, n.linesLost)
+	return n
 }
 
 // Accept answers a connection for HTTP/1 as a *sslnet.Conn, one for HTTP/2 as an *http2Conn. After Close it waits until
 // nothing is under way any more: so Shutdown and Close of the http.Server, which wait for Serve, wait for that.
 func (l *listener) Accept() (net.Conn, error) {
-	l.start.Do(func() {
-		l.lines = logqueue.New(maxLines, l.linesLost)
-		l.work.Go(l.accept)
-	})
+	l.start.Do(func() { l.work.Go(l.accept) })
 	select {
 	case c := <-l.ready:
 		return c, nil
