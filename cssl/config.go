@@ -248,7 +248,9 @@ type Config struct {
 
 	// KeyLog receives a line for each secret in the format of SSLKEYLOGFILE. It
 	// defeats encryption; use it for debugging only. Lines come from any goroutine
-	// that drives a handshake, one at a time.
+	// that drives a handshake, one at a time. A Write that blocks holds up all
+	// handshakes, and with package reactor all connections of the loop: give a
+	// writer to a slow disk or a pipe a queue of its own.
 	KeyLog io.Writer
 
 	// ReleaseBuffers gives OpenSSL's record buffers back when they are empty: 33

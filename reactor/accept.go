@@ -139,7 +139,7 @@ func (l *Loop) accept(ln *listener) {
 			continue
 		}
 		if s.Header == nil {
-			if err := s.mayEnter(remote); err != nil {
+			if err := l.mayEnter(s, remote); err != nil {
 				s.release()
 				l.refuse(fd, err.Error())
 				continue
@@ -163,7 +163,7 @@ func (l *Loop) complain(ln *listener, level slog.Level, what string, err error) 
 	if l.now < ln.complainAt {
 		return
 	}
-	l.cfg.Logger.Log(context.Background(), level, what, "listener", ln.addr.String(), "error", err, "count", ln.untold)
+	l.log.Log(context.Background(), level, what, "listener", ln.addr.String(), "error", err, "count", ln.untold)
 	ln.complainAt, ln.untold = l.now+complainEvery, 0
 }
 

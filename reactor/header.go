@@ -64,7 +64,7 @@ func (l *Loop) readHeader(c *Conn) bool {
 		return false
 	}
 	c.header = nil
-	if err := c.server.mayEnter(c.remote); err != nil {
+	if err := l.mayEnter(c.server, c.remote); err != nil {
 		l.countRefusal(err.Error())
 		l.endHeader(c, &RefusedError{err})
 		return false

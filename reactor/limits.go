@@ -75,13 +75,13 @@ func (e *RefusedError) Error() string { return "reactor: refused: " + e.Err.Erro
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 // mayEnter asks Admit. A panic there refuses the connection.
-func (s *Server) mayEnter(remote netip.AddrPort) (err error) {
+func (l *Loop) mayEnter(s *Server, remote netip.AddrPort) (err error) {
 	if s.Admit == nil {
 		return nil
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			s.logger().Error("Admit panicked", "remote", remote.String(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			l.log.Error("Admit panicked", "remote", remote.String(), "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 			err = ErrPanic
 		}
 	}()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/logqueue"
 	"github.com/spacemonad/go-openssl/internal/saturate"
 	"github.com/spacemonad/go-openssl/session"
 )
@@ -57,7 +58,10 @@ type LoopConfig struct {
 	KeepAlive time.Duration
 	// Session has the watermarks and budgets. Its Buffer and Counters are the loop's own.
 	Session session.Config
-	// Logger hears of panics and of accept failures. Default: slog.Default().
+	// Logger is told of panics and of accept failures. Default: slog.Default().
+	// A goroutine of its own calls it, so that no loop waits for a log that blocks;
+	// lines may come after the loop has ended. When 1024 lines wait, further ones
+	// are dropped and counted in Stats.LogDropped.
 	Logger *slog.Logger
 	// Trace, if set, is called after each TLS operation, on the loop's goroutine. For debugging.
 	Trace func(c *Conn, s Step)
@@ -90,6 +94,8 @@ var lastID atomic.Uint64
 // Loop drives many connections from one goroutine: the one that calls Run.
 type Loop struct {
 	cfg      LoopConfig
+	log      *slog.Logger // through lines
+	lines    *logqueue.Queue
 	sessions *session.Config
 	poller   *Poller
 	start    time.Time
@@ -138,11 +144,23 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 		return nil, err
 	}
 	l := &Loop{cfg: cfg.withDefaults(), poller: p, start: time.Now()}
+	l.logTo(l.cfg.Logger)
 	s := cfg.Session
 	s.Buffer = make([]byte, session.RecordSize)
 	s.Counters = &l.stats.Sessions
 	l.sessions = &s
 	return l, nil
+}
+
+// maxLines is how many lines of the log may wait for a logger that blocks.
+const maxLines = 1024
+
+// logTo makes lines go to out, through a queue, for the loop must not wait.
+func (l *Loop) logTo(out *slog.Logger) {
+	l.lines = logqueue.New(maxLines, func(n uint64) {
+		out.Warn("lines were dropped, for the log did not take them in time", "count", n)
+	})
+	l.log = slog.New(logqueue.NewHandler(out.Handler(), l.lines))
 }
 
 // Run turns until Stop. It returns nil after Stop, or the failure of epoll itself.
@@ -463,7 +481,7 @@ func (l *Loop) end() {
 // panicked ends a connection whose handler panicked.
 func (l *Loop) panicked(c *Conn, v any) {
 	l.stats.Panics++
-	l.cfg.Logger.Error("handler panicked", "conn", c.id, "remote", c.RemoteAddr().String(),
+	l.log.Error("handler panicked", "conn", c.id, "remote", c.RemoteAddr().String(),
 		"panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	c.reset = true
 	c.session.Abort(ErrPanic)

@@ -62,7 +62,8 @@ type Server struct {
 	Header func(c *Conn, p []byte) (n int, done bool, err error)
 	// Session has the watermarks, limits and budgets of a connection.
 	Session session.Config
-	// Logger hears of panics and accept failures. Default: slog.Default().
+	// Logger is told of panics and accept failures, as LoopConfig.Logger says.
+	// Default: slog.Default().
 	Logger *slog.Logger
 	// Trace, if set, hears of each TLS operation on the loop's goroutine. For debugging.
 	Trace func(c *Conn, s Step)
@@ -114,13 +115,6 @@ func (s *Server) ListenAndServe() error {
 // want to know the address or that it worked before they go on. Serve them with ServeAll.
 func (s *Server) Listen() ([]net.Listener, error) {
 	return listen(s.Addr, s.loopCount())
-}
-
-func (s *Server) logger() *slog.Logger {
-	if s.Logger != nil {
-		return s.Logger
-	}
-	return slog.Default()
 }
 
 func (s *Server) loopCount() int {

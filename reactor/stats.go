@@ -38,6 +38,9 @@ type Stats struct {
 	TurnMicroseconds, TurnEvents Histogram
 	// Panics of the handler.
 	Panics uint64
+	// LogDropped is how many lines were dropped because the Logger did not take
+	// them in time.
+	LogDropped uint64
 	// Sessions has bytes, and each operation by its result.
 	Sessions session.Counters
 }
@@ -219,6 +222,7 @@ func (l *Loop) Stats() Stats {
 	for _, m := range s.maps() {
 		*m = maps.Clone(*m)
 	}
+	s.LogDropped = l.lines.Dropped()
 	return s
 }
 
@@ -241,6 +245,7 @@ func (s *Stats) Add(o Stats) {
 	s.Handshakes += o.Handshakes
 	s.Resumed += o.Resumed
 	s.Panics += o.Panics
+	s.LogDropped += o.LogDropped
 	s.Queued += o.Queued
 	s.Sessions.Add(&o.Sessions)
 	s.TurnMicroseconds.Add(&o.TurnMicroseconds)

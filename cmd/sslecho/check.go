@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,8 +15,8 @@ import (
 
 // check is --check: everything that can be known without serving. Warnings go to
 // stderr, and are no failure.
-func check(c *config.Config, stdout, stderr io.Writer) error {
-	var b tlsconf.Builder
+func check(c *config.Config, p *program) error {
+	b := tlsconf.Builder{At: p.waiting.on}
 	t := c.TLS
 	t.KeyLogFile = "" // would be made
 	built, err := b.Build(&t)
@@ -25,12 +25,12 @@ func check(c *config.Config, stdout, stderr io.Writer) error {
 	}
 	defer built.Context.Close()
 	for _, w := range append(built.Warnings, c.Warnings()...) {
-		fmt.Fprintf(stderr, "warning: %s\n", w)
+		p.output.notice(slog.LevelWarn, "warning: "+w, w)
 	}
 	if err := errors.Join(built.Check(), surroundings(c)); err != nil {
 		return err
 	}
-	fmt.Fprintln(stdout, "the configuration is valid")
+	p.output.say("the configuration is valid")
 	return nil
 }
 

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"net"
 	"os"
-	"os/signal"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,10 +31,9 @@ const upgradeTimeout = time.Minute
 
 // process is a sslecho that runs.
 type process struct {
+	*program
 	cfg     *config.Config
-	stdout  io.Writer
 	log     *slog.Logger
-	level   slog.LevelVar
 	tls     tlsconf.Builder
 	built   *tlsconf.Built
 	guard   *guard.Guard
@@ -45,24 +43,20 @@ type process struct {
 	watch   *watch
 	files   *filewatch.Watcher // nil without --watch
 	failed  chan error         // of a listener
+	stuck   atomic.Int32       // reloads that were given up and still wait for a file
 }
 
-func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
-	d := &process{cfg: c, stdout: stdout}
-	d.level.Set(c.LogLevel)
-	d.log = logger(c.LogFormat, &d.level, stderr)
+func serve(c *config.Config, p *program) (err error) {
+	d := &process{program: p, cfg: c, log: p.output.log()}
+	d.tls.At = d.waiting.on
+	d.tls.Lost = func(n uint64) { d.output.lost("keylog", n) }
 	d.notify.Log = d.log
 	slog.SetDefault(d.log)
 	if err := cssl.Version().Mismatch(); err != nil {
 		d.warn([]string{err.Error()})
 	}
 	defer d.tls.Close()
-	// A reader of the output that goes away does not end the daemon.
-	signal.Ignore(syscall.SIGPIPE)
-	// Signals count from before the first line of output: who reads that may send one.
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
-	defer signal.Stop(signals)
+	d.waiting.on("the sockets of the process before this one")
 	if d.sockets, err = life.NewSockets(upgradeTimeout, c.PIDFile); err != nil {
 		return err
 	}
@@ -73,6 +67,7 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 			d.sockets.RemovePIDFile()
 		}
 	}()
+	d.waiting.on("the directories of --watch")
 	if err := d.watchFiles(); err != nil {
 		return err
 	}
@@ -83,6 +78,7 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 	defer func() { d.built.Context.Close() }()
 	d.warn(slices.Concat(d.built.OutOfDate, d.built.Warnings, c.Warnings()))
 	d.makeServer()
+	d.waiting.on("the addresses of --listen and --admin")
 	listening, err := d.listen()
 	if err != nil {
 		return err
@@ -93,10 +89,16 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 	}
 	defer d.watch.close()
 	if c.User.Name != "" {
+		d.waiting.on("the user of --user")
 		if err := life.Become(c.User.Name, c.User.Group); err != nil {
 			d.srv.Close()
 			return err
 		}
+	}
+	// From before the first line that says so: who reads it may send a signal.
+	if !d.signals.serve() {
+		d.srv.Close()
+		return errAborted
 	}
 	for _, ls := range listening {
 		go func() { d.failed <- d.srv.ServeAll(ls) }()
@@ -107,17 +109,36 @@ func serve(c *config.Config, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	ready = true
+	d.waiting.on("")
 	serving, stop := context.WithCancel(context.Background())
 	defer stop()
 	go giveBack(serving, d.srv.Stats)
 	go d.notify.Watchdog(serving, d.srv.Ping)
 	d.watch.started.Store(true)
 	d.notify.Ready("serving")
-	return d.obey(signals)
+	return d.obey()
 }
 
-// takeOver lets the process go that this one replaces, if there is one.
+// takeOver writes the pid file and lets the process go that this one replaces, if there is one. A signal that ends the daemon does not
+// wait for a file system.
 func (d *process) takeOver() error {
+	d.waiting.on("--pid-file " + d.cfg.PIDFile)
+	took := make(chan error, 1)
+	go func() { took <- d.sayReady() }()
+	select {
+	case err := <-took:
+		return err
+	case <-d.signals.stop:
+	}
+	select {
+	case err := <-took:
+		return err
+	case <-time.After(abortTimeout):
+		return errAborted
+	}
+}
+
+func (d *process) sayReady() error {
 	replaces := d.sockets.Upgraded()
 	before := os.Getppid()
 	if replaces {
@@ -128,15 +149,6 @@ func (d *process) takeOver() error {
 		d.notify.Main(before)
 	}
 	return err
-}
-
-// logger writes text or JSON.
-func logger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
-	if format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
 }
 
 func (d *process) warn(texts []string) {
@@ -159,7 +171,7 @@ func (d *process) makeServer() {
 	var handler services.Service = connlog.Logged{Service: c.Service(), Log: d.log}
 	d.srv = services.NewServer(handler, d.built.Context)
 	if c.Trace {
-		t := newTracer(d.stdout)
+		t := tracer{d.output}
 		d.srv.Trace, d.srv.Handler = t.operation, traced{handler, t}
 	}
 	d.guard = guard.New(admission(c), connlog.NewRefusals(d.log).Refused)
@@ -235,11 +247,13 @@ func (d *process) listen() (all [][]net.Listener, err error) {
 
 // greet says on standard output where the daemon serves.
 func (d *process) greet(listening [][]net.Listener) {
-	fmt.Fprintln(d.stdout, cssl.Version())
+	d.output.say(cssl.Version().String())
 	for _, ls := range listening {
-		fmt.Fprintf(d.stdout, "listening on %s\n", addressOf(ls[0]))
+		a := addressOf(ls[0])
+		d.output.say("listening on "+a, slog.String("address", a))
 	}
-	if d.built.Fingerprint != "" {
-		fmt.Fprintf(d.stdout, "certificate made in memory, SHA-256 %s\ntry: %s\n", d.built.Fingerprint, clientLine(listening[0][0]))
+	if print := d.built.Fingerprint; print != "" {
+		d.output.say("certificate made in memory, SHA-256 "+print, slog.String("fingerprint", print))
+		d.output.say("try: " + clientLine(listening[0][0]))
 	}
 }

@@ -3,80 +3,130 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
-	"slices"
-	"strings"
+	"os/signal"
+	"sync"
 	"syscall"
 	"time"
-
-	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 )
 
+// forceTimeout is how long the daemon has to end by itself after a second signal.
+const forceTimeout = 3 * time.Second
+
+// signals are heard on a goroutine that does nothing else, from the beginning of the program to its end. So they count whatever the
+// rest of it waits for.
+type signals struct {
+	reload, upgrade chan struct{} // SIGHUP and SIGUSR2: one that waits to be seen stands for all
+	stop            chan struct{} // closed by the first SIGTERM or SIGINT while the daemon serves
+	again           chan struct{} // closed by a second one
+	aborted         chan struct{} // closed by the first one before the daemon serves
+	forced          chan struct{} // closed when the process must end
+
+	mu     sync.Mutex
+	serves bool
+	ends   []os.Signal // SIGTERM and SIGINT
+	force  func()
+}
+
+// hearSignals begins to hear them. A reader of the output that goes away does not end the process.
+func hearSignals() *signals {
+	s := &signals{
+		reload: make(chan struct{}, 1), upgrade: make(chan struct{}, 1),
+		stop: make(chan struct{}), again: make(chan struct{}), aborted: make(chan struct{}), forced: make(chan struct{}),
+	}
+	s.force = sync.OnceFunc(func() { close(s.forced) })
+	signal.Ignore(syscall.SIGPIPE)
+	all := make(chan os.Signal, 16)
+	signal.Notify(all, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
+	go func() {
+		for sig := range all {
+			s.hear(sig)
+		}
+	}()
+	return s
+}
+
+// hear notes a signal. It does not wait.
+func (s *signals) hear(sig os.Signal) {
+	request := func(ch chan struct{}) {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+	switch sig {
+	case syscall.SIGHUP:
+		request(s.reload)
+		return
+	case syscall.SIGUSR2:
+		request(s.upgrade)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends = append(s.ends, sig)
+	switch {
+	case len(s.ends) == 1 && s.serves:
+		close(s.stop)
+	case len(s.ends) == 1:
+		close(s.aborted)
+	case len(s.ends) == 2 && s.serves:
+		close(s.again)
+		time.AfterFunc(forceTimeout, s.force)
+	default:
+		s.force()
+	}
+}
+
+// serve says that from now on a signal drains the daemon. It reports false if one has ended the start already.
+func (s *signals) serve() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serves = len(s.ends) == 0
+	return s.serves
+}
+
+func (s *signals) serving() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serves
+}
+
+// first is the first SIGTERM or SIGINT, which must have come.
+func (s *signals) first() os.Signal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ends[0]
+}
+
 // obey does what signals say, until the daemon ends.
-func (d *process) obey(signals <-chan os.Signal) error {
+func (d *process) obey() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	reloads := make(chan struct{})
+	go func() {
+		defer close(reloads)
+		d.reloads(ctx)
+	}()
+	endReloads := func() { cancel(); <-reloads }
+	defer endReloads()
 	for {
 		select {
 		case err := <-d.failed:
 			d.srv.Close()
 			return err
 		case <-d.sockets.Replaced():
-			d.handOver(signals)
+			endReloads()
+			d.handOver()
 			return nil
-		case <-d.files.Changed():
-			d.log.Info("files have changed, reloading")
-			d.reload()
-		case sig := <-signals:
-			switch sig {
-			case syscall.SIGHUP:
-				d.reload()
-			case syscall.SIGUSR2:
-				go d.upgrade()
-			default:
-				d.drain(sig, signals)
-				return nil
-			}
+		case <-d.signals.stop:
+			endReloads()
+			d.drain()
+			return nil
+		case <-d.signals.upgrade:
+			go d.upgrade()
 		}
 	}
-}
-
-// reload reads the configuration and all files again. What is at fault is logged, and changes nothing.
-func (d *process) reload() {
-	d.notify.Reloading()
-	defer d.notify.Ready("serving")
-	if err := d.tryReload(); err != nil {
-		d.watch.metrics.ReloadFailed()
-		d.log.Error("reload failed, all is as it was", "error", err)
-	}
-}
-
-func (d *process) tryReload() error {
-	loaded, err := d.cfg.Reload()
-	if err != nil {
-		return err
-	}
-	_, stays := config.Changes(d.cfg, loaded)
-	next := config.Merge(d.cfg, loaded)
-	d.files.Watch(next.Files()) // before they are read
-	built, err := d.tls.Build(&next.TLS)
-	if err != nil {
-		return err
-	}
-	applied, _ := config.Changes(d.cfg, next)
-	old := d.built
-	d.cfg, d.built = next, built
-	d.srv.SetContext(built.Context)
-	old.Context.Close()
-	d.srv.SetLimits(limits(next))
-	d.guard.SetLimits(admission(next))
-	d.level.Set(next.LogLevel)
-	d.watch.show(next, built.Certificates)
-	d.watch.metrics.ReloadOK()
-	d.warn(slices.Concat(built.OutOfDate, built.Warnings))
-	if len(stays) > 0 {
-		d.log.Warn("these settings have changed and wait for a restart or an upgrade", "settings", strings.Join(stays, " "))
-	}
-	d.log.Info("reloaded", "changed", strings.Join(applied, " "), "certificates", len(built.Certificates))
-	return nil
 }
 
 // upgrade starts the program anew. If that one serves, Replaced tells.
@@ -92,44 +142,45 @@ func (d *process) upgrade() {
 
 // handOver lets the connections end that this process still has, while another one serves. After the drain timeout, or at a
 // signal, they are closed.
-func (d *process) handOver(signals <-chan os.Signal) {
+func (d *process) handOver() {
 	d.watch.ending.Store(true)
 	d.watch.close() // the new process answers there
 	d.srv.StopAccepting()
-	fmt.Fprintf(d.stdout, "replaced: %d connections have %v to end\n", d.srv.Conns(), d.cfg.Timeouts.Drain)
-	wait(d.cfg.Timeouts.Drain, signals, d.empty)
-	d.end(signals, d.cfg.Timeouts.Close)
+	n := d.srv.Conns()
+	d.output.say(fmt.Sprintf("replaced: %d connections have %v to end", n, d.cfg.Timeouts.Drain), slog.Int("connections", n))
+	wait(d.cfg.Timeouts.Drain, d.signals.stop, d.empty)
+	d.end(d.cfg.Timeouts.Close)
 }
 
 // drain ends the daemon: it serves on for the delay, then connections may end by themselves, then those that are left are closed in good
 // order. A second signal cuts them off.
-func (d *process) drain(sig os.Signal, signals <-chan os.Signal) {
-	t := d.cfg.Timeouts
+func (d *process) drain() {
+	t, sig := d.cfg.Timeouts, d.signals.first()
 	d.notify.Stopping()
 	d.watch.ending.Store(true)
 	if t.DrainDelay > 0 {
-		fmt.Fprintf(d.stdout, "%s: not ready, serving on for %v\n", sig, t.DrainDelay)
-		if wait(t.DrainDelay, signals, func() bool { return false }) {
+		d.output.say(fmt.Sprintf("%s: not ready, serving on for %v", sig, t.DrainDelay))
+		if wait(t.DrainDelay, d.signals.again, func() bool { return false }) {
 			t.DrainWait, t.Drain = 0, 0
 		}
 	}
 	d.sockets.Stop() // else the sockets would live on in what would be handed to a new process
-	fmt.Fprintf(d.stdout, "%s: draining %d connections, a second signal ends at once\n", sig, d.srv.Conns())
+	n := d.srv.Conns()
+	d.output.say(fmt.Sprintf("%s: draining %d connections, a second signal ends at once", sig, n), slog.Int("connections", n))
 	if t.DrainWait > 0 {
 		d.srv.StopAccepting()
-		if wait(t.DrainWait, signals, d.empty) {
+		if wait(t.DrainWait, d.signals.again, d.empty) {
 			t.Drain = 0
 		}
 	}
-	d.end(signals, t.Drain)
+	d.end(t.Drain)
 }
 
 // empty reports whether there are no connections.
 func (d *process) empty() bool { return d.srv.Conns() == 0 }
 
-// wait waits for a time, or until over answers true. It reports whether a signal has ended it; those of a reload and of an upgrade
-// do not: they come too late, or are for the process that has taken over.
-func wait(timeout time.Duration, signals <-chan os.Signal, over func() bool) (signalled bool) {
+// wait waits for a time, or until over answers true. It reports whether a signal has ended it.
+func wait(timeout time.Duration, signal <-chan struct{}, over func() bool) (signalled bool) {
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
@@ -139,32 +190,29 @@ func wait(timeout time.Duration, signals <-chan os.Signal, over func() bool) (si
 		case <-look.C:
 		case <-timer.C:
 			return false
-		case sig := <-signals:
-			if sig != syscall.SIGHUP && sig != syscall.SIGUSR2 {
-				return true
-			}
+		case <-signal:
+			return true
 		}
 	}
 	return false
 }
 
-// end closes all connections within a time, and cuts off the rest; a signal ends the wait.
-func (d *process) end(signals <-chan os.Signal, timeout time.Duration) {
+// end closes all connections within a time, and cuts off the rest; a second signal ends the wait.
+func (d *process) end(timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	go func() {
-		for sig := range signals {
-			if sig != syscall.SIGHUP && sig != syscall.SIGUSR2 {
-				cancel()
-				return
-			}
+		select {
+		case <-d.signals.again:
+			cancel()
+		case <-ctx.Done():
 		}
 	}()
 	if err := d.srv.Shutdown(ctx); err != nil {
 		n := d.srv.Conns()
 		d.srv.Close()
-		fmt.Fprintf(d.stdout, "stopped, %d connections cut off\n", n)
+		d.output.say(fmt.Sprintf("stopped, %d connections cut off", n), slog.Int("connections", n))
 		return
 	}
-	fmt.Fprintln(d.stdout, "stopped")
+	d.output.say("stopped")
 }

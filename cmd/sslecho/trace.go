@@ -2,9 +2,8 @@ package main
 
 import (
 	"fmt"
-	"io"
+	"log/slog"
 	"strings"
-	"sync"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
@@ -17,17 +16,11 @@ import (
 //
 // the connection, the operation, what it answered, and what is waited for then
 // ("go on": nothing, another operation comes first).
-type tracer struct {
-	mu *sync.Mutex
-	w  io.Writer
-}
-
-func newTracer(w io.Writer) tracer { return tracer{new(sync.Mutex), w} }
+type tracer struct{ output *outputs }
 
 func (t tracer) line(c *reactor.Conn, what, answer, then string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	fmt.Fprintln(t.w, strings.TrimRight(fmt.Sprintf("#%d %-12s %-22s %s", c.ID(), what, answer, then), " "))
+	text := strings.TrimRight(fmt.Sprintf("#%d %-12s %-22s %s", c.ID(), what, answer, then), " ")
+	t.output.notice(slog.LevelDebug, text, what, slog.Uint64("conn", c.ID()), slog.String("result", answer), slog.String("then", then))
 }
 
 // operation is for reactor.Server.Trace.

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -43,6 +43,7 @@ func (d *process) watchOn() error {
 		Certificates: func() []metrics.Certificate { w.mu.Lock(); defer w.mu.Unlock(); return w.certs },
 		Limits:       func() (config.Limits, config.Timeouts) { w.mu.Lock(); defer w.mu.Unlock(); return w.limits, w.times },
 		Draining:     w.ending.Load,
+		Dropped:      d.dropped(),
 	})
 	if d.cfg.Admin == "" {
 		return nil
@@ -55,13 +56,26 @@ func (d *process) watchOn() error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(d.stdout, "admin on %s\n", addressOf(ls[0]))
+	d.output.say("admin on "+addressOf(ls[0]), slog.String("address", addressOf(ls[0])))
 	go func() {
 		if err := w.admin.Serve(ls[0]); !errors.Is(err, http.ErrServerClosed) {
 			d.log.Error("the admin listener has ended", "error", err)
 		}
 	}()
 	return nil
+}
+
+// dropped returns what tells how many lines were dropped, by output.
+func (d *process) dropped() func() map[string]uint64 {
+	keyLog := d.tls.KeyLogDropped()
+	return func() map[string]uint64 {
+		m := d.output.dropped()
+		m["keylog"] = 0
+		if keyLog != nil {
+			m["keylog"] = keyLog()
+		}
+		return m
+	}
 }
 
 func (w *watch) readiness() error {

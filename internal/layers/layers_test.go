@@ -39,14 +39,15 @@ var rules = []rule{
 	{folder: "session", ours: []string{"cssl"}, others: []string{}},
 	// Only its own tests import it; its C is linked into nothing else.
 	{folder: "reactor/internal/faults", ours: []string{"reactor", "cssl"}, others: []string{"golang.org/x/sys/unix"}, cgo: true, alone: true},
-	{folder: "reactor", ours: []string{"session", "cssl", "internal/saturate"}, others: []string{"golang.org/x/sys/unix"}},
-	{folder: "sslnet", ours: []string{"sslnet", "session", "cssl"}, others: []string{"golang.org/x/sys/unix"}},
+	{folder: "reactor", ours: []string{"session", "cssl", "internal/saturate", "internal/logqueue"}, others: []string{"golang.org/x/sys/unix"}},
+	{folder: "sslnet", ours: []string{"sslnet", "session", "cssl", "internal/logqueue"}, others: []string{"golang.org/x/sys/unix"}},
 	// Nothing but tests and what they say.
 	{folder: "cmd/sslbench/internal/stress", others: []string{}, alone: true},
 	{folder: "cmd", ours: []string{"reactor", "session", "cssl", "sslnet", "internal"}},
 	{folder: "examples", ours: []string{"reactor", "session", "cssl", "sslnet"}},
 	{folder: "internal/services", ours: []string{"reactor", "session", "cssl"}, others: []string{}},
 	{folder: "internal/filetype", others: []string{}},
+	{folder: "internal/logqueue", others: []string{}},
 	{folder: "internal", others: []string{}}, // saturate, and help for tests, on which nothing of the library stands
 }
 

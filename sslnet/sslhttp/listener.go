@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/logqueue"
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
@@ -37,6 +38,7 @@ type listener struct {
 	net.Listener
 	srv   *http.Server
 	http2 bool
+	lines *logqueue.Queue // for the ErrorLog
 
 	start   sync.Once
 	work    sync.WaitGroup // what accepts, and handshakes
@@ -53,11 +55,13 @@ type listener struct {
 }
 
 func newListener(srv *http.Server, l net.Listener, http2 bool) *listener {
-	return &listener{
+	n := &listener{
 		Listener: l, srv: srv, http2: http2,
 		ready: make(chan net.Conn), failed: make(chan error), closing: make(chan struct{}),
 		under: make(map[*sslnet.Conn]struct{}),
 	}
+	n.lines = logqueue.New(maxLines, n.linesLost)
+	return n
 }
 
 // Accept answers a connection for HTTP/1 as a *sslnet.Conn, one for HTTP/2 as an *http2Conn. After Close it waits until
@@ -149,12 +153,27 @@ func (l *listener) complain(c *sslnet.Conn, err error) {
 	l.logf("http: TLS handshake error from %s: %v", c.RemoteAddr(), err)
 }
 
-func (l *listener) logf(format string, args ...any) {
+// maxLines is how many lines may wait for an ErrorLog that blocks.
+const maxLines = 1024
+
+// errorLog is the Server's, or that of package log.
+func (l *listener) errorLog() *log.Logger {
 	if l.srv.ErrorLog != nil {
-		l.srv.ErrorLog.Printf(format, args...)
-	} else {
-		log.Printf(format, args...)
+		return l.srv.ErrorLog
 	}
+	return log.Default()
+}
+
+// logf writes a line through a queue: a handshake must not keep its place, nor
+// its goroutine, while a log blocks.
+func (l *listener) logf(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	l.lines.Add(1, func() { l.errorLog().Print(line) })
+}
+
+// linesLost logs that lines are missing.
+func (l *listener) linesLost(n uint64) {
+	l.errorLog().Printf("http: %d lines were dropped, for the log did not take them in time", n)
 }
 
 // handshakeTimeout is the bound for a handshake.

@@ -2,6 +2,7 @@ package sslhttp
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -124,6 +125,9 @@ func TestEvictionsLogged(t *testing.T) {
 	l.complain(c, io.ErrUnexpectedEOF)
 	l.evictedAt = time.Now().Add(-evictionInterval)
 	evicted(1)
+	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	defer cancel()
+	must(t, l.lines.Flush(ctx))
 	lines := strings.Split(text.String(), "\n")
 	for i, want := range []string{"evicted: too slow while others wait (1 since", io.ErrUnexpectedEOF.Error(), "(6 since", ""} {
 		if i >= len(lines) || !strings.Contains(lines[i], want) || len(lines) != 4 {

@@ -40,7 +40,8 @@ func ListenAndServe(srv *http.Server, x *cssl.Context) error {
 // http.ErrServerClosed; then all handshakes have ended.
 //
 // HTTP/2 is spoken if srv.Protocols has HTTP2, which is the default, and ALPN led to it. srv.TLSConfig has no part in it.
-// Handshakes that fail are reported to srv.ErrorLog.
+// Handshakes that fail are reported to srv.ErrorLog, by a goroutine that no
+// connection waits for; when 1024 lines wait, further ones are dropped.
 //
 // Serve changes srv, so the first call comes before srv serves anything: Protocols gets UnencryptedHTTP2 if it
 // has HTTP2, and Handler, ConnContext, BaseContext and ConnState are wrapped. The functions are given what they would be given without that: a

@@ -125,6 +125,7 @@ type Timeouts struct {
 	Handshake, Idle, Write, Close, Drain time.Duration
 	DrainDelay, DrainWait                time.Duration
 	KeepAlive                            time.Duration // of TCP; not reloaded
+	Reload                               time.Duration
 }
 
 // User is whom the process becomes. Both are names or numbers; Group is empty for the user's own. The zero User is
@@ -176,24 +177,27 @@ func (c *Config) Warnings() []string {
 var ErrUsage = errors.New("bad usage")
 
 // usageError is one or more faults in the settings, on one line.
-type usageError []error
+type usageError struct {
+	errs   []error
+	format string // LogFormat; empty if it is not known
+}
 
-func (e usageError) Error() string {
-	texts := make([]string, len(e))
-	for i, err := range e {
+func (e *usageError) Error() string {
+	texts := make([]string, len(e.errs))
+	for i, err := range e.errs {
 		texts[i] = err.Error()
 	}
 	return strings.ReplaceAll(strings.Join(texts, "; "), "\n", " ")
 }
 
-func (e usageError) Is(target error) bool { return target == ErrUsage }
+func (e *usageError) Is(target error) bool { return target == ErrUsage }
 
-func (e usageError) Unwrap() []error { return e }
+func (e *usageError) Unwrap() []error { return e.errs }
 
 // usage is nil without errors.
 func usage(errs ...error) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return usageError(errs)
+	return &usageError{errs: errs}
 }

@@ -92,7 +92,7 @@ func load(flags map[string]any, environ func() []string) (*Config, error) {
 		l.set(s)
 	}
 	if len(l.errs) > 0 {
-		return nil, usage(l.errs...)
+		return nil, &usageError{l.errs, l.config.LogFormat}
 	}
 	if err := l.config.Validate(); err != nil {
 		return nil, err

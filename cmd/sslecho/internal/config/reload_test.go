@@ -167,7 +167,7 @@ func TestChanges(t *testing.T) {
 	}
 	for _, name := range []string{"cert", "key", "sni", "key-passphrase-file", "client-ca", "client-crl", "ocsp-file", "ticket-keys", "log-level",
 		"max-conns", "max-conns-per-addr", "max-handshakes", "new-conns-rate", "new-conns-burst", "max-queue", "max-queued",
-		"handshake-timeout", "idle-timeout", "write-timeout", "close-timeout", "drain-timeout", "drain-delay", "drain-wait"} {
+		"handshake-timeout", "idle-timeout", "write-timeout", "close-timeout", "drain-timeout", "drain-delay", "drain-wait", "reload-timeout"} {
 		if !slices.Contains(reloadable, name) {
 			t.Errorf("%s cannot be reloaded", name)
 		}

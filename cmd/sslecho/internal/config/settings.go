@@ -204,6 +204,11 @@ var settings = []*setting{
 	{name: "drain-timeout", group: timeouts, arg: argTime, def: "10s", reload: true,
 		usage: "to end connections after SIGTERM",
 		value: duration(func(c *Config) *time.Duration { return &c.Timeouts.Drain }, 0)},
+	{name: "reload-timeout", group: timeouts, arg: argTime, def: "30s", reload: true,
+		usage: "for a reload to read its files",
+		more: "A reload that waits for a file or a token for longer than that fails, and the log says for which one. All stays as it was, and the " +
+			"next reload starts afresh.",
+		value: duration(func(c *Config) *time.Duration { return &c.Timeouts.Reload }, time.Millisecond)},
 
 	{name: "proxy-protocol", group: proxy, def: "false",
 		usage: "read a PROXY header (v1 or v2) before TLS",

@@ -17,7 +17,10 @@ func (c *Config) Validate() error {
 	v.certificates()
 	v.clients()
 	v.others()
-	return usage(v.errs...)
+	if len(v.errs) == 0 {
+		return nil
+	}
+	return &usageError{v.errs, c.LogFormat}
 }
 
 type validator struct {

@@ -67,6 +67,8 @@ var (
 		"When a certificate in use expires, in Unix time.", "name", "serial")
 	buildInfo = describe("build_info", "What the program was made of and runs with; the value is always 1.",
 		"version", "revision", "goversion", "openssl")
+	dropped = describe("log_lines_dropped_total",
+		"Lines that were dropped because an output did not take them in time, by output: stderr, stdout or keylog.", "output")
 	draining = describe("draining", "Whether the daemon drains: it is not ready, and ends when its connections have (1) or not (0).")
 
 	limitConns        = describe("limit_connections", "Limit of connections in all; absent without one.")
@@ -118,6 +120,13 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		out.gauge(draining, value)
 	}
+	lines := map[string]uint64{"stderr": s.LogDropped}
+	if f := c.from.Dropped; f != nil {
+		for output, n := range f() {
+			lines[output] += n
+		}
+	}
+	out.counters(dropped, lines)
 	if f := c.from.Certificates; f != nil {
 		out.certificates(f())
 	}
@@ -256,7 +265,7 @@ func (out sink) limits(l config.Limits, t config.Timeouts) {
 		kind string
 		time time.Duration
 	}{{"handshake", t.Handshake}, {"idle", t.Idle}, {"write", t.Write}, {"close", t.Close}, {"drain", t.Drain},
-		{"drain_delay", t.DrainDelay}, {"drain_wait", t.DrainWait}} {
+		{"drain_delay", t.DrainDelay}, {"drain_wait", t.DrainWait}, {"reload", t.Reload}} {
 		set(timeouts, k.time.Seconds(), k.kind)
 	}
 }

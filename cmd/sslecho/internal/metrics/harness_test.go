@@ -145,5 +145,6 @@ func full() Source {
 		Certificates: func() []Certificate { return []Certificate{{"a.example", "01", time.Unix(1e9, 0)}} },
 		Limits:       func() (config.Limits, config.Timeouts) { return l, d },
 		Draining:     func() bool { return true },
+		Dropped:      func() map[string]uint64 { return map[string]uint64{"stderr": 1, "stdout": 2, "keylog": 3} },
 	}
 }

@@ -27,6 +27,8 @@ type Source struct {
 	Limits func() (config.Limits, config.Timeouts)
 	// Draining reports whether the daemon drains.
 	Draining func() bool
+	// Dropped is how many lines were dropped, by output. Those of Stats are added to standard error's.
+	Dropped func() map[string]uint64
 }
 
 // Build is what a binary was made of.

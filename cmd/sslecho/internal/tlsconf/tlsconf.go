@@ -3,6 +3,7 @@ package tlsconf
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -16,16 +17,32 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/filetype"
+	"github.com/spacemonad/go-openssl/internal/logqueue"
 )
 
 // Builder builds contexts, the first one and those of each reload. It keeps what must stay the same: a certificate that was
-// made in memory, and the key log.
+// made in memory, and the key log. A copy builds on its own from where it was made, so that a Build that waits for a file
+// for ever can be left behind with its copy.
 type Builder struct {
-	made   *cssl.Certificate
-	print  string
-	keyLog *os.File
-	lib    *cssl.Library // nil: OpenSSL's default
+	// At, if set, is told what Build may have to wait for from now on, such as "--cert /etc/chain.pem". Build calls it on its
+	// own goroutine.
+	At func(what string)
+	// Lost, if set, is told how many lines the key log has lost.
+	Lost func(n uint64)
+
+	made    *cssl.Certificate
+	print   string
+	keyFile *os.File
+	keyLog  *logqueue.Writer // to keyFile
+	lib     *cssl.Library    // nil: OpenSSL's default
 }
+
+const (
+	// maxKeyLog is how many bytes wait for the file of the key log.
+	maxKeyLog = 1 << 20
+	// closeTimeout is how long Close waits for that file.
+	closeTimeout = time.Second
+)
 
 // Built is a context and what is known of it. Its owner closes the Context.
 type Built struct {
@@ -42,15 +59,30 @@ type Built struct {
 	told map[string]bool // what look has said
 }
 
-// Close closes the key log.
+// Close writes what the key log still holds, for a second at the most, and closes it.
 func (b *Builder) Close() {
-	if b.keyLog != nil {
-		b.keyLog.Close()
+	if b.keyLog == nil {
+		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if b.keyLog.Flush(ctx) == nil {
+		b.keyFile.Close()
+	}
+}
+
+// KeyLogDropped returns a function that tells how many lines of the key log were dropped so far; nil without a key log. Any goroutine may
+// call it.
+func (b *Builder) KeyLogDropped() func() uint64 {
+	if b.keyLog == nil {
+		return nil
+	}
+	return b.keyLog.Dropped
 }
 
 // Build reads all files of t and makes a context of it, one for each name of SNI below it. An error names the flag.
 func (b *Builder) Build(t *config.TLS) (*Built, error) {
+	b.look(t)
 	if err := b.library(t); err != nil {
 		return nil, err
 	}
@@ -132,7 +164,7 @@ func (b *Builder) settings(t *config.TLS) (cssl.Config, error) {
 			if err != nil {
 				return c, fmt.Errorf("--keylog: %w", err)
 			}
-			b.keyLog = f
+			b.keyFile, b.keyLog = f, logqueue.NewWriter(f, maxKeyLog, b.Lost)
 		}
 		c.KeyLog = b.keyLog
 	}

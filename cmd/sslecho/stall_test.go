@@ -1,0 +1,309 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"golang.org/x/sys/unix"
+)
+
+// stalled is a pipe that nobody reads.
+func stalled(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	return r, w
+}
+
+// fifo makes a named pipe.
+func fifo(t *testing.T, name string) {
+	t.Helper()
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStalledOutput (P55): nobody reads one of the outputs. The daemon goes on, drops lines, counts them, and ends at SIGTERM. When a
+// reader comes back, the log says that lines are missing.
+func TestStalledOutput(t *testing.T) {
+	for _, c := range []struct {
+		output string
+		args   []string
+		feed   func(addr string) error // makes the daemon write something
+	}{
+		{"stderr", []string{"--log-level=debug"}, speakHTTP},
+		{"stdout", []string{"--trace", "--log-level=error"}, shakeHands},
+		{"keylog", []string{"--log-level=error"}, shakeHands},
+	} {
+		t.Run(c.output, func(t *testing.T) {
+			listen, admin := freePort(t), freePort(t)
+			cmd := exec.Command(binary, append(c.args, "--listen="+listen, "--admin="+admin)...)
+			var back io.Reader
+			var err error
+			switch c.output {
+			case "stderr":
+				back, cmd.Stderr = stalled(t)
+			case "stdout":
+				back, cmd.Stdout = stalled(t)
+			case "keylog":
+				name := filepath.Join(t.TempDir(), "keylog")
+				fifo(t, name)
+				f, err := os.OpenFile(name, os.O_RDWR, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				back = f
+				cmd.Args = append(cmd.Args, "--keylog="+name)
+			}
+			if err = cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan struct{})
+			go func() { cmd.Wait(); close(ended) }()
+			defer func() { cmd.Process.Kill(); <-ended }()
+			d := &installed{t: t, listen: listen, admin: admin, out: os.Stderr}
+			until(t, "the daemon serves", func() bool { status, _ := d.get("/readyz"); return status == http.StatusOK })
+			dropped := fmt.Sprintf("sslecho_log_lines_dropped_total{output=%q}", c.output)
+			if n := d.metric(dropped); n != 0 {
+				t.Errorf("%s is %v before", dropped, n)
+			}
+			stop := feed(t, listen, c.feed)
+			until(t, "lines are dropped", func() bool { return d.metric(dropped) > 0 })
+			stop()
+			conn := dialTLS(t, "tcp", listen, nil)
+			roundTrip(t, conn, []byte("goes on"))
+			conn.Close()
+			if status, body := d.get("/healthz"); status != http.StatusOK {
+				t.Errorf("/healthz: %d %s", status, body)
+			}
+			if c.output == "stderr" {
+				told := make(chan struct{})
+				go func() {
+					defer close(told)
+					for s := bufio.NewScanner(back); s.Scan(); {
+						if strings.Contains(s.Text(), "lines were dropped") && strings.Contains(s.Text(), "output=stderr") {
+							return
+						}
+					}
+				}()
+				select {
+				case <-told:
+				case <-time.After(limit):
+					t.Error("the log does not tell that lines are missing")
+				}
+			}
+			cmd.Process.Signal(syscall.SIGTERM)
+			select {
+			case <-ended:
+			case <-time.After(limit):
+				t.Fatal("it does not end")
+			}
+			if s := cmd.ProcessState.ExitCode(); s != 0 {
+				t.Errorf("status %d, want 0", s)
+			}
+		})
+	}
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+// feed calls f over and over, until the function that it returns is called.
+func feed(t *testing.T, addr string, f func(string) error) (stop func()) {
+	t.Helper()
+	var over atomic.Bool
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for !over.Load() {
+				if err := f(addr); err != nil {
+					t.Errorf("a client: %v", err)
+					return
+				}
+			}
+		})
+	}
+	stop = sync.OnceFunc(func() { over.Store(true); wg.Wait() })
+	t.Cleanup(stop)
+	return stop
+}
+
+// speakHTTP makes a handshake fail, and waits for the end of the connection.
+func speakHTTP(addr string) error {
+	c, err := net.DialTimeout("tcp", addr, limit)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(limit))
+	io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
+	if _, err := io.Copy(io.Discard, c); err != nil && !strings.Contains(err.Error(), "reset") {
+		return err
+	}
+	return nil
+}
+
+// shakeHands makes a handshake and an echo.
+func shakeHands(addr string) error {
+	c, err := tryTLS("tcp", addr, &tls.Config{})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("x")); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(c, make([]byte, 1))
+	return err
+}
+
+// TestBlockedStart (P56): a start that waits for a file says for which one, and a signal ends it.
+func TestBlockedStart(t *testing.T) {
+	ecdsa := testcerts.Path("ecdsa.pem")
+	for _, c := range []struct {
+		name, flag string
+		args       []string
+		sig        syscall.Signal
+	}{
+		{"certificate", "--cert", nil, syscall.SIGTERM},
+		{"key", "--key", []string{"--cert", ecdsa}, syscall.SIGINT},
+		{"server name", "--sni a.example=", nil, syscall.SIGTERM},
+		{"CA", "--client-ca", []string{"--client-auth=require"}, syscall.SIGINT},
+		{"configuration", "--config", nil, syscall.SIGTERM},
+		{"key log", "--keylog", nil, syscall.SIGINT},
+		{"check", "--cert", []string{"--check"}, syscall.SIGTERM},
+		{"ticket keys as JSON", "--ticket-keys", []string{"--log-format=json"}, syscall.SIGTERM},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			name := filepath.Join(t.TempDir(), "fifo")
+			fifo(t, name)
+			given, shown := []string{c.flag, name}, c.flag+" "+name
+			if flag, of, ok := strings.Cut(c.flag, " "); ok {
+				given, shown = []string{flag, of + name}, flag+" "+of+name
+			}
+			var out safeBuffer
+			cmd := exec.Command(binary, append(append(c.args, "--listen=127.0.0.1:0"), given...)...)
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan struct{})
+			go func() { cmd.Wait(); close(ended) }()
+			defer func() { cmd.Process.Kill(); <-ended }()
+			out.expect(t, "still waiting")
+			cmd.Process.Signal(c.sig)
+			select {
+			case <-ended:
+			case <-time.After(limit):
+				t.Fatal("it does not end")
+			}
+			if s := cmd.ProcessState.ExitCode(); s != 1 {
+				t.Errorf("status %d, want 1", s)
+			}
+			if text := out.String(); strings.Count(text, shown) != 2 || !strings.Contains(text, "ended by "+c.sig.String()) {
+				t.Errorf("not said twice that it waits for %s, or not that %v ended it:\n%s", shown, c.sig, text)
+			}
+		})
+	}
+}
+
+// TestBlockedReload (P56): a reload that waits for a file fails after its time and says for which one; all stays as it was, the next one
+// works, and a signal drains the daemon also while one waits.
+func TestBlockedReload(t *testing.T) {
+	d := install(t)
+	chain := filepath.Join(d.dir, "chain.pem")
+	block := func() {
+		os.Remove(chain)
+		fifo(t, chain)
+	}
+	d.config("reload-timeout: 500ms\n")
+	again := func() int {
+		d.signal(syscall.SIGHUP)
+		return strings.Count(d.text(), "msg=reloaded")
+	}
+	until(t, "the short timeout counts", func() bool { return again() > 0 })
+	block()
+	d.signal(syscall.SIGHUP)
+	d.expect("reload failed, all is as it was", 1)
+	d.expect("waits for --cert "+chain+" after 500ms (--reload-timeout)", 1)
+	if name := d.served(); !strings.Contains(name, "ECDSA") {
+		t.Errorf("the certificate is %s", name)
+	}
+	os.Remove(chain)
+	d.certificate("rsa")
+	d.config("reload-timeout: 1h\n")
+	until(t, "the next reload works", func() bool { again(); return strings.Contains(d.served(), "RSA") })
+	block()
+	d.signal(syscall.SIGHUP)
+	d.expect("still waiting", 1)
+	d.signal(syscall.SIGTERM)
+	d.expect("stopped\n", 1)
+}
+
+// TestSecondSignalWhateverHappens (P56): systemd does not read what it is told, which holds the drain up for ever. A second signal ends
+// the process.
+func TestSecondSignalWhateverHappens(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "notify")
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	t.Setenv("NOTIFY_SOCKET", name)
+	d := runDaemon(t)
+	b := make([]byte, 1000)
+	systemd.SetReadDeadline(time.Now().Add(limit))
+	for !strings.Contains(string(b), "READY=1") {
+		if _, err := systemd.Read(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for err == nil {
+		err = unix.Sendto(fd, []byte("full"), 0, &unix.SockaddrUnix{Name: name})
+	}
+	if err != unix.EAGAIN {
+		t.Fatal(err)
+	}
+	d.signal(syscall.SIGTERM)
+	d.signal(syscall.SIGINT) // the kernel takes two of the same for one while the first is pending
+	if s := d.status(); s != 1 {
+		t.Errorf("status %d, want 1", s)
+	}
+	if !strings.Contains(d.err.String(), "second signal") {
+		t.Errorf("the log does not tell why it ended: %s", d.err.String())
+	}
+}
