@@ -259,13 +259,17 @@ int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out)
 	return cssl_done((int)SSL_set_tlsext_host_name(ssl, name), out);
 }
 
+#if OPENSSL_VERSION_NUMBER < 0x40000000L
+#define SSL_set1_dnsname SSL_set1_host /* which 4.0 deprecates */
+#endif
+
 int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name, cssl_reasons *out)
 {
 	ERR_clear_error();
 	if (is_ip)
 		return cssl_done(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name), out);
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | (common_name ? 0 : X509_CHECK_FLAG_NEVER_CHECK_SUBJECT));
-	return cssl_done(SSL_set1_host(ssl, name), out);
+	return cssl_done(SSL_set1_dnsname(ssl, name), out);
 }
 
 static long put_cert(const X509 *x, unsigned char *p)
