@@ -248,6 +248,22 @@ func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) boo
 	return err != nil
 }
 
+// TestCloseWithoutMemory: a Context that is closed leaves nothing behind, also if no memory can be had for that.
+func TestCloseWithoutMemory(t *testing.T) {
+	before := cssl.LiveContexts()
+	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	Arm(Fault{Kind: OpenSSLAlloc, Call: 1, Forever: true})
+	x.Close()
+	r := Disarm()
+	if n := cssl.LiveContexts() - before; n != 0 {
+		t.Errorf("%d contexts are left; %d allocations failed, the last one at %s", n, r.Calls, Site())
+	}
+}
+
 // TestInputLost: what was received ahead and could not be kept is missed. No read goes on behind the gap.
 func TestInputLost(t *testing.T) {
 	server, err := cssl.NewServerContext(cssl.Config{Offload: true, Certificates: []cssl.Certificate{
