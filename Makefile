@@ -19,6 +19,8 @@ BENCH     ?= .
 FUZZTIME  ?= 30s
 SOAK      ?= 30m
 WALKSTEPS ?= 12000000
+# The Debian suite of test-openssl: bookworm, trixie, sid or sid+experimental.
+SUITE     ?= trixie
 # The arguments that `make run` hands to the daemon.
 ARGS      ?=
 
@@ -37,7 +39,7 @@ ASANOPTS   = detect_leaks=1$(if $(ASAN_OPTIONS),:$(ASAN_OPTIONS))
 help: ## list the targets
 	@echo 'Targets:'
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 ARGS='
+	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 SUITE=trixie ARGS='
 
 # What runs the tests also wants the programs that they talk to.
 test race asan peers scan fleet reliability: export PEERS_AND_SCANNERS := 1
@@ -87,10 +89,10 @@ grpc: deps ## test the example of gRPC
 manifests: deps ## check the Kubernetes manifest against the API's schemas and sslecho's settings
 	cd packaging/kubernetes && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
 
-# The root file system is made once, outside the tree; scripts/openssl35 says how and where.
-.PHONY: test-openssl35
-test-openssl35: deps ## run all tests with OpenSSL 3.5, in a Debian 13 root file system that it makes (needs root)
-	scripts/openssl35 $(GOTEST) $(TESTFLAGS) $(PKGS)
+# The root file system is made once, outside the tree; scripts/suite says how and where, and which suites there are.
+.PHONY: test-openssl
+test-openssl: deps ## run all tests with the OpenSSL of Debian's SUITE=trixie, in a root file system that it makes (needs root)
+	scripts/suite $(SUITE) $(GOTEST) $(TESTFLAGS) $(PKGS)
 
 .PHONY: check
 check: deps fmt-check vet lint cwarn race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, race, asan, pointers, no-cgo

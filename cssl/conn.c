@@ -137,16 +137,15 @@ static cssl_result failure(cssl_conn *c, int ret)
 	ERR_clear_error();
 	if (code == SSL_ERROR_SSL) {
 		c->failed = 1;
-	} else if (code == SSL_ERROR_WANT_READ && c->t.send_errno != 0 && !c->shutdown_done) {
-		return answer(c, CSSL_RECV_FAILED, c->t.send_errno); /* the peer may wait for what was never sent */
-	} else if (code == SSL_ERROR_SYSCALL) {
+	} else if (code == SSL_ERROR_WANT_READ && c->t.at_end) {
 		if (c->t.recv_errno != 0)
 			return answer(c, CSSL_RECV_FAILED, c->t.recv_errno);
-		if (c->t.eof && !c->established && c->t.send_errno != 0)
+		if (!c->established && c->t.send_errno != 0)
 			/* The first send had the errno of the connection, such as ECONNREFUSED; recv only says "end". */
 			return answer(c, CSSL_RECV_FAILED, c->t.send_errno);
-		if (c->t.eof)
-			return answer(c, CSSL_BARE_FIN, 0);
+		return answer(c, CSSL_BARE_FIN, 0);
+	} else if (code == SSL_ERROR_WANT_READ && c->t.send_errno != 0 && !c->shutdown_done) {
+		return answer(c, CSSL_RECV_FAILED, c->t.send_errno); /* the peer may wait for what was never sent */
 	}
 	return answer(c, code, 0);
 }

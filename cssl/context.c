@@ -8,16 +8,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int count_index = -1, handle_index = -1, alpn_index = -1, groups_index = -1, library_index = -1, properties_index = -1;
+/*
+ * From nine indices of SSL_CTX on, SSL_CTX_free allocates memory for the list of
+ * them, and calls no function that frees if there is none. So there are no more
+ * than eight.
+ */
+static int origin_index = -1, handle_index = -1, alpn_index = -1, groups_index = -1;
 
 static long contexts; /* how many SSL_CTX there are; atomic */
 
+/* What an SSL_CTX was made with, which OpenSSL does not tell again. */
+typedef struct {
+	OSSL_LIB_CTX *library;
+	char *properties; /* or NULL */
+} origin;
+
 /* OpenSSL also calls this for an SSL_CTX that it could not complete; only those that were counted have ptr. */
-static void uncount_context(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+static void release_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
+	origin *o = ptr;
+
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	if (ptr != NULL)
-		__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
+	if (o == NULL)
+		return;
+	free(o->properties);
+	free(o);
+	__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
 }
 
 long cssl_contexts(void)
@@ -48,15 +64,12 @@ int cssl_init(void)
 {
 	if (!OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL))
 		return 0;
-	count_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, uncount_context);
+	origin_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_origin);
 	handle_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_handle);
 	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	library_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	properties_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	return count_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && library_index >= 0 &&
-	       properties_index >= 0 && cssl_tickets_init() && cssl_store_init() && cssl_decide_init() &&
-	       cssl_extras_init();
+	return origin_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init() &&
+	       cssl_store_init() && cssl_decide_init() && cssl_extras_init();
 }
 
 int cssl_done(int ok, cssl_reasons *out)
@@ -69,26 +82,34 @@ int cssl_done(int ok, cssl_reasons *out)
 
 OSSL_LIB_CTX *cssl_ctx_library(const SSL_CTX *ctx)
 {
-	return SSL_CTX_get_ex_data(ctx, library_index);
+	const origin *o = SSL_CTX_get_ex_data(ctx, origin_index);
+
+	return o->library;
 }
 
 const char *cssl_ctx_properties(const SSL_CTX *ctx)
 {
-	return SSL_CTX_get_ex_data(ctx, properties_index);
+	const origin *o = SSL_CTX_get_ex_data(ctx, origin_index);
+
+	return o->properties;
 }
 
-/* OpenSSL does not tell them again. */
-static int keep_library(SSL_CTX *ctx, const cssl_settings *s)
+/* Counts ctx, and keeps what it was made with. False when out of memory. */
+static int keep_origin(SSL_CTX *ctx, const cssl_settings *s)
 {
-	char *properties = NULL;
+	origin *o = calloc(1, sizeof *o);
 
-	if (s->properties != NULL && (properties = strdup(s->properties)) == NULL)
+	if (o == NULL)
 		return 0;
-	if (!SSL_CTX_set_ex_data(ctx, properties_index, properties)) {
-		free(properties);
-		return 0;
+	o->library = s->library;
+	if ((s->properties == NULL || (o->properties = strdup(s->properties)) != NULL) &&
+	    SSL_CTX_set_ex_data(ctx, origin_index, o)) {
+		__atomic_add_fetch(&contexts, 1, __ATOMIC_RELAXED);
+		return 1;
 	}
-	return SSL_CTX_set_ex_data(ctx, library_index, s->library);
+	free(o->properties);
+	free(o);
+	return 0;
 }
 
 /* False if properties cannot be parsed: OpenSSL tells no one then, and fetches as if none had been given. */
@@ -113,12 +134,11 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	ERR_clear_error();
 	if (parses(s->properties))
 		ctx = SSL_CTX_new_ex(s->library, s->properties, s->server ? TLS_server_method() : TLS_client_method());
-	if (ctx == NULL || !SSL_CTX_set_ex_data(ctx, count_index, &contexts)) {
+	if (ctx == NULL || !keep_origin(ctx, s)) {
 		cssl_done(0, out);
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
-	__atomic_add_fetch(&contexts, 1, __ATOMIC_RELAXED);
 	/* Legacy renegotiation and compression stay off: OpenSSL's defaults since 3.0 and 1.1.0. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 	                          (s->release_buffers ? SSL_MODE_RELEASE_BUFFERS : 0));
@@ -144,7 +164,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	} else {
 		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	}
-	ok = keep_library(ctx, s) && SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
+	ok = SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
 	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && cssl_default_ciphers(ctx) && cssl_default_groups(ctx) &&
 	     SSL_CTX_set_session_id_context(ctx, s->session_id_context, sizeof s->session_id_context);
 	if (!cssl_done(ok, out)) {
@@ -260,13 +280,17 @@ int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out)
 	return cssl_done((int)SSL_set_tlsext_host_name(ssl, name), out);
 }
 
+#if OPENSSL_VERSION_NUMBER < 0x40000000L
+#define SSL_set1_dnsname SSL_set1_host /* which 4.0 deprecates */
+#endif
+
 int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name, cssl_reasons *out)
 {
 	ERR_clear_error();
 	if (is_ip)
 		return cssl_done(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name), out);
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | (common_name ? 0 : X509_CHECK_FLAG_NEVER_CHECK_SUBJECT));
-	return cssl_done(SSL_set1_host(ssl, name), out);
+	return cssl_done(SSL_set1_dnsname(ssl, name), out);
 }
 
 static long put_cert(const X509 *x, unsigned char *p)

@@ -76,9 +76,10 @@
 //
 // # End of stream
 //
-// io.EOF is the peer's close_notify. A bare FIN is io.ErrUnexpectedEOF whichever
-// way the linked OpenSSL reports it; the BIO never tells OpenSSL of the end of file, so that
-// it fails the read and not the connection, and queued data can still be written.
+// io.EOF is the peer's close_notify. A bare FIN is io.ErrUnexpectedEOF with every
+// OpenSSL. The BIO never tells OpenSSL of the end of input, which may take it for
+// the end of the connection; this package reports it. So it fails the read alone,
+// and queued data can still be written.
 //
 // # Waiting for the application
 //

@@ -115,6 +115,60 @@ func TestEndOfStream(t *testing.T) {
 	}
 }
 
+// TestWriteAfterBareFIN: the end of the peer's direction leaves our own as it is,
+// whichever operation finds it (P53).
+func TestWriteAfterBareFIN(t *testing.T) {
+	for name, find := range map[string]func(*Conn, []byte) Result{
+		"read":       (*Conn).Read,
+		"peek":       (*Conn).Peek,
+		"handshake":  func(c *Conn, _ []byte) Result { return c.Handshake() },
+		"key update": func(c *Conn, _ []byte) Result { return c.KeyUpdate(false) }, // reads on its way
+	} {
+		for _, version := range versions {
+			if name == "key update" && version != TLS13 {
+				continue
+			}
+			t.Run(name+" "+version.String(), func(t *testing.T) {
+				config := clientConfig()
+				config.MinVersion, config.MaxVersion = version, version
+				cfd, sfd := socketPair(t, "unix", false)
+				client, server := overSockets(t, mustClient(t, config), mustServer(t, serverConfig("ecdsa")), cfd, sfd)
+				for range 3 { // what one has written, the other can read at once
+					client.Handshake()
+					server.Handshake()
+				}
+				if r := client.Write([]byte("last")); r.N != 4 {
+					t.Fatalf("%+v", r)
+				}
+				if err := syscall.Shutdown(cfd, syscall.SHUT_WR); err != nil {
+					t.Fatal(err)
+				}
+				buf := make([]byte, 64)
+				if r := server.Read(buf); string(buf[:r.N]) != "last" {
+					t.Fatalf("%+v", r)
+				}
+				find(server, buf)
+				for range 2 {
+					if r := server.Write([]byte("still")); r.N != 5 {
+						t.Fatalf("write: %+v", r)
+					}
+					if r := server.Read(buf); !errors.Is(r.Err, io.ErrUnexpectedEOF) {
+						t.Fatalf("read: %+v", r)
+					}
+				}
+				if r := server.Shutdown(); r.Err != nil {
+					t.Fatalf("shutdown: %+v", r)
+				}
+				for _, want := range []string{"still", "still", ""} {
+					if r := client.Read(buf); string(buf[:r.N]) != want || (r.Err == io.EOF) != (want == "") {
+						t.Fatalf("the client reads %+v, want %q", r, want)
+					}
+				}
+			})
+		}
+	}
+}
+
 // TestEndInHandshake: a FIN in the midst of the handshake is io.ErrUnexpectedEOF on both sides (P15).
 func TestEndInHandshake(t *testing.T) {
 	for _, version := range versions {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -110,6 +111,45 @@ func (l *Library) Providers() []string {
 	var buf [4096]C.char
 	C.cssl_library_providers(l.pointer(), &buf[0], C.size_t(len(buf)))
 	return strings.FieldsFunc(C.GoString(&buf[0]), func(r rune) bool { return r == ',' })
+}
+
+// Warning returns an error if more than one libcrypto is in the process, and nil
+// otherwise. A module that is linked with another libcrypto than this program
+// brings that along: a provider, or the PKCS#11 module of a token. Keys and
+// algorithms work nevertheless, since OpenSSL and its providers call each other
+// through tables of functions. But cssl turns off OpenSSL's questions on the
+// terminal in its own libcrypto alone, so such a module may ask there for a PIN
+// that [Certificate].PIN does not give, and wait. The error names the files and
+// says what to do.
+//
+// It looks at /proc/self/maps, and returns nil where that cannot be read. A module
+// may be loaded when a key is first used, so call it after a [Context] was built.
+func (l *Library) Warning() error {
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return nil
+	}
+	files := libcryptos(string(maps))
+	if len(files) < 2 {
+		return nil
+	}
+	return fmt.Errorf("%d libcryptos are in this process: %s; cssl uses OpenSSL %v, and a module that uses another one may ask "+
+		"for a PIN on the terminal (the active providers are %s); set PIN, or install modules that are linked with OpenSSL %d",
+		len(files), strings.Join(files, ", "), linked.Run, strings.Join(l.Providers(), ", "), linked.Run.Number>>28)
+}
+
+// libcryptos returns the files that are libcrypto, each once, in a text in the
+// format of /proc/self/maps, see proc_pid_maps(5).
+func libcryptos(maps string) (files []string) {
+	for line := range strings.Lines(maps) {
+		_, file, ok := strings.Cut(line, "/")
+		file = strings.TrimSuffix("/"+file, "\n")
+		version, is := strings.CutPrefix(file[strings.LastIndexByte(file, '/')+1:], "libcrypto")
+		if ok && is && strings.IndexAny(version, ".-") == 0 && strings.Contains(version, ".so") && !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 func (l *Library) pointer() *C.OSSL_LIB_CTX {

@@ -64,8 +64,12 @@ func TestPKCS11Refused(t *testing.T) {
 		cmd.Env = append(os.Environ(), child+"=1")
 		out, err := cmd.CombinedOutput()
 		t.Logf("%s", out)
-		if err != nil || strings.Contains(string(out), "Enter PIN") {
-			t.Fatalf("it asked the terminal, or: %v", err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A provider that brings a libcrypto along asks the terminal, and that is said.
+		if asked, said := strings.Contains(string(out), "Enter PIN"), strings.Contains(string(out), "libcryptos are in this process"); asked && !said {
+			t.Errorf("it asked the terminal")
 		}
 		return
 	}
@@ -91,4 +95,5 @@ func TestPKCS11Refused(t *testing.T) {
 		})
 	}
 	newPair(t, mustClient(t, clientConfig()), mustServer(t, uriConfig("ecdsa", hsm.URI("ecdsa"), pin(testtoken.SoftHSMPIN), l))).handshake()
+	t.Log(l.Warning())
 }

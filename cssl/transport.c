@@ -33,6 +33,13 @@
  * - OpenSSL 3.2 and newer read ahead only after the handshake, and take a recv for each
  *   header and each body before. So what asks for little gets it from a larger recv; the rest
  *   is kept in in, which the next reads empty before the socket is asked again.
+ * - A read that finds nothing always says "retry", at the end of input too.
+ *   OpenSSL 4.0 takes any other result of a failed read for a fatal error of the
+ *   whole connection, and every operation after it fails with an empty error
+ *   queue: nothing could be written to a peer that only half closed. OpenSSL
+ *   then returns WANT_READ, and at_end tells conn.c that nothing will come.
+ * - Input that was received and could not be kept, for want of memory, leaves a
+ *   gap. So nothing is received after it, and each read reports ENOMEM.
  */
 
 int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n)
@@ -162,6 +169,8 @@ static size_t transport_recv(cssl_transport *t, void *p, size_t len)
 {
 	ssize_t n;
 
+	if (t->lost)
+		return 0;
 	do
 		n = recv(t->fd, p, len, t->flags);
 	while (n < 0 && errno == EINTR);
@@ -184,6 +193,17 @@ static size_t transport_recv(cssl_transport *t, void *p, size_t len)
 	return 0;
 }
 
+/* Keeps n bytes that were received. True when they are kept; otherwise nothing can be read after what is in in. */
+static int transport_keep(cssl_transport *t, const void *p, size_t n)
+{
+	if (cssl_bytes_append(&t->in, p, n))
+		return 1;
+	t->lost = 1;
+	t->drained = 0; /* or the next read would say that more can come */
+	t->recv_errno = ENOMEM;
+	return 0;
+}
+
 void cssl_transport_fill(cssl_transport *t, size_t room)
 {
 	unsigned char buf[16384];
@@ -194,10 +214,8 @@ void cssl_transport_fill(cssl_transport *t, size_t room)
 		if (want > sizeof buf)
 			want = sizeof buf;
 		n = want > 0 ? transport_recv(t, buf, want) : 0;
-		if (n > 0 && !cssl_bytes_append(&t->in, buf, n)) {
-			t->recv_errno = ENOMEM;
+		if (n > 0 && !transport_keep(t, buf, n))
 			return;
-		}
 	} while (want > 0 && n == want);
 }
 
@@ -217,10 +235,8 @@ static size_t transport_recv_ahead(cssl_transport *t, char *p, size_t len)
 	}
 	n = transport_recv(t, more, sizeof more);
 	t->drained = n > 0 && n < sizeof more;
-	if (n > len && !cssl_bytes_append(&t->in, more + len, n - len)) {
-		t->recv_errno = ENOMEM;
+	if (n > len && !transport_keep(t, more + len, n - len))
 		return 0;
-	}
 	if (n > len)
 		n = len;
 	if (n > 0)
@@ -234,6 +250,7 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 	size_t n;
 
 	BIO_clear_retry_flags(b);
+	t->at_end = 0;
 	*got = 0;
 	if (t->corked && t->out.len > 0)
 		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
@@ -247,25 +264,14 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 		BIO_set_retry_read(b);
 		return 0;
 	}
-	if (t->fd < 0) {
-		if (t->in.len == 0 && (t->eof || t->recv_errno != 0))
-			return 0;
-		*got = cssl_bytes_take(&t->in, p, len);
-		if (*got == 0) {
-			BIO_set_retry_read(b);
-			return 0;
-		}
-		t->moved |= CSSL_MOVED_IN;
-		return 1;
-	}
-	n = transport_recv_ahead(t, p, len);
+	n = t->fd < 0 ? cssl_bytes_take(&t->in, p, len) : transport_recv_ahead(t, p, len);
 	if (n > 0) {
 		t->moved |= CSSL_MOVED_IN;
 		*got = n;
 		return 1;
 	}
-	if (!t->eof && t->recv_errno == 0)
-		BIO_set_retry_read(b);
+	t->at_end = t->eof || t->recv_errno != 0;
+	BIO_set_retry_read(b);
 	return 0;
 }
 
@@ -284,12 +290,7 @@ static long transport_ctrl(BIO *b, int cmd, long num, void *ptr)
 	case BIO_CTRL_PENDING:
 		return (long)t->in.len;
 	default:
-		/*
-		 * Also BIO_CTRL_EOF: with "no" OpenSSL 3 leaves a bare FIN to the
-		 * caller instead of failing the whole SSL, so that what is queued
-		 * can still be written to a peer that only half closed.
-		 */
-		return 0;
+		return 0; /* also BIO_CTRL_EOF: the end of input is told by at_end */
 	}
 }
 

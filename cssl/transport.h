@@ -19,6 +19,8 @@ typedef struct {
 	int flags;        /* of each recv and send: MSG_DONTWAIT, or 0 */
 	unsigned drained : 1; /* within one operation: the last recv came back short, the next would answer EAGAIN */
 	unsigned eof : 1;     /* the peer's FIN was read (engine mode: the caller said so) */
+	unsigned at_end : 1;  /* the last read found nothing, and eof or recv_errno says why there will be no more */
+	unsigned lost : 1;    /* input was received and could not be kept: recv_errno is ENOMEM, and nothing more is received */
 	unsigned ended : 1;   /* engine mode: the caller sends no more than what is in out */
 	unsigned corked : 1;  /* output is collected in out until the operation ends, and leaves with one send */
 	unsigned held : 1;    /* what is in out was not offered to the transport yet; it leaves with what is written next */

@@ -132,6 +132,26 @@ func TestPKCS11Key(t *testing.T) {
 		"--pin-file", secretFile(t, "999", 0o600)), []string{"--key", "PIN is wrong"})
 }
 
+// TestSecondLibcrypto: a second libcrypto in the process is warned of, since what it asks the terminal is not ours to refuse.
+func TestSecondLibcrypto(t *testing.T) {
+	dir := t.TempDir()
+	source, object := filepath.Join(dir, "source.c"), filepath.Join(dir, "libcrypto.so.0")
+	if err := os.WriteFile(source, []byte("int nothing;\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-o", object, source).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, preload := range []string{"", object} {
+		cmd := exec.Command(binary, "--check", "--cert", testcerts.Path("ecdsa.pem"), "--key", testcerts.Path("ecdsa.key"))
+		cmd.Env = append(os.Environ(), "LD_PRELOAD="+preload, "ASAN_OPTIONS=verify_asan_link_order=0")
+		out, err := cmd.CombinedOutput()
+		if want := preload != ""; err != nil || strings.Contains(string(out), "warning: 2 libcryptos are in this process") != want {
+			t.Errorf("LD_PRELOAD=%s: %v\n%s", preload, err, out)
+		}
+	}
+}
+
 // TestFIPS: with the FIPS provider nothing but settings is needed, and what is not approved is refused at the start.
 func TestFIPS(t *testing.T) {
 	fips := []string{"--openssl-config", testtoken.FIPSConfig(t), "--properties", "fips=yes"}

@@ -14,7 +14,7 @@ func writeMLDSA(dir string) error {
 	for _, size := range []string{"44", "65", "87"} {
 		file := filepath.Join(dir, "mldsa"+size)
 		if exec.Command("openssl", "genpkey", "-algorithm", "ML-DSA-"+size).Run() != nil {
-			log.Printf("%s.pem stays as it is: the openssl command has no ML-DSA (scripts/openssl35 make certs)", file)
+			log.Printf("%s.pem stays as it is: the openssl command has no ML-DSA (scripts/suite trixie make certs)", file)
 			continue
 		}
 		if err := run("openssl", "genpkey", "-algorithm", "ML-DSA-"+size, "-out", file+".key"); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
+	"golang.org/x/sys/unix"
 )
 
 // pems are read before, so that a life does nothing but what OpenSSL and cssl do.
@@ -245,6 +246,105 @@ func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) boo
 		t.Errorf("%d connections and %d contexts are left after %v", a, b, err)
 	}
 	return err != nil
+}
+
+// TestCloseWithoutMemory: a Context that is closed leaves nothing behind, also if no memory can be had for that.
+func TestCloseWithoutMemory(t *testing.T) {
+	before := cssl.LiveContexts()
+	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	Arm(Fault{Kind: OpenSSLAlloc, Call: 1, Forever: true})
+	x.Close()
+	r := Disarm()
+	if n := cssl.LiveContexts() - before; n != 0 {
+		t.Errorf("%d contexts are left; %d allocations failed, the last one at %s", n, r.Calls, Site())
+	}
+}
+
+// TestInputLost: what was received ahead and could not be kept is missed. No read goes on behind the gap.
+func TestInputLost(t *testing.T) {
+	server, err := cssl.NewServerContext(cssl.Config{Offload: true, Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	x := contexts{server, newContexts(t, cssl.TLS13).client}
+	var n int
+	if n, err = readAhead(t, x, 0); n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	lost := 0
+	for call := 1; call <= n; call++ {
+		if _, err := readAhead(t, x, call); errors.Is(err, unix.ENOMEM) {
+			lost++
+		} else if err != nil {
+			t.Errorf("allocation %d of %d: %v", call, n, err)
+		}
+	}
+	if lost == 0 {
+		t.Errorf("none of %d allocations was one that input needs", n)
+	}
+}
+
+// readAhead makes a client write as soon as it can, so that a server whose handshake is offloaded receives that with the last flight.
+// It reads all, and returns how many allocations of cssl there were since then and the server's error. That number call fails.
+func readAhead(t *testing.T, x contexts, call int) (int, error) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	c, err := x.client.NewConn(fds[0], cssl.ConnConfig{ServerName: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s, err := x.server.NewConn(fds[1], cssl.ConnConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	woken := make(chan struct{}, 1)
+	s.Bind(nil, func() { woken <- struct{}{} })
+	shake := func() cssl.Result {
+		r := s.Handshake()
+		for r.Want == cssl.WantAsync {
+			<-woken
+			r = s.Handshake()
+		}
+		return r
+	}
+	c.Handshake()
+	if r := shake(); r.Want != cssl.WantRead {
+		t.Fatalf("%+v", r)
+	}
+	if r := c.Handshake(); r.Want != cssl.WantNone || r.Err != nil {
+		t.Fatalf("%+v", r)
+	}
+	var out, in stream
+	const total = 40 << 10
+	for out.n < total {
+		if r := c.Write(out.next(4 << 10)); r.N != 4<<10 {
+			t.Fatalf("%+v", r)
+		}
+	}
+	Arm(Fault{Kind: CSSLAlloc, Call: call})
+	r := shake()
+	for buf := make([]byte, 16<<10); r.Err == nil && in.n < total; {
+		r = s.Read(buf)
+		in.check(buf[:r.N])
+	}
+	n := Disarm().Calls
+	if in.bad != nil {
+		t.Error(in.bad)
+	}
+	return n, r.Err
 }
 
 // TestOutOfMemoryInLoops is the same over sockets and loops, from the socket to the end of the close. One of the two

@@ -144,6 +144,9 @@ func (b *Builder) Build(t *config.TLS) (*Built, error) {
 		return nil, byFlag(err, files, "--cert")
 	}
 	out.clientDates(t, time.Now())
+	if err := b.lib.Warning(); err != nil {
+		out.Warnings = append(out.Warnings, err.Error())
+	}
 	return out, nil
 }
 
