@@ -53,6 +53,22 @@ func (x *Context) Close() {
 	}
 }
 
+// lend calls build while b may take certificates over from x, which cannot be closed meanwhile.
+func (x *Context) lend(b *builder, build func() error) (err error) {
+	if x == nil {
+		return build()
+	}
+	if x.use(func(*C.SSL_CTX) {
+		if st := x.state; st.lib == b.cfg.Library && st.properties == b.cfg.Properties {
+			b.certs.from = st.certs
+		}
+		err = build()
+	}) != nil {
+		return build() // it is closed, and has nothing to give
+	}
+	return err
+}
+
 // Tail is the greatest number of bytes of ciphertext that a connection over a socket keeps for it; see [Config.Tail].
 // 0: none, so that a Write can stay half done.
 func (x *Context) Tail() int { return x.tail }

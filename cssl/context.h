@@ -61,9 +61,8 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 /* 1 if ctx can negotiate the cipher or cipher suite with this name. */
 int cssl_ctx_has_cipher(SSL_CTX *ctx, const char *name);
 int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out);
-/* A certificate chain (leaf first) from PEM, and its key: stored, which gets a reference, or if that is NULL from PEM. pass may be NULL. */
-int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *stored, const void *key, int key_len,
-                  const void *pass, int pass_len, cssl_reasons *out);
+/* The private key in PEM, the caller's to free, or NULL. pass may be NULL. */
+EVP_PKEY *cssl_ctx_key(SSL_CTX *ctx, const void *pem, int len, const void *pass, int pass_len, cssl_reasons *out);
 /* Trusted CAs from PEM; for a server also the names that it asks client certificates of. Answers how many, or -1. */
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out);
 int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out);
@@ -74,8 +73,6 @@ int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out);
 enum { CSSL_TICKET_KEY_SHORT = 48, CSSL_TICKET_KEY_LONG = 80 };
 /* Ticket keys, count of them of len bytes each. The first one encrypts. ctx keeps a copy, which is wiped when it is freed. */
 int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, size_t count, cssl_reasons *out);
-/* An OCSP response in DER for the certificate that was set last. */
-int cssl_ctx_staple(SSL_CTX *ctx, const unsigned char *der, int len, cssl_reasons *out);
 
 /*
  * Ties ctx to the Go side: handle is released, by cssl_go_release, when the

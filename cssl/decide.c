@@ -1,6 +1,7 @@
 //go:build cgo
 
 #include "decide.h"
+#include "byname.h"
 #include "context.h"
 
 #include <openssl/err.h>
@@ -104,7 +105,7 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 	clear_blob(&d->message);
 	to = d->chosen;
 	d->chosen = NULL;
-	ok = to == NULL || to == SSL_get_SSL_CTX(ssl) || change(ssl, to);
+	ok = (to == NULL || to == SSL_get_SSL_CTX(ssl) || change(ssl, to)) && cssl_names_choose(ssl, d->separated);
 	SSL_CTX_free(to);
 	return ok ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }

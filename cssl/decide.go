@@ -247,6 +247,7 @@ func (a *asking) separate() {
 	if a.st.verifyPeer == nil {
 		return
 	}
+	C.cssl_conn_decisions(a.c).separated = 1
 	h := sha256.New()
 	hashPart(h.Write, C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID))))
 	hashPart(h.Write, []byte(strings.ToLower(strings.TrimSuffix(a.name, "."))))

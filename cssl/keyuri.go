@@ -17,27 +17,6 @@ import (
 	"unsafe"
 )
 
-// certificate sets a chain with its key.
-func (b *builder) certificate(c *loaded) error {
-	var key *C.EVP_PKEY
-	if c.from.KeyURI != "" {
-		var err error
-		if key, err = b.keyByURI(c.setting, c.from); err != nil {
-			return err
-		}
-		defer C.EVP_PKEY_free(key)
-	}
-	if C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), key, bytesPtr(c.key), C.int(len(c.key)),
-		bytesPtr(c.pass), C.int(len(c.pass)), &b.reasons) == 0 {
-		_, err := linked.Run.lackingKeys(c.chain)
-		if err == nil {
-			_, err = linked.Run.lackingKeys(c.key)
-		}
-		return b.failFor(c.setting, "", err)
-	}
-	return nil
-}
-
 // keyByURI is the key that a URI names, the caller's to free; setting is the certificate's. It blocks on the token.
 func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) {
 	refuse := func(part string, reasons []Reason, format string, args ...any) error {
@@ -179,6 +158,19 @@ func shownURI(uri string) string {
 		shown += "?" + strings.Join(query, "&")
 	}
 	return shown
+}
+
+// slow reports whether one of the keys may take its time.
+func (c *Config) slow() bool {
+	if slices.ContainsFunc(c.Certificates, Certificate.slow) {
+		return true
+	}
+	for _, certs := range c.Names {
+		if slices.ContainsFunc(certs, Certificate.slow) {
+			return true
+		}
+	}
+	return false
 }
 
 // slow reports whether the key is one that may take its time.

@@ -22,38 +22,9 @@ type loaded struct {
 // reported by its name.
 func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 	for i := range b.cfg.Certificates {
-		c := &b.cfg.Certificates[i]
-		setting := fmt.Sprintf("Certificates[%d]", i)
-		l := loaded{from: c, setting: setting}
-		if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
-			return
-		}
-		if len(l.chain) == 0 {
-			err = &ConfigError{Setting: setting, Err: errors.New("neither ChainFile nor ChainPEM is set")}
-			return
-		}
-		if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
-			return
-		}
-		if c.KeyURI != "" && len(l.key) > 0 {
-			err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
-			return
-		}
-		if len(l.key) == 0 && c.KeyURI == "" {
-			l.key = l.chain
-		}
-		if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP); err != nil {
-			return
-		}
-		if bytes.Contains(l.key, []byte("ENCRYPTED")) {
-			if c.Passphrase == nil {
-				err = &ConfigError{Setting: setting, Err: errors.New("the key is encrypted and Passphrase is not set")}
-				return
-			}
-			if l.pass, err = c.Passphrase(); err != nil {
-				err = &ConfigError{Setting: setting + ".Passphrase", Err: err}
-				return
-			}
+		l, err := loadCertificate(fmt.Sprintf("Certificates[%d]", i), &b.cfg.Certificates[i])
+		if err != nil {
+			return certs, nil, nil, err
 		}
 		certs = append(certs, l)
 	}
@@ -61,6 +32,41 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 		return
 	}
 	crl, err = contentOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM)
+	return
+}
+
+// loadCertificate reads the files of a certificate, and asks for its passphrase. setting is its place.
+func loadCertificate(setting string, c *Certificate) (l loaded, err error) {
+	l = loaded{from: c, setting: setting}
+	if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM); err != nil {
+		return
+	}
+	if len(l.chain) == 0 {
+		err = &ConfigError{Setting: setting, Err: errors.New("neither ChainFile nor ChainPEM is set")}
+		return
+	}
+	if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM); err != nil {
+		return
+	}
+	if c.KeyURI != "" && len(l.key) > 0 {
+		err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
+		return
+	}
+	if len(l.key) == 0 && c.KeyURI == "" {
+		l.key = l.chain
+	}
+	if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP); err != nil {
+		return
+	}
+	if bytes.Contains(l.key, []byte("ENCRYPTED")) {
+		if c.Passphrase == nil {
+			err = &ConfigError{Setting: setting, Err: errors.New("the key is encrypted and Passphrase is not set")}
+			return
+		}
+		if l.pass, err = c.Passphrase(); err != nil {
+			err = &ConfigError{Setting: setting + ".Passphrase", Err: err}
+		}
+	}
 	return
 }
 
