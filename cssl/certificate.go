@@ -254,7 +254,7 @@ func (b *builder) staples(l *loaded) error {
 // called is how an error says it of a certificate.
 func (l *loaded) called() string {
 	if l.from.ChainFile != "" {
-		return l.setting + " " + l.from.ChainFile
+		return l.from.ChainFile
 	}
 	return l.setting
 }
