@@ -37,7 +37,9 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		return nil, &ConfigError{Setting: "OpenSSL", Err: err}
 	}
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
-	b.certs = &certificates{byText: map[content]*certificate{}, byFiles: map[files]*certificate{}}
+	lent := cfg.Previous.lend(cfg)
+	defer lent.release()
+	b.certs = &certificates{from: lent, byText: map[content]*certificate{}, byFiles: map[files]*certificate{}}
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
@@ -59,7 +61,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	}
 	for _, step := range []func() error{
 		b.strings,
-		func() error { return cfg.Previous.lend(b, func() error { return b.certificates(certs) }) },
+		func() error { return b.certificates(certs) },
 		func() error { return b.trust(trust, crl) },
 		b.alpn,
 		b.ticketKeys,

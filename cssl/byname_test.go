@@ -562,3 +562,22 @@ func BenchmarkNames(b *testing.B) {
 		})
 	}
 }
+
+// TestPreviousClosedMeanwhile: the Context before can be closed while another is built that takes its certificates over, even if that
+// waits.
+func TestPreviousClosedMeanwhile(t *testing.T) {
+	c := selfSigned(t, "EC", "taken over")
+	s := Config{Certificates: []Certificate{c}}
+	previous := mustServer(t, s)
+	before := LiveCertificates()
+	s.Names = map[string][]Certificate{"a.example": {{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("encrypted.key"),
+		Passphrase: func() ([]byte, error) { previous.Close(); return []byte("secret"), nil }}}}
+	s.Previous = previous
+	x := mustServer(t, s)
+	if n := LiveCertificates() - before; n != 1 {
+		t.Errorf("%d new certificates, want that of the name alone", n)
+	}
+	if got := subject(t, x, "other", "", TLS13); got != "taken over" {
+		t.Errorf("got %s", got)
+	}
+}

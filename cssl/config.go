@@ -109,7 +109,7 @@ type Config struct {
 	// whose content has not changed are taken over from it instead of being
 	// parsed again, if it has the same Library and Properties. Files are read all
 	// the same, and keys by KeyURI are asked for again. Previous can be closed
-	// afterwards; one that is closed already has nothing to take over.
+	// at any time; one that is closed already has nothing to take over.
 	Previous *Context
 
 	// Library has the providers that do the cryptography; nil is the process's default ones. Properties is what is asked of their algorithms

@@ -53,20 +53,21 @@ func (x *Context) Close() {
 	}
 }
 
-// lend calls build while b may take certificates over from x, which cannot be closed meanwhile.
-func (x *Context) lend(b *builder, build func() error) (err error) {
+// lend is what a Context with these settings may take over from x, with a reference to each certificate, so that x can be closed
+// meanwhile. The caller releases it.
+func (x *Context) lend(c *Config) (lent *certificates) {
 	if x == nil {
-		return build()
+		return nil
 	}
-	if x.use(func(*C.SSL_CTX) {
-		if st := x.state; st.lib == b.cfg.Library && st.properties == b.cfg.Properties {
-			b.certs.from = st.certs
+	_ = x.use(func(*C.SSL_CTX) { // one that is closed has nothing to give
+		if st := x.state; st.lib == c.Library && st.properties == c.Properties {
+			lent = &certificates{byText: st.certs.byText}
+			for _, cert := range lent.byText {
+				cert.refs.Add(1)
+			}
 		}
-		err = build()
-	}) != nil {
-		return build() // it is closed, and has nothing to give
-	}
-	return err
+	})
+	return lent
 }
 
 // Tail is the greatest number of bytes of ciphertext that a connection over a socket keeps for it; see [Config.Tail].
