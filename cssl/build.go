@@ -27,6 +27,8 @@ type builder struct {
 	sessionID  [32]C.uchar
 	reasons    C.cssl_reasons
 	state      *contextState
+	certs      *certificates
+	names      names // what is chosen by server name
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
@@ -34,11 +36,17 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		return nil, &ConfigError{Setting: "OpenSSL", Err: err}
 	}
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
+	lent := cfg.Previous.lend(cfg)
+	defer lent.release()
+	b.certs = &certificates{from: lent, byText: map[content]*certificate{}, byFiles: map[files]*certificate{}}
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
 		if err != nil && b.ptr != nil {
 			C.SSL_CTX_free(b.ptr)
+		}
+		if err != nil {
+			b.certs.release()
 		}
 	}()
 	if err != nil {
@@ -110,11 +118,11 @@ func (b *builder) failFor(setting, value string, err error) error {
 // create makes the SSL_CTX with all settings that are numbers.
 func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	c := b.cfg
-	if b.server && len(certs) == 0 && len(c.SNI) == 0 && len(c.PSKs) == 0 {
+	if b.server && len(certs) == 0 && !c.named() && len(c.PSKs) == 0 {
 		return &ConfigError{Setting: "Certificates", Err: errors.New("a server needs a certificate, or PSKs")}
 	}
 	var err error
-	if b.lowest, err = b.versions(len(certs) > 0 || len(c.SNI) > 0); err != nil {
+	if b.lowest, err = b.versions(len(certs) > 0 || c.named()); err != nil {
 		return err
 	}
 	if !b.server && len(c.SNI) > 0 {
@@ -122,6 +130,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	}
 	if b.server && c.AllowCommonName {
 		return &ConfigError{Setting: "AllowCommonName", Err: errors.New("only a client checks its peer's name")}
+	}
+	if !b.server && len(c.Names) > 0 {
+		return &ConfigError{Setting: "Names", Err: errors.New("only a server chooses by server name")}
 	}
 	if strings.IndexByte(c.Properties, 0) >= 0 {
 		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}
@@ -248,24 +259,6 @@ func (b *builder) set(which C.int, value string) bool {
 	return C.cssl_ctx_string(b.ptr, which, v, &b.reasons) == 1
 }
 
-func (b *builder) certificates(certs []loaded) error {
-	for _, c := range certs {
-		if err := b.certificate(&c); err != nil {
-			return err
-		}
-		if len(c.ocsp) == 0 && c.from.OCSPFile == "" {
-			continue
-		}
-		if !b.server {
-			return &ConfigError{Setting: c.setting + ".OCSP", Err: errors.New("only a server staples")}
-		}
-		if C.cssl_ctx_staple(b.ptr, (*C.uchar)(bytesPtr(c.ocsp)), C.int(len(c.ocsp)), &b.reasons) == 0 {
-			return b.wrongContent(c.setting+".OCSP", "", c.from.OCSPFile, c.ocsp, wantOCSP)
-		}
-	}
-	return nil
-}
-
 func (b *builder) ticketKeys() error {
 	keys := b.cfg.TicketKeys
 	if len(keys) == 0 {
@@ -342,12 +335,12 @@ func (b *builder) alpn() error {
 // from here on freeing the SSL_CTX releases the handle.
 func (b *builder) bind() error {
 	cfg := b.cfg
-	st := &contextState{lib: cfg.Library, sessionID: b.sessionID, clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
+	st := &contextState{lib: cfg.Library, properties: cfg.Properties, certs: b.certs, sessionID: b.sessionID, clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
 	if st.timeout <= 0 {
 		st.timeout = DefaultDecisionTimeout
 	}
 	// OpenSSL can suspend a client's verification alone, and no signature.
-	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil || slices.ContainsFunc(cfg.Certificates, Certificate.slow)
+	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil || cfg.slow()
 	st.asksHello = st.clientHello != nil || len(cfg.SNI) > 0
 	st.asks = st.asksHello || st.verifyPeer != nil || st.offload
 	if cfg.KeyLog != nil {
@@ -366,6 +359,9 @@ func (b *builder) bind() error {
 		}
 		if _, twice := st.sni[key]; err == nil && twice {
 			err = errors.New("the same name is in the map in another spelling")
+		}
+		if _, twice := b.names[key]; err == nil && twice && cfg.SNI[name] != nil {
+			err = errors.New("the name has certificates of this Context too")
 		}
 		if err == nil {
 			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.sni[key] = sniContext{p, x.state} })

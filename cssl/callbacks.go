@@ -18,6 +18,8 @@ import (
 // until the last reference to the SSL_CTX goes.
 type contextState struct {
 	lib         *Library
+	properties  string
+	certs       *certificates
 	sessionID   [32]C.uchar // of the Context
 	keyLog      *keyLog
 	sni         map[string]sniContext
@@ -45,6 +47,7 @@ func (s *contextState) release() {
 		C.SSL_CTX_free(e.ptr)
 	}
 	s.sni = nil
+	s.certs.release()
 }
 
 // sniKey checks a name of Config.SNI and brings it into the form of the map.

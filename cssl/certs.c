@@ -1,9 +1,13 @@
 //go:build cgo
 
+#include "byname.h"
 #include "context.h"
 
+#include <openssl/decoder.h>
 #include <openssl/err.h>
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Certificates, keys and revocation lists from PEM, decoded by the providers of the SSL_CTX. */
@@ -67,35 +71,182 @@ EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *
 	return key;
 }
 
-int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *key, cssl_reasons *out)
+enum { CHAINS = 16 };
+
+struct cssl_reader {
+	SSL_CTX *ctx;
+	OSSL_DECODER_CTX *decoder; /* NULL until it is needed. To make one takes ten times as long as to use it. */
+	EVP_PKEY *key;             /* where it puts what it finds */
+	struct {
+		unsigned char *pem;
+		int len;
+		STACK_OF(X509) *chain;
+	} known[CHAINS]; /* certificates of one CA share their intermediates */
+	unsigned next;
+};
+
+cssl_reader *cssl_reader_new(SSL_CTX *ctx)
 {
-	BIO *chain_bio = NULL;
-	STACK_OF(X509) *rest = NULL;
-	X509 *leaf = NULL, *x;
-	int ok = -1;
+	cssl_reader *r = calloc(1, sizeof *r);
+
+	if (r != NULL)
+		r->ctx = ctx;
+	return r;
+}
+
+void cssl_reader_free(cssl_reader *r)
+{
+	if (r == NULL)
+		return;
+	for (int i = 0; i < CHAINS; i++) {
+		free(r->known[i].pem);
+		sk_X509_pop_free(r->known[i].chain, X509_free);
+	}
+	OSSL_DECODER_CTX_free(r->decoder);
+	free(r);
+}
+
+EVP_PKEY *cssl_reader_key(cssl_reader *r, const unsigned char *pem, int len)
+{
+	size_t left = (size_t)len;
+
+	if (r->decoder == NULL)
+		r->decoder = OSSL_DECODER_CTX_new_for_pkey(&r->key, "PEM", "PrivateKeyInfo", NULL, EVP_PKEY_KEYPAIR,
+		                                           cssl_ctx_library(r->ctx), cssl_ctx_properties(r->ctx));
+	r->key = NULL;
+	if (r->decoder == NULL || !OSSL_DECODER_from_data(r->decoder, &pem, &left)) {
+		EVP_PKEY_free(r->key);
+		r->key = NULL;
+	}
+	ERR_clear_error();
+	return r->key;
+}
+
+/* All certificates in PEM, the caller's to free. */
+static STACK_OF(X509) *read_chain(SSL_CTX *ctx, const unsigned char *pem, int len)
+{
+	STACK_OF(X509) *chain = sk_X509_new_null();
+	BIO *bio = BIO_new_mem_buf(pem, len);
+	int ok = chain != NULL && bio != NULL;
+	X509 *x;
+
+	while (ok && (x = next_cert(ctx, bio, 0)) != NULL)
+		if (!sk_X509_push(chain, x)) {
+			X509_free(x);
+			ok = 0;
+		}
+	ok = ok && end_of_pem();
+	BIO_free(bio);
+	if (ok)
+		return chain;
+	sk_X509_pop_free(chain, X509_free);
+	return NULL;
+}
+
+/* The same, of certificates that were read before if the PEM is the same. */
+static STACK_OF(X509) *shared_chain(cssl_reader *r, const unsigned char *pem, int len)
+{
+	STACK_OF(X509) *chain;
+	unsigned char *copy;
+	unsigned i;
+
+	for (i = 0; i < CHAINS; i++)
+		if (r->known[i].chain != NULL && r->known[i].len == len && memcmp(r->known[i].pem, pem, (size_t)len) == 0)
+			return X509_chain_up_ref(r->known[i].chain);
+	chain = read_chain(r->ctx, pem, len);
+	copy = chain != NULL && len > 0 ? malloc((size_t)len) : NULL;
+	if (copy == NULL)
+		return chain;
+	memcpy(copy, pem, (size_t)len);
+	i = r->next++ % CHAINS;
+	free(r->known[i].pem);
+	sk_X509_pop_free(r->known[i].chain, X509_free);
+	r->known[i].pem = copy;
+	r->known[i].len = len;
+	r->known[i].chain = chain;
+	return X509_chain_up_ref(chain);
+}
+
+static long certs; /* how many there are; atomic */
+
+long cssl_certs(void)
+{
+	return __atomic_load_n(&certs, __ATOMIC_RELAXED);
+}
+
+void cssl_cert_free(cssl_cert *c)
+{
+	if (c == NULL)
+		return;
+	X509_free(c->leaf);
+	sk_X509_pop_free(c->chain, X509_free);
+	EVP_PKEY_free(c->key);
+	free(c->staple);
+	free(c);
+	__atomic_sub_fetch(&certs, 1, __ATOMIC_RELAXED);
+}
+
+cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, cssl_reasons *out)
+{
+	cssl_cert *c = calloc(1, sizeof *c);
+	BIO *bio;
+	int left;
 
 	ERR_clear_error();
-	chain_bio = BIO_new_mem_buf(chain, chain_len);
-	rest = sk_X509_new_null();
-	if (chain_bio == NULL || rest == NULL)
-		goto end;
-	leaf = next_cert(ctx, chain_bio, 1);
-	if (leaf == NULL)
-		goto end;
-	while ((x = next_cert(ctx, chain_bio, 0)) != NULL)
-		if (!sk_X509_push(rest, x)) {
-			X509_free(x);
-			goto end;
-		}
-	if (!end_of_pem())
-		goto end;
-	ok = SSL_CTX_use_cert_and_key(ctx, leaf, key, rest, 1) == 1;
-end:
-	X509_free(leaf);
-	sk_X509_pop_free(rest, X509_free);
-	BIO_free(chain_bio);
-	cssl_done(ok == 1, out);
-	return ok;
+	if (c == NULL) {
+		cssl_done(0, out);
+		return NULL;
+	}
+	__atomic_add_fetch(&certs, 1, __ATOMIC_RELAXED);
+	bio = BIO_new_mem_buf(chain, chain_len);
+	if (bio != NULL)
+		c->leaf = next_cert(r->ctx, bio, 1);
+	left = c->leaf != NULL ? (int)BIO_pending(bio) : 0;
+	if (c->leaf != NULL)
+		c->chain = shared_chain(r, (const unsigned char *)chain + (chain_len - left), left);
+	BIO_free(bio);
+	if (cssl_done(c->chain != NULL, out))
+		return c;
+	cssl_cert_free(c);
+	return NULL;
+}
+
+int cssl_cert_staple(cssl_cert *c, const unsigned char *der, int len, cssl_reasons *out)
+{
+	const unsigned char *p = der;
+	OCSP_RESPONSE *r;
+	int ok;
+
+	ERR_clear_error();
+	r = d2i_OCSP_RESPONSE(NULL, &p, len);
+	ok = r != NULL && p == der + len && OCSP_response_status(r) == OCSP_RESPONSE_STATUS_SUCCESSFUL;
+	OCSP_RESPONSE_free(r);
+	if (ok)
+		c->staple = malloc((size_t)len);
+	if (c->staple != NULL) {
+		memcpy(c->staple, der, (size_t)len);
+		c->staple_len = len;
+	}
+	return cssl_done(c->staple != NULL, out);
+}
+
+const char *cssl_cert_type(const cssl_cert *c)
+{
+	const EVP_PKEY *key = X509_get0_pubkey(c->leaf);
+
+	return key != NULL ? EVP_PKEY_get0_type_name(key) : NULL;
+}
+
+int cssl_ctx_use(SSL_CTX *ctx, const cssl_cert *c, cssl_reasons *out)
+{
+	ERR_clear_error();
+	return cssl_done(SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 1) == 1, out);
+}
+
+int cssl_ssl_use(SSL *ssl, const cssl_cert *c, cssl_reasons *out)
+{
+	ERR_clear_error();
+	return cssl_done(SSL_use_cert_and_key(ssl, c->leaf, c->key, c->chain, 1) == 1, out);
 }
 
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out)

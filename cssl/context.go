@@ -55,6 +55,23 @@ func (x *Context) Close() {
 	}
 }
 
+// lend is what a Context with these settings may take over from x, with a reference to each certificate, so that x can be closed
+// meanwhile. The caller releases it.
+func (x *Context) lend(c *Config) (lent *certificates) {
+	if x == nil {
+		return nil
+	}
+	_ = x.use(func(*C.SSL_CTX) { // one that is closed has nothing to give
+		if st := x.state; st.lib == c.Library && st.properties == c.Properties {
+			lent = &certificates{byText: st.certs.byText}
+			for _, cert := range lent.byText {
+				cert.refs.Add(1)
+			}
+		}
+	})
+	return lent
+}
+
 // Tail is the greatest number of bytes of ciphertext that a connection over a socket keeps for it; see [Config.Tail].
 // 0: none, so that a Write can stay half done.
 func (x *Context) Tail() int { return x.tail }

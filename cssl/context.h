@@ -66,8 +66,6 @@ int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned 
  * be, or 0 if the key that was read, or not read, needs none.
  */
 EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *pass, int pass_len, int *asked, cssl_reasons *out);
-/* A certificate chain (leaf first) from PEM, and its key, which gets a reference. Answers -1 if it is the chain that cannot be read. */
-int cssl_ctx_cert(SSL_CTX *ctx, const void *chain, int chain_len, EVP_PKEY *key, cssl_reasons *out);
 /* Trusted CAs from PEM; for a server also the names that it asks client certificates of. Answers how many, or -1. */
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out);
 int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out);
@@ -78,8 +76,6 @@ int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out);
 enum { CSSL_TICKET_KEY_SHORT = 48, CSSL_TICKET_KEY_LONG = 80 };
 /* Ticket keys, count of them of len bytes each. The first one encrypts. ctx keeps a copy, which is wiped when it is freed. */
 int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, size_t count, cssl_reasons *out);
-/* An OCSP response in DER for the certificate that was set last. */
-int cssl_ctx_staple(SSL_CTX *ctx, const unsigned char *der, int len, cssl_reasons *out);
 
 /*
  * Ties ctx to the Go side: handle is released, by cssl_go_release, when the

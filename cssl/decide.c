@@ -1,6 +1,7 @@
 //go:build cgo
 
 #include "decide.h"
+#include "byname.h"
 #include "context.h"
 
 #include <openssl/err.h>
@@ -104,7 +105,7 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 	clear_blob(&d->message);
 	to = d->chosen;
 	d->chosen = NULL;
-	ok = to == NULL || to == SSL_get_SSL_CTX(ssl) || change(ssl, to);
+	ok = (to == NULL || to == SSL_get_SSL_CTX(ssl) || change(ssl, to)) && cssl_names_choose(ssl, d->separated);
 	SSL_CTX_free(to);
 	return ok ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
@@ -126,7 +127,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 	(void)arg;
 	if (SSL_session_reused(ssl) || name == NULL)
 		return SSL_TLSEXT_ERR_NOACK;
-	if (d != NULL && d->named)
+	if ((d != NULL && d->named) || cssl_names_chosen(ssl))
 		return SSL_TLSEXT_ERR_OK;
 	if (SSL_SESSION_set1_hostname(SSL_get_session(ssl), name))
 		return SSL_TLSEXT_ERR_NOACK;

@@ -247,6 +247,7 @@ func (a *asking) separate() {
 	if a.st.verifyPeer == nil {
 		return
 	}
+	C.cssl_conn_decisions(a.c).separated = 1
 	own := C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID)))
 	id := sha256.Sum256(list(own, []byte(sniName(a.name))))
 	C.SSL_set_session_id_context(C.cssl_conn_ssl(a.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails if it is longer alone

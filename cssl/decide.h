@@ -20,6 +20,7 @@ typedef struct {
 
 typedef struct {
 	unsigned char hello, peer; /* CSSL_UNDECIDED and the rest */
+	unsigned char separated;   /* the session id context is that of the name already */
 	unsigned char ask_hello;   /* the ClientHello is to be kept, and nothing done with it before hello is decided */
 	unsigned char named;       /* hello was decided by the server name */
 	SSL_CTX *chosen;           /* for the client; holds a reference until it is used. NULL: the one that there is */

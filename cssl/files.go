@@ -1,6 +1,7 @@
 package cssl
 
 /*
+#include "byname.h"
 #include "context.h"
 #include <openssl/crypto.h>
 */
@@ -41,32 +42,17 @@ func field(setting, suffix, file string) string {
 // ownKey reports whether the key is given apart from the chain.
 func (c *Certificate) ownKey() bool { return c.KeyFile != "" || len(c.KeyPEM) > 0 }
 
-// certificate sets a chain with its key.
-func (b *builder) certificate(c *loaded) error {
-	key, err := b.key(c)
-	if err != nil {
-		return err
-	}
-	defer C.EVP_PKEY_free(key)
-	switch C.cssl_ctx_cert(b.ptr, bytesPtr(c.chain), C.int(len(c.chain)), key, &b.reasons) {
-	case -1:
-		return b.wrongContent(c.setting+".Chain", "PEM", c.from.ChainFile, c.chain, wantChain)
-	case 0:
-		_, err := linked.Run.lackingKeys(c.chain)
-		files := c.from.ChainFile
-		if c.from.KeyFile != "" {
-			files = strings.TrimPrefix(files+", "+c.from.KeyFile, ", ")
-		}
-		return b.failFor(c.setting, files, err)
-	}
-	return nil
-}
-
 // key is the key of a chain, the caller's to free. Whether it is encrypted,
 // OpenSSL knows: it asks for a passphrase.
 func (b *builder) key(c *loaded) (*C.EVP_PKEY, error) {
 	if c.from.KeyURI != "" {
 		return b.keyByURI(c.setting, c.from)
+	}
+	if at := plainKey(c.key); at >= 0 {
+		p := c.key[at:]
+		if key := C.cssl_reader_key(b.certs.reader, (*C.uchar)(bytesPtr(p)), C.int(len(p))); key != nil {
+			return key, nil
+		}
 	}
 	setting, file, want := c.setting+".Key", c.from.KeyFile, wantKey
 	if !c.from.ownKey() {

@@ -160,6 +160,19 @@ func shownURI(uri string) string {
 	return shown
 }
 
+// slow reports whether one of the keys may take its time.
+func (c *Config) slow() bool {
+	if slices.ContainsFunc(c.Certificates, Certificate.slow) {
+		return true
+	}
+	for _, certs := range c.Names {
+		if slices.ContainsFunc(certs, Certificate.slow) {
+			return true
+		}
+	}
+	return false
+}
+
 // slow reports whether the key is one that may take its time.
 func (c Certificate) slow() bool {
 	scheme, _, _ := strings.Cut(c.KeyURI, ":")

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// loaded is a certificate with its files read and its passphrase asked for.
+// loaded is a certificate with its files read.
 type loaded struct {
 	from       *Certificate
 	setting    string
@@ -20,28 +20,9 @@ type loaded struct {
 // reported by its name.
 func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 	for i := range b.cfg.Certificates {
-		c := &b.cfg.Certificates[i]
-		setting := fmt.Sprintf("Certificates[%d]", i)
-		l := loaded{from: c, setting: setting}
-		if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM, wantChain); err != nil {
-			return
-		}
-		if len(l.chain) == 0 && c.ChainFile == "" {
-			err = &ConfigError{Setting: setting, Err: errors.New("neither ChainFile nor ChainPEM is set")}
-			return
-		}
-		if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM, wantKey); err != nil {
-			return
-		}
-		if c.KeyURI != "" && c.ownKey() {
-			err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
-			return
-		}
-		if !c.ownKey() && c.KeyURI == "" {
-			l.key = l.chain
-		}
-		if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP, wantOCSP); err != nil {
-			return
+		l, err := loadCertificate(fmt.Sprintf("Certificates[%d]", i), &b.cfg.Certificates[i])
+		if err != nil {
+			return certs, nil, nil, err
 		}
 		certs = append(certs, l)
 	}
@@ -49,6 +30,32 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 		return
 	}
 	crl, err = contentOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM, wantCRL)
+	return
+}
+
+// loadCertificate reads the files of a certificate. setting is its place.
+func loadCertificate(setting string, c *Certificate) (l loaded, err error) {
+	l = loaded{from: c, setting: setting}
+	if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM, wantChain); err != nil {
+		return
+	}
+	if len(l.chain) == 0 && c.ChainFile == "" {
+		err = &ConfigError{Setting: setting, Err: errors.New("neither ChainFile nor ChainPEM is set")}
+		return
+	}
+	if l.key, err = contentOf(setting+".KeyFile", c.KeyFile, c.KeyPEM, wantKey); err != nil {
+		return
+	}
+	if c.KeyURI != "" && c.ownKey() {
+		err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
+		return
+	}
+	if !c.ownKey() && c.KeyURI == "" {
+		l.key = l.chain
+	}
+	if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP, wantOCSP); err != nil {
+		return
+	}
 	return
 }
 

@@ -62,7 +62,7 @@ func (b *builder) psks(alone bool) error {
 			return &ConfigError{Setting: "PSKs", Value: string(sorted[i].Identity), Err: errors.New("the identity is there twice")}
 		}
 	}
-	onlyKey := b.server && alone && len(c.SNI) == 0 || !b.server && !c.SystemCAs && c.CAFile == "" && len(c.CAPEM) == 0
+	onlyKey := b.server && alone && !c.named() || !b.server && !c.SystemCAs && c.CAFile == "" && len(c.CAPEM) == 0
 	var bad C.size_t
 	switch C.cssl_ctx_psks(b.ptr, cbool(b.server), unsafe.SliceData(keys), C.size_t(len(keys)), cbool(c.CipherSuites == "" && !mixed),
 		cbool(onlyKey), &b.sessionID[0], &bad, &b.reasons) {

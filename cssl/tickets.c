@@ -5,14 +5,13 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/ocsp.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
 
 /*
- * Ticket keys that the application gives, so that several hosts can share them, and OCSP responses to staple. Both callbacks
- * run inside a handshake, block on nothing and never call into Go.
+ * Ticket keys that the application gives, so that several hosts can share them. The callback
+ * runs inside a handshake, blocks on nothing and never calls into Go.
  */
 
 typedef struct {
@@ -27,15 +26,7 @@ typedef struct {
 	ticket_key key[]; /* the first one encrypts */
 } ticket_keys;
 
-/* What one certificate's clients get. */
-typedef struct staple {
-	struct staple *next;
-	X509 *leaf;
-	int len;
-	unsigned char der[];
-} staple;
-
-static int keys_index = -1, accepted_index = -1, staples_index = -1;
+static int keys_index = -1, accepted_index = -1;
 
 static void release_keys(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
@@ -49,24 +40,11 @@ static void release_keys(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, l
 	free(k);
 }
 
-static void release_staples(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
-{
-	staple *s = ptr, *next;
-
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	for (; s != NULL; s = next) {
-		next = s->next;
-		X509_free(s->leaf);
-		free(s);
-	}
-}
-
 int cssl_tickets_init(void)
 {
 	keys_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_keys);
 	accepted_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	staples_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_staples);
-	return keys_index >= 0 && accepted_index >= 0 && staples_index >= 0;
+	return keys_index >= 0 && accepted_index >= 0;
 }
 
 int cssl_tickets_keep(SSL *ssl, SSL_CTX *from)
@@ -142,51 +120,4 @@ int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, si
 		return cssl_done(0, out);
 	}
 	return cssl_done((int)SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket), out);
-}
-
-static int on_status(SSL *ssl, void *arg)
-{
-	const X509 *leaf = SSL_get_certificate(ssl);
-	unsigned char *der;
-
-	(void)arg;
-	for (const staple *s = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), staples_index); s != NULL; s = s->next) {
-		if (leaf == NULL || X509_cmp(s->leaf, leaf) != 0)
-			continue;
-		der = OPENSSL_memdup(s->der, (size_t)s->len);
-		if (der == NULL)
-			return SSL_TLSEXT_ERR_NOACK; /* without it then; a client that insists refuses */
-		SSL_set_tlsext_status_ocsp_resp(ssl, der, s->len); /* takes der */
-		return SSL_TLSEXT_ERR_OK;
-	}
-	return SSL_TLSEXT_ERR_NOACK;
-}
-
-int cssl_ctx_staple(SSL_CTX *ctx, const unsigned char *der, int len, cssl_reasons *out)
-{
-	const unsigned char *p = der;
-	OCSP_RESPONSE *r;
-	staple *s;
-	int ok;
-
-	ERR_clear_error();
-	r = d2i_OCSP_RESPONSE(NULL, &p, len);
-	ok = r != NULL && p == der + len && OCSP_response_status(r) == OCSP_RESPONSE_STATUS_SUCCESSFUL;
-	OCSP_RESPONSE_free(r);
-	if (!ok)
-		return cssl_done(0, out);
-	s = malloc(sizeof *s + (size_t)len);
-	if (s == NULL)
-		return cssl_done(0, out);
-	s->leaf = SSL_CTX_get0_certificate(ctx); /* the one that was set last */
-	X509_up_ref(s->leaf);
-	s->len = len;
-	memcpy(s->der, der, (size_t)len);
-	s->next = SSL_CTX_get_ex_data(ctx, staples_index);
-	if (!SSL_CTX_set_ex_data(ctx, staples_index, s)) {
-		s->next = NULL;
-		release_staples(NULL, s, NULL, 0, 0, NULL);
-		return cssl_done(0, out);
-	}
-	return cssl_done((int)SSL_CTX_set_tlsext_status_cb(ctx, on_status), out);
 }

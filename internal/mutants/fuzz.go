@@ -15,10 +15,10 @@ var forFuzzOfCssl = []mutation{
 		"\t\tC.cssl_conn_free(p)\n\t\tlive.Add(-1)\n", "\t\tC.cssl_conn_free(p)\n"},
 	{"leak", "a Context that is refused stays", "build.go",
 		"\t\tif err != nil && b.ptr != nil {\n", "\t\tif false {\n"},
-	{"leak", "a certificate that is refused keeps its Context", "certs.c",
-		"\tok = SSL_CTX_use_cert_and_key(ctx, leaf, key, rest, 1) == 1;\n", "\tok = SSL_CTX_use_cert_and_key(ctx, leaf, key, rest, 1) == 1;\n\tif (!ok)\n\t\tSSL_CTX_up_ref(ctx);\n"},
+	{"leak", "a certificate that is refused stays", "certificate.go",
+		"\tif err != nil {\n\t\tC.cssl_cert_free(p)\n", "\tif err != nil {\n"},
 	{"errors", "an error without its reasons", "files.go",
-		"\t\treturn b.failFor(c.setting, files, err)\n", "\t\t_, _ = files, err\n\t\treturn errors.New(c.setting)\n"},
+		"\t\treturn b.failFor(l.setting, files, err)\n", "\t\t_, _ = files, err\n\t\treturn errors.New(l.setting)\n"},
 	{"errors", "a name of the server that is refused leaves the connection", "conn.go",
 		"\tif err := c.configure(x, &cfg); err != nil {\n\t\tc.Close()\n", "\tif err := c.configure(x, &cfg); err != nil {\n"},
 }

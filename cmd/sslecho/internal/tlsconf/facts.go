@@ -2,6 +2,7 @@ package tlsconf
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -29,11 +30,7 @@ type Certificate struct {
 // add reads the facts of files.
 func (b *Built) add(files []config.Certificate) error {
 	for _, f := range files {
-		p, err := os.ReadFile(f.Chain)
-		if err != nil {
-			return fmt.Errorf("--cert: %w", err)
-		}
-		c, err := factsOf(f.Chain, p)
+		c, err := b.factsIn(f.Chain)
 		if err != nil {
 			return err
 		}
@@ -47,14 +44,41 @@ func (b *Built) add(files []config.Certificate) error {
 		if key == "" {
 			key = f.Chain
 		}
-		if config.IsURI(key) {
+		if b.keys[key] || config.IsURI(key) {
 			continue
 		}
+		b.keys[key] = true
 		if w := readableByAll("--key", key); w != "" && bytes.Contains(mustRead(key), []byte("PRIVATE KEY")) {
 			b.Warnings = append(b.Warnings, w)
 		}
 	}
 	return nil
+}
+
+// chainFile is what is known of a file with a chain, and what it was read from.
+type chainFile struct {
+	content [sha256.Size]byte
+	facts   Certificate
+}
+
+// factsIn reads a chain's file, once, and its content if that has changed.
+func (b *Built) factsIn(file string) (Certificate, error) {
+	if f, ok := b.files[file]; ok {
+		return f.facts, nil
+	}
+	p, err := os.ReadFile(file)
+	if err != nil {
+		return Certificate{}, fmt.Errorf("--cert: %w", err)
+	}
+	f, ok := b.before[file]
+	if sum := sha256.Sum256(p); !ok || f.content != sum {
+		f.content = sum
+		if f.facts, err = factsOf(file, p); err != nil {
+			return Certificate{}, err
+		}
+	}
+	b.files[file] = f
+	return f.facts, nil
 }
 
 // mustRead is a file's content, or nothing: that it cannot be read is somebody

@@ -17,7 +17,7 @@ func (b *Builder) library(t *config.TLS) (err error) {
 	}
 	b.lib, err = cssl.NewLibrary(cssl.LibraryConfig{ConfigFile: t.OpenSSLConfig, Providers: t.Providers, ProviderPath: t.ProviderPath})
 	if err != nil {
-		return byFlag(err, nil, "")
+		return byFlag(err, t)
 	}
 	return nil
 }

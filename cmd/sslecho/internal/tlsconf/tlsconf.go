@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,7 @@ type Builder struct {
 	keyFile *os.File
 	keyLog  *logqueue.Writer // to keyFile
 	lib     *cssl.Library    // nil: OpenSSL's default
+	last    *Built
 }
 
 const (
@@ -56,7 +58,9 @@ type Built struct {
 	// Warnings are what an operator should look at, though it works.
 	Warnings []string
 
-	told map[string]bool // what look has said
+	told          map[string]bool      // what look has said
+	files, before map[string]chainFile // what is known of chains, by file; before: from the last Build
+	keys          map[string]bool      // those that were looked at
 }
 
 // Close writes what the key log still holds, for a second at the most, and closes it.
@@ -80,7 +84,8 @@ func (b *Builder) KeyLogDropped() func() uint64 {
 	return b.keyLog.Dropped
 }
 
-// Build reads all files of t and makes a context of it, one for each name of SNI below it. An error names the flag.
+// Build reads all files of t and makes one context of it, for the names of SNI too. Certificates that have not changed since the last Build
+// are taken over from its context, unless that is closed. An error names the flag.
 func (b *Builder) Build(t *config.TLS) (*Built, error) {
 	b.look(t)
 	if err := b.library(t); err != nil {
@@ -90,29 +95,19 @@ func (b *Builder) Build(t *config.TLS) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Built{}
-	base.SNI = map[string]*cssl.Context{}
-	defer func() {
-		for _, x := range base.SNI {
-			x.Close() // the main one holds what it needs
-		}
-	}()
+	out := &Built{files: map[string]chainFile{}, keys: map[string]bool{}}
+	if b.last != nil {
+		base.Previous, out.before = b.last.Context, b.last.files
+	}
+	base.Names = map[string][]cssl.Certificate{}
 	for _, s := range t.SNI {
-		named := base
-		named.SNI = nil
-		named.Certificates = certificates(t, s.Certificates)
+		if base.Names[s.Name] != nil {
+			return nil, fmt.Errorf("--sni %s: given twice", s.Name)
+		}
+		base.Names[s.Name] = certificates(t, s.Certificates)
 		if err := out.add(s.Certificates); err != nil {
 			return nil, err
 		}
-		x, err := cssl.NewServerContext(named)
-		if err != nil {
-			return nil, byFlag(err, s.Certificates, "--sni "+s.Name)
-		}
-		if base.SNI[s.Name] != nil {
-			x.Close()
-			return nil, fmt.Errorf("--sni %s: given twice", s.Name)
-		}
-		base.SNI[s.Name] = x
 	}
 	files := t.Certificates()
 	base.Certificates = certificates(t, files)
@@ -141,12 +136,13 @@ func (b *Builder) Build(t *config.TLS) (*Built, error) {
 	}
 	out.Context, err = cssl.NewServerContext(base)
 	if err != nil {
-		return nil, byFlag(err, files, "--cert")
+		return nil, byFlag(err, t)
 	}
 	out.clientDates(t, time.Now())
 	if err := b.lib.Warning(); err != nil {
 		out.Warnings = append(out.Warnings, err.Error())
 	}
+	b.last, out.before = out, nil
 	return out, nil
 }
 
@@ -263,14 +259,14 @@ func readableByAll(flag, file string) string {
 var flagOf = map[string]string{
 	"Providers": "--providers", "ProviderPath": "--provider-path", "ConfigFile": "--openssl-config", "Properties": "--properties",
 	"CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups", "SignatureAlgorithms": "--sigalgs", "ALPN": "--alpn",
-	"CAFile": "--client-ca", "CRLFile": "--client-crl", "VerifyDepth": "--client-verify-depth",
+	"Names": "--sni", "CAFile": "--client-ca", "CRLFile": "--client-crl", "VerifyDepth": "--client-verify-depth",
 	"Tickets": "--tickets", "SessionCache": "--session-cache", "SessionLifetime": "--session-lifetime", "SNI": "--sni", "MinVersion": "--min-version", "MaxVersion": "--max-version",
 }
 
-var ofCertificate = regexp.MustCompile(`^Certificates\[(\d+)\](?:\.(\w+))?$`)
+var ofCertificate = regexp.MustCompile(`^(?:Certificates|Names\[(".*")\])\[(\d+)\](?:\.(\w+))?$`)
 
-// byFlag says a refused setting in the words of the command line. flag is that of the certificates.
-func byFlag(err error, files []config.Certificate, flag string) error {
+// byFlag says a refused setting in the words of the command line.
+func byFlag(err error, t *config.TLS) error {
 	var e *cssl.ConfigError
 	if !errors.As(err, &e) {
 		return err
@@ -279,12 +275,16 @@ func byFlag(err error, files []config.Certificate, flag string) error {
 	if name := flagOf[e.Setting]; name != "" {
 		renamed.Setting = name
 	} else if m := ofCertificate.FindStringSubmatch(e.Setting); m != nil {
+		flag, files, part := "--cert", t.Certificates(), m[3]
+		if name, err := strconv.Unquote(m[1]); err == nil {
+			i := slices.IndexFunc(t.SNI, func(s config.ServerName) bool { return s.Name == name })
+			flag, files = "--sni "+name, t.SNI[i].Certificates
+		}
 		renamed.Setting = flag
-		part := m[2]
 		if errors.Is(e, errEncrypted) {
 			part = "Key"
 		}
-		if i, _ := strconv.Atoi(m[1]); i < len(files) {
+		if i, _ := strconv.Atoi(m[2]); i < len(files) {
 			renamed.Setting, renamed.Value = certificateFlag(flag, part, files[i], e.Value)
 		}
 	}

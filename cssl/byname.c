@@ -1,0 +1,234 @@
+//go:build cgo
+
+#include "byname.h"
+#include "context.h"
+
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * The choice of a certificate by server name. It is made from the ClientHello, before OpenSSL looks for a session, so that a session is
+ * good for its name alone; the certificates are given to the SSL when a full handshake needs one.
+ */
+
+typedef struct {
+	unsigned char session_id_context[32];
+	cssl_cert **certs;
+	size_t count, len;
+	char name[];
+} server_name;
+
+typedef struct {
+	size_t count;
+	server_name *own;     /* for who asks for nothing that is here */
+	server_name *entry[]; /* sorted */
+} name_table;
+
+static int table_index = -1, chosen_index = -1;
+
+static void free_name(server_name *n)
+{
+	if (n != NULL)
+		free(n->certs);
+	free(n);
+}
+
+static void release_table(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+{
+	name_table *t = ptr;
+
+	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
+	for (size_t i = 0; t != NULL && i < t->count; i++)
+		free_name(t->entry[i]);
+	if (t != NULL)
+		free_name(t->own);
+	free(t);
+}
+
+int cssl_names_init(void)
+{
+	table_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_table);
+	chosen_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+	return table_index >= 0 && chosen_index >= 0;
+}
+
+/* The order of the table. */
+static int compare(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	int c = memcmp(a, b, a_len < b_len ? a_len : b_len);
+
+	return c != 0 ? c : (a_len > b_len) - (a_len < b_len);
+}
+
+static server_name *find(const name_table *t, const char *name, size_t len)
+{
+	size_t from = 0, to = t->count;
+
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+		int c = compare(name, len, t->entry[middle]->name, t->entry[middle]->len);
+
+		if (c == 0)
+			return t->entry[middle];
+		if (c < 0)
+			to = middle;
+		else
+			from = middle + 1;
+	}
+	return NULL;
+}
+
+/* The host name of the ClientHello (RFC 6066, section 3) in lower case, without a dot at its end. 0: there is none, or OpenSSL will refuse it. */
+static size_t asked_for(SSL *ssl, char name[256])
+{
+	const unsigned char *p;
+	size_t len, n;
+
+	if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &len) || len < 5 || p[2] != TLSEXT_NAMETYPE_host_name)
+		return 0;
+	n = (size_t)p[3] << 8 | p[4];
+	if (n != len - 5 || n > 255)
+		return 0;
+	if (n > 0 && p[5 + n - 1] == '.')
+		n--;
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = p[5 + i];
+
+		name[i] = (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+	}
+	return n;
+}
+
+int cssl_names_choose(SSL *ssl, int keep_sessions)
+{
+	const name_table *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index);
+	char name[256] = "", *dot;
+	server_name *n;
+	size_t len;
+
+	if (t == NULL || t->count == 0 || SSL_get_ex_data(ssl, chosen_index) != NULL)
+		return 1;
+	len = asked_for(ssl, name);
+	n = find(t, name, len);
+	dot = n == NULL && len > 0 ? memchr(name, '.', len) : NULL;
+	if (dot != NULL && dot > name) {
+		/* The wildcard for the first label. */
+		*--dot = '*';
+		n = find(t, dot, len - (size_t)(dot - name));
+	}
+	if (n == NULL)
+		return SSL_set_ex_data(ssl, chosen_index, t->own);
+	return SSL_set_ex_data(ssl, chosen_index, n) &&
+	       (keep_sessions || SSL_set_session_id_context(ssl, n->session_id_context, sizeof n->session_id_context));
+}
+
+/* What was chosen, or else the certificates of the SSL_CTX; NULL if it has no table. */
+static const server_name *chosen(const SSL *ssl)
+{
+	const server_name *n = SSL_get_ex_data(ssl, chosen_index);
+	const name_table *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index);
+
+	return n != NULL ? n : t != NULL ? t->own : NULL;
+}
+
+int cssl_names_chosen(const SSL *ssl)
+{
+	const server_name *n = SSL_get_ex_data(ssl, chosen_index);
+
+	return n != NULL && n->len > 0;
+}
+
+static int on_hello(SSL *ssl, int *alert, void *arg)
+{
+	(void)arg;
+	*alert = SSL_AD_INTERNAL_ERROR;
+	return cssl_names_choose(ssl, 0) ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
+}
+
+/* A full handshake is about to choose among the certificates of ssl. */
+static int on_certificate(SSL *ssl, void *arg)
+{
+	const server_name *n = SSL_get_ex_data(ssl, chosen_index);
+
+	(void)arg;
+	if (n == NULL || n->len == 0)
+		return 1; /* those of the SSL_CTX */
+	SSL_certs_clear(ssl);
+	for (size_t i = 0; i < n->count; i++)
+		if (SSL_use_cert_and_key(ssl, n->certs[i]->leaf, n->certs[i]->key, n->certs[i]->chain, 1) != 1)
+			return 0;
+	return 1;
+}
+
+/* The client asks for an OCSP response, and the certificate has been chosen. */
+static int on_status(SSL *ssl, void *arg)
+{
+	const server_name *n = chosen(ssl);
+	const X509 *leaf = SSL_get_certificate(ssl);
+	unsigned char *der;
+
+	(void)arg;
+	for (size_t i = 0; n != NULL && i < n->count; i++) {
+		const cssl_cert *c = n->certs[i];
+
+		if (c->leaf != leaf || c->staple == NULL)
+			continue;
+		der = OPENSSL_memdup(c->staple, (size_t)c->staple_len);
+		if (der == NULL)
+			return SSL_TLSEXT_ERR_NOACK; /* without it then; a client that insists refuses */
+		SSL_set_tlsext_status_ocsp_resp(ssl, der, c->staple_len); /* takes der */
+		return SSL_TLSEXT_ERR_OK;
+	}
+	return SSL_TLSEXT_ERR_NOACK;
+}
+
+static server_name *new_name(SSL_CTX *ctx, const char *name, size_t len, cssl_cert *const *certs, size_t count)
+{
+	server_name *n = calloc(1, sizeof *n + len);
+
+	if (n == NULL)
+		return NULL;
+	n->certs = calloc(count + 1, sizeof n->certs[0]);
+	if (n->certs == NULL) {
+		free(n);
+		return NULL;
+	}
+	n->len = len;
+	memcpy(n->name, name, len);
+	for (; n->count < count; n->count++) {
+		n->certs[n->count] = certs[n->count];
+		if (certs[n->count]->staple != NULL)
+			SSL_CTX_set_tlsext_status_cb(ctx, on_status);
+	}
+	return n;
+}
+
+int cssl_ctx_names(SSL_CTX *ctx, size_t count, cssl_cert *const *own, size_t own_count)
+{
+	name_table *t = calloc(1, sizeof *t + count * sizeof t->entry[0]);
+
+	if (t == NULL || (t->own = new_name(ctx, "", 0, own, own_count)) == NULL || !SSL_CTX_set_ex_data(ctx, table_index, t)) {
+		release_table(NULL, t, NULL, 0, 0, NULL);
+		ERR_clear_error();
+		return 0;
+	}
+	if (count > 0) {
+		SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
+		SSL_CTX_set_cert_cb(ctx, on_certificate, NULL);
+	}
+	return 1;
+}
+
+int cssl_ctx_name(SSL_CTX *ctx, const char *name, size_t len, cssl_cert *const *certs, size_t count,
+                  const unsigned char *session_id_context)
+{
+	name_table *t = SSL_CTX_get_ex_data(ctx, table_index);
+	server_name *n = new_name(ctx, name, len, certs, count);
+
+	if (n == NULL)
+		return 0;
+	memcpy(n->session_id_context, session_id_context, sizeof n->session_id_context);
+	t->entry[t->count++] = n;
+	return 1;
+}

@@ -1,0 +1,572 @@
+package cssl
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// selfSigned is a certificate with its subject and DNS names, for a new key of a type ("EC", "RSA", "ED25519").
+func selfSigned(t testing.TB, typ, subject string, names ...string) Certificate {
+	t.Helper()
+	var key crypto.Signer
+	var err error
+	switch typ {
+	case "EC":
+		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "ED25519":
+		_, key, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		key = rsaKey(t)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: subject}, DNSNames: names,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Certificate{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})}
+}
+
+// inFiles is c with its PEM in files that have this name.
+func inFiles(t testing.TB, c Certificate, name string) Certificate {
+	t.Helper()
+	return Certificate{ChainFile: writeFile(t, name+".pem", string(c.ChainPEM)), KeyFile: writeFile(t, name+".key", string(c.KeyPEM))}
+}
+
+// subject is the common name of the certificate that a client gets which asks for a name, if only with these keys: "" is any.
+func subject(t testing.TB, x *Context, name, sigalgs string, version TLSVersion) string {
+	t.Helper()
+	c := Config{Verify: VerifyNone, MinVersion: version, MaxVersion: version, SignatureAlgorithms: sigalgs}
+	p := newPair(t, mustClient(t, c), x)
+	client, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: name, NoNameCheck: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	p.client = client
+	if err := handshakeError(p); err != nil {
+		return "error"
+	}
+	chain, err := client.PeerChain()
+	if err != nil || len(chain) == 0 {
+		t.Fatalf("%q: %v", name, err)
+	}
+	return chain[0].Subject.CommonName
+}
+
+// TestSameKeyType: of two certificates with one type of key each is chosen by the names in it, and one that nobody would get is refused
+// together with the name of the other (P47).
+func TestSameKeyType(t *testing.T) {
+	a, b := selfSigned(t, "EC", "first", "a.example"), selfSigned(t, "EC", "second", "b.example")
+	x := mustServer(t, Config{Certificates: []Certificate{a, b}})
+	for _, v := range versions {
+		for name, want := range map[string]string{"a.example": "first", "b.example": "second", "B.Example.": "second", "c.example": "first", "": "first"} {
+			if got := subject(t, x, name, "", v); got != want {
+				t.Errorf("%v: %q gets %s, want %s", v, name, got, want)
+			}
+		}
+	}
+	again := inFiles(t, selfSigned(t, "EC", "renewed", "a.example"), "renewed")
+	old := inFiles(t, a, "old")
+	for name, tt := range map[string]struct {
+		server      bool
+		c           Config
+		setting, in string
+	}{
+		"the same names":   {true, Config{Certificates: []Certificate{old, again}}, "Certificates[1]", "old.pem"},
+		"as bytes":         {true, Config{Certificates: []Certificate{a, selfSigned(t, "RSA", "x"), selfSigned(t, "EC", "y", "a.example")}}, "Certificates[2]", "Certificates[0]"},
+		"fewer names":      {true, Config{Certificates: []Certificate{selfSigned(t, "EC", "x", "a.example", "b.example"), a}}, "Certificates[1]", "Certificates[0]"},
+		"no names":         {true, Config{Certificates: []Certificate{a, selfSigned(t, "EC", "x")}}, "Certificates[1]", "Certificates[0]"},
+		"twice":            {true, Config{Certificates: []Certificate{a, a}}, "Certificates[1]", "Certificates[0]"},
+		"a client's":       {false, Config{Certificates: []Certificate{a, b}}, "Certificates[1]", "Certificates[0]"},
+		"both by one name": {true, Config{Names: map[string][]Certificate{"a.example": {old, again}}}, `Names["a.example"][1]`, "old.pem"},
+	} {
+		live := LiveCertificates()
+		x, err := newContext(&tt.c, tt.server)
+		var e *ConfigError
+		if err == nil {
+			x.Close()
+		}
+		if !errors.As(err, &e) || e.Setting != tt.setting || !strings.Contains(err.Error(), tt.in) {
+			t.Errorf("%s: %v, want a fault of %s that names %s", name, err, tt.setting, tt.in)
+		}
+		if n := LiveCertificates(); n != live {
+			t.Errorf("%s: %d certificates are left", name, n-live)
+		}
+	}
+}
+
+// TestOwnNames: among certificates that have names of their own the choice is by name first, then by what the client can do with.
+func TestOwnNames(t *testing.T) {
+	const ec, rsa = "ECDSA+SHA256", "RSA-PSS+SHA256:RSA+SHA256"
+	x := mustServer(t, Config{Certificates: []Certificate{
+		selfSigned(t, "EC", "wild ec", "*.example"), selfSigned(t, "RSA", "a rsa", "a.example"),
+		selfSigned(t, "EC", "b ec", "b.example"), selfSigned(t, "RSA", "b rsa", "b.example"),
+		selfSigned(t, "EC", "later", "b.example", "later.example", "not*good.example", "*"),
+	}})
+	for _, v := range versions {
+		for _, tt := range []struct{ name, sigalgs, want string }{
+			{"x.example", "", "wild ec"}, {"a.example", rsa, "a rsa"},
+			{"a.example", ec, "wild ec"}, // which is good for this name too
+			{"b.example", ec, "b ec"}, {"b.example", rsa, "b rsa"}, {"later.example", ec, "later"},
+			{"x.y.example", ec, "wild ec"}, {"", rsa, "a rsa"},
+			{"later.example", rsa, "error"}, {"x.example", rsa, "error"}, // none rather than a wrong one
+		} {
+			if got := subject(t, x, tt.name, tt.sigalgs, v); got != tt.want {
+				t.Errorf("%v: %q with %q gets %s, want %s", v, tt.name, tt.sigalgs, got, tt.want)
+			}
+		}
+	}
+	// The same names in all: OpenSSL chooses, as it does for one of each type.
+	same := mustServer(t, Config{Certificates: []Certificate{selfSigned(t, "EC", "ec", "a.example"), selfSigned(t, "RSA", "rsa", "a.example")}})
+	for sigalgs, want := range map[string]string{ec: "ec", rsa: "rsa"} {
+		if got := subject(t, same, "a.example", sigalgs, TLS13); got != want {
+			t.Errorf("%s gets %s", sigalgs, got)
+		}
+	}
+}
+
+// TestNames: the certificates of Config.Names are chosen exactly, by a wildcard, or not at all, whatever names are in them.
+func TestNames(t *testing.T) {
+	const ec, rsa = "ECDSA+SHA256", "RSA-PSS+SHA256:RSA+SHA256"
+	c := Config{
+		Certificates: []Certificate{selfSigned(t, "EC", "default"), selfSigned(t, "RSA", "default rsa")},
+		Names: map[string][]Certificate{
+			"a.example.org":    {selfSigned(t, "EC", "exact"), selfSigned(t, "RSA", "exact rsa")},
+			"*.example.org":    {selfSigned(t, "EC", "wild")},
+			"*.A.example.org.": {selfSigned(t, "EC", "deep")},
+			"Aa.example":       {inFiles(t, selfSigned(t, "EC", "file"), "file")},
+			"aaa.example":      {selfSigned(t, "RSA", "only rsa")},
+		},
+	}
+	x := mustServer(t, c)
+	nothing := c
+	nothing.Certificates = nil
+	without := mustServer(t, nothing)
+	for _, v := range versions {
+		for _, tt := range []struct{ name, sigalgs, want string }{
+			{"a.example.org", ec, "exact"}, {"a.example.org", rsa, "exact rsa"}, {"A.EXAMPLE.org", ec, "exact"}, {"a.example.org.", ec, "exact"},
+			{"b.example.org", "", "wild"}, {"x.a.example.org", "", "deep"}, {"aa.example", "", "file"}, {"aaa.example", "", "only rsa"},
+			{"y.x.a.example.org", ec, "default"}, {"example.org", ec, "default"}, {"other.test", rsa, "default rsa"}, {"a", ec, "default"},
+			{"", ec, "default"}, {"aaa.example", ec, "error"}, {"b.example.org", rsa, "error"},
+			{strings.Repeat("a.", 124) + "example", ec, "default"},
+		} {
+			if got := subject(t, x, tt.name, tt.sigalgs, v); got != tt.want {
+				t.Errorf("%v: %q with %q gets %s, want %s", v, tt.name, tt.sigalgs, got, tt.want)
+			}
+			want := tt.want
+			if strings.HasPrefix(want, "default") {
+				want = "error"
+			}
+			if got := subject(t, without, tt.name, tt.sigalgs, v); got != want {
+				t.Errorf("%v, without a default: %q with %q gets %s, want %s", v, tt.name, tt.sigalgs, got, want)
+			}
+		}
+	}
+}
+
+// TestNamesRefused: each fault is told with the place of the setting, and leaves nothing.
+func TestNamesRefused(t *testing.T) {
+	good, other := selfSigned(t, "EC", "good"), selfSigned(t, "EC", "other")
+	named := func(name string, certs ...Certificate) Config {
+		return Config{Certificates: []Certificate{good}, Names: map[string][]Certificate{"a.example": {other}, name: certs}}
+	}
+	weak := named("b.example", selfSigned(t, "RSA", "2048"))
+	weak.CipherList = "DEFAULT:@SECLEVEL=3"
+	sni := named("b.example", good)
+	sni.SNI = map[string]*Context{"B.example.": mustServer(t, Config{Certificates: []Certificate{good}})}
+	for name, tt := range map[string]struct {
+		c             Config
+		setting, text string
+	}{
+		"bad name":         {named("a*.example", good), "Names", "a*.example"},
+		"another spelling": {named("A.example.", good), "Names", "another spelling"},
+		"none":             {named("b.example"), "Names", "has no certificate"},
+		"no such file":     {named("b.example", Certificate{ChainFile: "/no/chain"}), `Names["b.example"][0].ChainFile`, "/no/chain"},
+		"other key":        {named("b.example", Certificate{ChainPEM: good.ChainPEM, KeyPEM: other.KeyPEM}), `Names["b.example"][0]`, "mismatch"},
+		"too weak":         {weak, `Names["b.example"][0]`, "too small"},
+		"in SNI too":       {sni, "SNI", "B.example."},
+		"not a response":   {named("b.example", Certificate{ChainPEM: good.ChainPEM, KeyPEM: good.KeyPEM, OCSP: []byte("x")}), `Names["b.example"][0].OCSP`, "OCSP"},
+	} {
+		live, contexts := LiveCertificates(), LiveContexts()
+		_, err := NewServerContext(tt.c)
+		var e *ConfigError
+		if !errors.As(err, &e) || e.Setting != tt.setting || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("%s: %v, want a fault of %s with %q", name, err, tt.setting, tt.text)
+		}
+		if n, x := LiveCertificates(), LiveContexts(); n != live || x != contexts {
+			t.Errorf("%s: %d certificates and %d contexts are left", name, n-live, x-contexts)
+		}
+	}
+	c := clientConfig()
+	c.Names = map[string][]Certificate{"a.example": {good}}
+	if _, err := NewClientContext(c); err == nil || !strings.Contains(err.Error(), "Names") {
+		t.Errorf("a client: %v", err)
+	}
+}
+
+// oneSession is a client's cache with room for one session, which it offers to any server.
+type oneSession struct{ session *tls.ClientSessionState }
+
+func (o *oneSession) Get(string) (*tls.ClientSessionState, bool) { return o.session, o.session != nil }
+func (o *oneSession) Put(_ string, s *tls.ClientSessionState)    { o.session = s }
+
+// readWithGo makes a handshake of crypto/tls with a server in engine mode, and lets the client read a byte and what comes before it.
+func readWithGo(t *testing.T, sx *Context, cfg *tls.Config) tls.ConnectionState {
+	t.Helper()
+	server, err := sx.NewEngineConn(ConnConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	near, far := net.Pipe()
+	defer near.Close()
+	client := tls.Client(far, cfg)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := client.Read(make([]byte, 1))
+		far.Close()
+		ended <- err
+	}()
+	buf := make([]byte, 1<<16)
+	for wrote := false; ; {
+		r := server.Handshake()
+		if r.Err == nil && r.Want == WantNone && !wrote {
+			r, wrote = server.Write([]byte("x")), true
+		}
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if n := server.Take(buf); n > 0 {
+			if _, err := near.Write(buf[:n]); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if wrote {
+			break
+		}
+		n, err := near.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server.Feed(buf[:n])
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	return client.ConnectionState()
+}
+
+// nameResumes reports whether a client of crypto/tls resumes its session with a server; afterwards it has a new one.
+func nameResumes(t *testing.T, sx *Context, name string, version TLSVersion, o *oneSession) bool {
+	t.Helper()
+	return readWithGo(t, sx, &tls.Config{ServerName: name, InsecureSkipVerify: true, MinVersion: uint16(version), MaxVersion: uint16(version),
+		ClientSessionCache: o}).DidResume
+}
+
+// TestNoResumptionAcrossServerNames: with one Context for many names, a session is good for the name alone that it was made with, if
+// another has the same certificate too; it stays good when the Context is built anew (P22).
+func TestNoResumptionAcrossServerNames(t *testing.T) {
+	shared := selfSigned(t, "EC", "shared")
+	s := Config{Certificates: []Certificate{shared}, TicketKeys: [][]byte{ticketKey(1, 48)},
+		Names: map[string][]Certificate{"a.example": {shared}, "b.example": {shared}, "*.c.example": {shared}}}
+	first := mustServer(t, s)
+	s.Previous = first
+	asks := s
+	asks.ClientHello = func(h *ClientHello) { h.Accept(nil) }
+	for how, second := range map[string]*Context{"same": first, "built anew": mustServer(t, s), "asks": mustServer(t, asks)} {
+		for _, version := range versions {
+			for _, tt := range []struct {
+				made, offered string
+				want          bool
+			}{
+				{"a.example", "a.example", true}, {"a.example", "A.EXAMPLE", true}, {"x.c.example", "x.c.example", true}, {"other", "other", true},
+				{"a.example", "b.example", false}, {"a.example", "other", false}, {"other", "a.example", false},
+				{"x.c.example", "a.example", false}, {"a.example", "127.0.0.1", false}, {"127.0.0.1", "a.example", false},
+			} {
+				var o oneSession
+				if nameResumes(t, first, tt.made, version, &o) || o.session == nil {
+					t.Fatalf("%v: no session was made", version)
+				}
+				if got := nameResumes(t, second, tt.offered, version, &o); got != tt.want {
+					t.Errorf("%s, %v: made for %q, offered for %q: resumed %v", how, version, tt.made, tt.offered, got)
+				}
+			}
+		}
+	}
+}
+
+// TestNamesOneContext: thousands of names are one SSL_CTX, and the same files are one certificate.
+func TestNamesOneContext(t *testing.T) {
+	c, inFile := selfSigned(t, "EC", "default"), inFiles(t, selfSigned(t, "EC", "file"), "file")
+	s := Config{Certificates: []Certificate{c}, Names: map[string][]Certificate{}}
+	for i := range 3000 {
+		s.Names[fmt.Sprintf("h%d.example", i)] = []Certificate{inFile}
+	}
+	contexts, certs := LiveContexts(), LiveCertificates()
+	x := mustServer(t, s)
+	if n, m := LiveContexts()-contexts, LiveCertificates()-certs; n != 1 || m != 2 {
+		t.Errorf("%d SSL_CTX and %d certificates, want 1 and 2", n, m)
+	}
+	for name, want := range map[string]string{"h0.example": "file", "h1500.example": "file", "h2999.example": "file", "h3000.example": "default", "h.example": "default"} {
+		if got := subject(t, x, name, "", TLS13); got != want {
+			t.Errorf("%s gets %s", name, got)
+		}
+	}
+}
+
+// TestTakenOver: a Context takes what has not changed from the one before it, so however often it is built anew there are no more
+// certificates; what has changed is read.
+func TestTakenOver(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) Certificate {
+		return Certificate{ChainFile: filepath.Join(dir, name+".pem"), KeyFile: filepath.Join(dir, name+".key")}
+	}
+	write := func(name string, c Certificate) {
+		for ending, content := range map[string][]byte{".pem": c.ChainPEM, ".key": c.KeyPEM} {
+			if err := os.WriteFile(filepath.Join(dir, name+ending), content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := LiveCertificates()
+	s := Config{Certificates: []Certificate{selfSigned(t, "RSA", "own")}, Names: map[string][]Certificate{}}
+	for i := range 20 {
+		name := fmt.Sprintf("h%d", i)
+		write(name, selfSigned(t, "EC", "old "+name))
+		s.Names[name+".example"] = []Certificate{file(name)}
+	}
+	asked := 0
+	s.Names["encrypted.example"] = []Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("encrypted.key"),
+		Passphrase: func() ([]byte, error) { asked++; return []byte("secret"), nil }}}
+	x := mustServer(t, s)
+	first := LiveCertificates() - before
+	if first != 22 {
+		t.Fatalf("%d certificates, want 22", first)
+	}
+	for range 20 {
+		s.Previous = x
+		next := mustServer(t, s)
+		if n := LiveCertificates() - before; n != first {
+			t.Fatalf("%d certificates while there are two Contexts, want %d", n, first)
+		}
+		for id, c := range x.state.certs.byText {
+			if next.state.certs.byText[id] != c {
+				t.Error("a certificate is another one")
+			}
+		}
+		x.Close()
+		x = next
+	}
+	write("h7", selfSigned(t, "EC", "new h7"))
+	s.Previous = x
+	next := mustServer(t, s)
+	if n := LiveCertificates() - before; n != first+1 {
+		t.Errorf("%d certificates after one has changed, want %d", n, first+1)
+	}
+	for name, want := range map[string]string{"h6.example": "old h6", "h7.example": "new h7"} {
+		if got := subject(t, next, name, "", TLS13); got != want {
+			t.Errorf("%s gets %s, want %s", name, got, want)
+		}
+	}
+	if got := subject(t, x, "h7.example", "", TLS13); got != "old h7" {
+		t.Errorf("the Context before gives %s", got)
+	}
+	x.Close()
+	s.Previous = x // closed: all is read again
+	again := mustServer(t, s)
+	if got := subject(t, again, "h7.example", "", TLS13); got != "new h7" {
+		t.Errorf("with a Context that is closed: %s", got)
+	}
+	// What is refused gives back what it took.
+	live := LiveCertificates()
+	s.Previous = next
+	s.CipherList = "NONSENSE"
+	for range 3 {
+		if _, err := NewServerContext(s); err == nil {
+			t.Fatal("accepted")
+		}
+	}
+	s.CipherList, s.ALPN = "", []string{""}
+	if _, err := NewServerContext(s); err == nil {
+		t.Fatal("accepted")
+	}
+	if n := LiveCertificates(); n != live {
+		t.Errorf("%d certificates are left by what was refused", n-live)
+	}
+}
+
+// TestNamesStaple: each name's certificate has its own OCSP response.
+func TestNamesStaple(t *testing.T) {
+	staple := func(c Certificate) Certificate {
+		c.OCSP = ocspResponse(t, 0)
+		return c
+	}
+	own, a := staple(selfSigned(t, "EC", "own")), staple(selfSigned(t, "EC", "a"))
+	x := mustServer(t, Config{Certificates: []Certificate{own}, Names: map[string][]Certificate{"a.example": {a}, "b.example": {selfSigned(t, "EC", "b")}}})
+	for _, tt := range []struct {
+		name    string
+		stapled bool
+	}{{"a.example", true}, {"b.example", false}, {"other.example", true}} {
+		for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			c := tls.Config{ServerName: tt.name, InsecureSkipVerify: true, MaxVersion: v}
+			if got := readWithGo(t, x, &c).OCSPResponse; (len(got) > 0) != tt.stapled {
+				t.Errorf("%s: stapled %x", tt.name, got)
+			}
+		}
+	}
+}
+
+// TestNamesToken: a key in a token serves by name, next to one that is none.
+func TestNamesToken(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	s := Config{Library: l, Certificates: []Certificate{selfSigned(t, "EC", "default")}, Names: map[string][]Certificate{
+		"token.example": uriConfig("ecdsa", "token:ec", pin(tokenPIN), l).Certificates,
+		"plain.example": {selfSigned(t, "EC", "plain")},
+	}}
+	x := mustServer(t, s)
+	for _, v := range versions {
+		before := tok.Signatures(t)
+		if got := subject(t, x, "token.example", "", v); got == "error" || got == "default" || got == "plain" {
+			t.Errorf("%v: the token's name gets %q", v, got)
+		}
+		if n := tok.Signatures(t) - before; n != 1 {
+			t.Errorf("%v: %d signatures of the token, want 1", v, n)
+		}
+		if got := subject(t, x, "plain.example", "", v); got != "plain" {
+			t.Errorf("%v: the other name gets %q", v, got)
+		}
+	}
+	s.Previous = x
+	s.Names["token.example"][0].PIN = pin("wrong")
+	if _, err := NewServerContext(s); err == nil {
+		t.Error("the token is not asked again")
+	}
+}
+
+// TestNamesBehindContexts: a Context that SNI or the application chooses makes its own choice by name.
+func TestNamesBehindContexts(t *testing.T) {
+	inner := mustServer(t, Config{Certificates: []Certificate{selfSigned(t, "EC", "inner")},
+		Names: map[string][]Certificate{"a.sub.example": {selfSigned(t, "EC", "inner a")}}})
+	x := mustServer(t, Config{Certificates: []Certificate{selfSigned(t, "EC", "outer")}, SNI: map[string]*Context{"*.sub.example": inner},
+		Names: map[string][]Certificate{"a.example": {selfSigned(t, "EC", "outer a")}}})
+	asked := mustServer(t, Config{Certificates: []Certificate{selfSigned(t, "EC", "asked")}, ClientHello: func(h *ClientHello) { h.Accept(x) }})
+	for _, v := range versions {
+		for name, want := range map[string]string{"a.example": "outer a", "a.sub.example": "inner a", "b.sub.example": "inner", "b.example": "outer"} {
+			if got := subject(t, x, name, "", v); got != want {
+				t.Errorf("%v: %s gets %s, want %s", v, name, got, want)
+			}
+			if strings.Contains(name, "sub") {
+				continue
+			}
+			if got := subject(t, asked, name, "", v); got != want {
+				t.Errorf("%v, asked: %s gets %s, want %s", v, name, got, want)
+			}
+		}
+	}
+}
+
+// TestSharedIntermediates: chains with the same intermediates share them, more kinds of them than are kept, and chains without.
+func TestSharedIntermediates(t *testing.T) {
+	var certs []Certificate
+	for i := range 40 {
+		c := selfSigned(t, "EC", fmt.Sprint(i))
+		c.ChainPEM = bytes.Join([][]byte{c.ChainPEM, selfSigned(t, "EC", "ca").ChainPEM, testcerts.Read(t, "intermediate.pem")}[:1+i%3], nil)
+		certs = append(certs, c, c)
+	}
+	s := Config{Certificates: certs[:1], Names: map[string][]Certificate{}}
+	for i, c := range certs {
+		s.Names[fmt.Sprintf("h%d.example", i)] = []Certificate{c}
+	}
+	x := mustServer(t, s)
+	for i := range certs {
+		state := readWithGo(t, x, &tls.Config{ServerName: fmt.Sprintf("h%d.example", i), InsecureSkipVerify: true})
+		if n := len(state.PeerCertificates); n != 1+i/2%3 || state.PeerCertificates[0].Subject.CommonName != fmt.Sprint(i/2) {
+			t.Errorf("h%d: a chain of %d for %s", i, n, state.PeerCertificates[0].Subject)
+		}
+	}
+}
+
+// BenchmarkNames builds a Context for 3,000 names that have a certificate each, anew and after one of the same.
+func BenchmarkNames(b *testing.B) {
+	dir := b.TempDir()
+	s := Config{Certificates: []Certificate{selfSigned(b, "EC", "own")}, Names: map[string][]Certificate{}}
+	for i := range 3000 {
+		name := fmt.Sprintf("h%d.example", i)
+		c := selfSigned(b, "EC", name)
+		file := Certificate{ChainFile: filepath.Join(dir, name+".pem"), KeyFile: filepath.Join(dir, name+".key")}
+		for f, content := range map[string][]byte{file.ChainFile: c.ChainPEM, file.KeyFile: c.KeyPEM} {
+			if err := os.WriteFile(f, content, 0o600); err != nil {
+				b.Fatal(err)
+			}
+		}
+		s.Names[name] = []Certificate{file}
+	}
+	previous := mustServer(b, s)
+	for _, taken := range []bool{false, true} {
+		b.Run(fmt.Sprintf("previous=%v", taken), func(b *testing.B) {
+			c := s
+			if taken {
+				c.Previous = previous
+			}
+			for b.Loop() {
+				x, err := NewServerContext(c)
+				if err != nil {
+					b.Fatal(err)
+				}
+				x.Close()
+			}
+		})
+	}
+}
+
+// TestPreviousClosedMeanwhile: the Context before can be closed while another is built that takes its certificates over, even if that
+// waits.
+func TestPreviousClosedMeanwhile(t *testing.T) {
+	c := selfSigned(t, "EC", "taken over")
+	s := Config{Certificates: []Certificate{c}}
+	previous := mustServer(t, s)
+	before := LiveCertificates()
+	s.Names = map[string][]Certificate{"a.example": {{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("encrypted.key"),
+		Passphrase: func() ([]byte, error) { previous.Close(); return []byte("secret"), nil }}}}
+	s.Previous = previous
+	x := mustServer(t, s)
+	if n := LiveCertificates() - before; n != 1 {
+		t.Errorf("%d new certificates, want that of the name alone", n)
+	}
+	if got := subject(t, x, "other", "", TLS13); got != "taken over" {
+		t.Errorf("got %s", got)
+	}
+}

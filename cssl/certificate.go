@@ -1,0 +1,246 @@
+package cssl
+
+/*
+#include "byname.h"
+#include "context.h"
+#include <stdlib.h>
+*/
+import "C"
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+)
+
+// LiveCertificates is the number of certificates with their keys that this process has read for Contexts, and that one or more of them
+// have; for leak checks and metrics.
+func LiveCertificates() int64 { return int64(C.cssl_certs()) }
+
+// content identifies a certificate by all that it was read from.
+type content [32]byte
+
+// contentKey keeps a content from saying anything about a key to who sees it.
+var contentKey = func() (k content) {
+	rand.Read(k[:])
+	return k
+}()
+
+// certificate is a chain with its key and what is stapled to it. It is immutable, and Contexts share it.
+type certificate struct {
+	ptr   *C.cssl_cert
+	refs  atomic.Int64
+	token bool   // the key is by URI: another Context asks for it again
+	typ   string // of the key
+}
+
+func (c *certificate) release() {
+	if c.refs.Add(-1) == 0 {
+		C.cssl_cert_free(c.ptr)
+	}
+}
+
+// names are the DNS names in the leaf, in the form of the map; none if it cannot be parsed.
+func (c *certificate) names() []string {
+	var p *C.uchar
+	n := C.cssl_put_chain(c.ptr.leaf, nil, 0, &p)
+	defer C.free(unsafe.Pointer(p))
+	chain, err := parseChain(C.GoBytes(unsafe.Pointer(p), C.int(n)))
+	if err != nil || len(chain) == 0 {
+		return nil
+	}
+	return namesOf(chain[0])
+}
+
+func namesOf(leaf *x509.Certificate) (names []string) {
+	for _, name := range leaf.DNSNames {
+		if key, err := sniKey(name); err == nil {
+			names = append(names, key)
+		}
+	}
+	return names
+}
+
+// certificates are those of a Context, each read once.
+type certificates struct {
+	from     *certificates // of the Context before; nil: none can be taken over
+	reader   *C.cssl_reader
+	scratch  *C.SSL // to try certificates on that are chosen by name
+	byText   map[content]*certificate
+	byFiles  map[files]*certificate
+	released bool
+}
+
+// files are what a certificate is read from if all of it is in files.
+type files struct{ chain, key, ocsp string }
+
+// release gives up all certificates.
+func (s *certificates) release() {
+	if s == nil || s.released {
+		return
+	}
+	s.released = true
+	for _, c := range s.byText {
+		c.release()
+	}
+}
+
+// done gives up what only building needs.
+func (s *certificates) done() {
+	C.SSL_free(s.scratch)
+	C.cssl_reader_free(s.reader)
+	s.scratch, s.reader, s.byFiles, s.from = nil, nil, nil, nil
+}
+
+// certificate reads a chain and its key, or takes over what was read from the same.
+func (b *builder) certificate(l *loaded) (*certificate, error) {
+	s := b.certs
+	id := l.content()
+	if c := s.byText[id]; c != nil {
+		return c, nil
+	}
+	var c *certificate
+	if s.from != nil {
+		c = s.from.byText[id]
+	}
+	if c != nil && !c.token {
+		c.refs.Add(1)
+	} else {
+		var err error
+		if c, err = b.read(l); err != nil {
+			return nil, err
+		}
+	}
+	s.byText[id] = c // which releases it, from here on
+	return c, nil
+}
+
+// use makes c the certificate for its type of key, in the Context or, if it is one that is chosen by name, on trial.
+func (b *builder) use(c *certificate, l *loaded, byName bool) error {
+	ok := C.int(0)
+	if byName {
+		ok = C.cssl_ssl_use(b.certs.scratch, c.ptr, &b.reasons)
+	} else {
+		ok = C.cssl_ctx_use(b.ptr, c.ptr, &b.reasons)
+	}
+	if ok == 0 {
+		return b.unusable(l)
+	}
+	return nil
+}
+
+// unusable is of a chain or a key that OpenSSL can read and not use.
+func (b *builder) unusable(l *loaded) error {
+	_, err := linked.Run.lackingKeys(l.chain)
+	files := l.from.ChainFile
+	if l.from.KeyFile != "" {
+		files = strings.TrimPrefix(files+", "+l.from.KeyFile, ", ")
+	}
+	return b.failFor(l.setting, files, err)
+}
+
+func (l *loaded) content() (id content) {
+	h := sha256.New()
+	for _, part := range [][]byte{contentKey[:], l.chain, l.key, l.ocsp, []byte(l.from.KeyURI)} {
+		fmt.Fprintf(h, "%d:", len(part))
+		h.Write(part)
+	}
+	h.Sum(id[:0])
+	return id
+}
+
+// read parses a chain, its key and its OCSP response.
+func (b *builder) read(l *loaded) (*certificate, error) {
+	p := C.cssl_cert_new(b.certs.reader, bytesPtr(l.chain), C.int(len(l.chain)), &b.reasons)
+	if p == nil {
+		return nil, b.wrongContent(l.setting+".Chain", "PEM", l.from.ChainFile, l.chain, wantChain)
+	}
+	key, err := b.key(l)
+	if p.key = key; err == nil && (len(l.ocsp) > 0 || l.from.OCSPFile != "") &&
+		C.cssl_cert_staple(p, (*C.uchar)(bytesPtr(l.ocsp)), C.int(len(l.ocsp)), &b.reasons) == 0 {
+		err = b.wrongContent(l.setting+".OCSP", "", l.from.OCSPFile, l.ocsp, wantOCSP)
+	}
+	if err != nil {
+		C.cssl_cert_free(p)
+		return nil, err
+	}
+	c := &certificate{ptr: p, token: l.from.KeyURI != "", typ: C.GoString(C.cssl_cert_type(p))}
+	c.refs.Store(1)
+	return c, nil
+}
+
+// plainKey is where the first key in pem begins, if it is in the clear in PKCS #8, which is read in a tenth of the time that OpenSSL takes to
+// look for any key; -1 if it may be something else.
+func plainKey(pem []byte) int {
+	const begin = "-----BEGIN "
+	at := bytes.Index(pem, []byte("PRIVATE KEY-----")) - len(begin)
+	if at < 0 || string(pem[at:at+len(begin)]) != begin || at > 0 && pem[at-1] != '\n' {
+		return -1
+	}
+	return at
+}
+
+// certificates gives the Context its certificates, and what is chosen by name.
+func (b *builder) certificates(loaded []loaded) error {
+	s := b.certs
+	if s.reader, s.scratch = C.cssl_reader_new(b.ptr), C.SSL_new(b.ptr); s.reader == nil || s.scratch == nil {
+		return errors.New("no memory")
+	}
+	defer s.done()
+	own := make([]*certificate, len(loaded))
+	first := map[string]int{} // of each type of key
+	for i := range loaded {
+		l := &loaded[i]
+		if err := b.staples(l); err != nil {
+			return err
+		}
+		c, err := b.certificate(l)
+		if err != nil {
+			return err
+		}
+		own[i] = c
+		_, later := first[c.typ]
+		if !later {
+			first[c.typ] = i
+		}
+		if err := b.use(c, l, later); err != nil {
+			return err
+		}
+	}
+	n := names{}
+	if err := b.named(n); err != nil {
+		return err
+	}
+	if unused := n.own(own, first, b.server); unused >= 0 {
+		l := &loaded[unused]
+		return &ConfigError{Setting: l.setting, Value: l.from.ChainFile, Err: fmt.Errorf(
+			"would never be used: %s has a key of the same type (%s) and is there first, and no server name leads to this one; take one of them out",
+			loaded[first[own[unused].typ]].called(), own[unused].typ)}
+	}
+	if !b.server {
+		return nil
+	}
+	return b.table(n, own)
+}
+
+// staples refuses a client's OCSP response.
+func (b *builder) staples(l *loaded) error {
+	if (len(l.ocsp) > 0 || l.from.OCSPFile != "") && !b.server {
+		return &ConfigError{Setting: l.setting + ".OCSP", Err: errors.New("only a server staples")}
+	}
+	return nil
+}
+
+// called is how an error says it of a certificate.
+func (l *loaded) called() string {
+	if l.from.ChainFile != "" {
+		return l.from.ChainFile
+	}
+	return l.setting
+}
