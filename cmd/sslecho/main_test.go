@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -96,8 +97,8 @@ func runDaemon(t *testing.T, args ...string) *daemon {
 			d.mu.Lock()
 			d.out.WriteString(line)
 			d.mu.Unlock()
-			if a, ok := strings.CutPrefix(line, "listening on "); ok {
-				lines <- strings.TrimSpace(a)
+			if a, ok := listening(line); ok {
+				lines <- a
 			}
 			if err != nil {
 				return
@@ -130,6 +131,16 @@ func runDaemon(t *testing.T, args ...string) *daemon {
 		}
 	}
 	return d
+}
+
+// listening is the address in a notice, as text or as JSON.
+func listening(line string) (address string, ok bool) {
+	var notice struct{ Msg string }
+	if json.Unmarshal([]byte(line), &notice) == nil {
+		line = notice.Msg
+	}
+	address, ok = strings.CutPrefix(line, "listening on ")
+	return strings.TrimSpace(address), ok
 }
 
 // expect waits until the daemon has printed s.

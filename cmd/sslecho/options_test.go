@@ -30,7 +30,7 @@ func TestUsageErrors(t *testing.T) {
 		{"bad port", []string{"--listen", "localhost:99999"}, "99999"},
 		{"empty unix path", []string{"--listen", "unix:"}, "path"},
 		{"key alone", []string{"--key", "x.key"}, "--cert"},
-		{"version", []string{"--min-version", "1.1"}, "--min-version"},
+		{"version", []string{"--min-version", "0.9"}, "--min-version"},
 		{"version of SSL", []string{"--max-version", "SSLv3"}, "--max-version"},
 		{"versions crossed", []string{"--min-version", "1.3", "--max-version", "1.2"}, "--min-version"},
 		{"service", []string{"--service", "daytime"}, `"daytime": no such service: use echo, discard, chargen or reverse`},

@@ -62,10 +62,13 @@ func TestNamedTestsExist(t *testing.T) {
 	}
 }
 
-// TestEveryPitfallHasARow: docs/pitfalls.md has P01 to P36, each with a test.
+// TestEveryPitfallHasARow: docs/pitfalls.md has P01 to P59, each with a test.
 func TestEveryPitfallHasARow(t *testing.T) {
 	doc := read(t, "docs/pitfalls.md")
-	for i := 1; i <= 36; i++ {
+	for i := 1; i <= 59; i++ {
+		if i == 46 || i == 48 || i == 50 {
+			continue // numbers that were never given
+		}
 		id := fmt.Sprintf("P%02d", i)
 		row := regexp.MustCompile(`(?m)^\| ` + id + ` \|.*$`).FindString(doc)
 		if !strings.Contains(row, "`Test") {

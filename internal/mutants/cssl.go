@@ -74,7 +74,7 @@ var ofCssl = []mutation{
 	{"P45", "a chain has to end in a root", "context.c",
 		"\tX509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);\n", ""},
 	{"P22", "a name that has decided nothing is acknowledged", "decide.c",
-		"\tif (d != NULL && d->named)\n", "\tif (name != NULL)\n"},
+		"\tif ((d != NULL && d->named) || cssl_names_chosen(ssl))\n", "\tif (name != NULL)\n"},
 	{"P22", "a name is acknowledged when a session is resumed", "decide.c",
 		"\tif (SSL_session_reused(ssl) || name == NULL)\n", "\tif (name == NULL)\n"},
 	{"P15", "a failed write fails the reads", "conn.go",

@@ -17,8 +17,8 @@ var forFuzzOfCssl = []mutation{
 		"\t\tif err != nil && b.ptr != nil {\n", "\t\tif false {\n"},
 	{"leak", "a certificate that is refused stays", "certificate.go",
 		"\tif err != nil {\n\t\tC.cssl_cert_free(p)\n", "\tif err != nil {\n"},
-	{"errors", "an error without its reasons", "files.go",
-		"\t\treturn b.failFor(l.setting, files, err)\n", "\t\t_, _ = files, err\n\t\treturn errors.New(l.setting)\n"},
+	{"errors", "an error without its reasons", "certificate.go",
+		"\treturn b.failFor(l.setting, files, err)\n", "\t_, _ = files, err\n\treturn errors.New(l.setting)\n"},
 	{"errors", "a name of the server that is refused leaves the connection", "conn.go",
 		"\tif err := c.configure(x, &cfg); err != nil {\n\t\tc.Close()\n", "\tif err := c.configure(x, &cfg); err != nil {\n"},
 }

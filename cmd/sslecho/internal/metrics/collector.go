@@ -265,7 +265,7 @@ func (out sink) limits(l config.Limits, t config.Timeouts) {
 		kind string
 		time time.Duration
 	}{{"handshake", t.Handshake}, {"idle", t.Idle}, {"write", t.Write}, {"close", t.Close}, {"drain", t.Drain},
-		{"drain_delay", t.DrainDelay}, {"drain_wait", t.DrainWait}, {"reload", t.Reload}} {
+		{"drain_delay", t.DrainDelay}, {"drain_wait", t.DrainWait}, {"reload", t.Reload}, {"keep_alive", t.KeepAlive}} {
 		set(timeouts, k.time.Seconds(), k.kind)
 	}
 }

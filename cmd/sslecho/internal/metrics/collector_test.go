@@ -266,7 +266,7 @@ func TestLimits(t *testing.T) {
 	got := shown(t, config.Limits{
 		MaxConns: 1, MaxConnsPerAddr: 2, MaxHandshakes: 3, NewConnsRate: 4.5, MaxQueue: 6, MaxQueued: 7,
 	}, config.Timeouts{Handshake: time.Second, Idle: time.Minute, Write: 1500 * time.Millisecond, Close: 2 * time.Second, Drain: time.Hour,
-		DrainDelay: 5 * time.Second, DrainWait: 6 * time.Second, Reload: 8 * time.Second})
+		DrainDelay: 5 * time.Second, DrainWait: 6 * time.Second, Reload: 8 * time.Second, KeepAlive: 9 * time.Second})
 	want := samples{
 		"sslecho_limit_connections":                   "1",
 		"sslecho_limit_connections_per_address":       "2",
@@ -283,6 +283,7 @@ func TestLimits(t *testing.T) {
 		`sslecho_timeout_seconds{kind="drain_delay"}`: "5",
 		`sslecho_timeout_seconds{kind="drain_wait"}`:  "6",
 		`sslecho_timeout_seconds{kind="reload"}`:      "8",
+		`sslecho_timeout_seconds{kind="keep_alive"}`:  "9",
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
