@@ -396,7 +396,7 @@ func TestDrainAfterQueued(t *testing.T) {
 					for c.Queued() >= high {
 						select {
 						case <-drained:
-						case <-time.After(hang / 6):
+						case <-time.After(hang / 2):
 							stuck <- c.Queued()
 							c.Abort(nil)
 							return

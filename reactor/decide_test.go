@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
@@ -83,12 +82,13 @@ func TestDecisionNever(t *testing.T) {
 		c.ClientHello = func(h *cssl.ClientHello) { held <- h }
 	})
 	closed := make(chan error, 1)
-	addr := start(t, &Server{Context: x, HandshakeTimeout: 10 * time.Millisecond,
-		Handler: &hooks{closed: func(_ *Conn, err error) { closed <- err }}})
+	s := &Server{Context: x, HandshakeTimeout: hang, Handler: &hooks{closed: func(_ *Conn, err error) { closed <- err }}}
+	addr := start(t, s)
 	c := tls.Client(rawDial(t, addr), goConfig(t))
 	done := make(chan error, 1)
 	go func() { done <- c.Handshake() }()
 	h := receive(t, held, "the question")
+	pass(s.loops[0], 2*hang)
 	if err := receive(t, closed, "the end"); err != ErrHandshakeTimeout {
 		t.Errorf("OnClose got %v", err)
 	}

@@ -269,20 +269,26 @@ func flooder(n int, ended chan<- error) *hooks {
 // TestWriteTimeout: a peer that takes nothing is cut off; one that takes a little now and then is not.
 func TestWriteTimeout(t *testing.T) {
 	ended := make(chan error, 1)
-	s := &Server{Handler: flooder(12<<20, ended), WriteTimeout: 2 * time.Second}
-	c := goDial(t, start(t, s))
-	for range 24 {
-		if _, err := io.ReadFull(c, make([]byte, 256<<10)); err != nil {
-			t.Fatal(err)
+	s := &Server{Handler: flooder(12<<20, ended), WriteTimeout: 4 * hang}
+	ln := smallListener(t, 16<<10) // so that all but a little stays queued
+	serveOn(t, s, ln)
+	c, l := goDial(t, ln.Addr()), s.loops[0]
+	for range 5 {
+		for before := s.Stats().Sessions.Sends; s.Stats().Sessions.Sends == before; {
+			if _, err := io.ReadFull(c, make([]byte, 16<<10)); err != nil {
+				t.Fatal(err)
+			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		pass(l, 3*hang)
 	}
 	select {
 	case err := <-ended:
 		t.Fatalf("it was cut off while it read: %v", err)
 	default:
 	}
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrWriteTimeout) {
+	// The socket may take a little more at first.
+	waitFor(t, "the end", func() bool { pass(l, 5*hang); return len(ended) > 0 })
+	if err := <-ended; !errors.Is(err, ErrWriteTimeout) {
 		t.Error(err)
 	}
 	waitFor(t, "the count", func() bool { return s.Stats().Closes["timeout: write"] == 1 && s.Stats().Queued == 0 })
@@ -290,11 +296,11 @@ func TestWriteTimeout(t *testing.T) {
 
 // TestWriteTimeoutOfIdle: nothing is queued, so nothing is late.
 func TestWriteTimeoutOfIdle(t *testing.T) {
-	s := &Server{Handler: echo(), WriteTimeout: 50 * time.Millisecond}
+	s := &Server{Handler: echo(), WriteTimeout: hang}
 	c := goDial(t, start(t, s))
 	for range 3 {
 		roundTrip(t, c, "hello")
-		time.Sleep(150 * time.Millisecond)
+		pass(s.loops[0], 3*hang)
 	}
 }
 
@@ -338,9 +344,10 @@ func TestSetLimits(t *testing.T) {
 	if _, err := (&tlsDialer{goConfig(t)}).dial(addr); err == nil {
 		t.Error("a second one gets in")
 	}
-	s.SetLimits(Limits{MaxConns: 2, IdleTimeout: 50 * time.Millisecond})
+	s.SetLimits(Limits{MaxConns: 2, IdleTimeout: 2 * hang})
 	roundTrip(t, goDial(t, addr), "hello")
-	if err := receive(t, ended, "the idle one's end"); !errors.Is(err, ErrIdleTimeout) {
+	waitFor(t, "the idle one's end", func() bool { pass(s.loops[0], 3*hang); return len(ended) > 0 })
+	if err := <-ended; !errors.Is(err, ErrIdleTimeout) {
 		t.Error(err)
 	}
 	s.SetLimits(Limits{})
