@@ -44,8 +44,8 @@ type party struct {
 
 	// wrote, if set, is called after each write, where outside is set.
 	wrote func(c *reactor.Conn, total int64)
-	// hold stops writing, where outside is set. written is what was written.
-	hold    atomic.Bool
+	// Who locks hold stops writing, where outside is set. written is what was written.
+	hold    sync.Mutex
 	written atomic.Int64
 
 	sent  atomic.Bool
@@ -116,7 +116,7 @@ func (p *party) pump(c *reactor.Conn) {
 // pauses: of two peers that both stream, one at least must always read.
 func (p *party) pumpOutside(c *reactor.Conn) {
 	for {
-		if p.hold.Load() || c.Queued() > 64<<10 {
+		if c.Queued() > 64<<10 {
 			select {
 			case <-p.over:
 				return
@@ -125,19 +125,29 @@ func (p *party) pumpOutside(c *reactor.Conn) {
 			time.Sleep(100 * time.Microsecond)
 			continue
 		}
-		b := p.send.next()
-		if b == nil {
-			p.sent.Store(true)
-			p.finished(c)
+		if !p.writeOne(c) {
 			return
 		}
-		if _, err := c.Write(b); err != nil {
-			return // OnClose says why
-		}
-		if n := p.written.Add(int64(len(b))); p.wrote != nil {
-			p.wrote(c, n)
-		}
 	}
+}
+
+// writeOne writes one piece, and returns false if that was the last.
+func (p *party) writeOne(c *reactor.Conn) bool {
+	p.hold.Lock()
+	defer p.hold.Unlock()
+	b := p.send.next()
+	if b == nil {
+		p.sent.Store(true)
+		p.finished(c)
+		return false
+	}
+	if _, err := c.Write(b); err != nil {
+		return false // OnClose says why
+	}
+	if n := p.written.Add(int64(len(b))); p.wrote != nil {
+		p.wrote(c, n)
+	}
+	return true
 }
 
 // finished closes when there is nothing left to send or to come.

@@ -189,17 +189,10 @@ func TestRenegotiationSClient(t *testing.T) {
 	o.every = 100 * volume / 10_000_003
 	o.pause = func() error {
 		<-began
-		s.hold.Store(true)
-		defer s.hold.Store(false)
-		// What was on its way must have been read. The pump may be about to write once more.
-		time.Sleep(5 * time.Millisecond)
-		err := eventually("silence", func() bool {
-			quiet := run.got.Load() == s.written.Load() && conn.Queued() == 0
-			if quiet {
-				time.Sleep(2 * time.Millisecond)
-			}
-			return quiet && run.got.Load() == s.written.Load()
-		})
+		s.hold.Lock()
+		defer s.hold.Unlock()
+		// What was on its way must have been read.
+		err := eventually("silence", func() bool { return run.got.Load() == s.written.Load() && conn.Queued() == 0 })
 		if err != nil {
 			return err
 		}
@@ -260,17 +253,16 @@ func TestRenegotiationGoClient(t *testing.T) {
 		if out.turn%(150*volume/10_000_003) != 0 {
 			continue
 		}
-		s.hold.Store(true)
+		s.hold.Lock()
 		until(t, "silence", func() bool {
-			time.Sleep(3 * time.Millisecond)
 			return got.Load() == s.written.Load() && conn.Queued() == 0 && s.got.Load() == sent
 		})
 		conn.Renegotiate()
 		asked++
 		until(t, "renegotiation", func() bool { return hs.n.Load() >= asked || len(received) > 0 })
-		// Ours is done a moment before Go's client has read the last message.
-		time.Sleep(2 * time.Millisecond)
-		s.hold.Store(false)
+		// Ours is done a moment before Go's client has read the last message. This waits for it.
+		_ = c.ConnectionState()
+		s.hold.Unlock()
 	}
 	if err := <-received; err != nil {
 		t.Fatal(err)
@@ -385,20 +377,17 @@ func TestKeyUpdateOurs(t *testing.T) {
 	var w wants
 	s, p := newParty(false, false, volume), newParty(true, false, volume)
 	s.outside, p.outside, p.closes = true, true, true
+	for _, side := range []*party{s, p} {
+		asked, last := 0, int64(0)
+		side.wrote = func(c *reactor.Conn, n int64) {
+			if n > last+int64(volume)/200 {
+				c.KeyUpdate(asked%3 != 0)
+				asked, last = asked+1, n
+			}
+		}
+	}
 	srv.expect(s)
 	dial(t, newLoop(t, w.trace), srv.addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
-	for _, c := range []*reactor.Conn{s.opened(t), p.opened(t)} {
-		go func() {
-			for i := 0; ; i++ {
-				select {
-				case <-p.over:
-					return
-				case <-time.After(500 * time.Microsecond):
-					c.KeyUpdate(i%3 != 0)
-				}
-			}
-		}()
-	}
 	p.wait(t)
 	s.wait(t)
 	if n := srv.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone]; n < 3 {

@@ -23,7 +23,7 @@ func TestBothWriteFromOnDrain(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(5 * time.Second * slowdown):
+		case <-time.After(limit):
 			t.Fatalf("deadlock: the client got %d bytes, the server %d, of %d", p.got.Load(), s.got.Load(), p.want)
 		}
 	}

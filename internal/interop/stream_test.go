@@ -10,7 +10,7 @@ import (
 
 // limit is how long one connection may take. It is far more than it needs, for
 // machines that are busy with something else.
-const limit = 20 * time.Second * slowdown
+const limit = 60 * time.Second * slowdown
 
 // stream is an endless sequence of bytes that follows from a seed. Both sides make
 // it: one to send it, the other to check what came.

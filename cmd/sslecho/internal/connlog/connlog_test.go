@@ -60,7 +60,7 @@ type panics struct{ services.Service }
 
 func (panics) OnData(*reactor.Conn, []byte) { panic("here") }
 
-func serve(t *testing.T, s services.Service, level slog.Level) (net.Addr, *lines) {
+func serve(t *testing.T, s services.Service, level slog.Level, idle time.Duration) (net.Addr, *lines) {
 	t.Helper()
 	x, err := cssl.NewServerContext(cssl.Config{ALPN: []string{"echo"}, Certificates: []cssl.Certificate{
 		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
@@ -69,7 +69,7 @@ func serve(t *testing.T, s services.Service, level slog.Level) (net.Addr, *lines
 	}
 	out := &lines{}
 	srv := services.NewServer(Logged{s, slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))}, x)
-	srv.Addr, srv.Loops, srv.Logger, srv.IdleTimeout = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler), 300*time.Millisecond
+	srv.Addr, srv.Loops, srv.Logger, srv.IdleTimeout = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler), idle
 	ls, err := srv.Listen()
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func dial(t *testing.T, addr net.Addr) *tls.Conn {
 
 // TestLine: the line has all that an operator asks for, and another connection another number.
 func TestLine(t *testing.T) {
-	addr, out := serve(t, services.Echo{}, slog.LevelInfo)
+	addr, out := serve(t, services.Echo{}, slog.LevelInfo, 0)
 	var ids []any
 	for range 2 {
 		c := dial(t, addr)
@@ -146,7 +146,11 @@ func TestLevels(t *testing.T) {
 		"idle":        {services.Echo{}, func(a net.Addr) { dial(t, a) }, "INFO", "idle"},
 		"panic":       {panics{services.Echo{}}, func(a net.Addr) { io.WriteString(dial(t, a), "x") }, "ERROR", "panic"},
 	} {
-		addr, out := serve(t, tt.service, slog.LevelDebug)
+		idle := time.Duration(0)
+		if tt.cause == "idle" {
+			idle = 300 * time.Millisecond
+		}
+		addr, out := serve(t, tt.service, slog.LevelDebug, idle)
 		tt.client(addr)
 		m := out.next(t)
 		if cause, _ := m["cause"].(string); m["level"] != tt.level || !strings.Contains(cause, tt.cause) {

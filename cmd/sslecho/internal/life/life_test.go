@@ -105,21 +105,19 @@ func TestWatchdog(t *testing.T) {
 		}
 	}
 	dead.Store(true)
+	// What is told before the first time, is told while the loops still turned.
 	<-asked
-	<-asked // what was told before the first one has been told
-	m.conn.SetReadDeadline(time.Now())
-	for drained := make([]byte, 100); ; {
-		if _, err := m.conn.Read(drained); err != nil {
-			break
-		}
-	}
+	n.Ready("it hangs")
 	<-asked
-	m.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	if n, err := m.conn.Read(make([]byte, 100)); err == nil {
-		t.Errorf("%d bytes from a daemon that hangs", n)
-	}
+	<-asked
 	cancel()
 	<-ended
+	n.Stopping()
+	for !strings.HasPrefix(m.hear(t), "READY=1") {
+	}
+	if s := m.hear(t); s != "STOPPING=1" {
+		t.Errorf("%q from a daemon that hangs", s)
+	}
 	if !strings.Contains(b.String(), "a loop hangs") {
 		t.Errorf("logged %q", b.String())
 	}
