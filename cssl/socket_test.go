@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestBrokenSocket: writing to a peer that has gone is EPIPE or ECONNRESET and no signal (P28). The
@@ -19,13 +18,19 @@ import (
 // Go's runtime swallows a SIGPIPE that C code caused, except in a program that asked
 // for the signal; so the test asks for it.
 func TestBrokenSocket(t *testing.T) {
-	pipe := make(chan os.Signal, 10)
-	signal.Notify(pipe, syscall.SIGPIPE)
+	signals := make(chan os.Signal, 10)
+	signal.Notify(signals, syscall.SIGPIPE, syscall.SIGWINCH)
 	defer func() {
-		time.Sleep(10 * time.Millisecond) // signals are handed on by another goroutine
-		signal.Stop(pipe)
-		if len(pipe) > 0 {
-			t.Errorf("%d SIGPIPEs", len(pipe))
+		defer signal.Stop(signals)
+		// Signals are handed on by another goroutine, those of lower numbers first.
+		if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil {
+			t.Fatal(err)
+		}
+		for got := range signals {
+			if got == syscall.SIGWINCH {
+				return
+			}
+			t.Errorf("got %v", got)
 		}
 	}()
 	for _, version := range versions {
@@ -117,15 +122,22 @@ func TestClientLeavesBeforeTickets(t *testing.T) {
 func TestExitUnderLoad(t *testing.T) {
 	if os.Getenv("CSSL_TEST_EXIT") != "" {
 		cx, sx := mustClient(t, clientConfig()), mustServer(t, serverConfig("rsa"))
-		for range 8 {
+		const workers = 8
+		busy := make(chan struct{}, workers)
+		for range workers {
 			go func() {
-				for {
+				for n := 0; ; n++ {
 					p := newPair(t, cx, sx)
 					p.handshake()
+					if n == 0 {
+						busy <- struct{}{}
+					}
 				}
 			}()
 		}
-		time.Sleep(30 * time.Millisecond)
+		for range workers {
+			<-busy
+		}
 		os.Exit(42)
 	}
 	exe, err := os.Executable()

@@ -22,7 +22,10 @@ import (
 )
 
 // loadEcho is an echo server; a spoiled one changes a bit in each piece.
-type loadEcho struct{ spoil bool }
+type loadEcho struct {
+	spoil bool
+	heard func() // if not nil, called for each message
+}
 
 func (loadEcho) OnOpen(*reactor.Conn) {}
 
@@ -31,6 +34,9 @@ func (h loadEcho) OnData(c *reactor.Conn, p []byte) {
 		p[len(p)/2] ^= 1
 	}
 	c.Write(p)
+	if h.heard != nil {
+		h.heard()
+	}
 }
 
 func (loadEcho) OnClose(*reactor.Conn, error) {}
@@ -283,10 +289,10 @@ func TestLoadInsecure(t *testing.T) {
 
 // TestLoadStopped: when its context ends, the command tells what there is, and status 1.
 func TestLoadStopped(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var out, errs bytes.Buffer
-	err := runLoad(ctx, []string{"--target", loadTarget(t, loadEcho{}), "--insecure", "--duration", "1h"}, &out, &errs)
+	err := runLoad(ctx, []string{"--target", loadTarget(t, loadEcho{heard: cancel}), "--insecure", "--duration", "1h"}, &out, &errs)
 	if err == nil || !strings.Contains(err.Error(), "stopped by a signal") || !strings.Contains(out.String(), "messages") {
 		t.Errorf("%v\n%s", err, &out)
 	}

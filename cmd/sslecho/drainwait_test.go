@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // readyz asks the admin listener of a daemon.
@@ -25,8 +26,10 @@ func readyz(t *testing.T, admin string) int {
 func TestDrainDelay(t *testing.T) {
 	admin := freePort(t)
 	d := runDaemon(t, "--drain-delay=1h", "--admin="+admin)
-	if s := readyz(t, admin); s != http.StatusOK {
-		t.Fatalf("/readyz: %d before the signal", s)
+	for end := time.Now().Add(limit); readyz(t, admin) != http.StatusOK; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("/readyz: not ready before the signal")
+		}
 	}
 	old := dialTLS(t, "tcp", d.addr(), nil)
 	d.signal(syscall.SIGTERM)

@@ -18,7 +18,7 @@ import (
 )
 
 // limit is how long a step may take. It is far more than it needs.
-const limit = 30 * time.Second
+const limit = 60 * time.Second
 
 // binary is the daemon, built once for all tests.
 var binary string

@@ -349,8 +349,13 @@ func TestChargenSlow(t *testing.T) {
 	at := 0
 	for range 3 {
 		// It has stopped when it sends nothing more although it would have had the time.
-		for before := ^uint64(0); before != srv.Stats().Sessions.BytesWritten; time.Sleep(50 * time.Millisecond) {
+		// To look too early makes the test weaker, no more.
+		end := time.Now().Add(limit)
+		for before := ^uint64(0); conn.Queued() == 0 || before != srv.Stats().Sessions.BytesWritten; time.Sleep(50 * time.Millisecond) {
 			before = srv.Stats().Sessions.BytesWritten
+			if time.Now().After(end) {
+				t.Fatal("it does not stop")
+			}
 		}
 		if n := conn.Queued(); n == 0 || n >= services.HighWater+services.ChargenWrite {
 			t.Errorf("%d bytes are queued, want 1 to %d", n, services.HighWater+services.ChargenWrite-1)

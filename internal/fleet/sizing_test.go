@@ -120,8 +120,15 @@ func TestSizing(t *testing.T) {
 	const idle = 4000
 	end := load("idle", "--conns", strconv.Itoa(idle), "--ramp", "4s", "--duration", "20s")
 	until(t, "all connections", func() bool { return f.sum(established) >= idle })
-	time.Sleep(4 * time.Second) // record buffers are given back after one to two seconds
-	after, n := f.usage(resident), f.sum(established)
+	// Record buffers are given back after one to two seconds.
+	after := f.usage(resident)
+	until(t, "memory to settle", func() bool {
+		last := after
+		time.Sleep(2 * time.Second)
+		after = f.usage(resident)
+		return after.hosts > 0.99*last.hosts
+	})
+	n := f.sum(established)
 	end()
 	texts = append(texts, fmt.Sprintf("each of %.0f idle connections %.1f and %.1f KiB", n,
 		(after.hosts-before.hosts)/n, (after.balancer-before.balancer)/n))

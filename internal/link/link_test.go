@@ -104,7 +104,7 @@ func TestCutAndMended(t *testing.T) {
 func TestCutForGood(t *testing.T) {
 	for _, v := range versions {
 		t.Run("busy/"+v.String(), func(t *testing.T) {
-			w := newWorld(t, quality{rate: 1 << 20}, timeouts{user: 500})
+			w := newWorld(t, quality{rate: 1 << 20}, timeouts{user: 3000})
 			c := w.dial(v, newClient(1, 64<<20))
 			until(t, "a beginning", func() bool { return c.expect.Load() < 64<<20-100<<10 })
 			w.cut.Store(true)
@@ -116,7 +116,7 @@ func TestCutForGood(t *testing.T) {
 			}
 		})
 		t.Run("idle/"+v.String(), func(t *testing.T) {
-			w := newWorld(t, quality{}, timeouts{idle: 500 * time.Millisecond, close: 300 * time.Millisecond})
+			w := newWorld(t, quality{}, timeouts{idle: 3 * time.Second, close: 300 * time.Millisecond})
 			c := newClient(1, 1000)
 			c.stays = true
 			w.dial(v, c)
@@ -129,7 +129,7 @@ func TestCutForGood(t *testing.T) {
 			}
 		})
 		t.Run("handshake/"+v.String(), func(t *testing.T) {
-			w := newWorld(t, quality{}, timeouts{handshake: 500 * time.Millisecond})
+			w := newWorld(t, quality{}, timeouts{handshake: 3 * time.Second})
 			c := newClient(1, 1000)
 			fd, port := w.ends[1].connect(t, w.port, 0)
 			c.port = port

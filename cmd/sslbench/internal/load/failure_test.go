@@ -304,7 +304,13 @@ func TestMidway(t *testing.T) {
 					if test.change != nil {
 						test.change(&cfg)
 					}
-					wantOnly(t, untilFailure(t, cfg), test.want, test.says)
+					r, says := untilFailure(t, cfg), test.says
+					// A busy machine may need more time to come as far as that.
+					for test.want == TimedOut && !strings.Contains(r.Examples[TimedOut], says) && cfg.Timeout < hang/4 {
+						cfg.Timeout *= 2
+						r, says = untilFailure(t, cfg), strings.ReplaceAll(test.says, "2s", cfg.Timeout.String())
+					}
+					wantOnly(t, r, test.want, says)
 				})
 			}
 		}
@@ -366,7 +372,9 @@ func TestGivesUp(t *testing.T) {
 		}
 		srv.Close()
 	}()
+	began := time.Now()
 	r, err := l.Run(t.Context(), time.Hour)
+	took := time.Since(began)
 	<-served
 	if err == nil || !strings.Contains(err.Error(), "nothing gets through") || r.Units == 0 {
 		t.Errorf("%v; %d units", err, r.Units)
@@ -374,8 +382,8 @@ func TestGivesUp(t *testing.T) {
 	if r.Failures[Closed] == 0 || r.Failures[Refused] == 0 {
 		t.Errorf("failures are %v", r.Failures)
 	}
-	if n := r.Failures[Refused]; n > 400 {
-		t.Errorf("%d attempts in three seconds: there is no back-off", n)
+	if n := r.Failures[Refused]; float64(n) > 400*max(1, took.Seconds()/3) {
+		t.Errorf("%d attempts in %v: there is no back-off", n, took)
 	}
 	if r.Open != 0 {
 		t.Errorf("%d are said to be open", r.Open)

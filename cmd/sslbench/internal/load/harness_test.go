@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 // hang is how long a test waits for what must come. A test that needs it has failed.
-const hang = 30 * time.Second
+const hang = 60 * time.Second
 
 var versions = []cssl.TLSVersion{cssl.TLS12, cssl.TLS13}
 

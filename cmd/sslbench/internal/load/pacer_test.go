@@ -117,7 +117,7 @@ func TestALittleTooSlow(t *testing.T) {
 // TestFastEnough: a server that keeps up is not named, on a machine that is free for a moment.
 func TestFastEnough(t *testing.T) {
 	cfg := config(serve(t, echo, nil), Request)
-	cfg.Rate = 500
+	cfg.Rate = 100
 	l := mustNew(t, cfg)
 	mustOpen(t, l, 4)
 	for end := time.Now().Add(hang); ; {
