@@ -102,7 +102,7 @@ func (a *asked) run() (client, server error) {
 		}
 		select {
 		case <-a.woken:
-		case <-time.After(3 * time.Second):
+		case <-time.After(time.Minute):
 			a.t.Fatalf("nothing goes on; steps %v, errors %v, wants %v", steps, errs, a.wants)
 		}
 	}

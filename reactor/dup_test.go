@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"golang.org/x/sys/unix"

@@ -275,9 +275,9 @@ func walk(t *testing.T, r *rand.Rand) (clean bool) {
 // TestWalk leads many sessions through random lives and checks after each step
 // what must always hold (P01, P02, P03, P06, P08, P11, P12, P16, P35). The seed is printed; -seed repeats it.
 func TestWalk(t *testing.T) {
-	lives := 4000
+	lives := 1500
 	if testing.Short() {
-		lives = 400
+		lives = 300
 	}
 	_, seed := newRand(t)
 	clean := 0

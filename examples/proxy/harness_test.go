@@ -12,7 +12,7 @@ import (
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 // hang is how long a step may take. It is far more than it needs.
-const hang = 30 * time.Second
+const hang = 60 * time.Second
 
 // start runs the program, answers where it listens, and how to stop it, which the test's end does at the latest.
 func start(t *testing.T, args ...string) (addr string, stop func()) {

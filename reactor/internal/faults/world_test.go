@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 const (
 	// hang is how long a test waits for what must come.
-	hang = 20 * time.Second
+	hang = 60 * time.Second
 	// bulk is what the client sends at first and the server sends back, more what follows the KeyUpdate.
 	bulk, more = 100 << 10, 1000
 	// buffer is the size of the sockets' buffers.
