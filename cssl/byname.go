@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"unsafe"
 )
 
@@ -141,7 +142,7 @@ func (b *builder) table(n names, own []*certificate) error {
 	}
 	p, count := add(pointers(own))
 	if C.cssl_ctx_names(b.ptr, C.size_t(len(n)), p, count) == 0 {
-		return errors.New("no memory")
+		return &ConfigError{Setting: "Certificates", Err: syscall.ENOMEM}
 	}
 	for _, name := range slices.Sorted(maps.Keys(n)) {
 		h := sha256.New()
@@ -153,7 +154,7 @@ func (b *builder) table(n names, own []*certificate) error {
 		p, count := add(pointers(n[name]))
 		key := []byte(name)
 		if C.cssl_ctx_name(b.ptr, (*C.char)(bytesPtr(key)), C.size_t(len(key)), p, count, (*C.uchar)(bytesPtr(id))) == 0 {
-			return errors.New("no memory")
+			return &ConfigError{Setting: "Certificates", Err: syscall.ENOMEM}
 		}
 	}
 	b.names = n

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"unsafe"
 )
 
@@ -190,7 +191,7 @@ func plainKey(pem []byte) int {
 func (b *builder) certificates(loaded []loaded) error {
 	s := b.certs
 	if s.reader, s.scratch = C.cssl_reader_new(b.ptr), C.SSL_new(b.ptr); s.reader == nil || s.scratch == nil {
-		return errors.New("no memory")
+		return &ConfigError{Setting: "Certificates", Err: syscall.ENOMEM}
 	}
 	defer s.done()
 	own := make([]*certificate, len(loaded))
