@@ -190,10 +190,10 @@ func plainKey(pem []byte) int {
 // certificates gives the Context its certificates, and what is chosen by name.
 func (b *builder) certificates(loaded []loaded) error {
 	s := b.certs
+	defer s.done()
 	if s.reader, s.scratch = C.cssl_reader_new(b.ptr), C.SSL_new(b.ptr); s.reader == nil || s.scratch == nil {
 		return &ConfigError{Setting: "Certificates", Err: syscall.ENOMEM}
 	}
-	defer s.done()
 	own := make([]*certificate, len(loaded))
 	first := map[string]int{} // of each type of key
 	for i := range loaded {
