@@ -156,8 +156,12 @@ func (s *side) tryHandshake() (r cssl.Result, finished bool) {
 	case r.Err != nil:
 		r = c.fail(r)
 	case r.Want == cssl.WantNone:
-		c.ready = true
 		n := c.tls.Negotiated()
+		if c.http1 && c.tls.ALPN() == "h2" {
+			r.Err = errHTTP2
+			return c.fail(r), false
+		}
+		c.ready = true
 		c.tickets = c.server && n.Version == cssl.TLS13
 		if n.Version < cssl.TLS13 {
 			c.keepState(n) // before there can be a renegotiation

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"golang.org/x/sys/unix"
 )
 
 // TestCloseWakes: Close ends each operation that is blocked, with net.ErrClosed.
@@ -304,4 +305,26 @@ func TestCloseWhileSetting(t *testing.T) {
 			is(t, receive(t, end, "net.ErrClosed"), net.ErrClosed)
 		}
 	})
+}
+
+// TestCloseLeavesNoInterest: what a Conn was waiting for is forgotten when it is
+// closed, also if another descriptor keeps the socket open and gets the number.
+func TestCloseLeavesNoInterest(t *testing.T) {
+	client, server := connect(t, narrow["tcp"], v12, big)
+	read, rekeyed, _ := readMustWrite(t, client, server)
+	var fd int
+	must(t, server.transport.(*socket).raw.Control(func(f uintptr) { fd = int(f) }))
+	f, err := server.NetConn().(*net.TCPConn).File()
+	must(t, err)
+	defer f.Close()
+	server.SetCloseTimeout(0)
+	server.Close()
+	receive(t, read, "Read")
+	must(t, syscall.Dup3(int(f.Fd()), fd, syscall.O_CLOEXEC))
+	defer syscall.Close(fd)
+	must(t, unix.EpollCtl(crosses.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{}))
+	must(t, unix.EpollCtl(crosses.epoll, unix.EPOLL_CTL_DEL, fd, nil))
+	client.SetCloseTimeout(0)
+	client.Close()
+	receive(t, rekeyed, "Renegotiate")
 }

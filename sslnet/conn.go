@@ -28,6 +28,7 @@ type Conn struct {
 	// done is closed when the handshake has ended, well or not, or the Conn was closed.
 	done   chan struct{}
 	server bool
+	http1  bool // who serves it does not speak HTTP/2; see Listener.AllowHTTP2
 
 	mu           sync.Mutex // guards what follows, and the sides but for their places
 	tls          *cssl.Conn

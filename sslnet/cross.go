@@ -94,6 +94,12 @@ func (p *crossPoller) arm(fd uintptr, t *socket, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", err)
 }
 
+// forget takes fd out of epoll. That matters where File has made another
+// descriptor of the socket, which keeps it, and so what is registered, alive.
+func (p *crossPoller) forget(fd uintptr) {
+	_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, int(fd), nil)
+}
+
 func (p *crossPoller) run(raw syscall.RawConn) {
 	events := make([]unix.EpollEvent, 64)
 	for {

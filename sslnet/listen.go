@@ -26,7 +26,7 @@ type Listener struct {
 
 	context atomic.Pointer[cssl.Context]
 	http2   atomic.Bool
-	pending *pending
+	pending pending
 	closing sync.Once
 }
 
@@ -45,25 +45,28 @@ func Listen(network, address string, x *cssl.Context) (*Listener, error) {
 
 // NewListener makes a Listener of l, which it owns. x is a server's Context, and stays the caller's.
 func NewListener(l net.Listener, x *cssl.Context) *Listener {
-	t := &Listener{Listener: l, pending: newPending()}
+	t := &Listener{Listener: l}
 	t.context.Store(x)
 	return t
 }
 
 // SetContext makes connections that are accepted from now on use x. Those that live keep what they have. The caller may close
-// the old Context then.
+// the old Context then. A Context that Accept refuses makes its next call fail for
+// good, which ends a server: one that is nil, a client's, or offers h2 without
+// AllowHTTP2.
 func (l *Listener) SetContext(x *cssl.Context) { l.context.Store(x) }
 
 // AllowHTTP2 tells l that its connections are served by code that reads
 // State.ALPN and speaks HTTP/2 where that is h2. Package sslhttp calls it. Without
-// it, Accept refuses a Context that offers h2: http.Server speaks HTTP/2 over TLS
+// it, Accept refuses a Context that offers h2, and the handshake of a connection
+// fails that agrees on h2 by a Context which Config.ClientHello has chosen: http.Server speaks HTTP/2 over TLS
 // on connections of crypto/tls alone, and would answer in HTTP/1.1.
 func (l *Listener) AllowHTTP2() { l.http2.Store(true) }
 
 // Close closes the listener below. Accept returns net.ErrClosed then, also where
 // it waits for a pending handshake to end. Accepted connections live on.
 func (l *Listener) Close() error {
-	l.closing.Do(func() { close(l.pending.closed) })
+	l.closing.Do(func() { l.pending.close() })
 	return l.Listener.Close()
 }
 
@@ -77,12 +80,14 @@ func (l *Listener) usable(x *cssl.Context) error {
 			Err: fmt.Errorf("negative; 0 is the default, %d", DefaultMaxHandshakes)}
 	}
 	if x.OffersALPN("h2") && !l.http2.Load() {
-		return &cssl.ConfigError{Setting: "ALPN", Value: "h2", Err: errors.New("clients would agree on HTTP/2, which http.Server " +
-			"does not speak here: serve with sslhttp.Serve, or leave h2 out; if the server speaks it, or sslhttp.Serve has a listener " +
-			"around this one, call AllowHTTP2")}
+		return errHTTP2
 	}
 	return nil
 }
+
+var errHTTP2 error = &cssl.ConfigError{Setting: "ALPN", Value: "h2", Err: errors.New("clients would agree on HTTP/2, which http.Server " +
+	"does not speak here: serve with sslhttp.Serve, or leave h2 out; if the server speaks it, or sslhttp.Serve has a listener " +
+	"around this one, call AllowHTTP2")}
 
 // ofServer says why no server can have x.
 func ofServer(x *cssl.Context) error {
@@ -121,6 +126,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		nc.Close()
 		return nil, l.acceptError(acceptError{err})
 	}
+	c.http1 = !l.http2.Load()
 	limit := l.MaxHandshakes
 	if limit == 0 {
 		limit = DefaultMaxHandshakes

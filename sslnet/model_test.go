@@ -513,7 +513,7 @@ func (d design) spins(m model, quiet, path map[model]bool) bool {
 const few = 100_000
 
 // TestModel: in no order of events, attempts, wake-ups and deadlines is anybody
-// forgotten.
+// forgotten. The ordinary form looks at those of the fewest steps.
 func TestModel(t *testing.T) {
 	all := scope{true, true, true, true}
 	limit, scopes := few, []scope{{deadlines: true}, {tail: true}, {closes: true}, all}

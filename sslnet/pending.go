@@ -38,11 +38,12 @@ const (
 
 // pending are the handshakes of a Listener's connections that have not ended.
 type pending struct {
+	once   sync.Once
 	free   chan struct{} // there may be a place
 	closed chan struct{}
+	start  time.Time // what waits are counted from
 
-	mu    sync.Mutex
-	start time.Time // what waits are counted from
+	mu sync.Mutex
 	// silent are those of peers that have sent nothing, begun the others.
 	silent, begun queue
 }
@@ -53,10 +54,17 @@ type queue struct {
 	patience time.Duration
 }
 
-func newPending() *pending {
-	p := &pending{start: time.Now(), free: make(chan struct{}, 1), closed: make(chan struct{})}
-	p.silent.patience, p.begun.patience = silentPatience, begunPatience
-	return p
+func (p *pending) init() {
+	p.once.Do(func() {
+		p.start, p.free, p.closed = time.Now(), make(chan struct{}, 1), make(chan struct{})
+		p.silent.patience, p.begun.patience = silentPatience, begunPatience
+	})
+}
+
+// close makes those that wait for a place return. It is called once.
+func (p *pending) close() {
+	p.init()
+	close(p.closed)
 }
 
 // handshaking is the transport of a Listener's Conn. It observes the handshake.
@@ -77,6 +85,7 @@ type handshaking struct {
 // silent for too long loses its place; if there is none of that kind either, it
 // waits. It returns net.ErrClosed after close.
 func (p *pending) enter(c *Conn, limit int) error {
+	p.init()
 	h := &handshaking{transport: c.transport, c: c, pending: p, ours: true}
 	c.transport = h // before another Accept can find c
 	p.mu.Lock()

@@ -2,6 +2,7 @@ package sslnet
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -29,6 +30,7 @@ func held(t *testing.T, network string, places int) (l *Listener, client *cssl.C
 	must(t, err)
 	l = NewListener(&announcing{nl, network == "stream", make(chan struct{}, 100)}, sx)
 	l.MaxHandshakes = places
+	l.pending.init()
 	l.pending.silent.patience, l.pending.begun.patience = 2*hang, 2*hang
 	t.Cleanup(func() { l.Close() })
 	return l, cx
@@ -126,7 +128,7 @@ func TestHandshakeEvicted(t *testing.T) {
 	for _, network := range []string{"tcp", "unix", "stream"} {
 		t.Run(network, func(t *testing.T) {
 			l, cx := held(t, network, places)
-			p := l.pending
+			p := &l.pending
 			var conns []net.Conn
 			for range silent {
 				conns = append(conns, knock(t, l))
@@ -202,7 +204,7 @@ func TestHandshakeEvicted(t *testing.T) {
 // was just answered has time for its own answer.
 func TestEvictionIsFair(t *testing.T) {
 	l, _ := held(t, "tcp", 3)
-	p := l.pending
+	p := &l.pending
 	var conns []net.Conn
 	var ours []*handshaking
 	for range 3 {
@@ -357,7 +359,7 @@ func TestPlaceIsFreed(t *testing.T) {
 func TestPlacesAreFreed(t *testing.T) {
 	const n = 3
 	l, _ := held(t, "tcp", n)
-	p := l.pending
+	p := &l.pending
 	var ends []<-chan error
 	var second []<-chan *Conn
 	for i := range 2 * n {
@@ -391,7 +393,7 @@ func TestPlacesAreFreed(t *testing.T) {
 func TestEvictionRace(t *testing.T) {
 	const clients, times, places = 8, 100 / scale, 3
 	l, cx := held(t, "tcp", places)
-	p := l.pending
+	p := &l.pending
 	p.silent.patience, p.begun.patience = 1, 1
 	var work, dialling sync.WaitGroup
 	for range 2 {
@@ -475,6 +477,43 @@ func TestListenerSettings(t *testing.T) {
 			var e *cssl.ConfigError
 			if err := receive(t, accepted, "Accept"); !errors.As(err, &e) || e.Setting != c.setting {
 				t.Errorf("Accept returned %v", err)
+			}
+		})
+	}
+}
+
+// TestHTTP2BehindDecision: the handshake fails, too, that agrees on h2 by a
+// Context which no Accept has seen.
+func TestHTTP2BehindDecision(t *testing.T) {
+	h2, cx := contexts(t, func(server, client *cssl.Config) {
+		server.ALPN, client.ALPN = []string{"h2"}, []string{"h2", "http/1.1"}
+	})
+	plain, _ := contexts(t, func(server, _ *cssl.Config) {
+		server.ClientHello = func(h *cssl.ClientHello) { h.Accept(h2) }
+	})
+	for _, allowed := range []bool{false, true} {
+		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
+			l, err := Listen("tcp", "127.0.0.1:0", plain)
+			must(t, err)
+			defer l.Close()
+			if allowed {
+				l.AllowHTTP2()
+			}
+			shaken := later(func() error {
+				c, err := l.Accept()
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				return c.(*Conn).Handshake()
+			})
+			client, err := (&Dialer{Context: cx, Config: cssl.ConnConfig{ServerName: "localhost"}}).Dial("tcp", l.Addr().String())
+			if err == nil {
+				defer client.Close()
+			}
+			var e *cssl.ConfigError
+			if err := receive(t, shaken, "Handshake"); allowed != (err == nil) || !allowed && (!errors.As(err, &e) || e.Setting != "ALPN") {
+				t.Errorf("Handshake: %v", err)
 			}
 		})
 	}

@@ -191,6 +191,7 @@ func (t *socket) close() error {
 	t.c.mu.Lock()
 	if t.key != 0 {
 		crosses.remove(t)
+		_ = t.raw.Control(crosses.forget) // fails where closing it has done that
 	}
 	t.c.mu.Unlock()
 	return t.conn.Close()
