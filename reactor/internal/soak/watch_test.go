@@ -52,6 +52,19 @@ func (s *soak) now() (e exact) {
 	return e
 }
 
+// spare is by how much the size of one block of malloc can differ from the last
+// time: what is left behind a block and too small for another one belongs to it.
+const spare = 16
+
+// same reports whether nothing has grown or shrunk.
+func (e exact) same(base exact) bool {
+	d := e.csslBytes - base.csslBytes
+	if max(d, -d) <= spare*base.csslBlocks {
+		e.csslBytes = base.csslBytes
+	}
+	return e == base
+}
+
 // quiet waits until everything is closed, and as it was at the base, and takes a sample. A nil base is the first
 // quiet point: then it waits for what is known in advance.
 func (s *soak) quiet(base *sample) sample {
@@ -63,7 +76,7 @@ func (s *soak) quiet(base *sample) sample {
 		p.exact = s.now()
 		settled := p.conns == 0 && p.ssl == 0 && p.contexts == int64(len(s.servers))+1
 		if base != nil {
-			settled = p.exact == base.exact
+			settled = p.exact.same(base.exact)
 		} else if settled {
 			// Goroutines that are about to end do so soon.
 			time.Sleep(100 * time.Millisecond)
