@@ -186,7 +186,7 @@ func TestNonReader(t *testing.T) {
 // TestQuietStates (P02, P20): a connection that is idle, paused, blocked or half closed makes no turns.
 func TestQuietStates(t *testing.T) {
 	conns := make(chan *Conn, 10)
-	s := &Server{Handler: &eofHooks{hooks{open: func(c *Conn) { conns <- c }}, func(*Conn) {}}}
+	s := &Server{Handler: &hooks{open: func(c *Conn) { conns <- c }}, Session: session.Config{HalfClose: true}}
 	addr := start(t, s)
 	for _, name := range []string{"idle", "paused with input", "blocked", "half closed by peer", "half closed by us", "paused and back"} {
 		client := goDial(t, addr)

@@ -10,44 +10,65 @@ import (
 	"github.com/spacemonad/go-openssl/session"
 )
 
-// Handler hears what happens on the connections of a Server. One Handler serves
-// many connections, on all loops at once; what belongs to one connection goes into
-// its Data. The methods are called on the loop's goroutine and must not block:
-// every other connection of the loop waits meanwhile. A panic ends its own connection, with
-// a logged stack, and nothing else.
+// Handler hears what happens on the connections of a Server or a Loop. One Handler
+// serves many connections, on all loops at once; what belongs to one connection goes
+// into its Data. The methods are called on the loop's goroutine and must not block:
+// every other connection of the loop waits meanwhile. A panic ends its own
+// connection, with a logged stack, and nothing else.
+//
+// Embed [BaseHandler] to have the methods that are of no interest. Which methods
+// there are changes nothing about the protocol: session.Config.HalfClose and
+// session.Config.EarlyData do.
 type Handler interface {
 	// OnOpen: the handshake is done.
 	OnOpen(c *Conn)
 	// OnData: p has arrived, at most 16 KiB. It is valid until OnData returns.
 	OnData(c *Conn, p []byte)
-	// OnClose: the connection has ended. It comes exactly once for each connection, and last, also if
-	// the handshake failed and OnOpen never came. err is nil after a clean close.
+	// OnDrain: what is queued has fallen to the low watermark or below, after it was at
+	// the high one or above.
+	OnDrain(c *Conn)
+	// OnEOF: the peer has sent close_notify. It comes only with
+	// session.Config.HalfClose, and then the connection goes on in our direction until
+	// Close or CloseWrite. Without HalfClose the connection closes then, once what is
+	// queued has been written.
+	OnEOF(c *Conn)
+	// OnEarlyData: p has arrived before OnOpen. It comes only with
+	// session.Config.EarlyData, on connections of a Server whose Context has
+	// MaxEarlyData. p is valid until OnEarlyData returns. It may not be from whom it
+	// seems to come, and somebody may have sent it before (RFC 8446, section 8). What is
+	// written in it is sent after OnOpen.
+	OnEarlyData(c *Conn, p []byte)
+	// OnCertificate says what became of Conn.RequestCertificate; see session.Handler.
+	OnCertificate(c *Conn, err error)
+	// OnClose: the connection has ended. It comes exactly once for each connection, and
+	// last, also if the handshake failed and OnOpen never came. err is nil after a clean
+	// close.
 	OnClose(c *Conn, err error)
 }
 
-// DrainHandler is a Handler that also hears when what is queued has fallen below
-// the low watermark after it was above the high one.
-type DrainHandler interface {
-	OnDrain(c *Conn)
-}
+// BaseHandler is a Handler whose methods do nothing, for embedding.
+type BaseHandler struct{}
 
-// EOFHandler is a Handler for which a connection goes on in its own direction after
-// the peer's close_notify, until it calls Close or CloseWrite. Without it the
-// connection closes then, once what is queued has been written.
-type EOFHandler interface {
-	OnEOF(c *Conn)
-}
+// OnOpen implements Handler.
+func (BaseHandler) OnOpen(*Conn) {}
 
-// CertificateHandler is a Handler that hears what became of Conn.RequestCertificate; see session.CertificateHandler.
-type CertificateHandler interface {
-	OnCertificate(c *Conn, err error)
-}
+// OnData implements Handler.
+func (BaseHandler) OnData(*Conn, []byte) {}
 
-// EarlyDataHandler is a Handler that takes early data, where the Server's Context has MaxEarlyData: before OnOpen, and possibly not from
-// whom it seems to come, nor for the first time; see session.EarlyDataHandler. A Write in it is sent after OnOpen.
-type EarlyDataHandler interface {
-	OnEarlyData(c *Conn, p []byte)
-}
+// OnDrain implements Handler.
+func (BaseHandler) OnDrain(*Conn) {}
+
+// OnEOF implements Handler.
+func (BaseHandler) OnEOF(*Conn) {}
+
+// OnEarlyData implements Handler.
+func (BaseHandler) OnEarlyData(*Conn, []byte) {}
+
+// OnCertificate implements Handler.
+func (BaseHandler) OnCertificate(*Conn, error) {}
+
+// OnClose implements Handler.
+func (BaseHandler) OnClose(*Conn, error) {}
 
 // Conn is one connection of a Loop. Its methods may be called from any goroutine
 // unless they say otherwise. On one that has ended they do nothing, or answer net.ErrClosed.
@@ -384,32 +405,36 @@ func (e *events) OnData(p []byte) {
 	c.handler.OnData(c, p)
 }
 
-// OnCertificate implements session.CertificateHandler.
+// OnCertificate implements session.Handler.
 func (e *events) OnCertificate(err error) {
 	c := (*Conn)(e)
-	if h, ok := c.handler.(CertificateHandler); ok {
-		defer c.guard()
-		c.count()
-		h.OnCertificate(c, err)
-	}
+	defer c.guard()
+	c.count()
+	c.handler.OnCertificate(c, err)
 }
 
-// OnEarlyData implements session.EarlyDataHandler.
+// OnEarlyData implements session.Handler.
 func (e *events) OnEarlyData(p []byte) {
 	c := (*Conn)(e)
 	defer c.guard()
 	c.count()
-	c.handler.(EarlyDataHandler).OnEarlyData(c, p)
+	c.handler.OnEarlyData(c, p)
 }
 
-// OnDrain implements session.DrainHandler.
+// OnDrain implements session.Handler.
 func (e *events) OnDrain() {
 	c := (*Conn)(e)
-	if h, ok := c.handler.(DrainHandler); ok {
-		defer c.guard()
-		c.count()
-		h.OnDrain(c)
-	}
+	defer c.guard()
+	c.count()
+	c.handler.OnDrain(c)
+}
+
+// OnEOF implements session.Handler.
+func (e *events) OnEOF() {
+	c := (*Conn)(e)
+	defer c.guard()
+	c.count()
+	c.handler.OnEOF(c)
 }
 
 // OnClose implements session.Handler.
@@ -425,17 +450,6 @@ func (e *events) OnClose(err error) {
 	c.loop.tally(c)
 	c.loop.closed(c, err)
 	c.handler.OnClose(c, err)
-}
-
-// halfOpen is events for a Handler that hears of the peer's end.
-type halfOpen struct{ *events }
-
-// OnEOF implements session.EOFHandler.
-func (e halfOpen) OnEOF() {
-	c := (*Conn)(e.events)
-	defer c.guard()
-	c.count()
-	c.handler.(EOFHandler).OnEOF(c)
 }
 
 // count looks how much is queued. A handler that is called in the midst of a turn must

@@ -67,15 +67,16 @@ func TestWriteFromGoroutines(t *testing.T) {
 func TestWriteInHandler(t *testing.T) {
 	const high = 32 << 10
 	last := make(chan error, 1)
-	h := &eofHooks{hooks{
+	h := &hooks{
 		open: func(c *Conn) { c.Write([]byte("[op")); c.Write([]byte("en]")) },
 		data: func(c *Conn, p []byte) { c.Write(p); c.Write(make([]byte, 4*high)) },
 		drain: func(c *Conn) {
 			c.Write([]byte("[drain]"))
 		},
 		closed: func(c *Conn, _ error) { _, err := c.Write([]byte("x")); last <- err },
-	}, func(c *Conn) { c.Write([]byte("[eof]")); c.CloseWrite() }}
-	s := &Server{Handler: h, Session: session.Config{HighWater: high}}
+		eof:    func(c *Conn) { c.Write([]byte("[eof]")); c.CloseWrite() },
+	}
+	s := &Server{Handler: h, Session: session.Config{HighWater: high, HalfClose: true}}
 	client := goDial(t, start(t, s))
 	buf := make([]byte, 100)
 	n, err := client.Read(buf) // Go's Read gives one record at the most
@@ -246,7 +247,11 @@ func TestHalfClose(t *testing.T) {
 	t.Run("the peer first", func(t *testing.T) {
 		ended := make(chan error, 1)
 		eof := make(chan *Conn, 1)
-		s := &Server{Handler: &eofHooks{hooks{closed: func(_ *Conn, err error) { ended <- err }}, func(c *Conn) { eof <- c }}}
+		s := &Server{
+			// A handler that wraps another one loses nothing of it.
+			Handler: struct{ Handler }{&hooks{closed: func(_ *Conn, err error) { ended <- err }, eof: func(c *Conn) { eof <- c }}},
+			Session: session.Config{HalfClose: true},
+		}
 		client := goDial(t, start(t, s))
 		client.CloseWrite()
 		c := receive(t, eof, "OnEOF")
@@ -255,6 +260,19 @@ func TestHalfClose(t *testing.T) {
 		c.Write(out.next(1 << 20))
 		c.CloseWrite()
 		must(t, checkAll(client, 1<<20))
+		client.Close()
+		if err := receive(t, ended, "OnClose"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("not wanted", func(t *testing.T) {
+		ended := make(chan error, 1)
+		s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { ended <- err }, eof: func(*Conn) { t.Error("OnEOF") }}}
+		client := goDial(t, start(t, s))
+		client.CloseWrite()
+		if n, err := client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Fatalf("the peer read %d, %v, want close_notify", n, err)
+		}
 		client.Close()
 		if err := receive(t, ended, "OnClose"); err != nil {
 			t.Fatal(err)
@@ -315,7 +333,7 @@ func TestOnCloseOnceAndLast(t *testing.T) {
 	type state struct{ opened, closed bool }
 	ends := make(chan error, 100)
 	conns := make(chan *Conn, 100)
-	h := &eofHooks{}
+	h := &hooks{}
 	check := func(c *Conn, what string) {
 		if st := c.Data.(*state); st.closed {
 			t.Errorf("%s after OnClose", what)
@@ -332,7 +350,7 @@ func TestOnCloseOnceAndLast(t *testing.T) {
 	h.drain = func(c *Conn) { check(c, "OnDrain") }
 	h.eof = func(c *Conn) { check(c, "OnEOF"); c.Close() }
 	h.closed = func(c *Conn, err error) { check(c, "OnClose"); c.Data.(*state).closed = true; ends <- err }
-	s := &Server{Handler: h, Loops: 2}
+	s := &Server{Handler: h, Loops: 2, Session: session.Config{HalfClose: true}}
 	addr := start(t, s)
 	for i := range 40 {
 		client := goDial(t, addr)

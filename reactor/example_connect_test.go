@@ -12,6 +12,7 @@ import (
 
 // caller asks one question on each connection. Its counters belong to the loop's goroutine.
 type caller struct {
+	reactor.BaseHandler
 	answers, left int
 	done          chan int
 }

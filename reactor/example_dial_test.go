@@ -12,7 +12,7 @@ import (
 )
 
 // greeter says hello, prints the answer and closes. A Conn's Data is a channel that tells of its end.
-type greeter struct{}
+type greeter struct{ reactor.BaseHandler }
 
 func (greeter) OnOpen(c *reactor.Conn) { c.Write([]byte("hello")) }
 

@@ -16,11 +16,10 @@ import (
 // from that client, so there is never more than one piece of its data in memory, and they are stored in order; TCP
 // makes the client wait.
 type upload struct {
+	reactor.BaseHandler
 	store bytes.Buffer // or a file, or a database
 	ended chan error
 }
-
-func (u *upload) OnOpen(c *reactor.Conn) {}
 
 func (u *upload) OnData(c *reactor.Conn, p []byte) {
 	c.Pause()

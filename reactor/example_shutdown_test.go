@@ -14,11 +14,12 @@ import (
 )
 
 // download is a Handler that sends the same to each client.
-type download []byte
+type download struct {
+	reactor.BaseHandler
+	data []byte
+}
 
-func (d download) OnOpen(c *reactor.Conn)             { c.Write(d) }
-func (d download) OnData(c *reactor.Conn, p []byte)   {}
-func (d download) OnClose(c *reactor.Conn, err error) {}
+func (d download) OnOpen(c *reactor.Conn) { c.Write(d.data) }
 
 // Shutdown lets connections finish: what has been written is delivered, close_notify follows, and the client's end is
 // waited for. The context says for how long; Close cuts off those that are left then.
@@ -30,7 +31,7 @@ func ExampleServer_Shutdown() {
 		log.Fatal(err)
 	}
 	defer x.Close()
-	server := &reactor.Server{Addr: "127.0.0.1:0", Handler: make(download, 8<<20), Context: x}
+	server := &reactor.Server{Addr: "127.0.0.1:0", Handler: download{data: make([]byte, 8<<20)}, Context: x}
 	listeners, err := server.Listen()
 	if err != nil {
 		log.Fatal(err)

@@ -10,12 +10,9 @@ import (
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
-type echo struct{}
+type echo struct{ reactor.BaseHandler }
 
-func (echo) OnOpen(c *reactor.Conn)             {}
-func (echo) OnData(c *reactor.Conn, p []byte)   { c.Write(p) }
-func (echo) OnClose(c *reactor.Conn, err error) {}
-
+func (echo) OnData(c *reactor.Conn, p []byte) { c.Write(p) }
 func newServer(addr, certFile, keyFile string) (*reactor.Server, error) {
 	context, err := cssl.NewServerContext(cssl.Config{
 		Certificates: []cssl.Certificate{{ChainFile: certFile, KeyFile: keyFile}},

@@ -8,23 +8,14 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
-// extraHooks is hooks that also hears of certificates and early data.
-type extraHooks struct {
-	hooks
-	certificate func(*Conn, error)
-	early       func(*Conn, []byte)
-}
-
-func (h *extraHooks) OnCertificate(c *Conn, err error) { h.certificate(c, err) }
-func (h *extraHooks) OnEarlyData(c *Conn, p []byte)    { h.early(c, p) }
-
 // blocking is a client for the test's own goroutine.
-func blocking(t *testing.T, s *Server, x *cssl.Context, session *cssl.Session) *sslnet.Conn {
+func blocking(t *testing.T, s *Server, x *cssl.Context, ticket *cssl.Session) *sslnet.Conn {
 	t.Helper()
-	c, err := sslnet.Client(rawDial(t, start(t, s)), x, cssl.ConnConfig{ServerName: "localhost", Session: session})
+	c, err := sslnet.Client(rawDial(t, start(t, s)), x, cssl.ConnConfig{ServerName: "localhost", Session: ticket})
 	must(t, err)
 	t.Cleanup(func() { c.Close() })
 	must(t, c.SetDeadline(time.Now().Add(hang)))
@@ -35,7 +26,7 @@ func blocking(t *testing.T, s *Server, x *cssl.Context, session *cssl.Session) *
 func TestRequestCertificate(t *testing.T) {
 	for _, offers := range []bool{true, false} {
 		heard := make(chan error, 2)
-		h := &extraHooks{early: func(*Conn, []byte) {}}
+		h := &hooks{}
 		h.data = func(c *Conn, p []byte) { c.RequestCertificate() }
 		h.certificate = func(c *Conn, err error) {
 			if chain, _ := c.TLS().VerifiedChain(); err == nil && len(chain) == 0 {
@@ -68,7 +59,7 @@ func TestRequestCertificate(t *testing.T) {
 // TestRequestCertificateRefused: an answer that does not pass ends the connection, and OnClose says why.
 func TestRequestCertificateRefused(t *testing.T) {
 	closed := make(chan error, 1)
-	h := &extraHooks{early: func(*Conn, []byte) {}, certificate: func(*Conn, error) { t.Error("OnCertificate") }}
+	h := &hooks{certificate: func(*Conn, error) { t.Error("OnCertificate") }}
 	h.open = func(c *Conn) { c.RequestCertificate() }
 	h.closed = func(_ *Conn, err error) { closed <- err }
 	s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) {
@@ -83,14 +74,14 @@ func TestRequestCertificateRefused(t *testing.T) {
 	}
 }
 
-// TestEarlyData: the handler gets it before OnOpen, and what it writes then is the first thing that the client reads. A handler that does not hear
-// of it makes the server reject it.
+// TestEarlyData: the handler gets it before OnOpen, and what it writes then is the first thing that the client reads. Without session.Config.EarlyData
+// the server rejects it.
 func TestEarlyData(t *testing.T) {
 	x := clientContext(t, nil)
 	sx := serverContext(t, "ecdsa", func(c *cssl.Config) { c.MaxEarlyData = 1 << 20 })
 	data := new(stream).next(300000)
 	opened, n := make(chan int, 3), 0
-	h := &extraHooks{certificate: func(*Conn, error) {}}
+	h := &hooks{}
 	in := stream{}
 	h.early = func(c *Conn, p []byte) {
 		if in.check(p); in.n == len(data) {
@@ -99,7 +90,7 @@ func TestEarlyData(t *testing.T) {
 	}
 	h.open = func(c *Conn) { opened <- in.n }
 	h.data = func(c *Conn, p []byte) { n += len(p); c.Write(p) }
-	s := &Server{Handler: h, Context: sx}
+	s := &Server{Handler: h, Context: sx, Session: session.Config{EarlyData: true}}
 	c := blocking(t, s, x, nil)
 	roundTrip(t, c, "first")
 	receive(t, opened, "OnOpen")
@@ -125,7 +116,7 @@ func TestEarlyData(t *testing.T) {
 	must(t, err)
 	must(t, c.Handshake())
 	if s := c.State(); s.EarlyData != cssl.EarlyDataRejected {
-		t.Errorf("without a handler: early data %v", s.EarlyData)
+		t.Errorf("without Config.EarlyData: early data %v", s.EarlyData)
 	}
 	roundTrip(t, c, "hello")
 }

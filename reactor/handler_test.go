@@ -23,7 +23,7 @@ func TestHandlerPanics(t *testing.T) {
 				}
 			}
 			first := true
-			h := &eofHooks{}
+			h := &hooks{}
 			h.open = func(c *Conn) {
 				if !first {
 					c.Data = "victim"
@@ -46,7 +46,7 @@ func TestHandlerPanics(t *testing.T) {
 				}
 				mayPanic(c, "OnClose")
 			}
-			s := &Server{Handler: h, Logger: textLogger(&log), Session: session.Config{HighWater: 20 << 10}}
+			s := &Server{Handler: h, Logger: textLogger(&log), Session: session.Config{HighWater: 20 << 10, HalfClose: true}}
 			addr := start(t, s)
 			other := goDial(t, addr)
 			roundTrip(t, other, "before")

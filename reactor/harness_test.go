@@ -28,10 +28,13 @@ const hang = 60 * time.Second
 
 // hooks is a Handler made of functions; nil ones do nothing.
 type hooks struct {
-	open   func(*Conn)
-	data   func(*Conn, []byte)
-	drain  func(*Conn)
-	closed func(*Conn, error)
+	open        func(*Conn)
+	data        func(*Conn, []byte)
+	drain       func(*Conn)
+	eof         func(*Conn)
+	early       func(*Conn, []byte)
+	certificate func(*Conn, error)
+	closed      func(*Conn, error)
 }
 
 func (h *hooks) OnOpen(c *Conn) {
@@ -58,13 +61,23 @@ func (h *hooks) OnClose(c *Conn, err error) {
 	}
 }
 
-// eofHooks is hooks that also hears of the peer's end.
-type eofHooks struct {
-	hooks
-	eof func(*Conn)
+func (h *hooks) OnEOF(c *Conn) {
+	if h.eof != nil {
+		h.eof(c)
+	}
 }
 
-func (h *eofHooks) OnEOF(c *Conn) { h.eof(c) }
+func (h *hooks) OnEarlyData(c *Conn, p []byte) {
+	if h.early != nil {
+		h.early(c, p)
+	}
+}
+
+func (h *hooks) OnCertificate(c *Conn, err error) {
+	if h.certificate != nil {
+		h.certificate(c, err)
+	}
+}
 
 func echo() *hooks { return &hooks{data: func(c *Conn, p []byte) { c.Write(p) }} }
 

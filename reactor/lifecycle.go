@@ -85,17 +85,9 @@ func (c *Conn) free() {
 func (l *Loop) adopt(c *Conn) {
 	c.loop, c.id, c.active, c.begun = l, lastID.Add(1), l.now, l.now
 	c.key = l.newSlot(slot{conn: c})
-	e := (*events)(c)
-	var sh session.Handler = e
-	if _, ok := c.handler.(EOFHandler); ok {
-		sh = halfOpen{e}
-	}
-	c.session.Init(c.tls, sh, l.sessions)
+	c.session.Init(c.tls, (*events)(c), l.sessions)
 	if c.server != nil {
 		c.session.ExpectPeer()
-		if _, ok := c.handler.(EarlyDataHandler); ok {
-			c.session.ExpectEarlyData()
-		}
 		if c.server.Header != nil {
 			c.header = new(header)
 		}

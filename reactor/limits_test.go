@@ -462,7 +462,7 @@ func TestStopAccepting(t *testing.T) {
 // TestFactsOfOneTurn: what a connection moved in its last turn counts too. Data and end of the peer come in one segment.
 func TestFactsOfOneTurn(t *testing.T) {
 	ended := make(chan [2]uint64, 1)
-	h := &eofHooks{hooks: *echo(), eof: func(c *Conn) { c.Close() }}
+	h := echo()
 	h.closed = func(c *Conn, _ error) { ended <- [2]uint64{c.BytesRead(), c.BytesWritten()} }
 	raw := rawDial(t, start(t, &Server{Handler: h}))
 	k := &corked{Conn: raw}

@@ -56,7 +56,7 @@ type LoopConfig struct {
 	// 15 s, negative is no probes. It is rounded up to seconds, of which the system
 	// takes up to 32767.
 	KeepAlive time.Duration
-	// Session has the watermarks and budgets. Its Buffer and Counters are the loop's own.
+	// Session has the watermarks and budgets, and whether there is half-close. Its Buffer and Counters are the loop's own.
 	Session session.Config
 	// Logger is told of panics and of accept failures. Default: slog.Default().
 	// A goroutine of its own calls it, so that no loop waits for a log that blocks;

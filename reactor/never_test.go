@@ -43,8 +43,8 @@ func TestNoTimeouts(t *testing.T) {
 			conn = l.slots[0].conn
 			if stage.begin != nil {
 				// The peer reads nothing and does not close.
-				peer, opened := startLoop(t, LoopConfig{}), make(chan struct{})
-				must(t, peer.Attach(b, cx, csslLocalhost, &eofHooks{hooks{open: func(c *Conn) { c.Pause(); close(opened) }}, func(*Conn) {}}, nil))
+				peer, opened := startLoop(t, LoopConfig{Session: session.Config{HalfClose: true}}), make(chan struct{})
+				must(t, peer.Attach(b, cx, csslLocalhost, &hooks{open: func(c *Conn) { c.Pause(); close(opened) }}, nil))
 				waitFor(t, "the handshake", func() bool { turn(); return conn.session.Phase() == session.Open })
 				receive(t, opened, "the peer's handshake")
 				stage.begin(conn)

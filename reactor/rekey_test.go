@@ -38,7 +38,7 @@ func TestRekeyInStream(t *testing.T) {
 			}
 			// Both sides write without end until the rekeying one has begun often enough, each time after the one before was done, and
 			// has got enough. Then it ends its direction, and the other one follows.
-			side := func(rekeys bool) *eofHooks {
+			side := func(rekeys bool) *hooks {
 				var in, out stream
 				next, ended := every, false
 				write := func(c *Conn) {
@@ -46,31 +46,29 @@ func TestRekeyInStream(t *testing.T) {
 						c.Write(out.next(every))
 					}
 				}
-				return &eofHooks{
-					hooks: hooks{
-						open:  write,
-						drain: write,
-						data: func(c *Conn, p []byte) {
-							in.check(p)
-							switch {
-							case !rekeys || ended:
-							case started >= times && in.n >= size:
-								ended = true
-								c.CloseWrite()
-							case in.n >= next:
-								next += every
-								tc.rekey(c)
-							}
-						},
-						closed: func(_ *Conn, err error) {
-							if err == nil {
-								err = in.bad
-							}
-							if err == nil && in.n < size/4 {
-								err = io.ErrShortBuffer
-							}
-							done <- err
-						},
+				return &hooks{
+					open:  write,
+					drain: write,
+					data: func(c *Conn, p []byte) {
+						in.check(p)
+						switch {
+						case !rekeys || ended:
+						case started >= times && in.n >= size:
+							ended = true
+							c.CloseWrite()
+						case in.n >= next:
+							next += every
+							tc.rekey(c)
+						}
+					},
+					closed: func(_ *Conn, err error) {
+						if err == nil {
+							err = in.bad
+						}
+						if err == nil && in.n < size/4 {
+							err = io.ErrShortBuffer
+						}
+						done <- err
 					},
 					eof: func(c *Conn) {
 						ended = true
@@ -78,7 +76,7 @@ func TestRekeyInStream(t *testing.T) {
 					},
 				}
 			}
-			s := &Server{Handler: side(tc.server), Context: serverContext(t, "ecdsa", tc.change), Session: session.Config{HighWater: high}, CloseTimeout: hang}
+			s := &Server{Handler: side(tc.server), Context: serverContext(t, "ecdsa", tc.change), Session: session.Config{HighWater: high, HalfClose: true}, CloseTimeout: hang}
 			cfg := LoopConfig{Session: s.Session, CloseTimeout: hang}
 			if tc.server {
 				s.Trace = trace

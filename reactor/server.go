@@ -60,7 +60,8 @@ type Server struct {
 	// is called again when more has come. Otherwise the first n bytes were the header. An error ends the connection. It may
 	// call c.SetRemote. A header has at most MaxHeader bytes, and HandshakeTimeout is its deadline too.
 	Header func(c *Conn, p []byte) (n int, done bool, err error)
-	// Session has the watermarks, limits and budgets of a connection.
+	// Session has the watermarks, limits and budgets of a connection, and whether there
+	// is half-close and early data.
 	Session session.Config
 	// Logger is told of panics and accept failures, as LoopConfig.Logger says.
 	// Default: slog.Default().

@@ -25,10 +25,11 @@ func (e *instant) Read(p []byte) cssl.Result {
 }
 
 // echoHandler answers what it hears.
-type echoHandler struct{ s Session }
+type echoHandler struct {
+	BaseHandler
+	s Session
+}
 
-func (h *echoHandler) OnOpen()         {}
-func (h *echoHandler) OnClose(error)   {}
 func (h *echoHandler) OnData(p []byte) { _ = h.s.Write(p) }
 
 // turn makes a Session that echoes and answers a function that does one turn of it.

@@ -33,7 +33,7 @@
 // # Beside the stream
 //
 // KeyUpdate, Renegotiate and RequestCertificate begin handshakes after the first one, when no record is half written. Early data is read
-// before the first one, in its place, if ExpectEarlyData was called.
+// before the first one, in its place, with Config.EarlyData.
 //
 // # Spinning and stalling
 //
@@ -47,7 +47,7 @@
 //
 // # Backpressure
 //
-// Two things are compared with the watermarks. The whole queue: a [DrainHandler] hears when it has fallen
+// Two things are compared with the watermarks. The whole queue: OnDrain comes when it has fallen
 // below the low one after it was above the high one, so that whoever produces data knows
 // when to go on. And that part of it which was written inside OnData, in answer to
 // what was read: when it is above the high watermark, reading pauses until it is below the low
@@ -62,7 +62,8 @@
 //
 // Close is a sequence: drain the queue, close_notify, FIN, then read and discard
 // until the peer's end, so that no reset destroys what the peer has not read yet. The owner sets
-// a deadline for it and calls Abort. There is no close_notify in a handshake or after a
+// a deadline for it and calls Abort. The peer's close_notify begins it too, unless Config.HalfClose is set:
+// then OnEOF is called, and the handler ends the connection. There is no close_notify in a handshake or after a
 // fatal error. OnClose comes exactly once, and last.
 //
 // # Differences from the plan

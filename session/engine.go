@@ -52,45 +52,60 @@ type MoreWriter interface {
 }
 
 // Handler hears what happens on a connection. The methods are called from Ready,
-// one at a time.
+// one at a time. Embed [BaseHandler] to have those that are of no interest. Which
+// methods there are changes nothing about the protocol: see Config.HalfClose and
+// Config.EarlyData for that.
 type Handler interface {
 	// OnOpen: the handshake is done.
 	OnOpen()
 	// OnData: p has arrived. It is valid until OnData returns.
 	OnData(p []byte)
+	// OnDrain: the queue has fallen to the low watermark or below, after it was at
+	// the high one or above.
+	OnDrain()
+	// OnEOF: the peer has sent close_notify. It comes only with Config.HalfClose, and
+	// then the connection goes on in our direction until Close or CloseWrite.
+	OnEOF()
+	// OnEarlyData: p has arrived, before OnOpen. It comes only with Config.EarlyData,
+	// and p is valid until it returns. Somebody else may have sent p earlier, and may
+	// send it again; when OnOpen comes, the peer is certain to be there. What is
+	// written is sent then.
+	OnEarlyData(p []byte)
+	// OnCertificate says what became of Session.RequestCertificate. If err is nil, the
+	// answer has come and was accepted; OnCertificate comes before any data that the
+	// peer sent after it. Otherwise nothing was asked, and err, which is cssl.ErrState,
+	// says why. An answer that does not pass ends the connection. Where data comes with
+	// the answer, a Pause in here takes effect behind it.
+	OnCertificate(err error)
 	// OnClose: the connection has ended. It comes exactly once, and last, also if
 	// OnOpen never came. err is nil if both sides ended it cleanly, whichever began, and
 	// otherwise the first thing that went wrong.
 	OnClose(err error)
 }
 
-// DrainHandler is a Handler that also wants to know that the queue has fallen
-// below the low watermark, after it was above the high one.
-type DrainHandler interface {
-	OnDrain()
-}
+// BaseHandler is a Handler whose methods do nothing, for embedding.
+type BaseHandler struct{}
 
-// EOFHandler is a Handler for which the connection goes on in its own direction
-// after the peer's close_notify. Without it a Session closes then, once the
-// queue is drained.
-type EOFHandler interface {
-	OnEOF()
-}
+// OnOpen implements Handler.
+func (BaseHandler) OnOpen() {}
 
-// CertificateHandler is a Handler that hears what became of Session.RequestCertificate.
-type CertificateHandler interface {
-	// OnCertificate: the answer has come and was accepted (nil), before any data that the peer sent after it; or it could not
-	// be asked, and err, which is cssl.ErrState, says why. An answer that does not pass ends the connection. Where data comes with
-	// the answer, a Pause in here takes effect behind it.
-	OnCertificate(err error)
-}
+// OnData implements Handler.
+func (BaseHandler) OnData([]byte) {}
 
-// EarlyDataHandler is a Handler that takes early data, if Session.ExpectEarlyData was called.
-type EarlyDataHandler interface {
-	// OnEarlyData: p has arrived, before OnOpen. It is valid until OnEarlyData returns. Somebody else may have sent it earlier, and may send it again;
-	// when OnOpen comes, the peer is certain to be there. What is written is sent then.
-	OnEarlyData(p []byte)
-}
+// OnDrain implements Handler.
+func (BaseHandler) OnDrain() {}
+
+// OnEOF implements Handler.
+func (BaseHandler) OnEOF() {}
+
+// OnEarlyData implements Handler.
+func (BaseHandler) OnEarlyData([]byte) {}
+
+// OnCertificate implements Handler.
+func (BaseHandler) OnCertificate(error) {}
+
+// OnClose implements Handler.
+func (BaseHandler) OnClose(error) {}
 
 // Event is a set of directions, both of what to wait for and of what has come.
 type Event uint8
@@ -138,6 +153,14 @@ type Config struct {
 	TurnBytes int
 	// LingerBytes is how many bytes are read and discarded after close_notify, during Close: 1 MiB.
 	LingerBytes int
+	// HalfClose makes the connection go on in our direction after the peer's
+	// close_notify: OnEOF is called, and Close or CloseWrite ends it. Without it a
+	// Session closes then, once the queue is drained.
+	HalfClose bool
+	// EarlyData makes a server (see Session.ExpectPeer) hand early data to OnEarlyData
+	// before the handshake goes on. It needs an Engine that is an EarlyReader, and a
+	// cssl.Config with MaxEarlyData. Without it, early data is rejected.
+	EarlyData bool
 	// Buffer is where reads go: 16 KiB, allocated if empty. All Sessions with this
 	// Config use it, so they must share a goroutine.
 	Buffer []byte

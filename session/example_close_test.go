@@ -41,10 +41,8 @@ func (n *narrow) Read(p []byte) cssl.Result {
 }
 
 // closer is a Handler that waits for the end.
-type closer struct{}
+type closer struct{ session.BaseHandler }
 
-func (closer) OnOpen()           {}
-func (closer) OnData([]byte)     {}
 func (closer) OnClose(err error) { fmt.Println("  OnClose:", err) }
 
 // A close is a sequence: what is queued, close_notify, FIN, then the peer's end. It waits where it must; a deadline for

@@ -26,11 +26,9 @@ func take(results *[]cssl.Result) cssl.Result {
 }
 
 // listener is a Handler that says nothing.
-type listener struct{}
+type listener struct{ session.BaseHandler }
 
-func (listener) OnOpen()         {}
 func (listener) OnData(p []byte) { fmt.Println("  data:", len(p), "bytes") }
-func (listener) OnClose(error)   {}
 
 // What to wait for is what the results name, not what the calls suggest: here a read waits until the socket is writable and
 // a write until it is readable, both at once.

@@ -34,7 +34,10 @@ func (m *memory) Read(p []byte) cssl.Result {
 }
 
 // echo is a Handler that answers what it hears.
-type echo struct{ s session.Session }
+type echo struct {
+	session.BaseHandler
+	s session.Session
+}
 
 func (e *echo) OnOpen()           { fmt.Println("open") }
 func (e *echo) OnClose(err error) { fmt.Println("closed:", err) }

@@ -44,13 +44,13 @@ type violated struct {
 func newWorld(p *profile) *world {
 	w := &world{p: p, cfg: &Config{
 		HighWater: p.high * p.unit, LowWater: p.low * p.unit, MaxQueue: p.maxQueue * p.unit,
-		TurnBytes: p.turn, LingerBytes: p.linger * p.unit, Buffer: make([]byte, 2*p.unit),
+		TurnBytes: p.turn, LingerBytes: p.linger * p.unit, HalfClose: !p.plainHandler, Buffer: make([]byte, 2*p.unit),
 	}}
 	w.cfg.fill() // as Init does, which a state that is taken up again does not come through
 	w.engine = engine{w}
 	w.handler = w
 	if p.plainHandler {
-		w.handler = struct{ Handler }{w} // hides OnDrain and OnEOF
+		w.handler = undrained{w}
 	}
 	return w
 }

@@ -32,7 +32,7 @@ type profile struct {
 	crossing     bool // reads that want to write, writes that want to read, and the rest of renegotiation
 	waits        bool // operations wait for the application
 	strange      bool // wants that nothing would ever end, which the session promises to survive
-	plainHandler bool // the handler has no OnEOF and no OnDrain
+	plainHandler bool // no half-close, and a handler that does nothing in OnDrain
 
 	bytes   []byte
 	answers map[question][]answer

@@ -11,6 +11,7 @@ import (
 // world is all that a session meets, the engine and the handler. Wherever there is a
 // choice, it takes the one that the script names, and the first one where the script has ended.
 type world struct {
+	BaseHandler
 	memory
 	s       Session
 	p       *profile
@@ -283,6 +284,11 @@ func (w engine) CloseWrite() error {
 
 func (w engine) KeyUpdate(bool) cssl.Result { return w.call(handshake, callKeyUpdate, 0) }
 func (w engine) Renegotiate() cssl.Result   { return w.call(handshake, callRenegotiate, 0) }
+
+// undrained is a Handler that does nothing in OnDrain.
+type undrained struct{ Handler }
+
+func (undrained) OnDrain() {}
 
 // The world is the handler itself.
 

@@ -210,10 +210,9 @@ func TestPeerEnd(t *testing.T) {
 	r.ready(Readable, "R:wrapped S:ok C | close(nil)")
 }
 
-// TestHalfClose: with an EOFHandler our direction goes on after the peer's end.
+// TestHalfClose: with Config.HalfClose our direction goes on after the peer's end.
 func TestHalfClose(t *testing.T) {
-	r := openRig(t, Config{})
-	r.handler = halfCloser{r.h}
+	r := openRig(t, Config{HalfClose: true})
 	r.ready(Readable, "R:eof | eof")
 	r.waits("-")
 	if r.Phase() != Open {
@@ -228,14 +227,12 @@ func TestHalfClose(t *testing.T) {
 	r.ended()
 
 	// A bare FIN is no such end.
-	r = openRig(t, Config{})
-	r.handler = halfCloser{r.h}
+	r = openRig(t, Config{HalfClose: true})
 	r.ready(Readable, "R:fin S:ok C | close(fin)")
 	r.ended()
 
 	// Our end first, then the peer's.
-	r = openRig(t, Config{})
-	r.handler = halfCloser{r.h}
+	r = openRig(t, Config{HalfClose: true})
 	r.CloseWrite()
 	r.ready(0, "S:ok C")
 	r.ready(Readable, "R:5 R:eof | data(5) eof close(nil)")

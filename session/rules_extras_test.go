@@ -106,8 +106,7 @@ func TestCallsInsideOnCertificate(t *testing.T) {
 // TestEarlyData: it comes before OnOpen; then the handshake goes on at once.
 func TestEarlyData(t *testing.T) {
 	var c Counters
-	r := newRig(t, Config{Counters: &c})
-	r.ExpectEarlyData()
+	r := newRig(t, Config{Counters: &c, EarlyData: true})
 	r.ExpectPeer()
 	r.waits("R")
 	r.ready(Readable, "E:want_read+in |")
@@ -123,17 +122,29 @@ func TestEarlyData(t *testing.T) {
 		t.Errorf("%d bytes, %v", c.BytesRead, c.Results[cssl.OpReadEarlyData])
 	}
 
-	r = newRig(t, Config{}) // none
-	r.ExpectEarlyData()
-	r.ready(0, "E:eof H:ok R:want_read | open")
+	r = newRig(t, Config{EarlyData: true}) // none
+	r.ExpectPeer()
+	r.ready(Readable, "E:eof H:ok R:want_read | open")
+
+	r = newRig(t, Config{EarlyData: true}) // a client
+	r.ready(0, "H:ok R:want_read | open")
+
+	r = newRig(t, Config{}) // not wanted
+	r.ExpectPeer()
+	r.ready(Readable, "H:ok R:want_read | open")
+
+	r = newRig(t, Config{EarlyData: true}) // an engine that has none
+	r.engine = struct{ Engine }{r.e}
+	r.ExpectPeer()
+	r.ready(Readable, "H:ok R:want_read | open")
 }
 
 // TestEarlyDataEnds: what ends a handshake ends it here.
 func TestEarlyDataEnds(t *testing.T) {
 	for answer, hears := range map[string]string{"err": "close(err)", "fin": "close(fin)", "err+unsent F:ok": "close(err)"} {
-		r := newRig(t, Config{})
-		r.ExpectEarlyData()
-		r.ready(0, "E:3 E:"+answer+" | early(3) "+hears)
+		r := newRig(t, Config{EarlyData: true})
+		r.ExpectPeer()
+		r.ready(Readable, "E:3 E:"+answer+" | early(3) "+hears)
 		r.ended()
 	}
 	for name, end := range map[string]func(r *rig){
@@ -141,10 +152,10 @@ func TestEarlyDataEnds(t *testing.T) {
 		"Abort": func(r *rig) { r.Abort(errBroken) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, Config{})
-			r.ExpectEarlyData()
+			r := newRig(t, Config{EarlyData: true})
+			r.ExpectPeer()
 			r.h.on["early"] = func() { end(r) }
-			r.ready(0, "E:3 | early(3) close(err)")
+			r.ready(Readable, "E:3 | early(3) close(err)")
 			r.ended()
 		})
 	}
@@ -152,9 +163,9 @@ func TestEarlyDataEnds(t *testing.T) {
 
 // TestEarlyDataTurn: early data that never ends leaves others their turn.
 func TestEarlyDataTurn(t *testing.T) {
-	r := newRig(t, Config{TurnBytes: 1000})
-	r.ExpectEarlyData()
-	r.ready(0, "E:800 | early(800)")
+	r := newRig(t, Config{TurnBytes: 1000, EarlyData: true})
+	r.ExpectPeer()
+	r.ready(Readable, "E:800 | early(800)")
 	r.waits("- run")
 	r.ready(0, "E:700 E:700 | early(700) early(700)")
 }

@@ -109,8 +109,7 @@ func reach(t *testing.T, inside string) (r *rig, got Event, script string) {
 		r.write("abcdef")
 		return r, 0, "W(abcdef):6"
 	case "eof":
-		r = openRig(t, Config{})
-		r.handler = halfCloser{r.h}
+		r = openRig(t, Config{HalfClose: true})
 		return r, Readable, "R:eof"
 	}
 	r = openRig(t, Config{})

@@ -154,7 +154,7 @@ func (s *Session) try(op operation) int {
 		s.trace(name, r)
 	}
 	if r.Certificate && s.phase == Open {
-		if s.certificate(nil); s.aborted {
+		if s.handler.OnCertificate(nil); s.aborted {
 			return r.N
 		}
 	}
@@ -268,7 +268,7 @@ func (s *Session) progress(op operation, r cssl.Result) {
 	switch op {
 	case handshake:
 		if s.early {
-			s.handler.(EarlyDataHandler).OnEarlyData(s.cfg.Buffer[:r.N])
+			s.handler.OnEarlyData(s.cfg.Buffer[:r.N])
 			return
 		}
 		s.rekey = rekeyNone
@@ -303,13 +303,6 @@ func (s *Session) feed(p []byte) {
 	s.handler.OnData(p)
 }
 
-// certificate tells the handler what became of a request.
-func (s *Session) certificate(err error) {
-	if h, ok := s.handler.(CertificateHandler); ok {
-		h.OnCertificate(err)
-	}
-}
-
 // failed deals with an operation that cannot succeed any more.
 func (s *Session) failed(op operation, name cssl.Op, err error) {
 	switch {
@@ -319,7 +312,7 @@ func (s *Session) failed(op operation, name cssl.Op, err error) {
 		// It was refused and nothing was begun: the connection goes on without.
 		s.rekey = rekeyNone
 		if name == cssl.OpRequestCertificate && s.phase == Open {
-			s.certificate(err)
+			s.handler.OnCertificate(err)
 		}
 	case op == handshake && s.rekey == rekeyUnderWay && errors.Is(err, io.EOF):
 		// The peer has ended its direction instead of answering. Reading finds that too.

@@ -190,7 +190,7 @@ func (e *scripted) ReadEarlyData(p []byte) cssl.Result {
 	return r
 }
 
-// recorder is a Handler that writes down what it hears: open, data(n), drain,
+// recorder is a Handler that writes down what it hears: open, data(n), drain, eof,
 // close(nil) or close(err). on holds what it does inside a call, by the call's name.
 type recorder struct {
 	t      testing.TB
@@ -214,6 +214,7 @@ func (h *recorder) hear(name, arg string) {
 func (h *recorder) OnOpen()           { h.hear("open", "") }
 func (h *recorder) OnData(p []byte)   { h.hear("data", fmt.Sprintf("(%d)", len(p))) }
 func (h *recorder) OnDrain()          { h.hear("drain", "") }
+func (h *recorder) OnEOF()            { h.hear("eof", "") }
 func (h *recorder) OnClose(err error) { h.hear("close", "("+nameOf(err)+")") }
 
 func (h *recorder) OnCertificate(err error) { h.hear("certificate", "("+nameOf(err)+")") }
@@ -238,11 +239,6 @@ func (h *recorder) take() string {
 	h.heard = nil
 	return s
 }
-
-// halfCloser is a recorder that is also an EOFHandler.
-type halfCloser struct{ *recorder }
-
-func (h halfCloser) OnEOF() { h.hear("eof", "") }
 
 // rig is a Session between a scripted engine and a recorder.
 type rig struct {

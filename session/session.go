@@ -95,13 +95,16 @@ func (s *Session) Init(e Engine, h Handler, cfg *Config) {
 	*s = Session{engine: e, handler: h, cfg: cfg}
 }
 
-// ExpectPeer makes the handshake wait until the transport is readable, instead of
-// being tried at once: a server has nothing to say before the client has spoken.
-func (s *Session) ExpectPeer() { s.want[handshake] = cssl.WantRead }
-
-// ExpectEarlyData makes a server's session hand early data to the handler, which must be an EarlyDataHandler, before the handshake goes on. Without
-// it, early data is rejected. The engine must be an EarlyReader; call it before the first Ready.
-func (s *Session) ExpectEarlyData() { s.early = true }
+// ExpectPeer is for a server, before the first Ready. It makes the handshake wait
+// until the transport is readable, instead of being tried at once, for a server has
+// nothing to say before the client has spoken. With Config.EarlyData, early data is
+// read first.
+func (s *Session) ExpectPeer() {
+	s.want[handshake] = cssl.WantRead
+	if s.cfg.EarlyData {
+		_, s.early = s.engine.(EarlyReader)
+	}
+}
 
 // SetTrace makes s call f after each operation, before the handler hears of it, with
 // the operation's result. Inside f, Interest and Runnable say what follows from it.
@@ -253,8 +256,8 @@ func (s *Session) shrunk(n, before int) {
 	}
 	if s.full && s.queue.Len() <= s.cfg.LowWater {
 		s.full = false
-		if h, ok := s.handler.(DrainHandler); ok && s.phase == Open {
-			h.OnDrain()
+		if s.phase == Open {
+			s.handler.OnDrain()
 		}
 	}
 }
@@ -364,8 +367,8 @@ func (s *Session) endOfInput(err error) {
 		return
 	}
 	if errors.Is(err, io.EOF) {
-		if h, ok := s.handler.(EOFHandler); ok {
-			h.OnEOF()
+		if s.cfg.HalfClose {
+			s.handler.OnEOF()
 			return
 		}
 		err = nil

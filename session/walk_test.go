@@ -11,6 +11,7 @@ import (
 
 // walker is the world around one Session over a model engine.
 type walker struct {
+	BaseHandler
 	Session
 	t     *testing.T
 	r     *rand.Rand
@@ -230,11 +231,8 @@ func walk(t *testing.T, r *rand.Rand) (clean bool) {
 		failWrites: r.IntN(10) == 0, failRead: r.IntN(10) == 0}
 	w := &walker{t: t, r: r, m: m}
 	cfg := &Config{HighWater: 2000, TurnBytes: 1 + r.IntN(6000), MaxQueue: 100_000, Buffer: make([]byte, 1+r.IntN(600))}
-	var h Handler = w
-	if r.IntN(2) == 0 {
-		h = struct{ Handler }{w} // hides OnEOF and OnDrain
-	}
-	w.Init(m, h, cfg)
+	cfg.HalfClose = r.IntN(2) == 0
+	w.Init(m, w, cfg)
 	idle := 0
 	for i := 0; i < 400 && w.Phase() != Closed; i++ {
 		switch r.IntN(3) {

@@ -23,11 +23,10 @@ import (
 
 // loadEcho is an echo server; a spoiled one changes a bit in each piece.
 type loadEcho struct {
+	reactor.BaseHandler
 	spoil bool
 	heard func() // if not nil, called for each message
 }
-
-func (loadEcho) OnOpen(*reactor.Conn) {}
 
 func (h loadEcho) OnData(c *reactor.Conn, p []byte) {
 	if h.spoil {
@@ -38,8 +37,6 @@ func (h loadEcho) OnData(c *reactor.Conn, p []byte) {
 		h.heard()
 	}
 }
-
-func (loadEcho) OnClose(*reactor.Conn, error) {}
 
 // loadTarget starts an echo server for the test.
 func loadTarget(t *testing.T, h loadEcho) string {

@@ -179,9 +179,10 @@ func moduleRoot(t *testing.T, dir string) string {
 }
 
 // liar is an echo server that spoils a byte now and then.
-type liar struct{ spoil int }
-
-func (liar) OnOpen(*reactor.Conn) {}
+type liar struct {
+	reactor.BaseHandler
+	spoil int
+}
 
 func (h liar) OnData(c *reactor.Conn, p []byte) {
 	n, _ := c.Data.(int)
@@ -194,8 +195,6 @@ func (h liar) OnData(c *reactor.Conn, p []byte) {
 	c.Write(p)
 }
 
-func (liar) OnClose(*reactor.Conn, error) {}
-
 func startLiar(t *testing.T, spoil int) string {
 	ctx, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{{
 		ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
@@ -206,7 +205,7 @@ func startLiar(t *testing.T, spoil int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &reactor.Server{Handler: liar{spoil}, Context: ctx, Loops: 1}
+	srv := &reactor.Server{Handler: liar{spoil: spoil}, Context: ctx, Loops: 1}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	t.Cleanup(func() {

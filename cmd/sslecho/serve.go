@@ -168,7 +168,7 @@ func (d *process) makeServer() {
 	// from calls that last longer than 20 µs, which is what a signature takes.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
 	collectOften()
-	var handler services.Service = connlog.Logged{Service: c.Service(), Log: d.log}
+	var handler reactor.Handler = connlog.Logged{Handler: c.Service(), Log: d.log}
 	d.srv = services.NewServer(handler, d.built.Context)
 	if c.Trace {
 		t := tracer{d.output}

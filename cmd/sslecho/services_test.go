@@ -368,13 +368,13 @@ func TestChargenSlow(t *testing.T) {
 
 // spy tells of a connection.
 type spy struct {
-	services.Service
+	reactor.Handler
 	opened chan *reactor.Conn
 }
 
 // OnOpen implements reactor.Handler.
 func (s spy) OnOpen(c *reactor.Conn) {
-	s.Service.OnOpen(c)
+	s.Handler.OnOpen(c)
 	s.opened <- c
 }
 

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/spacemonad/go-openssl/cssl"
-	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -47,14 +46,14 @@ func (t tracer) operation(c *reactor.Conn, s reactor.Step) {
 
 // traced is a service that also prints what its handler sees.
 type traced struct {
-	services.Service
+	reactor.Handler
 	tracer tracer
 }
 
 // OnOpen implements reactor.Handler.
 func (h traced) OnOpen(c *reactor.Conn) {
 	h.tracer.line(c, "open", c.TLS().Negotiated().Version.String()+" "+c.TLS().Negotiated().Cipher, "from "+c.RemoteAddr().String())
-	h.Service.OnOpen(c)
+	h.Handler.OnOpen(c)
 }
 
 // OnClose implements reactor.Handler.
@@ -64,5 +63,5 @@ func (h traced) OnClose(c *reactor.Conn, err error) {
 		cause = err.Error()
 	}
 	h.tracer.line(c, "closed", cause, "")
-	h.Service.OnClose(c, err)
+	h.Handler.OnClose(c, err)
 }

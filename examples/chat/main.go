@@ -46,6 +46,7 @@ type client struct {
 
 // room is the Handler. Several loops call it at once, so one lock orders what is said: all hear it in the same order.
 type room struct {
+	reactor.BaseHandler
 	mu      sync.Mutex
 	members map[string]*client // by name
 }

@@ -22,6 +22,7 @@ import (
 
 // conn is a connection: the framework's handler of a link, and the Handler of its own Session.
 type conn struct {
+	session.BaseHandler
 	session.Session
 	server *server
 	tls    *cssl.Conn
@@ -76,7 +77,6 @@ func (c *conn) OnStop() {
 	c.OnTraffic()
 }
 
-func (c *conn) OnOpen()           {}
 func (c *conn) OnClose(err error) { fmt.Fprintln(c.server.stdout, "closed:", err) }
 
 func (c *conn) OnData(p []byte) {

@@ -69,13 +69,12 @@ func (s *splitter) lines(p []byte) iter.Seq2[string, bool] {
 
 // store is the Handler, for all loops.
 type store struct {
+	reactor.BaseHandler
 	mu     sync.Mutex
 	values map[string]string
 }
 
-func (s *store) OnOpen(c *reactor.Conn)             { c.Data = new(splitter) }
-func (s *store) OnClose(c *reactor.Conn, err error) {}
-
+func (s *store) OnOpen(c *reactor.Conn) { c.Data = new(splitter) }
 func (s *store) OnData(c *reactor.Conn, p []byte) {
 	for line, tooLong := range c.Data.(*splitter).lines(p) {
 		answer := fmt.Sprintf("ERROR the line is longer than %d bytes", maxLine)

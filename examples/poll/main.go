@@ -21,17 +21,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// conn is a connection, and the Handler of its own Session. It has no OnEOF: so the session answers a peer's
+// conn is a connection, and the Handler of its own Session. There is no half-close: the session answers a peer's
 // close_notify with what is queued, and then with ours.
 type conn struct {
+	session.BaseHandler
 	session.Session
 	tls   *cssl.Conn
 	fd    int
 	since time.Time // when it was accepted, or last seen open: the deadline counts from here
 	out   io.Writer
 }
-
-func (c *conn) OnOpen() {}
 
 // OnData queues a copy of p. The Ready that has called it writes that too.
 func (c *conn) OnData(p []byte) {

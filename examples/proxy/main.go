@@ -50,6 +50,7 @@ const (
 
 // proxy is the Handler.
 type proxy struct {
+	reactor.BaseHandler
 	backend string
 	idle    time.Duration
 	relays  sync.WaitGroup
@@ -236,7 +237,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	p := &proxy{backend: *backend, idle: *idle, ctx: relays}
 	server := &reactor.Server{
 		Addr: *listen, Handler: p, Context: tls, Loops: *loops, IdleTimeout: *idle, CloseTimeout: *idle,
-		Session: session.Config{HighWater: 1},
+		Session: session.Config{HighWater: 1, HalfClose: true},
 	}
 	listeners, err := server.Listen()
 	if err != nil {

@@ -22,13 +22,13 @@ import (
 
 // conn is a connection, and the Handler of its own Session.
 type conn struct {
+	session.BaseHandler
 	session.Session
 	tls   *cssl.Conn
 	fd    int
 	since time.Time // when it was accepted, or last seen open: the deadline counts from here
 }
 
-func (c *conn) OnOpen() {}
 func (c *conn) OnData(p []byte) {
 	if err := c.Write(p); err != nil {
 		c.Abort(err) // an echo with a hole in it is none

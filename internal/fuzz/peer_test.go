@@ -11,6 +11,7 @@ import (
 
 // peer is one side of a connection in engine mode, under a session.
 type peer struct {
+	session.BaseHandler
 	*cssl.Conn
 	session.Session
 	t      *testing.T
@@ -168,7 +169,7 @@ func FuzzCiphertext(f *testing.F) {
 	}
 	f.Add(append([]byte{0, 1, 255}, "GET / HTTP/1.1\r\n\r\n"...))
 	f.Add([]byte{1, 1, 3, 22, 3, 1, 0, 4, 1, 0, 0, 0})
-	cfg := new(session.Config)
+	cfg := &session.Config{HalfClose: true}
 	f.Fuzz(func(t *testing.T, input []byte) {
 		live := cssl.Live()
 		c := &chooser{input}

@@ -89,7 +89,10 @@ func TestNSSClient(t *testing.T) {
 }
 
 // page answers a request with bytes and closes.
-type page []byte
+type page struct {
+	reactor.BaseHandler
+	data []byte
+}
 
 // OnOpen implements reactor.Handler.
 func (page) OnOpen(c *reactor.Conn) { c.Data = []byte(nil) }
@@ -99,13 +102,10 @@ func (p page) OnData(c *reactor.Conn, b []byte) {
 	got := append(c.Data.([]byte), b...)
 	c.Data = got
 	if bytes.HasSuffix(got, []byte("\r\n\r\n")) {
-		_, _ = c.Write(p) // a connection that has ended meanwhile is seen in the counts
+		_, _ = c.Write(p.data) // a connection that has ended meanwhile is seen in the counts
 		c.Close()
 	}
 }
-
-// OnClose implements reactor.Handler.
-func (page) OnClose(*reactor.Conn, error) {}
 
 // strsclntHits is the count of sessions that strsclnt resumed, which it prints at its end.
 var strsclntHits = regexp.MustCompile(`strsclnt: (\d+) cache hits;`)
@@ -118,7 +118,7 @@ func TestNSSResumption(t *testing.T) {
 		t.Run(v.String(), func(t *testing.T) {
 			c := combo{features[1], v}
 			srv := newServer(t, c.serverConfig(t), 0, 0)
-			content := page(bytes.Repeat([]byte("page"), 25_000))
+			content := page{data: bytes.Repeat([]byte("page"), 25_000)}
 			srv.hall.pages.Store(&content)
 			host, port, _ := net.SplitHostPort(srv.addr)
 			const conns = "60"
@@ -141,7 +141,7 @@ func TestNSSResumption(t *testing.T) {
 				t.Errorf("strsclnt counts %q, we resumed %d", hits, st.Resumed)
 			}
 			if !t.Failed() {
-				count(t, int64(st.Handshakes), int64(st.Handshakes)*int64(len(content)))
+				count(t, int64(st.Handshakes), int64(st.Handshakes)*int64(len(content.data)))
 			}
 		})
 	}

@@ -382,6 +382,7 @@ func (c *command) command(letter string) error {
 // liner is our client of s_server -rev: it sends lines of odd lengths and checks that each
 // comes back reversed.
 type liner struct {
+	reactor.BaseHandler
 	out, in *stream
 	turn    int // of the line to send
 	expect  []byte

@@ -33,6 +33,7 @@ type facts struct {
 
 // party is our side of one connection: it sends its stream and checks the other one.
 type party struct {
+	reactor.BaseHandler
 	send    *sender
 	receive *stream
 	want    int64 // how many bytes are to come
@@ -164,7 +165,7 @@ func (p *party) fail(c *reactor.Conn, err error) {
 	c.Abort(err)
 }
 
-// OnDrain implements reactor.DrainHandler.
+// OnDrain implements reactor.Handler.
 func (p *party) OnDrain(c *reactor.Conn) {
 	if !p.outside {
 		p.pump(c)
@@ -255,6 +256,7 @@ func onlyHigh(b []byte) []byte {
 
 // hall gives each connection that is accepted the next party.
 type hall struct {
+	reactor.BaseHandler
 	t       *testing.T
 	parties chan *party
 	pages   atomic.Pointer[page] // if set, all connections are its own
@@ -287,7 +289,7 @@ func (h *hall) OnData(c *reactor.Conn, b []byte) {
 	}
 }
 
-// OnDrain implements reactor.DrainHandler.
+// OnDrain implements reactor.Handler.
 func (h *hall) OnDrain(c *reactor.Conn) {
 	if p, ok := c.Data.(*party); ok {
 		p.OnDrain(c)

@@ -22,6 +22,7 @@ const limit = 100 * time.Second
 
 // echo is the server's handler. It knows its connections by the client's port.
 type echo struct {
+	reactor.BaseHandler
 	mu     sync.Mutex
 	conns  map[uint16]*reactor.Conn
 	closed map[uint16][]error
@@ -94,6 +95,7 @@ func until(t *testing.T, what string, f func() bool) {
 // client sends a stream that is made from its seed, checks that it comes back, and closes after the last byte
 // unless it stays.
 type client struct {
+	reactor.BaseHandler
 	port      uint16
 	out, back *rand.ChaCha8
 	left      int // to send

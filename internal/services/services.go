@@ -13,18 +13,10 @@ import (
 	"github.com/spacemonad/go-openssl/session"
 )
 
-// Service is what a server does with its connections. Each has all methods, so that
-// one that wraps another, as a tracer does, changes nothing.
-type Service interface {
-	reactor.Handler
-	reactor.DrainHandler
-	reactor.EOFHandler
-}
-
 // All are the services, the default first.
 var All = []struct {
 	Name    string
-	Service Service
+	Service reactor.Handler
 }{
 	{"echo", Echo{}},
 	{"discard", Discard{}},
@@ -33,7 +25,7 @@ var All = []struct {
 }
 
 // Named is the service of that name.
-func Named(name string) (Service, error) {
+func Named(name string) (reactor.Handler, error) {
 	var names []string
 	for _, s := range All {
 		if s.Name == name {
@@ -49,9 +41,10 @@ func Named(name string) (Service, error) {
 // read from it, and how much Chargen queues.
 const HighWater = 128 << 10
 
-// NewServer makes a server for s, with the watermark that the services count on.
-func NewServer(s Service, x *cssl.Context) *reactor.Server {
-	return &reactor.Server{Handler: s, Context: x, Session: session.Config{HighWater: HighWater}}
+// NewServer makes a server for h, with the watermark and the half-close that the services
+// count on.
+func NewServer(h reactor.Handler, x *cssl.Context) *reactor.Server {
+	return &reactor.Server{Handler: h, Context: x, Session: session.Config{HighWater: HighWater, HalfClose: true}}
 }
 
 // send queues p. A connection whose answer is lost must not look as if it went on.
@@ -62,22 +55,10 @@ func send(c *reactor.Conn, p []byte) {
 }
 
 // Discard reads, says nothing, and closes when the peer has. It is the base of the others.
-type Discard struct{}
+type Discard struct{ reactor.BaseHandler }
 
-// OnOpen implements reactor.Handler.
-func (Discard) OnOpen(*reactor.Conn) {}
-
-// OnData implements reactor.Handler.
-func (Discard) OnData(*reactor.Conn, []byte) {}
-
-// OnDrain implements reactor.DrainHandler.
-func (Discard) OnDrain(*reactor.Conn) {}
-
-// OnEOF implements reactor.EOFHandler.
+// OnEOF implements reactor.Handler.
 func (Discard) OnEOF(c *reactor.Conn) { c.Close() }
-
-// OnClose implements reactor.Handler.
-func (Discard) OnClose(*reactor.Conn, error) {}
 
 // Echo answers what one read delivers by one write.
 type Echo struct{ Discard }
@@ -117,7 +98,7 @@ func (s Chargen) OnOpen(c *reactor.Conn) {
 	s.OnDrain(c)
 }
 
-// OnDrain implements reactor.DrainHandler: it fills the queue up to the high watermark, above which
+// OnDrain implements reactor.Handler: it fills the queue up to the high watermark, above which
 // it will be called again.
 func (Chargen) OnDrain(c *reactor.Conn) {
 	at := c.Data.(*int)
@@ -186,7 +167,7 @@ func (Reverse) OnData(c *reactor.Conn, p []byte) {
 	send(c, *out)
 }
 
-// OnEOF implements reactor.EOFHandler.
+// OnEOF implements reactor.Handler.
 func (Reverse) OnEOF(c *reactor.Conn) {
 	if line := c.Data.(*unfinished).line; len(line) > 0 {
 		out, _ := reversed(nil, line)

@@ -19,6 +19,7 @@ var (
 
 // end is one side: the session, its handler, and what the outside knows about both.
 type end struct {
+	session.BaseHandler
 	name string
 	w    *walk
 	s    session.Session

@@ -103,11 +103,8 @@ func (w *walk) begin(x *contexts) {
 		w.lanes[i] = &lane{from: e, to: e.peer, room: 1 + r.IntN(1<<(8+r.IntN(9)))}
 		cfg := w.config()
 		e.cfg = &cfg
-		var h session.Handler = e
-		if w.one(2) {
-			h = struct{ session.Handler }{e} // hides OnEOF and OnDrain
-		}
-		e.s.Init(e.e, h, e.cfg)
+		cfg.HalfClose = w.one(2)
+		e.s.Init(e.e, e, e.cfg)
 		e.s.SetTrace(e.heard)
 	}
 	if w.one(2) {

@@ -22,9 +22,11 @@ type visit struct {
 }
 
 // echo is the handler: it answers what comes.
-type echo struct{ closed chan error }
+type echo struct {
+	reactor.BaseHandler
+	closed chan error
+}
 
-func (echo) OnOpen(*reactor.Conn)                 {}
 func (echo) OnData(c *reactor.Conn, p []byte)     { c.Write(p) }
 func (e echo) OnClose(_ *reactor.Conn, err error) { e.closed <- err }
 
@@ -105,7 +107,7 @@ func (v *visit) calls(t *testing.T, k Kind, version uint16, echoes int) int {
 func TestCost(t *testing.T) {
 	x := newContexts(t, cssl.TLS13)
 	closed := make(chan error, 1)
-	v := &visit{closed: closed, server: &reactor.Server{Handler: echo{closed}, Context: x.server, Loops: 1}}
+	v := &visit{closed: closed, server: &reactor.Server{Handler: echo{closed: closed}, Context: x.server, Loops: 1}}
 	ls, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

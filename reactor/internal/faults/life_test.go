@@ -12,7 +12,10 @@ import (
 
 // near is the client's handler. A life is: handshake, bulk there and back, KeyUpdate
 // with a request, more there and back, close.
-type near struct{ l *life }
+type near struct {
+	reactor.BaseHandler
+	l *life
+}
 
 func (h near) OnOpen(c *reactor.Conn) {
 	p := &h.l.near
@@ -43,7 +46,10 @@ func (h near) OnData(c *reactor.Conn, b []byte) {
 func (h near) OnClose(_ *reactor.Conn, err error) { h.l.near.close(err) }
 
 // far is the server's handler: it echoes, and asks for a KeyUpdate of its own in the midst of the bulk.
-type far struct{ w *world }
+type far struct {
+	reactor.BaseHandler
+	w *world
+}
 
 func (h *far) life(c *reactor.Conn) *life {
 	if c.Data == nil {

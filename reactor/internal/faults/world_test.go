@@ -98,7 +98,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	Pollers()
 	w := &world{x: x, served: make(chan error, 1), ran: make(chan error, 1), base: take(t)}
 	quiet := slog.New(slog.DiscardHandler)
-	w.server = &reactor.Server{Handler: &far{w}, Context: x.server, Loops: 1, Logger: quiet,
+	w.server = &reactor.Server{Handler: &far{w: w}, Context: x.server, Loops: 1, Logger: quiet,
 		HandshakeTimeout: hang / 4, CloseTimeout: hang / 4}
 	if change != nil {
 		change(w.server)
@@ -241,7 +241,7 @@ func (w *world) attach(t testing.TB, l *life, fd int) {
 	if err != nil && err != unix.EINPROGRESS && err != unix.ECONNREFUSED { // which TLS is to find
 		t.Fatal(err)
 	}
-	if err := w.loop.Attach(fd, w.x.client, cssl.ConnConfig{ServerName: "localhost"}, near{l}, nil); err != nil {
+	if err := w.loop.Attach(fd, w.x.client, cssl.ConnConfig{ServerName: "localhost"}, near{l: l}, nil); err != nil {
 		l.near.close(err) // out of memory; it hears nothing then
 	}
 }

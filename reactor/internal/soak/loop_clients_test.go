@@ -49,6 +49,7 @@ func (k *clients) stop(t *testing.T) {
 
 // caller is a client's handler: it sends a stream in pieces of all sizes and wants it back.
 type caller struct {
+	reactor.BaseHandler
 	s       *soak
 	out, in stream
 	total   int

@@ -29,7 +29,7 @@ import (
 // server is a service, in a server that is now and then replaced by another one.
 type server struct {
 	name    string
-	service services.Service
+	service reactor.Handler
 	// renegotiates: TLS 1.2, with renegotiation.
 	renegotiates bool
 	lives        *lives
@@ -202,7 +202,7 @@ const loops = "loop"
 // lively is a service that changes keys, renegotiates and pauses now and then. It asks a client of crypto/tls for nothing: one
 // that has ended its own direction cannot answer a KeyUpdate, and then takes the next record for a forged one.
 type lively struct {
-	services.Service
+	reactor.Handler
 	name  string
 	lives *lives
 }
@@ -210,31 +210,31 @@ type lively struct {
 // OnOpen implements reactor.Handler.
 func (h lively) OnOpen(c *reactor.Conn) {
 	h.lives.opens(c, h.name)
-	h.Service.OnOpen(c)
+	h.Handler.OnOpen(c)
 }
 
-// OnDrain implements reactor.DrainHandler.
+// OnDrain implements reactor.Handler.
 func (h lively) OnDrain(c *reactor.Conn) {
 	h.lives.hears(c, h.name, "OnDrain")
-	h.Service.OnDrain(c)
+	h.Handler.OnDrain(c)
 }
 
-// OnEOF implements reactor.EOFHandler.
+// OnEOF implements reactor.Handler.
 func (h lively) OnEOF(c *reactor.Conn) {
 	h.lives.hears(c, h.name, "OnEOF")
-	h.Service.OnEOF(c)
+	h.Handler.OnEOF(c)
 }
 
 // OnClose implements reactor.Handler.
 func (h lively) OnClose(c *reactor.Conn, err error) {
 	h.lives.closes(c, h.name, err)
-	h.Service.OnClose(c, err)
+	h.Handler.OnClose(c, err)
 }
 
 // OnData implements reactor.Handler.
 func (h lively) OnData(c *reactor.Conn, p []byte) {
 	h.lives.hears(c, h.name, "OnData")
-	h.Service.OnData(c, p)
+	h.Handler.OnData(c, p)
 	switch mrand.IntN(60) {
 	case 0:
 		c.KeyUpdate(c.TLS().ALPN() == loops)

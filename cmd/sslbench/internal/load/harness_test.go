@@ -26,6 +26,7 @@ var versions = []cssl.TLSVersion{cssl.TLS12, cssl.TLS13}
 
 // handler is a reactor.Handler made of functions; nil ones do nothing.
 type handler struct {
+	reactor.BaseHandler
 	open func(*reactor.Conn)
 	data func(*reactor.Conn, []byte)
 }
@@ -41,8 +42,6 @@ func (h handler) OnData(c *reactor.Conn, p []byte) {
 		h.data(c, p)
 	}
 }
-
-func (handler) OnClose(*reactor.Conn, error) {}
 
 var echo = handler{data: func(c *reactor.Conn, p []byte) { c.Write(p) }}
 

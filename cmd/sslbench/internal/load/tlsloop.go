@@ -28,13 +28,14 @@ type link interface {
 
 // tlsLoop is the loop for TLS.
 type tlsLoop struct {
+	reactor.BaseHandler
 	*reactor.Loop
 	w *worker
 }
 
 func newTLSLoop(w *worker) (*tlsLoop, error) {
 	l, err := reactor.NewLoop(loopConfig(&w.load.cfg))
-	return &tlsLoop{l, w}, err
+	return &tlsLoop{Loop: l, w: w}, err
 }
 
 func (t *tlsLoop) dial(addr netip.AddrPort, s *slot) error {
@@ -52,7 +53,7 @@ func (t *tlsLoop) OnOpen(c *reactor.Conn) { t.w.wasOpened(c.Data.(*slot), c) }
 // OnData implements reactor.Handler.
 func (t *tlsLoop) OnData(c *reactor.Conn, p []byte) { t.w.job.data(c.Data.(*slot), p) }
 
-// OnDrain implements reactor.DrainHandler.
+// OnDrain implements reactor.Handler.
 func (t *tlsLoop) OnDrain(c *reactor.Conn) { t.w.job.drained(c.Data.(*slot)) }
 
 // OnClose implements reactor.Handler.

@@ -14,6 +14,7 @@ import (
 
 // renegotiator is the handler of a client that asks for another handshake after each byte that comes back, until it is cut off.
 type renegotiator struct {
+	reactor.BaseHandler
 	bad  atomic.Pointer[error]
 	ends chan struct{}
 }

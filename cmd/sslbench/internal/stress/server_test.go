@@ -37,11 +37,10 @@ type report struct {
 
 // echoServer echoes, and remembers how connections ended.
 type echoServer struct {
+	reactor.BaseHandler
 	mu    sync.Mutex
 	ended map[string]int
 }
-
-func (*echoServer) OnOpen(*reactor.Conn) {}
 
 func (*echoServer) OnData(c *reactor.Conn, p []byte) {
 	if _, err := c.Write(p); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/reactor"
 )
 
 // Config is all settings. Whoever has it must not change what its slices hold. It may be used from any goroutine.
@@ -149,7 +150,7 @@ const (
 )
 
 // Service is what ServiceName names.
-func (c *Config) Service() services.Service {
+func (c *Config) Service() reactor.Handler {
 	s, err := services.Named(c.ServiceName)
 	if err != nil {
 		panic(err) // Load lets no other name in

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
-	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/time/rate"
 )
@@ -20,14 +19,14 @@ import (
 // Logged is a service that also logs. What a connection itself needs from its end on is asked of it then, so it costs
 // nothing while it lives.
 type Logged struct {
-	services.Service
+	reactor.Handler
 	Log *slog.Logger
 }
 
 // OnClose implements reactor.Handler. A connection that was closed, or ended by one of our timeouts, is logged at level info; one that its peer
 // broke, or whose handshake failed, at level debug, for that is no fault of ours; a panic of the service at level error.
 func (l Logged) OnClose(c *reactor.Conn, err error) {
-	l.Service.OnClose(c, err)
+	l.Handler.OnClose(c, err)
 	n := c.TLS().Negotiated()
 	level, cause := verdict(err, n.Version != 0)
 	ctx := context.Background()

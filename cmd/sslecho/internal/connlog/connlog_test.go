@@ -56,11 +56,11 @@ func (l *lines) next(t *testing.T) map[string]any {
 }
 
 // panics panics at the first byte.
-type panics struct{ services.Service }
+type panics struct{ reactor.Handler }
 
 func (panics) OnData(*reactor.Conn, []byte) { panic("here") }
 
-func serve(t *testing.T, s services.Service, level slog.Level, idle time.Duration) (net.Addr, *lines) {
+func serve(t *testing.T, s reactor.Handler, level slog.Level, idle time.Duration) (net.Addr, *lines) {
 	t.Helper()
 	x, err := cssl.NewServerContext(cssl.Config{ALPN: []string{"echo"}, Certificates: []cssl.Certificate{
 		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
@@ -132,7 +132,7 @@ func TestLine(t *testing.T) {
 // TestLevels: what a peer breaks is told at level debug, our own timeouts at info, a panic at error.
 func TestLevels(t *testing.T) {
 	for name, tt := range map[string]struct {
-		service services.Service
+		service reactor.Handler
 		client  func(net.Addr)
 		level   string
 		cause   string

@@ -17,9 +17,11 @@ import (
 )
 
 // echo sends back what it gets, and tells of each connection that has ended.
-type echo struct{ closed chan error }
+type echo struct {
+	reactor.BaseHandler
+	closed chan error
+}
 
-func (echo) OnOpen(*reactor.Conn)                 {}
 func (echo) OnData(c *reactor.Conn, p []byte)     { c.Write(p) }
 func (e echo) OnClose(_ *reactor.Conn, err error) { e.closed <- err }
 
@@ -36,7 +38,7 @@ func TestServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := echo{make(chan error, 3)}
+	h := echo{closed: make(chan error, 3)}
 	srv := &reactor.Server{Handler: h, Context: x, Loops: 2, Logger: quiet}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()

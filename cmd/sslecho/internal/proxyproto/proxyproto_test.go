@@ -22,10 +22,12 @@ import (
 const hang = 30 * time.Second
 
 // named answers each connection with its peer's address.
-type named struct{ ended chan error }
+type named struct {
+	reactor.BaseHandler
+	ended chan error
+}
 
 func (named) OnOpen(c *reactor.Conn)             { fmt.Fprintf(c, "%v", c.RemoteAddr()); c.CloseWrite() }
-func (named) OnData(*reactor.Conn, []byte)       {}
 func (n named) OnClose(_ *reactor.Conn, e error) { n.ended <- e }
 
 // serve starts a server that trusts a network.
@@ -36,7 +38,7 @@ func serve(t *testing.T, addr, trusted string) (net.Addr, named) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := named{make(chan error, 10)}
+	h := named{ended: make(chan error, 10)}
 	s := &reactor.Server{Addr: addr, Handler: h, Context: x, Loops: 1, HandshakeTimeout: hang,
 		Logger: slog.New(slog.DiscardHandler), Header: Header([]netip.Prefix{netip.MustParsePrefix(trusted)})}
 	ls, err := s.Listen()
