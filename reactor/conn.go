@@ -38,7 +38,12 @@ type Handler interface {
 	// seems to come, and somebody may have sent it before (RFC 8446, section 8). What is
 	// written in it is sent after OnOpen.
 	OnEarlyData(c *Conn, p []byte)
+	// OnRekeyError: a KeyUpdate or Renegotiate came to nothing, and the connection goes
+	// on. err is session.ErrRekeying while another handshake is under way, net.ErrClosed
+	// if the connection is closing, or as session.Handler says.
+	OnRekeyError(c *Conn, err error)
 	// OnCertificate says what became of Conn.RequestCertificate; see session.Handler.
+	// err may also be session.ErrRekeying or net.ErrClosed.
 	OnCertificate(c *Conn, err error)
 	// OnClose: the connection has ended. It comes exactly once for each connection, and
 	// last, also if the handshake failed and OnOpen never came. err is nil after a clean
@@ -63,6 +68,9 @@ func (BaseHandler) OnEOF(*Conn) {}
 
 // OnEarlyData implements Handler.
 func (BaseHandler) OnEarlyData(*Conn, []byte) {}
+
+// OnRekeyError implements Handler.
+func (BaseHandler) OnRekeyError(*Conn, error) {}
 
 // OnCertificate implements Handler.
 func (BaseHandler) OnCertificate(*Conn, error) {}
@@ -125,6 +133,7 @@ type Conn struct {
 	high    bool          // Write or Queued has seen as much as the high watermark
 	drain   bool          // OnDrain is due for that, though the session never had as much
 	ask     request       // asked for, not yet seen by the loop
+	refused *refusal      // the first of what was asked for and cannot be
 	cause   error         // of Close or Abort
 	running bool          // the loop will look into the inbox without being told
 	told    bool          // the loop has been told to look into the inbox
@@ -267,19 +276,21 @@ func (c *Conn) Close() error {
 // Abort throws away what is queued and resets the connection. err is what OnClose gets.
 func (c *Conn) Abort(err error) { c.request(askAbort, 0, err) }
 
-// KeyUpdate changes the sending key (TLS 1.3) when no record is half written, and asks the
-// peer for the same if request is set. In TLS 1.2 it has no effect.
-func (c *Conn) KeyUpdate(request bool) {
+// KeyUpdate changes the sending key (TLS 1.3) when no record is half written, and asks
+// the peer for the same if request is set. Of several that are asked for at once, one
+// is done, with a request if any had it. The error is net.ErrClosed after Close or
+// CloseWrite. It returns at once; OnRekeyError hears of what goes wrong later. A close
+// that comes before it drops it.
+func (c *Conn) KeyUpdate(request bool) error {
 	if request {
-		c.request(askKeyUpdateRequest, 0, nil)
-	} else {
-		c.request(askKeyUpdate, 0, nil)
+		return c.rekey(askKeyUpdateRequest)
 	}
+	return c.rekey(askKeyUpdate)
 }
 
-// Renegotiate asks for a new handshake (TLS 1.2 with cssl.Config.Renegotiation).
-// Otherwise it has no effect.
-func (c *Conn) Renegotiate() { c.request(askRenegotiate, 0, nil) }
+// Renegotiate asks for a new handshake (TLS 1.2 with cssl.Config.Renegotiation). The
+// error is as for KeyUpdate.
+func (c *Conn) Renegotiate() error { return c.rekey(askRenegotiate) }
 
 // bind makes the application's decisions in a handshake reach the loop. They see c as the owner.
 func (c *Conn) bind() {
@@ -288,9 +299,22 @@ func (c *Conn) bind() {
 	}
 }
 
-// RequestCertificate asks for the client's certificate after the handshake (TLS 1.3; see cssl.Config.PostHandshakeAuth). The Handler's
-// OnCertificate says what came of it; a client may never answer.
-func (c *Conn) RequestCertificate() { c.request(askCertificate, 0, nil) }
+// RequestCertificate asks for the client's certificate after the handshake (TLS 1.3; see
+// cssl.Config.PostHandshakeAuth). OnCertificate says what came of it; a client may never
+// answer. The error is net.ErrClosed after Close or CloseWrite.
+func (c *Conn) RequestCertificate() error { return c.rekey(askCertificate) }
+
+// rekey leaves a request for a handshake after the first one.
+func (c *Conn) rekey(r request) error {
+	c.mu.Lock()
+	if c.shut {
+		c.mu.Unlock()
+		return net.ErrClosed
+	}
+	c.ask |= r
+	c.tell()
+	return nil
+}
 
 // request leaves a request, which replaces the opposite one.
 func (c *Conn) request(r, instead request, cause error) {
@@ -350,21 +374,17 @@ func (c *Conn) collect() {
 	ask, cause := c.ask, c.cause
 	c.ask = 0
 	s := &c.session
-	// The rekeys are refused with an error while another one is under way, or
-	// during a close. Nothing is lost then.
-	switch {
-	case ask&askKeyUpdateRequest != 0: // first, since it includes the other
-		_ = s.KeyUpdate(true)
-	case ask&askKeyUpdate != 0:
-		_ = s.KeyUpdate(false)
-	case ask&askRenegotiate != 0:
-		_ = s.Renegotiate()
+	if ask&(askKeyUpdate|askKeyUpdateRequest) != 0 {
+		c.refuse((*events).OnRekeyError, s.KeyUpdate(ask&askKeyUpdateRequest != 0))
+	}
+	if ask&askRenegotiate != 0 {
+		c.refuse((*events).OnRekeyError, s.Renegotiate())
 	}
 	if ask&askRetry != 0 {
 		s.Retry()
 	}
 	if ask&askCertificate != 0 {
-		_ = s.RequestCertificate() // refused during a close, and while there is one
+		c.refuse((*events).OnCertificate, s.RequestCertificate())
 	}
 	if ask&askPause != 0 {
 		s.Pause()
@@ -382,6 +402,25 @@ func (c *Conn) collect() {
 		c.reset = true
 		s.Abort(cause)
 	}
+}
+
+// refuse makes the handler hear of an error, if it is one, when c.mu is not held any more.
+func (c *Conn) refuse(hear func(*events, error), err error) {
+	if err == nil {
+		return
+	}
+	last := &c.refused
+	for *last != nil {
+		last = &(*last).next
+	}
+	*last = &refusal{hear: hear, err: err}
+}
+
+// refusal is an error that the handler is still to hear, and those that it hears after it.
+type refusal struct {
+	hear func(*events, error)
+	err  error
+	next *refusal
 }
 
 // events is the session's view of a Conn: it passes on to the Handler, catches
@@ -403,6 +442,14 @@ func (e *events) OnData(p []byte) {
 	defer c.guard()
 	c.count()
 	c.handler.OnData(c, p)
+}
+
+// OnRekeyError implements session.Handler.
+func (e *events) OnRekeyError(err error) {
+	c := (*Conn)(e)
+	defer c.guard()
+	c.count()
+	c.handler.OnRekeyError(c, err)
 }
 
 // OnCertificate implements session.Handler.

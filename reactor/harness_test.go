@@ -33,6 +33,7 @@ type hooks struct {
 	drain       func(*Conn)
 	eof         func(*Conn)
 	early       func(*Conn, []byte)
+	rekey       func(*Conn, error)
 	certificate func(*Conn, error)
 	closed      func(*Conn, error)
 }
@@ -70,6 +71,12 @@ func (h *hooks) OnEOF(c *Conn) {
 func (h *hooks) OnEarlyData(c *Conn, p []byte) {
 	if h.early != nil {
 		h.early(c, p)
+	}
+}
+
+func (h *hooks) OnRekeyError(c *Conn, err error) {
+	if h.rekey != nil {
+		h.rekey(c, err)
 	}
 }
 

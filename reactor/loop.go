@@ -353,9 +353,12 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	c.mu.Lock()
 	c.running, c.told = true, false
 	c.collect()
-	drain := c.drain
-	c.drain = false
+	drain, refused := c.drain, c.refused
+	c.drain, c.refused = false, nil
 	c.mu.Unlock()
+	for r := refused; r != nil; r = r.next {
+		r.hear((*events)(c), r.err)
+	}
 	if drain && c.session.Phase() == session.Open {
 		(*events)(c).OnDrain()
 	}
@@ -401,7 +404,7 @@ func (l *Loop) tally(c *Conn) {
 
 // rearm makes epoll wait for what the session now waits for, and sets the deadline.
 func (l *Loop) rearm(c *Conn) {
-	if c.session.Runnable() || c.drain {
+	if c.session.Runnable() || c.drain || c.refused != nil {
 		// It will be back before the next wait, so what epoll waits for can stay.
 		if !c.ready {
 			c.ready = true

@@ -3,6 +3,7 @@ package reactor
 import (
 	"errors"
 	"io"
+	"net"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -17,16 +18,16 @@ func TestRekeyInStream(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*cssl.Config)
-		rekey  func(*Conn)
+		rekey  func(*Conn) error
 		op     cssl.Op
 		server bool
 	}{
-		{"server updates", nil, func(c *Conn) { c.KeyUpdate(false) }, cssl.OpKeyUpdate, true},
-		{"server updates and asks", nil, func(c *Conn) { c.KeyUpdate(true) }, cssl.OpKeyUpdate, true},
-		{"client updates", nil, func(c *Conn) { c.KeyUpdate(false) }, cssl.OpKeyUpdate, false},
-		{"client updates and asks", nil, func(c *Conn) { c.KeyUpdate(true) }, cssl.OpKeyUpdate, false},
-		{"server renegotiates", v12, func(c *Conn) { c.Renegotiate() }, cssl.OpRenegotiate, true},
-		{"client renegotiates", v12, func(c *Conn) { c.Renegotiate() }, cssl.OpRenegotiate, false},
+		{"server updates", nil, func(c *Conn) error { return c.KeyUpdate(false) }, cssl.OpKeyUpdate, true},
+		{"server updates and asks", nil, func(c *Conn) error { return c.KeyUpdate(true) }, cssl.OpKeyUpdate, true},
+		{"client updates", nil, func(c *Conn) error { return c.KeyUpdate(false) }, cssl.OpKeyUpdate, false},
+		{"client updates and asks", nil, func(c *Conn) error { return c.KeyUpdate(true) }, cssl.OpKeyUpdate, false},
+		{"server renegotiates", v12, (*Conn).Renegotiate, cssl.OpRenegotiate, true},
+		{"client renegotiates", v12, (*Conn).Renegotiate, cssl.OpRenegotiate, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			done := make(chan error, 2)
@@ -58,7 +59,9 @@ func TestRekeyInStream(t *testing.T) {
 							c.CloseWrite()
 						case in.n >= next:
 							next += every
-							tc.rekey(c)
+							if err := tc.rekey(c); err != nil {
+								t.Error(err)
+							}
 						}
 					},
 					closed: func(_ *Conn, err error) {
@@ -125,5 +128,49 @@ func TestKeyUpdateRequests(t *testing.T) {
 	client.Read(make([]byte, 1)) // which makes Go answer the request
 	if err := receive(t, ended, "OnClose"); !errors.Is(err, cssl.ErrLimit) {
 		t.Fatalf("OnClose got %v, want the limit to be passed by two answers", err)
+	}
+}
+
+// TestRekeyErrors: whoever asks for a handshake that cannot be hears of it, and the connection goes on.
+func TestRekeyErrors(t *testing.T) {
+	v12 := func(renegotiation bool) func(*cssl.Config) {
+		return func(c *cssl.Config) { c.MaxVersion, c.Renegotiation = cssl.TLS12, renegotiation }
+	}
+	update := func(c *Conn) error { return c.KeyUpdate(true) }
+	for _, tc := range []struct {
+		name   string
+		change func(*cssl.Config)
+		ask    func(*Conn) error
+		want   error
+	}{
+		{"KeyUpdate in TLS 1.2", v12(true), update, cssl.ErrState},
+		{"Renegotiate in TLS 1.3", nil, (*Conn).Renegotiate, cssl.ErrState},
+		{"Renegotiate that is not allowed", v12(false), (*Conn).Renegotiate, cssl.ErrState},
+		{"Renegotiate and KeyUpdate at once", nil, func(c *Conn) error { return errors.Join(c.Renegotiate(), c.KeyUpdate(false)) }, session.ErrRekeying},
+		{"RequestCertificate that is not allowed", nil, (*Conn).RequestCertificate, cssl.ErrState},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			heard, ended := make(chan error, 1), make(chan error, 1)
+			hear := func(_ *Conn, err error) { heard <- err }
+			h := &hooks{data: func(c *Conn, p []byte) { c.Write(p) }, rekey: hear, certificate: hear, closed: func(_ *Conn, err error) { ended <- err }}
+			c, client := serverConn(t, &Server{Context: serverContext(t, "ecdsa", tc.change)}, h)
+			var asked error
+			done := make(chan struct{})
+			c.loop.Do(func() { asked = tc.ask(c); close(done) })
+			<-done
+			must(t, asked)
+			if err := receive(t, heard, "the error"); !errors.Is(err, tc.want) {
+				t.Errorf("the handler hears %v, want %v", err, tc.want)
+			}
+			roundTrip(t, client, "afterwards")
+			c.Close()
+			if err := tc.ask(c); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("after Close: %v, want net.ErrClosed", err)
+			}
+			client.Close()
+			if err := receive(t, ended, "OnClose"); err != nil {
+				t.Errorf("OnClose got %v", err)
+			}
+		})
 	}
 }

@@ -71,10 +71,14 @@ type Handler interface {
 	// send it again; when OnOpen comes, the peer is certain to be there. What is
 	// written is sent then.
 	OnEarlyData(p []byte)
+	// OnRekeyError: a KeyUpdate or Renegotiate came to nothing, and the connection goes
+	// on. err is cssl.ErrState if it was refused (the version in use, or the settings, do
+	// not allow it), and io.EOF if the peer ended its direction instead of answering.
+	OnRekeyError(err error)
 	// OnCertificate says what became of Session.RequestCertificate. If err is nil, the
 	// answer has come and was accepted; OnCertificate comes before any data that the
-	// peer sent after it. Otherwise nothing was asked, and err, which is cssl.ErrState,
-	// says why. An answer that does not pass ends the connection. Where data comes with
+	// peer sent after it. Otherwise there will be no answer: err is cssl.ErrState, with
+	// the reason, if nothing was asked, and io.EOF if the peer ended its direction. An answer that does not pass ends the connection. Where data comes with
 	// the answer, a Pause in here takes effect behind it.
 	OnCertificate(err error)
 	// OnClose: the connection has ended. It comes exactly once, and last, also if
@@ -100,6 +104,9 @@ func (BaseHandler) OnEOF() {}
 
 // OnEarlyData implements Handler.
 func (BaseHandler) OnEarlyData([]byte) {}
+
+// OnRekeyError implements Handler.
+func (BaseHandler) OnRekeyError(error) {}
 
 // OnCertificate implements Handler.
 func (BaseHandler) OnCertificate(error) {}

@@ -212,7 +212,9 @@ func (w *world) failure(op operation, c call, a answer) {
 			w.because(err)
 		}
 	case later && (errors.Is(err, cssl.ErrState) || err == io.EOF):
-		w.rekeying = rekeyingNone
+		if w.rekeying = rekeyingNone; !w.closing {
+			w.expect = "rekey"
+		}
 	case op == write || op == flush || op == shutdown:
 		w.broken = true
 		w.lost = w.left > 0
@@ -295,6 +297,8 @@ func (undrained) OnDrain() {}
 func (w *world) OnOpen()  { w.hear("open") }
 func (w *world) OnDrain() { w.hear("drain") }
 func (w *world) OnEOF()   { w.hear("eof") }
+
+func (w *world) OnRekeyError(error) { w.hear("rekey") }
 
 func (w *world) OnData(p []byte) {
 	if len(p) != w.given || string(p) != string(w.p.bytes[:len(p)]) || w.paused {

@@ -59,7 +59,7 @@ func TestRequestCertificateRefused(t *testing.T) {
 	r.write("hello")
 	r.ready(Readable, "R:3 R:want_read W(hello):5 | data(3)")
 	rekeys(r)
-	r.ready(0, "K:state |") // which is not a request
+	r.ready(0, "K:state | rekey(state)") // which is not a request
 
 	asks(r)
 	r.ready(0, "A:err | close(err)")
@@ -77,6 +77,48 @@ func TestRequestCertificateRefused(t *testing.T) {
 	r.Init(struct{ Engine }{r.e}, r.h, new(Config))
 	if err := r.RequestCertificate(); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("an engine that cannot: %v", err)
+	}
+}
+
+// TestRekeyErrors: the handler hears of a handshake after the first one that was refused, or that the peer ended instead
+// of answering, and the connection goes on.
+func TestRekeyErrors(t *testing.T) {
+	for name, begin := range map[string]func(r *rig) error{
+		"K":  func(r *rig) error { return r.KeyUpdate(false) },
+		"K?": func(r *rig) error { return r.KeyUpdate(true) },
+		"N":  func(r *rig) error { return r.Renegotiate() },
+		"A":  func(r *rig) error { return r.RequestCertificate() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			heard := "rekey"
+			if name == "A" {
+				heard = "certificate"
+			}
+			start := func(r *rig, answer string) {
+				if err := begin(r); err != nil {
+					t.Fatal(err)
+				}
+				r.ready(0, name+":"+answer)
+			}
+			r := openRig(t, Config{})
+			start(r, "state | "+heard+"(state)")
+			start(r, "want_write |") // another one may follow
+			if err := r.Renegotiate(); !errors.Is(err, ErrRekeying) {
+				t.Errorf("while one is under way: %v", err)
+			}
+			r.ready(Writable, "H:eof | "+heard+"(eof)")
+			r.write("hello")
+			r.ready(0, "W(hello):5 |")
+
+			// The handler may try again.
+			r.h.on[heard] = func() { delete(r.h.on, heard); _ = begin(r) }
+			start(r, "state "+name+":ok | "+heard+"(state)")
+
+			// After a Close there is nothing to be done about it.
+			start(r, "want_write |")
+			r.Close(nil)
+			r.ready(Writable, "H:eof S:ok C |")
+		})
 	}
 }
 

@@ -312,7 +312,7 @@ func TestRekeyRefused(t *testing.T) {
 		if err := r.KeyUpdate(false); err != nil {
 			t.Fatal(err)
 		}
-		r.ready(0, "K:state")
+		r.ready(0, "K:state | rekey(state)")
 		r.waits("R")
 	}
 	if err := r.KeyUpdate(false); err != nil {

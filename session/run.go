@@ -160,7 +160,7 @@ func (s *Session) try(op operation) int {
 	}
 	switch {
 	case r.Err != nil:
-		s.failed(op, name, r.Err)
+		s.failed(op, r.Err)
 	case r.Want == cssl.WantNone:
 		s.progress(op, r)
 	}
@@ -249,13 +249,13 @@ func (s *Session) tryHandshake() (cssl.Op, cssl.Result) {
 	}
 	k := s.rekey
 	if k == rekeyNone && s.asking {
-		s.rekey, s.asking = rekeyUnderWay, false
+		s.rekey, s.asking, s.requesting = rekeyUnderWay, false, true
 		return cssl.OpRequestCertificate, s.engine.(CertificateRequester).RequestCertificate()
 	}
 	if k == rekeyNone || k == rekeyUnderWay {
 		return cssl.OpHandshake, s.engine.Handshake()
 	}
-	s.rekey = rekeyUnderWay
+	s.rekey, s.requesting = rekeyUnderWay, false
 	e := s.engine.(Rekeyer)
 	if k == rekeyRenegotiate {
 		return cssl.OpRenegotiate, e.Renegotiate()
@@ -304,19 +304,21 @@ func (s *Session) feed(p []byte) {
 }
 
 // failed deals with an operation that cannot succeed any more.
-func (s *Session) failed(op operation, name cssl.Op, err error) {
+func (s *Session) failed(op operation, err error) {
 	switch {
 	case op == read && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 		s.endOfInput(err)
-	case op == handshake && s.rekey == rekeyUnderWay && errors.Is(err, cssl.ErrState):
-		// It was refused and nothing was begun: the connection goes on without.
+	case op == handshake && s.rekey == rekeyUnderWay && (errors.Is(err, cssl.ErrState) || errors.Is(err, io.EOF)):
+		// It was refused and nothing was begun, or the peer has ended its direction
+		// instead of answering, which reading finds too: the connection goes on without.
 		s.rekey = rekeyNone
-		if name == cssl.OpRequestCertificate && s.phase == Open {
+		switch {
+		case s.phase != Open:
+		case s.requesting:
 			s.handler.OnCertificate(err)
+		default:
+			s.handler.OnRekeyError(err)
 		}
-	case op == handshake && s.rekey == rekeyUnderWay && errors.Is(err, io.EOF):
-		// The peer has ended its direction instead of answering. Reading finds that too.
-		s.rekey = rekeyNone
 	case op == write || op == flush || op == shutdown:
 		// The write direction is gone. What the peer sent before can still be read;
 		// due ends the session when there is no more. A peer that ended its own

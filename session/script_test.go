@@ -217,6 +217,7 @@ func (h *recorder) OnDrain()          { h.hear("drain", "") }
 func (h *recorder) OnEOF()            { h.hear("eof", "") }
 func (h *recorder) OnClose(err error) { h.hear("close", "("+nameOf(err)+")") }
 
+func (h *recorder) OnRekeyError(err error)  { h.hear("rekey", "("+nameOf(err)+")") }
 func (h *recorder) OnCertificate(err error) { h.hear("certificate", "("+nameOf(err)+")") }
 func (h *recorder) OnEarlyData(p []byte)    { h.hear("early", fmt.Sprintf("(%d)", len(p))) }
 

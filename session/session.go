@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 
@@ -10,6 +11,10 @@ import (
 
 // ErrQueueFull is what Write answers when Config.MaxQueue would be passed.
 var ErrQueueFull = errors.New("session: write queue is full")
+
+// ErrRekeying is what KeyUpdate, Renegotiate and RequestCertificate return while another
+// handshake after the first one, or another request, is under way.
+var ErrRekeying = errors.New("session: a handshake is under way")
 
 // ErrLinger is the cause of a Close that the peer did not let end: it sent more
 // than Config.LingerBytes after our close_notify.
@@ -86,6 +91,7 @@ type Session struct {
 	running     bool // Ready is on the stack
 	early       bool // early data is read before the handshake
 	asking      bool // a certificate is to be asked for when no other handshake is under way
+	requesting  bool // the handshake under way is such a request
 }
 
 // Init makes s a new Session over e, and fills in the defaults of cfg. The
@@ -277,8 +283,9 @@ func (s *Session) Paused() bool { return s.paused }
 
 // KeyUpdate changes the sending key when no record is half written, and asks the
 // peer for the same if request is set. The error is errors.ErrUnsupported if the
-// engine has no such thing, or says that another one is under way. Where the protocol
-// in use does not know it (TLS 1.2), it has no effect.
+// engine has no such thing, net.ErrClosed if the session is not open, or ErrRekeying.
+// What goes wrong later, such as a version without it (TLS 1.2), OnRekeyError says; a
+// close that comes before it drops it.
 func (s *Session) KeyUpdate(request bool) error {
 	if request {
 		return s.startRekey(rekeyUpdateRequest)
@@ -291,7 +298,7 @@ func (s *Session) Renegotiate() error { return s.startRekey(rekeyRenegotiate) }
 
 // RequestCertificate asks for the peer's certificate (TLS 1.3, a server's) when no record is half written and no other handshake under
 // way. The handler's OnCertificate says what came of it; a peer that never answers is the owner's to bound. The error is
-// errors.ErrUnsupported if the engine has no such thing, net.ErrClosed, or says that a request waits to be sent.
+// errors.ErrUnsupported if the engine has no such thing, net.ErrClosed, or ErrRekeying if a request waits to be sent.
 func (s *Session) RequestCertificate() error {
 	if _, ok := s.engine.(CertificateRequester); !ok {
 		return errors.ErrUnsupported
@@ -300,7 +307,7 @@ func (s *Session) RequestCertificate() error {
 		return net.ErrClosed
 	}
 	if s.asking {
-		return errors.New("session: a certificate is to be asked for already")
+		return fmt.Errorf("%w: a certificate is to be asked for already", ErrRekeying)
 	}
 	if s.asking = true; s.rekey == rekeyNone {
 		s.want[handshake] = cssl.WantNone
@@ -316,7 +323,7 @@ func (s *Session) startRekey(k rekey) error {
 		return net.ErrClosed
 	}
 	if s.rekey != rekeyNone {
-		return errors.New("session: a handshake is under way")
+		return ErrRekeying
 	}
 	s.rekey = k
 	s.want[handshake] = cssl.WantNone
