@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor/internal/poller"
 	"github.com/spacemonad/go-openssl/reactor/internal/sys"
 	"github.com/spacemonad/go-openssl/session"
 	"golang.org/x/sys/unix"
@@ -30,7 +31,7 @@ type listener struct {
 	server *Server
 	fd     int // this loop's own descriptor
 	addr   net.Addr
-	key    Key
+	key    poller.Key
 	shared bool // other loops wait for the same socket
 	paused bool
 	// early: connections may wait that came before the listener had its options.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor/internal/poller"
 	"github.com/spacemonad/go-openssl/session"
 )
 
@@ -95,7 +96,7 @@ type Conn struct {
 	// goroutines is the handler's to order.
 	Data any
 
-	key     Key
+	key     poller.Key
 	fd      int
 	id      uint64
 	header  *header       // what comes in front of TLS, until it is there

@@ -191,7 +191,7 @@ func TestAttachAfterStop(t *testing.T) {
 	}
 	close(stop)
 	<-stopped
-	if p := l.poller; p.wake >= 0 {
-		t.Errorf("the poller still knows descriptor %d, which it has closed", p.wake)
+	if fd := l.poller.FD(); fd >= 0 {
+		t.Errorf("the poller still knows descriptor %d, which it has closed", fd)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/reactor/internal/poller"
 	"github.com/spacemonad/go-openssl/session"
 )
 
@@ -172,9 +173,9 @@ func TestStaleEvent(t *testing.T) {
 	done := make(chan [2]int, 1)
 	s.loops[0].Do(func() {
 		var n [2]int
-		for i, k := range []Key{first.key, second.key} {
+		for i, k := range []poller.Key{first.key, second.key} {
 			before := ops
-			s.loops[0].dispatch(Polled{Key: k, Event: session.Readable | session.Writable})
+			s.loops[0].dispatch(poller.Polled{Key: k, Event: session.Readable | session.Writable})
 			n[i] = ops - before
 		}
 		done <- n

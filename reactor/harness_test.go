@@ -86,6 +86,25 @@ func (h *hooks) OnCertificate(c *Conn, err error) {
 	}
 }
 
+// socketPair is a pair of connected sockets. b is the caller's to close.
+func socketPair(t *testing.T) (a, b int) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fds[0]) })
+	return fds[0], fds[1]
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func echo() *hooks { return &hooks{data: func(c *Conn, p []byte) { c.Write(p) }} }
 
 func serverContext(t testing.TB, name string, change func(*cssl.Config)) *cssl.Context {
@@ -359,7 +378,7 @@ func pass(l *Loop, d time.Duration) {
 func spins(l *Loop) bool {
 	answer := make(chan bool)
 	l.Do(func() {
-		fds := []unix.PollFd{{Fd: int32(l.poller.epoll), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(l.poller.FD()), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, 0)
 		answer <- n > 0 || err != nil || len(l.ready) > 0
 	})

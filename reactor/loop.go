@@ -15,6 +15,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/logqueue"
 	"github.com/spacemonad/go-openssl/internal/saturate"
+	"github.com/spacemonad/go-openssl/reactor/internal/poller"
 	"github.com/spacemonad/go-openssl/session"
 )
 
@@ -97,7 +98,7 @@ type Loop struct {
 	log      *slog.Logger // through lines
 	lines    *logqueue.Queue
 	sessions *session.Config
-	poller   *Poller
+	poller   *poller.Poller
 	start    time.Time
 	now      time.Duration // since start, as of the last Wait
 	over     time.Duration // since start, as of the end of the last turn
@@ -106,9 +107,9 @@ type Loop struct {
 	buffers  buffers
 	slots    []slot
 	free     []uint32
-	waiting  []Polled // of the turn, of connections that shake hands
-	ready    []*Conn  // runnable without an event
-	dead     []*Conn  // to be freed at the end of the turn
+	waiting  []poller.Polled // of the turn, of connections that shake hands
+	ready    []*Conn         // runnable without an event
+	dead     []*Conn         // to be freed at the end of the turn
 	resume   []*listener
 	stats    Stats
 	tallied  struct{ read, written uint64 } // what of stats.Sessions is in the connections' own counts
@@ -139,7 +140,7 @@ const eventBatch = 256
 
 // NewLoop makes a Loop. Run must be called to make it go, also if only to stop it.
 func NewLoop(cfg LoopConfig) (*Loop, error) {
-	p, err := NewPoller(eventBatch)
+	p, err := poller.New(eventBatch)
 	if err != nil {
 		return nil, err
 	}
@@ -275,16 +276,16 @@ func (l *Loop) dispatchAll(n int) {
 }
 
 // handshaking reports whether an event is of a connection that shakes hands.
-func (l *Loop) handshaking(p Polled) bool {
-	if p.Key == wakeKey {
+func (l *Loop) handshaking(p poller.Polled) bool {
+	if p.Key == poller.WakeKey {
 		return false
 	}
 	s := &l.slots[uint32(p.Key)]
 	return s.gen == uint32(p.Key>>32) && s.conn != nil && s.conn.session.Phase() == session.Handshaking
 }
 
-func (l *Loop) dispatch(p Polled) {
-	if p.Key == wakeKey {
+func (l *Loop) dispatch(p poller.Polled) {
+	if p.Key == poller.WakeKey {
 		return
 	}
 	s := &l.slots[uint32(p.Key)]
@@ -437,19 +438,19 @@ func (l *Loop) unpoll(c *Conn) {
 }
 
 // newSlot puts s into a free slot and answers its key.
-func (l *Loop) newSlot(s slot) Key {
+func (l *Loop) newSlot(s slot) poller.Key {
 	if n := len(l.free); n > 0 {
 		i := l.free[n-1]
 		l.free = l.free[:n-1]
 		s.gen = l.slots[i].gen
 		l.slots[i] = s
-		return Key(i) | Key(s.gen)<<32
+		return poller.Key(i) | poller.Key(s.gen)<<32
 	}
 	l.slots = append(l.slots, s)
-	return Key(len(l.slots) - 1)
+	return poller.Key(len(l.slots) - 1)
 }
 
-func (l *Loop) freeSlot(k Key) {
+func (l *Loop) freeSlot(k poller.Key) {
 	i := uint32(k)
 	// The last generation is left out, so that no key is ever the Poller's own.
 	l.slots[i] = slot{gen: (l.slots[i].gen + 1) % (1<<32 - 1)}

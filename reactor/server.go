@@ -260,7 +260,7 @@ func (s *Server) start() error {
 		}
 		s.loops = append(s.loops, l)
 	}
-	growFiles(s.loops[0].poller.epoll)
+	growFiles(s.loops[0].poller.FD())
 	s.started = true
 	s.listeners = map[*serving]struct{}{}
 	s.drained = make(chan struct{})

@@ -1,4 +1,5 @@
-package reactor
+// Package poller waits for many descriptors by epoll, for one goroutine.
+package poller
 
 import (
 	"fmt"
@@ -18,11 +19,11 @@ type Poller struct {
 	events []unix.EpollEvent
 }
 
-// Key identifies what was added; it comes back with each event. The value
-// 1<<64-1 is the Poller's own.
+// Key identifies what was added; it comes back with each event.
 type Key uint64
 
-const wakeKey = ^Key(0)
+// WakeKey is the Poller's own: of the event that Wake brings.
+const WakeKey = ^Key(0)
 
 // Polled is one event.
 type Polled struct {
@@ -33,8 +34,8 @@ type Polled struct {
 	HangUp bool
 }
 
-// NewPoller makes a Poller that takes up to batch events at a time.
-func NewPoller(batch int) (*Poller, error) {
+// New makes a Poller that takes up to batch events at a time.
+func New(batch int) (*Poller, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create1: %w", err)
@@ -47,7 +48,7 @@ func NewPoller(batch int) (*Poller, error) {
 	p := &Poller{epoll: epoll, wake: wake, events: make([]unix.EpollEvent, batch)}
 	// Edge-triggered, for this one alone: it fires once for each write, and its
 	// counter need not be read.
-	if err := p.control(unix.EPOLL_CTL_ADD, wake, wakeKey, unix.EPOLLIN|unix.EPOLLET); err != nil {
+	if err := p.control(unix.EPOLL_CTL_ADD, wake, WakeKey, unix.EPOLLIN|unix.EPOLLET); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -60,6 +61,9 @@ func (p *Poller) Close() {
 	unix.Close(p.epoll)
 	p.wake, p.epoll = -1, -1 // the numbers are soon others'
 }
+
+// FD is the descriptor of the epoll instance, or -1 after Close.
+func (p *Poller) FD() int { return p.epoll }
 
 func (p *Poller) control(op, fd int, k Key, events uint32) error {
 	ev := unix.EpollEvent{Events: events, Fd: int32(uint32(k)), Pad: int32(uint32(k >> 32))}
@@ -117,7 +121,7 @@ func (p *Poller) Wait(timeout int) (int, error) {
 func (p *Poller) At(i int) Polled {
 	ev := &p.events[i]
 	out := Polled{Key: Key(uint32(ev.Fd)) | Key(uint32(ev.Pad))<<32}
-	if out.Key == wakeKey {
+	if out.Key == WakeKey {
 		p.woken.Store(false)
 		return out
 	}

@@ -1,4 +1,4 @@
-package reactor
+package poller
 
 import (
 	"encoding/binary"
@@ -12,7 +12,7 @@ import (
 
 func newPoller(t *testing.T) *Poller {
 	t.Helper()
-	p, err := NewPoller(8)
+	p, err := New(8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func socketPair(t *testing.T) (a, b int) {
 }
 
 // must fails the test on an error.
-func must(t testing.TB, err error) {
+func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestPollerWakeCoalesced(t *testing.T) {
 			t.Fatalf("round %d: Wait answered %d, %v", round, n, err)
 		}
 		p.Wake() // noticed by Wait, but At has not been asked: it joins the first
-		if got := p.At(0); got.Key != wakeKey || got.Event != 0 {
+		if got := p.At(0); got.Key != WakeKey || got.Event != 0 {
 			t.Fatalf("round %d: event %v", round, got)
 		}
 		if got := poll(t, p); len(got) != 0 {
@@ -160,22 +160,30 @@ func TestPollerInterrupted(t *testing.T) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		tid <- unix.Gettid()
-		n, err := p.Wait(int(hang.Milliseconds()))
+		n, err := p.Wait(-1)
 		done <- result{n, err}
 	}()
 	thread := <-tid
-	var r result
-	waitFor(t, "the wait to be interrupted", func() bool {
+	for {
 		select {
-		case r = <-done:
-			return true
+		case r := <-done:
+			if r.n != 0 || r.err != nil {
+				t.Fatalf("Wait answered %d, %v", r.n, r.err)
+			}
+			return
 		default:
 			// SIGURG is the one that Go's scheduler uses itself, so it harms nothing.
 			unix.Tgkill(unix.Getpid(), thread, unix.SIGURG)
-			return false
+			runtime.Gosched()
 		}
-	})
-	if r.n != 0 || r.err != nil {
-		t.Fatalf("Wait answered %d, %v", r.n, r.err)
+	}
+}
+
+// TestPollerClosed: it forgets its descriptors, whose numbers are soon others'.
+func TestPollerClosed(t *testing.T) {
+	p := newPoller(t)
+	p.Close()
+	if p.FD() != -1 || p.wake != -1 {
+		t.Errorf("descriptors %d and %d, want -1", p.FD(), p.wake)
 	}
 }
