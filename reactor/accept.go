@@ -147,7 +147,7 @@ func (l *Loop) accept(ln *listener) {
 			}
 		}
 		if slow != nil {
-			slow.session.Abort(ErrCrowdedOut)
+			slow.session.Abort(ErrHandshakeEvicted)
 			l.turn(slow, 0)
 		}
 		if ln.early && remote.IsValid() {

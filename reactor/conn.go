@@ -122,10 +122,10 @@ type Conn struct {
 	buffered, bufferUse bool
 	bufferIndex         uint16
 
-	// Its place among the handshakes, see crowd.
-	crowded                bool
-	waiting                time.Duration // since when
-	crowdOlder, crowdNewer *Conn
+	// Its place among the handshakes, see pendingHandshakes.
+	pending                    bool
+	waiting                    time.Duration // since when
+	pendingOlder, pendingNewer *Conn
 
 	mu      sync.Mutex
 	inbox   session.Queue // written, not yet seen by the loop

@@ -100,7 +100,7 @@ func (l *Loop) adopt(c *Conn) {
 	l.stats.Conns++
 	l.stats.Handshaking++
 	if c.server != nil {
-		l.crowd.add(c, l.now)
+		l.pending.add(c, l.now)
 	}
 	l.turn(c, 0)
 }
@@ -113,7 +113,7 @@ func (l *Loop) closed(c *Conn, err error) {
 	l.dead = append(l.dead, c)
 	shook := c.timedIn != session.Handshaking
 	if !shook {
-		l.crowd.remove(c)
+		l.pending.remove(c)
 	}
 	l.countEnd(err, shook)
 }

@@ -20,10 +20,10 @@ import (
 )
 
 // What OnClose gets when a deadline passed: a net.Error, in which errors.Is finds os.ErrDeadlineExceeded.
-// ErrCrowdedOut is of a handshake that had less time because the loop was full; see Server.MaxHandshakes.
+// ErrHandshakeEvicted is of a handshake that had less time because the loop was full; see Server.MaxHandshakes.
 var (
 	ErrHandshakeTimeout error = timeoutError("tls: handshake not done in time")
-	ErrCrowdedOut       error = timeoutError("tls: handshake too slow while others wait")
+	ErrHandshakeEvicted error = timeoutError("tls: handshake too slow while others wait")
 	ErrIdleTimeout      error = timeoutError("tls: connection idle")
 	ErrWriteTimeout     error = timeoutError("tls: peer takes nothing of what is queued")
 	ErrCloseTimeout     error = timeoutError("tls: peer did not end the connection in time")
@@ -103,7 +103,7 @@ type Loop struct {
 	now      time.Duration // since start, as of the last Wait
 	over     time.Duration // since start, as of the end of the last turn
 	wheel    wheel
-	crowd    crowd
+	pending  pendingHandshakes
 	buffers  buffers
 	slots    []slot
 	free     []uint32
@@ -372,7 +372,7 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 		// A write that the socket takes at once brings no event.
 		c.active = l.now
 	}
-	if c.crowded && sent {
+	if c.pending && sent {
 		l.answered(c)
 	}
 	if c.session.Idle() {

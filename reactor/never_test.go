@@ -95,7 +95,7 @@ func TestNeverResumed(t *testing.T) {
 		t.Errorf("there is no handshake that could make room: %v, to be looked for at %v, want %v", c, due, never)
 	}
 	oldest := &Conn{}
-	l.crowd.add(oldest, l.now)
+	l.pending.add(oldest, l.now)
 	if c, due := l.slowest(); c != nil || due <= l.now {
 		t.Errorf("a handshake that may take its time: %v, to be looked for at %v", c, due)
 	}

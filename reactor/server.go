@@ -44,7 +44,7 @@ type Server struct {
 	// MaxHandshakes is how many handshakes may be under way before new
 	// connections wait in the listener's backlog; 0 is 1024 for each loop. While others
 	// wait there, a peer that has kept its handshake waiting for a fifth of HandshakeTimeout loses its
-	// place to one of them (ErrCrowdedOut), so that those who say nothing do not keep the rest out.
+	// place to one of them (ErrHandshakeEvicted), so that those who say nothing do not keep the rest out.
 	MaxHandshakes int
 	// MaxQueued bounds the bytes that are queued over all connections; 0 is no limit. A Write that would pass it answers
 	// ErrServerQueueFull.

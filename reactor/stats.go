@@ -74,7 +74,7 @@ func (l *Loop) opened(c *Conn) {
 	}
 	c.timedIn = session.Open
 	l.wheel.remove(c)
-	l.crowd.remove(c)
+	l.pending.remove(c)
 	if c.server == nil && c.peer == nil && !c.remote.IsValid() {
 		c.findPeer() // it was still connecting when the loop took it over
 	}
@@ -125,7 +125,7 @@ func outcomeOf(err error, shook bool) string {
 		return "handler panicked"
 	case errors.Is(err, ErrLoopClosed):
 		return "closed by us"
-	case errors.Is(err, ErrCrowdedOut):
+	case errors.Is(err, ErrHandshakeEvicted):
 		return "crowded out"
 	case errors.Is(err, ErrHandshakeTimeout):
 		return "timeout: handshake"
@@ -182,7 +182,7 @@ func reasonOf(err error) string {
 		return "handler panicked"
 	case errors.Is(err, ErrHeader):
 		return "header"
-	case errors.Is(err, ErrCrowdedOut):
+	case errors.Is(err, ErrHandshakeEvicted):
 		return "crowded out"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "timeout"

@@ -14,9 +14,9 @@ import (
 // patience is what a handshake has in these tests when the loop is full. Time is what the tests make of it.
 const patience = 2 * hang
 
-// TestCrowdedOut: a full loop gives the places of peers that keep their handshake waiting to those in the
+// TestHandshakeEvicted: a full loop gives the places of peers that keep their handshake waiting to those in the
 // backlog, the oldest first and long before HandshakeTimeout has passed.
-func TestCrowdedOut(t *testing.T) {
+func TestHandshakeEvicted(t *testing.T) {
 	const places, silent = 4, 12
 	s := &Server{Handler: echo(), MaxHandshakes: places, HandshakeTimeout: patienceShare * patience}
 	addr := start(t, s)
@@ -75,7 +75,7 @@ func TestLateLoop(t *testing.T) {
 	l.Do(func() {
 		close(held)
 		<-release
-		first, second := l.crowd.oldest, l.crowd.newest
+		first, second := l.pending.oldest, l.pending.newest
 		l.now = first.waiting + patience - 1
 		none, due := l.slowest()
 		answers <- none
