@@ -44,7 +44,7 @@ func TestSocketMadeBlocking(t *testing.T) {
 	})
 }
 
-// TestSocketMadeBlockingCrossing: a side that waits for the other direction does so in the poller too.
+// TestSocketMadeBlockingCrossing: a half that waits for the other direction does so in the poller too.
 func TestSocketMadeBlockingCrossing(t *testing.T) {
 	for _, name := range []string{"tcp", "unix"} {
 		t.Run(name, func(t *testing.T) {

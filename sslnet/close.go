@@ -19,18 +19,18 @@ func (c *Conn) SetCloseTimeout(d time.Duration) {
 // CloseWrite ends our direction: close_notify, and a FIN where the transport has one. Reading goes on. It waits for a Write that is under
 // way, and is bounded by the write deadline. Before the handshake is done it is an error.
 func (c *Conn) CloseWrite() error {
-	if err := c.sayLast(); err != nil {
+	if err := c.sendCloseNotify(); err != nil {
 		return err
 	}
 	c.transport.closeWrite()
 	return nil
 }
 
-// sayLast sends close_notify.
-func (c *Conn) sayLast() error {
+// sendCloseNotify sends close_notify.
+func (c *Conn) sendCloseNotify() error {
 	s := &c.writer
-	s.place <- struct{}{}
-	defer func() { <-s.place }()
+	s.sem <- struct{}{}
+	defer func() { <-s.sem }()
 	c.mu.Lock()
 	switch {
 	case c.closing:
@@ -58,14 +58,14 @@ func (c *Conn) Close() error {
 	c.closing = true
 	say := c.ready || c.failed != nil
 	c.shut = true
-	c.end() // wakes the sides too
+	c.end() // wakes the halves too
 	timeout := c.closeTimeout
 	c.mu.Unlock()
 
-	// Both are told to stop, so the places are free soon.
-	c.reader.place <- struct{}{}
-	c.writer.place <- struct{}{}
-	defer func() { <-c.reader.place; <-c.writer.place }()
+	// Both are told to stop, so the sems are free soon.
+	c.reader.sem <- struct{}{}
+	c.writer.sem <- struct{}{}
+	defer func() { <-c.reader.sem; <-c.writer.sem }()
 	var err error
 	if say {
 		err = c.sayGoodbye(timeout)
@@ -79,9 +79,9 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// sayGoodbye sends close_notify and FIN. Both sides' places are the caller's.
+// sayGoodbye sends close_notify and FIN. Both halves' sems are the caller's.
 func (c *Conn) sayGoodbye(timeout time.Duration) error {
-	var deadline time.Time // none where attempt does not wait anyway
+	var deadline time.Time // none where try does not wait anyway
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
@@ -100,7 +100,7 @@ func (c *Conn) sayGoodbye(timeout time.Duration) error {
 }
 
 // tryClose sends close_notify, or what is left of the alert of a failure, as far as that goes without waiting. c.mu is held.
-func (s *side) tryClose() (r cssl.Result, finished bool) {
+func (s *half) tryClose() (r cssl.Result, finished bool) {
 	c := s.c
 	c.sendRest(s)
 	if c.ready {
@@ -119,7 +119,7 @@ func (s *side) tryClose() (r cssl.Result, finished bool) {
 const drainLimit = 1 << 20
 
 // throwAway reads what stands in the way of close_notify, and asks for that again. c.mu is held.
-func (s *side) throwAway() (r cssl.Result) {
+func (s *half) throwAway() (r cssl.Result) {
 	buf := recordBuffers.Get().(*[recordSize]byte)
 	defer recordBuffers.Put(buf)
 	for n := 0; n < drainLimit; n += max(r.N, 1) {
@@ -142,9 +142,9 @@ func (c *Conn) abort(cause error) {
 	c.closing, c.shut, c.cause = true, true, cause
 	c.end()
 	c.mu.Unlock()
-	c.reader.place <- struct{}{}
-	c.writer.place <- struct{}{}
-	defer func() { <-c.reader.place; <-c.writer.place }()
+	c.reader.sem <- struct{}{}
+	c.writer.sem <- struct{}{}
+	defer func() { <-c.reader.sem; <-c.writer.sem }()
 	c.mu.Lock()
 	c.tls.Close()
 	c.mu.Unlock()
@@ -165,7 +165,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(&c.read
 // SetWriteDeadline sets the deadline of Write and CloseWrite.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.writer, t) }
 
-func (c *Conn) setDeadline(s *side, t time.Time) error {
+func (c *Conn) setDeadline(s *half, t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closing {

@@ -17,7 +17,7 @@ import (
 func TestCloseWakes(t *testing.T) {
 	blocked(t, func(t *testing.T, b *blocker, c, peer *Conn, n int) {
 		ended := later(func() error { return b.op(c) })
-		waiting(t, c, b.side(c), b.want)
+		waiting(t, c, b.half(c), b.want)
 		c.SetCloseTimeout(0)
 		if err := receive(t, later(c.Close), "Close"); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("Close: %v", err)

@@ -23,14 +23,14 @@ var errWant = errors.New("the application is to act first, for which package ssl
 type Conn struct {
 	conn      net.Conn
 	transport transport
-	reader    side
-	writer    side
+	reader    half
+	writer    half
 	// done is closed when the handshake has ended, well or not, or the Conn was closed.
 	done   chan struct{}
 	server bool
 	http1  bool // who serves it does not speak HTTP/2; see Listener.AllowHTTP2
 
-	mu           sync.Mutex // guards what follows, and the sides but for their places
+	mu           sync.Mutex // guards what follows, and the halves but for their sems
 	tls          *cssl.Conn
 	closeTimeout time.Duration
 	failed       error // of the handshake
@@ -47,16 +47,16 @@ type Conn struct {
 
 // transport is what moves ciphertext.
 type transport interface {
-	// run calls s.attempt at once, and again whenever s may have got what it waits for, until it answers true. The
+	// run calls s.try at once, and again whenever s may have got what it waits for, until it answers true. The
 	// error is os.ErrDeadlineExceeded, net.ErrClosed or the transport's own.
-	run(s *side) error
-	// wake makes run attempt again. c.mu is held.
-	wake(s *side)
-	// resume undoes what wake did to the deadline. c.mu is held.
-	resume(s *side)
+	run(s *half) error
+	// wake makes run try again. c.mu is held.
+	wake(s *half)
+	// restoreDeadline undoes what wake did to the deadline. c.mu is held.
+	restoreDeadline(s *half)
 	// setDeadline sets s.deadline. c.mu is held.
-	setDeadline(s *side, t time.Time) error
-	// watch makes c.came be called once the transport is ready in the direction. c.mu is held.
+	setDeadline(s *half, t time.Time) error
+	// watch makes c.onReady be called once the transport is ready in the direction. c.mu is held.
 	watch(d direction) error
 	// moved is called after each operation with its result. c.mu is held.
 	moved(r cssl.Result)
@@ -80,7 +80,7 @@ const (
 	writable
 )
 
-// What a side is to do.
+// What a half is to do.
 type task uint8
 
 const (
@@ -99,11 +99,11 @@ const (
 	taskWriteEarly
 )
 
-// side is one of the two that may use the connection at once.
-type side struct {
+// half is one of the two that may use the connection at once.
+type half struct {
 	c *Conn
-	// place holds one token: whoever has it is this side.
-	place   chan struct{}
+	// sem holds one token: whoever has it is this half.
+	sem     chan struct{}
 	natural direction
 
 	task     task
@@ -117,8 +117,8 @@ type side struct {
 	late     *net.OpError // of the last deadline that passed
 }
 
-func (s *side) init(c *Conn, d direction) {
-	s.c, s.natural, s.place = c, d, make(chan struct{}, 1)
+func (s *half) init(c *Conn, d direction) {
+	s.c, s.natural, s.sem = c, d, make(chan struct{}, 1)
 }
 
 func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error) {
@@ -176,9 +176,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, c.Handshake()
 	}
 	s := &c.reader
-	s.place <- struct{}{}
+	s.sem <- struct{}{}
 	n, err := s.do("read", taskRead, p)
-	<-s.place
+	<-s.sem
 	return n, err
 }
 
@@ -186,9 +186,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 // a deadline. It returns when the transport has taken everything. It makes the handshake if none was made.
 func (c *Conn) Write(p []byte) (int, error) {
 	s := &c.writer
-	s.place <- struct{}{}
+	s.sem <- struct{}{}
 	n, err := s.do("write", taskWrite, p)
-	<-s.place
+	<-s.sem
 	return n, err
 }
 
@@ -199,7 +199,7 @@ func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background(
 // done, ctx has no effect.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
 	select {
-	case <-c.done: // before a Read, which may keep the side's place for long
+	case <-c.done: // before a Read, which may keep the half's sem for long
 		return c.outcome()
 	default:
 	}
@@ -220,9 +220,9 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	}
 	s := &c.reader
 	select {
-	case s.place <- struct{}{}:
+	case s.sem <- struct{}{}:
 		_, err := s.do("handshake", taskHandshake, nil)
-		<-s.place
+		<-s.sem
 		return err
 	case <-c.done:
 		return c.outcome()
@@ -242,8 +242,8 @@ func (c *Conn) outcome() error {
 	return c.closedError("handshake")
 }
 
-// do attempts until it is done. The side's place is the caller's.
-func (s *side) do(op string, t task, p []byte) (int, error) {
+// do tries until it is done. The half's sem is the caller's.
+func (s *half) do(op string, t task, p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
 	s.task, s.p, s.n, s.err, s.waits = t, p, 0, nil, false

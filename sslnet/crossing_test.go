@@ -56,7 +56,7 @@ func TestReadMustWrite(t *testing.T) {
 	})
 }
 
-// TestReadMustWriteMeanwhile: while a Read must write, the other side and what asks for facts are not held up: a
+// TestReadMustWriteMeanwhile: while a Read must write, the other half and what asks for facts are not held up: a
 // Write waits for itself and hears its own deadline.
 func TestReadMustWriteMeanwhile(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {

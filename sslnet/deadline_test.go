@@ -27,7 +27,7 @@ type blocker struct {
 	v13     bool // not in TLS 1.2
 }
 
-func (b *blocker) side(c *Conn) *side {
+func (b *blocker) half(c *Conn) *half {
 	if b.reader {
 		return &c.reader
 	}
@@ -106,10 +106,10 @@ func TestDeadlines(t *testing.T) {
 		for _, d := range []time.Time{{}, time.Now().Add(hang)} {
 			must(t, b.set(c, d))
 			ended := later(func() error { return b.op(c) })
-			waiting(t, c, b.side(c), b.want)
+			waiting(t, c, b.half(c), b.want)
 			must(t, b.set(c, time.Now().Add(2*hang)))
 			must(t, b.set(c, time.Time{}))
-			waiting(t, c, b.side(c), b.want)
+			waiting(t, c, b.half(c), b.want)
 			select {
 			case err := <-ended:
 				t.Fatalf("ended with %v though no deadline had passed", err)
@@ -120,7 +120,7 @@ func TestDeadlines(t *testing.T) {
 		}
 		must(t, b.set(c, time.Time{}))
 		ended := later(func() error { return b.op(c) })
-		waiting(t, c, b.side(c), b.want)
+		waiting(t, c, b.half(c), b.want)
 		b.release(t, c, peer, n)
 		must(t, receive(t, ended, b.name))
 	})

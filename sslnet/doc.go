@@ -2,8 +2,8 @@
 // Dialer.
 //
 //	goroutines          ┌──────────────── Conn ────────────────┐
-//	  Read ────────────►│ reader: attempt ─┐                   │   socket: Go's own poller, the descriptor of
-//	  Write ───────────►│ writer: attempt ─┼─ mu ─► cssl.Conn ─┼──► the *net.TCPConn or *net.UnixConn itself
+//	  Read ────────────►│ reader: try ─────┐                   │   socket: Go's own poller, the descriptor of
+//	  Write ───────────►│ writer: try ─────┼─ mu ─► cssl.Conn ─┼──► the *net.TCPConn or *net.UnixConn itself
 //	  SetDeadline ─────►│                  │                   │
 //	  Close ───────────►│ close_notify ────┘                   │   any other net.Conn: engine mode, two
 //	                    └──────────────────────────────────────┘   goroutines carry the ciphertext
@@ -11,14 +11,14 @@
 // # What waits for what
 //
 // A Read and a Write may be under way at once, each on its own goroutine, over one SSL, which allows one call at a time. So
-// each is a side: it makes an attempt under a lock, and waits without it. What for, the attempt's want says, never
-// the side: a Read may wait to write (a renegotiation) and a Write to read. A side waits in the poller for its own direction, which costs
+// each is a half: it makes an attempt under a lock, and waits without it. The result says which direction to wait for: a Read
+// may have to wait for writability (a renegotiation), and a Write for input. A half waits in the poller for its own direction, which costs
 // nothing more than a plain TCP connection does. In the rare case that it wants the other one, an epoll instance of the process waits for
-// that event, with the socket's own descriptor: see crossPoller, and TestModel for the proof that nobody is forgotten. What one side moves makes the
+// that event, with the socket's own descriptor: see crossPoller, and TestModel for the proof that nobody is forgotten. What one half moves makes the
 // other's want stale; then it is woken and tries again. The rules are those of package session, whose queue and callbacks have no
 // place here: the goroutine that waits is the queue.
 //
-// The handshake is a part of the first attempts: whichever side comes first carries it on, so neither has to wait
+// The handshake is a part of the first attempts: whichever half comes first carries it on, so neither has to wait
 // for the other's deadline.
 //
 // # Deadlines

@@ -21,14 +21,14 @@ func (c *Conn) RequestCertificate() error { return c.rekey(taskRequestCertificat
 // if nothing was asked. It waits for a Read that is under way. When data of the client's comes first it answers ErrUnread, and nothing is lost.
 func (c *Conn) AwaitCertificate() error {
 	s := &c.reader
-	s.place <- struct{}{}
+	s.sem <- struct{}{}
 	_, err := s.do("read", taskAwaitCertificate, nil)
-	<-s.place
+	<-s.sem
 	return err
 }
 
 // tryCertificate takes in what comes before data.
-func (s *side) tryCertificate() (r cssl.Result, finished bool) {
+func (s *half) tryCertificate() (r cssl.Result, finished bool) {
 	if s.c.certificates == 0 {
 		return r, true
 	}
@@ -55,9 +55,9 @@ func (c *Conn) answered() {
 // but WriteEarlyData is cssl.ErrState before. The read deadline bounds it.
 func (c *Conn) ReadEarlyData(p []byte) (int, error) {
 	s := &c.reader
-	s.place <- struct{}{}
+	s.sem <- struct{}{}
 	n, err := s.do("read early data", taskReadEarly, p)
-	<-s.place
+	<-s.sem
 	return n, err
 }
 
@@ -68,14 +68,14 @@ func (c *Conn) ReadEarlyData(p []byte) (int, error) {
 // write deadline bounds it.
 func (c *Conn) WriteEarlyData(p []byte) (int, error) {
 	s := &c.writer
-	s.place <- struct{}{}
+	s.sem <- struct{}{}
 	n, err := s.do("write early data", taskWriteEarly, p)
-	<-s.place
+	<-s.sem
 	return n, err
 }
 
 // tryEarly reads or writes early data.
-func (s *side) tryEarly() (r cssl.Result, finished bool) {
+func (s *half) tryEarly() (r cssl.Result, finished bool) {
 	c := s.c
 	if c.failed != nil {
 		return cssl.Result{Err: c.failed}, false

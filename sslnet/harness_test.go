@@ -314,8 +314,8 @@ func reading(c *Conn) func() error {
 	return func() error { _, err := c.Read(make([]byte, 1)); return err }
 }
 
-// waiting waits until a side of c waits for w.
-func waiting(t testing.TB, c *Conn, s *side, w cssl.Want) {
+// waiting waits until a half of c waits for w.
+func waiting(t testing.TB, c *Conn, s *half, w cssl.Want) {
 	t.Helper()
 	for deadline := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
 		c.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/figures"
 )
 
-// A model of who waits for what: the two sides of a Conn over a socket, Go's
+// A model of who waits for what: the two halves of a Conn over a socket, Go's
 // poller, which is edge-triggered, the process's epoll instance of crossPoller, and a
 // kernel and a peer that do what they like. TestModel follows every order of
 // their steps and shows that nobody is forgotten and that nothing spins.
@@ -20,26 +20,26 @@ import (
 
 var exhaustive = flag.Bool("exhaustive", false, "TestModel: all at once (minutes)")
 
-// pc is where a side's goroutine is.
+// pc is where a half's goroutine is.
 type pc uint8
 
 const (
 	idle    pc = iota // no operation
 	enters            // in run, before raw.Read has called pollReset
-	tries             // before attempt has the lock
-	decides           // attempt has returned false; pollWait has not looked yet
+	tries             // before try has the lock
+	decides           // try has returned false; pollWait has not looked yet
 	parked            // asleep in pollWait
 	event             // woken by an event
 	unblock           // woken without one: a deadline, or the end of the descriptor
 	late              // pollWait has returned ErrDeadlineExceeded; run has not got the lock
 )
 
-type modelSide struct {
+type modelHalf struct {
 	pc           pc
 	waits, woken bool
 	want         direction
 	deadline     bool // the user's has passed
-	stale        bool // the other side has moved what this one waits for
+	stale        bool // the other half has moved what this one waits for
 }
 
 type pairOf [2]bool // by direction
@@ -56,7 +56,7 @@ type model struct {
 	watching, armed, firing pairOf
 	duplicate               bool // another descriptor of the socket
 	// Conn.
-	side            [2]modelSide
+	half            [2]modelHalf
 	closing, unsent bool
 	lied            bool // an operation has ended for a deadline that nobody had set
 }
@@ -74,9 +74,9 @@ type scope struct {
 type design struct {
 	scope
 	duplicates bool // crossing takes a duplicate of the descriptor, as it once did
-	noStale    bool // note does not wake the other side
+	noStale    bool // note does not wake the other half
 	noRetry    bool // run does not ask whether the deadline was a wake-up
-	noRestore  bool // resume leaves the past deadline
+	noRestore  bool // restoreDeadline leaves the past deadline
 	overrides  bool // setDeadline does not mind a wake-up
 	noRearm    bool // fire forgets the direction whose event has not come
 	edges      bool // crossPoller's registration tells of changes, not of states
@@ -86,23 +86,23 @@ type design struct {
 
 func (d design) setPast(m *model, s direction, past bool) {
 	m.past[s] = past
-	if past && m.side[s].pc == parked {
-		m.side[s].pc = unblock
+	if past && m.half[s].pc == parked {
+		m.half[s].pc = unblock
 	}
 }
 
 func (d design) wake(m *model, s direction) {
-	if m.side[s].waits && !m.side[s].woken {
-		m.side[s].woken = true
+	if m.half[s].waits && !m.half[s].woken {
+		m.half[s].woken = true
 		d.setPast(m, s, true)
 	}
 }
 
-func (d design) resume(m *model, s direction) {
-	if m.side[s].woken {
-		m.side[s].woken = false
+func (d design) restoreDeadline(m *model, s direction) {
+	if m.half[s].woken {
+		m.half[s].woken = false
 		if !d.noRestore {
-			d.setPast(m, s, m.side[s].deadline)
+			d.setPast(m, s, m.half[s].deadline)
 		}
 	}
 }
@@ -128,14 +128,14 @@ func (d design) watch(m *model, dir direction) {
 }
 
 func (d design) keepSending(m *model) {
-	if m.unsent && !m.side[writable].waits && !m.closing && !d.noKeep && m.open {
+	if m.unsent && !m.half[writable].waits && !m.closing && !d.noKeep && m.open {
 		d.watch(m, writable)
 	}
 }
 
 // progress is note after an operation that moved something in a direction.
 func (d design) progress(m *model, s, moved direction) {
-	o := &m.side[1-s]
+	o := &m.half[1-s]
 	if o.waits && o.want == moved {
 		o.stale = true
 		if !d.noStale {
@@ -145,17 +145,17 @@ func (d design) progress(m *model, s, moved direction) {
 }
 
 func (d design) end(m *model, s direction) {
-	x := &m.side[s]
+	x := &m.half[s]
 	x.pc, x.waits, x.stale, x.want = idle, false, false, readable
 	d.keepSending(m)
 }
 
-// attempt gives all outcomes of one: what the operation needs is OpenSSL's to say.
-func (d design) attempt(m model, s direction, out []model) []model {
-	m.side[s].waits, m.side[s].stale = false, false
-	d.resume(&m, s)
+// try gives all outcomes of one: what the operation needs is OpenSSL's to say.
+func (d design) try(m model, s direction, out []model) []model {
+	m.half[s].waits, m.half[s].stale = false, false
+	d.restoreDeadline(&m, s)
 	if m.closing || m.reset {
-		if !m.closing && s == readable && m.side[writable].waits {
+		if !m.closing && s == readable && m.half[writable].waits {
 			d.wake(&m, writable) // a failure of reading may be the connection's
 		}
 		d.end(&m, s)
@@ -183,7 +183,7 @@ func (d design) operate(m model, s direction, steps int, out []model) []model {
 			d.end(&n, s)
 			out = append(out, n)
 		case need == readable && n.fin:
-			if s == readable && n.side[writable].waits {
+			if s == readable && n.half[writable].waits {
 				d.wake(&n, writable)
 			}
 			d.end(&n, s)
@@ -203,7 +203,7 @@ func (d design) operate(m model, s direction, steps int, out []model) []model {
 				d.end(&p, s)
 				out = append(out, p)
 			}
-			x := &n.side[s]
+			x := &n.half[s]
 			x.want, x.waits, x.pc = need, true, decides
 			if need != s {
 				d.watch(&n, need)
@@ -216,7 +216,7 @@ func (d design) operate(m model, s direction, steps int, out []model) []model {
 	return out
 }
 
-// fire is socket.fire and came.
+// fire is socket.fire and onReady.
 func (d design) fire(m *model) {
 	was := m.watching
 	for dir := range m.watching {
@@ -229,12 +229,12 @@ func (d design) fire(m *model) {
 	if !m.open || m.closing {
 		return
 	}
-	if was[readable] && !m.watching[readable] && m.side[writable].waits && m.side[writable].want == readable {
+	if was[readable] && !m.watching[readable] && m.half[writable].waits && m.half[writable].want == readable {
 		d.wake(m, writable)
 	}
 	if was[writable] && !m.watching[writable] {
 		switch {
-		case m.side[readable].waits && m.side[readable].want == writable:
+		case m.half[readable].waits && m.half[readable].want == writable:
 			d.wake(m, readable)
 		case m.unsent:
 			m.unsent = !m.room && !m.reset
@@ -249,15 +249,15 @@ func (d design) inside(m model) (out []model) {
 		if m.edge[s] {
 			n := m
 			n.edge[s] = false
-			if n.side[s].pc == parked {
-				n.side[s].pc = event
+			if n.half[s].pc == parked {
+				n.half[s].pc = event
 			} else {
 				n.ready[s] = true
 			}
 			out = append(out, n)
 		}
 		n := m
-		x := &n.side[s]
+		x := &n.half[s]
 		switch x.pc {
 		case idle, parked:
 			continue
@@ -281,11 +281,11 @@ func (d design) inside(m model) (out []model) {
 				d.end(&n, s)
 				break
 			}
-			out = d.attempt(n, s, out)
+			out = d.try(n, s, out)
 			continue
 		case late:
 			woken := x.woken && !d.noRetry
-			d.resume(&n, s)
+			d.restoreDeadline(&n, s)
 			if woken {
 				x.pc = enters
 			} else {
@@ -311,7 +311,7 @@ func (d design) inside(m model) (out []model) {
 		d.fire(&n)
 		out = append(out, n)
 	}
-	if m.closing && m.open && m.side[readable].pc == idle && m.side[writable].pc == idle {
+	if m.closing && m.open && m.half[readable].pc == idle && m.half[writable].pc == idle {
 		n := m
 		d.shut(&n)
 		n.duplicate, n.armed = false, pairOf{} // socket.close
@@ -323,9 +323,9 @@ func (d design) inside(m model) (out []model) {
 // shut is the end of the owner's descriptor.
 func (d design) shut(m *model) {
 	m.open, m.edge = false, pairOf{}
-	for s := range m.side {
-		if m.side[s].pc == parked {
-			m.side[s].pc = unblock
+	for s := range m.half {
+		if m.half[s].pc == parked {
+			m.half[s].pc = unblock
 		}
 	}
 }
@@ -379,16 +379,16 @@ func (d design) outside(m model) (out []model) {
 		})
 	}
 	for _, s := range []direction{readable, writable} {
-		if d.again && m.side[s].pc == idle {
+		if d.again && m.half[s].pc == idle {
 			do(func(n *model) {
-				n.side[s] = modelSide{pc: enters, deadline: m.side[s].deadline, woken: m.side[s].woken}
+				n.half[s] = modelHalf{pc: enters, deadline: m.half[s].deadline, woken: m.half[s].woken}
 			})
 		}
 		if !d.deadlines {
 			continue
 		}
 		do(func(n *model) {
-			x := &n.side[s]
+			x := &n.half[s]
 			x.deadline = !x.deadline
 			if !x.woken || d.overrides {
 				d.setPast(n, s, x.deadline)
@@ -409,9 +409,9 @@ func (d design) reduced(m model) model {
 			m.data, m.room, m.fin, m.reset, m.armed = false, false, false, false, pairOf{}
 		}
 	}
-	for s := range m.side {
-		if m.side[s].pc == idle && (!d.again || !m.open) {
-			m.side[s], m.edge[s], m.ready[s], m.past[s] = modelSide{}, false, false, false
+	for s := range m.half {
+		if m.half[s].pc == idle && (!d.again || !m.open) {
+			m.half[s], m.edge[s], m.ready[s], m.past[s] = modelHalf{}, false, false, false
 		}
 	}
 	return m
@@ -421,7 +421,7 @@ func (d design) reduced(m model) model {
 // happens without the peer or the application.
 func (m *model) forgotten() string {
 	for s, name := range []string{"the Read", "the Write"} {
-		x := m.side[s]
+		x := m.half[s]
 		switch {
 		case x.pc != parked:
 		case !m.open:
@@ -433,13 +433,13 @@ func (m *model) forgotten() string {
 		case m.holds(x.want):
 			return name + fmt.Sprintf(" waits for direction %d, which is ready", x.want)
 		case x.stale:
-			return name + " waits for what has come with the other side's operation"
+			return name + " waits for what has come with the other half's operation"
 		}
 	}
 	switch {
 	case !m.open && m.duplicate && !m.closing:
 		return "the peer: the socket lives on behind its owner's Close"
-	case m.open && !m.closing && m.unsent && m.room && !m.side[writable].waits:
+	case m.open && !m.closing && m.unsent && m.room && !m.half[writable].waits:
 		return "what the socket refused, which it would take now"
 	}
 	return ""
@@ -450,7 +450,7 @@ func (m *model) forgotten() string {
 // with how it came about, and how many states there are.
 func (d design) explore(limit int) (fault string, states int) {
 	start := model{open: true, room: true}
-	start.side[readable].pc, start.side[writable].pc = enters, enters
+	start.half[readable].pc, start.half[writable].pc = enters, enters
 	from := map[model]model{start: start}
 	queue := []model{start}
 	trail := func(m model) string {

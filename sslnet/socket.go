@@ -15,16 +15,16 @@ import (
 var past = time.Unix(1, 0)
 
 // A socket is the transport of a Conn that works on a socket itself. Go's poller keeps the descriptor, and says when a
-// side may try again; send and recv are cssl's. All use of the descriptor is inside calls of raw, which
+// half may try again; send and recv are cssl's. All use of the descriptor is inside calls of raw, which
 // holds it open: its number could be another file's otherwise.
 type socket struct {
 	c    *Conn
 	conn socketConn
 	raw  syscall.RawConn
-	// attempts are the two sides' for raw, made once.
-	attempts [2]func(uintptr) bool
+	// tries are the two halves' for raw, made once.
+	tries [2]func(uintptr) bool
 
-	// For a side that waits for the other direction: its key in crosses, 0
+	// For a half that waits for the other direction: its key in crosses, 0
 	// before that has happened, and the directions that are waited for there.
 	key      uint64
 	watching [2]bool
@@ -53,8 +53,8 @@ func (c *Conn) overSocket(conn socketConn, x *cssl.Context, cfg cssl.ConnConfig)
 		return err
 	}
 	t := &socket{c: c, conn: conn, raw: raw}
-	t.attempts[readable] = func(uintptr) bool { return c.reader.attempt() }
-	t.attempts[writable] = func(uintptr) bool { return c.writer.attempt() }
+	t.tries[readable] = func(uintptr) bool { return c.reader.try() }
+	t.tries[writable] = func(uintptr) bool { return c.writer.try() }
 	c.transport = t
 	if cerr := raw.Control(func(fd uintptr) { c.tls, err = x.NewConn(int(fd), cfg) }); cerr != nil {
 		return cerr
@@ -62,20 +62,20 @@ func (c *Conn) overSocket(conn socketConn, x *cssl.Context, cfg cssl.ConnConfig)
 	return err
 }
 
-func (t *socket) run(s *side) error {
+func (t *socket) run(s *half) error {
 	for {
 		var err error
 		if s.natural == readable {
-			err = t.raw.Read(t.attempts[readable])
+			err = t.raw.Read(t.tries[readable])
 		} else {
-			err = t.raw.Write(t.attempts[writable])
+			err = t.raw.Write(t.tries[writable])
 		}
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
 		t.c.mu.Lock()
 		woken := s.woken
-		t.resume(s)
+		t.restoreDeadline(s)
 		t.c.mu.Unlock()
 		if !woken {
 			return os.ErrDeadlineExceeded
@@ -83,30 +83,30 @@ func (t *socket) run(s *side) error {
 	}
 }
 
-func (t *socket) wake(s *side) {
+func (t *socket) wake(s *half) {
 	if s.waits && !s.woken {
 		s.woken = true
 		_ = t.poll(s, past) // fails for a closed socket alone, which wakes by itself
 	}
 }
 
-func (t *socket) resume(s *side) {
+func (t *socket) restoreDeadline(s *half) {
 	if s.woken {
 		s.woken = false
 		_ = t.poll(s, s.deadline)
 	}
 }
 
-func (t *socket) setDeadline(s *side, d time.Time) error {
+func (t *socket) setDeadline(s *half, d time.Time) error {
 	s.deadline = d
 	if s.woken {
-		return nil // resume sets it
+		return nil // restoreDeadline sets it
 	}
 	return t.poll(s, d)
 }
 
-// poll sets the poller's deadline for a side.
-func (t *socket) poll(s *side, d time.Time) error {
+// poll sets the poller's deadline for a half.
+func (t *socket) poll(s *half, d time.Time) error {
 	if s.natural == readable {
 		return t.conn.SetReadDeadline(d)
 	}
@@ -154,7 +154,7 @@ func (t *socket) fire(events uint32) {
 	}
 	for _, d := range []direction{readable, writable} {
 		if was[d] && !t.watching[d] {
-			_ = t.raw.Control(func(uintptr) { t.c.came(d) })
+			_ = t.raw.Control(func(uintptr) { t.c.onReady(d) })
 		}
 	}
 }

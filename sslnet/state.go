@@ -121,8 +121,8 @@ func (c *Conn) Renegotiate() error { return c.rekey(taskRenegotiate) }
 
 func (c *Conn) rekey(t task) error {
 	s := &c.writer
-	s.place <- struct{}{}
+	s.sem <- struct{}{}
 	_, err := s.do("rekey", t, nil)
-	<-s.place
+	<-s.sem
 	return err
 }

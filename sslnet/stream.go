@@ -20,9 +20,9 @@ type stream struct {
 	closed chan struct{}
 	out    chan struct{} // there may be something to take
 	room   chan struct{} // there may be room to feed
-	// Of the end: carryIn is to throw away what lies unread, and has ended.
+	// Of the end: readLoop is to throw away what lies unread, and has ended.
 	discard, drained chan struct{}
-	side             [2]struct {
+	half             [2]struct {
 		again chan struct{} // try again
 		timer timer
 	}
@@ -30,15 +30,15 @@ type stream struct {
 	// Guarded by c.mu.
 	inErr, outErr error // of conn
 	writing       bool  // taken, and not yet conn's
-	full          bool  // carryIn waits for room
+	full          bool  // readLoop waits for room
 }
 
 func (c *Conn) overStream(x *cssl.Context, cfg cssl.ConnConfig) (err error) {
 	t := &stream{c: c, conn: c.conn, closed: make(chan struct{}), out: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		discard: make(chan struct{}), drained: make(chan struct{})}
-	for i := range t.side {
-		t.side[i].again = make(chan struct{}, 1)
-		t.side[i].timer.init()
+	for i := range t.half {
+		t.half[i].again = make(chan struct{}, 1)
+		t.half[i].timer.init()
 	}
 	c.transport = t
 	c.tls, err = x.NewEngineConn(cfg)
@@ -53,14 +53,14 @@ func signal(ch chan struct{}) {
 	}
 }
 
-func (t *stream) run(s *side) error {
+func (t *stream) run(s *half) error {
 	t.once.Do(func() {
-		go t.carryIn()
-		go t.carryOut()
+		go t.readLoop()
+		go t.writeLoop()
 	})
-	side := &t.side[s.natural]
+	h := &t.half[s.natural]
 	for {
-		timeout := side.timer.wait()
+		timeout := h.timer.wait()
 		select {
 		case <-t.closed:
 			return net.ErrClosed
@@ -68,25 +68,25 @@ func (t *stream) run(s *side) error {
 			return os.ErrDeadlineExceeded
 		default:
 		}
-		if s.attempt() {
+		if s.try() {
 			return nil
 		}
 		select {
-		case <-side.again:
-		case <-side.timer.wait():
+		case <-h.again:
+		case <-h.timer.wait():
 			// The next round asks again, since it may have been set anew meanwhile.
 		case <-t.closed:
 		}
 	}
 }
 
-func (t *stream) wake(s *side) { signal(t.side[s.natural].again) }
-func (t *stream) resume(*side) {}
+func (t *stream) wake(s *half)          { signal(t.half[s.natural].again) }
+func (t *stream) restoreDeadline(*half) {}
 
-func (t *stream) setDeadline(s *side, d time.Time) error {
+func (t *stream) setDeadline(s *half, d time.Time) error {
 	s.deadline = d
-	t.side[s.natural].timer.set(d)
-	signal(t.side[s.natural].again) // a wait for the old one begins anew
+	t.half[s.natural].timer.set(d)
+	signal(t.half[s.natural].again) // a wait for the old one begins anew
 	return nil
 }
 
@@ -114,15 +114,15 @@ func (t *stream) blocked(w cssl.Want) error {
 
 func (t *stream) flushed() bool { return !t.writing }
 
-// again makes both sides try again. c.mu is held.
+// again makes both halves try again. c.mu is held.
 func (t *stream) again() {
-	for i := range t.side {
-		signal(t.side[i].again)
+	for i := range t.half {
+		signal(t.half[i].again)
 	}
 }
 
-// carryIn feeds what the peer sends.
-func (t *stream) carryIn() {
+// readLoop feeds what the peer sends.
+func (t *stream) readLoop() {
 	defer close(t.drained)
 	buf := make([]byte, 16<<10)
 	for {
@@ -159,8 +159,8 @@ func (t *stream) carryIn() {
 	}
 }
 
-// carryOut writes what is there for the peer.
-func (t *stream) carryOut() {
+// writeLoop writes what is there for the peer.
+func (t *stream) writeLoop() {
 	buf := make([]byte, 32<<10)
 	for {
 		t.c.mu.Lock()
@@ -198,7 +198,7 @@ func (t *stream) closeWrite() {
 // drainTime is how long finish reads what lies unread.
 const drainTime = 20 * time.Millisecond
 
-// finish leaves the end of the direction to close, since CloseWrite might wait. What comes in is taken by carryIn, unless it waits because
+// finish leaves the end of the direction to close, since CloseWrite might wait. What comes in is taken by readLoop, unless it waits because
 // nobody has read; then there is more, over which a socket below would send RST.
 func (t *stream) finish() {
 	t.c.mu.Lock()
@@ -226,8 +226,8 @@ func (t *stream) throwAway(buf []byte) {
 
 func (t *stream) close() error {
 	close(t.closed)
-	for i := range t.side {
-		t.side[i].timer.set(time.Time{})
+	for i := range t.half {
+		t.half[i].timer.set(time.Time{})
 	}
 	return t.conn.Close()
 }

@@ -9,19 +9,19 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// attempt is one try of a side, and all that follows without waiting. It answers whether the side is done.
-func (s *side) attempt() bool {
+// try is one attempt of a half, and all that follows without waiting. It answers whether the half is done.
+func (s *half) try() bool {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.waits = false
-	c.transport.resume(s)
+	c.transport.restoreDeadline(s)
 	if c.closing && s.task != taskClose {
 		s.err = net.ErrClosed
 		return true
 	}
 	for {
-		r, finished := s.try()
+		r, finished := s.tryTask()
 		c.note(s, r)
 		switch {
 		case r.Err != nil:
@@ -53,19 +53,19 @@ func answered(w cssl.Want) bool {
 	return w == cssl.WantAsync || w == cssl.WantClientHello || w == cssl.WantRetryVerify
 }
 
-// decided makes the sides that wait for the application try again.
+// decided makes the halves that wait for the application try again.
 func (c *Conn) decided() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range []*side{&c.reader, &c.writer} {
+	for _, s := range []*half{&c.reader, &c.writer} {
 		if s.waits && s.want.Application() {
 			c.transport.wake(s)
 		}
 	}
 }
 
-// try makes the operation that comes next, and answers whether it was the last one. c.mu is held.
-func (s *side) try() (r cssl.Result, finished bool) {
+// tryTask makes the operation that comes next, and answers whether it was the last one. c.mu is held.
+func (s *half) tryTask() (r cssl.Result, finished bool) {
 	c := s.c
 	switch {
 	case s.task == taskClose:
@@ -111,7 +111,7 @@ func (s *side) try() (r cssl.Result, finished bool) {
 }
 
 // tryRekey begins a handshake after the first one, when none is under way, or carries it on.
-func (s *side) tryRekey() (r cssl.Result, finished bool) {
+func (s *half) tryRekey() (r cssl.Result, finished bool) {
 	c, t := s.c, s.task
 	c.sendRest(s)
 	if t != taskCarryOn {
@@ -145,7 +145,7 @@ func (s *side) tryRekey() (r cssl.Result, finished bool) {
 const recordSize = 16384
 
 // tryHandshake carries the handshake on.
-func (s *side) tryHandshake() (r cssl.Result, finished bool) {
+func (s *half) tryHandshake() (r cssl.Result, finished bool) {
 	c := s.c
 	if c.failed != nil {
 		return cssl.Result{Err: c.failed}, false
@@ -188,7 +188,7 @@ func (c *Conn) end() {
 		c.over = true
 		close(c.done)
 	}
-	for _, s := range []*side{&c.reader, &c.writer} {
+	for _, s := range []*half{&c.reader, &c.writer} {
 		if s.waits {
 			c.transport.wake(s)
 		}
@@ -197,14 +197,14 @@ func (c *Conn) end() {
 
 // sendRest offers the transport what it refused earlier. Where the operation that follows waits to read, the peer may wait
 // for that. c.mu is held.
-func (c *Conn) sendRest(s *side) {
+func (c *Conn) sendRest(s *half) {
 	if c.unsent {
 		c.note(s, c.tls.Flush())
 	}
 }
 
 // flushUnsent is flush of what the transport refused. Tickets may stay: nobody waits for them.
-func (s *side) flushUnsent() (r cssl.Result, finished bool) {
+func (s *half) flushUnsent() (r cssl.Result, finished bool) {
 	if s.c.tickets || !s.c.unsent && s.c.transport.flushed() {
 		return r, true
 	}
@@ -212,7 +212,7 @@ func (s *side) flushUnsent() (r cssl.Result, finished bool) {
 }
 
 // flush sends what cssl holds; before is the operation that it follows.
-func (s *side) flush(before cssl.Result) (r cssl.Result, finished bool) {
+func (s *half) flush(before cssl.Result) (r cssl.Result, finished bool) {
 	if r = s.c.tls.Flush(); r.Err == nil && r.Want == cssl.WantNone && !s.c.transport.flushed() {
 		r.Want = cssl.WantWrite
 	}
@@ -222,9 +222,9 @@ func (s *side) flush(before cssl.Result) (r cssl.Result, finished bool) {
 	return r, r.Err == nil && r.Want == cssl.WantNone
 }
 
-// note deals with what an operation moved: it makes the want of the other side stale. So does a failure of reading, which may
+// note deals with what an operation moved: it makes the want of the other half stale. So does a failure of reading, which may
 // be the connection's. c.mu is held.
-func (c *Conn) note(s *side, r cssl.Result) {
+func (c *Conn) note(s *half, r cssl.Result) {
 	if r.Certificate {
 		c.answered()
 	}
@@ -244,7 +244,7 @@ func (c *Conn) note(s *side, r cssl.Result) {
 }
 
 // wait makes ready for waiting for r.Want, and answers false if it cannot wait: s.err says why. c.mu is held.
-func (s *side) wait(r cssl.Result) bool {
+func (s *half) wait(r cssl.Result) bool {
 	c := s.c
 	if s.err = c.transport.blocked(r.Want); s.err != nil {
 		return false
@@ -272,8 +272,8 @@ func (s *side) wait(r cssl.Result) bool {
 	return true
 }
 
-// came is called when the transport has become ready in a direction that was watched. c.mu is held.
-func (c *Conn) came(d direction) {
+// onReady is called when the transport has become ready in a direction that was watched. c.mu is held.
+func (c *Conn) onReady(d direction) {
 	if c.closing {
 		return
 	}
