@@ -101,6 +101,6 @@
 // time. The owner of each closes it; there are no finalizers. A Context may be closed while
 // connections made from it live. No Go pointer is kept by C.
 //
-// The files without cgo (Want, Result, Error) also build with CGO_ENABLED=0, so
-// that package session does.
+// What operations return ([Result], [Want], [Error]) are types of package tlsio,
+// which needs no cgo.
 package cssl

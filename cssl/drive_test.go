@@ -46,8 +46,8 @@ type endpoint struct {
 	unsent  bool
 	end     error // of reading
 	readBuf []byte
-	wants   [opEnd]Want
-	seen    [opEnd][wantEnd]int
+	wants   [Ops]Want
+	seen    [Ops][WantAppRead + 1]int
 	calls   int
 	mayFail bool
 	moved   bool // since the inner loop of turn began

@@ -45,7 +45,7 @@ func TestEveryAnswer(t *testing.T) {
 		if tt.is == syscall.EPIPE {
 			errno = syscall.EPIPE
 		}
-		for op := range opEnd {
+		for op := range Op(Ops) {
 			p := enginePair(t, TLS13)
 			err := p.client.failure(op, code, errno)
 			var e *Error
@@ -62,11 +62,6 @@ func TestEveryAnswer(t *testing.T) {
 	}
 	if wantOf(0) != WantNone {
 		t.Error("SSL_ERROR_NONE is a want")
-	}
-	for w := range wantEnd + 1 {
-		if w.String() == "" || w.Readable() && w.Writable() {
-			t.Errorf("%d: %v", w, w)
-		}
 	}
 }
 

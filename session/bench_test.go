@@ -3,25 +3,25 @@ package session
 import (
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // instant is an Engine that has one read of 1 KiB for each turn and takes every write.
 type instant struct{ had bool }
 
-func (e *instant) Handshake() cssl.Result { return cssl.Result{} }
-func (e *instant) Flush() cssl.Result     { return cssl.Result{} }
-func (e *instant) Shutdown() cssl.Result  { return cssl.Result{Out: true} }
-func (e *instant) CloseWrite() error      { return nil }
+func (e *instant) Handshake() tlsio.Result { return tlsio.Result{} }
+func (e *instant) Flush() tlsio.Result     { return tlsio.Result{} }
+func (e *instant) Shutdown() tlsio.Result  { return tlsio.Result{Out: true} }
+func (e *instant) CloseWrite() error       { return nil }
 
-func (e *instant) Write(p []byte) cssl.Result { return cssl.Result{N: len(p), Out: true} }
+func (e *instant) Write(p []byte) tlsio.Result { return tlsio.Result{N: len(p), Out: true} }
 
-func (e *instant) Read(p []byte) cssl.Result {
+func (e *instant) Read(p []byte) tlsio.Result {
 	if e.had {
-		return cssl.Result{Want: cssl.WantRead}
+		return tlsio.Result{Want: tlsio.WantRead}
 	}
 	e.had = true
-	return cssl.Result{N: 1024, In: true, Drained: true}
+	return tlsio.Result{N: 1024, In: true, Drained: true}
 }
 
 // echoHandler answers what it hears.

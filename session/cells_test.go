@@ -3,7 +3,7 @@ package session
 import (
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // cell is one row of TestCells. The operation gets the answer while the context
@@ -144,8 +144,8 @@ func (c cell) prepare(t *testing.T) (*rig, Event) {
 		return r, 0
 	}
 	r := openRig(t, Config{})
-	traced := func(op cssl.Op, f func()) {
-		r.SetTrace(func(o cssl.Op, _ cssl.Result) {
+	traced := func(op tlsio.Op, f func()) {
+		r.SetTrace(func(o tlsio.Op, _ tlsio.Result) {
 			if o == op {
 				r.SetTrace(nil)
 				f()
@@ -166,7 +166,7 @@ func (c cell) prepare(t *testing.T) (*rig, Event) {
 		r.write("hello")
 		return r, Readable
 	case "read paused":
-		traced(cssl.OpRead, r.Pause)
+		traced(tlsio.OpRead, r.Pause)
 		return r, Readable
 	case "read closing":
 		r.Close(nil)

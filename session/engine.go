@@ -1,25 +1,25 @@
 package session
 
-import "github.com/spacemonad/go-openssl/cssl"
+import "github.com/spacemonad/go-openssl/tlsio"
 
 // Engine is the TLS connection below a Session; *cssl.Conn is one. Each
 // operation answers with exactly one of progress, a want, or an error, and says
-// what it moved; see [cssl.Result]. After a want the same operation is called again, Write with
+// what it moved; see [tlsio.Result]. After a want the same operation is called again, Write with
 // the same bytes. After a failure only these
 // are called: Flush; Read, and Handshake if it is the first, after a failed Write, Flush or Shutdown;
 // all but Read after the end of input (io.EOF, io.ErrUnexpectedEOF); all after a KeyUpdate
-// or Renegotiate that was refused (cssl.ErrState).
+// or Renegotiate that was refused (tlsio.ErrState).
 type Engine interface {
 	// Handshake carries the handshake on. Progress means that it is done.
-	Handshake() cssl.Result
+	Handshake() tlsio.Result
 	// Read reads at least one byte into p. The peer's end is io.EOF or io.ErrUnexpectedEOF.
-	Read(p []byte) cssl.Result
+	Read(p []byte) tlsio.Result
 	// Write accepts at least one byte of p.
-	Write(p []byte) cssl.Result
+	Write(p []byte) tlsio.Result
 	// Flush sends what the engine holds for its transport. Progress means that nothing is left.
-	Flush() cssl.Result
+	Flush() tlsio.Result
 	// Shutdown sends close_notify. Progress means that it left the engine, if perhaps not yet the transport.
-	Shutdown() cssl.Result
+	Shutdown() tlsio.Result
 	// CloseWrite ends our direction of the transport (a FIN). It is called once,
 	// after Shutdown, when nothing is unsent.
 	CloseWrite() error
@@ -28,27 +28,27 @@ type Engine interface {
 // Rekeyer is an Engine that can start a handshake after the first one. After a
 // want, Handshake carries it on.
 type Rekeyer interface {
-	KeyUpdate(request bool) cssl.Result
-	Renegotiate() cssl.Result
+	KeyUpdate(request bool) tlsio.Result
+	Renegotiate() tlsio.Result
 }
 
 // CertificateRequester is an Engine that can ask for the peer's certificate after the handshake. After a want, Handshake carries
-// it on; the answer comes with any operation, in its cssl.Result.Certificate.
+// it on; the answer comes with any operation, in its tlsio.Result.Certificate.
 type CertificateRequester interface {
-	RequestCertificate() cssl.Result
+	RequestCertificate() tlsio.Result
 }
 
 // EarlyReader is an Engine that can read early data before the first Handshake. The end of it is io.EOF.
 type EarlyReader interface {
-	ReadEarlyData(p []byte) cssl.Result
+	ReadEarlyData(p []byte) tlsio.Result
 }
 
 // MoreWriter is an Engine that can tell its transport that more follows at once, so that it is sent
 // together. WriteMore is otherwise Write, and Write may be called in its place with the same bytes; it is used
 // for a record that is not the last one queued, or that close_notify follows. ShutdownMore is otherwise Shutdown; CloseWrite follows.
 type MoreWriter interface {
-	WriteMore(p []byte) cssl.Result
-	ShutdownMore() cssl.Result
+	WriteMore(p []byte) tlsio.Result
+	ShutdownMore() tlsio.Result
 }
 
 // Handler hears what happens on a connection. The methods are called from Ready,
@@ -137,7 +137,7 @@ func (e Event) String() string {
 	return "RW"
 }
 
-func eventOf(w cssl.Want) Event {
+func eventOf(w tlsio.Want) Event {
 	switch {
 	case w.Readable():
 		return Readable
@@ -197,15 +197,15 @@ func (c *Config) fill() {
 }
 
 // Outcomes counts the results of one operation: progress at index
-// cssl.WantNone, and each want at its own index.
-type Outcomes [cssl.WantAppRead + 1]uint64
+// tlsio.WantNone, and each want at its own index.
+type Outcomes [tlsio.WantAppRead + 1]uint64
 
 // Counters counts what Sessions do. It has no lock: it belongs to their goroutine.
 type Counters struct {
-	// Results, by cssl.Op.
-	Results [cssl.Ops]Outcomes
-	// Errors, by cssl.Op; the end of input is none.
-	Errors [cssl.Ops]uint64
+	// Results, by tlsio.Op.
+	Results [tlsio.Ops]Outcomes
+	// Errors, by tlsio.Op; the end of input is none.
+	Errors [tlsio.Ops]uint64
 	// BytesRead and BytesWritten, of plaintext.
 	BytesRead, BytesWritten uint64
 	// Sends is how many operations handed ciphertext to the transport.

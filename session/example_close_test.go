@@ -4,28 +4,28 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // narrow is an Engine that tells what it is asked for. Its transport takes a write only after it was waited for.
 type narrow struct{ writable, peerEnded bool }
 
-func (n *narrow) Handshake() cssl.Result { return cssl.Result{} }
-func (n *narrow) Flush() cssl.Result     { return cssl.Result{} }
+func (n *narrow) Handshake() tlsio.Result { return tlsio.Result{} }
+func (n *narrow) Flush() tlsio.Result     { return tlsio.Result{} }
 
-func (n *narrow) Write(p []byte) cssl.Result {
+func (n *narrow) Write(p []byte) tlsio.Result {
 	if !n.writable {
 		fmt.Println("  write: the socket is full")
-		return cssl.Result{Want: cssl.WantWrite}
+		return tlsio.Result{Want: tlsio.WantWrite}
 	}
 	fmt.Printf("  write: %q\n", p)
-	return cssl.Result{N: len(p), Out: true}
+	return tlsio.Result{N: len(p), Out: true}
 }
 
-func (n *narrow) Shutdown() cssl.Result {
+func (n *narrow) Shutdown() tlsio.Result {
 	fmt.Println("  close_notify")
-	return cssl.Result{Out: true}
+	return tlsio.Result{Out: true}
 }
 
 func (n *narrow) CloseWrite() error {
@@ -33,11 +33,11 @@ func (n *narrow) CloseWrite() error {
 	return nil
 }
 
-func (n *narrow) Read(p []byte) cssl.Result {
+func (n *narrow) Read(p []byte) tlsio.Result {
 	if n.peerEnded {
-		return cssl.Result{Err: io.EOF}
+		return tlsio.Result{Err: io.EOF}
 	}
-	return cssl.Result{Want: cssl.WantRead}
+	return tlsio.Result{Want: tlsio.WantRead}
 }
 
 // closer is a Handler that waits for the end.

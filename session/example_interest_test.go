@@ -3,23 +3,23 @@ package session_test
 import (
 	"fmt"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // crossed is an Engine that answers as OpenSSL may in the midst of a renegotiation: its Read must first write, and its
 // Write must first read.
-type crossed struct{ reads, writes []cssl.Result }
+type crossed struct{ reads, writes []tlsio.Result }
 
-func (e *crossed) Handshake() cssl.Result     { return cssl.Result{} }
-func (e *crossed) Flush() cssl.Result         { return cssl.Result{} }
-func (e *crossed) Shutdown() cssl.Result      { return cssl.Result{} }
-func (e *crossed) CloseWrite() error          { return nil }
-func (e *crossed) Read(p []byte) cssl.Result  { return take(&e.reads) }
-func (e *crossed) Write(p []byte) cssl.Result { return take(&e.writes) }
+func (e *crossed) Handshake() tlsio.Result     { return tlsio.Result{} }
+func (e *crossed) Flush() tlsio.Result         { return tlsio.Result{} }
+func (e *crossed) Shutdown() tlsio.Result      { return tlsio.Result{} }
+func (e *crossed) CloseWrite() error           { return nil }
+func (e *crossed) Read(p []byte) tlsio.Result  { return take(&e.reads) }
+func (e *crossed) Write(p []byte) tlsio.Result { return take(&e.writes) }
 
 // take is the next of results.
-func take(results *[]cssl.Result) cssl.Result {
+func take(results *[]tlsio.Result) tlsio.Result {
 	r := (*results)[0]
 	*results = (*results)[1:]
 	return r
@@ -34,8 +34,8 @@ func (listener) OnData(p []byte) { fmt.Println("  data:", len(p), "bytes") }
 // a write until it is readable, both at once.
 func ExampleSession_Interest() {
 	e := &crossed{
-		reads:  []cssl.Result{{Want: cssl.WantWrite}, {N: 3, In: true}, {Want: cssl.WantRead}},
-		writes: []cssl.Result{{Want: cssl.WantRead}, {N: 5, Out: true}},
+		reads:  []tlsio.Result{{Want: tlsio.WantWrite}, {N: 3, In: true}, {Want: tlsio.WantRead}},
+		writes: []tlsio.Result{{Want: tlsio.WantRead}, {N: 5, Out: true}},
 	}
 	var s session.Session
 	s.Init(e, listener{}, new(session.Config))

@@ -5,31 +5,31 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // memory is an Engine without encryption, over two buffers. A real one is *cssl.Conn.
 type memory struct{ in, out bytes.Buffer }
 
-func (m *memory) Handshake() cssl.Result { return cssl.Result{} }
-func (m *memory) Flush() cssl.Result     { return cssl.Result{} }
-func (m *memory) Shutdown() cssl.Result  { return cssl.Result{Out: true} }
-func (m *memory) CloseWrite() error      { return nil }
+func (m *memory) Handshake() tlsio.Result { return tlsio.Result{} }
+func (m *memory) Flush() tlsio.Result     { return tlsio.Result{} }
+func (m *memory) Shutdown() tlsio.Result  { return tlsio.Result{Out: true} }
+func (m *memory) CloseWrite() error       { return nil }
 
-func (m *memory) Write(p []byte) cssl.Result {
+func (m *memory) Write(p []byte) tlsio.Result {
 	n, _ := m.out.Write(p)
-	return cssl.Result{N: n, Out: true}
+	return tlsio.Result{N: n, Out: true}
 }
 
-func (m *memory) Read(p []byte) cssl.Result {
+func (m *memory) Read(p []byte) tlsio.Result {
 	switch n, _ := m.in.Read(p); {
 	case n == 0:
-		return cssl.Result{Want: cssl.WantRead}
+		return tlsio.Result{Want: tlsio.WantRead}
 	case bytes.HasPrefix(p[:n], []byte("bye")):
-		return cssl.Result{Err: io.EOF}
+		return tlsio.Result{Err: io.EOF}
 	default:
-		return cssl.Result{N: n, In: true}
+		return tlsio.Result{N: n, In: true}
 	}
 }
 

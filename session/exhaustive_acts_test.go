@@ -4,7 +4,7 @@ import (
 	"errors"
 	"net"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // errPanic is what a handler panics with.
@@ -54,18 +54,18 @@ func (w *world) act(name string, feeding bool) {
 			if name == "keyupdate" {
 				w.rekeying = rekeyingUpdate
 			}
-			w.blocked[handshake] = cssl.WantNone
+			w.blocked[handshake] = tlsio.WantNone
 		}
 	case "retry":
 		s.Retry()
 		for op := range operations {
-			if w.blocked[op] == cssl.WantRetryVerify {
-				w.blocked[op] = cssl.WantNone
+			if w.blocked[op] == tlsio.WantRetryVerify {
+				w.blocked[op] = tlsio.WantNone
 			}
 		}
 	case "expectpeer":
 		s.ExpectPeer()
-		w.blocked[handshake] = cssl.WantRead
+		w.blocked[handshake] = tlsio.WantRead
 	case "ready":
 		w.ready(0)
 	case "readyR":

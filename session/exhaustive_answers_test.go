@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // call is a method of the engine, with what decides which answers it can give.
@@ -28,7 +28,7 @@ var names = [callNames]string{"H", "H", "K", "N", "R", "R", "W", "F", "S"}
 
 // answer is a result and its name in the notation of scripted.
 type answer struct {
-	cssl.Result
+	tlsio.Result
 	text string
 	// failed: the session must take it for an error, also where it looks like a want.
 	failed bool
@@ -191,13 +191,13 @@ type question struct {
 
 // inputNeeded: the answer is not possible after the peer's end.
 func inputNeeded(a answer) bool {
-	return a.In || a.Want == cssl.WantRead || a.Want == cssl.WantAppRead
+	return a.In || a.Want == tlsio.WantRead || a.Want == tlsio.WantAppRead
 }
 
 func (p *profile) parse(c call, text string) answer {
 	_, r := parseStep(nil, names[c]+":"+text)
 	r.N *= p.unit
-	failed := r.Err != nil || r.Want > cssl.WantAppRead || names[c] == "R" && r.Want == cssl.WantAppRead
+	failed := r.Err != nil || r.Want > tlsio.WantAppRead || names[c] == "R" && r.Want == tlsio.WantAppRead
 	return answer{Result: r, text: names[c] + ":" + text, failed: failed}
 }
 

@@ -1,6 +1,6 @@
 package session
 
-import "github.com/spacemonad/go-openssl/cssl"
+import "github.com/spacemonad/go-openssl/tlsio"
 
 // works reports whether an operation has something to do, as far as the outside knows.
 func (w *world) works(op operation) bool {
@@ -23,14 +23,14 @@ func (w *world) works(op operation) bool {
 }
 
 func (w *world) writeNeedsRead() bool {
-	return w.blocked[write] == cssl.WantRead || w.blocked[write] == cssl.WantAppRead
+	return w.blocked[write] == tlsio.WantRead || w.blocked[write] == tlsio.WantAppRead
 }
 
 // ready is a turn of the event loop.
 func (w *world) ready(got Event) {
 	for op := range operations {
 		if got&eventOf(w.blocked[op]) != 0 {
-			w.blocked[op] = cssl.WantNone
+			w.blocked[op] = tlsio.WantNone
 		}
 	}
 	if w.inside { // a handler calls it: nothing may come of that now
@@ -107,7 +107,7 @@ func (w *world) mayCall(op operation, c call) {
 	case c == callKeyUpdate && w.rekeying != rekeyingUpdate, c == callRenegotiate && w.rekeying != rekeyingRenegotiate,
 		c == callCarryOn && w.rekeying != rekeyingStarted:
 		w.fail("%s, which was not asked for", name)
-	case w.blocked[op] != cssl.WantNone:
+	case w.blocked[op] != tlsio.WantNone:
 		w.fail("%s is tried again, but it waits for %v", name, w.blocked[op])
 	case !w.works(op):
 		w.fail("%s, which has nothing to do", name)
@@ -127,7 +127,7 @@ func (w *world) mayClose(err error) {
 	case w.dead, w.aborted, w.fin && w.ended != endNone:
 	case w.broken:
 		for _, op := range []operation{handshake, read} {
-			if w.works(op) && w.blocked[op] == cssl.WantNone {
+			if w.works(op) && w.blocked[op] == tlsio.WantNone {
 				w.fail("OnClose before all was read that the peer sent")
 			}
 		}
@@ -177,9 +177,9 @@ func (w *world) check() {
 	for op := range operations {
 		if b := w.blocked[op]; w.works(op) {
 			needs |= eventOf(b)
-			now = now || b == cssl.WantNone
+			now = now || b == tlsio.WantNone
 			needsApp = needsApp || b.Application()
-			needsRead = needsRead || b == cssl.WantAppRead
+			needsRead = needsRead || b == tlsio.WantAppRead
 		}
 	}
 	if in&^needs != 0 {
@@ -219,7 +219,7 @@ func (w *world) rests() {
 			w.fail("no rest after %d turns: interest %v, runnable %v", turns, w.s.Interest(), w.s.Runnable())
 		}
 	}
-	if w.closed || w.paused && (w.waitsFor(cssl.WantAppRead)) {
+	if w.closed || w.paused && (w.waitsFor(tlsio.WantAppRead)) {
 		return
 	}
 	if !w.opened || w.left > 0 || w.out != outClean || w.rekeying == rekeyingStarted || w.last && !w.fin {
@@ -243,7 +243,7 @@ func (w *world) ends() {
 	}
 }
 
-func (w *world) waitsFor(want cssl.Want) bool {
+func (w *world) waitsFor(want tlsio.Want) bool {
 	for op := range operations {
 		if w.works(op) && w.blocked[op] == want {
 			return true
@@ -262,7 +262,7 @@ func (w *world) kindTurn() bool {
 	if !w.s.Runnable() {
 		speaks := w.fin && w.ended == endNone
 		for op := range operations {
-			speaks = speaks || op != read && w.works(op) && w.blocked[op] == cssl.WantRead
+			speaks = speaks || op != read && w.works(op) && w.blocked[op] == tlsio.WantRead
 		}
 		got = w.s.Interest()
 		if !speaks {

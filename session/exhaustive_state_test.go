@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // memory is what the outside remembers of a session's life, from what it heard alone. The
@@ -12,7 +12,7 @@ import (
 type memory struct {
 	// blocked is what the last answer to each operation named, until something comes that may have
 	// ended the wait. An operation that is blocked must not be called again.
-	blocked  [operations]cssl.Want
+	blocked  [operations]tlsio.Want
 	rekeying rekeying
 	parked   uint8 // units that a Write was refused with, which the next Write must carry again
 	left     uint8 // units asked for and not accepted
@@ -92,7 +92,7 @@ type span struct{ r, w uint8 }
 type state struct {
 	fed int32
 	memory
-	want     [operations]cssl.Want
+	want     [operations]tlsio.Want
 	phase    Phase
 	rekey    rekey
 	cause    uint8

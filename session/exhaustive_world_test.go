@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // world is all that a session meets, the engine and the handler. Wherever there is a
@@ -93,7 +93,7 @@ func (w *world) answer(c call, units int) answer {
 }
 
 // call is what all operations share: the rules, the answer, and what follows from it.
-func (w *world) call(op operation, c call, units int) cssl.Result {
+func (w *world) call(op operation, c call, units int) tlsio.Result {
 	if w.chance && c == callFlush {
 		w.chance = false
 		now := w.out
@@ -108,7 +108,7 @@ func (w *world) call(op operation, c call, units int) cssl.Result {
 	switch {
 	case a.failed:
 		w.failure(op, c, a)
-	case a.Want == cssl.WantNone:
+	case a.Want == tlsio.WantNone:
 		w.success(op, a)
 	}
 	return a.Result
@@ -122,29 +122,29 @@ func (w *world) learn(op operation, a answer) {
 	} else if a.Unsent {
 		w.out = outUnsent
 	}
-	w.blocked[op] = cssl.WantNone
+	w.blocked[op] = tlsio.WantNone
 	if !a.failed {
 		w.blocked[op] = a.Want
 	}
 	for o := range operations {
 		b := w.blocked[o]
-		if o != op && (a.In && b == cssl.WantRead || a.Out && b == cssl.WantWrite || op == read && b == cssl.WantAppRead) {
-			w.blocked[o] = cssl.WantNone
+		if o != op && (a.In && b == tlsio.WantRead || a.Out && b == tlsio.WantWrite || op == read && b == tlsio.WantAppRead) {
+			w.blocked[o] = tlsio.WantNone
 		}
 	}
-	if a.Want == cssl.WantAppRead || op == read && a.Drained {
-		w.blocked[read] = cssl.WantNone // for a read finds data, or ...
+	if a.Want == tlsio.WantAppRead || op == read && a.Drained {
+		w.blocked[read] = tlsio.WantNone // for a read finds data, or ...
 		if a.Drained {
-			w.blocked[read] = cssl.WantRead // ... certainly none
+			w.blocked[read] = tlsio.WantRead // ... certainly none
 		}
 	}
 	switch w.out {
 	case outHeld:
-		w.blocked[flush] = cssl.WantNone
+		w.blocked[flush] = tlsio.WantNone
 	case outUnsent:
-		w.blocked[flush] = cssl.WantWrite
-		if w.blocked[write] == cssl.WantNone {
-			w.blocked[write] = cssl.WantWrite
+		w.blocked[flush] = tlsio.WantWrite
+		if w.blocked[write] == tlsio.WantNone {
+			w.blocked[write] = tlsio.WantWrite
 		}
 	}
 }
@@ -211,7 +211,7 @@ func (w *world) failure(op operation, c call, a answer) {
 		if err != io.EOF {
 			w.because(err)
 		}
-	case later && (errors.Is(err, cssl.ErrState) || err == io.EOF):
+	case later && (errors.Is(err, tlsio.ErrState) || err == io.EOF):
 		if w.rekeying = rekeyingNone; !w.closing {
 			w.expect = "rekey"
 		}
@@ -240,14 +240,14 @@ func (w *world) because(err error) {
 // engine is the world as the session's engine.
 type engine struct{ *world }
 
-func (w engine) Handshake() cssl.Result {
+func (w engine) Handshake() tlsio.Result {
 	if w.opened {
 		return w.call(handshake, callCarryOn, 0)
 	}
 	return w.call(handshake, callHandshake, 0)
 }
 
-func (w engine) Read(p []byte) cssl.Result {
+func (w engine) Read(p []byte) tlsio.Result {
 	c := callRead
 	if w.closing && w.notified {
 		c = callDiscard
@@ -257,7 +257,7 @@ func (w engine) Read(p []byte) cssl.Result {
 	return r
 }
 
-func (w engine) Write(p []byte) cssl.Result {
+func (w engine) Write(p []byte) tlsio.Result {
 	units := len(p) / w.p.unit
 	if len(p) == 0 || len(p)%w.p.unit != 0 || units > int(w.left) || string(p) != string(w.p.bytes[w.accepted:w.accepted+len(p)]) {
 		w.fail("Write(%q) is not what comes next", p)
@@ -269,14 +269,14 @@ func (w engine) Write(p []byte) cssl.Result {
 		w.fail("Write of %d bytes", len(p))
 	}
 	r := w.call(write, callWrite, units)
-	if r.Err == nil && r.Want != cssl.WantNone && !w.broken {
+	if r.Err == nil && r.Want != tlsio.WantNone && !w.broken {
 		w.parked = uint8(units)
 	}
 	return r
 }
 
-func (w engine) Flush() cssl.Result    { return w.call(flush, callFlush, 0) }
-func (w engine) Shutdown() cssl.Result { return w.call(shutdown, callShutdown, 0) }
+func (w engine) Flush() tlsio.Result    { return w.call(flush, callFlush, 0) }
+func (w engine) Shutdown() tlsio.Result { return w.call(shutdown, callShutdown, 0) }
 
 func (w engine) CloseWrite() error {
 	w.mayCall(operations, callNames)
@@ -284,8 +284,8 @@ func (w engine) CloseWrite() error {
 	return errBroken // that the peer is gone is for reading to find out
 }
 
-func (w engine) KeyUpdate(bool) cssl.Result { return w.call(handshake, callKeyUpdate, 0) }
-func (w engine) Renegotiate() cssl.Result   { return w.call(handshake, callRenegotiate, 0) }
+func (w engine) KeyUpdate(bool) tlsio.Result { return w.call(handshake, callKeyUpdate, 0) }
+func (w engine) Renegotiate() tlsio.Result   { return w.call(handshake, callRenegotiate, 0) }
 
 // undrained is a Handler that does nothing in OnDrain.
 type undrained struct{ Handler }

@@ -6,7 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // model is an honest Engine over a transport that the test controls. It keeps
@@ -39,7 +39,7 @@ type model struct {
 	accepted, read       bytes.Buffer
 	calls                int
 	fault                string
-	lastWant             [operations]cssl.Want
+	lastWant             [operations]tlsio.Want
 	lastUnsent           bool
 	failWrites, failRead bool
 }
@@ -52,7 +52,7 @@ func (m *model) blame(format string, args ...any) {
 }
 
 // noMore is the model's own: the handshake cannot go on, for the peer's direction has ended.
-const noMore = cssl.Want(255)
+const noMore = tlsio.Want(255)
 
 // begin is what all operations share.
 func (m *model) begin(op string) {
@@ -64,14 +64,14 @@ func (m *model) begin(op string) {
 }
 
 // end fills in what was moved.
-func (m *model) end(op operation, r cssl.Result) cssl.Result {
+func (m *model) end(op operation, r tlsio.Result) tlsio.Result {
 	r.In, r.Out, r.Unsent = m.took, m.sent, m.held > 0
 	if m.took || m.sent {
 		m.moved = true
 	}
 	m.lastWant[op] = r.Want
 	if r.Drained {
-		m.lastWant[op] = cssl.WantRead
+		m.lastWant[op] = tlsio.WantRead
 	}
 	m.lastUnsent = r.Unsent
 	return r
@@ -95,7 +95,7 @@ func (m *model) flush() bool {
 
 // handshakes carries a handshake on until it is done. data says whether
 // application data may be taken off the transport on the way.
-func (m *model) handshakes(data bool) cssl.Want {
+func (m *model) handshakes(data bool) tlsio.Want {
 	for m.flight > 0 || m.await > 0 {
 		if m.flight > 0 {
 			if m.tail {
@@ -103,17 +103,17 @@ func (m *model) handshakes(data bool) cssl.Want {
 				m.flight = 0
 				m.flush()
 			} else if m.flight = m.send(m.flight); m.flight > 0 {
-				return cssl.WantWrite
+				return tlsio.WantWrite
 			}
 			continue
 		}
 		switch {
 		case len(m.plain) > 0:
-			return cssl.WantAppRead
+			return tlsio.WantAppRead
 		case m.got != "":
 			return noMore
 		case len(m.in) == 0:
-			return cssl.WantRead
+			return tlsio.WantRead
 		case m.in[0] == "hs":
 			m.in = m.in[1:]
 			m.took = true
@@ -124,17 +124,17 @@ func (m *model) handshakes(data bool) cssl.Want {
 		case m.in[0] == "eof", m.in[0] == "fin":
 			return noMore
 		case data:
-			return cssl.WantNone
+			return tlsio.WantNone
 		default:
 			m.plain = []byte(m.in[0])
 			m.in = m.in[1:]
 			m.took = true
 		}
 	}
-	return cssl.WantNone
+	return tlsio.WantNone
 }
 
-func (m *model) Handshake() cssl.Result {
+func (m *model) Handshake() tlsio.Result {
 	m.begin("handshake")
 	if m.opened && m.fin {
 		m.blame("handshake after FIN")
@@ -143,21 +143,21 @@ func (m *model) Handshake() cssl.Result {
 		m.async = true
 	}
 	if m.async {
-		return m.end(handshake, cssl.Result{Want: cssl.WantRetryVerify})
+		return m.end(handshake, tlsio.Result{Want: tlsio.WantRetryVerify})
 	}
 	switch w := m.handshakes(false); w {
-	case cssl.WantNone:
+	case tlsio.WantNone:
 		m.opened, m.own = true, false
-		return m.end(handshake, cssl.Result{})
+		return m.end(handshake, tlsio.Result{})
 	case noMore:
 		m.dead = "handshake"
-		return m.end(handshake, cssl.Result{Err: fmt.Errorf("handshake: %w", io.ErrUnexpectedEOF)})
+		return m.end(handshake, tlsio.Result{Err: fmt.Errorf("handshake: %w", io.ErrUnexpectedEOF)})
 	default:
-		return m.end(handshake, cssl.Result{Want: w})
+		return m.end(handshake, tlsio.Result{Want: w})
 	}
 }
 
-func (m *model) Read(p []byte) cssl.Result {
+func (m *model) Read(p []byte) tlsio.Result {
 	m.begin("read")
 	if !m.opened {
 		m.blame("read in the handshake")
@@ -167,20 +167,20 @@ func (m *model) Read(p []byte) cssl.Result {
 	}
 	if m.failRead && m.r.IntN(20) == 0 {
 		m.dead = "read"
-		return m.end(read, cssl.Result{Err: errBroken})
+		return m.end(read, tlsio.Result{Err: errBroken})
 	}
 	for {
 		if len(m.plain) > 0 {
 			n := copy(p, m.plain)
 			m.plain = m.plain[n:]
 			m.read.Write(p[:n])
-			return m.end(read, cssl.Result{N: n, Drained: len(m.plain) == 0 && len(m.in) == 0 && m.r.IntN(2) == 0})
+			return m.end(read, tlsio.Result{N: n, Drained: len(m.plain) == 0 && len(m.in) == 0 && m.r.IntN(2) == 0})
 		}
-		if w := m.handshakes(true); w == cssl.WantWrite || w == cssl.WantRead {
-			return m.end(read, cssl.Result{Want: w})
+		if w := m.handshakes(true); w == tlsio.WantWrite || w == tlsio.WantRead {
+			return m.end(read, tlsio.Result{Want: w})
 		}
 		if len(m.in) == 0 {
-			return m.end(read, cssl.Result{Want: cssl.WantRead})
+			return m.end(read, tlsio.Result{Want: tlsio.WantRead})
 		}
 		next := m.in[0]
 		m.in = m.in[1:]
@@ -190,14 +190,14 @@ func (m *model) Read(p []byte) cssl.Result {
 			m.flight += 5
 		case "eof", "fin":
 			m.got = next
-			return m.end(read, cssl.Result{Err: scriptErrors[next]})
+			return m.end(read, tlsio.Result{Err: scriptErrors[next]})
 		default:
 			m.plain = []byte(next)
 		}
 	}
 }
 
-func (m *model) Write(p []byte) cssl.Result {
+func (m *model) Write(p []byte) tlsio.Result {
 	m.begin("write")
 	if !m.opened || m.notify || len(p) == 0 || len(p) > RecordSize {
 		m.blame("write of %d bytes, opened %v, after close_notify %v", len(p), m.opened, m.notify)
@@ -207,20 +207,20 @@ func (m *model) Write(p []byte) cssl.Result {
 	}
 	if m.failWrites && m.r.IntN(20) == 0 {
 		m.dead = "write"
-		return m.end(write, cssl.Result{Err: errBroken})
+		return m.end(write, tlsio.Result{Err: errBroken})
 	}
 	if !m.flush() {
 		m.parked = bytes.Clone(p)
-		return m.end(write, cssl.Result{Want: cssl.WantWrite})
+		return m.end(write, tlsio.Result{Want: tlsio.WantWrite})
 	}
 	switch w := m.handshakes(false); w {
-	case cssl.WantNone:
+	case tlsio.WantNone:
 	case noMore:
 		m.dead = "write"
-		return m.end(write, cssl.Result{Err: fmt.Errorf("write: %w", io.ErrUnexpectedEOF)})
+		return m.end(write, tlsio.Result{Err: fmt.Errorf("write: %w", io.ErrUnexpectedEOF)})
 	default:
 		m.parked = bytes.Clone(p)
-		return m.end(write, cssl.Result{Want: w})
+		return m.end(write, tlsio.Result{Want: w})
 	}
 	n := len(p)
 	switch {
@@ -229,24 +229,24 @@ func (m *model) Write(p []byte) cssl.Result {
 		m.flush()
 	case m.room == 0:
 		m.parked = bytes.Clone(p)
-		return m.end(write, cssl.Result{Want: cssl.WantWrite})
+		return m.end(write, tlsio.Result{Want: tlsio.WantWrite})
 	default:
 		n = n - m.send(n)
 	}
 	m.parked = nil
 	m.accepted.Write(p[:n])
-	return m.end(write, cssl.Result{N: n})
+	return m.end(write, tlsio.Result{N: n})
 }
 
-func (m *model) Flush() cssl.Result {
+func (m *model) Flush() tlsio.Result {
 	m.begin("flush")
 	if !m.flush() {
-		return m.end(write, cssl.Result{Want: cssl.WantWrite})
+		return m.end(write, tlsio.Result{Want: tlsio.WantWrite})
 	}
-	return m.end(write, cssl.Result{})
+	return m.end(write, tlsio.Result{})
 }
 
-func (m *model) Shutdown() cssl.Result {
+func (m *model) Shutdown() tlsio.Result {
 	m.begin("shutdown")
 	// What this side began must be waited for (P12, P35).
 	if m.own || !m.opened {
@@ -257,9 +257,9 @@ func (m *model) Shutdown() cssl.Result {
 		// What the peer asked for is carried on here.
 		if w := m.handshakes(false); w == noMore {
 			m.dead = "write"
-			return m.end(shutdown, cssl.Result{Err: io.ErrUnexpectedEOF})
-		} else if w != cssl.WantNone {
-			return m.end(shutdown, cssl.Result{Want: w})
+			return m.end(shutdown, tlsio.Result{Err: io.ErrUnexpectedEOF})
+		} else if w != tlsio.WantNone {
+			return m.end(shutdown, tlsio.Result{Want: w})
 		}
 	case m.notify:
 		m.blame("a second shutdown")
@@ -271,12 +271,12 @@ func (m *model) Shutdown() cssl.Result {
 		m.held += 30
 		m.flush()
 	} else if m.room == 0 {
-		return m.end(shutdown, cssl.Result{Want: cssl.WantWrite})
+		return m.end(shutdown, tlsio.Result{Want: tlsio.WantWrite})
 	} else {
 		m.send(min(30, m.room))
 	}
 	m.notify = true
-	return m.end(shutdown, cssl.Result{})
+	return m.end(shutdown, tlsio.Result{})
 }
 
 func (m *model) CloseWrite() error {
@@ -289,16 +289,16 @@ func (m *model) CloseWrite() error {
 	return nil
 }
 
-func (m *model) KeyUpdate(bool) cssl.Result { return m.rekey(0) }
-func (m *model) Renegotiate() cssl.Result   { return m.rekey(1) }
+func (m *model) KeyUpdate(bool) tlsio.Result { return m.rekey(0) }
+func (m *model) Renegotiate() tlsio.Result   { return m.rekey(1) }
 
-func (m *model) rekey(await int) cssl.Result {
+func (m *model) rekey(await int) tlsio.Result {
 	m.begin("key update")
 	if m.parked != nil || m.notify || !m.opened {
 		m.blame("key update: write unfinished %v, after close_notify %v", m.parked != nil, m.notify)
 	}
 	if m.flight > 0 || m.await > 0 || m.r.IntN(10) == 0 {
-		return m.end(handshake, cssl.Result{Err: cssl.ErrState})
+		return m.end(handshake, tlsio.Result{Err: tlsio.ErrState})
 	}
 	m.own = true
 	m.await = await

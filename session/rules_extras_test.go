@@ -5,7 +5,7 @@ import (
 	"net"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // The tests of this file are the rules of what TLS 1.3 has besides: certificates after the handshake, and early data.
@@ -160,8 +160,8 @@ func TestEarlyData(t *testing.T) {
 	r.ready(Writable, "E:4 E:eof+in H:want_read+out | early(4)")
 	r.waits("R")
 	r.ready(Readable, "H:ok R:want_read W(hello):5 | open")
-	if c.BytesRead != 7 || c.Results[cssl.OpReadEarlyData] != (Outcomes{cssl.WantNone: 2, cssl.WantRead: 1, cssl.WantWrite: 1}) {
-		t.Errorf("%d bytes, %v", c.BytesRead, c.Results[cssl.OpReadEarlyData])
+	if c.BytesRead != 7 || c.Results[tlsio.OpReadEarlyData] != (Outcomes{tlsio.WantNone: 2, tlsio.WantRead: 1, tlsio.WantWrite: 1}) {
+		t.Errorf("%d bytes, %v", c.BytesRead, c.Results[tlsio.OpReadEarlyData])
 	}
 
 	r = newRig(t, Config{EarlyData: true}) // none

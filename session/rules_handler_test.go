@@ -5,7 +5,7 @@ import (
 	"net"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // The tests of this file are the rules of calls from inside the handler's methods.
@@ -184,9 +184,9 @@ func TestPanicInHandler(t *testing.T) {
 func TestTrace(t *testing.T) {
 	r := openRig(t, Config{})
 	var seen string
-	r.SetTrace(func(op cssl.Op, res cssl.Result) {
+	r.SetTrace(func(op tlsio.Op, res tlsio.Result) {
 		seen += op.String() + ":" + res.Want.String() + ":" + r.Interest().String() + " "
-		if len(r.h.heard) > 0 && op == cssl.OpRead && res.N > 0 {
+		if len(r.h.heard) > 0 && op == tlsio.OpRead && res.N > 0 {
 			t.Error("the handler heard of it first")
 		}
 	})

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // The tests of this file are the rules of the write queue, backpressure and later handshakes.
@@ -369,7 +369,7 @@ func TestDefaults(t *testing.T) {
 	if c := newRig(t, Config{HighWater: 400}).cfg; c.LowWater != 100 {
 		t.Errorf("LowWater %d", c.LowWater)
 	}
-	var _ [cssl.WantAppRead + 1]uint64 = Outcomes{}
+	var _ [tlsio.WantAppRead + 1]uint64 = Outcomes{}
 }
 
 // TestAnyConfig: whatever a Config holds, a Session over it writes, reads and comes to rest.

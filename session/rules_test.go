@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // The tests of this file are the rules of what is waited for and what is tried again.
@@ -26,7 +26,7 @@ func TestStaleWriteAfterRead(t *testing.T) {
 			r.ready(0, "W(hello):want_read")
 			r.Ready(0) // nothing may be called: nothing has come
 			// The event is kept from the write, so that only the staleness can retry it.
-			r.want[read] = cssl.WantNone
+			r.want[read] = tlsio.WantNone
 			r.ready(0, test.turn)
 		})
 	}
@@ -34,7 +34,7 @@ func TestStaleWriteAfterRead(t *testing.T) {
 		r := openRig(t, Config{})
 		r.write("hello")
 		r.ready(0, "W(hello):want_read")
-		r.want[read] = cssl.WantNone
+		r.want[read] = tlsio.WantNone
 		r.ready(0, "R:want_read")
 		r.waits("R")
 	})
@@ -267,13 +267,13 @@ func TestShortAnswerIsNotStarved(t *testing.T) {
 func TestInputIsNotStarved(t *testing.T) {
 	r := openRig(t, Config{})
 	r.write(strings.Repeat("x", 5*RecordSize))
-	r.want[read] = cssl.WantNone
+	r.want[read] = tlsio.WantNone
 	const record = "W(#16384):16384 "
 	r.ready(0, record+record+"R:100 "+record+record+"R:100 R:want_read "+record+"| data(100) data(100)")
 
 	r = openRig(t, Config{TurnBytes: 1000})
 	r.write(strings.Repeat("x", 5*RecordSize))
-	r.want[read] = cssl.WantNone
+	r.want[read] = tlsio.WantNone
 	r.ready(0, record+"R:100 | data(100)")
 	r.ready(0, record+"R:want_read")
 	r.waits("R run")
@@ -310,8 +310,8 @@ func TestUnknownWant(t *testing.T) {
 		turn  string
 	}{
 		{"handshake", func(r *rig) {}, "H:unknown"},
-		{"read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = cssl.WantNone }, "R:unknown"},
-		{"read, app_read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = cssl.WantNone }, "R:app_read"},
+		{"read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = tlsio.WantNone }, "R:unknown"},
+		{"read, app_read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = tlsio.WantNone }, "R:app_read"},
 		{"write", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.write("hello") }, "W(hello):unknown"},
 		{"shutdown", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.Close(nil) }, "S:unknown"},
 	}
@@ -338,16 +338,16 @@ func TestCounters(t *testing.T) {
 	r.ready(Readable, "R:7 R:want_write W(hello):want_read | data(7)")
 	r.ready(Readable|Writable, "R:want_read W(hello):err | close(err)")
 	got := fmt.Sprint(
-		c.Results[cssl.OpHandshake][cssl.WantNone], c.Results[cssl.OpRead][cssl.WantNone],
-		c.Results[cssl.OpRead][cssl.WantRead], c.Results[cssl.OpRead][cssl.WantWrite],
-		c.Results[cssl.OpWrite][cssl.WantRead], c.Errors[cssl.OpWrite], c.BytesRead, c.BytesWritten)
+		c.Results[tlsio.OpHandshake][tlsio.WantNone], c.Results[tlsio.OpRead][tlsio.WantNone],
+		c.Results[tlsio.OpRead][tlsio.WantRead], c.Results[tlsio.OpRead][tlsio.WantWrite],
+		c.Results[tlsio.OpWrite][tlsio.WantRead], c.Errors[tlsio.OpWrite], c.BytesRead, c.BytesWritten)
 	if got != "1 1 2 1 1 1 7 0" {
 		t.Errorf("counted %s", got)
 	}
 	var sum Counters
 	sum.Add(&c)
 	sum.Add(&c)
-	if sum.BytesRead != 14 || sum.Errors[cssl.OpWrite] != 2 || sum.Results[cssl.OpRead][cssl.WantRead] != 4 {
+	if sum.BytesRead != 14 || sum.Errors[tlsio.OpWrite] != 2 || sum.Results[tlsio.OpRead][tlsio.WantRead] != 4 {
 		t.Errorf("summed %+v", sum)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // attemptCost is what an attempt counts against the budget besides its bytes, so
@@ -20,7 +20,7 @@ const attemptCost = 256
 func (s *Session) Ready(got Event) {
 	for op := range operations {
 		if got&eventOf(s.want[op]) != 0 {
-			s.want[op] = cssl.WantNone
+			s.want[op] = tlsio.WantNone
 		}
 	}
 	if s.running {
@@ -64,7 +64,7 @@ func (s *Session) Ready(got Event) {
 }
 
 // can reports whether an operation can be tried now.
-func (s *Session) can(op operation) bool { return s.want[op] == cssl.WantNone && s.live(op) }
+func (s *Session) can(op operation) bool { return s.want[op] == tlsio.WantNone && s.live(op) }
 
 // next picks an operation that can be tried. Reading goes before writing, so
 // that the answers to several small messages share a record, but not when there are
@@ -130,23 +130,23 @@ func (s *Session) take(st step) {
 
 // try makes one attempt at an operation and answers how many bytes it moved.
 func (s *Session) try(op operation) int {
-	var r cssl.Result
-	var name cssl.Op
+	var r tlsio.Result
+	var name tlsio.Op
 	switch op {
 	case handshake:
 		name, r = s.tryHandshake()
 	case read:
-		name, r = cssl.OpRead, s.engine.Read(s.cfg.Buffer)
+		name, r = tlsio.OpRead, s.engine.Read(s.cfg.Buffer)
 	case write:
-		name, r = cssl.OpWrite, s.writeRecord()
+		name, r = tlsio.OpWrite, s.writeRecord()
 	case flush:
-		name, r = cssl.OpFlush, s.engine.Flush()
+		name, r = tlsio.OpFlush, s.engine.Flush()
 	case shutdown:
-		name, r = cssl.OpShutdown, s.sendCloseNotify()
+		name, r = tlsio.OpShutdown, s.sendCloseNotify()
 	}
-	if r.Err == nil && (r.Want > cssl.WantAppRead || op == read && r.Want == cssl.WantAppRead) {
+	if r.Err == nil && (r.Want > tlsio.WantAppRead || op == read && r.Want == tlsio.WantAppRead) {
 		// No event and no act of the application would ever end such a wait.
-		r.Err, r.Want = fmt.Errorf("session: %v answered %v, which cannot be waited for", name, r.Want), cssl.WantNone
+		r.Err, r.Want = fmt.Errorf("session: %v answered %v, which cannot be waited for", name, r.Want), tlsio.WantNone
 	}
 	s.note(op, r)
 	s.count(name, r)
@@ -161,43 +161,43 @@ func (s *Session) try(op operation) int {
 	switch {
 	case r.Err != nil:
 		s.failed(op, r.Err)
-	case r.Want == cssl.WantNone:
+	case r.Want == tlsio.WantNone:
 		s.progress(op, r)
 	}
 	return r.N
 }
 
 // note keeps the want of an attempt, and drops those of other operations that it made stale.
-func (s *Session) note(op operation, r cssl.Result) {
+func (s *Session) note(op operation, r tlsio.Result) {
 	s.want[op] = r.Want
 	for other := range operations {
 		if other == op {
 			continue
 		}
 		w := s.want[other]
-		if r.In && w.Readable() || r.Out && w.Writable() || op == read && w == cssl.WantAppRead {
-			s.want[other] = cssl.WantNone
+		if r.In && w.Readable() || r.Out && w.Writable() || op == read && w == tlsio.WantAppRead {
+			s.want[other] = tlsio.WantNone
 		}
 	}
-	if r.Want == cssl.WantAppRead {
-		s.want[read] = cssl.WantNone // the data is inside the engine: no event will tell of it
+	if r.Want == tlsio.WantAppRead {
+		s.want[read] = tlsio.WantNone // the data is inside the engine: no event will tell of it
 	}
 	if op == read && r.Drained {
-		s.want[read] = cssl.WantRead
+		s.want[read] = tlsio.WantRead
 	}
 	if s.held = r.Held; s.held {
-		s.want[flush] = cssl.WantNone // it comes last, after a read and a write that would take it along
+		s.want[flush] = tlsio.WantNone // it comes last, after a read and a write that would take it along
 	}
 	if s.unsent = r.Unsent; s.unsent {
 		// The transport has just refused it, and would refuse the next record too.
-		s.want[flush] = cssl.WantWrite
-		if s.want[write] == cssl.WantNone {
-			s.want[write] = cssl.WantWrite
+		s.want[flush] = tlsio.WantWrite
+		if s.want[write] == tlsio.WantNone {
+			s.want[write] = tlsio.WantWrite
 		}
 	}
 }
 
-func (s *Session) count(name cssl.Op, r cssl.Result) {
+func (s *Session) count(name tlsio.Op, r tlsio.Result) {
 	c := s.cfg.Counters
 	if r.Out {
 		c.Sends++
@@ -209,7 +209,7 @@ func (s *Session) count(name cssl.Op, r cssl.Result) {
 		return
 	}
 	c.Results[name][r.Want]++
-	if name == cssl.OpRead || name == cssl.OpReadEarlyData {
+	if name == tlsio.OpRead || name == tlsio.OpReadEarlyData {
 		c.BytesRead += uint64(r.N)
 	} else {
 		c.BytesWritten += uint64(r.N)
@@ -217,7 +217,7 @@ func (s *Session) count(name cssl.Op, r cssl.Result) {
 }
 
 // writeRecord writes the head of the queue.
-func (s *Session) writeRecord() cssl.Result {
+func (s *Session) writeRecord() tlsio.Result {
 	p := s.queue.freeze()
 	if len(p) < s.queue.Len() || s.ending && s.rekey == rekeyNone {
 		if e, ok := s.engine.(MoreWriter); ok {
@@ -228,7 +228,7 @@ func (s *Session) writeRecord() cssl.Result {
 }
 
 // sendCloseNotify writes close_notify, which a FIN follows.
-func (s *Session) sendCloseNotify() cssl.Result {
+func (s *Session) sendCloseNotify() tlsio.Result {
 	if e, ok := s.engine.(MoreWriter); ok {
 		return e.ShutdownMore()
 	}
@@ -236,35 +236,35 @@ func (s *Session) sendCloseNotify() cssl.Result {
 }
 
 // tryHandshake carries the first handshake on, or starts or carries on a later one.
-func (s *Session) tryHandshake() (cssl.Op, cssl.Result) {
+func (s *Session) tryHandshake() (tlsio.Op, tlsio.Result) {
 	if s.early {
 		r := s.engine.(EarlyReader).ReadEarlyData(s.cfg.Buffer)
 		if r.Err != io.EOF {
-			return cssl.OpReadEarlyData, r
+			return tlsio.OpReadEarlyData, r
 		}
 		s.early = false
 		next := s.engine.Handshake()
 		next.In, next.Out = next.In || r.In, next.Out || r.Out
-		return cssl.OpHandshake, next
+		return tlsio.OpHandshake, next
 	}
 	k := s.rekey
 	if k == rekeyNone && s.asking {
 		s.rekey, s.asking, s.requesting = rekeyUnderWay, false, true
-		return cssl.OpRequestCertificate, s.engine.(CertificateRequester).RequestCertificate()
+		return tlsio.OpRequestCertificate, s.engine.(CertificateRequester).RequestCertificate()
 	}
 	if k == rekeyNone || k == rekeyUnderWay {
-		return cssl.OpHandshake, s.engine.Handshake()
+		return tlsio.OpHandshake, s.engine.Handshake()
 	}
 	s.rekey, s.requesting = rekeyUnderWay, false
 	e := s.engine.(Rekeyer)
 	if k == rekeyRenegotiate {
-		return cssl.OpRenegotiate, e.Renegotiate()
+		return tlsio.OpRenegotiate, e.Renegotiate()
 	}
-	return cssl.OpKeyUpdate, e.KeyUpdate(k == rekeyUpdateRequest)
+	return tlsio.OpKeyUpdate, e.KeyUpdate(k == rekeyUpdateRequest)
 }
 
 // progress deals with an operation that succeeded.
-func (s *Session) progress(op operation, r cssl.Result) {
+func (s *Session) progress(op operation, r tlsio.Result) {
 	switch op {
 	case handshake:
 		if s.early {
@@ -308,7 +308,7 @@ func (s *Session) failed(op operation, err error) {
 	switch {
 	case op == read && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 		s.endOfInput(err)
-	case op == handshake && s.rekey == rekeyUnderWay && (errors.Is(err, cssl.ErrState) || errors.Is(err, io.EOF)):
+	case op == handshake && s.rekey == rekeyUnderWay && (errors.Is(err, tlsio.ErrState) || errors.Is(err, io.EOF)):
 		// It was refused and nothing was begun, or the peer has ended its direction
 		// instead of answering, which reading finds too: the connection goes on without.
 		s.rekey = rekeyNone

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // A script says which calls the engine must get, in which order, and what it
@@ -26,19 +26,19 @@ import (
 // errBroken is the error that "err" in a script stands for.
 var errBroken = errors.New("broken")
 
-var scriptWants = map[string]cssl.Want{
-	"want_read": cssl.WantRead, "want_write": cssl.WantWrite, "connect": cssl.WantConnect, "accept": cssl.WantAccept,
-	"x509": cssl.WantX509Lookup, "async": cssl.WantAsync, "async_job": cssl.WantAsyncJob,
-	"client_hello": cssl.WantClientHello, "retry_verify": cssl.WantRetryVerify, "app_read": cssl.WantAppRead,
-	"unknown": cssl.Want(200),
+var scriptWants = map[string]tlsio.Want{
+	"want_read": tlsio.WantRead, "want_write": tlsio.WantWrite, "connect": tlsio.WantConnect, "accept": tlsio.WantAccept,
+	"x509": tlsio.WantX509Lookup, "async": tlsio.WantAsync, "async_job": tlsio.WantAsyncJob,
+	"client_hello": tlsio.WantClientHello, "retry_verify": tlsio.WantRetryVerify, "app_read": tlsio.WantAppRead,
+	"unknown": tlsio.Want(200),
 }
 
 var scriptErrors = map[string]error{
-	"eof": io.EOF, "fin": io.ErrUnexpectedEOF, "err": errBroken, "state": fmt.Errorf("refused: %w", cssl.ErrState),
+	"eof": io.EOF, "fin": io.ErrUnexpectedEOF, "err": errBroken, "state": fmt.Errorf("refused: %w", tlsio.ErrState),
 }
 
 // parseStep reads one step of a script.
-func parseStep(t testing.TB, text string) (call string, r cssl.Result) {
+func parseStep(t testing.TB, text string) (call string, r tlsio.Result) {
 	call, answer, _ := strings.Cut(text, ":")
 	parts := strings.Split(answer, "+")
 	for _, flag := range parts[1:] {
@@ -100,7 +100,7 @@ func (e *scripted) done() {
 }
 
 // step answers a call from the script.
-func (e *scripted) step(call string) cssl.Result {
+func (e *scripted) step(call string) tlsio.Result {
 	e.t.Helper()
 	if len(e.script) == 0 {
 		e.t.Fatalf("unexpected call %s", call)
@@ -113,9 +113,9 @@ func (e *scripted) step(call string) cssl.Result {
 	return r
 }
 
-func (e *scripted) Handshake() cssl.Result { return e.step("H") }
+func (e *scripted) Handshake() tlsio.Result { return e.step("H") }
 
-func (e *scripted) Read(p []byte) cssl.Result {
+func (e *scripted) Read(p []byte) tlsio.Result {
 	r := e.step("R")
 	for i := range p[:r.N] {
 		p[i] = 'x'
@@ -123,7 +123,7 @@ func (e *scripted) Read(p []byte) cssl.Result {
 	return r
 }
 
-func (e *scripted) Write(p []byte) cssl.Result {
+func (e *scripted) Write(p []byte) tlsio.Result {
 	e.t.Helper()
 	if len(p) == 0 {
 		e.t.Fatal("a write of no bytes reached the engine")
@@ -141,7 +141,7 @@ func (e *scripted) Write(p []byte) cssl.Result {
 		e.t.Fatalf("the script accepts %d bytes of %s", r.N, call)
 	}
 	e.parked = nil
-	if r.Want != cssl.WantNone {
+	if r.Want != tlsio.WantNone {
 		e.parked = bytes.Clone(p)
 	} else {
 		e.out.Write(p[:r.N])
@@ -150,39 +150,39 @@ func (e *scripted) Write(p []byte) cssl.Result {
 }
 
 // WriteMore is the same step as Write; more tells them apart.
-func (e *scripted) WriteMore(p []byte) cssl.Result {
+func (e *scripted) WriteMore(p []byte) tlsio.Result {
 	e.t.Helper()
 	r := e.Write(p)
 	e.more[len(e.more)-1] = true
 	return r
 }
 
-func (e *scripted) Flush() cssl.Result { return e.step("F") }
-func (e *scripted) CloseWrite() error  { return e.step("C").Err }
+func (e *scripted) Flush() tlsio.Result { return e.step("F") }
+func (e *scripted) CloseWrite() error   { return e.step("C").Err }
 
-func (e *scripted) Shutdown() cssl.Result {
+func (e *scripted) Shutdown() tlsio.Result {
 	e.more = append(e.more, false)
 	return e.step("S")
 }
 
 // ShutdownMore is the same step as Shutdown; more tells them apart.
-func (e *scripted) ShutdownMore() cssl.Result {
+func (e *scripted) ShutdownMore() tlsio.Result {
 	r := e.Shutdown()
 	e.more[len(e.more)-1] = true
 	return r
 }
 
-func (e *scripted) KeyUpdate(request bool) cssl.Result {
+func (e *scripted) KeyUpdate(request bool) tlsio.Result {
 	if request {
 		return e.step("K?")
 	}
 	return e.step("K")
 }
 
-func (e *scripted) Renegotiate() cssl.Result        { return e.step("N") }
-func (e *scripted) RequestCertificate() cssl.Result { return e.step("A") }
+func (e *scripted) Renegotiate() tlsio.Result        { return e.step("N") }
+func (e *scripted) RequestCertificate() tlsio.Result { return e.step("A") }
 
-func (e *scripted) ReadEarlyData(p []byte) cssl.Result {
+func (e *scripted) ReadEarlyData(p []byte) tlsio.Result {
 	r := e.step("E")
 	for i := range p[:r.N] {
 		p[i] = 'e'

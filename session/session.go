@@ -6,7 +6,7 @@ import (
 	"io"
 	"net"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // ErrQueueFull is what Write answers when Config.MaxQueue would be passed.
@@ -65,14 +65,14 @@ type Session struct {
 	engine  Engine
 	handler Handler
 	cfg     *Config
-	trace   func(op cssl.Op, r cssl.Result)
+	trace   func(op tlsio.Op, r tlsio.Result)
 	queue   Queue
 	cause   error
 	// lingered counts the bytes that were discarded since our close_notify.
 	lingered int
 	// fed is how much of the queue was written inside OnData.
 	fed   int
-	want  [operations]cssl.Want
+	want  [operations]tlsio.Want
 	phase Phase
 	rekey rekey
 
@@ -106,7 +106,7 @@ func (s *Session) Init(e Engine, h Handler, cfg *Config) {
 // nothing to say before the client has spoken. With Config.EarlyData, early data is
 // read first.
 func (s *Session) ExpectPeer() {
-	s.want[handshake] = cssl.WantRead
+	s.want[handshake] = tlsio.WantRead
 	if s.cfg.EarlyData {
 		_, s.early = s.engine.(EarlyReader)
 	}
@@ -114,7 +114,7 @@ func (s *Session) ExpectPeer() {
 
 // SetTrace makes s call f after each operation, before the handler hears of it, with
 // the operation's result. Inside f, Interest and Runnable say what follows from it.
-func (s *Session) SetTrace(f func(op cssl.Op, r cssl.Result)) { s.trace = f }
+func (s *Session) SetTrace(f func(op tlsio.Op, r tlsio.Result)) { s.trace = f }
 
 // Phase is where s is in its life.
 func (s *Session) Phase() Phase { return s.phase }
@@ -160,7 +160,7 @@ func (s *Session) live(op operation) bool {
 // What the peer makes us queue meanwhile is bounded by MaxQueue.
 func (s *Session) mustRead() bool {
 	w := s.want[write]
-	return w.Readable() || w == cssl.WantAppRead
+	return w.Readable() || w == tlsio.WantAppRead
 }
 
 // Interest is what to wait for: the union of the wants of the live operations.
@@ -191,7 +191,7 @@ func (s *Session) Runnable() bool {
 }
 
 // WaitsForApplication reports whether an operation waits for something that only the
-// application can bring about, such as a callback's answer; see [cssl.Want.Application].
+// application can bring about, such as a callback's answer; see [tlsio.Want.Application].
 // After that, call Retry and Ready(0).
 func (s *Session) WaitsForApplication() bool {
 	for op := range operations {
@@ -206,7 +206,7 @@ func (s *Session) WaitsForApplication() bool {
 func (s *Session) Retry() {
 	for op := range operations {
 		if s.want[op].Application() {
-			s.want[op] = cssl.WantNone
+			s.want[op] = tlsio.WantNone
 		}
 	}
 }
@@ -310,7 +310,7 @@ func (s *Session) RequestCertificate() error {
 		return fmt.Errorf("%w: a certificate is to be asked for already", ErrRekeying)
 	}
 	if s.asking = true; s.rekey == rekeyNone {
-		s.want[handshake] = cssl.WantNone
+		s.want[handshake] = tlsio.WantNone
 	}
 	return nil
 }
@@ -326,7 +326,7 @@ func (s *Session) startRekey(k rekey) error {
 		return ErrRekeying
 	}
 	s.rekey = k
-	s.want[handshake] = cssl.WantNone
+	s.want[handshake] = tlsio.WantNone
 	return nil
 }
 

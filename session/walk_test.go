@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // walker is the world around one Session over a model engine.
@@ -192,7 +192,7 @@ func (w *walker) check() {
 // needsRead reports whether only a read helps that the application does not allow.
 func (w *walker) needsRead() bool {
 	for op := range operations {
-		if w.want[op] == cssl.WantAppRead && w.paused {
+		if w.want[op] == tlsio.WantAppRead && w.paused {
 			return true
 		}
 	}

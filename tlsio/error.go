@@ -1,4 +1,4 @@
-package cssl
+package tlsio
 
 import (
 	"errors"
@@ -10,14 +10,16 @@ import (
 // Errors that say what was wrong with a call or a peer. They are found with
 // errors.Is in what the operations answer.
 var (
-	// ErrLimit: the peer sent more KeyUpdates, tickets or renegotiations than Config allows.
+	// ErrLimit: the peer sent more KeyUpdates, tickets or renegotiations than
+	// cssl.Config allows.
 	ErrLimit = errors.New("peer went over the limit of post-handshake messages")
 	// ErrState: the operation makes no sense at this point, such as a Write
 	// before the handshake is done or a Shutdown after a fatal error.
 	ErrState = errors.New("operation not possible in this state of the connection")
 	// ErrShutdown: a Write after Shutdown.
 	ErrShutdown = errors.New("write after shutdown")
-	// ErrPSK: the handshake failed, and it seems for want of a pre-shared key (Config.PSKs) that both sides have.
+	// ErrPSK: the handshake failed, and it seems for want of a pre-shared key
+	// (cssl.Config.PSKs) that both sides have.
 	ErrPSK = errors.New("no pre-shared key that both sides have: another identity, another key, another hash, or none")
 	// ErrUnknown: SSL_get_error answered a value that this package does not know.
 	ErrUnknown = errors.New("unknown answer of SSL_get_error")
@@ -151,7 +153,7 @@ func (e *Error) Unwrap() []error {
 func (e *Error) Timeout() bool { return false }
 
 // Alert is a TLS alert description (RFC 8446, section 6). As an error it can
-// be looked for: errors.Is(err, cssl.Alert(48)) is "unknown CA".
+// be looked for: errors.Is(err, tlsio.Alert(48)) is "unknown CA".
 type Alert uint8
 
 var alertNames = map[Alert]string{
@@ -176,39 +178,3 @@ func (a Alert) String() string {
 
 // Error makes an Alert findable with errors.Is.
 func (a Alert) Error() string { return "tls alert: " + a.String() }
-
-// ConfigError says which setting OpenSSL or this package refused, and why.
-type ConfigError struct {
-	// Setting is the field of [Config] or [ConnConfig].
-	Setting string
-	// Value is what was set, shortened; empty for keys and other secrets.
-	Value string
-	// Reasons are OpenSSL's, oldest first.
-	Reasons []Reason
-	// Err is the cause where it was not OpenSSL, such as a file that cannot be read.
-	Err error
-}
-
-// Error says the setting, its value and the reasons.
-func (e *ConfigError) Error() string {
-	s := "tls config: " + e.Setting
-	if e.Value != "" {
-		s += " " + strconv.Quote(e.Value)
-	}
-	sep := ": "
-	if e.Err != nil {
-		s += sep + e.Err.Error()
-		sep = "; "
-	}
-	for _, r := range e.Reasons {
-		s += sep + r.String()
-		sep = "; "
-	}
-	if sep == ": " {
-		s += ": refused by OpenSSL"
-	}
-	return s
-}
-
-// Unwrap is the cause where it was not OpenSSL.
-func (e *ConfigError) Unwrap() error { return e.Err }

@@ -1,4 +1,4 @@
-package cssl
+package tlsio
 
 import "fmt"
 
