@@ -104,3 +104,6 @@
 // What operations return ([Result], [Want], [Error]) are types of package tlsio,
 // which needs no cgo.
 package cssl
+
+// It says what is needed where this package does not build.
+import _ "github.com/spacemonad/go-openssl/internal/platform"

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	_ "github.com/spacemonad/go-openssl/internal/platform" // says what is needed where this package does not build
 )
 
 var (
