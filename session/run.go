@@ -148,7 +148,7 @@ func (s *Session) try(op operation) int {
 		// No event and no act of the application would ever end such a wait.
 		r.Err, r.Want = fmt.Errorf("session: %v answered %v, which cannot be waited for", name, r.Want), tlsio.WantNone
 	}
-	s.note(op, r)
+	s.note(op, name, r)
 	s.count(name, r)
 	if s.trace != nil {
 		s.trace(name, r)
@@ -168,14 +168,10 @@ func (s *Session) try(op operation) int {
 }
 
 // note keeps the want of an attempt, and drops those of other operations that it made stale.
-func (s *Session) note(op operation, r tlsio.Result) {
+func (s *Session) note(op operation, name tlsio.Op, r tlsio.Result) {
 	s.want[op] = r.Want
 	for other := range operations {
-		if other == op {
-			continue
-		}
-		w := s.want[other]
-		if r.In && w.Readable() || r.Out && w.Writable() || op == read && w == tlsio.WantAppRead {
+		if other != op && r.Unblocks(name, s.want[other]) {
 			s.want[other] = tlsio.WantNone
 		}
 	}

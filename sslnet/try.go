@@ -237,8 +237,11 @@ func (c *Conn) note(s *half, r cssl.Result) {
 	if s == other {
 		other, failed = &c.writer, r.Err != nil
 	}
-	if other.waits && (failed || r.In && other.want.Readable() || r.Out && other.want.Writable() ||
-		r.N > 0 && other.want == cssl.WantAppRead) {
+	op := cssl.OpHandshake // or another one that takes no data
+	if s.task == taskRead {
+		op = cssl.OpRead
+	}
+	if other.waits && (failed || r.Unblocks(op, other.want)) {
 		c.transport.wake(other)
 	}
 }

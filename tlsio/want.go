@@ -91,6 +91,14 @@ type Result struct {
 	Err error
 }
 
+// Unblocks reports whether another operation on the same connection, which
+// waits for w, must be tried again now that op returned r: op has moved what the
+// other one waits for, and the transport may not report it again. A Read ends
+// the wait for a Read also when it finds no data: then none is in the way.
+func (r Result) Unblocks(op Op, w Want) bool {
+	return r.In && w.Readable() || r.Out && w.Writable() || op == OpRead && w == WantAppRead
+}
+
 // Op names an operation on a connection.
 type Op uint8
 

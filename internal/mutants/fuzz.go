@@ -30,7 +30,7 @@ var forFuzzOfSession = []mutation{
 	{"spin", "a write that wants to read is tried again at once", "run.go",
 		"{ return s.want[op] == tlsio.WantNone && s.live(op) }",
 		"{\n\treturn (s.want[op] == tlsio.WantNone || op == write && s.want[op] == tlsio.WantRead) && s.live(op)\n}"},
-	{"stall", "input that one operation took does not free the others", "run.go",
+	{"stall", "input that one operation took does not free the others", "../tlsio/want.go",
 		"r.In && w.Readable() || ", ""},
 	{"end", "OnClose comes again", "session.go",
 		"\ts.phase = Closed\n", "\ts.phase = Closed\n\ts.handler.OnClose(s.cause)\n"},

@@ -26,7 +26,7 @@ import (
 // mutation is one way to break the code.
 type mutation struct {
 	pitfall, name string
-	file          string
+	file          string // from the target's dir
 	old, new      string
 }
 

@@ -133,7 +133,7 @@ func (m mutation) apply(pkg, dir string) (overlay string, err error) {
 	if n := strings.Count(string(source), m.old); n != 1 {
 		return "", fmt.Errorf("it no longer applies: its text is %d times in %s; bring the tables of internal/mutants up to date:\n%s", n, m.file, m.old)
 	}
-	changed := filepath.Join(dir, m.file)
+	changed := filepath.Join(dir, filepath.Base(m.file))
 	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600); err != nil {
 		return "", err
 	}
