@@ -299,10 +299,10 @@ const DefaultSessionLifetime = 24 * time.Hour
 // DefaultTail holds the largest record twice: one of application data, and the
 // same again for what the protocol itself must say meanwhile. In engine mode it
 // is the room for output between two calls of Take.
-const DefaultTail = 2 * (16384 + 2048 + 5)
+const DefaultTail = 2 * (MaxPlaintext + 2048 + 5)
 
 // minTail is the largest record: header, content, and what encryption may add.
-const minTail = 5 + 16384 + 320
+const minTail = 5 + MaxPlaintext + 320
 
 // Limits of post-handshake messages where Config names none.
 const (

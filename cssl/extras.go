@@ -79,11 +79,11 @@ func (b *builder) extras() error {
 	default:
 		return &ConfigError{Setting: "MaxFragment", Value: fmt.Sprint(c.MaxFragment), Err: errors.New("must be 512, 1024, 2048 or 4096")}
 	}
-	if n := c.MaxSendFragment; n != 0 && (n < 512 || n > 16384) {
-		return &ConfigError{Setting: "MaxSendFragment", Value: fmt.Sprint(n), Err: errors.New("must be from 512 to 16384")}
+	if n := c.MaxSendFragment; n != 0 && (n < 512 || n > MaxPlaintext) {
+		return &ConfigError{Setting: "MaxSendFragment", Value: fmt.Sprint(n), Err: fmt.Errorf("must be from 512 to %d", MaxPlaintext)}
 	}
-	if n := c.RecordSizeLimit; n != 0 && (n < 513 || n > 16385) {
-		return &ConfigError{Setting: "RecordSizeLimit", Value: fmt.Sprint(n), Err: errors.New("must be from 513 to 16385")}
+	if n := c.RecordSizeLimit; n != 0 && (n < 513 || n > MaxPlaintext+1) {
+		return &ConfigError{Setting: "RecordSizeLimit", Value: fmt.Sprint(n), Err: fmt.Errorf("must be from 513 to %d", MaxPlaintext+1)}
 	}
 	if c.Tail < 0 && (c.RecordSizeLimit != 0 || c.MaxFragment != 0) {
 		// OpenSSL 3.0 makes its buffer anew when the first message after the handshake comes, since records are smaller now; the half

@@ -22,6 +22,9 @@ type (
 	AlertSide = tlsio.AlertSide
 )
 
+// MaxPlaintext is the most bytes of plaintext that a TLS record carries.
+const MaxPlaintext = tlsio.MaxPlaintext
+
 // What an operation waits for; see package tlsio.
 const (
 	WantNone        = tlsio.WantNone

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
 	"golang.org/x/sys/unix"
 )
@@ -150,7 +151,7 @@ func TestFairness(t *testing.T) {
 	}
 	turns := after.Turns - before.Turns
 	// One turn moves a budget for an event and another for the ready list.
-	if perTurn := flood / max(turns, 1); perTurn > 2*(32<<10)+2*session.RecordSize {
+	if perTurn := flood / max(turns, 1); perTurn > 2*(32<<10)+2*cssl.MaxPlaintext {
 		t.Errorf("a turn read %d bytes from one connection", perTurn)
 	}
 }

@@ -155,7 +155,7 @@ func TestSlowReader(t *testing.T) {
 	}
 	client.Close()
 	must(t, receive(t, ended, "OnClose"))
-	if limit := high + turn + session.RecordSize; most > limit {
+	if limit := high + turn + cssl.MaxPlaintext; most > limit {
 		t.Errorf("%d bytes were queued, want at most %d", most, limit)
 	}
 	if drains == 0 {

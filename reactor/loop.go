@@ -147,7 +147,7 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	l := &Loop{cfg: cfg.withDefaults(), poller: p, start: time.Now()}
 	l.logTo(l.cfg.Logger)
 	s := cfg.Session
-	s.Buffer = make([]byte, session.RecordSize)
+	s.Buffer = make([]byte, cssl.MaxPlaintext)
 	s.Counters = &l.stats.Sessions
 	l.sessions = &s
 	return l, nil

@@ -72,12 +72,12 @@ type Handler interface {
 	// written is sent then.
 	OnEarlyData(p []byte)
 	// OnRekeyError: a KeyUpdate or Renegotiate came to nothing, and the connection goes
-	// on. err is cssl.ErrState if it was refused (the version in use, or the settings, do
+	// on. err is tlsio.ErrState if it was refused (the version in use, or the settings, do
 	// not allow it), and io.EOF if the peer ended its direction instead of answering.
 	OnRekeyError(err error)
 	// OnCertificate says what became of Session.RequestCertificate. If err is nil, the
 	// answer has come and was accepted; OnCertificate comes before any data that the
-	// peer sent after it. Otherwise there will be no answer: err is cssl.ErrState, with
+	// peer sent after it. Otherwise there will be no answer: err is tlsio.ErrState, with
 	// the reason, if nothing was asked, and io.EOF if the peer ended its direction. An answer that does not pass ends the connection. Where data comes with
 	// the answer, a Pause in here takes effect behind it.
 	OnCertificate(err error)
@@ -189,7 +189,7 @@ func (c *Config) fill() {
 	set(&c.TurnBytes, 128<<10)
 	set(&c.LingerBytes, 1<<20)
 	if len(c.Buffer) == 0 {
-		c.Buffer = make([]byte, RecordSize)
+		c.Buffer = make([]byte, tlsio.MaxPlaintext)
 	}
 	if c.Counters == nil {
 		c.Counters = new(Counters)

@@ -150,7 +150,7 @@ func (p *profile) fill() {
 	for c := range callNames {
 		most := 0
 		if c == callWrite {
-			most = min(p.maxQueue, RecordSize/p.unit)
+			most = min(p.maxQueue, tlsio.MaxPlaintext/p.unit)
 		}
 		for units := 0; units <= most; units++ {
 			for before := range outputs {

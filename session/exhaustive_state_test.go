@@ -142,14 +142,14 @@ func (w *world) store() state {
 	}
 	at, i := w.accepted, 0
 	for c := s.queue.head; c != nil; c = c.next {
-		if i == len(st.chunks) || c.w > RecordSize || c.r >= c.w {
+		if i == len(st.chunks) || c.w > tlsio.MaxPlaintext || c.r >= c.w {
 			w.fail("chunk %d of the queue holds bytes %d to %d", i, c.r, c.w)
 		}
 		if p := c.data[c.r:c.w]; string(p) != string(w.p.bytes[at:at+len(p)]) {
 			w.fail("chunk %d of the queue does not hold what was written", i)
 		}
 		st.chunks[i] = span{uint8(c.r / u), uint8(c.w / u)}
-		if u < RecordSize/64 { // such small chunks never fill up, so it does not matter where in them the bytes are
+		if u < tlsio.MaxPlaintext/64 { // such small chunks never fill up, so it does not matter where in them the bytes are
 			st.chunks[i] = span{0, uint8((c.w - c.r) / u)}
 		}
 		at += c.w - c.r

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 var (
@@ -63,7 +64,7 @@ var profiles = []*profile{
 		inside: []string{"none", "write", "write1"}, crossing: true, unit: 1, maxQueue: 6, high: 4, low: 2, linger: 2, turn: 1},
 	// Chunks that fill up: a unit is half a record.
 	{name: "records", outside: slices.Concat(turns, []string{"write", "write1", "pause", "resume", "close"}), inside: []string{"none"}, // no answers, whose share of the queue is a fraction
-		unit: RecordSize / 2, maxQueue: 5, high: 4, low: 2, linger: 2, turn: 1},
+		unit: tlsio.MaxPlaintext / 2, maxQueue: 5, high: 4, low: 2, linger: 2, turn: 1},
 	// Turns of several attempts. There are too many for all answers at once.
 	{name: "turns", short: 3, outside: slices.Concat(turns, []string{"write", "pause", "resume", "close"}),
 		inside: []string{"none", "write", "close"}, crossing: true, unit: 1, maxQueue: 3, high: 2, low: 1, linger: 2, turn: 3 * attemptCost},

@@ -265,7 +265,7 @@ func (w engine) Write(p []byte) tlsio.Result {
 	if w.parked > 0 && units != int(w.parked) {
 		w.fail("Write of %d units is tried again with %d", w.parked, units)
 	}
-	if len(p) > RecordSize {
+	if len(p) > tlsio.MaxPlaintext {
 		w.fail("Write of %d bytes", len(p))
 	}
 	r := w.call(write, callWrite, units)

@@ -199,7 +199,7 @@ func (m *model) Read(p []byte) tlsio.Result {
 
 func (m *model) Write(p []byte) tlsio.Result {
 	m.begin("write")
-	if !m.opened || m.notify || len(p) == 0 || len(p) > RecordSize {
+	if !m.opened || m.notify || len(p) == 0 || len(p) > tlsio.MaxPlaintext {
 		m.blame("write of %d bytes, opened %v, after close_notify %v", len(p), m.opened, m.notify)
 	}
 	if m.parked != nil && !bytes.Equal(m.parked, p) {

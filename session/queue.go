@@ -1,15 +1,16 @@
 package session
 
-import "sync"
+import (
+	"sync"
 
-// RecordSize is the most plaintext that one TLS record carries.
-const RecordSize = 16384
+	"github.com/spacemonad/go-openssl/tlsio"
+)
 
 // chunk is what becomes one record at the most.
 type chunk struct {
 	next *chunk
 	r, w int // data[r:w] is to be written
-	data [RecordSize]byte
+	data [tlsio.MaxPlaintext]byte
 }
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
@@ -31,7 +32,7 @@ func (q *Queue) Append(p []byte) {
 	q.n += len(p)
 	for len(p) > 0 {
 		c := q.tail
-		if c == nil || c.w == RecordSize || q.frozen && c == q.head {
+		if c == nil || c.w == tlsio.MaxPlaintext || q.frozen && c == q.head {
 			c = chunks.Get().(*chunk)
 			q.push(c)
 		}
@@ -54,7 +55,7 @@ func (q *Queue) push(c *chunk) {
 func (q *Queue) MoveFrom(o *Queue) {
 	for c := o.head; c != nil; {
 		next := c.next
-		if t := q.tail; t != nil && !(q.frozen && t == q.head) && c.w-c.r <= RecordSize-t.w {
+		if t := q.tail; t != nil && !(q.frozen && t == q.head) && c.w-c.r <= tlsio.MaxPlaintext-t.w {
 			t.w += copy(t.data[t.w:], c.data[c.r:c.w])
 			recycle(c)
 		} else {

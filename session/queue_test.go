@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 var seedFlag = flag.Uint64("seed", 0, "seed of the randomized tests; 0 means a new one each time")
@@ -61,7 +63,7 @@ func equalInts(a, b []int) bool {
 // TestQueueMerges: small writes share a chunk, up to one record; a frozen head
 // does not grow (P06), but what stands behind it does.
 func TestQueueMerges(t *testing.T) {
-	const full = RecordSize
+	const full = tlsio.MaxPlaintext
 	tests := []struct {
 		name string
 		do   func(q *Queue)
@@ -110,7 +112,7 @@ func TestQueueMerges(t *testing.T) {
 // TestQueueMoveFrom: chunks are taken over or merged, in order, and a frozen
 // head is left alone.
 func TestQueueMoveFrom(t *testing.T) {
-	const full = RecordSize
+	const full = tlsio.MaxPlaintext
 	tests := []struct {
 		name   string
 		to     int
@@ -168,7 +170,7 @@ func TestQueueRandom(t *testing.T) {
 		for i := 0; i < 2000; i++ {
 			n := r.IntN(200)
 			if r.IntN(10) == 0 {
-				n = r.IntN(3 * RecordSize)
+				n = r.IntN(3 * tlsio.MaxPlaintext)
 			}
 			switch k := r.IntN(8); {
 			case k < 3 && q.Len() < 1<<20:
@@ -192,7 +194,7 @@ func TestQueueRandom(t *testing.T) {
 					t.Fatalf("round %d, step %d: the frozen head changed from %d bytes to %d", round, i, len(frozen), len(p))
 				}
 				frozen = bytes.Clone(p)
-				if len(p) > RecordSize || len(p) == 0 {
+				if len(p) > tlsio.MaxPlaintext || len(p) == 0 {
 					t.Fatalf("round %d, step %d: a head of %d bytes", round, i, len(p))
 				}
 				if r.IntN(2) == 0 {

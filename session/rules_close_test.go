@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // The tests of this file are the rules of the end of a connection.
@@ -153,7 +155,7 @@ func TestWriteFailureDeliversInput(t *testing.T) {
 			t.Errorf("KeyUpdate: %v", err)
 		}
 	}
-	r.write(strings.Repeat("x", 2*RecordSize))
+	r.write(strings.Repeat("x", 2*tlsio.MaxPlaintext))
 	r.ready(Readable|Writable, "W(#16384):err R:500 | data(500)")
 	r.waits("- run") // the turn was over
 	if r.queue.head != nil {
@@ -163,13 +165,13 @@ func TestWriteFailureDeliversInput(t *testing.T) {
 	r.ended()
 
 	r = openRig(t, Config{})
-	r.write(strings.Repeat("x", 2*RecordSize))
+	r.write(strings.Repeat("x", 2*tlsio.MaxPlaintext))
 	r.ready(Readable|Writable, "W(#16384):err R:9 R:eof | data(9) close(err)")
 	r.ended()
 
 	// A pause does not keep a broken connection: nothing would ever end it.
 	r = openRig(t, Config{TurnBytes: 1000})
-	r.write(strings.Repeat("x", 2*RecordSize))
+	r.write(strings.Repeat("x", 2*tlsio.MaxPlaintext))
 	r.ready(Readable, "W(#16384):err R:1000 | data(1000)")
 	r.Pause()
 	r.waits("- run")
@@ -268,7 +270,7 @@ func TestFirstCauseWins(t *testing.T) {
 // TestAbortThrowsAway: Abort writes nothing and sends no close_notify.
 func TestAbortThrowsAway(t *testing.T) {
 	r := openRig(t, Config{})
-	r.write(strings.Repeat("x", 3*RecordSize))
+	r.write(strings.Repeat("x", 3*tlsio.MaxPlaintext))
 	r.ready(0, "W(#16384):want_write")
 	r.Abort(nil)
 	if err := r.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {

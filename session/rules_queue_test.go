@@ -41,7 +41,7 @@ func TestMerge(t *testing.T) {
 	r := openRig(t, Config{})
 	r.h.on["data"] = func() { r.write("ab") }
 	r.ready(Readable, "R:1 R:1 R:1 R:want_read W(ababab):6 | data(1) data(1) data(1)")
-	r.h.on["data"] = func() { r.write(strings.Repeat("x", RecordSize)) }
+	r.h.on["data"] = func() { r.write(strings.Repeat("x", tlsio.MaxPlaintext)) }
 	r.ready(Readable, "R:1 R:1 W(#16384):16384 R:want_read W(#16384):16384 | data(1) data(1)")
 }
 
@@ -49,7 +49,7 @@ func TestMerge(t *testing.T) {
 // that is close_notify, and the FIN after it sends them.
 func TestWriteMore(t *testing.T) {
 	r := openRig(t, Config{})
-	r.write(strings.Repeat("x", 2*RecordSize) + "end")
+	r.write(strings.Repeat("x", 2*tlsio.MaxPlaintext) + "end")
 	r.ready(0, "W(#16384):16384 W(#16384):16384 W(end):want_write")
 	r.write("x")
 	r.ready(Writable, "W(end):3 W(x):1")
@@ -363,7 +363,7 @@ func TestNoRekeyAfterWriteFailed(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	c := newRig(t, Config{LowWater: 1 << 30}).cfg
 	if c.HighWater != 128<<10 || c.LowWater != c.HighWater || c.MaxQueue != 16<<20 || c.TurnBytes != 128<<10 ||
-		c.LingerBytes != 1<<20 || len(c.Buffer) != RecordSize || c.Counters == nil {
+		c.LingerBytes != 1<<20 || len(c.Buffer) != tlsio.MaxPlaintext || c.Counters == nil {
 		t.Errorf("%+v", c)
 	}
 	if c := newRig(t, Config{HighWater: 400}).cfg; c.LowWater != 100 {

@@ -266,13 +266,13 @@ func TestShortAnswerIsNotStarved(t *testing.T) {
 // records, and once a turn if a turn is shorter than that.
 func TestInputIsNotStarved(t *testing.T) {
 	r := openRig(t, Config{})
-	r.write(strings.Repeat("x", 5*RecordSize))
+	r.write(strings.Repeat("x", 5*tlsio.MaxPlaintext))
 	r.want[read] = tlsio.WantNone
 	const record = "W(#16384):16384 "
 	r.ready(0, record+record+"R:100 "+record+record+"R:100 R:want_read "+record+"| data(100) data(100)")
 
 	r = openRig(t, Config{TurnBytes: 1000})
-	r.write(strings.Repeat("x", 5*RecordSize))
+	r.write(strings.Repeat("x", 5*tlsio.MaxPlaintext))
 	r.want[read] = tlsio.WantNone
 	r.ready(0, record+"R:100 | data(100)")
 	r.ready(0, record+"R:want_read")

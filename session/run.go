@@ -74,7 +74,7 @@ func (s *Session) next(wrote int) (operation, bool) {
 	switch {
 	case s.can(handshake):
 		return handshake, true
-	case (s.ending || s.queue.Len() >= 2*RecordSize && wrote < 2*RecordSize) && s.can(write):
+	case (s.ending || s.queue.Len() >= 2*tlsio.MaxPlaintext && wrote < 2*tlsio.MaxPlaintext) && s.can(write):
 		return write, true
 	case s.can(shutdown):
 		return shutdown, true

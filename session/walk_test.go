@@ -67,7 +67,7 @@ func (w *walker) act() {
 	case k < 100:
 		p := pattern(w.asked.Len(), w.r.IntN(300))
 		if k < 5 {
-			p = pattern(w.asked.Len(), w.r.IntN(2*RecordSize))
+			p = pattern(w.asked.Len(), w.r.IntN(2*tlsio.MaxPlaintext))
 		}
 		if err := w.Write(p); err == nil {
 			w.asked.Write(p)

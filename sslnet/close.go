@@ -120,7 +120,7 @@ const drainLimit = 1 << 20
 
 // throwAway reads what stands in the way of close_notify, and asks for that again. c.mu is held.
 func (s *half) throwAway() (r cssl.Result) {
-	buf := recordBuffers.Get().(*[recordSize]byte)
+	buf := recordBuffers.Get().(*[cssl.MaxPlaintext]byte)
 	defer recordBuffers.Put(buf)
 	for n := 0; n < drainLimit; n += max(r.N, 1) {
 		r = s.c.tls.Read(buf[:])

@@ -3,10 +3,12 @@ package sslnet
 import (
 	"io"
 	"sync"
+
+	"github.com/spacemonad/go-openssl/cssl"
 )
 
 // copyBuffers have room for four full records, which share a send.
-var copyBuffers = sync.Pool{New: func() any { return new([4 * recordSize]byte) }}
+var copyBuffers = sync.Pool{New: func() any { return new([4 * cssl.MaxPlaintext]byte) }}
 
 // ReadFrom writes what r has until its end. It fills records to the brim where r gives as much at once, from a buffer that is
 // shared, so that io.Copy allocates none.
@@ -14,7 +16,7 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	buf := copyBuffers.Get().(*[4 * recordSize]byte)
+	buf := copyBuffers.Get().(*[4 * cssl.MaxPlaintext]byte)
 	defer copyBuffers.Put(buf)
 	for {
 		k, rerr := r.Read(buf[:])
@@ -35,11 +37,11 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 }
 
 // recordBuffers have room for what one Read answers.
-var recordBuffers = sync.Pool{New: func() any { return new([recordSize]byte) }}
+var recordBuffers = sync.Pool{New: func() any { return new([cssl.MaxPlaintext]byte) }}
 
 // WriteTo writes what it reads, until the peer's end, to w. Its buffer is shared, as that of ReadFrom.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
-	buf := recordBuffers.Get().(*[recordSize]byte)
+	buf := recordBuffers.Get().(*[cssl.MaxPlaintext]byte)
 	defer recordBuffers.Put(buf)
 	for {
 		k, rerr := c.Read(buf[:])

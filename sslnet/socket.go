@@ -171,7 +171,7 @@ func (t *socket) closeWrite() {
 }
 
 func (t *socket) finish() {
-	buf := recordBuffers.Get().(*[recordSize]byte)
+	buf := recordBuffers.Get().(*[cssl.MaxPlaintext]byte)
 	defer recordBuffers.Put(buf)
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()

@@ -100,8 +100,8 @@ func (s *half) tryTask() (r cssl.Result, finished bool) {
 	if len(s.p) == 0 {
 		return s.flush(r)
 	}
-	if len(s.p) > recordSize {
-		r = c.tls.WriteMore(s.p[:recordSize])
+	if len(s.p) > cssl.MaxPlaintext {
+		r = c.tls.WriteMore(s.p[:cssl.MaxPlaintext])
 	} else {
 		r = c.tls.Write(s.p)
 	}
@@ -140,9 +140,6 @@ func (s *half) tryRekey() (r cssl.Result, finished bool) {
 	}
 	return s.flush(r)
 }
-
-// recordSize is the most plaintext that one TLS record carries.
-const recordSize = 16384
 
 // tryHandshake carries the handshake on.
 func (s *half) tryHandshake() (r cssl.Result, finished bool) {

@@ -99,6 +99,10 @@ func (r Result) Unblocks(op Op, w Want) bool {
 	return r.In && w.Readable() || r.Out && w.Writable() || op == OpRead && w == WantAppRead
 }
 
+// MaxPlaintext is the most bytes of plaintext that a TLS record carries (RFC
+// 8446, section 5.1).
+const MaxPlaintext = 1 << 14
+
 // Op names an operation on a connection.
 type Op uint8
 

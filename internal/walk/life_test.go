@@ -116,7 +116,7 @@ func (w *walk) begin(x *contexts) {
 // config is one with small sizes, or the default ones.
 func (w *walk) config() session.Config {
 	r := w.r
-	c := session.Config{Buffer: make([]byte, 1+r.IntN(session.RecordSize))}
+	c := session.Config{Buffer: make([]byte, 1+r.IntN(cssl.MaxPlaintext))}
 	if !w.one(3) {
 		c.HighWater = 1 + r.IntN(5000)
 		c.LowWater = r.IntN(c.HighWater) // 0 is a quarter
@@ -274,7 +274,7 @@ func (w *walk) act(e *end) {
 		}
 		e.write(1 + r.IntN(300))
 	case k < 400:
-		e.write(1 + r.IntN(3*session.RecordSize))
+		e.write(1 + r.IntN(3*cssl.MaxPlaintext))
 	case k < 500:
 		w.trace.add(step{who: e.name, what: "Pause"})
 		w.count.acts["Pause"]++
