@@ -5,7 +5,7 @@
 #ifndef CSSL_BYNAME_H
 #define CSSL_BYNAME_H
 
-#include "conn.h"
+#include "errors.h"
 
 #include <openssl/ssl.h>
 
@@ -37,6 +37,12 @@ void cssl_cert_free(cssl_cert *c);
 long cssl_certs(void);
 /* OpenSSL's name for the type of the key, such as "RSA" or "EC": of each, an SSL has one. */
 const char *cssl_cert_type(const cssl_cert *c);
+
+/*
+ * leaf, which may be NULL, and the certificates of chain from first on, in DER, each behind its length as 4 bytes, most significant
+ * first. *out is malloc'ed, the caller's to free; NULL, and 0, without memory or where there is none.
+ */
+long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out);
 
 /* Makes c the certificate for its type of key, in ctx or in ssl, if the key and the security level fit. 0 with the reasons in out. */
 int cssl_ctx_use(SSL_CTX *ctx, const cssl_cert *c, cssl_reasons *out);

@@ -303,3 +303,42 @@ int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
 	BIO_free(bio);
 	return cssl_done(ok, out) ? n : -1;
 }
+
+static long put_cert(const X509 *x, unsigned char *p)
+{
+	int n = i2d_X509(x, NULL);
+
+	if (n < 0)
+		return 0;
+	if (p != NULL) {
+		p[0] = (unsigned char)(n >> 24);
+		p[1] = (unsigned char)(n >> 16);
+		p[2] = (unsigned char)(n >> 8);
+		p[3] = (unsigned char)n;
+		p += 4;
+		i2d_X509(x, &p);
+	}
+	return n + 4;
+}
+
+long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out)
+{
+	int i, count = sk_X509_num(chain);
+	long total = 0, at = 0;
+
+	*out = NULL;
+	if (leaf != NULL)
+		total = put_cert(leaf, NULL);
+	for (i = first; i < count; i++)
+		total += put_cert(sk_X509_value(chain, i), NULL);
+	if (total > 0)
+		*out = malloc((size_t)total);
+	if (*out == NULL)
+		return 0;
+	if (leaf != NULL)
+		at = put_cert(leaf, *out);
+	for (i = first; i < count; i++)
+		at += put_cert(sk_X509_value(chain, i), *out + at);
+	ERR_clear_error();
+	return at;
+}

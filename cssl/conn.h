@@ -6,6 +6,7 @@
 #define CSSL_CONN_H
 
 #include "decide.h"
+#include "errors.h"
 
 #include <openssl/ssl.h>
 #include <stddef.h>
@@ -38,19 +39,6 @@ typedef struct {
 	int32_t err;    /* errno, or 0 */
 	uint32_t flags; /* CSSL_MOVED_IN and the rest */
 } cssl_result;
-
-/* A copy of the thread's OpenSSL error queue, oldest entry first. */
-#define CSSL_MAX_REASONS 6
-typedef struct {
-	int count;
-	struct {
-		unsigned long code;
-		char data[128];
-	} entry[CSSL_MAX_REASONS];
-} cssl_reasons;
-
-/* Moves the thread's error queue into out and leaves the queue empty. Blocks on nothing. */
-void cssl_take_reasons(cssl_reasons *out);
 
 typedef struct cssl_conn cssl_conn;
 

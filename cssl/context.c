@@ -73,14 +73,6 @@ int cssl_init(void)
 	       cssl_store_init() && cssl_decide_init() && cssl_extras_init() && cssl_names_init();
 }
 
-int cssl_done(int ok, cssl_reasons *out)
-{
-	if (!ok)
-		cssl_take_reasons(out);
-	ERR_clear_error();
-	return ok;
-}
-
 OSSL_LIB_CTX *cssl_ctx_library(const SSL_CTX *ctx)
 {
 	const origin *o = SSL_CTX_get_ex_data(ctx, origin_index);
@@ -292,83 +284,4 @@ int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name,
 		return cssl_done(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name), out);
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | (common_name ? 0 : X509_CHECK_FLAG_NEVER_CHECK_SUBJECT));
 	return cssl_done(SSL_set1_dnsname(ssl, name), out);
-}
-
-static long put_cert(const X509 *x, unsigned char *p)
-{
-	int n = i2d_X509(x, NULL);
-
-	if (n < 0)
-		return 0;
-	if (p != NULL) {
-		p[0] = (unsigned char)(n >> 24);
-		p[1] = (unsigned char)(n >> 16);
-		p[2] = (unsigned char)(n >> 8);
-		p[3] = (unsigned char)n;
-		p += 4;
-		i2d_X509(x, &p);
-	}
-	return n + 4;
-}
-
-long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out)
-{
-	int i, count = sk_X509_num(chain);
-	long total = 0, at = 0;
-
-	*out = NULL;
-	if (leaf != NULL)
-		total = put_cert(leaf, NULL);
-	for (i = first; i < count; i++)
-		total += put_cert(sk_X509_value(chain, i), NULL);
-	if (total > 0)
-		*out = malloc((size_t)total);
-	if (*out == NULL)
-		return 0;
-	if (leaf != NULL)
-		at = put_cert(leaf, *out);
-	for (i = first; i < count; i++)
-		at += put_cert(sk_X509_value(chain, i), *out + at);
-	ERR_clear_error();
-	return at;
-}
-
-long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out)
-{
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
-	/* A client's chain begins with the leaf, a server's does not hold it. */
-	int first = SSL_is_server(ssl) ? 0 : 1;
-
-	return cssl_put_chain(leaf, leaf != NULL ? SSL_get_peer_cert_chain(ssl) : NULL, first, out);
-}
-
-long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out)
-{
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
-	STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
-
-	*out = NULL;
-	if (leaf == NULL || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE || SSL_get_verify_result(ssl) != X509_V_OK)
-		return 0;
-	return sk_X509_num(chain) > 0 ? cssl_put_chain(NULL, chain, 0, out) : cssl_put_chain(leaf, NULL, 0, out);
-}
-
-const char *cssl_ssl_group(SSL *ssl)
-{
-	const char *name = NULL;
-	int id = (int)SSL_get_negotiated_group(ssl);
-
-	if (id != 0)
-		name = SSL_group_to_name(ssl, id);
-	ERR_clear_error();
-	return name;
-}
-
-int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
-                    size_t context_len, int use_context, cssl_reasons *out)
-{
-	ERR_clear_error();
-	if (SSL_version(ssl) < TLS1_3_VERSION && SSL_get_extms_support(ssl) != 1)
-		return cssl_done(0, out);
-	return cssl_done(SSL_export_keying_material(ssl, buf, len, label, label_len, context, context_len, use_context) == 1, out);
 }

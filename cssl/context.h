@@ -41,8 +41,6 @@ int cssl_store_init(void);
 /* Parts of cssl_init and of changing to another SSL_CTX, which keeps the ticket keys of the first one; see tickets.c. */
 int cssl_tickets_init(void);
 int cssl_tickets_keep(SSL *ssl, SSL_CTX *from);
-/* Takes the error queue along if not ok, and empties it. Answers ok. */
-int cssl_done(int ok, cssl_reasons *out);
 
 /* The library context that ctx was made with, and its property query; either may be NULL. */
 OSSL_LIB_CTX *cssl_ctx_library(const SSL_CTX *ctx);
@@ -106,8 +104,6 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 /* Facts. The bytes that come back through out are malloc'ed, the caller's to free. */
 /* The peer's chain as DER certificates, each behind its length as 4 bytes, most significant first. Leaf first. */
 long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
-/* leaf, which may be NULL, and the certificates of chain from first on, in that form. */
-long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out);
 /* The same for the chain that was found valid; nothing where none was. */
 long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out);
 const char *cssl_ssl_group(SSL *ssl);

@@ -1,9 +1,11 @@
 //go:build cgo
 
+#include "byname.h"
 #include "conn_private.h"
 #include "context.h"
 
 #include <errno.h>
+#include <openssl/err.h>
 
 /* Engine mode, and what can be asked of a connection. */
 
@@ -102,4 +104,44 @@ const cssl_early *cssl_conn_early(const cssl_conn *c)
 SSL *cssl_conn_ssl(const cssl_conn *c)
 {
 	return c->ssl;
+}
+
+long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out)
+{
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	/* A client's chain begins with the leaf, a server's does not hold it. */
+	int first = SSL_is_server(ssl) ? 0 : 1;
+
+	return cssl_put_chain(leaf, leaf != NULL ? SSL_get_peer_cert_chain(ssl) : NULL, first, out);
+}
+
+long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out)
+{
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+
+	*out = NULL;
+	if (leaf == NULL || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE || SSL_get_verify_result(ssl) != X509_V_OK)
+		return 0;
+	return sk_X509_num(chain) > 0 ? cssl_put_chain(NULL, chain, 0, out) : cssl_put_chain(leaf, NULL, 0, out);
+}
+
+const char *cssl_ssl_group(SSL *ssl)
+{
+	const char *name = NULL;
+	int id = (int)SSL_get_negotiated_group(ssl);
+
+	if (id != 0)
+		name = SSL_group_to_name(ssl, id);
+	ERR_clear_error();
+	return name;
+}
+
+int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
+                    size_t context_len, int use_context, cssl_reasons *out)
+{
+	ERR_clear_error();
+	if (SSL_version(ssl) < TLS1_3_VERSION && SSL_get_extms_support(ssl) != 1)
+		return cssl_done(0, out);
+	return cssl_done(SSL_export_keying_material(ssl, buf, len, label, label_len, context, context_len, use_context) == 1, out);
 }

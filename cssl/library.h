@@ -5,10 +5,11 @@
 #ifndef CSSL_LIBRARY_H
 #define CSSL_LIBRARY_H
 
-#include "conn.h"
+#include "errors.h"
 
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
+#include <stdint.h>
 
 /* What cssl_library_new may fail at; 0 and up is the index of a provider. */
 enum { CSSL_LIBRARY_CREATE = -1, CSSL_LIBRARY_PATH = -2, CSSL_LIBRARY_CONFIG = -3, CSSL_LIBRARY_ACTIVE = -4 };
