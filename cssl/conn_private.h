@@ -28,7 +28,7 @@ struct cssl_conn {
 	cssl_early early;
 };
 
-/* Hears each protocol message, see messages.c. arg is the cssl_conn. */
+/* Hears each protocol message, see msg_callback.c. arg is the cssl_conn. */
 void cssl_on_message(int sent, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg);
 
 #endif

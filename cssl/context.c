@@ -70,7 +70,7 @@ int cssl_init(void)
 	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
 	return origin_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init() &&
-	       cssl_store_init() && cssl_decide_init() && cssl_extras_init() && cssl_names_init();
+	       cssl_keystore_init() && cssl_decide_init() && cssl_extras_init() && cssl_names_init();
 }
 
 OSSL_LIB_CTX *cssl_ctx_library(const SSL_CTX *ctx)

@@ -37,7 +37,7 @@ int cssl_init(void);
  * A part of cssl_init: from here on nothing in this process asks a terminal for a PIN. The pkcs11 provider would, even within a
  * handshake when its token wants a new login, and the thread would hang.
  */
-int cssl_store_init(void);
+int cssl_keystore_init(void);
 /* Parts of cssl_init and of changing to another SSL_CTX, which keeps the ticket keys of the first one; see tickets.c. */
 int cssl_tickets_init(void);
 int cssl_tickets_keep(SSL *ssl, SSL_CTX *from);

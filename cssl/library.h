@@ -26,14 +26,14 @@ OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char 
 void cssl_library_providers(OSSL_LIB_CTX *library, char *names, size_t size);
 
 /* 1 if a provider of the library has a loader for URIs of scheme. Blocks on nothing. */
-int cssl_store_known(OSSL_LIB_CTX *library, const char *properties, const char *scheme);
+int cssl_keystore_known(OSSL_LIB_CTX *library, const char *properties, const char *scheme);
 
 /*
  * The private key that uri names, the caller's to free. pin is a handle for cssl_go_pin. keys says how many there were. It answers
  * NULL unless that is 1, with OpenSSL's reasons. It blocks on the token for as long as the token takes, and calls cssl_go_pin
  * if the loader asks for a PIN or a passphrase, on this thread.
  */
-EVP_PKEY *cssl_store_key(OSSL_LIB_CTX *library, const char *properties, const char *uri, uintptr_t pin, int *keys,
+EVP_PKEY *cssl_keystore_key(OSSL_LIB_CTX *library, const char *properties, const char *uri, uintptr_t pin, int *keys,
                          cssl_reasons *out);
 
 /* Implemented in Go: writes the PIN to buf and answers its length, or -1. */

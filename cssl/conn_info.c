@@ -4,56 +4,13 @@
 #include "conn_private.h"
 #include "context.h"
 
-#include <errno.h>
 #include <openssl/err.h>
 
-/* Engine mode, and what can be asked of a connection. */
-
-size_t cssl_feed_room(const cssl_conn *c)
-{
-	/* Two records are room enough to make progress; the rest is the caller's to keep. */
-	return c->t.in.len < 2 * MAX_RECORD ? 2 * MAX_RECORD - c->t.in.len : 0;
-}
-
-size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
-{
-	size_t room = cssl_feed_room(c);
-
-	if (len > room)
-		len = room;
-	if (len == 0)
-		return 0;
-	if (!cssl_bytes_append(&c->t.in, buf, len)) {
-		c->t.recv_errno = ENOMEM; /* for whoever reads before it is fed again, which might have no end */
-		return 0;
-	}
-	c->t.recv_errno = 0;
-	return len;
-}
-
-void cssl_feed_eof(cssl_conn *c)
-{
-	c->t.eof = 1;
-}
-
-void cssl_take_end(cssl_conn *c)
-{
-	c->t.ended = 1;
-}
-
-size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len)
-{
-	return cssl_bytes_take(&c->t.out, buf, len);
-}
+/* What can be asked of a connection, and of its SSL. */
 
 int cssl_has_pending(const cssl_conn *c)
 {
 	return SSL_has_pending(c->ssl) || (c->t.fd >= 0 && c->t.in.len > 0);
-}
-
-size_t cssl_unsent(const cssl_conn *c)
-{
-	return c->t.out.len;
 }
 
 const cssl_reasons *cssl_conn_reasons(const cssl_conn *c)
