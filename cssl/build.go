@@ -1,6 +1,7 @@
 package cssl
 
 /*
+#include "certs.h"
 #include "context.h"
 #include "decide.h"
 #include "library.h"
@@ -159,7 +160,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		release_buffers: cbool(c.ReleaseBuffers),
 		// A HelloRequest with more input buffered behind it puts OpenSSL 3.0 into a
 		// state in which application data is a protocol error.
-		read_ahead: cbool(!c.NoReadAhead && !c.Renegotiation),
+		read_ahead:          cbool(!c.NoReadAhead && !c.Renegotiation),
+		post_handshake_auth: cbool(c.PostHandshakeAuth),
+		no_middlebox_compat: cbool(c.NoMiddleboxCompat),
 	}
 	switch c.Verify {
 	case VerifyDefault:
@@ -372,11 +375,7 @@ func (b *builder) bind() error {
 		}
 	}
 	h := cgo.NewHandle(st)
-	if C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil)) == 0 {
-		st.release()
-		h.Delete()
-		return b.fail("KeyLog, SNI", "")
-	}
+	C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil))
 	if st.asksHello {
 		C.cssl_decide_hello(b.ptr)
 	}

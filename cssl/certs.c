@@ -1,7 +1,7 @@
 //go:build cgo
 
-#include "byname.h"
-#include "context.h"
+#include "certs.h"
+#include "exdata.h"
 
 #include <openssl/decoder.h>
 #include <openssl/err.h>
@@ -46,7 +46,8 @@ static int give_passphrase(char *buf, int size, int writing, void *arg)
 /* The next certificate, decoded by the providers of ctx; NULL at the end or on failure. aux: it may be a TRUSTED CERTIFICATE. */
 static X509 *next_cert(SSL_CTX *ctx, BIO *bio, int aux)
 {
-	X509 *x = X509_new_ex(cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+	const cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+	X509 *x = X509_new_ex(d->library, d->properties);
 
 	if (x != NULL && (aux ? PEM_read_bio_X509_AUX(bio, &x, NULL, NULL) : PEM_read_bio_X509(bio, &x, NULL, NULL)) == NULL) {
 		X509_free(x);
@@ -57,6 +58,7 @@ static X509 *next_cert(SSL_CTX *ctx, BIO *bio, int aux)
 
 EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *pass, int pass_len, int *asked, cssl_reasons *out)
 {
+	const cssl_ctx_data *d = cssl_data_of_ctx(ctx);
 	passphrase pw = {pass, pass_len, 0};
 	EVP_PKEY *key = NULL;
 	BIO *bio;
@@ -64,7 +66,7 @@ EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *
 	ERR_clear_error();
 	bio = BIO_new_mem_buf(pem, len);
 	if (bio != NULL)
-		key = PEM_read_bio_PrivateKey_ex(bio, NULL, give_passphrase, &pw, cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+		key = PEM_read_bio_PrivateKey_ex(bio, NULL, give_passphrase, &pw, d->library, d->properties);
 	BIO_free(bio);
 	*asked = pw.most;
 	cssl_done(key != NULL, out);
@@ -108,11 +110,12 @@ void cssl_reader_free(cssl_reader *r)
 
 EVP_PKEY *cssl_reader_key(cssl_reader *r, const unsigned char *pem, int len)
 {
+	const cssl_ctx_data *d = cssl_data_of_ctx(r->ctx);
 	size_t left = (size_t)len;
 
 	if (r->decoder == NULL)
 		r->decoder = OSSL_DECODER_CTX_new_for_pkey(&r->key, "PEM", "PrivateKeyInfo", NULL, EVP_PKEY_KEYPAIR,
-		                                           cssl_ctx_library(r->ctx), cssl_ctx_properties(r->ctx));
+		                                           d->library, d->properties);
 	r->key = NULL;
 	if (r->decoder == NULL || !OSSL_DECODER_from_data(r->decoder, &pem, &left)) {
 		EVP_PKEY_free(r->key);
@@ -276,7 +279,8 @@ int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out)
 /* The next revocation list, like next_cert. */
 static X509_CRL *next_crl(SSL_CTX *ctx, BIO *bio)
 {
-	X509_CRL *crl = X509_CRL_new_ex(cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+	const cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+	X509_CRL *crl = X509_CRL_new_ex(d->library, d->properties);
 
 	if (crl != NULL && PEM_read_bio_X509_CRL(bio, &crl, NULL, NULL) == NULL) {
 		X509_CRL_free(crl);

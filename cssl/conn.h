@@ -126,9 +126,6 @@ typedef struct {
 /* What the handshake led to. All zero before it is done. */
 cssl_negotiated cssl_conn_negotiated(const cssl_conn *c);
 
-/* A client's session in DER, malloc'ed, the caller's to free; 0 while there is none that can be resumed. */
-long cssl_conn_session(const cssl_conn *c, unsigned char **out);
-
 SSL *cssl_conn_ssl(const cssl_conn *c);
 
 #endif

@@ -1,6 +1,6 @@
 //go:build cgo
 
-#include "byname.h"
+#include "certs.h"
 #include "conn_private.h"
 #include "context.h"
 
@@ -46,16 +46,6 @@ cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
 	n.cipher = SSL_CIPHER_get_name(cipher);
 	n.group = cssl_ssl_group(c->ssl);
 	return n;
-}
-
-void cssl_early_give_up(cssl_conn *c)
-{
-	c->early.ended = c->early.given_up = 1;
-}
-
-const cssl_early *cssl_conn_early(const cssl_conn *c)
-{
-	return &c->early;
 }
 
 SSL *cssl_conn_ssl(const cssl_conn *c)

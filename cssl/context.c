@@ -3,105 +3,60 @@
 #include "context.h"
 #include "byname.h"
 #include "decide.h"
+#include "exdata.h"
+#include "library.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * From nine indices of SSL_CTX on, SSL_CTX_free allocates memory for the list of
- * them, and calls no function that frees if there is none. So there are no more
- * than eight.
- */
-static int origin_index = -1, handle_index = -1, alpn_index = -1, groups_index = -1;
-
 static long contexts; /* how many SSL_CTX there are; atomic */
-
-/* What an SSL_CTX was made with, which OpenSSL does not tell again. */
-typedef struct {
-	OSSL_LIB_CTX *library;
-	char *properties; /* or NULL */
-} origin;
-
-/* OpenSSL also calls this for an SSL_CTX that it could not complete; only those that were counted have ptr. */
-static void release_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
-{
-	origin *o = ptr;
-
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	if (o == NULL)
-		return;
-	free(o->properties);
-	free(o);
-	__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
-}
 
 long cssl_contexts(void)
 {
 	return __atomic_load_n(&contexts, __ATOMIC_RELAXED);
 }
 
-static void release_handle(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+/* The last reference to an SSL_CTX has gone. OpenSSL also calls this for one that it could not complete, which has no data. */
+static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	if (ptr != NULL)
-		cssl_go_release((uintptr_t)ptr);
-}
+	cssl_ctx_data *d = ptr;
 
-/* A server's ALPN list in wire form. */
-typedef struct {
-	unsigned len;
-	unsigned char wire[];
-} alpn_list;
-
-static void release_memory(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
-{
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	free(ptr);
+	if (d == NULL)
+		return;
+	cssl_names_free(d->names);
+	cssl_psks_free(d->psks);
+	cssl_ticket_keys_free(d->ticket_keys);
+	free(d->alpn);
+	free(d->groups);
+	free(d->properties);
+	if (d->handle != 0)
+		cssl_go_release(d->handle); /* certificates, which the names point to, and other SSL_CTX */
+	free(d);
+	__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
 }
 
 int cssl_init(void)
 {
-	if (!OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL))
-		return 0;
-	origin_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_origin);
-	handle_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_handle);
-	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	return origin_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init() &&
-	       cssl_keystore_init() && cssl_decide_init() && cssl_extras_init() && cssl_names_init();
-}
-
-OSSL_LIB_CTX *cssl_ctx_library(const SSL_CTX *ctx)
-{
-	const origin *o = SSL_CTX_get_ex_data(ctx, origin_index);
-
-	return o->library;
-}
-
-const char *cssl_ctx_properties(const SSL_CTX *ctx)
-{
-	const origin *o = SSL_CTX_get_ex_data(ctx, origin_index);
-
-	return o->properties;
+	return OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL) && cssl_exdata_init(free_data) && cssl_keystore_init();
 }
 
 /* Counts ctx, and keeps what it was made with. False when out of memory. */
-static int keep_origin(SSL_CTX *ctx, const cssl_settings *s)
+static int keep_data(SSL_CTX *ctx, const cssl_settings *s)
 {
-	origin *o = calloc(1, sizeof *o);
+	cssl_ctx_data *d = calloc(1, sizeof *d);
 
-	if (o == NULL)
+	if (d == NULL)
 		return 0;
-	o->library = s->library;
-	if ((s->properties == NULL || (o->properties = strdup(s->properties)) != NULL) &&
-	    SSL_CTX_set_ex_data(ctx, origin_index, o)) {
+	d->library = s->library;
+	if ((s->properties == NULL || (d->properties = strdup(s->properties)) != NULL) && cssl_data_set_ctx(ctx, d)) {
 		__atomic_add_fetch(&contexts, 1, __ATOMIC_RELAXED);
 		return 1;
 	}
-	free(o->properties);
-	free(o);
+	free(d->properties);
+	free(d);
 	return 0;
 }
 
@@ -127,7 +82,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	ERR_clear_error();
 	if (parses(s->properties))
 		ctx = SSL_CTX_new_ex(s->library, s->properties, s->server ? TLS_server_method() : TLS_client_method());
-	if (ctx == NULL || !keep_origin(ctx, s)) {
+	if (ctx == NULL || !keep_data(ctx, s)) {
 		cssl_done(0, out);
 		SSL_CTX_free(ctx);
 		return NULL;
@@ -144,7 +99,11 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 		cssl_decide_name(ctx);
 	}
-	SSL_CTX_set_verify(ctx, s->verify_mode, NULL);
+	if (s->no_middlebox_compat)
+		SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
+	SSL_CTX_set_verify(ctx, s->verify_mode | (s->server && s->post_handshake_auth ? SSL_VERIFY_POST_HANDSHAKE : 0), NULL);
+	if (!s->server)
+		SSL_CTX_set_post_handshake_auth(ctx, s->post_handshake_auth);
 	/* A chain may end in any certificate that is trusted, not in a self-signed one alone. */
 	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
 	if (s->verify_depth >= 0)
@@ -194,9 +153,10 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 		ok = (int)SSL_CTX_set1_groups_list(ctx, value);
 		if (ok == 1) {
 			/* OpenSSL does not tell them again, and a change of SSL_CTX has to copy them. */
-			char *kept = strdup(value), *before = SSL_CTX_get_ex_data(ctx, groups_index);
-			ok = kept != NULL && SSL_CTX_set_ex_data(ctx, groups_index, kept);
-			free(ok ? before : kept);
+			cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+			free(d->groups);
+			d->groups = strdup(value);
+			ok = d->groups != NULL;
 		}
 		break;
 	case CSSL_SIGALGS:
@@ -209,10 +169,10 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 static int select_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *chosen_len, const unsigned char *in,
                        unsigned in_len, void *arg)
 {
-	const alpn_list *a = arg;
+	const cssl_ctx_data *d = arg;
 
 	(void)ssl;
-	if (SSL_select_next_proto((unsigned char **)chosen, chosen_len, a->wire, a->len, in, in_len) !=
+	if (SSL_select_next_proto((unsigned char **)chosen, chosen_len, d->alpn, d->alpn_len, in, in_len) !=
 	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301, section 3.2: no_application_protocol */
 	return SSL_TLSEXT_ERR_OK;
@@ -220,46 +180,30 @@ static int select_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *ch
 
 int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out)
 {
-	alpn_list *a;
+	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
 
 	ERR_clear_error();
 	if (!server)
 		return cssl_done(SSL_CTX_set_alpn_protos(ctx, wire, len) == 0, out);
-	a = malloc(sizeof *a + len);
-	if (a == NULL)
+	d->alpn = malloc(len);
+	if (d->alpn == NULL)
 		return cssl_done(0, out);
-	a->len = len;
-	memcpy(a->wire, wire, len);
-	if (!SSL_CTX_set_ex_data(ctx, alpn_index, a)) {
-		free(a);
-		return cssl_done(0, out);
-	}
-	SSL_CTX_set_alpn_select_cb(ctx, select_alpn, a);
+	d->alpn_len = len;
+	memcpy(d->alpn, wire, len);
+	SSL_CTX_set_alpn_select_cb(ctx, select_alpn, d);
 	return cssl_done(1, out);
-}
-
-static uintptr_t handle_of(const SSL_CTX *ctx)
-{
-	return (uintptr_t)SSL_CTX_get_ex_data(ctx, handle_index);
 }
 
 static void on_keylog(const SSL *ssl, const char *line)
 {
-	cssl_go_keylog(handle_of(SSL_get_SSL_CTX(ssl)), (char *)line);
+	cssl_go_keylog(cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->handle, (char *)line);
 }
 
-const char *cssl_ctx_groups(const SSL_CTX *ctx)
+void cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog)
 {
-	return SSL_CTX_get_ex_data(ctx, groups_index);
-}
-
-int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog)
-{
-	if (!SSL_CTX_set_ex_data(ctx, handle_index, (void *)handle))
-		return 0;
+	cssl_data_of_ctx(ctx)->handle = handle;
 	if (keylog)
 		SSL_CTX_set_keylog_callback(ctx, on_keylog);
-	return 1;
 }
 
 long cssl_ctx_cached(SSL_CTX *ctx)

@@ -59,25 +59,20 @@ func (b *builder) extras() error {
 	if err := b.checkEarly(); err != nil {
 		return err
 	}
-	s := C.cssl_extras{
-		server: cbool(b.server), post_handshake_auth: cbool(c.PostHandshakeAuth), no_middlebox_compat: cbool(c.NoMiddleboxCompat),
-		allow_replay: cbool(c.AllowReplay), max_early_data: C.uint32_t(c.MaxEarlyData),
-		max_send_fragment: C.uint(c.MaxSendFragment), record_size_limit: C.uint(c.RecordSizeLimit),
-		session_lifetime: C.uint(cmp.Or(c.SessionLifetime, DefaultSessionLifetime) / time.Second),
-	}
 	if d := c.SessionLifetime; d != 0 && (d < time.Second || d > maxSessionLifetime) {
 		return &ConfigError{Setting: "SessionLifetime", Value: d.String(), Err: errors.New("must be from a second to 7 days (168h)")}
 	}
 	if c.PostHandshakeAuth && b.server && c.Verify != VerifyOptional && c.Verify != VerifyRequire {
 		return &ConfigError{Setting: "PostHandshakeAuth", Err: errors.New("needs Verify to be VerifyOptional or VerifyRequire, which says what is demanded then")}
 	}
+	fragment := 0
 	switch c.MaxFragment {
 	case 0:
 	case 512, 1024, 2048, 4096:
 		if b.server {
 			return &ConfigError{Setting: "MaxFragment", Err: errors.New("only a client asks for it; see MaxSendFragment")}
 		}
-		s.max_fragment = C.int(bits.Len(uint(c.MaxFragment)) - 9) // 1 to 4, RFC 6066
+		fragment = bits.Len(uint(c.MaxFragment)) - 9 // 1 to 4, RFC 6066
 	default:
 		return &ConfigError{Setting: "MaxFragment", Value: fmt.Sprint(c.MaxFragment), Err: errors.New("must be 512, 1024, 2048 or 4096")}
 	}
@@ -95,8 +90,14 @@ func (b *builder) extras() error {
 	if c.RecordSizeLimit != 0 && c.MaxFragment != 0 {
 		return &ConfigError{Setting: "RecordSizeLimit", Err: errors.New("takes the place of MaxFragment (RFC 8449, section 5): set one")}
 	}
-	if C.cssl_ctx_extras(b.ptr, &s, &b.reasons) == 0 {
-		return b.fail("MaxEarlyData, MaxFragment, MaxSendFragment, RecordSizeLimit", "")
+	if C.cssl_ctx_sessions(b.ptr, cbool(b.server), C.uint(cmp.Or(c.SessionLifetime, DefaultSessionLifetime)/time.Second), &b.reasons) == 0 {
+		return b.fail("SessionLifetime", "")
+	}
+	if b.server && C.cssl_ctx_early_data(b.ptr, C.uint32_t(c.MaxEarlyData), cbool(c.AllowReplay), &b.reasons) == 0 {
+		return b.fail("MaxEarlyData", "")
+	}
+	if C.cssl_ctx_record_sizes(b.ptr, C.int(fragment), C.uint(c.MaxSendFragment), C.uint(c.RecordSizeLimit), &b.reasons) == 0 {
+		return b.fail("MaxFragment, MaxSendFragment, RecordSizeLimit", "")
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 //go:build cgo
 
 #include "library.h"
-#include "context.h"
 
 #include <openssl/err.h>
 #include <openssl/store.h>

@@ -25,6 +25,12 @@ OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char 
 /* The names of the providers that are active, each with a comma behind it, as far as size allows. Blocks on nothing. */
 void cssl_library_providers(OSSL_LIB_CTX *library, char *names, size_t size);
 
+/*
+ * A part of cssl_init: from here on nothing in this process asks a terminal for a PIN. The pkcs11 provider would, even within a
+ * handshake when its token wants a new login, and the thread would hang.
+ */
+int cssl_keystore_init(void);
+
 /* 1 if a provider of the library has a loader for URIs of scheme. Blocks on nothing. */
 int cssl_keystore_known(OSSL_LIB_CTX *library, const char *properties, const char *scheme);
 
