@@ -10,11 +10,13 @@ package cssl
 import "C"
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime/cgo"
 	"slices"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -63,7 +65,10 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		func() error { return b.trust(trust, crl) },
 		b.alpn,
 		b.ticketKeys,
-		b.extras,
+		b.earlyData,
+		b.sessions,
+		b.checkClientAuth,
+		b.recordSizes,
 		func() error { return b.psks(len(certs) == 0) },
 		b.bind,
 	} {
@@ -282,6 +287,21 @@ func (b *builder) ticketKeys() error {
 	}
 	if C.cssl_ctx_ticket_keys(b.ptr, (*C.uchar)(bytesPtr(all)), C.size_t(size), C.size_t(len(keys)), &b.reasons) == 0 {
 		return b.fail("TicketKeys", "")
+	}
+	return nil
+}
+
+// maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for what comes of it.
+const maxSessionLifetime = 7 * 24 * time.Hour
+
+// sessions sets how long sessions live.
+func (b *builder) sessions() error {
+	d := cmp.Or(b.cfg.SessionLifetime, DefaultSessionLifetime)
+	if d < time.Second || d > maxSessionLifetime {
+		return &ConfigError{Setting: "SessionLifetime", Value: d.String(), Err: errors.New("must be from a second to 7 days (168h)")}
+	}
+	if C.cssl_ctx_sessions(b.ptr, cbool(b.server), C.uint(d/time.Second), &b.reasons) == 0 {
+		return b.fail("SessionLifetime", "")
 	}
 	return nil
 }
