@@ -1,5 +1,6 @@
 /*
- * The choice of a certificate by the server name that a client asks for.
+ * The choice of a certificate by the server name that a client asks for. Nothing here blocks or calls Go. The callbacks that
+ * cssl_ctx_names installs run inside a server's handshake.
  */
 #ifndef CSSL_BYNAME_H
 #define CSSL_BYNAME_H
@@ -9,8 +10,9 @@
 
 #include <openssl/ssl.h>
 
-/* t may be NULL. */
+/* For what is kept beside an SSL_CTX. The certificates stay. t may be NULL. */
 void cssl_names_free(cssl_name_table *t);
+
 /*
  * Makes room for count names in ctx. own, of own_count, are the certificates of ctx itself; no more is done with them than to
  * staple. All certificates must outlive ctx. 0 without memory.

@@ -1,6 +1,6 @@
 /*
- * Certificates that several SSL_CTX can share, keys, and what is trusted, from PEM. Nothing here blocks, since bytes come from
- * memory; none but cssl_ctx_read_key, for a passphrase, makes OpenSSL call back, and none calls Go.
+ * Certificates that several SSL_CTX can share, keys, and what is trusted. Bytes come from memory, so nothing here blocks, but
+ * cssl_ctx_trust_system on the system's files. Nothing calls Go.
  */
 #ifndef CSSL_CERTS_H
 #define CSSL_CERTS_H
@@ -21,14 +21,14 @@ typedef struct {
 /* What the certificates of one build are read with. It keeps what OpenSSL would make anew for each: decoders, and intermediates. */
 typedef struct cssl_reader cssl_reader;
 
-/* NULL without memory. ctx, whose providers decode, must outlive it. None of the functions here blocks, calls back or calls Go. */
+/* NULL without memory. ctx, whose providers decode, must outlive it. The caller frees it; NULL is nothing to free. */
 cssl_reader *cssl_reader_new(SSL_CTX *ctx);
 void cssl_reader_free(cssl_reader *r);
 
 /* The key in PEM that begins with a PRIVATE KEY, the caller's to free. NULL, and no error, if it is not that. */
 EVP_PKEY *cssl_reader_key(cssl_reader *r, const unsigned char *pem, int len);
 
-/* A chain, leaf first, in PEM. NULL with the reasons in out. The caller sets its key, which goes with it. */
+/* A chain, leaf first, in PEM. NULL with the reasons in out. The caller sets its key, which goes with it, and frees it. */
 cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, cssl_reasons *out);
 /* Staples an OCSP response in DER to a new c. 1 on success, or 0 with the reasons in out. */
 int cssl_cert_staple(cssl_cert *c, const unsigned char *der, int len, cssl_reasons *out);

@@ -128,4 +128,18 @@ cssl_negotiated cssl_conn_negotiated(const cssl_conn *c);
 
 SSL *cssl_conn_ssl(const cssl_conn *c);
 
+/*
+ * Of an SSL. None of these blocks or calls back. The chains come as DER certificates, see cssl_put_chain; *out is malloc'ed, the
+ * caller's to free.
+ */
+/* The peer's chain, leaf first. */
+long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
+/* The chain that was found valid; nothing where none was. */
+long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out);
+/* A static string, or NULL where there was no group. */
+const char *cssl_ssl_group(SSL *ssl);
+/* Writes len bytes to buf. 1, or 0 with the reasons in out. */
+int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
+                    size_t context_len, int use_context, cssl_reasons *out);
+
 #endif

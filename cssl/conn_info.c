@@ -2,7 +2,6 @@
 
 #include "certs.h"
 #include "conn_private.h"
-#include "context.h"
 
 #include <openssl/err.h>
 

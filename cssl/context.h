@@ -36,50 +36,50 @@ typedef struct {
 /* The settings that are strings in OpenSSL's own syntax. */
 enum { CSSL_CIPHERS, CSSL_CIPHERSUITES, CSSL_GROUPS, CSSL_SIGALGS };
 
-/* Must be the first call into this library: OpenSSL's cleanup at exit is not to run under live threads. 1 on success. */
+/*
+ * Must be the first call into this library: OpenSSL's cleanup at exit is not to run under live threads. It blocks on OpenSSL's
+ * configuration file and the modules that this names. No callback fires. 1 on success.
+ */
 int cssl_init(void);
-
 
 /* How many SSL_CTX this process has; those that only connections still hold count too. */
 long cssl_contexts(void);
 
 /*
- * All of these answer 1 on success, and 0 with the reasons in out. None blocks
- * (bytes come from memory) and none keeps a pointer that it was given. They may
- * be called only before the first SSL is made of ctx.
+ * All of these return 1 on success, and 0 with the reasons in out. None blocks
+ * (bytes come from memory), none calls back, and none keeps a pointer that it was given, except the library. They may
+ * be called only before the first SSL is made of ctx, and each once, except cssl_ctx_string.
  */
+/* The caller's to free, with SSL_CTX_free; NULL on failure. What cssl keeps beside it goes with the last reference, see free_data in context.c. */
 SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out);
 int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *out);
 /* 1 if ctx can negotiate the cipher or cipher suite with this name. */
 int cssl_ctx_has_cipher(SSL_CTX *ctx, const char *name);
 int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out);
+
 /*
  * Ties ctx to the Go side: handle is released, by cssl_go_release, when the
- * last reference to ctx goes. keylog installs the callback that cssl_go_keylog answers.
+ * last reference to ctx goes. keylog installs a callback that calls cssl_go_keylog
+ * in handshakes.
  */
 void cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog);
 
 /* The number of sessions in the cache. */
 long cssl_ctx_cached(SSL_CTX *ctx);
 
-/* Per connection, before the handshake. */
+/* Per connection, before the handshake. These neither block nor call back, and copy name. 1, or 0 with the reasons in out. */
 int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out);
 /* The identity that the peer's certificate must have: a DNS name, or an IP address. common_name: the name may be in the subject, for want of others. */
 int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name, cssl_reasons *out);
-/* Facts. The bytes that come back through out are malloc'ed, the caller's to free. */
-/* The peer's chain as DER certificates, each behind its length as 4 bytes, most significant first. Leaf first. */
-long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
-/* The same for the chain that was found valid; nothing where none was. */
-long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out);
-const char *cssl_ssl_group(SSL *ssl);
-int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
-                    size_t context_len, int use_context, cssl_reasons *out);
 
-/* Implemented in Go. */
+/*
+ * Implemented in Go. release runs where the last reference to an SSL_CTX is dropped, and frees what the Go side has for it, which
+ * may be other SSL_CTX. keylog runs inside a handshake, and blocks on the application's writer.
+ */
 extern void cssl_go_release(uintptr_t handle);
 extern void cssl_go_keylog(uintptr_t handle, char *line);
 
-/* What is offered where Config names no ciphers, or no groups; see defaults.c. False when OpenSSL refuses. */
+/* What is offered where Config names no ciphers, or no groups; see defaults.c. They neither block nor call back. False when OpenSSL refuses. */
 int cssl_default_ciphers(SSL_CTX *ctx);
 int cssl_default_groups(SSL_CTX *ctx);
 

@@ -99,7 +99,7 @@
 //
 // Each C file calls only those in the lines below its own, and nothing calls
 // back but Go (cssl_go_…). What a function may block on, what it may call and who
-// frees what stands in the header of its name.
+// frees what stands in the header that declares it.
 //
 //	conn.c                               an operation, from the crossing to its result; makes and frees a connection
 //	context.c                            makes and frees an SSL_CTX; cssl_init

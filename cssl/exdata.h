@@ -45,10 +45,12 @@ typedef struct {
 	unsigned peer_limit, own_limit; /* of what is sent in a record, see recordsize.c; 0 is none */
 } cssl_ssl_data;
 
-/* A part of cssl_init. free_ctx is called, like SSL_CTX_free's other callbacks, for each SSL_CTX that goes. */
+/* A part of cssl_init. SSL_CTX_free calls free_ctx with the data of each SSL_CTX whose last reference goes. 1 on success. */
 int cssl_exdata_init(CRYPTO_EX_free *free_ctx);
 
-/* set returns 0 without memory, and then d is still the caller's. Of an SSL_CTX that cssl_ctx_new, or an SSL that cssl_conn_new has returned, of_… is not NULL. */
+/*
+ * set returns 0 without memory, and then d is still the caller's. What cssl_ctx_new and cssl_conn_new have returned has data.
+ */
 int cssl_data_set_ctx(SSL_CTX *ctx, cssl_ctx_data *d);
 cssl_ctx_data *cssl_data_of_ctx(const SSL_CTX *ctx);
 int cssl_data_set_ssl(SSL *ssl, cssl_ssl_data *d);

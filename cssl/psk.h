@@ -24,7 +24,7 @@ typedef struct {
  */
 int cssl_ctx_psks(SSL_CTX *ctx, int server, const cssl_psk *keys, size_t count, int order, int alone,
                   const unsigned char *session_id_context, size_t *bad, cssl_reasons *out);
-/* t may be NULL. */
+/* For what is kept beside an SSL_CTX. t may be NULL. */
 void cssl_psks_free(cssl_psk_table *t);
 
 /* A part of changing to another SSL_CTX: its keys take the place of those of the first one. */
