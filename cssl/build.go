@@ -1,6 +1,7 @@
 package cssl
 
 /*
+#include "certs.h"
 #include "context.h"
 #include "decide.h"
 #include "library.h"
@@ -9,11 +10,13 @@ package cssl
 import "C"
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime/cgo"
 	"slices"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -62,7 +65,10 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		func() error { return b.trust(trust, crl) },
 		b.alpn,
 		b.ticketKeys,
-		b.extras,
+		b.earlyData,
+		b.sessions,
+		b.checkClientAuth,
+		b.recordSizes,
 		func() error { return b.psks(len(certs) == 0) },
 		b.bind,
 	} {
@@ -159,7 +165,9 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 		release_buffers: cbool(c.ReleaseBuffers),
 		// A HelloRequest with more input buffered behind it puts OpenSSL 3.0 into a
 		// state in which application data is a protocol error.
-		read_ahead: cbool(!c.NoReadAhead && !c.Renegotiation),
+		read_ahead:          cbool(!c.NoReadAhead && !c.Renegotiation),
+		post_handshake_auth: cbool(c.PostHandshakeAuth),
+		no_middlebox_compat: cbool(c.NoMiddleboxCompat),
 	}
 	switch c.Verify {
 	case VerifyDefault:
@@ -283,6 +291,21 @@ func (b *builder) ticketKeys() error {
 	return nil
 }
 
+// maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for what comes of it.
+const maxSessionLifetime = 7 * 24 * time.Hour
+
+// sessions sets how long sessions live.
+func (b *builder) sessions() error {
+	d := cmp.Or(b.cfg.SessionLifetime, DefaultSessionLifetime)
+	if d < time.Second || d > maxSessionLifetime {
+		return &ConfigError{Setting: "SessionLifetime", Value: d.String(), Err: errors.New("must be from a second to 7 days (168h)")}
+	}
+	if C.cssl_ctx_sessions(b.ptr, cbool(b.server), C.uint(d/time.Second), &b.reasons) == 0 {
+		return b.fail("SessionLifetime", "")
+	}
+	return nil
+}
+
 // systemCAs reports whether the system's CAs are trusted: by default, where a client has nothing else to know a server by.
 func (b *builder) systemCAs(trust []byte) bool {
 	return b.cfg.SystemCAs || !b.server && len(trust) == 0 && len(b.cfg.PSKs) == 0
@@ -372,11 +395,7 @@ func (b *builder) bind() error {
 		}
 	}
 	h := cgo.NewHandle(st)
-	if C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil)) == 0 {
-		st.release()
-		h.Delete()
-		return b.fail("KeyLog, SNI", "")
-	}
+	C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil))
 	if st.asksHello {
 		C.cssl_decide_hello(b.ptr)
 	}

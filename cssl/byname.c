@@ -1,7 +1,7 @@
 //go:build cgo
 
 #include "byname.h"
-#include "context.h"
+#include "exdata.h"
 
 #include <openssl/err.h>
 #include <stdlib.h>
@@ -12,45 +12,33 @@
  * good for its name alone; the certificates are given to the SSL when a full handshake needs one.
  */
 
-typedef struct {
+struct cssl_server_name {
 	unsigned char session_id_context[32];
 	cssl_cert **certs;
 	size_t count, len;
 	char name[];
-} server_name;
+};
 
-typedef struct {
+struct cssl_name_table {
 	size_t count;
-	server_name *own;     /* for who asks for nothing that is here */
-	server_name *entry[]; /* sorted */
-} name_table;
+	cssl_server_name *own;     /* for who asks for nothing that is here */
+	cssl_server_name *entry[]; /* sorted */
+};
 
-static int table_index = -1, chosen_index = -1;
-
-static void free_name(server_name *n)
+static void free_name(cssl_server_name *n)
 {
 	if (n != NULL)
 		free(n->certs);
 	free(n);
 }
 
-static void release_table(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+void cssl_names_free(cssl_name_table *t)
 {
-	name_table *t = ptr;
-
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
 	for (size_t i = 0; t != NULL && i < t->count; i++)
 		free_name(t->entry[i]);
 	if (t != NULL)
 		free_name(t->own);
 	free(t);
-}
-
-int cssl_names_init(void)
-{
-	table_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_table);
-	chosen_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	return table_index >= 0 && chosen_index >= 0;
 }
 
 /* The order of the table. */
@@ -61,7 +49,7 @@ static int compare(const char *a, size_t a_len, const char *b, size_t b_len)
 	return c != 0 ? c : (a_len > b_len) - (a_len < b_len);
 }
 
-static server_name *find(const name_table *t, const char *name, size_t len)
+static cssl_server_name *find(const cssl_name_table *t, const char *name, size_t len)
 {
 	size_t from = 0, to = t->count;
 
@@ -102,12 +90,13 @@ static size_t asked_for(SSL *ssl, char name[256])
 
 int cssl_names_choose(SSL *ssl, int keep_sessions)
 {
-	const name_table *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index);
+	const cssl_name_table *t = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->names;
+	cssl_ssl_data *d = cssl_data_of_ssl(ssl);
 	char name[256] = "", *dot;
-	server_name *n;
+	cssl_server_name *n;
 	size_t len;
 
-	if (t == NULL || t->count == 0 || SSL_get_ex_data(ssl, chosen_index) != NULL)
+	if (t == NULL || t->count == 0 || d->name != NULL)
 		return 1;
 	len = asked_for(ssl, name);
 	n = find(t, name, len);
@@ -117,24 +106,22 @@ int cssl_names_choose(SSL *ssl, int keep_sessions)
 		*--dot = '*';
 		n = find(t, dot, len - (size_t)(dot - name));
 	}
-	if (n == NULL)
-		return SSL_set_ex_data(ssl, chosen_index, t->own);
-	return SSL_set_ex_data(ssl, chosen_index, n) &&
-	       (keep_sessions || SSL_set_session_id_context(ssl, n->session_id_context, sizeof n->session_id_context));
+	d->name = n != NULL ? n : t->own;
+	return n == NULL || (keep_sessions || SSL_set_session_id_context(ssl, n->session_id_context, sizeof n->session_id_context));
 }
 
 /* What was chosen, or else the certificates of the SSL_CTX; NULL if it has no table. */
-static const server_name *chosen(const SSL *ssl)
+static const cssl_server_name *chosen(const SSL *ssl)
 {
-	const server_name *n = SSL_get_ex_data(ssl, chosen_index);
-	const name_table *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index);
+	const cssl_server_name *n = cssl_data_of_ssl(ssl)->name;
+	const cssl_name_table *t = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->names;
 
 	return n != NULL ? n : t != NULL ? t->own : NULL;
 }
 
 int cssl_names_chosen(const SSL *ssl)
 {
-	const server_name *n = SSL_get_ex_data(ssl, chosen_index);
+	const cssl_server_name *n = cssl_data_of_ssl(ssl)->name;
 
 	return n != NULL && n->len > 0;
 }
@@ -149,7 +136,7 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 /* A full handshake is about to choose among the certificates of ssl. */
 static int on_certificate(SSL *ssl, void *arg)
 {
-	const server_name *n = SSL_get_ex_data(ssl, chosen_index);
+	const cssl_server_name *n = cssl_data_of_ssl(ssl)->name;
 
 	(void)arg;
 	if (n == NULL || n->len == 0)
@@ -164,7 +151,7 @@ static int on_certificate(SSL *ssl, void *arg)
 /* The client asks for an OCSP response, and the certificate has been chosen. */
 static int on_status(SSL *ssl, void *arg)
 {
-	const server_name *n = chosen(ssl);
+	const cssl_server_name *n = chosen(ssl);
 	const X509 *leaf = SSL_get_certificate(ssl);
 	unsigned char *der;
 
@@ -183,9 +170,9 @@ static int on_status(SSL *ssl, void *arg)
 	return SSL_TLSEXT_ERR_NOACK;
 }
 
-static server_name *new_name(SSL_CTX *ctx, const char *name, size_t len, cssl_cert *const *certs, size_t count)
+static cssl_server_name *new_name(SSL_CTX *ctx, const char *name, size_t len, cssl_cert *const *certs, size_t count)
 {
-	server_name *n = calloc(1, sizeof *n + len);
+	cssl_server_name *n = calloc(1, sizeof *n + len);
 
 	if (n == NULL)
 		return NULL;
@@ -206,13 +193,13 @@ static server_name *new_name(SSL_CTX *ctx, const char *name, size_t len, cssl_ce
 
 int cssl_ctx_names(SSL_CTX *ctx, size_t count, cssl_cert *const *own, size_t own_count)
 {
-	name_table *t = calloc(1, sizeof *t + count * sizeof t->entry[0]);
+	cssl_name_table *t = calloc(1, sizeof *t + count * sizeof t->entry[0]);
 
-	if (t == NULL || (t->own = new_name(ctx, "", 0, own, own_count)) == NULL || !SSL_CTX_set_ex_data(ctx, table_index, t)) {
-		release_table(NULL, t, NULL, 0, 0, NULL);
-		ERR_clear_error();
+	if (t == NULL || (t->own = new_name(ctx, "", 0, own, own_count)) == NULL) {
+		cssl_names_free(t);
 		return 0;
 	}
+	cssl_data_of_ctx(ctx)->names = t;
 	if (count > 0) {
 		SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
 		SSL_CTX_set_cert_cb(ctx, on_certificate, NULL);
@@ -223,8 +210,8 @@ int cssl_ctx_names(SSL_CTX *ctx, size_t count, cssl_cert *const *own, size_t own
 int cssl_ctx_name(SSL_CTX *ctx, const char *name, size_t len, cssl_cert *const *certs, size_t count,
                   const unsigned char *session_id_context)
 {
-	name_table *t = SSL_CTX_get_ex_data(ctx, table_index);
-	server_name *n = new_name(ctx, name, len, certs, count);
+	cssl_name_table *t = cssl_data_of_ctx(ctx)->names;
+	cssl_server_name *n = new_name(ctx, name, len, certs, count);
 
 	if (n == NULL)
 		return 0;

@@ -1,7 +1,7 @@
 //go:build cgo
 
-#include "byname.h"
-#include "context.h"
+#include "certs.h"
+#include "exdata.h"
 
 #include <openssl/decoder.h>
 #include <openssl/err.h>
@@ -46,7 +46,8 @@ static int give_passphrase(char *buf, int size, int writing, void *arg)
 /* The next certificate, decoded by the providers of ctx; NULL at the end or on failure. aux: it may be a TRUSTED CERTIFICATE. */
 static X509 *next_cert(SSL_CTX *ctx, BIO *bio, int aux)
 {
-	X509 *x = X509_new_ex(cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+	const cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+	X509 *x = X509_new_ex(d->library, d->properties);
 
 	if (x != NULL && (aux ? PEM_read_bio_X509_AUX(bio, &x, NULL, NULL) : PEM_read_bio_X509(bio, &x, NULL, NULL)) == NULL) {
 		X509_free(x);
@@ -57,6 +58,7 @@ static X509 *next_cert(SSL_CTX *ctx, BIO *bio, int aux)
 
 EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *pass, int pass_len, int *asked, cssl_reasons *out)
 {
+	const cssl_ctx_data *d = cssl_data_of_ctx(ctx);
 	passphrase pw = {pass, pass_len, 0};
 	EVP_PKEY *key = NULL;
 	BIO *bio;
@@ -64,7 +66,7 @@ EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *
 	ERR_clear_error();
 	bio = BIO_new_mem_buf(pem, len);
 	if (bio != NULL)
-		key = PEM_read_bio_PrivateKey_ex(bio, NULL, give_passphrase, &pw, cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+		key = PEM_read_bio_PrivateKey_ex(bio, NULL, give_passphrase, &pw, d->library, d->properties);
 	BIO_free(bio);
 	*asked = pw.most;
 	cssl_done(key != NULL, out);
@@ -108,11 +110,12 @@ void cssl_reader_free(cssl_reader *r)
 
 EVP_PKEY *cssl_reader_key(cssl_reader *r, const unsigned char *pem, int len)
 {
+	const cssl_ctx_data *d = cssl_data_of_ctx(r->ctx);
 	size_t left = (size_t)len;
 
 	if (r->decoder == NULL)
 		r->decoder = OSSL_DECODER_CTX_new_for_pkey(&r->key, "PEM", "PrivateKeyInfo", NULL, EVP_PKEY_KEYPAIR,
-		                                           cssl_ctx_library(r->ctx), cssl_ctx_properties(r->ctx));
+		                                           d->library, d->properties);
 	r->key = NULL;
 	if (r->decoder == NULL || !OSSL_DECODER_from_data(r->decoder, &pem, &left)) {
 		EVP_PKEY_free(r->key);
@@ -276,7 +279,8 @@ int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out)
 /* The next revocation list, like next_cert. */
 static X509_CRL *next_crl(SSL_CTX *ctx, BIO *bio)
 {
-	X509_CRL *crl = X509_CRL_new_ex(cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+	const cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+	X509_CRL *crl = X509_CRL_new_ex(d->library, d->properties);
 
 	if (crl != NULL && PEM_read_bio_X509_CRL(bio, &crl, NULL, NULL) == NULL) {
 		X509_CRL_free(crl);
@@ -302,4 +306,43 @@ int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
 	ok = ok && bio != NULL && end_of_pem() && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
 	BIO_free(bio);
 	return cssl_done(ok, out) ? n : -1;
+}
+
+static long put_cert(const X509 *x, unsigned char *p)
+{
+	int n = i2d_X509(x, NULL);
+
+	if (n < 0)
+		return 0;
+	if (p != NULL) {
+		p[0] = (unsigned char)(n >> 24);
+		p[1] = (unsigned char)(n >> 16);
+		p[2] = (unsigned char)(n >> 8);
+		p[3] = (unsigned char)n;
+		p += 4;
+		i2d_X509(x, &p);
+	}
+	return n + 4;
+}
+
+long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out)
+{
+	int i, count = sk_X509_num(chain);
+	long total = 0, at = 0;
+
+	*out = NULL;
+	if (leaf != NULL)
+		total = put_cert(leaf, NULL);
+	for (i = first; i < count; i++)
+		total += put_cert(sk_X509_value(chain, i), NULL);
+	if (total > 0)
+		*out = malloc((size_t)total);
+	if (*out == NULL)
+		return 0;
+	if (leaf != NULL)
+		at = put_cert(leaf, *out);
+	for (i = first; i < count; i++)
+		at += put_cert(sk_X509_value(chain, i), *out + at);
+	ERR_clear_error();
+	return at;
 }

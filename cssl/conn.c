@@ -1,7 +1,7 @@
 //go:build cgo
 
 #include "conn_private.h"
-#include "context.h"
+#include "earlydata.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -9,31 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
-
-/* What OpenSSL 3.2 and newer put behind each failure of their record layer; the headers of 3.0 lack it. */
-#ifndef SSL_R_RECORD_LAYER_FAILURE
-#define SSL_R_RECORD_LAYER_FAILURE 313
-#endif
-
-void cssl_take_reasons(cssl_reasons *out)
-{
-	unsigned long code;
-	const char *data;
-	int flags;
-
-	out->count = 0;
-	while ((code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)) != 0) {
-		if (out->count == CSSL_MAX_REASONS)
-			continue;
-		if (out->count > 0 && ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_RECORD_LAYER_FAILURE)
-			continue; /* the reason before it says what failed */
-		out->entry[out->count].code = code;
-		out->entry[out->count].data[0] = 0;
-		if ((flags & ERR_TXT_STRING) && data != NULL)
-			strncat(out->entry[out->count].data, data, sizeof out->entry[0].data - 1);
-		out->count++;
-	}
-}
 
 cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons *out)
 {
@@ -52,13 +27,14 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 	c->max_messages = s->max_messages;
 	c->max_renegotiations = s->max_renegotiations;
 	if (s->decide)
-		c->decisions = cssl_decide_new(s->ask_hello);
-	c->ssl = SSL_new(ctx);
-	bio = c->ssl != NULL && (!s->decide || cssl_decide_bind(c->ssl, c->decisions)) ? cssl_transport_bio(&c->t) : NULL;
+		c->data.decisions = cssl_decide_new(s->ask_hello);
+	if (!s->decide || c->data.decisions != NULL)
+		c->ssl = SSL_new(ctx);
+	bio = c->ssl != NULL && cssl_data_set_ssl(c->ssl, &c->data) ? cssl_transport_bio(&c->t) : NULL;
 	if (bio == NULL) {
 		cssl_take_reasons(out);
 		SSL_free(c->ssl);
-		cssl_decide_free(c->decisions);
+		cssl_decide_free(c->data.decisions);
 		free(c);
 		return NULL;
 	}
@@ -83,7 +59,7 @@ void cssl_conn_free(cssl_conn *c)
 		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN);
 	SSL_free(c->ssl);
 	cssl_transport_free(&c->t);
-	cssl_decide_free(c->decisions);
+	cssl_decide_free(c->data.decisions);
 	free(c->reasons);
 	free(c);
 }
@@ -285,7 +261,7 @@ cssl_result cssl_attach(cssl_conn *c, cssl_result r)
 
 cssl_decisions *cssl_conn_decisions(cssl_conn *c)
 {
-	return c->decisions;
+	return c->data.decisions;
 }
 
 cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
@@ -462,16 +438,18 @@ cssl_result cssl_request_certificate(cssl_conn *c)
 	return start(c, SSL_verify_client_post_handshake(c->ssl));
 }
 
-cssl_result cssl_early_operation(cssl_conn *c, int (*f)(cssl_conn *c, cssl_early *e, void *arg, size_t *n), void *arg)
+/* Early data is read and written before the handshake is done. What is written meanwhile leaves with one send. */
+static int begin_early(cssl_conn *c)
 {
-	size_t n = 0;
-	int code;
-
 	begin(c);
 	if (c->failed || c->established)
-		return bad_state(c);
+		return 0;
 	c->t.corked = c->t.fd >= 0;
-	code = f(c, &c->early, arg, &n);
+	return 1;
+}
+
+static cssl_result end_early(cssl_conn *c, int code, size_t n)
+{
 	uncork(c);
 	if (code == CSSL_BAD_STATE)
 		return bad_state(c);
@@ -480,9 +458,24 @@ cssl_result cssl_early_operation(cssl_conn *c, int (*f)(cssl_conn *c, cssl_early
 	return code == SSL_ERROR_NONE ? progress(c, n) : answer(c, code, 0);
 }
 
-int cssl_has_room(cssl_conn *c, size_t n)
+cssl_result cssl_read_early(cssl_conn *c, unsigned char *buf, size_t len)
 {
-	if (c->t.out.len + n > c->t.tail_max)
-		cssl_transport_flush(&c->t);
-	return c->t.out.len + n <= c->t.tail_max;
+	size_t n = 0;
+	int code;
+
+	if (!begin_early(c))
+		return bad_state(c);
+	code = cssl_early_read(c, buf, len, &n);
+	return end_early(c, code, n);
+}
+
+cssl_result cssl_write_early(cssl_conn *c, const unsigned char *buf, size_t len)
+{
+	size_t n = 0;
+	int code;
+
+	if (!begin_early(c))
+		return bad_state(c);
+	code = cssl_early_write(c, buf, len, &n);
+	return end_early(c, code, n);
 }

@@ -6,6 +6,7 @@
 #define CSSL_CONN_H
 
 #include "decide.h"
+#include "errors.h"
 
 #include <openssl/ssl.h>
 #include <stddef.h>
@@ -38,19 +39,6 @@ typedef struct {
 	int32_t err;    /* errno, or 0 */
 	uint32_t flags; /* CSSL_MOVED_IN and the rest */
 } cssl_result;
-
-/* A copy of the thread's OpenSSL error queue, oldest entry first. */
-#define CSSL_MAX_REASONS 6
-typedef struct {
-	int count;
-	struct {
-		unsigned long code;
-		char data[128];
-	} entry[CSSL_MAX_REASONS];
-} cssl_reasons;
-
-/* Moves the thread's error queue into out and leaves the queue empty. Blocks on nothing. */
-void cssl_take_reasons(cssl_reasons *out);
 
 typedef struct cssl_conn cssl_conn;
 
@@ -138,9 +126,20 @@ typedef struct {
 /* What the handshake led to. All zero before it is done. */
 cssl_negotiated cssl_conn_negotiated(const cssl_conn *c);
 
-/* A client's session in DER, malloc'ed, the caller's to free; 0 while there is none that can be resumed. */
-long cssl_conn_session(const cssl_conn *c, unsigned char **out);
-
 SSL *cssl_conn_ssl(const cssl_conn *c);
+
+/*
+ * Of an SSL. None of these blocks or calls back. The chains come as DER certificates, see cssl_put_chain; *out is malloc'ed, the
+ * caller's to free.
+ */
+/* The peer's chain, leaf first. */
+long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
+/* The chain that was found valid; nothing where none was. */
+long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out);
+/* A static string, or NULL where there was no group. */
+const char *cssl_ssl_group(SSL *ssl);
+/* Writes len bytes to buf. 1, or 0 with the reasons in out. */
+int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
+                    size_t context_len, int use_context, cssl_reasons *out);
 
 #endif

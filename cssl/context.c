@@ -3,113 +3,60 @@
 #include "context.h"
 #include "byname.h"
 #include "decide.h"
+#include "exdata.h"
+#include "library.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * From nine indices of SSL_CTX on, SSL_CTX_free allocates memory for the list of
- * them, and calls no function that frees if there is none. So there are no more
- * than eight.
- */
-static int origin_index = -1, handle_index = -1, alpn_index = -1, groups_index = -1;
-
 static long contexts; /* how many SSL_CTX there are; atomic */
-
-/* What an SSL_CTX was made with, which OpenSSL does not tell again. */
-typedef struct {
-	OSSL_LIB_CTX *library;
-	char *properties; /* or NULL */
-} origin;
-
-/* OpenSSL also calls this for an SSL_CTX that it could not complete; only those that were counted have ptr. */
-static void release_origin(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
-{
-	origin *o = ptr;
-
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	if (o == NULL)
-		return;
-	free(o->properties);
-	free(o);
-	__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
-}
 
 long cssl_contexts(void)
 {
 	return __atomic_load_n(&contexts, __ATOMIC_RELAXED);
 }
 
-static void release_handle(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+/* The last reference to an SSL_CTX has gone. OpenSSL also calls this for one that it could not complete, which has no data. */
+static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	if (ptr != NULL)
-		cssl_go_release((uintptr_t)ptr);
-}
+	cssl_ctx_data *d = ptr;
 
-/* A server's ALPN list in wire form. */
-typedef struct {
-	unsigned len;
-	unsigned char wire[];
-} alpn_list;
-
-static void release_memory(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
-{
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	free(ptr);
+	if (d == NULL)
+		return;
+	cssl_names_free(d->names);
+	cssl_psks_free(d->psks);
+	cssl_ticket_keys_free(d->ticket_keys);
+	free(d->alpn);
+	free(d->groups);
+	free(d->properties);
+	if (d->handle != 0)
+		cssl_go_release(d->handle); /* certificates, which the names point to, and other SSL_CTX */
+	free(d);
+	__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
 }
 
 int cssl_init(void)
 {
-	if (!OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL))
-		return 0;
-	origin_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_origin);
-	handle_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_handle);
-	alpn_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	groups_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_memory);
-	return origin_index >= 0 && handle_index >= 0 && alpn_index >= 0 && groups_index >= 0 && cssl_tickets_init() &&
-	       cssl_store_init() && cssl_decide_init() && cssl_extras_init() && cssl_names_init();
-}
-
-int cssl_done(int ok, cssl_reasons *out)
-{
-	if (!ok)
-		cssl_take_reasons(out);
-	ERR_clear_error();
-	return ok;
-}
-
-OSSL_LIB_CTX *cssl_ctx_library(const SSL_CTX *ctx)
-{
-	const origin *o = SSL_CTX_get_ex_data(ctx, origin_index);
-
-	return o->library;
-}
-
-const char *cssl_ctx_properties(const SSL_CTX *ctx)
-{
-	const origin *o = SSL_CTX_get_ex_data(ctx, origin_index);
-
-	return o->properties;
+	return OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL) && cssl_exdata_init(free_data) && cssl_keystore_init();
 }
 
 /* Counts ctx, and keeps what it was made with. False when out of memory. */
-static int keep_origin(SSL_CTX *ctx, const cssl_settings *s)
+static int keep_data(SSL_CTX *ctx, const cssl_settings *s)
 {
-	origin *o = calloc(1, sizeof *o);
+	cssl_ctx_data *d = calloc(1, sizeof *d);
 
-	if (o == NULL)
+	if (d == NULL)
 		return 0;
-	o->library = s->library;
-	if ((s->properties == NULL || (o->properties = strdup(s->properties)) != NULL) &&
-	    SSL_CTX_set_ex_data(ctx, origin_index, o)) {
+	d->library = s->library;
+	if ((s->properties == NULL || (d->properties = strdup(s->properties)) != NULL) && cssl_data_set_ctx(ctx, d)) {
 		__atomic_add_fetch(&contexts, 1, __ATOMIC_RELAXED);
 		return 1;
 	}
-	free(o->properties);
-	free(o);
+	free(d->properties);
+	free(d);
 	return 0;
 }
 
@@ -135,7 +82,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 	ERR_clear_error();
 	if (parses(s->properties))
 		ctx = SSL_CTX_new_ex(s->library, s->properties, s->server ? TLS_server_method() : TLS_client_method());
-	if (ctx == NULL || !keep_origin(ctx, s)) {
+	if (ctx == NULL || !keep_data(ctx, s)) {
 		cssl_done(0, out);
 		SSL_CTX_free(ctx);
 		return NULL;
@@ -152,7 +99,11 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 		cssl_decide_name(ctx);
 	}
-	SSL_CTX_set_verify(ctx, s->verify_mode, NULL);
+	if (s->no_middlebox_compat)
+		SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
+	SSL_CTX_set_verify(ctx, s->verify_mode | (s->server && s->post_handshake_auth ? SSL_VERIFY_POST_HANDSHAKE : 0), NULL);
+	if (!s->server)
+		SSL_CTX_set_post_handshake_auth(ctx, s->post_handshake_auth);
 	/* A chain may end in any certificate that is trusted, not in a self-signed one alone. */
 	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
 	if (s->verify_depth >= 0)
@@ -202,9 +153,10 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 		ok = (int)SSL_CTX_set1_groups_list(ctx, value);
 		if (ok == 1) {
 			/* OpenSSL does not tell them again, and a change of SSL_CTX has to copy them. */
-			char *kept = strdup(value), *before = SSL_CTX_get_ex_data(ctx, groups_index);
-			ok = kept != NULL && SSL_CTX_set_ex_data(ctx, groups_index, kept);
-			free(ok ? before : kept);
+			cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+			free(d->groups);
+			d->groups = strdup(value);
+			ok = d->groups != NULL;
 		}
 		break;
 	case CSSL_SIGALGS:
@@ -217,10 +169,10 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 static int select_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *chosen_len, const unsigned char *in,
                        unsigned in_len, void *arg)
 {
-	const alpn_list *a = arg;
+	const cssl_ctx_data *d = arg;
 
 	(void)ssl;
-	if (SSL_select_next_proto((unsigned char **)chosen, chosen_len, a->wire, a->len, in, in_len) !=
+	if (SSL_select_next_proto((unsigned char **)chosen, chosen_len, d->alpn, d->alpn_len, in, in_len) !=
 	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301, section 3.2: no_application_protocol */
 	return SSL_TLSEXT_ERR_OK;
@@ -228,46 +180,30 @@ static int select_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *ch
 
 int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out)
 {
-	alpn_list *a;
+	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
 
 	ERR_clear_error();
 	if (!server)
 		return cssl_done(SSL_CTX_set_alpn_protos(ctx, wire, len) == 0, out);
-	a = malloc(sizeof *a + len);
-	if (a == NULL)
+	d->alpn = malloc(len);
+	if (d->alpn == NULL)
 		return cssl_done(0, out);
-	a->len = len;
-	memcpy(a->wire, wire, len);
-	if (!SSL_CTX_set_ex_data(ctx, alpn_index, a)) {
-		free(a);
-		return cssl_done(0, out);
-	}
-	SSL_CTX_set_alpn_select_cb(ctx, select_alpn, a);
+	d->alpn_len = len;
+	memcpy(d->alpn, wire, len);
+	SSL_CTX_set_alpn_select_cb(ctx, select_alpn, d);
 	return cssl_done(1, out);
-}
-
-static uintptr_t handle_of(const SSL_CTX *ctx)
-{
-	return (uintptr_t)SSL_CTX_get_ex_data(ctx, handle_index);
 }
 
 static void on_keylog(const SSL *ssl, const char *line)
 {
-	cssl_go_keylog(handle_of(SSL_get_SSL_CTX(ssl)), (char *)line);
+	cssl_go_keylog(cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->handle, (char *)line);
 }
 
-const char *cssl_ctx_groups(const SSL_CTX *ctx)
+void cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog)
 {
-	return SSL_CTX_get_ex_data(ctx, groups_index);
-}
-
-int cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog)
-{
-	if (!SSL_CTX_set_ex_data(ctx, handle_index, (void *)handle))
-		return 0;
+	cssl_data_of_ctx(ctx)->handle = handle;
 	if (keylog)
 		SSL_CTX_set_keylog_callback(ctx, on_keylog);
-	return 1;
 }
 
 long cssl_ctx_cached(SSL_CTX *ctx)
@@ -292,83 +228,4 @@ int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name,
 		return cssl_done(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name), out);
 	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | (common_name ? 0 : X509_CHECK_FLAG_NEVER_CHECK_SUBJECT));
 	return cssl_done(SSL_set1_dnsname(ssl, name), out);
-}
-
-static long put_cert(const X509 *x, unsigned char *p)
-{
-	int n = i2d_X509(x, NULL);
-
-	if (n < 0)
-		return 0;
-	if (p != NULL) {
-		p[0] = (unsigned char)(n >> 24);
-		p[1] = (unsigned char)(n >> 16);
-		p[2] = (unsigned char)(n >> 8);
-		p[3] = (unsigned char)n;
-		p += 4;
-		i2d_X509(x, &p);
-	}
-	return n + 4;
-}
-
-long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out)
-{
-	int i, count = sk_X509_num(chain);
-	long total = 0, at = 0;
-
-	*out = NULL;
-	if (leaf != NULL)
-		total = put_cert(leaf, NULL);
-	for (i = first; i < count; i++)
-		total += put_cert(sk_X509_value(chain, i), NULL);
-	if (total > 0)
-		*out = malloc((size_t)total);
-	if (*out == NULL)
-		return 0;
-	if (leaf != NULL)
-		at = put_cert(leaf, *out);
-	for (i = first; i < count; i++)
-		at += put_cert(sk_X509_value(chain, i), *out + at);
-	ERR_clear_error();
-	return at;
-}
-
-long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out)
-{
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
-	/* A client's chain begins with the leaf, a server's does not hold it. */
-	int first = SSL_is_server(ssl) ? 0 : 1;
-
-	return cssl_put_chain(leaf, leaf != NULL ? SSL_get_peer_cert_chain(ssl) : NULL, first, out);
-}
-
-long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out)
-{
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
-	STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
-
-	*out = NULL;
-	if (leaf == NULL || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE || SSL_get_verify_result(ssl) != X509_V_OK)
-		return 0;
-	return sk_X509_num(chain) > 0 ? cssl_put_chain(NULL, chain, 0, out) : cssl_put_chain(leaf, NULL, 0, out);
-}
-
-const char *cssl_ssl_group(SSL *ssl)
-{
-	const char *name = NULL;
-	int id = (int)SSL_get_negotiated_group(ssl);
-
-	if (id != 0)
-		name = SSL_group_to_name(ssl, id);
-	ERR_clear_error();
-	return name;
-}
-
-int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
-                    size_t context_len, int use_context, cssl_reasons *out)
-{
-	ERR_clear_error();
-	if (SSL_version(ssl) < TLS1_3_VERSION && SSL_get_extms_support(ssl) != 1)
-		return cssl_done(0, out);
-	return cssl_done(SSL_export_keying_material(ssl, buf, len, label, label_len, context, context_len, use_context) == 1, out);
 }

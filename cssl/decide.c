@@ -2,20 +2,16 @@
 
 #include "decide.h"
 #include "byname.h"
-#include "context.h"
+#include "earlydata.h"
+#include "exdata.h"
+#include "psk.h"
+#include "recordsize.h"
+#include "tickets.h"
 
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int decisions_index = -1;
-
-int cssl_decide_init(void)
-{
-	decisions_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	return decisions_index >= 0;
-}
 
 cssl_decisions *cssl_decide_new(int ask_hello)
 {
@@ -24,11 +20,6 @@ cssl_decisions *cssl_decide_new(int ask_hello)
 	if (d != NULL)
 		d->ask_hello = !!ask_hello;
 	return d;
-}
-
-int cssl_decide_bind(SSL *ssl, cssl_decisions *d)
-{
-	return d != NULL && SSL_set_ex_data(ssl, decisions_index, d);
 }
 
 static void clear_blob(cssl_blob *b)
@@ -66,11 +57,16 @@ void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len)
  */
 static int change(SSL *ssl, SSL_CTX *to)
 {
-	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET;
-	const char *groups = cssl_ctx_groups(to);
+	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET |
+	                        SSL_OP_ENABLE_MIDDLEBOX_COMPAT;
+	const char *groups = cssl_data_of_ctx(to)->groups;
 	SSL_CTX *from = SSL_get_SSL_CTX(ssl);
 
-	if (!cssl_tickets_keep(ssl, from) || SSL_set_SSL_CTX(ssl, to) == NULL || !cssl_extras_switch(ssl, from, to) ||
+	if (SSL_set_SSL_CTX(ssl, to) == NULL)
+		return 0;
+	cssl_tickets_switch(ssl, from);
+	cssl_psk_switch(ssl, to);
+	if (!cssl_early_switch(ssl, from, to) || !cssl_recordsize_switch(ssl, from, to) ||
 	    (groups != NULL && !SSL_set1_groups_list(ssl, groups)) ||
 	    !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
 	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||
@@ -87,7 +83,7 @@ static int change(SSL *ssl, SSL_CTX *to)
 /* Also called for a second ClientHello of the same handshake, and in renegotiations: what was decided first stays. */
 static int on_hello(SSL *ssl, int *alert, void *arg)
 {
-	cssl_decisions *d = SSL_get_ex_data(ssl, decisions_index);
+	cssl_decisions *d = cssl_data_of_ssl(ssl)->decisions;
 	SSL_CTX *to;
 	int ok;
 
@@ -121,7 +117,7 @@ void cssl_decide_hello(SSL_CTX *ctx)
  */
 static int on_server_name(SSL *ssl, int *alert, void *arg)
 {
-	const cssl_decisions *d = SSL_get_ex_data(ssl, decisions_index);
+	const cssl_decisions *d = cssl_data_of_ssl(ssl)->decisions;
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
 	(void)arg;
@@ -167,7 +163,7 @@ static int suspend(SSL *ssl)
 static int on_peer(X509_STORE_CTX *x, void *arg)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
-	cssl_decisions *d = ssl != NULL ? SSL_get_ex_data(ssl, decisions_index) : NULL;
+	cssl_decisions *d = ssl != NULL ? cssl_data_of_ssl(ssl)->decisions : NULL;
 	int ok = X509_verify_cert(x) > 0, accepted;
 
 	if (d == NULL || (!ok && arg == NULL))

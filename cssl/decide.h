@@ -5,6 +5,8 @@
 #ifndef CSSL_DECIDE_H
 #define CSSL_DECIDE_H
 
+#include "exdata.h"
+
 #include <openssl/ssl.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,7 +20,7 @@ typedef struct {
 	long len;
 } cssl_blob;
 
-typedef struct {
+struct cssl_decisions {
 	unsigned char hello, peer; /* CSSL_UNDECIDED and the rest */
 	unsigned char separated;   /* the session id context is that of the name already */
 	unsigned char ask_hello;   /* the ClientHello is to be kept, and nothing done with it before hello is decided */
@@ -28,18 +30,12 @@ typedef struct {
 	int peer_error;            /* X509_V_ERR_*: why the peer's certificate is refused */
 	int verdict;               /* OpenSSL's own X509_V_* on the peer's certificate */
 	cssl_blob message;         /* the first ClientHello, with its handshake header, until hello is decided */
-	cssl_blob sent, valid;     /* the peer's certificates as they came, and the chain that was built; see cssl_put_chain */
+	cssl_blob sent, valid;     /* the peer's certificates as they came, and the chain that was built; see certs.h */
 	uintptr_t handle;          /* for cssl_go_verify: a server's connection */
-} cssl_decisions;
-
-/* Part of cssl_init. */
-int cssl_decide_init(void);
+};
 
 /* NULL without memory. */
 cssl_decisions *cssl_decide_new(int ask_hello);
-
-/* Makes d what the callbacks of ssl ask. It must outlive ssl. False without memory, or if d is NULL. */
-int cssl_decide_bind(SSL *ssl, cssl_decisions *d);
 
 /* Frees d and what it holds. d may be NULL. */
 void cssl_decide_free(cssl_decisions *d);

@@ -95,6 +95,23 @@
 // Config.Properties, takes all that it computes from there. A key that is named by Certificate.KeyURI stays in its token: OpenSSL calls the
 // token for each full handshake's signature, and the handshake's step runs on a goroutine of its own, which waits for it. docs/keys.md has the steps.
 //
+// # The C files
+//
+// Each C file calls only those in the lines below its own, and nothing calls
+// back but Go (cssl_go_…). What a function may block on, what it may call and who
+// frees what stands in the header that declares it.
+//
+//	conn.c                               an operation, from the crossing to its result; makes and frees a connection
+//	context.c                            makes and frees an SSL_CTX; cssl_init
+//	msg_callback.c                       alerts, limits, the first ClientHello
+//	decide.c                             what the application decides; the change to another SSL_CTX
+//	session.c    conn_info.c  engine.c   sessions; what a connection tells; Feed and Take
+//	byname.c     psk.c        tickets.c  what is beside an SSL_CTX
+//	recordsize.c earlydata.c  legacy.c
+//	certs.c      keystore.c   library.c  certificates and keys; providers
+//	transport.c  defaults.c              the BIO; ciphers and groups
+//	exdata.c     errors.c                what is kept beside an SSL_CTX and an SSL; the error queue
+//
 // # Rules
 //
 // A Context may be used from any goroutine. A Conn belongs to one goroutine at a

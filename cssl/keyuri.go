@@ -35,14 +35,14 @@ func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) 
 	defer C.free(unsafe.Pointer(cURI))
 	defer C.free(unsafe.Pointer(cScheme))
 	lib := b.cfg.Library.pointer()
-	if C.cssl_store_known(lib, b.properties, cScheme) == 0 {
+	if C.cssl_keystore_known(lib, b.properties, cScheme) == 0 {
 		return nil, refuse("KeyURI", nil, "no provider reads %s: URIs%s", scheme, b.searched())
 	}
 	ask := &pinRequest{uri: c.KeyURI, pin: c.PIN}
 	h := cgo.NewHandle(ask)
 	defer h.Delete()
 	var keys C.int
-	key := C.cssl_store_key(lib, b.properties, cURI, C.uintptr_t(h), &keys, &b.reasons)
+	key := C.cssl_keystore_key(lib, b.properties, cURI, C.uintptr_t(h), &keys, &b.reasons)
 	if key != nil {
 		return key, nil
 	}

@@ -1,6 +1,7 @@
 //go:build cgo
 
 #include "context.h"
+#include "exdata.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -13,11 +14,12 @@
 int cssl_legacy_lacks(const SSL_CTX *ctx, int *level)
 {
 	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
+	const cssl_ctx_data *d = cssl_data_of_ctx(ctx);
 	EVP_MD *digest;
 
 	*level = SSL_CTX_get_security_level(ctx);
 	ERR_clear_error();
-	digest = EVP_MD_fetch(cssl_ctx_library(ctx), "MD5-SHA1", cssl_ctx_properties(ctx));
+	digest = EVP_MD_fetch(d->library, "MD5-SHA1", d->properties);
 	EVP_MD_free(digest);
 	ERR_clear_error();
 	if (digest == NULL)

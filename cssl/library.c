@@ -1,7 +1,6 @@
 //go:build cgo
 
 #include "library.h"
-#include "context.h"
 
 #include <openssl/bio.h>
 #include <openssl/conf.h>

@@ -5,10 +5,11 @@
 #ifndef CSSL_LIBRARY_H
 #define CSSL_LIBRARY_H
 
-#include "conn.h"
+#include "errors.h"
 
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
+#include <stdint.h>
 
 /* What cssl_library_new may fail at; 0 and up is the index of a provider. */
 enum { CSSL_LIBRARY_CREATE = -1, CSSL_LIBRARY_PATH = -2, CSSL_LIBRARY_CONFIG = -3, CSSL_LIBRARY_ACTIVE = -4 };
@@ -24,15 +25,21 @@ OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char 
 /* The names of the providers that are active, each with a comma behind it, as far as size allows. Blocks on nothing. */
 void cssl_library_providers(OSSL_LIB_CTX *library, char *names, size_t size);
 
+/*
+ * A part of cssl_init: from here on nothing in this process asks a terminal for a PIN. The pkcs11 provider would, even within a
+ * handshake when its token wants a new login, and the thread would hang.
+ */
+int cssl_keystore_init(void);
+
 /* 1 if a provider of the library has a loader for URIs of scheme. Blocks on nothing. */
-int cssl_store_known(OSSL_LIB_CTX *library, const char *properties, const char *scheme);
+int cssl_keystore_known(OSSL_LIB_CTX *library, const char *properties, const char *scheme);
 
 /*
  * The private key that uri names, the caller's to free. pin is a handle for cssl_go_pin. keys says how many there were. It answers
  * NULL unless that is 1, with OpenSSL's reasons. It blocks on the token for as long as the token takes, and calls cssl_go_pin
  * if the loader asks for a PIN or a passphrase, on this thread.
  */
-EVP_PKEY *cssl_store_key(OSSL_LIB_CTX *library, const char *properties, const char *uri, uintptr_t pin, int *keys,
+EVP_PKEY *cssl_keystore_key(OSSL_LIB_CTX *library, const char *properties, const char *uri, uintptr_t pin, int *keys,
                          cssl_reasons *out);
 
 /* Implemented in Go: writes the PIN to buf and answers its length, or -1. */

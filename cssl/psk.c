@@ -1,6 +1,6 @@
 //go:build cgo
 
-#include "context.h"
+#include "psk.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -18,32 +18,18 @@ typedef struct {
 	SSL_SESSION *session;
 } entry;
 
-typedef struct {
+struct cssl_psk_table {
 	size_t count;
 	entry entry[]; /* sorted */
-} psk_table;
+};
 
-static int table_index = -1;
-
-static void free_table(psk_table *t)
+void cssl_psks_free(cssl_psk_table *t)
 {
 	for (size_t i = 0; t != NULL && i < t->count; i++) {
 		free(t->entry[i].identity);
 		SSL_SESSION_free(t->entry[i].session);
 	}
 	free(t);
-}
-
-static void release_table(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
-{
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	free_table(ptr);
-}
-
-int cssl_psk_init(void)
-{
-	table_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_table);
-	return table_index >= 0;
 }
 
 static int compare(const void *a, const void *b)
@@ -55,7 +41,7 @@ static int compare(const void *a, const void *b)
 	return memcmp(x->identity, y->identity, x->len);
 }
 
-static const entry *find(const psk_table *t, const unsigned char *identity, size_t len)
+static const entry *find(const cssl_psk_table *t, const unsigned char *identity, size_t len)
 {
 	entry wanted = {(unsigned char *)identity, len, NULL};
 
@@ -65,7 +51,7 @@ static const entry *find(const psk_table *t, const unsigned char *identity, size
 /* A server's. OpenSSL makes a copy of the session, so all connections may have the same one. */
 static int find_session(SSL *ssl, const unsigned char *identity, size_t len, SSL_SESSION **out)
 {
-	const entry *e = find(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index), identity, len);
+	const entry *e = find(cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->psks, identity, len);
 
 	*out = e != NULL && SSL_SESSION_up_ref(e->session) ? e->session : NULL; /* NULL: it may be a ticket */
 	return 1;
@@ -74,7 +60,7 @@ static int find_session(SSL *ssl, const unsigned char *identity, size_t len, SSL
 /* A client's. md is the hash that a HelloRetryRequest has settled, or NULL. OpenSSL changes the session, so each connection has its own. */
 static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **identity, size_t *len, SSL_SESSION **out)
 {
-	const psk_table *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), table_index);
+	const cssl_psk_table *t = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->psks;
 	const entry *e = &t->entry[0];
 
 	*out = NULL;
@@ -107,7 +93,7 @@ int cssl_psk_known(const SSL_CTX *ctx, SSL_SESSION *s)
 	const unsigned char *identity;
 	size_t len = identity_of(s, &identity);
 
-	return len == 0 || find(SSL_CTX_get_ex_data(ctx, table_index), identity, len) != NULL;
+	return len == 0 || find(cssl_data_of_ctx(ctx)->psks, identity, len) != NULL;
 }
 
 /* Whether c is for TLS 1.3 and has the hash. */
@@ -173,7 +159,7 @@ static int fill(entry *e, const cssl_psk *k, const SSL_CIPHER *cipher, const uns
 int cssl_ctx_psks(SSL_CTX *ctx, int server, const cssl_psk *keys, size_t count, int order, int alone,
                   const unsigned char *session_id_context, size_t *bad, cssl_reasons *out)
 {
-	psk_table *t = calloc(1, sizeof *t + count * sizeof t->entry[0]);
+	cssl_psk_table *t = calloc(1, sizeof *t + count * sizeof t->entry[0]);
 
 	ERR_clear_error();
 	if (t == NULL)
@@ -184,34 +170,30 @@ int cssl_ctx_psks(SSL_CTX *ctx, int server, const cssl_psk *keys, size_t count, 
 		const SSL_CIPHER *cipher = cipher_with(ctx, k->sha384);
 
 		if (cipher == NULL) {
-			free_table(t);
+			cssl_psks_free(t);
 			return -1;
 		}
 		if (!fill(&t->entry[*bad], k, cipher, session_id_context)) {
-			free_table(t);
+			cssl_psks_free(t);
 			return cssl_done(0, out);
 		}
 	}
 	if (order && !order_ciphers(ctx, keys[0].sha384, alone)) {
-		free_table(t);
+		cssl_psks_free(t);
 		return cssl_done(0, out);
 	}
 	qsort(t->entry, count, sizeof t->entry[0], compare);
-	if (!SSL_CTX_set_ex_data(ctx, table_index, t)) {
-		free_table(t);
-		return cssl_done(0, out);
-	}
-	if (!server) {
+	cssl_data_of_ctx(ctx)->psks = t;
+	if (server)
+		SSL_CTX_set_psk_find_session_callback(ctx, find_session);
+	else
 		SSL_CTX_set_psk_use_session_callback(ctx, use_session);
-		return cssl_done(1, out);
-	}
-	SSL_CTX_set_psk_find_session_callback(ctx, find_session);
 	return cssl_done(1, out);
 }
 
 void cssl_psk_switch(SSL *ssl, SSL_CTX *to)
 {
-	SSL_set_psk_find_session_callback(ssl, SSL_CTX_get_ex_data(to, table_index) != NULL ? find_session : NULL);
+	SSL_set_psk_find_session_callback(ssl, cssl_data_of_ctx(to)->psks != NULL ? find_session : NULL);
 }
 
 size_t cssl_ssl_psk(SSL *ssl, const unsigned char **identity)

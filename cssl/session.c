@@ -1,7 +1,8 @@
 //go:build cgo
 
 #include "conn_private.h"
-#include "context.h"
+#include "psk.h"
+#include "session.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -100,7 +101,7 @@ static int64_t vouched_until(SSL *ssl, int64_t before, int64_t now)
 /* When a session with this life ends for connections of ctx. */
 static int64_t end_of_life(const SSL_CTX *ctx, const life *l)
 {
-	int64_t end = l->born + (int64_t)cssl_ctx_lifetime(ctx);
+	int64_t end = l->born + (int64_t)cssl_data_of_ctx(ctx)->session_lifetime;
 
 	return l->until != 0 && l->until < end ? l->until : end;
 }
@@ -217,10 +218,14 @@ static int on_cached(SSL *ssl, SSL_SESSION *s)
 	return 0; /* no reference is kept */
 }
 
-int cssl_ctx_sessions(SSL_CTX *ctx)
+int cssl_ctx_sessions(SSL_CTX *ctx, int server, unsigned lifetime, cssl_reasons *out)
 {
+	ERR_clear_error();
+	cssl_data_of_ctx(ctx)->session_lifetime = lifetime;
+	if (!server)
+		return 1;
 	SSL_CTX_sess_set_new_cb(ctx, on_cached);
-	return SSL_CTX_set_session_ticket_cb(ctx, on_new_ticket, on_old_ticket, NULL);
+	return cssl_done(SSL_CTX_set_session_ticket_cb(ctx, on_new_ticket, on_old_ticket, NULL), out);
 }
 
 /*
@@ -254,8 +259,8 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 
 	ERR_clear_error();
 #if OPENSSL_VERSION_NUMBER >= 0x30200000L
-	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
-	s = d2i_SSL_SESSION_ex(NULL, &der, len, cssl_ctx_library(ctx), cssl_ctx_properties(ctx));
+	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
+	s = d2i_SSL_SESSION_ex(NULL, &der, len, d->library, d->properties);
 #else
 	s = d2i_SSL_SESSION(NULL, &der, len);
 #endif

@@ -1,6 +1,6 @@
 //go:build cgo
 
-#include "context.h"
+#include "tickets.h"
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -19,20 +19,15 @@ typedef struct {
 	size_t hmac_len, aes_len; /* 16 or 32 */
 } ticket_key;
 
-typedef struct {
+struct cssl_ticket_keys {
 	OSSL_LIB_CTX *library;
 	EVP_CIPHER *cipher; /* of all keys */
 	size_t count;
 	ticket_key key[]; /* the first one encrypts */
-} ticket_keys;
+};
 
-static int keys_index = -1, accepted_index = -1;
-
-static void release_keys(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
+void cssl_ticket_keys_free(cssl_ticket_keys *k)
 {
-	ticket_keys *k = ptr;
-
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
 	if (k == NULL)
 		return;
 	EVP_CIPHER_free(k->cipher);
@@ -40,22 +35,13 @@ static void release_keys(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, l
 	free(k);
 }
 
-int cssl_tickets_init(void)
+void cssl_tickets_switch(SSL *ssl, SSL_CTX *from)
 {
-	keys_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release_keys);
-	accepted_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL);
-	return keys_index >= 0 && accepted_index >= 0;
-}
-
-int cssl_tickets_keep(SSL *ssl, SSL_CTX *from)
-{
-	ticket_keys *k = SSL_CTX_get_ex_data(from, keys_index);
-
-	return k == NULL || SSL_set_ex_data(ssl, accepted_index, k);
+	cssl_data_of_ssl(ssl)->ticket_keys = cssl_data_of_ctx(from)->ticket_keys;
 }
 
 /* Sets up cipher and MAC for k. */
-static int use_key(const ticket_keys *keys, ticket_key *k, const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+static int use_key(const cssl_ticket_keys *keys, ticket_key *k, const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
 	char digest[] = "SHA256";
 	OSSL_PARAM params[] = {
@@ -70,10 +56,10 @@ static int use_key(const ticket_keys *keys, ticket_key *k, const unsigned char *
 
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
-	ticket_keys *k = SSL_get_ex_data(ssl, accepted_index);
+	cssl_ticket_keys *k = cssl_data_of_ssl(ssl)->ticket_keys;
 
 	if (k == NULL)
-		k = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), keys_index);
+		k = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->ticket_keys;
 	if (k == NULL)
 		return 0;
 	if (encrypt) {
@@ -92,14 +78,15 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 
 int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, size_t count, cssl_reasons *out)
 {
-	ticket_keys *k = calloc(1, sizeof *k + count * sizeof k->key[0]);
+	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+	cssl_ticket_keys *k = calloc(1, sizeof *k + count * sizeof k->key[0]);
 
 	ERR_clear_error();
 	if (k == NULL)
 		return cssl_done(0, out);
 	k->count = count;
-	k->library = cssl_ctx_library(ctx);
-	k->cipher = EVP_CIPHER_fetch(k->library, len == CSSL_TICKET_KEY_LONG ? "AES-256-CBC" : "AES-128-CBC", cssl_ctx_properties(ctx));
+	k->library = d->library;
+	k->cipher = EVP_CIPHER_fetch(k->library, len == CSSL_TICKET_KEY_LONG ? "AES-256-CBC" : "AES-128-CBC", d->properties);
 	for (size_t i = 0; i < count; i++) {
 		const unsigned char *p = keys + i * len;
 		ticket_key *t = &k->key[i];
@@ -115,9 +102,10 @@ int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, si
 			memcpy(t->hmac, p + t->aes_len, t->hmac_len);
 		}
 	}
-	if (k->cipher == NULL || !SSL_CTX_set_ex_data(ctx, keys_index, k)) {
-		release_keys(NULL, k, NULL, 0, 0, NULL);
+	if (k->cipher == NULL) {
+		cssl_ticket_keys_free(k);
 		return cssl_done(0, out);
 	}
+	d->ticket_keys = k;
 	return cssl_done((int)SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket), out);
 }

@@ -204,6 +204,13 @@ static int transport_keep(cssl_transport *t, const void *p, size_t n)
 	return 0;
 }
 
+int cssl_transport_room(cssl_transport *t, size_t n)
+{
+	if (t->out.len + n > t->tail_max)
+		cssl_transport_flush(t);
+	return t->out.len + n <= t->tail_max;
+}
+
 void cssl_transport_fill(cssl_transport *t, size_t room)
 {
 	unsigned char buf[16384];

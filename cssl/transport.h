@@ -41,6 +41,9 @@ BIO *cssl_transport_bio(cssl_transport *t);
 /* Sends what is kept in out. True when nothing is left. Blocks on nothing if flags has MSG_DONTWAIT. */
 int cssl_transport_flush(cssl_transport *t);
 
+/* True when out has room for n bytes, after it was offered to the socket if need be. Blocks as cssl_transport_flush does. */
+int cssl_transport_room(cssl_transport *t, size_t n);
+
 /* Receives what has come into in, until that holds room bytes. eof and recv_errno say how it ended. Blocks on nothing if flags has MSG_DONTWAIT. */
 void cssl_transport_fill(cssl_transport *t, size_t room);
 

@@ -7,7 +7,7 @@ var forFuzzOfCssl = []mutation{
 	{"bytes", "a failed read answers a byte", "conn.c",
 		"\tret = SSL_read_ex(c->ssl, buf, len, &n);\n",
 		"\tret = SSL_read_ex(c->ssl, buf, len, &n);\n\tif (ret <= 0 && SSL_get_error(c->ssl, ret) == SSL_ERROR_SSL && c->established)\n\t\treturn progress(c, 1);\n"},
-	{"bytes", "a byte of ciphertext is lost on its way in", "facts.c",
+	{"bytes", "a byte of ciphertext is lost on its way in", "engine.c",
 		"\tif (!cssl_bytes_append(&c->t.in, buf, len)) {\n", "\tif (!cssl_bytes_append(&c->t.in, buf, len - (len > 4000))) {\n"},
 	{"spin", "every result says that input moved", "conn.go",
 		"r.flags&C.CSSL_MOVED_IN != 0", "true"},

@@ -1,42 +1,26 @@
-/*
- * An OpenSSL provider that stands for a token in tests: a STORE loader for "token:" URIs, and keys whose private part never
- * leaves it. Its keys are files <name>.pem in TOKEN_DIR, which the compiler is told. Other files there steer it, and each
- * is read anew whenever it counts:
- *
- *   pin         what has to be given before a key is loaded; none is asked for without it
- *   delay       milliseconds that each signature takes
- *   gone        the token is gone: nothing is loaded and nothing is signed
- *   signatures  gets a byte for each signature
- *
- * "token:NAME" is one key, "token:" is all of them.
- */
+/* The files of the token, and its errors. */
 #include "token.h"
 
-#include <dirent.h>
-#include <openssl/core_names.h>
-#include <openssl/core_object.h>
-#include <openssl/params.h>
-#include <openssl/pem.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { REASON_GONE = 1, REASON_PIN, REASON_NO_KEY };
-
-static const OSSL_ITEM reasons[] = {
-	{REASON_GONE, (void *)"the token is gone"},
-	{REASON_PIN, (void *)"wrong PIN"},
-	{REASON_NO_KEY, (void *)"no such key"},
-	{0, NULL},
-};
 
 OSSL_LIB_CTX *inside;
 static const OSSL_CORE_HANDLE *core;
 static OSSL_FUNC_core_new_error_fn *new_error;
 static OSSL_FUNC_core_vset_error_fn *vset_error;
 
-static void set_error(unsigned reason, const char *format, ...)
+void set_functions(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in)
+{
+	core = handle;
+	for (; in->function_id != 0; in++) {
+		if (in->function_id == OSSL_FUNC_CORE_NEW_ERROR)
+			new_error = OSSL_FUNC_core_new_error(in);
+		else if (in->function_id == OSSL_FUNC_CORE_VSET_ERROR)
+			vset_error = OSSL_FUNC_core_vset_error(in);
+	}
+}
+
+void set_error(unsigned reason, const char *format, ...)
 {
 	va_list args;
 
@@ -69,189 +53,4 @@ int gone(void)
 		return 0;
 	set_error(REASON_GONE, NULL);
 	return 1;
-}
-
-/* The store. */
-
-typedef struct {
-	DIR *dir;
-	char name[256]; /* empty: all */
-	int done, asked;
-} store;
-
-static void *store_open(void *provctx, const char *uri)
-{
-	const char *name = strchr(uri, ':');
-	store *s;
-
-	(void)provctx;
-	if (name == NULL || strchr(name, '/') != NULL || gone() || (s = calloc(1, sizeof *s)) == NULL)
-		return NULL;
-	snprintf(s->name, sizeof s->name, "%s", name + 1);
-	s->dir = opendir(TOKEN_DIR);
-	return s;
-}
-
-/* The file of the next key, or NULL at the end. */
-static const char *next_file(store *s)
-{
-	const struct dirent *e;
-
-	while (s->dir != NULL && (e = readdir(s->dir)) != NULL) {
-		const char *dot = strrchr(e->d_name, '.');
-		size_t n = dot == NULL ? 0 : (size_t)(dot - e->d_name);
-
-		if (n > 0 && strcmp(dot, ".pem") == 0 && (s->name[0] == 0 || (strlen(s->name) == n && memcmp(s->name, e->d_name, n) == 0)))
-			return e->d_name;
-	}
-	s->done = 1;
-	return NULL;
-}
-
-static int log_in(store *s, OSSL_PASSPHRASE_CALLBACK *ask, void *arg)
-{
-	char want[64], pin[64];
-	size_t len = 0;
-	int n = content("pin", want, sizeof want), ok;
-
-	if (n < 0 || s->asked)
-		return 1;
-	s->asked = 1;
-	ok = ask(pin, sizeof pin, &len, NULL, arg) && len == (size_t)n && memcmp(pin, want, len) == 0;
-	OPENSSL_cleanse(pin, sizeof pin);
-	if (!ok)
-		set_error(REASON_PIN, NULL);
-	return ok;
-}
-
-static int store_load(void *ctx, OSSL_CALLBACK *object, void *object_arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
-{
-	store *s = ctx;
-	int kind = OSSL_OBJECT_PKEY, ok = 0;
-	const char *file;
-	char pem[8192];
-	BIO *bio;
-	token_key *k;
-	EVP_PKEY *pkey;
-
-	if (!log_in(s, ask, ask_arg)) {
-		s->done = 1;
-		return 0;
-	}
-	file = next_file(s);
-	if (file == NULL || content(file, pem, sizeof pem) < 0) {
-		set_error(REASON_NO_KEY, "%s", s->name);
-		return 0;
-	}
-	bio = BIO_new_mem_buf(pem, -1);
-	pkey = PEM_read_bio_PrivateKey_ex(bio, NULL, NULL, NULL, inside, NULL);
-	BIO_free(bio);
-	k = pkey == NULL ? NULL : key_new(EVP_PKEY_is_a(pkey, "EC") ? "EC" : "RSA");
-	if (k == NULL) {
-		EVP_PKEY_free(pkey);
-		return 0;
-	}
-	k->pkey = pkey;
-	k->private = 1;
-	if (s->name[0] != 0)
-		s->done = 1; /* one name, one key */
-	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &kind),
-		OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_TYPE, (char *)k->type, 0),
-		OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_REFERENCE, &k, sizeof k),
-		OSSL_PARAM_construct_end(),
-	};
-	ok = object(params, object_arg);
-	key_free(k); /* unless key_load has taken it */
-	return ok;
-}
-
-static int store_eof(void *ctx)
-{
-	return ((store *)ctx)->done;
-}
-
-static int store_close(void *ctx)
-{
-	store *s = ctx;
-
-	if (s->dir != NULL)
-		closedir(s->dir);
-	free(s);
-	return 1;
-}
-
-static const OSSL_PARAM *store_settable(void *provctx)
-{
-	static const OSSL_PARAM none[] = {OSSL_PARAM_int(OSSL_STORE_PARAM_EXPECT, NULL), OSSL_PARAM_END};
-
-	(void)provctx;
-	return none;
-}
-
-static int store_set(void *ctx, const OSSL_PARAM params[])
-{
-	(void)ctx, (void)params;
-	return 1;
-}
-
-static const OSSL_DISPATCH store_functions[] = {
-	{OSSL_FUNC_STORE_OPEN, (void (*)(void))store_open},
-	{OSSL_FUNC_STORE_SETTABLE_CTX_PARAMS, (void (*)(void))store_settable},
-	{OSSL_FUNC_STORE_SET_CTX_PARAMS, (void (*)(void))store_set},
-	{OSSL_FUNC_STORE_LOAD, (void (*)(void))store_load},
-	{OSSL_FUNC_STORE_EOF, (void (*)(void))store_eof},
-	{OSSL_FUNC_STORE_CLOSE, (void (*)(void))store_close},
-	{0, NULL},
-};
-
-static const OSSL_ALGORITHM stores[] = {
-	{"token", "provider=testtoken", store_functions, "keys of the test token"},
-	{NULL, NULL, NULL, NULL},
-};
-
-/* The provider. */
-
-static const OSSL_ALGORITHM *query(void *provctx, int operation, int *no_cache)
-{
-	(void)provctx;
-	*no_cache = 0;
-	switch (operation) {
-	case OSSL_OP_KEYMGMT:
-		return keymgmts;
-	case OSSL_OP_SIGNATURE:
-		return signatures;
-	case OSSL_OP_STORE:
-		return stores;
-	}
-	return NULL;
-}
-
-static const OSSL_ITEM *reason_strings(void *provctx)
-{
-	(void)provctx;
-	return reasons;
-}
-
-static const OSSL_DISPATCH provider[] = {
-	{OSSL_FUNC_PROVIDER_QUERY_OPERATION, (void (*)(void))query},
-	{OSSL_FUNC_PROVIDER_GET_REASON_STRINGS, (void (*)(void))reason_strings},
-	{0, NULL},
-};
-
-/* May run again for another library context; core's handle then is that one's, whose errors go the same way. */
-int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const OSSL_DISPATCH **out, void **provctx)
-{
-	core = handle;
-	for (; in->function_id != 0; in++) {
-		if (in->function_id == OSSL_FUNC_CORE_NEW_ERROR)
-			new_error = OSSL_FUNC_core_new_error(in);
-		else if (in->function_id == OSSL_FUNC_CORE_VSET_ERROR)
-			vset_error = OSSL_FUNC_core_vset_error(in);
-	}
-	if (inside == NULL)
-		inside = OSSL_LIB_CTX_new();
-	*out = provider;
-	*provctx = inside;
-	return inside != NULL;
 }

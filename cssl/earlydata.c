@@ -1,6 +1,7 @@
 //go:build cgo
 
-#include "context.h"
+#include "conn_private.h"
+#include "earlydata.h"
 
 #include <openssl/err.h>
 #include <string.h>
@@ -16,22 +17,53 @@
 /* The most that is written at once, and the room that it takes with the headers and tags of records of 512 bytes. */
 enum { EARLY_CHUNK = 8192, EARLY_ROOM = EARLY_CHUNK + 1024 };
 
-typedef struct {
-	unsigned char *buf;
-	size_t len;
-} span;
-
-static int read_early(cssl_conn *c, cssl_early *e, void *arg, size_t *n)
+/*
+ * Early data is taken with a ticket alone. OpenSSL would take it with an external PSK too, of which it keeps
+ * no account, and then fail the connection, since the PSK allows no bytes. A ticket that allows more than the setting is of an earlier one.
+ */
+static int allow_early(SSL *ssl, void *arg)
 {
-	SSL *ssl = cssl_conn_ssl(c);
-	const span *s = arg;
+	uint32_t n = SSL_SESSION_get_max_early_data(SSL_get0_session(ssl));
+
+	(void)arg;
+	return n > 0 && n <= SSL_get_max_early_data(ssl);
+}
+
+/* What a server skips if it refuses early data: what any client may send that has a ticket of an earlier setting. */
+static uint32_t skipped(uint32_t max)
+{
+	return max > SSL3_RT_MAX_PLAIN_LENGTH ? max : SSL3_RT_MAX_PLAIN_LENGTH;
+}
+
+int cssl_ctx_early_data(SSL_CTX *ctx, uint32_t max, int allow_replay, cssl_reasons *out)
+{
+	ERR_clear_error();
+	if (allow_replay)
+		SSL_CTX_set_options(ctx, SSL_OP_NO_ANTI_REPLAY);
+	SSL_CTX_set_allow_early_data_cb(ctx, allow_early, NULL);
+	return cssl_done(SSL_CTX_set_max_early_data(ctx, max) && SSL_CTX_set_recv_max_early_data(ctx, skipped(max)), out);
+}
+
+int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)
+{
+	uint32_t f = SSL_CTX_get_max_early_data(from), t = SSL_CTX_get_max_early_data(to), n = f < t ? f : t;
+
+	if ((SSL_CTX_get_options(from) & SSL_OP_NO_ANTI_REPLAY) && !(SSL_CTX_get_options(to) & SSL_OP_NO_ANTI_REPLAY))
+		n = 0; /* the tickets are those of from, and nobody counts them */
+	return SSL_set_max_early_data(ssl, n) && SSL_set_recv_max_early_data(ssl, skipped(n));
+}
+
+int cssl_early_read(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
+{
+	SSL *ssl = c->ssl;
+	cssl_early *e = &c->early;
 
 	if (e->ended)
 		return CSSL_END;
 	if (!SSL_is_server(ssl) || (!e->begun && !SSL_in_before(ssl)))
 		return CSSL_BAD_STATE;
 	e->begun = 1;
-	switch (SSL_read_early_data(ssl, s->buf, s->len, n)) {
+	switch (SSL_read_early_data(ssl, buf, len, n)) {
 	case SSL_READ_EARLY_DATA_SUCCESS:
 		return SSL_ERROR_NONE;
 	case SSL_READ_EARLY_DATA_FINISH:
@@ -39,13 +71,6 @@ static int read_early(cssl_conn *c, cssl_early *e, void *arg, size_t *n)
 		return CSSL_END;
 	}
 	return SSL_ERROR_SSL;
-}
-
-cssl_result cssl_read_early(cssl_conn *c, unsigned char *buf, size_t len)
-{
-	span s = {buf, len};
-
-	return cssl_early_operation(c, read_early, &s);
 }
 
 /*
@@ -65,52 +90,52 @@ static int may_begin(SSL *ssl)
 	return is == NULL || asked == NULL ? is == asked : strcmp(is, asked) == 0;
 }
 
-static int write_early(cssl_conn *c, cssl_early *e, void *arg, size_t *n)
+uint32_t cssl_early_room(cssl_conn *c)
 {
-	SSL *ssl = cssl_conn_ssl(c);
-	const span *s = arg;
-	size_t len = s->len < EARLY_CHUNK ? s->len : EARLY_CHUNK, none;
-	int client = !SSL_is_server(ssl);
+	SSL *ssl = c->ssl;
+	const cssl_early *e = &c->early;
 
+	if (SSL_is_server(ssl) || e->ended || (!e->begun && !may_begin(ssl)))
+		return 0;
+	return SSL_SESSION_get_max_early_data(SSL_get0_session(ssl)) - e->written;
+}
+
+int cssl_early_write(cssl_conn *c, const unsigned char *buf, size_t len, size_t *n)
+{
+	SSL *ssl = c->ssl;
+	cssl_early *e = &c->early;
+	int client = !SSL_is_server(ssl);
+	size_t none;
+
+	if (len > EARLY_CHUNK)
+		len = EARLY_CHUNK;
 	if (client) {
 		uint32_t room = cssl_early_room(c);
 
 		if (room == 0)
 			return CSSL_BAD_STATE;
-		if (!e->begun && !cssl_has_room(c, EARLY_ROOM))
+		if (!e->begun && !cssl_transport_room(&c->t, EARLY_ROOM))
 			return CSSL_BAD_STATE; /* there is no tail */
 		e->begun = 1;
 		if (len > room)
 			len = room;
-		if (SSL_get_early_data_status(ssl) == SSL_EARLY_DATA_NOT_SENT && !SSL_write_early_data(ssl, s->buf, 0, &none))
+		if (SSL_get_early_data_status(ssl) == SSL_EARLY_DATA_NOT_SENT && !SSL_write_early_data(ssl, buf, 0, &none))
 			return SSL_ERROR_SSL; /* the hello */
 	} else if (!e->begun || SSL_get_early_data_status(ssl) != SSL_EARLY_DATA_ACCEPTED) {
 		return CSSL_BAD_STATE; /* the client has not shown who it is */
 	}
-	if (!cssl_has_room(c, EARLY_ROOM))
-		return cssl_unsent(c) > 0 ? SSL_ERROR_WANT_WRITE : CSSL_BAD_STATE;
-	if (!SSL_write_early_data(ssl, s->buf, len, n))
+	if (!cssl_transport_room(&c->t, EARLY_ROOM))
+		return c->t.out.len > 0 ? SSL_ERROR_WANT_WRITE : CSSL_BAD_STATE;
+	if (!SSL_write_early_data(ssl, buf, len, n))
 		return SSL_ERROR_SSL;
 	if (client)
 		e->written += (uint32_t)*n;
 	return SSL_ERROR_NONE;
 }
 
-cssl_result cssl_write_early(cssl_conn *c, const unsigned char *buf, size_t len)
+void cssl_early_give_up(cssl_conn *c)
 {
-	span s = {(unsigned char *)buf, len}; /* which write_early does not write to */
-
-	return cssl_early_operation(c, write_early, &s);
-}
-
-uint32_t cssl_early_room(cssl_conn *c)
-{
-	SSL *ssl = cssl_conn_ssl(c);
-	const cssl_early *e = cssl_conn_early(c);
-
-	if (SSL_is_server(ssl) || e->ended || (!e->begun && !may_begin(ssl)))
-		return 0;
-	return SSL_SESSION_get_max_early_data(SSL_get0_session(ssl)) - e->written;
+	c->early.ended = c->early.given_up = 1;
 }
 
 int cssl_ssl_export_early(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,

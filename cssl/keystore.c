@@ -1,13 +1,12 @@
 //go:build cgo
 
 #include "library.h"
-#include "context.h"
 
 #include <openssl/err.h>
 #include <openssl/store.h>
 #include <openssl/ui.h>
 
-int cssl_store_known(OSSL_LIB_CTX *library, const char *properties, const char *scheme)
+int cssl_keystore_known(OSSL_LIB_CTX *library, const char *properties, const char *scheme)
 {
 	OSSL_STORE_LOADER *loader = OSSL_STORE_LOADER_fetch(library, scheme, properties);
 
@@ -46,7 +45,7 @@ static int no_words(UI *ui, UI_STRING *string)
 
 static UI_METHOD *pin_method; /* as long as the process, like the default one */
 
-int cssl_store_init(void)
+int cssl_keystore_init(void)
 {
 	UI_METHOD *none = UI_create_method("no terminal");
 
@@ -59,7 +58,7 @@ int cssl_store_init(void)
 	return 1;
 }
 
-EVP_PKEY *cssl_store_key(OSSL_LIB_CTX *library, const char *properties, const char *uri, uintptr_t pin, int *keys,
+EVP_PKEY *cssl_keystore_key(OSSL_LIB_CTX *library, const char *properties, const char *uri, uintptr_t pin, int *keys,
                          cssl_reasons *out)
 {
 	EVP_PKEY *key = NULL;

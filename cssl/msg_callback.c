@@ -1,6 +1,7 @@
 //go:build cgo
 
 #include "conn_private.h"
+#include "decide.h"
 
 /*
  * Hears each protocol message. It remembers alerts, which SSL_get_error does not
@@ -26,7 +27,7 @@ void cssl_on_message(int sent, int version, int type, const void *buf, size_t le
 		return;
 	if (!c->established) {
 		if (p[0] == SSL3_MT_CLIENT_HELLO)
-			cssl_decide_keep(c->decisions, buf, len);
+			cssl_decide_keep(c->data.decisions, buf, len);
 		return;
 	}
 	if (p[0] == SSL3_MT_CLIENT_HELLO || p[0] == SSL3_MT_HELLO_REQUEST) {

@@ -1,0 +1,39 @@
+package cssl
+
+/*
+#include "context.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+)
+
+// checkClientAuth says why a server cannot ask for a certificate after the handshake.
+func (b *builder) checkClientAuth() error {
+	if c := b.cfg; c.PostHandshakeAuth && b.server && c.Verify != VerifyOptional && c.Verify != VerifyRequire {
+		return &ConfigError{Setting: "PostHandshakeAuth", Err: errors.New("needs Verify to be VerifyOptional or VerifyRequire, which says what is demanded then")}
+	}
+	return nil
+}
+
+// RequestCertificate makes a server ask for the client's certificate after the handshake (TLS 1.3; see
+// Config.PostHandshakeAuth). After a Want, Handshake carries it on; progress means that the request has left. The client answers when it
+// reads, which may be at any time or never: a deadline is the caller's. Whichever operation takes the answer in says so by
+// Result.Certificate, and fails if the certificate does not pass; in between, while a part of the answer has come,
+// Write waits for the rest. Then PeerChain, VerifiedChain and VerifyResult tell of the new one. ErrState, with the
+// reason where OpenSSL has one, is that nothing was asked: the client has not offered to answer (extension not
+// received), an earlier request waits (request sent), Config.Verify demands nothing.
+func (c *Conn) RequestCertificate() Result {
+	if c.fatal != nil {
+		return Result{Err: c.fatal}
+	}
+	if c.first() {
+		return tooEarly(OpRequestCertificate)
+	}
+	if c.server && C.SSL_get_verify_mode(C.cssl_conn_ssl(c.c))&C.SSL_VERIFY_PEER == 0 {
+		return Result{Err: &Error{Op: OpRequestCertificate, Class: ClassState, Err: fmt.Errorf("%w: Config.Verify demands no certificate", ErrState)}}
+	}
+	return c.result(OpRequestCertificate, C.cssl_request_certificate(c.c))
+}

@@ -1,0 +1,49 @@
+//go:build cgo
+
+#include "conn_private.h"
+
+#include <errno.h>
+
+/* Engine mode: the caller moves the ciphertext. */
+
+size_t cssl_feed_room(const cssl_conn *c)
+{
+	/* Two records are room enough to make progress; the rest is the caller's to keep. */
+	return c->t.in.len < 2 * MAX_RECORD ? 2 * MAX_RECORD - c->t.in.len : 0;
+}
+
+size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
+{
+	size_t room = cssl_feed_room(c);
+
+	if (len > room)
+		len = room;
+	if (len == 0)
+		return 0;
+	if (!cssl_bytes_append(&c->t.in, buf, len)) {
+		c->t.recv_errno = ENOMEM; /* for whoever reads before it is fed again, which might have no end */
+		return 0;
+	}
+	c->t.recv_errno = 0;
+	return len;
+}
+
+void cssl_feed_eof(cssl_conn *c)
+{
+	c->t.eof = 1;
+}
+
+void cssl_take_end(cssl_conn *c)
+{
+	c->t.ended = 1;
+}
+
+size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len)
+{
+	return cssl_bytes_take(&c->t.out, buf, len);
+}
+
+size_t cssl_unsent(const cssl_conn *c)
+{
+	return c->t.out.len;
+}

@@ -1,0 +1,23 @@
+/*
+ * The thread's OpenSSL error queue, taken along within the crossing that filled it. Nothing here blocks, allocates or calls back.
+ */
+#ifndef CSSL_ERRORS_H
+#define CSSL_ERRORS_H
+
+/* A copy of the thread's OpenSSL error queue, oldest entry first. */
+#define CSSL_MAX_REASONS 6
+typedef struct {
+	int count;
+	struct {
+		unsigned long code;
+		char data[128];
+	} entry[CSSL_MAX_REASONS];
+} cssl_reasons;
+
+/* Moves the thread's error queue into out and leaves the queue empty. */
+void cssl_take_reasons(cssl_reasons *out);
+
+/* Takes the error queue along if not ok, and empties it. Returns ok. */
+int cssl_done(int ok, cssl_reasons *out);
+
+#endif

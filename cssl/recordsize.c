@@ -1,0 +1,117 @@
+//go:build cgo
+
+#include "exdata.h"
+#include "recordsize.h"
+
+#include <openssl/err.h>
+#include <stdlib.h>
+
+/* Record size limits (RFC 8449) below this are more than OpenSSL can do: see SSL_CTX_set_max_send_fragment(3). */
+enum { MIN_SEND_FRAGMENT = 512, RECORD_SIZE_LIMIT = 28 };
+
+static unsigned send_fragment(const cssl_ctx_data *s)
+{
+	return s->max_send_fragment != 0 ? s->max_send_fragment : SSL3_RT_MAX_PLAIN_LENGTH;
+}
+
+/* What a connection's own setting is. It cannot rise above that of the SSL_CTX that it began with, which its buffer was made for. */
+static unsigned send_limit(const SSL *ssl, const cssl_ctx_data *s)
+{
+	unsigned n = cssl_data_of_ssl(ssl)->own_limit;
+
+	return n != 0 ? n : send_fragment(s);
+}
+
+/*
+ * The extension record_size_limit, which OpenSSL does not have (up to 3.5): ours is sent, and the peer's is kept. That a
+ * peer keeps ours is not checked; it counts a byte more than SSL_set_max_send_fragment in TLS 1.3 (the content type).
+ */
+static int add_limit(SSL *ssl, unsigned type, unsigned context, const unsigned char **out, size_t *len, X509 *x, size_t chain,
+                     int *alert, void *arg)
+{
+	const cssl_ctx_data *s = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
+	unsigned char *p;
+
+	(void)type, (void)x, (void)chain, (void)arg;
+	if (s->record_size_limit == 0)
+		return 0;
+	if (!(context & SSL_EXT_CLIENT_HELLO) && cssl_data_of_ssl(ssl)->peer_limit == 0)
+		return 0; /* the client asks for what cannot be kept: as if the extension were not known */
+	p = malloc(2);
+	if (p == NULL) {
+		*alert = SSL_AD_INTERNAL_ERROR;
+		return -1;
+	}
+	p[0] = (unsigned char)(s->record_size_limit >> 8);
+	p[1] = (unsigned char)s->record_size_limit;
+	*out = p;
+	*len = 2;
+	return 1;
+}
+
+static void free_limit(SSL *ssl, unsigned type, unsigned context, const unsigned char *out, void *arg)
+{
+	(void)ssl, (void)type, (void)context, (void)arg;
+	free((void *)out);
+}
+
+static int parse_limit(SSL *ssl, unsigned type, unsigned context, const unsigned char *in, size_t len, X509 *x, size_t chain,
+                       int *alert, void *arg)
+{
+	const cssl_ctx_data *s = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
+	unsigned limit = len == 2 ? (unsigned)in[0] << 8 | in[1] : 0, own = send_limit(ssl, s);
+	int hello = (context & SSL_EXT_CLIENT_HELLO) != 0;
+	int fragment = SSL_SESSION_get_max_fragment_length(SSL_get0_session(ssl)) != TLSEXT_max_fragment_length_DISABLED;
+
+	(void)type, (void)x, (void)chain, (void)arg;
+	if (limit < 64 || (!hello && fragment)) { /* RFC 8449, sections 4 and 5 */
+		*alert = len == 2 ? SSL_AD_ILLEGAL_PARAMETER : SSL_AD_DECODE_ERROR;
+		return 0;
+	}
+	if (SSL_version(ssl) >= TLS1_3_VERSION)
+		limit--;
+	if (limit > own)
+		limit = own;
+	if (limit < MIN_SEND_FRAGMENT || (hello && fragment)) {
+		*alert = SSL_AD_HANDSHAKE_FAILURE;
+		return hello;
+	}
+	cssl_data_of_ssl(ssl)->peer_limit = limit;
+	return SSL_set_max_send_fragment(ssl, limit) == 1;
+}
+
+int cssl_ctx_record_sizes(SSL_CTX *ctx, int fragment, unsigned send, unsigned limit, cssl_reasons *out)
+{
+	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+	int ok = 1;
+
+	ERR_clear_error();
+	d->max_send_fragment = send;
+	d->record_size_limit = limit;
+	if (fragment != 0)
+		ok = SSL_CTX_set_tlsext_max_fragment_length(ctx, (uint8_t)fragment);
+	if (send != 0)
+		ok = ok && SSL_CTX_set_max_send_fragment(ctx, send);
+	if (limit != 0)
+		ok = ok && SSL_CTX_add_custom_ext(ctx, RECORD_SIZE_LIMIT,
+		                                  SSL_EXT_TLS_ONLY | SSL_EXT_CLIENT_HELLO | SSL_EXT_TLS1_2_SERVER_HELLO |
+		                                      SSL_EXT_TLS1_3_ENCRYPTED_EXTENSIONS,
+		                                  add_limit, free_limit, NULL, parse_limit, NULL);
+	return cssl_done(ok, out);
+}
+
+int cssl_recordsize_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)
+{
+	unsigned f = send_fragment(cssl_data_of_ctx(from)), t = send_fragment(cssl_data_of_ctx(to)), n = f < t ? f : t;
+
+	cssl_data_of_ssl(ssl)->own_limit = n;
+	return SSL_set_max_send_fragment(ssl, n) == 1;
+}
+
+int cssl_ssl_max_fragment(SSL *ssl)
+{
+	const SSL_SESSION *s = SSL_get0_session(ssl);
+	int mode = s != NULL ? SSL_SESSION_get_max_fragment_length(s) : TLSEXT_max_fragment_length_DISABLED;
+
+	return mode == TLSEXT_max_fragment_length_DISABLED ? 0 : 256 << mode;
+}
