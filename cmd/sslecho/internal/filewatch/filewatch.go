@@ -46,7 +46,7 @@ type Watcher struct {
 	changed chan struct{}
 	watch   chan request
 	stop    chan struct{}
-	stopped chan struct{}
+	stopped chan struct{} // closed when run is over
 	after   func(time.Duration) <-chan time.Time
 
 	// Of the goroutine of run.
@@ -88,8 +88,12 @@ func (w *Watcher) Watch(files []string) {
 	r := request{slices.Clone(files), make(chan struct{})}
 	select {
 	case w.watch <- r:
-		<-r.done
-	case <-w.stopped:
+	case <-w.stop:
+		return
+	}
+	select {
+	case <-r.done:
+	case <-w.stop:
 	}
 }
 
@@ -102,13 +106,13 @@ func (w *Watcher) Changed() <-chan struct{} {
 	return w.changed
 }
 
-// Close ends the Watcher. It is called once.
+// Close ends the Watcher, and each Watch. It is called once. It does not wait
+// for a file system that holds the Watcher up, which ends when that returns.
 func (w *Watcher) Close() {
 	if w == nil {
 		return
 	}
 	close(w.stop)
-	<-w.stopped
 }
 
 func (w *Watcher) run() {

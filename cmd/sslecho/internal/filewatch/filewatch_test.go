@@ -124,6 +124,12 @@ func begin(t *testing.T, log *bytes.Buffer) (*Watcher, *clock) {
 	return w, c
 }
 
+// end closes w, and waits until nothing of it is left.
+func end(w *Watcher) {
+	w.Close()
+	<-w.stopped
+}
+
 // TestChanges: each way to replace a file is noticed, again and again.
 func TestChanges(t *testing.T) {
 	volume := func(d disk, rev string) { // as the kubelet writes it
@@ -207,7 +213,7 @@ func TestChanges(t *testing.T) {
 					w.Watch(files) // as a reload does
 				}
 			}
-			w.Close()
+			end(w)
 			if log.Len() > 0 {
 				t.Error(log.String())
 			}
@@ -223,7 +229,7 @@ func TestTogether(t *testing.T) {
 	d.write("key", "1")
 	var log bytes.Buffer
 	w, c := begin(t, &log)
-	defer w.Close()
+	defer end(w)
 	w.Watch([]string{d.path("chain"), d.path("key")})
 	for n := 2; n < 10; n++ {
 		for _, name := range []string{"chain", "key"} {
@@ -264,7 +270,7 @@ func TestOthers(t *testing.T) {
 	d.write("file", "")
 	var log bytes.Buffer
 	w, c := begin(t, &log)
-	defer w.Close()
+	defer end(w)
 	w.Watch([]string{d.path("file")})
 	d.write("other", "")
 	d.rename("other", "file.new")
@@ -286,7 +292,7 @@ func TestNewFiles(t *testing.T) {
 	d.write("b/file", "")
 	var log bytes.Buffer
 	w, c := begin(t, &log)
-	defer w.Close()
+	defer end(w)
 	w.Watch(nil)
 	for i, name := range []string{"a/file", "b/file", "a/file"} {
 		w.Watch([]string{d.path(name)})
@@ -305,7 +311,7 @@ func TestRelative(t *testing.T) {
 	t.Chdir(d.path("a"))
 	var log bytes.Buffer
 	w, c := begin(t, &log)
-	defer w.Close()
+	defer end(w)
 	w.Watch([]string{"../a/./file"})
 	d.write("a/file", "1")
 	c.wait(t, 1)
@@ -338,7 +344,7 @@ func TestOverflow(t *testing.T) {
 	c.hold.Unlock()
 	c.wait(t, 2)
 	c.settleNow(t, w)
-	w.Close()
+	end(w)
 	if n := c.count(); n != 2 {
 		t.Errorf("%d changes were noticed: the last one was not lost", n)
 	}
@@ -382,7 +388,7 @@ func TestNothingStays(t *testing.T) {
 	if n, watches := inotify(t); n != before+1 || watches != want {
 		t.Errorf("%d instances with %d watches, want %d with %d", n, watches, before+1, want)
 	}
-	w.Close()
+	end(w)
 	w.Watch([]string{d.path("a/b/file")}) // does nothing
 	if n, _ := inotify(t); n != before {
 		t.Errorf("%d instances after Close, want %d", n, before)
@@ -405,7 +411,7 @@ func TestNoInstance(t *testing.T) {
 	d.must(unix.Setrlimit(unix.RLIMIT_NOFILE, &none))
 	if w, err := New(slog.Default()); err == nil || !strings.Contains(err.Error(), "fs.inotify.max_user_instances") {
 		if err == nil {
-			w.Close()
+			end(w)
 		}
 		t.Errorf("without a descriptor: %v", err)
 	}
@@ -415,10 +421,44 @@ func TestNoInstance(t *testing.T) {
 		c.wait(t, before+1)
 		c.settleNow(t, w)
 	}
-	w.Close()
+	end(w)
 	if !strings.Contains(log.String(), "level=WARN") {
 		t.Errorf("nothing is said: %q", log.String())
 	}
+}
+
+// TestCloseDoesNotWait (P56): Close returns while the watcher is held up, as by
+// a directory of a file system that hangs, and so does a Watch. The watcher ends
+// when it goes on.
+func TestCloseDoesNotWait(t *testing.T) {
+	d := newDisk(t)
+	d.write("file", "")
+	inside, release := make(chan struct{}), make(chan struct{})
+	enter := sync.OnceFunc(func() { close(inside) })
+	w, err := start(slog.New(slog.DiscardHandler), func(time.Duration) <-chan time.Time {
+		enter()
+		<-release
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []string{d.path("file")}
+	w.Watch(files)
+	d.must(os.Chmod(d.path("file"), 0o400))
+	<-inside
+	watched, closed := make(chan struct{}), make(chan struct{})
+	go func() { defer close(watched); w.Watch(files) }()
+	go func() { defer close(closed); w.Close() }()
+	for name, returned := range map[string]chan struct{}{"Close": closed, "Watch": watched} {
+		select {
+		case <-returned:
+		case <-time.After(limit):
+			t.Errorf("%s waits for the watcher", name)
+		}
+	}
+	close(release)
+	<-w.stopped
 }
 
 // TestLookups: every name on the way, with the directories that it is really in.
