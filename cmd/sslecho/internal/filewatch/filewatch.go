@@ -18,6 +18,7 @@
 package filewatch
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,6 +60,7 @@ type Watcher struct {
 
 // request is a call of Watch.
 type request struct {
+	ctx   context.Context
 	files []string
 	done  chan struct{}
 }
@@ -80,19 +82,23 @@ func start(log *slog.Logger, after func(time.Duration) <-chan time.Time) (*Watch
 
 // Watch makes these the files that are watched; they need not be there. When it
 // returns, no later change is missed, so it is called before they are read.
-// What cannot be watched is logged.
-func (w *Watcher) Watch(files []string) {
+// What cannot be watched is logged. When ctx ends it returns, and from then on
+// does not take the place of another Watch.
+func (w *Watcher) Watch(ctx context.Context, files []string) {
 	if w == nil {
 		return
 	}
-	r := request{slices.Clone(files), make(chan struct{})}
+	r := request{ctx, slices.Clone(files), make(chan struct{})}
 	select {
 	case w.watch <- r:
+	case <-ctx.Done():
+		return
 	case <-w.stop:
 		return
 	}
 	select {
 	case <-r.done:
+	case <-ctx.Done():
 	case <-w.stop:
 	}
 }
@@ -123,9 +129,11 @@ func (w *Watcher) run() {
 		case <-w.stop:
 			return
 		case r := <-w.watch:
-			w.files = r.files
-			if !w.add() {
-				w.arm()
+			if r.ctx.Err() == nil {
+				w.files = r.files
+				if !w.add() {
+					w.arm()
+				}
 			}
 			close(r.done)
 		case e := <-w.now.notify.Events:

@@ -2,6 +2,7 @@ package filewatch
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"maps"
 	"os"
@@ -203,14 +204,14 @@ func TestChanges(t *testing.T) {
 			var log bytes.Buffer
 			w, c := begin(t, &log)
 			files := []string{d.path("other/" + tt.file), d.path(tt.file)}
-			w.Watch(files)
+			w.Watch(t.Context(), files)
 			for n := range 4 {
 				noticed := c.count()
 				tt.change(d, strconv.Itoa(n))
 				c.wait(t, noticed+1)
 				c.settleNow(t, w)
 				if n%2 == 1 {
-					w.Watch(files) // as a reload does
+					w.Watch(t.Context(), files) // as a reload does
 				}
 			}
 			end(w)
@@ -230,7 +231,7 @@ func TestTogether(t *testing.T) {
 	var log bytes.Buffer
 	w, c := begin(t, &log)
 	defer end(w)
-	w.Watch([]string{d.path("chain"), d.path("key")})
+	w.Watch(t.Context(), []string{d.path("chain"), d.path("key")})
 	for n := 2; n < 10; n++ {
 		for _, name := range []string{"chain", "key"} {
 			before := c.count()
@@ -271,7 +272,7 @@ func TestOthers(t *testing.T) {
 	var log bytes.Buffer
 	w, c := begin(t, &log)
 	defer end(w)
-	w.Watch([]string{d.path("file")})
+	w.Watch(t.Context(), []string{d.path("file")})
 	d.write("other", "")
 	d.rename("other", "file.new")
 	d.link("file", "link")
@@ -293,9 +294,9 @@ func TestNewFiles(t *testing.T) {
 	var log bytes.Buffer
 	w, c := begin(t, &log)
 	defer end(w)
-	w.Watch(nil)
+	w.Watch(t.Context(), nil)
 	for i, name := range []string{"a/file", "b/file", "a/file"} {
-		w.Watch([]string{d.path(name)})
+		w.Watch(t.Context(), []string{d.path(name)})
 		before := c.count()
 		d.write(name, strconv.Itoa(i))
 		c.wait(t, before+1)
@@ -312,7 +313,7 @@ func TestRelative(t *testing.T) {
 	var log bytes.Buffer
 	w, c := begin(t, &log)
 	defer end(w)
-	w.Watch([]string{"../a/./file"})
+	w.Watch(t.Context(), []string{"../a/./file"})
 	d.write("a/file", "1")
 	c.wait(t, 1)
 	c.settleNow(t, w)
@@ -332,7 +333,7 @@ func TestOverflow(t *testing.T) {
 	d.write("file", "")
 	var log bytes.Buffer
 	w, c := begin(t, &log)
-	w.Watch([]string{d.path("file")})
+	w.Watch(t.Context(), []string{d.path("file")})
 	c.hold.Lock() // nobody takes events
 	d.must(os.Chmod(d.path("file"), 0o400))
 	const readAhead = 4096 // events in the buffer of fsnotify
@@ -375,7 +376,7 @@ func TestNothingStays(t *testing.T) {
 	before, _ := inotify(t)
 	var log bytes.Buffer
 	w, c := begin(t, &log)
-	w.Watch([]string{d.path("a/b/file")})
+	w.Watch(t.Context(), []string{d.path("a/b/file")})
 	_, want := inotify(t)
 	for n := range 5 {
 		noticed := c.count()
@@ -384,12 +385,12 @@ func TestNothingStays(t *testing.T) {
 		c.wait(t, noticed+1)
 		c.settleNow(t, w)
 	}
-	w.Watch([]string{d.path("a/b/file")}) // all that was closed is closed when it returns
+	w.Watch(t.Context(), []string{d.path("a/b/file")}) // all that was closed is closed when it returns
 	if n, watches := inotify(t); n != before+1 || watches != want {
 		t.Errorf("%d instances with %d watches, want %d with %d", n, watches, before+1, want)
 	}
 	end(w)
-	w.Watch([]string{d.path("a/b/file")}) // does nothing
+	w.Watch(t.Context(), []string{d.path("a/b/file")}) // does nothing
 	if n, _ := inotify(t); n != before {
 		t.Errorf("%d instances after Close, want %d", n, before)
 	}
@@ -402,7 +403,7 @@ func TestNoInstance(t *testing.T) {
 	d.write("file", "")
 	var log bytes.Buffer
 	w, c := begin(t, &log)
-	w.Watch([]string{d.path("file")})
+	w.Watch(t.Context(), []string{d.path("file")})
 	var was unix.Rlimit
 	d.must(unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
 	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
@@ -428,8 +429,8 @@ func TestNoInstance(t *testing.T) {
 }
 
 // TestCloseDoesNotWait (P56): Close returns while the watcher is held up, as by
-// a directory of a file system that hangs, and so does a Watch. The watcher ends
-// when it goes on.
+// a directory of a file system that hangs, and so does a Watch then, or before
+// when its context ends. The watcher ends when it goes on.
 func TestCloseDoesNotWait(t *testing.T) {
 	d := newDisk(t)
 	d.write("file", "")
@@ -444,19 +445,24 @@ func TestCloseDoesNotWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := []string{d.path("file")}
-	w.Watch(files)
+	w.Watch(t.Context(), files)
 	d.must(os.Chmod(d.path("file"), 0o400))
 	<-inside
-	watched, closed := make(chan struct{}), make(chan struct{})
-	go func() { defer close(watched); w.Watch(files) }()
-	go func() { defer close(closed); w.Close() }()
-	for name, returned := range map[string]chan struct{}{"Close": closed, "Watch": watched} {
+	over, cancel := context.WithCancel(t.Context())
+	returns := func(name string, f func()) {
+		t.Helper()
+		returned := make(chan struct{})
+		go func() { defer close(returned); f() }()
 		select {
 		case <-returned:
 		case <-time.After(limit):
 			t.Errorf("%s waits for the watcher", name)
 		}
 	}
+	cancel()
+	returns("a Watch that is given up", func() { w.Watch(over, files) })
+	returns("Close", w.Close)
+	returns("Watch", func() { w.Watch(t.Context(), files) })
 	close(release)
 	<-w.stopped
 }
@@ -498,5 +504,29 @@ func TestLookups(t *testing.T) {
 	}
 	if all := lookups([]string{d.path("a"), d.path("here")}); !slices.Contains(slices.Collect(maps.Values(all)), ".") {
 		t.Errorf("the target of a link is not there: %q", all)
+	}
+}
+
+// TestWatchGivenUp: a Watch whose context has ended changes nothing, also where
+// the watcher takes it.
+func TestWatchGivenUp(t *testing.T) {
+	d := newDisk(t)
+	d.dir("a")
+	d.dir("b")
+	d.write("a/file", "")
+	var log bytes.Buffer
+	w, c := begin(t, &log)
+	defer end(w)
+	w.Watch(t.Context(), []string{d.path("a/file")})
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	given := request{over, []string{d.path("b/other")}, make(chan struct{})}
+	w.watch <- given
+	<-given.done
+	for n := range 3 { // the watches from before go with the first change
+		before := c.count()
+		d.write("a/file", strconv.Itoa(n))
+		c.wait(t, before+1)
+		c.settleNow(t, w)
 	}
 }
