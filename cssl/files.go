@@ -90,13 +90,7 @@ func (b *builder) key(c *loaded) (*C.EVP_PKEY, error) {
 // foundBy ends an error about a key by URI with what is in the file that it
 // names, if it does name one.
 func foundBy(uri string) string {
-	scheme, file, _ := strings.Cut(uri, ":")
-	if !strings.EqualFold(scheme, "file") {
-		return ""
-	}
-	if host, ok := strings.CutPrefix(file, "//"); ok { // file:///key, file://localhost/key
-		file = strings.TrimPrefix(host, "localhost")
-	}
+	file := filetype.PathOf(uri)
 	if fi, err := os.Stat(file); err != nil || !fi.Mode().IsRegular() {
 		return ""
 	}

@@ -16,6 +16,5 @@ func (d *process) watchFiles() (err error) {
 	if d.files, err = filewatch.New(d.log); err != nil {
 		return fmt.Errorf("--watch: %w", err)
 	}
-	d.files.Watch(context.Background(), d.cfg.Files())
-	return nil
+	return d.files.Watch(context.Background(), d.cfg.Files())
 }

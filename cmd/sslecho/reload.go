@@ -108,9 +108,8 @@ func (r *reloaded) read(ctx context.Context, running *config.Config, files *file
 	_, r.stays = config.Changes(running, loaded)
 	r.cfg = config.Merge(running, loaded)
 	at.on("the directories of --watch")
-	files.Watch(ctx, r.cfg.Files()) // before they are read
-	if err := ctx.Err(); err != nil {
-		return err // a newer reload may have said what to watch
+	if err := files.Watch(ctx, r.cfg.Files()); err != nil { // before they are read
+		return fmt.Errorf("--watch: %w", err)
 	}
 	r.built, err = r.tls.Build(&r.cfg.TLS)
 	return err
