@@ -119,8 +119,9 @@ type Config struct {
 	// Previous, if set, is the Context that this one will replace. Certificates
 	// whose content has not changed are taken over from it instead of being
 	// parsed again, if it has the same Library and Properties. Files are read all
-	// the same, and keys by KeyURI are asked for again. Previous can be closed
-	// at any time; one that is closed already has nothing to take over.
+	// the same, keys by KeyURI are asked for again, and encrypted keys are
+	// decrypted again. Previous can be closed at any time; one that is closed
+	// already has nothing to take over.
 	Previous *Context
 
 	// Library has the providers that do the cryptography; nil is the process's default ones. Properties is what is asked of their algorithms

@@ -84,7 +84,7 @@ var ofCssl = []mutation{
 	{"P47", "nothing is chosen by name", "byname.c",
 		"\tSSL_certs_clear(ssl);\n", "\treturn 1;\n"},
 	{"P58", "every Context reads all again", "certificate.go",
-		"if c != nil && !c.token {", "if false {"},
+		"if c != nil && !c.again {", "if false {"},
 	{"later", "a client that is refused gets in", "decide.c",
 		"\t\t*alert = d->alert;\n\t\treturn SSL_CLIENT_HELLO_ERROR;\n", "\t\t*alert = d->alert;\n\t\treturn SSL_CLIENT_HELLO_SUCCESS;\n"},
 	{"later", "the application overrules OpenSSL without being asked to", "decide.c",
