@@ -91,7 +91,8 @@ type Certificate struct {
 	// bytes are overwritten after use. No PIN belongs into KeyURI: pin-value is refused.
 	PIN func(uri string) ([]byte, error)
 	// OCSPFile or OCSP is an OCSP response in DER that is stapled for clients that ask (RFC 6066, section 8); a
-	// server's alone. Its owner renews it by building another Context.
+	// server's alone. Its owner renews it by building another Context. OpenSSL from 3.6 on sends none with a certificate that
+	// is self-signed.
 	OCSPFile string
 	OCSP     []byte
 }
