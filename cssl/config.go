@@ -192,8 +192,8 @@ type Config struct {
 	// client offers too, and refuses a client that offers ALPN with none in common.
 	ALPN []string
 	// SNI maps server names to other Contexts. A name is exact ("a.example") or a
-	// wildcard for one label ("*.example"); letter case does not matter. A client
-	// that sends another name, or none, gets this Context. For names that
+	// wildcard for one label ("*.example"); letter case does not matter, and one
+	// outside of ASCII is in its xn-- form. A client that sends another name, or none, gets this Context. For names that
 	// differ in their certificates alone, Names costs less: a Context takes
 	// 30 kB and a millisecond to build. Ticket keys, the session
 	// cache, ReleaseBuffers, Tail and the limits are always those of the Context that
@@ -317,7 +317,7 @@ const (
 type ConnConfig struct {
 	// ServerName is the host to connect to: sent as SNI if it is a DNS name, and
 	// checked against the certificate unless NoNameCheck is set. One dot at its end and, of an IPv6
-	// address, brackets and a zone are left out.
+	// address, brackets and a zone are left out. A name outside of ASCII is refused: give its xn-- form.
 	ServerName string
 	// NoNameCheck leaves the name in the certificate unchecked.
 	NoNameCheck bool
