@@ -179,6 +179,8 @@ type Config struct {
 	// CBC and no static RSA. "DEFAULT" brings these back for a peer that has nothing else.
 	// With a list, a server also takes the suites with DHE that it holds, in a group as strong as its key
 	// (SSL_CTX_set_dh_auto(3)). Mind that a client can then make it compute in that group, which costs far more than X25519.
+	// From OpenSSL 4.0 on, such a server without Groups also has ffdhe2048 and ffdhe3072 as its last groups, in TLS 1.3 too: a client
+	// that names groups of this kind gets DHE in one of the server's alone (RFC 7919).
 	CipherList string
 	// CipherSuites is for TLS 1.3, names joined by colons.
 	CipherSuites string
