@@ -42,6 +42,8 @@ func checkName(name string) error {
 		switch at := strings.IndexFunc(label, notInName); {
 		case at >= 0 && label[at] >= 0x80:
 			return errors.New("is not in ASCII: write its labels in the form that begins with xn-- (RFC 5891)")
+		case at >= 0 && label[at] == 0:
+			return errors.New("contains a NUL byte")
 		case at >= 0:
 			return fmt.Errorf("contains %q, which no name of a host has", label[at])
 		case label == "":

@@ -71,7 +71,7 @@ func TestImpossibleNames(t *testing.T) {
 	for name, want := range map[string]string{
 		"a.example..": "empty label", "a..example": "empty label", ".example": "empty label", ".a.example": "empty label", "..": "empty label",
 		"bücher.example": "xn--", "a.例": "xn--", "\xff.example": "xn--",
-		"a b.example": `' '`, "a.example\x00": `'\x00'`, "[a.example]": `'['`, "a.example:443": `':'`, "https://a.example": `':'`, "a@b.example": `'@'`,
+		"a b.example": `' '`, "a.example\x00": "NUL", "[a.example]": `'['`, "a.example:443": `':'`, "https://a.example": `':'`, "a@b.example": `'@'`,
 		"-a.example": `"-a"`, "a.b-.example": `"b-"`, "a" + label + ".example": "64 bytes", long + "a": "257 bytes",
 	} {
 		for setting, build := range map[string]func(name string) error{
