@@ -68,7 +68,7 @@ var ofCssl = []mutation{
 	{"P39", "who was revoked meanwhile resumes", "session.c",
 		"\t\t\tok = 0;\n\t\t\tbreak;\n", "\t\t\tbreak;\n"},
 	{"P39", "lists of revocations that are out of date count", "session.c",
-		"next == NULL || X509_cmp_current_time(next) > 0;", "1;"},
+		"next == NULL || ASN1_TIME_cmp_time_t(next, time(NULL)) > 0;", "1;"},
 	{"P44", "a common name is a name", "context.c",
 		"(common_name ? 0 : X509_CHECK_FLAG_NEVER_CHECK_SUBJECT)", "0"},
 	{"P45", "a chain has to end in a root", "context.c",
