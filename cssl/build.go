@@ -45,6 +45,9 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
+		for i := range certs {
+			certs[i].forget()
+		}
 		if err != nil && b.ptr != nil {
 			C.SSL_CTX_free(b.ptr)
 		}

@@ -107,11 +107,7 @@ func (b *builder) namedBy(setting string, from *Certificate) (*certificate, erro
 		return c, nil
 	}
 	l, err := loadCertificate(setting, from)
-	defer func() {
-		if from.KeyFile != "" {
-			clear(l.key)
-		}
-	}()
+	defer l.forget()
 	if err != nil {
 		return nil, err
 	}

@@ -54,10 +54,13 @@ func (s *contextState) release() {
 func sniKey(name string) (string, error) {
 	key := sniName(name)
 	rest := strings.TrimPrefix(key, "*.")
-	if rest == "" || strings.ContainsAny(rest, "* \x00") {
+	if rest == "" || strings.Contains(rest, "*") {
 		return "", errors.New(`a name is exact or "*." and a domain`)
 	}
-	return key, nil
+	if _, isIP := peerName(key); isIP { // no client may send one (RFC 6066, section 3); some do
+		return key, nil
+	}
+	return key, checkName(rest)
 }
 
 // lookup finds the Context for a server name: exact first, then the wildcard for its first label.

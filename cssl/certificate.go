@@ -37,7 +37,7 @@ var contentKey = func() (k content) {
 type certificate struct {
 	ptr   *C.cssl_cert
 	refs  atomic.Int64
-	token bool   // the key is by URI: another Context asks for it again
+	again bool   // the key is by URI or encrypted: another Context asks for it again
 	typ   string // of the key
 }
 
@@ -110,7 +110,7 @@ func (b *builder) certificate(l *loaded) (*certificate, error) {
 	if s.from != nil {
 		c = s.from.byText[id]
 	}
-	if c != nil && !c.token {
+	if c != nil && !c.again {
 		c.refs.Add(1)
 	} else {
 		var err error
@@ -162,7 +162,7 @@ func (b *builder) read(l *loaded) (*certificate, error) {
 	if p == nil {
 		return nil, b.wrongContent(l.setting+".Chain", "PEM", l.from.ChainFile, l.chain, wantChain)
 	}
-	key, err := b.key(l)
+	key, asked, err := b.key(l)
 	if p.key = key; err == nil && (len(l.ocsp) > 0 || l.from.OCSPFile != "") &&
 		C.cssl_cert_staple(p, (*C.uchar)(bytesPtr(l.ocsp)), C.int(len(l.ocsp)), &b.reasons) == 0 {
 		err = b.wrongContent(l.setting+".OCSP", "", l.from.OCSPFile, l.ocsp, wantOCSP)
@@ -171,7 +171,7 @@ func (b *builder) read(l *loaded) (*certificate, error) {
 		C.cssl_cert_free(p)
 		return nil, err
 	}
-	c := &certificate{ptr: p, token: l.from.KeyURI != "", typ: C.GoString(C.cssl_cert_type(p))}
+	c := &certificate{ptr: p, again: asked, typ: C.GoString(C.cssl_cert_type(p))}
 	c.refs.Store(1)
 	return c, nil
 }

@@ -83,7 +83,7 @@ struct cssl_reader {
 		unsigned char *pem;
 		int len;
 		STACK_OF(X509) *chain;
-	} known[CHAINS]; /* certificates of one CA share their intermediates */
+	} known[CHAINS]; /* certificates of one CA share their intermediates; the key may stand behind them */
 	unsigned next;
 };
 
@@ -101,7 +101,7 @@ void cssl_reader_free(cssl_reader *r)
 	if (r == NULL)
 		return;
 	for (int i = 0; i < CHAINS; i++) {
-		free(r->known[i].pem);
+		OPENSSL_clear_free(r->known[i].pem, (size_t)r->known[i].len);
 		sk_X509_pop_free(r->known[i].chain, X509_free);
 	}
 	OSSL_DECODER_CTX_free(r->decoder);
@@ -157,12 +157,12 @@ static STACK_OF(X509) *shared_chain(cssl_reader *r, const unsigned char *pem, in
 		if (r->known[i].chain != NULL && r->known[i].len == len && memcmp(r->known[i].pem, pem, (size_t)len) == 0)
 			return X509_chain_up_ref(r->known[i].chain);
 	chain = read_chain(r->ctx, pem, len);
-	copy = chain != NULL && len > 0 ? malloc((size_t)len) : NULL;
+	copy = chain != NULL && len > 0 ? OPENSSL_malloc((size_t)len) : NULL;
 	if (copy == NULL)
 		return chain;
 	memcpy(copy, pem, (size_t)len);
 	i = r->next++ % CHAINS;
-	free(r->known[i].pem);
+	OPENSSL_clear_free(r->known[i].pem, (size_t)r->known[i].len);
 	sk_X509_pop_free(r->known[i].chain, X509_free);
 	r->known[i].pem = copy;
 	r->known[i].len = len;

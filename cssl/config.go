@@ -89,7 +89,8 @@ type Certificate struct {
 	// bytes are overwritten after use. No PIN belongs into KeyURI: pin-value is refused.
 	PIN func(uri string) ([]byte, error)
 	// OCSPFile or OCSP is an OCSP response in DER that is stapled for clients that ask (RFC 6066, section 8); a
-	// server's alone. Its owner renews it by building another Context.
+	// server's alone. Its owner renews it by building another Context. OpenSSL from 3.6 on sends none with a certificate that
+	// is self-signed.
 	OCSPFile string
 	OCSP     []byte
 }
@@ -117,8 +118,9 @@ type Config struct {
 	// Previous, if set, is the Context that this one will replace. Certificates
 	// whose content has not changed are taken over from it instead of being
 	// parsed again, if it has the same Library and Properties. Files are read all
-	// the same, and keys by KeyURI are asked for again. Previous can be closed
-	// at any time; one that is closed already has nothing to take over.
+	// the same, keys by KeyURI are asked for again, and encrypted keys are
+	// decrypted again. Previous can be closed at any time; one that is closed
+	// already has nothing to take over.
 	Previous *Context
 
 	// Library has the providers that do the cryptography; nil is the process's default ones. Properties is what is asked of their algorithms
@@ -176,6 +178,8 @@ type Config struct {
 	// CBC and no static RSA. "DEFAULT" brings these back for a peer that has nothing else.
 	// With a list, a server also takes the suites with DHE that it holds, in a group as strong as its key
 	// (SSL_CTX_set_dh_auto(3)). Mind that a client can then make it compute in that group, which costs far more than X25519.
+	// From OpenSSL 4.0 on, such a server without Groups also has ffdhe2048 and ffdhe3072 as its last groups, in TLS 1.3 too: a client
+	// that names groups of this kind gets DHE in one of the server's alone (RFC 7919).
 	CipherList string
 	// CipherSuites is for TLS 1.3, names joined by colons.
 	CipherSuites string
@@ -189,8 +193,8 @@ type Config struct {
 	// client offers too, and refuses a client that offers ALPN with none in common.
 	ALPN []string
 	// SNI maps server names to other Contexts. A name is exact ("a.example") or a
-	// wildcard for one label ("*.example"); letter case does not matter. A client
-	// that sends another name, or none, gets this Context. For names that
+	// wildcard for one label ("*.example"); letter case does not matter, and one
+	// outside of ASCII is in its xn-- form. A client that sends another name, or none, gets this Context. For names that
 	// differ in their certificates alone, Names costs less: a Context takes
 	// 30 kB and a millisecond to build. Ticket keys, the session
 	// cache, ReleaseBuffers, Tail and the limits are always those of the Context that
@@ -314,7 +318,7 @@ const (
 type ConnConfig struct {
 	// ServerName is the host to connect to: sent as SNI if it is a DNS name, and
 	// checked against the certificate unless NoNameCheck is set. One dot at its end and, of an IPv6
-	// address, brackets and a zone are left out.
+	// address, brackets and a zone are left out. A name outside of ASCII is refused: give its xn-- form.
 	ServerName string
 	// NoNameCheck leaves the name in the certificate unchecked.
 	NoNameCheck bool

@@ -27,7 +27,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -128,8 +127,10 @@ func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 	}
 	var s *C.char
 	if name != "" {
-		if strings.IndexByte(name, 0) >= 0 {
-			return &ConfigError{Setting: "ServerName", Value: name, Err: errors.New("contains a NUL byte")}
+		if !isIP {
+			if err := checkName(name); err != nil {
+				return &ConfigError{Setting: "ServerName", Value: cfg.ServerName, Err: err}
+			}
 		}
 		s = C.CString(name)
 		defer C.free(unsafe.Pointer(s))

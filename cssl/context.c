@@ -117,7 +117,7 @@ SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
 		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	}
 	ok = SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
-	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && cssl_default_ciphers(ctx) && cssl_default_groups(ctx) &&
+	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && cssl_default_ciphers(ctx) && cssl_default_groups(ctx, 0) &&
 	     SSL_CTX_set_session_id_context(ctx, s->session_id_context, sizeof s->session_id_context);
 	if (!cssl_done(ok, out)) {
 		SSL_CTX_free(ctx);
@@ -136,6 +136,19 @@ int cssl_ctx_has_cipher(SSL_CTX *ctx, const char *name)
 	return 0;
 }
 
+/* Whether ctx is a server's and has a suite with DHE. */
+static int serves_dhe(SSL_CTX *ctx)
+{
+	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
+
+	if (SSL_CTX_get_ssl_method(ctx) != TLS_server_method())
+		return 0;
+	for (int i = 0; i < sk_SSL_CIPHER_num(all); i++)
+		if (SSL_CIPHER_get_kx_nid(sk_SSL_CIPHER_value(all, i)) == NID_kx_dhe)
+			return 1;
+	return 0;
+}
+
 int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *out)
 {
 	int ok = 0;
@@ -144,7 +157,8 @@ int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *ou
 	switch (which) {
 	case CSSL_CIPHERS:
 		/* For the suites with DHE that are named. The default list leaves a server without them. */
-		ok = SSL_CTX_set_cipher_list(ctx, value) && SSL_CTX_set_dh_auto(ctx, 1);
+		ok = SSL_CTX_set_cipher_list(ctx, value) && SSL_CTX_set_dh_auto(ctx, 1) &&
+		     (!serves_dhe(ctx) || cssl_default_groups(ctx, 1)); /* CSSL_GROUPS comes later */
 		break;
 	case CSSL_CIPHERSUITES:
 		ok = SSL_CTX_set_ciphersuites(ctx, value);

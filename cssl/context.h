@@ -81,7 +81,7 @@ extern void cssl_go_keylog(uintptr_t handle, char *line);
 
 /* What is offered where Config names no ciphers, or no groups; see defaults.c. They neither block nor call back. False when OpenSSL refuses. */
 int cssl_default_ciphers(SSL_CTX *ctx);
-int cssl_default_groups(SSL_CTX *ctx);
+int cssl_default_groups(SSL_CTX *ctx, int dhe);
 
 /*
  * Why ctx can never agree on TLS 1.0 or 1.1; see legacy.c. level is its security level. Blocks on nothing

@@ -206,7 +206,8 @@ func (a *asking) decideHello() bool {
 	if err == nil {
 		a.separate()
 		d.hello, d.chosen = C.CSSL_ACCEPTED, chosen
-		d.named = C.uchar(cbool(chosen != nil && a.name != ""))
+		other := chosen != nil && chosen != C.SSL_get_SSL_CTX(C.cssl_conn_ssl(a.c))
+		d.named = C.uchar(cbool(other && a.name != ""))
 		return true
 	}
 	a.refused = err

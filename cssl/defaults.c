@@ -44,12 +44,17 @@ int cssl_default_ciphers(SSL_CTX *ctx)
  * From 3.5 on the list has OpenSSL's own form: a client sends a key share for each group with an asterisk, so that a
  * server without ML-KEM costs it no second round trip; a server takes from the first part (up to a slash) that has a group in
  * common, and there one that the client sent a share for.
+ *
+ * dhe: also the two smallest over finite fields, last. From 4.0 on a server makes a DHE of TLS 1.2 only in a group of its list, if the
+ * client names any such group (RFC 7919, section 4); before, it makes one in the group of SSL_CTX_set_dh_auto.
  */
-int cssl_default_groups(SSL_CTX *ctx)
+int cssl_default_groups(SSL_CTX *ctx, int dhe)
 {
 	static const char *const names[] = {"X25519", "P-256", "X448", "P-384", "P-521"};
 	char list[64] = "";
 
+	if (dhe && OpenSSL_version_num() >= 0x40000000L)
+		return (int)SSL_CTX_set1_groups_list(ctx, "?*X25519MLKEM768 / ?*X25519:?P-256 / ?X448:?P-384:?P-521 / ?ffdhe2048:?ffdhe3072");
 	if (OpenSSL_version_num() >= 0x30500000L)
 		return (int)SSL_CTX_set1_groups_list(ctx, "?*X25519MLKEM768 / ?*X25519:?P-256 / ?X448:?P-384:?P-521");
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -42,16 +42,18 @@ func field(setting, suffix, file string) string {
 // ownKey reports whether the key is given apart from the chain.
 func (c *Certificate) ownKey() bool { return c.KeyFile != "" || len(c.KeyPEM) > 0 }
 
-// key is the key of a chain, the caller's to free. Whether it is encrypted,
-// OpenSSL knows: it asks for a passphrase.
-func (b *builder) key(c *loaded) (*C.EVP_PKEY, error) {
+// key is the key of a chain, the caller's to free. asked is set if a token or a
+// passphrase was needed. Whether a key is encrypted, OpenSSL knows: it asks for a
+// passphrase.
+func (b *builder) key(c *loaded) (key *C.EVP_PKEY, asked bool, err error) {
 	if c.from.KeyURI != "" {
-		return b.keyByURI(c.setting, c.from)
+		key, err = b.keyByURI(c.setting, c.from)
+		return key, true, err
 	}
 	if at := plainKey(c.key); at >= 0 {
 		p := c.key[at:]
-		if key := C.cssl_reader_key(b.certs.reader, (*C.uchar)(bytesPtr(p)), C.int(len(p))); key != nil {
-			return key, nil
+		if key = C.cssl_reader_key(b.certs.reader, (*C.uchar)(bytesPtr(p)), C.int(len(p))); key != nil {
+			return key, false, nil
 		}
 	}
 	setting, file, want := c.setting+".Key", c.from.KeyFile, wantKey
@@ -59,18 +61,18 @@ func (b *builder) key(c *loaded) (*C.EVP_PKEY, error) {
 		setting, file, want = c.setting+".Chain", c.from.ChainFile, "certificates and their private key in PEM, for the key is not set apart"
 	}
 	var most C.int
-	key := C.cssl_ctx_read_key(b.ptr, bytesPtr(c.key), C.int(len(c.key)), nil, -1, &most, &b.reasons)
+	key = C.cssl_ctx_read_key(b.ptr, bytesPtr(c.key), C.int(len(c.key)), nil, -1, &most, &b.reasons)
 	switch {
 	case key != nil:
-		return key, nil
+		return key, false, nil
 	case most == 0:
 		err := b.wrongContent(setting, "PEM", file, c.key, want)
 		if _, lacks := linked.Run.lackingKeys(c.key); lacks != nil {
 			err.(*ConfigError).Err = lacks
 		}
-		return nil, err
+		return nil, false, err
 	case c.from.Passphrase == nil:
-		return nil, &ConfigError{Setting: field(setting, "PEM", file), Value: file, Err: errors.New("the key is encrypted and Passphrase is not set")}
+		return nil, false, &ConfigError{Setting: field(setting, "PEM", file), Value: file, Err: errors.New("the key is encrypted and Passphrase is not set")}
 	}
 	pass, err := c.from.Passphrase()
 	defer clear(pass)
@@ -78,25 +80,19 @@ func (b *builder) key(c *loaded) (*C.EVP_PKEY, error) {
 		err = fmt.Errorf("has %d bytes; OpenSSL takes at most %d", len(pass), most)
 	}
 	if err != nil {
-		return nil, &ConfigError{Setting: c.setting + ".Passphrase", Err: err}
+		return nil, false, &ConfigError{Setting: c.setting + ".Passphrase", Err: err}
 	}
 	key = C.cssl_ctx_read_key(b.ptr, bytesPtr(c.key), C.int(len(c.key)), bytesPtr(pass), C.int(len(pass)), &most, &b.reasons)
 	if key == nil {
-		return nil, b.failFor(field(setting, "PEM", file), file, errors.New("the key cannot be decrypted: the passphrase may be wrong"))
+		return nil, false, b.failFor(field(setting, "PEM", file), file, errors.New("the key cannot be decrypted: the passphrase may be wrong"))
 	}
-	return key, nil
+	return key, true, nil
 }
 
 // foundBy ends an error about a key by URI with what is in the file that it
 // names, if it does name one.
 func foundBy(uri string) string {
-	scheme, file, _ := strings.Cut(uri, ":")
-	if !strings.EqualFold(scheme, "file") {
-		return ""
-	}
-	if host, ok := strings.CutPrefix(file, "//"); ok { // file:///key, file://localhost/key
-		file = strings.TrimPrefix(host, "localhost")
-	}
+	file := filetype.PathOf(uri)
 	if fi, err := os.Stat(file); err != nil || !fi.Mode().IsRegular() {
 		return ""
 	}

@@ -1,11 +1,13 @@
 package cssl
 
 import (
+	"bytes"
 	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -195,5 +197,36 @@ func TestNoProviderInDefaultLibrary(t *testing.T) {
 	out, err := self.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), file) || !strings.Contains(string(out), "no provider is active") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestForget: what was read from a file is overwritten, with the key that stands in it or behind the chain; what the caller gave is not.
+func TestForget(t *testing.T) {
+	chain, key := testcerts.Read(t, "ecdsa.pem"), testcerts.Read(t, "ecdsa.key")
+	both := filepath.Join(t.TempDir(), "both.pem")
+	if err := os.WriteFile(both, slices.Concat(chain, key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]Certificate{
+		"two files": {ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")},
+		"one file":  {ChainFile: both},
+		"the key":   {ChainPEM: chain, KeyFile: testcerts.Path("ecdsa.key")},
+		"bytes":     {ChainPEM: chain, KeyPEM: key},
+	} {
+		l, err := loadCertificate(name, &c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.forget()
+		if c.KeyPEM == nil && bytes.ContainsFunc(l.key, func(r rune) bool { return r != 0 }) {
+			t.Errorf("%s: the key is left", name)
+		}
+		x := mustServer(t, Config{Certificates: []Certificate{c}, Names: map[string][]Certificate{"a.example": {c}}})
+		if got := subject(t, x, "a.example", "", TLS13); got == "error" {
+			t.Errorf("%s: no handshake", name)
+		}
+	}
+	if !bytes.Equal(chain, testcerts.Read(t, "ecdsa.pem")) || !bytes.Equal(key, testcerts.Read(t, "ecdsa.key")) {
+		t.Error("the caller's bytes are overwritten")
 	}
 }

@@ -33,6 +33,10 @@ type ClientHello struct {
 
 // Accept goes on with x, a server's Context: all settings are x's but those that [Config.SNI] leaves out. With nil, the handshake goes on with the
 // Context that SNI has for ServerName, or else with the one that the connection was accepted on. A Context that is closed, or a client's, refuses the client.
+//
+// ServerName is acknowledged to the client (RFC 6066, section 3) if x is another
+// Context than the one that the connection was accepted on, whatever the reason
+// for the choice was, or if x chooses its certificate by that name.
 func (h *ClientHello) Accept(x *Context) { h.decision.decide(x, nil) }
 
 // Refuse ends the handshake. The connection's error has err in it; the alert is the [Alert] in err, or else handshake_failure.

@@ -43,14 +43,23 @@ func set(parts [][]byte) []byte {
 	return list(slices.CompactFunc(parts, bytes.Equal)...)
 }
 
-// certificateBlocks are the certificates in PEM.
+// certificateBlocks returns the certificates in PEM that OpenSSL reads (certs.c).
+// It returns p itself as the only one where encoding/pem and OpenSSL may see
+// different ones: OpenSSL also reads a block behind a byte order mark or in the
+// middle of an overlong line, and ends a block's type at a NUL.
 func certificateBlocks(p []byte) (blocks [][]byte) {
-	for {
+	begun := bytes.Count(p, []byte("-----BEGIN"))
+	for rest := p; ; begun-- {
 		var block *pem.Block
-		if block, p = pem.Decode(p); block == nil {
+		block, rest = pem.Decode(rest)
+		switch {
+		case block == nil && (begun != 0 || bytes.IndexByte(p, 0) >= 0):
+			return [][]byte{p}
+		case block == nil:
 			return blocks
 		}
-		if strings.HasSuffix(block.Type, "CERTIFICATE") {
+		switch block.Type {
+		case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
 			blocks = append(blocks, block.Bytes)
 		}
 	}

@@ -2,10 +2,12 @@ package cssl
 
 import (
 	"bytes"
+	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -333,6 +335,38 @@ func TestLibraryRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLibraryConfigSecret: what is in a file that is no configuration, such as a
+// passphrase or a key, is not in the error; the line's number is.
+func TestLibraryConfigSecret(t *testing.T) {
+	block, _ := pem.Decode(testcerts.Read(t, "ecdsa.key"))
+	for name, content := range map[string]string{
+		"passphrase":            "correct horse battery staple\n",
+		"behind other lines":    "a = b\nc = d\ncorrect horse battery staple\n",
+		"a section":             "[correct horse battery staple\n",
+		"a variable":            "a = ${correct::horse}\n",
+		"a variable of its own": "a = $correct\n",
+		"DER":                   string(block.Bytes),
+	} {
+		file := writeFile(t, "given", content)
+		_, err := NewLibrary(LibraryConfig{ConfigFile: file})
+		var e *ConfigError
+		if !errors.As(err, &e) || e.Setting != "ConfigFile" || len(e.Reasons) == 0 {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		t.Log(err)
+		for _, r := range e.Reasons {
+			number, is := strings.CutPrefix(r.Data, "line ")
+			if _, err := strconv.Atoi(number); r.Data != "" && (!is || err != nil) {
+				t.Errorf("%s: %q is said of what is in the file", name, r.Data)
+			}
+		}
+		if name == "behind other lines" && !strings.Contains(err.Error(), "line 3") {
+			t.Errorf("%v does not name line 3", err)
+		}
 	}
 }
 

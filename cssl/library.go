@@ -81,6 +81,9 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 		e.Setting, e.Value = "ProviderPath", c.ProviderPath
 	case C.CSSL_LIBRARY_CONFIG:
 		e.Setting, e.Value = "ConfigFile", c.ConfigFile
+		for i := range e.Reasons {
+			e.Reasons[i].Data = lineNumber(e.Reasons[i].Data)
+		}
 		p, err := os.ReadFile(c.ConfigFile)
 		if e.Err = err; err == nil {
 			e.Err = fmt.Errorf("want a configuration of OpenSSL, see config(5); found %s", filetype.Describe(p))
@@ -93,6 +96,17 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 		e.Err = fmt.Errorf("not a provider of OpenSSL itself, or its module in %s cannot be used", modules(c.ProviderPath))
 	}
 	return nil, e
+}
+
+// lineNumber returns "line N" if OpenSSL ends data with that, and else nothing.
+// Before it OpenSSL quotes the file, which may be a secret that was mistaken for
+// a configuration.
+func lineNumber(data string) string {
+	at := strings.LastIndex(data, "line ")
+	if at < 0 || strings.Trim(data[at+len("line "):], "0123456789") != "" {
+		return ""
+	}
+	return data[at:]
 }
 
 // modules is where OpenSSL looks for modules.

@@ -1,8 +1,10 @@
 package cssl
 
 import (
+	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"math/big"
 	"net"
 	"testing"
@@ -44,6 +46,13 @@ func TestRenewal(t *testing.T) {
 	alice, bob := x509.Certificate{Subject: pkix.Name{CommonName: "alice"}}, x509.Certificate{Subject: pkix.Name{CommonName: "bob"}}
 	nameless := x509.Certificate{}
 	both := func(a, b []byte) []byte { return append(append([]byte{}, a...), b...) }
+	// OpenSSL reads a certificate behind such a prefix, and encoding/pem does not.
+	mark, longLine := []byte("\xef\xbb\xbf"), bytes.Repeat([]byte("#"), 254)
+	attribute := pem.EncodeToMemory(&pem.Block{Type: "ATTRIBUTE CERTIFICATE", Bytes: []byte("x")}) // no leaf: OpenSSL skips it
+	behind := func(prefix []byte, c Certificate) []Certificate {
+		c.ChainPEM = both(prefix, c.ChainPEM)
+		return []Certificate{c}
+	}
 	later := time.Now().Add(500 * time.Hour)
 	leaf := inter.issue(names, inter)
 	renewed := inter.issue(names, inter)
@@ -66,6 +75,16 @@ func TestRenewal(t *testing.T) {
 		{"one more of other names", nil, func(c, s *Config) { s.Certificates = append(s.Certificates, inter.issueFor(rsaKey(t), more, inter)) }, false},
 		{"a server's CA", nil, func(c, s *Config) { s.CAPEM = rootAgain.pem }, true},
 		{"a CA of that name", nil, func(c, s *Config) { s.CAPEM = both(impostor.pem, nil) }, false},
+		{"another CA behind a byte order mark", func(c, s *Config) { s.CAPEM = both(mark, root.pem) },
+			func(c, s *Config) { s.CAPEM = both(mark, impostor.pem) }, false},
+		{"one more CA behind a long line", nil, func(c, s *Config) { s.CAPEM = both(root.pem, both(longLine, impostor.pem)) }, false},
+		{"the same CA behind a byte order mark", func(c, s *Config) { s.CAPEM = both(mark, root.pem) }, func(c, s *Config) { s.CAPEM = both(mark, root.pem) }, true},
+		{"one more name behind a byte order mark", func(c, s *Config) { s.Certificates = behind(mark, leaf) },
+			func(c, s *Config) { s.Certificates = behind(mark, inter.issue(more, inter)) }, false},
+		{"another client behind a byte order mark", func(c, s *Config) { c.Certificates = behind(mark, client) },
+			func(c, s *Config) { c.Certificates = behind(mark, inter.issue(bob, inter)) }, false},
+		{"one more name behind a block of another kind", func(c, s *Config) { s.Certificates = behind(attribute, leaf) },
+			func(c, s *Config) { s.Certificates = behind(attribute, inter.issue(more, inter)) }, false},
 		{"one more CA", nil, func(c, s *Config) { s.CAPEM = both(root.pem, testcerts.Read(t, "root.pem")) }, false},
 		{"CAs in another order", func(c, s *Config) { s.CAPEM = both(root.pem, testcerts.Read(t, "root.pem")) },
 			func(c, s *Config) { s.CAPEM = both(testcerts.Read(t, "root.pem"), root.pem) }, true},
@@ -77,6 +96,11 @@ func TestRenewal(t *testing.T) {
 		{"lists of somebody else", func(c, s *Config) { s.CRLPEM = inter.revoke(later) },
 			func(c, s *Config) { s.CRLPEM = root.revoke(later) }, false},
 		{"demands", nil, func(c, s *Config) { s.Verify = VerifyOptional }, false},
+		{"ciphers", nil, func(c, s *Config) { s.CipherList = "ECDHE+AESGCM" }, false},
+		{"signatures", nil, func(c, s *Config) { s.SignatureAlgorithms = "ECDSA+SHA256:RSA-PSS+SHA256" }, false},
+		{"protocols", nil, func(c, s *Config) { s.ALPN = []string{"h2"} }, false},
+		{"the system's CAs too", nil, func(c, s *Config) { s.SystemCAs = true }, false},
+		{"properties", nil, func(c, s *Config) { s.Properties = "?provider=default" }, false},
 		{"depth", nil, func(c, s *Config) { s.VerifyDepth = 9 }, false},
 		{"a client's certificate", nil, func(c, s *Config) { c.Certificates = []Certificate{inter.issue(alice, inter)} }, true},
 		{"another client", nil, func(c, s *Config) { c.Certificates = []Certificate{inter.issue(bob, inter)} }, false},

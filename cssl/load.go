@@ -19,16 +19,26 @@ type loaded struct {
 func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 	for i := range b.cfg.Certificates {
 		l, err := loadCertificate(fmt.Sprintf("Certificates[%d]", i), &b.cfg.Certificates[i])
+		certs = append(certs, l)
 		if err != nil {
 			return certs, nil, nil, err
 		}
-		certs = append(certs, l)
 	}
 	if trust, err = contentOf("CAFile", b.cfg.CAFile, b.cfg.CAPEM, wantCA); err != nil {
 		return
 	}
 	crl, err = contentOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM, wantCRL)
 	return
+}
+
+// forget overwrites what was read from files in which a key may be.
+func (l *loaded) forget() {
+	if l.from.KeyFile != "" {
+		clear(l.key)
+	}
+	if l.from.ChainFile != "" {
+		clear(l.chain)
+	}
 }
 
 // loadCertificate reads the files of a certificate. setting is its place.

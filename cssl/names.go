@@ -1,6 +1,8 @@
 package cssl
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 )
@@ -26,6 +28,35 @@ func peerName(name string) (peer string, isIP bool) {
 		return a.Unmap().WithZone("").String(), true
 	}
 	return name, false
+}
+
+// checkName refuses what is no host's name, as a client asks for one: the names that OpenSSL 4.0 refuses, with every version (RFC 9525,
+// section 6.3; RFC 1123, section 2.1). An underscore is let through, which names in the DNS may have.
+func checkName(name string) error {
+	if len(name) > 255 { // TLSEXT_MAXLEN_host_name
+		return fmt.Errorf("has %d bytes; a name has at most 255", len(name))
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		switch at := strings.IndexFunc(label, notInName); {
+		case at >= 0 && label[at] >= 0x80:
+			return errors.New("is not in ASCII: write its labels in the form that begins with xn-- (RFC 5891)")
+		case at >= 0 && label[at] == 0:
+			return errors.New("contains a NUL byte")
+		case at >= 0:
+			return fmt.Errorf("contains %q, which no name of a host has", label[at])
+		case label == "":
+			return errors.New("has an empty label: a dot at the beginning, or two in a row")
+		case len(label) > 63:
+			return fmt.Errorf("has a label of %d bytes; a label has at most 63", len(label))
+		case label[0] == '-' || label[len(label)-1] == '-':
+			return fmt.Errorf("has the label %q; none begins or ends with a hyphen", label)
+		}
+	}
+	return nil
+}
+
+func notInName(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
 }
 
 // sniName is a server name in the form in which names are compared.

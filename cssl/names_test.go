@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 )
 
@@ -34,10 +35,10 @@ func TestServerNameTrimmed(t *testing.T) {
 		name, sent string
 		ok         bool
 	}{
+		{"A_b.a.example", "A_b.a.example", false},
 		{"a.example", "a.example", true},
 		{"a.example.", "a.example", true},
 		{"A.Example.", "A.Example", true},
-		{"a.example..", "a.example.", false},
 		{"::1", "", true},
 		{"[::1]", "", true},
 		{"[fe80::1%eth0]", "", true},
@@ -47,7 +48,6 @@ func TestServerNameTrimmed(t *testing.T) {
 		{"::ffff:127.0.0.1", "", true},
 		{"[::ffff:127.0.0.1]", "", true},
 		{"::2", "", false},
-		{"[a.example]", "[a.example]", false}, // brackets are for addresses
 	} {
 		p, cerr, serr := shakeAs(t, cx, sx, ConnConfig{ServerName: tt.name})
 		if (cerr == nil) != tt.ok || (serr == nil) != tt.ok {
@@ -60,6 +60,53 @@ func TestServerNameTrimmed(t *testing.T) {
 	var e *ConfigError
 	if _, err := cx.NewEngineConn(ConnConfig{ServerName: "."}); !errors.As(err, &e) || e.Setting != "ServerName" {
 		t.Errorf("a dot alone: %v", err)
+	}
+}
+
+// TestImpossibleNames: what is no name of a host is refused with the reason, as a client's ServerName and as a name in the maps of a server.
+func TestImpossibleNames(t *testing.T) {
+	cx, other := mustClient(t, clientConfig()), mustServer(t, serverConfig("wrongname"))
+	label := strings.Repeat("a", 63)
+	long := strings.Repeat(label+".", 4)
+	for name, want := range map[string]string{
+		"a.example..": "empty label", "a..example": "empty label", ".example": "empty label", ".a.example": "empty label", "..": "empty label",
+		"bücher.example": "xn--", "a.例": "xn--", "\xff.example": "xn--",
+		"a b.example": `' '`, "a.example\x00": "NUL", "[a.example]": `'['`, "a.example:443": `':'`, "https://a.example": `':'`, "a@b.example": `'@'`,
+		"-a.example": `"-a"`, "a.b-.example": `"b-"`, "a" + label + ".example": "64 bytes", long + "a": "257 bytes",
+	} {
+		for setting, build := range map[string]func(name string) error{
+			"ServerName": func(name string) error {
+				_, err := cx.NewEngineConn(ConnConfig{ServerName: name})
+				return err
+			},
+			"SNI": func(name string) error {
+				s := serverConfig("ecdsa")
+				s.SNI = map[string]*Context{name: other}
+				_, err := NewServerContext(s)
+				return err
+			},
+			"Names": func(name string) error {
+				s := serverConfig("ecdsa")
+				s.Names = map[string][]Certificate{name: s.Certificates}
+				_, err := NewServerContext(s)
+				return err
+			},
+		} {
+			var e *ConfigError
+			if err := build(name); !errors.As(err, &e) || e.Setting != setting || e.Value != name || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s %q: %v, want %s", setting, name, err, want)
+			}
+			if !strings.HasPrefix(name, ".") && len(name) < 250 && setting != "ServerName" {
+				if err := build("*." + name); err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%s *.%q: %v, want %s", setting, name, err, want)
+				}
+			}
+		}
+	}
+	for _, name := range []string{long[:255], "xn--bcher-kva.example", "a-b.c--d.example", "_a.b_c.example", "1.a1.example"} {
+		if err := checkName(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

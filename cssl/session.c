@@ -144,7 +144,7 @@ static int unrevoked(SSL_CTX *ctx, X509 *peer)
 			ok = 0;
 			break;
 		}
-		ok = ok || next == NULL || X509_cmp_current_time(next) > 0;
+		ok = ok || next == NULL || ASN1_TIME_cmp_time_t(next, time(NULL)) > 0;
 	}
 	sk_X509_CRL_pop_free(lists, X509_CRL_free);
 	X509_STORE_CTX_free(x);

@@ -99,6 +99,12 @@ func TestServerNameAcknowledged(t *testing.T) {
 	decide := func(x *Context) func(*Config) {
 		return func(s *Config) { s.ClientHello = func(h *ClientHello) { h.Accept(x) } }
 	}
+	// The Context that the connection was accepted on.
+	var accepted *Context
+	same := func(s *Config) { s.ClientHello = func(h *ClientHello) { h.Accept(accepted) } }
+	names := func(name string) func(*Config) {
+		return func(s *Config) { s.Names = map[string][]Certificate{name: serverConfig("rsa").Certificates} }
+	}
 	for _, tt := range []struct {
 		what   string
 		name   string
@@ -114,6 +120,10 @@ func TestServerNameAcknowledged(t *testing.T) {
 		{"ClientHello, no name", "", []func(*Config){decide(other)}, false},
 		{"ClientHello leaves it", "localhost", []func(*Config){decide(nil)}, false},
 		{"ClientHello leaves it to SNI", "localhost", []func(*Config){decide(nil), sni("localhost")}, true},
+		{"ClientHello accepts the same", "localhost", []func(*Config){same}, false},
+		{"Names", "localhost", []func(*Config){names("localhost")}, true},
+		{"another of Names", "localhost", []func(*Config){names("other.test")}, false},
+		{"ClientHello leaves it to Names", "localhost", []func(*Config){decide(nil), names("localhost")}, true},
 	} {
 		for _, version := range versions {
 			for _, groups := range []string{"", "P-384"} { // P-384 makes a HelloRetryRequest
@@ -125,6 +135,7 @@ func TestServerNameAcknowledged(t *testing.T) {
 				var log bytes.Buffer
 				c := Config{CAFile: testcerts.Path("root.pem"), MaxVersion: version, CipherSuites: "TLS_AES_128_GCM_SHA256", KeyLog: &log}
 				cx, sx := mustClient(t, c), mustServer(t, s)
+				accepted = sx
 				var session *Session
 				for _, resumed := range []bool{false, true} {
 					where := fmt.Sprintf("%s, %v, groups %s, resumed %v", tt.what, version, groups, resumed)

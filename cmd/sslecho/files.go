@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/filewatch"
@@ -15,6 +16,5 @@ func (d *process) watchFiles() (err error) {
 	if d.files, err = filewatch.New(d.log); err != nil {
 		return fmt.Errorf("--watch: %w", err)
 	}
-	d.files.Watch(d.cfg.Files())
-	return nil
+	return d.files.Watch(context.Background(), d.cfg.Files())
 }

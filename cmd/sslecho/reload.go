@@ -69,7 +69,7 @@ func (d *process) prepare(ctx context.Context) (*reloaded, error) {
 	r.tls.At = at.on
 	running := d.cfg
 	read := make(chan error, 1)
-	go func() { read <- r.read(running, d.files, &at) }()
+	go func() { read <- r.read(ctx, running, d.files, &at) }()
 	look := time.NewTicker(sayWaiting)
 	defer look.Stop()
 	said := ""
@@ -98,7 +98,8 @@ func (d *process) prepare(ctx context.Context) (*reloaded, error) {
 	}
 }
 
-func (r *reloaded) read(running *config.Config, files *filewatch.Watcher, at *waiting) error {
+// read stops when ctx has ended and it does not wait for a file.
+func (r *reloaded) read(ctx context.Context, running *config.Config, files *filewatch.Watcher, at *waiting) error {
 	at.on("--config " + running.File)
 	loaded, err := running.Reload()
 	if err != nil {
@@ -107,7 +108,9 @@ func (r *reloaded) read(running *config.Config, files *filewatch.Watcher, at *wa
 	_, r.stays = config.Changes(running, loaded)
 	r.cfg = config.Merge(running, loaded)
 	at.on("the directories of --watch")
-	files.Watch(r.cfg.Files()) // before they are read
+	if err := files.Watch(ctx, r.cfg.Files()); err != nil { // before they are read
+		return fmt.Errorf("--watch: %w", err)
+	}
 	r.built, err = r.tls.Build(&r.cfg.TLS)
 	return err
 }

@@ -33,7 +33,16 @@ func TestFiles(t *testing.T) {
 			}
 		}
 	}
-	if got := mustLoad(t, []string{"--cert=a.pem", "--key=pkcs11:object=a"}, nil).Files(); !slices.Equal(got, []string{"a.pem"}) {
-		t.Errorf("with a key in a token: %q", got)
+	for key, want := range map[string]string{
+		"pkcs11:object=a": "", "file:/k.pem": "/k.pem", "file:///k.pem": "/k.pem", "file://localhost/k.pem": "/k.pem",
+		"FILE://LocalHost/k.pem": "/k.pem", "file://elsewhere/k.pem": "", "file:k.pem": "",
+	} {
+		all := []string{"a.pem"}
+		if want != "" {
+			all = append(all, want)
+		}
+		if got := mustLoad(t, []string{"--cert=a.pem", "--key=" + key}, nil).Files(); !slices.Equal(got, all) {
+			t.Errorf("with the key %s: %q, want %q", key, got, all)
+		}
 	}
 }

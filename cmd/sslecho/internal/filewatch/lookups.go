@@ -17,8 +17,9 @@ const (
 
 // lookups are the paths of all names that are looked up on the way to files,
 // each with a directory in front that has no link in it; and what is there, the
-// target if it is a link. A way ends early where a name does not exist.
-func lookups(files []string) map[string]string {
+// target if it is a link, as lookup says. A way ends early where a name does not
+// exist.
+func lookups(files []string, lookup func(path string) string) map[string]string {
 	paths := map[string]string{}
 	for _, f := range files {
 		if !filepath.IsAbs(f) {
@@ -28,13 +29,13 @@ func lookups(files []string) map[string]string {
 			}
 			f = dir + "/" + f
 		}
-		follow(f, paths)
+		follow(f, paths, lookup)
 	}
 	return paths
 }
 
 // follow adds the lookups of an absolute path to paths.
-func follow(path string, paths map[string]string) {
+func follow(path string, paths map[string]string, lookup func(path string) string) {
 	dir, rest, links := "/", strings.Split(path, "/"), 0
 	for len(rest) > 0 {
 		name := rest[0]

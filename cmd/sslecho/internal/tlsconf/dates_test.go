@@ -162,7 +162,12 @@ func TestDates(t *testing.T) {
 	endingCA := issue(t, "Ending CA", root, 500*days, 10*days)
 	expiredCA := issue(t, "Expired CA", root, 500*days, -10*days)
 	other := issue(t, "Other CA", nil, 500*days, 500*days)
-	part := func(der string) pkix.Extension { return pkix.Extension{Id: distributionPoint, Value: []byte(der)} }
+	// part is an IssuingDistributionPoint, which names a part of a CA's certificates by where the list of them is.
+	part := func(uri string) pkix.Extension {
+		n := byte(len(uri))
+		name := append([]byte{0x86, n}, uri...)
+		return pkix.Extension{Id: distributionPoint, Critical: true, Value: append([]byte{0x30, n + 6, 0xa0, n + 4, 0xa0, n + 2}, name...)}
+	}
 	sni := func(files ...string) []config.ServerName {
 		var all []config.ServerName
 		for i, f := range files {
@@ -206,7 +211,7 @@ func TestDates(t *testing.T) {
 		"CRL expired":        {t: withCRL(t, asking, crl(t, ca, 5*days, -days)), faults: []string{"CRL of Inter expired on"}},
 		"one CRL expired":    {t: withCRL(t, asking, crl(t, ca, 5*days, -days)+crl(t, root, days, 60*days)), warnings: []string{"CRL of Inter expired on"}},
 		"CRL renewed":        {t: withCRL(t, asking, crl(t, ca, 5*days, -days)+crl(t, ca, days, 6*days))},
-		"parts of a CRL":     {t: withCRL(t, asking, crl(t, ca, 5*days, -days, part("a"))+crl(t, ca, days, 6*days, part("b"))), warnings: []string{"CRL of Inter expired on"}},
+		"parts of a CRL":     {t: withCRL(t, asking, crl(t, ca, 5*days, -days, part("http://a.example"))+crl(t, ca, days, 6*days, part("http://b.example"))), warnings: []string{"CRL of Inter expired on"}},
 		"CRLs and CAs":       {t: withCRL(t, config.TLS{ClientAuth: cssl.VerifyRequire, ClientCA: bundle(t, other, endingCA)}, crl(t, ca, 5*days, 2*days)), warnings: []string{"CA Ending CA expires", "CRL of Inter expires"}},
 		"staple in date":     {t: config.TLS{Certs: []string{inDate}, OCSPFiles: []string{staple(t, good, ca, days, 6*days)}}},
 		"staple without end": {t: config.TLS{Certs: []string{inDate}, OCSPFiles: []string{staple(t, good, ca, 400*days, 0)}}},

@@ -27,12 +27,15 @@ type Certificate struct {
 	unread error // what is behind chain in the file could not be read for this
 }
 
-// add reads the facts of files.
-func (b *Built) add(files []config.Certificate) error {
+// wantChain is what errors say that a chain's file should hold.
+const wantChain = "certificates in PEM, leaf first"
+
+// add reads the facts of files, which flag names: "--cert" or "--sni a.example".
+func (b *Built) add(flag string, files []config.Certificate) error {
 	for _, f := range files {
 		c, err := b.factsIn(f.Chain)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s%w", flag, err)
 		}
 		b.Certificates = append(b.Certificates, c)
 		if c.unread != nil {
@@ -40,15 +43,12 @@ func (b *Built) add(files []config.Certificate) error {
 		}
 		b.look(time.Now(), c.dates()...)
 		b.staple(f.OCSP, &c, time.Now())
-		key := f.Key
-		if key == "" {
-			key = f.Chain
-		}
+		keyFlag, key := certificateFlag(flag, "Key", f, "")
 		if b.keys[key] || config.IsURI(key) {
 			continue
 		}
 		b.keys[key] = true
-		if w := readableByAll("--key", key); w != "" && bytes.Contains(mustRead(key), []byte("PRIVATE KEY")) {
+		if w := readableByAll(keyFlag, key); w != "" && bytes.Contains(mustRead(key), []byte("PRIVATE KEY")) {
 			b.Warnings = append(b.Warnings, w)
 		}
 	}
@@ -61,14 +61,15 @@ type chainFile struct {
 	facts   Certificate
 }
 
-// factsIn reads a chain's file, once, and its content if that has changed.
+// factsIn reads a chain's file, once, and its content if that has changed. An
+// error goes behind a flag: the next one may name the same file.
 func (b *Built) factsIn(file string) (Certificate, error) {
 	if f, ok := b.files[file]; ok {
 		return f.facts, nil
 	}
 	p, err := os.ReadFile(file)
 	if err != nil {
-		return Certificate{}, fmt.Errorf("--cert: %w", err)
+		return Certificate{}, fmt.Errorf(": %w; want %s", err, wantChain)
 	}
 	f, ok := b.before[file]
 	if sum := sha256.Sum256(p); !ok || f.content != sum {
@@ -91,7 +92,7 @@ func mustRead(file string) []byte {
 	return p
 }
 
-// factsOf reads a chain, leaf first.
+// factsOf reads a chain, leaf first. An error goes behind a flag.
 func factsOf(file string, p []byte) (Certificate, error) {
 	c := Certificate{File: file}
 	for _, der := range blocks(p, certificateTypes...) {
@@ -106,7 +107,7 @@ func factsOf(file string, p []byte) (Certificate, error) {
 	case c.unread != nil:
 		return c, nil
 	default:
-		return c, fmt.Errorf("--cert %q: want certificates in PEM, leaf first; found %s", file, filetype.Describe(p))
+		return c, fmt.Errorf(" %q: want %s; found %s", file, wantChain, filetype.Describe(p))
 	}
 	leaf := c.chain[0]
 	c.Serial, c.NotBefore, c.NotAfter = fmt.Sprintf("%x", leaf.SerialNumber), leaf.NotBefore, leaf.NotAfter

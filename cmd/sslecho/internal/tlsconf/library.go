@@ -30,7 +30,7 @@ func pin(file string) func(string) ([]byte, error) {
 	return func(string) ([]byte, error) {
 		f, err := os.Open(file)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; want %s", err, wantPIN)
 		}
 		defer f.Close()
 		fi, err := f.Stat()
@@ -42,8 +42,8 @@ func pin(file string) func(string) ([]byte, error) {
 		}
 		p, err := io.ReadAll(f)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; want %s", err, wantPIN)
 		}
-		return oneLine(file, "a PIN", p)
+		return oneLine(file, wantPIN, p)
 	}
 }

@@ -105,13 +105,13 @@ func (b *Builder) Build(t *config.TLS) (*Built, error) {
 			return nil, fmt.Errorf("--sni %s: given twice", s.Name)
 		}
 		base.Names[s.Name] = certificates(t, s.Certificates)
-		if err := out.add(s.Certificates); err != nil {
+		if err := out.add("--sni "+s.Name, s.Certificates); err != nil {
 			return nil, err
 		}
 	}
 	files := t.Certificates()
 	base.Certificates = certificates(t, files)
-	if err := out.add(files); err != nil {
+	if err := out.add("--cert", files); err != nil {
 		return nil, err
 	}
 	if len(files) == 0 {
@@ -192,6 +192,12 @@ func certificates(t *config.TLS, files []config.Certificate) []cssl.Certificate 
 	return out
 }
 
+// What errors say that the file of a secret should hold.
+const (
+	wantPassphrase = "a passphrase on one line"
+	wantPIN        = "a PIN on one line"
+)
+
 var errEncrypted = errors.New("the key is encrypted: name the file of its passphrase with --key-passphrase-file")
 
 // passphrase is asked for when a key is encrypted.
@@ -202,18 +208,18 @@ func passphrase(file string) func() ([]byte, error) {
 		}
 		p, err := os.ReadFile(file)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w; want %s", err, wantPassphrase)
 		}
-		return oneLine(file, "a passphrase", p)
+		return oneLine(file, wantPassphrase, p)
 	}
 }
 
 // oneLine is the line of a file that holds a secret. What is there instead is
 // told, but not shown.
-func oneLine(file, what string, p []byte) ([]byte, error) {
+func oneLine(file, want string, p []byte) ([]byte, error) {
 	line := bytes.TrimRight(p, "\r\n")
 	if len(line) == 0 || bytes.IndexByte(line, '\n') >= 0 {
-		return nil, fmt.Errorf("%s: want %s on one line; found %s", file, what, filetype.Describe(p))
+		return nil, fmt.Errorf("%s: want %s; found %s", file, want, filetype.Describe(p))
 	}
 	return line, nil
 }
@@ -223,7 +229,7 @@ func oneLine(file, what string, p []byte) ([]byte, error) {
 func ticketKeys(file string) ([][]byte, error) {
 	p, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("--ticket-keys: %w", err)
+		return nil, fmt.Errorf("--ticket-keys: %w; want keys of 48 or 80 bytes, in base64 where there are several", err)
 	}
 	if len(p) == 48 || len(p) == 80 {
 		return [][]byte{p}, nil

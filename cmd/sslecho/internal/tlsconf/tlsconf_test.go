@@ -85,18 +85,26 @@ func TestFaults(t *testing.T) {
 	ecdsa, ecdsaKey := of("ecdsa")
 	missing := filepath.Join(t.TempDir(), "missing")
 	encrypted := testcerts.Path("encrypted.key")
+	dir, der := t.TempDir(), file(t, "c.der", "\x30\x82\x01\x00")
+	const certs, ticketKey = "want certificates in PEM, leaf first", "want keys of 48 or 80 bytes"
+	sni := func(chain, key string) func(*config.TLS) {
+		return func(c *config.TLS) {
+			c.SNI = []config.ServerName{{Name: "a.example", Certificates: []config.Certificate{{Chain: chain, Key: key}}}}
+		}
+	}
 	for name, tt := range map[string]struct {
 		change func(*config.TLS)
 		want   []string
 	}{
-		"no chain":               {func(c *config.TLS) { c.Certs[0] = missing }, []string{"--cert", missing, "no such file"}},
+		"no chain":               {func(c *config.TLS) { c.Certs[0] = missing }, []string{"--cert: ", missing, "no such file", certs}},
+		"chain is a directory":   {func(c *config.TLS) { c.Certs[0] = dir }, []string{"--cert: ", dir, "is a directory", certs}},
 		"no key":                 {func(c *config.TLS) { c.Keys[0] = missing }, []string{"--key", missing, "no such file"}},
 		"mismatch":               {func(c *config.TLS) { c.Keys[0] = testcerts.Path("rsa.key") }, []string{"--cert", ecdsa, "--key", testcerts.Path("rsa.key"), "mismatch"}},
 		"garbage chain":          {func(c *config.TLS) { c.Certs[0] = file(t, "c", "garbage") }, []string{"--cert", "want certificates in PEM", "found text"}},
 		"garbage key":            {func(c *config.TLS) { c.Keys[0] = file(t, "k", "garbage") }, []string{"--key \"", "want a private key in PEM", "found text"}},
 		"no passphrase":          {func(c *config.TLS) { c.Keys[0] = encrypted }, []string{"--key \"" + encrypted, "encrypted", "--key-passphrase-file"}},
 		"wrong phrase":           {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, file(t, "p", "wrong SECRET\n") }, []string{"--key \"" + encrypted, "the passphrase may be wrong", "bad decrypt"}},
-		"phrase missing":         {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, missing }, []string{"--key-passphrase-file", "no such file"}},
+		"phrase missing":         {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, missing }, []string{"--key-passphrase-file", missing, "no such file", "want a passphrase on one line"}},
 		"cipher":                 {func(c *config.TLS) { c.Ciphers = "NOPE" }, []string{"--ciphers", "NOPE", "no cipher match"}},
 		"suite":                  {func(c *config.TLS) { c.CipherSuites = "NOPE" }, []string{"--ciphersuites", "NOPE"}},
 		"group":                  {func(c *config.TLS) { c.Groups = "NOPE" }, []string{"--groups", "NOPE"}},
@@ -106,7 +114,8 @@ func TestFaults(t *testing.T) {
 		"CRL":                    {func(c *config.TLS) { c.ClientCRL = ecdsa }, []string{"--client-crl", ecdsa, "want revocation lists in PEM", "found CERTIFICATE (2) in PEM"}},
 		"OCSP":                   {func(c *config.TLS) { c.OCSPFiles = []string{ecdsa} }, []string{"--ocsp-file", ecdsa, "DER", "found CERTIFICATE (2) in PEM"}},
 		"keylog":                 {func(c *config.TLS) { c.KeyLogFile = missing + "/x" }, []string{"--keylog", missing}},
-		"ticket keys":            {func(c *config.TLS) { c.TicketKeysFile = missing }, []string{"--ticket-keys", missing}},
+		"ticket keys":            {func(c *config.TLS) { c.TicketKeysFile = missing }, []string{"--ticket-keys", missing, ticketKey}},
+		"ticket keys directory":  {func(c *config.TLS) { c.TicketKeysFile = dir }, []string{"--ticket-keys", dir, "is a directory", ticketKey}},
 		"short key":              {func(c *config.TLS) { c.TicketKeysFile = file(t, "t", "U0VDUkVU\n") }, []string{"--ticket-keys", "line 1", "48 or 80"}},
 		"key in place of phrase": {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, ecdsaKey }, []string{"--key-passphrase-file", ecdsaKey, "want a passphrase on one line", "found PRIVATE KEY in PEM"}},
 		"empty phrase":           {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, file(t, "p", "\n") }, []string{"--key-passphrase-file", "found nothing but white space"}},
@@ -116,9 +125,12 @@ func TestFaults(t *testing.T) {
 		"CA is a key":            {func(c *config.TLS) { c.ClientCA = ecdsaKey }, []string{"--client-ca \"" + ecdsaKey, "want CA certificates in PEM", "found PRIVATE KEY in PEM"}},
 		"directory":              {func(c *config.TLS) { c.Keys[0] = filepath.Dir(ecdsaKey) }, []string{"--key", filepath.Dir(ecdsaKey), "is a directory", "want a private key"}},
 		"no key at all":          {func(c *config.TLS) { c.TicketKeysFile = file(t, "t", "# nothing\n") }, []string{"--ticket-keys", "no key"}},
-		"SNI": {func(c *config.TLS) {
-			c.SNI = []config.ServerName{{Name: "a.example", Certificates: []config.Certificate{{Chain: ecdsa, Key: missing}}}}
-		}, []string{"--sni a.example", missing}},
+		"SNI":                    {sni(ecdsa, missing), []string{"--sni a.example", missing}},
+		"SNI, no chain":          {sni(missing, ecdsaKey), []string{"--sni a.example: ", missing, "no such file", certs}},
+		"SNI, directory":         {sni(dir, ecdsaKey), []string{"--sni a.example: ", dir, "is a directory", certs}},
+		"SNI, DER":               {sni(der, ecdsaKey), []string{"--sni a.example \"" + der, certs, "found data in DER"}},
+		"SNI, key":               {sni(ecdsaKey, ecdsaKey), []string{"--sni a.example \"" + ecdsaKey, certs, "found PRIVATE KEY in PEM"}},
+		"SNI, garbage key":       {sni(ecdsa, der), []string{"--sni a.example \"" + der, "want a private key in PEM", "found data in DER"}},
 		"SNI twice": {func(c *config.TLS) {
 			s := config.ServerName{Name: "a.example", Certificates: []config.Certificate{{Chain: ecdsa, Key: ecdsaKey}}}
 			c.SNI = []config.ServerName{s, s}
@@ -258,5 +270,38 @@ func TestCheck(t *testing.T) {
 	defer built.Context.Close()
 	if err := built.Check(); err == nil || !strings.Contains(err.Error(), "expired on") {
 		t.Errorf("an expired certificate: %v", err)
+	}
+}
+
+// TestWarningsOfKeys: that everybody can read a key is told with the setting
+// that names its file.
+func TestWarningsOfKeys(t *testing.T) {
+	chain, key := of("ecdsa")
+	open := func(content string) string {
+		name := file(t, "open", content)
+		if err := os.Chmod(name, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	alone, both := open(read(t, key)), open(read(t, key)+read(t, chain))
+	for name, tt := range map[string]struct {
+		settings config.TLS
+		want     string
+	}{
+		"key":          {config.TLS{Certs: []string{chain}, Keys: []string{alone}}, "--key " + alone},
+		"in the chain": {config.TLS{Certs: []string{both}}, "--cert " + both},
+		"server name": {config.TLS{SNI: []config.ServerName{{Name: "a.example", Certificates: []config.Certificate{{Chain: chain, Key: alone}}}}},
+			"--sni a.example " + alone},
+	} {
+		var b Builder
+		built, err := b.Build(&tt.settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		built.Context.Close()
+		if all := strings.Join(built.Warnings, "\n"); !strings.Contains(all, tt.want+": everybody can read it") {
+			t.Errorf("%s: %q, want %q in it", name, all, tt.want)
+		}
 	}
 }

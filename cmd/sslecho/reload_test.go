@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/filewatch"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+// TestReloadGivenUpWatchesNothing (P59): a reload that was given up goes on with
+// an old configuration when a newer one has been read. The files of the newer
+// one are watched.
+func TestReloadGivenUpWatchesNothing(t *testing.T) {
+	dir := t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write := func(name, content string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		must(os.WriteFile(path+".new", []byte(content), 0o600))
+		must(os.Rename(path+".new", path))
+		return path
+	}
+	pair := func(name string) string {
+		t.Helper()
+		return write(name, string(testcerts.Read(t, "ecdsa.key"))+string(testcerts.Read(t, "ecdsa.pem")))
+	}
+	before, after := "watch: true\ncert: "+pair("one.pem"), "watch: true\ncert: "+pair("two.pem")
+	settings := write("sslecho.yaml", before)
+	d := &process{program: &program{}, log: slog.New(slog.DiscardHandler)}
+	var err error
+	d.cfg, err = config.Load([]string{"--config", settings}, nil, io.Discard)
+	must(err)
+	d.files, err = filewatch.New(d.log)
+	must(err)
+	defer d.files.Close()
+
+	must(os.Remove(settings))
+	fifo(t, settings)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.prepare(over); err == nil {
+		t.Fatal("a reload that waits for its configuration succeeds")
+	}
+	old, err := os.OpenFile(settings, os.O_WRONLY, 0) // when the one that was given up reads it
+	must(err)
+	write("sslecho.yaml", after)
+	next, err := d.prepare(t.Context())
+	must(err)
+	defer next.built.Context.Close()
+	_, err = old.WriteString(before)
+	must(err)
+	must(old.Close())
+	until(t, "the one that was given up has ended", func() bool { return d.stuck.Load() == 0 })
+	for range 3 { // the watches from before go with the first change
+		pair("two.pem")
+		select {
+		case <-d.files.Changed():
+		case <-time.After(limit):
+			t.Fatal("a change of the running configuration's file is not noticed")
+		}
+	}
+}
