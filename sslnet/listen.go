@@ -126,7 +126,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		nc.Close()
 		return nil, l.acceptError(acceptError{err})
 	}
-	c.http1 = !l.http2.Load()
+	c.http1 = !l.http2.Load() && c.tls.Asks() // usable has seen all other Contexts
 	limit := l.MaxHandshakes
 	if limit == 0 {
 		limit = DefaultMaxHandshakes
