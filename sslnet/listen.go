@@ -120,7 +120,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	c, err := Server(nc, x)
 	for err != nil && l.context.Load() != x { // it may have been closed when it was replaced
 		x = l.context.Load()
-		c, err = Server(nc, x)
+		if err = l.usable(x); err == nil {
+			c, err = Server(nc, x)
+		}
 	}
 	if err != nil {
 		nc.Close()
