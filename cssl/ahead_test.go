@@ -41,8 +41,8 @@ func TestReadAheadInHandshake(t *testing.T) {
 					_, _, err := unix.Recvfrom(sfd, buf[:1], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 					return err == unix.EAGAIN
 				}
-				if ahead && version == TLS13 && size <= 1000 && !(quiet() && s.HasPending()) {
-					t.Errorf("%v, %d bytes: the socket is quiet: %v, input is pending: %v", version, size, quiet(), s.HasPending())
+				if ahead && version == TLS13 && size <= 1000 && !(quiet() && s.hasPending()) {
+					t.Errorf("%v, %d bytes: the socket is quiet: %v, input is pending: %v", version, size, quiet(), s.hasPending())
 				}
 				for len(got) < size {
 					r := s.Read(buf)
@@ -54,7 +54,7 @@ func TestReadAheadInHandshake(t *testing.T) {
 					}
 					got = append(got, buf[:r.N]...)
 				}
-				if !bytes.Equal(got, pattern(size, 1)) || s.HasPending() || s.Read(buf).Want != WantRead {
+				if !bytes.Equal(got, pattern(size, 1)) || s.hasPending() || s.Read(buf).Want != WantRead {
 					t.Errorf("%v, %d bytes, ahead %v: other bytes, or more", version, size, ahead)
 				}
 			}

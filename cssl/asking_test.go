@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
@@ -107,7 +108,7 @@ func TestOffloadUnsent(t *testing.T) {
 
 // TestOffloadAbandoned: a step that has no place yet is left out when its connection is closed.
 func TestOffloadAbandoned(t *testing.T) {
-	before := Live()
+	before := live.Conns()
 	config := serverConfig("ecdsa")
 	config.Offload = true
 	a := newAsked(t, true, mustClient(t, clientConfig()), mustServer(t, config))
@@ -125,7 +126,7 @@ func TestOffloadAbandoned(t *testing.T) {
 	for range cap(places) {
 		<-places
 	}
-	for Live() > before {
+	for live.Conns() > before {
 		runtime.Gosched()
 	}
 	if step.r.flags != 0 {

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
@@ -69,7 +70,7 @@ func subject(t testing.TB, x *Context, name, sigalgs string, version TLSVersion)
 	t.Helper()
 	c := Config{Verify: VerifyNone, MinVersion: version, MaxVersion: version, SignatureAlgorithms: sigalgs}
 	p := newPair(t, mustClient(t, c), x)
-	client, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: name, NoNameCheck: true})
+	client, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: name, InsecureSkipNameCheck: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestSameKeyType(t *testing.T) {
 		"a client's":       {false, Config{Certificates: []Certificate{a, b}}, "Certificates[1]", "Certificates[0]"},
 		"both by one name": {true, Config{Names: map[string][]Certificate{"a.example": {old, again}}}, `Names["a.example"][1]`, "old.pem"},
 	} {
-		live := LiveCertificates()
+		alive := live.Certificates()
 		x, err := newContext(&tt.c, tt.server)
 		var e *ConfigError
 		if err == nil {
@@ -121,8 +122,8 @@ func TestSameKeyType(t *testing.T) {
 		if !errors.As(err, &e) || e.Setting != tt.setting || !strings.Contains(err.Error(), tt.in) {
 			t.Errorf("%s: %v, want a fault of %s that names %s", name, err, tt.setting, tt.in)
 		}
-		if n := LiveCertificates(); n != live {
-			t.Errorf("%s: %d certificates are left", name, n-live)
+		if n := live.Certificates(); n != alive {
+			t.Errorf("%s: %d certificates are left", name, n-alive)
 		}
 	}
 }
@@ -219,14 +220,14 @@ func TestNamesRefused(t *testing.T) {
 		"in SNI too":       {sni, "SNI", "B.example."},
 		"not a response":   {named("b.example", Certificate{ChainPEM: good.ChainPEM, KeyPEM: good.KeyPEM, OCSP: []byte("x")}), `Names["b.example"][0].OCSP`, "OCSP"},
 	} {
-		live, contexts := LiveCertificates(), LiveContexts()
+		alive, contexts := live.Certificates(), live.Contexts()
 		_, err := NewServerContext(tt.c)
 		var e *ConfigError
 		if !errors.As(err, &e) || e.Setting != tt.setting || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%s: %v, want a fault of %s with %q", name, err, tt.setting, tt.text)
 		}
-		if n, x := LiveCertificates(), LiveContexts(); n != live || x != contexts {
-			t.Errorf("%s: %d certificates and %d contexts are left", name, n-live, x-contexts)
+		if n, x := live.Certificates(), live.Contexts(); n != alive || x != contexts {
+			t.Errorf("%s: %d certificates and %d contexts are left", name, n-alive, x-contexts)
 		}
 	}
 	c := clientConfig()
@@ -335,9 +336,9 @@ func TestNamesOneContext(t *testing.T) {
 	for i := range 3000 {
 		s.Names[fmt.Sprintf("h%d.example", i)] = []Certificate{inFile}
 	}
-	contexts, certs := LiveContexts(), LiveCertificates()
+	contexts, certs := live.Contexts(), live.Certificates()
 	x := mustServer(t, s)
-	if n, m := LiveContexts()-contexts, LiveCertificates()-certs; n != 1 || m != 2 {
+	if n, m := live.Contexts()-contexts, live.Certificates()-certs; n != 1 || m != 2 {
 		t.Errorf("%d SSL_CTX and %d certificates, want 1 and 2", n, m)
 	}
 	for name, want := range map[string]string{"h0.example": "file", "h1500.example": "file", "h2999.example": "file", "h3000.example": "default", "h.example": "default"} {
@@ -361,7 +362,7 @@ func TestTakenOver(t *testing.T) {
 			}
 		}
 	}
-	before := LiveCertificates()
+	before := live.Certificates()
 	s := Config{Certificates: []Certificate{selfSigned(t, "RSA", "own")}, Names: map[string][]Certificate{}}
 	for i := range 20 {
 		name := fmt.Sprintf("h%d", i)
@@ -369,14 +370,14 @@ func TestTakenOver(t *testing.T) {
 		s.Names[name+".example"] = []Certificate{file(name)}
 	}
 	x := mustServer(t, s)
-	first := LiveCertificates() - before
+	first := live.Certificates() - before
 	if first != 21 {
 		t.Fatalf("%d certificates, want 21", first)
 	}
 	for range 20 {
 		s.Previous = x
 		next := mustServer(t, s)
-		if n := LiveCertificates() - before; n != first {
+		if n := live.Certificates() - before; n != first {
 			t.Fatalf("%d certificates while there are two Contexts, want %d", n, first)
 		}
 		for id, c := range x.state.certs.byText {
@@ -390,7 +391,7 @@ func TestTakenOver(t *testing.T) {
 	write("h7", selfSigned(t, "EC", "new h7"))
 	s.Previous = x
 	next := mustServer(t, s)
-	if n := LiveCertificates() - before; n != first+1 {
+	if n := live.Certificates() - before; n != first+1 {
 		t.Errorf("%d certificates after one has changed, want %d", n, first+1)
 	}
 	for name, want := range map[string]string{"h6.example": "old h6", "h7.example": "new h7"} {
@@ -408,7 +409,7 @@ func TestTakenOver(t *testing.T) {
 		t.Errorf("with a Context that is closed: %s", got)
 	}
 	// What is refused gives back what it took.
-	live := LiveCertificates()
+	alive := live.Certificates()
 	s.Previous = next
 	s.CipherList = "NONSENSE"
 	for range 3 {
@@ -420,8 +421,8 @@ func TestTakenOver(t *testing.T) {
 	if _, err := NewServerContext(s); err == nil {
 		t.Fatal("accepted")
 	}
-	if n := LiveCertificates(); n != live {
-		t.Errorf("%d certificates are left by what was refused", n-live)
+	if n := live.Certificates(); n != alive {
+		t.Errorf("%d certificates are left by what was refused", n-alive)
 	}
 }
 
@@ -560,14 +561,14 @@ func TestEncryptedKeyReadAgain(t *testing.T) {
 		t.Errorf("asked %d times for two Contexts", asked)
 	}
 	pass = "wrong"
-	live := LiveCertificates()
+	alive := live.Certificates()
 	_, err := NewServerContext(s)
 	var e *ConfigError
 	if !errors.As(err, &e) || e.Setting != "Certificates[0].KeyFile" {
 		t.Errorf("with a wrong passphrase: %v", err)
 	}
-	if n := LiveCertificates(); n != live {
-		t.Errorf("%d certificates are left by what was refused", n-live)
+	if n := live.Certificates(); n != alive {
+		t.Errorf("%d certificates are left by what was refused", n-alive)
 	}
 }
 
@@ -577,12 +578,12 @@ func TestPreviousClosedMeanwhile(t *testing.T) {
 	c := selfSigned(t, "EC", "taken over")
 	s := Config{Certificates: []Certificate{c}}
 	previous := mustServer(t, s)
-	before := LiveCertificates()
+	before := live.Certificates()
 	s.Names = map[string][]Certificate{"a.example": {{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("encrypted.key"),
 		Passphrase: func() ([]byte, error) { previous.Close(); return []byte("secret"), nil }}}}
 	s.Previous = previous
 	x := mustServer(t, s)
-	if n := LiveCertificates() - before; n != 1 {
+	if n := live.Certificates() - before; n != 1 {
 		t.Errorf("%d new certificates, want that of the name alone", n)
 	}
 	if got := subject(t, x, "other", "", TLS13); got != "taken over" {

@@ -20,10 +20,6 @@ import (
 	"unsafe"
 )
 
-// LiveCertificates is the number of certificates with their keys that this process has read for Contexts, and that one or more of them
-// have; for leak checks and metrics.
-func LiveCertificates() int64 { return int64(C.cssl_certs()) }
-
 // content identifies a certificate by all that it was read from.
 type content [32]byte
 

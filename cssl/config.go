@@ -317,11 +317,11 @@ const (
 // ConnConfig is what a client sets for each connection. A server needs none.
 type ConnConfig struct {
 	// ServerName is the host to connect to: sent as SNI if it is a DNS name, and
-	// checked against the certificate unless NoNameCheck is set. One dot at its end and, of an IPv6
+	// checked against the certificate unless InsecureSkipNameCheck is set. One dot at its end and, of an IPv6
 	// address, brackets and a zone are left out. A name outside of ASCII is refused: give its xn-- form.
 	ServerName string
-	// NoNameCheck leaves the name in the certificate unchecked.
-	NoNameCheck bool
+	// InsecureSkipNameCheck leaves the name in the certificate unchecked.
+	InsecureSkipNameCheck bool
 	// Session is one to resume, from an earlier connection's Session. It is left out,
 	// and the handshake is a full one, if its server is not the one that is asked for
 	// or if a Context with other CAs or other demands made it.

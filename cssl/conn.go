@@ -32,11 +32,8 @@ import (
 	"unsafe"
 )
 
-// live counts SSL objects.
-var live atomic.Int64
-
-// Live is the number of Conns that have not been closed, for leak checks and metrics.
-func Live() int64 { return live.Load() }
+// conns counts SSL objects.
+var conns atomic.Int64
 
 // Conn is one TLS connection (an SSL). It belongs to one goroutine at a time:
 // no two of its methods may run at once. None of them blocks, but see
@@ -102,7 +99,7 @@ func (x *Context) newConn(fd int, cfg ConnConfig, blocking bool) (*Conn, error) 
 	if c.c == nil {
 		return nil, &ConfigError{Setting: "connection", Reasons: goReasons(&reasons), Err: syscall.ENOMEM}
 	}
-	live.Add(1)
+	conns.Add(1)
 	if x.state.asks {
 		c.ask = &asking{c: c.c}
 		c.ask.use(x.state)
@@ -122,8 +119,8 @@ func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 	var reasons C.cssl_reasons
 	ssl := C.cssl_conn_ssl(c.c)
 	name, isIP := peerName(cfg.ServerName)
-	if name == "" && x.verify && !cfg.NoNameCheck {
-		return &ConfigError{Setting: "ServerName", Value: cfg.ServerName, Err: errors.New("empty: set it, or NoNameCheck")}
+	if name == "" && x.verify && !cfg.InsecureSkipNameCheck {
+		return &ConfigError{Setting: "ServerName", Value: cfg.ServerName, Err: errors.New("empty: set it, or InsecureSkipNameCheck")}
 	}
 	var s *C.char
 	if name != "" {
@@ -137,14 +134,14 @@ func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 		if !isIP && C.cssl_ssl_server_name(ssl, s, &reasons) == 0 {
 			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
 		}
-		if !cfg.NoNameCheck && C.cssl_ssl_verify_name(ssl, s, cbool(isIP), cbool(x.commonName), &reasons) == 0 {
+		if !cfg.InsecureSkipNameCheck && C.cssl_ssl_verify_name(ssl, s, cbool(isIP), cbool(x.commonName), &reasons) == 0 {
 			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
 		}
 	}
 	if cfg.Session != nil {
 		der := cfg.Session.der
 		if C.cssl_ssl_set_session(ssl, (*C.uchar)(bytesPtr(der)), C.long(len(der)), &x.sessionID[0], s, cbool(isIP),
-			cbool(s != nil && x.verify && !cfg.NoNameCheck), &reasons) == 0 {
+			cbool(s != nil && x.verify && !cfg.InsecureSkipNameCheck), &reasons) == 0 {
 			return &ConfigError{Setting: "Session", Reasons: goReasons(&reasons)}
 		}
 	}
@@ -161,7 +158,7 @@ func (c *Conn) Close() {
 	c.c, c.fatal = nil, net.ErrClosed
 	if a == nil {
 		C.cssl_conn_free(p)
-		live.Add(-1)
+		conns.Add(-1)
 		return
 	}
 	a.close()
@@ -390,18 +387,9 @@ func (c *Conn) Unsent() int {
 	return int(C.cssl_unsent(c.c))
 }
 
-// Pending is the number of bytes of plaintext that Read can return at once. It
-// sees one record only; see HasPending.
-func (c *Conn) Pending() int {
-	if !c.usable() {
-		return 0
-	}
-	return int(C.SSL_pending(C.cssl_conn_ssl(c.c)))
-}
-
-// HasPending reports whether OpenSSL holds input that was not returned yet. It may be part of a
-// record only, so true does not mean that Read makes progress: trying is the only proof.
-func (c *Conn) HasPending() bool {
+// hasPending reports whether OpenSSL holds input that no Read has returned, be
+// it only a part of a record. Only tests call it.
+func (c *Conn) hasPending() bool {
 	return c.usable() && C.cssl_has_pending(c.c) == 1
 }
 
@@ -437,16 +425,8 @@ func wantOf(code int) Want {
 		return WantRead
 	case C.SSL_ERROR_WANT_WRITE:
 		return WantWrite
-	case C.SSL_ERROR_WANT_CONNECT:
-		return WantConnect
-	case C.SSL_ERROR_WANT_ACCEPT:
-		return WantAccept
-	case C.SSL_ERROR_WANT_X509_LOOKUP:
-		return WantX509Lookup
 	case C.SSL_ERROR_WANT_ASYNC:
 		return WantAsync
-	case C.SSL_ERROR_WANT_ASYNC_JOB:
-		return WantAsyncJob
 	case C.SSL_ERROR_WANT_CLIENT_HELLO_CB:
 		return WantClientHello
 	case C.SSL_ERROR_WANT_RETRY_VERIFY:

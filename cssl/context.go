@@ -41,10 +41,6 @@ func NewServerContext(c Config) (*Context, error) { return newContext(&c, true) 
 // NewClientContext builds a Context for connections that are dialled.
 func NewClientContext(c Config) (*Context, error) { return newContext(&c, false) }
 
-// LiveContexts is the number of SSL_CTX in this process, including those that were closed and live on
-// in connections; for leak checks and metrics.
-func LiveContexts() int64 { return int64(C.cssl_contexts()) }
-
 // Close drops this reference to the SSL_CTX. Connections made from it live on.
 func (x *Context) Close() {
 	x.mu.Lock()

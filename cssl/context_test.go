@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
@@ -191,7 +192,7 @@ func TestClosedContext(t *testing.T) {
 
 // TestConnConfigRefused: what a client sets for a connection is checked too.
 func TestConnConfigRefused(t *testing.T) {
-	before := Live()
+	before := live.Conns()
 	x := mustClient(t, clientConfig())
 	for name, cfg := range map[string]ConnConfig{
 		"no name":        {},
@@ -208,7 +209,7 @@ func TestConnConfigRefused(t *testing.T) {
 	if _, err := x.NewConn(-1, ConnConfig{ServerName: "localhost"}); err == nil {
 		t.Error("a negative descriptor is accepted")
 	}
-	if n := Live(); n != before {
+	if n := live.Conns(); n != before {
 		t.Errorf("%d connections are left", n-before)
 	}
 }

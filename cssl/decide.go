@@ -382,7 +382,7 @@ func (a *asking) close() {
 func (a *asking) free() {
 	C.cssl_conn_free(a.c)
 	a.release()
-	live.Add(-1)
+	conns.Add(-1)
 }
 
 // release lets go of what only cssl_go_verify needs.

@@ -62,7 +62,7 @@ func TestEarlyDataSequence(t *testing.T) {
 	cx = mustClient(t, wild)
 	s = ticketOf(t, cx, sx)
 	q := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(ConnConfig{ServerName: "other.test", NoNameCheck: true, Session: s})
+	c, err := cx.NewEngineConn(ConnConfig{ServerName: "other.test", InsecureSkipNameCheck: true, Session: s})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ func TestFactsBeforeHandshake(t *testing.T) {
 		for range 2 {
 			chain, err := c.PeerChain()
 			if c.Negotiated().Cipher != "" || c.Group() != "" || c.ALPN() != "" || c.Negotiated().Resumed || chain != nil || err != nil ||
-				c.Session() != nil || c.Pending() != 0 || c.HasPending() {
+				c.Session() != nil || c.hasPending() {
 				t.Error("there are facts without a handshake")
 			}
 			if v := c.Negotiated().Version; v != 0 {
@@ -96,7 +96,7 @@ func TestSNI(t *testing.T) {
 		"wild.test": "ECDSA", "a.b.wild.test": "ECDSA", "localhost": "ECDSA", "127.0.0.1": "ECDSA", "": "ECDSA",
 	} {
 		p := newPair(t, cx, sx)
-		conn, err := cx.NewEngineConn(ConnConfig{ServerName: name, NoNameCheck: true})
+		conn, err := cx.NewEngineConn(ConnConfig{ServerName: name, InsecureSkipNameCheck: true})
 		if err != nil {
 			t.Fatal(err)
 		}

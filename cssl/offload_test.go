@@ -10,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
 // TestCloseWhileAsked: a connection is closed while it waits; the decision comes later, for nobody.
 func TestCloseWhileAsked(t *testing.T) {
 	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
-		before := Live()
+		before := live.Conns()
 		var mu sync.Mutex
 		var late []func()
 		keep := func(f func()) {
@@ -59,9 +60,9 @@ func TestCloseWhileAsked(t *testing.T) {
 			}
 			late = nil
 		}
-		for deadline := time.Now().Add(time.Minute); Live() > before; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); live.Conns() > before; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%d connections are left", Live()-before)
+				t.Fatalf("%d connections are left", live.Conns()-before)
 			}
 		}
 	})
@@ -79,7 +80,7 @@ func TestOffload(t *testing.T) {
 		}
 		for what, got := range map[string]bool{
 			"Take": a.client.Take(a.buf) > 0, "Unsent": a.client.Unsent() > 0,
-			"HasPending": a.client.HasPending(), "Pending": a.client.Pending() > 0, "FreeBuffers": a.client.FreeBuffers(),
+			"hasPending": a.client.hasPending(), "FreeBuffers": a.client.FreeBuffers(),
 			"ALPN": a.client.ALPN() != "", "Negotiated": a.client.Negotiated().Version != 0,
 		} {
 			if got {

@@ -3,6 +3,7 @@ package cssl
 /*
 #cgo pkg-config: openssl
 #cgo CFLAGS: -std=c11 -D_GNU_SOURCE -Wall -Wextra
+#include "certs.h"
 #include "context.h"
 #include <openssl/err.h>
 #include <openssl/opensslv.h>
@@ -34,9 +35,14 @@ import "C"
 import (
 	"syscall"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 func init() {
+	live.Conns = conns.Load
+	live.Contexts = func() int64 { return int64(C.cssl_contexts()) }
+	live.Certificates = func() int64 { return int64(C.cssl_certs()) }
 	if linked.Mismatch() != nil {
 		return // what is not made for this library is not called; each Context says why
 	}

@@ -195,7 +195,7 @@ func TestPSKRevoked(t *testing.T) {
 func pskless(t *testing.T, cx *Context, s *Session, sx *Context) *pair {
 	t.Helper()
 	p := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(ConnConfig{NoNameCheck: true, Session: s})
+	c, err := cx.NewEngineConn(ConnConfig{InsecureSkipNameCheck: true, Session: s})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,7 +141,7 @@ func TestServerNameAcknowledged(t *testing.T) {
 					where := fmt.Sprintf("%s, %v, groups %s, resumed %v", tt.what, version, groups, resumed)
 					log.Reset()
 					p := newPair(t, cx, sx)
-					conn, err := cx.NewEngineConn(ConnConfig{ServerName: tt.name, NoNameCheck: tt.name == "", Session: session})
+					conn, err := cx.NewEngineConn(ConnConfig{ServerName: tt.name, InsecureSkipNameCheck: tt.name == "", Session: session})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 // TestBrokenSocket: writing to a peer that has gone is EPIPE or ECONNRESET and no signal (P28). The
@@ -175,7 +177,7 @@ func TestContextsComeAndGo(t *testing.T) {
 		return x
 	}
 	cx := mustClient(t, clientConfig())
-	before := LiveContexts()
+	before := live.Contexts()
 	current := build()
 	var wg sync.WaitGroup
 	for range 4 {
@@ -212,14 +214,14 @@ func TestContextsComeAndGo(t *testing.T) {
 	}
 	wg.Wait()
 	current.Close()
-	if n := LiveContexts(); n != before {
+	if n := live.Contexts(); n != before {
 		t.Errorf("%d SSL_CTX before, %d after", before, n)
 	}
 }
 
 // TestNothingIsLeft opens and closes 2000 connections, some before the handshake, some failed, some in use.
 func TestNothingIsLeft(t *testing.T) {
-	before := Live()
+	before := live.Conns()
 	cx, sx := mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa"))
 	stranger := mustClient(t, Config{CAPEM: nil})
 	for i := range 1000 {
@@ -246,7 +248,7 @@ func TestNothingIsLeft(t *testing.T) {
 		c.Close()
 		s.Close()
 	}
-	if n := Live(); n != before {
+	if n := live.Conns(); n != before {
 		t.Errorf("%d connections live, want %d", n, before)
 	}
 }

@@ -30,11 +30,7 @@ const (
 	WantNone        = tlsio.WantNone
 	WantRead        = tlsio.WantRead
 	WantWrite       = tlsio.WantWrite
-	WantConnect     = tlsio.WantConnect
-	WantAccept      = tlsio.WantAccept
-	WantX509Lookup  = tlsio.WantX509Lookup
 	WantAsync       = tlsio.WantAsync
-	WantAsyncJob    = tlsio.WantAsyncJob
 	WantClientHello = tlsio.WantClientHello
 	WantRetryVerify = tlsio.WantRetryVerify
 	WantAppRead     = tlsio.WantAppRead

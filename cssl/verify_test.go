@@ -51,7 +51,7 @@ func TestVerify(t *testing.T) {
 		{"deep wildcard", "ecdsa", func(c, s *Config, cc *ConnConfig) { cc.ServerName = "x.y.wild.test" }, "client", "ostname mismatch", 42},
 		{"wrong IP", "ecdsa", func(c, s *Config, cc *ConnConfig) { cc.ServerName = "127.0.0.2" }, "client", "IP address mismatch", 42},
 		{"wrong name", "wrongname", nil, "client", "ostname mismatch", 42},
-		{"wrong name unchecked", "wrongname", func(c, s *Config, cc *ConnConfig) { cc.NoNameCheck = true }, "", "", 0},
+		{"wrong name unchecked", "wrongname", func(c, s *Config, cc *ConnConfig) { cc.InsecureSkipNameCheck = true }, "", "", 0},
 		{"expired", "expired", nil, "client", "expired", 45},
 		{"unknown CA", "ecdsa", func(c, s *Config, cc *ConnConfig) { c.CAFile = testcerts.Path("other-root.pem") }, "client", "unable to get local issuer", 48},
 		{"system CAs", "ecdsa", func(c, s *Config, cc *ConnConfig) { c.CAFile = "" }, "client", "self-signed|local issuer", 48},

@@ -55,7 +55,7 @@ func TestVerifyPeerResumed(t *testing.T) {
 		if resumed, err := resumedWith(t, cx, strict, named); err != nil || !resumed {
 			t.Errorf("%v, the same name: resumed %v, %v", v, resumed, err)
 		}
-		nameless := ConnConfig{NoNameCheck: true, Session: named.Session}
+		nameless := ConnConfig{InsecureSkipNameCheck: true, Session: named.Session}
 		if resumed, err := resumedWith(t, cx, strict, nameless); resumed || !errors.Is(err, mine) {
 			t.Errorf("%v, another name: resumed %v, %v", v, resumed, err)
 		}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 // TestVersion: what is linked has a number and a text that agree, and is no mismatch.
@@ -61,7 +63,7 @@ func TestOtherLibraryAtRunTime(t *testing.T) {
 	if os.Getenv(is) != "" {
 		_, err := NewServerContext(serverConfig("ecdsa"))
 		var c *ConfigError
-		if !errors.As(err, &c) || c.Setting != "OpenSSL" || LiveContexts() != 0 {
+		if !errors.As(err, &c) || c.Setting != "OpenSSL" || live.Contexts() != 0 {
 			t.Fatalf("%v", err)
 		}
 		t.Log(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"golang.org/x/sys/unix"
 )
 
@@ -269,10 +270,10 @@ func TestDialLoopBusy(t *testing.T) {
 			<-held
 		}
 		check := assertNoLeak(t)
-		live := cssl.Live()
+		alive := live.Conns()
 		ctx, cancel := context.WithCancel(guarded(t))
 		go func() {
-			waitFor(t, "the connection to be made", func() bool { return cssl.Live() > live })
+			waitFor(t, "the connection to be made", func() bool { return live.Conns() > alive })
 			cancel()
 		}()
 		if _, err := d.Dial(ctx, l, "tcp", nl.Addr().String(), h, nil); !errors.Is(err, context.Canceled) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"golang.org/x/sys/unix"
 )
@@ -61,11 +62,11 @@ func guarded(t testing.TB) context.Context {
 // assertNoLeak answers a check that descriptors, SSL objects and goroutines are as many as now.
 func assertNoLeak(t *testing.T) (check func()) {
 	t.Helper()
-	files, ssl, goroutines := openFiles(t), cssl.Live(), runtime.NumGoroutine()
+	files, ssl, goroutines := openFiles(t), live.Conns(), runtime.NumGoroutine()
 	return func() {
 		t.Helper()
 		for end := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
-			f, s, g := openFiles(t), cssl.Live(), runtime.NumGoroutine()
+			f, s, g := openFiles(t), live.Conns(), runtime.NumGoroutine()
 			if f <= files && s <= ssl && g <= goroutines {
 				return
 			}
@@ -179,9 +180,9 @@ func TestDialVerifies(t *testing.T) {
 		{name: "name mismatch", cert: "wrongname", host: "localhost", want: "hostname mismatch"},
 		{name: "another name", cert: "wrongname", config: cssl.ConnConfig{ServerName: "other.test"}},
 		{name: "another name, mismatch", cert: "ecdsa", config: cssl.ConnConfig{ServerName: "other.test"}, want: "hostname mismatch"},
-		{name: "no name check", cert: "wrongname", config: cssl.ConnConfig{NoNameCheck: true}},
+		{name: "no name check", cert: "wrongname", config: cssl.ConnConfig{InsecureSkipNameCheck: true}},
 		{name: "unknown CA", cert: "ecdsa", client: otherRoot, want: "unable to get local issuer certificate"},
-		{name: "unknown CA, name not checked", cert: "ecdsa", client: otherRoot, config: cssl.ConnConfig{NoNameCheck: true}, want: "certificate verify failed"},
+		{name: "unknown CA, name not checked", cert: "ecdsa", client: otherRoot, config: cssl.ConnConfig{InsecureSkipNameCheck: true}, want: "certificate verify failed"},
 		{name: "unknown CA, not verified", cert: "ecdsa", client: func(c *cssl.Config) { otherRoot(c); c.Verify = cssl.VerifyNone }},
 		{name: "expired", cert: "expired", want: "certificate has expired"},
 	} {

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 // TestNothingGrowsWithConnections: neither threads (P26: each loop is one goroutine, and no
@@ -18,7 +18,7 @@ func TestNothingGrowsWithConnections(t *testing.T) {
 		return len(list)
 	}
 	roundTrip(t, goDial(t, addr), "warm")
-	threadsBefore, contextsBefore := threads(), cssl.LiveContexts()
+	threadsBefore, contextsBefore := threads(), live.Contexts()
 	for range 100 {
 		roundTrip(t, goDial(t, addr), "hello")
 	}
@@ -29,7 +29,7 @@ func TestNothingGrowsWithConnections(t *testing.T) {
 	if n := threads(); n > threadsBefore+10 {
 		t.Errorf("%d threads before, %d with 100 connections more", threadsBefore, n)
 	}
-	if n := cssl.LiveContexts(); n != contextsBefore {
+	if n := live.Contexts(); n != contextsBefore {
 		t.Errorf("%d SSL_CTX before, %d with 100 connections more", contextsBefore, n)
 	}
 }

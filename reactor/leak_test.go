@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 // TestNoLeaks: many connections opened, used and closed, five times over: file
@@ -27,7 +28,7 @@ func TestNoLeaks(t *testing.T) {
 		closed: func(c *Conn, err error) { ended <- err },
 	}
 	runtime.GC()
-	files, ssl, goroutines := openFiles(t), cssl.Live(), runtime.NumGoroutine()
+	files, ssl, goroutines := openFiles(t), live.Conns(), runtime.NumGoroutine()
 	for round := range 5 {
 		all := make([]*Conn, 0, conns)
 		for range conns {
@@ -36,7 +37,7 @@ func TestNoLeaks(t *testing.T) {
 		for range conns {
 			all = append(all, receive(t, opened, "a handshake"))
 		}
-		if n := cssl.Live() - ssl; n != 2*conns {
+		if n := live.Conns() - ssl; n != 2*conns {
 			t.Errorf("round %d: %d SSL objects for %d connections", round, n, conns)
 		}
 		for _, c := range all {
@@ -58,7 +59,7 @@ func TestNoLeaks(t *testing.T) {
 			}
 		}
 		waitFor(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
-		if f, n := openFiles(t), cssl.Live(); f != files || n != ssl {
+		if f, n := openFiles(t), live.Conns(); f != files || n != ssl {
 			t.Fatalf("round %d: %d descriptors and %d SSL objects, at the start %d and %d", round, f, n, files, ssl)
 		}
 	}

@@ -118,7 +118,7 @@ func TestReadThatWantsWrite(t *testing.T) {
 // TestPauseDropsWants (P02): the wants of a paused read are not waited for, and
 // they are still there on Resume.
 func TestPauseDropsWants(t *testing.T) {
-	for want, interest := range map[string]string{"want_read": "R", "want_write": "W", "connect": "W", "accept": "R"} {
+	for want, interest := range map[string]string{"want_read": "R", "want_write": "W"} {
 		t.Run(want, func(t *testing.T) {
 			r := openRig(t, Config{})
 			r.ready(Readable, "R:"+want)
@@ -281,7 +281,7 @@ func TestInputIsNotStarved(t *testing.T) {
 
 // TestApplicationWants: no event of the transport ends such a wait, only Retry.
 func TestApplicationWants(t *testing.T) {
-	for _, want := range []string{"x509", "async", "async_job", "client_hello", "retry_verify"} {
+	for _, want := range []string{"async", "client_hello", "retry_verify"} {
 		t.Run(want, func(t *testing.T) {
 			r := newRig(t, Config{})
 			r.ready(0, "H:"+want)

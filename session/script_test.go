@@ -27,8 +27,7 @@ import (
 var errBroken = errors.New("broken")
 
 var scriptWants = map[string]tlsio.Want{
-	"want_read": tlsio.WantRead, "want_write": tlsio.WantWrite, "connect": tlsio.WantConnect, "accept": tlsio.WantAccept,
-	"x509": tlsio.WantX509Lookup, "async": tlsio.WantAsync, "async_job": tlsio.WantAsyncJob,
+	"want_read": tlsio.WantRead, "want_write": tlsio.WantWrite, "async": tlsio.WantAsync,
 	"client_hello": tlsio.WantClientHello, "retry_verify": tlsio.WantRetryVerify, "app_read": tlsio.WantAppRead,
 	"unknown": tlsio.Want(200),
 }

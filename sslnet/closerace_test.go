@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 // TestCloseAtAnyTime: a connection whose handshake is worked on elsewhere, or waits for a decision, can be closed at any moment.
 func TestCloseAtAnyTime(t *testing.T) {
 	for name, network := range networks {
 		t.Run(name, func(t *testing.T) {
-			before := cssl.Live()
+			before := live.Conns()
 			later := func() {
 				for range rand.IntN(3000) {
 					runtime.Gosched()
@@ -47,9 +48,9 @@ func TestCloseAtAnyTime(t *testing.T) {
 				}
 				all.Wait()
 			}
-			for deadline := time.Now().Add(hang); cssl.Live() > before; time.Sleep(time.Millisecond) {
+			for deadline := time.Now().Add(hang); live.Conns() > before; time.Sleep(time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Fatalf("%d connections are left", cssl.Live()-before)
+					t.Fatalf("%d connections are left", live.Conns()-before)
 				}
 			}
 		})

@@ -19,7 +19,7 @@ type Dialer struct {
 	Context *cssl.Context
 	// Config has the name to check, and a session to resume. Where ServerName is empty, it is the host of the
 	// address that is dialled; an IP address is checked as such. A unix socket has no host:
-	// set ServerName, or NoNameCheck.
+	// set ServerName, or InsecureSkipNameCheck.
 	Config cssl.ConnConfig
 	// Timeout bounds all of it together: resolving, connecting, the handshake. 0 is no bound but the context's.
 	Timeout time.Duration

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"golang.org/x/net/dns/dnsmessage"
 )
@@ -83,10 +84,10 @@ func TestDial(t *testing.T) {
 		"a name that was given":      {"tcp", good, cssl.ConnConfig{ServerName: "example.test"}, ""},
 		"another name":               {"tcp", good, cssl.ConnConfig{ServerName: "other.test"}, "hostname mismatch"},
 		"a server of another name":   {"tcp", bad, cssl.ConnConfig{}, "IP address mismatch"},
-		"no check":                   {"tcp", bad, cssl.ConnConfig{NoNameCheck: true}, ""},
+		"no check":                   {"tcp", bad, cssl.ConnConfig{InsecureSkipNameCheck: true}, ""},
 		"a unix socket":              {"unix", unix, cssl.ConnConfig{ServerName: "localhost"}, ""},
 		"a unix socket, no name":     {"unix", unix, cssl.ConnConfig{}, "ServerName"},
-		"a unix socket, no check":    {"unix", unix, cssl.ConnConfig{NoNameCheck: true}, ""},
+		"a unix socket, no check":    {"unix", unix, cssl.ConnConfig{InsecureSkipNameCheck: true}, ""},
 		"nobody there":               {"unix", unix + "x", cssl.ConnConfig{ServerName: "localhost"}, "no such file"},
 		"an address that is no good": {"tcp", "127.0.0.1", cssl.ConnConfig{}, "missing port"},
 	} {
@@ -206,7 +207,7 @@ func TestDialTimeout(t *testing.T) {
 		t.Cleanup(func() { l.Close() })
 		return l
 	}
-	live := cssl.Live()
+	alive := live.Conns()
 	d := Dialer{Context: cx, Timeout: 10 * time.Millisecond}
 	_, err := d.Dial("tcp", listen().Addr().String())
 	var ne net.Error
@@ -236,8 +237,8 @@ func TestDialTimeout(t *testing.T) {
 	must(t, err)
 	cancel(errCause)
 	is(t, receive(t, dialled, "Dial"), errCause)
-	if n := cssl.Live(); n != live {
-		t.Errorf("%d SSLs are left", n-live)
+	if n := live.Conns(); n != alive {
+		t.Errorf("%d SSLs are left", n-alive)
 	}
 }
 

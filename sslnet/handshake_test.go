@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
@@ -84,12 +85,12 @@ func TestHandshakeContext(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			shaken := later(func() error { return client.HandshakeContext(ctx) })
 			waiting(t, client, &client.reader, cssl.WantRead)
-			live := cssl.Live()
+			alive := live.Conns()
 			written := later(func() error { _, err := client.Write([]byte("x")); return err })
 			waiting(t, client, &client.writer, cssl.WantRead)
 			cancel(errCause)
 			is(t, receive(t, shaken, "Handshake"), errCause)
-			if n := live - cssl.Live(); n != 1 {
+			if n := alive - live.Conns(); n != 1 {
 				t.Errorf("%d connections were freed when HandshakeContext returned, want 1", n)
 			}
 			is(t, receive(t, written, "Write"), errCause)

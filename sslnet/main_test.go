@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 )
 
@@ -13,9 +13,9 @@ import (
 func TestMain(m *testing.M) {
 	testmain.Run(m, func() error {
 		// What the end of a context closes is freed on a goroutine of its own.
-		for deadline := time.Now().Add(hang); cssl.Live() != 0; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(hang); live.Conns() != 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				return fmt.Errorf("%d SSLs were not freed", cssl.Live())
+				return fmt.Errorf("%d SSLs were not freed", live.Conns())
 			}
 		}
 		return nil

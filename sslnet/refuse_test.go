@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 // TestRefused: what cannot work is refused with an error that says so, and the connection stays the caller's.
@@ -81,13 +82,13 @@ func TestRefused(t *testing.T) {
 
 func refused(t *testing.T, want string, f func() (*Conn, error)) {
 	t.Helper()
-	live := cssl.Live()
+	alive := live.Conns()
 	c, err := f()
 	if c != nil || err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v and %v, want an error with %q", c, err, want)
 	}
-	if n := cssl.Live(); n != live {
-		t.Errorf("%d SSLs more than before", n-live)
+	if n := live.Conns(); n != alive {
+		t.Errorf("%d SSLs more than before", n-alive)
 	}
 }
 

@@ -30,9 +30,9 @@ func TestUnblocks(t *testing.T) {
 	}{
 		{Result{}, OpWrite, nil},
 		{Result{N: 1}, OpWrite, nil},
-		{Result{Want: WantWrite, In: true}, OpWrite, []Want{WantRead, WantAccept}},
-		{Result{Want: WantRead, Out: true}, OpHandshake, []Want{WantWrite, WantConnect}},
-		{Result{N: 1, In: true, Out: true}, OpRead, []Want{WantRead, WantWrite, WantConnect, WantAccept, WantAppRead}},
+		{Result{Want: WantWrite, In: true}, OpWrite, []Want{WantRead}},
+		{Result{Want: WantRead, Out: true}, OpHandshake, []Want{WantWrite}},
+		{Result{N: 1, In: true, Out: true}, OpRead, []Want{WantRead, WantWrite, WantAppRead}},
 		{Result{Want: WantRead}, OpRead, []Want{WantAppRead}},
 		{Result{N: 1}, OpPeek, nil},
 	} {

@@ -17,16 +17,8 @@ const (
 	WantRead
 	// WantWrite: the transport must become writable; in engine mode, the output must be taken.
 	WantWrite
-	// WantConnect: a connect below must end; the transport becomes writable.
-	WantConnect
-	// WantAccept: an accept below must end; the transport becomes readable.
-	WantAccept
-	// WantX509Lookup: the application's certificate callback asked to be called again.
-	WantX509Lookup
 	// WantAsync: an asynchronous engine or provider works on it.
 	WantAsync
-	// WantAsyncJob: no asynchronous job could be started, for the pool is used up.
-	WantAsyncJob
 	// WantClientHello: the application's client hello callback asked to be called again.
 	WantClientHello
 	// WantRetryVerify: the application's verification callback asked to be called again.
@@ -41,8 +33,7 @@ const (
 )
 
 var wantNames = [wantEnd]string{
-	"NONE", "WANT_READ", "WANT_WRITE", "WANT_CONNECT", "WANT_ACCEPT", "WANT_X509_LOOKUP",
-	"WANT_ASYNC", "WANT_ASYNC_JOB", "WANT_CLIENT_HELLO_CB", "WANT_RETRY_VERIFY", "WANT_APP_READ",
+	"NONE", "WANT_READ", "WANT_WRITE", "WANT_ASYNC", "WANT_CLIENT_HELLO_CB", "WANT_RETRY_VERIFY", "WANT_APP_READ",
 }
 
 // String is the name that OpenSSL's manual uses.
@@ -54,14 +45,14 @@ func (w Want) String() string {
 }
 
 // Readable reports whether the transport must become readable.
-func (w Want) Readable() bool { return w == WantRead || w == WantAccept }
+func (w Want) Readable() bool { return w == WantRead }
 
 // Writable reports whether the transport must become writable.
-func (w Want) Writable() bool { return w == WantWrite || w == WantConnect }
+func (w Want) Writable() bool { return w == WantWrite }
 
 // Application reports whether the application must act, and the operation be
 // called again afterwards; no event of the transport ends such a wait.
-func (w Want) Application() bool { return w >= WantX509Lookup && w <= WantRetryVerify }
+func (w Want) Application() bool { return w >= WantAsync && w <= WantRetryVerify }
 
 // Result is what an operation answers: exactly one of progress (Want is
 // WantNone and Err is nil), a Want, or an error.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -290,7 +291,7 @@ func TestLost(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	before := cssl.Live()
+	before := live.Conns()
 	b, err := l.Accept()
 	must(t, err)
 	_, _, err = usualServer.ours(t, true).ServerHandshake(b)
@@ -299,7 +300,7 @@ func TestLost(t *testing.T) {
 	if c := <-client; c != nil {
 		c.Close()
 	}
-	for ctx := limited(t); cssl.Live() > before; runtime.Gosched() {
+	for ctx := limited(t); live.Conns() > before; runtime.Gosched() {
 		if runtime.GC(); ctx.Err() != nil {
 			t.Fatal("it is not freed")
 		}

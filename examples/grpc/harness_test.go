@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"google.golang.org/grpc"
@@ -26,7 +27,7 @@ const hang = 60 * time.Second
 // TestMain fails when a test has left an SSL behind.
 func TestMain(m *testing.M) {
 	testmain.Run(m, func() error {
-		if n := cssl.Live(); n != 0 {
+		if n := live.Conns(); n != 0 {
 			return fmt.Errorf("%d SSLs were not freed", n)
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/session"
 )
@@ -47,10 +48,10 @@ func newContext(cfg cssl.Config, server bool) (*cssl.Context, error) {
 // nothingLeft fails the test if f leaves a Context or a connection behind.
 func nothingLeft(t *testing.T, f func()) {
 	t.Helper()
-	contexts, live := cssl.LiveContexts(), cssl.Live()
+	contexts, alive := live.Contexts(), live.Conns()
 	f()
-	if c, l := cssl.LiveContexts(), cssl.Live(); c != contexts || l != live {
-		t.Fatalf("%d contexts and %d connections, %d and %d before", c, l, contexts, live)
+	if c, l := live.Contexts(), live.Conns(); c != contexts || l != alive {
+		t.Fatalf("%d contexts and %d connections, %d and %d before", c, l, contexts, alive)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/session"
 )
@@ -171,7 +172,7 @@ func FuzzCiphertext(f *testing.F) {
 	f.Add([]byte{1, 1, 3, 22, 3, 1, 0, 4, 1, 0, 0, 0})
 	cfg := &session.Config{HalfClose: true}
 	f.Fuzz(func(t *testing.T, input []byte) {
-		live := cssl.Live()
+		alive := live.Conns()
 		c := &chooser{input}
 		kind, raw, size := c.byte(), c.byte()%4 == 1, 1+c.byte()
 		if size > 200 {
@@ -223,8 +224,8 @@ func FuzzCiphertext(f *testing.F) {
 			}
 			e.Conn.Close()
 		}
-		if n := cssl.Live(); n != live {
-			t.Fatalf("%d connections live, %d before", n, live)
+		if n := live.Conns(); n != alive {
+			t.Fatalf("%d connections alive, %d before", n, alive)
 		}
 	})
 }

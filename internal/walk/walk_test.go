@@ -11,6 +11,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 var (
@@ -36,7 +37,7 @@ func noise(seed uint64, n int) []byte {
 // P34, P35). Each run has some seeds that are always the same, and some new ones.
 func TestWalk(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
-	contextsBefore := cssl.LiveContexts()
+	contextsBefore := live.Contexts()
 	x := &contexts{made: map[setting]*cssl.Context{}}
 	total := newCounts()
 	base := rand.Uint64() >> 20 << 10
@@ -69,10 +70,10 @@ func TestWalk(t *testing.T) {
 			t.Error(m)
 		}
 	}
-	if n := cssl.Live(); n != 0 {
+	if n := live.Conns(); n != 0 {
 		t.Errorf("%d connections are left", n)
 	}
-	if n := cssl.LiveContexts(); n != contextsBefore {
+	if n := live.Contexts(); n != contextsBefore {
 		t.Errorf("%d contexts, %d before", n, contextsBefore)
 	}
 	for start := time.Now(); runtime.NumGoroutine() > goroutines && time.Since(start) < 20*time.Second; {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 )
 
@@ -16,11 +16,11 @@ func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	testmain.Run(m, func() error {
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-		for deadline := time.Now().Add(hang); cssl.Live() > 0 || runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(hang); live.Conns() > 0 || runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				buf := make([]byte, 1<<20)
 				return fmt.Errorf("%d SSLs and %d goroutines were left behind\n%s",
-					cssl.Live(), runtime.NumGoroutine()-before, buf[:runtime.Stack(buf, true)])
+					live.Conns(), runtime.NumGoroutine()-before, buf[:runtime.Stack(buf, true)])
 			}
 		}
 		return nil

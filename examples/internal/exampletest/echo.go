@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 // Echo is what every echo server among the examples must stand, with TLS 1.2 and with TLS 1.3.
@@ -103,7 +103,7 @@ func nonReader(t *testing.T, s *Server, version uint16) {
 func vanish(t *testing.T, s *Server, version uint16) {
 	gone := func(how string) {
 		t.Helper()
-		await(t, "the end of a client that "+how, func() bool { return cssl.Live() == 0 })
+		await(t, "the end of a client that "+how, func() bool { return live.Conns() == 0 })
 	}
 	gone("came before")
 	hello := []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3} // the beginning of a ClientHello

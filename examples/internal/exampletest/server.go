@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 // hang is how long a step may take. It is far more than it needs.
@@ -38,7 +38,7 @@ type Server struct {
 // goroutines must have ended; so the test closes its own before, and no other test may run at the same time.
 func Start(t *testing.T, run Run, args ...string) *Server {
 	t.Helper()
-	sockets, conns, goroutines := openSockets(t), cssl.Live(), runtime.NumGoroutine()
+	sockets, conns, goroutines := openSockets(t), live.Conns(), runtime.NumGoroutine()
 	s := &Server{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -58,7 +58,7 @@ func Start(t *testing.T, run Run, args ...string) *Server {
 		s.Stop()
 		// Fewer: one that the test had opened before. One that is closed while it is read from ends a moment later.
 		await(t, "the end of the program's sockets", func() bool { return openSockets(t) <= sockets })
-		if n := cssl.Live(); n != conns {
+		if n := live.Conns(); n != conns {
 			t.Errorf("%d TLS connections are left open", n-conns)
 		}
 		await(t, "the end of the program's goroutines", func() bool { return runtime.NumGoroutine() <= goroutines })

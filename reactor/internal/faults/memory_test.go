@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
@@ -227,7 +228,7 @@ func TestOutOfMemory(t *testing.T) {
 
 // outOfMemory lives one life with a fault, and reports whether it ended with an error.
 func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) bool {
-	conns, contexts := cssl.Live(), cssl.LiveContexts()
+	conns, contexts := live.Conns(), live.Contexts()
 	Mark()
 	Arm(f)
 	err := lifeInMemory(p, v)
@@ -242,7 +243,7 @@ func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) boo
 			t.Errorf("%d blocks of %s are left after %v", n, site, err)
 		}
 	}
-	if a, b := cssl.Live()-conns, cssl.LiveContexts()-contexts; a != 0 || b != 0 {
+	if a, b := live.Conns()-conns, live.Contexts()-contexts; a != 0 || b != 0 {
 		t.Errorf("%d connections and %d contexts are left after %v", a, b, err)
 	}
 	return err != nil
@@ -250,7 +251,7 @@ func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) boo
 
 // TestCloseWithoutMemory: a Context that is closed leaves nothing behind, also if no memory can be had for that.
 func TestCloseWithoutMemory(t *testing.T) {
-	before := cssl.LiveContexts()
+	before := live.Contexts()
 	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
 		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
 	if err != nil {
@@ -259,7 +260,7 @@ func TestCloseWithoutMemory(t *testing.T) {
 	Arm(Fault{Kind: OpenSSLAlloc, Call: 1, Forever: true})
 	x.Close()
 	r := Disarm()
-	if n := cssl.LiveContexts() - before; n != 0 {
+	if n := live.Contexts() - before; n != 0 {
 		t.Errorf("%d contexts are left; %d allocations failed, the last one at %s", n, r.Calls, Site())
 	}
 }

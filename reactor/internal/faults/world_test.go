@@ -15,6 +15,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/reactor"
@@ -88,7 +89,7 @@ func take(t testing.TB) baseline {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return baseline{len(entries), runtime.NumGoroutine(), cssl.Live()}
+	return baseline{len(entries), runtime.NumGoroutine(), live.Conns()}
 }
 
 // start makes a world. If f hits while it is made, the error is what Serve or NewLoop said,

@@ -152,7 +152,7 @@ func (h *caller) judge(err error) error {
 
 // converse has a conversation by Loop.Connect or by a Dialer.
 func (k *clients) converse(s *soak, v *server, addr netip.AddrPort) error {
-	cfg := cssl.ConnConfig{ServerName: "localhost", NoNameCheck: true}
+	cfg := cssl.ConnConfig{ServerName: "localhost", InsecureSkipNameCheck: true}
 	if mrand.IntN(2) == 0 {
 		cfg.Session = k.session.Swap(nil)
 	}

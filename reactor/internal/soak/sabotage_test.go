@@ -103,7 +103,7 @@ func (s *soak) victim() {
 			unix.Close(fd)
 			return err
 		}
-		cfg := cssl.ConnConfig{ServerName: "localhost", NoNameCheck: true}
+		cfg := cssl.ConnConfig{ServerName: "localhost", InsecureSkipNameCheck: true}
 		if err := s.clients.loop.Attach(fd, s.clients.context, cfg, h, nil); err != nil {
 			return err
 		}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/reactor"
 )
@@ -78,7 +79,7 @@ func (s *soak) end() {
 		}
 	}
 	s.clients.stop(s.t)
-	if n := cssl.LiveContexts(); n != 0 && !s.t.Failed() {
+	if n := live.Contexts(); n != 0 && !s.t.Failed() {
 		s.t.Errorf("%d contexts are left", n)
 	}
 }

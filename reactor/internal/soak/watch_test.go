@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/reactor/internal/faults"
 )
 
@@ -41,7 +41,7 @@ func (s *soak) now() (e exact) {
 		e.conns += v.now.Conns()
 	}
 	e.conns += s.clients.loop.Stats().Conns
-	e.ssl, e.contexts = cssl.Live(), cssl.LiveContexts()
+	e.ssl, e.contexts = live.Conns(), live.Contexts()
 	e.goroutines = runtime.NumGoroutine()
 	e.csslBlocks, e.csslBytes = faults.Use(faults.CSSLAlloc)
 	files, err := os.ReadDir("/proc/self/fd")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/reactor"
@@ -204,13 +205,13 @@ func waitFor(t testing.TB, what string, ok func() bool) {
 // noLeaks checks at the end of the test, after what was cleaned up later than this was called.
 func noLeaks(t testing.TB) {
 	runtime.GC()
-	files, ssl, contexts, goroutines := openFiles(t), cssl.Live(), cssl.LiveContexts(), runtime.NumGoroutine()
+	files, ssl, contexts, goroutines := openFiles(t), live.Conns(), live.Contexts(), runtime.NumGoroutine()
 	t.Cleanup(func() {
 		if t.Failed() {
 			return
 		}
 		waitFor(t, "descriptors, SSL objects and goroutines to go", func() bool {
-			return openFiles(t) <= files && cssl.Live() <= ssl && cssl.LiveContexts() <= contexts && runtime.NumGoroutine() <= goroutines
+			return openFiles(t) <= files && live.Conns() <= ssl && live.Contexts() <= contexts && runtime.NumGoroutine() <= goroutines
 		})
 	})
 }

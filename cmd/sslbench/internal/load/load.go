@@ -313,7 +313,7 @@ func (l *Load) Close() {
 
 // connConfig is what one connection gets; s is a session to resume, or nil.
 func (l *Load) connConfig(s *cssl.Session) cssl.ConnConfig {
-	return cssl.ConnConfig{ServerName: l.cfg.ServerName, NoNameCheck: l.cfg.TLS.Verify == cssl.VerifyNone, Session: s}
+	return cssl.ConnConfig{ServerName: l.cfg.ServerName, InsecureSkipNameCheck: l.cfg.TLS.Verify == cssl.VerifyNone, Session: s}
 }
 
 // loopConfig is that of the loops for a Config.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
 )
@@ -101,7 +102,7 @@ func serverMain() error {
 	go commands(func(string, string) any {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return report{Live: cssl.Live(), Stats: s.Stats(), Ended: maps.Clone(h.ended), Go: goMemory()}
+		return report{Live: live.Conns(), Stats: s.Stats(), Ended: maps.Clone(h.ended), Go: goMemory()}
 	})
 	<-term
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -113,7 +114,7 @@ func serverMain() error {
 		return err
 	}
 	x.Close()
-	if n := cssl.Live(); n != 0 {
+	if n := live.Conns(); n != 0 {
 		return fmt.Errorf("%d SSL objects are left", n)
 	}
 	return nil

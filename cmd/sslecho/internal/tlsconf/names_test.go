@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 )
 
 // names are --sni settings, each with files of its own that have this content.
@@ -31,7 +31,7 @@ func names(t *testing.T, n int, cert string) (list []config.ServerName) {
 // TestNamesShareOneContext: a thousand names are one SSL_CTX, and reloads leave no more certificates behind than there are; files that
 // have not changed are known from before, those that have are read (P58).
 func TestNamesShareOneContext(t *testing.T) {
-	contexts, certs := cssl.LiveContexts(), cssl.LiveCertificates()
+	contexts, certs := live.Contexts(), live.Certificates()
 	var b Builder
 	c := with("rsa")
 	c.SNI = names(t, 1000, "ecdsa")
@@ -41,7 +41,7 @@ func TestNamesShareOneContext(t *testing.T) {
 	}
 	serial := built.Certificates[7].Serial
 	for i := range 20 {
-		if n, m := cssl.LiveContexts()-contexts, cssl.LiveCertificates()-certs; n != 1 || m != 2 {
+		if n, m := live.Contexts()-contexts, live.Certificates()-certs; n != 1 || m != 2 {
 			t.Fatalf("after %d reloads there are %d SSL_CTX and %d certificates, want 1 and 2", i, n, m)
 		}
 		if n := len(built.Certificates); n != 1001 {
@@ -66,7 +66,7 @@ func TestNamesShareOneContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	built.Context.Close()
-	if n := cssl.LiveCertificates() - certs; n != 3 {
+	if n := live.Certificates() - certs; n != 3 {
 		t.Errorf("%d certificates after one file has changed, want 3", n)
 	}
 	if next.Certificates[7].Serial == serial || next.Certificates[8].Serial != serial {
@@ -84,7 +84,7 @@ func TestNamesShareOneContext(t *testing.T) {
 	}
 	next.Context.Close()
 	again.Context.Close()
-	if n, m := cssl.LiveContexts()-contexts, cssl.LiveCertificates()-certs; n != 0 || m != 0 {
+	if n, m := live.Contexts()-contexts, live.Certificates()-certs; n != 0 || m != 0 {
 		t.Errorf("%d SSL_CTX and %d certificates are left", n, m)
 	}
 }
