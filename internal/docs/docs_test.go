@@ -99,6 +99,43 @@ func TestReadmeServer(t *testing.T) {
 // squeeze makes indentation and alignment equal.
 func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 
+// TestArchitecture: each name on the pages of docs/design that links to a file is
+// defined there.
+func TestArchitecture(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "design", "*.md"))
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	link := regexp.MustCompile("\\[`([\\w.]+)`\\]\\(([^)]+)\\)")
+	for _, page := range pages {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		links := link.FindAllStringSubmatch(string(b), -1)
+		if len(links) == 0 {
+			t.Errorf("%s names nothing, so this proves nothing", page)
+		}
+		for _, m := range links {
+			name, file := m[1], m[2]
+			code, err := os.ReadFile(filepath.Join(filepath.Dir(page), file))
+			if err != nil {
+				t.Errorf("%s: %v", page, err)
+				continue
+			}
+			if name != filepath.Base(file) && !defines(string(code), name) {
+				t.Errorf("%s: %s does not define %s", page, file, name)
+			}
+		}
+	}
+}
+
+// defines reports whether Go or C code has a function or a type of that name.
+func defines(code, name string) bool {
+	name = regexp.QuoteMeta(name)
+	return regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?` + name + `[(\[]|^type ` + name + `\b|^[a-z][\w \t*]*\b` + name + `\([^;]*$`).MatchString(code)
+}
+
 // TestMakeTargets: the targets of make that the README names exist.
 func TestMakeTargets(t *testing.T) {
 	makefile := read(t, "Makefile")
