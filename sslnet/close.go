@@ -9,15 +9,18 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// SetCloseTimeout sets how long Close waits until close_notify is sent. 0 or less: as long as it takes without waiting.
+// SetCloseTimeout sets how long Close may take to send close_notify. If d is 0
+// or less, Close sends only what it can without waiting.
 func (c *Conn) SetCloseTimeout(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closeTimeout = d
 }
 
-// CloseWrite ends our direction: close_notify, and a FIN where the transport has one. Reading goes on. It waits for a Write that is under
-// way, and is bounded by the write deadline. Before the handshake is done it is an error.
+// CloseWrite sends close_notify, and a FIN if the underlying connection
+// supports half-close. Reading goes on. CloseWrite waits for a Write in
+// progress; the write deadline applies. Before the handshake is done it returns
+// an error that is cssl.ErrState.
 func (c *Conn) CloseWrite() error {
 	if err := c.sendCloseNotify(); err != nil {
 		return err
@@ -26,7 +29,7 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// sendCloseNotify sends close_notify.
+// sendCloseNotify sends close_notify for CloseWrite.
 func (c *Conn) sendCloseNotify() error {
 	s := &c.writer
 	s.sem <- struct{}{}
@@ -46,9 +49,11 @@ func (c *Conn) sendCloseNotify() error {
 	return err
 }
 
-// Close ends the connection. Reads and Writes that are under way answer net.ErrClosed. It sends close_notify if the
-// handshake is done, or the rest of the alert if it failed, and waits for that no longer than SetCloseTimeout says; if the peer
-// does not take it by then, the error says so, and the connection is closed all the same.
+// Close closes the connection. Reads and Writes in progress return
+// net.ErrClosed. Close sends close_notify if the handshake is done, or the rest
+// of the alert if it failed. It waits for that no longer than SetCloseTimeout
+// allows. If the peer does not accept it in time, Close returns an error that
+// is os.ErrDeadlineExceeded, but the connection is closed.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.closing {
@@ -58,11 +63,11 @@ func (c *Conn) Close() error {
 	c.closing = true
 	say := c.ready || c.failed != nil
 	c.shut = true
-	c.end() // wakes the halves too
+	c.end() // also wakes both halves
 	timeout := c.closeTimeout
 	c.mu.Unlock()
 
-	// Both are told to stop, so the sems are free soon.
+	// Both halves have been told to stop, so their sems are free soon.
 	c.reader.sem <- struct{}{}
 	c.writer.sem <- struct{}{}
 	defer func() { <-c.reader.sem; <-c.writer.sem }()
@@ -79,9 +84,9 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// sayGoodbye sends close_notify and FIN. Both halves' sems are the caller's.
+// sayGoodbye sends close_notify and a FIN. The caller holds both sems.
 func (c *Conn) sayGoodbye(timeout time.Duration) error {
-	var deadline time.Time // none where try does not wait anyway
+	var deadline time.Time // zero: try does not wait
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
 	}
@@ -94,18 +99,19 @@ func (c *Conn) sayGoodbye(timeout time.Duration) error {
 	if _, err = c.writer.do("close", taskClose, nil); errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
-	// Another error was a Read's or a Write's to answer, or the peer has gone.
+	// Any other error is for a Read or Write to return, or the peer has gone.
 	c.transport.finish()
 	return nil
 }
 
-// tryClose sends close_notify, or what is left of the alert of a failure, as far as that goes without waiting. c.mu is held.
+// tryClose sends close_notify, or the rest of the alert of a failed handshake,
+// as far as it can without waiting. c.mu is held.
 func (s *half) tryClose() (r cssl.Result, finished bool) {
 	c := s.c
 	c.sendRest(s)
 	if c.ready {
 		if r = c.tls.ShutdownMore(); r.Want == cssl.WantAppRead {
-			// A renegotiation is under way, behind data that nobody will read.
+			// Data that nobody will read precedes a message of a renegotiation.
 			r = s.throwAway()
 		}
 		if r.Want != cssl.WantNone {
@@ -115,10 +121,12 @@ func (s *half) tryClose() (r cssl.Result, finished bool) {
 	return s.flush(r)
 }
 
-// drainLimit is how many bytes of a peer that goes on sending are thrown away at the most.
+// drainLimit is how many bytes of unread input are discarded at most when a
+// connection is closed.
 const drainLimit = 1 << 20
 
-// throwAway reads what stands in the way of close_notify, and asks for that again. c.mu is held.
+// throwAway discards the data that keeps close_notify from being sent, and
+// retries close_notify. c.mu is held.
 func (s *half) throwAway() (r cssl.Result) {
 	buf := recordBuffers.Get().(*[cssl.MaxPlaintext]byte)
 	defer recordBuffers.Put(buf)
@@ -132,7 +140,8 @@ func (s *half) throwAway() (r cssl.Result) {
 	return cssl.Result{Want: cssl.WantAppRead, Unsent: s.c.unsent}
 }
 
-// abort closes the connection at once, without close_notify, for cause.
+// abort closes the connection without close_notify, unless its handshake is
+// done. All operations return cause from then on.
 func (c *Conn) abort(cause error) {
 	c.mu.Lock()
 	if c.closing || c.ready {
@@ -151,7 +160,8 @@ func (c *Conn) abort(cause error) {
 	_ = c.transport.close()
 }
 
-// SetDeadline sets the read and the write deadline. Zero is none. One that has passed ends what is blocked at once.
+// SetDeadline sets the read and the write deadline. The zero Time means no
+// deadline. A deadline in the past ends blocked calls at once.
 func (c *Conn) SetDeadline(t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err
@@ -159,10 +169,12 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// SetReadDeadline sets the deadline of Read and Handshake.
+// SetReadDeadline sets the deadline of Read, Handshake, ReadEarlyData and
+// AwaitCertificate.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(&c.reader, t) }
 
-// SetWriteDeadline sets the deadline of Write and CloseWrite.
+// SetWriteDeadline sets the deadline of Write, CloseWrite, WriteEarlyData,
+// KeyUpdate, Renegotiate and RequestCertificate.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.writer, t) }
 
 func (c *Conn) setDeadline(s *half, t time.Time) error {
@@ -174,11 +186,12 @@ func (c *Conn) setDeadline(s *half, t time.Time) error {
 	return c.transport.setDeadline(s, t)
 }
 
-// LocalAddr is the address of the connection below.
+// LocalAddr returns the local address of the underlying connection.
 func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
 
-// RemoteAddr is the address of the connection below.
+// RemoteAddr returns the remote address of the underlying connection.
 func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 
-// NetConn is the connection below. Reading or writing there, or setting deadlines, disturbs TLS.
+// NetConn returns the underlying connection. Do not read, write or set
+// deadlines there.
 func (c *Conn) NetConn() net.Conn { return c.conn }

@@ -13,63 +13,70 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// DefaultCloseTimeout is how long Close waits at the most until close_notify is sent.
+// DefaultCloseTimeout is how long Close may take to send close_notify, unless
+// SetCloseTimeout was called.
 const DefaultCloseTimeout = time.Second
 
-// errWant is of a want that nothing here can bring about.
-var errWant = errors.New("the application is to act first, for which package sslnet has no way")
+// errWant is returned if nothing would tell this package that a wait is over.
+var errWant = errors.New("package sslnet cannot wait for this")
 
-// Conn is a TLS connection for code that blocks. It is a net.Conn.
+// Conn is a net.Conn that speaks TLS. Close it after use: its OpenSSL objects
+// are outside the Go heap, and no finalizer frees them.
 type Conn struct {
 	conn      net.Conn
 	transport transport
 	reader    half
 	writer    half
-	// done is closed when the handshake has ended, well or not, or the Conn was closed.
+	// done is closed when the handshake succeeds or fails, or the Conn is
+	// closed.
 	done   chan struct{}
 	server bool
-	http1  bool // who serves it does not speak HTTP/2; see Listener.AllowHTTP2
+	http1  bool // refuse h2; see Listener.AllowHTTP2
 
-	mu           sync.Mutex // guards what follows, and the halves but for their sems
+	mu           sync.Mutex // guards the fields below, and halves except sem
 	tls          *cssl.Conn
 	closeTimeout time.Duration
-	failed       error // of the handshake
-	cause        error // why it was closed, if not by Close
+	failed       error // why the handshake failed
+	cause        error // why abort closed it; nil after Close
 	state        *State
 	ready        bool // the handshake is done
-	tickets      bool // what a handshake that is done may have left to send are tickets alone
+	tickets      bool // the handshake left nothing but tickets to send
 	over         bool // done is closed
-	unsent       bool // cssl holds ciphertext that the transport refused
-	shut         bool // close_notify was asked for: no Write is taken any more
-	closing      bool // no Read, Write or Handshake may go on
-	certificates int  // requests that were sent and not answered yet
+	unsent       bool // cssl holds ciphertext that the transport did not accept
+	shut         bool // close_notify was requested: Write fails
+	closing      bool // Close or abort was called: every other operation fails
+	certificates int  // certificate requests not yet answered
 }
 
-// transport is what moves ciphertext.
+// transport moves ciphertext.
 type transport interface {
-	// run calls s.try at once, and again whenever s may have got what it waits for, until it answers true. The
-	// error is os.ErrDeadlineExceeded, net.ErrClosed or the transport's own.
+	// run calls s.try until it returns true: at once, and then each time s may
+	// be able to go on. The error is os.ErrDeadlineExceeded, net.ErrClosed or
+	// the transport's own.
 	run(s *half) error
-	// wake makes run try again. c.mu is held.
+	// wake makes run call s.try again. c.mu is held.
 	wake(s *half)
 	// restoreDeadline undoes what wake did to the deadline. c.mu is held.
 	restoreDeadline(s *half)
 	// setDeadline sets s.deadline. c.mu is held.
 	setDeadline(s *half, t time.Time) error
-	// watch makes c.onReady be called once the transport is ready in the direction. c.mu is held.
+	// watch requests one call of c.onReady when the transport is ready in
+	// direction d. c.mu is held.
 	watch(d direction) error
-	// moved is called after each operation with its result. c.mu is held.
+	// moved is called with the result of each operation. c.mu is held.
 	moved(r cssl.Result)
-	// blocked says why w can never be met, if so. c.mu is held.
+	// blocked returns an error if w can never be met. c.mu is held.
 	blocked(w cssl.Want) error
-	// flushed reports whether all that left cssl has left this process. c.mu is held.
+	// flushed reports whether the underlying connection has accepted all
+	// ciphertext that was taken from cssl. c.mu is held.
 	flushed() bool
-	// closeWrite ends our direction, when all has been flushed. It may wait; c.mu is not held.
+	// closeWrite sends a FIN if the transport can. It may block; c.mu is not
+	// held.
 	closeWrite()
-	// finish does it too where that needs no waiting, and throws away what has come in and was not read, before
-	// close. c.mu is not held.
+	// finish prepares for close: it sends a FIN if that cannot block, and
+	// discards unread input. c.mu is not held.
 	finish()
-	// close ends all that waits.
+	// close closes the underlying connection and ends every wait.
 	close() error
 }
 
@@ -80,7 +87,7 @@ const (
 	writable
 )
 
-// What a half is to do.
+// A task is what a half has to do.
 type task uint8
 
 const (
@@ -88,33 +95,35 @@ const (
 	taskRead
 	taskWrite
 	taskShutdown
-	taskClose // Close's: what can be said to the peer at the end
+	taskClose // for Close: send close_notify, or the rest of an alert
 	taskKeyUpdate
 	taskKeyUpdateRequest
 	taskRenegotiate
 	taskRequestCertificate
-	taskCarryOn // what one of the four has begun
+	taskCarryOn // continue what one of the four above began
 	taskAwaitCertificate
 	taskReadEarly
 	taskWriteEarly
 )
 
-// half is one of the two that may use the connection at once.
+// A half is one of the two operations that may run at the same time: it reads
+// or it writes.
 type half struct {
 	c *Conn
-	// sem holds one token: whoever has it is this half.
+	// sem holds one token. A goroutine sends it to use the half, and receives
+	// it afterwards.
 	sem     chan struct{}
-	natural direction
+	natural direction // that it usually waits for
 
 	task     task
-	p        []byte // what is left to write, or where to read to
-	n        int    // what was moved
+	p        []byte // the rest to write, or the buffer to read into
+	n        int    // the bytes of plaintext moved so far
 	err      error
 	want     cssl.Want
 	deadline time.Time
-	waits    bool         // the last attempt answered want
-	woken    bool         // it is to try again though there is no event
-	late     *net.OpError // of the last deadline that passed
+	waits    bool         // the last try returned want
+	woken    bool         // try again, without an event
+	late     *net.OpError // last deadline error, for reuse
 }
 
 func (s *half) init(c *Conn, d direction) {
@@ -126,10 +135,10 @@ func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error)
 		return nil, errors.New("sslnet: the connection is nil")
 	}
 	if x == nil {
-		return nil, errors.New("sslnet: the context is nil")
+		return nil, errors.New("sslnet: the Context is nil")
 	}
 	if x.Tail() == 0 {
-		return nil, &cssl.ConfigError{Setting: "Tail", Err: errors.New("negative; a Write that times out needs one, leave it 0")}
+		return nil, &cssl.ConfigError{Setting: "Tail", Err: errors.New("must not be negative: without a tail, a Write that times out cannot be continued")}
 	}
 	c := &Conn{conn: conn, done: make(chan struct{}), server: x.IsServer(), closeTimeout: DefaultCloseTimeout}
 	c.reader.init(c, readable)
@@ -149,28 +158,35 @@ func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error)
 	return c, nil
 }
 
-// Server makes a Conn that takes the server's part over conn. x is a server's Context. The handshake begins with the first Read, Write or
-// Handshake. Over a *net.TCPConn, or a *net.UnixConn of the stream kind, it works on the socket
-// directly; from then on nobody else may read, write or set deadlines there. Plain bytes may have gone over conn before
-// (STARTTLS), if nobody holds back what belongs to TLS; two Conns over one conn would take each other's bytes. It owns conn, also
-// after an error of its own, but not if Server itself answers one.
+// Server returns a Conn that is the server's end of TLS over conn. x must be a
+// server's Context. The first Read, Write or Handshake starts the handshake.
+//
+// If conn is a *net.TCPConn, or a *net.UnixConn of network "unix", the Conn
+// uses its socket directly: nobody else may read, write or set deadlines there
+// from now on. Any other conn is read and written by two goroutines of the
+// Conn. Plaintext may have been exchanged over conn before (STARTTLS), provided
+// that no buffer holds bytes of the TLS connection. Only one Conn may use conn.
+//
+// The Conn owns conn. If Server returns an error, the caller still owns it.
 func Server(conn net.Conn, x *cssl.Context) (*Conn, error) {
 	if x != nil && !x.IsServer() {
-		return nil, errors.New("sslnet: Server with a client's context")
+		return nil, errors.New("sslnet: Server needs a server's Context, not a client's")
 	}
 	return newConn(conn, x, cssl.ConnConfig{})
 }
 
-// Client makes a Conn that takes the client's part over conn; see Server. cfg has the name that the server's
-// certificate must have.
+// Client returns a Conn that is the client's end of TLS over conn; see Server.
+// x must be a client's Context. cfg has the name that the server's certificate
+// must have.
 func Client(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error) {
 	if x != nil && x.IsServer() {
-		return nil, errors.New("sslnet: Client with a server's context")
+		return nil, errors.New("sslnet: Client needs a client's Context, not a server's")
 	}
 	return newConn(conn, x, cfg)
 }
 
-// Read reads up to len(p) bytes, and at least one unless p is empty or there is an error. It makes the handshake if none was made.
+// Read reads up to len(p) bytes. It blocks until there is at least one, unless
+// p is empty. It performs the handshake first, if not done yet.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, c.Handshake()
@@ -182,8 +198,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes all of p, or answers an error and how much of p was accepted before: that is sent, also after
-// a deadline. It returns when the transport has taken everything. It makes the handshake if none was made.
+// Write writes p, and returns when the transport has accepted all of it. If it
+// returns an error, it also returns how many bytes it accepted; after a
+// timeout, these are still sent. It performs the handshake first, if not done
+// yet.
 func (c *Conn) Write(p []byte) (int, error) {
 	s := &c.writer
 	s.sem <- struct{}{}
@@ -192,14 +210,16 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Handshake makes the handshake if none was made. Read and Write do it too. The read deadline bounds it.
+// Handshake performs the handshake, if not done yet. Read and Write do so too.
+// The read deadline applies.
 func (c *Conn) Handshake() error { return c.HandshakeContext(context.Background()) }
 
-// HandshakeContext is Handshake that the end of ctx ends: the connection is closed then. Once the handshake is
-// done, ctx has no effect.
+// HandshakeContext is like Handshake, but if ctx ends during the handshake, it
+// closes the connection and returns context.Cause(ctx). After the handshake,
+// ctx has no effect.
 func (c *Conn) HandshakeContext(ctx context.Context) error {
 	select {
-	case <-c.done: // before a Read, which may keep the half's sem for long
+	case <-c.done: // without the sem, which a Read may hold for long
 		return c.outcome()
 	default:
 	}
@@ -229,7 +249,7 @@ func (c *Conn) HandshakeContext(ctx context.Context) error {
 	}
 }
 
-// outcome is how the handshake ended.
+// outcome returns how the handshake ended.
 func (c *Conn) outcome() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -242,7 +262,7 @@ func (c *Conn) outcome() error {
 	return c.closedError("handshake")
 }
 
-// do tries until it is done. The half's sem is the caller's.
+// do performs t, and blocks until it is done or fails. The caller holds s.sem.
 func (s *half) do(op string, t task, p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
@@ -259,7 +279,7 @@ func (s *half) do(op string, t task, p []byte) (int, error) {
 	switch {
 	case err == nil || err == io.EOF:
 		return s.n, err
-	case err == os.ErrDeadlineExceeded: // net/http lets one pass with each request
+	case err == os.ErrDeadlineExceeded: // frequent in net/http
 		if s.late == nil || s.late.Op != op {
 			s.late = c.opError(op, err).(*net.OpError)
 		}
@@ -272,7 +292,8 @@ func (s *half) do(op string, t task, p []byte) (int, error) {
 	return s.n, c.opError(op, err)
 }
 
-// opError adds to an error of the transport where it came from, as package net does. What TLS has to say stays as it is.
+// opError wraps an error of the transport in a net.OpError, as package net
+// does. It leaves errors of TLS as they are.
 func (c *Conn) opError(op string, err error) error {
 	var e *cssl.Error
 	if errors.As(err, &e) && e.Class != cssl.ClassSyscall {

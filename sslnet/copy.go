@@ -7,11 +7,12 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// copyBuffers have room for four full records, which share a send.
+// copyBuffers hold four full records, which one send can carry.
 var copyBuffers = sync.Pool{New: func() any { return new([4 * cssl.MaxPlaintext]byte) }}
 
-// ReadFrom writes what r has until its end. It fills records to the brim where r gives as much at once, from a buffer that is
-// shared, so that io.Copy allocates none.
+// ReadFrom writes to c what it reads from r, until io.EOF. Its buffer is
+// pooled, so io.Copy allocates none. Records are full if r returns 64 KiB at
+// once.
 func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
@@ -36,10 +37,10 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// recordBuffers have room for what one Read answers.
+// recordBuffers hold the most that one Read returns.
 var recordBuffers = sync.Pool{New: func() any { return new([cssl.MaxPlaintext]byte) }}
 
-// WriteTo writes what it reads, until the peer's end, to w. Its buffer is shared, as that of ReadFrom.
+// WriteTo writes to w what it reads from c, until io.EOF. Its buffer is pooled.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
 	buf := recordBuffers.Get().(*[cssl.MaxPlaintext]byte)
 	defer recordBuffers.Put(buf)

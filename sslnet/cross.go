@@ -12,29 +12,30 @@ import (
 
 // A crossPoller waits where Go's poller cannot: for a Read that must write, and
 // for a Write that must read. Go's poller has one place for each direction of a
-// descriptor, and the other operation may occupy it.
+// descriptor, and the other half may occupy it.
 //
-// It is one epoll instance that holds the sockets' own descriptors. A duplicate
-// of a descriptor would be simpler, but the connection would outlive the
-// Close of its owner: no FIN and no RST would reach the peer. epoll holds
-// no reference, and forgets a descriptor that is closed (epoll(7), Q6).
+// It is one epoll instance that holds the sockets' own descriptors. Duplicates
+// of the descriptors would be simpler, but a duplicate would keep the
+// connection open after its owner's Close: the peer would get neither FIN nor
+// RST. epoll holds no reference, and forgets a descriptor that is closed
+// (epoll(7), Q6).
 //
 // Each registration is level-triggered and fires once (EPOLLONESHOT), so no
-// event can come too early to be seen. A goroutine waits for all of them. It
-// exists while there is a socket that has crossed.
+// event is lost. One goroutine waits for all of them. It runs while any socket
+// is registered.
 type crossPoller struct {
 	mu      sync.Mutex
-	epoll   int      // made when it is first needed
-	file    *os.File // the same, for Go's poller
+	epoll   int      // created when first needed
+	file    *os.File // epoll as a file, for Go's poller
 	running bool
 	last    uint64
 	sockets map[uint64]*socket
 }
 
-// crosses is the one of this process.
+// crosses is the only crossPoller of the process.
 var crosses = crossPoller{sockets: map[uint64]*socket{}}
 
-// add gives t a key for as long as it is open.
+// add registers t under a new key. remove undoes it.
 func (p *crossPoller) add(t *socket) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +44,7 @@ func (p *crossPoller) add(t *socket) error {
 		if err != nil {
 			return os.NewSyscallError("epoll_create1", err)
 		}
-		if err := unix.SetNonblock(fd, true); err != nil { // or Go's poller does not take it
+		if err := unix.SetNonblock(fd, true); err != nil { // for Go's poller
 			unix.Close(fd)
 			return os.NewSyscallError("fcntl", err)
 		}
@@ -52,10 +53,10 @@ func (p *crossPoller) add(t *socket) error {
 	if !p.running {
 		raw, err := p.file.SyscallConn()
 		if err == nil {
-			err = p.file.SetReadDeadline(time.Time{}) // what remove set
+			err = p.file.SetReadDeadline(time.Time{}) // set by remove
 		}
 		if err != nil {
-			return fmt.Errorf("sslnet: epoll within Go's poller: %w", err)
+			return fmt.Errorf("sslnet: Go's poller does not accept an epoll descriptor: %w", err)
 		}
 		p.running = true
 		go p.run(raw)
@@ -66,17 +67,17 @@ func (p *crossPoller) add(t *socket) error {
 	return nil
 }
 
-// remove drops t. Its events are ignored from then on.
+// remove drops t. Events of t are ignored from then on.
 func (p *crossPoller) remove(t *socket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.sockets, t.key)
 	if len(p.sockets) == 0 && p.running {
-		_ = p.file.SetReadDeadline(past) // run ends
+		_ = p.file.SetReadDeadline(past) // ends run
 	}
 }
 
-// arm makes t.fire be called once, when fd is ready for one of the events.
+// arm requests one call of t.fire when fd is ready for one of the events.
 func (p *crossPoller) arm(fd uintptr, t *socket, events uint32) error {
 	op := unix.EPOLL_CTL_MOD
 	if t.key == 0 {
@@ -94,8 +95,8 @@ func (p *crossPoller) arm(fd uintptr, t *socket, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", err)
 }
 
-// forget takes fd out of epoll. That matters where File has made another
-// descriptor of the socket, which keeps it, and so what is registered, alive.
+// forget removes fd from epoll. Closing fd does that too, unless a duplicate
+// (net.TCPConn.File) keeps the socket open.
 func (p *crossPoller) forget(fd uintptr) {
 	_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, int(fd), nil)
 }
@@ -105,21 +106,21 @@ func (p *crossPoller) run(raw syscall.RawConn) {
 	for {
 		n := 0
 		err := raw.Read(func(fd uintptr) bool {
-			n, _ = unix.EpollWait(int(fd), events, 0) // -1 after EINTR, which a call that does not wait has not
+			n, _ = unix.EpollWait(int(fd), events, 0) // no wait, so no EINTR
 			return n > 0
 		})
 		p.mu.Lock()
-		if err != nil { // remove's deadline: nothing else ends this wait
+		if err != nil { // the deadline of remove
 			if len(p.sockets) == 0 {
 				p.running = false
 				p.mu.Unlock()
 				return
 			}
-			_ = p.file.SetReadDeadline(time.Time{}) // another one came meanwhile
+			_ = p.file.SetReadDeadline(time.Time{}) // a socket was added
 		}
 		for _, ev := range events[:max(n, 0)] {
 			if t := p.sockets[uint64(uint32(ev.Fd))|uint64(uint32(ev.Pad))<<32]; t != nil {
-				go t.fire(ev.Events) // it waits for the connection's lock
+				go t.fire(ev.Events) // waits for the lock of the Conn
 			}
 		}
 		p.mu.Unlock()

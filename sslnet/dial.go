@@ -9,35 +9,39 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// Dialer makes client connections. Its fields are like those of crypto/tls's Dialer. Dial does not change them, so that it
-// may be called from many goroutines at once.
+// Dialer connects to TLS servers. Its fields resemble those of tls.Dialer. Any
+// number of goroutines may use a Dialer at once.
 type Dialer struct {
-	// Net resolves the name and connects: local address, keep-alive, resolver and so on. Its Timeout and Deadline bound the
-	// handshake too, as in crypto/tls. nil is its zero value.
+	// Net resolves the name and connects. It sets the local address,
+	// keep-alive, resolver and so on. Its Timeout and Deadline bound the
+	// handshake too, as in crypto/tls. nil means the zero net.Dialer.
 	Net *net.Dialer
-	// Context is a client's: CAs, versions, ciphers; required.
+	// Context is a client's Context. It is required.
 	Context *cssl.Context
-	// Config has the name to check, and a session to resume. Where ServerName is empty, it is the host of the
-	// address that is dialled; an IP address is checked as such. A unix socket has no host:
-	// set ServerName, or InsecureSkipNameCheck.
+	// Config has the name to verify, and a session to resume. If ServerName is
+	// empty, the host of the dialed address is used; an IP address is verified
+	// as such. A unix socket has no host: set ServerName or
+	// InsecureSkipNameCheck.
 	Config cssl.ConnConfig
-	// Timeout bounds all of it together: resolving, connecting, the handshake. 0 is no bound but the context's.
+	// Timeout bounds resolving, connecting and the handshake together. 0 means
+	// no limit.
 	Timeout time.Duration
 }
 
-// Dial is DialContext without a context.
+// Dial calls DialContext with context.Background.
 func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
 
-// DialContext connects to address and makes the handshake, with the check of the server's certificate. The
-// connection is a *Conn. Once it is there, the end of ctx has no effect on it.
+// DialContext connects to address and performs the handshake, which verifies
+// the server's certificate. It returns a *Conn. After that, ctx has no effect
+// on the connection.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	switch {
 	case d.Context == nil:
 		return nil, errors.New("sslnet: Dialer.Context is nil")
 	case d.Context.IsServer():
-		return nil, errors.New("sslnet: Dialer with a server's context")
+		return nil, errors.New("sslnet: Dialer.Context must be a client's, not a server's")
 	}
 	nd := d.Net
 	if nd == nil {
@@ -61,7 +65,8 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	}
 	cfg := d.Config
 	if cfg.ServerName == "" && nc.RemoteAddr().Network() != "unix" {
-		cfg.ServerName, _, _ = net.SplitHostPort(address) // which net.Dialer has understood
+		// net.Dialer has accepted address, so it can be split.
+		cfg.ServerName, _, _ = net.SplitHostPort(address)
 	}
 	c, err := Client(nc, d.Context, cfg)
 	if err != nil {
@@ -72,7 +77,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		c.Close()
 		var o *net.OpError
 		if errors.As(err, &o) {
-			return nil, err // it says where already
+			return nil, err // has the addresses already
 		}
 		return nil, &net.OpError{Op: "handshake", Net: network, Addr: nc.RemoteAddr(), Err: err}
 	}

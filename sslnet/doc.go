@@ -1,61 +1,78 @@
-// Package sslnet gives code that blocks TLS over OpenSSL in the shape that it knows: net.Conn, net.Listener and a
-// Dialer.
+// Package sslnet provides net.Conn, net.Listener and a Dialer for TLS over
+// OpenSSL, for blocking code.
 //
-//	goroutines          ┌──────────────── Conn ────────────────┐
-//	  Read ────────────►│ reader: try ─────┐                   │   socket: Go's own poller, the descriptor of
-//	  Write ───────────►│ writer: try ─────┼─ mu ─► cssl.Conn ─┼──► the *net.TCPConn or *net.UnixConn itself
-//	  SetDeadline ─────►│                  │                   │
-//	  Close ───────────►│ close_notify ────┘                   │   any other net.Conn: engine mode, two
-//	                    └──────────────────────────────────────┘   goroutines carry the ciphertext
+//	              ┌──────────────── Conn ────────────────┐
+//	Read ────────►│ reader: try ─────┐                   │
+//	Write ───────►│ writer: try ─────┼─ mu ─► cssl.Conn ─┼──► transport
+//	SetDeadline ─►│                  │                   │
+//	Close ───────►│ close_notify ────┘                   │
+//	              └──────────────────────────────────────┘
 //
-// # What waits for what
+// The transport is the socket itself, if the underlying connection is a
+// *net.TCPConn or *net.UnixConn. Any other net.Conn is read and written by two
+// goroutines, which carry ciphertext (engine mode of package cssl).
 //
-// A Read and a Write may be under way at once, each on its own goroutine, over one SSL, which allows one call at a time. So
-// each is a half: it makes an attempt under a lock, and waits without it. The result says which direction to wait for: a Read
-// may have to wait for writability (a renegotiation), and a Write for input. A half waits in the poller for its own direction, which costs
-// nothing more than a plain TCP connection does. In the rare case that it wants the other one, an epoll instance of the process waits for
-// that event, with the socket's own descriptor: see crossPoller, and TestModel for the proof that nobody is forgotten. What one half moves makes the
-// other's want stale; then it is woken and tries again. The rules are those of package session, whose queue and callbacks have no
-// place here: the goroutine that waits is the queue.
+// # Waiting
 //
-// The handshake is a part of the first attempts: whichever half comes first carries it on, so neither has to wait
-// for the other's deadline.
+// A Read and a Write may run at the same time, on two goroutines. They share
+// one SSL, which allows one call at a time. So each is a half of the Conn: it
+// tries its operation under a lock, and waits without the lock. The result says
+// which direction to wait for: a Read may have to wait for writability (a
+// renegotiation), and a Write for readability.
+//
+// A half waits for its own direction in Go's poller, as a plain TCP connection
+// does. In the rare case that it must wait for the other direction, an epoll
+// instance of the process watches the socket (crossPoller; TestModel proves
+// that no wake-up is lost). When one half moves bytes, the other may no longer
+// have to wait: it is woken and tries again, by the same rules as in package
+// session.
+//
+// Whichever half runs first performs the handshake. If both run, both drive it,
+// so neither depends on the other's deadline.
 //
 // # Deadlines
 //
-// They can be set at any time and wake what is blocked. A Read or Write that ran into one leaves the connection as good as it was (crypto/tls
-// gives a connection up after a Write that timed out): the number of bytes that Write answers was
-// accepted and will be sent, the others were not; go on from there.
+// A deadline can be set at any time, and wakes blocked calls. A timeout does
+// not damage the connection (in crypto/tls, a Write that times out does). Write
+// returns how many bytes it accepted: these will be sent. Continue with the
+// rest.
 //
 // # Close
 //
-// Close wakes all that is blocked, sends close_notify, for which it waits as long as SetCloseTimeout says at the most, and a
-// FIN, throws away what has come in unread, so that no reset destroys what the peer has not read yet, and closes. It
-// does not wait for the peer's own end. A Conn that is not closed is not freed: there are no finalizers.
+// Close wakes all blocked calls. It sends close_notify and a FIN, discards
+// unread input, and closes the underlying connection. If unread input were
+// left, the kernel would send a RST, which can destroy data that the peer has
+// not read yet. Close does not wait for the peer's close_notify.
 //
 // # Listener
 //
-// A [Listener] bounds the handshakes that are pending (MaxHandshakes). When there
-// are as many, the peer that has been silent longest gives its place to the next
-// connection, so that those who say nothing do not keep the rest out. It sets no
-// deadline, which is left to the code that serves the connection.
+// A [Listener] limits the number of pending handshakes (MaxHandshakes). At the
+// limit it evicts the peer that has been silent longest, so that silent peers
+// do not keep others out. It sets no deadlines: the code that serves a
+// connection does.
 //
-// ALPN is a promise that the code that serves the connection has to keep. Package
-// net/http speaks HTTP/2 over TLS on connections of crypto/tls alone: over a
-// Listener whose Context offers h2, http.Server would answer in HTTP/1.1 to a
-// client that agreed on HTTP/2. So Accept returns a *cssl.ConfigError there.
-// Package sslhttp serves both protocols. A server that speaks HTTP/2 itself, such
-// as one of gRPC, says so with AllowHTTP2. A Context that Config.ClientHello
-// chooses is not looked at.
+// That code must also speak the protocol that ALPN has selected. http.Server
+// speaks HTTP/2 over TLS only on connections of crypto/tls. On those of this
+// package it would answer in HTTP/1.1 to a client that negotiated h2, so Accept
+// refuses a Context that offers h2, with a [*cssl.ConfigError]. Package sslhttp
+// serves both protocols. A server that speaks HTTP/2 itself, such as gRPC's,
+// calls AllowHTTP2.
 //
 // # Errors
 //
-// They are those that users of crypto/tls and package net know, to be looked for with errors.Is: io.EOF after the peer's
-// close_notify, io.ErrUnexpectedEOF after a bare FIN, os.ErrDeadlineExceeded (a net.Error, Timeout is true), net.ErrClosed, a
-// syscall.Errno such as ECONNRESET. What TLS itself has to say is a [*cssl.Error], with whose alert it was. A handshake that failed
-// stays failed.
+// Errors are those of crypto/tls and package net; find them with errors.Is:
+//
+//   - io.EOF after the peer's close_notify
+//   - io.ErrUnexpectedEOF after a FIN without close_notify
+//   - os.ErrDeadlineExceeded, in a net.Error whose Timeout is true
+//   - net.ErrClosed after Close
+//   - a syscall.Errno, such as ECONNRESET
+//
+// An error of TLS is a [*cssl.Error], which has the alert and says which side
+// sent it. Once a handshake has failed, every Read, Write and Handshake returns
+// its error.
 //
 // # Goroutines
 //
-// All methods of all types may be called from any goroutine.
+// Any goroutine may call any method, also concurrently.
 package sslnet

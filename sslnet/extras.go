@@ -7,18 +7,25 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// ErrUnread is what AwaitCertificate answers when data has come before the certificate.
-var ErrUnread = errors.New("sslnet: data has come before the certificate: Read it first")
+// ErrUnread is returned by AwaitCertificate if data arrives before the
+// certificate.
+var ErrUnread = errors.New("sslnet: data arrived before the certificate: Read it first")
 
-// RequestCertificate makes a server ask for the client's certificate after the handshake (TLS 1.3; see
-// cssl.Config.PostHandshakeAuth and [cssl.Conn.RequestCertificate]). It returns when the request is sent. It waits for a Write that
-// is under way, and is bounded by the write deadline. A client answers when it reads. A Read, or AwaitCertificate, takes the answer in; then State has
-// the certificates. One that does not pass is the error of that Read, and ends the connection. The error is
-// cssl.ErrState where nothing can be asked.
+// RequestCertificate asks the client for its certificate after the handshake
+// (TLS 1.3; see cssl.Config.PostHandshakeAuth and
+// [cssl.Conn.RequestCertificate]). Only a server may call it. It returns when
+// the request has been sent. It waits for a Write in progress; the write
+// deadline applies. The error is cssl.ErrState if the client cannot be asked.
+//
+// The client answers when it reads. Read or AwaitCertificate receives the
+// answer; then State has the certificates. If the certificate is not accepted,
+// that call returns an error, and the connection has failed.
 func (c *Conn) RequestCertificate() error { return c.rekey(taskRequestCertificate) }
 
-// AwaitCertificate waits until the answer to RequestCertificate has come, bounded by the read deadline; it returns at once if it has come already, or
-// if nothing was asked. It waits for a Read that is under way. When data of the client's comes first it answers ErrUnread, and nothing is lost.
+// AwaitCertificate waits for the answer to RequestCertificate. It returns at
+// once if the answer has arrived or nothing was requested. It waits for a Read
+// in progress; the read deadline applies. If data of the client arrives first,
+// it returns ErrUnread, and nothing is lost.
 func (c *Conn) AwaitCertificate() error {
 	s := &c.reader
 	s.sem <- struct{}{}
@@ -27,7 +34,7 @@ func (c *Conn) AwaitCertificate() error {
 	return err
 }
 
-// tryCertificate takes in what comes before data.
+// tryCertificate processes the client's messages up to the next data.
 func (s *half) tryCertificate() (r cssl.Result, finished bool) {
 	if s.c.certificates == 0 {
 		return r, true
@@ -42,17 +49,23 @@ func (s *half) tryCertificate() (r cssl.Result, finished bool) {
 	return r, r.Certificate && r.Err == nil
 }
 
-// answered takes note of an answer that has come. c.mu is held.
+// answered records that the answer to a certificate request has arrived. c.mu
+// is held.
 func (c *Conn) answered() {
 	if c.certificates--; c.state != nil {
 		c.keepState(c.tls.Negotiated())
 	}
 }
 
-// ReadEarlyData makes a server read early data (0-RTT), before the first Read, Write or Handshake; see [cssl.Conn.ReadEarlyData] for what
-// it is worth. It answers io.EOF when there is no more, at once if there is none; then the connection is used like any
-// other. A server that does not call it rejects early data. One that has begun must go on until io.EOF: all else
-// but WriteEarlyData is cssl.ErrState before. The read deadline bounds it.
+// ReadEarlyData reads the client's early data (0-RTT). Call it before the first
+// Read, Write or Handshake. Early data can be a replay: see
+// [cssl.Conn.ReadEarlyData]. A server that does not call ReadEarlyData rejects
+// early data.
+//
+// It returns io.EOF at the end of the early data, or at once if there is none.
+// A server that has called it must continue until io.EOF; until then, every
+// other operation but WriteEarlyData returns cssl.ErrState. The read deadline
+// applies.
 func (c *Conn) ReadEarlyData(p []byte) (int, error) {
 	s := &c.reader
 	s.sem <- struct{}{}
@@ -61,11 +74,16 @@ func (c *Conn) ReadEarlyData(p []byte) (int, error) {
 	return n, err
 }
 
-// WriteEarlyData makes a client, made by Client and not by a Dialer, send p along with its first message, before the first Read, Write or Handshake; a
-// server calls it to answer early data. See [cssl.Conn.WriteEarlyData]. It answers how much of p was sent, and cssl.ErrState if that
-// is not all, since the server takes no more or the session allows none: the rest is Write's. When the handshake is done,
-// State.EarlyData says whether the server has taken it; if it is cssl.EarlyDataRejected, all of it is to be written again. The
-// write deadline bounds it.
+// WriteEarlyData sends p as early data. Call it before the first Read, Write or
+// Handshake; see [cssl.Conn.WriteEarlyData]. A client sends p along with its
+// first message; use Client for that, because a Dialer performs the handshake.
+// A server calls WriteEarlyData to answer early data.
+//
+// It returns how many bytes it sent, and cssl.ErrState if the server or the
+// session does not allow the rest: send that with Write. After the handshake,
+// State.EarlyData says whether the server accepted early data. If the value is
+// cssl.EarlyDataRejected, send all of it again with Write. The write deadline
+// applies.
 func (c *Conn) WriteEarlyData(p []byte) (int, error) {
 	s := &c.writer
 	s.sem <- struct{}{}
@@ -74,7 +92,7 @@ func (c *Conn) WriteEarlyData(p []byte) (int, error) {
 	return n, err
 }
 
-// tryEarly reads or writes early data.
+// tryEarly reads or writes early data. c.mu is held.
 func (s *half) tryEarly() (r cssl.Result, finished bool) {
 	c := s.c
 	if c.failed != nil {
@@ -99,7 +117,8 @@ func (s *half) tryEarly() (r cssl.Result, finished bool) {
 	return r, finished && r.Err == nil
 }
 
-// ExportEarlyKeyingMaterial derives n bytes from the secret of early data; see [cssl.Conn.ExportEarlyKeyingMaterial].
+// ExportEarlyKeyingMaterial derives n bytes from the secret of early data; see
+// [cssl.Conn.ExportEarlyKeyingMaterial].
 func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

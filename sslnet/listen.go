@@ -11,17 +11,18 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// Listener makes a server's Conn of each connection that another Listener accepts.
+// Listener accepts connections from the embedded net.Listener, and returns each
+// as a server's Conn.
 type Listener struct {
 	net.Listener
-	// MaxHandshakes is how many handshakes of accepted connections may be pending
-	// at once; 0 is DefaultMaxHandshakes. A handshake is pending until it ends or
-	// its Conn is closed. When there are so many, Accept gives the place of the
-	// peer that has been silent longest to the next connection: a peer that has
-	// sent nothing for a quarter of a second first, then one that has kept its
-	// handshake waiting for two seconds. Their operations return
-	// ErrHandshakeEvicted. If no peer has been silent for so long, Accept waits.
-	// Set it before the first Accept.
+	// MaxHandshakes is how many handshakes of accepted connections may be
+	// pending at once; 0 means DefaultMaxHandshakes. A handshake is pending
+	// until it ends or its Conn is closed. At the limit, Accept evicts a
+	// handshake for each new connection: that of the peer that has sent nothing
+	// for the longest time, at least 250 ms, or else that of the peer that has
+	// kept its handshake waiting longest, at least two seconds. If there is
+	// none, Accept waits. Operations on an evicted Conn return
+	// ErrHandshakeEvicted. Set MaxHandshakes before the first Accept.
 	MaxHandshakes int
 
 	context atomic.Pointer[cssl.Context]
@@ -30,8 +31,10 @@ type Listener struct {
 	closing sync.Once
 }
 
-// Listen listens on a network address (see net.Listen) and answers TLS there. Accept does not wait for
-// the handshake: the first Read, Write or Handshake of a Conn makes it, on the goroutine that serves it.
+// Listen listens on a network address (see net.Listen). x must be a server's
+// Context; the caller still owns it. Accept does not wait for the handshake:
+// the first Read, Write or Handshake of a Conn performs it, on the goroutine
+// that calls it.
 func Listen(network, address string, x *cssl.Context) (*Listener, error) {
 	if err := ofServer(x); err != nil {
 		return nil, err
@@ -43,41 +46,42 @@ func Listen(network, address string, x *cssl.Context) (*Listener, error) {
 	return NewListener(l, x), nil
 }
 
-// NewListener makes a Listener of l, which it owns. x is a server's Context, and stays the caller's.
+// NewListener returns a Listener that accepts connections from l, and owns l. x
+// must be a server's Context; the caller still owns it.
 func NewListener(l net.Listener, x *cssl.Context) *Listener {
 	t := &Listener{Listener: l}
 	t.context.Store(x)
 	return t
 }
 
-// SetContext makes connections that are accepted from now on use x. Those that live keep what they have. The caller may close
-// the old Context then. A Context that Accept refuses makes its next call fail for
-// good, which ends a server: one that is nil, a client's, or offers h2 without
-// AllowHTTP2.
+// SetContext sets the Context of connections accepted from now on. Earlier
+// connections keep theirs; the caller may close the old Context. Accept returns
+// a permanent error if x is nil, a client's, or offers h2 without AllowHTTP2.
 func (l *Listener) SetContext(x *cssl.Context) { l.context.Store(x) }
 
-// AllowHTTP2 tells l that its connections are served by code that reads
-// State.ALPN and speaks HTTP/2 where that is h2. Package sslhttp calls it. Without
-// it, Accept refuses a Context that offers h2, and the handshake of a connection
-// fails that agrees on h2 by a Context which Config.ClientHello has chosen: http.Server speaks HTTP/2 over TLS
-// on connections of crypto/tls alone, and would answer in HTTP/1.1.
+// AllowHTTP2 declares that the code that serves the connections reads
+// State.ALPN, and speaks HTTP/2 if that is h2. Package sslhttp calls it.
+// Without it, h2 is refused, because http.Server would answer in HTTP/1.1: it
+// speaks HTTP/2 over TLS only on connections of crypto/tls. Accept refuses a
+// Context that offers h2. If Config.ClientHello selects such a Context, a
+// handshake that negotiates h2 fails.
 func (l *Listener) AllowHTTP2() { l.http2.Store(true) }
 
-// Close closes the listener below. Accept returns net.ErrClosed then, also where
-// it waits for a pending handshake to end. Accepted connections live on.
+// Close closes the underlying listener. Accept then returns net.ErrClosed, even
+// if it waits for a pending handshake to end. Accepted connections stay open.
 func (l *Listener) Close() error {
 	l.closing.Do(func() { l.pending.close() })
 	return l.Listener.Close()
 }
 
-// usable says why Accept cannot serve connections with x, which no wait mends.
+// usable returns a permanent error if Accept cannot use x.
 func (l *Listener) usable(x *cssl.Context) error {
 	if err := ofServer(x); err != nil {
 		return err
 	}
 	if l.MaxHandshakes < 0 {
 		return &cssl.ConfigError{Setting: "MaxHandshakes", Value: strconv.Itoa(l.MaxHandshakes),
-			Err: fmt.Errorf("negative; 0 is the default, %d", DefaultMaxHandshakes)}
+			Err: fmt.Errorf("must not be negative; 0 means the default, %d", DefaultMaxHandshakes)}
 	}
 	if x.OffersALPN("h2") && !l.http2.Load() {
 		return errHTTP2
@@ -85,25 +89,27 @@ func (l *Listener) usable(x *cssl.Context) error {
 	return nil
 }
 
-var errHTTP2 error = &cssl.ConfigError{Setting: "ALPN", Value: "h2", Err: errors.New("clients would agree on HTTP/2, which http.Server " +
-	"does not speak here: serve with sslhttp.Serve, or leave h2 out; if the server speaks it, or sslhttp.Serve has a listener " +
-	"around this one, call AllowHTTP2")}
+var errHTTP2 error = &cssl.ConfigError{Setting: "ALPN", Value: "h2", Err: errors.New("clients would negotiate HTTP/2, which http.Server " +
+	"does not speak on these connections: use sslhttp.Serve, or remove h2; call AllowHTTP2 if the server speaks HTTP/2 itself, " +
+	"or if sslhttp.Serve gets another listener that wraps this one")}
 
-// ofServer says why no server can have x.
+// ofServer returns an error unless x is a server's Context.
 func ofServer(x *cssl.Context) error {
 	switch {
 	case x == nil:
-		return errors.New("sslnet: the context is nil")
+		return errors.New("sslnet: the Context is nil")
 	case !x.IsServer():
-		return errors.New("sslnet: a listener with a client's context")
+		return errors.New("sslnet: a Listener needs a server's Context, not a client's")
 	}
 	return nil
 }
 
-// Accept waits for a connection and answers a *Conn. Where one connection cannot be served, for lack of memory say, the error is
-// a net.Error whose Temporary is true, so that servers like that of net/http wait a little and go on. An error
-// that is not temporary stays: the Context is not a server's or offers h2 (see AllowHTTP2), MaxHandshakes is
-// negative, or the listener is closed.
+// Accept waits for a connection and returns it as a *Conn. If only this
+// connection cannot be served, for example for lack of memory, the error is a
+// net.Error whose Temporary is true; servers such as http.Server then wait a
+// little and go on. Permanent errors are: the Context is not a server's or
+// offers h2 (see AllowHTTP2), MaxHandshakes is negative, or the listener is
+// closed.
 func (l *Listener) Accept() (net.Conn, error) {
 	if err := l.usable(l.context.Load()); err != nil {
 		return nil, err
@@ -112,13 +118,13 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := l.context.Load() // which SetContext may have replaced meanwhile
+	x := l.context.Load() // SetContext may have replaced it
 	if err := l.usable(x); err != nil {
 		nc.Close()
 		return nil, err
 	}
 	c, err := Server(nc, x)
-	for err != nil && l.context.Load() != x { // it may have been closed when it was replaced
+	for err != nil && l.context.Load() != x { // x may be closed by now
 		x = l.context.Load()
 		if err = l.usable(x); err == nil {
 			c, err = Server(nc, x)
@@ -128,7 +134,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 		nc.Close()
 		return nil, l.acceptError(acceptError{err})
 	}
-	c.http1 = !l.http2.Load() && c.tls.Asks() // usable has seen all other Contexts
+	// usable has checked x. A callback may select another Context.
+	c.http1 = !l.http2.Load() && c.tls.Asks()
 	limit := l.MaxHandshakes
 	if limit == 0 {
 		limit = DefaultMaxHandshakes
@@ -144,7 +151,7 @@ func (l *Listener) acceptError(err error) error {
 	return &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: err}
 }
 
-// acceptError is of one connection, not of the listener.
+// acceptError is a failure of one connection, not of the listener.
 type acceptError struct{ error }
 
 func (e acceptError) Unwrap() error { return e.error }

@@ -14,41 +14,41 @@ import (
 // allows at once if Listener.MaxHandshakes is 0.
 const DefaultMaxHandshakes = 4096
 
-// ErrHandshakeEvicted is returned by the operations of a Conn whose peer kept
-// its handshake waiting while Listener.MaxHandshakes were pending and another
-// connection needed the place. It is a net.Error whose Timeout is true.
+// ErrHandshakeEvicted is returned by operations on a Conn whose handshake a
+// Listener has evicted; see Listener.MaxHandshakes. It is a net.Error whose
+// Timeout is true.
 var ErrHandshakeEvicted error = evictedError{}
 
 type evictedError struct{}
 
-func (evictedError) Error() string   { return "tls: handshake evicted: too slow while others wait" }
+func (evictedError) Error() string   { return "sslnet: evicted: slow handshake, MaxHandshakes reached" }
 func (evictedError) Timeout() bool   { return true }
 func (evictedError) Temporary() bool { return false }
 
 const (
 	// silentPatience is how long a peer that has sent nothing keeps its place
-	// when others wait for it. A ClientHello follows the connection at once, and
-	// if it is lost, Linux sends it again after 200 ms and a round trip.
+	// when other connections wait. A ClientHello normally arrives at once. If
+	// it is lost, Linux sends it again after 200 ms and a round trip.
 	silentPatience = 250 * time.Millisecond
-	// begunPatience is how long a peer that has sent something keeps it, from its
-	// first bytes or our last answer: enough for a far peer, also if a packet is
-	// lost. It is package reactor's default.
+	// begunPatience is how long a peer that has sent something keeps its place,
+	// from its first bytes or our last answer. It suffices for a distant peer,
+	// even if a packet is lost. Package reactor has the same default.
 	begunPatience = 2 * time.Second
 )
 
-// pending are the handshakes of a Listener's connections that have not ended.
+// pending has the handshakes of a Listener's connections that have not ended.
 type pending struct {
 	once   sync.Once
-	free   chan struct{} // there may be a place
+	free   chan struct{} // a place may be free
 	closed chan struct{}
-	start  time.Time // what waits are counted from
+	start  time.Time // the origin of all times here
 
 	mu sync.Mutex
-	// silent are those of peers that have sent nothing, begun the others.
+	// silent has the peers that have sent nothing, begun all others.
 	silent, begun queue
 }
 
-// queue has the handshake that has waited longest in front.
+// A queue has the handshake that has waited longest at the front.
 type queue struct {
 	list.List
 	patience time.Duration
@@ -61,29 +61,30 @@ func (p *pending) init() {
 	})
 }
 
-// close makes those that wait for a place return. It is called once.
+// close makes every enter that waits return net.ErrClosed. It is called once.
 func (p *pending) close() {
 	p.init()
 	close(p.closed)
 }
 
-// handshaking is the transport of a Listener's Conn. It observes the handshake.
+// handshaking is the transport of a Listener's Conn. It wraps the real one to
+// observe the handshake.
 type handshaking struct {
 	transport
 	c       *Conn
 	pending *pending
-	left    bool // it needs no place any more; guarded by c.mu
+	left    bool // the handshake has ended; guarded by c.mu
 
 	// Guarded by pending.mu.
-	queue   *queue        // where its place is, or nil
+	queue   *queue        // the one it is in, or nil
 	element *list.Element // of the queue
 	since   time.Duration // when it began to wait
-	ours    bool          // it waits for the application, or nobody has tried yet
+	ours    bool          // it waits for the application, or has not begun
 }
 
-// enter gives c a place, one of limit. If there is none, the peer that has been
-// silent for too long loses its place; if there is none of that kind either, it
-// waits. It returns net.ErrClosed after close.
+// enter gives c one of limit places. If none is free, it evicts a peer that has
+// been silent for too long. If there is no such peer, it waits. It returns
+// net.ErrClosed after close.
 func (p *pending) enter(c *Conn, limit int) error {
 	p.init()
 	h := &handshaking{transport: c.transport, c: c, pending: p, ours: true}
@@ -93,7 +94,7 @@ func (p *pending) enter(c *Conn, limit int) error {
 		slow, wait := p.slowest()
 		if slow != nil {
 			p.remove(slow)
-			go slow.c.abort(ErrHandshakeEvicted) // which may wait for a callback
+			go slow.c.abort(ErrHandshakeEvicted) // may wait for a callback
 			continue
 		}
 		p.mu.Unlock()
@@ -110,14 +111,14 @@ func (p *pending) enter(c *Conn, limit int) error {
 	}
 	p.put(h, &p.silent)
 	if p.silent.Len()+p.begun.Len() < limit {
-		signal(p.free) // several may wait
+		signal(p.free) // for the next enter that waits
 	}
 	p.mu.Unlock()
 	return nil
 }
 
-// slowest returns the handshake that is to lose its place, or how long to wait
-// until there may be one. p.mu is held.
+// slowest returns the handshake to evict, or how long to wait until there may
+// be one. p.mu is held.
 func (p *pending) slowest() (slow *handshaking, wait time.Duration) {
 	now := time.Since(p.start)
 	wait = p.begun.patience
@@ -131,7 +132,8 @@ func (p *pending) slowest() (slow *handshaking, wait time.Duration) {
 			if !h.late() {
 				return h, 0
 			}
-			// Its patience begins anew, which is also why this loop ends.
+			// We keep the peer waiting, so its time starts again. That ends the
+			// loop, too.
 			h.since = now
 			q.MoveToBack(e)
 		}
@@ -139,24 +141,25 @@ func (p *pending) slowest() (slow *handshaking, wait time.Duration) {
 	return nil, wait
 }
 
-// late reports whether the peer waits for us. p.mu is held.
+// late reports whether we keep the peer waiting. p.mu is held.
 func (h *handshaking) late() bool {
 	t, ok := h.transport.(*socket)
 	if !ok {
 		return h.ours
 	}
 	n := 0
-	_ = t.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // fails once it is closed
+	// Control fails once the socket is closed.
+	_ = t.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 	return n > 0 || h.ours && h.queue == &h.pending.begun
 }
 
-// put gives h a place at the end of q. p.mu is held.
+// put appends h to q. p.mu is held.
 func (p *pending) put(h *handshaking, q *queue) {
 	h.queue, h.since = q, time.Since(p.start)
 	h.element = q.PushBack(h)
 }
 
-// remove takes h's place away. p.mu is held.
+// remove removes h from its queue, if it is in one. p.mu is held.
 func (p *pending) remove(h *handshaking) {
 	if h.queue != nil {
 		h.queue.Remove(h.element)
@@ -164,7 +167,7 @@ func (p *pending) remove(h *handshaking) {
 	}
 }
 
-// leave gives h's place up.
+// leave gives up h's place.
 func (p *pending) leave(h *handshaking) {
 	p.mu.Lock()
 	p.remove(h)

@@ -11,21 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// past is a deadline that makes the poller let go of whoever waits.
+// past is a deadline that makes Go's poller end a wait.
 var past = time.Unix(1, 0)
 
-// A socket is the transport of a Conn that works on a socket itself. Go's poller keeps the descriptor, and says when a
-// half may try again; send and recv are cssl's. All use of the descriptor is inside calls of raw, which
-// holds it open: its number could be another file's otherwise.
+// A socket is the transport of a Conn that uses a socket directly. Go's poller
+// holds the descriptor and says when a half may try again; cssl calls send and
+// recv. The descriptor is used only inside calls of raw, which keep it open.
+// Outside them, its number could already be another file's.
 type socket struct {
 	c    *Conn
 	conn socketConn
 	raw  syscall.RawConn
-	// tries are the two halves' for raw, made once.
+	// tries are the functions for raw, one for each half, made once.
 	tries [2]func(uintptr) bool
 
-	// For a half that waits for the other direction: its key in crosses, 0
-	// before that has happened, and the directions that are waited for there.
+	// For a half that waits for the other direction: the key in crosses (0
+	// before the first such wait), and the directions that crosses watches.
 	key      uint64
 	watching [2]bool
 }
@@ -36,7 +37,7 @@ type socketConn interface {
 	syscall.Conn
 }
 
-// socketOf answers conn if it is a stream socket of package net.
+// socketOf returns conn if it is a stream socket of package net.
 func socketOf(conn net.Conn) (socketConn, bool) {
 	switch c := conn.(type) {
 	case *net.TCPConn:
@@ -86,7 +87,7 @@ func (t *socket) run(s *half) error {
 func (t *socket) wake(s *half) {
 	if s.waits && !s.woken {
 		s.woken = true
-		_ = t.poll(s, past) // fails for a closed socket alone, which wakes by itself
+		_ = t.poll(s, past) // fails only if closed, which also wakes
 	}
 }
 
@@ -100,12 +101,12 @@ func (t *socket) restoreDeadline(s *half) {
 func (t *socket) setDeadline(s *half, d time.Time) error {
 	s.deadline = d
 	if s.woken {
-		return nil // restoreDeadline sets it
+		return nil // restoreDeadline will set it
 	}
 	return t.poll(s, d)
 }
 
-// poll sets the poller's deadline for a half.
+// poll sets the deadline of s in Go's poller.
 func (t *socket) poll(s *half, d time.Time) error {
 	if s.natural == readable {
 		return t.conn.SetReadDeadline(d)
@@ -125,7 +126,7 @@ func (t *socket) watch(d direction) error {
 	return err
 }
 
-// arm asks for one event in the directions that are watched.
+// arm requests one event in the watched directions.
 func (t *socket) arm() (err error) {
 	var events uint32
 	if t.watching[readable] {
@@ -140,8 +141,8 @@ func (t *socket) arm() (err error) {
 	return err
 }
 
-// fire is called, on a goroutine of its own, when one of the events has come
-// that arm asked for. A hang-up or an error counts as both directions.
+// fire handles an event that arm requested. It runs on its own goroutine. A
+// hang-up or an error counts as both directions.
 func (t *socket) fire(events uint32) {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
@@ -150,7 +151,7 @@ func (t *socket) fire(events uint32) {
 	t.watching[readable] = was[readable] && !both && events&unix.EPOLLIN == 0
 	t.watching[writable] = was[writable] && !both && events&unix.EPOLLOUT == 0
 	if t.watching != [2]bool{} {
-		_ = t.arm() // fails for a closed socket alone, where nobody waits any more
+		_ = t.arm() // fails only if the socket is closed; then nobody waits
 	}
 	for _, d := range []direction{readable, writable} {
 		if was[d] && !t.watching[d] {
@@ -166,7 +167,7 @@ func (t *socket) flushed() bool           { return true }
 func (t *socket) closeWrite() {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
-	// An error says that the peer has reset the connection; reading finds that out too.
+	// An error means that the peer has reset the connection: Read returns it.
 	_ = t.raw.Control(func(uintptr) { _ = t.c.tls.CloseWrite() })
 }
 
@@ -191,7 +192,7 @@ func (t *socket) close() error {
 	t.c.mu.Lock()
 	if t.key != 0 {
 		crosses.remove(t)
-		_ = t.raw.Control(crosses.forget) // fails where closing it has done that
+		_ = t.raw.Control(crosses.forget) // fails only if closed already
 	}
 	t.c.mu.Unlock()
 	return t.conn.Close()

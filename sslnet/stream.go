@@ -10,26 +10,28 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// A stream is the transport of a Conn over any net.Conn, in engine mode: two goroutines carry the ciphertext. They begin
-// with the first operation and end when the connection is closed. Deadlines are kept here, so that a Read that was given up does
-// not disturb what is under way below.
+// A stream is the transport of a Conn over any other net.Conn, in engine mode:
+// two goroutines carry the ciphertext. They start with the first operation and
+// end when the connection is closed. Deadlines are timers here, so that a Read
+// that times out does not disturb the goroutines.
 type stream struct {
 	c      *Conn
 	conn   net.Conn
 	once   sync.Once
 	closed chan struct{}
-	out    chan struct{} // there may be something to take
-	room   chan struct{} // there may be room to feed
-	// Of the end: readLoop is to throw away what lies unread, and has ended.
+	out    chan struct{} // there may be ciphertext to Take
+	room   chan struct{} // there may be room to Feed
+	// discard tells readLoop to discard input. drained is closed when readLoop
+	// ends.
 	discard, drained chan struct{}
 	half             [2]struct {
-		again chan struct{} // try again
+		again chan struct{} // wakes the half
 		timer timer
 	}
 
 	// Guarded by c.mu.
-	inErr, outErr error // of conn
-	writing       bool  // taken, and not yet conn's
+	inErr, outErr error // errors of conn.Read and conn.Write
+	writing       bool  // conn has not yet accepted what was taken
 	full          bool  // readLoop waits for room
 }
 
@@ -45,7 +47,7 @@ func (c *Conn) overStream(x *cssl.Context, cfg cssl.ConnConfig) (err error) {
 	return err
 }
 
-// signal makes ch ready to be received from.
+// signal sends to ch, which has room for one, unless it is full.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -74,7 +76,7 @@ func (t *stream) run(s *half) error {
 		select {
 		case <-h.again:
 		case <-h.timer.wait():
-			// The next round asks again, since it may have been set anew meanwhile.
+			// The next round checks again: the deadline may have changed.
 		case <-t.closed:
 		}
 	}
@@ -86,11 +88,11 @@ func (t *stream) restoreDeadline(*half) {}
 func (t *stream) setDeadline(s *half, d time.Time) error {
 	s.deadline = d
 	t.half[s.natural].timer.set(d)
-	signal(t.half[s.natural].again) // a wait for the old one begins anew
+	signal(t.half[s.natural].again) // ends a wait for the old deadline
 	return nil
 }
 
-// watch has nothing to do: both directions are carried at all times.
+// watch does nothing: the goroutines carry both directions at all times.
 func (t *stream) watch(direction) error { return nil }
 
 func (t *stream) moved(r cssl.Result) {
@@ -121,7 +123,7 @@ func (t *stream) again() {
 	}
 }
 
-// readLoop feeds what the peer sends.
+// readLoop feeds cssl what conn receives.
 func (t *stream) readLoop() {
 	defer close(t.drained)
 	buf := make([]byte, 16<<10)
@@ -159,7 +161,7 @@ func (t *stream) readLoop() {
 	}
 }
 
-// writeLoop writes what is there for the peer.
+// writeLoop writes to conn what cssl has to send.
 func (t *stream) writeLoop() {
 	buf := make([]byte, 32<<10)
 	for {
@@ -188,18 +190,19 @@ func (t *stream) writeLoop() {
 
 func (t *stream) closeWrite() {
 	t.c.mu.Lock()
-	_ = t.c.tls.CloseWrite() // only that nothing more is put out
+	_ = t.c.tls.CloseWrite() // so that cssl produces no more output
 	t.c.mu.Unlock()
 	if w, ok := t.conn.(interface{ CloseWrite() error }); ok {
-		_ = w.CloseWrite() // fails where reading does too
+		_ = w.CloseWrite() // Read returns the same failure
 	}
 }
 
-// drainTime is how long finish reads what lies unread.
+// drainTime is how long finish discards input.
 const drainTime = 20 * time.Millisecond
 
-// finish leaves the end of the direction to close, since CloseWrite might wait. What comes in is taken by readLoop, unless it waits because
-// nobody has read; then there is more, over which a socket below would send RST.
+// finish sends no FIN, because conn.CloseWrite might block; close will send it.
+// readLoop takes all input, unless it waits for room. Then a socket below may
+// hold more input, and would send RST when closed.
 func (t *stream) finish() {
 	t.c.mu.Lock()
 	full := t.full
@@ -210,11 +213,12 @@ func (t *stream) finish() {
 	close(t.discard)
 	select {
 	case <-t.drained:
-	case <-time.After(10 * drainTime): // it does not heed its deadline
+	case <-time.After(10 * drainTime): // conn ignores its deadline
 	}
 }
 
-// throwAway reads until nothing comes for a moment.
+// throwAway discards input until a Read fails, normally because drainTime is
+// over.
 func (t *stream) throwAway(buf []byte) {
 	for n := 0; n < drainLimit; {
 		k, err := t.conn.Read(buf)
@@ -232,16 +236,17 @@ func (t *stream) close() error {
 	return t.conn.Close()
 }
 
-// timer is a deadline that can be set at any time.
+// A timer is a deadline that can be changed at any time.
 type timer struct {
 	mu    sync.Mutex
 	timer *time.Timer
-	ch    chan struct{} // closed when it has passed
+	ch    chan struct{} // closed when the deadline has passed
 }
 
 func (d *timer) init() { d.ch = make(chan struct{}) }
 
-// wait is closed when the deadline has passed, if it is not set anew before.
+// wait returns a channel that is closed when the deadline passes, unless it is
+// changed before.
 func (d *timer) wait() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -252,7 +257,7 @@ func (d *timer) set(t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.timer != nil && !d.timer.Stop() {
-		<-d.ch // its function is about to close it, or has
+		<-d.ch // the timer's function closes it
 	}
 	d.timer = nil
 	select {

@@ -9,7 +9,8 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// try is one attempt of a half, and all that follows without waiting. It answers whether the half is done.
+// try makes one attempt at the task, and whatever can follow without waiting.
+// It reports whether the task has ended.
 func (s *half) try() bool {
 	c := s.c
 	c.mu.Lock()
@@ -33,13 +34,13 @@ func (s *half) try() bool {
 			s.err = fmt.Errorf("sslnet: %v: %w", r.Want, errWant)
 			return true
 		case r.In && r.Want.Readable():
-			// recv came back short, which may be where the peer's end begins: the event that told of both is used up, and only
-			// a recv that takes nothing is sure to bring another.
+			// A short recv may precede the peer's FIN. One event reported both
+			// and is used up; only an empty recv guarantees another one.
 		case r.Want != cssl.WantNone:
 			if !s.wait(r) {
 				return true
 			}
-			if s.task == taskClose && s.deadline.IsZero() { // SetCloseTimeout asked for no waiting
+			if s.task == taskClose && s.deadline.IsZero() { // no waiting
 				s.err = os.ErrDeadlineExceeded
 				return true
 			}
@@ -48,7 +49,8 @@ func (s *half) try() bool {
 	}
 }
 
-// answered reports whether the end of a wait for the application is heard of: decided comes then.
+// answered reports whether decided is called when the application has done what
+// w waits for.
 func answered(w cssl.Want) bool {
 	return w == cssl.WantAsync || w == cssl.WantClientHello || w == cssl.WantRetryVerify
 }
@@ -64,7 +66,8 @@ func (c *Conn) decided() {
 	}
 }
 
-// tryTask makes the operation that comes next, and answers whether it was the last one. c.mu is held.
+// tryTask performs the next operation of the task, and reports whether it was
+// the last. c.mu is held.
 func (s *half) tryTask() (r cssl.Result, finished bool) {
 	c := s.c
 	switch {
@@ -110,7 +113,8 @@ func (s *half) tryTask() (r cssl.Result, finished bool) {
 	return r, r.Err == nil && r.Want == cssl.WantNone && len(s.p) == 0 && !r.Unsent && c.transport.flushed()
 }
 
-// tryRekey begins a handshake after the first one, when none is under way, or carries it on.
+// tryRekey finishes a handshake in progress, then begins that of the task and
+// continues it.
 func (s *half) tryRekey() (r cssl.Result, finished bool) {
 	c, t := s.c, s.task
 	c.sendRest(s)
@@ -141,7 +145,7 @@ func (s *half) tryRekey() (r cssl.Result, finished bool) {
 	return s.flush(r)
 }
 
-// tryHandshake carries the handshake on.
+// tryHandshake continues the first handshake.
 func (s *half) tryHandshake() (r cssl.Result, finished bool) {
 	c := s.c
 	if c.failed != nil {
@@ -149,7 +153,7 @@ func (s *half) tryHandshake() (r cssl.Result, finished bool) {
 	}
 	r = c.tls.Handshake()
 	switch {
-	case errors.Is(r.Err, cssl.ErrState): // early data is to be read first
+	case errors.Is(r.Err, cssl.ErrState): // early data must be read first
 	case r.Err != nil:
 		r = c.fail(r)
 	case r.Want == cssl.WantNone:
@@ -161,7 +165,7 @@ func (s *half) tryHandshake() (r cssl.Result, finished bool) {
 		c.ready = true
 		c.tickets = c.server && n.Version == cssl.TLS13
 		if n.Version < cssl.TLS13 {
-			c.keepState(n) // before there can be a renegotiation
+			c.keepState(n) // not available during a renegotiation
 		}
 		c.end()
 	}
@@ -171,7 +175,7 @@ func (s *half) tryHandshake() (r cssl.Result, finished bool) {
 // fail ends the handshake with r.Err. c.mu is held.
 func (c *Conn) fail(r cssl.Result) cssl.Result {
 	if r.Unsent {
-		r.Unsent = c.tls.Flush().Unsent // an alert may be on its way out
+		r.Unsent = c.tls.Flush().Unsent // there may be an alert to send
 	}
 	c.failed = c.opError("handshake", r.Err)
 	r.Err = c.failed
@@ -179,7 +183,7 @@ func (c *Conn) fail(r cssl.Result) cssl.Result {
 	return r
 }
 
-// end lets go who waits for the end of the handshake. c.mu is held.
+// end closes done and wakes both halves. c.mu is held.
 func (c *Conn) end() {
 	if !c.over {
 		c.over = true
@@ -192,15 +196,16 @@ func (c *Conn) end() {
 	}
 }
 
-// sendRest offers the transport what it refused earlier. Where the operation that follows waits to read, the peer may wait
-// for that. c.mu is held.
+// sendRest offers the transport again what it did not accept. The peer may wait
+// for that, while the operation that follows waits for the peer. c.mu is held.
 func (c *Conn) sendRest(s *half) {
 	if c.unsent {
 		c.note(s, c.tls.Flush())
 	}
 }
 
-// flushUnsent is flush of what the transport refused. Tickets may stay: nobody waits for them.
+// flushUnsent is flush, but does nothing if nothing is unsent, or only tickets:
+// nobody waits for those.
 func (s *half) flushUnsent() (r cssl.Result, finished bool) {
 	if s.c.tickets || !s.c.unsent && s.c.transport.flushed() {
 		return r, true
@@ -208,7 +213,8 @@ func (s *half) flushUnsent() (r cssl.Result, finished bool) {
 	return s.flush(r)
 }
 
-// flush sends what cssl holds; before is the operation that it follows.
+// flush sends what cssl holds. Its result includes In, Out and Certificate of
+// before.
 func (s *half) flush(before cssl.Result) (r cssl.Result, finished bool) {
 	if r = s.c.tls.Flush(); r.Err == nil && r.Want == cssl.WantNone && !s.c.transport.flushed() {
 		r.Want = cssl.WantWrite
@@ -219,14 +225,15 @@ func (s *half) flush(before cssl.Result) (r cssl.Result, finished bool) {
 	return r, r.Err == nil && r.Want == cssl.WantNone
 }
 
-// note deals with what an operation moved: it makes the want of the other half stale. So does a failure of reading, which may
-// be the connection's. c.mu is held.
+// note records the result of an operation of s. It wakes the other half if r
+// unblocks it. It also wakes the writer if a read has failed, because the whole
+// connection may have failed. c.mu is held.
 func (c *Conn) note(s *half, r cssl.Result) {
 	if r.Certificate {
 		c.answered()
 	}
 	c.unsent = r.Unsent
-	if r.Err != nil { // one that sticks does not say
+	if r.Err != nil { // a repeated error does not set Unsent
 		c.unsent = c.tls.Unsent() > 0
 	}
 	c.transport.moved(r)
@@ -234,7 +241,7 @@ func (c *Conn) note(s *half, r cssl.Result) {
 	if s == other {
 		other, failed = &c.writer, r.Err != nil
 	}
-	op := cssl.OpHandshake // or another one that takes no data
+	op := cssl.OpHandshake // or any other that reads no data
 	if s.task == taskRead {
 		op = cssl.OpRead
 	}
@@ -243,7 +250,8 @@ func (c *Conn) note(s *half, r cssl.Result) {
 	}
 }
 
-// wait makes ready for waiting for r.Want, and answers false if it cannot wait: s.err says why. c.mu is held.
+// wait prepares s to wait for r.Want. If it returns false, s cannot wait; s.err
+// says why. c.mu is held.
 func (s *half) wait(r cssl.Result) bool {
 	c := s.c
 	if s.err = c.transport.blocked(r.Want); s.err != nil {
@@ -251,9 +259,9 @@ func (s *half) wait(r cssl.Result) bool {
 	}
 	if s == &c.reader && r.Want.Readable() {
 		if r.Held {
-			c.note(s, c.tls.Flush()) // the tickets that waited for something to go with
+			c.note(s, c.tls.Flush()) // tickets, held for the next Write
 		}
-		c.tls.FreeBuffers() // a connection that has nothing to read needs no memory for it
+		c.tls.FreeBuffers() // an idle connection needs no buffers
 	}
 	s.want, s.waits = r.Want, true
 	var err error
@@ -272,7 +280,8 @@ func (s *half) wait(r cssl.Result) bool {
 	return true
 }
 
-// onReady is called when the transport has become ready in a direction that was watched. c.mu is held.
+// onReady is called when the transport is ready in a watched direction. c.mu is
+// held.
 func (c *Conn) onReady(d direction) {
 	if c.closing {
 		return
@@ -288,18 +297,19 @@ func (c *Conn) onReady(d direction) {
 		return
 	}
 	if c.unsent {
-		r := c.tls.Flush() // a failure is the next Write's to find
+		r := c.tls.Flush() // the next Write returns an error, if any
 		c.unsent = r.Unsent
 		c.transport.moved(r)
 		c.keepSending()
 	}
 }
 
-// keepSending sees to it that what the transport refused is sent though no Write waits for it, such as the answer to a
-// KeyUpdate that came with a Read, or what a Write accepted before its deadline. c.mu is held.
+// keepSending ensures that unsent ciphertext is sent even though no Write waits
+// for it: the reply to a KeyUpdate that a Read received, or what a Write
+// accepted before its deadline. c.mu is held.
 func (c *Conn) keepSending() {
 	if c.unsent && !c.writer.waits && !c.closing {
-		// Where it cannot be watched for (no descriptors are left), the next operation sends it.
+		// If watch fails (no descriptors left), the next operation sends it.
 		_ = c.transport.watch(writable)
 	}
 }

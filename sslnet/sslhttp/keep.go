@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// parkTimeout is how long a connection waits for the request that it was made for, which comes at once unless it was given up.
+// parkTimeout is how long a parked connection waits for its request. The
+// request comes at once, unless it was canceled.
 const parkTimeout = 3 * time.Second
 
-// park keeps a connection for the next dial to p.
+// park keeps c for the next dial to p.
 func (t *Transport) park(p place, c *clientConn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -29,7 +30,7 @@ func (t *Transport) park(p place, c *clientConn) {
 	})
 }
 
-// unpark answers a connection that was parked at p, or nil.
+// unpark returns a connection that was parked at p, or nil.
 func (t *Transport) unpark(p place) *clientConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -39,7 +40,7 @@ func (t *Transport) unpark(p place) *clientConn {
 	return nil
 }
 
-// take removes the connection with number i at p. t.mu is held.
+// take removes the connection with index i at p, and returns it. t.mu is held.
 func (t *Transport) take(p place, i int) *clientConn {
 	c := t.parked[p][i]
 	if t.parked[p] = slices.Delete(t.parked[p], i, i+1); len(t.parked[p]) == 0 {
@@ -48,7 +49,8 @@ func (t *Transport) take(p place, i int) *clientConn {
 	return c
 }
 
-// hosts is what is remembered of up to maxHosts hosts. When there are so many, any other one is forgotten.
+// hosts has a V for each of up to maxHosts hosts. At the limit, put forgets
+// another one.
 type hosts[V any] map[string]V
 
 func (h hosts[V]) put(host string, v V) {
@@ -61,17 +63,19 @@ func (h hosts[V]) put(host string, v V) {
 	h[host] = v
 }
 
-// heldBody is the body of a request that may have to be sent again. An http.Transport closes it also when it has no
-// connection to send it on; that is put off as long as nothing was read.
+// heldBody is the body of a request that may have to be sent again. An
+// http.Transport closes a body even if it found no connection to send it on.
+// heldBody delays that Close until the body is read or released.
 type heldBody struct {
 	io.ReadCloser
 	mu     sync.Mutex
-	passed bool // Close is passed on from now on
+	passed bool // Close is no longer delayed
 	read   bool
-	closed bool // Close was put off
+	closed bool // Close was called, and delayed
 }
 
-// holdBody answers a copy of req with its body held, and that body: nil if there is none.
+// holdBody returns a copy of req with a heldBody, and that body. It returns req
+// and nil if there is no body.
 func holdBody(req *http.Request) (*http.Request, *heldBody) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req, nil
@@ -102,7 +106,8 @@ func (b *heldBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// again reports whether the request can be sent again, and makes it ready for that.
+// again reports whether the request can be sent again, and forgets a delayed
+// Close.
 func (b *heldBody) again() bool {
 	if b == nil {
 		return true
@@ -113,7 +118,7 @@ func (b *heldBody) again() bool {
 	return !b.read
 }
 
-// release closes the body if that was put off, and puts nothing off from now on.
+// release performs a delayed Close. Later ones are not delayed.
 func (b *heldBody) release() {
 	if b == nil {
 		return

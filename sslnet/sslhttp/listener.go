@@ -17,14 +17,14 @@ import (
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
-// DefaultHandshakeTimeout is how long a client may take for the handshake, and for the first 24 bytes of HTTP/2, where
-// the Server has no timeout that applies.
+// DefaultHandshakeTimeout is how long a client may take for the handshake, and
+// for the first 24 bytes of HTTP/2, if none of the Server's timeouts applies.
 const DefaultHandshakeTimeout = 10 * time.Second
 
-// clientPreface is what a client sends first in HTTP/2 (RFC 9113, section 3.4).
+// clientPreface is what an HTTP/2 client sends first (RFC 9113, section 3.4).
 const clientPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-// evictionInterval is how often evictions are logged at most.
+// evictionInterval is the least time between two log lines about evictions.
 const evictionInterval = time.Second
 
 // Error codes of HTTP/2 (RFC 9113, section 7).
@@ -33,23 +33,24 @@ const (
 	http11Required     = 0xd
 )
 
-// listener stands between a listener of TLS connections and http.Server: its Accept answers connections whose handshake is done.
+// A listener wraps a listener of TLS connections for http.Server. Its Accept
+// returns connections whose handshake is done.
 type listener struct {
 	net.Listener
 	srv   *http.Server
 	http2 bool
-	lines *logqueue.Queue // for the ErrorLog
+	lines *logqueue.Queue // for ErrorLog
 
 	start   sync.Once
-	work    sync.WaitGroup // what accepts, and handshakes
+	work    sync.WaitGroup // accept and the handshakes
 	ready   chan net.Conn
-	failed  chan error // of the Listener's Accept
+	failed  chan error // errors of Listener.Accept
 	closing chan struct{}
 
 	mu     sync.Mutex
 	closed bool
-	under  map[*sslnet.Conn]struct{} // the handshakes under way
-	// evicted is how many evictions were not logged since evictedAt.
+	under  map[*sslnet.Conn]struct{} // handshakes in progress
+	// evicted counts the evictions since evictedAt, when one was last logged.
 	evicted   int
 	evictedAt time.Time
 }
@@ -64,8 +65,10 @@ func newListener(srv *http.Server, l net.Listener, http2 bool) *listener {
 	return n
 }
 
-// Accept answers a connection for HTTP/1 as a *sslnet.Conn, one for HTTP/2 as an *http2Conn. After Close it waits until
-// nothing is under way any more: so Shutdown and Close of the http.Server, which wait for Serve, wait for that.
+// Accept returns an HTTP/1 connection as a *sslnet.Conn, and an HTTP/2
+// connection as an *http2Conn. After Close it waits until all handshakes have
+// ended. Shutdown and Close of http.Server wait for Serve, and therefore for
+// that.
 func (l *listener) Accept() (net.Conn, error) {
 	l.start.Do(func() { l.work.Go(l.accept) })
 	select {
@@ -79,8 +82,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close stops accepting and cuts off the handshakes that are under way. It does not wait for them: http.Server holds a
-// lock meanwhile.
+// Close stops accepting and ends the handshakes in progress. It does not wait
+// for them, because http.Server holds a lock when it calls Close.
 func (l *listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -95,8 +98,8 @@ func (l *listener) Close() error {
 	return l.Listener.Close()
 }
 
-// accept begins handshakes. An error goes to the http.Server, which waits a little before it calls Accept again, or gives up
-// and closes the listener.
+// accept starts handshakes. An error goes to http.Server, which pauses and
+// calls Accept again, or gives up and closes the listener.
 func (l *listener) accept() {
 	for {
 		nc, err := l.Listener.Accept()
@@ -106,7 +109,7 @@ func (l *listener) accept() {
 				continue
 			}
 			nc.Close()
-			err = fmt.Errorf("sslhttp: the listener accepts connections of type %T: give Serve a *sslnet.Listener", nc)
+			err = fmt.Errorf("sslhttp: the listener returned a %T: Serve needs a *sslnet.Listener", nc)
 		}
 		select {
 		case l.failed <- err:
@@ -116,7 +119,7 @@ func (l *listener) accept() {
 	}
 }
 
-// welcome makes the handshake and hands the connection on.
+// welcome performs the handshake and passes the connection to Accept.
 func (l *listener) welcome(c *sslnet.Conn) {
 	nc, err := l.handshake(c)
 	if err == nil {
@@ -127,15 +130,15 @@ func (l *listener) welcome(c *sslnet.Conn) {
 		}
 	}
 	select {
-	case <-l.closing: // cut off
+	case <-l.closing: // Close ended it
 	default:
 		l.complain(c, err)
 	}
 	c.Close()
 }
 
-// complain logs that the handshake of c has failed. Evictions, which come by the
-// thousand, are told of once in evictionInterval.
+// complain logs that the handshake of c failed. It logs evictions at most once
+// in evictionInterval, because there may be thousands.
 func (l *listener) complain(c *sslnet.Conn, err error) {
 	if errors.Is(err, sslnet.ErrHandshakeEvicted) {
 		l.mu.Lock()
@@ -156,7 +159,7 @@ func (l *listener) complain(c *sslnet.Conn, err error) {
 // maxLines is how many lines may wait for an ErrorLog that blocks.
 const maxLines = 1024
 
-// errorLog is the Server's, or that of package log.
+// errorLog returns the Server's ErrorLog, or the default logger of package log.
 func (l *listener) errorLog() *log.Logger {
 	if l.srv.ErrorLog != nil {
 		return l.srv.ErrorLog
@@ -164,19 +167,19 @@ func (l *listener) errorLog() *log.Logger {
 	return log.Default()
 }
 
-// logf writes a line through a queue: a handshake must not keep its place, nor
-// its goroutine, while a log blocks.
+// logf logs a line through a queue, so that a log that blocks delays no
+// handshake.
 func (l *listener) logf(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	l.lines.Add(1, func() { l.errorLog().Print(line) })
 }
 
-// linesLost logs that lines are missing.
+// linesLost logs how many lines were dropped.
 func (l *listener) linesLost(n uint64) {
-	l.errorLog().Printf("http: %d lines were dropped, for the log did not take them in time", n)
+	l.errorLog().Printf("http: %d lines were dropped because the log was too slow", n)
 }
 
-// handshakeTimeout is the bound for a handshake.
+// handshakeTimeout returns the time limit of a handshake.
 func handshakeTimeout(srv *http.Server) time.Duration {
 	var least time.Duration
 	for _, d := range []time.Duration{srv.ReadHeaderTimeout, srv.ReadTimeout, srv.WriteTimeout} {
@@ -190,7 +193,7 @@ func handshakeTimeout(srv *http.Server) time.Duration {
 	return least
 }
 
-// handshake makes the handshake within its bound, unless Close comes first.
+// handshake performs the handshake within its time limit. Close ends it early.
 func (l *listener) handshake(c *sslnet.Conn) (net.Conn, error) {
 	c.SetDeadline(time.Now().Add(handshakeTimeout(l.srv)))
 	l.mu.Lock()
@@ -205,12 +208,12 @@ func (l *listener) handshake(c *sslnet.Conn) (net.Conn, error) {
 	l.mu.Lock()
 	delete(l.under, c)
 	l.mu.Unlock()
-	// Close may have set a deadline. Then the connection is not handed on.
+	// Close may have set a deadline. Then the connection is not used.
 	c.SetDeadline(time.Time{})
 	return nc, err
 }
 
-// negotiate makes the handshake, and what the protocol that was agreed on needs before net/http can speak it.
+// negotiate performs the handshake, and prepares the connection for net/http.
 func (l *listener) negotiate(c *sslnet.Conn) (net.Conn, error) {
 	if err := c.Handshake(); err != nil {
 		if !isHTTPRequest(err) {
@@ -227,7 +230,7 @@ func (l *listener) negotiate(c *sslnet.Conn) (net.Conn, error) {
 		return c, nil
 	case protoHTTP2:
 	default:
-		return nil, fmt.Errorf("client agreed on %q in ALPN, which is no protocol of HTTP", state.ALPN)
+		return nil, fmt.Errorf("client negotiated %q in ALPN, which is not an HTTP protocol", state.ALPN)
 	}
 	nc, err := readPreface(c)
 	if err != nil {
@@ -235,40 +238,43 @@ func (l *listener) negotiate(c *sslnet.Conn) (net.Conn, error) {
 	}
 	if !l.http2 {
 		goAway(c, http11Required)
-		return nil, errors.New("client agreed on HTTP/2, which the Server's Protocols leave out: take h2 from the Context's ALPN")
+		return nil, errors.New("client negotiated HTTP/2, which Server.Protocols excludes: remove h2 from the Context's ALPN")
 	}
 	if conf := l.srv.HTTP2; prohibited(state) && (conf == nil || !conf.PermitProhibitedCipherSuites) {
 		goAway(c, inadequateSecurity)
-		return nil, fmt.Errorf("client agreed on HTTP/2 with %v and cipher suite %s, which HTTP/2 prohibits", state.Version, state.Cipher)
+		return nil, fmt.Errorf("client negotiated HTTP/2 with %v and cipher suite %s, which HTTP/2 prohibits", state.Version, state.Cipher)
 	}
 	return nc, nil
 }
 
-// readPreface takes what a client of HTTP/2 sends first, and answers a connection that begins with it.
+// readPreface reads the client preface, and returns a connection that still has
+// it.
 func readPreface(c *sslnet.Conn) (net.Conn, error) {
 	buf := make([]byte, len(clientPreface))
 	for n := 0; n < len(buf); {
 		k, err := c.Read(buf[n:])
 		if n += k; string(buf[:n]) != clientPreface[:n] {
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"+
-				"Client agreed on HTTP/2 and sent something else.\n")
-			return nil, errors.New("client agreed on HTTP/2 and sent something else")
+				"Client negotiated HTTP/2 but sent something else.\n")
+			return nil, errors.New("client negotiated HTTP/2 but sent something else")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading the beginning of HTTP/2: %w", err)
+			return nil, fmt.Errorf("reading the HTTP/2 client preface: %w", err)
 		}
 	}
 	return &http2Conn{c, buf}, nil
 }
 
-// isHTTPRequest reports whether OpenSSL found a request of plain HTTP instead of a ClientHello.
+// isHTTPRequest reports whether OpenSSL got a plain HTTP request in place of a
+// ClientHello.
 func isHTTPRequest(err error) bool {
 	var e *cssl.Error
 	return errors.As(err, &e) && slices.ContainsFunc(e.Reasons, func(r cssl.Reason) bool { return r.Text == "http request" })
 }
 
-// prohibited reports whether RFC 9113, section 9.2, rules out what was negotiated: all versions before TLS 1.2, and in TLS 1.2
-// all cipher suites but those with ephemeral keys and AEAD.
+// prohibited reports whether RFC 9113, section 9.2, prohibits what was
+// negotiated: any version before TLS 1.2, and in TLS 1.2 any cipher suite
+// without ephemeral keys and AEAD.
 func prohibited(s sslnet.State) bool {
 	if s.Version != cssl.TLS12 {
 		return s.Version < cssl.TLS12
@@ -278,7 +284,8 @@ func prohibited(s sslnet.State) bool {
 	return !ephemeral || !aead
 }
 
-// goAway sends the least that a server of HTTP/2 may say: an empty SETTINGS frame, and GOAWAY.
+// goAway sends the least that an HTTP/2 server may send: an empty SETTINGS
+// frame, and GOAWAY.
 func goAway(c net.Conn, code byte) {
 	c.Write([]byte{
 		0, 0, 0, 4, 0, 0, 0, 0, 0,
@@ -286,8 +293,9 @@ func goAway(c net.Conn, code byte) {
 	})
 }
 
-// http2Conn is a connection for HTTP/2, whose first bytes were read already. It has no ConnectionState, since
-// net/http speaks HTTP/1 alone to what has one.
+// An http2Conn is a connection for HTTP/2 whose client preface was read
+// already. It has no method ConnectionState, because net/http speaks only
+// HTTP/1 on a connection with that method.
 type http2Conn struct {
 	net.Conn        // a *sslnet.Conn
 	first    []byte // not yet read by net/http
@@ -303,7 +311,7 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// bare is the connection that the caller knows.
+// bare returns the connection that callbacks of the caller get.
 func bare(c net.Conn) net.Conn {
 	if h, ok := c.(*http2Conn); ok {
 		return h.Conn

@@ -90,7 +90,7 @@ func TestSilence(t *testing.T) {
 			}
 		}
 		line := receive(t, s.log.lines, "a line of the log")
-		if strings.Contains(line, "reading the beginning of HTTP/2") {
+		if strings.Contains(line, "reading the HTTP/2 client preface") {
 			break
 		}
 		if !strings.Contains(line, "i/o timeout") || timeout > hang {
@@ -143,7 +143,7 @@ func TestEvictionsLogged(t *testing.T) {
 	defer cancel()
 	must(t, l.lines.Flush(ctx))
 	lines := strings.Split(text.String(), "\n")
-	for i, want := range []string{"evicted: too slow while others wait (1 since", io.ErrUnexpectedEOF.Error(), "(6 since", ""} {
+	for i, want := range []string{"evicted: slow handshake, MaxHandshakes reached (1 since", io.ErrUnexpectedEOF.Error(), "(6 since", ""} {
 		if i >= len(lines) || !strings.Contains(lines[i], want) || len(lines) != 4 {
 			t.Errorf("line %d is not %q in %q", i, want, lines)
 		}
@@ -238,7 +238,7 @@ func TestOtherProtocol(t *testing.T) {
 				t.Errorf("the answer is %v, close: %v", resp.Status, resp.Close)
 			}
 			if c.want == "400" {
-				s.log.expect(t, "agreed on HTTP/2 and sent something else")
+				s.log.expect(t, "negotiated HTTP/2 but sent something else")
 			}
 			resp.Body.Close()
 		})
@@ -260,7 +260,7 @@ func TestHTTP2Refused(t *testing.T) {
 		code    byte
 		log     string
 	}{
-		"protocols": {srv: &http.Server{Protocols: one}, context: func(*cssl.Config) {}, code: http11Required, log: "take h2 from the Context's ALPN"},
+		"protocols": {srv: &http.Server{Protocols: one}, context: func(*cssl.Config) {}, code: http11Required, log: "remove h2 from the Context's ALPN"},
 		"version":   {srv: &http.Server{}, context: old, code: inadequateSecurity, log: "TLSv1.1"},
 		"cipher":    {srv: &http.Server{}, context: cbc, code: inadequateSecurity, log: "ECDHE-ECDSA-AES128-SHA"},
 	} {

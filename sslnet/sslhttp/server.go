@@ -17,11 +17,14 @@ const (
 	protoHTTP1 = "http/1.1"
 )
 
-// ALPN is what cssl.Config.ALPN is to be for HTTP/2 and HTTP/1.1, of a server as of a client.
+// ALPN is the value of cssl.Config.ALPN for HTTP/2 and HTTP/1.1, for a server
+// and for a client.
 var ALPN = []string{protoHTTP2, protoHTTP1}
 
-// ListenAndServe listens on the TCP address srv.Addr, ":https" if it is empty, and calls [Serve] with x. The
-// Context stays the caller's. Like srv.ListenAndServeTLS it always answers an error, after Shutdown or Close http.ErrServerClosed.
+// ListenAndServe listens on the TCP address srv.Addr, or ":https" if it is
+// empty, and calls [Serve]. The caller still owns x. Like srv.ListenAndServeTLS
+// it always returns an error, which is http.ErrServerClosed after Shutdown or
+// Close.
 func ListenAndServe(srv *http.Server, x *cssl.Context) error {
 	addr := srv.Addr
 	if addr == "" {
@@ -34,19 +37,23 @@ func ListenAndServe(srv *http.Server, x *cssl.Context) error {
 	return Serve(srv, l)
 }
 
-// Serve serves HTTP over the connections of l until srv is shut down or closed, or l fails. l is a [*sslnet.Listener], or
-// another whose Accept answers a [*sslnet.Conn]; Serve closes it. Where that hides a *sslnet.Listener, call its
-// AllowHTTP2 before. It always answers an error, after Shutdown or Close
-// http.ErrServerClosed; then all handshakes have ended.
+// Serve serves HTTP on the connections of l until srv is shut down or closed,
+// or l fails. l is a [*sslnet.Listener], or another listener whose Accept
+// returns a [*sslnet.Conn]. If that listener wraps a *sslnet.Listener, call the
+// latter's AllowHTTP2 first. Serve closes l. It always returns an error, which
+// is http.ErrServerClosed after Shutdown or Close. No handshake is in progress
+// when it returns.
 //
-// HTTP/2 is spoken if srv.Protocols has HTTP2, which is the default, and ALPN led to it. srv.TLSConfig has no part in it.
-// Handshakes that fail are reported to srv.ErrorLog, by a goroutine that no
-// connection waits for; when 1024 lines wait, further ones are dropped.
+// HTTP/2 is spoken if srv.Protocols has HTTP2, as by default, and ALPN has
+// selected it. srv.TLSConfig is not used. Failed handshakes are logged to
+// srv.ErrorLog, from another goroutine: a log that blocks delays no connection.
+// Up to 1024 lines wait for it; any more are dropped.
 //
-// Serve changes srv, so the first call comes before srv serves anything: Protocols gets UnencryptedHTTP2 if it
-// has HTTP2, and Handler, ConnContext, BaseContext and ConnState are wrapped. The functions are given what they would be given without that: a
-// *sslnet.Conn, and l. If srv serves plain HTTP too, that listener also answers clients that begin with HTTP/2; take
-// a Server of its own where that is not wanted.
+// Serve changes srv, so call it before srv serves anything else. It adds
+// UnencryptedHTTP2 to Protocols if they have HTTP2, and wraps Handler,
+// ConnContext, BaseContext and ConnState. These still receive a *sslnet.Conn,
+// and l. If srv also serves plain HTTP, it accepts clients that begin with
+// HTTP/2 there; to prevent that, use another Server for plain HTTP.
 func Serve(srv *http.Server, l net.Listener) error {
 	if h, ok := l.(interface{ AllowHTTP2() }); ok {
 		h.AllowHTTP2()
@@ -60,7 +67,8 @@ func Serve(srv *http.Server, l net.Listener) error {
 // preparing is held while a Server is changed.
 var preparing sync.Mutex
 
-// prepare makes srv ready for connections of ours, once. It answers whether it is to speak HTTP/2.
+// prepare changes srv once, as [Serve] says. It reports whether srv speaks
+// HTTP/2.
 func prepare(srv *http.Server) bool {
 	preparing.Lock()
 	defer preparing.Unlock()
@@ -71,7 +79,7 @@ func prepare(srv *http.Server) bool {
 	if srv.Protocols != nil {
 		*p = *srv.Protocols
 	} else {
-		// A map without h2 is net/http's older way to say no to HTTP/2.
+		// A TLSNextProto without h2 is net/http's older way to disable HTTP/2.
 		_, has := srv.TLSNextProto[protoHTTP2]
 		p.SetHTTP1(true)
 		p.SetHTTP2(srv.TLSNextProto == nil || has)
@@ -96,10 +104,11 @@ func prepare(srv *http.Server) bool {
 	return p.HTTP2()
 }
 
-// stateKey is the context's key for the *tls.ConnectionState of an HTTP/2 connection.
+// stateKey is the context key of the *tls.ConnectionState of an HTTP/2
+// connection.
 type stateKey struct{}
 
-// connContext makes a ConnContext of the caller's, which may be nil.
+// connContext wraps a ConnContext of the caller, which may be nil.
 func connContext(next func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
 	return func(ctx context.Context, c net.Conn) context.Context {
 		if h, ok := c.(*http2Conn); ok {
@@ -113,7 +122,8 @@ func connContext(next func(context.Context, net.Conn) context.Context) func(cont
 	}
 }
 
-// handler sets Request.TLS where net/http cannot, and calls next; nil is http.DefaultServeMux.
+// handler sets Request.TLS where net/http cannot, and calls next. A nil next
+// means http.DefaultServeMux.
 type handler struct {
 	next  http.Handler
 	http2 bool
@@ -124,11 +134,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if state, ok := r.Context().Value(stateKey{}).(*tls.ConnectionState); ok {
 		r.TLS = state
 	}
-	// The beginning of HTTP/2 looks like a request of HTTP/1, and net/http hands it to handlers, some of which go on with
-	// HTTP/2 from there. Over TLS it is a client that does not keep to what it agreed on.
+	// net/http parses the HTTP/2 client preface as an HTTP/1 request, and some
+	// handlers then switch to HTTP/2. Here the client did not negotiate that.
 	if r.TLS != nil && r.Method == "PRI" {
 		w.Header().Set("Connection", "close")
-		http.Error(w, "HTTP/2 was not agreed on for this connection", http.StatusHTTPVersionNotSupported)
+		http.Error(w, "HTTP/2 was not negotiated for this connection", http.StatusHTTPVersionNotSupported)
 		return
 	}
 	next := h.next

@@ -15,39 +15,46 @@ import (
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
-// DefaultDialTimeout bounds connecting and the handshake together where the Dialer has no Timeout.
+// DefaultDialTimeout bounds connecting and the handshake together if the Dialer
+// has no Timeout.
 const DefaultDialTimeout = 30 * time.Second
 
-// maxHosts is of how many hosts a Transport remembers something.
+// maxHosts is how many hosts a Transport remembers.
 const maxHosts = 1024
 
-// Transport is an http.RoundTripper whose https connections are of package sslnet. It may be used by any number of goroutines
-// at once, and should be used for long: it holds connections that are idle and sessions to resume.
+// Transport is an http.RoundTripper that uses connections of package sslnet for
+// https. Any number of goroutines may use it at once. Reuse it: it holds idle
+// connections, and sessions to resume.
 type Transport struct {
 	dialer       sslnet.Dialer
 	http1, http2 *http.Transport
 
 	mu       sync.Mutex
-	only1    hosts[struct{}]      // by URL.Host: those that chose HTTP/1.1
+	only1    hosts[struct{}]      // by URL.Host: hosts that chose HTTP/1.1
 	sessions hosts[*cssl.Session] // by address
 	parked   map[place][]*clientConn
 }
 
-// place is where a connection leads to, and what is spoken there.
+// place is the address of connections, and the protocol spoken on them.
 type place struct{ address, protocol string }
 
-// NewTransport makes a Transport that connects with d, which is copied. d.Context is required; with [ALPN] it
-// offers HTTP/2 and HTTP/1.1, without it HTTP/1.1 alone. d.Config.ServerName stays empty unless all hosts have that name.
+// NewTransport returns a Transport that connects with a copy of d. d.Context is
+// required. If its ALPN is [ALPN], it offers HTTP/2 and HTTP/1.1, otherwise
+// only HTTP/1.1. Leave d.Config.ServerName empty unless all hosts have that
+// name.
 //
-// What is not about TLS is taken from settings: the fields about keep-alive, compression, limits, timeouts of requests, sizes,
-// HTTP2, and DialContext for http URLs, which go unencrypted. Its proxy, protocols and TLS fields are left out: there is no
-// way through a proxy. nil means 100 idle connections, for 90 seconds, and a second for "100 Continue".
+// What does not concern TLS is copied from settings: keep-alive, compression,
+// limits, request timeouts, sizes, HTTP2, and DialContext for http URLs, which
+// are not encrypted. The proxy, protocol and TLS fields are ignored; proxies
+// are not supported. If settings is nil, the Transport keeps 100 idle
+// connections for 90 seconds, and waits one second for "100 Continue".
 //
-// A connection that was upgraded, such as to WebSocket, speaks HTTP/1.1, and which protocol a server takes is only known from the handshake. So
-// a request with an Upgrade header fails where the server has chosen HTTP/2; for such requests make a Transport whose Context has
-// "http/1.1" alone as ALPN.
+// A connection that is to be upgraded, such as to WebSocket, must speak
+// HTTP/1.1, but the server selects the protocol in the handshake. So a request
+// with an Upgrade header fails if the server selects HTTP/2. For such requests,
+// use a Transport whose Context has only "http/1.1" as ALPN.
 //
-// Of the hooks of package httptrace those of the TLS handshake are not called.
+// The hooks of package httptrace for the TLS handshake are not called.
 func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
 	if settings == nil {
 		settings = &http.Transport{MaxIdleConns: 100, IdleConnTimeout: 90 * time.Second, ExpectContinueTimeout: time.Second}
@@ -63,7 +70,7 @@ func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
 	return t
 }
 
-// over makes an http.Transport for connections of one protocol.
+// over returns an http.Transport for connections of one protocol.
 func (t *Transport) over(s *http.Transport, protocol string) *http.Transport {
 	h := &http.Transport{
 		DialContext:        s.DialContext,
@@ -100,12 +107,13 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// errUpgrade is of a request that HTTP/2 cannot carry.
-var errUpgrade = errors.New("the request has an Upgrade header, which HTTP/2 does not know: " +
-	"take a Transport whose Context has http/1.1 alone in ALPN")
+// errUpgrade is the error of a request that HTTP/2 cannot carry.
+var errUpgrade = errors.New("the request has an Upgrade header, which HTTP/2 does not support: " +
+	"use a Transport whose Context has only http/1.1 as ALPN")
 
-// RoundTrip implements http.RoundTripper. A host that nothing is known of is asked in HTTP/2. If the connection turns out to be
-// one for HTTP/1.1, it is kept for that, and the request goes over it; not a byte of it was sent before.
+// RoundTrip implements http.RoundTripper. It tries HTTP/2 first with an unknown
+// host. If the server selects HTTP/1.1, the same connection carries the request
+// in HTTP/1.1. No part of the request was sent before.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL == nil || req.URL.Scheme != "https" {
 		return t.http1.RoundTrip(req)
@@ -141,10 +149,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// roundTrip asks in one protocol.
+// roundTrip sends r in one protocol.
 func (t *Transport) roundTrip(r *http.Request, http1 bool) (*http.Response, error) {
 	if !http1 {
-		return t.http2.RoundTrip(r) // it asks the connection for Response.TLS
+		return t.http2.RoundTrip(r) // it sets Response.TLS
 	}
 	var conn *clientConn
 	trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { conn, _ = i.Conn.(*clientConn) }}
@@ -156,15 +164,16 @@ func (t *Transport) roundTrip(r *http.Request, http1 bool) (*http.Response, erro
 	return resp, err
 }
 
-// otherProtocol says that a connection was made, but not for the protocol that was wanted.
+// otherProtocol is returned by dial if the server has selected a protocol other
+// than the requested one.
 type otherProtocol struct{ address, got string }
 
-// Error says the address and the protocol.
+// Error returns the address and the protocol.
 func (e *otherProtocol) Error() string {
 	return fmt.Sprintf("sslhttp: the server at %s chose %s in ALPN", e.address, e.got)
 }
 
-// dial makes a connection for one protocol, or takes one that was parked.
+// dial returns a connection for p: a parked one, or a new one.
 func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn, error) {
 	if c := t.unpark(p); c != nil {
 		return c, nil
@@ -173,7 +182,7 @@ func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn
 	t.mu.Lock()
 	if s := t.sessions[p.address]; s != nil {
 		d.Config.Session = s
-		delete(t.sessions, p.address) // a ticket is for one use (RFC 8446, appendix C.4)
+		delete(t.sessions, p.address) // single use (RFC 8446, appendix C.4)
 	}
 	t.mu.Unlock()
 	nc, err := d.DialContext(ctx, network, p.address)
@@ -190,7 +199,7 @@ func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn
 	case protoHTTP1, protoHTTP2:
 	default:
 		c.Close()
-		return nil, fmt.Errorf("sslhttp: the server at %s chose %q in ALPN, which is no protocol of HTTP", p.address, got)
+		return nil, fmt.Errorf("sslhttp: the server at %s chose %q in ALPN, which is not an HTTP protocol", p.address, got)
 	}
 	if got == p.protocol {
 		return c, nil
@@ -199,7 +208,7 @@ func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn
 	return nil, &otherProtocol{p.address, got}
 }
 
-// clientConn is a connection that gives its session away once it has one.
+// clientConn is a connection that passes its session to the Transport.
 type clientConn struct {
 	*sslnet.Conn
 	transport *Transport
@@ -207,7 +216,7 @@ type clientConn struct {
 	given     atomic.Bool
 }
 
-// Read implements net.Conn. With the first data the tickets of TLS 1.3 are there too.
+// Read implements net.Conn. The tickets of TLS 1.3 arrive with the first data.
 func (c *clientConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 && c.given.CompareAndSwap(false, true) {
