@@ -52,7 +52,7 @@ func TestStalledOutput(t *testing.T) {
 		feed   func(addr string) error // makes the daemon write something
 	}{
 		{"stderr", []string{"--log-level=debug"}, speakHTTP},
-		{"stdout", []string{"--trace", "--log-level=error"}, shakeHands},
+		{"stdout", []string{"--trace", "--log-level=error"}, chat},
 		{"keylog", []string{"--log-level=error"}, shakeHands},
 	} {
 		t.Run(c.output, func(t *testing.T) {
@@ -183,6 +183,25 @@ func shakeHands(addr string) error {
 	}
 	_, err = io.ReadFull(c, make([]byte, 1))
 	return err
+}
+
+// chat makes a handshake and a thousand echoes, each of which has lines in a
+// trace.
+func chat(addr string) error {
+	c, err := tryTLS("tcp", addr, &tls.Config{})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for range 1000 {
+		if _, err := c.Write([]byte("x")); err != nil {
+			return err
+		}
+		if _, err = io.ReadFull(c, make([]byte, 1)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // TestBlockedStart (P56): a start that waits for a file says for which one, and a signal ends it.

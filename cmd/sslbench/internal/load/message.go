@@ -41,6 +41,9 @@ func (kept) open(s *slot) bool {
 	if s.w.phase == opening {
 		s.w.succeeded(s)
 	}
+	if s.w.phase == stopping {
+		s.w.drop(s)
+	}
 	if s.w.phase != running {
 		s.idle()
 	}

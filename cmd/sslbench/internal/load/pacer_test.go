@@ -194,6 +194,22 @@ func TestRateOverFailures(t *testing.T) {
 	}
 }
 
+// TestOpenedWhileStopping: what was due on a connection that was down, and comes
+// back only when the duration is over, is counted too.
+func TestOpenedWhileStopping(t *testing.T) {
+	l := &Load{cfg: Config{Rate: 400}, start: time.Now()}
+	w := &worker{load: l, loops: &loops{load: l}, phase: stopping}
+	s := &slot{w: w, next: 3}
+	w.slots, w.loops.slots = []*slot{s}, []*slot{s}
+	w.due.Store(10)
+	if (kept{}).open(s) {
+		t.Error("it is to begin")
+	}
+	if failures, _ := l.tally.take(); failures[TooSlow] != 7 || s.backlog() != 0 {
+		t.Errorf("%v are counted, not 7; %d are left", failures, s.backlog())
+	}
+}
+
 // TestPacer: each message is due once, none before its time, and a rate of millions a second is reached.
 func TestPacer(t *testing.T) {
 	for _, rate := range []float64{50, 3e4, 5e6} {
