@@ -307,3 +307,20 @@ func TestSecondSignalWhateverHappens(t *testing.T) {
 		t.Errorf("the log does not tell why it ended: %s", d.err.String())
 	}
 }
+
+// TestStuckPIDFile (P56): the end does not wait for the file system of the pid
+// file.
+func TestStuckPIDFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "pid")
+	d := runDaemon(t, "--pid-file", name)
+	until(t, "the pid file is there", func() bool { _, err := os.Stat(name); return err == nil })
+	os.Remove(name)
+	fifo(t, name)
+	d.signal(syscall.SIGTERM)
+	if s := d.status(); s != 0 {
+		t.Errorf("status %d, want 0", s)
+	}
+	if text := d.err.String(); !strings.Contains(text, "--pid-file "+name+": left behind") {
+		t.Errorf("the log does not tell that the file is left behind: %s", text)
+	}
+}
