@@ -76,6 +76,21 @@ func TestSessionEndsWithCertificate(t *testing.T) {
 	}
 }
 
+// TestSessionOutlivesUnverified: a certificate that nobody verifies does not end a
+// session when it runs out.
+func TestSessionOutlivesUnverified(t *testing.T) {
+	ca := newAuthority(t, "ca", nil, newKey(t))
+	ended := ca.issue(x509.Certificate{DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)})
+	for _, store := range stores {
+		s := Config{Certificates: []Certificate{ended}}
+		store.change(&s)
+		cx, sx := mustClient(t, Config{Verify: VerifyNone, MaxVersion: store.version}), mustServer(t, s)
+		if resumed, cerr, serr := resumes(t, cx, sx, ticketOf(t, cx, sx)); !resumed {
+			t.Errorf("%v %s: not resumed (client: %v, server: %v)", store.version, store.name, cerr, serr)
+		}
+	}
+}
+
 // clockShift is the variable of the environment by which the clock of a process
 // with shiftedClock is ahead, in seconds.
 const clockShift = "CSSL_CLOCK_SHIFT"

@@ -44,6 +44,8 @@ func TestRenewal(t *testing.T) {
 	more := names
 	more.DNSNames = append([]string{"b.example"}, names.DNSNames...)
 	alice, bob := x509.Certificate{Subject: pkix.Name{CommonName: "alice"}}, x509.Certificate{Subject: pkix.Name{CommonName: "bob"}}
+	aliceHere, bobHere := alice, bob
+	aliceHere.DNSNames, bobHere.DNSNames = []string{"here.example"}, []string{"here.example"}
 	nameless := x509.Certificate{}
 	both := func(a, b []byte) []byte { return append(append([]byte{}, a...), b...) }
 	// OpenSSL reads a certificate behind such a prefix, and encoding/pem does not.
@@ -75,6 +77,7 @@ func TestRenewal(t *testing.T) {
 		{"one more of other names", nil, func(c, s *Config) { s.Certificates = append(s.Certificates, inter.issueFor(rsaKey(t), more, inter)) }, false},
 		{"a server's CA", nil, func(c, s *Config) { s.CAPEM = rootAgain.pem }, true},
 		{"a CA of that name", nil, func(c, s *Config) { s.CAPEM = both(impostor.pem, nil) }, false},
+		{"a CA of that key", nil, func(c, s *Config) { s.CAPEM = both(newAuthority(t, "root 2", nil, rootKey).pem, nil) }, false},
 		{"another CA behind a byte order mark", func(c, s *Config) { s.CAPEM = both(mark, root.pem) },
 			func(c, s *Config) { s.CAPEM = both(mark, impostor.pem) }, false},
 		{"one more CA behind a long line", nil, func(c, s *Config) { s.CAPEM = both(root.pem, both(longLine, impostor.pem)) }, false},
@@ -104,6 +107,8 @@ func TestRenewal(t *testing.T) {
 		{"depth", nil, func(c, s *Config) { s.VerifyDepth = 9 }, false},
 		{"a client's certificate", nil, func(c, s *Config) { c.Certificates = []Certificate{inter.issue(alice, inter)} }, true},
 		{"another client", nil, func(c, s *Config) { c.Certificates = []Certificate{inter.issue(bob, inter)} }, false},
+		{"another client of the same alternative name", func(c, s *Config) { c.Certificates = []Certificate{inter.issue(aliceHere, inter)} },
+			func(c, s *Config) { c.Certificates = []Certificate{inter.issue(bobHere, inter)} }, false},
 		{"another client without a name", func(c, s *Config) { c.Certificates = []Certificate{inter.issue(nameless, inter)} },
 			func(c, s *Config) { c.Certificates = []Certificate{inter.issue(nameless, inter)} }, false},
 		{"a client's CA", nil, func(c, s *Config) { c.CAPEM = rootAgain.pem }, true},
@@ -133,6 +138,14 @@ func TestRenewal(t *testing.T) {
 				t.Errorf("%s, %v: resumed %v (client: %v, server: %v)", tt.name, version, resumed, cerr, serr)
 			}
 		}
+	}
+}
+
+// TestIdentityParts: what stands in two parts of an identity is another one than
+// the same text in one of them (P39).
+func TestIdentityParts(t *testing.T) {
+	if a, b := list([]byte("ab"), []byte("c")), list([]byte("a"), []byte("bc")); bytes.Equal(a, b) {
+		t.Errorf("both are %q", a)
 	}
 }
 
