@@ -283,7 +283,7 @@ func TestSessionAge(t *testing.T) {
 					most = tt.left
 				}
 				hint := time.Duration(new(big.Int).SetBytes(element(t, next.der, tagLifetimeHint)).Int64()) * time.Second
-				if hint <= 0 || hint > min(most, 2*time.Hour) {
+				if hint <= 0 || hint > min(most, 2*time.Hour)+time.Second { // C's clock may be a tick behind Go's
 					t.Errorf("%+v: the client is told %v", tt, hint)
 				}
 			}
