@@ -136,8 +136,10 @@ func (l *Library) Providers() []string {
 // that [Certificate].PIN does not give, and wait. The error names the files and
 // says what to do.
 //
-// It looks at /proc/self/maps, and returns nil where that cannot be read. A module
-// may be loaded when a key is first used, so call it after a [Context] was built.
+// It looks at /proc/self/maps, and returns nil where that cannot be read. A
+// libcrypto that is linked into a module statically has no file of its own there
+// and is not seen. A module may be loaded when a key is first used, so call it
+// after a [Context] was built.
 func (l *Library) Warning() error {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {

@@ -44,6 +44,8 @@ func TestRenewal(t *testing.T) {
 	more := names
 	more.DNSNames = append([]string{"b.example"}, names.DNSNames...)
 	alice, bob := x509.Certificate{Subject: pkix.Name{CommonName: "alice"}}, x509.Certificate{Subject: pkix.Name{CommonName: "bob"}}
+	aliceHere, bobHere := alice, bob
+	aliceHere.DNSNames, bobHere.DNSNames = []string{"here.example"}, []string{"here.example"}
 	nameless := x509.Certificate{}
 	both := func(a, b []byte) []byte { return append(append([]byte{}, a...), b...) }
 	// OpenSSL reads a certificate behind such a prefix, and encoding/pem does not.
@@ -75,6 +77,7 @@ func TestRenewal(t *testing.T) {
 		{"one more of other names", nil, func(c, s *Config) { s.Certificates = append(s.Certificates, inter.issueFor(rsaKey(t), more, inter)) }, false},
 		{"a server's CA", nil, func(c, s *Config) { s.CAPEM = rootAgain.pem }, true},
 		{"a CA of that name", nil, func(c, s *Config) { s.CAPEM = both(impostor.pem, nil) }, false},
+		{"a CA of that key", nil, func(c, s *Config) { s.CAPEM = both(newAuthority(t, "root 2", nil, rootKey).pem, nil) }, false},
 		{"another CA behind a byte order mark", func(c, s *Config) { s.CAPEM = both(mark, root.pem) },
 			func(c, s *Config) { s.CAPEM = both(mark, impostor.pem) }, false},
 		{"one more CA behind a long line", nil, func(c, s *Config) { s.CAPEM = both(root.pem, both(longLine, impostor.pem)) }, false},
@@ -104,6 +107,8 @@ func TestRenewal(t *testing.T) {
 		{"depth", nil, func(c, s *Config) { s.VerifyDepth = 9 }, false},
 		{"a client's certificate", nil, func(c, s *Config) { c.Certificates = []Certificate{inter.issue(alice, inter)} }, true},
 		{"another client", nil, func(c, s *Config) { c.Certificates = []Certificate{inter.issue(bob, inter)} }, false},
+		{"another client of the same alternative name", func(c, s *Config) { c.Certificates = []Certificate{inter.issue(aliceHere, inter)} },
+			func(c, s *Config) { c.Certificates = []Certificate{inter.issue(bobHere, inter)} }, false},
 		{"another client without a name", func(c, s *Config) { c.Certificates = []Certificate{inter.issue(nameless, inter)} },
 			func(c, s *Config) { c.Certificates = []Certificate{inter.issue(nameless, inter)} }, false},
 		{"a client's CA", nil, func(c, s *Config) { c.CAPEM = rootAgain.pem }, true},
@@ -136,6 +141,14 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// TestIdentityParts: what stands in two parts of an identity is another one than
+// the same text in one of them (P39).
+func TestIdentityParts(t *testing.T) {
+	if a, b := list([]byte("ab"), []byte("c")), list([]byte("a"), []byte("bc")); bytes.Equal(a, b) {
+		t.Errorf("both are %q", a)
+	}
+}
+
 // TestRevokedSession: whose certificate was revoked meanwhile is not known again by a session, but shows it, and is refused (P39).
 func TestRevokedSession(t *testing.T) {
 	ca := newAuthority(t, "ca", nil, newKey(t))
@@ -145,23 +158,30 @@ func TestRevokedSession(t *testing.T) {
 	client := ca.issue(x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "client"}})
 	for _, version := range versions {
 		for _, who := range []string{"client", "server"} {
-			build := func(revoked ...*big.Int) (cx, sx *Context) {
+			build := func(lists ...[]byte) (cx, sx *Context) {
 				c := Config{CAPEM: ca.pem, Certificates: []Certificate{client}, MaxVersion: version}
 				s := Config{CAPEM: ca.pem, Certificates: []Certificate{server}, Verify: VerifyRequire, TicketKeys: [][]byte{ticketKey(1, 80)}}
 				if who == "client" {
-					s.CRLPEM = ca.revoke(until, revoked...)
+					s.CRLPEM = bytes.Join(lists, nil)
 				} else {
-					c.CRLPEM = ca.revoke(until, revoked...)
+					c.CRLPEM = bytes.Join(lists, nil)
 				}
 				return mustClient(t, c), mustServer(t, s)
 			}
-			cx, sx := build()
+			none, revoked := ca.revoke(until), ca.revoke(until, big.NewInt(7), serial)
+			cx, sx := build(none)
 			session := ticketOf(t, cx, sx)
-			cx, sx = build(big.NewInt(7))
+			cx, sx = build(ca.revoke(until, big.NewInt(7)))
 			if resumed, cerr, serr := resumes(t, cx, sx, session); !resumed {
 				t.Errorf("%v, another than the %s is revoked: not resumed (client: %v, server: %v)", version, who, cerr, serr)
 			}
-			cx, sx = build(big.NewInt(7), serial)
+			for _, lists := range [][][]byte{{none, revoked}, {revoked, none}} { // OpenSSL chooses one for the full handshake
+				cx, sx = build(lists...)
+				if resumed, _, _ := resumes(t, cx, sx, session); resumed {
+					t.Errorf("%v, the %s is revoked by one of two lists: resumed", version, who)
+				}
+			}
+			cx, sx = build(revoked)
 			_, cerr, serr := resumes(t, cx, sx, session)
 			refusal := serr
 			if who == "server" {

@@ -31,7 +31,8 @@ func peerName(name string) (peer string, isIP bool) {
 }
 
 // checkName refuses what is no host's name, as a client asks for one: the names that OpenSSL 4.0 refuses, with every version (RFC 9525,
-// section 6.3; RFC 1123, section 2.1). An underscore is let through, which names in the DNS may have.
+// section 6.3; RFC 1123, section 2.1). An underscore is let through, which names in the DNS may have; and a name of one
+// character, which may be a host's and which OpenSSL 4.0 alone refuses.
 func checkName(name string) error {
 	if len(name) > 255 { // TLSEXT_MAXLEN_host_name
 		return fmt.Errorf("has %d bytes; a name has at most 255", len(name))

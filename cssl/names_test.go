@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"testing"
 )
@@ -60,6 +61,23 @@ func TestServerNameTrimmed(t *testing.T) {
 	var e *ConfigError
 	if _, err := cx.NewEngineConn(ConnConfig{ServerName: "."}); !errors.As(err, &e) || e.Setting != "ServerName" {
 		t.Errorf("a dot alone: %v", err)
+	}
+}
+
+// TestNameRefusedByOpenSSL: OpenSSL 4.0 refuses a name of one character, and
+// does not say why. The error says what was refused, and by whom.
+func TestNameRefusedByOpenSSL(t *testing.T) {
+	const is = "CSSL_REFUSES_NAMES"
+	if os.Getenv(is) == "" {
+		shim := sharedObject(t, "shim.so", "int SSL_set1_host(void) { return 0; }\nint SSL_set1_dnsname(void) { return 0; }\n")
+		if out, err := runPreloaded(t, shim, is+"=1"); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	_, err := mustClient(t, clientConfig()).NewEngineConn(ConnConfig{ServerName: "a"})
+	if want := `tls config: ServerName "a": refused by OpenSSL`; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 const (
 	// maxWaiting is how many bytes wait for each output: some thousand lines.
 	maxWaiting = 1 << 20
-	// flushTimeout is how long the outputs have at the end of a daemon.
+	// flushTimeout is how long the outputs have at the end of a daemon, and the
+	// removal of its pid file.
 	flushTimeout = 2 * time.Second
 )
 

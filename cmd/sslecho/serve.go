@@ -64,7 +64,7 @@ func serve(c *config.Config, p *program) (err error) {
 	defer func() {
 		if ready || !d.sockets.Upgraded() { // one that takes over and fails must leave all to the other
 			d.sockets.Stop()
-			d.sockets.RemovePIDFile()
+			d.removePIDFile()
 		}
 	}()
 	d.waiting.on("the directories of --watch")
@@ -135,6 +135,18 @@ func (d *process) takeOver() error {
 		return err
 	case <-time.After(abortTimeout):
 		return errAborted
+	}
+}
+
+// removePIDFile leaves the file behind if its file system does not answer.
+func (d *process) removePIDFile() {
+	d.waiting.on("--pid-file " + d.cfg.PIDFile)
+	removed := make(chan struct{})
+	go func() { d.sockets.RemovePIDFile(); close(removed) }()
+	select {
+	case <-removed:
+	case <-time.After(flushTimeout):
+		d.log.Warn(fmt.Sprintf("--pid-file %s: left behind, since its file system does not answer", d.cfg.PIDFile))
 	}
 }
 

@@ -107,6 +107,13 @@ func TestNeeds(t *testing.T) {
 			t.Errorf("symbols of 3.0.7 and headers of %s want %s, not %s", headers, got, want)
 		}
 	}
+	for soname, want := range map[string]string{
+		"3": "libssl3t64 (>= 3.5.0) | libssl3 (>= 3.5.0)", "4": "libssl4 (>= 3.5.0)",
+	} {
+		if got := (needs{libssl: soname}).debian("3.5.0"); got != want {
+			t.Errorf("libssl.so.%s is of %s, not %s", soname, want, got)
+		}
+	}
 	if _, err := needsOf("/bin/sh"); err == nil || !strings.Contains(err.Error(), "OpenSSL") {
 		t.Errorf("a program without OpenSSL: %v", err)
 	}

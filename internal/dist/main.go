@@ -155,7 +155,7 @@ func (d *dist) deb() (string, error) {
 	}
 	values := map[string]string{
 		"ARCH": d.arch, "VERSION": version, "STAGE": d.stage, "MAINTAINER": d.maintainer(),
-		"LIBC": needs.libc, "OPENSSL": needs.openssl(headers),
+		"LIBC": needs.libc, "LIBSSL": needs.debian(needs.openssl(headers)),
 	}
 	config := d.staged("nfpm.yaml")
 	if err := os.WriteFile(config, []byte(os.Expand(string(template), func(name string) string { return values[name] })), 0o600); err != nil {

@@ -11,6 +11,7 @@ import (
 type needs struct {
 	libc    string   // GLIBC's
 	ssl     string   // that of the symbols of libssl and libcrypto
+	libssl  string   // that of libssl's soname, such as 3
 	sonames []string // such as libssl.so.3
 }
 
@@ -29,6 +30,11 @@ func needsOf(file string) (needs, error) {
 	if n.sonames, err = f.ImportedLibraries(); err != nil {
 		return needs{}, fmt.Errorf("%s: %w", file, err)
 	}
+	for _, s := range n.sonames {
+		if v, ok := strings.CutPrefix(s, "libssl.so."); ok {
+			n.libssl = v
+		}
+	}
 	for _, s := range symbols {
 		if v, ok := strings.CutPrefix(s.Version, "GLIBC_"); ok {
 			n.libc = newest(n.libc, v)
@@ -37,7 +43,7 @@ func needsOf(file string) (needs, error) {
 			n.ssl = newest(n.ssl, v)
 		}
 	}
-	if n.libc == "" || n.ssl == "" {
+	if n.libc == "" || n.ssl == "" || n.libssl == "" {
 		return needs{}, fmt.Errorf("%s asks for libc %q and OpenSSL %q: it is not linked to both as shared libraries", file, n.libc, n.ssl)
 	}
 	return n, nil
@@ -51,6 +57,17 @@ func (n needs) openssl(headers string) string {
 		return newest(n.ssl, headers)
 	}
 	return newest(n.ssl, parts[0]+"."+parts[1]+".0")
+}
+
+// debian returns what Debian's package depends on to have the program's libssl,
+// in this version of OpenSSL or a newer one. A package of a library is named
+// after its soname; that of libssl.so.3 has another name since Debian 13, which
+// has 64 bits for a time everywhere.
+func (n needs) debian(version string) string {
+	if n.libssl == "3" {
+		return fmt.Sprintf("libssl3t64 (>= %s) | libssl3 (>= %[1]s)", version)
+	}
+	return fmt.Sprintf("libssl%s (>= %s)", n.libssl, version)
 }
 
 // newest is the higher one of two versions made of numbers and dots; "" is below all.
