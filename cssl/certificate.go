@@ -154,12 +154,16 @@ func (l *loaded) content() (id content) {
 
 // read parses a chain, its key and its OCSP response.
 func (b *builder) read(l *loaded) (*certificate, error) {
-	p := C.cssl_cert_new(b.certs.reader, bytesPtr(l.chain), C.int(len(l.chain)), &b.reasons)
+	plain := plainKey(l.key)
+	p := C.cssl_cert_new(b.certs.reader, bytesPtr(l.chain), C.int(len(l.chain)), bytesPtr(plain), C.int(len(plain)), &b.reasons)
 	if p == nil {
 		return nil, b.wrongContent(l.setting+".Chain", "PEM", l.from.ChainFile, l.chain, wantChain)
 	}
-	key, asked, err := b.key(l)
-	if p.key = key; err == nil && (len(l.ocsp) > 0 || l.from.OCSPFile != "") &&
+	asked, err := false, error(nil)
+	if p.key == nil {
+		p.key, asked, err = b.key(l)
+	}
+	if err == nil && (len(l.ocsp) > 0 || l.from.OCSPFile != "") &&
 		C.cssl_cert_staple(p, (*C.uchar)(bytesPtr(l.ocsp)), C.int(len(l.ocsp)), &b.reasons) == 0 {
 		err = b.wrongContent(l.setting+".OCSP", "", l.from.OCSPFile, l.ocsp, wantOCSP)
 	}
@@ -172,15 +176,15 @@ func (b *builder) read(l *loaded) (*certificate, error) {
 	return c, nil
 }
 
-// plainKey is where the first key in pem begins, if it is in the clear in PKCS #8, which is read in a tenth of the time that OpenSSL takes to
-// look for any key; -1 if it may be something else.
-func plainKey(pem []byte) int {
+// plainKey is the end of pem that begins with its first key, if that is in the clear in PKCS #8, which is read in a tenth of the time that
+// OpenSSL takes to look for any key; nil if it may be something else.
+func plainKey(pem []byte) []byte {
 	const begin = "-----BEGIN "
 	at := bytes.Index(pem, []byte("PRIVATE KEY-----")) - len(begin)
 	if at < 0 || string(pem[at:at+len(begin)]) != begin || at > 0 && pem[at-1] != '\n' {
-		return -1
+		return nil
 	}
-	return at
+	return pem[at:]
 }
 
 // certificates gives the Context its certificates, and what is chosen by name.

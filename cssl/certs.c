@@ -108,23 +108,6 @@ void cssl_reader_free(cssl_reader *r)
 	free(r);
 }
 
-EVP_PKEY *cssl_reader_key(cssl_reader *r, const unsigned char *pem, int len)
-{
-	const cssl_ctx_data *d = cssl_data_of_ctx(r->ctx);
-	size_t left = (size_t)len;
-
-	if (r->decoder == NULL)
-		r->decoder = OSSL_DECODER_CTX_new_for_pkey(&r->key, "PEM", "PrivateKeyInfo", NULL, EVP_PKEY_KEYPAIR,
-		                                           d->library, d->properties);
-	r->key = NULL;
-	if (r->decoder == NULL || !OSSL_DECODER_from_data(r->decoder, &pem, &left)) {
-		EVP_PKEY_free(r->key);
-		r->key = NULL;
-	}
-	ERR_clear_error();
-	return r->key;
-}
-
 /* All certificates in PEM, the caller's to free. */
 static STACK_OF(X509) *read_chain(SSL_CTX *ctx, const unsigned char *pem, int len)
 {
@@ -189,7 +172,25 @@ void cssl_cert_free(cssl_cert *c)
 	__atomic_sub_fetch(&certs, 1, __ATOMIC_RELAXED);
 }
 
-cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, cssl_reasons *out)
+/* The key in the clear that pem begins with; NULL, and no error, if it is not that. */
+static EVP_PKEY *read_key(cssl_reader *r, const unsigned char *pem, int len)
+{
+	const cssl_ctx_data *d = cssl_data_of_ctx(r->ctx);
+	size_t left = (size_t)len;
+
+	if (r->decoder == NULL)
+		r->decoder = OSSL_DECODER_CTX_new_for_pkey(&r->key, "PEM", "PrivateKeyInfo", NULL, EVP_PKEY_KEYPAIR,
+		                                           d->library, d->properties);
+	r->key = NULL;
+	if (r->decoder == NULL || !OSSL_DECODER_from_data(r->decoder, &pem, &left)) {
+		EVP_PKEY_free(r->key);
+		r->key = NULL;
+	}
+	ERR_clear_error();
+	return r->key;
+}
+
+cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, const void *key, int key_len, cssl_reasons *out)
 {
 	cssl_cert *c = calloc(1, sizeof *c);
 	BIO *bio;
@@ -208,10 +209,13 @@ cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, cssl_
 	if (c->leaf != NULL)
 		c->chain = shared_chain(r, (const unsigned char *)chain + (chain_len - left), left);
 	BIO_free(bio);
-	if (cssl_done(c->chain != NULL, out))
-		return c;
-	cssl_cert_free(c);
-	return NULL;
+	if (!cssl_done(c->chain != NULL, out)) {
+		cssl_cert_free(c);
+		return NULL;
+	}
+	if (key_len > 0)
+		c->key = read_key(r, key, key_len);
+	return c;
 }
 
 int cssl_cert_staple(cssl_cert *c, const unsigned char *der, int len, cssl_reasons *out)
