@@ -41,7 +41,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
 	lent := cfg.Previous.lend(cfg)
 	defer lent.release()
-	b.certs = &certificates{from: lent, byText: map[content]*certificate{}, byFiles: map[files]*certificate{}}
+	b.certs = &certificates{from: lent, byText: map[content]*certificate{}, reading: map[content]*reading{}, byFiles: map[files]*reading{}}
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {

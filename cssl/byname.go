@@ -69,59 +69,94 @@ func (n names) own(own []*certificate, first map[string]int, server bool) (unuse
 	return -1
 }
 
-// named adds Config.Names.
+// namedCertificate is one of Config.Names on its way.
+type namedCertificate struct {
+	name string // in the form of the table
+	key  string // of Config.Names
+	i    int
+	l    loaded // empty if another one has the same files
+	r    *reading
+	err  error
+}
+
+// placeOf is how an error names a certificate of Config.Names.
+func placeOf(key string, i int) string { return fmt.Sprintf("Names[%q][%d]", key, i) }
+
+// named adds Config.Names. The error is that of the first in order, however many are on their way.
 func (b *builder) named(n names) error {
-	for _, name := range slices.Sorted(maps.Keys(b.cfg.Names)) {
-		setting := fmt.Sprintf("Names[%q]", name)
-		key, err := sniKey(name)
+	s := b.certs
+	for _, key := range slices.Sorted(maps.Keys(b.cfg.Names)) {
+		name, err := sniKey(key)
+		_, twice := n[name]
 		switch {
 		case err != nil:
-		case n[key] != nil:
+		case twice:
 			err = errors.New("the same name is in the map in another spelling")
-		case len(b.cfg.Names[name]) == 0:
+		case len(b.cfg.Names[key]) == 0:
 			err = errors.New("has no certificate")
 		}
 		if err != nil {
-			return &ConfigError{Setting: "Names", Value: name, Err: err}
+			s.queue = append(s.queue, &namedCertificate{err: &ConfigError{Setting: "Names", Value: key, Err: err}})
+			return b.finishNamed(n, 0)
 		}
-		for i := range b.cfg.Names[name] {
-			c, err := b.namedBy(fmt.Sprintf("%s[%d]", setting, i), &b.cfg.Names[name][i])
-			if err != nil {
+		n[name] = nil
+		for i := range b.cfg.Names[key] {
+			c := &namedCertificate{name: name, key: key, i: i}
+			s.queue = append(s.queue, c)
+			if c.err = b.beginNamed(c); c.err != nil {
+				return b.finishNamed(n, 0)
+			}
+			if err := b.finishNamed(n, ahead); err != nil {
 				return err
 			}
-			if other, added := n.add(key, c); !added {
-				before := loaded{from: &b.cfg.Names[name][other], setting: fmt.Sprintf("%s[%d]", setting, other)}
-				return &ConfigError{Setting: fmt.Sprintf("%s[%d]", setting, i), Value: b.cfg.Names[name][i].ChainFile,
-					Err: fmt.Errorf("would never be used: %s has a key of the same type (%s) and is there first; take one of them out", before.called(), c.typ)}
-			}
 		}
+	}
+	return b.finishNamed(n, 0)
+}
+
+// beginNamed reads the files of a certificate, unless another name has the same, and begins to parse them.
+func (b *builder) beginNamed(c *namedCertificate) (err error) {
+	s, from := b.certs, &b.cfg.Names[c.key][c.i]
+	f := files{from.ChainFile, from.KeyFile, from.OCSPFile}
+	all := f.chain != "" && len(from.ChainPEM) == 0 && len(from.KeyPEM) == 0 && len(from.OCSP) == 0 && from.KeyURI == ""
+	if c.r = s.byFiles[f]; c.r != nil && all {
+		return nil
+	}
+	if c.l, err = loadCertificate(placeOf(c.key, c.i), from); err != nil {
+		return err
+	}
+	c.r = s.begin(&c.l)
+	if all {
+		s.byFiles[f] = c.r
 	}
 	return nil
 }
 
-// namedBy is a certificate of Config.Names. Files that several names have are read once.
-func (b *builder) namedBy(setting string, from *Certificate) (*certificate, error) {
-	f := files{from.ChainFile, from.KeyFile, from.OCSPFile}
-	all := f.chain != "" && len(from.ChainPEM) == 0 && len(from.KeyPEM) == 0 && len(from.OCSP) == 0 && from.KeyURI == ""
-	if c := b.certs.byFiles[f]; c != nil && all {
-		return c, nil
+// finishNamed adds what was begun, until no more than left are on their way.
+func (b *builder) finishNamed(n names, left int) error {
+	s := b.certs
+	for len(s.queue) > left {
+		c := s.queue[0]
+		if c.err != nil {
+			return c.err
+		}
+		cert, err := b.finish(c.r)
+		if err == nil && c.l.from != nil {
+			err = b.use(cert, &c.l, true)
+		}
+		if err != nil {
+			return err
+		}
+		if other, added := n.add(c.name, cert); !added {
+			certs := b.cfg.Names[c.key]
+			before := loaded{from: &certs[other], setting: placeOf(c.key, other)}
+			return &ConfigError{Setting: placeOf(c.key, c.i), Value: certs[c.i].ChainFile,
+				Err: fmt.Errorf("would never be used: %s has a key of the same type (%s) and is there first; take one of them out", before.called(), cert.typ)}
+		}
+		c.l.forget()
+		s.queue = s.queue[1:]
 	}
-	l, err := loadCertificate(setting, from)
-	defer l.forget()
-	if err != nil {
-		return nil, err
-	}
-	c, err := b.certificate(&l)
-	if err == nil {
-		err = b.use(c, &l, true)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if all {
-		b.certs.byFiles[f] = c
-	}
-	return c, nil
+	return nil
 }
 
 // table gives the Context its names.

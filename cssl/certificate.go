@@ -15,8 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"unsafe"
 )
 
@@ -66,12 +66,17 @@ func namesOf(leaf *x509.Certificate) (names []string) {
 
 // certificates are those of a Context, each read once.
 type certificates struct {
-	from     *certificates // of the Context before; nil: none can be taken over
-	reader   *C.cssl_reader
-	scratch  *C.SSL // to try certificates on that are chosen by name
 	byText   map[content]*certificate
-	byFiles  map[files]*certificate
 	released bool
+
+	// What follows is only for building.
+	from    *certificates // of the Context before; nil: none can be taken over
+	scratch *C.SSL        // to try certificates on that are chosen by name
+	work    chan *reading
+	parsers sync.WaitGroup
+	reading map[content]*reading // those that are under way
+	byFiles map[files]*reading
+	queue   []*namedCertificate // in order
 }
 
 // files are what a certificate is read from if all of it is in files.
@@ -86,36 +91,6 @@ func (s *certificates) release() {
 	for _, c := range s.byText {
 		c.release()
 	}
-}
-
-// done gives up what only building needs.
-func (s *certificates) done() {
-	C.SSL_free(s.scratch)
-	C.cssl_reader_free(s.reader)
-	s.scratch, s.reader, s.byFiles, s.from = nil, nil, nil, nil
-}
-
-// certificate reads a chain and its key, or takes over what was read from the same.
-func (b *builder) certificate(l *loaded) (*certificate, error) {
-	s := b.certs
-	id := l.content()
-	if c := s.byText[id]; c != nil {
-		return c, nil
-	}
-	var c *certificate
-	if s.from != nil {
-		c = s.from.byText[id]
-	}
-	if c != nil && !c.again {
-		c.refs.Add(1)
-	} else {
-		var err error
-		if c, err = b.read(l); err != nil {
-			return nil, err
-		}
-	}
-	s.byText[id] = c // which releases it, from here on
-	return c, nil
 }
 
 // use makes c the certificate for its type of key, in the Context or, if it is one that is chosen by name, on trial.
@@ -152,11 +127,11 @@ func (l *loaded) content() (id content) {
 	return id
 }
 
-// read parses a chain, its key and its OCSP response.
-func (b *builder) read(l *loaded) (*certificate, error) {
-	plain := plainKey(l.key)
-	p := C.cssl_cert_new(b.certs.reader, bytesPtr(l.chain), C.int(len(l.chain)), bytesPtr(plain), C.int(len(plain)), &b.reasons)
+// complete is what comes after the chain was parsed: a key that is not in the clear, and the OCSP response.
+func (b *builder) complete(r *reading) (*certificate, error) {
+	l, p := r.l, r.ptr
 	if p == nil {
+		b.reasons = *r.reasons
 		return nil, b.wrongContent(l.setting+".Chain", "PEM", l.from.ChainFile, l.chain, wantChain)
 	}
 	asked, err := false, error(nil)
@@ -176,23 +151,34 @@ func (b *builder) read(l *loaded) (*certificate, error) {
 	return c, nil
 }
 
-// plainKey is the end of pem that begins with its first key, if that is in the clear in PKCS #8, which is read in a tenth of the time that
-// OpenSSL takes to look for any key; nil if it may be something else.
+// plainKey is the end of pem that begins with its first private key; nil if that is encrypted or is not found.
 func plainKey(pem []byte) []byte {
-	const begin = "-----BEGIN "
-	at := bytes.Index(pem, []byte("PRIVATE KEY-----")) - len(begin)
-	if at < 0 || string(pem[at:at+len(begin)]) != begin || at > 0 && pem[at-1] != '\n' {
+	at := bytes.Index(pem, []byte("PRIVATE KEY-----"))
+	if at < 0 {
 		return nil
 	}
-	return pem[at:]
+	line := bytes.LastIndexByte(pem[:at], '\n') + 1
+	label, ok := bytes.CutPrefix(pem[line:at], []byte("-----BEGIN "))
+	if !ok || string(label) == "ENCRYPTED " {
+		return nil
+	}
+	return pem[line:]
 }
 
 // certificates gives the Context its certificates, and what is chosen by name.
 func (b *builder) certificates(loaded []loaded) error {
 	s := b.certs
+	count := len(loaded)
+	for _, certs := range b.cfg.Names {
+		count += len(certs)
+	}
 	defer s.done()
-	if s.reader, s.scratch = C.cssl_reader_new(b.ptr), C.SSL_new(b.ptr); s.reader == nil || s.scratch == nil {
-		return &ConfigError{Setting: "Certificates", Err: syscall.ENOMEM}
+	if err := s.start(b.ptr, count); err != nil {
+		return err
+	}
+	var begun []*reading
+	for i := range loaded {
+		begun = append(begun, s.begin(&loaded[i]))
 	}
 	own := make([]*certificate, len(loaded))
 	first := map[string]int{} // of each type of key
@@ -201,7 +187,7 @@ func (b *builder) certificates(loaded []loaded) error {
 		if err := b.staples(l); err != nil {
 			return err
 		}
-		c, err := b.certificate(l)
+		c, err := b.finish(begun[i])
 		if err != nil {
 			return err
 		}
