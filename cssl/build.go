@@ -31,7 +31,7 @@ type builder struct {
 	reasons    C.cssl_reasons
 	state      *contextState
 	certs      *certificates
-	names      names // what is chosen by server name
+	names      map[string]bool // that are chosen by
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
@@ -386,7 +386,7 @@ func (b *builder) bind() error {
 		if _, twice := st.sni[key]; err == nil && twice {
 			err = errors.New("the same name is in the map in another spelling")
 		}
-		if _, twice := b.names[key]; err == nil && twice && cfg.SNI[name] != nil {
+		if err == nil && b.names[key] && cfg.SNI[name] != nil {
 			err = errors.New("the name has certificates of this Context too")
 		}
 		if err == nil {

@@ -28,45 +28,74 @@ func (n names) add(name string, c *certificate) (other int, added bool) {
 	return other, other < 0
 }
 
-// own adds a Context's own certificates by the names that are in them, if they differ in that. It answers which one would never be
-// used, or -1. first are those for who asks for none of the names; for a client that is all.
-func (n names) own(own []*certificate, first map[string]int, server bool) (unused int) {
-	if len(own) < 2 {
-		return -1
-	}
-	all := make([][]string, len(own))
+// choice is what a client gets that asks for a name: one of the first certificates if it can do with any of them, or else one of all. Each
+// has another type of key.
+type choice struct {
+	certs []*certificate
+	first int
+}
+
+// choices are what names lead to: those given in Config.Names, and those in the Context's own certificates, if these differ in that. first
+// are the own ones for who asks for none of the names; for a client that is all. unused is one that nobody would get, or -1.
+func (b *builder) choices(given names, own []*certificate, first map[string]int) (all map[string]choice, unused int) {
+	named := names{} // own, by the names in them
+	in := make([][]string, len(own))
 	for i, c := range own {
-		if server {
-			all[i] = c.names()
+		if b.server && len(own)+len(given) > 1 {
+			in[i] = c.names()
 		}
-		slices.Sort(all[i])
-		all[i] = slices.Compact(all[i])
+		slices.Sort(in[i])
+		in[i] = slices.Compact(in[i])
 	}
-	differ := slices.ContainsFunc(all, func(names []string) bool { return !slices.Equal(names, all[0]) })
-	given := maps.Clone(n)
+	differ := slices.ContainsFunc(in, func(names []string) bool { return !slices.Equal(names, in[0]) })
 	for i, c := range own {
-		used := first[c.typ] == i
-		for _, name := range all[i] {
-			if given[name] == nil && differ {
-				_, added := n.add(name, c)
-				used = used || added
+		in[i] = slices.DeleteFunc(in[i], func(name string) bool { _, added := named.add(name, c); return !added })
+	}
+	all, b.names = map[string]choice{}, map[string]bool{}
+	for name := range given {
+		all[name], b.names[name] = choose(given, named, name, true), true
+	}
+	for name := range named {
+		if b.names[name] = b.names[name] || differ; differ || given[wildcardOf(name)] != nil {
+			all[name] = choose(given, named, name, differ || given[name] != nil)
+		}
+	}
+	for i, c := range own {
+		if first[c.typ] != i && !slices.ContainsFunc(in[i], func(name string) bool { return slices.Contains(all[name].certs, c) }) {
+			return all, i
+		}
+	}
+	return all, -1
+}
+
+// wildcardOf is the wildcard that is good for a name, or empty for one that is a wildcard.
+func wildcardOf(name string) string {
+	label, domain, _ := strings.Cut(name, ".")
+	if label == "*" {
+		return ""
+	}
+	return "*." + domain
+}
+
+// choose is the choice for a name. An exact one comes before a wildcard, and what is given before what is own; but unless ownExact, a
+// wildcard that is given before what is own.
+func choose(given, own names, name string, ownExact bool) (c choice) {
+	wild := wildcardOf(name)
+	groups := [][]*certificate{given[name], own[name], given[wild], own[wild]}
+	if !ownExact {
+		groups[1], groups[2] = groups[2], groups[1]
+	}
+	for _, group := range groups {
+		for _, cert := range group {
+			if !slices.ContainsFunc(c.certs, func(o *certificate) bool { return o.typ == cert.typ }) {
+				c.certs = append(c.certs, cert)
 			}
 		}
-		if !used {
-			return i
+		if c.first == 0 {
+			c.first = len(c.certs)
 		}
 	}
-	// A wildcard's certificates are good for an exact name too, where that has none of their type.
-	for name := range n {
-		label, domain, _ := strings.Cut(name, ".")
-		if label == "*" || given[name] != nil || given["*."+domain] != nil {
-			continue
-		}
-		for _, c := range n["*."+domain] {
-			n.add(name, c)
-		}
-	}
-	return -1
+	return c
 }
 
 // namedCertificate is one of Config.Names on its way.
@@ -160,7 +189,7 @@ func (b *builder) finishNamed(n names, left int) error {
 }
 
 // table gives the Context its names.
-func (b *builder) table(n names, own []*certificate) error {
+func (b *builder) table(n map[string]choice, own []*certificate) error {
 	pointers := func(certs []*certificate) []*C.cssl_cert {
 		p := make([]*C.cssl_cert, len(certs))
 		for i, c := range certs {
@@ -182,12 +211,11 @@ func (b *builder) table(n names, own []*certificate) error {
 		}
 		h.Write([]byte(name))
 		id := h.Sum(nil)
-		p, count := add(pointers(n[name]))
+		p, count := add(pointers(n[name].certs))
 		key := []byte(name)
-		if C.cssl_ctx_name(b.ptr, (*C.char)(bytesPtr(key)), C.size_t(len(key)), p, count, (*C.uchar)(bytesPtr(id))) == 0 {
+		if C.cssl_ctx_name(b.ptr, (*C.char)(bytesPtr(key)), C.size_t(len(key)), p, count, C.size_t(n[name].first), (*C.uchar)(bytesPtr(id))) == 0 {
 			return &ConfigError{Setting: "Certificates", Err: syscall.ENOMEM}
 		}
 	}
-	b.names = n
 	return nil
 }

@@ -204,7 +204,8 @@ func (b *builder) certificates(loaded []loaded) error {
 	if err := b.named(n); err != nil {
 		return err
 	}
-	if unused := n.own(own, first, b.server); unused >= 0 {
+	choices, unused := b.choices(n, own, first)
+	if unused >= 0 {
 		l := &loaded[unused]
 		return &ConfigError{Setting: l.setting, Value: l.from.ChainFile, Err: fmt.Errorf(
 			"would never be used: %s has a key of the same type (%s) and is there first, and no server name leads to this one; take one of them out",
@@ -213,7 +214,7 @@ func (b *builder) certificates(loaded []loaded) error {
 	if !b.server {
 		return nil
 	}
-	return b.table(n, own)
+	return b.table(choices, own)
 }
 
 // staples refuses a client's OCSP response.
