@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
@@ -47,7 +48,7 @@ func TestPlainKeys(t *testing.T) {
 	}
 	ca := testcerts.Read(t, "intermediate.pem")
 	x := mustServer(t, Config{Certificates: []Certificate{ec}})
-	before := LiveCertificates()
+	before := live.Certificates()
 	s := &certificates{byText: map[content]*certificate{}, reading: map[content]*reading{}}
 	if err := s.start(x.ptr, 1); err != nil {
 		t.Fatal(err)
@@ -81,7 +82,7 @@ func TestPlainKeys(t *testing.T) {
 		}
 	}
 	s.done()
-	if n := LiveCertificates(); n != before {
+	if n := live.Certificates(); n != before {
 		t.Errorf("%d certificates are left", n-before)
 	}
 }
@@ -109,7 +110,7 @@ func TestNamesFirstError(t *testing.T) {
 		{Certificate{ChainFile: filepath.Join(dir, "missing.pem")}, "missing.pem"},
 		{Certificate{ChainFile: chain, KeyFile: testcerts.Path("encrypted.key")}, "Passphrase is not set"},
 	}
-	live, contexts := LiveCertificates(), LiveContexts()
+	alive, contexts := live.Certificates(), live.Contexts()
 	for first := range faults {
 		s := Config{Names: map[string][]Certificate{}}
 		for i := range 3 * ahead {
@@ -124,8 +125,8 @@ func TestNamesFirstError(t *testing.T) {
 		if !errors.As(err, &e) || !strings.HasPrefix(e.Setting, fmt.Sprintf("Names[\"h%03d.example\"][0]", ahead+10)) || !strings.Contains(err.Error(), faults[first].text) {
 			t.Errorf("%v, want a fault of name %d that has %q", err, ahead+10, faults[first].text)
 		}
-		if n, x := LiveCertificates(), LiveContexts(); n != live || x != contexts {
-			t.Errorf("%d certificates and %d contexts are left", n-live, x-contexts)
+		if n, x := live.Certificates(), live.Contexts(); n != alive || x != contexts {
+			t.Errorf("%d certificates and %d contexts are left", n-alive, x-contexts)
 		}
 	}
 }
