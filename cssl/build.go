@@ -31,7 +31,7 @@ type builder struct {
 	reasons    C.cssl_reasons
 	state      *contextState
 	certs      *certificates
-	names      names // what is chosen by server name
+	names      map[string]bool // that are chosen by
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
@@ -41,7 +41,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
 	lent := cfg.Previous.lend(cfg)
 	defer lent.release()
-	b.certs = &certificates{from: lent, byText: map[content]*certificate{}, byFiles: map[files]*certificate{}}
+	b.certs = &certificates{from: lent, byText: map[content]*certificate{}, reading: map[content]*reading{}, byFiles: map[files]*reading{}}
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
@@ -386,7 +386,7 @@ func (b *builder) bind() error {
 		if _, twice := st.sni[key]; err == nil && twice {
 			err = errors.New("the same name is in the map in another spelling")
 		}
-		if _, twice := b.names[key]; err == nil && twice && cfg.SNI[name] != nil {
+		if err == nil && b.names[key] && cfg.SNI[name] != nil {
 			err = errors.New("the name has certificates of this Context too")
 		}
 		if err == nil {

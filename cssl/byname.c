@@ -15,7 +15,9 @@
 struct cssl_server_name {
 	unsigned char session_id_context[32];
 	cssl_cert **certs;
-	size_t count, len;
+	size_t count; /* of certs */
+	size_t first; /* of them: the others are for clients that can do with none of these */
+	size_t len;
 	char name[];
 };
 
@@ -133,16 +135,48 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 	return cssl_names_choose(ssl, 0) ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
+/* Whether a client of TLS 1.2 or before has a cipher suite that authenticates with c's type of key. */
+static int has_suite(const SSL *ssl, const cssl_cert *c)
+{
+	const STACK_OF(SSL_CIPHER) *suites = SSL_get_client_ciphers(ssl), *ours = SSL_get_ciphers(ssl);
+	int auth = EVP_PKEY_is_a(c->key, "RSA") || EVP_PKEY_is_a(c->key, "RSA-PSS") ? NID_auth_rsa : NID_auth_ecdsa;
+
+	for (int i = 0; i < sk_SSL_CIPHER_num(suites); i++) {
+		const SSL_CIPHER *suite = sk_SSL_CIPHER_value(suites, i);
+
+		if (SSL_CIPHER_get_auth_nid(suite) == auth && sk_SSL_CIPHER_find((STACK_OF(SSL_CIPHER) *)ours, suite) >= 0)
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether the client can do with one of n's first certificates. */
+static int first_will_do(SSL *ssl, const cssl_server_name *n)
+{
+	int tls13 = SSL_version(ssl) >= TLS1_3_VERSION;
+	int need = tls13 ? CERT_PKEY_EE_SIGNATURE : CERT_PKEY_SIGN | CERT_PKEY_EE_PARAM;
+
+	for (size_t i = 0; i < n->first; i++) {
+		const cssl_cert *c = n->certs[i];
+
+		if ((SSL_check_chain(ssl, c->leaf, c->key, c->chain) & need) == need && (tls13 || has_suite(ssl, c)))
+			return 1;
+	}
+	return 0;
+}
+
 /* A full handshake is about to choose among the certificates of ssl. */
 static int on_certificate(SSL *ssl, void *arg)
 {
 	const cssl_server_name *n = cssl_data_of_ssl(ssl)->name;
+	size_t count;
 
 	(void)arg;
 	if (n == NULL || n->len == 0)
 		return 1; /* those of the SSL_CTX */
+	count = n->first == n->count || first_will_do(ssl, n) ? n->first : n->count;
 	SSL_certs_clear(ssl);
-	for (size_t i = 0; i < n->count; i++)
+	for (size_t i = 0; i < count; i++)
 		if (SSL_use_cert_and_key(ssl, n->certs[i]->leaf, n->certs[i]->key, n->certs[i]->chain, 1) != 1)
 			return 0;
 	return 1;
@@ -208,13 +242,14 @@ int cssl_ctx_names(SSL_CTX *ctx, size_t count, cssl_cert *const *own, size_t own
 }
 
 int cssl_ctx_name(SSL_CTX *ctx, const char *name, size_t len, cssl_cert *const *certs, size_t count,
-                  const unsigned char *session_id_context)
+                  size_t first, const unsigned char *session_id_context)
 {
 	cssl_name_table *t = cssl_data_of_ctx(ctx)->names;
 	cssl_server_name *n = new_name(ctx, name, len, certs, count);
 
 	if (n == NULL)
 		return 0;
+	n->first = first;
 	memcpy(n->session_id_context, session_id_context, sizeof n->session_id_context);
 	t->entry[t->count++] = n;
 	return 1;

@@ -28,104 +28,168 @@ func (n names) add(name string, c *certificate) (other int, added bool) {
 	return other, other < 0
 }
 
-// own adds a Context's own certificates by the names that are in them, if they differ in that. It answers which one would never be
-// used, or -1. first are those for who asks for none of the names; for a client that is all.
-func (n names) own(own []*certificate, first map[string]int, server bool) (unused int) {
-	if len(own) < 2 {
-		return -1
-	}
-	all := make([][]string, len(own))
-	for i, c := range own {
-		if server {
-			all[i] = c.names()
-		}
-		slices.Sort(all[i])
-		all[i] = slices.Compact(all[i])
-	}
-	differ := slices.ContainsFunc(all, func(names []string) bool { return !slices.Equal(names, all[0]) })
-	given := maps.Clone(n)
-	for i, c := range own {
-		used := first[c.typ] == i
-		for _, name := range all[i] {
-			if given[name] == nil && differ {
-				_, added := n.add(name, c)
-				used = used || added
-			}
-		}
-		if !used {
-			return i
-		}
-	}
-	// A wildcard's certificates are good for an exact name too, where that has none of their type.
-	for name := range n {
-		label, domain, _ := strings.Cut(name, ".")
-		if label == "*" || given[name] != nil || given["*."+domain] != nil {
-			continue
-		}
-		for _, c := range n["*."+domain] {
-			n.add(name, c)
-		}
-	}
-	return -1
+// choice is what a client gets that asks for a name: one of the first certificates if it can do with any of them, or else one of all. Each
+// has another type of key.
+type choice struct {
+	certs []*certificate
+	first int
 }
 
-// named adds Config.Names.
+// choices are what names lead to: those given in Config.Names, and those in the Context's own certificates, if these differ in that. first
+// are the own ones for who asks for none of the names; for a client that is all. unused is one that nobody would get, or -1.
+func (b *builder) choices(given names, own []*certificate, first map[string]int) (all map[string]choice, unused int) {
+	named := names{} // own, by the names in them
+	in := make([][]string, len(own))
+	for i, c := range own {
+		if b.server && len(own)+len(given) > 1 {
+			in[i] = c.names()
+		}
+		slices.Sort(in[i])
+		in[i] = slices.Compact(in[i])
+	}
+	differ := slices.ContainsFunc(in, func(names []string) bool { return !slices.Equal(names, in[0]) })
+	for i, c := range own {
+		in[i] = slices.DeleteFunc(in[i], func(name string) bool { _, added := named.add(name, c); return !added })
+	}
+	all, b.names = map[string]choice{}, map[string]bool{}
+	for name := range given {
+		all[name], b.names[name] = choose(given, named, name, true), true
+	}
+	for name := range named {
+		if b.names[name] = b.names[name] || differ; differ || given[wildcardOf(name)] != nil {
+			all[name] = choose(given, named, name, differ || given[name] != nil)
+		}
+	}
+	for i, c := range own {
+		if first[c.typ] != i && !slices.ContainsFunc(in[i], func(name string) bool { return slices.Contains(all[name].certs, c) }) {
+			return all, i
+		}
+	}
+	return all, -1
+}
+
+// wildcardOf is the wildcard that is good for a name, or empty for one that is a wildcard.
+func wildcardOf(name string) string {
+	label, domain, _ := strings.Cut(name, ".")
+	if label == "*" {
+		return ""
+	}
+	return "*." + domain
+}
+
+// choose is the choice for a name. An exact one comes before a wildcard, and what is given before what is own; but unless ownExact, a
+// wildcard that is given before what is own.
+func choose(given, own names, name string, ownExact bool) (c choice) {
+	wild := wildcardOf(name)
+	groups := [][]*certificate{given[name], own[name], given[wild], own[wild]}
+	if !ownExact {
+		groups[1], groups[2] = groups[2], groups[1]
+	}
+	for _, group := range groups {
+		for _, cert := range group {
+			if !slices.ContainsFunc(c.certs, func(o *certificate) bool { return o.typ == cert.typ }) {
+				c.certs = append(c.certs, cert)
+			}
+		}
+		if c.first == 0 {
+			c.first = len(c.certs)
+		}
+	}
+	return c
+}
+
+// namedCertificate is one of Config.Names on its way.
+type namedCertificate struct {
+	name string // in the form of the table
+	key  string // of Config.Names
+	i    int
+	l    loaded // empty if another one has the same files
+	r    *reading
+	err  error
+}
+
+// placeOf is how an error names a certificate of Config.Names.
+func placeOf(key string, i int) string { return fmt.Sprintf("Names[%q][%d]", key, i) }
+
+// named adds Config.Names. The error is that of the first in order, however many are on their way.
 func (b *builder) named(n names) error {
-	for _, name := range slices.Sorted(maps.Keys(b.cfg.Names)) {
-		setting := fmt.Sprintf("Names[%q]", name)
-		key, err := sniKey(name)
+	s := b.certs
+	for _, key := range slices.Sorted(maps.Keys(b.cfg.Names)) {
+		name, err := sniKey(key)
+		_, twice := n[name]
 		switch {
 		case err != nil:
-		case n[key] != nil:
+		case twice:
 			err = errors.New("the same name is in the map in another spelling")
-		case len(b.cfg.Names[name]) == 0:
+		case len(b.cfg.Names[key]) == 0:
 			err = errors.New("has no certificate")
 		}
 		if err != nil {
-			return &ConfigError{Setting: "Names", Value: name, Err: err}
+			s.queue = append(s.queue, &namedCertificate{err: &ConfigError{Setting: "Names", Value: key, Err: err}})
+			return b.finishNamed(n, 0)
 		}
-		for i := range b.cfg.Names[name] {
-			c, err := b.namedBy(fmt.Sprintf("%s[%d]", setting, i), &b.cfg.Names[name][i])
-			if err != nil {
+		n[name] = nil
+		for i := range b.cfg.Names[key] {
+			c := &namedCertificate{name: name, key: key, i: i}
+			s.queue = append(s.queue, c)
+			if c.err = b.beginNamed(c); c.err != nil {
+				return b.finishNamed(n, 0)
+			}
+			if err := b.finishNamed(n, ahead); err != nil {
 				return err
 			}
-			if other, added := n.add(key, c); !added {
-				before := loaded{from: &b.cfg.Names[name][other], setting: fmt.Sprintf("%s[%d]", setting, other)}
-				return &ConfigError{Setting: fmt.Sprintf("%s[%d]", setting, i), Value: b.cfg.Names[name][i].ChainFile,
-					Err: fmt.Errorf("would never be used: %s has a key of the same type (%s) and is there first; take one of them out", before.called(), c.typ)}
-			}
 		}
+	}
+	return b.finishNamed(n, 0)
+}
+
+// beginNamed reads the files of a certificate, unless another name has the same, and begins to parse them.
+func (b *builder) beginNamed(c *namedCertificate) (err error) {
+	s, from := b.certs, &b.cfg.Names[c.key][c.i]
+	f := files{from.ChainFile, from.KeyFile, from.OCSPFile}
+	all := f.chain != "" && len(from.ChainPEM) == 0 && len(from.KeyPEM) == 0 && len(from.OCSP) == 0 && from.KeyURI == ""
+	if c.r = s.byFiles[f]; c.r != nil && all {
+		return nil
+	}
+	if c.l, err = loadCertificate(placeOf(c.key, c.i), from); err != nil {
+		return err
+	}
+	c.r = s.begin(&c.l)
+	if all {
+		s.byFiles[f] = c.r
 	}
 	return nil
 }
 
-// namedBy is a certificate of Config.Names. Files that several names have are read once.
-func (b *builder) namedBy(setting string, from *Certificate) (*certificate, error) {
-	f := files{from.ChainFile, from.KeyFile, from.OCSPFile}
-	all := f.chain != "" && len(from.ChainPEM) == 0 && len(from.KeyPEM) == 0 && len(from.OCSP) == 0 && from.KeyURI == ""
-	if c := b.certs.byFiles[f]; c != nil && all {
-		return c, nil
+// finishNamed adds what was begun, until no more than left are on their way.
+func (b *builder) finishNamed(n names, left int) error {
+	s := b.certs
+	for len(s.queue) > left {
+		c := s.queue[0]
+		if c.err != nil {
+			return c.err
+		}
+		cert, err := b.finish(c.r)
+		if err == nil && c.l.from != nil {
+			err = b.use(cert, &c.l, true)
+		}
+		if err != nil {
+			return err
+		}
+		if other, added := n.add(c.name, cert); !added {
+			certs := b.cfg.Names[c.key]
+			before := loaded{from: &certs[other], setting: placeOf(c.key, other)}
+			return &ConfigError{Setting: placeOf(c.key, c.i), Value: certs[c.i].ChainFile,
+				Err: fmt.Errorf("would never be used: %s has a key of the same type (%s) and is there first; take one of them out", before.called(), cert.typ)}
+		}
+		c.l.forget()
+		s.queue = s.queue[1:]
 	}
-	l, err := loadCertificate(setting, from)
-	defer l.forget()
-	if err != nil {
-		return nil, err
-	}
-	c, err := b.certificate(&l)
-	if err == nil {
-		err = b.use(c, &l, true)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if all {
-		b.certs.byFiles[f] = c
-	}
-	return c, nil
+	return nil
 }
 
 // table gives the Context its names.
-func (b *builder) table(n names, own []*certificate) error {
+func (b *builder) table(n map[string]choice, own []*certificate) error {
 	pointers := func(certs []*certificate) []*C.cssl_cert {
 		p := make([]*C.cssl_cert, len(certs))
 		for i, c := range certs {
@@ -147,12 +211,11 @@ func (b *builder) table(n names, own []*certificate) error {
 		}
 		h.Write([]byte(name))
 		id := h.Sum(nil)
-		p, count := add(pointers(n[name]))
+		p, count := add(pointers(n[name].certs))
 		key := []byte(name)
-		if C.cssl_ctx_name(b.ptr, (*C.char)(bytesPtr(key)), C.size_t(len(key)), p, count, (*C.uchar)(bytesPtr(id))) == 0 {
+		if C.cssl_ctx_name(b.ptr, (*C.char)(bytesPtr(key)), C.size_t(len(key)), p, count, C.size_t(n[name].first), (*C.uchar)(bytesPtr(id))) == 0 {
 			return &ConfigError{Setting: "Certificates", Err: syscall.ENOMEM}
 		}
 	}
-	b.names = n
 	return nil
 }

@@ -20,10 +20,11 @@ void cssl_names_free(cssl_name_table *t);
 int cssl_ctx_names(SSL_CTX *ctx, size_t count, cssl_cert *const *own, size_t own_count);
 /*
  * Adds a name, in lower case, exact or "*." and a domain; in the order of memcmp, a shorter one before one that begins with it. Who
- * asks for it gets one of certs, and sessions with session_id_context (32 bytes). 0 without memory.
+ * asks for it gets one of the first certs, or one of all if it can do with none of those, and sessions with session_id_context
+ * (32 bytes). 0 without memory.
  */
 int cssl_ctx_name(SSL_CTX *ctx, const char *name, size_t len, cssl_cert *const *certs, size_t count,
-                  const unsigned char *session_id_context);
+                  size_t first, const unsigned char *session_id_context);
 /*
  * Makes the choice for a ClientHello that is under way, before the session is looked up, if ctx has names; what was chosen
  * first stays. keep_sessions leaves ssl's session id context alone. 0 if it fails.

@@ -15,8 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"unsafe"
 )
 
@@ -66,12 +66,17 @@ func namesOf(leaf *x509.Certificate) (names []string) {
 
 // certificates are those of a Context, each read once.
 type certificates struct {
-	from     *certificates // of the Context before; nil: none can be taken over
-	reader   *C.cssl_reader
-	scratch  *C.SSL // to try certificates on that are chosen by name
 	byText   map[content]*certificate
-	byFiles  map[files]*certificate
 	released bool
+
+	// What follows is only for building.
+	from    *certificates // of the Context before; nil: none can be taken over
+	scratch *C.SSL        // to try certificates on that are chosen by name
+	work    chan *reading
+	parsers sync.WaitGroup
+	reading map[content]*reading // those that are under way
+	byFiles map[files]*reading
+	queue   []*namedCertificate // in order
 }
 
 // files are what a certificate is read from if all of it is in files.
@@ -86,36 +91,6 @@ func (s *certificates) release() {
 	for _, c := range s.byText {
 		c.release()
 	}
-}
-
-// done gives up what only building needs.
-func (s *certificates) done() {
-	C.SSL_free(s.scratch)
-	C.cssl_reader_free(s.reader)
-	s.scratch, s.reader, s.byFiles, s.from = nil, nil, nil, nil
-}
-
-// certificate reads a chain and its key, or takes over what was read from the same.
-func (b *builder) certificate(l *loaded) (*certificate, error) {
-	s := b.certs
-	id := l.content()
-	if c := s.byText[id]; c != nil {
-		return c, nil
-	}
-	var c *certificate
-	if s.from != nil {
-		c = s.from.byText[id]
-	}
-	if c != nil && !c.again {
-		c.refs.Add(1)
-	} else {
-		var err error
-		if c, err = b.read(l); err != nil {
-			return nil, err
-		}
-	}
-	s.byText[id] = c // which releases it, from here on
-	return c, nil
 }
 
 // use makes c the certificate for its type of key, in the Context or, if it is one that is chosen by name, on trial.
@@ -152,14 +127,18 @@ func (l *loaded) content() (id content) {
 	return id
 }
 
-// read parses a chain, its key and its OCSP response.
-func (b *builder) read(l *loaded) (*certificate, error) {
-	p := C.cssl_cert_new(b.certs.reader, bytesPtr(l.chain), C.int(len(l.chain)), &b.reasons)
+// complete is what comes after the chain was parsed: a key that is not in the clear, and the OCSP response.
+func (b *builder) complete(r *reading) (*certificate, error) {
+	l, p := r.l, r.ptr
 	if p == nil {
+		b.reasons = *r.reasons
 		return nil, b.wrongContent(l.setting+".Chain", "PEM", l.from.ChainFile, l.chain, wantChain)
 	}
-	key, asked, err := b.key(l)
-	if p.key = key; err == nil && (len(l.ocsp) > 0 || l.from.OCSPFile != "") &&
+	asked, err := false, error(nil)
+	if p.key == nil {
+		p.key, asked, err = b.key(l)
+	}
+	if err == nil && (len(l.ocsp) > 0 || l.from.OCSPFile != "") &&
 		C.cssl_cert_staple(p, (*C.uchar)(bytesPtr(l.ocsp)), C.int(len(l.ocsp)), &b.reasons) == 0 {
 		err = b.wrongContent(l.setting+".OCSP", "", l.from.OCSPFile, l.ocsp, wantOCSP)
 	}
@@ -172,23 +151,34 @@ func (b *builder) read(l *loaded) (*certificate, error) {
 	return c, nil
 }
 
-// plainKey is where the first key in pem begins, if it is in the clear in PKCS #8, which is read in a tenth of the time that OpenSSL takes to
-// look for any key; -1 if it may be something else.
-func plainKey(pem []byte) int {
-	const begin = "-----BEGIN "
-	at := bytes.Index(pem, []byte("PRIVATE KEY-----")) - len(begin)
-	if at < 0 || string(pem[at:at+len(begin)]) != begin || at > 0 && pem[at-1] != '\n' {
-		return -1
+// plainKey is the end of pem that begins with its first private key; nil if that is encrypted or is not found.
+func plainKey(pem []byte) []byte {
+	at := bytes.Index(pem, []byte("PRIVATE KEY-----"))
+	if at < 0 {
+		return nil
 	}
-	return at
+	line := bytes.LastIndexByte(pem[:at], '\n') + 1
+	label, ok := bytes.CutPrefix(pem[line:at], []byte("-----BEGIN "))
+	if !ok || string(label) == "ENCRYPTED " {
+		return nil
+	}
+	return pem[line:]
 }
 
 // certificates gives the Context its certificates, and what is chosen by name.
 func (b *builder) certificates(loaded []loaded) error {
 	s := b.certs
+	count := len(loaded)
+	for _, certs := range b.cfg.Names {
+		count += len(certs)
+	}
 	defer s.done()
-	if s.reader, s.scratch = C.cssl_reader_new(b.ptr), C.SSL_new(b.ptr); s.reader == nil || s.scratch == nil {
-		return &ConfigError{Setting: "Certificates", Err: syscall.ENOMEM}
+	if err := s.start(b.ptr, count); err != nil {
+		return err
+	}
+	var begun []*reading
+	for i := range loaded {
+		begun = append(begun, s.begin(&loaded[i]))
 	}
 	own := make([]*certificate, len(loaded))
 	first := map[string]int{} // of each type of key
@@ -197,7 +187,7 @@ func (b *builder) certificates(loaded []loaded) error {
 		if err := b.staples(l); err != nil {
 			return err
 		}
-		c, err := b.certificate(l)
+		c, err := b.finish(begun[i])
 		if err != nil {
 			return err
 		}
@@ -214,7 +204,8 @@ func (b *builder) certificates(loaded []loaded) error {
 	if err := b.named(n); err != nil {
 		return err
 	}
-	if unused := n.own(own, first, b.server); unused >= 0 {
+	choices, unused := b.choices(n, own, first)
+	if unused >= 0 {
 		l := &loaded[unused]
 		return &ConfigError{Setting: l.setting, Value: l.from.ChainFile, Err: fmt.Errorf(
 			"would never be used: %s has a key of the same type (%s) and is there first, and no server name leads to this one; take one of them out",
@@ -223,7 +214,7 @@ func (b *builder) certificates(loaded []loaded) error {
 	if !b.server {
 		return nil
 	}
-	return b.table(n, own)
+	return b.table(choices, own)
 }
 
 // staples refuses a client's OCSP response.

@@ -73,12 +73,15 @@ EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *
 	return key;
 }
 
-enum { CHAINS = 16 };
+enum { CHAINS = 16, DECODERS = 4 };
 
 struct cssl_reader {
 	SSL_CTX *ctx;
-	OSSL_DECODER_CTX *decoder; /* NULL until it is needed. To make one takes ten times as long as to use it. */
-	EVP_PKEY *key;             /* where it puts what it finds */
+	struct {
+		char type[24]; /* OpenSSL's name, of a key; empty: there is no decoder yet */
+		OSSL_DECODER_CTX *ctx;
+	} decoder[DECODERS]; /* To make one takes ten times as long as to use it. */
+	EVP_PKEY *key;       /* where they put what they find */
 	struct {
 		unsigned char *pem;
 		int len;
@@ -104,25 +107,9 @@ void cssl_reader_free(cssl_reader *r)
 		OPENSSL_clear_free(r->known[i].pem, (size_t)r->known[i].len);
 		sk_X509_pop_free(r->known[i].chain, X509_free);
 	}
-	OSSL_DECODER_CTX_free(r->decoder);
+	for (int i = 0; i < DECODERS; i++)
+		OSSL_DECODER_CTX_free(r->decoder[i].ctx);
 	free(r);
-}
-
-EVP_PKEY *cssl_reader_key(cssl_reader *r, const unsigned char *pem, int len)
-{
-	const cssl_ctx_data *d = cssl_data_of_ctx(r->ctx);
-	size_t left = (size_t)len;
-
-	if (r->decoder == NULL)
-		r->decoder = OSSL_DECODER_CTX_new_for_pkey(&r->key, "PEM", "PrivateKeyInfo", NULL, EVP_PKEY_KEYPAIR,
-		                                           d->library, d->properties);
-	r->key = NULL;
-	if (r->decoder == NULL || !OSSL_DECODER_from_data(r->decoder, &pem, &left)) {
-		EVP_PKEY_free(r->key);
-		r->key = NULL;
-	}
-	ERR_clear_error();
-	return r->key;
 }
 
 /* All certificates in PEM, the caller's to free. */
@@ -189,7 +176,40 @@ void cssl_cert_free(cssl_cert *c)
 	__atomic_sub_fetch(&certs, 1, __ATOMIC_RELAXED);
 }
 
-cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, cssl_reasons *out)
+/* A decoder of private keys in PEM that have this type; NULL if there is no place for it, or no memory. */
+static OSSL_DECODER_CTX *decoder_of(cssl_reader *r, const char *type)
+{
+	const cssl_ctx_data *d = cssl_data_of_ctx(r->ctx);
+	int i = 0;
+
+	while (i < DECODERS && r->decoder[i].type[0] != '\0' && strcmp(r->decoder[i].type, type) != 0)
+		i++;
+	if (i == DECODERS || strlen(type) >= sizeof r->decoder[i].type)
+		return NULL;
+	if (r->decoder[i].ctx == NULL) {
+		strcpy(r->decoder[i].type, type);
+		r->decoder[i].ctx = OSSL_DECODER_CTX_new_for_pkey(&r->key, "PEM", NULL, type, EVP_PKEY_KEYPAIR, d->library, d->properties);
+	}
+	return r->decoder[i].ctx;
+}
+
+/* The key that pem begins with if it is in the clear and of the type of c's leaf. If it is not, NULL and no error. */
+static EVP_PKEY *read_key(cssl_reader *r, const cssl_cert *c, const unsigned char *pem, int len)
+{
+	const char *type = cssl_cert_type(c);
+	OSSL_DECODER_CTX *decoder = type != NULL ? decoder_of(r, type) : NULL;
+	size_t left = (size_t)len;
+
+	r->key = NULL;
+	if (decoder == NULL || !OSSL_DECODER_from_data(decoder, &pem, &left)) {
+		EVP_PKEY_free(r->key);
+		r->key = NULL;
+	}
+	ERR_clear_error();
+	return r->key;
+}
+
+cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, const void *key, int key_len, cssl_reasons *out)
 {
 	cssl_cert *c = calloc(1, sizeof *c);
 	BIO *bio;
@@ -208,10 +228,13 @@ cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, cssl_
 	if (c->leaf != NULL)
 		c->chain = shared_chain(r, (const unsigned char *)chain + (chain_len - left), left);
 	BIO_free(bio);
-	if (cssl_done(c->chain != NULL, out))
-		return c;
-	cssl_cert_free(c);
-	return NULL;
+	if (!cssl_done(c->chain != NULL, out)) {
+		cssl_cert_free(c);
+		return NULL;
+	}
+	if (key_len > 0)
+		c->key = read_key(r, c, key, key_len);
+	return c;
 }
 
 int cssl_cert_staple(cssl_cert *c, const unsigned char *der, int len, cssl_reasons *out)

@@ -25,11 +25,12 @@ typedef struct cssl_reader cssl_reader;
 cssl_reader *cssl_reader_new(SSL_CTX *ctx);
 void cssl_reader_free(cssl_reader *r);
 
-/* The key in PEM that begins with a PRIVATE KEY, the caller's to free. NULL, and no error, if it is not that. */
-EVP_PKEY *cssl_reader_key(cssl_reader *r, const unsigned char *pem, int len);
-
-/* A chain, leaf first, in PEM. NULL with the reasons in out. The caller sets its key, which goes with it, and frees it. */
-cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, cssl_reasons *out);
+/*
+ * A chain, leaf first, in PEM; the caller frees it. NULL with the reasons in out. key, unless key_len is 0, begins with a
+ * private key in PEM: it becomes that of the chain if it is in the clear and of the leaf's type. Otherwise the caller sets
+ * the key, which goes with the chain.
+ */
+cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, const void *key, int key_len, cssl_reasons *out);
 /* Staples an OCSP response in DER to a new c. 1 on success, or 0 with the reasons in out. */
 int cssl_cert_staple(cssl_cert *c, const unsigned char *der, int len, cssl_reasons *out);
 void cssl_cert_free(cssl_cert *c);

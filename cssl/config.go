@@ -103,15 +103,18 @@ type Config struct {
 	// name that it serves is in Names or SNI.
 	//
 	// Where the DNS names in them differ, a server chooses by the name that the
-	// client asks for (SNI), an exact one before a wildcard, among those whose
-	// key the client can do with. A client that asks for another name, or for
+	// client asks for (SNI), an exact one before a wildcard, unless the client
+	// can do with no key of the exact one. A client that asks for another name, or for
 	// none, gets the defaults. A certificate that would never be chosen is
 	// refused, such as a client's second one of a type.
 	Certificates []Certificate
 	// Names are a server's certificates for server names: one for each type of
 	// key, whatever names are in them. A name is exact ("a.example") or a
 	// wildcard for one label ("*.example"); letter case and a dot at the end do
-	// not matter. A name in SNI, also by a wildcard there, goes before it. All
+	// not matter. A client that can do with no certificate of a name, such as one
+	// that knows RSA alone, gets one for the name's wildcard, or one of
+	// Certificates that has the name in it, and never one for another name. A
+	// name in SNI, also by a wildcard there, goes before it. All
 	// other settings are this Context's. Sessions are good for the name that
 	// they were made with alone. A key by KeyURI implies Offload for all clients.
 	Names map[string][]Certificate

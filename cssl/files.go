@@ -50,12 +50,6 @@ func (b *builder) key(c *loaded) (key *C.EVP_PKEY, asked bool, err error) {
 		key, err = b.keyByURI(c.setting, c.from)
 		return key, true, err
 	}
-	if at := plainKey(c.key); at >= 0 {
-		p := c.key[at:]
-		if key = C.cssl_reader_key(b.certs.reader, (*C.uchar)(bytesPtr(p)), C.int(len(p))); key != nil {
-			return key, false, nil
-		}
-	}
 	setting, file, want := c.setting+".Key", c.from.KeyFile, wantKey
 	if !c.from.ownKey() {
 		setting, file, want = c.setting+".Chain", c.from.ChainFile, "certificates and their private key in PEM, for the key is not set apart"

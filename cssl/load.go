@@ -33,6 +33,9 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 
 // forget overwrites what was read from files in which a key may be.
 func (l *loaded) forget() {
+	if l.from == nil {
+		return
+	}
 	if l.from.KeyFile != "" {
 		clear(l.key)
 	}

@@ -74,7 +74,7 @@ func (b *Built) factsIn(file string) (Certificate, error) {
 	f, ok := b.before[file]
 	if sum := sha256.Sum256(p); !ok || f.content != sum {
 		f.content = sum
-		if f.facts, err = factsOf(file, p); err != nil {
+		if f.facts, err = factsOf(file, p, b.issuers); err != nil {
 			return Certificate{}, err
 		}
 	}
@@ -92,13 +92,19 @@ func mustRead(file string) []byte {
 	return p
 }
 
-// factsOf reads a chain, leaf first. An error goes behind a flag.
-func factsOf(file string, p []byte) (Certificate, error) {
+// factsOf reads a chain, leaf first. What is behind the leaf is parsed once, and
+// kept in issuers by its content. An error goes behind a flag.
+func factsOf(file string, p []byte, issuers map[string]*x509.Certificate) (Certificate, error) {
 	c := Certificate{File: file}
-	for _, der := range blocks(p, certificateTypes...) {
-		x, err := parseCertificate(der)
-		if c.unread = err; err != nil {
-			break // OpenSSL reads some that crypto/x509 refuses; it has the last word
+	for i, der := range blocks(p, certificateTypes...) {
+		x := issuers[string(der)]
+		if x == nil {
+			if x, c.unread = parseCertificate(der); c.unread != nil {
+				break // OpenSSL reads some that crypto/x509 refuses; it has the last word
+			}
+		}
+		if i > 0 {
+			issuers[string(der)] = x
 		}
 		c.chain = append(c.chain, x)
 	}

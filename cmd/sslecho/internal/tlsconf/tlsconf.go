@@ -4,6 +4,7 @@ package tlsconf
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -60,7 +61,8 @@ type Built struct {
 
 	told          map[string]bool      // what look has said
 	files, before map[string]chainFile // what is known of chains, by file; before: from the last Build
-	keys          map[string]bool      // those that were looked at
+	issuers       map[string]*x509.Certificate
+	keys          map[string]bool // those that were looked at
 }
 
 // Close writes what the key log still holds, for a second at the most, and closes it.
@@ -95,7 +97,7 @@ func (b *Builder) Build(t *config.TLS) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Built{files: map[string]chainFile{}, keys: map[string]bool{}}
+	out := &Built{files: map[string]chainFile{}, issuers: map[string]*x509.Certificate{}, keys: map[string]bool{}}
 	if b.last != nil {
 		base.Previous, out.before = b.last.Context, b.last.files
 	}
@@ -123,7 +125,7 @@ func (b *Builder) Build(t *config.TLS) (*Built, error) {
 			b.made, b.print = &c, print
 		}
 		base.Certificates, out.Fingerprint = []cssl.Certificate{*b.made}, b.print
-		facts, err := factsOf("made in memory", b.made.ChainPEM)
+		facts, err := factsOf("made in memory", b.made.ChainPEM, out.issuers)
 		if err != nil {
 			return nil, err
 		}
@@ -142,7 +144,7 @@ func (b *Builder) Build(t *config.TLS) (*Built, error) {
 	if err := b.lib.Warning(); err != nil {
 		out.Warnings = append(out.Warnings, err.Error())
 	}
-	b.last, out.before = out, nil
+	b.last, out.before, out.issuers = out, nil, nil
 	return out, nil
 }
 
