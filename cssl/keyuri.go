@@ -10,17 +10,18 @@ import "C"
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"runtime/cgo"
 	"slices"
 	"strings"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/internal/pkcs11uri"
 )
 
 // keyByURI is the key that a URI names, the caller's to free; setting is the certificate's. It blocks on the token.
 func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) {
 	refuse := func(part string, reasons []Reason, format string, args ...any) error {
-		return &ConfigError{Setting: setting + "." + part, Value: shownURI(c.KeyURI), Reasons: reasons, Err: fmt.Errorf(format, args...)}
+		return &ConfigError{Setting: setting + "." + part, Value: pkcs11uri.Redact(c.KeyURI), Reasons: reasons, Err: fmt.Errorf(format, args...)}
 	}
 	scheme, _, ok := strings.Cut(c.KeyURI, ":")
 	switch {
@@ -28,7 +29,7 @@ func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) 
 		return nil, refuse("KeyURI", nil, "contains a NUL byte")
 	case !ok || scheme == "" || strings.ContainsAny(scheme, "/?;"):
 		return nil, refuse("KeyURI", nil, "has no scheme such as pkcs11: or file:; KeyFile is for the name of a file")
-	case hasPINValue(c.KeyURI):
+	case pkcs11uri.HasPIN(c.KeyURI):
 		return nil, refuse("KeyURI", nil, "has a pin-value; a PIN does not belong into a URI: use PIN, or pin-source with a file")
 	}
 	cURI, cScheme := C.CString(c.KeyURI), C.CString(scheme)
@@ -111,53 +112,10 @@ func storeReasons(all []Reason, uri string) []Reason {
 		if r.Text == "unregistered scheme" || r.Data == "calling stat("+uri+")" {
 			continue
 		}
-		r.Data = strings.ReplaceAll(r.Data, uri, shownURI(uri))
+		r.Data = strings.ReplaceAll(r.Data, uri, pkcs11uri.Redact(uri))
 		out = append(out, r)
 	}
 	return out
-}
-
-// pinAttribute is the name of an attribute of a URI (RFC 7512) if it is one that says what the PIN is, and else empty.
-func pinAttribute(attribute string) string {
-	name, _, _ := strings.Cut(attribute, "=")
-	if plain, err := url.PathUnescape(name); err == nil {
-		name = plain
-	}
-	if name = strings.ToLower(name); name == "pin-value" || name == "pin-source" {
-		return name
-	}
-	return ""
-}
-
-// parts are a URI's scheme with its colon, the attributes of its path and those of its query, in which further question marks may be.
-func parts(uri string) (scheme string, path, query []string) {
-	scheme, rest, ok := strings.Cut(uri, ":")
-	if ok {
-		scheme += ":"
-	} else {
-		scheme, rest = "", uri
-	}
-	before, after, ok := strings.Cut(rest, "?")
-	if ok {
-		query = strings.Split(after, "&")
-	}
-	return scheme, strings.Split(before, ";"), query
-}
-
-func hasPINValue(uri string) bool {
-	_, path, query := parts(uri)
-	return slices.ContainsFunc(append(path, query...), func(a string) bool { return pinAttribute(a) == "pin-value" })
-}
-
-// shownURI is a URI as errors have it: without what says the PIN, or where it is.
-func shownURI(uri string) string {
-	scheme, path, query := parts(uri)
-	secret := func(a string) bool { return pinAttribute(a) != "" }
-	shown := scheme + strings.Join(slices.DeleteFunc(path, secret), ";")
-	if query = slices.DeleteFunc(query, secret); len(query) > 0 {
-		shown += "?" + strings.Join(query, "&")
-	}
-	return shown
 }
 
 // slow reports whether one of the keys may take its time.

@@ -271,26 +271,6 @@ func TestKeyURIRefused(t *testing.T) {
 	}
 }
 
-// TestShownURI: a URI is shown without the attributes that say the PIN or where it is.
-func TestShownURI(t *testing.T) {
-	for uri, want := range map[string]string{
-		"pkcs11:token=a;object=b":                                    "pkcs11:token=a;object=b",
-		"pkcs11:token=a?pin-value=1":                                 "pkcs11:token=a",
-		"pkcs11:token=a?pin-source=file:/p?q;r&module-name=softhsm":  "pkcs11:token=a?module-name=softhsm",
-		"pkcs11:token=a?module-name=m&pin-value=1&x=2":               "pkcs11:token=a?module-name=m&x=2",
-		"pkcs11:pin-value=1;token=a":                                 "pkcs11:token=a",
-		"pkcs11:token=a;PIN-%76alue=1;object=b?Pin-Source=|cat%20/p": "pkcs11:token=a;object=b",
-		"pkcs11:":        "pkcs11:",
-		"file:/a/b?c":    "file:/a/b?c",
-		"pin-value=4321": "",
-		"/a/b":           "/a/b",
-	} {
-		if got := shownURI(uri); got != want {
-			t.Errorf("%s: %s, want %s", uri, got, want)
-		}
-	}
-}
-
 // TestLibraryRefused: what cannot be loaded is named, with the place where it was looked for.
 func TestLibraryRefused(t *testing.T) {
 	dir := t.TempDir()

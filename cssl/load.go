@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/spacemonad/go-openssl/internal/pkcs11uri"
 )
 
 // loaded is a certificate with its files read.
@@ -58,7 +60,7 @@ func loadCertificate(setting string, c *Certificate) (l loaded, err error) {
 		return
 	}
 	if c.KeyURI != "" && c.ownKey() {
-		err = &ConfigError{Setting: setting + ".KeyURI", Value: shownURI(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
+		err = &ConfigError{Setting: setting + ".KeyURI", Value: pkcs11uri.Redact(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
 		return
 	}
 	if !c.ownKey() && c.KeyURI == "" {

@@ -1,0 +1,55 @@
+// Package pkcs11uri reads what a PKCS #11 URI (RFC 7512) says about the PIN. It
+// takes any other URI too, in which such an attribute may stand by mistake.
+package pkcs11uri
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// HasPIN reports whether uri has a pin-value attribute, which is a PIN.
+func HasPIN(uri string) bool {
+	_, path, query := parts(uri)
+	return slices.ContainsFunc(append(path, query...), func(a string) bool { return pinAttribute(a) == "pin-value" })
+}
+
+// Redact returns uri without the attributes that say the PIN, or where it is.
+func Redact(uri string) string {
+	scheme, path, query := parts(uri)
+	secret := func(a string) bool { return pinAttribute(a) != "" }
+	shown := scheme + strings.Join(slices.DeleteFunc(path, secret), ";")
+	if query = slices.DeleteFunc(query, secret); len(query) > 0 {
+		shown += "?" + strings.Join(query, "&")
+	}
+	return shown
+}
+
+// pinAttribute is the name of an attribute if it is one that says what the PIN
+// is or where, and else empty.
+func pinAttribute(attribute string) string {
+	name, _, _ := strings.Cut(attribute, "=")
+	if plain, err := url.PathUnescape(name); err == nil {
+		name = plain
+	}
+	if name = strings.ToLower(name); name == "pin-value" || name == "pin-source" {
+		return name
+	}
+	return ""
+}
+
+// parts are a URI's scheme with its colon, the attributes of its path and those
+// of its query, in which further question marks may be.
+func parts(uri string) (scheme string, path, query []string) {
+	scheme, rest, ok := strings.Cut(uri, ":")
+	if ok {
+		scheme += ":"
+	} else {
+		scheme, rest = "", uri
+	}
+	before, after, ok := strings.Cut(rest, "?")
+	if ok {
+		query = strings.Split(after, "&")
+	}
+	return scheme, strings.Split(before, ";"), query
+}
