@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/internal/sessionid"
 )
 
 // builder holds a Context under construction.
@@ -207,7 +209,13 @@ func (b *builder) create(certs []loaded, trust, crl []byte) error {
 	} else if c.Tickets > 0 {
 		s.tickets = C.int(c.Tickets)
 	}
-	for i, v := range b.identity(certs, trust, crl) {
+	var chains [][]byte
+	for _, cert := range certs {
+		chains = append(chains, cert.chain)
+	}
+	demands := fmt.Sprint(c.Verify, c.VerifyDepth, b.systemCAs(trust), len(crl) > 0, c.VerifyPeer != nil, c.Properties)
+	// Revocation lists are not in it: session.c looks those up anew.
+	for i, v := range sessionid.Context(b.server, chains, trust, demands, c.CipherList, c.SignatureAlgorithms, strings.Join(c.ALPN, "\x00")) {
 		b.sessionID[i] = C.uchar(v)
 	}
 	s.session_id_context = b.sessionID

@@ -8,7 +8,6 @@ package cssl
 import "C"
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
@@ -18,6 +17,8 @@ import (
 	"sync"
 	"time"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/internal/sessionid"
 )
 
 // ErrDecisionTimeout: neither Accept nor Refuse was called within Config.DecisionTimeout.
@@ -250,7 +251,7 @@ func (a *asking) separate() {
 	}
 	C.cssl_conn_decisions(a.c).separated = 1
 	own := C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID)))
-	id := sha256.Sum256(list(own, []byte(sniName(a.name))))
+	id := sessionid.ForName(own, sniName(a.name))
 	C.SSL_set_session_id_context(C.cssl_conn_ssl(a.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails if it is longer alone
 }
 

@@ -141,14 +141,6 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-// TestIdentityParts: what stands in two parts of an identity is another one than
-// the same text in one of them (P39).
-func TestIdentityParts(t *testing.T) {
-	if a, b := list([]byte("ab"), []byte("c")), list([]byte("a"), []byte("bc")); bytes.Equal(a, b) {
-		t.Errorf("both are %q", a)
-	}
-}
-
 // TestRevokedSession: whose certificate was revoked meanwhile is not known again by a session, but shows it, and is refused (P39).
 func TestRevokedSession(t *testing.T) {
 	ca := newAuthority(t, "ca", nil, newKey(t))

@@ -1,4 +1,8 @@
-package cssl
+// Package sessionid makes the session id context of an SSL_CTX
+// (SSL_CTX_set_session_id_context(3)): what says which of them may resume each
+// other's sessions. Without it, resumption with client certificates fails, or
+// leaks from one server name to another.
+package sessionid
 
 import (
 	"bytes"
@@ -8,24 +12,28 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
-	"strings"
 )
 
-// identity says which Contexts may resume each other's sessions: those of the same names, trust and demands. Without it, resumption with
-// client certificates fails, or leaks from one server name to another. What changes with each renewal is not in it: dates, serial numbers,
-// our keys, revocation lists (session.c looks those up anew).
-func (b *builder) identity(certs []loaded, trust, crl []byte) [sha256.Size]byte {
-	c := b.cfg
-	var names, anchors [][]byte
-	for _, cert := range certs {
-		names = append(names, ownNames(cert.chain, b.server))
+// Context is the session id context of those with the same names, trust and
+// demands. What changes with each renewal is not in it: dates, serial numbers,
+// our keys.
+func Context(server bool, chains [][]byte, trust []byte, demands ...string) [sha256.Size]byte {
+	var names, anchors, more [][]byte
+	for _, chain := range chains {
+		names = append(names, ownNames(chain, server))
 	}
 	for _, block := range certificateBlocks(trust) {
 		anchors = append(anchors, anchorOf(block))
 	}
-	demands := fmt.Sprint(c.Verify, c.VerifyDepth, b.systemCAs(trust), len(crl) > 0, c.VerifyPeer != nil, c.Properties)
-	return sha256.Sum256(list(set(names), set(anchors), []byte(demands), []byte(c.CipherList), []byte(c.SignatureAlgorithms),
-		[]byte(strings.Join(c.ALPN, "\x00"))))
+	for _, demand := range demands {
+		more = append(more, []byte(demand))
+	}
+	return sha256.Sum256(list(append([][]byte{set(names), set(anchors)}, more...)...))
+}
+
+// ForName is the session id context of a server name, below that of the Context.
+func ForName(context []byte, name string) [sha256.Size]byte {
+	return sha256.Sum256(list(context, []byte(name)))
 }
 
 // list puts parts into one, so that other parts give another one.
@@ -43,8 +51,8 @@ func set(parts [][]byte) []byte {
 	return list(slices.CompactFunc(parts, bytes.Equal)...)
 }
 
-// certificateBlocks returns the certificates in PEM that OpenSSL reads (certs.c).
-// It returns p itself as the only one where encoding/pem and OpenSSL may see
+// certificateBlocks returns the certificates in PEM that OpenSSL reads. It
+// returns p itself as the only one where encoding/pem and OpenSSL may see
 // different ones: OpenSSL also reads a block behind a byte order mark or in the
 // middle of an overlong line, and ends a block's type at a NUL.
 func certificateBlocks(p []byte) (blocks [][]byte) {
@@ -67,8 +75,9 @@ func certificateBlocks(p []byte) (blocks [][]byte) {
 
 var oidAlternativeName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
-// ownNames is whom a chain's leaf is for. A server is known by its alternative names, or if there are none by its subject; a client by both.
-// Without a name it is the key that is known. What cannot be read is only like itself.
+// ownNames is whom a chain's leaf is for. A server is known by its alternative
+// names, or if there are none by its subject; a client by both. Without a name it
+// is the key that is known. What cannot be read is only like itself.
 func ownNames(chain []byte, server bool) []byte {
 	blocks := certificateBlocks(chain)
 	if len(blocks) == 0 {
@@ -103,7 +112,8 @@ func ownNames(chain []byte, server bool) []byte {
 	return list(set(names), subject)
 }
 
-// anchorOf is what makes a CA: its name and its key (RFC 5280, section 6.1.1), so a CA that was renewed with its key is the same.
+// anchorOf is what makes a CA: its name and its key (RFC 5280, section 6.1.1), so
+// a CA that was renewed with its key is the same.
 func anchorOf(certificate []byte) []byte {
 	ca, err := x509.ParseCertificate(certificate)
 	if err != nil {
