@@ -19,6 +19,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/spacemonad/go-openssl/internal/features"
 	"github.com/spacemonad/go-openssl/internal/sessionid"
 )
 
@@ -64,7 +65,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		return nil, err
 	}
 	for _, step := range []func() error{
-		b.strings,
+		b.lists,
 		b.legacy,
 		func() error { return b.certificates(certs) },
 		func() error { return b.trust(trust, crl) },
@@ -238,18 +239,18 @@ func cbool(v bool) C.int {
 	return 0
 }
 
-// strings sets what is passed to OpenSSL in its own syntax.
-func (b *builder) strings() error {
+// lists sets what is passed to OpenSSL in its own syntax.
+func (b *builder) lists() error {
+	c := b.cfg
 	for _, s := range []struct {
-		which   C.int
-		setting string
-		value   string
-		since   map[string]uint32 // the names that OpenSSL 3.0 lacks
+		which          C.int
+		setting, value string
+		missing        func(version uint32, list string) features.Feature
 	}{
-		{C.CSSL_CIPHERS, "CipherList", b.cfg.CipherList, nil},
-		{C.CSSL_CIPHERSUITES, "CipherSuites", b.cfg.CipherSuites, nil},
-		{C.CSSL_GROUPS, "Groups", b.cfg.Groups, groupsSince},
-		{C.CSSL_SIGALGS, "SignatureAlgorithms", b.cfg.SignatureAlgorithms, sigalgsSince},
+		{C.CSSL_CIPHERS, "CipherList", c.CipherList, nil},
+		{C.CSSL_CIPHERSUITES, "CipherSuites", c.CipherSuites, nil},
+		{C.CSSL_GROUPS, "Groups", c.Groups, features.MissingGroup},
+		{C.CSSL_SIGALGS, "SignatureAlgorithms", c.SignatureAlgorithms, features.MissingSignature},
 	} {
 		if s.value == "" {
 			continue
@@ -258,15 +259,20 @@ func (b *builder) strings() error {
 			return &ConfigError{Setting: s.setting, Value: s.value, Err: errors.New("contains a NUL byte")}
 		}
 		ok := b.set(s.which, s.value)
-		missing := b.missing(s.which, s.value, ok)
-		if ok && missing == nil {
-			continue
+		var err error
+		switch {
+		case ok && s.which == C.CSSL_CIPHERSUITES: // what nobody has, OpenSSL leaves out without a word
+			err = b.unknown(s.value, b.hasCipher)
+		case !ok && s.missing != nil: // OpenSSL does not say which name it refuses
+			reasons := b.reasons
+			if err = needs(s.missing(linked.Run.series(), s.value)); err == nil {
+				err = b.unknown(s.value, func(name string) bool { return b.set(s.which, name) })
+			}
+			b.reasons = reasons
 		}
-		err := linked.Run.lackingIn(s.value, s.since)
-		if err == nil {
-			err = missing
+		if !ok || err != nil {
+			return b.failFor(s.setting, s.value, err)
 		}
-		return b.failFor(s.setting, s.value, err)
 	}
 	return nil
 }
@@ -276,6 +282,12 @@ func (b *builder) set(which C.int, value string) bool {
 	v := C.CString(value)
 	defer C.free(unsafe.Pointer(v))
 	return C.cssl_ctx_string(b.ptr, which, v, &b.reasons) == 1
+}
+
+func (b *builder) hasCipher(name string) bool {
+	p := C.CString(name)
+	defer C.free(unsafe.Pointer(p))
+	return C.cssl_ctx_has_cipher(b.ptr, p) != 0
 }
 
 func (b *builder) ticketKeys() error {
@@ -327,7 +339,7 @@ func (b *builder) trust(trust, crl []byte) error {
 		if C.cssl_ctx_trust(b.ptr, bytesPtr(trust), C.int(len(trust)), cbool(b.server), &b.reasons) <= 0 {
 			return b.wrongContent("CA", "PEM", b.cfg.CAFile, trust, wantCA)
 		}
-		if usable, err := linked.Run.lackingKeys(trust); usable == 0 && err != nil {
+		if usable, err := needsForKeys(trust); usable == 0 && err != nil {
 			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: err}
 		}
 	}

@@ -109,7 +109,7 @@ func (b *builder) use(c *certificate, l *loaded, byName bool) error {
 
 // unusable is of a chain or a key that OpenSSL can read and not use.
 func (b *builder) unusable(l *loaded) error {
-	_, err := linked.Run.lackingKeys(l.chain)
+	_, err := needsForKeys(l.chain)
 	files := l.from.ChainFile
 	if l.from.KeyFile != "" {
 		files = strings.TrimPrefix(files+", "+l.from.KeyFile, ", ")

@@ -258,7 +258,7 @@ func TestReasonsAreOnesOwn(t *testing.T) {
 				switch g % 3 {
 				case 1:
 					input, want = "\x16\x03\x01\xff\xff\x01", "packet length too long"
-					if linked.Run.series() >= since32 {
+					if linked.Run.series() >= 0x302 {
 						want = "data length too long"
 					}
 				case 2:

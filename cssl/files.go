@@ -61,7 +61,7 @@ func (b *builder) key(c *loaded) (key *C.EVP_PKEY, asked bool, err error) {
 		return key, false, nil
 	case most == 0:
 		err := b.wrongContent(setting, "PEM", file, c.key, want)
-		if _, lacks := linked.Run.lackingKeys(c.key); lacks != nil {
+		if _, lacks := needsForKeys(c.key); lacks != nil {
 			err.(*ConfigError).Err = lacks
 		}
 		return nil, false, err

@@ -8,7 +8,7 @@ import (
 )
 
 // has35 reports whether OpenSSL 3.5 or newer is linked.
-func has35() bool { return linked.Run.series() >= since35 }
+func has35() bool { return linked.Run.series() >= 0x305 }
 
 // need35 skips a test of what only OpenSSL 3.5 can do.
 func need35(t testing.TB) {

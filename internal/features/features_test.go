@@ -1,0 +1,76 @@
+package features
+
+import (
+	"encoding/pem"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+)
+
+const v30, v32, v35 = 0x300, 0x302, 0x305
+
+// TestMissing: the first name of a list that a version lacks is told, with the version that has it.
+func TestMissing(t *testing.T) {
+	for _, tt := range []struct {
+		version uint32
+		list    string
+		want    Feature
+	}{
+		{v30, "X25519:P-256", Feature{}},
+		{v30, "X25519:X25519MLKEM768", Feature{"X25519MLKEM768", v35}},
+		{v32, "x25519mlkem768", Feature{"x25519mlkem768", v35}},
+		{v30, "?MLKEM512", Feature{"MLKEM512", v35}},
+		{v30, "*X25519", Feature{`"*" in a list`, v35}},
+		{v30, "X25519 / P-256", Feature{`"/" in a list`, v35}},
+		{v32, "?X25519", Feature{`"?" in a list`, 0x303}},
+		{v30, "brainpoolP256r1tls13", Feature{"brainpoolP256r1tls13", v32}},
+		{v32, "brainpoolP256r1tls13", Feature{}},
+		{v35, "?*X25519MLKEM768 / *X25519:-P-256", Feature{}},
+		{v30, "nonsense", Feature{}},
+		{v30, "", Feature{}},
+		{v30, ":/:", Feature{`"/" in a list`, v35}},
+	} {
+		if got := MissingGroup(tt.version, tt.list); got != tt.want {
+			t.Errorf("%#x, %q: %v, want %v", tt.version, tt.list, got, tt.want)
+		}
+	}
+	if f := MissingSignature(v35, "mldsa44"); f != (Feature{}) {
+		t.Error(f)
+	}
+	if f := MissingSignature(v30, "ECDSA+SHA256:mldsa65"); f != (Feature{"mldsa65", v35}) {
+		t.Error(f)
+	}
+}
+
+// TestMissingKey: ML-DSA is found in certificates and keys, among others.
+func TestMissingKey(t *testing.T) {
+	read := func(names ...string) (all []byte) {
+		for _, name := range names {
+			all = append(all, testcerts.Read(t, name)...)
+		}
+		return all
+	}
+	block, _ := pem.Decode(read("mldsa44.pem"))
+	block.Bytes = block.Bytes[:len(block.Bytes)/2]
+	for name, tt := range map[string]struct {
+		version uint32
+		pem     []byte
+		others  int
+		want    Feature
+	}{
+		"certificate":     {v30, read("mldsa44.pem"), 0, Feature{"ML-DSA-44", v35}},
+		"key":             {v30, read("mldsa65.key"), 0, Feature{"ML-DSA-65", v35}},
+		"both":            {v30, read("mldsa87.pem", "mldsa44.pem"), 0, Feature{"ML-DSA-87", v35}},
+		"3.5":             {v35, read("mldsa87.pem", "mldsa44.pem"), 2, Feature{}},
+		"cut off":         {v30, pem.EncodeToMemory(block), 1, Feature{}},
+		"not PEM":         {v30, []byte("garbage"), 0, Feature{}},
+		"nothing":         {v30, nil, 0, Feature{}},
+		"an ordinary one": {v30, read("ecdsa.pem"), 2, Feature{}},
+		"mixed":           {v30, read("mldsa44.pem", "rsa.pem"), 2, Feature{"ML-DSA-44", v35}},
+	} {
+		first, others := MissingKey(tt.version, tt.pem)
+		if first != tt.want || others != tt.others {
+			t.Errorf("%s: %v and %d others; want %v and %d", name, first, others, tt.want, tt.others)
+		}
+	}
+}
