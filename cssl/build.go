@@ -13,9 +13,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/bits"
 	"runtime/cgo"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -41,6 +43,9 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	if err := linked.Mismatch(); err != nil {
 		return nil, &ConfigError{Setting: "OpenSSL", Err: err}
 	}
+	if err := cfg.check(server); err != nil {
+		return nil, err
+	}
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
 	lent := cfg.Previous.lend(cfg)
 	defer lent.release()
@@ -61,21 +66,16 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.create(certs, trust, crl); err != nil {
-		return nil, err
-	}
 	for _, step := range []func() error{
+		func() error { return b.create(b.identity(certs, trust, crl)) },
 		b.lists,
 		b.legacy,
 		func() error { return b.certificates(certs) },
 		func() error { return b.trust(trust, crl) },
 		b.alpn,
 		b.ticketKeys,
-		b.earlyData,
-		b.sessions,
-		b.checkClientAuth,
-		b.recordSizes,
-		func() error { return b.psks(len(certs) == 0) },
+		b.records,
+		b.psks,
 		b.bind,
 	} {
 		if err := step(); err != nil {
@@ -86,19 +86,14 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	for _, sni := range cfg.SNI {
 		alpn = append(alpn, sni.alpn...)
 	}
-	tail := cfg.Tail
-	switch {
-	case tail < 0:
-		tail = 0
-	case tail == 0:
-		tail = DefaultTail
-	case tail < minTail:
-		tail = minTail
+	tail := cmp.Or(cfg.Tail, DefaultTail)
+	if tail > 0 {
+		tail = max(tail, minTail)
 	}
 	return &Context{
 		ptr:       b.ptr,
 		server:    server,
-		tail:      tail,
+		tail:      max(tail, 0),
 		alpn:      alpn,
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
@@ -110,12 +105,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	}, nil
 }
 
-func limit(n, otherwise int) C.uint32_t {
-	if n <= 0 {
-		n = otherwise
-	}
-	return C.uint32_t(min(n, 1<<31))
-}
+func limit(n, otherwise int) C.uint32_t { return C.uint32_t(cmp.Or(n, otherwise)) }
 
 func (b *builder) fail(setting, value string) error { return b.failFor(setting, value, nil) }
 
@@ -127,109 +117,117 @@ func (b *builder) failFor(setting, value string, err error) error {
 	return &ConfigError{Setting: setting, Value: value, Reasons: goReasons(&b.reasons), Err: err}
 }
 
-// create makes the SSL_CTX with all settings that are numbers.
-func (b *builder) create(certs []loaded, trust, crl []byte) error {
+// identity says which Contexts may resume each other's sessions. Revocation lists
+// are not in it: session.c looks those up anew.
+func (b *builder) identity(certs []loaded, trust, crl []byte) [32]byte {
 	c := b.cfg
-	if b.server && len(certs) == 0 && !c.named() && len(c.PSKs) == 0 {
-		return &ConfigError{Setting: "Certificates", Err: errors.New("a server needs a certificate, or PSKs")}
-	}
-	var err error
-	if b.lowest, err = b.versions(len(certs) > 0 || c.named()); err != nil {
-		return err
-	}
-	if !b.server && len(c.SNI) > 0 {
-		return &ConfigError{Setting: "SNI", Err: errors.New("only a server chooses by server name")}
-	}
-	if b.server && c.AllowCommonName {
-		return &ConfigError{Setting: "AllowCommonName", Err: errors.New("only a client checks its peer's name")}
-	}
-	if !b.server && len(c.Names) > 0 {
-		return &ConfigError{Setting: "Names", Err: errors.New("only a server chooses by server name")}
-	}
-	if strings.IndexByte(c.Properties, 0) >= 0 {
-		return &ConfigError{Setting: "Properties", Value: c.Properties, Err: errors.New("contains a NUL byte")}
-	}
-	for setting, n := range map[string]int{
-		"VerifyDepth": c.VerifyDepth, "Tickets": c.Tickets, "SessionCache": c.SessionCache,
-		"MaxMessages": c.MaxMessages, "MaxRenegotiations": c.MaxRenegotiations,
-	} {
-		if n < 0 || n > 1<<30 {
-			return &ConfigError{Setting: setting, Value: fmt.Sprint(n), Err: errors.New("out of range")}
-		}
-	}
-	s := C.cssl_settings{
-		library:         c.Library.pointer(),
-		properties:      b.properties,
-		server:          cbool(b.server),
-		min_version:     C.int(b.lowest),
-		max_version:     C.int(c.MaxVersion),
-		verify_depth:    -1,
-		tickets:         1,
-		no_tickets:      cbool(c.NoTickets),
-		session_cache:   C.long(c.sessionCache()),
-		renegotiation:   cbool(c.Renegotiation),
-		release_buffers: cbool(c.ReleaseBuffers),
-		// A HelloRequest with more input buffered behind it puts OpenSSL 3.0 into a
-		// state in which application data is a protocol error.
-		read_ahead:          cbool(!c.NoReadAhead && !c.Renegotiation),
-		post_handshake_auth: cbool(c.PostHandshakeAuth),
-		no_middlebox_compat: cbool(c.NoMiddleboxCompat),
-	}
-	switch c.Verify {
-	case VerifyDefault:
-		if !b.server {
-			s.verify_mode = C.SSL_VERIFY_PEER
-		}
-	case VerifyNone:
-	case VerifyOptional:
-		s.verify_mode = C.SSL_VERIFY_PEER
-	case VerifyRequire, VerifyApplication:
-		s.verify_mode = C.SSL_VERIFY_PEER | C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
-	default:
-		return &ConfigError{Setting: "Verify", Value: fmt.Sprint(uint8(c.Verify)), Err: errors.New("unknown mode")}
-	}
-	if c.Verify == VerifyApplication && c.VerifyPeer == nil {
-		return &ConfigError{Setting: "Verify", Value: "VerifyApplication", Err: errors.New("VerifyPeer, which is to decide, is not set")}
-	}
-	if c.VerifyPeer != nil && s.verify_mode == C.SSL_VERIFY_NONE {
-		return &ConfigError{Setting: "VerifyPeer", Err: errors.New("would never be asked: Verify asks for no certificate")}
-	}
-	if c.VerifyPeer != nil && !b.server && C.cssl_can_retry_verify() == 0 {
-		return &ConfigError{Setting: "VerifyPeer", Err: errors.New("a client's needs OpenSSL 3.0.2 or newer when this package is built")}
-	}
-	if c.ClientHello != nil && !b.server {
-		return &ConfigError{Setting: "ClientHello", Err: errors.New("only a server hears one")}
-	}
-	if c.VerifyDepth > 0 {
-		s.verify_depth = C.int(c.VerifyDepth)
-	}
-	if c.NoTickets {
-		// Without a ticket TLS 1.3 would put each session into the cache instead
-		// (CVE-2024-2511), so none are issued.
-		s.tickets = 0
-	} else if c.Tickets > 0 {
-		s.tickets = C.int(c.Tickets)
-	}
 	var chains [][]byte
 	for _, cert := range certs {
 		chains = append(chains, cert.chain)
 	}
 	demands := fmt.Sprint(c.Verify, c.VerifyDepth, b.systemCAs(trust), len(crl) > 0, c.VerifyPeer != nil, c.Properties)
-	// Revocation lists are not in it: session.c looks those up anew.
-	for i, v := range sessionid.Context(b.server, chains, trust, demands, c.CipherList, c.SignatureAlgorithms, strings.Join(c.ALPN, "\x00")) {
+	return sessionid.Context(b.server, chains, trust, demands, c.CipherList, c.SignatureAlgorithms, strings.Join(c.ALPN, "\x00"))
+}
+
+// create makes the SSL_CTX, with all settings that OpenSSL cannot refuse.
+func (b *builder) create(identity [32]byte) error {
+	c := b.cfg
+	switch b.ptr = C.cssl_ctx_new(c.Library.pointer(), b.properties, cbool(b.server), &b.reasons); {
+	case b.ptr != nil:
+	case c.Properties != "":
+		return b.fail("Properties", c.Properties)
+	case len(c.Library.Providers()) == 0:
+		return b.failFor("Library", "", errNoProvider())
+	default:
+		return b.fail("Library", "")
+	}
+	for i, v := range identity {
 		b.sessionID[i] = C.uchar(v)
 	}
-	s.session_id_context = b.sessionID
-	if b.ptr = C.cssl_ctx_new(&s, &b.reasons); b.ptr == nil {
-		switch {
-		case c.Properties != "":
-			return b.fail("Properties", c.Properties)
-		case len(c.Library.Providers()) == 0:
-			return b.failFor("Library", "", errNoProvider())
-		}
-		return b.fail("MinVersion, MaxVersion, Tickets", "")
+	C.SSL_CTX_set_session_id_context(b.ptr, &b.sessionID[0], C.uint(len(b.sessionID)))
+	C.cssl_data_of_ctx(b.ptr).session_lifetime = C.uint(c.lifetime() / time.Second)
+	if b.lowest = c.lowest(); b.server && len(c.Certificates) == 0 && !c.named() {
+		b.lowest = TLS13 // before it there are no PSKs here
+	}
+	if b.ctrl(C.SSL_CTRL_SET_MIN_PROTO_VERSION, int(b.lowest)) == 0 || b.ctrl(C.SSL_CTRL_SET_MAX_PROTO_VERSION, int(c.MaxVersion)) == 0 {
+		return refused("MinVersion, MaxVersion", nil, "this OpenSSL has none of those versions")
+	}
+	if c.ReleaseBuffers {
+		b.ctrl(C.SSL_CTRL_MODE, C.SSL_MODE_RELEASE_BUFFERS)
+	}
+	// A HelloRequest with more input buffered behind it puts OpenSSL 3.0 into a
+	// state in which application data is a protocol error.
+	if !c.NoReadAhead && !c.Renegotiation {
+		b.ctrl(C.SSL_CTRL_SET_READ_AHEAD, 1)
+	}
+	if n := c.sessionCache(); b.server && n > 0 {
+		b.ctrl(C.SSL_CTRL_SET_SESS_CACHE_MODE, C.SSL_SESS_CACHE_SERVER)
+		b.ctrl(C.SSL_CTRL_SET_SESS_CACHE_SIZE, n)
+	}
+	b.options()
+	b.verify()
+	tickets := cmp.Or(c.Tickets, 1)
+	if c.NoTickets {
+		// Without a ticket TLS 1.3 would put each session into the cache instead
+		// (CVE-2024-2511), so none are issued.
+		tickets = 0
+	}
+	C.SSL_CTX_set_num_tickets(b.ptr, C.size_t(tickets))
+	if b.server {
+		C.SSL_CTX_set_max_early_data(b.ptr, C.uint32_t(c.MaxEarlyData))
+		// What is skipped if it is refused: what any client may send that has a ticket
+		// of an earlier setting.
+		C.SSL_CTX_set_recv_max_early_data(b.ptr, C.uint32_t(max(c.MaxEarlyData, MaxPlaintext)))
 	}
 	return nil
+}
+
+// ctrl is SSL_CTX_ctrl(3), of which OpenSSL makes macros.
+func (b *builder) ctrl(command C.int, n int) C.long {
+	return C.SSL_CTX_ctrl(b.ptr, command, C.long(n), nil)
+}
+
+func (b *builder) options() {
+	c := b.cfg
+	var options C.uint64_t
+	for _, o := range []struct {
+		set    bool
+		option C.uint64_t
+	}{
+		// OpenSSL 3.0 refuses a client's own renegotiation unless it is allowed by name.
+		{c.Renegotiation, C.SSL_OP_ALLOW_CLIENT_RENEGOTIATION},
+		{!c.Renegotiation, C.SSL_OP_NO_RENEGOTIATION},
+		{c.NoTickets, C.SSL_OP_NO_TICKET},
+		{c.AllowReplay, C.SSL_OP_NO_ANTI_REPLAY},
+	} {
+		if o.set {
+			options |= o.option
+		}
+	}
+	C.SSL_CTX_set_options(b.ptr, options)
+	if c.NoMiddleboxCompat {
+		C.SSL_CTX_clear_options(b.ptr, C.SSL_OP_ENABLE_MIDDLEBOX_COMPAT)
+	}
+}
+
+// verify sets what is asked of the peer's certificate.
+func (b *builder) verify() {
+	c := b.cfg
+	mode := C.int(C.SSL_VERIFY_NONE)
+	switch {
+	case c.Verify >= VerifyRequire:
+		mode = C.SSL_VERIFY_PEER | C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+	case c.Verify == VerifyOptional || c.Verify == VerifyDefault && !b.server:
+		mode = C.SSL_VERIFY_PEER
+	}
+	if b.server && c.PostHandshakeAuth {
+		mode |= C.SSL_VERIFY_POST_HANDSHAKE
+	}
+	C.SSL_CTX_set_verify(b.ptr, mode, nil)
+	C.SSL_CTX_set_post_handshake_auth(b.ptr, cbool(!b.server && c.PostHandshakeAuth))
+	if c.VerifyDepth > 0 {
+		C.SSL_CTX_set_verify_depth(b.ptr, C.int(c.VerifyDepth))
+	}
 }
 
 func cbool(v bool) C.int {
@@ -243,30 +241,32 @@ func cbool(v bool) C.int {
 func (b *builder) lists() error {
 	c := b.cfg
 	for _, s := range []struct {
-		which          C.int
-		setting, value string
-		missing        func(version uint32, list string) features.Feature
+		setting, command, value string
+		defaults                func() bool
+		missing                 func(version uint32, list string) features.Feature
 	}{
-		{C.CSSL_CIPHERS, "CipherList", c.CipherList, nil},
-		{C.CSSL_CIPHERSUITES, "CipherSuites", c.CipherSuites, nil},
-		{C.CSSL_GROUPS, "Groups", c.Groups, features.MissingGroup},
-		{C.CSSL_SIGALGS, "SignatureAlgorithms", c.SignatureAlgorithms, features.MissingSignature},
+		{"CipherList", "CipherString", c.CipherList, b.defaultCiphers, nil},
+		{"CipherSuites", "Ciphersuites", c.CipherSuites, nil, nil},
+		{"Groups", "Groups", c.Groups, b.defaultGroups, features.MissingGroup},
+		{"SignatureAlgorithms", "SignatureAlgorithms", c.SignatureAlgorithms, nil, features.MissingSignature},
 	} {
 		if s.value == "" {
+			if s.defaults != nil && !s.defaults() {
+				return b.fail(s.setting, "")
+			}
 			continue
 		}
-		if strings.IndexByte(s.value, 0) >= 0 {
-			return &ConfigError{Setting: s.setting, Value: s.value, Err: errors.New("contains a NUL byte")}
-		}
-		ok := b.set(s.which, s.value)
+		ok := b.command(s.command, s.value)
 		var err error
 		switch {
-		case ok && s.which == C.CSSL_CIPHERSUITES: // what nobody has, OpenSSL leaves out without a word
-			err = b.unknown(s.value, b.hasCipher)
+		case ok && s.setting == "CipherSuites": // what nobody has, OpenSSL leaves out without a word
+			err = b.unknown(s.value, func(name string) bool {
+				return slices.ContainsFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool { return cipherName(c) == name })
+			})
 		case !ok && s.missing != nil: // OpenSSL does not say which name it refuses
 			reasons := b.reasons
 			if err = needs(s.missing(linked.Run.series(), s.value)); err == nil {
-				err = b.unknown(s.value, func(name string) bool { return b.set(s.which, name) })
+				err = b.unknown(s.value, func(name string) bool { return b.command(s.command, name) })
 			}
 			b.reasons = reasons
 		}
@@ -274,20 +274,24 @@ func (b *builder) lists() error {
 			return b.failFor(s.setting, s.value, err)
 		}
 	}
+	if c.CipherList != "" {
+		// For the suites with DHE that are named. The default list leaves a server without them.
+		b.ctrl(C.SSL_CTRL_SET_DH_AUTO, 1)
+	}
+	if c.Groups != "" {
+		// OpenSSL does not tell them again, and a change of SSL_CTX has to copy them.
+		C.cssl_data_of_ctx(b.ptr).groups = C.CString(c.Groups)
+	}
 	return nil
 }
 
-// set sets what is passed to OpenSSL in its own syntax. The reasons of a failure are kept.
-func (b *builder) set(which C.int, value string) bool {
-	v := C.CString(value)
+// command sets what is passed to OpenSSL in its own syntax, see SSL_CONF_cmd(3).
+// The reasons of a failure are kept.
+func (b *builder) command(name, value string) bool {
+	n, v := C.CString(name), C.CString(value)
+	defer C.free(unsafe.Pointer(n))
 	defer C.free(unsafe.Pointer(v))
-	return C.cssl_ctx_string(b.ptr, which, v, &b.reasons) == 1
-}
-
-func (b *builder) hasCipher(name string) bool {
-	p := C.CString(name)
-	defer C.free(unsafe.Pointer(p))
-	return C.cssl_ctx_has_cipher(b.ptr, p) != 0
+	return C.cssl_ctx_command(b.ptr, n, v, &b.reasons) == 1
 }
 
 func (b *builder) ticketKeys() error {
@@ -295,36 +299,29 @@ func (b *builder) ticketKeys() error {
 	if len(keys) == 0 {
 		return nil
 	}
-	if !b.server {
-		return &ConfigError{Setting: "TicketKeys", Err: errors.New("only a server has ticket keys")}
-	}
-	size := len(keys[0])
-	all := make([]byte, 0, size*len(keys)) // in one piece, so that no copy is left behind
+	all := make([]byte, 0, len(keys[0])*len(keys)) // in one piece, so that no copy is left behind
 	defer func() { clear(all) }()
-	for i, k := range keys {
-		if len(k) != C.CSSL_TICKET_KEY_SHORT && len(k) != C.CSSL_TICKET_KEY_LONG || len(k) != size {
-			return &ConfigError{Setting: fmt.Sprintf("TicketKeys[%d]", i), Err: fmt.Errorf("has %d bytes; all must have %d, or all %d",
-				len(k), C.CSSL_TICKET_KEY_SHORT, C.CSSL_TICKET_KEY_LONG)}
-		}
+	for _, k := range keys {
 		all = append(all, k...)
 	}
-	if C.cssl_ctx_ticket_keys(b.ptr, (*C.uchar)(bytesPtr(all)), C.size_t(size), C.size_t(len(keys)), &b.reasons) == 0 {
+	if C.cssl_ctx_ticket_keys(b.ptr, (*C.uchar)(bytesPtr(all)), C.size_t(len(keys[0])), C.size_t(len(keys)), &b.reasons) == 0 {
 		return b.fail("TicketKeys", "")
 	}
 	return nil
 }
 
-// maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for what comes of it.
-const maxSessionLifetime = 7 * 24 * time.Hour
-
-// sessions sets how long sessions live.
-func (b *builder) sessions() error {
-	d := cmp.Or(b.cfg.SessionLifetime, DefaultSessionLifetime)
-	if d < time.Second || d > maxSessionLifetime {
-		return &ConfigError{Setting: "SessionLifetime", Value: d.String(), Err: errors.New("must be from a second to 7 days (168h)")}
+// records sets how large records are.
+func (b *builder) records() error {
+	c, d := b.cfg, C.cssl_data_of_ctx(b.ptr)
+	if c.MaxFragment != 0 {
+		C.SSL_CTX_set_tlsext_max_fragment_length(b.ptr, C.uint8_t(bits.Len(uint(c.MaxFragment))-9)) // 1 to 4, RFC 6066
 	}
-	if C.cssl_ctx_sessions(b.ptr, cbool(b.server), C.uint(d/time.Second), &b.reasons) == 0 {
-		return b.fail("SessionLifetime", "")
+	if c.MaxSendFragment != 0 {
+		b.ctrl(C.SSL_CTRL_SET_MAX_SEND_FRAGMENT, c.MaxSendFragment)
+	}
+	d.max_send_fragment, d.record_size_limit = C.uint(c.MaxSendFragment), C.uint(c.RecordSizeLimit)
+	if c.RecordSizeLimit != 0 && C.cssl_ctx_record_size_limit(b.ptr, &b.reasons) == 0 {
+		return b.fail("RecordSizeLimit", fmt.Sprint(c.RecordSizeLimit))
 	}
 	return nil
 }
@@ -358,21 +355,17 @@ func (b *builder) trust(trust, crl []byte) error {
 }
 
 func (b *builder) alpn() error {
-	if len(b.cfg.ALPN) == 0 {
-		return nil
-	}
 	var wire []byte
 	for _, p := range b.cfg.ALPN {
-		if len(p) == 0 || len(p) > 255 {
-			return &ConfigError{Setting: "ALPN", Value: p, Err: errors.New("a protocol name has 1 to 255 bytes (RFC 7301)")}
-		}
 		wire = append(append(wire, byte(len(p))), p...)
 	}
-	if len(wire) > 65535 {
-		return &ConfigError{Setting: "ALPN", Err: errors.New("more than 65535 bytes in all (RFC 7301)")}
-	}
-	if C.cssl_ctx_alpn(b.ptr, cbool(b.server), (*C.uchar)(bytesPtr(wire)), C.uint(len(wire)), &b.reasons) == 0 {
-		return b.fail("ALPN", strings.Join(b.cfg.ALPN, ","))
+	switch {
+	case wire == nil:
+	case b.server:
+		d := C.cssl_data_of_ctx(b.ptr)
+		d.alpn, d.alpn_len = (*C.uchar)(C.CBytes(wire)), C.uint(len(wire))
+	case C.SSL_CTX_set_alpn_protos(b.ptr, (*C.uchar)(bytesPtr(wire)), C.uint(len(wire))) != 0:
+		return &ConfigError{Setting: "ALPN", Err: syscall.ENOMEM}
 	}
 	return nil
 }
@@ -418,7 +411,10 @@ func (b *builder) bind() error {
 		}
 	}
 	h := cgo.NewHandle(st)
-	C.cssl_ctx_bind(b.ptr, C.uintptr_t(h), cbool(st.keyLog != nil))
+	C.cssl_data_of_ctx(b.ptr).handle = C.uintptr_t(h)
+	if st.keyLog != nil {
+		C.cssl_ctx_keylog(b.ptr)
+	}
 	if st.asksHello {
 		C.cssl_decide_hello(b.ptr)
 	}

@@ -5,18 +5,7 @@ package cssl
 */
 import "C"
 
-import (
-	"errors"
-	"fmt"
-)
-
-// checkClientAuth says why a server cannot ask for a certificate after the handshake.
-func (b *builder) checkClientAuth() error {
-	if c := b.cfg; c.PostHandshakeAuth && b.server && c.Verify != VerifyOptional && c.Verify != VerifyRequire {
-		return &ConfigError{Setting: "PostHandshakeAuth", Err: errors.New("needs Verify to be VerifyOptional or VerifyRequire, which says what is demanded then")}
-	}
-	return nil
-}
+import "fmt"
 
 // RequestCertificate makes a server ask for the client's certificate after the handshake (TLS 1.3; see
 // Config.PostHandshakeAuth). After a Want, Handshake carries it on; progress means that the request has left. The client answers when it

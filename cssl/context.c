@@ -44,14 +44,14 @@ int cssl_init(void)
 }
 
 /* Counts ctx, and keeps what it was made with. False when out of memory. */
-static int keep_data(SSL_CTX *ctx, const cssl_settings *s)
+static int keep_data(SSL_CTX *ctx, OSSL_LIB_CTX *library, const char *properties)
 {
 	cssl_ctx_data *d = calloc(1, sizeof *d);
 
 	if (d == NULL)
 		return 0;
-	d->library = s->library;
-	if ((s->properties == NULL || (d->properties = strdup(s->properties)) != NULL) && cssl_data_set_ctx(ctx, d)) {
+	d->library = library;
+	if ((properties == NULL || (d->properties = strdup(properties)) != NULL) && cssl_data_set_ctx(ctx, d)) {
 		__atomic_add_fetch(&contexts, 1, __ATOMIC_RELAXED);
 		return 1;
 	}
@@ -74,138 +74,63 @@ static int parses(const char *properties)
 	return ok;
 }
 
-SSL_CTX *cssl_ctx_new(const cssl_settings *s, cssl_reasons *out)
-{
-	SSL_CTX *ctx = NULL;
-	int ok;
-
-	ERR_clear_error();
-	if (parses(s->properties))
-		ctx = SSL_CTX_new_ex(s->library, s->properties, s->server ? TLS_server_method() : TLS_client_method());
-	if (ctx == NULL || !keep_data(ctx, s)) {
-		cssl_done(0, out);
-		SSL_CTX_free(ctx);
-		return NULL;
-	}
-	/* Legacy renegotiation and compression stay off: OpenSSL's defaults since 3.0 and 1.1.0. */
-	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-	                          (s->release_buffers ? SSL_MODE_RELEASE_BUFFERS : 0));
-	SSL_CTX_set_read_ahead(ctx, s->read_ahead);
-	/* OpenSSL 3.0 refuses a client's own renegotiation unless it is allowed by name. */
-	SSL_CTX_set_options(ctx, s->renegotiation ? SSL_OP_ALLOW_CLIENT_RENEGOTIATION : SSL_OP_NO_RENEGOTIATION);
-	if (s->no_tickets)
-		SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
-	if (s->server) {
-		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-		cssl_decide_name(ctx);
-	}
-	if (s->no_middlebox_compat)
-		SSL_CTX_clear_options(ctx, SSL_OP_ENABLE_MIDDLEBOX_COMPAT);
-	SSL_CTX_set_verify(ctx, s->verify_mode | (s->server && s->post_handshake_auth ? SSL_VERIFY_POST_HANDSHAKE : 0), NULL);
-	if (!s->server)
-		SSL_CTX_set_post_handshake_auth(ctx, s->post_handshake_auth);
-	/* A chain may end in any certificate that is trusted, not in a self-signed one alone. */
-	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
-	if (s->verify_depth >= 0)
-		SSL_CTX_set_verify_depth(ctx, s->verify_depth);
-	if (!s->server) {
-		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	} else if (s->session_cache > 0) {
-		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER);
-		SSL_CTX_sess_set_cache_size(ctx, s->session_cache);
-	} else {
-		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	}
-	ok = SSL_CTX_set_min_proto_version(ctx, s->min_version) && SSL_CTX_set_max_proto_version(ctx, s->max_version) &&
-	     SSL_CTX_set_num_tickets(ctx, (size_t)s->tickets) && cssl_default_ciphers(ctx) && cssl_default_groups(ctx, 0) &&
-	     SSL_CTX_set_session_id_context(ctx, s->session_id_context, sizeof s->session_id_context);
-	if (!cssl_done(ok, out)) {
-		SSL_CTX_free(ctx);
-		return NULL;
-	}
-	return ctx;
-}
-
-int cssl_ctx_has_cipher(SSL_CTX *ctx, const char *name)
-{
-	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
-
-	for (int i = 0; i < sk_SSL_CIPHER_num(all); i++)
-		if (strcmp(SSL_CIPHER_get_name(sk_SSL_CIPHER_value(all, i)), name) == 0)
-			return 1;
-	return 0;
-}
-
-/* Whether ctx is a server's and has a suite with DHE. */
-static int serves_dhe(SSL_CTX *ctx)
-{
-	const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
-
-	if (SSL_CTX_get_ssl_method(ctx) != TLS_server_method())
-		return 0;
-	for (int i = 0; i < sk_SSL_CIPHER_num(all); i++)
-		if (SSL_CIPHER_get_kx_nid(sk_SSL_CIPHER_value(all, i)) == NID_kx_dhe)
-			return 1;
-	return 0;
-}
-
-int cssl_ctx_string(SSL_CTX *ctx, int which, const char *value, cssl_reasons *out)
-{
-	int ok = 0;
-
-	ERR_clear_error();
-	switch (which) {
-	case CSSL_CIPHERS:
-		/* For the suites with DHE that are named. The default list leaves a server without them. */
-		ok = SSL_CTX_set_cipher_list(ctx, value) && SSL_CTX_set_dh_auto(ctx, 1) &&
-		     (!serves_dhe(ctx) || cssl_default_groups(ctx, 1)); /* CSSL_GROUPS comes later */
-		break;
-	case CSSL_CIPHERSUITES:
-		ok = SSL_CTX_set_ciphersuites(ctx, value);
-		break;
-	case CSSL_GROUPS:
-		ok = (int)SSL_CTX_set1_groups_list(ctx, value);
-		if (ok == 1) {
-			/* OpenSSL does not tell them again, and a change of SSL_CTX has to copy them. */
-			cssl_ctx_data *d = cssl_data_of_ctx(ctx);
-			free(d->groups);
-			d->groups = strdup(value);
-			ok = d->groups != NULL;
-		}
-		break;
-	case CSSL_SIGALGS:
-		ok = (int)SSL_CTX_set1_sigalgs_list(ctx, value);
-		break;
-	}
-	return cssl_done(ok == 1, out);
-}
-
+/* Of a server. Without a list of its own there is no ALPN. */
 static int select_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *chosen_len, const unsigned char *in,
                        unsigned in_len, void *arg)
 {
-	const cssl_ctx_data *d = arg;
+	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
 
-	(void)ssl;
+	(void)arg;
+	if (d->alpn == NULL)
+		return SSL_TLSEXT_ERR_NOACK;
 	if (SSL_select_next_proto((unsigned char **)chosen, chosen_len, d->alpn, d->alpn_len, in, in_len) !=
 	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301, section 3.2: no_application_protocol */
 	return SSL_TLSEXT_ERR_OK;
 }
 
-int cssl_ctx_alpn(SSL_CTX *ctx, int server, const unsigned char *wire, unsigned len, cssl_reasons *out)
+SSL_CTX *cssl_ctx_new(OSSL_LIB_CTX *library, const char *properties, int server, cssl_reasons *out)
 {
-	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+	SSL_CTX *ctx = NULL;
 
 	ERR_clear_error();
-	if (!server)
-		return cssl_done(SSL_CTX_set_alpn_protos(ctx, wire, len) == 0, out);
-	d->alpn = malloc(len);
-	if (d->alpn == NULL)
-		return cssl_done(0, out);
-	d->alpn_len = len;
-	memcpy(d->alpn, wire, len);
-	SSL_CTX_set_alpn_select_cb(ctx, select_alpn, d);
-	return cssl_done(1, out);
+	if (parses(properties))
+		ctx = SSL_CTX_new_ex(library, properties, server ? TLS_server_method() : TLS_client_method());
+	if (ctx == NULL || !keep_data(ctx, library, properties)) {
+		cssl_done(0, out);
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	/* Legacy renegotiation and compression stay off: OpenSSL's defaults since 3.0 and 1.1.0. */
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	/* A chain may end in any certificate that is trusted, not in a self-signed one alone. */
+	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
+	if (server) {
+		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+		SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
+		cssl_decide_name(ctx);
+		cssl_early_bound(ctx);
+		cssl_sessions_bound(ctx);
+	}
+	ERR_clear_error();
+	return ctx;
+}
+
+int cssl_ctx_command(SSL_CTX *ctx, const char *name, const char *value, cssl_reasons *out)
+{
+	SSL_CONF_CTX *conf;
+	int ok = 0;
+
+	ERR_clear_error();
+	conf = SSL_CONF_CTX_new();
+	if (conf != NULL) {
+		SSL_CONF_CTX_set_flags(conf, SSL_CONF_FLAG_FILE | SSL_CONF_FLAG_CLIENT | SSL_CONF_FLAG_SERVER);
+		SSL_CONF_CTX_set_ssl_ctx(conf, ctx);
+		ok = SSL_CONF_cmd(conf, name, value) == 2;
+	}
+	SSL_CONF_CTX_free(conf);
+	return cssl_done(ok, out);
 }
 
 static void on_keylog(const SSL *ssl, const char *line)
@@ -213,16 +138,9 @@ static void on_keylog(const SSL *ssl, const char *line)
 	cssl_go_keylog(cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->handle, (char *)line);
 }
 
-void cssl_ctx_bind(SSL_CTX *ctx, uintptr_t handle, int keylog)
+void cssl_ctx_keylog(SSL_CTX *ctx)
 {
-	cssl_data_of_ctx(ctx)->handle = handle;
-	if (keylog)
-		SSL_CTX_set_keylog_callback(ctx, on_keylog);
-}
-
-long cssl_ctx_cached(SSL_CTX *ctx)
-{
-	return SSL_CTX_sess_number(ctx);
+	SSL_CTX_set_keylog_callback(ctx, on_keylog);
 }
 
 int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out)

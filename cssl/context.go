@@ -85,7 +85,7 @@ var errContextClosed = fmt.Errorf("tls context: %w", os.ErrClosed)
 
 // cached is the number of sessions in a server's cache.
 func (x *Context) cached() (n int) {
-	_ = x.use(func(p *C.SSL_CTX) { n = int(C.cssl_ctx_cached(p)) })
+	_ = x.use(func(p *C.SSL_CTX) { n = int(C.SSL_CTX_ctrl(p, C.SSL_CTRL_SESS_NUMBER, 0, nil)) })
 	return n
 }
 

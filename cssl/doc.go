@@ -107,9 +107,9 @@
 //	decide.c                             what the application decides; the change to another SSL_CTX
 //	session.c    conn_info.c  engine.c   sessions; what a connection tells; Feed and Take
 //	byname.c     psk.c        tickets.c  what is beside an SSL_CTX
-//	recordsize.c earlydata.c  legacy.c
+//	recordsize.c earlydata.c
 //	certs.c      keystore.c   library.c  certificates and keys; providers
-//	transport.c  defaults.c              the BIO; ciphers and groups
+//	transport.c                          the BIO
 //	exdata.c     errors.c                what is kept beside an SSL_CTX and an SSL; the error queue
 //
 // # Rules

@@ -29,19 +29,9 @@ static int allow_early(SSL *ssl, void *arg)
 	return n > 0 && n <= SSL_get_max_early_data(ssl);
 }
 
-/* What a server skips if it refuses early data: what any client may send that has a ticket of an earlier setting. */
-static uint32_t skipped(uint32_t max)
+void cssl_early_bound(SSL_CTX *ctx)
 {
-	return max > SSL3_RT_MAX_PLAIN_LENGTH ? max : SSL3_RT_MAX_PLAIN_LENGTH;
-}
-
-int cssl_ctx_early_data(SSL_CTX *ctx, uint32_t max, int allow_replay, cssl_reasons *out)
-{
-	ERR_clear_error();
-	if (allow_replay)
-		SSL_CTX_set_options(ctx, SSL_OP_NO_ANTI_REPLAY);
 	SSL_CTX_set_allow_early_data_cb(ctx, allow_early, NULL);
-	return cssl_done(SSL_CTX_set_max_early_data(ctx, max) && SSL_CTX_set_recv_max_early_data(ctx, skipped(max)), out);
 }
 
 int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)
@@ -50,7 +40,7 @@ int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)
 
 	if ((SSL_CTX_get_options(from) & SSL_OP_NO_ANTI_REPLAY) && !(SSL_CTX_get_options(to) & SSL_OP_NO_ANTI_REPLAY))
 		n = 0; /* the tickets are those of from, and nobody counts them */
-	return SSL_set_max_early_data(ssl, n) && SSL_set_recv_max_early_data(ssl, skipped(n));
+	return SSL_set_max_early_data(ssl, n) && SSL_set_recv_max_early_data(ssl, n > SSL3_RT_MAX_PLAIN_LENGTH ? n : SSL3_RT_MAX_PLAIN_LENGTH);
 }
 
 int cssl_early_read(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)

@@ -9,11 +9,8 @@
 
 #include <openssl/ssl.h>
 
-/*
- * A server accepts max bytes of it; 0 is none. allow_replay does without the account of tickets that were used. 1, or 0 with the
- * reasons in out.
- */
-int cssl_ctx_early_data(SSL_CTX *ctx, uint32_t max, int allow_replay, cssl_reasons *out);
+/* Makes a server take early data with a ticket alone, as much as the setting and the ticket allow. */
+void cssl_early_bound(SSL_CTX *ctx);
 
 /* A part of changing from one SSL_CTX to another: early data is what both allow. 0 if OpenSSL refuses. */
 int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to);

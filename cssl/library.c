@@ -132,6 +132,15 @@ failed:
 	return NULL;
 }
 
+int cssl_library_digest(OSSL_LIB_CTX *library, const char *properties, const char *name)
+{
+	EVP_MD *md = EVP_MD_fetch(library, name, properties);
+
+	EVP_MD_free(md);
+	ERR_clear_error();
+	return md != NULL;
+}
+
 typedef struct {
 	char *at;
 	size_t left;

@@ -22,6 +22,9 @@ enum { CSSL_LIBRARY_CREATE = -1, CSSL_LIBRARY_PATH = -2, CSSL_LIBRARY_CONFIG = -
 OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char *providers, int count, int *step,
                                cssl_reasons *out);
 
+/* 1 if a provider of the library has the digest. Blocks on nothing. */
+int cssl_library_digest(OSSL_LIB_CTX *library, const char *properties, const char *name);
+
 /* The names of the providers that are active, each with a comma behind it, as far as size allows. Blocks on nothing. */
 void cssl_library_providers(OSSL_LIB_CTX *library, char *names, size_t size);
 

@@ -8,67 +8,58 @@ import "C"
 
 import (
 	"bytes"
-	"errors"
+	"cmp"
 	"fmt"
-	"runtime"
 	"slices"
+	"strings"
 	"unsafe"
 )
 
-// psks gives the SSL_CTX the pre-shared keys. alone says that there is no certificate.
-func (b *builder) psks(alone bool) error {
+// psks gives the SSL_CTX the pre-shared keys.
+func (b *builder) psks() error {
 	c := b.cfg
 	if len(c.PSKs) == 0 {
 		return nil
 	}
-	refuse := func(setting, why string) error { return &ConfigError{Setting: setting, Err: errors.New(why)} }
-	switch {
-	case c.before13():
-		return refuse("PSKs", "need TLS 1.3, and MaxVersion is below")
-	case !b.server && len(c.PSKs) > 1:
-		return refuse("PSKs", "a client has one: OpenSSL offers no more")
-	case !b.server && c.Verify == VerifyNone:
-		return refuse("PSKs", "with VerifyNone, a server that has neither the key nor a certificate would do")
+	suites := map[string][]*C.SSL_CIPHER{} // by the hash
+	for _, cipher := range b.ciphers() {
+		if name := cipherName(cipher); strings.HasPrefix(name, "TLS_") { // of TLS 1.3
+			hash := name[strings.LastIndexByte(name, '_')+1:]
+			suites[hash] = append(suites[hash], cipher)
+		}
 	}
-	// The memory of Go that C looks at must not move while it does.
-	var pins runtime.Pinner
-	defer pins.Unpin()
-	keys := make([]C.cssl_psk, len(c.PSKs))
-	mixed := false
+	hashOf := func(k PSK) string { return cmp.Or(k.Hash, "SHA256") }
 	for i, k := range c.PSKs {
-		setting := fmt.Sprintf("PSKs[%d]", i)
-		switch {
-		case len(k.Identity) == 0 || len(k.Identity) > C.CSSL_MAX_IDENTITY:
-			return refuse(setting+".Identity", fmt.Sprintf("has %d bytes, want 1 to 1024", len(k.Identity)))
-		case len(k.Key) < 16 || len(k.Key) > 256:
-			return refuse(setting+".Key", fmt.Sprintf("has %d bytes, want 16 to 256", len(k.Key)))
-		case k.Hash != "" && k.Hash != "SHA256" && k.Hash != "SHA384":
-			return &ConfigError{Setting: setting + ".Hash", Value: k.Hash, Err: errors.New("must be SHA256 or SHA384")}
-		}
-		pins.Pin(&k.Identity[0])
-		pins.Pin(&k.Key[0])
-		keys[i] = C.cssl_psk{
-			identity: (*C.uchar)(&k.Identity[0]), identity_len: C.size_t(len(k.Identity)),
-			key: (*C.uchar)(&k.Key[0]), key_len: C.size_t(len(k.Key)), sha384: cbool(k.Hash == "SHA384"),
-		}
-		mixed = mixed || keys[i].sha384 != keys[0].sha384
-	}
-	sorted := slices.Clone(c.PSKs)
-	slices.SortFunc(sorted, func(x, y PSK) int { return bytes.Compare(x.Identity, y.Identity) })
-	for i := 1; i < len(sorted); i++ {
-		if bytes.Equal(sorted[i-1].Identity, sorted[i].Identity) {
-			return &ConfigError{Setting: "PSKs", Value: string(sorted[i].Identity), Err: errors.New("the identity is there twice")}
+		if suites[hashOf(k)] == nil {
+			return refused(fmt.Sprintf("PSKs[%d].Hash", i), k.Hash, "no cipher suite with this hash is enabled; see CipherSuites")
 		}
 	}
-	onlyKey := b.server && alone && !c.named() || !b.server && !c.SystemCAs && c.CAFile == "" && len(c.CAPEM) == 0
-	var bad C.size_t
-	switch C.cssl_ctx_psks(b.ptr, cbool(b.server), unsafe.SliceData(keys), C.size_t(len(keys)), cbool(c.CipherSuites == "" && !mixed),
-		cbool(onlyKey), &b.sessionID[0], &bad, &b.reasons) {
-	case 0:
+	sorted := slices.SortedFunc(slices.Values(c.PSKs), func(x, y PSK) int {
+		return cmp.Or(cmp.Compare(len(x.Identity), len(y.Identity)), bytes.Compare(x.Identity, y.Identity))
+	})
+	for _, k := range sorted {
+		if C.cssl_ctx_psk(b.ptr, (*C.uchar)(&k.Identity[0]), C.size_t(len(k.Identity)), (*C.uchar)(&k.Key[0]), C.size_t(len(k.Key)),
+			suites[hashOf(k)][0], &b.sessionID[0], &b.reasons) == 0 {
+			return b.fail("PSKs", "")
+		}
+	}
+	first := hashOf(c.PSKs[0])
+	if c.CipherSuites != "" || slices.ContainsFunc(c.PSKs, func(k PSK) bool { return hashOf(k) != first }) {
+		return nil
+	}
+	// OpenSSL chooses the cipher suite before it looks at the PSK, which it then
+	// ignores if the hash is another one. So those with the hash come first, and where
+	// there is nothing but the key, alone.
+	order := suites[first]
+	if alone := b.server && len(c.Certificates) == 0 && !c.named() || !b.server && !c.SystemCAs && c.CAFile == "" && len(c.CAPEM) == 0; !alone {
+		order = slices.Concat(order, suites[map[string]string{"SHA256": "SHA384", "SHA384": "SHA256"}[first]])
+	}
+	var names []string
+	for _, cipher := range order {
+		names = append(names, cipherName(cipher))
+	}
+	if !b.command("Ciphersuites", strings.Join(names, ":")) {
 		return b.fail("PSKs", "")
-	case -1:
-		return &ConfigError{Setting: fmt.Sprintf("PSKs[%d].Hash", bad), Value: c.PSKs[bad].Hash,
-			Err: errors.New("no cipher suite with this hash is enabled; see CipherSuites")}
 	}
 	return nil
 }

@@ -10,28 +10,23 @@
 #include <openssl/ssl.h>
 #include <stddef.h>
 
-/* One pre-shared key. */
-typedef struct {
-	const unsigned char *identity, *key;
-	size_t identity_len, key_len;
-	int sha384; /* the hash that it goes with; else SHA-256 */
-} cssl_psk;
+/* How many bytes in front of the identity in a session's data of the application say how long it lives, see session.c. */
+enum { CSSL_LIFE = 16, CSSL_MAX_IDENTITY = 1024 };
 
 /*
- * Gives ctx pre-shared keys, of which a client has one. identity and key are copied; the copy of the key is wiped when it is freed.
- * Where order is set, cipher suites of the first key's hash come first, and with alone too no others are left. 1; 0 with the
- * reasons in out; or -1 if no cipher suite that is enabled has the hash of keys[*bad].
+ * Adds a pre-shared key to ctx: for a client the only one, for a server in the order
+ * of their identities, a shorter one first. cipher is one of TLS 1.3 with the hash
+ * that the key goes with. identity and key are copied; the copy of the key is wiped
+ * when it is freed. 1, or 0 with the reasons in out.
  */
-int cssl_ctx_psks(SSL_CTX *ctx, int server, const cssl_psk *keys, size_t count, int order, int alone,
-                  const unsigned char *session_id_context, size_t *bad, cssl_reasons *out);
+int cssl_ctx_psk(SSL_CTX *ctx, const unsigned char *identity, size_t len, const unsigned char *key, size_t key_len,
+                 const SSL_CIPHER *cipher, const unsigned char *session_id_context, cssl_reasons *out);
 /* For what is kept beside an SSL_CTX. t may be NULL. */
 void cssl_psks_free(cssl_psk_table *t);
 
 /* A part of changing to another SSL_CTX: its keys take the place of those of the first one. */
 void cssl_psk_switch(SSL *ssl, SSL_CTX *to);
 
-/* How many bytes in front of the identity in a session's data of the application say how long it lives, see session.c. */
-enum { CSSL_LIFE = 16, CSSL_MAX_IDENTITY = 1024 };
 /* False if s came of a PSK that a server with ctx does not have, or no longer. */
 int cssl_psk_known(const SSL_CTX *ctx, SSL_SESSION *s);
 

@@ -80,24 +80,13 @@ static int parse_limit(SSL *ssl, unsigned type, unsigned context, const unsigned
 	return SSL_set_max_send_fragment(ssl, limit) == 1;
 }
 
-int cssl_ctx_record_sizes(SSL_CTX *ctx, int fragment, unsigned send, unsigned limit, cssl_reasons *out)
+int cssl_ctx_record_size_limit(SSL_CTX *ctx, cssl_reasons *out)
 {
-	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
-	int ok = 1;
-
 	ERR_clear_error();
-	d->max_send_fragment = send;
-	d->record_size_limit = limit;
-	if (fragment != 0)
-		ok = SSL_CTX_set_tlsext_max_fragment_length(ctx, (uint8_t)fragment);
-	if (send != 0)
-		ok = ok && SSL_CTX_set_max_send_fragment(ctx, send);
-	if (limit != 0)
-		ok = ok && SSL_CTX_add_custom_ext(ctx, RECORD_SIZE_LIMIT,
-		                                  SSL_EXT_TLS_ONLY | SSL_EXT_CLIENT_HELLO | SSL_EXT_TLS1_2_SERVER_HELLO |
-		                                      SSL_EXT_TLS1_3_ENCRYPTED_EXTENSIONS,
-		                                  add_limit, free_limit, NULL, parse_limit, NULL);
-	return cssl_done(ok, out);
+	return cssl_done(SSL_CTX_add_custom_ext(ctx, RECORD_SIZE_LIMIT,
+	                                        SSL_EXT_TLS_ONLY | SSL_EXT_CLIENT_HELLO | SSL_EXT_TLS1_2_SERVER_HELLO |
+	                                            SSL_EXT_TLS1_3_ENCRYPTED_EXTENSIONS,
+	                                        add_limit, free_limit, NULL, parse_limit, NULL), out);
 }
 
 int cssl_recordsize_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)

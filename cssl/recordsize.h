@@ -9,12 +9,8 @@
 
 #include <openssl/ssl.h>
 
-/*
- * The settings of ctx. fragment, a TLSEXT_max_fragment_length_*, is what a client asks for. send is the most plaintext of a record that
- * is sent. limit is the most that is taken, by the extension of RFC 8449. 0 leaves each of them to OpenSSL. 1, or 0 with the
- * reasons in out.
- */
-int cssl_ctx_record_sizes(SSL_CTX *ctx, int fragment, unsigned send, unsigned limit, cssl_reasons *out);
+/* Sends and takes RFC 8449's extension, with the limit that is beside ctx. 1, or 0 with the reasons in out. */
+int cssl_ctx_record_size_limit(SSL_CTX *ctx, cssl_reasons *out);
 
 /* A part of changing from one SSL_CTX to another: the smaller setting of the two. 0 if OpenSSL refuses. */
 int cssl_recordsize_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to);

@@ -4,6 +4,7 @@
 #include "psk.h"
 #include "session.h"
 
+#include <endian.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
@@ -23,19 +24,10 @@ typedef struct {
 
 _Static_assert(sizeof(life) == CSSL_LIFE, "what psk.c leaves room for");
 
-static int64_t number(const unsigned char *p)
+/* From and to the order of bytes in a session. */
+static life swapped(life l)
 {
-	uint64_t n = 0;
-
-	for (int i = 0; i < 8; i++)
-		n = n << 8 | p[i];
-	return (int64_t)n;
-}
-
-static void put_number(unsigned char *p, int64_t n)
-{
-	for (int i = 0; i < 8; i++)
-		p[i] = (unsigned char)((uint64_t)n >> (56 - 8 * i));
+	return (life){(int64_t)htobe64((uint64_t)l.born), (int64_t)htobe64((uint64_t)l.until)};
 }
 
 /* What s carries; all zero if it carries nothing. */
@@ -45,26 +37,22 @@ static life life_of(SSL_SESSION *s)
 	void *p;
 	size_t len;
 
-	if (SSL_SESSION_get0_ticket_appdata(s, &p, &len) && len >= CSSL_LIFE) {
-		l.born = number(p);
-		l.until = number((unsigned char *)p + 8);
-	}
-	return l;
+	if (SSL_SESSION_get0_ticket_appdata(s, &p, &len) && len >= sizeof l)
+		memcpy(&l, p, sizeof l);
+	return swapped(l);
 }
 
 /* s must be nobody else's. False without memory. */
-static int put_life(SSL_SESSION *s, const life *l)
+static int put_life(SSL_SESSION *s, life l)
 {
-	unsigned char fresh[CSSL_LIFE];
 	void *p;
 	size_t len;
-	int old = SSL_SESSION_get0_ticket_appdata(s, &p, &len) && len >= CSSL_LIFE;
 
-	if (!old)
-		p = fresh;
-	put_number(p, l->born);
-	put_number((unsigned char *)p + 8, l->until);
-	return old || SSL_SESSION_set1_ticket_appdata(s, fresh, sizeof fresh);
+	l = swapped(l);
+	if (!SSL_SESSION_get0_ticket_appdata(s, &p, &len) || len < sizeof l)
+		return SSL_SESSION_set1_ticket_appdata(s, &l, sizeof l);
+	memcpy(p, &l, sizeof l);
+	return 1;
 }
 
 /* When x ends. What cannot be read has ended. */
@@ -181,7 +169,7 @@ static int on_new_ticket(SSL *ssl, void *arg)
 		l.born = now;
 	l.until = vouched_until(ssl, l.until, now);
 	bound(ssl, s, &l, now);
-	ok = put_life(s, &l);
+	ok = put_life(s, l);
 	ERR_pop_to_mark();
 	return ok;
 }
@@ -218,14 +206,10 @@ static int on_cached(SSL *ssl, SSL_SESSION *s)
 	return 0; /* no reference is kept */
 }
 
-int cssl_ctx_sessions(SSL_CTX *ctx, int server, unsigned lifetime, cssl_reasons *out)
+void cssl_sessions_bound(SSL_CTX *ctx)
 {
-	ERR_clear_error();
-	cssl_data_of_ctx(ctx)->session_lifetime = lifetime;
-	if (!server)
-		return 1;
 	SSL_CTX_sess_set_new_cb(ctx, on_cached);
-	return cssl_done(SSL_CTX_set_session_ticket_cb(ctx, on_new_ticket, on_old_ticket, NULL), out);
+	SSL_CTX_set_session_ticket_cb(ctx, on_new_ticket, on_old_ticket, NULL);
 }
 
 /*
@@ -278,7 +262,7 @@ static int complete(const cssl_conn *c, SSL_SESSION *s)
 	if (l.born == 0)
 		l.born = c->born;
 	l.until = vouched_until(c->ssl, l.until, time(NULL));
-	return put_life(s, &l) && (name == NULL || SSL_SESSION_get0_hostname(s) != NULL || SSL_SESSION_set1_hostname(s, name));
+	return put_life(s, l) && (name == NULL || SSL_SESSION_get0_hostname(s) != NULL || SSL_SESSION_set1_hostname(s, name));
 }
 
 long cssl_conn_session(const cssl_conn *c, unsigned char **out)

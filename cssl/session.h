@@ -10,10 +10,10 @@
 #include <openssl/ssl.h>
 
 /*
- * Makes the sessions of ctx end lifetime seconds after the full handshake, or before. A server's
- * callbacks, which are C, do it inside a handshake. 1, or 0 with the reasons in out.
+ * Makes the sessions of a server end when their session_lifetime (exdata.h) does,
+ * or before, by callbacks in C inside a handshake.
  */
-int cssl_ctx_sessions(SSL_CTX *ctx, int server, unsigned lifetime, cssl_reasons *out);
+void cssl_sessions_bound(SSL_CTX *ctx);
 
 /*
  * Offers a session. One that is not with this name (NULL: any), not of a Context with

@@ -14,24 +14,20 @@
  * runs inside a handshake, blocks on nothing and never calls into Go.
  */
 
-typedef struct {
-	unsigned char name[16], hmac[32], aes[32];
-	size_t hmac_len, aes_len; /* 16 or 32 */
-} ticket_key;
-
 struct cssl_ticket_keys {
-	OSSL_LIB_CTX *library;
 	EVP_CIPHER *cipher; /* of all keys */
-	size_t count;
-	ticket_key key[]; /* the first one encrypts */
+	size_t count, len;
+	unsigned char key[]; /* count of len bytes; the first one encrypts */
 };
+
+enum { NAME = 16 };
 
 void cssl_ticket_keys_free(cssl_ticket_keys *k)
 {
 	if (k == NULL)
 		return;
 	EVP_CIPHER_free(k->cipher);
-	OPENSSL_cleanse(k, sizeof *k + k->count * sizeof k->key[0]);
+	OPENSSL_cleanse(k, sizeof *k + k->count * k->len);
 	free(k);
 }
 
@@ -40,36 +36,40 @@ void cssl_tickets_switch(SSL *ssl, SSL_CTX *from)
 	cssl_data_of_ssl(ssl)->ticket_keys = cssl_data_of_ctx(from)->ticket_keys;
 }
 
-/* Sets up cipher and MAC for k. */
-static int use_key(const cssl_ticket_keys *keys, ticket_key *k, const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
+/* Sets up cipher and MAC for a key, which begins with its name. */
+static int use_key(const cssl_ticket_keys *k, unsigned char *key, const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
+	size_t half = (k->len - NAME) / 2;
+	unsigned char *first = key + NAME, *second = first + half;
+	int hmac_first = k->len == CSSL_TICKET_KEY_LONG;
 	char digest[] = "SHA256";
 	OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->hmac, k->hmac_len),
+		OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, hmac_first ? first : second, half),
 		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
 		OSSL_PARAM_construct_end(),
 	};
 
-	return EVP_CipherInit_ex2(cipher, keys->cipher, k->aes, iv, encrypt, NULL) &&
+	return EVP_CipherInit_ex2(cipher, k->cipher, hmac_first ? second : first, iv, encrypt, NULL) &&
 	       EVP_MAC_CTX_set_params(mac, params);
 }
 
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
+	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
 	cssl_ticket_keys *k = cssl_data_of_ssl(ssl)->ticket_keys;
 
 	if (k == NULL)
-		k = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->ticket_keys;
+		k = d->ticket_keys;
 	if (k == NULL)
 		return 0;
 	if (encrypt) {
-		memcpy(name, k->key[0].name, sizeof k->key[0].name);
-		return RAND_bytes_ex(k->library, iv, (size_t)EVP_CIPHER_get_iv_length(k->cipher), 0) == 1 && use_key(k, &k->key[0], iv, cipher, mac, 1) ? 1 : -1;
+		memcpy(name, k->key, NAME);
+		return RAND_bytes_ex(d->library, iv, (size_t)EVP_CIPHER_get_iv_length(k->cipher), 0) == 1 && use_key(k, k->key, iv, cipher, mac, 1) ? 1 : -1;
 	}
 	for (size_t i = 0; i < k->count; i++) {
-		if (memcmp(name, k->key[i].name, sizeof k->key[i].name) != 0)
+		if (memcmp(name, k->key + i * k->len, NAME) != 0)
 			continue;
-		if (!use_key(k, &k->key[i], iv, cipher, mac, 0))
+		if (!use_key(k, k->key + i * k->len, iv, cipher, mac, 0))
 			return -1;
 		return i == 0 ? 1 : 2; /* 2: the client gets a new one */
 	}
@@ -79,29 +79,15 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, size_t count, cssl_reasons *out)
 {
 	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
-	cssl_ticket_keys *k = calloc(1, sizeof *k + count * sizeof k->key[0]);
+	cssl_ticket_keys *k = malloc(sizeof *k + count * len);
 
 	ERR_clear_error();
 	if (k == NULL)
 		return cssl_done(0, out);
 	k->count = count;
-	k->library = d->library;
-	k->cipher = EVP_CIPHER_fetch(k->library, len == CSSL_TICKET_KEY_LONG ? "AES-256-CBC" : "AES-128-CBC", d->properties);
-	for (size_t i = 0; i < count; i++) {
-		const unsigned char *p = keys + i * len;
-		ticket_key *t = &k->key[i];
-
-		memcpy(t->name, p, sizeof t->name);
-		p += sizeof t->name;
-		t->hmac_len = t->aes_len = (len - sizeof t->name) / 2;
-		if (len == CSSL_TICKET_KEY_LONG) {
-			memcpy(t->hmac, p, t->hmac_len);
-			memcpy(t->aes, p + t->hmac_len, t->aes_len);
-		} else {
-			memcpy(t->aes, p, t->aes_len);
-			memcpy(t->hmac, p + t->aes_len, t->hmac_len);
-		}
-	}
+	k->len = len;
+	memcpy(k->key, keys, count * len);
+	k->cipher = EVP_CIPHER_fetch(d->library, len == CSSL_TICKET_KEY_LONG ? "AES-256-CBC" : "AES-128-CBC", d->properties);
 	if (k->cipher == NULL) {
 		cssl_ticket_keys_free(k);
 		return cssl_done(0, out);

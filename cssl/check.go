@@ -1,0 +1,151 @@
+package cssl
+
+/*
+#include "decide.h"
+#include "psk.h"
+#include "tickets.h"
+*/
+import "C"
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for what comes of it.
+const maxSessionLifetime = 7 * 24 * time.Hour
+
+// defaultEarlySessions is the size of the session cache that early data needs, where SessionCache is 0; it is OpenSSL's own.
+const defaultEarlySessions = 20480
+
+// sessionCache is the size of the server's cache.
+func (c *Config) sessionCache() int {
+	if c.MaxEarlyData > 0 && !c.AllowReplay && c.SessionCache == 0 {
+		return defaultEarlySessions
+	}
+	return c.SessionCache
+}
+
+func (c *Config) lifetime() time.Duration { return cmp.Or(c.SessionLifetime, DefaultSessionLifetime) }
+
+// lowest is the lowest version that is spoken.
+func (c *Config) lowest() TLSVersion { return cmp.Or(c.MinVersion, TLS12) }
+
+// refused is the error for a setting that this package refuses. value may be nil.
+func refused(setting string, value any, format string, args ...any) *ConfigError {
+	e := &ConfigError{Setting: setting, Err: fmt.Errorf(format, args...)}
+	if value != nil {
+		e.Value = fmt.Sprint(value)
+	}
+	return e
+}
+
+// check refuses what cannot be set, or not together, before OpenSSL is asked.
+func (c *Config) check(server bool) error {
+	const versions = "only TLS 1.0 to 1.3 are spoken"
+	before13 := c.MaxVersion != 0 && c.MaxVersion < TLS13
+	verifies := c.Verify == VerifyOptional || c.Verify == VerifyRequire
+	outside := func(n, least, most int) bool { return n < least || n > most }
+	const most = 1 << 30
+	for _, r := range []struct {
+		wrong   bool
+		setting string
+		value   any
+		why     string
+	}{
+		{server && len(c.Certificates) == 0 && !c.named() && len(c.PSKs) == 0, "Certificates", nil, "a server needs a certificate, or PSKs"},
+		{!server && len(c.SNI) > 0, "SNI", nil, "only a server chooses by server name"},
+		{!server && len(c.Names) > 0, "Names", nil, "only a server chooses by server name"},
+		{!server && c.ClientHello != nil, "ClientHello", nil, "only a server hears one"},
+		{!server && len(c.TicketKeys) > 0, "TicketKeys", nil, "only a server has ticket keys"},
+		{server && c.AllowCommonName, "AllowCommonName", nil, "only a client checks its peer's name"},
+
+		{c.lowest() < TLS10 || c.lowest() > TLS13, "MinVersion", c.lowest(), versions},
+		{c.MaxVersion != 0 && (c.MaxVersion < TLS10 || c.MaxVersion > TLS13), "MaxVersion", c.MaxVersion, versions},
+		{c.MaxVersion != 0 && c.MinVersion > c.MaxVersion, "MinVersion", c.MinVersion, "above MaxVersion " + c.MaxVersion.String()},
+		{c.MaxVersion != 0 && c.lowest() > c.MaxVersion, "MaxVersion", c.MaxVersion,
+			"below the lowest version, which is " + c.lowest().String() + " unless it is set"},
+
+		{c.Verify > VerifyApplication, "Verify", uint8(c.Verify), "unknown mode"},
+		{c.Verify == VerifyApplication && c.VerifyPeer == nil, "Verify", "VerifyApplication", "VerifyPeer, which is to decide, is not set"},
+		{c.VerifyPeer != nil && (c.Verify == VerifyNone || server && c.Verify == VerifyDefault), "VerifyPeer", nil,
+			"would never be asked: Verify asks for no certificate"},
+		{c.VerifyPeer != nil && !server && C.cssl_can_retry_verify() == 0, "VerifyPeer", nil,
+			"a client's needs OpenSSL 3.0.2 or newer when this package is built"},
+		{c.PostHandshakeAuth && server && !verifies, "PostHandshakeAuth", nil,
+			"needs Verify to be VerifyOptional or VerifyRequire, which says what is demanded then"},
+
+		{outside(c.VerifyDepth, 0, most), "VerifyDepth", c.VerifyDepth, "out of range"},
+		{outside(c.Tickets, 0, most), "Tickets", c.Tickets, "out of range"},
+		{outside(c.SessionCache, 0, most), "SessionCache", c.SessionCache, "out of range"},
+		{outside(c.MaxMessages, 0, most), "MaxMessages", c.MaxMessages, "out of range"},
+		{outside(c.MaxRenegotiations, 0, most), "MaxRenegotiations", c.MaxRenegotiations, "out of range"},
+		{c.lifetime() < time.Second || c.lifetime() > maxSessionLifetime, "SessionLifetime", c.lifetime(), "must be from a second to 7 days (168h)"},
+
+		{c.MaxEarlyData == 0 && c.AllowReplay, "AllowReplay", nil, "set without MaxEarlyData, which it is for"},
+		{c.MaxEarlyData > 0 && !server, "MaxEarlyData", nil, "only a server accepts early data; a client calls WriteEarlyData"},
+		{c.MaxEarlyData > math.MaxInt32, "MaxEarlyData", nil, "more than 2147483647 bytes"},
+		{c.MaxEarlyData > 0 && before13, "MaxEarlyData", nil, "needs TLS 1.3, and MaxVersion is below"},
+		{c.MaxEarlyData > 0 && c.NoTickets, "MaxEarlyData", nil, "comes with a ticket, and NoTickets is set"},
+		{c.MaxEarlyData > 0 && len(c.TicketKeys) > 0 && !c.AllowReplay, "MaxEarlyData", nil, "each host with the TicketKeys would " +
+			"accept the same early data once more: set AllowReplay if that does no harm, or leave one of the two out"},
+
+		{!slices.Contains([]int{0, 512, 1024, 2048, 4096}, c.MaxFragment), "MaxFragment", c.MaxFragment, "must be 512, 1024, 2048 or 4096"},
+		{c.MaxFragment != 0 && server, "MaxFragment", nil, "only a client asks for it; see MaxSendFragment"},
+		{c.MaxSendFragment != 0 && outside(c.MaxSendFragment, 512, MaxPlaintext), "MaxSendFragment", c.MaxSendFragment, "must be from 512 to 16384"},
+		{c.RecordSizeLimit != 0 && outside(c.RecordSizeLimit, 513, MaxPlaintext+1), "RecordSizeLimit", c.RecordSizeLimit, "must be from 513 to 16385"},
+		{c.RecordSizeLimit != 0 && c.MaxFragment != 0, "RecordSizeLimit", nil, "takes the place of MaxFragment (RFC 8449, section 5): set one"},
+		// OpenSSL 3.0 makes its buffer anew when the first message after the handshake
+		// comes, since records are smaller now; the half of a record that is still in it
+		// is lost.
+		{c.Tail < 0 && (c.RecordSizeLimit != 0 || c.MaxFragment != 0), "Tail", c.Tail,
+			"negative; with MaxFragment or RecordSizeLimit a Write that stays half done would be lost"},
+
+		{len(c.PSKs) > 0 && before13, "PSKs", nil, "need TLS 1.3, and MaxVersion is below"},
+		{len(c.PSKs) > 1 && !server, "PSKs", nil, "a client has one: OpenSSL offers no more"},
+		{len(c.PSKs) > 0 && !server && c.Verify == VerifyNone, "PSKs", nil,
+			"with VerifyNone, a server that has neither the key nor a certificate would do"},
+
+		{strings.Contains(c.Properties, "\x00"), "Properties", c.Properties, "contains a NUL byte"},
+		{strings.Contains(c.CipherList, "\x00"), "CipherList", c.CipherList, "contains a NUL byte"},
+		{strings.Contains(c.CipherSuites, "\x00"), "CipherSuites", c.CipherSuites, "contains a NUL byte"},
+		{strings.Contains(c.Groups, "\x00"), "Groups", c.Groups, "contains a NUL byte"},
+		{strings.Contains(c.SignatureAlgorithms, "\x00"), "SignatureAlgorithms", c.SignatureAlgorithms, "contains a NUL byte"},
+		{len(c.ALPN) > 0 && len(strings.Join(c.ALPN, "x"))+1 > 65535, "ALPN", nil, "more than 65535 bytes in all (RFC 7301)"},
+	} {
+		if r.wrong {
+			return refused(r.setting, r.value, "%s", r.why)
+		}
+	}
+	for _, p := range c.ALPN {
+		if len(p) == 0 || len(p) > 255 {
+			return refused("ALPN", p, "a protocol name has 1 to 255 bytes (RFC 7301)")
+		}
+	}
+	for i, k := range c.TicketKeys {
+		if len(k) != C.CSSL_TICKET_KEY_SHORT && len(k) != C.CSSL_TICKET_KEY_LONG || len(k) != len(c.TicketKeys[0]) {
+			return refused(fmt.Sprintf("TicketKeys[%d]", i), nil, "has %d bytes; all must have %d, or all %d",
+				len(k), C.CSSL_TICKET_KEY_SHORT, C.CSSL_TICKET_KEY_LONG)
+		}
+	}
+	seen := map[string]bool{}
+	for i, k := range c.PSKs {
+		setting := fmt.Sprintf("PSKs[%d]", i)
+		switch {
+		case outside(len(k.Identity), 1, C.CSSL_MAX_IDENTITY):
+			return refused(setting+".Identity", nil, "has %d bytes, want 1 to 1024", len(k.Identity))
+		case outside(len(k.Key), 16, 256):
+			return refused(setting+".Key", nil, "has %d bytes, want 16 to 256", len(k.Key))
+		case !slices.Contains([]string{"", "SHA256", "SHA384"}, k.Hash):
+			return refused(setting+".Hash", k.Hash, "must be SHA256 or SHA384")
+		case seen[string(k.Identity)]:
+			return refused("PSKs", string(k.Identity), "the identity is there twice")
+		}
+		seen[string(k.Identity)] = true
+	}
+	return nil
+}
