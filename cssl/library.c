@@ -28,8 +28,10 @@ static void load_again(OSSL_LIB_CTX *library, const char *name, const char *modu
 }
 
 /*
- * OSSL_LIB_CTX_load_config is content when a provider that the file activates cannot be loaded, and the default one steps
- * in. So the file is read once more, as provider_conf.c reads it. False if one is missing, with an entry on the error queue that names it.
+ * OSSL_LIB_CTX_load_config is content when a provider that the file activates
+ * cannot be loaded, and the default one steps in. So the file is read once more, as
+ * provider_conf.c reads it. False if one is missing, with an entry on the error
+ * queue that names it.
  */
 static int all_active(OSSL_LIB_CTX *library, const char *file)
 {
@@ -79,10 +81,11 @@ static int load(OSSL_LIB_CTX *library, const char *names, int count, int *step)
 }
 
 /*
- * A library context that was used is never freed. OpenSSL keeps state for each thread in it, such as random generators, which
- * a thread gives back when it ends: with the context gone by then, that is a use after free, and only the thread itself can
- * give it back before (OPENSSL_thread_stop_ex(3)). Go's threads are not ours to tell. So all stay in this list, where a leak check finds
- * them; each has some 400 kB.
+ * A library context that was used is never freed. OpenSSL keeps state for each
+ * thread in it, such as random generators, which a thread gives back when it ends:
+ * with the context gone by then, that is a use after free, and only the thread
+ * itself can give it back before (OPENSSL_thread_stop_ex(3)). Go's threads are not
+ * ours to tell. So all stay in this list, where a leak check finds them.
  */
 typedef struct kept {
 	struct kept *next;
@@ -141,31 +144,19 @@ int cssl_library_digest(OSSL_LIB_CTX *library, const char *properties, const cha
 	return md != NULL;
 }
 
-typedef struct {
-	char *at;
-	size_t left;
-} name_list;
-
-static int add_name(OSSL_PROVIDER *provider, void *arg)
+static int add_name(OSSL_PROVIDER *provider, void *bio)
 {
-	name_list *list = arg;
-	const char *name = OSSL_PROVIDER_get0_name(provider);
-	size_t n = strlen(name);
-
-	if (n + 2 > list->left)
-		return 0;
-	memcpy(list->at, name, n);
-	list->at[n] = ',';
-	list->at += n + 1;
-	list->left -= n + 1;
-	return 1;
+	return BIO_printf(bio, "%s,", OSSL_PROVIDER_get0_name(provider)) > 0;
 }
 
-void cssl_library_providers(OSSL_LIB_CTX *library, char *names, size_t size)
+void cssl_library_providers(OSSL_LIB_CTX *library, char *names, int size)
 {
-	name_list list = {names, size};
+	BIO *bio = BIO_new(BIO_s_mem());
+	int n = 0;
 
-	OSSL_PROVIDER_do_all(library, add_name, &list);
-	*list.at = 0;
+	if (bio != NULL && OSSL_PROVIDER_do_all(library, add_name, bio))
+		n = BIO_read(bio, names, size - 1);
+	names[n > 0 ? n : 0] = 0;
+	BIO_free(bio);
 	ERR_clear_error();
 }

@@ -7,65 +7,52 @@ package cssl
 import "C"
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/internal/filetype"
+	"github.com/spacemonad/go-openssl/internal/libcrypto"
 )
 
 // LibraryConfig is what a [Library] is made from.
 type LibraryConfig struct {
-	// ConfigFile is an openssl.cnf, see config(5). Its providers are activated and its properties hold. Empty: none, not even the
-	// system's.
+	// ConfigFile is an openssl.cnf, see config(5). Its providers are activated and its
+	// properties hold. Empty: none, not even the system's.
 	ConfigFile string
-	// Providers are loaded after that, in this order: "default", "base", "fips", "legacy", or the name of a module. With no
-	// provider at all, neither here nor in ConfigFile, it is the default one. Where fips is without default, base is
-	// needed to read keys.
+	// Providers are loaded after that, in this order: "default", "base", "fips",
+	// "legacy", or the name of a module. With no provider at all, neither here nor in
+	// ConfigFile, it is the default one. Where fips is without default, base is needed
+	// to read keys.
 	Providers []string
-	// ProviderPath is the directory of the modules. Empty: OpenSSL's, or that of the variable OPENSSL_MODULES.
+	// ProviderPath is the directory of the modules. Empty: OpenSSL's, or that of the
+	// variable OPENSSL_MODULES.
 	ProviderPath string
 }
 
-// Library is an OSSL_LIB_CTX: the providers that do the cryptography, apart from those of other Libraries and of
-// the process's default one, which follows the system's openssl.cnf. It is immutable and may be used from any goroutine. It is
-// never freed, since OpenSSL leaves state in it for threads that end later: make one for each set of settings, when the program starts (400 kB), and
-// use it for all Contexts.
+// Library is an OSSL_LIB_CTX: the providers that do the cryptography, apart from
+// those of other Libraries and of the process's default one, which follows the
+// system's openssl.cnf. It is immutable and may be used from any goroutine. It is
+// never freed, since OpenSSL leaves state in it for threads that end later: make
+// one for each set of settings, when the program starts (400 kB), and use it for
+// all Contexts.
 type Library struct {
 	ptr *C.OSSL_LIB_CTX
 }
 
-// NewLibrary makes a Library. What is refused comes back as a [*ConfigError]. It takes as long as a module does to start.
+// NewLibrary makes a Library. What is refused comes back as a [*ConfigError]. It
+// takes as long as a module does to start.
 func NewLibrary(c LibraryConfig) (*Library, error) {
-	for _, s := range []struct{ setting, value string }{{"ConfigFile", c.ConfigFile}, {"ProviderPath", c.ProviderPath}} {
-		if strings.IndexByte(s.value, 0) >= 0 {
-			return nil, &ConfigError{Setting: s.setting, Value: s.value, Err: errors.New("contains a NUL byte")}
-		}
-		if s.value == "" {
-			continue
-		}
-		// OpenSSL takes a file that is not there, or a directory, for an empty one.
-		fi, err := os.Stat(s.value)
-		if err != nil {
-			return nil, &ConfigError{Setting: s.setting, Err: err}
-		}
-		if dir := s.setting == "ProviderPath"; fi.IsDir() != dir {
-			return nil, &ConfigError{Setting: s.setting, Value: s.value,
-				Err: errors.New(map[bool]string{true: "want a directory with modules; it is a file", false: "want a configuration of OpenSSL, see config(5); it is a directory"}[dir])}
-		}
-	}
-	for _, p := range c.Providers {
-		if p == "" || strings.ContainsAny(p, "/\x00") {
-			return nil, &ConfigError{Setting: "Providers", Value: p, Err: errors.New("a provider has a name; ProviderPath is where its module is")}
-		}
+	if err := c.check(); err != nil {
+		return nil, err
 	}
 	var step C.int
 	var reasons C.cssl_reasons
 	path, config := optional(c.ProviderPath), optional(c.ConfigFile)
-	names := C.CString(strings.Join(append(c.Providers[:len(c.Providers):len(c.Providers)], ""), "\x00"))
+	names := C.CString(strings.Join(c.Providers, "\x00") + "\x00")
 	l := &Library{ptr: C.cssl_library_new(path, config, names, C.int(len(c.Providers)), &step, &reasons)}
 	for _, p := range []*C.char{path, config, names} {
 		C.free(unsafe.Pointer(p))
@@ -73,10 +60,9 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 	if l.ptr != nil {
 		return l, nil
 	}
-	e := &ConfigError{Reasons: goReasons(&reasons)}
+	e := &ConfigError{Setting: "Library", Reasons: goReasons(&reasons)}
 	switch step {
 	case C.CSSL_LIBRARY_CREATE:
-		e.Setting = "Library"
 	case C.CSSL_LIBRARY_PATH:
 		e.Setting, e.Value = "ProviderPath", c.ProviderPath
 	case C.CSSL_LIBRARY_CONFIG:
@@ -86,7 +72,7 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 		}
 		p, err := os.ReadFile(c.ConfigFile)
 		if e.Err = err; err == nil {
-			e.Err = fmt.Errorf("want a configuration of OpenSSL, see config(5); found %s", filetype.Describe(p))
+			e.Err = fmt.Errorf("want %s; found %s", wantConf, filetype.Describe(p))
 		}
 	case C.CSSL_LIBRARY_ACTIVE:
 		e.Setting, e.Value = "ConfigFile", c.ConfigFile
@@ -96,6 +82,41 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 		e.Err = fmt.Errorf("not a provider of OpenSSL itself, or its module in %s cannot be used", modules(c.ProviderPath))
 	}
 	return nil, e
+}
+
+const wantConf = "a configuration of OpenSSL, see config(5)"
+
+// check refuses what OpenSSL would take for nothing: a file that is not there, or a
+// directory in place of one.
+func (c *LibraryConfig) check() error {
+	for _, s := range []struct {
+		setting, value string
+		dir            bool
+		wrong          string
+	}{
+		{"ConfigFile", c.ConfigFile, false, "want " + wantConf + "; it is a directory"},
+		{"ProviderPath", c.ProviderPath, true, "want a directory with modules; it is a file"},
+	} {
+		if strings.Contains(s.value, "\x00") {
+			return refused(s.setting, s.value, "contains a NUL byte")
+		}
+		if s.value == "" {
+			continue
+		}
+		fi, err := os.Stat(s.value)
+		if err != nil {
+			return &ConfigError{Setting: s.setting, Err: err}
+		}
+		if fi.IsDir() != s.dir {
+			return refused(s.setting, s.value, "%s", s.wrong)
+		}
+	}
+	for _, p := range c.Providers {
+		if p == "" || strings.ContainsAny(p, "/\x00") {
+			return refused("Providers", p, "a provider has a name; ProviderPath is where its module is")
+		}
+	}
+	return nil
 }
 
 // lineNumber returns "line N" if OpenSSL ends data with that, and else nothing.
@@ -111,19 +132,14 @@ func lineNumber(data string) string {
 
 // modules is where OpenSSL looks for modules.
 func modules(path string) string {
-	if path != "" {
-		return path
-	}
-	if env := os.Getenv("OPENSSL_MODULES"); env != "" {
-		return env
-	}
-	return C.GoString(C.OPENSSL_info(C.OPENSSL_INFO_MODULES_DIR))
+	return cmp.Or(path, os.Getenv("OPENSSL_MODULES"), C.GoString(C.OPENSSL_info(C.OPENSSL_INFO_MODULES_DIR)))
 }
 
-// Providers are the names of those that are active, in no order. A nil Library is the process's default one.
+// Providers are the names of those that are active, in no order. A nil Library is
+// the process's default one.
 func (l *Library) Providers() []string {
 	var buf [4096]C.char
-	C.cssl_library_providers(l.pointer(), &buf[0], C.size_t(len(buf)))
+	C.cssl_library_providers(l.pointer(), &buf[0], C.int(len(buf)))
 	return strings.FieldsFunc(C.GoString(&buf[0]), func(r rune) bool { return r == ',' })
 }
 
@@ -141,31 +157,13 @@ func (l *Library) Providers() []string {
 // and is not seen. A module may be loaded when a key is first used, so call it
 // after a [Context] was built.
 func (l *Library) Warning() error {
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		return nil
-	}
-	files := libcryptos(string(maps))
+	files := libcrypto.Loaded()
 	if len(files) < 2 {
 		return nil
 	}
 	return fmt.Errorf("%d libcryptos are in this process: %s; cssl uses OpenSSL %v, and a module that uses another one may ask "+
 		"for a PIN on the terminal (the active providers are %s); set PIN, or install modules that are linked with OpenSSL %d",
 		len(files), strings.Join(files, ", "), linked.Run, strings.Join(l.Providers(), ", "), linked.Run.Number>>28)
-}
-
-// libcryptos returns the files that are libcrypto, each once, in a text in the
-// format of /proc/self/maps, see proc_pid_maps(5).
-func libcryptos(maps string) (files []string) {
-	for line := range strings.Lines(maps) {
-		_, file, ok := strings.Cut(line, "/")
-		file = strings.TrimSuffix("/"+file, "\n")
-		version, is := strings.CutPrefix(file[strings.LastIndexByte(file, '/')+1:], "libcrypto")
-		if ok && is && strings.IndexAny(version, ".-") == 0 && strings.Contains(version, ".so") && !slices.Contains(files, file) {
-			files = append(files, file)
-		}
-	}
-	return files
 }
 
 func (l *Library) pointer() *C.OSSL_LIB_CTX {

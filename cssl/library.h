@@ -26,7 +26,7 @@ OSSL_LIB_CTX *cssl_library_new(const char *path, const char *config, const char 
 int cssl_library_digest(OSSL_LIB_CTX *library, const char *properties, const char *name);
 
 /* The names of the providers that are active, each with a comma behind it, as far as size allows. Blocks on nothing. */
-void cssl_library_providers(OSSL_LIB_CTX *library, char *names, size_t size);
+void cssl_library_providers(OSSL_LIB_CTX *library, char *names, int size);
 
 /*
  * A part of cssl_init: from here on nothing in this process asks a terminal for a PIN. The pkcs11 provider would, even within a
