@@ -117,8 +117,8 @@ func (b *builder) failFor(setting, value string, err error) error {
 	return &ConfigError{Setting: setting, Value: value, Reasons: goReasons(&b.reasons), Err: err}
 }
 
-// identity says which Contexts may resume each other's sessions. Revocation lists
-// are not in it: session.c looks those up anew.
+// identity says which Contexts may resume each other's sessions. Revocation
+// lists are not in it: session.c looks those up anew.
 func (b *builder) identity(certs []loaded, trust, crl []byte) [32]byte {
 	c := b.cfg
 	var chains [][]byte
@@ -175,8 +175,8 @@ func (b *builder) create(identity [32]byte) error {
 	C.SSL_CTX_set_num_tickets(b.ptr, C.size_t(tickets))
 	if b.server {
 		C.SSL_CTX_set_max_early_data(b.ptr, C.uint32_t(c.MaxEarlyData))
-		// What is skipped if it is refused: what any client may send that has a ticket
-		// of an earlier setting.
+		// What is skipped if it is refused: what any client may send that has a
+		// ticket of an earlier setting.
 		C.SSL_CTX_set_recv_max_early_data(b.ptr, C.uint32_t(max(c.MaxEarlyData, MaxPlaintext)))
 	}
 	return nil
@@ -194,7 +194,8 @@ func (b *builder) options() {
 		set    bool
 		option C.uint64_t
 	}{
-		// OpenSSL 3.0 refuses a client's own renegotiation unless it is allowed by name.
+		// OpenSSL 3.0 refuses a client's own renegotiation unless it is allowed by
+		// name.
 		{c.Renegotiation, C.SSL_OP_ALLOW_CLIENT_RENEGOTIATION},
 		{!c.Renegotiation, C.SSL_OP_NO_RENEGOTIATION},
 		{c.NoTickets, C.SSL_OP_NO_TICKET},
@@ -275,7 +276,8 @@ func (b *builder) lists() error {
 		}
 	}
 	if c.CipherList != "" {
-		// For the suites with DHE that are named. The default list leaves a server without them.
+		// For the suites with DHE that are named. The default list leaves a server
+		// without them.
 		b.ctrl(C.SSL_CTRL_SET_DH_AUTO, 1)
 	}
 	if c.Groups != "" {
@@ -285,8 +287,8 @@ func (b *builder) lists() error {
 	return nil
 }
 
-// command sets what is passed to OpenSSL in its own syntax, see SSL_CONF_cmd(3).
-// The reasons of a failure are kept.
+// command sets what is passed to OpenSSL in its own syntax, see
+// SSL_CONF_cmd(3). The reasons of a failure are kept.
 func (b *builder) command(name, value string) bool {
 	n, v := C.CString(name), C.CString(value)
 	defer C.free(unsafe.Pointer(n))
@@ -326,7 +328,8 @@ func (b *builder) records() error {
 	return nil
 }
 
-// systemCAs reports whether the system's CAs are trusted: by default, where a client has nothing else to know a server by.
+// systemCAs reports whether the system's CAs are trusted: by default, where a
+// client has nothing else to know a server by.
 func (b *builder) systemCAs(trust []byte) bool {
 	return b.cfg.SystemCAs || !b.server && len(trust) == 0 && len(b.cfg.PSKs) == 0
 }

@@ -16,10 +16,12 @@ import (
 	"time"
 )
 
-// maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for what comes of it.
+// maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for
+// what comes of it.
 const maxSessionLifetime = 7 * 24 * time.Hour
 
-// defaultEarlySessions is the size of the session cache that early data needs, where SessionCache is 0; it is OpenSSL's own.
+// defaultEarlySessions is the size of the session cache that early data needs,
+// where SessionCache is 0; it is OpenSSL's own.
 const defaultEarlySessions = 20480
 
 // sessionCache is the size of the server's cache.
@@ -35,7 +37,8 @@ func (c *Config) lifetime() time.Duration { return cmp.Or(c.SessionLifetime, Def
 // lowest is the lowest version that is spoken.
 func (c *Config) lowest() TLSVersion { return cmp.Or(c.MinVersion, TLS12) }
 
-// refused is the error for a setting that this package refuses. value may be nil.
+// refused is the error for a setting that this package refuses. value may be
+// nil.
 func refused(setting string, value any, format string, args ...any) *ConfigError {
 	e := &ConfigError{Setting: setting, Err: fmt.Errorf(format, args...)}
 	if value != nil {
@@ -99,9 +102,9 @@ func (c *Config) check(server bool) error {
 		{c.MaxSendFragment != 0 && outside(c.MaxSendFragment, 512, MaxPlaintext), "MaxSendFragment", c.MaxSendFragment, "must be from 512 to 16384"},
 		{c.RecordSizeLimit != 0 && outside(c.RecordSizeLimit, 513, MaxPlaintext+1), "RecordSizeLimit", c.RecordSizeLimit, "must be from 513 to 16385"},
 		{c.RecordSizeLimit != 0 && c.MaxFragment != 0, "RecordSizeLimit", nil, "takes the place of MaxFragment (RFC 8449, section 5): set one"},
-		// OpenSSL 3.0 makes its buffer anew when the first message after the handshake
-		// comes, since records are smaller now; the half of a record that is still in it
-		// is lost.
+		// OpenSSL 3.0 makes its buffer anew when the first message after the
+		// handshake comes, since records are smaller now; the half of a record that
+		// is still in it is lost.
 		{c.Tail < 0 && (c.RecordSizeLimit != 0 || c.MaxFragment != 0), "Tail", c.Tail,
 			"negative; with MaxFragment or RecordSizeLimit a Write that stays half done would be lost"},
 
