@@ -377,7 +377,8 @@ func (b *builder) alpn() error {
 // from here on freeing the SSL_CTX releases the handle.
 func (b *builder) bind() error {
 	cfg := b.cfg
-	st := &contextState{lib: cfg.Library, properties: cfg.Properties, certs: b.certs, sessionID: b.sessionID, clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
+	st := &contextState{lib: cfg.Library, properties: cfg.Properties, certs: b.certs, sessionID: b.sessionID,
+		clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
 	if st.timeout <= 0 {
 		st.timeout = DefaultDecisionTimeout
 	}
@@ -393,19 +394,17 @@ func (b *builder) bind() error {
 	}
 	for name, x := range cfg.SNI {
 		key, err := sniKey(name)
-		if err == nil && (x == nil || !x.server) {
+		switch _, twice := st.sni[key]; {
+		case err != nil:
+		case x == nil || !x.server:
 			err = errors.New("not a server Context")
-		}
-		if err == nil && x.state.lib != cfg.Library {
+		case x.state.lib != cfg.Library:
 			err = errors.New("a Context of another Library")
-		}
-		if _, twice := st.sni[key]; err == nil && twice {
+		case twice:
 			err = errors.New("the same name is in the map in another spelling")
-		}
-		if err == nil && b.names[key] && cfg.SNI[name] != nil {
+		case b.names[key]:
 			err = errors.New("the name has certificates of this Context too")
-		}
-		if err == nil {
+		default:
 			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.sni[key] = sniContext{p, x.state} })
 		}
 		if err != nil {

@@ -7,13 +7,17 @@ import "C"
 
 import "fmt"
 
-// RequestCertificate makes a server ask for the client's certificate after the handshake (TLS 1.3; see
-// Config.PostHandshakeAuth). After a Want, Handshake carries it on; progress means that the request has left. The client answers when it
-// reads, which may be at any time or never: a deadline is the caller's. Whichever operation takes the answer in says so by
-// Result.Certificate, and fails if the certificate does not pass; in between, while a part of the answer has come,
-// Write waits for the rest. Then PeerChain, VerifiedChain and VerifyResult tell of the new one. ErrState, with the
-// reason where OpenSSL has one, is that nothing was asked: the client has not offered to answer (extension not
-// received), an earlier request waits (request sent), Config.Verify demands nothing.
+// RequestCertificate makes a server ask for the client's certificate after the
+// handshake (TLS 1.3; see Config.PostHandshakeAuth). After a Want, Handshake
+// carries it on; progress means that the request has left. The client answers
+// when it reads, which may be at any time or never: a deadline is the caller's.
+// Whichever operation takes the answer in says so by Result.Certificate, and
+// fails if the certificate does not pass; in between, while a part of the
+// answer has come, Write waits for the rest. Then PeerChain, VerifiedChain and
+// VerifyResult tell of the new one. ErrState, with the reason where OpenSSL has
+// one, is that nothing was asked: the client has not offered to answer
+// (extension not received), an earlier request waits (request sent),
+// Config.Verify demands nothing.
 func (c *Conn) RequestCertificate() Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}

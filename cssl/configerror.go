@@ -10,7 +10,8 @@ type ConfigError struct {
 	Value string
 	// Reasons are OpenSSL's, oldest first.
 	Reasons []Reason
-	// Err is the cause where it was not OpenSSL, such as a file that cannot be read.
+	// Err is the cause where it was not OpenSSL, such as a file that cannot be
+	// read.
 	Err error
 }
 

@@ -18,7 +18,10 @@ long cssl_contexts(void)
 	return __atomic_load_n(&contexts, __ATOMIC_RELAXED);
 }
 
-/* The last reference to an SSL_CTX has gone. OpenSSL also calls this for one that it could not complete, which has no data. */
+/*
+ * The last reference to an SSL_CTX has gone. OpenSSL also calls this for one
+ * that it could not complete, which has no data.
+ */
 static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
 	cssl_ctx_data *d = ptr;
@@ -60,7 +63,10 @@ static int keep_data(SSL_CTX *ctx, OSSL_LIB_CTX *library, const char *properties
 	return 0;
 }
 
-/* False if properties cannot be parsed: OpenSSL tells no one then, and fetches as if none had been given. */
+/*
+ * False if properties cannot be parsed: OpenSSL tells no one then, and fetches
+ * as if none had been given.
+ */
 static int parses(const char *properties)
 {
 	OSSL_LIB_CTX *scratch;
@@ -101,10 +107,16 @@ SSL_CTX *cssl_ctx_new(OSSL_LIB_CTX *library, const char *properties, int server,
 		SSL_CTX_free(ctx);
 		return NULL;
 	}
-	/* Legacy renegotiation and compression stay off: OpenSSL's defaults since 3.0 and 1.1.0. */
+	/*
+	 * Legacy renegotiation and compression stay off: OpenSSL's defaults since 3.0
+	 * and 1.1.0.
+	 */
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	/* A chain may end in any certificate that is trusted, not in a self-signed one alone. */
+	/*
+	 * A chain may end in any certificate that is trusted, not in a self-signed one
+	 * alone.
+	 */
 	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
 	if (server) {
 		SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);

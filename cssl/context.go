@@ -16,8 +16,8 @@ import (
 )
 
 // Context is an SSL_CTX: the settings, certificates and keys that many
-// connections share. It is immutable; to change something build another one
-// and use it for the connections that come next. It may be used from any goroutine.
+// connections share. It is immutable; to change something build another one and
+// use it for the connections that come next. It may be used from any goroutine.
 type Context struct {
 	mu     sync.RWMutex // guards ptr against Close
 	ptr    *C.SSL_CTX
@@ -51,8 +51,9 @@ func (x *Context) Close() {
 	}
 }
 
-// lend is what a Context with these settings may take over from x, with a reference to each certificate, so that x can be closed
-// meanwhile. The caller releases it.
+// lend is what a Context with these settings may take over from x, with a
+// reference to each certificate, so that x can be closed meanwhile. The caller
+// releases it.
 func (x *Context) lend(c *Config) (lent *certificates) {
 	if x == nil {
 		return nil
@@ -68,15 +69,16 @@ func (x *Context) lend(c *Config) (lent *certificates) {
 	return lent
 }
 
-// Tail is the greatest number of bytes of ciphertext that a connection over a socket keeps for it; see [Config.Tail].
-// 0: none, so that a Write can stay half done.
+// Tail is the greatest number of bytes of ciphertext that a connection over a
+// socket keeps for it; see [Config.Tail]. 0: none, so that a Write can stay
+// half done.
 func (x *Context) Tail() int { return x.tail }
 
 // IsServer reports whether x is for connections that are accepted.
 func (x *Context) IsServer() bool { return x.server }
 
-// OffersALPN reports whether a connection of x may agree on protocol in ALPN: it
-// is in Config.ALPN of x, or of a Context in Config.SNI. What a ClientHello
+// OffersALPN reports whether a connection of x may agree on protocol in ALPN:
+// it is in Config.ALPN of x, or of a Context in Config.SNI. What a ClientHello
 // decides is not known here.
 func (x *Context) OffersALPN(protocol string) bool { return slices.Contains(x.alpn, protocol) }
 

@@ -7,19 +7,27 @@
 #include <string.h>
 
 /*
- * Early data (RFC 8446, section 2.3): SSL_read_early_data and SSL_write_early_data over a transport that may refuse.
+ * Early data (RFC 8446, section 2.3): SSL_read_early_data and
+ * SSL_write_early_data over a transport that may refuse.
  *
- * SSL_write_early_data counts what it is given against the server's limit each time that it is called, so one that is
- * repeated after WANT_WRITE is counted twice and fails the connection (OpenSSL 3.0 to 3.5, ssl3_write_bytes). So it is
- * called only where the tail has room for all that it will write; a transport without a tail gets ErrState.
+ * SSL_write_early_data counts what it is given against the server's limit each
+ * time that it is called, so one that is repeated after WANT_WRITE is counted
+ * twice and fails the connection (OpenSSL 3.0 to 3.5, ssl3_write_bytes). So it
+ * is called only where the tail has room for all that it will write; a
+ * transport without a tail gets ErrState.
  */
 
-/* The most that is written at once, and the room that it takes with the headers and tags of records of 512 bytes. */
+/*
+ * The most that is written at once, and the room that it takes with the headers
+ * and tags of records of 512 bytes.
+ */
 enum { EARLY_CHUNK = 8192, EARLY_ROOM = EARLY_CHUNK + 1024 };
 
 /*
- * Early data is taken with a ticket alone. OpenSSL would take it with an external PSK too, of which it keeps
- * no account, and then fail the connection, since the PSK allows no bytes. A ticket that allows more than the setting is of an earlier one.
+ * Early data is taken with a ticket alone. OpenSSL would take it with an
+ * external PSK too, of which it keeps no account, and then fail the connection,
+ * since the PSK allows no bytes. A ticket that allows more than the setting is
+ * of an earlier one.
  */
 static int allow_early(SSL *ssl, void *arg)
 {
@@ -64,8 +72,9 @@ int cssl_early_read(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
 }
 
 /*
- * True when a client's session is one that OpenSSL will offer, and may be used for early data with the name that is asked for. OpenSSL
- * itself fails the connection otherwise.
+ * True when a client's session is one that OpenSSL will offer, and may be used
+ * for early data with the name that is asked for. OpenSSL itself fails the
+ * connection otherwise.
  */
 static int may_begin(SSL *ssl)
 {

@@ -1,6 +1,7 @@
 /*
- * Early data (RFC 8446, section 2.3). Nothing here blocks or calls Go, but for cssl_read_early and cssl_write_early: they are
- * operations, of which conn.h says what can fire.
+ * Early data (RFC 8446, section 2.3). Nothing here blocks or calls Go, but for
+ * cssl_read_early and cssl_write_early: they are operations, of which conn.h
+ * says what can fire.
  */
 #ifndef CSSL_EARLYDATA_H
 #define CSSL_EARLYDATA_H
@@ -9,19 +10,30 @@
 
 #include <openssl/ssl.h>
 
-/* Makes a server take early data with a ticket alone, as much as the setting and the ticket allow. */
+/*
+ * Makes a server take early data with a ticket alone, as much as the setting
+ * and the ticket allow.
+ */
 void cssl_early_bound(SSL_CTX *ctx);
 
-/* A part of changing from one SSL_CTX to another: early data is what both allow. 0 if OpenSSL refuses. */
+/*
+ * A part of changing from one SSL_CTX to another: early data is what both
+ * allow. 0 if OpenSSL refuses.
+ */
 int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to);
 
 /*
- * Both are in conn.c; see SSL_read_early_data(3). read answers CSSL_END when there is no more; then cssl_handshake goes on. Both answer
- * CSSL_BAD_STATE where they make no sense. write takes a part of buf where the limit, or the room, is no larger.
+ * Both are in conn.c; see SSL_read_early_data(3). read answers CSSL_END when
+ * there is no more; then cssl_handshake goes on. Both answer CSSL_BAD_STATE
+ * where they make no sense. write takes a part of buf where the limit, or the
+ * room, is no larger.
  */
 cssl_result cssl_read_early(cssl_conn *c, unsigned char *buf, size_t len);
 cssl_result cssl_write_early(cssl_conn *c, const unsigned char *buf, size_t len);
-/* Ends a server's early data while it waits for the decision on the ClientHello: what comes of it is thrown away, and cssl_handshake goes on. */
+/*
+ * Ends a server's early data while it waits for the decision on the
+ * ClientHello: what comes of it is thrown away, and cssl_handshake goes on.
+ */
 void cssl_early_give_up(cssl_conn *c);
 /* How many bytes of early data a client may still write. */
 uint32_t cssl_early_room(cssl_conn *c);

@@ -1,9 +1,10 @@
 /*
- * What cssl keeps beside an SSL_CTX and beside an SSL: one struct for each, at one index of OpenSSL's each.
+ * What cssl keeps beside an SSL_CTX and beside an SSL: one struct for each, at
+ * one index of OpenSSL's each.
  *
- * From nine indices of SSL_CTX on, SSL_CTX_free allocates memory for the list of
- * them, and calls no function that frees if there is none. So what is new goes
- * into a struct, and not to an index of its own.
+ * From nine indices of SSL_CTX on, SSL_CTX_free allocates memory for the list
+ * of them, and calls no function that frees if there is none. So what is new
+ * goes into a struct, and not to an index of its own.
  *
  * Nothing here blocks or calls back.
  */
@@ -20,8 +21,9 @@ typedef struct cssl_server_name cssl_server_name;
 typedef struct cssl_ticket_keys cssl_ticket_keys;
 
 /*
- * Beside an SSL_CTX. cssl_ctx_new makes it; it does not change once there is an SSL. context.c frees it with all that it points
- * to, except library, when the last reference to the SSL_CTX goes.
+ * Beside an SSL_CTX. cssl_ctx_new makes it; it does not change once there is an
+ * SSL. context.c frees it with all that it points to, except library, when the
+ * last reference to the SSL_CTX goes.
  */
 typedef struct {
 	OSSL_LIB_CTX *library; /* what the SSL_CTX was made with, which OpenSSL does not tell again. NULL is the default one */
@@ -37,7 +39,10 @@ typedef struct {
 	cssl_ticket_keys *ticket_keys;
 } cssl_ctx_data;
 
-/* Beside an SSL. It is a part of its cssl_conn, which cssl_conn_free frees with it. */
+/*
+ * Beside an SSL. It is a part of its cssl_conn, which cssl_conn_free frees with
+ * it.
+ */
 typedef struct {
 	cssl_decisions *decisions;     /* the connection's, or NULL */
 	const cssl_server_name *name;  /* what cssl_names_choose has found; NULL before */
@@ -45,11 +50,15 @@ typedef struct {
 	unsigned peer_limit, own_limit; /* of what is sent in a record, see recordsize.c; 0 is none */
 } cssl_ssl_data;
 
-/* A part of cssl_init. SSL_CTX_free calls free_ctx with the data of each SSL_CTX whose last reference goes. 1 on success. */
+/*
+ * A part of cssl_init. SSL_CTX_free calls free_ctx with the data of each
+ * SSL_CTX whose last reference goes. 1 on success.
+ */
 int cssl_exdata_init(CRYPTO_EX_free *free_ctx);
 
 /*
- * set returns 0 without memory, and then d is still the caller's. What cssl_ctx_new and cssl_conn_new have returned has data.
+ * set returns 0 without memory, and then d is still the caller's. What
+ * cssl_ctx_new and cssl_conn_new have returned has data.
  */
 int cssl_data_set_ctx(SSL_CTX *ctx, cssl_ctx_data *d);
 cssl_ctx_data *cssl_data_of_ctx(const SSL_CTX *ctx);

@@ -18,7 +18,8 @@ import (
 	"github.com/spacemonad/go-openssl/internal/pkcs11uri"
 )
 
-// keyByURI is the key that a URI names, the caller's to free; setting is the certificate's. It blocks on the token.
+// keyByURI is the key that a URI names, the caller's to free; setting is the
+// certificate's. It blocks on the token.
 func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) {
 	refuse := func(part string, reasons []Reason, format string, args ...any) error {
 		return &ConfigError{Setting: setting + "." + part, Value: pkcs11uri.Redact(c.KeyURI), Reasons: reasons, Err: fmt.Errorf(format, args...)}
@@ -70,7 +71,8 @@ type pinRequest struct {
 // errNoPIN: see Certificate.
 var errNoPIN = errors.New("the key needs a PIN or a passphrase and PIN is not set")
 
-// answer puts the PIN into buf. It asks for it once: a token that refused it and asks again may lock itself.
+// answer puts the PIN into buf. It asks for it once: a token that refused it
+// and asks again may lock itself.
 func (r *pinRequest) answer(buf []byte) (n int) {
 	n = -1
 	if r.times++; r.times > 1 {
@@ -104,8 +106,8 @@ func cssl_go_pin(handle C.uintptr_t, buf *C.char, size C.int) C.int {
 	return C.int(r.answer(unsafe.Slice((*byte)(unsafe.Pointer(buf)), int(size))))
 }
 
-// storeReasons leaves out what OpenSSL says of its attempt to take the URI for the name of a file, and of the loaders of
-// old, and hides the PIN's place.
+// storeReasons leaves out what OpenSSL says of its attempt to take the URI for
+// the name of a file, and of the loaders of old, and hides the PIN's place.
 func storeReasons(all []Reason, uri string) []Reason {
 	var out []Reason
 	for _, r := range all {

@@ -29,9 +29,9 @@ static void load_again(OSSL_LIB_CTX *library, const char *name, const char *modu
 
 /*
  * OSSL_LIB_CTX_load_config is content when a provider that the file activates
- * cannot be loaded, and the default one steps in. So the file is read once more, as
- * provider_conf.c reads it. False if one is missing, with an entry on the error
- * queue that names it.
+ * cannot be loaded, and the default one steps in. So the file is read once
+ * more, as provider_conf.c reads it. False if one is missing, with an entry on
+ * the error queue that names it.
  */
 static int all_active(OSSL_LIB_CTX *library, const char *file)
 {
@@ -63,7 +63,9 @@ static int all_active(OSSL_LIB_CTX *library, const char *file)
 	return ok;
 }
 
-/* Loads count providers, or none; then step has grown to the one that failed. */
+/*
+ * Loads count providers, or none; then step has grown to the one that failed.
+ */
 static int load(OSSL_LIB_CTX *library, const char *names, int count, int *step)
 {
 	OSSL_PROVIDER *p;
@@ -82,10 +84,11 @@ static int load(OSSL_LIB_CTX *library, const char *names, int count, int *step)
 
 /*
  * A library context that was used is never freed. OpenSSL keeps state for each
- * thread in it, such as random generators, which a thread gives back when it ends:
- * with the context gone by then, that is a use after free, and only the thread
- * itself can give it back before (OPENSSL_thread_stop_ex(3)). Go's threads are not
- * ours to tell. So all stay in this list, where a leak check finds them.
+ * thread in it, such as random generators, which a thread gives back when it
+ * ends: with the context gone by then, that is a use after free, and only the
+ * thread itself can give it back before (OPENSSL_thread_stop_ex(3)). Go's
+ * threads are not ours to tell. So all stay in this list, where a leak check
+ * finds them.
  */
 typedef struct kept {
 	struct kept *next;

@@ -20,31 +20,31 @@ import (
 
 // LibraryConfig is what a [Library] is made from.
 type LibraryConfig struct {
-	// ConfigFile is an openssl.cnf, see config(5). Its providers are activated and its
-	// properties hold. Empty: none, not even the system's.
+	// ConfigFile is an openssl.cnf, see config(5). Its providers are activated and
+	// its properties hold. Empty: none, not even the system's.
 	ConfigFile string
 	// Providers are loaded after that, in this order: "default", "base", "fips",
-	// "legacy", or the name of a module. With no provider at all, neither here nor in
-	// ConfigFile, it is the default one. Where fips is without default, base is needed
-	// to read keys.
+	// "legacy", or the name of a module. With no provider at all, neither here nor
+	// in ConfigFile, it is the default one. Where fips is without default, base is
+	// needed to read keys.
 	Providers []string
-	// ProviderPath is the directory of the modules. Empty: OpenSSL's, or that of the
-	// variable OPENSSL_MODULES.
+	// ProviderPath is the directory of the modules. Empty: OpenSSL's, or that of
+	// the variable OPENSSL_MODULES.
 	ProviderPath string
 }
 
-// Library is an OSSL_LIB_CTX: the providers that do the cryptography, apart from
-// those of other Libraries and of the process's default one, which follows the
-// system's openssl.cnf. It is immutable and may be used from any goroutine. It is
-// never freed, since OpenSSL leaves state in it for threads that end later: make
-// one for each set of settings, when the program starts (400 kB), and use it for
-// all Contexts.
+// Library is an OSSL_LIB_CTX: the providers that do the cryptography, apart
+// from those of other Libraries and of the process's default one, which follows
+// the system's openssl.cnf. It is immutable and may be used from any goroutine.
+// It is never freed, since OpenSSL leaves state in it for threads that end
+// later: make one for each set of settings, when the program starts (400 kB),
+// and use it for all Contexts.
 type Library struct {
 	ptr *C.OSSL_LIB_CTX
 }
 
-// NewLibrary makes a Library. What is refused comes back as a [*ConfigError]. It
-// takes as long as a module does to start.
+// NewLibrary makes a Library. What is refused comes back as a [*ConfigError].
+// It takes as long as a module does to start.
 func NewLibrary(c LibraryConfig) (*Library, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -86,8 +86,8 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 
 const wantConf = "a configuration of OpenSSL, see config(5)"
 
-// check refuses what OpenSSL would take for nothing: a file that is not there, or a
-// directory in place of one.
+// check refuses what OpenSSL would take for nothing: a file that is not there,
+// or a directory in place of one.
 func (c *LibraryConfig) check() error {
 	for _, s := range []struct {
 		setting, value string
@@ -120,8 +120,8 @@ func (c *LibraryConfig) check() error {
 }
 
 // lineNumber returns "line N" if OpenSSL ends data with that, and else nothing.
-// Before it OpenSSL quotes the file, which may be a secret that was mistaken for
-// a configuration.
+// Before it OpenSSL quotes the file, which may be a secret that was mistaken
+// for a configuration.
 func lineNumber(data string) string {
 	at := strings.LastIndex(data, "line ")
 	if at < 0 || strings.Trim(data[at+len("line "):], "0123456789") != "" {
@@ -135,22 +135,22 @@ func modules(path string) string {
 	return cmp.Or(path, os.Getenv("OPENSSL_MODULES"), C.GoString(C.OPENSSL_info(C.OPENSSL_INFO_MODULES_DIR)))
 }
 
-// Providers are the names of those that are active, in no order. A nil Library is
-// the process's default one.
+// Providers are the names of those that are active, in no order. A nil Library
+// is the process's default one.
 func (l *Library) Providers() []string {
 	var buf [4096]C.char
 	C.cssl_library_providers(l.pointer(), &buf[0], C.int(len(buf)))
 	return strings.FieldsFunc(C.GoString(&buf[0]), func(r rune) bool { return r == ',' })
 }
 
-// Warning returns an error if more than one libcrypto is in the process, and nil
-// otherwise. A module that is linked with another libcrypto than this program
-// brings that along: a provider, or the PKCS#11 module of a token. Keys and
-// algorithms work nevertheless, since OpenSSL and its providers call each other
-// through tables of functions. But cssl turns off OpenSSL's questions on the
-// terminal in its own libcrypto alone, so such a module may ask there for a PIN
-// that [Certificate].PIN does not give, and wait. The error names the files and
-// says what to do.
+// Warning returns an error if more than one libcrypto is in the process, and
+// nil otherwise. A module that is linked with another libcrypto than this
+// program brings that along: a provider, or the PKCS#11 module of a token. Keys
+// and algorithms work nevertheless, since OpenSSL and its providers call each
+// other through tables of functions. But cssl turns off OpenSSL's questions on
+// the terminal in its own libcrypto alone, so such a module may ask there for a
+// PIN that [Certificate].PIN does not give, and wait. The error names the files
+// and says what to do.
 //
 // It looks at /proc/self/maps, and returns nil where that cannot be read. A
 // libcrypto that is linked into a module statically has no file of its own there

@@ -9,9 +9,9 @@
 
 /*
  * External pre-shared keys (RFC 8446, section 4.2.11). Each is an SSL_SESSION,
- * which is what OpenSSL wants to be given; it wipes the key when it frees one. The
- * identity is in the ticket's data of the application, which goes on into the
- * tickets that the connection gets: so a resumption knows who it is.
+ * which is what OpenSSL wants to be given; it wipes the key when it frees one.
+ * The identity is in the ticket's data of the application, which goes on into
+ * the tickets that the connection gets: so a resumption knows who it is.
  */
 struct cssl_psk_table {
 	size_t count;
@@ -30,7 +30,10 @@ void cssl_psks_free(cssl_psk_table *t)
 	free(t);
 }
 
-/* The identity in the session's data of the application; one of length 0 is none. */
+/*
+ * The identity in the session's data of the application; one of length 0 is
+ * none.
+ */
 static identity identity_of(SSL_SESSION *s)
 {
 	identity none = {NULL, 0};
@@ -59,7 +62,10 @@ static SSL_SESSION *find(const SSL_CTX *ctx, identity wanted)
 	return s != NULL ? *s : NULL;
 }
 
-/* A server's. OpenSSL makes a copy of the session, so all connections may have the same one. */
+/*
+ * A server's. OpenSSL makes a copy of the session, so all connections may have
+ * the same one.
+ */
 static int find_session(SSL *ssl, const unsigned char *p, size_t len, SSL_SESSION **out)
 {
 	SSL_SESSION *s = find(SSL_get_SSL_CTX(ssl), (identity){p, len});
@@ -68,7 +74,10 @@ static int find_session(SSL *ssl, const unsigned char *p, size_t len, SSL_SESSIO
 	return 1;
 }
 
-/* A client's. md is the hash that a HelloRetryRequest has settled, or NULL. OpenSSL changes the session, so each connection has its own. */
+/*
+ * A client's. md is the hash that a HelloRetryRequest has settled, or NULL.
+ * OpenSSL changes the session, so each connection has its own.
+ */
 static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **p, size_t *len, SSL_SESSION **out)
 {
 	SSL_SESSION *s = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->psks->session[0];
@@ -84,8 +93,9 @@ static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **p, size
 }
 
 /*
- * Tickets of a connection that had a PSK are good as long as the PSK is here, whatever Context made them (several may share
- * ticket keys). Sessions in the cache are of this Context, whose table does not change.
+ * Tickets of a connection that had a PSK are good as long as the PSK is here,
+ * whatever Context made them (several may share ticket keys). Sessions in the
+ * cache are of this Context, whose table does not change.
  */
 int cssl_psk_known(const SSL_CTX *ctx, SSL_SESSION *s)
 {

@@ -48,8 +48,8 @@ func (b *builder) psks() error {
 		return nil
 	}
 	// OpenSSL chooses the cipher suite before it looks at the PSK, which it then
-	// ignores if the hash is another one. So those with the hash come first, and where
-	// there is nothing but the key, alone.
+	// ignores if the hash is another one. So those with the hash come first, and
+	// where there is nothing but the key, alone.
 	order := suites[first]
 	if alone := b.server && len(c.Certificates) == 0 && !c.named() || !b.server && !c.SystemCAs && c.CAFile == "" && len(c.CAPEM) == 0; !alone {
 		order = slices.Concat(order, suites[map[string]string{"SHA256": "SHA384", "SHA384": "SHA256"}[first]])
@@ -64,8 +64,9 @@ func (b *builder) psks() error {
 	return nil
 }
 
-// PSK is the identity of the external pre-shared key that authenticated the handshake, or the one that it resumes; nil if it was
-// none. Negotiated.Resumed is true in both cases, since TLS 1.3 makes no difference.
+// PSK is the identity of the external pre-shared key that authenticated the
+// handshake, or the one that it resumes; nil if it was none. Negotiated.Resumed
+// is true in both cases, since TLS 1.3 makes no difference.
 func (c *Conn) PSK() []byte {
 	if !c.established() {
 		return nil
@@ -78,10 +79,12 @@ func (c *Conn) PSK() []byte {
 	return C.GoBytes(unsafe.Pointer(p), C.int(n))
 }
 
-// pskRefused reports whether e, of a handshake, is what it looks like when no pre-shared key was agreed on.
+// pskRefused reports whether e, of a handshake, is what it looks like when no
+// pre-shared key was agreed on.
 func (c *Conn) pskRefused(e *Error) bool {
 	if !c.server {
-		// OpenSSL's server says the first for lack of a certificate, the second or the third when the key is another one; RFC 8446 has the last too.
+		// OpenSSL's server says the first for lack of a certificate, the second or
+		// the third when the key is another one; RFC 8446 has the last too.
 		return e.AlertSide == AlertReceived && slices.Contains([]Alert{40, 47, 51, 115}, e.Alert)
 	}
 	return slices.ContainsFunc(e.Reasons, func(r Reason) bool {

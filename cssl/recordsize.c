@@ -6,7 +6,10 @@
 #include <openssl/err.h>
 #include <stdlib.h>
 
-/* Record size limits (RFC 8449) below this are more than OpenSSL can do: see SSL_CTX_set_max_send_fragment(3). */
+/*
+ * Record size limits (RFC 8449) below this are more than OpenSSL can do: see
+ * SSL_CTX_set_max_send_fragment(3).
+ */
 enum { MIN_SEND_FRAGMENT = 512, RECORD_SIZE_LIMIT = 28 };
 
 static unsigned send_fragment(const cssl_ctx_data *s)
@@ -14,7 +17,10 @@ static unsigned send_fragment(const cssl_ctx_data *s)
 	return s->max_send_fragment != 0 ? s->max_send_fragment : SSL3_RT_MAX_PLAIN_LENGTH;
 }
 
-/* What a connection's own setting is. It cannot rise above that of the SSL_CTX that it began with, which its buffer was made for. */
+/*
+ * What a connection's own setting is. It cannot rise above that of the SSL_CTX
+ * that it began with, which its buffer was made for.
+ */
 static unsigned send_limit(const SSL *ssl, const cssl_ctx_data *s)
 {
 	unsigned n = cssl_data_of_ssl(ssl)->own_limit;
@@ -23,8 +29,10 @@ static unsigned send_limit(const SSL *ssl, const cssl_ctx_data *s)
 }
 
 /*
- * The extension record_size_limit, which OpenSSL does not have (up to 3.5): ours is sent, and the peer's is kept. That a
- * peer keeps ours is not checked; it counts a byte more than SSL_set_max_send_fragment in TLS 1.3 (the content type).
+ * The extension record_size_limit, which OpenSSL does not have (up to 3.5):
+ * ours is sent, and the peer's is kept. That a peer keeps ours is not checked;
+ * it counts a byte more than SSL_set_max_send_fragment in TLS 1.3 (the content
+ * type).
  */
 static int add_limit(SSL *ssl, unsigned type, unsigned context, const unsigned char **out, size_t *len, X509 *x, size_t chain,
                      int *alert, void *arg)

@@ -5,7 +5,8 @@ package cssl
 */
 import "C"
 
-// MaxFragment is the length of records that was agreed on (RFC 6066, section 4), or 0 if none was.
+// MaxFragment is the length of records that was agreed on (RFC 6066, section
+// 4), or 0 if none was.
 func (c *Conn) MaxFragment() int {
 	if !c.established() {
 		return 0

@@ -13,9 +13,11 @@
 #include <time.h>
 
 /*
- * How long a session lives, and whether a client's is one to offer. OpenSSL counts from each ticket anew in TLS 1.3, and looks at a
- * certificate's dates in full handshakes alone. So each session carries its life along, in what OpenSSL calls the ticket's data
- * of the application; behind it stands the identity of the PSK that it came of, if any.
+ * How long a session lives, and whether a client's is one to offer. OpenSSL
+ * counts from each ticket anew in TLS 1.3, and looks at a certificate's dates
+ * in full handshakes alone. So each session carries its life along, in what
+ * OpenSSL calls the ticket's data of the application; behind it stands the
+ * identity of the PSK that it came of, if any.
  */
 typedef struct {
 	int64_t born;  /* when the full handshake was made, in seconds since 1970; 0 is not yet */
@@ -67,7 +69,10 @@ static int64_t end_of(const X509 *x, int64_t now)
 	return end > 0 ? end : 1;
 }
 
-/* Until when the peer's certificates vouch for it; before is what is known of the session that was resumed, which shows none. */
+/*
+ * Until when the peer's certificates vouch for it; before is what is known of
+ * the session that was resumed, which shows none.
+ */
 static int64_t vouched_until(SSL *ssl, int64_t before, int64_t now)
 {
 	STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
@@ -94,7 +99,10 @@ static int64_t end_of_life(const SSL_CTX *ctx, const life *l)
 	return l->until != 0 && l->until < end ? l->until : end;
 }
 
-/* Tells OpenSSL, and so TLS 1.3's client, how long s may be used. One that has ended gets no context in which it could be resumed. */
+/*
+ * Tells OpenSSL, and so TLS 1.3's client, how long s may be used. One that has
+ * ended gets no context in which it could be resumed.
+ */
 static void bound(SSL *ssl, SSL_SESSION *s, const life *l, int64_t now)
 {
 	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
@@ -108,8 +116,9 @@ static void bound(SSL *ssl, SSL_SESSION *s, const life *l, int64_t now)
 }
 
 /*
- * True unless peer's revocation is looked at in ctx and it is on a list, or there is no list of today: then a full handshake
- * has to decide. The lists' signatures are not checked here; those are the operator's own files.
+ * True unless peer's revocation is looked at in ctx and it is on a list, or
+ * there is no list of today: then a full handshake has to decide. The lists'
+ * signatures are not checked here; those are the operator's own files.
  */
 static int unrevoked(SSL_CTX *ctx, X509 *peer)
 {
@@ -149,7 +158,8 @@ static int alive(SSL *ssl, SSL_SESSION *s)
 }
 
 /*
- * The callbacks of a server, which run inside a handshake. They block on nothing, call no Go, and leave OpenSSL's error queue as it was.
+ * The callbacks of a server, which run inside a handshake. They block on
+ * nothing, call no Go, and leave OpenSSL's error queue as it was.
  */
 
 /* A ticket is about to be made of the connection's session. */
@@ -174,7 +184,10 @@ static int on_new_ticket(SSL *ssl, void *arg)
 	return ok;
 }
 
-/* OpenSSL asks for tickets alone. What is in the cache is this Context's own, and ended by bound. */
+/*
+ * OpenSSL asks for tickets alone. What is in the cache is this Context's own,
+ * and ended by bound.
+ */
 static SSL_TICKET_RETURN on_old_ticket(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_len,
                                        SSL_TICKET_STATUS status, void *arg)
 {
@@ -214,7 +227,8 @@ void cssl_sessions_bound(SSL_CTX *ctx)
 
 /*
  * A resumed handshake shows no certificate, so whoever the session is with must
- * be whom this connection asks for, found valid by a Context of the same demands.
+ * be whom this connection asks for, found valid by a Context of the same
+ * demands.
  */
 static int session_fits(SSL *ssl, SSL_SESSION *s, const unsigned char *session_id_context, const char *name, int is_ip,
                         int check_name)
@@ -253,7 +267,10 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 	return cssl_done(ok, out);
 }
 
-/* Adds to a client's session when it ends, and the name that it is for, which OpenSSL keeps only if the server has acknowledged it. */
+/*
+ * Adds to a client's session when it ends, and the name that it is for, which
+ * OpenSSL keeps only if the server has acknowledged it.
+ */
 static int complete(const cssl_conn *c, SSL_SESSION *s)
 {
 	const char *name = SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name);

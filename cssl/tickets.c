@@ -10,8 +10,9 @@
 #include <string.h>
 
 /*
- * Ticket keys that the application gives, so that several hosts can share them. The callback
- * runs inside a handshake, blocks on nothing and never calls into Go.
+ * Ticket keys that the application gives, so that several hosts can share them.
+ * The callback runs inside a handshake, blocks on nothing and never calls into
+ * Go.
  */
 
 struct cssl_ticket_keys {

@@ -10,7 +10,8 @@ import "fmt"
 
 // Release is a version of OpenSSL.
 type Release struct {
-	// Number is OPENSSL_VERSION_NUMBER: major, minor and patch in the bits from 28, 20 and 4 on.
+	// Number is OPENSSL_VERSION_NUMBER: major, minor and patch in the bits from
+	// 28, 20 and 4 on.
 	Number uint32
 	// Text is what OpenSSL says of itself, such as "OpenSSL 3.0.19 27 Jan 2026".
 	Text string
@@ -21,10 +22,12 @@ func (r Release) String() string {
 	return fmt.Sprintf("%d.%d.%d", r.Number>>28, r.Number>>20&0xff, r.Number>>4&0xffff)
 }
 
-// series are major and minor, which say what a library can do; patches only repair.
+// series are major and minor, which say what a library can do; patches only
+// repair.
 func (r Release) series() uint32 { return r.Number >> 20 }
 
-// Versions are the OpenSSL whose headers this program was built with, and the one whose library runs.
+// Versions are the OpenSSL whose headers this program was built with, and the
+// one whose library runs.
 type Versions struct{ Build, Run Release }
 
 // Version tells which OpenSSL is linked.
@@ -43,10 +46,11 @@ func (v Versions) String() string {
 	return v.Run.Text + " (built with " + v.Build.Text + ")"
 }
 
-// Mismatch is nil, or says how the two differ in a way that matters. OpenSSL keeps its binary interface within a major
-// version, and adds to it with each minor one: a library of another major version, or of an older
-// minor one than the headers, is not what this program was made for, and no [Context] is built on it. A newer
-// minor version, or another patch, is no mismatch.
+// Mismatch is nil, or says how the two differ in a way that matters. OpenSSL
+// keeps its binary interface within a major version, and adds to it with each
+// minor one: a library of another major version, or of an older minor one than
+// the headers, is not what this program was made for, and no [Context] is built
+// on it. A newer minor version, or another patch, is no mismatch.
 func (v Versions) Mismatch() error {
 	switch b, r := v.Build.series(), v.Run.series(); {
 	case r>>8 != b>>8:
