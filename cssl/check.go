@@ -2,8 +2,7 @@ package cssl
 
 /*
 #include "decide.h"
-#include "psk.h"
-#include "tickets.h"
+#include "beside.h"
 */
 import "C"
 

@@ -7,10 +7,8 @@
 
 #include "conn.h"
 #include "earlydata.h"
-#include "psk.h"
-#include "recordsize.h"
+#include "beside.h"
 #include "session.h"
-#include "tickets.h"
 
 #include <openssl/ssl.h>
 

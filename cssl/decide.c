@@ -1,12 +1,8 @@
 //go:build cgo
 
 #include "decide.h"
+#include "beside.h"
 #include "byname.h"
-#include "earlydata.h"
-#include "exdata.h"
-#include "psk.h"
-#include "recordsize.h"
-#include "tickets.h"
 
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>

@@ -1,5 +1,6 @@
 //go:build cgo
 
+#include "beside.h"
 #include "conn_private.h"
 #include "earlydata.h"
 

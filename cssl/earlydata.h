@@ -11,18 +11,6 @@
 #include <openssl/ssl.h>
 
 /*
- * Makes a server take early data with a ticket alone, as much as the setting
- * and the ticket allow.
- */
-void cssl_early_bound(SSL_CTX *ctx);
-
-/*
- * A part of changing from one SSL_CTX to another: early data is what both
- * allow. 0 if OpenSSL refuses.
- */
-int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to);
-
-/*
  * Both are in conn.c; see SSL_read_early_data(3). read answers CSSL_END when
  * there is no more; then cssl_handshake goes on. Both answer CSSL_BAD_STATE
  * where they make no sense. write takes a part of buf where the limit, or the

@@ -32,7 +32,7 @@ typedef struct {
 	unsigned char *alpn;   /* a server's list in wire form, or NULL */
 	unsigned alpn_len;
 	unsigned session_lifetime; /* seconds from the full handshake on */
-	unsigned max_send_fragment, record_size_limit; /* see recordsize.h */
+	unsigned max_send_fragment, record_size_limit; /* see recordsize.c */
 	uintptr_t handle;      /* for cssl_go_release, or 0 */
 	cssl_name_table *names;        /* or NULL, as what follows */
 	cssl_psk_table *psks;

@@ -1,6 +1,6 @@
 //go:build cgo
 
-#include "psk.h"
+#include "beside.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>

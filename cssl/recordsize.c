@@ -1,7 +1,6 @@
 //go:build cgo
 
-#include "exdata.h"
-#include "recordsize.h"
+#include "beside.h"
 
 #include <openssl/err.h>
 #include <stdlib.h>

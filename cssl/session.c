@@ -1,7 +1,7 @@
 //go:build cgo
 
+#include "beside.h"
 #include "conn_private.h"
-#include "psk.h"
 #include "session.h"
 
 #include <endian.h>

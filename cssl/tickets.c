@@ -1,6 +1,6 @@
 //go:build cgo
 
-#include "tickets.h"
+#include "beside.h"
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
