@@ -22,6 +22,7 @@ import (
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/internal/features"
+	"github.com/spacemonad/go-openssl/internal/hostname"
 	"github.com/spacemonad/go-openssl/internal/sessionid"
 )
 
@@ -393,7 +394,7 @@ func (b *builder) bind() error {
 		st.sni = map[string]sniContext{}
 	}
 	for name, x := range cfg.SNI {
-		key, err := sniKey(name)
+		key, err := hostname.Pattern(name)
 		switch _, twice := st.sni[key]; {
 		case err != nil:
 		case x == nil || !x.server:

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/internal/hostname"
 )
 
 // names are the certificates for server names, one for each type of key.
@@ -115,7 +117,7 @@ func placeOf(key string, i int) string { return fmt.Sprintf("Names[%q][%d]", key
 func (b *builder) named(n names) error {
 	s := b.certs
 	for _, key := range slices.Sorted(maps.Keys(b.cfg.Names)) {
-		name, err := sniKey(key)
+		name, err := hostname.Pattern(key)
 		_, twice := n[name]
 		switch {
 		case err != nil:

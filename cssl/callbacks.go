@@ -6,12 +6,13 @@ package cssl
 import "C"
 
 import (
-	"errors"
 	"io"
 	"runtime/cgo"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/hostname"
 )
 
 // contextState is what the callbacks of an SSL_CTX need on the Go side. It lives
@@ -50,22 +51,9 @@ func (s *contextState) release() {
 	s.certs.release()
 }
 
-// sniKey checks a name of Config.SNI and brings it into the form of the map.
-func sniKey(name string) (string, error) {
-	key := sniName(name)
-	rest := strings.TrimPrefix(key, "*.")
-	if rest == "" || strings.Contains(rest, "*") {
-		return "", errors.New(`a name is exact or "*." and a domain`)
-	}
-	if _, isIP := peerName(key); isIP { // no client may send one (RFC 6066, section 3); some do
-		return key, nil
-	}
-	return key, checkName(rest)
-}
-
 // lookup finds the Context for a server name: exact first, then the wildcard for its first label.
 func (s *contextState) lookup(name string) (e sniContext, ok bool) {
-	name = sniName(name)
+	name = hostname.Key(name)
 	if e, ok = s.sni[name]; ok || name == "" {
 		return e, ok
 	}

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/internal/hostname"
 )
 
 // content identifies a certificate by all that it was read from.
@@ -57,7 +59,7 @@ func (c *certificate) names() []string {
 
 func namesOf(leaf *x509.Certificate) (names []string) {
 	for _, name := range leaf.DNSNames {
-		if key, err := sniKey(name); err == nil {
+		if key, err := hostname.Pattern(name); err == nil {
 			names = append(names, key)
 		}
 	}

@@ -30,6 +30,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/internal/hostname"
 )
 
 // conns counts SSL objects.
@@ -118,14 +120,14 @@ func (x *Context) newConn(fd int, cfg ConnConfig, blocking bool) (*Conn, error) 
 func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 	var reasons C.cssl_reasons
 	ssl := C.cssl_conn_ssl(c.c)
-	name, isIP := peerName(cfg.ServerName)
+	name, isIP := hostname.Peer(cfg.ServerName)
 	if name == "" && x.verify && !cfg.InsecureSkipNameCheck {
 		return &ConfigError{Setting: "ServerName", Value: cfg.ServerName, Err: errors.New("empty: set it, or InsecureSkipNameCheck")}
 	}
 	var s *C.char
 	if name != "" {
 		if !isIP {
-			if err := checkName(name); err != nil {
+			if err := hostname.Check(name); err != nil {
 				return &ConfigError{Setting: "ServerName", Value: cfg.ServerName, Err: err}
 			}
 		}

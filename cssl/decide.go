@@ -18,6 +18,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/spacemonad/go-openssl/internal/hostname"
 	"github.com/spacemonad/go-openssl/internal/sessionid"
 )
 
@@ -251,7 +252,7 @@ func (a *asking) separate() {
 	}
 	C.cssl_conn_decisions(a.c).separated = 1
 	own := C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID)))
-	id := sessionid.ForName(own, sniName(a.name))
+	id := sessionid.ForName(own, hostname.Key(a.name))
 	C.SSL_set_session_id_context(C.cssl_conn_ssl(a.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails if it is longer alone
 }
 
