@@ -1,6 +1,7 @@
 /*
- * What works with the data beside an SSL_CTX (exdata.h): pre-shared keys, ticket
- * keys, the sizes of records, early data. Nothing here blocks or calls Go.
+ * What works with the data beside an SSL_CTX (exdata.h): pre-shared keys,
+ * ticket keys, the sizes of records, early data. Nothing here blocks or calls
+ * Go.
  *
  * An int that is returned is 1, or 0 on failure, with the reasons in out where
  * there is one. What is given is copied, and copies of keys are wiped when they

@@ -25,15 +25,18 @@ func (b *builder) ciphers() []*C.SSL_CIPHER {
 
 func cipherName(c *C.SSL_CIPHER) string { return C.GoString(C.SSL_CIPHER_get_name(c)) }
 
-// defaultCiphers takes from the TLS 1.2 ciphers that OpenSSL or the system's policy
-// chose those without forward secrecy (static RSA, PSK) and those that are not AEAD
-// (CBC). It picks among them, so that a stricter policy stays in force. A policy
-// with nothing of the kind is left as it is.
+// defaultCiphers takes from the TLS 1.2 ciphers that OpenSSL or the system's
+// policy chose those without forward secrecy (static RSA, PSK) and those that
+// are not AEAD (CBC). It picks among them, so that a stricter policy stays in
+// force. A policy with nothing of the kind is left as it is.
 func (b *builder) defaultCiphers() bool {
 	var names []string
 	for _, c := range b.ciphers() {
+		if C.SSL_CIPHER_is_aead(c) == 0 {
+			continue
+		}
 		kx, auth := C.SSL_CIPHER_get_kx_nid(c), C.SSL_CIPHER_get_auth_nid(c)
-		if C.SSL_CIPHER_is_aead(c) == 1 && (kx == C.NID_kx_ecdhe || kx == C.NID_kx_dhe) && (auth == C.NID_auth_rsa || auth == C.NID_auth_ecdsa) {
+		if (kx == C.NID_kx_ecdhe || kx == C.NID_kx_dhe) && (auth == C.NID_auth_rsa || auth == C.NID_auth_ecdsa) {
 			names = append(names, cipherName(c))
 		}
 	}
@@ -41,18 +44,19 @@ func (b *builder) defaultCiphers() bool {
 }
 
 // defaultGroups sets the groups on elliptic curves, and the hybrid with ML-KEM
-// where there is one. OpenSSL's own default has ffdhe2048 to ffdhe8192 too, among
-// which the client may choose: the largest costs a server 77 times as much as
-// X25519 (CVE-2002-20001). A provider may lack some, and those are left out.
+// where there is one. OpenSSL's own default has ffdhe2048 to ffdhe8192 too,
+// among which the client may choose: the largest costs a server 77 times as
+// much as X25519 (CVE-2002-20001). A provider may lack some, and those are left
+// out.
 //
-// From 3.5 on the list has OpenSSL's own form: a client sends a key share for each
-// group with an asterisk, so that a server without ML-KEM costs it no second round
-// trip; a server takes from the first part (up to a slash) that has a group in
-// common, and there one that the client sent a share for.
+// From 3.5 on the list has OpenSSL's own form: a client sends a key share for
+// each group with an asterisk, so that a server without ML-KEM costs it no
+// second round trip; a server takes from the first part (up to a slash) that
+// has a group in common, and there one that the client sent a share for.
 //
-// From 4.0 on a server makes a DHE of TLS 1.2 only in a group of its list, if the
-// client names any such group (RFC 7919, section 4), so where DHE is among the
-// ciphers, the two smallest come last. Before, it makes one in the group of
+// From 4.0 on a server makes a DHE of TLS 1.2 only in a group of its list, if
+// the client names any such group (RFC 7919, section 4), so where DHE is among
+// the ciphers, the two smallest come last. Before, it makes one in the group of
 // SSL_CTX_set_dh_auto.
 func (b *builder) defaultGroups() bool {
 	const hybrid, dhe = "?*X25519MLKEM768 / ?*X25519:?P-256 / ?X448:?P-384:?P-521", " / ?ffdhe2048:?ffdhe3072"
@@ -67,10 +71,10 @@ func (b *builder) defaultGroups() bool {
 	return len(there) == 0 || b.command("Groups", strings.Join(there, ":"))
 }
 
-// legacy checks that TLS 1.0 or 1.1, if MinVersion asks for it, can be agreed on.
-// They need security level 0, since their signatures are of SHA-1 and MD5
-// (SSL_CTX_set_security_level(3)), the digest of those, which no FIPS provider has,
-// and a suite that is not of TLS 1.2.
+// legacy checks that TLS 1.0 or 1.1, if MinVersion asks for it, can be agreed
+// on. They need security level 0, since their signatures are of SHA-1 and MD5
+// (SSL_CTX_set_security_level(3)), the digest of those, which no FIPS provider
+// has, and a suite that is not of TLS 1.2.
 func (b *builder) legacy() error {
 	if b.lowest >= TLS12 {
 		return nil

@@ -54,7 +54,8 @@ func (b *builder) unknown(list string, known func(name string) bool) error {
 	return fmt.Errorf("OpenSSL %v has no %s%s", linked.Run, strings.Join(names, ", "), b.searched())
 }
 
-// searched ends a sentence about what was not found with where it was looked for.
+// searched ends a sentence about what was not found with where it was looked
+// for.
 func (b *builder) searched() string {
 	text := ""
 	if b.cfg.Properties != "" {
