@@ -1,13 +1,6 @@
 package cssl
 
-import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-	"fmt"
-	"slices"
-	"strings"
-)
+import "encoding/binary"
 
 // ClientHello is what a client asks for, before anything was chosen: see [Config.ClientHello]. One of Accept and Refuse must be
 // called, once, by the callback or later by any goroutine; what comes after the first is ignored. The fields must not be changed.
@@ -27,7 +20,6 @@ type ClientHello struct {
 	// Owner is what Conn.Bind was given: a *reactor.Conn, a *sslnet.Conn, or your own.
 	Owner any
 
-	legacy   uint16 // the version of the message
 	decision *decision
 }
 
@@ -56,7 +48,7 @@ func parseHello(raw []byte) *ClientHello {
 	h := &ClientHello{Raw: raw}
 	r := reader(raw)
 	r.skip(4)
-	h.legacy = r.u16()
+	legacy := r.u16()
 	r.skip(32) // random
 	r.skip(int(r.u8()))
 	h.CipherSuites = numbers(r.run(int(r.u16())))
@@ -83,7 +75,7 @@ func parseHello(raw []byte) *ClientHello {
 		}
 	}
 	if h.Versions == nil {
-		h.Versions = []TLSVersion{TLSVersion(h.legacy)}
+		h.Versions = []TLSVersion{TLSVersion(legacy)}
 	}
 	return h
 }
@@ -134,73 +126,4 @@ func numbers(p reader) []uint16 {
 		out = append(out, p.u16())
 	}
 	return out
-}
-
-// grease reports whether v is one of the values that mean nothing (RFC 8701).
-func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
-
-// JA4 is the client's fingerprint in the form of JA4 for TLS over TCP, such as t13d1516h2_8daaf6152771_e5627efa2ab1: the same for all
-// connections of a client program, whatever order it shuffles its extensions into. It is a hint: any client can send any hello.
-func (h *ClientHello) JA4() string {
-	newest := uint16(0)
-	for _, v := range h.Versions {
-		if !grease(uint16(v)) {
-			newest = max(newest, uint16(v))
-		}
-	}
-	version, ok := map[uint16]string{0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3"}[newest]
-	if !ok {
-		version = "00"
-	}
-	name := "i"
-	if slices.Contains(h.Extensions, extServerName) {
-		name = "d"
-	}
-	ciphers, extensions := hexOf(h.CipherSuites), hexOf(h.Extensions)
-	head := fmt.Sprintf("t%s%s%02d%02d%s", version, name, min(len(ciphers), 99), min(len(extensions), 99), h.ja4ALPN())
-	slices.Sort(ciphers)
-	extensions = slices.DeleteFunc(extensions, func(s string) bool { return s == "0000" || s == "0010" })
-	slices.Sort(extensions)
-	rest := strings.Join(extensions, ",")
-	if signatures := hexOf(h.SignatureAlgorithms); rest != "" && len(signatures) > 0 {
-		rest += "_" + strings.Join(signatures, ",")
-	}
-	return head + "_" + shortHash(strings.Join(ciphers, ",")) + "_" + shortHash(rest)
-}
-
-// ja4ALPN is the first and the last character of the first protocol, or of its bytes in hexadecimal if they are none of letters and digits.
-func (h *ClientHello) ja4ALPN() string {
-	if len(h.ALPN) == 0 || h.ALPN[0] == "" {
-		return "00"
-	}
-	p := h.ALPN[0]
-	first, last := p[0], p[len(p)-1]
-	if !alphanumeric(first) || !alphanumeric(last) {
-		x := hex.EncodeToString([]byte(p))
-		first, last = x[0], x[len(x)-1]
-	}
-	return string([]byte{first, last})
-}
-
-func alphanumeric(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}
-
-// hexOf writes the numbers that mean something in four digits each.
-func hexOf(numbers []uint16) []string {
-	out := make([]string, 0, len(numbers))
-	for _, n := range numbers {
-		if !grease(n) {
-			out = append(out, fmt.Sprintf("%04x", n))
-		}
-	}
-	return out
-}
-
-func shortHash(s string) string {
-	if s == "" {
-		return "000000000000"
-	}
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:6])
 }

@@ -2,41 +2,12 @@ package cssl
 
 import "testing"
 
-func TestJA4(t *testing.T) {
-	// The example of the format's description: a browser's.
-	h := &ClientHello{
-		Versions: []TLSVersion{0x1a1a, TLS13, TLS12},
-		ALPN:     []string{"h2", "http/1.1"},
-		CipherSuites: []uint16{0x2a2a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014,
-			0x009c, 0x009d, 0x002f, 0x0035},
-		Extensions: []uint16{0x3a3a, 0x001b, 0x0000, 0x0033, 0x0010, 0x4469, 0x0017, 0x002d, 0x000d, 0x0005, 0x0023, 0x0012, 0x002b,
-			0xff01, 0x000b, 0x000a, 0x0015, 0x4a4a},
-		SignatureAlgorithms: []uint16{0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601},
-	}
-	if got := h.JA4(); got != "t13d1516h2_8daaf6152771_e5627efa2ab1" {
-		t.Error(got)
-	}
-	for _, c := range []struct {
-		h    ClientHello
-		want string
-	}{
-		{ClientHello{Versions: []TLSVersion{TLS12}}, "t12i000000_000000000000_000000000000"},
-		{ClientHello{Versions: []TLSVersion{0x0301}, ALPN: []string{"\xab"}}, "t10i0000ab_000000000000_000000000000"},
-		{ClientHello{Versions: []TLSVersion{0x7f1c}, ALPN: []string{"h\xcd"}}, "t00i00006d_000000000000_000000000000"},
-		{ClientHello{Versions: []TLSVersion{0x0300}, ALPN: []string{"x"}}, "ts3i0000xx_000000000000_000000000000"},
-	} {
-		if got := c.h.JA4(); got != c.want {
-			t.Errorf("%s, want %s", got, c.want)
-		}
-	}
-}
-
+// FuzzParseHello: what a client sends makes no parser panic.
 func FuzzParseHello(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		h := parseHello(raw)
-		if len(h.JA4()) < 36 {
-			t.Error(h.JA4())
+		if h := parseHello(raw); len(h.Versions) == 0 {
+			t.Error("no version")
 		}
 	})
 }
