@@ -88,8 +88,8 @@ func (d *decision) decide(x *Context, err error) {
 		d.timer.Stop()
 	}
 	wake := d.wake
+	close(d.done) // under the lock: ask must not find it made, and its caller then not
 	d.mu.Unlock()
-	close(d.done)
 	if wake != nil {
 		wake()
 	}

@@ -4,8 +4,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -146,6 +148,40 @@ func mutual(v TLSVersion) (server, client Config) {
 	client.Certificates = []Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
 	server.MaxVersion, client.MaxVersion = v, v
 	return server, client
+}
+
+// TestDecisionAtOnce: a decision that comes while the callback returns is seen at once, or wakes its owner.
+func TestDecisionAtOnce(t *testing.T) {
+	var given atomic.Pointer[decision]
+	var ended atomic.Bool
+	defer ended.Store(true)
+	go func() {
+		for !ended.Load() {
+			if d := given.Swap(nil); d != nil {
+				d.decide(nil, nil)
+			} else {
+				runtime.Gosched()
+			}
+		}
+	}()
+	for i := range 200_000 {
+		var woken atomic.Bool
+		d, _ := ask("test", time.Hour, func() { woken.Store(true) }, func(d *decision) {
+			given.Store(d)
+			for range i % 200 { // the other goroutine is as far as that
+				_ = given.Load()
+			}
+		})
+		if d.isMade() {
+			continue
+		}
+		for turns := 0; !woken.Load(); turns++ {
+			if turns > 1e6 {
+				t.Fatalf("%d: the decision is not seen, and the owner is not woken", i)
+			}
+			runtime.Gosched()
+		}
+	}
 }
 
 func TestClientHelloChooses(t *testing.T) {
