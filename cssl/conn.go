@@ -2,40 +2,20 @@ package cssl
 
 /*
 #include "context.h"
-#include <stdlib.h>
 
-// These never call back into Go, and keep no pointer. The others may call back.
-#cgo noescape cssl_feed
-#cgo nocallback cssl_feed
-#cgo noescape cssl_take
-#cgo nocallback cssl_take
-#cgo noescape cssl_free_buffers
-#cgo nocallback cssl_free_buffers
-#cgo noescape cssl_conn_new
-#cgo nocallback cssl_conn_new
-#cgo noescape cssl_detach
-#cgo nocallback cssl_detach
-#cgo noescape cssl_attach
-#cgo nocallback cssl_attach
+// It never calls back into Go, and keeps no pointer. The others may call back.
 #cgo noescape cssl_flush
 #cgo nocallback cssl_flush
 */
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"sync/atomic"
 	"syscall"
 	"unsafe"
-
-	"github.com/spacemonad/go-openssl/internal/hostname"
 )
-
-// conns counts SSL objects.
-var conns atomic.Int64
 
 // Conn is one TLS connection (an SSL). It belongs to one goroutine at a time:
 // no two of its methods may run at once. None of them blocks, but see
@@ -50,123 +30,6 @@ type Conn struct {
 	server  bool
 	ask     *asking // nil when there is nothing of the kind
 	psk     bool    // the Context has pre-shared keys
-}
-
-// NewConn makes a connection over fd, a stream socket. The socket stays the
-// caller's: Close does not close it. The Context's role decides who begins. cfg
-// is for clients; a server passes the zero value. The operations do not wait,
-// also if the socket is a blocking one, or is made one later: whoever has a
-// duplicate of it can do that, such as by Fd of an os.File.
-func (x *Context) NewConn(fd int, cfg ConnConfig) (*Conn, error) {
-	if fd < 0 {
-		return nil, negativeFD(fd)
-	}
-	return x.newConn(fd, cfg, false)
-}
-
-// NewBlockingConn is NewConn for a socket that blocks, and whose recv and send
-// are to wait: as long as the socket's O_NONBLOCK, SO_RCVTIMEO and SO_SNDTIMEO
-// say. Then a want of an operation that moved nothing means that the time is
-// over.
-func (x *Context) NewBlockingConn(fd int, cfg ConnConfig) (*Conn, error) {
-	if fd < 0 {
-		return nil, negativeFD(fd)
-	}
-	return x.newConn(fd, cfg, true)
-}
-
-func negativeFD(fd int) error {
-	return &ConfigError{Setting: "fd", Value: fmt.Sprint(fd), Err: errors.New("negative")}
-}
-
-// NewEngineConn makes a connection without a socket: the caller hands it
-// ciphertext with Feed and gets ciphertext with Take.
-func (x *Context) NewEngineConn(cfg ConnConfig) (*Conn, error) {
-	return x.newConn(-1, cfg, false)
-}
-
-func (x *Context) newConn(fd int, cfg ConnConfig, blocking bool) (*Conn, error) {
-	var reasons C.cssl_reasons
-	c := &Conn{fd: fd, server: x.server, psk: x.psk}
-	tail := x.tail
-	if fd < 0 {
-		tail = max(tail, minTail)
-	}
-	s := C.cssl_conn_settings{server: cbool(x.server), fd: C.int(fd), blocking: cbool(blocking), tail: C.size_t(tail),
-		max_messages: x.limits[0], max_renegotiations: x.limits[1], decide: cbool(x.state.asks), ask_hello: cbool(x.state.asksHello)}
-	err := x.use(func(p *C.SSL_CTX) { c.c = C.cssl_conn_new(p, &s, &reasons) })
-	if err != nil {
-		return nil, err
-	}
-	if c.c == nil {
-		return nil, &ConfigError{Setting: "connection", Reasons: goReasons(&reasons), Err: syscall.ENOMEM}
-	}
-	conns.Add(1)
-	if x.state.asks {
-		c.ask = &asking{c: c.c}
-		c.ask.use(x.state)
-	}
-	if x.server {
-		return c, nil
-	}
-	if err := c.configure(x, &cfg); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// configure applies what a client sets for each connection.
-func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
-	var reasons C.cssl_reasons
-	ssl := C.cssl_conn_ssl(c.c)
-	name, isIP := hostname.Peer(cfg.ServerName)
-	if name == "" && x.verify && !cfg.InsecureSkipNameCheck {
-		return &ConfigError{Setting: "ServerName", Value: cfg.ServerName, Err: errors.New("empty: set it, or InsecureSkipNameCheck")}
-	}
-	var s *C.char
-	if name != "" {
-		if !isIP {
-			if err := hostname.Check(name); err != nil {
-				return &ConfigError{Setting: "ServerName", Value: cfg.ServerName, Err: err}
-			}
-		}
-		s = C.CString(name)
-		defer C.free(unsafe.Pointer(s))
-		if !isIP && C.cssl_ssl_server_name(ssl, s, &reasons) == 0 {
-			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
-		}
-		if !cfg.InsecureSkipNameCheck && C.cssl_ssl_verify_name(ssl, s, cbool(isIP), cbool(x.commonName), &reasons) == 0 {
-			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
-		}
-	}
-	if cfg.Session != nil {
-		der := cfg.Session.der
-		if C.cssl_ssl_set_session(ssl, (*C.uchar)(bytesPtr(der)), C.long(len(der)), &x.sessionID[0], s, cbool(isIP),
-			cbool(s != nil && x.verify && !cfg.InsecureSkipNameCheck), &reasons) == 0 {
-			return &ConfigError{Setting: "Session", Reasons: goReasons(&reasons)}
-		}
-	}
-	return nil
-}
-
-// Close frees the SSL. It sends nothing: that is Shutdown's. The socket is left
-// as it is. Close may be called more than once.
-func (c *Conn) Close() {
-	if c.c == nil {
-		return
-	}
-	p, a := c.c, c.ask
-	c.c, c.fatal = nil, net.ErrClosed
-	if a == nil {
-		C.cssl_conn_free(p)
-		conns.Add(-1)
-		return
-	}
-	a.close()
-	if a.job == nil || !a.job.abandon() {
-		a.free()
-	}
 }
 
 // Handshake carries the handshake on: the first one, or later one that is under way.
@@ -327,73 +190,6 @@ func (c *Conn) Renegotiate() Result {
 func (c *Conn) first() bool { return c.ask != nil && !c.ask.over }
 
 func tooEarly(op Op) Result { return Result{Err: &Error{Op: op, Class: ClassState, Err: ErrState}} }
-
-// FreeBuffers gives OpenSSL's record buffers back, 17 KiB for reading and 17 for
-// writing; the next operation allocates what it needs again. It answers false, and does
-// nothing, while a part of a record is in them. With Config.ReleaseBuffers that happens after each operation anyway.
-func (c *Conn) FreeBuffers() bool { return c.c == nil || !c.busy() && C.cssl_free_buffers(c.c) == 1 }
-
-// CloseWrite ends our direction of the transport: a FIN (shutdown(2) with
-// SHUT_WR). In engine mode that is the caller's to do, when Take has taken all that is there; what OpenSSL writes
-// later, such as the answer to a KeyUpdate, is dropped.
-func (c *Conn) CloseWrite() error {
-	if c.c == nil {
-		return net.ErrClosed // the number may be another socket's by now
-	}
-	if c.fd < 0 {
-		if c.busy() {
-			c.ask.ended = true
-		} else {
-			C.cssl_take_end(c.c)
-		}
-		return nil
-	}
-	return syscall.Shutdown(c.fd, syscall.SHUT_WR)
-}
-
-// Feed takes ciphertext that came from the peer (engine mode). It answers how
-// much it took: when that is less than all, Read first and feed the rest again.
-func (c *Conn) Feed(p []byte) int {
-	if c.c == nil || c.fd >= 0 || len(p) == 0 {
-		return 0
-	}
-	if c.busy() {
-		return c.ask.feed(p)
-	}
-	return int(C.cssl_feed(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
-}
-
-// FeedEOF says that the peer's stream has ended (engine mode).
-func (c *Conn) FeedEOF() {
-	switch {
-	case c.busy():
-		c.ask.eof = true
-	case c.c != nil:
-		C.cssl_feed_eof(c.c)
-	}
-}
-
-// Take moves ciphertext for the peer into p and answers how much (engine mode): nothing while an operation waits with WantAsync.
-func (c *Conn) Take(p []byte) int {
-	if !c.usable() || c.fd >= 0 || len(p) == 0 {
-		return 0
-	}
-	return int(C.cssl_take(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
-}
-
-// Unsent is the number of bytes of ciphertext that the transport has not taken.
-func (c *Conn) Unsent() int {
-	if !c.usable() {
-		return 0
-	}
-	return int(C.cssl_unsent(c.c))
-}
-
-// hasPending reports whether OpenSSL holds input that no Read has returned, be
-// it only a part of a record. Only tests call it.
-func (c *Conn) hasPending() bool {
-	return c.usable() && C.cssl_has_pending(c.c) == 1
-}
 
 // result translates what C answered. The common case, progress or a want, allocates nothing.
 func (c *Conn) result(op Op, r C.cssl_result) Result {

@@ -11,7 +11,7 @@ var forFuzzOfCssl = []mutation{
 		"\tif (!cssl_bytes_append(&c->t.in, buf, len)) {\n", "\tif (!cssl_bytes_append(&c->t.in, buf, len - (len > 4000))) {\n"},
 	{"spin", "every result says that input moved", "conn.go",
 		"r.flags&C.CSSL_MOVED_IN != 0", "true"},
-	{"leak", "a closed connection stays", "conn.go",
+	{"leak", "a closed connection stays", "newconn.go",
 		"\t\tC.cssl_conn_free(p)\n\t\tconns.Add(-1)\n", "\t\tC.cssl_conn_free(p)\n"},
 	{"leak", "a Context that is refused stays", "build.go",
 		"\t\tif err != nil && b.ptr != nil {\n", "\t\tif false {\n"},
@@ -19,7 +19,7 @@ var forFuzzOfCssl = []mutation{
 		"\tif err != nil {\n\t\tC.cssl_cert_free(p)\n", "\tif err != nil {\n"},
 	{"errors", "an error without its reasons", "certificate.go",
 		"\treturn b.failFor(l.setting, files, err)\n", "\t_, _ = files, err\n\treturn errors.New(l.setting)\n"},
-	{"errors", "a name of the server that is refused leaves the connection", "conn.go",
+	{"errors", "a name of the server that is refused leaves the connection", "newconn.go",
 		"\tif err := c.configure(x, &cfg); err != nil {\n\t\tc.Close()\n", "\tif err := c.configure(x, &cfg); err != nil {\n"},
 }
 

@@ -4,133 +4,24 @@ package cssl
 #include "decide.h"
 #include "conn.h"
 #include <openssl/x509_vfy.h>
+
+// These never call back into Go, and keep no pointer.
+#cgo noescape cssl_detach
+#cgo nocallback cssl_detach
+#cgo noescape cssl_attach
+#cgo nocallback cssl_attach
 */
 import "C"
 
 import (
-	"crypto/x509"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"net"
 	"runtime/cgo"
 	"sync"
-	"time"
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/internal/hostname"
 	"github.com/spacemonad/go-openssl/internal/sessionid"
 )
-
-// ErrDecisionTimeout: neither Accept nor Refuse was called within Config.DecisionTimeout.
-var ErrDecisionTimeout = errors.New("the application did not decide in time")
-
-// ErrCallbackPanic: the callback that was to decide panicked.
-var ErrCallbackPanic = errors.New("the application's callback panicked")
-
-// errRefused is of a Refuse without a reason.
-var errRefused = errors.New("refused by the application")
-
-func refusal(err error) error {
-	if err == nil {
-		return errRefused
-	}
-	return err
-}
-
-// PeerVerification is a peer's certificate that the application decides about: see [Config.VerifyPeer]. One of Accept and Refuse
-// must be called, once, by the callback or later by any goroutine; what comes after the first is ignored.
-type PeerVerification struct {
-	// Sent is what the peer sent, leaf first. What crypto/x509 cannot parse ends the list, and Err says so; a leaf
-	// that it cannot parse is refused without asking.
-	Sent []*x509.Certificate
-	// Chain is the way from the leaf to a trusted CA; nil if OpenSSL found none.
-	Chain []*x509.Certificate
-	// Err is nil if OpenSSL found the certificate valid and all of it could be parsed. OpenSSL's opinion can be another one with
-	// VerifyApplication alone.
-	Err error
-	// ServerName is the name that the client asked for, or empty.
-	ServerName string
-	// Owner is what Conn.Bind was given.
-	Owner any
-
-	decision *decision
-}
-
-// Accept goes on with the handshake.
-func (v *PeerVerification) Accept() { v.decision.decide(nil, nil) }
-
-// Refuse ends the handshake. The connection's error has err in it; the alert is the [Alert] in err if it is one of those about certificates
-// (42 to 48), or else bad_certificate.
-func (v *PeerVerification) Refuse(err error) { v.decision.decide(nil, refusal(err)) }
-
-// decision is one that the application makes, at once or later.
-type decision struct {
-	done chan struct{} // closed when it is made
-
-	mu    sync.Mutex
-	made  bool
-	x     *Context
-	err   error
-	wake  func() // who waits, once somebody does
-	timer *time.Timer
-}
-
-// decide makes the decision, if it was not made.
-func (d *decision) decide(x *Context, err error) {
-	d.mu.Lock()
-	if d.made {
-		d.mu.Unlock()
-		return
-	}
-	d.made, d.x, d.err = true, x, err
-	if d.timer != nil {
-		d.timer.Stop()
-	}
-	wake := d.wake
-	close(d.done) // under the lock: ask must not find it made, and its caller then not
-	d.mu.Unlock()
-	if wake != nil {
-		wake()
-	}
-}
-
-// cancel makes the decision for a connection that was closed, and wakes nobody but who waits for done.
-func (d *decision) cancel() {
-	d.mu.Lock()
-	d.wake = nil
-	d.mu.Unlock()
-	d.decide(nil, net.ErrClosed)
-}
-
-func (d *decision) isMade() bool {
-	select {
-	case <-d.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// ask calls the application, and answers whether it has decided. If not, wake is called when it has, by another goroutine. wake may be nil.
-func ask(what string, timeout time.Duration, wake func(), call func(d *decision)) (*decision, bool) {
-	d := &decision{done: make(chan struct{})}
-	func() {
-		defer func() {
-			if v := recover(); v != nil {
-				d.decide(nil, fmt.Errorf("%s: %w: %v", what, ErrCallbackPanic, v))
-			}
-		}()
-		call(d)
-	}()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.made {
-		d.wake = wake
-		d.timer = time.AfterFunc(timeout, func() { d.decide(nil, fmt.Errorf("%s: %w", what, ErrDecisionTimeout)) })
-	}
-	return d, d.made
-}
 
 // asking is what a Conn whose Context asks the application, or works off the caller's goroutine, has besides.
 type asking struct {
@@ -311,46 +202,6 @@ func (a *asking) answerPeer(d *C.cssl_decisions, err error) {
 	}
 }
 
-// verifyErrorOf is the error of OpenSSL's that leads to the alert in err.
-func verifyErrorOf(err error) C.int {
-	var alert Alert
-	if errors.As(err, &alert) {
-		switch alert {
-		case 43:
-			return C.X509_V_ERR_INVALID_PURPOSE
-		case 44:
-			return C.X509_V_ERR_CERT_REVOKED
-		case 45:
-			return C.X509_V_ERR_CERT_HAS_EXPIRED
-		case 46:
-			return C.X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION
-		case 48:
-			return C.X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
-		}
-	}
-	return C.X509_V_ERR_CERT_REJECTED
-}
-
-func blob(b C.cssl_blob) []byte { return C.GoBytes(unsafe.Pointer(b.p), C.int(b.len)) }
-
-// parseChain parses certificates that each stand behind their length.
-func parseChain(b []byte) ([]*x509.Certificate, error) {
-	var chain []*x509.Certificate
-	for len(b) > 4 {
-		size := int(binary.BigEndian.Uint32(b))
-		if size > len(b)-4 {
-			return chain, errors.New("peer chain: OpenSSL gave a certificate of impossible length")
-		}
-		cert, err := x509.ParseCertificate(b[4 : 4+size])
-		if err != nil {
-			return chain, fmt.Errorf("peer chain: certificate %d: %w", len(chain), err)
-		}
-		chain = append(chain, cert)
-		b = b[4+size:]
-	}
-	return chain, nil
-}
-
 var errCannotWait = errors.New("outside of the first handshake a server's VerifyPeer has to decide at once")
 
 // cssl_go_verify asks about a client's certificate, inside a call of OpenSSL that cannot be suspended. In the first handshake that runs on a
@@ -393,4 +244,180 @@ func (a *asking) release() {
 		a.handle.Delete()
 		a.handle = 0
 	}
+}
+
+// Each handshake that is worked on off its owner's goroutine occupies a thread while it is inside OpenSSL, or waits there for a
+// decision. More of the first wait for a place; more of the second are refused. Go allows 10,000 threads.
+var (
+	places  = make(chan struct{}, 256)
+	waiters = make(chan struct{}, 4096)
+)
+
+var errTooMany = errors.New("too many verifications wait for a decision")
+
+// job is one step of a handshake on a goroutine of its own.
+type job struct {
+	c *C.cssl_conn
+
+	mu        sync.Mutex
+	done      bool
+	abandoned bool
+	r         C.cssl_result
+	peer      *decision // that it waits for
+}
+
+// start begins a step. The socket is not touched meanwhile.
+func (a *asking) start() {
+	j := &job{c: a.c}
+	a.job, a.room = j, int(C.cssl_feed_room(a.c))
+	go func() {
+		var r C.cssl_result
+		places <- struct{}{}
+		if !j.isAbandoned() { // while it waited for a place
+			r = C.cssl_handshake(j.c)
+		}
+		<-places
+		j.mu.Lock()
+		j.r, j.done = r, true
+		abandoned := j.abandoned
+		j.mu.Unlock()
+		if abandoned {
+			a.free()
+		} else {
+			a.wakeOwner()
+		}
+	}()
+}
+
+// result is what the step answered, or what it waits for.
+func (j *job) result() (r C.cssl_result, w Want) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.done:
+		return j.r, WantNone
+	case j.peer != nil:
+		return r, WantRetryVerify
+	}
+	return r, WantAsync
+}
+
+// abandon leaves the connection to the goroutine, which frees it in the end, unless it has ended already.
+func (j *job) abandon() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.abandoned = !j.done
+	if j.peer != nil {
+		j.peer.cancel()
+	}
+	return j.abandoned
+}
+
+func (j *job) isAbandoned() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.abandoned
+}
+
+// wait waits for a decision, on the step's own goroutine, whose place is free for others meanwhile.
+func (j *job) wait(p *decision) {
+	select {
+	case waiters <- struct{}{}:
+	default:
+		p.decide(nil, errTooMany)
+		return
+	}
+	j.mu.Lock()
+	j.peer = p
+	j.mu.Unlock()
+	if j.isAbandoned() {
+		p.cancel()
+	}
+	<-places
+	<-p.done
+	places <- struct{}{}
+	<-waiters
+	j.mu.Lock()
+	j.peer = nil
+	j.mu.Unlock()
+}
+
+// busy reports whether a step is under way, during which c may not be used.
+func (c *Conn) busy() bool { return c.ask != nil && c.ask.job != nil }
+
+// feed keeps what comes meanwhile, as far as there will be room for it.
+func (a *asking) feed(p []byte) int {
+	p = p[:min(len(p), a.room-len(a.in))]
+	a.in = append(a.in, p...)
+	return len(p)
+}
+
+// usable reports whether there is a connection that may be looked at.
+func (c *Conn) usable() bool { return c.c != nil && !c.busy() }
+
+// firstHandshake is Handshake for who asks the application or works off the caller's goroutine.
+func (c *Conn) firstHandshake() Result {
+	a := c.ask
+	switch {
+	case a.hello != nil && !a.hello.isMade():
+		return Result{Want: WantClientHello}
+	case a.peer != nil && !a.peer.isMade():
+		return Result{Want: WantRetryVerify}
+	}
+	var moved C.uint32_t
+	for {
+		r, again, w := a.step()
+		moved |= r.flags & (C.CSSL_MOVED_IN | C.CSSL_MOVED_OUT)
+		if w != WantNone {
+			return Result{Want: w, In: moved&C.CSSL_MOVED_IN != 0, Out: moved&C.CSSL_MOVED_OUT != 0}
+		}
+		if again {
+			continue
+		}
+		r.flags |= moved
+		out := c.result(OpHandshake, r)
+		if out.Want.Application() && c.decided(out.Want) {
+			continue
+		}
+		if out.Want == WantNone && out.Err == nil {
+			a.over = true
+			if a.st.verifyPeer == nil {
+				a.release()
+				c.ask = nil // nothing more is asked
+			}
+		}
+		return out
+	}
+}
+
+// step carries the handshake on. It answers what OpenSSL did, or what the step that is under way waits for. again: try at once.
+func (a *asking) step() (r C.cssl_result, again bool, w Want) {
+	if a.job != nil {
+		if r, w = a.job.result(); w != WantNone {
+			return r, false, w
+		}
+		a.job = nil
+		if len(a.in) > 0 {
+			C.cssl_feed(a.c, (*C.uchar)(unsafe.SliceData(a.in)), C.size_t(len(a.in))) // there is room for all of it
+			a.in = nil
+		}
+		if a.eof {
+			C.cssl_feed_eof(a.c)
+		}
+		if a.ended {
+			C.cssl_take_end(a.c)
+		}
+		r = C.cssl_attach(a.c, r)
+		// What came meanwhile may be what it wants, and has brought its event already.
+		a.hungry = r.code == C.SSL_ERROR_WANT_READ
+		return r, a.hungry || r.code == C.SSL_ERROR_WANT_WRITE && r.flags&C.CSSL_UNSENT == 0, WantNone
+	}
+	if !a.offload {
+		return C.cssl_handshake(a.c), false, WantNone
+	}
+	if r = C.cssl_detach(a.c, cbool(a.hungry)); r.code != C.SSL_ERROR_NONE {
+		return r, false, WantNone
+	}
+	a.start()
+	return r, false, WantAsync
 }

@@ -1,0 +1,93 @@
+package cssl
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// ErrDecisionTimeout: neither Accept nor Refuse was called within Config.DecisionTimeout.
+var ErrDecisionTimeout = errors.New("the application did not decide in time")
+
+// ErrCallbackPanic: the callback that was to decide panicked.
+var ErrCallbackPanic = errors.New("the application's callback panicked")
+
+// errRefused is of a Refuse without a reason.
+var errRefused = errors.New("refused by the application")
+
+func refusal(err error) error {
+	if err == nil {
+		return errRefused
+	}
+	return err
+}
+
+// decision is one that the application makes, at once or later.
+type decision struct {
+	done chan struct{} // closed when it is made
+
+	mu    sync.Mutex
+	made  bool
+	x     *Context
+	err   error
+	wake  func() // who waits, once somebody does
+	timer *time.Timer
+}
+
+// decide makes the decision, if it was not made.
+func (d *decision) decide(x *Context, err error) {
+	d.mu.Lock()
+	if d.made {
+		d.mu.Unlock()
+		return
+	}
+	d.made, d.x, d.err = true, x, err
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	wake := d.wake
+	close(d.done) // under the lock: ask must not find it made, and its caller then not
+	d.mu.Unlock()
+	if wake != nil {
+		wake()
+	}
+}
+
+// cancel makes the decision for a connection that was closed, and wakes nobody but who waits for done.
+func (d *decision) cancel() {
+	d.mu.Lock()
+	d.wake = nil
+	d.mu.Unlock()
+	d.decide(nil, net.ErrClosed)
+}
+
+func (d *decision) isMade() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// ask calls the application, and answers whether it has decided. If not, wake is called when it has, by another goroutine. wake may be nil.
+func ask(what string, timeout time.Duration, wake func(), call func(d *decision)) (*decision, bool) {
+	d := &decision{done: make(chan struct{})}
+	func() {
+		defer func() {
+			if v := recover(); v != nil {
+				d.decide(nil, fmt.Errorf("%s: %w: %v", what, ErrCallbackPanic, v))
+			}
+		}()
+		call(d)
+	}()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.made {
+		d.wake = wake
+		d.timer = time.AfterFunc(timeout, func() { d.decide(nil, fmt.Errorf("%s: %w", what, ErrDecisionTimeout)) })
+	}
+	return d, d.made
+}

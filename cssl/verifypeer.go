@@ -1,0 +1,81 @@
+package cssl
+
+/*
+#include "decide.h"
+#include <openssl/x509_vfy.h>
+*/
+import "C"
+
+import (
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unsafe"
+)
+
+// PeerVerification is a peer's certificate that the application decides about: see [Config.VerifyPeer]. One of Accept and Refuse
+// must be called, once, by the callback or later by any goroutine; what comes after the first is ignored.
+type PeerVerification struct {
+	// Sent is what the peer sent, leaf first. What crypto/x509 cannot parse ends the list, and Err says so; a leaf
+	// that it cannot parse is refused without asking.
+	Sent []*x509.Certificate
+	// Chain is the way from the leaf to a trusted CA; nil if OpenSSL found none.
+	Chain []*x509.Certificate
+	// Err is nil if OpenSSL found the certificate valid and all of it could be parsed. OpenSSL's opinion can be another one with
+	// VerifyApplication alone.
+	Err error
+	// ServerName is the name that the client asked for, or empty.
+	ServerName string
+	// Owner is what Conn.Bind was given.
+	Owner any
+
+	decision *decision
+}
+
+// Accept goes on with the handshake.
+func (v *PeerVerification) Accept() { v.decision.decide(nil, nil) }
+
+// Refuse ends the handshake. The connection's error has err in it; the alert is the [Alert] in err if it is one of those about certificates
+// (42 to 48), or else bad_certificate.
+func (v *PeerVerification) Refuse(err error) { v.decision.decide(nil, refusal(err)) }
+
+// verifyErrorOf is the error of OpenSSL's that leads to the alert in err.
+func verifyErrorOf(err error) C.int {
+	var alert Alert
+	if errors.As(err, &alert) {
+		switch alert {
+		case 43:
+			return C.X509_V_ERR_INVALID_PURPOSE
+		case 44:
+			return C.X509_V_ERR_CERT_REVOKED
+		case 45:
+			return C.X509_V_ERR_CERT_HAS_EXPIRED
+		case 46:
+			return C.X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION
+		case 48:
+			return C.X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+		}
+	}
+	return C.X509_V_ERR_CERT_REJECTED
+}
+
+func blob(b C.cssl_blob) []byte { return C.GoBytes(unsafe.Pointer(b.p), C.int(b.len)) }
+
+// parseChain parses certificates that each stand behind their length.
+func parseChain(b []byte) ([]*x509.Certificate, error) {
+	var chain []*x509.Certificate
+	for len(b) > 4 {
+		size := int(binary.BigEndian.Uint32(b))
+		if size > len(b)-4 {
+			return chain, errors.New("peer chain: OpenSSL gave a certificate of impossible length")
+		}
+		cert, err := x509.ParseCertificate(b[4 : 4+size])
+		if err != nil {
+			return chain, fmt.Errorf("peer chain: certificate %d: %w", len(chain), err)
+		}
+		chain = append(chain, cert)
+		b = b[4+size:]
+	}
+	return chain, nil
+}
