@@ -19,8 +19,8 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
-// TestAskingIsFreed: what a connection asked with goes when the Context that it got has nothing more to ask.
-func TestAskingIsFreed(t *testing.T) {
+// TestHandshakerIsFreed: what a connection asked with goes when the Context that it got has nothing more to ask.
+func TestHandshakerIsFreed(t *testing.T) {
 	first, client := mutual(TLS13)
 	first.VerifyPeer = func(v *PeerVerification) { v.Accept() }
 	first.SNI = map[string]*Context{"localhost": mustServer(t, serverConfig("rsa"))}
@@ -30,7 +30,7 @@ func TestAskingIsFreed(t *testing.T) {
 		a := newAsked(t, false, cx, sx)
 		owner := new([16]byte)
 		runtime.AddCleanup(owner, func(int) { close(freed) }, 0)
-		a.server.Bind(owner, a.server.ask.wake)
+		a.server.Bind(owner, a.server.hs.wake)
 		a.succeeds()
 		a.server.Close()
 	}()
@@ -46,8 +46,8 @@ func TestAskingIsFreed(t *testing.T) {
 	t.Error("the owner of a closed connection is still held")
 }
 
-// TestAskingPSKRefused: a connection that asks or works off its owner's goroutine says as well as another that the keys differ.
-func TestAskingPSKRefused(t *testing.T) {
+// TestHandshakerPSKRefused: a connection that asks or works off its owner's goroutine says as well as another that the keys differ.
+func TestHandshakerPSKRefused(t *testing.T) {
 	server, client := Config{PSKs: []PSK{psk("a", "1", "")}}, Config{PSKs: []PSK{psk("a", "2", "")}}
 	server.Offload, client.Offload = true, true
 	a := newAsked(t, false, mustClient(t, client), mustServer(t, server))
@@ -120,7 +120,7 @@ func TestOffloadAbandoned(t *testing.T) {
 	if r := a.server.Handshake(); r.Want != WantAsync {
 		t.Error(r)
 	}
-	step := a.server.ask.job
+	step := a.server.hs.step
 	a.server.Close()
 	a.client.Close()
 	for range cap(places) {

@@ -28,7 +28,7 @@ type contextState struct {
 	verifyPeer  func(*PeerVerification)
 	timeout     time.Duration // for a decision
 	offload     bool
-	asks        bool // connections have an asking
+	asks        bool // connections have a handshaker
 	asksHello   bool // the ClientHello is looked at
 }
 

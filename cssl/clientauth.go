@@ -19,14 +19,8 @@ import "fmt"
 // (extension not received), an earlier request waits (request sent),
 // Config.Verify demands nothing.
 func (c *Conn) RequestCertificate() Result {
-	if c.fatal != nil {
-		return Result{Err: c.fatal}
-	}
-	if c.first() {
-		return tooEarly(OpRequestCertificate)
-	}
-	if c.server && C.SSL_get_verify_mode(C.cssl_conn_ssl(c.c))&C.SSL_VERIFY_PEER == 0 {
+	if c.server && c.fatal == nil && !c.first() && C.SSL_get_verify_mode(C.cssl_conn_ssl(c.c))&C.SSL_VERIFY_PEER == 0 {
 		return Result{Err: &Error{Op: OpRequestCertificate, Class: ClassState, Err: fmt.Errorf("%w: Config.Verify demands no certificate", ErrState)}}
 	}
-	return c.result(OpRequestCertificate, C.cssl_request_certificate(c.c))
+	return c.operate(OpRequestCertificate, nil, false)
 }

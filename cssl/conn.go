@@ -28,170 +28,133 @@ type Conn struct {
 	readErr error
 	fatal   error
 	server  bool
-	ask     *asking // nil when there is nothing of the kind
-	psk     bool    // the Context has pre-shared keys
+	hs      *handshaker // nil if no operation waits for the application
+	psk     bool        // the Context has pre-shared keys
 }
 
-// Handshake carries the handshake on: the first one, or later one that is under way.
-func (c *Conn) Handshake() Result {
-	if c.fatal != nil {
-		return Result{Err: c.fatal}
-	}
-	if c.first() {
-		return c.firstHandshake()
-	}
-	for {
-		if r := c.result(OpHandshake, C.cssl_handshake(c.c)); !c.decided(r.Want) {
-			return r
-		}
-	}
-}
+// Handshake carries on the handshake that is under way: the first one, or a
+// later one.
+func (c *Conn) Handshake() Result { return c.operate(OpHandshake, nil, false) }
 
 // Read reads up to len(p) bytes of one record. It may want to write. The end of
 // the stream is io.EOF (close_notify) or io.ErrUnexpectedEOF (a bare FIN). An
 // empty p makes no progress and no crossing.
-func (c *Conn) Read(p []byte) Result {
-	if err := c.readError(); err != nil || len(p) == 0 {
-		return Result{Err: err}
-	}
-	if c.first() {
-		if r := c.firstHandshake(); r.Err != nil || r.Want != WantNone {
-			return r
-		}
-	}
-	for {
-		r := c.result(OpRead, C.cssl_read(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
-		if !c.decided(r.Want) {
-			return r
-		}
-	}
-}
+func (c *Conn) Read(p []byte) Result { return c.read(OpRead, p) }
 
 // Peek is Read that leaves the bytes to be read again.
-func (c *Conn) Peek(p []byte) Result {
-	if err := c.readError(); err != nil || len(p) == 0 {
-		return Result{Err: err}
+func (c *Conn) Peek(p []byte) Result { return c.read(OpPeek, p) }
+
+func (c *Conn) read(op Op, p []byte) Result {
+	if c.fatal == nil && (c.readErr != nil || len(p) == 0) {
+		return Result{Err: c.readErr}
 	}
-	if c.first() {
-		if r := c.firstHandshake(); r.Err != nil || r.Want != WantNone {
-			return r
-		}
-	}
-	for {
-		r := c.result(OpPeek, C.cssl_peek(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
-		if !c.decided(r.Want) {
-			return r
-		}
-	}
+	return c.operate(op, p, false)
 }
 
-func (c *Conn) readError() error {
-	if c.fatal != nil {
-		return c.fatal
-	}
-	return c.readErr
-}
+// Write writes p, or the first 16 KiB of it, as one record. It may want to read.
+// After a Want, the next Write must be given the same bytes, at any address; they
+// may have grown at the end only if they were 16 KiB or longer. An empty p makes
+// no progress and no crossing: OpenSSL does not tell an empty write from a
+// failure.
+func (c *Conn) Write(p []byte) Result { return c.write(p, false) }
 
-// Write writes p, or the first 16 KiB of it, as one record. It may want to
-// read. After a Want, the next Write must be given the same bytes, at whichever
-// address; they may have grown at the end only if they were 16 KiB or longer. An
-// empty p makes no progress and no crossing: OpenSSL does not tell an empty write from a failure.
-func (c *Conn) Write(p []byte) Result {
-	return c.write(p, false)
-}
-
-// WriteMore is Write for a record that others follow at once: the kernel may keep it
-// until then, for up to 200 ms (tcp(7), TCP_CORK), and send them together.
-func (c *Conn) WriteMore(p []byte) Result {
-	return c.write(p, true)
-}
+// WriteMore is Write for a record that others follow at once: the kernel may
+// keep it until then, for up to 200 ms (tcp(7), TCP_CORK), and send them
+// together.
+func (c *Conn) WriteMore(p []byte) Result { return c.write(p, true) }
 
 func (c *Conn) write(p []byte, more bool) Result {
-	if c.fatal != nil || len(p) == 0 {
-		return Result{Err: c.fatal}
+	if c.fatal == nil && len(p) == 0 {
+		return Result{}
 	}
-	if c.first() {
-		return tooEarly(OpWrite)
-	}
-	for {
-		r := c.result(OpWrite, C.cssl_write(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)), cbool(more)))
-		if !c.decided(r.Want) {
-			return r
-		}
-	}
-}
-
-// Flush sends ciphertext that the transport did not take earlier. In engine
-// mode it answers WantWrite until Take has taken all.
-func (c *Conn) Flush() Result {
-	if c.fatal == net.ErrClosed {
-		return Result{Err: c.fatal}
-	}
-	if c.busy() {
-		return Result{Want: WantAsync}
-	}
-	return c.result(OpFlush, C.cssl_flush(c.c))
+	return c.operate(OpWrite, p, more)
 }
 
 // Shutdown sends close_notify; no Write may follow. Progress means that it has
 // left OpenSSL; Result.Unsent says whether the transport has it. Reading goes on
 // until the peer's end. It is an error before the handshake is done and after a
 // fatal error.
-func (c *Conn) Shutdown() Result { return c.shutdown(false) }
+func (c *Conn) Shutdown() Result { return c.operate(OpShutdown, nil, false) }
 
-// ShutdownMore is Shutdown for a close_notify that CloseWrite follows at once: the kernel may keep it
-// until then, for up to 200 ms (tcp(7), TCP_CORK), and send it together with the FIN.
-func (c *Conn) ShutdownMore() Result { return c.shutdown(true) }
+// ShutdownMore is Shutdown for a close_notify that CloseWrite follows at once:
+// the kernel may keep it until then, for up to 200 ms (tcp(7), TCP_CORK), and
+// send it together with the FIN.
+func (c *Conn) ShutdownMore() Result { return c.operate(OpShutdown, nil, true) }
 
-func (c *Conn) shutdown(more bool) Result {
+// KeyUpdate changes our sending key (TLS 1.3), and asks the peer to change its
+// own if request is set. After a Want, Handshake carries it on; Read and Write
+// do too.
+func (c *Conn) KeyUpdate(request bool) Result { return c.operate(OpKeyUpdate, nil, request) }
+
+// Renegotiate asks for a new handshake (TLS 1.2, with Config.Renegotiation). A
+// server's progress means that its request was sent. After a Want, Handshake
+// carries it on; Read and Write do too.
+func (c *Conn) Renegotiate() Result { return c.operate(OpRenegotiate, nil, false) }
+
+// Flush sends ciphertext that the transport did not take earlier. In engine mode
+// it returns WantWrite until Take has taken all.
+func (c *Conn) Flush() Result {
+	if c.fatal == net.ErrClosed {
+		return Result{Err: c.fatal}
+	}
+	if !c.usable() {
+		return Result{Want: WantAsync}
+	}
+	return c.result(OpFlush, C.cssl_flush(c.c))
+}
+
+// operate performs op. Where the application is asked in the midst of it, and
+// has decided at once, op goes on.
+func (c *Conn) operate(op Op, p []byte, flag bool) Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}
 	}
 	if c.first() {
-		return tooEarly(OpShutdown)
+		switch op {
+		case OpHandshake, OpRead, OpPeek:
+			if r := c.firstHandshake(); op == OpHandshake || r.Want != WantNone || r.Err != nil {
+				return r
+			}
+		default:
+			return Result{Err: &Error{Op: op, Class: ClassState, Err: ErrState}}
+		}
 	}
 	for {
-		if r := c.result(OpShutdown, C.cssl_shutdown(c.c, cbool(more))); !c.decided(r.Want) {
+		r := c.result(op, c.call(op, p, cbool(flag)))
+		if c.hs == nil || !c.hs.decide(r.Want) {
 			return r
+		}
+		if op == OpRenegotiate {
+			op = OpHandshake // it has begun
 		}
 	}
 }
 
-// KeyUpdate changes our sending key (TLS 1.3), and asks the peer to change its
-// own if request is set. After a Want, Handshake carries it on; Read and Write do too.
-func (c *Conn) KeyUpdate(request bool) Result {
-	if c.fatal != nil {
-		return Result{Err: c.fatal}
+// call is the one crossing into C, where conn.c has a function for each
+// operation.
+func (c *Conn) call(op Op, p []byte, flag C.int) C.cssl_result {
+	buf, n := (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))
+	switch op {
+	case OpRead:
+		return C.cssl_read(c.c, buf, n)
+	case OpPeek:
+		return C.cssl_peek(c.c, buf, n)
+	case OpWrite:
+		return C.cssl_write(c.c, buf, n, flag)
+	case OpShutdown:
+		return C.cssl_shutdown(c.c, flag)
+	case OpKeyUpdate:
+		return C.cssl_key_update(c.c, flag)
+	case OpRenegotiate:
+		return C.cssl_renegotiate(c.c)
+	case OpRequestCertificate:
+		return C.cssl_request_certificate(c.c)
+	default:
+		return C.cssl_handshake(c.c)
 	}
-	if c.first() {
-		return tooEarly(OpKeyUpdate)
-	}
-	return c.result(OpKeyUpdate, C.cssl_key_update(c.c, cbool(request)))
 }
 
-// Renegotiate asks for a new handshake (TLS 1.2, with Config.Renegotiation).
-// A server's progress means that its request was sent. After a Want, Handshake
-// carries it on; Read and Write do too.
-func (c *Conn) Renegotiate() Result {
-	if c.fatal != nil {
-		return Result{Err: c.fatal}
-	}
-	if c.first() {
-		return tooEarly(OpRenegotiate)
-	}
-	r := c.result(OpRenegotiate, C.cssl_renegotiate(c.c))
-	if c.decided(r.Want) {
-		return c.Handshake()
-	}
-	return r
-}
-
-// first reports whether the first handshake of a connection with more to it is not done; see asking.
-func (c *Conn) first() bool { return c.ask != nil && !c.ask.over }
-
-func tooEarly(op Op) Result { return Result{Err: &Error{Op: op, Class: ClassState, Err: ErrState}} }
-
-// result translates what C answered. The common case, progress or a want, allocates nothing.
+// result translates what C returned. Progress and wants allocate nothing.
 func (c *Conn) result(op Op, r C.cssl_result) Result {
 	out := Result{
 		In:     r.flags&C.CSSL_MOVED_IN != 0,
@@ -216,7 +179,8 @@ func (c *Conn) result(op Op, r C.cssl_result) Result {
 	return out
 }
 
-// wantOf translates the answers of SSL_get_error that ask to wait; WantNone for the others.
+// wantOf translates the values of SSL_get_error that say what to wait for;
+// WantNone for the others.
 func wantOf(code int) Want {
 	switch code {
 	case C.SSL_ERROR_WANT_READ:
@@ -235,7 +199,7 @@ func wantOf(code int) Want {
 	return WantNone
 }
 
-// failure makes the error for an answer that is no want, and makes it stick.
+// failure makes the error for a code that is no want, and makes it stick.
 func (c *Conn) failure(op Op, code int, errno syscall.Errno) error {
 	e := &Error{Op: op, Errno: errno}
 	switch code {
@@ -277,8 +241,8 @@ func (c *Conn) failure(op Op, code int, errno syscall.Errno) error {
 		e.Class = ClassSSL
 		e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
 		c.describe(e)
-		if c.ask != nil && c.ask.refused != nil {
-			e.Err = c.ask.refused
+		if c.hs != nil && c.hs.refused != nil {
+			e.Err = c.hs.refused
 		}
 	default:
 		e.Class = ClassUnknown

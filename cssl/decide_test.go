@@ -166,7 +166,7 @@ func TestDecisionAtOnce(t *testing.T) {
 	}()
 	for i := range 200_000 {
 		var woken atomic.Bool
-		d, _ := ask("test", time.Hour, func() { woken.Store(true) }, func(d *decision) {
+		d := ask("test", time.Hour, func() { woken.Store(true) }, func(d *decision) {
 			given.Store(d)
 			for range i % 200 { // the other goroutine is as far as that
 				_ = given.Load()

@@ -72,8 +72,9 @@ func (d *decision) isMade() bool {
 	}
 }
 
-// ask calls the application, and answers whether it has decided. If not, wake is called when it has, by another goroutine. wake may be nil.
-func ask(what string, timeout time.Duration, wake func(), call func(d *decision)) (*decision, bool) {
+// ask calls the application. wake is called by another goroutine when the
+// decision is made, unless it is made already when ask returns. It may be nil.
+func ask(what string, timeout time.Duration, wake func(), call func(d *decision)) *decision {
 	d := &decision{done: make(chan struct{})}
 	func() {
 		defer func() {
@@ -89,5 +90,5 @@ func ask(what string, timeout time.Duration, wake func(), call func(d *decision)
 		d.wake = wake
 		d.timer = time.AfterFunc(timeout, func() { d.decide(nil, fmt.Errorf("%s: %w", what, ErrDecisionTimeout)) })
 	}
-	return d, d.made
+	return d
 }

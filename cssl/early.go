@@ -49,16 +49,13 @@ func (c *Conn) ReadEarlyData(p []byte) Result {
 	if c.fatal != nil || len(p) == 0 {
 		return Result{Err: c.fatal}
 	}
-	if c.first() && c.ask.offload && !c.ask.early {
-		if c.busy() {
+	if c.first() && c.hs.offload {
+		if !c.usable() {
 			return Result{Want: WantAsync}
 		}
 		return Result{Err: io.EOF} // none is taken: it would come on this goroutine
 	}
 	for {
-		if c.first() {
-			c.ask.early = true
-		}
 		r := C.cssl_read_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)))
 		ended := r.code == C.CSSL_END
 		if ended {
@@ -68,12 +65,11 @@ func (c *Conn) ReadEarlyData(p []byte) Result {
 		if ended {
 			out.Err = io.EOF
 		}
-		if !c.decided(out.Want) {
+		if c.hs == nil || !c.hs.decide(out.Want) {
 			return out
 		}
-		if c.ask.offload {
+		if c.hs.offload {
 			C.cssl_early_give_up(c.c) // nothing of the ClientHello has been worked on yet
-			c.ask.early = false
 			return Result{Err: io.EOF, In: out.In}
 		}
 	}
@@ -96,7 +92,7 @@ func (c *Conn) WriteEarlyData(p []byte) Result {
 	if c.fatal != nil || len(p) == 0 {
 		return Result{Err: c.fatal}
 	}
-	if c.busy() {
+	if !c.usable() {
 		return Result{Want: WantAsync}
 	}
 	return c.result(OpWriteEarlyData, C.cssl_write_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))

@@ -25,10 +25,10 @@ func (c *Conn) CloseWrite() error {
 		return net.ErrClosed // the number may be another socket's by now
 	}
 	if c.fd < 0 {
-		if c.busy() {
-			c.ask.ended = true
-		} else {
+		if c.usable() {
 			C.cssl_take_end(c.c)
+		} else {
+			c.hs.step.ended = true
 		}
 		return nil
 	}
@@ -41,8 +41,8 @@ func (c *Conn) Feed(p []byte) int {
 	if c.c == nil || c.fd >= 0 || len(p) == 0 {
 		return 0
 	}
-	if c.busy() {
-		return c.ask.feed(p)
+	if !c.usable() {
+		return c.hs.step.feed(p)
 	}
 	return int(C.cssl_feed(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
 }
@@ -50,10 +50,11 @@ func (c *Conn) Feed(p []byte) int {
 // FeedEOF says that the peer's stream has ended (engine mode).
 func (c *Conn) FeedEOF() {
 	switch {
-	case c.busy():
-		c.ask.eof = true
-	case c.c != nil:
+	case c.c == nil:
+	case c.usable():
 		C.cssl_feed_eof(c.c)
+	default:
+		c.hs.step.eof = true
 	}
 }
 

@@ -3,7 +3,6 @@ package cssl
 /*
 #include "decide.h"
 #include "conn.h"
-#include <openssl/x509_vfy.h>
 
 // These never call back into Go, and keep no pointer.
 #cgo noescape cssl_detach
@@ -23,231 +22,326 @@ import (
 	"github.com/spacemonad/go-openssl/internal/sessionid"
 )
 
-// asking is what a Conn whose Context asks the application, or works off the caller's goroutine, has besides.
-type asking struct {
+// handshaker leads the first handshake of a connection that may wait for the
+// application (Config.ClientHello, SNI, VerifyPeer), or whose handshake runs off
+// its owner's goroutine (Config.Offload, slow keys). Other connections have
+// none. After the first handshake it stays only for VerifyPeer, which is asked
+// again in a renegotiation.
+type handshaker struct {
 	c     *C.cssl_conn
 	st    *contextState // of the Context that is in use
-	owner any
+	owner any           // see Bind, as wake
 	wake  func()
 
-	hello   *decision
-	name    string // that the client asked for
-	peer    *decision
-	refused error // why the application ended the handshake
-
-	over    bool // the first handshake is done
+	phase   phase
 	offload bool
-	early   bool // early data is being read: the handshake goes on there
-	job     *job
-	hungry  bool       // the last step wants to read
-	in      []byte     // fed meanwhile
-	room    int        // for in
-	eof     bool       // FeedEOF came meanwhile
-	ended   bool       // CloseWrite came meanwhile
+	step    *step     // in phaseWorking
+	pending *decision // what the application was asked last, until it is applied; nil if nothing
+	want    Want      // what pending is about
+
+	name    string     // that the client asked for
+	refused error      // why the application ended the handshake
 	handle  cgo.Handle // for cssl_go_verify, or 0
 }
 
-// Bind says who owns c and how to wake it. wake is called, from any goroutine, when an operation that answered a [Want.Application] is to be called
-// again: it must not call c itself. owner is passed on to the application's callbacks. Bind must be called before the first
-// operation; without it such a wait ends only when the owner tries again.
+// phase says what the next call of firstHandshake does, and who may use the SSL.
+//
+//	ready ──► done
+//	ready ──► deciding ──► ready
+//	ready, starved ──► working ──► ready, starved
+type phase uint8
+
+const (
+	// phaseReady: it calls OpenSSL, here or on a goroutine of its own.
+	phaseReady phase = iota
+	// phaseStarved is phaseReady after a step on a goroutine of its own that
+	// wants input: the next one waits until there is some.
+	phaseStarved
+	// phaseWorking: a step runs on a goroutine of its own, and only that may use
+	// the SSL. A server's VerifyPeer is asked there and decides there.
+	phaseWorking
+	// phaseDeciding: OpenSSL has suspended the handshake, until pending is made.
+	phaseDeciding
+	// phaseDone: the first handshake is done, and firstHandshake is not called
+	// any more. A renegotiation that waits for pending is in this phase too: then
+	// each operation asks OpenSSL, which says so.
+	phaseDone
+)
+
+// newHandshaker returns that of a new connection, or nil if it needs none.
+func newHandshaker(c *C.cssl_conn, st *contextState) *handshaker {
+	if !st.asks {
+		return nil
+	}
+	h := &handshaker{c: c}
+	h.use(st)
+	return h
+}
+
+// first reports whether the first handshake is still led by a handshaker.
+func (c *Conn) first() bool { return c.hs != nil && c.hs.phase != phaseDone }
+
+// usable reports whether the SSL is there and the owner may use it.
+func (c *Conn) usable() bool { return c.c != nil && (c.hs == nil || c.hs.phase != phaseWorking) }
+
+// Bind says who owns c and how to wake it. wake is called, from any goroutine,
+// when an operation that returned a [Want.Application] is to be called again: it
+// must not call c itself. owner is passed on to the application's callbacks.
+// Bind must be called before the first operation; without it such a wait ends
+// only when the owner tries again.
 func (c *Conn) Bind(owner any, wake func()) {
 	if c.Asks() {
-		c.ask.owner, c.ask.wake = owner, wake
+		c.hs.owner, c.hs.wake = owner, wake
 	}
 }
 
-// Asks reports whether operations of c may answer a [Want.Application]. Then its owner calls Bind.
-func (c *Conn) Asks() bool { return c.ask != nil }
+// Asks reports whether operations of c may return a [Want.Application]. Then its
+// owner calls Bind.
+func (c *Conn) Asks() bool { return c.hs != nil }
 
-func (a *asking) wakeOwner() {
-	if a.wake != nil {
-		a.wake()
+func (h *handshaker) wakeOwner() {
+	if h.wake != nil {
+		h.wake()
 	}
 }
 
-// decided deals with an operation that answered w, and reports whether it is to be tried again at once.
-func (c *Conn) decided(w Want) bool {
-	switch {
-	case c.ask == nil:
-	case w == WantClientHello:
-		return c.ask.decideHello()
-	case w == WantRetryVerify:
-		return c.ask.decidePeer()
-	}
-	return false
-}
-
-// decideHello asks which Context it is to be.
-func (a *asking) decideHello() bool {
-	d := C.cssl_conn_decisions(a.c)
-	if a.hello == nil {
-		h := parseHello(blob(d.message))
-		h.Owner, a.name = a.owner, h.ServerName
-		a.hello, _ = ask("client hello", a.st.timeout, a.wakeOwner, func(d *decision) {
-			h.decision = d
-			if a.st.clientHello == nil {
-				h.Accept(nil)
-				return
+// firstHandshake is Handshake while a handshaker leads.
+func (c *Conn) firstHandshake() Result {
+	h := c.hs
+	var moved C.uint32_t // by all steps
+	for {
+		var r C.cssl_result
+		var wait Want
+		again := false
+		switch h.phase {
+		case phaseDeciding:
+			if again = h.settle(); !again {
+				wait = h.want
 			}
-			a.st.clientHello(h)
-		})
+		case phaseWorking:
+			if r, wait = h.step.result(); wait == WantNone {
+				r = h.stop(r)
+				// The transport may have brought meanwhile what it wants, and told so.
+				again = r.code == C.SSL_ERROR_WANT_READ || r.code == C.SSL_ERROR_WANT_WRITE && r.flags&C.CSSL_UNSENT == 0
+			}
+		default:
+			if !h.offload {
+				r = C.cssl_handshake(h.c)
+			} else if r = C.cssl_detach(h.c, cbool(h.phase == phaseStarved)); r.code == C.SSL_ERROR_NONE {
+				h.start()
+				wait = WantAsync
+			}
+		}
+		moved |= r.flags & (C.CSSL_MOVED_IN | C.CSSL_MOVED_OUT)
+		if again {
+			continue
+		}
+		if wait != WantNone {
+			return Result{Want: wait, In: moved&C.CSSL_MOVED_IN != 0, Out: moved&C.CSSL_MOVED_OUT != 0}
+		}
+		r.flags |= moved
+		out := c.result(OpHandshake, r)
+		if h.decide(out.Want) {
+			continue
+		}
+		switch {
+		case h.pending != nil && out.Want == h.want:
+			h.phase = phaseDeciding
+		case out.Want == WantNone && out.Err == nil:
+			h.phase = phaseDone
+			if h.st.verifyPeer == nil {
+				h.release()
+				c.hs = nil
+			}
+		}
+		return out
 	}
-	if !a.hello.isMade() {
+}
+
+// decide asks the application for what an operation waits for, if that is w and
+// it was not asked yet, and reports whether it has decided: then the operation
+// is called again at once.
+func (h *handshaker) decide(w Want) bool {
+	switch {
+	case w != WantClientHello && w != WantRetryVerify:
+		return false
+	case h.pending != nil:
+	case w == WantClientHello:
+		h.want, h.pending = w, h.askHello()
+	default:
+		h.want, h.pending = w, h.askPeer(h.wakeOwner)
+	}
+	return h.settle()
+}
+
+// settle leaves a decision for OpenSSL, which finds it there when it is called
+// again. It returns false while the decision is not made.
+func (h *handshaker) settle() bool {
+	d := h.pending
+	if !d.isMade() {
 		return false
 	}
-	chosen, err := a.choose()
-	if err == nil {
-		a.separate()
-		d.hello, d.chosen = C.CSSL_ACCEPTED, chosen
-		other := chosen != nil && chosen != C.SSL_get_SSL_CTX(C.cssl_conn_ssl(a.c))
-		d.named = C.uchar(cbool(other && a.name != ""))
-		return true
+	h.pending = nil
+	if h.phase == phaseDeciding {
+		h.phase = phaseReady
 	}
-	a.refused = err
-	d.hello, d.alert = C.CSSL_REFUSED, C.SSL_AD_HANDSHAKE_FAILURE
-	var alert Alert
-	if errors.As(err, &alert) {
-		d.alert = C.int(alert)
+	if h.want == WantClientHello {
+		h.applyHello(d)
+	} else {
+		h.applyPeer(d)
 	}
 	return true
 }
 
-// choose answers the SSL_CTX that was decided for, with a reference; nil to leave it as it is.
-func (a *asking) choose() (chosen *C.SSL_CTX, err error) {
-	x, err := a.hello.x, a.hello.err
+// askHello asks which Context it is to be.
+func (h *handshaker) askHello() *decision {
+	hello := parseHello(blob(C.cssl_conn_decisions(h.c).message))
+	hello.Owner, h.name = h.owner, hello.ServerName
+	return ask("client hello", h.st.timeout, h.wakeOwner, func(d *decision) {
+		hello.decision = d
+		if h.st.clientHello == nil {
+			hello.Accept(nil)
+			return
+		}
+		h.st.clientHello(hello)
+	})
+}
+
+func (h *handshaker) applyHello(made *decision) {
+	d := C.cssl_conn_decisions(h.c)
+	chosen, err := h.choose(made)
+	if err != nil {
+		h.refused = err
+		d.hello, d.alert = C.CSSL_REFUSED, C.SSL_AD_HANDSHAKE_FAILURE
+		var alert Alert
+		if errors.As(err, &alert) {
+			d.alert = C.int(alert)
+		}
+		return
+	}
+	h.separate()
+	d.hello, d.chosen = C.CSSL_ACCEPTED, chosen
+	other := chosen != nil && chosen != C.SSL_get_SSL_CTX(C.cssl_conn_ssl(h.c))
+	d.named = C.uchar(cbool(other && h.name != ""))
+}
+
+// choose returns the SSL_CTX that was decided for, with a reference; nil to
+// leave it as it is.
+func (h *handshaker) choose(made *decision) (chosen *C.SSL_CTX, err error) {
+	x, err := made.x, made.err
 	switch {
 	case err != nil:
 	case x == nil:
-		if e, ok := a.st.lookup(a.name); ok {
+		if e, ok := h.st.lookup(h.name); ok {
 			chosen = e.ptr
 			C.SSL_CTX_up_ref(chosen)
-			a.use(e.state)
+			h.use(e.state)
 		}
 	case !x.server:
 		err = errors.New("client hello: accepted with a client's Context")
-	case x.state.lib != a.st.lib:
+	case x.state.lib != h.st.lib:
 		err = errors.New("client hello: accepted with a Context of another Library")
 	default:
 		if err = x.use(func(p *C.SSL_CTX) { chosen = p; C.SSL_CTX_up_ref(p) }); err == nil {
-			a.use(x.state)
+			h.use(x.state)
 		}
 	}
 	return chosen, err
 }
 
-// separate makes sessions with a VerifyPeer good for the name alone that the client asks for: for other names it may be another
-// function, which nobody would ask.
-func (a *asking) separate() {
-	if a.st.verifyPeer == nil {
+// use makes the settings of a Context those that are in use.
+func (h *handshaker) use(st *contextState) {
+	h.st = st
+	h.offload = h.offload || st.offload
+	if st.verifyPeer != nil && h.handle == 0 && C.SSL_is_server(C.cssl_conn_ssl(h.c)) == 1 {
+		h.handle = cgo.NewHandle(h)
+		C.cssl_conn_decisions(h.c).handle = C.uintptr_t(h.handle)
+	}
+}
+
+// separate makes sessions with a VerifyPeer good for the name alone that the
+// client asks for: for other names it may be another function, which would not
+// be asked.
+func (h *handshaker) separate() {
+	if h.st.verifyPeer == nil {
 		return
 	}
-	C.cssl_conn_decisions(a.c).separated = 1
-	own := C.GoBytes(unsafe.Pointer(&a.st.sessionID[0]), C.int(len(a.st.sessionID)))
-	id := sessionid.ForName(own, hostname.Key(a.name))
-	C.SSL_set_session_id_context(C.cssl_conn_ssl(a.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails if it is longer alone
+	C.cssl_conn_decisions(h.c).separated = 1
+	own := C.GoBytes(unsafe.Pointer(&h.st.sessionID[0]), C.int(len(h.st.sessionID)))
+	id := sessionid.ForName(own, hostname.Key(h.name))
+	C.SSL_set_session_id_context(C.cssl_conn_ssl(h.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails only if it is longer
 }
 
-// use makes the settings of a Context those that are in use.
-func (a *asking) use(st *contextState) {
-	a.st = st
-	a.offload = a.offload || st.offload
-	if st.verifyPeer != nil && a.handle == 0 && C.SSL_is_server(C.cssl_conn_ssl(a.c)) == 1 {
-		a.handle = cgo.NewHandle(a)
-		C.cssl_conn_decisions(a.c).handle = C.uintptr_t(a.handle)
-	}
-}
-
-// decidePeer asks about a server's certificate.
-func (a *asking) decidePeer() bool {
-	d := C.cssl_conn_decisions(a.c)
-	if a.peer == nil {
-		a.peer, _ = a.askPeer(d, a.wakeOwner)
-	}
-	if !a.peer.isMade() {
-		return false
-	}
-	a.answerPeer(d, a.peer.err)
-	a.peer = nil // a renegotiation asks anew
-	return true
-}
-
-func (a *asking) askPeer(d *C.cssl_decisions, wake func()) (*decision, bool) {
-	v := &PeerVerification{Owner: a.owner,
-		ServerName: C.GoString(C.SSL_get_servername(C.cssl_conn_ssl(a.c), C.TLSEXT_NAMETYPE_host_name))}
-	if d.verdict != C.X509_V_OK {
-		v.Err = errors.New(verifyText(C.long(d.verdict)))
-	}
-	var err, unreadable error
-	if v.Sent, unreadable = parseChain(blob(d.sent)); v.Err == nil {
-		v.Err = unreadable
-	}
-	if v.Chain, err = parseChain(blob(d.valid)); err != nil && v.Err == nil {
-		v.Err = err
-	}
-	return ask("verification", a.st.timeout, wake, func(d *decision) {
+// askPeer asks about the peer's certificate.
+func (h *handshaker) askPeer(wake func()) *decision {
+	v, unreadable := newPeerVerification(h.c)
+	v.Owner = h.owner
+	return ask("verification", h.st.timeout, wake, func(d *decision) {
 		v.decision = d
 		if len(v.Sent) == 0 {
 			v.Refuse(unreadable) // nobody could say whose it is
 			return
 		}
-		a.st.verifyPeer(v)
+		h.st.verifyPeer(v)
 	})
 }
 
-// answerPeer leaves the decision for OpenSSL.
-func (a *asking) answerPeer(d *C.cssl_decisions, err error) {
-	if d.peer = C.CSSL_ACCEPTED; err != nil {
-		a.refused = err
-		d.peer, d.peer_error = C.CSSL_REFUSED, verifyErrorOf(err)
+func (h *handshaker) applyPeer(made *decision) {
+	d := C.cssl_conn_decisions(h.c)
+	if d.peer = C.CSSL_ACCEPTED; made.err != nil {
+		h.refused = made.err
+		d.peer, d.peer_error = C.CSSL_REFUSED, verifyErrorOf(made.err)
 	}
 }
 
 var errCannotWait = errors.New("outside of the first handshake a server's VerifyPeer has to decide at once")
 
-// cssl_go_verify asks about a client's certificate, inside a call of OpenSSL that cannot be suspended. In the first handshake that runs on a
-// goroutine of its own, which can wait here.
+// cssl_go_verify asks about a client's certificate, inside a call of OpenSSL
+// that cannot be suspended. The first handshake runs on a goroutine of its own,
+// which can wait here.
 //
 //export cssl_go_verify
 func cssl_go_verify(handle C.uintptr_t) {
-	a := cgo.Handle(handle).Value().(*asking)
-	d := C.cssl_conn_decisions(a.c)
-	p, made := a.askPeer(d, nil)
+	h := cgo.Handle(handle).Value().(*handshaker)
+	d := h.askPeer(nil)
 	switch {
-	case made:
-	case a.job == nil:
-		p.decide(nil, errCannotWait)
+	case d.isMade():
+	case h.phase != phaseWorking:
+		d.decide(nil, errCannotWait)
 	default:
-		a.job.wait(p)
+		h.step.wait(d)
 	}
-	a.answerPeer(d, p.err)
+	h.applyPeer(d)
 }
 
-// close ends what is waited for. The owner is not woken.
-func (a *asking) close() {
-	for _, d := range []*decision{a.hello, a.peer} {
-		if d != nil {
-			d.cancel()
-		}
+// close ends what is waited for, and frees the connection: at once, or when the
+// step that is under way has ended. The owner is not woken.
+func (h *handshaker) close() {
+	if h.pending != nil {
+		h.pending.cancel()
+	}
+	if h.phase != phaseWorking || !h.step.abandon() {
+		h.free()
 	}
 }
 
-// free frees the connection and what belongs to it. It may run on any goroutine.
-func (a *asking) free() {
-	C.cssl_conn_free(a.c)
-	a.release()
-	conns.Add(-1)
+// free may run on any goroutine.
+func (h *handshaker) free() {
+	freeConn(h.c)
+	h.release()
 }
 
 // release lets go of what only cssl_go_verify needs.
-func (a *asking) release() {
-	if a.handle != 0 {
-		a.handle.Delete()
-		a.handle = 0
+func (h *handshaker) release() {
+	if h.handle != 0 {
+		h.handle.Delete()
+		h.handle = 0
 	}
 }
 
-// Each handshake that is worked on off its owner's goroutine occupies a thread while it is inside OpenSSL, or waits there for a
-// decision. More of the first wait for a place; more of the second are refused. Go allows 10,000 threads.
+// Each step occupies a thread while it is inside OpenSSL, or waits there for a
+// decision. More of the first wait for a place; more of the second are refused.
+// Go allows 10,000 threads.
 var (
 	places  = make(chan struct{}, 256)
 	waiters = make(chan struct{}, 4096)
@@ -255,169 +349,123 @@ var (
 
 var errTooMany = errors.New("too many verifications wait for a decision")
 
-// job is one step of a handshake on a goroutine of its own.
-type job struct {
-	c *C.cssl_conn
+// step is a part of the handshake, up to the next want, on a goroutine of its
+// own. It works in memory; the owner has the socket.
+type step struct {
+	// What the owner did meanwhile in engine mode; the goroutine does not use it.
+	in    []byte // Feed
+	room  int    // for in
+	eof   bool   // FeedEOF
+	ended bool   // CloseWrite
 
 	mu        sync.Mutex
 	done      bool
-	abandoned bool
-	r         C.cssl_result
-	peer      *decision // that it waits for
+	abandoned bool          // the goroutine frees the connection
+	r         C.cssl_result // when it is done
+	peer      *decision     // that it waits for
 }
 
-// start begins a step. The socket is not touched meanwhile.
-func (a *asking) start() {
-	j := &job{c: a.c}
-	a.job, a.room = j, int(C.cssl_feed_room(a.c))
+// start begins a step.
+func (h *handshaker) start() {
+	s := &step{room: int(C.cssl_feed_room(h.c))}
+	h.phase, h.step = phaseWorking, s
 	go func() {
 		var r C.cssl_result
 		places <- struct{}{}
-		if !j.isAbandoned() { // while it waited for a place
-			r = C.cssl_handshake(j.c)
+		if !s.isAbandoned() { // while it waited for a place
+			r = C.cssl_handshake(h.c)
 		}
 		<-places
-		j.mu.Lock()
-		j.r, j.done = r, true
-		abandoned := j.abandoned
-		j.mu.Unlock()
+		s.mu.Lock()
+		s.r, s.done = r, true
+		abandoned := s.abandoned
+		s.mu.Unlock()
 		if abandoned {
-			a.free()
+			h.free()
 		} else {
-			a.wakeOwner()
+			h.wakeOwner()
 		}
 	}()
 }
 
-// result is what the step answered, or what it waits for.
-func (j *job) result() (r C.cssl_result, w Want) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+// stop gives the transport back to the SSL after a step that returned r, and
+// returns what has become of r.
+func (h *handshaker) stop(r C.cssl_result) C.cssl_result {
+	s := h.step
+	h.phase, h.step = phaseReady, nil
+	if r.code == C.SSL_ERROR_WANT_READ {
+		h.phase = phaseStarved
+	}
+	if len(s.in) > 0 {
+		C.cssl_feed(h.c, (*C.uchar)(unsafe.SliceData(s.in)), C.size_t(len(s.in))) // there is room for all of it
+	}
+	if s.eof {
+		C.cssl_feed_eof(h.c)
+	}
+	if s.ended {
+		C.cssl_take_end(h.c)
+	}
+	return C.cssl_attach(h.c, r)
+}
+
+// result returns what the step returned, or else what it waits for.
+func (s *step) result() (r C.cssl_result, w Want) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
-	case j.done:
-		return j.r, WantNone
-	case j.peer != nil:
+	case s.done:
+		return s.r, WantNone
+	case s.peer != nil:
 		return r, WantRetryVerify
 	}
 	return r, WantAsync
 }
 
-// abandon leaves the connection to the goroutine, which frees it in the end, unless it has ended already.
-func (j *job) abandon() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.abandoned = !j.done
-	if j.peer != nil {
-		j.peer.cancel()
+// abandon leaves the connection to the goroutine, which frees it at its end. It
+// returns false if the goroutine has ended.
+func (s *step) abandon() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.abandoned = !s.done
+	if s.peer != nil {
+		s.peer.cancel()
 	}
-	return j.abandoned
+	return s.abandoned
 }
 
-func (j *job) isAbandoned() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.abandoned
+func (s *step) isAbandoned() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.abandoned
 }
 
-// wait waits for a decision, on the step's own goroutine, whose place is free for others meanwhile.
-func (j *job) wait(p *decision) {
+// wait waits for a decision, on the step's own goroutine. Its place is free for
+// others meanwhile.
+func (s *step) wait(d *decision) {
 	select {
 	case waiters <- struct{}{}:
 	default:
-		p.decide(nil, errTooMany)
+		d.decide(nil, errTooMany)
 		return
 	}
-	j.mu.Lock()
-	j.peer = p
-	j.mu.Unlock()
-	if j.isAbandoned() {
-		p.cancel()
+	s.mu.Lock()
+	s.peer = d
+	s.mu.Unlock()
+	if s.isAbandoned() {
+		d.cancel()
 	}
 	<-places
-	<-p.done
+	<-d.done
 	places <- struct{}{}
 	<-waiters
-	j.mu.Lock()
-	j.peer = nil
-	j.mu.Unlock()
+	s.mu.Lock()
+	s.peer = nil
+	s.mu.Unlock()
 }
-
-// busy reports whether a step is under way, during which c may not be used.
-func (c *Conn) busy() bool { return c.ask != nil && c.ask.job != nil }
 
 // feed keeps what comes meanwhile, as far as there will be room for it.
-func (a *asking) feed(p []byte) int {
-	p = p[:min(len(p), a.room-len(a.in))]
-	a.in = append(a.in, p...)
+func (s *step) feed(p []byte) int {
+	p = p[:min(len(p), s.room-len(s.in))]
+	s.in = append(s.in, p...)
 	return len(p)
-}
-
-// usable reports whether there is a connection that may be looked at.
-func (c *Conn) usable() bool { return c.c != nil && !c.busy() }
-
-// firstHandshake is Handshake for who asks the application or works off the caller's goroutine.
-func (c *Conn) firstHandshake() Result {
-	a := c.ask
-	switch {
-	case a.hello != nil && !a.hello.isMade():
-		return Result{Want: WantClientHello}
-	case a.peer != nil && !a.peer.isMade():
-		return Result{Want: WantRetryVerify}
-	}
-	var moved C.uint32_t
-	for {
-		r, again, w := a.step()
-		moved |= r.flags & (C.CSSL_MOVED_IN | C.CSSL_MOVED_OUT)
-		if w != WantNone {
-			return Result{Want: w, In: moved&C.CSSL_MOVED_IN != 0, Out: moved&C.CSSL_MOVED_OUT != 0}
-		}
-		if again {
-			continue
-		}
-		r.flags |= moved
-		out := c.result(OpHandshake, r)
-		if out.Want.Application() && c.decided(out.Want) {
-			continue
-		}
-		if out.Want == WantNone && out.Err == nil {
-			a.over = true
-			if a.st.verifyPeer == nil {
-				a.release()
-				c.ask = nil // nothing more is asked
-			}
-		}
-		return out
-	}
-}
-
-// step carries the handshake on. It answers what OpenSSL did, or what the step that is under way waits for. again: try at once.
-func (a *asking) step() (r C.cssl_result, again bool, w Want) {
-	if a.job != nil {
-		if r, w = a.job.result(); w != WantNone {
-			return r, false, w
-		}
-		a.job = nil
-		if len(a.in) > 0 {
-			C.cssl_feed(a.c, (*C.uchar)(unsafe.SliceData(a.in)), C.size_t(len(a.in))) // there is room for all of it
-			a.in = nil
-		}
-		if a.eof {
-			C.cssl_feed_eof(a.c)
-		}
-		if a.ended {
-			C.cssl_take_end(a.c)
-		}
-		r = C.cssl_attach(a.c, r)
-		// What came meanwhile may be what it wants, and has brought its event already.
-		a.hungry = r.code == C.SSL_ERROR_WANT_READ
-		return r, a.hungry || r.code == C.SSL_ERROR_WANT_WRITE && r.flags&C.CSSL_UNSENT == 0, WantNone
-	}
-	if !a.offload {
-		return C.cssl_handshake(a.c), false, WantNone
-	}
-	if r = C.cssl_detach(a.c, cbool(a.hungry)); r.code != C.SSL_ERROR_NONE {
-		return r, false, WantNone
-	}
-	a.start()
-	return r, false, WantAsync
 }

@@ -76,10 +76,7 @@ func (x *Context) newConn(fd int, cfg ConnConfig, blocking bool) (*Conn, error) 
 		return nil, &ConfigError{Setting: "connection", Reasons: goReasons(&reasons), Err: syscall.ENOMEM}
 	}
 	conns.Add(1)
-	if x.state.asks {
-		c.ask = &asking{c: c.c}
-		c.ask.use(x.state)
-	}
+	c.hs = newHandshaker(c.c, x.state)
 	if x.server {
 		return c, nil
 	}
@@ -130,20 +127,21 @@ func (c *Conn) Close() {
 	if c.c == nil {
 		return
 	}
-	p, a := c.c, c.ask
+	p, h := c.c, c.hs
 	c.c, c.fatal = nil, net.ErrClosed
-	if a == nil {
-		C.cssl_conn_free(p)
-		conns.Add(-1)
-		return
+	if h != nil {
+		h.close()
+	} else {
+		freeConn(p)
 	}
-	a.close()
-	if a.job == nil || !a.job.abandon() {
-		a.free()
-	}
+}
+
+func freeConn(p *C.cssl_conn) {
+	C.cssl_conn_free(p)
+	conns.Add(-1)
 }
 
 // FreeBuffers gives OpenSSL's record buffers back, 17 KiB for reading and 17 for
 // writing; the next operation allocates what it needs again. It answers false, and does
 // nothing, while a part of a record is in them. With Config.ReleaseBuffers that happens after each operation anyway.
-func (c *Conn) FreeBuffers() bool { return c.c == nil || !c.busy() && C.cssl_free_buffers(c.c) == 1 }
+func (c *Conn) FreeBuffers() bool { return c.c == nil || c.usable() && C.cssl_free_buffers(c.c) == 1 }

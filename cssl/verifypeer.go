@@ -1,6 +1,7 @@
 package cssl
 
 /*
+#include "conn.h"
 #include "decide.h"
 #include <openssl/x509_vfy.h>
 */
@@ -39,6 +40,24 @@ func (v *PeerVerification) Accept() { v.decision.decide(nil, nil) }
 // Refuse ends the handshake. The connection's error has err in it; the alert is the [Alert] in err if it is one of those about certificates
 // (42 to 48), or else bad_certificate.
 func (v *PeerVerification) Refuse(err error) { v.decision.decide(nil, refusal(err)) }
+
+// newPeerVerification returns what OpenSSL has said about the peer's
+// certificate, and why there is nothing of it in Sent.
+func newPeerVerification(c *C.cssl_conn) (v *PeerVerification, unreadable error) {
+	d := C.cssl_conn_decisions(c)
+	v = &PeerVerification{ServerName: C.GoString(C.SSL_get_servername(C.cssl_conn_ssl(c), C.TLSEXT_NAMETYPE_host_name))}
+	if d.verdict != C.X509_V_OK {
+		v.Err = errors.New(verifyText(C.long(d.verdict)))
+	}
+	var err error
+	if v.Sent, unreadable = parseChain(blob(d.sent)); v.Err == nil {
+		v.Err = unreadable
+	}
+	if v.Chain, err = parseChain(blob(d.valid)); err != nil && v.Err == nil {
+		v.Err = err
+	}
+	return v, unreadable
+}
 
 // verifyErrorOf is the error of OpenSSL's that leads to the alert in err.
 func verifyErrorOf(err error) C.int {

@@ -12,7 +12,7 @@ var forFuzzOfCssl = []mutation{
 	{"spin", "every result says that input moved", "conn.go",
 		"r.flags&C.CSSL_MOVED_IN != 0", "true"},
 	{"leak", "a closed connection stays", "newconn.go",
-		"\t\tC.cssl_conn_free(p)\n\t\tconns.Add(-1)\n", "\t\tC.cssl_conn_free(p)\n"},
+		"\tC.cssl_conn_free(p)\n\tconns.Add(-1)\n", "\tC.cssl_conn_free(p)\n"},
 	{"leak", "a Context that is refused stays", "build.go",
 		"\t\tif err != nil && b.ptr != nil {\n", "\t\tif false {\n"},
 	{"leak", "a certificate that is refused stays", "certificate.go",
