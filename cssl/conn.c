@@ -52,8 +52,10 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 void cssl_conn_free(cssl_conn *c)
 {
 	/*
-	 * SSL_free takes the session of a connection without close_notify out of the server's cache. RFC 5246, section 7.2.1, asks for that
-	 * no longer; tickets are not affected either, unless they stand for a place in the cache (early data).
+	 * SSL_free takes the session of a connection without close_notify out
+	 * of the server's cache. RFC 5246, section 7.2.1, asks for that no
+	 * longer; tickets are not affected either, unless they stand for a
+	 * place in the cache (early data).
 	 */
 	if (c->established && !c->failed)
 		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN);
@@ -64,7 +66,10 @@ void cssl_conn_free(cssl_conn *c)
 	free(c);
 }
 
-/* Every operation begins so: a stale entry of the thread's error queue would turn a WANT into a failure. */
+/*
+ * Every operation begins so: a stale entry of the thread's error queue would
+ * turn a WANT into a failure.
+ */
 static void begin(cssl_conn *c)
 {
 	ERR_clear_error();
@@ -79,7 +84,7 @@ static uint32_t flags_of(const cssl_conn *c)
 	return c->t.moved | (c->t.held ? CSSL_HELD : CSSL_UNSENT);
 }
 
-static cssl_result answer(const cssl_conn *c, int code, int err)
+static cssl_result result(const cssl_conn *c, int code, int err)
 {
 	cssl_result r = {0, code, err, flags_of(c)};
 	return r;
@@ -91,13 +96,19 @@ static cssl_result progress(const cssl_conn *c, size_t n)
 	return r;
 }
 
-/* What an SSL_ call that answered ret <= 0 means. It empties the error queue on a failure. */
+/*
+ * What an SSL_ call that returned ret <= 0 means. It empties the error queue on
+ * a failure.
+ */
 static cssl_result failure(cssl_conn *c, int ret)
 {
 	int code = SSL_get_error(c->ssl, ret);
 
 	if (c->over_limit) {
-		/* Input is frozen, so OpenSSL stands between two messages and can still send its alert. */
+		/*
+		 * Input is frozen, so OpenSSL stands between two messages and
+		 * can still send its alert.
+		 */
 		if (!c->shutdown_done && !c->failed && !SSL_in_init(c->ssl))
 			SSL_shutdown(c->ssl);
 		c->shutdown_done = 1;
@@ -115,45 +126,48 @@ static cssl_result failure(cssl_conn *c, int ret)
 		c->failed = 1;
 	} else if (code == SSL_ERROR_WANT_READ && c->t.at_end) {
 		if (c->t.recv_errno != 0)
-			return answer(c, CSSL_RECV_FAILED, c->t.recv_errno);
+			return result(c, CSSL_RECV_FAILED, c->t.recv_errno);
 		if (!c->established && c->t.send_errno != 0)
-			/* The first send had the errno of the connection, such as ECONNREFUSED; recv only says "end". */
-			return answer(c, CSSL_RECV_FAILED, c->t.send_errno);
-		return answer(c, CSSL_BARE_FIN, 0);
+			/*
+			 * The first send had the errno of the connection, such
+			 * as ECONNREFUSED; recv only says "end".
+			 */
+			return result(c, CSSL_RECV_FAILED, c->t.send_errno);
+		return result(c, CSSL_BARE_FIN, 0);
 	} else if (code == SSL_ERROR_WANT_READ && c->t.send_errno != 0 && !c->shutdown_done) {
-		return answer(c, CSSL_RECV_FAILED, c->t.send_errno); /* the peer may wait for what was never sent */
+		return result(c, CSSL_RECV_FAILED, c->t.send_errno); /* the peer may wait for what was never sent */
 	}
-	return answer(c, code, 0);
+	return result(c, code, 0);
 }
 
 static cssl_result bad_state(const cssl_conn *c)
 {
 	if (c->reasons != NULL)
 		c->reasons->count = 0;
-	return answer(c, CSSL_BAD_STATE, 0);
+	return result(c, CSSL_BAD_STATE, 0);
 }
 
 /*
- * True while a handshake after the first one is under way, or asked for by this
- * client and not yet begun: OpenSSL begins when no partial record is buffered. A
- * server that waits for the answer to its HelloRequest may go on.
+ * True while a handshake after the first one is under way, or this client is to
+ * begin one: OpenSSL begins when no partial record is buffered. A server that
+ * waits for the answer to its HelloRequest may go on.
  */
 static int unfinished(const cssl_conn *c)
 {
-	return SSL_in_init(c->ssl) || c->asked || (!SSL_is_server(c->ssl) && SSL_renegotiate_pending(c->ssl));
+	return SSL_in_init(c->ssl) || c->to_renegotiate || (!SSL_is_server(c->ssl) && SSL_renegotiate_pending(c->ssl));
 }
 
 /*
- * A client that asks for a renegotiation while a part of the server's own HelloRequest is
- * buffered comes, in OpenSSL 3.0, into a state in which application data is a
- * protocol error. So it asks when the record is whole; if that began a handshake, it is the one. True
- * when it asked just now.
+ * A client that asks for a renegotiation while a part of the server's own
+ * HelloRequest is buffered comes, in OpenSSL 3.0, into a state in which
+ * application data is a protocol error. So it asks when the record is whole; if
+ * that began a handshake, it is the one. True when it asked just now.
  */
-static int ask(cssl_conn *c)
+static int renegotiate(cssl_conn *c)
 {
-	if (!c->asked || (!SSL_in_init(c->ssl) && SSL_has_pending(c->ssl) && SSL_pending(c->ssl) == 0))
+	if (!c->to_renegotiate || (!SSL_in_init(c->ssl) && SSL_has_pending(c->ssl) && SSL_pending(c->ssl) == 0))
 		return 0;
-	c->asked = 0;
+	c->to_renegotiate = 0;
 	return !SSL_in_init(c->ssl) && SSL_get_shutdown(c->ssl) == 0 && SSL_renegotiate(c->ssl) == 1;
 }
 
@@ -172,24 +186,30 @@ static int drive(cssl_conn *c, cssl_result *r)
 	size_t n = 0;
 	int ret;
 
-	ask(c);
+	renegotiate(c);
 	if (SSL_version(c->ssl) == TLS1_3_VERSION && (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN))
 		ret = SSL_do_handshake(c->ssl);
 	else
 		do
 			ret = SSL_peek_ex(c->ssl, &byte, 1, &n);
-		while (ask(c));
+		while (renegotiate(c));
 
 	if (!unfinished(c) && !c->over_limit) {
-		/* Done. What the peek itself said (WANT_READ, close_notify, bare FIN) is the next read's to find. */
+		/*
+		 * Done. What the peek itself said (WANT_READ, close_notify,
+		 * bare FIN) is the next read's to find.
+		 */
 		ERR_clear_error();
 		return 1;
 	}
-	*r = ret > 0 ? answer(c, CSSL_WANT_APP_READ, 0) : failure(c, ret);
+	*r = ret > 0 ? result(c, CSSL_WANT_APP_READ, 0) : failure(c, ret);
 	return 0;
 }
 
-/* True unless the connection has failed, or is a server's that has not come to the end of early data. Ends a client's. */
+/*
+ * True unless the connection has failed, or is a server's that has not come to
+ * the end of early data. Ends a client's.
+ */
 static int ready(cssl_conn *c)
 {
 	if (c->established || c->failed)
@@ -235,9 +255,12 @@ cssl_result cssl_detach(cssl_conn *c, int need_input)
 		cssl_transport_flush(&c->t);
 		cssl_transport_fill(&c->t, 2 * MAX_RECORD);
 	}
-	/* After a failed send the handshake has to say that there will be no answer. */
+	/*
+	 * After a failed send the handshake has to say that there will be no
+	 * answer.
+	 */
 	if (need_input && c->t.in.len == 0 && !c->t.eof && c->t.recv_errno == 0 && c->t.send_errno == 0)
-		return answer(c, SSL_ERROR_WANT_READ, 0);
+		return result(c, SSL_ERROR_WANT_READ, 0);
 	c->fd = c->t.fd;
 	c->tail = c->t.tail_max;
 	c->t.fd = -1;
@@ -296,7 +319,10 @@ cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len)
 	return ret > 0 && !c->over_limit ? progress(c, n) : failure(c, ret);
 }
 
-/* True when a record may be written: nothing is left for the socket, or in engine mode there is room for one more. */
+/*
+ * True when a record may be written: nothing is left for the socket, or in
+ * engine mode there is room for one more.
+ */
 static int has_room(cssl_conn *c)
 {
 	if (c->t.out.len == 0 || c->t.held || cssl_transport_flush(&c->t))
@@ -323,11 +349,11 @@ cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int m
 	if (c->failed || !c->established || c->shutdown_done)
 		return bad_state(c);
 	if (!has_room(c))
-		return answer(c, SSL_ERROR_WANT_WRITE, 0);
-	if (c->t.send_errno == 0 && (SSL_in_init(c->ssl) || c->asked || SSL_renegotiate_pending(c->ssl)) && !drive(c, &r))
+		return result(c, SSL_ERROR_WANT_WRITE, 0);
+	if (c->t.send_errno == 0 && (SSL_in_init(c->ssl) || c->to_renegotiate || SSL_renegotiate_pending(c->ssl)) && !drive(c, &r))
 		return r;
 	if (c->t.send_errno != 0)
-		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
 	c->t.corked = c->t.held;
 	c->t.more = !!more;
 	ret = SSL_write_ex(c->ssl, buf, len, &n);
@@ -335,7 +361,7 @@ cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int m
 	c->t.more = 0;
 	if (c->t.send_errno != 0) {
 		ERR_clear_error();
-		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
 	}
 	return ret > 0 ? progress(c, n) : failure(c, ret);
 }
@@ -346,9 +372,9 @@ cssl_result cssl_flush(cssl_conn *c)
 
 	c->t.moved = 0;
 	if (!cssl_transport_flush(&c->t))
-		return answer(c, SSL_ERROR_WANT_WRITE, 0);
+		return result(c, SSL_ERROR_WANT_WRITE, 0);
 	if (c->t.send_errno != 0 && !held) /* that a peer has gone without its tickets is the next write's to find */
-		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
 	return progress(c, 1);
 }
 
@@ -365,7 +391,7 @@ cssl_result cssl_shutdown(cssl_conn *c, int more)
 	if (c->t.send_errno == 0 && SSL_in_init(c->ssl) && !drive(c, &r))
 		return r;
 	if (c->t.send_errno != 0)
-		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
 	c->t.corked = c->t.held; /* the close_notify takes the tickets along */
 	c->t.more = !!more;
 	ret = SSL_shutdown(c->ssl);
@@ -375,34 +401,41 @@ cssl_result cssl_shutdown(cssl_conn *c, int more)
 		return failure(c, ret);
 	c->shutdown_done = 1;
 	if (c->t.send_errno != 0)
-		return answer(c, CSSL_SEND_FAILED, c->t.send_errno);
+		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
 	return progress(c, 1);
 }
 
 int cssl_free_buffers(cssl_conn *c)
 {
 	/*
-	 * Before 3.0.14, SSL_free_buffers freed a record of which only the header was read (the state
-	 * is "RB" then), or only a part was given out (CVE-2024-4741).
+	 * Before 3.0.14, SSL_free_buffers freed a record of which only the
+	 * header was read (the state is "RB" then), or only a part was given
+	 * out (CVE-2024-4741).
 	 */
 	if (SSL_has_pending(c->ssl) || strcmp(SSL_rstate_string(c->ssl), "RH") != 0)
 		return 0;
 	return SSL_free_buffers(c->ssl);
 }
 
-/* Starts a handshake by the OpenSSL function that was just called, and carries it on. */
+/*
+ * Starts a handshake by the OpenSSL function that was just called, and carries
+ * it on.
+ */
 static cssl_result start(cssl_conn *c, int ret)
 {
 	cssl_result r;
 
 	if (ret != 1) {
-		/* Nothing was begun (wrong version, not allowed, an unfinished write): the connection is as it was. */
+		/*
+		 * Nothing was begun (wrong version, not allowed, an unfinished
+		 * write): the connection is as it was.
+		 */
 		if (c->reasons == NULL)
 			c->reasons = malloc(sizeof *c->reasons);
 		if (c->reasons != NULL)
 			cssl_take_reasons(c->reasons);
 		ERR_clear_error();
-		return answer(c, CSSL_BAD_STATE, 0);
+		return result(c, CSSL_BAD_STATE, 0);
 	}
 	return drive(c, &r) ? progress(c, 1) : r;
 }
@@ -422,10 +455,10 @@ cssl_result cssl_renegotiate(cssl_conn *c)
 	    SSL_version(c->ssl) >= TLS1_3_VERSION || (SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION))
 		return bad_state(c);
 	if (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)
-		return bad_state(c); /* whoever has sent close_notify ignores handshake messages */
+		return bad_state(c); /* a peer that has sent close_notify ignores handshake messages */
 	if (SSL_is_server(c->ssl))
 		return start(c, SSL_renegotiate(c->ssl));
-	c->asked = 1;
+	c->to_renegotiate = 1;
 	return start(c, 1);
 }
 
@@ -438,7 +471,10 @@ cssl_result cssl_request_certificate(cssl_conn *c)
 	return start(c, SSL_verify_client_post_handshake(c->ssl));
 }
 
-/* Early data is read and written before the handshake is done. What is written meanwhile leaves with one send. */
+/*
+ * Early data is read and written before the handshake is done. What is written
+ * meanwhile leaves with one send.
+ */
 static int begin_early(cssl_conn *c)
 {
 	begin(c);
@@ -455,7 +491,7 @@ static cssl_result end_early(cssl_conn *c, int code, size_t n)
 		return bad_state(c);
 	if (code == SSL_ERROR_SSL)
 		return failure(c, -1);
-	return code == SSL_ERROR_NONE ? progress(c, n) : answer(c, code, 0);
+	return code == SSL_ERROR_NONE ? progress(c, n) : result(c, code, 0);
 }
 
 cssl_result cssl_read_early(cssl_conn *c, unsigned char *buf, size_t len)

@@ -23,8 +23,8 @@ import (
 type Conn struct {
 	c  *C.cssl_conn
 	fd int
-	// Errors stick, as OpenSSL's state does: readErr to reading alone (the end of
-	// the stream), fatal to all.
+	// Errors stick, as OpenSSL's state does: readErr to reading alone (the end
+	// of the stream), fatal to all.
 	readErr error
 	fatal   error
 	server  bool
@@ -51,11 +51,11 @@ func (c *Conn) read(op Op, p []byte) Result {
 	return c.operate(op, p, false)
 }
 
-// Write writes p, or the first 16 KiB of it, as one record. It may want to read.
-// After a Want, the next Write must be given the same bytes, at any address; they
-// may have grown at the end only if they were 16 KiB or longer. An empty p makes
-// no progress and no crossing: OpenSSL does not tell an empty write from a
-// failure.
+// Write writes p, or the first 16 KiB of it, as one record. It may want to
+// read. After a Want, the next Write must be given the same bytes, at any
+// address; they may have grown at the end only if they were 16 KiB or longer.
+// An empty p makes no progress and no crossing: OpenSSL does not tell an empty
+// write from a failure.
 func (c *Conn) Write(p []byte) Result { return c.write(p, false) }
 
 // WriteMore is Write for a record that others follow at once: the kernel may
@@ -71,9 +71,9 @@ func (c *Conn) write(p []byte, more bool) Result {
 }
 
 // Shutdown sends close_notify; no Write may follow. Progress means that it has
-// left OpenSSL; Result.Unsent says whether the transport has it. Reading goes on
-// until the peer's end. It is an error before the handshake is done and after a
-// fatal error.
+// left OpenSSL; Result.Unsent says whether the transport has it. Reading goes
+// on until the peer's end. It is an error before the handshake is done and
+// after a fatal error.
 func (c *Conn) Shutdown() Result { return c.operate(OpShutdown, nil, false) }
 
 // ShutdownMore is Shutdown for a close_notify that CloseWrite follows at once:
@@ -91,8 +91,8 @@ func (c *Conn) KeyUpdate(request bool) Result { return c.operate(OpKeyUpdate, ni
 // carries it on; Read and Write do too.
 func (c *Conn) Renegotiate() Result { return c.operate(OpRenegotiate, nil, false) }
 
-// Flush sends ciphertext that the transport did not take earlier. In engine mode
-// it returns WantWrite until Take has taken all.
+// Flush sends ciphertext that the transport did not take earlier. In engine
+// mode it returns WantWrite until Take has taken all.
 func (c *Conn) Flush() Result {
 	if c.fatal == net.ErrClosed {
 		return Result{Err: c.fatal}
@@ -103,8 +103,9 @@ func (c *Conn) Flush() Result {
 	return c.result(OpFlush, C.cssl_flush(c.c))
 }
 
-// operate performs op. Where the application is asked in the midst of it, and
-// has decided at once, op goes on.
+// operate performs op, in one crossing: conn.c has a function for each. flag is
+// the one argument that an operation has besides p. If the application is asked
+// in the midst of it, and decides at once, op goes on.
 func (c *Conn) operate(op Op, p []byte, flag bool) Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}
@@ -119,38 +120,34 @@ func (c *Conn) operate(op Op, p []byte, flag bool) Result {
 			return Result{Err: &Error{Op: op, Class: ClassState, Err: ErrState}}
 		}
 	}
+	buf, n := (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))
 	for {
-		r := c.result(op, c.call(op, p, cbool(flag)))
-		if c.hs == nil || !c.hs.decide(r.Want) {
-			return r
+		var r C.cssl_result
+		switch op {
+		case OpHandshake:
+			r = C.cssl_handshake(c.c)
+		case OpRead:
+			r = C.cssl_read(c.c, buf, n)
+		case OpPeek:
+			r = C.cssl_peek(c.c, buf, n)
+		case OpWrite:
+			r = C.cssl_write(c.c, buf, n, cbool(flag))
+		case OpShutdown:
+			r = C.cssl_shutdown(c.c, cbool(flag))
+		case OpKeyUpdate:
+			r = C.cssl_key_update(c.c, cbool(flag))
+		case OpRenegotiate:
+			r = C.cssl_renegotiate(c.c)
+		case OpRequestCertificate:
+			r = C.cssl_request_certificate(c.c)
+		}
+		out := c.result(op, r)
+		if c.hs == nil || !c.hs.decide(out.Want) {
+			return out
 		}
 		if op == OpRenegotiate {
 			op = OpHandshake // it has begun
 		}
-	}
-}
-
-// call is the one crossing into C, where conn.c has a function for each
-// operation.
-func (c *Conn) call(op Op, p []byte, flag C.int) C.cssl_result {
-	buf, n := (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))
-	switch op {
-	case OpRead:
-		return C.cssl_read(c.c, buf, n)
-	case OpPeek:
-		return C.cssl_peek(c.c, buf, n)
-	case OpWrite:
-		return C.cssl_write(c.c, buf, n, flag)
-	case OpShutdown:
-		return C.cssl_shutdown(c.c, flag)
-	case OpKeyUpdate:
-		return C.cssl_key_update(c.c, flag)
-	case OpRenegotiate:
-		return C.cssl_renegotiate(c.c)
-	case OpRequestCertificate:
-		return C.cssl_request_certificate(c.c)
-	default:
-		return C.cssl_handshake(c.c)
 	}
 }
 

@@ -12,7 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Answers of an operation beyond those of SSL_get_error (which are small and positive). */
+/*
+ * Codes of an operation beyond those of SSL_get_error (which are small and
+ * positive).
+ */
 enum {
 	CSSL_WANT_APP_READ = 100, /* application data stands before the handshake message that is needed */
 	CSSL_BARE_FIN = 101,      /* the stream ended without close_notify */
@@ -30,7 +33,7 @@ enum {
 	CSSL_UNSENT = 4,    /* ciphertext is left that the transport did not take yet */
 	CSSL_HELD = 16,     /* ciphertext is kept that was not offered to the transport yet */
 	CSSL_CERTIFICATE = 32, /* unless the operation failed: the answer to cssl_request_certificate has come */
-	CSSL_DRAINED = 8,   /* nothing is buffered and the transport had no more: a read now would answer WANT_READ */
+	CSSL_DRAINED = 8,   /* nothing is buffered and the transport had no more: a read now would return WANT_READ */
 };
 
 typedef struct {
@@ -57,16 +60,20 @@ typedef struct {
  */
 cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons *out);
 
-/* Frees the connection and all that it holds. May call the Go side's release of context state. */
+/*
+ * Frees the connection and all that it holds. May call the Go side's release of
+ * context state.
+ */
 void cssl_conn_free(cssl_conn *c);
 
 /*
  * The operations. None of them blocks, unless blocking was set. While a
  * handshake makes progress (in any of them: a renegotiation may run inside a
  * read or a write) the callbacks for the key log and for a server's
- * verification (cssl_decide_peer) can fire; the others (client hello, ALPN, messages) are C. No pointer given is kept after the return.
- * Buffers are unsigned char, not void: of those cgo knows that they hold no Go
- * pointers, whatever the struct around them holds.
+ * verification (cssl_decide_peer) can fire; the others (client hello, ALPN,
+ * messages) are C. No pointer given is kept after the return. Buffers are
+ * unsigned char, not void: of those cgo knows that they hold no Go pointers,
+ * whatever the struct around them holds.
  */
 cssl_result cssl_handshake(cssl_conn *c);
 cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len);
@@ -79,35 +86,50 @@ cssl_result cssl_renegotiate(cssl_conn *c);
 cssl_result cssl_request_certificate(cssl_conn *c);
 
 /*
- * cssl_handshake can run on any thread, while no other call uses c, and without the socket: detach takes what has come off it, and
- * makes c work in memory alone; attach gives the socket back and sends what there is. In between the caller may close the
- * socket, and must not call anything but cssl_handshake and cssl_conn_free. detach answers WANT_READ, and has done nothing, if
- * need_input is set and nothing has come. attach takes what cssl_handshake answered and answers what that has become.
+ * cssl_handshake can run on any thread, while no other call uses c, and without
+ * the socket: detach takes what has come off it, and makes c work in memory
+ * alone; attach gives the socket back and sends what there is. In between the
+ * caller may close the socket, and must not call anything but cssl_handshake
+ * and cssl_conn_free. detach returns WANT_READ, and has done nothing, if
+ * need_input is set and nothing has come. attach takes what cssl_handshake
+ * returned and returns what that has become.
  */
 cssl_result cssl_detach(cssl_conn *c, int need_input);
 cssl_result cssl_attach(cssl_conn *c, cssl_result r);
 
-/* What the application is asked, and its answers; NULL if it decides about nothing. */
+/*
+ * What the application is asked and has decided; NULL if it decides about
+ * nothing.
+ */
 cssl_decisions *cssl_conn_decisions(cssl_conn *c);
 
 /*
- * Frees OpenSSL's record buffers, if nothing is in them. It does not block, and no callback fires.
- * True when there are none now.
+ * Frees OpenSSL's record buffers, if nothing is in them. It does not block, and
+ * no callback fires. True when there are none now.
  */
 int cssl_free_buffers(cssl_conn *c);
 
-/* Engine mode. Both copy, and neither keeps a pointer or calls back. feed_room is how much feed would take. */
+/*
+ * Engine mode. Both copy, and neither keeps a pointer or calls back. feed_room
+ * is how much feed would take.
+ */
 size_t cssl_feed_room(const cssl_conn *c);
 size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len);
 void cssl_feed_eof(cssl_conn *c);
-/* What is written from now on is dropped, as a socket does it after SHUT_WR. What is there can still be taken. */
+/*
+ * What is written from now on is dropped, as a socket does it after SHUT_WR.
+ * What is there can still be taken.
+ */
 void cssl_take_end(cssl_conn *c);
 size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len);
 size_t cssl_unsent(const cssl_conn *c);
-/* True when input was received that no read has returned: in OpenSSL, or in front of it. */
+/*
+ * True when input was received that no read has returned: in OpenSSL, or in
+ * front of it.
+ */
 int cssl_has_pending(const cssl_conn *c);
 
-/* Facts for the error that the last operation answered. */
+/* Facts for the error that the last operation returned. */
 const cssl_reasons *cssl_conn_reasons(const cssl_conn *c);
 /* Alert descriptions, or -1: the last one sent and the last one received. */
 int cssl_alert_sent(const cssl_conn *c);
@@ -129,8 +151,8 @@ cssl_negotiated cssl_conn_negotiated(const cssl_conn *c);
 SSL *cssl_conn_ssl(const cssl_conn *c);
 
 /*
- * Of an SSL. None of these blocks or calls back. The chains come as DER certificates, see cssl_put_chain; *out is malloc'ed, the
- * caller's to free.
+ * Of an SSL. None of these blocks or calls back. The chains come as DER
+ * certificates, see cssl_put_chain; *out is malloc'ed, the caller's to free.
  */
 /* The peer's chain, leaf first. */
 long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);

@@ -22,9 +22,9 @@ struct cssl_conn {
 	cssl_ssl_data data;
 	cssl_transport t;
 	unsigned established : 1;   /* the first handshake is done */
-	unsigned failed : 1;        /* OpenSSL answered SSL_ERROR_SSL: no operation may follow */
+	unsigned failed : 1;        /* SSL_get_error returned SSL_ERROR_SSL: no operation may follow */
 	unsigned shutdown_done : 1; /* close_notify left OpenSSL */
-	unsigned asked : 1;         /* this client is to renegotiate once no partial record is buffered */
+	unsigned to_renegotiate : 1; /* this client is to renegotiate once no partial record is buffered */
 	unsigned over_limit : 1;    /* max_messages or max_renegotiations was passed */
 	int16_t alert_sent, alert_received;
 	uint32_t messages, max_messages;             /* post-handshake messages received */

@@ -1,6 +1,6 @@
 /*
- * What the application decides in the midst of a handshake: which Context a client gets, and whether the peer's certificate
- * will do.
+ * What the application decides in the midst of a handshake: which Context a
+ * client gets, and whether the peer's certificate will do.
  */
 #ifndef CSSL_DECIDE_H
 #define CSSL_DECIDE_H
@@ -40,12 +40,16 @@ cssl_decisions *cssl_decide_new(int ask_hello);
 /* Frees d and what it holds. d may be NULL. */
 void cssl_decide_free(cssl_decisions *d);
 
-/* Keeps a copy of a ClientHello, if it is the first and d is not NULL. Without memory there is none, and the handshake fails. */
+/*
+ * Keeps a copy of a ClientHello, if it is the first and d is not NULL. Without
+ * memory there is none, and the handshake fails.
+ */
 void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len);
 
 /*
- * Installs the callbacks in ctx. Neither blocks nor calls Go, with one exception: a server, which OpenSSL cannot suspend there,
- * asks for the certificate by cssl_go_verify, which returns when d->peer is decided.
+ * Installs the callbacks in ctx. Neither blocks nor calls Go, with one
+ * exception: a server, which OpenSSL cannot suspend there, asks for the
+ * certificate by cssl_go_verify, which returns when d->peer is decided.
  */
 void cssl_decide_hello(SSL_CTX *ctx);
 /* That of a server, for the answer to a server name. */

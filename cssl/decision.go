@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// ErrDecisionTimeout: neither Accept nor Refuse was called within Config.DecisionTimeout.
+// ErrDecisionTimeout: neither Accept nor Refuse was called within
+// Config.DecisionTimeout.
 var ErrDecisionTimeout = errors.New("the application did not decide in time")
 
 // ErrCallbackPanic: the callback that was to decide panicked.
@@ -55,7 +56,8 @@ func (d *decision) decide(x *Context, err error) {
 	}
 }
 
-// cancel makes the decision for a connection that was closed, and wakes nobody but who waits for done.
+// cancel makes the decision for a connection that was closed. It does not wake
+// the owner; what waits for done goes on.
 func (d *decision) cancel() {
 	d.mu.Lock()
 	d.wake = nil

@@ -18,8 +18,9 @@ import (
 )
 
 // CloseWrite ends our direction of the transport: a FIN (shutdown(2) with
-// SHUT_WR). In engine mode that is the caller's to do, when Take has taken all that is there; what OpenSSL writes
-// later, such as the answer to a KeyUpdate, is dropped.
+// SHUT_WR). In engine mode that is the caller's to do, when Take has taken all
+// that is there; what OpenSSL writes later, such as the answer to a KeyUpdate,
+// is dropped.
 func (c *Conn) CloseWrite() error {
 	if c.c == nil {
 		return net.ErrClosed // the number may be another socket's by now
@@ -35,7 +36,7 @@ func (c *Conn) CloseWrite() error {
 	return syscall.Shutdown(c.fd, syscall.SHUT_WR)
 }
 
-// Feed takes ciphertext that came from the peer (engine mode). It answers how
+// Feed takes ciphertext that came from the peer (engine mode). It returns how
 // much it took: when that is less than all, Read first and feed the rest again.
 func (c *Conn) Feed(p []byte) int {
 	if c.c == nil || c.fd >= 0 || len(p) == 0 {
@@ -58,7 +59,8 @@ func (c *Conn) FeedEOF() {
 	}
 }
 
-// Take moves ciphertext for the peer into p and answers how much (engine mode): nothing while an operation waits with WantAsync.
+// Take moves ciphertext for the peer into p and returns how much (engine mode):
+// nothing while an operation waits with WantAsync.
 func (c *Conn) Take(p []byte) int {
 	if !c.usable() || c.fd >= 0 || len(p) == 0 {
 		return 0

@@ -23,8 +23,8 @@ import (
 )
 
 // handshaker leads the first handshake of a connection that may wait for the
-// application (Config.ClientHello, SNI, VerifyPeer), or whose handshake runs off
-// its owner's goroutine (Config.Offload, slow keys). Other connections have
+// application (Config.ClientHello, SNI, VerifyPeer), or whose handshake runs
+// off its owner's goroutine (Config.Offload, slow keys). Other connections have
 // none. After the first handshake it stays only for VerifyPeer, which is asked
 // again in a renegotiation.
 type handshaker struct {
@@ -44,7 +44,8 @@ type handshaker struct {
 	handle  cgo.Handle // for cssl_go_verify, or 0
 }
 
-// phase says what the next call of firstHandshake does, and who may use the SSL.
+// phase says what the next call of firstHandshake does, and who may use the
+// SSL.
 //
 //	ready ──► done
 //	ready ──► deciding ──► ready
@@ -57,14 +58,15 @@ const (
 	// phaseStarved is phaseReady after a step on a goroutine of its own that
 	// wants input: the next one waits until there is some.
 	phaseStarved
-	// phaseWorking: a step runs on a goroutine of its own, and only that may use
-	// the SSL. A server's VerifyPeer is asked there and decides there.
+	// phaseWorking: a step runs on a goroutine of its own, and only that may
+	// use the SSL. A server's VerifyPeer is asked there and decides there.
 	phaseWorking
-	// phaseDeciding: OpenSSL has suspended the handshake, until pending is made.
+	// phaseDeciding: OpenSSL has suspended the handshake, until pending is
+	// made.
 	phaseDeciding
 	// phaseDone: the first handshake is done, and firstHandshake is not called
-	// any more. A renegotiation that waits for pending is in this phase too: then
-	// each operation asks OpenSSL, which says so.
+	// any more. A renegotiation that waits for pending is in this phase too:
+	// then each operation asks OpenSSL, which says so.
 	phaseDone
 )
 
@@ -85,8 +87,8 @@ func (c *Conn) first() bool { return c.hs != nil && c.hs.phase != phaseDone }
 func (c *Conn) usable() bool { return c.c != nil && (c.hs == nil || c.hs.phase != phaseWorking) }
 
 // Bind says who owns c and how to wake it. wake is called, from any goroutine,
-// when an operation that returned a [Want.Application] is to be called again: it
-// must not call c itself. owner is passed on to the application's callbacks.
+// when an operation that returned a [Want.Application] is to be called again:
+// it must not call c itself. owner is passed on to the application's callbacks.
 // Bind must be called before the first operation; without it such a wait ends
 // only when the owner tries again.
 func (c *Conn) Bind(owner any, wake func()) {
@@ -95,8 +97,8 @@ func (c *Conn) Bind(owner any, wake func()) {
 	}
 }
 
-// Asks reports whether operations of c may return a [Want.Application]. Then its
-// owner calls Bind.
+// Asks reports whether operations of c may return a [Want.Application]. Then
+// its owner calls Bind.
 func (c *Conn) Asks() bool { return c.hs != nil }
 
 func (h *handshaker) wakeOwner() {
@@ -121,7 +123,8 @@ func (c *Conn) firstHandshake() Result {
 		case phaseWorking:
 			if r, wait = h.step.result(); wait == WantNone {
 				r = h.stop(r)
-				// The transport may have brought meanwhile what it wants, and told so.
+				// The transport may have brought meanwhile what it wants, and
+				// told so.
 				again = r.code == C.SSL_ERROR_WANT_READ || r.code == C.SSL_ERROR_WANT_WRITE && r.flags&C.CSSL_UNSENT == 0
 			}
 		default:
@@ -279,7 +282,7 @@ func (h *handshaker) askPeer(wake func()) *decision {
 	return ask("verification", h.st.timeout, wake, func(d *decision) {
 		v.decision = d
 		if len(v.Sent) == 0 {
-			v.Refuse(unreadable) // nobody could say whose it is
+			v.Refuse(unreadable) // there is nothing to look at
 			return
 		}
 		h.st.verifyPeer(v)
@@ -352,7 +355,8 @@ var errTooMany = errors.New("too many verifications wait for a decision")
 // step is a part of the handshake, up to the next want, on a goroutine of its
 // own. It works in memory; the owner has the socket.
 type step struct {
-	// What the owner did meanwhile in engine mode; the goroutine does not use it.
+	// What the owner did meanwhile in engine mode; the goroutine does not use
+	// it.
 	in    []byte // Feed
 	room  int    // for in
 	eof   bool   // FeedEOF

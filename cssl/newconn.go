@@ -29,8 +29,8 @@ var conns atomic.Int64
 // NewConn makes a connection over fd, a stream socket. The socket stays the
 // caller's: Close does not close it. The Context's role decides who begins. cfg
 // is for clients; a server passes the zero value. The operations do not wait,
-// also if the socket is a blocking one, or is made one later: whoever has a
-// duplicate of it can do that, such as by Fd of an os.File.
+// also if the socket is a blocking one, or is made one later, as Fd of an os.File
+// does it to a duplicate.
 func (x *Context) NewConn(fd int, cfg ConnConfig) (*Conn, error) {
 	if fd < 0 {
 		return nil, negativeFD(fd)
@@ -141,7 +141,8 @@ func freeConn(p *C.cssl_conn) {
 	conns.Add(-1)
 }
 
-// FreeBuffers gives OpenSSL's record buffers back, 17 KiB for reading and 17 for
-// writing; the next operation allocates what it needs again. It answers false, and does
-// nothing, while a part of a record is in them. With Config.ReleaseBuffers that happens after each operation anyway.
+// FreeBuffers gives OpenSSL's record buffers back, 17 KiB for reading and 17
+// for writing; the next operation allocates what it needs again. It returns
+// false, and does nothing, while a part of a record is in them. With
+// Config.ReleaseBuffers that happens after each operation anyway.
 func (c *Conn) FreeBuffers() bool { return c.c == nil || c.usable() && C.cssl_free_buffers(c.c) == 1 }

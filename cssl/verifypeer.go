@@ -15,16 +15,21 @@ import (
 	"unsafe"
 )
 
-// PeerVerification is a peer's certificate that the application decides about: see [Config.VerifyPeer]. One of Accept and Refuse
-// must be called, once, by the callback or later by any goroutine; what comes after the first is ignored.
+// PeerVerification is a peer's certificate that the application decides about:
+// see [Config.VerifyPeer]. One of Accept and Refuse must be called, once, by
+// the callback or later by any goroutine; what comes after the first is
+// ignored.
 type PeerVerification struct {
-	// Sent is what the peer sent, leaf first. What crypto/x509 cannot parse ends the list, and Err says so; a leaf
-	// that it cannot parse is refused without asking.
+	// Sent is what the peer sent, leaf first. What crypto/x509 cannot parse
+	// ends the list, and Err says so; a leaf that it cannot parse is refused
+	// without asking.
 	Sent []*x509.Certificate
-	// Chain is the way from the leaf to a trusted CA; nil if OpenSSL found none.
+	// Chain is the way from the leaf to a trusted CA; nil if OpenSSL found
+	// none.
 	Chain []*x509.Certificate
-	// Err is nil if OpenSSL found the certificate valid and all of it could be parsed. OpenSSL's opinion can be another one with
-	// VerifyApplication alone.
+	// Err is nil if OpenSSL found the certificate valid and all of it could be
+	// parsed. OpenSSL's opinion can be another one with VerifyApplication
+	// alone.
 	Err error
 	// ServerName is the name that the client asked for, or empty.
 	ServerName string
@@ -37,8 +42,9 @@ type PeerVerification struct {
 // Accept goes on with the handshake.
 func (v *PeerVerification) Accept() { v.decision.decide(nil, nil) }
 
-// Refuse ends the handshake. The connection's error has err in it; the alert is the [Alert] in err if it is one of those about certificates
-// (42 to 48), or else bad_certificate.
+// Refuse ends the handshake. The connection's error has err in it; the alert is
+// the [Alert] in err if it is one of those about certificates (42 to 48), or
+// else bad_certificate.
 func (v *PeerVerification) Refuse(err error) { v.decision.decide(nil, refusal(err)) }
 
 // newPeerVerification returns what OpenSSL has said about the peer's
