@@ -84,13 +84,18 @@
 //
 // # Waiting for the application
 //
-// [Config].ClientHello, [Config].VerifyPeer and slow keys make the first handshake
-// wait for something else than the transport; its operations return a [Want] for
-// which Application is true, and the function given to [Conn].Bind is called when
-// they are to be tried again. OpenSSL's callbacks suspend the handshake, and the
-// application is asked outside. Where that is impossible (a server that verifies,
-// a key in a token) the step of the handshake runs on a goroutine of its own, in
-// memory and without the socket, see Config.Offload.
+// [Config].ClientHello, [Config].VerifyPeer and slow keys make the first
+// handshake wait for something else than the transport. Its operations return a
+// [Want] for which Application is true, and the function given to [Conn].Bind is
+// called when they are to be tried again. OpenSSL calls no Go code for that: its
+// callbacks suspend the handshake, and the application is asked outside. Where
+// OpenSSL cannot suspend it (a server that verifies, a key in a token) the step
+// of the handshake runs on a goroutine of its own, in memory and without the
+// socket, see Config.Offload.
+//
+// Three files have the whole way. conn.go has the operations, conn.c the C side
+// of each, and handshaker.go what a handshake does that waits for the
+// application or runs off its owner's goroutine.
 //
 // # Providers and keys in tokens
 //

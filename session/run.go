@@ -244,8 +244,8 @@ func (s *Session) tryHandshake() (tlsio.Op, tlsio.Result) {
 		return tlsio.OpHandshake, next
 	}
 	k := s.rekey
-	if k == rekeyNone && s.asking {
-		s.rekey, s.asking, s.requesting = rekeyUnderWay, false, true
+	if k == rekeyNone && s.certRequestPending {
+		s.rekey, s.certRequestPending, s.requesting = rekeyUnderWay, false, true
 		return tlsio.OpRequestCertificate, s.engine.(CertificateRequester).RequestCertificate()
 	}
 	if k == rekeyNone || k == rekeyUnderWay {

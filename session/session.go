@@ -76,22 +76,22 @@ type Session struct {
 	phase Phase
 	rekey rekey
 
-	unsent      bool // the engine holds ciphertext that its transport refused
-	held        bool // the engine holds ciphertext that it has not offered yet
-	paused      bool // the application does not want to read
-	feeding     bool // OnData is on the stack: what is written answers what was read
-	throttled   bool // fed went above HighWater and not yet below LowWater
-	full        bool // the queue went above HighWater and not yet below LowWater
-	readDone    bool // the peer's end was read
-	ending      bool // no Write is taken any more; close_notify follows the queue
-	shutdownOut bool // close_notify left the engine
-	finOut      bool // our direction of the transport is closed
-	broken      bool // the write direction failed
-	aborted     bool // finish at the next chance
-	running     bool // Ready is on the stack
-	early       bool // early data is read before the handshake
-	asking      bool // a certificate is to be asked for when no other handshake is under way
-	requesting  bool // the handshake under way is such a request
+	unsent             bool // the engine holds ciphertext that its transport refused
+	held               bool // the engine holds ciphertext that it has not offered yet
+	paused             bool // the application does not want to read
+	feeding            bool // OnData is on the stack: what is written answers what was read
+	throttled          bool // fed went above HighWater and not yet below LowWater
+	full               bool // the queue went above HighWater and not yet below LowWater
+	readDone           bool // the peer's end was read
+	ending             bool // no Write is taken any more; close_notify follows the queue
+	shutdownOut        bool // close_notify left the engine
+	finOut             bool // our direction of the transport is closed
+	broken             bool // the write direction failed
+	aborted            bool // finish at the next chance
+	running            bool // Ready is on the stack
+	early              bool // early data is read before the handshake
+	certRequestPending bool // a certificate is to be asked for when no other handshake is under way
+	requesting         bool // the handshake under way is such a request
 }
 
 // Init makes s a new Session over e, and fills in the defaults of cfg. The
@@ -140,7 +140,7 @@ func (s *Session) live(op operation) bool {
 			return false
 		}
 		// A KeyUpdate must not come between two attempts at the same record.
-		return s.rekey == rekeyUnderWay || (s.rekey != rekeyNone || s.asking) && !s.queue.frozen && !s.ending
+		return s.rekey == rekeyUnderWay || (s.rekey != rekeyNone || s.certRequestPending) && !s.queue.frozen && !s.ending
 	case read:
 		if s.readDone || s.phase == Handshaking {
 			return false
@@ -306,10 +306,10 @@ func (s *Session) RequestCertificate() error {
 	if !s.mayRekey() {
 		return net.ErrClosed
 	}
-	if s.asking {
+	if s.certRequestPending {
 		return fmt.Errorf("%w: a certificate is to be asked for already", ErrRekeying)
 	}
-	if s.asking = true; s.rekey == rekeyNone {
+	if s.certRequestPending = true; s.rekey == rekeyNone {
 		s.want[handshake] = tlsio.WantNone
 	}
 	return nil

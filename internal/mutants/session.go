@@ -68,7 +68,7 @@ var ofSession = []mutation{
 	{"P15", "the peer's clean end is an error", "session.go",
 		"\t\terr = nil\n", ""},
 	{"P16", "a KeyUpdate between two attempts at one record", "session.go",
-		"(s.rekey != rekeyNone || s.asking) && !s.queue.frozen && !s.ending", "(s.rekey != rekeyNone || s.asking) && !s.ending"},
+		"(s.rekey != rekeyNone || s.certRequestPending) && !s.queue.frozen && !s.ending", "(s.rekey != rekeyNone || s.certRequestPending) && !s.ending"},
 	{"P17", "a turn has no bound", "run.go",
 		"budget -= attemptCost + n", "budget -= 0"},
 	{"P17", "the budget is forgotten by Runnable", "session.go",
