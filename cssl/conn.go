@@ -103,9 +103,9 @@ func (c *Conn) Flush() Result {
 	return c.result(OpFlush, C.cssl_flush(c.c))
 }
 
-// operate performs op, in one crossing: conn.c has a function for each. flag is
-// the one argument that an operation has besides p. If the application is asked
-// in the midst of it, and decides at once, op goes on.
+// operate performs op, in one crossing: conn.c has a function for each. flag
+// says more to Write and Shutdown, and request to KeyUpdate. If the application
+// is asked in the midst of op, and decides at once, op goes on.
 func (c *Conn) operate(op Op, p []byte, flag bool) Result {
 	if c.fatal != nil {
 		return Result{Err: c.fatal}
