@@ -154,11 +154,13 @@ func mutual(v TLSVersion) (server, client Config) {
 func TestDecisionAtOnce(t *testing.T) {
 	var given atomic.Pointer[decision]
 	var ended atomic.Bool
+	var decided atomic.Int64
 	defer ended.Store(true)
 	go func() {
 		for !ended.Load() {
 			if d := given.Swap(nil); d != nil {
 				d.decide(nil, nil)
+				decided.Add(1)
 			} else {
 				runtime.Gosched()
 			}
@@ -172,14 +174,12 @@ func TestDecisionAtOnce(t *testing.T) {
 				_ = given.Load()
 			}
 		})
-		if d.isMade() {
-			continue
-		}
-		for turns := 0; !woken.Load(); turns++ {
-			if turns > 1e6 {
-				t.Fatalf("%d: the decision is not seen, and the owner is not woken", i)
-			}
+		seen := d.isMade()
+		for decided.Load() <= int64(i) {
 			runtime.Gosched()
+		}
+		if !seen && !woken.Load() {
+			t.Fatalf("%d: the decision is not seen, and the owner is not woken", i)
 		}
 	}
 }
