@@ -22,8 +22,8 @@ const (
 	acceptBatch = 16
 	// acceptPause is how long a listener rests when there are no descriptors or no memory left.
 	acceptPause = 100 * time.Millisecond
-	// complainEvery is how often a listener tells what keeps it from accepting, which may be the same again and again.
-	complainEvery = time.Second
+	// acceptLogEvery is how often a listener tells what keeps it from accepting, which may be the same again and again.
+	acceptLogEvery = time.Second
 )
 
 // listener is a listening socket as one loop sees it.
@@ -42,9 +42,9 @@ type listener struct {
 	// spare is kept open to be given up when descriptors have run out, so that a
 	// connection can be accepted and closed instead of waiting for ever.
 	spare int
-	// complainAt is when the next complaint may be logged, and untold how many were not since the last one.
-	complainAt time.Duration
-	untold     int
+	// logAt is when the next such line may be logged, and unlogged how many were not since the last one.
+	logAt    time.Duration
+	unlogged int
 	// failed is told once no connection can come any more.
 	failed func(error)
 }
@@ -121,7 +121,7 @@ func (l *Loop) accept(ln *listener) {
 			l.countAcceptError(err)
 			l.refuseOne(ln)
 			l.pause(ln, l.now+acceptPause, false)
-			l.complain(ln, slog.LevelWarn, "accept: out of file descriptors, resting", err)
+			l.logAcceptError(ln, slog.LevelWarn, "accept: out of file descriptors, resting", err)
 			return
 		case unix.EBADF, unix.EFAULT, unix.EINVAL, unix.ENOTSOCK:
 			// The listener is of no use any more, such as after a shutdown(2) by whoever has a duplicate.
@@ -132,7 +132,7 @@ func (l *Loop) accept(ln *listener) {
 		default:
 			l.countAcceptError(err)
 			l.pause(ln, l.now+acceptPause, false)
-			l.complain(ln, slog.LevelWarn, "accept failed, resting", err)
+			l.logAcceptError(ln, slog.LevelWarn, "accept failed, resting", err)
 			return
 		}
 		if !s.admit() {
@@ -158,14 +158,14 @@ func (l *Loop) accept(ln *listener) {
 	}
 }
 
-// complain logs what keeps ln from accepting, with how many times it did since the last line.
-func (l *Loop) complain(ln *listener, level slog.Level, what string, err error) {
-	ln.untold++
-	if l.now < ln.complainAt {
+// logAcceptError logs what keeps ln from accepting, with how many times it did since the last line.
+func (l *Loop) logAcceptError(ln *listener, level slog.Level, what string, err error) {
+	ln.unlogged++
+	if l.now < ln.logAt {
 		return
 	}
-	l.log.Log(context.Background(), level, what, "listener", ln.addr.String(), "error", err, "count", ln.untold)
-	ln.complainAt, ln.untold = l.now+complainEvery, 0
+	l.log.Log(context.Background(), level, what, "listener", ln.addr.String(), "error", err, "count", ln.unlogged)
+	ln.logAt, ln.unlogged = l.now+acceptLogEvery, 0
 }
 
 // serve begins a connection that was accepted and admitted.
@@ -178,7 +178,7 @@ func (l *Loop) serve(ln *listener, fd int, remote netip.AddrPort) {
 			s.Release(remote)
 		}
 		s.release()
-		l.complain(ln, slog.LevelError, "accept: no TLS connection can be made", err)
+		l.logAcceptError(ln, slog.LevelError, "accept: no TLS connection can be made", err)
 		return
 	}
 	c := &Conn{tls: tls, handler: s.Handler, server: s, fd: fd, remote: remote, local: ln.addr}

@@ -245,7 +245,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	in.Close()
 	must(t, cmd.Wait())
 	// It tells so, but not at each rest.
-	if told, most := strings.Count(log.String(), "out of file descriptors"), int(time.Since(begin)/complainEvery)+1; told == 0 || told > most {
+	if told, most := strings.Count(log.String(), "out of file descriptors"), int(time.Since(begin)/acceptLogEvery)+1; told == 0 || told > most {
 		t.Errorf("told %d times, want 1 to %d:\n%s", told, most, log.String())
 	}
 }

@@ -127,18 +127,18 @@ type Conn struct {
 	waiting                    time.Duration // since when
 	pendingOlder, pendingNewer *Conn
 
-	mu      sync.Mutex
-	inbox   session.Queue // written, not yet seen by the loop
-	queued  int           // in the session, when the loop last looked; see count
-	summed  int           // what the loop's sum has of this connection
-	high    bool          // Write or Queued has seen as much as the high watermark
-	drain   bool          // OnDrain is due for that, though the session never had as much
-	ask     request       // asked for, not yet seen by the loop
-	refused *refusal      // the first of what was asked for and cannot be
-	cause   error         // of Close or Abort
-	running bool          // the loop will look into the inbox without being told
-	told    bool          // the loop has been told to look into the inbox
-	shut    bool          // no Write is taken any more
+	mu       sync.Mutex
+	inbox    session.Queue // written, not yet seen by the loop
+	queued   int           // in the session, when the loop last looked; see count
+	summed   int           // what the loop's sum has of this connection
+	high     bool          // Write or Queued has seen as much as the high watermark
+	drain    bool          // OnDrain is due for that, though the session never had as much
+	ask      request       // asked for, not yet seen by the loop
+	refused  *refusal      // the first of what was asked for and cannot be
+	cause    error         // of Close or Abort
+	running  bool          // the loop will look into the inbox anyway
+	notified bool          // the loop has been asked to look into the inbox
+	shut     bool          // no Write is taken any more
 }
 
 // request is a set of things asked of a connection from any goroutine.
@@ -216,7 +216,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if !c.running {
 		c.sum() // else collect does, when TLS may have taken it already
 	}
-	c.tell()
+	c.notify()
 	return len(p), nil
 }
 
@@ -313,7 +313,7 @@ func (c *Conn) rekey(r request) error {
 		return net.ErrClosed
 	}
 	c.ask |= r
-	c.tell()
+	c.notify()
 	return nil
 }
 
@@ -327,7 +327,7 @@ func (c *Conn) request(r, instead request, cause error) {
 			c.cause = cause
 		}
 	}
-	c.tell()
+	c.notify()
 }
 
 // sum brings the loop's sum of queued bytes up to date. c.mu is held.
@@ -338,15 +338,15 @@ func (c *Conn) sum() {
 	}
 }
 
-// tell makes the loop look into the inbox, and unlocks c.mu.
-func (c *Conn) tell() {
-	tell := !c.running && !c.told
-	if tell {
-		c.told = true
+// notify makes the loop look into the inbox, and unlocks c.mu.
+func (c *Conn) notify() {
+	wake := !c.running && !c.notified
+	if wake {
+		c.notified = true
 	}
 	c.mu.Unlock()
-	if tell {
-		c.loop.tell(c)
+	if wake {
+		c.loop.notify(c)
 	}
 }
 

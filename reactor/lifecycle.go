@@ -118,15 +118,15 @@ func (l *Loop) closed(c *Conn, err error) {
 	l.countEnd(err, shook)
 }
 
-// bury frees the connections that ended in this turn.
-func (l *Loop) bury() {
+// freeClosed frees the connections that ended in this turn.
+func (l *Loop) freeClosed() {
 	for i, c := range l.dead {
 		l.dead[i] = nil
 		if c.reset {
 			// RST instead of FIN: the peer is not to think that it has got all.
 			_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		} else {
-			swallow(c.fd, l.sessions.Buffer)
+			drainAfterFIN(c.fd, l.sessions.Buffer)
 		}
 		c.tls.Close()
 		if c.server == nil && c.polled {
@@ -146,9 +146,9 @@ func (l *Loop) bury() {
 	l.dead = l.dead[:0]
 }
 
-// swallow sends the FIN and reads what has arrived and nobody will read. Closing
+// drainAfterFIN sends the FIN and reads what has arrived and nobody will read. Closing
 // with unread input would send RST, which can destroy the alert that says why.
-func swallow(fd int, buf []byte) {
+func drainAfterFIN(fd int, buf []byte) {
 	if unix.Shutdown(fd, unix.SHUT_WR) != nil {
 		return // the peer has reset it, or it is all over already
 	}

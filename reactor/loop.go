@@ -198,7 +198,7 @@ func (l *Loop) handle(n int, now time.Duration) {
 	l.wheel.advance(l.now, l.expire)
 	l.buffers.look(l.now)
 	l.resumeListeners()
-	l.bury()
+	l.freeClosed()
 	l.over = time.Since(l.start)
 	l.stats.TurnMicroseconds.add(uint64((l.over - l.now) / time.Microsecond))
 	l.stats.TurnEvents.add(uint64(n))
@@ -221,8 +221,8 @@ func (l *Loop) Do(f func()) bool {
 	return true
 }
 
-// tell makes the loop look into c's inbox.
-func (l *Loop) tell(c *Conn) {
+// notify makes the loop look into c's inbox.
+func (l *Loop) notify(c *Conn) {
 	l.mu.Lock()
 	if l.stopped {
 		l.mu.Unlock()
@@ -352,7 +352,7 @@ func (l *Loop) runInbox() {
 // turn lets a connection do what it can.
 func (l *Loop) turn(c *Conn, got session.Event) {
 	c.mu.Lock()
-	c.running, c.told = true, false
+	c.running, c.notified = true, false
 	c.collect()
 	drain, refused := c.drain, c.refused
 	c.drain, c.refused = false, nil
@@ -477,7 +477,7 @@ func (l *Loop) end() {
 			l.turn(c, 0)
 		}
 	}
-	l.bury()
+	l.freeClosed()
 	l.publish()
 	l.poller.Close()
 }

@@ -173,10 +173,10 @@ type attached struct {
 	ln   *listener
 }
 
-// letGo closes what package net holds of TCP listeners, once each loop has a descriptor of its own: Go's own poller would
+// closeTCP closes what package net holds of TCP listeners, once each loop has a descriptor of its own: Go's own poller would
 // wake a thread for every connection that comes. A unix listener has to stay, since
 // closing it removes its path.
-func (v *serving) letGo() {
+func (v *serving) closeTCP() {
 	for _, l := range v.listeners {
 		if tcp, ok := l.(*net.TCPListener); ok {
 			tcp.Close()
@@ -204,7 +204,7 @@ func (s *Server) attach(v *serving) (added []attached, err error) {
 		}
 		added = append(added, a)
 	}
-	v.letGo()
+	v.closeTCP()
 	return added, nil
 }
 

@@ -61,7 +61,7 @@ func (c *Conn) Close() error {
 		return c.closedError("close")
 	}
 	c.closing = true
-	say := c.ready || c.failed != nil
+	notify := c.ready || c.failed != nil
 	c.shut = true
 	c.end() // also wakes both halves
 	timeout := c.closeTimeout
@@ -72,8 +72,8 @@ func (c *Conn) Close() error {
 	c.writer.sem <- struct{}{}
 	defer func() { <-c.reader.sem; <-c.writer.sem }()
 	var err error
-	if say {
-		err = c.sayGoodbye(timeout)
+	if notify {
+		err = c.shutdown(timeout)
 	}
 	c.mu.Lock()
 	c.tls.Close()
@@ -84,8 +84,8 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// sayGoodbye sends close_notify and a FIN. The caller holds both sems.
-func (c *Conn) sayGoodbye(timeout time.Duration) error {
+// shutdown sends close_notify and a FIN. The caller holds both sems.
+func (c *Conn) shutdown(timeout time.Duration) error {
 	var deadline time.Time // zero: try does not wait
 	if timeout > 0 {
 		deadline = time.Now().Add(timeout)
@@ -112,7 +112,7 @@ func (s *half) tryClose() (r cssl.Result, finished bool) {
 	if c.ready {
 		if r = c.tls.ShutdownMore(); r.Want == cssl.WantAppRead {
 			// Data that nobody will read precedes a message of a renegotiation.
-			r = s.throwAway()
+			r = s.discardInput()
 		}
 		if r.Want != cssl.WantNone {
 			return r, false
@@ -125,9 +125,9 @@ func (s *half) tryClose() (r cssl.Result, finished bool) {
 // connection is closed.
 const drainLimit = 1 << 20
 
-// throwAway discards the data that keeps close_notify from being sent, and
+// discardInput discards the data that keeps close_notify from being sent, and
 // retries close_notify. c.mu is held.
-func (s *half) throwAway() (r cssl.Result) {
+func (s *half) discardInput() (r cssl.Result) {
 	buf := recordBuffers.Get().(*[cssl.MaxPlaintext]byte)
 	defer recordBuffers.Put(buf)
 	for n := 0; n < drainLimit; n += max(r.N, 1) {

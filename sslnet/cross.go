@@ -32,8 +32,8 @@ type crossPoller struct {
 	sockets map[uint64]*socket
 }
 
-// crosses is the only crossPoller of the process.
-var crosses = crossPoller{sockets: map[uint64]*socket{}}
+// crossFDs is the only crossPoller of the process.
+var crossFDs = crossPoller{sockets: map[uint64]*socket{}}
 
 // add registers t under a new key. remove undoes it.
 func (p *crossPoller) add(t *socket) error {

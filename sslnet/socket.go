@@ -25,8 +25,8 @@ type socket struct {
 	// tries are the functions for raw, one for each half, made once.
 	tries [2]func(uintptr) bool
 
-	// For a half that waits for the other direction: the key in crosses (0
-	// before the first such wait), and the directions that crosses watches.
+	// For a half that waits for the other direction: the key in crossFDs (0
+	// before the first such wait), and the directions that crossFDs watches.
 	key      uint64
 	watching [2]bool
 }
@@ -135,7 +135,7 @@ func (t *socket) arm() (err error) {
 	if t.watching[writable] {
 		events |= unix.EPOLLOUT
 	}
-	if cerr := t.raw.Control(func(fd uintptr) { err = crosses.arm(fd, t, events) }); cerr != nil {
+	if cerr := t.raw.Control(func(fd uintptr) { err = crossFDs.arm(fd, t, events) }); cerr != nil {
 		return cerr
 	}
 	return err
@@ -191,8 +191,8 @@ func (t *socket) finish() {
 func (t *socket) close() error {
 	t.c.mu.Lock()
 	if t.key != 0 {
-		crosses.remove(t)
-		_ = t.raw.Control(crosses.forget) // fails only if closed already
+		crossFDs.remove(t)
+		_ = t.raw.Control(crossFDs.forget) // fails only if closed already
 	}
 	t.c.mu.Unlock()
 	return t.conn.Close()

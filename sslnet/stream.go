@@ -141,7 +141,7 @@ func (t *stream) readLoop() {
 			select {
 			case <-t.room:
 			case <-t.discard:
-				t.throwAway(buf)
+				t.discardInput(buf)
 				return
 			case <-t.closed:
 				return
@@ -217,9 +217,9 @@ func (t *stream) finish() {
 	}
 }
 
-// throwAway discards input until a Read fails, normally because drainTime is
+// discardInput discards input until a Read fails, normally because drainTime is
 // over.
-func (t *stream) throwAway(buf []byte) {
+func (t *stream) discardInput(buf []byte) {
 	for n := 0; n < drainLimit; {
 		k, err := t.conn.Read(buf)
 		if n += k; err != nil {

@@ -46,7 +46,7 @@ func (c *second) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *second) letGo(t *testing.T) {
+func (c *second) closeTCP(t *testing.T) {
 	t.Helper()
 	c.open = true
 	if err := c.SetWriteDeadline(time.Time{}); err != nil { // CloseWrite leaves one that has passed
@@ -87,7 +87,7 @@ func (v *visit) once(t *testing.T, version uint16, n int) {
 		t.Fatal(err)
 	}
 	if !held.open {
-		held.letGo(t)
+		held.closeTCP(t)
 	}
 	if err := receive(t, v.closed, "OnClose"); err != nil {
 		t.Fatal(err)
