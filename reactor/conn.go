@@ -128,17 +128,16 @@ type Conn struct {
 	pendingOlder, pendingNewer *Conn
 
 	mu       sync.Mutex
-	inbox    session.Queue // written, not yet seen by the loop
-	queued   int           // in the session, when the loop last looked; see count
-	summed   int           // what the loop's sum has of this connection
-	high     bool          // Write or Queued has seen as much as the high watermark
-	drain    bool          // OnDrain is due for that, though the session never had as much
-	ask      request       // asked for, not yet seen by the loop
-	refused  *refusal      // the first of what was asked for and cannot be
-	cause    error         // of Close or Abort
-	running  bool          // the loop will look into the inbox anyway
-	notified bool          // the loop has been asked to look into the inbox
-	shut     bool          // no Write is taken any more
+	queued   int      // in the session, when the loop last looked; see count
+	summed   int      // what the loop's sum has of this connection
+	high     bool     // Write or Queued has seen as much as the high watermark
+	drain    bool     // OnDrain is due for that, though the session never had as much
+	ask      request  // asked for, not yet seen by the loop
+	refused  *refusal // the first of what was asked for and cannot be
+	cause    error    // of Close or Abort
+	running  bool     // the loop will look into the inbox anyway
+	notified bool     // the loop has been asked to look into the inbox
+	shut     bool     // no Write is taken any more
 }
 
 // request is a set of things asked of a connection from any goroutine.
@@ -203,15 +202,15 @@ func (c *Conn) Write(p []byte) (int, error) {
 		c.mu.Unlock()
 		return 0, net.ErrClosed
 	}
-	if c.inbox.Len()+c.queued+len(p) > c.maxQueue() {
+	if c.session.Staged()+c.queued+len(p) > c.maxQueue() {
 		c.mu.Unlock()
 		return 0, session.ErrQueueFull
 	}
-	if c.server != nil && !c.server.hasRoom(c.inbox.Len()+c.queued-c.summed+len(p)) {
+	if c.server != nil && !c.server.hasRoom(c.session.Staged()+c.queued-c.summed+len(p)) {
 		c.mu.Unlock()
 		return 0, ErrServerQueueFull
 	}
-	c.inbox.Append(p)
+	c.session.Stage(p)
 	c.seen()
 	if !c.running {
 		c.sum() // else collect does, when TLS may have taken it already
@@ -242,7 +241,7 @@ func (c *Conn) Queued() int {
 // seen is how much is queued, as whoever writes sees it. Who sees the high watermark may wait for OnDrain, also
 // when TLS has taken some of it in the turn that is under way. c.mu is held.
 func (c *Conn) seen() int {
-	n := c.inbox.Len() + c.queued
+	n := c.session.Staged() + c.queued
 	c.high = c.high || n >= c.loop.sessions.HighWater
 	return n
 }
@@ -332,7 +331,7 @@ func (c *Conn) request(r, instead request, cause error) {
 
 // sum brings the loop's sum of queued bytes up to date. c.mu is held.
 func (c *Conn) sum() {
-	if n := c.inbox.Len() + c.queued; n != c.summed {
+	if n := c.session.Staged() + c.queued; n != c.summed {
 		c.loop.queued.Add(int64(n - c.summed))
 		c.summed = n
 	}
@@ -353,16 +352,15 @@ func (c *Conn) notify() {
 // collect hands what is in the inbox to the session. The loop calls it, with c.mu held.
 func (c *Conn) collect() {
 	if c.dead {
-		c.inbox.Free()
+		_ = c.session.WriteStaged() // it is closed, and throws that away
 		c.queued, c.ask = 0, 0
 		c.sum()
 		return
 	}
-	if c.inbox.Len() > 0 {
+	if c.session.Staged() > 0 {
 		// Write has seen to it that MaxQueue is not passed: c.queued is never too low.
-		if err := c.session.WriteQueue(&c.inbox); err != nil {
-			c.inbox.Free() // the session is closing: nothing is written any more
-		}
+		// An error says that the session is closing: nothing is written any more.
+		_ = c.session.WriteStaged()
 	}
 	c.queued = c.session.Queued()
 	c.sum()
@@ -490,7 +488,7 @@ func (e *events) OnClose(err error) {
 	c := (*Conn)(e)
 	c.mu.Lock()
 	c.shut = true
-	c.inbox.Free()
+	_ = c.session.WriteStaged() // it is closed, and throws that away
 	c.queued = 0
 	c.sum()
 	c.mu.Unlock()

@@ -59,12 +59,12 @@ func BenchmarkTurn(b *testing.B) {
 
 // BenchmarkQueue is one Append of 1 KiB and its way out.
 func BenchmarkQueue(b *testing.B) {
-	var q Queue
+	var q queue
 	p := make([]byte, 1024)
 	b.ReportAllocs()
 	b.SetBytes(1024)
 	for b.Loop() {
-		q.Append(p)
+		q.add(p)
 		q.freeze()
 		q.accept(1024)
 	}

@@ -89,12 +89,10 @@ func (w *world) write(units int, move, feeding bool) {
 	p := w.p.bytes[at : at+n]
 	var err error
 	if move {
-		var q Queue
-		q.Append(p)
-		if err = w.s.WriteQueue(&q); err == nil && q.Len() != 0 {
-			w.fail("WriteQueue left %d bytes", q.Len())
+		w.s.Stage(p)
+		if err = w.s.WriteStaged(); w.s.Staged() != 0 {
+			w.fail("WriteStaged left %d bytes", w.s.Staged())
 		}
-		q.Free()
 	} else {
 		err = w.s.Write(p)
 	}

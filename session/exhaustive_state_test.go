@@ -105,7 +105,7 @@ type state struct {
 
 // load makes the session and the memory those of st.
 func (w *world) load(st *state) {
-	w.s.queue.Free()
+	w.s.queue.free()
 	w.memory = st.memory
 	w.s = Session{
 		engine: w.engine, handler: w.handler, cfg: w.cfg, cause: causes[st.cause], fed: int(st.fed),

@@ -49,6 +49,6 @@ func FuzzActs(f *testing.F) {
 				t.Fatalf("%s\nto repeat: go test ./session -run 'TestExhaustiveReplay$' -replay '%s %s'", what, p.name, strings.Join(w.history, " "))
 			}
 		}
-		w.s.queue.Free()
+		w.s.queue.free()
 	})
 }

@@ -15,20 +15,20 @@ type chunk struct {
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
-// Queue holds bytes that wait to be written, in order, in chunks of up to one
+// queue holds bytes that wait to be written, in order, in chunks of up to one
 // record. The zero value is empty. It copies what it is given.
-type Queue struct {
+type queue struct {
 	head, tail *chunk
 	n          int
 	// frozen: the head was given to the engine and not yet accepted. It must not grow.
 	frozen bool
 }
 
-// Len is the number of bytes in the queue.
-func (q *Queue) Len() int { return q.n }
+// len is the number of bytes in the queue.
+func (q *queue) len() int { return q.n }
 
-// Append copies p to the end.
-func (q *Queue) Append(p []byte) {
+// add copies p to the end.
+func (q *queue) add(p []byte) {
 	q.n += len(p)
 	for len(p) > 0 {
 		c := q.tail
@@ -42,7 +42,7 @@ func (q *Queue) Append(p []byte) {
 	}
 }
 
-func (q *Queue) push(c *chunk) {
+func (q *queue) push(c *chunk) {
 	if q.tail == nil {
 		q.head = c
 	} else {
@@ -51,8 +51,8 @@ func (q *Queue) push(c *chunk) {
 	q.tail = c
 }
 
-// MoveFrom takes all that is in o, whose head must not be frozen, and leaves it empty.
-func (q *Queue) MoveFrom(o *Queue) {
+// moveFrom takes all that is in o, whose head must not be frozen, and leaves it empty.
+func (q *queue) moveFrom(o *queue) {
 	for c := o.head; c != nil; {
 		next := c.next
 		if t := q.tail; t != nil && !(q.frozen && t == q.head) && c.w-c.r <= tlsio.MaxPlaintext-t.w {
@@ -65,18 +65,18 @@ func (q *Queue) MoveFrom(o *Queue) {
 		c = next
 	}
 	q.n += o.n
-	*o = Queue{}
+	*o = queue{}
 }
 
 // freeze answers the head's bytes and keeps them as they are until accept.
-func (q *Queue) freeze() []byte {
+func (q *queue) freeze() []byte {
 	q.frozen = true
 	return q.head.data[q.head.r:q.head.w]
 }
 
 // accept drops the first n bytes of the head, which the engine has taken. What
 // is left of it is no longer frozen.
-func (q *Queue) accept(n int) {
+func (q *queue) accept(n int) {
 	q.frozen = false
 	q.n -= n
 	c := q.head
@@ -89,14 +89,14 @@ func (q *Queue) accept(n int) {
 	recycle(c)
 }
 
-// Free empties the queue.
-func (q *Queue) Free() {
+// free empties the queue.
+func (q *queue) free() {
 	for c := q.head; c != nil; {
 		next := c.next
 		recycle(c)
 		c = next
 	}
-	*q = Queue{}
+	*q = queue{}
 }
 
 // recycle does not wipe the bytes: they stay in this process, like any freed memory of its own.

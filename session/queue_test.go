@@ -32,7 +32,7 @@ func pattern(from, n int) []byte {
 }
 
 // lens are the lengths of the queue's chunks. It also checks that they add up.
-func lens(t testing.TB, q *Queue) []int {
+func lens(t testing.TB, q *queue) []int {
 	t.Helper()
 	var l []int
 	sum := 0
@@ -42,8 +42,8 @@ func lens(t testing.TB, q *Queue) []int {
 		sum += c.w - c.r
 		last = c
 	}
-	if sum != q.Len() || last != q.tail {
-		t.Fatalf("chunks %v hold %d bytes, Len says %d; tail is the last: %v", l, sum, q.Len(), last == q.tail)
+	if sum != q.len() || last != q.tail {
+		t.Fatalf("chunks %v hold %d bytes, Len says %d; tail is the last: %v", l, sum, q.len(), last == q.tail)
 	}
 	return l
 }
@@ -66,45 +66,45 @@ func TestQueueMerges(t *testing.T) {
 	const full = tlsio.MaxPlaintext
 	tests := []struct {
 		name string
-		do   func(q *Queue)
+		do   func(q *queue)
 		want []int
 	}{
-		{"empty", func(q *Queue) {}, nil},
-		{"nothing appended", func(q *Queue) { q.Append(nil) }, nil},
-		{"three small ones", func(q *Queue) { q.Append(pattern(0, 1)); q.Append(pattern(1, 2)); q.Append(pattern(3, 3)) }, []int{6}},
-		{"exactly a record", func(q *Queue) { q.Append(pattern(0, full)) }, []int{full}},
-		{"a record and one byte", func(q *Queue) { q.Append(pattern(0, full+1)) }, []int{full, 1}},
-		{"filled up", func(q *Queue) { q.Append(pattern(0, full-1)); q.Append(pattern(full-1, 3)) }, []int{full, 2}},
-		{"frozen head, new chunk", func(q *Queue) { q.Append(pattern(0, 5)); q.freeze(); q.Append(pattern(5, 7)) }, []int{5, 7}},
-		{"frozen head, later chunk grows", func(q *Queue) {
-			q.Append(pattern(0, 5))
+		{"empty", func(q *queue) {}, nil},
+		{"nothing appended", func(q *queue) { q.add(nil) }, nil},
+		{"three small ones", func(q *queue) { q.add(pattern(0, 1)); q.add(pattern(1, 2)); q.add(pattern(3, 3)) }, []int{6}},
+		{"exactly a record", func(q *queue) { q.add(pattern(0, full)) }, []int{full}},
+		{"a record and one byte", func(q *queue) { q.add(pattern(0, full+1)) }, []int{full, 1}},
+		{"filled up", func(q *queue) { q.add(pattern(0, full-1)); q.add(pattern(full-1, 3)) }, []int{full, 2}},
+		{"frozen head, new chunk", func(q *queue) { q.add(pattern(0, 5)); q.freeze(); q.add(pattern(5, 7)) }, []int{5, 7}},
+		{"frozen head, later chunk grows", func(q *queue) {
+			q.add(pattern(0, 5))
 			q.freeze()
-			q.Append(pattern(5, 7))
-			q.Append(pattern(12, 8))
+			q.add(pattern(5, 7))
+			q.add(pattern(12, 8))
 		}, []int{5, 15}},
-		{"accepted, no longer frozen", func(q *Queue) {
-			q.Append(pattern(0, 5))
+		{"accepted, no longer frozen", func(q *queue) {
+			q.add(pattern(0, 5))
 			q.freeze()
 			q.accept(2)
-			q.Append(pattern(5, 4))
+			q.add(pattern(5, 4))
 		}, []int{7}},
-		{"accepted whole", func(q *Queue) { q.Append(pattern(0, 5)); q.freeze(); q.accept(5) }, nil},
-		{"accepted whole, next one in front", func(q *Queue) {
-			q.Append(pattern(0, full+5))
+		{"accepted whole", func(q *queue) { q.add(pattern(0, 5)); q.freeze(); q.accept(5) }, nil},
+		{"accepted whole, next one in front", func(q *queue) {
+			q.add(pattern(0, full+5))
 			q.freeze()
 			q.accept(full)
 		}, []int{5}},
-		{"freed", func(q *Queue) { q.Append(pattern(0, 3*full)); q.freeze(); q.Free() }, nil},
-		{"used again after Free", func(q *Queue) { q.Append(pattern(0, 9)); q.freeze(); q.Free(); q.Append(pattern(0, 4)) }, []int{4}},
+		{"freed", func(q *queue) { q.add(pattern(0, 3*full)); q.freeze(); q.free() }, nil},
+		{"used again after Free", func(q *queue) { q.add(pattern(0, 9)); q.freeze(); q.free(); q.add(pattern(0, 4)) }, []int{4}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			var q Queue
+			var q queue
 			test.do(&q)
 			if got := lens(t, &q); !equalInts(got, test.want) {
 				t.Errorf("chunks %v, want %v", got, test.want)
 			}
-			q.Free()
+			q.free()
 		})
 	}
 }
@@ -131,21 +131,21 @@ func TestQueueMoveFrom(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			var q, o Queue
-			q.Append(pattern(0, test.to))
+			var q, o queue
+			q.add(pattern(0, test.to))
 			if test.frozen {
 				q.freeze()
 			}
-			o.Append(pattern(test.to, test.from))
-			q.MoveFrom(&o)
+			o.add(pattern(test.to, test.from))
+			q.moveFrom(&o)
 			if got := lens(t, &q); !equalInts(got, test.want) {
 				t.Errorf("chunks %v, want %v", got, test.want)
 			}
-			if o.Len() != 0 || o.head != nil || o.tail != nil {
-				t.Errorf("%d bytes are left behind", o.Len())
+			if o.len() != 0 || o.head != nil || o.tail != nil {
+				t.Errorf("%d bytes are left behind", o.len())
 			}
 			var got []byte
-			for q.Len() > 0 {
+			for q.len() > 0 {
 				p := q.freeze()
 				got = append(got, p...)
 				q.accept(len(p))
@@ -153,7 +153,7 @@ func TestQueueMoveFrom(t *testing.T) {
 			if !bytes.Equal(got, pattern(0, test.to+test.from)) {
 				t.Error("the bytes are not the same, or not in order")
 			}
-			q.Free()
+			q.free()
 		})
 	}
 }
@@ -163,7 +163,7 @@ func TestQueueMoveFrom(t *testing.T) {
 func TestQueueRandom(t *testing.T) {
 	r, _ := newRand(t)
 	for round := 0; round < 20; round++ {
-		var q Queue
+		var q queue
 		var model bytes.Buffer
 		var frozen []byte
 		fed := 0
@@ -173,22 +173,22 @@ func TestQueueRandom(t *testing.T) {
 				n = r.IntN(3 * tlsio.MaxPlaintext)
 			}
 			switch k := r.IntN(8); {
-			case k < 3 && q.Len() < 1<<20:
-				q.Append(pattern(fed, n))
+			case k < 3 && q.len() < 1<<20:
+				q.add(pattern(fed, n))
 				model.Write(pattern(fed, n))
 				fed += n
-			case k == 3 && q.Len() < 1<<20:
-				var o Queue
-				o.Append(pattern(fed, n/2))
-				o.Append(pattern(fed+n/2, n-n/2))
-				q.MoveFrom(&o)
+			case k == 3 && q.len() < 1<<20:
+				var o queue
+				o.add(pattern(fed, n/2))
+				o.add(pattern(fed+n/2, n-n/2))
+				q.moveFrom(&o)
 				model.Write(pattern(fed, n))
 				fed += n
 			case k == 4 && r.IntN(200) == 0:
-				q.Free()
+				q.free()
 				model.Reset()
 				frozen = nil
-			case q.Len() > 0:
+			case q.len() > 0:
 				p := q.freeze()
 				if frozen != nil && !bytes.Equal(p, frozen) {
 					t.Fatalf("round %d, step %d: the frozen head changed from %d bytes to %d", round, i, len(frozen), len(p))
@@ -210,11 +210,11 @@ func TestQueueRandom(t *testing.T) {
 				q.accept(n)
 				frozen = nil
 			}
-			if q.Len() != model.Len() {
-				t.Fatalf("round %d, step %d: Len %d, want %d", round, i, q.Len(), model.Len())
+			if q.len() != model.Len() {
+				t.Fatalf("round %d, step %d: Len %d, want %d", round, i, q.len(), model.Len())
 			}
 			lens(t, &q)
 		}
-		q.Free()
+		q.free()
 	}
 }

@@ -20,10 +20,9 @@ func TestFrozenHead(t *testing.T) {
 	r.ready(0, "W(hello):want_write")
 	r.write("_wor")
 	r.write("ld")
-	var q Queue
-	q.Append([]byte("!"))
-	if err := r.WriteQueue(&q); err != nil || q.Len() != 0 {
-		t.Fatal(err, q.Len())
+	r.Stage([]byte("!"))
+	if err := r.WriteStaged(); err != nil || r.Staged() != 0 {
+		t.Fatal(err, r.Staged())
 	}
 	r.ready(Writable, "W(hello):want_write")
 	r.ready(Writable, "W(hello):want_read")
@@ -240,12 +239,10 @@ func TestMaxQueue(t *testing.T) {
 	if err := r.Write([]byte("abc")); !errors.Is(err, ErrQueueFull) {
 		t.Error(err)
 	}
-	var q Queue
-	q.Append([]byte("abc"))
-	if err := r.WriteQueue(&q); !errors.Is(err, ErrQueueFull) || q.Len() != 3 {
-		t.Error(err, q.Len())
+	r.Stage([]byte("abc"))
+	if err := r.WriteStaged(); !errors.Is(err, ErrQueueFull) || r.Staged() != 0 {
+		t.Error(err, r.Staged())
 	}
-	q.Free()
 	r.write("90")
 	if err := r.Write([]byte("a")); !errors.Is(err, ErrQueueFull) {
 		t.Error(err)
@@ -258,7 +255,7 @@ func TestMaxQueue(t *testing.T) {
 func TestEmptyWrite(t *testing.T) {
 	r := openRig(t, Config{})
 	r.write("")
-	if err := r.WriteQueue(new(Queue)); err != nil {
+	if err := r.WriteStaged(); err != nil {
 		t.Error(err)
 	}
 	r.waits("R")

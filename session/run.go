@@ -74,7 +74,7 @@ func (s *Session) next(wrote int) (operation, bool) {
 	switch {
 	case s.can(handshake):
 		return handshake, true
-	case (s.ending || s.queue.Len() >= 2*tlsio.MaxPlaintext && wrote < 2*tlsio.MaxPlaintext) && s.can(write):
+	case (s.ending || s.queue.len() >= 2*tlsio.MaxPlaintext && wrote < 2*tlsio.MaxPlaintext) && s.can(write):
 		return write, true
 	case s.can(shutdown):
 		return shutdown, true
@@ -215,7 +215,7 @@ func (s *Session) count(name tlsio.Op, r tlsio.Result) {
 // writeRecord writes the head of the queue.
 func (s *Session) writeRecord() tlsio.Result {
 	p := s.queue.freeze()
-	if len(p) < s.queue.Len() || s.ending && s.rekey == rekeyNone {
+	if len(p) < s.queue.len() || s.ending && s.rekey == rekeyNone {
 		if e, ok := s.engine.(MoreWriter); ok {
 			return e.WriteMore(p)
 		}
@@ -284,7 +284,7 @@ func (s *Session) progress(op operation, r tlsio.Result) {
 			s.Abort(ErrLinger)
 		}
 	case write:
-		before := s.queue.Len()
+		before := s.queue.len()
 		s.queue.accept(r.N)
 		s.shrunk(r.N, before)
 	case shutdown:
@@ -321,13 +321,13 @@ func (s *Session) failed(op operation, err error) {
 		// direction cleanly, with nothing of ours lost, may go without our close_notify.
 		s.broken = true
 		ended := s.readDone || errors.Is(err, io.EOF)
-		if s.cause == nil && !(ended && s.queue.Len() == 0) {
+		if s.cause == nil && !(ended && s.queue.len() == 0) {
 			s.cause = err
 		}
 		if s.unsent && op != flush {
 			s.engine.Flush() // an alert may be on its way out
 		}
-		s.queue.Free()
+		s.queue.free()
 		s.throttled, s.fed, s.unsent, s.held = false, 0, false, false
 	default:
 		// An alert may be on its way out; it gets the one chance that a dying connection has.

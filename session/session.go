@@ -66,7 +66,8 @@ type Session struct {
 	handler Handler
 	cfg     *Config
 	trace   func(op tlsio.Op, r tlsio.Result)
-	queue   Queue
+	queue   queue
+	staged  queue
 	cause   error
 	// lingered counts the bytes that were discarded since our close_notify.
 	lingered int
@@ -120,10 +121,10 @@ func (s *Session) SetTrace(f func(op tlsio.Op, r tlsio.Result)) { s.trace = f }
 func (s *Session) Phase() Phase { return s.phase }
 
 // Queued is the number of bytes that were written and not yet taken by the engine.
-func (s *Session) Queued() int { return s.queue.Len() }
+func (s *Session) Queued() int { return s.queue.len() }
 
 // Idle reports whether nothing is queued or held back for the transport.
-func (s *Session) Idle() bool { return s.queue.Len() == 0 && !s.unsent && !s.held }
+func (s *Session) Idle() bool { return s.queue.len() == 0 && !s.unsent && !s.held }
 
 // live reports whether an operation has work to do, now or when its want is met.
 // All questions about what s waits for are answered from here.
@@ -147,12 +148,12 @@ func (s *Session) live(op operation) bool {
 		}
 		return s.phase == Closing || !s.paused && (!s.throttled || s.mustRead())
 	case write:
-		return !s.broken && s.phase != Handshaking && s.queue.Len() > 0
+		return !s.broken && s.phase != Handshaking && s.queue.len() > 0
 	case flush:
 		return !s.broken && (s.unsent || s.held)
 	default: // shutdown, which must not come in the midst of a handshake
 		return s.ending && !s.shutdownOut && !s.broken && s.phase != Handshaking &&
-			s.rekey != rekeyUnderWay && s.queue.Len() == 0
+			s.rekey != rekeyUnderWay && s.queue.len() == 0
 	}
 }
 
@@ -218,18 +219,28 @@ func (s *Session) Write(p []byte) error {
 	if err := s.mayWrite(len(p)); err != nil {
 		return err
 	}
-	s.queue.Append(p)
+	s.queue.add(p)
 	s.grown(len(p))
 	return nil
 }
 
-// WriteQueue is Write for all that is in q, which it leaves empty, without a copy.
-func (s *Session) WriteQueue(q *Queue) error {
-	if err := s.mayWrite(q.Len()); err != nil {
+// Stage puts a copy of p aside, for WriteStaged. It touches nothing else of s: an
+// owner that holds the same lock around Stage, Staged and WriteStaged may call it
+// from other goroutines than the Session's.
+func (s *Session) Stage(p []byte) { s.staged.add(p) }
+
+// Staged is the number of bytes that Stage has put aside.
+func (s *Session) Staged() int { return s.staged.len() }
+
+// WriteStaged is Write for all that Stage has put aside, without another copy.
+// After an error it is thrown away.
+func (s *Session) WriteStaged() error {
+	n := s.staged.len()
+	if err := s.mayWrite(n); err != nil {
+		s.staged.free()
 		return err
 	}
-	n := q.Len()
-	s.queue.MoveFrom(q)
+	s.queue.moveFrom(&s.staged)
 	s.grown(n)
 	return nil
 }
@@ -238,7 +249,7 @@ func (s *Session) mayWrite(n int) error {
 	if s.ending || s.broken || s.aborted || s.phase >= Closing {
 		return net.ErrClosed
 	}
-	if n > s.cfg.MaxQueue-s.queue.Len() {
+	if n > s.cfg.MaxQueue-s.queue.len() {
 		return ErrQueueFull
 	}
 	return nil
@@ -249,7 +260,7 @@ func (s *Session) grown(n int) {
 	if s.feeding {
 		s.fed += n
 	}
-	s.full = s.full || s.queue.Len() >= s.cfg.HighWater
+	s.full = s.full || s.queue.len() >= s.cfg.HighWater
 	s.throttled = s.throttled || s.fed >= s.cfg.HighWater
 }
 
@@ -260,7 +271,7 @@ func (s *Session) shrunk(n, before int) {
 	if s.fed <= s.cfg.LowWater {
 		s.throttled = false
 	}
-	if s.full && s.queue.Len() <= s.cfg.LowWater {
+	if s.full && s.queue.len() <= s.cfg.LowWater {
 		s.full = false
 		if s.phase == Open {
 			s.handler.OnDrain()
@@ -386,7 +397,7 @@ func (s *Session) endOfInput(err error) {
 // finish ends the session.
 func (s *Session) finish() {
 	s.phase = Closed
-	s.queue.Free()
+	s.queue.free()
 	s.unsent, s.held = false, false
 	s.handler.OnClose(s.cause)
 }

@@ -220,10 +220,8 @@ func (e *end) write(n int) {
 	if n&1 == 0 {
 		err = e.s.Write(p)
 	} else {
-		var q session.Queue
-		q.Append(p)
-		err = e.s.WriteQueue(&q)
-		q.Free()
+		e.s.Stage(p)
+		err = e.s.WriteStaged()
 	}
 	clear(p) // it was copied
 	e.w.trace.add(step{who: e.name, what: fmt.Sprintf("Write (%v)", err), n: n})
