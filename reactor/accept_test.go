@@ -23,7 +23,7 @@ import (
 // TestMaxConns: above the cap a connection is closed at once, and its place is
 // free again when another one ends.
 func TestMaxConns(t *testing.T) {
-	s := &Server{Handler: echo(), MaxConns: 2}
+	s := &Server{Handler: echo(), Limits: Limits{MaxConns: 2}}
 	addr := start(t, s)
 	a, b := goDial(t, addr), goDial(t, addr)
 	roundTrip(t, a, "a")
@@ -41,7 +41,7 @@ func TestMaxConns(t *testing.T) {
 // TestMaxHandshakes (P17): with so many silent peers in their handshake, others wait in the
 // backlog, without a spin, and have their turn when one of the silent goes.
 func TestMaxHandshakes(t *testing.T) {
-	s := &Server{Handler: echo(), MaxHandshakes: 3, HandshakeTimeout: 2 * patienceShare * hang}
+	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: 3, HandshakeTimeout: 2 * patienceShare * hang}}
 	addr := start(t, s)
 	var silent []net.Conn
 	for range 3 {

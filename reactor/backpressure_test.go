@@ -65,10 +65,10 @@ func TestStreamBothWays(t *testing.T) {
 			}
 			cfg := session.Config{HighWater: 2 * size}
 			change := func(c *cssl.Config) { c.MaxVersion = v }
-			s := &Server{Handler: side(), Session: cfg, CloseTimeout: hang, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { change(c); c.Tickets = 8 })}
+			s := &Server{Handler: side(), Session: cfg, Limits: Limits{CloseTimeout: hang}, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { change(c); c.Tickets = 8 })}
 			ln := smallListener(t, smallest)
 			serveOn(t, s, ln)
-			l := startLoop(t, LoopConfig{Session: cfg, CloseTimeout: hang})
+			l := startLoop(t, LoopConfig{Session: cfg, Limits: Limits{CloseTimeout: hang}})
 			must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, change), csslLocalhost, side(), nil))
 			for range 2 {
 				if err := receive(t, done, "the streams"); err != nil {
@@ -167,7 +167,7 @@ func TestSlowReader(t *testing.T) {
 // TestNonReader (P18, P01): a peer that sends and never reads is held at the watermark; the loop
 // rests, another connection is served, and Close ends it.
 func TestNonReader(t *testing.T) {
-	s := &Server{Handler: echo(), Session: session.Config{HighWater: 32 << 10}, CloseTimeout: 100 * time.Millisecond}
+	s := &Server{Handler: echo(), Session: session.Config{HighWater: 32 << 10}, Limits: Limits{CloseTimeout: 100 * time.Millisecond}}
 	ln := smallListener(t, smallest)
 	serveOn(t, s, ln)
 	l := startLoop(t, LoopConfig{Session: session.Config{HighWater: 64 << 20}})
@@ -345,7 +345,7 @@ func TestReplyNotReset(t *testing.T) {
 // TestLingerEnds (P11): a peer that keeps sending after our close does not keep it open for ever.
 func TestLingerEnds(t *testing.T) {
 	ended := make(chan error, 1)
-	s := &Server{CloseTimeout: time.Hour, Handler: &hooks{
+	s := &Server{Limits: Limits{CloseTimeout: time.Hour}, Handler: &hooks{
 		data:   func(c *Conn, p []byte) { c.Close() },
 		closed: func(_ *Conn, err error) { ended <- err },
 	}}

@@ -191,8 +191,9 @@ func (c *Conn) TLS() *cssl.Conn { return c.tls }
 
 // Write queues a copy of p and makes the loop write it. All of p is queued or
 // nothing. The error is net.ErrClosed after Close or CloseWrite, and
-// session.ErrQueueFull if Server.Session.MaxQueue or Limits.MaxQueue would be passed. What is written inside one call of a
-// handler goes out together.
+// session.ErrQueueFull if session.Config.MaxQueue, Limits.MaxQueue or
+// Limits.MaxQueued would be passed. What is written inside one call of a handler goes
+// out together.
 func (c *Conn) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -208,7 +209,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 	if c.server != nil && !c.server.hasRoom(c.session.Staged()+c.queued-c.summed+len(p)) {
 		c.mu.Unlock()
-		return 0, ErrServerQueueFull
+		return 0, errServerQueueFull
 	}
 	c.session.Stage(p)
 	c.seen()
@@ -221,13 +222,14 @@ func (c *Conn) Write(p []byte) (int, error) {
 
 // maxQueue is how much may be queued.
 func (c *Conn) maxQueue() int {
-	most := c.loop.sessions.MaxQueue
+	limits := &c.loop.cfg.Limits // which only Server.SetLimits changes
 	if c.server != nil {
-		if n := c.server.limits.Load().MaxQueue; n > 0 {
-			most = min(most, n)
-		}
+		limits = c.server.limits.Load()
 	}
-	return most
+	if most := c.loop.sessions.MaxQueue; limits.MaxQueue <= 0 || limits.MaxQueue > most {
+		return most
+	}
+	return limits.MaxQueue
 }
 
 // Queued is the number of bytes written and not yet taken by TLS. While the loop
@@ -262,11 +264,11 @@ func (c *Conn) Pause() { c.request(askPause, askResume, nil) }
 func (c *Conn) Resume() { c.request(askResume, askPause, nil) }
 
 // CloseWrite writes what is queued, then close_notify and a FIN. Reading goes on until the peer ends too;
-// there is no deadline for that but Server.IdleTimeout.
+// there is no deadline for that but Limits.IdleTimeout.
 func (c *Conn) CloseWrite() { c.request(askCloseWrite, 0, nil) }
 
 // Close writes what is queued, then close_notify and a FIN, waits for the peer's
-// end (up to Server.CloseTimeout) and closes. No OnData comes any more. It
+// end (up to Limits.CloseTimeout) and closes. No OnData comes any more. It
 // returns at once; OnClose says when it is over.
 func (c *Conn) Close() error {
 	c.request(askClose, 0, nil)

@@ -13,7 +13,7 @@ import (
 
 // Connect begins to connect to remote over TCP, without waiting, and makes the loop drive the
 // connection; any goroutine may call it, also a loop's own. h hears OnOpen, or OnClose alone if connecting or
-// the handshake failed; LoopConfig.HandshakeTimeout bounds both together. x is a client's Context.
+// the handshake failed; Limits.HandshakeTimeout bounds both together. x is a client's Context.
 // Where cfg.ServerName is empty, it is the IP address. TCP_NODELAY and LoopConfig.KeepAlive are set; for other options
 // of the socket, make it yourself and use [Loop.Attach].
 //

@@ -127,7 +127,7 @@ func TestConnectFails(t *testing.T) {
 func TestAttachConnecting(t *testing.T) {
 	addr, listener := fullListener(t)
 	to := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))
-	l, x := startLoop(t, LoopConfig{HandshakeTimeout: hang}), clientContext(t, nil)
+	l, x := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: hang}}), clientContext(t, nil)
 	remote := make(chan string, 2)
 	h := &hooks{open: func(c *Conn) { remote <- c.RemoteAddr().String() }}
 	must(t, l.Attach(connect(t, to, 0), x, csslLocalhost, h, nil))

@@ -33,7 +33,7 @@ func TestDecisionsLater(t *testing.T) {
 				mutual(c)
 				ask(c, func(h held) { asked <- h })
 			})
-			addr := start(t, &Server{Context: x, Handler: echo(), HandshakeTimeout: hang})
+			addr := start(t, &Server{Context: x, Handler: echo(), Limits: Limits{HandshakeTimeout: hang}})
 			cert, err := tls.LoadX509KeyPair(testcerts.Path("client.pem"), testcerts.Path("client.key"))
 			if err != nil {
 				t.Fatal(err)
@@ -82,7 +82,7 @@ func TestDecisionNever(t *testing.T) {
 		c.ClientHello = func(h *cssl.ClientHello) { held <- h }
 	})
 	closed := make(chan error, 1)
-	s := &Server{Context: x, HandshakeTimeout: hang, Handler: &hooks{closed: func(_ *Conn, err error) { closed <- err }}}
+	s := &Server{Context: x, Limits: Limits{HandshakeTimeout: hang}, Handler: &hooks{closed: func(_ *Conn, err error) { closed <- err }}}
 	addr := start(t, s)
 	c := tls.Client(rawDial(t, addr), goConfig(t))
 	done := make(chan error, 1)
@@ -113,10 +113,10 @@ func TestOffloadedLoop(t *testing.T) {
 		}
 	})
 	ended := make(chan error, 100)
-	addr := start(t, &Server{Context: x, HandshakeTimeout: hang,
+	addr := start(t, &Server{Context: x, Limits: Limits{HandshakeTimeout: hang},
 		Handler: &hooks{data: func(c *Conn, p []byte) { c.Write(p) }, closed: func(_ *Conn, err error) { ended <- err }}})
 	cx := clientContext(t, func(c *cssl.Config) { c.Offload = true })
-	loop := startLoop(t, LoopConfig{HandshakeTimeout: hang})
+	loop := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: hang}})
 	const clients = 20
 	answers := make(chan error, clients)
 	for range clients {

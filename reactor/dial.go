@@ -28,7 +28,7 @@ type Dialer struct {
 	// set ServerName, or InsecureSkipNameCheck.
 	Config cssl.ConnConfig
 	// Timeout bounds all of it together: resolving, connecting, the handshake. 0 is no bound but
-	// the context's and, for the handshake, LoopConfig.HandshakeTimeout.
+	// the context's and, for the handshake, Limits.HandshakeTimeout.
 	Timeout time.Duration
 }
 

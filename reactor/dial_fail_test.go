@@ -161,7 +161,7 @@ func TestDialTimeout(t *testing.T) {
 
 // TestDialHandshakeTimeout: the loop's own limit holds for a Dial without one.
 func TestDialHandshakeTimeout(t *testing.T) {
-	l, h := startLoop(t, LoopConfig{HandshakeTimeout: 50 * time.Millisecond}), newTally()
+	l, h := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: 50 * time.Millisecond}}), newTally()
 	_, err := dialer(t, nil).Dial(guarded(t), l, "tcp", muteListener(t).Addr().String(), h, nil)
 	var e net.Error
 	if !errors.Is(err, ErrHandshakeTimeout) || !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &e) || !e.Timeout() ||

@@ -48,7 +48,7 @@
 //
 // # Handshakes that do not go on
 //
-// A peer that connects and says nothing, or a byte now and then, is cut off after HandshakeTimeout. Server.MaxHandshakes
+// A peer that connects and says nothing, or a byte now and then, is cut off after HandshakeTimeout. Limits.MaxHandshakes
 // bounds how many there are; all others wait in the backlog then, and among them those who would say something. So a full
 // loop gives the place of the oldest handshake to the next connection once a fifth of HandshakeTimeout has
 // passed since we last sent it something, or accepted it. If input of its peer lies unread then it is the loop that is

@@ -23,7 +23,7 @@ func TestListenerDuplicate(t *testing.T) {
 	f, err := nl.(*net.TCPListener).File()
 	must(t, err)
 	defer f.Close()
-	s := &Server{Handler: echo(), Loops: 1, CloseTimeout: hang}
+	s := &Server{Handler: echo(), Loops: 1, Limits: Limits{CloseTimeout: hang}}
 	serveOn(t, s, nl)
 	roundTrip(t, goDial(t, addr), "hello") // it does not read, so the drain lasts
 	ctx, cancel := context.WithCancel(context.Background())
@@ -163,7 +163,7 @@ func TestSharedListenerFull(t *testing.T) {
 	nl, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	addr := nl.Addr()
-	s := &Server{Handler: echo(), Loops: 2, MaxHandshakes: 2, HandshakeTimeout: hang}
+	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 2, HandshakeTimeout: hang}}
 	serveOn(t, s, nl)
 	rawDial(t, addr)
 	waitFor(t, "one handshake", func() bool { return s.Stats().Handshaking == 1 })

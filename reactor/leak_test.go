@@ -12,10 +12,10 @@ import (
 // descriptors, SSL objects and goroutines are back where they began.
 func TestNoLeaks(t *testing.T) {
 	const conns = 2000 / scale
-	s := &Server{Handler: echo(), Loops: 2, MaxHandshakes: 4096, HandshakeTimeout: hang}
+	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 4096, HandshakeTimeout: hang}}
 	addr := start(t, s)
 	// Certificates are checked elsewhere; here it is about numbers.
-	l, x := startLoop(t, LoopConfig{HandshakeTimeout: hang}), clientContext(t, func(c *cssl.Config) { c.Verify = cssl.VerifyNone })
+	l, x := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: hang}}), clientContext(t, func(c *cssl.Config) { c.Verify = cssl.VerifyNone })
 	opened, echoed, ended := make(chan *Conn, conns), make(chan struct{}, conns), make(chan error, conns)
 	h := &hooks{
 		open: func(c *Conn) { opened <- c },

@@ -10,23 +10,46 @@ import (
 	"github.com/spacemonad/go-openssl/session"
 )
 
-// ErrServerQueueFull is what Write answers when Server.MaxQueued would be passed. It is a session.ErrQueueFull too.
-var ErrServerQueueFull = fmt.Errorf("reactor: too much is queued over all connections: %w", session.ErrQueueFull)
+// errServerQueueFull is what Write returns when Limits.MaxQueued would be passed.
+var errServerQueueFull = fmt.Errorf("reactor: too much is queued over all connections: %w", session.ErrQueueFull)
 
-// Limits are those settings of a Server that can be changed while it serves. The zero value of each field means its default.
+// Limits are the timeouts and bounds of a Server or a Loop. The zero value of each
+// field means its default.
 type Limits struct {
-	HandshakeTimeout, IdleTimeout, CloseTimeout, WriteTimeout time.Duration
+	// HandshakeTimeout (10 s) is how long the handshake may take, together with the
+	// connecting of a socket that Attach or Connect took over meanwhile, and with
+	// Server.Header. Then the peer is cut off, and OnClose gets ErrHandshakeTimeout.
+	HandshakeTimeout time.Duration
+	// IdleTimeout (none) is how long a connection may be without traffic. Then it is
+	// closed as by Conn.Close, for ErrIdleTimeout.
+	IdleTimeout time.Duration
+	// WriteTimeout (none) is how long a peer may take nothing while something is
+	// queued for it. Then it is cut off: ErrWriteTimeout.
+	WriteTimeout time.Duration
+	// CloseTimeout (5 s) is how long Conn.Close waits for the peer's end. Then the
+	// peer is cut off: ErrCloseTimeout.
+	CloseTimeout time.Duration
 
-	MaxConns, MaxHandshakes int
-	MaxQueued               int64
-
-	// MaxQueue bounds the bytes queued for one connection, besides Server.Session.MaxQueue, which cannot be changed. What is queued
-	// already stays.
+	// MaxConns (none) is the number of connections above which others are refused.
+	MaxConns int
+	// MaxHandshakes (1024 for each loop) is how many handshakes may be under way
+	// before new connections wait in the listener's backlog. While others wait there,
+	// a peer that has kept its handshake waiting for a fifth of HandshakeTimeout loses
+	// its place to one of them (ErrHandshakeEvicted), so that those who say nothing do
+	// not keep the rest out.
+	MaxHandshakes int
+	// MaxQueued (none) bounds the bytes that are queued over all connections. A Write
+	// that would pass it returns session.ErrQueueFull.
+	MaxQueued int64
+	// MaxQueue (none) bounds the bytes that are queued for one connection, besides
+	// session.Config.MaxQueue. A Write that would pass it returns
+	// session.ErrQueueFull. What is queued already stays.
 	MaxQueue int
 }
 
-// SetLimits replaces all limits, those of the fields of s too. A connection keeps the deadline that it has until it gets another
-// one, and none is closed because there are more than MaxConns.
+// SetLimits takes the place of s.Limits, also while s serves. Any goroutine may call it. A
+// connection keeps the deadline that it has until it gets another one, and none is
+// closed because there are more than MaxConns.
 func (s *Server) SetLimits(m Limits) {
 	s.limits.Store(&m)
 	s.mu.Lock()
@@ -34,10 +57,8 @@ func (s *Server) SetLimits(m Limits) {
 	s.mu.Unlock()
 	for _, l := range loops {
 		l.Do(func() {
-			cfg := l.cfg
-			cfg.HandshakeTimeout, cfg.IdleTimeout, cfg.CloseTimeout, cfg.WriteTimeout =
-				m.HandshakeTimeout, m.IdleTimeout, m.CloseTimeout, m.WriteTimeout
-			l.cfg = cfg.withDefaults()
+			l.cfg.Limits = m
+			l.cfg = l.cfg.withDefaults()
 		})
 	}
 }

@@ -64,7 +64,7 @@ func (g *gate) state() string {
 // released once, however it ends.
 func TestAdmit(t *testing.T) {
 	var g gate
-	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release, HandshakeTimeout: hang}
+	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: hang}}
 	addr := start(t, s)
 	c := goDial(t, addr)
 	roundTrip(t, c, "hello")
@@ -135,7 +135,7 @@ func TestHeader(t *testing.T) {
 		peers := make(chan string, 1)
 		h := echo()
 		h.open = func(c *Conn) { peers <- c.RemoteAddr().String() }
-		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, HandshakeTimeout: hang}
+		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: hang}}
 		addr := start(t, s)
 		raw := rawDial(t, addr)
 		for i, p := range pieces {
@@ -219,7 +219,7 @@ func TestBadHeader(t *testing.T) {
 			g.refuse(errUnwelcome)
 		}
 		h := &hooks{closed: func(_ *Conn, err error) { ended <- err }}
-		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, HandshakeTimeout: hang}
+		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: hang}}
 		raw := rawDial(t, start(t, s))
 		go func() {
 			io.WriteString(raw, send)
@@ -244,7 +244,7 @@ var errUnwelcome = errors.New("unwelcome")
 // TestHeaderTimeout: who sends no header is cut off like who sends no hello.
 func TestHeaderTimeout(t *testing.T) {
 	ended := make(chan error, 1)
-	s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { ended <- err }}, Header: lineHeader, HandshakeTimeout: 100 * time.Millisecond}
+	s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { ended <- err }}, Header: lineHeader, Limits: Limits{HandshakeTimeout: 100 * time.Millisecond}}
 	rawDial(t, start(t, s))
 	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrHandshakeTimeout) {
 		t.Error(err)
@@ -269,7 +269,7 @@ func flooder(n int, ended chan<- error) *hooks {
 // TestWriteTimeout: a peer that takes nothing is cut off; one that takes a little now and then is not.
 func TestWriteTimeout(t *testing.T) {
 	ended := make(chan error, 1)
-	s := &Server{Handler: flooder(12<<20, ended), WriteTimeout: 4 * hang}
+	s := &Server{Handler: flooder(12<<20, ended), Limits: Limits{WriteTimeout: 4 * hang}}
 	ln := smallListener(t, 16<<10) // so that all but a little stays queued
 	serveOn(t, s, ln)
 	c, l := goDial(t, ln.Addr()), s.loops[0]
@@ -296,7 +296,7 @@ func TestWriteTimeout(t *testing.T) {
 
 // TestWriteTimeoutOfIdle: nothing is queued, so nothing is late.
 func TestWriteTimeoutOfIdle(t *testing.T) {
-	s := &Server{Handler: echo(), WriteTimeout: hang}
+	s := &Server{Handler: echo(), Limits: Limits{WriteTimeout: hang}}
 	c := goDial(t, start(t, s))
 	for range 3 {
 		roundTrip(t, c, "hello")
@@ -308,7 +308,7 @@ func TestWriteTimeoutOfIdle(t *testing.T) {
 // goes back to nothing.
 func TestMaxQueued(t *testing.T) {
 	ended := make(chan error, 3)
-	s := &Server{Handler: flooder(6<<20, ended), MaxQueued: 14 << 20, Loops: 2, CloseTimeout: 100 * time.Millisecond}
+	s := &Server{Handler: flooder(6<<20, ended), Limits: Limits{MaxQueued: 14 << 20, CloseTimeout: 100 * time.Millisecond}, Loops: 2}
 	s.Session.MaxQueue = 64 << 20
 	l := smallListener(t, 16<<10) // so that all but a little stays in the queues
 	serveOn(t, s, l)
@@ -316,7 +316,7 @@ func TestMaxQueued(t *testing.T) {
 	clients := []net.Conn{goDial(t, addr), goDial(t, addr)}
 	waitFor(t, "both to be queued", func() bool { return s.Stats().Queued > 8<<20 })
 	goDial(t, addr)
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrServerQueueFull) || !errors.Is(err, session.ErrQueueFull) {
+	if err := receive(t, ended, "OnClose"); !errors.Is(err, errServerQueueFull) || !errors.Is(err, session.ErrQueueFull) {
 		t.Error(err)
 	}
 	for _, c := range clients {
@@ -338,7 +338,7 @@ func TestSetLimits(t *testing.T) {
 	ended := make(chan error, 2)
 	h := echo()
 	h.closed = func(_ *Conn, err error) { ended <- err }
-	s := &Server{Handler: h, MaxConns: 1}
+	s := &Server{Handler: h, Limits: Limits{MaxConns: 1}}
 	addr := start(t, s)
 	first := goDial(t, addr)
 	if _, err := (&tlsDialer{goConfig(t)}).dial(addr); err == nil {
@@ -437,7 +437,7 @@ func TestConnFacts(t *testing.T) {
 
 // TestStopAccepting: connections and a handshake that is under way go on, nobody else gets in, and Shutdown ends the rest.
 func TestStopAccepting(t *testing.T) {
-	s := &Server{Handler: echo(), HandshakeTimeout: hang}
+	s := &Server{Handler: echo(), Limits: Limits{HandshakeTimeout: hang}}
 	addr := start(t, s)
 	open, half := goDial(t, addr), rawDial(t, addr)
 	waitFor(t, "both", func() bool { return s.Stats().Conns == 2 })

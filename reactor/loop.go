@@ -20,7 +20,7 @@ import (
 )
 
 // What OnClose gets when a deadline passed: a net.Error, in which errors.Is finds os.ErrDeadlineExceeded.
-// ErrHandshakeEvicted is of a handshake that had less time because the loop was full; see Server.MaxHandshakes.
+// ErrHandshakeEvicted is of a handshake that had less time because the loop was full; see Limits.MaxHandshakes.
 var (
 	ErrHandshakeTimeout error = timeoutError("tls: handshake not done in time")
 	ErrHandshakeEvicted error = timeoutError("tls: handshake too slow while others wait")
@@ -46,12 +46,9 @@ var ErrLoopClosed = fmt.Errorf("reactor: loop stopped: %w", net.ErrClosed)
 // LoopConfig is what the connections of a Loop share. The zero value of each
 // field means its default.
 type LoopConfig struct {
-	// HandshakeTimeout (10 s), IdleTimeout (none) and CloseTimeout (5 s). An idle
-	// connection is closed as by Close; the others are cut off. HandshakeTimeout also covers the
-	// connecting of a socket that Attach or Connect took over meanwhile.
-	HandshakeTimeout, IdleTimeout, CloseTimeout time.Duration
-	// WriteTimeout (none) is how long a peer may take nothing while something is queued for it. Then it is cut off.
-	WriteTimeout time.Duration
+	// Limits has the timeouts. MaxConns, MaxHandshakes and MaxQueued are a Server's
+	// alone; a Loop of one's own does not look at them.
+	Limits
 	// KeepAlive is how long a peer of Connect may be silent before the system
 	// probes whether it is still there, every 15 s and nine times (tcp(7)). 0 is
 	// 15 s, negative is no probes. It is rounded up to seconds, of which the system

@@ -24,7 +24,7 @@ func TestNoTimeouts(t *testing.T) {
 		{"close", session.Closing, func(c *Conn) { c.Close() }},
 	} {
 		t.Run(stage.name, func(t *testing.T) {
-			l, err := NewLoop(LoopConfig{HandshakeTimeout: never, IdleTimeout: never, WriteTimeout: never, CloseTimeout: never,
+			l, err := NewLoop(LoopConfig{Limits: Limits{HandshakeTimeout: never, IdleTimeout: never, WriteTimeout: never, CloseTimeout: never},
 				Logger: slog.New(slog.DiscardHandler)})
 			must(t, err)
 			defer l.end()
@@ -87,7 +87,7 @@ func TestNeverDue(t *testing.T) {
 
 // TestNeverResumed (P37): a listener that waits for a handshake without a deadline makes epoll wait, and not turn.
 func TestNeverResumed(t *testing.T) {
-	l, err := NewLoop(LoopConfig{HandshakeTimeout: never})
+	l, err := NewLoop(LoopConfig{Limits: Limits{HandshakeTimeout: never}})
 	must(t, err)
 	defer l.end()
 	l.now = time.Second

@@ -18,7 +18,7 @@ const patience = 2 * hang
 // backlog, the oldest first and long before HandshakeTimeout has passed.
 func TestHandshakeEvicted(t *testing.T) {
 	const places, silent = 4, 12
-	s := &Server{Handler: echo(), MaxHandshakes: places, HandshakeTimeout: patienceShare * patience}
+	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: places, HandshakeTimeout: patienceShare * patience}}
 	addr := start(t, s)
 	l := s.loops[0]
 	var conns []net.Conn
@@ -64,7 +64,7 @@ func TestHandshakeEvicted(t *testing.T) {
 
 // TestLateLoop: what a peer has sent and the loop has not read yet is not held against the peer.
 func TestLateLoop(t *testing.T) {
-	s := &Server{Handler: echo(), MaxHandshakes: 2, HandshakeTimeout: patienceShare * patience}
+	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: 2, HandshakeTimeout: patienceShare * patience}}
 	addr := start(t, s)
 	l := s.loops[0]
 	spoke := rawDial(t, addr)
@@ -113,7 +113,7 @@ func TestLateLoop(t *testing.T) {
 // TestAnsweredIsNotLate: a peer whose hello the loop has just answered, however late, has time for its own answer, also if
 // somebody waits for its place in the same turn.
 func TestAnsweredIsNotLate(t *testing.T) {
-	s := &Server{Handler: echo(), MaxHandshakes: 1, HandshakeTimeout: patienceShare * patience}
+	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: 1, HandshakeTimeout: patienceShare * patience}}
 	addr := start(t, s)
 	l := s.loops[0]
 	c := rawDial(t, addr)

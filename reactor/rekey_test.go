@@ -79,8 +79,8 @@ func TestRekeyInStream(t *testing.T) {
 					},
 				}
 			}
-			s := &Server{Handler: side(tc.server), Context: serverContext(t, "ecdsa", tc.change), Session: session.Config{HighWater: high, HalfClose: true}, CloseTimeout: hang}
-			cfg := LoopConfig{Session: s.Session, CloseTimeout: hang}
+			s := &Server{Handler: side(tc.server), Context: serverContext(t, "ecdsa", tc.change), Session: session.Config{HighWater: high, HalfClose: true}, Limits: Limits{CloseTimeout: hang}}
+			cfg := LoopConfig{Session: s.Session, Limits: Limits{CloseTimeout: hang}}
 			if tc.server {
 				s.Trace = trace
 			} else {

@@ -32,23 +32,10 @@ type Server struct {
 	// Loops is the number of loops; 0 is the number of CPUs that Go may use.
 	Loops int
 
-	// HandshakeTimeout (default 10 s), IdleTimeout (default none) and CloseTimeout
-	// (default 5 s): see Conn.Close for the last.
-	HandshakeTimeout, IdleTimeout, CloseTimeout time.Duration
-	// WriteTimeout (default none) is how long a peer may take nothing of what is queued for it before it is cut off.
-	WriteTimeout time.Duration
+	// Limits has the timeouts and bounds. SetLimits replaces them while it serves.
+	Limits
 	// KeepAlive is that of LoopConfig for the connections that are accepted over TCP.
 	KeepAlive time.Duration
-	// MaxConns refuses connections above this number; 0 is no limit.
-	MaxConns int
-	// MaxHandshakes is how many handshakes may be under way before new
-	// connections wait in the listener's backlog; 0 is 1024 for each loop. While others
-	// wait there, a peer that has kept its handshake waiting for a fifth of HandshakeTimeout loses its
-	// place to one of them (ErrHandshakeEvicted), so that those who say nothing do not keep the rest out.
-	MaxHandshakes int
-	// MaxQueued bounds the bytes that are queued over all connections; 0 is no limit. A Write that would pass it answers
-	// ErrServerQueueFull.
-	MaxQueued int64
 	// Admit, if set, is asked about each connection that was accepted as soon as its peer's address is known, before
 	// anything of TLS. An error closes it at once; Stats.Refusals counts by the error's text, so there should be few
 	// of them. It is called on loops' goroutines, several at once, and must not block. remote is zero for a unix socket.
@@ -240,15 +227,9 @@ func (s *Server) start() error {
 		return errors.New("reactor: Server.Context is nil")
 	}
 	s.context.CompareAndSwap(nil, s.Context)
-	s.limits.CompareAndSwap(nil, &Limits{
-		HandshakeTimeout: s.HandshakeTimeout, IdleTimeout: s.IdleTimeout, CloseTimeout: s.CloseTimeout, WriteTimeout: s.WriteTimeout,
-		MaxConns: s.MaxConns, MaxHandshakes: s.MaxHandshakes, MaxQueued: s.MaxQueued,
-	})
-	m := s.limits.Load()
-	cfg := LoopConfig{
-		HandshakeTimeout: m.HandshakeTimeout, IdleTimeout: m.IdleTimeout, CloseTimeout: m.CloseTimeout, WriteTimeout: m.WriteTimeout,
-		Session: s.Session, Logger: s.Logger, Trace: s.Trace,
-	}
+	limits := s.Limits
+	s.limits.CompareAndSwap(nil, &limits)
+	cfg := LoopConfig{Limits: *s.limits.Load(), Session: s.Session, Logger: s.Logger, Trace: s.Trace}
 	for range s.loopCount() {
 		l, err := NewLoop(cfg)
 		if err != nil {

@@ -187,7 +187,7 @@ func TestShutdownDelivers(t *testing.T) {
 func TestShutdownExpires(t *testing.T) {
 	ends := make(chan error, 1)
 	ready := make(chan struct{}, 1)
-	s := &Server{CloseTimeout: time.Hour, Handler: &hooks{
+	s := &Server{Limits: Limits{CloseTimeout: time.Hour}, Handler: &hooks{
 		data: func(c *Conn, p []byte) {
 			c.Data = "asked"
 			c.Write(make([]byte, 16<<20))

@@ -91,7 +91,7 @@ func TestWheelModel(t *testing.T) {
 // TestHandshakeTimeout (P17): a peer that never says a word is cut off, with its reason counted.
 func TestHandshakeTimeout(t *testing.T) {
 	ended := make(chan error, 1)
-	s := &Server{HandshakeTimeout: 100 * time.Millisecond, Handler: &hooks{
+	s := &Server{Limits: Limits{HandshakeTimeout: 100 * time.Millisecond}, Handler: &hooks{
 		open:   func(*Conn) { t.Error("OnOpen came") },
 		closed: func(_ *Conn, err error) { ended <- err },
 	}}
@@ -114,7 +114,7 @@ func TestHandshakeTimeout(t *testing.T) {
 // TestIdleTimeout: a connection without traffic is closed politely: the peer sees close_notify.
 func TestIdleTimeout(t *testing.T) {
 	ended := make(chan error, 1)
-	s := &Server{IdleTimeout: 100 * time.Millisecond, Handler: &hooks{
+	s := &Server{Limits: Limits{IdleTimeout: 100 * time.Millisecond}, Handler: &hooks{
 		data:   func(c *Conn, p []byte) { c.Write(p) },
 		closed: func(_ *Conn, err error) { ended <- err },
 	}}
@@ -138,7 +138,7 @@ func TestIdleTimeoutMoves(t *testing.T) {
 			var clock time.Duration
 			var ends []error
 			var server, client *Conn
-			l, err := NewLoop(LoopConfig{IdleTimeout: idle})
+			l, err := NewLoop(LoopConfig{Limits: Limits{IdleTimeout: idle}})
 			must(t, err)
 			defer l.end()
 			a, b := socketPair(t)
@@ -198,7 +198,7 @@ func TestIdleTimeoutMoves(t *testing.T) {
 // TestCloseTimeout (P11): a peer that never ends its side does not keep a close going for ever.
 func TestCloseTimeout(t *testing.T) {
 	ended := make(chan error, 1)
-	s := &Server{CloseTimeout: 100 * time.Millisecond, Handler: &hooks{
+	s := &Server{Limits: Limits{CloseTimeout: 100 * time.Millisecond}, Handler: &hooks{
 		data:   func(c *Conn, p []byte) { c.Write(p); c.Close() },
 		closed: func(_ *Conn, err error) { ended <- err },
 	}}

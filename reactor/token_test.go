@@ -33,13 +33,13 @@ func tokenContext(t testing.TB, delay time.Duration) *cssl.Context {
 // TestSlowToken: handshakes with a slow token are made off the loop, many at once.
 func TestSlowToken(t *testing.T) {
 	var async atomic.Int64
-	addr := start(t, &Server{Context: tokenContext(t, 50*time.Millisecond), Handler: echo(), HandshakeTimeout: hang,
+	addr := start(t, &Server{Context: tokenContext(t, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: hang},
 		Trace: func(_ *Conn, s Step) {
 			if s.Result.Want == cssl.WantAsync {
 				async.Add(1)
 			}
 		}})
-	loop := startLoop(t, LoopConfig{HandshakeTimeout: hang})
+	loop := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: hang}})
 	const clients = 50
 	ended := make(chan error, clients)
 	for range clients {
@@ -64,10 +64,10 @@ func TestSlowToken(t *testing.T) {
 // for the signatures before it.
 func BenchmarkSlowToken(b *testing.B) {
 	const at = 64
-	addr := start(b, &Server{Context: tokenContext(b, 50*time.Millisecond), Handler: echo(), HandshakeTimeout: hang})
+	addr := start(b, &Server{Context: tokenContext(b, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: hang}})
 	other := goDial(b, addr)
 	clients := clientContext(b, nil)
-	loop := startLoop(b, LoopConfig{HandshakeTimeout: hang})
+	loop := startLoop(b, LoopConfig{Limits: Limits{HandshakeTimeout: hang}})
 	echoes := func(while func() bool) (trips []time.Duration) {
 		p := make([]byte, 1)
 		for while() || len(trips) < 100 {

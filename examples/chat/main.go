@@ -161,7 +161,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	defer tls.Close()
 	room := &room{members: map[string]*client{}}
-	server := &reactor.Server{Addr: *listen, Handler: room, Context: tls, Loops: *loops, CloseTimeout: closeTimeout}
+	server := &reactor.Server{Addr: *listen, Handler: room, Context: tls, Loops: *loops, Limits: reactor.Limits{CloseTimeout: closeTimeout}}
 	listeners, err := server.Listen()
 	if err != nil {
 		return err

@@ -148,7 +148,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	defer tls.Close()
 	handler := &store{values: map[string]string{}}
-	server := &reactor.Server{Addr: *listen, Handler: handler, Context: tls, IdleTimeout: idleTimeout}
+	server := &reactor.Server{Addr: *listen, Handler: handler, Context: tls, Limits: reactor.Limits{IdleTimeout: idleTimeout}}
 	listeners, err := server.Listen()
 	if err != nil {
 		return err

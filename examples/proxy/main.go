@@ -236,7 +236,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	defer cut()
 	p := &proxy{backend: *backend, idle: *idle, ctx: relays}
 	server := &reactor.Server{
-		Addr: *listen, Handler: p, Context: tls, Loops: *loops, IdleTimeout: *idle, CloseTimeout: *idle,
+		Addr: *listen, Handler: p, Context: tls, Loops: *loops, Limits: reactor.Limits{IdleTimeout: *idle, CloseTimeout: *idle},
 		Session: session.Config{HighWater: 1, HalfClose: true},
 	}
 	listeners, err := server.Listen()

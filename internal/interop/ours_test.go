@@ -323,7 +323,7 @@ func newServer(t *testing.T, cfg cssl.Config, sndbuf, rcvbuf int) *server {
 	t.Helper()
 	x := must(cssl.NewServerContext(cfg))(t)
 	h := &hall{t: t, parties: make(chan *party, 16)}
-	s := &server{Server: &reactor.Server{Handler: h, Context: x, Loops: 1, HandshakeTimeout: limit, CloseTimeout: limit}, hall: h}
+	s := &server{Server: &reactor.Server{Handler: h, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: limit, CloseTimeout: limit}}, hall: h}
 	lc := net.ListenConfig{Control: func(_, _ string, rc rawConn) error { return setBuffers(rc, sndbuf, rcvbuf) }}
 	l := must(lc.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
 	s.addr = l.Addr().String()
@@ -348,7 +348,7 @@ func (s *server) expect(p *party) *party {
 // newLoop runs a loop for clients.
 func newLoop(t *testing.T, trace func(*reactor.Conn, cssl.Op, cssl.Result)) *reactor.Loop {
 	t.Helper()
-	cfg := reactor.LoopConfig{HandshakeTimeout: limit, CloseTimeout: limit}
+	cfg := reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: limit, CloseTimeout: limit}}
 	if trace != nil {
 		cfg.Trace = func(c *reactor.Conn, s reactor.Step) { trace(c, s.Op, s.Result) }
 	}

@@ -238,8 +238,8 @@ func newWorld(t *testing.T, q quality, to timeouts) *world {
 	if cl == 0 {
 		cl = limit
 	}
-	w.server = &reactor.Server{Handler: w.echo, Context: x, Loops: 1, HandshakeTimeout: hs, CloseTimeout: cl, IdleTimeout: to.idle}
-	w.loop, err = reactor.NewLoop(reactor.LoopConfig{HandshakeTimeout: hs, CloseTimeout: cl, IdleTimeout: to.idle})
+	w.server = &reactor.Server{Handler: w.echo, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: hs, CloseTimeout: cl, IdleTimeout: to.idle}}
+	w.loop, err = reactor.NewLoop(reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: hs, CloseTimeout: cl, IdleTimeout: to.idle}})
 	if err != nil {
 		t.Fatal(err)
 	}

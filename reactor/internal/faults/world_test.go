@@ -100,7 +100,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	w := &world{x: x, served: make(chan error, 1), ran: make(chan error, 1), base: take(t)}
 	quiet := slog.New(slog.DiscardHandler)
 	w.server = &reactor.Server{Handler: &far{w: w}, Context: x.server, Loops: 1, Logger: quiet,
-		HandshakeTimeout: hang / 4, CloseTimeout: hang / 4}
+		Limits: reactor.Limits{HandshakeTimeout: hang / 4, CloseTimeout: hang / 4}}
 	if change != nil {
 		change(w.server)
 	}
@@ -130,7 +130,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	for ls.(*net.TCPListener).SetDeadline(time.Time{}) == nil { // until Serve has let go of it, or baselines would count it
 		time.Sleep(50 * time.Microsecond)
 	}
-	w.loop, err = reactor.NewLoop(reactor.LoopConfig{Logger: quiet, HandshakeTimeout: hang / 4, CloseTimeout: hang / 4})
+	w.loop, err = reactor.NewLoop(reactor.LoopConfig{Logger: quiet, Limits: reactor.Limits{HandshakeTimeout: hang / 4, CloseTimeout: hang / 4}})
 	if err != nil {
 		w.server.Close()
 		<-w.served

@@ -30,7 +30,7 @@ func newClients(t *testing.T) *clients {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := reactor.NewLoop(reactor.LoopConfig{HandshakeTimeout: hang, CloseTimeout: hang, Logger: slog.New(slog.DiscardHandler)})
+	l, err := reactor.NewLoop(reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: hang, CloseTimeout: hang}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

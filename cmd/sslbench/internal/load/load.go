@@ -328,5 +328,5 @@ func loopConfig(c *Config) reactor.LoopConfig {
 	if c.Kind == Send {
 		s.LingerBytes = 1 // a server that answers after our close_notify answers all the same
 	}
-	return reactor.LoopConfig{HandshakeTimeout: c.Timeout, CloseTimeout: c.Timeout, Session: s}
+	return reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: c.Timeout, CloseTimeout: c.Timeout}, Session: s}
 }

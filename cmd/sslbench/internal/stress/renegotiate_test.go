@@ -58,7 +58,7 @@ func TestRenegotiations(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	loop, err := reactor.NewLoop(reactor.LoopConfig{HandshakeTimeout: hang, CloseTimeout: hang})
+	loop, err := reactor.NewLoop(reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: hang, CloseTimeout: hang}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func serverMain() error {
 	}
 	h := &echoServer{ended: map[string]int{}}
 	s := &reactor.Server{Addr: "127.0.0.1:0", Handler: h, Context: x, Loops: o.Loops,
-		HandshakeTimeout: o.HandshakeTimeout, MaxHandshakes: o.MaxHandshakes, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+		Limits: reactor.Limits{HandshakeTimeout: o.HandshakeTimeout, MaxHandshakes: o.MaxHandshakes}, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	s.Session.HighWater = 128 << 10
 	ls, err := s.Listen()
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/session"
 	"golang.org/x/time/rate"
 )
 
@@ -58,7 +59,7 @@ func verdict(err error, shook bool) (slog.Level, string) {
 	case errors.As(err, &e) && spokeHTTP(e):
 		return slog.LevelDebug, "the client spoke plain HTTP to the TLS port"
 	case errors.Is(err, reactor.ErrIdleTimeout), errors.Is(err, reactor.ErrWriteTimeout), errors.Is(err, reactor.ErrCloseTimeout),
-		errors.Is(err, reactor.ErrServerQueueFull), errors.Is(err, reactor.ErrLoopClosed):
+		errors.Is(err, session.ErrQueueFull), errors.Is(err, reactor.ErrLoopClosed):
 		return slog.LevelInfo, err.Error()
 	case errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, reactor.ErrHeader):
 		if !shook {

@@ -39,7 +39,7 @@ func serve(t *testing.T, addr, trusted string) (net.Addr, named) {
 		t.Fatal(err)
 	}
 	h := named{ended: make(chan error, 10)}
-	s := &reactor.Server{Addr: addr, Handler: h, Context: x, Loops: 1, HandshakeTimeout: hang,
+	s := &reactor.Server{Addr: addr, Handler: h, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: hang},
 		Logger: slog.New(slog.DiscardHandler), Header: Header([]netip.Prefix{netip.MustParsePrefix(trusted)})}
 	ls, err := s.Listen()
 	if err != nil {
