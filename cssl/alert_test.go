@@ -117,7 +117,7 @@ func TestNoResumptionAcrossTrust(t *testing.T) {
 		t.Cleanup(s.Close)
 		q := &pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}
 		q.try()
-		if c.Negotiated().Resumed {
+		if c.State().Resumed {
 			t.Errorf("%s: resumed", name)
 		}
 	}

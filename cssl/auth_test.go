@@ -51,7 +51,7 @@ func TestRequestCertificate(t *testing.T) {
 		p := newPair(t, mustClient(t, c), sx)
 		p.handshake()
 		p.finish()
-		if chain, _ := p.server.PeerChain(); chain != nil {
+		if chain, _ := p.server.State().PeerCertificates(); chain != nil {
 			t.Fatal("a certificate in the handshake")
 		}
 		for i := range 3 {
@@ -61,9 +61,9 @@ func TestRequestCertificate(t *testing.T) {
 				t.Fatalf("%d: answered %v, client: %v, server: %v", i, answered, cerr, serr)
 			}
 			checkVerified(t, p.server, true)
-			chain, err := p.server.PeerChain()
-			if err != nil || len(chain) == 0 || p.server.VerifyResult() != nil {
-				t.Errorf("%d: chain %v, %v, %v", i, chain, err, p.server.VerifyResult())
+			chain, err := p.server.State().PeerCertificates()
+			if err != nil || len(chain) == 0 || p.server.State().VerifyError != nil {
+				t.Errorf("%d: chain %v, %v, %v", i, chain, err, p.server.State().VerifyError)
 			}
 			p.chunk = 0
 			p.pass(p.client, p.server, []byte("ask"), p.buf)
@@ -71,8 +71,8 @@ func TestRequestCertificate(t *testing.T) {
 		}
 		// The ticket that came after it knows the client too.
 		q := p.again(mustClient(t, c), sx, "localhost")
-		if chain, _ := q.server.PeerChain(); !q.server.Negotiated().Resumed || len(chain) != 1 {
-			t.Errorf("resumed %v with %d certificates", q.server.Negotiated().Resumed, len(chain))
+		if chain, _ := q.server.State().PeerCertificates(); !q.server.State().Resumed || len(chain) != 1 {
+			t.Errorf("resumed %v with %d certificates", q.server.State().Resumed, len(chain))
 		}
 	}
 }
@@ -95,7 +95,7 @@ func TestRequestCertificateRefused(t *testing.T) {
 		p.finish()
 		answered, cerr, serr := p.request()
 		if tt.alert == 0 {
-			if chain, _ := p.server.PeerChain(); !answered || cerr != nil || serr != nil || (len(chain) > 0) != (tt.name != "") {
+			if chain, _ := p.server.State().PeerCertificates(); !answered || cerr != nil || serr != nil || (len(chain) > 0) != (tt.name != "") {
 				t.Errorf("%+v: answered %v, client: %v, server: %v, %d certificates", tt, answered, cerr, serr, len(chain))
 			}
 			continue
@@ -159,7 +159,7 @@ func TestRequestCertificateState(t *testing.T) {
 		p.finish()
 		refused(name, tt.why, p.server.RequestCertificate())
 		p.pass(p.client, p.server, []byte("ask"), p.buf)
-		if chain, _ := p.server.PeerChain(); (chain != nil) != (name == "TLS 1.2") {
+		if chain, _ := p.server.State().PeerCertificates(); (chain != nil) != (name == "TLS 1.2") {
 			t.Errorf("%s: %d certificates", name, len(chain))
 		}
 	}

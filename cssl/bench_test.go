@@ -142,7 +142,7 @@ func BenchmarkHandshake(b *testing.B) {
 				}
 				p := &pair{t: b, client: c, server: s, buf: buf}
 				p.handshake()
-				if c.Negotiated().Resumed != (name == "resumed") {
+				if c.State().Resumed != (name == "resumed") {
 					b.Fatal("not the handshake that was meant")
 				}
 				c.Close()

@@ -86,7 +86,7 @@ func subjectFor(t testing.TB, x *Context, name string, c Config) string {
 	if err := handshakeError(p); err != nil {
 		return "error"
 	}
-	chain, err := client.PeerChain()
+	chain, err := client.State().PeerCertificates()
 	if err != nil || len(chain) == 0 {
 		t.Fatalf("%q: %v", name, err)
 	}

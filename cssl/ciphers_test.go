@@ -27,7 +27,7 @@ func TestDefaultCiphers(t *testing.T) {
 				tested.CipherList = "DEFAULT"
 				p := newPair(t, mustClient(t, cc), mustServer(t, sc))
 				p.handshake()
-				if got := p.server.Negotiated().Cipher; got != weak.name {
+				if got := p.server.State().Cipher; got != weak.name {
 					t.Errorf("with DEFAULT: %s", got)
 				}
 			})
@@ -46,7 +46,7 @@ func TestDefaultCiphers(t *testing.T) {
 			cc.MaxVersion, cc.CipherList = TLS12, good.name
 			p := newPair(t, mustClient(t, cc), mustServer(t, serverConfig(good.cert)))
 			p.handshake()
-			if got := p.server.Negotiated().Cipher; got != good.name {
+			if got := p.server.State().Cipher; got != good.name {
 				t.Errorf("cipher %s", got)
 			}
 		})

@@ -138,28 +138,31 @@ int cssl_alert_received(const cssl_conn *c);
 /* True once the first handshake is done. */
 int cssl_established(const cssl_conn *c);
 
+/* What the handshake led to. Static strings, and memory of c's that the next operation may free, but for the chains. */
 typedef struct {
-	int version;        /* as SSL_version says it */
-	int resumed;
-	unsigned cipher_id; /* IANA's number */
-	const char *cipher, *group; /* static strings; no group where there was none */
-} cssl_negotiated;
+	int version, resumed;       /* as SSL_version says it; all zero and NULL up to psk before the handshake is done */
+	unsigned cipher_id;         /* IANA's number */
+	const char *cipher, *group; /* no group where there was none */
+	const unsigned char *psk;   /* the identity of an external pre-shared key */
+	size_t psk_len;
+	const unsigned char *alpn;
+	unsigned alpn_len;
+	const char *server_name;
+	int early; /* as SSL_get_early_data_status says it */
+	long verify; /* as SSL_get_verify_result says it; X509_V_OK also if no certificate was sent */
+	/*
+	 * DER certificates, see cssl_put_chain; malloc'ed, the caller's to free. The peer's chain, leaf first, and the chain
+	 * that was found valid; NULL where there was none.
+	 */
+	unsigned char *peer, *verified;
+	long peer_len, verified_len;
+} cssl_state;
 
-/* What the handshake led to. All zero before it is done. */
-cssl_negotiated cssl_conn_negotiated(const cssl_conn *c);
+cssl_state cssl_conn_state(const cssl_conn *c);
 
 SSL *cssl_conn_ssl(const cssl_conn *c);
 
-/*
- * Of an SSL. None of these blocks or calls back. The chains come as DER
- * certificates, see cssl_put_chain; *out is malloc'ed, the caller's to free.
- */
-/* The peer's chain, leaf first. */
-long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out);
-/* The chain that was found valid; nothing where none was. */
-long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out);
-/* A static string, or NULL where there was no group. */
-const char *cssl_ssl_group(SSL *ssl);
+/* Of an SSL. It does not block or call back. */
 /* Writes len bytes to buf. 1, or 0 with the reasons in out. */
 int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
                     size_t context_len, int use_context, cssl_reasons *out);

@@ -2,6 +2,7 @@
 
 #include "certs.h"
 #include "conn_private.h"
+#include "psk.h"
 
 #include <openssl/err.h>
 
@@ -32,47 +33,25 @@ int cssl_established(const cssl_conn *c)
 	return c->established;
 }
 
-cssl_negotiated cssl_conn_negotiated(const cssl_conn *c)
-{
-	cssl_negotiated n = {0, 0, 0, NULL, NULL};
-	const SSL_CIPHER *cipher = SSL_get_current_cipher(c->ssl);
-
-	if (!c->established || cipher == NULL)
-		return n;
-	n.version = SSL_version(c->ssl);
-	n.resumed = SSL_session_reused(c->ssl);
-	n.cipher_id = SSL_CIPHER_get_protocol_id(cipher);
-	n.cipher = SSL_CIPHER_get_name(cipher);
-	n.group = cssl_ssl_group(c->ssl);
-	return n;
-}
-
 SSL *cssl_conn_ssl(const cssl_conn *c)
 {
 	return c->ssl;
 }
 
-long cssl_ssl_peer_chain(SSL *ssl, unsigned char **out)
+static long peer_chain(SSL *ssl, X509 *leaf, unsigned char **out)
 {
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
 	/* A client's chain begins with the leaf, a server's does not hold it. */
-	int first = SSL_is_server(ssl) ? 0 : 1;
-
-	return cssl_put_chain(leaf, leaf != NULL ? SSL_get_peer_cert_chain(ssl) : NULL, first, out);
+	return cssl_put_chain(leaf, SSL_get_peer_cert_chain(ssl), SSL_is_server(ssl) ? 0 : 1, out);
 }
 
-long cssl_ssl_verified_chain(SSL *ssl, unsigned char **out)
+static long verified_chain(SSL *ssl, X509 *leaf, unsigned char **out)
 {
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
 	STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
 
-	*out = NULL;
-	if (leaf == NULL || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE || SSL_get_verify_result(ssl) != X509_V_OK)
-		return 0;
 	return sk_X509_num(chain) > 0 ? cssl_put_chain(NULL, chain, 0, out) : cssl_put_chain(leaf, NULL, 0, out);
 }
 
-const char *cssl_ssl_group(SSL *ssl)
+static const char *group_of(SSL *ssl)
 {
 	const char *name = NULL;
 	int id = (int)SSL_get_negotiated_group(ssl);
@@ -81,6 +60,38 @@ const char *cssl_ssl_group(SSL *ssl)
 		name = SSL_group_to_name(ssl, id);
 	ERR_clear_error();
 	return name;
+}
+
+cssl_state cssl_conn_state(const cssl_conn *c)
+{
+	cssl_state s = {0};
+	SSL *ssl = c->ssl;
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+
+	/* OpenSSL itself crashes when asked for some of these too early. */
+	if (c->established && cipher != NULL) {
+		s.version = SSL_version(ssl);
+		s.resumed = SSL_session_reused(ssl);
+		s.cipher_id = SSL_CIPHER_get_protocol_id(cipher);
+		s.cipher = SSL_CIPHER_get_name(cipher);
+		s.group = group_of(ssl);
+		s.psk_len = cssl_ssl_psk(ssl, &s.psk);
+	}
+	SSL_get0_alpn_selected(ssl, &s.alpn, &s.alpn_len);
+	s.server_name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	s.early = SSL_get_early_data_status(ssl);
+	s.verify = SSL_get_verify_result(ssl);
+	if (leaf == NULL) {
+		/* A pre-shared key may have taken the certificate's place. */
+		if (s.verify == X509_V_ERR_UNSPECIFIED)
+			s.verify = X509_V_OK;
+		return s;
+	}
+	s.peer_len = peer_chain(ssl, leaf, &s.peer);
+	if (SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && s.verify == X509_V_OK)
+		s.verified_len = verified_chain(ssl, leaf, &s.verified);
+	return s;
 }
 
 int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,

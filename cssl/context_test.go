@@ -134,15 +134,15 @@ func TestEncryptedKey(t *testing.T) {
 // TestSettingsTakeEffect negotiates with one setting each and looks at what came of it.
 func TestSettingsTakeEffect(t *testing.T) {
 	cipher := func(want string) func(*pair) bool {
-		return func(p *pair) bool { return p.server.Negotiated().Cipher == want }
+		return func(p *pair) bool { return p.server.State().Cipher == want }
 	}
 	tests := []struct {
 		name   string
 		change func(client, server *Config)
 		want   func(*pair) bool
 	}{
-		{"default version", func(c, s *Config) {}, func(p *pair) bool { return p.client.Negotiated().Version == TLS13 }},
-		{"max version", func(c, s *Config) { s.MaxVersion = TLS12 }, func(p *pair) bool { return p.client.Negotiated().Version == TLS12 }},
+		{"default version", func(c, s *Config) {}, func(p *pair) bool { return p.client.State().Version == TLS13 }},
+		{"max version", func(c, s *Config) { s.MaxVersion = TLS12 }, func(p *pair) bool { return p.client.State().Version == TLS12 }},
 		{"cipher list", func(c, s *Config) { c.MaxVersion, s.CipherList = TLS12, "ECDHE-ECDSA-CHACHA20-POLY1305" }, cipher("ECDHE-ECDSA-CHACHA20-POLY1305")},
 		{"security level", func(c, s *Config) { c.MaxVersion, s.CipherList = TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256:@SECLEVEL=1" }, cipher("ECDHE-ECDSA-AES128-GCM-SHA256")},
 		{"server's order", func(c, s *Config) {
@@ -150,7 +150,7 @@ func TestSettingsTakeEffect(t *testing.T) {
 			s.CipherSuites = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
 		}, cipher("TLS_AES_256_GCM_SHA384")},
 		{"cipher suites", func(c, s *Config) { c.CipherSuites = "TLS_AES_128_GCM_SHA256" }, cipher("TLS_AES_128_GCM_SHA256")},
-		{"groups", func(c, s *Config) { s.Groups = "P-384" }, func(p *pair) bool { return p.client.Group() == "secp384r1" }},
+		{"groups", func(c, s *Config) { s.Groups = "P-384" }, func(p *pair) bool { return p.client.State().Group == "secp384r1" }},
 		{"key in the chain's PEM", func(c, s *Config) {
 			s.Certificates = []Certificate{{ChainPEM: append(testcerts.Read(t, "ed25519.pem"), testcerts.Read(t, "ed25519.key")...)}}
 		}, func(p *pair) bool { return true }},
@@ -163,7 +163,7 @@ func TestSettingsTakeEffect(t *testing.T) {
 			c.SignatureAlgorithms = "RSA-PSS+SHA256"
 			c.CAFile, c.Verify = "", VerifyNone // the chain's own signatures are not RSA
 		}, func(p *pair) bool {
-			chain, err := p.client.PeerChain()
+			chain, err := p.client.State().PeerCertificates()
 			return err == nil && chain[0].PublicKeyAlgorithm.String() == "RSA"
 		}},
 	}
@@ -174,7 +174,7 @@ func TestSettingsTakeEffect(t *testing.T) {
 			p := newPair(t, mustClient(t, c), mustServer(t, s))
 			p.handshake()
 			if !tt.want(p) {
-				t.Errorf("%v %s %s", p.client.Negotiated().Version, p.client.Negotiated().Cipher, p.client.Group())
+				t.Errorf("%v %s %s", p.client.State().Version, p.client.State().Cipher, p.client.State().Group)
 			}
 		})
 	}

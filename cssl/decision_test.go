@@ -202,7 +202,7 @@ func TestClientHelloChooses(t *testing.T) {
 			client.ALPN, client.MaxVersion = []string{"h2", "http/1.1"}, v
 			a := newAsked(t, engine, mustClient(t, client), mustServer(t, config))
 			a.succeeds()
-			chain, err := a.client.PeerChain()
+			chain, err := a.client.State().PeerCertificates()
 			if err != nil || chain[0].PublicKeyAlgorithm != x509.RSA {
 				t.Fatalf("the certificate of another Context: %v %v", chain, err)
 			}
@@ -223,7 +223,7 @@ func TestClientHelloLeaves(t *testing.T) {
 		config.ClientHello = func(h *ClientHello) { h.Accept(nil) }
 		a := newAsked(t, false, mustClient(t, clientConfig()), mustServer(t, config))
 		a.succeeds()
-		if chain, err := a.client.PeerChain(); err != nil || chain[0].PublicKeyAlgorithm != kind {
+		if chain, err := a.client.State().PeerCertificates(); err != nil || chain[0].PublicKeyAlgorithm != kind {
 			t.Errorf("SNI for %s: %v %v", name, chain[0].PublicKeyAlgorithm, err)
 		}
 	}
@@ -284,8 +284,8 @@ func TestHelloRetryRequest(t *testing.T) {
 	config.ClientHello = func(h *ClientHello) { calls++; h.Accept(nil) }
 	a := newAsked(t, true, mustClient(t, client), mustServer(t, config))
 	a.succeeds()
-	if calls != 1 || a.client.Group() != "secp384r1" {
-		t.Errorf("asked %d times, group %s", calls, a.client.Group())
+	if calls != 1 || a.client.State().Group != "secp384r1" {
+		t.Errorf("asked %d times, group %s", calls, a.client.State().Group)
 	}
 }
 
@@ -307,7 +307,7 @@ func TestDecideWithEarlyData(t *testing.T) {
 		sameBytes(t, "early data", p.early, data)
 		p.handshake()
 		p.checkEarly(want)
-		if !p.server.Negotiated().Resumed {
+		if !p.server.State().Resumed {
 			t.Error("not resumed")
 		}
 	}

@@ -78,7 +78,7 @@ func (c *Conn) ReadEarlyData(p []byte) Result {
 // WriteEarlyData makes a client send p, or a part of it, along with its first message, before the first Handshake; it may be called
 // again for more, as far as EarlyDataRoom goes. It needs ConnConfig.Session of a server that takes early data, for the same ServerName; where
 // Session had to be left out, or the room is used up, it is ErrState, and Write after the handshake is the way. After a Want
-// the next one must be given the same bytes. Handshake ends it; then EarlyData says whether the server has taken the data. If not,
+// the next one must be given the same bytes. Handshake ends it; then State.EarlyData says whether the server has taken the data. If not,
 // the application must Write it again.
 //
 // Early data can be replayed by whoever records it, and it is not forward secret: who learns the server's ticket key, or either
@@ -104,15 +104,6 @@ func (c *Conn) EarlyDataRoom() int {
 		return 0
 	}
 	return int(C.cssl_early_room(c.c))
-}
-
-// EarlyData is what became of early data: for a client when Handshake is done, for a server from the first Result of
-// ReadEarlyData on that is no want.
-func (c *Conn) EarlyData() EarlyDataStatus {
-	if !c.usable() {
-		return EarlyDataNone
-	}
-	return EarlyDataStatus(C.SSL_get_early_data_status(C.cssl_conn_ssl(c.c)))
 }
 
 // ExportEarlyKeyingMaterial is ExportKeyingMaterial from the secret of early data (RFC 8446, section 7.5): as soon as

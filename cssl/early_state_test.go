@@ -128,7 +128,7 @@ func TestEarlyDataBroken(t *testing.T) {
 		t.Errorf("the client hears %+v", r)
 	}
 	p.client.Close()
-	if r := p.client.WriteEarlyData([]byte("x")); r.Err == nil || p.client.EarlyDataRoom() != 0 || p.client.EarlyData() != EarlyDataNone {
+	if r := p.client.WriteEarlyData([]byte("x")); r.Err == nil || p.client.EarlyDataRoom() != 0 || p.client.State().EarlyData != EarlyDataNone {
 		t.Errorf("after Close: %+v", r)
 	}
 }
@@ -178,7 +178,7 @@ func TestEarlyDataSockets(t *testing.T) {
 		a, b := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
 		a.out, b.echo = pattern(50000, 5), true
 		runSockets(t, a, b, func() bool { return len(a.in) == len(a.out) })
-		if !bytes.Equal(a.in, a.out) || cc.EarlyData() != EarlyDataAccepted {
+		if !bytes.Equal(a.in, a.out) || cc.State().EarlyData != EarlyDataAccepted {
 			t.Error("wrong echo, or early data rejected")
 		}
 	}

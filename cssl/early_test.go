@@ -99,7 +99,7 @@ func (p *pair) readEarly() {
 // checkEarly demands the same status on both sides.
 func (p *pair) checkEarly(want EarlyDataStatus) {
 	p.t.Helper()
-	if c, s := p.client.EarlyData(), p.server.EarlyData(); c != want || s != want {
+	if c, s := p.client.State().EarlyData, p.server.State().EarlyData; c != want || s != want {
 		p.t.Errorf("early data: the client says %v, the server %v, want %v", c, s, want)
 	}
 }
@@ -128,12 +128,12 @@ func TestEarlyData(t *testing.T) {
 			}
 			p.readEarly()
 			sameBytes(t, "early data", p.early, data)
-			if s := p.server.EarlyData(); s != EarlyDataAccepted {
+			if s := p.server.State().EarlyData; s != EarlyDataAccepted {
 				t.Errorf("before the handshake is done, the server says %v", s)
 			}
 			p.handshake()
 			p.checkEarly(EarlyDataAccepted)
-			if !p.server.Negotiated().Resumed {
+			if !p.server.State().Resumed {
 				t.Error("not resumed")
 			}
 			p.chunk = 0
@@ -201,7 +201,7 @@ func TestEarlyDataRejected(t *testing.T) {
 			if len(p.early) > 0 {
 				t.Errorf("the server read %d bytes", len(p.early))
 			}
-			if r := p.server.Negotiated().Resumed; r != tt.resumed {
+			if r := p.server.State().Resumed; r != tt.resumed {
 				t.Errorf("resumed: %v", r)
 			}
 			p.chunk = 0
@@ -230,8 +230,8 @@ func TestEarlyDataReplay(t *testing.T) {
 		q := newPair(t, cx, sx)
 		q.server.Feed(recorded)
 		r := q.server.ReadEarlyData(q.buf)
-		if allow && (r.N != 7 || q.server.EarlyData() != EarlyDataAccepted) || !allow && (r.Err != io.EOF || q.server.EarlyData() != EarlyDataRejected) {
-			t.Errorf("allowed %v: %+v, %v", allow, r, q.server.EarlyData())
+		if allow && (r.N != 7 || q.server.State().EarlyData != EarlyDataAccepted) || !allow && (r.Err != io.EOF || q.server.State().EarlyData != EarlyDataRejected) {
+			t.Errorf("allowed %v: %+v, %v", allow, r, q.server.State().EarlyData)
 		}
 		if allow {
 			r = q.server.ReadEarlyData(q.buf)

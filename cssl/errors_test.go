@@ -349,7 +349,7 @@ func TestClosed(t *testing.T) {
 		}
 	}
 	c.FeedEOF()
-	if c.Feed([]byte("x")) != 0 || c.Take(p.buf) != 0 || c.Unsent() != 0 || c.hasPending() || c.VerifyResult() != nil || fmt.Sprint(c.Negotiated().Version) == "" {
+	if c.Feed([]byte("x")) != 0 || c.Take(p.buf) != 0 || c.Unsent() != 0 || c.hasPending() || c.State().VerifyError != nil || fmt.Sprint(c.State().Version) == "" {
 		t.Error("a closed connection has facts")
 	}
 }

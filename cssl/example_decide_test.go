@@ -35,7 +35,7 @@ func ExampleConfig_clientHello() {
 		client, server, errs := pair(cssl.Config{CAFile: testcerts.Path("root.pem"), ALPN: c.alpn}, config, c.name)
 		if errs[1] != nil {
 			fmt.Println(errs[1])
-		} else if chain, err := client.PeerChain(); err == nil {
+		} else if chain, err := client.State().PeerCertificates(); err == nil {
 			fmt.Println(chain[0].PublicKeyAlgorithm)
 		}
 		client.Close()

@@ -44,8 +44,8 @@ func ExampleConn_WriteEarlyData() {
 			}
 		}
 		finish(c, s)
-		fmt.Printf("%s: early data %v, %q\n", visit, s.EarlyData(), early)
-		if c.EarlyData() != cssl.EarlyDataAccepted {
+		fmt.Printf("%s: early data %v, %q\n", visit, s.State().EarlyData, early)
+		if c.State().EarlyData != cssl.EarlyDataAccepted {
 			c.Write(request)
 			carry(c, s)
 			fmt.Printf("then %q\n", buf[:s.Read(buf).N])

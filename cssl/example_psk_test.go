@@ -21,7 +21,7 @@ func ExampleConfig_PSKs() {
 		{Identity: []byte("meter 17"), Key: key(99)},
 	} {
 		c, s, errs := pair(cssl.Config{PSKs: []cssl.PSK{k}}, server, "")
-		fmt.Printf("%s: known as %q, refused: %v %v\n", k.Identity, s.PSK(), errors.Is(errs[0], cssl.ErrPSK), errors.Is(errs[1], cssl.ErrPSK))
+		fmt.Printf("%s: known as %q, refused: %v %v\n", k.Identity, s.State().PSK, errors.Is(errs[0], cssl.ErrPSK), errors.Is(errs[1], cssl.ErrPSK))
 		c.Close()
 		s.Close()
 	}

@@ -27,11 +27,11 @@ func ExampleConfig_SNI() {
 		if err := errors.Join(errs[:]...); err != nil {
 			log.Fatal(err)
 		}
-		chain, err := client.PeerChain()
+		chain, err := client.State().PeerCertificates()
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Printf("%-12s %v\n", server.ServerName(), chain[0].PublicKeyAlgorithm)
+		fmt.Printf("%-12s %v\n", server.State().ServerName, chain[0].PublicKeyAlgorithm)
 		client.Close()
 		server.Close()
 	}

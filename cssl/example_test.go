@@ -49,7 +49,7 @@ func Example() {
 	c.Shutdown()
 	carry(c, s)
 	r := s.Read(buf)
-	fmt.Printf("%v %s\n", s.Negotiated().Version, buf[:r.N])
+	fmt.Printf("%v %s\n", s.State().Version, buf[:r.N])
 	fmt.Println(s.Read(buf).Err == io.EOF)
 	// Output:
 	// TLSv1.3 hello

@@ -38,8 +38,8 @@ func TestFIPS(t *testing.T) {
 				server := mustServer(t, s)
 				p := newPair(t, mustClient(t, c), server)
 				p.handshake()
-				t.Log(p.server.Negotiated(), p.server.Group())
-				if n := p.server.Negotiated(); strings.Contains(n.Cipher, "CHACHA20") {
+				t.Log(p.server.State(), p.server.State().Group)
+				if n := p.server.State(); strings.Contains(n.Cipher, "CHACHA20") {
 					t.Error(n)
 				}
 				c.Library, c.Properties = l, "fips=yes"
@@ -49,7 +49,7 @@ func TestFIPS(t *testing.T) {
 				p.finish()
 				p = p.again(client, server, "localhost")
 				p.handshake()
-				if !p.client.Negotiated().Resumed {
+				if !p.client.State().Resumed {
 					t.Error("not resumed")
 				}
 			})

@@ -50,7 +50,7 @@ func BenchmarkGroups(b *testing.B) {
 				x.serverCPU += threadCPU(b, func() { s.Handshake() })
 				x.bytes += p.move(s, c)
 			}
-			if r := s.Handshake(); r.Want != WantNone || r.Err != nil || c.Negotiated().Version != TLS13 {
+			if r := s.Handshake(); r.Want != WantNone || r.Err != nil || c.State().Version != TLS13 {
 				b.Fatalf("the handshake is not done: %+v", r)
 			}
 			c.Close()

@@ -73,9 +73,9 @@ func TestDefaultKeyShares(t *testing.T) {
 				t.Cleanup(p.client.Close)
 			}
 			again := p.retried()
-			if g := p.server.Group(); !strings.EqualFold(g, tt.want) || again != tt.retried || p.server.Negotiated().Resumed != resumed {
+			if g := p.server.State().Group; !strings.EqualFold(g, tt.want) || again != tt.retried || p.server.State().Resumed != resumed {
 				t.Errorf("client %q, server %q, resumed %v: %s (%v), retried %v; want %s, %v", tt.client, tt.server, resumed,
-					g, p.server.Negotiated().Resumed, again, tt.want, tt.retried)
+					g, p.server.State().Resumed, again, tt.want, tt.retried)
 			}
 		}
 	}
@@ -90,7 +90,7 @@ func TestPostQuantumGroups(t *testing.T) {
 		p := newPair(t, mustClient(t, c), mustServer(t, s))
 		p.handshake()
 		p.finish()
-		if cg, sg := p.client.Group(), p.server.Negotiated().Group; cg != name || sg != name {
+		if cg, sg := p.client.State().Group, p.server.State().Group; cg != name || sg != name {
 			t.Errorf("%s: client %s, server %s", name, cg, sg)
 		}
 	}
@@ -103,7 +103,7 @@ func TestPostQuantumGroups(t *testing.T) {
 	c.Groups = "*X25519:MLKEM1024"
 	p := newPair(t, mustClient(t, c), mustServer(t, s))
 	p.handshake()
-	if g := p.server.Group(); g != "MLKEM1024" {
+	if g := p.server.State().Group; g != "MLKEM1024" {
 		t.Errorf("by server name: %s", g)
 	}
 }

@@ -156,7 +156,7 @@ func TestEarlyDataThenOffload(t *testing.T) {
 		sameBytes(t, "early data", p.early, nil)
 		p.handshake()
 		p.checkEarly(EarlyDataRejected)
-		if !p.server.Negotiated().Resumed {
+		if !p.server.State().Resumed {
 			t.Error("not resumed")
 		}
 	}

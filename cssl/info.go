@@ -14,107 +14,86 @@ import (
 	"unsafe"
 )
 
-// The facts below are those of the handshake. Before it is done they are zero
-// values. Each is a crossing into C: read them once and keep them.
-
-// established reports whether there are facts. OpenSSL itself crashes when asked
-// for some of them too early.
+// established reports whether the first handshake is done.
 func (c *Conn) established() bool { return c.usable() && C.cssl_established(c.c) == 1 }
 
-// Negotiated is what a handshake led to.
-type Negotiated struct {
+// State is what a handshake led to. It is a copy: it stays as it is when the
+// connection goes on or is closed.
+type State struct {
+	// Version is 0 before the handshake is done.
 	Version TLSVersion
-	// Cipher is the cipher suite's name as OpenSSL writes it, such as TLS_AES_128_GCM_SHA256.
-	Cipher string
-	// CipherID is the number of the cipher suite in IANA's registry, as crypto/tls has it.
+	// Cipher is the cipher suite's name as OpenSSL writes it, such as
+	// TLS_AES_128_GCM_SHA256, and CipherID its number in IANA's registry, as crypto/tls
+	// has it.
+	Cipher   string
 	CipherID uint16
-	// Group is the key exchange group's name, such as x25519; empty where there was none.
+	// Group is the key exchange group's name, such as x25519. It is empty where there
+	// was none: RSA key exchange, and DHE in TLS 1.2.
 	Group string
-	// Resumed: the handshake resumed an earlier session.
+	// ALPN is the protocol that was agreed on, or empty.
+	ALPN string
+	// ServerName is the name that the client sent (SNI), or empty.
+	ServerName string
+	// Resumed says that the handshake resumed an earlier session, or in TLS 1.3 that
+	// an external pre-shared key authenticated it, of which TLS makes no difference.
 	Resumed bool
+	// PSK is the identity of the external pre-shared key that authenticated the
+	// handshake, or the one that it resumes; nil if it was none.
+	PSK []byte
+	// EarlyData says what became of early data. A client knows it when Handshake is
+	// done, a server from the first Result of ReadEarlyData on that is no want.
+	EarlyData EarlyDataStatus
+	// VerifyError is nil if the peer's certificate was found valid, or none was sent.
+	// Otherwise it says why not, where Config.Verify lets an invalid one pass.
+	VerifyError error
+
+	peer, verified []byte // certificates, each behind its length
 }
 
-// Negotiated is what the handshake led to.
-func (c *Conn) Negotiated() Negotiated {
+// PeerCertificates parses the certificates that the peer sent, leaf first; nil if it
+// sent none. After a resumption only the leaf is known. Whether they are valid,
+// VerifyError says. After an error, the certificates in front of the one that
+// crypto/x509 cannot parse are returned with it.
+func (s State) PeerCertificates() ([]*x509.Certificate, error) { return parseChain(s.peer) }
+
+// VerifiedChain parses the chain from the peer's certificate to the trusted CA that
+// vouched for it, leaf first; nil if the peer sent no certificate, if none was asked
+// for, or if it was not found valid. After a resumption it is the leaf alone, which was
+// found valid when the session began.
+func (s State) VerifiedChain() ([]*x509.Certificate, error) { return parseChain(s.verified) }
+
+// State returns what the first handshake led to. ALPN and ServerName are there as soon
+// as they are known; all else is the zero value before the handshake is done, after
+// Close, and while a step of a handshake runs elsewhere (WantAsync). In the midst of a
+// renegotiation, OpenSSL does not know most of it. It crosses into C once, and again if
+// there are certificates.
+func (c *Conn) State() State {
 	if !c.usable() {
-		return Negotiated{}
+		return State{}
 	}
-	n := C.cssl_conn_negotiated(c.c)
-	return Negotiated{TLSVersion(n.version), C.GoString(n.cipher), uint16(n.cipher_id), C.GoString(n.group), n.resumed == 1}
-}
-
-// Group is the key exchange group's name, such as x25519; empty where there was none (RSA key exchange, and DHE in TLS 1.2).
-func (c *Conn) Group() string {
-	if !c.established() {
-		return ""
+	n := C.cssl_conn_state(c.c)
+	s := State{
+		Version: TLSVersion(n.version), Cipher: C.GoString(n.cipher), CipherID: uint16(n.cipher_id), Group: C.GoString(n.group),
+		ALPN:       C.GoStringN((*C.char)(unsafe.Pointer(n.alpn)), C.int(n.alpn_len)),
+		ServerName: C.GoString(n.server_name), Resumed: n.resumed == 1, EarlyData: EarlyDataStatus(n.early),
+		peer: takeBytes(n.peer, n.peer_len), verified: takeBytes(n.verified, n.verified_len),
 	}
-	return C.GoString(C.cssl_ssl_group(C.cssl_conn_ssl(c.c)))
-}
-
-// ALPN is the protocol that was agreed on, or empty.
-func (c *Conn) ALPN() string {
-	if !c.usable() {
-		return ""
+	if n.psk_len > 0 {
+		s.PSK = C.GoBytes(unsafe.Pointer(n.psk), C.int(n.psk_len))
 	}
-	var p *C.uchar
-	var n C.uint
-	C.SSL_get0_alpn_selected(C.cssl_conn_ssl(c.c), &p, &n)
-	return C.GoStringN((*C.char)(unsafe.Pointer(p)), C.int(n))
-}
-
-// ServerName is the name that the client sent (SNI), or empty.
-func (c *Conn) ServerName() string {
-	if !c.usable() {
-		return ""
+	if n.verify != C.X509_V_OK {
+		s.VerifyError = errors.New(verifyText(n.verify))
 	}
-	return C.GoString(C.SSL_get_servername(C.cssl_conn_ssl(c.c), C.TLSEXT_NAMETYPE_host_name))
+	return s
 }
 
-// PeerChain is what the peer sent, leaf first; nil if it sent no certificate.
-// After a resumption only the leaf is known. That the chain is valid is
-// VerifyResult's to say.
-func (c *Conn) PeerChain() ([]*x509.Certificate, error) {
-	return c.chain(func(ssl *C.SSL, p **C.uchar) C.long { return C.cssl_ssl_peer_chain(ssl, p) })
-}
-
-// VerifiedChain is the way from the peer's certificate to the trusted CA that vouched for it, leaf first; nil
-// if the peer sent no certificate, if none was asked for, or if it was not found valid. After a resumption it is the
-// leaf alone, which was found valid when the session began.
-func (c *Conn) VerifiedChain() ([]*x509.Certificate, error) {
-	return c.chain(func(ssl *C.SSL, p **C.uchar) C.long { return C.cssl_ssl_verified_chain(ssl, p) })
-}
-
-// chain parses what get answers: certificates, each behind its length.
-func (c *Conn) chain(get func(*C.SSL, **C.uchar) C.long) ([]*x509.Certificate, error) {
-	if !c.usable() {
-		return nil, nil
-	}
-	var p *C.uchar
-	n := get(C.cssl_conn_ssl(c.c), &p)
+// takeBytes copies n bytes at p, which malloc gave, and frees them.
+func takeBytes(p *C.uchar, n C.long) []byte {
 	if p == nil {
-		return nil, nil
-	}
-	b := C.GoBytes(unsafe.Pointer(p), C.int(n)) // the certificates keep parts of it
-	C.free(unsafe.Pointer(p))
-	return parseChain(b)
-}
-
-// VerifyResult is nil if the peer's certificate was found valid, or none was
-// sent; otherwise it says why not. It matters where Config.Verify lets an
-// invalid one pass.
-func (c *Conn) VerifyResult() error {
-	if !c.usable() {
 		return nil
 	}
-	ssl := C.cssl_conn_ssl(c.c)
-	switch r := C.SSL_get_verify_result(ssl); {
-	case r == C.X509_V_OK:
-		return nil
-	case r == C.X509_V_ERR_UNSPECIFIED && C.SSL_get0_peer_certificate(ssl) == nil:
-		return nil // a pre-shared key took the certificate's place
-	default:
-		return errors.New(verifyText(r))
-	}
+	defer C.free(unsafe.Pointer(p))
+	return C.GoBytes(unsafe.Pointer(p), C.int(n))
 }
 
 func verifyText(r C.long) string {
@@ -154,9 +133,8 @@ func (c *Conn) Session() *Session {
 	}
 	var p *C.uchar
 	n := C.cssl_conn_session(c.c, &p)
-	if p == nil {
-		return nil
+	if der := takeBytes(p, n); der != nil {
+		return &Session{der: der}
 	}
-	defer C.free(unsafe.Pointer(p))
-	return &Session{der: C.GoBytes(unsafe.Pointer(p), C.int(n))}
+	return nil
 }

@@ -13,12 +13,12 @@ func TestFactsBeforeHandshake(t *testing.T) {
 	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa")))
 	for _, c := range []*Conn{p.client, p.server} {
 		for range 2 {
-			chain, err := c.PeerChain()
-			if c.Negotiated().Cipher != "" || c.Group() != "" || c.ALPN() != "" || c.Negotiated().Resumed || chain != nil || err != nil ||
+			chain, err := c.State().PeerCertificates()
+			if c.State().Cipher != "" || c.State().Group != "" || c.State().ALPN != "" || c.State().Resumed || chain != nil || err != nil ||
 				c.Session() != nil || c.hasPending() {
 				t.Error("there are facts without a handshake")
 			}
-			if v := c.Negotiated().Version; v != 0 {
+			if v := c.State().Version; v != 0 {
 				t.Errorf("version %v", v)
 			}
 			if _, err := c.ExportKeyingMaterial("EXPORTER-x", nil, 8); err == nil {
@@ -39,9 +39,9 @@ func TestFacts(t *testing.T) {
 		p := newPair(t, mustClient(t, c), mustServer(t, s))
 		p.handshake()
 		for name, x := range map[string]*Conn{"client": p.client, "server": p.server} {
-			if x.Negotiated().Version != version || x.ALPN() != "h2" || !strings.EqualFold(x.Group(), "x25519") ||
-				x.Negotiated().Cipher == "" || x.ServerName() != "localhost" {
-				t.Errorf("%s: %v %q %q %q %q", name, x.Negotiated().Version, x.ALPN(), x.Group(), x.Negotiated().Cipher, x.ServerName())
+			if x.State().Version != version || x.State().ALPN != "h2" || !strings.EqualFold(x.State().Group, "x25519") ||
+				x.State().Cipher == "" || x.State().ServerName != "localhost" {
+				t.Errorf("%s: %v %q %q %q %q", name, x.State().Version, x.State().ALPN, x.State().Group, x.State().Cipher, x.State().ServerName)
 			}
 		}
 		for _, context := range [][]byte{nil, {}, []byte("context")} {
@@ -73,8 +73,8 @@ func TestALPNMismatch(t *testing.T) {
 	checkAlert(t, cerr, AlertReceived, 120)
 	p := newPair(t, mustClient(t, clientConfig()), sx)
 	p.handshake()
-	if p.server.ALPN() != "" {
-		t.Errorf("ALPN %q", p.server.ALPN())
+	if p.server.State().ALPN != "" {
+		t.Errorf("ALPN %q", p.server.State().ALPN)
 	}
 }
 
@@ -103,17 +103,17 @@ func TestSNI(t *testing.T) {
 		t.Cleanup(conn.Close)
 		p.client = conn
 		p.handshake()
-		chain, err := p.client.PeerChain()
+		chain, err := p.client.State().PeerCertificates()
 		if err != nil || chain[0].PublicKeyAlgorithm.String() != want {
 			t.Errorf("%q: got %v, want %s", name, chain[0].PublicKeyAlgorithm, want)
 		}
-		known, _ := p.server.PeerChain()
+		known, _ := p.server.State().PeerCertificates()
 		if (len(known) > 0) != (want == "Ed25519") {
 			t.Errorf("%q: the server asked for a certificate: %v", name, len(known) > 0)
 		}
-		if isExact := want == "RSA"; isExact != (p.server.Negotiated().Version == TLS12) || isExact != (p.server.ALPN() == "exact") ||
-			isExact != (p.server.Group() == "secp384r1") {
-			t.Errorf("%q: %v, ALPN %q, group %q", name, p.server.Negotiated().Version, p.server.ALPN(), p.server.Group())
+		if isExact := want == "RSA"; isExact != (p.server.State().Version == TLS12) || isExact != (p.server.State().ALPN == "exact") ||
+			isExact != (p.server.State().Group == "secp384r1") {
+			t.Errorf("%q: %v, ALPN %q, group %q", name, p.server.State().Version, p.server.State().ALPN, p.server.State().Group)
 		}
 	}
 }

@@ -128,7 +128,7 @@ func TestTokenHandshakes(t *testing.T) {
 			before := tok.Signatures(t)
 			p := newPair(t, c, server)
 			p.handshake()
-			if got := p.client.Negotiated().Version; got != v {
+			if got := p.client.State().Version; got != v {
 				t.Errorf("%s: %v", cert, got)
 			}
 			if n := tok.Signatures(t) - before; n != 1 {
@@ -148,7 +148,7 @@ func TestTokenClient(t *testing.T) {
 	s.Verify, s.CAFile, c.CAFile = VerifyRequire, testcerts.Path("root.pem"), testcerts.Path("root.pem")
 	p := newPair(t, mustClient(t, c), mustServer(t, s))
 	p.handshake()
-	if chain, err := p.server.PeerChain(); tok.Signatures(t) != 1 || len(chain) == 0 {
+	if chain, err := p.server.State().PeerCertificates(); tok.Signatures(t) != 1 || len(chain) == 0 {
 		t.Errorf("%d signatures, the server saw %d certificates (%v)", tok.Signatures(t), len(chain), err)
 	}
 }

@@ -20,7 +20,7 @@ func TestDHE(t *testing.T) {
 		if err := handshakeError(p); (err == nil) != (list != "") {
 			t.Errorf("%q: %v", list, err)
 		}
-		if n := p.server.Negotiated(); list != "" && (n.Cipher != dhe || n.Group != "" || n.Version != TLS12) {
+		if n := p.server.State(); list != "" && (n.Cipher != dhe || n.Group != "" || n.Version != TLS12) {
 			t.Errorf("%q: %+v", list, n)
 		}
 	}
@@ -50,7 +50,7 @@ func TestOldVersions(t *testing.T) {
 			p.handshake()
 			p.finish()
 			for _, conn := range []*Conn{p.client, p.server} {
-				n := conn.Negotiated()
+				n := conn.State()
 				if n.Version != v || n.Version.String() != name || n.Group != "x25519" || n.CipherID == 0 || !strings.HasSuffix(n.Cipher, "-SHA") {
 					t.Errorf("%v, %s: %+v", v, cert, n)
 				}
@@ -76,7 +76,7 @@ func TestOldVersions(t *testing.T) {
 			}
 			p = p.again(client, server, "localhost")
 			p.handshake()
-			if !p.client.Negotiated().Resumed {
+			if !p.client.State().Resumed {
 				t.Errorf("%v, %s: not resumed", v, cert)
 			}
 
@@ -95,7 +95,7 @@ func TestOldVersions(t *testing.T) {
 			c.MaxVersion = 0
 			p = newPair(t, mustClient(t, c), server)
 			p.handshake()
-			if n := p.server.Negotiated(); n.Version != TLS13 {
+			if n := p.server.State(); n.Version != TLS13 {
 				t.Errorf("%v, %s: %+v where TLS 1.3 is possible", v, cert, n)
 			}
 		}
@@ -117,7 +117,7 @@ func TestOldVersionBehindName(t *testing.T) {
 	s.SNI = map[string]*Context{"localhost": mustServer(t, named)}
 	p := newPair(t, mustClient(t, c), mustServer(t, s))
 	p.handshake()
-	if n := p.server.Negotiated(); n.Version != TLS10 || !slices.Equal(seen, []TLSVersion{TLS10}) {
+	if n := p.server.State(); n.Version != TLS10 || !slices.Equal(seen, []TLSVersion{TLS10}) {
 		t.Errorf("%+v, the hello says %v", n, seen)
 	}
 }

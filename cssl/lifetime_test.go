@@ -153,7 +153,7 @@ func TestSessionLifetime(t *testing.T) {
 					p := earlyPair(t, cx, sx, session)
 					p.handshake()
 					p.finish()
-					if resumed := p.server.Negotiated().Resumed; resumed != (age < time.Hour) {
+					if resumed := p.server.State().Resumed; resumed != (age < time.Hour) {
 						t.Errorf("after %v: resumed %v", age, resumed)
 					}
 					session = p.client.Session()
@@ -264,7 +264,7 @@ func TestSessionAge(t *testing.T) {
 				p := earlyPair(t, cx, sx2, session)
 				p.handshake()
 				p.finish()
-				resumed := p.server.Negotiated().Resumed
+				resumed := p.server.State().Resumed
 				if resumed != tt.want {
 					t.Errorf("%v, %s: %+v: resumed %v", version, who, tt, resumed)
 				}

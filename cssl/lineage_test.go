@@ -20,7 +20,7 @@ func resumes(t *testing.T, cx, sx *Context, s *Session) (resumed bool, cerr, ser
 	if cerr != nil || serr != nil {
 		return false, cerr, serr
 	}
-	c, s2 := p.client.Negotiated().Resumed, p.server.Negotiated().Resumed
+	c, s2 := p.client.State().Resumed, p.server.State().Resumed
 	if c != s2 {
 		t.Errorf("the client says resumed %v, the server %v", c, s2)
 	}

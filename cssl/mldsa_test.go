@@ -26,11 +26,11 @@ func TestMLDSA(t *testing.T) {
 			p.chunk = 1000
 			p.handshake()
 			p.finish()
-			chain, err := p.client.VerifiedChain()
-			if err != nil || len(chain) != 1 || chain[0].Subject.CommonName != "ML-DSA-"+size+" server" || p.client.VerifyResult() != nil {
-				t.Errorf("ML-DSA-%s: %v, %v, %v", size, chain, err, p.client.VerifyResult())
+			chain, err := p.client.State().VerifiedChain()
+			if err != nil || len(chain) != 1 || chain[0].Subject.CommonName != "ML-DSA-"+size+" server" || p.client.State().VerifyError != nil {
+				t.Errorf("ML-DSA-%s: %v, %v, %v", size, chain, err, p.client.State().VerifyError)
 			}
-			if chain, err = p.server.VerifiedChain(); err != nil || (len(chain) == 1) != mutual {
+			if chain, err = p.server.State().VerifiedChain(); err != nil || (len(chain) == 1) != mutual {
 				t.Errorf("ML-DSA-%s from a client: %v, %v", size, chain, err)
 			}
 		}
@@ -62,8 +62,8 @@ func TestMLDSABesideECDSA(t *testing.T) {
 		c := Config{CAPEM: roots, SignatureAlgorithms: tt.algorithms, MaxVersion: tt.version}
 		p := newPair(t, mustClient(t, c), tt.server)
 		p.handshake()
-		chain, err := p.client.PeerChain()
-		if err != nil || !strings.HasSuffix(chain[0].Subject.CommonName, tt.want) || p.client.VerifyResult() != nil {
+		chain, err := p.client.State().PeerCertificates()
+		if err != nil || !strings.HasSuffix(chain[0].Subject.CommonName, tt.want) || p.client.State().VerifyError != nil {
 			t.Errorf("client with %q, %v: %v %v, want %s", tt.algorithms, tt.version, chain[0].Subject, err, tt.want)
 		}
 	}

@@ -54,7 +54,7 @@ func TestServerNameTrimmed(t *testing.T) {
 		if (cerr == nil) != tt.ok || (serr == nil) != tt.ok {
 			t.Errorf("%s: client: %v, server: %v", tt.name, cerr, serr)
 		}
-		if got := p.server.ServerName(); got != tt.sent {
+		if got := p.server.State().ServerName; got != tt.sent {
 			t.Errorf("%s: %q was sent, want %q", tt.name, got, tt.sent)
 		}
 	}
@@ -171,7 +171,7 @@ func TestCommonName(t *testing.T) {
 				continue
 			}
 			p.finish()
-			if !p.again(cx, sx, "a.example").client.Negotiated().Resumed {
+			if !p.again(cx, sx, "a.example").client.State().Resumed {
 				t.Errorf("%s, allowed: not resumed", tt.what)
 			}
 		}
@@ -219,7 +219,7 @@ func TestPartialChain(t *testing.T) {
 			if side.who != "client" {
 				verifier, err = p.server, serr
 			}
-			chain, _ := verifier.VerifiedChain()
+			chain, _ := verifier.State().VerifiedChain()
 			if (err == nil) != tt.ok || len(chain) != tt.links {
 				t.Errorf("%s trusts the %s: %v, %d certificates", side.who, tt.what, err, len(chain))
 			}

@@ -81,7 +81,7 @@ func TestOffload(t *testing.T) {
 		for what, got := range map[string]bool{
 			"Take": a.client.Take(a.buf) > 0, "Unsent": a.client.Unsent() > 0,
 			"hasPending": a.client.hasPending(), "FreeBuffers": a.client.FreeBuffers(),
-			"ALPN": a.client.ALPN() != "", "Negotiated": a.client.Negotiated().Version != 0,
+			"ALPN": a.client.State().ALPN != "", "Negotiated": a.client.State().Version != 0,
 		} {
 			if got {
 				t.Errorf("%s while a step is under way", what)
@@ -102,8 +102,8 @@ func TestOffload(t *testing.T) {
 		if !slices.Contains(a.wants, WantAsync) {
 			t.Errorf("wants %v", a.wants)
 		}
-		if a.server.Negotiated().Version != v {
-			t.Error(a.server.Negotiated())
+		if a.server.State().Version != v {
+			t.Error(a.server.State())
 		}
 	})
 }

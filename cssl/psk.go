@@ -64,21 +64,6 @@ func (b *builder) psks() error {
 	return nil
 }
 
-// PSK is the identity of the external pre-shared key that authenticated the
-// handshake, or the one that it resumes; nil if it was none. Negotiated.Resumed
-// is true in both cases, since TLS 1.3 makes no difference.
-func (c *Conn) PSK() []byte {
-	if !c.established() {
-		return nil
-	}
-	var p *C.uchar
-	n := C.cssl_ssl_psk(C.cssl_conn_ssl(c.c), &p)
-	if n == 0 {
-		return nil
-	}
-	return C.GoBytes(unsafe.Pointer(p), C.int(n))
-}
-
 // pskRefused reports whether e, of a handshake, is what it looks like when no
 // pre-shared key was agreed on.
 func (c *Conn) pskRefused(e *Error) bool {

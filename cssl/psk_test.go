@@ -44,7 +44,7 @@ func TestPSK(t *testing.T) {
 					p.handshake()
 					p.finish()
 					p.checkPSK(identity)
-					if g := p.server.Group(); groups != "" && g != "secp384r1" {
+					if g := p.server.State().Group; groups != "" && g != "secp384r1" {
 						t.Errorf("group %s", g)
 					}
 					p.chunk = 0
@@ -63,16 +63,16 @@ func TestPSK(t *testing.T) {
 func (p *pair) checkPSK(identity string) {
 	p.t.Helper()
 	for _, c := range []*Conn{p.client, p.server} {
-		if got := c.PSK(); string(got) != identity {
+		if got := c.State().PSK; string(got) != identity {
 			p.t.Errorf("server %v: identity %q, want %q", c.server, got, identity)
 		}
-		if err := c.VerifyResult(); identity != "" && err != nil {
+		if err := c.State().VerifyError; identity != "" && err != nil {
 			p.t.Errorf("server %v: %v", c.server, err)
 		}
-		if chain, err := c.PeerChain(); identity != "" && (chain != nil || err != nil) {
+		if chain, err := c.State().PeerCertificates(); identity != "" && (chain != nil || err != nil) {
 			p.t.Errorf("server %v: a certificate: %v, %v", c.server, chain, err)
 		}
-		if n := c.Negotiated(); n.Version != TLS13 || n.Resumed != (identity != "") {
+		if n := c.State(); n.Version != TLS13 || n.Resumed != (identity != "") {
 			p.t.Errorf("server %v: %+v", c.server, n)
 		}
 	}
@@ -110,7 +110,7 @@ func TestPSKBesideCertificates(t *testing.T) {
 		p := newPair(t, mustClient(t, c), sx)
 		p.handshake()
 		p.checkPSK(tt.want)
-		if chain, err := p.server.PeerChain(); (chain == nil) != (tt.want != "") || err != nil {
+		if chain, err := p.server.State().PeerCertificates(); (chain == nil) != (tt.want != "") || err != nil {
 			t.Errorf("%q: certificates %v, %v", tt.want, chain, err)
 		}
 	}
@@ -185,7 +185,7 @@ func TestPSKRevoked(t *testing.T) {
 		resumed bool
 	}{{server(a), true}, {server(b), false}, {server(), false}} {
 		q := pskless(t, px, s, tt.sx)
-		if q.server.Negotiated().Resumed != tt.resumed {
+		if q.server.State().Resumed != tt.resumed {
 			t.Errorf("resumed: %v", !tt.resumed)
 		}
 	}
@@ -230,7 +230,7 @@ func TestPSKByName(t *testing.T) {
 		defer c.Close()
 		p.client = c
 		cerr, _ := p.try()
-		if (cerr == nil) != tt.want || bytes.Equal(p.client.PSK(), tt.key.Identity) != tt.want {
+		if (cerr == nil) != tt.want || bytes.Equal(p.client.State().PSK, tt.key.Identity) != tt.want {
 			t.Errorf("%s with %s: %v", tt.name, tt.key.Identity, cerr)
 		}
 	}

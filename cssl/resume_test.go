@@ -61,19 +61,19 @@ func TestResumption(t *testing.T) {
 				p := newPair(t, cx, sx)
 				p.handshake()
 				p.finish()
-				if p.client.Negotiated().Resumed || p.server.Negotiated().Resumed {
+				if p.client.State().Resumed || p.server.State().Resumed {
 					t.Error("the first handshake is said to be resumed")
 				}
 				q := p.again(cx, sx, "localhost")
-				if q.client.Negotiated().Resumed != tt.want[i] || q.server.Negotiated().Resumed != tt.want[i] {
-					t.Errorf("client resumed %v, server %v, want %v", q.client.Negotiated().Resumed, q.server.Negotiated().Resumed, tt.want[i])
+				if q.client.State().Resumed != tt.want[i] || q.server.State().Resumed != tt.want[i] {
+					t.Errorf("client resumed %v, server %v, want %v", q.client.State().Resumed, q.server.State().Resumed, tt.want[i])
 				}
-				chain, err := q.server.PeerChain()
+				chain, err := q.server.State().PeerCertificates()
 				if err != nil || (len(chain) > 0) != (tt.name == "mTLS") {
 					t.Errorf("the server knows %d certificates after the resumption: %v", len(chain), err)
 				}
-				if q.client.VerifyResult() != nil || q.server.VerifyResult() != nil {
-					t.Errorf("verify results: %v, %v", q.client.VerifyResult(), q.server.VerifyResult())
+				if q.client.State().VerifyError != nil || q.server.State().VerifyError != nil {
+					t.Errorf("verify results: %v, %v", q.client.State().VerifyError, q.server.State().VerifyError)
 				}
 			})
 		}
@@ -158,10 +158,10 @@ func TestNoResumptionAcrossNames(t *testing.T) {
 			p.handshake()
 			p.finish()
 			q := p.again(cx, sx, "other.test")
-			if q.client.Negotiated().Resumed {
+			if q.client.State().Resumed {
 				t.Errorf("%v: the session is resumed for another name", version)
 			}
-			if chain, err := q.client.PeerChain(); err != nil || len(chain) == 0 || chain[0].VerifyHostname("other.test") != nil {
+			if chain, err := q.client.State().PeerCertificates(); err != nil || len(chain) == 0 || chain[0].VerifyHostname("other.test") != nil {
 				t.Errorf("%v: other.test has the identity %v", version, chain)
 			}
 			// The same server without a choice of names: only the client can tell.
@@ -189,7 +189,7 @@ func TestNoResumptionAcrossDemands(t *testing.T) {
 		p.finish()
 		strict := clientConfig()
 		strict.MaxVersion = version
-		if q := p.again(mustClient(t, strict), sx, "localhost"); q.client.Negotiated().Resumed {
+		if q := p.again(mustClient(t, strict), sx, "localhost"); q.client.State().Resumed {
 			t.Errorf("%v: resumed", version)
 		}
 	}

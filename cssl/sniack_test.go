@@ -149,7 +149,7 @@ func TestServerNameAcknowledged(t *testing.T) {
 					p.client, p.wire = conn, map[*Conn][]byte{}
 					p.handshake()
 					p.finish()
-					if p.server.Negotiated().Resumed != resumed {
+					if p.server.State().Resumed != resumed {
 						t.Fatalf("%s: resumed %v", where, !resumed)
 					}
 					got := false
@@ -159,7 +159,7 @@ func TestServerNameAcknowledged(t *testing.T) {
 					if got != (tt.want && !resumed) {
 						t.Errorf("%s: acknowledged %v", where, got)
 					}
-					if a, b := p.client.ServerName(), p.server.ServerName(); a != tt.name || b != tt.name {
+					if a, b := p.client.State().ServerName, p.server.State().ServerName; a != tt.name || b != tt.name {
 						t.Errorf("%s: the client knows the name %q, the server %q", where, a, b)
 					}
 					session = p.client.Session()

@@ -53,7 +53,7 @@ func TestTicketKeys(t *testing.T) {
 					p.handshake()
 					p.finish()
 					q := p.again(cx, server(tt.later), name)
-					if r := q.server.Negotiated().Resumed; r != tt.resumed || q.client.Negotiated().Resumed != r {
+					if r := q.server.State().Resumed; r != tt.resumed || q.client.State().Resumed != r {
 						t.Errorf("%s, %v, %d bytes, %s: resumed %v", tt.name, version, size, name, r)
 					}
 				}
@@ -68,7 +68,7 @@ func TestTicketsOfOneContext(t *testing.T) {
 	p := newPair(t, cx, mustServer(t, serverConfig("ecdsa")))
 	p.handshake()
 	p.finish()
-	if p.again(cx, mustServer(t, serverConfig("ecdsa")), "localhost").server.Negotiated().Resumed {
+	if p.again(cx, mustServer(t, serverConfig("ecdsa")), "localhost").server.State().Resumed {
 		t.Error("resumed")
 	}
 }

@@ -138,18 +138,18 @@ func checkAlert(t *testing.T, err error, side AlertSide, alert Alert) {
 // checkIdentity compares what each side knows of the other with what was set.
 func checkIdentity(t *testing.T, p *pair, cert string, c, s Config) {
 	t.Helper()
-	chain, err := p.client.PeerChain()
+	chain, err := p.client.State().PeerCertificates()
 	if err != nil || len(chain) < 2 {
 		t.Fatalf("chain of %d certificates: %v", len(chain), err)
 	}
 	if chain[0].IsCA || !chain[1].IsCA {
 		t.Error("the leaf is not first")
 	}
-	if got := p.client.VerifyResult() == nil; got != (cert != "expired") {
-		t.Errorf("client's verify result: %v", p.client.VerifyResult())
+	if got := p.client.State().VerifyError == nil; got != (cert != "expired") {
+		t.Errorf("client's verify result: %v", p.client.State().VerifyError)
 	}
 	checkVerified(t, p.client, c.Verify != VerifyNone && cert != "expired")
-	chain, err = p.server.PeerChain()
+	chain, err = p.server.State().PeerCertificates()
 	want := s.Verify != VerifyDefault && len(c.Certificates) > 0
 	if err != nil || (len(chain) > 0) != want {
 		t.Fatalf("server knows %d certificates: %v", len(chain), err)
@@ -163,14 +163,14 @@ func checkIdentity(t *testing.T, p *pair, cert string, c, s Config) {
 // checkVerified looks at the chain that was found valid, from the peer's certificate to a root; none where none was.
 func checkVerified(t *testing.T, c *Conn, want bool) {
 	t.Helper()
-	chain, err := c.VerifiedChain()
+	chain, err := c.State().VerifiedChain()
 	if err != nil || (len(chain) > 0) != want {
 		t.Fatalf("%d certificates were found valid, %v; want some: %v", len(chain), err, want)
 	}
 	if !want {
 		return
 	}
-	sent, _ := c.PeerChain()
+	sent, _ := c.State().PeerCertificates()
 	root := chain[len(chain)-1]
 	if !chain[0].Equal(sent[0]) || !bytes.Equal(root.RawIssuer, root.RawSubject) {
 		t.Errorf("from %v to %v", chain[0].Subject, root.Subject)

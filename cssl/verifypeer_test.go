@@ -51,7 +51,7 @@ func TestVerifyPeerAccepts(t *testing.T) {
 				if p.server {
 					decider = a.server
 				}
-				if chain, err := decider.PeerChain(); err != nil || !chain[0].Equal(seen.Sent[0]) {
+				if chain, err := decider.State().PeerCertificates(); err != nil || !chain[0].Equal(seen.Sent[0]) {
 					t.Fatalf("%s: another certificate was shown: %v", p.name, err)
 				}
 			}
@@ -121,7 +121,7 @@ func TestVerifyPeerNotAsked(t *testing.T) {
 			if p.server {
 				c = a.server
 			}
-			if alone && c.VerifyResult() == nil {
+			if alone && c.State().VerifyError == nil {
 				t.Errorf("%s: OpenSSL's verdict is gone", p.name)
 			}
 		}

@@ -23,7 +23,7 @@ func resumedWith(t *testing.T, cx, sx *Context, cfg ConnConfig) (bool, error) {
 		case cr.Err != nil:
 			t.Fatal(cr.Err)
 		case cr.Want == WantNone && sr.Want == WantNone:
-			return p.server.Negotiated().Resumed, nil
+			return p.server.State().Resumed, nil
 		}
 		p.move(p.client, p.server)
 		p.move(p.server, p.client)

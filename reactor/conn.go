@@ -185,9 +185,20 @@ func (c *Conn) RemoteAddr() net.Addr {
 // LocalAddr is our own address; of a connection that was accepted, the listener's.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
-// TLS gives the facts of the handshake: version, cipher, peer certificates and
-// so on. Only a handler may use it, and only its methods that report facts.
-func (c *Conn) TLS() *cssl.Conn { return c.tls }
+// State returns what the handshake led to: version, cipher, peer certificates and so
+// on; see [cssl.Conn.State]. It is not kept: call it once where it is needed more than
+// once. Only a handler may call it.
+func (c *Conn) State() cssl.State { return c.tls.State() }
+
+// Session returns the session to resume later (a client's), or nil if there is none
+// yet; see [cssl.Conn.Session]. Only a handler may call it.
+func (c *Conn) Session() *cssl.Session { return c.tls.Session() }
+
+// ExportKeyingMaterial derives n bytes from the connection's secrets; see
+// [cssl.Conn.ExportKeyingMaterial]. Only a handler may call it.
+func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
+	return c.tls.ExportKeyingMaterial(label, context, n)
+}
 
 // Write queues a copy of p and makes the loop write it. All of p is queued or
 // nothing. The error is net.ErrClosed after Close or CloseWrite, and

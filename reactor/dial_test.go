@@ -229,7 +229,7 @@ func wantOp(t *testing.T, err error, op string) {
 // TestDialHost: the name that is sent and checked, by default and if it is set (P43).
 func TestDialHost(t *testing.T) {
 	heard := make(chan string, 1)
-	_, port, err := net.SplitHostPort(start(t, &Server{Handler: &hooks{open: func(c *Conn) { heard <- c.TLS().ServerName() }}}).String())
+	_, port, err := net.SplitHostPort(start(t, &Server{Handler: &hooks{open: func(c *Conn) { heard <- c.State().ServerName }}}).String())
 	must(t, err)
 	l := startLoop(t, LoopConfig{})
 	for _, tt := range []struct{ host, name, sent string }{
@@ -261,8 +261,8 @@ func TestDialResumes(t *testing.T) {
 				var resumed bool
 				sessions := make(chan *cssl.Session, 1)
 				h := &hooks{
-					open: func(c *Conn) { resumed = c.TLS().Negotiated().Resumed },
-					data: func(c *Conn, _ []byte) { sessions <- c.TLS().Session() },
+					open: func(c *Conn) { resumed = c.State().Resumed },
+					data: func(c *Conn, _ []byte) { sessions <- c.Session() },
 				}
 				c, err := d.Dial(guarded(t), l, "tcp", addr.String(), h, nil)
 				must(t, err)

@@ -17,7 +17,7 @@ type greeter struct{ reactor.BaseHandler }
 func (greeter) OnOpen(c *reactor.Conn) { c.Write([]byte("hello")) }
 
 func (greeter) OnData(c *reactor.Conn, p []byte) {
-	fmt.Printf("%s over %v\n", p, c.TLS().Negotiated().Version)
+	fmt.Printf("%s over %v\n", p, c.State().Version)
 	c.Close()
 }
 

@@ -29,7 +29,7 @@ func TestRequestCertificate(t *testing.T) {
 		h := &hooks{}
 		h.data = func(c *Conn, p []byte) { c.RequestCertificate() }
 		h.certificate = func(c *Conn, err error) {
-			if chain, _ := c.TLS().VerifiedChain(); err == nil && len(chain) == 0 {
+			if chain, _ := c.State().VerifiedChain(); err == nil && len(chain) == 0 {
 				err = errors.New("no certificate")
 			}
 			heard <- err

@@ -63,14 +63,14 @@ func (l *Loop) opened(c *Conn) {
 	defer l.mu.Unlock()
 	l.stats.Handshaking--
 	l.stats.Handshakes++
-	n := c.tls.Negotiated()
-	if n.Resumed {
+	s := c.tls.State()
+	if s.Resumed {
 		l.stats.Resumed++
 	}
-	bump(&l.pub.Versions, n.Version.String())
-	bump(&l.pub.Ciphers, n.Cipher)
-	if n.Group != "" {
-		bump(&l.pub.Groups, n.Group)
+	bump(&l.pub.Versions, s.Version.String())
+	bump(&l.pub.Ciphers, s.Cipher)
+	if s.Group != "" {
+		bump(&l.pub.Groups, s.Group)
 	}
 	c.timedIn = session.Open
 	l.wheel.remove(c)

@@ -38,7 +38,7 @@ type Conn struct {
 	closeTimeout time.Duration
 	failed       error // why the handshake failed
 	cause        error // why abort closed it; nil after Close
-	state        *State
+	state        *cssl.State
 	ready        bool // the handshake is done
 	tickets      bool // the handshake left nothing but tickets to send
 	over         bool // done is closed

@@ -53,7 +53,7 @@ func (s *half) tryCertificate() (r cssl.Result, finished bool) {
 // is held.
 func (c *Conn) answered() {
 	if c.certificates--; c.state != nil {
-		c.keepState(c.tls.Negotiated())
+		c.keepState(c.tls.State())
 	}
 }
 

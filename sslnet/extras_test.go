@@ -25,14 +25,15 @@ func TestRequestCertificate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client, server := connect(t, network, authLater)
 			must(t, server.AwaitCertificate()) // nothing was asked
-			if n := len(server.State().PeerCertificates); n != 0 {
-				t.Fatalf("%d certificates before", n)
+			if chain, _ := server.State().PeerCertificates(); chain != nil {
+				t.Fatalf("%d certificates before", len(chain))
 			}
 			for range 2 {
 				read := later(reading(client)) // the client answers when it reads
 				must(t, server.RequestCertificate())
 				must(t, server.AwaitCertificate())
-				if s := server.State(); len(s.VerifiedChain) == 0 || s.VerifyError != nil {
+				s := server.State()
+				if chain, err := s.VerifiedChain(); len(chain) == 0 || err != nil || s.VerifyError != nil {
 					t.Fatalf("%+v", s)
 				}
 				_, err := server.Write([]byte("x"))
@@ -294,7 +295,8 @@ func TestPSK(t *testing.T) {
 		*s, *c = cssl.Config{PSKs: []cssl.PSK{key}}, cssl.Config{PSKs: []cssl.PSK{key}}
 	})
 	for _, c := range []*Conn{client, server} {
-		if s := c.State(); string(s.PSK) != "meter 17" || s.VerifyError != nil || len(s.PeerCertificates) != 0 {
+		s := c.State()
+		if chain, _ := s.PeerCertificates(); string(s.PSK) != "meter 17" || s.VerifyError != nil || chain != nil {
 			t.Errorf("%+v", s)
 		}
 	}

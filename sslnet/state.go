@@ -7,59 +7,23 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// State is what a handshake led to.
-type State struct {
-	Version cssl.TLSVersion
-	// Cipher is the cipher suite's name as OpenSSL writes it, CipherID its number in IANA's registry.
-	Cipher   string
-	CipherID uint16
-	// Group is the key exchange group, such as x25519.
-	Group string
-	// ALPN is the protocol that was agreed on, or empty.
-	ALPN string
-	// ServerName is what the client sent (SNI), or empty.
-	ServerName string
-	// Resumed: the handshake resumed an earlier session.
-	Resumed bool
-	// PeerCertificates are what the peer sent, leaf first; after a resumption the leaf alone. One that
-	// crypto/x509 cannot parse is left out, with those behind it.
-	PeerCertificates []*x509.Certificate
-	// VerifiedChain is the way from the peer's certificate to a trusted CA. It is empty unless the certificate was asked
-	// for and found valid.
-	VerifiedChain []*x509.Certificate
-	// VerifyError says why the peer's certificate was not found valid, where the Context lets such a one pass.
-	VerifyError error
-	// PSK is the identity of the external pre-shared key that authenticated the handshake, or nil; see [cssl.Conn.PSK].
-	PSK []byte
-	// EarlyData says what became of early data.
-	EarlyData cssl.EarlyDataStatus
-}
-
-// State is what the first handshake led to: the zero value before it is done, and after Close unless it was asked for before. When the answer
-// to RequestCertificate has come, its certificates take their place in it.
-func (c *Conn) State() State {
+// State returns what the handshake led to: the zero value before it is done, and after
+// Close unless State was called before. In TLS 1.2 it is that of the first handshake.
+// When the answer to RequestCertificate has come, State has its certificates.
+func (c *Conn) State() cssl.State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state == nil {
 		if !c.ready || c.closing {
-			return State{}
+			return cssl.State{}
 		}
-		c.keepState(c.tls.Negotiated())
+		c.keepState(c.tls.State())
 	}
 	return *c.state
 }
 
-// keepState asks OpenSSL, which does not know in the midst of a renegotiation. c.mu is held.
-func (c *Conn) keepState(n cssl.Negotiated) {
-	s := State{
-		Version: n.Version, Cipher: n.Cipher, CipherID: n.CipherID, Resumed: n.Resumed,
-		Group: c.tls.Group(), ALPN: c.tls.ALPN(), ServerName: c.tls.ServerName(), VerifyError: c.tls.VerifyResult(),
-		PSK: c.tls.PSK(), EarlyData: c.tls.EarlyData(),
-	}
-	s.PeerCertificates, _ = c.tls.PeerChain()
-	s.VerifiedChain, _ = c.tls.VerifiedChain()
-	c.state = &s
-}
+// keepState keeps s, for OpenSSL does not know in the midst of a renegotiation. c.mu is held.
+func (c *Conn) keepState(s cssl.State) { c.state = &s }
 
 // curves are crypto/tls's numbers for groups by OpenSSL's names, which differ between its versions.
 var curves = map[string]tls.CurveID{
@@ -72,15 +36,18 @@ var curves = map[string]tls.CurveID{
 // response and no TLSUnique.
 func (c *Conn) ConnectionState() tls.ConnectionState {
 	s := c.State()
+	// What crypto/x509 cannot parse is left out.
+	peer, _ := s.PeerCertificates()
+	verified, _ := s.VerifiedChain()
 	t := tls.ConnectionState{
 		Version: uint16(s.Version), HandshakeComplete: s.Version != 0, DidResume: s.Resumed, CipherSuite: s.CipherID,
 		NegotiatedProtocol: s.ALPN, ServerName: s.ServerName,
-		PeerCertificates: s.PeerCertificates, CurveID: curves[s.Group],
+		PeerCertificates: peer, CurveID: curves[s.Group],
 	}
 	//lint:ignore SA1019 net/http uses ALPN's answer only where it is set
 	t.NegotiatedProtocolIsMutual = true
-	if len(s.VerifiedChain) > 0 {
-		t.VerifiedChains = [][]*x509.Certificate{s.VerifiedChain}
+	if len(verified) > 0 {
+		t.VerifiedChains = [][]*x509.Certificate{verified}
 	}
 	return t
 }

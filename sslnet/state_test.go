@@ -12,7 +12,7 @@ import (
 
 // goState is what crypto/tls, as the peer, says of the same handshake as State.
 type goState struct {
-	ours   State
+	ours   cssl.State
 	form   tls.ConnectionState // ConnectionState of the same
 	theirs tls.ConnectionState
 	server bool // ours is the server
@@ -134,7 +134,9 @@ func TestStateAgrees(t *testing.T) {
 				} else {
 					leaf(t, serverSees, tc.clientCN, 2, 3)
 				}
-				if len(f.VerifiedChains) > 0 != (len(o.VerifiedChain) > 0) || len(f.PeerCertificates) != len(o.PeerCertificates) {
+				sent, err := o.PeerCertificates()
+				verified, verr := o.VerifiedChain()
+				if len(f.VerifiedChains) > 0 != (len(verified) > 0) || len(f.PeerCertificates) != len(sent) || err != nil || verr != nil {
 					t.Errorf("State and ConnectionState differ: %+v and %+v", o, f)
 				}
 			})
@@ -148,7 +150,7 @@ func TestStateUnverified(t *testing.T) {
 	sx, cx := contexts(t, ours)
 	gs, gc := goConfigs(t)
 	s := shakeWithGo(t, false, sx, cx, gs, gc, cssl.ConnConfig{ServerName: "localhost"}, nil)
-	if s.ours.VerifyError == nil || len(s.ours.VerifiedChain) != 0 {
+	if chain, err := s.ours.VerifiedChain(); s.ours.VerifyError == nil || chain != nil || err != nil {
 		t.Errorf("state %+v", s.ours)
 	}
 	leaf(t, &s.form, "go-openssl test ECDSA server", 2, 0)

@@ -157,15 +157,15 @@ func (s *half) tryHandshake() (r cssl.Result, finished bool) {
 	case r.Err != nil:
 		r = c.fail(r)
 	case r.Want == cssl.WantNone:
-		n := c.tls.Negotiated()
-		if c.http1 && c.tls.ALPN() == "h2" {
+		state := c.tls.State()
+		if c.http1 && state.ALPN == "h2" {
 			r.Err = errHTTP2
 			return c.fail(r), false
 		}
 		c.ready = true
-		c.tickets = c.server && n.Version == cssl.TLS13
-		if n.Version < cssl.TLS13 {
-			c.keepState(n) // not available during a renegotiation
+		c.tickets = c.server && state.Version == cssl.TLS13
+		if state.Version < cssl.TLS13 {
+			c.keepState(state) // not available during a renegotiation
 		}
 		c.end()
 	}

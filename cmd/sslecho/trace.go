@@ -52,7 +52,8 @@ type traced struct {
 
 // OnOpen implements reactor.Handler.
 func (h traced) OnOpen(c *reactor.Conn) {
-	h.tracer.line(c, "open", c.TLS().Negotiated().Version.String()+" "+c.TLS().Negotiated().Cipher, "from "+c.RemoteAddr().String())
+	s := c.State()
+	h.tracer.line(c, "open", s.Version.String()+" "+s.Cipher, "from "+c.RemoteAddr().String())
 	h.Handler.OnOpen(c)
 }
 

@@ -119,7 +119,7 @@ func (c *Credentials) OverrideServerName(name string) error {
 // for these; its SPIFFEID is not set.
 type AuthInfo struct {
 	credentials.TLSInfo
-	State sslnet.State
+	State cssl.State
 }
 
 // conn is a connection that is closed also if it is lost: after some errors (with write buffers of size 0) gRPC

@@ -107,9 +107,12 @@ func TestAuthInfo(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s: AuthInfo is %T", name, p.AuthInfo)
 		}
-		if s := info.State; len(s.PeerCertificates) == 0 || s.PeerCertificates[0].Subject.CommonName != name || s.ALPN != "h2" ||
-			s.Version != cssl.TLS13 || len(s.VerifiedChain) < 2 {
-			t.Errorf("%s: %+v", name, s)
+		s := info.State
+		sent, err := s.PeerCertificates()
+		verified, verr := s.VerifiedChain()
+		if err != nil || verr != nil || len(sent) == 0 || sent[0].Subject.CommonName != name || len(verified) < 2 ||
+			s.ALPN != "h2" || s.Version != cssl.TLS13 {
+			t.Errorf("%s: %v %v, %v %v, %+v", name, sent, err, verified, verr, s)
 		}
 		if err := credentials.CheckSecurityLevel(info, credentials.PrivacyAndIntegrity); err != nil || info.AuthType() != "tls" {
 			t.Errorf("%s: %v, %s", name, err, info.AuthType())

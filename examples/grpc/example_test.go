@@ -50,6 +50,10 @@ func Example() {
 		log.Fatal(err)
 	}
 	state := p.AuthInfo.(sslgrpc.AuthInfo).State
-	fmt.Println(answer.Status, state.Version, state.ALPN, state.PeerCertificates[0].Subject.CommonName)
+	chain, err := state.PeerCertificates()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(answer.Status, state.Version, state.ALPN, chain[0].Subject.CommonName)
 	// Output: SERVING TLSv1.3 h2 go-openssl test ECDSA server
 }

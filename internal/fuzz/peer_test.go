@@ -257,7 +257,7 @@ func stage(n int, client, server, target, other *peer) (flight []byte, whole boo
 	other.say(100)
 	other.turn()
 	rekey := func(p *peer) {
-		if p.Negotiated().Version == cssl.TLS13 {
+		if p.State().Version == cssl.TLS13 {
 			_ = p.Session.KeyUpdate(true)
 		} else {
 			_ = p.Session.Renegotiate()

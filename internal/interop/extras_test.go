@@ -185,7 +185,7 @@ func TestExtrasCertificate(t *testing.T) {
 		if err := c.AwaitCertificate(); err != nil {
 			return err
 		}
-		if s := c.State(); len(s.VerifiedChain) == 0 {
+		if chain, _ := c.State().VerifiedChain(); len(chain) == 0 {
 			return errors.New("no certificate")
 		}
 		_, err = io.WriteString(c, "seen "+line)

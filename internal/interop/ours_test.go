@@ -75,12 +75,12 @@ func newParty(client, high bool, n int) *party {
 
 // OnOpen implements reactor.Handler.
 func (p *party) OnOpen(c *reactor.Conn) {
-	t := c.TLS()
+	s := c.State()
 	p.facts = facts{
-		version: t.Negotiated().Version, cipher: t.Negotiated().Cipher, alpn: t.ALPN(), serverName: t.ServerName(),
-		resumed: t.Negotiated().Resumed, verify: t.VerifyResult(),
+		version: s.Version, cipher: s.Cipher, alpn: s.ALPN, serverName: s.ServerName,
+		resumed: s.Resumed, verify: s.VerifyError,
 	}
-	chain, err := t.PeerChain()
+	chain, err := s.PeerCertificates()
 	if err != nil {
 		p.fail(c, err)
 	}
@@ -191,7 +191,7 @@ func (p *party) OnData(c *reactor.Conn, b []byte) {
 // OnClose implements reactor.Handler.
 func (p *party) OnClose(c *reactor.Conn, err error) {
 	if p.client && p.err == nil {
-		p.resume = c.TLS().Session()
+		p.resume = c.Session()
 	}
 	close(p.over)
 	p.pumping.Wait() // the peer may have got and answered the last write before that goroutine goes on

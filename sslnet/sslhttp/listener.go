@@ -275,7 +275,7 @@ func isHTTPRequest(err error) bool {
 // prohibited reports whether RFC 9113, section 9.2, prohibits what was
 // negotiated: any version before TLS 1.2, and in TLS 1.2 any cipher suite
 // without ephemeral keys and AEAD.
-func prohibited(s sslnet.State) bool {
+func prohibited(s cssl.State) bool {
 	if s.Version != cssl.TLS12 {
 		return s.Version < cssl.TLS12
 	}

@@ -66,8 +66,8 @@ func lifeInMemory(p pems, v cssl.TLSVersion) error {
 			return cmp.Or(s.Read(make([]byte, 1)).Err, c.Read(make([]byte, 1)).Err, errStall)
 		}
 	}
-	if err := c.VerifyResult(); err != nil || c.ALPN() != "x" {
-		return fmt.Errorf("%w: verified %v, ALPN %q", errWrong, err, c.ALPN())
+	if err := c.State().VerifyError; err != nil || c.State().ALPN != "x" {
+		return fmt.Errorf("%w: verified %v, ALPN %q", errWrong, err, c.State().ALPN)
 	}
 	rekey := func() error { return nil }
 	if v == cssl.TLS13 {
@@ -75,7 +75,7 @@ func lifeInMemory(p pems, v cssl.TLSVersion) error {
 	}
 	facts := func() error {
 		c.Session()
-		if _, err := c.PeerChain(); err != nil {
+		if _, err := c.State().PeerCertificates(); err != nil {
 			return err
 		}
 		_, err := c.ExportKeyingMaterial("test", nil, 32)

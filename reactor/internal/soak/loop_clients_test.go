@@ -101,11 +101,11 @@ func (h *caller) OnData(c *reactor.Conn, p []byte) {
 		c.Pause()
 		time.AfterFunc(time.Millisecond, c.Resume)
 	case 3:
-		if c.TLS().Negotiated().Version == cssl.TLS12 && h.out.n%7 == 0 {
+		if c.State().Version == cssl.TLS12 && h.out.n%7 == 0 {
 			c.Renegotiate()
 		}
 	case 4:
-		if s := c.TLS().Session(); s != nil {
+		if s := c.Session(); s != nil {
 			h.s.clients.session.Store(s)
 		}
 	}

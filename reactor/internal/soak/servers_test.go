@@ -238,9 +238,9 @@ func (h lively) OnData(c *reactor.Conn, p []byte) {
 	h.Handler.OnData(c, p)
 	switch mrand.IntN(60) {
 	case 0:
-		c.KeyUpdate(c.TLS().ALPN() == loops)
+		c.KeyUpdate(c.State().ALPN == loops)
 	case 1:
-		if c.TLS().ALPN() == loops {
+		if c.State().ALPN == loops {
 			c.Renegotiate()
 		}
 	case 2:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor"
 )
 
 // ticket is what a slot needs for Resume.
@@ -39,7 +40,7 @@ type handshakes struct {
 }
 
 func (h *handshakes) opened(s *slot) {
-	if h.resume && s.fetching && s.asks && s.conn.TLS().Session() == nil {
+	if h.resume && s.fetching && s.asks && s.conn.Session() == nil {
 		if _, err := s.conn.Write([]byte(askMessage)); err != nil {
 			s.conn.Abort(err)
 		}
@@ -54,22 +55,23 @@ func (h *handshakes) data(s *slot, p []byte) { s.conn.Close() }
 
 func (h *handshakes) overdue(s *slot, now time.Duration) { s.conn.Close() }
 
-// hasEnded reports whether the server's close_notify or FIN was read. A reset is fine after that, in
+// noteEnd notes that the server's close_notify or FIN was read. A reset is fine after that, in
 // answer to our close_notify, and not before: in TLS 1.3 a server may refuse a client, and reset the
 // connection, after the client's own handshake is done.
-func hasEnded(c link) bool {
-	err := c.TLS().Read(nil).Err // reads nothing, and says how reading has ended
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+func noteEnd(c *reactor.Conn, s reactor.Step) {
+	if err := s.Result.Err; s.Op == cssl.OpRead && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+		c.Data.(*slot).peerEnded = true
+	}
 }
 
 func (h *handshakes) ended(s *slot, err error) *failedError {
 	w := s.w
 	s.deadline = 0
-	if err != nil && !(isReset(err) && hasEnded(s.conn)) {
+	if err != nil && !(isReset(err) && s.peerEnded) {
 		return ofOpen(err, false)
 	}
 	if h.resume {
-		if ticket := s.conn.TLS().Session(); ticket != nil {
+		if ticket := s.conn.Session(); ticket != nil {
 			s.session = ticket
 			s.await(false)
 		}
@@ -82,7 +84,7 @@ func (h *handshakes) ended(s *slot, err error) *failedError {
 		case s.fetching:
 			w.succeeded(s)
 			return nil
-		case !s.conn.TLS().Negotiated().Resumed:
+		case !s.conn.State().Resumed:
 			return &failedError{NotResumed, errors.New("the server made a full handshake, although a session of its own was offered")}
 		}
 	}

@@ -276,12 +276,15 @@ func (l *Load) result(elapsed time.Duration) Result {
 }
 
 // learn keeps the facts of the first handshake.
-func (l *Load) learn(c *cssl.Conn) {
+func (l *Load) learn(c link) {
 	l.facts.Lock()
 	defer l.facts.Unlock()
-	if !l.facts.known && c != nil {
-		l.facts.known = true
-		l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn = c.Negotiated().Version.String(), c.Negotiated().Cipher, c.Group(), c.ALPN()
+	if l.facts.known {
+		return
+	}
+	l.facts.known = true
+	if s := c.State(); s.Version != 0 { // which it is without TLS
+		l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn = s.Version.String(), s.Cipher, s.Group, s.ALPN
 	}
 }
 
@@ -328,5 +331,9 @@ func loopConfig(c *Config) reactor.LoopConfig {
 	if c.Kind == Send {
 		s.LingerBytes = 1 // a server that answers after our close_notify answers all the same
 	}
-	return reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: c.Timeout, CloseTimeout: c.Timeout}, Session: s}
+	cfg := reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: c.Timeout, CloseTimeout: c.Timeout}, Session: s}
+	if c.Kind == Handshake || c.Kind == Resume {
+		cfg.Trace = noteEnd
+	}
+	return cfg
 }

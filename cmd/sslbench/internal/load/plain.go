@@ -207,5 +207,8 @@ func (l *plainLink) Queued() int {
 	return len(l.out)
 }
 
-// TLS is nil: there is none.
-func (l *plainLink) TLS() *cssl.Conn { return nil }
+// State is empty: there is no TLS.
+func (l *plainLink) State() cssl.State { return cssl.State{} }
+
+// Session is nil, likewise.
+func (l *plainLink) Session() *cssl.Session { return nil }

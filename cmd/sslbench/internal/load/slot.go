@@ -21,6 +21,7 @@ type slot struct {
 	awaited       bool // the Open under way waits for it
 	busy, bad     bool // see set
 	cut           bool // ended by us: its end is no failure
+	peerEnded     bool // see noteEnd
 
 	startAt  time.Duration // of a slot that was never tried: how long into the call that is to be
 	began    time.Duration // when connect did

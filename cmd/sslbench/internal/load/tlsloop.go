@@ -23,7 +23,8 @@ type link interface {
 	Queued() int
 	Close() error
 	Abort(cause error)
-	TLS() *cssl.Conn
+	State() cssl.State
+	Session() *cssl.Session
 }
 
 // tlsLoop is the loop for TLS.

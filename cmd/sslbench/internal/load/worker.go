@@ -224,7 +224,7 @@ func (w *worker) record(d time.Duration) {
 // wasOpened: the handshake is done.
 func (w *worker) wasOpened(s *slot, c link) {
 	w.dialing--
-	s.dialing, s.open, s.everOpen, s.conn = false, true, true, c
+	s.dialing, s.open, s.everOpen, s.peerEnded, s.conn = false, true, true, false, c
 	s.base, s.sent, s.got, s.asked = uint64(s.index)*7919, 0, 0, false
 	s.took = w.load.now() - s.began
 	w.opened.Add(1)
@@ -232,7 +232,7 @@ func (w *worker) wasOpened(s *slot, c link) {
 	if w.load.address.Load() != int32(s.address) {
 		w.load.address.Store(int32(s.address))
 	}
-	w.load.learn(c.TLS())
+	w.load.learn(c)
 	if w.load.cfg.persistent() {
 		s.await(false)
 	}

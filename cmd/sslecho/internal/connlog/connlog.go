@@ -28,17 +28,17 @@ type Logged struct {
 // broke, or whose handshake failed, at level debug, for that is no fault of ours; a panic of the service at level error.
 func (l Logged) OnClose(c *reactor.Conn, err error) {
 	l.Handler.OnClose(c, err)
-	n := c.TLS().Negotiated()
-	level, cause := verdict(err, n.Version != 0)
+	s := c.State()
+	level, cause := verdict(err, s.Version != 0)
 	ctx := context.Background()
 	if !l.Log.Enabled(ctx, level) {
 		return
 	}
 	attrs := []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("remote", c.RemoteAddr().String())}
-	if n.Version != 0 {
-		attrs = append(attrs, slog.String("version", n.Version.String()), slog.String("cipher", n.Cipher), slog.Bool("resumed", n.Resumed))
+	if s.Version != 0 {
+		attrs = append(attrs, slog.String("version", s.Version.String()), slog.String("cipher", s.Cipher), slog.Bool("resumed", s.Resumed))
 	}
-	for _, a := range []struct{ key, value string }{{"group", n.Group}, {"sni", c.TLS().ServerName()}, {"alpn", c.TLS().ALPN()}} {
+	for _, a := range []struct{ key, value string }{{"group", s.Group}, {"sni", s.ServerName}, {"alpn", s.ALPN}} {
 		if a.value != "" {
 			attrs = append(attrs, slog.String(a.key, a.value))
 		}
