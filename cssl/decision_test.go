@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // asked are a client and a server whose operations may wait for the application.
@@ -241,7 +242,7 @@ func TestClientHelloRefuses(t *testing.T) {
 		}{
 			"at once":          {func(h *ClientHello) { h.Refuse(mine); h.Accept(nil) }, mine, 40},
 			"later":            {func(h *ClientHello) { go h.Refuse(mine) }, mine, 40},
-			"with an alert":    {func(h *ClientHello) { h.Refuse(fmt.Errorf("%w: %w", mine, Alert(112))) }, mine, 112},
+			"with an alert":    {func(h *ClientHello) { h.Refuse(fmt.Errorf("%w: %w", mine, tlsio.AlertUnrecognizedName)) }, mine, 112},
 			"without a reason": {func(h *ClientHello) { h.Refuse(nil) }, errRefused, 40},
 			"panic":            {func(h *ClientHello) { panic("oops") }, ErrCallbackPanic, 40},
 			"late":             {func(h *ClientHello) {}, ErrDecisionTimeout, 40},

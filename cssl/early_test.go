@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // earlyServer accepts n bytes of early data.
@@ -322,14 +324,14 @@ func TestEarlyDataLimit(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	r := p.server.Handshake()
-	if !errors.Is(r.Err, Alert(10)) || !strings.Contains(r.Err.Error(), "too much early data") {
+	if !errors.Is(r.Err, tlsio.AlertUnexpectedMessage) || !strings.Contains(r.Err.Error(), "too much early data") {
 		t.Errorf("%+v", r)
 	}
 	p.move(p.server, p.client)
 	for r = p.client.Handshake(); r.Err == nil && r.Want == WantNone; {
 		r = p.client.Read(p.buf)
 	}
-	if !errors.Is(r.Err, Alert(10)) {
+	if !errors.Is(r.Err, tlsio.AlertUnexpectedMessage) {
 		t.Errorf("the client hears %+v", r)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // An alert is found with errors.Is on both sides; the Error says which side's it was. Here the client does not know
@@ -16,7 +17,7 @@ func ExampleError() {
 	defer client.Close()
 	defer server.Close()
 
-	const unknownCA = cssl.Alert(48)
+	const unknownCA = tlsio.AlertUnknownCA
 	for _, err := range errs {
 		var e *cssl.Error
 		if !errors.As(err, &e) || !errors.Is(err, unknownCA) {

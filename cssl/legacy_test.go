@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestDHE: TLS 1.2's suites with finite field Diffie-Hellman agree where CipherList names them, and only there: by default a
@@ -87,7 +89,7 @@ func TestOldVersions(t *testing.T) {
 				return s
 			}())}} {
 				err := handshakeError(newPair(t, sides[0], sides[1]))
-				if !errors.Is(err, Alert(70)) { // protocol version
+				if !errors.Is(err, tlsio.AlertProtocolVersion) { // protocol version
 					t.Errorf("%v, %s: %v", v, cert, err)
 				}
 			}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,7 +68,7 @@ func TestLimits(t *testing.T) {
 			for r.N > 0 {
 				r = flooder.Read(p.buf)
 			}
-			if r.Err != io.EOF && !errors.Is(r.Err, Alert(100)) {
+			if r.Err != io.EOF && !errors.Is(r.Err, tlsio.AlertNoRenegotiation) {
 				t.Errorf("the flooder hears %+v", r)
 			}
 		})

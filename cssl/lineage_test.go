@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // resumes makes a handshake for localhost that offers a session, and answers whether it was resumed, and how each side failed.
@@ -179,7 +180,7 @@ func TestRevokedSession(t *testing.T) {
 			if who == "server" {
 				refusal = cerr
 			}
-			failedWith(t, refusal, Alert(44))
+			failedWith(t, refusal, tlsio.AlertCertificateRevoked)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // psks gives the SSL_CTX the pre-shared keys.
@@ -70,7 +72,7 @@ func (c *Conn) pskRefused(e *Error) bool {
 	if !c.server {
 		// OpenSSL's server says the first for lack of a certificate, the second or
 		// the third when the key is another one; RFC 8446 has the last too.
-		return e.AlertSide == AlertReceived && slices.Contains([]Alert{40, 47, 51, 115}, e.Alert)
+		return e.AlertSide == AlertReceived && slices.Contains([]Alert{tlsio.AlertHandshakeFailure, tlsio.AlertIllegalParameter, tlsio.AlertDecryptError, tlsio.AlertUnknownPSKIdentity}, e.Alert)
 	}
 	return slices.ContainsFunc(e.Reasons, func(r Reason) bool {
 		return r.Text == "no suitable signature algorithm" || r.Text == "no shared cipher" || r.Text == "binder does not verify"

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // peerTest makes one side decide about the other's certificate.
@@ -70,14 +71,14 @@ func TestVerifyPeerRefuses(t *testing.T) {
 			}{
 				"at once":       {func(v *PeerVerification) { v.Refuse(mine); v.Accept() }, mine, 42},
 				"later":         {func(v *PeerVerification) { go v.Refuse(mine) }, mine, 42},
-				"unsupported":   {func(v *PeerVerification) { v.Refuse(Alert(43)) }, Alert(43), 43},
-				"revoked":       {func(v *PeerVerification) { v.Refuse(Alert(44)) }, Alert(44), 44},
-				"expired":       {func(v *PeerVerification) { v.Refuse(Alert(45)) }, Alert(45), 45},
-				"unknown":       {func(v *PeerVerification) { v.Refuse(Alert(46)) }, Alert(46), 46},
-				"unknown CA":    {func(v *PeerVerification) { v.Refuse(fmt.Errorf("%w: %w", mine, Alert(48))) }, mine, 48},
+				"unsupported":   {func(v *PeerVerification) { v.Refuse(tlsio.AlertUnsupportedCertificate) }, tlsio.AlertUnsupportedCertificate, 43},
+				"revoked":       {func(v *PeerVerification) { v.Refuse(tlsio.AlertCertificateRevoked) }, tlsio.AlertCertificateRevoked, 44},
+				"expired":       {func(v *PeerVerification) { v.Refuse(tlsio.AlertCertificateExpired) }, tlsio.AlertCertificateExpired, 45},
+				"unknown":       {func(v *PeerVerification) { v.Refuse(tlsio.AlertCertificateUnknown) }, tlsio.AlertCertificateUnknown, 46},
+				"unknown CA":    {func(v *PeerVerification) { v.Refuse(fmt.Errorf("%w: %w", mine, tlsio.AlertUnknownCA)) }, mine, 48},
 				"panic":         {func(v *PeerVerification) { panic("oops") }, ErrCallbackPanic, 42},
 				"not in time":   {func(v *PeerVerification) {}, ErrDecisionTimeout, 42},
-				"another alert": {func(v *PeerVerification) { v.Refuse(Alert(80)) }, Alert(42), 42},
+				"another alert": {func(v *PeerVerification) { v.Refuse(tlsio.AlertInternalError) }, tlsio.AlertBadCertificate, 42},
 			} {
 				server, client, decider := p.configs(v, c.decide)
 				if decider.DecisionTimeout = time.Minute; name == "not in time" {

@@ -116,6 +116,7 @@ type dialing struct {
 	// taken by the loop, which adopts the connection, or by a Dial that has given up before.
 	taken atomic.Bool
 	done  chan error
+	cause error // what OnClose got, once the connection has ended
 }
 
 // handshake gives c to the loop and waits for the handshake. After an error c is freed.

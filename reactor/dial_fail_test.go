@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -208,7 +208,7 @@ func TestDialPeerFails(t *testing.T) {
 			c.Read(make([]byte, 4096))
 			c.Write([]byte{21, 3, 3, 0, 2, 2, 40})
 			io.Copy(io.Discard, c)
-		}), "handshake", cssl.Alert(40), ""},
+		}), "handshake", tlsio.AlertHandshakeFailure, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l, h, d := startLoop(t, LoopConfig{}), newTally(), dialer(t, nil)

@@ -44,7 +44,7 @@ func ExampleLoop_Connect() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go server.ServeAll(listeners)
+	go server.Serve(listeners...)
 	defer server.Context.Close()
 	defer server.Close()
 

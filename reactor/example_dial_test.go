@@ -33,7 +33,7 @@ func ExampleDialer_Dial() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go server.ServeAll(listeners)
+	go server.Serve(listeners...)
 	defer server.Context.Close()
 	defer server.Close()
 

@@ -47,7 +47,7 @@ func ExampleConn_Pause() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go server.ServeAll(listeners)
+	go server.Serve(listeners...)
 	defer server.Close()
 
 	client, err := tls.Dial("tcp", listeners[0].Addr().String(), &tls.Config{InsecureSkipVerify: true})

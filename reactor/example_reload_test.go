@@ -23,7 +23,7 @@ func ExampleServer_SetContext() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go server.ServeAll(listeners)
+	go server.Serve(listeners...)
 	defer server.Close()
 
 	current := server.Context

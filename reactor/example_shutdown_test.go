@@ -37,7 +37,7 @@ func ExampleServer_Shutdown() {
 		log.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.ServeAll(listeners) }()
+	go func() { served <- server.Serve(listeners...) }()
 
 	client, err := tls.Dial("tcp", listeners[0].Addr().String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
@@ -58,13 +58,13 @@ func ExampleServer_Shutdown() {
 		}
 		down <- err
 	}()
-	fmt.Println("ServeAll returns at once:", <-served)
+	fmt.Println("Serve returns at once:", <-served)
 	rest, err := io.ReadAll(client)
 	fmt.Println("the client gets the other", len(rest), "bytes and the end:", err)
 	client.Close()
 	fmt.Println("Shutdown returns when it is gone:", <-down)
 	// Output:
-	// ServeAll returns at once: reactor: server closed
+	// Serve returns at once: reactor: server closed
 	// the client gets the other 8388607 bytes and the end: <nil>
 	// Shutdown returns when it is gone: <nil>
 }

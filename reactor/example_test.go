@@ -24,7 +24,7 @@ func newServer(addr, certFile, keyFile string) (*reactor.Server, error) {
 }
 
 // An echo server, and a client that tries it. A program would call ListenAndServe;
-// Listen and ServeAll are for those that want to know the port first.
+// Listen and Serve are for those that want to know the port first.
 func Example() {
 	server, err := newServer("127.0.0.1:0", testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
 	if err != nil {
@@ -34,7 +34,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go server.ServeAll(listeners)
+	go server.Serve(listeners...)
 	defer server.Context.Close()
 	defer server.Close()
 

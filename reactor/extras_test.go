@@ -10,6 +10,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/sslnet"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // blocking is a client for the test's own goroutine.
@@ -66,10 +67,10 @@ func TestRequestCertificateRefused(t *testing.T) {
 		c.PostHandshakeAuth, c.Verify, c.CAFile = true, cssl.VerifyRequire, testcerts.Path("root.pem")
 	})}
 	c := blocking(t, s, clientContext(t, func(c *cssl.Config) { c.PostHandshakeAuth = true }), nil)
-	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, cssl.Alert(116)) {
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, tlsio.AlertCertificateRequired) {
 		t.Errorf("the client hears %v", err)
 	}
-	if err := receive(t, closed, "OnClose"); !errors.Is(err, cssl.Alert(116)) {
+	if err := receive(t, closed, "OnClose"); !errors.Is(err, tlsio.AlertCertificateRequired) {
 		t.Errorf("OnClose(%v)", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,7 +102,7 @@ func TestAlertSides(t *testing.T) {
 	addr := start(t, s)
 	l := startLoop(t, LoopConfig{})
 	dial(t, l, clientContext(t, nil), addr, &hooks{closed: func(_ *Conn, err error) { client <- err }})
-	const expired = cssl.Alert(45)
+	const expired = tlsio.AlertCertificateExpired
 	for _, side := range []struct {
 		ch   end
 		want cssl.AlertSide

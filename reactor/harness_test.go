@@ -176,7 +176,7 @@ func serveOn(t testing.TB, s *Server, ls ...net.Listener) {
 	t.Helper()
 	complete(t, s)
 	done := make(chan error, 1)
-	go func() { done <- s.ServeAll(ls) }()
+	go func() { done <- s.Serve(ls...) }()
 	// Until each loop has its listener, with the descriptors that belong to it.
 	waitFor(t, "the server to start", func() bool {
 		s.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxHeader is the greatest length of what stands in front of TLS.
-const MaxHeader = 64 << 10
+// maxHeader is the greatest length of what stands in front of TLS.
+const maxHeader = 64 << 10
 
 // ErrHeader is found by errors.Is in what OnClose gets when a connection ended because of what stands in front of TLS.
 var ErrHeader = errors.New("reactor: bad header in front of TLS")
@@ -49,8 +49,8 @@ func (l *Loop) readHeader(c *Conn) bool {
 	case err != nil:
 	case used < had || used > len(got):
 		err = fmt.Errorf("of %d bytes, of which %d were taken before, it takes %d", len(got), had, used)
-	case used > MaxHeader:
-		err = fmt.Errorf("longer than %d bytes", MaxHeader)
+	case used > maxHeader:
+		err = fmt.Errorf("longer than %d bytes", maxHeader)
 	}
 	if err != nil {
 		l.endHeader(c, fmt.Errorf("%w: %w", ErrHeader, err))
@@ -66,7 +66,7 @@ func (l *Loop) readHeader(c *Conn) bool {
 	c.header = nil
 	if err := l.mayEnter(c.server, c.remote); err != nil {
 		l.countRefusal(err.Error())
-		l.endHeader(c, &RefusedError{err})
+		l.endHeader(c, fmt.Errorf("%w: %w", ErrRefused, err))
 		return false
 	}
 	c.counted = c.server.Admit != nil

@@ -108,6 +108,9 @@ func (l *Loop) adopt(c *Conn) {
 // closed takes note of the end of a connection, within the turn that ends it.
 func (l *Loop) closed(c *Conn, err error) {
 	c.dead = true
+	if c.dial != nil {
+		c.dial.cause = err
+	}
 	l.wheel.remove(c)
 	l.buffers.remove(c)
 	l.dead = append(l.dead, c)
@@ -141,7 +144,9 @@ func (l *Loop) freeClosed() {
 			}
 			c.server.release()
 		}
-		c.answerDial(cmp.Or(c.session.Cause(), error(net.ErrClosed)))
+		if c.dial != nil {
+			c.answerDial(cmp.Or(c.dial.cause, error(net.ErrClosed)))
+		}
 	}
 	l.dead = l.dead[:0]
 }

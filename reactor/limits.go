@@ -2,6 +2,7 @@ package reactor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime/debug"
@@ -83,17 +84,9 @@ func (s *Server) hasRoom(n int) bool {
 	return sum <= limit
 }
 
-// RefusedError is what OnClose gets of a connection that Admit refused after its header.
-type RefusedError struct {
-	// Err is Admit's.
-	Err error
-}
-
-// Error says who refused it.
-func (e *RefusedError) Error() string { return "reactor: refused: " + e.Err.Error() }
-
-// Unwrap is Admit's error.
-func (e *RefusedError) Unwrap() error { return e.Err }
+// ErrRefused is found by errors.Is in what OnClose gets of a connection that Admit
+// refused after its header, beside Admit's own error.
+var ErrRefused = errors.New("reactor: refused")
 
 // mayEnter asks Admit. A panic there refuses the connection.
 func (l *Loop) mayEnter(s *Server, remote netip.AddrPort) (err error) {

@@ -208,7 +208,7 @@ func TestBadHeader(t *testing.T) {
 		"too much\n":                     {ErrHeader, "header", "header"},
 		"no address\n":                   {ErrHeader, "header", "header"},
 		"panic\n":                        {ErrPanic, "handler panicked", "handler panicked"},
-		strings.Repeat("x", MaxHeader+1): {ErrHeader, "header", "header"},
+		strings.Repeat("x", maxHeader+1): {ErrHeader, "header", "header"},
 		"192.0.2.9:9\n":                  {errUnwelcome, "refused", "refused"},
 		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header", "header"}, // and then nothing
 		"":                               {io.ErrUnexpectedEOF, "closed without close_notify", "closed by peer"},

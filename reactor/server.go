@@ -45,7 +45,7 @@ type Server struct {
 	// Header, if set, reads what stands in front of TLS, such as the header of the PROXY protocol. It is called on the
 	// loop's goroutine with all that has come so far. If done is false, all of p belongs to the header, and it
 	// is called again when more has come. Otherwise the first n bytes were the header. An error ends the connection. It may
-	// call c.SetRemote. A header has at most MaxHeader bytes, and HandshakeTimeout is its deadline too.
+	// call c.SetRemote. A header has at most 64 KiB, and HandshakeTimeout is its deadline too.
 	Header func(c *Conn, p []byte) (n int, done bool, err error)
 	// Session has the watermarks, limits and budgets of a connection, and whether there
 	// is half-close and early data.
@@ -96,11 +96,11 @@ func (s *Server) ListenAndServe() error {
 	if err != nil {
 		return err
 	}
-	return s.ServeAll(ls)
+	return s.Serve(ls...)
 }
 
 // Listen opens the sockets that ListenAndServe would serve on, for callers that
-// want to know the address or that it worked before they go on. Serve them with ServeAll.
+// want to know the address or that it worked before they go on. Serve them with Serve.
 func (s *Server) Listen() ([]net.Listener, error) {
 	return listen(s.Addr, s.loopCount())
 }
@@ -112,16 +112,14 @@ func (s *Server) loopCount() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// Serve accepts connections on l, a *net.TCPListener or *net.UnixListener, until
-// Shutdown or Close, and then returns ErrServerClosed. It owns l, and closes a TCP listener as soon as the loops
-// have descriptors of their own for its socket. It may be
-// called for several listeners, each on a goroutine of its own. When no connection can come
-// from l any more, it returns why; those that live go on.
-func (s *Server) Serve(l net.Listener) error { return s.ServeAll([]net.Listener{l}) }
-
-// ServeAll is Serve for sockets that share an address: they are dealt out over the
-// loops, and a single one is shared by all loops.
-func (s *Server) ServeAll(ls []net.Listener) error {
+// Serve accepts connections on listeners, each a *net.TCPListener or
+// *net.UnixListener, until Shutdown or Close, and then returns ErrServerClosed. Several
+// ones share an address and are dealt out over the loops; a single one is shared by all
+// loops. Serve owns them, and closes a TCP listener as soon as the loops have
+// descriptors of their own for its socket. It may be called for several addresses, each
+// on a goroutine of its own. When no connection can come from a listener any more, it
+// returns why; connections that live go on.
+func (s *Server) Serve(ls ...net.Listener) error {
 	if len(ls) == 0 {
 		return errors.New("reactor: there is no listener to serve")
 	}

@@ -126,8 +126,8 @@ func TestServeRefuses(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			defer tc.s.Close()
-			if err := tc.s.ServeAll(tc.ls); err == nil || err == ErrServerClosed {
-				t.Fatalf("ServeAll returned %v", err)
+			if err := tc.s.Serve(tc.ls...); err == nil || err == ErrServerClosed {
+				t.Fatalf("Serve returned %v", err)
 			}
 			for _, l := range tc.ls {
 				if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {

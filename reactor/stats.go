@@ -113,11 +113,10 @@ const (
 // outcomeOf names how a connection ended, in a small number of words.
 func outcomeOf(err error, shook bool) string {
 	var e *cssl.Error
-	var refused *RefusedError
 	switch {
 	case err == nil:
 		return "clean"
-	case errors.As(err, &refused):
+	case errors.Is(err, ErrRefused):
 		return "refused"
 	case errors.Is(err, ErrHeader):
 		return "header"
@@ -145,23 +144,20 @@ func outcomeOf(err error, shook bool) string {
 	return "other"
 }
 
-// HistogramBuckets is how many a Histogram has.
-const HistogramBuckets = 24
-
 // Histogram counts values by their size. Bucket i holds those of less than 1<<i that are in no bucket before it; the last one holds all
 // the rest.
 type Histogram struct {
-	Buckets [HistogramBuckets]uint64
+	Buckets [24]uint64
 	Sum     uint64
 }
 
 func (h *Histogram) add(v uint64) {
-	h.Buckets[min(bits.Len64(v), HistogramBuckets-1)]++
+	h.Buckets[min(bits.Len64(v), len(h.Buckets)-1)]++
 	h.Sum += v
 }
 
-// Add adds the counts of o.
-func (h *Histogram) Add(o *Histogram) {
+// merge adds the counts of o.
+func (h *Histogram) merge(o *Histogram) {
 	for i, n := range o.Buckets {
 		h.Buckets[i] += n
 	}
@@ -172,11 +168,10 @@ func (h *Histogram) Add(o *Histogram) {
 func reasonOf(err error) string {
 	var e *cssl.Error
 	var errno syscall.Errno
-	var refused *RefusedError
 	switch {
 	case err == nil, errors.Is(err, ErrLoopClosed):
 		return "closed by us"
-	case errors.As(err, &refused):
+	case errors.Is(err, ErrRefused):
 		return "refused"
 	case errors.Is(err, ErrPanic):
 		return "handler panicked"
@@ -248,8 +243,8 @@ func (s *Stats) Add(o Stats) {
 	s.LogDropped += o.LogDropped
 	s.Queued += o.Queued
 	s.Sessions.Add(&o.Sessions)
-	s.TurnMicroseconds.Add(&o.TurnMicroseconds)
-	s.TurnEvents.Add(&o.TurnEvents)
+	s.TurnMicroseconds.merge(&o.TurnMicroseconds)
+	s.TurnEvents.merge(&o.TurnEvents)
 	from := o.maps()
 	for i, to := range s.maps() {
 		for k, v := range *from[i] {

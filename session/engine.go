@@ -25,16 +25,12 @@ type Engine interface {
 	CloseWrite() error
 }
 
-// Rekeyer is an Engine that can start a handshake after the first one. After a
-// want, Handshake carries it on.
+// Rekeyer is an Engine that can begin a handshake after the first one. After a want,
+// Handshake carries it on. The peer's answer to RequestCertificate comes with any
+// operation, in its tlsio.Result.Certificate.
 type Rekeyer interface {
 	KeyUpdate(request bool) tlsio.Result
 	Renegotiate() tlsio.Result
-}
-
-// CertificateRequester is an Engine that can ask for the peer's certificate after the handshake. After a want, Handshake carries
-// it on; the answer comes with any operation, in its tlsio.Result.Certificate.
-type CertificateRequester interface {
 	RequestCertificate() tlsio.Result
 }
 
@@ -196,14 +192,10 @@ func (c *Config) fill() {
 	}
 }
 
-// Outcomes counts the results of one operation: progress at index
-// tlsio.WantNone, and each want at its own index.
-type Outcomes [tlsio.WantAppRead + 1]uint64
-
 // Counters counts what Sessions do. It has no lock: it belongs to their goroutine.
 type Counters struct {
-	// Results, by tlsio.Op.
-	Results [tlsio.Ops]Outcomes
+	// Results, by tlsio.Op and then by tlsio.Want: progress at tlsio.WantNone.
+	Results [tlsio.Ops][tlsio.WantAppRead + 1]uint64
 	// Errors, by tlsio.Op; the end of input is none.
 	Errors [tlsio.Ops]uint64
 	// BytesRead and BytesWritten, of plaintext.

@@ -161,8 +161,8 @@ func (w *world) check() {
 	} else if !w.opened {
 		phase = Handshaking
 	}
-	if s.Phase() != phase || s.Paused() != w.paused || s.Idle() != (w.left == 0 && w.out == outClean) {
-		w.fail("phase %v instead of %v; paused %v; idle %v with %d units left, output %v", s.Phase(), phase, s.Paused(), s.Idle(), w.left, w.out)
+	if s.Phase() != phase || s.paused != w.paused || s.Idle() != (w.left == 0 && w.out == outClean) {
+		w.fail("phase %v instead of %v; paused %v; idle %v with %d units left, output %v", s.Phase(), phase, s.paused, s.Idle(), w.left, w.out)
 	}
 	if s.throttled && !w.fed {
 		w.fail("no answer is queued, but reading is held back")

@@ -285,7 +285,9 @@ func (w engine) CloseWrite() error {
 }
 
 func (w engine) KeyUpdate(bool) tlsio.Result { return w.call(handshake, callKeyUpdate, 0) }
-func (w engine) Renegotiate() tlsio.Result   { return w.call(handshake, callRenegotiate, 0) }
+
+func (w engine) RequestCertificate() tlsio.Result { panic("no act asks for a certificate") }
+func (w engine) Renegotiate() tlsio.Result        { return w.call(handshake, callRenegotiate, 0) }
 
 // undrained is a Handler that does nothing in OnDrain.
 type undrained struct{ Handler }

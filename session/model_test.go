@@ -290,7 +290,9 @@ func (m *model) CloseWrite() error {
 }
 
 func (m *model) KeyUpdate(bool) tlsio.Result { return m.rekey(0) }
-func (m *model) Renegotiate() tlsio.Result   { return m.rekey(1) }
+
+func (m *model) RequestCertificate() tlsio.Result { panic("nobody asks for a certificate") }
+func (m *model) Renegotiate() tlsio.Result        { return m.rekey(1) }
 
 func (m *model) rekey(await int) tlsio.Result {
 	m.begin("key update")

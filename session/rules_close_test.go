@@ -259,8 +259,8 @@ func TestFirstCauseWins(t *testing.T) {
 	r.Close(io.EOF)
 	r.ready(Readable, "S:ok C R:want_read")
 	r.Abort(io.ErrUnexpectedEOF)
-	if r.Cause() != errBroken {
-		t.Error(r.Cause())
+	if r.cause != errBroken {
+		t.Error(r.cause)
 	}
 	r.waits("R run")
 	r.ready(0, "| close(err)")

@@ -366,7 +366,6 @@ func TestDefaults(t *testing.T) {
 	if c := newRig(t, Config{HighWater: 400}).cfg; c.LowWater != 100 {
 		t.Errorf("LowWater %d", c.LowWater)
 	}
-	var _ [tlsio.WantAppRead + 1]uint64 = Outcomes{}
 }
 
 // TestAnyConfig: whatever a Config holds, a Session over it writes, reads and comes to rest.

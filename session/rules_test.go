@@ -124,7 +124,7 @@ func TestPauseDropsWants(t *testing.T) {
 			r.ready(Readable, "R:"+want)
 			r.waits(interest)
 			r.Pause()
-			if !r.Paused() {
+			if !r.paused {
 				t.Error("not paused")
 			}
 			r.waits("-")

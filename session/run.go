@@ -246,7 +246,7 @@ func (s *Session) tryHandshake() (tlsio.Op, tlsio.Result) {
 	k := s.rekey
 	if k == rekeyNone && s.certRequestPending {
 		s.rekey, s.certRequestPending, s.requesting = rekeyUnderWay, false, true
-		return tlsio.OpRequestCertificate, s.engine.(CertificateRequester).RequestCertificate()
+		return tlsio.OpRequestCertificate, s.engine.(Rekeyer).RequestCertificate()
 	}
 	if k == rekeyNone || k == rekeyUnderWay {
 		return tlsio.OpHandshake, s.engine.Handshake()

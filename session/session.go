@@ -289,9 +289,6 @@ func (s *Session) Pause() { s.paused = true }
 // Resume ends Pause. Call Ready(0) afterwards when not inside a handler.
 func (s *Session) Resume() { s.paused = false }
 
-// Paused reports whether the application has paused reading.
-func (s *Session) Paused() bool { return s.paused }
-
 // KeyUpdate changes the sending key when no record is half written, and asks the
 // peer for the same if request is set. The error is errors.ErrUnsupported if the
 // engine has no such thing, net.ErrClosed if the session is not open, or ErrRekeying.
@@ -311,7 +308,7 @@ func (s *Session) Renegotiate() error { return s.startRekey(rekeyRenegotiate) }
 // way. The handler's OnCertificate says what came of it; a peer that never answers is the owner's to bound. The error is
 // errors.ErrUnsupported if the engine has no such thing, net.ErrClosed, or ErrRekeying if a request waits to be sent.
 func (s *Session) RequestCertificate() error {
-	if _, ok := s.engine.(CertificateRequester); !ok {
+	if _, ok := s.engine.(Rekeyer); !ok {
 		return errors.ErrUnsupported
 	}
 	if !s.mayRekey() {
@@ -374,9 +371,6 @@ func (s *Session) Abort(cause error) {
 	}
 	s.aborted = true
 }
-
-// Cause is the first thing that went wrong, or nil.
-func (s *Session) Cause() error { return s.cause }
 
 // endOfInput deals with the peer's end: err is io.EOF or a form of io.ErrUnexpectedEOF.
 func (s *Session) endOfInput(err error) {

@@ -29,8 +29,8 @@ func (w *walker) OnOpen() { w.alive("OnOpen"); w.opens++; w.insideAct() }
 
 func (w *walker) OnData(p []byte) {
 	w.alive("OnData")
-	if w.Paused() || w.Phase() != Open || len(p) == 0 {
-		w.t.Fatalf("OnData of %d bytes in phase %v, paused %v", len(p), w.Phase(), w.Paused())
+	if w.paused || w.Phase() != Open || len(p) == 0 {
+		w.t.Fatalf("OnData of %d bytes in phase %v, paused %v", len(p), w.Phase(), w.paused)
 	}
 	w.data.Write(p)
 	w.insideAct()
@@ -263,7 +263,7 @@ func walk(t *testing.T, r *rand.Rand) (clean bool) {
 	if w.Phase() != Closed {
 		w.finishUp()
 	}
-	clean = w.Cause() == nil && m.fin
+	clean = w.cause == nil && m.fin
 	if clean && !bytes.Equal(m.accepted.Bytes(), w.asked.Bytes()) {
 		t.Fatalf("a clean close lost %d bytes", w.asked.Len()-m.accepted.Len())
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// DefaultCloseTimeout is how long Close may take to send close_notify, unless
+// defaultCloseTimeout is how long Close may take to send close_notify, unless
 // SetCloseTimeout was called.
-const DefaultCloseTimeout = time.Second
+const defaultCloseTimeout = time.Second
 
 // errWant is returned if nothing would tell this package that a wait is over.
 var errWant = errors.New("package sslnet cannot wait for this")
@@ -140,7 +140,7 @@ func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error)
 	if x.Tail() == 0 {
 		return nil, &cssl.ConfigError{Setting: "Tail", Err: errors.New("must not be negative: without a tail, a Write that times out cannot be continued")}
 	}
-	c := &Conn{conn: conn, done: make(chan struct{}), server: x.IsServer(), closeTimeout: DefaultCloseTimeout}
+	c := &Conn{conn: conn, done: make(chan struct{}), server: x.IsServer(), closeTimeout: defaultCloseTimeout}
 	c.reader.init(c, readable)
 	c.writer.init(c, writable)
 	var err error

@@ -319,7 +319,7 @@ func TestNoTimeouts(t *testing.T) {
 		defer c.Close()
 		return c.(*Conn).Handshake()
 	})
-	c, err := (&Dialer{Context: cx, Timeout: never, Net: &net.Dialer{Timeout: never}}).Dial("tcp", l.Addr().String())
+	c, err := (&Dialer{Context: cx, Net: &net.Dialer{Timeout: never}}).Dial("tcp", l.Addr().String())
 	must(t, err)
 	must(t, receive(t, accepted, "the server's handshake"))
 	must(t, c.Close())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 )
@@ -14,7 +13,7 @@ import (
 type Dialer struct {
 	// Net resolves the name and connects. It sets the local address,
 	// keep-alive, resolver and so on. Its Timeout and Deadline bound the
-	// handshake too, as in crypto/tls. nil means the zero net.Dialer.
+	// handshake too, as in crypto/tls; so does the context. nil means the zero net.Dialer.
 	Net *net.Dialer
 	// Context is a client's Context. It is required.
 	Context *cssl.Context
@@ -23,9 +22,6 @@ type Dialer struct {
 	// as such. A unix socket has no host: set ServerName or
 	// InsecureSkipNameCheck.
 	Config cssl.ConnConfig
-	// Timeout bounds resolving, connecting and the handshake together. 0 means
-	// no limit.
-	Timeout time.Duration
 }
 
 // Dial calls DialContext with context.Background.
@@ -47,12 +43,10 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if nd == nil {
 		nd = new(net.Dialer)
 	}
-	for _, timeout := range []time.Duration{d.Timeout, nd.Timeout} {
-		if timeout != 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, timeout)
-			defer cancel()
-		}
+	if nd.Timeout != 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, nd.Timeout)
+		defer cancel()
 	}
 	if !nd.Deadline.IsZero() {
 		var cancel context.CancelFunc

@@ -49,7 +49,7 @@ func ExampleDialer() {
 		io.WriteString(c, "hello")
 	}()
 
-	d := sslnet.Dialer{Context: cx, Timeout: 10 * time.Second}
+	d := sslnet.Dialer{Context: cx, Net: &net.Dialer{Timeout: 10 * time.Second}}
 	c, err := d.Dial("tcp", l.Addr().String())
 	if err != nil {
 		log.Fatal(err)

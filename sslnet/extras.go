@@ -116,14 +116,3 @@ func (s *half) tryEarly() (r cssl.Result, finished bool) {
 	}
 	return r, finished && r.Err == nil
 }
-
-// ExportEarlyKeyingMaterial derives n bytes from the secret of early data; see
-// [cssl.Conn.ExportEarlyKeyingMaterial].
-func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing {
-		return nil, c.closedError("export")
-	}
-	return c.tls.ExportEarlyKeyingMaterial(label, context, n)
-}

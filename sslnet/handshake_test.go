@@ -11,6 +11,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestHandshakeByAll: Read, Write and Handshake at once, on both ends: the handshake is made once, and all of them
@@ -154,7 +155,7 @@ func TestHandshakeFails(t *testing.T) {
 				client, server := pair(t, network, v, otherCA)
 				ended := later(server.Handshake)
 				first := client.Handshake()
-				alert(t, first, cssl.Alert(48), cssl.AlertSent)
+				alert(t, first, tlsio.AlertUnknownCA, cssl.AlertSent)
 				for what, op := range map[string]func() error{
 					"Handshake": client.Handshake, "Read": reading(client),
 					"Write": func() error { _, err := client.Write([]byte("x")); return err },
@@ -171,7 +172,7 @@ func TestHandshakeFails(t *testing.T) {
 				if version == "TLS 1.3" && err == nil {
 					err = reading(server)()
 				}
-				alert(t, err, cssl.Alert(48), cssl.AlertReceived)
+				alert(t, err, tlsio.AlertUnknownCA, cssl.AlertReceived)
 				is(t, reading(client)(), net.ErrClosed)
 			})
 		}
@@ -195,12 +196,12 @@ func TestAlertNotReset(t *testing.T) {
 			// In TLS 1.3 the client's handshake is done before the server has looked at it.
 			written := later(func() error { return send(client, 30_000, 10_000) })
 			ended := later(server.Handshake)
-			alert(t, receive(t, ended, "the server's handshake"), cssl.Alert(116), cssl.AlertSent)
+			alert(t, receive(t, ended, "the server's handshake"), tlsio.AlertCertificateRequired, cssl.AlertSent)
 			if name != "pipe" { // whose engine takes what comes
 				must(t, receive(t, written, "Write"))
 			}
 			must(t, server.Close())
-			alert(t, reading(client)(), cssl.Alert(116), cssl.AlertReceived)
+			alert(t, reading(client)(), tlsio.AlertCertificateRequired, cssl.AlertReceived)
 			client.Close()
 			if name == "pipe" {
 				receive(t, written, "Write")
@@ -221,10 +222,10 @@ func TestFailureWakesWriter(t *testing.T) {
 			forged := append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...)
 			_, err := client.NetConn().Write(forged)
 			must(t, err)
-			alert(t, reading(server)(), cssl.Alert(20), cssl.AlertSent)
-			alert(t, receive(t, written, "Write"), cssl.Alert(20), cssl.AlertSent)
+			alert(t, reading(server)(), tlsio.AlertBadRecordMAC, cssl.AlertSent)
+			alert(t, receive(t, written, "Write"), tlsio.AlertBadRecordMAC, cssl.AlertSent)
 			take(t, server, client, n)
-			alert(t, reading(client)(), cssl.Alert(20), cssl.AlertReceived)
+			alert(t, reading(client)(), tlsio.AlertBadRecordMAC, cssl.AlertReceived)
 		})
 	}
 }

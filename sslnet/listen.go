@@ -16,7 +16,7 @@ import (
 type Listener struct {
 	net.Listener
 	// MaxHandshakes is how many handshakes of accepted connections may be
-	// pending at once; 0 means DefaultMaxHandshakes. A handshake is pending
+	// pending at once; 0 means 4096. A handshake is pending
 	// until it ends or its Conn is closed. At the limit, Accept evicts a
 	// handshake for each new connection: that of the peer that has sent nothing
 	// for the longest time, at least 250 ms, or else that of the peer that has
@@ -81,7 +81,7 @@ func (l *Listener) usable(x *cssl.Context) error {
 	}
 	if l.MaxHandshakes < 0 {
 		return &cssl.ConfigError{Setting: "MaxHandshakes", Value: strconv.Itoa(l.MaxHandshakes),
-			Err: fmt.Errorf("must not be negative; 0 means the default, %d", DefaultMaxHandshakes)}
+			Err: fmt.Errorf("must not be negative; 0 means the default, %d", defaultMaxHandshakes)}
 	}
 	if x.OffersALPN("h2") && !l.http2.Load() {
 		return errHTTP2
@@ -138,7 +138,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	c.http1 = !l.http2.Load() && c.tls.Asks()
 	limit := l.MaxHandshakes
 	if limit == 0 {
-		limit = DefaultMaxHandshakes
+		limit = defaultMaxHandshakes
 	}
 	if err := l.pending.enter(c, limit); err != nil {
 		c.Close()

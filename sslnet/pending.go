@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultMaxHandshakes is the number of pending handshakes that a Listener
+// defaultMaxHandshakes is the number of pending handshakes that a Listener
 // allows at once if Listener.MaxHandshakes is 0.
-const DefaultMaxHandshakes = 4096
+const defaultMaxHandshakes = 4096
 
 // ErrHandshakeEvicted is returned by operations on a Conn whose handshake a
 // Listener has evicted; see Listener.MaxHandshakes. It is a net.Error whose

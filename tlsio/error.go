@@ -153,19 +153,78 @@ func (e *Error) Unwrap() []error {
 func (e *Error) Timeout() bool { return false }
 
 // Alert is a TLS alert description (RFC 8446, section 6). As an error it can
-// be looked for: errors.Is(err, tlsio.Alert(48)) is "unknown CA".
+// be looked for: errors.Is(err, tlsio.AlertUnknownCA).
 type Alert uint8
 
+// The alerts of TLS 1.3, and of TLS 1.2 what is still sent (RFC 5246, section 7.2).
+const (
+	AlertCloseNotify                  Alert = 0
+	AlertUnexpectedMessage            Alert = 10
+	AlertBadRecordMAC                 Alert = 20
+	AlertRecordOverflow               Alert = 22
+	AlertHandshakeFailure             Alert = 40
+	AlertBadCertificate               Alert = 42
+	AlertUnsupportedCertificate       Alert = 43
+	AlertCertificateRevoked           Alert = 44
+	AlertCertificateExpired           Alert = 45
+	AlertCertificateUnknown           Alert = 46
+	AlertIllegalParameter             Alert = 47
+	AlertUnknownCA                    Alert = 48
+	AlertAccessDenied                 Alert = 49
+	AlertDecodeError                  Alert = 50
+	AlertDecryptError                 Alert = 51
+	AlertProtocolVersion              Alert = 70
+	AlertInsufficientSecurity         Alert = 71
+	AlertInternalError                Alert = 80
+	AlertInappropriateFallback        Alert = 86
+	AlertUserCanceled                 Alert = 90
+	AlertNoRenegotiation              Alert = 100
+	AlertMissingExtension             Alert = 109
+	AlertUnsupportedExtension         Alert = 110
+	AlertUnrecognizedName             Alert = 112
+	AlertBadCertificateStatusResponse Alert = 113
+	AlertUnknownPSKIdentity           Alert = 115
+	AlertCertificateRequired          Alert = 116
+	AlertNoApplicationProtocol        Alert = 120
+)
+
 var alertNames = map[Alert]string{
-	0: "close notify", 10: "unexpected message", 20: "bad record MAC", 21: "decryption failed", 22: "record overflow",
-	30: "decompression failure", 40: "handshake failure", 41: "no certificate", 42: "bad certificate",
-	43: "unsupported certificate", 44: "certificate revoked", 45: "certificate expired", 46: "certificate unknown",
-	47: "illegal parameter", 48: "unknown CA", 49: "access denied", 50: "decode error", 51: "decrypt error",
-	60: "export restriction", 70: "protocol version", 71: "insufficient security", 80: "internal error",
-	86: "inappropriate fallback", 90: "user canceled", 100: "no renegotiation", 109: "missing extension",
-	110: "unsupported extension", 111: "certificate unobtainable", 112: "unrecognized name",
-	113: "bad certificate status response", 114: "bad certificate hash value", 115: "unknown PSK identity",
-	116: "certificate required", 120: "no application protocol",
+	AlertCloseNotify:                  "close notify",
+	AlertUnexpectedMessage:            "unexpected message",
+	AlertBadRecordMAC:                 "bad record MAC",
+	AlertRecordOverflow:               "record overflow",
+	AlertHandshakeFailure:             "handshake failure",
+	AlertBadCertificate:               "bad certificate",
+	AlertUnsupportedCertificate:       "unsupported certificate",
+	AlertCertificateRevoked:           "certificate revoked",
+	AlertCertificateExpired:           "certificate expired",
+	AlertCertificateUnknown:           "certificate unknown",
+	AlertIllegalParameter:             "illegal parameter",
+	AlertUnknownCA:                    "unknown CA",
+	AlertAccessDenied:                 "access denied",
+	AlertDecodeError:                  "decode error",
+	AlertDecryptError:                 "decrypt error",
+	AlertProtocolVersion:              "protocol version",
+	AlertInsufficientSecurity:         "insufficient security",
+	AlertInternalError:                "internal error",
+	AlertInappropriateFallback:        "inappropriate fallback",
+	AlertUserCanceled:                 "user canceled",
+	AlertNoRenegotiation:              "no renegotiation",
+	AlertMissingExtension:             "missing extension",
+	AlertUnsupportedExtension:         "unsupported extension",
+	AlertUnrecognizedName:             "unrecognized name",
+	AlertBadCertificateStatusResponse: "bad certificate status response",
+	AlertUnknownPSKIdentity:           "unknown PSK identity",
+	AlertCertificateRequired:          "certificate required",
+	AlertNoApplicationProtocol:        "no application protocol",
+
+	// Of older versions.
+	21:  "decryption failed",
+	30:  "decompression failure",
+	41:  "no certificate",
+	60:  "export restriction",
+	111: "certificate unobtainable",
+	114: "bad certificate hash value",
 }
 
 // String is the alert's name.

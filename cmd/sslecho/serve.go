@@ -101,7 +101,7 @@ func serve(c *config.Config, p *program) (err error) {
 		return errAborted
 	}
 	for _, ls := range listening {
-		go func() { d.failed <- d.srv.ServeAll(ls) }()
+		go func() { d.failed <- d.srv.Serve(ls...) }()
 	}
 	d.greet(listening)
 	if err := d.takeOver(); err != nil {

@@ -342,7 +342,7 @@ func TestChargenSlow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go srv.ServeAll(ls)
+	go srv.Serve(ls...)
 	defer srv.Close()
 	c := slowClient(t, ls[0].Addr().String())
 	conn := <-opened

@@ -155,7 +155,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	fmt.Fprintln(stdout, "listening on", listeners[0].Addr())
 	served := make(chan error, 1)
-	go func() { served <- server.ServeAll(listeners) }()
+	go func() { served <- server.Serve(listeners...) }()
 	var failed error
 	select {
 	case failed = <-served:

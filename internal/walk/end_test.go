@@ -36,6 +36,7 @@ type end struct {
 
 	opened, closes int
 	sawEOF         bool // the peer's close_notify was heard
+	paused         bool // Pause was called
 	discards       bool // Close was called before the peer's end
 	ended          bool // CloseWrite, Close or Abort was called
 	aborted        bool
@@ -123,8 +124,8 @@ func (e *end) OnOpen() {
 
 func (e *end) OnData(p []byte) {
 	e.alive("OnData", len(p))
-	if len(p) == 0 || e.s.Paused() || e.discards || e.sawEOF || e.opened == 0 {
-		e.fail("OnData of %d bytes, paused %v, Close %v, EOF %v", len(p), e.s.Paused(), e.discards, e.sawEOF)
+	if len(p) == 0 || e.paused || e.discards || e.sawEOF || e.opened == 0 {
+		e.fail("OnData of %d bytes, paused %v, Close %v, EOF %v", len(p), e.paused, e.discards, e.sawEOF)
 	}
 	if e.got+len(p) > e.peer.sent || !bytes.Equal(p, e.peer.pattern(e.got, len(p))) {
 		e.fail("bytes %d to %d are not those that were sent (%d were)", e.got, e.got+len(p), e.peer.sent)

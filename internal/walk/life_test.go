@@ -278,10 +278,12 @@ func (w *walk) act(e *end) {
 	case k < 500:
 		w.trace.add(step{who: e.name, what: "Pause"})
 		w.count.acts["Pause"]++
+		e.paused = true
 		e.s.Pause()
 	case k < 700:
 		w.trace.add(step{who: e.name, what: "Resume"})
 		w.count.acts["Resume"]++
+		e.paused = false
 		e.s.Resume()
 	case k < 780:
 		w.rekey(e, "KeyUpdate")

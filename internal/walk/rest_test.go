@@ -13,6 +13,7 @@ func (w *walk) settle() {
 	w.calm = true
 	w.trace.add(step{who: "network", what: "settle"})
 	for _, e := range w.ends {
+		e.paused = false
 		e.s.Resume()
 	}
 	turns := 0

@@ -16,7 +16,7 @@ import (
 )
 
 // DefaultDialTimeout bounds connecting and the handshake together if the Dialer
-// has no Timeout.
+// has none in its Net.Timeout.
 const DefaultDialTimeout = 30 * time.Second
 
 // maxHosts is how many hosts a Transport remembers.
@@ -60,9 +60,14 @@ func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
 		settings = &http.Transport{MaxIdleConns: 100, IdleConnTimeout: 90 * time.Second, ExpectContinueTimeout: time.Second}
 	}
 	t := &Transport{dialer: *d, only1: hosts[struct{}]{}, sessions: hosts[*cssl.Session]{}, parked: map[place][]*clientConn{}}
-	if t.dialer.Timeout == 0 {
-		t.dialer.Timeout = DefaultDialTimeout
+	var nd net.Dialer
+	if d.Net != nil {
+		nd = *d.Net
 	}
+	if nd.Timeout == 0 {
+		nd.Timeout = DefaultDialTimeout
+	}
+	t.dialer.Net = &nd
 	t.http1 = t.over(settings, protoHTTP1)
 	t.http1.Protocols.SetHTTP1(true)
 	t.http2 = t.over(settings, protoHTTP2)

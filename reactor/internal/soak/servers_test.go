@@ -108,7 +108,7 @@ func (v *server) start(cert cssl.Certificate) error {
 		return err
 	}
 	served := make(chan error, 1)
-	go func() { served <- now.ServeAll(ls) }()
+	go func() { served <- now.Serve(ls...) }()
 	v.now, v.x, v.addr, v.served = now, x, ls[0].Addr().(*net.TCPAddr).AddrPort(), served
 	return nil
 }

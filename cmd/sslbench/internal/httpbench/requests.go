@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -116,7 +117,7 @@ func (r *runner) checkSetup(ctx context.Context, c *contender) error {
 		if err != nil {
 			return err
 		}
-		nc, err := (&sslnet.Dialer{Context: x, Timeout: 30 * time.Second}).DialContext(ctx, "tcp", c.proc.Addr().String())
+		nc, err := (&sslnet.Dialer{Context: x, Net: &net.Dialer{Timeout: 30 * time.Second}}).DialContext(ctx, "tcp", c.proc.Addr().String())
 		x.Close()
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)

@@ -97,7 +97,7 @@ func serverMain() error {
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
 	served := make(chan error, 1)
-	go func() { served <- s.ServeAll(ls) }()
+	go func() { served <- s.Serve(ls...) }()
 	fmt.Printf("listening on %s\n", ls[0].Addr())
 	go commands(func(string, string) any {
 		h.mu.Lock()

@@ -75,7 +75,7 @@ func serve(t *testing.T, s reactor.Handler, level slog.Level, idle time.Duration
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- srv.ServeAll(ls) }()
+	go func() { ended <- srv.Serve(ls...) }()
 	t.Cleanup(func() {
 		srv.Close()
 		<-ended

@@ -46,7 +46,7 @@ func serve(t *testing.T, addr, trusted string) (net.Addr, named) {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- s.ServeAll(ls) }()
+	go func() { ended <- s.Serve(ls...) }()
 	t.Cleanup(func() {
 		s.Close()
 		<-ended
