@@ -1,8 +1,8 @@
 //go:build cgo
 
+#include "beside.h"
 #include "certs.h"
 #include "conn_private.h"
-#include "psk.h"
 
 #include <openssl/err.h>
 
