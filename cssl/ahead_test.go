@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestReadAheadInHandshake: what arrives together with the end of the handshake is received with it, and the next
@@ -54,7 +56,7 @@ func TestReadAheadInHandshake(t *testing.T) {
 					}
 					got = append(got, buf[:r.N]...)
 				}
-				if !bytes.Equal(got, pattern(size, 1)) || s.hasPending() || s.Read(buf).Want != WantRead {
+				if !bytes.Equal(got, pattern(size, 1)) || s.hasPending() || s.Read(buf).Want != tlsio.WantRead {
 					t.Errorf("%v, %d bytes, ahead %v: other bytes, or more", version, size, ahead)
 				}
 			}
@@ -69,5 +71,5 @@ func handshakeStep(t *testing.T, c *Conn) bool {
 	if r.Err != nil {
 		t.Fatal(r.Err)
 	}
-	return r.Want == WantNone
+	return r.Want == tlsio.WantNone
 }

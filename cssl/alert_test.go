@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestWarningIsNotBlamed: a warning that came earlier is not the alert that ended the connection.
@@ -21,8 +22,8 @@ func TestWarningIsNotBlamed(t *testing.T) {
 	n := p.server.Take(p.buf)
 	p.buf[5] = 99 // no such handshake message
 	p.client.Feed(p.buf[:n])
-	var e *Error
-	if r := p.client.Handshake(); !errors.As(r.Err, &e) || e.AlertSide != AlertSent {
+	var e *tlsio.Error
+	if r := p.client.Handshake(); !errors.As(r.Err, &e) || e.AlertSide != tlsio.AlertSent {
 		t.Errorf("the client's own alert ended it, but the error is %v", r.Err)
 	}
 }
@@ -66,7 +67,7 @@ func TestResetDuringWriteIsNotLost(t *testing.T) {
 			if r.Err != nil {
 				t.Fatal(r.Err)
 			}
-			if r.Want == WantNone {
+			if r.Want == tlsio.WantNone {
 				done++
 			}
 		}

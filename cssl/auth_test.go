@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // authConfigs are a client that answers, with a certificate unless name is empty, and a server that asks later.
@@ -83,7 +84,7 @@ func TestRequestCertificateRefused(t *testing.T) {
 		name   string
 		ca     string
 		verify VerifyMode
-		alert  Alert // 0: it passes
+		alert  tlsio.Alert // 0: it passes
 	}{
 		{"", "root", VerifyOptional, 0}, {"", "root", VerifyRequire, 116}, {"client", "root", VerifyOptional, 0},
 		{"ecdsa", "root", VerifyRequire, 43}, {"ecdsa", "root", VerifyOptional, 43}, {"client", "other-root", VerifyRequire, 48},
@@ -103,8 +104,8 @@ func TestRequestCertificateRefused(t *testing.T) {
 		if answered {
 			t.Errorf("%+v: an answer that does not pass", tt)
 		}
-		checkAlert(t, serr, AlertSent, tt.alert)
-		checkAlert(t, cerr, AlertReceived, tt.alert)
+		checkAlert(t, serr, tlsio.AlertSent, tt.alert)
+		checkAlert(t, cerr, tlsio.AlertReceived, tt.alert)
 		if r := p.server.Write([]byte("x")); r.Err == nil {
 			t.Errorf("%+v: a write after it: %+v", tt, r)
 		}
@@ -113,9 +114,9 @@ func TestRequestCertificateRefused(t *testing.T) {
 
 // TestRequestCertificateState: where it cannot be asked, nothing happens, and the error says why.
 func TestRequestCertificateState(t *testing.T) {
-	refused := func(what, why string, r Result) {
+	refused := func(what, why string, r tlsio.Result) {
 		t.Helper()
-		if !errors.Is(r.Err, ErrState) || !strings.Contains(r.Err.Error(), why) || !strings.Contains(r.Err.Error(), "request certificate") {
+		if !errors.Is(r.Err, tlsio.ErrState) || !strings.Contains(r.Err.Error(), why) || !strings.Contains(r.Err.Error(), "request certificate") {
 			t.Errorf("%s: %+v", what, r)
 		}
 	}
@@ -125,12 +126,12 @@ func TestRequestCertificateState(t *testing.T) {
 	refused("before the handshake", "", p.server.RequestCertificate())
 	p.handshake()
 	refused("a client asks", "", p.client.RequestCertificate())
-	if r := p.server.RequestCertificate(); r.Err != nil || r.Want != WantNone {
+	if r := p.server.RequestCertificate(); r.Err != nil || r.Want != tlsio.WantNone {
 		t.Fatalf("%+v", r)
 	}
 	refused("twice", "request", p.server.RequestCertificate())
 	p.pass(p.server, p.client, []byte("meanwhile"), p.buf) // a client that does not answer is served like any
-	if _, _, serr := p.request(); !errors.Is(serr, ErrState) {
+	if _, _, serr := p.request(); !errors.Is(serr, tlsio.ErrState) {
 		t.Errorf("still waits: %v", serr)
 	}
 	p.finish()
@@ -181,7 +182,7 @@ func TestRequestCertificateInStream(t *testing.T) {
 		a, b := make()
 		a.out, b.out = pattern(200000, 1), pattern(200000, 2)
 		for _, at := range []int{0, 50000, 100000} {
-			b.actions = append(b.actions, action{at, OpRequestCertificate, (*Conn).RequestCertificate})
+			b.actions = append(b.actions, action{at, tlsio.OpRequestCertificate, (*Conn).RequestCertificate})
 		}
 		stop := func() bool { return len(a.in) == len(b.out) && len(b.in) == len(a.out) && a.done() && b.done() }
 		if name == "engine" {
@@ -191,7 +192,7 @@ func TestRequestCertificateInStream(t *testing.T) {
 		}
 		sameBytes(t, name, a.in, b.out)
 		sameBytes(t, name, b.in, a.out)
-		if b.seen[OpRequestCertificate][WantNone] == 0 {
+		if b.seen[tlsio.OpRequestCertificate][tlsio.WantNone] == 0 {
 			t.Errorf("%s: never asked", name)
 		}
 		checkVerified(t, b.c, true)
@@ -212,7 +213,7 @@ func TestRequestCertificateLimit(t *testing.T) {
 			t.Fatalf("%d: client %v, server %v", i, cerr, serr)
 		}
 		if i >= 5 {
-			if !errors.Is(cerr, ErrLimit) {
+			if !errors.Is(cerr, tlsio.ErrLimit) {
 				t.Errorf("%d: client %v, server %v", i, cerr, serr)
 			}
 			return

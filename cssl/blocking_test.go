@@ -4,10 +4,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // promptly is the result of an operation that must not wait. One that does ends the process: nothing may be freed below it.
-func promptly(what string, op func() Result) Result {
+func promptly(what string, op func() tlsio.Result) tlsio.Result {
 	defer time.AfterFunc(time.Minute, func() { panic(what + " waits") }).Stop()
 	return op()
 }
@@ -25,24 +27,24 @@ func TestSocketMadeBlocking(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if r := promptly("Handshake", s.c.Handshake); r.Want != WantRead {
+				if r := promptly("Handshake", s.c.Handshake); r.Want != tlsio.WantRead {
 					t.Fatalf("the server's Handshake, before there was a hello: %+v", r)
 				}
-				promptly("the handshake", func() Result {
+				promptly("the handshake", func() tlsio.Result {
 					runSockets(t, c, s, func() bool { return c.established() && s.established() })
-					return Result{}
+					return tlsio.Result{}
 				})
-				if r := promptly("Read", func() Result { return s.c.Read(s.readBuf) }); r.Want != WantRead {
+				if r := promptly("Read", func() tlsio.Result { return s.c.Read(s.readBuf) }); r.Want != tlsio.WantRead {
 					t.Errorf("Read: %+v", r)
 				}
 				p := make([]byte, 16<<10)
-				for r := (Result{}); r.Want != WantWrite; {
-					if r = promptly("Write", func() Result { return s.c.Write(p) }); r.Err != nil {
+				for r := (tlsio.Result{}); r.Want != tlsio.WantWrite; {
+					if r = promptly("Write", func() tlsio.Result { return s.c.Write(p) }); r.Err != nil {
 						t.Fatalf("Write: %+v", r)
 					}
 				}
-				for what, op := range map[string]func() Result{"Flush": s.c.Flush, "Shutdown": s.c.Shutdown,
-					"KeyUpdate": func() Result { return s.c.KeyUpdate(true) }, "Handshake": s.c.Handshake} {
+				for what, op := range map[string]func() tlsio.Result{"Flush": s.c.Flush, "Shutdown": s.c.Shutdown,
+					"KeyUpdate": func() tlsio.Result { return s.c.KeyUpdate(true) }, "Handshake": s.c.Handshake} {
 					promptly(what, op)
 				}
 			})
@@ -61,7 +63,7 @@ func TestBlockingConn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sc.Close()
-	if r := sc.Handshake(); r.Want != WantRead || r.In {
+	if r := sc.Handshake(); r.Want != tlsio.WantRead || r.In {
 		t.Fatalf("Handshake over a socket that does not block: %+v", r)
 	}
 	if err := syscall.SetNonblock(sfd, false); err != nil {
@@ -72,22 +74,22 @@ func TestBlockingConn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cc.Close()
-	done := make(chan Result, 1)
+	done := make(chan tlsio.Result, 1)
 	go func() {
 		for {
-			if r := sc.Handshake(); r.Want == WantNone || !r.In { // In: a recv came back short
+			if r := sc.Handshake(); r.Want == tlsio.WantNone || !r.In { // In: a recv came back short
 				done <- r
 				return
 			}
 		}
 	}()
-	for r := (Result{Want: WantRead}); r.Want != WantNone; {
+	for r := (tlsio.Result{Want: tlsio.WantRead}); r.Want != tlsio.WantNone; {
 		if r = cc.Handshake(); r.Err != nil {
 			t.Fatal(r.Err)
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if r := <-done; r.Err != nil || r.Want != WantNone {
+	if r := <-done; r.Err != nil || r.Want != tlsio.WantNone {
 		t.Errorf("Handshake: %+v", r)
 	}
 	if _, err := sx.NewBlockingConn(-1, ConnConfig{}); err == nil {

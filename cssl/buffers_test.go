@@ -3,6 +3,8 @@ package cssl
 import (
 	"bytes"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestFreeBuffers: the buffers are given back while a connection rests, at whichever point of its life, and
@@ -32,7 +34,7 @@ func TestFreeBuffers(t *testing.T) {
 			wire = wire[:p.client.Take(wire)]
 			// First a part of the record.
 			p.server.Feed(wire[:cut])
-			if r := p.server.Read(buf); r.Want != WantRead {
+			if r := p.server.Read(buf); r.Want != tlsio.WantRead {
 				t.Fatalf("%+v", r)
 			}
 			if freed := p.server.FreeBuffers(); freed != (cut == 0) {

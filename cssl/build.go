@@ -24,6 +24,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/features"
 	"github.com/spacemonad/go-openssl/internal/hostname"
 	"github.com/spacemonad/go-openssl/internal/sessionid"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // builder holds a Context under construction.
@@ -178,7 +179,7 @@ func (b *builder) create(identity [32]byte) error {
 		C.SSL_CTX_set_max_early_data(b.ptr, C.uint32_t(c.MaxEarlyData))
 		// What is skipped if it is refused: what any client may send that has a
 		// ticket of an earlier setting.
-		C.SSL_CTX_set_recv_max_early_data(b.ptr, C.uint32_t(max(c.MaxEarlyData, MaxPlaintext)))
+		C.SSL_CTX_set_recv_max_early_data(b.ptr, C.uint32_t(max(c.MaxEarlyData, tlsio.MaxPlaintext)))
 	}
 	return nil
 }

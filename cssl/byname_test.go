@@ -24,6 +24,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // selfSigned is a certificate with its subject and DNS names, for a new key of a type ("EC", "RSA", "ED25519").
@@ -326,7 +327,7 @@ func readWithGo(t *testing.T, sx *Context, cfg *tls.Config) tls.ConnectionState 
 	buf := make([]byte, 1<<16)
 	for wrote := false; ; {
 		r := server.Handshake()
-		if r.Err == nil && r.Want == WantNone && !wrote {
+		if r.Err == nil && r.Want == tlsio.WantNone && !wrote {
 			r, wrote = server.Write([]byte("x")), true
 		}
 		if r.Err != nil {

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for
@@ -98,8 +100,8 @@ func (c *Config) check(server bool) error {
 
 		{!slices.Contains([]int{0, 512, 1024, 2048, 4096}, c.MaxFragment), "MaxFragment", c.MaxFragment, "must be 512, 1024, 2048 or 4096"},
 		{c.MaxFragment != 0 && server, "MaxFragment", nil, "only a client asks for it; see MaxSendFragment"},
-		{c.MaxSendFragment != 0 && outside(c.MaxSendFragment, 512, MaxPlaintext), "MaxSendFragment", c.MaxSendFragment, "must be from 512 to 16384"},
-		{c.RecordSizeLimit != 0 && outside(c.RecordSizeLimit, 513, MaxPlaintext+1), "RecordSizeLimit", c.RecordSizeLimit, "must be from 513 to 16385"},
+		{c.MaxSendFragment != 0 && outside(c.MaxSendFragment, 512, tlsio.MaxPlaintext), "MaxSendFragment", c.MaxSendFragment, "must be from 512 to 16384"},
+		{c.RecordSizeLimit != 0 && outside(c.RecordSizeLimit, 513, tlsio.MaxPlaintext+1), "RecordSizeLimit", c.RecordSizeLimit, "must be from 513 to 16385"},
 		{c.RecordSizeLimit != 0 && c.MaxFragment != 0, "RecordSizeLimit", nil, "takes the place of MaxFragment (RFC 8449, section 5): set one"},
 		// OpenSSL 3.0 makes its buffer anew when the first message after the
 		// handshake comes, since records are smaller now; the half of a record that

@@ -1,6 +1,10 @@
 package cssl
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
+)
 
 // TestDefaultCiphers: without a CipherList nothing but forward secrecy and AEAD is spoken in TLS 1.2, by either
 // side and with either key; with one, whatever it names.
@@ -22,8 +26,8 @@ func TestDefaultCiphers(t *testing.T) {
 				}
 				peer.CipherList = weak.name
 				cerr, serr := newPair(t, mustClient(t, cc), mustServer(t, sc)).try()
-				checkAlert(t, serr, AlertSent, 40)
-				checkAlert(t, cerr, AlertReceived, 40)
+				checkAlert(t, serr, tlsio.AlertSent, 40)
+				checkAlert(t, cerr, tlsio.AlertReceived, 40)
 				tested.CipherList = "DEFAULT"
 				p := newPair(t, mustClient(t, cc), mustServer(t, sc))
 				p.handshake()
@@ -66,8 +70,8 @@ func TestDefaultGroups(t *testing.T) {
 				}
 				peer.Groups = dear
 				cerr, serr := newPair(t, mustClient(t, cc), mustServer(t, sc)).try()
-				checkAlert(t, serr, AlertSent, 40)
-				checkAlert(t, cerr, AlertReceived, 40)
+				checkAlert(t, serr, tlsio.AlertSent, 40)
+				checkAlert(t, cerr, tlsio.AlertReceived, 40)
 				if dear == "ffdhe2048" { // the other takes its time
 					tested.Groups = dear
 					newPair(t, mustClient(t, cc), mustServer(t, sc)).handshake()

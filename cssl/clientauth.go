@@ -5,7 +5,11 @@ package cssl
 */
 import "C"
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/spacemonad/go-openssl/tlsio"
+)
 
 // RequestCertificate makes a server ask for the client's certificate after the
 // handshake (TLS 1.3; see Config.PostHandshakeAuth). After a Want, Handshake
@@ -18,9 +22,9 @@ import "fmt"
 // one, is that nothing was asked: the client has not offered to answer
 // (extension not received), an earlier request waits (request sent),
 // Config.Verify demands nothing.
-func (c *Conn) RequestCertificate() Result {
+func (c *Conn) RequestCertificate() tlsio.Result {
 	if c.server && c.fatal == nil && !c.first() && C.SSL_get_verify_mode(C.cssl_conn_ssl(c.c))&C.SSL_VERIFY_PEER == 0 {
-		return Result{Err: &Error{Op: OpRequestCertificate, Class: ClassState, Err: fmt.Errorf("%w: Config.Verify demands no certificate", ErrState)}}
+		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpRequestCertificate, Class: tlsio.ClassState, Err: fmt.Errorf("%w: Config.Verify demands no certificate", tlsio.ErrState)}}
 	}
-	return c.operate(OpRequestCertificate, nil, false)
+	return c.operate(tlsio.OpRequestCertificate, nil, false)
 }

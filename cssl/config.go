@@ -5,6 +5,8 @@ import (
 	"io"
 	"strconv"
 	"time"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TLSVersion is a TLS protocol version as it stands on the wire.
@@ -351,10 +353,10 @@ const DefaultSessionLifetime = 24 * time.Hour
 // DefaultTail holds the largest record twice: one of application data, and the
 // same again for what the protocol itself must say meanwhile. In engine mode it
 // is the room for output between two calls of Take.
-const DefaultTail = 2 * (MaxPlaintext + 2048 + 5)
+const DefaultTail = 2 * (tlsio.MaxPlaintext + 2048 + 5)
 
 // minTail is the largest record: header, content, and what encryption may add.
-const minTail = 5 + MaxPlaintext + 320
+const minTail = 5 + tlsio.MaxPlaintext + 320
 
 // Limits of post-handshake messages where Config names none.
 const (

@@ -1,6 +1,10 @@
 package cssl
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/spacemonad/go-openssl/tlsio"
+)
 
 // ConfigError says which setting OpenSSL or this package refused, and why.
 type ConfigError struct {
@@ -9,7 +13,7 @@ type ConfigError struct {
 	// Value is what was set, shortened; empty for keys and other secrets.
 	Value string
 	// Reasons are OpenSSL's, oldest first.
-	Reasons []Reason
+	Reasons []tlsio.Reason
 	// Err is the cause where it was not OpenSSL, such as a file that cannot be
 	// read.
 	Err error

@@ -15,6 +15,8 @@ import (
 	"net"
 	"syscall"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // Conn is one TLS connection (an SSL). It belongs to one goroutine at a time:
@@ -34,19 +36,19 @@ type Conn struct {
 
 // Handshake carries on the handshake that is under way: the first one, or a
 // later one.
-func (c *Conn) Handshake() Result { return c.operate(OpHandshake, nil, false) }
+func (c *Conn) Handshake() tlsio.Result { return c.operate(tlsio.OpHandshake, nil, false) }
 
 // Read reads up to len(p) bytes of one record. It may want to write. The end of
 // the stream is io.EOF (close_notify) or io.ErrUnexpectedEOF (a bare FIN). An
 // empty p makes no progress and no crossing.
-func (c *Conn) Read(p []byte) Result { return c.read(OpRead, p) }
+func (c *Conn) Read(p []byte) tlsio.Result { return c.read(tlsio.OpRead, p) }
 
 // Peek is Read that leaves the bytes to be read again.
-func (c *Conn) Peek(p []byte) Result { return c.read(OpPeek, p) }
+func (c *Conn) Peek(p []byte) tlsio.Result { return c.read(tlsio.OpPeek, p) }
 
-func (c *Conn) read(op Op, p []byte) Result {
+func (c *Conn) read(op tlsio.Op, p []byte) tlsio.Result {
 	if c.fatal == nil && (c.readErr != nil || len(p) == 0) {
-		return Result{Err: c.readErr}
+		return tlsio.Result{Err: c.readErr}
 	}
 	return c.operate(op, p, false)
 }
@@ -56,104 +58,106 @@ func (c *Conn) read(op Op, p []byte) Result {
 // address; they may have grown at the end only if they were 16 KiB or longer.
 // An empty p makes no progress and no crossing: OpenSSL does not tell an empty
 // write from a failure.
-func (c *Conn) Write(p []byte) Result { return c.write(p, false) }
+func (c *Conn) Write(p []byte) tlsio.Result { return c.write(p, false) }
 
 // WriteMore is Write for a record that others follow at once: the kernel may
 // keep it until then, for up to 200 ms (tcp(7), TCP_CORK), and send them
 // together.
-func (c *Conn) WriteMore(p []byte) Result { return c.write(p, true) }
+func (c *Conn) WriteMore(p []byte) tlsio.Result { return c.write(p, true) }
 
-func (c *Conn) write(p []byte, more bool) Result {
+func (c *Conn) write(p []byte, more bool) tlsio.Result {
 	if c.fatal == nil && len(p) == 0 {
-		return Result{}
+		return tlsio.Result{}
 	}
-	return c.operate(OpWrite, p, more)
+	return c.operate(tlsio.OpWrite, p, more)
 }
 
 // Shutdown sends close_notify; no Write may follow. Progress means that it has
 // left OpenSSL; Result.Unsent says whether the transport has it. Reading goes
 // on until the peer's end. It is an error before the handshake is done and
 // after a fatal error.
-func (c *Conn) Shutdown() Result { return c.operate(OpShutdown, nil, false) }
+func (c *Conn) Shutdown() tlsio.Result { return c.operate(tlsio.OpShutdown, nil, false) }
 
 // ShutdownMore is Shutdown for a close_notify that CloseWrite follows at once:
 // the kernel may keep it until then, for up to 200 ms (tcp(7), TCP_CORK), and
 // send it together with the FIN.
-func (c *Conn) ShutdownMore() Result { return c.operate(OpShutdown, nil, true) }
+func (c *Conn) ShutdownMore() tlsio.Result { return c.operate(tlsio.OpShutdown, nil, true) }
 
 // KeyUpdate changes our sending key (TLS 1.3), and asks the peer to change its
 // own if request is set. After a Want, Handshake carries it on; Read and Write
 // do too.
-func (c *Conn) KeyUpdate(request bool) Result { return c.operate(OpKeyUpdate, nil, request) }
+func (c *Conn) KeyUpdate(request bool) tlsio.Result {
+	return c.operate(tlsio.OpKeyUpdate, nil, request)
+}
 
 // Renegotiate asks for a new handshake (TLS 1.2, with Config.Renegotiation). A
 // server's progress means that its request was sent. After a Want, Handshake
 // carries it on; Read and Write do too.
-func (c *Conn) Renegotiate() Result { return c.operate(OpRenegotiate, nil, false) }
+func (c *Conn) Renegotiate() tlsio.Result { return c.operate(tlsio.OpRenegotiate, nil, false) }
 
 // Flush sends ciphertext that the transport did not take earlier. In engine
 // mode it returns WantWrite until Take has taken all.
-func (c *Conn) Flush() Result {
+func (c *Conn) Flush() tlsio.Result {
 	if c.fatal == net.ErrClosed {
-		return Result{Err: c.fatal}
+		return tlsio.Result{Err: c.fatal}
 	}
 	if !c.usable() {
-		return Result{Want: WantAsync}
+		return tlsio.Result{Want: tlsio.WantAsync}
 	}
-	return c.result(OpFlush, C.cssl_flush(c.c))
+	return c.result(tlsio.OpFlush, C.cssl_flush(c.c))
 }
 
 // operate performs op, in one crossing: conn.c has a function for each. flag
 // says more to Write and Shutdown, and request to KeyUpdate. If the application
 // is asked in the midst of op, and decides at once, op goes on.
-func (c *Conn) operate(op Op, p []byte, flag bool) Result {
+func (c *Conn) operate(op tlsio.Op, p []byte, flag bool) tlsio.Result {
 	if c.fatal != nil {
-		return Result{Err: c.fatal}
+		return tlsio.Result{Err: c.fatal}
 	}
 	if c.first() {
 		switch op {
-		case OpHandshake, OpRead, OpPeek:
-			if r := c.firstHandshake(); op == OpHandshake || r.Want != WantNone || r.Err != nil {
+		case tlsio.OpHandshake, tlsio.OpRead, tlsio.OpPeek:
+			if r := c.firstHandshake(); op == tlsio.OpHandshake || r.Want != tlsio.WantNone || r.Err != nil {
 				return r
 			}
 		default:
-			return Result{Err: &Error{Op: op, Class: ClassState, Err: ErrState}}
+			return tlsio.Result{Err: &tlsio.Error{Op: op, Class: tlsio.ClassState, Err: tlsio.ErrState}}
 		}
 	}
 	buf, n := (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))
 	for {
 		var r C.cssl_result
 		switch op {
-		case OpHandshake:
+		case tlsio.OpHandshake:
 			r = C.cssl_handshake(c.c)
-		case OpRead:
+		case tlsio.OpRead:
 			r = C.cssl_read(c.c, buf, n)
-		case OpPeek:
+		case tlsio.OpPeek:
 			r = C.cssl_peek(c.c, buf, n)
-		case OpWrite:
+		case tlsio.OpWrite:
 			r = C.cssl_write(c.c, buf, n, cbool(flag))
-		case OpShutdown:
+		case tlsio.OpShutdown:
 			r = C.cssl_shutdown(c.c, cbool(flag))
-		case OpKeyUpdate:
+		case tlsio.OpKeyUpdate:
 			r = C.cssl_key_update(c.c, cbool(flag))
-		case OpRenegotiate:
+		case tlsio.OpRenegotiate:
 			r = C.cssl_renegotiate(c.c)
-		case OpRequestCertificate:
+		case tlsio.OpRequestCertificate:
 			r = C.cssl_request_certificate(c.c)
 		}
 		out := c.result(op, r)
 		if c.hs == nil || !c.hs.decide(out.Want) {
 			return out
 		}
-		if op == OpRenegotiate {
-			op = OpHandshake // it has begun
+		if op == tlsio.OpRenegotiate {
+			op = tlsio.OpHandshake // it has begun
 		}
 	}
 }
 
 // result translates what C returned. Progress and wants allocate nothing.
-func (c *Conn) result(op Op, r C.cssl_result) Result {
-	out := Result{
+func (c *Conn) result(op tlsio.Op, r C.cssl_result) tlsio.Result {
+	out := tlsio.Result{
 		In:     r.flags&C.CSSL_MOVED_IN != 0,
 		Out:    r.flags&C.CSSL_MOVED_OUT != 0,
 		Unsent: r.flags&C.CSSL_UNSENT != 0,
@@ -164,12 +168,12 @@ func (c *Conn) result(op Op, r C.cssl_result) Result {
 	if r.code == C.SSL_ERROR_NONE {
 		out.Drained = r.flags&C.CSSL_DRAINED != 0
 		switch op {
-		case OpRead, OpPeek, OpWrite, OpReadEarlyData, OpWriteEarlyData:
+		case tlsio.OpRead, tlsio.OpPeek, tlsio.OpWrite, tlsio.OpReadEarlyData, tlsio.OpWriteEarlyData:
 			out.N = int(r.n)
 		}
 		return out
 	}
-	if out.Want = wantOf(int(r.code)); out.Want == WantNone {
+	if out.Want = wantOf(int(r.code)); out.Want == tlsio.WantNone {
 		out.Certificate = false
 		out.Err = c.failure(op, int(r.code), syscall.Errno(r.err))
 	}
@@ -178,83 +182,83 @@ func (c *Conn) result(op Op, r C.cssl_result) Result {
 
 // wantOf translates the values of SSL_get_error that say what to wait for;
 // WantNone for the others.
-func wantOf(code int) Want {
+func wantOf(code int) tlsio.Want {
 	switch code {
 	case C.SSL_ERROR_WANT_READ:
-		return WantRead
+		return tlsio.WantRead
 	case C.SSL_ERROR_WANT_WRITE:
-		return WantWrite
+		return tlsio.WantWrite
 	case C.SSL_ERROR_WANT_ASYNC:
-		return WantAsync
+		return tlsio.WantAsync
 	case C.SSL_ERROR_WANT_CLIENT_HELLO_CB:
-		return WantClientHello
+		return tlsio.WantClientHello
 	case C.SSL_ERROR_WANT_RETRY_VERIFY:
-		return WantRetryVerify
+		return tlsio.WantRetryVerify
 	case C.CSSL_WANT_APP_READ:
-		return WantAppRead
+		return tlsio.WantAppRead
 	}
-	return WantNone
+	return tlsio.WantNone
 }
 
 // failure makes the error for a code that is no want, and makes it stick.
-func (c *Conn) failure(op Op, code int, errno syscall.Errno) error {
-	e := &Error{Op: op, Errno: errno}
+func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
+	e := &tlsio.Error{Op: op, Errno: errno}
 	switch code {
 	case C.SSL_ERROR_ZERO_RETURN:
-		e.Class, e.Err = ClassEOF, io.EOF
-		if op == OpRead || op == OpPeek {
+		e.Class, e.Err = tlsio.ClassEOF, io.EOF
+		if op == tlsio.OpRead || op == tlsio.OpPeek {
 			c.readErr = io.EOF // bare, as io.Reader's users expect
 			return io.EOF
 		}
 		return e
 	case C.CSSL_BARE_FIN:
-		e.Class, e.Err = ClassEOF, io.ErrUnexpectedEOF
-		if op == OpHandshake || op == OpReadEarlyData || op == OpWriteEarlyData {
+		e.Class, e.Err = tlsio.ClassEOF, io.ErrUnexpectedEOF
+		if op == tlsio.OpHandshake || op == tlsio.OpReadEarlyData || op == tlsio.OpWriteEarlyData {
 			c.fatal = e
 		} else {
 			c.readErr = e
 		}
 		return e
 	case C.CSSL_SEND_FAILED:
-		e.Class = ClassSyscall // of the write direction only; the BIO remembers it
+		e.Class = tlsio.ClassSyscall // of the write direction only; the BIO remembers it
 		return e
 	case C.CSSL_BAD_STATE:
-		e.Class, e.Err = ClassState, ErrState
-		if op == OpWrite && c.c != nil && C.SSL_get_shutdown(C.cssl_conn_ssl(c.c))&C.SSL_SENT_SHUTDOWN != 0 {
-			e.Err = ErrShutdown
+		e.Class, e.Err = tlsio.ClassState, tlsio.ErrState
+		if op == tlsio.OpWrite && c.c != nil && C.SSL_get_shutdown(C.cssl_conn_ssl(c.c))&C.SSL_SENT_SHUTDOWN != 0 {
+			e.Err = tlsio.ErrShutdown
 		}
 		if c.c != nil {
 			e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
 		}
 		return e
 	case C.CSSL_LIMIT:
-		e.Class, e.Err = ClassLimit, ErrLimit
+		e.Class, e.Err = tlsio.ClassLimit, tlsio.ErrLimit
 	case C.CSSL_RECV_FAILED:
-		e.Class = ClassSyscall
+		e.Class = tlsio.ClassSyscall
 	case C.SSL_ERROR_SYSCALL:
-		e.Class = ClassSyscall
+		e.Class = tlsio.ClassSyscall
 		e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
 	case C.SSL_ERROR_SSL:
-		e.Class = ClassSSL
+		e.Class = tlsio.ClassSSL
 		e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
 		c.describe(e)
 		if c.hs != nil && c.hs.refused != nil {
 			e.Err = c.hs.refused
 		}
 	default:
-		e.Class = ClassUnknown
-		e.Err = fmt.Errorf("%w: %d", ErrUnknown, code)
+		e.Class = tlsio.ClassUnknown
+		e.Err = fmt.Errorf("%w: %d", tlsio.ErrUnknown, code)
 	}
 	c.fatal = e
 	return e
 }
 
 // describe adds whose alert it was, and why a certificate was refused.
-func (c *Conn) describe(e *Error) {
+func (c *Conn) describe(e *tlsio.Error) {
 	if a := C.cssl_alert_received(c.c); a > 0 {
-		e.Alert, e.AlertSide = Alert(a), AlertReceived
+		e.Alert, e.AlertSide = tlsio.Alert(a), tlsio.AlertReceived
 	} else if a := C.cssl_alert_sent(c.c); a > 0 {
-		e.Alert, e.AlertSide = Alert(a), AlertSent
+		e.Alert, e.AlertSide = tlsio.Alert(a), tlsio.AlertSent
 	}
 	for _, r := range e.Reasons {
 		if r.Text == "certificate verify failed" {
@@ -262,6 +266,6 @@ func (c *Conn) describe(e *Error) {
 		}
 	}
 	if c.psk && !c.established() && c.pskRefused(e) {
-		e.Err = ErrPSK
+		e.Err = tlsio.ErrPSK
 	}
 }

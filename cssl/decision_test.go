@@ -21,7 +21,7 @@ type asked struct {
 	t              testing.TB
 	client, server *Conn
 	woken          chan struct{}
-	wants          []Want // of the application that were answered
+	wants          []tlsio.Want // of the application that were answered
 	engine         bool
 	buf            []byte
 	rest           [2][]byte // taken and not yet fed, to the server and to the client
@@ -81,7 +81,7 @@ func (a *asked) run() (client, server error) {
 			if errs[i] != nil || steps[i] == 3 {
 				continue
 			}
-			var r Result
+			var r tlsio.Result
 			switch steps[i] {
 			case 0:
 				r = c.Handshake()
@@ -94,10 +94,10 @@ func (a *asked) run() (client, server error) {
 			if r.Want.Application() {
 				a.wants = append(a.wants, r.Want)
 			}
-			if r.Err == nil && r.Want == WantNone {
+			if r.Err == nil && r.Want == tlsio.WantNone {
 				steps[i]++
 			}
-			progress = progress || r.Err != nil || r.Want == WantNone || r.In || r.Out
+			progress = progress || r.Err != nil || r.Want == tlsio.WantNone || r.In || r.Out
 			c.Flush()
 		}
 		if progress {
@@ -238,7 +238,7 @@ func TestClientHelloRefuses(t *testing.T) {
 		for name, c := range map[string]struct {
 			decide func(h *ClientHello)
 			err    error
-			alert  Alert
+			alert  tlsio.Alert
 		}{
 			"at once":          {func(h *ClientHello) { h.Refuse(mine); h.Accept(nil) }, mine, 40},
 			"later":            {func(h *ClientHello) { go h.Refuse(mine) }, mine, 40},

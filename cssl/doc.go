@@ -17,13 +17,13 @@
 // OpenSSL's error queue belongs to the thread, and a goroutine may change its
 // thread between two cgo calls. So each operation is one C function that clears
 // the queue, calls OpenSSL, asks SSL_get_error and takes the queue's entries
-// along. Every operation returns a [Result]: progress, a [Want], or an error.
+// along. Every operation returns a [tlsio.Result]: progress, a [tlsio.Want], or an error.
 //
 // # The transport
 //
 // The BIO below the SSL is this package's own. It uses recv and send with
 // MSG_NOSIGNAL. Within one operation it remembers a short recv and saves the one
-// that would fail with EAGAIN, and a Read says so ([Result].Drained). With
+// that would fail with EAGAIN, and a Read says so ([tlsio.Result].Drained). With
 // read-ahead OpenSSL hands it the whole of its own record buffer, so header and
 // body come with one recv and no copy. A failed send belongs to the write
 // direction alone: what the peer said before it went away can still be read, and
@@ -53,7 +53,7 @@
 //     then call again.
 //
 // The tail is bounded (Config.Tail), allocated only while needed and freed when
-// it has been sent. [Result].Unsent says that there is one, and Flush sends it.
+// it has been sent. [tlsio.Result].Unsent says that there is one, and Flush sends it.
 // When the tail is full, a Read that must write (a renegotiation with a large
 // certificate chain) returns WantWrite like over any BIO.
 //
@@ -63,7 +63,7 @@
 // of a renegotiation as a protocol error; SSL_read does not. So Write, Shutdown
 // and Handshake carry an unfinished renegotiation on by SSL_peek, which is a read
 // that leaves the data in place. If such data stands in the way they return
-// [WantAppRead]: Read must take it first.
+// [tlsio.WantAppRead]: Read must take it first.
 //
 // After the peer's close_notify TLS 1.2 has no renegotiation any more: its sender
 // ignores handshake messages, and an unfinished renegotiation returns io.EOF. A
@@ -73,7 +73,7 @@
 //
 // Before the first Handshake a client may call WriteEarlyData and a server
 // ReadEarlyData, each an operation like the others. In another order they return
-// [ErrState], and nothing is lost. docs/tls13.md tells what a replay is.
+// [tlsio.ErrState], and nothing is lost. docs/tls13.md tells what a replay is.
 //
 // # End of stream
 //
@@ -86,7 +86,7 @@
 //
 // [Config].ClientHello, [Config].VerifyPeer and slow keys make the first
 // handshake wait for something else than the transport. Its operations return a
-// [Want] for which Application is true, and the function given to [Conn].Bind is
+// [tlsio.Want] for which Application is true, and the function given to [Conn].Bind is
 // called when they are to be tried again. OpenSSL calls no Go code for that: its
 // callbacks suspend the handshake, and the application is asked outside. Where
 // OpenSSL cannot suspend it (a server that verifies, a key in a token) the step
@@ -129,7 +129,7 @@
 // time. The owner of each closes it; there are no finalizers. A Context may be
 // closed while connections made from it live. No Go pointer is kept by C.
 //
-// What operations return ([Result], [Want], [Error]) are types of package tlsio,
+// What operations return ([tlsio.Result], [tlsio.Want], [tlsio.Error]) are types of package tlsio,
 // which needs no cgo.
 package cssl
 

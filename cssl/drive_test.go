@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // The directions in which a transport may have become ready.
@@ -21,8 +23,8 @@ const (
 // action is an operation besides read and write that an endpoint performs once it has sent so many bytes.
 type action struct {
 	after int
-	op    Op
-	run   func(*Conn) Result
+	op    tlsio.Op
+	run   func(*Conn) tlsio.Result
 }
 
 // endpoint is one side of a connection as an event loop sees it: each operation
@@ -46,8 +48,8 @@ type endpoint struct {
 	unsent  bool
 	end     error // of reading
 	readBuf []byte
-	wants   [Ops]Want
-	seen    [Ops][WantAppRead + 1]int
+	wants   [tlsio.Ops]tlsio.Want
+	seen    [tlsio.Ops][tlsio.WantAppRead + 1]int
 	calls   int
 	mayFail bool
 	moved   bool // since the inner loop of turn began
@@ -58,57 +60,57 @@ func newEndpoint(t testing.TB, name string, c *Conn) *endpoint {
 }
 
 // note records a result. True means that the operation moved on.
-func (e *endpoint) note(op Op, r Result) bool {
+func (e *endpoint) note(op tlsio.Op, r tlsio.Result) bool {
 	e.calls++
-	e.moved = e.moved || r.Want == WantNone || r.In
+	e.moved = e.moved || r.Want == tlsio.WantNone || r.In
 	if r.Err != nil {
 		e.fail(r.Err)
 	}
 	e.unsent = r.Unsent
 	e.wants[op] = r.Want
 	e.seen[op][r.Want]++
-	if r.Want == WantNone || r.In {
+	if r.Want == tlsio.WantNone || r.In {
 		// Progress makes what the others waited for stale (P08).
 		for o := range e.wants {
-			if Op(o) != op {
-				e.wants[o] = WantNone
+			if tlsio.Op(o) != op {
+				e.wants[o] = tlsio.WantNone
 			}
 		}
 	}
-	return r.Want == WantNone
+	return r.Want == tlsio.WantNone
 }
 
 // turn carries on every operation that waits for what became ready.
 func (e *endpoint) turn(ready int) {
 	for o, w := range e.wants {
 		if w.Readable() && ready&readable != 0 || w.Writable() && ready&writable != 0 {
-			e.wants[o] = WantNone
+			e.wants[o] = tlsio.WantNone
 		}
 	}
 	for e.moved = true; e.moved; {
 		e.moved = false
-		if e.hs && e.wants[OpHandshake] == WantNone && e.note(OpHandshake, e.c.Handshake()) {
+		if e.hs && e.wants[tlsio.OpHandshake] == tlsio.WantNone && e.note(tlsio.OpHandshake, e.c.Handshake()) {
 			e.hs = false
 		}
 		if !e.hs && len(e.actions) > 0 && e.sent >= e.actions[0].after {
 			a := e.actions[0]
 			r := a.run(e.c)
-			if e.wants[OpHandshake] = WantNone; r.Err == nil {
+			if e.wants[tlsio.OpHandshake] = tlsio.WantNone; r.Err == nil {
 				e.actions = e.actions[1:]
 				e.hs = !e.note(a.op, r)
-				e.wants[a.op] = WantNone
+				e.wants[a.op] = tlsio.WantNone
 				e.moved = true
-			} else if x, ok := r.Err.(*Error); !ok || x.Class != ClassState {
+			} else if x, ok := r.Err.(*tlsio.Error); !ok || x.Class != tlsio.ClassState {
 				e.fail(r.Err)
 			}
 		}
-		for e.established() && e.sent < len(e.out) && e.wants[OpWrite] == WantNone {
+		for e.established() && e.sent < len(e.out) && e.wants[tlsio.OpWrite] == tlsio.WantNone {
 			p := e.out[e.sent:]
 			if e.record > 0 && len(p) > e.record {
 				p = p[:e.record]
 			}
 			r := e.c.Write(p)
-			if !e.note(OpWrite, r) {
+			if !e.note(tlsio.OpWrite, r) {
 				break
 			}
 			e.sent += r.N
@@ -116,13 +118,13 @@ func (e *endpoint) turn(ready int) {
 				break
 			}
 		}
-		for e.established() && e.end == nil && e.wants[OpRead] == WantNone {
+		for e.established() && e.end == nil && e.wants[tlsio.OpRead] == tlsio.WantNone {
 			r := e.c.Read(e.readBuf)
 			if isEOF(r.Err) {
 				e.end = r.Err
 				r.Err = nil
 			}
-			if !e.note(OpRead, r) {
+			if !e.note(tlsio.OpRead, r) {
 				break
 			}
 			e.in = append(e.in, e.readBuf[:r.N]...)
@@ -130,15 +132,15 @@ func (e *endpoint) turn(ready int) {
 				e.out = append(e.out, e.readBuf[:r.N]...)
 			}
 			if r.Drained {
-				e.wants[OpRead] = WantRead
+				e.wants[tlsio.OpRead] = tlsio.WantRead
 			}
 		}
 		if e.established() && e.close && !e.shut && e.sent == len(e.out) && len(e.actions) == 0 && !e.hs && len(e.in) >= e.expect &&
-			(!e.echo && !e.last || e.end != nil) && e.wants[OpShutdown] == WantNone && e.note(OpShutdown, e.c.Shutdown()) {
+			(!e.echo && !e.last || e.end != nil) && e.wants[tlsio.OpShutdown] == tlsio.WantNone && e.note(tlsio.OpShutdown, e.c.Shutdown()) {
 			e.shut = true
 		}
-		if e.unsent && e.c.fd >= 0 && e.wants[OpFlush] == WantNone {
-			e.note(OpFlush, e.c.Flush())
+		if e.unsent && e.c.fd >= 0 && e.wants[tlsio.OpFlush] == tlsio.WantNone {
+			e.note(tlsio.OpFlush, e.c.Flush())
 		}
 	}
 }
@@ -170,7 +172,7 @@ func errorOf(f func()) (err error) {
 	return nil
 }
 
-func (e *endpoint) established() bool { return e.seen[OpHandshake][WantNone] > 0 }
+func (e *endpoint) established() bool { return e.seen[tlsio.OpHandshake][tlsio.WantNone] > 0 }
 
 func (e *endpoint) done() bool {
 	return e.established() && !e.hs && e.sent == len(e.out) && len(e.actions) == 0 && !e.unsent &&

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // EarlyDataStatus says what became of early data.
@@ -45,15 +47,15 @@ func (s EarlyDataStatus) String() string {
 //
 // What is read may have been sent before, by somebody else, to this server or another one: see Config.MaxEarlyData. Once Handshake
 // is done, it is certain that the client is there now. A client that sends more than MaxEarlyData fails the connection.
-func (c *Conn) ReadEarlyData(p []byte) Result {
+func (c *Conn) ReadEarlyData(p []byte) tlsio.Result {
 	if c.fatal != nil || len(p) == 0 {
-		return Result{Err: c.fatal}
+		return tlsio.Result{Err: c.fatal}
 	}
 	if c.first() && c.hs.offload {
 		if !c.usable() {
-			return Result{Want: WantAsync}
+			return tlsio.Result{Want: tlsio.WantAsync}
 		}
-		return Result{Err: io.EOF} // none is taken: it would come on this goroutine
+		return tlsio.Result{Err: io.EOF} // none is taken: it would come on this goroutine
 	}
 	for {
 		r := C.cssl_read_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)))
@@ -61,7 +63,7 @@ func (c *Conn) ReadEarlyData(p []byte) Result {
 		if ended {
 			r.code = C.SSL_ERROR_NONE
 		}
-		out := c.result(OpReadEarlyData, r)
+		out := c.result(tlsio.OpReadEarlyData, r)
 		if ended {
 			out.Err = io.EOF
 		}
@@ -70,7 +72,7 @@ func (c *Conn) ReadEarlyData(p []byte) Result {
 		}
 		if c.hs.offload {
 			C.cssl_early_give_up(c.c) // nothing of the ClientHello has been worked on yet
-			return Result{Err: io.EOF, In: out.In}
+			return tlsio.Result{Err: io.EOF, In: out.In}
 		}
 	}
 }
@@ -88,14 +90,14 @@ func (c *Conn) ReadEarlyData(p []byte) Result {
 // it sends then is for whoever the session was with.
 //
 // It needs a tail (Config.Tail).
-func (c *Conn) WriteEarlyData(p []byte) Result {
+func (c *Conn) WriteEarlyData(p []byte) tlsio.Result {
 	if c.fatal != nil || len(p) == 0 {
-		return Result{Err: c.fatal}
+		return tlsio.Result{Err: c.fatal}
 	}
 	if !c.usable() {
-		return Result{Want: WantAsync}
+		return tlsio.Result{Want: tlsio.WantAsync}
 	}
-	return c.result(OpWriteEarlyData, C.cssl_write_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
+	return c.result(tlsio.OpWriteEarlyData, C.cssl_write_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
 }
 
 // EarlyDataRoom is how many bytes of early data a client can (still) write: 0 where its session allows none.
@@ -116,7 +118,7 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 		return nil, fmt.Errorf("exporter: %d bytes asked for, want 1 to 65536", n)
 	}
 	if !c.usable() {
-		return nil, &Error{Op: OpHandshake, Class: ClassState, Err: ErrState}
+		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Class: tlsio.ClassState, Err: tlsio.ErrState}
 	}
 	var reasons C.cssl_reasons
 	out := make([]byte, n)

@@ -11,10 +11,10 @@ import (
 
 // TestEarlyDataSequence: calls that make no sense are ErrState, and the connection is as it was.
 func TestEarlyDataSequence(t *testing.T) {
-	refused := func(what string, r Result) {
+	refused := func(what string, r tlsio.Result) {
 		t.Helper()
-		var e *Error
-		if !errors.As(r.Err, &e) || !errors.Is(e, ErrState) || e.Class != ClassState {
+		var e *tlsio.Error
+		if !errors.As(r.Err, &e) || !errors.Is(e, tlsio.ErrState) || e.Class != tlsio.ClassState {
 			t.Errorf("%s: %+v", what, r)
 		}
 	}
@@ -23,7 +23,7 @@ func TestEarlyDataSequence(t *testing.T) {
 	refused("a client reads", p.client.ReadEarlyData(p.buf))
 	refused("without a session", p.client.WriteEarlyData([]byte("x")))
 	refused("a server writes at once", p.server.WriteEarlyData([]byte("x")))
-	if r := p.client.WriteEarlyData(nil); r != (Result{}) {
+	if r := p.client.WriteEarlyData(nil); r != (tlsio.Result{}) {
 		t.Errorf("nothing: %+v", r)
 	}
 	p.client.Handshake()
@@ -101,7 +101,7 @@ func TestEarlyDataBroken(t *testing.T) {
 		p.writeEarly([]byte("early"))
 		n := p.client.Take(p.buf)
 		p.server.Feed(p.buf[:min(at, n-1)])
-		if r := p.server.ReadEarlyData(p.buf[n:]); r.Want != WantRead {
+		if r := p.server.ReadEarlyData(p.buf[n:]); r.Want != tlsio.WantRead {
 			t.Fatalf("%d: %+v", at, r)
 		}
 		p.server.FeedEOF()
@@ -118,12 +118,12 @@ func TestEarlyDataBroken(t *testing.T) {
 	p.buf[n-1] ^= 1
 	p.server.Feed(p.buf[:n])
 	r := p.server.ReadEarlyData(make([]byte, 100))
-	var e *Error
-	if !errors.As(r.Err, &e) || e.Class != ClassSSL || e.Alert != 20 || e.AlertSide != AlertSent {
+	var e *tlsio.Error
+	if !errors.As(r.Err, &e) || e.Class != tlsio.ClassSSL || e.Alert != 20 || e.AlertSide != tlsio.AlertSent {
 		t.Errorf("%+v", r)
 	}
 	p.move(p.server, p.client)
-	for r = p.client.Handshake(); r.Err == nil && r.Want == WantNone; {
+	for r = p.client.Handshake(); r.Err == nil && r.Want == tlsio.WantNone; {
 		r = p.client.Read(p.buf) // the server's part of the handshake was fine
 	}
 	if !errors.Is(r.Err, tlsio.AlertBadRecordMAC) {
@@ -160,7 +160,7 @@ func TestEarlyDataSockets(t *testing.T) {
 				if r.Err != nil {
 					t.Fatal(r.Err)
 				}
-				if left = left[r.N:]; r.Want == WantNone {
+				if left = left[r.N:]; r.Want == tlsio.WantNone {
 					continue
 				}
 				wants++

@@ -47,7 +47,7 @@ func (p *pair) writeEarly(data []byte) {
 	p.t.Helper()
 	for stuck := 0; len(data) > 0; {
 		r := p.client.WriteEarlyData(data)
-		if r.Err != nil || r.Want != WantNone && r.Want != WantWrite {
+		if r.Err != nil || r.Want != tlsio.WantNone && r.Want != tlsio.WantWrite {
 			p.t.Fatalf("with %d bytes left: %+v", len(data), r)
 		}
 		data = data[r.N:]
@@ -56,7 +56,7 @@ func (p *pair) writeEarly(data []byte) {
 		} else if stuck > 1<<20 {
 			p.t.Fatal("the client's early data does not leave")
 		}
-		if r.Want == WantWrite {
+		if r.Want == tlsio.WantWrite {
 			p.move(p.client, p.server)
 			p.drainEarly()
 		}
@@ -69,7 +69,7 @@ func (p *pair) drainEarly() {
 	for {
 		r := p.server.ReadEarlyData(p.buf)
 		p.early = append(p.early, p.buf[:r.N]...)
-		if r.Err != nil || r.Want != WantNone {
+		if r.Err != nil || r.Want != tlsio.WantNone {
 			return
 		}
 	}
@@ -87,7 +87,7 @@ func (p *pair) readEarly() {
 		if r.Err != nil {
 			p.t.Fatal(r.Err)
 		}
-		if r.Want != WantNone {
+		if r.Want != tlsio.WantNone {
 			if r := p.client.Handshake(); r.Err != nil {
 				p.t.Fatal(r.Err)
 			}
@@ -240,7 +240,7 @@ func TestEarlyDataReplay(t *testing.T) {
 		} else {
 			r = q.server.Handshake()
 		}
-		if r.Want != WantRead {
+		if r.Want != tlsio.WantRead {
 			t.Errorf("allowed %v: whoever replays cannot go on: %+v", allow, r)
 		}
 	}
@@ -256,7 +256,7 @@ func TestTicketAfterAbruptEnd(t *testing.T) {
 		s := p.client.Session()
 		if failed {
 			p.server.Feed([]byte{23, 3, 3, 0, 20, 20: 0, 24: 0})
-			checkAlert(t, p.server.Read(p.buf).Err, AlertSent, 20)
+			checkAlert(t, p.server.Read(p.buf).Err, tlsio.AlertSent, 20)
 		}
 		p.client.Close()
 		p.server.Close()
@@ -294,7 +294,7 @@ func TestEarlyDataLimit(t *testing.T) {
 	if r := p.client.WriteEarlyData(data); r.N != 100 || r.Err != nil {
 		t.Fatalf("%+v", r)
 	}
-	if r := p.client.WriteEarlyData(data[100:]); !errors.Is(r.Err, ErrState) {
+	if r := p.client.WriteEarlyData(data[100:]); !errors.Is(r.Err, tlsio.ErrState) {
 		t.Fatalf("%+v", r)
 	}
 	p.readEarly()
@@ -328,7 +328,7 @@ func TestEarlyDataLimit(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	p.move(p.server, p.client)
-	for r = p.client.Handshake(); r.Err == nil && r.Want == WantNone; {
+	for r = p.client.Handshake(); r.Err == nil && r.Want == tlsio.WantNone; {
 		r = p.client.Read(p.buf)
 	}
 	if !errors.Is(r.Err, tlsio.AlertUnexpectedMessage) {
@@ -340,7 +340,7 @@ func TestEarlyDataLimit(t *testing.T) {
 func TestEarlyDataAnswer(t *testing.T) {
 	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
 	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
-	if r := p.server.WriteEarlyData([]byte("x")); !errors.Is(r.Err, ErrState) {
+	if r := p.server.WriteEarlyData([]byte("x")); !errors.Is(r.Err, tlsio.ErrState) {
 		t.Errorf("before there is a client: %+v", r)
 	}
 	p.writeEarly([]byte("ask"))
@@ -364,7 +364,7 @@ func TestEarlyDataAnswer(t *testing.T) {
 	p = newPair(t, cx, sx) // without early data there is nobody that it could be for
 	p.client.Handshake()
 	p.readEarly()
-	if r := p.server.WriteEarlyData([]byte("answer")); !errors.Is(r.Err, ErrState) {
+	if r := p.server.WriteEarlyData([]byte("answer")); !errors.Is(r.Err, tlsio.ErrState) {
 		t.Errorf("to a client that has not said who it is: %+v", r)
 	}
 	p.handshake()
@@ -382,7 +382,7 @@ func TestEarlyDataNone(t *testing.T) {
 				p.chunk = chunk
 				p.readEarly()
 				p.handshake()
-				if r := p.server.ReadEarlyData(p.buf); !errors.Is(r.Err, ErrState) {
+				if r := p.server.ReadEarlyData(p.buf); !errors.Is(r.Err, tlsio.ErrState) {
 					t.Errorf("after the handshake: %+v", r)
 				}
 				p.checkEarly(EarlyDataNone)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 func enginePair(t testing.TB, version TLSVersion) *pair {
@@ -23,18 +24,18 @@ func enginePair(t testing.TB, version TLSVersion) *pair {
 
 // TestEveryAnswer goes through all values of SSL_get_error, and those of this package's C side: each is a Want or an error of a class.
 func TestEveryAnswer(t *testing.T) {
-	const none = Class(255)
+	const none = tlsio.Class(255)
 	tests := map[int]struct {
-		want  Want
-		class Class
+		want  tlsio.Want
+		class tlsio.Class
 		is    error
 	}{
-		1: {0, ClassSSL, nil}, 2: {WantRead, none, nil}, 3: {WantWrite, none, nil}, 4: {0, ClassUnknown, ErrUnknown},
-		5: {0, ClassSyscall, nil}, 6: {0, ClassEOF, io.EOF}, 7: {0, ClassUnknown, ErrUnknown}, 8: {0, ClassUnknown, ErrUnknown},
-		9: {WantAsync, none, nil}, 10: {0, ClassUnknown, ErrUnknown}, 11: {WantClientHello, none, nil}, 12: {WantRetryVerify, none, nil},
-		13: {0, ClassUnknown, ErrUnknown}, 99: {0, ClassUnknown, ErrUnknown}, 100: {WantAppRead, none, nil},
-		101: {0, ClassEOF, io.ErrUnexpectedEOF}, 102: {0, ClassSyscall, syscall.EPIPE}, 103: {0, ClassSyscall, syscall.EPIPE},
-		104: {0, ClassLimit, ErrLimit}, 105: {0, ClassState, ErrState},
+		1: {0, tlsio.ClassSSL, nil}, 2: {tlsio.WantRead, none, nil}, 3: {tlsio.WantWrite, none, nil}, 4: {0, tlsio.ClassUnknown, tlsio.ErrUnknown},
+		5: {0, tlsio.ClassSyscall, nil}, 6: {0, tlsio.ClassEOF, io.EOF}, 7: {0, tlsio.ClassUnknown, tlsio.ErrUnknown}, 8: {0, tlsio.ClassUnknown, tlsio.ErrUnknown},
+		9: {tlsio.WantAsync, none, nil}, 10: {0, tlsio.ClassUnknown, tlsio.ErrUnknown}, 11: {tlsio.WantClientHello, none, nil}, 12: {tlsio.WantRetryVerify, none, nil},
+		13: {0, tlsio.ClassUnknown, tlsio.ErrUnknown}, 99: {0, tlsio.ClassUnknown, tlsio.ErrUnknown}, 100: {tlsio.WantAppRead, none, nil},
+		101: {0, tlsio.ClassEOF, io.ErrUnexpectedEOF}, 102: {0, tlsio.ClassSyscall, syscall.EPIPE}, 103: {0, tlsio.ClassSyscall, syscall.EPIPE},
+		104: {0, tlsio.ClassLimit, tlsio.ErrLimit}, 105: {0, tlsio.ClassState, tlsio.ErrState},
 	}
 	for code, tt := range tests {
 		if w := wantOf(code); w != tt.want {
@@ -47,14 +48,14 @@ func TestEveryAnswer(t *testing.T) {
 		if tt.is == syscall.EPIPE {
 			errno = syscall.EPIPE
 		}
-		for op := range Op(Ops) {
+		for op := range tlsio.Op(tlsio.Ops) {
 			p := enginePair(t, TLS13)
 			err := p.client.failure(op, code, errno)
-			var e *Error
+			var e *tlsio.Error
 			if tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("%v %d: %v", op, code, err)
 			}
-			if err == io.EOF && (op == OpRead || op == OpPeek) {
+			if err == io.EOF && (op == tlsio.OpRead || op == tlsio.OpPeek) {
 				continue
 			}
 			if !errors.As(err, &e) || e.Class != tt.class || e.Op != op || !strings.Contains(err.Error(), op.String()) {
@@ -62,7 +63,7 @@ func TestEveryAnswer(t *testing.T) {
 			}
 		}
 	}
-	if wantOf(0) != WantNone {
+	if wantOf(0) != tlsio.WantNone {
 		t.Error("SSL_ERROR_NONE is a want")
 	}
 }
@@ -79,7 +80,7 @@ func TestEndOfStream(t *testing.T) {
 			want := io.EOF
 			if bare {
 				want = io.ErrUnexpectedEOF
-			} else if r := p.client.Shutdown(); r.Want != WantNone || r.Err != nil {
+			} else if r := p.client.Shutdown(); r.Want != tlsio.WantNone || r.Err != nil {
 				t.Fatalf("shutdown: %+v", r)
 			}
 			p.move(p.client, p.server)
@@ -98,7 +99,7 @@ func TestEndOfStream(t *testing.T) {
 			if r := p.server.Shutdown(); r.Err != nil {
 				t.Errorf("%v, bare %v: shutdown: %+v", version, bare, r)
 			}
-			if r := p.server.Write([]byte("x")); !errors.Is(r.Err, ErrShutdown) {
+			if r := p.server.Write([]byte("x")); !errors.Is(r.Err, tlsio.ErrShutdown) {
 				t.Errorf("write after shutdown: %+v", r)
 			}
 			p.move(p.server, p.client)
@@ -115,11 +116,11 @@ func TestEndOfStream(t *testing.T) {
 // TestWriteAfterBareFIN: the end of the peer's direction leaves our own as it is,
 // whichever operation finds it (P53).
 func TestWriteAfterBareFIN(t *testing.T) {
-	for name, find := range map[string]func(*Conn, []byte) Result{
+	for name, find := range map[string]func(*Conn, []byte) tlsio.Result{
 		"read":       (*Conn).Read,
 		"peek":       (*Conn).Peek,
-		"handshake":  func(c *Conn, _ []byte) Result { return c.Handshake() },
-		"key update": func(c *Conn, _ []byte) Result { return c.KeyUpdate(false) }, // reads on its way
+		"handshake":  func(c *Conn, _ []byte) tlsio.Result { return c.Handshake() },
+		"key update": func(c *Conn, _ []byte) tlsio.Result { return c.KeyUpdate(false) }, // reads on its way
 	} {
 		for _, version := range versions {
 			if name == "key update" && version != TLS13 {
@@ -192,7 +193,7 @@ func TestKeyUpdateAfterPeersEnd(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	for range 3 {
-		if r := p.server.KeyUpdate(false); r.Want != WantNone || r.Err != nil {
+		if r := p.server.KeyUpdate(false); r.Want != tlsio.WantNone || r.Err != nil {
 			t.Fatalf("key update: %+v", r)
 		}
 		if r := p.server.Write([]byte("x")); r.N != 1 {
@@ -214,21 +215,21 @@ func TestStaleErrorQueue(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	for _, version := range versions {
 		p := enginePair(t, version)
-		for _, op := range []func() Result{p.client.Handshake, p.server.Handshake} {
+		for _, op := range []func() tlsio.Result{p.client.Handshake, p.server.Handshake} {
 			leaveError()
-			if r := op(); r.Want != WantRead {
+			if r := op(); r.Want != tlsio.WantRead {
 				t.Errorf("handshake: %+v", r)
 			}
 		}
 		p.handshake()
 		p.finish()
-		for name, op := range map[string]func() Result{
-			"read": func() Result { return p.client.Read(p.buf) },
-			"peek": func() Result { return p.client.Peek(p.buf) },
+		for name, op := range map[string]func() tlsio.Result{
+			"read": func() tlsio.Result { return p.client.Read(p.buf) },
+			"peek": func() tlsio.Result { return p.client.Peek(p.buf) },
 		} {
 			for range 2 {
 				leaveError()
-				if r := op(); r.Want != WantRead {
+				if r := op(); r.Want != tlsio.WantRead {
 					t.Errorf("%s: %+v", name, r)
 				}
 			}
@@ -267,7 +268,7 @@ func TestReasonsAreOnesOwn(t *testing.T) {
 				c.Feed([]byte(input))
 				r := c.Handshake()
 				runtime.Gosched()
-				var e *Error
+				var e *tlsio.Error
 				if !errors.As(r.Err, &e) || len(e.Reasons) != 1 || e.Reasons[0].Text != want {
 					t.Errorf("%q: %+v", want, r)
 				}
@@ -283,8 +284,8 @@ func TestEmptyReadAndWrite(t *testing.T) {
 	p := enginePair(t, TLS13)
 	p.handshake()
 	for range 3 {
-		for _, r := range []Result{p.client.Write(nil), p.client.Read(nil), p.client.Peek([]byte{}), p.client.Write([]byte{})} {
-			if r != (Result{}) {
+		for _, r := range []tlsio.Result{p.client.Write(nil), p.client.Read(nil), p.client.Peek([]byte{}), p.client.Write([]byte{})} {
+			if r != (tlsio.Result{}) {
 				t.Errorf("%+v", r)
 			}
 		}
@@ -301,16 +302,16 @@ func TestEmptyReadAndWrite(t *testing.T) {
 // TestOperationsInWrongState: each is ErrState and does no harm; Shutdown is not tried in the handshake or after a fatal error (P12).
 func TestOperationsInWrongState(t *testing.T) {
 	p := enginePair(t, TLS12)
-	for name, op := range map[string]func() Result{
-		"write": func() Result { return p.client.Write([]byte("x")) }, "shutdown": p.client.Shutdown,
-		"key update": func() Result { return p.client.KeyUpdate(true) }, "renegotiate": p.client.Renegotiate,
+	for name, op := range map[string]func() tlsio.Result{
+		"write": func() tlsio.Result { return p.client.Write([]byte("x")) }, "shutdown": p.client.Shutdown,
+		"key update": func() tlsio.Result { return p.client.KeyUpdate(true) }, "renegotiate": p.client.Renegotiate,
 	} {
-		if r := op(); !errors.Is(r.Err, ErrState) {
+		if r := op(); !errors.Is(r.Err, tlsio.ErrState) {
 			t.Errorf("%s before the handshake: %+v", name, r)
 		}
 	}
 	p.handshake()
-	if r := p.client.KeyUpdate(true); !errors.Is(r.Err, ErrState) {
+	if r := p.client.KeyUpdate(true); !errors.Is(r.Err, tlsio.ErrState) {
 		t.Errorf("key update in TLS 1.2: %+v", r)
 	}
 	if r := p.client.Write([]byte("x")); r.N != 1 {
@@ -318,12 +319,12 @@ func TestOperationsInWrongState(t *testing.T) {
 	}
 	p.server.Feed([]byte("this is no record at all"))
 	first := p.server.Read(p.buf).Err
-	var e *Error
-	if !errors.As(first, &e) || e.Class != ClassSSL {
+	var e *tlsio.Error
+	if !errors.As(first, &e) || e.Class != tlsio.ClassSSL {
 		t.Fatalf("garbage: %v", first)
 	}
-	for name, op := range map[string]func() Result{
-		"read": func() Result { return p.server.Read(p.buf) }, "write": func() Result { return p.server.Write([]byte("x")) },
+	for name, op := range map[string]func() tlsio.Result{
+		"read": func() tlsio.Result { return p.server.Read(p.buf) }, "write": func() tlsio.Result { return p.server.Write([]byte("x")) },
 		"shutdown": p.server.Shutdown, "handshake": p.server.Handshake,
 	} {
 		if r := op(); r.Err != first {
@@ -343,7 +344,7 @@ func TestClosed(t *testing.T) {
 	if n := live.Conns(); n != before-1 {
 		t.Errorf("%d connections live, want %d", n, before-1)
 	}
-	for i, r := range []Result{c.Handshake(), c.Read(p.buf), c.Peek(p.buf), c.Write([]byte("x")), c.Flush(), c.Shutdown(), c.KeyUpdate(true), c.Renegotiate()} {
+	for i, r := range []tlsio.Result{c.Handshake(), c.Read(p.buf), c.Peek(p.buf), c.Write([]byte("x")), c.Flush(), c.Shutdown(), c.KeyUpdate(true), c.Renegotiate()} {
 		if r.Err == nil || !strings.Contains(r.Err.Error(), "closed") {
 			t.Errorf("operation %d: %+v", i, r)
 		}

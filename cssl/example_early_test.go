@@ -7,6 +7,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // A client that comes back sends its request along with its first message. The same ticket a second time is a replay, or a
@@ -38,7 +39,7 @@ func ExampleConn_WriteEarlyData() {
 				log.Fatal(r.Err)
 			}
 			early += string(buf[:r.N])
-			if r.Want != cssl.WantNone {
+			if r.Want != tlsio.WantNone {
 				c.Handshake()
 				carry(c, s)
 			}

@@ -19,15 +19,15 @@ func ExampleError() {
 
 	const unknownCA = tlsio.AlertUnknownCA
 	for _, err := range errs {
-		var e *cssl.Error
+		var e *tlsio.Error
 		if !errors.As(err, &e) || !errors.Is(err, unknownCA) {
 			fmt.Println("something else:", err)
 			continue
 		}
 		switch e.AlertSide {
-		case cssl.AlertSent:
+		case tlsio.AlertSent:
 			fmt.Printf("%v: we refused the peer and said %q: %s\n", e.Op, e.Alert.String(), e.Verify)
-		case cssl.AlertReceived:
+		case tlsio.AlertReceived:
 			fmt.Printf("%v: the peer refused us and said %q\n", e.Op, e.Alert.String())
 		}
 	}

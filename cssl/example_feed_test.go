@@ -8,6 +8,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // Engine mode is for a transport that is no socket. Here it is a slice with a megabyte of ciphertext. Feed takes as much as there
@@ -39,7 +40,7 @@ func ExampleConn_Feed() {
 			server.FeedEOF()
 		}
 		r := server.Read(buf)
-		for ; r.Want == cssl.WantNone && r.Err == nil; r = server.Read(buf) {
+		for ; r.Want == tlsio.WantNone && r.Err == nil; r = server.Read(buf) {
 			got += r.N
 		}
 		if r.Err != nil {

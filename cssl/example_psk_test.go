@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // Two devices that share a key and have no certificates. A key comes from a source of randomness, and a file.
@@ -21,7 +22,7 @@ func ExampleConfig_PSKs() {
 		{Identity: []byte("meter 17"), Key: key(99)},
 	} {
 		c, s, errs := pair(cssl.Config{PSKs: []cssl.PSK{k}}, server, "")
-		fmt.Printf("%s: known as %q, refused: %v %v\n", k.Identity, s.State().PSK, errors.Is(errs[0], cssl.ErrPSK), errors.Is(errs[1], cssl.ErrPSK))
+		fmt.Printf("%s: known as %q, refused: %v %v\n", k.Identity, s.State().PSK, errors.Is(errs[0], tlsio.ErrPSK), errors.Is(errs[1], tlsio.ErrPSK))
 		c.Close()
 		s.Close()
 	}

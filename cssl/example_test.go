@@ -7,6 +7,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // Two connections in engine mode, with the bytes between them carried by hand.
@@ -41,7 +42,7 @@ func Example() {
 		if cr.Err != nil || sr.Err != nil {
 			log.Fatal(cr.Err, sr.Err)
 		}
-		ready = cr.Want == cssl.WantNone && sr.Want == cssl.WantNone
+		ready = cr.Want == tlsio.WantNone && sr.Want == tlsio.WantNone
 		carry(c, s)
 		carry(s, c)
 	}
@@ -58,7 +59,7 @@ func Example() {
 
 // What an event loop does with a Result.
 func ExampleResult() {
-	next := func(r cssl.Result) string {
+	next := func(r tlsio.Result) string {
 		switch {
 		case r.Err != nil:
 			return "close: " + r.Err.Error()
@@ -66,18 +67,18 @@ func ExampleResult() {
 			return "wait until the socket is readable, then call the same again"
 		case r.Want.Writable():
 			return "wait until the socket is writable, then call the same again"
-		case r.Want == cssl.WantAppRead:
+		case r.Want == tlsio.WantAppRead:
 			return "Read first, then call the same again"
 		case r.Want.Application():
 			return "do what " + r.Want.String() + " asks for"
 		}
 		return "go on"
 	}
-	fmt.Println(next(cssl.Result{N: 5}))
-	fmt.Println(next(cssl.Result{Want: cssl.WantRead}))
-	fmt.Println(next(cssl.Result{Want: cssl.WantWrite}))
-	fmt.Println(next(cssl.Result{Want: cssl.WantAppRead}))
-	fmt.Println(next(cssl.Result{Err: io.EOF}))
+	fmt.Println(next(tlsio.Result{N: 5}))
+	fmt.Println(next(tlsio.Result{Want: tlsio.WantRead}))
+	fmt.Println(next(tlsio.Result{Want: tlsio.WantWrite}))
+	fmt.Println(next(tlsio.Result{Want: tlsio.WantAppRead}))
+	fmt.Println(next(tlsio.Result{Err: io.EOF}))
 	// Output:
 	// go on
 	// wait until the socket is readable, then call the same again

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // BenchmarkGroups is what the key exchange makes of a full handshake of TLS 1.3 with ECDSA P-256: CPU time of each side in
@@ -50,7 +52,7 @@ func BenchmarkGroups(b *testing.B) {
 				x.serverCPU += threadCPU(b, func() { s.Handshake() })
 				x.bytes += p.move(s, c)
 			}
-			if r := s.Handshake(); r.Want != WantNone || r.Err != nil || c.State().Version != TLS13 {
+			if r := s.Handshake(); r.Want != tlsio.WantNone || r.Err != nil || c.State().Version != TLS13 {
 				b.Fatalf("the handshake is not done: %+v", r)
 			}
 			c.Close()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/hostname"
 	"github.com/spacemonad/go-openssl/internal/sessionid"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // handshaker leads the first handshake of a connection that may wait for the
@@ -35,9 +36,9 @@ type handshaker struct {
 
 	phase   phase
 	offload bool
-	step    *step     // in phaseWorking
-	pending *decision // what the application was asked last, until it is applied; nil if nothing
-	want    Want      // what pending is about
+	step    *step      // in phaseWorking
+	pending *decision  // what the application was asked last, until it is applied; nil if nothing
+	want    tlsio.Want // what pending is about
 
 	name    string     // that the client asked for
 	refused error      // why the application ended the handshake
@@ -108,12 +109,12 @@ func (h *handshaker) wakeOwner() {
 }
 
 // firstHandshake is Handshake while a handshaker leads.
-func (c *Conn) firstHandshake() Result {
+func (c *Conn) firstHandshake() tlsio.Result {
 	h := c.hs
 	var moved C.uint32_t // by all steps
 	for {
 		var r C.cssl_result
-		var wait Want
+		var wait tlsio.Want
 		again := false
 		switch h.phase {
 		case phaseDeciding:
@@ -121,7 +122,7 @@ func (c *Conn) firstHandshake() Result {
 				wait = h.want
 			}
 		case phaseWorking:
-			if r, wait = h.step.result(); wait == WantNone {
+			if r, wait = h.step.result(); wait == tlsio.WantNone {
 				r = h.stop(r)
 				// The transport may have brought meanwhile what it wants, and
 				// told so.
@@ -132,25 +133,25 @@ func (c *Conn) firstHandshake() Result {
 				r = C.cssl_handshake(h.c)
 			} else if r = C.cssl_detach(h.c, cbool(h.phase == phaseStarved)); r.code == C.SSL_ERROR_NONE {
 				h.start()
-				wait = WantAsync
+				wait = tlsio.WantAsync
 			}
 		}
 		moved |= r.flags & (C.CSSL_MOVED_IN | C.CSSL_MOVED_OUT)
 		if again {
 			continue
 		}
-		if wait != WantNone {
-			return Result{Want: wait, In: moved&C.CSSL_MOVED_IN != 0, Out: moved&C.CSSL_MOVED_OUT != 0}
+		if wait != tlsio.WantNone {
+			return tlsio.Result{Want: wait, In: moved&C.CSSL_MOVED_IN != 0, Out: moved&C.CSSL_MOVED_OUT != 0}
 		}
 		r.flags |= moved
-		out := c.result(OpHandshake, r)
+		out := c.result(tlsio.OpHandshake, r)
 		if h.decide(out.Want) {
 			continue
 		}
 		switch {
 		case h.pending != nil && out.Want == h.want:
 			h.phase = phaseDeciding
-		case out.Want == WantNone && out.Err == nil:
+		case out.Want == tlsio.WantNone && out.Err == nil:
 			h.phase = phaseDone
 			if h.st.verifyPeer == nil {
 				h.release()
@@ -164,12 +165,12 @@ func (c *Conn) firstHandshake() Result {
 // decide asks the application for what an operation waits for, if that is w and
 // it was not asked yet, and reports whether it has decided: then the operation
 // is called again at once.
-func (h *handshaker) decide(w Want) bool {
+func (h *handshaker) decide(w tlsio.Want) bool {
 	switch {
-	case w != WantClientHello && w != WantRetryVerify:
+	case w != tlsio.WantClientHello && w != tlsio.WantRetryVerify:
 		return false
 	case h.pending != nil:
-	case w == WantClientHello:
+	case w == tlsio.WantClientHello:
 		h.want, h.pending = w, h.askHello()
 	default:
 		h.want, h.pending = w, h.askPeer(h.wakeOwner)
@@ -188,7 +189,7 @@ func (h *handshaker) settle() bool {
 	if h.phase == phaseDeciding {
 		h.phase = phaseReady
 	}
-	if h.want == WantClientHello {
+	if h.want == tlsio.WantClientHello {
 		h.applyHello(d)
 	} else {
 		h.applyPeer(d)
@@ -216,7 +217,7 @@ func (h *handshaker) applyHello(made *decision) {
 	if err != nil {
 		h.refused = err
 		d.hello, d.alert = C.CSSL_REFUSED, C.SSL_AD_HANDSHAKE_FAILURE
-		var alert Alert
+		var alert tlsio.Alert
 		if errors.As(err, &alert) {
 			d.alert = C.int(alert)
 		}
@@ -413,16 +414,16 @@ func (h *handshaker) stop(r C.cssl_result) C.cssl_result {
 }
 
 // result returns what the step returned, or else what it waits for.
-func (s *step) result() (r C.cssl_result, w Want) {
+func (s *step) result() (r C.cssl_result, w tlsio.Want) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.done:
-		return s.r, WantNone
+		return s.r, tlsio.WantNone
 	case s.peer != nil:
-		return r, WantRetryVerify
+		return r, tlsio.WantRetryVerify
 	}
-	return r, WantAsync
+	return r, tlsio.WantAsync
 }
 
 // abandon leaves the connection to the goroutine, which frees it at its end. It

@@ -53,8 +53,8 @@ func TestHandshakerPSKRefused(t *testing.T) {
 	server.Offload, client.Offload = true, true
 	a := newAsked(t, false, mustClient(t, client), mustServer(t, server))
 	cerr, serr := a.run()
-	failedWith(t, cerr, ErrPSK)
-	failedWith(t, serr, ErrPSK)
+	failedWith(t, cerr, tlsio.ErrPSK)
+	failedWith(t, serr, tlsio.ErrPSK)
 }
 
 // TestOffloadWithoutTail: a step that may keep nothing for the socket still has to hand over what it says.
@@ -73,12 +73,12 @@ func TestOffloadRequestCertificate(t *testing.T) {
 	server := serverConfig("ecdsa")
 	server.Offload = true
 	a := newAsked(t, true, mustClient(t, clientConfig()), mustServer(t, server))
-	if r := a.server.Handshake(); r.Want != WantAsync {
+	if r := a.server.Handshake(); r.Want != tlsio.WantAsync {
 		t.Fatal(r)
 	}
 	r := a.server.RequestCertificate()
-	var e *Error
-	if !errors.As(r.Err, &e) || e.Err != ErrState {
+	var e *tlsio.Error
+	if !errors.As(r.Err, &e) || e.Err != tlsio.ErrState {
 		t.Error(r.Err)
 	}
 }
@@ -98,7 +98,7 @@ func TestOffloadUnsent(t *testing.T) {
 				failedWith(t, r.Err, syscall.EPIPE)
 				break
 			}
-			if r.Want == WantRead {
+			if r.Want == tlsio.WantRead {
 				t.Errorf("offload %v: waits for an answer to what was not sent", offload)
 				break
 			}
@@ -118,7 +118,7 @@ func TestOffloadAbandoned(t *testing.T) {
 	}
 	a.client.Handshake()
 	a.carry()
-	if r := a.server.Handshake(); r.Want != WantAsync {
+	if r := a.server.Handshake(); r.Want != tlsio.WantAsync {
 		t.Error(r)
 	}
 	step := a.server.hs.step

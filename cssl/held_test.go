@@ -4,6 +4,8 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestTicketsGoWithTheAnswer: a TLS 1.3 server's tickets are held after the handshake
@@ -24,7 +26,7 @@ func TestTicketsGoWithTheAnswer(t *testing.T) {
 			}
 		}},
 		"a read that finds nothing, and a flush": {false, func(t *testing.T, s *Conn) {
-			if r := s.Read(buf); r.Want != WantRead || r.Out || !r.Held {
+			if r := s.Read(buf); r.Want != tlsio.WantRead || r.Out || !r.Held {
 				t.Errorf("read: %+v", r)
 			}
 			s.Flush()
@@ -33,18 +35,18 @@ func TestTicketsGoWithTheAnswer(t *testing.T) {
 			if r := s.Read(buf); r.N != 7 || !r.Held {
 				t.Errorf("read: %+v", r)
 			}
-			if r := s.Flush(); r.Want != WantNone || !r.Out || r.Held {
+			if r := s.Flush(); r.Want != tlsio.WantNone || !r.Out || r.Held {
 				t.Errorf("flush: %+v", r)
 			}
 		}},
 		"a flush": {false, func(t *testing.T, s *Conn) {
-			if r := s.Flush(); r.Want != WantNone || !r.Out {
+			if r := s.Flush(); r.Want != tlsio.WantNone || !r.Out {
 				t.Errorf("flush: %+v", r)
 			}
 		}},
 		"nobody there": {true, func(t *testing.T, s *Conn) {
 			// A peer that has gone without its tickets has still sent a request.
-			if r := s.Flush(); r.Want != WantNone || r.Err != nil {
+			if r := s.Flush(); r.Want != tlsio.WantNone || r.Err != nil {
 				t.Errorf("flush: %+v", r)
 			}
 			if r := s.Read(buf); string(buf[:r.N]) != "request" {
@@ -55,7 +57,7 @@ func TestTicketsGoWithTheAnswer(t *testing.T) {
 			}
 		}},
 		"a shutdown": {false, func(t *testing.T, s *Conn) {
-			if r := s.Shutdown(); r.Want != WantNone || !r.Out {
+			if r := s.Shutdown(); r.Want != tlsio.WantNone || !r.Out {
 				t.Errorf("shutdown: %+v", r)
 			}
 		}},
@@ -66,13 +68,13 @@ func TestTicketsGoWithTheAnswer(t *testing.T) {
 			cc, sc := overSockets(t, cx, sx, cfd, sfd)
 			cc.Handshake()
 			sc.Handshake()
-			if r := cc.Handshake(); r.Want != WantNone || r.Err != nil {
+			if r := cc.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
 				t.Fatalf("client: %+v", r)
 			}
 			if test.request {
 				send(t, cc, "request")
 			}
-			if r := sc.Handshake(); r.Want != WantNone || r.Err != nil || r.Unsent || !r.Held {
+			if r := sc.Handshake(); r.Want != tlsio.WantNone || r.Err != nil || r.Unsent || !r.Held {
 				t.Fatalf("server: %+v", r)
 			}
 			if n, _, err := syscall.Recvfrom(cfd, buf, syscall.MSG_PEEK|syscall.MSG_DONTWAIT); err != syscall.EAGAIN {

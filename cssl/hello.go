@@ -31,7 +31,7 @@ type ClientHello struct {
 // for the choice was, or if x chooses its certificate by that name.
 func (h *ClientHello) Accept(x *Context) { h.decision.decide(x, nil) }
 
-// Refuse ends the handshake. The connection's error has err in it; the alert is the [Alert] in err, or else handshake_failure.
+// Refuse ends the handshake. The connection's error has err in it; the alert is the [tlsio.Alert] in err, or else handshake_failure.
 func (h *ClientHello) Refuse(err error) { h.decision.decide(nil, refusal(err)) }
 
 // Numbers of extensions (IANA, TLS ExtensionType Values).

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // established reports whether the first handshake is done.
@@ -108,7 +110,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 		return nil, c.fatal
 	}
 	if !c.established() {
-		return nil, &Error{Op: OpHandshake, Class: ClassState, Err: ErrState}
+		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Class: tlsio.ClassState, Err: tlsio.ErrState}
 	}
 	if n <= 0 || n > 1<<16 {
 		return nil, fmt.Errorf("exporter: %d bytes asked for, want 1 to 65536", n)

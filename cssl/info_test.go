@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestFactsBeforeHandshake: all facts are zero values, and none crashes, before the handshake and after Close.
@@ -69,8 +70,8 @@ func TestALPNMismatch(t *testing.T) {
 	c.ALPN, s.ALPN = []string{"a"}, []string{"b"}
 	sx := mustServer(t, s)
 	cerr, serr := newPair(t, mustClient(t, c), sx).try()
-	checkAlert(t, serr, AlertSent, 120)
-	checkAlert(t, cerr, AlertReceived, 120)
+	checkAlert(t, serr, tlsio.AlertSent, 120)
+	checkAlert(t, cerr, tlsio.AlertReceived, 120)
 	p := newPair(t, mustClient(t, clientConfig()), sx)
 	p.handshake()
 	if p.server.State().ALPN != "" {

@@ -16,12 +16,13 @@ import (
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/internal/pkcs11uri"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // keyByURI is the key that a URI names, the caller's to free; setting is the
 // certificate's. It blocks on the token.
 func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) {
-	refuse := func(part string, reasons []Reason, format string, args ...any) error {
+	refuse := func(part string, reasons []tlsio.Reason, format string, args ...any) error {
 		return &ConfigError{Setting: setting + "." + part, Value: pkcs11uri.Redact(c.KeyURI), Reasons: reasons, Err: fmt.Errorf(format, args...)}
 	}
 	scheme, _, ok := strings.Cut(c.KeyURI, ":")
@@ -108,8 +109,8 @@ func cssl_go_pin(handle C.uintptr_t, buf *C.char, size C.int) C.int {
 
 // storeReasons leaves out what OpenSSL says of its attempt to take the URI for
 // the name of a file, and of the loaders of old, and hides the PIN's place.
-func storeReasons(all []Reason, uri string) []Reason {
-	var out []Reason
+func storeReasons(all []tlsio.Reason, uri string) []tlsio.Reason {
+	var out []tlsio.Reason
 	for _, r := range all {
 		if r.Text == "unregistered scheme" || r.Data == "calling stat("+uri+")" {
 			continue

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 const tokenPIN = "1234"
@@ -68,7 +69,7 @@ func handshakeError(p *pair) error {
 			if r.Err != nil && c == p.server {
 				return r.Err
 			}
-			done[i] = r.Want == WantNone
+			done[i] = r.Want == tlsio.WantNone
 		}
 		if done[0] && done[1] {
 			return nil
@@ -163,8 +164,8 @@ func TestTokenGone(t *testing.T) {
 	tok.Gone(t, true)
 	for range 3 {
 		err := handshakeError(newPair(t, client, server))
-		var e *Error
-		if !errors.As(err, &e) || e.Class != ClassSSL || !strings.Contains(err.Error(), "the token is gone") {
+		var e *tlsio.Error
+		if !errors.As(err, &e) || e.Class != tlsio.ClassSSL || !strings.Contains(err.Error(), "the token is gone") {
 			t.Fatalf("handshake: %v", err)
 		}
 	}

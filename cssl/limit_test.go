@@ -26,13 +26,13 @@ func TestLimits(t *testing.T) {
 		version TLSVersion
 		change  func(c, s *Config)
 		victim  string
-		flood   func(p *pair) Result
+		flood   func(p *pair) tlsio.Result
 	}{
-		{"key updates", TLS13, func(c, s *Config) { limited(s) }, "server", func(p *pair) Result { return p.client.KeyUpdate(false) }},
-		{"key updates with request", TLS13, func(c, s *Config) { limited(c) }, "client", func(p *pair) Result { return p.server.KeyUpdate(true) }},
-		{"tickets", TLS13, func(c, s *Config) { limited(c); s.Tickets = 20 }, "client", func(p *pair) Result { return Result{} }},
-		{"renegotiations of the client", TLS12, func(c, s *Config) { c.Renegotiation = true; limited(s) }, "server", func(p *pair) Result { return p.client.Renegotiate() }},
-		{"renegotiations of the server", TLS12, func(c, s *Config) { s.Renegotiation = true; limited(c) }, "client", func(p *pair) Result { return p.server.Renegotiate() }},
+		{"key updates", TLS13, func(c, s *Config) { limited(s) }, "server", func(p *pair) tlsio.Result { return p.client.KeyUpdate(false) }},
+		{"key updates with request", TLS13, func(c, s *Config) { limited(c) }, "client", func(p *pair) tlsio.Result { return p.server.KeyUpdate(true) }},
+		{"tickets", TLS13, func(c, s *Config) { limited(c); s.Tickets = 20 }, "client", func(p *pair) tlsio.Result { return tlsio.Result{} }},
+		{"renegotiations of the client", TLS12, func(c, s *Config) { c.Renegotiation = true; limited(s) }, "server", func(p *pair) tlsio.Result { return p.client.Renegotiate() }},
+		{"renegotiations of the server", TLS12, func(c, s *Config) { s.Renegotiation = true; limited(c) }, "client", func(p *pair) tlsio.Result { return p.server.Renegotiate() }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -59,8 +59,8 @@ func TestLimits(t *testing.T) {
 					flooder.Peek(p.buf)
 				}
 			}
-			var e *Error
-			if !errors.As(err, &e) || e.Class != ClassLimit || !errors.Is(err, ErrLimit) {
+			var e *tlsio.Error
+			if !errors.As(err, &e) || e.Class != tlsio.ClassLimit || !errors.Is(err, tlsio.ErrLimit) {
 				t.Fatalf("after %d rounds: %v", rounds, err)
 			}
 			p.move(victim, flooder)
@@ -87,12 +87,12 @@ func TestLimitEndsInput(t *testing.T) {
 		a, b := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
 		runSockets(t, a, b, func() bool { return a.established() && b.established() })
 		for range 6 {
-			if r := cc.KeyUpdate(false); r.Err != nil || r.Want != WantNone {
+			if r := cc.KeyUpdate(false); r.Err != nil || r.Want != tlsio.WantNone {
 				t.Fatalf("%+v", r)
 			}
 		}
 		send(t, cc, "data")
-		if r := sc.Read(b.readBuf); !errors.Is(r.Err, ErrLimit) || r.N != 0 {
+		if r := sc.Read(b.readBuf); !errors.Is(r.Err, tlsio.ErrLimit) || r.N != 0 {
 			t.Errorf("read ahead %v: %+v", ahead, r)
 		}
 		left, err := unix.IoctlGetInt(sfd, unix.TIOCINQ)
@@ -148,7 +148,7 @@ func TestEmptyRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	iv := expand("iv", 12)
-	var r Result
+	var r tlsio.Result
 	n := 0
 	for ; n < 1000 && r.Err == nil; n++ {
 		nonce := bytes.Clone(iv)
@@ -158,8 +158,8 @@ func TestEmptyRecords(t *testing.T) {
 		p.server.Feed(aead.Seal(header, nonce, []byte{23}, header))
 		r = p.server.Read(p.buf)
 	}
-	var e *Error
-	if !errors.As(r.Err, &e) || e.Class != ClassSSL || e.AlertSide != AlertSent || n != 33 {
+	var e *tlsio.Error
+	if !errors.As(r.Err, &e) || e.Class != tlsio.ClassSSL || e.AlertSide != tlsio.AlertSent || n != 33 {
 		t.Errorf("after %d empty records: %+v", n, r)
 	}
 }
@@ -179,10 +179,10 @@ func TestHugeHello(t *testing.T) {
 		n := tc.announced
 		c.Feed([]byte{22, 3, 1, 0, 5, 1, byte(n >> 16), byte(n >> 8), byte(n), 3})
 		r := c.Handshake()
-		var e *Error
-		if refused := errors.As(r.Err, &e); refused != tc.refused || !refused && r.Want != WantRead {
+		var e *tlsio.Error
+		if refused := errors.As(r.Err, &e); refused != tc.refused || !refused && r.Want != tlsio.WantRead {
 			t.Errorf("a hello of %d bytes: %+v", n, r)
-		} else if refused && (e.AlertSide != AlertSent || e.Reasons[0].Text != "excessive message size") {
+		} else if refused && (e.AlertSide != tlsio.AlertSent || e.Reasons[0].Text != "excessive message size") {
 			t.Errorf("a hello of %d bytes: %v", n, e)
 		}
 	}
@@ -211,12 +211,12 @@ func TestHugeChain(t *testing.T) {
 				}
 			}
 			r := p.server.Handshake()
-			err, done = r.Err, r.Want == WantNone
+			err, done = r.Err, r.Want == tlsio.WantNone
 			if n := p.server.Take(p.buf); n > 0 {
 				p.client.Feed(p.buf[:n])
 			}
 		}
-		var e *Error
+		var e *tlsio.Error
 		if refused := errors.As(err, &e); refused != tc.refused {
 			t.Errorf("a chain with %d more certificates: %v", tc.extra, err)
 		} else if refused && e.Reasons[0].Text != "excessive message size" {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // mldsaConfig is a server with a certificate of ML-DSA of a size ("44", "65", "87"), which signed itself.
@@ -71,6 +72,6 @@ func TestMLDSABesideECDSA(t *testing.T) {
 	c := clientConfig()
 	c.SignatureAlgorithms = "rsa_pss_rsae_sha256"
 	cerr, serr := newPair(t, mustClient(t, c), both).try()
-	checkAlert(t, serr, AlertSent, 40)
-	checkAlert(t, cerr, AlertReceived, 40)
+	checkAlert(t, serr, tlsio.AlertSent, 40)
+	checkAlert(t, cerr, tlsio.AlertReceived, 40)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestWriteMore: records of which each says that another follows leave in one segment, with the one that does not.
@@ -19,7 +21,7 @@ func TestWriteMore(t *testing.T) {
 	runSockets(t, c, s, func() bool { return c.established() && s.established() })
 	sc.Flush()
 	var want []byte
-	write := func(f func([]byte) Result) {
+	write := func(f func([]byte) tlsio.Result) {
 		t.Helper()
 		if r := f([]byte("record")); r.N != 6 || r.Unsent {
 			t.Fatalf("%+v", r)
@@ -42,7 +44,7 @@ func TestWriteMore(t *testing.T) {
 	for len(got) < len(want) {
 		r := cc.Read(c.readBuf)
 		got = append(got, c.readBuf[:r.N]...)
-		if r.Want == WantRead {
+		if r.Want == tlsio.WantRead {
 			waitFor(t, cfd)
 		} else if r.Err != nil {
 			t.Fatal(r.Err)
@@ -67,7 +69,7 @@ func TestShutdownMore(t *testing.T) {
 		if r := sc.WriteMore([]byte("end")); r.N != 3 || r.Unsent {
 			t.Fatalf("%+v", r)
 		}
-		if r := sc.ShutdownMore(); r.Err != nil || r.Want != WantNone || r.Unsent {
+		if r := sc.ShutdownMore(); r.Err != nil || r.Want != tlsio.WantNone || r.Unsent {
 			t.Fatalf("%+v", r)
 		}
 		if err := sc.CloseWrite(); err != nil {
@@ -78,7 +80,7 @@ func TestShutdownMore(t *testing.T) {
 		for {
 			r := cc.Read(c.readBuf)
 			got = append(got, c.readBuf[:r.N]...)
-			if r.Want == WantRead {
+			if r.Want == tlsio.WantRead {
 				waitFor(t, cfd)
 			} else if r.Err == io.EOF {
 				break

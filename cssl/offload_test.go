@@ -12,6 +12,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestCloseWhileAsked: a connection is closed while it waits; the decision comes later, for nobody.
@@ -75,7 +76,7 @@ func TestOffload(t *testing.T) {
 		server.Offload, client.Offload = true, true
 		server.Certificates[0] = Certificate{ChainFile: testcerts.Path("big.pem"), KeyFile: testcerts.Path("big.key")}
 		a := newAsked(t, engine, mustClient(t, client), mustServer(t, server))
-		if r := a.client.Handshake(); r.Want != WantAsync {
+		if r := a.client.Handshake(); r.Want != tlsio.WantAsync {
 			t.Fatalf("the first step answered %+v", r)
 		}
 		for what, got := range map[string]bool{
@@ -87,19 +88,19 @@ func TestOffload(t *testing.T) {
 				t.Errorf("%s while a step is under way", what)
 			}
 		}
-		for what, r := range map[string]Result{
+		for what, r := range map[string]tlsio.Result{
 			"Write": a.client.Write([]byte("x")), "Shutdown": a.client.Shutdown(), "KeyUpdate": a.client.KeyUpdate(true),
 			"Renegotiate": a.client.Renegotiate(),
 		} {
-			if !errors.Is(r.Err, ErrState) {
+			if !errors.Is(r.Err, tlsio.ErrState) {
 				t.Errorf("%s: %+v", what, r)
 			}
 		}
-		if r := a.client.Read(a.buf); r.Want != WantAsync && r.Want != WantRead {
+		if r := a.client.Read(a.buf); r.Want != tlsio.WantAsync && r.Want != tlsio.WantRead {
 			t.Errorf("Read: %+v", r)
 		}
 		a.succeeds()
-		if !slices.Contains(a.wants, WantAsync) {
+		if !slices.Contains(a.wants, tlsio.WantAsync) {
 			t.Errorf("wants %v", a.wants)
 		}
 		if a.server.State().Version != v {
@@ -150,7 +151,7 @@ func TestSNIOffload(t *testing.T) {
 	config.SNI = map[string]*Context{"localhost": mustServer(t, slow)}
 	a := newAsked(t, false, mustClient(t, client), mustServer(t, config))
 	a.succeeds()
-	if !asked || !slices.Contains(a.wants, WantAsync) {
+	if !asked || !slices.Contains(a.wants, tlsio.WantAsync) {
 		t.Error(asked, a.wants)
 	}
 }

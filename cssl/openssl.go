@@ -37,6 +37,7 @@ import (
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 func init() {
@@ -66,14 +67,14 @@ func TrimMemory() { C.trim() }
 
 // goReasons translates a copy of the error queue. The texts that OpenSSL gives
 // for codes are static, so it does not matter on which thread this runs.
-func goReasons(r *C.cssl_reasons) []Reason {
+func goReasons(r *C.cssl_reasons) []tlsio.Reason {
 	if r == nil || r.count == 0 {
 		return nil
 	}
-	out := make([]Reason, r.count)
+	out := make([]tlsio.Reason, r.count)
 	for i := range out {
 		e := &r.entry[i]
-		out[i] = Reason{Code: uint64(e.code), Data: C.GoString(&e.data[0])}
+		out[i] = tlsio.Reason{Code: uint64(e.code), Data: C.GoString(&e.data[0])}
 		if s := C.ERR_lib_error_string(e.code); s != nil {
 			out[i].Library = C.GoString(s)
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // serverConfig is a server with one of the test PKI's certificates ("ecdsa", "rsa" …).
@@ -81,9 +82,9 @@ func (p *pair) move(from, to *Conn) int {
 }
 
 // shake carries a handshake on, and waits for what is done off this goroutine.
-func shake(c *Conn) Result {
+func shake(c *Conn) tlsio.Result {
 	for {
-		if r := c.Handshake(); r.Want != WantAsync {
+		if r := c.Handshake(); r.Want != tlsio.WantAsync {
 			return r
 		}
 		time.Sleep(100 * time.Microsecond)
@@ -105,7 +106,7 @@ func (p *pair) handshake() {
 			if r.Err != nil {
 				p.t.Fatal(r.Err)
 			}
-			*e.done = r.Want == WantNone
+			*e.done = r.Want == tlsio.WantNone
 		}
 		p.move(p.client, p.server)
 		p.move(p.server, p.client)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // parkWrite makes a server connection over a socketpair with tiny buffers write until
@@ -16,7 +18,7 @@ func parkWrite(t *testing.T, version TLSVersion, tail int) (c, s *endpoint) {
 	c.turn(readable)
 	s.out = pattern(200_000, 5)
 	s.turn(0)
-	if s.wants[OpWrite] = s.c.Write(s.out[s.sent:]).Want; s.wants[OpWrite] != WantWrite {
+	if s.wants[tlsio.OpWrite] = s.c.Write(s.out[s.sent:]).Want; s.wants[tlsio.OpWrite] != tlsio.WantWrite {
 		t.Fatalf("the write is not parked: %v", s)
 	}
 	return c, s
@@ -60,11 +62,11 @@ func TestParkedWriteKeyUpdateWithoutTail(t *testing.T) {
 		c.record, s.record = 0, 0
 		s.actions = nil
 		for i := range c.actions {
-			c.actions[i].run = func(c *Conn) Result { return c.KeyUpdate(true) }
+			c.actions[i].run = func(c *Conn) tlsio.Result { return c.KeyUpdate(true) }
 		}
 		err = errorOf(func() { runSockets(t, c, s, finished(c, s)) })
-		var e *Error
-		if errors.As(err, &e) && e.Class == ClassSSL && badRetry(e) {
+		var e *tlsio.Error
+		if errors.As(err, &e) && e.Class == tlsio.ClassSSL && badRetry(e) {
 			t.Logf("after %d and %d bytes: %v", c.sent, s.sent, err)
 			return
 		}
@@ -73,7 +75,7 @@ func TestParkedWriteKeyUpdateWithoutTail(t *testing.T) {
 }
 
 // badRetry reports whether OpenSSL found another record unfinished.
-func badRetry(e *Error) bool {
+func badRetry(e *tlsio.Error) bool {
 	return strings.Contains(e.Error(), "bad write retry") || strings.Contains(e.Error(), "bad length")
 }
 
@@ -83,12 +85,12 @@ func TestParkedWriteKeyUpdate(t *testing.T) {
 	for _, tail := range []int{1, 0} {
 		c, s := parkWrite(t, TLS13, tail)
 		for i := 0; i < 5; i++ {
-			if r := c.c.KeyUpdate(true); r.Want != WantNone || r.Unsent {
+			if r := c.c.KeyUpdate(true); r.Want != tlsio.WantNone || r.Unsent {
 				t.Fatalf("key update: %+v", r)
 			}
 			send(t, c.c, "hello")
 			r := s.c.Read(s.readBuf)
-			if r.Want != WantNone || string(s.readBuf[:r.N]) != "hello" {
+			if r.Want != tlsio.WantNone || string(s.readBuf[:r.N]) != "hello" {
 				t.Errorf("read while the write is parked: %+v", r)
 			}
 			if i == 0 && !r.Unsent {
@@ -113,9 +115,9 @@ func TestParkedWriteRenegotiation(t *testing.T) {
 		runSockets(t, c, s, finished(c, s))
 		checkBusy(t, c, s)
 		for _, e := range []*endpoint{c, s} {
-			readWantsWrite += e.seen[OpRead][WantWrite]
-			writeWantsRead += e.seen[OpWrite][WantRead]
-			writeWantsAppRead += e.seen[OpWrite][WantAppRead]
+			readWantsWrite += e.seen[tlsio.OpRead][tlsio.WantWrite]
+			writeWantsRead += e.seen[tlsio.OpWrite][tlsio.WantRead]
+			writeWantsAppRead += e.seen[tlsio.OpWrite][tlsio.WantAppRead]
 		}
 	}
 	t.Logf("Read answered WANT_WRITE %d times, Write WANT_READ %d and WANT_APP_READ %d times",
@@ -133,7 +135,7 @@ func TestParkedWriteRenegotiationWithoutTail(t *testing.T) {
 		t.Fatalf("renegotiate: %+v", r)
 	}
 	r := s.c.Read(s.readBuf)
-	var e *Error
+	var e *tlsio.Error
 	if !errors.As(r.Err, &e) || !badRetry(e) {
 		t.Errorf("read: %+v, want it to fail with bad write retry or bad length", r)
 	}
@@ -151,20 +153,20 @@ func TestParkedWriteShutdown(t *testing.T) {
 	if r := p.server.Write(make([]byte, 16384)); r.N != 16384 {
 		t.Fatalf("%+v", r)
 	}
-	var r Result
-	for i := 0; i < 100 && r.Want == WantNone && r.Err == nil; i++ {
+	var r tlsio.Result
+	for i := 0; i < 100 && r.Want == tlsio.WantNone && r.Err == nil; i++ {
 		r = p.server.KeyUpdate(false)
 	}
-	if r.Want != WantWrite {
+	if r.Want != tlsio.WantWrite {
 		t.Fatalf("key update: %+v, want WANT_WRITE", r)
 	}
 	for range 3 {
-		if r := p.server.Shutdown(); r.Want != WantWrite {
+		if r := p.server.Shutdown(); r.Want != tlsio.WantWrite {
 			t.Fatalf("shutdown while a key update is half written: %+v", r)
 		}
 	}
 	p.move(p.server, p.client)
-	if r := p.server.Shutdown(); r.Want != WantNone || r.Err != nil {
+	if r := p.server.Shutdown(); r.Want != tlsio.WantNone || r.Err != nil {
 		t.Fatalf("shutdown after the output was taken: %+v", r)
 	}
 	p.move(p.server, p.client)
@@ -177,7 +179,7 @@ func TestParkedWriteShutdown(t *testing.T) {
 			}
 			return
 		}
-		if r.Want != WantNone {
+		if r.Want != tlsio.WantNone {
 			t.Fatalf("client: %+v after %d bytes", r, got)
 		}
 		got += r.N
@@ -190,10 +192,10 @@ func TestParkedWriteReadMakesStale(t *testing.T) {
 	cx, sx := mode{version: TLS12, cert: "ecdsa"}.contexts(t)
 	p := newPair(t, cx, sx)
 	p.handshake()
-	if r := p.client.Renegotiate(); r.Want != WantRead {
+	if r := p.client.Renegotiate(); r.Want != tlsio.WantRead {
 		t.Fatalf("renegotiate: %+v", r)
 	}
-	if r := p.client.Write([]byte("x")); r.Want != WantRead {
+	if r := p.client.Write([]byte("x")); r.Want != tlsio.WantRead {
 		t.Fatalf("write: %+v", r)
 	}
 	for i := 0; ; i++ {

@@ -67,13 +67,13 @@ func (b *builder) psks() error {
 
 // pskRefused reports whether e, of a handshake, is what it looks like when no
 // pre-shared key was agreed on.
-func (c *Conn) pskRefused(e *Error) bool {
+func (c *Conn) pskRefused(e *tlsio.Error) bool {
 	if !c.server {
 		// OpenSSL's server says the first for lack of a certificate, the second or
 		// the third when the key is another one; RFC 8446 has the last too.
-		return e.AlertSide == AlertReceived && slices.Contains([]Alert{tlsio.AlertHandshakeFailure, tlsio.AlertIllegalParameter, tlsio.AlertDecryptError, tlsio.AlertUnknownPSKIdentity}, e.Alert)
+		return e.AlertSide == tlsio.AlertReceived && slices.Contains([]tlsio.Alert{tlsio.AlertHandshakeFailure, tlsio.AlertIllegalParameter, tlsio.AlertDecryptError, tlsio.AlertUnknownPSKIdentity}, e.Alert)
 	}
-	return slices.ContainsFunc(e.Reasons, func(r Reason) bool {
+	return slices.ContainsFunc(e.Reasons, func(r tlsio.Reason) bool {
 		return r.Text == "no suitable signature algorithm" || r.Text == "no shared cipher" || r.Text == "binder does not verify"
 	})
 }

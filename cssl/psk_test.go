@@ -117,8 +117,8 @@ func TestPSKBesideCertificates(t *testing.T) {
 	}
 	// Without a CA nobody but the owner of the key is taken.
 	cerr, serr := pskPair(t, mustClient(t, Config{PSKs: []PSK{psk("stranger", "1", "")}}), sx, nil).try()
-	checkAlert(t, cerr, AlertSent, 48)
-	checkAlert(t, serr, AlertReceived, 48)
+	checkAlert(t, cerr, tlsio.AlertSent, 48)
+	checkAlert(t, serr, tlsio.AlertReceived, 48)
 	if _, err := mustClient(t, c).NewEngineConn(ConnConfig{}); err == nil {
 		t.Error("a client that trusts CAs needs no name")
 	}
@@ -128,7 +128,7 @@ func TestPSKBesideCertificates(t *testing.T) {
 func TestPSKRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		client, server Config
-		alert          Alert
+		alert          tlsio.Alert
 		server0        string // in the server's error
 	}{
 		"identity": {Config{PSKs: []PSK{psk("b", "1", "")}}, Config{PSKs: []PSK{psk("a", "1", "")}}, 40, "no suitable signature algorithm"},
@@ -142,9 +142,9 @@ func TestPSKRefused(t *testing.T) {
 			if name == "key" && errors.Is(serr, tlsio.AlertDecryptError) {
 				tt.alert = 51 // as RFC 8446 has it; OpenSSL before 3.5 differs
 			}
-			checkAlert(t, serr, AlertSent, tt.alert)
-			checkAlert(t, cerr, AlertReceived, tt.alert)
-			if !errors.Is(serr, ErrPSK) || errors.Is(cerr, ErrPSK) != (tt.client.PSKs != nil) || !strings.Contains(serr.Error(), tt.server0) {
+			checkAlert(t, serr, tlsio.AlertSent, tt.alert)
+			checkAlert(t, cerr, tlsio.AlertReceived, tt.alert)
+			if !errors.Is(serr, tlsio.ErrPSK) || errors.Is(cerr, tlsio.ErrPSK) != (tt.client.PSKs != nil) || !strings.Contains(serr.Error(), tt.server0) {
 				t.Errorf("client: %v\nserver: %v", cerr, serr)
 			}
 			if strings.Contains(cerr.Error()+serr.Error(), secretText) {
@@ -155,14 +155,14 @@ func TestPSKRefused(t *testing.T) {
 	// A server with a certificate alone.
 	p := pskPair(t, mustClient(t, Config{PSKs: []PSK{psk("a", "1", "")}}), mustServer(t, serverConfig("ecdsa")), nil)
 	cerr, serr := p.try()
-	checkAlert(t, cerr, AlertSent, 48)
-	checkAlert(t, serr, AlertReceived, 48)
+	checkAlert(t, cerr, tlsio.AlertSent, 48)
+	checkAlert(t, serr, tlsio.AlertReceived, 48)
 	// TLS 1.2 has no such keys here.
 	c := clientConfig()
 	c.MaxVersion = TLS12
 	cerr, serr = newPair(t, mustClient(t, c), mustServer(t, Config{PSKs: []PSK{psk("a", "1", "")}})).try()
-	checkAlert(t, serr, AlertSent, 70)
-	checkAlert(t, cerr, AlertReceived, 70)
+	checkAlert(t, serr, tlsio.AlertSent, 70)
+	checkAlert(t, cerr, tlsio.AlertReceived, 70)
 }
 
 // TestPSKRevoked: with shared ticket keys, a session that came of a key is resumed only where the key still is.
@@ -243,7 +243,7 @@ func TestPSKNoEarlyData(t *testing.T) {
 	s.PSKs = []PSK{psk("a", "1", "")}
 	cx, sx := mustClient(t, Config{PSKs: s.PSKs}), mustServer(t, s)
 	p := pskPair(t, cx, sx, nil)
-	if r := p.client.WriteEarlyData([]byte("x")); !errors.Is(r.Err, ErrState) {
+	if r := p.client.WriteEarlyData([]byte("x")); !errors.Is(r.Err, tlsio.ErrState) {
 		t.Errorf("%+v", r)
 	}
 	p.readEarly()

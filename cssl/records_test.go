@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // record is the outside of one on the wire.
@@ -50,7 +51,7 @@ func (p *pair) exchange(data []byte) (client, server []byte) {
 		for left := data; len(got) < len(data); {
 			if len(left) > 0 {
 				r := e[0].Write(left)
-				if r.Err != nil || r.Want != WantNone && r.Want != WantWrite {
+				if r.Err != nil || r.Want != tlsio.WantNone && r.Want != tlsio.WantWrite {
 					p.t.Fatalf("%+v", r)
 				}
 				left = left[r.N:]
@@ -114,7 +115,7 @@ func TestMaxFragment(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if r.Want == WantNone {
+		if r.Want == tlsio.WantNone {
 			break
 		}
 		n, err := near.Read(buf)
@@ -214,16 +215,16 @@ func TestRecordSizeLimitBad(t *testing.T) {
 			p.server.Feed(hello)
 			r := p.server.Handshake()
 			if limit < 64 {
-				checkAlert(t, r.Err, AlertSent, 47)
+				checkAlert(t, r.Err, tlsio.AlertSent, 47)
 				continue
 			}
 			n = p.server.Take(p.buf)
-			if r.Want != WantRead || n == 0 || version == TLS12 && bytes.Contains(p.buf[:n], []byte{0, 28, 0, 2, 0x40, 1}) {
+			if r.Want != tlsio.WantRead || n == 0 || version == TLS12 && bytes.Contains(p.buf[:n], []byte{0, 28, 0, 2, 0x40, 1}) {
 				t.Errorf("%v: a client's limit of %d: %+v, answer %x", version, limit, r, p.buf[:n])
 			}
 		}
 	}
-	for limit, alert := range map[int]Alert{63: 47, 64: 40, 511: 40} {
+	for limit, alert := range map[int]tlsio.Alert{63: 47, 64: 40, 511: 40} {
 		c, s := clientConfig(), serverConfig("ecdsa")
 		c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = TLS12, 16385, 16385
 		p := newPair(t, mustClient(t, c), mustServer(t, s))
@@ -233,7 +234,7 @@ func TestRecordSizeLimitBad(t *testing.T) {
 		n := p.server.Take(p.buf)
 		change(p.buf[:n], limit)
 		p.client.Feed(p.buf[:n])
-		checkAlert(t, p.client.Handshake().Err, AlertSent, alert)
+		checkAlert(t, p.client.Handshake().Err, tlsio.AlertSent, alert)
 	}
 }
 
@@ -286,13 +287,13 @@ func TestSmallRecordsSmallSockets(t *testing.T) {
 				a.out, b.out = pattern(100000, 1), pattern(100000, 2)
 				a.record, b.record = 16384, 16384
 				if tail >= 0 { // see TestParkedWriteKeyUpdateWithoutTail
-					b.actions = []action{{50000, OpKeyUpdate, func(c *Conn) Result { return c.KeyUpdate(true) }}}
+					b.actions = []action{{50000, tlsio.OpKeyUpdate, func(c *Conn) tlsio.Result { return c.KeyUpdate(true) }}}
 				}
 				runSockets(t, a, b, func() bool { return len(a.in) == len(b.out) && len(b.in) == len(a.out) && a.done() && b.done() })
 				sameBytes(t, name, a.in, b.out)
 				sameBytes(t, name, b.in, a.out)
-				if b.seen[OpWrite][WantNone] < 100000/700 || b.seen[OpWrite][WantWrite] == 0 {
-					t.Errorf("%s, %s, tail %d: %d writes, %d of them refused", network, name, tail, b.seen[OpWrite][WantNone], b.seen[OpWrite][WantWrite])
+				if b.seen[tlsio.OpWrite][tlsio.WantNone] < 100000/700 || b.seen[tlsio.OpWrite][tlsio.WantWrite] == 0 {
+					t.Errorf("%s, %s, tail %d: %d writes, %d of them refused", network, name, tail, b.seen[tlsio.OpWrite][tlsio.WantNone], b.seen[tlsio.OpWrite][tlsio.WantWrite])
 				}
 			}
 		}

@@ -1,6 +1,10 @@
 package cssl
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
+)
 
 // TestRenegotiateBothSides: a client asks for a renegotiation while the server's HelloRequest has come
 // in part, with application data behind it. OpenSSL 3.0 alone would take that data for a protocol error.
@@ -42,7 +46,7 @@ func TestRenegotiateBothSides(t *testing.T) {
 				t.Errorf("after %d bytes and then %d at a time: got %q", first, chunk, got)
 			}
 			for _, c := range []*Conn{p.client, p.server} {
-				if r := c.Handshake(); r.Want != WantNone || r.Err != nil {
+				if r := c.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
 					t.Errorf("after %d bytes and then %d at a time: a handshake is left: %+v", first, chunk, r)
 				}
 			}

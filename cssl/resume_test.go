@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // finish lets both sides read what follows the handshake, such as tickets.
@@ -97,7 +98,7 @@ func TestTicketCount(t *testing.T) {
 		p.move(p.server, p.client)
 		p.client.Handshake()
 		p.move(p.client, p.server)
-		if r := p.server.Handshake(); r.Want != WantNone || r.Err != nil {
+		if r := p.server.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
 			t.Fatalf("the handshake is not done: %+v", r)
 		}
 		n := 0

@@ -3,6 +3,8 @@ package cssl
 import (
 	"syscall"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestShutdownRefused: the transport refuses close_notify more than once. It must not be lost.
@@ -21,7 +23,7 @@ func TestShutdownRefused(t *testing.T) {
 			}
 		}
 		for range 3 {
-			if r := s.c.Shutdown(); r.Want != WantWrite || r.Out {
+			if r := s.c.Shutdown(); r.Want != tlsio.WantWrite || r.Out {
 				t.Fatalf("%v: shutdown with the transport full: %+v", version, r)
 			}
 		}
@@ -33,7 +35,7 @@ func TestShutdownRefused(t *testing.T) {
 			}
 			drained += n
 		}
-		if r := s.c.Shutdown(); r.Want != WantNone || r.Err != nil || !r.Out {
+		if r := s.c.Shutdown(); r.Want != tlsio.WantNone || r.Err != nil || !r.Out {
 			t.Errorf("%v: shutdown: %+v", version, r)
 		}
 		if n, err := syscall.Read(c.c.fd, buf); err != nil || n < 7 {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestBrokenSocket: writing to a peer that has gone is EPIPE or ECONNRESET and no signal (P28). The
@@ -56,9 +57,9 @@ func TestBrokenSocket(t *testing.T) {
 		if r := sc.Read(s.readBuf); !errors.Is(r.Err, io.ErrUnexpectedEOF) {
 			t.Errorf("%v: end: %+v", version, r)
 		}
-		for name, r := range map[string]Result{"flush": sc.Flush(), "shutdown": sc.Shutdown()} {
-			var e *Error
-			if !errors.As(r.Err, &e) || e.Class != ClassSyscall || e.Errno == 0 {
+		for name, r := range map[string]tlsio.Result{"flush": sc.Flush(), "shutdown": sc.Shutdown()} {
+			var e *tlsio.Error
+			if !errors.As(r.Err, &e) || e.Class != tlsio.ClassSyscall || e.Errno == 0 {
 				t.Errorf("%v: %s: %+v", version, name, r)
 			}
 		}
@@ -101,13 +102,13 @@ func TestClientLeavesBeforeTickets(t *testing.T) {
 	cc, sc := overSockets(t, cx, sx, cfd, sfd)
 	cc.Handshake()
 	sc.Handshake()
-	if r := cc.Handshake(); r.Want != WantNone || r.Err != nil {
+	if r := cc.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
 		t.Fatalf("client: %+v", r)
 	}
 	send(t, cc, "request")
 	cc.Shutdown()
 	syscall.Close(cfd)
-	if r := sc.Handshake(); r.Want != WantNone || r.Err != nil {
+	if r := sc.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
 		t.Fatalf("server's handshake: %+v", r)
 	}
 	buf := make([]byte, 100)

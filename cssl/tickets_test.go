@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // ticketKey is a key of n bytes.
@@ -145,7 +146,7 @@ func shakeWithGo(t *testing.T, sx *Context, cfg *tls.Config) tls.ConnectionState
 			}
 			continue
 		}
-		if r.Want == WantNone {
+		if r.Want == tlsio.WantNone {
 			break
 		}
 		n, err := near.Read(buf)

@@ -3,6 +3,8 @@ package cssl
 import (
 	"fmt"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // versions pins both sides to one protocol version.
@@ -44,10 +46,10 @@ func busy(m mode, c, s *endpoint, n int) {
 		for k := 1; k <= 3; k++ {
 			at := n * (2*k - 1 + i) / 8
 			if m.version == TLS12 {
-				e.actions = append(e.actions, action{at, OpRenegotiate, (*Conn).Renegotiate})
+				e.actions = append(e.actions, action{at, tlsio.OpRenegotiate, (*Conn).Renegotiate})
 				continue
 			}
-			e.actions = append(e.actions, action{at, OpKeyUpdate, func(c *Conn) Result { return c.KeyUpdate(k%2 == 1) }})
+			e.actions = append(e.actions, action{at, tlsio.OpKeyUpdate, func(c *Conn) tlsio.Result { return c.KeyUpdate(k%2 == 1) }})
 		}
 	}
 }
@@ -168,7 +170,7 @@ func TestTailIsBounded(t *testing.T) {
 		if n := s.c.Unsent(); n > limit || tail >= 0 && n == 0 {
 			t.Errorf("tail %d: %d bytes are kept", tail, n)
 		}
-		if s.sent == len(s.out) || s.wants[OpWrite] != WantWrite {
+		if s.sent == len(s.out) || s.wants[tlsio.OpWrite] != tlsio.WantWrite {
 			t.Errorf("tail %d: the write does not wait: %v", tail, s)
 		}
 		runSockets(t, c, s, func() bool { return s.done() && len(c.in) == len(s.out) })
@@ -196,7 +198,7 @@ func TestDrainedIsTrue(t *testing.T) {
 				got, drained := 0, false
 				for got < size {
 					r := c.c.Read(c.readBuf)
-					if r.Err != nil || r.Want != WantNone {
+					if r.Err != nil || r.Want != tlsio.WantNone {
 						t.Fatalf("size %d: %+v after %d bytes", size, r, got)
 					}
 					got += r.N
@@ -208,7 +210,7 @@ func TestDrainedIsTrue(t *testing.T) {
 				if ahead && !drained {
 					t.Errorf("size %d: the last read does not say that it was the last", size)
 				}
-				if r := c.c.Read(c.readBuf); r.Want != WantRead {
+				if r := c.c.Read(c.readBuf); r.Want != tlsio.WantRead {
 					t.Errorf("size %d: after the last byte %+v", size, r)
 				}
 			}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestUnsentFlight: a side whose send fails while recv finds nothing (here for its own direction was shut down) does
@@ -23,7 +25,7 @@ func TestUnsentFlight(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fails := func(t *testing.T, r Result) {
+		fails := func(t *testing.T, r tlsio.Result) {
 			t.Helper()
 			if !errors.Is(r.Err, syscall.EPIPE) {
 				t.Errorf("%v: %+v, want EPIPE", version, r)
@@ -54,7 +56,7 @@ func TestUnsentFlight(t *testing.T) {
 				last, fd = sc, sfd
 			}
 			broken(t, fd)
-			if r := last.Handshake(); r.Err != nil || r.Want != WantNone {
+			if r := last.Handshake(); r.Err != nil || r.Want != tlsio.WantNone {
 				t.Fatalf("handshake: %+v", r)
 			}
 			fails(t, last.Read(buf))
@@ -94,7 +96,7 @@ func TestUnsentFlight(t *testing.T) {
 					t.Errorf("read: %+v", r)
 				}
 				// Nothing of ours is missing, so reading goes on.
-				if r := sc.Read(buf); r.Err != nil || r.Want != WantRead {
+				if r := sc.Read(buf); r.Err != nil || r.Want != tlsio.WantRead {
 					t.Errorf("read with nothing there: %+v", r)
 				}
 			}
@@ -107,16 +109,16 @@ func TestUnsentFlight(t *testing.T) {
 func TestUnsentAfterCloseWrite(t *testing.T) {
 	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa")))
 	p.handshake()
-	ask := func(request bool) Result {
+	ask := func(request bool) tlsio.Result {
 		t.Helper()
-		if r := p.client.KeyUpdate(request); r.Want != WantNone || r.Err != nil {
+		if r := p.client.KeyUpdate(request); r.Want != tlsio.WantNone || r.Err != nil {
 			t.Fatalf("key update: %+v", r)
 		}
 		p.move(p.client, p.server)
 		return p.server.Read(p.buf)
 	}
 	ask(true)
-	if r := p.server.Shutdown(); r.Want != WantNone || r.Err != nil {
+	if r := p.server.Shutdown(); r.Want != tlsio.WantNone || r.Err != nil {
 		t.Fatalf("shutdown: %+v", r)
 	}
 	before := p.server.Unsent()
@@ -125,7 +127,7 @@ func TestUnsentAfterCloseWrite(t *testing.T) {
 	}
 	p.move(p.server, p.client)
 	for _, request := range []bool{false, true} {
-		if r := ask(request); r.Want != WantRead || !r.In || r.Unsent {
+		if r := ask(request); r.Want != tlsio.WantRead || !r.In || r.Unsent {
 			t.Errorf("read: %+v", r)
 		}
 		if n := p.server.Unsent(); n > 0 {
@@ -151,7 +153,7 @@ func TestReadAfterCloseWrite(t *testing.T) {
 			if r := reader.Read(buf); r.N != 5 {
 				t.Errorf("%s: read: %+v", name, r)
 			}
-			if r := reader.Read(buf); r.Want != WantRead {
+			if r := reader.Read(buf); r.Want != tlsio.WantRead {
 				t.Errorf("%s: read with nothing there: %+v", name, r)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // try drives both ends until each is done or has failed. A client of TLS 1.3 hears
@@ -18,7 +19,7 @@ func (p *pair) try() (client, server error) {
 		for i, c := range ends {
 			if r := shake(c); r.Err != nil && errs[i] == nil {
 				errs[i] = r.Err
-			} else if r.Want == WantNone && r.Err == nil {
+			} else if r.Want == tlsio.WantNone && r.Err == nil {
 				if r := c.Peek(p.buf); r.Err != nil && errs[i] == nil {
 					errs[i] = r.Err
 				}
@@ -42,7 +43,7 @@ func TestVerify(t *testing.T) {
 		change  func(c, s *Config, cc *ConnConfig)
 		refuser string // "client", "server" or "" if the handshake succeeds
 		verify  string
-		alert   Alert
+		alert   tlsio.Alert
 	}{
 		{"good", "ecdsa", nil, "", "", 0},
 		{"IPv4", "ecdsa", func(c, s *Config, cc *ConnConfig) { cc.ServerName = "127.0.0.1" }, "", "", 0},
@@ -103,9 +104,9 @@ func TestVerify(t *testing.T) {
 				if alert == 116 && version == TLS12 {
 					alert = 40
 				}
-				checkAlert(t, sent, AlertSent, alert)
-				checkAlert(t, received, AlertReceived, alert)
-				var e *Error
+				checkAlert(t, sent, tlsio.AlertSent, alert)
+				checkAlert(t, received, tlsio.AlertReceived, alert)
+				var e *tlsio.Error
 				if errors.As(sent, &e); tt.verify != "" && !containsAny(e.Verify, tt.verify) {
 					t.Errorf("Verify is %q, want %q", e.Verify, tt.verify)
 				}
@@ -123,14 +124,14 @@ func containsAny(s, alternatives string) bool {
 	return false
 }
 
-func checkAlert(t *testing.T, err error, side AlertSide, alert Alert) {
+func checkAlert(t *testing.T, err error, side tlsio.AlertSide, alert tlsio.Alert) {
 	t.Helper()
-	var e *Error
+	var e *tlsio.Error
 	if !errors.As(err, &e) {
 		t.Errorf("got %T %v", err, err)
 		return
 	}
-	if e.Class != ClassSSL || e.AlertSide != side || e.Alert != alert || !errors.Is(err, alert) || len(e.Reasons) == 0 {
+	if e.Class != tlsio.ClassSSL || e.AlertSide != side || e.Alert != alert || !errors.Is(err, alert) || len(e.Reasons) == 0 {
 		t.Errorf("got %v (class %d, side %d), want alert %v", err, e.Class, e.AlertSide, alert)
 	}
 }

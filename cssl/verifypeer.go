@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"unsafe"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // PeerVerification is a peer's certificate that the application decides about:
@@ -67,18 +69,18 @@ func newPeerVerification(c *C.cssl_conn) (v *PeerVerification, unreadable error)
 
 // verifyErrorOf is the error of OpenSSL's that leads to the alert in err.
 func verifyErrorOf(err error) C.int {
-	var alert Alert
+	var alert tlsio.Alert
 	if errors.As(err, &alert) {
 		switch alert {
-		case 43:
+		case tlsio.AlertUnsupportedCertificate:
 			return C.X509_V_ERR_INVALID_PURPOSE
-		case 44:
+		case tlsio.AlertCertificateRevoked:
 			return C.X509_V_ERR_CERT_REVOKED
-		case 45:
+		case tlsio.AlertCertificateExpired:
 			return C.X509_V_ERR_CERT_HAS_EXPIRED
-		case 46:
+		case tlsio.AlertCertificateUnknown:
 			return C.X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION
-		case 48:
+		case tlsio.AlertUnknownCA:
 			return C.X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
 		}
 	}

@@ -67,7 +67,7 @@ func TestVerifyPeerRefuses(t *testing.T) {
 			for name, c := range map[string]struct {
 				decide func(v *PeerVerification)
 				err    error
-				alert  Alert
+				alert  tlsio.Alert
 			}{
 				"at once":       {func(v *PeerVerification) { v.Refuse(mine); v.Accept() }, mine, 42},
 				"later":         {func(v *PeerVerification) { go v.Refuse(mine) }, mine, 42},
@@ -177,10 +177,10 @@ func TestVerifyInRenegotiation(t *testing.T) {
 				s := a.server.Read(make([]byte, 1))
 				a.carry()
 				r = a.client.Handshake()
-				if cerr, serr = r.Err, s.Err; cerr != nil || serr != nil || r.Want == WantNone {
+				if cerr, serr = r.Err, s.Err; cerr != nil || serr != nil || r.Want == tlsio.WantNone {
 					break
 				}
-				if r.Want == WantRetryVerify {
+				if r.Want == tlsio.WantRetryVerify {
 					<-a.woken
 				}
 				if i > 1000 {

@@ -3,6 +3,8 @@ package cssl
 import (
 	"errors"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // resumedWith makes a handshake with a session and answers whether it was resumed, or how the server failed.
@@ -22,7 +24,7 @@ func resumedWith(t *testing.T, cx, sx *Context, cfg ConnConfig) (bool, error) {
 			return false, sr.Err
 		case cr.Err != nil:
 			t.Fatal(cr.Err)
-		case cr.Want == WantNone && sr.Want == WantNone:
+		case cr.Want == tlsio.WantNone && sr.Want == tlsio.WantNone:
 			return p.server.State().Resumed, nil
 		}
 		p.move(p.client, p.server)

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -151,7 +151,7 @@ func TestFairness(t *testing.T) {
 	}
 	turns := after.Turns - before.Turns
 	// One turn moves a budget for an event and another for the ready list.
-	if perTurn := flood / max(turns, 1); perTurn > 2*(32<<10)+2*cssl.MaxPlaintext {
+	if perTurn := flood / max(turns, 1); perTurn > 2*(32<<10)+2*tlsio.MaxPlaintext {
 		t.Errorf("a turn read %d bytes from one connection", perTurn)
 	}
 }

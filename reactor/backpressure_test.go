@@ -10,6 +10,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,7 +27,7 @@ func assertTurns(t *testing.T, st Stats) {
 	}
 	attempts := uint64(0)
 	for op, r := range st.Sessions.Results {
-		if cssl.Op(op) == cssl.OpHandshake {
+		if tlsio.Op(op) == tlsio.OpHandshake {
 			continue
 		}
 		for _, n := range r {
@@ -96,7 +97,7 @@ func TestLargeChainSmallBuffers(t *testing.T) {
 		t.Fatalf("echo %q", g)
 	}
 	r := s.Stats().Sessions.Results
-	if r[cssl.OpHandshake][cssl.WantWrite]+r[cssl.OpFlush][cssl.WantWrite] == 0 {
+	if r[tlsio.OpHandshake][tlsio.WantWrite]+r[tlsio.OpFlush][tlsio.WantWrite] == 0 {
 		t.Error("the handshake never had to wait for writability, so this proves nothing")
 	}
 	assertTurns(t, s.Stats())
@@ -155,7 +156,7 @@ func TestSlowReader(t *testing.T) {
 	}
 	client.Close()
 	must(t, receive(t, ended, "OnClose"))
-	if limit := high + turn + cssl.MaxPlaintext; most > limit {
+	if limit := high + turn + tlsio.MaxPlaintext; most > limit {
 		t.Errorf("%d bytes were queued, want at most %d", most, limit)
 	}
 	if drains == 0 {

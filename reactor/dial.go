@@ -41,7 +41,7 @@ type Dialer struct {
 // Timeout has no effect on the connection.
 //
 // The error, but for wrong use, is a *net.OpError. Its Op says how far it came: "dial" for resolving and
-// connecting, with net's error; "handshake" from there on, with a *[cssl.Error], a *[cssl.ConfigError],
+// connecting, with net's error; "handshake" from there on, with a *[tlsio.Error], a *[cssl.ConfigError],
 // [ErrHandshakeTimeout], [ErrLoopClosed], or ErrPanic if OnOpen panicked. When it was ctx or Timeout that ended
 // it, errors.Is finds context.Canceled or context.DeadlineExceeded.
 // After an error the socket is closed. The handler has then heard OnClose, once, with the cause, if

@@ -18,6 +18,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -203,7 +204,7 @@ func TestDialVerifies(t *testing.T) {
 				receive(t, h.ends, "OnClose")
 				return
 			}
-			var tlsErr *cssl.Error
+			var tlsErr *tlsio.Error
 			if c != nil || err == nil || !strings.Contains(err.Error(), tc.want) || !errors.As(err, &tlsErr) || !strings.Contains(err.Error(), addr.String()) {
 				t.Errorf("Dial answered %v, %v; want an error with %q and the address", c, err, tc.want)
 			}

@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestListenerDuplicate: the application keeps a duplicate of the listening socket, as for
@@ -29,7 +30,7 @@ func TestListenerDuplicate(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Shutdown(ctx) }()
-	waitFor(t, "the close to begin", func() bool { return s.Stats().Sessions.Results[cssl.OpShutdown][cssl.WantNone] == 1 })
+	waitFor(t, "the close to begin", func() bool { return s.Stats().Sessions.Results[tlsio.OpShutdown][tlsio.WantNone] == 1 })
 	rawDial(t, addr) // for the successor
 	waitFor(t, "rest, with a listener that is closed", func() bool { return !spins(s.loops[0]) })
 	cancel()

@@ -50,7 +50,7 @@ func TestRequestCertificate(t *testing.T) {
 			p := make([]byte, 4)
 			_, err = io.ReadFull(c, p)
 			must(t, err)
-			if err := receive(t, heard, "OnCertificate"); offers && err != nil || !offers && !errors.Is(err, cssl.ErrState) {
+			if err := receive(t, heard, "OnCertificate"); offers && err != nil || !offers && !errors.Is(err, tlsio.ErrState) {
 				t.Errorf("offered %v: %v", offers, err)
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -105,10 +104,10 @@ func TestAlertSides(t *testing.T) {
 	const expired = tlsio.AlertCertificateExpired
 	for _, side := range []struct {
 		ch   end
-		want cssl.AlertSide
-	}{{server, cssl.AlertReceived}, {client, cssl.AlertSent}} {
+		want tlsio.AlertSide
+	}{{server, tlsio.AlertReceived}, {client, tlsio.AlertSent}} {
 		err := receive(t, side.ch, "OnClose")
-		var e *cssl.Error
+		var e *tlsio.Error
 		if !errors.As(err, &e) || e.AlertSide != side.want || !errors.Is(err, expired) {
 			t.Errorf("OnClose got %v", err)
 		}

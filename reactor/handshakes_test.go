@@ -5,8 +5,9 @@ import (
 	"net"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestHandshakesWait: when many begin their handshake at once, an established connection is served first, and few of
@@ -14,7 +15,7 @@ import (
 func TestHandshakesWait(t *testing.T) {
 	type step struct {
 		turn, conn uint64
-		op         cssl.Op
+		op         tlsio.Op
 	}
 	var steps []step // the loop's own until the server is closed
 	s := &Server{Handler: echo(), Loops: 1}
@@ -57,12 +58,12 @@ func TestHandshakesWait(t *testing.T) {
 	must(t, s.Close())
 
 	oldID := steps[0].conn
-	if first := steps[before]; first.conn != oldID || first.op != cssl.OpRead {
+	if first := steps[before]; first.conn != oldID || first.op != tlsio.OpRead {
 		t.Errorf("%v of connection %d came first", first.op, first.conn)
 	}
 	inTurn := map[uint64]map[uint64]bool{}
 	for _, st := range steps[before:] {
-		if st.op == cssl.OpHandshake {
+		if st.op == tlsio.OpHandshake {
 			if inTurn[st.turn] == nil {
 				inTurn[st.turn] = map[uint64]bool{}
 			}

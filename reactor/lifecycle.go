@@ -8,6 +8,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,7 +94,7 @@ func (l *Loop) adopt(c *Conn) {
 		}
 	}
 	if f := l.cfg.Trace; f != nil {
-		c.session.SetTrace(func(op cssl.Op, r cssl.Result) {
+		c.session.SetTrace(func(op tlsio.Op, r tlsio.Result) {
 			f(c, Step{op, r, c.session.Interest(), c.session.Runnable()})
 		})
 	}

@@ -12,11 +12,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/logqueue"
 	"github.com/spacemonad/go-openssl/internal/saturate"
 	"github.com/spacemonad/go-openssl/reactor/internal/poller"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // What OnClose gets when a deadline passed: a net.Error, in which errors.Is finds os.ErrDeadlineExceeded.
@@ -67,8 +67,8 @@ type LoopConfig struct {
 
 // Step is what Trace hears: an operation, its result, and what follows from it.
 type Step struct {
-	Op     cssl.Op
-	Result cssl.Result
+	Op     tlsio.Op
+	Result tlsio.Result
 	// Interest is what the connection waits for then. If Runnable is set, another operation comes first.
 	Interest session.Event
 	Runnable bool
@@ -144,7 +144,7 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	l := &Loop{cfg: cfg.withDefaults(), poller: p, start: time.Now()}
 	l.logTo(l.cfg.Logger)
 	s := cfg.Session
-	s.Buffer = make([]byte, cssl.MaxPlaintext)
+	s.Buffer = make([]byte, tlsio.MaxPlaintext)
 	s.Counters = &l.stats.Sessions
 	l.sessions = &s
 	return l, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestRekeyInStream (P16, P34): KeyUpdate, with and without a request, and renegotiation from
@@ -19,15 +20,15 @@ func TestRekeyInStream(t *testing.T) {
 		name   string
 		change func(*cssl.Config)
 		rekey  func(*Conn) error
-		op     cssl.Op
+		op     tlsio.Op
 		server bool
 	}{
-		{"server updates", nil, func(c *Conn) error { return c.KeyUpdate(false) }, cssl.OpKeyUpdate, true},
-		{"server updates and asks", nil, func(c *Conn) error { return c.KeyUpdate(true) }, cssl.OpKeyUpdate, true},
-		{"client updates", nil, func(c *Conn) error { return c.KeyUpdate(false) }, cssl.OpKeyUpdate, false},
-		{"client updates and asks", nil, func(c *Conn) error { return c.KeyUpdate(true) }, cssl.OpKeyUpdate, false},
-		{"server renegotiates", v12, (*Conn).Renegotiate, cssl.OpRenegotiate, true},
-		{"client renegotiates", v12, (*Conn).Renegotiate, cssl.OpRenegotiate, false},
+		{"server updates", nil, func(c *Conn) error { return c.KeyUpdate(false) }, tlsio.OpKeyUpdate, true},
+		{"server updates and asks", nil, func(c *Conn) error { return c.KeyUpdate(true) }, tlsio.OpKeyUpdate, true},
+		{"client updates", nil, func(c *Conn) error { return c.KeyUpdate(false) }, tlsio.OpKeyUpdate, false},
+		{"client updates and asks", nil, func(c *Conn) error { return c.KeyUpdate(true) }, tlsio.OpKeyUpdate, false},
+		{"server renegotiates", v12, (*Conn).Renegotiate, tlsio.OpRenegotiate, true},
+		{"client renegotiates", v12, (*Conn).Renegotiate, tlsio.OpRenegotiate, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			done := make(chan error, 2)
@@ -116,17 +117,17 @@ func TestKeyUpdateRequests(t *testing.T) {
 	c := receive(t, opened, "OnOpen")
 	ask := func() { c.loop.Do(func() { c.KeyUpdate(false); c.KeyUpdate(true) }) }
 	ask()
-	waitFor(t, "the update", func() bool { return s.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone] == 1 })
+	waitFor(t, "the update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == 1 })
 	c.Write([]byte("x"))
 	if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	roundTrip(t, client, "behind the first answer")
 	ask()
-	waitFor(t, "the second update", func() bool { return s.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone] == 2 })
+	waitFor(t, "the second update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == 2 })
 	c.Write([]byte("x"))
 	client.Read(make([]byte, 1)) // which makes Go answer the request
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, cssl.ErrLimit) {
+	if err := receive(t, ended, "OnClose"); !errors.Is(err, tlsio.ErrLimit) {
 		t.Fatalf("OnClose got %v, want the limit to be passed by two answers", err)
 	}
 }
@@ -143,11 +144,11 @@ func TestRekeyErrors(t *testing.T) {
 		ask    func(*Conn) error
 		want   error
 	}{
-		{"KeyUpdate in TLS 1.2", v12(true), update, cssl.ErrState},
-		{"Renegotiate in TLS 1.3", nil, (*Conn).Renegotiate, cssl.ErrState},
-		{"Renegotiate that is not allowed", v12(false), (*Conn).Renegotiate, cssl.ErrState},
+		{"KeyUpdate in TLS 1.2", v12(true), update, tlsio.ErrState},
+		{"Renegotiate in TLS 1.3", nil, (*Conn).Renegotiate, tlsio.ErrState},
+		{"Renegotiate that is not allowed", v12(false), (*Conn).Renegotiate, tlsio.ErrState},
 		{"Renegotiate and KeyUpdate at once", nil, func(c *Conn) error { return errors.Join(c.Renegotiate(), c.KeyUpdate(false)) }, session.ErrRekeying},
-		{"RequestCertificate that is not allowed", nil, (*Conn).RequestCertificate, cssl.ErrState},
+		{"RequestCertificate that is not allowed", nil, (*Conn).RequestCertificate, tlsio.ErrState},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			heard, ended := make(chan error, 1), make(chan error, 1)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestListen: each kind of address, with one loop and with several, echoes on every connection.
@@ -358,7 +358,7 @@ func TestStats(t *testing.T) {
 	if want := uint64(conns * rounds * 10); st.Sessions.BytesRead != want || st.Sessions.BytesWritten != want {
 		t.Errorf("%d bytes read, %d written, want %d", st.Sessions.BytesRead, st.Sessions.BytesWritten, want)
 	}
-	if st.Sessions.Results[cssl.OpHandshake][cssl.WantRead] == 0 {
+	if st.Sessions.Results[tlsio.OpHandshake][tlsio.WantRead] == 0 {
 		t.Error("no handshake ever wanted to read")
 	}
 	st.Ciphers["mine"] = 1

@@ -9,8 +9,8 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -112,7 +112,7 @@ const (
 
 // outcomeOf names how a connection ended, in a small number of words.
 func outcomeOf(err error, shook bool) string {
-	var e *cssl.Error
+	var e *tlsio.Error
 	switch {
 	case err == nil:
 		return "clean"
@@ -138,7 +138,7 @@ func outcomeOf(err error, shook bool) string {
 		return "closed without close_notify"
 	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return "reset by peer"
-	case errors.As(err, &e) && e.Class != cssl.ClassSyscall:
+	case errors.As(err, &e) && e.Class != tlsio.ClassSyscall:
 		return "tls error"
 	}
 	return "other"
@@ -166,7 +166,7 @@ func (h *Histogram) merge(o *Histogram) {
 
 // reasonOf names why a handshake failed, in a small number of words.
 func reasonOf(err error) string {
-	var e *cssl.Error
+	var e *tlsio.Error
 	var errno syscall.Errno
 	switch {
 	case err == nil, errors.Is(err, ErrLoopClosed):

@@ -10,6 +10,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // tokenContext is a server's whose key is in a token that takes its time.
@@ -35,7 +36,7 @@ func TestSlowToken(t *testing.T) {
 	var async atomic.Int64
 	addr := start(t, &Server{Context: tokenContext(t, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: hang},
 		Trace: func(_ *Conn, s Step) {
-			if s.Result.Want == cssl.WantAsync {
+			if s.Result.Want == tlsio.WantAsync {
 				async.Add(1)
 			}
 		}})

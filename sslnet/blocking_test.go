@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // makeBlocking does to the socket below c what a program does that hands its descriptor to others: the mode belongs to all duplicates.
@@ -37,7 +37,7 @@ func TestSocketMadeBlocking(t *testing.T) {
 		must(t, receive(t, echoed, "the echo"))
 		must(t, receive(t, read, "Read"))
 		read = later(reading(client))
-		waiting(t, client, &client.reader, cssl.WantRead)
+		waiting(t, client, &client.reader, tlsio.WantRead)
 		must(t, receive(t, later(client.Close), "Close"))
 		is(t, receive(t, read, "Read"), net.ErrClosed)
 		must(t, receive(t, later(server.Close), "the server's Close"))

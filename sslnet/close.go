@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // SetCloseTimeout sets how long Close may take to send close_notify: a second unless
@@ -20,7 +20,7 @@ func (c *Conn) SetCloseTimeout(d time.Duration) {
 // CloseWrite sends close_notify, and a FIN if the underlying connection
 // supports half-close. Reading goes on. CloseWrite waits for a Write in
 // progress; the write deadline applies. Before the handshake is done it returns
-// an error that is cssl.ErrState.
+// an error that is tlsio.ErrState.
 func (c *Conn) CloseWrite() error {
 	if err := c.sendCloseNotify(); err != nil {
 		return err
@@ -41,7 +41,7 @@ func (c *Conn) sendCloseNotify() error {
 		return c.closedError("close")
 	case !c.ready:
 		defer c.mu.Unlock()
-		return &cssl.Error{Op: cssl.OpShutdown, Class: cssl.ClassState, Err: cssl.ErrState}
+		return &tlsio.Error{Op: tlsio.OpShutdown, Class: tlsio.ClassState, Err: tlsio.ErrState}
 	}
 	c.shut = true
 	c.mu.Unlock()
@@ -106,15 +106,15 @@ func (c *Conn) shutdown(timeout time.Duration) error {
 
 // tryClose sends close_notify, or the rest of the alert of a failed handshake,
 // as far as it can without waiting. c.mu is held.
-func (s *half) tryClose() (r cssl.Result, finished bool) {
+func (s *half) tryClose() (r tlsio.Result, finished bool) {
 	c := s.c
 	c.sendRest(s)
 	if c.ready {
-		if r = c.tls.ShutdownMore(); r.Want == cssl.WantAppRead {
+		if r = c.tls.ShutdownMore(); r.Want == tlsio.WantAppRead {
 			// Data that nobody will read precedes a message of a renegotiation.
 			r = s.discardInput()
 		}
-		if r.Want != cssl.WantNone {
+		if r.Want != tlsio.WantNone {
 			return r, false
 		}
 	}
@@ -127,17 +127,17 @@ const drainLimit = 1 << 20
 
 // discardInput discards the data that keeps close_notify from being sent, and
 // retries close_notify. c.mu is held.
-func (s *half) discardInput() (r cssl.Result) {
-	buf := recordBuffers.Get().(*[cssl.MaxPlaintext]byte)
+func (s *half) discardInput() (r tlsio.Result) {
+	buf := recordBuffers.Get().(*[tlsio.MaxPlaintext]byte)
 	defer recordBuffers.Put(buf)
 	for n := 0; n < drainLimit; n += max(r.N, 1) {
 		r = s.c.tls.Read(buf[:])
 		s.c.note(s, r)
-		if more := s.c.tls.ShutdownMore(); more.Want != cssl.WantAppRead {
+		if more := s.c.tls.ShutdownMore(); more.Want != tlsio.WantAppRead {
 			return more
 		}
 	}
-	return cssl.Result{Want: cssl.WantAppRead, Unsent: s.c.unsent}
+	return tlsio.Result{Want: tlsio.WantAppRead, Unsent: s.c.unsent}
 }
 
 // abort closes the connection without close_notify, unless its handshake is

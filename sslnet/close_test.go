@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestCloseWakes: Close ends each operation that is blocked, with net.ErrClosed.
@@ -145,7 +146,7 @@ func TestCloseSendsAll(t *testing.T) {
 		},
 		"after a CloseWrite that was given up": func(t *testing.T, c *Conn) {
 			ended := later(c.CloseWrite)
-			waiting(t, c, &c.writer, cssl.WantWrite)
+			waiting(t, c, &c.writer, tlsio.WantWrite)
 			must(t, c.SetWriteDeadline(longAgo))
 			timedOut(t, receive(t, ended, "CloseWrite"))
 		},
@@ -299,7 +300,7 @@ func TestCloseWhileSetting(t *testing.T) {
 				}
 			}))
 		}
-		waiting(t, client, &client.reader, cssl.WantRead)
+		waiting(t, client, &client.reader, tlsio.WantRead)
 		client.Close()
 		for _, end := range append(ends, read) {
 			is(t, receive(t, end, "net.ErrClosed"), net.ErrClosed)

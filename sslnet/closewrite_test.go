@@ -6,11 +6,11 @@ import (
 	"net"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestCloseWrite: each end ends its direction; the other one goes on until its own end. A Write after it is
-// cssl.ErrShutdown, and a second CloseWrite is nothing new.
+// tlsio.ErrShutdown, and a second CloseWrite is nothing new.
 func TestCloseWrite(t *testing.T) {
 	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
 		client, server := connect()
@@ -24,11 +24,11 @@ func TestCloseWrite(t *testing.T) {
 			must(t, receive(t, sent, "CloseWrite"))
 			for _, p := range [][]byte{[]byte("x"), nil} {
 				n, err := c.Write(p)
-				if n != 0 || !errors.Is(err, cssl.ErrShutdown) {
+				if n != 0 || !errors.Is(err, tlsio.ErrShutdown) {
 					t.Errorf("a Write of %d bytes after CloseWrite: %d, %v", len(p), n, err)
 				}
 			}
-			if err := c.KeyUpdate(false); !errors.Is(err, cssl.ErrState) {
+			if err := c.KeyUpdate(false); !errors.Is(err, tlsio.ErrState) {
 				t.Errorf("KeyUpdate after CloseWrite: %v", err)
 			}
 		}
@@ -42,7 +42,7 @@ func TestCloseWriteEarly(t *testing.T) {
 	for name, network := range networks {
 		t.Run(name, func(t *testing.T) {
 			client, server := pair(t, network)
-			is(t, client.CloseWrite(), cssl.ErrState)
+			is(t, client.CloseWrite(), tlsio.ErrState)
 			shake(t, client, server)
 			must(t, client.CloseWrite())
 			is(t, reading(server)(), io.EOF)
@@ -76,12 +76,12 @@ func TestCloseWriteCarriesOn(t *testing.T) {
 			client, server := connect(t, network, v12)
 			n := full(t, client)
 			rekeyed := later(client.Renegotiate)
-			waiting(t, client, &client.writer, cssl.WantRead)
+			waiting(t, client, &client.writer, tlsio.WantRead)
 			must(t, client.SetWriteDeadline(longAgo))
 			timedOut(t, receive(t, rekeyed, "Renegotiate"))
 			must(t, client.SetWriteDeadline(noDeadline))
 			ended := later(client.CloseWrite)
-			waiting(t, client, &client.writer, cssl.WantRead)
+			waiting(t, client, &client.writer, tlsio.WantRead)
 			take(t, client, server, n)
 			is(t, reading(server)(), io.EOF)
 			must(t, receive(t, ended, "CloseWrite"))
@@ -97,7 +97,7 @@ func TestRenegotiateFromFull(t *testing.T) {
 			client, server := connect(t, network, v12)
 			n := full(t, client)
 			rekeyed := later(client.Renegotiate)
-			waiting(t, client, &client.writer, cssl.WantRead)
+			waiting(t, client, &client.writer, tlsio.WantRead)
 			take(t, client, server, n)
 			read := later(reading(server))
 			must(t, receive(t, rekeyed, "Renegotiate"))
@@ -114,7 +114,7 @@ func TestRekeyWaitsForAnother(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		read, rekeyed, n := readMustWrite(t, client, server)
 		again := later(server.Renegotiate)
-		waiting(t, server, &server.writer, cssl.WantWrite)
+		waiting(t, server, &server.writer, tlsio.WantWrite)
 		finishRead(t, client, server, read, rekeyed, n)
 		must(t, receive(t, again, "the server's Renegotiate"))
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // defaultCloseTimeout is how long Close may take to send close_notify, unless
@@ -64,9 +65,9 @@ type transport interface {
 	// direction d. c.mu is held.
 	watch(d direction) error
 	// moved is called with the result of each operation. c.mu is held.
-	moved(r cssl.Result)
+	moved(r tlsio.Result)
 	// blocked returns an error if w can never be met. c.mu is held.
-	blocked(w cssl.Want) error
+	blocked(w tlsio.Want) error
 	// flushed reports whether the underlying connection has accepted all
 	// ciphertext that was taken from cssl. c.mu is held.
 	flushed() bool
@@ -119,7 +120,7 @@ type half struct {
 	p        []byte // the rest to write, or the buffer to read into
 	n        int    // the bytes of plaintext moved so far
 	err      error
-	want     cssl.Want
+	want     tlsio.Want
 	deadline time.Time
 	waits    bool         // the last try returned want
 	woken    bool         // try again, without an event
@@ -295,8 +296,8 @@ func (s *half) do(op string, t task, p []byte) (int, error) {
 // opError wraps an error of the transport in a net.OpError, as package net
 // does. It leaves errors of TLS as they are.
 func (c *Conn) opError(op string, err error) error {
-	var e *cssl.Error
-	if errors.As(err, &e) && e.Class != cssl.ClassSyscall {
+	var e *tlsio.Error
+	if errors.As(err, &e) && e.Class != tlsio.ClassSyscall {
 		return err
 	}
 	var o *net.OpError

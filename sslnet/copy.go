@@ -4,11 +4,11 @@ import (
 	"io"
 	"sync"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // copyBuffers hold four full records, which one send can carry.
-var copyBuffers = sync.Pool{New: func() any { return new([4 * cssl.MaxPlaintext]byte) }}
+var copyBuffers = sync.Pool{New: func() any { return new([4 * tlsio.MaxPlaintext]byte) }}
 
 // ReadFrom writes to c what it reads from r, until io.EOF. Its buffer is
 // pooled, so io.Copy allocates none. Records are full if r returns 64 KiB at
@@ -17,7 +17,7 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 	if err := c.Handshake(); err != nil {
 		return 0, err
 	}
-	buf := copyBuffers.Get().(*[4 * cssl.MaxPlaintext]byte)
+	buf := copyBuffers.Get().(*[4 * tlsio.MaxPlaintext]byte)
 	defer copyBuffers.Put(buf)
 	for {
 		k, rerr := r.Read(buf[:])
@@ -38,11 +38,11 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 }
 
 // recordBuffers hold the most that one Read returns.
-var recordBuffers = sync.Pool{New: func() any { return new([cssl.MaxPlaintext]byte) }}
+var recordBuffers = sync.Pool{New: func() any { return new([tlsio.MaxPlaintext]byte) }}
 
 // WriteTo writes to w what it reads from c, until io.EOF. Its buffer is pooled.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
-	buf := recordBuffers.Get().(*[cssl.MaxPlaintext]byte)
+	buf := recordBuffers.Get().(*[tlsio.MaxPlaintext]byte)
 	defer recordBuffers.Put(buf)
 	for {
 		k, rerr := c.Read(buf[:])

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // Deadlines: one that has passed, and none.
@@ -33,7 +34,7 @@ func readMustWrite(t *testing.T, client, server *Conn) (read, rekeyed <-chan err
 	n = full(t, server)
 	rekeyed = later(client.Renegotiate)
 	read = later(reading(server))
-	waiting(t, server, &server.reader, cssl.WantWrite)
+	waiting(t, server, &server.reader, tlsio.WantWrite)
 	return read, rekeyed, n
 }
 
@@ -63,7 +64,7 @@ func TestReadMustWriteMeanwhile(t *testing.T) {
 		read, rekeyed, n := readMustWrite(t, client, server)
 		for range 3 {
 			written := later(func() error { _, err := server.Write([]byte("y")); return err })
-			waiting(t, server, &server.writer, cssl.WantWrite)
+			waiting(t, server, &server.writer, tlsio.WantWrite)
 			if s := server.State(); s.Version != cssl.TLS12 {
 				t.Errorf("state: %+v", s)
 			}
@@ -71,7 +72,7 @@ func TestReadMustWriteMeanwhile(t *testing.T) {
 			timedOut(t, receive(t, written, "Write"))
 			must(t, server.SetWriteDeadline(time.Time{}))
 		}
-		waiting(t, server, &server.reader, cssl.WantWrite)
+		waiting(t, server, &server.reader, tlsio.WantWrite)
 		written := later(func() error { _, err := server.Write([]byte("y")); return err })
 		finishRead(t, client, server, read, rekeyed, n)
 		must(t, receive(t, written, "Write"))
@@ -91,7 +92,7 @@ func TestReadMustWriteDeadline(t *testing.T) {
 			timedOut(t, receive(t, read, "Read"))
 			must(t, server.SetReadDeadline(time.Time{}))
 			read = later(reading(server))
-			waiting(t, server, &server.reader, cssl.WantWrite)
+			waiting(t, server, &server.reader, tlsio.WantWrite)
 		}
 		finishRead(t, client, server, read, rekeyed, n)
 	})
@@ -115,12 +116,12 @@ func TestReadMustWriteClose(t *testing.T) {
 func writeMustRead(t *testing.T, client *Conn) (written <-chan error) {
 	t.Helper()
 	rekeyed := later(client.Renegotiate)
-	waiting(t, client, &client.writer, cssl.WantRead)
+	waiting(t, client, &client.writer, tlsio.WantRead)
 	must(t, client.SetWriteDeadline(longAgo))
 	timedOut(t, receive(t, rekeyed, "Renegotiate"))
 	must(t, client.SetWriteDeadline(time.Time{}))
 	written = later(func() error { _, err := client.Write([]byte("x")); return err })
-	waiting(t, client, &client.writer, cssl.WantRead)
+	waiting(t, client, &client.writer, tlsio.WantRead)
 	return written
 }
 
@@ -129,7 +130,7 @@ func withData(t *testing.T, client, server *Conn) {
 	t.Helper()
 	_, err := server.Write([]byte("y"))
 	must(t, err)
-	waiting(t, client, &client.writer, cssl.WantAppRead)
+	waiting(t, client, &client.writer, tlsio.WantAppRead)
 }
 
 // TestWriteMustRead: a Write that must read waits for that, and goes on when the peer answers. Data that comes
@@ -139,7 +140,7 @@ func TestWriteMustRead(t *testing.T) {
 		written := writeMustRead(t, client)
 		withData(t, client, server)
 		must(t, receive(t, later(reading(client)), "Read"))
-		waiting(t, client, &client.writer, cssl.WantRead)
+		waiting(t, client, &client.writer, tlsio.WantRead)
 		must(t, receive(t, later(reading(server)), "Read")) // which answers the renegotiation
 		must(t, receive(t, written, "Write"))
 	})
@@ -151,7 +152,7 @@ func TestWriteMustReadReader(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)
 		read := later(reading(client))
-		waiting(t, client, &client.reader, cssl.WantRead)
+		waiting(t, client, &client.reader, tlsio.WantRead)
 		must(t, receive(t, later(reading(server)), "Read"))
 		must(t, receive(t, written, "Write"))
 		_, err := server.Write([]byte("y"))
@@ -165,7 +166,7 @@ func TestWriteMustReadReader(t *testing.T) {
 func TestWriteMustReadDeadline(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)
-		again := func(w cssl.Want) {
+		again := func(w tlsio.Want) {
 			t.Helper()
 			must(t, client.SetWriteDeadline(longAgo))
 			timedOut(t, receive(t, written, "Write"))
@@ -173,9 +174,9 @@ func TestWriteMustReadDeadline(t *testing.T) {
 			written = later(func() error { _, err := client.Write([]byte("x")); return err })
 			waiting(t, client, &client.writer, w)
 		}
-		again(cssl.WantRead)
+		again(tlsio.WantRead)
 		withData(t, client, server)
-		again(cssl.WantAppRead)
+		again(tlsio.WantAppRead)
 		must(t, receive(t, later(reading(client)), "Read"))
 		must(t, receive(t, later(reading(server)), "Read"))
 		must(t, receive(t, written, "Write"))

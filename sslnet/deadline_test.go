@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // blocker is an operation that can be made to block.
@@ -20,7 +21,7 @@ type blocker struct {
 	// full: the transport is made full before.
 	full   bool
 	reader bool // bounded by the read deadline
-	want   cssl.Want
+	want   tlsio.Want
 	op     func(c *Conn) error
 	// release makes the peer do what the operation waits for; n bytes are on their way to it.
 	release func(t testing.TB, c, peer *Conn, n int)
@@ -45,29 +46,29 @@ func (b *blocker) set(c *Conn, d time.Time) error {
 func peerHandshakes(_ testing.TB, _, peer *Conn, _ int) { go peer.Handshake() }
 
 var blockers = []blocker{
-	{name: "Read", reader: true, want: cssl.WantRead,
+	{name: "Read", reader: true, want: tlsio.WantRead,
 		op:      func(c *Conn) error { return reading(c)() },
 		release: func(t testing.TB, _, peer *Conn, _ int) { _, err := peer.Write([]byte("x")); must(t, err) }},
-	{name: "Read that makes the handshake", early: true, reader: true, want: cssl.WantRead,
+	{name: "Read that makes the handshake", early: true, reader: true, want: tlsio.WantRead,
 		op: func(c *Conn) error { return reading(c)() },
 		release: func(t testing.TB, _, peer *Conn, _ int) {
 			go func() { peer.Write([]byte("x")) }()
 		}},
-	{name: "Handshake", early: true, reader: true, want: cssl.WantRead, op: (*Conn).Handshake, release: peerHandshakes},
-	{name: "empty Read", early: true, reader: true, want: cssl.WantRead,
+	{name: "Handshake", early: true, reader: true, want: tlsio.WantRead, op: (*Conn).Handshake, release: peerHandshakes},
+	{name: "empty Read", early: true, reader: true, want: tlsio.WantRead,
 		op: func(c *Conn) error { _, err := c.Read(nil); return err }, release: peerHandshakes},
-	{name: "Write that makes the handshake", early: true, want: cssl.WantRead,
+	{name: "Write that makes the handshake", early: true, want: tlsio.WantRead,
 		op: func(c *Conn) error { _, err := c.Write([]byte("x")); return err }, release: peerHandshakes},
-	{name: "KeyUpdate that makes the handshake", early: true, want: cssl.WantRead, v13: true,
+	{name: "KeyUpdate that makes the handshake", early: true, want: tlsio.WantRead, v13: true,
 		op: func(c *Conn) error { return c.KeyUpdate(false) }, release: peerHandshakes},
-	{name: "Write", full: true, want: cssl.WantWrite,
+	{name: "Write", full: true, want: tlsio.WantWrite,
 		op: func(c *Conn) error { _, err := c.Write([]byte("x")); return err }, release: take},
-	{name: "empty Write", full: true, want: cssl.WantWrite,
+	{name: "empty Write", full: true, want: tlsio.WantWrite,
 		op: func(c *Conn) error { _, err := c.Write(nil); return err }, release: take},
-	{name: "CloseWrite", full: true, want: cssl.WantWrite, op: (*Conn).CloseWrite, release: take},
-	{name: "KeyUpdate", full: true, want: cssl.WantWrite, v13: true,
+	{name: "CloseWrite", full: true, want: tlsio.WantWrite, op: (*Conn).CloseWrite, release: take},
+	{name: "KeyUpdate", full: true, want: tlsio.WantWrite, v13: true,
 		op: func(c *Conn) error { return c.KeyUpdate(true) }, release: take},
-	{name: "Renegotiate", want: cssl.WantRead, op: (*Conn).Renegotiate,
+	{name: "Renegotiate", want: tlsio.WantRead, op: (*Conn).Renegotiate,
 		release: func(t testing.TB, _, peer *Conn, _ int) { go reading(peer)() }},
 }
 
@@ -211,7 +212,7 @@ func TestTimedOutWriteIsSent(t *testing.T) {
 		"nothing": func(*testing.T, *Conn, *Conn) func() { return func() {} },
 		"a Read that is blocked": func(t *testing.T, c, peer *Conn) func() {
 			read := later(reading(c))
-			waiting(t, c, &c.reader, cssl.WantRead)
+			waiting(t, c, &c.reader, tlsio.WantRead)
 			return func() {
 				_, err := peer.Write([]byte("x"))
 				must(t, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 func mutual(server, client *cssl.Config) {
@@ -54,7 +55,7 @@ func TestDecisionDeadline(t *testing.T) {
 			timedOut(t, receive(t, answered, "the server's handshake"))
 			must(t, server.SetReadDeadline(time.Time{}))
 			answered = later(server.Handshake)
-			waiting(t, server, &server.reader, cssl.WantClientHello)
+			waiting(t, server, &server.reader, tlsio.WantClientHello)
 			must(t, server.Close())
 			if err := receive(t, answered, "the server's handshake"); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Error(err)

@@ -267,7 +267,7 @@ func TestDialRefused(t *testing.T) {
 	address := serve(t, "tcp", "127.0.0.1:0", sx).Addr().String()
 	d := Dialer{Context: cx}
 	c, err := d.Dial("tcp", address)
-	alert(t, err, tlsio.AlertUnknownCA, cssl.AlertSent)
+	alert(t, err, tlsio.AlertUnknownCA, tlsio.AlertSent)
 	if c != nil {
 		t.Error("a connection beside the error")
 	}

@@ -68,7 +68,7 @@
 //   - net.ErrClosed after Close
 //   - a syscall.Errno, such as ECONNRESET
 //
-// An error of TLS is a [*cssl.Error], which has the alert and says which side
+// An error of TLS is a [*tlsio.Error], which has the alert and says which side
 // sent it. Once a handshake has failed, every Read, Write and Handshake returns
 // its error.
 //

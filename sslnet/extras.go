@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // ErrUnread is returned by AwaitCertificate if data arrives before the
@@ -15,7 +15,7 @@ var ErrUnread = errors.New("sslnet: data arrived before the certificate: Read it
 // (TLS 1.3; see cssl.Config.PostHandshakeAuth and
 // [cssl.Conn.RequestCertificate]). Only a server may call it. It returns when
 // the request has been sent. It waits for a Write in progress; the write
-// deadline applies. The error is cssl.ErrState if the client cannot be asked.
+// deadline applies. The error is tlsio.ErrState if the client cannot be asked.
 //
 // The client answers when it reads. Read or AwaitCertificate receives the
 // answer; then State has the certificates. If the certificate is not accepted,
@@ -35,7 +35,7 @@ func (c *Conn) AwaitCertificate() error {
 }
 
 // tryCertificate processes the client's messages up to the next data.
-func (s *half) tryCertificate() (r cssl.Result, finished bool) {
+func (s *half) tryCertificate() (r tlsio.Result, finished bool) {
 	if s.c.certificates == 0 {
 		return r, true
 	}
@@ -64,7 +64,7 @@ func (c *Conn) answered() {
 //
 // It returns io.EOF at the end of the early data, or at once if there is none.
 // A server that has called it must continue until io.EOF; until then, every
-// other operation but WriteEarlyData returns cssl.ErrState. The read deadline
+// other operation but WriteEarlyData returns tlsio.ErrState. The read deadline
 // applies.
 func (c *Conn) ReadEarlyData(p []byte) (int, error) {
 	s := &c.reader
@@ -79,7 +79,7 @@ func (c *Conn) ReadEarlyData(p []byte) (int, error) {
 // first message; use Client for that, because a Dialer performs the handshake.
 // A server calls WriteEarlyData to answer early data.
 //
-// It returns how many bytes it sent, and cssl.ErrState if the server or the
+// It returns how many bytes it sent, and tlsio.ErrState if the server or the
 // session does not allow the rest: send that with Write. After the handshake,
 // State.EarlyData says whether the server accepted early data. If the value is
 // cssl.EarlyDataRejected, send all of it again with Write. The write deadline
@@ -93,25 +93,25 @@ func (c *Conn) WriteEarlyData(p []byte) (int, error) {
 }
 
 // tryEarly reads or writes early data. c.mu is held.
-func (s *half) tryEarly() (r cssl.Result, finished bool) {
+func (s *half) tryEarly() (r tlsio.Result, finished bool) {
 	c := s.c
 	if c.failed != nil {
-		return cssl.Result{Err: c.failed}, false
+		return tlsio.Result{Err: c.failed}, false
 	}
 	switch {
 	case s.task == taskReadEarly:
 		r = c.tls.ReadEarlyData(s.p)
 		s.n += r.N
-		finished = r.Want == cssl.WantNone
+		finished = r.Want == tlsio.WantNone
 	case len(s.p) == 0:
 		return s.flush(r)
 	default:
 		r = c.tls.WriteEarlyData(s.p)
 		s.n += r.N
 		s.p = s.p[r.N:]
-		finished = r.Want == cssl.WantNone && len(s.p) == 0 && !r.Unsent && c.transport.flushed()
+		finished = r.Want == tlsio.WantNone && len(s.p) == 0 && !r.Unsent && c.transport.flushed()
 	}
-	if r.Err != nil && r.Err != io.EOF && !errors.Is(r.Err, cssl.ErrState) {
+	if r.Err != nil && r.Err != io.EOF && !errors.Is(r.Err, tlsio.ErrState) {
 		r = c.fail(r)
 	}
 	return r, finished && r.Err == nil

@@ -61,7 +61,7 @@ func TestRequestCertificate(t *testing.T) {
 func TestRequestCertificateNever(t *testing.T) {
 	client, server := connect(t, networks["tcp"], authLater)
 	must(t, server.RequestCertificate())
-	is(t, server.RequestCertificate(), cssl.ErrState)
+	is(t, server.RequestCertificate(), tlsio.ErrState)
 	must(t, server.SetReadDeadline(time.Now().Add(time.Millisecond)))
 	timedOut(t, server.AwaitCertificate())
 	must(t, server.SetReadDeadline(time.Time{}))
@@ -69,7 +69,7 @@ func TestRequestCertificateNever(t *testing.T) {
 	must(t, err)
 	must(t, reading(server)())
 	ended := later(server.AwaitCertificate)
-	waiting(t, server, &server.reader, cssl.WantRead)
+	waiting(t, server, &server.reader, tlsio.WantRead)
 	must(t, server.Close())
 	is(t, receive(t, ended, "AwaitCertificate"), net.ErrClosed)
 }
@@ -84,8 +84,8 @@ func TestRequestCertificateRefused(t *testing.T) {
 	is(t, receive(t, read, "the client's Read"), tlsio.AlertCertificateRequired)
 
 	client, server = connect(t, networks["tcp"], authLater, func(_, c *cssl.Config) { c.PostHandshakeAuth = false })
-	is(t, server.RequestCertificate(), cssl.ErrState)
-	is(t, client.RequestCertificate(), cssl.ErrState)
+	is(t, server.RequestCertificate(), tlsio.ErrState)
+	is(t, client.RequestCertificate(), tlsio.ErrState)
 }
 
 // early makes the server accept early data.
@@ -198,7 +198,7 @@ func TestEarlyDataRejected(t *testing.T) {
 	data := make([]byte, 1500)
 	new(sequence).fill(data)
 	n, err := client.WriteEarlyData(data)
-	if n != 1000 || !errors.Is(err, cssl.ErrState) {
+	if n != 1000 || !errors.Is(err, tlsio.ErrState) {
 		t.Fatalf("%d, %v", n, err)
 	}
 	shake(t, client, server)
@@ -208,10 +208,10 @@ func TestEarlyDataRejected(t *testing.T) {
 	_, err = client.Write(data)
 	must(t, err)
 	must(t, expect(server, len(data)))
-	if _, err := server.ReadEarlyData(make([]byte, 1)); !errors.Is(err, cssl.ErrState) {
+	if _, err := server.ReadEarlyData(make([]byte, 1)); !errors.Is(err, tlsio.ErrState) {
 		t.Errorf("after the handshake: %v", err)
 	}
-	if _, err := client.WriteEarlyData(make([]byte, 1)); !errors.Is(err, cssl.ErrState) {
+	if _, err := client.WriteEarlyData(make([]byte, 1)); !errors.Is(err, tlsio.ErrState) {
 		t.Errorf("after the handshake: %v", err)
 	}
 }
@@ -228,10 +228,10 @@ func TestEarlyDataOrder(t *testing.T) {
 	if n != 5 {
 		t.Fatalf("%d bytes", n)
 	}
-	is(t, reading(server)(), cssl.ErrState)
-	is(t, server.Handshake(), cssl.ErrState)
+	is(t, reading(server)(), tlsio.ErrState)
+	is(t, server.Handshake(), tlsio.ErrState)
 	_, err = server.Write([]byte("x"))
-	is(t, err, cssl.ErrState)
+	is(t, err, tlsio.ErrState)
 	ended := later(client.Handshake)
 	rest, err := readEarly(server)
 	must(t, err)
@@ -244,7 +244,7 @@ func TestEarlyDataOrder(t *testing.T) {
 	// A client without a session, and a server that asks it.
 	client, server = pair(t, networks["pipe"], early(1000))
 	_, err = client.WriteEarlyData([]byte("hello"))
-	is(t, err, cssl.ErrState)
+	is(t, err, tlsio.ErrState)
 	ended = later(client.Handshake)
 	rest, err = readEarly(server)
 	must(t, err)
@@ -272,14 +272,14 @@ func TestEarlyDataEnds(t *testing.T) {
 		t.Errorf("%q", p[:n])
 	}
 	ended := later(func() error { _, err := server.ReadEarlyData(p); return err })
-	waiting(t, server, &server.reader, cssl.WantRead)
+	waiting(t, server, &server.reader, tlsio.WantRead)
 	must(t, client.NetConn().(*net.TCPConn).CloseWrite())
 	is(t, receive(t, ended, "ReadEarlyData"), io.ErrUnexpectedEOF)
 	is(t, server.Handshake(), io.ErrUnexpectedEOF)
 
 	_, server = earlyPair(t, networks["tcp"], sx, cx)
 	ended = later(func() error { _, err := server.ReadEarlyData(p); return err })
-	waiting(t, server, &server.reader, cssl.WantRead)
+	waiting(t, server, &server.reader, tlsio.WantRead)
 	must(t, server.Close())
 	is(t, receive(t, ended, "ReadEarlyData"), net.ErrClosed)
 }

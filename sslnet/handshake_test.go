@@ -41,7 +41,7 @@ func TestHandshakeDuringRead(t *testing.T) {
 	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
 		client, server := connect()
 		read := later(reading(server))
-		waiting(t, server, &server.reader, cssl.WantRead)
+		waiting(t, server, &server.reader, tlsio.WantRead)
 		must(t, receive(t, later(server.Handshake), "Handshake"))
 		must(t, receive(t, later(func() error { _, err := server.Read(nil); return err }), "an empty Read"))
 		_, err := client.Write([]byte("x"))
@@ -57,7 +57,7 @@ func TestHandshakeBesideRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client, server := pair(t, network)
 			read := later(reading(client))
-			waiting(t, client, &client.reader, cssl.WantRead)
+			waiting(t, client, &client.reader, tlsio.WantRead)
 			shaken := later(client.Handshake)
 			must(t, client.SetReadDeadline(longAgo))
 			timedOut(t, receive(t, read, "Read"))
@@ -85,10 +85,10 @@ func TestHandshakeContext(t *testing.T) {
 			client, server := pair(t, network)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			shaken := later(func() error { return client.HandshakeContext(ctx) })
-			waiting(t, client, &client.reader, cssl.WantRead)
+			waiting(t, client, &client.reader, tlsio.WantRead)
 			alive := live.Conns()
 			written := later(func() error { _, err := client.Write([]byte("x")); return err })
-			waiting(t, client, &client.writer, cssl.WantRead)
+			waiting(t, client, &client.writer, tlsio.WantRead)
 			cancel(errCause)
 			is(t, receive(t, shaken, "Handshake"), errCause)
 			if n := alive - live.Conns(); n != 1 {
@@ -106,7 +106,7 @@ func TestHandshakeContext(t *testing.T) {
 		t.Run(name+" beside a Read", func(t *testing.T) {
 			client, _ := pair(t, network)
 			read := later(reading(client))
-			waiting(t, client, &client.reader, cssl.WantRead)
+			waiting(t, client, &client.reader, tlsio.WantRead)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
 			is(t, client.HandshakeContext(ctx), context.DeadlineExceeded)
@@ -129,7 +129,7 @@ func TestHandshakeContext(t *testing.T) {
 			client, _ := pair(t, network)
 			ctx, cancel := context.WithCancel(t.Context())
 			shaken := later(func() error { return client.HandshakeContext(ctx) })
-			waiting(t, client, &client.reader, cssl.WantRead)
+			waiting(t, client, &client.reader, tlsio.WantRead)
 			must(t, client.Close())
 			is(t, receive(t, shaken, "Handshake"), net.ErrClosed)
 			cancel()
@@ -146,7 +146,7 @@ func wantCertificate(server, _ *cssl.Config) {
 	server.CAFile, server.Verify = testcerts.Path("root.pem"), cssl.VerifyRequire
 }
 
-// TestHandshakeFails: a failed handshake is a *cssl.Error with the alert, on both ends, and stays; also if who
+// TestHandshakeFails: a failed handshake is a *tlsio.Error with the alert, on both ends, and stays; also if who
 // found it closes at once.
 func TestHandshakeFails(t *testing.T) {
 	for name, network := range networks {
@@ -155,7 +155,7 @@ func TestHandshakeFails(t *testing.T) {
 				client, server := pair(t, network, v, otherCA)
 				ended := later(server.Handshake)
 				first := client.Handshake()
-				alert(t, first, tlsio.AlertUnknownCA, cssl.AlertSent)
+				alert(t, first, tlsio.AlertUnknownCA, tlsio.AlertSent)
 				for what, op := range map[string]func() error{
 					"Handshake": client.Handshake, "Read": reading(client),
 					"Write": func() error { _, err := client.Write([]byte("x")); return err },
@@ -172,16 +172,16 @@ func TestHandshakeFails(t *testing.T) {
 				if version == "TLS 1.3" && err == nil {
 					err = reading(server)()
 				}
-				alert(t, err, tlsio.AlertUnknownCA, cssl.AlertReceived)
+				alert(t, err, tlsio.AlertUnknownCA, tlsio.AlertReceived)
 				is(t, reading(client)(), net.ErrClosed)
 			})
 		}
 	}
 }
 
-func alert(t *testing.T, err error, want cssl.Alert, side cssl.AlertSide) {
+func alert(t *testing.T, err error, want tlsio.Alert, side tlsio.AlertSide) {
 	t.Helper()
-	var e *cssl.Error
+	var e *tlsio.Error
 	if !errors.As(err, &e) || e.Alert != want || e.AlertSide != side {
 		t.Fatalf("got %v, want the alert %v", err, want)
 	}
@@ -196,12 +196,12 @@ func TestAlertNotReset(t *testing.T) {
 			// In TLS 1.3 the client's handshake is done before the server has looked at it.
 			written := later(func() error { return send(client, 30_000, 10_000) })
 			ended := later(server.Handshake)
-			alert(t, receive(t, ended, "the server's handshake"), tlsio.AlertCertificateRequired, cssl.AlertSent)
+			alert(t, receive(t, ended, "the server's handshake"), tlsio.AlertCertificateRequired, tlsio.AlertSent)
 			if name != "pipe" { // whose engine takes what comes
 				must(t, receive(t, written, "Write"))
 			}
 			must(t, server.Close())
-			alert(t, reading(client)(), tlsio.AlertCertificateRequired, cssl.AlertReceived)
+			alert(t, reading(client)(), tlsio.AlertCertificateRequired, tlsio.AlertReceived)
 			client.Close()
 			if name == "pipe" {
 				receive(t, written, "Write")
@@ -218,14 +218,14 @@ func TestFailureWakesWriter(t *testing.T) {
 			client, server := connect(t, network)
 			n := full(t, server)
 			written := later(func() error { _, err := server.Write([]byte("x")); return err })
-			waiting(t, server, &server.writer, cssl.WantWrite)
+			waiting(t, server, &server.writer, tlsio.WantWrite)
 			forged := append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...)
 			_, err := client.NetConn().Write(forged)
 			must(t, err)
-			alert(t, reading(server)(), tlsio.AlertBadRecordMAC, cssl.AlertSent)
-			alert(t, receive(t, written, "Write"), tlsio.AlertBadRecordMAC, cssl.AlertSent)
+			alert(t, reading(server)(), tlsio.AlertBadRecordMAC, tlsio.AlertSent)
+			alert(t, receive(t, written, "Write"), tlsio.AlertBadRecordMAC, tlsio.AlertSent)
 			take(t, server, client, n)
-			alert(t, reading(client)(), tlsio.AlertBadRecordMAC, cssl.AlertReceived)
+			alert(t, reading(client)(), tlsio.AlertBadRecordMAC, tlsio.AlertReceived)
 		})
 	}
 }

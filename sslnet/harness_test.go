@@ -14,6 +14,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -169,7 +170,7 @@ func full(t testing.TB, c *Conn) (n int) {
 		// Only a Write that was tried after the transport had got stuck shows that nothing more fits before it.
 		before, k := stuck(t, c), 0
 		ended := later(func() (err error) { k, err = c.Write(p[n:]); return err })
-		waiting(t, c, &c.writer, cssl.WantWrite)
+		waiting(t, c, &c.writer, tlsio.WantWrite)
 		must(t, c.SetWriteDeadline(time.Now()))
 		timedOut(t, receive(t, ended, "Write"))
 		must(t, c.SetWriteDeadline(time.Time{}))
@@ -191,7 +192,7 @@ func stuck(t testing.TB, c *Conn) (yes bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	must(t, c.transport.(*socket).raw.Control(func(fd uintptr) {
-		if yes = c.tls.Flush().Want == cssl.WantWrite; yes && c.LocalAddr().Network() == "tcp" {
+		if yes = c.tls.Flush().Want == tlsio.WantWrite; yes && c.LocalAddr().Network() == "tcp" {
 			// TCP has sent what there was a window for, all of that has come, and no window is left.
 			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 			must(t, err)
@@ -315,7 +316,7 @@ func reading(c *Conn) func() error {
 }
 
 // waiting waits until a half of c waits for w.
-func waiting(t testing.TB, c *Conn, s *half, w cssl.Want) {
+func waiting(t testing.TB, c *Conn, s *half, w tlsio.Want) {
 	t.Helper()
 	for deadline := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
 		c.mu.Lock()

@@ -6,8 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // defaultMaxHandshakes is the number of pending handshakes that a Listener
@@ -176,7 +177,7 @@ func (p *pending) leave(h *handshaking) {
 }
 
 // moved implements transport.
-func (h *handshaking) moved(r cssl.Result) {
+func (h *handshaking) moved(r tlsio.Result) {
 	h.transport.moved(r)
 	if h.left {
 		return

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // held makes a Listener for pending handshakes, whose patience ends when the
@@ -245,12 +246,12 @@ func TestEvictionIsFair(t *testing.T) {
 	_, err = io.ReadFull(conns[1], make([]byte, 100))
 	must(t, err)
 	waitFor(t, "the answer to be noted", func() bool { return look(p, func() bool { return p.begun.Back().Value == ours[1] }) })
-	moved := func(h *handshaking, r cssl.Result) {
+	moved := func(h *handshaking, r tlsio.Result) {
 		h.c.mu.Lock()
 		defer h.c.mu.Unlock()
 		h.moved(r)
 	}
-	moved(ours[2], cssl.Result{In: true, Want: cssl.WantRead})
+	moved(ours[2], tlsio.Result{In: true, Want: tlsio.WantRead})
 	_, err = conns[0].Write(first[:1])
 	must(t, err)
 	if got := slowest(); got != ours[2] {
@@ -258,7 +259,7 @@ func TestEvictionIsFair(t *testing.T) {
 	}
 	// Who has lost his place does not get it back.
 	look(p, func() bool { p.remove(ours[2]); return true })
-	moved(ours[2], cssl.Result{Out: true, Want: cssl.WantRead})
+	moved(ours[2], tlsio.Result{Out: true, Want: tlsio.WantRead})
 	if n := p.count(); n != 2 {
 		t.Errorf("%d are pending, want 2", n)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestRefused: what cannot work is refused with an error that says so, and the connection stays the caller's.
@@ -126,7 +127,7 @@ func TestExporter(t *testing.T) {
 		}
 	})
 	client, _ := pair(t, networks["tcp"])
-	if _, err := client.ExportKeyingMaterial("EXPERIMENTAL test", nil, 32); !errors.Is(err, cssl.ErrState) {
+	if _, err := client.ExportKeyingMaterial("EXPERIMENTAL test", nil, 32); !errors.Is(err, tlsio.ErrState) {
 		t.Errorf("before the handshake: %v", err)
 	}
 }
@@ -145,8 +146,8 @@ func TestRekeyOfOtherVersion(t *testing.T) {
 		} {
 			t.Run(name+" "+what, func(t *testing.T) {
 				client, server := connect(t, network, tc.v)
-				is(t, tc.op(client), cssl.ErrState)
-				is(t, tc.op(server), cssl.ErrState)
+				is(t, tc.op(client), tlsio.ErrState)
+				is(t, tc.op(server), tlsio.ErrState)
 				sent := later(func() error { return send(client, 100, 10) })
 				must(t, expect(server, 100))
 				must(t, receive(t, sent, "Write"))
@@ -155,7 +156,7 @@ func TestRekeyOfOtherVersion(t *testing.T) {
 	}
 }
 
-// TestOverLimit: a peer that asks for too many keys gets close_notify, and the reader cssl.ErrLimit.
+// TestOverLimit: a peer that asks for too many keys gets close_notify, and the reader tlsio.ErrLimit.
 func TestOverLimit(t *testing.T) {
 	for name, network := range networks {
 		t.Run(name, func(t *testing.T) {
@@ -163,9 +164,9 @@ func TestOverLimit(t *testing.T) {
 			for range 3 {
 				must(t, client.KeyUpdate(false))
 			}
-			is(t, reading(server)(), cssl.ErrLimit)
+			is(t, reading(server)(), tlsio.ErrLimit)
 			_, err := server.Write([]byte("x"))
-			is(t, err, cssl.ErrLimit)
+			is(t, err, tlsio.ErrLimit)
 			closed := later(server.Close)
 			is(t, reading(client)(), io.EOF)
 			must(t, receive(t, closed, "Close"))

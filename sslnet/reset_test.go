@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // ending is a way in which a peer goes without close_notify.
@@ -77,7 +77,7 @@ func TestGoneBeforeHandshake(t *testing.T) {
 	for _, first := range []string{"", "\x16", "\x16\x03\x01\x02\x00\x01"} {
 		gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
 			shaken := later(server.Handshake)
-			waiting(t, server, &server.reader, cssl.WantRead)
+			waiting(t, server, &server.reader, tlsio.WantRead)
 			_, err := client.NetConn().Write([]byte(first))
 			must(t, err)
 			e.end(t, client.NetConn())
@@ -94,11 +94,11 @@ func TestGoneBeforeHandshake(t *testing.T) {
 func TestGoneInHandshake(t *testing.T) {
 	gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
 		shaken := later(client.Handshake)
-		waiting(t, client, &client.reader, cssl.WantRead) // the client's first message has left
+		waiting(t, client, &client.reader, tlsio.WantRead) // the client's first message has left
 		must(t, client.SetReadDeadline(longAgo))
 		timedOut(t, receive(t, shaken, "the client"))
 		ended := later(server.Handshake)
-		waiting(t, server, &server.reader, cssl.WantRead)
+		waiting(t, server, &server.reader, tlsio.WantRead)
 		e.end(t, client.NetConn())
 		// What was left unread below makes even a FIN a reset.
 		oneOf(t, "Handshake", receive(t, ended, "the server"), append(e.read, syscall.ECONNRESET))
@@ -111,7 +111,7 @@ func TestGoneWhileReading(t *testing.T) {
 	gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
 		shake(t, client, server)
 		read := later(reading(server))
-		waiting(t, server, &server.reader, cssl.WantRead)
+		waiting(t, server, &server.reader, tlsio.WantRead)
 		e.end(t, client.NetConn())
 		oneOf(t, "Read", receive(t, read, "Read"), e.read)
 		oneOf(t, "a second Read", reading(server)(), e.read)
@@ -125,7 +125,7 @@ func TestGoneWhileWriting(t *testing.T) {
 		shake(t, client, server)
 		full(t, server)
 		written := later(func() error { return write(server) })
-		waiting(t, server, &server.writer, cssl.WantWrite)
+		waiting(t, server, &server.writer, tlsio.WantWrite)
 		if v, ok := server.NetConn().(*valve); ok {
 			v.set(false)
 		}
@@ -199,7 +199,7 @@ func TestGoneWhileBoth(t *testing.T) {
 			client, server := connect(t, narrow[e.network], v12, big)
 			read, rekeyed, _ := readMustWrite(t, client, server)
 			written := later(func() error { return write(server) })
-			waiting(t, server, &server.writer, cssl.WantWrite)
+			waiting(t, server, &server.writer, tlsio.WantWrite)
 			if v, ok := server.NetConn().(*valve); ok {
 				v.set(false)
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -160,9 +161,9 @@ func (t *socket) fire(events uint32) {
 	}
 }
 
-func (t *socket) moved(cssl.Result)       {}
-func (t *socket) blocked(cssl.Want) error { return nil }
-func (t *socket) flushed() bool           { return true }
+func (t *socket) moved(tlsio.Result)       {}
+func (t *socket) blocked(tlsio.Want) error { return nil }
+func (t *socket) flushed() bool            { return true }
 
 func (t *socket) closeWrite() {
 	t.c.mu.Lock()
@@ -172,7 +173,7 @@ func (t *socket) closeWrite() {
 }
 
 func (t *socket) finish() {
-	buf := recordBuffers.Get().(*[cssl.MaxPlaintext]byte)
+	buf := recordBuffers.Get().(*[tlsio.MaxPlaintext]byte)
 	defer recordBuffers.Put(buf)
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()

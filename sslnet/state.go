@@ -74,7 +74,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 }
 
 // KeyUpdate changes the sending key (TLS 1.3), and asks the peer for the same if request is set. It waits for a Write that is under way,
-// and is bounded by the write deadline. In TLS 1.2 it is an error that is cssl.ErrState.
+// and is bounded by the write deadline. In TLS 1.2 it is an error that is tlsio.ErrState.
 func (c *Conn) KeyUpdate(request bool) error {
 	if request {
 		return c.rekey(taskKeyUpdateRequest)

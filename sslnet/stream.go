@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // A stream is the transport of a Conn over any other net.Conn, in engine mode:
@@ -95,7 +96,7 @@ func (t *stream) setDeadline(s *half, d time.Time) error {
 // watch does nothing: the goroutines carry both directions at all times.
 func (t *stream) watch(direction) error { return nil }
 
-func (t *stream) moved(r cssl.Result) {
+func (t *stream) moved(r tlsio.Result) {
 	if r.Unsent {
 		signal(t.out)
 	}
@@ -104,7 +105,7 @@ func (t *stream) moved(r cssl.Result) {
 	}
 }
 
-func (t *stream) blocked(w cssl.Want) error {
+func (t *stream) blocked(w tlsio.Want) error {
 	switch {
 	case w.Readable():
 		return t.inErr

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // try makes one attempt at the task, and whatever can follow without waiting.
@@ -36,7 +37,7 @@ func (s *half) try() bool {
 		case r.In && r.Want.Readable():
 			// A short recv may precede the peer's FIN. One event reported both
 			// and is used up; only an empty recv guarantees another one.
-		case r.Want != cssl.WantNone:
+		case r.Want != tlsio.WantNone:
 			if !s.wait(r) {
 				return true
 			}
@@ -51,8 +52,8 @@ func (s *half) try() bool {
 
 // answered reports whether decided is called when the application has done what
 // w waits for.
-func answered(w cssl.Want) bool {
-	return w == cssl.WantAsync || w == cssl.WantClientHello || w == cssl.WantRetryVerify
+func answered(w tlsio.Want) bool {
+	return w == tlsio.WantAsync || w == tlsio.WantClientHello || w == tlsio.WantRetryVerify
 }
 
 // decided makes the halves that wait for the application try again.
@@ -68,7 +69,7 @@ func (c *Conn) decided() {
 
 // tryTask performs the next operation of the task, and reports whether it was
 // the last. c.mu is held.
-func (s *half) tryTask() (r cssl.Result, finished bool) {
+func (s *half) tryTask() (r tlsio.Result, finished bool) {
 	c := s.c
 	switch {
 	case s.task == taskClose:
@@ -84,12 +85,12 @@ func (s *half) tryTask() (r cssl.Result, finished bool) {
 	case taskRead:
 		r = c.tls.Read(s.p)
 		s.n += r.N
-		return r, r.Want == cssl.WantNone
+		return r, r.Want == tlsio.WantNone
 	case taskAwaitCertificate:
 		return s.tryCertificate()
 	case taskShutdown:
 		c.sendRest(s)
-		if r = c.tls.ShutdownMore(); r.Err != nil || r.Want != cssl.WantNone {
+		if r = c.tls.ShutdownMore(); r.Err != nil || r.Want != tlsio.WantNone {
 			return r, false
 		}
 		return s.flush(r)
@@ -98,28 +99,28 @@ func (s *half) tryTask() (r cssl.Result, finished bool) {
 		return s.tryRekey()
 	}
 	if c.shut {
-		return cssl.Result{Err: &cssl.Error{Op: cssl.OpWrite, Class: cssl.ClassState, Err: cssl.ErrShutdown}}, false
+		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpWrite, Class: tlsio.ClassState, Err: tlsio.ErrShutdown}}, false
 	}
 	if len(s.p) == 0 {
 		return s.flush(r)
 	}
-	if len(s.p) > cssl.MaxPlaintext {
-		r = c.tls.WriteMore(s.p[:cssl.MaxPlaintext])
+	if len(s.p) > tlsio.MaxPlaintext {
+		r = c.tls.WriteMore(s.p[:tlsio.MaxPlaintext])
 	} else {
 		r = c.tls.Write(s.p)
 	}
 	s.n += r.N
 	s.p = s.p[r.N:]
-	return r, r.Err == nil && r.Want == cssl.WantNone && len(s.p) == 0 && !r.Unsent && c.transport.flushed()
+	return r, r.Err == nil && r.Want == tlsio.WantNone && len(s.p) == 0 && !r.Unsent && c.transport.flushed()
 }
 
 // tryRekey finishes a handshake in progress, then begins that of the task and
 // continues it.
-func (s *half) tryRekey() (r cssl.Result, finished bool) {
+func (s *half) tryRekey() (r tlsio.Result, finished bool) {
 	c, t := s.c, s.task
 	c.sendRest(s)
 	if t != taskCarryOn {
-		if r = c.tls.Handshake(); r.Err != nil || r.Want != cssl.WantNone {
+		if r = c.tls.Handshake(); r.Err != nil || r.Want != tlsio.WantNone {
 			return r, false
 		}
 		c.note(s, r)
@@ -139,24 +140,24 @@ func (s *half) tryRekey() (r cssl.Result, finished bool) {
 	default:
 		r = c.tls.Handshake()
 	}
-	if r.Err != nil || r.Want != cssl.WantNone {
+	if r.Err != nil || r.Want != tlsio.WantNone {
 		return r, false
 	}
 	return s.flush(r)
 }
 
 // tryHandshake continues the first handshake.
-func (s *half) tryHandshake() (r cssl.Result, finished bool) {
+func (s *half) tryHandshake() (r tlsio.Result, finished bool) {
 	c := s.c
 	if c.failed != nil {
-		return cssl.Result{Err: c.failed}, false
+		return tlsio.Result{Err: c.failed}, false
 	}
 	r = c.tls.Handshake()
 	switch {
-	case errors.Is(r.Err, cssl.ErrState): // early data must be read first
+	case errors.Is(r.Err, tlsio.ErrState): // early data must be read first
 	case r.Err != nil:
 		r = c.fail(r)
-	case r.Want == cssl.WantNone:
+	case r.Want == tlsio.WantNone:
 		state := c.tls.State()
 		if c.http1 && state.ALPN == "h2" {
 			r.Err = errHTTP2
@@ -173,7 +174,7 @@ func (s *half) tryHandshake() (r cssl.Result, finished bool) {
 }
 
 // fail ends the handshake with r.Err. c.mu is held.
-func (c *Conn) fail(r cssl.Result) cssl.Result {
+func (c *Conn) fail(r tlsio.Result) tlsio.Result {
 	if r.Unsent {
 		r.Unsent = c.tls.Flush().Unsent // there may be an alert to send
 	}
@@ -206,7 +207,7 @@ func (c *Conn) sendRest(s *half) {
 
 // flushUnsent is flush, but does nothing if nothing is unsent, or only tickets:
 // nobody waits for those.
-func (s *half) flushUnsent() (r cssl.Result, finished bool) {
+func (s *half) flushUnsent() (r tlsio.Result, finished bool) {
 	if s.c.tickets || !s.c.unsent && s.c.transport.flushed() {
 		return r, true
 	}
@@ -215,20 +216,20 @@ func (s *half) flushUnsent() (r cssl.Result, finished bool) {
 
 // flush sends what cssl holds. Its result includes In, Out and Certificate of
 // before.
-func (s *half) flush(before cssl.Result) (r cssl.Result, finished bool) {
-	if r = s.c.tls.Flush(); r.Err == nil && r.Want == cssl.WantNone && !s.c.transport.flushed() {
-		r.Want = cssl.WantWrite
+func (s *half) flush(before tlsio.Result) (r tlsio.Result, finished bool) {
+	if r = s.c.tls.Flush(); r.Err == nil && r.Want == tlsio.WantNone && !s.c.transport.flushed() {
+		r.Want = tlsio.WantWrite
 	}
 	r.In = r.In || before.In
 	r.Out = r.Out || before.Out
 	r.Certificate = before.Certificate
-	return r, r.Err == nil && r.Want == cssl.WantNone
+	return r, r.Err == nil && r.Want == tlsio.WantNone
 }
 
 // note records the result of an operation of s. It wakes the other half if r
 // unblocks it. It also wakes the writer if a read has failed, because the whole
 // connection may have failed. c.mu is held.
-func (c *Conn) note(s *half, r cssl.Result) {
+func (c *Conn) note(s *half, r tlsio.Result) {
 	if r.Certificate {
 		c.answered()
 	}
@@ -241,9 +242,9 @@ func (c *Conn) note(s *half, r cssl.Result) {
 	if s == other {
 		other, failed = &c.writer, r.Err != nil
 	}
-	op := cssl.OpHandshake // or any other that reads no data
+	op := tlsio.OpHandshake // or any other that reads no data
 	if s.task == taskRead {
-		op = cssl.OpRead
+		op = tlsio.OpRead
 	}
 	if other.waits && (failed || r.Unblocks(op, other.want)) {
 		c.transport.wake(other)
@@ -252,7 +253,7 @@ func (c *Conn) note(s *half, r cssl.Result) {
 
 // wait prepares s to wait for r.Want. If it returns false, s cannot wait; s.err
 // says why. c.mu is held.
-func (s *half) wait(r cssl.Result) bool {
+func (s *half) wait(r tlsio.Result) bool {
 	c := s.c
 	if s.err = c.transport.blocked(r.Want); s.err != nil {
 		return false

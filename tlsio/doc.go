@@ -2,8 +2,8 @@
 // returns: a [Result], which says what the operation waits for ([Want]) or how
 // it failed ([Error], [Alert], [Reason]). [Op] names the operation.
 //
-// Package cssl returns these types and re-exports every name of this package as
-// an alias: cssl.Result is tlsio.Result. A program that imports cssl does not
-// need this package. It is for code that must build without cgo, such as
-// package session and an implementation of session.Engine that is not OpenSSL.
+// Package cssl returns these types and has no names of its own for them: each thing
+// has one name, whether it comes from cssl, session, reactor or sslnet. This package
+// needs no cgo, so that package session builds without it, and an implementation of
+// session.Engine that is not OpenSSL.
 package tlsio

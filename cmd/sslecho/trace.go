@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"strings"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // tracer prints what happens on each connection, a line for each operation:
@@ -29,7 +29,7 @@ func (t tracer) operation(c *reactor.Conn, s reactor.Step) {
 	switch {
 	case r.Err != nil:
 		answer = r.Err.Error()
-	case r.Want != cssl.WantNone:
+	case r.Want != tlsio.WantNone:
 		answer = r.Want.String()
 	case r.N > 0:
 		answer = fmt.Sprintf("%d bytes", r.N)

@@ -30,15 +30,16 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
 // finish calls op until it is done. A want of an op that has moved nothing means that recv or send answered EAGAIN,
 // which on a blocking socket says that its own SO_RCVTIMEO or SO_SNDTIMEO has passed.
-func finish(op func() cssl.Result) (int, error) {
+func finish(op func() tlsio.Result) (int, error) {
 	for {
 		switch r := op(); {
-		case r.Want == cssl.WantNone:
+		case r.Want == tlsio.WantNone:
 			return r.N, r.Err
 		case !r.In && !r.Out:
 			return 0, os.ErrDeadlineExceeded
@@ -51,13 +52,13 @@ type stream struct{ *cssl.Conn }
 
 // Read waits for data, or for the end.
 func (s stream) Read(p []byte) (int, error) {
-	return finish(func() cssl.Result { return s.Conn.Read(p) })
+	return finish(func() tlsio.Result { return s.Conn.Read(p) })
 }
 
 // Write waits until the kernel has all of p.
 func (s stream) Write(p []byte) (n int, err error) {
 	for m := 0; n < len(p) && err == nil; n += m {
-		m, err = finish(func() cssl.Result { return s.Conn.Write(p[n:]) })
+		m, err = finish(func() tlsio.Result { return s.Conn.Write(p[n:]) })
 	}
 	if err == nil {
 		_, err = finish(s.Flush) // a signal may cut a send short, and then cssl keeps the rest

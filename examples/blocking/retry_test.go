@@ -13,6 +13,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -99,7 +100,7 @@ func connect(t *testing.T, noReadAhead bool) (*cssl.Conn, int, *peer) {
 			t.Fatal(r.Err)
 		}
 		p.send()
-		if r.Want == cssl.WantNone {
+		if r.Want == tlsio.WantNone {
 			break
 		}
 		n, err := unix.Read(p.fd, buf)
@@ -133,24 +134,24 @@ func awaitEmpty(t *testing.T, fd int) {
 func TestAutoRetry(t *testing.T) {
 	for _, noReadAhead := range []bool{true, false} {
 		server, fd, client := connect(t, noReadAhead)
-		read := make(chan cssl.Result, 2)
+		read := make(chan tlsio.Result, 2)
 		buf := make([]byte, 100)
 		go func() {
 			for {
 				r := server.Read(buf)
 				read <- r
-				if r.Want == cssl.WantNone {
+				if r.Want == tlsio.WantNone {
 					return
 				}
 			}
 		}()
-		if r := client.KeyUpdate(false); r.Err != nil || r.Want != cssl.WantNone {
+		if r := client.KeyUpdate(false); r.Err != nil || r.Want != tlsio.WantNone {
 			t.Fatalf("KeyUpdate: %+v", r)
 		}
 		client.send()
 		awaitEmpty(t, fd)
 		if !noReadAhead {
-			if r := <-read; r.Want != cssl.WantRead || !r.In {
+			if r := <-read; r.Want != tlsio.WantRead || !r.In {
 				t.Errorf("with read-ahead, Read at a KeyUpdate: %+v, want WantRead and In", r)
 			}
 		}
@@ -273,7 +274,7 @@ func TestSendTimeout(t *testing.T) {
 // TestOwnKeyUpdate: a KeyUpdate of our own looks for input, and waits for it at the most; none of that is lost.
 func TestOwnKeyUpdate(t *testing.T) {
 	server, _, client := connect(t, false)
-	done := make(chan cssl.Result, 1)
+	done := make(chan tlsio.Result, 1)
 	go func() { done <- server.KeyUpdate(false) }()
 	buf := make([]byte, 1024)
 	n, err := unix.Read(client.fd, buf) // the KeyUpdate has left
@@ -281,12 +282,12 @@ func TestOwnKeyUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Feed(buf[:n])
-	if r := client.Read(buf); r.Want != cssl.WantRead {
+	if r := client.Read(buf); r.Want != tlsio.WantRead {
 		t.Fatalf("the client's Read: %+v", r)
 	}
 	client.Write([]byte("data"))
 	client.send()
-	if r := <-done; r.Want != cssl.WantNone || r.Err != nil {
+	if r := <-done; r.Want != tlsio.WantNone || r.Err != nil {
 		t.Fatalf("KeyUpdate: %+v", r)
 	}
 	if n, err := (stream{server}).Read(buf); err != nil || string(buf[:n]) != "data" {
@@ -305,7 +306,7 @@ func TestBlockingKeyUpdate(t *testing.T) {
 	}
 	t.Cleanup(client.Close)
 	buf := make([]byte, cssl.DefaultTail)
-	finish := func(op func() cssl.Result) (int, error) {
+	finish := func(op func() tlsio.Result) (int, error) {
 		for {
 			r := op()
 			if n := client.Take(buf); n > 0 {
@@ -313,10 +314,10 @@ func TestBlockingKeyUpdate(t *testing.T) {
 					return 0, err
 				}
 			}
-			if r.Want == cssl.WantNone {
+			if r.Want == tlsio.WantNone {
 				return r.N, r.Err
 			}
-			if r.Want == cssl.WantRead {
+			if r.Want == tlsio.WantRead {
 				n, err := socket.Read(buf[:1024])
 				if client.Feed(buf[:n]); err != nil {
 					return 0, err
@@ -330,15 +331,15 @@ func TestBlockingKeyUpdate(t *testing.T) {
 	sent, got := bytes.Repeat([]byte("0123456789abcdef"), 1024), make([]byte, 16<<10)
 	for round := range 20 {
 		for i := range round % 4 { // also when none is followed by data yet
-			if _, err := finish(func() cssl.Result { return client.KeyUpdate(i%2 == 0) }); err != nil {
+			if _, err := finish(func() tlsio.Result { return client.KeyUpdate(i%2 == 0) }); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if n, err := finish(func() cssl.Result { return client.Write(sent) }); n != len(sent) || err != nil {
+		if n, err := finish(func() tlsio.Result { return client.Write(sent) }); n != len(sent) || err != nil {
 			t.Fatal(n, err)
 		}
 		for rest := got; len(rest) > 0; {
-			n, err := finish(func() cssl.Result { return client.Read(rest) })
+			n, err := finish(func() tlsio.Result { return client.Read(rest) })
 			if err != nil {
 				t.Fatal(err)
 			}

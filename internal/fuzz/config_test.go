@@ -10,6 +10,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // contextFrom builds a Context, which must succeed or fail with a *ConfigError, and tries a
@@ -33,7 +34,7 @@ func contextFrom(t *testing.T, cfg cssl.Config, server bool, name string) {
 		return
 	}
 	defer c.Close()
-	if r := c.Handshake(); r.Err == nil && r.Want != cssl.WantRead {
+	if r := c.Handshake(); r.Err == nil && r.Want != tlsio.WantRead {
 		t.Fatalf("handshake: %+v", r)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // inline gives gnutls-cli one of its commands, which it knows only at the beginning of a line: anywhere else it is data.
@@ -65,7 +66,7 @@ func TestGnuTLSRekey(t *testing.T) {
 				}
 				conn.KeyUpdate(inline == "^rekey1^")
 				return eventually("KeyUpdates", func() bool {
-					ours := srv.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone]
+					ours := srv.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone]
 					return ours >= uint64(asked) && strings.Count(o.text.String(), sends) >= asked || len(s.done) > 0
 				})
 			}

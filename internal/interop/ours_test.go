@@ -12,6 +12,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -346,7 +347,7 @@ func (s *server) expect(p *party) *party {
 }
 
 // newLoop runs a loop for clients.
-func newLoop(t *testing.T, trace func(*reactor.Conn, cssl.Op, cssl.Result)) *reactor.Loop {
+func newLoop(t *testing.T, trace func(*reactor.Conn, tlsio.Op, tlsio.Result)) *reactor.Loop {
 	t.Helper()
 	cfg := reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: limit, CloseTimeout: limit}}
 	if trace != nil {

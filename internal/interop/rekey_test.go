@@ -15,6 +15,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // handshakes counts the TLS 1.2 handshakes of a Context: each leaves a line in the key log.
@@ -68,7 +69,7 @@ type wants struct {
 	n [8][16]atomic.Int64
 }
 
-func (w *wants) trace(_ *reactor.Conn, op cssl.Op, r cssl.Result) {
+func (w *wants) trace(_ *reactor.Conn, op tlsio.Op, r tlsio.Result) {
 	if r.Err == nil {
 		w.n[op][r.Want].Add(1)
 	}
@@ -77,8 +78,8 @@ func (w *wants) trace(_ *reactor.Conn, op cssl.Op, r cssl.Result) {
 // crossings says how often a read wanted to write and a write wanted to read, on either side.
 func crossings(srv *server, w *wants) (readWrites, writeReads int64) {
 	r := srv.Stats().Sessions.Results
-	readWrites = int64(r[cssl.OpRead][cssl.WantWrite]) + w.n[cssl.OpRead][cssl.WantWrite].Load()
-	writeReads = int64(r[cssl.OpWrite][cssl.WantRead]) + w.n[cssl.OpWrite][cssl.WantRead].Load()
+	readWrites = int64(r[tlsio.OpRead][tlsio.WantWrite]) + w.n[tlsio.OpRead][tlsio.WantWrite].Load()
+	writeReads = int64(r[tlsio.OpWrite][tlsio.WantRead]) + w.n[tlsio.OpWrite][tlsio.WantRead].Load()
 	return readWrites, writeReads
 }
 
@@ -365,7 +366,7 @@ func TestKeyUpdateGo(t *testing.T) {
 		t.Error(err)
 	}
 	s.wait(t)
-	if n := srv.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone]; n < 3 {
+	if n := srv.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone]; n < 3 {
 		t.Errorf("%d KeyUpdates, want a few", n)
 	}
 }
@@ -391,10 +392,10 @@ func TestKeyUpdateOurs(t *testing.T) {
 	dial(t, newLoop(t, w.trace), srv.addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
 	p.wait(t)
 	s.wait(t)
-	if n := srv.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone]; n < 3 {
+	if n := srv.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone]; n < 3 {
 		t.Errorf("%d KeyUpdates of the server, want a few", n)
 	}
-	if n := w.n[cssl.OpKeyUpdate][cssl.WantNone].Load(); n < 3 {
+	if n := w.n[tlsio.OpKeyUpdate][tlsio.WantNone].Load(); n < 3 {
 		t.Errorf("%d KeyUpdates of the client, want a few", n)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/figures"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
@@ -39,7 +40,7 @@ func TestSlowLink(t *testing.T) {
 		c.finish(t, w)
 	}
 	st := w.server.Stats()
-	updates := st.Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone] + w.loop.Stats().Sessions.Results[cssl.OpKeyUpdate][cssl.WantNone]
+	updates := st.Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] + w.loop.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone]
 	t.Logf("%v; %d packets lost, %d late; %d KeyUpdates", time.Since(start), w.lost.Load(), w.late.Load(), updates)
 	if w.lost.Load() == 0 || w.late.Load() == 0 || updates == 0 {
 		t.Errorf("%d packets lost, %d late, %d KeyUpdates: this proves little", w.lost.Load(), w.late.Load(), updates)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // counts is what walks have done, to show that they reach what they are to test.
@@ -18,7 +18,7 @@ type counts struct {
 	clean, cuts, rests, drains, refused uint64
 	combos                              [combos]uint64
 	acts                                map[string]uint64
-	results                             [cssl.OpRenegotiate + 1][cssl.WantAppRead + 1]uint64
+	results                             [tlsio.OpRenegotiate + 1][tlsio.WantAppRead + 1]uint64
 }
 
 func newCounts() *counts { return &counts{acts: map[string]uint64{}} }
@@ -58,12 +58,12 @@ var mustAct = []string{
 }
 
 // mustAnswer are wants that the engine must have answered, the crossings among them.
-var mustAnswer = map[cssl.Op][]cssl.Want{
-	cssl.OpHandshake: {cssl.WantNone, cssl.WantRead, cssl.WantWrite, cssl.WantAppRead},
-	cssl.OpRead:      {cssl.WantNone, cssl.WantRead, cssl.WantWrite},
-	cssl.OpWrite:     {cssl.WantNone, cssl.WantRead, cssl.WantWrite, cssl.WantAppRead},
-	cssl.OpFlush:     {cssl.WantNone, cssl.WantWrite},
-	cssl.OpShutdown:  {cssl.WantNone},
+var mustAnswer = map[tlsio.Op][]tlsio.Want{
+	tlsio.OpHandshake: {tlsio.WantNone, tlsio.WantRead, tlsio.WantWrite, tlsio.WantAppRead},
+	tlsio.OpRead:      {tlsio.WantNone, tlsio.WantRead, tlsio.WantWrite},
+	tlsio.OpWrite:     {tlsio.WantNone, tlsio.WantRead, tlsio.WantWrite, tlsio.WantAppRead},
+	tlsio.OpFlush:     {tlsio.WantNone, tlsio.WantWrite},
+	tlsio.OpShutdown:  {tlsio.WantNone},
 }
 
 // missing says what did not occur.
@@ -106,10 +106,10 @@ func (c *counts) String() string {
 		s += fmt.Sprintf("\n%9d  %s", c.acts[a], a)
 	}
 	for op := range c.results {
-		s += fmt.Sprintf("\n%v:", cssl.Op(op))
+		s += fmt.Sprintf("\n%v:", tlsio.Op(op))
 		for w, n := range c.results[op] {
 			if n > 0 {
-				s += fmt.Sprintf(" %v %d", cssl.Want(w), n)
+				s += fmt.Sprintf(" %v %d", tlsio.Want(w), n)
 			}
 		}
 	}

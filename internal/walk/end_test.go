@@ -10,6 +10,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 var (
@@ -44,12 +45,12 @@ type end struct {
 	inside         bool
 	data           bool // OnData is on the stack
 
-	want     [cssl.OpRenegotiate + 1]cssl.Want // the last answer of each operation
-	unsent   bool                              // ciphertext was left, and nothing was tried since that there is room
-	failed   bool                              // an operation answered an error
-	attempts int                               // in this turn
-	moves    int                               // attempts that moved something, and calls of the handler
-	idle     int                               // turns in a row in which nothing moved
+	want     [tlsio.OpRenegotiate + 1]tlsio.Want // the last answer of each operation
+	unsent   bool                                // ciphertext was left, and nothing was tried since that there is room
+	failed   bool                                // an operation answered an error
+	attempts int                                 // in this turn
+	moves    int                                 // attempts that moved something, and calls of the handler
+	idle     int                                 // turns in a row in which nothing moved
 	rekeys   int
 }
 
@@ -68,40 +69,40 @@ func (e *end) pattern(at, n int) []byte {
 }
 
 // heard is a result of the engine.
-func (e *end) heard(op cssl.Op, r cssl.Result) {
+func (e *end) heard(op tlsio.Op, r tlsio.Result) {
 	e.w.trace.add(step{who: e.name, op: op, res: &r})
 	e.attempts++
-	if r.In || r.Out || r.Want == cssl.WantNone {
+	if r.In || r.Out || r.Want == tlsio.WantNone {
 		e.moves++
 	}
 	e.failed = e.failed || r.Err != nil
-	if r.Want == cssl.WantRead {
+	if r.Want == tlsio.WantRead {
 		e.port.drained()
 	}
 	e.want[op] = r.Want
-	if op == cssl.OpKeyUpdate || op == cssl.OpRenegotiate {
-		e.want[cssl.OpHandshake] = r.Want
-		if !errors.Is(r.Err, cssl.ErrState) {
+	if op == tlsio.OpKeyUpdate || op == tlsio.OpRenegotiate {
+		e.want[tlsio.OpHandshake] = r.Want
+		if !errors.Is(r.Err, tlsio.ErrState) {
 			e.rekeys++
 		}
 		if r.Err == nil {
-			if op == cssl.OpKeyUpdate {
+			if op == tlsio.OpKeyUpdate {
 				e.w.count.keyUpdates++
 			} else {
 				e.w.count.renegotiations++
 			}
 		}
 	}
-	if op == cssl.OpRead && r.Drained {
-		e.want[op] = cssl.WantRead
+	if op == tlsio.OpRead && r.Drained {
+		e.want[op] = tlsio.WantRead
 	}
 	if r.Unsent {
 		e.unsent = true
-	} else if r.Out || op == cssl.OpWrite || op == cssl.OpFlush {
+	} else if r.Out || op == tlsio.OpWrite || op == tlsio.OpFlush {
 		e.unsent = false
 	}
 	e.w.count.results[op][r.Want]++
-	if r.Err == nil && op == cssl.OpHandshake && r.Want == cssl.WantNone {
+	if r.Err == nil && op == tlsio.OpHandshake && r.Want == tlsio.WantNone {
 		e.w.count.handshakes++
 	}
 }

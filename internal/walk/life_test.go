@@ -7,6 +7,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // walk is the life of one pair of connections.
@@ -109,14 +110,14 @@ func (w *walk) begin(x *contexts) {
 	}
 	if w.one(2) {
 		w.ends[1].s.ExpectPeer()
-		w.ends[1].want[cssl.OpHandshake] = cssl.WantRead
+		w.ends[1].want[tlsio.OpHandshake] = tlsio.WantRead
 	}
 }
 
 // config is one with small sizes, or the default ones.
 func (w *walk) config() session.Config {
 	r := w.r
-	c := session.Config{Buffer: make([]byte, 1+r.IntN(cssl.MaxPlaintext))}
+	c := session.Config{Buffer: make([]byte, 1+r.IntN(tlsio.MaxPlaintext))}
 	if !w.one(3) {
 		c.HighWater = 1 + r.IntN(5000)
 		c.LowWater = r.IntN(c.HighWater) // 0 is a quarter
@@ -274,7 +275,7 @@ func (w *walk) act(e *end) {
 		}
 		e.write(1 + r.IntN(300))
 	case k < 400:
-		e.write(1 + r.IntN(3*cssl.MaxPlaintext))
+		e.write(1 + r.IntN(3*tlsio.MaxPlaintext))
 	case k < 500:
 		w.trace.add(step{who: e.name, what: "Pause"})
 		w.count.acts["Pause"]++

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // violation is what a walk panics with when a rule was broken.
@@ -15,8 +15,8 @@ type step struct {
 	who  string
 	what string
 	n    int
-	op   cssl.Op
-	res  *cssl.Result
+	op   tlsio.Op
+	res  *tlsio.Result
 }
 
 func (s step) String() string {
@@ -25,7 +25,7 @@ func (s step) String() string {
 	}
 	r := s.res
 	text := fmt.Sprintf("%s   %v: %v", s.who, s.op, r.Want)
-	if r.Want == cssl.WantNone {
+	if r.Want == tlsio.WantNone {
 		text = fmt.Sprintf("%s   %v: %d bytes", s.who, s.op, r.N)
 	}
 	for _, f := range []struct {

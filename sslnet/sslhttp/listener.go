@@ -15,6 +15,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/logqueue"
 	"github.com/spacemonad/go-openssl/sslnet"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // DefaultHandshakeTimeout is how long a client may take for the handshake, and
@@ -268,8 +269,8 @@ func readPreface(c *sslnet.Conn) (net.Conn, error) {
 // isHTTPRequest reports whether OpenSSL got a plain HTTP request in place of a
 // ClientHello.
 func isHTTPRequest(err error) bool {
-	var e *cssl.Error
-	return errors.As(err, &e) && slices.ContainsFunc(e.Reasons, func(r cssl.Reason) bool { return r.Text == "http request" })
+	var e *tlsio.Error
+	return errors.As(err, &e) && slices.ContainsFunc(e.Reasons, func(r tlsio.Reason) bool { return r.Text == "http request" })
 }
 
 // prohibited reports whether RFC 9113, section 9.2, prohibits what was

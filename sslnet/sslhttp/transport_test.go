@@ -17,6 +17,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/sslnet"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // only makes a Context offer one protocol.
@@ -202,7 +203,7 @@ func TestTransportVerifies(t *testing.T) {
 		tr := NewTransport(&sslnet.Dialer{Context: x, Config: cssl.ConnConfig{ServerName: name}}, nil)
 		b := &readOnce{Reader: strings.NewReader("content")}
 		_, err := (&http.Client{Transport: tr}).Post("https://localhost:"+port, "text/plain", b)
-		var e *cssl.Error
+		var e *tlsio.Error
 		if !errors.As(err, &e) || e.Verify == "" {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,7 +55,7 @@ func lifeInMemory(p pems, v cssl.TLSVersion) error {
 			if r.Err != nil {
 				return r.Err
 			}
-			if done[i] = r.Want == cssl.WantNone; done[i] {
+			if done[i] = r.Want == tlsio.WantNone; done[i] {
 				idle = 0
 			}
 		}
@@ -233,7 +234,7 @@ func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) boo
 	Arm(f)
 	err := lifeInMemory(p, v)
 	y.add(Disarm())
-	var e *cssl.Error
+	var e *tlsio.Error
 	var c *cssl.ConfigError
 	if err != nil && !errors.As(err, &e) && !errors.As(err, &c) {
 		t.Error(err)
@@ -313,19 +314,19 @@ func readAhead(t *testing.T, x contexts, call int) (int, error) {
 	defer s.Close()
 	woken := make(chan struct{}, 1)
 	s.Bind(nil, func() { woken <- struct{}{} })
-	shake := func() cssl.Result {
+	shake := func() tlsio.Result {
 		r := s.Handshake()
-		for r.Want == cssl.WantAsync {
+		for r.Want == tlsio.WantAsync {
 			<-woken
 			r = s.Handshake()
 		}
 		return r
 	}
 	c.Handshake()
-	if r := shake(); r.Want != cssl.WantRead {
+	if r := shake(); r.Want != tlsio.WantRead {
 		t.Fatalf("%+v", r)
 	}
-	if r := c.Handshake(); r.Want != cssl.WantNone || r.Err != nil {
+	if r := c.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
 		t.Fatalf("%+v", r)
 	}
 	var out, in stream

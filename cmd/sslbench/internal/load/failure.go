@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // failedError is an error whose Failure is known already.
@@ -50,7 +50,7 @@ var notTLS = map[string]bool{
 // ofHandshake classes what ended a connection before its handshake was done.
 func ofHandshake(err error) *failedError {
 	var known *failedError
-	var e *cssl.Error
+	var e *tlsio.Error
 	var errno syscall.Errno
 	what := Rejected
 	switch {
@@ -70,7 +70,7 @@ func ofHandshake(err error) *failedError {
 		what = Local
 	case e.Verify != "":
 		what = Certificate
-	case e.AlertSide == cssl.AlertReceived:
+	case e.AlertSide == tlsio.AlertReceived:
 		what = Rejected
 	default:
 		for _, r := range e.Reasons {
@@ -86,7 +86,7 @@ func ofHandshake(err error) *failedError {
 // answered says that the server has sent something by then.
 func ofOpen(err error, answered bool) *failedError {
 	var known *failedError
-	var e *cssl.Error
+	var e *tlsio.Error
 	what := Closed
 	switch {
 	case errors.As(err, &known):
@@ -99,10 +99,10 @@ func ofOpen(err error, answered bool) *failedError {
 		err = errors.New("the server ended the connection by close_notify")
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = fmt.Errorf("the server ended the connection without close_notify: %w", err)
-	case errors.As(err, &e) && e.AlertSide == cssl.AlertReceived && !answered:
+	case errors.As(err, &e) && e.AlertSide == tlsio.AlertReceived && !answered:
 		// In TLS 1.3 the client is done before the server has judged its certificate.
 		what = Rejected
-	case errors.As(err, &e) && e.Class == cssl.ClassSSL && e.AlertSide != cssl.AlertReceived:
+	case errors.As(err, &e) && e.Class == tlsio.ClassSSL && e.AlertSide != tlsio.AlertReceived:
 		what = WrongBytes // what came is no record of this connection
 	}
 	return &failedError{what, err}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // ticket is what a slot needs for Resume.
@@ -59,7 +60,7 @@ func (h *handshakes) overdue(s *slot, now time.Duration) { s.conn.Close() }
 // answer to our close_notify, and not before: in TLS 1.3 a server may refuse a client, and reset the
 // connection, after the client's own handshake is done.
 func noteEnd(c *reactor.Conn, s reactor.Step) {
-	if err := s.Result.Err; s.Op == cssl.OpRead && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+	if err := s.Result.Err; s.Op == tlsio.OpRead && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
 		c.Data.(*slot).peerEnded = true
 	}
 }

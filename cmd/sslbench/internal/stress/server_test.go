@@ -19,6 +19,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // settings are those of a server child that sslecho has no flag for, or whose counters the test wants.
@@ -57,11 +58,11 @@ func (s *echoServer) OnClose(_ *reactor.Conn, err error) {
 
 // endOf says in a few words how a connection ended.
 func endOf(err error) string {
-	var e *cssl.Error
+	var e *tlsio.Error
 	switch {
 	case err == nil:
 		return "clean"
-	case errors.Is(err, cssl.ErrLimit):
+	case errors.Is(err, tlsio.ErrLimit):
 		return "limit"
 	case errors.As(err, &e) && len(e.Reasons) > 0:
 		return e.Reasons[len(e.Reasons)-1].Text

@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/time/rate"
 )
 
@@ -50,7 +50,7 @@ func (l Logged) OnClose(c *reactor.Conn, err error) {
 
 // verdict is how loud an end is told, and its cause in words. shook: the handshake was done.
 func verdict(err error, shook bool) (slog.Level, string) {
-	var e *cssl.Error
+	var e *tlsio.Error
 	switch {
 	case err == nil:
 		return slog.LevelInfo, "clean"
@@ -71,7 +71,7 @@ func verdict(err error, shook bool) (slog.Level, string) {
 }
 
 // spokeHTTP reports whether OpenSSL took what came for a request of HTTP.
-func spokeHTTP(e *cssl.Error) bool {
+func spokeHTTP(e *tlsio.Error) bool {
 	for _, r := range e.Reasons {
 		if strings.Contains(r.Text, "http request") || strings.Contains(r.Text, "https proxy request") {
 			return true

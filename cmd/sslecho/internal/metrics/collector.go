@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/guard"
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 const prefix = "sslecho_"
@@ -196,10 +196,10 @@ func (out sink) tls(s *reactor.Stats) {
 	out.counter(sent, s.Sessions.BytesWritten)
 	out.counter(sends, s.Sessions.Sends)
 	for op, results := range s.Sessions.Results {
-		name := cssl.Op(op).String()
+		name := tlsio.Op(op).String()
 		for want, n := range results {
 			result := resultOK
-			if w := cssl.Want(want); w != cssl.WantNone {
+			if w := tlsio.Want(want); w != tlsio.WantNone {
 				result = w.String()
 			}
 			out.counter(operations, n, name, result)

@@ -12,8 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestLint: names and help of everything that is shown, of Go and the process too, are as Prometheus wants them.
@@ -96,9 +96,9 @@ func TestValues(t *testing.T) {
 		HandshakeFailures: map[string]uint64{"a": 18, "b": 19},
 	}
 	s.Sessions.BytesRead, s.Sessions.BytesWritten, s.Sessions.Sends = 21, 22, 23
-	s.Sessions.Results[cssl.OpRead][cssl.WantNone] = 24
-	s.Sessions.Results[cssl.OpRead][cssl.WantWrite] = 25
-	s.Sessions.Errors[cssl.OpRead] = 26
+	s.Sessions.Results[tlsio.OpRead][tlsio.WantNone] = 24
+	s.Sessions.Results[tlsio.OpRead][tlsio.WantWrite] = 25
+	s.Sessions.Errors[tlsio.OpRead] = 26
 	source := of(s)
 	source.Loops, source.Build, source.Draining = 27, Build{"1", "2", "3", "4"}, func() bool { return false }
 	collect(t, source).expect(t, samples{
