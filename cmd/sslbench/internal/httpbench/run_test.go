@@ -121,6 +121,9 @@ func TestRoundFails(t *testing.T) {
 	p, err := os.FindProcess(pid(t, r, c))
 	must(t, err)
 	must(t, p.Kill())
+	for dead := limited(t); err == nil || !strings.Contains(err.Error(), "ended"); _, err = c.proc.CPU() {
+		must(t, dead.Err()) // its sockets are closed before it has ended
+	}
 	_, err = r.round(limited(t), r.client, j, time.Second, c, new(Case))
 	wantError(t, err, Sslnet+": it ended by itself (signal: killed)")
 }
