@@ -49,7 +49,11 @@ func TestNamedTestsExist(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
-	for _, file := range append(files, filepath.Join(root, "SECURITY.md"), filepath.Join(root, "README.md")) {
+	design, err := filepath.Glob(filepath.Join(root, "docs", "design", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(append(files, design...), filepath.Join(root, "SECURITY.md"), filepath.Join(root, "README.md")) {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
