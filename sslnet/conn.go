@@ -18,9 +18,6 @@ import (
 // SetCloseTimeout was called.
 const defaultCloseTimeout = time.Second
 
-// errWant is returned if nothing would tell this package that a wait is over.
-var errWant = errors.New("package sslnet cannot wait for this")
-
 // Conn is a net.Conn that speaks TLS. Close it after use: its OpenSSL objects
 // are outside the Go heap, and no finalizer frees them.
 type Conn struct {

@@ -2,7 +2,6 @@ package sslnet
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
 
@@ -31,9 +30,6 @@ func (s *half) try() bool {
 			return true
 		case finished:
 			return true
-		case r.Want.Application() && !answered(r.Want):
-			s.err = fmt.Errorf("sslnet: %v: %w", r.Want, errWant)
-			return true
 		case r.In && r.Want.Readable():
 			// A short recv may precede the peer's FIN. One event reported both
 			// and is used up; only an empty recv guarantees another one.
@@ -48,12 +44,6 @@ func (s *half) try() bool {
 			return false
 		}
 	}
-}
-
-// answered reports whether decided is called when the application has done what
-// w waits for.
-func answered(w tlsio.Want) bool {
-	return w == tlsio.WantAsync || w == tlsio.WantClientHello || w == tlsio.WantRetryVerify
 }
 
 // decided makes the halves that wait for the application try again.
