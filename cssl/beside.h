@@ -1,12 +1,12 @@
 /*
- * What works with the data beside an SSL_CTX (exdata.h): pre-shared keys,
- * ticket keys, the sizes of records, early data. Nothing here blocks or calls
- * Go.
+ * Settings that live in the data of an SSL_CTX or SSL (exdata.h): pre-shared
+ * keys, ticket keys, record sizes, early data. Nothing here blocks or calls Go.
  *
- * An int that is returned is 1, or 0 on failure, with the reasons in out where
- * there is one. What is given is copied, and copies of keys are wiped when they
- * are freed. _free takes NULL too. _switch is a part of changing to another
- * SSL_CTX, see change in decide.c.
+ * A function that returns int returns 1 on success and 0 on failure, unless its
+ * comment says otherwise; if it has an out parameter, that gets the reasons.
+ * Arguments are copied, and copies of keys are wiped when they are freed. The
+ * functions named _free accept NULL. Those named _switch are parts of the
+ * change to another SSL_CTX; see change in decide.c.
  */
 #ifndef CSSL_BESIDE_H
 #define CSSL_BESIDE_H
@@ -18,51 +18,55 @@
 #include <stddef.h>
 
 /*
- * A session's data of the application: how long it lives, see session.c, and
- * then the identity of the PSK that it came of.
+ * The application data of a session begins with CSSL_LIFE bytes on how long it
+ * may be used (see session.c). The identity of the external PSK that the
+ * session derives from follows, if there is one.
  */
 enum { CSSL_LIFE = 16, CSSL_MAX_IDENTITY = 1024 };
 
 /*
- * Adds a pre-shared key of TLS 1.3: for a client the only one, for a server in
- * the order of their identities, a shorter one first. cipher has the hash that
- * the key goes with.
+ * Adds a TLS 1.3 pre-shared key. A client has only one. A server's are added in
+ * order of identity: by length, then by memcmp. cipher names the hash that the
+ * key is used with.
  */
 int cssl_ctx_psk(SSL_CTX *ctx, const unsigned char *identity, size_t len, const unsigned char *key, size_t key_len,
                  const SSL_CIPHER *cipher, const unsigned char *session_id_context, cssl_reasons *out);
 void cssl_psks_free(cssl_psk_table *t);
-/* The keys of to take the place of those of the first SSL_CTX. */
+/* Replaces the pre-shared keys of ssl with those of to. */
 void cssl_psk_switch(SSL *ssl, SSL_CTX *to);
-/* False if s came of a PSK that a server with ctx does not have. */
+/* Returns 0 if s derives from a PSK that ctx does not have, else 1. */
 int cssl_psk_known(const SSL_CTX *ctx, SSL_SESSION *s);
 /*
- * The identity of the pre-shared key that this connection, or the one that it
- * resumes, was made with; 0 is none. It belongs to the connection, until that
- * makes another handshake or is freed.
+ * Returns the length of the identity of the external PSK that this connection,
+ * or the one it resumes, was made with; 0 if there is none. *identity belongs
+ * to ssl and is valid until the next handshake.
  */
 size_t cssl_ssl_psk(SSL *ssl, const unsigned char **identity);
 
 /*
- * A ticket key: name, AES key and HMAC key of 16 bytes each; or name, HMAC key
- * and AES key of 16, 32 and 32.
+ * Sizes of a ticket key. Short: name, AES key and HMAC key of 16 bytes each.
+ * Long: name, HMAC key and AES key of 16, 32 and 32 bytes.
  */
 enum { CSSL_TICKET_KEY_SHORT = 48, CSSL_TICKET_KEY_LONG = 80 };
-/* Ticket keys, count of them of len bytes each. The first one encrypts. */
+/* Sets count ticket keys of len bytes each. The first one encrypts. */
 int cssl_ctx_ticket_keys(SSL_CTX *ctx, const unsigned char *keys, size_t len, size_t count, cssl_reasons *out);
 void cssl_ticket_keys_free(cssl_ticket_keys *k);
-/* ssl keeps the keys of the SSL_CTX that it began with. */
+/* Makes ssl keep the ticket keys of from, the SSL_CTX it began with. */
 void cssl_tickets_switch(SSL *ssl, SSL_CTX *from);
 
-/* Sends and takes RFC 8449's extension, with the limit that is beside ctx. */
+/*
+ * Enables the record_size_limit extension (RFC 8449), with the limit in the
+ * data of ctx.
+ */
 int cssl_ctx_record_size_limit(SSL_CTX *ctx, cssl_reasons *out);
-/* ssl keeps the smaller setting of the two. */
+/* Limits the records that ssl sends to the smaller setting of the two. */
 int cssl_recordsize_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to);
-/* The fragment length that was agreed on (RFC 6066), in bytes; 0 is none. */
+/* Returns the negotiated maximum fragment length (RFC 6066) in bytes, or 0. */
 int cssl_ssl_max_fragment(SSL *ssl);
 
 /*
- * A server takes early data with a ticket alone, as much as the setting and the
- * ticket allow; after a switch, what both SSL_CTX allow.
+ * Makes a server accept early data only with a ticket, and only as much as the
+ * setting and the ticket allow; after a switch, as much as both SSL_CTX allow.
  */
 void cssl_early_bound(SSL_CTX *ctx);
 int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to);

@@ -1,6 +1,6 @@
 /*
- * The C side of one connection: an SSL, the transport BIO below it, and for
- * each operation one function that does the whole of it in one crossing.
+ * The C side of a connection: an SSL, the transport BIO below it, and one
+ * function for each operation, which does all of it in one crossing from Go.
  */
 #ifndef CSSL_CONN_H
 #define CSSL_CONN_H
@@ -13,31 +13,31 @@
 #include <stdint.h>
 
 /*
- * Codes of an operation beyond those of SSL_get_error (which are small and
- * positive).
+ * Codes of an operation besides those of SSL_get_error, which are small and not
+ * negative.
  */
 enum {
-	CSSL_WANT_APP_READ = 100, /* application data stands before the handshake message that is needed */
+	CSSL_WANT_APP_READ = 100, /* application data precedes the handshake message that is needed */
 	CSSL_BARE_FIN = 101,      /* the stream ended without close_notify */
 	CSSL_SEND_FAILED = 102,   /* send(2) failed; err holds errno */
-	CSSL_RECV_FAILED = 103,   /* recv(2) failed, or send(2) did and nothing is left to read; err holds errno */
-	CSSL_LIMIT = 104,         /* the peer sent more post-handshake messages than the limit allows */
-	CSSL_BAD_STATE = 105,     /* the operation makes no sense now (for example shutdown before the handshake) */
-	CSSL_END = 106,           /* there is no more early data */
+	CSSL_RECV_FAILED = 103,   /* recv(2) failed, or send(2) did and no input is left; see err */
+	CSSL_LIMIT = 104,         /* the peer sent more post-handshake messages than allowed */
+	CSSL_BAD_STATE = 105,     /* not possible now, such as a shutdown before the handshake */
+	CSSL_END = 106,           /* the early data is complete */
 };
 
 /* Bits of cssl_result.flags. */
 enum {
-	CSSL_MOVED_IN = 1,  /* ciphertext was taken from the transport */
-	CSSL_MOVED_OUT = 2, /* ciphertext was handed to the transport */
-	CSSL_UNSENT = 4,    /* ciphertext is left that the transport did not take yet */
-	CSSL_HELD = 16,     /* ciphertext is kept that was not offered to the transport yet */
-	CSSL_CERTIFICATE = 32, /* unless the operation failed: the answer to cssl_request_certificate has come */
-	CSSL_DRAINED = 8,   /* nothing is buffered and the transport had no more: a read now would return WANT_READ */
+	CSSL_MOVED_IN = 1,  /* ciphertext was read from the transport */
+	CSSL_MOVED_OUT = 2, /* ciphertext was written to the transport */
+	CSSL_UNSENT = 4,    /* ciphertext is queued because the transport did not take it */
+	CSSL_HELD = 16,     /* ciphertext is queued and was not offered to the transport yet */
+	CSSL_CERTIFICATE = 32, /* unless it failed: the peer answered cssl_request_certificate */
+	CSSL_DRAINED = 8,   /* nothing is left to read: a read now would return WANT_READ */
 };
 
 typedef struct {
-	int64_t n;      /* bytes moved; 1 for an operation without a count */
+	int64_t n;      /* bytes moved; 1 if the operation has no count */
 	int32_t code;   /* SSL_ERROR_* or CSSL_*; SSL_ERROR_NONE is progress */
 	int32_t err;    /* errno, or 0 */
 	uint32_t flags; /* CSSL_MOVED_IN and the rest */
@@ -47,33 +47,39 @@ typedef struct cssl_conn cssl_conn;
 
 typedef struct {
 	int server;
-	int fd;      /* >= 0: the transport is that socket, which the caller keeps and closes. < 0: engine mode, see cssl_feed and cssl_take */
-	int blocking; /* recv and send wait, if the socket does */
-	size_t tail; /* the greatest number of bytes of ciphertext that may be kept for a transport that does not take them */
+	int fd;      /* the socket, which stays the caller's; negative: engine mode, see cssl_feed */
+	int blocking; /* recv and send wait, if the socket is blocking */
+	size_t tail; /* the most ciphertext, in bytes, to queue if the transport does not take it */
 	uint32_t max_messages, max_renegotiations;
-	int decide, ask_hello; /* the application decides about something; about the ClientHello too. See cssl_decisions */
+	int decide, ask_hello; /* the application decides; it decides about the ClientHello too */
 } cssl_conn_settings;
 
 /*
- * Makes a connection. The SSL_CTX is referenced by the SSL and may be freed by
- * the caller afterwards. NULL on failure, with the reasons in out.
+ * Makes a connection. The SSL keeps a reference to ctx, so the caller may free
+ * its own. Does not block or call Go. Returns NULL on failure, with the reasons
+ * in out.
  */
 cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons *out);
 
 /*
- * Frees the connection and all that it holds. May call the Go side's release of
- * context state.
+ * Frees the connection and all that it holds, but does not close the socket.
+ * Sends nothing. Calls cssl_go_release if it held the last reference to an
+ * SSL_CTX.
  */
 void cssl_conn_free(cssl_conn *c);
 
 /*
- * The operations. None of them blocks, unless blocking was set. While a
- * handshake makes progress (in any of them: a renegotiation may run inside a
- * read or a write) the callbacks for the key log and for a server's
- * verification (cssl_decide_peer) can fire; the others (client hello, ALPN,
- * messages) are C. No pointer given is kept after the return. Buffers are
- * unsigned char, not void: of those cgo knows that they hold no Go pointers,
- * whatever the struct around them holds.
+ * The operations. They wait for the socket only if blocking was set.
+ *
+ * Any of them but cssl_flush may run a handshake: a renegotiation may happen
+ * inside a read or a write. A handshake may call cssl_go_keylog and, on a
+ * server, cssl_go_verify; both block as long as the application does. It also
+ * blocks on a private key in a token, and on files of the system's CA directory
+ * if that is trusted. All other callbacks (ClientHello, ALPN, tickets,
+ * messages) are C.
+ *
+ * No pointer argument is kept. Buffers are unsigned char, not void: cgo then
+ * knows that they hold no Go pointers, whatever struct they are part of.
  */
 cssl_result cssl_handshake(cssl_conn *c);
 cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len);
@@ -86,73 +92,83 @@ cssl_result cssl_renegotiate(cssl_conn *c);
 cssl_result cssl_request_certificate(cssl_conn *c);
 
 /*
- * cssl_handshake can run on any thread, while no other call uses c, and without
- * the socket: detach takes what has come off it, and makes c work in memory
- * alone; attach gives the socket back and sends what there is. In between the
- * caller may close the socket, and must not call anything but cssl_handshake
- * and cssl_conn_free. detach returns WANT_READ, and has done nothing, if
- * need_input is set and nothing has come. attach takes what cssl_handshake
- * returned and returns what that has become.
+ * cssl_handshake can run on any thread, without the socket, while no other call
+ * uses c. cssl_detach sends what is queued, receives what the socket has, and
+ * makes c work in memory alone. cssl_attach gives the socket back and sends. In
+ * between, the caller may close the socket, and may call only cssl_handshake
+ * and cssl_conn_free.
+ *
+ * If need_input is set and there is no input, cssl_detach returns WANT_READ and
+ * c keeps the socket. cssl_attach takes the result of cssl_handshake and
+ * returns it with its flags updated. Both block like cssl_flush, and call no
+ * callback.
  */
 cssl_result cssl_detach(cssl_conn *c, int need_input);
 cssl_result cssl_attach(cssl_conn *c, cssl_result r);
 
 /*
- * What the application is asked and has decided; NULL if it decides about
- * nothing.
+ * Returns the decisions of the connection, which c owns, or NULL if the
+ * application decides about nothing.
  */
 cssl_decisions *cssl_conn_decisions(cssl_conn *c);
 
 /*
- * Frees OpenSSL's record buffers, if nothing is in them. It does not block, and
- * no callback fires. True when there are none now.
+ * Frees OpenSSL's record buffers if they are empty. Does not block or call
+ * back. Returns 1 if there are none now.
  */
 int cssl_free_buffers(cssl_conn *c);
 
 /*
- * Engine mode. Both copy, and neither keeps a pointer or calls back. feed_room
- * is how much feed would take.
+ * Engine mode. These copy; they do not block, call back or keep a pointer.
+ * cssl_feed takes at most cssl_feed_room bytes. cssl_feed and cssl_take return
+ * the number of bytes copied, which may be less than len. cssl_feed returns 0
+ * if out of memory; a read before the next cssl_feed reports that.
  */
 size_t cssl_feed_room(const cssl_conn *c);
 size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len);
 void cssl_feed_eof(cssl_conn *c);
 /*
- * What is written from now on is dropped, as a socket does it after SHUT_WR.
- * What is there can still be taken.
+ * Drops what is written from now on, like a socket after SHUT_WR. What is
+ * queued can still be taken.
  */
 void cssl_take_end(cssl_conn *c);
 size_t cssl_take(cssl_conn *c, unsigned char *buf, size_t len);
 size_t cssl_unsent(const cssl_conn *c);
 /*
- * True when input was received that no read has returned: in OpenSSL, or in
- * front of it.
+ * Returns 1 if input was received that no read has returned, be it in OpenSSL
+ * or in the transport.
  */
 int cssl_has_pending(const cssl_conn *c);
 
-/* Facts for the error that the last operation returned. */
+/* Details of the last failure, owned by c; NULL if there was none. */
 const cssl_reasons *cssl_conn_reasons(const cssl_conn *c);
-/* Alert descriptions, or -1: the last one sent and the last one received. */
+/* The last alert sent and the last one received, or -1 if there was none. */
 int cssl_alert_sent(const cssl_conn *c);
 int cssl_alert_received(const cssl_conn *c);
 
-/* True once the first handshake is done. */
+/* Returns 1 once the first handshake is done. */
 int cssl_established(const cssl_conn *c);
 
-/* What the handshake led to. Static strings, and memory of c's that the next operation may free, but for the chains. */
+/*
+ * The outcome of the handshake. Pointers are to static strings and to memory of
+ * the connection, which the next operation may free; the chains belong to the
+ * caller. cssl_conn_state does not block or call back.
+ */
 typedef struct {
-	int version, resumed;       /* as SSL_version says it; all zero and NULL up to psk before the handshake is done */
-	unsigned cipher_id;         /* IANA's number */
-	const char *cipher, *group; /* no group where there was none */
+	int version, resumed;       /* from SSL_version; 0 up to psk until the handshake is done */
+	unsigned cipher_id;         /* the number assigned by IANA */
+	const char *cipher, *group; /* NULL if there was no key exchange with a named group */
 	const unsigned char *psk;   /* the identity of an external pre-shared key */
 	size_t psk_len;
 	const unsigned char *alpn;
 	unsigned alpn_len;
 	const char *server_name;
-	int early; /* as SSL_get_early_data_status says it */
-	long verify; /* as SSL_get_verify_result says it; X509_V_OK also if no certificate was sent */
+	int early; /* from SSL_get_early_data_status */
+	long verify; /* from SSL_get_verify_result; X509_V_OK also without a certificate */
 	/*
-	 * DER certificates, see cssl_put_chain; malloc'ed, the caller's to free. The peer's chain, leaf first, and the chain
-	 * that was found valid; NULL where there was none.
+	 * The peer's chain, leaf first, and the chain that was verified, each NULL
+	 * if there is none. In the format of cssl_put_chain, malloc'ed; the caller
+	 * frees them.
 	 */
 	unsigned char *peer, *verified;
 	long peer_len, verified_len;
@@ -160,10 +176,13 @@ typedef struct {
 
 cssl_state cssl_conn_state(const cssl_conn *c);
 
+/* Returns the SSL, which c owns. */
 SSL *cssl_conn_ssl(const cssl_conn *c);
 
-/* Of an SSL. It does not block or call back. */
-/* Writes len bytes to buf. 1, or 0 with the reasons in out. */
+/*
+ * Exports len bytes of keying material (RFC 5705, RFC 8446 section 7.5) to buf.
+ * Does not block or call back. Returns 1, or 0 with the reasons in out.
+ */
 int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
                     size_t context_len, int use_context, cssl_reasons *out);
 

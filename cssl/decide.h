@@ -1,6 +1,6 @@
 /*
- * What the application decides in the midst of a handshake: which Context a
- * client gets, and whether the peer's certificate will do.
+ * The decisions of the application during a handshake: which Context a client
+ * gets, and whether the peer's certificate is accepted.
  */
 #ifndef CSSL_DECIDE_H
 #define CSSL_DECIDE_H
@@ -11,55 +11,61 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A decision, as the Go side has made it. */
+/* The state of a decision. */
 enum { CSSL_UNDECIDED, CSSL_ACCEPTED, CSSL_REFUSED };
 
-/* Bytes that malloc made. */
+/* Bytes in malloc'ed memory. */
 typedef struct {
 	unsigned char *p;
 	long len;
 } cssl_blob;
 
 struct cssl_decisions {
-	unsigned char hello, peer; /* CSSL_UNDECIDED and the rest */
-	unsigned char separated;   /* the session id context is that of the name already */
-	unsigned char ask_hello;   /* the ClientHello is to be kept, and nothing done with it before hello is decided */
+	unsigned char hello, peer; /* CSSL_UNDECIDED, CSSL_ACCEPTED or CSSL_REFUSED */
+	unsigned char separated;   /* the session id context is already that of the server name */
+	unsigned char ask_hello;   /* suspend the handshake until hello is decided; keep message */
 	unsigned char named;       /* hello was decided by the server name */
-	SSL_CTX *chosen;           /* for the client; holds a reference until it is used. NULL: the one that there is */
-	int alert;                 /* for a client that is refused */
-	int peer_error;            /* X509_V_ERR_*: why the peer's certificate is refused */
-	int verdict;               /* OpenSSL's own X509_V_* on the peer's certificate */
-	cssl_blob message;         /* the first ClientHello, with its handshake header, until hello is decided */
-	cssl_blob sent, valid;     /* the peer's certificates as they came, and the chain that was built; see certs.h */
-	uintptr_t handle;          /* for cssl_go_verify: a server's connection */
+	SSL_CTX *chosen;           /* a reference, which the handshake takes; NULL: no change */
+	int alert;                 /* sent to a client that is refused */
+	int peer_error;            /* X509_V_ERR_*: why the application refuses the peer */
+	int verdict;               /* X509_V_*: OpenSSL's own verdict on the peer's certificate */
+	cssl_blob message;         /* the first ClientHello, with handshake header, until decided */
+	cssl_blob sent, valid;     /* certificates as received and chain as verified; see certs.h */
+	uintptr_t handle;          /* for cssl_go_verify, on a server; or 0 */
 };
 
-/* NULL without memory. */
+/* Returns NULL if out of memory. The caller frees it. */
 cssl_decisions *cssl_decide_new(int ask_hello);
 
-/* Frees d and what it holds. d may be NULL. */
+/*
+ * Frees d, which may be NULL, and what it holds. Calls cssl_go_release if
+ * chosen was the last reference to an SSL_CTX.
+ */
 void cssl_decide_free(cssl_decisions *d);
 
 /*
- * Keeps a copy of a ClientHello, if it is the first and d is not NULL. Without
- * memory there is none, and the handshake fails.
+ * Copies a ClientHello into d, if it is the first and d->ask_hello is set. d
+ * may be NULL. If out of memory there is no copy, and the handshake will fail.
  */
 void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len);
 
 /*
- * Installs the callbacks in ctx. Neither blocks nor calls Go, with one
- * exception: a server, which OpenSSL cannot suspend there, asks for the
- * certificate by cssl_go_verify, which returns when d->peer is decided.
+ * These install callbacks in ctx. The callbacks do not block or call Go, with
+ * one exception: OpenSSL cannot suspend a server's verification, so a server
+ * calls cssl_go_verify, which returns once d->peer is decided.
  */
 void cssl_decide_hello(SSL_CTX *ctx);
-/* That of a server, for the answer to a server name. */
+/* A server's callback, which acknowledges the server name or not. */
 void cssl_decide_name(SSL_CTX *ctx);
 void cssl_decide_peer(SSL_CTX *ctx, int application_alone);
 
-/* Whether a client's verification can be suspended: OpenSSL 3.0.2 or newer. */
+/* Returns 1 if OpenSSL can suspend a client's verification (3.0.2 or newer). */
 int cssl_can_retry_verify(void);
 
-/* Implemented in Go. */
+/*
+ * Implemented in Go. Runs inside a server's handshake and blocks until the
+ * application has decided.
+ */
 extern void cssl_go_verify(uintptr_t handle);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * The thread's OpenSSL error queue, taken along within the crossing that filled it. Nothing here blocks, allocates or calls back.
+ * Takes over the thread's OpenSSL error queue, in the crossing that filled it.
+ * Nothing here blocks, allocates or calls back.
  */
 #ifndef CSSL_ERRORS_H
 #define CSSL_ERRORS_H
@@ -17,7 +18,9 @@ typedef struct {
 /* Moves the thread's error queue into out and leaves the queue empty. */
 void cssl_take_reasons(cssl_reasons *out);
 
-/* Takes the error queue along if not ok, and empties it. Returns ok. */
+/*
+ * If not ok, moves the error queue into out. Empties the queue and returns ok.
+ */
 int cssl_done(int ok, cssl_reasons *out);
 
 #endif

@@ -1,5 +1,7 @@
 /*
- * The transport BIO: what OpenSSL reads ciphertext from and writes it to.
+ * The transport BIO, which OpenSSL reads ciphertext from and writes it to.
+ * Nothing here calls Go. It blocks in recv and send only, and only on a
+ * blocking socket without MSG_DONTWAIT in flags.
  */
 #ifndef CSSL_TRANSPORT_H
 #define CSSL_TRANSPORT_H
@@ -8,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A run of bytes that is taken from the front and grows at the back. */
+/* A queue of bytes, appended to at the end and taken from the front. */
 typedef struct {
 	unsigned char *data;
 	size_t off, len, cap;
@@ -16,43 +18,56 @@ typedef struct {
 
 typedef struct {
 	int fd;           /* the socket, or -1 in engine mode */
-	int flags;        /* of each recv and send: MSG_DONTWAIT, or 0 */
-	unsigned drained : 1; /* within one operation: the last recv came back short, the next would answer EAGAIN */
-	unsigned eof : 1;     /* the peer's FIN was read (engine mode: the caller said so) */
-	unsigned at_end : 1;  /* the last read found nothing, and eof or recv_errno says why there will be no more */
-	unsigned lost : 1;    /* input was received and could not be kept: recv_errno is ENOMEM, and nothing more is received */
-	unsigned ended : 1;   /* engine mode: the caller sends no more than what is in out */
-	unsigned corked : 1;  /* output is collected in out until the operation ends, and leaves with one send */
-	unsigned held : 1;    /* what is in out was not offered to the transport yet; it leaves with what is written next */
-	unsigned more : 1;    /* other records follow at once: what is sent may wait for them in the kernel */
-	unsigned ahead : 1;   /* recv may take more than OpenSSL asks for; the rest waits in in */
-	unsigned frozen : 1;  /* no more input is given out: the peer went over a limit */
-	uint32_t moved;   /* CSSL_MOVED_*: what happened since the operation began */
-	int send_errno;   /* the first errno of send; from then on what is written is dropped */
-	int recv_errno;   /* the last errno of recv other than EAGAIN; the kernel tells it once only. Engine mode: ENOMEM, input was not kept */
+	int flags;        /* of recv and send: MSG_DONTWAIT, or 0 */
+	unsigned drained : 1; /* this operation's last recv was short: another would get EAGAIN */
+	unsigned eof : 1;     /* the peer's FIN was read (engine mode: cssl_feed_eof was called) */
+	unsigned at_end : 1;  /* the last read found the end: see eof and recv_errno */
+	unsigned lost : 1;    /* input was lost: recv_errno is ENOMEM, and recv is not called again */
+	unsigned ended : 1;   /* engine mode: cssl_take_end was called */
+	unsigned corked : 1;  /* output is collected in out and sent when the operation ends */
+	unsigned held : 1;    /* out is not yet offered to the transport; it goes with the next write */
+	unsigned more : 1;    /* more records follow: use MSG_MORE */
+	unsigned ahead : 1;   /* recv may read more than OpenSSL asks for; the rest waits in in */
+	unsigned frozen : 1;  /* no more input is returned: the peer exceeded a limit */
+	uint32_t moved;   /* flags of cssl_result, since the operation began */
+	int send_errno;   /* the first errno of send; from then on output is discarded */
+	/*
+	 * The last errno of recv but EAGAIN; the kernel reports it only once.
+	 * Engine mode: ENOMEM if input was not kept.
+	 */
+	int recv_errno;
 	size_t tail_max;  /* the greatest size of out */
-	cssl_bytes out;   /* written by OpenSSL, not yet taken by the socket or the caller */
-	cssl_bytes in;    /* received ahead or by cssl_transport_fill, or in engine mode fed by the caller; not yet read by OpenSSL */
+	cssl_bytes out;   /* written by OpenSSL, not yet sent or taken */
+	cssl_bytes in;    /* received or fed, not yet read by OpenSSL */
 } cssl_transport;
 
-/* A BIO over t, which must outlive it. NULL when out of memory. */
+/*
+ * Makes a BIO on t, which must outlive it. Returns NULL if out of memory. The
+ * caller, or the SSL it is given to, frees it.
+ */
 BIO *cssl_transport_bio(cssl_transport *t);
 
-/* Sends what is kept in out. True when nothing is left. Blocks on nothing if flags has MSG_DONTWAIT. */
+/* Sends out. Returns 1 if nothing is left. */
 int cssl_transport_flush(cssl_transport *t);
 
-/* True when out has room for n bytes, after it was offered to the socket if need be. Blocks as cssl_transport_flush does. */
+/* Returns 1 if out has room for n bytes, if need be after sending. */
 int cssl_transport_room(cssl_transport *t, size_t n);
 
-/* Receives what has come into in, until that holds room bytes. eof and recv_errno say how it ended. Blocks on nothing if flags has MSG_DONTWAIT. */
+/*
+ * Receives into in, until the socket has no more or in holds room bytes. eof
+ * and recv_errno say how it ended.
+ */
 void cssl_transport_fill(cssl_transport *t, size_t room);
 
-/* Appends to, and takes from the front of, a run of bytes. append answers 0 when out of memory. */
+/*
+ * append returns 0 if out of memory. take removes up to n bytes and returns how
+ * many; it frees an empty queue. free frees the memory, not b itself.
+ */
 int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n);
 size_t cssl_bytes_take(cssl_bytes *b, void *p, size_t n);
 void cssl_bytes_free(cssl_bytes *b);
 
-/* Frees the buffers of t. */
+/* Frees the buffers of t, not t itself. */
 void cssl_transport_free(cssl_transport *t);
 
 #endif
