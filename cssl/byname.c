@@ -8,22 +8,24 @@
 #include <string.h>
 
 /*
- * The choice of a certificate by server name. It is made from the ClientHello, before OpenSSL looks for a session, so that a session is
- * good for its name alone; the certificates are given to the SSL when a full handshake needs one.
+ * Chooses a certificate by server name. The choice is made from the
+ * ClientHello, before OpenSSL looks for a session, so that a session is valid
+ * for its name only. The SSL gets the certificates when a full handshake needs
+ * one.
  */
 
 struct cssl_server_name {
 	unsigned char session_id_context[32];
 	cssl_cert **certs;
 	size_t count; /* of certs */
-	size_t first; /* of them: the others are for clients that can do with none of these */
+	size_t first; /* preferred certs; the others are for clients that support none of these */
 	size_t len;
 	char name[];
 };
 
 struct cssl_name_table {
 	size_t count;
-	cssl_server_name *own;     /* for who asks for nothing that is here */
+	cssl_server_name *own;     /* for clients that ask for no name in the table */
 	cssl_server_name *entry[]; /* sorted */
 };
 
@@ -69,7 +71,11 @@ static cssl_server_name *find(const cssl_name_table *t, const char *name, size_t
 	return NULL;
 }
 
-/* The host name of the ClientHello (RFC 6066, section 3) in lower case, without a dot at its end. 0: there is none, or OpenSSL will refuse it. */
+/*
+ * Writes the host name of the ClientHello (RFC 6066, section 3) to name, in
+ * lower case and without a final dot. Returns its length; 0 if there is none or
+ * OpenSSL will reject it.
+ */
 static size_t asked_for(SSL *ssl, char name[256])
 {
 	const unsigned char *p;
@@ -104,7 +110,7 @@ int cssl_names_choose(SSL *ssl, int keep_sessions)
 	n = find(t, name, len);
 	dot = n == NULL && len > 0 ? memchr(name, '.', len) : NULL;
 	if (dot != NULL && dot > name) {
-		/* The wildcard for the first label. */
+		/* Replace the first label with a wildcard. */
 		*--dot = '*';
 		n = find(t, dot, len - (size_t)(dot - name));
 	}
@@ -112,7 +118,10 @@ int cssl_names_choose(SSL *ssl, int keep_sessions)
 	return n == NULL || (keep_sessions || SSL_set_session_id_context(ssl, n->session_id_context, sizeof n->session_id_context));
 }
 
-/* What was chosen, or else the certificates of the SSL_CTX; NULL if it has no table. */
+/*
+ * Returns what was chosen, or else the certificates of the SSL_CTX; NULL if
+ * that has no table.
+ */
 static const cssl_server_name *chosen(const SSL *ssl)
 {
 	const cssl_server_name *n = cssl_data_of_ssl(ssl)->name;
@@ -135,7 +144,10 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 	return cssl_names_choose(ssl, 0) ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 
-/* Whether a client of TLS 1.2 or before has a cipher suite that authenticates with c's type of key. */
+/*
+ * Returns 1 if a client of TLS 1.2 or earlier has a cipher suite that
+ * authenticates with c's type of key.
+ */
 static int has_suite(const SSL *ssl, const cssl_cert *c)
 {
 	const STACK_OF(SSL_CIPHER) *suites = SSL_get_client_ciphers(ssl), *ours = SSL_get_ciphers(ssl);
@@ -150,7 +162,7 @@ static int has_suite(const SSL *ssl, const cssl_cert *c)
 	return 0;
 }
 
-/* Whether the client can do with one of n's first certificates. */
+/* Returns 1 if the client supports one of n's first certificates. */
 static int first_will_do(SSL *ssl, const cssl_server_name *n)
 {
 	int tls13 = SSL_version(ssl) >= TLS1_3_VERSION;
@@ -165,7 +177,10 @@ static int first_will_do(SSL *ssl, const cssl_server_name *n)
 	return 0;
 }
 
-/* A full handshake is about to choose among the certificates of ssl. */
+/*
+ * The certificate callback: a full handshake is about to choose among the
+ * certificates of ssl.
+ */
 static int on_certificate(SSL *ssl, void *arg)
 {
 	const cssl_server_name *n = cssl_data_of_ssl(ssl)->name;
@@ -182,7 +197,10 @@ static int on_certificate(SSL *ssl, void *arg)
 	return 1;
 }
 
-/* The client asks for an OCSP response, and the certificate has been chosen. */
+/*
+ * The status callback: the client asks for an OCSP response, and the
+ * certificate is already chosen.
+ */
 static int on_status(SSL *ssl, void *arg)
 {
 	const cssl_server_name *n = chosen(ssl);
@@ -197,7 +215,7 @@ static int on_status(SSL *ssl, void *arg)
 			continue;
 		der = OPENSSL_memdup(c->staple, (size_t)c->staple_len);
 		if (der == NULL)
-			return SSL_TLSEXT_ERR_NOACK; /* without it then; a client that insists refuses */
+			return SSL_TLSEXT_ERR_NOACK; /* a client that requires it refuses */
 		SSL_set_tlsext_status_ocsp_resp(ssl, der, c->staple_len); /* takes der */
 		return SSL_TLSEXT_ERR_OK;
 	}

@@ -10,9 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Certificates, keys and revocation lists from PEM, decoded by the providers of the SSL_CTX. */
+/*
+ * Reads certificates, keys and revocation lists from PEM. The providers of the
+ * SSL_CTX decode them.
+ */
 
-/* True when the last error only says that the PEM data has come to its end; that entry is then removed. */
+/*
+ * Returns 1 if the last error only means the end of the PEM data, and then
+ * clears the queue.
+ */
 static int end_of_pem(void)
 {
 	unsigned long e = ERR_peek_last_error();
@@ -23,11 +29,11 @@ static int end_of_pem(void)
 	return 1;
 }
 
-/* The passphrase that is to be given, and what OpenSSL asked for. */
+/* The passphrase to return, and what OpenSSL asked for. */
 typedef struct {
 	const void *p;
-	int len;  /* -1: there is none */
-	int most; /* how long it may be; 0 until OpenSSL asks */
+	int len;  /* -1: none */
+	int most; /* the greatest length; 0 until OpenSSL asks */
 } passphrase;
 
 static int give_passphrase(char *buf, int size, int writing, void *arg)
@@ -43,7 +49,10 @@ static int give_passphrase(char *buf, int size, int writing, void *arg)
 	return pw->len;
 }
 
-/* The next certificate, decoded by the providers of ctx; NULL at the end or on failure. aux: it may be a TRUSTED CERTIFICATE. */
+/*
+ * Returns the next certificate, decoded by the providers of ctx; NULL at the
+ * end or on failure. aux: it may be a TRUSTED CERTIFICATE.
+ */
 static X509 *next_cert(SSL_CTX *ctx, BIO *bio, int aux)
 {
 	const cssl_ctx_data *d = cssl_data_of_ctx(ctx);
@@ -78,15 +87,15 @@ enum { CHAINS = 16, DECODERS = 4 };
 struct cssl_reader {
 	SSL_CTX *ctx;
 	struct {
-		char type[24]; /* OpenSSL's name, of a key; empty: there is no decoder yet */
+		char type[24]; /* OpenSSL's name of the key type; empty: no decoder yet */
 		OSSL_DECODER_CTX *ctx;
-	} decoder[DECODERS]; /* To make one takes ten times as long as to use it. */
-	EVP_PKEY *key;       /* where they put what they find */
+	} decoder[DECODERS]; /* making one takes ten times as long as using it */
+	EVP_PKEY *key;       /* where they store the key they find */
 	struct {
 		unsigned char *pem;
 		int len;
 		STACK_OF(X509) *chain;
-	} known[CHAINS]; /* certificates of one CA share their intermediates; the key may stand behind them */
+	} known[CHAINS]; /* certificates of one CA share their intermediates; the key may follow them */
 	unsigned next;
 };
 
@@ -112,7 +121,7 @@ void cssl_reader_free(cssl_reader *r)
 	free(r);
 }
 
-/* All certificates in PEM, the caller's to free. */
+/* Returns all certificates in PEM; the caller frees them. */
 static STACK_OF(X509) *read_chain(SSL_CTX *ctx, const unsigned char *pem, int len)
 {
 	STACK_OF(X509) *chain = sk_X509_new_null();
@@ -133,7 +142,9 @@ static STACK_OF(X509) *read_chain(SSL_CTX *ctx, const unsigned char *pem, int le
 	return NULL;
 }
 
-/* The same, of certificates that were read before if the PEM is the same. */
+/*
+ * Like read_chain, but shares the certificates if the same PEM was read before.
+ */
 static STACK_OF(X509) *shared_chain(cssl_reader *r, const unsigned char *pem, int len)
 {
 	STACK_OF(X509) *chain;
@@ -157,7 +168,7 @@ static STACK_OF(X509) *shared_chain(cssl_reader *r, const unsigned char *pem, in
 	return X509_chain_up_ref(chain);
 }
 
-static long certs; /* how many there are; atomic */
+static long certs; /* how many exist; atomic */
 
 long cssl_certs(void)
 {
@@ -176,7 +187,10 @@ void cssl_cert_free(cssl_cert *c)
 	__atomic_sub_fetch(&certs, 1, __ATOMIC_RELAXED);
 }
 
-/* A decoder of private keys in PEM that have this type; NULL if there is no place for it, or no memory. */
+/*
+ * Returns a decoder of PEM private keys of this type; NULL if there is no slot
+ * for it or no memory.
+ */
 static OSSL_DECODER_CTX *decoder_of(cssl_reader *r, const char *type)
 {
 	const cssl_ctx_data *d = cssl_data_of_ctx(r->ctx);
@@ -193,7 +207,10 @@ static OSSL_DECODER_CTX *decoder_of(cssl_reader *r, const char *type)
 	return r->decoder[i].ctx;
 }
 
-/* The key that pem begins with if it is in the clear and of the type of c's leaf. If it is not, NULL and no error. */
+/*
+ * Returns the key that pem begins with if it is unencrypted and of the type of
+ * c's leaf; otherwise NULL, without an error.
+ */
 static EVP_PKEY *read_key(cssl_reader *r, const cssl_cert *c, const unsigned char *pem, int len)
 {
 	const char *type = cssl_cert_type(c);
@@ -299,7 +316,7 @@ int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out)
 	return cssl_done(SSL_CTX_set_default_verify_paths(ctx), out);
 }
 
-/* The next revocation list, like next_cert. */
+/* Returns the next revocation list, like next_cert. */
 static X509_CRL *next_crl(SSL_CTX *ctx, BIO *bio)
 {
 	const cssl_ctx_data *d = cssl_data_of_ctx(ctx);

@@ -39,7 +39,7 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 		return NULL;
 	}
 	c->t.ahead = SSL_get_read_ahead(c->ssl) != 0;
-	SSL_set_bio(c->ssl, bio, bio); /* takes the one reference for both directions */
+	SSL_set_bio(c->ssl, bio, bio); /* takes the reference, for both directions */
 	SSL_set_msg_callback(c->ssl, cssl_on_message);
 	SSL_set_msg_callback_arg(c->ssl, c);
 	if (s->server)
@@ -52,10 +52,10 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 void cssl_conn_free(cssl_conn *c)
 {
 	/*
-	 * SSL_free takes the session of a connection without close_notify out
-	 * of the server's cache. RFC 5246, section 7.2.1, asks for that no
-	 * longer; tickets are not affected either, unless they stand for a
-	 * place in the cache (early data).
+	 * SSL_free removes the session of a connection without close_notify from
+	 * the server's cache. RFC 5246, section 7.2.1, no longer asks for that.
+	 * Tickets are not affected either, unless they refer to the cache (early
+	 * data).
 	 */
 	if (c->established && !c->failed)
 		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN);
@@ -67,8 +67,8 @@ void cssl_conn_free(cssl_conn *c)
 }
 
 /*
- * Every operation begins so: a stale entry of the thread's error queue would
- * turn a WANT into a failure.
+ * Begins an operation. A stale entry in the thread's error queue would turn a
+ * WANT into a failure.
  */
 static void begin(cssl_conn *c)
 {
@@ -97,8 +97,8 @@ static cssl_result progress(const cssl_conn *c, size_t n)
 }
 
 /*
- * What an SSL_ call that returned ret <= 0 means. It empties the error queue on
- * a failure.
+ * Returns the result of an SSL_ call that returned ret <= 0. On a failure it
+ * empties the error queue.
  */
 static cssl_result failure(cssl_conn *c, int ret)
 {
@@ -106,8 +106,8 @@ static cssl_result failure(cssl_conn *c, int ret)
 
 	if (c->over_limit) {
 		/*
-		 * Input is frozen, so OpenSSL stands between two messages and
-		 * can still send its alert.
+		 * Input is frozen, so OpenSSL is between two messages and can still
+		 * send its alert.
 		 */
 		if (!c->shutdown_done && !c->failed && !SSL_in_init(c->ssl))
 			SSL_shutdown(c->ssl);
@@ -129,13 +129,14 @@ static cssl_result failure(cssl_conn *c, int ret)
 			return result(c, CSSL_RECV_FAILED, c->t.recv_errno);
 		if (!c->established && c->t.send_errno != 0)
 			/*
-			 * The first send had the errno of the connection, such
-			 * as ECONNREFUSED; recv only says "end".
+			 * The first send had the errno of the connection, such as
+			 * ECONNREFUSED; recv only reports the end.
 			 */
 			return result(c, CSSL_RECV_FAILED, c->t.send_errno);
 		return result(c, CSSL_BARE_FIN, 0);
 	} else if (code == SSL_ERROR_WANT_READ && c->t.send_errno != 0 && !c->shutdown_done) {
-		return result(c, CSSL_RECV_FAILED, c->t.send_errno); /* the peer may wait for what was never sent */
+		/* The peer may wait for what was never sent. */
+		return result(c, CSSL_RECV_FAILED, c->t.send_errno);
 	}
 	return result(c, code, 0);
 }
@@ -148,9 +149,9 @@ static cssl_result bad_state(const cssl_conn *c)
 }
 
 /*
- * True while a handshake after the first one is under way, or this client is to
- * begin one: OpenSSL begins when no partial record is buffered. A server that
- * waits for the answer to its HelloRequest may go on.
+ * Returns 1 while a handshake after the first one is under way, or this client
+ * is about to begin one: OpenSSL begins when no partial record is buffered. A
+ * server that waits for the answer to its HelloRequest may continue.
  */
 static int unfinished(const cssl_conn *c)
 {
@@ -158,10 +159,10 @@ static int unfinished(const cssl_conn *c)
 }
 
 /*
- * A client that asks for a renegotiation while a part of the server's own
- * HelloRequest is buffered comes, in OpenSSL 3.0, into a state in which
- * application data is a protocol error. So it asks when the record is whole; if
- * that began a handshake, it is the one. True when it asked just now.
+ * Makes a client ask for a renegotiation once the current record is complete.
+ * OpenSSL 3.0 treats application data as a protocol error if the client asks
+ * while a part of the server's own HelloRequest is buffered. If that record
+ * began a handshake, it is the one asked for. Returns 1 if it asked just now.
  */
 static int renegotiate(cssl_conn *c)
 {
@@ -172,12 +173,12 @@ static int renegotiate(cssl_conn *c)
 }
 
 /*
- * Carries a handshake after the first one (renegotiation, KeyUpdate) as far as
- * it goes. SSL_do_handshake and SSL_write take application data that arrives in
- * the midst of a renegotiation for a protocol error; SSL_read does not, and
- * SSL_peek is an SSL_read that leaves the data where it is. After the peer's
- * close_notify SSL_peek does nothing, but no data can come either, so a
- * KeyUpdate is sent by SSL_do_handshake. True when no handshake is left;
+ * Continues a handshake after the first one (renegotiation, KeyUpdate) as far
+ * as possible. SSL_do_handshake and SSL_write treat application data in the
+ * middle of a renegotiation as a protocol error. SSL_read does not, and
+ * SSL_peek is an SSL_read that leaves the data in place. After the peer's
+ * close_notify SSL_peek does nothing, but no data can arrive either, so
+ * SSL_do_handshake sends a KeyUpdate. Returns 1 when no handshake is left;
  * otherwise *r says what it waits for.
  */
 static int drive(cssl_conn *c, cssl_result *r)
@@ -196,8 +197,8 @@ static int drive(cssl_conn *c, cssl_result *r)
 
 	if (!unfinished(c) && !c->over_limit) {
 		/*
-		 * Done. What the peek itself said (WANT_READ, close_notify,
-		 * bare FIN) is the next read's to find.
+		 * Done. The next read will find what the peek found (WANT_READ,
+		 * close_notify, bare FIN).
 		 */
 		ERR_clear_error();
 		return 1;
@@ -207,8 +208,8 @@ static int drive(cssl_conn *c, cssl_result *r)
 }
 
 /*
- * True unless the connection has failed, or is a server's that has not come to
- * the end of early data. Ends a client's.
+ * Returns 0 if the connection has failed, or is a server's that has not read
+ * all early data. Ends a client's early data.
  */
 static int ready(cssl_conn *c)
 {
@@ -243,7 +244,11 @@ cssl_result cssl_handshake(cssl_conn *c)
 	c->born = time(NULL);
 	if (c->early.given_up) {
 		size_t none;
-		SSL_read_early_data(c->ssl, NULL, 0, &none); /* or OpenSSL waits for early data for ever; there is none to read */
+		/*
+		 * Otherwise OpenSSL waits for early data for ever; there is none to
+		 * read.
+		 */
+		SSL_read_early_data(c->ssl, NULL, 0, &none);
 	}
 	return progress(c, 1);
 }
@@ -256,8 +261,7 @@ cssl_result cssl_detach(cssl_conn *c, int need_input)
 		cssl_transport_fill(&c->t, 2 * MAX_RECORD);
 	}
 	/*
-	 * After a failed send the handshake has to say that there will be no
-	 * answer.
+	 * After a failed send the handshake must report that no answer will come.
 	 */
 	if (need_input && c->t.in.len == 0 && !c->t.eof && c->t.recv_errno == 0 && c->t.send_errno == 0)
 		return result(c, SSL_ERROR_WANT_READ, 0);
@@ -265,7 +269,7 @@ cssl_result cssl_detach(cssl_conn *c, int need_input)
 	c->tail = c->t.tail_max;
 	c->t.fd = -1;
 	if (c->t.tail_max < MAX_RECORD)
-		c->t.tail_max = MAX_RECORD; /* what is said meanwhile has no other place */
+		c->t.tail_max = MAX_RECORD; /* the only place for output meanwhile */
 	return progress(c, 1);
 }
 
@@ -297,7 +301,7 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
 	if (!ready(c))
 		return bad_state(c);
 	ret = SSL_read_ex(c->ssl, buf, len, &n);
-	if (ret <= 0 || c->over_limit) /* the data may stand behind the message that is one too many */
+	if (ret <= 0 || c->over_limit) /* the data may follow the message that exceeds the limit */
 		return failure(c, ret);
 	r = progress(c, n);
 	if (c->t.fd < 0)
@@ -320,7 +324,7 @@ cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len)
 }
 
 /*
- * True when a record may be written: nothing is left for the socket, or in
+ * Returns 1 if a record may be written: nothing is queued for the socket, or in
  * engine mode there is room for one more.
  */
 static int has_room(cssl_conn *c)
@@ -330,7 +334,7 @@ static int has_room(cssl_conn *c)
 	return c->t.fd < 0 && c->t.tail_max >= c->t.out.len + MAX_RECORD;
 }
 
-/* Sends what was collected, if anything was to be. */
+/* Ends the corking, if any, and sends what was collected. */
 static void uncork(cssl_conn *c)
 {
 	if (!c->t.corked)
@@ -373,7 +377,8 @@ cssl_result cssl_flush(cssl_conn *c)
 	c->t.moved = 0;
 	if (!cssl_transport_flush(&c->t))
 		return result(c, SSL_ERROR_WANT_WRITE, 0);
-	if (c->t.send_errno != 0 && !held) /* that a peer has gone without its tickets is the next write's to find */
+	/* The next write will report that the peer left without its tickets. */
+	if (c->t.send_errno != 0 && !held)
 		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
 	return progress(c, 1);
 }
@@ -392,7 +397,7 @@ cssl_result cssl_shutdown(cssl_conn *c, int more)
 		return r;
 	if (c->t.send_errno != 0)
 		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
-	c->t.corked = c->t.held; /* the close_notify takes the tickets along */
+	c->t.corked = c->t.held; /* the tickets go with the close_notify */
 	c->t.more = !!more;
 	ret = SSL_shutdown(c->ssl);
 	uncork(c);
@@ -408,9 +413,9 @@ cssl_result cssl_shutdown(cssl_conn *c, int more)
 int cssl_free_buffers(cssl_conn *c)
 {
 	/*
-	 * Before 3.0.14, SSL_free_buffers freed a record of which only the
-	 * header was read (the state is "RB" then), or only a part was given
-	 * out (CVE-2024-4741).
+	 * Before 3.0.14, SSL_free_buffers freed a record of which only the header
+	 * was read (the state is then "RB") or only a part was returned
+	 * (CVE-2024-4741).
 	 */
 	if (SSL_has_pending(c->ssl) || strcmp(SSL_rstate_string(c->ssl), "RH") != 0)
 		return 0;
@@ -418,8 +423,8 @@ int cssl_free_buffers(cssl_conn *c)
 }
 
 /*
- * Starts a handshake by the OpenSSL function that was just called, and carries
- * it on.
+ * Continues the handshake that an OpenSSL function has started; ret is what
+ * that returned.
  */
 static cssl_result start(cssl_conn *c, int ret)
 {
@@ -427,8 +432,8 @@ static cssl_result start(cssl_conn *c, int ret)
 
 	if (ret != 1) {
 		/*
-		 * Nothing was begun (wrong version, not allowed, an unfinished
-		 * write): the connection is as it was.
+		 * Nothing was started (wrong version, not allowed, an unfinished
+		 * write): the connection is as before.
 		 */
 		if (c->reasons == NULL)
 			c->reasons = malloc(sizeof *c->reasons);
@@ -466,14 +471,14 @@ cssl_result cssl_request_certificate(cssl_conn *c)
 {
 	begin(c);
 	if (c->failed || !c->established || c->shutdown_done || SSL_in_init(c->ssl) || SSL_version(c->ssl) < TLS1_3_VERSION ||
-	    (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)) /* then no answer can come */
+	    (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)) /* no answer can come */
 		return bad_state(c);
 	return start(c, SSL_verify_client_post_handshake(c->ssl));
 }
 
 /*
- * Early data is read and written before the handshake is done. What is written
- * meanwhile leaves with one send.
+ * Begins an operation on early data, which comes before the end of the
+ * handshake. Output is collected and sent at once.
  */
 static int begin_early(cssl_conn *c)
 {

@@ -6,7 +6,7 @@
 
 #include <openssl/err.h>
 
-/* What can be asked of a connection, and of its SSL. */
+/* Information about a connection and its SSL. */
 
 int cssl_has_pending(const cssl_conn *c)
 {
@@ -40,7 +40,10 @@ SSL *cssl_conn_ssl(const cssl_conn *c)
 
 static long peer_chain(SSL *ssl, X509 *leaf, unsigned char **out)
 {
-	/* A client's chain begins with the leaf, a server's does not hold it. */
+	/*
+	 * On a server OpenSSL's chain does not include the leaf; on a client it
+	 * does.
+	 */
 	return cssl_put_chain(leaf, SSL_get_peer_cert_chain(ssl), SSL_is_server(ssl) ? 0 : 1, out);
 }
 
@@ -69,7 +72,7 @@ cssl_state cssl_conn_state(const cssl_conn *c)
 	X509 *leaf = SSL_get0_peer_certificate(ssl);
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
 
-	/* OpenSSL itself crashes when asked for some of these too early. */
+	/* Called too early, some of these crash in OpenSSL. */
 	if (c->established && cipher != NULL) {
 		s.version = SSL_version(ssl);
 		s.resumed = SSL_session_reused(ssl);
@@ -83,7 +86,7 @@ cssl_state cssl_conn_state(const cssl_conn *c)
 	s.early = SSL_get_early_data_status(ssl);
 	s.verify = SSL_get_verify_result(ssl);
 	if (leaf == NULL) {
-		/* A pre-shared key may have taken the certificate's place. */
+		/* A pre-shared key may have replaced the certificate. */
 		if (s.verify == X509_V_ERR_UNSPECIFIED)
 			s.verify = X509_V_OK;
 		return s;

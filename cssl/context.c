@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static long contexts; /* how many SSL_CTX there are; atomic */
+static long contexts; /* how many SSL_CTX exist; atomic */
 
 long cssl_contexts(void)
 {
@@ -19,8 +19,8 @@ long cssl_contexts(void)
 }
 
 /*
- * The last reference to an SSL_CTX has gone. OpenSSL also calls this for one
- * that it could not complete, which has no data.
+ * Runs when the last reference to an SSL_CTX is dropped. OpenSSL also calls it
+ * for one that it could not complete, which has no data.
  */
 static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
@@ -36,7 +36,7 @@ static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long
 	free(d->groups);
 	free(d->properties);
 	if (d->handle != 0)
-		cssl_go_release(d->handle); /* certificates, which the names point to, and other SSL_CTX */
+		cssl_go_release(d->handle); /* frees certificates, which names has, and other SSL_CTX */
 	free(d);
 	__atomic_sub_fetch(&contexts, 1, __ATOMIC_RELAXED);
 }
@@ -46,7 +46,7 @@ int cssl_init(void)
 	return OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL) && cssl_exdata_init(free_data) && cssl_keystore_init();
 }
 
-/* Counts ctx, and keeps what it was made with. False when out of memory. */
+/* Counts ctx and attaches its data. Returns 0 if out of memory. */
 static int keep_data(SSL_CTX *ctx, OSSL_LIB_CTX *library, const char *properties)
 {
 	cssl_ctx_data *d = calloc(1, sizeof *d);
@@ -64,8 +64,8 @@ static int keep_data(SSL_CTX *ctx, OSSL_LIB_CTX *library, const char *properties
 }
 
 /*
- * False if properties cannot be parsed: OpenSSL tells no one then, and fetches
- * as if none had been given.
+ * Returns 0 if properties cannot be parsed. OpenSSL does not report that, and
+ * fetches as if there were none.
  */
 static int parses(const char *properties)
 {
@@ -80,7 +80,7 @@ static int parses(const char *properties)
 	return ok;
 }
 
-/* Of a server. Without a list of its own there is no ALPN. */
+/* A server's ALPN callback. Without a list there is no ALPN. */
 static int select_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *chosen_len, const unsigned char *in,
                        unsigned in_len, void *arg)
 {
@@ -108,14 +108,13 @@ SSL_CTX *cssl_ctx_new(OSSL_LIB_CTX *library, const char *properties, int server,
 		return NULL;
 	}
 	/*
-	 * Legacy renegotiation and compression stay off: OpenSSL's defaults since 3.0
-	 * and 1.1.0.
+	 * Legacy renegotiation and compression stay off, by OpenSSL's defaults
+	 * since 3.0 and 1.1.0.
 	 */
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	/*
-	 * A chain may end in any certificate that is trusted, not in a self-signed one
-	 * alone.
+	 * A chain may end in any trusted certificate, not only a self-signed one.
 	 */
 	X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
 	if (server) {
@@ -162,7 +161,7 @@ int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out)
 }
 
 #if OPENSSL_VERSION_NUMBER < 0x40000000L
-#define SSL_set1_dnsname SSL_set1_host /* which 4.0 deprecates */
+#define SSL_set1_dnsname SSL_set1_host /* deprecated in 4.0 */
 #endif
 
 int cssl_ssl_verify_name(SSL *ssl, const char *name, int is_ip, int common_name, cssl_reasons *out)

@@ -48,8 +48,9 @@ void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len)
 }
 
 /*
- * Changes to another SSL_CTX, before the version, the session or the certificate is chosen. SSL_set_SSL_CTX leaves
- * behind what SSL_new copied from the first one, so that is copied here.
+ * Changes to another SSL_CTX, before the version, the session or the
+ * certificate is chosen. SSL_set_SSL_CTX keeps what SSL_new copied from the
+ * first one, so that is copied here. Returns 0 on failure.
  */
 static int change(SSL *ssl, SSL_CTX *to)
 {
@@ -76,7 +77,10 @@ static int change(SSL *ssl, SSL_CTX *to)
 	return 1;
 }
 
-/* Also called for a second ClientHello of the same handshake, and in renegotiations: what was decided first stays. */
+/*
+ * The ClientHello callback. OpenSSL also calls it for a second ClientHello of
+ * the same handshake, and in renegotiations: the first decision stays.
+ */
 static int on_hello(SSL *ssl, int *alert, void *arg)
 {
 	cssl_decisions *d = cssl_data_of_ssl(ssl)->decisions;
@@ -108,8 +112,10 @@ void cssl_decide_hello(SSL_CTX *ctx)
 }
 
 /*
- * A name is acknowledged where it has led to the SSL_CTX, and never in a resumption (RFC 6066, section 3). OpenSSL keeps only what is
- * acknowledged in the session, and knows no other name when that is resumed in TLS 1.2; so it is put there.
+ * The server name callback. A name is acknowledged if it selected the SSL_CTX
+ * or the certificate, and never in a resumption (RFC 6066, section 3). OpenSSL
+ * stores only an acknowledged name in the session, and when TLS 1.2 resumes
+ * that session it knows no other name. So other names are stored here.
  */
 static int on_server_name(SSL *ssl, int *alert, void *arg)
 {
@@ -141,7 +147,7 @@ int cssl_can_retry_verify(void)
 #endif
 }
 
-/* Leaves ssl's handshake to wait for a decision, where OpenSSL can do that. */
+/* Suspends the handshake until the decision. Returns 0 if OpenSSL cannot. */
 static int suspend(SSL *ssl)
 {
 #ifdef SSL_set_retry_verify
@@ -153,8 +159,9 @@ static int suspend(SSL *ssl)
 }
 
 /*
- * OpenSSL's own verification comes first. What it refuses stays refused, unless the application alone decides (arg is not
- * NULL). The second call of a suspended client's finds the decision.
+ * The verification callback. OpenSSL's own verification comes first. What it
+ * refuses stays refused, unless the application alone decides (arg is not
+ * NULL). The second call for a suspended client finds the decision.
  */
 static int on_peer(X509_STORE_CTX *x, void *arg)
 {

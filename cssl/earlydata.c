@@ -9,26 +9,25 @@
 
 /*
  * Early data (RFC 8446, section 2.3): SSL_read_early_data and
- * SSL_write_early_data over a transport that may refuse.
+ * SSL_write_early_data over a transport that may not take all output.
  *
- * SSL_write_early_data counts what it is given against the server's limit each
- * time that it is called, so one that is repeated after WANT_WRITE is counted
- * twice and fails the connection (OpenSSL 3.0 to 3.5, ssl3_write_bytes). So it
- * is called only where the tail has room for all that it will write; a
- * transport without a tail gets ErrState.
+ * SSL_write_early_data counts its argument against the server's limit on each
+ * call. A call repeated after WANT_WRITE counts twice and fails the connection
+ * (OpenSSL 3.0 to 3.5, ssl3_write_bytes). So it is called only if the tail has
+ * room for all of its output. Without a tail the result is CSSL_BAD_STATE.
  */
 
 /*
- * The most that is written at once, and the room that it takes with the headers
- * and tags of records of 512 bytes.
+ * The most that is written at once, and the room it takes with the headers and
+ * tags of records of 512 bytes.
  */
 enum { EARLY_CHUNK = 8192, EARLY_ROOM = EARLY_CHUNK + 1024 };
 
 /*
- * Early data is taken with a ticket alone. OpenSSL would take it with an
- * external PSK too, of which it keeps no account, and then fail the connection,
- * since the PSK allows no bytes. A ticket that allows more than the setting is
- * of an earlier one.
+ * Accepts early data only with a ticket. With an external PSK, OpenSSL would
+ * accept it too, and then fail the connection, because such a PSK allows 0
+ * bytes. A ticket that allows more than the setting was issued under an earlier
+ * setting.
  */
 static int allow_early(SSL *ssl, void *arg)
 {
@@ -48,7 +47,7 @@ int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)
 	uint32_t f = SSL_CTX_get_max_early_data(from), t = SSL_CTX_get_max_early_data(to), n = f < t ? f : t;
 
 	if ((SSL_CTX_get_options(from) & SSL_OP_NO_ANTI_REPLAY) && !(SSL_CTX_get_options(to) & SSL_OP_NO_ANTI_REPLAY))
-		n = 0; /* the tickets are those of from, and nobody counts them */
+		n = 0; /* the tickets are those of from, which no cache limits to one use */
 	return SSL_set_max_early_data(ssl, n) && SSL_set_recv_max_early_data(ssl, n > SSL3_RT_MAX_PLAIN_LENGTH ? n : SSL3_RT_MAX_PLAIN_LENGTH);
 }
 
@@ -73,9 +72,9 @@ int cssl_early_read(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
 }
 
 /*
- * True when a client's session is one that OpenSSL will offer, and may be used
- * for early data with the name that is asked for. OpenSSL itself fails the
- * connection otherwise.
+ * Returns 1 if OpenSSL will offer a client's session, and it may be used for
+ * early data with the requested name. Otherwise OpenSSL itself fails the
+ * connection.
  */
 static int may_begin(SSL *ssl)
 {
@@ -120,9 +119,9 @@ int cssl_early_write(cssl_conn *c, const unsigned char *buf, size_t len, size_t 
 		if (len > room)
 			len = room;
 		if (SSL_get_early_data_status(ssl) == SSL_EARLY_DATA_NOT_SENT && !SSL_write_early_data(ssl, buf, 0, &none))
-			return SSL_ERROR_SSL; /* the hello */
+			return SSL_ERROR_SSL; /* the ClientHello */
 	} else if (!e->begun || SSL_get_early_data_status(ssl) != SSL_EARLY_DATA_ACCEPTED) {
-		return CSSL_BAD_STATE; /* the client has not shown who it is */
+		return CSSL_BAD_STATE; /* without early data the client is not authenticated yet */
 	}
 	if (!cssl_transport_room(&c->t, EARLY_ROOM))
 		return c->t.out.len > 0 ? SSL_ERROR_WANT_WRITE : CSSL_BAD_STATE;

@@ -8,7 +8,7 @@
 
 size_t cssl_feed_room(const cssl_conn *c)
 {
-	/* Two records are room enough to make progress; the rest is the caller's to keep. */
+	/* Two records are enough to make progress; the caller keeps the rest. */
 	return c->t.in.len < 2 * MAX_RECORD ? 2 * MAX_RECORD - c->t.in.len : 0;
 }
 
@@ -21,7 +21,7 @@ size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
 	if (len == 0)
 		return 0;
 	if (!cssl_bytes_append(&c->t.in, buf, len)) {
-		c->t.recv_errno = ENOMEM; /* for whoever reads before it is fed again, which might have no end */
+		c->t.recv_errno = ENOMEM; /* a read before the next feed reports it */
 		return 0;
 	}
 	c->t.recv_errno = 0;

@@ -6,7 +6,10 @@
 #include <openssl/ssl.h>
 #include <string.h>
 
-/* What OpenSSL 3.2 and newer put behind each failure of their record layer; the headers of 3.0 lack it. */
+/*
+ * OpenSSL 3.2 and newer add this after each failure of their record layer; the
+ * headers of 3.0 lack it.
+ */
 #ifndef SSL_R_RECORD_LAYER_FAILURE
 #define SSL_R_RECORD_LAYER_FAILURE 313
 #endif

@@ -15,7 +15,10 @@ int cssl_keystore_known(OSSL_LIB_CTX *library, const char *properties, const cha
 	return loader != NULL;
 }
 
-/* UI readers answer 1 when they have set the result or when there is none to set, and 0 to give up. */
+/*
+ * A UI reader returns 1 if it has set the result or there is none to set, and 0
+ * to give up.
+ */
 
 static int refuse(UI *ui, UI_STRING *string)
 {
@@ -23,7 +26,10 @@ static int refuse(UI *ui, UI_STRING *string)
 	return UI_get_string_type(string) != UIT_PROMPT && UI_get_string_type(string) != UIT_VERIFY;
 }
 
-/* The UI's user data is a handle for cssl_go_pin. OpenSSL wipes what it is given; so do we. */
+/*
+ * The user data of the UI is a handle for cssl_go_pin. OpenSSL wipes its copy
+ * of the PIN; this wipes ours.
+ */
 static int ask_pin(UI *ui, UI_STRING *string)
 {
 	char pin[1024];
@@ -43,7 +49,7 @@ static int no_words(UI *ui, UI_STRING *string)
 	return 1;
 }
 
-static UI_METHOD *pin_method; /* as long as the process, like the default one */
+static UI_METHOD *pin_method; /* never freed, like the default one */
 
 int cssl_keystore_init(void)
 {

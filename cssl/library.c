@@ -12,8 +12,8 @@
 #include <strings.h>
 
 /*
- * Leaves on the error queue why a provider cannot be loaded: OpenSSL drops that
- * when it reads a configuration. A name with a slash in it is that of a file.
+ * Puts the reason why a provider cannot be loaded on the error queue: OpenSSL
+ * drops it when it reads a configuration. A name with a slash is a file name.
  */
 static void load_again(OSSL_LIB_CTX *library, const char *name, const char *module)
 {
@@ -28,10 +28,10 @@ static void load_again(OSSL_LIB_CTX *library, const char *name, const char *modu
 }
 
 /*
- * OSSL_LIB_CTX_load_config is content when a provider that the file activates
- * cannot be loaded, and the default one steps in. So the file is read once
- * more, as provider_conf.c reads it. False if one is missing, with an entry on
- * the error queue that names it.
+ * OSSL_LIB_CTX_load_config succeeds even if a provider that the file activates
+ * cannot be loaded; the default provider then takes its place. So this reads
+ * the file again, like provider_conf.c. Returns 0 if a provider is missing,
+ * with an entry on the error queue that names it.
  */
 static int all_active(OSSL_LIB_CTX *library, const char *file)
 {
@@ -54,7 +54,7 @@ static int all_active(OSSL_LIB_CTX *library, const char *file)
 		ok = OSSL_PROVIDER_available(library, name);
 		if (ok)
 			continue;
-		ERR_clear_error(); /* what was looked up in vain */
+		ERR_clear_error(); /* what the lookups left */
 		load_again(library, name, module);
 		ERR_raise_data(ERR_LIB_CONF, CONF_R_MODULE_INITIALIZATION_ERROR, "provider %s, module %s", name,
 		               module != NULL ? module : name);
@@ -64,7 +64,8 @@ static int all_active(OSSL_LIB_CTX *library, const char *file)
 }
 
 /*
- * Loads count providers, or none; then step has grown to the one that failed.
+ * Loads count providers, or none. On failure *step has grown by the index of
+ * the one that failed.
  */
 static int load(OSSL_LIB_CTX *library, const char *names, int count, int *step)
 {
@@ -84,11 +85,11 @@ static int load(OSSL_LIB_CTX *library, const char *names, int count, int *step)
 
 /*
  * A library context that was used is never freed. OpenSSL keeps state for each
- * thread in it, such as random generators, which a thread gives back when it
- * ends: with the context gone by then, that is a use after free, and only the
- * thread itself can give it back before (OPENSSL_thread_stop_ex(3)). Go's
- * threads are not ours to tell. So all stay in this list, where a leak check
- * finds them.
+ * thread in it, such as random generators, and releases that when the thread
+ * ends. If the context were freed first, this would be a use after free, and
+ * only the thread itself can release its state earlier
+ * (OPENSSL_thread_stop_ex(3)). Go does not let us run code in each thread. So
+ * all contexts stay in this list, where a leak check finds them.
  */
 typedef struct kept {
 	struct kept *next;

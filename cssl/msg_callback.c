@@ -4,9 +4,9 @@
 #include "decide.h"
 
 /*
- * Hears each protocol message. It remembers alerts, which SSL_get_error does not
- * tell, and counts what a peer may send for ever at no cost to itself: OpenSSL
- * has no limit on post-handshake messages and renegotiations.
+ * Sees each protocol message. It records alerts, which SSL_get_error does not
+ * report. It also counts messages that cost a peer nothing: OpenSSL has no
+ * limit on post-handshake messages and renegotiations.
  */
 void cssl_on_message(int sent, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
 {
@@ -16,7 +16,7 @@ void cssl_on_message(int sent, int version, int type, const void *buf, size_t le
 	(void)version;
 	if (type == SSL3_RT_ALERT && len >= 2) {
 		if (p[0] != SSL3_AL_FATAL && p[1] != SSL_AD_NO_RENEGOTIATION)
-			return; /* no other warning makes OpenSSL end a connection */
+			return; /* no other warning ends a connection */
 		if (sent)
 			c->alert_sent = p[1];
 		else
@@ -32,14 +32,17 @@ void cssl_on_message(int sent, int version, int type, const void *buf, size_t le
 	}
 	if (p[0] == SSL3_MT_CLIENT_HELLO || p[0] == SSL3_MT_HELLO_REQUEST) {
 		if (SSL_renegotiate_pending(ssl))
-			return; /* we asked for it */
+			return; /* this side asked for it */
 		if (++c->renegotiations > c->max_renegotiations) {
-			/* Refused, so that no handshake is under way that would forbid the close_notify. */
+			/*
+			 * Refused, since a handshake under way would prevent the
+			 * close_notify.
+			 */
 			SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
 			c->over_limit = 1;
 		}
 	} else if (p[0] == SSL3_MT_FINISHED && SSL_is_server(ssl) && SSL_version(ssl) == TLS1_3_VERSION) {
-		c->t.moved |= CSSL_CERTIFICATE; /* the end of an answer to cssl_request_certificate */
+		c->t.moved |= CSSL_CERTIFICATE; /* the end of the answer to cssl_request_certificate */
 	} else if (p[0] == SSL3_MT_KEY_UPDATE || p[0] == SSL3_MT_NEWSESSION_TICKET ||
 	           (p[0] == SSL3_MT_CERTIFICATE_REQUEST && SSL_version(ssl) == TLS1_3_VERSION)) {
 		if (++c->messages > c->max_messages)

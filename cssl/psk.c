@@ -9,9 +9,9 @@
 
 /*
  * External pre-shared keys (RFC 8446, section 4.2.11). Each is an SSL_SESSION,
- * which is what OpenSSL wants to be given; it wipes the key when it frees one.
- * The identity is in the ticket's data of the application, which goes on into
- * the tickets that the connection gets: so a resumption knows who it is.
+ * as OpenSSL expects; it wipes the key when it frees one. The identity is in
+ * the session's application data, which the tickets of the connection inherit,
+ * so a resumption knows the identity.
  */
 struct cssl_psk_table {
 	size_t count;
@@ -31,7 +31,7 @@ void cssl_psks_free(cssl_psk_table *t)
 }
 
 /*
- * The identity in the session's data of the application; one of length 0 is
+ * Returns the identity in the session's application data; length 0 if there is
  * none.
  */
 static identity identity_of(SSL_SESSION *s)
@@ -63,8 +63,8 @@ static SSL_SESSION *find(const SSL_CTX *ctx, identity wanted)
 }
 
 /*
- * A server's. OpenSSL makes a copy of the session, so all connections may have
- * the same one.
+ * A server's callback. OpenSSL copies the session, so all connections can share
+ * one.
  */
 static int find_session(SSL *ssl, const unsigned char *p, size_t len, SSL_SESSION **out)
 {
@@ -75,8 +75,8 @@ static int find_session(SSL *ssl, const unsigned char *p, size_t len, SSL_SESSIO
 }
 
 /*
- * A client's. md is the hash that a HelloRetryRequest has settled, or NULL.
- * OpenSSL changes the session, so each connection has its own.
+ * A client's callback. md is the hash that a HelloRetryRequest has fixed, or
+ * NULL. OpenSSL changes the session, so each connection gets its own.
  */
 static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **p, size_t *len, SSL_SESSION **out)
 {
@@ -87,15 +87,15 @@ static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **p, size
 	*p = id.p;
 	*len = id.len;
 	if (md != NULL && !EVP_MD_is_a(md, EVP_MD_get0_name(SSL_CIPHER_get_handshake_digest(SSL_SESSION_get0_cipher(s)))))
-		return 1; /* the pointers differ for the same hash, in OpenSSL 3 */
+		return 1; /* in OpenSSL 3 the pointers may differ for the same hash */
 	*out = SSL_SESSION_dup(s);
 	return *out != NULL;
 }
 
 /*
- * Tickets of a connection that had a PSK are good as long as the PSK is here,
- * whatever Context made them (several may share ticket keys). Sessions in the
- * cache are of this Context, whose table does not change.
+ * A ticket of a connection that used a PSK is valid as long as the PSK is
+ * configured, whichever Context issued it: several may share ticket keys.
+ * Sessions in the cache belong to this Context, whose table does not change.
  */
 int cssl_psk_known(const SSL_CTX *ctx, SSL_SESSION *s)
 {

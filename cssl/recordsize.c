@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 /*
- * Record size limits (RFC 8449) below this are more than OpenSSL can do: see
- * SSL_CTX_set_max_send_fragment(3).
+ * OpenSSL cannot keep record size limits (RFC 8449) below MIN_SEND_FRAGMENT,
+ * see SSL_CTX_set_max_send_fragment(3). RECORD_SIZE_LIMIT is the extension's
+ * number.
  */
 enum { MIN_SEND_FRAGMENT = 512, RECORD_SIZE_LIMIT = 28 };
 
@@ -17,8 +18,8 @@ static unsigned send_fragment(const cssl_ctx_data *s)
 }
 
 /*
- * What a connection's own setting is. It cannot rise above that of the SSL_CTX
- * that it began with, which its buffer was made for.
+ * Returns a connection's own limit. It cannot exceed that of the first SSL_CTX,
+ * for which its buffer was allocated.
  */
 static unsigned send_limit(const SSL *ssl, const cssl_ctx_data *s)
 {
@@ -28,10 +29,10 @@ static unsigned send_limit(const SSL *ssl, const cssl_ctx_data *s)
 }
 
 /*
- * The extension record_size_limit, which OpenSSL does not have (up to 3.5):
- * ours is sent, and the peer's is kept. That a peer keeps ours is not checked;
- * it counts a byte more than SSL_set_max_send_fragment in TLS 1.3 (the content
- * type).
+ * The extension record_size_limit, which OpenSSL lacks (up to 3.5). It sends
+ * our limit and applies the peer's. It does not check that the peer keeps ours.
+ * In TLS 1.3 the limit counts one byte more than SSL_set_max_send_fragment: the
+ * content type.
  */
 static int add_limit(SSL *ssl, unsigned type, unsigned context, const unsigned char **out, size_t *len, X509 *x, size_t chain,
                      int *alert, void *arg)
@@ -43,7 +44,7 @@ static int add_limit(SSL *ssl, unsigned type, unsigned context, const unsigned c
 	if (s->record_size_limit == 0)
 		return 0;
 	if (!(context & SSL_EXT_CLIENT_HELLO) && cssl_data_of_ssl(ssl)->peer_limit == 0)
-		return 0; /* the client asks for what cannot be kept: as if the extension were not known */
+		return 0; /* the client's limit cannot be kept: ignore the extension */
 	p = malloc(2);
 	if (p == NULL) {
 		*alert = SSL_AD_INTERNAL_ERROR;

@@ -13,26 +13,26 @@
 #include <time.h>
 
 /*
- * How long a session lives, and whether a client's is one to offer. OpenSSL
- * counts from each ticket anew in TLS 1.3, and looks at a certificate's dates
- * in full handshakes alone. So each session carries its life along, in what
- * OpenSSL calls the ticket's data of the application; behind it stands the
- * identity of the PSK that it came of, if any.
+ * Limits how long a session may be used, and decides whether a client offers
+ * one. In TLS 1.3 OpenSSL starts the lifetime anew with each ticket, and it
+ * checks a certificate's dates only in full handshakes. So each session carries
+ * its lifetime in its application data (SSL_SESSION_set1_ticket_appdata),
+ * followed by the identity of the PSK it derives from, if any.
  */
 typedef struct {
-	int64_t born;  /* when the full handshake was made, in seconds since 1970; 0 is not yet */
-	int64_t until; /* when the first of the certificates that vouch for the peer ends; 0 is never */
+	int64_t born;  /* time of the full handshake, in seconds since 1970; 0 is not set yet */
+	int64_t until; /* when the first certificate of the peer's chain expires; 0 is never */
 } life;
 
 _Static_assert(sizeof(life) == CSSL_LIFE, "what psk.c leaves room for");
 
-/* From and to the order of bytes in a session. */
+/* Converts from and to the byte order in a session. */
 static life swapped(life l)
 {
 	return (life){(int64_t)htobe64((uint64_t)l.born), (int64_t)htobe64((uint64_t)l.until)};
 }
 
-/* What s carries; all zero if it carries nothing. */
+/* Returns the lifetime in s; all zero if there is none. */
 static life life_of(SSL_SESSION *s)
 {
 	life l = {0, 0};
@@ -44,7 +44,10 @@ static life life_of(SSL_SESSION *s)
 	return swapped(l);
 }
 
-/* s must be nobody else's. False without memory. */
+/*
+ * Stores l in s, which no other connection may share. Returns 0 if out of
+ * memory.
+ */
 static int put_life(SSL_SESSION *s, life l)
 {
 	void *p;
@@ -57,7 +60,7 @@ static int put_life(SSL_SESSION *s, life l)
 	return 1;
 }
 
-/* When x ends. What cannot be read has ended. */
+/* Returns when x expires. A date that cannot be parsed counts as expired. */
 static int64_t end_of(const X509 *x, int64_t now)
 {
 	int days, seconds;
@@ -70,8 +73,9 @@ static int64_t end_of(const X509 *x, int64_t now)
 }
 
 /*
- * Until when the peer's certificates vouch for it; before is what is known of
- * the session that was resumed, which shows none.
+ * Returns when the first certificate of the peer's chain expires; 0 is never.
+ * before is the value of the session that was resumed, in which case there is
+ * no chain.
  */
 static int64_t vouched_until(SSL *ssl, int64_t before, int64_t now)
 {
@@ -91,7 +95,7 @@ static int64_t vouched_until(SSL *ssl, int64_t before, int64_t now)
 	return until;
 }
 
-/* When a session with this life ends for connections of ctx. */
+/* Returns when a session with this lifetime ends for connections of ctx. */
 static int64_t end_of_life(const SSL_CTX *ctx, const life *l)
 {
 	int64_t end = l->born + (int64_t)cssl_data_of_ctx(ctx)->session_lifetime;
@@ -100,8 +104,8 @@ static int64_t end_of_life(const SSL_CTX *ctx, const life *l)
 }
 
 /*
- * Tells OpenSSL, and so TLS 1.3's client, how long s may be used. One that has
- * ended gets no context in which it could be resumed.
+ * Sets the timeout of s in OpenSSL, which TLS 1.3 also sends to the client. A
+ * session that has ended loses its session id context, so it cannot be resumed.
  */
 static void bound(SSL *ssl, SSL_SESSION *s, const life *l, int64_t now)
 {
@@ -116,9 +120,9 @@ static void bound(SSL *ssl, SSL_SESSION *s, const life *l, int64_t now)
 }
 
 /*
- * True unless peer's revocation is looked at in ctx and it is on a list, or
- * there is no list of today: then a full handshake has to decide. The lists'
- * signatures are not checked here; those are the operator's own files.
+ * Returns 1 unless ctx checks revocation, and peer is on a list or no list is
+ * current: then a full handshake must decide. The signatures of the lists are
+ * not checked here; the lists are the operator's own files.
  */
 static int unrevoked(SSL_CTX *ctx, X509 *peer)
 {
@@ -148,7 +152,7 @@ static int unrevoked(SSL_CTX *ctx, X509 *peer)
 	return ok;
 }
 
-/* Whether a session may be resumed now, as far as its life is concerned. */
+/* Returns 1 if the lifetime of s allows to resume it now. */
 static int alive(SSL *ssl, SSL_SESSION *s)
 {
 	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
@@ -158,11 +162,11 @@ static int alive(SSL *ssl, SSL_SESSION *s)
 }
 
 /*
- * The callbacks of a server, which run inside a handshake. They block on
- * nothing, call no Go, and leave OpenSSL's error queue as it was.
+ * The callbacks of a server, which run inside a handshake. They call no Go, and
+ * leave OpenSSL's error queue as it was.
  */
 
-/* A ticket is about to be made of the connection's session. */
+/* A ticket is about to be made from the connection's session. */
 static int on_new_ticket(SSL *ssl, void *arg)
 {
 	SSL_SESSION *s = SSL_get_session(ssl);
@@ -172,7 +176,7 @@ static int on_new_ticket(SSL *ssl, void *arg)
 
 	(void)arg;
 	if (SSL_session_reused(ssl) && SSL_version(ssl) < TLS1_3_VERSION)
-		return 1; /* the same session under another key; other connections may have it too */
+		return 1; /* same session, new key; other connections may share it */
 	ERR_set_mark();
 	l = life_of(s);
 	if (l.born == 0)
@@ -185,8 +189,8 @@ static int on_new_ticket(SSL *ssl, void *arg)
 }
 
 /*
- * OpenSSL asks for tickets alone. What is in the cache is this Context's own,
- * and ended by bound.
+ * OpenSSL calls this for tickets only. Sessions in the cache belong to this
+ * Context, and bound limits them.
  */
 static SSL_TICKET_RETURN on_old_ticket(SSL *ssl, SSL_SESSION *s, const unsigned char *name, size_t name_len,
                                        SSL_TICKET_STATUS status, void *arg)
@@ -204,7 +208,7 @@ static SSL_TICKET_RETURN on_old_ticket(SSL *ssl, SSL_SESSION *s, const unsigned 
 	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
-/* A session has come into the cache. TLS 1.3 makes tickets of those too. */
+/* A session was added to the cache. TLS 1.3 also makes tickets from those. */
 static int on_cached(SSL *ssl, SSL_SESSION *s)
 {
 	int64_t now = time(NULL);
@@ -226,9 +230,9 @@ void cssl_sessions_bound(SSL_CTX *ctx)
 }
 
 /*
- * A resumed handshake shows no certificate, so whoever the session is with must
- * be whom this connection asks for, found valid by a Context of the same
- * demands.
+ * A resumed handshake shows no certificate. So the session's peer must match
+ * the name that this connection asks for, and must have been verified by a
+ * Context with the same settings.
  */
 static int session_fits(SSL *ssl, SSL_SESSION *s, const unsigned char *session_id_context, const char *name, int is_ip,
                         int check_name)
@@ -268,8 +272,8 @@ int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const uns
 }
 
 /*
- * Adds to a client's session when it ends, and the name that it is for, which
- * OpenSSL keeps only if the server has acknowledged it.
+ * Adds to a client's session its lifetime and the name it is for, which OpenSSL
+ * stores only if the server acknowledged it.
  */
 static int complete(const cssl_conn *c, SSL_SESSION *s)
 {

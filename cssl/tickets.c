@@ -10,13 +10,12 @@
 #include <string.h>
 
 /*
- * Ticket keys that the application gives, so that several hosts can share them.
- * The callback runs inside a handshake, blocks on nothing and never calls into
- * Go.
+ * Ticket keys from the application, so that several hosts can share them. The
+ * callback runs inside a handshake; it does not block or call Go.
  */
 
 struct cssl_ticket_keys {
-	EVP_CIPHER *cipher; /* of all keys */
+	EVP_CIPHER *cipher; /* for all keys */
 	size_t count, len;
 	unsigned char key[]; /* count of len bytes; the first one encrypts */
 };
@@ -37,7 +36,7 @@ void cssl_tickets_switch(SSL *ssl, SSL_CTX *from)
 	cssl_data_of_ssl(ssl)->ticket_keys = cssl_data_of_ctx(from)->ticket_keys;
 }
 
-/* Sets up cipher and MAC for a key, which begins with its name. */
+/* Sets up cipher and MAC with a key, which begins with its name. */
 static int use_key(const cssl_ticket_keys *k, unsigned char *key, const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
 	size_t half = (k->len - NAME) / 2;
@@ -72,7 +71,7 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 			continue;
 		if (!use_key(k, k->key + i * k->len, iv, cipher, mac, 0))
 			return -1;
-		return i == 0 ? 1 : 2; /* 2: the client gets a new one */
+		return i == 0 ? 1 : 2; /* 2: the client gets a new ticket */
 	}
 	return 0;
 }

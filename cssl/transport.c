@@ -10,36 +10,37 @@
 #include <sys/socket.h>
 
 /*
- * Rules of this BIO, each of which has cost somebody a bug:
+ * The rules of this BIO. Each prevents a bug that was seen in practice.
  *
- * - send uses MSG_NOSIGNAL: a broken connection is an errno, never a SIGPIPE.
- * - recv and send use MSG_DONTWAIT, unless the caller wants to wait in them:
- *   O_NONBLOCK belongs to all duplicates of the socket, and anybody who has one
- *   can take it away.
- * - Retry flags are cleared and set by read and write alone. OpenSSL 3 asks
- *   BIO_CTRL_GET_KTLS_RECV after a read that failed and before SSL_get_error
- *   looks at the flags, so a ctrl call must not touch them.
- * - A failed send is remembered, and from then on output is dropped and counted
- *   as sent. The failure belongs to the write direction: the peer's last data
- *   can still be read, and a ticket that a peer no longer wants does not fail
- *   the handshake. Write, flush and shutdown report it, and so does whatever
- *   finds nothing left to read: no answer comes to what was never sent.
- * - What the socket does not take is kept, up to tail_max, so that the record
- *   counts as written and no SSL_write stays half done.
- * - During a handshake the same buffer collects what OpenSSL hands over message
- *   by message (it flushes after each ticket), and one send takes it along. The
- *   tickets of TLS 1.3 are even held until something is written or flushed:
- *   nobody waits for them, and the answer to a request can take them along.
- * - OpenSSL 3.2 and newer read ahead only after the handshake, and take a recv for each
- *   header and each body before. So what asks for little gets it from a larger recv; the rest
- *   is kept in in, which the next reads empty before the socket is asked again.
- * - A read that finds nothing always says "retry", at the end of input too.
- *   OpenSSL 4.0 takes any other result of a failed read for a fatal error of the
- *   whole connection, and every operation after it fails with an empty error
- *   queue: nothing could be written to a peer that only half closed. OpenSSL
- *   then returns WANT_READ, and at_end tells conn.c that nothing will come.
- * - Input that was received and could not be kept, for want of memory, leaves a
- *   gap. So nothing is received after it, and each read reports ENOMEM.
+ * - send uses MSG_NOSIGNAL: a broken connection is an errno, never SIGPIPE.
+ * - recv and send use MSG_DONTWAIT, unless the caller wants them to wait:
+ *   O_NONBLOCK is shared by all duplicates of the socket, and any holder can
+ *   clear it.
+ * - Only read and write clear and set the retry flags. After a failed read,
+ *   before SSL_get_error looks at the flags, OpenSSL 3 calls
+ *   BIO_CTRL_GET_KTLS_RECV, so a ctrl call must not touch them.
+ * - A failed send is remembered; from then on output is discarded and counts as
+ *   sent. Only the write direction fails: the peer's last data can still be
+ *   read, and a ticket that the peer no longer wants does not fail the
+ *   handshake. Write, flush and shutdown report the failure. So does a read
+ *   that finds nothing left, since no answer will come to what was never sent.
+ * - Output that the socket does not take is queued, up to tail_max. The record
+ *   then counts as written, and no SSL_write is left unfinished.
+ * - During a handshake OpenSSL writes message by message, and flushes after
+ *   each ticket. The same buffer collects this, and one send takes it. The
+ *   tickets of TLS 1.3 are held until the next write or flush: no peer waits
+ *   for them, and they can go with the response to a request.
+ * - OpenSSL 3.2 and newer read ahead only after the handshake. Before, they
+ *   call recv for each header and each body. So a small read does a larger recv
+ *   and keeps the rest in in; the next reads empty that before they ask the
+ *   socket.
+ * - A read that finds nothing always says "retry", also at the end of input.
+ *   OpenSSL 4.0 takes any other result of a failed read as a fatal error of the
+ *   connection: each later operation fails with an empty error queue, so
+ *   nothing could be written to a peer that only half-closed. OpenSSL then
+ *   returns WANT_READ, and at_end tells conn.c that no more will come.
+ * - If received input could not be kept, for lack of memory, there is a gap. So
+ *   nothing more is received, and each read reports ENOMEM.
  */
 
 int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n)
@@ -88,7 +89,10 @@ void cssl_transport_free(cssl_transport *t)
 	cssl_bytes_free(&t->in);
 }
 
-/* Sends once. Answers how many bytes were taken: all of them when the transport is broken. */
+/*
+ * Sends once. Returns how many bytes were taken: all of them if sending has
+ * failed.
+ */
 static size_t transport_send(cssl_transport *t, const unsigned char *p, size_t n)
 {
 	ssize_t sent;
@@ -133,7 +137,7 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 
 	BIO_clear_retry_flags(b);
 	if (t->fd < 0 && t->ended)
-		t->send_errno = EPIPE; /* as a socket answers after SHUT_WR */
+		t->send_errno = EPIPE; /* like a socket after SHUT_WR */
 	if (t->fd < 0 && t->send_errno != 0) {
 		*written = len;
 		return 1;
@@ -150,7 +154,10 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	keep = len - n < room ? len - n : room;
 	if (keep > 0) {
 		if (!cssl_bytes_append(&t->out, p + n, keep)) {
-			/* Out of memory: the record is half sent, so the direction is broken. */
+			/*
+			 * Out of memory: a part of the record is sent, so no more can be
+			 * sent.
+			 */
 			t->send_errno = ENOMEM;
 			keep = len - n;
 		}
@@ -161,10 +168,13 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	if (*written > 0)
 		return 1;
 	BIO_set_retry_write(b);
-	return -1; /* not 0: that SSL_shutdown takes for success when it sends its alert again */
+	return -1; /* not 0, which SSL_shutdown takes for success when it sends its alert again */
 }
 
-/* Receives once. Answers how many bytes came; 0: none now, or eof or recv_errno says why there will be no more. */
+/*
+ * Receives once. Returns how many bytes arrived. On 0 there are none now, or
+ * eof or recv_errno says why there will be no more.
+ */
 static size_t transport_recv(cssl_transport *t, void *p, size_t len)
 {
 	ssize_t n;
@@ -180,8 +190,8 @@ static size_t transport_recv(cssl_transport *t, void *p, size_t len)
 	}
 	if (n == 0) {
 		/*
-		 * The kernel tells of a reset once. Where send got to hear it, recv
-		 * answers as if there had been a FIN.
+		 * The kernel reports a reset once. If send got it, recv returns 0 as
+		 * after a FIN.
 		 */
 		if (t->send_errno == ECONNRESET)
 			t->recv_errno = ECONNRESET;
@@ -193,13 +203,16 @@ static size_t transport_recv(cssl_transport *t, void *p, size_t len)
 	return 0;
 }
 
-/* Keeps n bytes that were received. True when they are kept; otherwise nothing can be read after what is in in. */
+/*
+ * Appends n received bytes to in. Returns 0 if out of memory: then nothing can
+ * be read after what is in in.
+ */
 static int transport_keep(cssl_transport *t, const void *p, size_t n)
 {
 	if (cssl_bytes_append(&t->in, p, n))
 		return 1;
 	t->lost = 1;
-	t->drained = 0; /* or the next read would say that more can come */
+	t->drained = 0; /* else the next read would say that more can come */
 	t->recv_errno = ENOMEM;
 	return 0;
 }
@@ -226,10 +239,12 @@ void cssl_transport_fill(cssl_transport *t, size_t room)
 	} while (want > 0 && n == want);
 }
 
-/* What a recv takes ahead: a client's flight, with a certificate. */
+/* How much a recv reads ahead: a client's flight, with a certificate. */
 #define AHEAD 4096
 
-/* transport_recv that takes more than was asked for, if that may be, and keeps the rest in in. */
+/*
+ * Like transport_recv, but may receive more than len and keep the rest in in.
+ */
 static size_t transport_recv_ahead(cssl_transport *t, char *p, size_t len)
 {
 	char more[AHEAD];
@@ -260,13 +275,18 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 	t->at_end = 0;
 	*got = 0;
 	if (t->corked && t->out.len > 0)
-		cssl_transport_flush(t); /* a peer that is to answer must have been asked, or a blocking socket waits for ever */
+		/*
+		 * The peer answers only what was sent; a blocking socket would wait for
+		 * ever.
+		 */
+		cssl_transport_flush(t);
 	if (t->fd >= 0 && t->in.len > 0 && !t->frozen) {
 		t->moved |= CSSL_MOVED_IN;
 		*got = cssl_bytes_take(&t->in, p, len);
 		return 1;
 	}
-	if (t->frozen || (t->drained && t->send_errno == 0)) { /* after a failed send, only recv knows what is left */
+	/* After a failed send, only recv knows what is left. */
+	if (t->frozen || (t->drained && t->send_errno == 0)) {
 		t->drained = 0;
 		BIO_set_retry_read(b);
 		return 0;
@@ -289,7 +309,7 @@ static long transport_ctrl(BIO *b, int cmd, long num, void *ptr)
 	(void)num;
 	(void)ptr;
 	switch (cmd) {
-	case BIO_CTRL_FLUSH: /* the tail counts as written: the operation's result says that it is there */
+	case BIO_CTRL_FLUSH: /* The tail counts as written; the result of the operation reports it. */
 	case BIO_CTRL_DUP:
 		return 1;
 	case BIO_CTRL_WPENDING:
@@ -297,7 +317,7 @@ static long transport_ctrl(BIO *b, int cmd, long num, void *ptr)
 	case BIO_CTRL_PENDING:
 		return (long)t->in.len;
 	default:
-		return 0; /* also BIO_CTRL_EOF: the end of input is told by at_end */
+		return 0; /* also BIO_CTRL_EOF: at_end reports the end of input */
 	}
 }
 
