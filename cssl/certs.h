@@ -1,7 +1,8 @@
 /*
  * Certificates that several SSL_CTX can share, private keys, trusted CAs and
- * revocation lists. All input is in memory, so nothing here blocks, except
- * cssl_ctx_trust_system, which reads the system's files. Nothing calls Go.
+ * revocation lists. Nothing here calls Go. Input is in memory, so nothing
+ * blocks, except cssl_ctx_trust_system, which reads the system's files, and
+ * what uses a key in a token.
  *
  * A function with an out parameter stores the reasons there when it fails.
  */
@@ -65,8 +66,9 @@ long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, un
 
 /*
  * Makes c the certificate for its key type, in ctx or in ssl. Takes references,
- * no copies. Returns 0 if the key does not match or the security level forbids
- * it, else 1.
+ * no copies. If the key is in a token, comparing it with the certificate may
+ * block on the token. Returns 0 if they do not match or the security level
+ * forbids it, else 1.
  */
 int cssl_ctx_use(SSL_CTX *ctx, const cssl_cert *c, cssl_reasons *out);
 int cssl_ssl_use(SSL *ssl, const cssl_cert *c, cssl_reasons *out);

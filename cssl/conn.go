@@ -3,7 +3,8 @@ package cssl
 /*
 #include "context.h"
 
-// It never calls back into Go, and keeps no pointer. The others may call back.
+// cssl_flush never calls Go and keeps no pointer. The other operations may call
+// Go.
 #cgo noescape cssl_flush
 #cgo nocallback cssl_flush
 */

@@ -1,6 +1,8 @@
 /*
  * The C side of a connection: an SSL, the transport BIO below it, and one
  * function for each operation, which does all of it in one crossing from Go.
+ * Except for the operations, cssl_detach, cssl_attach and cssl_conn_free,
+ * nothing here blocks or calls back.
  */
 #ifndef CSSL_CONN_H
 #define CSSL_CONN_H
@@ -56,8 +58,7 @@ typedef struct {
 
 /*
  * Makes a connection. The SSL keeps a reference to ctx, so the caller may free
- * its own. Does not block or call Go. Returns NULL on failure, with the reasons
- * in out.
+ * its own. Returns NULL on failure, with the reasons in out.
  */
 cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons *out);
 
@@ -113,16 +114,16 @@ cssl_result cssl_attach(cssl_conn *c, cssl_result r);
 cssl_decisions *cssl_conn_decisions(cssl_conn *c);
 
 /*
- * Frees OpenSSL's record buffers if they are empty. Does not block or call
- * back. Returns 1 if there are none now.
+ * Frees OpenSSL's record buffers if they are empty. Returns 1 if there are none
+ * now.
  */
 int cssl_free_buffers(cssl_conn *c);
 
 /*
- * Engine mode. These copy; they do not block, call back or keep a pointer.
- * cssl_feed takes at most cssl_feed_room bytes. cssl_feed and cssl_take return
- * the number of bytes copied, which may be less than len. cssl_feed returns 0
- * if out of memory; a read before the next cssl_feed reports that.
+ * Engine mode. These copy, and keep no pointer. cssl_feed takes at most
+ * cssl_feed_room bytes. cssl_feed and cssl_take return the number of bytes
+ * copied, which may be less than len. cssl_feed returns 0 if out of memory; a
+ * read before the next cssl_feed reports that.
  */
 size_t cssl_feed_room(const cssl_conn *c);
 size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len);
@@ -152,7 +153,7 @@ int cssl_established(const cssl_conn *c);
 /*
  * The outcome of the handshake. Pointers are to static strings and to memory of
  * the connection, which the next operation may free; the chains belong to the
- * caller. cssl_conn_state does not block or call back.
+ * caller.
  */
 typedef struct {
 	int version, resumed;       /* from SSL_version; 0 up to psk until the handshake is done */
@@ -181,7 +182,7 @@ SSL *cssl_conn_ssl(const cssl_conn *c);
 
 /*
  * Exports len bytes of keying material (RFC 5705, RFC 8446 section 7.5) to buf.
- * Does not block or call back. Returns 1, or 0 with the reasons in out.
+ * Returns 1, or 0 with the reasons in out.
  */
 int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
                     size_t context_len, int use_context, cssl_reasons *out);

@@ -1,6 +1,7 @@
 /*
  * The decisions of the application during a handshake: which Context a client
- * gets, and whether the peer's certificate is accepted.
+ * gets, and whether the peer's certificate is accepted. Nothing here blocks or
+ * calls Go, except cssl_decide_free and the callback of cssl_decide_peer.
  */
 #ifndef CSSL_DECIDE_H
 #define CSSL_DECIDE_H
@@ -50,12 +51,15 @@ void cssl_decide_free(cssl_decisions *d);
 void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len);
 
 /*
- * These install callbacks in ctx. The callbacks do not block or call Go, with
- * one exception: OpenSSL cannot suspend a server's verification, so a server
+ * These install callbacks in ctx, which suspend the handshake until the
+ * decision. OpenSSL cannot suspend a server's verification; there the callback
  * calls cssl_go_verify, which returns once d->peer is decided.
  */
 void cssl_decide_hello(SSL_CTX *ctx);
-/* A server's callback, which acknowledges the server name or not. */
+/*
+ * A server's callback, which acknowledges the server name or not. It never
+ * waits.
+ */
 void cssl_decide_name(SSL_CTX *ctx);
 void cssl_decide_peer(SSL_CTX *ctx, int application_alone);
 

@@ -3,7 +3,7 @@ package cssl
 /*
 #include "conn.h"
 
-// These never call back into Go, and keep no pointer.
+// These never call Go and keep no pointer.
 #cgo noescape cssl_feed
 #cgo nocallback cssl_feed
 #cgo noescape cssl_take

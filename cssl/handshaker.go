@@ -4,7 +4,7 @@ package cssl
 #include "decide.h"
 #include "conn.h"
 
-// These never call back into Go, and keep no pointer.
+// These never call Go and keep no pointer.
 #cgo noescape cssl_detach
 #cgo nocallback cssl_detach
 #cgo noescape cssl_attach

@@ -65,7 +65,7 @@ static int all_active(OSSL_LIB_CTX *library, const char *file)
 
 /*
  * Loads count providers, or none. On failure *step has grown by the index of
- * the one that failed.
+ * the failed one.
  */
 static int load(OSSL_LIB_CTX *library, const char *names, int count, int *step)
 {

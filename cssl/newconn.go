@@ -4,7 +4,7 @@ package cssl
 #include "context.h"
 #include <stdlib.h>
 
-// These never call back into Go, and keep no pointer.
+// These never call Go and keep no pointer.
 #cgo noescape cssl_conn_new
 #cgo nocallback cssl_conn_new
 #cgo noescape cssl_free_buffers

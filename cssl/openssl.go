@@ -12,7 +12,7 @@ package cssl
 #include <malloc.h>
 #endif
 #if OPENSSL_VERSION_NUMBER < 0x30000000L
-#error "go-openssl needs OpenSSL 3.0 or newer: these headers are of an older one, or of LibreSSL or BoringSSL"
+#error "go-openssl needs OpenSSL 3.0 or newer; these headers are from an older OpenSSL, LibreSSL or BoringSSL"
 #endif
 
 static int trim(void)

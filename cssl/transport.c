@@ -154,10 +154,7 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	keep = len - n < room ? len - n : room;
 	if (keep > 0) {
 		if (!cssl_bytes_append(&t->out, p + n, keep)) {
-			/*
-			 * Out of memory: a part of the record is sent, so no more can be
-			 * sent.
-			 */
+			/* Out of memory: a part of the record is lost, so send no more. */
 			t->send_errno = ENOMEM;
 			keep = len - n;
 		}
@@ -243,7 +240,8 @@ void cssl_transport_fill(cssl_transport *t, size_t room)
 #define AHEAD 4096
 
 /*
- * Like transport_recv, but may receive more than len and keep the rest in in.
+ * Like transport_recv, but if t->ahead is set it may receive more than len and
+ * keep the rest in in.
  */
 static size_t transport_recv_ahead(cssl_transport *t, char *p, size_t len)
 {
@@ -275,10 +273,7 @@ static int transport_read(BIO *b, char *p, size_t len, size_t *got)
 	t->at_end = 0;
 	*got = 0;
 	if (t->corked && t->out.len > 0)
-		/*
-		 * The peer answers only what was sent; a blocking socket would wait for
-		 * ever.
-		 */
+		/* The peer answers only what was sent; a blocking recv would hang. */
 		cssl_transport_flush(t);
 	if (t->fd >= 0 && t->in.len > 0 && !t->frozen) {
 		t->moved |= CSSL_MOVED_IN;
@@ -309,7 +304,7 @@ static long transport_ctrl(BIO *b, int cmd, long num, void *ptr)
 	(void)num;
 	(void)ptr;
 	switch (cmd) {
-	case BIO_CTRL_FLUSH: /* The tail counts as written; the result of the operation reports it. */
+	case BIO_CTRL_FLUSH: /* the tail counts as written; the operation's result reports it */
 	case BIO_CTRL_DUP:
 		return 1;
 	case BIO_CTRL_WPENDING:

@@ -1,4 +1,4 @@
-/* What provider.c, keys.c and token.c share. Each calls those behind it. */
+/* Shared by provider.c, keys.c and token.c. Each calls only those after it. */
 #ifndef TOKEN_H
 #define TOKEN_H
 
@@ -9,27 +9,39 @@
 #define TOKEN_DIR "."
 #endif
 
-/* Where the private keys really are; never freed, since threads have state in it. */
+/*
+ * The library context of the private keys. It is never freed, since threads
+ * keep state in it.
+ */
 extern OSSL_LIB_CTX *inside;
 
 enum { REASON_GONE = 1, REASON_PIN, REASON_NO_KEY };
 
-/* Takes the functions of OpenSSL that set_error, like ERR_raise_data, needs. */
+/*
+ * set_functions stores the functions of OpenSSL that set_error needs. set_error
+ * works like ERR_raise_data.
+ */
 void set_functions(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in);
 void set_error(unsigned reason, const char *format, ...);
 
-/* A file of TOKEN_DIR, with a NUL behind it. Answers its length, or -1 if there is none. */
+/*
+ * Reads a file of TOKEN_DIR into buf and adds a NUL. Returns its length, or -1
+ * if there is no such file.
+ */
 int content(const char *name, char *buf, size_t size);
-/* True if the token is gone, with an error that says so. */
+/* Returns 1 if the token is gone, and then sets an error. */
 int gone(void);
 
 typedef struct {
-	EVP_PKEY *pkey; /* in inside; NULL until import */
+	EVP_PKEY *pkey; /* made in inside; NULL until import */
 	const char *type;
 	int private;
 } token_key;
 
-/* A key of type "EC" or "RSA" without content, or NULL; and its end, which takes NULL. */
+/*
+ * key_new makes an empty key of type "EC" or "RSA", or returns NULL. key_free
+ * accepts NULL.
+ */
 void *key_new(const char *type);
 void key_free(void *key);
 
