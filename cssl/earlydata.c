@@ -47,7 +47,7 @@ int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to)
 	uint32_t f = SSL_CTX_get_max_early_data(from), t = SSL_CTX_get_max_early_data(to), n = f < t ? f : t;
 
 	if ((SSL_CTX_get_options(from) & SSL_OP_NO_ANTI_REPLAY) && !(SSL_CTX_get_options(to) & SSL_OP_NO_ANTI_REPLAY))
-		n = 0; /* the tickets are those of from, which no cache limits to one use */
+		n = 0; /* from issued the tickets, and does not limit them to one use */
 	return SSL_set_max_early_data(ssl, n) && SSL_set_recv_max_early_data(ssl, n > SSL3_RT_MAX_PLAIN_LENGTH ? n : SSL3_RT_MAX_PLAIN_LENGTH);
 }
 

@@ -152,7 +152,10 @@ static int unrevoked(SSL_CTX *ctx, X509 *peer)
 	return ok;
 }
 
-/* Returns 1 if the lifetime of s allows to resume it now. */
+/*
+ * Returns 1 if s may be resumed now: its lifetime has not ended, and its peer
+ * is not revoked.
+ */
 static int alive(SSL *ssl, SSL_SESSION *s)
 {
 	SSL_CTX *ctx = SSL_get_SSL_CTX(ssl);
