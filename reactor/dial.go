@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 )
@@ -18,8 +17,10 @@ import (
 // crypto/tls's Dialer. Dial does not change them, so that it may be called from many
 // goroutines at once; a copy with another Config is a way to dial with a session of its own.
 type Dialer struct {
-	// Net resolves the name and connects: local address, keep-alive, resolver and so on. Its
-	// Timeout covers that much alone. nil is its zero value.
+	// Net resolves the name and connects. It sets the local address,
+	// keep-alive, resolver and so on. Its Timeout and Deadline bound the
+	// handshake too, as in crypto/tls; so does the context. nil means the zero
+	// net.Dialer.
 	Net *net.Dialer
 	// Context is a client's: CAs, versions, ciphers; required.
 	Context *cssl.Context
@@ -27,9 +28,6 @@ type Dialer struct {
 	// address that is dialled; an IP address is checked as such. A unix socket has no host:
 	// set ServerName, or InsecureSkipNameCheck.
 	Config cssl.ConnConfig
-	// Timeout bounds all of it together: resolving, connecting, the handshake. 0 is no bound but
-	// the context's and, for the handshake, Limits.HandshakeTimeout.
-	Timeout time.Duration
 }
 
 // Dial connects to address ("host:port", or the path of a unix socket) and makes l drive
@@ -37,12 +35,12 @@ type Dialer struct {
 // peer's certificate, is done, so it must not be called on a loop's goroutine, where it
 // answers an error at once; see [Loop.Connect] for that. l must be running.
 //
-// h.OnOpen has returned when Dial returns the Conn, and OnData may have come. Once Dial has returned it, the end of ctx or
-// Timeout has no effect on the connection.
+// h.OnOpen has returned when Dial returns the Conn, and OnData may have come.
+// After that, ctx and the bounds of Net have no effect on the connection.
 //
 // The error, but for wrong use, is a *net.OpError. Its Op says how far it came: "dial" for resolving and
 // connecting, with net's error; "handshake" from there on, with a *[tlsio.Error], a *[cssl.ConfigError],
-// [ErrHandshakeTimeout], [ErrLoopClosed], or ErrPanic if OnOpen panicked. When it was ctx or Timeout that ended
+// [ErrHandshakeTimeout], [ErrLoopClosed], or ErrPanic if OnOpen panicked. When ctx or a bound of Net ended
 // it, errors.Is finds context.Canceled or context.DeadlineExceeded.
 // After an error the socket is closed. The handler has then heard OnClose, once, with the cause, if
 // the connection had come to the loop, which it does after connecting, and nothing otherwise. An Abort
@@ -58,12 +56,21 @@ func (d *Dialer) Dial(ctx context.Context, l *Loop, network, address string, h H
 	case onLoop():
 		return nil, errors.New("reactor: Dial on a loop's goroutine would block the loop; use Loop.Connect, or another goroutine")
 	}
-	if d.Timeout != 0 {
+	nd := d.Net
+	if nd == nil {
+		nd = new(net.Dialer)
+	}
+	if nd.Timeout != 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d.Timeout)
+		ctx, cancel = context.WithTimeout(ctx, nd.Timeout)
 		defer cancel()
 	}
-	fd, remote, err := d.connect(ctx, network, address)
+	if !nd.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, nd.Deadline)
+		defer cancel()
+	}
+	fd, remote, err := dialFD(ctx, nd, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -81,16 +88,12 @@ func (d *Dialer) Dial(ctx context.Context, l *Loop, network, address string, h H
 	return c, nil
 }
 
-// connect answers a descriptor of our own that is connected to address.
-func (d *Dialer) connect(ctx context.Context, network, address string) (int, net.Addr, error) {
+// dialFD connects to address and returns a descriptor that the caller owns.
+func dialFD(ctx context.Context, nd *net.Dialer, network, address string) (int, net.Addr, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6", "unix":
 	default:
 		return -1, nil, &net.OpError{Op: "dial", Net: network, Err: net.UnknownNetworkError(network)}
-	}
-	nd := d.Net
-	if nd == nil {
-		nd = new(net.Dialer)
 	}
 	nc, err := nd.DialContext(ctx, network, address)
 	if err != nil {

@@ -119,11 +119,12 @@ func TestDialCancel(t *testing.T) {
 	}
 }
 
-// TestDialTimeout: a deadline, of the context or the Dialer's own, ends a Dial at each stage.
+// TestDialTimeout: the context's deadline, or a bound of Dialer.Net, ends a Dial
+// at each stage.
 func TestDialTimeout(t *testing.T) {
 	for name, stage := range stages(t) {
-		for _, own := range []bool{true, false} {
-			t.Run(name+map[bool]string{true: ", Timeout", false: ", context"}[own], func(t *testing.T) {
+		for _, bound := range []string{"context", "Timeout", "Deadline"} {
+			t.Run(name+", "+bound, func(t *testing.T) {
 				l, d := startLoop(t, LoopConfig{}), dialer(t, nil)
 				address, op, _ := stage(d, l)
 				check := assertNoLeak(t)
@@ -131,12 +132,21 @@ func TestDialTimeout(t *testing.T) {
 				for timeout := 50 * time.Millisecond; ; timeout *= 2 {
 					h := newTally()
 					ctx := guarded(t)
-					if own {
-						d.Timeout = timeout
-					} else {
+					nd := new(net.Dialer)
+					if d.Net != nil {
+						*nd = *d.Net
+					}
+					switch bound {
+					case "context":
 						var cancel context.CancelFunc
 						ctx, cancel = context.WithTimeout(ctx, timeout)
 						defer cancel()
+					case "Timeout":
+						nd.Timeout = timeout
+						d.Net = nd
+					case "Deadline":
+						nd.Deadline = time.Now().Add(timeout)
+						d.Net = nd
 					}
 					_, err := d.Dial(ctx, l, "tcp", address, h, nil)
 					if !errors.Is(err, context.DeadlineExceeded) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -49,7 +50,7 @@ func ExampleDialer_Dial() {
 	go loop.Run()
 	defer loop.Stop()
 
-	dialer := reactor.Dialer{Context: client, Timeout: 10 * time.Second}
+	dialer := reactor.Dialer{Context: client, Net: &net.Dialer{Timeout: 10 * time.Second}}
 	ended := make(chan error, 1)
 	conn, err := dialer.Dial(context.Background(), loop, "tcp", listeners[0].Addr().String(), greeter{}, ended)
 	if err != nil {

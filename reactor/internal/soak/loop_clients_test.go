@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	mrand "math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"sync/atomic"
@@ -163,7 +164,7 @@ func (k *clients) converse(s *soak, v *server, addr netip.AddrPort) error {
 		}
 		return h.wait()
 	}
-	d := reactor.Dialer{Context: k.context, Config: cfg, Timeout: hang}
+	d := reactor.Dialer{Context: k.context, Config: cfg, Net: &net.Dialer{Timeout: hang}}
 	if _, err := d.Dial(context.Background(), k.loop, "tcp", addr.String(), h, nil); err != nil {
 		return err
 	}
