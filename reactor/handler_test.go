@@ -9,6 +9,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/reactor/internal/poller"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestHandlerPanics: a panic in any method ends its own connection, with a logged stack that names
@@ -157,7 +158,7 @@ func TestStaleEvent(t *testing.T) {
 	opened, ended := make(chan *Conn, 1), make(chan struct{}, 1)
 	s := &Server{
 		Handler: &hooks{open: func(c *Conn) { opened <- c }, closed: func(*Conn, error) { ended <- struct{}{} }},
-		Trace:   func(*Conn, Step) { ops++ },
+		Trace:   func(*Conn, tlsio.Op, tlsio.Result, session.Event) { ops++ },
 	}
 	addr := start(t, s)
 	goDial(t, addr)

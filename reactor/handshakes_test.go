@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -19,7 +20,9 @@ func TestHandshakesWait(t *testing.T) {
 	}
 	var steps []step // the loop's own until the server is closed
 	s := &Server{Handler: echo(), Loops: 1}
-	s.Trace = func(c *Conn, st Step) { steps = append(steps, step{c.loop.stats.Turns, c.id, st.Op}) }
+	s.Trace = func(c *Conn, op tlsio.Op, _ tlsio.Result, _ session.Event) {
+		steps = append(steps, step{c.loop.stats.Turns, c.id, op})
+	}
 	addr := start(t, s)
 	old := goDial(t, addr)
 	roundTrip(t, old, "hello")

@@ -95,7 +95,11 @@ func (l *Loop) adopt(c *Conn) {
 	}
 	if f := l.cfg.Trace; f != nil {
 		c.session.SetTrace(func(op tlsio.Op, r tlsio.Result) {
-			f(c, Step{op, r, c.session.Interest(), c.session.Runnable()})
+			var wait session.Event
+			if !c.session.Runnable() {
+				wait = c.session.Interest()
+			}
+			f(c, op, r, wait)
 		})
 	}
 	l.stats.Conns++

@@ -61,17 +61,11 @@ type LoopConfig struct {
 	// lines may come after the loop has ended. When 1024 lines wait, further ones
 	// are dropped and counted in Stats.LogDropped.
 	Logger *slog.Logger
-	// Trace, if set, is called after each TLS operation, on the loop's goroutine. For debugging.
-	Trace func(c *Conn, s Step)
-}
-
-// Step is what Trace hears: an operation, its result, and what follows from it.
-type Step struct {
-	Op     tlsio.Op
-	Result tlsio.Result
-	// Interest is what the connection waits for then. If Runnable is set, another operation comes first.
-	Interest session.Event
-	Runnable bool
+	// Trace, if set, is called after each TLS operation, on the loop's
+	// goroutine, for debugging. wait is what the connection waits for then. It
+	// is 0 if another operation comes first, if r.Want is an application's, or
+	// if the connection is paused and has nothing to write.
+	Trace func(c *Conn, op tlsio.Op, r tlsio.Result, wait session.Event)
 }
 
 func (c LoopConfig) withDefaults() LoopConfig {

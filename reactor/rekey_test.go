@@ -33,8 +33,8 @@ func TestRekeyInStream(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			done := make(chan error, 2)
 			started := 0 // on the rekeying side's loop
-			trace := func(_ *Conn, s Step) {
-				if s.Op == tc.op {
+			trace := func(_ *Conn, op tlsio.Op, _ tlsio.Result, _ session.Event) {
+				if op == tc.op {
 					started++
 				}
 			}

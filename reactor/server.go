@@ -14,6 +14,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,8 +54,8 @@ type Server struct {
 	// Logger is told of panics and accept failures, as LoopConfig.Logger says.
 	// Default: slog.Default().
 	Logger *slog.Logger
-	// Trace, if set, hears of each TLS operation on the loop's goroutine. For debugging.
-	Trace func(c *Conn, s Step)
+	// Trace, if set, is called after each TLS operation; see LoopConfig.Trace.
+	Trace func(c *Conn, op tlsio.Op, r tlsio.Result, wait session.Event)
 
 	context atomic.Pointer[cssl.Context]
 	limits  atomic.Pointer[Limits]

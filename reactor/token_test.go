@@ -10,6 +10,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -35,8 +36,8 @@ func tokenContext(t testing.TB, delay time.Duration) *cssl.Context {
 func TestSlowToken(t *testing.T) {
 	var async atomic.Int64
 	addr := start(t, &Server{Context: tokenContext(t, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: hang},
-		Trace: func(_ *Conn, s Step) {
-			if s.Result.Want == tlsio.WantAsync {
+		Trace: func(_ *Conn, _ tlsio.Op, r tlsio.Result, _ session.Event) {
+			if r.Want == tlsio.WantAsync {
 				async.Add(1)
 			}
 		}})

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -23,8 +24,7 @@ func (t tracer) line(c *reactor.Conn, what, answer, then string) {
 }
 
 // operation is for reactor.Server.Trace.
-func (t tracer) operation(c *reactor.Conn, s reactor.Step) {
-	r := s.Result
+func (t tracer) operation(c *reactor.Conn, op tlsio.Op, r tlsio.Result, wait session.Event) {
 	answer := "done"
 	switch {
 	case r.Err != nil:
@@ -37,11 +37,11 @@ func (t tracer) operation(c *reactor.Conn, s reactor.Step) {
 	if r.Unsent {
 		answer += ", unsent"
 	}
-	then := "wait " + s.Interest.String()
-	if s.Runnable {
+	then := "wait " + wait.String()
+	if wait == 0 && !r.Want.Application() {
 		then = "go on"
 	}
-	t.line(c, s.Op.String(), answer, then)
+	t.line(c, op.String(), answer, then)
 }
 
 // traced is a service that also prints what its handler sees.

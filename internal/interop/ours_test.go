@@ -12,6 +12,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -351,7 +352,7 @@ func newLoop(t *testing.T, trace func(*reactor.Conn, tlsio.Op, tlsio.Result)) *r
 	t.Helper()
 	cfg := reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: limit, CloseTimeout: limit}}
 	if trace != nil {
-		cfg.Trace = func(c *reactor.Conn, s reactor.Step) { trace(c, s.Op, s.Result) }
+		cfg.Trace = func(c *reactor.Conn, op tlsio.Op, r tlsio.Result, _ session.Event) { trace(c, op, r) }
 	}
 	l := must(reactor.NewLoop(cfg))(t)
 	ended := make(chan error, 1)

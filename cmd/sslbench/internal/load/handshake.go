@@ -7,6 +7,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -59,8 +60,8 @@ func (h *handshakes) overdue(s *slot, now time.Duration) { s.conn.Close() }
 // noteEnd notes that the server's close_notify or FIN was read. A reset is fine after that, in
 // answer to our close_notify, and not before: in TLS 1.3 a server may refuse a client, and reset the
 // connection, after the client's own handshake is done.
-func noteEnd(c *reactor.Conn, s reactor.Step) {
-	if err := s.Result.Err; s.Op == tlsio.OpRead && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+func noteEnd(c *reactor.Conn, op tlsio.Op, r tlsio.Result, _ session.Event) {
+	if err := r.Err; op == tlsio.OpRead && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
 		c.Data.(*slot).peerEnded = true
 	}
 }
