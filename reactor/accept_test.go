@@ -231,8 +231,8 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Errorf("%d rests of %v, there was time for %d: the listener does not rest", rests, acceptPause, most)
 	}
 	// Each rest is a turn to fall and one to rise.
-	if st.Turns > st.Events+4*rests+20 {
-		t.Errorf("%d turns for %d events and %d rests", st.Turns, st.Events, rests)
+	if st.Turns > st.TurnEvents.Sum+4*rests+20 {
+		t.Errorf("%d turns for %d events and %d rests", st.Turns, st.TurnEvents.Sum, rests)
 	}
 	for _, c := range conns {
 		c.Close()

@@ -136,7 +136,7 @@ func TestCloseOthersInBatch(t *testing.T) {
 			receive(t, ends, "OnClose")
 		}
 		after := s.Stats()
-		if most := after.Events - before.Events; after.Turns-before.Turns > most {
+		if most := after.TurnEvents.Sum - before.TurnEvents.Sum; after.Turns-before.Turns > most {
 			t.Errorf("%d turns for %d events", after.Turns-before.Turns, most)
 		}
 		roundTripWith(t, s, addr)

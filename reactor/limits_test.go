@@ -429,9 +429,8 @@ func TestConnFacts(t *testing.T) {
 		turns += st.TurnMicroseconds.Buckets[i]
 		events += st.TurnEvents.Buckets[i]
 	}
-	if st.Groups["secp256r1"]+st.Groups["prime256v1"]+st.Groups["P-256"] != 1 || turns != st.Turns || events != st.Turns ||
-		st.TurnEvents.Sum != st.Events {
-		t.Errorf("groups %v, %d and %d turns of %d, %d events of %d", st.Groups, turns, events, st.Turns, st.TurnEvents.Sum, st.Events)
+	if st.Groups["secp256r1"]+st.Groups["prime256v1"]+st.Groups["P-256"] != 1 || turns != st.Turns || events != st.Turns {
+		t.Errorf("groups %v, %d and %d turns of %d", st.Groups, turns, events, st.Turns)
 	}
 }
 

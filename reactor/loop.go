@@ -182,7 +182,6 @@ const yieldEvery = time.Millisecond
 func (l *Loop) handle(n int, now time.Duration) {
 	l.now = now
 	l.stats.Turns++
-	l.stats.Events += uint64(n)
 	l.dispatchAll(n)
 	l.runReady()
 	l.runInbox()

@@ -16,8 +16,8 @@ import (
 
 // Stats counts what a loop, or all loops of a server, did since the start.
 type Stats struct {
-	// Turns of the loop, events that epoll brought, and calls of epoll_ctl.
-	Turns, Events, EpollCtls uint64
+	// Turns of the loop, and calls of epoll_ctl.
+	Turns, EpollCtls uint64
 	// Conns and Handshaking are how many there are now.
 	Conns, Handshaking int
 	// Accepted connections; AcceptErrors by the name of the errno; Refused when the
@@ -34,7 +34,8 @@ type Stats struct {
 	Groups, Refusals, Closes map[string]uint64
 	// Queued is how many bytes wait to be written now, over all connections.
 	Queued int64
-	// TurnMicroseconds is how long a turn took from the end of its wait on, and TurnEvents how many events it had.
+	// TurnMicroseconds is how long a turn took, without its wait for events.
+	// TurnEvents is how many events epoll brought in a turn.
 	TurnMicroseconds, TurnEvents Histogram
 	// Panics of the handler.
 	Panics uint64
@@ -231,7 +232,6 @@ func (s *Stats) maps() [7]*map[string]uint64 {
 // Add adds the counters of o.
 func (s *Stats) Add(o Stats) {
 	s.Turns += o.Turns
-	s.Events += o.Events
 	s.EpollCtls += o.EpollCtls
 	s.Conns += o.Conns
 	s.Handshaking += o.Handshaking

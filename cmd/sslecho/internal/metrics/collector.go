@@ -57,7 +57,6 @@ var (
 
 	loops     = describe("loops", "Epoll loops.")
 	turns     = describe("loop_turns_total", "Turns of the loops.")
-	events    = describe("loop_events_total", "Events that epoll brought to the loops.")
 	epollCtls = describe("loop_epoll_ctl_calls_total", "Calls of epoll_ctl.")
 	turnTime  = describe("loop_turn_duration_seconds",
 		"How long a turn of a loop took, without its wait for events; the sum is in whole microseconds a turn.")
@@ -211,7 +210,6 @@ func (out sink) tls(s *reactor.Stats) {
 func (out sink) loops(s *reactor.Stats, n int) {
 	out.gauge(loops, float64(n))
 	out.counter(turns, s.Turns)
-	out.counter(events, s.Events)
 	out.counter(epollCtls, s.EpollCtls)
 	// A turn of less than 1<<i microseconds takes no longer than that, and a number below 1<<i is at most one less.
 	out.histogram(turnTime, &s.TurnMicroseconds, 1e6, func(below uint64) uint64 { return below })
