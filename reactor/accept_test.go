@@ -30,7 +30,7 @@ func TestMaxConns(t *testing.T) {
 	if n, err := rawDial(t, addr).Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("the third read %d, %v, want the end", n, err)
 	}
-	waitFor(t, "the count", func() bool { return s.Stats().Refused == 1 })
+	waitFor(t, "the count", func() bool { return s.Stats().Refusals[refusedFull] == 1 })
 	roundTrip(t, b, "b")
 	a.Close()
 	waitFor(t, "a place", func() bool { return s.Conns() == 1 })
@@ -59,8 +59,8 @@ func TestMaxHandshakes(t *testing.T) {
 		done <- err
 	}()
 	assertQuiet(t, s.Stats)
-	if st := s.Stats(); st.Accepted != 3 || st.Refused != 0 {
-		t.Fatalf("%d accepted, %d refused", st.Accepted, st.Refused)
+	if st := s.Stats(); st.Accepted != 3 || len(st.Refusals) != 0 {
+		t.Fatalf("%d accepted, refusals %v", st.Accepted, st.Refusals)
 	}
 	silent[0].Close()
 	if err := receive(t, done, "the one in the backlog"); err != nil {
@@ -223,8 +223,8 @@ func TestOutOfDescriptors(t *testing.T) {
 	assertQuiet(t, stats)
 	st := stats()
 	rests := st.AcceptErrors["EMFILE"]
-	if rests == 0 || st.Refused != uint64(refused) {
-		t.Errorf("%d times EMFILE, %d refused, want %d", rests, st.Refused, refused)
+	if rests == 0 || st.Refusals[refusedFiles] != uint64(refused) {
+		t.Errorf("%d times EMFILE, %d refused, want %d", rests, st.Refusals[refusedFiles], refused)
 	}
 	// A slow machine makes fewer rests in this time, never more.
 	if most := uint64(time.Since(begin)/acceptPause) + 2; rests > most {

@@ -345,7 +345,7 @@ func TestStats(t *testing.T) {
 	assertQuiet(t, s.Stats) // the counts are those of the last turn that has ended
 	st := s.Stats()
 	if st.Conns != conns || s.Conns() != conns || st.Handshaking != 0 || st.Accepted != conns || st.Handshakes != conns ||
-		st.Versions["TLSv1.3"] != conns || st.Refused+st.Resumed+st.Panics != 0 {
+		st.Versions["TLSv1.3"] != conns || st.Resumed+st.Panics != 0 || len(st.Refusals) != 0 {
 		t.Errorf("%+v", st)
 	}
 	n := uint64(0)

@@ -20,17 +20,19 @@ type Stats struct {
 	Turns, EpollCtls uint64
 	// Conns and Handshaking are how many there are now.
 	Conns, Handshaking int
-	// Accepted connections; AcceptErrors by the name of the errno; Refused when the
-	// server had MaxConns, or no descriptor was left.
-	Accepted, Refused uint64
-	AcceptErrors      map[string]uint64
+	// Accepted connections; AcceptErrors by the name of the errno.
+	Accepted     uint64
+	AcceptErrors map[string]uint64
 	// Handshakes that were done, Resumed those among them that resumed a session,
 	// by version and by cipher; HandshakeFailures by reason.
 	Handshakes, Resumed uint64
 	Versions, Ciphers   map[string]uint64
 	HandshakeFailures   map[string]uint64
-	// Groups are the key exchange groups of the handshakes, Refusals the refused connections by reason, and
-	// Closes the connections that have ended, also in the handshake, by outcome: "clean", "timeout: idle" and so on.
+	// Groups are the key exchange groups of the handshakes. Refusals are the
+	// refused connections by reason: MaxConns was reached, no descriptor was
+	// left, or the text of Admit's error. Closes are the connections that have
+	// ended, also in the handshake, by outcome: "clean", "timeout: idle" and so
+	// on.
 	Groups, Refusals, Closes map[string]uint64
 	// Queued is how many bytes wait to be written now, over all connections.
 	Queued int64
@@ -101,7 +103,6 @@ func (l *Loop) refuse(fd int, reason string) {
 func (l *Loop) countRefusal(reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stats.Refused++
 	bump(&l.pub.Refusals, reason)
 }
 
@@ -236,7 +237,6 @@ func (s *Stats) Add(o Stats) {
 	s.Conns += o.Conns
 	s.Handshaking += o.Handshaking
 	s.Accepted += o.Accepted
-	s.Refused += o.Refused
 	s.Handshakes += o.Handshakes
 	s.Resumed += o.Resumed
 	s.Panics += o.Panics

@@ -197,7 +197,11 @@ func (w *world) turns() uint64 { return w.server.Stats().Turns + w.loop.Stats().
 // taken is how many connections the listener has given.
 func (w *world) taken() uint64 {
 	st := w.server.Stats()
-	return st.Accepted + st.Refused
+	n := st.Accepted
+	for _, refused := range st.Refusals {
+		n += refused
+	}
+	return n
 }
 
 // conns is how many connections there are, on both sides.
