@@ -66,7 +66,7 @@ func (l *Loop) readHeader(c *Conn) bool {
 	c.header = nil
 	if err := l.mayEnter(c.server, c.remote); err != nil {
 		l.countRefusal(err.Error())
-		l.endHeader(c, fmt.Errorf("%w: %w", ErrRefused, err))
+		l.endHeader(c, fmt.Errorf("%w: %w", errRefused, err))
 		return false
 	}
 	c.counted = c.server.Admit != nil

@@ -84,9 +84,9 @@ func (s *Server) hasRoom(n int) bool {
 	return sum <= limit
 }
 
-// ErrRefused is found by errors.Is in what OnClose gets of a connection that Admit
-// refused after its header, beside Admit's own error.
-var ErrRefused = errors.New("reactor: refused")
+// errRefused marks the error of a connection that Admit refused after its header.
+// OnClose gets it with Admit's own error.
+var errRefused = errors.New("reactor: refused")
 
 // mayEnter asks Admit. A panic there refuses the connection.
 func (l *Loop) mayEnter(s *Server, remote netip.AddrPort) (err error) {

@@ -37,9 +37,12 @@ type Server struct {
 	Limits
 	// KeepAlive is that of LoopConfig for the connections that are accepted over TCP.
 	KeepAlive time.Duration
-	// Admit, if set, is asked about each connection that was accepted as soon as its peer's address is known, before
-	// anything of TLS. An error closes it at once; Stats.Refusals counts by the error's text, so there should be few
-	// of them. It is called on loops' goroutines, several at once, and must not block. remote is zero for a unix socket.
+	// Admit, if set, decides whether an accepted connection may go on. It is
+	// called as soon as the peer's address is known, before TLS begins. An error
+	// refuses the connection: it is closed at once or, after a Header, with an
+	// OnClose whose error wraps Admit's. Stats.Refusals counts by the error's
+	// text, so use few texts. Loops call Admit on their goroutines, several at
+	// once, and it must not block. remote is zero for a unix socket.
 	Admit func(remote netip.AddrPort) error
 	// Release is called once for each connection that Admit has let in, when it has ended.
 	Release func(remote netip.AddrPort)

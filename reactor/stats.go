@@ -118,7 +118,7 @@ func outcomeOf(err error, shook bool) string {
 	switch {
 	case err == nil:
 		return "clean"
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, errRefused):
 		return "refused"
 	case errors.Is(err, ErrHeader):
 		return "header"
@@ -173,7 +173,7 @@ func reasonOf(err error) string {
 	switch {
 	case err == nil, errors.Is(err, ErrLoopClosed):
 		return "closed by us"
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, errRefused):
 		return "refused"
 	case errors.Is(err, ErrPanic):
 		return "handler panicked"
