@@ -17,12 +17,14 @@ import (
 )
 
 const (
-	// acceptBatch is how many connections one turn takes from a listener, so that
-	// a burst does not hold up those that are established.
+	// acceptBatch is how many connections a turn accepts from a listener, so
+	// that a burst does not delay established connections.
 	acceptBatch = 16
-	// acceptPause is how long a listener rests when there are no descriptors or no memory left.
+	// acceptPause is how long a listener pauses when descriptors or memory have
+	// run out.
 	acceptPause = 100 * time.Millisecond
-	// acceptLogEvery is how often a listener tells what keeps it from accepting, which may be the same again and again.
+	// acceptLogEvery is how often a listener logs an accept error, which may
+	// recur all the time.
 	acceptLogEvery = time.Second
 )
 
@@ -34,22 +36,25 @@ type listener struct {
 	key    poller.Key
 	shared bool // other loops wait for the same socket
 	paused bool
-	// early: connections may wait that came before the listener had its options.
+	// early is set while connections may wait that arrived before the listener
+	// had its socket options.
 	early bool
-	// resumeAt is when a pause ends. One that is full ends earlier, when a handshake does.
+	// resumeAt is when a pause ends. If full is set, the pause ends earlier
+	// when a handshake ends.
 	resumeAt time.Duration
 	full     bool
-	// spare is kept open to be given up when descriptors have run out, so that a
-	// connection can be accepted and closed instead of waiting for ever.
+	// spare is an open descriptor to give up when descriptors have run out, so
+	// that a connection can be accepted and closed instead of waiting forever.
 	spare int
-	// logAt is when the next such line may be logged, and unlogged how many were not since the last one.
+	// logAt is when the next accept error may be logged. unlogged counts those
+	// since the last line.
 	logAt    time.Duration
 	unlogged int
-	// failed is told once no connection can come any more.
+	// failed is called when no connection can be accepted any more.
 	failed func(error)
 }
 
-// listen begins to accept on fd, which the loop owns from here on.
+// listen begins to accept on ln.fd, which the loop owns from then on.
 func (l *Loop) listen(ln *listener) error {
 	ln.key = l.newSlot(slot{listener: ln})
 	ln.spare = openSpare()
@@ -68,8 +73,8 @@ func (l *Loop) pollListener(ln *listener) error {
 }
 
 func (l *Loop) closeListener(ln *listener) {
-	// Closing is not enough: epoll holds the open file description, which lives on in
-	// whatever duplicate the application keeps.
+	// Closing is not enough: epoll refers to the open file description, which
+	// lives on in any duplicate that the application has (epoll(7)).
 	_ = l.poller.Remove(ln.fd)
 	unix.Close(ln.fd)
 	if ln.spare >= 0 {
@@ -87,18 +92,19 @@ func openSpare() int {
 	return fd
 }
 
-// accept takes what waits on a listener, up to a batch.
+// accept accepts up to a batch of connections from a listener.
 func (l *Loop) accept(ln *listener) {
 	s := ln.server
-	// O_NONBLOCK belongs to all duplicates, and the application may have taken it away since (os.File's Fd does).
-	// accept4 has no flag of its own for that, as recv and send have.
+	// All duplicates share O_NONBLOCK, and the application may have cleared it
+	// since (os.File's Fd does). accept4 has no MSG_DONTWAIT as recv and send
+	// have.
 	_ = unix.SetNonblock(ln.fd, true)
 	for range acceptBatch {
 		if s.draining.Load() {
-			_ = l.poller.Remove(ln.fd) // it is about to be closed, and must not keep the loop turning
+			_ = l.poller.Remove(ln.fd) // it is about to be closed and must not keep waking the loop
 			return
 		}
-		var slow *Conn // whose place the next one gets
+		var slow *Conn // its place is given to the next connection
 		if l.stats.Handshaking >= s.maxHandshakesPerLoop() {
 			var due time.Duration
 			if slow, due = l.slowest(); slow == nil {
@@ -114,7 +120,8 @@ func (l *Loop) accept(ln *listener) {
 			return
 		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.ENETDOWN, unix.ENOPROTOOPT, unix.EHOSTDOWN,
 			unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH, unix.EPERM, unix.ETIMEDOUT:
-			// Errors of the connection that would have been accepted (accept(2)).
+			// Errors of the connection that would have been accepted
+			// (accept(2)).
 			l.countAcceptError(err)
 			continue
 		case unix.EMFILE, unix.ENFILE:
@@ -124,9 +131,10 @@ func (l *Loop) accept(ln *listener) {
 			l.logAcceptError(ln, slog.LevelWarn, "accept: out of file descriptors, resting", err)
 			return
 		case unix.EBADF, unix.EFAULT, unix.EINVAL, unix.ENOTSOCK:
-			// The listener is of no use any more, such as after a shutdown(2) by whoever has a duplicate.
+			// The listener cannot be used any more, for example after a
+			// shutdown(2) on a duplicate.
 			l.countAcceptError(err)
-			_ = l.poller.Remove(ln.fd) // it is about to be closed, and must not keep the loop turning
+			_ = l.poller.Remove(ln.fd) // it is about to be closed and must not keep waking the loop
 			ln.failed(fmt.Errorf("accept4: %w", err))
 			return
 		default:
@@ -151,14 +159,15 @@ func (l *Loop) accept(ln *listener) {
 			l.turn(slow, 0)
 		}
 		if ln.early && remote.IsValid() {
-			_ = setOptions(fd, s.KeepAlive) // a peer that has gone is found out soon enough
+			_ = setOptions(fd, s.KeepAlive) // best effort: they only help to detect a dead peer
 		}
 		l.stats.Accepted++
 		l.serve(ln, fd, remote)
 	}
 }
 
-// logAcceptError logs what keeps ln from accepting, with how many times it did since the last line.
+// logAcceptError logs an accept error of ln, with how many there were since the
+// last line.
 func (l *Loop) logAcceptError(ln *listener, level slog.Level, what string, err error) {
 	ln.unlogged++
 	if l.now < ln.logAt {
@@ -168,7 +177,7 @@ func (l *Loop) logAcceptError(ln *listener, level slog.Level, what string, err e
 	ln.logAt, ln.unlogged = l.now+acceptLogEvery, 0
 }
 
-// serve begins a connection that was accepted and admitted.
+// serve starts a connection that was accepted and admitted.
 func (l *Loop) serve(ln *listener, fd int, remote netip.AddrPort) {
 	s := ln.server
 	tls, err := s.newConn(fd, s.context.Load())
@@ -187,8 +196,8 @@ func (l *Loop) serve(ln *listener, fd int, remote netip.AddrPort) {
 	l.adopt(c)
 }
 
-// newConn makes the TLS side of a connection with x, or with what has replaced it:
-// the old Context may have been closed since it was looked up.
+// newConn makes the TLS side of a connection with x, or with the Context that
+// has replaced it: x may have been closed since it was loaded.
 func (s *Server) newConn(fd int, x *cssl.Context) (*cssl.Conn, error) {
 	for {
 		tls, err := x.NewConn(fd, cssl.ConnConfig{})
@@ -200,8 +209,9 @@ func (s *Server) newConn(fd int, x *cssl.Context) (*cssl.Conn, error) {
 	}
 }
 
-// refuseOne gives up the spare descriptor to tell one waiting peer that there is no
-// room. On a shared listener another loop may have been quicker; that does not matter.
+// refuseOne gives up the spare descriptor to accept one waiting connection and
+// close it. On a shared listener another loop may be quicker; that does not
+// matter.
 func (l *Loop) refuseOne(ln *listener) {
 	if ln.spare < 0 {
 		return
@@ -213,8 +223,8 @@ func (l *Loop) refuseOne(ln *listener) {
 	ln.spare = openSpare()
 }
 
-// pause takes a listener out of epoll until the given time, or until there is room
-// for another handshake if it is full.
+// pause takes a listener out of epoll until the given time, or, if full is set,
+// until there is room for another handshake.
 func (l *Loop) pause(ln *listener, until time.Duration, full bool) {
 	if ln.paused || l.poller.Remove(ln.fd) != nil {
 		return
@@ -223,7 +233,7 @@ func (l *Loop) pause(ln *listener, until time.Duration, full bool) {
 	l.resume = append(l.resume, ln)
 }
 
-// resumeListeners brings paused listeners back.
+// resumeListeners ends pauses that are over.
 func (l *Loop) resumeListeners() {
 	rest := l.resume[:0]
 	for _, ln := range l.resume {
@@ -257,7 +267,8 @@ func (l *Loop) countAcceptError(err unix.Errno) {
 	bump(&l.pub.AcceptErrors, name)
 }
 
-// accept4 takes one connection, non-blocking, with its peer's address if that is TCP.
+// accept4 accepts a non-blocking connection and returns its peer's address if
+// that is TCP.
 func accept4(fd int) (int, netip.AddrPort, unix.Errno) {
 	n, sa, errno := sys.Accept4(fd)
 	if errno != 0 {
@@ -274,13 +285,14 @@ func accept4(fd int) (int, netip.AddrPort, unix.Errno) {
 	return n, netip.AddrPort{}, 0
 }
 
-// hostOrder reads a port as it lies in memory, most significant byte first.
+// hostOrder converts a port from network byte order.
 func hostOrder(port uint16) int {
 	b := (*[2]byte)(unsafe.Pointer(&port))
 	return int(b[0])<<8 | int(b[1])
 }
 
-// addrPort is the address of a TCP peer, or the zero value for a unix socket.
+// addrPort returns the address of a TCP peer, or the zero value for a unix
+// socket.
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
 	switch a := sa.(type) {
 	case *unix.SockaddrInet4:

@@ -11,44 +11,46 @@ import (
 	"github.com/spacemonad/go-openssl/session"
 )
 
-// Handler hears what happens on the connections of a Server or a Loop. One Handler
-// serves many connections, on all loops at once; what belongs to one connection goes
-// into its Data. The methods are called on the loop's goroutine and must not block:
-// every other connection of the loop waits meanwhile. A panic ends its own
-// connection, with a logged stack, and nothing else.
+// Handler handles the events of a Server's or a Loop's connections. One Handler
+// serves many connections, on all loops at once; keep what belongs to one
+// connection in its Data. The methods are called on the loop's goroutine and
+// must not block: all other connections of the loop would wait. A panic is
+// logged with its stack and resets its own connection only.
 //
-// Embed [BaseHandler] to have the methods that are of no interest. Which methods
-// there are changes nothing about the protocol: session.Config.HalfClose and
+// Embed [BaseHandler] to implement only the methods that you need. The set of
+// methods does not change the protocol; session.Config.HalfClose and
 // session.Config.EarlyData do.
 type Handler interface {
-	// OnOpen: the handshake is done.
+	// OnOpen is called when the handshake is done.
 	OnOpen(c *Conn)
-	// OnData: p has arrived, at most 16 KiB. It is valid until OnData returns.
+	// OnData is called with data from the peer, at most 16 KiB. p is valid
+	// until OnData returns.
 	OnData(c *Conn, p []byte)
-	// OnDrain: what is queued has fallen to the low watermark or below, after it was at
-	// the high one or above.
+	// OnDrain is called when the queue has fallen to the low watermark, after
+	// it had reached the high watermark.
 	OnDrain(c *Conn)
-	// OnEOF: the peer has sent close_notify. It comes only with
-	// session.Config.HalfClose, and then the connection goes on in our direction until
-	// Close or CloseWrite. Without HalfClose the connection closes then, once what is
-	// queued has been written.
+	// OnEOF is called when the peer has sent close_notify, with
+	// session.Config.HalfClose only. The connection can then still send, until
+	// Close or CloseWrite. Without HalfClose, the connection is closed once its
+	// queue has been written.
 	OnEOF(c *Conn)
-	// OnEarlyData: p has arrived before OnOpen. It comes only with
-	// session.Config.EarlyData, on connections of a Server whose Context has
-	// MaxEarlyData. p is valid until OnEarlyData returns. It may not be from whom it
-	// seems to come, and somebody may have sent it before (RFC 8446, section 8). What is
-	// written in it is sent after OnOpen.
+	// OnEarlyData is called with data that arrived before OnOpen, with
+	// session.Config.EarlyData only, and only for connections of a Server whose
+	// Context has MaxEarlyData. p is valid until OnEarlyData returns. The data
+	// may be a replay, and its sender is not yet authenticated (RFC 8446,
+	// section 8). What OnEarlyData writes is sent after OnOpen.
 	OnEarlyData(c *Conn, p []byte)
-	// OnRekeyError: a KeyUpdate or Renegotiate came to nothing, and the connection goes
-	// on. err is session.ErrRekeying while another handshake is under way, net.ErrClosed
-	// if the connection is closing, or as session.Handler says.
+	// OnRekeyError is called when a KeyUpdate or Renegotiate has failed and the
+	// connection goes on. err is session.ErrRekeying during another handshake,
+	// net.ErrClosed if the connection is closing, or an error described at
+	// session.Handler.
 	OnRekeyError(c *Conn, err error)
-	// OnCertificate says what became of Conn.RequestCertificate; see session.Handler.
-	// err may also be session.ErrRekeying or net.ErrClosed.
+	// OnCertificate is called with the outcome of Conn.RequestCertificate; see
+	// session.Handler. err may also be session.ErrRekeying or net.ErrClosed.
 	OnCertificate(c *Conn, err error)
-	// OnClose: the connection has ended. It comes exactly once for each connection, and
-	// last, also if the handshake failed and OnOpen never came. err is nil after a clean
-	// close.
+	// OnClose is called when the connection has ended: exactly once for each
+	// connection, as the last call, and also without OnOpen if the handshake
+	// failed. err is nil after a clean close.
 	OnClose(c *Conn, err error)
 }
 
@@ -79,68 +81,69 @@ func (BaseHandler) OnCertificate(*Conn, error) {}
 // OnClose implements Handler.
 func (BaseHandler) OnClose(*Conn, error) {}
 
-// Conn is one connection of a Loop. Its methods may be called from any goroutine
-// unless they say otherwise. On one that has ended they do nothing, or answer net.ErrClosed.
+// Conn is one connection of a Loop. Any goroutine may call its methods unless
+// they say otherwise. After the connection has ended they do nothing, or return
+// net.ErrClosed.
 type Conn struct {
 	session session.Session
 	tls     *cssl.Conn
 	loop    *Loop
 	handler Handler
-	server  *Server // nil for one that was not accepted
+	server  *Server // nil if the connection was not accepted
 	remote  netip.AddrPort
-	peer    *net.UnixAddr // in place of remote, of a unix socket that was not accepted
+	peer    *net.UnixAddr // instead of remote, for a unix socket that was not accepted
 	local   net.Addr
-	dial    *dialing // a Dial that waits for the handshake, or nil
+	dial    *dialing // the Dial that waits for the handshake, or nil
 
-	// Data is the handler's own. The loop does not touch it; access from other
-	// goroutines is the handler's to order.
+	// Data belongs to the handler. The loop does not access it; the handler
+	// must synchronize access from other goroutines.
 	Data any
 
 	key     poller.Key
 	fd      int
 	id      uint64
-	header  *header       // what comes in front of TLS, until it is there
-	begun   time.Duration // when the loop took it over
-	read    uint64        // plaintext
+	header  *header       // what precedes TLS, until it is complete
+	begun   time.Duration // when the loop took it over, since the loop's start
+	read    uint64        // plaintext bytes
 	written uint64
 	armed   session.Event // what epoll waits for
 	polled  bool          // the descriptor is in epoll
 	ready   bool          // on the loop's ready list
 	dead    bool          // OnClose has been called; freed at the end of the turn
 	reset   bool          // end with RST
-	counted bool          // Server.Admit has let it in
-	timedIn session.Phase // the phase that the deadline is for
+	counted bool          // Server.Admit has admitted it
+	timedIn session.Phase // the phase that the deadline belongs to
 
-	// The deadline, see wheel.
+	// The deadline; see wheel.
 	timed                bool
 	slot16               uint16
 	due, slotDue, active time.Duration
-	stalled              time.Duration // since when output waits and nothing of it is taken; 0: it does not
+	stalled              time.Duration // since when output waits without progress; 0: it does not
 	timerPrev, timerNext *Conn
 
-	// Its place among those with record buffers, see buffers.
+	// The place among the connections with record buffers; see buffers.
 	buffered, bufferUse bool
 	bufferIndex         uint16
 
-	// Its place among the handshakes, see pendingHandshakes.
+	// The place among the handshakes; see pendingHandshakes.
 	pending                    bool
 	waiting                    time.Duration // since when
 	pendingOlder, pendingNewer *Conn
 
 	mu       sync.Mutex
-	queued   int      // in the session, when the loop last looked; see count
-	summed   int      // what the loop's sum has of this connection
-	high     bool     // Write or Queued has seen as much as the high watermark
-	drain    bool     // OnDrain is due for that, though the session never had as much
-	ask      request  // asked for, not yet seen by the loop
-	refused  *refusal // the first of what was asked for and cannot be
+	queued   int      // bytes in the session at the last look; see count
+	summed   int      // what the loop's sum counts for this connection
+	high     bool     // Write or Queued has reported the high watermark
+	drain    bool     // OnDrain is due for that, although the session never reached it
+	ask      request  // requests that the loop has not collected
+	refused  *refusal // the first refused request
 	cause    error    // of Close or Abort
-	running  bool     // the loop will look into the inbox anyway
-	notified bool     // the loop has been asked to look into the inbox
-	shut     bool     // no Write is taken any more
+	running  bool     // the loop will collect anyway
+	notified bool     // the loop has been woken to collect
+	shut     bool     // Write returns net.ErrClosed
 }
 
-// request is a set of things asked of a connection from any goroutine.
+// request is a set of requests from any goroutine.
 type request uint16
 
 const (
@@ -156,19 +159,21 @@ const (
 	askCertificate
 )
 
-// Started is when the loop took the connection over.
+// Started returns when the loop took over the connection.
 func (c *Conn) Started() time.Time { return c.loop.start.Add(c.begun) }
 
-// BytesRead is how much plaintext TLS has read until the turn that is under way; in OnClose, in all. Only a handler may ask.
+// BytesRead returns how many bytes of plaintext were read, up to the start of
+// the current turn; in OnClose, in all. Only a handler may call it.
 func (c *Conn) BytesRead() uint64 { return c.read }
 
-// BytesWritten is how much of what was written TLS has taken, as of the same time as BytesRead. Only a handler may ask.
+// BytesWritten returns how many bytes of plaintext TLS has taken from the
+// queue, as of the same time as BytesRead. Only a handler may call it.
 func (c *Conn) BytesWritten() uint64 { return c.written }
 
-// ID is a number that no other connection of this process has had; for logs.
+// ID returns a number that is unique in this process, for logs.
 func (c *Conn) ID() uint64 { return c.id }
 
-// RemoteAddr is the peer's address: a *net.TCPAddr or a *net.UnixAddr.
+// RemoteAddr returns the peer's address, a *net.TCPAddr or a *net.UnixAddr.
 func (c *Conn) RemoteAddr() net.Addr {
 	if c.remote.IsValid() {
 		return net.TCPAddrFromAddrPort(c.remote)
@@ -182,29 +187,31 @@ func (c *Conn) RemoteAddr() net.Addr {
 	return &net.UnixAddr{Net: "unix"}
 }
 
-// LocalAddr is our own address; of a connection that was accepted, the listener's.
+// LocalAddr returns the local address; for an accepted connection, the
+// listener's.
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
-// State returns what the handshake led to: version, cipher, peer certificates and so
-// on; see [cssl.Conn.State]. It is not kept: call it once where it is needed more than
-// once. Only a handler may call it.
+// State returns the result of the handshake: version, cipher, peer certificates
+// and so on; see [cssl.Conn.State]. Each call asks OpenSSL again, so keep the
+// result to use it twice. Only a handler may call it.
 func (c *Conn) State() cssl.State { return c.tls.State() }
 
-// Session returns the session to resume later (a client's), or nil if there is none
-// yet; see [cssl.Conn.Session]. Only a handler may call it.
+// Session returns a client's session for later resumption, or nil if there is
+// none yet; see [cssl.Conn.Session]. Only a handler may call it.
 func (c *Conn) Session() *cssl.Session { return c.tls.Session() }
 
-// ExportKeyingMaterial derives n bytes from the connection's secrets; see
-// [cssl.Conn.ExportKeyingMaterial]. Only a handler may call it.
+// ExportKeyingMaterial derives n bytes from the connection's secrets (RFC 5705,
+// RFC 8446 section 7.5); see [cssl.Conn.ExportKeyingMaterial]. Only a handler
+// may call it.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
 	return c.tls.ExportKeyingMaterial(label, context, n)
 }
 
-// Write queues a copy of p and makes the loop write it. All of p is queued or
-// nothing. The error is net.ErrClosed after Close or CloseWrite, and
-// session.ErrQueueFull if session.Config.MaxQueue, Limits.MaxQueue or
-// Limits.MaxQueued would be passed. What is written inside one call of a handler goes
-// out together.
+// Write copies p to the queue, which the loop writes. It queues all of p or
+// nothing. It returns net.ErrClosed after Close or CloseWrite, and
+// session.ErrQueueFull if p would exceed session.Config.MaxQueue,
+// Limits.MaxQueue or Limits.MaxQueued. What a handler writes within one call is
+// sent together.
 func (c *Conn) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -225,15 +232,15 @@ func (c *Conn) Write(p []byte) (int, error) {
 	c.session.Stage(p)
 	c.seen()
 	if !c.running {
-		c.sum() // else collect does, when TLS may have taken it already
+		c.sum() // otherwise collect does; TLS may have taken it by then
 	}
 	c.notify()
 	return len(p), nil
 }
 
-// maxQueue is how much may be queued.
+// maxQueue returns how many bytes may be queued.
 func (c *Conn) maxQueue() int {
-	limits := &c.loop.cfg.Limits // which only Server.SetLimits changes
+	limits := &c.loop.cfg.Limits // changed by Server.SetLimits only
 	if c.server != nil {
 		limits = c.server.limits.Load()
 	}
@@ -243,23 +250,26 @@ func (c *Conn) maxQueue() int {
 	return limits.MaxQueue
 }
 
-// Queued is the number of bytes written and not yet taken by TLS. While the loop
-// works on this connection, other goroutines may see what TLS has just taken still counted.
+// Queued returns the number of bytes that were written and that TLS has not yet
+// taken. While the loop works on this connection, other goroutines may get a
+// number that still counts what TLS has just taken.
 func (c *Conn) Queued() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.seen()
 }
 
-// seen is how much is queued, as whoever writes sees it. Who sees the high watermark may wait for OnDrain, also
-// when TLS has taken some of it in the turn that is under way. c.mu is held.
+// seen returns how much is queued, as Write and Queued count it. A caller that
+// sees the high watermark may wait for OnDrain, even if TLS takes some of it in
+// the same turn. c.mu is held.
 func (c *Conn) seen() int {
 	n := c.session.Staged() + c.queued
 	c.high = c.high || n >= c.loop.sessions.HighWater
 	return n
 }
 
-// lower sees to it that OnDrain comes for what seen has shown. c.mu is held.
+// lower makes OnDrain follow, if seen has reported the high watermark. c.mu is
+// held.
 func (c *Conn) lower() {
 	if c.high = false; c.queued > c.loop.sessions.LowWater {
 		c.session.ExpectDrain()
@@ -268,32 +278,33 @@ func (c *Conn) lower() {
 	}
 }
 
-// Pause stops OnData until Resume. Writing goes on.
+// Pause stops calls of OnData until Resume. Writing goes on.
 func (c *Conn) Pause() { c.request(askPause, askResume, nil) }
 
 // Resume ends Pause.
 func (c *Conn) Resume() { c.request(askResume, askPause, nil) }
 
-// CloseWrite writes what is queued, then close_notify and a FIN. Reading goes on until the peer ends too;
-// there is no deadline for that but Limits.IdleTimeout.
+// CloseWrite writes the queue, then close_notify and a FIN. Reading goes on
+// until the peer ends too, bounded by Limits.IdleTimeout only.
 func (c *Conn) CloseWrite() { c.request(askCloseWrite, 0, nil) }
 
-// Close writes what is queued, then close_notify and a FIN, waits for the peer's
-// end (up to Limits.CloseTimeout) and closes. No OnData comes any more. It
-// returns at once; OnClose says when it is over.
+// Close writes the queue, then close_notify and a FIN, waits for the peer's end
+// (up to Limits.CloseTimeout) and closes. OnData is not called any more. Close
+// returns nil at once; OnClose is called when the connection has ended.
 func (c *Conn) Close() error {
 	c.request(askClose, 0, nil)
 	return nil
 }
 
-// Abort throws away what is queued and resets the connection. err is what OnClose gets.
+// Abort discards the queue and resets the connection. OnClose gets err.
 func (c *Conn) Abort(err error) { c.request(askAbort, 0, err) }
 
-// KeyUpdate changes the sending key (TLS 1.3) when no record is half written, and asks
-// the peer for the same if request is set. Of several that are asked for at once, one
-// is done, with a request if any had it. The error is net.ErrClosed after Close or
-// CloseWrite. It returns at once; OnRekeyError hears of what goes wrong later. A close
-// that comes before it drops it.
+// KeyUpdate changes the sending key (TLS 1.3; RFC 8446, section 4.6.3) once no
+// record is half written, and asks the peer to do the same if request is set.
+// Pending KeyUpdates are merged into one, with a request if any had it.
+// KeyUpdate returns at once: net.ErrClosed after Close or CloseWrite, otherwise
+// nil. OnRekeyError gets later errors. A close discards a KeyUpdate that is
+// still pending.
 func (c *Conn) KeyUpdate(request bool) error {
 	if request {
 		return c.rekey(askKeyUpdateRequest)
@@ -301,23 +312,24 @@ func (c *Conn) KeyUpdate(request bool) error {
 	return c.rekey(askKeyUpdate)
 }
 
-// Renegotiate asks for a new handshake (TLS 1.2 with cssl.Config.Renegotiation). The
-// error is as for KeyUpdate.
+// Renegotiate starts a new handshake (TLS 1.2 with cssl.Config.Renegotiation).
+// It returns errors as KeyUpdate does.
 func (c *Conn) Renegotiate() error { return c.rekey(askRenegotiate) }
 
-// bind makes the application's decisions in a handshake reach the loop. They see c as the owner.
+// bind makes the application's decisions in a handshake wake the loop. Their
+// callbacks get c as the owner.
 func (c *Conn) bind() {
 	if c.tls.Asks() {
 		c.tls.Bind(c, func() { c.request(askRetry, 0, nil) })
 	}
 }
 
-// RequestCertificate asks for the client's certificate after the handshake (TLS 1.3; see
-// cssl.Config.PostHandshakeAuth). OnCertificate says what came of it; a client may never
-// answer. The error is net.ErrClosed after Close or CloseWrite.
+// RequestCertificate asks for the client's certificate after the handshake (TLS
+// 1.3; see cssl.Config.PostHandshakeAuth). OnCertificate gets the outcome; a
+// client may never respond. It returns net.ErrClosed after Close or CloseWrite.
 func (c *Conn) RequestCertificate() error { return c.rekey(askCertificate) }
 
-// rekey leaves a request for a handshake after the first one.
+// rekey makes a request for a handshake after the first one.
 func (c *Conn) rekey(r request) error {
 	c.mu.Lock()
 	if c.shut {
@@ -329,7 +341,7 @@ func (c *Conn) rekey(r request) error {
 	return nil
 }
 
-// request leaves a request, which replaces the opposite one.
+// request makes a request. It replaces the opposite one.
 func (c *Conn) request(r, instead request, cause error) {
 	c.mu.Lock()
 	c.ask = c.ask&^instead | r
@@ -342,7 +354,7 @@ func (c *Conn) request(r, instead request, cause error) {
 	c.notify()
 }
 
-// sum brings the loop's sum of queued bytes up to date. c.mu is held.
+// sum updates the loop's sum of queued bytes. c.mu is held.
 func (c *Conn) sum() {
 	if n := c.session.Staged() + c.queued; n != c.summed {
 		c.loop.queued.Add(int64(n - c.summed))
@@ -350,7 +362,7 @@ func (c *Conn) sum() {
 	}
 }
 
-// notify makes the loop look into the inbox, and unlocks c.mu.
+// notify makes the loop handle c's requests. It unlocks c.mu.
 func (c *Conn) notify() {
 	wake := !c.running && !c.notified
 	if wake {
@@ -362,17 +374,18 @@ func (c *Conn) notify() {
 	}
 }
 
-// collect hands what is in the inbox to the session. The loop calls it, with c.mu held.
+// collect passes requests and staged writes to the session. The loop calls it,
+// with c.mu held.
 func (c *Conn) collect() {
 	if c.dead {
-		_ = c.session.WriteStaged() // it is closed, and throws that away
+		_ = c.session.WriteStaged() // the session is closed and discards it
 		c.queued, c.ask = 0, 0
 		c.sum()
 		return
 	}
 	if c.session.Staged() > 0 {
-		// Write has seen to it that MaxQueue is not passed: c.queued is never too low.
-		// An error says that the session is closing: nothing is written any more.
+		// Write has checked MaxQueue, and c.queued is never too low. An error
+		// means that the session is closing and writes nothing any more.
 		_ = c.session.WriteStaged()
 	}
 	c.queued = c.session.Queued()
@@ -416,7 +429,8 @@ func (c *Conn) collect() {
 	}
 }
 
-// refuse makes the handler hear of an error, if it is one, when c.mu is not held any more.
+// refuse keeps err, if it is not nil, for the handler, which is called when
+// c.mu is unlocked.
 func (c *Conn) refuse(hear func(*events, error), err error) {
 	if err == nil {
 		return
@@ -428,15 +442,15 @@ func (c *Conn) refuse(hear func(*events, error), err error) {
 	*last = &refusal{hear: hear, err: err}
 }
 
-// refusal is an error that the handler is still to hear, and those that it hears after it.
+// refusal is a list of errors that the handler has not got yet.
 type refusal struct {
 	hear func(*events, error)
 	err  error
 	next *refusal
 }
 
-// events is the session's view of a Conn: it passes on to the Handler, catches
-// panics, and looks into the inbox afterwards.
+// events is the session's view of a Conn. It calls the Handler, catches panics,
+// and collects requests afterwards.
 type events Conn
 
 // OnOpen implements session.Handler.
@@ -501,7 +515,7 @@ func (e *events) OnClose(err error) {
 	c := (*Conn)(e)
 	c.mu.Lock()
 	c.shut = true
-	_ = c.session.WriteStaged() // it is closed, and throws that away
+	_ = c.session.WriteStaged() // the session is closed and discards it
 	c.queued = 0
 	c.sum()
 	c.mu.Unlock()
@@ -511,16 +525,16 @@ func (e *events) OnClose(err error) {
 	c.handler.OnClose(c, err)
 }
 
-// count looks how much is queued. A handler that is called in the midst of a turn must
-// not be refused a Write for what TLS has taken in the same turn.
+// count reads the queue's length from the session. A Write inside a handler
+// must not fail because of bytes that TLS has taken earlier in the same turn.
 func (c *Conn) count() {
 	c.mu.Lock()
 	c.queued = c.session.Queued()
 	c.mu.Unlock()
 }
 
-// guard ends a call of the handler: it catches a panic and takes along what the
-// handler asked for.
+// guard ends a call of the handler: it catches a panic and collects the
+// handler's requests.
 func (c *Conn) guard() {
 	if v := recover(); v != nil {
 		c.loop.panicked(c, v)

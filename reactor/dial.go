@@ -13,38 +13,43 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// Dialer makes client connections for loops. Its fields are like those of
-// crypto/tls's Dialer. Dial does not change them, so that it may be called from many
-// goroutines at once; a copy with another Config is a way to dial with a session of its own.
+// Dialer connects to TLS servers. Its fields resemble those of tls.Dialer. Any
+// number of goroutines may use a Dialer at once; to resume a session, use a
+// copy with another Config.
 type Dialer struct {
 	// Net resolves the name and connects. It sets the local address,
 	// keep-alive, resolver and so on. Its Timeout and Deadline bound the
 	// handshake too, as in crypto/tls; so does the context. nil means the zero
 	// net.Dialer.
 	Net *net.Dialer
-	// Context is a client's: CAs, versions, ciphers; required.
+	// Context is a client's Context. It is required.
 	Context *cssl.Context
-	// Config has the name to check, and a session to resume. Where ServerName is empty, it is the host of the
-	// address that is dialled; an IP address is checked as such. A unix socket has no host:
-	// set ServerName, or InsecureSkipNameCheck.
+	// Config has the name to verify, and a session to resume. If ServerName is
+	// empty, the host of the dialed address is used; an IP address is verified
+	// as such. A unix socket has no host: set ServerName or
+	// InsecureSkipNameCheck.
 	Config cssl.ConnConfig
 }
 
-// Dial connects to address ("host:port", or the path of a unix socket) and makes l drive
-// the connection. network is tcp, tcp4, tcp6 or unix. It waits until the handshake, with the check of the
-// peer's certificate, is done, so it must not be called on a loop's goroutine, where it
-// answers an error at once; see [Loop.Connect] for that. l must be running.
+// Dial connects to address ("host:port", or the path of a unix socket), lets l
+// drive the connection, and waits for the handshake, which verifies the
+// server's certificate. network is tcp, tcp4, tcp6 or unix. l must be running.
+// On a loop's goroutine Dial would block the loop and returns an error; use
+// [Loop.Connect] there.
 //
-// h.OnOpen has returned when Dial returns the Conn, and OnData may have come.
-// After that, ctx and the bounds of Net have no effect on the connection.
+// When Dial returns the Conn, h.OnOpen has returned and OnData may have been
+// called. After that, ctx and the bounds of Net have no effect on the
+// connection.
 //
-// The error, but for wrong use, is a *net.OpError. Its Op says how far it came: "dial" for resolving and
-// connecting, with net's error; "handshake" from there on, with a *[tlsio.Error], a *[cssl.ConfigError],
-// [ErrHandshakeTimeout], [ErrLoopClosed], or ErrPanic if OnOpen panicked. When ctx or a bound of Net ended
-// it, errors.Is finds context.Canceled or context.DeadlineExceeded.
-// After an error the socket is closed. The handler has then heard OnClose, once, with the cause, if
-// the connection had come to the loop, which it does after connecting, and nothing otherwise. An Abort
-// in OnOpen, to refuse the peer, makes Dial fail with what OnClose gets.
+// Except for wrong arguments, the error is a *net.OpError. Its Op is "dial" for
+// resolving and connecting, with net's error, and "handshake" after that, with
+// a *[tlsio.Error], a *[cssl.ConfigError], [ErrHandshakeTimeout],
+// [ErrLoopClosed], or [ErrPanic] if OnOpen panicked. If ctx or a bound of Net
+// ended Dial, errors.Is finds context.Canceled or context.DeadlineExceeded.
+// After an error the socket is closed. If the loop had taken over the
+// connection, which it does after connecting, h.OnClose has been called once,
+// with the cause; otherwise h is not called. OnOpen may call Abort to refuse
+// the peer: then Dial returns the error that OnClose gets.
 func (d *Dialer) Dial(ctx context.Context, l *Loop, network, address string, h Handler, data any) (*Conn, error) {
 	switch {
 	case d.Context == nil:
@@ -76,7 +81,7 @@ func (d *Dialer) Dial(ctx context.Context, l *Loop, network, address string, h H
 	}
 	cfg := d.Config
 	if cfg.ServerName == "" && network != "unix" {
-		cfg.ServerName, _, _ = net.SplitHostPort(address) // which net.Dialer has understood
+		cfg.ServerName, _, _ = net.SplitHostPort(address) // net.Dialer has accepted address
 	}
 	c, err := newConn(fd, d.Context, cfg, h, data)
 	if err == nil {
@@ -97,7 +102,7 @@ func dialFD(ctx context.Context, nd *net.Dialer, network, address string) (int, 
 	}
 	nc, err := nd.DialContext(ctx, network, address)
 	if err != nil {
-		// Its poller may be earlier than the timer of ctx to see that time is up.
+		// Net's poller may see the deadline before the timer of ctx fires.
 		var e *net.OpError
 		if errors.As(err, &e) && errors.Is(err, os.ErrDeadlineExceeded) {
 			late := *e
@@ -107,7 +112,7 @@ func dialFD(ctx context.Context, nd *net.Dialer, network, address string) (int, 
 		return -1, nil, err
 	}
 	defer nc.Close()
-	fd, err := dup(nc.(syscall.Conn)) // all that net.Dialer makes for these networks is one
+	fd, err := dup(nc.(syscall.Conn)) // net.Dialer returns one for these networks
 	if err != nil {
 		return -1, nil, &net.OpError{Op: "dial", Net: network, Addr: nc.RemoteAddr(), Err: err}
 	}
@@ -116,13 +121,15 @@ func dialFD(ctx context.Context, nd *net.Dialer, network, address string) (int, 
 
 // dialing is a Dial that waits for its connection.
 type dialing struct {
-	// taken by the loop, which adopts the connection, or by a Dial that has given up before.
+	// taken is set by the loop when it adopts the connection, or by a Dial that
+	// gives up before that.
 	taken atomic.Bool
 	done  chan error
 	cause error // what OnClose got, once the connection has ended
 }
 
-// handshake gives c to the loop and waits for the handshake. After an error c is freed.
+// handshake passes c to the loop and waits for the handshake. After an error c
+// is freed.
 func (c *Conn) handshake(ctx context.Context, l *Loop) error {
 	d := &dialing{done: make(chan error, 1)}
 	c.dial = d
@@ -143,7 +150,7 @@ func (c *Conn) handshake(ctx context.Context, l *Loop) error {
 		c.free()
 		return ctx.Err()
 	}
-	// A loop that is stopped ends it by itself.
+	// If the loop has stopped, it ends the connection itself.
 	l.Do(func() {
 		if c.dial != nil {
 			c.session.Abort(ctx.Err())
@@ -153,8 +160,8 @@ func (c *Conn) handshake(ctx context.Context, l *Loop) error {
 	return <-d.done
 }
 
-// dialed tells the Dial that waits, if any, that OnOpen has returned. After a panic or an
-// Abort the end of the connection tells it.
+// dialed reports to a waiting Dial that OnOpen has returned. After a panic or
+// an Abort, freeClosed reports instead.
 func (c *Conn) dialed() {
 	if !c.reset {
 		c.answerDial(nil)
@@ -168,16 +175,17 @@ func (c *Conn) answerDial(err error) {
 	}
 }
 
-// runEntry is where the code of Loop.Run begins.
+// runEntry is the entry point of Loop.Run.
 var runEntry = runtime.FuncForPC(reflect.ValueOf((*Loop).Run).Pointer()).Entry()
 
-// onLoop reports whether the calling goroutine is a loop's: whether Run is on its stack.
+// onLoop reports whether the calling goroutine is a loop's, that is, whether
+// Loop.Run is on its stack.
 func onLoop() bool {
 	var pcs [32]uintptr
 	for skip := 2; ; skip += len(pcs) {
 		n := runtime.Callers(skip, pcs[:])
 		for _, pc := range pcs[:n] {
-			// They are return addresses; the call is before.
+			// pc is a return address; the call precedes it.
 			if f := runtime.FuncForPC(pc - 1); f != nil && f.Entry() == runEntry {
 				return true
 			}

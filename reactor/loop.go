@@ -29,7 +29,8 @@ var (
 	ErrCloseTimeout     error = timeoutError("tls: peer did not end the connection in time")
 )
 
-// timeoutError is a net.Error, so that the Timeout of a *net.OpError around it is true.
+// timeoutError is a net.Error, so that Timeout of a *net.OpError around it
+// returns true.
 type timeoutError string
 
 func (e timeoutError) Error() string { return string(e) + ": " + os.ErrDeadlineExceeded.Error() }
@@ -37,34 +38,36 @@ func (timeoutError) Unwrap() error   { return os.ErrDeadlineExceeded }
 func (timeoutError) Timeout() bool   { return true }
 func (timeoutError) Temporary() bool { return true }
 
-// ErrPanic is what OnClose gets after the handler panicked.
+// ErrPanic is what OnClose gets when the handler panicked.
 var ErrPanic = errors.New("reactor: handler panicked")
 
-// ErrLoopClosed: the loop has been stopped.
+// ErrLoopClosed is returned when the loop has been stopped, and OnClose gets it
+// for the connections that Stop ends.
 var ErrLoopClosed = fmt.Errorf("reactor: loop stopped: %w", net.ErrClosed)
 
-// LoopConfig is what the connections of a Loop share. The zero value of each
-// field means its default.
+// LoopConfig is the configuration that all connections of a Loop share. The
+// zero value of a field means its default.
 type LoopConfig struct {
-	// Limits has the timeouts. MaxConns, MaxHandshakes and MaxQueued are a Server's
-	// alone; a Loop of one's own does not look at them.
+	// Limits has the timeouts and MaxQueue. MaxConns, MaxHandshakes and
+	// MaxQueued have an effect for a Server only.
 	Limits
-	// KeepAlive is how long a peer of Connect may be silent before the system
-	// probes whether it is still there, every 15 s and nine times (tcp(7)). 0 is
-	// 15 s, negative is no probes. It is rounded up to seconds, of which the system
-	// takes up to 32767.
+	// KeepAlive is how long a connection made by Connect may be silent before
+	// the system probes the peer, every 15 s and nine times (tcp(7)). 0 means
+	// 15 s; a negative value turns probes off. Values are rounded up to
+	// seconds, and to at most 32767.
 	KeepAlive time.Duration
-	// Session has the watermarks and budgets, and whether there is half-close. Its Buffer and Counters are the loop's own.
+	// Session has the watermarks and budgets, and turns on half-close. The loop
+	// sets its Buffer and Counters.
 	Session session.Config
-	// Logger is told of panics and of accept failures. Default: slog.Default().
-	// A goroutine of its own calls it, so that no loop waits for a log that blocks;
-	// lines may come after the loop has ended. When 1024 lines wait, further ones
-	// are dropped and counted in Stats.LogDropped.
+	// Logger gets panics and accept errors; the default is slog.Default(). It
+	// is called on a goroutine of its own, so that a slow log does not delay
+	// the loop; lines may arrive after the loop has ended. When 1024 lines
+	// wait, further lines are dropped and counted in Stats.LogDropped.
 	Logger *slog.Logger
-	// Trace, if set, is called after each TLS operation, on the loop's
-	// goroutine, for debugging. wait is what the connection waits for then. It
-	// is 0 if another operation comes first, if r.Want is an application's, or
-	// if the connection is paused and has nothing to write.
+	// Trace, if set, is called after each TLS operation on the loop's
+	// goroutine, for debugging. wait is what the connection waits for next. It
+	// is 0 if another operation comes first, if r.Want waits for the
+	// application, or if the connection is paused and has nothing to write.
 	Trace func(c *Conn, op tlsio.Op, r tlsio.Result, wait session.Event)
 }
 
@@ -83,10 +86,10 @@ func (c LoopConfig) withDefaults() LoopConfig {
 
 var lastID atomic.Uint64
 
-// Loop drives many connections from one goroutine: the one that calls Run.
+// Loop drives many connections on the goroutine that calls Run.
 type Loop struct {
 	cfg      LoopConfig
-	log      *slog.Logger // through lines
+	log      *slog.Logger // writes to lines
 	lines    *logqueue.Queue
 	sessions *session.Config
 	poller   *poller.Poller
@@ -98,38 +101,39 @@ type Loop struct {
 	buffers  buffers
 	slots    []slot
 	free     []uint32
-	waiting  []poller.Polled // of the turn, of connections that shake hands
+	waiting  []poller.Polled // events of this turn, of connections in the handshake
 	ready    []*Conn         // runnable without an event
 	dead     []*Conn         // to be freed at the end of the turn
 	resume   []*listener
 	stats    Stats
-	tallied  struct{ read, written uint64 } // what of stats.Sessions is in the connections' own counts
+	tallied  struct{ read, written uint64 } // what of stats.Sessions the connections have counted
 
 	mu      sync.Mutex
 	tasks   []func()
-	inboxes []*Conn // have something in the inbox
-	stopped bool    // no task is taken any more
-	pub     Stats   // as of the end of the last turn
+	inboxes []*Conn // with requests to collect
+	stopped bool    // Do returns false
+	pub     Stats   // what Stats returns: as of the end of the last turn
 
-	queued atomic.Int64 // bytes, of all connections
+	queued atomic.Int64 // bytes, over all connections
 
 	spareTasks   []func()
 	spareInboxes []*Conn
 	ending       bool
 }
 
-// slot is an entry of the table that event keys point into. Its generation
-// grows each time it is freed, so that an event for its former user is told apart.
+// slot is an entry of the table that event keys index. Its generation changes
+// each time it is freed, so that events of its previous user are recognized.
 type slot struct {
 	conn     *Conn
 	listener *listener
 	gen      uint32
 }
 
-// eventBatch is how many events one epoll_wait brings at most.
+// eventBatch is how many events one epoll_wait returns at most.
 const eventBatch = 256
 
-// NewLoop makes a Loop. Run must be called to make it go, also if only to stop it.
+// NewLoop returns a new Loop. Call Run to start it, even if only to release its
+// descriptors after Stop.
 func NewLoop(cfg LoopConfig) (*Loop, error) {
 	p, err := poller.New(eventBatch)
 	if err != nil {
@@ -144,10 +148,11 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	return l, nil
 }
 
-// maxLines is how many lines of the log may wait for a logger that blocks.
+// maxLines is how many log lines may wait for a slow logger.
 const maxLines = 1024
 
-// logTo makes lines go to out, through a queue, for the loop must not wait.
+// logTo sends log lines to out through a queue, because the loop must not
+// block.
 func (l *Loop) logTo(out *slog.Logger) {
 	l.lines = logqueue.New(maxLines, func(n uint64) {
 		out.Warn("lines were dropped, for the log did not take them in time", "count", n)
@@ -155,7 +160,8 @@ func (l *Loop) logTo(out *slog.Logger) {
 	l.log = slog.New(logqueue.NewHandler(out.Handler(), l.lines))
 }
 
-// Run turns until Stop. It returns nil after Stop, or the failure of epoll itself.
+// Run runs the loop until Stop. It returns nil after Stop, or the error of
+// epoll_wait.
 func (l *Loop) Run() error {
 	defer l.end()
 	var yielded time.Duration
@@ -173,12 +179,13 @@ func (l *Loop) Run() error {
 	return nil
 }
 
-// yieldEvery is how often a loop tells the scheduler that it is alive. Go's monitor
-// takes the P away by force, and on each cgo call from then on, from a goroutine that has run for 10 ms
-// without being scheduled; a blocking epoll_wait does not count.
+// yieldEvery is how often a loop yields to the scheduler. When a goroutine has
+// run for 10 ms without being scheduled, the scheduler's monitor takes its P
+// away, then and on each cgo call after that; a blocking epoll_wait does not
+// count as being scheduled.
 const yieldEvery = time.Millisecond
 
-// handle is what one turn does after its wait, which brought n events.
+// handle does the work of one turn after its wait, which returned n events.
 func (l *Loop) handle(n int, now time.Duration) {
 	l.now = now
 	l.stats.Turns++
@@ -195,10 +202,12 @@ func (l *Loop) handle(n int, now time.Duration) {
 	l.publish()
 }
 
-// Stop ends Run. Connections that are left are cut off; OnClose gets ErrLoopClosed.
+// Stop ends Run. The remaining connections are reset, and OnClose gets
+// ErrLoopClosed.
 func (l *Loop) Stop() { l.Do(func() { l.ending = true }) }
 
-// Do runs f on the loop's goroutine, soon. After Stop it does nothing and answers false.
+// Do runs f on the loop's goroutine, soon, and returns true. After Stop it
+// returns false and does not run f.
 func (l *Loop) Do(f func()) bool {
 	l.mu.Lock()
 	if l.stopped {
@@ -206,12 +215,12 @@ func (l *Loop) Do(f func()) bool {
 		return false
 	}
 	l.tasks = append(l.tasks, f)
-	l.poller.Wake() // under the lock: after Stop the eventfd's number may be another's
+	l.poller.Wake() // under the lock: after Stop the eventfd's number may be reused
 	l.mu.Unlock()
 	return true
 }
 
-// notify makes the loop look into c's inbox.
+// notify makes the loop handle c's requests.
 func (l *Loop) notify(c *Conn) {
 	l.mu.Lock()
 	if l.stopped {
@@ -223,7 +232,7 @@ func (l *Loop) notify(c *Conn) {
 	l.mu.Unlock()
 }
 
-// timeout is how long Wait may wait, in milliseconds.
+// timeout returns how long Wait may wait, in milliseconds.
 func (l *Loop) timeout() int {
 	if len(l.ready) > 0 {
 		return 0
@@ -244,12 +253,14 @@ func (l *Loop) timeout() int {
 	return int(min(max(0, wait), math.MaxInt32)) // epoll_wait takes a C int
 }
 
-// handshakeBatch is how many connections carry their handshake on in one turn. A step of it costs as much as twenty to
-// forty small messages, which would wait behind those of a whole batch of events.
+// handshakeBatch is how many connections advance their handshake in one turn. A
+// step costs as much as twenty to forty small messages, which would wait behind
+// the handshakes of a whole batch of events.
 const handshakeBatch = 2
 
-// dispatchAll deals with the events of a turn: those of established connections first, then a few of those that
-// shake hands. epoll, which is level-triggered, reports the rest again, in the same order.
+// dispatchAll handles the events of a turn: those of established connections
+// first, then a few of those in the handshake. epoll is level-triggered and
+// reports the rest again, in the same order.
 func (l *Loop) dispatchAll(n int) {
 	for i := range n {
 		p := l.poller.At(i)
@@ -265,7 +276,8 @@ func (l *Loop) dispatchAll(n int) {
 	l.waiting = l.waiting[:0]
 }
 
-// handshaking reports whether an event is of a connection that shakes hands.
+// handshaking reports whether an event belongs to a connection in the
+// handshake.
 func (l *Loop) handshaking(p poller.Polled) bool {
 	if p.Key == poller.WakeKey {
 		return false
@@ -283,13 +295,14 @@ func (l *Loop) dispatch(p poller.Polled) {
 	case s.gen != uint32(p.Key>>32):
 	case s.conn != nil:
 		if c := s.conn; !c.dead {
-			c.active = l.now // also for a message that brings no plaintext
+			c.active = l.now // also for a message without plaintext
 			if c.header != nil && !l.readHeader(c) {
 				return
 			}
 			l.turn(c, p.Event)
 			if p.HangUp && !c.dead && !c.ready && c.armed == 0 && c.polled {
-				// Nothing to wait for, and a hang-up that epoll would report for ever.
+				// It waits for nothing, and epoll would report the hang-up
+				// forever.
 				l.unpoll(c)
 			}
 		}
@@ -298,8 +311,9 @@ func (l *Loop) dispatch(p poller.Polled) {
 	}
 }
 
-// runReady comes back to the connections that have work left. It walks the list
-// as long as it was at the start: who is still not done goes to its end, for the next turn.
+// runReady handles the connections that are runnable. It walks the list up to
+// its length at the start: a connection that is still runnable goes to the end,
+// for the next turn.
 func (l *Loop) runReady() {
 	n := len(l.ready)
 	for i := range n {
@@ -316,7 +330,7 @@ func (l *Loop) runReady() {
 	}
 }
 
-// runInbox does what other goroutines have asked for.
+// runInbox handles the requests of other goroutines.
 func (l *Loop) runInbox() {
 	l.mu.Lock()
 	if len(l.tasks) == 0 && len(l.inboxes) == 0 {
@@ -339,7 +353,7 @@ func (l *Loop) runInbox() {
 	l.spareTasks, l.spareInboxes = tasks, inboxes
 }
 
-// turn lets a connection do what it can.
+// turn lets a connection do what it can, after the events got.
 func (l *Loop) turn(c *Conn, got session.Event) {
 	c.mu.Lock()
 	c.running, c.notified = true, false
@@ -371,7 +385,7 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 		c.stalled = max(l.now, 1)
 	}
 	c.mu.Lock()
-	c.collect() // what came from other goroutines meanwhile
+	c.collect() // requests made by other goroutines meanwhile
 	c.running = false
 	c.mu.Unlock()
 	if c.dead {
@@ -380,12 +394,12 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	if moved {
 		l.buffers.used(c, l.now)
 	} else if got != 0 && !c.buffered {
-		c.tls.FreeBuffers() // such as after a handshake
+		c.tls.FreeBuffers() // for example after a handshake
 	}
 	l.rearm(c)
 }
 
-// tally adds to c's own counts what its turn has moved so far.
+// tally adds to c's own counters what this turn has moved so far.
 func (l *Loop) tally(c *Conn) {
 	s, t := &l.stats.Sessions, &l.tallied
 	c.read += s.BytesRead - t.read
@@ -393,10 +407,12 @@ func (l *Loop) tally(c *Conn) {
 	t.read, t.written = s.BytesRead, s.BytesWritten
 }
 
-// rearm makes epoll wait for what the session now waits for, and sets the deadline.
+// rearm makes epoll wait for what the session waits for now, and sets the
+// deadline.
 func (l *Loop) rearm(c *Conn) {
 	if c.session.Runnable() || c.drain || c.refused != nil {
-		// It will be back before the next wait, so what epoll waits for can stay.
+		// Its turn comes before the next wait, so epoll's events can stay as
+		// they are.
 		if !c.ready {
 			c.ready = true
 			l.ready = append(l.ready, c)
@@ -427,7 +443,7 @@ func (l *Loop) unpoll(c *Conn) {
 	}
 }
 
-// newSlot puts s into a free slot and answers its key.
+// newSlot puts s into a free slot and returns its key.
 func (l *Loop) newSlot(s slot) poller.Key {
 	if n := len(l.free); n > 0 {
 		i := l.free[n-1]
@@ -442,12 +458,12 @@ func (l *Loop) newSlot(s slot) poller.Key {
 
 func (l *Loop) freeSlot(k poller.Key) {
 	i := uint32(k)
-	// The last generation is left out, so that no key is ever the Poller's own.
+	// The last generation is skipped, so that no key equals WakeKey.
 	l.slots[i] = slot{gen: (l.slots[i].gen + 1) % (1<<32 - 1)}
 	l.free = append(l.free, i)
 }
 
-// end cuts off what is left when Run returns.
+// end ends the remaining connections when Run returns.
 func (l *Loop) end() {
 	l.mu.Lock()
 	l.stopped = true

@@ -14,41 +14,43 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stats counts what a loop, or all loops of a server, did since the start.
+// Stats are the counters of a loop, or of all loops of a server, since the
+// start.
 type Stats struct {
 	// Turns of the loop, and calls of epoll_ctl.
 	Turns, EpollCtls uint64
-	// Conns and Handshaking are how many there are now.
+	// Conns and Handshaking are the current numbers of connections, and of
+	// those still in the handshake.
 	Conns, Handshaking int
-	// Accepted connections; AcceptErrors by the name of the errno.
+	// Accepted connections, and errors of accept4 by errno name.
 	Accepted     uint64
 	AcceptErrors map[string]uint64
-	// Handshakes that were done, Resumed those among them that resumed a session,
-	// by version and by cipher; HandshakeFailures by reason.
+	// Handshakes that succeeded, how many of them resumed a session, their
+	// versions and ciphers, and the failed handshakes by reason.
 	Handshakes, Resumed uint64
 	Versions, Ciphers   map[string]uint64
 	HandshakeFailures   map[string]uint64
-	// Groups are the key exchange groups of the handshakes. Refusals are the
-	// refused connections by reason: MaxConns was reached, no descriptor was
-	// left, or the text of Admit's error. Closes are the connections that have
-	// ended, also in the handshake, by outcome: "clean", "timeout: idle" and so
-	// on.
+	// Groups are the key-exchange groups of the handshakes. Refusals are the
+	// refused connections by reason: MaxConns was reached, descriptors had run
+	// out, or the text of Admit's error. Closes are the ended connections,
+	// including those that failed in the handshake, by outcome: "clean",
+	// "timeout: idle" and so on.
 	Groups, Refusals, Closes map[string]uint64
-	// Queued is how many bytes wait to be written now, over all connections.
+	// Queued is the current number of queued bytes, over all connections.
 	Queued int64
-	// TurnMicroseconds is how long a turn took, without its wait for events.
-	// TurnEvents is how many events epoll brought in a turn.
+	// TurnMicroseconds is how long the turns took, without their wait for
+	// events. TurnEvents is how many events epoll returned in each turn.
 	TurnMicroseconds, TurnEvents Histogram
 	// Panics of the handler.
 	Panics uint64
-	// LogDropped is how many lines were dropped because the Logger did not take
-	// them in time.
+	// LogDropped is how many log lines were dropped because the Logger was too
+	// slow.
 	LogDropped uint64
-	// Sessions has bytes, and each operation by its result.
+	// Sessions counts bytes, and operations by result.
 	Sessions session.Counters
 }
 
-// maxReasons bounds the maps, whose keys a peer can influence.
+// maxReasons bounds the maps, because a peer can influence their keys.
 const maxReasons = 64
 
 func bump(m *map[string]uint64, key string) {
@@ -83,7 +85,8 @@ func (l *Loop) opened(c *Conn) {
 	}
 }
 
-// countEnd counts a connection that has ended. shook: its handshake was done.
+// countEnd counts an ended connection. shook is whether its handshake
+// succeeded.
 func (l *Loop) countEnd(err error, shook bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,13 +109,13 @@ func (l *Loop) countRefusal(reason string) {
 	bump(&l.pub.Refusals, reason)
 }
 
-// The reasons for refusals that are the server's own.
+// The server's own reasons for refusals.
 const (
 	refusedFull  = "connections in all"
 	refusedFiles = "no file descriptors"
 )
 
-// outcomeOf names how a connection ended, in a small number of words.
+// outcomeOf names how a connection ended. The set of names is small.
 func outcomeOf(err error, shook bool) string {
 	var e *tlsio.Error
 	switch {
@@ -146,8 +149,9 @@ func outcomeOf(err error, shook bool) string {
 	return "other"
 }
 
-// Histogram counts values by their size. Bucket i holds those of less than 1<<i that are in no bucket before it; the last one holds all
-// the rest.
+// Histogram counts values in buckets of powers of two. Bucket i has the values
+// below 1<<i that are not in a lower bucket; the last one has all others. Sum
+// is the sum of the values.
 type Histogram struct {
 	Buckets [24]uint64
 	Sum     uint64
@@ -166,7 +170,8 @@ func (h *Histogram) merge(o *Histogram) {
 	h.Sum += o.Sum
 }
 
-// reasonOf names why a handshake failed, in a small number of words.
+// reasonOf names why a handshake failed. The set of names is small, except for
+// OpenSSL's reasons.
 func reasonOf(err error) string {
 	var e *tlsio.Error
 	var errno syscall.Errno
@@ -195,8 +200,9 @@ func reasonOf(err error) string {
 	return "other"
 }
 
-// publish makes the counters of this turn visible to Stats. The maps are kept
-// under the lock all the time: they change once for a connection, not once a turn.
+// publish makes the counters of this turn visible to Stats. The maps are
+// updated in place under the lock: they change once for a connection, not once
+// a turn.
 func (l *Loop) publish() {
 	l.mu.Lock()
 	var kept [7]map[string]uint64
@@ -211,7 +217,8 @@ func (l *Loop) publish() {
 	l.mu.Unlock()
 }
 
-// Stats is a copy of the loop's counters as of the end of its last turn. Any goroutine may call it.
+// Stats returns a copy of the loop's counters as of the end of its last turn.
+// Any goroutine may call it.
 func (l *Loop) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -223,14 +230,14 @@ func (l *Loop) Stats() Stats {
 	return s
 }
 
-// maps are all maps of s.
+// maps returns all maps of s.
 func (s *Stats) maps() [7]*map[string]uint64 {
 	return [...]*map[string]uint64{
 		&s.AcceptErrors, &s.Versions, &s.Ciphers, &s.HandshakeFailures, &s.Groups, &s.Refusals, &s.Closes,
 	}
 }
 
-// Add adds the counters of o.
+// Add adds the counters of o to s.
 func (s *Stats) Add(o Stats) {
 	s.Turns += o.Turns
 	s.EpollCtls += o.EpollCtls
