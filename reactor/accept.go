@@ -128,7 +128,7 @@ func (l *Loop) accept(ln *listener) {
 			l.countAcceptError(err)
 			l.refuseOne(ln)
 			l.pause(ln, l.now+acceptPause, false)
-			l.logAcceptError(ln, slog.LevelWarn, "accept: out of file descriptors, resting", err)
+			l.logAcceptError(ln, slog.LevelWarn, "accept: out of file descriptors, pausing", err)
 			return
 		case unix.EBADF, unix.EFAULT, unix.EINVAL, unix.ENOTSOCK:
 			// The listener cannot be used any more, for example after a
@@ -140,7 +140,7 @@ func (l *Loop) accept(ln *listener) {
 		default:
 			l.countAcceptError(err)
 			l.pause(ln, l.now+acceptPause, false)
-			l.logAcceptError(ln, slog.LevelWarn, "accept failed, resting", err)
+			l.logAcceptError(ln, slog.LevelWarn, "accept failed, pausing", err)
 			return
 		}
 		if !s.admit() {
@@ -187,7 +187,7 @@ func (l *Loop) serve(ln *listener, fd int, remote netip.AddrPort) {
 			s.Release(remote)
 		}
 		s.release()
-		l.logAcceptError(ln, slog.LevelError, "accept: no TLS connection can be made", err)
+		l.logAcceptError(ln, slog.LevelError, "accept: creating a TLS connection failed", err)
 		return
 	}
 	c := &Conn{tls: tls, handler: s.Handler, server: s, fd: fd, remote: remote, local: ln.addr}

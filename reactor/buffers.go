@@ -3,23 +3,27 @@ package reactor
 import "time"
 
 const (
-	// keepBuffers is how many connections of a loop keep OpenSSL's record buffers, of 33 KiB together, from one turn to
-	// the next. It bounds what they take to 17 MB for each loop.
+	// keepBuffers is how many connections of a loop keep OpenSSL's record
+	// buffers (33 KiB) between turns. This bounds their memory to 17 MB for
+	// each loop.
 	keepBuffers = 512
-	// buffersRest is how often those are looked for that have not been used since the last look.
+	// buffersRest is the interval at which unused buffers are freed.
 	buffersRest = time.Second
 )
 
-// buffers knows which connections hold record buffers. OpenSSL can free them after each operation
-// (cssl.Config.ReleaseBuffers), which costs a busy connection two malloc and free of 17 KiB for each message, or never, which
-// costs an idle one 33 KiB. So a busy one keeps them, up to keepBuffers of a loop, and gives them back when it has
-// been idle for one to two times buffersRest. After a handshake they are given back at once: many connections rest then.
+// buffers tracks the connections that hold record buffers. OpenSSL can free
+// them after each operation (cssl.Config.ReleaseBuffers), which costs a busy
+// connection two malloc and free of 17 KiB for each message, or never, which
+// costs an idle one 33 KiB. Here a busy connection keeps them, up to
+// keepBuffers connections of a loop, until it has been idle for one to two
+// times buffersRest. After a handshake they are freed at once, because many
+// connections are idle then.
 type buffers struct {
 	conns  []*Conn
 	lookAt time.Duration
 }
 
-// used notes that c has just used its buffers.
+// used records that c has just used its buffers.
 func (b *buffers) used(c *Conn, now time.Duration) {
 	c.bufferUse = true
 	if c.buffered {
@@ -36,7 +40,7 @@ func (b *buffers) used(c *Conn, now time.Duration) {
 	b.conns = append(b.conns, c)
 }
 
-// remove forgets c, which has ended or given its buffers back.
+// remove removes c, which has ended or whose buffers were freed.
 func (b *buffers) remove(c *Conn) {
 	if !c.buffered {
 		return
@@ -49,13 +53,13 @@ func (b *buffers) remove(c *Conn) {
 	c.buffered = false
 }
 
-// look frees the buffers of those that have not used them since the last time.
+// look frees the buffers that were not used since the last look.
 func (b *buffers) look(now time.Duration) {
 	if len(b.conns) == 0 || now < b.lookAt {
 		return
 	}
 	b.lookAt = now + buffersRest
-	for i := len(b.conns) - 1; i >= 0; i-- { // backwards: the last one takes the place of one that is removed
+	for i := len(b.conns) - 1; i >= 0; i-- { // backwards: remove moves the last one
 		c := b.conns[i]
 		if c.bufferUse {
 			c.bufferUse = false
@@ -65,5 +69,5 @@ func (b *buffers) look(now time.Duration) {
 	}
 }
 
-// next is when to look, if there is a reason to.
+// next returns when to look next, if there is anything to look at.
 func (b *buffers) next() (time.Duration, bool) { return b.lookAt, len(b.conns) > 0 }

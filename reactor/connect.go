@@ -11,14 +11,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Connect begins to connect to remote over TCP, without waiting, and makes the loop drive the
-// connection; any goroutine may call it, also a loop's own. h hears OnOpen, or OnClose alone if connecting or
-// the handshake failed; Limits.HandshakeTimeout bounds both together. x is a client's Context.
-// Where cfg.ServerName is empty, it is the IP address. TCP_NODELAY and LoopConfig.KeepAlive are set; for other options
-// of the socket, make it yourself and use [Loop.Attach].
+// Connect starts to connect to remote over TCP, without waiting, and lets the
+// loop drive the connection. Any goroutine may call it, including the loop's.
+// h.OnOpen is called when the handshake is done; if connecting or the handshake
+// fails, only h.OnClose is called. Limits.HandshakeTimeout bounds both
+// together. x is a client's Context. If cfg.ServerName is empty, the IP address
+// is verified. TCP_NODELAY and LoopConfig.KeepAlive are set; for other socket
+// options, make the socket and call [Loop.Attach].
 //
-// An error, a *net.OpError or one of Attach's, means that h hears nothing. It is what the system
-// says at once, such as EADDRNOTAVAIL when there is no local port left; that nobody listens it may say later.
+// Connect returns a *net.OpError if the kernel refuses at once, for example
+// with EADDRNOTAVAIL when local ports have run out, and Attach's errors. After
+// an error h is not called. ECONNREFUSED usually arrives later, through
+// OnClose.
 func (l *Loop) Connect(remote netip.AddrPort, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) error {
 	fd, err := startConnect(remote, l.cfg.KeepAlive)
 	if err != nil {
@@ -35,7 +39,7 @@ func (l *Loop) Connect(remote netip.AddrPort, x *cssl.Context, cfg cssl.ConnConf
 	return l.attach(c)
 }
 
-// startConnect makes a non-blocking socket that connects to remote.
+// startConnect makes a non-blocking socket and starts to connect it to remote.
 func startConnect(remote netip.AddrPort, keepAlive time.Duration) (int, error) {
 	family, sa, err := sockaddr(remote)
 	if err != nil {
@@ -56,7 +60,7 @@ func startConnect(remote netip.AddrPort, keepAlive time.Duration) (int, error) {
 	return fd, nil
 }
 
-// sockaddr is the opposite of addrPort.
+// sockaddr is the inverse of addrPort.
 func sockaddr(a netip.AddrPort) (family int, sa unix.Sockaddr, err error) {
 	ip := a.Addr().Unmap()
 	switch {

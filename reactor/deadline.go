@@ -8,7 +8,8 @@ import (
 	"github.com/spacemonad/go-openssl/session"
 )
 
-// setDeadline sets the deadline of a phase that begins, or of an open connection whose output begins to wait.
+// setDeadline sets the deadline when a phase begins, or when output of an open
+// connection begins to wait.
 func (l *Loop) setDeadline(c *Conn, p session.Phase) {
 	begins := p != c.timedIn || !c.timed
 	c.timedIn = p
@@ -29,7 +30,8 @@ func (l *Loop) setDeadline(c *Conn, p session.Phase) {
 
 const never = time.Duration(math.MaxInt64)
 
-// openDue is when an open connection is idle for too long, and when its output has waited for too long.
+// openDue returns when an open connection exceeds IdleTimeout, and when it
+// exceeds WriteTimeout.
 func (l *Loop) openDue(c *Conn) (idle, stall time.Duration) {
 	idle, stall = never, never
 	if l.cfg.IdleTimeout > 0 {
@@ -41,7 +43,7 @@ func (l *Loop) openDue(c *Conn) (idle, stall time.Duration) {
 	return idle, stall
 }
 
-// expire is called for a connection whose deadline has passed.
+// expire handles a deadline that has passed.
 func (l *Loop) expire(c *Conn) {
 	switch c.session.Phase() {
 	case session.Handshaking:

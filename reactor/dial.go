@@ -59,7 +59,7 @@ func (d *Dialer) Dial(ctx context.Context, l *Loop, network, address string, h H
 	case h == nil:
 		return nil, errors.New("reactor: Dial without a Handler")
 	case onLoop():
-		return nil, errors.New("reactor: Dial on a loop's goroutine would block the loop; use Loop.Connect, or another goroutine")
+		return nil, errors.New("reactor: Dial on a loop's goroutine would block the loop; use Loop.Connect or another goroutine")
 	}
 	nd := d.Net
 	if nd == nil {

@@ -2,12 +2,15 @@ package reactor
 
 import "golang.org/x/sys/unix"
 
-// mostFiles is how many descriptors a Server makes room for. It takes 8 bytes of kernel memory for each, and a bit or two.
+// mostFiles is how many descriptors a Server makes room for. Each takes a
+// little more than 8 bytes of kernel memory.
 const mostFiles = 1 << 16
 
-// growFiles makes the process's table of descriptors as large as it may become, up to mostFiles. In a process with several threads the
-// kernel waits for a grace period of RCU each time that the table doubles (expand_fdtable in fs/file.c): accept4
-// blocks for 10 to 20 ms then, and all connections of the loop with it. Where it fails, that is how it stays.
+// growFiles grows the process's descriptor table to RLIMIT_NOFILE, but at most
+// to mostFiles. In a process with several threads the kernel waits for an RCU
+// grace period each time that the table doubles (expand_fdtable in fs/file.c):
+// accept4 then blocks for 10 to 20 ms, and all connections of the loop with it.
+// Errors are ignored: the table then grows as needed.
 func growFiles(fd int) {
 	var l unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {

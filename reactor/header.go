@@ -10,20 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxHeader is the greatest length of what stands in front of TLS.
+// maxHeader is the maximum length of a header that precedes TLS.
 const maxHeader = 64 << 10
 
-// ErrHeader is found by errors.Is in what OnClose gets when a connection ended because of what stands in front of TLS.
+// ErrHeader is what errors.Is finds in OnClose's error if the header that
+// precedes TLS was bad or incomplete.
 var ErrHeader = errors.New("reactor: bad header in front of TLS")
 
-// header is the beginning of what stands in front of TLS.
+// header is the part of a header that was received so far.
 type header struct{ got []byte }
 
-// SetRemote makes a the peer's address, as RemoteAddr tells it. It is for Server.Header alone.
+// SetRemote sets the address that RemoteAddr returns. Only Server.Header may
+// call it.
 func (c *Conn) SetRemote(a netip.AddrPort) { c.remote = a }
 
-// readHeader reads what stands in front of TLS, and answers whether that is done. Bytes that may belong to TLS are looked at
-// but left in the socket, where TLS finds them.
+// readHeader reads the header that precedes TLS, and reports whether it is
+// complete. Bytes that may belong to TLS are peeked at and stay in the socket,
+// where OpenSSL reads them.
 func (l *Loop) readHeader(c *Conn) bool {
 	n, _, err := unix.Recvfrom(c.fd, l.sessions.Buffer, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	switch {
@@ -33,7 +36,7 @@ func (l *Loop) readHeader(c *Conn) bool {
 		l.endHeader(c, os.NewSyscallError("recvfrom", err))
 		return false
 	case n == 0 && len(c.header.got) == 0:
-		l.endHeader(c, io.ErrUnexpectedEOF) // it has said nothing at all, like who vanishes before a hello
+		l.endHeader(c, io.ErrUnexpectedEOF) // no header at all: like a peer that ends before its ClientHello
 		return false
 	case n == 0:
 		l.endHeader(c, fmt.Errorf("%w: %w", ErrHeader, io.ErrUnexpectedEOF))
@@ -48,16 +51,16 @@ func (l *Loop) readHeader(c *Conn) bool {
 	switch {
 	case err != nil:
 	case used < had || used > len(got):
-		err = fmt.Errorf("of %d bytes, of which %d were taken before, it takes %d", len(got), had, used)
+		err = fmt.Errorf("Header returned n = %d, which must be from %d to %d", used, had, len(got))
 	case used > maxHeader:
-		err = fmt.Errorf("longer than %d bytes", maxHeader)
+		err = fmt.Errorf("the header is longer than %d bytes", maxHeader)
 	}
 	if err != nil {
 		l.endHeader(c, fmt.Errorf("%w: %w", ErrHeader, err))
 		return false
 	}
 	if k := used - had; k > 0 {
-		_, _, _ = unix.Recvfrom(c.fd, l.sessions.Buffer[:k], unix.MSG_DONTWAIT) // what was just looked at
+		_, _, _ = unix.Recvfrom(c.fd, l.sessions.Buffer[:k], unix.MSG_DONTWAIT) // removes the bytes that were peeked at
 	}
 	if !done {
 		c.header.got = got
@@ -73,7 +76,8 @@ func (l *Loop) readHeader(c *Conn) bool {
 	return true
 }
 
-// readHeader asks Server.Header. A panic there ends the connection like one of the handler.
+// readHeader calls Server.Header. A panic ends the connection like a panic of
+// the handler.
 func (c *Conn) readHeader(p []byte) (n int, done bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -12,11 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attach makes the loop drive a connection over fd, a connected (or connecting)
-// stream socket, in the role of x. The loop owns fd from here on, also when this fails, and
-// sets O_NONBLOCK, which belongs to all duplicates of fd. Any
-// goroutine may call it; h hears of the connection on the loop's goroutine. The
-// RemoteAddr of a socket that is still connecting is known from OnOpen on.
+// Attach makes the loop drive a connection over fd, a stream socket that is
+// connected or connecting. x decides whether it is a client or a server. The
+// loop owns fd, also if Attach returns an error, and sets O_NONBLOCK, which all
+// duplicates of fd share. Any goroutine may call Attach; h is called on the
+// loop's goroutine. RemoteAddr of a connecting socket is unknown until OnOpen.
+// Attach returns ErrLoopClosed after Stop.
 func (l *Loop) Attach(fd int, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		unix.Close(fd)
@@ -29,7 +30,7 @@ func (l *Loop) Attach(fd int, x *cssl.Context, cfg cssl.ConnConfig, h Handler, d
 	return l.attach(c)
 }
 
-// newConn makes a Conn over fd, which is closed if that fails.
+// newConn makes a Conn over fd, and closes fd on error.
 func newConn(fd int, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) (*Conn, error) {
 	tls, err := x.NewConn(fd, cfg)
 	if err != nil {
@@ -49,7 +50,8 @@ func newConn(fd int, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) 
 	return c, nil
 }
 
-// findPeer asks the system for the peer's address. A socket that is still connecting has none.
+// findPeer gets the peer's address (getpeername). A connecting socket has none
+// yet.
 func (c *Conn) findPeer() {
 	sa, err := unix.Getpeername(c.fd)
 	if err != nil {
@@ -62,12 +64,12 @@ func (c *Conn) findPeer() {
 	}
 }
 
-// unixAddr is a's address. "@" is what x/sys makes of a socket without a name.
+// unixAddr converts a. x/sys returns "@" for a socket without a name.
 func unixAddr(a *unix.SockaddrUnix) *net.UnixAddr {
 	return &net.UnixAddr{Net: "unix", Name: strings.TrimSuffix(a.Name, "@")}
 }
 
-// attach gives c to the loop.
+// attach passes c to the loop.
 func (l *Loop) attach(c *Conn) error {
 	if !l.Do(func() { l.adopt(c) }) {
 		c.free()
@@ -76,13 +78,13 @@ func (l *Loop) attach(c *Conn) error {
 	return nil
 }
 
-// free ends a connection that no loop has adopted.
+// free frees a connection that no loop has adopted.
 func (c *Conn) free() {
 	c.tls.Close()
 	unix.Close(c.fd)
 }
 
-// adopt begins to drive a new connection.
+// adopt starts to drive a new connection.
 func (l *Loop) adopt(c *Conn) {
 	c.loop, c.id, c.active, c.begun = l, lastID.Add(1), l.now, l.now
 	c.key = l.newSlot(slot{conn: c})
@@ -110,7 +112,7 @@ func (l *Loop) adopt(c *Conn) {
 	l.turn(c, 0)
 }
 
-// closed takes note of the end of a connection, within the turn that ends it.
+// closed records the end of a connection, in the turn that ends it.
 func (l *Loop) closed(c *Conn, err error) {
 	c.dead = true
 	if c.dial != nil {
@@ -131,16 +133,17 @@ func (l *Loop) freeClosed() {
 	for i, c := range l.dead {
 		l.dead[i] = nil
 		if c.reset {
-			// RST instead of FIN: the peer is not to think that it has got all.
+			// RST instead of FIN: the peer must not believe that it has
+			// received everything.
 			_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		} else {
 			drainAfterFIN(c.fd, l.sessions.Buffer)
 		}
 		c.tls.Close()
 		if c.server == nil && c.polled {
-			_ = l.poller.Remove(c.fd) // the caller of Attach may hold a duplicate, which would keep it in epoll
+			_ = l.poller.Remove(c.fd) // a duplicate that the caller of Attach has would keep it in epoll
 		}
-		unix.Close(c.fd) // which takes an accepted one out of epoll too
+		unix.Close(c.fd) // takes an accepted one out of epoll too
 		l.freeSlot(c.key)
 		l.stats.Conns--
 		if c.server != nil {
@@ -156,11 +159,12 @@ func (l *Loop) freeClosed() {
 	l.dead = l.dead[:0]
 }
 
-// drainAfterFIN sends the FIN and reads what has arrived and nobody will read. Closing
-// with unread input would send RST, which can destroy the alert that says why.
+// drainAfterFIN sends the FIN and discards input that has arrived. Closing a
+// socket with unread input would send a RST, which can destroy the alert that
+// tells the peer the reason.
 func drainAfterFIN(fd int, buf []byte) {
 	if unix.Shutdown(fd, unix.SHUT_WR) != nil {
-		return // the peer has reset it, or it is all over already
+		return // the peer has reset it
 	}
 	for range 16 {
 		if n, _, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT); n <= 0 || err != nil {

@@ -11,46 +11,52 @@ import (
 	"github.com/spacemonad/go-openssl/session"
 )
 
-// errServerQueueFull is what Write returns when Limits.MaxQueued would be passed.
-var errServerQueueFull = fmt.Errorf("reactor: too much is queued over all connections: %w", session.ErrQueueFull)
+// errServerQueueFull is returned by Write if p would exceed Limits.MaxQueued.
+var errServerQueueFull = fmt.Errorf("reactor: Limits.MaxQueued exceeded: %w", session.ErrQueueFull)
 
-// Limits are the timeouts and bounds of a Server or a Loop. The zero value of each
+// Limits are the timeouts and bounds of a Server or a Loop. The zero value of a
 // field means its default.
 type Limits struct {
-	// HandshakeTimeout (10 s) is how long the handshake may take, together with the
-	// connecting of a socket that Attach or Connect took over meanwhile, and with
-	// Server.Header. Then the peer is cut off, and OnClose gets ErrHandshakeTimeout.
+	// HandshakeTimeout (default 10 s) bounds the handshake, together with
+	// Server.Header and with the connecting of a socket that Attach or Connect
+	// took over. After that the connection is closed, and OnClose gets
+	// ErrHandshakeTimeout.
 	HandshakeTimeout time.Duration
-	// IdleTimeout (none) is how long a connection may be without traffic. Then it is
-	// closed as by Conn.Close, for ErrIdleTimeout.
+	// IdleTimeout (default: none) is how long a connection may have no traffic.
+	// After that it is closed as by Conn.Close, and OnClose gets
+	// ErrIdleTimeout.
 	IdleTimeout time.Duration
-	// WriteTimeout (none) is how long a peer may take nothing while something is
-	// queued for it. Then it is cut off: ErrWriteTimeout.
+	// WriteTimeout (default: none) is how long a peer may take nothing of a
+	// queue. After that the connection is reset, and OnClose gets
+	// ErrWriteTimeout.
 	WriteTimeout time.Duration
-	// CloseTimeout (5 s) is how long Conn.Close waits for the peer's end. Then the
-	// peer is cut off: ErrCloseTimeout.
+	// CloseTimeout (default 5 s) is how long a close may take, including the
+	// wait for the peer's end. After that the connection is closed, and OnClose
+	// gets ErrCloseTimeout.
 	CloseTimeout time.Duration
 
-	// MaxConns (none) is the number of connections above which others are refused.
+	// MaxConns (default: none) is the number of connections above which further
+	// ones are refused.
 	MaxConns int
-	// MaxHandshakes (1024 for each loop) is how many handshakes may be under way
-	// before new connections wait in the listener's backlog. While others wait there,
-	// a peer that has kept its handshake waiting for a fifth of HandshakeTimeout loses
-	// its place to one of them (ErrHandshakeEvicted), so that those who say nothing do
-	// not keep the rest out.
+	// MaxHandshakes (default 1024 for each loop) is the number of handshakes
+	// above which new connections wait in the listener's backlog. While others
+	// wait there, a handshake that has waited for its peer for a fifth of
+	// HandshakeTimeout is evicted (ErrHandshakeEvicted), so that stalled
+	// handshakes do not keep the others out.
 	MaxHandshakes int
-	// MaxQueued (none) bounds the bytes that are queued over all connections. A Write
-	// that would pass it returns session.ErrQueueFull.
+	// MaxQueued (default: none) bounds the queued bytes over all connections. A
+	// Write that would exceed it returns session.ErrQueueFull.
 	MaxQueued int64
-	// MaxQueue (none) bounds the bytes that are queued for one connection, besides
-	// session.Config.MaxQueue. A Write that would pass it returns
-	// session.ErrQueueFull. What is queued already stays.
+	// MaxQueue (default: none) bounds the queued bytes of one connection, like
+	// session.Config.MaxQueue; the lower one counts. SetLimits can change it. A
+	// Write that would exceed it returns session.ErrQueueFull. Bytes that are
+	// queued already stay.
 	MaxQueue int
 }
 
-// SetLimits takes the place of s.Limits, also while s serves. Any goroutine may call it. A
-// connection keeps the deadline that it has until it gets another one, and none is
-// closed because there are more than MaxConns.
+// SetLimits replaces s.Limits, also while s runs. Any goroutine may call it. A
+// connection keeps its current deadline until its next one is set. No
+// connection is closed because of a lower MaxConns.
 func (s *Server) SetLimits(m Limits) {
 	s.limits.Store(&m)
 	s.mu.Lock()
@@ -71,7 +77,8 @@ func (s *Server) maxHandshakesPerLoop() int {
 	return 1024
 }
 
-// hasRoom reports whether n bytes may be queued besides those that the loops have summed up.
+// hasRoom reports whether n more bytes may be queued, besides those that the
+// loops have counted.
 func (s *Server) hasRoom(n int) bool {
 	limit := s.limits.Load().MaxQueued
 	if limit <= 0 {
@@ -84,11 +91,11 @@ func (s *Server) hasRoom(n int) bool {
 	return sum <= limit
 }
 
-// errRefused marks the error of a connection that Admit refused after its header.
-// OnClose gets it with Admit's own error.
-var errRefused = errors.New("reactor: refused")
+// errRefused marks the error of a connection that Admit refused after its
+// Header. OnClose gets it with Admit's own error.
+var errRefused = errors.New("reactor: connection refused by Admit")
 
-// mayEnter asks Admit. A panic there refuses the connection.
+// mayEnter calls Admit. A panic refuses the connection.
 func (l *Loop) mayEnter(s *Server, remote netip.AddrPort) (err error) {
 	if s.Admit == nil {
 		return nil
@@ -102,8 +109,9 @@ func (l *Loop) mayEnter(s *Server, remote netip.AddrPort) (err error) {
 	return s.Admit(remote)
 }
 
-// Ping returns once every loop has taken a turn, or with ctx's error: for watchdogs and health checks. It is ErrServerClosed
-// when a loop has ended.
+// Ping returns nil once every loop has finished a turn, for watchdogs and
+// health checks. It returns ErrServerClosed if a loop has ended, and an error
+// that wraps ctx's if ctx is done first.
 func (s *Server) Ping(ctx context.Context) error {
 	s.mu.Lock()
 	loops := s.loops
@@ -118,7 +126,7 @@ func (s *Server) Ping(ctx context.Context) error {
 		select {
 		case <-turned:
 		case <-ctx.Done():
-			return fmt.Errorf("reactor: a loop takes no turn: %w", ctx.Err())
+			return fmt.Errorf("reactor: a loop does not respond: %w", ctx.Err())
 		}
 	}
 	return nil

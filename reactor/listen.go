@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listen opens n listening sockets for addr: "host:port" (IPv4, IPv6, or a name), or
-// "unix:/path". TCP sockets share the port with SO_REUSEPORT, one for each loop; of a unix socket
-// there is one.
+// listen opens listening sockets for addr: "host:port" (IPv4, IPv6 or a name)
+// gets n that share the port (SO_REUSEPORT), one for each loop; "unix:/path"
+// gets one.
 func listen(addr string, n int) ([]net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		l, err := net.Listen("unix", path)
@@ -26,8 +26,9 @@ func listen(addr string, n int) ([]net.Listener, error) {
 	}
 	lc := net.ListenConfig{}
 	if n > 1 {
-		// With SO_REUSEPORT the system would let our sockets join those of another
-		// server of the same user. One without it is not given a port that is in use.
+		// With SO_REUSEPORT the kernel would let our sockets join those of
+		// another server of the same user. A socket without it fails if the
+		// port is in use.
 		probe, err := net.Listen("tcp", addr)
 		if err != nil {
 			return nil, err
@@ -44,7 +45,7 @@ func listen(addr string, n int) ([]net.Listener, error) {
 			return nil, err
 		}
 		out = append(out, l)
-		addr = l.Addr().String() // port 0 is chosen once
+		addr = l.Addr().String() // the kernel chooses for port 0 once
 	}
 	return out, nil
 }
@@ -65,7 +66,7 @@ func closeAll(ls []net.Listener) {
 	}
 }
 
-// dupListener makes a descriptor of our own for a listener.
+// dupListener duplicates the descriptor of a listener.
 func dupListener(l net.Listener, keepAlive time.Duration) (int, error) {
 	sc, ok := l.(syscall.Conn)
 	if !ok {
@@ -75,18 +76,20 @@ func dupListener(l net.Listener, keepAlive time.Duration) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	// Accepted sockets inherit the options, which saves calls for each. A unix socket has none.
+	// Accepted sockets inherit the options, which saves system calls. A unix
+	// socket has none of them.
 	err = setOptions(fd, keepAlive)
 	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOPROTOOPT) {
 		unix.Close(fd)
-		return -1, fmt.Errorf("reactor: options of a listening socket: %w", os.NewSyscallError("setsockopt", err))
+		return -1, fmt.Errorf("reactor: setting options of a listening socket: %w", os.NewSyscallError("setsockopt", err))
 	}
 	return fd, nil
 }
 
-// dup makes a non-blocking descriptor of our own for a socket of package net, which nobody else
-// closes. (os.File of net's File method has a finalizer, and a number that is closed behind
-// one's back is soon another socket's.)
+// dup duplicates the descriptor of a socket of package net. The result is
+// non-blocking, and only its owner closes it. (The *os.File of net's File
+// method has a finalizer: it would close a number that may be another socket's
+// by then.)
 func dup(sc syscall.Conn) (int, error) {
 	rc, err := sc.SyscallConn()
 	if err != nil {

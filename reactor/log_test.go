@@ -54,7 +54,7 @@ func TestStuckLog(t *testing.T) {
 			defer conn.Close()
 			io.Copy(io.Discard, conn)
 		}, true},
-		{"accept fails", "no TLS connection can be made", func(t *testing.T, s *Server, addr net.Addr) {
+		{"accept fails", "creating a TLS connection failed", func(t *testing.T, s *Server, addr net.Addr) {
 			good := s.context.Load()
 			defer s.SetContext(good)
 			bad := serverContext(t, "rsa", nil)
@@ -116,7 +116,7 @@ func TestStuckLog(t *testing.T) {
 			waitFor(t, "the line", func() bool { return strings.Contains(log.String(), c.line) })
 			if c.many {
 				waitFor(t, "the loss to be told", func() bool {
-					return strings.Contains(log.String(), `level=WARN msg="lines were dropped, for the log did not take them in time" count=2`)
+					return strings.Contains(log.String(), `level=WARN msg="log lines were dropped because the log was too slow" count=2`)
 				})
 			}
 		})

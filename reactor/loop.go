@@ -19,14 +19,20 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// What OnClose gets when a deadline passed: a net.Error, in which errors.Is finds os.ErrDeadlineExceeded.
-// ErrHandshakeEvicted is of a handshake that had less time because the loop was full; see Limits.MaxHandshakes.
+// OnClose gets these errors when a timeout of Limits has ended the connection.
+// Each is a net.Error, and errors.Is finds os.ErrDeadlineExceeded in it.
 var (
-	ErrHandshakeTimeout error = timeoutError("tls: handshake not done in time")
-	ErrHandshakeEvicted error = timeoutError("tls: handshake too slow while others wait")
-	ErrIdleTimeout      error = timeoutError("tls: connection idle")
-	ErrWriteTimeout     error = timeoutError("tls: peer takes nothing of what is queued")
-	ErrCloseTimeout     error = timeoutError("tls: peer did not end the connection in time")
+	// ErrHandshakeTimeout is reported when Limits.HandshakeTimeout has passed.
+	ErrHandshakeTimeout error = timeoutError("reactor: handshake took too long")
+	// ErrHandshakeEvicted is reported when a stalled handshake has lost its place
+	// because the loop was full; see Limits.MaxHandshakes.
+	ErrHandshakeEvicted error = timeoutError("reactor: handshake stalled while other connections waited")
+	// ErrIdleTimeout is reported when Limits.IdleTimeout has passed.
+	ErrIdleTimeout error = timeoutError("reactor: connection was idle too long")
+	// ErrWriteTimeout is reported when Limits.WriteTimeout has passed.
+	ErrWriteTimeout error = timeoutError("reactor: peer stopped reading while output was queued")
+	// ErrCloseTimeout is reported when Limits.CloseTimeout has passed.
+	ErrCloseTimeout error = timeoutError("reactor: peer did not close the connection in time")
 )
 
 // timeoutError is a net.Error, so that Timeout of a *net.OpError around it
@@ -155,7 +161,7 @@ const maxLines = 1024
 // block.
 func (l *Loop) logTo(out *slog.Logger) {
 	l.lines = logqueue.New(maxLines, func(n uint64) {
-		out.Warn("lines were dropped, for the log did not take them in time", "count", n)
+		out.Warn("log lines were dropped because the log was too slow", "count", n)
 	})
 	l.log = slog.New(logqueue.NewHandler(out.Handler(), l.lines))
 }

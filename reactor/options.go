@@ -7,20 +7,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What package net sets too (net.KeepAliveConfig).
+// The defaults of package net (net.KeepAliveConfig).
 const (
 	defaultKeepAlive  = 15 * time.Second
 	keepAliveInterval = 15 // seconds
 	keepAliveCount    = 9
 )
 
-// mostKeepAlive is the greatest TCP_KEEPIDLE (MAX_TCP_KEEPIDLE of Linux).
+// mostKeepAlive is the maximum of TCP_KEEPIDLE (MAX_TCP_KEEPIDLE in Linux).
 const mostKeepAlive = math.MaxInt16 * time.Second
 
-// setOptions sets TCP_NODELAY, and makes the system probe the peer of a TCP
-// socket after keepAlive, which may be 0 for the default, or negative for no
-// probes. What a listening socket has, the connections that come to it from then
-// on have too.
+// setOptions sets TCP_NODELAY and the keep-alive options of a TCP socket.
+// keepAlive is the idle time before probes; 0 means the default, and a negative
+// value turns probes off. Accepted connections inherit the options of their
+// listening socket.
 func setOptions(fd int, keepAlive time.Duration) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return err

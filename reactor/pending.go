@@ -7,12 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pendingHandshakes is the list of a loop's accepted connections whose handshake is under way, linked through
-// them, the one that has waited longest first.
+// pendingHandshakes is a list of a loop's accepted connections in the
+// handshake, linked through them, in the order of how long they have waited.
 type pendingHandshakes struct{ oldest, newest *Conn }
 
-// patienceShare of HandshakeTimeout is what a handshake has when others wait for its place. With the
-// default that is two seconds: enough for a far peer, also if a packet is lost.
+// patienceShare divides HandshakeTimeout: a handshake has that long when others
+// wait for its place. By default that is two seconds, enough for a distant
+// peer, even if a packet is lost.
 const patienceShare = 5
 
 func (d *pendingHandshakes) add(c *Conn, now time.Duration) {
@@ -43,15 +44,17 @@ func (d *pendingHandshakes) remove(c *Conn) {
 	c.pending, c.pendingOlder, c.pendingNewer = false, nil, nil
 }
 
-// answered gives c, whose peer has just got an answer, its time anew, from now on and not from when this turn began: its
-// own answer may be on its way. It happens two or three times in a handshake, and never to a peer that sends its hello a byte at a time.
+// answered restarts the wait of c, to whose peer we have just sent something.
+// It starts now and not when the turn began, because the peer's response may be
+// on its way. It happens two or three times in a handshake, and never for a
+// peer that sends its ClientHello byte by byte.
 func (l *Loop) answered(c *Conn) {
 	l.pending.remove(c)
 	l.pending.add(c, time.Since(l.start))
 }
 
-// slowest is the connection whose handshake has waited longest, if that is long enough for another one to get its
-// place, or when to ask again.
+// slowest returns the connection whose handshake has waited longest, if it may
+// be evicted, or nil and when to ask again.
 func (l *Loop) slowest() (c *Conn, due time.Duration) {
 	patience := max(l.cfg.HandshakeTimeout/patienceShare, tick)
 	for c = l.pending.oldest; c != nil; c = l.pending.oldest {
@@ -61,9 +64,9 @@ func (l *Loop) slowest() (c *Conn, due time.Duration) {
 		if n, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ); err != nil || n == 0 {
 			return c, 0
 		}
-		// It is we who are late. It waits anew, which is also why this loop ends.
+		// The loop is late, not the peer. The wait restarts, so this loop ends.
 		l.pending.remove(c)
 		l.pending.add(c, l.now)
 	}
-	return nil, saturate.Add(l.now, l.cfg.HandshakeTimeout) // they are all of clients
+	return nil, saturate.Add(l.now, l.cfg.HandshakeTimeout) // all handshakes are those of clients
 }

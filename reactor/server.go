@@ -18,44 +18,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrServerClosed is what Serve and ListenAndServe return after Shutdown or Close.
+// ErrServerClosed is returned by Serve and ListenAndServe after Shutdown, Close
+// or StopAccepting.
 var ErrServerClosed = errors.New("reactor: server closed")
 
-// Server accepts TLS connections and runs them on its loops. Its life cycle is
-// that of net/http's Server. The fields must not be changed once it serves.
+// Server accepts TLS connections and runs them on its loops. It is used like
+// net/http's Server. Do not change its fields after it has started.
 type Server struct {
-	// Addr for ListenAndServe: "host:port", ":port" or "unix:/path".
+	// Addr is the address for ListenAndServe: "host:port", ":port" or
+	// "unix:/path".
 	Addr string
-	// Handler hears of all connections; required.
+	// Handler handles the events of all connections. It is required.
 	Handler Handler
-	// Context has the certificates and settings; required. SetContext replaces it.
+	// Context has the certificates and settings. It is required. SetContext
+	// replaces it while the server runs.
 	Context *cssl.Context
-	// Loops is the number of loops; 0 is the number of CPUs that Go may use.
+	// Loops is the number of loops; 0 means GOMAXPROCS.
 	Loops int
 
-	// Limits has the timeouts and bounds. SetLimits replaces them while it serves.
+	// Limits has the timeouts and bounds. SetLimits replaces them while the
+	// server runs.
 	Limits
-	// KeepAlive is that of LoopConfig for the connections that are accepted over TCP.
+	// KeepAlive is as in LoopConfig, for accepted TCP connections.
 	KeepAlive time.Duration
 	// Admit, if set, decides whether an accepted connection may go on. It is
-	// called as soon as the peer's address is known, before TLS begins. An error
-	// refuses the connection: it is closed at once or, after a Header, with an
-	// OnClose whose error wraps Admit's. Stats.Refusals counts by the error's
-	// text, so use few texts. Loops call Admit on their goroutines, several at
-	// once, and it must not block. remote is zero for a unix socket.
+	// called as soon as the peer's address is known, before TLS begins. An
+	// error refuses the connection: it is closed at once or, after a Header,
+	// ends with an OnClose whose error wraps Admit's. Stats.Refusals counts by
+	// the error's text, so use few texts. Loops call Admit on their goroutines,
+	// several at once, and it must not block. remote is zero for a unix socket.
 	Admit func(remote netip.AddrPort) error
-	// Release is called once for each connection that Admit has let in, when it has ended.
+	// Release, if set, is called once for each connection that Admit has
+	// admitted, when it has ended.
 	Release func(remote netip.AddrPort)
-	// Header, if set, reads what stands in front of TLS, such as the header of the PROXY protocol. It is called on the
-	// loop's goroutine with all that has come so far. If done is false, all of p belongs to the header, and it
-	// is called again when more has come. Otherwise the first n bytes were the header. An error ends the connection. It may
-	// call c.SetRemote. A header has at most 64 KiB, and HandshakeTimeout is its deadline too.
+	// Header, if set, parses data that precedes TLS, such as a PROXY protocol
+	// header. It is called on the loop's goroutine with all bytes received so
+	// far. If done is false, all of p belongs to the header, and Header is
+	// called again with more. If done is true, the first n bytes are the
+	// header. An error ends the connection. Header may call c.SetRemote. A
+	// header may have 64 KiB, and HandshakeTimeout bounds its arrival too.
 	Header func(c *Conn, p []byte) (n int, done bool, err error)
-	// Session has the watermarks, limits and budgets of a connection, and whether there
-	// is half-close and early data.
+	// Session has the watermarks, limits and budgets of a connection, and turns
+	// on half-close and early data.
 	Session session.Config
-	// Logger is told of panics and accept failures, as LoopConfig.Logger says.
-	// Default: slog.Default().
+	// Logger gets panics and accept errors; see LoopConfig.Logger. The default
+	// is slog.Default().
 	Logger *slog.Logger
 	// Trace, if set, is called after each TLS operation; see LoopConfig.Trace.
 	Trace func(c *Conn, op tlsio.Op, r tlsio.Result, wait session.Event)
@@ -63,8 +70,8 @@ type Server struct {
 	context atomic.Pointer[cssl.Context]
 	limits  atomic.Pointer[Limits]
 	conns   atomic.Int64
-	// draining stops the loops from accepting before their listeners are gone, so
-	// that none slips in behind Shutdown's back.
+	// draining stops the loops from accepting before their listeners are
+	// closed, so that Shutdown misses no connection.
 	draining atomic.Bool
 
 	mu        sync.Mutex
@@ -73,8 +80,8 @@ type Server struct {
 	loops     []*Loop
 	running   sync.WaitGroup
 	listeners map[*serving]struct{}
-	drained   chan struct{} // closed when the server is closed and no connection is left
-	failure   error         // of a loop
+	drained   chan struct{} // closed when the server is closed and has no connection
+	failure   error         // the first error of a loop
 }
 
 // serving is one call of Serve.
@@ -82,7 +89,7 @@ type serving struct {
 	listeners []net.Listener
 	stop      chan struct{}
 	once      sync.Once
-	err       error // why; set before stop is closed
+	err       error // set before stop is closed
 }
 
 func (v *serving) end(err error) {
@@ -103,8 +110,8 @@ func (s *Server) ListenAndServe() error {
 	return s.Serve(ls...)
 }
 
-// Listen opens the sockets that ListenAndServe would serve on, for callers that
-// want to know the address or that it worked before they go on. Serve them with Serve.
+// Listen opens the sockets that ListenAndServe would serve on. Use it with
+// Serve to learn the address, or to see errors, before serving.
 func (s *Server) Listen() ([]net.Listener, error) {
 	return listen(s.Addr, s.loopCount())
 }
@@ -116,16 +123,17 @@ func (s *Server) loopCount() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// Serve accepts connections on listeners, each a *net.TCPListener or
-// *net.UnixListener, until Shutdown or Close, and then returns ErrServerClosed. Several
-// ones share an address and are dealt out over the loops; a single one is shared by all
-// loops. Serve owns them, and closes a TCP listener as soon as the loops have
-// descriptors of their own for its socket. It may be called for several addresses, each
-// on a goroutine of its own. When no connection can come from a listener any more, it
-// returns why; connections that live go on.
+// Serve accepts connections on listeners until Shutdown or Close, and then
+// returns ErrServerClosed. Each listener is a *net.TCPListener or
+// *net.UnixListener. Several listeners must have the same address, and each
+// loop gets one of them; a single listener is shared by all loops. Serve owns
+// the listeners. It closes a TCP listener as soon as the loops have duplicated
+// its descriptor. To serve several addresses, call Serve for each on a
+// goroutine of its own. If a listener fails, Serve returns the error, and
+// existing connections go on.
 func (s *Server) Serve(ls ...net.Listener) error {
 	if len(ls) == 0 {
-		return errors.New("reactor: there is no listener to serve")
+		return errors.New("reactor: Serve without a listener")
 	}
 	if err := s.start(); err != nil {
 		closeAll(ls)
@@ -162,9 +170,9 @@ type attached struct {
 	ln   *listener
 }
 
-// closeTCP closes what package net holds of TCP listeners, once each loop has a descriptor of its own: Go's own poller would
-// wake a thread for every connection that comes. A unix listener has to stay, since
-// closing it removes its path.
+// closeTCP closes TCP listeners once each loop has a descriptor of its own:
+// Go's own poller would wake a thread for every incoming connection. A unix
+// listener stays open, because closing it removes its path.
 func (v *serving) closeTCP() {
 	for _, l := range v.listeners {
 		if tcp, ok := l.(*net.TCPListener); ok {
@@ -173,7 +181,7 @@ func (v *serving) closeTCP() {
 	}
 }
 
-// attach gives the listeners to the loops.
+// attach adds the listeners to the loops.
 func (s *Server) attach(v *serving) (added []attached, err error) {
 	n := max(len(v.listeners), len(s.loops))
 	for i := range n {
@@ -197,7 +205,7 @@ func (s *Server) attach(v *serving) (added []attached, err error) {
 	return added, nil
 }
 
-// detach takes the listeners off the loops and waits until that is done.
+// detach removes the listeners from the loops, and waits until that is done.
 func (s *Server) detach(added []attached) {
 	for _, a := range added {
 		done := make(chan struct{})
@@ -212,7 +220,7 @@ func (s *Server) detach(added []attached) {
 	}
 }
 
-// start makes the loops go, once.
+// start starts the loops, once.
 func (s *Server) start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -239,7 +247,7 @@ func (s *Server) start() error {
 				l.poller.Close()
 			}
 			s.loops = nil
-			return fmt.Errorf("reactor: no loop can be made: %w", err)
+			return fmt.Errorf("reactor: creating a loop: %w", err)
 		}
 		s.loops = append(s.loops, l)
 	}
@@ -259,7 +267,7 @@ func (s *Server) start() error {
 	return nil
 }
 
-// fail ends the server because epoll itself failed.
+// fail ends the server because a loop has failed.
 func (s *Server) fail(err error) {
 	s.mu.Lock()
 	if s.failure == nil {
@@ -269,11 +277,11 @@ func (s *Server) fail(err error) {
 	go s.Close()
 }
 
-// SetContext makes connections that are accepted from now on use x. Those that
-// live keep what they have. The caller may close the old Context then.
+// SetContext sets the Context for connections that are accepted from now on.
+// Existing connections keep theirs. The caller may then close the old Context.
 func (s *Server) SetContext(x *cssl.Context) { s.context.Store(x) }
 
-// admit takes a place for a connection.
+// admit counts a connection, unless there are MaxConns already.
 func (s *Server) admit() bool {
 	limit := s.limits.Load().MaxConns
 	if n := s.conns.Add(1); limit > 0 && n > int64(limit) {
@@ -283,7 +291,7 @@ func (s *Server) admit() bool {
 	return true
 }
 
-// release gives a place back.
+// release undoes admit.
 func (s *Server) release() {
 	if s.conns.Add(-1) == 0 {
 		s.mu.Lock()
@@ -292,7 +300,8 @@ func (s *Server) release() {
 	}
 }
 
-// checkDrained closes drained when all is over. s.mu is held.
+// checkDrained closes drained if the server is closed and has no connection.
+// s.mu is held.
 func (s *Server) checkDrained() {
 	if !s.closed || s.conns.Load() != 0 || s.drained == nil {
 		return
@@ -304,10 +313,11 @@ func (s *Server) checkDrained() {
 	}
 }
 
-// Conns is the number of connections now.
+// Conns returns the current number of connections. Unlike Stats().Conns it
+// includes what happened in the current turn.
 func (s *Server) Conns() int { return int(s.conns.Load()) }
 
-// closeListeners ends all Serve calls and lets no connection in any more.
+// closeListeners ends all Serve calls and stops accepting.
 func (s *Server) closeListeners() {
 	s.draining.Store(true)
 	s.mu.Lock()
@@ -318,14 +328,16 @@ func (s *Server) closeListeners() {
 	s.mu.Unlock()
 }
 
-// StopAccepting lets no connection in any more and ends all Serve calls; connections that live go on, handshakes too. Shutdown or
-// Close is still to be called. It is for a server whose listening sockets another process takes over.
+// StopAccepting stops accepting and makes all Serve calls return. Existing
+// connections go on, including those in the handshake. It is for a server whose
+// listening sockets another process takes over. Call Shutdown or Close later.
 func (s *Server) StopAccepting() { s.closeListeners() }
 
-// Shutdown stops accepting, closes every connection as by Conn.Close (what is queued is
-// written, then close_notify) and waits until all have ended, or until ctx is
-// done; then it returns ctx's error, and Close cuts off the rest. A handler must not call
-// it, nor Close, but for on another goroutine: both wait for the loops.
+// Shutdown stops accepting, closes every connection like Conn.Close (its queue
+// is written, then close_notify) and waits until all have ended. If ctx is done
+// first, Shutdown returns ctx's error; then call Close to end the rest.
+// Shutdown and Close wait for the loops, so a handler may call them on another
+// goroutine only.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.closeListeners()
 	s.mu.Lock()
@@ -347,7 +359,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.stopLoops()
 }
 
-// Close stops accepting and cuts off every connection.
+// Close stops accepting and resets every connection.
 func (s *Server) Close() error {
 	s.closeListeners()
 	return s.stopLoops()
@@ -376,7 +388,7 @@ func (l *Loop) closeAll() {
 	}
 }
 
-// Stats adds up the counters of all loops.
+// Stats returns the sum of the counters of all loops.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	loops := s.loops

@@ -7,27 +7,28 @@ import (
 	"github.com/spacemonad/go-openssl/internal/saturate"
 )
 
-// The wheel has slots of tick each. A deadline further away than the wheel is
-// round is put into the last slot and looked at again there.
+// Each slot of the wheel is one tick. A deadline beyond the wheel's range goes
+// into the last slot and is inserted again from there.
 const (
 	tick       = 50 * time.Millisecond
 	wheelSlots = 1024
 )
 
-// wheel holds the deadlines of a loop's connections, one for each. It is a list
-// of connections for each slot, linked through them, so that setting, moving and
-// removing cost the same at any number. A deadline that moves away is left where it is and
-// looked at when its old slot comes up.
+// wheel is a timer wheel with the deadlines of a loop's connections, one for
+// each. Each slot is a list linked through the connections, so that setting,
+// moving and removing a deadline takes constant time. A deadline that moves
+// later stays in its old slot and is moved when that slot comes up.
 type wheel struct {
 	slots    [wheelSlots]*Conn
 	occupied [wheelSlots / 64]uint64
 	count    int
-	at       int64 // the tick up to which slots have been handled
+	at       int64 // the last tick that was handled
 }
 
 func tickOf(t time.Duration) int64 { return int64(saturate.Add(t, tick-1) / tick) }
 
-// set gives c the deadline due (time since the loop's start), rounded up to a tick.
+// set sets c's deadline to due (time since the loop's start), rounded up to a
+// tick.
 func (w *wheel) set(c *Conn, due time.Duration) {
 	c.due = due
 	if c.timed {
@@ -52,7 +53,7 @@ func (w *wheel) insert(c *Conn) {
 	w.count++
 }
 
-// remove takes c's deadline away.
+// remove removes c's deadline.
 func (w *wheel) remove(c *Conn) {
 	if !c.timed {
 		return
@@ -73,8 +74,8 @@ func (w *wheel) remove(c *Conn) {
 	w.count--
 }
 
-// advance calls expire for each connection whose deadline has passed at now. expire may set
-// deadlines again.
+// advance calls expire for each connection whose deadline has passed at now.
+// expire may set deadlines again.
 func (w *wheel) advance(now time.Duration, expire func(*Conn)) {
 	end := int64(now / tick)
 	if w.count == 0 || end-w.at > wheelSlots {
@@ -101,7 +102,8 @@ func (w *wheel) advance(now time.Duration, expire func(*Conn)) {
 	}
 }
 
-// next is the time of the next slot that holds something; false if none does.
+// next returns the time of the next slot that is not empty, or false if there
+// is none.
 func (w *wheel) next() (time.Duration, bool) {
 	if w.count == 0 {
 		return 0, false

@@ -4,5 +4,5 @@ package reactor
 
 import "runtime"
 
-// yield lets other goroutines run, see yield.go.
+// yield lets other goroutines run; see yield.go.
 func yield() { runtime.Gosched() }

@@ -15,7 +15,7 @@ import (
 	"sync"
 )
 
-// Kind is what kind of call a Fault is in.
+// Kind is the kind of call that a Fault affects.
 type Kind int
 
 // The kinds.
@@ -23,8 +23,8 @@ const (
 	Recv         Kind = C.SHIM_RECV
 	Send         Kind = C.SHIM_SEND
 	OpenSSLAlloc Kind = C.SHIM_OPENSSL
-	CSSLAlloc    Kind = C.SHIM_CSSL // calloc, realloc and strdup of cssl itself
-	// Those of Go.
+	CSSLAlloc    Kind = C.SHIM_CSSL // calloc, realloc and strdup called by cssl
+	// Calls of Go.
 	Accept Kind = iota + 100
 	EpollCtl
 	EpollWait
@@ -48,48 +48,53 @@ func (k Kind) String() string {
 	return "malloc of cssl"
 }
 
-// Answers besides an errno.
+// Values of Fault.Answer other than an errno.
 const (
-	End   = C.SHIM_END   // recv: the end of the stream
-	Short = C.SHIM_SHORT // recv and send: one byte moves
+	End   = C.SHIM_END   // recv: end of stream
+	Short = C.SHIM_SHORT // recv and send: one byte is transferred
 )
 
-// Fault is a call, or several in a row, that get an answer of our choice.
+// Fault makes one call, or several in a row, return a chosen result.
 type Fault struct {
 	Kind Kind
-	// FD is the descriptor of whose calls it is (the poller's own, for epoll_ctl and
-	// epoll_wait); 0: of any. Accepted: that of the next connection that is accepted.
+	// FD is the descriptor whose calls are affected (the poller's own for
+	// epoll_ctl and epoll_wait); 0 means any. Accepted means that of the next
+	// accepted connection.
 	FD       int
 	Accepted bool
-	// Peer, with Accepted, is the port that the connection must come from; 0: any.
+	// Peer, with Accepted, is the port that the connection must come from; 0
+	// means any.
 	Peer int
-	// Call is the number of the first one, counted from 1; 0: none, they are counted only. Forever: all that follow too.
+	// Call is the number of the first affected call, counted from 1; 0 only
+	// counts calls. Forever affects all later calls too.
 	Call    int
 	Forever bool
-	// Answer is an errno, or one of the above. Allocations answer NULL.
+	// Answer is an errno, End or Short. Allocations return NULL.
 	Answer int
 }
 
-// Report is what became of a Fault.
+// Report is the outcome of a Fault.
 type Report struct {
-	// Calls of that kind there were.
+	// Calls is the number of calls of that kind.
 	Calls int
-	// Hit: the call came. Then Op and FD say of epoll_ctl which it was.
+	// Hit is set if the fault was injected. Op and FD then identify the call of
+	// epoll_ctl.
 	Hit    bool
 	Op, FD int
 }
 
-// plan is the fault that waits for calls of Go; C has its own.
+// plan is the fault for calls of Go; C has its own.
 var plan struct {
 	mu     sync.Mutex
 	armed  Fault
 	report Report
-	// pollers are those that were made, oldest first; first is what each was given first.
+	// pollers are those that were made, oldest first; first has the first
+	// descriptor added to each.
 	pollers []int
 	first   map[int]int
 }
 
-// Arm makes f happen until Disarm.
+// Arm activates f until Disarm.
 func Arm(f Fault) {
 	plan.mu.Lock()
 	plan.armed, plan.report = f, Report{}
@@ -107,7 +112,7 @@ func Arm(f Fault) {
 	C.shim_arm(C.int(f.Kind), C.int(fd), C.long(f.Call), last, C.int(f.Answer))
 }
 
-// Disarm ends it, and says what became of it.
+// Disarm deactivates the fault and returns its outcome.
 func Disarm() Report {
 	n := int(C.shim_disarm())
 	plan.mu.Lock()
@@ -120,7 +125,8 @@ func Disarm() Report {
 	return r
 }
 
-// Site is where in OpenSSL's source the allocation was that was made to fail, or empty.
+// Site returns the place in OpenSSL's source of the allocation that was made to
+// fail, or "".
 func Site() string {
 	var line C.int
 	file := C.shim_site(&line)
@@ -130,7 +136,7 @@ func Site() string {
 	return site(file, line)
 }
 
-// noFile is the site of what OpenSSL allocates without saying where.
+// noFile is the site of allocations for which OpenSSL passes none.
 const noFile = "none:0"
 
 func site(file *C.char, line C.int) string {
@@ -144,10 +150,11 @@ func site(file *C.char, line C.int) string {
 // Installed reports whether OpenSSL allocates through the shim.
 func Installed() bool { return C.shim_installed() == 1 }
 
-// Mark begins a new generation of the blocks that OpenSSL has.
+// Mark begins a new generation of OpenSSL's blocks.
 func Mark() { C.shim_mark() }
 
-// Left is where those of this generation came from that were not freed, with how many there are.
+// Left returns the sites of this generation's blocks that were not freed, with
+// the number of blocks.
 func Left() map[string]int {
 	const most = 1 << 10
 	files, lines := make([]*C.char, most), make([]C.int, most)
@@ -159,13 +166,14 @@ func Left() map[string]int {
 	return out
 }
 
-// Use is how many blocks of C, and bytes in them, have not been freed: those of OpenSSL (OpenSSLAlloc), or those of
-// cssl and of what Go itself allocates in C (CSSLAlloc).
+// Use returns how many blocks of C, and bytes in them, have not been freed:
+// OpenSSL's (OpenSSLAlloc), or cssl's and those that Go allocates in C
+// (CSSLAlloc).
 func Use(k Kind) (blocks, bytes int) {
 	var n, size C.long
 	C.shim_use(C.int(k), &n, &size)
 	return int(n), int(size)
 }
 
-// Trim gives memory that C has freed back to the system.
+// Trim returns freed C memory to the system.
 func Trim() { C.shim_trim() }

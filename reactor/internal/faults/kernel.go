@@ -10,7 +10,8 @@ import (
 // #include "shim.h"
 import "C"
 
-// The variables are set before anything runs, and for good, so that no loop can be reading them meanwhile.
+// init replaces the variables before any loop runs, and never restores them, so
+// that no loop reads them meanwhile.
 func init() {
 	plan.first = map[int]int{}
 	accept, control, wait := sys.Accept4, sys.EpollCtl, sys.EpollWait
@@ -42,8 +43,8 @@ func init() {
 	}
 }
 
-// chosen counts a call of Go on fd, and answers the errno that it is to get. op and what
-// it is about are kept for the report.
+// chosen counts a call of Go on fd, and returns the errno to inject, or 0. It
+// keeps op and about for the report.
 func chosen(k Kind, fd, op, about int) unix.Errno {
 	plan.mu.Lock()
 	defer plan.mu.Unlock()
@@ -59,7 +60,7 @@ func chosen(k Kind, fd, op, about int) unix.Errno {
 	return unix.Errno(f.Answer)
 }
 
-// accepted aims a fault that waits for the next connection.
+// accepted aims a fault that waits for the next connection at fd.
 func accepted(fd int, sa *unix.RawSockaddrAny) {
 	plan.mu.Lock()
 	defer plan.mu.Unlock()
@@ -69,7 +70,7 @@ func accepted(fd int, sa *unix.RawSockaddrAny) {
 	}
 }
 
-// port is that of an IPv4 address.
+// port returns the port of an IPv4 address, or 0.
 func port(sa *unix.RawSockaddrAny) int {
 	if sa.Addr.Family != unix.AF_INET {
 		return 0
@@ -78,8 +79,8 @@ func port(sa *unix.RawSockaddrAny) int {
 	return int(p[0])<<8 | int(p[1])
 }
 
-// added keeps what identifies a poller. The descriptor that wakes it is the first that it adds, and the only one
-// that is edge-triggered.
+// added records a poller. The eventfd that wakes it is the first descriptor
+// that is added, and the only one that is edge-triggered.
 func added(epoll, fd int, ev unix.EpollEvent) {
 	plan.mu.Lock()
 	defer plan.mu.Unlock()
@@ -91,7 +92,7 @@ func added(epoll, fd int, ev unix.EpollEvent) {
 	}
 }
 
-// Pollers are the pollers that were made since the last call, oldest first.
+// Pollers returns the pollers that were made since the last call, oldest first.
 func Pollers() []int {
 	plan.mu.Lock()
 	defer plan.mu.Unlock()
@@ -100,7 +101,8 @@ func Pollers() []int {
 	return out
 }
 
-// First is the descriptor that a poller was given first, or 0: a server's is its listener.
+// First returns the first descriptor that was added to a poller, or 0. For a
+// server that is its listener.
 func First(epoll int) int {
 	plan.mu.Lock()
 	defer plan.mu.Unlock()

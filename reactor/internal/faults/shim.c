@@ -55,7 +55,7 @@ const char *shim_site(int *line)
 	return plan.file;
 }
 
-/* Counts a call. True if it is one that gets the chosen answer. */
+/* Counts a call. Returns 1 if the call gets the chosen answer. */
 static int chosen(int kind, int fd, int *answer)
 {
 	int hit = 0;
@@ -71,8 +71,8 @@ static int chosen(int kind, int fd, int *answer)
 }
 
 /*
- * The linker (--wrap) turns the calls of the objects that it links, which are cssl's and
- * those of Go's runtime, into calls of these. Shared libraries are not affected.
+ * The linker (--wrap) redirects calls in the objects that it links, which are
+ * cssl's and the Go runtime's, to these. Shared libraries are not affected.
  */
 ssize_t __real_recv(int fd, void *p, size_t n, int flags);
 ssize_t __real_send(int fd, const void *p, size_t n, int flags);
@@ -130,7 +130,10 @@ static int refused(void)
 	return 1;
 }
 
-/* What is allocated and not freed: by OpenSSL, and by the objects that are linked, which are cssl and what Go calls. */
+/*
+ * What is allocated and not freed: by OpenSSL, and by the linked objects (cssl
+ * and C code that Go calls).
+ */
 static struct use {
 	atomic_long blocks, bytes;
 } openssl_use, linked_use;
@@ -185,7 +188,7 @@ void *__wrap_realloc(void *p, size_t n)
 	less(&linked_use, p);
 	q = __real_realloc(p, n);
 	if (q == NULL)
-		more(&linked_use, p); /* which is as it was */
+		more(&linked_use, p); /* realloc has not changed it */
 	return more(&linked_use, q);
 }
 
@@ -199,7 +202,7 @@ void __wrap_free(void *p)
 	__real_free(less(&linked_use, p));
 }
 
-/* What stands before each of OpenSSL's blocks. */
+/* The header of each of OpenSSL's blocks. */
 typedef struct block {
 	struct block *prev, *next;
 	const char *file;
@@ -237,8 +240,9 @@ static block *take(void *p)
 }
 
 /*
- * OpenSSL 3.5 does not survive all of these: a memory BIO whose buffer could not grow is written to again by SSL_free, when a record
- * layer (they came with 3.2) hands on what it had read. The crash is libssl's own, so those are not tried.
+ * OpenSSL 3.5 crashes after some failures: if the buffer of a memory BIO could
+ * not grow, SSL_free writes to it again when a record layer (new in 3.2) passes
+ * on what it has read. The bug is in libssl, so these failures are left out.
  */
 static int fatal_to_openssl(const char *file)
 {
@@ -294,7 +298,10 @@ static void *openssl_realloc(void *p, size_t n, const char *file, int line)
 	return add(b, file, line);
 }
 
-/* OpenSSL takes an allocator only before its first allocation, and that is in the init of package cssl. */
+/*
+ * OpenSSL accepts an allocator only before its first allocation, which is in
+ * the init of package cssl.
+ */
 __attribute__((constructor)) static void install(void)
 {
 	installed = CRYPTO_set_mem_functions(openssl_malloc, openssl_realloc, openssl_free);

@@ -1,4 +1,4 @@
-// Package poller waits for many descriptors by epoll, for one goroutine.
+// Package poller waits for many descriptors with epoll, for one goroutine.
 package poller
 
 import (
@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Poller is an epoll instance (level-triggered) with an eventfd to wake it. Only
-// Wake may be called from another goroutine than the one that calls Wait.
+// Poller is a level-triggered epoll instance with an eventfd to wake it. Only
+// the goroutine that calls Wait may call its methods, except Wake.
 type Poller struct {
 	epoll  int
 	wake   int
@@ -19,22 +19,22 @@ type Poller struct {
 	events []unix.EpollEvent
 }
 
-// Key identifies what was added; it comes back with each event.
+// Key identifies a registered descriptor. Each event carries it.
 type Key uint64
 
-// WakeKey is the Poller's own: of the event that Wake brings.
+// WakeKey is the key of the event that Wake causes.
 const WakeKey = ^Key(0)
 
 // Polled is one event.
 type Polled struct {
 	Key Key
-	// Event: a hang-up or an error counts as both directions.
+	// Event is both directions after a hang-up or an error.
 	Event session.Event
-	// HangUp: the event was EPOLLHUP or EPOLLERR, which epoll reports whether or not they are waited for.
+	// HangUp is set for EPOLLHUP and EPOLLERR, which epoll always reports.
 	HangUp bool
 }
 
-// New makes a Poller that takes up to batch events at a time.
+// New returns a Poller that takes up to batch events at a time.
 func New(batch int) (*Poller, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -46,7 +46,7 @@ func New(batch int) (*Poller, error) {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
 	p := &Poller{epoll: epoll, wake: wake, events: make([]unix.EpollEvent, batch)}
-	// Edge-triggered, for this one alone: it fires once for each write, and its
+	// The eventfd alone is edge-triggered: each write causes one event, and its
 	// counter need not be read.
 	if err := p.control(unix.EPOLL_CTL_ADD, wake, WakeKey, unix.EPOLLIN|unix.EPOLLET); err != nil {
 		p.Close()
@@ -59,10 +59,10 @@ func New(batch int) (*Poller, error) {
 func (p *Poller) Close() {
 	unix.Close(p.wake)
 	unix.Close(p.epoll)
-	p.wake, p.epoll = -1, -1 // the numbers are soon others'
+	p.wake, p.epoll = -1, -1 // the numbers may be reused
 }
 
-// FD is the descriptor of the epoll instance, or -1 after Close.
+// FD returns the descriptor of the epoll instance, or -1 after Close.
 func (p *Poller) FD() int { return p.epoll }
 
 func (p *Poller) control(op, fd int, k Key, events uint32) error {
@@ -83,29 +83,30 @@ func mask(e session.Event) (m uint32) {
 	return m
 }
 
-// Add registers fd with the events to wait for.
+// Add registers fd and the events to wait for.
 func (p *Poller) Add(fd int, k Key, e session.Event) error {
 	return p.control(unix.EPOLL_CTL_ADD, fd, k, mask(e))
 }
 
-// AddExclusive registers a descriptor that several Pollers wait for, so that one
-// event wakes about one of them (EPOLLEXCLUSIVE). It cannot be modified, only removed.
+// AddExclusive registers a descriptor that several Pollers wait for
+// (EPOLLEXCLUSIVE), so that an event wakes about one of them. It can be removed
+// but not modified.
 func (p *Poller) AddExclusive(fd int, k Key, e session.Event) error {
 	return p.control(unix.EPOLL_CTL_ADD, fd, k, mask(e)|unix.EPOLLEXCLUSIVE)
 }
 
-// Modify changes what to wait for.
+// Modify changes the events to wait for.
 func (p *Poller) Modify(fd int, k Key, e session.Event) error {
 	return p.control(unix.EPOLL_CTL_MOD, fd, k, mask(e))
 }
 
-// Remove takes fd out.
+// Remove unregisters fd.
 func (p *Poller) Remove(fd int) error {
 	return p.control(unix.EPOLL_CTL_DEL, fd, 0, 0)
 }
 
-// Wait waits up to timeout milliseconds (0: not at all, -1: without end) and
-// answers how many events there are. A call that a signal interrupts answers 0.
+// Wait waits up to timeout milliseconds (0: not at all, -1: without limit) and
+// returns the number of events. It returns 0 when a signal interrupts it.
 func (p *Poller) Wait(timeout int) (int, error) {
 	n, errno := sys.EpollWait(p.epoll, p.events, timeout)
 	switch errno {
@@ -117,7 +118,7 @@ func (p *Poller) Wait(timeout int) (int, error) {
 	return 0, fmt.Errorf("epoll_wait: %w", errno)
 }
 
-// At is event i of the last Wait.
+// At returns event i of the last Wait.
 func (p *Poller) At(i int) Polled {
 	ev := &p.events[i]
 	out := Polled{Key: Key(uint32(ev.Fd)) | Key(uint32(ev.Pad))<<32}
@@ -137,14 +138,14 @@ func (p *Poller) At(i int) Polled {
 	return out
 }
 
-// Wake makes the current or next Wait return, from any goroutine. Calls before
-// the loop has taken notice cost nothing. What the loop is to find must be
-// in place before.
+// Wake makes the current or next Wait return. Any goroutine may call it.
+// Further calls cost no system call until Wait's event has been taken with At.
+// Whatever the loop is to find must be in place before the call.
 func (p *Poller) Wake() {
 	if p.woken.Swap(true) {
 		return
 	}
 	one := [8]byte{1}
-	// It fails only if 2^64-2 calls were never taken notice of.
+	// It fails only if 2^64-2 writes were never read.
 	_, _ = unix.Write(p.wake, one[:])
 }

@@ -1,7 +1,8 @@
-// Package sys has the system calls on which a loop stands, as variables: the kernel gives some of its
-// answers too seldom to wait for them, so a test (package faults) puts itself between. Nothing else
-// may set them, and only before the first loop runs. A call through a variable costs
-// about a nanosecond; the arguments are values, so that nothing moves to the heap for it.
+// Package sys has the system calls of a loop as variables, so that tests can
+// inject errors that the kernel seldom returns (package faults). Nothing else
+// may set them, and only before the first loop runs. A call through a variable
+// costs about a nanosecond; the arguments are values, so that nothing escapes
+// to the heap.
 package sys
 
 import (
@@ -9,16 +10,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	_ "github.com/spacemonad/go-openssl/internal/platform" // says what is needed where this package does not build
+	_ "github.com/spacemonad/go-openssl/internal/platform" // fails to build with a clear message on unsupported platforms
 )
 
 var (
-	// Accept4 takes one connection, non-blocking and close-on-exec, with the peer's address. It does
-	// what unix.Accept4 does without the getsockopt and the allocations.
+	// Accept4 accepts a connection, non-blocking and close-on-exec, and returns
+	// the peer's address. Unlike unix.Accept4 it makes no getsockopt call and
+	// does not allocate.
 	Accept4 = accept4
 	// EpollCtl is epoll_ctl(2).
 	EpollCtl = epollCtl
-	// EpollWait is epoll_wait(2) for up to len(events) events and timeout milliseconds (-1: without end).
+	// EpollWait is epoll_wait(2) for up to len(events) events and timeout
+	// milliseconds (-1: without limit).
 	EpollWait = epollWait
 )
 
@@ -34,7 +37,7 @@ func epollCtl(epoll, op, fd int, ev unix.EpollEvent) error { return unix.EpollCt
 
 func epollWait(epoll int, events []unix.EpollEvent, timeout int) (int, unix.Errno) {
 	if timeout == 0 {
-		// It does not block, so the scheduler need not know of it.
+		// It does not block, so the scheduler need not know about it.
 		n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll),
 			uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
 		return int(n), errno
