@@ -27,14 +27,12 @@
 //
 // A Loop also drives client connections. There are three ways to start one:
 //
-//   - [Dialer.Dial] resolves the name, connects, and waits until the handshake
-//
-// is done and the certificate is verified. It takes a context and is for
-// goroutines that may block.
-//   - [Loop.Connect] takes an IP address and returns at once. The handler gets
-//
-// the outcome. It is for the loop's own goroutine, and for thousands of
-// connections without a goroutine each.
+//   - [Dialer.Dial] resolves the name, connects, and waits until the
+//     handshake is done and the certificate is verified. It takes a context
+//     and is for goroutines that may block.
+//   - [Loop.Connect] takes an IP address and returns at once. The handler
+//     gets the outcome. It is for the loop's own goroutine, and for thousands
+//     of connections without a goroutine each.
 //   - [Loop.Attach] takes a socket that the caller has made.
 //
 // # Scheduling
@@ -45,9 +43,10 @@
 //
 // A Loop is not locked to an OS thread, and yields to the Go scheduler every
 // millisecond. With a locked thread, or without the yield, the scheduler's
-// monitor (sysmon) takes the P away on each cgo call after 10 ms, which costs
-// futex calls and CPU time. runtime.Gosched would wake another thread while a P
-// is idle, and that thread would take over the loop; see yield.go.
+// monitor (sysmon) takes the P away on every cgo call once the loop has run for
+// 10 ms, which costs futex calls and CPU time. The loop does not call
+// runtime.Gosched: while a P is idle, that would wake another thread to take
+// over the loop; see yield.go.
 //
 // Set GOMAXPROCS to at least the number of loops plus one. When every P is
 // inside C, the monitor takes them away from calls that last longer than 20 µs,

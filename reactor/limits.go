@@ -38,11 +38,11 @@ type Limits struct {
 	// MaxConns (default: none) is the number of connections above which further
 	// ones are refused.
 	MaxConns int
-	// MaxHandshakes (default 1024 for each loop) is the number of handshakes
-	// above which new connections wait in the listener's backlog. While others
-	// wait there, a handshake that has waited for its peer for a fifth of
-	// HandshakeTimeout is evicted (ErrHandshakeEvicted), so that stalled
-	// handshakes do not keep the others out.
+	// MaxHandshakes (default: 1024 for each loop) is the number of handshakes,
+	// over all loops, above which new connections wait in the listener's
+	// backlog. While others wait there, a handshake that has waited for its
+	// peer for a fifth of HandshakeTimeout is evicted (ErrHandshakeEvicted), so
+	// that stalled handshakes do not keep the others out.
 	MaxHandshakes int
 	// MaxQueued (default: none) bounds the queued bytes over all connections. A
 	// Write that would exceed it returns session.ErrQueueFull.
@@ -109,9 +109,9 @@ func (l *Loop) mayEnter(s *Server, remote netip.AddrPort) (err error) {
 	return s.Admit(remote)
 }
 
-// Ping returns nil once every loop has finished a turn, for watchdogs and
-// health checks. It returns ErrServerClosed if a loop has ended, and an error
-// that wraps ctx's if ctx is done first.
+// Ping returns nil once every loop has responded, for watchdogs and health
+// checks. It returns ErrServerClosed if a loop has ended, and an error that
+// wraps ctx's if ctx is done first.
 func (s *Server) Ping(ctx context.Context) error {
 	s.mu.Lock()
 	loops := s.loops

@@ -24,7 +24,7 @@ import (
 var (
 	// ErrHandshakeTimeout is reported when Limits.HandshakeTimeout has passed.
 	ErrHandshakeTimeout error = timeoutError("reactor: handshake took too long")
-	// ErrHandshakeEvicted is reported when a stalled handshake has lost its place
+	// ErrHandshakeEvicted is reported when a stalled handshake lost its place
 	// because the loop was full; see Limits.MaxHandshakes.
 	ErrHandshakeEvicted error = timeoutError("reactor: handshake stalled while other connections waited")
 	// ErrIdleTimeout is reported when Limits.IdleTimeout has passed.
@@ -60,7 +60,7 @@ type LoopConfig struct {
 	// KeepAlive is how long a connection made by Connect may be silent before
 	// the system probes the peer, every 15 s and nine times (tcp(7)). 0 means
 	// 15 s; a negative value turns probes off. Values are rounded up to
-	// seconds, and to at most 32767.
+	// seconds; the maximum is 32767 s.
 	KeepAlive time.Duration
 	// Session has the watermarks and budgets, and turns on half-close. The loop
 	// sets its Buffer and Counters.

@@ -52,11 +52,11 @@ type Server struct {
 	// admitted, when it has ended.
 	Release func(remote netip.AddrPort)
 	// Header, if set, parses data that precedes TLS, such as a PROXY protocol
-	// header. It is called on the loop's goroutine with all bytes received so
-	// far. If done is false, all of p belongs to the header, and Header is
-	// called again with more. If done is true, the first n bytes are the
-	// header. An error ends the connection. Header may call c.SetRemote. A
-	// header may have 64 KiB, and HandshakeTimeout bounds its arrival too.
+	// header of at most 64 KiB. It is called on the loop's goroutine with all
+	// bytes received so far. If done is false, all of p belongs to the header,
+	// and Header is called again with more. If done is true, the first n bytes
+	// are the header. An error ends the connection. Header may call
+	// c.SetRemote. HandshakeTimeout bounds the arrival of the header too.
 	Header func(c *Conn, p []byte) (n int, done bool, err error)
 	// Session has the watermarks, limits and budgets of a connection, and turns
 	// on half-close and early data.

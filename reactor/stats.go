@@ -41,7 +41,7 @@ type Stats struct {
 	// TurnMicroseconds is how long the turns took, without their wait for
 	// events. TurnEvents is how many events epoll returned in each turn.
 	TurnMicroseconds, TurnEvents Histogram
-	// Panics of the handler.
+	// Panics counts the handler's panics.
 	Panics uint64
 	// LogDropped is how many log lines were dropped because the Logger was too
 	// slow.

@@ -2,9 +2,9 @@
 // Only its own tests and those of package soak link it. They run a whole
 // connection with each fault at each call in turn.
 //
-//	reactor ──accept4, epoll_ctl, epoll_wait─► package sys  variables
-//	cssl    ──recv, send, calloc, realloc────► libc         ld --wrap (shim.c)
-//	OpenSSL ──malloc, realloc────────────────► libc         CRYPTO_set_mem_functions
+//	reactor ──accept4, epoll_ctl, epoll_wait─► sys   variables
+//	cssl    ──recv, send, calloc, realloc────► libc  ld --wrap (shim.c)
+//	OpenSSL ──malloc, realloc────────────────► libc  CRYPTO_set_mem_functions
 //
 // # Why this way
 //

@@ -3,9 +3,9 @@
 //
 //	load   clients of crypto/tls and of a reactor.Loop: echoes of all sizes,
 //	  │    streams, slow readers, resets, garbage, half-open connections,
-//	  │    KeyUpdates, renegotiations, pauses, resumptions; they check every byte
+//	  │    KeyUpdates, renegotiations, pauses, resumptions; every byte checked
 //	  │    the operator: new certificates by SetContext, Shutdown, a new server
-//	  │    the saboteur: errors of the kernel and of cssl's malloc (package faults)
+//	  │    the saboteur: errors of the kernel and of malloc (package faults)
 //	  ▼
 //	quiet  all is closed: SSLs, contexts, descriptors, goroutines and cssl's own
 //	  │    memory must be as at the first quiet point; OpenSSL's memory, Go's
