@@ -51,7 +51,7 @@ func (l *Loop) readHeader(c *Conn) bool {
 	switch {
 	case err != nil:
 	case used < had || used > len(got):
-		err = fmt.Errorf("Header returned n = %d, which must be from %d to %d", used, had, len(got))
+		err = fmt.Errorf("the length that Header returned is %d and must be from %d to %d", used, had, len(got))
 	case used > maxHeader:
 		err = fmt.Errorf("the header is longer than %d bytes", maxHeader)
 	}
