@@ -135,9 +135,9 @@ func (e Event) String() string {
 
 func eventOf(w tlsio.Want) Event {
 	switch {
-	case w.Readable():
+	case w == tlsio.WantRead:
 		return Readable
-	case w.Writable():
+	case w == tlsio.WantWrite:
 		return Writable
 	}
 	return 0

@@ -161,7 +161,7 @@ func (s *Session) live(op operation) bool {
 // What the peer makes us queue meanwhile is bounded by MaxQueue.
 func (s *Session) mustRead() bool {
 	w := s.want[write]
-	return w.Readable() || w == tlsio.WantAppRead
+	return w == tlsio.WantRead || w == tlsio.WantAppRead
 }
 
 // Interest is what to wait for: the union of the wants of the live operations.

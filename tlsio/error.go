@@ -59,33 +59,12 @@ const (
 	AlertReceived
 )
 
-// Class says in which way an operation failed.
-type Class uint8
-
-const (
-	// ClassSSL: the TLS protocol failed (SSL_ERROR_SSL). The connection cannot be used any more.
-	ClassSSL Class = iota
-	// ClassSyscall: the transport failed; Errno says how.
-	ClassSyscall
-	// ClassEOF: the peer ended the stream. The error is io.EOF after a
-	// close_notify alert and io.ErrUnexpectedEOF after a bare FIN.
-	ClassEOF
-	// ClassState: the call was wrong at this time.
-	ClassState
-	// ClassLimit: the peer went over a limit.
-	ClassLimit
-	// ClassUnknown: SSL_get_error answered something that is not known.
-	ClassUnknown
-)
-
 // Error is what an operation on a connection failed with. errors.Is finds io.EOF,
 // io.ErrUnexpectedEOF, a syscall.Errno, an [Alert] and the Err… values of this
 // package in it, whichever apply.
 type Error struct {
 	// Op is the operation that failed.
 	Op Op
-	// Class says in which way.
-	Class Class
 	// Reasons are OpenSSL's, oldest first; empty where OpenSSL gave none.
 	Reasons []Reason
 	// Alert is the TLS alert that ended the connection, if AlertSide is not AlertNone.
@@ -93,9 +72,12 @@ type Error struct {
 	AlertSide AlertSide
 	// Verify is OpenSSL's text for why the peer's certificate was refused, or empty.
 	Verify string
-	// Errno is the system call's, or 0.
+	// Errno is not 0 if the transport failed; it is the system call's.
 	Errno syscall.Errno
-	// Err is io.EOF, io.ErrUnexpectedEOF, one of this package's Err… values, or nil.
+	// Err is io.EOF after a close_notify alert, io.ErrUnexpectedEOF after a bare
+	// FIN, one of this package's Err… values, why a callback refused the
+	// handshake, or nil. If Err is nil and Errno is 0, the TLS protocol failed
+	// (SSL_ERROR_SSL).
 	Err error
 }
 
@@ -148,9 +130,6 @@ func (e *Error) Unwrap() []error {
 	}
 	return parts
 }
-
-// Timeout is always false: deadlines are the caller's.
-func (e *Error) Timeout() bool { return false }
 
 // Alert is a TLS alert description (RFC 8446, section 6). As an error it can
 // be looked for: errors.Is(err, tlsio.AlertUnknownCA).

@@ -44,12 +44,6 @@ func (w Want) String() string {
 	return fmt.Sprintf("Want(%d)", uint8(w))
 }
 
-// Readable reports whether the transport must become readable.
-func (w Want) Readable() bool { return w == WantRead }
-
-// Writable reports whether the transport must become writable.
-func (w Want) Writable() bool { return w == WantWrite }
-
 // Application reports whether the application must act, and the operation be
 // called again afterwards; no event of the transport ends such a wait.
 func (w Want) Application() bool { return w >= WantAsync && w <= WantRetryVerify }
@@ -87,7 +81,7 @@ type Result struct {
 // other one waits for, and the transport may not report it again. A Read ends
 // the wait for a Read also when it finds no data: then none is in the way.
 func (r Result) Unblocks(op Op, w Want) bool {
-	return r.In && w.Readable() || r.Out && w.Writable() || op == OpRead && w == WantAppRead
+	return r.In && w == WantRead || r.Out && w == WantWrite || op == OpRead && w == WantAppRead
 }
 
 // MaxPlaintext is the most bytes of plaintext that a TLS record carries (RFC

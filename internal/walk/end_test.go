@@ -304,9 +304,9 @@ func (e *end) check() {
 	}
 	var named session.Event
 	for _, w := range e.want {
-		if w.Readable() {
+		if w == tlsio.WantRead {
 			named |= session.Readable
-		} else if w.Writable() {
+		} else if w == tlsio.WantWrite {
 			named |= session.Writable
 		}
 	}
