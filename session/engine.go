@@ -25,26 +25,27 @@ type Engine interface {
 	CloseWrite() error
 }
 
-// Rekeyer is an Engine that can begin a handshake after the first one. After a want,
-// Handshake carries it on. The peer's answer to RequestCertificate comes with any
-// operation, in its tlsio.Result.Certificate.
-type Rekeyer interface {
+// FullEngine is an Engine that can do what Session offers beside the plain
+// stream; *cssl.Conn is one. A Session over an Engine that is none has no early
+// data, and its KeyUpdate, Renegotiate and RequestCertificate return
+// errors.ErrUnsupported.
+type FullEngine interface {
+	Engine
+	// ReadEarlyData reads at least one byte of early data into p, before the
+	// first Handshake. The end of early data is io.EOF.
+	ReadEarlyData(p []byte) tlsio.Result
+	// WriteMore is Write for a record that another one or close_notify follows at
+	// once, so that the transport may send them together. Write may take its
+	// place after a want, with the same bytes.
+	WriteMore(p []byte) tlsio.Result
+	// ShutdownMore is Shutdown when CloseWrite follows at once.
+	ShutdownMore() tlsio.Result
+	// KeyUpdate, Renegotiate and RequestCertificate begin a handshake after the
+	// first one. After a want, Handshake carries it on. The peer's answer to
+	// RequestCertificate comes with any operation, as Result.Certificate.
 	KeyUpdate(request bool) tlsio.Result
 	Renegotiate() tlsio.Result
 	RequestCertificate() tlsio.Result
-}
-
-// EarlyReader is an Engine that can read early data before the first Handshake. The end of it is io.EOF.
-type EarlyReader interface {
-	ReadEarlyData(p []byte) tlsio.Result
-}
-
-// MoreWriter is an Engine that can tell its transport that more follows at once, so that it is sent
-// together. WriteMore is otherwise Write, and Write may be called in its place with the same bytes; it is used
-// for a record that is not the last one queued, or that close_notify follows. ShutdownMore is otherwise Shutdown; CloseWrite follows.
-type MoreWriter interface {
-	WriteMore(p []byte) tlsio.Result
-	ShutdownMore() tlsio.Result
 }
 
 // Handler hears what happens on a connection. The methods are called from Ready,
@@ -161,8 +162,8 @@ type Config struct {
 	// Session closes then, once the queue is drained.
 	HalfClose bool
 	// EarlyData makes a server (see Session.ExpectPeer) hand early data to OnEarlyData
-	// before the handshake goes on. It needs an Engine that is an EarlyReader, and a
-	// cssl.Config with MaxEarlyData. Without it, early data is rejected.
+	// before the handshake goes on. It needs a FullEngine and, with cssl,
+	// Config.MaxEarlyData. Without it, early data is rejected.
 	EarlyData bool
 	// Buffer is where reads go: 16 KiB, allocated if empty. All Sessions with this
 	// Config use it, so they must share a goroutine.

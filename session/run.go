@@ -216,7 +216,7 @@ func (s *Session) count(name tlsio.Op, r tlsio.Result) {
 func (s *Session) writeRecord() tlsio.Result {
 	p := s.queue.freeze()
 	if len(p) < s.queue.len() || s.ending && s.rekey == rekeyNone {
-		if e, ok := s.engine.(MoreWriter); ok {
+		if e, ok := s.engine.(FullEngine); ok {
 			return e.WriteMore(p)
 		}
 	}
@@ -225,7 +225,7 @@ func (s *Session) writeRecord() tlsio.Result {
 
 // sendCloseNotify writes close_notify, which a FIN follows.
 func (s *Session) sendCloseNotify() tlsio.Result {
-	if e, ok := s.engine.(MoreWriter); ok {
+	if e, ok := s.engine.(FullEngine); ok {
 		return e.ShutdownMore()
 	}
 	return s.engine.Shutdown()
@@ -234,7 +234,7 @@ func (s *Session) sendCloseNotify() tlsio.Result {
 // tryHandshake carries the first handshake on, or starts or carries on a later one.
 func (s *Session) tryHandshake() (tlsio.Op, tlsio.Result) {
 	if s.early {
-		r := s.engine.(EarlyReader).ReadEarlyData(s.cfg.Buffer)
+		r := s.engine.(FullEngine).ReadEarlyData(s.cfg.Buffer)
 		if r.Err != io.EOF {
 			return tlsio.OpReadEarlyData, r
 		}
@@ -246,13 +246,13 @@ func (s *Session) tryHandshake() (tlsio.Op, tlsio.Result) {
 	k := s.rekey
 	if k == rekeyNone && s.certRequestPending {
 		s.rekey, s.certRequestPending, s.requesting = rekeyUnderWay, false, true
-		return tlsio.OpRequestCertificate, s.engine.(Rekeyer).RequestCertificate()
+		return tlsio.OpRequestCertificate, s.engine.(FullEngine).RequestCertificate()
 	}
 	if k == rekeyNone || k == rekeyUnderWay {
 		return tlsio.OpHandshake, s.engine.Handshake()
 	}
 	s.rekey, s.requesting = rekeyUnderWay, false
-	e := s.engine.(Rekeyer)
+	e := s.engine.(FullEngine)
 	if k == rekeyRenegotiate {
 		return tlsio.OpRenegotiate, e.Renegotiate()
 	}

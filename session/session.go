@@ -109,7 +109,7 @@ func (s *Session) Init(e Engine, h Handler, cfg *Config) {
 func (s *Session) ExpectPeer() {
 	s.want[handshake] = tlsio.WantRead
 	if s.cfg.EarlyData {
-		_, s.early = s.engine.(EarlyReader)
+		_, s.early = s.engine.(FullEngine)
 	}
 }
 
@@ -185,18 +185,6 @@ func (s *Session) Runnable() bool {
 	}
 	for op := range operations {
 		if s.can(op) {
-			return true
-		}
-	}
-	return false
-}
-
-// WaitsForApplication reports whether an operation waits for something that only the
-// application can bring about, such as a callback's answer; see [tlsio.Want.Application].
-// After that, call Retry and Ready(0).
-func (s *Session) WaitsForApplication() bool {
-	for op := range operations {
-		if s.want[op].Application() && s.live(op) {
 			return true
 		}
 	}
@@ -308,7 +296,7 @@ func (s *Session) Renegotiate() error { return s.startRekey(rekeyRenegotiate) }
 // way. The handler's OnCertificate says what came of it; a peer that never answers is the owner's to bound. The error is
 // errors.ErrUnsupported if the engine has no such thing, net.ErrClosed, or ErrRekeying if a request waits to be sent.
 func (s *Session) RequestCertificate() error {
-	if _, ok := s.engine.(Rekeyer); !ok {
+	if _, ok := s.engine.(FullEngine); !ok {
 		return errors.ErrUnsupported
 	}
 	if !s.mayRekey() {
@@ -324,7 +312,7 @@ func (s *Session) RequestCertificate() error {
 }
 
 func (s *Session) startRekey(k rekey) error {
-	if _, ok := s.engine.(Rekeyer); !ok {
+	if _, ok := s.engine.(FullEngine); !ok {
 		return errors.ErrUnsupported
 	}
 	if !s.mayRekey() {

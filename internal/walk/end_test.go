@@ -297,7 +297,7 @@ func (e *end) check() {
 		e.fail("phase %v, OnClose %d times", e.s.Phase(), e.closes)
 	}
 	if e.closes == 1 {
-		if in != 0 || run || e.s.Queued() != 0 || !e.s.Idle() || e.s.WaitsForApplication() {
+		if in != 0 || run || e.s.Queued() != 0 || !e.s.Idle() {
 			e.fail("closed: interest %v, runnable %v, %d bytes queued", in, run, e.s.Queued())
 		}
 		return
