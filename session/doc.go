@@ -41,13 +41,13 @@
 //
 // # Neither spinning nor stalling
 //
-// A live operation may have a want. Then an event (Interest) or the application
-// ends the wait. If it has none, [Session.Runnable] is true, and the event loop
-// calls Ready(0) without waiting. Bytes that are decrypted or buffered inside
-// the engine never wake epoll. A read therefore counts as runnable until the
-// engine returns WANT_READ or reports that it is drained. Queued data alone
-// never asks for writability: only an operation that returned WANT_WRITE, or
-// ciphertext that the transport has just refused, does.
+// A live operation with a want waits for an event (Interest) or for the
+// application. While a live operation has no want, [Session.Runnable] is true,
+// and the event loop calls Ready(0) without waiting. Bytes that are decrypted
+// or buffered inside the engine never wake epoll. A read therefore counts as
+// runnable until the engine returns WANT_READ or reports that it is drained.
+// Queued data alone never asks for writability: only an operation that returned
+// WANT_WRITE, or ciphertext that the transport has just refused, does.
 //
 // # Backpressure
 //
@@ -85,6 +85,6 @@
 // # Goroutines
 //
 // A Session belongs to one goroutine at a time. Ready calls the Handler's
-// methods. They may call any method of the same Session; the effect begins when
-// the handler returns.
+// methods. They may call any method of the same Session; the calls take effect
+// when the handler returns.
 package session

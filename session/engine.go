@@ -33,7 +33,7 @@ type Engine interface {
 }
 
 // FullEngine is an Engine with all that Session can use; *cssl.Conn is one. A
-// Session over an Engine that is no FullEngine reads no early data, and its
+// Session over an Engine that is not a FullEngine reads no early data, and its
 // KeyUpdate, Renegotiate and RequestCertificate return errors.ErrUnsupported.
 type FullEngine interface {
 	Engine
@@ -42,7 +42,7 @@ type FullEngine interface {
 	ReadEarlyData(p []byte) tlsio.Result
 	// WriteMore is Write for a record that is followed at once by another one
 	// or by close_notify, so that the transport can send them together. After a
-	// want, Write may be called instead, with the same bytes.
+	// want, the session may call Write instead, with the same bytes.
 	WriteMore(p []byte) tlsio.Result
 	// ShutdownMore is Shutdown when CloseWrite follows at once.
 	ShutdownMore() tlsio.Result
@@ -56,8 +56,8 @@ type FullEngine interface {
 
 // Handler is called with what happens on a connection. Ready calls the methods,
 // one at a time. Embed [BaseHandler] and write only the methods that you need.
-// A method that does something does not change the protocol: Config.HalfClose
-// and Config.EarlyData do.
+// Which methods you write does not change the protocol; Config.HalfClose and
+// Config.EarlyData do.
 type Handler interface {
 	// OnOpen is called when the handshake is done.
 	OnOpen()
@@ -166,8 +166,8 @@ type Config struct {
 	// MaxQueue is the largest number of queued bytes; Write returns
 	// ErrQueueFull instead of exceeding it. The default is 16 MiB.
 	MaxQueue int
-	// TurnBytes is the number of bytes that one call of Ready moves before it
-	// returns, for the sake of other connections. The default is 128 KiB.
+	// TurnBytes is the number of bytes after which Ready returns, so that one
+	// connection cannot hold up the others. The default is 128 KiB.
 	TurnBytes int
 	// LingerBytes is the number of bytes that are read and discarded after our
 	// close_notify before the close fails with ErrLinger. The default is 1 MiB.

@@ -41,9 +41,9 @@ func (s *Session) Ready(got Event) {
 			break
 		}
 		if budget <= 0 {
-			// The other direction gets one attempt beyond the budget: a peer that
-			// never stops sending must not delay our replies for ever, and one that
-			// takes all we write must not delay our reading for ever.
+			// The other direction gets one attempt beyond the budget. A peer that
+			// never stops sending must not delay our replies for ever, nor one
+			// that takes all we write delay our reading.
 			other := write
 			if op == write {
 				other = read
@@ -127,7 +127,8 @@ func (s *Session) take(st step) {
 		return
 	}
 	s.finOut = true
-	// After an error the peer has reset the connection; reading reports that too.
+	// An error means that the peer has reset the connection, which reading
+	// reports too.
 	_ = s.engine.CloseWrite()
 }
 
@@ -186,7 +187,7 @@ func (s *Session) note(op operation, name tlsio.Op, r tlsio.Result) {
 		s.want[read] = tlsio.WantRead
 	}
 	if s.held = r.Held; s.held {
-		s.want[flush] = tlsio.WantNone // tried after write, which would send it too
+		s.want[flush] = tlsio.WantNone // tried after write, which also sends it
 	}
 	if s.unsent = r.Unsent; s.unsent {
 		// The transport has refused it and would refuse the next record too.
@@ -283,7 +284,7 @@ func (s *Session) progress(op operation, r tlsio.Result) {
 			return
 		}
 		if !s.shutdownOut {
-			return // the queue is not written yet; the owner's deadline bounds that
+			return // the queue is not written yet; the owner's deadline bounds it
 		}
 		if s.lingered += r.N; s.lingered > s.cfg.LingerBytes {
 			s.Abort(ErrLinger)
@@ -310,8 +311,9 @@ func (s *Session) failed(op operation, err error) {
 	case op == read && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 		s.endOfInput(err)
 	case op == handshake && s.rekey == rekeyUnderWay && (errors.Is(err, tlsio.ErrState) || errors.Is(err, io.EOF)):
-		// It was refused before it began, or the peer ended its direction instead
-		// of answering, which reading reports too. The connection goes on.
+		// It was refused before it began, or the peer ended its direction
+		// instead of answering, which reading reports too. The connection
+		// goes on.
 		s.rekey = rekeyNone
 		switch {
 		case s.phase != Open:
@@ -324,19 +326,19 @@ func (s *Session) failed(op operation, err error) {
 		// The write direction has failed. What the peer sent before can still
 		// be read; due ends the session when there is no more. If the peer
 		// ended its direction cleanly and no data of ours is lost, the missing
-		// close_notify is no error.
+		// close_notify is not an error.
 		s.broken = true
 		ended := s.readDone || errors.Is(err, io.EOF)
 		if s.cause == nil && !(ended && s.queue.len() == 0) {
 			s.cause = err
 		}
 		if s.unsent && op != flush {
-			s.engine.Flush() // it may be an alert
+			s.engine.Flush() // what is unsent may be an alert
 		}
 		s.queue.free()
 		s.throttled, s.fed, s.unsent, s.held = false, 0, false, false
 	default:
-		// It may be an alert, which gets one attempt.
+		// What is unsent may be an alert: try once to send it.
 		if s.unsent {
 			s.engine.Flush()
 		}

@@ -79,12 +79,12 @@ type Session struct {
 	phase Phase
 	rekey rekey
 
-	unsent             bool // the engine holds ciphertext that its transport refused
-	held               bool // the engine holds ciphertext that it has not offered yet
+	unsent             bool // the engine has output that the transport refused
+	held               bool // the engine has output that it has not offered yet
 	paused             bool // the application does not want to read
-	feeding            bool // OnData is on the stack: what is written is a reply
-	throttled          bool // fed reached HighWater and not yet LowWater again
-	full               bool // the queue reached HighWater and not yet LowWater again
+	feeding            bool // OnData is on the stack: writes are replies
+	throttled          bool // fed reached HighWater, not yet LowWater again
+	full               bool // the queue reached HighWater, not yet LowWater again
 	readDone           bool // the end of the peer's direction was read
 	ending             bool // Write is refused; close_notify follows the queue
 	shutdownOut        bool // close_notify left the engine
@@ -219,9 +219,9 @@ func (s *Session) Write(p []byte) error {
 	return nil
 }
 
-// Stage sets a copy of p aside for WriteStaged. It touches nothing else in s.
-// Other goroutines than the Session's may call Stage if the owner holds one
-// lock around Stage, Staged and WriteStaged.
+// Stage sets a copy of p aside for WriteStaged. It touches nothing else in s,
+// so any goroutine may call it, if the owner holds one lock around Stage,
+// Staged and WriteStaged.
 func (s *Session) Stage(p []byte) { s.staged.add(p) }
 
 // Staged returns the number of bytes that Stage has set aside.
@@ -290,7 +290,7 @@ func (s *Session) Resume() { s.paused = false }
 
 // KeyUpdate changes the sending key when no record is partly written. If
 // request is set, it asks the peer to do the same. The error is
-// errors.ErrUnsupported if the engine is no FullEngine, net.ErrClosed if the
+// errors.ErrUnsupported if the engine is not a FullEngine, net.ErrClosed if the
 // session is not open, or ErrRekeying. Later failures, such as a version
 // without KeyUpdate (TLS 1.2), go to OnRekeyError. A close that begins before
 // the KeyUpdate cancels it.
@@ -307,10 +307,10 @@ func (s *Session) Renegotiate() error { return s.startRekey(rekeyRenegotiate) }
 
 // RequestCertificate asks a client for its certificate (TLS 1.3) when no record
 // is partly written and no other handshake is in progress. OnCertificate
-// reports the outcome; if the peer may never answer, the owner needs a
-// deadline. The error is errors.ErrUnsupported if the engine is no FullEngine,
-// net.ErrClosed if the session is not open, or ErrRekeying if another request
-// has not been sent yet.
+// reports the outcome. The peer may never answer, so the owner should set a
+// deadline. The error is errors.ErrUnsupported if the engine is not a
+// FullEngine, net.ErrClosed if the session is not open, or ErrRekeying if
+// another request has not been sent yet.
 func (s *Session) RequestCertificate() error {
 	if _, ok := s.engine.(FullEngine); !ok {
 		return errors.ErrUnsupported

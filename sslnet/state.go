@@ -23,7 +23,7 @@ func (c *Conn) State() cssl.State {
 	return *c.state
 }
 
-// keepState keeps s because OpenSSL does not have it during a renegotiation.
+// keepState keeps s because OpenSSL cannot report it during a renegotiation.
 // c.mu is held.
 func (c *Conn) keepState(s cssl.State) { c.state = &s }
 
@@ -48,7 +48,7 @@ func (c *Conn) ConnectionState() tls.ConnectionState {
 		NegotiatedProtocol: s.ALPN, ServerName: s.ServerName,
 		PeerCertificates: peer, CurveID: curves[s.Group],
 	}
-	//lint:ignore SA1019 net/http uses ALPN's answer only where it is set
+	//lint:ignore SA1019 net/http uses NegotiatedProtocol only if it is set
 	t.NegotiatedProtocolIsMutual = true
 	if len(verified) > 0 {
 		t.VerifiedChains = [][]*x509.Certificate{verified}

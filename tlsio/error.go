@@ -80,8 +80,9 @@ type Error struct {
 	Errno syscall.Errno
 	// Err is io.EOF after a close_notify alert, io.ErrUnexpectedEOF after a FIN
 	// without one, an Err… value of this package, the error with which a
-	// callback refused the handshake, or nil. If Err is nil and Errno is 0, the
-	// TLS protocol failed (SSL_ERROR_SSL).
+	// callback refused the handshake, or nil. If Err is nil and Errno is 0,
+	// OpenSSL failed (SSL_ERROR_SSL, SSL_ERROR_SYSCALL), and the connection
+	// cannot be used any more.
 	Err error
 }
 

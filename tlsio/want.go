@@ -18,7 +18,7 @@ const (
 	// WantWrite means that the transport must become writable; in engine mode,
 	// that the output must be taken.
 	WantWrite
-	// WantAsync means that an asynchronous engine or provider is at work.
+	// WantAsync means that an asynchronous engine or provider has not finished.
 	WantAsync
 	// WantClientHello means that the application's client hello callback has
 	// not decided yet.
