@@ -41,9 +41,9 @@ func (s *Session) Ready(got Event) {
 			break
 		}
 		if budget <= 0 {
-			// The other direction gets one attempt beyond the budget. A peer that
-			// never stops sending must not delay our replies for ever, nor one
-			// that takes all we write delay our reading.
+			// The other direction gets one attempt beyond the budget. A peer
+			// that never stops sending must not delay our replies for ever,
+			// nor one that takes all we write delay our reading.
 			other := write
 			if op == write {
 				other = read
@@ -284,7 +284,7 @@ func (s *Session) progress(op operation, r tlsio.Result) {
 			return
 		}
 		if !s.shutdownOut {
-			return // the queue is not written yet; the owner's deadline bounds it
+			return // the queue is not written; the owner's deadline bounds it
 		}
 		if s.lingered += r.N; s.lingered > s.cfg.LingerBytes {
 			s.Abort(ErrLinger)

@@ -84,7 +84,7 @@ type Session struct {
 	paused             bool // the application does not want to read
 	feeding            bool // OnData is on the stack: writes are replies
 	throttled          bool // fed reached HighWater, not yet LowWater again
-	full               bool // the queue reached HighWater, not yet LowWater again
+	full               bool // queue reached HighWater, not yet LowWater again
 	readDone           bool // the end of the peer's direction was read
 	ending             bool // Write is refused; close_notify follows the queue
 	shutdownOut        bool // close_notify left the engine
