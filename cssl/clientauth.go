@@ -24,7 +24,7 @@ import (
 // Config.Verify demands nothing.
 func (c *Conn) RequestCertificate() tlsio.Result {
 	if c.server && c.fatal == nil && !c.first() && C.SSL_get_verify_mode(C.cssl_conn_ssl(c.c))&C.SSL_VERIFY_PEER == 0 {
-		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpRequestCertificate, Class: tlsio.ClassState, Err: fmt.Errorf("%w: Config.Verify demands no certificate", tlsio.ErrState)}}
+		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpRequestCertificate, Err: fmt.Errorf("%w: Config.Verify demands no certificate", tlsio.ErrState)}}
 	}
 	return c.operate(tlsio.OpRequestCertificate, nil, false)
 }

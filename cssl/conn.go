@@ -122,7 +122,7 @@ func (c *Conn) operate(op tlsio.Op, p []byte, flag bool) tlsio.Result {
 				return r
 			}
 		default:
-			return tlsio.Result{Err: &tlsio.Error{Op: op, Class: tlsio.ClassState, Err: tlsio.ErrState}}
+			return tlsio.Result{Err: &tlsio.Error{Op: op, Err: tlsio.ErrState}}
 		}
 	}
 	buf, n := (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))
@@ -206,14 +206,14 @@ func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 	e := &tlsio.Error{Op: op, Errno: errno}
 	switch code {
 	case C.SSL_ERROR_ZERO_RETURN:
-		e.Class, e.Err = tlsio.ClassEOF, io.EOF
+		e.Err = io.EOF
 		if op == tlsio.OpRead || op == tlsio.OpPeek {
 			c.readErr = io.EOF // bare, as io.Reader's users expect
 			return io.EOF
 		}
 		return e
 	case C.CSSL_BARE_FIN:
-		e.Class, e.Err = tlsio.ClassEOF, io.ErrUnexpectedEOF
+		e.Err = io.ErrUnexpectedEOF
 		if op == tlsio.OpHandshake || op == tlsio.OpReadEarlyData || op == tlsio.OpWriteEarlyData {
 			c.fatal = e
 		} else {
@@ -221,10 +221,9 @@ func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 		}
 		return e
 	case C.CSSL_SEND_FAILED:
-		e.Class = tlsio.ClassSyscall // of the write direction only; the BIO remembers it
-		return e
+		return e // of the write direction only; the BIO remembers it
 	case C.CSSL_BAD_STATE:
-		e.Class, e.Err = tlsio.ClassState, tlsio.ErrState
+		e.Err = tlsio.ErrState
 		if op == tlsio.OpWrite && c.c != nil && C.SSL_get_shutdown(C.cssl_conn_ssl(c.c))&C.SSL_SENT_SHUTDOWN != 0 {
 			e.Err = tlsio.ErrShutdown
 		}
@@ -233,21 +232,17 @@ func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 		}
 		return e
 	case C.CSSL_LIMIT:
-		e.Class, e.Err = tlsio.ClassLimit, tlsio.ErrLimit
+		e.Err = tlsio.ErrLimit
 	case C.CSSL_RECV_FAILED:
-		e.Class = tlsio.ClassSyscall
 	case C.SSL_ERROR_SYSCALL:
-		e.Class = tlsio.ClassSyscall
 		e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
 	case C.SSL_ERROR_SSL:
-		e.Class = tlsio.ClassSSL
 		e.Reasons = goReasons(C.cssl_conn_reasons(c.c))
 		c.describe(e)
 		if c.hs != nil && c.hs.refused != nil {
 			e.Err = c.hs.refused
 		}
 	default:
-		e.Class = tlsio.ClassUnknown
 		e.Err = fmt.Errorf("%w: %d", tlsio.ErrUnknown, code)
 	}
 	c.fatal = e

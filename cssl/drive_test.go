@@ -83,7 +83,7 @@ func (e *endpoint) note(op tlsio.Op, r tlsio.Result) bool {
 // turn carries on every operation that waits for what became ready.
 func (e *endpoint) turn(ready int) {
 	for o, w := range e.wants {
-		if w.Readable() && ready&readable != 0 || w.Writable() && ready&writable != 0 {
+		if w == tlsio.WantRead && ready&readable != 0 || w == tlsio.WantWrite && ready&writable != 0 {
 			e.wants[o] = tlsio.WantNone
 		}
 	}
@@ -100,7 +100,7 @@ func (e *endpoint) turn(ready int) {
 				e.hs = !e.note(a.op, r)
 				e.wants[a.op] = tlsio.WantNone
 				e.moved = true
-			} else if x, ok := r.Err.(*tlsio.Error); !ok || x.Class != tlsio.ClassState {
+			} else if !errors.Is(r.Err, tlsio.ErrState) {
 				e.fail(r.Err)
 			}
 		}
@@ -236,9 +236,9 @@ func runSockets(t testing.TB, a, b *endpoint, stop func() bool) {
 		for i, e := range ends {
 			fds[i].Fd = int32(e.c.fd)
 			for _, w := range e.wants {
-				if w.Readable() {
+				if w == tlsio.WantRead {
 					fds[i].Events |= unix.POLLIN
-				} else if w.Writable() {
+				} else if w == tlsio.WantWrite {
 					fds[i].Events |= unix.POLLOUT
 				}
 			}

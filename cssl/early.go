@@ -118,7 +118,7 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 		return nil, fmt.Errorf("exporter: %d bytes asked for, want 1 to 65536", n)
 	}
 	if !c.usable() {
-		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Class: tlsio.ClassState, Err: tlsio.ErrState}
+		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Err: tlsio.ErrState}
 	}
 	var reasons C.cssl_reasons
 	out := make([]byte, n)

@@ -63,9 +63,9 @@ func ExampleResult() {
 		switch {
 		case r.Err != nil:
 			return "close: " + r.Err.Error()
-		case r.Want.Readable():
+		case r.Want == tlsio.WantRead:
 			return "wait until the socket is readable, then call the same again"
-		case r.Want.Writable():
+		case r.Want == tlsio.WantWrite:
 			return "wait until the socket is writable, then call the same again"
 		case r.Want == tlsio.WantAppRead:
 			return "Read first, then call the same again"

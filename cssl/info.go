@@ -110,7 +110,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 		return nil, c.fatal
 	}
 	if !c.established() {
-		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Class: tlsio.ClassState, Err: tlsio.ErrState}
+		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Err: tlsio.ErrState}
 	}
 	if n <= 0 || n > 1<<16 {
 		return nil, fmt.Errorf("exporter: %d bytes asked for, want 1 to 65536", n)

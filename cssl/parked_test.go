@@ -66,7 +66,7 @@ func TestParkedWriteKeyUpdateWithoutTail(t *testing.T) {
 		}
 		err = errorOf(func() { runSockets(t, c, s, finished(c, s)) })
 		var e *tlsio.Error
-		if errors.As(err, &e) && e.Class == tlsio.ClassSSL && badRetry(e) {
+		if errors.As(err, &e) && e.Errno == 0 && e.Err == nil && badRetry(e) {
 			t.Logf("after %d and %d bytes: %v", c.sent, s.sent, err)
 			return
 		}

@@ -143,7 +143,7 @@ func outcomeOf(err error, shook bool) string {
 		return "closed without close_notify"
 	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return "reset by peer"
-	case errors.As(err, &e) && e.Class != tlsio.ClassSyscall:
+	case errors.As(err, &e) && e.Errno == 0:
 		return "tls error"
 	}
 	return "other"

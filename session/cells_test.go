@@ -248,3 +248,14 @@ func TestCellsComplete(t *testing.T) {
 		t.Errorf("%d rows for %d cells", len(cells), n)
 	}
 }
+
+// waitsForApplication reports whether an operation waits for something that only
+// the application can bring about; see [tlsio.Want.Application].
+func (s *Session) waitsForApplication() bool {
+	for op := range operations {
+		if s.want[op].Application() && s.live(op) {
+			return true
+		}
+	}
+	return false
+}

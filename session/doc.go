@@ -1,6 +1,7 @@
-// Package session is the state machine of one TLS connection: what to wait for,
-// what to call again, and what becomes of the bytes that wait. It knows no
-// sockets, no clock and no cgo; the TLS engine is behind the [Engine] interface.
+// Package session is the state machine of one non-blocking TLS connection. It
+// decides which direction to wait for and what to call next, and it queues what
+// is written. It uses no sockets, no clock and no cgo; the TLS connection is an
+// [Engine].
 //
 //	                ┌───────────────────── Session ────────────────────┐
 //	Handler         │                                                  │        Engine
@@ -12,69 +13,78 @@
 //	                       │ Ready(what)               │ Interest, Runnable
 //	                       └──────── event loop ◄──────┘
 //
-// # The four answers
+// # Waiting, retrying and queueing
 //
-// Which direction do I wait for? The one that the result names. Each operation
-// keeps its own want, and [Session.Interest] is computed from them each time it is asked; there
-// are no flags to set and clear, so none can go stale.
+// Which direction to wait for: the one that an operation's result names. Each
+// operation keeps its own want, and [Session.Interest] computes the union of
+// the wants on each call. There are no flags to set and clear, so none can be
+// stale.
 //
-// What do I call when it is ready? [Session.Ready]: it retries each live operation
-// whose want the event meets, with the same bytes.
+// What to call when the transport is ready: [Session.Ready]. It retries each
+// live operation whose want the event meets, with the same bytes.
 //
-// What of data that is sent meanwhile? Write puts it in a queue. The head of the
-// queue is frozen from the first attempt at it until it is accepted, since OpenSSL
-// must be given the same bytes again; what stands behind it may still grow, so
-// that small writes share a record.
+// What happens to data that is written meanwhile: Write queues it. The head of
+// the queue is frozen from the first attempt to write it until it is accepted,
+// because OpenSSL must be given the same bytes again. What follows the head may
+// still grow, so that small writes share a record.
 //
-// What if the other operation runs first? Whatever moved bytes makes the wants in
-// that direction stale: after an operation took input, others that wait to read
-// are tried again, and after one that handed output over, others that wait to write.
+// What if another operation runs first: an operation that moved bytes ends the
+// waits in that direction. After one that took input, operations that wait to
+// read are tried again; after one that handed over output, those that wait to
+// write.
 //
-// # Beside the stream
+// # Later handshakes and early data
 //
-// KeyUpdate, Renegotiate and RequestCertificate begin handshakes after the first one, when no record is half written. Early data is read
-// before the first one, in its place, with Config.EarlyData.
+// KeyUpdate, Renegotiate and RequestCertificate begin a handshake after the
+// first one, when no record is partly written. With Config.EarlyData, early
+// data is read before the first handshake continues.
 //
-// # Spinning and stalling
+// # Neither spinning nor stalling
 //
-// An operation that is live has either a want, and then Interest or an act of the
-// application ends the wait, or none, and then [Session.Runnable] says so and the loop
-// calls Ready(0) without waiting. Bytes that lie decrypted or buffered inside the engine
-// never wake epoll; a read counts as runnable until the engine itself has said WANT_READ (or
-// that it is drained), so they are not forgotten. Writability is never asked for because data
-// is queued, only because an operation said WANT_WRITE or because the engine holds
-// ciphertext that its transport just refused.
+// A live operation with a want waits for an event (Interest) or for the
+// application. While a live operation has no want, [Session.Runnable] is true,
+// and the event loop calls Ready(0) without waiting. Bytes that are decrypted
+// or buffered inside the engine never wake epoll. A read therefore counts as
+// runnable until the engine returns WANT_READ or reports that it is drained.
+// Queued data alone never asks for writability: only an operation that returned
+// WANT_WRITE, or ciphertext that the transport has just refused, does.
 //
 // # Backpressure
 //
-// Two things are compared with the watermarks. The whole queue: OnDrain comes when it has fallen
-// below the low one after it was above the high one, so that whoever produces data knows
-// when to go on. And that part of it which was written inside OnData, in answer to
-// what was read: when it is above the high watermark, reading pauses until it is below the low
-// one. The plan was to pause reading for the whole queue; then two peers that each send
-// more than the high watermark of their own accord wait for each other for ever, and memory gains
-// nothing, since reading is not what makes such a queue grow.
+// The watermarks apply twice. They apply to the whole queue: OnDrain is called
+// when the queue has fallen to the low watermark after it reached the high one,
+// so that the producer of data can continue. And they apply to the part of the
+// queue that was written inside OnData, which is the reply to what was read:
+// reading pauses when that part reaches the high watermark, until it has fallen
+// to the low one. Reading does not pause because of other data in the queue:
+// two peers that each send more than the high watermark unasked would wait for
+// each other for ever, and it is not reading that makes such a queue grow.
 //
-// One exception keeps the pause from locking up: while a write itself waits to read (a
-// renegotiation), reading goes on. Then MaxQueue alone bounds the queue: Write refuses.
+// Reading does not pause while a write waits to read (a renegotiation), because
+// that would be a deadlock. Then only MaxQueue bounds the queue: Write returns
+// ErrQueueFull.
 //
 // # Close
 //
-// Close is a sequence: drain the queue, close_notify, FIN, then read and discard
-// until the peer's end, so that no reset destroys what the peer has not read yet. The owner sets
-// a deadline for it and calls Abort. The peer's close_notify begins it too, unless Config.HalfClose is set:
-// then OnEOF is called, and the handler ends the connection. There is no close_notify in a handshake or after a
-// fatal error. OnClose comes exactly once, and last.
+// Close is a sequence: write the queue, send close_notify, send a FIN, then
+// read and discard until the peer's end, so that no RST destroys data that the
+// peer has not read yet. The owner sets a deadline for it and calls Abort when
+// it passes. The peer's close_notify starts the same sequence, unless
+// Config.HalfClose is set: then OnEOF is called, and the handler ends the
+// connection. No close_notify is sent in a handshake or after a fatal error.
+// OnClose is called exactly once, as the last method.
 //
-// # Differences from the plan
+// # Pending bytes
 //
-// The engine's HasPending is not asked: it is true for a part of a record, on
-// which a loop spins, and Pending is blind to all but one record, on which a loop
-// stalls. The engine's results say instead what moved (In, Out), what is left to send
-// (Unsent) and that nothing is left to read (Drained).
+// Session does not use SSL_has_pending(3) or SSL_pending(3). SSL_has_pending is
+// true for a partial record, on which a loop would spin; SSL_pending counts
+// only one record, on which a loop would stall. The engine's results report
+// what moved (In, Out), what remains to be sent (Unsent) and that nothing
+// remains to be read (Drained).
 //
 // # Goroutines
 //
-// A Session belongs to one goroutine at a time. Handler methods are called from Ready
-// and may call any method of the same Session; those take effect when the handler returns.
+// A Session belongs to one goroutine at a time. Ready calls the Handler's
+// methods. They may call any method of the same Session; the calls take effect
+// when the handler returns.
 package session

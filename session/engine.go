@@ -3,83 +3,95 @@ package session
 import "github.com/spacemonad/go-openssl/tlsio"
 
 // Engine is the TLS connection below a Session; *cssl.Conn is one. Each
-// operation answers with exactly one of progress, a want, or an error, and says
-// what it moved; see [tlsio.Result]. After a want the same operation is called again, Write with
-// the same bytes. After a failure only these
-// are called: Flush; Read, and Handshake if it is the first, after a failed Write, Flush or Shutdown;
-// all but Read after the end of input (io.EOF, io.ErrUnexpectedEOF); all after a KeyUpdate
-// or Renegotiate that was refused (tlsio.ErrState).
+// operation returns exactly one of progress, a want, or an error, and reports
+// what it moved; see [tlsio.Result]. After a want the session calls the same
+// operation again, Write with the same bytes. After a failure it calls only:
+//
+//   - Flush;
+//   - Read, and the first Handshake, after a failed Write, Flush or Shutdown;
+//   - everything but Read, after the end of input (io.EOF,
+//     io.ErrUnexpectedEOF);
+//   - everything, after a KeyUpdate, Renegotiate or RequestCertificate that
+//     failed with tlsio.ErrState.
 type Engine interface {
-	// Handshake carries the handshake on. Progress means that it is done.
+	// Handshake continues the handshake. Progress means that it is done.
 	Handshake() tlsio.Result
-	// Read reads at least one byte into p. The peer's end is io.EOF or io.ErrUnexpectedEOF.
+	// Read reads at least one byte into p. The end of the peer's direction is
+	// io.EOF or io.ErrUnexpectedEOF.
 	Read(p []byte) tlsio.Result
 	// Write accepts at least one byte of p.
 	Write(p []byte) tlsio.Result
-	// Flush sends what the engine holds for its transport. Progress means that nothing is left.
+	// Flush sends what the engine holds for its transport. Progress means that
+	// nothing is left.
 	Flush() tlsio.Result
-	// Shutdown sends close_notify. Progress means that it left the engine, if perhaps not yet the transport.
+	// Shutdown sends close_notify. Progress means that close_notify has left
+	// the engine, but perhaps not yet the transport.
 	Shutdown() tlsio.Result
-	// CloseWrite ends our direction of the transport (a FIN). It is called once,
-	// after Shutdown, when nothing is unsent.
+	// CloseWrite ends our direction of the transport (a FIN). It is called
+	// once, after Shutdown, when nothing is unsent.
 	CloseWrite() error
 }
 
-// Rekeyer is an Engine that can begin a handshake after the first one. After a want,
-// Handshake carries it on. The peer's answer to RequestCertificate comes with any
-// operation, in its tlsio.Result.Certificate.
-type Rekeyer interface {
+// FullEngine is an Engine with all that Session can use; *cssl.Conn is one. A
+// Session over an Engine that is not a FullEngine reads no early data, and its
+// KeyUpdate, Renegotiate and RequestCertificate return errors.ErrUnsupported.
+type FullEngine interface {
+	Engine
+	// ReadEarlyData reads at least one byte of early data into p, before the
+	// first Handshake. The end of early data is io.EOF.
+	ReadEarlyData(p []byte) tlsio.Result
+	// WriteMore is Write for a record that is followed at once by another one
+	// or by close_notify, so that the transport can send them together. After a
+	// want, the session may call Write instead, with the same bytes.
+	WriteMore(p []byte) tlsio.Result
+	// ShutdownMore is Shutdown when CloseWrite follows at once.
+	ShutdownMore() tlsio.Result
+	// KeyUpdate, Renegotiate and RequestCertificate begin a handshake after the
+	// first one. After a want, Handshake continues it. The peer's answer to
+	// RequestCertificate arrives with any operation, as Result.Certificate.
 	KeyUpdate(request bool) tlsio.Result
 	Renegotiate() tlsio.Result
 	RequestCertificate() tlsio.Result
 }
 
-// EarlyReader is an Engine that can read early data before the first Handshake. The end of it is io.EOF.
-type EarlyReader interface {
-	ReadEarlyData(p []byte) tlsio.Result
-}
-
-// MoreWriter is an Engine that can tell its transport that more follows at once, so that it is sent
-// together. WriteMore is otherwise Write, and Write may be called in its place with the same bytes; it is used
-// for a record that is not the last one queued, or that close_notify follows. ShutdownMore is otherwise Shutdown; CloseWrite follows.
-type MoreWriter interface {
-	WriteMore(p []byte) tlsio.Result
-	ShutdownMore() tlsio.Result
-}
-
-// Handler hears what happens on a connection. The methods are called from Ready,
-// one at a time. Embed [BaseHandler] to have those that are of no interest. Which
-// methods there are changes nothing about the protocol: see Config.HalfClose and
-// Config.EarlyData for that.
+// Handler is called with what happens on a connection. Ready calls the methods,
+// one at a time. Embed [BaseHandler] and write only the methods that you need.
+// Which methods you write does not change the protocol; Config.HalfClose and
+// Config.EarlyData do.
 type Handler interface {
-	// OnOpen: the handshake is done.
+	// OnOpen is called when the handshake is done.
 	OnOpen()
-	// OnData: p has arrived. It is valid until OnData returns.
+	// OnData is called with data that has arrived. p is valid until OnData
+	// returns.
 	OnData(p []byte)
-	// OnDrain: the queue has fallen to the low watermark or below, after it was at
-	// the high one or above.
+	// OnDrain is called when the queue has fallen to the low watermark or
+	// below, after it was at the high one or above.
 	OnDrain()
-	// OnEOF: the peer has sent close_notify. It comes only with Config.HalfClose, and
-	// then the connection goes on in our direction until Close or CloseWrite.
+	// OnEOF is called when the peer has sent close_notify and Config.HalfClose
+	// is set. The connection goes on in our direction until Close or
+	// CloseWrite.
 	OnEOF()
-	// OnEarlyData: p has arrived, before OnOpen. It comes only with Config.EarlyData,
-	// and p is valid until it returns. Somebody else may have sent p earlier, and may
-	// send it again; when OnOpen comes, the peer is certain to be there. What is
-	// written is sent then.
+	// OnEarlyData is called with early data, before OnOpen, if Config.EarlyData
+	// is set. p is valid until OnEarlyData returns. Early data may be a replay:
+	// an attacker can record it and send it again. Only OnOpen proves that the
+	// peer is present. What is written here is sent after the handshake.
 	OnEarlyData(p []byte)
-	// OnRekeyError: a KeyUpdate or Renegotiate came to nothing, and the connection goes
-	// on. err is tlsio.ErrState if it was refused (the version in use, or the settings, do
-	// not allow it), and io.EOF if the peer ended its direction instead of answering.
+	// OnRekeyError is called when a KeyUpdate or Renegotiate has failed and the
+	// connection goes on. err wraps tlsio.ErrState if the version or the
+	// settings do not allow it, and io.EOF if the peer ended its direction
+	// instead of answering.
 	OnRekeyError(err error)
-	// OnCertificate says what became of Session.RequestCertificate. If err is nil, the
-	// answer has come and was accepted; OnCertificate comes before any data that the
-	// peer sent after it. Otherwise there will be no answer: err is tlsio.ErrState, with
-	// the reason, if nothing was asked, and io.EOF if the peer ended its direction. An answer that does not pass ends the connection. Where data comes with
-	// the answer, a Pause in here takes effect behind it.
+	// OnCertificate reports the outcome of RequestCertificate. If err is nil,
+	// the peer has answered and the answer was accepted; OnCertificate is
+	// called before OnData with any data that the peer sent after its answer.
+	// Otherwise there will be no answer: err wraps tlsio.ErrState if no request
+	// could be made, and io.EOF if the peer ended its direction. An answer that
+	// is not accepted ends the connection. A Pause in OnCertificate does not
+	// hold back data that arrived together with the answer.
 	OnCertificate(err error)
-	// OnClose: the connection has ended. It comes exactly once, and last, also if
-	// OnOpen never came. err is nil if both sides ended it cleanly, whichever began, and
-	// otherwise the first thing that went wrong.
+	// OnClose is called exactly once, as the last method, when the connection
+	// has ended, even if OnOpen was never called. err is nil if both sides
+	// closed cleanly, whichever began, and otherwise the first error.
 	OnClose(err error)
 }
 
@@ -110,17 +122,17 @@ func (BaseHandler) OnCertificate(error) {}
 // OnClose implements Handler.
 func (BaseHandler) OnClose(error) {}
 
-// Event is a set of directions, both of what to wait for and of what has come.
+// Event is a set of directions: those to wait for, or those that are ready.
 type Event uint8
 
 const (
-	// Readable: the transport has bytes, or its end.
+	// Readable means that the transport has bytes or has reached its end.
 	Readable Event = 1 << iota
-	// Writable: the transport takes bytes.
+	// Writable means that the transport takes bytes.
 	Writable
 )
 
-// String is "-", "R", "W" or "RW".
+// String returns "-", "R", "W" or "RW".
 func (e Event) String() string {
 	switch e {
 	case 0:
@@ -135,43 +147,47 @@ func (e Event) String() string {
 
 func eventOf(w tlsio.Want) Event {
 	switch {
-	case w.Readable():
+	case w == tlsio.WantRead:
 		return Readable
-	case w.Writable():
+	case w == tlsio.WantWrite:
 		return Writable
 	}
 	return 0
 }
 
-// Config is shared by many Sessions of one goroutine. Init fills in what is
-// zero, or less, with the default; from then on nothing may be changed.
+// Config has settings that many Sessions of one goroutine may share. Init
+// replaces those that are zero or negative by their defaults. Change nothing
+// afterwards.
 type Config struct {
-	// HighWater and LowWater, in bytes queued, for pausing and resuming reads and
-	// for OnDrain (see the package comment): 128 KiB, and a quarter of HighWater.
+	// HighWater and LowWater are numbers of queued bytes; see Backpressure in
+	// the package documentation. The defaults are 128 KiB and a quarter of
+	// HighWater.
 	HighWater, LowWater int
-	// MaxQueue is the number of queued bytes above which Write refuses: 16 MiB.
+	// MaxQueue is the largest number of queued bytes; Write returns
+	// ErrQueueFull instead of exceeding it. The default is 16 MiB.
 	MaxQueue int
-	// TurnBytes is how many bytes one Ready moves before it lets others have their
-	// turn: 128 KiB.
+	// TurnBytes is the number of bytes after which Ready returns, so that one
+	// connection cannot hold up the others. The default is 128 KiB.
 	TurnBytes int
-	// LingerBytes is how many bytes are read and discarded after close_notify, during Close: 1 MiB.
+	// LingerBytes is the number of bytes that are read and discarded after our
+	// close_notify before the close fails with ErrLinger. The default is 1 MiB.
 	LingerBytes int
-	// HalfClose makes the connection go on in our direction after the peer's
-	// close_notify: OnEOF is called, and Close or CloseWrite ends it. Without it a
-	// Session closes then, once the queue is drained.
+	// HalfClose keeps our direction open after the peer's close_notify: OnEOF
+	// is called, and Close or CloseWrite ends the connection. Without it, the
+	// peer's close_notify closes the Session once the queue is written.
 	HalfClose bool
-	// EarlyData makes a server (see Session.ExpectPeer) hand early data to OnEarlyData
-	// before the handshake goes on. It needs an Engine that is an EarlyReader, and a
-	// cssl.Config with MaxEarlyData. Without it, early data is rejected.
+	// EarlyData makes a server (see Session.ExpectPeer) pass early data to
+	// OnEarlyData before the handshake continues. It needs a FullEngine and,
+	// with cssl, Config.MaxEarlyData. Without it, early data is rejected.
 	EarlyData bool
-	// Buffer is where reads go: 16 KiB, allocated if empty. All Sessions with this
-	// Config use it, so they must share a goroutine.
+	// Buffer is the buffer for reads: 16 KiB, allocated if empty. All Sessions
+	// with this Config use it, so they must belong to one goroutine.
 	Buffer []byte
-	// Counters, if set, counts what the Sessions do.
+	// Counters, if not nil, counts what the Sessions do.
 	Counters *Counters
 }
 
-// fill fills in what is zero or less.
+// fill replaces settings that are zero or negative by their defaults.
 func (c *Config) fill() {
 	set := func(p *int, v int) {
 		if *p <= 0 {
@@ -192,19 +208,21 @@ func (c *Config) fill() {
 	}
 }
 
-// Counters counts what Sessions do. It has no lock: it belongs to their goroutine.
+// Counters counts what Sessions do. It has no lock: it belongs to their
+// goroutine.
 type Counters struct {
-	// Results, by tlsio.Op and then by tlsio.Want: progress at tlsio.WantNone.
+	// Results counts results by tlsio.Op and tlsio.Want; progress counts as
+	// tlsio.WantNone.
 	Results [tlsio.Ops][tlsio.WantAppRead + 1]uint64
-	// Errors, by tlsio.Op; the end of input is none.
+	// Errors counts errors by tlsio.Op, without the end of input.
 	Errors [tlsio.Ops]uint64
-	// BytesRead and BytesWritten, of plaintext.
+	// BytesRead and BytesWritten count bytes of plaintext.
 	BytesRead, BytesWritten uint64
-	// Sends is how many operations handed ciphertext to the transport.
+	// Sends counts operations that handed ciphertext to the transport.
 	Sends uint64
 }
 
-// Add adds the counts of o.
+// Add adds the counts of o to c.
 func (c *Counters) Add(o *Counters) {
 	for op := range c.Results {
 		for w := range c.Results[op] {

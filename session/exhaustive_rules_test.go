@@ -148,7 +148,7 @@ func (w *world) check() {
 	if s.running || s.feeding {
 		w.fail("the session thinks that Ready or OnData is still on the stack")
 	}
-	in, run, app := s.Interest(), s.Runnable(), s.WaitsForApplication()
+	in, run, app := s.Interest(), s.Runnable(), s.waitsForApplication()
 	if w.closed {
 		if in != 0 || run || app || s.Phase() != Closed || s.Queued() != 0 || s.queue.head != nil || s.queue.tail != nil || !s.Idle() {
 			w.fail("closed, but phase %v, interest %v, runnable %v, queued %d, chunk %v", s.Phase(), in, run, s.Queued(), s.queue.head != nil)
@@ -255,7 +255,7 @@ func (w *world) waitsFor(want tlsio.Want) bool {
 // kindTurn is a turn in a willing world: the transport takes all, the peer says what operations other
 // than a read wait for, and its end after ours. It reports whether there was something to do.
 func (w *world) kindTurn() bool {
-	if w.s.WaitsForApplication() {
+	if w.s.waitsForApplication() {
 		w.act("retry", false)
 	}
 	var got Event

@@ -286,8 +286,11 @@ func (w engine) CloseWrite() error {
 
 func (w engine) KeyUpdate(bool) tlsio.Result { return w.call(handshake, callKeyUpdate, 0) }
 
-func (w engine) RequestCertificate() tlsio.Result { panic("no act asks for a certificate") }
-func (w engine) Renegotiate() tlsio.Result        { return w.call(handshake, callRenegotiate, 0) }
+func (w engine) WriteMore(p []byte) tlsio.Result   { return w.Write(p) }
+func (w engine) ShutdownMore() tlsio.Result        { return w.Shutdown() }
+func (w engine) RequestCertificate() tlsio.Result  { panic("no act asks for a certificate") }
+func (w engine) ReadEarlyData([]byte) tlsio.Result { panic("no early data comes") }
+func (w engine) Renegotiate() tlsio.Result         { return w.call(handshake, callRenegotiate, 0) }
 
 // undrained is a Handler that does nothing in OnDrain.
 type undrained struct{ Handler }

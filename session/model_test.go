@@ -291,8 +291,11 @@ func (m *model) CloseWrite() error {
 
 func (m *model) KeyUpdate(bool) tlsio.Result { return m.rekey(0) }
 
-func (m *model) RequestCertificate() tlsio.Result { panic("nobody asks for a certificate") }
-func (m *model) Renegotiate() tlsio.Result        { return m.rekey(1) }
+func (m *model) Renegotiate() tlsio.Result         { return m.rekey(1) }
+func (m *model) WriteMore(p []byte) tlsio.Result   { return m.Write(p) }
+func (m *model) ShutdownMore() tlsio.Result        { return m.Shutdown() }
+func (m *model) RequestCertificate() tlsio.Result  { panic("nobody asks for a certificate") }
+func (m *model) ReadEarlyData([]byte) tlsio.Result { panic("nobody sends early data") }
 
 func (m *model) rekey(await int) tlsio.Result {
 	m.begin("key update")

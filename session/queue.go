@@ -6,7 +6,7 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// chunk is what becomes one record at the most.
+// chunk holds the bytes of at most one record.
 type chunk struct {
 	next *chunk
 	r, w int // data[r:w] is to be written
@@ -15,16 +15,17 @@ type chunk struct {
 
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
-// queue holds bytes that wait to be written, in order, in chunks of up to one
-// record. The zero value is empty. It copies what it is given.
+// queue holds bytes to be written, in order, in chunks of at most one record.
+// The zero value is empty. It copies what is added.
 type queue struct {
 	head, tail *chunk
 	n          int
-	// frozen: the head was given to the engine and not yet accepted. It must not grow.
+	// frozen: the engine has been given the head and has not accepted it yet.
+	// The head must not grow.
 	frozen bool
 }
 
-// len is the number of bytes in the queue.
+// len returns the number of bytes in the queue.
 func (q *queue) len() int { return q.n }
 
 // add copies p to the end.
@@ -51,7 +52,7 @@ func (q *queue) push(c *chunk) {
 	q.tail = c
 }
 
-// moveFrom takes all that is in o, whose head must not be frozen, and leaves it empty.
+// moveFrom moves everything from o, whose head must not be frozen, to q.
 func (q *queue) moveFrom(o *queue) {
 	for c := o.head; c != nil; {
 		next := c.next
@@ -68,14 +69,14 @@ func (q *queue) moveFrom(o *queue) {
 	*o = queue{}
 }
 
-// freeze answers the head's bytes and keeps them as they are until accept.
+// freeze returns the head's bytes. They do not change until accept.
 func (q *queue) freeze() []byte {
 	q.frozen = true
 	return q.head.data[q.head.r:q.head.w]
 }
 
-// accept drops the first n bytes of the head, which the engine has taken. What
-// is left of it is no longer frozen.
+// accept drops the first n bytes of the head, which the engine has accepted.
+// The rest of the head is no longer frozen.
 func (q *queue) accept(n int) {
 	q.frozen = false
 	q.n -= n
@@ -99,7 +100,8 @@ func (q *queue) free() {
 	*q = queue{}
 }
 
-// recycle does not wipe the bytes: they stay in this process, like any freed memory of its own.
+// recycle does not wipe the bytes; they stay in memory, like those of any freed
+// Go object.
 func recycle(c *chunk) {
 	c.next, c.r, c.w = nil, 0, 0
 	chunks.Put(c)

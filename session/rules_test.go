@@ -286,13 +286,13 @@ func TestApplicationWants(t *testing.T) {
 			r := newRig(t, Config{})
 			r.ready(0, "H:"+want)
 			r.waits("-")
-			if !r.WaitsForApplication() {
+			if !r.waitsForApplication() {
 				t.Error("does not wait for the application")
 			}
 			r.ready(Readable|Writable, "")
 			r.Retry()
 			r.waits("- run")
-			if r.WaitsForApplication() {
+			if r.waitsForApplication() {
 				t.Error("still waits for the application")
 			}
 			r.ready(0, "H:want_read")

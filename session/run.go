@@ -8,15 +8,15 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// attemptCost is what an attempt counts against the budget besides its bytes, so
-// that a peer cannot keep a turn going with attempts that move next to nothing.
+// attemptCost is what an attempt counts against the budget besides its bytes,
+// so that a peer cannot prolong a turn with attempts that move almost nothing.
 const attemptCost = 256
 
-// Ready tries each live operation whose want got meets, and all that follows from
-// it, up to the budget of one turn. A hang-up or an error of the transport
-// counts as both directions. Ready(0) is for calls after Write, Close and the
-// like, and for coming back to a Runnable session. Inside a handler it does
-// nothing: the Ready that called the handler goes on anyway.
+// Ready tries each live operation whose want got meets, and then whatever
+// became possible, up to Config.TurnBytes. Report a hang-up or an error of the
+// transport as both directions. Call Ready(0) after Write, Close and the like,
+// and for a Runnable session. Inside a handler Ready only takes note of got:
+// the Ready that called the handler does the work.
 func (s *Session) Ready(got Event) {
 	for op := range operations {
 		if got&eventOf(s.want[op]) != 0 {
@@ -27,10 +27,10 @@ func (s *Session) Ready(got Event) {
 		return
 	}
 	s.running = true
-	// Also after a panic in a handler, so that whoever recovers it can still abort.
+	// A caller that recovers a panic of a handler can still abort.
 	defer func() { s.running = false }()
 	wrote := 0     // since the last read
-	spent := false // the budget, and what the other direction gets beyond it
+	spent := false // the budget, and one attempt in the other direction
 	for budget := s.cfg.TurnBytes; s.phase != Closed; {
 		if step := s.due(); step != stepNone {
 			s.take(step)
@@ -41,8 +41,9 @@ func (s *Session) Ready(got Event) {
 			break
 		}
 		if budget <= 0 {
-			// A peer that never stops sending must not keep a short answer back for ever, nor one that takes all
-			// that there is keep what it says from being heard.
+			// The other direction gets one attempt beyond the budget. A peer
+			// that never stops sending must not delay our replies for ever,
+			// nor one that takes all we write delay our reading.
 			other := write
 			if op == write {
 				other = read
@@ -67,9 +68,11 @@ func (s *Session) Ready(got Event) {
 func (s *Session) can(op operation) bool { return s.want[op] == tlsio.WantNone && s.live(op) }
 
 // next picks an operation that can be tried. Reading goes before writing, so
-// that the answers to several small messages share a record, but not when there are
-// two records' worth to write already, which share a send (wrote says how much was written since the last read), and not
-// when no more will be written: then a peer that keeps sending must not hold up the close.
+// that the replies to several small messages share a record. There are two
+// exceptions. Writing goes first while at least two records are queued and
+// fewer than two were written since the last read (wrote bytes): they share a
+// send. And writing goes first when no more will be queued, so that a peer that
+// keeps sending cannot delay the close.
 func (s *Session) next(wrote int) (operation, bool) {
 	switch {
 	case s.can(handshake):
@@ -88,7 +91,7 @@ func (s *Session) next(wrote int) (operation, bool) {
 	return 0, false
 }
 
-// step is a part of a close that needs no operation that may wait.
+// step is a part of a close that cannot wait.
 type step uint8
 
 const (
@@ -97,7 +100,7 @@ const (
 	stepFinish
 )
 
-// due is the step to take now. Runnable asks it too.
+// due returns the step to take now, for Ready and Runnable.
 func (s *Session) due() step {
 	switch {
 	case s.phase == Closed:
@@ -106,7 +109,7 @@ func (s *Session) due() step {
 		return stepFinish
 	case s.broken:
 		if s.can(read) || s.can(handshake) {
-			return stepNone // what the peer said before it went away is still there
+			return stepNone // what the peer sent before can still be read
 		}
 		return stepFinish
 	case s.shutdownOut && !s.unsent && !s.held && !s.finOut:
@@ -124,11 +127,12 @@ func (s *Session) take(st step) {
 		return
 	}
 	s.finOut = true
-	// The error says that the peer has reset the connection; reading finds that out too.
+	// An error means that the peer has reset the connection, which reading
+	// reports too.
 	_ = s.engine.CloseWrite()
 }
 
-// try makes one attempt at an operation and answers how many bytes it moved.
+// try makes one attempt at an operation and returns how many bytes it moved.
 func (s *Session) try(op operation) int {
 	var r tlsio.Result
 	var name tlsio.Op
@@ -145,8 +149,8 @@ func (s *Session) try(op operation) int {
 		name, r = tlsio.OpShutdown, s.sendCloseNotify()
 	}
 	if r.Err == nil && (r.Want > tlsio.WantAppRead || op == read && r.Want == tlsio.WantAppRead) {
-		// No event and no act of the application would ever end such a wait.
-		r.Err, r.Want = fmt.Errorf("session: %v answered %v, which cannot be waited for", name, r.Want), tlsio.WantNone
+		// Neither an event nor the application would ever end this wait.
+		r.Err, r.Want = fmt.Errorf("session: %v returned %v, which a session cannot wait for", name, r.Want), tlsio.WantNone
 	}
 	s.note(op, name, r)
 	s.count(name, r)
@@ -167,7 +171,8 @@ func (s *Session) try(op operation) int {
 	return r.N
 }
 
-// note keeps the want of an attempt, and drops those of other operations that it made stale.
+// note stores the want of an attempt, and clears those of other operations that
+// the attempt made stale.
 func (s *Session) note(op operation, name tlsio.Op, r tlsio.Result) {
 	s.want[op] = r.Want
 	for other := range operations {
@@ -176,16 +181,16 @@ func (s *Session) note(op operation, name tlsio.Op, r tlsio.Result) {
 		}
 	}
 	if r.Want == tlsio.WantAppRead {
-		s.want[read] = tlsio.WantNone // the data is inside the engine: no event will tell of it
+		s.want[read] = tlsio.WantNone // no event reports data inside the engine
 	}
 	if op == read && r.Drained {
 		s.want[read] = tlsio.WantRead
 	}
 	if s.held = r.Held; s.held {
-		s.want[flush] = tlsio.WantNone // it comes last, after a read and a write that would take it along
+		s.want[flush] = tlsio.WantNone // tried after write, which also sends it
 	}
 	if s.unsent = r.Unsent; s.unsent {
-		// The transport has just refused it, and would refuse the next record too.
+		// The transport has refused it and would refuse the next record too.
 		s.want[flush] = tlsio.WantWrite
 		if s.want[write] == tlsio.WantNone {
 			s.want[write] = tlsio.WantWrite
@@ -216,25 +221,26 @@ func (s *Session) count(name tlsio.Op, r tlsio.Result) {
 func (s *Session) writeRecord() tlsio.Result {
 	p := s.queue.freeze()
 	if len(p) < s.queue.len() || s.ending && s.rekey == rekeyNone {
-		if e, ok := s.engine.(MoreWriter); ok {
+		if e, ok := s.engine.(FullEngine); ok {
 			return e.WriteMore(p)
 		}
 	}
 	return s.engine.Write(p)
 }
 
-// sendCloseNotify writes close_notify, which a FIN follows.
+// sendCloseNotify sends close_notify. A FIN follows.
 func (s *Session) sendCloseNotify() tlsio.Result {
-	if e, ok := s.engine.(MoreWriter); ok {
+	if e, ok := s.engine.(FullEngine); ok {
 		return e.ShutdownMore()
 	}
 	return s.engine.Shutdown()
 }
 
-// tryHandshake carries the first handshake on, or starts or carries on a later one.
+// tryHandshake continues the first handshake, or begins or continues a later
+// one.
 func (s *Session) tryHandshake() (tlsio.Op, tlsio.Result) {
 	if s.early {
-		r := s.engine.(EarlyReader).ReadEarlyData(s.cfg.Buffer)
+		r := s.engine.(FullEngine).ReadEarlyData(s.cfg.Buffer)
 		if r.Err != io.EOF {
 			return tlsio.OpReadEarlyData, r
 		}
@@ -246,20 +252,20 @@ func (s *Session) tryHandshake() (tlsio.Op, tlsio.Result) {
 	k := s.rekey
 	if k == rekeyNone && s.certRequestPending {
 		s.rekey, s.certRequestPending, s.requesting = rekeyUnderWay, false, true
-		return tlsio.OpRequestCertificate, s.engine.(Rekeyer).RequestCertificate()
+		return tlsio.OpRequestCertificate, s.engine.(FullEngine).RequestCertificate()
 	}
 	if k == rekeyNone || k == rekeyUnderWay {
 		return tlsio.OpHandshake, s.engine.Handshake()
 	}
 	s.rekey, s.requesting = rekeyUnderWay, false
-	e := s.engine.(Rekeyer)
+	e := s.engine.(FullEngine)
 	if k == rekeyRenegotiate {
 		return tlsio.OpRenegotiate, e.Renegotiate()
 	}
 	return tlsio.OpKeyUpdate, e.KeyUpdate(k == rekeyUpdateRequest)
 }
 
-// progress deals with an operation that succeeded.
+// progress handles an operation that succeeded.
 func (s *Session) progress(op operation, r tlsio.Result) {
 	switch op {
 	case handshake:
@@ -278,7 +284,7 @@ func (s *Session) progress(op operation, r tlsio.Result) {
 			return
 		}
 		if !s.shutdownOut {
-			return // the queue is still draining; the owner's deadline bounds that
+			return // the queue is not written; the owner's deadline bounds it
 		}
 		if s.lingered += r.N; s.lingered > s.cfg.LingerBytes {
 			s.Abort(ErrLinger)
@@ -292,21 +298,22 @@ func (s *Session) progress(op operation, r tlsio.Result) {
 	}
 }
 
-// feed hands p to the handler.
+// feed passes p to the handler.
 func (s *Session) feed(p []byte) {
 	s.feeding = true
 	defer func() { s.feeding = false }() // also after a panic
 	s.handler.OnData(p)
 }
 
-// failed deals with an operation that cannot succeed any more.
+// failed handles an operation that cannot succeed any more.
 func (s *Session) failed(op operation, err error) {
 	switch {
 	case op == read && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 		s.endOfInput(err)
 	case op == handshake && s.rekey == rekeyUnderWay && (errors.Is(err, tlsio.ErrState) || errors.Is(err, io.EOF)):
-		// It was refused and nothing was begun, or the peer has ended its direction
-		// instead of answering, which reading finds too: the connection goes on without.
+		// It was refused before it began, or the peer ended its direction
+		// instead of answering, which reading reports too. The connection
+		// goes on.
 		s.rekey = rekeyNone
 		switch {
 		case s.phase != Open:
@@ -316,21 +323,22 @@ func (s *Session) failed(op operation, err error) {
 			s.handler.OnRekeyError(err)
 		}
 	case op == write || op == flush || op == shutdown:
-		// The write direction is gone. What the peer sent before can still be read;
-		// due ends the session when there is no more. A peer that ended its own
-		// direction cleanly, with nothing of ours lost, may go without our close_notify.
+		// The write direction has failed. What the peer sent before can still
+		// be read; due ends the session when there is no more. If the peer
+		// ended its direction cleanly and no data of ours is lost, the missing
+		// close_notify is not an error.
 		s.broken = true
 		ended := s.readDone || errors.Is(err, io.EOF)
 		if s.cause == nil && !(ended && s.queue.len() == 0) {
 			s.cause = err
 		}
 		if s.unsent && op != flush {
-			s.engine.Flush() // an alert may be on its way out
+			s.engine.Flush() // what is unsent may be an alert
 		}
 		s.queue.free()
 		s.throttled, s.fed, s.unsent, s.held = false, 0, false, false
 	default:
-		// An alert may be on its way out; it gets the one chance that a dying connection has.
+		// What is unsent may be an alert: try once to send it.
 		if s.unsent {
 			s.engine.Flush()
 		}

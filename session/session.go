@@ -9,34 +9,36 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// ErrQueueFull is what Write answers when Config.MaxQueue would be passed.
-var ErrQueueFull = errors.New("session: write queue is full")
+// ErrQueueFull is returned by Write when the queue would exceed
+// Config.MaxQueue.
+var ErrQueueFull = errors.New("session: the write queue is full")
 
-// ErrRekeying is what KeyUpdate, Renegotiate and RequestCertificate return while another
-// handshake after the first one, or another request, is under way.
-var ErrRekeying = errors.New("session: a handshake is under way")
+// ErrRekeying is returned by KeyUpdate, Renegotiate and RequestCertificate
+// while another handshake after the first one, or another request, is in
+// progress.
+var ErrRekeying = errors.New("session: another handshake is in progress")
 
-// ErrLinger is the cause of a Close that the peer did not let end: it sent more
-// than Config.LingerBytes after our close_notify.
-var ErrLinger = errors.New("session: peer kept sending after close")
+// ErrLinger is the cause of a close in which the peer sent more than
+// Config.LingerBytes after our close_notify.
+var ErrLinger = errors.New("session: the peer kept sending after close_notify")
 
-// Phase is where in its life a Session is.
+// Phase is a stage in the life of a Session.
 type Phase uint8
 
 // The phases, in order.
 const (
 	Handshaking Phase = iota
 	Open
-	Closing // Close was called, or the peer ended: drain, close_notify, FIN, wait for the peer's end
+	Closing // the close sequence has begun, by Close or by the peer
 	Closed
 )
 
-// String is the phase's name.
+// String returns the phase's name.
 func (p Phase) String() string {
 	return [...]string{"handshaking", "open", "closing", "closed"}[p]
 }
 
-// operation is one of those that may wait.
+// operation is an operation of the engine that can wait.
 type operation uint8
 
 const (
@@ -48,7 +50,7 @@ const (
 	operations
 )
 
-// rekey is how far a handshake after the first one has come.
+// rekey is the progress of a handshake after the first one.
 type rekey uint8
 
 const (
@@ -59,8 +61,8 @@ const (
 	rekeyUnderWay
 )
 
-// Session is one connection's state machine. Make it with [Session.Init]; it can stand
-// inside a larger struct.
+// Session is the state machine of one connection. Make it with [Session.Init];
+// it may be a field of a larger struct.
 type Session struct {
 	engine  Engine
 	handler Handler
@@ -69,65 +71,68 @@ type Session struct {
 	queue   queue
 	staged  queue
 	cause   error
-	// lingered counts the bytes that were discarded since our close_notify.
+	// lingered counts the bytes discarded since our close_notify.
 	lingered int
-	// fed is how much of the queue was written inside OnData.
+	// fed is the part of the queue that was written inside OnData.
 	fed   int
 	want  [operations]tlsio.Want
 	phase Phase
 	rekey rekey
 
-	unsent             bool // the engine holds ciphertext that its transport refused
-	held               bool // the engine holds ciphertext that it has not offered yet
+	unsent             bool // the engine has output that the transport refused
+	held               bool // the engine has output that it has not offered yet
 	paused             bool // the application does not want to read
-	feeding            bool // OnData is on the stack: what is written answers what was read
-	throttled          bool // fed went above HighWater and not yet below LowWater
-	full               bool // the queue went above HighWater and not yet below LowWater
-	readDone           bool // the peer's end was read
-	ending             bool // no Write is taken any more; close_notify follows the queue
+	feeding            bool // OnData is on the stack: writes are replies
+	throttled          bool // fed reached HighWater, not yet LowWater again
+	full               bool // queue reached HighWater, not yet LowWater again
+	readDone           bool // the end of the peer's direction was read
+	ending             bool // Write is refused; close_notify follows the queue
 	shutdownOut        bool // close_notify left the engine
 	finOut             bool // our direction of the transport is closed
 	broken             bool // the write direction failed
-	aborted            bool // finish at the next chance
+	aborted            bool // the next step is to finish
 	running            bool // Ready is on the stack
 	early              bool // early data is read before the handshake
-	certRequestPending bool // a certificate is to be asked for when no other handshake is under way
-	requesting         bool // the handshake under way is such a request
+	certRequestPending bool // a RequestCertificate has not begun yet
+	requesting         bool // the handshake in progress is a RequestCertificate
 }
 
-// Init makes s a new Session over e, and fills in the defaults of cfg. The
-// handshake begins with the first Ready.
+// Init makes s a new Session over e. It replaces zero and negative settings in
+// cfg by their defaults. The handshake begins with the first Ready.
 func (s *Session) Init(e Engine, h Handler, cfg *Config) {
 	cfg.fill()
 	*s = Session{engine: e, handler: h, cfg: cfg}
 }
 
-// ExpectPeer is for a server, before the first Ready. It makes the handshake wait
-// until the transport is readable, instead of being tried at once, for a server has
-// nothing to say before the client has spoken. With Config.EarlyData, early data is
-// read first.
+// ExpectPeer is for a server; call it after Init, before the first Ready. The
+// handshake then waits until the transport is readable instead of being tried
+// at once, because the client sends first. With Config.EarlyData, early data is
+// read before the handshake continues.
 func (s *Session) ExpectPeer() {
 	s.want[handshake] = tlsio.WantRead
 	if s.cfg.EarlyData {
-		_, s.early = s.engine.(EarlyReader)
+		_, s.early = s.engine.(FullEngine)
 	}
 }
 
-// SetTrace makes s call f after each operation, before the handler hears of it, with
-// the operation's result. Inside f, Interest and Runnable say what follows from it.
+// SetTrace makes s call f with the result of each operation, before a method of
+// the handler is called because of it. Inside f, Interest and Runnable already
+// reflect the result.
 func (s *Session) SetTrace(f func(op tlsio.Op, r tlsio.Result)) { s.trace = f }
 
-// Phase is where s is in its life.
+// Phase returns the phase that s is in.
 func (s *Session) Phase() Phase { return s.phase }
 
-// Queued is the number of bytes that were written and not yet taken by the engine.
+// Queued returns the number of bytes that were written and that the engine has
+// not accepted yet.
 func (s *Session) Queued() int { return s.queue.len() }
 
-// Idle reports whether nothing is queued or held back for the transport.
+// Idle reports whether nothing is queued and the engine holds no output that is
+// still to be sent.
 func (s *Session) Idle() bool { return s.queue.len() == 0 && !s.unsent && !s.held }
 
-// live reports whether an operation has work to do, now or when its want is met.
-// All questions about what s waits for are answered from here.
+// live reports whether an operation has work to do, now or when its want is
+// met. Interest, Runnable and Ready all depend on it.
 func (s *Session) live(op operation) bool {
 	if s.phase == Closed {
 		return false
@@ -151,22 +156,22 @@ func (s *Session) live(op operation) bool {
 		return !s.broken && s.phase != Handshaking && s.queue.len() > 0
 	case flush:
 		return !s.broken && (s.unsent || s.held)
-	default: // shutdown, which must not come in the midst of a handshake
+	default: // shutdown, which must not be sent during a handshake
 		return s.ending && !s.shutdownOut && !s.broken && s.phase != Handshaking &&
 			s.rekey != rekeyUnderWay && s.queue.len() == 0
 	}
 }
 
-// mustRead reports whether the watermark must not stop reading, since a write waits for it.
-// What the peer makes us queue meanwhile is bounded by MaxQueue.
+// mustRead reports whether reading must go on above the high watermark because
+// a write waits for it. MaxQueue bounds what the peer makes us queue meanwhile.
 func (s *Session) mustRead() bool {
 	w := s.want[write]
-	return w.Readable() || w == tlsio.WantAppRead
+	return w == tlsio.WantRead || w == tlsio.WantAppRead
 }
 
-// Interest is what to wait for: the union of the wants of the live operations.
-// It is empty while the session is closed, while it is paused with nothing to
-// write, and while it waits for the application.
+// Interest returns the directions to wait for: the union of the wants of the
+// live operations. It is empty while the session is closed, while it is paused
+// with nothing to write, and while it waits for the application.
 func (s *Session) Interest() Event {
 	var e Event
 	for op := range operations {
@@ -177,8 +182,9 @@ func (s *Session) Interest() Event {
 	return e
 }
 
-// Runnable reports whether Ready(0) would do something without any event. The
-// loop must come back to it without waiting; until then Interest is incomplete.
+// Runnable reports whether Ready(0) would do something without an event. The
+// event loop must then call Ready(0) without waiting; Interest is incomplete
+// until it has done so.
 func (s *Session) Runnable() bool {
 	if s.due() != stepNone {
 		return true
@@ -191,19 +197,8 @@ func (s *Session) Runnable() bool {
 	return false
 }
 
-// WaitsForApplication reports whether an operation waits for something that only the
-// application can bring about, such as a callback's answer; see [tlsio.Want.Application].
-// After that, call Retry and Ready(0).
-func (s *Session) WaitsForApplication() bool {
-	for op := range operations {
-		if s.want[op].Application() && s.live(op) {
-			return true
-		}
-	}
-	return false
-}
-
-// Retry makes operations that wait for the application runnable.
+// Retry makes operations that wait for the application runnable; see
+// [tlsio.Want.Application]. Call Ready(0) afterwards when not inside a handler.
 func (s *Session) Retry() {
 	for op := range operations {
 		if s.want[op].Application() {
@@ -212,9 +207,9 @@ func (s *Session) Retry() {
 	}
 }
 
-// Write queues a copy of p. It writes nothing yet: that is Ready's, so call
-// Ready(0) afterwards when not inside a handler. All of p is queued or nothing.
-// The error is net.ErrClosed after Close or CloseWrite, or ErrQueueFull.
+// Write queues a copy of p: all of it or nothing. Ready writes it, so call
+// Ready(0) afterwards when not inside a handler. The error is net.ErrClosed
+// after Close or CloseWrite, or ErrQueueFull.
 func (s *Session) Write(p []byte) error {
 	if err := s.mayWrite(len(p)); err != nil {
 		return err
@@ -224,16 +219,16 @@ func (s *Session) Write(p []byte) error {
 	return nil
 }
 
-// Stage puts a copy of p aside, for WriteStaged. It touches nothing else of s: an
-// owner that holds the same lock around Stage, Staged and WriteStaged may call it
-// from other goroutines than the Session's.
+// Stage sets a copy of p aside for WriteStaged. It touches nothing else in s,
+// so any goroutine may call it, if the owner holds one lock around Stage,
+// Staged and WriteStaged.
 func (s *Session) Stage(p []byte) { s.staged.add(p) }
 
-// Staged is the number of bytes that Stage has put aside.
+// Staged returns the number of bytes that Stage has set aside.
 func (s *Session) Staged() int { return s.staged.len() }
 
-// WriteStaged is Write for all that Stage has put aside, without another copy.
-// After an error it is thrown away.
+// WriteStaged is Write for everything that Stage has set aside, without another
+// copy. If it returns an error, those bytes are discarded.
 func (s *Session) WriteStaged() error {
 	n := s.staged.len()
 	if err := s.mayWrite(n); err != nil {
@@ -255,7 +250,7 @@ func (s *Session) mayWrite(n int) error {
 	return nil
 }
 
-// grown compares the queue, which has n bytes more, with the high watermark.
+// grown compares the queue with the high watermark after n bytes were added.
 func (s *Session) grown(n int) {
 	if s.feeding {
 		s.fed += n
@@ -264,9 +259,11 @@ func (s *Session) grown(n int) {
 	s.throttled = s.throttled || s.fed >= s.cfg.HighWater
 }
 
-// shrunk compares the queue, of which the engine took n of before bytes, with the low watermark.
+// shrunk compares the queue with the low watermark after the engine took n of
+// its before bytes.
 func (s *Session) shrunk(n, before int) {
-	// What was fed is spread over the queue; it shrinks in proportion.
+	// Bytes written inside OnData are spread over the queue, so fed shrinks in
+	// proportion.
 	s.fed -= int(int64(s.fed) * int64(n) / int64(before))
 	if s.fed <= s.cfg.LowWater {
 		s.throttled = false
@@ -279,21 +276,24 @@ func (s *Session) shrunk(n, before int) {
 	}
 }
 
-// ExpectDrain makes OnDrain come once the queue is at the low watermark or below, as if it had been above the high one: for an owner that
-// counts bytes of its own as queued too. If nothing is queued, it comes never.
+// ExpectDrain makes s call OnDrain when the queue next shrinks to the low
+// watermark or below, even if it did not reach the high one. It is for an owner
+// that counts bytes of its own as queued too. While nothing is queued, OnDrain
+// is not called.
 func (s *Session) ExpectDrain() { s.full = true }
 
-// Pause stops reading: OnData does not come until Resume. Writing goes on.
+// Pause stops reading: OnData is not called until Resume. Writing goes on.
 func (s *Session) Pause() { s.paused = true }
 
 // Resume ends Pause. Call Ready(0) afterwards when not inside a handler.
 func (s *Session) Resume() { s.paused = false }
 
-// KeyUpdate changes the sending key when no record is half written, and asks the
-// peer for the same if request is set. The error is errors.ErrUnsupported if the
-// engine has no such thing, net.ErrClosed if the session is not open, or ErrRekeying.
-// What goes wrong later, such as a version without it (TLS 1.2), OnRekeyError says; a
-// close that comes before it drops it.
+// KeyUpdate changes the sending key when no record is partly written. If
+// request is set, it asks the peer to do the same. The error is
+// errors.ErrUnsupported if the engine is not a FullEngine, net.ErrClosed if the
+// session is not open, or ErrRekeying. Later failures, such as a version
+// without KeyUpdate (TLS 1.2), go to OnRekeyError. A close that begins before
+// the KeyUpdate cancels it.
 func (s *Session) KeyUpdate(request bool) error {
 	if request {
 		return s.startRekey(rekeyUpdateRequest)
@@ -301,21 +301,25 @@ func (s *Session) KeyUpdate(request bool) error {
 	return s.startRekey(rekeyUpdate)
 }
 
-// Renegotiate asks for a new handshake (TLS 1.2), under the conditions of KeyUpdate.
+// Renegotiate begins a new handshake (TLS 1.2). Its conditions and errors are
+// those of KeyUpdate.
 func (s *Session) Renegotiate() error { return s.startRekey(rekeyRenegotiate) }
 
-// RequestCertificate asks for the peer's certificate (TLS 1.3, a server's) when no record is half written and no other handshake under
-// way. The handler's OnCertificate says what came of it; a peer that never answers is the owner's to bound. The error is
-// errors.ErrUnsupported if the engine has no such thing, net.ErrClosed, or ErrRekeying if a request waits to be sent.
+// RequestCertificate asks a client for its certificate (TLS 1.3) when no record
+// is partly written and no other handshake is in progress. OnCertificate
+// reports the outcome. The peer may never answer, so the owner should set a
+// deadline. The error is errors.ErrUnsupported if the engine is not a
+// FullEngine, net.ErrClosed if the session is not open, or ErrRekeying if
+// another request has not been sent yet.
 func (s *Session) RequestCertificate() error {
-	if _, ok := s.engine.(Rekeyer); !ok {
+	if _, ok := s.engine.(FullEngine); !ok {
 		return errors.ErrUnsupported
 	}
 	if !s.mayRekey() {
 		return net.ErrClosed
 	}
 	if s.certRequestPending {
-		return fmt.Errorf("%w: a certificate is to be asked for already", ErrRekeying)
+		return fmt.Errorf("%w: a certificate request has not been sent yet", ErrRekeying)
 	}
 	if s.certRequestPending = true; s.rekey == rekeyNone {
 		s.want[handshake] = tlsio.WantNone
@@ -324,7 +328,7 @@ func (s *Session) RequestCertificate() error {
 }
 
 func (s *Session) startRekey(k rekey) error {
-	if _, ok := s.engine.(Rekeyer); !ok {
+	if _, ok := s.engine.(FullEngine); !ok {
 		return errors.ErrUnsupported
 	}
 	if !s.mayRekey() {
@@ -338,17 +342,18 @@ func (s *Session) startRekey(k rekey) error {
 	return nil
 }
 
-// mayRekey reports whether a handshake may follow the first one.
+// mayRekey reports whether another handshake may begin.
 func (s *Session) mayRekey() bool { return s.phase == Open && !s.ending && !s.broken && !s.aborted }
 
-// CloseWrite ends our direction: what is queued is written, then close_notify
-// and FIN. Reading goes on.
+// CloseWrite ends our direction: the queue is written, then close_notify and a
+// FIN are sent. Reading goes on. Call Ready(0) afterwards when not inside a
+// handler.
 func (s *Session) CloseWrite() { s.ending = true }
 
-// Close begins the close sequence: what is queued is written, then close_notify
-// and FIN; input is discarded until the peer's end. cause is what OnClose
-// gets; nil for a close that nothing led to. During the handshake the session ends at once. Call
-// Ready(0) afterwards when not inside a handler.
+// Close begins the close sequence: the queue is written, close_notify and a FIN
+// are sent, and input is discarded until the peer's end. OnClose receives the
+// first cause that is not nil; use nil for an orderly close. In the handshake,
+// the session ends at once. Call Ready(0) afterwards when not inside a handler.
 func (s *Session) Close(cause error) {
 	if s.cause == nil {
 		s.cause = cause
@@ -362,9 +367,9 @@ func (s *Session) Close(cause error) {
 	}
 }
 
-// Abort ends the session without a close_notify, with what is queued thrown away.
-// It is also for deadlines, which are the owner's. Call Ready(0) afterwards when
-// not inside a handler.
+// Abort ends the session without close_notify and discards the queue, for
+// example when a deadline of the owner has passed. OnClose receives the cause
+// as for Close. Call Ready(0) afterwards when not inside a handler.
 func (s *Session) Abort(cause error) {
 	if s.cause == nil {
 		s.cause = cause
@@ -372,7 +377,8 @@ func (s *Session) Abort(cause error) {
 	s.aborted = true
 }
 
-// endOfInput deals with the peer's end: err is io.EOF or a form of io.ErrUnexpectedEOF.
+// endOfInput handles the peer's end: err is io.EOF or wraps
+// io.ErrUnexpectedEOF.
 func (s *Session) endOfInput(err error) {
 	s.readDone = true
 	if s.phase == Closing {

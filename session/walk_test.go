@@ -177,14 +177,14 @@ func (w *walker) check() {
 		t.Fatalf("phase %v, OnClose %d times, OnOpen %d times", w.Phase(), w.closes, w.opens)
 	}
 	if w.Phase() == Closed {
-		if in != 0 || w.Runnable() || w.WaitsForApplication() || w.queue.head != nil || w.queue.tail != nil || w.Queued() != 0 {
+		if in != 0 || w.Runnable() || w.waitsForApplication() || w.queue.head != nil || w.queue.tail != nil || w.Queued() != 0 {
 			t.Fatalf("closed: interest %v, runnable %v, chunk held %v", in, w.Runnable(), w.queue.head != nil)
 		}
 		return
 	}
 	// Nothing that is left to do is forgotten.
 	left := w.Queued() > 0 || w.Phase() == Handshaking || w.Phase() == Closing || w.unsent || w.ending && !w.finOut
-	if left && !w.Runnable() && in == 0 && !w.WaitsForApplication() && !w.needsRead() {
+	if left && !w.Runnable() && in == 0 && !w.waitsForApplication() && !w.needsRead() {
 		t.Fatalf("stalled: phase %v, %d bytes queued, wants %v, paused %v", w.Phase(), w.Queued(), w.want, w.paused)
 	}
 }

@@ -41,7 +41,7 @@ func (c *Conn) sendCloseNotify() error {
 		return c.closedError("close")
 	case !c.ready:
 		defer c.mu.Unlock()
-		return &tlsio.Error{Op: tlsio.OpShutdown, Class: tlsio.ClassState, Err: tlsio.ErrState}
+		return &tlsio.Error{Op: tlsio.OpShutdown, Err: tlsio.ErrState}
 	}
 	c.shut = true
 	c.mu.Unlock()

@@ -294,7 +294,7 @@ func (s *half) do(op string, t task, p []byte) (int, error) {
 // does. It leaves errors of TLS as they are.
 func (c *Conn) opError(op string, err error) error {
 	var e *tlsio.Error
-	if errors.As(err, &e) && e.Class != tlsio.ClassSyscall {
+	if errors.As(err, &e) && e.Errno == 0 {
 		return err
 	}
 	var o *net.OpError

@@ -107,9 +107,9 @@ func (t *stream) moved(r tlsio.Result) {
 
 func (t *stream) blocked(w tlsio.Want) error {
 	switch {
-	case w.Readable():
+	case w == tlsio.WantRead:
 		return t.inErr
-	case w.Writable():
+	case w == tlsio.WantWrite:
 		return t.outErr
 	}
 	return nil

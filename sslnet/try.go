@@ -30,7 +30,7 @@ func (s *half) try() bool {
 			return true
 		case finished:
 			return true
-		case r.In && r.Want.Readable():
+		case r.In && r.Want == tlsio.WantRead:
 			// A short recv may precede the peer's FIN. One event reported both
 			// and is used up; only an empty recv guarantees another one.
 		case r.Want != tlsio.WantNone:
@@ -89,7 +89,7 @@ func (s *half) tryTask() (r tlsio.Result, finished bool) {
 		return s.tryRekey()
 	}
 	if c.shut {
-		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpWrite, Class: tlsio.ClassState, Err: tlsio.ErrShutdown}}, false
+		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpWrite, Err: tlsio.ErrShutdown}}, false
 	}
 	if len(s.p) == 0 {
 		return s.flush(r)
@@ -248,7 +248,7 @@ func (s *half) wait(r tlsio.Result) bool {
 	if s.err = c.transport.blocked(r.Want); s.err != nil {
 		return false
 	}
-	if s == &c.reader && r.Want.Readable() {
+	if s == &c.reader && r.Want == tlsio.WantRead {
 		if r.Held {
 			c.note(s, c.tls.Flush()) // tickets, held for the next Write
 		}
@@ -257,9 +257,9 @@ func (s *half) wait(r tlsio.Result) bool {
 	s.want, s.waits = r.Want, true
 	var err error
 	switch {
-	case s.natural == readable && r.Want.Writable():
+	case s.natural == readable && r.Want == tlsio.WantWrite:
 		err = c.transport.watch(writable)
-	case s.natural == writable && r.Want.Readable():
+	case s.natural == writable && r.Want == tlsio.WantRead:
 		err = c.transport.watch(readable)
 	case s.natural == readable:
 		c.keepSending()
@@ -278,12 +278,12 @@ func (c *Conn) onReady(d direction) {
 		return
 	}
 	if d == readable {
-		if c.writer.waits && c.writer.want.Readable() {
+		if c.writer.waits && c.writer.want == tlsio.WantRead {
 			c.transport.wake(&c.writer)
 		}
 		return
 	}
-	if c.reader.waits && c.reader.want.Writable() {
+	if c.reader.waits && c.reader.want == tlsio.WantWrite {
 		c.transport.wake(&c.reader)
 		return
 	}

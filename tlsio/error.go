@@ -7,37 +7,39 @@ import (
 	"syscall"
 )
 
-// Errors that say what was wrong with a call or a peer. They are found with
-// errors.Is in what the operations answer.
+// Errors that a call or a peer caused. errors.Is finds them in the errors that
+// operations return.
 var (
-	// ErrLimit: the peer sent more KeyUpdates, tickets or renegotiations than
-	// cssl.Config allows.
-	ErrLimit = errors.New("peer went over the limit of post-handshake messages")
-	// ErrState: the operation makes no sense at this point, such as a Write
-	// before the handshake is done or a Shutdown after a fatal error.
+	// ErrLimit is returned when the peer sent more KeyUpdates, tickets or
+	// renegotiations than cssl.Config allows.
+	ErrLimit = errors.New("peer exceeded the limit of post-handshake messages")
+	// ErrState is returned when the operation is not possible in the
+	// connection's state, such as a Write before the handshake is done or a
+	// Shutdown after a fatal error.
 	ErrState = errors.New("operation not possible in this state of the connection")
-	// ErrShutdown: a Write after Shutdown.
+	// ErrShutdown is returned by a Write after Shutdown.
 	ErrShutdown = errors.New("write after shutdown")
-	// ErrPSK: the handshake failed, and it seems for want of a pre-shared key
-	// (cssl.Config.PSKs) that both sides have.
-	ErrPSK = errors.New("no pre-shared key that both sides have: another identity, another key, another hash, or none")
-	// ErrUnknown: SSL_get_error answered a value that this package does not know.
-	ErrUnknown = errors.New("unknown answer of SSL_get_error")
+	// ErrPSK is returned when the handshake failed, probably because the two
+	// sides have no pre-shared key in common (cssl.Config.PSKs).
+	ErrPSK = errors.New("no pre-shared key in common: identity, key or hash differ, or one side has none")
+	// ErrUnknown is returned when SSL_get_error(3) returned a value that this
+	// module does not know.
+	ErrUnknown = errors.New("unknown value of SSL_get_error")
 )
 
-// Reason is one entry of OpenSSL's error queue.
+// Reason is one entry of OpenSSL's error queue (ERR_get_error(3)).
 type Reason struct {
-	// Code is OpenSSL's packed error code.
+	// Code is the packed error code.
 	Code uint64
-	// Library is the part of OpenSSL that it came from, such as "SSL routines".
+	// Library is the part of OpenSSL that reported it, such as "SSL routines".
 	Library string
 	// Text is the reason, such as "certificate verify failed".
 	Text string
-	// Data is what OpenSSL added, such as a file name; often empty.
+	// Data is additional text, such as a file name; often empty.
 	Data string
 }
 
-// String is the reason with its library and data.
+// String returns the reason with its library and data.
 func (r Reason) String() string {
 	s := r.Text
 	if r.Library != "" {
@@ -49,57 +51,42 @@ func (r Reason) String() string {
 	return s
 }
 
-// AlertSide says whose alert it was.
+// AlertSide says which side sent an alert.
 type AlertSide uint8
 
-// The sides.
 const (
 	AlertNone AlertSide = iota
 	AlertSent
 	AlertReceived
 )
 
-// Class says in which way an operation failed.
-type Class uint8
-
-const (
-	// ClassSSL: the TLS protocol failed (SSL_ERROR_SSL). The connection cannot be used any more.
-	ClassSSL Class = iota
-	// ClassSyscall: the transport failed; Errno says how.
-	ClassSyscall
-	// ClassEOF: the peer ended the stream. The error is io.EOF after a
-	// close_notify alert and io.ErrUnexpectedEOF after a bare FIN.
-	ClassEOF
-	// ClassState: the call was wrong at this time.
-	ClassState
-	// ClassLimit: the peer went over a limit.
-	ClassLimit
-	// ClassUnknown: SSL_get_error answered something that is not known.
-	ClassUnknown
-)
-
-// Error is what an operation on a connection failed with. errors.Is finds io.EOF,
+// Error is the error of an operation on a connection. errors.Is finds io.EOF,
 // io.ErrUnexpectedEOF, a syscall.Errno, an [Alert] and the Err… values of this
 // package in it, whichever apply.
 type Error struct {
 	// Op is the operation that failed.
 	Op Op
-	// Class says in which way.
-	Class Class
-	// Reasons are OpenSSL's, oldest first; empty where OpenSSL gave none.
+	// Reasons are OpenSSL's, oldest first; empty if OpenSSL gave none.
 	Reasons []Reason
-	// Alert is the TLS alert that ended the connection, if AlertSide is not AlertNone.
+	// Alert is the alert that ended the connection. It is valid if AlertSide is
+	// not AlertNone.
 	Alert     Alert
 	AlertSide AlertSide
-	// Verify is OpenSSL's text for why the peer's certificate was refused, or empty.
+	// Verify is OpenSSL's text for why the peer's certificate was rejected, or
+	// empty.
 	Verify string
-	// Errno is the system call's, or 0.
+	// Errno is the error of the system call if the transport failed, and
+	// otherwise 0.
 	Errno syscall.Errno
-	// Err is io.EOF, io.ErrUnexpectedEOF, one of this package's Err… values, or nil.
+	// Err is io.EOF after a close_notify alert, io.ErrUnexpectedEOF after a FIN
+	// without one, an Err… value of this package, the error with which a
+	// callback refused the handshake, or nil. If Err is nil and Errno is 0,
+	// OpenSSL failed (SSL_ERROR_SSL, SSL_ERROR_SYSCALL), and the connection
+	// cannot be used any more.
 	Err error
 }
 
-// Error says the operation, the cause, OpenSSL's reasons and whose alert it was.
+// Error returns the operation, the cause, OpenSSL's reasons and the alert.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("tls: ")
@@ -134,7 +121,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap gives errors.Is and errors.As the parts.
+// Unwrap returns the parts for errors.Is and errors.As.
 func (e *Error) Unwrap() []error {
 	var parts []error
 	if e.Err != nil {
@@ -149,14 +136,12 @@ func (e *Error) Unwrap() []error {
 	return parts
 }
 
-// Timeout is always false: deadlines are the caller's.
-func (e *Error) Timeout() bool { return false }
-
-// Alert is a TLS alert description (RFC 8446, section 6). As an error it can
-// be looked for: errors.Is(err, tlsio.AlertUnknownCA).
+// Alert is a TLS alert description (RFC 8446, section 6). errors.Is(err,
+// tlsio.AlertUnknownCA) finds it in an Error.
 type Alert uint8
 
-// The alerts of TLS 1.3, and of TLS 1.2 what is still sent (RFC 5246, section 7.2).
+// The alerts of TLS 1.3 and those of TLS 1.2 that are still in use (RFC 5246,
+// section 7.2).
 const (
 	AlertCloseNotify                  Alert = 0
 	AlertUnexpectedMessage            Alert = 10
@@ -218,7 +203,7 @@ var alertNames = map[Alert]string{
 	AlertCertificateRequired:          "certificate required",
 	AlertNoApplicationProtocol:        "no application protocol",
 
-	// Of older versions.
+	// Alerts of older versions.
 	21:  "decryption failed",
 	30:  "decompression failure",
 	41:  "no certificate",
@@ -227,7 +212,7 @@ var alertNames = map[Alert]string{
 	114: "bad certificate hash value",
 }
 
-// String is the alert's name.
+// String returns the alert's name.
 func (a Alert) String() string {
 	if s, ok := alertNames[a]; ok {
 		return s
@@ -235,5 +220,5 @@ func (a Alert) String() string {
 	return "alert " + strconv.Itoa(int(a))
 }
 
-// Error makes an Alert findable with errors.Is.
+// Error makes Alert an error, so that errors.Is can find it.
 func (a Alert) Error() string { return "tls alert: " + a.String() }

@@ -2,31 +2,34 @@ package tlsio
 
 import "fmt"
 
-// Want says what an operation waits for. The direction to wait in is the one
-// that the result names, never the one that the call suggests: a read may want
-// to write and a write may want to read. When it has come, the same operation
-// is called again with the same bytes.
+// Want says what an operation waits for. Wait in the direction that the Want
+// names, not in the direction of the operation: a Read may have to wait for
+// writability and a Write for readability. Then call the same operation again
+// with the same bytes.
 //
 // The values follow SSL_get_error(3).
 type Want uint8
 
 const (
-	// WantNone: the operation waits for nothing.
+	// WantNone means that the operation waits for nothing.
 	WantNone Want = iota
-	// WantRead: the transport must become readable.
+	// WantRead means that the transport must become readable.
 	WantRead
-	// WantWrite: the transport must become writable; in engine mode, the output must be taken.
+	// WantWrite means that the transport must become writable; in engine mode,
+	// that the output must be taken.
 	WantWrite
-	// WantAsync: an asynchronous engine or provider works on it.
+	// WantAsync means that an asynchronous engine or provider has not finished.
 	WantAsync
-	// WantClientHello: the application's client hello callback asked to be called again.
+	// WantClientHello means that the application's client hello callback has
+	// not decided yet.
 	WantClientHello
-	// WantRetryVerify: the application's verification callback asked to be called again.
+	// WantRetryVerify means that the application's verification callback has
+	// not decided yet.
 	WantRetryVerify
-	// WantAppRead: application data has arrived before the handshake message
-	// that the operation needs (a renegotiation under way). No event of the
-	// transport helps: Read must take the data first. This one is not of
-	// SSL_get_error; OpenSSL itself would fail the connection.
+	// WantAppRead means that application data has arrived before the handshake
+	// message that the operation needs (during a renegotiation). No event of
+	// the transport ends this wait: call Read first. SSL_get_error(3) has no
+	// such value; OpenSSL alone would fail the connection.
 	WantAppRead
 
 	wantEnd
@@ -36,7 +39,7 @@ var wantNames = [wantEnd]string{
 	"NONE", "WANT_READ", "WANT_WRITE", "WANT_ASYNC", "WANT_CLIENT_HELLO_CB", "WANT_RETRY_VERIFY", "WANT_APP_READ",
 }
 
-// String is the name that OpenSSL's manual uses.
+// String returns the name that OpenSSL's manual uses.
 func (w Want) String() string {
 	if w < wantEnd {
 		return wantNames[w]
@@ -44,60 +47,59 @@ func (w Want) String() string {
 	return fmt.Sprintf("Want(%d)", uint8(w))
 }
 
-// Readable reports whether the transport must become readable.
-func (w Want) Readable() bool { return w == WantRead }
-
-// Writable reports whether the transport must become writable.
-func (w Want) Writable() bool { return w == WantWrite }
-
-// Application reports whether the application must act, and the operation be
-// called again afterwards; no event of the transport ends such a wait.
+// Application reports whether the operation waits for the application. No event
+// of the transport ends such a wait: call the operation again when the
+// application has acted.
 func (w Want) Application() bool { return w >= WantAsync && w <= WantRetryVerify }
 
-// Result is what an operation answers: exactly one of progress (Want is
+// Result is the result of an operation: exactly one of progress (Want is
 // WantNone and Err is nil), a Want, or an error.
 type Result struct {
-	// N is the number of bytes of plaintext that Read, Peek, Write, ReadEarlyData or WriteEarlyData moved.
+	// N is the number of bytes of plaintext that Read, Peek, Write,
+	// ReadEarlyData or WriteEarlyData moved.
 	N int
 	// Want is what the operation waits for.
 	Want Want
-	// In: ciphertext was taken from the transport, also if the operation itself
-	// made no progress. Another operation that wants to read may be able to go on.
+	// In reports that ciphertext was taken from the transport, even if the
+	// operation itself made no progress. Another operation that waits for
+	// readability may now be able to continue.
 	In bool
-	// Out: ciphertext was handed to the transport.
+	// Out reports that ciphertext was handed to the transport.
 	Out bool
-	// Unsent: ciphertext is left that the transport has not taken yet. Flush
-	// sends it; in engine mode, Take takes it.
+	// Unsent reports that the transport has refused ciphertext that is still to
+	// be sent. Flush sends it; in engine mode, Take takes it.
 	Unsent bool
-	// Held: ciphertext is kept that was not offered to the transport yet, for nobody waits
-	// for it: the tickets of a TLS 1.3 server. It leaves with the next Write, or by Flush.
+	// Held reports that ciphertext has not been offered to the transport yet
+	// because it is not urgent: the tickets of a TLS 1.3 server. The next Write
+	// or Flush sends it.
 	Held bool
-	// Drained, with progress of a Read: nothing is buffered and the transport had
-	// no more just now, so a Read straight after this one would answer WantRead.
+	// Drained reports, with progress of a Read, that nothing is buffered and
+	// that the transport had no more input: another Read now would return
+	// WantRead.
 	Drained bool
-	// Certificate: the peer's answer to a RequestCertificate has come, and was accepted. It can come with any operation that
-	// takes input, also with a want.
+	// Certificate reports that the peer's answer to RequestCertificate has
+	// arrived and was accepted. Any operation that takes input can report it,
+	// also with a Want.
 	Certificate bool
-	// Err is nil, or usually an [*Error].
+	// Err is nil or, usually, an [*Error].
 	Err error
 }
 
-// Unblocks reports whether another operation on the same connection, which
-// waits for w, must be tried again now that op returned r: op has moved what the
-// other one waits for, and the transport may not report it again. A Read ends
-// the wait for a Read also when it finds no data: then none is in the way.
+// Unblocks reports whether another operation on the same connection that waits
+// for w must be tried again after op returned r. That is so if op moved
+// ciphertext in the direction of w, because the transport may not report that
+// direction again. A Read also ends WantAppRead, even if it finds no data.
 func (r Result) Unblocks(op Op, w Want) bool {
-	return r.In && w.Readable() || r.Out && w.Writable() || op == OpRead && w == WantAppRead
+	return r.In && w == WantRead || r.Out && w == WantWrite || op == OpRead && w == WantAppRead
 }
 
-// MaxPlaintext is the most bytes of plaintext that a TLS record carries (RFC
+// MaxPlaintext is the largest number of bytes of plaintext in a TLS record (RFC
 // 8446, section 5.1).
 const MaxPlaintext = 1 << 14
 
 // Op names an operation on a connection.
 type Op uint8
 
-// The operations.
 const (
 	OpHandshake Op = iota
 	OpRead
@@ -114,13 +116,14 @@ const (
 	opEnd
 )
 
-// Ops is the number of operations, for arrays that an Op indexes.
+// Ops is the number of operations, as the length of an array that an Op
+// indexes.
 const Ops = int(opEnd)
 
 var opNames = [opEnd]string{"handshake", "read", "peek", "write", "flush", "shutdown", "key update", "renegotiate",
 	"request certificate", "read early data", "write early data"}
 
-// String is the operation's name in lower case.
+// String returns the operation's name in lower case.
 func (o Op) String() string {
 	if o < opEnd {
 		return opNames[o]

@@ -78,7 +78,7 @@ var ofCssl = []mutation{
 	{"P22", "a name is acknowledged when a session is resumed", "decide.c",
 		"\tif (SSL_session_reused(ssl) || name == NULL)\n", "\tif (name == NULL)\n"},
 	{"P15", "a failed write fails the reads", "conn.go",
-		"\t\te.Class = tlsio.ClassSyscall // of the write direction only; the BIO remembers it\n\t\treturn e\n", "\t\te.Class = tlsio.ClassSyscall\n\t\tc.fatal = e\n\t\treturn e\n"},
+		"\t\treturn e // of the write direction only; the BIO remembers it\n", "\t\tc.fatal = e\n\t\treturn e\n"},
 	{"P22", "a session is good for every server name", "byname.c",
 		"(keep_sessions || ", "(keep_sessions >= 0 || "},
 	{"P47", "nothing is chosen by name", "byname.c",

@@ -102,7 +102,7 @@ func ofOpen(err error, answered bool) *failedError {
 	case errors.As(err, &e) && e.AlertSide == tlsio.AlertReceived && !answered:
 		// In TLS 1.3 the client is done before the server has judged its certificate.
 		what = Rejected
-	case errors.As(err, &e) && e.Class == tlsio.ClassSSL && e.AlertSide != tlsio.AlertReceived:
+	case errors.As(err, &e) && e.Errno == 0 && e.Err == nil && e.AlertSide != tlsio.AlertReceived:
 		what = WrongBytes // what came is no record of this connection
 	}
 	return &failedError{what, err}
