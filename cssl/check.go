@@ -17,15 +17,15 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for
-// what comes of it.
+// maxSessionLifetime is the maximum for a ticket (RFC 8446, section 4.6.1), and
+// so for sessions.
 const maxSessionLifetime = 7 * 24 * time.Hour
 
-// defaultEarlySessions is the size of the session cache that early data needs,
-// where SessionCache is 0; it is OpenSSL's own.
+// defaultEarlySessions is the size of the session cache with early data if
+// SessionCache is 0; it is OpenSSL's default.
 const defaultEarlySessions = 20480
 
-// sessionCache is the size of the server's cache.
+// sessionCache returns the size of the server's cache.
 func (c *Config) sessionCache() int {
 	if c.MaxEarlyData > 0 && !c.AllowReplay && c.SessionCache == 0 {
 		return defaultEarlySessions
@@ -35,11 +35,11 @@ func (c *Config) sessionCache() int {
 
 func (c *Config) lifetime() time.Duration { return cmp.Or(c.SessionLifetime, DefaultSessionLifetime) }
 
-// lowest is the lowest version that is spoken.
+// lowest returns the lowest version that is enabled.
 func (c *Config) lowest() TLSVersion { return cmp.Or(c.MinVersion, TLS12) }
 
-// refused is the error for a setting that this package refuses. value may be
-// nil.
+// refused returns the error for a setting that this package refuses. value may
+// be nil.
 func refused(setting string, value any, format string, args ...any) *ConfigError {
 	e := &ConfigError{Setting: setting, Err: fmt.Errorf(format, args...)}
 	if value != nil {
@@ -48,7 +48,8 @@ func refused(setting string, value any, format string, args ...any) *ConfigError
 	return e
 }
 
-// check refuses what cannot be set, or not together, before OpenSSL is asked.
+// check refuses settings that are invalid, alone or together, before OpenSSL is
+// called.
 func (c *Config) check(server bool) error {
 	const versions = "only TLS 1.0 to 1.3 are spoken"
 	before13 := c.MaxVersion != 0 && c.MaxVersion < TLS13
@@ -103,9 +104,8 @@ func (c *Config) check(server bool) error {
 		{c.MaxSendFragment != 0 && outside(c.MaxSendFragment, 512, tlsio.MaxPlaintext), "MaxSendFragment", c.MaxSendFragment, "must be from 512 to 16384"},
 		{c.RecordSizeLimit != 0 && outside(c.RecordSizeLimit, 513, tlsio.MaxPlaintext+1), "RecordSizeLimit", c.RecordSizeLimit, "must be from 513 to 16385"},
 		{c.RecordSizeLimit != 0 && c.MaxFragment != 0, "RecordSizeLimit", nil, "takes the place of MaxFragment (RFC 8449, section 5): set one"},
-		// OpenSSL 3.0 makes its buffer anew when the first message after the
-		// handshake comes, since records are smaller now; the half of a record that
-		// is still in it is lost.
+		// OpenSSL 3.0 reallocates its buffer for smaller records at the first
+		// message after the handshake, and loses an unfinished record in it.
 		{c.Tail < 0 && (c.RecordSizeLimit != 0 || c.MaxFragment != 0), "Tail", c.Tail,
 			"negative; with MaxFragment or RecordSizeLimit a Write that stays half done would be lost"},
 

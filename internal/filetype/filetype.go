@@ -1,5 +1,5 @@
-// Package filetype says what the content of a file looks like, for errors about a file that holds something else than it
-// should.
+// Package filetype describes the content of a file, for errors about a file
+// with the wrong content.
 package filetype
 
 import (
@@ -11,12 +11,12 @@ import (
 	"unicode/utf8"
 )
 
-// label is a line that begins a block of PEM.
+// label matches the line that begins a PEM block.
 var label = regexp.MustCompile(`(?m)^-----BEGIN ([A-Z0-9 ]{1,40})-----`)
 
-// Describe says in a few words what p looks like: the labels of its PEM, a
-// structure in DER with the command that converts it, text, or something else.
-// Nothing of the content but the labels is in what it returns.
+// Describe returns a short description of p: the labels of its PEM blocks, a
+// DER structure with the command that converts it, text, or binary data. It
+// contains nothing of p but the labels.
 func Describe(p []byte) string {
 	plain := bytes.TrimPrefix(p, []byte("\xef\xbb\xbf")) // a byte order mark, which OpenSSL passes over too
 	switch {
@@ -42,7 +42,7 @@ func Describe(p []byte) string {
 	return "binary data"
 }
 
-// labels lists each label once, with how often it is there.
+// labels returns each label once, with its number of occurrences.
 func labels(found [][][]byte) string {
 	count, order := map[string]int{}, []string{}
 	for _, f := range found {
@@ -64,7 +64,7 @@ func labels(found [][][]byte) string {
 	return strings.Join(order, ", ") + more
 }
 
-// The tags of DER (X.690) that tell the structures apart.
+// The DER tags (X.690) that distinguish the structures.
 const (
 	integer    = 0x02
 	bits       = 0x03
@@ -75,8 +75,8 @@ const (
 	explicit0  = 0xa0
 )
 
-// der says which structure in DER begins p, or is empty. It looks at the first
-// tags alone, so p may be cut off.
+// der returns which DER structure p begins with, or an empty string. It reads
+// only the first tags, so p may be truncated.
 func der(p []byte) string {
 	outer, _, ok := element(p, sequence)
 	if !ok {
@@ -119,7 +119,7 @@ func der(p []byte) string {
 	return "data in DER"
 }
 
-// tag is the first byte of p, or 0.
+// tag returns the first byte of p, or 0.
 func tag(p []byte) byte {
 	if len(p) == 0 {
 		return 0
@@ -127,9 +127,9 @@ func tag(p []byte) byte {
 	return p[0]
 }
 
-// element is the content of the element at the beginning of p, as far as it is
-// there, and what follows it. It is false if the tag is another one, or if the
-// length is not one of DER.
+// element returns the content of the DER element at the start of p, possibly
+// truncated, and the rest. ok is false if the tag is not want, or the length is
+// not valid DER.
 func element(p []byte, want byte) (content, rest []byte, ok bool) {
 	if len(p) < 2 || p[0] != want {
 		return nil, nil, false

@@ -1,5 +1,5 @@
-// Package hostname knows the names of hosts as TLS has them: in a certificate, and
-// in the extension server_name (RFC 6066, section 3).
+// Package hostname handles host names in certificates and in the server_name
+// extension (RFC 6066, section 3).
 package hostname
 
 import (
@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// trim leaves out of a host's name what stands in no certificate and is not sent:
-// one dot at its end, and the brackets round an IPv6 address.
+// trim removes what is neither in certificates nor sent: one dot at the end,
+// and the brackets around an IPv6 address.
 func trim(name string) string {
 	name = strings.TrimSuffix(name, ".")
 	if inside, ok := strings.CutPrefix(name, "["); ok && strings.HasSuffix(inside, "]") {
@@ -22,8 +22,8 @@ func trim(name string) string {
 	return name
 }
 
-// Peer is what a certificate must have for name: a DNS name, or an IP address
-// without the zone, which says which interface and not which peer.
+// Peer returns the name that a certificate must contain: a DNS name, or an IP
+// address without its zone, which names an interface and not the peer.
 func Peer(name string) (peer string, isIP bool) {
 	name = trim(name)
 	if a, err := netip.ParseAddr(name); err == nil {
@@ -32,11 +32,11 @@ func Peer(name string) (peer string, isIP bool) {
 	return name, false
 }
 
-// Key is a name in the form in which names are compared.
+// Key returns the form of a name that is compared.
 func Key(name string) string { return strings.ToLower(trim(name)) }
 
-// Pattern is the Key of a name that is exact ("a.example"), or a wildcard for one
-// label ("*.example").
+// Pattern returns the Key of an exact name ("a.example") or of a wildcard for
+// one label ("*.example").
 func Pattern(name string) (string, error) {
 	key := Key(name)
 	rest := strings.TrimPrefix(key, "*.")
@@ -49,11 +49,11 @@ func Pattern(name string) (string, error) {
 	return key, Check(rest)
 }
 
-// Check refuses what is no host's name, as a client asks for one: the names that
-// OpenSSL 4.0 refuses, with every version (RFC 9525, section 6.3; RFC 1123,
-// section 2.1). An underscore is let through, which names in the DNS may have; and
-// a name of one character, which may be a host's and which OpenSSL 4.0 alone
-// refuses.
+// Check returns an error if name is not a host name that a client can send: the
+// names that OpenSSL 4.0 refuses are refused with every version (RFC 9525,
+// section 6.3; RFC 1123, section 2.1). Underscores are accepted, since DNS
+// names may have them. So are names of one character, which may be hosts and
+// which only OpenSSL 4.0 refuses.
 func Check(name string) error {
 	if len(name) > 255 { // TLSEXT_MAXLEN_host_name
 		return fmt.Errorf("has %d bytes; a name has at most 255", len(name))
