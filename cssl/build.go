@@ -33,12 +33,12 @@ type builder struct {
 	server     bool
 	properties *C.char // Config.Properties, or nil
 	ptr        *C.SSL_CTX
-	lowest     TLSVersion // that is spoken
+	lowest     TLSVersion // lowest version enabled
 	sessionID  [32]C.uchar
 	reasons    C.cssl_reasons
 	state      *contextState
 	certs      *certificates
-	names      map[string]bool // that are chosen by
+	names      map[string]bool // that select a certificate
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
@@ -151,10 +151,10 @@ func (b *builder) create(identity [32]byte) error {
 	C.SSL_CTX_set_session_id_context(b.ptr, &b.sessionID[0], C.uint(len(b.sessionID)))
 	C.cssl_data_of_ctx(b.ptr).session_lifetime = C.uint(c.lifetime() / time.Second)
 	if b.lowest = c.lowest(); b.server && len(c.Certificates) == 0 && !c.named() {
-		b.lowest = TLS13 // before it there are no PSKs here
+		b.lowest = TLS13 // PSKs need it
 	}
 	if b.ctrl(C.SSL_CTRL_SET_MIN_PROTO_VERSION, int(b.lowest)) == 0 || b.ctrl(C.SSL_CTRL_SET_MAX_PROTO_VERSION, int(c.MaxVersion)) == 0 {
-		return refused("MinVersion, MaxVersion", nil, "this OpenSSL has none of those versions")
+		return refused("MinVersion, MaxVersion", nil, "the linked OpenSSL supports none of these versions")
 	}
 	if c.ReleaseBuffers {
 		b.ctrl(C.SSL_CTRL_MODE, C.SSL_MODE_RELEASE_BUFFERS)
@@ -264,7 +264,7 @@ func (b *builder) lists() error {
 		ok := b.command(s.command, s.value)
 		var err error
 		switch {
-		case ok && s.setting == "CipherSuites": // what nobody has, OpenSSL leaves out without a word
+		case ok && s.setting == "CipherSuites": // OpenSSL silently ignores unknown names
 			err = b.unknown(s.value, func(name string) bool {
 				return slices.ContainsFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool { return cipherName(c) == name })
 			})
@@ -305,7 +305,7 @@ func (b *builder) ticketKeys() error {
 	if len(keys) == 0 {
 		return nil
 	}
-	all := make([]byte, 0, len(keys[0])*len(keys)) // in one piece, so that no copy is left behind
+	all := make([]byte, 0, len(keys[0])*len(keys)) // no reallocation, which would leave a copy
 	defer func() { clear(all) }()
 	for _, k := range keys {
 		all = append(all, k...)
@@ -406,9 +406,9 @@ func (b *builder) bind() error {
 		case x.state.lib != cfg.Library:
 			err = errors.New("a Context of another Library")
 		case twice:
-			err = errors.New("the same name is in the map in another spelling")
+			err = errors.New("the map has the same name in another spelling")
 		case b.names[key]:
-			err = errors.New("the name has certificates of this Context too")
+			err = errors.New("this Context also has certificates for the name")
 		default:
 			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.sni[key] = sniContext{p, x.state} })
 		}

@@ -112,7 +112,7 @@ type namedCertificate struct {
 	name string // in the form of the table
 	key  string // of Config.Names
 	i    int
-	l    loaded // empty if another one has the same files
+	l    loaded // empty if another name has the same files
 	r    *reading
 	err  error
 }
@@ -130,7 +130,7 @@ func (b *builder) named(n names) error {
 		switch {
 		case err != nil:
 		case twice:
-			err = errors.New("the same name is in the map in another spelling")
+			err = errors.New("the map has the same name in another spelling")
 		case len(b.cfg.Names[key]) == 0:
 			err = errors.New("has no certificate")
 		}
@@ -192,7 +192,7 @@ func (b *builder) finishNamed(n names, left int) error {
 			certs := b.cfg.Names[c.key]
 			before := loaded{from: &certs[other], setting: placeOf(c.key, other)}
 			return &ConfigError{Setting: placeOf(c.key, c.i), Value: certs[c.i].ChainFile,
-				Err: fmt.Errorf("would never be used: %s has a key of the same type (%s) and is there first; take one of them out", before.called(), cert.typ)}
+				Err: fmt.Errorf("would never be used: %s has a key of the same type (%s) and comes first; remove one of them", before.called(), cert.typ)}
 		}
 		c.l.forget()
 		s.queue = s.queue[1:]

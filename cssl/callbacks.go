@@ -29,7 +29,7 @@ type contextState struct {
 	timeout     time.Duration // for a decision
 	offload     bool
 	asks        bool // connections have a handshaker
-	asksHello   bool // the ClientHello is looked at
+	asksHello   bool // a ClientHello needs a decision
 }
 
 // sniContext is a Context in Config.SNI, with a reference to its SSL_CTX.

@@ -38,7 +38,7 @@ var contentKey = func() (k content) {
 type certificate struct {
 	ptr   *C.cssl_cert
 	refs  atomic.Int64
-	again bool   // the key is by URI or encrypted: another Context asks for it again
+	again bool   // key by URI or encrypted: each Context loads it again
 	typ   string // of the key
 }
 
@@ -76,11 +76,11 @@ type certificates struct {
 	released bool
 
 	// The fields below are used only while the Context is built.
-	from    *certificates // of the Context before; nil: none can be taken over
-	scratch *C.SSL        // to try certificates on that are chosen by name
+	from    *certificates // of Config.Previous; nil if none can be shared
+	scratch *C.SSL        // tries certificates that are selected by name
 	work    chan *reading
 	parsers sync.WaitGroup
-	reading map[content]*reading // those that are under way
+	reading map[content]*reading // being parsed
 	byFiles map[files]*reading
 	queue   []*namedCertificate // in order
 }
@@ -219,7 +219,7 @@ func (b *builder) certificates(loaded []loaded) error {
 	if unused >= 0 {
 		l := &loaded[unused]
 		return &ConfigError{Setting: l.setting, Value: l.from.ChainFile, Err: fmt.Errorf(
-			"would never be used: %s has a key of the same type (%s) and is there first, and no server name leads to this one; take one of them out",
+			"would never be used: %s has a key of the same type (%s) and comes first, and no server name selects this one; remove one of them",
 			loaded[first[own[unused].typ]].called(), own[unused].typ)}
 	}
 	if !b.server {
@@ -231,7 +231,7 @@ func (b *builder) certificates(loaded []loaded) error {
 // staples returns an error for an OCSP response in a client's Config.
 func (b *builder) staples(l *loaded) error {
 	if (len(l.ocsp) > 0 || l.from.OCSPFile != "") && !b.server {
-		return &ConfigError{Setting: l.setting + ".OCSP", Err: errors.New("only a server staples")}
+		return &ConfigError{Setting: l.setting + ".OCSP", Err: errors.New("only a server staples an OCSP response")}
 	}
 	return nil
 }

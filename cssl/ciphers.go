@@ -83,17 +83,17 @@ func (b *builder) legacy() error {
 	md5sha1 := C.CString("MD5-SHA1")
 	defer C.free(unsafe.Pointer(md5sha1))
 	if C.cssl_library_digest(b.cfg.Library.pointer(), b.properties, md5sha1) == 0 {
-		return refused("MinVersion", b.lowest, "it needs the digest MD5-SHA1, which no provider has%s", b.searched())
+		return refused("MinVersion", b.lowest, "needs the digest MD5-SHA1, which no provider has%s", b.searched())
 	}
 	if level := C.SSL_CTX_get_security_level(b.ptr); level > 0 {
-		return refused("MinVersion", b.lowest, "OpenSSL speaks it at security level 0 alone, and the level is %d: "+
-			"set a cipher list with @SECLEVEL=0, such as %s", level, list)
+		return refused("MinVersion", b.lowest, "needs security level 0, but the level is %d: "+
+			"set a CipherList with @SECLEVEL=0, such as %s", level, list)
 	}
 	if !slices.ContainsFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool {
 		since := C.GoString(C.SSL_CIPHER_get_version(c))
 		return since != "TLSv1.2" && since != "TLSv1.3"
 	}) {
-		return refused("CipherList", b.cfg.CipherList, "has no suite of %v, the lowest version; %s has", b.lowest, list)
+		return refused("CipherList", b.cfg.CipherList, "has no suite of %v, the lowest version; use %s", b.lowest, list)
 	}
 	return nil
 }

@@ -15,11 +15,11 @@ import (
 // handshake (TLS 1.3; see [Config].PostHandshakeAuth). Progress means that the
 // request was sent. After a Want, Handshake continues it.
 //
-// The client responds when it reads, which may be at any time or never: the
-// caller sets a deadline. The operation that reads the response sets
-// Result.Certificate, and fails if the certificate is not accepted. While only
-// a part of the response has arrived, Write waits for the rest. Afterwards
-// [Conn.State] has the new certificate.
+// The client responds when it reads, which may be at any time or never, so set
+// a deadline. The operation that reads the response sets Result.Certificate,
+// and fails if the certificate is not accepted. While only a part of the
+// response has arrived, Write waits for the rest. Afterwards [Conn.State] has
+// the new certificate.
 //
 // The error is [tlsio.ErrState], with OpenSSL's reason if there is one, if
 // nothing was requested: the client does not support it ("extension not
@@ -27,7 +27,7 @@ import (
 // requires no certificate.
 func (c *Conn) RequestCertificate() tlsio.Result {
 	if c.server && c.fatal == nil && !c.first() && C.SSL_get_verify_mode(C.cssl_conn_ssl(c.c))&C.SSL_VERIFY_PEER == 0 {
-		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpRequestCertificate, Class: tlsio.ClassState, Err: fmt.Errorf("%w: Config.Verify demands no certificate", tlsio.ErrState)}}
+		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpRequestCertificate, Class: tlsio.ClassState, Err: fmt.Errorf("%w: Config.Verify requires no certificate", tlsio.ErrState)}}
 	}
 	return c.operate(tlsio.OpRequestCertificate, nil, false)
 }

@@ -169,16 +169,17 @@ type Config struct {
 	// valid; with VerifyApplication, about all others too. It may decide at
 	// once or later, see [PeerVerification].
 	//
-	// A client calls it on the goroutine that runs the handshake; it must not
-	// block. OpenSSL cannot suspend a server's handshake there. So on a server
-	// VerifyPeer implies Offload and runs on that goroutine, where it may
-	// block. Each decision that a server waits for occupies a thread; there are
-	// at most 4096. Outside the first handshake (renegotiation,
-	// RequestCertificate), a server's VerifyPeer must decide at once.
+	// On a client it is called on the goroutine that runs the handshake; it
+	// must not block. OpenSSL cannot suspend a server's handshake there. So on
+	// a server VerifyPeer implies Offload, and it is called on the goroutine of
+	// the handshake step. Each decision that a server waits for occupies a
+	// thread; there are at most 4096. Outside the first handshake
+	// (renegotiation, RequestCertificate), a server's VerifyPeer must decide at
+	// once.
 	//
 	// VerifyPeer is not called for a resumed session. Such a session can be
-	// resumed only by a Context that has a VerifyPeer too, and by a server with
-	// SNI or ClientHello only for the same server name.
+	// resumed only by a Context that has a VerifyPeer too. A server with SNI or
+	// ClientHello resumes it only for the same server name.
 	VerifyPeer func(*PeerVerification)
 	// ClientHello, if set, selects the Context for each client that a server
 	// accepts, or refuses the client. It may decide at once or later, see
@@ -310,10 +311,10 @@ type Config struct {
 	AllowReplay bool
 
 	// PostHandshakeAuth lets a server request the client's certificate after
-	// the handshake (RFC 8446, section 4.6.2; TLS 1.3). A client must set it
-	// too. A server that sets it requests no certificate in a TLS 1.3
-	// handshake, but when [Conn.RequestCertificate] is called; in TLS 1.2 it
-	// still requests one in the handshake. Verify must be VerifyOptional or
+	// the handshake (RFC 8446, section 4.6.2; TLS 1.3). Both sides must set it.
+	// The server then requests no certificate during a TLS 1.3 handshake, only
+	// when [Conn.RequestCertificate] is called; in TLS 1.2 it still requests
+	// one during the handshake. On a server, Verify must be VerifyOptional or
 	// VerifyRequire.
 	PostHandshakeAuth bool
 

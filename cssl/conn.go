@@ -36,8 +36,8 @@ type Conn struct {
 	psk     bool        // the Context has pre-shared keys
 }
 
-// Handshake continues the current handshake: the first one, a renegotiation, or
-// a KeyUpdate or certificate request that is not sent yet.
+// Handshake starts or continues the first handshake. Later it continues a
+// renegotiation, or a KeyUpdate or certificate request that is not sent yet.
 func (c *Conn) Handshake() tlsio.Result { return c.operate(tlsio.OpHandshake, nil, false) }
 
 // Read reads up to len(p) bytes of one record. It may return WantWrite. At the
@@ -57,10 +57,10 @@ func (c *Conn) read(op tlsio.Op, p []byte) tlsio.Result {
 }
 
 // Write writes p, or its first 16 KiB, as one record. It may return WantRead.
-// After a Want, the next Write must have the same bytes, at any address; more
-// bytes may follow them only if there were at least 16 KiB. With an empty p it
-// returns at once, without calling OpenSSL, which cannot tell an empty write
-// from a failure.
+// After a Want, the next Write must have the same bytes, at any address; it may
+// append bytes only if there were at least 16 KiB. With an empty p it returns
+// at once, without calling OpenSSL, which cannot tell an empty write from a
+// failure.
 func (c *Conn) Write(p []byte) tlsio.Result { return c.write(p, false) }
 
 // WriteMore is Write for a record that others follow at once: the kernel may
@@ -75,9 +75,9 @@ func (c *Conn) write(p []byte, more bool) tlsio.Result {
 }
 
 // Shutdown sends close_notify; no Write may follow. Progress means that OpenSSL
-// has written it; Result.Unsent says whether the transport has not taken it
-// yet. Reading goes on until the peer closes. Before the handshake is done, and
-// after a fatal error, Shutdown returns an error.
+// has written it. Result.Unsent reports that the transport has not taken all of
+// it yet. Reading goes on until the peer closes. Before the handshake is done,
+// and after a fatal error, Shutdown returns an error.
 func (c *Conn) Shutdown() tlsio.Result { return c.operate(tlsio.OpShutdown, nil, false) }
 
 // ShutdownMore is Shutdown for a close_notify that CloseWrite follows at once:
@@ -153,7 +153,7 @@ func (c *Conn) operate(op tlsio.Op, p []byte, flag bool) tlsio.Result {
 			return out
 		}
 		if op == tlsio.OpRenegotiate {
-			op = tlsio.OpHandshake // it has begun
+			op = tlsio.OpHandshake // it has started
 		}
 	}
 }
@@ -211,7 +211,7 @@ func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 	case C.SSL_ERROR_ZERO_RETURN:
 		e.Class, e.Err = tlsio.ClassEOF, io.EOF
 		if op == tlsio.OpRead || op == tlsio.OpPeek {
-			c.readErr = io.EOF // bare, as io.Reader's users expect
+			c.readErr = io.EOF // not wrapped, as for an io.Reader
 			return io.EOF
 		}
 		return e

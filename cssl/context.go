@@ -64,7 +64,7 @@ func (x *Context) lend(c *Config) (lent *certificates) {
 	if x == nil {
 		return nil
 	}
-	_ = x.use(func(*C.SSL_CTX) { // one that is closed has nothing to give
+	_ = x.use(func(*C.SSL_CTX) { // a closed Context shares nothing
 		if st := x.state; st.lib == c.Library && st.properties == c.Properties {
 			lent = &certificates{byText: st.certs.byText}
 			for _, cert := range lent.byText {

@@ -34,7 +34,7 @@ type decision struct {
 	made  bool
 	x     *Context
 	err   error
-	wake  func() // who waits, once somebody does
+	wake  func() // nil while nothing waits
 	timer *time.Timer
 }
 
@@ -50,7 +50,7 @@ func (d *decision) decide(x *Context, err error) {
 		d.timer.Stop()
 	}
 	wake := d.wake
-	close(d.done) // under the lock: ask must not find it made, and its caller then not
+	close(d.done) // under mu: when ask sees made, isMade must return true
 	d.mu.Unlock()
 	if wake != nil {
 		wake()

@@ -116,11 +116,11 @@
 //
 // # The C files
 //
-// Go calls OpenSSL directly where the call cannot fail. C has the calls that must
-// share one cgo call with the error queue, and the callbacks. A C file calls only
-// files on the lines below it, and Go functions (cssl_go_…). The header that
-// declares a function says what it may block on, which callbacks may run in it,
-// and who frees what.
+// Go calls OpenSSL directly where the call cannot fail. C has the calls that
+// must share one cgo call with the error queue, and the callbacks. A C file
+// calls only files on the lines below it, and Go functions (cssl_go_…). The
+// header that declares a function says what it may block on, which callbacks
+// may run in it, and who frees what.
 //
 //	conn.c                               the operations; makes and frees an SSL
 //	context.c                            makes and frees an SSL_CTX; cssl_init

@@ -60,7 +60,7 @@ func (c *Conn) ReadEarlyData(p []byte) tlsio.Result {
 		if !c.usable() {
 			return tlsio.Result{Want: tlsio.WantAsync}
 		}
-		return tlsio.Result{Err: io.EOF} // none is taken: it would come on this goroutine
+		return tlsio.Result{Err: io.EOF} // rejected: it would be read on this goroutine
 	}
 	for {
 		r := C.cssl_read_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)))
@@ -76,7 +76,7 @@ func (c *Conn) ReadEarlyData(p []byte) tlsio.Result {
 			return out
 		}
 		if c.hs.offload {
-			C.cssl_early_give_up(c.c) // nothing of the ClientHello has been worked on yet
+			C.cssl_early_give_up(c.c) // OpenSSL has not processed the ClientHello yet
 			return tlsio.Result{Err: io.EOF, In: out.In}
 		}
 	}
@@ -84,7 +84,7 @@ func (c *Conn) ReadEarlyData(p []byte) tlsio.Result {
 
 // WriteEarlyData sends p, or a part of it, with a client's first message,
 // before the first Handshake. It may be called again for more, as long as
-// [Conn.EarlyDataRoom] is not 0. It needs a tail (Config.Tail), and a
+// [Conn.EarlyDataRoom] is not 0. It needs a tail ([Config].Tail), and a
 // ConnConfig.Session of a server that accepts early data, for the same
 // ServerName. If the Session had to be ignored, or there is no room left, it
 // returns [tlsio.ErrState]: use Write after the handshake. After a Want, the
@@ -97,8 +97,8 @@ func (c *Conn) ReadEarlyData(p []byte) tlsio.Result {
 // So use it only for requests that do no harm if repeated.
 //
 // A server may also call it, between the first early data and Handshake, to
-// respond before the client's handshake is done. The peer is then known only to
-// hold the session, or a recording of its first message.
+// respond before the client's handshake is done. Only the peer that holds the
+// session can read this response.
 func (c *Conn) WriteEarlyData(p []byte) tlsio.Result {
 	if c.fatal != nil || len(p) == 0 {
 		return tlsio.Result{Err: c.fatal}
@@ -127,7 +127,7 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 		return nil, c.fatal
 	}
 	if n <= 0 || n > 1<<16 {
-		return nil, fmt.Errorf("exporter: %d bytes asked for, want 1 to 65536", n)
+		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
 	}
 	if !c.usable() {
 		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Class: tlsio.ClassState, Err: tlsio.ErrState}
@@ -137,7 +137,7 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 	l := []byte(label)
 	if C.cssl_ssl_export_early(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
 		bytesPtr(context), C.size_t(len(context)), &reasons) == 0 {
-		return nil, &ConfigError{Setting: "early exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no early data, no keying material")}
+		return nil, &ConfigError{Setting: "early exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("there is no early data")}
 	}
 	return out, nil
 }

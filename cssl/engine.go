@@ -23,7 +23,7 @@ import (
 // such as the response to a KeyUpdate, is discarded.
 func (c *Conn) CloseWrite() error {
 	if c.c == nil {
-		return net.ErrClosed // the number may be another socket's by now
+		return net.ErrClosed // fd may be another socket now
 	}
 	if c.fd < 0 {
 		if c.usable() {

@@ -53,7 +53,7 @@ func (b *builder) key(c *loaded) (key *C.EVP_PKEY, asked bool, err error) {
 	}
 	setting, file, want := c.setting+".Key", c.from.KeyFile, wantKey
 	if !c.from.ownKey() {
-		setting, file, want = c.setting+".Chain", c.from.ChainFile, "certificates and their private key in PEM, for the key is not set apart"
+		setting, file, want = c.setting+".Chain", c.from.ChainFile, "certificates and their private key in PEM, since no other key is set"
 	}
 	var most C.int
 	key = C.cssl_ctx_read_key(b.ptr, bytesPtr(c.key), C.int(len(c.key)), nil, -1, &most, &b.reasons)
@@ -105,5 +105,5 @@ func errNoProvider() error {
 	if file == "" {
 		file = filepath.Join(strings.Trim(strings.TrimPrefix(C.GoString(C.OpenSSL_version(C.OPENSSL_DIR)), "OPENSSLDIR: "), `"`), "openssl.cnf")
 	}
-	return fmt.Errorf("no provider is active: see what %s activates, and whether its modules are there", file)
+	return fmt.Errorf("no provider is active: check which ones %s activates, and whether their modules exist", file)
 }

@@ -31,16 +31,16 @@ import (
 type handshaker struct {
 	c     *C.cssl_conn
 	st    *contextState // of the Context that is in use
-	owner any           // see Bind, as wake
+	owner any           // see Bind; wake too
 	wake  func()
 
 	phase   phase
 	offload bool
 	step    *step      // in phaseWorking
-	pending *decision  // what the application was asked last, until it is applied; nil if nothing
+	pending *decision  // of the application, until applied; nil if none
 	want    tlsio.Want // what pending is about
 
-	name    string     // that the client asked for
+	name    string     // of the ClientHello
 	refused error      // why the application ended the handshake
 	handle  cgo.Handle // for cssl_go_verify, or 0
 }
@@ -274,7 +274,7 @@ func (h *handshaker) separate() {
 	C.cssl_conn_decisions(h.c).separated = 1
 	own := C.GoBytes(unsafe.Pointer(&h.st.sessionID[0]), C.int(len(h.st.sessionID)))
 	id := sessionid.ForName(own, hostname.Key(h.name))
-	C.SSL_set_session_id_context(C.cssl_conn_ssl(h.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails only if it is longer
+	C.SSL_set_session_id_context(C.cssl_conn_ssl(h.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails only if id is too long
 }
 
 // askPeer calls Config.VerifyPeer about the peer's certificate.
@@ -284,7 +284,7 @@ func (h *handshaker) askPeer(wake func()) *decision {
 	return ask("verification", h.st.timeout, wake, func(d *decision) {
 		v.decision = d
 		if len(v.Sent) == 0 {
-			v.Refuse(unreadable) // there is nothing to look at
+			v.Refuse(unreadable) // no certificate could be parsed
 			return
 		}
 		h.st.verifyPeer(v)
@@ -299,7 +299,7 @@ func (h *handshaker) applyPeer(made *decision) {
 	}
 }
 
-var errCannotWait = errors.New("outside of the first handshake a server's VerifyPeer has to decide at once")
+var errCannotWait = errors.New("outside the first handshake a server's VerifyPeer must decide at once")
 
 // cssl_go_verify calls Config.VerifyPeer about a client's certificate, inside a
 // call of OpenSSL that cannot be suspended. The first handshake runs on its own
@@ -368,8 +368,8 @@ type step struct {
 	mu        sync.Mutex
 	done      bool
 	abandoned bool          // the goroutine frees the connection
-	r         C.cssl_result // when it is done
-	peer      *decision     // that it waits for
+	r         C.cssl_result // if done
+	peer      *decision     // that the step waits for
 }
 
 // start starts a step.
@@ -404,7 +404,7 @@ func (h *handshaker) stop(r C.cssl_result) C.cssl_result {
 		h.phase = phaseStarved
 	}
 	if len(s.in) > 0 {
-		C.cssl_feed(h.c, (*C.uchar)(unsafe.SliceData(s.in)), C.size_t(len(s.in))) // there is room for all of it
+		C.cssl_feed(h.c, (*C.uchar)(unsafe.SliceData(s.in)), C.size_t(len(s.in))) // it fits: feed takes at most room
 	}
 	if s.eof {
 		C.cssl_feed_eof(h.c)

@@ -51,7 +51,7 @@ type State struct {
 	// accepts an invalid certificate.
 	VerifyError error
 
-	peer, verified []byte // certificates, each behind its length
+	peer, verified []byte // certificates, each preceded by its length
 }
 
 // PeerCertificates parses the certificates that the peer sent, leaf first; nil
@@ -118,7 +118,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Class: tlsio.ClassState, Err: tlsio.ErrState}
 	}
 	if n <= 0 || n > 1<<16 {
-		return nil, fmt.Errorf("exporter: %d bytes asked for, want 1 to 65536", n)
+		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
 	}
 	var reasons C.cssl_reasons
 	out := make([]byte, n)
@@ -126,7 +126,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 	use := cbool(context != nil)
 	if C.cssl_ssl_export(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
 		bytesPtr(context), C.size_t(len(context)), use, &reasons) == 0 {
-		return nil, &ConfigError{Setting: "exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no keying material; in TLS 1.2 it needs the extended master secret (RFC 7627)")}
+		return nil, &ConfigError{Setting: "exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no keying material: TLS 1.2 needs the extended master secret (RFC 7627)")}
 	}
 	return out, nil
 }

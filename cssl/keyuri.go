@@ -30,9 +30,9 @@ func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) 
 	case strings.IndexByte(c.KeyURI, 0) >= 0:
 		return nil, refuse("KeyURI", nil, "contains a NUL byte")
 	case !ok || scheme == "" || strings.ContainsAny(scheme, "/?;"):
-		return nil, refuse("KeyURI", nil, "has no scheme such as pkcs11: or file:; KeyFile is for the name of a file")
+		return nil, refuse("KeyURI", nil, "has no scheme, such as pkcs11: or file:; use KeyFile for a file name")
 	case pkcs11uri.HasPIN(c.KeyURI):
-		return nil, refuse("KeyURI", nil, "has a pin-value; a PIN does not belong into a URI: use PIN, or pin-source with a file")
+		return nil, refuse("KeyURI", nil, "has a pin-value: use PIN, or pin-source with a file, to keep the PIN out of the URI")
 	}
 	cURI, cScheme := C.CString(c.KeyURI), C.CString(scheme)
 	defer C.free(unsafe.Pointer(cURI))
@@ -52,7 +52,7 @@ func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) 
 	reasons := storeReasons(goReasons(&b.reasons), c.KeyURI)
 	switch {
 	case keys > 1:
-		return nil, refuse("KeyURI", nil, "names %d private keys; say more to name one", keys)
+		return nil, refuse("KeyURI", nil, "names %d private keys: add attributes until it names one", keys)
 	case ask.err != nil:
 		return nil, refuse("PIN", nil, "%w", ask.err)
 	case ask.times > 0:
@@ -85,7 +85,7 @@ func (r *pinRequest) answer(buf []byte) (n int) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			n, r.err = -1, errors.New("PIN panicked") // not with what: it may be secret
+			n, r.err = -1, errors.New("PIN panicked") // without its value, which may be secret
 		}
 	}()
 	pin, err := r.pin(r.uri)

@@ -81,12 +81,12 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 		e.Err = errors.New("a provider that it activates is missing or cannot be loaded")
 	default:
 		e.Setting, e.Value = "Providers", c.Providers[step]
-		e.Err = fmt.Errorf("not a provider of OpenSSL itself, or its module in %s cannot be used", modules(c.ProviderPath))
+		e.Err = fmt.Errorf("not a built-in provider, or its module in %s cannot be loaded", modules(c.ProviderPath))
 	}
 	return nil, e
 }
 
-const wantConf = "a configuration of OpenSSL, see config(5)"
+const wantConf = "an OpenSSL configuration file, see config(5)"
 
 // check refuses a missing file, and a directory instead of a file or the
 // reverse, which OpenSSL would silently ignore.
@@ -115,7 +115,7 @@ func (c *LibraryConfig) check() error {
 	}
 	for _, p := range c.Providers {
 		if p == "" || strings.ContainsAny(p, "/\x00") {
-			return refused("Providers", p, "a provider has a name; ProviderPath is where its module is")
+			return refused("Providers", p, "must be a provider's name; set ProviderPath to the directory of its module")
 		}
 	}
 	return nil
@@ -161,8 +161,8 @@ func (l *Library) Warning() error {
 	if len(files) < 2 {
 		return nil
 	}
-	return fmt.Errorf("%d libcryptos are in this process: %s; cssl uses OpenSSL %v, and a module that uses another one may ask "+
-		"for a PIN on the terminal (the active providers are %s); set PIN, or install modules that are linked with OpenSSL %d",
+	return fmt.Errorf("%d libcrypto libraries are loaded: %s; cssl uses OpenSSL %v, and a module that uses another one may prompt "+
+		"for a PIN on the terminal (the active providers are %s); set PIN, or install modules linked with OpenSSL %d",
 		len(files), strings.Join(files, ", "), linked.Run, strings.Join(l.Providers(), ", "), linked.Run.Number>>28)
 }
 

@@ -61,7 +61,7 @@ func loadCertificate(setting string, c *Certificate) (l loaded, err error) {
 		return
 	}
 	if c.KeyURI != "" && c.ownKey() {
-		err = &ConfigError{Setting: setting + ".KeyURI", Value: pkcs11uri.Redact(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
+		err = &ConfigError{Setting: setting + ".KeyURI", Value: pkcs11uri.Redact(c.KeyURI), Err: errors.New("set together with KeyFile or KeyPEM; use one")}
 		return
 	}
 	if !c.ownKey() && c.KeyURI == "" {

@@ -40,8 +40,8 @@ func (x *Context) NewConn(fd int, cfg ConnConfig) (*Conn, error) {
 }
 
 // NewBlockingConn is like NewConn, but recv and send wait as the socket's
-// O_NONBLOCK, SO_RCVTIMEO and SO_SNDTIMEO say. A want of an operation that
-// moved no bytes means that the time is over.
+// O_NONBLOCK, SO_RCVTIMEO and SO_SNDTIMEO say. On a timeout, an operation
+// returns a want without having moved bytes.
 func (x *Context) NewBlockingConn(fd int, cfg ConnConfig) (*Conn, error) {
 	if fd < 0 {
 		return nil, negativeFD(fd)

@@ -45,7 +45,7 @@ func init() {
 	live.Contexts = func() int64 { return int64(C.cssl_contexts()) }
 	live.Certificates = func() int64 { return int64(C.cssl_certs()) }
 	if linked.Mismatch() != nil {
-		return // what is not made for this library is not called; each Context says why
+		return // call nothing in it; NewServerContext and NewClientContext return the error
 	}
 	// OpenSSL is never cleaned up at exit: other threads may still run code in
 	// it.

@@ -19,8 +19,8 @@ type reading struct {
 	l      *loaded
 	id     content
 	cert   *certificate  // nil until it is known
-	parsed chan struct{} // closed when what follows is there
-	ptr    *C.cssl_cert  // what was parsed, without the key if that needs more
+	parsed chan struct{} // closed when ptr and reasons are set
+	ptr    *C.cssl_cert  // without the key if that needs a passphrase or a token
 	// reasons are OpenSSL's errors about the chain; ptr is nil then.
 	reasons *C.cssl_reasons
 }
@@ -61,7 +61,7 @@ func (r *reading) parse(reader *C.cssl_reader) {
 func (s *certificates) done() {
 	close(s.work)
 	s.parsers.Wait()
-	for _, r := range s.reading { // what an error has left
+	for _, r := range s.reading { // left after an error
 		C.cssl_cert_free(r.ptr)
 	}
 	for _, n := range s.queue {
@@ -84,7 +84,7 @@ func (s *certificates) begin(l *loaded) *reading {
 			c = nil
 		} else if c != nil {
 			c.refs.Add(1)
-			s.byText[id] = c // which releases it, from here on
+			s.byText[id] = c // which now owns the reference
 		}
 	}
 	r := &reading{l: l, id: id, cert: c}

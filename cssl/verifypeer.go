@@ -95,7 +95,7 @@ func parseChain(b []byte) ([]*x509.Certificate, error) {
 	for len(b) > 4 {
 		size := int(binary.BigEndian.Uint32(b))
 		if size > len(b)-4 {
-			return chain, errors.New("peer chain: OpenSSL gave a certificate of impossible length")
+			return chain, errors.New("peer chain: invalid certificate length from OpenSSL")
 		}
 		cert, err := x509.ParseCertificate(b[4 : 4+size])
 		if err != nil {

@@ -55,10 +55,10 @@ func (v Versions) String() string {
 func (v Versions) Mismatch() error {
 	switch b, r := v.Build.series(), v.Run.series(); {
 	case r>>8 != b>>8:
-		return fmt.Errorf("built with OpenSSL %v, but %v is linked: another major version has another binary interface; "+
+		return fmt.Errorf("built with OpenSSL %v, but %v is linked: major versions have different ABIs; "+
 			"build the program with the headers of OpenSSL %d", v.Build, v.Run, r>>8)
 	case r < b:
-		return fmt.Errorf("built with OpenSSL %v, but %v is linked, which lacks what came later; "+
+		return fmt.Errorf("built with OpenSSL %v, but %v is linked, which is older; "+
 			"install OpenSSL %d.%d or newer, or build the program on this system", v.Build, v.Run, b>>8, b&0xff)
 	}
 	return nil

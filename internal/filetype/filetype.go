@@ -18,7 +18,7 @@ var label = regexp.MustCompile(`(?m)^-----BEGIN ([A-Z0-9 ]{1,40})-----`)
 // DER structure with the command that converts it, text, or binary data. It
 // contains nothing of p but the labels.
 func Describe(p []byte) string {
-	plain := bytes.TrimPrefix(p, []byte("\xef\xbb\xbf")) // a byte order mark, which OpenSSL passes over too
+	plain := bytes.TrimPrefix(p, []byte("\xef\xbb\xbf")) // a byte order mark, which OpenSSL skips too
 	switch {
 	case len(p) == 0:
 		return "nothing, it is empty"
@@ -31,7 +31,7 @@ func Describe(p []byte) string {
 		return labels(found) + " in PEM"
 	}
 	if bytes.Contains(p, []byte("-----BEGIN ")) {
-		return "PEM whose labels do not stand at the beginning of a line"
+		return "PEM whose labels are not at the start of a line"
 	}
 	if utf8.Valid(p) && bytes.IndexFunc(p, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }) < 0 {
 		return "text"
@@ -86,21 +86,21 @@ func der(p []byte) string {
 	case enumerated:
 		return "an OCSP response in DER"
 	case oid:
-		return "a PKCS#7 structure in DER, of which openssl pkcs7 -inform DER -print_certs makes PEM"
+		return "a PKCS#7 structure in DER (openssl pkcs7 -inform DER -print_certs converts it to PEM)"
 	case integer:
 		version, rest, _ := element(outer, integer)
 		switch {
 		case bytes.Equal(version, []byte{3}) && tag(rest) == sequence:
-			return "a PKCS#12 file, of which openssl pkcs12 -nodes makes PEM"
+			return "a PKCS#12 file (openssl pkcs12 -nodes converts it to PEM)"
 		case bytes.Equal(version, []byte{0}) || bytes.Equal(version, []byte{1}):
-			return "a private key in DER, of which openssl pkey -inform DER makes PEM"
+			return "a private key in DER (openssl pkey -inform DER converts it to PEM)"
 		}
 	case sequence:
 		inner, rest, _ := element(outer, sequence)
 		if tag(inner) == oid {
 			switch tag(rest) {
 			case octets:
-				return "an encrypted private key in DER, of which openssl pkcs8 -inform DER makes PEM"
+				return "an encrypted private key in DER (openssl pkcs8 -inform DER converts it to PEM)"
 			case bits:
 				return "a public key in DER"
 			}
@@ -109,11 +109,11 @@ func der(p []byte) string {
 		number, after, _ := element(inner, integer)
 		switch {
 		case tag(inner) == explicit0, tag(inner) == integer && tag(after) == sequence && len(number) > 1:
-			return "a certificate in DER, of which openssl x509 -inform DER makes PEM"
+			return "a certificate in DER (openssl x509 -inform DER converts it to PEM)"
 		case bytes.Equal(number, []byte{0}):
 			return "a certificate request in DER"
 		case bytes.Equal(number, []byte{1}), tag(inner) == sequence:
-			return "a revocation list in DER, of which openssl crl -inform DER makes PEM"
+			return "a revocation list in DER (openssl crl -inform DER converts it to PEM)"
 		}
 	}
 	return "data in DER"

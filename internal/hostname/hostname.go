@@ -41,7 +41,7 @@ func Pattern(name string) (string, error) {
 	key := Key(name)
 	rest := strings.TrimPrefix(key, "*.")
 	if rest == "" || strings.Contains(rest, "*") {
-		return "", errors.New(`a name is exact or "*." and a domain`)
+		return "", errors.New(`must be a name, or "*." and a domain`)
 	}
 	if _, isIP := Peer(key); isIP { // no client may send one (RFC 6066, section 3); some do
 		return key, nil
@@ -61,17 +61,17 @@ func Check(name string) error {
 	for label := range strings.SplitSeq(name, ".") {
 		switch at := strings.IndexFunc(label, notInName); {
 		case at >= 0 && label[at] >= 0x80:
-			return errors.New("is not in ASCII: write its labels in the form that begins with xn-- (RFC 5891)")
+			return errors.New("is not ASCII: use the xn-- form of its labels (RFC 5891)")
 		case at >= 0 && label[at] == 0:
 			return errors.New("contains a NUL byte")
 		case at >= 0:
-			return fmt.Errorf("contains %q, which no name of a host has", label[at])
+			return fmt.Errorf("contains %q, which a host name cannot have", label[at])
 		case label == "":
 			return errors.New("has an empty label: a dot at the beginning, or two in a row")
 		case len(label) > 63:
 			return fmt.Errorf("has a label of %d bytes; a label has at most 63", len(label))
 		case label[0] == '-' || label[len(label)-1] == '-':
-			return fmt.Errorf("has the label %q; none begins or ends with a hyphen", label)
+			return fmt.Errorf("has the label %q; a label cannot begin or end with a hyphen", label)
 		}
 	}
 	return nil
