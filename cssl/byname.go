@@ -42,7 +42,7 @@ type choice struct {
 // choices returns the certificates for each server name: those in Config.Names,
 // and the Context's own ones (Config.Certificates) by the names in them, if
 // these differ. first has the index of the default among the own ones, by type
-// of key; for a client it has all of them. unused is the index of an own
+// of key; a client has only these defaults. unused is the index of an own
 // certificate that would never be selected, or -1.
 func (b *builder) choices(given names, own []*certificate, first map[string]int) (all map[string]choice, unused int) {
 	named := names{} // own, by the names in them

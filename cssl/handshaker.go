@@ -90,7 +90,7 @@ func (c *Conn) usable() bool { return c.c != nil && (c.hs == nil || c.hs.phase !
 
 // Bind sets how to wake the owner of c. When an operation that returned a want
 // for the application ([tlsio.Want].Application) can be called again, wake is
-// called, on any goroutine; it must not call methods of c. owner is passed to
+// called, on any goroutine; wake must not call methods of c. owner is passed to
 // the application's callbacks ([ClientHello].Owner, [PeerVerification].Owner).
 // Call Bind before the first operation. Without it, the owner must poll by
 // repeating the operation.
