@@ -27,18 +27,18 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// builder holds a Context under construction.
+// builder is a Context while it is built.
 type builder struct {
 	cfg        *Config
 	server     bool
 	properties *C.char // Config.Properties, or nil
 	ptr        *C.SSL_CTX
-	lowest     TLSVersion // that is spoken
+	lowest     TLSVersion // lowest version enabled
 	sessionID  [32]C.uchar
 	reasons    C.cssl_reasons
 	state      *contextState
 	certs      *certificates
-	names      map[string]bool // that are chosen by
+	names      map[string]bool // that select a certificate
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
@@ -111,7 +111,8 @@ func limit(n, otherwise int) C.uint32_t { return C.uint32_t(cmp.Or(n, otherwise)
 
 func (b *builder) fail(setting, value string) error { return b.failFor(setting, value, nil) }
 
-// failFor is fail with a cause, such as that the linked OpenSSL is too old.
+// failFor is like fail, with a cause, for example that the linked OpenSSL is
+// too old.
 func (b *builder) failFor(setting, value string, err error) error {
 	if len(value) > 200 {
 		value = value[:200] + "…"
@@ -119,8 +120,9 @@ func (b *builder) failFor(setting, value string, err error) error {
 	return &ConfigError{Setting: setting, Value: value, Reasons: goReasons(&b.reasons), Err: err}
 }
 
-// identity says which Contexts may resume each other's sessions. Revocation
-// lists are not in it: session.c looks those up anew.
+// identity returns the session id context: Contexts with the same one can
+// resume each other's sessions. Revocation lists are not part of it: session.c
+// checks them again at each resumption.
 func (b *builder) identity(certs []loaded, trust, crl []byte) [32]byte {
 	c := b.cfg
 	var chains [][]byte
@@ -131,7 +133,7 @@ func (b *builder) identity(certs []loaded, trust, crl []byte) [32]byte {
 	return sessionid.Context(b.server, chains, trust, demands, c.CipherList, c.SignatureAlgorithms, strings.Join(c.ALPN, "\x00"))
 }
 
-// create makes the SSL_CTX, with all settings that OpenSSL cannot refuse.
+// create creates the SSL_CTX, with the settings that OpenSSL cannot refuse.
 func (b *builder) create(identity [32]byte) error {
 	c := b.cfg
 	switch b.ptr = C.cssl_ctx_new(c.Library.pointer(), b.properties, cbool(b.server), &b.reasons); {
@@ -149,15 +151,15 @@ func (b *builder) create(identity [32]byte) error {
 	C.SSL_CTX_set_session_id_context(b.ptr, &b.sessionID[0], C.uint(len(b.sessionID)))
 	C.cssl_data_of_ctx(b.ptr).session_lifetime = C.uint(c.lifetime() / time.Second)
 	if b.lowest = c.lowest(); b.server && len(c.Certificates) == 0 && !c.named() {
-		b.lowest = TLS13 // before it there are no PSKs here
+		b.lowest = TLS13 // PSKs need it
 	}
 	if b.ctrl(C.SSL_CTRL_SET_MIN_PROTO_VERSION, int(b.lowest)) == 0 || b.ctrl(C.SSL_CTRL_SET_MAX_PROTO_VERSION, int(c.MaxVersion)) == 0 {
-		return refused("MinVersion, MaxVersion", nil, "this OpenSSL has none of those versions")
+		return refused("MinVersion, MaxVersion", nil, "the linked OpenSSL supports none of these versions")
 	}
 	if c.ReleaseBuffers {
 		b.ctrl(C.SSL_CTRL_MODE, C.SSL_MODE_RELEASE_BUFFERS)
 	}
-	// A HelloRequest with more input buffered behind it puts OpenSSL 3.0 into a
+	// If more input is buffered after a HelloRequest, OpenSSL 3.0 gets into a
 	// state in which application data is a protocol error.
 	if !c.NoReadAhead && !c.Renegotiation {
 		b.ctrl(C.SSL_CTRL_SET_READ_AHEAD, 1)
@@ -170,21 +172,21 @@ func (b *builder) create(identity [32]byte) error {
 	b.verify()
 	tickets := cmp.Or(c.Tickets, 1)
 	if c.NoTickets {
-		// Without a ticket TLS 1.3 would put each session into the cache instead
-		// (CVE-2024-2511), so none are issued.
+		// Without tickets, OpenSSL would put each TLS 1.3 session into the
+		// cache instead (CVE-2024-2511), so it issues none.
 		tickets = 0
 	}
 	C.SSL_CTX_set_num_tickets(b.ptr, C.size_t(tickets))
 	if b.server {
 		C.SSL_CTX_set_max_early_data(b.ptr, C.uint32_t(c.MaxEarlyData))
-		// What is skipped if it is refused: what any client may send that has a
-		// ticket of an earlier setting.
+		// How much rejected early data is skipped: as much as a client may send
+		// with a ticket from an earlier setting.
 		C.SSL_CTX_set_recv_max_early_data(b.ptr, C.uint32_t(max(c.MaxEarlyData, tlsio.MaxPlaintext)))
 	}
 	return nil
 }
 
-// ctrl is SSL_CTX_ctrl(3), of which OpenSSL makes macros.
+// ctrl calls SSL_CTX_ctrl(3), for which OpenSSL has macros.
 func (b *builder) ctrl(command C.int, n int) C.long {
 	return C.SSL_CTX_ctrl(b.ptr, command, C.long(n), nil)
 }
@@ -196,8 +198,8 @@ func (b *builder) options() {
 		set    bool
 		option C.uint64_t
 	}{
-		// OpenSSL 3.0 refuses a client's own renegotiation unless it is allowed by
-		// name.
+		// OpenSSL 3.0 refuses a renegotiation that the client starts, unless
+		// this option allows it.
 		{c.Renegotiation, C.SSL_OP_ALLOW_CLIENT_RENEGOTIATION},
 		{!c.Renegotiation, C.SSL_OP_NO_RENEGOTIATION},
 		{c.NoTickets, C.SSL_OP_NO_TICKET},
@@ -213,7 +215,7 @@ func (b *builder) options() {
 	}
 }
 
-// verify sets what is asked of the peer's certificate.
+// verify sets whether the peer must send a certificate.
 func (b *builder) verify() {
 	c := b.cfg
 	mode := C.int(C.SSL_VERIFY_NONE)
@@ -240,7 +242,7 @@ func cbool(v bool) C.int {
 	return 0
 }
 
-// lists sets what is passed to OpenSSL in its own syntax.
+// lists sets the lists that OpenSSL parses.
 func (b *builder) lists() error {
 	c := b.cfg
 	for _, s := range []struct {
@@ -262,7 +264,7 @@ func (b *builder) lists() error {
 		ok := b.command(s.command, s.value)
 		var err error
 		switch {
-		case ok && s.setting == "CipherSuites": // what nobody has, OpenSSL leaves out without a word
+		case ok && s.setting == "CipherSuites": // OpenSSL silently ignores unknown names
 			err = b.unknown(s.value, func(name string) bool {
 				return slices.ContainsFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool { return cipherName(c) == name })
 			})
@@ -278,19 +280,19 @@ func (b *builder) lists() error {
 		}
 	}
 	if c.CipherList != "" {
-		// For the suites with DHE that are named. The default list leaves a server
-		// without them.
+		// For the DHE suites in the list. The default list has none.
 		b.ctrl(C.SSL_CTRL_SET_DH_AUTO, 1)
 	}
 	if c.Groups != "" {
-		// OpenSSL does not tell them again, and a change of SSL_CTX has to copy them.
+		// OpenSSL does not return them, and switching the SSL_CTX must copy
+		// them.
 		C.cssl_data_of_ctx(b.ptr).groups = C.CString(c.Groups)
 	}
 	return nil
 }
 
-// command sets what is passed to OpenSSL in its own syntax, see
-// SSL_CONF_cmd(3). The reasons of a failure are kept.
+// command runs a command of SSL_CONF_cmd(3). If it fails, b.reasons has the
+// errors.
 func (b *builder) command(name, value string) bool {
 	n, v := C.CString(name), C.CString(value)
 	defer C.free(unsafe.Pointer(n))
@@ -303,7 +305,7 @@ func (b *builder) ticketKeys() error {
 	if len(keys) == 0 {
 		return nil
 	}
-	all := make([]byte, 0, len(keys[0])*len(keys)) // in one piece, so that no copy is left behind
+	all := make([]byte, 0, len(keys[0])*len(keys)) // no reallocation, which would leave a copy
 	defer func() { clear(all) }()
 	for _, k := range keys {
 		all = append(all, k...)
@@ -314,7 +316,7 @@ func (b *builder) ticketKeys() error {
 	return nil
 }
 
-// records sets how large records are.
+// records sets the sizes of records.
 func (b *builder) records() error {
 	c, d := b.cfg, C.cssl_data_of_ctx(b.ptr)
 	if c.MaxFragment != 0 {
@@ -330,8 +332,8 @@ func (b *builder) records() error {
 	return nil
 }
 
-// systemCAs reports whether the system's CAs are trusted: by default, where a
-// client has nothing else to know a server by.
+// systemCAs reports whether the system's CAs are trusted. By default they are
+// for a client without CAs and PSKs.
 func (b *builder) systemCAs(trust []byte) bool {
 	return b.cfg.SystemCAs || !b.server && len(trust) == 0 && len(b.cfg.PSKs) == 0
 }
@@ -375,8 +377,8 @@ func (b *builder) alpn() error {
 	return nil
 }
 
-// bind ties the Go side of the callbacks to the SSL_CTX. It comes last, since
-// from here on freeing the SSL_CTX releases the handle.
+// bind sets the handle of the SSL_CTX for Go callbacks. It is the last step,
+// since from here on freeing the SSL_CTX releases the handle.
 func (b *builder) bind() error {
 	cfg := b.cfg
 	st := &contextState{lib: cfg.Library, properties: cfg.Properties, certs: b.certs, sessionID: b.sessionID,
@@ -384,7 +386,8 @@ func (b *builder) bind() error {
 	if st.timeout <= 0 {
 		st.timeout = DefaultDecisionTimeout
 	}
-	// OpenSSL can suspend a client's verification alone, and no signature.
+	// OpenSSL can suspend the verification on a client, but not on a server,
+	// and no signature.
 	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil || cfg.slow()
 	st.asksHello = st.clientHello != nil || len(cfg.SNI) > 0
 	st.asks = st.asksHello || st.verifyPeer != nil || st.offload
@@ -403,9 +406,9 @@ func (b *builder) bind() error {
 		case x.state.lib != cfg.Library:
 			err = errors.New("a Context of another Library")
 		case twice:
-			err = errors.New("the same name is in the map in another spelling")
+			err = errors.New("the map has the same name in another spelling")
 		case b.names[key]:
-			err = errors.New("the name has certificates of this Context too")
+			err = errors.New("this Context also has certificates for the name")
 		default:
 			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.sni[key] = sniContext{p, x.state} })
 		}

@@ -18,10 +18,11 @@ import (
 	"github.com/spacemonad/go-openssl/internal/hostname"
 )
 
-// names are the certificates for server names, one for each type of key.
+// names maps server names to certificates, one for each type of key.
 type names map[string][]*certificate
 
-// add adds c for a name, or answers the index of the one there that has the same type of key.
+// add adds c for a name. If the name has a certificate with the same type of
+// key, add returns its index and false.
 func (n names) add(name string, c *certificate) (other int, added bool) {
 	other = slices.IndexFunc(n[name], func(o *certificate) bool { return o.typ == c.typ })
 	if other < 0 {
@@ -30,15 +31,19 @@ func (n names) add(name string, c *certificate) (other int, added bool) {
 	return other, other < 0
 }
 
-// choice is what a client gets that asks for a name: one of the first certificates if it can do with any of them, or else one of all. Each
-// has another type of key.
+// choice has the certificates for a server name, each with another type of key.
+// A client gets one of the first ones if it supports any of them, and otherwise
+// one of the rest.
 type choice struct {
 	certs []*certificate
 	first int
 }
 
-// choices are what names lead to: those given in Config.Names, and those in the Context's own certificates, if these differ in that. first
-// are the own ones for who asks for none of the names; for a client that is all. unused is one that nobody would get, or -1.
+// choices returns the certificates for each server name: those in Config.Names,
+// and the Context's own ones (Config.Certificates) by the names in them, if
+// these differ. first has the index of the default among the own ones, by type
+// of key; a client has only these defaults. unused is the index of an own
+// certificate that would never be selected, or -1.
 func (b *builder) choices(given names, own []*certificate, first map[string]int) (all map[string]choice, unused int) {
 	named := names{} // own, by the names in them
 	in := make([][]string, len(own))
@@ -70,7 +75,8 @@ func (b *builder) choices(given names, own []*certificate, first map[string]int)
 	return all, -1
 }
 
-// wildcardOf is the wildcard that is good for a name, or empty for one that is a wildcard.
+// wildcardOf returns the wildcard that matches name, or an empty string if name
+// is a wildcard.
 func wildcardOf(name string) string {
 	label, domain, _ := strings.Cut(name, ".")
 	if label == "*" {
@@ -79,8 +85,9 @@ func wildcardOf(name string) string {
 	return "*." + domain
 }
 
-// choose is the choice for a name. An exact one comes before a wildcard, and what is given before what is own; but unless ownExact, a
-// wildcard that is given before what is own.
+// choose returns the choice for a name. Exact names come before wildcards, and
+// Config.Names before own certificates. Without ownExact, a wildcard in
+// Config.Names comes before an exact name of an own certificate.
 func choose(given, own names, name string, ownExact bool) (c choice) {
 	wild := wildcardOf(name)
 	groups := [][]*certificate{given[name], own[name], given[wild], own[wild]}
@@ -100,20 +107,21 @@ func choose(given, own names, name string, ownExact bool) (c choice) {
 	return c
 }
 
-// namedCertificate is one of Config.Names on its way.
+// namedCertificate is a certificate of Config.Names while it is loaded.
 type namedCertificate struct {
 	name string // in the form of the table
 	key  string // of Config.Names
 	i    int
-	l    loaded // empty if another one has the same files
+	l    loaded // empty if another name has the same files
 	r    *reading
 	err  error
 }
 
-// placeOf is how an error names a certificate of Config.Names.
+// placeOf returns the name of a certificate of Config.Names in errors.
 func placeOf(key string, i int) string { return fmt.Sprintf("Names[%q][%d]", key, i) }
 
-// named adds Config.Names. The error is that of the first in order, however many are on their way.
+// named adds Config.Names to n. Many certificates are loaded at once; the error
+// is that of the first one in order.
 func (b *builder) named(n names) error {
 	s := b.certs
 	for _, key := range slices.Sorted(maps.Keys(b.cfg.Names)) {
@@ -122,7 +130,7 @@ func (b *builder) named(n names) error {
 		switch {
 		case err != nil:
 		case twice:
-			err = errors.New("the same name is in the map in another spelling")
+			err = errors.New("the map has the same name in another spelling")
 		case len(b.cfg.Names[key]) == 0:
 			err = errors.New("has no certificate")
 		}
@@ -145,7 +153,8 @@ func (b *builder) named(n names) error {
 	return b.finishNamed(n, 0)
 }
 
-// beginNamed reads the files of a certificate, unless another name has the same, and begins to parse them.
+// beginNamed reads the files of a certificate and begins to parse them, unless
+// another name has the same files.
 func (b *builder) beginNamed(c *namedCertificate) (err error) {
 	s, from := b.certs, &b.cfg.Names[c.key][c.i]
 	f := files{from.ChainFile, from.KeyFile, from.OCSPFile}
@@ -163,7 +172,8 @@ func (b *builder) beginNamed(c *namedCertificate) (err error) {
 	return nil
 }
 
-// finishNamed adds what was begun, until no more than left are on their way.
+// finishNamed waits for certificates and adds them, until no more than left are
+// being loaded.
 func (b *builder) finishNamed(n names, left int) error {
 	s := b.certs
 	for len(s.queue) > left {
@@ -182,7 +192,7 @@ func (b *builder) finishNamed(n names, left int) error {
 			certs := b.cfg.Names[c.key]
 			before := loaded{from: &certs[other], setting: placeOf(c.key, other)}
 			return &ConfigError{Setting: placeOf(c.key, c.i), Value: certs[c.i].ChainFile,
-				Err: fmt.Errorf("would never be used: %s has a key of the same type (%s) and is there first; take one of them out", before.called(), cert.typ)}
+				Err: fmt.Errorf("would never be used: %s has a key of the same type (%s) and comes first; remove one of them", before.called(), cert.typ)}
 		}
 		c.l.forget()
 		s.queue = s.queue[1:]
@@ -190,7 +200,7 @@ func (b *builder) finishNamed(n names, left int) error {
 	return nil
 }
 
-// table gives the Context its names.
+// table sets the certificates for server names in the SSL_CTX.
 func (b *builder) table(n map[string]choice, own []*certificate) error {
 	pointers := func(certs []*certificate) []*C.cssl_cert {
 		p := make([]*C.cssl_cert, len(certs))

@@ -15,8 +15,8 @@ import (
 	"github.com/spacemonad/go-openssl/internal/hostname"
 )
 
-// contextState is what the callbacks of an SSL_CTX need on the Go side. It lives
-// until the last reference to the SSL_CTX goes.
+// contextState is what the callbacks of an SSL_CTX need in Go. It lives until
+// the SSL_CTX is freed.
 type contextState struct {
 	lib         *Library
 	properties  string
@@ -29,10 +29,10 @@ type contextState struct {
 	timeout     time.Duration // for a decision
 	offload     bool
 	asks        bool // connections have a handshaker
-	asksHello   bool // the ClientHello is looked at
+	asksHello   bool // a ClientHello needs a decision
 }
 
-// sniContext is a Context of Config.SNI, with a reference to its SSL_CTX.
+// sniContext is a Context in Config.SNI, with a reference to its SSL_CTX.
 type sniContext struct {
 	ptr   *C.SSL_CTX
 	state *contextState
@@ -51,7 +51,8 @@ func (s *contextState) release() {
 	s.certs.release()
 }
 
-// lookup finds the Context for a server name: exact first, then the wildcard for its first label.
+// lookup returns the Context for a server name: the exact one, or else the
+// wildcard for its first label.
 func (s *contextState) lookup(name string) (e sniContext, ok bool) {
 	name = hostname.Key(name)
 	if e, ok = s.sni[name]; ok || name == "" {
@@ -63,8 +64,8 @@ func (s *contextState) lookup(name string) (e sniContext, ok bool) {
 	return e, ok
 }
 
-// The exported functions run inside a C call of the goroutine that drives the
-// handshake. A panic must not unwind through C frames, so each recovers.
+// C calls the exported functions on the goroutine that runs the handshake. A
+// panic must not unwind C frames, so each of them recovers.
 
 //export cssl_go_release
 func cssl_go_release(handle C.uintptr_t) {

@@ -22,20 +22,23 @@ import (
 	"github.com/spacemonad/go-openssl/internal/hostname"
 )
 
-// content identifies a certificate by all that it was read from.
+// content identifies a certificate by a hash of everything that it was read
+// from.
 type content [32]byte
 
-// contentKey keeps a content from saying anything about a key to who sees it.
+// contentKey makes the hash depend on a secret, so that a content in memory
+// reveals nothing about a key.
 var contentKey = func() (k content) {
 	rand.Read(k[:])
 	return k
 }()
 
-// certificate is a chain with its key and what is stapled to it. It is immutable, and Contexts share it.
+// certificate is a chain with its key and OCSP response. It is immutable and
+// shared by Contexts.
 type certificate struct {
 	ptr   *C.cssl_cert
 	refs  atomic.Int64
-	again bool   // the key is by URI or encrypted: another Context asks for it again
+	again bool   // key by URI or encrypted: each Context loads it again
 	typ   string // of the key
 }
 
@@ -45,7 +48,8 @@ func (c *certificate) release() {
 	}
 }
 
-// names are the DNS names in the leaf, in the form of the map; none if it cannot be parsed.
+// names returns the DNS names in the leaf, as keys of the table; none if the
+// leaf cannot be parsed.
 func (c *certificate) names() []string {
 	var p *C.uchar
 	n := C.cssl_put_chain(c.ptr.leaf, nil, 0, &p)
@@ -66,25 +70,25 @@ func namesOf(leaf *x509.Certificate) (names []string) {
 	return names
 }
 
-// certificates are those of a Context, each read once.
+// certificates are the certificates of a Context, each read once.
 type certificates struct {
 	byText   map[content]*certificate
 	released bool
 
-	// What follows is only for building.
-	from    *certificates // of the Context before; nil: none can be taken over
-	scratch *C.SSL        // to try certificates on that are chosen by name
+	// The fields below are used only while the Context is built.
+	from    *certificates // of Config.Previous; nil if none can be shared
+	scratch *C.SSL        // tries certificates that are selected by name
 	work    chan *reading
 	parsers sync.WaitGroup
-	reading map[content]*reading // those that are under way
+	reading map[content]*reading // being parsed
 	byFiles map[files]*reading
 	queue   []*namedCertificate // in order
 }
 
-// files are what a certificate is read from if all of it is in files.
+// files are the files of a certificate that is read from files only.
 type files struct{ chain, key, ocsp string }
 
-// release gives up all certificates.
+// release drops a reference to each certificate.
 func (s *certificates) release() {
 	if s == nil || s.released {
 		return
@@ -95,7 +99,8 @@ func (s *certificates) release() {
 	}
 }
 
-// use makes c the certificate for its type of key, in the Context or, if it is one that is chosen by name, on trial.
+// use sets c as the certificate for its type of key in the SSL_CTX. If it is
+// selected by name, use only tries it on a scratch SSL.
 func (b *builder) use(c *certificate, l *loaded, byName bool) error {
 	ok := C.int(0)
 	if byName {
@@ -109,7 +114,8 @@ func (b *builder) use(c *certificate, l *loaded, byName bool) error {
 	return nil
 }
 
-// unusable is of a chain or a key that OpenSSL can read and not use.
+// unusable returns the error for a chain or key that OpenSSL can parse but not
+// use.
 func (b *builder) unusable(l *loaded) error {
 	_, err := needsForKeys(l.chain)
 	files := l.from.ChainFile
@@ -129,7 +135,8 @@ func (l *loaded) content() (id content) {
 	return id
 }
 
-// complete is what comes after the chain was parsed: a key that is not in the clear, and the OCSP response.
+// complete finishes a parsed chain: it loads a key that is encrypted or in a
+// token, and the OCSP response.
 func (b *builder) complete(r *reading) (*certificate, error) {
 	l, p := r.l, r.ptr
 	if p == nil {
@@ -153,7 +160,8 @@ func (b *builder) complete(r *reading) (*certificate, error) {
 	return c, nil
 }
 
-// plainKey is the end of pem that begins with its first private key; nil if that is encrypted or is not found.
+// plainKey returns pem from its first private key on, or nil if that key is
+// encrypted or there is none.
 func plainKey(pem []byte) []byte {
 	at := bytes.Index(pem, []byte("PRIVATE KEY-----"))
 	if at < 0 {
@@ -167,7 +175,8 @@ func plainKey(pem []byte) []byte {
 	return pem[line:]
 }
 
-// certificates gives the Context its certificates, and what is chosen by name.
+// certificates sets the certificates of the SSL_CTX, and those selected by
+// name.
 func (b *builder) certificates(loaded []loaded) error {
 	s := b.certs
 	count := len(loaded)
@@ -210,7 +219,7 @@ func (b *builder) certificates(loaded []loaded) error {
 	if unused >= 0 {
 		l := &loaded[unused]
 		return &ConfigError{Setting: l.setting, Value: l.from.ChainFile, Err: fmt.Errorf(
-			"would never be used: %s has a key of the same type (%s) and is there first, and no server name leads to this one; take one of them out",
+			"would never be used: %s has a key of the same type (%s) and comes first, and no server name selects this one; remove one of them",
 			loaded[first[own[unused].typ]].called(), own[unused].typ)}
 	}
 	if !b.server {
@@ -219,15 +228,15 @@ func (b *builder) certificates(loaded []loaded) error {
 	return b.table(choices, own)
 }
 
-// staples refuses a client's OCSP response.
+// staples returns an error for an OCSP response in a client's Config.
 func (b *builder) staples(l *loaded) error {
 	if (len(l.ocsp) > 0 || l.from.OCSPFile != "") && !b.server {
-		return &ConfigError{Setting: l.setting + ".OCSP", Err: errors.New("only a server staples")}
+		return &ConfigError{Setting: l.setting + ".OCSP", Err: errors.New("only a server staples an OCSP response")}
 	}
 	return nil
 }
 
-// called is how an error says it of a certificate.
+// called returns the name of the certificate in errors.
 func (l *loaded) called() string {
 	if l.from.ChainFile != "" {
 		return l.from.ChainFile

@@ -17,15 +17,15 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// maxSessionLifetime is RFC 8446's for a ticket (section 4.6.1), and so for
-// what comes of it.
+// maxSessionLifetime is the maximum for a ticket (RFC 8446, section 4.6.1), and
+// so for sessions.
 const maxSessionLifetime = 7 * 24 * time.Hour
 
-// defaultEarlySessions is the size of the session cache that early data needs,
-// where SessionCache is 0; it is OpenSSL's own.
+// defaultEarlySessions is the size of the session cache with early data if
+// SessionCache is 0; it is OpenSSL's default.
 const defaultEarlySessions = 20480
 
-// sessionCache is the size of the server's cache.
+// sessionCache returns the size of the server's cache.
 func (c *Config) sessionCache() int {
 	if c.MaxEarlyData > 0 && !c.AllowReplay && c.SessionCache == 0 {
 		return defaultEarlySessions
@@ -35,11 +35,11 @@ func (c *Config) sessionCache() int {
 
 func (c *Config) lifetime() time.Duration { return cmp.Or(c.SessionLifetime, DefaultSessionLifetime) }
 
-// lowest is the lowest version that is spoken.
+// lowest returns the lowest version that is enabled.
 func (c *Config) lowest() TLSVersion { return cmp.Or(c.MinVersion, TLS12) }
 
-// refused is the error for a setting that this package refuses. value may be
-// nil.
+// refused returns the error for a setting that this package refuses. value may
+// be nil.
 func refused(setting string, value any, format string, args ...any) *ConfigError {
 	e := &ConfigError{Setting: setting, Err: fmt.Errorf(format, args...)}
 	if value != nil {
@@ -48,9 +48,10 @@ func refused(setting string, value any, format string, args ...any) *ConfigError
 	return e
 }
 
-// check refuses what cannot be set, or not together, before OpenSSL is asked.
+// check refuses settings that are invalid, alone or together, before OpenSSL is
+// called.
 func (c *Config) check(server bool) error {
-	const versions = "only TLS 1.0 to 1.3 are spoken"
+	const versions = "only TLS 1.0 to 1.3 are supported"
 	before13 := c.MaxVersion != 0 && c.MaxVersion < TLS13
 	verifies := c.Verify == VerifyOptional || c.Verify == VerifyRequire
 	outside := func(n, least, most int) bool { return n < least || n > most }
@@ -61,10 +62,10 @@ func (c *Config) check(server bool) error {
 		value   any
 		why     string
 	}{
-		{server && len(c.Certificates) == 0 && !c.named() && len(c.PSKs) == 0, "Certificates", nil, "a server needs a certificate, or PSKs"},
-		{!server && len(c.SNI) > 0, "SNI", nil, "only a server chooses by server name"},
-		{!server && len(c.Names) > 0, "Names", nil, "only a server chooses by server name"},
-		{!server && c.ClientHello != nil, "ClientHello", nil, "only a server hears one"},
+		{server && len(c.Certificates) == 0 && !c.named() && len(c.PSKs) == 0, "Certificates", nil, "a server needs Certificates, Names, SNI or PSKs"},
+		{!server && len(c.SNI) > 0, "SNI", nil, "only a server selects by server name"},
+		{!server && len(c.Names) > 0, "Names", nil, "only a server selects by server name"},
+		{!server && c.ClientHello != nil, "ClientHello", nil, "only a server receives a ClientHello"},
 		{!server && len(c.TicketKeys) > 0, "TicketKeys", nil, "only a server has ticket keys"},
 		{server && c.AllowCommonName, "AllowCommonName", nil, "only a client checks its peer's name"},
 
@@ -72,47 +73,46 @@ func (c *Config) check(server bool) error {
 		{c.MaxVersion != 0 && (c.MaxVersion < TLS10 || c.MaxVersion > TLS13), "MaxVersion", c.MaxVersion, versions},
 		{c.MaxVersion != 0 && c.MinVersion > c.MaxVersion, "MinVersion", c.MinVersion, "above MaxVersion " + c.MaxVersion.String()},
 		{c.MaxVersion != 0 && c.lowest() > c.MaxVersion, "MaxVersion", c.MaxVersion,
-			"below the lowest version, which is " + c.lowest().String() + " unless it is set"},
+			"below MinVersion, which is " + c.lowest().String() + " by default"},
 
 		{c.Verify > VerifyApplication, "Verify", uint8(c.Verify), "unknown mode"},
-		{c.Verify == VerifyApplication && c.VerifyPeer == nil, "Verify", "VerifyApplication", "VerifyPeer, which is to decide, is not set"},
+		{c.Verify == VerifyApplication && c.VerifyPeer == nil, "Verify", "VerifyApplication", "needs VerifyPeer, which is not set"},
 		{c.VerifyPeer != nil && (c.Verify == VerifyNone || server && c.Verify == VerifyDefault), "VerifyPeer", nil,
-			"would never be asked: Verify asks for no certificate"},
+			"would never be called: set Verify to VerifyRequire or VerifyOptional"},
 		{c.VerifyPeer != nil && !server && C.cssl_can_retry_verify() == 0, "VerifyPeer", nil,
-			"a client's needs OpenSSL 3.0.2 or newer when this package is built"},
+			"on a client, needs OpenSSL 3.0.2 or newer at build time"},
 		{c.PostHandshakeAuth && server && !verifies, "PostHandshakeAuth", nil,
-			"needs Verify to be VerifyOptional or VerifyRequire, which says what is demanded then"},
+			"needs Verify to be VerifyOptional or VerifyRequire"},
 
 		{outside(c.VerifyDepth, 0, most), "VerifyDepth", c.VerifyDepth, "out of range"},
 		{outside(c.Tickets, 0, most), "Tickets", c.Tickets, "out of range"},
 		{outside(c.SessionCache, 0, most), "SessionCache", c.SessionCache, "out of range"},
 		{outside(c.MaxMessages, 0, most), "MaxMessages", c.MaxMessages, "out of range"},
 		{outside(c.MaxRenegotiations, 0, most), "MaxRenegotiations", c.MaxRenegotiations, "out of range"},
-		{c.lifetime() < time.Second || c.lifetime() > maxSessionLifetime, "SessionLifetime", c.lifetime(), "must be from a second to 7 days (168h)"},
+		{c.lifetime() < time.Second || c.lifetime() > maxSessionLifetime, "SessionLifetime", c.lifetime(), "must be from 1s to 168h (7 days)"},
 
-		{c.MaxEarlyData == 0 && c.AllowReplay, "AllowReplay", nil, "set without MaxEarlyData, which it is for"},
+		{c.MaxEarlyData == 0 && c.AllowReplay, "AllowReplay", nil, "has no effect without MaxEarlyData: set both or neither"},
 		{c.MaxEarlyData > 0 && !server, "MaxEarlyData", nil, "only a server accepts early data; a client calls WriteEarlyData"},
 		{c.MaxEarlyData > math.MaxInt32, "MaxEarlyData", nil, "more than 2147483647 bytes"},
-		{c.MaxEarlyData > 0 && before13, "MaxEarlyData", nil, "needs TLS 1.3, and MaxVersion is below"},
-		{c.MaxEarlyData > 0 && c.NoTickets, "MaxEarlyData", nil, "comes with a ticket, and NoTickets is set"},
+		{c.MaxEarlyData > 0 && before13, "MaxEarlyData", nil, "needs TLS 1.3, but MaxVersion is lower"},
+		{c.MaxEarlyData > 0 && c.NoTickets, "MaxEarlyData", nil, "needs tickets, but NoTickets is set"},
 		{c.MaxEarlyData > 0 && len(c.TicketKeys) > 0 && !c.AllowReplay, "MaxEarlyData", nil, "each host with the TicketKeys would " +
-			"accept the same early data once more: set AllowReplay if that does no harm, or leave one of the two out"},
+			"accept the same early data again: set AllowReplay if that does no harm, or set only one of the two"},
 
 		{!slices.Contains([]int{0, 512, 1024, 2048, 4096}, c.MaxFragment), "MaxFragment", c.MaxFragment, "must be 512, 1024, 2048 or 4096"},
-		{c.MaxFragment != 0 && server, "MaxFragment", nil, "only a client asks for it; see MaxSendFragment"},
+		{c.MaxFragment != 0 && server, "MaxFragment", nil, "only a client requests it; a server sets MaxSendFragment"},
 		{c.MaxSendFragment != 0 && outside(c.MaxSendFragment, 512, tlsio.MaxPlaintext), "MaxSendFragment", c.MaxSendFragment, "must be from 512 to 16384"},
 		{c.RecordSizeLimit != 0 && outside(c.RecordSizeLimit, 513, tlsio.MaxPlaintext+1), "RecordSizeLimit", c.RecordSizeLimit, "must be from 513 to 16385"},
-		{c.RecordSizeLimit != 0 && c.MaxFragment != 0, "RecordSizeLimit", nil, "takes the place of MaxFragment (RFC 8449, section 5): set one"},
-		// OpenSSL 3.0 makes its buffer anew when the first message after the
-		// handshake comes, since records are smaller now; the half of a record that
-		// is still in it is lost.
+		{c.RecordSizeLimit != 0 && c.MaxFragment != 0, "RecordSizeLimit", nil, "replaces MaxFragment (RFC 8449, section 5): set only one"},
+		// OpenSSL 3.0 reallocates its buffer for smaller records at the first
+		// message after the handshake, and loses an unfinished record in it.
 		{c.Tail < 0 && (c.RecordSizeLimit != 0 || c.MaxFragment != 0), "Tail", c.Tail,
-			"negative; with MaxFragment or RecordSizeLimit a Write that stays half done would be lost"},
+			"negative: with MaxFragment or RecordSizeLimit an unfinished Write would be lost"},
 
-		{len(c.PSKs) > 0 && before13, "PSKs", nil, "need TLS 1.3, and MaxVersion is below"},
-		{len(c.PSKs) > 1 && !server, "PSKs", nil, "a client has one: OpenSSL offers no more"},
+		{len(c.PSKs) > 0 && before13, "PSKs", nil, "need TLS 1.3, but MaxVersion is lower"},
+		{len(c.PSKs) > 1 && !server, "PSKs", nil, "a client has at most one: OpenSSL offers no more"},
 		{len(c.PSKs) > 0 && !server && c.Verify == VerifyNone, "PSKs", nil,
-			"with VerifyNone, a server that has neither the key nor a certificate would do"},
+			"with VerifyNone, a client accepts a server that has neither the key nor a valid certificate"},
 
 		{strings.Contains(c.Properties, "\x00"), "Properties", c.Properties, "contains a NUL byte"},
 		{strings.Contains(c.CipherList, "\x00"), "CipherList", c.CipherList, "contains a NUL byte"},
@@ -147,7 +147,7 @@ func (c *Config) check(server bool) error {
 		case !slices.Contains([]string{"", "SHA256", "SHA384"}, k.Hash):
 			return refused(setting+".Hash", k.Hash, "must be SHA256 or SHA384")
 		case seen[string(k.Identity)]:
-			return refused("PSKs", string(k.Identity), "the identity is there twice")
+			return refused("PSKs", string(k.Identity), "duplicate identity")
 		}
 		seen[string(k.Identity)] = true
 	}

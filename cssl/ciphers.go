@@ -13,7 +13,7 @@ import (
 	"unsafe"
 )
 
-// ciphers are the cipher suites that can be agreed on, in their order.
+// ciphers returns the enabled cipher suites in order of preference.
 func (b *builder) ciphers() []*C.SSL_CIPHER {
 	s := (*C.OPENSSL_STACK)(unsafe.Pointer(C.SSL_CTX_get_ciphers(b.ptr)))
 	all := make([]*C.SSL_CIPHER, max(C.OPENSSL_sk_num(s), 0))
@@ -25,10 +25,10 @@ func (b *builder) ciphers() []*C.SSL_CIPHER {
 
 func cipherName(c *C.SSL_CIPHER) string { return C.GoString(C.SSL_CIPHER_get_name(c)) }
 
-// defaultCiphers takes from the TLS 1.2 ciphers that OpenSSL or the system's
-// policy chose those without forward secrecy (static RSA, PSK) and those that
-// are not AEAD (CBC). It picks among them, so that a stricter policy stays in
-// force. A policy with nothing of the kind is left as it is.
+// defaultCiphers removes suites without forward secrecy (static RSA, PSK) and
+// those that are not AEAD (CBC) from the TLS 1.2 suites that OpenSSL or the
+// system's policy enables. It adds none, so a stricter policy stays in force.
+// If no suite would remain, it changes nothing.
 func (b *builder) defaultCiphers() bool {
 	var names []string
 	for _, c := range b.ciphers() {
@@ -43,21 +43,21 @@ func (b *builder) defaultCiphers() bool {
 	return names == nil || b.command("CipherString", strings.Join(names, ":"))
 }
 
-// defaultGroups sets the groups on elliptic curves, and the hybrid with ML-KEM
-// where there is one. OpenSSL's own default has ffdhe2048 to ffdhe8192 too,
-// among which the client may choose: the largest costs a server 77 times as
-// much as X25519 (CVE-2002-20001). A provider may lack some, and those are left
-// out.
+// defaultGroups sets the elliptic-curve groups, and the hybrid with ML-KEM if
+// OpenSSL has it. OpenSSL's own default also has ffdhe2048 to ffdhe8192, and
+// the client chooses among them: the largest costs a server 77 times as much as
+// X25519 (CVE-2002-20001). Groups that no provider has are left out.
 //
-// From 3.5 on the list has OpenSSL's own form: a client sends a key share for
-// each group with an asterisk, so that a server without ML-KEM costs it no
-// second round trip; a server takes from the first part (up to a slash) that
-// has a group in common, and there one that the client sent a share for.
+// With OpenSSL 3.5 and newer the list has the syntax of
+// SSL_CTX_set1_groups_list(3). A client sends a key share for each group with
+// an asterisk, so a server without ML-KEM needs no second round trip. A server
+// selects from the first part (up to a slash) that has a group in common, and
+// there prefers groups with a key share.
 //
-// From 4.0 on a server makes a DHE of TLS 1.2 only in a group of its list, if
-// the client names any such group (RFC 7919, section 4), so where DHE is among
-// the ciphers, the two smallest come last. Before, it makes one in the group of
-// SSL_CTX_set_dh_auto.
+// With OpenSSL 4.0 and newer, if a TLS 1.2 client offers any finite-field
+// group, a server uses DHE only in a group of its list (RFC 7919, section 4).
+// So if DHE is among the suites, the two smallest groups come last. Older
+// versions use the group of SSL_CTX_set_dh_auto(3).
 func (b *builder) defaultGroups() bool {
 	const hybrid, dhe = "?*X25519MLKEM768 / ?*X25519:?P-256 / ?X448:?P-384:?P-521", " / ?ffdhe2048:?ffdhe3072"
 	switch v := linked.Run.series(); {
@@ -71,10 +71,10 @@ func (b *builder) defaultGroups() bool {
 	return len(there) == 0 || b.command("Groups", strings.Join(there, ":"))
 }
 
-// legacy checks that TLS 1.0 or 1.1, if MinVersion asks for it, can be agreed
-// on. They need security level 0, since their signatures are of SHA-1 and MD5
-// (SSL_CTX_set_security_level(3)), the digest of those, which no FIPS provider
-// has, and a suite that is not of TLS 1.2.
+// legacy checks that TLS 1.0 or 1.1 can be negotiated if MinVersion enables it.
+// That needs security level 0, since the signatures use SHA-1 and MD5
+// (SSL_CTX_set_security_level(3)); their digest, which no FIPS provider has;
+// and a suite older than TLS 1.2.
 func (b *builder) legacy() error {
 	if b.lowest >= TLS12 {
 		return nil
@@ -83,17 +83,17 @@ func (b *builder) legacy() error {
 	md5sha1 := C.CString("MD5-SHA1")
 	defer C.free(unsafe.Pointer(md5sha1))
 	if C.cssl_library_digest(b.cfg.Library.pointer(), b.properties, md5sha1) == 0 {
-		return refused("MinVersion", b.lowest, "it needs the digest MD5-SHA1, which no provider has%s", b.searched())
+		return refused("MinVersion", b.lowest, "needs the digest MD5-SHA1, which no provider has%s", b.searched())
 	}
 	if level := C.SSL_CTX_get_security_level(b.ptr); level > 0 {
-		return refused("MinVersion", b.lowest, "OpenSSL speaks it at security level 0 alone, and the level is %d: "+
-			"set a cipher list with @SECLEVEL=0, such as %s", level, list)
+		return refused("MinVersion", b.lowest, "needs security level 0, but the level is %d: "+
+			"set a CipherList with @SECLEVEL=0, such as %s", level, list)
 	}
 	if !slices.ContainsFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool {
 		since := C.GoString(C.SSL_CIPHER_get_version(c))
 		return since != "TLSv1.2" && since != "TLSv1.3"
 	}) {
-		return refused("CipherList", b.cfg.CipherList, "has no suite of %v, the lowest version; %s has", b.lowest, list)
+		return refused("CipherList", b.cfg.CipherList, "has no suite of %v, the lowest version; use %s", b.lowest, list)
 	}
 	return nil
 }

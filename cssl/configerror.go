@@ -6,20 +6,21 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// ConfigError says which setting OpenSSL or this package refused, and why.
+// ConfigError is returned when OpenSSL or this package refuses a setting.
 type ConfigError struct {
-	// Setting is the field of [Config] or [ConnConfig].
+	// Setting is the field of [Config], [ConnConfig] or [LibraryConfig].
 	Setting string
-	// Value is what was set, shortened; empty for keys and other secrets.
+	// Value is the refused value, possibly shortened; empty for keys and other
+	// secrets.
 	Value string
-	// Reasons are OpenSSL's, oldest first.
+	// Reasons are OpenSSL's errors, oldest first.
 	Reasons []tlsio.Reason
-	// Err is the cause where it was not OpenSSL, such as a file that cannot be
+	// Err is the cause if it is not OpenSSL, such as a file that cannot be
 	// read.
 	Err error
 }
 
-// Error says the setting, its value and the reasons.
+// Error returns the setting, its value and the reasons.
 func (e *ConfigError) Error() string {
 	s := "tls config: " + e.Setting
 	if e.Value != "" {
@@ -40,5 +41,5 @@ func (e *ConfigError) Error() string {
 	return s
 }
 
-// Unwrap is the cause where it was not OpenSSL.
+// Unwrap returns Err.
 func (e *ConfigError) Unwrap() error { return e.Err }

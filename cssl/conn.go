@@ -20,14 +20,15 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// Conn is one TLS connection (an SSL). It belongs to one goroutine at a time:
-// no two of its methods may run at once. None of them blocks, but see
-// [Context.NewBlockingConn].
+// Conn is one TLS connection (an SSL). It may be used by one goroutine at a
+// time: no two of its methods may run at once. Its methods do not block, except
+// on a Conn made by [Context.NewBlockingConn]. The operations return a
+// [tlsio.Result]; its error is usually a [*tlsio.Error]. The caller closes it.
 type Conn struct {
 	c  *C.cssl_conn
 	fd int
-	// Errors stick, as OpenSSL's state does: readErr to reading alone (the end
-	// of the stream), fatal to all.
+	// Errors are permanent, as in OpenSSL: readErr for reading only (the end of
+	// the stream), fatal for all operations.
 	readErr error
 	fatal   error
 	server  bool
@@ -35,16 +36,17 @@ type Conn struct {
 	psk     bool        // the Context has pre-shared keys
 }
 
-// Handshake carries on the handshake that is under way: the first one, or a
-// later one.
+// Handshake starts or continues the first handshake. Later it continues a
+// renegotiation, or a KeyUpdate or certificate request that is not sent yet.
 func (c *Conn) Handshake() tlsio.Result { return c.operate(tlsio.OpHandshake, nil, false) }
 
-// Read reads up to len(p) bytes of one record. It may want to write. The end of
-// the stream is io.EOF (close_notify) or io.ErrUnexpectedEOF (a bare FIN). An
-// empty p makes no progress and no crossing.
+// Read reads up to len(p) bytes of one record. It may return WantWrite. At the
+// end of the stream the error is io.EOF (close_notify) or io.ErrUnexpectedEOF
+// (a FIN without close_notify). With an empty p it returns at once, without
+// calling OpenSSL.
 func (c *Conn) Read(p []byte) tlsio.Result { return c.read(tlsio.OpRead, p) }
 
-// Peek is Read that leaves the bytes to be read again.
+// Peek is like Read but leaves the bytes in place, for the next Read.
 func (c *Conn) Peek(p []byte) tlsio.Result { return c.read(tlsio.OpPeek, p) }
 
 func (c *Conn) read(op tlsio.Op, p []byte) tlsio.Result {
@@ -54,16 +56,15 @@ func (c *Conn) read(op tlsio.Op, p []byte) tlsio.Result {
 	return c.operate(op, p, false)
 }
 
-// Write writes p, or the first 16 KiB of it, as one record. It may want to
-// read. After a Want, the next Write must be given the same bytes, at any
-// address; they may have grown at the end only if they were 16 KiB or longer.
-// An empty p makes no progress and no crossing: OpenSSL does not tell an empty
-// write from a failure.
+// Write writes p, or its first 16 KiB, as one record. It may return WantRead.
+// After a Want, the next Write must have the same bytes, at any address; it may
+// append bytes only if there were at least 16 KiB. With an empty p it returns
+// at once, without calling OpenSSL, which cannot tell an empty write from a
+// failure.
 func (c *Conn) Write(p []byte) tlsio.Result { return c.write(p, false) }
 
 // WriteMore is Write for a record that others follow at once: the kernel may
-// keep it until then, for up to 200 ms (tcp(7), TCP_CORK), and send them
-// together.
+// hold it back for up to 200 ms and send them together (tcp(7), TCP_CORK).
 func (c *Conn) WriteMore(p []byte) tlsio.Result { return c.write(p, true) }
 
 func (c *Conn) write(p []byte, more bool) tlsio.Result {
@@ -73,31 +74,31 @@ func (c *Conn) write(p []byte, more bool) tlsio.Result {
 	return c.operate(tlsio.OpWrite, p, more)
 }
 
-// Shutdown sends close_notify; no Write may follow. Progress means that it has
-// left OpenSSL; Result.Unsent says whether the transport has it. Reading goes
-// on until the peer's end. It is an error before the handshake is done and
-// after a fatal error.
+// Shutdown sends close_notify; no Write may follow. Progress means that OpenSSL
+// has written it. Result.Unsent reports that the transport has not taken all of
+// it yet. Reading goes on until the peer closes. Before the handshake is done,
+// and after a fatal error, Shutdown returns an error.
 func (c *Conn) Shutdown() tlsio.Result { return c.operate(tlsio.OpShutdown, nil, false) }
 
 // ShutdownMore is Shutdown for a close_notify that CloseWrite follows at once:
-// the kernel may keep it until then, for up to 200 ms (tcp(7), TCP_CORK), and
-// send it together with the FIN.
+// the kernel may hold it back for up to 200 ms and send it with the FIN
+// (tcp(7), TCP_CORK).
 func (c *Conn) ShutdownMore() tlsio.Result { return c.operate(tlsio.OpShutdown, nil, true) }
 
-// KeyUpdate changes our sending key (TLS 1.3), and asks the peer to change its
-// own if request is set. After a Want, Handshake carries it on; Read and Write
-// do too.
+// KeyUpdate changes this side's sending key (TLS 1.3). If request is true, it
+// asks the peer to change its own. After a Want, Handshake continues it; so do
+// Read and Write.
 func (c *Conn) KeyUpdate(request bool) tlsio.Result {
 	return c.operate(tlsio.OpKeyUpdate, nil, request)
 }
 
-// Renegotiate asks for a new handshake (TLS 1.2, with Config.Renegotiation). A
-// server's progress means that its request was sent. After a Want, Handshake
-// carries it on; Read and Write do too.
+// Renegotiate starts a new handshake (TLS 1.2, with Config.Renegotiation). On a
+// server, progress means that the HelloRequest was sent. After a Want,
+// Handshake continues it; so do Read and Write.
 func (c *Conn) Renegotiate() tlsio.Result { return c.operate(tlsio.OpRenegotiate, nil, false) }
 
-// Flush sends ciphertext that the transport did not take earlier. In engine
-// mode it returns WantWrite until Take has taken all.
+// Flush sends ciphertext that the transport has not taken yet. In engine mode
+// it returns WantWrite until Take has taken all of it.
 func (c *Conn) Flush() tlsio.Result {
 	if c.fatal == net.ErrClosed {
 		return tlsio.Result{Err: c.fatal}
@@ -108,9 +109,10 @@ func (c *Conn) Flush() tlsio.Result {
 	return c.result(tlsio.OpFlush, C.cssl_flush(c.c))
 }
 
-// operate performs op, in one crossing: conn.c has a function for each. flag
-// says more to Write and Shutdown, and request to KeyUpdate. If the application
-// is asked in the midst of op, and decides at once, op goes on.
+// operate performs op with one cgo call; conn.c has a function for each op.
+// flag is more for Write and Shutdown, and request for KeyUpdate. If op needs a
+// decision of the application and the application decides at once, op
+// continues.
 func (c *Conn) operate(op tlsio.Op, p []byte, flag bool) tlsio.Result {
 	if c.fatal != nil {
 		return tlsio.Result{Err: c.fatal}
@@ -151,12 +153,12 @@ func (c *Conn) operate(op tlsio.Op, p []byte, flag bool) tlsio.Result {
 			return out
 		}
 		if op == tlsio.OpRenegotiate {
-			op = tlsio.OpHandshake // it has begun
+			op = tlsio.OpHandshake // it has started
 		}
 	}
 }
 
-// result translates what C returned. Progress and wants allocate nothing.
+// result translates the C result. It does not allocate for progress and wants.
 func (c *Conn) result(op tlsio.Op, r C.cssl_result) tlsio.Result {
 	out := tlsio.Result{
 		In:     r.flags&C.CSSL_MOVED_IN != 0,
@@ -181,8 +183,8 @@ func (c *Conn) result(op tlsio.Op, r C.cssl_result) tlsio.Result {
 	return out
 }
 
-// wantOf translates the values of SSL_get_error that say what to wait for;
-// WantNone for the others.
+// wantOf translates the codes of SSL_get_error that name something to wait for.
+// For others it returns WantNone.
 func wantOf(code int) tlsio.Want {
 	switch code {
 	case C.SSL_ERROR_WANT_READ:
@@ -201,14 +203,15 @@ func wantOf(code int) tlsio.Want {
 	return tlsio.WantNone
 }
 
-// failure makes the error for a code that is no want, and makes it stick.
+// failure returns the error for a code that is not a want, and makes it
+// permanent if it is.
 func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 	e := &tlsio.Error{Op: op, Errno: errno}
 	switch code {
 	case C.SSL_ERROR_ZERO_RETURN:
 		e.Err = io.EOF
 		if op == tlsio.OpRead || op == tlsio.OpPeek {
-			c.readErr = io.EOF // bare, as io.Reader's users expect
+			c.readErr = io.EOF // not wrapped, as for an io.Reader
 			return io.EOF
 		}
 		return e
@@ -249,7 +252,7 @@ func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 	return e
 }
 
-// describe adds whose alert it was, and why a certificate was refused.
+// describe adds which side sent an alert, and why a certificate was refused.
 func (c *Conn) describe(e *tlsio.Error) {
 	if a := C.cssl_alert_received(c.c); a > 0 {
 		e.Alert, e.AlertSide = tlsio.Alert(a), tlsio.AlertReceived

@@ -31,7 +31,7 @@ func TestConfigRefused(t *testing.T) {
 		openssl bool   // the reasons must be OpenSSL's
 		is      error
 	}{
-		{"no certificate", false, func(c *Config) { c.Certificates = nil }, "Certificates", "needs a certificate", false, nil},
+		{"no certificate", false, func(c *Config) { c.Certificates = nil }, "Certificates", "needs Certificates", false, nil},
 		{"empty certificate", false, func(c *Config) { c.Certificates[0] = Certificate{} }, "Certificates[0]", "neither", false, nil},
 		{"missing chain", false, func(c *Config) { c.Certificates[0].ChainFile = "/no/chain" }, "Certificates[0].ChainFile", "/no/chain", false, fs.ErrNotExist},
 		{"missing key", false, func(c *Config) { c.Certificates[0].KeyFile = "/no/key" }, "Certificates[0].KeyFile", "/no/key", false, fs.ErrNotExist},
@@ -73,8 +73,8 @@ func TestConfigRefused(t *testing.T) {
 		{"SNI of a client", true, func(c *Config) { c.SNI = map[string]*Context{"a.test": closed} }, "SNI", "only a server", false, nil},
 		{"closed Context in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"a.test": closed} }, "SNI", "closed", false, os.ErrClosed},
 		{"nil Context in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"a.test": nil} }, "SNI", "not a server", false, nil},
-		{"bad name in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"a.*.test": closed} }, "SNI", "exact or", false, nil},
-		{"empty name in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"": closed} }, "SNI", "exact or", false, nil},
+		{"bad name in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"a.*.test": closed} }, "SNI", "must be a name", false, nil},
+		{"empty name in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"": closed} }, "SNI", "must be a name", false, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// ErrDecisionTimeout: neither Accept nor Refuse was called within
-// Config.DecisionTimeout.
+// ErrDecisionTimeout is returned when neither Accept nor Refuse was called
+// within Config.DecisionTimeout.
 var ErrDecisionTimeout = errors.New("the application did not decide in time")
 
-// ErrCallbackPanic: the callback that was to decide panicked.
+// ErrCallbackPanic is returned when Config.ClientHello or Config.VerifyPeer
+// panicked.
 var ErrCallbackPanic = errors.New("the application's callback panicked")
 
-// errRefused is of a Refuse without a reason.
+// errRefused is the error of Refuse(nil).
 var errRefused = errors.New("refused by the application")
 
 func refusal(err error) error {
@@ -25,7 +26,7 @@ func refusal(err error) error {
 	return err
 }
 
-// decision is one that the application makes, at once or later.
+// decision is a decision of the application, made at once or later.
 type decision struct {
 	done chan struct{} // closed when it is made
 
@@ -33,11 +34,11 @@ type decision struct {
 	made  bool
 	x     *Context
 	err   error
-	wake  func() // who waits, once somebody does
+	wake  func() // nil while nothing waits
 	timer *time.Timer
 }
 
-// decide makes the decision, if it was not made.
+// decide makes the decision. If it was made before, decide does nothing.
 func (d *decision) decide(x *Context, err error) {
 	d.mu.Lock()
 	if d.made {
@@ -49,15 +50,15 @@ func (d *decision) decide(x *Context, err error) {
 		d.timer.Stop()
 	}
 	wake := d.wake
-	close(d.done) // under the lock: ask must not find it made, and its caller then not
+	close(d.done) // under mu: when ask sees made, isMade must return true
 	d.mu.Unlock()
 	if wake != nil {
 		wake()
 	}
 }
 
-// cancel makes the decision for a connection that was closed. It does not wake
-// the owner; what waits for done goes on.
+// cancel makes the decision for a closed connection. It does not call wake, but
+// closes done.
 func (d *decision) cancel() {
 	d.mu.Lock()
 	d.wake = nil
@@ -74,8 +75,8 @@ func (d *decision) isMade() bool {
 	}
 }
 
-// ask calls the application. wake is called by another goroutine when the
-// decision is made, unless it is made already when ask returns. It may be nil.
+// ask calls the application. If the decision is made after ask returned, wake
+// is called, by another goroutine. wake may be nil.
 func ask(what string, timeout time.Duration, wake func(), call func(d *decision)) *decision {
 	d := &decision{done: make(chan struct{})}
 	func() {

@@ -4,7 +4,7 @@
 //	        Context (SSL_CTX)            built once, immutable, shared
 //	            │ NewConn / NewEngineConn
 //	            ▼
-//	plaintext  Conn (SSL)               one crossing into C for one operation:
+//	plaintext  Conn (SSL)               one cgo call for one operation:
 //	  ◄──Read──┤                          ERR_clear_error, SSL_…, SSL_get_error,
 //	  ──Write─►┤                          errno, error queue → one Result
 //	            │
@@ -12,126 +12,127 @@
 //	            │
 //	          socket  or  Feed / Take    (engine mode: the caller moves the bytes)
 //
-// # One crossing
+// # One cgo call for one operation
 //
-// OpenSSL's error queue belongs to the thread, and a goroutine may change its
-// thread between two cgo calls. So each operation is one C function that clears
-// the queue, calls OpenSSL, asks SSL_get_error and takes the queue's entries
-// along. Every operation returns a [tlsio.Result]: progress, a [tlsio.Want], or an error.
+// OpenSSL keeps one error queue for each thread, and a goroutine may move to
+// another thread between two cgo calls. So each operation is one C function: it
+// clears the queue, calls OpenSSL, calls SSL_get_error and copies the queue's
+// entries. Every operation returns a [tlsio.Result]: progress, a [tlsio.Want],
+// or an error. These types are in package tlsio, which needs no cgo.
+//
+// # Goroutines and ownership
+//
+// A Context may be used from any goroutine. A Conn may be used by one goroutine
+// at a time. The caller closes both; there are no finalizers. A Context may be
+// closed while connections made from it are open. C keeps no Go pointer.
 //
 // # The transport
 //
-// The BIO below the SSL is this package's own. It uses recv and send with
-// MSG_NOSIGNAL. Within one operation it remembers a short recv and saves the one
-// that would fail with EAGAIN, and a Read says so ([tlsio.Result].Drained). With
-// read-ahead OpenSSL hands it the whole of its own record buffer, so header and
-// body come with one recv and no copy. A failed send belongs to the write
-// direction alone: what the peer said before it went away can still be read, and
-// tickets that a peer does not wait for do not fail the handshake.
+// The SSL reads and writes through a BIO of this package, which calls recv and
+// send with MSG_NOSIGNAL. After a short recv the BIO does not call recv again
+// within the same operation, since that call would fail with EAGAIN; a Read
+// reports this in [tlsio.Result].Drained. With read-ahead, OpenSSL passes the
+// BIO its whole record buffer, so one recv fetches header and body without an
+// extra copy. A failed send fails the write direction only: data that the peer
+// sent before it closed can still be read, and a handshake does not fail
+// because the peer closed before it read the session tickets.
 //
-// In engine mode there is no socket: Feed takes ciphertext in and Take takes it
-// out, for an event loop that owns the bytes.
+// In engine mode there is no socket. An event loop that moves the bytes itself
+// passes ciphertext in with Feed and takes ciphertext out with Take.
 //
 // # Reads while a write waits
 //
-// OpenSSL's manual allows no other operation on an SSL whose SSL_write returned
-// WANT_WRITE, except the same SSL_write again. But two peers that both stream and
-// both obey it wait for each other for ever. OpenSSL 3.0 does this (the tests
-// TestParkedWrite… show each):
+// After SSL_write returned WANT_WRITE, OpenSSL's manual allows no operation on
+// the SSL but the same SSL_write. If two peers both stream data and both follow
+// this rule, they deadlock. OpenSSL 3.0 behaves as follows (the tests
+// TestParkedWrite… show each case):
 //
-//   - Over a plain socket BIO (Config.Tail < 0) SSL_read works while an SSL_write
-//     is unfinished, as long as OpenSSL itself has nothing to write. When the peer
-//     asks for KeyUpdates while long writes are under way, or renegotiates,
-//     SSL_read must write, finds the unfinished record in the way and fails with
-//     "bad length" or "bad write retry". (OpenSSL 3.0.19 puts the answer to a
-//     KeyUpdate off where it can.)
-//   - With a tail (the default) the BIO takes the whole record: it sends what the
-//     socket takes and keeps the rest, so SSL_write completes. While a tail is
-//     left, Write returns WantWrite without entering SSL_write. SSL_read is
-//     allowed at any time, and the answer to the KeyUpdate is kept behind the
-//     record. WANT_WRITE keeps its meaning: wait until the socket takes bytes,
-//     then call again.
+//   - Over a plain socket BIO (Config.Tail < 0), SSL_read works while an
+//     SSL_write is unfinished, as long as OpenSSL itself has nothing to write.
+//     If the peer requests KeyUpdates during long writes, or renegotiates,
+//     SSL_read must write. It then finds the unfinished record and fails with
+//     "bad length" or "bad write retry". (OpenSSL 3.0.19 defers its response to
+//     a KeyUpdate where it can.)
+//   - With a tail (the default), the BIO accepts the whole record: it sends
+//     what the socket takes and keeps the rest, so SSL_write completes. While
+//     there is a tail, Write returns WantWrite without calling SSL_write.
+//     SSL_read is allowed at any time, and the response to a KeyUpdate is
+//     queued behind the record. WantWrite keeps its meaning: wait until the
+//     socket is writable, then call again.
 //
-// The tail is bounded (Config.Tail), allocated only while needed and freed when
-// it has been sent. [tlsio.Result].Unsent says that there is one, and Flush sends it.
-// When the tail is full, a Read that must write (a renegotiation with a large
-// certificate chain) returns WantWrite like over any BIO.
+// Config.Tail bounds the tail. It is allocated when needed and freed when sent.
+// [tlsio.Result].Unsent reports that there is one, and Flush sends it. If the
+// tail is full, a Read that must write (a renegotiation with a large
+// certificate chain) returns WantWrite, as over any BIO.
 //
-// # Handshakes after the first
+// # Renegotiation and KeyUpdate
 //
-// SSL_do_handshake and SSL_write treat application data that arrives in the midst
-// of a renegotiation as a protocol error; SSL_read does not. So Write, Shutdown
-// and Handshake carry an unfinished renegotiation on by SSL_peek, which is a read
-// that leaves the data in place. If such data stands in the way they return
-// [tlsio.WantAppRead]: Read must take it first.
+// If application data arrives during a renegotiation, SSL_do_handshake and
+// SSL_write fail with a protocol error; SSL_read does not. So Write, Shutdown
+// and Handshake continue a renegotiation with SSL_peek, which leaves the data
+// in place. If data precedes the next handshake message, they return
+// [tlsio.WantAppRead]: Read must take the data first.
 //
-// After the peer's close_notify TLS 1.2 has no renegotiation any more: its sender
-// ignores handshake messages, and an unfinished renegotiation returns io.EOF. A
-// KeyUpdate is still sent.
+// In TLS 1.2 a peer that has sent close_notify ignores handshake messages. So a
+// renegotiation that is unfinished by then returns io.EOF. A KeyUpdate (TLS
+// 1.3) is still sent.
 //
 // # Early data
 //
 // Before the first Handshake a client may call WriteEarlyData and a server
-// ReadEarlyData, each an operation like the others. In another order they return
-// [tlsio.ErrState], and nothing is lost. docs/tls13.md tells what a replay is.
+// ReadEarlyData. Called in another order, operations return [tlsio.ErrState]
+// and change nothing. docs/tls13.md explains replay attacks.
 //
 // # End of stream
 //
-// io.EOF is the peer's close_notify. A bare FIN is io.ErrUnexpectedEOF. The BIO
-// never tells OpenSSL of the end of input, which OpenSSL 4.0 takes for the end of
-// the connection; this package reports it. So it fails the read alone, and queued
-// data can still be written.
+// A close_notify of the peer is io.EOF. A FIN without close_notify is
+// io.ErrUnexpectedEOF. The BIO never reports end of input to OpenSSL, because
+// OpenSSL 4.0 then treats the whole connection as closed; this package reports
+// it instead. Only reading ends: queued data can still be written.
 //
 // # Waiting for the application
 //
-// [Config].ClientHello, [Config].VerifyPeer and slow keys make the first
-// handshake wait for something else than the transport. Its operations return a
-// [tlsio.Want] for which Application is true, and the function given to [Conn].Bind is
-// called when they are to be tried again. OpenSSL calls no Go code for that: its
-// callbacks suspend the handshake, and the application is asked outside. Where
-// OpenSSL cannot suspend it (a server that verifies, a key in a token) the step
-// of the handshake runs on a goroutine of its own, in memory and without the
-// socket, see Config.Offload.
+// With [Config].ClientHello, [Config].VerifyPeer and slow keys, the first
+// handshake also waits for the application or for a key. An operation then
+// returns a [tlsio.Want] whose Application method returns true. The function
+// passed to [Conn].Bind is called when the operation should be tried again.
 //
-// Three files have the whole way. conn.go has the operations, conn.c the C side
-// of each, and handshaker.go what a handshake does that waits for the
-// application or runs off its owner's goroutine.
+// OpenSSL's callback only suspends the handshake; this package calls the
+// application after OpenSSL has returned. Where OpenSSL cannot suspend it (a
+// server that verifies a certificate, a signature with a key in a token), each
+// step of the handshake runs on its own goroutine, on buffers in memory instead
+// of the socket: see Config.Offload.
+//
+// Three files hold this code: conn.go has the operations, conn.c their C
+// functions, and handshaker.go the handshakes that wait for the application or
+// run on their own goroutine.
 //
 // # Providers and keys in tokens
 //
-// A [Library] has providers of its own: the FIPS provider, that of a token. A
-// Context that is built with it, and with Config.Properties, takes all that it
-// computes from there. A key that is named by Certificate.KeyURI stays in its
-// token. docs/keys.md has the steps.
+// A [Library] has its own providers, such as the FIPS provider or that of a
+// token. A Context takes all its algorithms from Config.Library, filtered by
+// Config.Properties. A key named by Certificate.KeyURI stays in its token.
+// docs/keys.md has the steps.
 //
 // # The C files
 //
-// Settings go to OpenSSL from Go where it cannot refuse them; C has what must share
-// one crossing with the error queue, and the callbacks. Each C file calls only
-// those in the lines below its own, and nothing calls back but Go (cssl_go_…).
-// What a function may block on, what it may call and who frees what stands in the
-// header that declares it.
+// Go calls OpenSSL directly where the call cannot fail. C has the calls that
+// must share one cgo call with the error queue, and the callbacks. A C file
+// calls only files on the lines below it, and Go functions (cssl_go_…). The
+// header that declares a function says what it may block on, which callbacks
+// may run in it, and who frees what.
 //
-//	conn.c                               an operation, from the crossing to its result; makes and frees a connection
+//	conn.c                               the operations; makes and frees an SSL
 //	context.c                            makes and frees an SSL_CTX; cssl_init
 //	msg_callback.c                       alerts, limits, the first ClientHello
-//	decide.c                             what the application decides; the change to another SSL_CTX
-//	session.c    conn_info.c  engine.c   sessions; what a connection tells; Feed and Take
-//	byname.c     psk.c        tickets.c  what is beside an SSL_CTX
+//	decide.c                             decisions; switching the SSL_CTX
+//	session.c    conn_info.c  engine.c   sessions; State; Feed and Take
+//	byname.c     psk.c        tickets.c  settings kept beside an SSL_CTX
 //	recordsize.c earlydata.c
 //	certs.c      keystore.c   library.c  certificates and keys; providers
 //	transport.c                          the BIO
-//	exdata.c     errors.c                what is kept beside an SSL_CTX and an SSL; the error queue
-//
-// # Rules
-//
-// A Context may be used from any goroutine. A Conn belongs to one goroutine at a
-// time. The owner of each closes it; there are no finalizers. A Context may be
-// closed while connections made from it live. No Go pointer is kept by C.
-//
-// What operations return ([tlsio.Result], [tlsio.Want], [tlsio.Error]) are types of package tlsio,
-// which needs no cgo.
+//	exdata.c     errors.c                data of an SSL_CTX or SSL; error queue
 package cssl
 
-// It says what is needed where this package does not build.
+// On other platforms, and without cgo, its error says what is needed.
 import _ "github.com/spacemonad/go-openssl/internal/platform"

@@ -14,20 +14,21 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// EarlyDataStatus says what became of early data.
+// EarlyDataStatus says whether the server accepted early data.
 type EarlyDataStatus uint8
 
 const (
-	// EarlyDataNone: the client has sent none.
+	// EarlyDataNone means that the client sent none.
 	EarlyDataNone EarlyDataStatus = iota
-	// EarlyDataRejected: the server has thrown it away; the client must send it again, after the handshake. A client also has this
-	// before the server has answered.
+	// EarlyDataRejected means that the server discarded it; the client must
+	// send it again after the handshake. On a client it is also the state
+	// before the server has responded.
 	EarlyDataRejected
-	// EarlyDataAccepted: the server has taken it.
+	// EarlyDataAccepted means that the server accepted it.
 	EarlyDataAccepted
 )
 
-// String is "none", "rejected" or "accepted".
+// String returns "none", "rejected" or "accepted".
 func (s EarlyDataStatus) String() string {
 	switch s {
 	case EarlyDataNone:
@@ -40,13 +41,17 @@ func (s EarlyDataStatus) String() string {
 	return fmt.Sprintf("EarlyDataStatus(%d)", uint8(s))
 }
 
-// ReadEarlyData makes a server read early data (0-RTT; RFC 8446, section 2.3), before the first Handshake: it begins the handshake, and
-// reads up to len(p) bytes of what the client has sent along with its first message. The end of it, at once if there is none, is a
-// Result whose Err is io.EOF; it does not stick, and Handshake goes on from there. A server that does not call it rejects early data; one
-// that has begun must go on until io.EOF, and everything else but WriteEarlyData and Flush is ErrState until then.
+// ReadEarlyData starts a server's handshake and reads up to len(p) bytes of
+// early data (0-RTT; RFC 8446, section 2.3). It must be called before the first
+// Handshake. At the end of the early data, at once if there is none, Result.Err
+// is io.EOF; this is not permanent, and Handshake continues. A server that does
+// not call ReadEarlyData rejects early data. After the first call, the server
+// must repeat it until io.EOF; until then all other operations but
+// WriteEarlyData and Flush return [tlsio.ErrState].
 //
-// What is read may have been sent before, by somebody else, to this server or another one: see Config.MaxEarlyData. Once Handshake
-// is done, it is certain that the client is there now. A client that sends more than MaxEarlyData fails the connection.
+// Early data may be a replay of data sent to this server or another one before:
+// see [Config].MaxEarlyData. Once Handshake is done, the client is known to be
+// present. If a client sends more than MaxEarlyData, the connection fails.
 func (c *Conn) ReadEarlyData(p []byte) tlsio.Result {
 	if c.fatal != nil || len(p) == 0 {
 		return tlsio.Result{Err: c.fatal}
@@ -55,7 +60,7 @@ func (c *Conn) ReadEarlyData(p []byte) tlsio.Result {
 		if !c.usable() {
 			return tlsio.Result{Want: tlsio.WantAsync}
 		}
-		return tlsio.Result{Err: io.EOF} // none is taken: it would come on this goroutine
+		return tlsio.Result{Err: io.EOF} // rejected: it would be read on this goroutine
 	}
 	for {
 		r := C.cssl_read_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p)))
@@ -71,25 +76,29 @@ func (c *Conn) ReadEarlyData(p []byte) tlsio.Result {
 			return out
 		}
 		if c.hs.offload {
-			C.cssl_early_give_up(c.c) // nothing of the ClientHello has been worked on yet
+			C.cssl_early_give_up(c.c) // OpenSSL has not processed the ClientHello yet
 			return tlsio.Result{Err: io.EOF, In: out.In}
 		}
 	}
 }
 
-// WriteEarlyData makes a client send p, or a part of it, along with its first message, before the first Handshake; it may be called
-// again for more, as far as EarlyDataRoom goes. It needs ConnConfig.Session of a server that takes early data, for the same ServerName; where
-// Session had to be left out, or the room is used up, it is ErrState, and Write after the handshake is the way. After a Want
-// the next one must be given the same bytes. Handshake ends it; then State.EarlyData says whether the server has taken the data. If not,
-// the application must Write it again.
+// WriteEarlyData sends p, or a part of it, with a client's first message,
+// before the first Handshake. It may be called again for more, as long as
+// [Conn.EarlyDataRoom] is not 0. It needs a tail ([Config].Tail), and a
+// ConnConfig.Session of a server that accepts early data, for the same
+// ServerName. If the Session had to be ignored, or there is no room left, it
+// returns [tlsio.ErrState]: use Write after the handshake. After a Want, the
+// next call must have the same bytes. After Handshake, State.EarlyData says
+// whether the server accepted the data. If not, the application must Write it
+// again.
 //
-// Early data can be replayed by whoever records it, and it is not forward secret: who learns the server's ticket key, or either
-// side's session, reads it. So it is for requests that do no harm when they come twice.
+// Early data can be replayed by an attacker who records it. It has no forward
+// secrecy: the server's ticket key, or the session of either side, decrypts it.
+// So use it only for requests that do no harm if repeated.
 //
-// A server may call it too, between the first early data and Handshake, to answer before the client's handshake is done; what
-// it sends then is for whoever the session was with.
-//
-// It needs a tail (Config.Tail).
+// A server may also call it, between the first early data and Handshake, to
+// respond before the client's handshake is done. Only the peer that holds the
+// session can read this response.
 func (c *Conn) WriteEarlyData(p []byte) tlsio.Result {
 	if c.fatal != nil || len(p) == 0 {
 		return tlsio.Result{Err: c.fatal}
@@ -100,7 +109,8 @@ func (c *Conn) WriteEarlyData(p []byte) tlsio.Result {
 	return c.result(tlsio.OpWriteEarlyData, C.cssl_write_early(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
 }
 
-// EarlyDataRoom is how many bytes of early data a client can (still) write: 0 where its session allows none.
+// EarlyDataRoom returns how many more bytes of early data a client can write.
+// It is 0 if the session allows none.
 func (c *Conn) EarlyDataRoom() int {
 	if !c.usable() || c.server || c.established() {
 		return 0
@@ -108,14 +118,16 @@ func (c *Conn) EarlyDataRoom() int {
 	return int(C.cssl_early_room(c.c))
 }
 
-// ExportEarlyKeyingMaterial is ExportKeyingMaterial from the secret of early data (RFC 8446, section 7.5): as soon as
-// a client has written some or a server has accepted some, before the handshake is done. Like early data, it is the same in a replay.
+// ExportEarlyKeyingMaterial is like ExportKeyingMaterial, with the early
+// exporter secret (RFC 8446, section 7.5). It is available before the handshake
+// is done: as soon as a client has written early data, or a server has accepted
+// some. A replay has the same keying material.
 func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
 	if c.fatal != nil {
 		return nil, c.fatal
 	}
 	if n <= 0 || n > 1<<16 {
-		return nil, fmt.Errorf("exporter: %d bytes asked for, want 1 to 65536", n)
+		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
 	}
 	if !c.usable() {
 		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Err: tlsio.ErrState}
@@ -125,12 +137,13 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 	l := []byte(label)
 	if C.cssl_ssl_export_early(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
 		bytesPtr(context), C.size_t(len(context)), &reasons) == 0 {
-		return nil, &ConfigError{Setting: "early exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no early data, no keying material")}
+		return nil, &ConfigError{Setting: "early exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("there is no early data")}
 	}
 	return out, nil
 }
 
-// MaxEarlyData is how many bytes of early data the server of s takes with it; 0: none.
+// MaxEarlyData returns how many bytes of early data the server of s accepts
+// with it; 0 means none.
 func (s *Session) MaxEarlyData() int {
 	return int(C.cssl_session_early((*C.uchar)(bytesPtr(s.der)), C.long(len(s.der))))
 }

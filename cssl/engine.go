@@ -17,13 +17,13 @@ import (
 	"unsafe"
 )
 
-// CloseWrite ends our direction of the transport: a FIN (shutdown(2) with
-// SHUT_WR). In engine mode that is the caller's to do, when Take has taken all
-// that is there; what OpenSSL writes later, such as the answer to a KeyUpdate,
-// is dropped.
+// CloseWrite closes the sending direction of the socket: it sends a FIN
+// (shutdown(2) with SHUT_WR). In engine mode the caller does this itself, after
+// Take has taken everything; output that OpenSSL produces after CloseWrite,
+// such as the response to a KeyUpdate, is discarded.
 func (c *Conn) CloseWrite() error {
 	if c.c == nil {
-		return net.ErrClosed // the number may be another socket's by now
+		return net.ErrClosed // fd may be another socket now
 	}
 	if c.fd < 0 {
 		if c.usable() {
@@ -36,8 +36,8 @@ func (c *Conn) CloseWrite() error {
 	return syscall.Shutdown(c.fd, syscall.SHUT_WR)
 }
 
-// Feed takes ciphertext that came from the peer (engine mode). It returns how
-// much it took: when that is less than all, Read first and feed the rest again.
+// Feed copies ciphertext from the peer (engine mode) and returns how many bytes
+// it took. If it took less than len(p), Read first, then feed the rest.
 func (c *Conn) Feed(p []byte) int {
 	if c.c == nil || c.fd >= 0 || len(p) == 0 {
 		return 0
@@ -48,7 +48,7 @@ func (c *Conn) Feed(p []byte) int {
 	return int(C.cssl_feed(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
 }
 
-// FeedEOF says that the peer's stream has ended (engine mode).
+// FeedEOF reports the end of the peer's stream (engine mode).
 func (c *Conn) FeedEOF() {
 	switch {
 	case c.c == nil:
@@ -59,8 +59,8 @@ func (c *Conn) FeedEOF() {
 	}
 }
 
-// Take moves ciphertext for the peer into p and returns how much (engine mode):
-// nothing while an operation waits with WantAsync.
+// Take moves ciphertext for the peer into p and returns how many bytes (engine
+// mode). It returns 0 while an operation waits with WantAsync.
 func (c *Conn) Take(p []byte) int {
 	if !c.usable() || c.fd >= 0 || len(p) == 0 {
 		return 0
@@ -68,7 +68,8 @@ func (c *Conn) Take(p []byte) int {
 	return int(C.cssl_take(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
 }
 
-// Unsent is the number of bytes of ciphertext that the transport has not taken.
+// Unsent returns the number of bytes of ciphertext that the transport has not
+// taken.
 func (c *Conn) Unsent() int {
 	if !c.usable() {
 		return 0
@@ -76,8 +77,8 @@ func (c *Conn) Unsent() int {
 	return int(C.cssl_unsent(c.c))
 }
 
-// hasPending reports whether OpenSSL holds input that no Read has returned, be
-// it only a part of a record. Only tests call it.
+// hasPending reports whether OpenSSL holds input that no Read has returned,
+// even a part of a record. Only tests call it.
 func (c *Conn) hasPending() bool {
 	return c.usable() && C.cssl_has_pending(c.c) == 1
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/spacemonad/go-openssl/internal/features"
 )
 
-// VersionError says that what was asked for needs a newer OpenSSL than the one
-// that is linked. It is the Err of a [ConfigError], and [errors.Is] finds
-// [errors.ErrUnsupported] in it.
+// VersionError is returned when a setting needs a newer OpenSSL than the one
+// that is linked. It is the Err of a [ConfigError], and matches
+// [errors.ErrUnsupported] with [errors.Is].
 type VersionError struct {
-	// Feature is what was asked for, Needs the version that it came with ("3.5"),
-	// Linked the one that runs ("3.0.19").
+	// Feature is what the setting names, Needs the version of OpenSSL that
+	// introduced it ("3.5"), and Linked the version that runs ("3.0.19").
 	Feature, Needs, Linked string
 }
 
-// Error names all three.
+// Error returns a sentence with all three fields.
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("%s needs OpenSSL %s or newer, %s is linked", e.Feature, e.Needs, e.Linked)
 }
@@ -27,7 +27,8 @@ func (e *VersionError) Error() string {
 // Is reports whether target is [errors.ErrUnsupported].
 func (e *VersionError) Is(target error) bool { return target == errors.ErrUnsupported }
 
-// needs is the VersionError for what is missing, or nil.
+// needs returns the VersionError for a missing feature, or nil if its name is
+// empty.
 func needs(missing features.Feature) error {
 	if missing.Name == "" {
 		return nil
@@ -36,13 +37,14 @@ func needs(missing features.Feature) error {
 	return &VersionError{Feature: missing.Name, Needs: since, Linked: linked.Run.String()}
 }
 
-// needsForKeys is that for the keys in PEM. usable is how many need no more.
+// needsForKeys returns the VersionError for the keys in PEM, or nil. usable is
+// the number of keys that this version supports.
 func needsForKeys(data []byte) (usable int, err error) {
 	missing, others := features.MissingKey(linked.Run.series(), data)
 	return others, needs(missing)
 }
 
-// unknown is an error that says which names of a list no provider has, or nil.
+// unknown returns an error with the names in list that no provider has, or nil.
 func (b *builder) unknown(list string, known func(name string) bool) error {
 	names := slices.DeleteFunc(features.Names(list), known)
 	if len(names) == 0 {
@@ -54,8 +56,8 @@ func (b *builder) unknown(list string, known func(name string) bool) error {
 	return fmt.Errorf("OpenSSL %v has no %s%s", linked.Run, strings.Join(names, ", "), b.searched())
 }
 
-// searched ends a sentence about what was not found with where it was looked
-// for.
+// searched returns the end of a sentence about a missing algorithm: which
+// properties and providers were searched.
 func (b *builder) searched() string {
 	text := ""
 	if b.cfg.Properties != "" {

@@ -17,7 +17,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/filetype"
 )
 
-// What errors say that a setting's file should hold.
+// What errors say that a file should contain.
 const (
 	wantChain = "certificates in PEM, leaf first"
 	wantKey   = "a private key in PEM"
@@ -26,8 +26,9 @@ const (
 	wantOCSP  = "a successful OCSP response in DER"
 )
 
-// wrongContent refuses what a setting has, in file or, where that is empty, as
-// bytes: with File or suffix behind it, the setting is a field's name.
+// wrongContent returns the error for content that OpenSSL cannot parse, from
+// file, or from memory if file is empty. setting is the start of the field's
+// name; "File" or suffix completes it.
 func (b *builder) wrongContent(setting, suffix, file string, p []byte, want string) error {
 	return b.failFor(field(setting, suffix, file), file, fmt.Errorf("want %s; found %s", want, filetype.Describe(p)))
 }
@@ -39,11 +40,11 @@ func field(setting, suffix, file string) string {
 	return setting + suffix
 }
 
-// ownKey reports whether the key is given apart from the chain.
+// ownKey reports whether the key is separate from the chain.
 func (c *Certificate) ownKey() bool { return c.KeyFile != "" || len(c.KeyPEM) > 0 }
 
-// key is the key of a chain, the caller's to free. asked is set if a token or a
-// passphrase was needed. Whether a key is encrypted, OpenSSL knows: it asks for a
+// key returns the key of a chain; the caller frees it. asked is set if a token
+// or a passphrase was needed. OpenSSL detects an encrypted key: it requests a
 // passphrase.
 func (b *builder) key(c *loaded) (key *C.EVP_PKEY, asked bool, err error) {
 	if c.from.KeyURI != "" {
@@ -52,7 +53,7 @@ func (b *builder) key(c *loaded) (key *C.EVP_PKEY, asked bool, err error) {
 	}
 	setting, file, want := c.setting+".Key", c.from.KeyFile, wantKey
 	if !c.from.ownKey() {
-		setting, file, want = c.setting+".Chain", c.from.ChainFile, "certificates and their private key in PEM, for the key is not set apart"
+		setting, file, want = c.setting+".Chain", c.from.ChainFile, "certificates and their private key in PEM, since no other key is set"
 	}
 	var most C.int
 	key = C.cssl_ctx_read_key(b.ptr, bytesPtr(c.key), C.int(len(c.key)), nil, -1, &most, &b.reasons)
@@ -83,8 +84,8 @@ func (b *builder) key(c *loaded) (key *C.EVP_PKEY, asked bool, err error) {
 	return key, true, nil
 }
 
-// foundBy ends an error about a key by URI with what is in the file that it
-// names, if it does name one.
+// foundBy returns the end of an error about a key by URI: what the file
+// contains, if the URI names one.
 func foundBy(uri string) string {
 	file := filetype.PathOf(uri)
 	if fi, err := os.Stat(file); err != nil || !fi.Mode().IsRegular() {
@@ -97,11 +98,12 @@ func foundBy(uri string) string {
 	return "; want a private key, found " + filetype.Describe(p)
 }
 
-// errNoProvider says that OpenSSL's configuration has left it without providers.
+// errNoProvider returns the error for a library context without active
+// providers.
 func errNoProvider() error {
 	file := os.Getenv("OPENSSL_CONF")
 	if file == "" {
 		file = filepath.Join(strings.Trim(strings.TrimPrefix(C.GoString(C.OpenSSL_version(C.OPENSSL_DIR)), "OPENSSLDIR: "), `"`), "openssl.cnf")
 	}
-	return fmt.Errorf("no provider is active: see what %s activates, and whether its modules are there", file)
+	return fmt.Errorf("no provider is active: check which ones %s activates, and whether their modules exist", file)
 }

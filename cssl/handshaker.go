@@ -23,24 +23,24 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// handshaker leads the first handshake of a connection that may wait for the
-// application (Config.ClientHello, SNI, VerifyPeer), or whose handshake runs
-// off its owner's goroutine (Config.Offload, slow keys). Other connections have
-// none. After the first handshake it stays only for VerifyPeer, which is asked
-// again in a renegotiation.
+// handshaker runs the first handshake of a connection that may wait for the
+// application (Config.ClientHello, SNI, VerifyPeer), or whose handshake runs on
+// another goroutine than its owner's (Config.Offload, slow keys). Other
+// connections have none. After the first handshake it stays only for
+// VerifyPeer, which a renegotiation calls again.
 type handshaker struct {
 	c     *C.cssl_conn
 	st    *contextState // of the Context that is in use
-	owner any           // see Bind, as wake
+	owner any           // see Bind; wake too
 	wake  func()
 
 	phase   phase
 	offload bool
 	step    *step      // in phaseWorking
-	pending *decision  // what the application was asked last, until it is applied; nil if nothing
+	pending *decision  // of the application, until applied; nil if none
 	want    tlsio.Want // what pending is about
 
-	name    string     // that the client asked for
+	name    string     // of the ClientHello
 	refused error      // why the application ended the handshake
 	handle  cgo.Handle // for cssl_go_verify, or 0
 }
@@ -54,24 +54,25 @@ type handshaker struct {
 type phase uint8
 
 const (
-	// phaseReady: it calls OpenSSL, here or on a goroutine of its own.
+	// phaseReady: it calls OpenSSL, here or on another goroutine.
 	phaseReady phase = iota
-	// phaseStarved is phaseReady after a step on a goroutine of its own that
-	// wants input: the next one waits until there is some.
+	// phaseStarved is phaseReady after an offloaded step that wants input: the
+	// next step waits until there is some.
 	phaseStarved
-	// phaseWorking: a step runs on a goroutine of its own, and only that may
-	// use the SSL. A server's VerifyPeer is asked there and decides there.
+	// phaseWorking: a step runs on its own goroutine, and only that goroutine
+	// may use the SSL. A server's VerifyPeer is called there.
 	phaseWorking
-	// phaseDeciding: OpenSSL has suspended the handshake, until pending is
-	// made.
+	// phaseDeciding: OpenSSL has suspended the handshake until pending is
+	// decided.
 	phaseDeciding
 	// phaseDone: the first handshake is done, and firstHandshake is not called
 	// any more. A renegotiation that waits for pending is in this phase too:
-	// then each operation asks OpenSSL, which says so.
+	// each operation then calls OpenSSL, which returns the want.
 	phaseDone
 )
 
-// newHandshaker returns that of a new connection, or nil if it needs none.
+// newHandshaker returns the handshaker of a new connection, or nil if it needs
+// none.
 func newHandshaker(c *C.cssl_conn, st *contextState) *handshaker {
 	if !st.asks {
 		return nil
@@ -81,25 +82,26 @@ func newHandshaker(c *C.cssl_conn, st *contextState) *handshaker {
 	return h
 }
 
-// first reports whether the first handshake is still led by a handshaker.
+// first reports whether a handshaker still runs the first handshake.
 func (c *Conn) first() bool { return c.hs != nil && c.hs.phase != phaseDone }
 
-// usable reports whether the SSL is there and the owner may use it.
+// usable reports whether the SSL exists and the owner may use it.
 func (c *Conn) usable() bool { return c.c != nil && (c.hs == nil || c.hs.phase != phaseWorking) }
 
-// Bind says who owns c and how to wake it. wake is called, from any goroutine,
-// when an operation that returned a [Want.Application] is to be called again:
-// it must not call c itself. owner is passed on to the application's callbacks.
-// Bind must be called before the first operation; without it such a wait ends
-// only when the owner tries again.
+// Bind sets how to wake the owner of c. When an operation that returned a want
+// for the application ([tlsio.Want].Application) can be called again, wake is
+// called, on any goroutine; wake must not call methods of c. owner is passed to
+// the application's callbacks ([ClientHello].Owner, [PeerVerification].Owner).
+// Call Bind before the first operation. Without it, the owner must poll by
+// repeating the operation.
 func (c *Conn) Bind(owner any, wake func()) {
 	if c.Asks() {
 		c.hs.owner, c.hs.wake = owner, wake
 	}
 }
 
-// Asks reports whether operations of c may return a [Want.Application]. Then
-// its owner calls Bind.
+// Asks reports whether operations of c may return a want for the application
+// ([tlsio.Want].Application). If so, its owner calls Bind.
 func (c *Conn) Asks() bool { return c.hs != nil }
 
 func (h *handshaker) wakeOwner() {
@@ -108,7 +110,7 @@ func (h *handshaker) wakeOwner() {
 	}
 }
 
-// firstHandshake is Handshake while a handshaker leads.
+// firstHandshake is Handshake while a handshaker runs the handshake.
 func (c *Conn) firstHandshake() tlsio.Result {
 	h := c.hs
 	var moved C.uint32_t // by all steps
@@ -124,8 +126,8 @@ func (c *Conn) firstHandshake() tlsio.Result {
 		case phaseWorking:
 			if r, wait = h.step.result(); wait == tlsio.WantNone {
 				r = h.stop(r)
-				// The transport may have brought meanwhile what it wants, and
-				// told so.
+				// The transport may have become ready for this want meanwhile,
+				// and reported it.
 				again = r.code == C.SSL_ERROR_WANT_READ || r.code == C.SSL_ERROR_WANT_WRITE && r.flags&C.CSSL_UNSENT == 0
 			}
 		default:
@@ -162,9 +164,9 @@ func (c *Conn) firstHandshake() tlsio.Result {
 	}
 }
 
-// decide asks the application for what an operation waits for, if that is w and
-// it was not asked yet, and reports whether it has decided: then the operation
-// is called again at once.
+// decide calls the application if the want w needs its decision and it was not
+// called yet. It returns true if the application has decided: then the
+// operation is repeated at once.
 func (h *handshaker) decide(w tlsio.Want) bool {
 	switch {
 	case w != tlsio.WantClientHello && w != tlsio.WantRetryVerify:
@@ -178,8 +180,8 @@ func (h *handshaker) decide(w tlsio.Want) bool {
 	return h.settle()
 }
 
-// settle leaves a decision for OpenSSL, which finds it there when it is called
-// again. It returns false while the decision is not made.
+// settle passes a decision to OpenSSL, which uses it when it is called again.
+// It returns false while the decision is not made.
 func (h *handshaker) settle() bool {
 	d := h.pending
 	if !d.isMade() {
@@ -197,7 +199,7 @@ func (h *handshaker) settle() bool {
 	return true
 }
 
-// askHello asks which Context it is to be.
+// askHello calls Config.ClientHello.
 func (h *handshaker) askHello() *decision {
 	hello := parseHello(blob(C.cssl_conn_decisions(h.c).message))
 	hello.Owner, h.name = h.owner, hello.ServerName
@@ -229,8 +231,8 @@ func (h *handshaker) applyHello(made *decision) {
 	d.named = C.uchar(cbool(other && h.name != ""))
 }
 
-// choose returns the SSL_CTX that was decided for, with a reference; nil to
-// leave it as it is.
+// choose returns the SSL_CTX that was selected, with a reference; nil to keep
+// the current one.
 func (h *handshaker) choose(made *decision) (chosen *C.SSL_CTX, err error) {
 	x, err := made.x, made.err
 	switch {
@@ -253,7 +255,7 @@ func (h *handshaker) choose(made *decision) (chosen *C.SSL_CTX, err error) {
 	return chosen, err
 }
 
-// use makes the settings of a Context those that are in use.
+// use switches to the settings of a Context.
 func (h *handshaker) use(st *contextState) {
 	h.st = st
 	h.offload = h.offload || st.offload
@@ -263,9 +265,8 @@ func (h *handshaker) use(st *contextState) {
 	}
 }
 
-// separate makes sessions with a VerifyPeer good for the name alone that the
-// client asks for: for other names it may be another function, which would not
-// be asked.
+// separate binds sessions of a Context with VerifyPeer to the server name:
+// another name may have another VerifyPeer, which a resumption would not call.
 func (h *handshaker) separate() {
 	if h.st.verifyPeer == nil {
 		return
@@ -273,17 +274,17 @@ func (h *handshaker) separate() {
 	C.cssl_conn_decisions(h.c).separated = 1
 	own := C.GoBytes(unsafe.Pointer(&h.st.sessionID[0]), C.int(len(h.st.sessionID)))
 	id := sessionid.ForName(own, hostname.Key(h.name))
-	C.SSL_set_session_id_context(C.cssl_conn_ssl(h.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails only if it is longer
+	C.SSL_set_session_id_context(C.cssl_conn_ssl(h.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails only if id is too long
 }
 
-// askPeer asks about the peer's certificate.
+// askPeer calls Config.VerifyPeer about the peer's certificate.
 func (h *handshaker) askPeer(wake func()) *decision {
 	v, unreadable := newPeerVerification(h.c)
 	v.Owner = h.owner
 	return ask("verification", h.st.timeout, wake, func(d *decision) {
 		v.decision = d
 		if len(v.Sent) == 0 {
-			v.Refuse(unreadable) // there is nothing to look at
+			v.Refuse(unreadable) // no certificate could be parsed
 			return
 		}
 		h.st.verifyPeer(v)
@@ -298,11 +299,11 @@ func (h *handshaker) applyPeer(made *decision) {
 	}
 }
 
-var errCannotWait = errors.New("outside of the first handshake a server's VerifyPeer has to decide at once")
+var errCannotWait = errors.New("outside the first handshake a server's VerifyPeer must decide at once")
 
-// cssl_go_verify asks about a client's certificate, inside a call of OpenSSL
-// that cannot be suspended. The first handshake runs on a goroutine of its own,
-// which can wait here.
+// cssl_go_verify calls Config.VerifyPeer about a client's certificate, inside a
+// call of OpenSSL that cannot be suspended. The first handshake runs on its own
+// goroutine, which can wait here.
 //
 //export cssl_go_verify
 func cssl_go_verify(handle C.uintptr_t) {
@@ -318,8 +319,8 @@ func cssl_go_verify(handle C.uintptr_t) {
 	h.applyPeer(d)
 }
 
-// close ends what is waited for, and frees the connection: at once, or when the
-// step that is under way has ended. The owner is not woken.
+// close cancels the pending decision and frees the connection, at once or when
+// the current step ends. It does not wake the owner.
 func (h *handshaker) close() {
 	if h.pending != nil {
 		h.pending.cancel()
@@ -335,7 +336,7 @@ func (h *handshaker) free() {
 	h.release()
 }
 
-// release lets go of what only cssl_go_verify needs.
+// release frees what only cssl_go_verify needs.
 func (h *handshaker) release() {
 	if h.handle != 0 {
 		h.handle.Delete()
@@ -343,9 +344,10 @@ func (h *handshaker) release() {
 	}
 }
 
-// Each step occupies a thread while it is inside OpenSSL, or waits there for a
-// decision. More of the first wait for a place; more of the second are refused.
-// Go allows 10,000 threads.
+// Each step occupies a thread while it runs in OpenSSL (places) or waits there
+// for a decision (waiters). If all places are taken, steps wait for one; if all
+// waiters are taken, further verifications are refused. Go allows 10,000
+// threads.
 var (
 	places  = make(chan struct{}, 256)
 	waiters = make(chan struct{}, 4096)
@@ -353,11 +355,11 @@ var (
 
 var errTooMany = errors.New("too many verifications wait for a decision")
 
-// step is a part of the handshake, up to the next want, on a goroutine of its
-// own. It works in memory; the owner has the socket.
+// step is a part of the handshake, up to the next want, on its own goroutine.
+// It uses buffers in memory; the owner has the socket.
 type step struct {
 	// What the owner did meanwhile in engine mode; the goroutine does not use
-	// it.
+	// these.
 	in    []byte // Feed
 	room  int    // for in
 	eof   bool   // FeedEOF
@@ -366,11 +368,11 @@ type step struct {
 	mu        sync.Mutex
 	done      bool
 	abandoned bool          // the goroutine frees the connection
-	r         C.cssl_result // when it is done
-	peer      *decision     // that it waits for
+	r         C.cssl_result // if done
+	peer      *decision     // that the step waits for
 }
 
-// start begins a step.
+// start starts a step.
 func (h *handshaker) start() {
 	s := &step{room: int(C.cssl_feed_room(h.c))}
 	h.phase, h.step = phaseWorking, s
@@ -393,8 +395,8 @@ func (h *handshaker) start() {
 	}()
 }
 
-// stop gives the transport back to the SSL after a step that returned r, and
-// returns what has become of r.
+// stop attaches the transport to the SSL again, after a step that returned r.
+// It returns r, updated for the transport.
 func (h *handshaker) stop(r C.cssl_result) C.cssl_result {
 	s := h.step
 	h.phase, h.step = phaseReady, nil
@@ -402,7 +404,7 @@ func (h *handshaker) stop(r C.cssl_result) C.cssl_result {
 		h.phase = phaseStarved
 	}
 	if len(s.in) > 0 {
-		C.cssl_feed(h.c, (*C.uchar)(unsafe.SliceData(s.in)), C.size_t(len(s.in))) // there is room for all of it
+		C.cssl_feed(h.c, (*C.uchar)(unsafe.SliceData(s.in)), C.size_t(len(s.in))) // it fits: feed takes at most room
 	}
 	if s.eof {
 		C.cssl_feed_eof(h.c)
@@ -413,7 +415,7 @@ func (h *handshaker) stop(r C.cssl_result) C.cssl_result {
 	return C.cssl_attach(h.c, r)
 }
 
-// result returns what the step returned, or else what it waits for.
+// result returns the result of the step, or what it waits for.
 func (s *step) result() (r C.cssl_result, w tlsio.Want) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -426,8 +428,8 @@ func (s *step) result() (r C.cssl_result, w tlsio.Want) {
 	return r, tlsio.WantAsync
 }
 
-// abandon leaves the connection to the goroutine, which frees it at its end. It
-// returns false if the goroutine has ended.
+// abandon leaves the connection to the goroutine, which frees it when the step
+// ends. It returns false if the step has ended.
 func (s *step) abandon() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -444,8 +446,8 @@ func (s *step) isAbandoned() bool {
 	return s.abandoned
 }
 
-// wait waits for a decision, on the step's own goroutine. Its place is free for
-// others meanwhile.
+// wait waits for a decision, on the step's goroutine. It frees its place
+// meanwhile.
 func (s *step) wait(d *decision) {
 	select {
 	case waiters <- struct{}{}:
@@ -468,7 +470,7 @@ func (s *step) wait(d *decision) {
 	s.mu.Unlock()
 }
 
-// feed keeps what comes meanwhile, as far as there will be room for it.
+// feed stores input that arrives meanwhile, up to room bytes.
 func (s *step) feed(p []byte) int {
 	p = p[:min(len(p), s.room-len(s.in))]
 	s.in = append(s.in, p...)

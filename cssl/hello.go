@@ -2,36 +2,46 @@ package cssl
 
 import "encoding/binary"
 
-// ClientHello is what a client asks for, before anything was chosen: see [Config.ClientHello]. One of Accept and Refuse must be
-// called, once, by the callback or later by any goroutine; what comes after the first is ignored. The fields must not be changed.
+// ClientHello is a client's first message, before anything was selected: see
+// [Config].ClientHello. The application must call Accept or Refuse once, in the
+// callback or later, on any goroutine. Further calls are ignored. The fields
+// must not be changed.
 type ClientHello struct {
-	// ServerName is the host that the client asks for (SNI), or empty.
+	// ServerName is the name that the client sent (SNI), or empty.
 	ServerName string
-	// ALPN are the protocols that it offers, in its order.
+	// ALPN are the protocols that the client offers, in its order.
 	ALPN []string
-	// Versions are those of supported_versions, in its order; without that extension the one of the message.
+	// Versions are those in the supported_versions extension, in the client's
+	// order; without the extension, the version in the message.
 	Versions []TLSVersion
-	// CipherSuites, Groups and SignatureAlgorithms are IANA's numbers, in its order.
+	// CipherSuites, Groups and SignatureAlgorithms are IANA numbers, in the
+	// client's order.
 	CipherSuites, Groups, SignatureAlgorithms []uint16
-	// Extensions are the numbers of all extensions, in its order.
+	// Extensions are the IANA numbers of all extensions, in the client's order.
 	Extensions []uint16
-	// Raw is the handshake message, its header of 4 bytes included (RFC 8446, section 4.1.2).
+	// Raw is the handshake message with its 4-byte header (RFC 8446, section
+	// 4.1.2).
 	Raw []byte
-	// Owner is what Conn.Bind was given: a *reactor.Conn, a *sslnet.Conn, or your own.
+	// Owner is the owner passed to [Conn.Bind]: a *reactor.Conn, a
+	// *sslnet.Conn, or your own.
 	Owner any
 
 	decision *decision
 }
 
-// Accept goes on with x, a server's Context: all settings are x's but those that [Config.SNI] leaves out. With nil, the handshake goes on with the
-// Context that SNI has for ServerName, or else with the one that the connection was accepted on. A Context that is closed, or a client's, refuses the client.
+// Accept continues the handshake with x, a server's Context. All settings are
+// those of x, except those that [Config].SNI lists. If x is nil, the handshake
+// continues with the Context in SNI for ServerName, or else with the one that
+// accepted the connection. If x is closed, is a client's, or has another
+// Library, the client is refused.
 //
-// ServerName is acknowledged to the client (RFC 6066, section 3) if x is another
-// Context than the one that the connection was accepted on, whatever the reason
-// for the choice was, or if x chooses its certificate by that name.
+// The server acknowledges ServerName to the client (RFC 6066, section 3) if x
+// is not the Context that accepted the connection, whatever selected it, or if
+// x selects its certificate by that name.
 func (h *ClientHello) Accept(x *Context) { h.decision.decide(x, nil) }
 
-// Refuse ends the handshake. The connection's error has err in it; the alert is the [tlsio.Alert] in err, or else handshake_failure.
+// Refuse ends the handshake. The connection's error wraps err. The alert is the
+// [tlsio.Alert] in err, or else handshake_failure.
 func (h *ClientHello) Refuse(err error) { h.decision.decide(nil, refusal(err)) }
 
 // Numbers of extensions (IANA, TLS ExtensionType Values).
@@ -43,7 +53,8 @@ const (
 	extSupportedVersions = 43
 )
 
-// parseHello reads a ClientHello that OpenSSL has found to be well formed. What it cannot read stays empty.
+// parseHello parses a ClientHello that OpenSSL found well-formed. Fields that
+// it cannot parse stay empty.
 func parseHello(raw []byte) *ClientHello {
 	h := &ClientHello{Raw: raw}
 	r := reader(raw)
@@ -80,7 +91,8 @@ func parseHello(raw []byte) *ClientHello {
 	return h
 }
 
-// serverNameOf reads the host name from a server_name extension (RFC 6066, section 3).
+// serverNameOf returns the host name in a server_name extension (RFC 6066,
+// section 3).
 func serverNameOf(ext []byte) (string, bool) {
 	if len(ext) < 5 {
 		return "", false
@@ -93,7 +105,8 @@ func serverNameOf(ext []byte) (string, bool) {
 	return string(ext[5 : 5+size]), true
 }
 
-// reader takes bytes from the front. Beyond the end there are zeros and empty runs.
+// reader reads bytes from its front. Beyond the end, it returns zeros and empty
+// slices.
 type reader []byte
 
 func (r *reader) run(n int) reader {
@@ -119,7 +132,7 @@ func (r *reader) u16() uint16 {
 	return 0
 }
 
-// numbers reads all of p as numbers of two bytes.
+// numbers parses p as 16-bit numbers.
 func numbers(p reader) []uint16 {
 	var out []uint16
 	for len(p) >= 2 {

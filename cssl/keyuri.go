@@ -19,8 +19,8 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// keyByURI is the key that a URI names, the caller's to free; setting is the
-// certificate's. It blocks on the token.
+// keyByURI returns the key that a URI names; the caller frees it. setting is
+// the certificate's name in errors. It blocks on the token.
 func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) {
 	refuse := func(part string, reasons []tlsio.Reason, format string, args ...any) error {
 		return &ConfigError{Setting: setting + "." + part, Value: pkcs11uri.Redact(c.KeyURI), Reasons: reasons, Err: fmt.Errorf(format, args...)}
@@ -30,9 +30,9 @@ func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) 
 	case strings.IndexByte(c.KeyURI, 0) >= 0:
 		return nil, refuse("KeyURI", nil, "contains a NUL byte")
 	case !ok || scheme == "" || strings.ContainsAny(scheme, "/?;"):
-		return nil, refuse("KeyURI", nil, "has no scheme such as pkcs11: or file:; KeyFile is for the name of a file")
+		return nil, refuse("KeyURI", nil, "has no scheme, such as pkcs11: or file:; use KeyFile for a file name")
 	case pkcs11uri.HasPIN(c.KeyURI):
-		return nil, refuse("KeyURI", nil, "has a pin-value; a PIN does not belong into a URI: use PIN, or pin-source with a file")
+		return nil, refuse("KeyURI", nil, "has a pin-value: use PIN, or pin-source with a file, to keep the PIN out of the URI")
 	}
 	cURI, cScheme := C.CString(c.KeyURI), C.CString(scheme)
 	defer C.free(unsafe.Pointer(cURI))
@@ -52,7 +52,7 @@ func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) 
 	reasons := storeReasons(goReasons(&b.reasons), c.KeyURI)
 	switch {
 	case keys > 1:
-		return nil, refuse("KeyURI", nil, "names %d private keys; say more to name one", keys)
+		return nil, refuse("KeyURI", nil, "names %d private keys: add attributes until it names one", keys)
 	case ask.err != nil:
 		return nil, refuse("PIN", nil, "%w", ask.err)
 	case ask.times > 0:
@@ -61,7 +61,7 @@ func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) 
 	return nil, refuse("KeyURI", reasons, "there is no such private key%s", foundBy(c.KeyURI))
 }
 
-// pinRequest is what cssl_go_pin needs.
+// pinRequest is the state of cssl_go_pin.
 type pinRequest struct {
 	uri   string
 	pin   func(string) ([]byte, error)
@@ -69,11 +69,11 @@ type pinRequest struct {
 	err   error
 }
 
-// errNoPIN: see Certificate.
+// errNoPIN is returned when a PIN is needed and Certificate.PIN is nil.
 var errNoPIN = errors.New("the key needs a PIN or a passphrase and PIN is not set")
 
-// answer puts the PIN into buf. It asks for it once: a token that refused it
-// and asks again may lock itself.
+// answer writes the PIN to buf and returns its length, or -1. It calls PIN only
+// once: a token that refused a PIN and gets the same one again may lock itself.
 func (r *pinRequest) answer(buf []byte) (n int) {
 	n = -1
 	if r.times++; r.times > 1 {
@@ -85,7 +85,7 @@ func (r *pinRequest) answer(buf []byte) (n int) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			n, r.err = -1, errors.New("PIN panicked") // not with what: it may be secret
+			n, r.err = -1, errors.New("PIN panicked") // without its value, which may be secret
 		}
 	}()
 	pin, err := r.pin(r.uri)
@@ -107,8 +107,8 @@ func cssl_go_pin(handle C.uintptr_t, buf *C.char, size C.int) C.int {
 	return C.int(r.answer(unsafe.Slice((*byte)(unsafe.Pointer(buf)), int(size))))
 }
 
-// storeReasons leaves out what OpenSSL says of its attempt to take the URI for
-// the name of a file, and of the loaders of old, and hides the PIN's place.
+// storeReasons removes OpenSSL's errors about trying the URI as a file name and
+// about legacy loaders, and redacts the PIN's location.
 func storeReasons(all []tlsio.Reason, uri string) []tlsio.Reason {
 	var out []tlsio.Reason
 	for _, r := range all {
@@ -121,7 +121,7 @@ func storeReasons(all []tlsio.Reason, uri string) []tlsio.Reason {
 	return out
 }
 
-// slow reports whether one of the keys may take its time.
+// slow reports whether a signature with one of the keys may take long.
 func (c *Config) slow() bool {
 	if slices.ContainsFunc(c.Certificates, Certificate.slow) {
 		return true
@@ -134,7 +134,7 @@ func (c *Config) slow() bool {
 	return false
 }
 
-// slow reports whether the key is one that may take its time.
+// slow reports whether a signature with the key may take long.
 func (c Certificate) slow() bool {
 	scheme, _, _ := strings.Cut(c.KeyURI, ":")
 	return c.KeyURI != "" && !strings.EqualFold(scheme, "file")

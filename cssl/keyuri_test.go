@@ -294,7 +294,7 @@ func TestLibraryRefused(t *testing.T) {
 		{"no file", LibraryConfig{ConfigFile: dir + "/none"}, "ConfigFile", []string{dir + "/none"}},
 		{"bad file", LibraryConfig{ConfigFile: broken}, "ConfigFile", []string{broken}},
 		{"NUL", LibraryConfig{ConfigFile: "a\x00b"}, "ConfigFile", []string{"NUL"}},
-		{"config that is a certificate", LibraryConfig{ConfigFile: testcerts.Path("root.pem")}, "ConfigFile", []string{testcerts.Path("root.pem"), "want a configuration", "found CERTIFICATE in PEM"}},
+		{"config that is a certificate", LibraryConfig{ConfigFile: testcerts.Path("root.pem")}, "ConfigFile", []string{testcerts.Path("root.pem"), "want an OpenSSL configuration", "found CERTIFICATE in PEM"}},
 		{"config that is a directory", LibraryConfig{ConfigFile: dir}, "ConfigFile", []string{dir, "is a directory"}},
 		{"file for a directory", LibraryConfig{ProviderPath: broken}, "ProviderPath", []string{broken, "want a directory"}},
 		{"config of a missing module", LibraryConfig{ConfigFile: activates("/none/nosuch.so")}, "ConfigFile", []string{"nosuch", "/none/nosuch.so", "cannot open shared object file"}},
@@ -424,7 +424,7 @@ func TestLibraryWarning(t *testing.T) {
 		t.Log(err)
 	default:
 		out, err := runPreloaded(t, sharedObject(t, name, "int nothing;\n"), second+"=1")
-		if err != nil || !strings.Contains(out, "2 libcryptos are in this process") || !strings.Contains(out, "active providers are default") {
+		if err != nil || !strings.Contains(out, "2 libcrypto libraries are loaded") || !strings.Contains(out, "active providers are default") {
 			t.Errorf("%v\n%s", err, out)
 		}
 	}

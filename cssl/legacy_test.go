@@ -132,10 +132,10 @@ func TestOldVersionRefused(t *testing.T) {
 		setting string
 		says    []string
 	}{
-		{"default list", func(c *Config) { c.MinVersion = TLS10 }, "MinVersion", []string{"TLSv1", "security level 0", "the level is 2", "cipher list", "DEFAULT:@SECLEVEL=0"}},
+		{"default list", func(c *Config) { c.MinVersion = TLS10 }, "MinVersion", []string{"TLSv1", "security level 0", "the level is 2", "CipherList", "DEFAULT:@SECLEVEL=0"}},
 		{"list without level", func(c *Config) { c.MinVersion, c.CipherList = TLS11, "DEFAULT:@SECLEVEL=1" }, "MinVersion", []string{"TLSv1.1", "the level is 1", "@SECLEVEL=0"}},
 		{"suites of 1.2 alone", func(c *Config) { c.MinVersion, c.CipherList = TLS11, "ECDHE+AESGCM:@SECLEVEL=0" }, "CipherList", []string{"no suite of TLSv1.1", "DEFAULT:@SECLEVEL=0"}},
-		{"max alone", func(c *Config) { c.MaxVersion = TLS11 }, "MaxVersion", []string{"TLSv1.1", "below the lowest version", "TLSv1.2"}},
+		{"max alone", func(c *Config) { c.MaxVersion = TLS11 }, "MaxVersion", []string{"TLSv1.1", "below MinVersion", "TLSv1.2 by default"}},
 		{"min above max", func(c *Config) { c.MinVersion, c.MaxVersion = TLS11, TLS10 }, "MinVersion", []string{"above MaxVersion TLSv1"}},
 		{"SSL 3", func(c *Config) { c.MinVersion, c.CipherList = 0x0300, old }, "MinVersion", []string{"TLS 1.0 to 1.3"}},
 		{"early data", func(c *Config) { c.MinVersion, c.MaxVersion, c.CipherList, c.MaxEarlyData = TLS10, TLS11, old, 100 }, "MaxEarlyData", []string{"needs TLS 1.3"}},

@@ -18,33 +18,35 @@ import (
 	"github.com/spacemonad/go-openssl/internal/libcrypto"
 )
 
-// LibraryConfig is what a [Library] is made from.
+// LibraryConfig has the settings of a [Library].
 type LibraryConfig struct {
-	// ConfigFile is an openssl.cnf, see config(5). Its providers are activated and
-	// its properties hold. Empty: none, not even the system's.
+	// ConfigFile is an openssl.cnf, see config(5). Its providers are activated
+	// and its default properties apply. If it is empty, no file is loaded, not
+	// even the system's.
 	ConfigFile string
-	// Providers are loaded after that, in this order: "default", "base", "fips",
-	// "legacy", or the name of a module. With no provider at all, neither here nor
-	// in ConfigFile, it is the default one. Where fips is without default, base is
-	// needed to read keys.
+	// Providers are loaded after ConfigFile, in this order: "default", "base",
+	// "fips", "legacy", or the name of a module. If neither Providers nor
+	// ConfigFile name one, "default" is loaded. With "fips" and without
+	// "default", "base" is needed to read keys.
 	Providers []string
-	// ProviderPath is the directory of the modules. Empty: OpenSSL's, or that of
-	// the variable OPENSSL_MODULES.
+	// ProviderPath is the directory of the modules. If it is empty, it is the
+	// environment variable OPENSSL_MODULES or OpenSSL's built-in directory.
 	ProviderPath string
 }
 
-// Library is an OSSL_LIB_CTX: the providers that do the cryptography, apart
-// from those of other Libraries and of the process's default one, which follows
-// the system's openssl.cnf. It is immutable and may be used from any goroutine.
-// It is never freed, since OpenSSL leaves state in it for threads that end
-// later: make one for each set of settings, when the program starts (400 kB),
+// Library is an OSSL_LIB_CTX: a set of providers, separate from those of other
+// Libraries and of the process's default library context, which follows the
+// system's openssl.cnf. It is immutable and may be used from any goroutine. It
+// is never freed, since OpenSSL keeps state in it for threads that end later.
+// Create one for each set of settings when the program starts (400 kB each),
 // and use it for all Contexts.
 type Library struct {
 	ptr *C.OSSL_LIB_CTX
 }
 
-// NewLibrary makes a Library. What is refused comes back as a [*ConfigError].
-// It takes as long as a module does to start.
+// NewLibrary loads the providers and returns a Library. It may block on a
+// provider's self-tests or on a token. If a setting is refused, the error is a
+// [*ConfigError].
 func NewLibrary(c LibraryConfig) (*Library, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -79,15 +81,15 @@ func NewLibrary(c LibraryConfig) (*Library, error) {
 		e.Err = errors.New("a provider that it activates is missing or cannot be loaded")
 	default:
 		e.Setting, e.Value = "Providers", c.Providers[step]
-		e.Err = fmt.Errorf("not a provider of OpenSSL itself, or its module in %s cannot be used", modules(c.ProviderPath))
+		e.Err = fmt.Errorf("not a built-in provider, or its module in %s cannot be loaded", modules(c.ProviderPath))
 	}
 	return nil, e
 }
 
-const wantConf = "a configuration of OpenSSL, see config(5)"
+const wantConf = "an OpenSSL configuration file, see config(5)"
 
-// check refuses what OpenSSL would take for nothing: a file that is not there,
-// or a directory in place of one.
+// check refuses a missing file, and a directory instead of a file or the
+// reverse, which OpenSSL would silently ignore.
 func (c *LibraryConfig) check() error {
 	for _, s := range []struct {
 		setting, value string
@@ -113,15 +115,15 @@ func (c *LibraryConfig) check() error {
 	}
 	for _, p := range c.Providers {
 		if p == "" || strings.ContainsAny(p, "/\x00") {
-			return refused("Providers", p, "a provider has a name; ProviderPath is where its module is")
+			return refused("Providers", p, "must be a provider's name; set ProviderPath to the directory of its module")
 		}
 	}
 	return nil
 }
 
-// lineNumber returns "line N" if OpenSSL ends data with that, and else nothing.
-// Before it OpenSSL quotes the file, which may be a secret that was mistaken
-// for a configuration.
+// lineNumber returns "line N" if data ends with that, and an empty string
+// otherwise. OpenSSL quotes the file before it, which may be a secret that was
+// passed as a configuration by mistake.
 func lineNumber(data string) string {
 	at := strings.LastIndex(data, "line ")
 	if at < 0 || strings.Trim(data[at+len("line "):], "0123456789") != "" {
@@ -130,39 +132,37 @@ func lineNumber(data string) string {
 	return data[at:]
 }
 
-// modules is where OpenSSL looks for modules.
+// modules returns the directory in which OpenSSL looks for modules.
 func modules(path string) string {
 	return cmp.Or(path, os.Getenv("OPENSSL_MODULES"), C.GoString(C.OPENSSL_info(C.OPENSSL_INFO_MODULES_DIR)))
 }
 
-// Providers are the names of those that are active, in no order. A nil Library
-// is the process's default one.
+// Providers returns the names of the active providers, in no order. For a nil
+// Library it returns those of the process's default library context.
 func (l *Library) Providers() []string {
 	var buf [4096]C.char
 	C.cssl_library_providers(l.pointer(), &buf[0], C.int(len(buf)))
 	return strings.FieldsFunc(C.GoString(&buf[0]), func(r rune) bool { return r == ',' })
 }
 
-// Warning returns an error if more than one libcrypto is in the process, and
-// nil otherwise. A module that is linked with another libcrypto than this
-// program brings that along: a provider, or the PKCS#11 module of a token. Keys
-// and algorithms work nevertheless, since OpenSSL and its providers call each
-// other through tables of functions. But cssl turns off OpenSSL's questions on
-// the terminal in its own libcrypto alone, so such a module may ask there for a
-// PIN that [Certificate].PIN does not give, and wait. The error names the files
-// and says what to do.
+// Warning returns an error if more than one libcrypto is loaded in the process,
+// and nil otherwise. A module may be linked with another libcrypto than this
+// program: a provider, or the PKCS #11 module of a token. Keys and algorithms
+// still work, since OpenSSL and its providers call each other through function
+// tables. But this package disables OpenSSL's terminal prompts only in its own
+// libcrypto. So such a module may prompt for a PIN that [Certificate].PIN does
+// not give it, and block. The error names the files and says what to do.
 //
-// It looks at /proc/self/maps, and returns nil where that cannot be read. A
-// libcrypto that is linked into a module statically has no file of its own there
-// and is not seen. A module may be loaded when a key is first used, so call it
-// after a [Context] was built.
+// Warning reads /proc/self/maps, and returns nil if it cannot. It does not see
+// a libcrypto that is linked statically into a module. Since a module may be
+// loaded when a key is first used, call Warning after a [Context] was built.
 func (l *Library) Warning() error {
 	files := libcrypto.Loaded()
 	if len(files) < 2 {
 		return nil
 	}
-	return fmt.Errorf("%d libcryptos are in this process: %s; cssl uses OpenSSL %v, and a module that uses another one may ask "+
-		"for a PIN on the terminal (the active providers are %s); set PIN, or install modules that are linked with OpenSSL %d",
+	return fmt.Errorf("%d libcrypto libraries are loaded: %s; cssl uses OpenSSL %v, and a module that uses another one may prompt "+
+		"for a PIN on the terminal (the active providers are %s); set PIN, or install modules linked with OpenSSL %d",
 		len(files), strings.Join(files, ", "), linked.Run, strings.Join(l.Providers(), ", "), linked.Run.Number>>28)
 }
 
@@ -173,7 +173,8 @@ func (l *Library) pointer() *C.OSSL_LIB_CTX {
 	return l.ptr
 }
 
-// optional is a C string, the caller's to free, or nil if s is empty.
+// optional returns s as a C string, which the caller frees, or nil if s is
+// empty.
 func optional(s string) *C.char {
 	if s == "" {
 		return nil

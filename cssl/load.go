@@ -8,7 +8,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/pkcs11uri"
 )
 
-// loaded is a certificate with its files read.
+// loaded is a certificate whose files have been read.
 type loaded struct {
 	from       *Certificate
 	setting    string
@@ -16,8 +16,8 @@ type loaded struct {
 	ocsp       []byte
 }
 
-// load reads all files, so that C only ever sees bytes and a missing file is
-// reported by its name.
+// load reads all files, so that C gets only bytes and the error for a missing
+// file has its name.
 func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 	for i := range b.cfg.Certificates {
 		l, err := loadCertificate(fmt.Sprintf("Certificates[%d]", i), &b.cfg.Certificates[i])
@@ -33,7 +33,7 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 	return
 }
 
-// forget overwrites what was read from files in which a key may be.
+// forget overwrites the content of files that may contain a key.
 func (l *loaded) forget() {
 	if l.from == nil {
 		return
@@ -46,7 +46,8 @@ func (l *loaded) forget() {
 	}
 }
 
-// loadCertificate reads the files of a certificate. setting is its place.
+// loadCertificate reads the files of a certificate. setting is its name in
+// errors.
 func loadCertificate(setting string, c *Certificate) (l loaded, err error) {
 	l = loaded{from: c, setting: setting}
 	if l.chain, err = contentOf(setting+".ChainFile", c.ChainFile, c.ChainPEM, wantChain); err != nil {
@@ -60,7 +61,7 @@ func loadCertificate(setting string, c *Certificate) (l loaded, err error) {
 		return
 	}
 	if c.KeyURI != "" && c.ownKey() {
-		err = &ConfigError{Setting: setting + ".KeyURI", Value: pkcs11uri.Redact(c.KeyURI), Err: errors.New("set beside KeyFile or KeyPEM; use one")}
+		err = &ConfigError{Setting: setting + ".KeyURI", Value: pkcs11uri.Redact(c.KeyURI), Err: errors.New("set together with KeyFile or KeyPEM; use one")}
 		return
 	}
 	if !c.ownKey() && c.KeyURI == "" {
@@ -72,7 +73,8 @@ func loadCertificate(setting string, c *Certificate) (l loaded, err error) {
 	return
 }
 
-// contentOf is what a setting has, in a file or as bytes. want is what an error says that it should be.
+// contentOf returns the content of a setting, from a file or from memory. want
+// is what an error says that the file should contain.
 func contentOf(setting, file string, content []byte, want string) ([]byte, error) {
 	if file == "" {
 		return content, nil

@@ -23,14 +23,15 @@ import (
 	"github.com/spacemonad/go-openssl/internal/hostname"
 )
 
-// conns counts SSL objects.
+// conns is the number of SSL objects.
 var conns atomic.Int64
 
-// NewConn makes a connection over fd, a stream socket. The socket stays the
-// caller's: Close does not close it. The Context's role decides who begins. cfg
-// is for clients; a server passes the zero value. The operations do not wait,
-// also if the socket is a blocking one, or is made one later, as Fd of an os.File
-// does it to a duplicate.
+// NewConn returns a connection over fd, a stream socket. The caller still owns
+// fd: Close does not close it. The Context says whether it is a server or a
+// client. cfg is for clients; a server passes the zero value. Operations never
+// wait, even if the socket is in blocking mode, or enters it later, as
+// (*os.File).Fd does to a duplicate. If cfg is refused, the error is a
+// [*ConfigError]; if the Context is closed, it matches [os.ErrClosed].
 func (x *Context) NewConn(fd int, cfg ConnConfig) (*Conn, error) {
 	if fd < 0 {
 		return nil, negativeFD(fd)
@@ -38,10 +39,9 @@ func (x *Context) NewConn(fd int, cfg ConnConfig) (*Conn, error) {
 	return x.newConn(fd, cfg, false)
 }
 
-// NewBlockingConn is NewConn for a socket that blocks, and whose recv and send
-// are to wait: as long as the socket's O_NONBLOCK, SO_RCVTIMEO and SO_SNDTIMEO
-// say. Then a want of an operation that moved nothing means that the time is
-// over.
+// NewBlockingConn is like NewConn, but recv and send wait as the socket's
+// O_NONBLOCK, SO_RCVTIMEO and SO_SNDTIMEO say. On a timeout, an operation
+// returns a want without having moved bytes.
 func (x *Context) NewBlockingConn(fd int, cfg ConnConfig) (*Conn, error) {
 	if fd < 0 {
 		return nil, negativeFD(fd)
@@ -53,8 +53,9 @@ func negativeFD(fd int) error {
 	return &ConfigError{Setting: "fd", Value: fmt.Sprint(fd), Err: errors.New("negative")}
 }
 
-// NewEngineConn makes a connection without a socket: the caller hands it
-// ciphertext with Feed and gets ciphertext with Take.
+// NewEngineConn returns a connection without a socket: the caller passes
+// ciphertext in with Feed and takes ciphertext out with Take. Errors are those
+// of NewConn.
 func (x *Context) NewEngineConn(cfg ConnConfig) (*Conn, error) {
 	return x.newConn(-1, cfg, false)
 }
@@ -87,7 +88,7 @@ func (x *Context) newConn(fd int, cfg ConnConfig, blocking bool) (*Conn, error) 
 	return c, nil
 }
 
-// configure applies what a client sets for each connection.
+// configure applies a client's settings for this connection.
 func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 	var reasons C.cssl_reasons
 	ssl := C.cssl_conn_ssl(c.c)
@@ -121,8 +122,10 @@ func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 	return nil
 }
 
-// Close frees the SSL. It sends nothing: that is Shutdown's. The socket is left
-// as it is. Close may be called more than once.
+// Close frees the SSL. It sends nothing (Shutdown sends close_notify) and does
+// not touch the socket. If a handshake step runs on its own goroutine, the SSL
+// is freed when that step ends. Close may be called more than once. Later
+// operations return [net.ErrClosed].
 func (c *Conn) Close() {
 	if c.c == nil {
 		return
@@ -141,8 +144,8 @@ func freeConn(p *C.cssl_conn) {
 	conns.Add(-1)
 }
 
-// FreeBuffers gives OpenSSL's record buffers back, 17 KiB for reading and 17
-// for writing; the next operation allocates what it needs again. It returns
-// false, and does nothing, while a part of a record is in them. With
-// Config.ReleaseBuffers that happens after each operation anyway.
+// FreeBuffers frees OpenSSL's record buffers, 17 KiB for reading and 17 KiB for
+// writing. The next operation allocates what it needs. While a part of a record
+// is buffered, it frees nothing and returns false. With Config.ReleaseBuffers
+// OpenSSL does this after each operation.
 func (c *Conn) FreeBuffers() bool { return c.c == nil || c.usable() && C.cssl_free_buffers(c.c) == 1 }

@@ -45,9 +45,10 @@ func init() {
 	live.Contexts = func() int64 { return int64(C.cssl_contexts()) }
 	live.Certificates = func() int64 { return int64(C.cssl_certs()) }
 	if linked.Mismatch() != nil {
-		return // what is not made for this library is not called; each Context says why
+		return // call nothing in it; NewServerContext and NewClientContext return the error
 	}
-	// OpenSSL is never cleaned up at exit: other threads may still be inside it.
+	// OpenSSL is never cleaned up at exit: other threads may still run code in
+	// it.
 	if C.cssl_init() != 1 {
 		panic("cssl: OpenSSL could not be initialised: " + takeReasonText())
 	}
@@ -59,14 +60,16 @@ func takeReasonText() string {
 	return (&ConfigError{Setting: "init", Reasons: goReasons(&r)}).Error()
 }
 
-// TrimMemory gives memory that OpenSSL has freed back to the system. glibc keeps nearly all of what thousands of
-// connections took, for those that come next; a program whose crowds come and go calls this after one has gone (after
-// 6,000 idle connections of sslecho it leaves 25 MB of 105). It walks through the
-// whole heap, and threads that allocate wait meanwhile, so it is nothing for a busy moment. With another C library it does nothing.
+// TrimMemory returns memory that OpenSSL has freed to the system, with
+// malloc_trim(3). glibc keeps nearly all memory of closed connections for later
+// ones. A program whose number of connections varies much may call TrimMemory
+// after it has dropped; after 6,000 idle connections of sslecho, 25 of 105 MB
+// remain. It walks the whole heap and blocks threads that allocate meanwhile,
+// so do not call it under load. With another C library it does nothing.
 func TrimMemory() { C.trim() }
 
-// goReasons translates a copy of the error queue. The texts that OpenSSL gives
-// for codes are static, so it does not matter on which thread this runs.
+// goReasons converts a copy of the error queue. OpenSSL's texts for codes are
+// static, so it may run on any thread.
 func goReasons(r *C.cssl_reasons) []tlsio.Reason {
 	if r == nil || r.count == 0 {
 		return nil
@@ -89,9 +92,10 @@ func goReasons(r *C.cssl_reasons) []tlsio.Reason {
 	return out
 }
 
-// leaveError puts an entry on the thread's error queue, as careless C code in the
-// same process does. Only tests call it; it is here because they cannot use cgo.
+// leaveError leaves an entry on the thread's error queue, as careless C code in
+// the same process might. Only tests call it; it is here because test files
+// cannot use cgo.
 func leaveError() { C.leave_error(1) }
 
-// bytesPtr is the address of the first byte, or nil.
+// bytesPtr returns the address of the first byte, or nil.
 func bytesPtr(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }

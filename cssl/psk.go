@@ -16,7 +16,7 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// psks gives the SSL_CTX the pre-shared keys.
+// psks sets the pre-shared keys of the SSL_CTX.
 func (b *builder) psks() error {
 	c := b.cfg
 	if len(c.PSKs) == 0 {
@@ -48,9 +48,9 @@ func (b *builder) psks() error {
 	if c.CipherSuites != "" || slices.ContainsFunc(c.PSKs, func(k PSK) bool { return hashOf(k) != first }) {
 		return nil
 	}
-	// OpenSSL chooses the cipher suite before it looks at the PSK, which it then
-	// ignores if the hash is another one. So those with the hash come first, and
-	// where there is nothing but the key, alone.
+	// OpenSSL selects the cipher suite before it looks at the PSK, and ignores
+	// the PSK if its hash is not that of the suite. So suites with the hash
+	// come first; if there is nothing but the PSK, only these are enabled.
 	order := suites[first]
 	if alone := b.server && len(c.Certificates) == 0 && !c.named() || !b.server && !c.SystemCAs && c.CAFile == "" && len(c.CAPEM) == 0; !alone {
 		order = slices.Concat(order, suites[map[string]string{"SHA256": "SHA384", "SHA384": "SHA256"}[first]])
@@ -65,12 +65,12 @@ func (b *builder) psks() error {
 	return nil
 }
 
-// pskRefused reports whether e, of a handshake, is what it looks like when no
-// pre-shared key was agreed on.
+// pskRefused reports whether e, an error of the handshake, looks like the
+// failure to agree on a pre-shared key.
 func (c *Conn) pskRefused(e *tlsio.Error) bool {
 	if !c.server {
-		// OpenSSL's server says the first for lack of a certificate, the second or
-		// the third when the key is another one; RFC 8446 has the last too.
+		// OpenSSL's server sends the first alert if it has no certificate, the
+		// second or the third if the key differs. RFC 8446 also has the last.
 		return e.AlertSide == tlsio.AlertReceived && slices.Contains([]tlsio.Alert{tlsio.AlertHandshakeFailure, tlsio.AlertIllegalParameter, tlsio.AlertDecryptError, tlsio.AlertUnknownPSKIdentity}, e.Alert)
 	}
 	return slices.ContainsFunc(e.Reasons, func(r tlsio.Reason) bool {

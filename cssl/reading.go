@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// ahead is how many certificates of Config.Names may be on their way at once:
-// files are read in order, by one goroutine, while others parse.
+// ahead is how many certificates of Config.Names may be loaded at once. One
+// goroutine reads the files in order, others parse.
 const ahead = 64
 
 // reading is a certificate that is being parsed, or is known.
@@ -19,13 +19,13 @@ type reading struct {
 	l      *loaded
 	id     content
 	cert   *certificate  // nil until it is known
-	parsed chan struct{} // closed when what follows is there
-	ptr    *C.cssl_cert  // what was parsed, without the key if that needs more
-	// reasons are why the chain was refused, and ptr is nil.
+	parsed chan struct{} // closed when ptr and reasons are set
+	ptr    *C.cssl_cert  // without the key if that needs a passphrase or a token
+	// reasons are OpenSSL's errors about the chain; ptr is nil then.
 	reasons *C.cssl_reasons
 }
 
-// start makes the goroutines that parse count certificates.
+// start starts the goroutines that parse count certificates.
 func (s *certificates) start(ctx *C.SSL_CTX, count int) error {
 	s.work = make(chan *reading, ahead)
 	if s.scratch = C.SSL_new(ctx); s.scratch == nil {
@@ -47,7 +47,7 @@ func (s *certificates) start(ctx *C.SSL_CTX, count int) error {
 	return nil
 }
 
-// parse parses the chain, and the key if nobody has to be asked for that.
+// parse parses the chain, and the key unless it needs a passphrase or a token.
 func (r *reading) parse(reader *C.cssl_reader) {
 	var reasons C.cssl_reasons
 	key := plainKey(r.l.key)
@@ -57,11 +57,11 @@ func (r *reading) parse(reader *C.cssl_reader) {
 	}
 }
 
-// done gives up what only building needs.
+// done frees what only building needs.
 func (s *certificates) done() {
 	close(s.work)
 	s.parsers.Wait()
-	for _, r := range s.reading { // what an error has left
+	for _, r := range s.reading { // left after an error
 		C.cssl_cert_free(r.ptr)
 	}
 	for _, n := range s.queue {
@@ -71,8 +71,8 @@ func (s *certificates) done() {
 	*s = certificates{byText: s.byText}
 }
 
-// begin has a chain and its key parsed, unless the same is known already, from
-// the Context before too.
+// begin starts to parse a chain and its key, unless the same one is known, here
+// or in the Context before.
 func (s *certificates) begin(l *loaded) *reading {
 	id := l.content()
 	if r := s.reading[id]; r != nil {
@@ -84,7 +84,7 @@ func (s *certificates) begin(l *loaded) *reading {
 			c = nil
 		} else if c != nil {
 			c.refs.Add(1)
-			s.byText[id] = c // which releases it, from here on
+			s.byText[id] = c // which now owns the reference
 		}
 	}
 	r := &reading{l: l, id: id, cert: c}
@@ -96,7 +96,7 @@ func (s *certificates) begin(l *loaded) *reading {
 	return r
 }
 
-// finish waits for the certificate.
+// finish waits until the certificate is parsed, and completes it.
 func (b *builder) finish(r *reading) (*certificate, error) {
 	if r.cert == nil {
 		<-r.parsed

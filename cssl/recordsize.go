@@ -5,8 +5,8 @@ package cssl
 */
 import "C"
 
-// MaxFragment is the length of records that was agreed on (RFC 6066, section
-// 4), or 0 if none was.
+// MaxFragment returns the negotiated maximum record length in bytes (RFC 6066,
+// section 4), or 0 if none was negotiated.
 func (c *Conn) MaxFragment() int {
 	if !c.established() {
 		return 0

@@ -17,40 +17,39 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// PeerVerification is a peer's certificate that the application decides about:
-// see [Config.VerifyPeer]. One of Accept and Refuse must be called, once, by
-// the callback or later by any goroutine; what comes after the first is
-// ignored.
+// PeerVerification is a peer's certificate about which the application decides:
+// see [Config].VerifyPeer. The application must call Accept or Refuse once, in
+// the callback or later, on any goroutine. Further calls are ignored.
 type PeerVerification struct {
-	// Sent is what the peer sent, leaf first. What crypto/x509 cannot parse
-	// ends the list, and Err says so; a leaf that it cannot parse is refused
-	// without asking.
+	// Sent has the certificates that the peer sent, leaf first, up to the first
+	// one that crypto/x509 cannot parse; Err then says so. A leaf that cannot
+	// be parsed is refused without calling VerifyPeer.
 	Sent []*x509.Certificate
-	// Chain is the way from the leaf to a trusted CA; nil if OpenSSL found
+	// Chain is the chain from the leaf to a trusted CA; nil if OpenSSL found
 	// none.
 	Chain []*x509.Certificate
-	// Err is nil if OpenSSL found the certificate valid and all of it could be
-	// parsed. OpenSSL's opinion can be another one with VerifyApplication
-	// alone.
+	// Err is nil if OpenSSL found the certificate valid and all certificates
+	// could be parsed. Only with VerifyApplication can it be a verification
+	// error of OpenSSL.
 	Err error
-	// ServerName is the name that the client asked for, or empty.
+	// ServerName is the name that the client sent (SNI), or empty.
 	ServerName string
-	// Owner is what Conn.Bind was given.
+	// Owner is the owner passed to [Conn.Bind].
 	Owner any
 
 	decision *decision
 }
 
-// Accept goes on with the handshake.
+// Accept continues the handshake.
 func (v *PeerVerification) Accept() { v.decision.decide(nil, nil) }
 
-// Refuse ends the handshake. The connection's error has err in it; the alert is
-// the [Alert] in err if it is one of those about certificates (42 to 48), or
-// else bad_certificate.
+// Refuse ends the handshake. The connection's error wraps err. The alert is the
+// [tlsio.Alert] in err if it is a certificate alert (42 to 48), and
+// bad_certificate otherwise.
 func (v *PeerVerification) Refuse(err error) { v.decision.decide(nil, refusal(err)) }
 
-// newPeerVerification returns what OpenSSL has said about the peer's
-// certificate, and why there is nothing of it in Sent.
+// newPeerVerification returns the peer's certificate and OpenSSL's result.
+// unreadable is the error of the first certificate that could not be parsed.
 func newPeerVerification(c *C.cssl_conn) (v *PeerVerification, unreadable error) {
 	d := C.cssl_conn_decisions(c)
 	v = &PeerVerification{ServerName: C.GoString(C.SSL_get_servername(C.cssl_conn_ssl(c), C.TLSEXT_NAMETYPE_host_name))}
@@ -67,7 +66,8 @@ func newPeerVerification(c *C.cssl_conn) (v *PeerVerification, unreadable error)
 	return v, unreadable
 }
 
-// verifyErrorOf is the error of OpenSSL's that leads to the alert in err.
+// verifyErrorOf returns the OpenSSL verification error that leads to the alert
+// in err.
 func verifyErrorOf(err error) C.int {
 	var alert tlsio.Alert
 	if errors.As(err, &alert) {
@@ -89,13 +89,13 @@ func verifyErrorOf(err error) C.int {
 
 func blob(b C.cssl_blob) []byte { return C.GoBytes(unsafe.Pointer(b.p), C.int(b.len)) }
 
-// parseChain parses certificates that each stand behind their length.
+// parseChain parses certificates, each preceded by its length.
 func parseChain(b []byte) ([]*x509.Certificate, error) {
 	var chain []*x509.Certificate
 	for len(b) > 4 {
 		size := int(binary.BigEndian.Uint32(b))
 		if size > len(b)-4 {
-			return chain, errors.New("peer chain: OpenSSL gave a certificate of impossible length")
+			return chain, errors.New("peer chain: invalid certificate length from OpenSSL")
 		}
 		cert, err := x509.ParseCertificate(b[4 : 4+size])
 		if err != nil {

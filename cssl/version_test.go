@@ -39,12 +39,12 @@ func TestMismatch(t *testing.T) {
 		{lib(3, 0, 19), lib(3, 0, 19), ""},
 		{lib(3, 0, 19), lib(3, 0, 2), ""},
 		{lib(3, 0, 19), lib(3, 5, 9), ""},
-		{lib(3, 5, 9), lib(3, 0, 19), "built with OpenSSL 3.5.9, but 3.0.19 is linked, which lacks what came later; install OpenSSL 3.5 or newer"},
-		{lib(3, 5, 0), lib(4, 0, 0), "another major version"},
+		{lib(3, 5, 9), lib(3, 0, 19), "built with OpenSSL 3.5.9, but 3.0.19 is linked, which is older; install OpenSSL 3.5 or newer"},
+		{lib(3, 5, 0), lib(4, 0, 0), "major versions have different ABIs"},
 		{lib(4, 0, 3), lib(4, 0, 0), ""},
 		{lib(4, 0, 3), lib(4, 1, 0), ""},
 		{lib(4, 1, 0), lib(4, 0, 3), "install OpenSSL 4.1 or newer"},
-		{lib(4, 0, 0), lib(3, 5, 0), "another major version"},
+		{lib(4, 0, 0), lib(3, 5, 0), "major versions have different ABIs"},
 	} {
 		v := Versions{tt.build, tt.run}
 		if err := v.Mismatch(); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {

@@ -146,7 +146,7 @@ func TestSecondLibcrypto(t *testing.T) {
 		cmd := exec.Command(binary, "--check", "--cert", testcerts.Path("ecdsa.pem"), "--key", testcerts.Path("ecdsa.key"))
 		cmd.Env = append(os.Environ(), "LD_PRELOAD="+preload, "ASAN_OPTIONS=verify_asan_link_order=0")
 		out, err := cmd.CombinedOutput()
-		if want := preload != ""; err != nil || strings.Contains(string(out), "warning: 2 libcryptos are in this process") != want {
+		if want := preload != ""; err != nil || strings.Contains(string(out), "warning: 2 libcrypto libraries are loaded") != want {
 			t.Errorf("LD_PRELOAD=%s: %v\n%s", preload, err, out)
 		}
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 // Fingerprint returns the JA4 fingerprint of h for TLS over TCP, such as
-// t13d1516h2_8daaf6152771_e5627efa2ab1. It is the same for all connections of a
-// client program, also if the program shuffles its extensions. It is a hint:
-// any client can send the ClientHello of another one.
+// t13d1516h2_8daaf6152771_e5627efa2ab1. All connections of a client program
+// have the same one, even if it randomizes the order of its extensions. It
+// proves nothing: a client can send the ClientHello of another program.
 func Fingerprint(h *cssl.ClientHello) string {
 	name := "i"
 	if slices.Contains(h.Extensions, 0) { // server_name
@@ -23,7 +23,7 @@ func Fingerprint(h *cssl.ClientHello) string {
 	ciphers, extensions := hexOf(h.CipherSuites), hexOf(h.Extensions)
 	head := fmt.Sprintf("t%s%s%02d%02d%s", version(h), name, min(len(ciphers), 99), min(len(extensions), 99), alpn(h))
 	slices.Sort(ciphers)
-	// Without server_name and ALPN, which the head has.
+	// The first part already contains server_name and ALPN.
 	extensions = slices.DeleteFunc(extensions, func(s string) bool { return s == "0000" || s == "0010" })
 	slices.Sort(extensions)
 	rest := strings.Join(extensions, ",")
@@ -33,7 +33,7 @@ func Fingerprint(h *cssl.ClientHello) string {
 	return head + "_" + hash(strings.Join(ciphers, ",")) + "_" + hash(rest)
 }
 
-// version returns the newest version that the client offers, in two characters.
+// version returns the newest version that the client offers, as two characters.
 func version(h *cssl.ClientHello) string {
 	newest := cssl.TLSVersion(0)
 	for _, v := range h.Versions {
@@ -56,8 +56,8 @@ func version(h *cssl.ClientHello) string {
 	return "00"
 }
 
-// alpn returns the first and the last character of the first protocol, or of
-// its bytes in hexadecimal if one of the two is neither a letter nor a digit.
+// alpn returns the first and last character of the first protocol. If one of
+// them is not alphanumeric, it takes them from the protocol in hexadecimal.
 func alpn(h *cssl.ClientHello) string {
 	if len(h.ALPN) == 0 || h.ALPN[0] == "" {
 		return "00"
@@ -73,10 +73,10 @@ func alphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// grease reports whether v is a value without a meaning (RFC 8701).
+// grease reports whether v is a GREASE value (RFC 8701).
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
-// hexOf writes numbers in four digits each, without those of GREASE.
+// hexOf formats numbers as four hexadecimal digits, without GREASE values.
 func hexOf(numbers []uint16) []string {
 	out := make([]string, 0, len(numbers))
 	for _, n := range numbers {

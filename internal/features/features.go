@@ -1,5 +1,5 @@
-// Package features knows what came to OpenSSL after 3.0 and has a name: groups,
-// signature algorithms, and kinds of keys.
+// Package features lists the groups, signature algorithms and types of keys
+// that OpenSSL versions after 3.0 introduced.
 package features
 
 import (
@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Feature is what came to OpenSSL after 3.0.
+// Feature is a feature of OpenSSL that is newer than 3.0.
 type Feature struct {
 	Name  string
 	Since uint32 // major and minor version: 0x305 is 3.5
@@ -22,9 +22,9 @@ const (
 	since35 = 0x305
 )
 
-// The names that settings may hold, in lower case, and the signs of the lists'
-// syntax (SSL_CTX_set1_curves(3), section HISTORY; the changes of OpenSSL 3.2 and
-// 3.5 name the rest). docs/openssl.md has the same table for people.
+// Names in lists, in lower case, and operators of the list syntax
+// (SSL_CTX_set1_curves(3), section HISTORY; release notes of OpenSSL 3.2 and
+// 3.5). docs/openssl.md has the same table.
 var (
 	groups = map[string]uint32{
 		"x25519mlkem768": since35, "secp256r1mlkem768": since35, "secp384r1mlkem1024": since35,
@@ -41,10 +41,10 @@ var (
 	mldsa = map[int]string{17: "ML-DSA-44", 18: "ML-DSA-65", 19: "ML-DSA-87"}
 )
 
-// The signs of the lists of OpenSSL 3.3 and 3.5.
+// The operators of lists in OpenSSL 3.3 and 3.5.
 const betweenNames, beforeName = ":/", "?*-"
 
-// Names are the names of a list, without its signs.
+// Names returns the names in a list, without operators.
 func Names(list string) []string {
 	items := strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(betweenNames, r) })
 	for i, item := range items {
@@ -53,11 +53,11 @@ func Names(list string) []string {
 	return items
 }
 
-// MissingGroup is the first name or sign in a list of groups that came after
-// version; its zero value if there is none.
+// MissingGroup returns the first group or operator in a list of groups that is
+// newer than version; the zero value if there is none.
 func MissingGroup(version uint32, list string) Feature { return missing(version, list, groups) }
 
-// MissingSignature is the same in a list of signature algorithms.
+// MissingSignature does the same for a list of signature algorithms.
 func MissingSignature(version uint32, list string) Feature {
 	return missing(version, list, signatures)
 }
@@ -68,7 +68,7 @@ func missing(version uint32, list string, since map[string]uint32) Feature {
 			return f
 		}
 	}
-	// A name may hold a "-" itself, but none of the others.
+	// A name may contain "-" itself, but no other operator.
 	for _, sign := range []string{"/", "*", "?"} {
 		if since[sign] > version && strings.Contains(list, sign) {
 			return Feature{strconv.Quote(sign) + " in a list", since[sign]}
@@ -77,9 +77,9 @@ func missing(version uint32, list string, since map[string]uint32) Feature {
 	return Feature{}
 }
 
-// MissingKey looks at the keys in PEM: of each certificate, and private ones that
-// are not encrypted. It returns the first that is of a kind that came after
-// version, or a zero value, and how many others there are.
+// MissingKey checks the keys in PEM: those of certificates, and unencrypted
+// private keys. It returns the first one whose type is newer than version, or
+// the zero value, and the number of other keys.
 func MissingKey(version uint32, data []byte) (first Feature, others int) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		name := mldsa[keyArc(block)]
@@ -92,11 +92,11 @@ func MissingKey(version uint32, data []byte) (first Feature, others int) {
 	return first, others
 }
 
-// nistSigAlgs is the arc of signature algorithms that NIST gives numbers to; a key
-// of ML-DSA has the number of its algorithm.
+// nistSigAlgs is NIST's arc of signature algorithms; an ML-DSA key has the
+// number of its algorithm.
 var nistSigAlgs = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 3}
 
-// keyArc is the number below nistSigAlgs of the key in a block, or 0.
+// keyArc returns the number below nistSigAlgs of the key in a block, or 0.
 func keyArc(block *pem.Block) int {
 	type algorithm struct {
 		ID         asn1.ObjectIdentifier

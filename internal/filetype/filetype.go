@@ -1,5 +1,5 @@
-// Package filetype says what the content of a file looks like, for errors about a file that holds something else than it
-// should.
+// Package filetype describes the content of a file, for errors about a file
+// with the wrong content.
 package filetype
 
 import (
@@ -11,14 +11,14 @@ import (
 	"unicode/utf8"
 )
 
-// label is a line that begins a block of PEM.
+// label matches the line that begins a PEM block.
 var label = regexp.MustCompile(`(?m)^-----BEGIN ([A-Z0-9 ]{1,40})-----`)
 
-// Describe says in a few words what p looks like: the labels of its PEM, a
-// structure in DER with the command that converts it, text, or something else.
-// Nothing of the content but the labels is in what it returns.
+// Describe returns a short description of p: the labels of its PEM blocks, a
+// DER structure with the command that converts it, text, or binary data. It
+// contains nothing of p but the labels.
 func Describe(p []byte) string {
-	plain := bytes.TrimPrefix(p, []byte("\xef\xbb\xbf")) // a byte order mark, which OpenSSL passes over too
+	plain := bytes.TrimPrefix(p, []byte("\xef\xbb\xbf")) // a byte order mark, which OpenSSL skips too
 	switch {
 	case len(p) == 0:
 		return "nothing, it is empty"
@@ -31,7 +31,7 @@ func Describe(p []byte) string {
 		return labels(found) + " in PEM"
 	}
 	if bytes.Contains(p, []byte("-----BEGIN ")) {
-		return "PEM whose labels do not stand at the beginning of a line"
+		return "PEM whose labels are not at the start of a line"
 	}
 	if utf8.Valid(p) && bytes.IndexFunc(p, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }) < 0 {
 		return "text"
@@ -42,7 +42,7 @@ func Describe(p []byte) string {
 	return "binary data"
 }
 
-// labels lists each label once, with how often it is there.
+// labels returns each label once, with its number of occurrences.
 func labels(found [][][]byte) string {
 	count, order := map[string]int{}, []string{}
 	for _, f := range found {
@@ -64,7 +64,7 @@ func labels(found [][][]byte) string {
 	return strings.Join(order, ", ") + more
 }
 
-// The tags of DER (X.690) that tell the structures apart.
+// The DER tags (X.690) that distinguish the structures.
 const (
 	integer    = 0x02
 	bits       = 0x03
@@ -75,8 +75,8 @@ const (
 	explicit0  = 0xa0
 )
 
-// der says which structure in DER begins p, or is empty. It looks at the first
-// tags alone, so p may be cut off.
+// der returns which DER structure p begins with, or an empty string. It reads
+// only the first tags, so p may be truncated.
 func der(p []byte) string {
 	outer, _, ok := element(p, sequence)
 	if !ok {
@@ -86,21 +86,21 @@ func der(p []byte) string {
 	case enumerated:
 		return "an OCSP response in DER"
 	case oid:
-		return "a PKCS#7 structure in DER, of which openssl pkcs7 -inform DER -print_certs makes PEM"
+		return "a PKCS#7 structure in DER (openssl pkcs7 -inform DER -print_certs converts it to PEM)"
 	case integer:
 		version, rest, _ := element(outer, integer)
 		switch {
 		case bytes.Equal(version, []byte{3}) && tag(rest) == sequence:
-			return "a PKCS#12 file, of which openssl pkcs12 -nodes makes PEM"
+			return "a PKCS#12 file (openssl pkcs12 -nodes converts it to PEM)"
 		case bytes.Equal(version, []byte{0}) || bytes.Equal(version, []byte{1}):
-			return "a private key in DER, of which openssl pkey -inform DER makes PEM"
+			return "a private key in DER (openssl pkey -inform DER converts it to PEM)"
 		}
 	case sequence:
 		inner, rest, _ := element(outer, sequence)
 		if tag(inner) == oid {
 			switch tag(rest) {
 			case octets:
-				return "an encrypted private key in DER, of which openssl pkcs8 -inform DER makes PEM"
+				return "an encrypted private key in DER (openssl pkcs8 -inform DER converts it to PEM)"
 			case bits:
 				return "a public key in DER"
 			}
@@ -109,17 +109,17 @@ func der(p []byte) string {
 		number, after, _ := element(inner, integer)
 		switch {
 		case tag(inner) == explicit0, tag(inner) == integer && tag(after) == sequence && len(number) > 1:
-			return "a certificate in DER, of which openssl x509 -inform DER makes PEM"
+			return "a certificate in DER (openssl x509 -inform DER converts it to PEM)"
 		case bytes.Equal(number, []byte{0}):
 			return "a certificate request in DER"
 		case bytes.Equal(number, []byte{1}), tag(inner) == sequence:
-			return "a revocation list in DER, of which openssl crl -inform DER makes PEM"
+			return "a revocation list in DER (openssl crl -inform DER converts it to PEM)"
 		}
 	}
 	return "data in DER"
 }
 
-// tag is the first byte of p, or 0.
+// tag returns the first byte of p, or 0.
 func tag(p []byte) byte {
 	if len(p) == 0 {
 		return 0
@@ -127,9 +127,9 @@ func tag(p []byte) byte {
 	return p[0]
 }
 
-// element is the content of the element at the beginning of p, as far as it is
-// there, and what follows it. It is false if the tag is another one, or if the
-// length is not one of DER.
+// element returns the content of the DER element at the start of p, possibly
+// truncated, and the rest. ok is false if the tag is not want, or the length is
+// not valid DER.
 func element(p []byte, want byte) (content, rest []byte, ok bool) {
 	if len(p) < 2 || p[0] != want {
 		return nil, nil, false

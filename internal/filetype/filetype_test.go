@@ -51,7 +51,7 @@ func TestDescribe(t *testing.T) {
 		"UTF-16":            {[]byte("\xff\xfe-\x00-\x00"), "UTF-16"},
 		"PEM":               {[]byte("SECRET\n" + chain + chain + key), "CERTIFICATE (4), PRIVATE KEY in PEM"},
 		"byte order mark":   {[]byte("\xef\xbb\xbf" + key), "PRIVATE KEY in PEM"},
-		"indented":          {[]byte("  " + strings.ReplaceAll(key, "\n", "\n  ")), "beginning of a line"},
+		"indented":          {[]byte("  " + strings.ReplaceAll(key, "\n", "\n  ")), "start of a line"},
 		"many labels":       {[]byte(manyLabels()), "L6, L7 and others in PEM"},
 		"certificate":       {der("ecdsa.pem"), "a certificate in DER"},
 		"version 1":         {[]byte{sequence, 0x82, 4, 0, sequence, 0x82, 3, 0, integer, 2, 0x11, 0x22, sequence}, "a certificate in DER"},

@@ -2,9 +2,9 @@ package filetype
 
 import "strings"
 
-// PathOf is the file that a file: URI names as OpenSSL takes it: file:/key,
-// file:///key or file://localhost/key. It is empty for all else
-// (ossl_store-file(7)).
+// PathOf returns the file that a file: URI names, as OpenSSL parses it:
+// file:/key, file:///key or file://localhost/key (ossl_store-file(7)). For
+// other URIs it returns an empty string.
 func PathOf(uri string) string {
 	scheme, path, _ := strings.Cut(uri, ":")
 	if !strings.EqualFold(scheme, "file") {

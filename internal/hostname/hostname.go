@@ -1,5 +1,5 @@
-// Package hostname knows the names of hosts as TLS has them: in a certificate, and
-// in the extension server_name (RFC 6066, section 3).
+// Package hostname handles host names in certificates and in the server_name
+// extension (RFC 6066, section 3).
 package hostname
 
 import (
@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// trim leaves out of a host's name what stands in no certificate and is not sent:
-// one dot at its end, and the brackets round an IPv6 address.
+// trim removes what is neither in certificates nor sent: one dot at the end,
+// and the brackets around an IPv6 address.
 func trim(name string) string {
 	name = strings.TrimSuffix(name, ".")
 	if inside, ok := strings.CutPrefix(name, "["); ok && strings.HasSuffix(inside, "]") {
@@ -22,8 +22,8 @@ func trim(name string) string {
 	return name
 }
 
-// Peer is what a certificate must have for name: a DNS name, or an IP address
-// without the zone, which says which interface and not which peer.
+// Peer returns the name that a certificate must contain: a DNS name, or an IP
+// address without its zone, which names an interface and not the peer.
 func Peer(name string) (peer string, isIP bool) {
 	name = trim(name)
 	if a, err := netip.ParseAddr(name); err == nil {
@@ -32,16 +32,16 @@ func Peer(name string) (peer string, isIP bool) {
 	return name, false
 }
 
-// Key is a name in the form in which names are compared.
+// Key returns the form of a name that is compared.
 func Key(name string) string { return strings.ToLower(trim(name)) }
 
-// Pattern is the Key of a name that is exact ("a.example"), or a wildcard for one
-// label ("*.example").
+// Pattern returns the Key of an exact name ("a.example") or of a wildcard for
+// one label ("*.example").
 func Pattern(name string) (string, error) {
 	key := Key(name)
 	rest := strings.TrimPrefix(key, "*.")
 	if rest == "" || strings.Contains(rest, "*") {
-		return "", errors.New(`a name is exact or "*." and a domain`)
+		return "", errors.New(`must be a name, or "*." and a domain`)
 	}
 	if _, isIP := Peer(key); isIP { // no client may send one (RFC 6066, section 3); some do
 		return key, nil
@@ -49,11 +49,11 @@ func Pattern(name string) (string, error) {
 	return key, Check(rest)
 }
 
-// Check refuses what is no host's name, as a client asks for one: the names that
-// OpenSSL 4.0 refuses, with every version (RFC 9525, section 6.3; RFC 1123,
-// section 2.1). An underscore is let through, which names in the DNS may have; and
-// a name of one character, which may be a host's and which OpenSSL 4.0 alone
-// refuses.
+// Check returns an error if name is not a host name that a client can send: the
+// names that OpenSSL 4.0 refuses are refused with every version (RFC 9525,
+// section 6.3; RFC 1123, section 2.1). Underscores are accepted, since DNS
+// names may have them. So are names of one character, which may be hosts and
+// which only OpenSSL 4.0 refuses.
 func Check(name string) error {
 	if len(name) > 255 { // TLSEXT_MAXLEN_host_name
 		return fmt.Errorf("has %d bytes; a name has at most 255", len(name))
@@ -61,17 +61,17 @@ func Check(name string) error {
 	for label := range strings.SplitSeq(name, ".") {
 		switch at := strings.IndexFunc(label, notInName); {
 		case at >= 0 && label[at] >= 0x80:
-			return errors.New("is not in ASCII: write its labels in the form that begins with xn-- (RFC 5891)")
+			return errors.New("is not ASCII: use the xn-- form of its labels (RFC 5891)")
 		case at >= 0 && label[at] == 0:
 			return errors.New("contains a NUL byte")
 		case at >= 0:
-			return fmt.Errorf("contains %q, which no name of a host has", label[at])
+			return fmt.Errorf("contains %q, which a host name cannot have", label[at])
 		case label == "":
 			return errors.New("has an empty label: a dot at the beginning, or two in a row")
 		case len(label) > 63:
 			return fmt.Errorf("has a label of %d bytes; a label has at most 63", len(label))
 		case label[0] == '-' || label[len(label)-1] == '-':
-			return fmt.Errorf("has the label %q; none begins or ends with a hyphen", label)
+			return fmt.Errorf("has the label %q; a label cannot begin or end with a hyphen", label)
 		}
 	}
 	return nil

@@ -1,4 +1,5 @@
-// Package libcrypto finds the libcryptos that are in this process.
+// Package libcrypto finds the libcrypto libraries that are loaded in this
+// process.
 package libcrypto
 
 import (
@@ -7,15 +8,15 @@ import (
 	"strings"
 )
 
-// Loaded returns their files, each once; none where /proc/self/maps cannot be
-// read.
+// Loaded returns the path of each libcrypto file once; none if /proc/self/maps
+// cannot be read.
 func Loaded() []string {
 	maps, _ := os.ReadFile("/proc/self/maps")
 	return in(string(maps))
 }
 
-// in returns the files that are libcrypto in a text in the format of
-// /proc/self/maps, see proc_pid_maps(5).
+// in returns the libcrypto files in maps, which has the format of
+// /proc/self/maps (proc_pid_maps(5)).
 func in(maps string) (files []string) {
 	for line := range strings.Lines(maps) {
 		_, file, ok := strings.Cut(line, "/")

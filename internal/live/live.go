@@ -1,14 +1,15 @@
-// Package live counts what package cssl holds in OpenSSL, for tests that look
-// for leaks. cssl sets the functions; they may be called from any goroutine.
+// Package live counts the OpenSSL objects that package cssl holds, for tests
+// that look for leaks. Package cssl sets the functions. They may be called from
+// any goroutine.
 package live
 
 var (
-	// Conns returns the number of SSLs that were not freed.
+	// Conns returns the number of SSL objects that are not freed.
 	Conns func() int64
-	// Contexts returns the number of SSL_CTXs, including those that were closed
-	// and live on in connections.
+	// Contexts returns the number of SSL_CTX objects, including closed ones
+	// that connections keep alive.
 	Contexts func() int64
-	// Certificates returns the number of certificates with their keys that were
-	// read for Contexts, and that one or more of them have.
+	// Certificates returns the number of certificates, with their keys, that at
+	// least one Context has.
 	Certificates func() int64
 )

@@ -1,5 +1,5 @@
-// Package pkcs11uri reads what a PKCS #11 URI (RFC 7512) says about the PIN. It
-// takes any other URI too, in which such an attribute may stand by mistake.
+// Package pkcs11uri finds and removes the PIN in a PKCS #11 URI (RFC 7512). It
+// accepts other URIs too, which may contain such an attribute by mistake.
 package pkcs11uri
 
 import (
@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// HasPIN reports whether uri has a pin-value attribute, which is a PIN.
+// HasPIN reports whether uri has a pin-value attribute, which contains a PIN.
 func HasPIN(uri string) bool {
 	_, path, query := parts(uri)
 	return slices.ContainsFunc(append(path, query...), func(a string) bool { return pinAttribute(a) == "pin-value" })
 }
 
-// Redact returns uri without the attributes that say the PIN, or where it is.
+// Redact returns uri without the attributes for the PIN or its location.
 func Redact(uri string) string {
 	scheme, path, query := parts(uri)
 	secret := func(a string) bool { return pinAttribute(a) != "" }
@@ -25,8 +25,8 @@ func Redact(uri string) string {
 	return shown
 }
 
-// pinAttribute is the name of an attribute if it is one that says what the PIN
-// is or where, and else empty.
+// pinAttribute returns the attribute's name in lower case if it is pin-value or
+// pin-source, and an empty string otherwise.
 func pinAttribute(attribute string) string {
 	name, _, _ := strings.Cut(attribute, "=")
 	if plain, err := url.PathUnescape(name); err == nil {
@@ -38,8 +38,8 @@ func pinAttribute(attribute string) string {
 	return ""
 }
 
-// parts are a URI's scheme with its colon, the attributes of its path and those
-// of its query, in which further question marks may be.
+// parts returns a URI's scheme with its colon, the attributes of its path, and
+// those of its query, which may contain further question marks.
 func parts(uri string) (scheme string, path, query []string) {
 	scheme, rest, ok := strings.Cut(uri, ":")
 	if ok {

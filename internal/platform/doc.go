@@ -1,5 +1,5 @@
-// Package platform builds only where package cssl does. Elsewhere it fails with
-// one error that says what is needed, and the packages that import it are not
-// compiled, so that no other error hides this one. A package that uses cgo or
-// what only Linux has imports it, unless it imports one that does.
+// Package platform builds only where package cssl does. Elsewhere its compile
+// error says what is needed. Packages that import it are then not compiled, so
+// there is no other error. Each package that uses cgo or Linux-only features
+// imports it, directly or through another package.
 package platform

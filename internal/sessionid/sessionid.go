@@ -1,7 +1,7 @@
-// Package sessionid makes the session id context of an SSL_CTX
-// (SSL_CTX_set_session_id_context(3)): what says which of them may resume each
-// other's sessions. Without it, resumption with client certificates fails, or
-// leaks from one server name to another.
+// Package sessionid computes the session id context of an SSL_CTX
+// (SSL_CTX_set_session_id_context(3)). SSL_CTXs with the same one can resume
+// each other's sessions. Without one, resumption with client certificates
+// fails, or a session of one server name can be resumed for another.
 package sessionid
 
 import (
@@ -14,9 +14,9 @@ import (
 	"slices"
 )
 
-// Context is the session id context of those with the same names, trust and
-// demands. What changes with each renewal is not in it: dates, serial numbers,
-// our keys.
+// Context returns the session id context, the same for all Contexts with the
+// same names, CAs and demands. It does not depend on what each renewal changes:
+// dates, serial numbers, this side's keys.
 func Context(server bool, chains [][]byte, trust []byte, demands ...string) [sha256.Size]byte {
 	var names, anchors, more [][]byte
 	for _, chain := range chains {
@@ -31,12 +31,12 @@ func Context(server bool, chains [][]byte, trust []byte, demands ...string) [sha
 	return sha256.Sum256(list(append([][]byte{set(names), set(anchors)}, more...)...))
 }
 
-// ForName is the session id context of a server name, below that of the Context.
+// ForName returns the session id context for a server name within a Context.
 func ForName(context []byte, name string) [sha256.Size]byte {
 	return sha256.Sum256(list(context, []byte(name)))
 }
 
-// list puts parts into one, so that other parts give another one.
+// list encodes parts unambiguously.
 func list(parts ...[]byte) []byte {
 	var out []byte
 	for _, p := range parts {
@@ -45,16 +45,16 @@ func list(parts ...[]byte) []byte {
 	return out
 }
 
-// set is a list of parts whose order and number do not count.
+// set encodes parts as a set: order and repetition do not matter.
 func set(parts [][]byte) []byte {
 	slices.SortFunc(parts, bytes.Compare)
 	return list(slices.CompactFunc(parts, bytes.Equal)...)
 }
 
-// certificateBlocks returns the certificates in PEM that OpenSSL reads. It
-// returns p itself as the only one where encoding/pem and OpenSSL may see
-// different ones: OpenSSL also reads a block behind a byte order mark or in the
-// middle of an overlong line, and ends a block's type at a NUL.
+// certificateBlocks returns the certificates in PEM that OpenSSL reads. If
+// encoding/pem and OpenSSL may see different ones, it returns only p itself:
+// OpenSSL also reads a block after a byte order mark or in the middle of an
+// overlong line, and ends a block's type at a NUL.
 func certificateBlocks(p []byte) (blocks [][]byte) {
 	begun := bytes.Count(p, []byte("-----BEGIN"))
 	for rest := p; ; begun-- {
@@ -75,9 +75,10 @@ func certificateBlocks(p []byte) (blocks [][]byte) {
 
 var oidAlternativeName = asn1.ObjectIdentifier{2, 5, 29, 17}
 
-// ownNames is whom a chain's leaf is for. A server is known by its alternative
-// names, or if there are none by its subject; a client by both. Without a name it
-// is the key that is known. What cannot be read is only like itself.
+// ownNames returns the identity of a chain's leaf. For a server that is its
+// alternative names, or its subject if there are none; for a client it is both.
+// A leaf without names is identified by its key, a leaf that cannot be parsed
+// by its bytes.
 func ownNames(chain []byte, server bool) []byte {
 	blocks := certificateBlocks(chain)
 	if len(blocks) == 0 {
@@ -112,8 +113,8 @@ func ownNames(chain []byte, server bool) []byte {
 	return list(set(names), subject)
 }
 
-// anchorOf is what makes a CA: its name and its key (RFC 5280, section 6.1.1), so
-// a CA that was renewed with its key is the same.
+// anchorOf returns the identity of a CA: its name and key (RFC 5280, section
+// 6.1.1). A CA renewed with the same key has the same identity.
 func anchorOf(certificate []byte) []byte {
 	ca, err := x509.ParseCertificate(certificate)
 	if err != nil {

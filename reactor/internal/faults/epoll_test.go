@@ -125,6 +125,7 @@ func loopOver(t *testing.T, x contexts, side, call int, errno unix.Errno) Report
 	receive(t, l.near.ended, "the client's OnClose")
 	r := Disarm()
 	if !r.Hit { // the life was over before
+		receive(t, l.far.ended, "the server's OnClose")
 		l.survived(t)
 		w.stop(t, reactor.ErrServerClosed, nil)
 		return r
