@@ -170,16 +170,16 @@ type Config struct {
 	// once or later, see [PeerVerification].
 	//
 	// On a client it is called on the goroutine that runs the handshake; it
-	// must not block. OpenSSL cannot suspend a server's handshake there. So on
-	// a server VerifyPeer implies Offload, and it is called on the goroutine of
-	// the handshake step. Each decision that a server waits for occupies a
-	// thread; there are at most 4096. Outside the first handshake
-	// (renegotiation, RequestCertificate), a server's VerifyPeer must decide at
-	// once.
+	// must not block. OpenSSL cannot suspend a server's handshake during the
+	// verification. So on a server VerifyPeer implies Offload, and it is
+	// called on the goroutine of the handshake step. Each decision that a
+	// server waits for occupies a thread; there are at most 4096. Outside the
+	// first handshake (renegotiation, RequestCertificate), a server's
+	// VerifyPeer must decide at once.
 	//
-	// VerifyPeer is not called for a resumed session. Such a session can be
-	// resumed only by a Context that has a VerifyPeer too. A server with SNI or
-	// ClientHello resumes it only for the same server name.
+	// VerifyPeer is not called for a resumed session. A session made with
+	// VerifyPeer can be resumed only by a Context that has one. A server with
+	// SNI or ClientHello resumes it only for the same server name.
 	VerifyPeer func(*PeerVerification)
 	// ClientHello, if set, selects the Context for each client that a server
 	// accepts, or refuses the client. It may decide at once or later, see
@@ -284,10 +284,10 @@ type Config struct {
 
 	// PSKs are external pre-shared keys (RFC 8446, section 4.2.11), for TLS 1.3
 	// only. A peer with the key sends no certificate, whatever Verify says.
-	// There is always a key exchange too. A server with PSKs needs no
+	// Key exchange still takes place (psk_dhe_ke). A server with PSKs needs no
 	// certificate; without one it supports TLS 1.3 only. A client has at most
-	// one PSK. It then trusts no CA unless CAFile, CAPEM or SystemCAs is set,
-	// so the server must have the key; and it needs no ServerName.
+	// one PSK, and needs no ServerName then. Unless CAFile, CAPEM or SystemCAs
+	// is set, it trusts no CA, so that only a server with the key passes.
 	//
 	// OpenSSL ignores a PSK whose hash is not that of the cipher suite. So if
 	// CipherSuites is empty, suites with the hash of the keys come first; and
@@ -329,8 +329,8 @@ type Config struct {
 	// RecordSizeLimit is the largest record that this side announces to accept
 	// (RFC 8449), from 513 to 16385 bytes. In TLS 1.3 the content type counts,
 	// so data is one byte less. Setting it also makes this side respect the
-	// peer's limit. OpenSSL up to 3.5 does not implement this extension, so
-	// there are two gaps. Larger records of the peer are accepted. A peer's
+	// peer's limit. Up to OpenSSL 3.5 this package implements the extension,
+	// with two gaps. Larger records of the peer are accepted. A peer's
 	// limit below 513 cannot be respected: a server then ignores the extension,
 	// and a client refuses the server.
 	RecordSizeLimit int
@@ -372,8 +372,8 @@ const DefaultDecisionTimeout = 10 * time.Second
 // DefaultSessionLifetime is used if Config.SessionLifetime is 0.
 const DefaultSessionLifetime = 24 * time.Hour
 
-// DefaultTail is used if Config.Tail is 0. In bytes, it is twice the largest
-// record: one of application data, and as much for protocol messages. In engine
+// DefaultTail is used if Config.Tail is 0: the bytes of two of the largest
+// records, one for application data and one for protocol messages. In engine
 // mode it is the room for output between two calls of Take.
 const DefaultTail = 2 * (tlsio.MaxPlaintext + 2048 + 5)
 

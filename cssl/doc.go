@@ -57,7 +57,7 @@
 //     what the socket takes and keeps the rest, so SSL_write completes. While
 //     there is a tail, Write returns WantWrite without calling SSL_write.
 //     SSL_read is allowed at any time, and the response to a KeyUpdate is
-//     queued behind the record. WantWrite keeps its meaning: wait until the
+//     queued behind the record. As usual, WantWrite means: wait until the
 //     socket is writable, then call again.
 //
 // Config.Tail bounds the tail. It is allocated when needed and freed when sent.
@@ -74,7 +74,7 @@
 // [tlsio.WantAppRead]: Read must take the data first.
 //
 // In TLS 1.2 a peer that has sent close_notify ignores handshake messages. So a
-// renegotiation that is unfinished by then returns io.EOF. A KeyUpdate (TLS
+// renegotiation that is unfinished when it arrives returns io.EOF. A KeyUpdate (TLS
 // 1.3) is still sent.
 //
 // # Early data

@@ -29,15 +29,15 @@ type ClientHello struct {
 	decision *decision
 }
 
-// Accept continues the handshake with x, a server's Context. All settings are
-// those of x, except those that [Config].SNI lists. If x is nil, the handshake
+// Accept continues the handshake with x, a server's Context, and with its
+// settings; those that [Config].SNI lists stay as they were. If x is nil, the handshake
 // continues with the Context in SNI for ServerName, or else with the one that
 // accepted the connection. If x is closed, is a client's, or has another
 // Library, the client is refused.
 //
 // The server acknowledges ServerName to the client (RFC 6066, section 3) if x
-// is not the Context that accepted the connection, whatever selected it, or if
-// x selects its certificate by that name.
+// is not the Context that accepted the connection, or if x selects its
+// certificate by that name.
 func (h *ClientHello) Accept(x *Context) { h.decision.decide(x, nil) }
 
 // Refuse ends the handshake. The connection's error wraps err. The alert is the

@@ -62,9 +62,8 @@ func takeReasonText() string {
 
 // TrimMemory returns memory that OpenSSL has freed to the system, with
 // malloc_trim(3). glibc keeps nearly all memory of closed connections for later
-// ones. A program whose number of connections varies much may call TrimMemory
-// after it has dropped; after 6,000 idle connections of sslecho, 25 of 105 MB
-// remain. It walks the whole heap and blocks threads that allocate meanwhile,
+// ones. A program may call TrimMemory after their number has fallen: sslecho
+// shrank from 105 to 25 MB after 6,000 idle connections had gone. It walks the whole heap and blocks threads that allocate meanwhile,
 // so do not call it under load. With another C library it does nothing.
 func TrimMemory() { C.trim() }
 

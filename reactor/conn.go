@@ -251,8 +251,7 @@ func (c *Conn) maxQueue() int {
 }
 
 // Queued returns the number of bytes that were written and that TLS has not yet
-// taken. While the loop works on this connection, other goroutines may get a
-// number that still counts what TLS has just taken.
+// taken. The number may be too high while the loop works on this connection.
 func (c *Conn) Queued() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -43,13 +43,14 @@
 //
 // A Loop is not locked to an OS thread, and yields to the Go scheduler every
 // millisecond. With a locked thread, or without the yield, the scheduler's
-// monitor (sysmon) takes the P away on every cgo call once the loop has run for
+// monitor (sysmon) retakes the P on every cgo call once the loop has run for
 // 10 ms, which costs futex calls and CPU time. The loop does not call
 // runtime.Gosched: while a P is idle, that would wake another thread to take
 // over the loop; see yield.go.
 //
-// Set GOMAXPROCS to at least the number of loops plus one. When every P is
-// inside C, the monitor takes them away from calls that last longer than 20 µs,
+// Where other goroutines matter, set GOMAXPROCS to at least the number of loops
+// plus one; the default of Server.Loops leaves no spare P. When every P is
+// inside C, the monitor retakes them from calls that last longer than 20 µs,
 // such as a signature. A loop that waits in epoll_wait also keeps its P, for up
 // to 10 ms. With more waiting loops than spare Ps, other goroutines see that as
 // latency (measured: p99 10 ms instead of 0.4 ms).

@@ -17,9 +17,8 @@ var errServerQueueFull = fmt.Errorf("reactor: Limits.MaxQueued exceeded: %w", se
 // Limits are the timeouts and bounds of a Server or a Loop. The zero value of a
 // field means its default.
 type Limits struct {
-	// HandshakeTimeout (default 10 s) bounds the handshake, together with
-	// Server.Header and with the connecting of a socket that Attach or Connect
-	// took over. After that the connection is closed, and OnClose gets
+	// HandshakeTimeout (default 10 s) bounds the handshake. The time includes
+	// Server.Header, and connecting for Attach and Connect. After that the connection is closed, and OnClose gets
 	// ErrHandshakeTimeout.
 	HandshakeTimeout time.Duration
 	// IdleTimeout (default: none) is how long a connection may have no traffic.
@@ -47,7 +46,7 @@ type Limits struct {
 	// MaxQueued (default: none) bounds the queued bytes over all connections. A
 	// Write that would exceed it returns session.ErrQueueFull.
 	MaxQueued int64
-	// MaxQueue (default: none) bounds the queued bytes of one connection, like
+	// MaxQueue (default: only that of session.Config) bounds the queued bytes of one connection, like
 	// session.Config.MaxQueue; the lower one counts. SetLimits can change it. A
 	// Write that would exceed it returns session.ErrQueueFull. Bytes that are
 	// queued already stay.

@@ -17,7 +17,7 @@ import (
 // Stats are the counters of a loop, or of all loops of a server, since the
 // start.
 type Stats struct {
-	// Turns of the loop, and calls of epoll_ctl.
+	// Turns and EpollCtls count the turns of the loop, and calls of epoll_ctl.
 	Turns, EpollCtls uint64
 	// Conns and Handshaking are the current numbers of connections, and of
 	// those still in the handshake.

@@ -15,21 +15,18 @@
 //
 // # Waiting, retrying and queueing
 //
-// Which direction to wait for: the one that an operation's result names. Each
-// operation keeps its own want, and [Session.Interest] computes the union of
-// the wants on each call. There are no flags to set and clear, so none can be
-// stale.
+// Wait in the direction that an operation's result names. Each operation keeps
+// its own want, and [Session.Interest] computes the union of the wants on each
+// call. There are no flags to set and clear, so none can be stale.
 //
-// What to call when the transport is ready: [Session.Ready]. It retries each
-// live operation whose want the event meets, with the same bytes.
+// When the transport is ready, call [Session.Ready]. It retries each live
+// operation whose want the event meets, with the same bytes.
 //
-// What happens to data that is written meanwhile: Write queues it. The head of
-// the queue is frozen from the first attempt to write it until it is accepted,
+// Write queues data that is written meanwhile. The head of the queue is frozen from the first attempt to write it until it is accepted,
 // because OpenSSL must be given the same bytes again. What follows the head may
 // still grow, so that small writes share a record.
 //
-// What if another operation runs first: an operation that moved bytes ends the
-// waits in that direction. After one that took input, operations that wait to
+// An operation that moved bytes ends the waits of others in that direction. After one that took input, operations that wait to
 // read are tried again; after one that handed over output, those that wait to
 // write.
 //
@@ -51,14 +48,16 @@
 //
 // # Backpressure
 //
-// The watermarks apply twice. They apply to the whole queue: OnDrain is called
-// when the queue has fallen to the low watermark after it reached the high one,
-// so that the producer of data can continue. And they apply to the part of the
-// queue that was written inside OnData, which is the reply to what was read:
-// reading pauses when that part reaches the high watermark, until it has fallen
-// to the low one. Reading does not pause because of other data in the queue:
-// two peers that each send more than the high watermark unasked would wait for
-// each other for ever, and it is not reading that makes such a queue grow.
+// The watermarks apply twice:
+//
+//   - To the whole queue: OnDrain is called when the queue has fallen to the low
+//     watermark after it reached the high one.
+//   - To replies, the part of the queue that was written inside OnData: reading
+//     pauses when they reach the high watermark, until they have fallen to the
+//     low one.
+//
+// Reading does not pause because of other data in the queue. Otherwise two
+// peers that each send more than the high watermark unasked would deadlock.
 //
 // Reading does not pause while a write waits to read (a renegotiation), because
 // that would be a deadlock. Then only MaxQueue bounds the queue: Write returns

@@ -91,7 +91,7 @@ type Handler interface {
 	OnCertificate(err error)
 	// OnClose is called exactly once, as the last method, when the connection
 	// has ended, even if OnOpen was never called. err is nil if both sides
-	// closed cleanly, whichever began, and otherwise the first error.
+	// closed cleanly, in either order, and otherwise the first error.
 	OnClose(err error)
 }
 

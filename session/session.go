@@ -13,9 +13,9 @@ import (
 // Config.MaxQueue.
 var ErrQueueFull = errors.New("session: the write queue is full")
 
-// ErrRekeying is returned by KeyUpdate, Renegotiate and RequestCertificate
-// while another handshake after the first one, or another request, is in
-// progress.
+// ErrRekeying is returned by KeyUpdate and Renegotiate while another handshake
+// after the first one is in progress, and by RequestCertificate while an
+// earlier request has not been sent.
 var ErrRekeying = errors.New("session: another handshake is in progress")
 
 // ErrLinger is the cause of a close in which the peer sent more than
@@ -227,8 +227,9 @@ func (s *Session) Stage(p []byte) { s.staged.add(p) }
 // Staged returns the number of bytes that Stage has set aside.
 func (s *Session) Staged() int { return s.staged.len() }
 
-// WriteStaged is Write for everything that Stage has set aside, without another
-// copy. If it returns an error, those bytes are discarded.
+// WriteStaged is Write for everything that Stage has set aside. It moves whole
+// chunks, and copies only what fits into the last one. If it returns an error,
+// those bytes are discarded.
 func (s *Session) WriteStaged() error {
 	n := s.staged.len()
 	if err := s.mayWrite(n); err != nil {

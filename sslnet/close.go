@@ -9,8 +9,9 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// SetCloseTimeout sets how long Close may take to send close_notify: a second unless
-// it is called. If d is 0 or less, Close sends only what it can without waiting.
+// SetCloseTimeout sets how long Close may take to send close_notify: a second
+// unless it is called. If d is 0 or less, Close sends only what it can without
+// waiting.
 func (c *Conn) SetCloseTimeout(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

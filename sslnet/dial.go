@@ -13,7 +13,8 @@ import (
 type Dialer struct {
 	// Net resolves the name and connects. It sets the local address,
 	// keep-alive, resolver and so on. Its Timeout and Deadline bound the
-	// handshake too, as in crypto/tls; so does the context. nil means the zero net.Dialer.
+	// handshake too, as in crypto/tls; so does the context. nil means the zero
+	// net.Dialer.
 	Net *net.Dialer
 	// Context is a client's Context. It is required.
 	Context *cssl.Context

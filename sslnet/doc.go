@@ -15,7 +15,7 @@
 // # Waiting
 //
 // A Read and a Write may run at the same time, on two goroutines. They share
-// one SSL, which allows one call at a time. So each is a half of the Conn: it
+// one SSL, which allows one call at a time. So a Conn has two halves. A half
 // tries its operation under a lock, and waits without the lock. The result says
 // which direction to wait for: a Read may have to wait for writability (a
 // renegotiation), and a Write for readability.

@@ -16,13 +16,13 @@ import (
 type Listener struct {
 	net.Listener
 	// MaxHandshakes is how many handshakes of accepted connections may be
-	// pending at once; 0 means 4096. A handshake is pending
-	// until it ends or its Conn is closed. At the limit, Accept evicts a
-	// handshake for each new connection: that of the peer that has sent nothing
-	// for the longest time, at least 250 ms, or else that of the peer that has
-	// kept its handshake waiting longest, at least two seconds. If there is
-	// none, Accept waits. Operations on an evicted Conn return
-	// ErrHandshakeEvicted. Set MaxHandshakes before the first Accept.
+	// pending at once; 0 means 4096. A handshake is pending until it ends or
+	// its Conn is closed. At the limit, Accept evicts a handshake for each new
+	// connection. It takes the peer that has sent nothing for longest, at least
+	// 250 ms; otherwise the peer that has kept its handshake waiting longest,
+	// at least two seconds. If there is no such peer, Accept waits. Operations
+	// on an evicted Conn return ErrHandshakeEvicted. Set MaxHandshakes before
+	// the first Accept.
 	MaxHandshakes int
 
 	context atomic.Pointer[cssl.Context]

@@ -22,7 +22,9 @@ var ErrHandshakeEvicted error = evictedError{}
 
 type evictedError struct{}
 
-func (evictedError) Error() string   { return "sslnet: evicted: slow handshake, MaxHandshakes reached" }
+func (evictedError) Error() string {
+	return "sslnet: handshake evicted: too slow while MaxHandshakes was reached"
+}
 func (evictedError) Timeout() bool   { return true }
 func (evictedError) Temporary() bool { return false }
 

@@ -16,7 +16,7 @@ var (
 	// ErrState is returned when the operation is not possible in the
 	// connection's state, such as a Write before the handshake is done or a
 	// Shutdown after a fatal error.
-	ErrState = errors.New("operation not possible in this state of the connection")
+	ErrState = errors.New("not possible in the connection's state")
 	// ErrShutdown is returned by a Write after Shutdown.
 	ErrShutdown = errors.New("write after shutdown")
 	// ErrPSK is returned when the handshake failed, probably because the two

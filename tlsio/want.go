@@ -18,7 +18,8 @@ const (
 	// WantWrite means that the transport must become writable; in engine mode,
 	// that the output must be taken.
 	WantWrite
-	// WantAsync means that an asynchronous engine or provider has not finished.
+	// WantAsync means that a step of the handshake runs on another goroutine
+	// (cssl.Config.Offload), or that an asynchronous engine has not finished.
 	WantAsync
 	// WantClientHello means that the application's client hello callback has
 	// not decided yet.

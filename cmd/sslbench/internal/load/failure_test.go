@@ -284,7 +284,7 @@ func TestMidway(t *testing.T) {
 		}, short, TimedOut, "took nothing"},
 		{"never ends", []Kind{Handshake, Resume}, func(t *testing.T) string {
 			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { <-t.Context().Done() })
-		}, short, TimedOut, "did not end"},
+		}, short, TimedOut, "did not close"},
 		{"resets after the handshake", []Kind{Handshake, Resume}, func(t *testing.T) string {
 			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { reset(c) })
 		}, nil, Closed, "reset"},
