@@ -57,7 +57,7 @@ func TestHandshakeEvicted(t *testing.T) {
 		}
 	}
 	waitFor(t, "the server's side of the handshake", func() bool { return s.Stats().Handshakes == 1 })
-	if st := s.Stats(); st.HandshakeFailures["crowded out"] != gone || st.Handshaking != places-1 {
+	if st := s.Stats(); st.HandshakeFailures["handshake evicted"] != gone || st.Handshaking != places-1 {
 		t.Errorf("failures %v, %d handshakes under way", st.HandshakeFailures, st.Handshaking)
 	}
 }

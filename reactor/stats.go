@@ -130,7 +130,7 @@ func outcomeOf(err error, shook bool) string {
 	case errors.Is(err, ErrLoopClosed):
 		return "closed by us"
 	case errors.Is(err, ErrHandshakeEvicted):
-		return "crowded out"
+		return "handshake evicted"
 	case errors.Is(err, ErrHandshakeTimeout):
 		return "timeout: handshake"
 	case errors.Is(err, ErrIdleTimeout):
@@ -185,7 +185,7 @@ func reasonOf(err error) string {
 	case errors.Is(err, ErrHeader):
 		return "header"
 	case errors.Is(err, ErrHandshakeEvicted):
-		return "crowded out"
+		return "handshake evicted"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
 	case errors.Is(err, context.Canceled):

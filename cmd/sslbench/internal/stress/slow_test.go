@@ -303,8 +303,8 @@ func TestSlowloris(t *testing.T) {
 	if !full {
 		s.allGone()
 		r := s.report()
-		if n := r.Stats.HandshakeFailures["crowded out"]; n == 0 {
-			t.Errorf("nobody was crowded out: %v", r.Stats.HandshakeFailures)
+		if n := r.Stats.HandshakeFailures["handshake evicted"]; n == 0 {
+			t.Errorf("no handshake was evicted: %v", r.Stats.HandshakeFailures)
 		}
 		if r.Stats.Accepted != r.Stats.Handshakes+sum(r.Stats.HandshakeFailures) {
 			t.Errorf("%d accepted, %d handshakes, failures %v", r.Stats.Accepted, r.Stats.Handshakes, r.Stats.HandshakeFailures)

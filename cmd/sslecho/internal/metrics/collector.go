@@ -85,7 +85,7 @@ var (
 // system has run out of something. They are shown as 0 until they occur: a counter that begins with 1 has no rate.
 var (
 	outcomes = []string{
-		"clean", "refused", "header", "handler panicked", "closed by us", "crowded out", "timeout: handshake", "timeout: idle",
+		"clean", "refused", "header", "handler panicked", "closed by us", "handshake evicted", "timeout: handshake", "timeout: idle",
 		"timeout: write", "timeout: close", "closed without close_notify", "reset by peer", "tls error", "other",
 	}
 	refusals = []string{
