@@ -143,7 +143,7 @@ func TestEvictionsLogged(t *testing.T) {
 	defer cancel()
 	must(t, l.lines.Flush(ctx))
 	lines := strings.Split(text.String(), "\n")
-	for i, want := range []string{"evicted: slow handshake, MaxHandshakes reached (1 since", io.ErrUnexpectedEOF.Error(), "(6 since", ""} {
+	for i, want := range []string{"handshake evicted: too slow while MaxHandshakes was reached (1 since", io.ErrUnexpectedEOF.Error(), "(6 since", ""} {
 		if i >= len(lines) || !strings.Contains(lines[i], want) || len(lines) != 4 {
 			t.Errorf("line %d is not %q in %q", i, want, lines)
 		}
