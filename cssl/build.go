@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"os"
 	"runtime/cgo"
 	"slices"
 	"strings"
@@ -41,12 +42,19 @@ type builder struct {
 	names      map[string]bool // that select a certificate
 }
 
+var DEBUGDIRECT = os.Getenv("CSSL_DIRECT") != ""
+
 func newContext(cfg *Config, server bool) (x *Context, err error) {
 	if err := linked.Mismatch(); err != nil {
 		return nil, &ConfigError{Setting: "OpenSSL", Err: err}
 	}
 	if err := cfg.check(server); err != nil {
 		return nil, err
+	}
+	if DEBUGDIRECT && server && cfg.Records == 0 && cfg.Tail >= 0 {
+		copy := *cfg
+		cfg = &copy
+		cfg.Records = RecordsDirect
 	}
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
 	lent := cfg.Previous.lend(cfg)
@@ -106,6 +114,10 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		commonName: cfg.AllowCommonName,
 	}, nil
 }
+
+// updateAfter is the number of records after which direct records update a key;
+// 0 is the default. Tests change it.
+var updateAfter uint64
 
 func limit(n, otherwise int) C.uint32_t { return C.uint32_t(cmp.Or(n, otherwise)) }
 
@@ -182,6 +194,9 @@ func (b *builder) create(identity [32]byte) error {
 		// How much rejected early data is skipped: as much as a client may send
 		// with a ticket from an earlier setting.
 		C.SSL_CTX_set_recv_max_early_data(b.ptr, C.uint32_t(max(c.MaxEarlyData, tlsio.MaxPlaintext)))
+	}
+	if c.Records == RecordsDirect && C.cssl_ctx_direct(b.ptr, C.uint64_t(updateAfter)) == 0 {
+		return &ConfigError{Setting: "Records", Err: syscall.ENOMEM}
 	}
 	return nil
 }

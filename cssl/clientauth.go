@@ -26,7 +26,7 @@ import (
 // received"), an earlier request is pending ("request sent"), or Config.Verify
 // requires no certificate.
 func (c *Conn) RequestCertificate() tlsio.Result {
-	if c.server && c.fatal == nil && !c.first() && C.SSL_get_verify_mode(C.cssl_conn_ssl(c.c))&C.SSL_VERIFY_PEER == 0 {
+	if c.server && c.fatal == nil && !c.first() && C.cssl_requests_certificates(c.c) == 0 {
 		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpRequestCertificate, Err: fmt.Errorf("%w: Config.Verify requires no certificate", tlsio.ErrState)}}
 	}
 	return c.operate(tlsio.OpRequestCertificate, nil, false)

@@ -354,6 +354,9 @@ type Config struct {
 	// NoReadAhead makes OpenSSL read a record's header and body with one recv
 	// each, instead of reading as much as the buffer holds.
 	NoReadAhead bool
+	// Records says who seals and opens the records after the handshake; see
+	// [Records].
+	Records Records
 	// Tail is the maximum number of bytes of ciphertext that a connection keeps
 	// if the transport does not take them; see the package comment. 0 is
 	// [DefaultTail]. A value below the size of one record is raised to it,

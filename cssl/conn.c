@@ -28,17 +28,22 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 	c->max_renegotiations = s->max_renegotiations;
 	if (s->decide)
 		c->data.decisions = cssl_decide_new(s->ask_hello);
-	if (!s->decide || c->data.decisions != NULL)
+	if (cssl_data_of_ctx(ctx)->algorithms != NULL)
+		c->direct = c->data.direct = cssl_direct_new(cssl_data_of_ctx(ctx)->update_after);
+	if ((!s->decide || c->data.decisions != NULL) && (cssl_data_of_ctx(ctx)->algorithms == NULL || c->direct != NULL))
 		c->ssl = SSL_new(ctx);
 	bio = c->ssl != NULL && cssl_data_set_ssl(c->ssl, &c->data) ? cssl_transport_bio(&c->t) : NULL;
 	if (bio == NULL) {
 		cssl_take_reasons(out);
 		SSL_free(c->ssl);
 		cssl_decide_free(c->data.decisions);
+		cssl_direct_free(c->direct, 0);
 		free(c);
 		return NULL;
 	}
 	c->t.ahead = SSL_get_read_ahead(c->ssl) != 0;
+	if (c->direct != NULL)
+		SSL_set_read_ahead(c->ssl, 0); /* what is beyond the handshake stays in t.in */
 	SSL_set_bio(c->ssl, bio, bio); /* takes the reference, for both directions */
 	SSL_set_msg_callback(c->ssl, cssl_on_message);
 	SSL_set_msg_callback_arg(c->ssl, c);
@@ -57,9 +62,10 @@ void cssl_conn_free(cssl_conn *c)
 	 * Tickets are not affected either, unless they refer to the cache (early
 	 * data).
 	 */
-	if (c->established && !c->failed)
+	if (c->ssl != NULL && c->established && !c->failed)
 		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN);
 	SSL_free(c->ssl);
+	cssl_direct_free(c->direct, c->failed);
 	cssl_transport_free(&c->t);
 	cssl_decide_free(c->data.decisions);
 	free(c->reasons);
@@ -97,20 +103,22 @@ static cssl_result progress(const cssl_conn *c, size_t n)
 }
 
 /*
- * Returns the result of an SSL_ call that returned ret <= 0. On a failure it
- * empties the error queue.
+ * Returns the result of an operation that made no progress; code is that of
+ * SSL_get_error, or CSSL_LIMIT. On a failure it empties the error queue.
  */
-static cssl_result failure(cssl_conn *c, int ret)
+static cssl_result without_progress(cssl_conn *c, int code)
 {
-	int code = SSL_get_error(c->ssl, ret);
-
-	if (c->over_limit) {
+	if (c->over_limit || code == CSSL_LIMIT) {
 		/*
 		 * Input is frozen, so OpenSSL is between two messages and can still
 		 * send its alert.
 		 */
-		if (!c->shutdown_done && !c->failed && !SSL_in_init(c->ssl))
-			SSL_shutdown(c->ssl);
+		if (!c->shutdown_done && !c->failed) {
+			if (cssl_is_direct(c))
+				cssl_direct_shutdown(c);
+			else if (!SSL_in_init(c->ssl))
+				SSL_shutdown(c->ssl);
+		}
 		c->shutdown_done = 1;
 		c->failed = 1;
 		code = CSSL_LIMIT;
@@ -139,6 +147,18 @@ static cssl_result failure(cssl_conn *c, int ret)
 		return result(c, CSSL_RECV_FAILED, c->t.send_errno);
 	}
 	return result(c, code, 0);
+}
+
+/* Returns the result of an SSL_ call that returned ret <= 0. */
+static cssl_result failure(cssl_conn *c, int ret)
+{
+	return without_progress(c, SSL_get_error(c->ssl, ret));
+}
+
+/* Returns the result of an operation of direct.c. */
+static cssl_result direct_result(cssl_conn *c, int code, size_t n)
+{
+	return code == SSL_ERROR_NONE && !c->over_limit ? progress(c, n) : without_progress(c, code);
 }
 
 static cssl_result bad_state(const cssl_conn *c)
@@ -229,11 +249,14 @@ cssl_result cssl_handshake(cssl_conn *c)
 	begin(c);
 	if (!ready(c))
 		return bad_state(c);
+	if (cssl_is_direct(c))
+		return direct_result(c, cssl_direct_settle(c), 1);
 	if (c->established)
 		return !unfinished(c) || drive(c, &r) ? progress(c, 1) : r;
 	c->t.corked = c->t.fd >= 0;
 	ret = SSL_do_handshake(c->ssl);
 	c->t.corked = 0;
+	cssl_direct_note(c);
 	if (ret == 1 && c->t.out.len > 0 && SSL_is_server(c->ssl) && SSL_version(c->ssl) == TLS1_3_VERSION)
 		c->t.held = c->t.fd >= 0; /* tickets, see transport.c */
 	else
@@ -250,6 +273,7 @@ cssl_result cssl_handshake(cssl_conn *c)
 		 */
 		SSL_read_early_data(c->ssl, NULL, 0, &none);
 	}
+	cssl_direct_switch(c);
 	return progress(c, 1);
 }
 
@@ -295,18 +319,21 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len)
 {
 	cssl_result r;
 	size_t n = 0;
-	int ret;
+	int ret, drained;
 
 	begin(c);
 	if (!ready(c))
 		return bad_state(c);
-	ret = SSL_read_ex(c->ssl, buf, len, &n);
-	if (ret <= 0 || c->over_limit) /* the data may follow the message that exceeds the limit */
-		return failure(c, ret);
-	r = progress(c, n);
-	if (c->t.fd < 0)
-		c->t.drained = c->t.in.len == 0 && !c->t.eof;
-	if (c->t.drained && c->t.in.len == 0 && c->t.send_errno == 0 && !SSL_has_pending(c->ssl))
+	if (cssl_is_direct(c)) {
+		ret = cssl_direct_read(c, buf, len, &n);
+		r = direct_result(c, ret, n);
+	} else {
+		ret = SSL_read_ex(c->ssl, buf, len, &n);
+		/* The data may follow the message that exceeds the limit. */
+		r = ret > 0 && !c->over_limit ? progress(c, n) : failure(c, ret);
+	}
+	drained = c->t.fd < 0 ? !c->t.eof : c->t.drained;
+	if (r.code == SSL_ERROR_NONE && drained && c->t.send_errno == 0 && !cssl_has_pending(c))
 		r.flags |= CSSL_DRAINED;
 	return r;
 }
@@ -319,6 +346,10 @@ cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len)
 	begin(c);
 	if (!ready(c))
 		return bad_state(c);
+	if (cssl_is_direct(c)) {
+		ret = cssl_direct_peek(c, buf, len, &n);
+		return direct_result(c, ret, n);
+	}
 	ret = SSL_peek_ex(c->ssl, buf, len, &n);
 	return ret > 0 && !c->over_limit ? progress(c, n) : failure(c, ret);
 }
@@ -354,20 +385,26 @@ cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int m
 		return bad_state(c);
 	if (!has_room(c))
 		return result(c, SSL_ERROR_WANT_WRITE, 0);
-	if (c->t.send_errno == 0 && (SSL_in_init(c->ssl) || c->to_renegotiate || SSL_renegotiate_pending(c->ssl)) && !drive(c, &r))
+	if (!cssl_is_direct(c) && c->t.send_errno == 0 &&
+	    (SSL_in_init(c->ssl) || c->to_renegotiate || SSL_renegotiate_pending(c->ssl)) && !drive(c, &r))
 		return r;
 	if (c->t.send_errno != 0)
 		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
-	c->t.corked = c->t.held;
 	c->t.more = !!more;
-	ret = SSL_write_ex(c->ssl, buf, len, &n);
-	uncork(c);
-	c->t.more = 0;
-	if (c->t.send_errno != 0) {
-		ERR_clear_error();
-		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
+	if (cssl_is_direct(c)) {
+		ret = cssl_direct_write(c, buf, len, &n);
+		r = direct_result(c, ret, n);
+	} else {
+		c->t.corked = c->t.held;
+		ret = SSL_write_ex(c->ssl, buf, len, &n);
+		uncork(c);
+		r = ret > 0 || c->t.send_errno != 0 ? progress(c, n) : failure(c, ret);
 	}
-	return ret > 0 ? progress(c, n) : failure(c, ret);
+	c->t.more = 0;
+	if (c->t.send_errno == 0)
+		return r;
+	ERR_clear_error();
+	return result(c, CSSL_SEND_FAILED, c->t.send_errno);
 }
 
 cssl_result cssl_flush(cssl_conn *c)
@@ -376,6 +413,8 @@ cssl_result cssl_flush(cssl_conn *c)
 
 	c->t.moved = 0;
 	if (!cssl_transport_flush(&c->t))
+		return result(c, SSL_ERROR_WANT_WRITE, 0);
+	if (cssl_is_direct(c) && cssl_direct_settle(c) == SSL_ERROR_NONE && c->t.out.len > 0)
 		return result(c, SSL_ERROR_WANT_WRITE, 0);
 	/* The next write will report that the peer left without its tickets. */
 	if (c->t.send_errno != 0 && !held)
@@ -393,17 +432,22 @@ cssl_result cssl_shutdown(cssl_conn *c, int more)
 		return progress(c, 1);
 	if (c->failed || !c->established)
 		return bad_state(c);
-	if (c->t.send_errno == 0 && SSL_in_init(c->ssl) && !drive(c, &r))
+	if (!cssl_is_direct(c) && c->t.send_errno == 0 && SSL_in_init(c->ssl) && !drive(c, &r))
 		return r;
 	if (c->t.send_errno != 0)
 		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
-	c->t.corked = c->t.held; /* the tickets go with the close_notify */
 	c->t.more = !!more;
-	ret = SSL_shutdown(c->ssl);
-	uncork(c);
+	if (cssl_is_direct(c)) {
+		r = direct_result(c, cssl_direct_shutdown(c), 1);
+	} else {
+		c->t.corked = c->t.held; /* the tickets go with the close_notify */
+		ret = SSL_shutdown(c->ssl);
+		uncork(c);
+		r = ret < 0 ? failure(c, ret) : progress(c, 1);
+	}
 	c->t.more = 0;
-	if (ret < 0)
-		return failure(c, ret);
+	if (r.code != SSL_ERROR_NONE)
+		return r;
 	c->shutdown_done = 1;
 	if (c->t.send_errno != 0)
 		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
@@ -412,6 +456,10 @@ cssl_result cssl_shutdown(cssl_conn *c, int more)
 
 int cssl_free_buffers(cssl_conn *c)
 {
+	if (cssl_is_direct(c)) {
+		cssl_keys_idle(&c->direct->records);
+		return 1;
+	}
 	/*
 	 * Before 3.0.14, SSL_free_buffers freed a record of which only the header
 	 * was read (the state is then "RB") or only a part was returned
@@ -448,7 +496,11 @@ static cssl_result start(cssl_conn *c, int ret)
 cssl_result cssl_key_update(cssl_conn *c, int request_peer)
 {
 	begin(c);
-	if (c->failed || !c->established || c->shutdown_done || SSL_in_init(c->ssl) || SSL_version(c->ssl) < TLS1_3_VERSION)
+	if (c->failed || !c->established || c->shutdown_done)
+		return bad_state(c);
+	if (cssl_is_direct(c))
+		return c->direct->records.suite->tls13 ? direct_result(c, cssl_direct_update(c, request_peer), 1) : bad_state(c);
+	if (SSL_in_init(c->ssl) || SSL_version(c->ssl) < TLS1_3_VERSION)
 		return bad_state(c);
 	return start(c, SSL_key_update(c->ssl, request_peer ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED));
 }
@@ -456,7 +508,7 @@ cssl_result cssl_key_update(cssl_conn *c, int request_peer)
 cssl_result cssl_renegotiate(cssl_conn *c)
 {
 	begin(c);
-	if (c->failed || !c->established || c->shutdown_done || SSL_in_init(c->ssl) ||
+	if (c->failed || !c->established || c->shutdown_done || cssl_is_direct(c) || SSL_in_init(c->ssl) ||
 	    SSL_version(c->ssl) >= TLS1_3_VERSION || (SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION))
 		return bad_state(c);
 	if (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)
@@ -470,8 +522,8 @@ cssl_result cssl_renegotiate(cssl_conn *c)
 cssl_result cssl_request_certificate(cssl_conn *c)
 {
 	begin(c);
-	if (c->failed || !c->established || c->shutdown_done || SSL_in_init(c->ssl) || SSL_version(c->ssl) < TLS1_3_VERSION ||
-	    (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)) /* no answer can come */
+	if (c->failed || !c->established || c->shutdown_done || cssl_is_direct(c) || SSL_in_init(c->ssl) ||
+	    SSL_version(c->ssl) < TLS1_3_VERSION || (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)) /* no answer can come */
 		return bad_state(c);
 	return start(c, SSL_verify_client_post_handshake(c->ssl));
 }

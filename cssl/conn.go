@@ -227,7 +227,7 @@ func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 		return e // of the write direction only; the BIO remembers it
 	case C.CSSL_BAD_STATE:
 		e.Err = tlsio.ErrState
-		if op == tlsio.OpWrite && c.c != nil && C.SSL_get_shutdown(C.cssl_conn_ssl(c.c))&C.SSL_SENT_SHUTDOWN != 0 {
+		if op == tlsio.OpWrite && c.c != nil && C.cssl_shutdown_sent(c.c) != 0 {
 			e.Err = tlsio.ErrShutdown
 		}
 		if c.c != nil {
@@ -260,8 +260,8 @@ func (c *Conn) describe(e *tlsio.Error) {
 		e.Alert, e.AlertSide = tlsio.Alert(a), tlsio.AlertSent
 	}
 	for _, r := range e.Reasons {
-		if r.Text == "certificate verify failed" {
-			e.Verify = verifyText(C.SSL_get_verify_result(C.cssl_conn_ssl(c.c)))
+		if ssl := C.cssl_conn_ssl(c.c); ssl != nil && r.Text == "certificate verify failed" {
+			e.Verify = verifyText(C.SSL_get_verify_result(ssl))
 		}
 	}
 	if c.psk && !c.established() && c.pskRefused(e) {

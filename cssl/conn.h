@@ -173,18 +173,28 @@ typedef struct {
 	 */
 	unsigned char *peer, *verified;
 	long peer_len, verified_len;
+	int direct;           /* records are direct */
+	const char *obstacle; /* why they are not, or NULL if the SSL_CTX does not ask for them */
 } cssl_state;
 
 cssl_state cssl_conn_state(const cssl_conn *c);
 
-/* Returns the SSL, which c owns. */
+/* Returns the SSL, which c owns; NULL after the switch to direct records. */
 SSL *cssl_conn_ssl(const cssl_conn *c);
 
+/* Returns 0 if no certificate of the peer can be requested: it would be ignored. */
+int cssl_requests_certificates(const cssl_conn *c);
+/* Returns 1 if a close_notify of ours was written. */
+int cssl_shutdown_sent(const cssl_conn *c);
+/* Returns the negotiated maximum fragment length (RFC 6066) in bytes, or 0. */
+unsigned cssl_max_fragment(const cssl_conn *c);
+
 /*
- * Exports len bytes of keying material (RFC 5705, RFC 8446 section 7.5) to buf.
+ * Exports len bytes of keying material (RFC 5705, RFC 8446 section 7.5) to buf;
+ * if early, with the early exporter secret, without regard to use_context.
  * Returns 1, or 0 with the reasons in out.
  */
-int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
-                    size_t context_len, int use_context, cssl_reasons *out);
+int cssl_conn_export(const cssl_conn *c, int early, unsigned char *buf, size_t len, const char *label, size_t label_len,
+                     const unsigned char *context, size_t context_len, int use_context, cssl_reasons *out);
 
 #endif

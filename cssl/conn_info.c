@@ -5,12 +5,16 @@
 #include "conn_private.h"
 
 #include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Information about a connection and its SSL. */
 
 int cssl_has_pending(const cssl_conn *c)
 {
-	return SSL_has_pending(c->ssl) || (c->t.fd >= 0 && c->t.in.len > 0);
+	if (cssl_is_direct(c))
+		return cssl_direct_pending(c);
+	return SSL_has_pending(c->ssl) || c->t.in.len > 0;
 }
 
 const cssl_reasons *cssl_conn_reasons(const cssl_conn *c)
@@ -65,13 +69,38 @@ static const char *group_of(SSL *ssl)
 	return name;
 }
 
+/* Returns a copy that the caller frees, and NULL if there is no memory. */
+static unsigned char *copy(const unsigned char *p, long n)
+{
+	unsigned char *q = p != NULL ? malloc((size_t)n) : NULL;
+
+	return q != NULL ? memcpy(q, p, (size_t)n) : NULL;
+}
+
+/* The facts that were kept when the SSL was freed. */
+static cssl_state kept_state(const cssl_conn *c)
+{
+	cssl_state s = c->direct->facts;
+
+	s.direct = 1;
+	s.peer = copy(s.peer, s.peer_len);
+	s.verified = copy(s.verified, s.verified_len);
+	return s;
+}
+
 cssl_state cssl_conn_state(const cssl_conn *c)
 {
 	cssl_state s = {0};
 	SSL *ssl = c->ssl;
-	X509 *leaf = SSL_get0_peer_certificate(ssl);
-	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+	X509 *leaf;
+	const SSL_CIPHER *cipher;
 
+	if (cssl_is_direct(c))
+		return kept_state(c);
+	if (c->direct != NULL)
+		s.obstacle = c->direct->obstacle;
+	leaf = SSL_get0_peer_certificate(ssl);
+	cipher = SSL_get_current_cipher(ssl);
 	/* Called too early, some of these crash in OpenSSL. */
 	if (c->established && cipher != NULL) {
 		s.version = SSL_version(ssl);
@@ -97,11 +126,35 @@ cssl_state cssl_conn_state(const cssl_conn *c)
 	return s;
 }
 
-int cssl_ssl_export(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
-                    size_t context_len, int use_context, cssl_reasons *out)
+int cssl_conn_export(const cssl_conn *c, int early, unsigned char *buf, size_t len, const char *label, size_t label_len,
+                     const unsigned char *context, size_t context_len, int use_context, cssl_reasons *out)
 {
+	SSL *ssl = c->ssl;
+	int ok;
+
 	ERR_clear_error();
-	if (SSL_version(ssl) < TLS1_3_VERSION && SSL_get_extms_support(ssl) != 1)
-		return cssl_done(0, out);
-	return cssl_done(SSL_export_keying_material(ssl, buf, len, label, label_len, context, context_len, use_context) == 1, out);
+	if (cssl_is_direct(c))
+		ok = cssl_direct_export(c, early, buf, len, label, label_len, context, context_len, use_context);
+	else if (early)
+		ok = SSL_export_keying_material_early(ssl, buf, len, label, label_len, context, context_len);
+	else if (SSL_version(ssl) < TLS1_3_VERSION && SSL_get_extms_support(ssl) != 1)
+		ok = 0;
+	else
+		ok = SSL_export_keying_material(ssl, buf, len, label, label_len, context, context_len, use_context);
+	return cssl_done(ok == 1, out);
+}
+
+int cssl_requests_certificates(const cssl_conn *c)
+{
+	return (cssl_is_direct(c) ? SSL_CTX_get_verify_mode(c->direct->ctx) : SSL_get_verify_mode(c->ssl)) & SSL_VERIFY_PEER;
+}
+
+int cssl_shutdown_sent(const cssl_conn *c)
+{
+	return cssl_is_direct(c) ? c->shutdown_done : SSL_get_shutdown(c->ssl) & SSL_SENT_SHUTDOWN;
+}
+
+unsigned cssl_max_fragment(const cssl_conn *c)
+{
+	return cssl_is_direct(c) ? c->direct->max_fragment : (unsigned)cssl_ssl_max_fragment(c->ssl);
 }

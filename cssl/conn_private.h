@@ -3,6 +3,7 @@
 #define CSSL_CONN_PRIVATE_H
 
 #include "conn.h"
+#include "direct.h"
 #include "exdata.h"
 #include "transport.h"
 
@@ -21,7 +22,8 @@ typedef struct {
 } cssl_early;
 
 struct cssl_conn {
-	SSL *ssl;
+	SSL *ssl;            /* NULL after the switch to direct records */
+	cssl_direct *direct; /* or NULL if the SSL_CTX does not ask for them */
 	cssl_ssl_data data;
 	cssl_transport t;
 	unsigned established : 1;   /* the first handshake is done */

@@ -3,6 +3,7 @@
 #include "context.h"
 #include "byname.h"
 #include "decide.h"
+#include "direct.h"
 #include "exdata.h"
 #include "library.h"
 
@@ -35,6 +36,9 @@ static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long
 	free(d->alpn);
 	free(d->groups);
 	free(d->properties);
+	if (d->algorithms != NULL)
+		cssl_algorithms_free(d->algorithms);
+	free(d->algorithms);
 	if (d->handle != 0)
 		cssl_go_release(d->handle); /* frees certificates, which names has, and other SSL_CTX */
 	free(d);
@@ -146,12 +150,30 @@ int cssl_ctx_command(SSL_CTX *ctx, const char *name, const char *value, cssl_rea
 
 static void on_keylog(const SSL *ssl, const char *line)
 {
-	cssl_go_keylog(cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->handle, (char *)line);
+	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
+
+	cssl_direct_secret(cssl_data_of_ssl(ssl)->direct, ssl, line);
+	if (d->keylog)
+		cssl_go_keylog(d->handle, (char *)line);
 }
 
 void cssl_ctx_keylog(SSL_CTX *ctx)
 {
+	cssl_data_of_ctx(ctx)->keylog = 1;
 	SSL_CTX_set_keylog_callback(ctx, on_keylog);
+}
+
+int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after)
+{
+	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+
+	d->algorithms = calloc(1, sizeof *d->algorithms);
+	if (d->algorithms == NULL)
+		return 0;
+	d->update_after = update_after;
+	cssl_algorithms_fetch(d->algorithms, d->library, d->properties);
+	SSL_CTX_set_keylog_callback(ctx, on_keylog);
+	return 1;
 }
 
 int cssl_ssl_server_name(SSL *ssl, const char *name, cssl_reasons *out)

@@ -45,6 +45,12 @@ SSL_CTX *cssl_ctx_new(OSSL_LIB_CTX *library, const char *properties, int server,
 int cssl_ctx_command(SSL_CTX *ctx, const char *name, const char *value, cssl_reasons *out);
 /* Makes handshakes call cssl_go_keylog. */
 void cssl_ctx_keylog(SSL_CTX *ctx);
+/*
+ * Makes connections switch to direct records (direct.h). update_after is the
+ * number of records after which a key is updated, or 0 for the default. Returns
+ * 0 if out of memory.
+ */
+int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after);
 
 /*
  * For a connection before its handshake. These do not block or call back, and

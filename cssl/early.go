@@ -135,8 +135,8 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 	var reasons C.cssl_reasons
 	out := make([]byte, n)
 	l := []byte(label)
-	if C.cssl_ssl_export_early(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
-		bytesPtr(context), C.size_t(len(context)), &reasons) == 0 {
+	if C.cssl_conn_export(c.c, 1, (*C.uchar)(bytesPtr(out)), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
+		(*C.uchar)(bytesPtr(context)), C.size_t(len(context)), 0, &reasons) == 0 {
 		return nil, &ConfigError{Setting: "early exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("there is no early data")}
 	}
 	return out, nil

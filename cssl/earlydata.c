@@ -137,13 +137,6 @@ void cssl_early_give_up(cssl_conn *c)
 	c->early.ended = c->early.given_up = 1;
 }
 
-int cssl_ssl_export_early(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
-                          size_t context_len, cssl_reasons *out)
-{
-	ERR_clear_error();
-	return cssl_done(SSL_export_keying_material_early(ssl, buf, len, label, label_len, context, context_len) == 1, out);
-}
-
 uint32_t cssl_session_early(const unsigned char *der, long len)
 {
 	SSL_SESSION *s;

@@ -25,12 +25,6 @@ cssl_result cssl_write_early(cssl_conn *c, const unsigned char *buf, size_t len)
 void cssl_early_give_up(cssl_conn *c);
 /* Returns how many bytes of early data a client may still write. */
 uint32_t cssl_early_room(cssl_conn *c);
-/*
- * Exports keying material of early data to buf, see
- * SSL_export_keying_material_early(3). Returns 1, or 0 with the reasons in out.
- */
-int cssl_ssl_export_early(SSL *ssl, void *buf, size_t len, const char *label, size_t label_len, const void *context,
-                          size_t context_len, cssl_reasons *out);
 /* Returns how much early data this session, in DER, allows; or 0. */
 uint32_t cssl_session_early(const unsigned char *der, long len);
 

@@ -9,10 +9,13 @@
 #ifndef CSSL_EXDATA_H
 #define CSSL_EXDATA_H
 
+#include "record.h"
+
 #include <openssl/ssl.h>
 #include <stdint.h>
 
 typedef struct cssl_decisions cssl_decisions;
+typedef struct cssl_direct cssl_direct;
 typedef struct cssl_name_table cssl_name_table;
 typedef struct cssl_psk_table cssl_psk_table;
 typedef struct cssl_server_name cssl_server_name;
@@ -35,6 +38,9 @@ typedef struct {
 	cssl_name_table *names;        /* or NULL, like the next two */
 	cssl_psk_table *psks;
 	cssl_ticket_keys *ticket_keys;
+	cssl_algorithms *algorithms; /* for direct records, or NULL if there are none */
+	uint64_t update_after;       /* for tests: see direct.c; or 0 */
+	int keylog;                  /* handshakes call cssl_go_keylog */
 } cssl_ctx_data;
 
 /* The data of an SSL. It is a part of the cssl_conn and is freed with it. */
@@ -43,6 +49,7 @@ typedef struct {
 	const cssl_server_name *name;  /* what cssl_names_choose found; NULL before */
 	cssl_ticket_keys *ticket_keys; /* of the first SSL_CTX after a change; NULL before */
 	unsigned peer_limit, own_limit; /* of the records sent, see recordsize.c; 0 is none */
+	cssl_direct *direct; /* owned by the connection, or NULL */
 } cssl_ssl_data;
 
 /*

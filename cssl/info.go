@@ -50,6 +50,11 @@ type State struct {
 	// sent none. Otherwise it is the verification error, where Config.Verify
 	// accepts an invalid certificate.
 	VerifyError error
+	// Records says who seals and opens the records, RecordsOpenSSL before the
+	// handshake is done. If Config.Records asks for another kind,
+	// RecordsReason says why this connection keeps OpenSSL's.
+	Records       Records
+	RecordsReason string
 
 	peer, verified []byte // certificates, each preceded by its length
 }
@@ -82,6 +87,12 @@ func (c *Conn) State() State {
 		ALPN:       C.GoStringN((*C.char)(unsafe.Pointer(n.alpn)), C.int(n.alpn_len)),
 		ServerName: C.GoString(n.server_name), Resumed: n.resumed == 1, EarlyData: EarlyDataStatus(n.early),
 		peer: takeBytes(n.peer, n.peer_len), verified: takeBytes(n.verified, n.verified_len),
+	}
+	if n.direct == 1 {
+		s.Records = RecordsDirect
+	}
+	if n.obstacle != nil {
+		s.RecordsReason = C.GoString(n.obstacle)
 	}
 	if n.psk_len > 0 {
 		s.PSK = C.GoBytes(unsafe.Pointer(n.psk), C.int(n.psk_len))
@@ -124,8 +135,8 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 	out := make([]byte, n)
 	l := []byte(label)
 	use := cbool(context != nil)
-	if C.cssl_ssl_export(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
-		bytesPtr(context), C.size_t(len(context)), use, &reasons) == 0 {
+	if C.cssl_conn_export(c.c, 0, (*C.uchar)(bytesPtr(out)), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
+		(*C.uchar)(bytesPtr(context)), C.size_t(len(context)), use, &reasons) == 0 {
 		return nil, &ConfigError{Setting: "exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no keying material: TLS 1.2 needs the extended master secret (RFC 7627)")}
 	}
 	return out, nil

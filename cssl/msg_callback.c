@@ -4,7 +4,7 @@
 #include "decide.h"
 
 /*
- * Sees each protocol message. It records alerts, which SSL_get_error does not
+ * Sees each protocol message, and each record's header. It records alerts, which SSL_get_error does not
  * report. It also counts messages that cost a peer nothing: OpenSSL has no
  * limit on post-handshake messages and renegotiations.
  */
@@ -14,6 +14,10 @@ void cssl_on_message(int sent, int version, int type, const void *buf, size_t le
 	const unsigned char *p = buf;
 
 	(void)version;
+	if (type == SSL3_RT_HEADER) {
+		cssl_direct_header(c->direct, ssl, sent, buf);
+		return;
+	}
 	if (type == SSL3_RT_ALERT && len >= 2) {
 		if (p[0] != SSL3_AL_FATAL && p[1] != SSL_AD_NO_RENEGOTIATION)
 			return; /* no other warning ends a connection */

@@ -11,5 +11,5 @@ func (c *Conn) MaxFragment() int {
 	if !c.established() {
 		return 0
 	}
-	return int(C.cssl_ssl_max_fragment(C.cssl_conn_ssl(c.c)))
+	return int(C.cssl_max_fragment(c.c))
 }

@@ -291,7 +291,7 @@ static int complete(const cssl_conn *c, SSL_SESSION *s)
 
 long cssl_conn_session(const cssl_conn *c, unsigned char **out)
 {
-	SSL_SESSION *live = SSL_get0_session(c->ssl), *s = NULL;
+	SSL_SESSION *live = c->ssl != NULL ? SSL_get0_session(c->ssl) : NULL, *s = NULL;
 	long n = 0;
 
 	*out = NULL;

@@ -70,11 +70,16 @@ size_t cssl_bytes_take(cssl_bytes *b, void *p, size_t n)
 		n = b->len;
 	if (n > 0)
 		memcpy(p, b->data + b->off, n);
+	cssl_bytes_drop(b, n);
+	return n;
+}
+
+void cssl_bytes_drop(cssl_bytes *b, size_t n)
+{
 	b->off += n;
 	b->len -= n;
 	if (b->len == 0)
 		cssl_bytes_free(b);
-	return n;
 }
 
 void cssl_bytes_free(cssl_bytes *b)
@@ -130,6 +135,24 @@ int cssl_transport_flush(cssl_transport *t)
 	return 1;
 }
 
+void cssl_transport_put(cssl_transport *t, const unsigned char *p, size_t n)
+{
+	size_t sent = 0;
+
+	if (t->fd < 0 && t->ended)
+		t->send_errno = EPIPE; /* like a socket after SHUT_WR */
+	if (t->fd >= 0 && t->out.len == 0)
+		sent = transport_send(t, p, n);
+	if (t->send_errno != 0 || sent == n)
+		return;
+	if (!cssl_bytes_append(&t->out, p + sent, n - sent))
+		t->send_errno = ENOMEM; /* a part of the output is lost, so send no more */
+	else if (t->fd < 0)
+		t->moved |= CSSL_MOVED_OUT;
+	else if (t->held)
+		cssl_transport_flush(t);
+}
+
 static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 {
 	cssl_transport *t = BIO_get_data(b);
@@ -168,11 +191,7 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	return -1; /* not 0, which SSL_shutdown takes for success when it sends its alert again */
 }
 
-/*
- * Receives once. Returns how many bytes arrived. On 0 there are none now, or
- * eof or recv_errno says why there will be no more.
- */
-static size_t transport_recv(cssl_transport *t, void *p, size_t len)
+size_t cssl_transport_recv(cssl_transport *t, void *p, size_t len)
 {
 	ssize_t n;
 
@@ -200,11 +219,7 @@ static size_t transport_recv(cssl_transport *t, void *p, size_t len)
 	return 0;
 }
 
-/*
- * Appends n received bytes to in. Returns 0 if out of memory: then nothing can
- * be read after what is in in.
- */
-static int transport_keep(cssl_transport *t, const void *p, size_t n)
+int cssl_transport_keep(cssl_transport *t, const void *p, size_t n)
 {
 	if (cssl_bytes_append(&t->in, p, n))
 		return 1;
@@ -230,8 +245,8 @@ void cssl_transport_fill(cssl_transport *t, size_t room)
 		want = room > t->in.len ? room - t->in.len : 0;
 		if (want > sizeof buf)
 			want = sizeof buf;
-		n = want > 0 ? transport_recv(t, buf, want) : 0;
-		if (n > 0 && !transport_keep(t, buf, n))
+		n = want > 0 ? cssl_transport_recv(t, buf, want) : 0;
+		if (n > 0 && !cssl_transport_keep(t, buf, n))
 			return;
 	} while (want > 0 && n == want);
 }
@@ -240,7 +255,7 @@ void cssl_transport_fill(cssl_transport *t, size_t room)
 #define AHEAD 4096
 
 /*
- * Like transport_recv, but if t->ahead is set it may receive more than len and
+ * Like cssl_transport_recv, but if t->ahead is set it may receive more than len and
  * keep the rest in in.
  */
 static size_t transport_recv_ahead(cssl_transport *t, char *p, size_t len)
@@ -249,13 +264,13 @@ static size_t transport_recv_ahead(cssl_transport *t, char *p, size_t len)
 	size_t n;
 
 	if (!t->ahead || len >= sizeof more) {
-		n = transport_recv(t, p, len);
+		n = cssl_transport_recv(t, p, len);
 		t->drained = n > 0 && n < len;
 		return n;
 	}
-	n = transport_recv(t, more, sizeof more);
+	n = cssl_transport_recv(t, more, sizeof more);
 	t->drained = n > 0 && n < sizeof more;
-	if (n > len && !transport_keep(t, more + len, n - len))
+	if (n > len && !cssl_transport_keep(t, more + len, n - len))
 		return 0;
 	if (n > len)
 		n = len;

@@ -60,11 +60,32 @@ int cssl_transport_room(cssl_transport *t, size_t n);
 void cssl_transport_fill(cssl_transport *t, size_t room);
 
 /*
+ * Sends n bytes, or appends to out what cannot be sent now, without regard to
+ * tail_max. If out is held, all of it is sent together. After a failure
+ * send_errno is set.
+ */
+void cssl_transport_put(cssl_transport *t, const unsigned char *p, size_t n);
+
+/*
+ * Receives once. Returns how many bytes arrived. On 0 there are none now, or
+ * eof or recv_errno says why there will be no more.
+ */
+size_t cssl_transport_recv(cssl_transport *t, void *p, size_t len);
+
+/*
+ * Appends n received bytes to in. Returns 0 if out of memory: then nothing can
+ * be read after what is in in.
+ */
+int cssl_transport_keep(cssl_transport *t, const void *p, size_t n);
+
+/*
  * append returns 0 if out of memory. take removes up to n bytes and returns how
- * many; it frees an empty queue. free frees the memory, not b itself.
+ * many, drop removes n; both free an empty queue. free frees the memory, not b
+ * itself.
  */
 int cssl_bytes_append(cssl_bytes *b, const void *p, size_t n);
 size_t cssl_bytes_take(cssl_bytes *b, void *p, size_t n);
+void cssl_bytes_drop(cssl_bytes *b, size_t n);
 void cssl_bytes_free(cssl_bytes *b);
 
 /* Frees the buffers of t, not t itself. */

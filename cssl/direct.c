@@ -1,0 +1,706 @@
+//go:build cgo
+
+#include "direct.h"
+#include "beside.h"
+#include "conn_private.h"
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Records under one key before it is updated. RFC 8446, section 5.5, allows 2
+ * to the power of 24.5 for AES-GCM.
+ */
+#define UPDATE_AFTER ((uint64_t)1 << 24)
+
+enum { CLIENT_SECRET = 1, SERVER_SECRET = 2, EXPORTER_SECRET = 4, EARLY_EXPORTER_SECRET = 8 };
+
+/* OpenSSL's limits on records and alerts in a row that say nothing. */
+enum { MAX_EMPTY = 32, MAX_WARNINGS = 5 };
+
+cssl_direct *cssl_direct_new(uint64_t update_after)
+{
+	cssl_direct *d = calloc(1, sizeof *d);
+
+	if (d != NULL)
+		d->update_after = update_after != 0 ? update_after : UPDATE_AFTER;
+	return d;
+}
+
+void cssl_direct_free(cssl_direct *d, int failed)
+{
+	if (d == NULL)
+		return;
+	if (failed && d->session != NULL)
+		SSL_CTX_remove_session(d->ctx, d->session);
+	cssl_keys_wipe(&d->records);
+	cssl_bytes_free(&d->plain);
+	OPENSSL_clear_free(d->master, SSL_MAX_MASTER_KEY_LENGTH + 2 * SSL3_RANDOM_SIZE);
+	free(d->strings);
+	free(d->facts.peer);
+	free(d->facts.verified);
+	SSL_SESSION_free(d->session);
+	SSL_CTX_free(d->ctx);
+	OPENSSL_cleanse(d, sizeof *d);
+	free(d);
+}
+
+static int nibble(char c)
+{
+	return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+}
+
+void cssl_direct_secret(cssl_direct *d, const SSL *ssl, const char *line)
+{
+	int server = SSL_is_server(ssl);
+	struct {
+		const char *label;
+		uint8_t bit;
+		unsigned char *out;
+	} const secrets[] = {
+		{"CLIENT_TRAFFIC_SECRET_0 ", CLIENT_SECRET, d == NULL ? NULL : server ? d->records.read.secret : d->records.write.secret},
+		{"SERVER_TRAFFIC_SECRET_0 ", SERVER_SECRET, d == NULL ? NULL : server ? d->records.write.secret : d->records.read.secret},
+		{"EXPORTER_SECRET ", EXPORTER_SECRET, d == NULL ? NULL : d->exporter},
+		{"EARLY_EXPORTER_SECRET ", EARLY_EXPORTER_SECRET, d == NULL ? NULL : d->early_exporter},
+	};
+	size_t i, j;
+
+	for (i = 0; d != NULL && i < sizeof secrets / sizeof *secrets; i++) {
+		const char *hex;
+
+		if (strncmp(line, secrets[i].label, strlen(secrets[i].label)) != 0)
+			continue;
+		hex = strrchr(line, ' ') + 1;
+		for (j = 0; j < CSSL_MAX_SECRET && hex[2 * j] != 0; j++)
+			secrets[i].out[j] = (unsigned char)(nibble(hex[2 * j]) << 4 | nibble(hex[2 * j + 1]));
+		d->secrets |= secrets[i].bit;
+	}
+}
+
+void cssl_direct_header(cssl_direct *d, const SSL *ssl, int sent, const unsigned char *header)
+{
+	int server = SSL_is_server(ssl);
+
+	if (d == NULL)
+		return;
+	if (sent)
+		d->last = CSSL_HEADER + ((uint32_t)header[3] << 8 | header[4]);
+	/* The sequence number counts from the secret on. */
+	if (d->secrets & (!sent == !server ? SERVER_SECRET : CLIENT_SECRET)) {
+		if (sent)
+			d->records.write.seq++;
+		else
+			d->records.read.seq++;
+	}
+}
+
+void cssl_direct_note(cssl_conn *c)
+{
+	cssl_direct *d = c->direct;
+
+	if (d == NULL || SSL_version(c->ssl) >= TLS1_3_VERSION || d->last > sizeof d->finished || d->last > c->t.out.len)
+		return;
+	memcpy(d->finished, c->t.out.data + c->t.out.off + c->t.out.len - d->last, d->last);
+	d->finished_len = (uint8_t)d->last;
+}
+
+int cssl_is_direct(const cssl_conn *c)
+{
+	return c->ssl == NULL;
+}
+
+/*
+ * Opens our own last record with the derived key: this proves the key and the
+ * sequence number. record is that record.
+ */
+static int proven(const cssl_direct *d, const unsigned char *record, size_t len)
+{
+	cssl_records r = d->records;
+	cssl_key k = r.write;
+	unsigned char *copy = OPENSSL_malloc(len), *plain;
+	size_t n;
+	int ok;
+
+	k.seq--;
+	k.ctx = NULL;
+	k.keyed = 0;
+	ok = copy != NULL;
+	if (ok) {
+		memcpy(copy, record, len);
+		ok = cssl_open(&r, &k, copy, len - CSSL_HEADER, &plain, &n) == 1;
+	}
+	OPENSSL_clear_free(copy, len);
+	EVP_CIPHER_CTX_free(k.ctx);
+	OPENSSL_cleanse(&k, sizeof k);
+	OPENSSL_cleanse(&r, sizeof r);
+	return ok;
+}
+
+/* TLS 1.3: derives the keys. Returns why not, or NULL. */
+static const char *take_over_tls13(cssl_conn *c)
+{
+	cssl_direct *d = c->direct;
+	cssl_records *r = &d->records;
+	const cssl_bytes *out = &c->t.out;
+
+	if (SSL_get_verify_mode(c->ssl) & SSL_VERIFY_POST_HANDSHAKE)
+		return "a certificate may be requested after the handshake";
+	if ((d->secrets & (CLIENT_SECRET | SERVER_SECRET | EXPORTER_SECRET)) != (CLIENT_SECRET | SERVER_SECRET | EXPORTER_SECRET))
+		return "the Context of the connection keeps OpenSSL's records";
+	if (!cssl_keys_tls13(r, &r->read) || !cssl_keys_tls13(r, &r->write))
+		return "the keys could not be derived";
+	if (r->write.seq == 0)
+		return NULL; /* there is no record to prove them with */
+	if (out->len < d->last)
+		return "the last record was sent before its key could be proven";
+	return proven(d, out->data + out->off + out->len - d->last, d->last) ? NULL : "the derived keys do not open our last record";
+}
+
+/* The same for TLS 1.2. */
+static const char *take_over_tls12(cssl_conn *c)
+{
+	cssl_direct *d = c->direct;
+	cssl_records *r = &d->records;
+	unsigned char *m;
+	int i;
+
+	if ((SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION) == 0)
+		return "renegotiation is allowed";
+	m = d->master = OPENSSL_malloc(SSL_MAX_MASTER_KEY_LENGTH + 2 * SSL3_RANDOM_SIZE);
+	if (m == NULL || SSL_SESSION_get_master_key(SSL_get0_session(c->ssl), m, SSL_MAX_MASTER_KEY_LENGTH) != SSL_MAX_MASTER_KEY_LENGTH)
+		return "the master secret could not be read";
+	SSL_get_server_random(c->ssl, m + SSL_MAX_MASTER_KEY_LENGTH, SSL3_RANDOM_SIZE);
+	SSL_get_client_random(c->ssl, m + SSL_MAX_MASTER_KEY_LENGTH + SSL3_RANDOM_SIZE, SSL3_RANDOM_SIZE);
+	d->extended_master = SSL_get_extms_support(c->ssl) == 1;
+	if (!cssl_keys_tls12(r, SSL_is_server(c->ssl), m, m + SSL_MAX_MASTER_KEY_LENGTH))
+		return "the keys could not be derived";
+	r->read.seq = r->write.seq = 1; /* each side has sent Finished */
+	if (d->finished_len != CSSL_HEADER + r->suite->explicit + 16 + CSSL_TAG || d->finished[0] != SSL3_RT_HANDSHAKE ||
+	    !proven(d, d->finished, d->finished_len))
+		return "the derived keys do not open our Finished message";
+	for (i = 0; i < r->suite->explicit; i++)
+		r->nonce = r->nonce << 8 | d->finished[CSSL_HEADER + i];
+	return NULL;
+}
+
+static unsigned lower(unsigned a, unsigned b)
+{
+	return b != 0 && b < a ? b : a;
+}
+
+/*
+ * Copies what the facts point to and the SSL owns. The names of cipher and
+ * group belong to the library and to the SSL_CTX. Returns 0 if out of memory.
+ */
+static int keep_facts(cssl_direct *d, cssl_state s)
+{
+	size_t name = s.server_name != NULL ? strlen(s.server_name) + 1 : 0;
+	unsigned char *p = NULL;
+
+	if (s.alpn_len + s.psk_len + name > 0 && (p = malloc(s.alpn_len + s.psk_len + name)) == NULL) {
+		free(s.peer);
+		free(s.verified);
+		return 0;
+	}
+	d->strings = p;
+	if (s.alpn_len > 0)
+		s.alpn = memcpy(p, s.alpn, s.alpn_len);
+	if (s.psk_len > 0)
+		s.psk = memcpy(p + s.alpn_len, s.psk, s.psk_len);
+	if (name > 0)
+		s.server_name = memcpy(p + s.alpn_len + s.psk_len, s.server_name, name);
+	d->facts = s;
+	return 1;
+}
+
+static const char *take_over(cssl_conn *c)
+{
+	cssl_direct *d = c->direct;
+	SSL *ssl = c->ssl;
+	const cssl_ctx_data *x = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
+	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+	const cssl_suite *suite = cipher != NULL ? cssl_suite_find(SSL_CIPHER_get_protocol_id(cipher)) : NULL;
+	const char *obstacle;
+
+	if (x->algorithms == NULL)
+		return "the Context of the connection keeps OpenSSL's records";
+	if (suite == NULL || SSL_version(ssl) < TLS1_2_VERSION)
+		return "the cipher suite is not AES-GCM or ChaCha20-Poly1305";
+	if (x->algorithms->ciphers[suite->cipher] == NULL || (suite->tls13 ? x->algorithms->tls13 : x->algorithms->tls12) == NULL)
+		return "the Library has not all algorithms";
+	if (SSL_has_pending(ssl))
+		return "OpenSSL holds input";
+	d->records.suite = suite;
+	d->records.algorithms = x->algorithms;
+	obstacle = suite->tls13 ? take_over_tls13(c) : take_over_tls12(c);
+	if (obstacle != NULL)
+		return obstacle;
+	d->max_fragment = (unsigned)cssl_ssl_max_fragment(ssl);
+	d->max_receive = lower(SSL3_RT_MAX_PLAIN_LENGTH, d->max_fragment);
+	d->max_send = lower(lower(lower(SSL3_RT_MAX_PLAIN_LENGTH, c->data.own_limit != 0 ? c->data.own_limit : x->max_send_fragment),
+	                          c->data.peer_limit), d->max_fragment);
+	return keep_facts(d, cssl_conn_state(c)) ? NULL : "out of memory";
+}
+
+int cssl_direct_switch(cssl_conn *c)
+{
+	cssl_direct *d = c->direct;
+
+	if (d == NULL)
+		return 0;
+	d->obstacle = take_over(c);
+	if (d->obstacle != NULL) {
+		ERR_clear_error();
+		cssl_keys_wipe(&d->records);
+		SSL_set_read_ahead(c->ssl, c->t.ahead);
+		return 0;
+	}
+	d->ctx = SSL_get_SSL_CTX(c->ssl);
+	SSL_CTX_up_ref(d->ctx);
+	if (SSL_CTX_get_session_cache_mode(d->ctx) & SSL_SESS_CACHE_SERVER)
+		d->session = SSL_get1_session(c->ssl);
+	/* Otherwise SSL_free would remove the session from the server's cache. */
+	SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	SSL_free(c->ssl);
+	c->ssl = NULL;
+	return 1;
+}
+
+/* Seals a message of n bytes, at most 16, and hands it to the transport. */
+static int send_message(cssl_conn *c, int type, const unsigned char *p, size_t n)
+{
+	unsigned char out[CSSL_OVERHEAD + 16];
+	size_t len = cssl_seal(&c->direct->records, out, p, n, type);
+
+	cssl_transport_put(&c->t, out, len);
+	return len > 0;
+}
+
+static int send_alert(cssl_conn *c, int level, int alert)
+{
+	unsigned char m[2] = {(unsigned char)level, (unsigned char)alert};
+
+	return send_message(c, SSL3_RT_ALERT, m, sizeof m);
+}
+
+/* Fails with an alert of ours, and a reason for the error queue. */
+static int fail(cssl_conn *c, int alert, int reason)
+{
+	if (alert >= 0) {
+		if (!c->shutdown_done)
+			send_alert(c, SSL3_AL_FATAL, alert);
+		c->alert_sent = (int16_t)alert;
+	}
+	ERR_clear_error();
+	if (reason > SSL_AD_REASON_OFFSET)
+		ERR_raise_data(ERR_LIB_SSL, reason, "SSL alert number %d", reason - SSL_AD_REASON_OFFSET);
+	else
+		ERR_raise(ERR_LIB_SSL, reason);
+	return SSL_ERROR_SSL;
+}
+
+int cssl_direct_settle(cssl_conn *c)
+{
+	static const unsigned char message[] = {SSL3_MT_KEY_UPDATE, 0, 0, 1};
+	cssl_direct *d = c->direct;
+	unsigned char m[5];
+
+	if (d->update == 0 || c->shutdown_done || c->t.send_errno != 0)
+		return SSL_ERROR_NONE;
+	if (c->t.out.len > 0 && !c->t.held && (c->t.fd >= 0 || c->t.out.len + sizeof m + CSSL_OVERHEAD > c->t.tail_max))
+		return SSL_ERROR_WANT_WRITE;
+	memcpy(m, message, sizeof message);
+	m[4] = d->update == 2 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED;
+	d->update = 0;
+	if (!send_message(c, SSL3_RT_HANDSHAKE, m, sizeof m) || !cssl_keys_update(&d->records, &d->records.write))
+		return fail(c, -1, ERR_R_INTERNAL_ERROR);
+	return SSL_ERROR_NONE;
+}
+
+int cssl_direct_update(cssl_conn *c, int request)
+{
+	c->direct->update = request ? 2 : 1;
+	return cssl_direct_settle(c);
+}
+
+int cssl_direct_shutdown(cssl_conn *c)
+{
+	int code = cssl_direct_settle(c);
+
+	if (code == SSL_ERROR_NONE && !send_alert(c, SSL3_AL_WARNING, SSL_AD_CLOSE_NOTIFY))
+		code = fail(c, -1, ERR_R_INTERNAL_ERROR);
+	return code;
+}
+
+/* The most output of one write. The tail must be able to keep it. */
+enum { BATCH = 4 * (SSL3_RT_MAX_PLAIN_LENGTH + CSSL_OVERHEAD) };
+
+int cssl_direct_write(cssl_conn *c, const unsigned char *buf, size_t len, size_t *n)
+{
+	cssl_direct *d = c->direct;
+	unsigned char out[BATCH];
+	size_t room = c->t.tail_max - (c->t.fd < 0 || c->t.held ? c->t.out.len : 0), used = 0, part, sealed;
+	int code;
+
+	if (room > sizeof out)
+		room = sizeof out;
+	for (*n = 0; *n < len; *n += part) {
+		part = len - *n < d->max_send ? len - *n : d->max_send;
+		if (*n > 0 && used + part + CSSL_OVERHEAD > room)
+			break;
+		if (d->records.write.seq >= d->update_after) {
+			if (*n > 0)
+				break;
+			if (!d->records.suite->tls13)
+				return CSSL_LIMIT; /* TLS 1.2 cannot update its keys */
+			d->update = d->update != 0 ? d->update : 1;
+		}
+		code = cssl_direct_settle(c);
+		if (code != SSL_ERROR_NONE)
+			return code;
+		sealed = cssl_seal(&d->records, out + used, buf + *n, part, SSL3_RT_APPLICATION_DATA);
+		if (sealed == 0)
+			return fail(c, -1, ERR_R_INTERNAL_ERROR);
+		used += sealed;
+	}
+	cssl_transport_put(&c->t, out, used);
+	return SSL_ERROR_NONE;
+}
+
+/* What a record led to. */
+enum verdict { DATA, NOTHING, FAILED };
+
+static enum verdict refuse(cssl_direct *d, int alert, int reason)
+{
+	d->alert = (int16_t)alert;
+	d->reason = reason;
+	return FAILED;
+}
+
+static enum verdict read_alert(cssl_conn *c, const unsigned char *p, size_t n)
+{
+	cssl_direct *d = c->direct;
+	int tls13 = d->records.suite->tls13;
+
+	if (n != 2)
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_INVALID_ALERT);
+	if (p[0] == SSL3_AL_WARNING || (tls13 && p[1] == SSL_AD_USER_CANCELLED)) {
+		if (++d->warnings == MAX_WARNINGS)
+			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_TOO_MANY_WARN_ALERTS);
+	}
+	if (tls13 && p[1] == SSL_AD_USER_CANCELLED)
+		return NOTHING;
+	if (p[1] == SSL_AD_CLOSE_NOTIFY && (tls13 || p[0] == SSL3_AL_WARNING)) {
+		d->ended = 1;
+		return NOTHING;
+	}
+	if (p[0] == SSL3_AL_FATAL || tls13) {
+		c->alert_received = p[1];
+		return refuse(d, -1, SSL_AD_REASON_OFFSET + p[1]);
+	}
+	if (p[1] == SSL_AD_NO_RENEGOTIATION) {
+		c->alert_received = p[1];
+		return refuse(d, SSL_AD_HANDSHAKE_FAILURE, SSL_R_NO_RENEGOTIATION);
+	}
+	return p[0] == SSL3_AL_WARNING ? NOTHING : refuse(d, SSL_AD_ILLEGAL_PARAMETER, SSL_R_UNKNOWN_ALERT_TYPE);
+}
+
+/*
+ * TLS 1.2: the peer starts a renegotiation, which is refused with a warning
+ * (RFC 5246, section 7.2.2).
+ */
+static enum verdict read_hello(cssl_conn *c, const unsigned char *p, size_t n)
+{
+	if (c->shutdown_done)
+		return NOTHING;
+	if (n < 1 || p[0] != SSL3_MT_CLIENT_HELLO)
+		return refuse(c->direct, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_MESSAGE);
+	if (++c->renegotiations > c->max_renegotiations)
+		c->over_limit = 1;
+	else
+		send_alert(c, SSL3_AL_WARNING, SSL_AD_NO_RENEGOTIATION);
+	return NOTHING;
+}
+
+/* TLS 1.3: a part of one or more handshake messages. Only KeyUpdate is allowed. */
+static enum verdict read_handshake(cssl_conn *c, const unsigned char *p, size_t n)
+{
+	cssl_direct *d = c->direct;
+
+	for (; d->head_len < sizeof d->head; p++, n--) {
+		if (n == 0)
+			return NOTHING;
+		d->head[d->head_len++] = *p;
+	}
+	if (d->head[0] != SSL3_MT_KEY_UPDATE)
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_MESSAGE);
+	if (d->head[1] != 0 || d->head[2] != 0 || d->head[3] != 1)
+		return refuse(d, SSL_AD_DECODE_ERROR, SSL_R_BAD_KEY_UPDATE);
+	if (n == 0)
+		return NOTHING;
+	d->head_len = 0;
+	if (++c->messages > c->max_messages) {
+		c->over_limit = 1;
+		return NOTHING;
+	}
+	if (n > 1) /* no message may follow under this key */
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_NOT_ON_RECORD_BOUNDARY);
+	if (*p != SSL_KEY_UPDATE_NOT_REQUESTED && *p != SSL_KEY_UPDATE_REQUESTED)
+		return refuse(d, SSL_AD_ILLEGAL_PARAMETER, SSL_R_BAD_KEY_UPDATE);
+	if (!cssl_keys_update(&d->records, &d->records.read))
+		return refuse(d, SSL_AD_INTERNAL_ERROR, ERR_R_INTERNAL_ERROR);
+	if (*p == SSL_KEY_UPDATE_REQUESTED && d->update == 0)
+		d->update = 1;
+	return NOTHING;
+}
+
+/* Returns NOTHING if a record with this header may follow. */
+static enum verdict check_header(cssl_direct *d, const unsigned char *h, size_t body)
+{
+	int tls13 = d->records.suite->tls13;
+
+	if (h[1] != TLS1_2_VERSION >> 8 || (!tls13 && h[2] != (TLS1_2_VERSION & 0xff)))
+		return refuse(d, SSL_AD_PROTOCOL_VERSION, SSL_R_WRONG_VERSION_NUMBER);
+	if (tls13 && h[0] != SSL3_RT_APPLICATION_DATA)
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE);
+	if (tls13 && h[2] != (TLS1_2_VERSION & 0xff))
+		return refuse(d, SSL_AD_DECODE_ERROR, SSL_R_WRONG_VERSION_NUMBER);
+	if (body > (tls13 ? SSL3_RT_MAX_TLS13_ENCRYPTED_LENGTH : SSL3_RT_MAX_ENCRYPTED_LENGTH))
+		return refuse(d, SSL_AD_RECORD_OVERFLOW, SSL_R_ENCRYPTED_LENGTH_TOO_LONG);
+	return NOTHING;
+}
+
+/*
+ * Opens a record and does what it says. For DATA, *plain and *n are the
+ * plaintext, which is in the record.
+ */
+static enum verdict open_record(cssl_conn *c, unsigned char *record, size_t body, unsigned char **plain, size_t *n)
+{
+	cssl_direct *d = c->direct;
+	int tls13 = d->records.suite->tls13, type = record[0];
+	int ok = cssl_open(&d->records, &d->records.read, record, body, plain, n);
+
+	if (ok <= 0) {
+		OPENSSL_cleanse(record, CSSL_HEADER + body); /* plaintext that nobody vouches for */
+		return ok < 0 ? refuse(d, SSL_AD_INTERNAL_ERROR, ERR_R_INTERNAL_ERROR)
+		              : refuse(d, SSL_AD_BAD_RECORD_MAC, SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC);
+	}
+	if (tls13) {
+		if (*n > SSL3_RT_MAX_PLAIN_LENGTH + 1)
+			return refuse(d, SSL_AD_RECORD_OVERFLOW, SSL_R_DATA_LENGTH_TOO_LONG);
+		while (*n > 0 && (*plain)[*n - 1] == 0)
+			--*n;
+		if (*n == 0)
+			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE);
+		type = (*plain)[--*n];
+		if (type != SSL3_RT_APPLICATION_DATA && type != SSL3_RT_ALERT && type != SSL3_RT_HANDSHAKE)
+			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE);
+		if (type != SSL3_RT_APPLICATION_DATA && *n == 0)
+			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_LENGTH);
+		if (type != SSL3_RT_HANDSHAKE && d->head_len > 0)
+			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_MIXED_HANDSHAKE_AND_NON_HANDSHAKE_DATA);
+	}
+	if (*n > d->max_receive)
+		return refuse(d, SSL_AD_RECORD_OVERFLOW, SSL_R_DATA_LENGTH_TOO_LONG);
+	if (*n == 0 && ++d->empty > MAX_EMPTY)
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_RECORD_TOO_SMALL);
+	if (*n > 0)
+		d->empty = 0;
+	if (type == SSL3_RT_ALERT)
+		return read_alert(c, *plain, *n);
+	d->warnings = 0;
+	if (type == SSL3_RT_APPLICATION_DATA)
+		return *n > 0 ? DATA : NOTHING;
+	if (type != SSL3_RT_HANDSHAKE)
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_RECORD);
+	return tls13 ? read_handshake(c, *plain, *n) : read_hello(c, *plain, *n);
+}
+
+/* Returns 1 if reading has come to an end, of whatever kind. */
+static int stopped(const cssl_conn *c)
+{
+	return c->direct->reason != 0 || c->direct->ended || c->over_limit;
+}
+
+/*
+ * Opens the whole records among the have bytes at p, as far as there is room
+ * for their plaintext, and returns how many bytes they took. buf may be p: the
+ * plaintext then moves to the front. What does not fit goes to d->plain. With
+ * len 0, all of the first plaintext goes there.
+ */
+static size_t open_records(cssl_conn *c, unsigned char *p, size_t have, unsigned char *buf, size_t len, size_t *n)
+{
+	cssl_direct *d = c->direct;
+	size_t used = 0, body, m, fits;
+	unsigned char *plain;
+
+	while (!stopped(c) && d->plain.len == 0 && (len == 0 || *n < len) && have - used >= CSSL_HEADER) {
+		body = (size_t)p[used + 3] << 8 | p[used + 4];
+		if (check_header(d, p + used, body) == FAILED || have - used < CSSL_HEADER + body)
+			break;
+		if (open_record(c, p + used, body, &plain, &m) == DATA) {
+			fits = m < len - *n ? m : len - *n;
+			if (fits > 0)
+				memmove(buf + *n, plain, fits);
+			*n += fits;
+			if (m > fits && !cssl_bytes_append(&d->plain, plain + fits, m - fits))
+				refuse(d, SSL_AD_INTERNAL_ERROR, ERR_R_MALLOC_FAILURE);
+		}
+		used += CSSL_HEADER + body;
+	}
+	return used;
+}
+
+/* The largest record, and the workspace of a read with a smaller buffer. */
+enum { LARGEST = CSSL_HEADER + SSL3_RT_MAX_ENCRYPTED_LENGTH, WORKSPACE = 2 * LARGEST };
+
+/* Receives records. A part of one is in t->in before and after. */
+static void receive(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
+{
+	cssl_transport *t = &c->t;
+	unsigned char workspace[WORKSPACE], *p = len < LARGEST ? workspace : buf;
+	size_t size = len < LARGEST ? sizeof workspace : len, had, got, used;
+
+	do {
+		had = t->in.len;
+		got = cssl_transport_recv(t, p + had, size - had);
+		t->drained = got < size - had;
+		t->at_end = got == 0 && (t->eof || t->recv_errno != 0);
+		if (got == 0)
+			return;
+		t->moved |= CSSL_MOVED_IN;
+		cssl_bytes_take(&t->in, p, had);
+		used = open_records(c, p, had + got, buf, len, n);
+		if (had + got > used && !cssl_transport_keep(t, p + used, had + got - used))
+			return;
+	} while (*n == 0 && c->direct->plain.len == 0 && !stopped(c) && !t->drained);
+}
+
+/*
+ * Reads records until there is plaintext, in buf or d->plain. Returns as
+ * cssl_direct_read.
+ */
+static int fill(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
+{
+	cssl_direct *d = c->direct;
+	cssl_transport *t = &c->t;
+	size_t used;
+	int code;
+
+	*n = 0;
+	t->at_end = 0;
+	if (!stopped(c)) {
+		used = t->in.len > 0 ? open_records(c, t->in.data + t->in.off, t->in.len, buf, len, n) : 0;
+		if (used > 0)
+			t->moved |= CSSL_MOVED_IN;
+		cssl_bytes_drop(&t->in, used);
+		if (t->fd < 0)
+			t->at_end = t->eof || t->recv_errno != 0;
+		else if (*n == 0 && d->plain.len == 0 && !stopped(c))
+			receive(c, buf, len, n);
+	}
+	code = cssl_direct_settle(c);
+	if (code == SSL_ERROR_SSL)
+		return code;
+	if (*n > 0 || d->plain.len > 0)
+		return SSL_ERROR_NONE;
+	if (d->reason != 0)
+		return fail(c, d->alert, d->reason);
+	return d->ended ? SSL_ERROR_ZERO_RETURN : SSL_ERROR_WANT_READ;
+}
+
+int cssl_direct_read(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
+{
+	*n = cssl_bytes_take(&c->direct->plain, buf, len);
+	return *n > 0 ? SSL_ERROR_NONE : fill(c, buf, len, n);
+}
+
+int cssl_direct_peek(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
+{
+	const cssl_bytes *plain = &c->direct->plain;
+	int code = plain->len == 0 ? fill(c, NULL, 0, n) : SSL_ERROR_NONE;
+
+	*n = plain->len < len ? plain->len : len;
+	if (*n > 0)
+		memcpy(buf, plain->data + plain->off, *n);
+	return code;
+}
+
+int cssl_direct_pending(const cssl_conn *c)
+{
+	const cssl_bytes *in = &c->t.in;
+	const unsigned char *h = in->data + in->off;
+
+	return c->direct->plain.len > 0 || stopped(c) ||
+	       (in->len >= CSSL_HEADER && in->len >= CSSL_HEADER + ((size_t)h[3] << 8 | h[4]));
+}
+
+/* The exporter of TLS 1.3 (RFC 8446, section 7.5). */
+static int export_tls13(const cssl_direct *d, const unsigned char *secret, unsigned char *buf, size_t len, const char *label,
+                        size_t label_len, const unsigned char *context, size_t context_len)
+{
+	const cssl_ctx_data *x = cssl_data_of_ctx(d->ctx);
+	const cssl_suite *s = d->records.suite;
+	unsigned char hash[CSSL_MAX_SECRET], derived[CSSL_MAX_SECRET];
+	int ok = EVP_Q_digest(x->library, s->digest, x->properties, "", 0, hash, NULL) &&
+	         cssl_expand(&d->records, secret, label, label_len, hash, s->hash, derived, s->hash) &&
+	         EVP_Q_digest(x->library, s->digest, x->properties, context, context_len, hash, NULL) &&
+	         cssl_expand(&d->records, derived, "exporter", 8, hash, s->hash, buf, len);
+
+	OPENSSL_cleanse(derived, sizeof derived);
+	return ok;
+}
+
+/*
+ * The exporter of TLS 1.2 (RFC 5705). Labels that TLS uses itself are refused,
+ * as by OpenSSL.
+ */
+static int export_tls12(const cssl_direct *d, unsigned char *buf, size_t len, const char *label, size_t label_len,
+                        const unsigned char *context, size_t context_len, int use_context)
+{
+	static const char *const reserved[] = {"client finished", "server finished", "master secret", "extended master secret",
+	                                       "key expansion"};
+	const unsigned char *randoms = d->master + SSL_MAX_MASTER_KEY_LENGTH;
+	size_t n = label_len + 2 * SSL3_RANDOM_SIZE + (use_context ? 2 + context_len : 0), i;
+	unsigned char *seed, *p;
+	int ok;
+
+	for (i = 0; i < sizeof reserved / sizeof *reserved; i++)
+		if (label_len >= strlen(reserved[i]) && memcmp(label, reserved[i], strlen(reserved[i])) == 0) {
+			ERR_raise(ERR_LIB_SSL, SSL_R_TLS_ILLEGAL_EXPORTER_LABEL);
+			return 0;
+		}
+	if (!d->extended_master || context_len > 0xffff || (seed = malloc(n)) == NULL)
+		return 0;
+	p = seed;
+	memcpy(p, label, label_len);
+	p += label_len;
+	memcpy(p, randoms + SSL3_RANDOM_SIZE, SSL3_RANDOM_SIZE); /* the client's first */
+	memcpy(p + SSL3_RANDOM_SIZE, randoms, SSL3_RANDOM_SIZE);
+	p += 2 * SSL3_RANDOM_SIZE;
+	if (use_context) {
+		*p++ = (unsigned char)(context_len >> 8);
+		*p++ = (unsigned char)context_len;
+		if (context_len > 0)
+			memcpy(p, context, context_len);
+	}
+	ok = cssl_prf(&d->records, d->master, seed, n, buf, len);
+	free(seed);
+	return ok;
+}
+
+int cssl_direct_export(const cssl_conn *c, int early, unsigned char *buf, size_t len, const char *label, size_t label_len,
+                       const unsigned char *context, size_t context_len, int use_context)
+{
+	const cssl_direct *d = c->direct;
+
+	if (early)
+		return (d->secrets & EARLY_EXPORTER_SECRET) &&
+		       export_tls13(d, d->early_exporter, buf, len, label, label_len, context, context_len);
+	if (d->records.suite->tls13)
+		return export_tls13(d, d->exporter, buf, len, label, label_len, context, context_len);
+	return export_tls12(d, buf, len, label, label_len, context, context_len, use_context);
+}
