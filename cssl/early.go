@@ -6,7 +6,6 @@ package cssl
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"unsafe"
@@ -137,7 +136,7 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 	l := []byte(label)
 	if C.cssl_ssl_export_early(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
 		bytesPtr(context), C.size_t(len(context)), &reasons) == 0 {
-		return nil, &ConfigError{Setting: "early exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("there is no early data")}
+		return nil, exportError(label, &reasons, "there is no early data")
 	}
 	return out, nil
 }

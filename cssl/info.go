@@ -8,6 +8,7 @@ package cssl
 import "C"
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 	use := cbool(context != nil)
 	if C.cssl_ssl_export(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
 		bytesPtr(context), C.size_t(len(context)), use, &reasons) == 0 {
-		return nil, &ConfigError{Setting: "exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no keying material: TLS 1.2 needs the extended master secret (RFC 7627)")}
+		return nil, exportError(label, &reasons, "TLS 1.2 needs the extended master secret (RFC 7627)")
 	}
 	return out, nil
 }
@@ -145,4 +146,9 @@ func (c *Conn) Session() *Session {
 		return &Session{der: der}
 	}
 	return nil
+}
+
+// exportError has OpenSSL's reasons or, if there are none, why.
+func exportError(label string, reasons *C.cssl_reasons, why string) error {
+	return fmt.Errorf("exporter %q: %s", label, cmp.Or(reasonText(reasons), why))
 }

@@ -61,6 +61,13 @@ func TestFacts(t *testing.T) {
 		if _, err := p.client.ExportKeyingMaterial("EXPORTER-test", nil, 0); err == nil {
 			t.Error("0 bytes exported")
 		}
+		if version > TLS12 {
+			continue
+		}
+		const want = `exporter "client finished": SSL routines: tls illegal exporter label`
+		if _, err := p.client.ExportKeyingMaterial("client finished", nil, 8); err == nil || err.Error() != want {
+			t.Errorf("a label that TLS 1.2 itself uses: %v, want %s", err, want)
+		}
 	}
 }
 
