@@ -111,7 +111,7 @@ func (l *Loop) countRefusal(reason string) {
 
 // The server's own reasons for refusals.
 const (
-	refusedFull  = "connections in all"
+	refusedFull  = "MaxConns reached"
 	refusedFiles = "no file descriptors"
 )
 
