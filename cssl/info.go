@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"unsafe"
 
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -76,11 +77,11 @@ func (c *Conn) State() State {
 	if !c.usable() {
 		return State{}
 	}
-	n := C.cssl_conn_state(c.c)
+	n := C.cssl_conn_state(c.c, 1)
+	f := factsOf(&n)
 	s := State{
-		Version: TLSVersion(n.version), Cipher: C.GoString(n.cipher), CipherID: uint16(n.cipher_id), Group: C.GoString(n.group),
-		ALPN:       C.GoStringN((*C.char)(unsafe.Pointer(n.alpn)), C.int(n.alpn_len)),
-		ServerName: C.GoString(n.server_name), Resumed: n.resumed == 1, EarlyData: EarlyDataStatus(n.early),
+		Version: TLSVersion(f.Version), Cipher: f.Cipher, CipherID: uint16(n.cipher_id), Group: f.Group, ALPN: f.ALPN,
+		ServerName: C.GoString(n.server_name), Resumed: f.Resumed, EarlyData: EarlyDataStatus(n.early),
 		peer: takeBytes(n.peer, n.peer_len), verified: takeBytes(n.verified, n.verified_len),
 	}
 	if n.psk_len > 0 {
@@ -90,6 +91,22 @@ func (c *Conn) State() State {
 		s.VerifyError = errors.New(verifyText(n.verify))
 	}
 	return s
+}
+
+// facts returns a part of State without copying the certificates.
+func (c *Conn) facts() negotiated.Facts {
+	if !c.usable() {
+		return negotiated.Facts{}
+	}
+	n := C.cssl_conn_state(c.c, 0)
+	return factsOf(&n)
+}
+
+func factsOf(n *C.cssl_state) negotiated.Facts {
+	return negotiated.Facts{
+		Version: uint16(n.version), Cipher: C.GoString(n.cipher), Group: C.GoString(n.group),
+		ALPN: C.GoStringN((*C.char)(unsafe.Pointer(n.alpn)), C.int(n.alpn_len)), Resumed: n.resumed == 1,
+	}
 }
 
 // takeBytes copies n bytes at p, which C allocated with malloc, and frees p.
