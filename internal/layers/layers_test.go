@@ -41,13 +41,14 @@ var rules = []rule{
 	{folder: "session", ours: []string{"tlsio"}, others: []string{}},
 	// Only its own tests import it; its C is linked into nothing else.
 	{folder: "reactor/internal/faults", ours: []string{"reactor", "cssl", "tlsio"}, others: []string{"golang.org/x/sys/unix"}, cgo: true, alone: true},
-	{folder: "reactor", ours: []string{"session", "cssl", "tlsio", "internal/saturate", "internal/logqueue", "internal/negotiated", "internal/platform"}, others: []string{"golang.org/x/sys/unix"}},
-	{folder: "sslnet", ours: []string{"sslnet", "cssl", "tlsio", "internal/logqueue", "internal/negotiated"}, others: []string{"golang.org/x/sys/unix"}},
+	{folder: "reactor", ours: []string{"session", "cssl", "tlsio", "internal/dialbound", "internal/saturate", "internal/logqueue", "internal/negotiated", "internal/platform"}, others: []string{"golang.org/x/sys/unix"}},
+	{folder: "sslnet", ours: []string{"sslnet", "cssl", "tlsio", "internal/dialbound", "internal/logqueue", "internal/negotiated"}, others: []string{"golang.org/x/sys/unix"}},
 	// Nothing but tests and what they say.
 	{folder: "cmd/sslbench/internal/stress", others: []string{}, alone: true},
 	{folder: "cmd", ours: []string{"reactor", "session", "cssl", "sslnet", "tlsio", "internal"}},
 	{folder: "examples", ours: []string{"reactor", "session", "cssl", "sslnet", "tlsio", "internal/live"}},
 	{folder: "internal/services", ours: []string{"reactor", "session", "cssl", "tlsio"}, others: []string{}},
+	{folder: "internal/dialbound", others: []string{}},
 	{folder: "internal/features", others: []string{}},
 	{folder: "internal/filetype", others: []string{}},
 	{folder: "internal/hostname", others: []string{}},
