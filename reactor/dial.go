@@ -116,7 +116,6 @@ type dialing struct {
 	// gives up before that.
 	taken atomic.Bool
 	done  chan error
-	cause error // what OnClose got, once the connection has ended
 }
 
 // handshake passes c to the loop and waits for the handshake. After an error c

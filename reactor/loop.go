@@ -109,7 +109,7 @@ type Loop struct {
 	free     []uint32
 	waiting  []poller.Polled // events of this turn, of connections in the handshake
 	ready    []*Conn         // runnable without an event
-	dead     []*Conn         // to be freed at the end of the turn
+	dead     []ended         // to be freed at the end of the turn
 	resume   []*listener
 	stats    Stats
 	tallied  struct{ read, written uint64 } // what of stats.Sessions the connections have counted
