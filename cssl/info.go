@@ -134,11 +134,11 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 	if !c.established() {
 		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Err: tlsio.ErrState}
 	}
-	if n <= 0 || n > 1<<16 {
-		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
+	out, err := keyingMaterial(n)
+	if err != nil {
+		return nil, err
 	}
 	var reasons C.cssl_reasons
-	out := make([]byte, n)
 	l := []byte(label)
 	use := cbool(context != nil)
 	if C.cssl_ssl_export(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
@@ -146,6 +146,14 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 		return nil, &ConfigError{Setting: "exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no keying material: TLS 1.2 needs the extended master secret (RFC 7627)")}
 	}
 	return out, nil
+}
+
+// keyingMaterial returns the n bytes to export to.
+func keyingMaterial(n int) ([]byte, error) {
+	if n <= 0 || n > 1<<16 {
+		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
+	}
+	return make([]byte, n), nil
 }
 
 // Session returns a client's session to resume later, or nil if there is none
