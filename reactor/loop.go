@@ -36,13 +36,13 @@ var (
 )
 
 // timeoutError is a net.Error, so that Timeout of a *net.OpError around it
-// returns true.
+// returns true. It is not temporary, because the connection has ended.
 type timeoutError string
 
 func (e timeoutError) Error() string { return string(e) + ": " + os.ErrDeadlineExceeded.Error() }
 func (timeoutError) Unwrap() error   { return os.ErrDeadlineExceeded }
 func (timeoutError) Timeout() bool   { return true }
-func (timeoutError) Temporary() bool { return true }
+func (timeoutError) Temporary() bool { return false }
 
 // ErrPanic is what OnClose gets when the handler panicked.
 var ErrPanic = errors.New("reactor: handler panicked")
