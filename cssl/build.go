@@ -406,7 +406,7 @@ func (b *builder) bind() error {
 		case x.state.lib != cfg.Library:
 			err = errors.New("a Context of another Library")
 		case twice:
-			err = errors.New("the map has the same name in another spelling")
+			err = errSameName
 		case b.names[key]:
 			err = errors.New("this Context also has certificates for the name")
 		default:

@@ -194,8 +194,6 @@ func wantOf(code int) tlsio.Want {
 		return tlsio.WantRead
 	case C.SSL_ERROR_WANT_WRITE:
 		return tlsio.WantWrite
-	case C.SSL_ERROR_WANT_ASYNC:
-		return tlsio.WantAsync
 	case C.SSL_ERROR_WANT_CLIENT_HELLO_CB:
 		return tlsio.WantClientHello
 	case C.SSL_ERROR_WANT_RETRY_VERIFY:

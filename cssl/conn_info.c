@@ -65,7 +65,7 @@ static const char *group_of(SSL *ssl)
 	return name;
 }
 
-cssl_state cssl_conn_state(const cssl_conn *c)
+cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 {
 	cssl_state s = {0};
 	SSL *ssl = c->ssl;
@@ -91,6 +91,8 @@ cssl_state cssl_conn_state(const cssl_conn *c)
 			s.verify = X509_V_OK;
 		return s;
 	}
+	if (!certificates)
+		return s;
 	s.peer_len = peer_chain(ssl, leaf, &s.peer);
 	if (SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && s.verify == X509_V_OK)
 		s.verified_len = verified_chain(ssl, leaf, &s.verified);

@@ -125,14 +125,14 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 	if c.fatal != nil {
 		return nil, c.fatal
 	}
-	if n <= 0 || n > 1<<16 {
-		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
-	}
 	if !c.usable() {
 		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Err: tlsio.ErrState}
 	}
+	out, err := keyingMaterial(n)
+	if err != nil {
+		return nil, err
+	}
 	var reasons C.cssl_reasons
-	out := make([]byte, n)
 	l := []byte(label)
 	if C.cssl_ssl_export_early(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
 		bytesPtr(context), C.size_t(len(context)), &reasons) == 0 {

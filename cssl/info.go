@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"unsafe"
 
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -77,11 +78,11 @@ func (c *Conn) State() State {
 	if !c.usable() {
 		return State{}
 	}
-	n := C.cssl_conn_state(c.c)
+	n := C.cssl_conn_state(c.c, 1)
+	f := factsOf(&n)
 	s := State{
-		Version: TLSVersion(n.version), Cipher: C.GoString(n.cipher), CipherID: uint16(n.cipher_id), Group: C.GoString(n.group),
-		ALPN:       C.GoStringN((*C.char)(unsafe.Pointer(n.alpn)), C.int(n.alpn_len)),
-		ServerName: C.GoString(n.server_name), Resumed: n.resumed == 1, EarlyData: EarlyDataStatus(n.early),
+		Version: TLSVersion(f.Version), Cipher: f.Cipher, CipherID: uint16(n.cipher_id), Group: f.Group, ALPN: f.ALPN,
+		ServerName: C.GoString(n.server_name), Resumed: f.Resumed, EarlyData: EarlyDataStatus(n.early),
 		peer: takeBytes(n.peer, n.peer_len), verified: takeBytes(n.verified, n.verified_len),
 	}
 	if n.psk_len > 0 {
@@ -91,6 +92,22 @@ func (c *Conn) State() State {
 		s.VerifyError = errors.New(verifyText(n.verify))
 	}
 	return s
+}
+
+// facts returns a part of State without copying the certificates.
+func (c *Conn) facts() negotiated.Facts {
+	if !c.usable() {
+		return negotiated.Facts{}
+	}
+	n := C.cssl_conn_state(c.c, 0)
+	return factsOf(&n)
+}
+
+func factsOf(n *C.cssl_state) negotiated.Facts {
+	return negotiated.Facts{
+		Version: uint16(n.version), Cipher: C.GoString(n.cipher), Group: C.GoString(n.group),
+		ALPN: C.GoStringN((*C.char)(unsafe.Pointer(n.alpn)), C.int(n.alpn_len)), Resumed: n.resumed == 1,
+	}
 }
 
 // takeBytes copies n bytes at p, which C allocated with malloc, and frees p.
@@ -118,11 +135,11 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 	if !c.established() {
 		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Err: tlsio.ErrState}
 	}
-	if n <= 0 || n > 1<<16 {
-		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
+	out, err := keyingMaterial(n)
+	if err != nil {
+		return nil, err
 	}
 	var reasons C.cssl_reasons
-	out := make([]byte, n)
 	l := []byte(label)
 	use := cbool(context != nil)
 	if C.cssl_ssl_export(C.cssl_conn_ssl(c.c), bytesPtr(out), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
@@ -130,6 +147,14 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 		return nil, exportError(label, &reasons, "TLS 1.2 needs the extended master secret (RFC 7627)")
 	}
 	return out, nil
+}
+
+// keyingMaterial returns the n bytes to export to.
+func keyingMaterial(n int) ([]byte, error) {
+	if n <= 0 || n > 1<<16 {
+		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
+	}
+	return make([]byte, n), nil
 }
 
 // Session returns a client's session to resume later, or nil if there is none

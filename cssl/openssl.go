@@ -38,6 +38,7 @@ import (
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -45,6 +46,7 @@ func init() {
 	live.Conns = conns.Load
 	live.Contexts = func() int64 { return int64(C.cssl_contexts()) }
 	live.Certificates = func() int64 { return int64(C.cssl_certs()) }
+	negotiated.Of = func(c any) negotiated.Facts { return c.(*Conn).facts() }
 	if linked.Mismatch() != nil {
 		return // call nothing in it; NewServerContext and NewClientContext return the error
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -68,14 +70,14 @@ func (l *Loop) opened(c *Conn) {
 	defer l.mu.Unlock()
 	l.stats.Handshaking--
 	l.stats.Handshakes++
-	s := c.tls.State()
-	if s.Resumed {
+	f := negotiated.Of(c.tls)
+	if f.Resumed {
 		l.stats.Resumed++
 	}
-	bump(&l.pub.Versions, s.Version.String())
-	bump(&l.pub.Ciphers, s.Cipher)
-	if s.Group != "" {
-		bump(&l.pub.Groups, s.Group)
+	bump(&l.pub.Versions, cssl.TLSVersion(f.Version).String())
+	bump(&l.pub.Ciphers, f.Cipher)
+	if f.Group != "" {
+		bump(&l.pub.Groups, f.Group)
 	}
 	c.timedIn = session.Open
 	l.wheel.remove(c)

@@ -98,7 +98,8 @@ type Session struct {
 }
 
 // Init makes s a new Session over e. It replaces zero and negative settings in
-// cfg by their defaults. The handshake begins with the first Ready.
+// cfg by their defaults. cfg must not be nil, since Sessions share its Buffer:
+// new(Config) has all defaults. The handshake begins with the first Ready.
 func (s *Session) Init(e Engine, h Handler, cfg *Config) {
 	cfg.fill()
 	*s = Session{engine: e, handler: h, cfg: cfg}

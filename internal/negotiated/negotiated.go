@@ -1,0 +1,13 @@
+// Package negotiated has the facts that packages reactor and sslnet need after
+// each handshake. cssl.State has them too, but copies the certificates.
+package negotiated
+
+// Facts is a part of a cssl.State.
+type Facts struct {
+	Version             uint16
+	Cipher, Group, ALPN string
+	Resumed             bool
+}
+
+// Of returns the facts of a *cssl.Conn. Package cssl sets it.
+var Of func(conn any) Facts
