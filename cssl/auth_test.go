@@ -151,7 +151,7 @@ func TestRequestCertificateState(t *testing.T) {
 	}{
 		"a client that does not offer": {func(c, s *Config) { c.PostHandshakeAuth = false }, "extension not received"},
 		"TLS 1.2":                      {func(c, s *Config) { c.MaxVersion = TLS12 }, ""},
-		"demands nothing":              {func(c, s *Config) { s.PostHandshakeAuth, s.Verify = false, VerifyNone }, "Config.Verify requires no certificate"},
+		"demands nothing":              {func(c, s *Config) { s.PostHandshakeAuth, s.Verify = false, VerifyNone }, "Config.Verify does not request a certificate"},
 	} {
 		c, s := authConfigs("client", VerifyRequire)
 		tt.change(&c, &s)

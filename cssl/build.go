@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"os"
 	"runtime/cgo"
 	"slices"
 	"strings"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/features"
 	"github.com/spacemonad/go-openssl/internal/hostname"
+	"github.com/spacemonad/go-openssl/internal/recordmode"
 	"github.com/spacemonad/go-openssl/internal/sessionid"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -42,8 +42,6 @@ type builder struct {
 	names      map[string]bool // that select a certificate
 }
 
-var DEBUGDIRECT = os.Getenv("CSSL_DIRECT") != ""
-
 func newContext(cfg *Config, server bool) (x *Context, err error) {
 	if err := linked.Mismatch(); err != nil {
 		return nil, &ConfigError{Setting: "OpenSSL", Err: err}
@@ -51,10 +49,10 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	if err := cfg.check(server); err != nil {
 		return nil, err
 	}
-	if DEBUGDIRECT && server && cfg.Records == 0 && cfg.Tail >= 0 {
-		copy := *cfg
-		cfg = &copy
-		cfg.Records = RecordsDirect
+	if server && cfg.Records == 0 && cfg.Tail >= 0 {
+		c := *cfg
+		c.Records = Records(recordmode.Default)
+		cfg = &c
 	}
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
 	lent := cfg.Previous.lend(cfg)
@@ -421,7 +419,7 @@ func (b *builder) bind() error {
 		case x.state.lib != cfg.Library:
 			err = errors.New("a Context of another Library")
 		case twice:
-			err = errors.New("the map has the same name in another spelling")
+			err = errSameName
 		case b.names[key]:
 			err = errors.New("this Context also has certificates for the name")
 		default:

@@ -117,6 +117,9 @@ type namedCertificate struct {
 	err  error
 }
 
+// errSameName is for a map by host name.
+var errSameName = errors.New("the map has the same name in another spelling")
+
 // placeOf returns the name of a certificate of Config.Names in errors.
 func placeOf(key string, i int) string { return fmt.Sprintf("Names[%q][%d]", key, i) }
 
@@ -130,7 +133,7 @@ func (b *builder) named(n names) error {
 		switch {
 		case err != nil:
 		case twice:
-			err = errors.New("the map has the same name in another spelling")
+			err = errSameName
 		case len(b.cfg.Names[key]) == 0:
 			err = errors.New("has no certificate")
 		}

@@ -55,7 +55,7 @@ func (c *Config) check(server bool) error {
 	before13 := c.MaxVersion != 0 && c.MaxVersion < TLS13
 	verifies := c.Verify == VerifyOptional || c.Verify == VerifyRequire
 	outside := func(n, least, most int) bool { return n < least || n > most }
-	const most = 1 << 30
+	const most, mostText = 1 << 30, "must be from 0 to 1073741824"
 	for _, r := range []struct {
 		wrong   bool
 		setting string
@@ -84,11 +84,11 @@ func (c *Config) check(server bool) error {
 		{c.PostHandshakeAuth && server && !verifies, "PostHandshakeAuth", nil,
 			"needs Verify to be VerifyOptional or VerifyRequire"},
 
-		{outside(c.VerifyDepth, 0, most), "VerifyDepth", c.VerifyDepth, "out of range"},
-		{outside(c.Tickets, 0, most), "Tickets", c.Tickets, "out of range"},
-		{outside(c.SessionCache, 0, most), "SessionCache", c.SessionCache, "out of range"},
-		{outside(c.MaxMessages, 0, most), "MaxMessages", c.MaxMessages, "out of range"},
-		{outside(c.MaxRenegotiations, 0, most), "MaxRenegotiations", c.MaxRenegotiations, "out of range"},
+		{outside(c.VerifyDepth, 0, most), "VerifyDepth", c.VerifyDepth, mostText},
+		{outside(c.Tickets, 0, most), "Tickets", c.Tickets, mostText},
+		{outside(c.SessionCache, 0, most), "SessionCache", c.SessionCache, mostText},
+		{outside(c.MaxMessages, 0, most), "MaxMessages", c.MaxMessages, mostText},
+		{outside(c.MaxRenegotiations, 0, most), "MaxRenegotiations", c.MaxRenegotiations, mostText},
 		{c.lifetime() < time.Second || c.lifetime() > maxSessionLifetime, "SessionLifetime", c.lifetime(), "must be from 1s to 168h (7 days)"},
 
 		{c.MaxEarlyData == 0 && c.AllowReplay, "AllowReplay", nil, "has no effect without MaxEarlyData: set both or neither"},

@@ -24,10 +24,10 @@ import (
 // The error is [tlsio.ErrState], with OpenSSL's reason if there is one, if
 // nothing was requested: the client does not support it ("extension not
 // received"), an earlier request is pending ("request sent"), or Config.Verify
-// requires no certificate.
+// does not request a certificate.
 func (c *Conn) RequestCertificate() tlsio.Result {
 	if c.server && c.fatal == nil && !c.first() && C.cssl_requests_certificates(c.c) == 0 {
-		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpRequestCertificate, Err: fmt.Errorf("%w: Config.Verify requires no certificate", tlsio.ErrState)}}
+		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpRequestCertificate, Err: fmt.Errorf("%w: Config.Verify does not request a certificate", tlsio.ErrState)}}
 	}
 	return c.operate(tlsio.OpRequestCertificate, nil, false)
 }

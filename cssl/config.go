@@ -223,8 +223,9 @@ type Config struct {
 	// Groups are the key exchange groups in order of preference, separated by
 	// colons. Empty means X25519, P-256, X448, P-384, P-521, preceded by
 	// X25519MLKEM768 where OpenSSL has it (3.5; a client sends key shares for
-	// it and for X25519). Finite-field groups are left out: the peer chooses,
-	// and ffdhe8192 costs 77 times as much CPU as X25519.
+	// it and for X25519). Finite-field groups are left out (but see
+	// CipherList): the peer chooses, and ffdhe8192 costs 77 times as much CPU
+	// as X25519.
 	Groups string
 	// SignatureAlgorithms are in order of preference, separated by colons.
 	// Empty means OpenSSL's default.
@@ -349,7 +350,7 @@ type Config struct {
 	KeyLog io.Writer
 
 	// ReleaseBuffers frees OpenSSL's record buffers when they are empty. An
-	// idle connection takes 33 kB less, a busy one slightly more CPU.
+	// idle connection takes 33 KiB less, a busy one slightly more CPU.
 	ReleaseBuffers bool
 	// NoReadAhead makes OpenSSL read a record's header and body with one recv
 	// each, instead of reading as much as the buffer holds.
@@ -361,8 +362,8 @@ type Config struct {
 	// if the transport does not take them; see the package comment. 0 is
 	// [DefaultTail]. A value below the size of one record is raised to it,
 	// since keeping half a record would leave its SSL_write unfinished. With a
-	// negative value nothing is kept, as with a plain socket BIO. Engine mode
-	// always keeps at least one record.
+	// negative value nothing is kept, as with a plain socket BIO. Without a
+	// socket (NewEngineConn) at least one record is kept.
 	Tail int
 }
 
@@ -376,8 +377,8 @@ const DefaultDecisionTimeout = 10 * time.Second
 const DefaultSessionLifetime = 24 * time.Hour
 
 // DefaultTail is used if Config.Tail is 0: the bytes of two of the largest
-// records, one for application data and one for protocol messages. In engine
-// mode it is the room for output between two calls of Take.
+// records, one for application data and one for protocol messages. Without a
+// socket it is the room for output between two calls of Take.
 const DefaultTail = 2 * (tlsio.MaxPlaintext + 2048 + 5)
 
 // minTail is the size of the largest record: header, content, and the maximum

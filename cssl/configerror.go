@@ -8,7 +8,8 @@ import (
 
 // ConfigError is returned when OpenSSL or this package refuses a setting.
 type ConfigError struct {
-	// Setting is the field of [Config], [ConnConfig] or [LibraryConfig].
+	// Setting is a field of [Config], [ConnConfig], [LibraryConfig] or
+	// sslnet.Listener, or else names what was refused, such as "fd".
 	Setting string
 	// Value is the refused value, possibly shortened; empty for keys and other
 	// secrets.

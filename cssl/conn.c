@@ -169,9 +169,10 @@ static cssl_result bad_state(const cssl_conn *c)
 }
 
 /*
- * Returns 1 while a handshake after the first one is under way, or this client
- * is about to begin one: OpenSSL begins when no partial record is buffered. A
- * server that waits for the answer to its HelloRequest may continue.
+ * Returns 1 while a renegotiation or a post-handshake message is unfinished, or
+ * this client is about to renegotiate: OpenSSL begins when no partial record is
+ * buffered. A server that waits for the answer to its HelloRequest may
+ * continue.
  */
 static int unfinished(const cssl_conn *c)
 {
@@ -193,13 +194,13 @@ static int renegotiate(cssl_conn *c)
 }
 
 /*
- * Continues a handshake after the first one (renegotiation, KeyUpdate) as far
- * as possible. SSL_do_handshake and SSL_write treat application data in the
- * middle of a renegotiation as a protocol error. SSL_read does not, and
- * SSL_peek is an SSL_read that leaves the data in place. After the peer's
- * close_notify SSL_peek does nothing, but no data can arrive either, so
- * SSL_do_handshake sends a KeyUpdate. Returns 1 when no handshake is left;
- * otherwise *r says what it waits for.
+ * Continues a renegotiation or a post-handshake message (KeyUpdate) as far as
+ * possible. SSL_do_handshake and SSL_write treat application data in the middle
+ * of a renegotiation as a protocol error. SSL_read does not, and SSL_peek is an
+ * SSL_read that leaves the data in place. After the peer's close_notify
+ * SSL_peek does nothing, but no data can arrive either, so SSL_do_handshake
+ * sends a KeyUpdate. Returns 1 when nothing is left; otherwise *r says what it
+ * waits for.
  */
 static int drive(cssl_conn *c, cssl_result *r)
 {

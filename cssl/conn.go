@@ -22,8 +22,11 @@ import (
 
 // Conn is one TLS connection (an SSL). It may be used by one goroutine at a
 // time: no two of its methods may run at once. Its methods do not block, except
-// on a Conn made by [Context.NewBlockingConn]. The operations return a
-// [tlsio.Result]; its error is usually a [*tlsio.Error]. The caller closes it.
+// on a Conn made by [Context.NewBlockingConn], in [Config].KeyLog, and when a
+// renegotiation or a certificate request after the handshake needs a token's
+// signature: Config.Offload covers the first handshake only. The operations
+// return a [tlsio.Result]; its error is usually a [*tlsio.Error]. The caller
+// closes it.
 type Conn struct {
 	c  *C.cssl_conn
 	fd int
@@ -57,10 +60,10 @@ func (c *Conn) read(op tlsio.Op, p []byte) tlsio.Result {
 }
 
 // Write writes p, or its first 16 KiB, as one record. It may return WantRead.
-// After a Want, the next Write must have the same bytes, at any address; it may
-// append bytes only if there were at least 16 KiB. With an empty p it returns
-// at once, without calling OpenSSL, which cannot tell an empty write from a
-// failure.
+// After a Want, the next Write must begin with the same bytes (the address may
+// differ). If p was shorter than 16 KiB, its length must be the same too. With
+// an empty p it returns at once, without calling OpenSSL, which cannot tell an
+// empty write from a failure.
 func (c *Conn) Write(p []byte) tlsio.Result { return c.write(p, false) }
 
 // WriteMore is Write for a record that others follow at once: the kernel may
@@ -97,7 +100,7 @@ func (c *Conn) KeyUpdate(request bool) tlsio.Result {
 // Handshake continues it; so do Read and Write.
 func (c *Conn) Renegotiate() tlsio.Result { return c.operate(tlsio.OpRenegotiate, nil, false) }
 
-// Flush sends ciphertext that the transport has not taken yet. In engine mode
+// Flush sends ciphertext that the transport has not taken yet. Without a socket
 // it returns WantWrite until Take has taken all of it.
 func (c *Conn) Flush() tlsio.Result {
 	if c.fatal == net.ErrClosed {
@@ -191,8 +194,6 @@ func wantOf(code int) tlsio.Want {
 		return tlsio.WantRead
 	case C.SSL_ERROR_WANT_WRITE:
 		return tlsio.WantWrite
-	case C.SSL_ERROR_WANT_ASYNC:
-		return tlsio.WantAsync
 	case C.SSL_ERROR_WANT_CLIENT_HELLO_CB:
 		return tlsio.WantClientHello
 	case C.SSL_ERROR_WANT_RETRY_VERIFY:

@@ -168,8 +168,8 @@ typedef struct {
 	long verify; /* from SSL_get_verify_result; X509_V_OK also without a certificate */
 	/*
 	 * The peer's chain, leaf first, and the chain that was verified, each NULL
-	 * if there is none. In the format of cssl_put_chain, malloc'ed; the caller
-	 * frees them.
+	 * if there is none or the caller did not ask for certificates. In the
+	 * format of cssl_put_chain, malloc'ed; the caller frees them.
 	 */
 	unsigned char *peer, *verified;
 	long peer_len, verified_len;
@@ -177,7 +177,7 @@ typedef struct {
 	const char *obstacle; /* why they are not, or NULL if the SSL_CTX does not ask for them */
 } cssl_state;
 
-cssl_state cssl_conn_state(const cssl_conn *c);
+cssl_state cssl_conn_state(const cssl_conn *c, int certificates);
 
 /* Returns the SSL, which c owns; NULL after the switch to direct records. */
 SSL *cssl_conn_ssl(const cssl_conn *c);

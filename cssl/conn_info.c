@@ -78,17 +78,17 @@ static unsigned char *copy(const unsigned char *p, long n)
 }
 
 /* The facts that were kept when the SSL was freed. */
-static cssl_state kept_state(const cssl_conn *c)
+static cssl_state kept_state(const cssl_conn *c, int certificates)
 {
 	cssl_state s = c->direct->facts;
 
 	s.direct = 1;
-	s.peer = copy(s.peer, s.peer_len);
-	s.verified = copy(s.verified, s.verified_len);
+	s.peer = certificates ? copy(s.peer, s.peer_len) : NULL;
+	s.verified = certificates ? copy(s.verified, s.verified_len) : NULL;
 	return s;
 }
 
-cssl_state cssl_conn_state(const cssl_conn *c)
+cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 {
 	cssl_state s = {0};
 	SSL *ssl = c->ssl;
@@ -96,7 +96,7 @@ cssl_state cssl_conn_state(const cssl_conn *c)
 	const SSL_CIPHER *cipher;
 
 	if (cssl_is_direct(c))
-		return kept_state(c);
+		return kept_state(c, certificates);
 	if (c->direct != NULL)
 		s.obstacle = c->direct->obstacle;
 	leaf = SSL_get0_peer_certificate(ssl);
@@ -120,6 +120,8 @@ cssl_state cssl_conn_state(const cssl_conn *c)
 			s.verify = X509_V_OK;
 		return s;
 	}
+	if (!certificates)
+		return s;
 	s.peer_len = peer_chain(ssl, leaf, &s.peer);
 	if (SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && s.verify == X509_V_OK)
 		s.verified_len = verified_chain(ssl, leaf, &s.verified);

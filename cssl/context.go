@@ -9,7 +9,6 @@ package cssl
 import "C"
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -88,8 +87,13 @@ func (x *Context) IsServer() bool { return x.server }
 // It does not know the Contexts that Config.ClientHello selects.
 func (x *Context) OffersALPN(protocol string) bool { return slices.Contains(x.alpn, protocol) }
 
-// errContextClosed matches os.ErrClosed with errors.Is.
-var errContextClosed = fmt.Errorf("tls context: %w", os.ErrClosed)
+var errContextClosed error = closedError{}
+
+// closedError is os.ErrClosed for errors.Is.
+type closedError struct{}
+
+func (closedError) Error() string { return "cssl: the Context is closed" }
+func (closedError) Unwrap() error { return os.ErrClosed }
 
 // cached returns the number of sessions in a server's cache.
 func (x *Context) cached() (n int) {

@@ -68,8 +68,8 @@ func TestConfigRefused(t *testing.T) {
 		{"no CRL", true, func(c *Config) { c.CRLFile = testcerts.Path("root.pem") }, "CRLFile", "found CERTIFICATE in PEM", false, nil},
 		{"garbage CRL", true, func(c *Config) { c.CRLPEM = []byte("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n") }, "CRLPEM", "", true, nil},
 		{"verify mode", true, func(c *Config) { c.Verify = 9 }, "Verify", "unknown mode", false, nil},
-		{"verify depth", true, func(c *Config) { c.VerifyDepth = -1 }, "VerifyDepth", "out of range", false, nil},
-		{"tickets", false, func(c *Config) { c.Tickets = -1 }, "Tickets", "out of range", false, nil},
+		{"verify depth", true, func(c *Config) { c.VerifyDepth = -1 }, "VerifyDepth", "must be from 0 to 1073741824", false, nil},
+		{"tickets", false, func(c *Config) { c.Tickets = -1 }, "Tickets", "must be from 0 to 1073741824", false, nil},
 		{"SNI of a client", true, func(c *Config) { c.SNI = map[string]*Context{"a.test": closed} }, "SNI", "only a server", false, nil},
 		{"closed Context in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"a.test": closed} }, "SNI", "closed", false, os.ErrClosed},
 		{"nil Context in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"a.test": nil} }, "SNI", "not a server", false, nil},
@@ -185,7 +185,7 @@ func TestClosedContext(t *testing.T) {
 	x := mustServer(t, serverConfig("ecdsa"))
 	x.Close()
 	x.Close()
-	if _, err := x.NewEngineConn(ConnConfig{}); !errors.Is(err, os.ErrClosed) {
+	if _, err := x.NewEngineConn(ConnConfig{}); !errors.Is(err, os.ErrClosed) || err.Error() != "cssl: the Context is closed" {
 		t.Errorf("got %v", err)
 	}
 }

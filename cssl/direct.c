@@ -242,7 +242,7 @@ static const char *take_over(cssl_conn *c)
 	d->max_receive = lower(SSL3_RT_MAX_PLAIN_LENGTH, d->max_fragment);
 	d->max_send = lower(lower(lower(SSL3_RT_MAX_PLAIN_LENGTH, c->data.own_limit != 0 ? c->data.own_limit : x->max_send_fragment),
 	                          c->data.peer_limit), d->max_fragment);
-	return keep_facts(d, cssl_conn_state(c)) ? NULL : "out of memory";
+	return keep_facts(d, cssl_conn_state(c, 1)) ? NULL : "out of memory";
 }
 
 int cssl_direct_switch(cssl_conn *c)

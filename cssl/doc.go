@@ -10,7 +10,7 @@
 //	            │
 //	        transport BIO ──── tail      ciphertext that the socket did not take
 //	            │
-//	          socket  or  Feed / Take    (engine mode: the caller moves the bytes)
+//	          socket  or  Feed / Take    (no socket: the caller moves the bytes)
 //
 // # One cgo call for one operation
 //
@@ -37,8 +37,9 @@
 // sent before it closed can still be read, and a handshake does not fail
 // because the peer closed before it read the session tickets.
 //
-// In engine mode there is no socket. An event loop that moves the bytes itself
-// passes ciphertext in with Feed and takes ciphertext out with Take.
+// Without a socket ([Context.NewEngineConn], "engine mode"), the caller passes
+// ciphertext in with Feed and takes ciphertext out with Take, as with memory
+// BIOs.
 //
 // # Reads while a write waits
 //
@@ -74,8 +75,8 @@
 // [tlsio.WantAppRead]: Read must take the data first.
 //
 // In TLS 1.2 a peer that has sent close_notify ignores handshake messages. So a
-// renegotiation that is unfinished when it arrives returns io.EOF. A KeyUpdate (TLS
-// 1.3) is still sent.
+// renegotiation that is unfinished when it arrives returns io.EOF. A KeyUpdate
+// (TLS 1.3) is still sent.
 //
 // # Early data
 //

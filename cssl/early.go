@@ -6,7 +6,6 @@ package cssl
 import "C"
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"unsafe"
@@ -126,18 +125,18 @@ func (c *Conn) ExportEarlyKeyingMaterial(label string, context []byte, n int) ([
 	if c.fatal != nil {
 		return nil, c.fatal
 	}
-	if n <= 0 || n > 1<<16 {
-		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
-	}
 	if !c.usable() {
 		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Err: tlsio.ErrState}
 	}
+	out, err := keyingMaterial(n)
+	if err != nil {
+		return nil, err
+	}
 	var reasons C.cssl_reasons
-	out := make([]byte, n)
 	l := []byte(label)
 	if C.cssl_conn_export(c.c, 1, (*C.uchar)(bytesPtr(out)), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
 		(*C.uchar)(bytesPtr(context)), C.size_t(len(context)), 0, &reasons) == 0 {
-		return nil, &ConfigError{Setting: "early exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("there is no early data")}
+		return nil, exportError(label, &reasons, "there is no early data")
 	}
 	return out, nil
 }

@@ -228,8 +228,9 @@ func TestEarlyExporter(t *testing.T) {
 	}
 	p.handshake()
 	for _, c := range []*Conn{p.client, p.server} {
-		if k, err := c.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32); err == nil {
-			t.Errorf("%x without early data", k)
+		const want = `exporter "EXPORTER-test": there is no early data`
+		if k, err := c.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32); err == nil || err.Error() != want {
+			t.Errorf("%x without early data: %v, want %s", k, err, want)
 		}
 	}
 	p.finish()

@@ -18,9 +18,9 @@ import (
 )
 
 // CloseWrite closes the sending direction of the socket: it sends a FIN
-// (shutdown(2) with SHUT_WR). In engine mode the caller does this itself, after
-// Take has taken everything; output that OpenSSL produces after CloseWrite,
-// such as the response to a KeyUpdate, is discarded.
+// (shutdown(2) with SHUT_WR). Without a socket the caller does this itself,
+// after Take has taken everything; output that OpenSSL produces after
+// CloseWrite, such as the response to a KeyUpdate, is discarded.
 func (c *Conn) CloseWrite() error {
 	if c.c == nil {
 		return net.ErrClosed // fd may be another socket now
@@ -36,8 +36,8 @@ func (c *Conn) CloseWrite() error {
 	return syscall.Shutdown(c.fd, syscall.SHUT_WR)
 }
 
-// Feed copies ciphertext from the peer (engine mode) and returns how many bytes
-// it took. If it took less than len(p), Read first, then feed the rest.
+// Feed copies ciphertext from the peer (NewEngineConn) and returns how many
+// bytes it took. If it took less than len(p), Read first, then feed the rest.
 func (c *Conn) Feed(p []byte) int {
 	if c.c == nil || c.fd >= 0 || len(p) == 0 {
 		return 0
@@ -48,7 +48,7 @@ func (c *Conn) Feed(p []byte) int {
 	return int(C.cssl_feed(c.c, (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))))
 }
 
-// FeedEOF reports the end of the peer's stream (engine mode).
+// FeedEOF reports the end of the peer's stream (NewEngineConn).
 func (c *Conn) FeedEOF() {
 	switch {
 	case c.c == nil:
@@ -59,8 +59,8 @@ func (c *Conn) FeedEOF() {
 	}
 }
 
-// Take moves ciphertext for the peer into p and returns how many bytes (engine
-// mode). It returns 0 while an operation waits with WantAsync.
+// Take moves ciphertext for the peer into p and returns how many bytes
+// (NewEngineConn). It returns 0 while an operation waits with WantAsync.
 func (c *Conn) Take(p []byte) int {
 	if !c.usable() || c.fd >= 0 || len(p) == 0 {
 		return 0

@@ -29,7 +29,7 @@ func TestEveryAnswer(t *testing.T) {
 		is   error
 	}{
 		1: {}, 2: {want: tlsio.WantRead}, 3: {want: tlsio.WantWrite}, 4: {is: tlsio.ErrUnknown}, 5: {}, 6: {is: io.EOF},
-		7: {is: tlsio.ErrUnknown}, 8: {is: tlsio.ErrUnknown}, 9: {want: tlsio.WantAsync}, 10: {is: tlsio.ErrUnknown},
+		7: {is: tlsio.ErrUnknown}, 8: {is: tlsio.ErrUnknown}, 9: {is: tlsio.ErrUnknown}, 10: {is: tlsio.ErrUnknown},
 		11: {want: tlsio.WantClientHello}, 12: {want: tlsio.WantRetryVerify}, 13: {is: tlsio.ErrUnknown},
 		99: {is: tlsio.ErrUnknown}, 100: {want: tlsio.WantAppRead}, 101: {is: io.ErrUnexpectedEOF}, 102: {is: syscall.EPIPE},
 		103: {is: syscall.EPIPE}, 104: {is: tlsio.ErrLimit}, 105: {is: tlsio.ErrState},

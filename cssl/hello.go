@@ -29,11 +29,12 @@ type ClientHello struct {
 	decision *decision
 }
 
-// Accept continues the handshake with x, a server's Context, and with its
-// settings; those that [Config].SNI lists stay as they were. If x is nil, the handshake
-// continues with the Context in SNI for ServerName, or else with the one that
-// accepted the connection. If x is closed, is a client's, or has another
-// Library, the client is refused.
+// Accept continues the handshake with the settings of x, a server's Context.
+// The settings that a connection keeps from its first Context (see
+// [Config].SNI) do not change. If x is nil, the handshake continues with the
+// Context in SNI for ServerName, or else with the one that accepted the
+// connection. If x is closed, is a client's, or has another Library, the client
+// is refused.
 //
 // The server acknowledges ServerName to the client (RFC 6066, section 3) if x
 // is not the Context that accepted the connection, or if x selects its

@@ -8,11 +8,13 @@ package cssl
 import "C"
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"unsafe"
 
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -81,18 +83,16 @@ func (c *Conn) State() State {
 	if !c.usable() {
 		return State{}
 	}
-	n := C.cssl_conn_state(c.c)
+	n := C.cssl_conn_state(c.c, 1)
+	f := factsOf(&n)
 	s := State{
-		Version: TLSVersion(n.version), Cipher: C.GoString(n.cipher), CipherID: uint16(n.cipher_id), Group: C.GoString(n.group),
-		ALPN:       C.GoStringN((*C.char)(unsafe.Pointer(n.alpn)), C.int(n.alpn_len)),
-		ServerName: C.GoString(n.server_name), Resumed: n.resumed == 1, EarlyData: EarlyDataStatus(n.early),
+		Version: TLSVersion(f.Version), Cipher: f.Cipher, CipherID: uint16(n.cipher_id), Group: f.Group, ALPN: f.ALPN,
+		RecordsReason: f.Obstacle,
+		ServerName:    C.GoString(n.server_name), Resumed: f.Resumed, EarlyData: EarlyDataStatus(n.early),
 		peer: takeBytes(n.peer, n.peer_len), verified: takeBytes(n.verified, n.verified_len),
 	}
-	if n.direct == 1 {
+	if f.Direct {
 		s.Records = RecordsDirect
-	}
-	if n.obstacle != nil {
-		s.RecordsReason = C.GoString(n.obstacle)
 	}
 	if n.psk_len > 0 {
 		s.PSK = C.GoBytes(unsafe.Pointer(n.psk), C.int(n.psk_len))
@@ -101,6 +101,23 @@ func (c *Conn) State() State {
 		s.VerifyError = errors.New(verifyText(n.verify))
 	}
 	return s
+}
+
+// facts returns a part of State without copying the certificates.
+func (c *Conn) facts() negotiated.Facts {
+	if !c.usable() {
+		return negotiated.Facts{}
+	}
+	n := C.cssl_conn_state(c.c, 0)
+	return factsOf(&n)
+}
+
+func factsOf(n *C.cssl_state) negotiated.Facts {
+	return negotiated.Facts{
+		Version: uint16(n.version), Cipher: C.GoString(n.cipher), Group: C.GoString(n.group),
+		ALPN: C.GoStringN((*C.char)(unsafe.Pointer(n.alpn)), C.int(n.alpn_len)), Resumed: n.resumed == 1,
+		Direct: n.direct == 1, Obstacle: C.GoString(n.obstacle),
+	}
 }
 
 // takeBytes copies n bytes at p, which C allocated with malloc, and frees p.
@@ -128,18 +145,26 @@ func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte
 	if !c.established() {
 		return nil, &tlsio.Error{Op: tlsio.OpHandshake, Err: tlsio.ErrState}
 	}
-	if n <= 0 || n > 1<<16 {
-		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
+	out, err := keyingMaterial(n)
+	if err != nil {
+		return nil, err
 	}
 	var reasons C.cssl_reasons
-	out := make([]byte, n)
 	l := []byte(label)
 	use := cbool(context != nil)
 	if C.cssl_conn_export(c.c, 0, (*C.uchar)(bytesPtr(out)), C.size_t(n), (*C.char)(bytesPtr(l)), C.size_t(len(l)),
 		(*C.uchar)(bytesPtr(context)), C.size_t(len(context)), use, &reasons) == 0 {
-		return nil, &ConfigError{Setting: "exporter", Value: label, Reasons: goReasons(&reasons), Err: errors.New("no keying material: TLS 1.2 needs the extended master secret (RFC 7627)")}
+		return nil, exportError(label, &reasons, "TLS 1.2 needs the extended master secret (RFC 7627)")
 	}
 	return out, nil
+}
+
+// keyingMaterial returns the n bytes to export to.
+func keyingMaterial(n int) ([]byte, error) {
+	if n <= 0 || n > 1<<16 {
+		return nil, fmt.Errorf("exporter: %d bytes requested, want 1 to 65536", n)
+	}
+	return make([]byte, n), nil
 }
 
 // Session returns a client's session to resume later, or nil if there is none
@@ -156,4 +181,9 @@ func (c *Conn) Session() *Session {
 		return &Session{der: der}
 	}
 	return nil
+}
+
+// exportError has OpenSSL's reasons or, if there are none, why.
+func exportError(label string, reasons *C.cssl_reasons, why string) error {
+	return fmt.Errorf("exporter %q: %s", label, cmp.Or(reasonText(reasons), why))
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -60,6 +61,36 @@ func TestFacts(t *testing.T) {
 		}
 		if _, err := p.client.ExportKeyingMaterial("EXPORTER-test", nil, 0); err == nil {
 			t.Error("0 bytes exported")
+		}
+		if version > TLS12 {
+			continue
+		}
+		const want = `exporter "client finished": SSL routines: tls illegal exporter label`
+		if _, err := p.client.ExportKeyingMaterial("client finished", nil, 8); err == nil || err.Error() != want {
+			t.Errorf("a label that TLS 1.2 itself uses: %v, want %s", err, want)
+		}
+	}
+}
+
+// TestNegotiated: the facts for the packages above are those of State, and cost
+// no more than their strings, whatever certificates there are.
+func TestNegotiated(t *testing.T) {
+	c, s := clientConfig(), serverConfig("rsa")
+	c.ALPN, s.ALPN = []string{"h2"}, []string{"h2"}
+	p := newPair(t, mustClient(t, c), mustServer(t, s))
+	p.handshake()
+	for _, x := range []*Conn{p.client, p.server} {
+		st := x.State()
+		want := negotiated.Facts{Version: uint16(st.Version), Cipher: st.Cipher, Group: st.Group, ALPN: "h2", Resumed: st.Resumed, Direct: st.Records == RecordsDirect, Obstacle: st.RecordsReason}
+		if got := negotiated.Of(x); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		if n := testing.AllocsPerRun(100, func() { negotiated.Of(x) }); n > 3 {
+			t.Errorf("%v allocations for three strings", n)
+		}
+		x.Close()
+		if got := negotiated.Of(x); got != (negotiated.Facts{}) {
+			t.Errorf("after Close: %+v", got)
 		}
 	}
 }

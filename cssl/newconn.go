@@ -144,8 +144,8 @@ func freeConn(p *C.cssl_conn) {
 	conns.Add(-1)
 }
 
-// FreeBuffers frees OpenSSL's record buffers, 17 KiB for reading and 17 KiB for
-// writing. The next operation allocates what it needs. While a part of a record
-// is buffered, it frees nothing and returns false. With Config.ReleaseBuffers
-// OpenSSL does this after each operation.
+// FreeBuffers frees OpenSSL's record buffers, 33 KiB for both directions. The
+// next operation allocates what it needs. While a part of a record is buffered,
+// it frees nothing and returns false. With Config.ReleaseBuffers OpenSSL does
+// this after each operation.
 func (c *Conn) FreeBuffers() bool { return c.c == nil || c.usable() && C.cssl_free_buffers(c.c) == 1 }

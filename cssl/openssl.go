@@ -33,10 +33,12 @@ static int leave_error(int reason)
 import "C"
 
 import (
+	"strings"
 	"syscall"
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -44,26 +46,24 @@ func init() {
 	live.Conns = conns.Load
 	live.Contexts = func() int64 { return int64(C.cssl_contexts()) }
 	live.Certificates = func() int64 { return int64(C.cssl_certs()) }
+	negotiated.Of = func(c any) negotiated.Facts { return c.(*Conn).facts() }
 	if linked.Mismatch() != nil {
 		return // call nothing in it; NewServerContext and NewClientContext return the error
 	}
 	// OpenSSL is never cleaned up at exit: other threads may still run code in
 	// it.
 	if C.cssl_init() != 1 {
-		panic("cssl: OpenSSL could not be initialised: " + takeReasonText())
+		var r C.cssl_reasons
+		C.cssl_take_reasons(&r)
+		panic("cssl: OpenSSL could not be initialised: " + reasonText(&r))
 	}
 }
 
-func takeReasonText() string {
-	var r C.cssl_reasons
-	C.cssl_take_reasons(&r)
-	return (&ConfigError{Setting: "init", Reasons: goReasons(&r)}).Error()
-}
-
-// TrimMemory returns memory that OpenSSL has freed to the system, with
-// malloc_trim(3). glibc keeps nearly all memory of closed connections for later
-// ones. A program may call TrimMemory after their number has fallen: sslecho
-// shrank from 105 to 25 MB after 6,000 idle connections had gone. It walks the whole heap and blocks threads that allocate meanwhile,
+// TrimMemory gives memory that OpenSSL has freed back to the operating system,
+// with malloc_trim(3). glibc keeps nearly all memory of closed connections for
+// later ones. A program may call TrimMemory after their number has fallen:
+// sslecho shrank from 105 to 25 MB after 6,000 idle connections had gone.
+// malloc_trim walks the whole heap and blocks threads that allocate meanwhile,
 // so do not call it under load. With another C library it does nothing.
 func TrimMemory() { C.trim() }
 
@@ -89,6 +89,15 @@ func goReasons(r *C.cssl_reasons) []tlsio.Reason {
 		}
 	}
 	return out
+}
+
+// reasonText returns the reasons as one text, empty if there are none.
+func reasonText(r *C.cssl_reasons) string {
+	var texts []string
+	for _, reason := range goReasons(r) {
+		texts = append(texts, reason.String())
+	}
+	return strings.Join(texts, "; ")
 }
 
 // leaveError leaves an entry on the thread's error queue, as careless C code in

@@ -13,7 +13,7 @@ const (
 
 // buffers tracks the connections that hold record buffers. OpenSSL can free
 // them after each operation (cssl.Config.ReleaseBuffers), which costs a busy
-// connection two malloc and free of 17 KiB for each message, or never, which
+// connection two malloc and free for each message, or never, which
 // costs an idle one 33 KiB. Here a busy connection keeps them, up to
 // keepBuffers connections of a loop, until it has been idle for one to two
 // times buffersRest. After a handshake they are freed at once, because many

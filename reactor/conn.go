@@ -17,14 +17,14 @@ import (
 // must not block: all other connections of the loop would wait. A panic is
 // logged with its stack and resets its own connection only.
 //
-// Embed [BaseHandler] to implement only the methods that you need. The set of
-// methods does not change the protocol; session.Config.HalfClose and
-// session.Config.EarlyData do.
+// Embed [BaseHandler] to implement only the methods that you need. Implementing
+// OnEOF or OnEarlyData does not turn half-close or early data on: set
+// session.Config.HalfClose or EarlyData.
 type Handler interface {
 	// OnOpen is called when the handshake is done.
 	OnOpen(c *Conn)
-	// OnData is called with data from the peer, at most 16 KiB. p is valid
-	// until OnData returns.
+	// OnData is called with data from the peer: one record or, with
+	// cssl.RecordsDirect, up to 64 KiB. p is valid until OnData returns.
 	OnData(c *Conn, p []byte)
 	// OnDrain is called when the queue has fallen to the low watermark, after
 	// it had reached the high watermark.
@@ -41,9 +41,8 @@ type Handler interface {
 	// section 8). What OnEarlyData writes is sent after OnOpen.
 	OnEarlyData(c *Conn, p []byte)
 	// OnRekeyError is called when a KeyUpdate or Renegotiate has failed and the
-	// connection goes on. err is session.ErrRekeying during another handshake,
-	// net.ErrClosed if the connection is closing, or an error described at
-	// session.Handler.
+	// connection goes on. err is session.ErrRekeying, net.ErrClosed if the
+	// connection is closing, or an error described at session.Handler.
 	OnRekeyError(c *Conn, err error)
 	// OnCertificate is called with the outcome of Conn.RequestCertificate; see
 	// session.Handler. err may also be session.ErrRekeying or net.ErrClosed.
@@ -163,11 +162,12 @@ const (
 func (c *Conn) Started() time.Time { return c.loop.start.Add(c.begun) }
 
 // BytesRead returns how many bytes of plaintext were read, up to the start of
-// the current turn; in OnClose, in all. Only a handler may call it.
+// the current turn; in OnClose, in all. Call it only inside a Handler method.
 func (c *Conn) BytesRead() uint64 { return c.read }
 
 // BytesWritten returns how many bytes of plaintext TLS has taken from the
-// queue, as of the same time as BytesRead. Only a handler may call it.
+// queue, as of the same time as BytesRead. Call it only inside a Handler
+// method.
 func (c *Conn) BytesWritten() uint64 { return c.written }
 
 // ID returns a number that is unique in this process, for logs.
@@ -193,16 +193,16 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // State returns the result of the handshake: version, cipher, peer certificates
 // and so on; see [cssl.Conn.State]. Each call asks OpenSSL again, so keep the
-// result to use it twice. Only a handler may call it.
+// result to use it twice. Call it only inside a Handler method.
 func (c *Conn) State() cssl.State { return c.tls.State() }
 
 // Session returns a client's session for later resumption, or nil if there is
-// none yet; see [cssl.Conn.Session]. Only a handler may call it.
+// none yet; see [cssl.Conn.Session]. Call it only inside a Handler method.
 func (c *Conn) Session() *cssl.Session { return c.tls.Session() }
 
 // ExportKeyingMaterial derives n bytes from the connection's secrets (RFC 5705,
-// RFC 8446 section 7.5); see [cssl.Conn.ExportKeyingMaterial]. Only a handler
-// may call it.
+// RFC 8446 section 7.5); see [cssl.Conn.ExportKeyingMaterial]. Call it only
+// inside a Handler method.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
 	return c.tls.ExportKeyingMaterial(label, context, n)
 }
@@ -284,12 +284,14 @@ func (c *Conn) Pause() { c.request(askPause, askResume, nil) }
 func (c *Conn) Resume() { c.request(askResume, askPause, nil) }
 
 // CloseWrite writes the queue, then close_notify and a FIN. Reading goes on
-// until the peer ends too, bounded by Limits.IdleTimeout only.
+// until the peer sends close_notify or a FIN, bounded by Limits.IdleTimeout
+// only.
 func (c *Conn) CloseWrite() { c.request(askCloseWrite, 0, nil) }
 
-// Close writes the queue, then close_notify and a FIN, waits for the peer's end
-// (up to Limits.CloseTimeout) and closes. OnData is not called any more. Close
-// returns nil at once; OnClose is called when the connection has ended.
+// Close starts an orderly close and returns nil at once. The loop then writes
+// the queue, sends close_notify and a FIN, waits for the peer's close_notify or
+// FIN, and calls OnClose. Limits.CloseTimeout bounds this. OnData is not called
+// any more.
 func (c *Conn) Close() error {
 	c.request(askClose, 0, nil)
 	return nil
@@ -328,7 +330,7 @@ func (c *Conn) bind() {
 // client may never respond. It returns net.ErrClosed after Close or CloseWrite.
 func (c *Conn) RequestCertificate() error { return c.rekey(askCertificate) }
 
-// rekey makes a request for a handshake after the first one.
+// rekey requests a renegotiation or a post-handshake message.
 func (c *Conn) rekey(r request) error {
 	c.mu.Lock()
 	if c.shut {

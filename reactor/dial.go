@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/dialbound"
 )
 
 // Dialer connects to TLS servers. Its fields resemble those of tls.Dialer. Any
@@ -61,20 +63,9 @@ func (d *Dialer) Dial(ctx context.Context, l *Loop, network, address string, h H
 	case onLoop():
 		return nil, errors.New("reactor: Dial on a loop's goroutine would block the loop; use Loop.Connect or another goroutine")
 	}
-	nd := d.Net
-	if nd == nil {
-		nd = new(net.Dialer)
-	}
-	if nd.Timeout != 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, nd.Timeout)
-		defer cancel()
-	}
-	if !nd.Deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, nd.Deadline)
-		defer cancel()
-	}
+	nd := cmp.Or(d.Net, new(net.Dialer))
+	ctx, cancel := dialbound.Context(ctx, nd)
+	defer cancel()
 	fd, remote, err := dialFD(ctx, nd, network, address)
 	if err != nil {
 		return nil, err
@@ -125,7 +116,6 @@ type dialing struct {
 	// gives up before that.
 	taken atomic.Bool
 	done  chan error
-	cause error // what OnClose got, once the connection has ended
 }
 
 // handshake passes c to the loop and waits for the handshake. After an error c

@@ -44,9 +44,9 @@
 // A Loop is not locked to an OS thread, and yields to the Go scheduler every
 // millisecond. With a locked thread, or without the yield, the scheduler's
 // monitor (sysmon) retakes the P on every cgo call once the loop has run for
-// 10 ms, which costs futex calls and CPU time. The loop does not call
-// runtime.Gosched: while a P is idle, that would wake another thread to take
-// over the loop; see yield.go.
+// 10 ms, which costs futex calls and CPU time. In Go releases that were tested,
+// the loop does not call runtime.Gosched: while a P is idle, that would wake
+// another thread to take over the loop; see yield.go.
 //
 // Where other goroutines matter, set GOMAXPROCS to at least the number of loops
 // plus one; the default of Server.Loops leaves no spare P. When every P is
@@ -71,10 +71,9 @@
 //
 // epoll is level-triggered. An event carries the connection's slot and the
 // slot's generation, and a closed connection keeps its file descriptor until
-// the end of the turn. An event of the same batch can therefore never reach
-// another connection that got the same number. A turn walks the ready list only
-// up to the length that it had at the start. EPOLLHUP and EPOLLERR cannot be
-// masked: they count as both readable and writable. A connection that waits for
-// nothing (it is paused) leaves epoll after a hang-up, until it has something
-// to wait for.
+// the end of the turn. So a stale event can never reach a new connection that
+// reuses the file descriptor. A turn walks the ready list only up to the length
+// that it had at the start. EPOLLHUP and EPOLLERR cannot be masked: they count
+// as both readable and writable. After a hang-up, a paused connection is
+// removed from the epoll set until it waits for something again.
 package reactor

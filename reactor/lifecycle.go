@@ -112,15 +112,18 @@ func (l *Loop) adopt(c *Conn) {
 	l.turn(c, 0)
 }
 
+// ended is a connection that has ended, with the error that OnClose gets.
+type ended struct {
+	c   *Conn
+	err error
+}
+
 // closed records the end of a connection, in the turn that ends it.
 func (l *Loop) closed(c *Conn, err error) {
 	c.dead = true
-	if c.dial != nil {
-		c.dial.cause = err
-	}
 	l.wheel.remove(c)
 	l.buffers.remove(c)
-	l.dead = append(l.dead, c)
+	l.dead = append(l.dead, ended{c, err})
 	shook := c.timedIn != session.Handshaking
 	if !shook {
 		l.pending.remove(c)
@@ -130,8 +133,9 @@ func (l *Loop) closed(c *Conn, err error) {
 
 // freeClosed frees the connections that ended in this turn.
 func (l *Loop) freeClosed() {
-	for i, c := range l.dead {
-		l.dead[i] = nil
+	for i, e := range l.dead {
+		c := e.c
+		l.dead[i] = ended{}
 		if c.reset {
 			// RST instead of FIN: the peer must not believe that it has
 			// received everything.
@@ -152,9 +156,7 @@ func (l *Loop) freeClosed() {
 			}
 			c.server.release()
 		}
-		if c.dial != nil {
-			c.answerDial(cmp.Or(c.dial.cause, error(net.ErrClosed)))
-		}
+		c.answerDial(cmp.Or(e.err, error(net.ErrClosed)))
 	}
 	l.dead = l.dead[:0]
 }

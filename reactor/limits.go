@@ -18,8 +18,8 @@ var errServerQueueFull = fmt.Errorf("reactor: Limits.MaxQueued exceeded: %w", se
 // field means its default.
 type Limits struct {
 	// HandshakeTimeout (default 10 s) bounds the handshake. The time includes
-	// Server.Header, and connecting for Attach and Connect. After that the connection is closed, and OnClose gets
-	// ErrHandshakeTimeout.
+	// Server.Header, and connecting for Attach and Connect. After that the
+	// connection is closed, and OnClose gets ErrHandshakeTimeout.
 	HandshakeTimeout time.Duration
 	// IdleTimeout (default: none) is how long a connection may have no traffic.
 	// After that it is closed as by Conn.Close, and OnClose gets
@@ -29,27 +29,29 @@ type Limits struct {
 	// queue. After that the connection is reset, and OnClose gets
 	// ErrWriteTimeout.
 	WriteTimeout time.Duration
-	// CloseTimeout (default 5 s) is how long a close may take, including the
-	// wait for the peer's end. After that the connection is closed, and OnClose
-	// gets ErrCloseTimeout.
+	// CloseTimeout (default 5 s) is how long a close may take, until the peer
+	// has sent close_notify or a FIN. After that the connection is closed, and
+	// OnClose gets ErrCloseTimeout.
 	CloseTimeout time.Duration
 
 	// MaxConns (default: none) is the number of connections above which further
 	// ones are refused.
 	MaxConns int
-	// MaxHandshakes (default: 1024 for each loop) is the number of handshakes,
-	// over all loops, above which new connections wait in the listener's
-	// backlog. While others wait there, a handshake that has waited for its
-	// peer for a fifth of HandshakeTimeout is evicted (ErrHandshakeEvicted), so
-	// that stalled handshakes do not keep the others out.
+	// MaxHandshakes (default: 1024 for each loop) bounds the handshakes in
+	// progress. It is divided evenly among the loops, at least one each. A loop
+	// that has reached its share accepts no more: new connections wait in the
+	// listener's backlog. While others wait there, a handshake that has waited
+	// for its peer for a fifth of HandshakeTimeout is evicted
+	// (ErrHandshakeEvicted), so that stalled handshakes do not keep the others
+	// out.
 	MaxHandshakes int
 	// MaxQueued (default: none) bounds the queued bytes over all connections. A
 	// Write that would exceed it returns session.ErrQueueFull.
 	MaxQueued int64
-	// MaxQueue (default: only that of session.Config) bounds the queued bytes of one connection, like
-	// session.Config.MaxQueue; the lower one counts. SetLimits can change it. A
-	// Write that would exceed it returns session.ErrQueueFull. Bytes that are
-	// queued already stay.
+	// MaxQueue (default: only that of session.Config) bounds the queued bytes
+	// of one connection, like session.Config.MaxQueue; the lower one counts.
+	// SetLimits can change it. A Write that would exceed it returns
+	// session.ErrQueueFull. Bytes that are queued already stay.
 	MaxQueue int
 }
 

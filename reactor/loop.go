@@ -36,13 +36,13 @@ var (
 )
 
 // timeoutError is a net.Error, so that Timeout of a *net.OpError around it
-// returns true.
+// returns true. It is not temporary, because the connection has ended.
 type timeoutError string
 
 func (e timeoutError) Error() string { return string(e) + ": " + os.ErrDeadlineExceeded.Error() }
 func (timeoutError) Unwrap() error   { return os.ErrDeadlineExceeded }
 func (timeoutError) Timeout() bool   { return true }
-func (timeoutError) Temporary() bool { return true }
+func (timeoutError) Temporary() bool { return false }
 
 // ErrPanic is what OnClose gets when the handler panicked.
 var ErrPanic = errors.New("reactor: handler panicked")
@@ -109,7 +109,7 @@ type Loop struct {
 	free     []uint32
 	waiting  []poller.Polled // events of this turn, of connections in the handshake
 	ready    []*Conn         // runnable without an event
-	dead     []*Conn         // to be freed at the end of the turn
+	dead     []ended         // to be freed at the end of the turn
 	resume   []*listener
 	stats    Stats
 	tallied  struct{ read, written uint64 } // what of stats.Sessions the connections have counted
@@ -148,11 +148,16 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	l := &Loop{cfg: cfg.withDefaults(), poller: p, start: time.Now()}
 	l.logTo(l.cfg.Logger)
 	s := cfg.Session
-	s.Buffer = make([]byte, tlsio.MaxPlaintext)
+	s.Buffer = make([]byte, readBuffer)
 	s.Counters = &l.stats.Sessions
 	l.sessions = &s
 	return l, nil
 }
+
+// readBuffer is the size of a loop's buffer for reads. OpenSSL returns one
+// record at a time; direct records (cssl.RecordsDirect) fill it with one recv
+// and open them in place.
+const readBuffer = 4 * (tlsio.MaxPlaintext + 512)
 
 // maxLines is how many log lines may wait for a slow logger.
 const maxLines = 1024

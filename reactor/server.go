@@ -100,8 +100,9 @@ func (v *serving) end(err error) {
 	})
 }
 
-// ListenAndServe listens on Addr and serves until Shutdown or Close. Each loop
-// has a listening socket of its own (SO_REUSEPORT).
+// ListenAndServe listens on Addr and serves until StopAccepting, Shutdown or
+// Close. Each loop has a listening TCP socket of its own (SO_REUSEPORT); all
+// loops share a unix socket.
 func (s *Server) ListenAndServe() error {
 	ls, err := s.Listen()
 	if err != nil {
@@ -123,9 +124,9 @@ func (s *Server) loopCount() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// Serve accepts connections on listeners until Shutdown or Close, and then
-// returns ErrServerClosed. Each listener is a *net.TCPListener or
-// *net.UnixListener. Several listeners must have the same address, and each
+// Serve accepts connections on listeners until StopAccepting, Shutdown or
+// Close, and then returns ErrServerClosed. Each listener is a *net.TCPListener
+// or *net.UnixListener. Several listeners must have the same address, and each
 // loop gets one of them; a single listener is shared by all loops. Serve owns
 // the listeners. It closes a TCP listener as soon as the loops have duplicated
 // its descriptor. To serve several addresses, call Serve for each on a

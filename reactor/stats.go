@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -36,6 +38,9 @@ type Stats struct {
 	// including those that failed in the handshake, by outcome: "clean",
 	// "timeout: idle" and so on.
 	Groups, Refusals, Closes map[string]uint64
+	// Records are the handshakes after which records are "direct", or "openssl"
+	// with the reason if direct ones were asked for (cssl.Config.Records).
+	Records map[string]uint64
 	// Queued is the current number of queued bytes, over all connections.
 	Queued int64
 	// TurnMicroseconds is how long the turns took, without their wait for
@@ -68,14 +73,22 @@ func (l *Loop) opened(c *Conn) {
 	defer l.mu.Unlock()
 	l.stats.Handshaking--
 	l.stats.Handshakes++
-	s := c.tls.State()
-	if s.Resumed {
+	f := negotiated.Of(c.tls)
+	if f.Resumed {
 		l.stats.Resumed++
 	}
-	bump(&l.pub.Versions, s.Version.String())
-	bump(&l.pub.Ciphers, s.Cipher)
-	if s.Group != "" {
-		bump(&l.pub.Groups, s.Group)
+	bump(&l.pub.Versions, cssl.TLSVersion(f.Version).String())
+	bump(&l.pub.Ciphers, f.Cipher)
+	if f.Group != "" {
+		bump(&l.pub.Groups, f.Group)
+	}
+	switch {
+	case f.Direct:
+		bump(&l.pub.Records, cssl.RecordsDirect.String())
+	case f.Obstacle != "":
+		bump(&l.pub.Records, cssl.RecordsOpenSSL.String()+": "+f.Obstacle)
+	default:
+		bump(&l.pub.Records, cssl.RecordsOpenSSL.String())
 	}
 	c.timedIn = session.Open
 	l.wheel.remove(c)
@@ -111,7 +124,7 @@ func (l *Loop) countRefusal(reason string) {
 
 // The server's own reasons for refusals.
 const (
-	refusedFull  = "connections in all"
+	refusedFull  = "MaxConns reached"
 	refusedFiles = "no file descriptors"
 )
 
@@ -205,7 +218,7 @@ func reasonOf(err error) string {
 // a turn.
 func (l *Loop) publish() {
 	l.mu.Lock()
-	var kept [7]map[string]uint64
+	var kept [8]map[string]uint64
 	for i, m := range l.pub.maps() {
 		kept[i] = *m
 	}
@@ -231,9 +244,9 @@ func (l *Loop) Stats() Stats {
 }
 
 // maps returns all maps of s.
-func (s *Stats) maps() [7]*map[string]uint64 {
+func (s *Stats) maps() [8]*map[string]uint64 {
 	return [...]*map[string]uint64{
-		&s.AcceptErrors, &s.Versions, &s.Ciphers, &s.HandshakeFailures, &s.Groups, &s.Refusals, &s.Closes,
+		&s.AcceptErrors, &s.Versions, &s.Ciphers, &s.HandshakeFailures, &s.Groups, &s.Refusals, &s.Closes, &s.Records,
 	}
 }
 

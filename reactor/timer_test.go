@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"testing"
 	"time"
@@ -84,6 +85,20 @@ func TestWheelModel(t *testing.T) {
 		}
 		if len(latest) != 0 || w.count != 0 || w.occupied != [wheelSlots / 64]uint64{} {
 			t.Fatalf("seed %d: %d deadlines lost, %d left in the wheel", seed, len(latest), w.count)
+		}
+	}
+}
+
+// TestTimeoutErrors: each is found like any other timeout, but a retry is of no
+// use, because the connection has ended.
+func TestTimeoutErrors(t *testing.T) {
+	for _, err := range []error{ErrHandshakeTimeout, ErrHandshakeEvicted, ErrIdleTimeout, ErrWriteTimeout, ErrCloseTimeout} {
+		var ne net.Error
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &ne) || !ne.Timeout() {
+			t.Errorf("%v is no timeout", err)
+		}
+		if err.(interface{ Temporary() bool }).Temporary() {
+			t.Errorf("%v is temporary", err)
 		}
 	}
 }

@@ -22,19 +22,21 @@
 // When the transport is ready, call [Session.Ready]. It retries each live
 // operation whose want the event meets, with the same bytes.
 //
-// Write queues data that is written meanwhile. The head of the queue is frozen from the first attempt to write it until it is accepted,
+// Write appends to a queue; Ready passes the queue to the engine. The head of
+// the queue is frozen from the first attempt to write it until it is accepted,
 // because OpenSSL must be given the same bytes again. What follows the head may
 // still grow, so that small writes share a record.
 //
-// An operation that moved bytes ends the waits of others in that direction. After one that took input, operations that wait to
-// read are tried again; after one that handed over output, those that wait to
-// write.
+// When an operation has received ciphertext, every operation that waits for
+// readability is tried again. When one has sent ciphertext, every operation
+// that waits for writability is.
 //
-// # Later handshakes and early data
+// # Renegotiation, post-handshake messages and early data
 //
-// KeyUpdate, Renegotiate and RequestCertificate begin a handshake after the
-// first one, when no record is partly written. With Config.EarlyData, early
-// data is read before the first handshake continues.
+// Renegotiate begins a new handshake; KeyUpdate and RequestCertificate send a
+// post-handshake message (RFC 8446, section 4.6). Each begins when no record is
+// partly written. With Config.EarlyData, early data is read before the
+// handshake continues.
 //
 // # Neither spinning nor stalling
 //
@@ -66,12 +68,12 @@
 // # Close
 //
 // Close is a sequence: write the queue, send close_notify, send a FIN, then
-// read and discard until the peer's end, so that no RST destroys data that the
-// peer has not read yet. The owner sets a deadline for it and calls Abort when
-// it passes. The peer's close_notify starts the same sequence, unless
-// Config.HalfClose is set: then OnEOF is called, and the handler ends the
-// connection. No close_notify is sent in a handshake or after a fatal error.
-// OnClose is called exactly once, as the last method.
+// read and discard until the peer sends close_notify or a FIN, so that no RST
+// destroys data that the peer has not read yet. The owner sets a deadline for
+// it and calls Abort when it passes. The peer's close_notify starts the same
+// sequence, unless Config.HalfClose is set: then OnEOF is called, and the
+// handler ends the connection. No close_notify is sent in a handshake or after
+// a fatal error. OnClose is called exactly once, as the last method.
 //
 // # Pending bytes
 //

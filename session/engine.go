@@ -5,14 +5,15 @@ import "github.com/spacemonad/go-openssl/tlsio"
 // Engine is the TLS connection below a Session; *cssl.Conn is one. Each
 // operation returns exactly one of progress, a want, or an error, and reports
 // what it moved; see [tlsio.Result]. After a want the session calls the same
-// operation again, Write with the same bytes. After a failure it calls only:
+// operation again, Write with the same bytes. What it may call after a failure
+// depends on the failure:
 //
-//   - Flush;
-//   - Read, and the first Handshake, after a failed Write, Flush or Shutdown;
-//   - everything but Read, after the end of input (io.EOF,
-//     io.ErrUnexpectedEOF);
-//   - everything, after a KeyUpdate, Renegotiate or RequestCertificate that
-//     failed with tlsio.ErrState.
+//   - After io.EOF or io.ErrUnexpectedEOF from Read: all but Read.
+//   - After a failed Write, Flush or Shutdown: Flush, Read and the first
+//     Handshake.
+//   - After a KeyUpdate, Renegotiate or RequestCertificate that failed with
+//     tlsio.ErrState or io.EOF, also in Handshake: everything.
+//   - After any other failure: Flush.
 type Engine interface {
 	// Handshake continues the handshake. Progress means that it is done.
 	Handshake() tlsio.Result
@@ -46,9 +47,10 @@ type FullEngine interface {
 	WriteMore(p []byte) tlsio.Result
 	// ShutdownMore is Shutdown when CloseWrite follows at once.
 	ShutdownMore() tlsio.Result
-	// KeyUpdate, Renegotiate and RequestCertificate begin a handshake after the
-	// first one. After a want, Handshake continues it. The peer's answer to
-	// RequestCertificate arrives with any operation, as Result.Certificate.
+	// KeyUpdate and RequestCertificate send a post-handshake message,
+	// Renegotiate begins a new handshake. After a want, Handshake continues it.
+	// The peer's answer to RequestCertificate arrives with any operation, as
+	// Result.Certificate.
 	KeyUpdate(request bool) tlsio.Result
 	Renegotiate() tlsio.Result
 	RequestCertificate() tlsio.Result
@@ -56,8 +58,8 @@ type FullEngine interface {
 
 // Handler is called with what happens on a connection. Ready calls the methods,
 // one at a time. Embed [BaseHandler] and write only the methods that you need.
-// Which methods you write does not change the protocol; Config.HalfClose and
-// Config.EarlyData do.
+// Writing OnEOF or OnEarlyData does not turn half-close or early data on: set
+// Config.HalfClose or Config.EarlyData.
 type Handler interface {
 	// OnOpen is called when the handshake is done.
 	OnOpen()

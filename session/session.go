@@ -13,10 +13,10 @@ import (
 // Config.MaxQueue.
 var ErrQueueFull = errors.New("session: the write queue is full")
 
-// ErrRekeying is returned by KeyUpdate and Renegotiate while another handshake
-// after the first one is in progress, and by RequestCertificate while an
+// ErrRekeying is returned by KeyUpdate and Renegotiate while a renegotiation or
+// a post-handshake message is pending, and by RequestCertificate while an
 // earlier request has not been sent.
-var ErrRekeying = errors.New("session: another handshake is in progress")
+var ErrRekeying = errors.New("session: a renegotiation or post-handshake message is pending")
 
 // ErrLinger is the cause of a close in which the peer sent more than
 // Config.LingerBytes after our close_notify.
@@ -50,7 +50,7 @@ const (
 	operations
 )
 
-// rekey is the progress of a handshake after the first one.
+// rekey is the progress of a renegotiation or post-handshake message.
 type rekey uint8
 
 const (
@@ -98,7 +98,8 @@ type Session struct {
 }
 
 // Init makes s a new Session over e. It replaces zero and negative settings in
-// cfg by their defaults. The handshake begins with the first Ready.
+// cfg by their defaults. cfg must not be nil, since Sessions share its Buffer:
+// new(Config) has all defaults. The handshake begins with the first Ready.
 func (s *Session) Init(e Engine, h Handler, cfg *Config) {
 	cfg.fill()
 	*s = Session{engine: e, handler: h, cfg: cfg}
@@ -307,11 +308,11 @@ func (s *Session) KeyUpdate(request bool) error {
 func (s *Session) Renegotiate() error { return s.startRekey(rekeyRenegotiate) }
 
 // RequestCertificate asks a client for its certificate (TLS 1.3) when no record
-// is partly written and no other handshake is in progress. OnCertificate
-// reports the outcome. The peer may never answer, so the owner should set a
-// deadline. The error is errors.ErrUnsupported if the engine is not a
-// FullEngine, net.ErrClosed if the session is not open, or ErrRekeying if
-// another request has not been sent yet.
+// is partly written and no renegotiation or other post-handshake message is
+// pending. OnCertificate reports the outcome. The peer may never answer, so the
+// owner should set a deadline. The error is errors.ErrUnsupported if the engine
+// is not a FullEngine, net.ErrClosed if the session is not open, or ErrRekeying
+// if another request has not been sent yet.
 func (s *Session) RequestCertificate() error {
 	if _, ok := s.engine.(FullEngine); !ok {
 		return errors.ErrUnsupported
@@ -343,7 +344,7 @@ func (s *Session) startRekey(k rekey) error {
 	return nil
 }
 
-// mayRekey reports whether another handshake may begin.
+// mayRekey reports whether a renegotiation or post-handshake message may begin.
 func (s *Session) mayRekey() bool { return s.phase == Open && !s.ending && !s.broken && !s.aborted }
 
 // CloseWrite ends our direction: the queue is written, then close_notify and a
@@ -352,9 +353,10 @@ func (s *Session) mayRekey() bool { return s.phase == Open && !s.ending && !s.br
 func (s *Session) CloseWrite() { s.ending = true }
 
 // Close begins the close sequence: the queue is written, close_notify and a FIN
-// are sent, and input is discarded until the peer's end. OnClose receives the
-// first cause that is not nil; use nil for an orderly close. In the handshake,
-// the session ends at once. Call Ready(0) afterwards when not inside a handler.
+// are sent, and input is discarded until the peer sends close_notify or a FIN.
+// OnClose receives the first cause that is not nil; use nil for an orderly
+// close. In the handshake, the session ends at once. Call Ready(0) afterwards
+// when not inside a handler.
 func (s *Session) Close(cause error) {
 	if s.cause == nil {
 		s.cause = cause

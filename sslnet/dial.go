@@ -1,11 +1,13 @@
 package sslnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/dialbound"
 )
 
 // Dialer connects to TLS servers. Its fields resemble those of tls.Dialer. Any
@@ -40,20 +42,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	case d.Context.IsServer():
 		return nil, errors.New("sslnet: Dialer.Context must be a client's, not a server's")
 	}
-	nd := d.Net
-	if nd == nil {
-		nd = new(net.Dialer)
-	}
-	if nd.Timeout != 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, nd.Timeout)
-		defer cancel()
-	}
-	if !nd.Deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, nd.Deadline)
-		defer cancel()
-	}
+	nd := cmp.Or(d.Net, new(net.Dialer))
+	ctx, cancel := dialbound.Context(ctx, nd)
+	defer cancel()
 	nc, err := nd.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err

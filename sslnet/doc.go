@@ -10,15 +10,16 @@
 //
 // The transport is the socket itself, if the underlying connection is a
 // *net.TCPConn or *net.UnixConn. Any other net.Conn is read and written by two
-// goroutines, which carry ciphertext (engine mode of package cssl).
+// goroutines, which carry the ciphertext ([cssl.Context.NewEngineConn]).
 //
 // # Waiting
 //
 // A Read and a Write may run at the same time, on two goroutines. They share
-// one SSL, which allows one call at a time. So a Conn has two halves. A half
-// tries its operation under a lock, and waits without the lock. The result says
-// which direction to wait for: a Read may have to wait for writability (a
-// renegotiation), and a Write for readability.
+// one SSL, which allows one call at a time. So a Conn has two halves: Read uses
+// the reader, Write the writer. A half tries its operation under a lock, and
+// waits without the lock. The result says which direction to wait for: a Read
+// may have to wait for writability (a renegotiation), and a Write for
+// readability.
 //
 // A half waits for its own direction in Go's poller, as a plain TCP connection
 // does. In the rare case that it must wait for the other direction, an epoll
@@ -47,9 +48,9 @@
 // # Listener
 //
 // A [Listener] limits the number of pending handshakes (MaxHandshakes). At the
-// limit it evicts the peer that has been silent longest, so that silent peers
-// do not keep others out. It sets no deadlines: the code that serves a
-// connection does.
+// limit it evicts a peer that has sent nothing for 250 ms, or else one that has
+// kept its handshake waiting for two seconds; if there is none, Accept waits.
+// It sets no deadlines: the code that serves a connection does.
 //
 // That code must also speak the protocol that ALPN has selected. http.Server
 // speaks HTTP/2 over TLS only on connections of crypto/tls. On those of this
@@ -60,7 +61,8 @@
 //
 // # Errors
 //
-// Errors are those of crypto/tls and package net; find them with errors.Is:
+// Ends of the stream, timeouts and errors of the transport are those of
+// crypto/tls and package net; find them with errors.Is:
 //
 //   - io.EOF after the peer's close_notify
 //   - io.ErrUnexpectedEOF after a FIN without close_notify
@@ -74,5 +76,6 @@
 //
 // # Goroutines
 //
-// Any goroutine may call any method, also concurrently.
+// Any goroutine may call any method, also concurrently. At one time, one reads
+// and one writes; others wait.
 package sslnet

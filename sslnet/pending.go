@@ -3,6 +3,7 @@ package sslnet
 import (
 	"container/list"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -17,7 +18,8 @@ const defaultMaxHandshakes = 4096
 
 // ErrHandshakeEvicted is returned by operations on a Conn whose handshake a
 // Listener has evicted; see Listener.MaxHandshakes. It is a net.Error whose
-// Timeout is true.
+// Timeout is true, and errors.Is finds os.ErrDeadlineExceeded in it. The Conn
+// is closed.
 var ErrHandshakeEvicted error = evictedError{}
 
 type evictedError struct{}
@@ -25,6 +27,7 @@ type evictedError struct{}
 func (evictedError) Error() string {
 	return "sslnet: handshake evicted: too slow while MaxHandshakes was reached"
 }
+func (evictedError) Unwrap() error   { return os.ErrDeadlineExceeded }
 func (evictedError) Timeout() bool   { return true }
 func (evictedError) Temporary() bool { return false }
 

@@ -121,6 +121,19 @@ func accepting(l *Listener) (<-chan *Conn, <-chan error) {
 	})
 }
 
+// TestEvictionIsTimeout: an eviction is found like any other timeout, but a
+// retry is of no use.
+func TestEvictionIsTimeout(t *testing.T) {
+	var ne net.Error
+	err := ErrHandshakeEvicted
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &ne) || !ne.Timeout() {
+		t.Errorf("%v is no timeout", err)
+	}
+	if err.(interface{ Temporary() bool }).Temporary() {
+		t.Errorf("%v is temporary", err)
+	}
+}
+
 // TestHandshakeEvicted: when all places are taken, those of silent peers go to
 // the next connections, the oldest first and once their patience is over. An
 // honest client behind all of them is served.
@@ -183,8 +196,7 @@ func TestHandshakeEvicted(t *testing.T) {
 				}
 			}
 			for range gone {
-				var ne net.Error
-				if err := receive(t, failed, "an eviction"); !errors.Is(err, ErrHandshakeEvicted) || !errors.As(err, &ne) || !ne.Timeout() {
+				if err := receive(t, failed, "an eviction"); !errors.Is(err, ErrHandshakeEvicted) {
 					t.Errorf("the handshake returned %v", err)
 				}
 			}

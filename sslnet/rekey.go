@@ -8,7 +8,7 @@ import (
 
 // ErrUnread is returned by AwaitCertificate if data arrives before the
 // certificate.
-var ErrUnread = errors.New("sslnet: data arrived before the certificate: Read it first")
+var ErrUnread = errors.New("sslnet: data arrived before the certificate: call Read first")
 
 // RequestCertificate asks the client for its certificate after the handshake
 // (TLS 1.3; see cssl.Config.PostHandshakeAuth and

@@ -11,10 +11,10 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// A stream is the transport of a Conn over any other net.Conn, in engine mode:
-// two goroutines carry the ciphertext. They start with the first operation and
-// end when the connection is closed. Deadlines are timers here, so that a Read
-// that times out does not disturb the goroutines.
+// A stream is the transport of a Conn over any other net.Conn: two goroutines
+// carry the ciphertext. They start with the first operation and end when the
+// connection is closed. Deadlines are timers here, so that a Read that times
+// out does not disturb the goroutines.
 type stream struct {
 	c      *Conn
 	conn   net.Conn

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -148,15 +149,16 @@ func (s *half) tryHandshake() (r tlsio.Result, finished bool) {
 	case r.Err != nil:
 		r = c.fail(r)
 	case r.Want == tlsio.WantNone:
-		state := c.tls.State()
-		if c.http1 && state.ALPN == "h2" {
+		facts := negotiated.Of(c.tls)
+		if c.http1 && facts.ALPN == "h2" {
 			r.Err = errHTTP2
 			return c.fail(r), false
 		}
 		c.ready = true
-		c.tickets = c.server && state.Version == cssl.TLS13
-		if state.Version < cssl.TLS13 {
-			c.keepState(state) // not available during a renegotiation
+		version := cssl.TLSVersion(facts.Version)
+		c.tickets = c.server && version == cssl.TLS13
+		if version < cssl.TLS13 {
+			c.keepState(c.tls.State()) // not available during a renegotiation
 		}
 		c.end()
 	}

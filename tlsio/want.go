@@ -7,7 +7,7 @@ import "fmt"
 // writability and a Write for readability. Then call the same operation again
 // with the same bytes.
 //
-// The values follow SSL_get_error(3).
+// Each Want but WantAppRead corresponds to a result of SSL_get_error(3).
 type Want uint8
 
 const (
@@ -15,11 +15,11 @@ const (
 	WantNone Want = iota
 	// WantRead means that the transport must become readable.
 	WantRead
-	// WantWrite means that the transport must become writable; in engine mode,
-	// that the output must be taken.
+	// WantWrite means that the transport must become writable; without a socket
+	// (cssl.Context.NewEngineConn), that the output must be taken.
 	WantWrite
 	// WantAsync means that a step of the handshake runs on another goroutine
-	// (cssl.Config.Offload), or that an asynchronous engine has not finished.
+	// (cssl.Config.Offload).
 	WantAsync
 	// WantClientHello means that the application's client hello callback has
 	// not decided yet.
@@ -40,7 +40,8 @@ var wantNames = [wantEnd]string{
 	"NONE", "WANT_READ", "WANT_WRITE", "WANT_ASYNC", "WANT_CLIENT_HELLO_CB", "WANT_RETRY_VERIFY", "WANT_APP_READ",
 }
 
-// String returns the name that OpenSSL's manual uses.
+// String returns a name such as WANT_READ: as in SSL_get_error(3), without
+// SSL_ERROR_.
 func (w Want) String() string {
 	if w < wantEnd {
 		return wantNames[w]
@@ -48,9 +49,9 @@ func (w Want) String() string {
 	return fmt.Sprintf("Want(%d)", uint8(w))
 }
 
-// Application reports whether the operation waits for the application. No event
-// of the transport ends such a wait: call the operation again when the
-// application has acted.
+// Application reports whether the operation waits for the application or for
+// another goroutine. No event of the transport ends such a wait: call the
+// operation again when the function passed to cssl.Conn.Bind is called.
 func (w Want) Application() bool { return w >= WantAsync && w <= WantRetryVerify }
 
 // Result is the result of an operation: exactly one of progress (Want is
@@ -68,7 +69,7 @@ type Result struct {
 	// Out reports that ciphertext was handed to the transport.
 	Out bool
 	// Unsent reports that the transport has refused ciphertext that is still to
-	// be sent. Flush sends it; in engine mode, Take takes it.
+	// be sent. Flush sends it; without a socket, Take takes it.
 	Unsent bool
 	// Held reports that ciphertext has not been offered to the transport yet
 	// because it is not urgent: the tickets of a TLS 1.3 server. The next Write

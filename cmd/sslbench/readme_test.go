@@ -29,8 +29,8 @@ var figures = []struct {
 	{"openssl s_server", []figure{
 		{"a line of 1 KiB reversed (`-rev`)", "reverse", 1 << 10},
 		{"stream into the server, a MB", "sink", 1},
-		{"handshake, ECDSA P-256, TLS 1.3", "oneclient", 0},
-		{"handshake, RSA 2048, TLS 1.3", "oneclient", 1},
+		{"handshake, ECDSA P-256, TLS 1.3, one client at a time", "oneclient", 0},
+		{"handshake, RSA 2048, TLS 1.3, one client at a time", "oneclient", 1},
 	}},
 }
 
@@ -44,7 +44,7 @@ type figure struct {
 func readmeTables(d *report.Data) (string, error) {
 	var b strings.Builder
 	for _, t := range figures {
-		fmt.Fprintf(&b, "| µs of the server's CPU time for one | %s | sslecho | ratio of the rounds (spread) | crypto/tls |\n|---|---|---|---|---|\n", t.baseline)
+		fmt.Fprintf(&b, "| µs of the server's CPU time for one | %s | sslecho | ratio (lowest–highest) | crypto/tls |\n|---|---|---|---|---|\n", t.baseline)
 		for _, f := range t.rows {
 			var e *report.Experiment
 			for i := range d.Experiments {

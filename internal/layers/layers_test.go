@@ -37,24 +37,28 @@ type rule struct {
 var rules = []rule{
 	{folder: "tlsio", others: []string{}},
 	{folder: "cssl/ja4", ours: []string{"cssl"}, others: []string{}},
-	{folder: "cssl", ours: []string{"tlsio", "internal/features", "internal/filetype", "internal/hostname", "internal/libcrypto", "internal/live", "internal/pkcs11uri", "internal/platform", "internal/sessionid"}, others: []string{}, cgo: true},
+	{folder: "cssl", ours: []string{"tlsio", "internal/features", "internal/filetype", "internal/hostname", "internal/libcrypto", "internal/live", "internal/negotiated", "internal/pkcs11uri", "internal/platform", "internal/recordmode", "internal/sessionid"}, others: []string{}, cgo: true},
 	{folder: "session", ours: []string{"tlsio"}, others: []string{}},
 	// Only its own tests import it; its C is linked into nothing else.
 	{folder: "reactor/internal/faults", ours: []string{"reactor", "cssl", "tlsio"}, others: []string{"golang.org/x/sys/unix"}, cgo: true, alone: true},
-	{folder: "reactor", ours: []string{"session", "cssl", "tlsio", "internal/saturate", "internal/logqueue", "internal/platform"}, others: []string{"golang.org/x/sys/unix"}},
-	{folder: "sslnet", ours: []string{"sslnet", "cssl", "tlsio", "internal/logqueue"}, others: []string{"golang.org/x/sys/unix"}},
+	{folder: "reactor", ours: []string{"session", "cssl", "tlsio", "internal/dialbound", "internal/saturate", "internal/logqueue", "internal/negotiated", "internal/platform"}, others: []string{"golang.org/x/sys/unix"}},
+	{folder: "sslnet", ours: []string{"sslnet", "cssl", "tlsio", "internal/dialbound", "internal/logqueue", "internal/negotiated"}, others: []string{"golang.org/x/sys/unix"}},
 	// Nothing but tests and what they say.
 	{folder: "cmd/sslbench/internal/stress", others: []string{}, alone: true},
 	{folder: "cmd", ours: []string{"reactor", "session", "cssl", "sslnet", "tlsio", "internal"}},
 	{folder: "examples", ours: []string{"reactor", "session", "cssl", "sslnet", "tlsio", "internal/live"}},
 	{folder: "internal/services", ours: []string{"reactor", "session", "cssl", "tlsio"}, others: []string{}},
+	{folder: "internal/dialbound", others: []string{}},
 	{folder: "internal/features", others: []string{}},
 	{folder: "internal/filetype", others: []string{}},
 	{folder: "internal/hostname", others: []string{}},
 	{folder: "internal/libcrypto", others: []string{}},
 	{folder: "internal/logqueue", others: []string{}},
+	{folder: "internal/negotiated", others: []string{}},
 	{folder: "internal/pkcs11uri", others: []string{}},
+	{folder: "internal/recordmode", others: []string{}},
 	{folder: "internal/sessionid", others: []string{}},
+	{folder: "internal/testmain", ours: []string{"internal/recordmode"}, others: []string{}},
 	{folder: "internal", others: []string{}}, // saturate, platform, and help for tests, on which nothing of the library stands
 }
 

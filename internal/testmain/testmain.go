@@ -1,4 +1,5 @@
-// Package testmain ends a test binary in such a way that a leak check sees everything.
+// Package testmain begins and ends a test binary: with the kind of records that RECORDS names (openssl, direct), and in
+// such a way that a leak check sees everything.
 package testmain
 
 import (
@@ -6,12 +7,17 @@ import (
 	"os"
 	"runtime"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/recordmode"
 )
 
 // Run runs the tests, calls then, which may be nil, if they passed, and exits. LeakSanitizer takes memory of C for reachable as
 // long as a Go object that was not yet collected points to it; two
 // collections make it see what is lost (the second frees what finalizers and pools held).
 func Run(m *testing.M, then func() error) {
+	if Direct() {
+		recordmode.Default = 1 // cssl.RecordsDirect; cssl's own tests import this package
+	}
 	code := m.Run()
 	if code == 0 && then != nil {
 		if err := then(); err != nil {
@@ -22,4 +28,14 @@ func Run(m *testing.M, then func() error) {
 	runtime.GC()
 	runtime.GC()
 	os.Exit(code)
+}
+
+// Direct reports whether servers have direct records unless their test says otherwise.
+func Direct() bool { return os.Getenv("RECORDS") == "direct" }
+
+// NeedsSSL skips a test of what only an SSL object does.
+func NeedsSSL(t testing.TB) {
+	if Direct() {
+		t.Skip("the server's SSL is freed after the handshake")
+	}
 }

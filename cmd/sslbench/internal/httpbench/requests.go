@@ -173,19 +173,36 @@ const (
 	leadLimit = 10 * time.Second
 )
 
+// errTooSoon is the error of a round in which the load ended before all
+// connections were at work: a program's start takes long on a loaded machine.
+var errTooSoon = errors.New("the load has ended too soon")
+
 // round measures a server once, for d.
 func (r *runner) round(ctx context.Context, l loader, j Job, d time.Duration, c *contender, out *Case) (m report.Round, err error) {
+	for lead := leadIn; lead < leadLimit; lead *= 2 {
+		if m, err = r.roundAfter(ctx, lead, l, j, d, c, out); err != errTooSoon {
+			break
+		}
+	}
+	return m, err
+}
+
+// roundAfter is round with a load that runs for lead and d.
+func (r *runner) roundAfter(ctx context.Context, lead time.Duration, l loader, j Job, d time.Duration, c *contender, out *Case) (m report.Round, err error) {
 	before, err := c.sample(ctx)
 	if err != nil {
 		return m, err
 	}
-	run, command, err := l.start(ctx, j, d+leadIn)
+	run, command, err := l.start(ctx, j, d+lead)
 	if err != nil {
 		return m, err
 	}
 	out.Load = command
 	a, b, err := r.window(ctx, run, before.requests+int64(2*j.Conns*j.Streams), d, c)
-	if err := errors.Join(err, run.stop()); err != nil {
+	if e := run.stop(); e != nil {
+		err = errors.Join(err, e)
+	}
+	if err != nil {
 		return m, err
 	}
 	n := float64(b.requests - a.requests)
@@ -224,7 +241,7 @@ func (c *contender) reach(ctx context.Context, run running, requests int64, limi
 		}
 		select {
 		case <-run.done():
-			return s, errors.New("the load has ended too soon")
+			return s, errTooSoon
 		case <-time.After(pollEvery):
 		}
 		if time.Now().After(limit) {

@@ -21,7 +21,7 @@ type Limits struct {
 
 // Why a connection is refused.
 var (
-	ErrMaxConns        = errors.New("connections in all")
+	ErrMaxConns        = errors.New("MaxConns reached")
 	ErrMaxConnsPerAddr = errors.New("connections of one address")
 	ErrRate            = errors.New("new connections of one address a second")
 )
