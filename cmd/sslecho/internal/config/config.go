@@ -58,6 +58,7 @@ type TLS struct {
 	Properties                  string // of algorithms
 
 	MinVersion, MaxVersion                 cssl.TLSVersion // 0: the library's choice
+	Records                                cssl.Records
 	Ciphers, CipherSuites, Groups, SigAlgs string
 	ALPN                                   []string
 	Renegotiation                          bool

@@ -42,6 +42,7 @@ var (
 	resumed    = describe("handshakes_resumed_total", "Handshakes that resumed a session.")
 	versions   = describe("handshake_versions_total", "Handshakes that succeeded, by TLS version.", "version")
 	ciphers    = describe("handshake_ciphers_total", "Handshakes that succeeded, by cipher.", "cipher")
+	records    = describe("handshake_records_total", "Handshakes that succeeded, by who seals the records: openssl, with the reason if --records says otherwise, or direct.", "records")
 	groups     = describe("handshake_groups_total", "Handshakes that succeeded, by key exchange group.", "group")
 
 	received = describe("plaintext_received_bytes_total", "Bytes of plaintext read from peers.")
@@ -190,6 +191,7 @@ func (out sink) tls(s *reactor.Stats) {
 	out.counters(versions, s.Versions)
 	out.counters(ciphers, s.Ciphers)
 	out.counters(groups, s.Groups)
+	out.counters(records, s.Records)
 
 	out.counter(received, s.Sessions.BytesRead)
 	out.counter(sent, s.Sessions.BytesWritten)

@@ -157,7 +157,7 @@ func (b *Builder) settings(t *config.TLS) (cssl.Config, error) {
 		ALPN: t.ALPN, Renegotiation: t.Renegotiation,
 		Verify: t.ClientAuth, CAFile: t.ClientCA, CRLFile: t.ClientCRL, VerifyDepth: t.ClientVerifyDepth,
 		Tickets: t.Tickets, NoTickets: t.NoTickets, SessionCache: t.SessionCache,
-		SessionLifetime: t.SessionLifetime,
+		SessionLifetime: t.SessionLifetime, Records: t.Records,
 	}
 	if t.KeyLogFile != "" {
 		if b.keyLog == nil {
@@ -268,7 +268,7 @@ var flagOf = map[string]string{
 	"Providers": "--providers", "ProviderPath": "--provider-path", "ConfigFile": "--openssl-config", "Properties": "--properties",
 	"CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups", "SignatureAlgorithms": "--sigalgs", "ALPN": "--alpn",
 	"Names": "--sni", "CAFile": "--client-ca", "CRLFile": "--client-crl", "VerifyDepth": "--client-verify-depth",
-	"Tickets": "--tickets", "SessionCache": "--session-cache", "SessionLifetime": "--session-lifetime", "SNI": "--sni", "MinVersion": "--min-version", "MaxVersion": "--max-version",
+	"Tickets": "--tickets", "SessionCache": "--session-cache", "SessionLifetime": "--session-lifetime", "SNI": "--sni", "MinVersion": "--min-version", "Records": "--records", "MaxVersion": "--max-version",
 }
 
 var ofCertificate = regexp.MustCompile(`^(?:Certificates|Names\[(".*")\])\[(\d+)\](?:\.(\w+))?$`)
