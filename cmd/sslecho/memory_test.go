@@ -18,10 +18,10 @@ func TestEbb(t *testing.T) {
 		{crowd - some, crowd - some, false}, {0, 0, false}, {0, 0, false}, // too few
 		{4 * crowd, 4 * crowd, false}, {some, 3 * crowd, false}, {some, 2*crowd + 1, false}, // not half of them
 		{some, 2 * crowd, true}, {some, 2 * crowd, false}, {some, crowd + 1, false}, {some, crowd, true},
-		{some, 0, true}, {0, 0, false},
+		{some, 0, true}, {0, 0, false}, {0, 0, false},
 		// One after another, never many at once.
 		{some, some, false}, {crowd, some, false}, {crowd, some, false}, {crowd, some, false},
-		{0, some, true}, {0, some, false}, {some, some, false}, {0, 0, false}, {0, 0, false},
+		{0, some, false}, {0, some, false}, {0, some, true}, {0, some, false}, {some, some, false}, {0, 0, false}, {0, 0, false},
 	} {
 		accepted += step.come
 		if got := e.gone(step.conns, accepted); got != step.gone {
