@@ -74,11 +74,12 @@ void cssl_conn_free(cssl_conn *c)
 
 /*
  * Begins an operation. A stale entry in the thread's error queue would turn a
- * WANT into a failure.
+ * WANT of SSL_get_error into a failure; direct.c does not look at the queue.
  */
 static void begin(cssl_conn *c)
 {
-	ERR_clear_error();
+	if (!cssl_is_direct(c))
+		ERR_clear_error();
 	c->t.moved = 0;
 	c->t.drained = 0;
 }
@@ -274,7 +275,8 @@ cssl_result cssl_handshake(cssl_conn *c)
 		 */
 		SSL_read_early_data(c->ssl, NULL, 0, &none);
 	}
-	cssl_direct_switch(c);
+	if (cssl_direct_prepare(c))
+		cssl_direct_switch(c, cssl_conn_state(c, 1));
 	return progress(c, 1);
 }
 

@@ -242,21 +242,34 @@ static const char *take_over(cssl_conn *c)
 	d->max_receive = lower(SSL3_RT_MAX_PLAIN_LENGTH, d->max_fragment);
 	d->max_send = lower(lower(lower(SSL3_RT_MAX_PLAIN_LENGTH, c->data.own_limit != 0 ? c->data.own_limit : x->max_send_fragment),
 	                          c->data.peer_limit), d->max_fragment);
-	return keep_facts(d, cssl_conn_state(c, 1)) ? NULL : "out of memory";
+	return NULL;
 }
 
-int cssl_direct_switch(cssl_conn *c)
+/* Leaves the connection to OpenSSL. */
+static void give_up(cssl_conn *c, const char *obstacle)
+{
+	c->direct->obstacle = obstacle;
+	ERR_clear_error();
+	cssl_keys_wipe(&c->direct->records);
+	SSL_set_read_ahead(c->ssl, c->t.ahead);
+}
+
+int cssl_direct_prepare(cssl_conn *c)
+{
+	const char *obstacle = c->direct != NULL ? take_over(c) : "";
+
+	if (obstacle != NULL && c->direct != NULL)
+		give_up(c, obstacle);
+	return obstacle == NULL;
+}
+
+void cssl_direct_switch(cssl_conn *c, cssl_state facts)
 {
 	cssl_direct *d = c->direct;
 
-	if (d == NULL)
-		return 0;
-	d->obstacle = take_over(c);
-	if (d->obstacle != NULL) {
-		ERR_clear_error();
-		cssl_keys_wipe(&d->records);
-		SSL_set_read_ahead(c->ssl, c->t.ahead);
-		return 0;
+	if (!keep_facts(d, facts)) {
+		give_up(c, "out of memory");
+		return;
 	}
 	d->ctx = SSL_get_SSL_CTX(c->ssl);
 	SSL_CTX_up_ref(d->ctx);
@@ -266,7 +279,6 @@ int cssl_direct_switch(cssl_conn *c)
 	SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(c->ssl);
 	c->ssl = NULL;
-	return 1;
 }
 
 /* Seals a message of n bytes, at most 16, and hands it to the transport. */

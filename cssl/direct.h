@@ -66,11 +66,13 @@ void cssl_direct_header(cssl_direct *d, const SSL *ssl, int sent, const unsigned
 void cssl_direct_note(cssl_conn *c);
 
 /*
- * Frees the SSL and takes over, right after the handshake. If that is not
- * possible, nothing changes, and c->direct->obstacle says why. Returns 1 if it
- * took over.
+ * Right after the handshake: cssl_direct_prepare derives the keys. It returns
+ * 1 if c can switch. Otherwise nothing changes, and c->direct->obstacle says
+ * why. cssl_direct_switch then frees the SSL; it owns facts, which are those of
+ * cssl_conn_state, with the certificates.
  */
-int cssl_direct_switch(cssl_conn *c);
+int cssl_direct_prepare(cssl_conn *c);
+void cssl_direct_switch(cssl_conn *c, cssl_state facts);
 
 /* Returns 1 if c's records are sealed and opened here. */
 int cssl_is_direct(const cssl_conn *c);

@@ -115,6 +115,13 @@
 // Config.Properties. A key named by Certificate.KeyURI stays in its token.
 // docs/keys.md has the steps.
 //
+// # Direct records
+//
+// With [Config].Records set to [RecordsDirect], a server's connection frees its
+// SSL when the handshake is done. direct.c then takes the place of SSL_read_ex,
+// SSL_write_ex and SSL_shutdown; record.c seals and opens records on EVP.
+// docs/design/records.md has the reasons, and what differs.
+//
 // # The C files
 //
 // Go calls OpenSSL directly where the call cannot fail. C has the calls that
@@ -128,10 +135,11 @@
 //	msg_callback.c                       alerts, limits, the first ClientHello
 //	decide.c                             decisions; switching the SSL_CTX
 //	session.c    conn_info.c  engine.c   sessions; State; Feed and Take
+//	direct.c                             records without an SSL
 //	byname.c     psk.c        tickets.c  settings kept beside an SSL_CTX
 //	recordsize.c earlydata.c
 //	certs.c      keystore.c   library.c  certificates and keys; providers
-//	transport.c                          the BIO
+//	transport.c  record.c                the BIO; keys, sealing and opening
 //	exdata.c     errors.c                data of an SSL_CTX or SSL; error queue
 package cssl
 
