@@ -310,7 +310,7 @@ int cssl_direct_settle(cssl_conn *c)
 
 	if (d->update == 0 || c->shutdown_done || c->t.send_errno != 0)
 		return SSL_ERROR_NONE;
-	if (c->t.out.len > 0 && !c->t.held && (c->t.fd >= 0 || c->t.out.len + sizeof m + CSSL_OVERHEAD > c->t.tail_max))
+	if (!c->t.held && !cssl_transport_flush(&c->t) && (c->t.fd >= 0 || c->t.out.len + sizeof m + CSSL_OVERHEAD > c->t.tail_max))
 		return SSL_ERROR_WANT_WRITE;
 	memcpy(m, message, sizeof message);
 	m[4] = d->update == 2 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED;
