@@ -417,8 +417,13 @@ cssl_result cssl_flush(cssl_conn *c)
 	c->t.moved = 0;
 	if (!cssl_transport_flush(&c->t))
 		return result(c, SSL_ERROR_WANT_WRITE, 0);
-	if (cssl_is_direct(c) && cssl_direct_settle(c) == SSL_ERROR_NONE && c->t.out.len > 0)
-		return result(c, SSL_ERROR_WANT_WRITE, 0);
+	if (cssl_is_direct(c)) {
+		int code = cssl_direct_settle(c);
+		if (code != SSL_ERROR_NONE)
+			return without_progress(c, code);
+		if (c->t.out.len > 0)
+			return result(c, SSL_ERROR_WANT_WRITE, 0);
+	}
 	/* The next write will report that the peer left without its tickets. */
 	if (c->t.send_errno != 0 && !held)
 		return result(c, CSSL_SEND_FAILED, c->t.send_errno);

@@ -287,7 +287,8 @@ static int send_message(cssl_conn *c, int type, const unsigned char *p, size_t n
 	unsigned char out[CSSL_OVERHEAD + 16];
 	size_t len = cssl_seal(&c->direct->records, out, p, n, type);
 
-	cssl_transport_put(&c->t, out, len);
+	if (len > 0)
+		cssl_transport_put(&c->t, out, len);
 	return len > 0;
 }
 
@@ -322,7 +323,7 @@ int cssl_direct_settle(cssl_conn *c)
 
 	if (d->update == 0 || c->shutdown_done || c->t.send_errno != 0)
 		return SSL_ERROR_NONE;
-	if (c->t.out.len > 0 && !c->t.held && (c->t.fd >= 0 || c->t.out.len + sizeof m + CSSL_OVERHEAD > c->t.tail_max))
+	if (!c->t.held && !cssl_transport_flush(&c->t) && (c->t.fd >= 0 || c->t.out.len + sizeof m + CSSL_OVERHEAD > c->t.tail_max))
 		return SSL_ERROR_WANT_WRITE;
 	memcpy(m, message, sizeof message);
 	m[4] = d->update == 2 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED;

@@ -102,6 +102,24 @@ func TestParkedWriteKeyUpdate(t *testing.T) {
 	}
 }
 
+// TestParkedKeyUpdate: Handshake carries on with a KeyUpdate that has found the socket full, once the peer has read.
+func TestParkedKeyUpdate(t *testing.T) {
+	c, s := parkWrite(t, TLS13, 1)
+	r := s.c.KeyUpdate(false)
+	for r.Want == tlsio.WantWrite {
+		before := len(c.in)
+		c.turn(readable)
+		if r = s.c.Handshake(); r.Want != tlsio.WantNone && !r.Out && len(c.in) == before {
+			t.Fatalf("the client has read all, and Handshake returns %+v", r)
+		}
+	}
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) })
+	sameBytes(t, "client", c.in, s.out)
+}
+
 // TestParkedWriteRenegotiation counts that both crossings are seen while streams run both ways
 // through a TLS 1.2 renegotiation: Read answers WantWrite and Write answers WantRead
 // or WantAppRead.

@@ -75,21 +75,46 @@ static int derive(EVP_KDF *kdf, const OSSL_PARAM *params, unsigned char *out, si
 	return ok;
 }
 
+/* Returns a context for HKDF-Expand-Label with secret, or NULL. */
+static EVP_KDF_CTX *expander(const cssl_records *r, const unsigned char *secret)
+{
+	int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
+	const OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
+		OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)r->suite->digest, 0),
+		octets(OSSL_KDF_PARAM_KEY, secret, r->suite->hash),
+		octets(OSSL_KDF_PARAM_PREFIX, "tls13 ", 6),
+		OSSL_PARAM_construct_end(),
+	};
+	EVP_KDF_CTX *ctx = EVP_KDF_CTX_new(r->algorithms->tls13);
+
+	if (ctx != NULL && EVP_KDF_CTX_set_params(ctx, params) == 1)
+		return ctx;
+	EVP_KDF_CTX_free(ctx);
+	return NULL;
+}
+
+/* Expands one label. data may be NULL. ctx is that of expander. */
+static int expand(EVP_KDF_CTX *ctx, const char *label, size_t label_len, const unsigned char *data, size_t data_len,
+                  unsigned char *out, size_t len)
+{
+	const OSSL_PARAM params[] = {
+		octets(OSSL_KDF_PARAM_LABEL, label, label_len),
+		data_len > 0 ? octets(OSSL_KDF_PARAM_DATA, data, data_len) : OSSL_PARAM_construct_end(),
+		OSSL_PARAM_construct_end(),
+	};
+
+	return ctx != NULL && EVP_KDF_derive(ctx, out, len, params) == 1;
+}
+
 int cssl_expand(const cssl_records *r, const unsigned char *secret, const char *label, size_t label_len,
                 const unsigned char *data, size_t data_len, unsigned char *out, size_t len)
 {
-	int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
-	OSSL_PARAM params[7], *p = params;
+	EVP_KDF_CTX *ctx = expander(r, secret);
+	int ok = expand(ctx, label, label_len, data, data_len, out, len);
 
-	*p++ = OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode);
-	*p++ = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)r->suite->digest, 0);
-	*p++ = octets(OSSL_KDF_PARAM_KEY, secret, r->suite->hash);
-	*p++ = octets(OSSL_KDF_PARAM_PREFIX, "tls13 ", 6);
-	*p++ = octets(OSSL_KDF_PARAM_LABEL, label, label_len);
-	if (data_len > 0)
-		*p++ = octets(OSSL_KDF_PARAM_DATA, data, data_len);
-	*p = OSSL_PARAM_construct_end();
-	return derive(r->algorithms->tls13, params, out, len);
+	EVP_KDF_CTX_free(ctx); /* wipes its copy of the secret */
+	return ok;
 }
 
 int cssl_prf(const cssl_records *r, const unsigned char *master, const unsigned char *seed, size_t seed_len, unsigned char *out,
@@ -107,9 +132,12 @@ int cssl_prf(const cssl_records *r, const unsigned char *master, const unsigned 
 
 int cssl_keys_tls13(cssl_records *r, cssl_key *k)
 {
+	EVP_KDF_CTX *ctx = expander(r, k->secret);
+	int ok = expand(ctx, "key", 3, NULL, 0, k->key, r->suite->key) && expand(ctx, "iv", 2, NULL, 0, k->iv, sizeof k->iv);
+
 	k->keyed = 0;
-	return cssl_expand(r, k->secret, "key", 3, NULL, 0, k->key, r->suite->key) &&
-	       cssl_expand(r, k->secret, "iv", 2, NULL, 0, k->iv, sizeof k->iv);
+	EVP_KDF_CTX_free(ctx); /* wipes its copy of the secret */
+	return ok;
 }
 
 int cssl_keys_tls12(cssl_records *r, int server, const unsigned char *master, const unsigned char *randoms)

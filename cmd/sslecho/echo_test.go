@@ -389,3 +389,25 @@ func TestTrace(t *testing.T) {
 		}
 	}
 }
+
+// TestTraceRecords: with --records=direct the trace says which records a connection has, and why OpenSSL's if it has those.
+func TestTraceRecords(t *testing.T) {
+	for i, tt := range []struct {
+		records string
+		version uint16
+		want    string
+	}{
+		{"direct", tls.VersionTLS13, `#1 records +direct\n`},
+		{"direct", tls.VersionTLS12, `#1 records +openssl +renegotiation is allowed\n`},
+		{"openssl", tls.VersionTLS12, ``},
+	} {
+		d := runDaemon(t, "--trace", "--renegotiation", "--records="+tt.records)
+		c := dialTLS(t, "tcp", d.addr(), &tls.Config{MaxVersion: tt.version})
+		roundTrip(t, c, make([]byte, 1024))
+		c.Close()
+		d.expect("closed")
+		if !regexp.MustCompile(`#1 open .*\n` + tt.want + `#1 read `).MatchString(d.text()) {
+			t.Errorf("case %d: %q is not behind the line \"open\":\n%s", i, tt.want, d.text())
+		}
+	}
+}

@@ -24,7 +24,7 @@ func TestOperatorsPage(t *testing.T) {
 		{`sslecho_[a-z_]*[a-z]`, page, metrics + `sslecho_limit_connections sslecho_limit_connections_per_address sslecho_limit_handshakes
 			sslecho_limit_new_connections_per_second sslecho_limit_new_connections_burst sslecho_limit_queued_bytes
 			sslecho_accept_errors_total sslecho_handshake_failures_total sslecho_handshake_versions_total
-			sslecho_handshake_ciphers_total sslecho_handshake_groups_total`},
+			sslecho_handshake_ciphers_total sslecho_handshake_groups_total sslecho_handshake_records_total`},
 	} {
 		re := regexp.MustCompile(what.name)
 		set := func(s string) map[string]bool {

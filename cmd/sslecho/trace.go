@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -54,6 +55,9 @@ type traced struct {
 func (h traced) OnOpen(c *reactor.Conn) {
 	s := c.State()
 	h.tracer.line(c, "open", s.Version.String()+" "+s.Cipher, "from "+c.RemoteAddr().String())
+	if s.Records != cssl.RecordsOpenSSL || s.RecordsReason != "" {
+		h.tracer.line(c, "records", s.Records.String(), s.RecordsReason)
+	}
 	h.Handler.OnOpen(c)
 }
 

@@ -64,6 +64,7 @@ var samples = map[string]struct {
 	"sigalgs":             {"ecdsa_secp256r1_sha256", nil},
 	"alpn":                {"h2,http/1.1", nil},
 	"renegotiation":       {"true", nil},
+	"records":             {"direct", nil},
 	"ocsp-file":           {",b.der", []string{"--cert=a.pem", "--cert=b.pem"}},
 	"keylog":              {"keys.log", nil},
 	"client-auth":         {"require", []string{"--client-ca=ca.pem"}},

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -38,7 +39,13 @@ func (l Logged) OnClose(c *reactor.Conn, err error) {
 	if s.Version != 0 {
 		attrs = append(attrs, slog.String("version", s.Version.String()), slog.String("cipher", s.Cipher), slog.Bool("resumed", s.Resumed))
 	}
-	for _, a := range []struct{ key, value string }{{"group", s.Group}, {"sni", s.ServerName}, {"alpn", s.ALPN}} {
+	records := "" // unless direct ones were asked for
+	if s.RecordsReason != "" {
+		records = s.Records.String() + ": " + s.RecordsReason
+	} else if s.Records != cssl.RecordsOpenSSL {
+		records = s.Records.String()
+	}
+	for _, a := range []struct{ key, value string }{{"group", s.Group}, {"sni", s.ServerName}, {"alpn", s.ALPN}, {"records", records}} {
 		if a.value != "" {
 			attrs = append(attrs, slog.String(a.key, a.value))
 		}

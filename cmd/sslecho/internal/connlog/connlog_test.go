@@ -62,8 +62,14 @@ func (panics) OnData(*reactor.Conn, []byte) { panic("here") }
 
 func serve(t *testing.T, s reactor.Handler, level slog.Level, idle time.Duration) (net.Addr, *lines) {
 	t.Helper()
-	x, err := cssl.NewServerContext(cssl.Config{ALPN: []string{"echo"}, Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
+	return serveWith(t, cssl.Config{}, s, level, idle)
+}
+
+func serveWith(t *testing.T, cfg cssl.Config, s reactor.Handler, level slog.Level, idle time.Duration) (net.Addr, *lines) {
+	t.Helper()
+	cfg.ALPN = []string{"echo"}
+	cfg.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}
+	x, err := cssl.NewServerContext(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +132,24 @@ func TestLine(t *testing.T) {
 	}
 	if ids[0] == ids[1] {
 		t.Errorf("both are connection %v", ids[0])
+	}
+}
+
+// TestRecords: where direct records are asked for, the line says whether the connection has them, and why not.
+func TestRecords(t *testing.T) {
+	for _, tt := range []struct {
+		cfg  cssl.Config
+		want any
+	}{
+		{cssl.Config{}, nil},
+		{cssl.Config{Records: cssl.RecordsDirect}, "direct"},
+		{cssl.Config{Records: cssl.RecordsDirect, MaxVersion: cssl.TLS12, Renegotiation: true}, "openssl: renegotiation is allowed"},
+	} {
+		addr, out := serveWith(t, tt.cfg, services.Echo{}, slog.LevelInfo, 0)
+		dial(t, addr).Close()
+		if m := out.next(t); m["records"] != tt.want {
+			t.Errorf("records is %v, want %v", m["records"], tt.want)
+		}
 	}
 }
 
