@@ -86,7 +86,7 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	// These need nothing that the tests do not need anyway. The others are not always installed.
-	for _, name := range []string{"sslecho", "openssl s_server", "crypto/tls", "C epoll", "C epoll TCP"} {
+	for _, name := range []string{"sslecho", "sslecho direct", "openssl s_server", "crypto/tls", "C epoll", "C epoll TCP"} {
 		if !present[name] {
 			t.Errorf("%s was not measured", name)
 		}

@@ -71,9 +71,9 @@ func loads(quick bool) []float64 {
 
 // Who takes part where.
 var (
-	echoServers  = []string{server.Sslecho, server.CTLS, server.CryptoTLS, server.CTCP}
-	everyServer  = []string{server.Sslecho, server.CTLS, server.CryptoTLS, server.Nginx, server.HAProxy, server.Stunnel, server.Hitch}
-	oneAtATime   = []string{server.Sslecho, server.SServer, server.CTLS, server.CryptoTLS}
+	echoServers  = []string{server.Sslecho, server.Direct, server.CTLS, server.CryptoTLS, server.CTCP}
+	everyServer  = []string{server.Sslecho, server.Direct, server.CTLS, server.CryptoTLS, server.Nginx, server.HAProxy, server.Stunnel, server.Hitch}
+	oneAtATime   = []string{server.Sslecho, server.Direct, server.SServer, server.CTLS, server.CryptoTLS}
 	echoFloor    = "The floor is calculated: the TCP echo's own cost plus one AES-256-GCM decryption and encryption of the message at the speed of openssl speed."
 	measuredHere = "It is a closed loop: each connection sends its next message when the whole answer to the last one is there."
 )
@@ -127,7 +127,7 @@ func streamExperiment() *experiment {
 func latencyExperiment(quick bool) *experiment {
 	return &experiment{
 		id: "latency", title: "Latency by load", unit: "echo", metric: report.P99, scale: 3,
-		servers: []string{server.Sslecho, server.CTLS, server.CryptoTLS},
+		servers: []string{server.Sslecho, server.Direct, server.CTLS, server.CryptoTLS},
 		what: "64 connections send messages of 1 KiB at a fixed rate (open loop), from a tenth of what the baseline does in a closed loop upwards. " +
 			"Latency counts from the moment at which a message was due, so a server that stalls cannot hide it (coordinated omission). " +
 			"The load has one core for itself, which is the limit at the upper end.",
@@ -139,7 +139,7 @@ func latencyExperiment(quick bool) *experiment {
 func crowdExperiment() *experiment {
 	e := &experiment{
 		id: "crowd", title: "Latency beside new connections", unit: "echo", metric: report.P99, scale: 4,
-		servers: []string{server.Sslecho, server.CTLS, server.CryptoTLS},
+		servers: []string{server.Sslecho, server.Direct, server.CTLS, server.CryptoTLS},
 		what: "64 connections send 4000 messages of 1 KiB a second (open loop, latency from when a message was due), while other clients connect, " +
 			"shake hands in full and stay. CPU time for an echo has the handshakes in it. The new clients have the echoing ones' core to themselves only " +
 			"while those have nothing to do (SCHED_IDLE), so that the latency is the server's.",
@@ -192,7 +192,7 @@ func idleExperiment(quick bool) *experiment {
 func reverseExperiment() *experiment {
 	e := &experiment{
 		id: "reverse", title: "Lines reversed, beside openssl s_server -rev", unit: "line", metric: report.CPU,
-		servers: []string{server.Sslecho, server.SServer, server.CryptoTLS}, baseline: server.SServer,
+		servers: []string{server.Sslecho, server.Direct, server.SServer, server.CryptoTLS}, baseline: server.SServer,
 		what: "One connection, since s_server serves one client at a time, sends lines and waits for each to come back reversed: " +
 			"sslecho --service reverse against openssl s_server -rev. " + measuredHere,
 		axis: report.Axis{Label: "line length, bytes", Log: true, Bytes: true},
@@ -207,7 +207,7 @@ func reverseExperiment() *experiment {
 func sinkExperiment() *experiment {
 	return &experiment{
 		id: "sink", title: "One-way stream into the server, beside openssl s_server", unit: "MB", metric: report.CPU,
-		servers: []string{server.Sslecho, server.SServer, server.CTLS, server.CryptoTLS}, baseline: server.SServer,
+		servers: []string{server.Sslecho, server.Direct, server.SServer, server.CTLS, server.CryptoTLS}, baseline: server.SServer,
 		what: "One connection sends as fast as the server takes it; the server throws away what it gets: sslecho --service discard against openssl s_server -quiet, " +
 			"whose output goes to /dev/null.",
 		axis:  report.Axis{Label: "connections"},

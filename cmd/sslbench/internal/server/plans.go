@@ -25,6 +25,12 @@ func sslechoPlan(s setup) (plan, error) {
 	return plan{argv: argv}, nil
 }
 
+func directPlan(s setup) (plan, error) {
+	p, err := sslechoPlan(s)
+	p.argv = append(p.argv, "--records", "direct")
+	return p, err
+}
+
 // protocol is OpenSSL's name of a TLS version.
 func protocol(version string) string { return "TLSv" + version }
 

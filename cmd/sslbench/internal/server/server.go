@@ -48,6 +48,7 @@ type Options struct {
 // The names of the kinds.
 const (
 	Sslecho   = "sslecho"
+	Direct    = "sslecho direct" // with --records direct
 	SServer   = "openssl s_server"
 	CryptoTLS = "crypto/tls"
 	CTLS      = "C epoll"
@@ -78,6 +79,7 @@ type Kind struct {
 func Kinds(o Options) []Kind {
 	kinds := []Kind{
 		{Name: Sslecho, works: []Work{Echo, Reverse, Discard, Handshakes, Idle}, version: sslechoVersion, plan: sslechoPlan},
+		{Name: Direct, works: []Work{Echo, Reverse, Discard, Handshakes, Idle}, version: sslechoVersion, plan: directPlan},
 		{Name: SServer, works: []Work{Reverse, Discard, Handshakes}, oneClient: true, version: opensslVersion, plan: sServerPlan},
 		{Name: CryptoTLS, works: []Work{Echo, Reverse, Discard, Handshakes, Idle}, version: cryptoTLSVersion, plan: cryptoTLSPlan},
 		{Name: CTLS, works: []Work{Echo, Discard, Handshakes, Idle}, version: cTLSVersion, plan: cTLSPlan},

@@ -21,6 +21,7 @@ import (
 func TestKinds(t *testing.T) {
 	want := []string{
 		"sslecho: echo reverse discard handshakes idle",
+		"sslecho direct: echo reverse discard handshakes idle",
 		"openssl s_server: reverse discard handshakes, one client",
 		"crypto/tls: echo reverse discard handshakes idle",
 		"C epoll: echo discard handshakes idle",
@@ -152,7 +153,7 @@ func checkPinned(t *testing.T, pids []int, core int) {
 // checkCommand: it names the program and nothing of this machine.
 func checkCommand(t *testing.T, k Kind, p *Process, s Spec) {
 	t.Helper()
-	program := filepath.Base(map[string]string{SServer: "openssl s_server", CTLS: "tls_epoll", CTCP: "tcp_epoll",
+	program := filepath.Base(map[string]string{SServer: "openssl s_server", CTLS: "tls_epoll", CTCP: "tcp_epoll", Direct: "--records direct",
 		CryptoTLS: CryptoTLSCommand}[k.Name])
 	if program == "." {
 		program = strings.ToLower(k.Name)
