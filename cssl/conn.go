@@ -43,7 +43,8 @@ type Conn struct {
 // renegotiation, or a KeyUpdate or certificate request that is not sent yet.
 func (c *Conn) Handshake() tlsio.Result { return c.operate(tlsio.OpHandshake, nil, false) }
 
-// Read reads up to len(p) bytes of one record. It may return WantWrite. At the
+// Read reads up to len(p) bytes: of one record or, with [RecordsDirect], of
+// several; all of p is then its workspace. It may return WantWrite. At the
 // end of the stream the error is io.EOF (close_notify) or io.ErrUnexpectedEOF
 // (a FIN without close_notify). With an empty p it returns at once, without
 // calling OpenSSL.
@@ -59,7 +60,8 @@ func (c *Conn) read(op tlsio.Op, p []byte) tlsio.Result {
 	return c.operate(op, p, false)
 }
 
-// Write writes p, or its first 16 KiB, as one record. It may return WantRead.
+// Write writes p, or its first 16 KiB, as one record. With [RecordsDirect] it
+// writes as many records as the tail could keep. It may return WantRead.
 // After a Want, the next Write must begin with the same bytes (the address may
 // differ). If p was shorter than 16 KiB, its length must be the same too. With
 // an empty p it returns at once, without calling OpenSSL, which cannot tell an

@@ -7,7 +7,8 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// copyBuffers hold four full records, which one send can carry.
+// copyBuffers hold four full records, which one send can carry, and which one
+// Read can return if records are direct.
 var copyBuffers = sync.Pool{New: func() any { return new([4 * tlsio.MaxPlaintext]byte) }}
 
 // ReadFrom writes to c what it reads from r, until io.EOF. Its buffer is
@@ -37,13 +38,10 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// recordBuffers hold the most that one Read returns.
-var recordBuffers = sync.Pool{New: func() any { return new([tlsio.MaxPlaintext]byte) }}
-
 // WriteTo writes to w what it reads from c, until io.EOF. Its buffer is pooled.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
-	buf := recordBuffers.Get().(*[tlsio.MaxPlaintext]byte)
-	defer recordBuffers.Put(buf)
+	buf := copyBuffers.Get().(*[4 * tlsio.MaxPlaintext]byte)
+	defer copyBuffers.Put(buf)
 	for {
 		k, rerr := c.Read(buf[:])
 		if k > 0 {
