@@ -129,8 +129,8 @@ const drainLimit = 1 << 20
 // discardInput discards the data that keeps close_notify from being sent, and
 // retries close_notify. c.mu is held.
 func (s *half) discardInput() (r tlsio.Result) {
-	buf := recordBuffers.Get().(*[tlsio.MaxPlaintext]byte)
-	defer recordBuffers.Put(buf)
+	buf := copyBuffers.Get().(*[4 * tlsio.MaxPlaintext]byte)
+	defer copyBuffers.Put(buf)
 	for n := 0; n < drainLimit; n += max(r.N, 1) {
 		r = s.c.tls.Read(buf[:])
 		s.c.note(s, r)

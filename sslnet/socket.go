@@ -173,8 +173,8 @@ func (t *socket) closeWrite() {
 }
 
 func (t *socket) finish() {
-	buf := recordBuffers.Get().(*[tlsio.MaxPlaintext]byte)
-	defer recordBuffers.Put(buf)
+	buf := copyBuffers.Get().(*[4 * tlsio.MaxPlaintext]byte)
+	defer copyBuffers.Put(buf)
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
 	_ = t.raw.Control(func(fd uintptr) {
