@@ -607,8 +607,9 @@ static int fill(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
 	t->at_end = 0;
 	if (!stopped(c)) {
 		used = t->in.len > 0 ? open_records(c, t->in.data + t->in.off, t->in.len, buf, len, n) : 0;
-		if (used > 0)
+		if (used > 0 || t->fed)
 			t->moved |= CSSL_MOVED_IN;
+		t->fed = 0;
 		cssl_bytes_drop(&t->in, used);
 		if (t->fd < 0)
 			t->at_end = t->eof || t->recv_errno != 0;

@@ -25,6 +25,7 @@ size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
 		return 0;
 	}
 	c->t.recv_errno = 0;
+	c->t.fed = 1;
 	return len;
 }
 

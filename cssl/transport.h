@@ -23,6 +23,7 @@ typedef struct {
 	unsigned eof : 1;     /* the peer's FIN was read (engine mode: cssl_feed_eof was called) */
 	unsigned at_end : 1;  /* the last read found the end: see eof and recv_errno */
 	unsigned lost : 1;    /* input was lost: recv_errno is ENOMEM, and recv is not called again */
+	unsigned fed : 1;     /* engine mode: input came since the last read of direct records */
 	unsigned ended : 1;   /* engine mode: cssl_take_end was called */
 	unsigned corked : 1;  /* output is collected in out and sent when the operation ends */
 	unsigned held : 1;    /* out is not yet offered to the transport; it goes with the next write */

@@ -97,6 +97,24 @@ func TestEngineChunks(t *testing.T) {
 	}
 }
 
+// TestEngineReadsParts: a Read that finds new bytes of a record says that input has moved, and one that finds none does not.
+func TestEngineReadsParts(t *testing.T) {
+	p := established(t)
+	if r := p.client.Write([]byte("message")); r.N != 7 {
+		t.Fatal(r)
+	}
+	record := p.buf[:p.client.Take(p.buf)]
+	for i, b := range record {
+		p.server.Feed([]byte{b})
+		if r := p.server.Read(p.buf[len(record):]); !r.In || r.N > 0 != (i == len(record)-1) {
+			t.Errorf("after %d of %d bytes: %+v", i+1, len(record), r)
+		}
+		if r := p.server.Read(p.buf[len(record):]); r.In || r.Want != tlsio.WantRead {
+			t.Errorf("after %d of %d bytes, once more: %+v", i+1, len(record), r)
+		}
+	}
+}
+
 // TestEngineEcho echoes 100 kB with chunks of each size, also one byte.
 func TestEngineEcho(t *testing.T) {
 	for _, chunk := range []int{1, 2, 7, 1000} {
