@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestFreeBuffers: the buffers are given back while a connection rests, at whichever point of its life, and
-// not while a part of a record is in them; no byte is lost either way.
+// not while a part of a record is in them; no byte is lost either way. Direct records have no such buffers: there is always something
+// to free, the contexts of the ciphers.
 func TestFreeBuffers(t *testing.T) {
 	for _, version := range versions {
 		for _, cut := range []int{0, 1, 4, 5, 6, 100} {
@@ -37,7 +39,7 @@ func TestFreeBuffers(t *testing.T) {
 			if r := p.server.Read(buf); r.Want != tlsio.WantRead {
 				t.Fatalf("%+v", r)
 			}
-			if freed := p.server.FreeBuffers(); freed != (cut == 0) {
+			if freed := p.server.FreeBuffers(); freed != (cut == 0 || testmain.Direct()) {
 				t.Errorf("%v: %v with %d bytes of a record", version, freed, cut)
 			}
 			p.server.Feed(wire[cut:])
@@ -49,7 +51,7 @@ func TestFreeBuffers(t *testing.T) {
 					t.Fatalf("%+v", r)
 				}
 				got = append(got, buf[:r.N]...)
-				if freed := p.server.FreeBuffers(); freed != (len(got) == len(want)) {
+				if freed := p.server.FreeBuffers(); freed != (len(got) == len(want) || testmain.Direct()) {
 					t.Errorf("%v: %v after %d bytes", version, freed, len(got))
 				}
 			}

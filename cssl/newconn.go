@@ -147,5 +147,6 @@ func freeConn(p *C.cssl_conn) {
 // FreeBuffers frees OpenSSL's record buffers, 33 KiB for both directions. The
 // next operation allocates what it needs. While a part of a record is buffered,
 // it frees nothing and returns false. With Config.ReleaseBuffers OpenSSL does
-// this after each operation.
+// this after each operation. With direct records it frees the contexts of the
+// ciphers.
 func (c *Conn) FreeBuffers() bool { return c.c == nil || c.usable() && C.cssl_free_buffers(c.c) == 1 }
