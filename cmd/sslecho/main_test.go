@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/internal/testtoken"
 )
 
@@ -24,6 +25,9 @@ const limit = 60 * time.Second
 var binary string
 
 func TestMain(m *testing.M) {
+	if testmain.Direct() {
+		os.Setenv("SSLECHO_RECORDS", "direct") // of all daemons whose test does not say otherwise
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "sslecho")
 		if err != nil {
