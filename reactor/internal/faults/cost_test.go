@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // visit is what a server does with one connection at a time, for counting.
@@ -19,6 +21,7 @@ type visit struct {
 	server *reactor.Server
 	addr   net.Addr
 	closed chan error
+	size   int // of a message
 }
 
 // echo is the handler: it answers what comes.
@@ -46,7 +49,7 @@ func (c *second) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *second) closeTCP(t *testing.T) {
+func (c *second) letGo(t *testing.T) {
 	t.Helper()
 	c.open = true
 	if err := c.SetWriteDeadline(time.Time{}); err != nil { // CloseWrite leaves one that has passed
@@ -55,9 +58,10 @@ func (c *second) closeTCP(t *testing.T) {
 	if _, err := c.Conn.Write(c.kept); err != nil {
 		t.Fatal(err)
 	}
+	c.kept = nil
 }
 
-// once connects, has n messages of 1 KiB echoed, and ends. With none, the client's Finished and its
+// once connects, has n messages echoed, each sent in one piece, and ends. With none, the client's Finished and its
 // close_notify come together.
 func (v *visit) once(t *testing.T, version uint16, n int) {
 	t.Helper()
@@ -67,18 +71,20 @@ func (v *visit) once(t *testing.T, version uint16, n int) {
 	}
 	defer raw.Close()
 	held := &second{Conn: raw, open: n > 0}
-	c := tls.Client(held, &tls.Config{InsecureSkipVerify: true, MaxVersion: version})
+	c := tls.Client(held, &tls.Config{InsecureSkipVerify: true, MaxVersion: version, DynamicRecordSizingDisabled: true})
 	if version == tls.VersionTLS12 {
 		held.open = true // the client waits for the server's Finished
 	}
 	if err := c.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	msg := make([]byte, 1024)
+	msg := make([]byte, v.size)
 	for range n {
+		held.open = false
 		if _, err := c.Write(msg); err != nil {
 			t.Fatal(err)
 		}
+		held.letGo(t)
 		if _, err := io.ReadFull(c, msg); err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +93,7 @@ func (v *visit) once(t *testing.T, version uint16, n int) {
 		t.Fatal(err)
 	}
 	if !held.open {
-		held.closeTCP(t)
+		held.letGo(t)
 	}
 	if err := receive(t, v.closed, "OnClose"); err != nil {
 		t.Fatal(err)
@@ -107,7 +113,7 @@ func (v *visit) calls(t *testing.T, k Kind, version uint16, echoes int) int {
 func TestCost(t *testing.T) {
 	x := newContexts(t, cssl.TLS13)
 	closed := make(chan error, 1)
-	v := &visit{closed: closed, server: &reactor.Server{Handler: echo{closed: closed}, Context: x.server, Loops: 1}}
+	v := &visit{size: 1024, closed: closed, server: &reactor.Server{Handler: echo{closed: closed}, Context: x.server, Loops: 1}}
 	ls, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -146,13 +152,18 @@ func TestCost(t *testing.T) {
 
 	v.allocations(t, echoes)
 	v.crossings(t, echoes)
+	v.batches(t)
 	v.memory(t)
 }
 
 // allocations counts those in C for an echo: four of 40 bytes, which OpenSSL makes for each record that it writes
-// (crypto/packet.c), for a plain C server too, and none of cssl.
+// (crypto/packet.c), for a plain C server too, and none of cssl. Direct records need none.
 func (v *visit) allocations(t *testing.T, echoes int) {
-	for kind, most := range map[Kind]int{OpenSSLAlloc: 4, CSSLAlloc: 0} {
+	openssl := 4
+	if testmain.Direct() {
+		openssl = 0
+	}
+	for kind, most := range map[Kind]int{OpenSSLAlloc: openssl, CSSLAlloc: 0} {
 		short := v.calls(t, kind, tls.VersionTLS13, 1)
 		if n := v.calls(t, kind, tls.VersionTLS13, 1+echoes) - short; n > most*echoes+8 { // a connection has a few of its own, now and then one more
 			t.Errorf("%d × %v for %d echoes", n, kind, echoes)
@@ -160,26 +171,57 @@ func (v *visit) allocations(t *testing.T, echoes int) {
 	}
 }
 
+// least is the fewest of some counts: on a busy machine what the client sends together may come in two.
+func least(count func() int) int {
+	n := math.MaxInt
+	for range 5 {
+		n = min(n, count())
+	}
+	return n
+}
+
+// crossed counts the calls of C for one connection.
+func (v *visit) crossed(t *testing.T, echoes int) int {
+	before := runtime.NumCgoCall()
+	v.once(t, tls.VersionTLS13, echoes)
+	return int(runtime.NumCgoCall() - before)
+}
+
 // crossings counts the calls of C. A connection: it is made, two steps of its handshake, what was negotiated, the
 // buffers are given back between the steps, a read that finds the end, close_notify, and it is freed. An echo: a read
 // and a write.
 func (v *visit) crossings(t *testing.T, echoes int) {
-	// The fewest of some: on a busy machine what the client sends together may come in two.
-	crossings := func(n int) int64 {
-		least := int64(math.MaxInt64)
-		for range 5 {
-			before := runtime.NumCgoCall()
-			v.once(t, tls.VersionTLS13, n)
-			least = min(least, runtime.NumCgoCall()-before)
-		}
-		return least
-	}
-	short := crossings(0)
+	short := least(func() int { return v.crossed(t, 0) })
 	if short > 8 {
 		t.Errorf("%d crossings for a connection", short)
 	}
-	if n := crossings(echoes); n > short+2*int64(echoes)+4 {
+	if n := least(func() int { return v.crossed(t, echoes) }); n > short+2*echoes+4 {
 		t.Errorf("%d crossings for %d echoes", n, echoes)
+	}
+}
+
+// batches counts what an echo of several full records costs that come together. OpenSSL reads each by itself; of direct records one recv
+// and one crossing bring all. A write takes what a chunk of the queue holds, which is one record.
+func (v *visit) batches(t *testing.T) {
+	const records, batches = 3, 10
+	defer func(before int) { v.size = before }(v.size)
+	v.size = records * tlsio.MaxPlaintext
+	for name, c := range map[string]struct {
+		count           func(echoes int) int
+		openssl, direct int // at most, for a batch
+	}{
+		"recv":      {func(n int) int { return v.calls(t, Recv, tls.VersionTLS13, n) }, records + 1, 1},
+		"send":      {func(n int) int { return v.calls(t, Send, tls.VersionTLS13, n) }, records, records},
+		"crossings": {func(n int) int { return v.crossed(t, n) }, 2*records + 1, 1 + records},
+	} {
+		most := c.openssl
+		if testmain.Direct() {
+			most = c.direct
+		}
+		first := least(func() int { return c.count(1) })
+		if n := least(func() int { return c.count(1 + batches) }) - first; n > batches*most {
+			t.Errorf("%d × %s for %d batches of %d records, not %d", n, name, batches, records, batches*most)
+		}
 	}
 }
 
@@ -187,12 +229,16 @@ func (v *visit) crossings(t *testing.T, echoes int) {
 // 15 kB, or 30 kB since 3.2 and with ML-KEM, are as much as a plain C server pays,
 // and cssl, whose one block of 200 malloc may make 16 larger. A busy machine moves
 // the loop to threads for which OpenSSL makes random generators of their own, 10 kB
-// each, so the connections are many. What the Go side holds is reactor's to test.
+// each, so the connections are many. With direct records OpenSSL holds nothing, and
+// cssl the keys and what was negotiated. What the Go side holds is reactor's to test.
 func (v *visit) memory(t *testing.T) {
-	const conns, ours = 200, 216
-	openssl := 15_400
+	const conns = 200
+	openssl, ours := 15_400, 216
 	if cssl.Version().Run.Number >= 0x30200000 {
 		openssl = 30_800
+	}
+	if testmain.Direct() {
+		openssl, ours = 64, 900
 	}
 	_, beforeSSL := Use(OpenSSLAlloc)
 	_, beforeC := Use(CSSLAlloc)
