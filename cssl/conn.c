@@ -159,7 +159,8 @@ static cssl_result failure(cssl_conn *c, int ret)
 /* Returns the result of an operation of direct.c. */
 static cssl_result direct_result(cssl_conn *c, int code, size_t n)
 {
-	return code == SSL_ERROR_NONE && !c->over_limit ? progress(c, n) : without_progress(c, code);
+	/* What came before the message that exceeds the limit is read first. */
+	return code == SSL_ERROR_NONE ? progress(c, n) : without_progress(c, code);
 }
 
 static cssl_result bad_state(const cssl_conn *c)

@@ -255,6 +255,9 @@ func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 	return e
 }
 
+// ssl returns the SSL; nil after the switch to direct records.
+func (c *Conn) ssl() *C.SSL { return C.cssl_conn_ssl(c.c) }
+
 // describe adds which side sent an alert, and why a certificate was refused.
 func (c *Conn) describe(e *tlsio.Error) {
 	if a := C.cssl_alert_received(c.c); a > 0 {
@@ -263,7 +266,7 @@ func (c *Conn) describe(e *tlsio.Error) {
 		e.Alert, e.AlertSide = tlsio.Alert(a), tlsio.AlertSent
 	}
 	for _, r := range e.Reasons {
-		if ssl := C.cssl_conn_ssl(c.c); ssl != nil && r.Text == "certificate verify failed" {
+		if ssl := c.ssl(); ssl != nil && r.Text == "certificate verify failed" {
 			e.Verify = verifyText(C.SSL_get_verify_result(ssl))
 		}
 	}

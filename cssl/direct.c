@@ -302,13 +302,12 @@ static int send_alert(cssl_conn *c, int level, int alert)
 /* Fails with an alert of ours, and a reason for the error queue. */
 static int fail(cssl_conn *c, int alert, int reason)
 {
-	if (alert >= 0) {
-		if (!c->shutdown_done)
-			send_alert(c, SSL3_AL_FATAL, alert);
+	if (alert >= 0 && !c->shutdown_done) { /* nothing may follow close_notify */
+		send_alert(c, SSL3_AL_FATAL, alert);
 		c->alert_sent = (int16_t)alert;
 	}
 	ERR_clear_error();
-	if (reason > SSL_AD_REASON_OFFSET)
+	if (reason >= SSL_AD_REASON_OFFSET)
 		ERR_raise_data(ERR_LIB_SSL, reason, "SSL alert number %d", reason - SSL_AD_REASON_OFFSET);
 	else
 		ERR_raise(ERR_LIB_SSL, reason);
@@ -421,20 +420,49 @@ static enum verdict read_alert(cssl_conn *c, const unsigned char *p, size_t n)
 	return p[0] == SSL3_AL_WARNING ? NOTHING : refuse(d, SSL_AD_ILLEGAL_PARAMETER, SSL_R_UNKNOWN_ALERT_TYPE);
 }
 
+/* Completes the header of a handshake message. Returns 0 if a part is missing. */
+static int take_head(cssl_direct *d, const unsigned char **p, size_t *n)
+{
+	for (; *n > 0 && d->head_len < sizeof d->head; --*n)
+		d->head[d->head_len++] = *(*p)++;
+	return d->head_len == sizeof d->head;
+}
+
+/* The longest ClientHello that OpenSSL reads. */
+enum { MAX_HELLO = 131396 };
+
 /*
- * TLS 1.2: the peer starts a renegotiation, which is refused with a warning
- * (RFC 5246, section 7.2.2).
+ * TLS 1.2: a part of one or more handshake messages. A ClientHello starts a
+ * renegotiation, which is refused with a warning (RFC 5246, section 7.2.2). Its
+ * length in d->head counts down to its end.
  */
 static enum verdict read_hello(cssl_conn *c, const unsigned char *p, size_t n)
 {
-	if (c->shutdown_done)
-		return NOTHING;
-	if (n < 1 || p[0] != SSL3_MT_CLIENT_HELLO)
-		return refuse(c->direct, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_MESSAGE);
-	if (++c->renegotiations > c->max_renegotiations)
-		c->over_limit = 1;
-	else
+	cssl_direct *d = c->direct;
+	size_t left, part;
+
+	while (!c->shutdown_done && take_head(d, &p, &n)) {
+		if (d->head[0] != SSL3_MT_CLIENT_HELLO)
+			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_MESSAGE);
+		left = (size_t)d->head[1] << 16 | (size_t)d->head[2] << 8 | d->head[3];
+		if (left > MAX_HELLO)
+			return refuse(d, SSL_AD_ILLEGAL_PARAMETER, SSL_R_EXCESSIVE_MESSAGE_SIZE);
+		part = left < n ? left : n;
+		p += part;
+		n -= part;
+		left -= part;
+		d->head[1] = (uint8_t)(left >> 16);
+		d->head[2] = (uint8_t)(left >> 8);
+		d->head[3] = (uint8_t)left;
+		if (left > 0)
+			break;
+		d->head_len = 0;
+		if (++c->renegotiations > c->max_renegotiations) {
+			c->over_limit = 1;
+			break;
+		}
 		send_alert(c, SSL3_AL_WARNING, SSL_AD_NO_RENEGOTIATION);
+	}
 	return NOTHING;
 }
 
@@ -443,11 +471,8 @@ static enum verdict read_handshake(cssl_conn *c, const unsigned char *p, size_t 
 {
 	cssl_direct *d = c->direct;
 
-	for (; d->head_len < sizeof d->head; p++, n--) {
-		if (n == 0)
-			return NOTHING;
-		d->head[d->head_len++] = *p;
-	}
+	if (!take_head(d, &p, &n))
+		return NOTHING;
 	if (d->head[0] != SSL3_MT_KEY_UPDATE)
 		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_MESSAGE);
 	if (d->head[1] != 0 || d->head[2] != 0 || d->head[3] != 1)
@@ -481,7 +506,7 @@ static enum verdict check_header(cssl_direct *d, const unsigned char *h, size_t 
 		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE);
 	if (tls13 && h[2] != (TLS1_2_VERSION & 0xff))
 		return refuse(d, SSL_AD_DECODE_ERROR, SSL_R_WRONG_VERSION_NUMBER);
-	if (body > (tls13 ? SSL3_RT_MAX_TLS13_ENCRYPTED_LENGTH : SSL3_RT_MAX_ENCRYPTED_LENGTH))
+	if (body > (tls13 ? SSL3_RT_MAX_TLS13_ENCRYPTED_LENGTH : SSL3_RT_MAX_PLAIN_LENGTH + SSL3_RT_MAX_ENCRYPTED_OVERHEAD))
 		return refuse(d, SSL_AD_RECORD_OVERFLOW, SSL_R_ENCRYPTED_LENGTH_TOO_LONG);
 	return NOTHING;
 }
@@ -524,7 +549,10 @@ static enum verdict open_record(cssl_conn *c, unsigned char *record, size_t body
 		d->empty = 0;
 	if (type == SSL3_RT_ALERT)
 		return read_alert(c, *plain, *n);
-	d->warnings = 0;
+	if (*n > 0)
+		d->warnings = 0;
+	if (type != SSL3_RT_HANDSHAKE && d->head_len == sizeof d->head)
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_RECORD);
 	if (type == SSL3_RT_APPLICATION_DATA)
 		return *n > 0 ? DATA : NOTHING;
 	if (type != SSL3_RT_HANDSHAKE)

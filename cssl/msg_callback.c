@@ -19,8 +19,13 @@ void cssl_on_message(int sent, int version, int type, const void *buf, size_t le
 		return;
 	}
 	if (type == SSL3_RT_ALERT && len >= 2) {
-		if (p[0] != SSL3_AL_FATAL && p[1] != SSL_AD_NO_RENEGOTIATION)
-			return; /* no other warning ends a connection */
+		/* In TLS 1.3 the level says nothing (RFC 8446, section 6). */
+		int fatal = c->established && SSL_version(ssl) >= TLS1_3_VERSION
+		                ? p[1] != SSL_AD_CLOSE_NOTIFY && p[1] != SSL_AD_USER_CANCELLED
+		                : p[0] == SSL3_AL_FATAL || p[1] == SSL_AD_NO_RENEGOTIATION;
+
+		if (!fatal)
+			return;
 		if (sent)
 			c->alert_sent = p[1];
 		else

@@ -91,7 +91,7 @@ func (x *Context) newConn(fd int, cfg ConnConfig, blocking bool) (*Conn, error) 
 // configure applies a client's settings for this connection.
 func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 	var reasons C.cssl_reasons
-	ssl := C.cssl_conn_ssl(c.c)
+	ssl := c.ssl()
 	name, isIP := hostname.Peer(cfg.ServerName)
 	if name == "" && x.verify && !cfg.InsecureSkipNameCheck {
 		return &ConfigError{Setting: "ServerName", Value: cfg.ServerName, Err: errors.New("empty: set it, or InsecureSkipNameCheck")}

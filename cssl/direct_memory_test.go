@@ -1,0 +1,313 @@
+package cssl
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/spacemonad/go-openssl/tlsio"
+	"golang.org/x/sys/unix"
+)
+
+// mask hides a secret from a search of the memory.
+func mask(secret []byte) []byte {
+	out := bytes.Clone(secret)
+	for i := range out {
+		out[i] ^= 0x5a
+	}
+	return out
+}
+
+// findInMemory returns where the secret that mask returned is in the process's memory: the heaps of C and Go, globals, and stacks.
+func findInMemory(t testing.TB, masked []byte) (addresses []int64) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory, err := os.Open("/proc/self/mem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	const size = 1 << 20
+	buf, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(buf)
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		var access string
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &access); err != nil || access != "rw-p" || to-from > 1<<30 {
+			continue // a sanitizer's shadow is larger
+		}
+		for at := from; at < to; at += size - int64(len(masked)) {
+			n, err := memory.ReadAt(buf[:min(size, to-at)], at)
+			if err != nil && err != io.EOF {
+				break
+			}
+			for i := 0; i+len(masked) <= n; i++ {
+				k := bytes.IndexByte(buf[i:n-len(masked)+1], masked[0]^0x5a)
+				if k < 0 {
+					break
+				}
+				i += k
+				same := true
+				for j, b := range masked {
+					same = same && buf[i+j]^0x5a == b
+				}
+				if same {
+					addresses = append(addresses, at+int64(i))
+				}
+			}
+		}
+	}
+	return addresses
+}
+
+// secretReplacer is a KeyLog that puts other secrets in the place of those that are logged, wherever the process has them.
+type secretReplacer struct {
+	t       testing.TB
+	secrets map[string]string // by label, in hexadecimal
+}
+
+func (r secretReplacer) Write(line []byte) (int, error) {
+	f := strings.Fields(string(line))
+	if other := r.secrets[f[0]]; other != "" {
+		secret, masked := unhex(other), mask(unhex(f[2]))
+		memory, err := os.OpenFile("/proc/self/mem", os.O_RDWR, 0)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		defer memory.Close()
+		for _, at := range findInMemory(r.t, masked) {
+			if _, err := memory.WriteAt(secret, at); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+	return len(line), nil
+}
+
+// unhex decodes hexadecimal digits, with or without spaces.
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// TestDirectRFC8448 gives a connection the traffic secrets of RFC 8448, section 3. Its records are then those of the RFC. The server's first
+// record is there a ticket, and here data.
+func TestDirectRFC8448(t *testing.T) {
+	s := serverConfig("ecdsa")
+	s.Records, s.NoTickets = RecordsDirect, true
+	gcmSuites[0].apply(&s)
+	s.KeyLog = secretReplacer{t, map[string]string{
+		"CLIENT_TRAFFIC_SECRET_0": "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5",
+		"SERVER_TRAFFIC_SECRET_0": "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643",
+	}}
+	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, s))
+	p.handshake()
+	if st := p.server.State(); st.Records != RecordsDirect {
+		t.Fatal(st.RecordsReason)
+	}
+	payload := make([]byte, 50)
+	for i := range payload {
+		payload[i] = byte(i)
+	}
+	sends := func(r tlsio.Result, want string) {
+		t.Helper()
+		n := p.server.Take(p.buf)
+		if r.Err != nil || want != "" && !bytes.Equal(p.buf[:n], unhex(want)) {
+			t.Errorf("%v, record %x, want %s", r.Err, p.buf[:n], want)
+		}
+	}
+	sends(p.server.Write([]byte("ticket")), "")
+	p.server.Feed(unhex("17 03 03 00 43 a2 3f 70 54 b6 2c 94 d0 af fa fe 82 28 ba 55 cb ef ac ea 42 f9 14 aa 66 bc ab 3f 2b 98 19 a8 a5 b4 6b" +
+		"39 5b d5 4a 9a 20 44 1e 2b 62 97 4e 1f 5a 62 92 a2 97 70 14 bd 1e 3d ea e6 3a ee bb 21 69 49 15 e4"))
+	if r := p.server.Read(p.buf); r.Err != nil || !bytes.Equal(p.buf[:r.N], payload) {
+		t.Errorf("read %x, %v", p.buf[:r.N], r.Err)
+	}
+	sends(p.server.Write(payload), "17 03 03 00 43 2e 93 7e 11 ef 4a c7 40 e5 38 ad 36 00 5f c4 a4 69 32 fc 32 25 d0 5f 82 aa 1b 36 e3 0e fa f9 7d"+
+		"90 e6 df fc 60 2d cb 50 1a 59 a8 fc c4 9c 4b f2 e5 f0 a2 1c 00 47 c2 ab f3 32 54 0d d0 32 e1 67 c2 95 5d")
+	p.server.Feed(unhex("17 03 03 00 13 c9 87 27 60 65 56 66 b7 4d 7f f1 15 3e fd 6d b6 d0 b0 e3"))
+	if r := p.server.Read(p.buf); r.Err != io.EOF {
+		t.Errorf("after close_notify: %+v", r)
+	}
+	sends(p.server.Shutdown(), "17 03 03 00 13 b5 8f d6 71 66 eb f5 99 d2 47 20 cf be 7e fa 7a 88 64 a9")
+}
+
+// TestDirectProof: a connection whose derived keys are wrong keeps the SSL, and goes on.
+func TestDirectProof(t *testing.T) {
+	s := serverConfig("ecdsa")
+	s.Records = RecordsDirect
+	gcmSuites[0].apply(&s)
+	s.KeyLog = secretReplacer{t, map[string]string{"SERVER_TRAFFIC_SECRET_0": strings.Repeat("07", 32)}}
+	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, s))
+	p.handshake()
+	if st := p.server.State(); st.Records != RecordsOpenSSL || st.RecordsReason != "the derived keys do not open our last record" {
+		t.Errorf("%v: %s", st.Records, st.RecordsReason)
+	}
+	p.exchange([]byte("data"))
+}
+
+// TestPeerOfMemory is the client of TestDirectWipes, in a process of its own: this one must not know the secrets.
+func TestPeerOfMemory(t *testing.T) {
+	version := os.Getenv("PEER_OF_MEMORY")
+	if version == "" {
+		t.Skip("TestDirectWipes runs it")
+	}
+	nc, err := net.FileConn(os.NewFile(3, "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cfg := &tls.Config{InsecureSkipVerify: true, KeyLogWriter: &log, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}
+	if version == TLS12.String() {
+		cfg.MaxVersion = tls.VersionTLS12
+	}
+	conn := tls.Client(nc, cfg)
+	if err := conn.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	out := os.NewFile(4, "secrets")
+	for line := range strings.Lines(log.String()) {
+		f := strings.Fields(line)
+		secret, _ := hex.DecodeString(f[2])
+		switch f[0] {
+		case "CLIENT_RANDOM":
+			fmt.Fprintf(out, "1 master-secret %x\n1 logged-secret %x\n", mask(secret), mask([]byte(f[2])))
+		case "CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0":
+			p := protection{suite: gcmSuites[0]}
+			p.setSecret(secret)
+			for generation := range 2 {
+				fmt.Fprintf(out, "%d %s-secret %x\n%d %s-key %x\n", generation, f[0][:6], mask(p.secret), generation, f[0][:6], mask(p.expand("key", 16)))
+				p.update()
+			}
+			fmt.Fprintf(out, "0 %s-logged %x\n", f[0][:6], mask([]byte(f[2])))
+		case "EXPORTER_SECRET":
+			fmt.Fprintf(out, "1 exporter-secret %x\n", mask(secret))
+		}
+	}
+	out.Close()
+	io.WriteString(conn, "one")
+	io.ReadFull(conn, make([]byte, 5)) // and answers the KeyUpdate
+	io.WriteString(conn, "two")
+	io.Copy(io.Discard, conn)
+}
+
+// TestDirectWipes searches the memory of the server's process: traffic secrets and keys are gone when a KeyUpdate has replaced them, and all are
+// gone after Close.
+func TestDirectWipes(t *testing.T) {
+	for _, suite := range []gcmSuite{gcmSuites[0], gcmSuites[2]} {
+		t.Run(suite.version.String(), func(t *testing.T) {
+			s := serverConfig("ecdsa")
+			s.Records = RecordsDirect
+			suite.apply(&s)
+			sx := mustServer(t, s)
+			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fds[0])
+			secrets, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			peer := exec.Command(os.Args[0], "-test.run=^TestPeerOfMemory$")
+			peer.Env = append(os.Environ(), "PEER_OF_MEMORY="+suite.version.String())
+			peer.ExtraFiles = []*os.File{os.NewFile(uintptr(fds[1]), "socket"), w}
+			peer.Stderr = os.Stderr
+			if err := peer.Start(); err != nil {
+				t.Fatal(err)
+			}
+			peer.ExtraFiles[0].Close()
+			w.Close()
+			c, err := sx.NewBlockingConn(fds[0], ConnConfig{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			ssl := int64(uintptr(unsafe.Pointer(c.ssl())))
+			do := func(f func() tlsio.Result) tlsio.Result { // the socket blocks
+				t.Helper()
+				for {
+					if r := f(); r.Err != nil {
+						t.Fatal(r.Err)
+					} else if r.Want == tlsio.WantNone {
+						return r
+					}
+				}
+			}
+			buf := make([]byte, 20000)
+			read := func(want string) {
+				t.Helper()
+				if n := do(func() tlsio.Result { return c.Read(buf) }).N; string(buf[:n]) != want {
+					t.Fatalf("read %q, want %q", buf[:n], want)
+				}
+			}
+			do(c.Handshake)
+			if read("one"); c.State().Records != RecordsDirect {
+				t.Fatal(c.State().RecordsReason)
+			}
+			type secret struct {
+				generation   int
+				name, masked string
+			}
+			var all []secret
+			for scan := bufio.NewScanner(secrets); scan.Scan(); {
+				var s secret
+				if _, err := fmt.Sscan(scan.Text(), &s.generation, &s.name, &s.masked); err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, s)
+			}
+			if len(all) == 0 {
+				t.Fatal("the peer knows no secrets")
+			}
+			check := func(when string, current int) {
+				t.Helper()
+				for _, s := range all {
+					masked, err := hex.DecodeString(s.masked)
+					if err != nil {
+						t.Fatal(err)
+					}
+					// OpenSSL frees an SSL with the traffic secrets in it.
+					found := slices.DeleteFunc(findInMemory(t, masked), func(at int64) bool { return at >= ssl && at < ssl+1<<14 })
+					n := len(found)
+					if s.generation == current && strings.HasSuffix(s.name, "secret") && !strings.HasPrefix(s.name, "logged") && n == 0 {
+						t.Errorf("%s, %s of generation %d is nowhere: the search does not work", when, s.name, s.generation)
+					} else if s.generation < current && n > 0 {
+						t.Errorf("%s, %s of generation %d is in %d places %x", when, s.name, s.generation, n, found)
+					}
+				}
+			}
+			if suite.version == TLS13 {
+				check("before a KeyUpdate", 0)
+				do(func() tlsio.Result { return c.KeyUpdate(true) })
+			}
+			do(func() tlsio.Result { return c.Write([]byte("reply")) })
+			read("two")
+			check("after a KeyUpdate", 1)
+			c.Close()
+			unix.Shutdown(fds[0], unix.SHUT_RDWR)
+			if err := peer.Wait(); err != nil {
+				t.Error(err)
+			}
+			check("after Close", 2)
+		})
+	}
+}
