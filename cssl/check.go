@@ -107,7 +107,7 @@ func (c *Config) check(server bool) error {
 		// OpenSSL 3.0 reallocates its buffer for smaller records at the first
 		// message after the handshake, and loses an unfinished record in it.
 		{c.Records > RecordsDirect, "Records", c.Records, "unknown"},
-		{!server && c.Records != RecordsOpenSSL, "Records", c.Records, "direct records are for a server: a client needs OpenSSL's for session tickets"},
+		{!server && c.Records != RecordsOpenSSL, "Records", c.Records, "only a server's connections can have direct records: a client needs the SSL object for session tickets"},
 		{c.Tail < 0 && c.Records != RecordsOpenSSL, "Tail", c.Tail, "negative: direct records need a tail"},
 		{c.Tail < 0 && (c.RecordSizeLimit != 0 || c.MaxFragment != 0), "Tail", c.Tail,
 			"negative: with MaxFragment or RecordSizeLimit an unfinished Write would be lost"},

@@ -242,8 +242,8 @@ type Config struct {
 	//
 	// The connection keeps the ticket keys, the session cache, ReleaseBuffers,
 	// Tail and the limits of the Context that accepted it, and its Groups if
-	// the selected Context sets none. All else, including KeyLog, comes from
-	// the selected Context.
+	// the selected Context sets none. Records are direct if both Contexts ask
+	// for it. All else, including KeyLog, comes from the selected Context.
 	SNI map[string]*Context
 
 	// Tickets is the number of TLS 1.3 tickets sent after a full handshake. 0

@@ -20,7 +20,7 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// Conn is one TLS connection (an SSL). It may be used by one goroutine at a
+// Conn is one TLS connection: an SSL, or direct records in its place. It may be used by one goroutine at a
 // time: no two of its methods may run at once. Its methods do not block, except
 // on a Conn made by [Context.NewBlockingConn], in [Config].KeyLog, and when a
 // renegotiation or a certificate request after the handshake needs a token's
@@ -61,7 +61,8 @@ func (c *Conn) read(op tlsio.Op, p []byte) tlsio.Result {
 }
 
 // Write writes p, or its first 16 KiB, as one record. With [RecordsDirect] it
-// writes as many records as the tail could keep. It may return WantRead.
+// writes up to 64 KiB as several records, but no more than Config.Tail could
+// keep: two full records by default. It may return WantRead.
 // After a Want, the next Write must begin with the same bytes (the address may
 // differ). If p was shorter than 16 KiB, its length must be the same too. With
 // an empty p it returns at once, without calling OpenSSL, which cannot tell an

@@ -99,6 +99,8 @@ cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 		return kept_state(c, certificates);
 	if (c->direct != NULL)
 		s.obstacle = c->direct->obstacle;
+	else if (c->established && cssl_data_of_ctx(SSL_get_SSL_CTX(ssl))->algorithms != NULL)
+		s.obstacle = "the Context that accepted the connection keeps OpenSSL's records";
 	leaf = SSL_get0_peer_certificate(ssl);
 	cipher = SSL_get_current_cipher(ssl);
 	/* Called too early, some of these crash in OpenSSL. */

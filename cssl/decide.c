@@ -71,7 +71,8 @@ static int change(SSL *ssl, SSL_CTX *to)
 		return 0;
 	SSL_set_verify(ssl, SSL_CTX_get_verify_mode(to), SSL_CTX_get_verify_callback(to));
 	SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(to));
-	SSL_set_read_ahead(ssl, (int)SSL_CTX_get_read_ahead(to));
+	if (cssl_data_of_ssl(ssl)->direct == NULL) /* else the transport reads ahead */
+		SSL_set_read_ahead(ssl, (int)SSL_CTX_get_read_ahead(to));
 	SSL_clear_options(ssl, copied);
 	SSL_set_options(ssl, SSL_CTX_get_options(to) & copied);
 	return 1;

@@ -149,7 +149,7 @@ static const char *take_over_tls13(cssl_conn *c)
 	if (SSL_get_verify_mode(c->ssl) & SSL_VERIFY_POST_HANDSHAKE)
 		return "a certificate may be requested after the handshake";
 	if ((d->secrets & (CLIENT_SECRET | SERVER_SECRET | EXPORTER_SECRET)) != (CLIENT_SECRET | SERVER_SECRET | EXPORTER_SECRET))
-		return "the Context of the connection keeps OpenSSL's records";
+		return "the selected Context keeps OpenSSL's records";
 	if (!cssl_keys_tls13(r, &r->read) || !cssl_keys_tls13(r, &r->write))
 		return "the keys could not be derived";
 	if (r->write.seq == 0)
@@ -226,11 +226,11 @@ static const char *take_over(cssl_conn *c)
 	const char *obstacle;
 
 	if (x->algorithms == NULL)
-		return "the Context of the connection keeps OpenSSL's records";
+		return "the selected Context keeps OpenSSL's records";
 	if (suite == NULL || SSL_version(ssl) < TLS1_2_VERSION)
-		return "the cipher suite is not AES-GCM or ChaCha20-Poly1305";
+		return "direct records do not support the cipher suite";
 	if (x->algorithms->ciphers[suite->cipher] == NULL || (suite->tls13 ? x->algorithms->tls13 : x->algorithms->tls12) == NULL)
-		return "the Library has not all algorithms";
+		return "no provider has the cipher or the key derivation function";
 	if (SSL_has_pending(ssl))
 		return "OpenSSL holds input";
 	d->records.suite = suite;

@@ -1,8 +1,10 @@
 /*
  * Direct records: after the handshake the SSL is freed, and this connection's
  * records are sealed and opened here, on EVP. docs/design/records.md says what
- * is ours and what is OpenSSL's. The functions neither block, except in recv
- * and send on a blocking socket, nor call back.
+ * is ours and what is OpenSSL's. The functions block only in recv and send
+ * on a blocking socket. cssl_direct_switch and cssl_direct_free call
+ * cssl_go_release if they drop the last reference to an SSL_CTX; nothing else
+ * calls back.
  */
 #ifndef CSSL_DIRECT_H
 #define CSSL_DIRECT_H

@@ -16,10 +16,11 @@ const (
 	// docs/design/records.md says what changes.
 	//
 	// It is for servers: a client gets session tickets after the handshake,
-	// which only the SSL object understands. A connection keeps the SSL object
-	// if its suite has neither AES-GCM nor ChaCha20-Poly1305, or if the settings
-	// allow renegotiation (in TLS 1.2) or certificate requests after the
-	// handshake (in TLS 1.3). State.RecordsReason says which.
+	// which only the SSL object understands. A connection that cannot do
+	// without the SSL object keeps it, for example if its suite has neither
+	// AES-GCM nor ChaCha20-Poly1305, or if the settings allow renegotiation (in
+	// TLS 1.2) or certificate requests after the handshake (in TLS 1.3).
+	// State.RecordsReason has the reason.
 	RecordsDirect
 )
 

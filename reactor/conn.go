@@ -24,7 +24,7 @@ type Handler interface {
 	// OnOpen is called when the handshake is done.
 	OnOpen(c *Conn)
 	// OnData is called with data from the peer: one record or, with
-	// cssl.RecordsDirect, up to 64 KiB. p is valid until OnData returns.
+	// cssl.RecordsDirect, up to 66 KiB. p is valid until OnData returns.
 	OnData(c *Conn, p []byte)
 	// OnDrain is called when the queue has fallen to the low watermark, after
 	// it had reached the high watermark.

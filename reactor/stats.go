@@ -38,8 +38,8 @@ type Stats struct {
 	// including those that failed in the handshake, by outcome: "clean",
 	// "timeout: idle" and so on.
 	Groups, Refusals, Closes map[string]uint64
-	// Records are the handshakes after which records are "direct", or "openssl"
-	// with the reason if direct ones were asked for (cssl.Config.Records).
+	// Records counts handshakes by the kind of records: "direct", "openssl", or
+	// "openssl: " and cssl.State.RecordsReason.
 	Records map[string]uint64
 	// Queued is the current number of queued bytes, over all connections.
 	Queued int64

@@ -7,8 +7,7 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// copyBuffers hold four full records, which one send can carry, and which one
-// Read can return if records are direct.
+// copyBuffers hold the plaintext of four full records.
 var copyBuffers = sync.Pool{New: func() any { return new([4 * tlsio.MaxPlaintext]byte) }}
 
 // ReadFrom writes to c what it reads from r, until io.EOF. Its buffer is

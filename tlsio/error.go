@@ -11,8 +11,10 @@ import (
 // operations return.
 var (
 	// ErrLimit is returned when the peer sent more KeyUpdates, tickets or
-	// renegotiations than cssl.Config allows.
-	ErrLimit = errors.New("peer exceeded the limit of post-handshake messages")
+	// renegotiations than cssl.Config allows, and by a Write of direct records
+	// when one key has sealed as many records as it may and the version has no
+	// KeyUpdate (TLS 1.2).
+	ErrLimit = errors.New("too many post-handshake messages from the peer, or records under one key")
 	// ErrState is returned when the operation is not possible in the
 	// connection's state, such as a Write before the handshake is done or a
 	// Shutdown after a fatal error.
