@@ -334,7 +334,8 @@ int cssl_direct_settle(cssl_conn *c)
 
 int cssl_direct_update(cssl_conn *c, int request)
 {
-	c->direct->update = request ? 2 : 1;
+	if (request || c->direct->update == 0) /* a request that is due stays */
+		c->direct->update = request ? 2 : 1;
 	return cssl_direct_settle(c);
 }
 
@@ -730,6 +731,8 @@ static int export_tls12(const cssl_direct *d, unsigned char *buf, size_t len, co
 			memcpy(p, context, context_len);
 	}
 	ok = cssl_prf(&d->records, d->master, seed, n, buf, len);
+	if (!ok) /* for example, the context is longer than the provider allows */
+		ERR_raise(ERR_LIB_SSL, ERR_R_INTERNAL_ERROR);
 	free(seed);
 	return ok;
 }

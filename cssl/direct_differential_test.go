@@ -19,6 +19,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/recordmode"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -54,6 +55,7 @@ type protection struct {
 	aead   cipher.AEAD
 	iv     []byte
 	seq    uint64
+	nonces map[string]bool // explicit ones that were seen
 }
 
 func (p *protection) setKey(key, iv []byte) {
@@ -120,6 +122,10 @@ func (p *protection) open(record []byte) (kind byte, content []byte, err error) 
 		return 0, nil, err
 	}
 	if p.seq++; p.suite.version == TLS12 {
+		if p.nonces[string(explicit)] {
+			return 0, nil, errors.New("a nonce is used again")
+		}
+		p.nonces[string(explicit)] = true
 		return header[0], content, nil
 	}
 	content = bytes.TrimRight(content, "\x00")
@@ -155,7 +161,7 @@ func (x *recordPeers) connect(t testing.TB, server *Context) *recordPeer {
 	p := &recordPeer{pair: newPair(t, x.client, server), suite: x.suite}
 	p.wire = map[*Conn][]byte{}
 	p.handshake()
-	p.send.suite, p.hear.suite = x.suite, x.suite
+	p.send.suite, p.hear.suite, p.hear.nonces = x.suite, x.suite, map[string]bool{}
 	server1st := p.wire[p.server]
 	for line := range strings.Lines(x.log.String()) {
 		f := strings.Fields(line)
@@ -236,7 +242,7 @@ func (p *recordPeer) heard(stream []byte) (out []string) {
 		kind, content, err := p.hear.open(r)
 		switch {
 		case err != nil:
-			out = append(out, fmt.Sprintf("a record that does not open: %x", r))
+			out = append(out, fmt.Sprintf("%x: %v", r, err))
 		case kind == 21:
 			out = append(out, fmt.Sprintf("alert %d", content))
 		case kind == 22 && content[0] == 24:
@@ -271,6 +277,13 @@ func alertOf(err error) string {
 // unexpected are OpenSSL's reasons for unexpected_message. Which of them it gives depends on its version and on the order of its checks.
 var unexpected = []string{"unexpected message", "unexpected record", "mixed handshake and non handshake data", "bad record type", "ccs received early",
 	"application data after close notify", "not on record boundary"}
+
+// openSSLToo lets a test have servers with OpenSSL's records, also if all tests have direct ones.
+func openSSLToo(t testing.TB) {
+	mode := recordmode.Default
+	recordmode.Default = 0
+	t.Cleanup(func() { recordmode.Default = mode })
+}
 
 // reasonsOf returns the reasons of libssl.
 func reasonsOf(err error) (out []string) {
@@ -670,6 +683,7 @@ func tolerated(version TLSVersion, where string, openssl, direct outcome) bool {
 // TestDirectDifferential feeds the same records of a peer to OpenSSL's record layer and to the direct one. Both must return the same data,
 // send the same, and end with the same error.
 func TestDirectDifferential(t *testing.T) {
+	openSSLToo(t)
 	for _, suite := range gcmSuites {
 		t.Run(suite.name, func(t *testing.T) {
 			peers := newRecordPeers(t, suite)

@@ -1,9 +1,9 @@
 package main
 
-// forFuzzOfCssl are for the checks of FuzzCiphertext, FuzzConfig, FuzzPEM and FuzzServerName.
+// forFuzzOfCssl are for the checks of FuzzCiphertext, FuzzConfig, FuzzPEM, FuzzRecords and FuzzServerName.
 var forFuzzOfCssl = []mutation{
 	{"bytes", "a byte of plaintext is changed", "conn.c",
-		"\tr = progress(c, n);\n\tif (c->t.fd < 0)\n", "\tr = progress(c, n);\n\tbuf[n / 2] ^= 1;\n\tif (c->t.fd < 0)\n"},
+		"\tdrained = c->t.fd < 0 ?", "\tif (r.n > 0)\n\t\tbuf[r.n / 2] ^= 1;\n\tdrained = c->t.fd < 0 ?"},
 	{"bytes", "a failed read answers a byte", "conn.c",
 		"\tret = SSL_read_ex(c->ssl, buf, len, &n);\n",
 		"\tret = SSL_read_ex(c->ssl, buf, len, &n);\n\tif (ret <= 0 && SSL_get_error(c->ssl, ret) == SSL_ERROR_SSL && c->established)\n\t\treturn progress(c, 1);\n"},

@@ -6,7 +6,8 @@
 // Each mutation is a piece of text that stands once in a file, of Go or of C, and what takes its place. The
 // compiler gets the changed file by way of -overlay, so nothing in the tree is touched. What breaks session must be caught by
 // TestExhaustive; the tests that were written by hand are run with -v, and those of them that fail are listed. What breaks cssl must be
-// caught by random walks over OpenSSL or else by cssl's own tests; with -v both run. The last two tables are for
+// caught by random walks over OpenSSL or else by cssl's own tests; with -v both run. What breaks direct records must be caught by
+// those that begin with TestDirect. The last two tables are for
 // the fuzz tests: their seeds and kept inputs alone must see it.
 package main
 
@@ -51,6 +52,10 @@ var targets = []*target{
 			{pkg: "./internal/walk", args: []string{"-steps=400000", "-first=128"}},
 			{pkg: "./cssl", args: []string{"-test.short", "-test.skip=^Fuzz", "-test.failfast"}},
 		},
+	},
+	{
+		dir: "cssl", name: "direct records", mutations: ofDirect,
+		catchers: []catcher{{pkg: "./cssl", args: []string{"-test.short", "-test.run=^TestDirect", "-test.failfast"}}},
 	},
 	{
 		dir: "cssl", name: "cssl for its fuzz tests", mutations: forFuzzOfCssl,
