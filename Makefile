@@ -95,8 +95,15 @@ test-openssl: deps ## run all tests with the OpenSSL of Debian's SUITE=trixie, i
 	scripts/suite $(SUITE) $(GOTEST) $(TESTFLAGS) $(PKGS)
 
 .PHONY: check
-check: deps fmt-check vet lint cwarn race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, race, asan, pointers, no-cgo
+check: deps fmt-check vet lint cwarn direct race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, direct records, race, asan, pointers, no-cgo
 	@echo 'check: all passed'
+
+# -count=1 because go test's cache does not see RECORDS. Package testmain does.
+DIRECT = ./cssl ./session ./reactor ./reactor/internal/faults ./sslnet/... ./internal/walk ./internal/interop ./internal/fuzz ./internal/link \
+	./examples/... ./cmd/sslecho/...
+.PHONY: direct
+direct: deps ## run the tests of connections, in their short form, with direct records on all servers
+	RECORDS=direct $(GOTEST) -short -count=1 $(TESTFLAGS) $(DIRECT)
 
 .PHONY: fmt-check
 fmt-check: deps ## fail when a Go file is not formatted

@@ -11,6 +11,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/tlsio"
+	"golang.org/x/sys/unix"
 )
 
 // record is the outside of one on the wire.
@@ -327,6 +328,73 @@ func TestMiddleboxCompat(t *testing.T) {
 			if ccs(client) == tt.client || ccs(server) == tt.server {
 				t.Errorf("%+v: change_cipher_spec from the client %v, from the server %v", tt, ccs(client), ccs(server))
 			}
+		}
+	}
+}
+
+// TestDirectBatches: with direct records one recv reads several records, and one send takes several. The socket keeps apart what was sent
+// together, so that both can be seen.
+func TestDirectBatches(t *testing.T) {
+	for _, version := range versions {
+		c, s := clientConfig(), serverConfig("ecdsa")
+		c.MaxVersion, s.Records, s.Tail = version, RecordsDirect, 1<<17 // a Write takes what the tail could keep
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fds[0])
+		defer unix.Close(fds[1])
+		client, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		server, err := mustServer(t, s).NewConn(fds[1], ConnConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		wire, plain := make([]byte, 1<<17), make([]byte, 1<<17)
+		send := func(p []byte) {
+			if _, err := unix.Write(fds[0], p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		receive := func() []record {
+			n, err := unix.Read(fds[0], wire)
+			if err != nil && err != unix.EAGAIN {
+				t.Fatal(err)
+			}
+			for left := wire[:max(n, 0)]; len(left) > 0; {
+				left = left[client.Feed(left):]
+				client.Read(plain) // the handshake goes on, too
+			}
+			return records(t, wire[:max(n, 0)])
+		}
+		for range 4 { // more than the handshake's flights
+			client.Handshake()
+			if n := client.Take(wire); n > 0 {
+				send(wire[:n])
+			}
+			server.Handshake()
+			server.Flush()
+			receive()
+		}
+		data := pattern(4*tlsio.MaxPlaintext, 1)
+		var all []byte
+		for left := data; len(left) > 0; {
+			left = left[client.Write(left).N:]
+			all = append(all, wire[:client.Take(wire)]...)
+		}
+		send(all)
+		if r := server.Read(plain); r.N != len(data) || !bytes.Equal(plain[:r.N], data) {
+			t.Errorf("%v: one recv of four records: %+v", version, r)
+		}
+		if r := server.Write(data); r.N != len(data) || r.Unsent {
+			t.Errorf("%v: a Write of four records: %+v", version, r)
+		}
+		if all := receive(); len(all) != 4 {
+			t.Errorf("%v: one send took the records %v", version, all)
 		}
 	}
 }
