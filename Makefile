@@ -21,6 +21,8 @@ SOAK      ?= 30m
 WALKSTEPS ?= 12000000
 # The Debian suite of test-openssl: bookworm, trixie, sid or sid+experimental.
 SUITE     ?= trixie
+# The Debian suite of test-ktls's kernel; empty is this machine's.
+KERNEL    ?=
 # The arguments that `make run` hands to the daemon.
 ARGS      ?=
 
@@ -39,7 +41,7 @@ ASANOPTS   = detect_leaks=1$(if $(ASAN_OPTIONS),:$(ASAN_OPTIONS))
 help: ## list the targets
 	@echo 'Targets:'
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 SUITE=trixie ARGS='
+	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 SUITE=trixie KERNEL= ARGS='
 
 # What runs the tests also wants the programs that they talk to.
 test race asan peers scan fleet reliability: export PEERS_AND_SCANNERS := 1
@@ -93,6 +95,10 @@ manifests: deps ## check the Kubernetes manifest against the API's schemas and s
 .PHONY: test-openssl
 test-openssl: deps ## run all tests with the OpenSSL of Debian's SUITE=trixie, in a root file system that it makes (needs root)
 	scripts/suite $(SUITE) $(GOTEST) $(TESTFLAGS) $(PKGS)
+
+.PHONY: test-ktls
+test-ktls: deps ## test kernel TLS in a guest under qemu, with the kernel of Debian's suite KERNEL=
+	KERNEL=$(KERNEL) scripts/ktls -test.v '-test.run=Kernel|ReadFromFile' ./cssl ./sslnet ./reactor
 
 .PHONY: check
 check: deps fmt-check vet lint cwarn direct race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, direct records, race, asan, pointers, no-cgo

@@ -58,6 +58,7 @@ var rules = []rule{
 	{folder: "internal/pkcs11uri", others: []string{}},
 	{folder: "internal/recordmode", others: []string{}},
 	{folder: "internal/sessionid", others: []string{}},
+	{folder: "internal/testktls", others: []string{"golang.org/x/sys/unix"}},
 	{folder: "internal/testmain", ours: []string{"internal/recordmode"}, others: []string{}},
 	{folder: "internal", others: []string{}}, // saturate, platform, and help for tests, on which nothing of the library stands
 }

@@ -1,4 +1,4 @@
-// Package testmain begins and ends a test binary: with the kind of records that RECORDS names (openssl, direct), and in
+// Package testmain begins and ends a test binary: with the kind of records that RECORDS names (openssl, direct, kernel), and in
 // such a way that a leak check sees everything.
 package testmain
 
@@ -15,9 +15,8 @@ import (
 // long as a Go object that was not yet collected points to it; two
 // collections make it see what is lost (the second frees what finalizers and pools held).
 func Run(m *testing.M, then func() error) {
-	if Direct() {
-		recordmode.Default = 1 // cssl.RecordsDirect; cssl's own tests import this package
-	}
+	// The numbers are cssl's: its own tests import this package.
+	recordmode.Default = map[string]uint8{"direct": 1, "kernel": 2}[os.Getenv("RECORDS")]
 	code := m.Run()
 	if code == 0 && then != nil {
 		if err := then(); err != nil {
@@ -31,7 +30,7 @@ func Run(m *testing.M, then func() error) {
 }
 
 // Direct reports whether servers have direct records unless their test says otherwise.
-func Direct() bool { return os.Getenv("RECORDS") == "direct" }
+func Direct() bool { return recordmode.Default != 0 }
 
 // NeedsSSL skips a test of what only an SSL object does.
 func NeedsSSL(t testing.TB) {
