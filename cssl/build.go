@@ -117,6 +117,10 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 // 0 is the default. Tests change it.
 var updateAfter uint64
 
+// kernelRefuses has the directions for which kernel TLS gets an option that no
+// kernel knows: CSSL_KERNEL_READ, CSSL_KERNEL_WRITE. Tests change it.
+var kernelRefuses int
+
 func limit(n, otherwise int) C.uint32_t { return C.uint32_t(cmp.Or(n, otherwise)) }
 
 func (b *builder) fail(setting, value string) error { return b.failFor(setting, value, nil) }
@@ -193,7 +197,8 @@ func (b *builder) create(identity [32]byte) error {
 		// with a ticket from an earlier setting.
 		C.SSL_CTX_set_recv_max_early_data(b.ptr, C.uint32_t(max(c.MaxEarlyData, tlsio.MaxPlaintext)))
 	}
-	if c.Records == RecordsDirect && C.cssl_ctx_direct(b.ptr, C.uint64_t(updateAfter)) == 0 {
+	if c.Records != RecordsOpenSSL &&
+		C.cssl_ctx_direct(b.ptr, C.uint64_t(updateAfter), cbool(c.Records == RecordsKernel), C.int(kernelRefuses)) == 0 {
 		return &ConfigError{Setting: "Records", Err: syscall.ENOMEM}
 	}
 	return nil

@@ -106,7 +106,7 @@ func (c *Config) check(server bool) error {
 		{c.RecordSizeLimit != 0 && c.MaxFragment != 0, "RecordSizeLimit", nil, "replaces MaxFragment (RFC 8449, section 5): set only one"},
 		// OpenSSL 3.0 reallocates its buffer for smaller records at the first
 		// message after the handshake, and loses an unfinished record in it.
-		{c.Records > RecordsDirect, "Records", c.Records, "unknown"},
+		{c.Records > RecordsKernel, "Records", c.Records, "unknown"},
 		{!server && c.Records != RecordsOpenSSL, "Records", c.Records, "only a server's connections can have direct records: a client needs the SSL object for session tickets"},
 		{c.Tail < 0 && c.Records != RecordsOpenSSL, "Tail", c.Tail, "negative: direct records need a tail"},
 		{c.Tail < 0 && (c.RecordSizeLimit != 0 || c.MaxFragment != 0), "Tail", c.Tail,

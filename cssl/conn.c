@@ -2,6 +2,7 @@
 
 #include "conn_private.h"
 #include "earlydata.h"
+#include "ktls.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -87,7 +88,7 @@ static void begin(cssl_conn *c)
 static uint32_t flags_of(const cssl_conn *c)
 {
 	if (c->t.out.len == 0)
-		return c->t.moved;
+		return c->t.moved | (c->direct != NULL && c->direct->held ? CSSL_UNSENT : 0);
 	return c->t.moved | (c->t.held ? CSSL_HELD : CSSL_UNSENT);
 }
 
@@ -276,8 +277,11 @@ cssl_result cssl_handshake(cssl_conn *c)
 		 */
 		SSL_read_early_data(c->ssl, NULL, 0, &none);
 	}
-	if (cssl_direct_prepare(c))
+	if (cssl_direct_prepare(c)) {
 		cssl_direct_switch(c, cssl_conn_state(c, 1));
+		if (cssl_is_direct(c))
+			cssl_direct_to_kernel(c);
+	}
 	return progress(c, 1);
 }
 
@@ -310,6 +314,8 @@ cssl_result cssl_attach(cssl_conn *c, cssl_result r)
 		cssl_transport_flush(&c->t);
 	else
 		c->t.moved |= r.flags & CSSL_MOVED_OUT;
+	if (cssl_is_direct(c))
+		cssl_direct_to_kernel(c); /* before, it had no socket */
 	r.flags = flags_of(c);
 	return r;
 }
@@ -411,6 +417,20 @@ cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int m
 	return result(c, CSSL_SEND_FAILED, c->t.send_errno);
 }
 
+cssl_result cssl_send_file(cssl_conn *c, int file, size_t len)
+{
+	size_t n = 0;
+	int code;
+
+	begin(c);
+	if (c->failed || !c->established || c->shutdown_done || !cssl_is_direct(c) || !(c->direct->kernel & CSSL_KERNEL_WRITE))
+		return bad_state(c);
+	if (c->t.send_errno != 0)
+		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
+	code = cssl_direct_send_file(c, file, len, &n);
+	return code == CSSL_SEND_FAILED ? result(c, code, errno) : direct_result(c, code, n);
+}
+
 cssl_result cssl_flush(cssl_conn *c)
 {
 	int held = c->t.held;
@@ -422,7 +442,9 @@ cssl_result cssl_flush(cssl_conn *c)
 		int code = cssl_direct_settle(c);
 		if (code != SSL_ERROR_NONE)
 			return without_progress(c, code);
-		if (c->t.out.len > 0)
+		if (c->direct->held)
+			c->direct->held = (uint8_t)cssl_ktls_holds(c);
+		if (c->t.out.len > 0 || c->direct->held)
 			return result(c, SSL_ERROR_WANT_WRITE, 0);
 	}
 	/* The next write will report that the peer left without its tickets. */
@@ -460,6 +482,8 @@ cssl_result cssl_shutdown(cssl_conn *c, int more)
 	c->shutdown_done = 1;
 	if (c->t.send_errno != 0)
 		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
+	if (cssl_is_direct(c))
+		c->direct->held = (uint8_t)cssl_ktls_holds(c);
 	return progress(c, 1);
 }
 
@@ -507,8 +531,14 @@ cssl_result cssl_key_update(cssl_conn *c, int request_peer)
 	begin(c);
 	if (c->failed || !c->established || c->shutdown_done)
 		return bad_state(c);
+	if (cssl_is_direct(c) && !c->direct->records.suite->tls13)
+		return bad_state(c);
+	if (cssl_is_direct(c) && !cssl_ktls_can_update(c)) {
+		cssl_ktls_raise();
+		return start(c, 0);
+	}
 	if (cssl_is_direct(c))
-		return c->direct->records.suite->tls13 ? direct_result(c, cssl_direct_update(c, request_peer), 1) : bad_state(c);
+		return direct_result(c, cssl_direct_update(c, request_peer), 1);
 	if (SSL_in_init(c->ssl) || SSL_version(c->ssl) < TLS1_3_VERSION)
 		return bad_state(c);
 	return start(c, SSL_key_update(c->ssl, request_peer ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED));

@@ -115,6 +115,21 @@ func (c *Conn) Flush() tlsio.Result {
 	return c.result(tlsio.OpFlush, C.cssl_flush(c.c))
 }
 
+// SendFile writes up to n bytes of a file, by sendfile(2) from its offset on,
+// which moves. The kernel must seal what is written ([RecordsKernel]): otherwise
+// the error is [tlsio.ErrState]. Result.N is 0 at the file's end. An errno may
+// be that of the file; the connection then goes on. SendFile waits for the
+// socket if that is blocking.
+func (c *Conn) SendFile(file, n int) tlsio.Result {
+	if c.fatal != nil {
+		return tlsio.Result{Err: c.fatal}
+	}
+	if c.first() {
+		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpWrite, Err: tlsio.ErrState}}
+	}
+	return c.result(tlsio.OpWrite, C.cssl_send_file(c.c, C.int(file), C.size_t(n)))
+}
+
 // operate performs op with one cgo call; conn.c has a function for each op.
 // flag is more for Write and Shutdown, and request for KeyUpdate. If op needs a
 // decision of the application and the application decides at once, op

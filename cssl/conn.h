@@ -87,6 +87,12 @@ cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len);
 cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len);
 cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int more);
 cssl_result cssl_flush(cssl_conn *c);
+/*
+ * Sends up to len bytes of file, from its offset on, and moves that. Progress
+ * with n = 0 is its end. CSSL_SEND_FAILED has an errno of sendfile, which may
+ * be of the file. It waits for the socket if that is blocking.
+ */
+cssl_result cssl_send_file(cssl_conn *c, int file, size_t len);
 cssl_result cssl_shutdown(cssl_conn *c, int more);
 cssl_result cssl_key_update(cssl_conn *c, int request_peer);
 cssl_result cssl_renegotiate(cssl_conn *c);
@@ -173,8 +179,9 @@ typedef struct {
 	 */
 	unsigned char *peer, *verified;
 	long peer_len, verified_len;
-	int direct;           /* records are direct */
-	const char *obstacle; /* why they are not, or NULL if the SSL_CTX does not ask for them */
+	int direct, kernel;   /* records are direct; the kernel has them, at least in one direction */
+	const char *obstacle; /* why they are not what the SSL_CTX asks for, or NULL */
+	int obstacle_errno;   /* with obstacle, or 0 */
 } cssl_state;
 
 cssl_state cssl_conn_state(const cssl_conn *c, int certificates);

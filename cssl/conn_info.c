@@ -83,6 +83,9 @@ static cssl_state kept_state(const cssl_conn *c, int certificates)
 	cssl_state s = c->direct->facts;
 
 	s.direct = 1;
+	s.kernel = c->direct->kernel != 0;
+	s.obstacle = c->direct->refusal;
+	s.obstacle_errno = c->direct->refusal_errno;
 	s.peer = certificates ? copy(s.peer, s.peer_len) : NULL;
 	s.verified = certificates ? copy(s.verified, s.verified_len) : NULL;
 	return s;

@@ -163,7 +163,7 @@ void cssl_ctx_keylog(SSL_CTX *ctx)
 	SSL_CTX_set_keylog_callback(ctx, on_keylog);
 }
 
-int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after)
+int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after, int kernel, int kernel_refuses)
 {
 	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
 
@@ -171,6 +171,8 @@ int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after)
 	if (d->algorithms == NULL)
 		return 0;
 	d->update_after = update_after;
+	d->kernel = (uint8_t)kernel;
+	d->kernel_refuses = (uint8_t)kernel_refuses;
 	cssl_algorithms_fetch(d->algorithms, d->library, d->properties);
 	SSL_CTX_set_keylog_callback(ctx, on_keylog);
 	return 1;

@@ -47,10 +47,12 @@ int cssl_ctx_command(SSL_CTX *ctx, const char *name, const char *value, cssl_rea
 void cssl_ctx_keylog(SSL_CTX *ctx);
 /*
  * Makes connections switch to direct records (direct.h). update_after is the
- * number of records after which a key is updated, or 0 for the default. Returns
- * 0 if out of memory.
+ * number of records after which a key is updated, or 0 for the default. If
+ * kernel is set, they hand the keys to the kernel, except that it refuses those
+ * of the directions (CSSL_KERNEL_*) in kernel_refuses. Returns 0 if out of
+ * memory.
  */
-int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after);
+int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after, int kernel, int kernel_refuses);
 
 /*
  * For a connection before its handshake. These do not block or call back, and

@@ -3,12 +3,15 @@
 #include "direct.h"
 #include "beside.h"
 #include "conn_private.h"
+#include "ktls.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 
 /*
  * Records under one key before it is updated. RFC 8446, section 5.5, allows 2
@@ -281,15 +284,21 @@ void cssl_direct_switch(cssl_conn *c, cssl_state facts)
 	c->ssl = NULL;
 }
 
-/* Seals a message of n bytes, at most 16, and hands it to the transport. */
+/*
+ * Seals a message of n bytes, at most 16, and hands it to the transport. Returns
+ * SSL_ERROR_WANT_WRITE if the kernel, which seals it, does not take it now.
+ */
 static int send_message(cssl_conn *c, int type, const unsigned char *p, size_t n)
 {
 	unsigned char out[CSSL_OVERHEAD + 16];
-	size_t len = cssl_seal(&c->direct->records, out, p, n, type);
+	size_t len;
 
+	if (c->direct->kernel & CSSL_KERNEL_WRITE)
+		return cssl_ktls_send(c, type, p, n) ? SSL_ERROR_NONE : SSL_ERROR_WANT_WRITE;
+	len = cssl_seal(&c->direct->records, out, p, n, type);
 	if (len > 0)
 		cssl_transport_put(&c->t, out, len);
-	return len > 0;
+	return len > 0 ? SSL_ERROR_NONE : SSL_ERROR_SSL;
 }
 
 static int send_alert(cssl_conn *c, int level, int alert)
@@ -307,7 +316,9 @@ static int fail(cssl_conn *c, int alert, int reason)
 		c->alert_sent = (int16_t)alert;
 	}
 	ERR_clear_error();
-	if (reason >= SSL_AD_REASON_OFFSET)
+	if (reason == ERR_R_UNSUPPORTED)
+		cssl_ktls_raise();
+	else if (reason >= SSL_AD_REASON_OFFSET)
 		ERR_raise_data(ERR_LIB_SSL, reason, "SSL alert number %d", reason - SSL_AD_REASON_OFFSET);
 	else
 		ERR_raise(ERR_LIB_SSL, reason);
@@ -319,6 +330,7 @@ int cssl_direct_settle(cssl_conn *c)
 	static const unsigned char message[] = {SSL3_MT_KEY_UPDATE, 0, 0, 1};
 	cssl_direct *d = c->direct;
 	unsigned char m[5];
+	int code;
 
 	if (d->update == 0 || c->shutdown_done || c->t.send_errno != 0)
 		return SSL_ERROR_NONE;
@@ -326,8 +338,11 @@ int cssl_direct_settle(cssl_conn *c)
 		return SSL_ERROR_WANT_WRITE;
 	memcpy(m, message, sizeof message);
 	m[4] = d->update == 2 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED;
+	code = send_message(c, SSL3_RT_HANDSHAKE, m, sizeof m);
+	if (code == SSL_ERROR_WANT_WRITE)
+		return code;
 	d->update = 0;
-	if (!send_message(c, SSL3_RT_HANDSHAKE, m, sizeof m) || !cssl_keys_update(&d->records, &d->records.write))
+	if (code != SSL_ERROR_NONE || !cssl_keys_update(&d->records, &d->records.write) || !cssl_ktls_update(c, CSSL_KERNEL_WRITE))
 		return fail(c, -1, ERR_R_INTERNAL_ERROR);
 	return SSL_ERROR_NONE;
 }
@@ -343,13 +358,63 @@ int cssl_direct_shutdown(cssl_conn *c)
 {
 	int code = cssl_direct_settle(c);
 
-	if (code == SSL_ERROR_NONE && !send_alert(c, SSL3_AL_WARNING, SSL_AD_CLOSE_NOTIFY))
-		code = fail(c, -1, ERR_R_INTERNAL_ERROR);
-	return code;
+	if (code == SSL_ERROR_NONE)
+		code = send_alert(c, SSL3_AL_WARNING, SSL_AD_CLOSE_NOTIFY);
+	return code == SSL_ERROR_SSL ? fail(c, -1, ERR_R_INTERNAL_ERROR) : code;
 }
 
 /* The most output of one write. The tail must be able to keep it. */
 enum { BATCH = 4 * (SSL3_RT_MAX_PLAIN_LENGTH + CSSL_OVERHEAD) };
+
+/*
+ * Prepares for another record of data. Returns as cssl_direct_write.
+ */
+static int before_record(cssl_conn *c)
+{
+	cssl_direct *d = c->direct;
+
+	if (d->records.write.seq >= d->update_after) {
+		if (!d->records.suite->tls13 || !cssl_ktls_can_update(c))
+			return CSSL_LIMIT; /* TLS 1.2 cannot update its keys */
+		d->update = d->update != 0 ? d->update : 1;
+	}
+	return cssl_direct_settle(c);
+}
+
+/* Like cssl_direct_write, when the kernel seals. */
+static int write_to_kernel(cssl_conn *c, const unsigned char *buf, size_t len, size_t *n)
+{
+	int code = before_record(c);
+
+	if (code != SSL_ERROR_NONE)
+		return code;
+	c->t.more = 0; /* the kernel would hold the record back until another one */
+	*n = cssl_transport_send(&c->t, buf, len < BATCH ? len : BATCH);
+	c->direct->due += *n;
+	c->direct->records.write.seq += *n / SSL3_RT_MAX_PLAIN_LENGTH + 1; /* at least as many as the kernel's */
+	return *n > 0 ? SSL_ERROR_NONE : SSL_ERROR_WANT_WRITE;
+}
+
+int cssl_direct_send_file(cssl_conn *c, int file, size_t len, size_t *n)
+{
+	cssl_direct *d = c->direct;
+	int code = before_record(c);
+	ssize_t sent;
+
+	if (code != SSL_ERROR_NONE)
+		return code;
+	do
+		sent = sendfile(c->t.fd, file, NULL, len);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return errno == EAGAIN ? SSL_ERROR_WANT_WRITE : CSSL_SEND_FAILED;
+	if (sent > 0)
+		c->t.moved |= CSSL_MOVED_OUT;
+	*n = (size_t)sent;
+	d->due += *n;
+	d->records.write.seq += *n / 4096 + 2; /* at least as many: no page is split into more than two */
+	return SSL_ERROR_NONE;
+}
 
 int cssl_direct_write(cssl_conn *c, const unsigned char *buf, size_t len, size_t *n)
 {
@@ -358,20 +423,17 @@ int cssl_direct_write(cssl_conn *c, const unsigned char *buf, size_t len, size_t
 	size_t room = c->t.tail_max - (c->t.fd < 0 || c->t.held ? c->t.out.len : 0), used = 0, part, sealed;
 	int code;
 
+	if (d->kernel & CSSL_KERNEL_WRITE)
+		return write_to_kernel(c, buf, len, n);
 	if (room > sizeof out)
 		room = sizeof out;
 	for (*n = 0; *n < len; *n += part) {
 		part = len - *n < d->max_send ? len - *n : d->max_send;
 		if (*n > 0 && used + part + CSSL_OVERHEAD > room)
 			break;
-		if (d->records.write.seq >= d->update_after) {
-			if (*n > 0)
-				break;
-			if (!d->records.suite->tls13)
-				return CSSL_LIMIT; /* TLS 1.2 cannot update its keys */
-			d->update = d->update != 0 ? d->update : 1;
-		}
-		code = cssl_direct_settle(c);
+		if (*n > 0 && d->records.write.seq >= d->update_after)
+			break;
+		code = before_record(c);
 		if (code != SSL_ERROR_NONE)
 			return code;
 		sealed = cssl_seal(&d->records, out + used, buf + *n, part, SSL3_RT_APPLICATION_DATA);
@@ -491,6 +553,8 @@ static enum verdict read_handshake(cssl_conn *c, const unsigned char *p, size_t 
 		return refuse(d, SSL_AD_ILLEGAL_PARAMETER, SSL_R_BAD_KEY_UPDATE);
 	if (!cssl_keys_update(&d->records, &d->records.read))
 		return refuse(d, SSL_AD_INTERNAL_ERROR, ERR_R_INTERNAL_ERROR);
+	if (!cssl_ktls_update(c, CSSL_KERNEL_READ) || (*p == SSL_KEY_UPDATE_REQUESTED && !cssl_ktls_can_update(c)))
+		return refuse(d, SSL_AD_INTERNAL_ERROR, ERR_R_UNSUPPORTED);
 	if (*p == SSL_KEY_UPDATE_REQUESTED && d->update == 0)
 		d->update = 1;
 	return NOTHING;
@@ -510,6 +574,43 @@ static enum verdict check_header(cssl_direct *d, const unsigned char *h, size_t 
 	if (body > (tls13 ? SSL3_RT_MAX_TLS13_ENCRYPTED_LENGTH : SSL3_RT_MAX_PLAIN_LENGTH + SSL3_RT_MAX_ENCRYPTED_OVERHEAD))
 		return refuse(d, SSL_AD_RECORD_OVERFLOW, SSL_R_ENCRYPTED_LENGTH_TOO_LONG);
 	return NOTHING;
+}
+
+/*
+ * Does what a record of n bytes says. The type is that of the content, which
+ * only TLS 1.3 hides.
+ */
+static enum verdict accept_record(cssl_conn *c, int type, const unsigned char *p, size_t n)
+{
+	cssl_direct *d = c->direct;
+	int tls13 = d->records.suite->tls13;
+
+	if (tls13) {
+		if (type != SSL3_RT_APPLICATION_DATA && type != SSL3_RT_ALERT && type != SSL3_RT_HANDSHAKE)
+			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE);
+		if (type != SSL3_RT_APPLICATION_DATA && n == 0)
+			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_LENGTH);
+		if (type != SSL3_RT_HANDSHAKE && d->head_len > 0)
+			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_MIXED_HANDSHAKE_AND_NON_HANDSHAKE_DATA);
+	}
+	/* The kernel has checked it, and returns the data of several records. */
+	if (n > d->max_receive && !(d->kernel & CSSL_KERNEL_READ))
+		return refuse(d, SSL_AD_RECORD_OVERFLOW, SSL_R_DATA_LENGTH_TOO_LONG);
+	if (n == 0 && ++d->empty > MAX_EMPTY)
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_RECORD_TOO_SMALL);
+	if (n > 0)
+		d->empty = 0;
+	if (type == SSL3_RT_ALERT)
+		return read_alert(c, p, n);
+	if (n > 0)
+		d->warnings = 0;
+	if (type != SSL3_RT_HANDSHAKE && d->head_len == sizeof d->head)
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_RECORD);
+	if (type == SSL3_RT_APPLICATION_DATA)
+		return n > 0 ? DATA : NOTHING;
+	if (type != SSL3_RT_HANDSHAKE)
+		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_RECORD);
+	return tls13 ? read_handshake(c, p, n) : read_hello(c, p, n);
 }
 
 /*
@@ -535,36 +636,29 @@ static enum verdict open_record(cssl_conn *c, unsigned char *record, size_t body
 		if (*n == 0)
 			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE);
 		type = (*plain)[--*n];
-		if (type != SSL3_RT_APPLICATION_DATA && type != SSL3_RT_ALERT && type != SSL3_RT_HANDSHAKE)
-			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE);
-		if (type != SSL3_RT_APPLICATION_DATA && *n == 0)
-			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_LENGTH);
-		if (type != SSL3_RT_HANDSHAKE && d->head_len > 0)
-			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_MIXED_HANDSHAKE_AND_NON_HANDSHAKE_DATA);
 	}
-	if (*n > d->max_receive)
-		return refuse(d, SSL_AD_RECORD_OVERFLOW, SSL_R_DATA_LENGTH_TOO_LONG);
-	if (*n == 0 && ++d->empty > MAX_EMPTY)
-		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_RECORD_TOO_SMALL);
-	if (*n > 0)
-		d->empty = 0;
-	if (type == SSL3_RT_ALERT)
-		return read_alert(c, *plain, *n);
-	if (*n > 0)
-		d->warnings = 0;
-	if (type != SSL3_RT_HANDSHAKE && d->head_len == sizeof d->head)
-		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_RECORD);
-	if (type == SSL3_RT_APPLICATION_DATA)
-		return *n > 0 ? DATA : NOTHING;
-	if (type != SSL3_RT_HANDSHAKE)
-		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_UNEXPECTED_RECORD);
-	return tls13 ? read_handshake(c, *plain, *n) : read_hello(c, *plain, *n);
+	return accept_record(c, type, *plain, *n);
 }
 
 /* Returns 1 if reading has come to an end, of whatever kind. */
 static int stopped(const cssl_conn *c)
 {
 	return c->direct->reason != 0 || c->direct->ended || c->over_limit;
+}
+
+/*
+ * Moves as much of m bytes of plaintext to buf, which has *n bytes, as fits;
+ * the rest goes to d->plain.
+ */
+static void deliver(cssl_direct *d, const unsigned char *plain, size_t m, unsigned char *buf, size_t len, size_t *n)
+{
+	size_t fits = m < len - *n ? m : len - *n;
+
+	if (fits > 0)
+		memmove(buf + *n, plain, fits);
+	*n += fits;
+	if (m > fits && !cssl_bytes_append(&d->plain, plain + fits, m - fits))
+		refuse(d, SSL_AD_INTERNAL_ERROR, ERR_R_MALLOC_FAILURE);
 }
 
 /*
@@ -576,21 +670,15 @@ static int stopped(const cssl_conn *c)
 static size_t open_records(cssl_conn *c, unsigned char *p, size_t have, unsigned char *buf, size_t len, size_t *n)
 {
 	cssl_direct *d = c->direct;
-	size_t used = 0, body, m, fits;
+	size_t used = 0, body, m;
 	unsigned char *plain;
 
 	while (!stopped(c) && d->plain.len == 0 && (len == 0 || *n < len) && have - used >= CSSL_HEADER) {
 		body = (size_t)p[used + 3] << 8 | p[used + 4];
 		if (check_header(d, p + used, body) == FAILED || have - used < CSSL_HEADER + body)
 			break;
-		if (open_record(c, p + used, body, &plain, &m) == DATA) {
-			fits = m < len - *n ? m : len - *n;
-			if (fits > 0)
-				memmove(buf + *n, plain, fits);
-			*n += fits;
-			if (m > fits && !cssl_bytes_append(&d->plain, plain + fits, m - fits))
-				refuse(d, SSL_AD_INTERNAL_ERROR, ERR_R_MALLOC_FAILURE);
-		}
+		if (open_record(c, p + used, body, &plain, &m) == DATA)
+			deliver(d, plain, m, buf, len, n);
 		used += CSSL_HEADER + body;
 	}
 	return used;
@@ -621,6 +709,99 @@ static void receive(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
 	} while (*n == 0 && c->direct->plain.len == 0 && !stopped(c) && !t->drained);
 }
 
+/* The same, when the kernel opens. */
+static void receive_from_kernel(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
+{
+	unsigned char workspace[SSL3_RT_MAX_PLAIN_LENGTH], *p = len < sizeof workspace ? workspace : buf;
+	cssl_transport *t = &c->t;
+	size_t m;
+	int type;
+
+	do {
+		type = cssl_ktls_recv(c, p, len < sizeof workspace ? sizeof workspace : len, &m);
+		t->at_end = type < 0 && (t->eof || t->recv_errno != 0);
+		if (type < 0)
+			return;
+		t->moved |= CSSL_MOVED_IN;
+		if (accept_record(c, type, p, m) == DATA)
+			deliver(c->direct, p, m, buf, len, n);
+	} while (*n == 0 && c->direct->plain.len == 0 && !stopped(c));
+}
+
+/*
+ * Opens the whole records that have arrived, for later reads. Returns 0 if
+ * reading has come to an end.
+ */
+static int drain(cssl_conn *c)
+{
+	cssl_direct *d = c->direct;
+	cssl_bytes *in = &c->t.in, all = {0};
+	size_t used, none = 0;
+
+	do {
+		used = in->len > 0 ? open_records(c, in->data + in->off, in->len, NULL, 0, &none) : 0;
+		cssl_bytes_drop(in, used);
+		if (d->plain.len > 0 && !cssl_bytes_append(&all, d->plain.data + d->plain.off, d->plain.len))
+			refuse(d, SSL_AD_INTERNAL_ERROR, ERR_R_MALLOC_FAILURE);
+		cssl_bytes_free(&d->plain);
+	} while (used > 0);
+	d->plain = all;
+	return !stopped(c);
+}
+
+/* Returns why the kernel does not get the direction, with errno or 0; or NULL. */
+static const char *give_reading(cssl_conn *c)
+{
+	errno = 0;
+	if (!drain(c))
+		return "reading is direct: it has come to its end";
+	if (c->t.in.len > 0)
+		return "reading is direct: a part of a record had arrived";
+	if (c->direct->max_receive < SSL3_RT_MAX_PLAIN_LENGTH)
+		return "reading is direct: the kernel has no limit on a record's length";
+	return cssl_ktls_give(c, CSSL_KERNEL_READ) ? NULL : "reading is direct: the kernel does not take the key";
+}
+
+static const char *give_writing(cssl_conn *c)
+{
+	cssl_direct_settle(c);
+	if (!cssl_transport_flush(&c->t)) {
+		errno = 0;
+		return "writing is direct: the socket did not take what was queued";
+	}
+	errno = 0;
+	if (c->direct->max_send < SSL3_RT_MAX_PLAIN_LENGTH)
+		return "writing is direct: the kernel has no limit on a record's length";
+	return cssl_ktls_give(c, CSSL_KERNEL_WRITE) ? NULL : "writing is direct: the kernel does not take the key";
+}
+
+/* Keeps the first reason. */
+static void refused(cssl_direct *d, const char *why)
+{
+	if (d->refusal != NULL || why == NULL)
+		return;
+	d->refusal = why;
+	d->refusal_errno = (int16_t)errno;
+}
+
+void cssl_direct_to_kernel(cssl_conn *c)
+{
+	cssl_direct *d = c->direct;
+
+	if (!cssl_data_of_ctx(d->ctx)->kernel)
+		return;
+	errno = 0;
+	d->refusal = NULL;
+	if (c->t.fd < 0) {
+		refused(d, "the connection has no socket");
+	} else if (!cssl_ktls_begin(c)) {
+		refused(d, "the kernel has no TLS for this socket");
+	} else {
+		refused(d, give_reading(c));
+		refused(d, give_writing(c));
+	}
+}
+
 /*
  * Reads records until there is plaintext, in buf or d->plain. Returns as
  * cssl_direct_read.
@@ -643,7 +824,7 @@ static int fill(cssl_conn *c, unsigned char *buf, size_t len, size_t *n)
 		if (t->fd < 0)
 			t->at_end = t->eof || t->recv_errno != 0;
 		else if (*n == 0 && d->plain.len == 0 && !stopped(c))
-			receive(c, buf, len, n);
+			(d->kernel & CSSL_KERNEL_READ ? receive_from_kernel : receive)(c, buf, len, n);
 	}
 	code = cssl_direct_settle(c);
 	if (code == SSL_ERROR_SSL)

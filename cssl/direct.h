@@ -14,6 +14,9 @@
 #include "record.h"
 #include "transport.h"
 
+/* The directions that the kernel can have. */
+enum { CSSL_KERNEL_READ = 1, CSSL_KERNEL_WRITE = 2 };
+
 /*
  * The state of direct records. It is made with the connection, if its SSL_CTX
  * asks for direct records. Until the switch it collects what the switch needs.
@@ -42,6 +45,11 @@ struct cssl_direct {
 	uint8_t empty, warnings; /* in a row */
 	uint8_t ended;          /* the peer has sent close_notify */
 	int16_t alert;          /* with reason: the alert to send, or -1 */
+	uint64_t due;           /* for the kernel: what TCP must have taken in the end, see ktls.c */
+	uint8_t held;           /* by the kernel, when close_notify was written */
+	uint8_t kernel;         /* CSSL_KERNEL_READ and CSSL_KERNEL_WRITE, see ktls.h */
+	int16_t refusal_errno;  /* with refusal, or 0 */
+	const char *refusal;    /* why the kernel has not both directions, or NULL */
 	int reason;             /* why reading has failed, of SSL_R_*; 0: it has not */
 };
 
@@ -76,6 +84,14 @@ void cssl_direct_note(cssl_conn *c);
 int cssl_direct_prepare(cssl_conn *c);
 void cssl_direct_switch(cssl_conn *c, cssl_state facts);
 
+/*
+ * Right after the switch, and when an offloaded handshake has its socket back:
+ * hands the keys to the kernel, if the SSL_CTX asks for it. The kernel gets each
+ * direction that it can have; c->direct says which, and why not. What has
+ * already arrived is opened first, what is queued is sent.
+ */
+void cssl_direct_to_kernel(cssl_conn *c);
+
 /* Returns 1 if c's records are sealed and opened here. */
 int cssl_is_direct(const cssl_conn *c);
 
@@ -92,6 +108,8 @@ int cssl_is_direct(const cssl_conn *c);
 int cssl_direct_read(cssl_conn *c, unsigned char *buf, size_t len, size_t *n);
 int cssl_direct_peek(cssl_conn *c, unsigned char *buf, size_t len, size_t *n);
 int cssl_direct_write(cssl_conn *c, const unsigned char *buf, size_t len, size_t *n);
+/* The kernel must have the direction. CSSL_SEND_FAILED has an errno of sendfile. */
+int cssl_direct_send_file(cssl_conn *c, int file, size_t len, size_t *n);
 int cssl_direct_shutdown(cssl_conn *c);
 /* Starts a KeyUpdate, and sends it if there is room. */
 int cssl_direct_update(cssl_conn *c, int request);

@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"syscall"
 	"unsafe"
 
 	"github.com/spacemonad/go-openssl/internal/negotiated"
@@ -54,7 +55,8 @@ type State struct {
 	VerifyError error
 	// Records says who seals and opens the records, RecordsOpenSSL before the
 	// handshake is done. If Config.Records asks for another kind,
-	// RecordsReason says why this connection keeps OpenSSL's.
+	// RecordsReason says why this connection has another, or why the kernel has
+	// only one direction of it.
 	Records       Records
 	RecordsReason string
 
@@ -87,12 +89,9 @@ func (c *Conn) State() State {
 	f := factsOf(&n)
 	s := State{
 		Version: TLSVersion(f.Version), Cipher: f.Cipher, CipherID: uint16(n.cipher_id), Group: f.Group, ALPN: f.ALPN,
-		RecordsReason: f.Obstacle,
-		ServerName:    C.GoString(n.server_name), Resumed: f.Resumed, EarlyData: EarlyDataStatus(n.early),
+		Records: Records(f.Records), RecordsReason: f.Obstacle,
+		ServerName: C.GoString(n.server_name), Resumed: f.Resumed, EarlyData: EarlyDataStatus(n.early),
 		peer: takeBytes(n.peer, n.peer_len), verified: takeBytes(n.verified, n.verified_len),
-	}
-	if f.Direct {
-		s.Records = RecordsDirect
 	}
 	if n.psk_len > 0 {
 		s.PSK = C.GoBytes(unsafe.Pointer(n.psk), C.int(n.psk_len))
@@ -113,10 +112,21 @@ func (c *Conn) facts() negotiated.Facts {
 }
 
 func factsOf(n *C.cssl_state) negotiated.Facts {
+	records := RecordsOpenSSL
+	switch {
+	case n.kernel == 1:
+		records = RecordsKernel
+	case n.direct == 1:
+		records = RecordsDirect
+	}
+	obstacle := C.GoString(n.obstacle)
+	if n.obstacle_errno != 0 {
+		obstacle += ": " + syscall.Errno(n.obstacle_errno).Error()
+	}
 	return negotiated.Facts{
 		Version: uint16(n.version), Cipher: C.GoString(n.cipher), Group: C.GoString(n.group),
 		ALPN: C.GoStringN((*C.char)(unsafe.Pointer(n.alpn)), C.int(n.alpn_len)), Resumed: n.resumed == 1,
-		Direct: n.direct == 1, Obstacle: C.GoString(n.obstacle),
+		Records: uint8(records), Obstacle: obstacle,
 	}
 }
 

@@ -81,7 +81,7 @@ func TestNegotiated(t *testing.T) {
 	p.handshake()
 	for _, x := range []*Conn{p.client, p.server} {
 		st := x.State()
-		want := negotiated.Facts{Version: uint16(st.Version), Cipher: st.Cipher, Group: st.Group, ALPN: "h2", Resumed: st.Resumed, Direct: st.Records == RecordsDirect, Obstacle: st.RecordsReason}
+		want := negotiated.Facts{Version: uint16(st.Version), Cipher: st.Cipher, Group: st.Group, ALPN: "h2", Resumed: st.Resumed, Records: uint8(st.Records), Obstacle: st.RecordsReason}
 		if got := negotiated.Of(x); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}

@@ -8,24 +8,22 @@
 #include <openssl/params.h>
 #include <string.h>
 
-enum { AES_128_GCM, AES_256_GCM, CHACHA20_POLY1305 };
-
 static const char *const cipher_names[CSSL_CIPHERS] = {"AES-128-GCM", "AES-256-GCM", "ChaCha20-Poly1305"};
 
 static const cssl_suite suites[] = {
-	{0x1301, AES_128_GCM, 1, 0, 16, 32, "SHA256"},
-	{0x1302, AES_256_GCM, 1, 0, 32, 48, "SHA384"},
-	{0x1303, CHACHA20_POLY1305, 1, 0, 32, 32, "SHA256"},
+	{0x1301, CSSL_AES_128_GCM, 1, 0, 16, 32, "SHA256"},
+	{0x1302, CSSL_AES_256_GCM, 1, 0, 32, 48, "SHA384"},
+	{0x1303, CSSL_CHACHA20_POLY1305, 1, 0, 32, 32, "SHA256"},
 	/* ECDHE_ECDSA, ECDHE_RSA, DHE_RSA */
-	{0xc02b, AES_128_GCM, 0, 8, 16, 32, "SHA256"},
-	{0xc02f, AES_128_GCM, 0, 8, 16, 32, "SHA256"},
-	{0x009e, AES_128_GCM, 0, 8, 16, 32, "SHA256"},
-	{0xc02c, AES_256_GCM, 0, 8, 32, 48, "SHA384"},
-	{0xc030, AES_256_GCM, 0, 8, 32, 48, "SHA384"},
-	{0x009f, AES_256_GCM, 0, 8, 32, 48, "SHA384"},
-	{0xcca9, CHACHA20_POLY1305, 0, 0, 32, 32, "SHA256"},
-	{0xcca8, CHACHA20_POLY1305, 0, 0, 32, 32, "SHA256"},
-	{0xccaa, CHACHA20_POLY1305, 0, 0, 32, 32, "SHA256"},
+	{0xc02b, CSSL_AES_128_GCM, 0, 8, 16, 32, "SHA256"},
+	{0xc02f, CSSL_AES_128_GCM, 0, 8, 16, 32, "SHA256"},
+	{0x009e, CSSL_AES_128_GCM, 0, 8, 16, 32, "SHA256"},
+	{0xc02c, CSSL_AES_256_GCM, 0, 8, 32, 48, "SHA384"},
+	{0xc030, CSSL_AES_256_GCM, 0, 8, 32, 48, "SHA384"},
+	{0x009f, CSSL_AES_256_GCM, 0, 8, 32, 48, "SHA384"},
+	{0xcca9, CSSL_CHACHA20_POLY1305, 0, 0, 32, 32, "SHA256"},
+	{0xcca8, CSSL_CHACHA20_POLY1305, 0, 0, 32, 32, "SHA256"},
+	{0xccaa, CSSL_CHACHA20_POLY1305, 0, 0, 32, 32, "SHA256"},
 };
 
 const cssl_suite *cssl_suite_find(unsigned id)

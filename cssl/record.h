@@ -34,7 +34,7 @@ typedef struct {
 /* Returns NULL for a suite that is not in the table, such as one with CBC. */
 const cssl_suite *cssl_suite_find(unsigned id);
 
-enum { CSSL_CIPHERS = 3 };
+enum { CSSL_AES_128_GCM, CSSL_AES_256_GCM, CSSL_CHACHA20_POLY1305, CSSL_CIPHERS };
 
 /*
  * What one SSL_CTX fetches, from its library context and with its properties.

@@ -22,15 +22,28 @@ const (
 	// TLS 1.2) or certificate requests after the handshake (in TLS 1.3).
 	// State.RecordsReason has the reason.
 	RecordsDirect
+	// RecordsKernel means the kernel (Linux TLS), which gets the keys that
+	// RecordsDirect would use. sendfile(2) then works, and
+	// [github.com/spacemonad/go-openssl/sslnet.Conn.ReadFrom] uses it for files.
+	//
+	// Each direction that the kernel does not take stays with RecordsDirect:
+	// State.RecordsReason says why. The module tls must be loaded, unless the
+	// process may load it (CAP_NET_ADMIN); a Conn without a socket has direct
+	// records. A kernel before Linux 6.14 cannot change keys: after a KeyUpdate
+	// of the peer the connection fails, and KeyUpdate returns
+	// [tlsio.ErrState].
+	RecordsKernel
 )
 
-// String returns "openssl" or "direct".
+// String returns "openssl", "direct" or "kernel".
 func (r Records) String() string {
 	switch r {
 	case RecordsOpenSSL:
 		return "openssl"
 	case RecordsDirect:
 		return "direct"
+	case RecordsKernel:
+		return "kernel"
 	}
 	return fmt.Sprintf("Records(%d)", uint8(r))
 }

@@ -94,11 +94,7 @@ void cssl_transport_free(cssl_transport *t)
 	cssl_bytes_free(&t->in);
 }
 
-/*
- * Sends once. Returns how many bytes were taken: all of them if sending has
- * failed.
- */
-static size_t transport_send(cssl_transport *t, const unsigned char *p, size_t n)
+size_t cssl_transport_send(cssl_transport *t, const unsigned char *p, size_t n)
 {
 	ssize_t sent;
 
@@ -107,6 +103,11 @@ static size_t transport_send(cssl_transport *t, const unsigned char *p, size_t n
 	do
 		sent = send(t->fd, p, n, t->flags | MSG_NOSIGNAL | (t->more ? MSG_MORE : 0));
 	while (sent < 0 && errno == EINTR);
+	return cssl_transport_sent(t, n, sent);
+}
+
+size_t cssl_transport_sent(cssl_transport *t, size_t n, ssize_t sent)
+{
 	if (sent >= 0) {
 		t->moved |= CSSL_MOVED_OUT;
 		return (size_t)sent;
@@ -125,7 +126,7 @@ int cssl_transport_flush(cssl_transport *t)
 		return t->out.len == 0;
 	t->held = 0;
 	while (t->out.len > 0) {
-		n = transport_send(t, t->out.data + t->out.off, t->out.len);
+		n = cssl_transport_send(t, t->out.data + t->out.off, t->out.len);
 		if (n == 0)
 			return 0;
 		t->out.off += n;
@@ -142,7 +143,7 @@ void cssl_transport_put(cssl_transport *t, const unsigned char *p, size_t n)
 	if (t->fd < 0 && t->ended)
 		t->send_errno = EPIPE; /* like a socket after SHUT_WR */
 	if (t->fd >= 0 && t->out.len == 0)
-		sent = transport_send(t, p, n);
+		sent = cssl_transport_send(t, p, n);
 	if (t->send_errno != 0 || sent == n)
 		return;
 	if (!cssl_bytes_append(&t->out, p + sent, n - sent))
@@ -171,7 +172,7 @@ static int transport_write(BIO *b, const char *p, size_t len, size_t *written)
 	}
 	if (t->out.len == 0 || cssl_transport_flush(t)) {
 		if (t->fd >= 0)
-			n = transport_send(t, (const unsigned char *)p, len);
+			n = cssl_transport_send(t, (const unsigned char *)p, len);
 	}
 	room = t->tail_max > t->out.len ? t->tail_max - t->out.len : 0;
 	keep = len - n < room ? len - n : room;
@@ -200,6 +201,11 @@ size_t cssl_transport_recv(cssl_transport *t, void *p, size_t len)
 	do
 		n = recv(t->fd, p, len, t->flags);
 	while (n < 0 && errno == EINTR);
+	return cssl_transport_received(t, n);
+}
+
+size_t cssl_transport_received(cssl_transport *t, ssize_t n)
+{
 	if (n > 0) {
 		t->recv_errno = 0;
 		return (size_t)n;

@@ -9,6 +9,7 @@
 #include <openssl/bio.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* A queue of bytes, appended to at the end and taken from the front. */
 typedef struct {
@@ -61,6 +62,12 @@ int cssl_transport_room(cssl_transport *t, size_t n);
 void cssl_transport_fill(cssl_transport *t, size_t room);
 
 /*
+ * Sends once. Returns how many bytes were taken: all of them if sending has
+ * failed.
+ */
+size_t cssl_transport_send(cssl_transport *t, const unsigned char *p, size_t n);
+
+/*
  * Sends n bytes, or appends to out what cannot be sent now, without regard to
  * tail_max. If out is held, all of it is sent together. After a failure
  * send_errno is set.
@@ -72,6 +79,13 @@ void cssl_transport_put(cssl_transport *t, const unsigned char *p, size_t n);
  * eof or recv_errno says why there will be no more.
  */
 size_t cssl_transport_recv(cssl_transport *t, void *p, size_t len);
+
+/*
+ * Take the result of another call of send for n bytes, or of recv, with its
+ * errno, and return as cssl_transport_send and cssl_transport_recv do.
+ */
+size_t cssl_transport_sent(cssl_transport *t, size_t n, ssize_t sent);
+size_t cssl_transport_received(cssl_transport *t, ssize_t n);
 
 /*
  * Appends n received bytes to in. Returns 0 if out of memory: then nothing can

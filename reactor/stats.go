@@ -38,8 +38,8 @@ type Stats struct {
 	// including those that failed in the handshake, by outcome: "clean",
 	// "timeout: idle" and so on.
 	Groups, Refusals, Closes map[string]uint64
-	// Records counts handshakes by the kind of records: "direct", "openssl", or
-	// "openssl: " and cssl.State.RecordsReason.
+	// Records counts handshakes by the kind of records: "direct", "openssl" or
+	// "kernel", followed by ": " and cssl.State.RecordsReason if there is one.
 	Records map[string]uint64
 	// Queued is the current number of queued bytes, over all connections.
 	Queued int64
@@ -82,14 +82,11 @@ func (l *Loop) opened(c *Conn) {
 	if f.Group != "" {
 		bump(&l.pub.Groups, f.Group)
 	}
-	switch {
-	case f.Direct:
-		bump(&l.pub.Records, cssl.RecordsDirect.String())
-	case f.Obstacle != "":
-		bump(&l.pub.Records, cssl.RecordsOpenSSL.String()+": "+f.Obstacle)
-	default:
-		bump(&l.pub.Records, cssl.RecordsOpenSSL.String())
+	records := cssl.Records(f.Records).String()
+	if f.Obstacle != "" {
+		records += ": " + f.Obstacle
 	}
+	bump(&l.pub.Records, records)
 	c.timedIn = session.Open
 	l.wheel.remove(c)
 	l.pending.remove(c)

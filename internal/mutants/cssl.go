@@ -3,7 +3,7 @@ package main
 // ofCssl are by the file that they change.
 var ofCssl = []mutation{
 	{"tail", "a flush forgets what the socket did not take", "transport.c",
-		"\twhile (t->out.len > 0) {\n\t\tn = transport_send(", "\twhile (t->out.len > 0 && t->held) {\n\t\tn = transport_send("},
+		"\twhile (t->out.len > 0) {\n\t\tn = cssl_transport_send(", "\twhile (t->out.len > 0 && t->held) {\n\t\tn = cssl_transport_send("},
 	{"tail", "a flush sends again what was sent", "transport.c",
 		"\t\tt->out.off += n;\n", ""},
 	{"tail", "what was taken is given again", "transport.c",

@@ -7,9 +7,9 @@ type Facts struct {
 	Version             uint16
 	Cipher, Group, ALPN string
 	Resumed             bool
-	// Direct: the records are direct. Obstacle: they are not, though the
-	// Context asks for them, and why.
-	Direct   bool
+	// Records is a cssl.Records. Obstacle says why it is not, or not fully, what
+	// the Context asks for.
+	Records  uint8
 	Obstacle string
 }
 
