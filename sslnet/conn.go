@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -92,6 +93,7 @@ const (
 	taskHandshake task = iota
 	taskRead
 	taskWrite
+	taskSendFile
 	taskShutdown
 	taskClose // for Close: send close_notify, or the rest of an alert
 	taskKeyUpdate
@@ -114,6 +116,8 @@ type half struct {
 	natural direction // that it usually waits for
 
 	task     task
+	file     syscall.RawConn // for taskSendFile, with what is left to send
+	rest     int64
 	p        []byte // the rest to write, or the buffer to read into
 	n        int    // the bytes of plaintext moved so far
 	err      error

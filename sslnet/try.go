@@ -86,11 +86,14 @@ func (s *half) tryTask() (r tlsio.Result, finished bool) {
 		}
 		return s.flush(r)
 	}
-	if s.task != taskWrite {
+	if s.task != taskWrite && s.task != taskSendFile {
 		return s.tryRekey()
 	}
 	if c.shut {
 		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpWrite, Err: tlsio.ErrShutdown}}, false
+	}
+	if s.task == taskSendFile {
+		return s.tryFile()
 	}
 	if len(s.p) == 0 {
 		return s.flush(r)

@@ -94,12 +94,14 @@ var settings = []*setting{
 		usage: "let TLS 1.2 clients renegotiate",
 		value: toggle(func(c *Config) *bool { return &c.TLS.Renegotiation })},
 	{name: "records", group: tlsGroup, arg: "KIND", def: "openssl", reload: true,
-		usage: "openssl, or direct: less memory",
+		usage: "openssl, direct or kernel",
 		more: "With direct records, OpenSSL's SSL object is freed after the handshake: an idle connection takes a fifth of the memory, and each " +
-			"record less CPU. Connections that cannot do without the object keep it; the metric sslecho_handshake_records_total says why.",
+			"record less CPU. Connections that cannot do without the object keep it. The kernel gets the same keys, if it has TLS; what it does not take is direct. The metric " +
+			"sslecho_handshake_records_total says why.",
 		value: choice(func(c *Config) *cssl.Records { return &c.TLS.Records },
 			named[cssl.Records]{cssl.RecordsOpenSSL.String(), cssl.RecordsOpenSSL},
-			named[cssl.Records]{cssl.RecordsDirect.String(), cssl.RecordsDirect})},
+			named[cssl.Records]{cssl.RecordsDirect.String(), cssl.RecordsDirect},
+			named[cssl.Records]{cssl.RecordsKernel.String(), cssl.RecordsKernel})},
 	{name: "ocsp-file", group: tlsGroup, arg: argFile, repeat: true, reload: true,
 		usage: "response (DER) to staple, one for each --cert",
 		more:  "They come in the order of --cert; an empty one staples nothing.",

@@ -42,7 +42,7 @@ var (
 	resumed    = describe("handshakes_resumed_total", "Handshakes that resumed a session.")
 	versions   = describe("handshake_versions_total", "Handshakes that succeeded, by TLS version.", "version")
 	ciphers    = describe("handshake_ciphers_total", "Handshakes that succeeded, by cipher.", "cipher")
-	records    = describe("handshake_records_total", "Handshakes that succeeded, by who seals the records: openssl, with the reason if --records says otherwise, or direct.", "records")
+	records    = describe("handshake_records_total", "Handshakes that succeeded, by who seals the records: openssl, direct or kernel, with the reason if --records says otherwise.", "records")
 	groups     = describe("handshake_groups_total", "Handshakes that succeeded, by key exchange group.", "group")
 
 	received = describe("plaintext_received_bytes_total", "Bytes of plaintext read from peers.")
