@@ -28,7 +28,10 @@ struct cssl_direct {
 	cssl_state facts; /* from the switch on; its pointers are to strings, or owned */
 	unsigned char *strings;
 	unsigned max_fragment; /* as cssl_ssl_max_fragment returned it */
-	unsigned char exporter[CSSL_MAX_SECRET];        /* TLS 1.3 */
+	union {
+		unsigned char exporter[CSSL_MAX_SECRET];    /* TLS 1.3 */
+		unsigned char finished[CSSL_OVERHEAD + 16]; /* TLS 1.2: our Finished, sealed */
+	};
 	unsigned char early_exporter[CSSL_MAX_SECRET];
 	unsigned char *master;  /* TLS 1.2: the master secret and both randoms; the exporter needs them */
 	uint8_t extended_master; /* the master secret is of the kind of RFC 7627 */
@@ -37,7 +40,6 @@ struct cssl_direct {
 	cssl_bytes plain;       /* opened, but not yet read */
 	unsigned max_send, max_receive; /* plaintext in a record */
 	uint32_t last;          /* the length of the last record written, before the switch */
-	unsigned char finished[CSSL_OVERHEAD + 16]; /* TLS 1.2: our Finished, sealed */
 	uint8_t finished_len;
 	uint8_t secrets;        /* bits of the secrets that were seen */
 	uint8_t update;         /* a KeyUpdate is due: 1, or 2 if it requests the peer's */

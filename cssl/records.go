@@ -31,7 +31,9 @@ const (
 	// process may load it (CAP_NET_ADMIN); a Conn without a socket has direct
 	// records. A kernel before Linux 6.14 cannot change keys: after a KeyUpdate
 	// of the peer the connection fails, and KeyUpdate returns
-	// [tlsio.ErrState].
+	// [tlsio.ErrState]. Do not use it with package reactor there: such a kernel
+	// (seen with 6.1) reports a socket as readable while only a part of a record
+	// is there, and the loop spins until the rest arrives.
 	RecordsKernel
 )
 
