@@ -34,7 +34,7 @@ func TestUsage(t *testing.T) {
 		{"compare --rounds 0", 2, "at least 1 round"},
 		{"compare --duration 1ms", 2, "at least 10ms"},
 		{"compare --only nonsense", 2, "there are: size, conns"},
-		{"compare --servers apache", 2, "there are: sslecho, openssl s_server"},
+		{"compare --servers apache", 2, "there are: sslecho, sslecho direct, openssl s_server"},
 		{"compare --baseline apache", 2, `unknown server "apache"`},
 		{"compare --list", 0, "C epoll TCP"},
 		{"report", 2, "want two arguments"},
