@@ -684,6 +684,9 @@ func tolerated(version TLSVersion, where string, openssl, direct outcome) bool {
 // send the same, and end with the same error.
 func TestDirectDifferential(t *testing.T) {
 	openSSLToo(t)
+	if v := linked.Run.series(); v != 0x300 {
+		t.Skipf("direct records end connections as OpenSSL 3.0 does; %s names other alerts for some records", linked.Run)
+	}
 	for _, suite := range gcmSuites {
 		t.Run(suite.name, func(t *testing.T) {
 			peers := newRecordPeers(t, suite)
