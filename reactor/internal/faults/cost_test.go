@@ -219,7 +219,8 @@ func (v *visit) batches(t *testing.T) {
 			most = c.direct
 		}
 		first := least(func() int { return c.count(1) })
-		if n := least(func() int { return c.count(1 + batches) }) - first; n > batches*most {
+		// On a busy machine the socket is full in the midst of a batch now and then; one more for each batch would be ten.
+		if n := least(func() int { return c.count(1 + batches) }) - first; n > batches*most+batches/2 {
 			t.Errorf("%d × %s for %d batches of %d records, not %d", n, name, batches, records, batches*most)
 		}
 	}
