@@ -254,6 +254,10 @@ static void give_up(cssl_conn *c, const char *obstacle)
 	c->direct->obstacle = obstacle;
 	ERR_clear_error();
 	cssl_keys_wipe(&c->direct->records);
+	OPENSSL_clear_free(c->direct->master, SSL_MAX_MASTER_KEY_LENGTH + 2 * SSL3_RANDOM_SIZE);
+	c->direct->master = NULL;
+	OPENSSL_cleanse(c->direct->exporter, sizeof c->direct->exporter);
+	OPENSSL_cleanse(c->direct->early_exporter, sizeof c->direct->early_exporter);
 	SSL_set_read_ahead(c->ssl, c->t.ahead);
 }
 

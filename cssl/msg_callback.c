@@ -4,8 +4,8 @@
 #include "decide.h"
 
 /*
- * Sees each protocol message, and each record's header. It records alerts, which SSL_get_error does not
- * report. It also counts messages that cost a peer nothing: OpenSSL has no
+ * Sees each protocol message, and each record's header. It records alerts,
+ * which SSL_get_error does not report. It also counts messages that cost a peer nothing: OpenSSL has no
  * limit on post-handshake messages and renegotiations.
  */
 void cssl_on_message(int sent, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
