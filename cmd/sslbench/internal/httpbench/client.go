@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -61,6 +62,8 @@ func (c *client) start(ctx context.Context, j Job, d time.Duration) (running, st
 	r := &clientRun{cancel: cancel, ended: make(chan struct{})}
 	for range j.Conns {
 		t := c.transport(j)
+		var last lastConn
+		t.DialContext = last.dial
 		var users sync.WaitGroup
 		for range j.Streams {
 			users.Go(func() { r.ask(ctx, t, j.URL) })
@@ -68,6 +71,7 @@ func (c *client) start(ctx context.Context, j Job, d time.Duration) (running, st
 		r.work.Go(func() {
 			users.Wait()
 			t.CloseIdleConnections()
+			last.end() // HTTP/2 keeps one whose last stream was cut off
 		})
 	}
 	go func() {
@@ -75,6 +79,38 @@ func (c *client) start(ctx context.Context, j Job, d time.Duration) (running, st
 		close(r.ended)
 	}()
 	return r, clientName, nil
+}
+
+// lastConn dials for a transport that has one connection at a time.
+type lastConn struct {
+	mu    sync.Mutex
+	conn  net.Conn
+	ended bool
+}
+
+func (l *lastConn) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		nc.Close()
+		return nil, net.ErrClosed
+	}
+	l.conn = nc
+	return nc, nil
+}
+
+// end closes the connection, and lets no other begin.
+func (l *lastConn) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	if l.conn != nil {
+		l.conn.Close()
+	}
 }
 
 // ask makes requests until ctx ends, or one fails.

@@ -57,6 +57,7 @@ func (c *contender) stats(ctx context.Context, query string) (s Stats, err error
 // sample is what a server has done so far.
 type sample struct {
 	requests, resumed int64
+	conns             int64
 	cpu               time.Duration
 	at                time.Time
 }
@@ -67,7 +68,7 @@ func (c *contender) sample(ctx context.Context) (sample, error) {
 		return sample{}, err
 	}
 	cpu, err := c.proc.CPU()
-	return sample{s.Requests, s.Resumed, cpu, time.Now()}, err
+	return sample{s.Requests, s.Resumed, s.Conns, cpu, time.Now()}, err
 }
 
 // requests measures the CPU time of all works. An error is of what all of them need.
@@ -189,7 +190,7 @@ func (r *runner) round(ctx context.Context, l loader, j Job, d time.Duration, c 
 
 // roundAfter is round with a load that runs for lead and d.
 func (r *runner) roundAfter(ctx context.Context, lead time.Duration, l loader, j Job, d time.Duration, c *contender, out *Case) (m report.Round, err error) {
-	before, err := c.sample(ctx)
+	before, err := c.alone(ctx)
 	if err != nil {
 		return m, err
 	}
@@ -212,6 +213,22 @@ func (r *runner) roundAfter(ctx context.Context, lead time.Duration, l loader, j
 	m.CPU = float64((b.cpu - a.cpu).Nanoseconds()) / 1e3 / n
 	m.Rate = n / b.at.Sub(a.at).Seconds()
 	return m, nil
+}
+
+// alone samples when no connection is left but the one for /stats: a request
+// of the load before would count for the next one.
+func (c *contender) alone(ctx context.Context) (sample, error) {
+	limit := time.Now().Add(leadLimit)
+	for {
+		s, err := c.sample(ctx)
+		if err != nil || s.conns <= 1 {
+			return s, err
+		}
+		if time.Now().After(limit) {
+			return s, fmt.Errorf("%d connections of the load before are left after %v", s.conns-1, leadLimit)
+		}
+		time.Sleep(pollEvery)
+	}
 }
 
 // window takes a sample when the server has answered from requests, by which all connections have had their turn,

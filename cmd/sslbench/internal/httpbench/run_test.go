@@ -3,6 +3,7 @@ package httpbench
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -98,6 +99,27 @@ func (ended) done() <-chan struct{} {
 }
 
 func (ended) stop() error { return errors.New("it says so") }
+
+// TestAlone: a round begins when the connections of the load before have gone.
+func TestAlone(t *testing.T) {
+	r := newTestRunner(t, tiny)
+	for _, stack := range stacks {
+		c := started(t, r, stack)
+		left := r.client.transport(Job{})
+		must(t, get(limited(t), left, c.url+"/small", io.Discard))
+		s, err := c.sample(limited(t))
+		must(t, err)
+		if s.conns != 2 {
+			t.Errorf("%s: %d connections, want 2", stack, s.conns)
+		}
+		left.CloseIdleConnections()
+		s, err = c.alone(limited(t))
+		must(t, err)
+		if s.conns != 1 || s.requests != 1 {
+			t.Errorf("%s: %d connections and %d requests, want 1 and 1", stack, s.conns, s.requests)
+		}
+	}
+}
 
 // TestRoundFails: a load that ends early, handshakes of another kind than was asked for, and a server that dies, are
 // errors that say how.

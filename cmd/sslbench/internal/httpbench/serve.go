@@ -42,7 +42,7 @@ type Server struct {
 	NoTickets bool   // no session is resumed
 	Procs     int    // GOMAXPROCS
 
-	requests, resumed atomic.Int64
+	requests, resumed, conns atomic.Int64
 }
 
 // Flags adds a flag for each setting.
@@ -71,7 +71,17 @@ func (s *Server) Run(out io.Writer) error {
 	}
 	defer l.Close()
 	fmt.Fprintf(out, "listening on %v\n", l.Addr())
-	return serve(&http.Server{Handler: s.handler()}, l)
+	return serve(&http.Server{Handler: s.handler(), ConnState: s.count}, l)
+}
+
+// count keeps the number of connections.
+func (s *Server) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.conns.Add(1)
+	case http.StateClosed:
+		s.conns.Add(-1)
+	}
 }
 
 func (s *Server) serveCryptoTLS(srv *http.Server, l net.Listener) error {
@@ -109,8 +119,9 @@ func (s *Server) serveSslnet(srv *http.Server, l net.Listener) error {
 type Stats struct {
 	Requests int64  `json:"requests"` // answered, of the bodies
 	Resumed  int64  `json:"resumed"`  // of these, on connections that resumed a session
-	Heap     uint64 `json:"heap"`     // Go objects, those that are garbage included
-	Stacks   uint64 `json:"stacks"`   // of goroutines
+	Conns    int64  `json:"connections"`
+	Heap     uint64 `json:"heap"`   // Go objects, those that are garbage included
+	Stacks   uint64 `json:"stacks"` // of goroutines
 }
 
 // handler answers /small, /large and /stats. With ?collect, /stats gives the memory back first that nobody needs.
@@ -126,7 +137,7 @@ func (s *Server) handler() http.Handler {
 		}
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		_ = json.NewEncoder(w).Encode(Stats{s.requests.Load(), s.resumed.Load(), m.HeapAlloc, m.StackInuse})
+		_ = json.NewEncoder(w).Encode(Stats{s.requests.Load(), s.resumed.Load(), s.conns.Load(), m.HeapAlloc, m.StackInuse})
 	})
 	return mux
 }
