@@ -443,7 +443,7 @@ cssl_result cssl_flush(cssl_conn *c)
 		if (code != SSL_ERROR_NONE)
 			return without_progress(c, code);
 		if (c->direct->held)
-			c->direct->held = (uint8_t)cssl_ktls_holds(c);
+			c->direct->held = (uint8_t)cssl_ktls_push(c);
 		if (c->t.out.len > 0 || c->direct->held)
 			return result(c, SSL_ERROR_WANT_WRITE, 0);
 	}

@@ -5,6 +5,7 @@
 #include "decide.h"
 #include "direct.h"
 #include "exdata.h"
+#include "ktls.h"
 #include "library.h"
 
 #include <openssl/err.h>
@@ -172,6 +173,8 @@ int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after, int kernel, int kernel_
 		return 0;
 	d->update_after = update_after;
 	d->kernel = (uint8_t)kernel;
+	if (kernel)
+		cssl_ktls_probe();
 	d->kernel_refuses = (uint8_t)kernel_refuses;
 	cssl_algorithms_fetch(d->algorithms, d->library, d->properties);
 	SSL_CTX_set_keylog_callback(ctx, on_keylog);

@@ -49,8 +49,8 @@ void cssl_ctx_keylog(SSL_CTX *ctx);
  * Makes connections switch to direct records (direct.h). update_after is the
  * number of records after which a key is updated, or 0 for the default. If
  * kernel is set, they hand the keys to the kernel, except that it refuses those
- * of the directions (CSSL_KERNEL_*) in kernel_refuses. Returns 0 if out of
- * memory.
+ * of the directions (CSSL_KERNEL_*) in kernel_refuses. The first such call may
+ * wait as cssl_ktls_probe does. Returns 0 if out of memory.
  */
 int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after, int kernel, int kernel_refuses);
 

@@ -756,7 +756,11 @@ static int drain(cssl_conn *c)
 /* Returns why the kernel does not get the direction, with errno or 0; or NULL. */
 static const char *give_reading(cssl_conn *c)
 {
+	const char *why = cssl_ktls_no_reading();
+
 	errno = 0;
+	if (why != NULL)
+		return why;
 	if (!drain(c))
 		return "reading is direct: it has come to its end";
 	if (c->t.in.len > 0)

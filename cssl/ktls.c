@@ -90,19 +90,27 @@ static uint64_t overhead(const cssl_suite *s)
 	return CSSL_HEADER + s->explicit + s->tls13 + CSSL_TAG;
 }
 
-/*
- * Returns how many bytes TCP has taken in all, counted from somewhere. They may
- * be fewer than it really has taken.
- */
-static uint64_t taken(int fd)
+static uint64_t acknowledged(int fd)
 {
 	struct tcp_info info = {0};
 	socklen_t len = sizeof info;
+
+	getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+	return info.tcpi_bytes_acked;
+}
+
+/* Returns how many bytes TCP has taken in all, counted from somewhere. */
+static uint64_t taken(int fd)
+{
+	uint64_t before, after = acknowledged(fd);
 	int queued = 0;
 
-	getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len); /* first: what is acknowledged in between is missing, not counted twice */
-	ioctl(fd, SIOCOUTQ, &queued);
-	return info.tcpi_bytes_acked + (uint64_t)queued;
+	do { /* until nothing is acknowledged in between */
+		before = after;
+		ioctl(fd, SIOCOUTQ, &queued);
+		after = acknowledged(fd);
+	} while (before != after);
+	return after + (uint64_t)queued;
 }
 
 /* Returns how many records the kernel has sealed under the key that it has. */
@@ -130,6 +138,53 @@ static uint64_t sealed(const cssl_conn *c)
  * sent would be too late.
  */
 static _Atomic int rekeys;
+
+/*
+ * Whether a socket with TLS is readable only if a whole record is there (Linux
+ * 6.5 and newer): 0 is not known yet, 1 yes, -1 no.
+ */
+static _Atomic int whole;
+
+/* Returns 1 if p is ready within a second. */
+static int ready(struct pollfd *p, short events)
+{
+	int n;
+
+	p->events = events;
+	do
+		n = poll(p, 1, 1000);
+	while (n < 0 && errno == EINTR);
+	return n == 1;
+}
+
+void cssl_ktls_probe(void)
+{
+	static const unsigned char part[] = {SSL3_RT_APPLICATION_DATA, 3, 3, 0};
+	struct tls12_crypto_info_aes_gcm_128 key = {.info = {TLS_1_2_VERSION, TLS_CIPHER_AES_GCM_128}};
+	struct sockaddr_in self = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof self;
+	struct pollfd p;
+
+	if (whole != 0)
+		return;
+	p.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (p.fd < 0)
+		return;
+	/* The socket is connected to itself. The part has arrived before TLS is there. */
+	if (bind(p.fd, (struct sockaddr *)&self, len) == 0 && getsockname(p.fd, (struct sockaddr *)&self, &len) == 0 &&
+	    (connect(p.fd, (struct sockaddr *)&self, len) == 0 || errno == EINPROGRESS) && ready(&p, POLLOUT) &&
+	    send(p.fd, part, sizeof part, MSG_NOSIGNAL) == sizeof part && ready(&p, POLLIN) &&
+	    setsockopt(p.fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof "tls") == 0 && setsockopt(p.fd, SOL_TLS, TLS_RX, &key, sizeof key) == 0)
+		whole = poll(&p, 1, 0) == 0 ? 1 : -1;
+	close(p.fd);
+}
+
+const char *cssl_ktls_no_reading(void)
+{
+	if (whole == 0)
+		return "reading is direct: the kernel could not be tested for what it does with a part of a record";
+	return whole > 0 ? NULL : "reading is direct: the kernel reports a part of a record as readable";
+}
 
 /* Not needed any more: the next one comes from the secret. */
 static void wipe(cssl_direct *d, int direction)
@@ -254,23 +309,14 @@ int cssl_ktls_send(cssl_conn *c, int type, const unsigned char *p, size_t n)
 int cssl_ktls_holds(const cssl_conn *c)
 {
 	const cssl_direct *d = c->direct;
-	struct pollfd writable = {.fd = c->t.fd, .events = POLLOUT};
-	int tries;
 
-	if (!(d->kernel & CSSL_KERNEL_WRITE) || c->t.send_errno != 0)
-		return 0;
-	/*
-	 * When TCP has room again, a thread of the kernel sends the rest. The socket
-	 * is writable a little before, and there is no event after.
-	 */
-	for (tries = 0; tries < 100; tries++) {
-		if ((int64_t)(taken(c->t.fd) - d->due - sealed(c) * overhead(d->records.suite)) >= 0)
-			return 0;
-		if (poll(&writable, 1, 0) == 0)
-			return 1;
-		if (writable.revents & (POLLERR | POLLHUP))
-			return 0; /* nobody waits for it any more */
-		usleep(100);
-	}
-	return 1;
+	return d->kernel & CSSL_KERNEL_WRITE && c->t.send_errno == 0 &&
+	       (int64_t)(taken(c->t.fd) - d->due - sealed(c) * overhead(d->records.suite)) < 0;
+}
+
+int cssl_ktls_push(cssl_conn *c)
+{
+	static const unsigned char close_notify[] = {SSL3_AL_WARNING, SSL_AD_CLOSE_NOTIFY};
+
+	return cssl_ktls_holds(c) && (!cssl_ktls_send(c, SSL3_RT_ALERT, close_notify, sizeof close_notify) || cssl_ktls_holds(c));
 }

@@ -10,6 +10,15 @@
 
 #include "direct.h"
 
+/*
+ * Tries on a socket of its own, once, whether a part of a record makes a socket
+ * readable; recv would return EAGAIN, and an event loop would spin until the
+ * rest is there. It may take two seconds where packets to 127.0.0.1 get lost.
+ */
+void cssl_ktls_probe(void);
+/* Returns why the kernel must not open records, or NULL. */
+const char *cssl_ktls_no_reading(void);
+
 /* Attaches TLS to the socket, without keys yet. Returns 1, or 0 with errno. */
 int cssl_ktls_begin(const cssl_conn *c);
 /*
@@ -42,9 +51,20 @@ int cssl_ktls_send(cssl_conn *c, int type, const unsigned char *p, size_t n);
 
 /*
  * Returns 1 if the kernel has sealed or accepted something that TCP has not
- * taken yet, and the socket is not writable. A FIN of shutdown(2) or close(2)
- * would overtake it, and it would be lost.
+ * taken yet. A FIN of shutdown(2) or close(2) would overtake it, and it would be
+ * lost.
  */
 int cssl_ktls_holds(const cssl_conn *c);
+/*
+ * After close_notify: makes TCP take what the kernel holds. Returns 1 if TCP had
+ * no room for all of it; the socket will then become writable.
+ *
+ * When TCP has room again, the socket becomes writable, but a thread of the
+ * kernel sends what it holds only later, and no event follows. sendmsg sends it
+ * at once, before its own record, and there is no way without a record. So
+ * close_notify goes once more; what follows the first one is ignored (RFC 8446,
+ * section 6.1).
+ */
+int cssl_ktls_push(cssl_conn *c);
 
 #endif

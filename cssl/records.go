@@ -29,11 +29,13 @@ const (
 	// Each direction that the kernel does not take stays with RecordsDirect:
 	// State.RecordsReason says why. The module tls must be loaded, unless the
 	// process may load it (CAP_NET_ADMIN); a Conn without a socket has direct
-	// records. A kernel before Linux 6.14 cannot change keys: after a KeyUpdate
-	// of the peer the connection fails, and KeyUpdate returns
-	// [tlsio.ErrState]. Do not use it with package reactor there: such a kernel
-	// (seen with 6.1) reports a socket as readable while only a part of a record
-	// is there, and the loop spins until the rest arrives.
+	// records. Before Linux 6.5 the kernel would report a socket as readable
+	// while only a part of a record is there, and an event loop would spin until
+	// the rest arrives. So the first Context with RecordsKernel tries it on a
+	// socket of its own; on such a kernel, reading stays direct. A kernel before
+	// Linux 6.14 cannot change keys: after a KeyUpdate of the peer the connection
+	// fails (if reading is direct, only if the peer asks for a new key of ours),
+	// and KeyUpdate returns [tlsio.ErrState].
 	RecordsKernel
 )
 

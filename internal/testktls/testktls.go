@@ -2,6 +2,7 @@
 package testktls
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -44,4 +45,23 @@ func Needs(t testing.TB) {
 		t.Fatal("the guest's kernel has no TLS")
 	}
 	t.Skip("the kernel has no TLS; make test-ktls runs this in a guest")
+}
+
+// PartOfRecord begins State.RecordsReason where the kernel must not open
+// records: a part of one makes the socket readable.
+const PartOfRecord = "reading is direct: the kernel reports a part of a record as readable"
+
+// Reads reports whether the kernel may open records. From Linux 6.5 on it may;
+// before, reason, a State.RecordsReason, says whether it may.
+func Reads(t testing.TB, reason string) bool {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	return major > 6 || major == 6 && minor >= 5 || reason != PartOfRecord
 }
