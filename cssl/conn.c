@@ -154,7 +154,12 @@ static cssl_result without_progress(cssl_conn *c, int code)
 /* Returns the result of an SSL_ call that returned ret <= 0. */
 static cssl_result failure(cssl_conn *c, int ret)
 {
-	return without_progress(c, SSL_get_error(c->ssl, ret));
+	int code = SSL_get_error(c->ssl, ret);
+
+	/* It does not see close_notify behind a warning such as user_canceled. */
+	if (code == SSL_ERROR_SYSCALL && (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN))
+		code = SSL_ERROR_ZERO_RETURN;
+	return without_progress(c, code);
 }
 
 /* Returns the result of an operation of direct.c. */

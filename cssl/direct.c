@@ -466,7 +466,7 @@ static enum verdict read_alert(cssl_conn *c, const unsigned char *p, size_t n)
 
 	if (n != 2)
 		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_INVALID_ALERT);
-	if (p[0] == SSL3_AL_WARNING || (tls13 && p[1] == SSL_AD_USER_CANCELLED)) {
+	if (tls13 ? p[1] == SSL_AD_USER_CANCELLED : p[0] == SSL3_AL_WARNING) {
 		if (++d->warnings == MAX_WARNINGS)
 			return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_TOO_MANY_WARN_ALERTS);
 	}
@@ -569,12 +569,10 @@ static enum verdict check_header(cssl_direct *d, const unsigned char *h, size_t 
 {
 	int tls13 = d->records.suite->tls13;
 
-	if (h[1] != TLS1_2_VERSION >> 8 || (!tls13 && h[2] != (TLS1_2_VERSION & 0xff)))
-		return refuse(d, SSL_AD_PROTOCOL_VERSION, SSL_R_WRONG_VERSION_NUMBER);
 	if (tls13 && h[0] != SSL3_RT_APPLICATION_DATA)
 		return refuse(d, SSL_AD_UNEXPECTED_MESSAGE, SSL_R_BAD_RECORD_TYPE);
-	if (tls13 && h[2] != (TLS1_2_VERSION & 0xff))
-		return refuse(d, SSL_AD_DECODE_ERROR, SSL_R_WRONG_VERSION_NUMBER);
+	if (h[1] != TLS1_2_VERSION >> 8 || h[2] != (TLS1_2_VERSION & 0xff))
+		return refuse(d, tls13 ? SSL_AD_DECODE_ERROR : SSL_AD_PROTOCOL_VERSION, SSL_R_WRONG_VERSION_NUMBER);
 	if (body > (tls13 ? SSL3_RT_MAX_TLS13_ENCRYPTED_LENGTH : SSL3_RT_MAX_PLAIN_LENGTH + SSL3_RT_MAX_ENCRYPTED_OVERHEAD))
 		return refuse(d, SSL_AD_RECORD_OVERFLOW, SSL_R_ENCRYPTED_LENGTH_TOO_LONG);
 	return NOTHING;

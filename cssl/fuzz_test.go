@@ -65,7 +65,7 @@ func FuzzRecords(f *testing.F) {
 		switch {
 		case direct.read == nil || openssl.read == nil:
 			t.Error("reading does not end")
-		case ended(direct) && ending(openssl.read) == "": // the quirk in differences
+		case ended(direct) && ending(openssl.read) == "too many warn alerts": // in differences
 		case ended(direct) && (!ended(openssl) || !bytes.Equal(direct.data, openssl.data)), !bytes.HasPrefix(openssl.data, direct.data):
 			t.Errorf("OpenSSL: %s\ndirect: %s", openssl, direct)
 		}
