@@ -269,7 +269,7 @@ int cssl_ktls_recv(cssl_conn *c, unsigned char *p, size_t len, size_t *n)
 		d->reason = SSL_R_ENCRYPTED_LENGTH_TOO_LONG;
 		break;
 	case EINVAL:
-		d->alert = SSL_AD_PROTOCOL_VERSION;
+		d->alert = d->records.suite->tls13 ? SSL_AD_DECODE_ERROR : SSL_AD_PROTOCOL_VERSION;
 		d->reason = SSL_R_WRONG_VERSION_NUMBER;
 		break;
 	case EKEYEXPIRED: /* a record begins with KeyUpdate, and there is more in it or before its end */

@@ -215,9 +215,13 @@ func TestKernelBadRecords(t *testing.T) {
 		{"forged", "\x17\x03\x03\x00\x40" + strings.Repeat("x", 64), tlsio.AlertBadRecordMAC},
 		{"short", "\x17\x03\x03\x00\x04abcd" + strings.Repeat("\x17\x03\x03", 10), tlsio.AlertBadRecordMAC},
 		{"long", "\x17\x03\x03\x60\x00" + strings.Repeat("x", 100), tlsio.AlertRecordOverflow},
-		{"version", "\x17\x02\x03\x00\x40" + strings.Repeat("x", 64), tlsio.AlertProtocolVersion},
+		{"version", "\x17\x02\x03\x00\x40" + strings.Repeat("x", 64), tlsio.AlertProtocolVersion}, // decode_error in TLS 1.3
 	} {
 		for _, version := range versions {
+			alert := tt.alert
+			if version == TLS13 && alert == tlsio.AlertProtocolVersion {
+				alert = tlsio.AlertDecodeError
+			}
 			errs := map[Records]string{}
 			for _, kind := range []Records{RecordsDirect, RecordsKernel} {
 				c, s := kernelEnds(t, version, false, func(c, s *Config) { s.Records = kind })
@@ -230,11 +234,11 @@ func TestKernelBadRecords(t *testing.T) {
 				await(t, s.c.fd)
 				var e *tlsio.Error
 				r := s.c.Read(s.readBuf)
-				if !errors.As(r.Err, &e) || e.Alert != tt.alert || e.AlertSide != tlsio.AlertSent {
+				if !errors.As(r.Err, &e) || e.Alert != alert || e.AlertSide != tlsio.AlertSent {
 					t.Errorf("%s, %v, %v: %+v", tt.name, version, kind, r)
 				}
 				errs[kind] = fmt.Sprint(r.Err)
-				wantAlert(t, c, tt.alert)
+				wantAlert(t, c, alert)
 			}
 			if errs[RecordsDirect] != errs[RecordsKernel] {
 				t.Errorf("%s, %v: direct: %s, kernel: %s", tt.name, version, errs[RecordsDirect], errs[RecordsKernel])
