@@ -1,10 +1,11 @@
 /*
  * Direct records: after the handshake the SSL is freed, and this connection's
  * records are sealed and opened here, on EVP. docs/design/records.md says what
- * is ours and what is OpenSSL's. The functions block only in recv and send
- * on a blocking socket. cssl_direct_switch and cssl_direct_free call
- * cssl_go_release if they drop the last reference to an SSL_CTX; nothing else
- * calls back.
+ * is ours and what is OpenSSL's. direct_switch.c makes the state and the switch,
+ * and has what the SSL knew; direct.c has the operations. The functions block
+ * only in recv and send on a blocking socket. cssl_direct_switch and
+ * cssl_direct_free call cssl_go_release if they drop the last reference to an
+ * SSL_CTX; nothing else calls back.
  */
 #ifndef CSSL_DIRECT_H
 #define CSSL_DIRECT_H
