@@ -511,10 +511,10 @@ static const char *give_writing(cssl_conn *c)
 /* Keeps the first reason. */
 static void refused(cssl_direct *d, const char *why)
 {
-	if (d->refusal != NULL || why == NULL)
+	if (d->obstacle != NULL || why == NULL)
 		return;
-	d->refusal = why;
-	d->refusal_errno = (int16_t)errno;
+	d->obstacle = why;
+	d->obstacle_errno = (int16_t)errno;
 }
 
 void cssl_direct_to_kernel(cssl_conn *c)
@@ -524,7 +524,7 @@ void cssl_direct_to_kernel(cssl_conn *c)
 	if (!cssl_data_of_ctx(d->ctx)->kernel)
 		return;
 	errno = 0;
-	d->refusal = NULL;
+	d->obstacle = NULL;
 	if (c->t.fd < 0) {
 		refused(d, "the connection has no socket");
 	} else if (!cssl_ktls_begin(c)) {

@@ -13,11 +13,14 @@
  * Records under one key before it is updated. RFC 8446, section 5.5, allows 2
  * to the power of 24.5 for AES-GCM.
  */
-#define UPDATE_AFTER ((uint64_t)1 << 24)
+#define UPDATE_AFTER ((uint32_t)1 << 24)
 
 enum { CLIENT_SECRET = 1, SERVER_SECRET = 2, EXPORTER_SECRET = 4, EARLY_EXPORTER_SECRET = 8 };
 
-cssl_direct *cssl_direct_new(uint64_t update_after)
+/* The size of cssl_direct.more. */
+enum { MORE = SSL_MAX_MASTER_KEY_LENGTH + 2 * SSL3_RANDOM_SIZE };
+
+cssl_direct *cssl_direct_new(uint32_t update_after)
 {
 	cssl_direct *d = calloc(1, sizeof *d);
 
@@ -34,14 +37,28 @@ void cssl_direct_free(cssl_direct *d, int failed)
 		SSL_CTX_remove_session(d->ctx, d->session);
 	cssl_keys_wipe(&d->records);
 	cssl_bytes_free(&d->plain);
-	OPENSSL_clear_free(d->master, SSL_MAX_MASTER_KEY_LENGTH + 2 * SSL3_RANDOM_SIZE);
-	free(d->strings);
-	free(d->facts.peer);
-	free(d->facts.verified);
+	OPENSSL_clear_free(d->more, MORE);
+	free(d->facts.bytes);
 	SSL_SESSION_free(d->session);
 	SSL_CTX_free(d->ctx);
 	OPENSSL_cleanse(d, sizeof *d);
 	free(d);
+}
+
+/* Returns where a secret is kept, or NULL if out of memory. */
+static unsigned char *place_of(cssl_direct *d, uint8_t secret, int server)
+{
+	switch (secret) {
+	case CLIENT_SECRET:
+		return server ? d->records.read.secret : d->records.write.secret;
+	case SERVER_SECRET:
+		return server ? d->records.write.secret : d->records.read.secret;
+	case EXPORTER_SECRET:
+		return d->exporter;
+	}
+	if (d->more == NULL) /* few connections have early data */
+		d->more = OPENSSL_malloc(MORE);
+	return d->more;
 }
 
 static int nibble(char c)
@@ -51,28 +68,28 @@ static int nibble(char c)
 
 void cssl_direct_secret(cssl_direct *d, const SSL *ssl, const char *line)
 {
-	int server = SSL_is_server(ssl);
-	struct {
+	static const struct {
 		const char *label;
 		uint8_t bit;
-		unsigned char *out;
-	} const secrets[] = {
-		{"CLIENT_TRAFFIC_SECRET_0 ", CLIENT_SECRET, d == NULL ? NULL : server ? d->records.read.secret : d->records.write.secret},
-		{"SERVER_TRAFFIC_SECRET_0 ", SERVER_SECRET, d == NULL ? NULL : server ? d->records.write.secret : d->records.read.secret},
-		{"EXPORTER_SECRET ", EXPORTER_SECRET, d == NULL ? NULL : d->exporter},
-		{"EARLY_EXPORTER_SECRET ", EARLY_EXPORTER_SECRET, d == NULL ? NULL : d->early_exporter},
+	} secrets[] = {
+		{"CLIENT_TRAFFIC_SECRET_0 ", CLIENT_SECRET},
+		{"SERVER_TRAFFIC_SECRET_0 ", SERVER_SECRET},
+		{"EXPORTER_SECRET ", EXPORTER_SECRET},
+		{"EARLY_EXPORTER_SECRET ", EARLY_EXPORTER_SECRET},
 	};
+	unsigned char *out;
+	const char *hex;
 	size_t i, j;
 
 	for (i = 0; d != NULL && i < sizeof secrets / sizeof *secrets; i++) {
-		const char *hex;
-
 		if (strncmp(line, secrets[i].label, strlen(secrets[i].label)) != 0)
 			continue;
+		out = place_of(d, secrets[i].bit, SSL_is_server(ssl));
 		hex = strrchr(line, ' ') + 1;
-		for (j = 0; j < CSSL_MAX_SECRET && hex[2 * j] != 0; j++)
-			secrets[i].out[j] = (unsigned char)(nibble(hex[2 * j]) << 4 | nibble(hex[2 * j + 1]));
-		d->secrets |= secrets[i].bit;
+		for (j = 0; out != NULL && j < CSSL_MAX_SECRET && hex[2 * j] != 0; j++)
+			out[j] = (unsigned char)(nibble(hex[2 * j]) << 4 | nibble(hex[2 * j + 1]));
+		if (out != NULL)
+			d->secrets |= secrets[i].bit;
 	}
 }
 
@@ -165,7 +182,7 @@ static const char *take_over_tls12(cssl_conn *c)
 
 	if ((SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION) == 0)
 		return "renegotiation is allowed";
-	m = d->master = OPENSSL_malloc(SSL_MAX_MASTER_KEY_LENGTH + 2 * SSL3_RANDOM_SIZE);
+	m = d->more = OPENSSL_malloc(MORE);
 	if (m == NULL || SSL_SESSION_get_master_key(SSL_get0_session(c->ssl), m, SSL_MAX_MASTER_KEY_LENGTH) != SSL_MAX_MASTER_KEY_LENGTH)
 		return "the master secret could not be read";
 	SSL_get_server_random(c->ssl, m + SSL_MAX_MASTER_KEY_LENGTH, SSL3_RANDOM_SIZE);
@@ -187,29 +204,31 @@ static unsigned lower(unsigned a, unsigned b)
 	return b != 0 && b < a ? b : a;
 }
 
-/*
- * Copies what the facts point to and the SSL owns. The names of cipher and
- * group belong to the library and to the SSL_CTX. Returns 0 if out of memory.
- */
-static int keep_facts(cssl_direct *d, cssl_state s)
+/* Keeps a copy of s, and frees its certificates. Returns 0 if out of memory. */
+static int keep_facts(cssl_direct *d, const cssl_state *s)
 {
-	size_t name = s.server_name != NULL ? strlen(s.server_name) + 1 : 0;
-	unsigned char *p = NULL;
+	cssl_facts f = {
+		.cipher = s->cipher, .group = s->group, .verify = (int32_t)s->verify, .early = (uint8_t)s->early, .resumed = (uint8_t)s->resumed,
+		.alpn = (uint8_t)s->alpn_len, .psk = (uint16_t)s->psk_len, .peer = (uint32_t)s->peer_len, .verified = (uint32_t)s->verified_len,
+		.server_name = s->server_name != NULL ? (uint16_t)(strlen(s->server_name) + 1) : 0,
+	};
+	const struct {
+		const void *p;
+		size_t n;
+	} parts[] = {{s->alpn, f.alpn}, {s->psk, f.psk}, {s->server_name, f.server_name}, {s->peer, f.peer}, {s->verified, f.verified}};
+	unsigned char *p;
+	size_t n = 0, i;
 
-	if (s.alpn_len + s.psk_len + name > 0 && (p = malloc(s.alpn_len + s.psk_len + name)) == NULL) {
-		free(s.peer);
-		free(s.verified);
-		return 0;
-	}
-	d->strings = p;
-	if (s.alpn_len > 0)
-		s.alpn = memcpy(p, s.alpn, s.alpn_len);
-	if (s.psk_len > 0)
-		s.psk = memcpy(p + s.alpn_len, s.psk, s.psk_len);
-	if (name > 0)
-		s.server_name = memcpy(p + s.alpn_len + s.psk_len, s.server_name, name);
-	d->facts = s;
-	return 1;
+	for (i = 0; i < sizeof parts / sizeof *parts; i++)
+		n += parts[i].n;
+	p = f.bytes = n > 0 ? malloc(n) : NULL;
+	for (i = 0; p != NULL && i < sizeof parts / sizeof *parts; p += parts[i++].n)
+		if (parts[i].n > 0)
+			memcpy(p, parts[i].p, parts[i].n);
+	free(s->peer);
+	free(s->verified);
+	d->facts = f;
+	return p != NULL || n == 0;
 }
 
 static const char *take_over(cssl_conn *c)
@@ -234,10 +253,8 @@ static const char *take_over(cssl_conn *c)
 	obstacle = suite->tls13 ? take_over_tls13(c) : take_over_tls12(c);
 	if (obstacle != NULL)
 		return obstacle;
-	d->max_fragment = (unsigned)cssl_ssl_max_fragment(ssl);
-	d->max_receive = lower(SSL3_RT_MAX_PLAIN_LENGTH, d->max_fragment);
-	d->max_send = lower(lower(lower(SSL3_RT_MAX_PLAIN_LENGTH, c->data.own_limit != 0 ? c->data.own_limit : x->max_send_fragment),
-	                          c->data.peer_limit), d->max_fragment);
+	d->max_receive = (uint16_t)lower(SSL3_RT_MAX_PLAIN_LENGTH, (unsigned)cssl_ssl_max_fragment(ssl));
+	d->max_send = (uint16_t)lower(lower(d->max_receive, c->data.own_limit != 0 ? c->data.own_limit : x->max_send_fragment), c->data.peer_limit);
 	return NULL;
 }
 
@@ -247,10 +264,9 @@ static void give_up(cssl_conn *c, const char *obstacle)
 	c->direct->obstacle = obstacle;
 	ERR_clear_error();
 	cssl_keys_wipe(&c->direct->records);
-	OPENSSL_clear_free(c->direct->master, SSL_MAX_MASTER_KEY_LENGTH + 2 * SSL3_RANDOM_SIZE);
-	c->direct->master = NULL;
+	OPENSSL_clear_free(c->direct->more, MORE);
+	c->direct->more = NULL;
 	OPENSSL_cleanse(c->direct->exporter, sizeof c->direct->exporter);
-	OPENSSL_cleanse(c->direct->early_exporter, sizeof c->direct->early_exporter);
 	SSL_set_read_ahead(c->ssl, c->t.ahead);
 }
 
@@ -267,7 +283,7 @@ void cssl_direct_switch(cssl_conn *c, cssl_state facts)
 {
 	cssl_direct *d = c->direct;
 
-	if (!keep_facts(d, facts)) {
+	if (!keep_facts(d, &facts)) {
 		give_up(c, "out of memory");
 		return;
 	}
@@ -306,7 +322,7 @@ static int export_tls12(const cssl_direct *d, unsigned char *buf, size_t len, co
 {
 	static const char *const reserved[] = {"client finished", "server finished", "master secret", "extended master secret",
 	                                       "key expansion"};
-	const unsigned char *randoms = d->master + SSL_MAX_MASTER_KEY_LENGTH;
+	const unsigned char *randoms = d->more + SSL_MAX_MASTER_KEY_LENGTH;
 	size_t n = label_len + 2 * SSL3_RANDOM_SIZE + (use_context ? 2 + context_len : 0), i;
 	unsigned char *seed, *p;
 	int ok;
@@ -330,7 +346,7 @@ static int export_tls12(const cssl_direct *d, unsigned char *buf, size_t len, co
 		if (context_len > 0)
 			memcpy(p, context, context_len);
 	}
-	ok = cssl_prf(&d->records, d->master, seed, n, buf, len);
+	ok = cssl_prf(&d->records, d->more, seed, n, buf, len);
 	if (!ok) /* for example, the context is longer than the provider allows */
 		ERR_raise(ERR_LIB_SSL, ERR_R_INTERNAL_ERROR);
 	free(seed);
@@ -344,7 +360,7 @@ int cssl_direct_export(const cssl_conn *c, int early, unsigned char *buf, size_t
 
 	if (early)
 		return (d->secrets & EARLY_EXPORTER_SECRET) &&
-		       export_tls13(d, d->early_exporter, buf, len, label, label_len, context, context_len);
+		       export_tls13(d, d->more, buf, len, label, label_len, context, context_len);
 	if (d->records.suite->tls13)
 		return export_tls13(d, d->exporter, buf, len, label, label_len, context, context_len);
 	return export_tls12(d, buf, len, label, label_len, context, context_len, use_context);

@@ -29,7 +29,7 @@ func (p *recordPeer) taken() []string {
 	return p.heard(sent)
 }
 
-func afterRecords(t testing.TB, n uint64) {
+func afterRecords(t testing.TB, n uint32) {
 	updateAfter = n
 	t.Cleanup(func() { updateAfter = 0 })
 }

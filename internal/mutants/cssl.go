@@ -154,5 +154,5 @@ var ofDirect = []mutation{
 	{"wipe", "the exporter's secret stays", "direct_switch.c",
 		"\tOPENSSL_cleanse(d, sizeof *d);\n\tfree(d);\n", "\tfree(d);\n"},
 	{"wipe", "the master secret stays", "direct_switch.c",
-		"\tOPENSSL_clear_free(d->master, SSL_MAX_MASTER_KEY_LENGTH + 2 * SSL3_RANDOM_SIZE);\n", "\tOPENSSL_free(d->master);\n"},
+		"\tOPENSSL_clear_free(d->more, MORE);\n", "\tOPENSSL_free(d->more);\n"},
 }
