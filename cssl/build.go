@@ -115,7 +115,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 
 // updateAfter is the number of records after which direct records update a key;
 // 0 is the default. Tests change it.
-var updateAfter uint64
+var updateAfter uint32
 
 // kernelRefuses has the directions for which kernel TLS gets an option that no
 // kernel knows: CSSL_KERNEL_READ, CSSL_KERNEL_WRITE. Tests change it.
@@ -198,7 +198,7 @@ func (b *builder) create(identity [32]byte) error {
 		C.SSL_CTX_set_recv_max_early_data(b.ptr, C.uint32_t(max(c.MaxEarlyData, tlsio.MaxPlaintext)))
 	}
 	if c.Records != RecordsOpenSSL &&
-		C.cssl_ctx_direct(b.ptr, C.uint64_t(updateAfter), cbool(c.Records == RecordsKernel), C.int(kernelRefuses)) == 0 {
+		C.cssl_ctx_direct(b.ptr, C.uint32_t(updateAfter), cbool(c.Records == RecordsKernel), C.int(kernelRefuses)) == 0 {
 		return &ConfigError{Setting: "Records", Err: syscall.ENOMEM}
 	}
 	return nil

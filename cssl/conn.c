@@ -370,8 +370,8 @@ cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len)
 }
 
 /*
- * Returns 1 if a record may be written: nothing is queued for the socket, or in
- * engine mode there is room for one more.
+ * Returns 1 if a record may be written: nothing is queued for the socket, or
+ * without a socket there is room for one more.
  */
 static int has_room(cssl_conn *c)
 {
@@ -536,14 +536,14 @@ cssl_result cssl_key_update(cssl_conn *c, int request_peer)
 	begin(c);
 	if (c->failed || !c->established || c->shutdown_done)
 		return bad_state(c);
-	if (cssl_is_direct(c) && !c->direct->records.suite->tls13)
-		return bad_state(c);
-	if (cssl_is_direct(c) && !cssl_ktls_can_update(c)) {
+	if (cssl_is_direct(c)) {
+		if (!c->direct->records.suite->tls13)
+			return bad_state(c);
+		if (cssl_ktls_can_update(c))
+			return direct_result(c, cssl_direct_update(c, request_peer), 1);
 		cssl_ktls_raise();
 		return start(c, 0);
 	}
-	if (cssl_is_direct(c))
-		return direct_result(c, cssl_direct_update(c, request_peer), 1);
 	if (SSL_in_init(c->ssl) || SSL_version(c->ssl) < TLS1_3_VERSION)
 		return bad_state(c);
 	return start(c, SSL_key_update(c->ssl, request_peer ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED));

@@ -1,6 +1,6 @@
 /*
  * The C side of a connection: an SSL, the transport BIO below it, and one
- * function for each operation, which does all of it in one crossing from Go.
+ * function for each operation, which does all of it in one cgo call.
  * Except for the operations, cssl_detach, cssl_attach and cssl_conn_free,
  * nothing here blocks or calls back.
  */
@@ -49,7 +49,7 @@ typedef struct cssl_conn cssl_conn;
 
 typedef struct {
 	int server;
-	int fd;      /* the socket, which stays the caller's; negative: engine mode, see cssl_feed */
+	int fd;      /* the socket, which stays the caller's; negative: there is none, see cssl_feed */
 	int blocking; /* recv and send wait, if the socket is blocking */
 	size_t tail; /* the most ciphertext, in bytes, to queue if the transport does not take it */
 	uint32_t max_messages, max_renegotiations;
@@ -126,7 +126,7 @@ cssl_decisions *cssl_conn_decisions(cssl_conn *c);
 int cssl_free_buffers(cssl_conn *c);
 
 /*
- * Engine mode. These copy, and keep no pointer. cssl_feed takes at most
+ * Without a socket. These copy, and keep no pointer. cssl_feed takes at most
  * cssl_feed_room bytes. cssl_feed and cssl_take return the number of bytes
  * copied, which may be less than len. cssl_feed returns 0 if out of memory; a
  * read before the next cssl_feed reports that.

@@ -77,17 +77,36 @@ static unsigned char *copy(const unsigned char *p, long n)
 	return q != NULL ? memcpy(q, p, (size_t)n) : NULL;
 }
 
+/* Returns the next n bytes at *p, or NULL if n is 0. */
+static const unsigned char *next(const unsigned char **p, size_t n)
+{
+	const unsigned char *q = n > 0 ? *p : NULL;
+
+	if (n > 0)
+		*p += n;
+	return q;
+}
+
 /* The facts that were kept when the SSL was freed. */
 static cssl_state kept_state(const cssl_conn *c, int certificates)
 {
-	cssl_state s = c->direct->facts;
+	const cssl_direct *d = c->direct;
+	const cssl_facts *f = &d->facts;
+	const unsigned char *p = f->bytes;
+	cssl_state s = {
+		.version = d->records.suite->tls13 ? TLS1_3_VERSION : TLS1_2_VERSION, .resumed = f->resumed,
+		.cipher_id = d->records.suite->id, .cipher = f->cipher, .group = f->group,
+		.psk_len = f->psk, .alpn_len = f->alpn, .early = f->early, .verify = f->verify,
+		.direct = 1, .kernel = d->kernel != 0, .obstacle = d->obstacle, .obstacle_errno = d->obstacle_errno,
+	};
 
-	s.direct = 1;
-	s.kernel = c->direct->kernel != 0;
-	s.obstacle = c->direct->refusal;
-	s.obstacle_errno = c->direct->refusal_errno;
-	s.peer = certificates ? copy(s.peer, s.peer_len) : NULL;
-	s.verified = certificates ? copy(s.verified, s.verified_len) : NULL;
+	s.alpn = next(&p, f->alpn);
+	s.psk = next(&p, f->psk);
+	s.server_name = (const char *)next(&p, f->server_name);
+	if (certificates) {
+		s.peer = copy(next(&p, f->peer), s.peer_len = f->peer);
+		s.verified = copy(next(&p, f->verified), s.verified_len = f->verified);
+	}
 	return s;
 }
 
@@ -163,5 +182,7 @@ int cssl_shutdown_sent(const cssl_conn *c)
 
 unsigned cssl_max_fragment(const cssl_conn *c)
 {
-	return cssl_is_direct(c) ? c->direct->max_fragment : (unsigned)cssl_ssl_max_fragment(c->ssl);
+	if (cssl_is_direct(c))
+		return c->direct->max_receive < SSL3_RT_MAX_PLAIN_LENGTH ? c->direct->max_receive : 0;
+	return (unsigned)cssl_ssl_max_fragment(c->ssl);
 }

@@ -164,7 +164,7 @@ void cssl_ctx_keylog(SSL_CTX *ctx)
 	SSL_CTX_set_keylog_callback(ctx, on_keylog);
 }
 
-int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after, int kernel, int kernel_refuses)
+int cssl_ctx_direct(SSL_CTX *ctx, uint32_t update_after, int kernel, int kernel_refuses)
 {
 	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
 

@@ -1,6 +1,6 @@
 /*
  * The C side of an SSL_CTX: what needs a macro, a callback, or several calls in
- * one crossing with the error queue.
+ * one cgo call with the error queue.
  */
 #ifndef CSSL_CONTEXT_H
 #define CSSL_CONTEXT_H
@@ -52,7 +52,7 @@ void cssl_ctx_keylog(SSL_CTX *ctx);
  * of the directions (CSSL_KERNEL_*) in kernel_refuses. The first such call may
  * wait as cssl_ktls_probe does. Returns 0 if out of memory.
  */
-int cssl_ctx_direct(SSL_CTX *ctx, uint64_t update_after, int kernel, int kernel_refuses);
+int cssl_ctx_direct(SSL_CTX *ctx, uint32_t update_after, int kernel, int kernel_refuses);
 
 /*
  * For a connection before its handshake. These do not block or call back, and

@@ -1,10 +1,11 @@
 /*
  * Direct records: after the handshake the SSL is freed, and this connection's
  * records are sealed and opened here, on EVP. docs/design/records.md says what
- * is ours and what is OpenSSL's. The functions block only in recv and send
- * on a blocking socket. cssl_direct_switch and cssl_direct_free call
- * cssl_go_release if they drop the last reference to an SSL_CTX; nothing else
- * calls back.
+ * is ours and what is OpenSSL's. direct_switch.c makes the state and the switch,
+ * and has what the SSL knew; direct.c has the operations. The functions block
+ * only in recv and send on a blocking socket. cssl_direct_switch and
+ * cssl_direct_free call cssl_go_release if they drop the last reference to an
+ * SSL_CTX; nothing else calls back.
  */
 #ifndef CSSL_DIRECT_H
 #define CSSL_DIRECT_H
@@ -18,6 +19,21 @@
 enum { CSSL_KERNEL_READ = 1, CSSL_KERNEL_WRITE = 2 };
 
 /*
+ * What cssl_conn_state returns after the switch. bytes has, one after the
+ * other, what the lengths are of. The names of cipher and group belong to the
+ * library and to the SSL_CTX.
+ */
+typedef struct {
+	const char *cipher, *group;
+	unsigned char *bytes;
+	uint32_t peer, verified; /* lengths */
+	uint16_t psk, server_name; /* the same; a server name ends with a 0 */
+	uint8_t alpn;            /* the same */
+	uint8_t early, resumed;
+	int32_t verify;
+} cssl_facts;
+
+/*
  * The state of direct records. It is made with the connection, if its SSL_CTX
  * asks for direct records. Until the switch it collects what the switch needs.
  */
@@ -25,38 +41,34 @@ struct cssl_direct {
 	cssl_records records;
 	SSL_CTX *ctx;    /* a reference from the switch on; NULL before */
 	SSL_SESSION *session; /* the same, if the server has a cache */
-	cssl_state facts; /* from the switch on; its pointers are to strings, or owned */
-	unsigned char *strings;
-	unsigned max_fragment; /* as cssl_ssl_max_fragment returned it */
+	cssl_facts facts; /* from the switch on */
 	union {
 		unsigned char exporter[CSSL_MAX_SECRET];    /* TLS 1.3 */
 		unsigned char finished[CSSL_OVERHEAD + 16]; /* TLS 1.2: our Finished, sealed */
 	};
-	unsigned char early_exporter[CSSL_MAX_SECRET];
-	unsigned char *master;  /* TLS 1.2: the master secret and both randoms; the exporter needs them */
-	uint8_t extended_master; /* the master secret is of the kind of RFC 7627 */
-	const char *obstacle;   /* why the SSL stays */
-	uint64_t update_after;  /* records under one key, see cssl_direct_write */
+	unsigned char *more;    /* TLS 1.3: the early exporter secret; TLS 1.2: the master secret and both randoms; or NULL */
+	const char *obstacle;   /* why the SSL stays or, after the switch, the kernel has not both directions; or NULL */
 	cssl_bytes plain;       /* opened, but not yet read */
-	unsigned max_send, max_receive; /* plaintext in a record */
+	uint64_t due;           /* for the kernel: what TCP must have taken in the end, see ktls.c */
+	uint32_t update_after;  /* records under one key, see cssl_direct_write */
 	uint32_t last;          /* the length of the last record written, before the switch */
+	int reason;             /* why reading has failed, of SSL_R_*; 0: it has not */
+	int16_t alert;          /* with reason: the alert to send, or -1 */
+	int16_t obstacle_errno; /* with obstacle, or 0 */
+	uint16_t max_send, max_receive; /* plaintext in a record */
+	uint8_t extended_master; /* the master secret is of the kind of RFC 7627 */
 	uint8_t finished_len;
 	uint8_t secrets;        /* bits of the secrets that were seen */
 	uint8_t update;         /* a KeyUpdate is due: 1, or 2 if it requests the peer's */
 	uint8_t head[4], head_len; /* of a handshake message that has arrived in part */
 	uint8_t empty, warnings; /* in a row */
 	uint8_t ended;          /* the peer has sent close_notify */
-	int16_t alert;          /* with reason: the alert to send, or -1 */
-	uint64_t due;           /* for the kernel: what TCP must have taken in the end, see ktls.c */
 	uint8_t held;           /* by the kernel, when close_notify was written */
 	uint8_t kernel;         /* CSSL_KERNEL_READ and CSSL_KERNEL_WRITE, see ktls.h */
-	int16_t refusal_errno;  /* with refusal, or 0 */
-	const char *refusal;    /* why the kernel has not both directions, or NULL */
-	int reason;             /* why reading has failed, of SSL_R_*; 0: it has not */
 };
 
 /* Returns NULL if out of memory. update_after is 0 for the default. */
-cssl_direct *cssl_direct_new(uint64_t update_after);
+cssl_direct *cssl_direct_new(uint32_t update_after);
 /*
  * Wipes and frees d, which may be NULL. If the connection has failed, its
  * session leaves the server's cache, as with SSL_free.

@@ -29,7 +29,7 @@ func (p *recordPeer) taken() []string {
 	return p.heard(sent)
 }
 
-func afterRecords(t testing.TB, n uint64) {
+func afterRecords(t testing.TB, n uint32) {
 	updateAfter = n
 	t.Cleanup(func() { updateAfter = 0 })
 }
@@ -236,5 +236,34 @@ func TestDirectSockets(t *testing.T) {
 		c.out, s.echo, c.close, s.close = pattern(100_000, 1), true, true, true
 		runSockets(t, c, s, finished(c, s))
 		sameBytes(t, "echo", c.in, c.out)
+	}
+}
+
+// TestDirectChaCha20: OpenSSL's client reads and writes the records of ChaCha20-Poly1305, before and after new keys. A record that is forged
+// ends the connection.
+func TestDirectChaCha20(t *testing.T) {
+	for _, suite := range []gcmSuite{{version: TLS13, name: "TLS_CHACHA20_POLY1305_SHA256"}, {version: TLS12, name: "ECDHE-ECDSA-CHACHA20-POLY1305"}} {
+		t.Run(suite.version.String(), func(t *testing.T) {
+			p := newPair(t, mustClient(t, clientConfig()), directServer(t, suite, 0))
+			p.exchange(pattern(100_000, 1))
+			if st := p.server.State(); st.Records != RecordsDirect || st.Cipher != suite.name {
+				t.Fatalf("%+v", st)
+			}
+			if suite.version == TLS13 {
+				if r := p.server.KeyUpdate(true); r.Err != nil {
+					t.Fatal(r.Err)
+				}
+				p.exchange(pattern(100_000, 2))
+			}
+			p.client.Write([]byte("forged"))
+			n := p.client.Take(p.buf)
+			p.buf[n-1] ^= 1
+			p.server.Feed(p.buf[:n])
+			if r := p.server.Read(p.buf); !errors.Is(r.Err, tlsio.AlertBadRecordMAC) {
+				t.Errorf("the server reads %+v", r)
+			}
+			p.move(p.server, p.client)
+			checkAlert(t, p.client.Read(p.buf).Err, tlsio.AlertReceived, tlsio.AlertBadRecordMAC)
+		})
 	}
 }

@@ -118,9 +118,9 @@
 // # Direct records
 //
 // With [Config].Records set to [RecordsDirect], a server's connection frees its
-// SSL when the handshake is done. direct.c then takes the place of SSL_read_ex,
-// SSL_write_ex and SSL_shutdown; record.c seals and opens records on EVP.
-// With [RecordsKernel], ktls.c hands the keys on to the kernel.
+// SSL when the handshake is done (direct_switch.c). direct.c then takes the
+// place of SSL_read_ex, SSL_write_ex and SSL_shutdown; record.c seals and opens
+// records on EVP. With [RecordsKernel], ktls.c hands the keys on to the kernel.
 // docs/design/records.md has the reasons, and what differs.
 //
 // # The C files
@@ -136,8 +136,9 @@
 //	msg_callback.c                       alerts, limits, the first ClientHello
 //	decide.c                             decisions; switching the SSL_CTX
 //	session.c    conn_info.c  engine.c   sessions; State; Feed and Take
-//	direct.c                             records without an SSL
+//	direct.c                             the operations without an SSL
 //	ktls.c                               the same, by the kernel
+//	direct_switch.c                      from an SSL to direct records
 //	byname.c     psk.c        tickets.c  settings kept beside an SSL_CTX
 //	recordsize.c earlydata.c
 //	certs.c      keystore.c   library.c  certificates and keys; providers

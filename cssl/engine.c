@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-/* Engine mode: the caller moves the ciphertext. */
+/* Without a socket: the caller moves the ciphertext. */
 
 size_t cssl_feed_room(const cssl_conn *c)
 {

@@ -1,5 +1,5 @@
 /*
- * Takes over the thread's OpenSSL error queue, in the crossing that filled it.
+ * Takes over the thread's OpenSSL error queue, in the cgo call that filled it.
  * Nothing here blocks, allocates or calls back.
  */
 #ifndef CSSL_ERRORS_H

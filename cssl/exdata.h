@@ -39,7 +39,7 @@ typedef struct {
 	cssl_psk_table *psks;
 	cssl_ticket_keys *ticket_keys;
 	cssl_algorithms *algorithms; /* for direct records, or NULL if there are none */
-	uint64_t update_after;       /* for tests: see direct.c; or 0 */
+	uint32_t update_after;       /* for tests: see direct_switch.c; or 0 */
 	uint8_t kernel;              /* direct records go to the kernel if it takes them */
 	uint8_t kernel_refuses;      /* for tests: CSSL_KERNEL_*, see ktls.c */
 	int keylog;                  /* handshakes call cssl_go_keylog */

@@ -358,7 +358,7 @@ var errTooMany = errors.New("too many verifications wait for a decision")
 // step is a part of the handshake, up to the next want, on its own goroutine.
 // It uses buffers in memory; the owner has the socket.
 type step struct {
-	// What the owner did meanwhile in engine mode; the goroutine does not use
+	// What the owner did meanwhile, without a socket; the goroutine does not use
 	// these.
 	in    []byte // Feed
 	room  int    // for in

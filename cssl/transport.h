@@ -18,14 +18,14 @@ typedef struct {
 } cssl_bytes;
 
 typedef struct {
-	int fd;           /* the socket, or -1 in engine mode */
+	int fd;           /* the socket, or -1 if there is none */
 	int flags;        /* of recv and send: MSG_DONTWAIT, or 0 */
 	unsigned drained : 1; /* this operation's last recv was short: another would get EAGAIN */
-	unsigned eof : 1;     /* the peer's FIN was read (engine mode: cssl_feed_eof was called) */
+	unsigned eof : 1;     /* the peer's FIN was read, or cssl_feed_eof was called */
 	unsigned at_end : 1;  /* the last read found the end: see eof and recv_errno */
 	unsigned lost : 1;    /* input was lost: recv_errno is ENOMEM, and recv is not called again */
-	unsigned fed : 1;     /* engine mode: input came since the last read of direct records */
-	unsigned ended : 1;   /* engine mode: cssl_take_end was called */
+	unsigned fed : 1;     /* no socket: input came since the last read of direct records */
+	unsigned ended : 1;   /* no socket: cssl_take_end was called */
 	unsigned corked : 1;  /* output is collected in out and sent when the operation ends */
 	unsigned held : 1;    /* out is not yet offered to the transport; it goes with the next write */
 	unsigned more : 1;    /* more records follow: use MSG_MORE */
@@ -35,7 +35,7 @@ typedef struct {
 	int send_errno;   /* the first errno of send; from then on output is discarded */
 	/*
 	 * The last errno of recv but EAGAIN; the kernel reports it only once.
-	 * Engine mode: ENOMEM if input was not kept.
+	 * Without a socket: ENOMEM if input was not kept.
 	 */
 	int recv_errno;
 	size_t tail_max;  /* the greatest size of out */

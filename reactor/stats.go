@@ -82,11 +82,7 @@ func (l *Loop) opened(c *Conn) {
 	if f.Group != "" {
 		bump(&l.pub.Groups, f.Group)
 	}
-	records := cssl.Records(f.Records).String()
-	if f.Obstacle != "" {
-		records += ": " + f.Obstacle
-	}
-	bump(&l.pub.Records, records)
+	bump(&l.pub.Records, negotiated.RecordsText(cssl.Records(f.Records), f.Obstacle))
 	c.timedIn = session.Open
 	l.wheel.remove(c)
 	l.pending.remove(c)

@@ -169,7 +169,10 @@ type Config struct {
 	// ErrQueueFull instead of exceeding it. The default is 16 MiB.
 	MaxQueue int
 	// TurnBytes is the number of bytes after which Ready returns, so that one
-	// connection cannot hold up the others. The default is 128 KiB.
+	// connection cannot hold up the others. The default is 128 KiB. A turn may
+	// move more: the read or write that reaches TurnBytes is not cut short, since
+	// a part of a record cannot be read or written, and the other direction gets
+	// one more. A read moves at most Buffer.
 	TurnBytes int
 	// LingerBytes is the number of bytes that are read and discarded after our
 	// close_notify before the close fails with ErrLinger. The default is 1 MiB.

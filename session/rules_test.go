@@ -250,6 +250,12 @@ func TestTurnBudget(t *testing.T) {
 	r.write("hello")
 	r.ready(0, strings.Repeat("W(hello):want_read+in R:want_read+in ", 10*size/attemptCost/2+1))
 	r.waits("R run")
+
+	// A read is not cut short, however small a turn is.
+	r = openRig(t, Config{TurnBytes: 1000, Buffer: make([]byte, 66<<10)})
+	r.ready(Readable, "R:67584 | data(67584)")
+	r.waits("- run")
+	r.ready(0, "R:67584 | data(67584)")
 }
 
 // TestShortAnswerIsNotStarved (P17): while a peer keeps sending, an answer of less than a record still goes

@@ -2,6 +2,8 @@
 // each handshake. cssl.State has them too, but copies the certificates.
 package negotiated
 
+import "fmt"
+
 // Facts is a part of a cssl.State.
 type Facts struct {
 	Version             uint16
@@ -11,6 +13,15 @@ type Facts struct {
 	// the Context asks for.
 	Records  uint8
 	Obstacle string
+}
+
+// RecordsText returns the kind of records, a cssl.Records, followed by ": " and
+// the reason if there is one.
+func RecordsText(kind fmt.Stringer, reason string) string {
+	if reason == "" {
+		return kind.String()
+	}
+	return kind.String() + ": " + reason
 }
 
 // Of returns the facts of a *cssl.Conn. Package cssl sets it.

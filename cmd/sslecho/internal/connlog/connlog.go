@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -40,10 +41,8 @@ func (l Logged) OnClose(c *reactor.Conn, err error) {
 		attrs = append(attrs, slog.String("version", s.Version.String()), slog.String("cipher", s.Cipher), slog.Bool("resumed", s.Resumed))
 	}
 	records := "" // unless direct ones were asked for
-	if s.RecordsReason != "" {
-		records = s.Records.String() + ": " + s.RecordsReason
-	} else if s.Records != cssl.RecordsOpenSSL {
-		records = s.Records.String()
+	if s.RecordsReason != "" || s.Records != cssl.RecordsOpenSSL {
+		records = negotiated.RecordsText(s.Records, s.RecordsReason)
 	}
 	for _, a := range []struct{ key, value string }{{"group", s.Group}, {"sni", s.ServerName}, {"alpn", s.ALPN}, {"records", records}} {
 		if a.value != "" {
