@@ -45,7 +45,7 @@ func (s *Session) Ready(got Event) {
 			// that never stops sending must not delay our replies for ever,
 			// nor one that takes all we write delay our reading.
 			other := write
-			if op == write {
+			if op == write || wrote >= 2*tlsio.MaxPlaintext {
 				other = read
 			}
 			if spent || op != read && op != write || !s.can(other) {
