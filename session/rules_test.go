@@ -275,7 +275,7 @@ func TestInputIsNotStarved(t *testing.T) {
 	r.write(strings.Repeat("x", 9*tlsio.MaxPlaintext))
 	r.want[read] = tlsio.WantNone
 	r.ready(0, records+"R:100 | data(100)")
-	r.ready(0, records+"R:want_read")
+	r.ready(0, records+"R:want_read | drain")
 	r.waits("R run")
 }
 
