@@ -396,6 +396,8 @@ static int write_to_kernel(cssl_conn *c, const cssl_buffers *b, size_t *n)
 		return code;
 	c->t.more = 0; /* the kernel would hold the record back until another one */
 	*n = cssl_transport_send(&c->t, p, len);
+	if (c->t.send_errno != 0)
+		*n = 0;
 	c->direct->due += *n;
 	c->direct->records.write.seq += *n / SSL3_RT_MAX_PLAIN_LENGTH + 1; /* at least as many as the kernel's */
 	return *n > 0 ? SSL_ERROR_NONE : SSL_ERROR_WANT_WRITE;
