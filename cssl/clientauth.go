@@ -29,5 +29,5 @@ func (c *Conn) RequestCertificate() tlsio.Result {
 	if c.server && c.fatal == nil && !c.first() && C.cssl_requests_certificates(c.c) == 0 {
 		return tlsio.Result{Err: &tlsio.Error{Op: tlsio.OpRequestCertificate, Err: fmt.Errorf("%w: Config.Verify does not request a certificate", tlsio.ErrState)}}
 	}
-	return c.operate(tlsio.OpRequestCertificate, nil, false)
+	return c.operate(tlsio.OpRequestCertificate, false)
 }

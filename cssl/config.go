@@ -376,10 +376,10 @@ const DefaultDecisionTimeout = 10 * time.Second
 // DefaultSessionLifetime is used if Config.SessionLifetime is 0.
 const DefaultSessionLifetime = 24 * time.Hour
 
-// DefaultTail is used if Config.Tail is 0: the bytes of two of the largest
-// records, one for application data and one for protocol messages. Without a
-// socket it is the room for output between two calls of Take.
-const DefaultTail = 2 * (tlsio.MaxPlaintext + 2048 + 5)
+// DefaultTail is used if Config.Tail is 0: the bytes of four of the largest
+// records, which is what one Write can seal. Without a socket it is the room for
+// output between two calls of Take.
+const DefaultTail = 4 * (tlsio.MaxPlaintext + 2048 + 5)
 
 // minTail is the size of the largest record: header, content, and the maximum
 // overhead of encryption.

@@ -389,7 +389,52 @@ static void uncork(cssl_conn *c)
 	cssl_transport_flush(&c->t);
 }
 
-cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int more)
+/*
+ * Returns 1 if the tail can keep another record, if need be after sending. *n
+ * becomes at when all has been sent.
+ */
+static int another(cssl_conn *c, size_t at, size_t *n)
+{
+	if (c->t.out.len + MAX_RECORD <= c->t.tail_max)
+		return 1;
+	if (!cssl_transport_flush(&c->t)) {
+		c->t.corked = 0; /* another send would get EAGAIN */
+		return 0;
+	}
+	if (c->t.send_errno == 0)
+		*n = at;
+	return c->t.send_errno == 0 && c->t.tail_max >= MAX_RECORD;
+}
+
+/*
+ * Writes with OpenSSL. Several records are collected and sent together. All but
+ * the first find room in the tail, so that no SSL_write of theirs can be left
+ * unfinished. *n counts the bytes of records that are sent, or kept in the tail.
+ * Returns as SSL_write_ex.
+ */
+static int write_records(cssl_conn *c, const cssl_buffers *b, size_t *n)
+{
+	const unsigned char *p;
+	size_t at = 0, part = cssl_buffers_at(b, 0, SSL3_RT_MAX_PLAIN_LENGTH, &p);
+	int ret, more = c->t.more, several = cssl_buffers_at(b, part, 1, &p) > 0;
+
+	c->t.more = more || several;
+	c->t.corked = c->t.held || (several && c->t.fd >= 0);
+	do {
+		part = cssl_buffers_at(b, at, SSL3_RT_MAX_PLAIN_LENGTH, &p);
+		ret = SSL_write_ex(c->ssl, p, part, &part);
+		if (ret <= 0)
+			break;
+		at += part;
+	} while (at < MAX_WRITE && cssl_buffers_at(b, at, 1, &p) > 0 && another(c, at, n));
+	c->t.more = !!more;
+	uncork(c);
+	if (c->t.send_errno == 0)
+		*n = at;
+	return ret;
+}
+
+cssl_result cssl_write(cssl_conn *c, cssl_buffers b, int more)
 {
 	cssl_result r;
 	size_t n = 0;
@@ -407,19 +452,19 @@ cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int m
 		return result(c, CSSL_SEND_FAILED, c->t.send_errno);
 	c->t.more = !!more;
 	if (cssl_is_direct(c)) {
-		ret = cssl_direct_write(c, buf, len, &n);
+		ret = cssl_direct_write(c, &b, &n);
 		r = direct_result(c, ret, n);
 	} else {
-		c->t.corked = c->t.held;
-		ret = SSL_write_ex(c->ssl, buf, len, &n);
-		uncork(c);
+		ret = write_records(c, &b, &n);
 		r = ret > 0 || c->t.send_errno != 0 ? progress(c, n) : failure(c, ret);
 	}
 	c->t.more = 0;
-	if (c->t.send_errno == 0)
-		return r;
-	ERR_clear_error();
-	return result(c, CSSL_SEND_FAILED, c->t.send_errno);
+	if (c->t.send_errno != 0) {
+		ERR_clear_error();
+		r = result(c, CSSL_SEND_FAILED, c->t.send_errno);
+	}
+	r.n = (int64_t)n;
+	return r;
 }
 
 cssl_result cssl_send_file(cssl_conn *c, int file, size_t len)

@@ -41,7 +41,7 @@ type Conn struct {
 
 // Handshake starts or continues the first handshake. Later it continues a
 // renegotiation, or a KeyUpdate or certificate request that is not sent yet.
-func (c *Conn) Handshake() tlsio.Result { return c.operate(tlsio.OpHandshake, nil, false) }
+func (c *Conn) Handshake() tlsio.Result { return c.operate(tlsio.OpHandshake, false) }
 
 // Read reads up to len(p) bytes: of one record or, with [RecordsDirect], of
 // several; all of p is then its workspace. It may return WantWrite. At the
@@ -57,51 +57,57 @@ func (c *Conn) read(op tlsio.Op, p []byte) tlsio.Result {
 	if c.fatal == nil && (c.readErr != nil || len(p) == 0) {
 		return tlsio.Result{Err: c.readErr}
 	}
-	return c.operate(op, p, false)
+	return c.operate(op, false, p)
 }
 
-// Write writes p, or its first 16 KiB, as one record. With [RecordsDirect] it
-// writes up to 64 KiB as several records, but no more than Config.Tail could
-// keep: two full records by default. It may return WantRead.
+// Write writes p, or its first 64 KiB, in records of up to 16 KiB that are sent
+// together. It writes fewer if the transport does not take them and Config.Tail
+// has no room. It may return WantRead.
 // After a Want, the next Write must begin with the same bytes (the address may
 // differ). If p was shorter than 16 KiB, its length must be the same too. With
 // an empty p it returns at once, without calling OpenSSL, which cannot tell an
 // empty write from a failure.
-func (c *Conn) Write(p []byte) tlsio.Result { return c.write(p, false) }
+func (c *Conn) Write(p []byte) tlsio.Result { return c.WriteBuffers([][]byte{p}, false) }
 
-// WriteMore is Write for a record that others follow at once: the kernel may
-// hold it back for up to 200 ms and send them together (tcp(7), TCP_CORK).
-func (c *Conn) WriteMore(p []byte) tlsio.Result { return c.write(p, true) }
-
-func (c *Conn) write(p []byte, more bool) tlsio.Result {
-	if c.fatal == nil && len(p) == 0 {
+// WriteBuffers is Write for the bytes of bufs in order, or of the first four of
+// them. A record holds bytes of one buffer. After a Want, the rule for p applies
+// to the first buffer that is not empty; the others may differ. more says that
+// others follow at once: the kernel may hold the last record back for up to 200
+// ms and send them together (tcp(7), TCP_CORK).
+func (c *Conn) WriteBuffers(bufs [][]byte, more bool) tlsio.Result {
+	bufs = bufs[:min(len(bufs), C.CSSL_BUFFERS)]
+	n := 0
+	for _, p := range bufs {
+		n += len(p)
+	}
+	if c.fatal == nil && n == 0 {
 		return tlsio.Result{}
 	}
-	return c.operate(tlsio.OpWrite, p, more)
+	return c.operate(tlsio.OpWrite, more, bufs...)
 }
 
 // Shutdown sends close_notify; no Write may follow. Progress means that OpenSSL
 // has written it. Result.Unsent reports that the transport has not taken all of
 // it yet. Reading goes on until the peer closes. Before the handshake is done,
 // and after a fatal error, Shutdown returns an error.
-func (c *Conn) Shutdown() tlsio.Result { return c.operate(tlsio.OpShutdown, nil, false) }
+func (c *Conn) Shutdown() tlsio.Result { return c.operate(tlsio.OpShutdown, false) }
 
 // ShutdownMore is Shutdown for a close_notify that CloseWrite follows at once:
 // the kernel may hold it back for up to 200 ms and send it with the FIN
 // (tcp(7), TCP_CORK).
-func (c *Conn) ShutdownMore() tlsio.Result { return c.operate(tlsio.OpShutdown, nil, true) }
+func (c *Conn) ShutdownMore() tlsio.Result { return c.operate(tlsio.OpShutdown, true) }
 
 // KeyUpdate changes this side's sending key (TLS 1.3). If request is true, it
 // asks the peer to change its own. After a Want, Handshake continues it; so do
 // Read and Write.
 func (c *Conn) KeyUpdate(request bool) tlsio.Result {
-	return c.operate(tlsio.OpKeyUpdate, nil, request)
+	return c.operate(tlsio.OpKeyUpdate, request)
 }
 
 // Renegotiate starts a new handshake (TLS 1.2, with Config.Renegotiation). On a
 // server, progress means that the HelloRequest was sent. After a Want,
 // Handshake continues it; so do Read and Write.
-func (c *Conn) Renegotiate() tlsio.Result { return c.operate(tlsio.OpRenegotiate, nil, false) }
+func (c *Conn) Renegotiate() tlsio.Result { return c.operate(tlsio.OpRenegotiate, false) }
 
 // Flush sends ciphertext that the transport has not taken yet. Without a socket
 // it returns WantWrite until Take has taken all of it.
@@ -131,10 +137,10 @@ func (c *Conn) SendFile(file, n int) tlsio.Result {
 }
 
 // operate performs op with one cgo call; conn.c has a function for each op.
-// flag is more for Write and Shutdown, and request for KeyUpdate. If op needs a
-// decision of the application and the application decides at once, op
-// continues.
-func (c *Conn) operate(op tlsio.Op, p []byte, flag bool) tlsio.Result {
+// flag is more for Write and Shutdown, and request for KeyUpdate. bufs are one
+// buffer for Read and Peek, and up to four for Write. If op needs a decision of
+// the application and the application decides at once, op continues.
+func (c *Conn) operate(op tlsio.Op, flag bool, bufs ...[]byte) tlsio.Result {
 	if c.fatal != nil {
 		return tlsio.Result{Err: c.fatal}
 	}
@@ -148,18 +154,21 @@ func (c *Conn) operate(op tlsio.Op, p []byte, flag bool) tlsio.Result {
 			return tlsio.Result{Err: &tlsio.Error{Op: op, Err: tlsio.ErrState}}
 		}
 	}
-	buf, n := (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))
+	var b C.cssl_buffers
+	for i, p := range bufs {
+		b.data[i], b.len[i] = (*C.uchar)(unsafe.SliceData(p)), C.size_t(len(p))
+	}
 	for {
 		var r C.cssl_result
 		switch op {
 		case tlsio.OpHandshake:
 			r = C.cssl_handshake(c.c)
 		case tlsio.OpRead:
-			r = C.cssl_read(c.c, buf, n)
+			r = C.cssl_read(c.c, b.data[0], b.len[0])
 		case tlsio.OpPeek:
-			r = C.cssl_peek(c.c, buf, n)
+			r = C.cssl_peek(c.c, b.data[0], b.len[0])
 		case tlsio.OpWrite:
-			r = C.cssl_write(c.c, buf, n, cbool(flag))
+			r = C.cssl_write(c.c, b, cbool(flag))
 		case tlsio.OpShutdown:
 			r = C.cssl_shutdown(c.c, cbool(flag))
 		case tlsio.OpKeyUpdate:
@@ -189,12 +198,12 @@ func (c *Conn) result(op tlsio.Op, r C.cssl_result) tlsio.Result {
 
 		Certificate: r.flags&C.CSSL_CERTIFICATE != 0,
 	}
+	switch op {
+	case tlsio.OpRead, tlsio.OpPeek, tlsio.OpWrite, tlsio.OpReadEarlyData, tlsio.OpWriteEarlyData:
+		out.N = int(r.n)
+	}
 	if r.code == C.SSL_ERROR_NONE {
 		out.Drained = r.flags&C.CSSL_DRAINED != 0
-		switch op {
-		case tlsio.OpRead, tlsio.OpPeek, tlsio.OpWrite, tlsio.OpReadEarlyData, tlsio.OpWriteEarlyData:
-			out.N = int(r.n)
-		}
 		return out
 	}
 	if out.Want = wantOf(int(r.code)); out.Want == tlsio.WantNone {

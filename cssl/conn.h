@@ -39,11 +39,19 @@ enum {
 };
 
 typedef struct {
-	int64_t n;      /* bytes moved; 1 if the operation has no count */
+	int64_t n;      /* bytes moved, also before a failure; 1 if the operation has no count */
 	int32_t code;   /* SSL_ERROR_* or CSSL_*; SSL_ERROR_NONE is progress */
 	int32_t err;    /* errno, or 0 */
 	uint32_t flags; /* CSSL_MOVED_IN and the rest */
 } cssl_result;
+
+/* What one call of cssl_write can be given, in order. Those that are not needed have length 0. */
+enum { CSSL_BUFFERS = 4 };
+
+typedef struct {
+	const unsigned char *data[CSSL_BUFFERS];
+	size_t len[CSSL_BUFFERS];
+} cssl_buffers;
 
 typedef struct cssl_conn cssl_conn;
 
@@ -85,7 +93,13 @@ void cssl_conn_free(cssl_conn *c);
 cssl_result cssl_handshake(cssl_conn *c);
 cssl_result cssl_read(cssl_conn *c, unsigned char *buf, size_t len);
 cssl_result cssl_peek(cssl_conn *c, unsigned char *buf, size_t len);
-cssl_result cssl_write(cssl_conn *c, const unsigned char *buf, size_t len, int more);
+/*
+ * Writes one or more records, as many as the tail has room for, at most four
+ * full ones. Each holds bytes of one buffer. After a want, the record that waits
+ * must be the first of the next write. A failure counts in n what was written
+ * before.
+ */
+cssl_result cssl_write(cssl_conn *c, cssl_buffers b, int more);
 cssl_result cssl_flush(cssl_conn *c);
 /*
  * Sends up to len bytes of file, from its offset on, and moves that. Progress

@@ -21,6 +21,24 @@ typedef struct {
 	uint32_t written;      /* bytes written by a client */
 } cssl_early;
 
+/* The most plaintext of one write. */
+#define MAX_WRITE ((size_t)CSSL_BUFFERS * SSL3_RT_MAX_PLAIN_LENGTH)
+
+/*
+ * Sets *p to what follows the first at bytes of b, and returns how many bytes
+ * are there: at most max, up to the end of a buffer; 0 at the end of all.
+ */
+static inline size_t cssl_buffers_at(const cssl_buffers *b, size_t at, size_t max, const unsigned char **p)
+{
+	size_t i = 0, len;
+
+	while (i < CSSL_BUFFERS - 1 && at >= b->len[i])
+		at -= b->len[i++];
+	len = b->len[i] - at;
+	*p = len > 0 ? b->data[i] + at : NULL;
+	return len < max ? len : max;
+}
+
 struct cssl_conn {
 	SSL *ssl;            /* NULL after the switch to direct records */
 	cssl_direct *direct; /* or NULL if the SSL_CTX does not ask for them */

@@ -93,7 +93,7 @@ int cssl_direct_shutdown(cssl_conn *c)
 }
 
 /* The most output of one write. The tail must be able to keep it. */
-enum { BATCH = 4 * (SSL3_RT_MAX_PLAIN_LENGTH + CSSL_OVERHEAD) };
+enum { BATCH = CSSL_BUFFERS * (SSL3_RT_MAX_PLAIN_LENGTH + CSSL_OVERHEAD) };
 
 /*
  * Prepares for another record of data. Returns as cssl_direct_write.
@@ -111,14 +111,18 @@ static int before_record(cssl_conn *c)
 }
 
 /* Like cssl_direct_write, when the kernel seals. */
-static int write_to_kernel(cssl_conn *c, const unsigned char *buf, size_t len, size_t *n)
+static int write_to_kernel(cssl_conn *c, const cssl_buffers *b, size_t *n)
 {
+	const unsigned char *p;
+	size_t len = cssl_buffers_at(b, 0, MAX_WRITE, &p);
 	int code = before_record(c);
 
 	if (code != SSL_ERROR_NONE)
 		return code;
 	c->t.more = 0; /* the kernel would hold the record back until another one */
-	*n = cssl_transport_send(&c->t, buf, len < BATCH ? len : BATCH);
+	*n = cssl_transport_send(&c->t, p, len);
+	if (c->t.send_errno != 0)
+		*n = 0;
 	c->direct->due += *n;
 	c->direct->records.write.seq += *n / SSL3_RT_MAX_PLAIN_LENGTH + 1; /* at least as many as the kernel's */
 	return *n > 0 ? SSL_ERROR_NONE : SSL_ERROR_WANT_WRITE;
@@ -145,33 +149,38 @@ int cssl_direct_send_file(cssl_conn *c, int file, size_t len, size_t *n)
 	return SSL_ERROR_NONE;
 }
 
-int cssl_direct_write(cssl_conn *c, const unsigned char *buf, size_t len, size_t *n)
+int cssl_direct_write(cssl_conn *c, const cssl_buffers *b, size_t *n)
 {
 	cssl_direct *d = c->direct;
 	unsigned char out[BATCH];
-	size_t room = c->t.tail_max - (c->t.fd < 0 || c->t.held ? c->t.out.len : 0), used = 0, part, sealed;
-	int code;
+	const unsigned char *p;
+	size_t room = c->t.tail_max - (c->t.fd < 0 || c->t.held ? c->t.out.len : 0), used = 0, at = 0, part, sealed;
+	int code = SSL_ERROR_NONE;
 
+	*n = 0;
 	if (d->kernel & CSSL_KERNEL_WRITE)
-		return write_to_kernel(c, buf, len, n);
+		return write_to_kernel(c, b, n);
 	if (room > sizeof out)
 		room = sizeof out;
-	for (*n = 0; *n < len; *n += part) {
-		part = len - *n < d->max_send ? len - *n : d->max_send;
-		if (*n > 0 && used + part + CSSL_OVERHEAD > room)
-			break;
-		if (*n > 0 && d->records.write.seq >= d->update_after)
+	while ((part = cssl_buffers_at(b, at, d->max_send, &p)) > 0) {
+		if (at > 0 && (used + part + CSSL_OVERHEAD > room || d->records.write.seq >= d->update_after))
 			break;
 		code = before_record(c);
 		if (code != SSL_ERROR_NONE)
-			return code;
-		sealed = cssl_seal(&d->records, out + used, buf + *n, part, SSL3_RT_APPLICATION_DATA);
-		if (sealed == 0)
-			return fail(c, -1, ERR_R_INTERNAL_ERROR);
+			break;
+		sealed = cssl_seal(&d->records, out + used, p, part, SSL3_RT_APPLICATION_DATA);
+		if (sealed == 0) {
+			code = fail(c, -1, ERR_R_INTERNAL_ERROR);
+			break;
+		}
 		used += sealed;
+		at += part;
 	}
-	cssl_transport_put(&c->t, out, used);
-	return SSL_ERROR_NONE;
+	if (used > 0)
+		cssl_transport_put(&c->t, out, used);
+	if (c->t.send_errno == 0)
+		*n = at;
+	return code;
 }
 
 /* What a record led to. */

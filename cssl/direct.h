@@ -117,11 +117,12 @@ int cssl_is_direct(const cssl_conn *c);
  * cssl_direct_read returns the plaintext of as many records as are there and
  * fit into buf. It may use all of buf as its workspace: one recv and no copy,
  * if buf has room for the largest record. cssl_direct_write seals one or more
- * records, as many as the tail could keep; there must be room for one.
+ * records, as many as the tail could keep; there must be room for one. With any
+ * code, *n counts what they hold.
  */
 int cssl_direct_read(cssl_conn *c, unsigned char *buf, size_t len, size_t *n);
 int cssl_direct_peek(cssl_conn *c, unsigned char *buf, size_t len, size_t *n);
-int cssl_direct_write(cssl_conn *c, const unsigned char *buf, size_t len, size_t *n);
+int cssl_direct_write(cssl_conn *c, const cssl_buffers *b, size_t *n);
 /* The kernel must have the direction. CSSL_SEND_FAILED has an errno of sendfile. */
 int cssl_direct_send_file(cssl_conn *c, int file, size_t len, size_t *n);
 int cssl_direct_shutdown(cssl_conn *c);

@@ -28,18 +28,19 @@ func TestWriteMore(t *testing.T) {
 		}
 		want = append(want, "record"...)
 	}
+	more := func(p []byte) tlsio.Result { return sc.WriteBuffers([][]byte{p}, true) }
 	together := false
 	for i := 0; i < 20 && !together; i++ { // the kernel waits 200 ms, a machine may stand still for longer
 		before := segmentsOut(t, sfd)
-		write(sc.WriteMore)
-		write(sc.WriteMore)
+		write(more)
+		write(more)
 		write(sc.Write)
 		together = segmentsOut(t, sfd) == before+1
 	}
 	if !together {
 		t.Error("the records left one by one")
 	}
-	write(sc.WriteMore)
+	write(more)
 	var got []byte
 	for len(got) < len(want) {
 		r := cc.Read(c.readBuf)
@@ -66,7 +67,7 @@ func TestShutdownMore(t *testing.T) {
 		runSockets(t, c, s, func() bool { return c.established() && s.established() })
 		sc.Flush()
 		before := segmentsOut(t, sfd)
-		if r := sc.WriteMore([]byte("end")); r.N != 3 || r.Unsent {
+		if r := sc.WriteBuffers([][]byte{[]byte("end")}, true); r.N != 3 || r.Unsent {
 			t.Fatalf("%+v", r)
 		}
 		if r := sc.ShutdownMore(); r.Err != nil || r.Want != tlsio.WantNone || r.Unsent {

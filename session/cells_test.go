@@ -86,8 +86,8 @@ var cells = []cell{
 	{"write", "err", "alone", "W(hello):err | close(err)", "-", "", ""},
 	// What is written meanwhile does not change what is retried (P06).
 	{"write", "ok", "queued", "W(hello):5", "R run", "R:want_read W(world):5", "W(world):5"},
-	{"write", "want_read", "queued", "W(hello):want_read", "R", "R:want_read W(hello):5 W(world):5", ""},
-	{"write", "want_write", "queued", "W(hello):want_write", "RW", "R:want_read", "W(hello):5 W(world):5"},
+	{"write", "want_read", "queued", "W(hello):want_read", "R", "R:want_read W(hello,world):10", ""},
+	{"write", "want_write", "queued", "W(hello):want_write", "RW", "R:want_read", "W(hello,world):10"},
 	{"write", "eof", "queued", "W(hello):eof | close(eof)", "-", "", ""},
 	{"write", "err", "queued", "W(hello):err | close(err)", "-", "", ""},
 	// Writing goes on while reading is paused, also where it waits to read.

@@ -20,7 +20,8 @@ type Engine interface {
 	// Read reads at least one byte into p. The end of the peer's direction is
 	// io.EOF or io.ErrUnexpectedEOF.
 	Read(p []byte) tlsio.Result
-	// Write accepts at least one byte of p.
+	// Write accepts at least one byte of p. If it fails, N counts the bytes that
+	// it accepted before.
 	Write(p []byte) tlsio.Result
 	// Flush sends what the engine holds for its transport. Progress means that
 	// nothing is left.
@@ -41,10 +42,12 @@ type FullEngine interface {
 	// ReadEarlyData reads at least one byte of early data into p, before the
 	// first Handshake. The end of early data is io.EOF.
 	ReadEarlyData(p []byte) tlsio.Result
-	// WriteMore is Write for a record that is followed at once by another one
-	// or by close_notify, so that the transport can send them together. After a
-	// want, the session may call Write instead, with the same bytes.
-	WriteMore(p []byte) tlsio.Result
+	// WriteBuffers is Write for the bytes of up to four buffers, none of which
+	// is empty or larger than a record. It may accept any number of them, also
+	// from within a buffer. After a want, only the first buffer must be the same
+	// again. more says that further data or close_notify follows at once, so
+	// that the transport can send them together.
+	WriteBuffers(bufs [][]byte, more bool) tlsio.Result
 	// ShutdownMore is Shutdown when CloseWrite follows at once.
 	ShutdownMore() tlsio.Result
 	// KeyUpdate and RequestCertificate send a post-handshake message,
@@ -190,6 +193,8 @@ type Config struct {
 	Buffer []byte
 	// Counters, if not nil, counts what the Sessions do.
 	Counters *Counters
+
+	bufs [batch][]byte // arguments of FullEngine.WriteBuffers
 }
 
 // fill replaces settings that are zero or negative by their defaults.

@@ -64,6 +64,9 @@ func (p *profile) results(c call, units int) []string {
 			a = append(a, fmt.Sprint(n))
 		}
 		a = append(a, "want_write", "err")
+		if units > 1 {
+			a = append(a, "err+1")
+		}
 		if p.crossing {
 			a = append(a, "want_read", "eof", "fin")
 		}
@@ -150,7 +153,7 @@ func (p *profile) fill() {
 	for c := range callNames {
 		most := 0
 		if c == callWrite {
-			most = min(p.maxQueue, tlsio.MaxPlaintext/p.unit)
+			most = p.maxQueue
 		}
 		for units := 0; units <= most; units++ {
 			for before := range outputs {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -257,20 +258,28 @@ func (w engine) Read(p []byte) tlsio.Result {
 	return r
 }
 
-func (w engine) Write(p []byte) tlsio.Result {
+func (w engine) Write([]byte) tlsio.Result { panic("WriteBuffers takes its place") }
+
+func (w engine) WriteBuffers(bufs [][]byte, more bool) tlsio.Result {
+	p, first := bytes.Join(bufs, nil), len(bufs[0])/w.p.unit
 	units := len(p) / w.p.unit
-	if len(p) == 0 || len(p)%w.p.unit != 0 || units > int(w.left) || string(p) != string(w.p.bytes[w.accepted:w.accepted+len(p)]) {
-		w.fail("Write(%q) is not what comes next", p)
+	if len(p)%w.p.unit != 0 || units > int(w.left) || string(p) != string(w.p.bytes[w.accepted:w.accepted+len(p)]) {
+		w.fail("WriteBuffers(%q) is not what comes next", bufs)
 	}
-	if w.parked > 0 && units != int(w.parked) {
-		w.fail("Write of %d units is tried again with %d", w.parked, units)
+	if w.parked > 0 && first != int(w.parked) {
+		w.fail("a write of %d units is tried again with %d", w.parked, first)
 	}
-	if len(p) > tlsio.MaxPlaintext {
-		w.fail("Write of %d bytes", len(p))
+	for _, b := range bufs {
+		if len(b) == 0 || len(b) > tlsio.MaxPlaintext || len(bufs) > 4 {
+			w.fail("%d buffers, one of %d bytes", len(bufs), len(b))
+		}
+	}
+	if follows := units < int(w.left) || w.last && w.rekeying == rekeyingNone; more != follows {
+		w.fail("WriteBuffers of %d units of %d says that more follows: %v", units, w.left, more)
 	}
 	r := w.call(write, callWrite, units)
 	if r.Err == nil && r.Want != tlsio.WantNone && !w.broken {
-		w.parked = uint8(units)
+		w.parked = uint8(first)
 	}
 	return r
 }
@@ -286,7 +295,6 @@ func (w engine) CloseWrite() error {
 
 func (w engine) KeyUpdate(bool) tlsio.Result { return w.call(handshake, callKeyUpdate, 0) }
 
-func (w engine) WriteMore(p []byte) tlsio.Result   { return w.Write(p) }
 func (w engine) ShutdownMore() tlsio.Result        { return w.Shutdown() }
 func (w engine) RequestCertificate() tlsio.Result  { panic("no act asks for a certificate") }
 func (w engine) ReadEarlyData([]byte) tlsio.Result { panic("no early data comes") }

@@ -197,20 +197,28 @@ func (m *model) Read(p []byte) tlsio.Result {
 	}
 }
 
-func (m *model) Write(p []byte) tlsio.Result {
+func (m *model) Write(p []byte) tlsio.Result { return m.WriteBuffers([][]byte{p}, false) }
+
+// WriteBuffers takes what it likes of the buffers, or parks the first of them.
+func (m *model) WriteBuffers(bufs [][]byte, _ bool) tlsio.Result {
 	m.begin("write")
-	if !m.opened || m.notify || len(p) == 0 || len(p) > tlsio.MaxPlaintext {
-		m.blame("write of %d bytes, opened %v, after close_notify %v", len(p), m.opened, m.notify)
+	for _, p := range bufs {
+		if !m.opened || m.notify || len(p) == 0 || len(p) > tlsio.MaxPlaintext {
+			m.blame("write of %d bytes, opened %v, after close_notify %v", len(p), m.opened, m.notify)
+		}
 	}
-	if m.parked != nil && !bytes.Equal(m.parked, p) {
-		m.blame("bad write retry: %d bytes instead of %d", len(p), len(m.parked))
+	first, p := bufs[0], bytes.Join(bufs, nil)
+	if m.parked != nil && !bytes.Equal(m.parked, first) {
+		m.blame("bad write retry: %d bytes instead of %d", len(first), len(m.parked))
 	}
 	if m.failWrites && m.r.IntN(20) == 0 {
 		m.dead = "write"
-		return m.end(write, tlsio.Result{Err: errBroken})
+		n := m.r.IntN(len(p))
+		m.accepted.Write(p[:n])
+		return m.end(write, tlsio.Result{N: n, Err: errBroken})
 	}
 	if !m.flush() {
-		m.parked = bytes.Clone(p)
+		m.parked = bytes.Clone(first)
 		return m.end(write, tlsio.Result{Want: tlsio.WantWrite})
 	}
 	switch w := m.handshakes(false); w {
@@ -219,16 +227,19 @@ func (m *model) Write(p []byte) tlsio.Result {
 		m.dead = "write"
 		return m.end(write, tlsio.Result{Err: fmt.Errorf("write: %w", io.ErrUnexpectedEOF)})
 	default:
-		m.parked = bytes.Clone(p)
+		m.parked = bytes.Clone(first)
 		return m.end(write, tlsio.Result{Want: w})
 	}
 	n := len(p)
+	if m.r.IntN(2) == 0 {
+		n = len(first)
+	}
 	switch {
 	case m.tail:
 		m.held = n + 20
 		m.flush()
 	case m.room == 0:
-		m.parked = bytes.Clone(p)
+		m.parked = bytes.Clone(first)
 		return m.end(write, tlsio.Result{Want: tlsio.WantWrite})
 	default:
 		n = n - m.send(n)
@@ -292,7 +303,6 @@ func (m *model) CloseWrite() error {
 func (m *model) KeyUpdate(bool) tlsio.Result { return m.rekey(0) }
 
 func (m *model) Renegotiate() tlsio.Result         { return m.rekey(1) }
-func (m *model) WriteMore(p []byte) tlsio.Result   { return m.Write(p) }
 func (m *model) ShutdownMore() tlsio.Result        { return m.Shutdown() }
 func (m *model) RequestCertificate() tlsio.Result  { panic("nobody asks for a certificate") }
 func (m *model) ReadEarlyData([]byte) tlsio.Result { panic("nobody sends early data") }

@@ -13,6 +13,9 @@ type chunk struct {
 	data [tlsio.MaxPlaintext]byte
 }
 
+// batch is the most chunks that one call of the engine is given.
+const batch = 4
+
 var chunks = sync.Pool{New: func() any { return new(chunk) }}
 
 // queue holds bytes to be written, in order, in chunks of at most one record.
@@ -21,7 +24,7 @@ type queue struct {
 	head, tail *chunk
 	n          int
 	// frozen: the engine has been given the head and has not accepted it yet.
-	// The head must not grow.
+	// The head must not grow. The chunks behind it may.
 	frozen bool
 }
 
@@ -75,19 +78,33 @@ func (q *queue) freeze() []byte {
 	return q.head.data[q.head.r:q.head.w]
 }
 
-// accept drops the first n bytes of the head, which the engine has accepted.
-// The rest of the head is no longer frozen.
+// first appends the bytes of the first chunks to bufs, as many as it has room
+// for, and returns how many bytes these are.
+func (q *queue) first(bufs [][]byte) ([][]byte, int) {
+	n := 0
+	for c := q.head; c != nil && len(bufs) < cap(bufs); c = c.next {
+		bufs = append(bufs, c.data[c.r:c.w])
+		n += c.w - c.r
+	}
+	return bufs, n
+}
+
+// accept drops the first n bytes, which the engine has accepted. What is left
+// is no longer frozen.
 func (q *queue) accept(n int) {
 	q.frozen = false
 	q.n -= n
-	c := q.head
-	if c.r += n; c.r < c.w {
-		return
+	for c := q.head; n > 0; c = q.head {
+		k := min(n, c.w-c.r)
+		n -= k
+		if c.r += k; c.r < c.w {
+			return
+		}
+		if q.head = c.next; q.head == nil {
+			q.tail = nil
+		}
+		recycle(c)
 	}
-	if q.head = c.next; q.head == nil {
-		q.tail = nil
-	}
-	recycle(c)
 }
 
 // free empties the queue.

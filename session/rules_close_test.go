@@ -156,7 +156,7 @@ func TestWriteFailureDeliversInput(t *testing.T) {
 		}
 	}
 	r.write(strings.Repeat("x", 2*tlsio.MaxPlaintext))
-	r.ready(Readable|Writable, "W(#16384):err R:500 | data(500)")
+	r.ready(Readable|Writable, "W(#16384,#16384):err+9 R:500 | data(500)")
 	r.waits("- run") // the turn was over
 	if r.queue.head != nil {
 		t.Error("the queue is kept")
@@ -166,13 +166,13 @@ func TestWriteFailureDeliversInput(t *testing.T) {
 
 	r = openRig(t, Config{})
 	r.write(strings.Repeat("x", 2*tlsio.MaxPlaintext))
-	r.ready(Readable|Writable, "W(#16384):err R:9 R:eof | data(9) close(err)")
+	r.ready(Readable|Writable, "W(#16384,#16384):err R:9 R:eof | data(9) close(err)")
 	r.ended()
 
 	// A pause does not keep a broken connection: nothing would ever end it.
 	r = openRig(t, Config{TurnBytes: 1000})
 	r.write(strings.Repeat("x", 2*tlsio.MaxPlaintext))
-	r.ready(Readable, "W(#16384):err R:1000 | data(1000)")
+	r.ready(Readable, "W(#16384,#16384):err R:1000 | data(1000)")
 	r.Pause()
 	r.waits("- run")
 	r.ready(0, "| close(err)")
@@ -271,7 +271,7 @@ func TestFirstCauseWins(t *testing.T) {
 func TestAbortThrowsAway(t *testing.T) {
 	r := openRig(t, Config{})
 	r.write(strings.Repeat("x", 3*tlsio.MaxPlaintext))
-	r.ready(0, "W(#16384):want_write")
+	r.ready(0, "W(#16384,#16384,#16384):want_write")
 	r.Abort(nil)
 	if err := r.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
 		t.Error(err)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -24,12 +25,12 @@ func TestFrozenHead(t *testing.T) {
 	if err := r.WriteStaged(); err != nil || r.Staged() != 0 {
 		t.Fatal(err, r.Staged())
 	}
-	r.ready(Writable, "W(hello):want_write")
-	r.ready(Writable, "W(hello):want_read")
-	// After a partial accept the rest is a new record, and the one behind it is left alone.
-	r.ready(Readable, "R:want_read W(hello):2 W(llo):3 W(_world!):want_write")
+	r.ready(Writable, "W(hello,_world!):want_write")
+	r.ready(Writable, "W(hello,_world!):want_read")
+	// After a partial accept the rest is a new record.
+	r.ready(Readable, "R:want_read W(hello,_world!):2 W(llo,_world!):3 W(_world!):want_write")
 	r.write("x")
-	r.ready(Writable, "W(_world!):7 W(x):1")
+	r.ready(Writable, "W(_world!,x):8")
 	if got := r.e.out.String(); got != "hello_world!x" {
 		t.Errorf("%q was sent", got)
 	}
@@ -41,26 +42,41 @@ func TestMerge(t *testing.T) {
 	r.h.on["data"] = func() { r.write("ab") }
 	r.ready(Readable, "R:1 R:1 R:1 R:want_read W(ababab):6 | data(1) data(1) data(1)")
 	r.h.on["data"] = func() { r.write(strings.Repeat("x", tlsio.MaxPlaintext)) }
-	r.ready(Readable, "R:1 R:1 W(#16384):16384 R:want_read W(#16384):16384 | data(1) data(1)")
+	r.ready(Readable, "R:1 R:1 W(#16384,#16384):32768 R:want_read | data(1) data(1)")
 }
 
-// TestWriteMore: the engine learns that more follows, but for the last record, which is to send them all; before a close
+// TestWriteBuffers: a write takes up to four chunks, and the engine may accept any part of them.
+func TestWriteBuffers(t *testing.T) {
+	r := openRig(t, Config{HighWater: 1 << 20})
+	in := strings.Repeat("0123456789abcdefg", 5*1000) + "end"
+	r.write(in)
+	r.ready(0, "W(#16384,#16384,#16384,#16384):16385 W(#16383,#16384,#16384,#16384):want_write")
+	r.write("more")
+	r.ready(Writable, "W(#16383,#16384,#16384,#16384):65535 W(#3087):want_write")
+	r.write("x")
+	r.ready(Writable, "W(#3087,#1):3088")
+	if got := r.e.out.String(); got != in+"morex" {
+		t.Errorf("%d bytes of %d were sent, or not these", len(got), len(in)+5)
+	}
+}
+
+// TestWriteMore: the engine learns that more follows, but for the last buffers, which are to send it all; before a close
 // that is close_notify, and the FIN after it sends them.
 func TestWriteMore(t *testing.T) {
 	r := openRig(t, Config{})
-	r.write(strings.Repeat("x", 2*tlsio.MaxPlaintext) + "end")
-	r.ready(0, "W(#16384):16384 W(#16384):16384 W(end):want_write")
+	r.write(strings.Repeat("x", 4*tlsio.MaxPlaintext) + "end")
+	r.ready(0, "W(#16384,#16384,#16384,#16384):65536 W(end):want_write")
 	r.write("x")
-	r.ready(Writable, "W(end):3 W(x):1")
-	if want := []bool{true, true, false, true, false}; !slices.Equal(r.e.more, want) {
-		t.Errorf("WriteMore was used as in %v, not %v", r.e.more, want)
+	r.ready(Writable, "W(end,x):3 W(x):1")
+	if want := []bool{true, false, false, false}; !slices.Equal(r.e.more, want) {
+		t.Errorf("more follows: %v, not %v", r.e.more, want)
 	}
 	r.e.more = nil
 	r.write("end")
 	r.Close(nil)
 	r.ready(0, "W(end):3 S:ok C")
 	if want := []bool{true, true}; !slices.Equal(r.e.more, want) {
-		t.Errorf("at the close: as in %v, not %v", r.e.more, want)
+		t.Errorf("more follows, at the close: %v, not %v", r.e.more, want)
 	}
 }
 
@@ -75,7 +91,7 @@ func TestWriteBeforeRekey(t *testing.T) {
 	r.Close(nil)
 	r.ready(0, "W(end):3")
 	if want := []bool{false}; !slices.Equal(r.e.more, want) {
-		t.Errorf("WriteMore was used as in %v, not %v", r.e.more, want)
+		t.Errorf("more follows: %v, not %v", r.e.more, want)
 	}
 	r.ready(Readable, "H:ok S:ok C R:eof | close(nil)")
 }
@@ -100,15 +116,15 @@ func TestWatermarks(t *testing.T) {
 			r.waits(interest) // throttled: no longer readable
 			r.ready(Readable, "")
 			r.Retry()
-			r.ready(Writable, "W(#99):48 W(#51):"+want)
+			r.ready(Writable, "W(#99,#1):48 W(#51,#1):"+want)
 			r.waits(interest) // 52 left
 			r.Retry()
-			r.ready(Writable, "W(#51):2 R:want_read W(#49):"+want+" | drain")
+			r.ready(Writable, "W(#51,#1):2 R:want_read W(#49,#1):"+want+" | drain")
 			if want == "want_write" {
 				r.waits("RW")
 			}
 			r.Retry()
-			r.ready(Writable, "W(#49):49 W(y):1") // no second drain
+			r.ready(Writable, "W(#49,#1):50") // no second drain
 			r.waits("R")
 		})
 	}
@@ -128,18 +144,21 @@ func TestThrottledWriteWaitsToRead(t *testing.T) {
 				}
 			}
 			// Every read is answered with 40 bytes, and each lets the write be tried again.
-			attempt := "W(#100):" + want
-			end := " R:want_read "
-			if want == "app_read" {
-				end += "W(#100):want_read " // no application data stands in the way any more
+			calls := "W(#100):" + want
+			for _, queued := range []int{40, 80, 120, 120, 120} {
+				calls += fmt.Sprintf(" R:9+in W(#100,#%d):%s", queued, want)
 			}
-			r.ready(Readable, attempt+strings.Repeat(" R:9+in "+attempt, 5)+end+"|"+strings.Repeat(" data(9)", 5))
+			calls += " R:want_read "
+			if want == "app_read" {
+				calls += "W(#100,#120):want_read " // no application data stands in the way any more
+			}
+			r.ready(Readable, calls+"|"+strings.Repeat(" data(9)", 5))
 			r.waits("R")
 			if r.Queued() != 220 || refused != 2 {
 				t.Errorf("%d bytes queued, %d writes refused", r.Queued(), refused)
 			}
 			r.h.on["data"] = nil
-			r.ready(Readable, "W(#100):100 W(#120):120 R:want_read | drain")
+			r.ready(Readable, "W(#100,#120):220 R:want_read | drain")
 		})
 	}
 }
@@ -157,9 +176,9 @@ func TestOwnWritesDoNotStopReading(t *testing.T) {
 	r.ready(Readable, "R:9 | data(9)") // of 1100, 100 are an answer
 	r.waits("W")
 	// Half of the queue leaves, and so half of what stopped the reading.
-	r.ready(Writable, "W(#1000):550 R:want_read W(#450):want_write")
+	r.ready(Writable, "W(#1000,#100):550 R:want_read W(#450,#100):want_write")
 	r.waits("RW")
-	r.ready(Writable, "W(#450):450 W(#100):50 W(#50):want_write | drain")
+	r.ready(Writable, "W(#450,#100):500 W(#50):want_write | drain")
 }
 
 // TestUnsentWhileWriteWaitsToRead (P08): ciphertext that the transport refused goes out also while
@@ -281,7 +300,7 @@ func TestKeyUpdate(t *testing.T) {
 	}
 	r.waits("RW")
 	r.ready(Readable, "R:want_read")
-	r.ready(Writable, "W(hello):5 K?:want_write W(more):want_write")
+	r.ready(Writable, "W(hello,more):5 K?:want_write W(more):want_write")
 	r.waits("RW")
 	r.ready(Writable, "H:ok W(more):4")
 	r.waits("R")

@@ -268,20 +268,20 @@ func TestShortAnswerIsNotStarved(t *testing.T) {
 	r.ready(0, "R:1000 R:1000 | data(1000) data(1000)")
 }
 
-// TestInputIsNotStarved (P17): while a peer takes all that is queued, what it says is read between two pairs of
-// records, and once a turn if a turn is shorter than that.
+// TestInputIsNotStarved (P17): while a peer takes all that is queued, what it says is read between two writes
+// of records, and once a turn if a turn is shorter than that.
 func TestInputIsNotStarved(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write(strings.Repeat("x", 5*tlsio.MaxPlaintext))
+	r := openRig(t, Config{TurnBytes: 1 << 20})
+	r.write(strings.Repeat("x", 9*tlsio.MaxPlaintext))
 	r.want[read] = tlsio.WantNone
-	const record = "W(#16384):16384 "
-	r.ready(0, record+record+"R:100 "+record+record+"R:100 R:want_read "+record+"| data(100) data(100)")
+	const records = "W(#16384,#16384,#16384,#16384):65536 "
+	r.ready(0, records+"R:100 "+records+"R:100 R:want_read W(#16384):16384 | data(100) drain data(100)")
 
 	r = openRig(t, Config{TurnBytes: 1000})
-	r.write(strings.Repeat("x", 5*tlsio.MaxPlaintext))
+	r.write(strings.Repeat("x", 9*tlsio.MaxPlaintext))
 	r.want[read] = tlsio.WantNone
-	r.ready(0, record+"R:100 | data(100)")
-	r.ready(0, record+"R:want_read")
+	r.ready(0, records+"R:100 | data(100)")
+	r.ready(0, records+"R:want_read | drain")
 	r.waits("R run")
 }
 

@@ -45,7 +45,7 @@ func (s *Session) Ready(got Event) {
 			// that never stops sending must not delay our replies for ever,
 			// nor one that takes all we write delay our reading.
 			other := write
-			if op == write {
+			if op == write || wrote >= 2*tlsio.MaxPlaintext {
 				other = read
 			}
 			if spent || op != read && op != write || !s.can(other) {
@@ -142,7 +142,7 @@ func (s *Session) try(op operation) int {
 	case read:
 		name, r = tlsio.OpRead, s.engine.Read(s.cfg.Buffer)
 	case write:
-		name, r = tlsio.OpWrite, s.writeRecord()
+		name, r = tlsio.OpWrite, s.writeQueue()
 	case flush:
 		name, r = tlsio.OpFlush, s.engine.Flush()
 	case shutdown:
@@ -200,6 +200,11 @@ func (s *Session) note(op operation, name tlsio.Op, r tlsio.Result) {
 
 func (s *Session) count(name tlsio.Op, r tlsio.Result) {
 	c := s.cfg.Counters
+	if name == tlsio.OpRead || name == tlsio.OpReadEarlyData {
+		c.BytesRead += uint64(r.N)
+	} else {
+		c.BytesWritten += uint64(r.N)
+	}
 	if r.Out {
 		c.Sends++
 	}
@@ -210,22 +215,20 @@ func (s *Session) count(name tlsio.Op, r tlsio.Result) {
 		return
 	}
 	c.Results[name][r.Want]++
-	if name == tlsio.OpRead || name == tlsio.OpReadEarlyData {
-		c.BytesRead += uint64(r.N)
-	} else {
-		c.BytesWritten += uint64(r.N)
-	}
 }
 
-// writeRecord writes the head of the queue.
-func (s *Session) writeRecord() tlsio.Result {
+// writeQueue writes the head of the queue, together with the chunks behind it
+// if the engine can.
+func (s *Session) writeQueue() tlsio.Result {
 	p := s.queue.freeze()
-	if len(p) < s.queue.len() || s.ending && s.rekey == rekeyNone {
-		if e, ok := s.engine.(FullEngine); ok {
-			return e.WriteMore(p)
-		}
+	e, ok := s.engine.(FullEngine)
+	if !ok {
+		return s.engine.Write(p)
 	}
-	return s.engine.Write(p)
+	bufs, n := s.queue.first(s.cfg.bufs[:0])
+	r := e.WriteBuffers(bufs, n < s.queue.len() || s.ending && s.rekey == rekeyNone)
+	clear(bufs)
+	return r
 }
 
 // sendCloseNotify sends close_notify. A FIN follows.

@@ -15,13 +15,14 @@ import (
 // A script says which calls the engine must get, in which order, and what it
 // answers. Its steps are separated by spaces; each is METHOD:ANSWER.
 //
-//	H handshake   R read   W(hello) write of these bytes   W(#300) write of 300 bytes
+//	H handshake   R read   W(hello) write of these bytes   W(#300,#2) write of two buffers, of 300 and 2 bytes
 //	F flush       S shutdown   C CloseWrite (no answer)   K, K? key update (? asks the peer too)   N renegotiate
 //	A request certificate   E read early data
 //
 // An answer is ok, a number of bytes, a want (want_read, want_write, app_read,
 // async, …, unknown), or an error (eof, fin, err, state), and may be followed by
-// what moved: +in, +out, +unsent, +held, +drained; and +cert, the answer to A.
+// what moved: +in, +out, +unsent, +held, +drained; +cert, the answer to A; and
+// a number, of the bytes that were written before an error.
 
 // errBroken is the error that "err" in a script stands for.
 var errBroken = errors.New("broken")
@@ -55,7 +56,11 @@ func parseStep(t testing.TB, text string) (call string, r tlsio.Result) {
 		case "cert":
 			r.Certificate = true
 		default:
-			t.Fatalf("script step %q: flag %q", text, flag)
+			n, err := strconv.Atoi(flag)
+			if err != nil {
+				t.Fatalf("script step %q: flag %q", text, flag)
+			}
+			r.N = n
 		}
 	}
 	a := parts[0]
@@ -75,7 +80,7 @@ func parseStep(t testing.TB, text string) (call string, r tlsio.Result) {
 type scripted struct {
 	t      testing.TB
 	script []string
-	// parked is what a Write was refused with; the next Write must carry the same.
+	// parked is the first buffer of a write that was refused; the next write must carry the same.
 	parked []byte
 	// more says of each write and each close_notify so far whether more was to follow.
 	more []bool
@@ -122,37 +127,38 @@ func (e *scripted) Read(p []byte) tlsio.Result {
 	return r
 }
 
-func (e *scripted) Write(p []byte) tlsio.Result {
+func (e *scripted) Write(p []byte) tlsio.Result { return e.WriteBuffers([][]byte{p}, false) }
+
+func (e *scripted) WriteBuffers(bufs [][]byte, more bool) tlsio.Result {
 	e.t.Helper()
-	if len(p) == 0 {
-		e.t.Fatal("a write of no bytes reached the engine")
+	lengths := len(e.script) > 0 && strings.HasPrefix(e.script[0], "W(#")
+	var names []string
+	for _, p := range bufs {
+		if len(p) == 0 || len(p) > tlsio.MaxPlaintext {
+			e.t.Fatalf("a write of %d bytes reached the engine", len(p))
+		}
+		name := string(p)
+		if lengths {
+			name = fmt.Sprintf("#%d", len(p))
+		}
+		names = append(names, name)
 	}
-	if e.parked != nil && !bytes.Equal(p, e.parked) {
-		e.t.Fatalf("a write of %d bytes is retried with %d bytes that are not the same", len(e.parked), len(p))
+	if e.parked != nil && !bytes.Equal(bufs[0], e.parked) {
+		e.t.Fatalf("a write of %d bytes is retried with %d bytes that are not the same", len(e.parked), len(bufs[0]))
 	}
-	call := "W(" + string(p) + ")"
-	if len(e.script) > 0 && strings.HasPrefix(e.script[0], "W(#") {
-		call = fmt.Sprintf("W(#%d)", len(p))
-	}
-	e.more = append(e.more, false)
+	call := "W(" + strings.Join(names, ",") + ")"
+	e.more = append(e.more, more)
 	r := e.step(call)
-	if r.N > len(p) {
+	all := bytes.Join(bufs, nil)
+	if r.N > len(all) {
 		e.t.Fatalf("the script accepts %d bytes of %s", r.N, call)
 	}
 	e.parked = nil
 	if r.Want != tlsio.WantNone {
-		e.parked = bytes.Clone(p)
+		e.parked = bytes.Clone(bufs[0])
 	} else {
-		e.out.Write(p[:r.N])
+		e.out.Write(all[:r.N])
 	}
-	return r
-}
-
-// WriteMore is the same step as Write; more tells them apart.
-func (e *scripted) WriteMore(p []byte) tlsio.Result {
-	e.t.Helper()
-	r := e.Write(p)
-	e.more[len(e.more)-1] = true
 	return r
 }
 

@@ -10,8 +10,10 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// copyBuffers hold the plaintext of four full records.
-var copyBuffers = sync.Pool{New: func() any { return new([4 * tlsio.MaxPlaintext]byte) }}
+// batch is how much one operation of cssl writes: four full records.
+const batch = 4 * tlsio.MaxPlaintext
+
+var copyBuffers = sync.Pool{New: func() any { return new([batch]byte) }}
 
 // ReadFrom writes to c what it reads from r, until io.EOF. Its buffer is
 // pooled, so io.Copy allocates none. Records are full if r returns 64 KiB at
@@ -24,7 +26,7 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 	if n, err = c.sendFile(r); err != nil {
 		return n, err
 	}
-	buf := copyBuffers.Get().(*[4 * tlsio.MaxPlaintext]byte)
+	buf := copyBuffers.Get().(*[batch]byte)
 	defer copyBuffers.Put(buf)
 	for {
 		k, rerr := r.Read(buf[:])
@@ -105,7 +107,7 @@ func (s *half) tryFile() (r tlsio.Result, finished bool) {
 
 // WriteTo writes to w what it reads from c, until io.EOF. Its buffer is pooled.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
-	buf := copyBuffers.Get().(*[4 * tlsio.MaxPlaintext]byte)
+	buf := copyBuffers.Get().(*[batch]byte)
 	defer copyBuffers.Put(buf)
 	for {
 		k, rerr := c.Read(buf[:])

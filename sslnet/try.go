@@ -98,11 +98,8 @@ func (s *half) tryTask() (r tlsio.Result, finished bool) {
 	if len(s.p) == 0 {
 		return s.flush(r)
 	}
-	if len(s.p) > tlsio.MaxPlaintext {
-		r = c.tls.WriteMore(s.p[:tlsio.MaxPlaintext])
-	} else {
-		r = c.tls.Write(s.p)
-	}
+	p := s.p[:min(len(s.p), batch)]
+	r = c.tls.WriteBuffers([][]byte{p}, len(p) < len(s.p))
 	s.n += r.N
 	s.p = s.p[r.N:]
 	return r, r.Err == nil && r.Want == tlsio.WantNone && len(s.p) == 0 && !r.Unsent && c.transport.flushed()

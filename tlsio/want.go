@@ -58,7 +58,8 @@ func (w Want) Application() bool { return w >= WantAsync && w <= WantRetryVerify
 // WantNone and Err is nil), a Want, or an error.
 type Result struct {
 	// N is the number of bytes of plaintext that Read, Peek, Write,
-	// ReadEarlyData or WriteEarlyData moved.
+	// ReadEarlyData or WriteEarlyData moved. With an error of Write, it counts
+	// the bytes that were written before.
 	N int
 	// Want is what the operation waits for.
 	Want Want

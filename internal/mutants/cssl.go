@@ -131,6 +131,8 @@ var ofDirect = []mutation{
 		"if (d->records.write.seq >= d->update_after) {", "if (0) {"},
 	{"KeyUpdate", "data may follow under the old key", "direct.c",
 		"\tif (n > 1) /* no message", "\tif (0) /* no message"},
+	{"tail", "more is sealed than the tail can keep", "direct.c",
+		"used + part + CSSL_OVERHEAD > room ||", "0 ||"},
 	{"open", "the tag is not checked", "record.c",
 		"|| EVP_DecryptFinal_ex(ctx, text, &l) != 1)", "|| (EVP_DecryptFinal_ex(ctx, text, &l), 0))"},
 	{"open", "the length of a record is not checked", "direct.c",

@@ -26,7 +26,7 @@ var forFuzzOfCssl = []mutation{
 // forFuzzOfSession are for FuzzActs, whose checks are those of TestExhaustive.
 var forFuzzOfSession = []mutation{
 	{"bytes", "a byte is lost between two writes", "queue.go",
-		"\tif c.r += n; c.r < c.w {", "\tif c.r += n; c.r+1 < c.w {"},
+		"\tif c.r += k; c.r < c.w {", "\tif c.r += k; c.r+1 < c.w {"},
 	{"spin", "a write that wants to read is tried again at once", "run.go",
 		"{ return s.want[op] == tlsio.WantNone && s.live(op) }",
 		"{\n\treturn (s.want[op] == tlsio.WantNone || op == write && s.want[op] == tlsio.WantRead) && s.live(op)\n}"},
