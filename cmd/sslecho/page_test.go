@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestOperatorsPage: docs/sslecho.md tells of each flag, and of each metric of our own, and of none that does not exist.
+// TestOperatorsPage: docs/operate/sslecho.md tells of each flag, and of each metric of our own, and of none that does not exist.
 func TestOperatorsPage(t *testing.T) {
-	b, err := os.ReadFile("../../docs/sslecho.md")
+	b, err := os.ReadFile("../../docs/operate/sslecho.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,12 +40,12 @@ func TestOperatorsPage(t *testing.T) {
 		}
 		for n := range real {
 			if !told[n] {
-				t.Errorf("docs/sslecho.md does not tell of %s", n)
+				t.Errorf("docs/operate/sslecho.md does not tell of %s", n)
 			}
 		}
 		for n := range told {
 			if !real[n] {
-				t.Errorf("docs/sslecho.md tells of %s, which does not exist", n)
+				t.Errorf("docs/operate/sslecho.md tells of %s, which does not exist", n)
 			}
 		}
 	}
