@@ -3,10 +3,12 @@ package main
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 )
 
-// TestOperatorsPage: docs/operate/sslecho.md tells of each flag, and of each metric of our own, and of none that does not exist.
+// TestOperatorsPage: docs/operate/sslecho.md has the flags as --help prints them.
+// It names each flag and each metric of our own, and none that does not exist.
 func TestOperatorsPage(t *testing.T) {
 	b, err := os.ReadFile("../../docs/operate/sslecho.md")
 	if err != nil {
@@ -14,6 +16,11 @@ func TestOperatorsPage(t *testing.T) {
 	}
 	page := string(b)
 	_, help, _ := refused(t, "--help")
+	_, flags, _ := strings.Cut(page, "```text\n")
+	flags, _, _ = strings.Cut(flags, "```")
+	if !strings.HasPrefix(flags, "Listening:") || !strings.HasSuffix(help, flags) {
+		t.Errorf("the flags in docs/operate/sslecho.md are not those of --help:\n%s", help)
+	}
 	i := install(t)
 	_, metrics := i.get("/metrics")
 	for _, what := range []struct {

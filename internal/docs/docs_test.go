@@ -220,18 +220,25 @@ func defines(code, name string) bool {
 	return regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?` + name + `[(\[]|^type ` + name + `\b|^[a-z][\w \t*]*\b` + name + `\([^;]*$`).MatchString(code)
 }
 
-// TestMakeTargets: the targets of make that the README names exist.
+// TestMakeTargets: the targets of make that the pages name exist.
 func TestMakeTargets(t *testing.T) {
 	makefile := read(t, "Makefile")
 	found := 0
-	for _, m := range regexp.MustCompile("(?m)(?:^ {4}|`)make ([a-z-]+)").FindAllStringSubmatch(read(t, "README.md"), -1) {
-		found++
-		if !strings.Contains(makefile, "\n"+m[1]+":") {
-			t.Errorf("the README names make %s", m[1])
+	for path, text := range pages(t) {
+		if path == "CHANGELOG.md" {
+			continue // it may name what was there before
+		}
+		for _, m := range regexp.MustCompile("(?m)(?:^ {4}|`)make ([a-z][a-z -]*)").FindAllStringSubmatch(text, -1) {
+			for _, target := range strings.Fields(m[1]) {
+				found++
+				if !strings.Contains(makefile, "\n"+target+":") {
+					t.Errorf("%s names make %s", path, target)
+				}
+			}
 		}
 	}
 	if found == 0 {
-		t.Error("the README names no target")
+		t.Error("the pages name no target")
 	}
 }
 
