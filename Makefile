@@ -61,12 +61,12 @@ build: deps ## build bin/sslecho and bin/sslbench
 dist: deps ## build a Debian package, a tarball, an SBOM and their checksums in bin/dist
 	go run ./internal/dist
 
-# The rest is in the cache after the first time, so that all tests run this one too; see docs/packaging.md.
+# The rest is in the cache after the first time, so that all tests run this one too; see docs/operate/sslecho.md.
 .PHONY: dist-test
 dist-test: deps ## install, run and purge the package in a fresh Debian root file system (needs root)
 	DIST=full $(GOTEST) -v -count=1 $(TESTFLAGS) ./internal/dist
 
-# The libraries once more at the end: others of theirs come behind them. What is lost: docs/packaging.md.
+# The libraries once more at the end: others of theirs come behind them. What is lost: docs/operate/sslecho.md.
 STATICBIN ?= bin/sslecho-static
 .PHONY: static
 static: deps ## build bin/sslecho-static, which needs no library at all
@@ -240,7 +240,7 @@ blocking: deps ## net.Conn's contract 100 times under the race detector, a gigab
 	FIGURES=write go run ./internal/figures/record sslnet-big '1 GB each way, in each protocol, from each client'
 
 .PHONY: reliability
-reliability: exhaustive mutations faults walk fuzz valgrind networks fleet peers scan blocking stress soak ## all of these, for docs/reliability.md (two hours)
+reliability: exhaustive mutations faults walk fuzz valgrind networks fleet peers scan blocking stress soak ## all of these, for docs/design/results.txt (two hours)
 
 .PHONY: certs
 certs: deps ## make testdata/certs anew

@@ -82,7 +82,7 @@
 //
 // Before the first Handshake a client may call WriteEarlyData and a server
 // ReadEarlyData. Called in another order, operations return [tlsio.ErrState]
-// and change nothing. docs/tls13.md explains replay attacks.
+// and change nothing. docs/guide/handshake.md explains replay attacks.
 //
 // # End of stream
 //
@@ -113,7 +113,7 @@
 // A [Library] has its own providers, such as the FIPS provider or that of a
 // token. A Context takes all its algorithms from Config.Library, filtered by
 // Config.Properties. A key named by Certificate.KeyURI stays in its token.
-// docs/keys.md has the steps.
+// docs/guide/handshake.md has the steps.
 //
 // # Direct records
 //

@@ -6,7 +6,7 @@
 // each line backwards, as openssl s_server -rev does. A line of reverse has at most 16384
 // bytes with its end; one that is longer resets the connection, and answers that the client has not read are lost.
 //
-// Run sslecho --help for its flags, which may also stand in the environment (SSLECHO_…) and in a file; docs/sslecho.md is the
+// Run sslecho --help for its flags, which may also stand in the environment (SSLECHO_…) and in a file; docs/operate/sslecho.md is the
 // page for operators.
 //
 //	main ─► config ─► daemon ─┬─ tlsconf   contexts from files         (SIGHUP: anew)

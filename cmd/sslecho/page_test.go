@@ -3,17 +3,24 @@ package main
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 )
 
-// TestOperatorsPage: docs/sslecho.md tells of each flag, and of each metric of our own, and of none that does not exist.
+// TestOperatorsPage: docs/operate/sslecho.md has the flags as --help prints them.
+// It names each flag and each metric of our own, and none that does not exist.
 func TestOperatorsPage(t *testing.T) {
-	b, err := os.ReadFile("../../docs/sslecho.md")
+	b, err := os.ReadFile("../../docs/operate/sslecho.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := string(b)
 	_, help, _ := refused(t, "--help")
+	_, flags, _ := strings.Cut(page, "```text\n")
+	flags, _, _ = strings.Cut(flags, "```")
+	if !strings.HasPrefix(flags, "Listening:") || !strings.HasSuffix(help, flags) {
+		t.Errorf("the flags in docs/operate/sslecho.md are not those of --help:\n%s", help)
+	}
 	i := install(t)
 	_, metrics := i.get("/metrics")
 	for _, what := range []struct {
@@ -40,12 +47,12 @@ func TestOperatorsPage(t *testing.T) {
 		}
 		for n := range real {
 			if !told[n] {
-				t.Errorf("docs/sslecho.md does not tell of %s", n)
+				t.Errorf("docs/operate/sslecho.md does not tell of %s", n)
 			}
 		}
 		for n := range told {
 			if !real[n] {
-				t.Errorf("docs/sslecho.md tells of %s, which does not exist", n)
+				t.Errorf("docs/operate/sslecho.md tells of %s, which does not exist", n)
 			}
 		}
 	}

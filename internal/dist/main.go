@@ -1,5 +1,5 @@
 // Dist makes what sslecho is given away as: a Debian package, a tarball, a list of the components in the program (an SBOM, in
-// CycloneDX's JSON), and the checksums of all of them. `make dist` runs it, in the module's root; docs/packaging.md is about what it makes.
+// CycloneDX's JSON), and the checksums of all of them. `make dist` runs it, in the module's root; docs/operate/sslecho.md is about what it makes.
 //
 //	scripts/version ─► go build ─► sslecho ─┬─ its own pages and completions ─┬─► nfpm    ─► sslecho_V_A.deb
 //	                                        ├─ licences of its modules        └─► tar, gz ─► sslecho-V-linux-A.tar.gz

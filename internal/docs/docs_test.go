@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/figures"
 )
 
 const root = "../.."
@@ -42,33 +44,120 @@ func defined(t *testing.T) map[string]bool {
 	return names
 }
 
-// TestNamedTestsExist: a document that names a test as proof must not outlive it.
-func TestNamedTestsExist(t *testing.T) {
-	names := defined(t)
-	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil || len(files) == 0 {
-		t.Fatal(files, err)
-	}
-	design, err := filepath.Glob(filepath.Join(root, "docs", "design", "*.md"))
+// pages are README.md, SECURITY.md and their like, and the pages below docs,
+// without those that sslbench writes.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	top, err := filepath.Glob(filepath.Join(root, "*.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append(append(files, design...), filepath.Join(root, "SECURITY.md"), filepath.Join(root, "README.md")) {
-		b, err := os.ReadFile(file)
+	below, err := filepath.Glob(filepath.Join(root, "docs", "*", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	for _, path := range append(top, below...) {
+		path, err := filepath.Rel(root, path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile("`((?:Test|Benchmark|Example|Fuzz)\\w*)").FindAllStringSubmatch(string(b), -1) {
+		if filepath.Dir(path) != "docs/bench" {
+			texts[path] = read(t, path)
+		}
+	}
+	if len(texts) < 10 {
+		t.Fatalf("there are only %d pages", len(texts))
+	}
+	return texts
+}
+
+// TestNamedTestsExist: a page names no test that does not exist.
+func TestNamedTestsExist(t *testing.T) {
+	names := defined(t)
+	for path, text := range pages(t) {
+		for _, m := range regexp.MustCompile("`((?:Test|Benchmark|Example|Fuzz)\\w*)").FindAllStringSubmatch(text, -1) {
 			if !names[m[1]] {
-				t.Errorf("%s names %s, which does not exist", filepath.Base(file), m[1])
+				t.Errorf("%s names %s, which does not exist", path, m[1])
 			}
 		}
 	}
 }
 
-// TestEveryPitfallHasARow: docs/pitfalls.md has P01 to P59, each with a test.
+// TestLinks: a link to a file leads to one, and a link to a heading too.
+func TestLinks(t *testing.T) {
+	found := 0
+	for path, text := range pages(t) {
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			found++
+			file, heading, _ := strings.Cut(m[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), file)
+			}
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil {
+				t.Errorf("%s: %v", path, err)
+			} else if heading != "" && !headings(read(t, target))[heading] {
+				t.Errorf("%s: %s has no heading %s", path, target, heading)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("there are no links")
+	}
+}
+
+// headings are the names that links use for a page's headings.
+func headings(text string) map[string]bool {
+	names := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		names[strings.ReplaceAll(name, " ", "-")] = true
+	}
+	return names
+}
+
+// TestNamedPagesExist: a page or a file of docs that code, a script or a comment
+// names exists.
+func TestNamedPagesExist(t *testing.T) {
+	named := regexp.MustCompile(`\bdocs/[a-z/]+\.(?:md|txt|json)\b`)
+	found := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			switch filepath.Base(path) {
+			case ".git", "bin", "bench":
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		switch filepath.Ext(path) {
+		case "", ".go", ".c", ".h", ".md", ".yaml", ".sh", ".service":
+		default:
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		for _, name := range named.FindAllString(string(b), -1) {
+			found++
+			if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+		return err
+	})
+	if err != nil || found == 0 {
+		t.Error(found, err)
+	}
+}
+
+// TestEveryPitfallHasARow: docs/design/testing.md has P01 to P59, each with a test.
 func TestEveryPitfallHasARow(t *testing.T) {
-	doc := read(t, "docs/pitfalls.md")
+	doc := read(t, "docs/design/testing.md")
 	for i := 1; i <= 59; i++ {
 		if i == 46 || i == 48 || i == 50 {
 			continue // numbers that were never given
@@ -106,31 +195,22 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 // TestArchitecture: each name on the pages of docs/design that links to a file is
 // defined there.
 func TestArchitecture(t *testing.T) {
-	pages, err := filepath.Glob(filepath.Join(root, "docs", "design", "*.md"))
-	if err != nil || len(pages) == 0 {
-		t.Fatal(pages, err)
-	}
 	link := regexp.MustCompile("\\[`([\\w.]+)`\\]\\(([^)]+)\\)")
-	for _, page := range pages {
-		b, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
+	found := 0
+	for path, text := range pages(t) {
+		if filepath.Dir(path) != "docs/design" {
+			continue
 		}
-		links := link.FindAllStringSubmatch(string(b), -1)
-		if len(links) == 0 {
-			t.Errorf("%s names nothing, so this proves nothing", page)
-		}
-		for _, m := range links {
-			name, file := m[1], m[2]
-			code, err := os.ReadFile(filepath.Join(filepath.Dir(page), file))
-			if err != nil {
-				t.Errorf("%s: %v", page, err)
-				continue
-			}
-			if name != filepath.Base(file) && !defines(string(code), name) {
-				t.Errorf("%s: %s does not define %s", page, file, name)
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			found++
+			name, file := m[1], filepath.Join(filepath.Dir(path), m[2])
+			if name != filepath.Base(file) && !defines(read(t, file), name) {
+				t.Errorf("%s: %s does not define %s", path, file, name)
 			}
 		}
+	}
+	if found == 0 {
+		t.Error("the pages name nothing, so this proves nothing")
 	}
 }
 
@@ -140,22 +220,30 @@ func defines(code, name string) bool {
 	return regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?` + name + `[(\[]|^type ` + name + `\b|^[a-z][\w \t*]*\b` + name + `\([^;]*$`).MatchString(code)
 }
 
-// TestMakeTargets: the targets of make that the README names exist.
+// TestMakeTargets: the targets of make that the pages name exist.
 func TestMakeTargets(t *testing.T) {
 	makefile := read(t, "Makefile")
 	found := 0
-	for _, m := range regexp.MustCompile("(?m)(?:^ {4}|`)make ([a-z-]+)").FindAllStringSubmatch(read(t, "README.md"), -1) {
-		found++
-		if !strings.Contains(makefile, "\n"+m[1]+":") {
-			t.Errorf("the README names make %s", m[1])
+	for path, text := range pages(t) {
+		if path == "CHANGELOG.md" {
+			continue // it may name what was there before
+		}
+		for _, m := range regexp.MustCompile("(?m)(?:^ {4}|`)make ([a-z][a-z -]*)").FindAllStringSubmatch(text, -1) {
+			for _, target := range strings.Fields(m[1]) {
+				found++
+				if !strings.Contains(makefile, "\n"+target+":") {
+					t.Errorf("%s names make %s", path, target)
+				}
+			}
 		}
 	}
 	if found == 0 {
-		t.Error("the README names no target")
+		t.Error("the pages name no target")
 	}
 }
 
-// TestFigures: each place for a figure in docs/reliability.md is filled in, and something in the tree records it.
+// TestFigures: each figure in docs/design/results.txt has been measured, and
+// something in the tree records it.
 func TestFigures(t *testing.T) {
 	var code strings.Builder
 	for _, pattern := range []string{"*.go", "Makefile"} {
@@ -171,16 +259,13 @@ func TestFigures(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	places := regexp.MustCompile(`<!--([a-z0-9-]+)-->(.*?)<!--/-->`).FindAllStringSubmatch(read(t, "docs/reliability.md"), -1)
-	if len(places) == 0 {
-		t.Fatal("there is no place for a figure")
-	}
-	for _, m := range places {
-		if m[2] == "" {
-			t.Errorf("figure %s is empty: run its command", m[1])
+	for line := range strings.Lines(read(t, figures.File)) {
+		name, text, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(text) == "" {
+			t.Errorf("figure %s is empty: run its command", name)
 		}
-		if !strings.Contains(code.String(), `"`+m[1]+`"`) && !strings.Contains(code.String(), "figures/record "+m[1]+" ") {
-			t.Errorf("nothing records figure %s", m[1])
+		if !strings.Contains(code.String(), `"`+name+`"`) && !strings.Contains(code.String(), "figures/record "+name+" ") {
+			t.Errorf("nothing records figure %s", name)
 		}
 	}
 }

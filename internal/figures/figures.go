@@ -1,11 +1,10 @@
-// Package figures writes what the long tests have measured into docs/reliability.md.
+// Package figures writes what the long tests have measured into
+// docs/design/results.txt: a line for each figure, with its name, a colon and
+// the text of the last run.
 //
-// A row of a table there names its figure, and holds what the last run gave:
-//
-//	| promise | `TestName` | <!--name-->413,156 states<!--/--> | `make target` |
-//
-// A test calls Record at its end. Nothing is written unless FIGURES=write is in the environment, as the targets of make
-// that run the long forms set it, so that the short forms leave the document alone.
+// A test calls Record at its end. Nothing is written unless FIGURES=write is in
+// the environment. The targets of make that run the long forms set it; the
+// short forms leave the file alone.
 package figures
 
 import (
@@ -18,8 +17,11 @@ import (
 	"testing"
 )
 
-// Record logs the figure, and writes it to the document if that was asked for and the test has not failed. The text
-// is for people: numbers with their units.
+// File is where the figures are, below the root of the repository.
+const File = "docs/design/results.txt"
+
+// Record logs the figure, and writes it to File if that was asked for and the
+// test has not failed. The text is for people: numbers with their units.
 func Record(t testing.TB, name, format string, args ...any) {
 	t.Helper()
 	text := fmt.Sprintf(format, args...)
@@ -32,8 +34,8 @@ func Record(t testing.TB, name, format string, args ...any) {
 	}
 }
 
-// Write puts text in the place of the figure that is called name, if FIGURES=write is in the environment. Several
-// processes may do so at once.
+// Write replaces the text of the figure that is called name, if FIGURES=write is
+// in the environment. Several processes may do so at once.
 func Write(name, text string) error {
 	if os.Getenv("FIGURES") != "write" {
 		return nil
@@ -66,27 +68,28 @@ func Write(name, text string) error {
 	return err
 }
 
-// replace changes the figure in the document's text.
+// replace changes the figure's line in the file's text.
 func replace(doc, name, text string) (string, error) {
-	if strings.ContainsAny(text, "|\n") || strings.Contains(text, "<!--") {
-		return "", fmt.Errorf("the text of figure %s does not fit into a cell: %q", name, text)
+	if strings.Contains(text, "\n") {
+		return "", fmt.Errorf("the text of figure %s has more than a line: %q", name, text)
 	}
-	place := regexp.MustCompile(`<!--` + regexp.QuoteMeta(name) + `-->.*?<!--/-->`)
-	if n := len(place.FindAllString(doc, -1)); n != 1 {
-		return "", fmt.Errorf("figure %s has %d places, not one", name, n)
+	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + `:.*$`)
+	if n := len(line.FindAllString(doc, -1)); n != 1 {
+		return "", fmt.Errorf("figure %s has %d lines, not one", name, n)
 	}
-	return place.ReplaceAllLiteralString(doc, "<!--"+name+"-->"+text+"<!--/-->"), nil
+	return line.ReplaceAllLiteralString(doc, name+": "+text), nil
 }
 
-// document is docs/reliability.md, from wherever in the module the process runs.
+// document is the path of File, from wherever in the repository the process runs.
 func document() (string, error) {
 	dir, err := os.Getwd()
 	for ; err == nil; dir = filepath.Dir(dir) {
-		if _, e := os.Stat(filepath.Join(dir, "go.mod")); e == nil {
-			return filepath.Join(dir, "docs", "reliability.md"), nil
+		path := filepath.Join(dir, File)
+		if _, e := os.Stat(path); e == nil {
+			return path, nil
 		}
 		if dir == filepath.Dir(dir) {
-			err = fmt.Errorf("there is no go.mod above the working directory")
+			err = fmt.Errorf("there is no %s above the working directory", File)
 		}
 	}
 	return "", err

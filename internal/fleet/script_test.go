@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestTicketKeysScript: each step changes the file as docs/fleet.md says, and leaves it alone when it makes no sense.
+// TestTicketKeysScript: each step changes the file as docs/operate/fleet.md says, and leaves it alone when it makes no sense.
 func TestTicketKeysScript(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tickets")
 	script := root + "/docker/fleet/ticket-keys.sh"

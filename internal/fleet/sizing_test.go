@@ -66,7 +66,7 @@ func (f *fleet) usage(of func(pid int) float64) (u usage) {
 	return u
 }
 
-// TestSizing measures what docs/sizing.md counts with: a connection's and a gigabyte's CPU time, and an idle connection's memory, of
+// TestSizing measures what docs/operate/fleet.md counts with: a connection's and a gigabyte's CPU time, and an idle connection's memory, of
 // sslecho and of HAProxy before it. It asserts nothing: figures are for people.
 func TestSizing(t *testing.T) {
 	if !full {

@@ -1,4 +1,4 @@
-// Mutants breaks packages session and cssl on purpose, in ways in which others' code is broken (docs/pitfalls.md), and
+// Mutants breaks packages session and cssl on purpose, in ways in which others' code is broken (docs/design/testing.md), and
 // demands that tests see it. Run it from the top of the module:
 //
 //	go run ./internal/mutants [-run part-of-a-name] [-v]

@@ -1,6 +1,6 @@
 package main
 
-// ofSession are by pitfall; see docs/pitfalls.md.
+// ofSession are by pitfall; see docs/design/testing.md.
 var ofSession = []mutation{
 	{"P01", "writability is waited for because data is queued", "session.go",
 		"\tvar e Event\n", "\tvar e Event\n\tif s.queue.len() > 0 {\n\t\te |= Writable\n\t}\n"},

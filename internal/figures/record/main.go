@@ -1,5 +1,5 @@
-// Command record writes a figure into docs/reliability.md for a target of make that runs no test which could: its
-// arguments are the figure's name and its text.
+// Command record writes a figure into docs/design/results.txt, for a target of
+// make whose tests do not. Its arguments are the figure's name and its text.
 package main
 
 import (

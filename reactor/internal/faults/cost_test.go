@@ -109,7 +109,7 @@ func (v *visit) calls(t *testing.T, k Kind, version uint16, echoes int) int {
 }
 
 // TestCost: the system calls and the crossings into C that a connection and an echo cost, which no change may raise
-// unnoticed; docs/performance.md says what each is for.
+// unnoticed; docs/design/performance.md says what each is for.
 func TestCost(t *testing.T) {
 	x := newContexts(t, cssl.TLS13)
 	closed := make(chan error, 1)

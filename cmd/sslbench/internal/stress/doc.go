@@ -18,5 +18,5 @@
 //
 // All honest clients compare each byte that comes back, and none may fail whatever the others do. How fast anything was is
 // reported and never asserted. The ordinary form is small; STRESS=full (make stress) is what the names say, and
-// writes its figures to docs/reliability.md. STRESS_TIME=3m shortens the ten minutes of TestManyConnections.
+// writes its figures to docs/design/results.txt. STRESS_TIME=3m shortens the ten minutes of TestManyConnections.
 package stress
