@@ -24,13 +24,14 @@ func ExampleConn_Feed() {
 
 	var ciphertext []byte
 	buf := make([]byte, 32<<10)
-	for left := 1 << 20; left > 0; {
-		r := client.Write(make([]byte, left)) // a record's worth of it
+	for left, taken := 1<<20, 1; left > 0 || taken > 0; {
+		r := client.Write(make([]byte, left))
 		if r.Err != nil {
 			log.Fatal(r.Err)
 		}
 		left -= r.N // 0 with WantWrite: Take first
-		ciphertext = append(ciphertext, buf[:client.Take(buf)]...)
+		taken = client.Take(buf)
+		ciphertext = append(ciphertext, buf[:taken]...)
 	}
 
 	got := 0

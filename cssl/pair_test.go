@@ -58,7 +58,7 @@ func newPair(t testing.TB, client, server *Context) *pair {
 	}
 	t.Cleanup(c.Close)
 	t.Cleanup(s.Close)
-	return &pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}
+	return &pair{t: t, client: c, server: s, buf: make([]byte, 1<<15)}
 }
 
 // move carries ciphertext from one to the other and answers how much.
