@@ -65,7 +65,7 @@ func outside(t *testing.T, packages ...string) []string {
 		publish(t, proxy, strings.TrimSpace(dir), version(t))
 	}
 	run(t, root, nil, append([]string{"list", "-deps"}, packages...)...)
-	return []string{"GOWORK=off", "GOFLAGS=-modcacherw -trimpath", "GOMODCACHE=" + t.TempDir(), "GOSUMDB=off", "GONOPROXY=none",
+	return []string{"GOWORK=off", "GOFLAGS=-modcacherw", "GOMODCACHE=" + t.TempDir(), "GOSUMDB=off", "GONOPROXY=none",
 		"GOPROXY=file://" + proxy + ",file://" + run(t, root, nil, "env", "GOMODCACHE") + "/cache/download"}
 }
 
@@ -143,18 +143,11 @@ func TestGraph(t *testing.T) {
 	}
 }
 
-// TestInstall: the commands can be installed, and sslecho knows its version.
-// Nothing is compiled for sslbench; go install would refuse it before.
+// TestInstall: the commands can be installed. Nothing is compiled (-n), which
+// would take minutes: what go install refuses, it refuses before.
 func TestInstall(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it compiles sslecho")
-	}
-	bin := t.TempDir()
-	env := append(outside(t, module+"/cmd/sslbench", module+"/cmd/sslecho"), "GOBIN="+bin)
-	run(t, t.TempDir(), env, "install", "-n", module+"/cmd/sslbench@latest")
-	run(t, t.TempDir(), env, "install", module+"/cmd/sslecho@latest")
-	out, err := exec.Command(filepath.Join(bin, "sslecho"), "version").CombinedOutput()
-	if want := "sslecho " + strings.TrimPrefix(version(t), "v") + "\n"; err != nil || !strings.HasPrefix(string(out), want) {
-		t.Errorf("sslecho version: %v\n%s", err, out)
+	env := outside(t, module+"/cmd/sslbench", module+"/cmd/sslecho")
+	for _, command := range []string{"sslbench", "sslecho"} {
+		run(t, t.TempDir(), env, "install", "-n", module+"/cmd/"+command+"@latest")
 	}
 }
