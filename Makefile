@@ -1,4 +1,4 @@
-# Everything a developer or a build machine does with this module.
+# Everything a developer or a build machine does with these modules.
 # `make` alone lists the targets.
 
 SHELL       := /bin/bash
@@ -11,8 +11,9 @@ CC := gcc
 endif
 export CC
 
-# The packages to work on, more flags for go test, and its time limit.
-PKGS      ?= ./...
+# The packages to work on (work: those of all modules in go.work), more flags
+# for go test, and its time limit.
+PKGS      ?= work
 TESTFLAGS ?=
 TIMEOUT   ?= 10m
 BENCH     ?= .
@@ -27,7 +28,8 @@ KERNEL    ?=
 ARGS      ?=
 
 GOTEST     = go test -timeout $(TIMEOUT)
-STATIC     = go tool -modfile=tools/go.mod staticcheck
+# The tools are no part of the workspace. staticcheck itself works in it.
+STATIC     = $$(GOWORK=off go tool -modfile=tools/go.mod -n staticcheck)
 
 CWARNFLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
 
@@ -41,7 +43,7 @@ ASANOPTS   = detect_leaks=1$(if $(ASAN_OPTIONS),:$(ASAN_OPTIONS))
 help: ## list the targets
 	@echo 'Targets:'
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo 'Variables: PKGS=./... TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 SUITE=trixie KERNEL= ARGS='
+	@echo 'Variables: PKGS=work TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 SUITE=trixie KERNEL= ARGS='
 
 # What runs the tests also wants the programs that they talk to.
 test race asan peers scan fleet reliability: export PEERS_AND_SCANNERS := 1
@@ -52,8 +54,7 @@ deps: ## check for the compiler, OpenSSL and the rest; install what is missing
 
 .PHONY: build
 build: deps ## build bin/sslecho and bin/sslbench
-	go build -ldflags "$$(scripts/version ldflags)" -o bin/sslecho ./cmd/sslecho
-	@if [ -d cmd/sslbench ]; then set -x; go build -o bin/sslbench ./cmd/sslbench; fi
+	go build -o bin/ ./cmd/sslecho ./cmd/sslbench
 
 # A Debian package, a tarball, a list of components (SBOM) and checksums; the same commit gives the same bytes. MAINTAINER= is who
 # the package names.
@@ -70,26 +71,27 @@ dist-test: deps ## install, run and purge the package in a fresh Debian root fil
 STATICBIN ?= bin/sslecho-static
 .PHONY: static
 static: deps ## build bin/sslecho-static, which needs no library at all
-	go build -tags netgo,osusergo -ldflags "$$(scripts/version ldflags) -linkmode=external \
+	go build -tags netgo,osusergo -ldflags "-linkmode=external \
 		-extldflags '-static $$(pkg-config --static --libs openssl)'" -o $(STATICBIN) ./cmd/sslecho
 
 .PHONY: run
-run: build ## start bin/sslecho with ARGS
+run: deps ## build bin/sslecho alone, and start it with ARGS
+	go build -o bin/ ./cmd/sslecho
 	@exec bin/sslecho $(ARGS)
 
 .PHONY: test
-test: deps grpc manifests ## run all tests
+test: deps ## run all tests
 	$(GOTEST) $(TESTFLAGS) $(PKGS)
 
-# A module of its own, so that nobody who imports ours gets what gRPC stands on.
-.PHONY: grpc
-grpc: deps ## test the example of gRPC
-	cd examples/grpc && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
-
-# Likewise, for what Kubernetes' schemas stand on.
-.PHONY: manifests
-manifests: deps ## check the Kubernetes manifest against the API's schemas and sslecho's settings
-	cd packaging/kubernetes && go vet ./... && $(GOTEST) $(TESTFLAGS) ./...
+# Outside of the workspace the root's next version is not there yet.
+.PHONY: tidy
+tidy: deps ## run go mod tidy in each module
+	@for dir in $$(go list -m -f '{{.Dir}}') tools; do ( \
+		set -x; cd "$$dir"; export GOWORK=off; \
+		[ "$$PWD" = '$(CURDIR)' ] || go mod edit -replace github.com/spacemonad/go-openssl='$(CURDIR)'; \
+		status=0; go mod tidy || status=$$?; \
+		go mod edit -dropreplace github.com/spacemonad/go-openssl; exit $$status \
+	); done
 
 # The root file system is made once, outside the tree; scripts/suite says how and where, and which suites there are.
 .PHONY: test-openssl
@@ -105,7 +107,7 @@ check: deps fmt-check vet lint cwarn direct race asan checkptr nocgo vet-certs #
 	@echo 'check: all passed'
 
 # -count=1 because go test's cache does not see RECORDS. Package testmain does.
-DIRECT = ./cssl ./session ./reactor ./reactor/internal/faults ./sslnet/... ./internal/walk ./internal/interop ./internal/fuzz ./internal/link \
+DIRECT = ./cssl ./session ./reactor ./reactor/internal/faults ./sslnet/... ./internal/walk ./internal/conformance ./internal/interop ./internal/fuzz ./internal/link \
 	./examples/... ./cmd/sslecho/...
 .PHONY: direct
 direct: deps ## run the tests of connections, in their short form, with direct records on all servers
@@ -234,7 +236,7 @@ scan: deps ## sslscan and testssl.sh against sslecho's defaults, reports to docs
 # `make test` has both once, with less data.
 .PHONY: blocking
 blocking: deps ## net.Conn's contract 100 times under the race detector, a gigabyte through net/http (15 minutes)
-	go test -timeout 60m -race -count=100 -run '^TestConn$$' ./sslnet
+	go test -timeout 60m -race -count=100 -run '^TestConn$$' ./internal/conformance
 	FIGURES=write go run ./internal/figures/record sslnet-conn '100 times in a row under the race detector, none failed'
 	HTTP_FULL=1 $(GOTEST) -count=1 -v -run '^TestBig$$' ./sslnet/sslhttp
 	FIGURES=write go run ./internal/figures/record sslnet-big '1 GB each way, in each protocol, from each client'

@@ -1,6 +1,7 @@
 package sslnet
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -16,7 +17,6 @@ import (
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/tlsio"
-	"golang.org/x/net/dns/dnsmessage"
 )
 
 // serve listens and echoes on each connection, until the end of the test.
@@ -122,18 +122,17 @@ func TestDial(t *testing.T) {
 }
 
 // loopback is a resolver to which every name has the address 127.0.0.1. net's own may ask a DNS server for "localhost.".
-func loopback(t testing.TB) *net.Resolver {
-	answer := func(query []byte) ([]byte, error) {
-		var m dnsmessage.Message
-		if err := m.Unpack(query); err != nil {
-			return nil, err
+func loopback() *net.Resolver {
+	// RFC 1035: a header of 12 bytes, the name, its type and class. What comes behind them in a query is left out.
+	answer := func(query []byte) []byte {
+		end := 12 + bytes.IndexByte(query[12:], 0) + 5
+		reply := append([]byte(nil), query[:end]...)
+		copy(reply[2:12], []byte{0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}) // a response with one question
+		if query[end-3] == 1 {                                        // type A
+			reply[7] = 1 // one answer: the name at 12, A, IN, no lifetime, 4 bytes
+			reply = append(reply, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1)
 		}
-		reply := dnsmessage.Message{Header: dnsmessage.Header{ID: m.ID, Response: true, RecursionAvailable: true}, Questions: m.Questions}
-		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
-			reply.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class},
-				Body: &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}}}}
-		}
-		return reply.Pack()
+		return reply
 	}
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		near, far := net.Pipe() // no packets, so each message has its length in front
@@ -148,11 +147,7 @@ func loopback(t testing.TB) *net.Resolver {
 				if _, err := io.ReadFull(far, p); err != nil {
 					return
 				}
-				out, err := answer(p)
-				if err != nil {
-					t.Error(err)
-					return
-				}
+				out := answer(p)
 				far.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...))
 			}
 		}()
@@ -185,7 +180,7 @@ func TestDialHost(t *testing.T) {
 		{"localhost", "", "localhost"}, {"localhost.", "", "localhost"}, {"127.0.0.1", "", ""}, {"[::ffff:127.0.0.1]", "", ""},
 		{"127.0.0.1", "localhost.", "localhost"}, {"127.0.0.1", "[::1]", ""}, {"127.0.0.1", "[::1%lo]", ""},
 	} {
-		d := Dialer{Context: cx, Config: cssl.ConnConfig{ServerName: tt.name}, Net: &net.Dialer{Resolver: loopback(t)}}
+		d := Dialer{Context: cx, Config: cssl.ConnConfig{ServerName: tt.name}, Net: &net.Dialer{Resolver: loopback()}}
 		c, err := d.Dial("tcp", tt.host+":"+port)
 		if err != nil {
 			t.Errorf("%s, %s: %v", tt.host, tt.name, err)

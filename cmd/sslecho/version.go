@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spacemonad/go-openssl/cssl"
 )
-
-// What scripts/version says of the tree, set by the linker: make does so. A build without it, such as by go install, has what
-// the go command knows.
-var treeVersion, treeCommit, treeDate string
 
 // versions is what sslecho version tells.
 type versions struct {
@@ -32,33 +29,33 @@ type libraries struct {
 
 // build is what the program was made of and runs with.
 func build() versions {
+	info, _ := debug.ReadBuildInfo()
 	openssl := cssl.Version()
-	v := versions{Version: treeVersion, Commit: treeCommit, Date: treeDate, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+	v := versions{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 		OpenSSL: libraries{Run: openssl.Run.Text, Build: openssl.Build.Text}}
-	if v.Version != "" {
-		return v
+	v.Version, v.Commit, v.Date = tree(info)
+	return v
+}
+
+// tree is what the go command has noted of the sources. It is "unknown" where
+// they were in no repository, or the go command was told not to look.
+func tree(info *debug.BuildInfo) (version, commit, date string) {
+	version, commit, date = "unknown", "unknown", "unknown"
+	if info == nil {
+		return
 	}
-	v.Version, v.Commit, v.Date = "unknown", "unknown", "unknown"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
+	if v, ok := strings.CutPrefix(info.Main.Version, "v"); ok {
+		version = v
 	}
-	if info.Main.Version != "" {
-		v.Version = info.Main.Version
-	}
-	dirty := ""
 	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			v.Commit = s.Value
-		case s.Key == "vcs.time":
-			v.Date = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = " with changes"
+		switch s.Key {
+		case "vcs.revision":
+			commit = s.Value
+		case "vcs.time":
+			date = s.Value
 		}
 	}
-	v.Commit += dirty
-	return v
+	return
 }
 
 // String is a line for each of them.

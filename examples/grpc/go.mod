@@ -2,10 +2,8 @@ module github.com/spacemonad/go-openssl/examples/grpc
 
 go 1.26.0
 
-replace github.com/spacemonad/go-openssl => ../..
-
 require (
-	github.com/spacemonad/go-openssl v0.0.0-00010101000000-000000000000
+	github.com/spacemonad/go-openssl v0.1.0
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
 )

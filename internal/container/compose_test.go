@@ -2,40 +2,41 @@ package container
 
 import (
 	"crypto/x509"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
 // service is what the tests want to know of a service in the compose file.
 type service struct {
-	Image       string
-	Environment map[string]string
-	ReadOnly    bool     `yaml:"read_only"`
-	CapDrop     []string `yaml:"cap_drop"`
-	SecurityOpt []string `yaml:"security_opt"`
-	Ports       []string
-	Healthcheck map[string]any
-	DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
+	Image           string
+	Environment     map[string]string
+	ReadOnly        bool     `yaml:"read_only"`
+	CapDrop         []string `yaml:"cap_drop"`
+	SecurityOpt     []string `yaml:"security_opt"`
+	Ports           []string
+	Volumes         []string
+	Healthcheck     map[string]any
+	StopGracePeriod string                                `yaml:"stop_grace_period"`
+	DependsOn       map[string]struct{ Condition string } `yaml:"depends_on"`
 }
 
-func services(t *testing.T) map[string]service {
+// services are those of the compose file in a folder. Every one is locked up
+// and published on loopback alone, and what it mounts exists.
+func services(t *testing.T, dir string) map[string]service {
 	t.Helper()
 	var file struct{ Services map[string]service }
-	if err := yaml.Unmarshal([]byte(read(t, "docker/compose.yaml")), &file); err != nil {
+	if err := yaml.Unmarshal([]byte(read(t, dir+"/compose.yaml")), &file); err != nil {
 		t.Fatal(err)
 	}
-	return file.Services
-}
-
-// TestComposeFile: every service is locked up, published on loopback alone, and waits for what it needs; Prometheus asks where
-// the daemon answers.
-func TestComposeFile(t *testing.T) {
-	all := services(t)
-	for name, s := range all {
+	for name, s := range file.Services {
 		if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
 			t.Errorf("%s: read_only %v, cap_drop %v, security_opt %v", name, s.ReadOnly, s.CapDrop, s.SecurityOpt)
 		}
@@ -44,7 +45,21 @@ func TestComposeFile(t *testing.T) {
 				t.Errorf("%s is published on %s", name, p)
 			}
 		}
+		for _, v := range s.Volumes {
+			if from, _, _ := strings.Cut(v, ":"); strings.HasPrefix(from, ".") {
+				if _, err := os.Stat(filepath.Join(root, dir, from)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
 	}
+	return file.Services
+}
+
+// TestComposeFile: services wait for what they need, and Prometheus asks where
+// the daemon answers.
+func TestComposeFile(t *testing.T) {
+	all := services(t, "docker")
 	for _, name := range []string{"load", "prometheus"} {
 		if c := all[name].DependsOn["sslecho"].Condition; c != "service_healthy" {
 			t.Errorf("%s waits for sslecho to be %q", name, c)
@@ -69,6 +84,47 @@ func TestComposeFile(t *testing.T) {
 	}
 	if promtool, err := exec.LookPath("promtool"); err == nil {
 		must(t, promtool, "check", "config", "docker/prometheus.yml")
+	}
+}
+
+// TestFleetFile: the hosts are alike, and those that HAProxy asks; its checks
+// are faster than a drain, and a drain is faster than Docker's patience.
+func TestFleetFile(t *testing.T) {
+	all := services(t, "docker/fleet")
+	cfg := read(t, "docker/fleet/haproxy.cfg")
+	for _, m := range regexp.MustCompile(`(?m)^\s+server (\S+) "\$\{FLEET_\w-(\S+):8443\}"`).FindAllStringSubmatch(cfg, -1) {
+		s := all[m[2]]
+		if len(s.Environment) == 0 || len(s.Ports) > 0 {
+			t.Errorf("%s: there is no such host in compose.yaml, or it is published", m[2])
+		}
+		if all["balancer"].DependsOn[m[2]].Condition != "service_healthy" {
+			t.Errorf("the balancer does not wait for %s", m[2])
+		}
+	}
+	duration := func(s string) time.Duration {
+		t.Helper()
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	word := func(name string) time.Duration {
+		m := regexp.MustCompile(`(?m)^\s+[^#\n]*\b` + name + ` (\S+)`).FindStringSubmatch(cfg)
+		if m == nil {
+			t.Fatalf("haproxy.cfg has no %s", name)
+		}
+		return duration(m[1])
+	}
+	set := all["sslecho-a"].Environment
+	delay := duration(set["SSLECHO_DRAIN_DELAY"])
+	if notice := word("inter") + word("fastinter") + 2*word("timeout check"); delay <= notice {
+		t.Errorf("the drain-delay is %v, and HAProxy may need %v to notice", delay, notice)
+	}
+	const closeTimeout = 5 * time.Second // sslecho's own default
+	needs := delay + duration(set["SSLECHO_DRAIN_WAIT"]) + duration(set["SSLECHO_DRAIN_TIMEOUT"]) + closeTimeout
+	if grace := duration(all["sslecho-a"].StopGracePeriod); grace <= needs {
+		t.Errorf("stop_grace_period is %v, a drain may need %v", grace, needs)
 	}
 }
 
@@ -111,7 +167,7 @@ func TestCompose(t *testing.T) {
 			"--filter=label=com.docker.compose.service="+service)
 	}
 	start := []string{"up", "-d", "--no-build", "sslecho", "load"}
-	prometheus := strings.TrimSuffix(strings.TrimPrefix(services(t)["prometheus"].Image, "${PROMETHEUS_IMAGE:-"), "}")
+	prometheus := strings.TrimSuffix(strings.TrimPrefix(services(t, "docker")["prometheus"].Image, "${PROMETHEUS_IMAGE:-"), "}")
 	_, err := output(nil, "docker", "image", "inspect", prometheus)
 	withPrometheus := err == nil
 	if withPrometheus {

@@ -1,9 +1,9 @@
 // Dist makes what sslecho is given away as: a Debian package, a tarball, a list of the components in the program (an SBOM, in
 // CycloneDX's JSON), and the checksums of all of them. `make dist` runs it, in the module's root; docs/operate/sslecho.md is about what it makes.
 //
-//	scripts/version ─► go build ─► sslecho ─┬─ its own pages and completions ─┬─► nfpm    ─► sslecho_V_A.deb
-//	                                        ├─ licences of its modules        └─► tar, gz ─► sslecho-V-linux-A.tar.gz
-//	                                        └─ cyclonedx-gomod, + OpenSSL and libc        ─► sslecho-V-linux-A.cdx.json
+//	go build ─► sslecho ─┬─ its own pages and completions ─┬─► nfpm    ─► sslecho_V_A.deb
+//	                     ├─ licences of its modules        └─► tar, gz ─► sslecho-V-linux-A.tar.gz
+//	                     └─ cyclonedx-gomod, + OpenSSL and libc        ─► sslecho-V-linux-A.cdx.json
 //
 // The same commit gives the same bytes on the same system: no file carries a time but that of the commit (or
 // SOURCE_DATE_EPOCH), an owner other than root, or a path of this machine.
@@ -15,6 +15,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -41,30 +42,25 @@ func main() {
 	}
 }
 
+// told is what sslecho version says.
+type told struct {
+	Version, Commit, Date string
+	OpenSSL               struct{ Run string }
+}
+
 // dist is one run.
 type dist struct {
-	version, commit, date string    // as scripts/version prints them
-	epoch                 time.Time // what all files are from
-	arch                  string    // Go's name
-	stage                 string    // a folder for what is built, removed at the end
-	out                   string
+	told  told      // by the program
+	epoch time.Time // what all files are from
+	arch  string    // Go's name
+	stage string    // a folder for what is built, removed at the end
+	out   string
 }
 
 // makeDist makes everything in the folder out and answers the paths of the files.
 func makeDist(out string) ([]string, error) {
 	d := &dist{out: out}
-	tree, err := output("scripts/version")
-	if err != nil {
-		return nil, err
-	}
-	lines := strings.Split(tree, "\n")
-	if len(lines) != 3 {
-		return nil, fmt.Errorf("scripts/version prints %q, not three lines", tree)
-	}
-	d.version, d.commit, d.date = lines[0], lines[1], lines[2]
-	if d.epoch, err = epoch(os.Getenv("SOURCE_DATE_EPOCH"), d.date); err != nil {
-		return nil, err
-	}
+	var err error
 	if d.arch, err = output("go", "env", "GOARCH"); err != nil {
 		return nil, err
 	}
@@ -89,6 +85,9 @@ func makeDist(out string) ([]string, error) {
 		}
 	}
 	if err := d.build(); err != nil {
+		return nil, err
+	}
+	if d.epoch, err = epoch(os.Getenv("SOURCE_DATE_EPOCH"), d.told.Date); err != nil {
 		return nil, err
 	}
 	if err := d.pages(); err != nil {
@@ -122,20 +121,24 @@ func epoch(variable, date string) (time.Time, error) {
 }
 
 // name is that of a result, other than the package's, which Debian's rules make.
-func (d *dist) name() string { return "sslecho-" + d.version + "-linux-" + d.arch }
+func (d *dist) name() string { return "sslecho-" + d.told.Version + "-linux-" + d.arch }
 
 // staged is the path of a file that is built.
 func (d *dist) staged(name string) string { return filepath.Join(d.stage, name) }
 
-// build compiles the program, as an executable that can be loaded anywhere and whose tables of functions are read-only.
+// build compiles the program, as an executable that can be loaded anywhere and whose tables of functions are read-only, and asks it
+// for its version.
 func (d *dist) build() error {
-	ldflags, err := output("scripts/version", "ldflags")
+	program := d.staged("sslecho")
+	if _, err := output("go", "build", "-trimpath", "-buildvcs=true", "-buildmode=pie",
+		"-ldflags=-s -w -linkmode=external -extldflags '-Wl,-z,relro,-z,now'", "-o", program, "./cmd/sslecho"); err != nil {
+		return err
+	}
+	text, err := output(program, "version", "--json")
 	if err != nil {
 		return err
 	}
-	_, err = output("go", "build", "-trimpath", "-buildmode=pie",
-		"-ldflags", ldflags+" -s -w -linkmode=external -extldflags '-Wl,-z,relro,-z,now'", "-o", d.staged("sslecho"), "./cmd/sslecho")
-	return err
+	return json.Unmarshal([]byte(text), &d.told)
 }
 
 // deb makes the Debian package.
@@ -148,7 +151,7 @@ func (d *dist) deb() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	version := debianVersion(d.version)
+	version := debianVersion(d.told.Version)
 	template, err := os.ReadFile(filepath.Join("packaging", "deb", "nfpm.yaml"))
 	if err != nil {
 		return "", err
@@ -161,8 +164,8 @@ func (d *dist) deb() (string, error) {
 	if err := os.WriteFile(config, []byte(os.Expand(string(template), func(name string) string { return values[name] })), 0o600); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "tool", "-modfile=tools/go.mod", "nfpm", "package", "--packager", "deb", "--config", config, "--target", d.out)
-	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", d.epoch.Unix()))
+	cmd := tool("nfpm", "package", "--packager", "deb", "--config", config, "--target", d.out)
+	cmd.Env = append(cmd.Env, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", d.epoch.Unix()))
 	if _, err := run(cmd); err != nil {
 		return "", err
 	}
@@ -201,6 +204,13 @@ func checksums(out string, files []string) (string, error) {
 	}
 	name := filepath.Join(out, "SHA256SUMS")
 	return name, os.WriteFile(name, b.Bytes(), 0o644)
+}
+
+// tool is a command of the module tools/go.mod, which is no part of the workspace.
+func tool(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command("go", append([]string{"tool", "-modfile=tools/go.mod", name}, args...)...)
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	return cmd
 }
 
 // output runs a program and answers what it prints on standard output, without the last newline.

@@ -31,8 +31,8 @@ func (d *dist) pages() error {
 		return err
 	}
 	changes := fmt.Sprintf("sslecho (%s) unstable; urgency=medium\n\n  * Built from commit %s.\n\n -- %s  %s\n",
-		debianVersion(d.version), d.commit, d.maintainer(), d.epoch.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
-	version := fmt.Sprintf("%s\n%s\n%s\n", d.version, d.commit, d.date)
+		debianVersion(d.told.Version), d.told.Commit, d.maintainer(), d.epoch.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+	version := fmt.Sprintf("%s\n%s\n%s\n", d.told.Version, d.told.Commit, d.told.Date)
 	for name, text := range map[string]string{"LICENSES": licences, "changelog": changes, "VERSION": version} {
 		if err := os.WriteFile(d.staged(name), []byte(text), 0o644); err != nil {
 			return err

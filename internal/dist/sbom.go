@@ -14,12 +14,11 @@ import (
 // libraries of C, which it does not see.
 func (d *dist) sbom() (string, error) {
 	program := d.staged("sslecho")
-	version := d.version
+	version := d.told.Version
 	if version != "unknown" {
 		version = "v" + version
 	}
-	text, err := output("go", "tool", "-modfile=tools/go.mod", "cyclonedx-gomod", "bin", "-json", "-std", "-noserial", "-notimestamp",
-		"-version", version, program)
+	text, err := run(tool("cyclonedx-gomod", "bin", "-json", "-std", "-noserial", "-notimestamp", "-version", version, program))
 	if err != nil {
 		return "", err
 	}
@@ -27,7 +26,7 @@ func (d *dist) sbom() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	libraries, err := libraries(program, needs.sonames)
+	libraries, err := libraries(d.told.OpenSSL.Run, needs.sonames)
 	if err != nil {
 		return "", err
 	}
@@ -48,18 +47,10 @@ type library struct {
 func (l library) ref() string { return fmt.Sprintf("pkg:generic/%s@%s", l.name, l.version) }
 
 // libraries are those behind the sonames, in the versions of this machine, which the program was linked to.
-func libraries(program string, sonames []string) ([]library, error) {
-	text, err := output(program, "version", "--json")
-	if err != nil {
-		return nil, err
-	}
-	var told struct{ OpenSSL struct{ Run string } }
-	if err := json.Unmarshal([]byte(text), &told); err != nil {
-		return nil, err
-	}
-	words := strings.Fields(told.OpenSSL.Run) // OpenSSL 3.0.19 27 Jan 2026
+func libraries(runs string, sonames []string) ([]library, error) {
+	words := strings.Fields(runs) // OpenSSL 3.0.19 27 Jan 2026
 	if len(words) < 2 {
-		return nil, fmt.Errorf("sslecho version says %q of OpenSSL", told.OpenSSL.Run)
+		return nil, fmt.Errorf("sslecho version says %q of OpenSSL", runs)
 	}
 	libc, err := output("getconf", "GNU_LIBC_VERSION") // glibc 2.36
 	if err != nil {
