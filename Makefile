@@ -103,7 +103,7 @@ test-ktls: deps ## test kernel TLS in a guest under qemu, with the kernel of Deb
 	KERNEL=$(KERNEL) scripts/ktls -test.v '-test.run=Kernel|ReadFromFile' ./cssl ./sslnet ./reactor
 
 .PHONY: check
-check: deps fmt-check vet lint cwarn direct race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, direct records, race, asan, pointers, no-cgo
+check: deps fmt-check vet lint cwarn workflows vuln api direct race asan checkptr nocgo vet-certs ## run every check: format, vet, lint, C warnings, API, direct records, race, asan, pointers, no-cgo
 	@echo 'check: all passed'
 
 # -count=1 because go test's cache does not see RECORDS. Package testmain does.
@@ -131,6 +131,32 @@ vet-certs: deps ## run go vet on the certificate generator, which ./... leaves o
 .PHONY: lint
 lint: deps ## run staticcheck
 	$(STATIC) $(PKGS) ./testdata/certs
+
+GOTOOL = go tool -modfile=tools/go.mod
+
+# Files of GitHub's format, which nothing else here reads.
+.PHONY: workflows
+workflows: deps ## check .github/workflows
+	$(GOTOOL) actionlint
+
+# Without the network there is no database. Then this says so, and passes.
+.PHONY: vuln
+vuln: deps ## look for known vulnerabilities in what is called (needs the network)
+	@if ! curl --silent --fail --max-time 10 --output /dev/null https://vuln.go.dev/index/db.json; then \
+		echo 'vuln: skipped: https://vuln.go.dev is not in reach'; exit; \
+	fi; \
+	$(GOTOOL) govulncheck $(PKGS)
+
+# BASE is a commit or tag; before there is a tag, nothing is compared.
+BASE ?= $(shell git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null)
+.PHONY: api
+api: deps ## list what has changed in the exported API since BASE, the newest tag
+	@if [ -z '$(BASE)' ]; then echo 'api: nothing to compare with: there is no tag (or say BASE=COMMIT)'; exit; fi; \
+	old=$$(mktemp -d); trap 'rm -rf "$$old"' EXIT; \
+	git archive '$(BASE)' | tar -x -C "$$old"; \
+	tool=$$PWD/tools/go.mod; \
+	(cd "$$old" && go tool -modfile="$$tool" apidiff -m -w api github.com/spacemonad/go-openssl); \
+	$(GOTOOL) apidiff -m "$$old/api" github.com/spacemonad/go-openssl
 
 .PHONY: cwarn
 cwarn: deps ## compile the C files with warnings as errors
