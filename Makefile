@@ -28,8 +28,10 @@ KERNEL    ?=
 ARGS      ?=
 
 GOTEST     = go test -timeout $(TIMEOUT)
-# The tools are no part of the workspace. staticcheck itself works in it.
-STATIC     = $$(GOWORK=off go tool -modfile=tools/go.mod -n staticcheck)
+# The tools are no part of the workspace.
+GOTOOL     = GOWORK=off go tool -modfile=tools/go.mod
+# staticcheck itself works in the workspace.
+STATIC     = $$($(GOTOOL) -n staticcheck)
 
 CWARNFLAGS = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
 
@@ -132,8 +134,6 @@ vet-certs: deps ## run go vet on the certificate generator, which ./... leaves o
 lint: deps ## run staticcheck
 	$(STATIC) $(PKGS) ./testdata/certs
 
-GOTOOL = go tool -modfile=tools/go.mod
-
 # Files of GitHub's format, which nothing else here reads.
 .PHONY: workflows
 workflows: deps ## check .github/workflows
@@ -145,7 +145,7 @@ vuln: deps ## look for known vulnerabilities in what is called (needs the networ
 	@if ! curl --silent --fail --max-time 10 --output /dev/null https://vuln.go.dev/index/db.json; then \
 		echo 'vuln: skipped: https://vuln.go.dev is not in reach'; exit; \
 	fi; \
-	$(GOTOOL) govulncheck $(PKGS)
+	$$($(GOTOOL) -n govulncheck) $(PKGS)
 
 # BASE is a commit or tag; before there is a tag, nothing is compared.
 BASE ?= $(shell git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null)
@@ -154,9 +154,9 @@ api: deps ## list what has changed in the exported API since BASE, the newest ta
 	@if [ -z '$(BASE)' ]; then echo 'api: nothing to compare with: there is no tag (or say BASE=COMMIT)'; exit; fi; \
 	old=$$(mktemp -d); trap 'rm -rf "$$old"' EXIT; \
 	git archive '$(BASE)' | tar -x -C "$$old"; \
-	tool=$$PWD/tools/go.mod; \
-	(cd "$$old" && go tool -modfile="$$tool" apidiff -m -w api github.com/spacemonad/go-openssl); \
-	$(GOTOOL) apidiff -m "$$old/api" github.com/spacemonad/go-openssl
+	tool=$$($(GOTOOL) -n apidiff); \
+	(cd "$$old" && GOWORK=off "$$tool" -m -w api github.com/spacemonad/go-openssl); \
+	GOWORK=off "$$tool" -m "$$old/api" github.com/spacemonad/go-openssl
 
 .PHONY: cwarn
 cwarn: deps ## compile the C files with warnings as errors
