@@ -3,12 +3,10 @@ package cssl
 import (
 	"bufio"
 	"bytes"
-	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -190,19 +188,17 @@ func TestPeerOfMemory(t *testing.T) {
 	if version == "" {
 		t.Skip("TestDirectWipes runs it")
 	}
-	nc, err := net.FileConn(os.NewFile(3, "socket"))
+	var log bytes.Buffer
+	cfg := clientConfig()
+	cfg.KeyLog = &log
+	if version == TLS12.String() {
+		cfg.MaxVersion = TLS12
+	}
+	conn, err := mustClient(t, cfg).NewBlockingConn(3, ConnConfig{ServerName: "localhost"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
-	cfg := &tls.Config{InsecureSkipVerify: true, KeyLogWriter: &log, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}
-	if version == TLS12.String() {
-		cfg.MaxVersion = tls.VersionTLS12
-	}
-	conn := tls.Client(nc, cfg)
-	if err := conn.Handshake(); err != nil {
-		t.Fatal(err)
-	}
+	finish(t, conn.Handshake)
 	out := os.NewFile(4, "secrets")
 	for line := range strings.Lines(log.String()) {
 		f := strings.Fields(line)
@@ -223,10 +219,23 @@ func TestPeerOfMemory(t *testing.T) {
 		}
 	}
 	out.Close()
-	io.WriteString(conn, "one")
-	io.ReadFull(conn, make([]byte, 5)) // and answers the KeyUpdate
-	io.WriteString(conn, "two")
-	io.Copy(io.Discard, conn)
+	buf := make([]byte, 100)
+	finish(t, func() tlsio.Result { return conn.Write([]byte("one")) })
+	finish(t, func() tlsio.Result { return conn.Read(buf) }) // and answers the KeyUpdate
+	finish(t, func() tlsio.Result { return conn.Write([]byte("two")) })
+	unix.Read(3, buf) // the end
+}
+
+// finish repeats an operation over a socket that blocks until it has ended.
+func finish(t *testing.T, f func() tlsio.Result) tlsio.Result {
+	t.Helper()
+	for {
+		if r := f(); r.Err != nil {
+			t.Fatal(r.Err)
+		} else if r.Want == tlsio.WantNone {
+			return r
+		}
+	}
 }
 
 // TestDirectWipes searches the memory of the server's process: traffic secrets and keys are gone when a KeyUpdate has replaced them, and all are
@@ -262,24 +271,14 @@ func TestDirectWipes(t *testing.T) {
 			}
 			defer c.Close()
 			ssl, size := sizeOf(t, unsafe.Pointer(c.ssl()))
-			do := func(f func() tlsio.Result) tlsio.Result { // the socket blocks
-				t.Helper()
-				for {
-					if r := f(); r.Err != nil {
-						t.Fatal(r.Err)
-					} else if r.Want == tlsio.WantNone {
-						return r
-					}
-				}
-			}
 			buf := make([]byte, 20000)
 			read := func(want string) {
 				t.Helper()
-				if n := do(func() tlsio.Result { return c.Read(buf) }).N; string(buf[:n]) != want {
+				if n := finish(t, func() tlsio.Result { return c.Read(buf) }).N; string(buf[:n]) != want {
 					t.Fatalf("read %q, want %q", buf[:n], want)
 				}
 			}
-			do(c.Handshake)
+			finish(t, c.Handshake)
 			if read("one"); c.State().Records != RecordsDirect {
 				t.Fatal(c.State().RecordsReason)
 			}
@@ -319,9 +318,9 @@ func TestDirectWipes(t *testing.T) {
 			}
 			if suite.version == TLS13 {
 				check("before a KeyUpdate", 0)
-				do(func() tlsio.Result { return c.KeyUpdate(true) })
+				finish(t, func() tlsio.Result { return c.KeyUpdate(true) })
 			}
-			do(func() tlsio.Result { return c.Write([]byte("reply")) })
+			finish(t, func() tlsio.Result { return c.Write([]byte("reply")) })
 			read("two")
 			check("after a KeyUpdate", 1)
 			c.Close()
