@@ -48,7 +48,7 @@ help: ## list the targets
 	@echo 'Variables: PKGS=work TESTFLAGS= TIMEOUT=10m BENCH=. FUZZTIME=30s SOAK=30m WALKSTEPS=12000000 SUITE=trixie KERNEL= ARGS='
 
 # What runs the tests also wants the programs that they talk to.
-test race asan peers scan fleet reliability: export PEERS_AND_SCANNERS := 1
+test test-long race asan peers scan fleet reliability: export PEERS_AND_SCANNERS := 1
 
 .PHONY: deps
 deps: ## check for the compiler, OpenSSL and the rest; install what is missing
@@ -82,7 +82,11 @@ run: deps ## build bin/sslecho alone, and start it with ARGS
 	@exec bin/sslecho $(ARGS)
 
 .PHONY: test
-test: deps ## run all tests
+test: deps ## run all tests, the long ones in their short form
+	$(GOTEST) -short $(TESTFLAGS) $(PKGS)
+
+.PHONY: test-long
+test-long: deps ## run all tests in full; race and asan do too
 	$(GOTEST) $(TESTFLAGS) $(PKGS)
 
 # Outside of the workspace the root's next version is not there yet.
