@@ -57,8 +57,6 @@ type Config struct {
 	Timeout time.Duration
 	// Background makes the loops give way to all other threads of their cores (sched(7), SCHED_IDLE).
 	Background bool
-	// Plain speaks TCP without TLS (Request and Stream only). It is for measuring the floor.
-	Plain bool
 	// TLS has the client's settings: CA, verification, versions, ciphers, groups, ALPN.
 	TLS cssl.Config
 	// ServerName is sent as SNI and checked against the certificate; default: the target's host.
@@ -139,8 +137,6 @@ func (c Config) Check() error {
 		return fmt.Errorf("ramp %v: must not be negative", c.Ramp)
 	case c.Timeout < time.Millisecond:
 		return fmt.Errorf("timeout %v: use at least 1ms", c.Timeout)
-	case c.Plain && !messages:
-		return fmt.Errorf("plain TCP: only requests and streams work without TLS")
 	case c.Kind == Resume && c.TLS.NoTickets && c.TLS.MinVersion == cssl.TLS13:
 		return errors.New("no tickets: TLS 1.3 cannot resume without them")
 	}

@@ -441,25 +441,3 @@ func TestCancel(t *testing.T) {
 		}
 	}
 }
-
-// TestPlainFailures: the same names without TLS.
-func TestPlainFailures(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		target string
-		want   Failure
-	}{
-		{"refused", refusing(t), Refused},
-		{"closes", serveRaw(t, func(c net.Conn) { io.CopyN(c, c, 5000) }), Closed},
-		{"wrong", serveRaw(t, func(c net.Conn) { io.WriteString(c, strings.Repeat("x", 100)); silent(c) }), WrongBytes},
-		{"stalls", serveRaw(t, silent), TimedOut},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			cfg := config(test.target, Request)
-			cfg.Plain, cfg.Timeout = true, time.Second
-			if r := untilFailure(t, cfg); r.Failures[test.want] == 0 || len(r.Failures) != 1 {
-				t.Errorf("%v %v", r.Failures, r.Examples)
-			}
-		})
-	}
-}

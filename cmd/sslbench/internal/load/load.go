@@ -22,7 +22,7 @@ type Load struct {
 	cfg   Config
 	addrs []netip.AddrPort
 	start time.Time
-	tls   *cssl.Context // nil if Plain
+	tls   *cssl.Context
 	loops *loops
 
 	// address is the index of the one in addrs that worked last.
@@ -78,10 +78,6 @@ func New(cfg Config) (*Load, error) {
 	var err error
 	if l.addrs, err = resolve(cfg.Target, cfg.Timeout); err != nil {
 		return nil, err
-	}
-	if cfg.Plain {
-		l.loops, err = newLoops(l)
-		return l, err
 	}
 	// A record buffer of 33 kB for each of thousands of connections is much memory.
 	cfg.TLS.ReleaseBuffers = cfg.TLS.ReleaseBuffers || cfg.Kind == Idle || cfg.Conns > 1000
@@ -276,16 +272,14 @@ func (l *Load) result(elapsed time.Duration) Result {
 }
 
 // learn keeps the facts of the first handshake.
-func (l *Load) learn(c link) {
+func (l *Load) learn(c *reactor.Conn) {
 	l.facts.Lock()
 	defer l.facts.Unlock()
 	if l.facts.known {
 		return
 	}
-	l.facts.known = true
-	if s := c.State(); s.Version != 0 { // which it is without TLS
-		l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn = s.Version.String(), s.Cipher, s.Group, s.ALPN
-	}
+	s := c.State()
+	l.facts.known, l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn = true, s.Version.String(), s.Cipher, s.Group, s.ALPN
 }
 
 // Progress is what a Load has done since it was made.
@@ -309,9 +303,7 @@ func (l *Load) Close() {
 	}
 	l.closed = true
 	l.loops.close()
-	if l.tls != nil {
-		l.tls.Close()
-	}
+	l.tls.Close()
 }
 
 // connConfig is what one connection gets; s is a session to resume, or nil.

@@ -15,43 +15,33 @@ import (
 // the one for each connection that it had in hand.
 func TestStallShows(t *testing.T) {
 	const rate, stall = 1000, 300 * time.Millisecond
-	for _, plain := range []bool{false, true} {
-		var seen, stalled atomic.Int64
-		stop := func() {
-			if seen.Add(1) > 100 && stalled.CompareAndSwap(0, 1) {
-				time.Sleep(stall)
-			}
+	var seen, stalled atomic.Int64
+	// One loop serves all connections, so all of them stall.
+	cfg := config(serve(t, handler{data: func(c *reactor.Conn, p []byte) {
+		if seen.Add(1) > 100 && stalled.CompareAndSwap(0, 1) {
+			time.Sleep(stall)
 		}
-		var cfg Config
-		if plain {
-			cfg = config(serveRaw(t, stallingEcho(stop)), Request)
-		} else {
-			// One loop serves all connections, so all of them stall.
-			cfg = config(serve(t, handler{data: func(c *reactor.Conn, p []byte) { stop(); c.Write(p) }}, nil), Request)
+		c.Write(p)
+	}}, nil), Request)
+	cfg.Rate, cfg.Conns, cfg.Size = rate, 2, 100
+	l := mustNew(t, cfg)
+	mustOpen(t, l, cfg.Conns)
+	r := mustRun(t, l, time.Second)
+	if r.Units != rate {
+		t.Errorf("%d messages, want %d", r.Units, rate)
+	}
+	// Those due in the first 200 of the 300 ms waited for 100 ms or more: some 200.
+	late := int64(0)
+	for _, bar := range r.Latency.Distribution() {
+		if bar.From >= int64(100*time.Millisecond) {
+			late += bar.Count
 		}
-		cfg.Rate, cfg.Conns, cfg.Size, cfg.Plain = rate, 2, 100, plain
-		if plain {
-			cfg.Conns = 1
-		}
-		l := mustNew(t, cfg)
-		mustOpen(t, l, cfg.Conns)
-		r := mustRun(t, l, time.Second)
-		if r.Units != rate {
-			t.Errorf("plain %v: %d messages, want %d", plain, r.Units, rate)
-		}
-		// Those due in the first 200 of the 300 ms waited for 100 ms or more: some 200.
-		late := int64(0)
-		for _, bar := range r.Latency.Distribution() {
-			if bar.From >= int64(100*time.Millisecond) {
-				late += bar.Count
-			}
-		}
-		if late < 150 {
-			t.Errorf("plain %v: %d messages waited for 100 ms or more, want about 200", plain, late)
-		}
-		if p := r.Latency.ValueAtPercentile(99); p < int64(200*time.Millisecond) {
-			t.Errorf("plain %v: p99 is %v", plain, time.Duration(p))
-		}
+	}
+	if late < 150 {
+		t.Errorf("%d messages waited for 100 ms or more, want about 200", late)
+	}
+	if p := r.Latency.ValueAtPercentile(99); p < int64(200*time.Millisecond) {
+		t.Errorf("p99 is %v", time.Duration(p))
 	}
 }
 
@@ -99,9 +89,9 @@ func TestTooSlow(t *testing.T) {
 
 // TestALittleTooSlow: a server that falls short of the rate is named after a second already.
 func TestALittleTooSlow(t *testing.T) {
-	target := serveRaw(t, stallingEcho(func() { time.Sleep(5 * time.Millisecond) })) // less than 200 a second
-	cfg := config(target, Request)
-	cfg.Plain, cfg.Conns, cfg.Rate, cfg.Size = true, 1, 250, 100
+	slow := handler{data: func(c *reactor.Conn, p []byte) { time.Sleep(5 * time.Millisecond); c.Write(p) }} // less than 200 a second
+	cfg := config(serve(t, slow, nil), Request)
+	cfg.Conns, cfg.Rate, cfg.Size = 1, 250, 100
 	l := mustNew(t, cfg)
 	mustOpen(t, l, 1)
 	r, err := l.Run(t.Context(), time.Second)

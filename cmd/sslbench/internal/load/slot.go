@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
 )
 
@@ -11,10 +12,8 @@ import (
 type slot struct {
 	w     *worker
 	index int
-	conn  link // nil unless the handshake is done
-	// While dialling: the socket, or what ends the attempt (Plain).
-	fd      int
-	abandon func()
+	conn  *reactor.Conn // nil unless the handshake is done
+	fd    int           // while dialling
 
 	dialing, open bool
 	everOpen      bool
@@ -85,10 +84,6 @@ func (s *slot) fail(what Failure, format string, args ...any) {
 
 // abandonDial ends a connection that is not open yet.
 func (s *slot) abandonDial() {
-	if s.abandon != nil {
-		s.abandon()
-		return
-	}
 	// The loop has no handle of a connection in its handshake, but finds out that its socket is over.
 	_ = unix.Shutdown(s.fd, unix.SHUT_RDWR)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/spacemonad/go-openssl/reactor"
 )
 
 // phase is what a worker is doing.
@@ -36,7 +37,7 @@ const (
 type worker struct {
 	loops    *loops
 	load     *Load
-	loop     loop
+	loop     *reactor.Loop
 	job      job
 	latency  *hdrhistogram.Histogram
 	tickFunc func()
@@ -78,11 +79,7 @@ type job interface {
 func newWorker(g *loops) (w *worker, err error) {
 	w = &worker{loops: g, load: g.load, latency: newHistogram(), job: newJob(&g.load.cfg)}
 	w.tickFunc, w.dealFunc = w.tick, w.deal
-	if g.load.cfg.Plain {
-		w.loop = newPlainLoop(w, g.load.cfg.Timeout)
-	} else {
-		w.loop, err = newTLSLoop(w)
-	}
+	w.loop, err = reactor.NewLoop(loopConfig(&g.load.cfg))
 	return w, err
 }
 
@@ -165,12 +162,31 @@ func (w *worker) connect(s *slot) {
 	s.set(true, s.bad)
 	s.dialing = true
 	w.dialing++
-	if err := w.loop.dial(w.load.addrs[s.address], s); err != nil {
+	if err := w.attach(s); err != nil {
 		s.dialing = false
 		w.dialing--
 		w.refused(s, err)
 	}
 }
+
+// attach gives the loop a socket that is connecting.
+func (w *worker) attach(s *slot) (err error) {
+	if s.fd, err = connect(w.load.addrs[s.address], s.index); err != nil {
+		return err
+	}
+	return w.loop.Attach(s.fd, w.load.tls, w.load.connConfig(s.toResume()), connHandler{w: w}, s)
+}
+
+// connHandler tells the worker what happens to connections.
+type connHandler struct {
+	reactor.BaseHandler
+	w *worker
+}
+
+func (h connHandler) OnOpen(c *reactor.Conn)             { h.w.wasOpened(c.Data.(*slot), c) }
+func (h connHandler) OnData(c *reactor.Conn, p []byte)   { h.w.job.data(c.Data.(*slot), p) }
+func (h connHandler) OnDrain(c *reactor.Conn)            { h.w.job.drained(c.Data.(*slot)) }
+func (h connHandler) OnClose(c *reactor.Conn, err error) { h.w.closed(c.Data.(*slot), err) }
 
 // refused deals with an attempt that failed: the target's next address comes first.
 func (w *worker) refused(s *slot, err error) {
@@ -222,7 +238,7 @@ func (w *worker) record(d time.Duration) {
 }
 
 // wasOpened: the handshake is done.
-func (w *worker) wasOpened(s *slot, c link) {
+func (w *worker) wasOpened(s *slot, c *reactor.Conn) {
 	w.dialing--
 	s.dialing, s.open, s.everOpen, s.peerEnded, s.conn = false, true, true, false, c
 	s.base, s.sent, s.got, s.asked = uint64(s.index)*7919, 0, 0, false
@@ -245,7 +261,7 @@ func (w *worker) wasOpened(s *slot, c link) {
 }
 
 // closed: the connection has ended, or never came to be.
-func (w *worker) closed(s *slot, c link, err error) {
+func (w *worker) closed(s *slot, err error) {
 	if !s.open {
 		w.dialing--
 		s.dialing = false
