@@ -233,7 +233,7 @@ func TestLoadFormats(t *testing.T) {
 		for i, name := range rows[0] {
 			row[name] = rows[1][i]
 		}
-		if elapsed, err := strconv.ParseFloat(row["elapsed_seconds"], 64); err != nil || elapsed < 0.1 || row["kind"] != kind || row["failed"] != "0" {
+		if elapsed, err := strconv.ParseFloat(row["elapsed_seconds"], 64); err != nil || elapsed < 0.1 || row["settings_kind"] != kind || row["failed"] != "0" {
 			t.Errorf("%s: %s", kind, text)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -17,21 +18,21 @@ import (
 type loadReport struct {
 	Settings loadSettings `json:"settings"`
 	// Error says why the run ended early, or is empty.
-	Error             string        `json:"error"`
-	ElapsedSeconds    float64       `json:"elapsed_seconds"`
-	Unit              string        `json:"unit"` // of units: "message", "handshake", "connection", or "" for streams
-	Units             uint64        `json:"units"`
-	UnitsPerSecond    float64       `json:"units_per_second"`
-	SentBytes         uint64        `json:"sent_bytes"`
-	ReceivedBytes     uint64        `json:"received_bytes"`
-	SentPerSecond     float64       `json:"sent_bytes_per_second"`
-	ReceivedPerSecond float64       `json:"received_bytes_per_second"`
-	Opened            uint64        `json:"connections_opened"`
-	Open              int           `json:"connections_open"`
-	Latency           loadLatency   `json:"latency_us"`
-	TLS               loadFacts     `json:"tls"`
-	Failed            uint64        `json:"failed"`
-	Failures          []loadFailure `json:"failures"`
+	Error             string       `json:"error"`
+	ElapsedSeconds    float64      `json:"elapsed_seconds"`
+	Unit              string       `json:"unit"` // of units: "message", "handshake", "connection", or "" for streams
+	Units             uint64       `json:"units"`
+	UnitsPerSecond    float64      `json:"units_per_second"`
+	SentBytes         uint64       `json:"sent_bytes"`
+	ReceivedBytes     uint64       `json:"received_bytes"`
+	SentPerSecond     float64      `json:"sent_bytes_per_second"`
+	ReceivedPerSecond float64      `json:"received_bytes_per_second"`
+	Opened            uint64       `json:"connections_opened"`
+	Open              int          `json:"connections_open"`
+	Latency           loadLatency  `json:"latency_us"`
+	TLS               loadFacts    `json:"tls"`
+	Failed            uint64       `json:"failed"`
+	Failures          loadFailures `json:"failures"`
 }
 
 type loadSettings struct {
@@ -75,6 +76,16 @@ type loadFacts struct {
 	ALPN    string `json:"alpn"`
 }
 
+type loadFailures []loadFailure
+
+func (l loadFailures) String() string {
+	var parts []string
+	for _, f := range l {
+		parts = append(parts, fmt.Sprintf("%s: %d", f.Name, f.Count))
+	}
+	return strings.Join(parts, "; ")
+}
+
 type loadFailure struct {
 	Name    string `json:"name"`
 	Count   uint64 `json:"count"`
@@ -116,7 +127,7 @@ func (o *loadOptions) report(r load.Result, err error) loadReport {
 		SentBytes: r.Sent, ReceivedBytes: r.Received, SentPerSecond: perSecond(r.Sent), ReceivedPerSecond: perSecond(r.Received),
 		Opened: r.Opened, Open: r.Open,
 		TLS:      loadFacts{r.Version, r.Cipher, r.Group, r.ALPN},
-		Failures: []loadFailure{},
+		Failures: loadFailures{},
 	}
 	if n := h.TotalCount(); n > 0 {
 		p.Latency = loadLatency{n, us(h.Min()), h.Mean() / 1e3, us(h.ValueAtPercentile(50)), us(h.ValueAtPercentile(90)),
@@ -149,54 +160,27 @@ func (o *loadOptions) write(out io.Writer, r load.Result, err error) error {
 	return p.text(out)
 }
 
+// csv writes a line of names and one of values. The names are those of the JSON,
+// joined by underscores.
 func (p *loadReport) csv(out io.Writer) error {
 	var header, row []string
-	put := func(name string, v any) {
-		header = append(header, name)
-		if f, ok := v.(float64); ok {
-			v = strconv.FormatFloat(f, 'f', -1, 64)
+	var put func(v reflect.Value, prefix string)
+	put = func(v reflect.Value, prefix string) {
+		for i := range v.NumField() {
+			name, f := prefix+v.Type().Field(i).Tag.Get("json"), v.Field(i)
+			if f.Kind() == reflect.Struct {
+				put(f, name+"_")
+				continue
+			}
+			text := fmt.Sprint(f.Interface())
+			if f.Kind() == reflect.Float64 {
+				text = strconv.FormatFloat(f.Float(), 'f', -1, 64)
+			}
+			header, row = append(header, name), append(row, text)
 		}
-		row = append(row, fmt.Sprint(v))
 	}
-	s, l := &p.Settings, &p.Latency
-	put("target", s.Target)
-	put("kind", s.Kind)
-	put("answer", s.Answer)
-	put("connections", s.Connections)
-	put("size_bytes", s.Size)
-	put("rate_per_second", s.Rate)
-	put("loops", s.Loops)
-	put("tls_version", p.TLS.Version)
-	put("tls_cipher", p.TLS.Cipher)
-	put("tls_group", p.TLS.Group)
-	put("tls_alpn", p.TLS.ALPN)
-	put("elapsed_seconds", p.ElapsedSeconds)
-	put("unit", p.Unit)
-	put("units", p.Units)
-	put("units_per_second", p.UnitsPerSecond)
-	put("sent_bytes", p.SentBytes)
-	put("received_bytes", p.ReceivedBytes)
-	put("sent_bytes_per_second", p.SentPerSecond)
-	put("received_bytes_per_second", p.ReceivedPerSecond)
-	put("connections_opened", p.Opened)
-	put("connections_open", p.Open)
-	put("latency_count", l.Count)
-	put("latency_min_us", l.Min)
-	put("latency_mean_us", l.Mean)
-	put("latency_p50_us", l.P50)
-	put("latency_p90_us", l.P90)
-	put("latency_p99_us", l.P99)
-	put("latency_p99_9_us", l.P999)
-	put("latency_max_us", l.Max)
-	put("failed", p.Failed)
-	var failures []string
-	for _, f := range p.Failures {
-		failures = append(failures, fmt.Sprintf("%s: %d", f.Name, f.Count))
-	}
-	put("failures", strings.Join(failures, "; "))
-	put("error", p.Error)
-	w := csv.NewWriter(out)
-	return w.WriteAll([][]string{header, row})
+	put(reflect.ValueOf(*p), "")
+	return csv.NewWriter(out).WriteAll([][]string{header, row})
 }
 
 func (p *loadReport) text(out io.Writer) error {

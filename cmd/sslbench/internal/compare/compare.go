@@ -38,7 +38,6 @@ type runner struct {
 	serverCore, loadCore int // one for the server that is measured, one for all else
 	kinds                map[string]server.Kind
 	running              map[variant]*server.Process
-	rates                map[string]float64 // of closed loops, by baseline
 	done, all            int
 	out                  io.Writer // gets facts and rounds
 	faults               []error   // of writing to it, too
@@ -111,7 +110,7 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	}
 	defer env.Close()
 	r := &runner{Options: o, env: env, out: out, serverCore: cores[0], loadCore: cores[1],
-		kinds: map[string]server.Kind{}, running: map[variant]*server.Process{}, rates: map[string]float64{}}
+		kinds: map[string]server.Kind{}, running: map[variant]*server.Process{}}
 	defer r.stopAll()
 	r.facts()
 	r.find(todo)

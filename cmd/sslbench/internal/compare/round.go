@@ -66,10 +66,7 @@ func (r *runner) workload(ctx context.Context, w *workload) {
 		r.step("%s: %s opens", w.name, s.kind.Name)
 		if most := r.env.MaxConns(s.kind); w.load.Conns > most {
 			s.failed = finding{fmt.Errorf("there is room for %d connections", most)}
-		} else if w.share > 0 && w.load.Rate == 0 {
-			s.failed = r.setRate(ctx, w)
-		}
-		if s.failed == nil && !w.idle() {
+		} else if !w.idle() {
 			s.failed = r.open(ctx, s, w)
 		}
 		if !r.keeps(w) {
@@ -345,26 +342,6 @@ func failures(r load.Result) error {
 		return finding{err}
 	}
 	return err
-}
-
-// setRate makes the rate of an open loop from what the baseline does in a closed
-// one.
-func (r *runner) setRate(ctx context.Context, w *workload) error {
-	if r.rates[w.baseline] == 0 {
-		closed := *w
-		closed.share = 0
-		s := &contender{kind: r.kinds[w.baseline]}
-		defer s.close()
-		if err := r.open(ctx, s, &closed); err != nil {
-			return fmt.Errorf("the rate of %s: %w", w.baseline, err)
-		}
-		if err := r.work(ctx, &closed, s, 4*r.Duration); err != nil {
-			return fmt.Errorf("the rate of %s: %w", w.baseline, err)
-		}
-		r.rates[w.baseline] = s.sum.units / s.sum.elapsed.Seconds()
-	}
-	w.load.Rate = w.share * r.rates[w.baseline]
-	return nil
 }
 
 // idleRound measures how much a server's memory grows with idle connections, in a

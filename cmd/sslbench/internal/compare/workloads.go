@@ -20,9 +20,8 @@ type workload struct {
 	tls12    bool
 	baseline string // what ratios refer to
 	servers  []string
-	share    float64 // instead of load.Rate: of what the baseline does in a closed loop
-	newConns int     // connections a second beside the load
-	scale    int     // how many rounds' time one round takes, for what needs more samples; default 1
+	newConns int // connections a second beside the load
+	scale    int // how many rounds' time one round takes, for what needs more samples; default 1
 }
 
 // Who takes part where, in the order of the results.
@@ -60,13 +59,16 @@ func workloads() (all []*workload) {
 		add(workload{quick: conns == 8, work: server.Echo, servers: echoServers, load: load.Config{Kind: load.Stream, Conns: conns, Size: 512 << 10}},
 			"Stream/conns=%d", conns)
 	}
-	for _, share := range []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7} {
-		add(workload{quick: share == 0.2, work: server.Echo, servers: echoServers, scale: 3, share: share,
-			load: load.Config{Kind: load.Request, Conns: 64, Size: 1 << 10}}, "OpenLoop/size=1k/conns=64/load=%v", share)
+	openLoop := func(rate, newConns int, quick bool) {
+		add(workload{quick: quick, work: server.Echo, servers: echoServers, scale: 4, newConns: newConns,
+			load: load.Config{Kind: load.Request, Conns: 64, Size: 1 << 10, Rate: float64(rate)}},
+			"OpenLoop/size=1k/conns=64/rate=%d/newconns=%d", rate, newConns)
+	}
+	for _, rate := range []int{15_000, 31_000, 46_000, 62_000} {
+		openLoop(rate, 0, rate == 31_000)
 	}
 	for _, n := range []int{0, 250, 500} {
-		add(workload{quick: n == 250, work: server.Echo, servers: echoServers, scale: 4, newConns: n,
-			load: load.Config{Kind: load.Request, Conns: 64, Size: 1 << 10, Rate: 4000}}, "OpenLoop/size=1k/conns=64/rate=4000/newconns=%d", n)
+		openLoop(4000, n, n == 250)
 	}
 	for _, version := range []string{"1.3", "1.2"} {
 		for _, key := range []string{"ecdsa", "rsa", "ed25519"} {

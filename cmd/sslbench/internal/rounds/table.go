@@ -90,8 +90,8 @@ const pageTail = `
 - CPU time is user and system time of all processes of the server. A stream's
   operation is a megabyte (10^6 bytes), counted in both directions.
 - Open loop: messages are due by the clock, and latency counts from when one was
-  due (coordinated omission). load is the share of what C does in a closed loop.
-  newconns is how many clients connect each second and stay.
+  due (coordinated omission). newconns is how many clients connect each second
+  beside the load, and stay.
 - Memory is the growth of what the server has resident, for each idle connection.
   The kernel's sockets are not in it. collected is after a garbage collection.
 - HTTP: net/http over sslhttp, compared with net/http over crypto/tls.
