@@ -8,8 +8,9 @@
  * cc -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wshadow -Wstrict-prototypes \
  *    -o tls_epoll tls_epoll.c $(pkg-config --cflags --libs openssl)
  *
- * There are no timeouts: a silent peer keeps its connection. Failed connections
- * are closed without a log line, which under load would be what is measured.
+ * There are no timeouts: a silent peer keeps its connection. A signal ends the
+ * process, as there is nothing to save. Failed connections are closed without a
+ * log line, which under load would be what is measured.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -21,9 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/queue.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -46,16 +45,13 @@ struct conn {
 	bool closing;           /* Only our close_notify is still to be sent. */
 	unsigned char *pending; /* Output that a short write left, or NULL. */
 	size_t pending_len;
-	LIST_ENTRY(conn) link;
 };
 
 /* The process has one server, so its state is plain file-level data. */
 static SSL_CTX *ctx;
-static int epoll_fd, listen_fd, signal_fd;
+static int epoll_fd, listen_fd;
 static bool discard;
 static bool accept_paused;
-/* All connections, to close them at the end. */
-static LIST_HEAD(, conn) conns = LIST_HEAD_INITIALIZER(conns);
 static unsigned char read_buf[READ_SIZE];
 
 /* Passes the result of a system call through; at the start a failure is final. */
@@ -71,7 +67,7 @@ static int check(int result, const char *what)
 static void usage(const char *why)
 {
 	fprintf(stderr, "tls_epoll: %s; usage: tls_epoll [-p port] -c chain.pem -k key.pem "
-		"[-s echo|discard] [-t 1.2|1.3] [-b]\n", why);
+		"[-s echo|discard] [-t 1.2|1.3]\n", why);
 	exit(2);
 }
 
@@ -85,7 +81,6 @@ static void set_accepting(bool on)
 
 static void conn_destroy(struct conn *c)
 {
-	LIST_REMOVE(c, link);
 	SSL_free(c->ssl);
 	close(c->fd); /* This also takes it out of the epoll set. */
 	free(c->pending);
@@ -107,7 +102,6 @@ static void conn_create(int fd)
 	}
 	c->fd = fd;
 	c->interest = EPOLLIN;
-	LIST_INSERT_HEAD(&conns, c, link);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	ERR_clear_error();
 	c->ssl = SSL_new(ctx);
@@ -238,19 +232,6 @@ static void conn_turn(struct conn *c)
 	conn_wait(c, SSL_ERROR_WANT_READ);
 }
 
-/* At the end every connection that can take a close_notify gets one attempt. */
-static void close_all(void)
-{
-	struct conn *c;
-
-	while ((c = LIST_FIRST(&conns)) != NULL) {
-		ERR_clear_error();
-		if (!c->closing && c->pending == NULL && SSL_is_init_finished(c->ssl))
-			SSL_shutdown(c->ssl);
-		conn_destroy(c);
-	}
-}
-
 static void serve(void)
 {
 	struct epoll_event events[MAX_EVENTS];
@@ -264,8 +245,6 @@ static void serve(void)
 			set_accepting(true);
 		for (int i = 0; i < n; i++) {
 			/* A turn only ever frees its own connection, so no later event dangles. */
-			if (events[i].data.ptr == &signal_fd)
-				return;
 			if (events[i].data.ptr == &listen_fd)
 				accept_batch();
 			else
@@ -274,12 +253,8 @@ static void serve(void)
 	}
 }
 
-static void make_context(const char *chain, const char *key, int version, bool release_buffers)
+static void make_context(const char *chain, const char *key, int version)
 {
-	long mode = SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER;
-
-	if (release_buffers)
-		mode |= SSL_MODE_RELEASE_BUFFERS;
 	ctx = SSL_CTX_new(TLS_server_method());
 	/* A version of 0 leaves the limits as OpenSSL has them. */
 	if (ctx == NULL ||
@@ -292,12 +267,12 @@ static void make_context(const char *chain, const char *key, int version, bool r
 		ERR_print_errors_fp(stderr);
 		exit(1);
 	}
-	SSL_CTX_set_mode(ctx, mode);
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	/* Tickets stay on as OpenSSL has them; only the server-side cache is off. */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 }
 
-/* Opens the listener, the signal descriptor and epoll, and says where it listens. */
+/* Opens the listener and epoll, and says where it listens. */
 static void start(long port)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
@@ -305,7 +280,6 @@ static void start(long port)
 	struct epoll_event ev = { .events = EPOLLIN };
 	socklen_t len = sizeof(addr);
 	struct rlimit lim;
-	sigset_t set;
 	int one = 1;
 
 	/* The Go runtime raises the descriptor limit to the hard one; so does this. */
@@ -316,10 +290,6 @@ static void start(long port)
 
 	/* OpenSSL writes with write(2), which raises SIGPIPE on a connection that is gone. */
 	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	check(sigprocmask(SIG_BLOCK, &set, NULL), "sigprocmask");
-	signal_fd = check(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), "signalfd");
 
 	listen_fd = check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
 	setsockopt(listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -328,8 +298,6 @@ static void start(long port)
 	check(getsockname(listen_fd, (struct sockaddr *)&addr, &len), "getsockname");
 
 	epoll_fd = check(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
-	ev.data.ptr = &signal_fd;
-	check(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, signal_fd, &ev), "epoll_ctl");
 	ev.data.ptr = &listen_fd;
 	check(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &ev), "epoll_ctl");
 
@@ -340,13 +308,12 @@ static void start(long port)
 int main(int argc, char **argv)
 {
 	const char *chain = NULL, *key = NULL;
-	bool release_buffers = true;
 	char *end = "";
 	long port = 0;
 	int version = 0, opt;
 
 	/* The leading colon keeps getopt silent, so that usage prints the only line. */
-	while ((opt = getopt(argc, argv, ":p:c:k:s:t:b")) != -1) {
+	while ((opt = getopt(argc, argv, ":p:c:k:s:t:")) != -1) {
 		if (opt == 'p')
 			port = *optarg == '\0' ? -1 : strtol(optarg, &end, 10);
 		else if (opt == 'c')
@@ -361,8 +328,6 @@ int main(int argc, char **argv)
 			version = TLS1_2_VERSION;
 		else if (opt == 't' && strcmp(optarg, "1.3") == 0)
 			version = TLS1_3_VERSION;
-		else if (opt == 'b')
-			release_buffers = false;
 		else
 			usage("unknown option, or a missing or unknown value");
 	}
@@ -373,10 +338,7 @@ int main(int argc, char **argv)
 	if (chain == NULL || key == NULL)
 		usage("-c and -k are required");
 
-	make_context(chain, key, version, release_buffers);
+	make_context(chain, key, version);
 	start(port);
 	serve();
-	close_all();
-	SSL_CTX_free(ctx);
-	return 0;
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -18,65 +19,44 @@ import (
 	"time"
 )
 
-// makeCertificates writes TYPE.pem, TYPE.key and TYPE.both for each type of key:
-// a leaf for localhost that the CA in root.pem has signed directly.
+// makeCertificates writes TYPE.pem, TYPE.key and TYPE.both for each type of key: a
+// certificate for localhost that signs itself. Clients trust all, in roots.pem.
 func makeCertificates(dir string) error {
-	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sslbench root"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 2),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "sslbench"},
-		NotBefore: root.NotBefore, NotAfter: root.NotAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.ParseIP(loopback)},
-	}
-	ca, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
+	var roots []byte
 	write := func(name string, text []byte) error { return os.WriteFile(filepath.Join(dir, name), text, 0o600) }
-	sign := func(c *x509.Certificate, pub crypto.PublicKey) ([]byte, error) {
-		der, err := x509.CreateCertificate(rand.Reader, c, root, pub, ca)
-		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), err
-	}
-	text, err := sign(root, ca.Public())
-	if err != nil {
-		return err
-	}
-	if err := write("root.pem", text); err != nil {
-		return err
-	}
-	for name, generate := range keyTypes {
-		key, err := generate()
+	for i, name := range []string{"ecdsa", "rsa", "ed25519"} {
+		var key crypto.Signer
+		var err error
+		switch name {
+		case "ecdsa":
+			key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		case "rsa":
+			key, err = rsa.GenerateKey(rand.Reader, 2048)
+		default:
+			_, key, err = ed25519.GenerateKey(rand.Reader)
+		}
 		if err != nil {
 			return err
 		}
-		chain, err := sign(leaf, key.Public())
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 1)), Subject: pkix.Name{CommonName: "sslbench " + name},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 2),
+			DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.ParseIP(loopback)},
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 		if err != nil {
 			return err
 		}
-		der, err := x509.MarshalPKCS8PrivateKey(key)
+		pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 		if err != nil {
 			return err
 		}
-		private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-		for ext, text := range map[string][]byte{".pem": chain, ".key": private, ".both": slices.Concat(chain, private)} {
-			if err := write(name+ext, text); err != nil {
-				return err
-			}
+		chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+		roots = append(roots, chain...)
+		if err := errors.Join(write(name+".pem", chain), write(name+".key", private), write(name+".both", slices.Concat(chain, private))); err != nil {
+			return err
 		}
 	}
-	return nil
-}
-
-// keyTypes are those of the servers' certificates.
-var keyTypes = map[string]func() (crypto.Signer, error){
-	"rsa":   func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) },
-	"ecdsa": func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
-	"ed25519": func() (crypto.Signer, error) {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	},
+	return write("roots.pem", roots)
 }

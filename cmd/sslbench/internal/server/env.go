@@ -60,8 +60,8 @@ func NewEnv(o Options) (e *Env, err error) {
 	return e, nil
 }
 
-// RootFile has the CA that signed the servers' certificates.
-func (e *Env) RootFile() string { return filepath.Join(e.dir, "root.pem") }
+// RootFile has what clients trust.
+func (e *Env) RootFile() string { return filepath.Join(e.dir, "roots.pem") }
 
 // Close removes the folder. All servers have been stopped.
 func (e *Env) Close() {

@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,8 +21,8 @@ const patience = 5 * time.Second
 
 // group is a process group that one process of ours leads.
 type group struct {
-	pid   int // of the leader, also the id of the group
-	out   *tail
+	pid   int       // of the leader, also the id of the group
+	out   string    // the file with its output
 	stdin io.Closer // held open for a server that would end without
 	ended chan struct{}
 	err   error // how the leader ended, once ended is closed
@@ -32,11 +34,12 @@ type group struct {
 // launch starts a process as the leader of a group, on one core; see the package
 // comment.
 func (g *group) launch(k Kind, argv []string, dir string, core int) error {
-	r, w, err := os.Pipe()
+	g.out, g.ended = filepath.Join(dir, "output"), make(chan struct{})
+	w, err := os.Create(g.out)
 	if err != nil {
 		return err
 	}
-	g.out, g.ended = newTail(r), make(chan struct{})
+	defer w.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stderr = dir, w
 	if !k.payload {
@@ -48,7 +51,6 @@ func (g *group) launch(k Kind, argv []string, dir string, core int) error {
 	}
 	if k.stdin {
 		if g.stdin, err = cmd.StdinPipe(); err != nil {
-			w.Close()
 			return err
 		}
 	}
@@ -61,14 +63,13 @@ func (g *group) launch(k Kind, argv []string, dir string, core int) error {
 		if err == nil {
 			err = cmd.Start()
 		}
-		w.Close()
-		if err == nil {
-			g.pid = cmd.Process.Pid
+		if err != nil {
+			started <- err
+			return
 		}
-		started <- err
-		if err == nil {
-			g.await(cmd)
-		}
+		g.pid = cmd.Process.Pid
+		started <- nil
+		g.await(cmd)
 	}()
 	return <-started
 }
@@ -132,48 +133,22 @@ func (g *group) death() error {
 	default:
 		return nil
 	}
-	select {
-	case <-g.out.done: // the group is killed, so nobody holds the other end
-	case <-time.After(patience): // unless a process has left the group
+	if g.err == nil {
+		return fmt.Errorf("it ended by itself%s", g.said())
 	}
-	how := "exit status 0"
-	if g.err != nil {
-		how = g.err.Error()
+	return fmt.Errorf("it ended by itself (%w)%s", g.err, g.said())
+}
+
+// said is the end of its output, for the end of an error.
+func (g *group) said() string {
+	b, _ := os.ReadFile(g.out)
+	return quoted(string(b[max(0, len(b)-4<<10):]))
+}
+
+// quoted is a program's output at the end of an error.
+func quoted(out string) string {
+	if out = strings.TrimSpace(out); out == "" {
+		return ""
 	}
-	return fmt.Errorf("it ended by itself (%s)%s", how, quoted(g.out.String()))
-}
-
-// tailSize is how much of a server's output is kept, in bytes.
-const tailSize = 4 << 10
-
-// tail reads a pipe to its end and keeps what came last.
-type tail struct {
-	done chan struct{}
-	mu   sync.Mutex
-	last []byte
-}
-
-// newTail reads r in a goroutine of its own, and closes it.
-func newTail(r *os.File) *tail {
-	t := &tail{done: make(chan struct{})}
-	go func() {
-		defer close(t.done)
-		defer r.Close()
-		_, _ = io.Copy(t, r)
-	}()
-	return t
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.last = append(t.last, p...)
-	t.last = t.last[max(0, len(t.last)-tailSize):]
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.last)
+	return ":\n" + out
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -108,7 +107,7 @@ func run(ctx context.Context, k Kind, argv []string, dir string, core int, addr 
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("not ready in time: %w%s", err, quoted(p.out.String())), p.Stop())
+			return nil, errors.Join(fmt.Errorf("not ready in time: %w%s", err, p.said()), p.Stop())
 		case <-time.After(pollEvery):
 		}
 	}
@@ -155,7 +154,7 @@ func (p *Process) each(f func(pid int) error) (err error) {
 			<-p.ended // it is a zombie, and about to be reaped
 			return p.death()
 		default:
-			return fmt.Errorf("its process %d has ended%s", pid, quoted(p.out.String()))
+			return fmt.Errorf("its process %d has ended%s", pid, p.said())
 		}
 	}
 	return errors.Join(err, now)
@@ -184,12 +183,4 @@ func (p *Process) Memory() (sum int64, err error) {
 		return err
 	})
 	return sum + file, err
-}
-
-// quoted is a program's output at the end of an error.
-func quoted(out string) string {
-	if out = strings.TrimSpace(out); out == "" {
-		return ""
-	}
-	return ":\n" + out
 }
