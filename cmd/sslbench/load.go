@@ -16,6 +16,7 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 const loadHelp = `Put load on a TLS server: check every byte, and count what fails.
@@ -31,8 +32,7 @@ Kinds:
 
 With --rate, messages that are due and not sent at the end are failures, slower
 than asked, if they wait for more than 250 ms (in runs above 25 s: a hundredth
-of them), or if they are more than 5 % and grew over the last three quarters of
-the run (of 300 ms or more). A stall that the server makes up for is none.
+of them). A stall that the server makes up for is none.
 
 Exit status: 0 when nothing failed, 1 when anything did, 2 after bad usage.
 `
@@ -46,6 +46,7 @@ var kindOf = map[string]load.Kind{
 // loadOptions is what the command line says.
 type loadOptions struct {
 	cfg                load.Config
+	flags              *pflag.FlagSet
 	kind               string
 	duration, warmup   time.Duration
 	format, percentile string
@@ -66,6 +67,7 @@ func loadCommand() *cobra.Command {
 		Long: loadHelp, Args: noArguments,
 	}
 	f := cmd.Flags()
+	o.flags = f
 	f.SortFlags = false
 	f.StringVar(&o.cfg.Target, "target", "", "`host:port` of the server")
 	f.StringVar(&o.kind, "kind", "request", "`kind` of load, see below")

@@ -207,7 +207,7 @@ func TestLoadFormats(t *testing.T) {
 		if err := d.Decode(&p); err != nil || status != 0 || d.Decode(&p) != io.EOF {
 			t.Fatalf("%s: status %d, %v\n%s%s", kind, status, err, text, stderr)
 		}
-		if p.Settings.Kind != kind || p.Settings.Target != target || p.Settings.Connections != 3 || p.Settings.Size != 2048 ||
+		if p.Settings["kind"] != kind || p.Settings["target"] != target || p.Settings["conns"] != "3" || p.Settings["size"] != "2k" ||
 			p.ElapsedSeconds < 0.1 || p.Failed != 0 || p.Error != "" || p.TLS.Version != "TLSv1.3" {
 			t.Errorf("%s: %s", kind, text)
 		}
@@ -233,7 +233,7 @@ func TestLoadFormats(t *testing.T) {
 		for i, name := range rows[0] {
 			row[name] = rows[1][i]
 		}
-		if elapsed, err := strconv.ParseFloat(row["elapsed_seconds"], 64); err != nil || elapsed < 0.1 || row["settings_kind"] != kind || row["failed"] != "0" {
+		if elapsed, err := strconv.ParseFloat(row["elapsed_seconds"], 64); err != nil || elapsed < 0.1 || row["kind"] != kind || row["failed"] != "0" {
 			t.Errorf("%s: %s", kind, text)
 		}
 	}

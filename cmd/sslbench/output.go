@@ -5,18 +5,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
+	"github.com/spf13/pflag"
 )
 
 // loadReport is the JSON output. Its names are stable.
 type loadReport struct {
-	Settings loadSettings `json:"settings"`
+	Settings map[string]string `json:"settings"` // the flags
 	// Error says why the run ended early, or is empty.
 	Error             string       `json:"error"`
 	ElapsedSeconds    float64      `json:"elapsed_seconds"`
@@ -33,29 +36,6 @@ type loadReport struct {
 	TLS               loadFacts    `json:"tls"`
 	Failed            uint64       `json:"failed"`
 	Failures          loadFailures `json:"failures"`
-}
-
-type loadSettings struct {
-	Target       string   `json:"target"`
-	Kind         string   `json:"kind"`
-	Answer       string   `json:"answer"`
-	Connections  int      `json:"connections"`
-	Size         int      `json:"size_bytes"`
-	Rate         float64  `json:"rate_per_second"` // 0: closed loop
-	Ramp         float64  `json:"ramp_seconds"`
-	Duration     float64  `json:"duration_seconds"`
-	Warmup       float64  `json:"warmup_seconds"`
-	Timeout      float64  `json:"timeout_seconds"`
-	Loops        int      `json:"loops"`
-	Verify       bool     `json:"verify"`
-	ServerName   string   `json:"server_name"` // empty: the target's host
-	MinVersion   string   `json:"min_version"`
-	MaxVersion   string   `json:"max_version"`
-	Ciphers      string   `json:"ciphers"`
-	CipherSuites string   `json:"ciphersuites"`
-	Groups       string   `json:"groups"`
-	ALPN         []string `json:"alpn"`
-	CAFile       string   `json:"ca_file"`
 }
 
 type loadLatency struct {
@@ -116,19 +96,14 @@ func (o *loadOptions) report(r load.Result, err error) loadReport {
 	us := func(ns int64) float64 { return float64(ns) / 1e3 }
 	h := r.Latency
 	p := loadReport{
-		Settings: loadSettings{
-			Target: c.Target, Kind: o.kind, Answer: string(c.Answer), Connections: c.Conns, Size: c.Size, Rate: c.Rate,
-			Ramp: c.Ramp.Seconds(), Duration: o.duration.Seconds(), Warmup: o.warmup.Seconds(), Timeout: c.Timeout.Seconds(),
-			Loops: c.Loops, Verify: !o.insecure, ServerName: c.ServerName,
-			MinVersion: o.minVersion, MaxVersion: o.maxVersion, Ciphers: c.TLS.CipherList, CipherSuites: c.TLS.CipherSuites,
-			Groups: c.TLS.Groups, ALPN: append([]string{}, c.TLS.ALPN...), CAFile: c.TLS.CAFile,
-		},
+		Settings:       map[string]string{},
 		ElapsedSeconds: r.Elapsed.Seconds(), Unit: unitOf(c.Kind), Units: r.Units, UnitsPerSecond: perSecond(r.Units),
 		SentBytes: r.Sent, ReceivedBytes: r.Received, SentPerSecond: perSecond(r.Sent), ReceivedPerSecond: perSecond(r.Received),
 		Opened: r.Opened, Open: r.Open,
 		TLS:      loadFacts{r.Version, r.Cipher, r.Group, r.ALPN},
 		Failures: loadFailures{},
 	}
+	o.flags.VisitAll(func(f *pflag.Flag) { p.Settings[f.Name] = f.Value.String() })
 	if n := h.TotalCount(); n > 0 {
 		p.Latency = loadLatency{n, us(h.Min()), h.Mean() / 1e3, us(h.ValueAtPercentile(50)), us(h.ValueAtPercentile(90)),
 			us(h.ValueAtPercentile(99)), us(h.ValueAtPercentile(99.9)), us(h.Max())}
@@ -157,11 +132,11 @@ func (o *loadOptions) write(out io.Writer, r load.Result, err error) error {
 	case "csv":
 		return p.csv(out)
 	}
-	return p.text(out)
+	return o.text(out, &p)
 }
 
 // csv writes a line of names and one of values. The names are those of the JSON,
-// joined by underscores.
+// joined by underscores; settings are named by their flags.
 func (p *loadReport) csv(out io.Writer) error {
 	var header, row []string
 	var put func(v reflect.Value, prefix string)
@@ -170,6 +145,12 @@ func (p *loadReport) csv(out io.Writer) error {
 			name, f := prefix+v.Type().Field(i).Tag.Get("json"), v.Field(i)
 			if f.Kind() == reflect.Struct {
 				put(f, name+"_")
+				continue
+			}
+			if m, ok := f.Interface().(map[string]string); ok {
+				for _, key := range slices.Sorted(maps.Keys(m)) {
+					header, row = append(header, key), append(row, m[key])
+				}
 				continue
 			}
 			text := fmt.Sprint(f.Interface())
@@ -183,21 +164,21 @@ func (p *loadReport) csv(out io.Writer) error {
 	return csv.NewWriter(out).WriteAll([][]string{header, row})
 }
 
-func (p *loadReport) text(out io.Writer) error {
+func (o *loadOptions) text(out io.Writer, p *loadReport) error {
 	tab := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	s := &p.Settings
-	what := []string{fmt.Sprintf("%d connections", s.Connections)}
-	switch kindOf[s.Kind] {
+	c := &o.cfg
+	what := []string{fmt.Sprintf("%d connections", c.Conns)}
+	switch c.Kind {
 	case load.Request:
-		what = append(what, fmt.Sprintf("%d bytes, %s", s.Size, s.Answer), "closed loop")
-		if s.Rate > 0 {
-			what[len(what)-1] = fmt.Sprintf("%v messages/s", s.Rate)
+		what = append(what, fmt.Sprintf("%d bytes, %s", c.Size, c.Answer), "closed loop")
+		if c.Rate > 0 {
+			what[len(what)-1] = fmt.Sprintf("%v messages/s", c.Rate)
 		}
 	case load.Stream:
-		what = append(what, fmt.Sprintf("%d bytes under way on each", s.Size))
+		what = append(what, fmt.Sprintf("%d bytes under way on each", c.Size))
 	}
-	fmt.Fprintf(tab, "target\t%s\n", s.Target)
-	fmt.Fprintf(tab, "load\t%s: %s\n", s.Kind, strings.Join(what, ", "))
+	fmt.Fprintf(tab, "target\t%s\n", c.Target)
+	fmt.Fprintf(tab, "load\t%s: %s\n", o.kind, strings.Join(what, ", "))
 	if p.TLS.Version != "" {
 		facts := []string{p.TLS.Version, p.TLS.Cipher}
 		if p.TLS.Group != "" {
@@ -209,9 +190,7 @@ func (p *loadReport) text(out io.Writer) error {
 		fmt.Fprintf(tab, "TLS\t%s\n", strings.Join(facts, ", "))
 	}
 	fmt.Fprintf(tab, "time\t%.2f s\n", p.ElapsedSeconds)
-	switch {
-	case p.Unit == "connection":
-	case p.Unit != "":
+	if p.Unit != "" && p.Unit != "connection" {
 		fmt.Fprintf(tab, "%ss\t%d\t%.1f/s\n", p.Unit, p.Units, p.UnitsPerSecond)
 	}
 	if p.SentBytes+p.ReceivedBytes > 0 {
@@ -245,12 +224,9 @@ func (p *loadReport) text(out io.Writer) error {
 
 // inTime writes µs with three digits and a unit.
 func inTime(us float64) string {
-	d := time.Duration(us * 1e3)
-	for _, unit := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
-		if d >= unit {
-			return fmt.Sprintf("%.3g %s", float64(d)/float64(unit), map[time.Duration]string{
-				time.Second: "s", time.Millisecond: "ms", time.Microsecond: "µs"}[unit])
-		}
+	d, unit := time.Duration(us*1e3), time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
 	}
-	return fmt.Sprintf("%d ns", d.Nanoseconds())
+	return d.Round(unit).String()
 }

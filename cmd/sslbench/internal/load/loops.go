@@ -24,8 +24,6 @@ type loops struct {
 	// Open loop: message k is due at zero + k/Rate. Both are set before the first is due.
 	pacer *pacer
 	zero  time.Duration
-	trend trend // belongs to the pacer until that has ended
-	slow  bool  // the server fell behind, by its trend; set before the workers' stop
 }
 
 func newLoops(l *Load) (*loops, error) {
@@ -105,11 +103,7 @@ func (g *loops) run(d time.Duration) {
 	g.each(func(w *worker) { w.begin(running) })
 	if cfg.Rate > 0 {
 		g.zero = g.load.now()
-		g.trend = trend{d: d, answered: g.answered(), conns: uint64(len(g.slots))}
 		g.pacer = startPacer(g.load, g.zero, uint64(math.Ceil(d.Seconds()*cfg.Rate)), func(due uint64) {
-			// Before the loops are told, so that they have had a while for what was due before.
-			g.trend.note(g.load.now()-g.zero, g.answered())
-			g.trend.due = due
 			for _, w := range g.workers {
 				w.tellDue(due)
 			}
@@ -117,18 +111,13 @@ func (g *loops) run(d time.Duration) {
 	}
 }
 
-// answered is how many messages are done with, the failed ones among them.
-func (g *loops) answered() uint64 { return g.totals().units + g.load.tally.total.Load() }
-
 // due is when message k is.
 func (g *loops) due(k uint64) time.Duration { return g.zero + dueAfter(k, g.load.cfg.Rate) }
 
 // stop begins to end the work; connections that were not begun are left so. over: the duration has passed.
 func (g *loops) stop(over bool) {
-	g.slow = false
 	if g.pacer != nil {
 		g.pacer.end(over)
-		g.slow = over && g.trend.tooSlow(g.answered())
 		g.pacer = nil
 	}
 	g.each((*worker).stop)

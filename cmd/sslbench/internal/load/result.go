@@ -22,21 +22,14 @@ const (
 	Local       Failure = "local"             // this side ran out of something: descriptors, ports
 )
 
-// A server that is slower than Config.Rate leaves messages behind that are due and cannot be sent, since an
-// earlier one on their connection has no answer yet. They count as TooSlow if, at the end of the
-// duration, one of these holds:
-//
-//   - The oldest of its connection has been waiting for longer than a hundredth of the duration and
-//     for longer than 250 ms, which the jitter of a loaded machine does not reach.
-//   - More than 5 % of all (and more than 5) are left, and they became more and more: the least that
-//     were left at any moment grew from the second to the third and to the last quarter of the
-//     duration, and at its end more are left than at any moment of the first three quarters.
-//     A server that was held up catches up, or had nothing left before; one that is too
-//     slow never does. Durations below 300 ms are not judged by this.
-//
-// They are sent nevertheless and waited for up to Config.Timeout, so those that are answered are in
-// Units and Latency as well. What remains then, or was due on a connection that has failed, is
-// dropped and counts as TooSlow too, if it has not yet.
+// A server that is slower than Config.Rate leaves messages behind that are due and
+// cannot be sent, since an earlier one on their connection has no answer yet. They
+// count as TooSlow if, at the end of the duration, the oldest of its connection has
+// been waiting for longer than a hundredth of the duration and for longer than 250
+// ms, which the jitter of a loaded machine does not reach. They are sent
+// nevertheless and waited for up to Config.Timeout, so those that are answered are
+// in Units and Latency as well. What remains then, or was due on a connection that
+// has failed, is dropped and counts as TooSlow too, if it has not yet.
 
 // Result is what one Run did. Opened, Latency (of Idle) and the failures also have what happened in calls of
 // Open, and between calls, since the Run before.
