@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/compare"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/rounds"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/server"
@@ -89,19 +90,28 @@ func compareCommand() *cobra.Command {
 				return fmt.Errorf("--out: %w", err)
 			}
 		}
-		bar := &steps{out: cmd.ErrOrStderr()}
-		o.Progress = bar.step
+		if stderr := cmd.ErrOrStderr(); isTerminal(stderr) {
+			var b *bar
+			o.Progress = func(what string, done, all int) {
+				if b == nil {
+					b = newBar(stderr, int64(all), progressbar.OptionShowCount())
+				}
+				b.step(what, int64(min(done, all-1)))
+			}
+			defer func() {
+				if b != nil {
+					_ = b.Finish()
+				}
+			}()
+		}
 		if out == "" {
-			err = compare.Run(cmd.Context(), o, stdout)
-			bar.finish()
-			return err
+			return compare.Run(cmd.Context(), o, stdout)
 		}
 		file, err := os.Create(filepath.Join(out, roundsFile))
 		if err != nil {
 			return fmt.Errorf("--out: %w", err)
 		}
 		err = compare.Run(cmd.Context(), o, io.MultiWriter(stdout, file))
-		bar.finish()
 		return errors.Join(err, file.Close(), report(out))
 	}
 	return cmd

@@ -232,7 +232,11 @@ func (o *loadOptions) run(ctx context.Context, out, stderr io.Writer) error {
 
 // work opens, warms up and runs. Failures of all three are in the result.
 func (o *loadOptions) work(ctx context.Context, l *load.Load, stderr io.Writer) (load.Result, error) {
-	bar := o.newProgress(l, stderr)
+	bar := &loadProgress{load: l, kind: o.cfg.Kind}
+	if o.progress == "always" || o.progress == "auto" && isTerminal(stderr) {
+		bar.out = stderr
+	}
+	bar.begin("opening", -time.Millisecond)
 	defer bar.close()
 	if err := l.Open(ctx, o.cfg.Conns); err != nil {
 		return l.Collect(), err

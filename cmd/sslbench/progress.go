@@ -18,34 +18,19 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-func newBar(w io.Writer, all int64, more ...progressbar.Option) *progressbar.ProgressBar {
-	return progressbar.NewOptions64(all, append(more, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
-		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(all > 0))...)
+// bar shows how many steps are done.
+type bar struct{ *progressbar.ProgressBar }
+
+// newBar makes one for a number of steps, or a mark that turns if all is negative.
+func newBar(w io.Writer, all int64, more ...progressbar.Option) *bar {
+	return &bar{progressbar.NewOptions64(all, append(more, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(all > 0))...)}
 }
 
-// steps shows a bar for a known number of steps, on a terminal only.
-type steps struct {
-	out io.Writer
-	bar *progressbar.ProgressBar
-}
-
-// step says what begins, how many steps are done and how many there are.
-func (s *steps) step(what string, done, all int) {
-	if !isTerminal(s.out) {
-		return
-	}
-	if s.bar == nil {
-		s.bar = newBar(s.out, int64(all), progressbar.OptionShowCount())
-	}
-	s.bar.Describe(what)
-	_ = s.bar.Set(min(done, all))
-}
-
-// finish takes the bar away.
-func (s *steps) finish() {
-	if s.bar != nil {
-		_ = s.bar.Finish()
-	}
+// step says what is under way. A terminal that is gone is no reason to fail.
+func (b *bar) step(what string, done int64) {
+	b.Describe(what)
+	_ = b.Set64(done)
 }
 
 // loadProgress shows on a terminal how far a Load has come.
@@ -57,28 +42,16 @@ type loadProgress struct {
 	done sync.WaitGroup
 }
 
-// newProgress shows that connections are opened, until begin or close.
-func (o *loadOptions) newProgress(l *load.Load, stderr io.Writer) *loadProgress {
-	p := &loadProgress{load: l, kind: o.cfg.Kind}
-	if o.progress == "always" || o.progress == "auto" && isTerminal(stderr) {
-		p.out = stderr
-	}
-	p.begin("opening", -1)
-	return p
-}
-
-// begin shows a bar for d, or a mark that turns if d is negative.
+// begin shows a bar for d, or a mark that turns if d is negative, until the next
+// begin or close.
 func (p *loadProgress) begin(what string, d time.Duration) {
 	p.close()
 	if p.out == nil {
 		return
 	}
 	p.stop = make(chan struct{})
-	ticks := int64(-1)
-	if d >= 0 {
-		ticks = d.Milliseconds()
-	}
-	bar := newBar(p.out, ticks, progressbar.OptionSetElapsedTime(true))
+	ticks := d.Milliseconds()
+	b := newBar(p.out, ticks, progressbar.OptionSetElapsedTime(true))
 	p.done.Go(func() {
 		ticker := time.NewTicker(200 * time.Millisecond)
 		defer ticker.Stop()
@@ -86,13 +59,12 @@ func (p *loadProgress) begin(what string, d time.Duration) {
 		for {
 			select {
 			case <-p.stop:
-				_ = bar.Finish() // a terminal that is gone is no reason to fail
+				_ = b.Finish()
 				return
 			case now := <-ticker.C:
 				s := p.load.Progress()
-				bar.Describe(what + " " + p.describe(s, last, now.Sub(lastAt)))
 				// Not up to its end, at which the bar would take itself for finished.
-				_ = bar.Set64(min(now.Sub(start).Milliseconds(), max(ticks-1, 0)))
+				b.step(what+" "+p.describe(s, last, now.Sub(lastAt)), min(now.Sub(start).Milliseconds(), max(ticks-1, 0)))
 				last, lastAt = s, now
 			}
 		}
@@ -102,14 +74,14 @@ func (p *loadProgress) begin(what string, d time.Duration) {
 // describe is the present rate, and what failed so far.
 func (p *loadProgress) describe(now, last load.Progress, d time.Duration) string {
 	rate := func(n uint64) float64 { return float64(n) / max(d.Seconds(), 1e-3) }
-	s := fmt.Sprintf("%d open", now.Open)
+	s := fmt.Sprintf("%d open, %d failed", now.Open, now.Failures)
 	switch p.kind {
 	case load.Handshake, load.Resume, load.Request:
-		s = fmt.Sprintf("%.0f/s, %s", rate(now.Units-last.Units), s)
+		return fmt.Sprintf("%.0f/s, %s", rate(now.Units-last.Units), s)
 	case load.Stream, load.Send, load.Receive:
-		s = fmt.Sprintf("%.1f MB/s, %s", rate(now.Sent+now.Received-last.Sent-last.Received)/1e6, s)
+		return fmt.Sprintf("%.1f MB/s, %s", rate(now.Sent+now.Received-last.Sent-last.Received)/1e6, s)
 	}
-	return fmt.Sprintf("%s, %d failed", s, now.Failures)
+	return s
 }
 
 // close takes the bar away.

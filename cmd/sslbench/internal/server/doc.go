@@ -16,8 +16,7 @@
 // the server does:
 //
 //	goroutine, locked to a thread        server's process group
-//	  sched_setaffinity(core)   ──────►  inherited by all processes and threads
-//	  fork, exec                ──────►  setpgid, PR_SET_PDEATHSIG
+//	  fork, exec                ──────►  setpgid, PR_SET_PDEATHSIG, taskset
 //	  waitid                    ◄──────  ends
 //	  kill(-pgid), wait                  nothing of the group is left
 //

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,7 +41,7 @@ func (g *group) launch(k Kind, argv []string, dir string, core int) error {
 		return err
 	}
 	defer w.Close()
-	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd := exec.Command("taskset", append([]string{"-c", strconv.Itoa(core)}, argv...)...)
 	cmd.Dir, cmd.Stderr = dir, w
 	if !k.payload {
 		cmd.Stdout = w
@@ -56,14 +57,8 @@ func (g *group) launch(k Kind, argv []string, dir string, core int) error {
 	}
 	started := make(chan error)
 	go func() {
-		// No unlock: the thread is pinned, so it must not serve others afterwards.
-		// It ends with the goroutine.
 		runtime.LockOSThread()
-		err := pinThread(core)
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
+		if err := cmd.Start(); err != nil {
 			started <- err
 			return
 		}

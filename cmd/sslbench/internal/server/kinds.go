@@ -84,7 +84,7 @@ var everyWork = []Work{Echo, Reverse, Discard, Handshakes, Idle}
 // stunnel has a thread for each connection, hence its limit.
 var Kinds = []Kind{
 	{Name: C, works: []Work{Echo, Discard, Handshakes, Idle}, program: epoll,
-		args: "-p {{.Port}} -c {{.Chain}} -k {{.Key}}{{if .Serves}} -s {{.Work}}{{end}}{{if .TLS12}} -t 1.2{{end}}"},
+		args: "{{.Port}} {{.Chain}} {{.Key}} {{.Work}} {{if .TLS12}}1.2{{else}}1.3{{end}}"},
 	{Name: Sslecho, works: everyWork, program: sslecho, args: sslechoArgs},
 	{Name: Direct, works: everyWork, program: sslecho, args: sslechoArgs + " --records direct"},
 	{Name: CryptoTLS, works: append([]Work{HTTP}, everyWork...), program: self, args: selfArgs},

@@ -3,9 +3,9 @@ package server
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -84,45 +84,18 @@ func kilobytes(path, name string) (int64, error) {
 	return kb << 10, nil
 }
 
-// pinThread keeps the calling thread on one core; the goroutine must be locked
-// to it.
-func pinThread(core int) error {
-	var one unix.CPUSet
-	one.Set(core)
-	if err := unix.SchedSetaffinity(0, &one); err != nil {
-		return fmt.Errorf("pinning to core %d: %w", core, err)
-	}
-	return nil
-}
-
 // PinSelf keeps all threads of this process on one core, also those that are yet
 // to be created.
 func PinSelf(core int) error {
-	var one unix.CPUSet
-	one.Set(core)
-	for pinned := map[int]bool{}; ; {
-		tasks, err := os.ReadDir("/proc/self/task")
-		if err != nil {
-			return err
-		}
-		news := 0
-		for _, t := range tasks {
-			tid, err := strconv.Atoi(t.Name())
-			if err != nil || pinned[tid] {
-				continue
-			}
-			if err := unix.SchedSetaffinity(tid, &one); err != nil && err != unix.ESRCH {
-				return fmt.Errorf("pinning to core %d: %w", core, err)
-			}
-			pinned[tid] = true
-			news++
-		}
-		// A thread that was created meanwhile by one that was not pinned yet is in
-		// the next list.
-		if news == 0 {
-			return nil
+	// Twice: the first time a thread may have been created by one that was not
+	// pinned yet.
+	for range 2 {
+		cmd := exec.Command("taskset", "-acp", strconv.Itoa(core), strconv.Itoa(os.Getpid()))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("taskset: %w%s", err, quoted(string(out)))
 		}
 	}
+	return nil
 }
 
 // Cores are the cores that this process may use, in ascending order.
@@ -140,28 +113,15 @@ func Cores() ([]int, error) {
 	return cores, nil
 }
 
-// wantedFiles is enough for the connections of any measurement, and for a
-// proxy's to its backend.
-const wantedFiles = 200_000
-
 // raiseFileLimit lets this process and those that it starts have as many files
-// open as may be, and returns how many that are. Without CAP_SYS_RESOURCE, that is
-// the hard limit.
-var raiseFileLimit = sync.OnceValues(func() (int, error) {
+// open as the hard limit allows, and returns how many that are.
+func raiseFileLimit() (int, error) {
 	// Through package syscall: otherwise the runtime gives children the limit that
 	// it found.
 	var lim syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
 		return 0, fmt.Errorf("RLIMIT_NOFILE: %w", err)
 	}
-	want := syscall.Rlimit{Cur: max(lim.Cur, wantedFiles)}
-	want.Max = max(lim.Max, want.Cur)
-	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &want) == nil {
-		return int(want.Cur), nil
-	}
 	lim.Cur = lim.Max
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
-		return 0, fmt.Errorf("RLIMIT_NOFILE: %w", err)
-	}
-	return int(lim.Cur), nil
-})
+	return int(lim.Cur), syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
+}
