@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -26,23 +27,18 @@ type workload struct {
 
 // Who takes part where, in the order of the results.
 var (
-	echoServers      = []string{server.C, server.Sslecho, server.Direct, server.CryptoTLS}
-	everyServer      = append(slices.Clone(echoServers), "nginx", "HAProxy", "stunnel", "hitch")
-	besideSServer    = []string{server.SServer, server.Sslecho, server.Direct, server.C, server.CryptoTLS}
-	httpServers      = []string{server.CryptoTLS, server.Sslhttp}
-	quickConnections = []int{1, 64, 1000}
+	echoServers   = []string{server.C, server.Sslecho, server.Direct, server.CryptoTLS}
+	everyServer   = append(slices.Clone(echoServers), "nginx", "HAProxy", "stunnel", "hitch")
+	besideSServer = []string{server.SServer, server.Sslecho, server.Direct, server.C, server.CryptoTLS}
+	httpServers   = []string{server.CryptoTLS, server.Sslhttp}
 )
 
 // workloads are all that there are.
 func workloads() (all []*workload) {
 	add := func(w workload, name string, args ...any) {
 		w.name = fmt.Sprintf(name, args...)
-		if w.baseline == "" {
-			w.baseline = w.servers[0]
-		}
-		if w.keyType == "" {
-			w.keyType = "ecdsa"
-		}
+		w.baseline = w.servers[0]
+		w.keyType = cmp.Or(w.keyType, "ecdsa")
 		all = append(all, &w)
 	}
 	echo := func(size, conns int, quick bool) {
@@ -53,7 +49,7 @@ func workloads() (all []*workload) {
 		echo(size, 16, size == 64 || size == 16<<10 || size == 1<<20)
 	}
 	for _, conns := range []int{1, 8, 64, 512, 1000, 2000, 10_000} {
-		echo(1<<10, conns, slices.Contains(quickConnections, conns))
+		echo(1<<10, conns, conns == 1 || conns == 64 || conns == 1000)
 	}
 	for _, conns := range []int{1, 8} {
 		add(workload{quick: conns == 8, work: server.Echo, servers: echoServers, load: load.Config{Kind: load.Stream, Conns: conns, Size: 512 << 10}},
