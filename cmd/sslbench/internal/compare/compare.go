@@ -37,16 +37,9 @@ type runner struct {
 	env                  *server.Env
 	serverCore, loadCore int // one for the server that is measured, one for all else
 	kinds                map[string]server.Kind
-	running              map[variant]*server.Process
 	done, all            int
 	out                  io.Writer // gets facts and rounds
 	faults               []error   // of writing to it, too
-}
-
-// variant tells processes of one kind of server apart.
-type variant struct {
-	kind string
-	spec server.Spec
 }
 
 // finding is a failure that says something about a server or this machine, and
@@ -110,8 +103,7 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	}
 	defer env.Close()
 	r := &runner{Options: o, env: env, out: out, serverCore: cores[0], loadCore: cores[1],
-		kinds: map[string]server.Kind{}, running: map[variant]*server.Process{}}
-	defer r.stopAll()
+		kinds: map[string]server.Kind{}}
 	r.facts()
 	r.find(todo)
 	r.write(rounds.UnitLines)
@@ -127,7 +119,6 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(len(r.kinds) + 3))
 	for _, w := range todo {
 		r.workload(ctx, w)
-		r.stopAll()
 		if ctx.Err() != nil {
 			r.faults = []error{errors.New("stopped by a signal")}
 			r.note("", "incomplete: stopped by a signal")
@@ -207,26 +198,6 @@ func (r *runner) step(format string, args ...any) {
 		r.Progress(fmt.Sprintf(format, args...), r.done, r.all)
 	}
 	r.done++
-}
-
-// start returns the process for a workload, which runs until that is over.
-func (r *runner) start(ctx context.Context, k server.Kind, w *workload) (*server.Process, error) {
-	v := variant{k.Name, server.Spec{Work: w.work, KeyType: w.keyType, TLS12: w.tls12, Core: r.serverCore}}
-	if p := r.running[v]; p != nil {
-		return p, nil
-	}
-	p, err := r.env.Start(ctx, k, v.spec)
-	if err == nil {
-		r.running[v] = p
-	}
-	return p, err
-}
-
-func (r *runner) stopAll() {
-	for v, p := range r.running {
-		_ = p.Stop() // that it had crashed, its own measurement has said
-		delete(r.running, v)
-	}
 }
 
 // fail notes that a server did not get through a workload.

@@ -58,7 +58,7 @@ func (r *runner) workload(ctx context.Context, w *workload) {
 	}
 	defer func() {
 		for _, s := range all {
-			s.close()
+			s.stop()
 		}
 	}()
 	work := r.rounds(w)
@@ -206,6 +206,7 @@ func sameSetup(all []*contender, s *contender) error {
 	return nil
 }
 
+// close ends the load, and stop the server too.
 func (s *contender) close() {
 	if s.load != nil {
 		s.load.Close()
@@ -213,14 +214,37 @@ func (s *contender) close() {
 	}
 }
 
-// open starts the server, if it does not run yet, and the load's connections, and
-// lets them work for a while without measuring: buffers and windows grow, lazy
-// parts load.
-func (r *runner) open(ctx context.Context, s *contender, w *workload) (err error) {
-	if s.proc, err = r.start(ctx, s.kind, w); err != nil {
-		return err
+func (s *contender) stop() {
+	s.close()
+	if s.proc != nil {
+		_ = s.proc.Stop() // that it had crashed, its own measurement has said
+		s.proc = nil
 	}
-	if s.load, err = r.loader(s, w); err != nil {
+}
+
+// start starts the server, if it does not run yet, and makes the load.
+func (r *runner) start(ctx context.Context, s *contender, w *workload) (err error) {
+	if s.proc == nil {
+		spec := server.Spec{Work: w.work, KeyType: w.keyType, TLS12: w.tls12, Core: r.serverCore}
+		if s.proc, err = r.env.Start(ctx, s.kind, spec); err != nil {
+			return err
+		}
+	}
+	if w.http != nil {
+		s.load, err = httpload.New(*w.http, s.proc.Addr(), r.env.RootFile())
+	} else {
+		s.load, err = load.New(r.target(s, w.load))
+	}
+	if err != nil {
+		s.load = nil // and no interface with a nil in it
+	}
+	return err
+}
+
+// open opens the load's connections, and lets them work for a while without
+// measuring: buffers and windows grow, lazy parts load.
+func (r *runner) open(ctx context.Context, s *contender, w *workload) error {
+	if err := r.start(ctx, s, w); err != nil {
 		return err
 	}
 	if err := s.load.Open(ctx, w.load.Conns); err != nil {
@@ -228,13 +252,6 @@ func (r *runner) open(ctx context.Context, s *contender, w *workload) (err error
 	}
 	res, err := s.load.Run(ctx, r.duration(w)/4)
 	return errors.Join(err, failures(res))
-}
-
-func (r *runner) loader(s *contender, w *workload) (loader, error) {
-	if w.http != nil {
-		return httpload.New(*w.http, s.proc.Addr(), r.env.RootFile())
-	}
-	return load.New(r.target(s, w.load))
 }
 
 // target fills in what a load on s needs. It offers one cipher, and X25519 before
@@ -353,8 +370,7 @@ func (r *runner) idleRound(ctx context.Context, w *workload, all []*contender) (
 		}
 		var grown []float64
 		grown, s.failed = r.idleMemory(ctx, w, s)
-		s.close()
-		r.stopAll()
+		s.stop()
 		for i, bytes := range grown {
 			name := w.name
 			if i > 0 {
@@ -370,10 +386,7 @@ func (r *runner) idleRound(ctx context.Context, w *workload, all []*contender) (
 // idleMemory returns how much it grows: as it stands and, of HTTP, after a garbage
 // collection.
 func (r *runner) idleMemory(ctx context.Context, w *workload, s *contender) (grown []float64, err error) {
-	if s.proc, err = r.start(ctx, s.kind, w); err != nil {
-		return nil, err
-	}
-	if s.load, err = r.loader(s, w); err != nil {
+	if err := r.start(ctx, s, w); err != nil {
 		return nil, err
 	}
 	h, isHTTP := s.load.(*httpload.Load)
@@ -408,24 +421,17 @@ func (r *runner) idleMemory(ctx context.Context, w *workload, s *contender) (gro
 // settled is the memory of a server that has nothing left to do, or after two
 // seconds.
 func (r *runner) settled(ctx context.Context, p *server.Process) (int64, error) {
-	last, err := p.CPU()
+	last := time.Duration(0)
 	for range 20 {
-		if err != nil {
-			return 0, err
+		now, err := p.CPU()
+		if err != nil || ctx.Err() != nil {
+			return 0, errors.Join(err, ctx.Err())
 		}
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-		var now time.Duration
-		if now, err = p.CPU(); err == nil && now-last < time.Millisecond {
+		if now-last < time.Millisecond {
 			break
 		}
 		last = now
-	}
-	if err != nil {
-		return 0, err
+		time.Sleep(100 * time.Millisecond)
 	}
 	return p.Memory()
 }

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -74,21 +75,9 @@ const (
 
 // withDefaults fills in what is zero.
 func (c Config) withDefaults() Config {
-	if c.Answer == "" {
-		c.Answer = Echo
-	}
-	if c.Conns == 0 {
-		c.Conns = 1
-	}
-	if c.Size == 0 {
-		c.Size = 1024
-	}
-	if c.Loops == 0 {
-		c.Loops = 1
-	}
-	if c.Timeout == 0 {
-		c.Timeout = 10 * time.Second
-	}
+	c.Answer = cmp.Or(c.Answer, Echo)
+	c.Conns, c.Size, c.Loops = cmp.Or(c.Conns, 1), cmp.Or(c.Size, 1024), cmp.Or(c.Loops, 1)
+	c.Timeout = cmp.Or(c.Timeout, 10*time.Second)
 	if host, _, err := net.SplitHostPort(c.Target); err == nil && c.ServerName == "" {
 		c.ServerName = host
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,19 @@ type Load struct {
 	addrs []netip.AddrPort
 	start time.Time
 	tls   *cssl.Context
-	loops *loops
+
+	// The connections are dealt out in turn over the loops. One goroutine at a time
+	// changes these, while the loops rest.
+	workers []*worker
+	slots   []*slot // in the order in which they were made
+	made    int
+	running sync.WaitGroup
+	closing atomic.Bool
+
+	// Open loop: message k is due at zero + k/Rate. Both are set before the first is
+	// due.
+	pacer *pacer
+	zero  time.Duration
 
 	// address is the index of the one in addrs that worked last.
 	address atomic.Int32
@@ -91,7 +104,7 @@ func New(cfg Config) (*Load, error) {
 	probe, err := l.tls.NewEngineConn(l.connConfig(nil))
 	if err == nil {
 		probe.Close()
-		l.loops, err = newLoops(l)
+		err = l.startLoops()
 	}
 	if err != nil {
 		l.tls.Close()
@@ -137,7 +150,7 @@ func (l *Load) wait(ctx context.Context, done func(state) bool, deadline <-chan 
 	ticker := time.NewTicker(l.every())
 	defer ticker.Stop()
 	for {
-		s := l.loops.state()
+		s := l.state()
 		if done(s) {
 			return nil
 		}
@@ -151,7 +164,7 @@ func (l *Load) wait(ctx context.Context, done func(state) bool, deadline <-chan 
 			return nil
 		case <-l.changed:
 		case <-ticker.C:
-			l.loops.tick()
+			l.tick()
 		}
 	}
 }
@@ -159,10 +172,10 @@ func (l *Load) wait(ctx context.Context, done func(state) bool, deadline <-chan 
 // settle waits until nothing is under way: for bound, then what is left is cut off.
 func (l *Load) settle(bound time.Duration, cause error) {
 	if !l.idle(bound) {
-		l.loops.cut(cause)
+		l.cut(cause)
 		l.idle(maxSettle)
 	}
-	l.loops.rest()
+	l.rest()
 }
 
 // idle waits until nothing is under way, and answers false if bound passes before.
@@ -171,13 +184,13 @@ func (l *Load) idle(bound time.Duration) bool {
 	defer ticker.Stop()
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
-	for l.loops.state().busy > 0 {
+	for l.state().busy > 0 {
 		select {
 		case <-timer.C:
 			return false
 		case <-l.changed:
 		case <-ticker.C:
-			l.loops.tick()
+			l.tick()
 		}
 	}
 	return true
@@ -198,22 +211,25 @@ func (l *Load) Open(ctx context.Context, n int) error {
 		return fmt.Errorf("%d connections to open", n)
 	case l.cfg.persistent():
 		l.health.begin(true)
-		if err := l.cfg.needFiles(int(l.loops.totals().open) + n); err != nil {
+		if err := l.cfg.needFiles(int(l.totals().open) + n); err != nil {
 			return err
 		}
-		l.loops.grow(n)
+		l.add(n)
 	case l.cfg.Kind == Resume:
 		l.health.begin(true)
-		l.loops.fetch()
+		if len(l.slots) == 0 {
+			l.add(l.cfg.Conns)
+		}
 	default:
 		return nil
 	}
+	l.each(func(w *worker) { w.begin(opening) })
 	err := l.wait(ctx, func(s state) bool { return s.missing == 0 }, nil)
-	missing := l.loops.state().missing
+	missing := l.state().missing
 	if err != nil {
-		l.loops.cut(nil)
+		l.cut(nil)
 	} else {
-		l.loops.halt()
+		l.each(func(w *worker) { w.phase = stopping })
 	}
 	l.settle(l.bound(), errNoEnd)
 	if err != nil && l.cfg.persistent() {
@@ -233,16 +249,16 @@ func (l *Load) Run(ctx context.Context, d time.Duration) (Result, error) {
 		return Result{}, errClosed
 	case d < 0:
 		return Result{}, fmt.Errorf("duration %v", d)
-	case l.cfg.persistent() && l.loops.totals().open == 0:
+	case l.cfg.persistent() && l.totals().open == 0:
 		return l.result(0), errors.New("no connection is open")
 	}
 	l.health.begin(!l.cfg.persistent())
 	began := l.now()
-	l.loops.run(d)
+	l.run(d)
 	end := time.NewTimer(d - (l.now() - began))
 	err := l.wait(ctx, func(state) bool { return false }, end.C)
 	end.Stop()
-	l.loops.stop(err == nil)
+	l.stop(err == nil)
 	bound, cause := l.bound(), errNoEnd
 	if ctx.Err() != nil {
 		bound, cause = min(bound, maxSettle), nil
@@ -260,13 +276,13 @@ func (l *Load) Collect() Result {
 
 // result is what happened since the last one.
 func (l *Load) result(elapsed time.Duration) Result {
-	t, b := l.loops.totals(), l.before
+	t, b := l.totals(), l.before
 	l.before = t
 	r := Result{
 		Elapsed: elapsed, Units: t.units - b.units, Sent: t.sent - b.sent, Received: t.received - b.received,
 		Opened: t.opened - b.opened, Open: int(t.open), Latency: newHistogram(),
 	}
-	l.loops.latency(r.Latency)
+	l.latency(r.Latency)
 	r.Failures, r.Examples = l.tally.take()
 	l.facts.Lock()
 	defer l.facts.Unlock()
@@ -293,7 +309,7 @@ type Progress struct {
 
 // Progress may be called at any time, from any goroutine.
 func (l *Load) Progress() Progress {
-	t := l.loops.totals()
+	t := l.totals()
 	return Progress{t.units, t.sent, t.received, t.opened, l.tally.total.Load(), int(t.open)}
 }
 
@@ -305,7 +321,7 @@ func (l *Load) Close() {
 		return
 	}
 	l.closed = true
-	l.loops.close()
+	l.stopLoops()
 	l.tls.Close()
 }
 
@@ -333,30 +349,16 @@ func loopConfig(c *Config) reactor.LoopConfig {
 	return cfg
 }
 
-// loops has the connections of a Load, dealt out in turn over its loops. One goroutine at a time calls it.
-type loops struct {
-	load    *Load
-	workers []*worker
-	slots   []*slot // in the order in which they were made; changed only while the loops rest
-	made    int
-	running sync.WaitGroup
-	closing atomic.Bool
-
-	// Open loop: message k is due at zero + k/Rate. Both are set before the first is due.
-	pacer *pacer
-	zero  time.Duration
-}
-
-func newLoops(l *Load) (*loops, error) {
-	g := &loops{load: l}
+// startLoops starts an event loop for each of Config.Loops.
+func (l *Load) startLoops() error {
 	for range min(l.cfg.Loops, max(l.cfg.Conns, 1)) {
-		w, err := newWorker(g)
+		w, err := newWorker(l)
 		if err != nil {
-			g.close()
-			return nil, err
+			l.stopLoops()
+			return err
 		}
-		g.workers = append(g.workers, w)
-		g.running.Go(func() {
+		l.workers = append(l.workers, w)
+		l.running.Go(func() {
 			if l.cfg.Background {
 				runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 				if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
@@ -368,13 +370,13 @@ func newLoops(l *Load) (*loops, error) {
 			}
 		})
 	}
-	return g, nil
+	return nil
 }
 
 // each runs f on every loop and waits until that is done.
-func (g *loops) each(f func(w *worker)) {
+func (l *Load) each(f func(w *worker)) {
 	var done sync.WaitGroup
-	for _, w := range g.workers {
+	for _, w := range l.workers {
 		done.Add(1)
 		if !w.loop.Do(func() { defer done.Done(); f(w) }) {
 			done.Done()
@@ -384,48 +386,34 @@ func (g *loops) each(f func(w *worker)) {
 }
 
 // add makes n slots more. The loops rest.
-func (g *loops) add(n int) {
-	fresh := make([][]*slot, len(g.workers))
+func (l *Load) add(n int) {
+	fresh := make([][]*slot, len(l.workers))
 	for i := range n {
-		at := g.made % len(g.workers)
-		s := &slot{w: g.workers[at], index: g.made, startAt: time.Duration(float64(g.load.cfg.Ramp) * float64(i) / float64(n))}
-		g.made++
-		g.slots = append(g.slots, s)
+		at := l.made % len(l.workers)
+		s := &slot{w: l.workers[at], index: l.made, startAt: time.Duration(float64(l.cfg.Ramp) * float64(i) / float64(n))}
+		l.made++
+		l.slots = append(l.slots, s)
 		fresh[at] = append(fresh[at], s)
 	}
-	for i, w := range g.workers {
+	for i, w := range l.workers {
 		w.loop.Do(func() { w.add(fresh[i]) })
 	}
 }
 
-// grow adds n connections and begins to open them.
-func (g *loops) grow(n int) {
-	g.add(n)
-	g.each(func(w *worker) { w.begin(opening) })
-}
-
-// fetch begins to get a session for each slot that has none (Resume).
-func (g *loops) fetch() {
-	if len(g.slots) == 0 {
-		g.add(g.load.cfg.Conns)
-	}
-	g.each(func(w *worker) { w.begin(opening) })
-}
-
 // run begins to work for d.
-func (g *loops) run(d time.Duration) {
-	cfg := &g.load.cfg
-	if !cfg.persistent() && len(g.slots) == 0 {
-		g.add(cfg.Conns)
+func (l *Load) run(d time.Duration) {
+	cfg := &l.cfg
+	if !cfg.persistent() && len(l.slots) == 0 {
+		l.add(cfg.Conns)
 	}
-	for i, s := range g.slots {
+	for i, s := range l.slots {
 		s.next = uint64(i)
 	}
-	g.each(func(w *worker) { w.begin(running) })
+	l.each(func(w *worker) { w.begin(running) })
 	if cfg.Rate > 0 {
-		g.zero = g.load.now()
-		g.pacer = startPacer(g.load, g.zero, uint64(math.Ceil(d.Seconds()*cfg.Rate)), func(due uint64) {
-			for _, w := range g.workers {
+		l.zero = l.now()
+		l.pacer = startPacer(l, l.zero, uint64(math.Ceil(d.Seconds()*cfg.Rate)), func(due uint64) {
+			for _, w := range l.workers {
 				w.tellDue(due)
 			}
 		})
@@ -433,50 +421,40 @@ func (g *loops) run(d time.Duration) {
 }
 
 // due is when message k is.
-func (g *loops) due(k uint64) time.Duration { return g.zero + dueAfter(k, g.load.cfg.Rate) }
+func (l *Load) due(k uint64) time.Duration { return l.zero + dueAfter(k, l.cfg.Rate) }
 
 // stop begins to end the work; connections that were not begun are left so. over: the duration has passed.
-func (g *loops) stop(over bool) {
-	if g.pacer != nil {
-		g.pacer.end(over)
-		g.pacer = nil
+func (l *Load) stop(over bool) {
+	if l.pacer != nil {
+		l.pacer.end(over)
+		l.pacer = nil
 	}
-	g.each((*worker).stop)
+	l.each((*worker).stop)
 }
 
-// halt ends an Open: no connection is begun any more.
-func (g *loops) halt() { g.each(func(w *worker) { w.phase = stopping }) }
-
 // cut ends what is under way at once. It counts as cause, or not at all if that is nil.
-func (g *loops) cut(cause error) { g.each(func(w *worker) { w.cut(cause) }) }
+func (l *Load) cut(cause error) { l.each(func(w *worker) { w.cut(cause) }) }
 
 // rest says that what was begun is over.
-func (g *loops) rest() {
-	g.each((*worker).rest)
-	if !g.load.cfg.persistent() {
+func (l *Load) rest() {
+	l.each((*worker).rest)
+	if !l.cfg.persistent() {
 		return
 	}
-	kept := g.slots[:0]
-	for _, s := range g.slots {
-		if s.everOpen {
-			kept = append(kept, s)
-		}
-	}
-	clear(g.slots[len(kept):])
-	g.slots = kept
+	l.slots = slices.DeleteFunc(l.slots, func(s *slot) bool { return !s.everOpen })
 }
 
 // tick makes the loops look at deadlines and redial.
-func (g *loops) tick() {
-	for _, w := range g.workers {
+func (l *Load) tick() {
+	for _, w := range l.workers {
 		if !w.ticking.Swap(true) {
 			w.loop.Do(w.tickFunc)
 		}
 	}
 }
 
-func (g *loops) state() (sum state) {
-	for _, w := range g.workers {
+func (l *Load) state() (sum state) {
+	for _, w := range l.workers {
 		sum.busy += w.busy.Load()
 		sum.hopeful += w.hopeful.Load()
 		sum.bad += w.bad.Load()
@@ -486,8 +464,8 @@ func (g *loops) state() (sum state) {
 	return sum
 }
 
-func (g *loops) totals() (sum totals) {
-	for _, w := range g.workers {
+func (l *Load) totals() (sum totals) {
+	for _, w := range l.workers {
 		sum.units += w.units.Load()
 		sum.sent += w.sent.Load()
 		sum.received += w.received.Load()
@@ -498,9 +476,9 @@ func (g *loops) totals() (sum totals) {
 }
 
 // latency moves what was recorded into h.
-func (g *loops) latency(h *hdrhistogram.Histogram) {
+func (l *Load) latency(h *hdrhistogram.Histogram) {
 	var mu sync.Mutex
-	g.each(func(w *worker) {
+	l.each(func(w *worker) {
 		mu.Lock()
 		defer mu.Unlock()
 		h.Merge(w.latency)
@@ -508,10 +486,10 @@ func (g *loops) latency(h *hdrhistogram.Histogram) {
 	})
 }
 
-func (g *loops) close() {
-	g.closing.Store(true)
-	for _, w := range g.workers {
+func (l *Load) stopLoops() {
+	l.closing.Store(true)
+	for _, w := range l.workers {
 		w.loop.Stop()
 	}
-	g.running.Wait()
+	l.running.Wait()
 }

@@ -98,7 +98,7 @@ func TestKinds(t *testing.T) {
 					}
 					checkWork(t, &cfg, round, r)
 				}
-				if s := l.loops.state(); s.busy != 0 {
+				if s := l.state(); s.busy != 0 {
 					t.Errorf("%d connections are at work after Run", s.busy)
 				}
 			})

@@ -85,8 +85,8 @@ func (r *request) nextDue(s *slot) {
 		s.set(true, s.bad) // the next one may be due at any time
 		return
 	}
-	due := s.w.loops.due(s.next)
-	s.next += uint64(len(s.w.loops.slots))
+	due := s.w.load.due(s.next)
+	s.next += uint64(len(s.w.load.slots))
 	r.ask(s, due, s.w.load.now())
 }
 

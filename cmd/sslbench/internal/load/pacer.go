@@ -81,7 +81,7 @@ func (w *worker) tellDue(n uint64) {
 // deal hands messages that have become due to the connections that have nothing under way.
 func (w *worker) deal() {
 	w.told.Store(false)
-	slots := w.loops.slots
+	slots := w.load.slots
 	due := w.due.Load()
 	for ; w.dealt < due; w.dealt++ {
 		if s := slots[w.dealt%uint64(len(slots))]; s.w == w && s.open && !s.asked {
@@ -103,7 +103,7 @@ func backlog(next, due, n uint64) uint64 {
 }
 
 func (s *slot) backlog() uint64 {
-	return backlog(s.next, s.w.due.Load(), uint64(len(s.w.loops.slots)))
+	return backlog(s.next, s.w.due.Load(), uint64(len(s.w.load.slots)))
 }
 
 // grace is how long a message may wait at the end of a duration.
@@ -120,13 +120,13 @@ func (w *worker) judge() {
 	if w.load.cfg.Rate == 0 {
 		return
 	}
-	grace := grace(w.since - w.loops.zero)
+	grace := grace(w.since - w.load.zero)
 	for _, s := range w.slots {
 		n := s.backlog()
 		if n == 0 {
 			continue
 		}
-		if behind := w.since - w.loops.due(s.next); behind > grace {
+		if behind := w.since - w.load.due(s.next); behind > grace {
 			s.late = true
 			w.load.tooSlow(n, behind)
 		}
@@ -142,7 +142,7 @@ func (w *worker) drop(s *slot) {
 		return
 	}
 	if n := s.backlog(); n > 0 && !s.late {
-		w.load.tooSlow(n, w.load.now()-w.loops.due(s.next))
+		w.load.tooSlow(n, w.load.now()-w.load.due(s.next))
 	}
 	s.next = w.due.Load()
 }

@@ -123,9 +123,9 @@ func TestRateOverFailures(t *testing.T) {
 // back only when the duration is over, is counted too.
 func TestOpenedWhileStopping(t *testing.T) {
 	l := &Load{cfg: Config{Rate: 400}, start: time.Now()}
-	w := &worker{load: l, loops: &loops{load: l}, phase: stopping}
+	w := &worker{load: l, phase: stopping}
 	s := &slot{w: w, next: 3}
-	w.slots, w.loops.slots = []*slot{s}, []*slot{s}
+	w.slots, w.load.slots = []*slot{s}, []*slot{s}
 	w.due.Store(10)
 	if (kept{}).open(s) {
 		t.Error("it is to begin")

@@ -36,7 +36,6 @@ const (
 // worker is what belongs to one loop. The atomic fields are written by the loop's goroutine only
 // (but for due, ticking and told), and the others are touched by nobody else.
 type worker struct {
-	loops    *loops
 	load     *Load
 	loop     *reactor.Loop
 	job      job
@@ -77,10 +76,10 @@ type job interface {
 	ended(s *slot, err error) *failedError
 }
 
-func newWorker(g *loops) (w *worker, err error) {
-	w = &worker{loops: g, load: g.load, latency: newHistogram(), job: newJob(&g.load.cfg)}
+func newWorker(l *Load) (w *worker, err error) {
+	w = &worker{load: l, latency: newHistogram(), job: newJob(&l.cfg)}
 	w.tickFunc, w.dealFunc = w.tick, w.deal
-	w.loop, err = reactor.NewLoop(loopConfig(&g.load.cfg))
+	w.loop, err = reactor.NewLoop(loopConfig(&l.cfg))
 	return w, err
 }
 
@@ -118,7 +117,7 @@ func (w *worker) begin(p phase) {
 	w.fill(w.since)
 }
 
-func (w *worker) baseGap() time.Duration { return redialGap * time.Duration(len(w.loops.workers)) }
+func (w *worker) baseGap() time.Duration { return redialGap * time.Duration(len(w.load.workers)) }
 
 // fill starts the connections that may be started.
 func (w *worker) fill(now time.Duration) {
@@ -266,14 +265,14 @@ func (w *worker) closed(s *slot, err error) {
 	if !s.open {
 		w.dialing--
 		s.dialing = false
-		if !w.loops.closing.Load() {
+		if !w.load.closing.Load() {
 			w.refused(s, orEOF(err))
 		}
 		return
 	}
 	s.open = false
 	w.open.Add(-1)
-	if w.loops.closing.Load() {
+	if w.load.closing.Load() {
 		return
 	}
 	f := w.job.ended(s, err)
@@ -338,7 +337,9 @@ func (w *worker) cut(cause error) {
 			s.conn.Abort(errCut)
 		case s.dialing:
 			s.cut = true
-			s.abandonDial()
+			// The loop has no handle of a connection in its handshake, but finds out that
+			// its socket is over.
+			_ = unix.Shutdown(s.fd, unix.SHUT_RDWR)
 		}
 	}
 }
@@ -351,15 +352,14 @@ func (w *worker) rest() {
 	if !w.load.cfg.persistent() {
 		return
 	}
-	never := func(s *slot) bool {
-		if s.everOpen {
-			return false
+	never := func(s *slot) bool { return !s.everOpen }
+	w.broken = slices.DeleteFunc(w.broken, never)
+	for _, s := range w.slots {
+		if never(s) {
+			s.set(false, false)
+			s.await(false)
 		}
-		s.set(false, false)
-		s.await(false)
-		return true
 	}
-	w.broken = slices.DeleteFunc(w.broken, func(s *slot) bool { return !s.everOpen })
 	w.slots = slices.DeleteFunc(w.slots, never)
 }
 
@@ -435,10 +435,4 @@ func (s *slot) idle() {
 // fail ends the connection because of what.
 func (s *slot) fail(what Failure, format string, args ...any) {
 	s.conn.Abort(failed(what, fmt.Errorf(format, args...)))
-}
-
-// abandonDial ends a connection that is not open yet.
-func (s *slot) abandonDial() {
-	// The loop has no handle of a connection in its handshake, but finds out that its socket is over.
-	_ = unix.Shutdown(s.fd, unix.SHUT_RDWR)
 }
