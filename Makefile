@@ -221,16 +221,12 @@ walk: deps ## lead pairs of real connections through WALKSTEPS random steps (4 m
 bench: deps ## run all benchmarks, or those that BENCH= matches
 	$(GOTEST) -run '^$$' -bench '$(BENCH)' -benchmem $(TESTFLAGS) $(PKGS)
 
-.PHONY: bench-http
-bench-http: build ## net/http over sslnet and over crypto/tls, report to docs/bench (3 minutes)
-	bin/sslbench http --out docs/bench
-
-# QUICK=1 takes 90 seconds instead of up to 15 minutes.
+# QUICK=1 takes two minutes instead of about 20, and leaves docs/bench alone. Two cores, and nothing else on them.
 .PHONY: bench-compare
 bench-compare: build ## measure sslecho beside other servers, report to docs/bench (QUICK=1: bin/bench)
 	bin/sslbench compare --out $(if $(QUICK),bin/bench --quick,docs/bench)
 
-# `make test` has its short form. `bin/sslbench soak` is for a daemon that runs elsewhere.
+# `make test` has its short form.
 .PHONY: soak
 soak: deps ## all services, reloads and faults under mixed load for SOAK=30m, watching all that could grow
 	SOAK=$(SOAK) FIGURES=write go test -timeout 0 -count=1 -v -run '^TestSoak$$' $(TESTFLAGS) ./reactor/internal/soak

@@ -1,73 +1,90 @@
 // Sslbench puts load on TLS servers and measures them side by side.
 //
 //	sslbench load      one kind of load on any TLS server: rates, latency, what failed
-//	sslbench compare   what a unit of work costs sslecho, openssl s_server, crypto/tls, C epoll and others
-//	sslbench report    the report of an earlier compare, from its data.json
-//	sslbench http      what a request costs net/http over sslnet and over crypto/tls, side by side
-//	sslbench soak      mixed load on a running echo server, for as long as one likes
+//	sslbench compare   what a unit of work costs sslecho, openssl s_server, crypto/tls, plain C and others
+//	sslbench report    the table and the picture again, from the rounds of an earlier compare
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"strings"
+	"syscall"
 
-	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/httpbench"
-	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/server"
-	"github.com/spf13/pflag"
+	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/goserver"
+	"github.com/spf13/cobra"
 )
 
-const usage = `sslbench: load and measurements for TLS servers
-
-Usage:
-  sslbench load [flags]        one kind of load on any TLS server: rates, latency, what failed
-  sslbench compare [flags]     what a unit of work costs sslecho and other servers, side by side
-  sslbench report FILE FOLDER  the report again, from an earlier compare's data.json
-  sslbench http [flags]        what a request costs net/http over sslnet and over crypto/tls
-  sslbench soak [flags]        mixed load on a running echo server; fails if a byte is wrong
-
-'sslbench COMMAND --help' lists the flags.
-`
-
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run answers the exit status: 0, 1 after a failure, 2 after bad usage.
-func run(args []string, stdout, stderr io.Writer) int {
-	commands := map[string]func(args []string, stdout, stderr io.Writer) error{
-		"load":                  loadCommand,
-		"compare":               compareCommand,
-		"report":                reportCommand,
-		"http":                  httpCommand,
-		"soak":                  func(args []string, stdout, _ io.Writer) error { return soak(args, stdout) },
-		httpbench.ServeCommand:  func(args []string, stdout, _ io.Writer) error { return serveHTTP(args, stdout) },
-		server.CryptoTLSCommand: func(args []string, stdout, _ io.Writer) error { return serveCryptoTLS(args, stdout) },
+// newRoot is the command with all others.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sslbench",
+		Short: "Load and measurements for TLS servers",
+		// An unknown command is an argument to the root.
+		Args: noArguments, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		SilenceErrors: true, SilenceUsage: true,
 	}
-	if len(args) == 0 || args[0] == "--help" || args[0] == "-h" || args[0] == "help" {
-		fmt.Fprint(stdout, usage)
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(loadCommand(), compareCommand(), reportCommand(), serveCommand())
+	return root
+}
+
+// run returns the exit status: 0, 1 after a failure, 2 after bad usage.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
 		return 0
 	}
-	f := commands[args[0]]
-	if f == nil {
-		fmt.Fprintf(stderr, "sslbench: unknown command %q\n%s", args[0], usage)
-		return 2
-	}
-	err := f(args[1:], stdout, stderr)
 	var bad usageError
-	switch {
-	case err == nil, errors.Is(err, pflag.ErrHelp):
-		return 0
-	case errors.As(err, &bad):
-		fmt.Fprintf(stderr, "sslbench %s: %v\n", args[0], err)
+	if errors.As(err, &bad) {
+		fmt.Fprintf(stderr, "%s: %v (see %[1]s --help)\n", cmd.CommandPath(), err)
 		return 2
 	}
-	fmt.Fprintf(stderr, "sslbench %s: %v\n", args[0], err)
+	fmt.Fprintf(stderr, "%s: %v\n", cmd.CommandPath(), err)
 	return 1
 }
 
 // usageError is a mistake on the command line.
 type usageError struct{ error }
 
+func (e usageError) Unwrap() error { return e.error }
+
 func badUsage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return badUsage("unexpected argument %q: everything is a flag", args[0])
+	}
+	return nil
+}
+
+// serveCommand is what compare starts as its servers in Go.
+func serveCommand() *cobra.Command {
+	var s goserver.Server
+	cmd := &cobra.Command{Use: "serve", Short: "Run a server in Go, for compare", Hidden: true, Args: noArguments}
+	f := cmd.Flags()
+	f.StringVar(&s.Addr, "addr", "127.0.0.1:0", "listening `address`")
+	f.StringVar(&s.Cert, "cert", "", "PEM `file` with the certificate chain")
+	f.StringVar(&s.Key, "key", "", "PEM `file` with its key")
+	f.StringVar(&s.Service, "service", "echo", "`service`: echo, reverse, discard or http")
+	f.StringVar(&s.Stack, "stack", "crypto/tls", "what TLS is made with: `crypto/tls`, or sslhttp (http only)")
+	f.StringVar(&s.MaxVersion, "max-version", "", "highest TLS `version`: 1.2 or 1.3")
+	cmd.RunE = func(*cobra.Command, []string) error { return s.Run() }
+	return cmd
+}

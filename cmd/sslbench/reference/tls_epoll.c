@@ -8,8 +8,9 @@
  * cc -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wshadow -Wstrict-prototypes \
  *    -o tls_epoll tls_epoll.c $(pkg-config --cflags --libs openssl)
  *
- * There are no timeouts: a silent peer keeps its connection. Failed connections
- * are closed without a log line, which under load would be what is measured.
+ * There are no timeouts: a silent peer keeps its connection. A signal ends the
+ * process, as there is nothing to save. Failed connections are closed without a
+ * log line, which under load would be what is measured.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -21,9 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/queue.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,8 +35,6 @@
 #define TURN_BUDGET (64 * 1024)
 #define MAX_EVENTS 256
 #define ACCEPT_BATCH 64
-/* While accepting is paused, it is tried again at least this often. */
-#define ACCEPT_RETRY_MS 100
 
 struct conn {
 	SSL *ssl;
@@ -46,19 +43,15 @@ struct conn {
 	bool closing;           /* Only our close_notify is still to be sent. */
 	unsigned char *pending; /* Output that a short write left, or NULL. */
 	size_t pending_len;
-	LIST_ENTRY(conn) link;
 };
 
 /* The process has one server, so its state is plain file-level data. */
 static SSL_CTX *ctx;
-static int epoll_fd, listen_fd, signal_fd;
+static int epoll_fd, listen_fd;
 static bool discard;
-static bool accept_paused;
-/* All connections, to close them at the end. */
-static LIST_HEAD(, conn) conns = LIST_HEAD_INITIALIZER(conns);
 static unsigned char read_buf[READ_SIZE];
 
-/* Passes the result of a system call through; at the start a failure is final. */
+/* Passes the result of a system call through; a failure ends the process. */
 static int check(int result, const char *what)
 {
 	if (result < 0) {
@@ -68,30 +61,12 @@ static int check(int result, const char *what)
 	return result;
 }
 
-static void usage(const char *why)
-{
-	fprintf(stderr, "tls_epoll: %s; usage: tls_epoll [-p port] -c chain.pem -k key.pem "
-		"[-s echo|discard] [-t 1.2|1.3] [-b]\n", why);
-	exit(2);
-}
-
-static void set_accepting(bool on)
-{
-	struct epoll_event ev = { .events = on ? EPOLLIN : 0, .data.ptr = &listen_fd };
-
-	check(epoll_ctl(epoll_fd, EPOLL_CTL_MOD, listen_fd, &ev), "epoll_ctl");
-	accept_paused = !on;
-}
-
 static void conn_destroy(struct conn *c)
 {
-	LIST_REMOVE(c, link);
 	SSL_free(c->ssl);
 	close(c->fd); /* This also takes it out of the epoll set. */
 	free(c->pending);
 	free(c);
-	if (accept_paused)
-		set_accepting(true);
 }
 
 /* Takes ownership of fd; a connection that cannot be set up is closed. */
@@ -107,7 +82,6 @@ static void conn_create(int fd)
 	}
 	c->fd = fd;
 	c->interest = EPOLLIN;
-	LIST_INSERT_HEAD(&conns, c, link);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	ERR_clear_error();
 	c->ssl = SSL_new(ctx);
@@ -131,8 +105,7 @@ static void accept_batch(void)
 			return;
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			/* The listener stays readable, so a level-triggered loop would spin. */
-			set_accepting(false);
-			return;
+			check(fd, "accept4");
 		}
 		/* Other errors belong to the one connection that could not be accepted. */
 	}
@@ -238,34 +211,17 @@ static void conn_turn(struct conn *c)
 	conn_wait(c, SSL_ERROR_WANT_READ);
 }
 
-/* At the end every connection that can take a close_notify gets one attempt. */
-static void close_all(void)
-{
-	struct conn *c;
-
-	while ((c = LIST_FIRST(&conns)) != NULL) {
-		ERR_clear_error();
-		if (!c->closing && c->pending == NULL && SSL_is_init_finished(c->ssl))
-			SSL_shutdown(c->ssl);
-		conn_destroy(c);
-	}
-}
-
 static void serve(void)
 {
 	struct epoll_event events[MAX_EVENTS];
 
 	for (;;) {
-		int n = epoll_wait(epoll_fd, events, MAX_EVENTS, accept_paused ? ACCEPT_RETRY_MS : -1);
+		int n = epoll_wait(epoll_fd, events, MAX_EVENTS, -1);
 
 		if (n < 0 && errno != EINTR)
 			check(n, "epoll_wait");
-		if (n == 0 && accept_paused)
-			set_accepting(true);
 		for (int i = 0; i < n; i++) {
 			/* A turn only ever frees its own connection, so no later event dangles. */
-			if (events[i].data.ptr == &signal_fd)
-				return;
 			if (events[i].data.ptr == &listen_fd)
 				accept_batch();
 			else
@@ -274,17 +230,12 @@ static void serve(void)
 	}
 }
 
-static void make_context(const char *chain, const char *key, int version, bool release_buffers)
+static void make_context(const char *chain, const char *key, int version)
 {
-	long mode = SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER;
-
-	if (release_buffers)
-		mode |= SSL_MODE_RELEASE_BUFFERS;
 	ctx = SSL_CTX_new(TLS_server_method());
-	/* A version of 0 leaves the limits as OpenSSL has them. */
 	if (ctx == NULL ||
-	    (version != 0 && SSL_CTX_set_min_proto_version(ctx, version) != 1) ||
-	    (version != 0 && SSL_CTX_set_max_proto_version(ctx, version) != 1) ||
+	    SSL_CTX_set_min_proto_version(ctx, version) != 1 ||
+	    SSL_CTX_set_max_proto_version(ctx, version) != 1 ||
 	    SSL_CTX_use_certificate_chain_file(ctx, chain) != 1 ||
 	    SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 ||
 	    SSL_CTX_check_private_key(ctx) != 1) {
@@ -292,20 +243,18 @@ static void make_context(const char *chain, const char *key, int version, bool r
 		ERR_print_errors_fp(stderr);
 		exit(1);
 	}
-	SSL_CTX_set_mode(ctx, mode);
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	/* Tickets stay on as OpenSSL has them; only the server-side cache is off. */
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 }
 
-/* Opens the listener, the signal descriptor and epoll, and says where it listens. */
-static void start(long port)
+/* Opens the listener and epoll. */
+static void start(int port)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct epoll_event ev = { .events = EPOLLIN };
-	socklen_t len = sizeof(addr);
 	struct rlimit lim;
-	sigset_t set;
 	int one = 1;
 
 	/* The Go runtime raises the descriptor limit to the hard one; so does this. */
@@ -316,67 +265,25 @@ static void start(long port)
 
 	/* OpenSSL writes with write(2), which raises SIGPIPE on a connection that is gone. */
 	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	check(sigprocmask(SIG_BLOCK, &set, NULL), "sigprocmask");
-	signal_fd = check(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), "signalfd");
 
 	listen_fd = check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
 	setsockopt(listen_fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	check(bind(listen_fd, (struct sockaddr *)&addr, sizeof(addr)), "bind");
 	check(listen(listen_fd, SOMAXCONN), "listen");
-	check(getsockname(listen_fd, (struct sockaddr *)&addr, &len), "getsockname");
 
 	epoll_fd = check(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
-	ev.data.ptr = &signal_fd;
-	check(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, signal_fd, &ev), "epoll_ctl");
 	ev.data.ptr = &listen_fd;
 	check(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &ev), "epoll_ctl");
-
-	printf("listening on 127.0.0.1:%d\n", ntohs(addr.sin_port));
-	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
-	const char *chain = NULL, *key = NULL;
-	bool release_buffers = true;
-	char *end = "";
-	long port = 0;
-	int version = 0, opt;
-
-	/* The leading colon keeps getopt silent, so that usage prints the only line. */
-	while ((opt = getopt(argc, argv, ":p:c:k:s:t:b")) != -1) {
-		if (opt == 'p')
-			port = *optarg == '\0' ? -1 : strtol(optarg, &end, 10);
-		else if (opt == 'c')
-			chain = optarg;
-		else if (opt == 'k')
-			key = optarg;
-		else if (opt == 's' && strcmp(optarg, "echo") == 0)
-			discard = false;
-		else if (opt == 's' && strcmp(optarg, "discard") == 0)
-			discard = true;
-		else if (opt == 't' && strcmp(optarg, "1.2") == 0)
-			version = TLS1_2_VERSION;
-		else if (opt == 't' && strcmp(optarg, "1.3") == 0)
-			version = TLS1_3_VERSION;
-		else if (opt == 'b')
-			release_buffers = false;
-		else
-			usage("unknown option, or a missing or unknown value");
+	if (argc != 6) {
+		fprintf(stderr, "usage: tls_epoll PORT CHAIN.PEM KEY.PEM echo|discard 1.2|1.3\n");
+		return 2;
 	}
-	if (*end != '\0' || port < 0 || port > 65535)
-		usage("-p needs a port from 0 to 65535");
-	if (optind != argc)
-		usage("unexpected argument");
-	if (chain == NULL || key == NULL)
-		usage("-c and -k are required");
-
-	make_context(chain, key, version, release_buffers);
-	start(port);
+	discard = strcmp(argv[4], "discard") == 0;
+	make_context(argv[2], argv[3], strcmp(argv[5], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
+	start(atoi(argv[1]));
 	serve();
-	close_all();
-	SSL_CTX_free(ctx);
-	return 0;
 }

@@ -37,7 +37,6 @@ func TestCheck(t *testing.T) {
 		"2000 loops":         func(c *Config) { c.Loops = 2000 },
 		"ramp -1s":           func(c *Config) { c.Ramp = -time.Second },
 		"timeout 1µs":        func(c *Config) { c.Timeout = time.Microsecond },
-		"without TLS":        func(c *Config) { c.Kind, c.Plain = Idle, true },
 		"file descriptors":   func(c *Config) { c.Conns = 1 << 30 },
 		"CAFile":             func(c *Config) { c.TLS.CAFile = "/nonexistent.pem" },
 		"ServerName":         func(c *Config) { c.ServerName = strings.Repeat("x", 300) },

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,25 +27,12 @@ func (e *failedError) Unwrap() error { return e.error }
 func failed(what Failure, err error) error { return &failedError{what, err} }
 
 // notTLS are OpenSSL's words for a server that answers the ClientHello with something else.
-var notTLS = map[string]bool{
-	"wrong version number":    true,
-	"http request":            true,
-	"https proxy request":     true,
-	"packet length too long":  true,
-	"data length too long":    true, // OpenSSL 3.2 and newer
-	"record length mismatch":  true,
-	"record too small":        true,
-	"unexpected record":       true,
-	"unexpected message":      true,
-	"bad record type":         true,
-	"bad change cipher spec":  true,
-	"length mismatch":         true,
-	"length too short":        true,
-	"unknown protocol":        true,
-	"unsupported record type": true,
-	"invalid alert":           true,
-	"unknown alert type":      true,
-	"excessive message size":  true,
+var notTLS = []string{
+	"wrong version number", "http request", "https proxy request", "packet length too long",
+	"data length too long", "record length mismatch", "record too small", "unexpected record",
+	"unexpected message", "bad record type", "bad change cipher spec", "length mismatch", "length too short",
+	"unknown protocol", "unsupported record type", "invalid alert", "unknown alert type",
+	"excessive message size",
 }
 
 // ofHandshake classes what ended a connection before its handshake was done.
@@ -74,7 +62,7 @@ func ofHandshake(err error) *failedError {
 		what = Rejected
 	default:
 		for _, r := range e.Reasons {
-			if notTLS[r.Text] {
+			if slices.Contains(notTLS, r.Text) {
 				what = NotTLS
 			}
 		}

@@ -62,7 +62,7 @@ func finish(t *testing.T, cfg Config, d time.Duration) (Result, error) {
 	if opened != nil {
 		err = opened
 	}
-	if s := l.loops.state(); s.busy != 0 {
+	if s := l.state(); s.busy != 0 {
 		t.Errorf("%d connections are at work after Run", s.busy)
 	}
 	return r, err
@@ -340,8 +340,8 @@ func TestAsksForTicket(t *testing.T) {
 		cfg := config(serve(t, echo, nil), Resume)
 		cfg.TLS.MaxVersion = version
 		l := mustNew(t, cfg)
-		l.loops.add(4)
-		l.loops.each(func(w *worker) {
+		l.add(4)
+		l.each(func(w *worker) {
 			for _, slot := range w.slots {
 				slot.asks = true
 			}
@@ -425,7 +425,7 @@ func TestCancel(t *testing.T) {
 		ctx, cancel = soon()
 		r, err := l.Run(ctx, time.Hour)
 		cancel()
-		if err == nil || len(r.Failures) != 0 || l.loops.state().busy != 0 {
+		if err == nil || len(r.Failures) != 0 || l.state().busy != 0 {
 			t.Errorf("%s: %v; %v %v", kind, err, r.Failures, r.Examples)
 		}
 	}
@@ -436,30 +436,8 @@ func TestCancel(t *testing.T) {
 		ctx, cancel := soon()
 		r, err := l.Run(ctx, time.Hour)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || len(r.Failures) != 0 || l.loops.state().busy != 0 {
+		if !errors.Is(err, context.DeadlineExceeded) || len(r.Failures) != 0 || l.state().busy != 0 {
 			t.Errorf("%s: %v; %v %v", kind, err, r.Failures, r.Examples)
 		}
-	}
-}
-
-// TestPlainFailures: the same names without TLS.
-func TestPlainFailures(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		target string
-		want   Failure
-	}{
-		{"refused", refusing(t), Refused},
-		{"closes", serveRaw(t, func(c net.Conn) { io.CopyN(c, c, 5000) }), Closed},
-		{"wrong", serveRaw(t, func(c net.Conn) { io.WriteString(c, strings.Repeat("x", 100)); silent(c) }), WrongBytes},
-		{"stalls", serveRaw(t, silent), TimedOut},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			cfg := config(test.target, Request)
-			cfg.Plain, cfg.Timeout = true, time.Second
-			if r := untilFailure(t, cfg); r.Failures[test.want] == 0 || len(r.Failures) != 1 {
-				t.Errorf("%v %v", r.Failures, r.Examples)
-			}
-		})
 	}
 }

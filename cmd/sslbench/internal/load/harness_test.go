@@ -3,6 +3,7 @@ package load
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -216,21 +217,4 @@ func noLeaks(t testing.TB) {
 	})
 }
 
-func echoRaw(c net.Conn) { stallingEcho(func() {})(c) }
-
-// stallingEcho sends back what comes, after a call of f.
-func stallingEcho(f func()) func(net.Conn) {
-	return func(c net.Conn) {
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := c.Read(buf)
-			if err != nil {
-				return
-			}
-			f()
-			if _, err := c.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-	}
-}
+func echoRaw(c net.Conn) { _, _ = io.Copy(c, c) }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/saturate"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/session"
+	"golang.org/x/sys/unix"
 )
 
 // Load puts load on one target. Open, Run and Close are for one goroutine at a time (a second call waits);
@@ -22,8 +26,20 @@ type Load struct {
 	cfg   Config
 	addrs []netip.AddrPort
 	start time.Time
-	tls   *cssl.Context // nil if Plain
-	loops *loops
+	tls   *cssl.Context
+
+	// The connections are dealt out in turn over the loops. One goroutine at a time
+	// changes these, while the loops rest.
+	workers []*worker
+	slots   []*slot // in the order in which they were made
+	made    int
+	running sync.WaitGroup
+	closing atomic.Bool
+
+	// Open loop: message k is due at zero + k/Rate. Both are set before the first is
+	// due.
+	pacer *pacer
+	zero  time.Duration
 
 	// address is the index of the one in addrs that worked last.
 	address atomic.Int32
@@ -79,10 +95,6 @@ func New(cfg Config) (*Load, error) {
 	if l.addrs, err = resolve(cfg.Target, cfg.Timeout); err != nil {
 		return nil, err
 	}
-	if cfg.Plain {
-		l.loops, err = newLoops(l)
-		return l, err
-	}
 	// A record buffer of 33 kB for each of thousands of connections is much memory.
 	cfg.TLS.ReleaseBuffers = cfg.TLS.ReleaseBuffers || cfg.Kind == Idle || cfg.Conns > 1000
 	if l.tls, err = cssl.NewClientContext(cfg.TLS); err != nil {
@@ -92,7 +104,7 @@ func New(cfg Config) (*Load, error) {
 	probe, err := l.tls.NewEngineConn(l.connConfig(nil))
 	if err == nil {
 		probe.Close()
-		l.loops, err = newLoops(l)
+		err = l.startLoops()
 	}
 	if err != nil {
 		l.tls.Close()
@@ -138,7 +150,7 @@ func (l *Load) wait(ctx context.Context, done func(state) bool, deadline <-chan 
 	ticker := time.NewTicker(l.every())
 	defer ticker.Stop()
 	for {
-		s := l.loops.state()
+		s := l.state()
 		if done(s) {
 			return nil
 		}
@@ -152,7 +164,7 @@ func (l *Load) wait(ctx context.Context, done func(state) bool, deadline <-chan 
 			return nil
 		case <-l.changed:
 		case <-ticker.C:
-			l.loops.tick()
+			l.tick()
 		}
 	}
 }
@@ -160,10 +172,10 @@ func (l *Load) wait(ctx context.Context, done func(state) bool, deadline <-chan 
 // settle waits until nothing is under way: for bound, then what is left is cut off.
 func (l *Load) settle(bound time.Duration, cause error) {
 	if !l.idle(bound) {
-		l.loops.cut(cause)
+		l.cut(cause)
 		l.idle(maxSettle)
 	}
-	l.loops.rest()
+	l.rest()
 }
 
 // idle waits until nothing is under way, and answers false if bound passes before.
@@ -172,13 +184,13 @@ func (l *Load) idle(bound time.Duration) bool {
 	defer ticker.Stop()
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
-	for l.loops.state().busy > 0 {
+	for l.state().busy > 0 {
 		select {
 		case <-timer.C:
 			return false
 		case <-l.changed:
 		case <-ticker.C:
-			l.loops.tick()
+			l.tick()
 		}
 	}
 	return true
@@ -199,22 +211,25 @@ func (l *Load) Open(ctx context.Context, n int) error {
 		return fmt.Errorf("%d connections to open", n)
 	case l.cfg.persistent():
 		l.health.begin(true)
-		if err := l.cfg.needFiles(int(l.loops.totals().open) + n); err != nil {
+		if err := l.cfg.needFiles(int(l.totals().open) + n); err != nil {
 			return err
 		}
-		l.loops.grow(n)
+		l.add(n)
 	case l.cfg.Kind == Resume:
 		l.health.begin(true)
-		l.loops.fetch()
+		if len(l.slots) == 0 {
+			l.add(l.cfg.Conns)
+		}
 	default:
 		return nil
 	}
+	l.each(func(w *worker) { w.begin(opening) })
 	err := l.wait(ctx, func(s state) bool { return s.missing == 0 }, nil)
-	missing := l.loops.state().missing
+	missing := l.state().missing
 	if err != nil {
-		l.loops.cut(nil)
+		l.cut(nil)
 	} else {
-		l.loops.halt()
+		l.each(func(w *worker) { w.phase = stopping })
 	}
 	l.settle(l.bound(), errNoEnd)
 	if err != nil && l.cfg.persistent() {
@@ -234,16 +249,16 @@ func (l *Load) Run(ctx context.Context, d time.Duration) (Result, error) {
 		return Result{}, errClosed
 	case d < 0:
 		return Result{}, fmt.Errorf("duration %v", d)
-	case l.cfg.persistent() && l.loops.totals().open == 0:
+	case l.cfg.persistent() && l.totals().open == 0:
 		return l.result(0), errors.New("no connection is open")
 	}
 	l.health.begin(!l.cfg.persistent())
 	began := l.now()
-	l.loops.run(d)
+	l.run(d)
 	end := time.NewTimer(d - (l.now() - began))
 	err := l.wait(ctx, func(state) bool { return false }, end.C)
 	end.Stop()
-	l.loops.stop(err == nil)
+	l.stop(err == nil)
 	bound, cause := l.bound(), errNoEnd
 	if ctx.Err() != nil {
 		bound, cause = min(bound, maxSettle), nil
@@ -261,13 +276,13 @@ func (l *Load) Collect() Result {
 
 // result is what happened since the last one.
 func (l *Load) result(elapsed time.Duration) Result {
-	t, b := l.loops.totals(), l.before
+	t, b := l.totals(), l.before
 	l.before = t
 	r := Result{
 		Elapsed: elapsed, Units: t.units - b.units, Sent: t.sent - b.sent, Received: t.received - b.received,
 		Opened: t.opened - b.opened, Open: int(t.open), Latency: newHistogram(),
 	}
-	l.loops.latency(r.Latency)
+	l.latency(r.Latency)
 	r.Failures, r.Examples = l.tally.take()
 	l.facts.Lock()
 	defer l.facts.Unlock()
@@ -276,16 +291,14 @@ func (l *Load) result(elapsed time.Duration) Result {
 }
 
 // learn keeps the facts of the first handshake.
-func (l *Load) learn(c link) {
+func (l *Load) learn(c *reactor.Conn) {
 	l.facts.Lock()
 	defer l.facts.Unlock()
 	if l.facts.known {
 		return
 	}
-	l.facts.known = true
-	if s := c.State(); s.Version != 0 { // which it is without TLS
-		l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn = s.Version.String(), s.Cipher, s.Group, s.ALPN
-	}
+	s := c.State()
+	l.facts.known, l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn = true, s.Version.String(), s.Cipher, s.Group, s.ALPN
 }
 
 // Progress is what a Load has done since it was made.
@@ -296,7 +309,7 @@ type Progress struct {
 
 // Progress may be called at any time, from any goroutine.
 func (l *Load) Progress() Progress {
-	t := l.loops.totals()
+	t := l.totals()
 	return Progress{t.units, t.sent, t.received, t.opened, l.tally.total.Load(), int(t.open)}
 }
 
@@ -308,10 +321,8 @@ func (l *Load) Close() {
 		return
 	}
 	l.closed = true
-	l.loops.close()
-	if l.tls != nil {
-		l.tls.Close()
-	}
+	l.stopLoops()
+	l.tls.Close()
 }
 
 // connConfig is what one connection gets; s is a session to resume, or nil.
@@ -336,4 +347,149 @@ func loopConfig(c *Config) reactor.LoopConfig {
 		cfg.Trace = noteEnd
 	}
 	return cfg
+}
+
+// startLoops starts an event loop for each of Config.Loops.
+func (l *Load) startLoops() error {
+	for range min(l.cfg.Loops, max(l.cfg.Conns, 1)) {
+		w, err := newWorker(l)
+		if err != nil {
+			l.stopLoops()
+			return err
+		}
+		l.workers = append(l.workers, w)
+		l.running.Go(func() {
+			if l.cfg.Background {
+				runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+				if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
+					l.tally.add(Local, 1, fmt.Errorf("sched_setattr: %w", err))
+				}
+			}
+			if err := w.loop.Run(); err != nil {
+				l.tally.add(Local, 1, err)
+			}
+		})
+	}
+	return nil
+}
+
+// each runs f on every loop and waits until that is done.
+func (l *Load) each(f func(w *worker)) {
+	var done sync.WaitGroup
+	for _, w := range l.workers {
+		done.Add(1)
+		if !w.loop.Do(func() { defer done.Done(); f(w) }) {
+			done.Done()
+		}
+	}
+	done.Wait()
+}
+
+// add makes n slots more. The loops rest.
+func (l *Load) add(n int) {
+	fresh := make([][]*slot, len(l.workers))
+	for i := range n {
+		at := l.made % len(l.workers)
+		s := &slot{w: l.workers[at], index: l.made, startAt: time.Duration(float64(l.cfg.Ramp) * float64(i) / float64(n))}
+		l.made++
+		l.slots = append(l.slots, s)
+		fresh[at] = append(fresh[at], s)
+	}
+	for i, w := range l.workers {
+		w.loop.Do(func() { w.add(fresh[i]) })
+	}
+}
+
+// run begins to work for d.
+func (l *Load) run(d time.Duration) {
+	cfg := &l.cfg
+	if !cfg.persistent() && len(l.slots) == 0 {
+		l.add(cfg.Conns)
+	}
+	for i, s := range l.slots {
+		s.next = uint64(i)
+	}
+	l.each(func(w *worker) { w.begin(running) })
+	if cfg.Rate > 0 {
+		l.zero = l.now()
+		l.pacer = startPacer(l, l.zero, uint64(math.Ceil(d.Seconds()*cfg.Rate)), func(due uint64) {
+			for _, w := range l.workers {
+				w.tellDue(due)
+			}
+		})
+	}
+}
+
+// due is when message k is.
+func (l *Load) due(k uint64) time.Duration { return l.zero + dueAfter(k, l.cfg.Rate) }
+
+// stop begins to end the work; connections that were not begun are left so. over: the duration has passed.
+func (l *Load) stop(over bool) {
+	if l.pacer != nil {
+		l.pacer.end(over)
+		l.pacer = nil
+	}
+	l.each((*worker).stop)
+}
+
+// cut ends what is under way at once. It counts as cause, or not at all if that is nil.
+func (l *Load) cut(cause error) { l.each(func(w *worker) { w.cut(cause) }) }
+
+// rest says that what was begun is over.
+func (l *Load) rest() {
+	l.each((*worker).rest)
+	if !l.cfg.persistent() {
+		return
+	}
+	l.slots = slices.DeleteFunc(l.slots, func(s *slot) bool { return !s.everOpen })
+}
+
+// tick makes the loops look at deadlines and redial.
+func (l *Load) tick() {
+	for _, w := range l.workers {
+		if !w.ticking.Swap(true) {
+			w.loop.Do(w.tickFunc)
+		}
+	}
+}
+
+func (l *Load) state() (sum state) {
+	for _, w := range l.workers {
+		sum.busy += w.busy.Load()
+		sum.hopeful += w.hopeful.Load()
+		sum.bad += w.bad.Load()
+		sum.missing += w.missing.Load()
+		sum.untried += w.untried.Load()
+	}
+	return sum
+}
+
+func (l *Load) totals() (sum totals) {
+	for _, w := range l.workers {
+		sum.units += w.units.Load()
+		sum.sent += w.sent.Load()
+		sum.received += w.received.Load()
+		sum.opened += w.opened.Load()
+		sum.open += w.open.Load()
+	}
+	return sum
+}
+
+// latency moves what was recorded into h.
+func (l *Load) latency(h *hdrhistogram.Histogram) {
+	var mu sync.Mutex
+	l.each(func(w *worker) {
+		mu.Lock()
+		defer mu.Unlock()
+		h.Merge(w.latency)
+		w.latency.Reset()
+	})
+}
+
+func (l *Load) stopLoops() {
+	l.closing.Store(true)
+	for _, w := range l.workers {
+		w.loop.Stop()
+	}
+	l.running.Wait()
 }

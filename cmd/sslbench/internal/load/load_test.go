@@ -98,7 +98,7 @@ func TestKinds(t *testing.T) {
 					}
 					checkWork(t, &cfg, round, r)
 				}
-				if s := l.loops.state(); s.busy != 0 {
+				if s := l.state(); s.busy != 0 {
 					t.Errorf("%d connections are at work after Run", s.busy)
 				}
 			})
@@ -162,30 +162,6 @@ func checkWork(t *testing.T, cfg *Config, round int, r Result) {
 	}
 }
 
-// TestPlain: the same over TCP without TLS.
-func TestPlain(t *testing.T) {
-	for name, change := range map[string]func(*Config){
-		"request":   func(c *Config) { c.Kind = Request },
-		"open loop": func(c *Config) { c.Kind, c.Rate = Request, 500 },
-		"stream":    func(c *Config) { c.Kind, c.Size = Stream, 1<<20 },
-	} {
-		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
-			cfg := config(serveRaw(t, echoRaw), "")
-			cfg.Plain, cfg.Loops = true, 2
-			change(&cfg)
-			l := mustNew(t, cfg)
-			mustOpen(t, l, cfg.Conns)
-			for range 3 {
-				r := mustRun(t, l, 100*time.Millisecond)
-				if r.Sent == 0 || r.Sent != r.Received || r.Open != 4 || r.Version != "" {
-					t.Errorf("%+v", r)
-				}
-			}
-		})
-	}
-}
-
 // TestNoTimeout (P37): the greatest duration as Timeout is never, and not long ago.
 func TestNoTimeout(t *testing.T) {
 	echoes := func(t *testing.T) string { return serve(t, echo, nil) }
@@ -201,12 +177,11 @@ func TestNoTimeout(t *testing.T) {
 		"send":      {func(t *testing.T) string { return serve(t, handler{}, nil) }, Config{Kind: Send}},
 		"receive":   {func(t *testing.T) string { return chargenServer(t, -1) }, Config{Kind: Receive}},
 		"idle":      {echoes, Config{Kind: Idle}},
-		"plain":     {func(t *testing.T) string { return serveRaw(t, echoRaw) }, Config{Kind: Request, Plain: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			noLeaks(t)
 			cfg := config(test.target(t), test.cfg.Kind)
-			cfg.Size, cfg.Rate, cfg.Plain, cfg.Timeout = test.cfg.Size, test.cfg.Rate, test.cfg.Plain, math.MaxInt64
+			cfg.Size, cfg.Rate, cfg.Timeout = test.cfg.Size, test.cfg.Rate, math.MaxInt64
 			l := mustNew(t, cfg)
 			mustOpen(t, l, cfg.Conns)
 			mustRun(t, l, workTime)

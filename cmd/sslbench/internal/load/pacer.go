@@ -81,7 +81,7 @@ func (w *worker) tellDue(n uint64) {
 // deal hands messages that have become due to the connections that have nothing under way.
 func (w *worker) deal() {
 	w.told.Store(false)
-	slots := w.loops.slots
+	slots := w.load.slots
 	due := w.due.Load()
 	for ; w.dealt < due; w.dealt++ {
 		if s := slots[w.dealt%uint64(len(slots))]; s.w == w && s.open && !s.asked {
@@ -103,52 +103,11 @@ func backlog(next, due, n uint64) uint64 {
 }
 
 func (s *slot) backlog() uint64 {
-	return backlog(s.next, s.w.due.Load(), uint64(len(s.w.loops.slots)))
+	return backlog(s.next, s.w.due.Load(), uint64(len(s.w.load.slots)))
 }
 
 // grace is how long a message may wait at the end of a duration.
 func grace(d time.Duration) time.Duration { return max(lateGrace, d/100) }
-
-// trend tells a server that is too slow from one that was held up: by how many messages
-// waited in each quarter of the duration. See TooSlow.
-type trend struct {
-	d        time.Duration
-	answered uint64 // when the Run began
-	conns    uint64
-	due      uint64
-	seen     [4]bool
-	least    [4]uint64
-	most     uint64 // in the first three quarters
-}
-
-// shortestTrend is the shortest duration whose quarters say something: in a shorter one a single stall fills half of it.
-const shortestTrend = 300 * time.Millisecond
-
-// waiting is how many messages are due and not sent, if each connection has one under way.
-func (t *trend) waiting(answered uint64) uint64 {
-	return t.due - min(t.due, answered-t.answered+t.conns)
-}
-
-// note takes in how many are answered after the time at.
-func (t *trend) note(at time.Duration, answered uint64) {
-	if at < 0 || at >= t.d {
-		return
-	}
-	quarter, n := at*4/t.d, t.waiting(answered)
-	if !t.seen[quarter] || n < t.least[quarter] {
-		t.seen[quarter], t.least[quarter] = true, n
-	}
-	if quarter < 3 {
-		t.most = max(t.most, n)
-	}
-}
-
-// tooSlow judges at the end.
-func (t *trend) tooSlow(answered uint64) bool {
-	n := &t.least
-	grew := t.seen == [4]bool{true, true, true, true} && n[1] < n[2] && n[2] < n[3]
-	return t.d >= shortestTrend && grew && t.waiting(answered) > max(5, t.due/20, t.most)
-}
 
 // tooSlow counts n messages of a connection, the oldest of which has waited for behind.
 func (l *Load) tooSlow(n uint64, behind time.Duration) {
@@ -161,13 +120,13 @@ func (w *worker) judge() {
 	if w.load.cfg.Rate == 0 {
 		return
 	}
-	grace := grace(w.since - w.loops.zero)
+	grace := grace(w.since - w.load.zero)
 	for _, s := range w.slots {
 		n := s.backlog()
 		if n == 0 {
 			continue
 		}
-		if behind := w.since - w.loops.due(s.next); behind > grace || w.loops.slow {
+		if behind := w.since - w.load.due(s.next); behind > grace {
 			s.late = true
 			w.load.tooSlow(n, behind)
 		}
@@ -183,7 +142,7 @@ func (w *worker) drop(s *slot) {
 		return
 	}
 	if n := s.backlog(); n > 0 && !s.late {
-		w.load.tooSlow(n, w.load.now()-w.loops.due(s.next))
+		w.load.tooSlow(n, w.load.now()-w.load.due(s.next))
 	}
 	s.next = w.due.Load()
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/spacemonad/go-openssl/reactor"
+	"golang.org/x/sys/unix"
 )
 
 // phase is what a worker is doing.
@@ -34,9 +36,8 @@ const (
 // worker is what belongs to one loop. The atomic fields are written by the loop's goroutine only
 // (but for due, ticking and told), and the others are touched by nobody else.
 type worker struct {
-	loops    *loops
 	load     *Load
-	loop     loop
+	loop     *reactor.Loop
 	job      job
 	latency  *hdrhistogram.Histogram
 	tickFunc func()
@@ -75,14 +76,10 @@ type job interface {
 	ended(s *slot, err error) *failedError
 }
 
-func newWorker(g *loops) (w *worker, err error) {
-	w = &worker{loops: g, load: g.load, latency: newHistogram(), job: newJob(&g.load.cfg)}
+func newWorker(l *Load) (w *worker, err error) {
+	w = &worker{load: l, latency: newHistogram(), job: newJob(&l.cfg)}
 	w.tickFunc, w.dealFunc = w.tick, w.deal
-	if g.load.cfg.Plain {
-		w.loop = newPlainLoop(w, g.load.cfg.Timeout)
-	} else {
-		w.loop, err = newTLSLoop(w)
-	}
+	w.loop, err = reactor.NewLoop(loopConfig(&l.cfg))
 	return w, err
 }
 
@@ -120,7 +117,7 @@ func (w *worker) begin(p phase) {
 	w.fill(w.since)
 }
 
-func (w *worker) baseGap() time.Duration { return redialGap * time.Duration(len(w.loops.workers)) }
+func (w *worker) baseGap() time.Duration { return redialGap * time.Duration(len(w.load.workers)) }
 
 // fill starts the connections that may be started.
 func (w *worker) fill(now time.Duration) {
@@ -165,12 +162,31 @@ func (w *worker) connect(s *slot) {
 	s.set(true, s.bad)
 	s.dialing = true
 	w.dialing++
-	if err := w.loop.dial(w.load.addrs[s.address], s); err != nil {
+	if err := w.attach(s); err != nil {
 		s.dialing = false
 		w.dialing--
 		w.refused(s, err)
 	}
 }
+
+// attach gives the loop a socket that is connecting.
+func (w *worker) attach(s *slot) (err error) {
+	if s.fd, err = connect(w.load.addrs[s.address], s.index); err != nil {
+		return err
+	}
+	return w.loop.Attach(s.fd, w.load.tls, w.load.connConfig(s.toResume()), connHandler{w: w}, s)
+}
+
+// connHandler tells the worker what happens to connections.
+type connHandler struct {
+	reactor.BaseHandler
+	w *worker
+}
+
+func (h connHandler) OnOpen(c *reactor.Conn)             { h.w.wasOpened(c.Data.(*slot), c) }
+func (h connHandler) OnData(c *reactor.Conn, p []byte)   { h.w.job.data(c.Data.(*slot), p) }
+func (h connHandler) OnDrain(c *reactor.Conn)            { h.w.job.drained(c.Data.(*slot)) }
+func (h connHandler) OnClose(c *reactor.Conn, err error) { h.w.closed(c.Data.(*slot), err) }
 
 // refused deals with an attempt that failed: the target's next address comes first.
 func (w *worker) refused(s *slot, err error) {
@@ -222,7 +238,7 @@ func (w *worker) record(d time.Duration) {
 }
 
 // wasOpened: the handshake is done.
-func (w *worker) wasOpened(s *slot, c link) {
+func (w *worker) wasOpened(s *slot, c *reactor.Conn) {
 	w.dialing--
 	s.dialing, s.open, s.everOpen, s.peerEnded, s.conn = false, true, true, false, c
 	s.base, s.sent, s.got, s.asked = uint64(s.index)*7919, 0, 0, false
@@ -245,18 +261,18 @@ func (w *worker) wasOpened(s *slot, c link) {
 }
 
 // closed: the connection has ended, or never came to be.
-func (w *worker) closed(s *slot, c link, err error) {
+func (w *worker) closed(s *slot, err error) {
 	if !s.open {
 		w.dialing--
 		s.dialing = false
-		if !w.loops.closing.Load() {
+		if !w.load.closing.Load() {
 			w.refused(s, orEOF(err))
 		}
 		return
 	}
 	s.open = false
 	w.open.Add(-1)
-	if w.loops.closing.Load() {
+	if w.load.closing.Load() {
 		return
 	}
 	f := w.job.ended(s, err)
@@ -321,7 +337,9 @@ func (w *worker) cut(cause error) {
 			s.conn.Abort(errCut)
 		case s.dialing:
 			s.cut = true
-			s.abandonDial()
+			// The loop has no handle of a connection in its handshake, but finds out that
+			// its socket is over.
+			_ = unix.Shutdown(s.fd, unix.SHUT_RDWR)
 		}
 	}
 }
@@ -334,14 +352,87 @@ func (w *worker) rest() {
 	if !w.load.cfg.persistent() {
 		return
 	}
-	never := func(s *slot) bool {
-		if s.everOpen {
-			return false
+	never := func(s *slot) bool { return !s.everOpen }
+	w.broken = slices.DeleteFunc(w.broken, never)
+	for _, s := range w.slots {
+		if never(s) {
+			s.set(false, false)
+			s.await(false)
 		}
-		s.set(false, false)
-		s.await(false)
-		return true
 	}
-	w.broken = slices.DeleteFunc(w.broken, func(s *slot) bool { return !s.everOpen })
 	w.slots = slices.DeleteFunc(w.slots, never)
+}
+
+// slot is the place of one connection and of those that follow it. It belongs to its loop's goroutine.
+type slot struct {
+	w     *worker
+	index int
+	conn  *reactor.Conn // nil unless the handshake is done
+	fd    int           // while dialling
+
+	dialing, open bool
+	everOpen      bool
+	awaited       bool // the Open under way waits for it
+	busy, bad     bool // see set
+	cut           bool // ended by us: its end is no failure
+	peerEnded     bool // see noteEnd
+
+	startAt  time.Duration // of a slot that was never tried: how long into the call that is to be
+	began    time.Duration // when connect did
+	deadline time.Duration // 0: none
+	address  int           // index into Load.addrs
+	tries    int           // how many of them failed in this attempt
+
+	base, sent, got uint64 // the place in the pattern where the connection began, and bytes since then
+
+	asked bool          // a message is under way
+	due   time.Duration // when it was due (open loop) or sent
+	next  uint64        // open loop: the message to send next
+	late  bool          // open loop: what was due and unsent at the end is counted
+
+	queued int // Send: bytes in the queue when it was last looked at
+
+	took time.Duration // from connect to the end of the handshake
+	ticket
+}
+
+// set says whether something is under way on s, and whether its last attempt failed.
+func (s *slot) set(busy, bad bool) {
+	if busy == s.busy && bad == s.bad {
+		return
+	}
+	w := s.w
+	w.busy.Add(one(busy) - one(s.busy))
+	w.hopeful.Add(one(busy && !bad) - one(s.busy && !s.bad))
+	w.bad.Add(one(bad) - one(s.bad))
+	s.busy, s.bad = busy, bad
+}
+
+// await says whether the Open under way waits for s.
+func (s *slot) await(v bool) {
+	if v != s.awaited {
+		s.awaited = v
+		s.w.missing.Add(2*one(v) - 1)
+	}
+}
+
+func one(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// idle: nothing is under way on s any more.
+func (s *slot) idle() {
+	s.deadline, s.asked = 0, false
+	s.set(false, s.bad)
+	if s.w.phase != running && s.w.busy.Load() == 0 {
+		s.w.load.poke()
+	}
+}
+
+// fail ends the connection because of what.
+func (s *slot) fail(what Failure, format string, args ...any) {
+	s.conn.Abort(failed(what, fmt.Errorf(format, args...)))
 }

@@ -1,28 +1,28 @@
 // Package server starts the servers that sslbench compare measures, each on
 // loopback and pinned to one core, and reads their CPU time and memory.
 //
-//	for _, k := range server.Kinds(opts) {
-//		version, err := k.Find()       // absent: the error names what is missing
-//		p, err := k.Start(ctx, spec)   // returns once a TLS handshake has succeeded
+//	env, err := server.NewEnv(opts)  // a folder with certificates, and a backend for proxies
+//	for _, k := range server.Kinds {
+//		version, err := env.Find(k)      // the error names what is missing
+//		p, err := env.Start(ctx, k, spec) // returns once a TLS handshake has succeeded
 //		before, err := p.CPU()
-//		                               // load on p.Addr()
+//		// load on p.Addr()
 //		after, err := p.CPU()
 //		err = p.Stop()
 //	}
+//	env.Close()
 //
 // A server is one process group, started from a thread that lives as long as
 // the server does:
 //
 //	goroutine, locked to a thread        server's process group
-//	  sched_setaffinity(core)   ──────►  inherited by all processes and threads
-//	  fork, exec                ──────►  setpgid, PR_SET_PDEATHSIG
+//	  fork, exec                ──────►  setpgid, PR_SET_PDEATHSIG, taskset
 //	  waitid                    ◄──────  ends
 //	  kill(-pgid), wait                  nothing of the group is left
 //
-// The death signal fires when the thread that forked ends, so a goroutine that
-// may change threads cannot start a server; this one cannot, and its
-// thread ends after the server.
+// The death signal fires when the thread that forked ends, so the goroutine
+// stays locked to its thread for as long as the server runs.
 //
-// A proxy that needs a backend gets one in a process group of its own, on another
-// core. It does not count in the figures.
+// A proxy that needs a backend connects to one in this process, which throws
+// away what it gets. It does not count in the figures.
 package server

@@ -1,235 +1,301 @@
 package server
 
 import (
-	"bytes"
+	"bufio"
+	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/goserver"
+	"golang.org/x/sys/unix"
 )
 
-// TestKinds: the order of a report, and who does what.
-func TestKinds(t *testing.T) {
-	want := []string{
-		"sslecho: echo reverse discard handshakes idle",
-		"sslecho direct: echo reverse discard handshakes idle",
-		"openssl s_server: reverse discard handshakes, one client",
-		"crypto/tls: echo reverse discard handshakes idle",
-		"C epoll: echo discard handshakes idle",
-		"C epoll TCP: echo discard idle, plain",
-		"nginx: handshakes idle",
-		"HAProxy: handshakes idle",
-		"stunnel: handshakes idle",
-		"hitch: handshakes idle",
-	}
-	var got []string
-	for _, k := range Kinds(Options{}) {
-		s := k.Name + ":"
-		for _, w := range []Work{Echo, Reverse, Discard, Handshakes, Idle} {
-			if k.Can(w) {
-				s += " " + string(w)
+const (
+	// limit bounds everything that a test waits for.
+	limit = 60 * time.Second
+	// parentEnv makes the test binary a process that starts servers and waits to be
+	// killed.
+	parentEnv = "SERVER_TEST_PARENT"
+)
+
+// TestMain: the test binary is also sslbench's hidden command, and a parent to be
+// killed.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		flag := func(name, otherwise string) string {
+			if i := slices.Index(os.Args, "--"+name); i > 0 {
+				return os.Args[i+1]
 			}
+			return otherwise
 		}
-		if k.OneClient() {
-			s += ", one client"
-		}
-		if k.Plain() {
-			s += ", plain"
-		}
-		got = append(got, s)
-		if n, err := k.MaxConns(); err != nil || n < 1 || k.OneClient() != (n == 1) {
-			t.Errorf("%s: MaxConns is %d, %v", k.Name, n, err)
+		s := goserver.Server{Addr: flag("addr", ""), Cert: flag("cert", ""), Key: flag("key", ""), Service: flag("service", "echo"),
+			Stack: flag("stack", "crypto/tls"), MaxVersion: flag("max-version", "")}
+		fmt.Fprintln(os.Stderr, s.Run())
+		os.Exit(1)
+	}
+	if sslecho := os.Getenv(parentEnv); sslecho != "" {
+		fmt.Fprintln(os.Stderr, parent(sslecho))
+		os.Exit(1)
+	}
+	dir, err := os.MkdirTemp("", "sslbench-test")
+	if err == nil {
+		binary = filepath.Join(dir, "sslecho")
+		var out []byte
+		if out, err = exec.Command("go", "build", "-o", binary, "../../../sslecho").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "%s", out)
 		}
 	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	code := 1
+	if err == nil {
+		code = m.Run()
 	}
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
-// shake makes one connection and leaves it in good order.
-func shake(t *testing.T, k Kind, p *Process, conf *tls.Config) {
-	t.Helper()
-	c, err := tryDial(k, p, conf)
-	if err == nil {
-		err = leave(c)
+// binary is sslecho.
+var binary string
+
+func newEnv(sslecho string) (*Env, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
 	}
+	source, err := os.ReadFile("../../reference/tls_epoll.c")
+	if err != nil {
+		return nil, err
+	}
+	return NewEnv(Options{Sslecho: sslecho, Executable: self, Source: source})
+}
+
+func env(t *testing.T) *Env {
+	t.Helper()
+	e, err := newEnv(binary)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(e.Close)
+	return e
 }
 
-// TestFigures: CPU time grows with the work, memory is there, the processes are on their core, and
-// Stop leaves nothing.
-func TestFigures(t *testing.T) {
-	eachKind(t, func(t *testing.T, k Kind, w Work) {
-		s := spec(t, w)
-		p, err := k.Start(t.Context(), s)
-		if err != nil {
-			t.Fatal(err)
+// base are the kinds that need nothing but what make deps installs.
+var base = []string{C, Sslecho, Direct, CryptoTLS, Sslhttp, SServer}
+
+// eachKind runs a test for each kind that does one of the works, with the first of
+// them. Kinds that are not installed are skipped.
+func eachKind(t *testing.T, e *Env, test func(*testing.T, Kind, Spec), works ...Work) {
+	for _, k := range Kinds {
+		i := slices.IndexFunc(works, k.Can)
+		if i < 0 {
+			continue
 		}
-		defer p.Stop()
+		t.Run(k.Name, func(t *testing.T) {
+			if version, err := e.Find(k); err != nil && !slices.Contains(base, k.Name) {
+				t.Skip(err)
+			} else if err != nil || version == "" {
+				t.Fatalf("version %q, %v", version, err)
+			}
+			test(t, k, spec(t, works[i]))
+		})
+	}
+}
+
+// kindOf finds a kind, or skips the test if it is not installed.
+func kindOf(t *testing.T, e *Env, name string) Kind {
+	t.Helper()
+	k := Kinds[slices.IndexFunc(Kinds, func(k Kind) bool { return k.Name == name })]
+	if _, err := e.Find(k); err != nil {
+		t.Skip(err)
+	}
+	return k
+}
+
+func spec(t *testing.T, w Work) Spec {
+	t.Helper()
+	cores, err := Cores()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Spec{Work: w, KeyType: "ecdsa", Core: cores[0]}
+}
+
+// start runs a server for as long as the test.
+func start(t *testing.T, e *Env, k Kind, s Spec) *Process {
+	t.Helper()
+	p, err := e.Start(t.Context(), k, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = p.Stop()
+		if pids, err := processes(p.pid); err != nil || len(pids) > 0 {
+			t.Errorf("group %d still has %v (%v)", p.pid, pids, err)
+		}
+	})
+	return p
+}
+
+// until polls for something that is to come.
+func until(t *testing.T, what string, ask func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !ask(); time.Sleep(pollEvery) {
+		if time.Now().After(end) {
+			t.Fatal(what)
+		}
+	}
+}
+
+func dial(t *testing.T, p *Process, conf *tls.Config) *tls.Conn {
+	t.Helper()
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: limit}, "tcp", p.Addr(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(limit))
+	return c
+}
+
+func trusting(t *testing.T, e *Env) *tls.Config {
+	t.Helper()
+	pem, err := os.ReadFile(e.RootFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	return &tls.Config{RootCAs: roots, ServerName: "localhost", CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}}
+}
+
+// leave says goodbye as a client of the measurement does, and wants the server to
+// close too.
+func leave(t *testing.T, c *tls.Conn) {
+	t.Helper()
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		t.Errorf("the server does not close: %v", err)
+	}
+}
+
+func contains(t *testing.T, err error, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("%q is not in: %v", w, err)
+		}
+	}
+}
+
+// TestFigures: CPU time grows with the work, memory with the connections, all
+// threads are on the core, and Stop leaves nothing.
+func TestFigures(t *testing.T) {
+	e := env(t)
+	eachKind(t, e, func(t *testing.T, k Kind, s Spec) {
+		p := start(t, e, k, s)
+		conf := trusting(t, e)
 		first, err := p.CPU()
 		if err != nil || first <= 0 {
 			t.Fatalf("CPU is %v, %v after the start", first, err)
 		}
-		// A thread that is at work may be charged up to a tick too late, so it is asked again.
-		last := first
+		// A thread that is at work may be charged up to a tick too late.
 		until(t, "CPU does not grow", func() bool {
-			shake(t, k, p, nil)
+			leave(t, dial(t, p, conf))
 			now, err := p.CPU()
-			if err != nil || now < last {
-				t.Fatalf("CPU was %v, is %v, %v", last, now, err)
+			if err != nil {
+				t.Fatal(err)
 			}
-			last = now
 			return now > first
 		})
-		if resident, peak, err := p.Memory(); err != nil || resident <= 0 || peak <= 0 {
-			t.Errorf("memory is %d, %d, %v", resident, peak, err)
+		before, err := p.Memory()
+		if err != nil || before <= 0 {
+			t.Fatalf("memory is %d, %v", before, err)
 		}
-		if err := p.ResetPeak(); err != nil {
-			t.Error(err)
+		if k.Can(Idle) {
+			until(t, "memory does not grow", func() bool {
+				dial(t, p, conf)
+				now, err := p.Memory()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return now > before
+			})
 		}
-		checkPinned(t, members(t, p.server.pid), s.Core)
-		if p.backend != nil {
-			checkPinned(t, members(t, p.backend.pid), s.HelperCore)
+		for _, pid := range p.pids {
+			files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+			for _, f := range files {
+				// A thread may have ended.
+				if b, err := os.ReadFile(f); err == nil && !strings.Contains(string(b), "\nCpus_allowed_list:\t"+strconv.Itoa(s.Core)+"\n") {
+					t.Errorf("%s: it is not on core %d alone", f, s.Core)
+				}
+			}
 		}
-		checkCommand(t, k, p, s)
 		if err := p.Stop(); err != nil {
 			t.Errorf("Stop: %v", err)
-		}
-		gone(t, p)
-		if c, err := net.Dial("tcp", p.Addr().String()); err == nil {
-			c.Close()
-			t.Error("it still accepts after Stop")
 		}
 		if _, err := p.CPU(); err == nil {
 			t.Error("CPU after Stop is no error")
 		}
-		if err := p.Stop(); err != nil {
-			t.Errorf("the second Stop: %v", err)
-		}
-	}, Handshakes, Idle)
+	}, Handshakes, HTTP)
 }
 
-// members are the processes of a group that has some.
-func members(t *testing.T, pgid int) []int {
-	t.Helper()
-	pids, err := group(pgid)
-	if err != nil || len(pids) == 0 {
-		t.Fatalf("group %d: %v, %v", pgid, pids, err)
-	}
-	return pids
-}
-
-// checkPinned wants all threads of some processes on one core.
-func checkPinned(t *testing.T, pids []int, core int) {
-	t.Helper()
-	for _, pid := range pids {
-		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no threads of %d: %v", pid, err)
-		}
-		for _, f := range files {
-			b, err := os.ReadFile(f)
-			if err != nil {
-				continue // the thread has ended
-			}
-			if got := after(string(b), "Cpus_allowed_list:"); got != strconv.Itoa(core) {
-				t.Errorf("%s: it may run on %s, want %d", f, got, core)
-			}
-		}
-	}
-}
-
-// checkCommand: it names the program and nothing of this machine.
-func checkCommand(t *testing.T, k Kind, p *Process, s Spec) {
-	t.Helper()
-	program := filepath.Base(map[string]string{SServer: "openssl s_server", CTLS: "tls_epoll", CTCP: "tcp_epoll", Direct: "--records direct",
-		CryptoTLS: CryptoTLSCommand}[k.Name])
-	if program == "." {
-		program = strings.ToLower(k.Name)
-	}
-	if want := fmt.Sprintf("taskset -c %d ", s.Core); !strings.HasPrefix(p.Command(), want) || !strings.Contains(p.Command(), program) {
-		t.Errorf("the command is %q, want %q and %q", p.Command(), want, program)
-	}
-	for _, secret := range []string{s.Dir, shared.dir, filepath.Dir(s.Cert)} {
-		if strings.Contains(p.Command()+p.Config(), secret) {
-			t.Errorf("%s is in\n%s\n%s", secret, p.Command(), p.Config())
-		}
-	}
-	if !k.Plain() && !strings.Contains(p.Command()+p.Config(), ".pem") {
-		t.Errorf("no certificate in\n%s\n%s", p.Command(), p.Config())
-	}
-}
-
-// TestSameHandshake: all servers make the same handshake with a client like OpenSSL's: same version, group
-// and certificates, no second round trip, the allowed maximum kept; and they resume by ticket.
+// TestSameHandshake: all servers make the same handshake: version, group and
+// certificate, no second round trip; and they resume by ticket.
 func TestSameHandshake(t *testing.T) {
-	for _, version := range []string{"1.2", "1.3", ""} {
-		t.Run("max "+version, func(t *testing.T) {
-			eachKind(t, func(t *testing.T, k Kind, w Work) {
-				s := spec(t, w)
-				s.MaxVersion = version
-				p := start(t, k, s)
+	e := env(t)
+	for _, s := range []Spec{{KeyType: "rsa"}, {KeyType: "ed25519", TLS12: true}} {
+		t.Run(fmt.Sprintf("%s, TLS 1.2 %v", s.KeyType, s.TLS12), func(t *testing.T) {
+			eachKind(t, e, func(t *testing.T, k Kind, usual Spec) {
+				s := s
+				s.Work, s.Core = usual.Work, usual.Core
+				p := start(t, e, k, s)
 				want := uint16(tls.VersionTLS13)
-				if version == "1.2" {
+				if s.TLS12 {
 					want = tls.VersionTLS12
 				}
-				checkHandshake(t, k, p, want)
-				checkResumption(t, k, p)
+				conf := trusting(t, e)
+				conf.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+				c := dial(t, p, conf)
+				got := c.ConnectionState()
+				if got.Version != want || got.CurveID != tls.X25519 || got.HelloRetryRequest || len(got.PeerCertificates) != 1 ||
+					!strings.Contains(tls.CipherSuiteName(got.CipherSuite), "_GCM_") {
+					t.Errorf("%s, %v, %s, second round trip %v, %d certificates", tls.VersionName(got.Version), got.CurveID,
+						tls.CipherSuiteName(got.CipherSuite), got.HelloRetryRequest, len(got.PeerCertificates))
+				}
+				leave(t, c) // which reads the tickets of TLS 1.3
+				c = dial(t, p, conf)
+				if !c.ConnectionState().DidResume {
+					t.Error("it does not resume")
+				}
+				leave(t, c)
 			}, Handshakes)
 		})
 	}
 }
 
-func checkHandshake(t *testing.T, k Kind, p *Process, version uint16) {
-	t.Helper()
-	conf := &tls.Config{InsecureSkipVerify: true, CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}}
-	c := dial(t, k, p, conf).(*tls.Conn)
-	got := c.ConnectionState()
-	if got.Version != version || got.CurveID != tls.X25519 || got.HelloRetryRequest || len(got.PeerCertificates) != 2 {
-		t.Errorf("%s, %v, second round trip %v, %d certificates; want %s, X25519, none, 2",
-			tls.VersionName(got.Version), got.CurveID, got.HelloRetryRequest, len(got.PeerCertificates), tls.VersionName(version))
-	}
-	if !strings.Contains(tls.CipherSuiteName(got.CipherSuite), "_GCM_") {
-		t.Errorf("cipher %s", tls.CipherSuiteName(got.CipherSuite))
-	}
-	if err := leave(c); err != nil {
-		t.Error(err)
-	}
-}
-
-// checkResumption: a session that one connection was given serves the next.
-func checkResumption(t *testing.T, k Kind, p *Process) {
-	t.Helper()
-	conf := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost", ClientSessionCache: tls.NewLRUClientSessionCache(4)}
-	shake(t, k, p, conf) // tickets of TLS 1.3 come after the handshake: leave reads them
-	c := dial(t, k, p, conf).(*tls.Conn)
-	if !c.ConnectionState().DidResume {
-		t.Error("it does not resume")
-	}
-	if err := leave(c); err != nil {
-		t.Error(err)
-	}
-}
-
 // TestWorks: what comes back is what the work says.
 func TestWorks(t *testing.T) {
+	e := env(t)
 	const line = "one two\n"
 	for w, want := range map[Work]string{Echo: line, Reverse: "owt eno\n", Discard: ""} {
 		t.Run(string(w), func(t *testing.T) {
-			eachKind(t, func(t *testing.T, k Kind, _ Work) {
-				p := start(t, k, spec(t, w))
-				c := dial(t, k, p, nil)
+			eachKind(t, e, func(t *testing.T, k Kind, s Spec) {
+				c := dial(t, start(t, e, k, s), trusting(t, e))
 				for range 3 {
 					if _, err := io.WriteString(c, line); err != nil {
 						t.Fatal(err)
@@ -239,16 +305,9 @@ func TestWorks(t *testing.T) {
 						t.Fatalf("%q, %v; want %q", got, err, want)
 					}
 				}
-				if w == Discard {
-					discards(t, c, 4<<20)
-				}
-				if w == Discard && k.Name != SServer {
-					// The answer to our goodbye is all that comes.
-					if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
-						t.Fatal(err)
-					}
-					if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
-						t.Errorf("%d bytes came back, %v", len(rest), err)
+				if w == Discard { // more than sockets hold
+					if _, err := io.WriteString(c, strings.Repeat("Q\n", 2<<20)); err != nil {
+						t.Error(err)
 					}
 				}
 			}, w)
@@ -256,60 +315,192 @@ func TestWorks(t *testing.T) {
 	}
 }
 
-// discards sends more than sockets hold.
-func discards(t *testing.T, c net.Conn, n int) {
-	t.Helper()
-	if _, err := c.Write(bytes.Repeat([]byte("Q\n"), n/2)); err != nil {
-		t.Fatal(err)
+// TestCrash: a server that has ended is noticed by all who ask.
+func TestCrash(t *testing.T) {
+	e := env(t)
+	eachKind(t, e, func(t *testing.T, k Kind, s Spec) {
+		p := start(t, e, k, s)
+		if err := unix.Kill(p.pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
+		const says = "it ended by itself (signal: killed)"
+		contains(t, err, says)
+		_, err = p.Memory()
+		contains(t, err, says)
+		contains(t, p.Stop(), says)
+	}, Handshakes)
+}
+
+// TestWorkerCrash: a worker's CPU time goes with it, so a new worker cannot hide
+// that it has ended.
+func TestWorkerCrash(t *testing.T) {
+	e := env(t)
+	for _, name := range []string{"nginx", "hitch"} {
+		t.Run(name, func(t *testing.T) {
+			p := start(t, e, kindOf(t, e, name), spec(t, Handshakes))
+			i := slices.IndexFunc(p.pids, func(pid int) bool { return pid != p.pid })
+			if i < 0 {
+				t.Fatalf("it has the processes %v, want a master and a worker", p.pids)
+			}
+			if err := unix.Kill(p.pids[i], unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
+			contains(t, err, fmt.Sprintf("its process %d has ended", p.pids[i]))
+		})
 	}
 }
 
-// TestIdle: many connections are held at once, and served still.
-func TestIdle(t *testing.T) {
-	eachKind(t, func(t *testing.T, k Kind, w Work) {
-		const n = 100
-		p := start(t, k, spec(t, w))
-		before, _, err := p.Memory()
-		if err != nil {
-			t.Fatal(err)
+// TestBusyPort: a port that another process has is given up for the next one.
+func TestBusyPort(t *testing.T) {
+	e := env(t)
+	l, err := net.Listen("tcp4", loopback+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go discard(l)
+	busy := l.Addr().(*net.TCPAddr).Port
+	asked := 0
+	e.port = func() (int, error) {
+		if asked++; asked == 1 {
+			return busy, nil
 		}
-		var conns []net.Conn
-		for range n {
-			conns = append(conns, dial(t, k, p, nil))
+		return freePort()
+	}
+	if p := start(t, e, kindOf(t, e, C), spec(t, Handshakes)); asked != 2 || strings.HasSuffix(p.Addr(), fmt.Sprint(busy)) {
+		t.Errorf("it listens on %v after %d tries, port %d is taken", p.Addr(), asked, busy)
+	}
+}
+
+// TestStubborn: a server that does not heed SIGTERM is killed.
+func TestStubborn(t *testing.T) {
+	e := env(t)
+	p := start(t, e, kindOf(t, e, C), spec(t, Handshakes))
+	if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	// start's cleanup stops it, and checks that nothing is left.
+}
+
+// TestCannotServe: an error has the server's own words, and the end of the context
+// ends a start.
+func TestCannotServe(t *testing.T) {
+	e := env(t)
+	if err := os.WriteFile(filepath.Join(e.dir, "bad.pem"), []byte("none\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := kindOf(t, e, C)
+	_, err := e.Start(t.Context(), k, Spec{Work: Echo, KeyType: "bad"})
+	contains(t, err, "C: it ended by itself (exit status 1)", "bad.pem")
+	_, err = e.Start(t.Context(), k, Spec{Work: Echo, KeyType: "ecdsa", Core: 1000})
+	contains(t, err, "taskset")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("enough"))
+	_, err = e.Start(ctx, k, spec(t, Echo))
+	contains(t, err, "not ready in time")
+}
+
+// TestAbsent: with no program to be found, each error names what is missing and
+// what brings it.
+func TestAbsent(t *testing.T) {
+	e := env(t)
+	e.Sslecho = filepath.Join(t.TempDir(), "sslecho")
+	t.Setenv("PATH", t.TempDir())
+	for _, k := range Kinds {
+		want := map[string]string{sslecho: "make build", epoll: "apt-get install gcc", "openssl": "apt-get install openssl"}[k.program]
+		if want == "" {
+			continue // it is there, or may be in an sbin folder
 		}
-		// Every one of them must still be there when the last one is.
-		for i, c := range conns {
-			c.SetReadDeadline(time.Now().Add(time.Millisecond))
-			if _, err := c.Read(make([]byte, 1)); !isTimeout(err) {
-				t.Fatalf("connection %d: %v", i, err)
-			}
-		}
-		if !k.Plain() {
-			until(t, "memory does not grow", func() bool {
-				after, _, err := p.Memory()
-				if err != nil {
-					t.Fatal(err)
-				}
-				return after > before
+		_, err := e.Find(k)
+		contains(t, err, want)
+		_, err = e.Start(t.Context(), k, spec(t, k.works[0]))
+		contains(t, err, want)
+	}
+}
+
+// TestThreadsEnd: a server survives the end of threads of this process, as its own
+// is not among them.
+func TestThreadsEnd(t *testing.T) {
+	e := env(t)
+	p := start(t, e, kindOf(t, e, C), spec(t, Idle))
+	for range 20 {
+		var wg, together sync.WaitGroup
+		together.Add(8)
+		for range 8 {
+			wg.Go(func() {
+				runtime.LockOSThread() // not unlocked: the thread ends with the goroutine
+				together.Done()
+				together.Wait()
 			})
 		}
-	}, Idle)
+		wg.Wait()
+	}
+	leave(t, dial(t, p, trusting(t, e)))
+	if _, err := p.CPU(); err != nil {
+		t.Error(err)
+	}
 }
 
-func isTimeout(err error) bool {
-	e, ok := err.(net.Error)
-	return ok && e.Timeout()
+// parent starts each kind that is there, prints the ids of their process groups,
+// then "ready", and never stops them.
+func parent(sslecho string) error {
+	e, err := newEnv(sslecho)
+	if err != nil {
+		return err
+	}
+	for _, k := range Kinds {
+		if _, err := e.Find(k); err == nil {
+			p, err := e.Start(context.Background(), k, Spec{Work: k.works[0], KeyType: "ecdsa"})
+			if err != nil {
+				return err
+			}
+			fmt.Println(p.pid)
+		}
+	}
+	fmt.Println("ready", e.dir)
+	select {}
 }
 
-// TestKeys: each server takes each type of key.
-func TestKeys(t *testing.T) {
-	for _, key := range []string{"rsa", "ed25519"} {
-		t.Run(key, func(t *testing.T) {
-			eachKind(t, func(t *testing.T, k Kind, w Work) {
-				s := spec(t, w)
-				s.Cert, s.Key = testcerts.Path(key+".pem"), testcerts.Path(key+".key")
-				start(t, k, s)
-			}, Handshakes)
+// TestParentKilled: after a SIGKILL of the process that has started the servers,
+// none is left, workers included.
+func TestParentKilled(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), parentEnv+"="+binary)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(2*limit, func() { cmd.Process.Kill() }).Stop()
+	var groups []int
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if dir, ready := strings.CutPrefix(lines.Text(), "ready "); ready {
+			defer os.RemoveAll(dir)
+			break
+		}
+		pgid, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			t.Error(err)
+		}
+		groups = append(groups, pgid)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	if len(groups) < len(base) {
+		t.Fatalf("the parent has started %d groups\n%s", len(groups), &errs)
+	}
+	for _, g := range groups {
+		until(t, fmt.Sprintf("process group %d is still there", g), func() bool {
+			pids, err := processes(g)
+			return err == nil && len(pids) == 0
 		})
 	}
 }

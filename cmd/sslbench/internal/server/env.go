@@ -1,0 +1,107 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+const loopback = "127.0.0.1"
+
+// Options say where the programs are.
+type Options struct {
+	Sslecho    string // path of the sslecho binary
+	Executable string // path of sslbench, which has the servers in Go
+	Source     []byte // of the C server
+}
+
+// Env is what all servers of a run share: certificates, the compiled C server,
+// and a backend for proxies.
+type Env struct {
+	Options
+	Files int // how many files a process may have open
+
+	dir          string
+	socket       string
+	backend      net.Listener
+	port         func() (int, error) // chooses one
+	building     sync.Once
+	buildErr     error
+	buildVersion string
+}
+
+// NewEnv makes the folder. The caller closes the Env.
+func NewEnv(o Options) (e *Env, err error) {
+	e = &Env{Options: o, port: freePort}
+	if e.Files, err = raiseFileLimit(); err != nil {
+		return nil, err
+	}
+	if e.dir, err = os.MkdirTemp("", "sslbench"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			e.Close()
+		}
+	}()
+	if err := makeCertificates(e.dir); err != nil {
+		return nil, err
+	}
+	// A Unix socket, since a connection to a TCP backend takes a port.
+	e.socket = filepath.Join(e.dir, "backend")
+	if e.backend, err = net.Listen("unix", e.socket); err != nil {
+		return nil, fmt.Errorf("backend for proxies: %w", err)
+	}
+	go discard(e.backend)
+	return e, nil
+}
+
+// RootFile has what clients trust.
+func (e *Env) RootFile() string { return filepath.Join(e.dir, "roots.pem") }
+
+// Close removes the folder. All servers have been stopped.
+func (e *Env) Close() {
+	if e.backend != nil {
+		e.backend.Close()
+	}
+	os.RemoveAll(e.dir)
+}
+
+// discard reads what proxies send and throws it away.
+func discard(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err == nil {
+			go func() {
+				_, _ = io.Copy(io.Discard, c)
+				c.Close()
+			}()
+		}
+	}
+}
+
+// spareFiles is what a process has open beside its connections, and more.
+const spareFiles = 256
+
+// MaxConns is how many connections at once can be opened to the server: by the
+// limit for open files, here and there, and by its configuration.
+func (e *Env) MaxConns(k Kind) int {
+	most := e.Files - spareFiles
+	if k.proxy {
+		most /= 2 // its backend is in this process
+	}
+	if k.config != "" {
+		most = min(most, proxyConns*15/16-64)
+	}
+	if k.maxIdle > 0 {
+		most = min(most, k.maxIdle)
+	}
+	return max(0, most)
+}
