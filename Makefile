@@ -94,9 +94,12 @@ test-long: deps ## run all tests in full; race and asan do too
 tidy: deps ## run go mod tidy in each module
 	@for dir in $$(go list -m -f '{{.Dir}}') tools; do ( \
 		set -x; cd "$$dir"; export GOWORK=off; \
-		[ "$$PWD" = '$(CURDIR)' ] || go mod edit -replace github.com/spacemonad/go-openssl='$(CURDIR)'; \
+		for module in '' /adapters/prommetrics; do \
+			[ "$$PWD" = '$(CURDIR)' ] || go mod edit -replace "github.com/spacemonad/go-openssl$$module=$(CURDIR)$$module"; \
+		done; \
 		status=0; go mod tidy || status=$$?; \
-		go mod edit -dropreplace github.com/spacemonad/go-openssl; exit $$status \
+		go mod edit -dropreplace github.com/spacemonad/go-openssl -dropreplace github.com/spacemonad/go-openssl/adapters/prommetrics; \
+		exit $$status \
 	); done
 
 # The root file system is made once, outside the tree; scripts/suite says how and where, and which suites there are.
