@@ -12,47 +12,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
 const sigterm = syscall.SIGTERM
-
-// safeBuffer may be written by a process and read at the same time.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// expect waits until one of the texts is there.
-func (b *safeBuffer) expect(t *testing.T, any ...string) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
-		s := b.String()
-		for _, want := range any {
-			if strings.Contains(s, want) {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("none of %q in\n%s", any, s)
-		}
-	}
-}
 
 // fill sends, without reading, until the daemon waits for the client to read, and
 // answers what was sent. All sockets are full then and the daemon's queue is not empty.
@@ -195,12 +160,7 @@ func TestDrainTimeout(t *testing.T) {
 
 // TestOutputGone: the daemon goes on when nobody reads its output any more (P28).
 func TestOutputGone(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := freePort(t)
 	for _, how := range []string{"broken pipe", "closed"} {
 		t.Run(how, func(t *testing.T) {
 			cmd := exec.Command(binary, "--trace", "--listen", addr)
@@ -215,24 +175,18 @@ func TestOutputGone(t *testing.T) {
 				r.Close()
 				defer w.Close()
 			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { cmd.Process.Kill() }()
+			r := start(t, cmd)
 			var c *tls.Conn
-			for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
-				if c, err = tryTLS("tcp", addr, nil); err == nil {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal(err)
-				}
-			}
+			until(t, "it serves", func() (ok bool) {
+				var err error
+				c, err = tryTLS("tcp", addr, nil)
+				return err == nil
+			})
 			roundTrip(t, c, []byte("is anybody there"))
 			c.Close()
-			cmd.Process.Signal(syscall.SIGTERM)
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("status: %v, want 0", err)
+			r.signal(syscall.SIGTERM)
+			if s := r.status(); s != 0 {
+				t.Errorf("status %d, want 0", s)
 			}
 		})
 	}

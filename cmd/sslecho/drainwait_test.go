@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // readyz asks the admin listener of a daemon.
@@ -26,11 +25,7 @@ func readyz(t *testing.T, admin string) int {
 func TestDrainDelay(t *testing.T) {
 	admin := freePort(t)
 	d := runDaemon(t, "--drain-delay=1h", "--admin="+admin)
-	for end := time.Now().Add(limit); readyz(t, admin) != http.StatusOK; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("/readyz: not ready before the signal")
-		}
-	}
+	until(t, "it is ready", func() bool { return readyz(t, admin) == http.StatusOK })
 	old := dialTLS(t, "tcp", d.addr(), nil)
 	d.signal(syscall.SIGTERM)
 	d.expect("not ready, serving on for 1h0m0s")

@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
@@ -63,11 +62,7 @@ func (i *installed) text() string {
 // expect waits until text has been said for the nth time.
 func (i *installed) expect(text string, n int) {
 	i.t.Helper()
-	for deadline := time.Now().Add(limit); strings.Count(i.text(), text) < n; time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			i.t.Fatalf("%q was not said %d times:\n%s", text, n, i.text())
-		}
-	}
+	until(i.t, fmt.Sprintf("%q is said %d times", text, n), func() bool { return strings.Count(i.text(), text) >= n })
 }
 
 // pid is that of the process that serves now.
@@ -139,16 +134,6 @@ func install(t *testing.T, env ...string) *installed {
 	return i
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // get asks the admin listener.
 func (i *installed) get(path string) (int, string) {
 	c := http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -163,14 +148,7 @@ func (i *installed) get(path string) (int, string) {
 
 func (i *installed) ready() {
 	i.t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
-		if status, _ := i.get("/readyz"); status == 200 {
-			return
-		}
-		if time.Now().After(deadline) {
-			i.t.Fatalf("not ready:\n%s", i.text())
-		}
-	}
+	until(i.t, "it is ready", func() bool { status, _ := i.get("/readyz"); return status == 200 })
 }
 
 // metric is the value of one, named with its labels; -1 if it is not there.
@@ -187,12 +165,7 @@ func (i *installed) metric(name string) float64 {
 // await waits until a metric is at least v.
 func (i *installed) await(name string, v float64) {
 	i.t.Helper()
-	for deadline := time.Now().Add(limit); i.metric(name) < v; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			_, body := i.get("/metrics")
-			i.t.Fatalf("%s is %v, want %v:\n%s", name, i.metric(name), v, body)
-		}
-	}
+	until(i.t, fmt.Sprintf("%s is %v", name, v), func() bool { return i.metric(name) >= v })
 }
 
 // served answers the name in the certificate that a new client sees.
@@ -406,15 +379,16 @@ func TestTenUpgrades(t *testing.T) {
 	l := load(d.listen, 4)
 	for i := range 10 {
 		start := l.done.Load()
-		d.signal(syscall.SIGUSR2)
-		d.expect("replaced: ", i+1)
-		d.expect("stopped\n", i+1) // the next one waits for that
-		d.ready()
-		for deadline := time.Now().Add(limit); l.done.Load() < start+200 && l.firstFail.Load() == nil; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("the clients do not get on")
-			}
+		said := func(text string) int { return strings.Count(d.text(), text) }
+		for said("replaced: ") == i {
+			busy := said("still draining")
+			d.signal(syscall.SIGUSR2)
+			// A process may not know yet that the one before it has ended.
+			until(t, "the upgrade has an outcome", func() bool { return said("replaced: ") > i || said("still draining") > busy })
 		}
+		d.expect("stopped\n", i+1)
+		d.ready()
+		until(t, "the clients get on", func() bool { return l.done.Load() >= start+200 || l.firstFail.Load() != nil })
 	}
 	l.ends(t)
 	t.Logf("%d connections, %d of them resumed", l.done.Load(), l.resumed.Load())

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
@@ -51,17 +50,8 @@ func dialogue(t *testing.T, text, want string, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out safeBuffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		in.Close()
-		timer := time.AfterFunc(limit, func() { cmd.Process.Kill() })
-		cmd.Wait()
-		timer.Stop()
-	}()
+	out := &start(t, cmd).out
+	defer in.Close()
 	// s_client drops what it reads before the handshake is over.
 	out.expect(t, "---\nread R BLOCK\n", "Verify return code")
 	io.WriteString(in, text)
@@ -99,50 +89,6 @@ func TestListen(t *testing.T) {
 				t.Errorf("the unix socket is still there: %v", err)
 			}
 		})
-	}
-}
-
-// dialTLS connects with Go's crypto/tls; it checks no certificate unless cfg says so.
-func dialTLS(t *testing.T, network, addr string, cfg *tls.Config) *tls.Conn {
-	t.Helper()
-	c, err := tryTLS(network, addr, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-func tryTLS(network, addr string, cfg *tls.Config) (*tls.Conn, error) {
-	if cfg == nil {
-		cfg = &tls.Config{}
-	}
-	cfg.InsecureSkipVerify = true
-	raw, err := net.DialTimeout(network, addr, limit)
-	if err != nil {
-		return nil, err
-	}
-	c := tls.Client(raw, cfg)
-	c.SetDeadline(time.Now().Add(limit))
-	if err := c.Handshake(); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// roundTrip sends p and wants it back.
-func roundTrip(t *testing.T, c net.Conn, p []byte) {
-	t.Helper()
-	if _, err := c.Write(p); err != nil {
-		t.Fatal(err)
-	}
-	got := make([]byte, len(p))
-	if _, err := io.ReadFull(c, got); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, p) {
-		t.Fatalf("%d bytes came back changed", len(p))
 	}
 }
 
@@ -242,15 +188,7 @@ func TestRenegotiation(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var out safeBuffer
-			cmd.Stdout, cmd.Stderr = &out, &out
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				cmd.Process.Kill()
-				cmd.Wait()
-			}()
+			out := &start(t, cmd).out
 			out.expect(t, "Verify return code")
 			io.WriteString(in, "before\n")
 			out.expect(t, "\nbefore\n")
@@ -262,11 +200,7 @@ func TestRenegotiation(t *testing.T) {
 				return
 			}
 			out.expect(t, "RENEGOTIATING\n")
-			for end := time.Now().Add(limit); strings.Count(out.String(), verified) == before; time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatalf("the certificate did not come a second time:\n%s", out.String())
-				}
-			}
+			until(t, "the certificate came a second time", func() bool { return strings.Count(out.String(), verified) > before })
 			io.WriteString(in, "after\n")
 			out.expect(t, "after\n")
 		})

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
@@ -61,15 +60,9 @@ func (v *volume) swap(chain, key string) {
 func (d *daemon) serves(serverName, certificate string) {
 	d.t.Helper()
 	want := leaf(d.t, certificate)
-	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
-		s := served(d.t, d.addr(), &tls.Config{ServerName: serverName})
-		if string(s.PeerCertificates[0].Raw) == want {
-			return
-		}
-		if time.Now().After(deadline) {
-			d.t.Fatalf("%s is not served for %q", certificate, serverName)
-		}
-	}
+	until(d.t, certificate+" is served", func() bool {
+		return string(served(d.t, d.addr(), &tls.Config{ServerName: serverName}).PeerCertificates[0].Raw) == want
+	})
 }
 
 func leaf(t *testing.T, certificate string) string {
@@ -145,7 +138,7 @@ func TestNoWatch(t *testing.T) {
 	v := newVolume(t)
 	v.swap("ecdsa", "ecdsa")
 	d := runDaemon(t, "--cert", filepath.Join(v.dir, "tls.crt"), "--key", filepath.Join(v.dir, "tls.key"))
-	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.cmd.Process.Pid))
+	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.Process.Pid))
 	if err != nil || len(fds) == 0 {
 		t.Fatal(fds, err)
 	}
@@ -175,19 +168,14 @@ func TestWatchUnreadable(t *testing.T) {
 		}
 	}
 	defer os.Chmod(dir, 0o755)
-	var stderr safeBuffer
 	cmd := exec.Command(binary, "--listen=127.0.0.1:0", "--watch", "--cert", filepath.Join(dir, "ecdsa.pem"), "--key", filepath.Join(dir, "ecdsa.key"))
-	cmd.Dir, cmd.Stderr = "/", &stderr
+	cmd.Dir = "/"
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
-	stderr.expect(t, "directory="+dir)
-	if s := stderr.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, "permission denied") {
+	r := start(t, cmd)
+	r.out.expect(t, "directory="+dir)
+	if s := r.out.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, "permission denied") {
 		t.Error(s)
 	}
 }

@@ -66,14 +66,7 @@ func TestJSON(t *testing.T) {
 
 // TestJSONMadeInMemory: the lines that say how to try the daemon are JSON too.
 func TestJSONMadeInMemory(t *testing.T) {
-	var out safeBuffer
-	cmd := exec.Command(binary, "--listen=127.0.0.1:0", "--log-format=json")
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
+	out := &start(t, exec.Command(binary, "--listen=127.0.0.1:0", "--log-format=json")).out
 	out.expect(t, "try: openssl s_client -connect 127.0.0.1:")
 	out.expect(t, `"certificate made in memory, SHA-256 `)
 	records(t, out.String())
@@ -81,16 +74,8 @@ func TestJSONMadeInMemory(t *testing.T) {
 
 // TestJSONErrors (P57): what keeps the daemon from starting is one line of JSON, wherever the format was set and whatever else is wrong.
 func TestJSONErrors(t *testing.T) {
-	dir := t.TempDir()
-	file := func(name, content string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	formatFile := file("format.yaml", "log-format: json\n")
-	badFile := file("bad.yaml", "log-format: json\nmax-cons: 7\n")
+	formatFile := writeFile(t, "format.yaml", "log-format: json\n")
+	badFile := writeFile(t, "bad.yaml", "log-format: json\nmax-cons: 7\n")
 	for _, c := range []struct {
 		name   string
 		args   []string
@@ -115,7 +100,7 @@ func TestJSONErrors(t *testing.T) {
 		{"bad file", []string{"--config", badFile}, "", 2, "max-cons"},
 		{"no file", []string{"--config=/nonexistent", "--log-format=json"}, "", 2, "/nonexistent"},
 		{"check", []string{"--check", "--log-format=json", "--pid-file=/nonexistent/pid"}, "", 1, "/nonexistent/pid"},
-		{"subcommand", []string{"completion", "csh"}, "SSLECHO_LOG_FORMAT=json", 2, "completion"},
+		{"subcommand", []string{"man", "csh"}, "SSLECHO_LOG_FORMAT=json", 2, "csh"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.Command(binary, c.args...)

@@ -21,16 +21,7 @@ func tokenFlags(t *testing.T) (tok *testtoken.Token, library []string, pinFile s
 	t.Helper()
 	tok = testtoken.Build(t, map[string][]byte{"ec": testcerts.Read(t, "ecdsa.key"), "rsa": testcerts.Read(t, "rsa.key")})
 	tok.PIN(t, tokenPIN)
-	return tok, []string{"--providers", "default," + testtoken.Provider, "--provider-path", tok.Dir}, secretFile(t, tokenPIN+"\n", 0o600)
-}
-
-func secretFile(t *testing.T, content string, mode os.FileMode) string {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "pin")
-	if err := os.WriteFile(name, []byte(content), mode); err != nil {
-		t.Fatal(err)
-	}
-	return name
+	return tok, []string{"--providers", "default," + testtoken.Provider, "--provider-path", tok.Dir}, writeFile(t, "pin", tokenPIN+"\n")
 }
 
 // TestTokenKeys: keys of a token serve, for server names too; without the token handshakes fail and say why, a reload that finds no token
@@ -74,8 +65,8 @@ func TestTokenKeys(t *testing.T) {
 func TestTokenFailures(t *testing.T) {
 	_, library, pinFile := tokenFlags(t)
 	key := append(library, "--cert", testcerts.Path("ecdsa.pem"), "--key")
-	open := secretFile(t, tokenPIN, 0o604)
-	if err := os.Chmod(open, 0o604); err != nil { // whatever the umask is
+	open := writeFile(t, "pin", tokenPIN)
+	if err := os.Chmod(open, 0o604); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
@@ -84,10 +75,10 @@ func TestTokenFailures(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"wrong PIN", append(key, "token:ec", "--pin-file", secretFile(t, "999"+tokenPIN, 0o600)), []string{"--key", `"token:ec"`, "PIN is wrong"}},
+		{"wrong PIN", append(key, "token:ec", "--pin-file", writeFile(t, "pin", "999"+tokenPIN)), []string{"--key", `"token:ec"`, "PIN is wrong"}},
 		{"no PIN", append(key, "token:ec"), []string{"--pin-file", "token:ec"}},
 		{"PIN for everybody", append(key, "token:ec", "--pin-file", open), []string{"--pin-file", open, "chmod o= pin"}},
-		{"key for a PIN", append(key, "token:ec", "--pin-file", secretFile(t, string(testcerts.Read(t, "rsa.key")), 0o600)), []string{"--pin-file", "want a PIN on one line; found PRIVATE KEY in PEM"}},
+		{"key for a PIN", append(key, "token:ec", "--pin-file", writeFile(t, "pin", string(testcerts.Read(t, "rsa.key")))), []string{"--pin-file", "want a PIN on one line; found PRIVATE KEY in PEM"}},
 		{"no PIN file", append(key, "token:ec", "--pin-file", "/nonexistent"), []string{"--pin-file", "/nonexistent"}},
 		{"no such key", append(key, "token:other", "--pin-file", pinFile), []string{"--key", "token:other", "no such private key"}},
 		{"other key", append(key, "token:rsa", "--pin-file", pinFile), []string{"--cert", "mismatch"}},
@@ -124,21 +115,18 @@ func TestTokenFailures(t *testing.T) {
 func TestPKCS11Key(t *testing.T) {
 	hsm := testtoken.UseSoftHSM(t, map[string]string{"ecdsa": testcerts.Path("ecdsa.key")})
 	d := runDaemon(t, "--openssl-config", hsm.ConfigFile, "--cert", testcerts.Path("ecdsa.pem"), "--key", hsm.URI("ecdsa"),
-		"--pin-file", secretFile(t, testtoken.SoftHSMPIN+"\n", 0o600))
+		"--pin-file", writeFile(t, "pin", testtoken.SoftHSMPIN+"\n"))
 	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		served(t, d.addr(), &tls.Config{MaxVersion: v})
 	}
 	checkFailure(t, exec.Command(binary, "--openssl-config", hsm.ConfigFile, "--cert", testcerts.Path("ecdsa.pem"), "--key", hsm.URI("ecdsa"),
-		"--pin-file", secretFile(t, "999", 0o600)), []string{"--key", "PIN is wrong"})
+		"--pin-file", writeFile(t, "pin", "999")), []string{"--key", "PIN is wrong"})
 }
 
 // TestSecondLibcrypto: a second libcrypto in the process is warned of, since what it asks the terminal is not ours to refuse.
 func TestSecondLibcrypto(t *testing.T) {
 	dir := t.TempDir()
-	source, object := filepath.Join(dir, "source.c"), filepath.Join(dir, "libcrypto.so.0")
-	if err := os.WriteFile(source, []byte("int nothing;\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	source, object := writeFile(t, "source.c", "int nothing;\n"), filepath.Join(dir, "libcrypto.so.0")
 	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-o", object, source).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -1,35 +1,43 @@
-// Sslecho is a TLS echo daemon: what a client sends comes back. It is for testing
-// TLS clients, proxies and networks, and the example of a server over package reactor.
+// Sslecho is a TLS echo daemon: what a client sends comes back. It is for
+// testing TLS clients, proxies and networks, and the example of a server over
+// package reactor.
 //
-// With --service it does something else with its connections: discard reads and says nothing;
-// chargen sends the pattern of RFC 864 without end, as fast as the client reads; reverse answers
-// each line backwards, as openssl s_server -rev does. A line of reverse has at most 16384
-// bytes with its end; one that is longer resets the connection, and answers that the client has not read are lost.
+// With --service it does something else with its connections: discard reads and
+// says nothing; chargen sends the pattern of RFC 864 without end, as fast as
+// the client reads; reverse answers each line backwards, as openssl s_server
+// -rev does. A line of reverse has at most 16384 bytes with its end; one that
+// is longer resets the connection, and answers that the client has not read are
+// lost.
 //
-// Run sslecho --help for its flags, which may also stand in the environment (SSLECHO_…) and in a file; docs/operate/sslecho.md is the
-// page for operators.
+// Run sslecho --help for its flags, which may also stand in the environment
+// (SSLECHO_…) and in a file; docs/operate/sslecho.md is the page for operators.
 //
-//	main ─► config ─► daemon ─┬─ tlsconf   contexts from files         (SIGHUP: anew)
-//	                          ├─ life      sockets, systemd, user      (SIGUSR2: another process takes over)
-//	                          ├─ guard     who gets in
-//	                          ├─ connlog   a line for each connection
-//	                          ├─ metrics   what is watched
-//	                          └─ reactor.Server, services
+//	main ─► config ─► process ─┬─ tlsconf     contexts from files         (SIGHUP: anew)
+//	                           ├─ lifecycle   sockets, systemd, user      (SIGUSR2: another process takes over)
+//	                           ├─ connlog     a line for each connection
+//	                           ├─ admin       metrics, health, readiness
+//	                           └─ reactor.Server, connlimit, proxyproto, services
 //
-// SIGTERM and SIGINT drain: it stops accepting,
-// finishes what is queued and says close_notify; a second signal ends it at once, whatever it waits for. The exit status is 0
-// after a clean stop, 2 after bad usage and 1 after a failure.
+// SIGTERM and SIGINT drain: it stops accepting, finishes what is queued and
+// sends close_notify; a second signal ends it at once, whatever it waits for.
+// The exit status is 0 after a clean stop, 2 after bad usage and 1 after a
+// failure.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/lifecycle"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
 )
 
 func main() {
@@ -44,23 +52,21 @@ const (
 )
 
 const (
-	// sayWaiting is how often a start looks whether to say what it waits for.
-	sayWaiting = 2 * time.Second
-	// abortTimeout is how long a start has to end by itself after a signal.
-	abortTimeout = 500 * time.Millisecond
+	waitInterval = 2 * time.Second        // at which is looked whether to say what is waited for
+	abortTimeout = 500 * time.Millisecond // for a start to end by itself after a signal
 )
 
-// run is the program. Whatever it does may have to wait for a file without end, so that is done on a goroutine of its own; this one
-// only waits for its end, or for signals that do not wait for it.
+// run is the program. What it does may have to wait for a file without end, so
+// a goroutine of its own does it; this one waits for that, or for signals.
 func run(args []string, stdout, stderr *os.File) int {
-	p := &program{signals: hearSignals(), output: newOutputs(stdout, stderr)}
+	p := &program{signals: newSignals(), output: newOutputs(stdout, stderr)}
 	format, file := config.Peek(args)
 	p.output.use(format)
 	if file != "" {
 		p.waiting.on("--config " + file)
 	}
 	done := make(chan int, 1)
-	go func() { done <- p.execute(args, stdout) }()
+	go func() { done <- p.execute(args, stdout, format, file) }()
 	status := p.supervise(done)
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
@@ -75,7 +81,8 @@ type program struct {
 	waiting waiting
 }
 
-// waiting names what the process may have to wait for. Any goroutine may use it.
+// waiting names what the process may have to wait for. Any goroutine may use
+// it.
 type waiting struct{ what atomic.Pointer[string] }
 
 // on says what that is from now on; empty for nothing.
@@ -88,12 +95,25 @@ func (w *waiting) String() string {
 	return ""
 }
 
-// errAborted is of a start that a signal has ended.
+// reminder logs what is waited for, once each.
+func (w *waiting) reminder(log func() *slog.Logger, text string) func() {
+	said := ""
+	return func() {
+		if what := w.String(); what != "" && what != said {
+			log().Warn(text, "for", what)
+			said = what
+		}
+	}
+}
+
+// errAborted is returned by a start that a signal has ended.
 var errAborted = errors.New("ended before it served")
 
 // execute does what the command line says.
-func (p *program) execute(args []string, stdout *os.File) int {
+func (p *program) execute(args []string, stdout *os.File, format, file string) int {
+	loaded := false
 	cmd := config.Command(func(c *config.Config) error {
+		loaded = true
 		p.output.level.Set(c.LogLevel)
 		p.output.use(c.LogFormat)
 		p.waiting.on("")
@@ -106,25 +126,27 @@ func (p *program) execute(args []string, stdout *os.File) int {
 	cmd.SetOut(stdout)
 	cmd.SetErr(p.output.stderr)
 	switch err := cmd.Execute(); {
-	case errors.Is(err, config.ErrUsage):
-		p.output.use(config.FormatOf(err, args))
-		p.output.fail(fmt.Sprintf("%v (see sslecho --help)", err))
-		return exitUsage
+	case err == nil:
+		return exitOK
 	case errors.Is(err, errAborted):
 		p.output.fail(p.aborted())
-		return exitFailure
-	case err != nil:
+	case loaded:
 		p.output.fail(err.Error())
-		return exitFailure
+	default:
+		if format == "" {
+			p.output.use(config.FormatIn(file))
+		}
+		p.output.fail(fmt.Sprintf("%v (see sslecho --help)", err))
+		return exitUsage
 	}
-	return exitOK
+	return exitFailure
 }
 
-// supervise waits for the end, and answers its status.
+// supervise waits for the end, and returns its status.
 func (p *program) supervise(done <-chan int) int {
-	look := time.NewTicker(sayWaiting)
+	look := time.NewTicker(waitInterval)
 	defer look.Stop()
-	said := ""
+	remind := p.waiting.reminder(p.output.log, "still waiting")
 	for {
 		select {
 		case status := <-done:
@@ -132,9 +154,8 @@ func (p *program) supervise(done <-chan int) int {
 		case <-look.C:
 			if p.signals.serving() {
 				look.Stop()
-			} else if what := p.waiting.String(); what != "" && what != said {
-				p.output.log().Warn("still waiting", "for", what)
-				said = what
+			} else {
+				remind()
 			}
 		case <-p.signals.aborted:
 			select {
@@ -160,4 +181,60 @@ func (p *program) while() string {
 		return " while waiting for " + what
 	}
 	return ""
+}
+
+// check is --check: everything that can be known without serving. Warnings go
+// to stderr, and are no failure.
+func check(c *config.Config, p *program) error {
+	b := tlsconf.Builder{At: p.waiting.on}
+	t := c.TLS
+	t.KeyLogFile = "" // would be made
+	built, err := b.Build(&t)
+	if err != nil {
+		return err
+	}
+	defer built.Context.Close()
+	for _, w := range append(built.Warnings, c.Warnings()...) {
+		p.output.notice(slog.LevelWarn, "warning: "+w, w)
+	}
+	if err := errors.Join(built.Check(), surroundings(c)); err != nil {
+		return err
+	}
+	p.output.say("the configuration is valid")
+	return nil
+}
+
+// surroundings says what is missing around the daemon: its user, and
+// directories that it would make files in. Ports are left alone, for the daemon
+// itself may have them.
+func surroundings(c *config.Config) error {
+	var faults []error
+	if c.User.Name != "" {
+		_, _, err := lifecycle.Lookup(c.User.Name, c.User.Group)
+		faults = append(faults, err)
+	}
+	files := [][2]string{{"--pid-file", c.PIDFile}, {"--keylog", c.TLS.KeyLogFile}}
+	for _, a := range c.Listen {
+		files = append(files, [2]string{"--listen", unixPath(a)})
+	}
+	for _, f := range append(files, [2]string{"--admin", unixPath(c.Admin)}) {
+		if f[1] == "" {
+			continue
+		}
+		if fi, err := os.Stat(filepath.Dir(f[1])); err != nil {
+			faults = append(faults, fmt.Errorf("%s %s: %w", f[0], f[1], err))
+		} else if !fi.IsDir() {
+			faults = append(faults, fmt.Errorf("%s %s: %s is no directory", f[0], f[1], filepath.Dir(f[1])))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// unixPath is the path of the address of a unix socket, or empty.
+func unixPath(address string) string {
+	path, ok := strings.CutPrefix(address, "unix:")
+	if !ok {
+		return ""
+	}
+	return path
 }

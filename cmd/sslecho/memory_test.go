@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// TestEbb: memory is given back when a crowd has gone, once, and not for a few that come and go.
-func TestEbb(t *testing.T) {
-	const some, crowd = crowdSize / 10, crowdSize
-	var e ebb
+// TestTrimmer: memory is given back when a crowd has gone, once, and not for a few that come and go.
+func TestTrimmer(t *testing.T) {
+	const some, crowd = manyConns / 10, manyConns
+	var e trimmer
 	accepted := uint64(0)
 	for i, step := range []struct {
 		come  uint64 // since the last look
@@ -24,7 +24,7 @@ func TestEbb(t *testing.T) {
 		{0, some, false}, {0, some, false}, {0, some, true}, {0, some, false}, {some, some, false}, {0, 0, false}, {0, 0, false},
 	} {
 		accepted += step.come
-		if got := e.gone(step.conns, accepted); got != step.gone {
+		if got := e.due(step.conns, accepted); got != step.gone {
 			t.Fatalf("step %d: %d connections, %d accepted so far: %v", i, step.conns, accepted, got)
 		}
 	}

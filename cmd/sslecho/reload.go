@@ -13,31 +13,36 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
 )
 
-// maxStuck is how many reloads that were given up may still wait for a file, each of which holds a thread.
+// maxStuck is how many reloads that were given up may still wait for a file,
+// each of which holds a thread.
 const maxStuck = 16
 
-// reloads does the reloads that are asked for, one after another, until ctx ends. While it runs, what a reload replaces is its own.
+// reloads does the reloads that are asked for, one after another, until ctx
+// ends. While it runs, what a reload replaces is its own.
 func (d *process) reloads(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.signals.reload:
-			d.reload(ctx)
 		case <-d.files.Changed():
 			d.log.Info("files have changed, reloading")
-			d.reload(ctx)
 		}
+		d.reload(ctx)
 	}
 }
 
-// reload reads the configuration and all files again. What is at fault, or takes longer than --reload-timeout, is logged, and changes
-// nothing. Only the goroutine of reloads may call it.
+// reload reads the configuration and all files again. What is at fault, or
+// takes longer than --reload-timeout, is logged, and changes nothing.
 func (d *process) reload(ctx context.Context) {
 	d.notify.Reloading()
 	limited, cancel := context.WithTimeout(ctx, d.cfg.Timeouts.Reload)
 	defer cancel()
 	next, err := d.prepare(limited)
+	if next.files != nil { // a fault may be mended in the files of now
+		d.files.Close()
+		d.files = next.files
+	}
 	switch {
 	case err == nil:
 		d.apply(next)
@@ -45,91 +50,118 @@ func (d *process) reload(ctx context.Context) {
 		d.log.Info("reload given up, for this process is about to end", "error", err)
 		return // systemd has been told, or is about to be
 	default:
-		d.watch.metrics.ReloadFailed()
 		d.log.Error("reload failed, all is as it was", "error", err)
 	}
-	d.notify.Ready("serving")
+	d.admin.reloaded(err == nil)
+	d.notify.Ready()
 }
 
-// reloaded is what a reload has read.
-type reloaded struct {
+// loaded is what a start or a reload has read.
+type loaded struct {
 	cfg   *config.Config
 	stays []string // settings that have changed and cannot be applied
 	tls   tlsconf.Builder
 	built *tlsconf.Built
+	files *filewatch.Watcher // nil without --watch
+	again bool               // it is a reload
 }
 
-// prepare reads and checks all that a reload applies, on a goroutine that is left behind when ctx ends: it may wait for a file for ever.
-func (d *process) prepare(ctx context.Context) (*reloaded, error) {
+// prepare reads and checks all that a reload applies, on a goroutine that is
+// left behind when ctx ends: it may wait for a file for ever.
+func (d *process) prepare(ctx context.Context) (loaded, error) {
 	if n := d.stuck.Load(); n >= maxStuck {
-		return nil, fmt.Errorf("%d reloads that were given up still wait for files: see why those cannot be read", n)
+		return loaded{}, fmt.Errorf("%d reloads that were given up still wait for files: see why those cannot be read", n)
 	}
 	var at waiting
-	r := &reloaded{tls: d.tls}
-	r.tls.At = at.on
-	running := d.cfg
-	read := make(chan error, 1)
-	go func() { read <- r.read(ctx, running, d.files, &at) }()
-	look := time.NewTicker(sayWaiting)
+	next := &loaded{tls: d.tls, again: true}
+	next.tls.At = at.on
+	running, read := d.cfg, make(chan error, 1)
+	go func() { read <- next.reload(d, running, &at) }()
+	look := time.NewTicker(waitInterval)
 	defer look.Stop()
-	said := ""
+	remind := at.reminder(d.output.log, "still waiting, as a reload")
 	for {
 		select {
 		case err := <-read:
-			return r, err
+			return *next, err
 		case <-look.C:
-			if what := at.String(); what != said {
-				d.log.Warn("still waiting, as a reload", "for", what)
-				said = what
-			}
+			remind()
 		case <-ctx.Done():
 			d.stuck.Add(1)
 			go func() {
 				defer d.stuck.Add(-1)
 				if <-read == nil {
-					r.built.Context.Close()
+					next.built.Context.Close()
 				}
+				next.files.Close()
 			}()
 			if errors.Is(ctx.Err(), context.Canceled) {
-				return nil, fmt.Errorf("it waits for %s", at.String())
+				return loaded{}, fmt.Errorf("it waits for %s", at.String())
 			}
-			return nil, fmt.Errorf("it waits for %s after %v (--reload-timeout)", at.String(), d.cfg.Timeouts.Reload)
+			return loaded{}, fmt.Errorf("it waits for %s after %v (--reload-timeout)", at.String(), running.Timeouts.Reload)
 		}
 	}
 }
 
-// read stops when ctx has ended and it does not wait for a file.
-func (r *reloaded) read(ctx context.Context, running *config.Config, files *filewatch.Watcher, at *waiting) error {
+// reload reads what a running daemon applies.
+func (n *loaded) reload(d *process, running *config.Config, at *waiting) error {
+	if err := n.watch(d, running, at); err != nil {
+		return err
+	}
 	at.on("--config " + running.File)
-	loaded, err := running.Reload()
+	changed, err := running.Reload()
 	if err != nil {
 		return err
 	}
-	_, r.stays = config.Changes(running, loaded)
-	r.cfg = config.Merge(running, loaded)
-	at.on("the directories of --watch")
-	if err := files.Watch(ctx, r.cfg.Files()); err != nil { // before they are read
-		return fmt.Errorf("--watch: %w", err)
+	_, n.stays = config.Changes(running, changed)
+	n.cfg = config.Merge(running, changed)
+	return n.read(d, at)
+}
+
+// watch begins to watch the files of a configuration, with --watch. It comes
+// before they are read, and at a start before the user changes.
+func (n *loaded) watch(d *process, c *config.Config, at *waiting) (err error) {
+	if !c.Watch {
+		return nil
 	}
-	r.built, err = r.tls.Build(&r.cfg.TLS)
+	at.on("the directories of --watch")
+	if n.files == nil {
+		if n.files, err = filewatch.New(); err != nil && n.again {
+			d.log.Warn("files are watched with what was set up before", "error", err)
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("--watch: %w", err)
+		}
+	}
+	for dir, err := range n.files.Add(c.Files()) {
+		d.log.Warn("a directory cannot be watched: a change of its files needs SIGHUP", "directory", dir, "error", err)
+	}
+	return nil
+}
+
+// read reads the files of the configuration.
+func (n *loaded) read(d *process, at *waiting) (err error) {
+	if err := n.watch(d, n.cfg, at); err != nil {
+		return err
+	}
+	n.built, err = n.tls.Build(&n.cfg.TLS)
 	return err
 }
 
 // apply makes what was read count. Nothing in it waits.
-func (d *process) apply(r *reloaded) {
-	applied, _ := config.Changes(d.cfg, r.cfg)
+func (d *process) apply(next loaded) {
+	applied, _ := config.Changes(d.cfg, next.cfg)
 	old := d.built
-	d.cfg, d.tls, d.built = r.cfg, r.tls, r.built
-	d.srv.SetContext(r.built.Context)
+	d.cfg, d.tls, d.built = next.cfg, next.tls, next.built
+	d.srv.SetContext(d.built.Context)
 	old.Context.Close()
-	d.srv.SetLimits(limits(r.cfg))
-	d.guard.SetLimits(admission(r.cfg))
-	d.output.level.Set(r.cfg.LogLevel)
-	d.watch.show(r.cfg, r.built.Certificates)
-	d.watch.metrics.ReloadOK()
-	d.warn(slices.Concat(r.built.OutOfDate, r.built.Warnings))
-	if len(r.stays) > 0 {
-		d.log.Warn("these settings have changed and wait for a restart or an upgrade", "settings", strings.Join(r.stays, " "))
+	d.srv.SetLimits(limits(d.cfg))
+	d.limiter.SetLimits(connLimits(d.cfg))
+	d.output.level.Set(d.cfg.LogLevel)
+	d.admin.show(d.cfg, d.built.Certificates)
+	d.warn(slices.Concat(d.built.OutOfDate, d.built.Warnings))
+	if len(next.stays) > 0 {
+		d.log.Warn("these settings have changed and wait for a restart or an upgrade", "settings", strings.Join(next.stays, " "))
 	}
-	d.log.Info("reloaded", "changed", strings.Join(applied, " "), "certificates", len(r.built.Certificates))
+	d.log.Info("reloaded", "changed", strings.Join(applied, " "), "certificates", len(d.built.Certificates))
 }

@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
-	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/filewatch"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
@@ -38,14 +40,10 @@ func TestReloadGivenUpWatchesNothing(t *testing.T) {
 	}
 	before, after := "watch: true\ncert: "+pair("one.pem"), "watch: true\ncert: "+pair("two.pem")
 	settings := write("sslecho.yaml", before)
-	d := &process{program: &program{}, log: slog.New(slog.DiscardHandler)}
+	d := &process{program: &program{output: newOutputs(os.Stdout, os.Stderr)}, log: slog.New(slog.DiscardHandler)}
 	var err error
 	d.cfg, err = config.Load([]string{"--config", settings}, nil, io.Discard)
 	must(err)
-	d.files, err = filewatch.New(d.log)
-	must(err)
-	defer d.files.Close()
-
 	must(os.Remove(settings))
 	fifo(t, settings)
 	over, cancel := context.WithCancel(t.Context())
@@ -63,12 +61,38 @@ func TestReloadGivenUpWatchesNothing(t *testing.T) {
 	must(err)
 	must(old.Close())
 	until(t, "the one that was given up has ended", func() bool { return d.stuck.Load() == 0 })
-	for range 3 { // the watches from before go with the first change
-		pair("two.pem")
-		select {
-		case <-d.files.Changed():
-		case <-time.After(limit):
-			t.Fatal("a change of the running configuration's file is not noticed")
+	defer next.files.Close()
+	pair("two.pem")
+	select {
+	case <-next.files.Changed():
+	case <-time.After(limit):
+		t.Fatal("a change of the running configuration's file is not noticed")
+	}
+}
+
+// TestWatchWithoutInstance: without a descriptor for inotify a start fails, and a reload goes on with the watches of before.
+func TestWatchWithoutInstance(t *testing.T) {
+	var log safeBuffer
+	d := &process{log: slog.New(slog.NewTextHandler(&log, nil))}
+	var limits unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limits); err != nil {
+		t.Fatal(err)
+	}
+	none := unix.Rlimit{Cur: 0, Max: limits.Max}
+	var errs [2]error
+	for i, n := range []*loaded{{}, {again: true}} {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+			t.Fatal(err)
 		}
+		errs[i] = n.watch(d, &config.Config{Watch: true}, &waiting{})
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if errs[0] == nil || !strings.Contains(errs[0].Error(), "--watch: ") || !strings.Contains(errs[0].Error(), "max_user_instances") {
+		t.Errorf("at a start: %v", errs[0])
+	}
+	if errs[1] != nil || !strings.Contains(log.String(), "files are watched with what was set up before") {
+		t.Errorf("at a reload: %v, %s", errs[1], log.String())
 	}
 }

@@ -14,16 +14,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spacemonad/go-openssl/adapters/prommetrics"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/connlog"
-	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/filewatch"
-	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/guard"
-	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/life"
-	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/proxyproto"
-	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/lifecycle"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/reactor/connlimit"
+	"github.com/spacemonad/go-openssl/reactor/proxyproto"
 )
 
 // upgradeTimeout is how long a new process may take until it is ready.
@@ -32,99 +31,100 @@ const upgradeTimeout = time.Minute
 // process is a sslecho that runs.
 type process struct {
 	*program
-	cfg     *config.Config
+	loaded
 	log     *slog.Logger
-	tls     tlsconf.Builder
-	built   *tlsconf.Built
-	guard   *guard.Guard
+	limiter *connlimit.Limiter
 	srv     *reactor.Server
-	sockets *life.Sockets
-	notify  life.Notifier
-	watch   *watch
-	files   *filewatch.Watcher // nil without --watch
-	failed  chan error         // of a listener
-	stuck   atomic.Int32       // reloads that were given up and still wait for a file
+	sockets *lifecycle.Sockets
+	notify  lifecycle.Notifier
+	admin   *admin
+	failed  chan error   // by a listener
+	stuck   atomic.Int32 // reloads that were given up and still wait for a file
 }
 
 func serve(c *config.Config, p *program) (err error) {
-	d := &process{program: p, cfg: c, log: p.output.log()}
-	d.tls.At = d.waiting.on
-	d.tls.Lost = func(n uint64) { d.output.lost("keylog", n) }
-	d.notify.Log = d.log
+	d := &process{program: p, log: p.output.log()}
+	d.cfg, d.tls.At, d.tls.Lost, d.notify.Log = c, d.waiting.on, d.output.lost("keylog"), d.log
 	slog.SetDefault(d.log)
 	if err := cssl.Version().Mismatch(); err != nil {
 		d.warn([]string{err.Error()})
 	}
-	defer d.tls.Close()
+	defer func() { d.tls.Close() }()
 	d.waiting.on("the sockets of the process before this one")
-	if d.sockets, err = life.NewSockets(upgradeTimeout, c.PIDFile); err != nil {
+	if d.sockets, err = lifecycle.NewSockets(upgradeTimeout, c.PIDFile); err != nil {
 		return err
 	}
 	ready := false
 	defer func() {
-		if ready || !d.sockets.Upgraded() { // one that takes over and fails must leave all to the other
+		if ready || !d.sockets.HasParent() { // one that takes over and fails must leave all to the other
 			d.sockets.Stop()
 			d.removePIDFile()
 		}
 	}()
-	d.waiting.on("the directories of --watch")
-	if err := d.watchFiles(); err != nil {
-		return err
-	}
-	defer d.files.Close()
-	if d.built, err = d.tls.Build(&c.TLS); err != nil {
+	defer func() { d.files.Close() }()
+	if err := d.read(d, &d.waiting); err != nil {
 		return err
 	}
 	defer func() { d.built.Context.Close() }()
 	d.warn(slices.Concat(d.built.OutOfDate, d.built.Warnings, c.Warnings()))
-	d.makeServer()
+	d.newServer()
+	defer func() {
+		if !ready {
+			d.srv.Close()
+		}
+	}()
 	d.waiting.on("the addresses of --listen and --admin")
 	listening, err := d.listen()
 	if err != nil {
 		return err
 	}
-	if err := d.watchOn(); err != nil {
-		d.srv.Close()
-		return err
-	}
-	defer d.watch.close()
+	defer d.admin.close()
 	if c.User.Name != "" {
 		d.waiting.on("the user of --user")
-		if err := life.Become(c.User.Name, c.User.Group); err != nil {
-			d.srv.Close()
+		if err := lifecycle.Become(c.User.Name, c.User.Group); err != nil {
 			return err
 		}
 	}
 	// From before the first line that says so: who reads it may send a signal.
 	if !d.signals.serve() {
-		d.srv.Close()
 		return errAborted
 	}
+	d.failed = make(chan error, len(listening))
 	for _, ls := range listening {
 		go func() { d.failed <- d.srv.Serve(ls...) }()
 	}
-	d.greet(listening)
+	d.printListening(listening)
 	if err := d.takeOver(); err != nil {
-		d.srv.Close()
 		return err
 	}
 	ready = true
 	d.waiting.on("")
 	serving, stop := context.WithCancel(context.Background())
 	defer stop()
-	go giveBack(serving, d.srv.Stats)
+	go trimMemory(serving, d.srv.Stats)
 	go d.notify.Watchdog(serving, d.srv.Ping)
-	d.watch.started.Store(true)
-	d.notify.Ready("serving")
-	return d.obey()
+	d.admin.started.Store(true)
+	d.notify.Ready()
+	return d.handleSignals()
 }
 
-// takeOver writes the pid file and lets the process go that this one replaces, if there is one. A signal that ends the daemon does not
-// wait for a file system.
+// takeOver writes the pid file and lets the process go that this one replaces,
+// if there is one. A signal that ends the daemon does not wait for a file
+// system.
 func (d *process) takeOver() error {
 	d.waiting.on("--pid-file " + d.cfg.PIDFile)
 	took := make(chan error, 1)
-	go func() { took <- d.sayReady() }()
+	go func() {
+		before := os.Getppid()
+		if d.sockets.HasParent() {
+			d.notify.Main(os.Getpid())
+		}
+		err := d.sockets.Ready()
+		if err != nil && d.sockets.HasParent() {
+			d.notify.Main(before)
+		}
+		took <- err
+	}()
 	select {
 	case err := <-took:
 		return err
@@ -150,46 +150,39 @@ func (d *process) removePIDFile() {
 	}
 }
 
-func (d *process) sayReady() error {
-	replaces := d.sockets.Upgraded()
-	before := os.Getppid()
-	if replaces {
-		d.notify.Main(os.Getpid())
-	}
-	err := d.sockets.Ready()
-	if err != nil && replaces {
-		d.notify.Main(before)
-	}
-	return err
-}
-
 func (d *process) warn(texts []string) {
 	for _, w := range texts {
 		d.log.Warn(w)
 	}
 }
 
-// makeServer makes the server of the configuration, and all that stands around its service.
-func (d *process) makeServer() {
+// newServer makes the server of the configuration, and all that stands around
+// its service.
+func (d *process) newServer() {
 	c := d.cfg
 	loops := c.Loops
 	if loops == 0 {
 		loops = runtime.GOMAXPROCS(0)
 	}
-	// One P more than loops: when every P is inside C, Go's monitor takes them away
-	// from calls that last longer than 20 µs, which is what a signature takes.
+	// One P more than loops: when every P is inside C, Go's monitor takes them
+	// away from calls that last longer than 20 µs, which is what a signature
+	// takes.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
 	collectOften()
-	var handler reactor.Handler = connlog.Logged{Handler: c.Service(), Log: d.log}
+	service, err := services.Named(c.ServiceName)
+	if err != nil {
+		panic(err) // package config lets no other name in
+	}
+	handler := connlog.Logged{Handler: service, Log: d.log}
 	d.srv = services.NewServer(handler, d.built.Context)
 	if c.Trace {
-		t := tracer{d.output}
-		d.srv.Trace, d.srv.Handler = t.operation, traced{handler, t}
+		t := tracer{handler, d.output}
+		d.srv.Trace, d.srv.Handler = t.operation, t
 	}
-	d.guard = guard.New(admission(c), connlog.NewRefusals(d.log).Refused)
-	d.srv.Admit, d.srv.Release = d.guard.Admit, d.guard.Release
+	d.limiter = connlimit.New(connLimits(c))
+	d.srv.Admit, d.srv.Release = connlog.Refusals(d.log, d.limiter.Admit), d.limiter.Release
 	if c.ProxyProtocol {
-		d.srv.Header = proxyproto.Header(c.ProxyTrusted)
+		d.srv.Header = proxyproto.Header(c.ProxyTrusted...)
 	}
 	d.srv.Loops, d.srv.Logger = loops, d.log
 	d.srv.KeepAlive = c.Timeouts.KeepAlive
@@ -198,33 +191,33 @@ func (d *process) makeServer() {
 	}
 	d.srv.Session.MaxQueue = math.MaxInt // the limits bound it, and can be changed
 	d.srv.SetLimits(limits(c))
-	d.failed = make(chan error, len(c.Listen))
+	d.admin = newAdmin(map[string]func() uint64{"stderr": d.output.stderr.Dropped, "stdout": d.output.stdoutDropped,
+		"keylog": d.tls.KeyLogDropped()}, prommetrics.New("sslecho", d.srv))
+	d.admin.show(c, d.built.Certificates)
 }
 
-// admission are the limits that the guard keeps.
-func admission(c *config.Config) guard.Limits {
+// connLimits are the limits by address.
+func connLimits(c *config.Config) connlimit.Limits {
 	l := &c.Limits
-	return guard.Limits{MaxConns: l.MaxConns, MaxConnsPerAddr: l.MaxConnsPerAddr, Rate: l.NewConnsRate, Burst: l.Burst()}
+	return connlimit.Limits{MaxConns: l.MaxConns, MaxConnsPerAddr: l.MaxConnsPerAddr, Rate: l.NewConnsRate, Burst: l.Burst()}
 }
 
-// limits are those that the server keeps.
+// limits are those of the server.
 func limits(c *config.Config) reactor.Limits {
 	t := &c.Timeouts
 	return reactor.Limits{
 		HandshakeTimeout: t.Handshake, IdleTimeout: t.Idle, WriteTimeout: t.Write, CloseTimeout: t.Close,
-		MaxHandshakes: c.Limits.MaxHandshakes, MaxQueued: c.Limits.MaxQueued,
-		MaxQueue: int(c.Limits.MaxQueue),
+		MaxHandshakes: c.Limits.MaxHandshakes, MaxQueued: c.Limits.MaxQueued, MaxQueue: int(c.Limits.MaxQueue),
 	}
 }
 
-// listen opens or inherits the sockets, those of an address together. Sockets of systemd take the place of --listen.
+// listen opens or inherits the sockets, those of an address together, and
+// serves the admin listener. Sockets of systemd take the place of --listen.
 func (d *process) listen() (all [][]net.Listener, err error) {
 	defer func() {
 		if err != nil {
-			for _, ls := range all {
-				for _, l := range ls {
-					l.Close()
-				}
+			for _, l := range slices.Concat(all...) {
+				l.Close()
 			}
 		}
 	}()
@@ -235,37 +228,77 @@ func (d *process) listen() (all [][]net.Listener, err error) {
 	for _, l := range activated {
 		all = append(all, []net.Listener{l})
 	}
-	if len(all) > 0 {
-		d.failed = make(chan error, len(all))
-		return all, nil
+	open := func(flag, name, address string) ([]net.Listener, error) {
+		ls, err := d.sockets.Listen(name, address, func() ([]net.Listener, error) {
+			if flag == "--listen" {
+				d.srv.Addr = address
+				return d.srv.Listen()
+			}
+			network, path := "tcp", address
+			if unix := unixPath(address); unix != "" {
+				network, path = "unix", unix
+			}
+			l, err := net.Listen(network, path)
+			return []net.Listener{l}, err
+		})
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w: stop the process that listens there, or use another address; remove a unix socket that nobody has", err)
+		}
+		if err != nil {
+			err = fmt.Errorf("%s %s: %w", flag, address, err)
+		}
+		return ls, err
 	}
 	times := map[string]int{} // an address may be given twice, such as one with port 0
-	for _, addr := range d.cfg.Listen {
-		times[addr]++
-		ls, err := d.sockets.Listen(fmt.Sprintf("%s for the %d. time", addr, times[addr]), addr, func() ([]net.Listener, error) {
-			d.srv.Addr = addr
-			return d.srv.Listen()
-		})
+	for _, address := range d.cfg.Listen {
+		if len(activated) > 0 {
+			break
+		}
+		times[address]++
+		ls, err := open("--listen", fmt.Sprintf("%s (%d)", address, times[address]), address)
 		if err != nil {
-			if errors.Is(err, syscall.EADDRINUSE) {
-				err = fmt.Errorf("%w: stop the process that listens there, or use another address; remove a unix socket that nobody has", err)
-			}
-			return all, fmt.Errorf("--listen %s: %w", addr, err)
+			return all, err
 		}
 		all = append(all, ls)
 	}
+	if d.cfg.Admin == "" {
+		return all, nil
+	}
+	ls, err := open("--admin", "admin "+d.cfg.Admin, d.cfg.Admin)
+	if err != nil {
+		return all, err
+	}
+	d.admin.serve(ls[0], d.log, d.cfg.Pprof, d.srv.Ping)
+	d.output.say("admin on "+addressOf(ls[0]), slog.String("address", addressOf(ls[0])))
 	return all, nil
 }
 
-// greet says on standard output where the daemon serves.
-func (d *process) greet(listening [][]net.Listener) {
+func addressOf(l net.Listener) string {
+	if a, ok := l.Addr().(*net.UnixAddr); ok {
+		return "unix:" + a.Name
+	}
+	return l.Addr().String()
+}
+
+// printListening says on standard output where the daemon serves, and how to
+// try it.
+func (d *process) printListening(listening [][]net.Listener) {
 	d.output.say(cssl.Version().String())
 	for _, ls := range listening {
 		a := addressOf(ls[0])
 		d.output.say("listening on "+a, slog.String("address", a))
 	}
-	if print := d.built.Fingerprint; print != "" {
-		d.output.say("certificate made in memory, SHA-256 "+print, slog.String("fingerprint", print))
-		d.output.say("try: " + clientLine(listening[0][0]))
+	if d.built.Fingerprint == "" {
+		return
+	}
+	d.output.say("certificate made in memory, SHA-256 "+d.built.Fingerprint, slog.String("fingerprint", d.built.Fingerprint))
+	switch a := listening[0][0].Addr().(type) {
+	case *net.UnixAddr:
+		d.output.say("try: openssl s_client -unix " + a.Name)
+	case *net.TCPAddr:
+		if a.IP.IsUnspecified() {
+			a = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: a.Port}
+		}
+		d.output.say("try: openssl s_client -connect " + a.String())
 	}
 }

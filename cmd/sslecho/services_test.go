@@ -88,24 +88,10 @@ func sServer(t *testing.T) string {
 	t.Helper()
 	cmd := exec.Command("openssl", "s_server", "-rev", "-accept", "127.0.0.1:0",
 		"-cert", testcerts.Path("ecdsa.pem"), "-key", testcerts.Path("ecdsa.key"))
-	var out safeBuffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
+	out := &start(t, cmd).out
 	accept := regexp.MustCompile(`ACCEPT (\S+)\n`)
-	for deadline := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
-		if m := accept.FindStringSubmatch(out.String()); m != nil {
-			return m[1]
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("s_server prints no address: %s", out.String())
-		}
-	}
+	until(t, "s_server prints its address", func() bool { return accept.MatchString(out.String()) })
+	return accept.FindStringSubmatch(out.String())[1]
 }
 
 // TestReverse: each input is answered alike by our service and by s_server -rev, whole, byte

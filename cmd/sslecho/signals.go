@@ -11,11 +11,12 @@ import (
 	"time"
 )
 
-// forceTimeout is how long the daemon has to end by itself after a second signal.
+// forceTimeout is how long the daemon has to end by itself after a second
+// signal.
 const forceTimeout = 3 * time.Second
 
-// signals are heard on a goroutine that does nothing else, from the beginning of the program to its end. So they count whatever the
-// rest of it waits for.
+// signals are heard on a goroutine that does nothing else, from the beginning
+// of the program to its end. So they count whatever the rest of it waits for.
 type signals struct {
 	reload, upgrade chan struct{} // SIGHUP and SIGUSR2: one that waits to be seen stands for all
 	stop            chan struct{} // closed by the first SIGTERM or SIGINT while the daemon serves
@@ -29,8 +30,9 @@ type signals struct {
 	force  func()
 }
 
-// hearSignals begins to hear them. A reader of the output that goes away does not end the process.
-func hearSignals() *signals {
+// newSignals begins to hear them. A reader of the output that goes away does
+// not end the process.
+func newSignals() *signals {
 	s := &signals{
 		reload: make(chan struct{}, 1), upgrade: make(chan struct{}, 1),
 		stop: make(chan struct{}), again: make(chan struct{}), aborted: make(chan struct{}), forced: make(chan struct{}),
@@ -79,7 +81,8 @@ func (s *signals) hear(sig os.Signal) {
 	}
 }
 
-// serve says that from now on a signal drains the daemon. It reports false if one has ended the start already.
+// serve says that from now on a signal drains the daemon. It reports false if
+// one has ended the start already.
 func (s *signals) serve() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,22 +103,19 @@ func (s *signals) first() os.Signal {
 	return s.ends[0]
 }
 
-// obey does what signals say, until the daemon ends.
-func (d *process) obey() error {
+// handleSignals does what signals say, until the daemon ends.
+func (d *process) handleSignals() error {
 	ctx, cancel := context.WithCancel(context.Background())
-	reloads := make(chan struct{})
-	go func() {
-		defer close(reloads)
-		d.reloads(ctx)
-	}()
-	endReloads := func() { cancel(); <-reloads }
+	var reloads sync.WaitGroup
+	reloads.Go(func() { d.reloads(ctx) })
+	endReloads := func() { cancel(); reloads.Wait() }
 	defer endReloads()
 	for {
 		select {
 		case err := <-d.failed:
 			d.srv.Close()
 			return err
-		case <-d.sockets.Replaced():
+		case <-d.sockets.Exit():
 			endReloads()
 			d.handOver()
 			return nil
@@ -129,22 +129,22 @@ func (d *process) obey() error {
 	}
 }
 
-// upgrade starts the program anew. If that one serves, Replaced tells.
+// upgrade starts the program anew. If that one serves, Exit tells.
 func (d *process) upgrade() {
 	d.log.Info("upgrade: starting the new process")
 	switch err := d.sockets.Upgrade(); {
-	case err != nil && d.watch.ending.Load():
+	case err != nil && d.admin.ending.Load():
 		d.log.Info("upgrade: given up, for this process is about to end")
 	case err != nil:
 		d.log.Error("upgrade failed, this process goes on", "error", err)
 	}
 }
 
-// handOver lets the connections end that this process still has, while another one serves. After the drain timeout, or at a
-// signal, they are closed.
+// handOver lets the connections end that this process still has, while another
+// one serves. After the drain timeout, or at a signal, they are closed.
 func (d *process) handOver() {
-	d.watch.ending.Store(true)
-	d.watch.close() // the new process answers there
+	d.admin.ending.Store(true)
+	d.admin.close() // the new process answers there
 	d.srv.StopAccepting()
 	n := d.srv.Conns()
 	d.output.say(fmt.Sprintf("replaced: %d connections have %v to end", n, d.cfg.Timeouts.Drain), slog.Int("connections", n))
@@ -152,12 +152,13 @@ func (d *process) handOver() {
 	d.end(d.cfg.Timeouts.Close)
 }
 
-// drain ends the daemon: it serves on for the delay, then connections may end by themselves, then those that are left are closed in good
-// order. A second signal cuts them off.
+// drain ends the daemon: it serves on for the delay, then connections may end
+// by themselves, then those that are left are closed in good order. A second
+// signal cuts them off.
 func (d *process) drain() {
 	t, sig := d.cfg.Timeouts, d.signals.first()
 	d.notify.Stopping()
-	d.watch.ending.Store(true)
+	d.admin.ending.Store(true)
 	if t.DrainDelay > 0 {
 		d.output.say(fmt.Sprintf("%s: not ready, serving on for %v", sig, t.DrainDelay))
 		if wait(t.DrainDelay, d.signals.again, func() bool { return false }) {
@@ -179,16 +180,14 @@ func (d *process) drain() {
 // empty reports whether there are no connections.
 func (d *process) empty() bool { return d.srv.Conns() == 0 }
 
-// wait waits for a time, or until over answers true. It reports whether a signal has ended it.
+// wait waits for a time, or until over returns true. It reports whether a
+// signal has ended it.
 func wait(timeout time.Duration, signal <-chan struct{}, over func() bool) (signalled bool) {
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
+	end := time.After(timeout)
 	for !over() {
 		select {
-		case <-look.C:
-		case <-timer.C:
+		case <-time.After(20 * time.Millisecond):
+		case <-end:
 			return false
 		case <-signal:
 			return true
@@ -197,7 +196,8 @@ func wait(timeout time.Duration, signal <-chan struct{}, over func() bool) (sign
 	return false
 }
 
-// end closes all connections within a time, and cuts off the rest; a second signal ends the wait.
+// end closes all connections within a time, and cuts off the rest; a second
+// signal ends the wait.
 func (d *process) end(timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -208,11 +208,11 @@ func (d *process) end(timeout time.Duration) {
 		case <-ctx.Done():
 		}
 	}()
-	if err := d.srv.Shutdown(ctx); err != nil {
-		n := d.srv.Conns()
-		d.srv.Close()
-		d.output.say(fmt.Sprintf("stopped, %d connections cut off", n), slog.Int("connections", n))
+	if d.srv.Shutdown(ctx) == nil {
+		d.output.say("stopped")
 		return
 	}
-	d.output.say("stopped")
+	n := d.srv.Conns()
+	d.srv.Close()
+	d.output.say(fmt.Sprintf("stopped, %d connections cut off", n), slog.Int("connections", n))
 }

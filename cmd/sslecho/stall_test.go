@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -52,14 +51,13 @@ func TestStalledOutput(t *testing.T) {
 		feed   func(addr string) error // makes the daemon write something
 	}{
 		{"stderr", []string{"--log-level=debug"}, speakHTTP},
-		{"stdout", []string{"--trace", "--log-level=error"}, chat},
-		{"keylog", []string{"--log-level=error"}, shakeHands},
+		{"stdout", []string{"--trace", "--log-level=error"}, chat(1000)},
+		{"keylog", []string{"--log-level=error"}, chat(1)},
 	} {
 		t.Run(c.output, func(t *testing.T) {
 			listen, admin := freePort(t), freePort(t)
 			cmd := exec.Command(binary, append(c.args, "--listen="+listen, "--admin="+admin)...)
 			var back io.Reader
-			var err error
 			switch c.output {
 			case "stderr":
 				back, cmd.Stderr = stalled(t)
@@ -76,12 +74,7 @@ func TestStalledOutput(t *testing.T) {
 				back = f
 				cmd.Args = append(cmd.Args, "--keylog="+name)
 			}
-			if err = cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan struct{})
-			go func() { cmd.Wait(); close(ended) }()
-			defer func() { cmd.Process.Kill(); <-ended }()
+			r := start(t, cmd)
 			d := &installed{t: t, listen: listen, admin: admin, out: os.Stderr}
 			until(t, "the daemon serves", func() bool { status, _ := d.get("/readyz"); return status == http.StatusOK })
 			dropped := fmt.Sprintf("sslecho_log_lines_dropped_total{output=%q}", c.output)
@@ -113,26 +106,11 @@ func TestStalledOutput(t *testing.T) {
 					t.Error("the log does not tell that lines are missing")
 				}
 			}
-			cmd.Process.Signal(syscall.SIGTERM)
-			select {
-			case <-ended:
-			case <-time.After(limit):
-				t.Fatal("it does not end")
-			}
-			if s := cmd.ProcessState.ExitCode(); s != 0 {
+			r.signal(syscall.SIGTERM)
+			if s := r.status(); s != 0 {
 				t.Errorf("status %d, want 0", s)
 			}
 		})
-	}
-}
-
-// until waits for a condition.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not so: %s", what)
-		}
 	}
 }
 
@@ -171,37 +149,25 @@ func speakHTTP(addr string) error {
 	return nil
 }
 
-// shakeHands makes a handshake and an echo.
-func shakeHands(addr string) error {
-	c, err := tryTLS("tcp", addr, &tls.Config{})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if _, err := c.Write([]byte("x")); err != nil {
-		return err
-	}
-	_, err = io.ReadFull(c, make([]byte, 1))
-	return err
-}
-
-// chat makes a handshake and a thousand echoes, each of which has lines in a
-// trace.
-func chat(addr string) error {
-	c, err := tryTLS("tcp", addr, &tls.Config{})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	for range 1000 {
-		if _, err := c.Write([]byte("x")); err != nil {
+// chat returns what makes a handshake and some echoes, each of which has lines
+// in a trace.
+func chat(echoes int) func(addr string) error {
+	return func(addr string) error {
+		c, err := tryTLS("tcp", addr, nil)
+		if err != nil {
 			return err
 		}
-		if _, err = io.ReadFull(c, make([]byte, 1)); err != nil {
-			return err
+		defer c.Close()
+		for range echoes {
+			if _, err := c.Write([]byte("x")); err != nil {
+				return err
+			}
+			if _, err = io.ReadFull(c, make([]byte, 1)); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
-	return nil
 }
 
 // TestBlockedStart (P56): a start that waits for a file says for which one, and a signal ends it.
@@ -229,26 +195,13 @@ func TestBlockedStart(t *testing.T) {
 			if flag, of, ok := strings.Cut(c.flag, " "); ok {
 				given, shown = []string{flag, of + name}, flag+" "+of+name
 			}
-			var out safeBuffer
-			cmd := exec.Command(binary, append(append(c.args, "--listen=127.0.0.1:0"), given...)...)
-			cmd.Stdout, cmd.Stderr = &out, &out
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			ended := make(chan struct{})
-			go func() { cmd.Wait(); close(ended) }()
-			defer func() { cmd.Process.Kill(); <-ended }()
-			out.expect(t, "still waiting")
-			cmd.Process.Signal(c.sig)
-			select {
-			case <-ended:
-			case <-time.After(limit):
-				t.Fatal("it does not end")
-			}
-			if s := cmd.ProcessState.ExitCode(); s != 1 {
+			r := start(t, exec.Command(binary, append(append(c.args, "--listen=127.0.0.1:0"), given...)...))
+			r.out.expect(t, "still waiting")
+			r.signal(c.sig)
+			if s := r.status(); s != 1 {
 				t.Errorf("status %d, want 1", s)
 			}
-			if text := out.String(); strings.Count(text, shown) != 2 || !strings.Contains(text, "ended by "+c.sig.String()) {
+			if text := r.out.String(); strings.Count(text, shown) != 2 || !strings.Contains(text, "ended by "+c.sig.String()) {
 				t.Errorf("not said twice that it waits for %s, or not that %v ended it:\n%s", shown, c.sig, text)
 			}
 		})
@@ -293,28 +246,17 @@ func TestBlockedReload(t *testing.T) {
 // TestSecondSignalWhateverHappens (P56): systemd does not read what it is told, which holds the drain up for ever. A second signal ends
 // the process.
 func TestSecondSignalWhateverHappens(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "notify")
-	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer systemd.Close()
-	t.Setenv("NOTIFY_SOCKET", name)
+	m := newManager(t)
+	t.Setenv("NOTIFY_SOCKET", m.path)
 	d := runDaemon(t)
-	b := make([]byte, 1000)
-	systemd.SetReadDeadline(time.Now().Add(limit))
-	for !strings.Contains(string(b), "READY=1") {
-		if _, err := systemd.Read(b); err != nil {
-			t.Fatal(err)
-		}
-	}
+	m.hears("READY=1")
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
 	for err == nil {
-		err = unix.Sendto(fd, []byte("full"), 0, &unix.SockaddrUnix{Name: name})
+		err = unix.Sendto(fd, []byte("full"), 0, &unix.SockaddrUnix{Name: m.path})
 	}
 	if err != unix.EAGAIN {
 		t.Fatal(err)

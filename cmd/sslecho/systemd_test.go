@@ -87,35 +87,30 @@ func TestFailedUpgrade(t *testing.T) {
 	pid := filepath.Join(pids, "pid")
 	cmd := exec.Command(binary, "--listen=127.0.0.1:0", "--pid-file", pid)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.path)
-	var out safeBuffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
+	r := start(t, cmd)
 	main := fmt.Sprintf("MAINPID=%d", cmd.Process.Pid)
 	m.hears("READY=1")
 	if err := os.Rename(pids, filepath.Join(dir, "gone")); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Process.Signal(syscall.SIGUSR2)
+	r.signal(syscall.SIGUSR2)
 	if s := m.hears("MAINPID="); s == main {
 		t.Errorf("%q at first", s)
 	}
 	if s := m.hears("MAINPID="); s != main {
 		t.Errorf("%q in the end, want %q", s, main)
 	}
-	out.expect(t, "upgrade failed, this process goes on")
-	out.expect(t, "sslecho: --pid-file "+pid)
+	r.out.expect(t, "upgrade failed, this process goes on")
+	r.out.expect(t, "sslecho: --pid-file "+pid)
 	if err := os.Rename(filepath.Join(dir, "gone"), pids); err != nil {
 		t.Fatal(err)
 	}
 	if got := mustReadFile(t, pid); got != strconv.Itoa(cmd.Process.Pid) {
 		t.Errorf("pid file %q", got)
 	}
-	cmd.Process.Signal(sigterm)
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("%v\n%s", err, out.String())
+	r.signal(syscall.SIGTERM)
+	if s := r.status(); s != 0 {
+		t.Errorf("status %d", s)
 	}
 	if _, err := os.Stat(pid); !os.IsNotExist(err) {
 		t.Errorf("the pid file of a process that has ended: %v", err)
@@ -124,17 +119,12 @@ func TestFailedUpgrade(t *testing.T) {
 
 // TestUpgradeAndEnd: an upgrade that a drain overtakes is no fault: the process has been told to end.
 func TestUpgradeAndEnd(t *testing.T) {
-	fifo := filepath.Join(t.TempDir(), "tickets") // the new process waits for its writer
-	if err := os.WriteFile(fifo, []byte(strings.Repeat("t", 48)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d := runDaemon(t, "--ticket-keys", fifo)
-	os.Remove(fifo)
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tickets := writeFile(t, "tickets", strings.Repeat("t", 48)) // the new process waits for its writer
+	d := runDaemon(t, "--ticket-keys", tickets)
+	os.Remove(tickets)
+	fifo(t, tickets)
 	d.signal(syscall.SIGUSR2)
-	w, err := os.OpenFile(fifo, os.O_WRONLY, 0) // it has begun to read
+	w, err := os.OpenFile(tickets, os.O_WRONLY, 0) // it has begun to read
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,16 +152,8 @@ func TestSocketActivation(t *testing.T) {
 	cmd := exec.Command("sh", "-c", `export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@"`, binary,
 		"--listen", other, "--pid-file", pid, "--log-level=warn", "--cert", testcerts.Path("ecdsa.pem"), "--key", testcerts.Path("ecdsa.key"))
 	cmd.ExtraFiles = []*os.File{f} // number 3, as systemd has it
-	var out safeBuffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	}()
-	running := func() int {
+	out := &start(t, cmd).out
+	pidOf := func() int {
 		b, _ := os.ReadFile(pid)
 		n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
 		return n
@@ -188,27 +170,19 @@ func TestSocketActivation(t *testing.T) {
 	}
 	out.expect(t, "listening on "+l.Addr().String())
 	serves()
-	for deadline := time.Now().Add(limit); running() == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("no pid")
-		}
-	}
-	first := running()
+	until(t, "there is a pid", func() bool { return pidOf() != 0 })
+	first := pidOf()
 	if err := syscall.Kill(first, syscall.SIGUSR2); err != nil {
 		t.Fatal(err)
 	}
 	out.expect(t, "stopped\n")
-	second := running()
+	second := pidOf()
 	if second == first {
 		t.Fatalf("nothing took over:\n%s", out.String())
 	}
 	serves()
 	syscall.Kill(second, syscall.SIGTERM)
-	for deadline := time.Now().Add(limit); strings.Count(out.String(), "stopped\n") < 2; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the second one does not stop:\n%s", out.String())
-		}
-	}
+	until(t, "the second one stops", func() bool { return strings.Count(out.String(), "stopped\n") == 2 })
 }
 
 // TestUser: the daemon binds and reads its key as root, and serves as somebody else.
@@ -216,15 +190,9 @@ func TestUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user")
 	}
-	dir := t.TempDir()
-	chain, key := filepath.Join(dir, "chain.pem"), filepath.Join(dir, "key.pem")
-	for path, name := range map[string]string{chain: "ecdsa.pem", key: "ecdsa.key"} {
-		if err := os.WriteFile(path, testcerts.Read(t, name), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	chain, key := writeFile(t, "chain.pem", string(testcerts.Read(t, "ecdsa.pem"))), writeFile(t, "key.pem", string(testcerts.Read(t, "ecdsa.key")))
 	d := runDaemon(t, "--cert", chain, "--key", key, "--user", "65534:65534", "--log-level=debug")
-	status := mustReadFile(t, fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+	status := mustReadFile(t, fmt.Sprintf("/proc/%d/status", d.Process.Pid))
 	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534", "Gid:\t65534\t65534\t65534\t65534", "Groups:\t65534"} {
 		if !strings.Contains(status, want) {
 			t.Errorf("no %q in\n%s", want, status)

@@ -15,29 +15,6 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
-// pair are the flags for a certificate.
-func pair(name string) []string {
-	return []string{"--cert", testcerts.Path(name + ".pem"), "--key", testcerts.Path(name + ".key")}
-}
-
-func clientCertificate(t *testing.T, name string) *tls.Certificate {
-	t.Helper()
-	c, err := tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &c
-}
-
-// served is the state of a new connection over which an echo went.
-func served(t *testing.T, addr string, cfg *tls.Config) tls.ConnectionState {
-	t.Helper()
-	c := dialTLS(t, "tcp", addr, cfg)
-	defer c.Close()
-	roundTrip(t, c, []byte("hello"))
-	return c.ConnectionState()
-}
-
 // TestCertificates: RSA and ECDSA side by side for the same name, another certificate for another name, and a stapled OCSP response for
 // the one that it belongs to.
 func TestCertificates(t *testing.T) {
@@ -54,10 +31,7 @@ func TestCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	staple := filepath.Join(t.TempDir(), "ocsp.der")
-	if err := os.WriteFile(staple, ocsp, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	staple := writeFile(t, "ocsp.der", string(ocsp))
 	args := append(append(pair("ecdsa"), pair("rsa")...), "--ocsp-file", staple, "--ocsp-file=",
 		"--sni", "*.example="+testcerts.Path("ed25519.pem")+","+testcerts.Path("ed25519.key"))
 	d := runDaemon(t, args...)
@@ -116,21 +90,14 @@ func TestClientCertificates(t *testing.T) {
 
 // TestSharedTickets: a session of one host resumes on another that has the same ticket keys, in rotation too, and not on one that has others.
 func TestSharedTickets(t *testing.T) {
-	dir := t.TempDir()
-	key := func(seed string) string {
-		return base64.StdEncoding.EncodeToString([]byte(strings.Repeat(seed, 48))) + "\n"
-	}
-	host := func(name string, seeds ...string) string {
-		file, content := filepath.Join(dir, name), ""
+	host := func(seeds ...string) string {
+		content := ""
 		for _, s := range seeds {
-			content += key(s)
+			content += base64.StdEncoding.EncodeToString([]byte(strings.Repeat(s, 48))) + "\n"
 		}
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return runDaemon(t, append(pair("ecdsa"), "--ticket-keys", file)...).addr()
+		return runDaemon(t, append(pair("ecdsa"), "--ticket-keys", writeFile(t, "keys", content))...).addr()
 	}
-	first, rotated, foreign := host("first", "a", "b"), host("rotated", "b", "a"), host("foreign", "c")
+	first, rotated, foreign := host("a", "b"), host("b", "a"), host("c")
 	cfg := &tls.Config{ServerName: "localhost", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 	for i, step := range []struct {
 		addr    string

@@ -1,45 +1,52 @@
 package config
 
 import (
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
-// Command is the command line of sslecho. Without a subcommand it loads the settings and calls run with them, unless
-// --print-config without --check was all that was asked for. "sslecho version" prints what version answers, with --json in that form. Its errors
-// are those of run, ErrUsage, or of writing to its output.
+// Command returns the command line of sslecho. Without a subcommand it loads
+// the settings and calls run with them, unless --print-config without --check
+// was all that was asked for. "sslecho version" prints what version returns,
+// with --json in that form. An error that is not of run is bad usage.
 func Command(run func(*Config) error, version func(asJSON bool) string) *cobra.Command {
 	return command(os.Environ, run, version)
 }
 
-// Load is what a Command with these arguments, without the program's name, and this environment would run with. It
-// is nil when the arguments ask for something else, such as help, which goes to out.
-func Load(args, environ []string, out io.Writer) (*Config, error) {
-	var loaded *Config
+// Load is what a Command with these arguments and this environment would run
+// with. It is nil when the arguments ask for something else, such as help,
+// which goes to out.
+func Load(args, environ []string, out io.Writer) (loaded *Config, err error) {
 	cmd := command(func() []string { return environ }, func(c *Config) error { loaded = c; return nil }, func(bool) string { return "" })
 	cmd.SetArgs(append([]string{}, args...))
 	cmd.SetOut(out)
 	cmd.SetErr(out)
-	err := cmd.Execute()
+	err = cmd.Execute()
 	return loaded, err
 }
 
 func command(environ func() []string, run func(*Config) error, version func(asJSON bool) string) *cobra.Command {
-	root := bare(func(s *setting) string { return s.usage })
-	root.Args = noArguments
+	root := &cobra.Command{Use: "sslecho", Short: "a TLS echo daemon over the system's OpenSSL", SilenceErrors: true, SilenceUsage: true}
+	root.Flags().AddFlagSet(flagSet())
+	root.Flags().SortFlags = false
+	root.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return usage(fmt.Errorf("unexpected argument %q: everything is a flag%s", args[0], didYouMean("sslecho ", args[0], []string{"completion", "man", "version"})))
+	}
 	root.ValidArgsFunction = cobra.NoFileCompletions
 	root.RunE = func(cmd *cobra.Command, _ []string) error {
-		flags, err := changed(cmd.Flags())
-		if err != nil {
-			return err
-		}
-		c, err := load(flags, environ)
+		c, err := load(used(cmd.Flags()), environ)
 		if err != nil {
 			return err
 		}
@@ -51,91 +58,60 @@ func command(environ func() []string, run func(*Config) error, version func(asJS
 		return run(c)
 	}
 	root.SetFlagErrorFunc(flagError)
-	ofCobra := root.HelpFunc()
+	help := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		if cmd.HasParent() {
-			ofCobra(cmd, args)
+			help(cmd, args)
 			return
 		}
-		printHelp(cmd.OutOrStdout())
+		io.WriteString(cmd.OutOrStdout(), Help())
 	})
-	complete(root)
-	root.AddCommand(completion(), manual(), versionCommand(version))
+	for _, s := range settings {
+		complete := cobra.FixedCompletions(s.value.choices, cobra.ShellCompDirectiveNoFileComp)
+		switch {
+		case s.name == "config":
+			_ = root.MarkFlagFilename(s.name, "yaml", "yml")
+		case s.arg != argFile && s.arg != argNames && s.arg != "DIR": // files are what shells offer anyway
+			_ = root.RegisterFlagCompletionFunc(s.name, complete)
+		}
+	}
+	print := func(use, short string, text func() string) *cobra.Command {
+		return &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), text())
+			return err
+		}}
+	}
+	var asJSON bool
+	versions := print("version", "Print the versions of sslecho, Go and OpenSSL", func() string { return version(asJSON) })
+	versions.Flags().BoolVar(&asJSON, "json", false, "print them as JSON")
+	root.AddCommand(versions, print("man", "Print the man page, for man -l -", man))
 	return root
 }
 
-func versionCommand(version func(asJSON bool) string) *cobra.Command {
-	cmd := &cobra.Command{Use: "version", Short: "Print the versions of sslecho, Go and OpenSSL", Args: noArguments}
-	asJSON := cmd.Flags().Bool("json", false, "print them as JSON")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), version(*asJSON))
-		return err
-	}
-	return cmd
-}
-
-// bare is the root command with its flags, and what is said of each.
-func bare(about func(*setting) string) *cobra.Command {
-	root := &cobra.Command{
-		Use:                   "sslecho [flags]",
-		Short:                 summary,
-		SilenceErrors:         true,
-		SilenceUsage:          true,
-		DisableAutoGenTag:     true,
-		DisableFlagsInUseLine: true,
-	}
-	fs := root.Flags()
+// flagSet has a flag for each setting. The values are read together with the
+// other sources.
+func flagSet() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("sslecho", pflag.ContinueOnError)
 	fs.SortFlags = false
 	for _, s := range settings {
-		f := fs.VarPF(&flagValue{setting: s}, s.name, "", about(s))
+		fs.StringArray(s.name, nil, s.usage)
 		if s.arg == "" {
-			f.NoOptDefVal = "true"
+			fs.Lookup(s.name).NoOptDefVal = "true"
 		}
 	}
 	fs.BoolP("help", "h", false, "print a summary of the flags")
-	return root
+	return fs
 }
 
-// flagValue keeps what a flag was used with. It is read together with the other sources.
-type flagValue struct {
-	setting *setting
-	uses    []string
-}
-
-// String implements pflag.Value.
-func (v *flagValue) String() string {
-	if v.uses == nil {
-		return v.setting.def
+// used has the texts of the flags that were used.
+func used(fs *pflag.FlagSet) raw {
+	r := raw{}
+	for _, s := range settings {
+		if f := fs.Lookup(s.name); f.Changed {
+			r[s.name] = s.fromFlag(f.Value.(pflag.SliceValue).GetSlice())
+		}
 	}
-	return strings.Join(v.uses, v.setting.separator())
-}
-
-// Set implements pflag.Value.
-func (v *flagValue) Set(text string) error {
-	v.uses = append(v.uses, text)
-	return nil
-}
-
-// Type implements pflag.Value. Completions offer a flag again if its type is an array.
-func (v *flagValue) Type() string {
-	switch {
-	case v.setting.arg == "":
-		return "bool"
-	case v.setting.value.isList():
-		return "stringArray"
-	}
-	return "string"
-}
-
-func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	var commands []string
-	for _, sub := range cmd.Commands() {
-		commands = append(commands, sub.Name())
-	}
-	return usage(fmt.Errorf("unexpected argument %q: everything is a flag%s", args[0], didYouMean(cmd.Name()+" ", args[0], commands)))
+	return r
 }
 
 // flagError says in our words what pflag refuses.
@@ -148,4 +124,113 @@ func flagError(cmd *cobra.Command, err error) error {
 		err = fmt.Errorf("--%s: there is no such flag%s", name, didYouMean("--", name, flags))
 	}
 	return usage(err)
+}
+
+// Peek returns the log format that the arguments or the environment ask for,
+// and the name of the configuration file, each empty if there is none. It reads
+// no file, and passes over what is wrong: it is for what has to be said before
+// Command has loaded the settings.
+func Peek(args []string) (format, file string) {
+	fs := flagSet()
+	fs.ParseErrorsAllowlist.UnknownFlags = true
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	_ = fs.Parse(args)
+	flags := used(fs)
+	environment, _ := fromEnvironment(os.Environ())
+	return logFormat(flags, environment), configFile(flags, environment)
+}
+
+// FormatIn returns the log format that a configuration file asks for, or else
+// LogText.
+func FormatIn(file string) string {
+	r, _ := fromFile(file)
+	if format := logFormat(r); format != "" {
+		return format
+	}
+	return LogText
+}
+
+func logFormat(sources ...raw) string {
+	for _, r := range sources {
+		if f := r["log-format"]; len(f) > 0 && slices.Contains([]string{LogText, LogJSON}, f[0]) {
+			return f[0]
+		}
+	}
+	return ""
+}
+
+// left is a flag and what stands for its value.
+func (s *setting) left() string {
+	switch {
+	case s.arg == "":
+		return "--" + s.name
+	case s.repeat:
+		return "--" + s.name + " " + s.arg + "..."
+	}
+	return "--" + s.name + " " + s.arg
+}
+
+// Help is what --help prints: a line for each flag, in groups.
+func Help() string {
+	width := 0
+	for _, s := range settings {
+		width = max(width, len(s.left()))
+	}
+	var b strings.Builder
+	b.WriteString(`sslecho: a TLS echo daemon over the system's OpenSSL
+
+Usage: sslecho [flags]
+       sslecho completion SHELL | man | version
+A flag wins over SSLECHO_NAME in the environment, that over a key of --config.
+FILE... and the like: the flag may be repeated.
+`)
+	for i, s := range settings {
+		if i == 0 || s.group != settings[i-1].group {
+			fmt.Fprintf(&b, "%s:\n", s.group)
+		}
+		fmt.Fprintf(&b, "  %-*s  %s", width, s.left(), s.usage)
+		if !slices.Contains([]string{"", "0", "0s", "false"}, s.def) {
+			fmt.Fprintf(&b, " (default %s)", s.def)
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "  %-*s  print this summary\n", width, "-h, --help")
+	return b.String()
+}
+
+//go:embed sslecho.8
+var page string
+
+var (
+	quoted = regexp.MustCompile("`([^`]*)`")
+	dashes = regexp.MustCompile(`--[a-z-]+`)
+)
+
+// escapeFlags keeps roff from making hyphens of what is to be typed as it stands.
+func escapeFlags(text string) string {
+	return dashes.ReplaceAllStringFunc(text, func(flag string) string { return strings.ReplaceAll(flag, "-", `\-`) })
+}
+
+// man is the man page.
+func man() string {
+	var b strings.Builder
+	for _, s := range settings {
+		flag, arg, _ := strings.Cut(s.left(), " ")
+		fmt.Fprintf(&b, ".TP\n\\fB%s\\fP %s\n%s.", flag, arg, s.usage)
+		if s.def != "" && s.arg != "" {
+			fmt.Fprintf(&b, " Default: %s.", s.def)
+		}
+		if s.repeat {
+			b.WriteString(" May be repeated.")
+		}
+		if s.more != "" {
+			b.WriteString(" " + quoted.ReplaceAllString(s.more, `\fB$1\fR`))
+		}
+		if !s.reload && !s.act {
+			b.WriteString(" A change needs a restart.")
+		}
+		b.WriteString("\n")
+	}
+	return escapeFlags(strings.Replace(page, "@OPTIONS@\n", b.String(), 1))
 }

@@ -1,3 +1,20 @@
+// Package config reads the settings of sslecho from flags, the environment and
+// a file, which one table describes: settings.go.
+//
+// A flag wins over the environment, the environment over the file, the file
+// over the default, and the whole value wins: lists are not joined. Each source
+// gives texts, which are read in one place, so that a value means the same
+// wherever it stands, and an error can name the flag, the variable or the key
+// of the file.
+//
+// A flag that may be repeated takes one element each time, so that an element
+// may contain a comma. In a variable the elements are joined by commas, those
+// of SSLECHO_SNI by semicolons. In the file a list is a list, or one element
+// alone.
+//
+// No setting holds a secret; some name a file that does. A key that is given in
+// place of the name of its file is refused, and an error about such a setting
+// does not repeat the value.
 package config
 
 import (
@@ -5,16 +22,18 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
-	"github.com/spacemonad/go-openssl/internal/services"
-	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/internal/filetype"
 )
 
-// Config is all settings. Whoever has it must not change what its slices hold. It may be used from any goroutine.
+// Config is all settings. Whoever has it must not change what its slices hold.
+// It may be used from any goroutine.
 type Config struct {
 	Listen      []string // "host:port" or "unix:/path", as reactor.Server.Addr takes them
 	Loops       int      // 0: one for each core
@@ -41,52 +60,41 @@ type Config struct {
 	PrintConfig bool   // Command prints it; nothing is left to do
 	File        string // the configuration file, or empty
 
-	sources map[string]source // by setting; those that are not here have their default
-	flags   map[string]any    // what the command line set
+	texts   raw               // of all settings
+	sources map[string]source // of texts
+	flags   raw               // what the command line set
 	environ func() []string
 }
 
-// TLS is what a server's Context is built from. Files are named, not read.
+// TLS is what a server's Context is built from. Files are named, not read:
+// those of Config are the files of clients' CAs and revocation lists.
 type TLS struct {
+	cssl.Config // Verify is never VerifyDefault after Load
+
+	Library                cssl.LibraryConfig
 	Certs, Keys, OCSPFiles []string // see Certificates
 	SNI                    []ServerName
 	PassphraseFile         string // of all keys that are encrypted
 	PINFile                string // of all keys that are URIs
-
-	Providers                   []string // none: those of OpenSSLConfig, or OpenSSL's own choice
-	ProviderPath, OpenSSLConfig string
-	Properties                  string // of algorithms
-
-	MinVersion, MaxVersion                 cssl.TLSVersion // 0: the library's choice
-	Records                                cssl.Records
-	Ciphers, CipherSuites, Groups, SigAlgs string
-	ALPN                                   []string
-	Renegotiation                          bool
-	KeyLogFile                             string
-
-	ClientAuth          cssl.VerifyMode // never VerifyDefault after Load
-	ClientCA, ClientCRL string
-	ClientVerifyDepth   int // 0: OpenSSL's default
-
-	Tickets         int // of TLS 1.3 for a full handshake
-	NoTickets       bool
-	TicketKeysFile  string
-	SessionLifetime time.Duration // from the full handshake on
-	SessionCache    int           // entries; 0: none
+	TicketKeysFile         string
+	KeyLogFile             string
 }
 
-// Certificate names the files of one. Key is empty when the key is in Chain, or a URI (IsURI); OCSP is empty when nothing is to be stapled.
+// Certificate names the files of one. Key is empty when the key is in Chain, or
+// a URI (IsURI); OCSP is empty when nothing is to be stapled.
 type Certificate struct {
 	Chain, Key, OCSP string
 }
 
-// ServerName is a name that clients ask for, exact or a wildcard ("*.example"), and its certificates.
+// ServerName is a name that clients ask for, exact or a wildcard ("*.example"),
+// and its certificates.
 type ServerName struct {
 	Name         string
 	Certificates []Certificate
 }
 
-// Certificates are those for clients that ask for no name, or for none of SNI: none when one is to be made in memory.
+// Certificates are those for clients that ask for no name, or for none of SNI:
+// none when one is to be made in memory.
 func (t *TLS) Certificates() []Certificate {
 	var out []Certificate
 	for i, chain := range t.Certs {
@@ -102,6 +110,29 @@ func (t *TLS) Certificates() []Certificate {
 	return out
 }
 
+// File is a file or a URI that a setting names, or empty.
+type File struct{ Flag, Name string }
+
+// Files are those that a build reads each time, and keys that are URIs.
+func (t *TLS) Files() []File {
+	files := []File{{"--key-passphrase-file ", t.PassphraseFile}, {"--pin-file ", t.PINFile}, {"--client-ca ", t.CAFile},
+		{"--client-crl ", t.CRLFile}, {"--ticket-keys ", t.TicketKeysFile}}
+	for _, x := range t.Certificates() {
+		files = append(files, File{"--cert ", x.Chain}, File{"--key ", x.Key}, File{"--ocsp-file ", x.OCSP})
+	}
+	for _, n := range t.SNI {
+		for _, x := range n.Certificates {
+			files = append(files, File{"--sni " + n.Name + "=", x.Chain}, File{"--sni " + n.Name + "=", x.Key})
+		}
+	}
+	return files
+}
+
+// AsksClients reports whether clients are asked for certificates.
+func (t *TLS) AsksClients() bool {
+	return t.Verify == cssl.VerifyOptional || t.Verify == cssl.VerifyRequire
+}
+
 // Limits of connections. 0 is no limit, except where it says otherwise.
 type Limits struct {
 	MaxConns, MaxConnsPerAddr int
@@ -112,8 +143,9 @@ type Limits struct {
 	MaxQueued                 int64   // bytes over all connections
 }
 
-// Burst is how many connections of one address may come at once under NewConnsRate: unless it was set, as many as the
-// rate allows in a second, and at least one.
+// Burst is how many connections of one address may come at once under
+// NewConnsRate: unless it was set, as many as the rate allows in a second, and
+// at least one.
 func (l *Limits) Burst() int {
 	if l.NewConnsBurst > 0 {
 		return l.NewConnsBurst
@@ -121,8 +153,9 @@ func (l *Limits) Burst() int {
 	return max(1, int(math.Ceil(l.NewConnsRate)))
 }
 
-// Timeouts of connections. Idle, Write and KeepAlive are 0 for none; Drain is 0 when connections get no time to end. A drain has DrainDelay first,
-// then DrainWait, then Drain.
+// Timeouts of connections. Idle, Write and KeepAlive are 0 for none; Drain is 0
+// when connections get no time to end. A drain has DrainDelay first, then
+// DrainWait, then Drain.
 type Timeouts struct {
 	Handshake, Idle, Write, Close, Drain time.Duration
 	DrainDelay, DrainWait                time.Duration
@@ -130,18 +163,10 @@ type Timeouts struct {
 	Reload                               time.Duration
 }
 
-// User is whom the process becomes. Both are names or numbers; Group is empty for the user's own. The zero User is
-// no change.
+// User is whom the process becomes. Both are names or numbers; Group is empty
+// for the user's own. The zero User is no change.
 type User struct {
 	Name, Group string
-}
-
-// String is name or name:group, and empty for the zero User.
-func (u User) String() string {
-	if u.Group == "" {
-		return u.Name
-	}
-	return u.Name + ":" + u.Group
 }
 
 // What LogFormat may be.
@@ -150,16 +175,8 @@ const (
 	LogJSON = "json"
 )
 
-// Service is what ServiceName names.
-func (c *Config) Service() reactor.Handler {
-	s, err := services.Named(c.ServiceName)
-	if err != nil {
-		panic(err) // Load lets no other name in
-	}
-	return s
-}
-
-// Warnings are what an operator should know of settings that are valid and dangerous, a line each.
+// Warnings are what an operator should know of settings that are valid and
+// dangerous, a line each.
 func (c *Config) Warnings() []string {
 	var out []string
 	if f := c.TLS.KeyLogFile; f != "" {
@@ -174,32 +191,101 @@ func (c *Config) Warnings() []string {
 	return out
 }
 
-// ErrUsage is found by errors.Is in what is wrong with the arguments, the environment or the configuration file, as
-// opposed to what fails later.
+// ErrUsage is found by errors.Is in what is wrong with the arguments, the
+// environment or the configuration file, as opposed to what fails later.
 var ErrUsage = errors.New("bad usage")
 
 // usageError is one or more faults in the settings, on one line.
-type usageError struct {
-	errs   []error
-	format string // LogFormat; empty if it is not known
-}
+type usageError []error
 
-func (e *usageError) Error() string {
-	texts := make([]string, len(e.errs))
-	for i, err := range e.errs {
-		texts[i] = err.Error()
+func (e usageError) Error() string {
+	var texts []string
+	for _, err := range e {
+		texts = append(texts, strings.ReplaceAll(err.Error(), "\n", " "))
 	}
-	return strings.ReplaceAll(strings.Join(texts, "; "), "\n", " ")
+	return strings.Join(texts, "; ")
 }
 
-func (e *usageError) Is(target error) bool { return target == ErrUsage }
+func (e usageError) Is(target error) bool { return target == ErrUsage }
 
-func (e *usageError) Unwrap() []error { return e.errs }
+func (e usageError) Unwrap() []error { return e }
 
-// usage is nil without errors.
+// usage returns nil without errors.
 func usage(errs ...error) error {
 	if len(errs) == 0 {
 		return nil
 	}
-	return &usageError{errs: errs}
+	return usageError(errs)
+}
+
+// conflicts are the settings that do not fit together. An error names the
+// setting as in its source.
+func (c *Config) conflicts() (errs []error) {
+	t, l := &c.TLS, &c.Limits
+	given := func(name string) bool { return c.sources[name] != byDefault } // if only to its default
+	check := func(bad bool, name, format string, args ...any) {
+		if bad {
+			errs = append(errs, errors.New(c.where(name)+fmt.Sprintf(format, args...)))
+		}
+	}
+	check(len(c.Listen) == 0, "listen", ": there is no address to listen on")
+	seen := map[string]bool{}
+	for _, a := range c.Listen {
+		check(seen[a] && !anyPort(a), "listen", " %q: the address is there twice", a)
+		seen[a] = true
+	}
+	check(c.Admin != "" && seen[c.Admin] && !anyPort(c.Admin), "admin", " %q: --listen has the same address; use another one", c.Admin)
+	check(c.Pprof && c.Admin == "", "pprof", " without --admin: give the address where the profiles are to be served")
+
+	certs, keys, staples := len(t.Certs), len(t.Keys), len(t.OCSPFiles)
+	check(slices.Contains(t.Certs, ""), "cert", ": the name of a file is missing")
+	check(keys > 0 && certs == 0, "key", " without --cert: give the certificate too")
+	check(keys > 0 && certs > 0 && keys != certs, "key", ": there are %d keys and %d certificates; give one key for each --cert "+
+		"in the same order, or none at all when they are in the files of the chains", keys, certs)
+	check(staples > certs, "ocsp-file", ": there are %d responses and %d certificates; give one for each --cert, in the same order", staples, certs)
+	names := map[string]bool{}
+	for _, n := range t.SNI {
+		lower := strings.ToLower(n.Name)
+		check(names[lower], "sni", ": %s is there twice; put all its certificates behind one name", n.Name)
+		names[lower] = true
+	}
+	uris := slices.ContainsFunc(t.Files(), func(f File) bool { return IsURI(f.Name) })
+	check(t.PINFile != "" && !uris, "pin-file", " without a key that is a URI: --key-passphrase-file is for encrypted files")
+	check(t.MaxVersion != 0 && t.MinVersion > t.MaxVersion, "min-version", " is above --max-version: %v and %v", t.MinVersion, t.MaxVersion)
+	check(t.NoTickets && t.TicketKeysFile != "", "ticket-keys", " with --no-tickets: there is nothing to encrypt; take one of them out")
+
+	asks := t.AsksClients()
+	check(asks && t.CAFile == "", "client-auth", " without --client-ca: give the CAs that clients' certificates are checked against")
+	// Who sets none in so many words may leave the rest in the file.
+	none := !asks && !given("client-auth")
+	const noAuth = " without --client-auth: no client is asked for a certificate; use optional or require"
+	check(none && t.CAFile != "", "client-ca", noAuth)
+	check(none && t.CRLFile != "", "client-crl", noAuth)
+
+	check(l.NewConnsBurst > 0 && l.NewConnsRate == 0 && !given("new-conns-rate"), "new-conns-burst",
+		" without --new-conns-rate: there is no rate that it could go over")
+	check(c.ProxyProtocol && len(c.ProxyTrusted) == 0, "proxy-protocol", " without --proxy-trusted: name the networks of the proxies, "+
+		"or else everybody could say which address they come from")
+	check(len(c.ProxyTrusted) > 0 && !given("proxy-protocol"), "proxy-trusted", " without --proxy-protocol: no header is read")
+	return errs
+}
+
+// anyPort reports whether the system chooses the port of an address, so that it
+// is another one each time.
+func anyPort(a string) bool {
+	_, port, err := net.SplitHostPort(a)
+	return err == nil && port == "0" && !strings.HasPrefix(a, "unix:")
+}
+
+// Files are the files that a reload reads: the configuration file, and those
+// that settings name, those of file: URIs too.
+func (c *Config) Files() []string {
+	files := []string{c.File}
+	for _, f := range c.TLS.Files() {
+		if IsURI(f.Name) {
+			f.Name = filetype.PathOf(f.Name)
+		}
+		files = append(files, f.Name)
+	}
+	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/knadh/koanf/parsers/yaml"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
@@ -42,7 +42,7 @@ func TestBadValues(t *testing.T) {
 		{"loops", "", "use a whole number from 1 to 1024, or 0 for one for each core"},
 		{"tickets", "0", "use a whole number from 1 to 16"},
 		{"tickets", "1.5", "use a whole number from 1 to 16"},
-		{"service", "daytime", "no such service: use echo, discard, chargen or reverse"},
+		{"service", "daytime", "use echo, discard, chargen or reverse"},
 		{"min-version", "1.4", "use 1.0, 1.1, 1.2 or 1.3"},
 		{"max-version", "SSLv3", "use 1.0, 1.1, 1.2 or 1.3"},
 		{"client-auth", "yes", "use none, optional or require"},
@@ -75,7 +75,7 @@ func TestBadValues(t *testing.T) {
 		{"alpn", "h2\x7f", "use no control characters, such as the end of a line"},
 		{"sni", "a.example=", "the name of a file is missing"},
 	} {
-		b, err := yaml.Parser().Marshal(map[string]any{x.name: x.text})
+		b, err := yaml.Marshal(map[string]any{x.name: x.text})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,13 +143,12 @@ func TestBadFiles(t *testing.T) {
 		"loops: 1\nloops: 2":                   `"loops" already defined`,
 		"---\nloops: 1\n---\nloops: 2":         "more than one YAML document",
 		"loops:":                               "loops: there is no value: give one, or take the key out",
-		"loops: [1]":                           "loops: one value is wanted, not a list",
-		"loops: {a: 1}":                        "loops: a value is wanted, not keys below it",
-		"alpn: {a: 1}":                         "alpn: a value is wanted, not keys below it",
-		"alpn: [[h2]]":                         "alpn: a text, a number, true or false is wanted",
-		"pid-file: 2020-01-01":                 "put other things in quotes",
-		"sni: {a.example: }":                   "sni: a.example: a text",
-		"sni: {a.example: ['a,b', c]}":         "sni: a.example: the name of a file cannot contain a comma",
+		"loops: [1]":                           "loops: one value is wanted, not a list or keys",
+		"loops: {a: 1}":                        "loops: one value is wanted, not a list or keys",
+		"alpn: {a: 1}":                         "alpn: one value is wanted, not a list or keys",
+		"alpn: [[h2]]":                         "alpn: an element of a list is one value",
+		"sni: {a.example: }":                   "the name of a file is missing",
+		"sni: {a.example: ['a,b', c]}":         "sni: a.example: name files without a comma",
 		"limits: {max-conns: 1}":               "limits: there is no such key; there are no sections, all keys stand at the top",
 		"check: true":                          "check: it cannot be set in the file, use --check or SSLECHO_CHECK",
 		"config: x":                            "config: it cannot be set in the file, use --config or SSLECHO_CONFIG",
@@ -180,11 +179,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"--trace", "false"}, `unexpected argument "false": everything is a flag`},
 		{[]string{"--cert"}, "flag needs an argument: --cert"},
 		{[]string{"-x"}, "unknown shorthand flag: 'x' in -x"},
-		{[]string{"man", "x"}, `unexpected argument "x"`},
 		{[]string{"version", "--lisen"}, "--lisen: there is no such flag"},
-		{[]string{"completion"}, "name one shell, bash, zsh or fish"},
-		{[]string{"completion", "tcsh"}, "name one shell, bash, zsh or fish"},
-		{[]string{"completion", "bash", "zsh"}, "name one shell, bash, zsh or fish"},
 	} {
 		if got := failure(t, x.args, nil); !strings.Contains(got, x.want) {
 			t.Errorf("%q: %s", x.args, got)

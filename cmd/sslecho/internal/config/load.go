@@ -4,19 +4,16 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"unicode"
 
-	"github.com/knadh/koanf/parsers/yaml"
-	"github.com/knadh/koanf/providers/confmap"
-	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
-	"github.com/knadh/koanf/providers/posflag"
-	"github.com/knadh/koanf/v2"
-	"github.com/spf13/pflag"
-	yamlv3 "go.yaml.in/yaml/v3"
+	"github.com/agext/levenshtein"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/spacemonad/go-openssl/internal/filetype"
 )
@@ -35,8 +32,22 @@ func (s source) String() string {
 	return [...]string{byDefault: "default", byFile: "file", byEnvironment: "environment", byFlag: "flag"}[s]
 }
 
-// where names a setting as it stands in its source: "--cert", "SSLECHO_CERT" or "/etc/sslecho.yaml: cert". One that has
-// its default is named by its flag.
+// raw has the texts of settings by name, as one source gives them: one text, or
+// those of a list.
+type raw map[string][]string
+
+const prefix = "SSLECHO_" // of our environment variables
+
+// foreign are the variables with our prefix that cobra reads in completions.
+var foreign = []string{prefix + "ACTIVE_HELP", prefix + "COMPLETION_DESCRIPTIONS"}
+
+// variable is the environment variable of a setting.
+func variable(name string) string {
+	return prefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// where names a setting as it stands in its source: "--cert", "SSLECHO_CERT" or
+// "/etc/sslecho.yaml: cert". One that has its default is named by its flag.
 func (c *Config) where(name string) string {
 	switch c.sources[name] {
 	case byFile:
@@ -47,182 +58,298 @@ func (c *Config) where(name string) string {
 	return "--" + name
 }
 
-// delimiter is in no name of a setting or a variable, so that koanf takes none for a path.
-const delimiter = "\x00"
-
-// changed is the raw value of each flag that was used.
-func changed(fs *pflag.FlagSet) (map[string]any, error) {
-	k := koanf.New(delimiter)
-	err := k.Load(posflag.ProviderWithFlag(fs, delimiter, nil, func(f *pflag.Flag) (string, any) {
-		v, ok := f.Value.(*flagValue)
-		if !ok || !f.Changed {
-			return "", nil // --help
-		}
-		return f.Name, v.setting.fromFlags(v.uses)
-	}), nil)
-	return k.Raw(), err
-}
-
-// loader puts the sources on top of each other.
-type loader struct {
-	config *Config
-	all    *koanf.Koanf
-	errs   []error
-}
-
-// load reads everything but the flags, which are raw values.
-func load(flags map[string]any, environ func() []string) (*Config, error) {
-	l := &loader{
-		config: &Config{sources: map[string]source{}, flags: flags, environ: environ},
-		all:    koanf.New(delimiter),
-	}
-	environment := l.environment()
-	l.config.File = configFile(environment, flags)
-	for from, raw := range [...]map[string]any{
-		byDefault: defaults(), byFile: l.file(), byEnvironment: environment, byFlag: flags,
-	} {
-		if err := l.all.Load(confmap.Provider(raw, ""), nil); err != nil {
-			return nil, err
-		}
-		for name := range raw {
-			l.config.sources[name] = source(from)
-		}
-	}
+// load reads the environment, the file and the flags.
+func load(flags raw, environ func() []string) (*Config, error) {
+	c := &Config{texts: raw{}, sources: map[string]source{}, flags: flags, environ: environ}
+	environment, errs := fromEnvironment(environ())
+	c.File = configFile(flags, environment)
+	file, more := fromFile(c.File)
+	errs = append(errs, more...)
 	for _, s := range settings {
-		l.set(s)
-	}
-	if len(l.errs) > 0 {
-		return nil, &usageError{l.errs, l.config.LogFormat}
-	}
-	if err := l.config.Validate(); err != nil {
-		return nil, err
-	}
-	return l.config, nil
-}
-
-func (l *loader) complain(format string, args ...any) {
-	l.errs = append(l.errs, fmt.Errorf(format, args...))
-}
-
-// set reads the raw value that won.
-func (l *loader) set(s *setting) {
-	texts, ok := l.all.Get(s.name).([]string)
-	if !ok {
-		texts = []string{l.all.String(s.name)}
-	}
-	err := s.value.set(l.config, texts)
-	for _, text := range texts {
-		if err == nil && strings.ContainsFunc(text, unicode.IsControl) {
-			err = &badValue{text, errors.New("use no control characters, such as the end of a line")}
+		texts, from := s.split(s.def), byDefault
+		for i, r := range []raw{file, environment, flags} {
+			if t, ok := r[s.name]; ok {
+				texts, from = t, byFile+source(i)
+			}
+		}
+		c.texts[s.name], c.sources[s.name] = texts, from
+		err := s.value.set(c, texts)
+		if i := slices.IndexFunc(texts, func(t string) bool { return strings.ContainsFunc(t, unicode.IsControl) }); err == nil && i >= 0 {
+			err = &badValue{texts[i], errors.New("use no control characters, such as the end of a line")}
+		}
+		var bad *badValue
+		switch {
+		case errors.As(err, &bad) && (s.secret || errors.Is(err, errContent) || errors.Is(err, errPIN)):
+			errs = append(errs, fmt.Errorf("%s: %w (its value may be secret and is not shown)", c.where(s.name), bad.err))
+		case errors.As(err, &bad):
+			errs = append(errs, fmt.Errorf("%s %q: %w", c.where(s.name), bad.text, bad.err))
 		}
 	}
-	var bad *badValue
+	if len(errs) == 0 {
+		errs = c.conflicts()
+	}
+	return c, usage(errs...)
+}
+
+// split makes the elements of a list that is written as one text, or one text.
+func (s *setting) split(text string) []string {
 	switch {
-	case errors.As(err, &bad) && (s.secret || errors.Is(err, errContent) || errors.Is(err, errPIN)):
-		l.complain("%s: %w (its value may be secret and is not shown)", l.config.where(s.name), bad.err)
-	case errors.As(err, &bad):
-		l.complain("%s %q: %w", l.config.where(s.name), bad.text, bad.err)
+	case !s.value.list:
+		return []string{text}
+	case s.sep != "":
+		return split(text, s.sep)
 	}
+	return split(text, ",")
 }
 
-// defaults are the raw values of all settings.
-func defaults() map[string]any {
-	raw := map[string]any{}
-	for _, s := range settings {
-		raw[s.name] = s.fromVariable(s.def)
+func split(text, sep string) []string {
+	out := []string{}
+	if text == "" {
+		return out
 	}
-	return raw
+	for part := range strings.SplitSeq(text, sep) {
+		out = append(out, strings.TrimSpace(part))
+	}
+	return out
 }
 
-// configFile is the file that is to be read, or empty.
-func configFile(environment, flags map[string]any) string {
-	for _, raw := range []map[string]any{flags, environment} {
-		if name, ok := raw["config"].(string); ok {
-			return name
+// fromFlag has the texts of a flag that was used at least once.
+func (s *setting) fromFlag(uses []string) []string {
+	switch {
+	case !s.value.list:
+		return uses[len(uses)-1:]
+	case len(uses) == 1 && uses[0] == "":
+		return []string{}
+	case s.repeat:
+		return uses
+	}
+	return s.split(strings.Join(uses, ","))
+}
+
+func configFile(sources ...raw) string {
+	for _, r := range sources {
+		if f, ok := r["config"]; ok {
+			return f[0]
 		}
 	}
 	return ""
 }
 
-// environment is the raw value of each of our variables.
-func (l *loader) environment() map[string]any {
-	byVariable, known := map[string]*setting{}, []string{}
+// fromEnvironment has the texts of our variables.
+func fromEnvironment(environ []string) (r raw, errs []error) {
+	r = raw{}
+	byVariable := map[string]*setting{}
 	for _, s := range settings {
 		byVariable[variable(s.name)] = s
-		known = append(known, strings.TrimPrefix(variable(s.name), prefix))
 	}
-	k := koanf.New(delimiter)
-	err := k.Load(env.Provider(delimiter, env.Opt{
-		Prefix:      prefix,
-		EnvironFunc: l.config.environ,
-		TransformFunc: func(name, text string) (string, any) {
-			s := byVariable[name]
-			switch {
-			case s != nil:
-				return s.name, s.fromVariable(text)
-			case !slices.Contains(foreign, name):
-				l.complain("%s: there is no such variable%s", name, didYouMean(prefix, strings.TrimPrefix(name, prefix), known))
-			}
-			return "", nil
-		},
-	}), nil)
-	if err != nil {
-		l.complain("environment: %w", err)
+	for _, line := range environ {
+		name, text, _ := strings.Cut(line, "=")
+		if !strings.HasPrefix(name, prefix) || slices.Contains(foreign, name) {
+			continue
+		}
+		if s := byVariable[name]; s != nil {
+			r[s.name] = s.split(text)
+		} else {
+			errs = append(errs, fmt.Errorf("%s: there is no such variable%s", name, didYouMean("", name, slices.Collect(maps.Keys(byVariable)))))
+		}
 	}
-	return k.Raw()
+	return r, errs
 }
 
-// file is the raw value of each key of the configuration file, if there is one.
-func (l *loader) file() map[string]any {
-	name := l.config.File
+// fromFile has the texts of the keys of the configuration file, if there is
+// one.
+func fromFile(name string) (r raw, errs []error) {
 	if name == "" {
-		return nil
+		return nil, nil
 	}
-	k := koanf.New(delimiter)
-	if err := k.Load(file.Provider(name), oneDocument{yaml.Parser()}); err != nil {
-		l.complain("the configuration file %s cannot be used: %w", name, err)
-		return nil
+	content := map[string]yaml.Node{}
+	p, err := os.ReadFile(name)
+	if err == nil {
+		d := yaml.NewDecoder(bytes.NewReader(p))
+		if err = d.Decode(&content); err == io.EOF {
+			err = nil
+		} else if err != nil {
+			err = fmt.Errorf("%w; want keys and values in YAML, found %s", err, filetype.Describe(p))
+		} else if d.Decode(new(yaml.Node)) != io.EOF {
+			err = errors.New("there is more than one YAML document in it")
+		}
 	}
-	keys := names(func(s *setting) bool { return !s.act })
-	raw, content := map[string]any{}, k.Raw()
+	if err != nil {
+		return nil, []error{fmt.Errorf("the configuration file %s cannot be used: %w", name, err)}
+	}
+	r = raw{}
 	for _, key := range slices.Sorted(maps.Keys(content)) {
-		s := lookup(key)
-		_, section := content[key].(map[string]any)
-		switch {
-		case s == nil && section:
-			l.complain("%s: %s: there is no such key%s; there are no sections, all keys stand at the top", name, key, didYouMean("", key, keys))
-			continue
-		case s == nil:
-			l.complain("%s: %s: there is no such key%s", name, key, didYouMean("", key, keys))
-			continue
-		case s.act:
-			l.complain("%s: %s: it cannot be set in the file, use --%s or %s", name, key, s.name, variable(s.name))
-			continue
+		node := content[key]
+		i := slices.IndexFunc(settings, func(s *setting) bool { return s.name == key })
+		if i < 0 {
+			text := "there is no such key" + didYouMean("", key, names(func(s *setting) bool { return !s.act }))
+			if node.Kind == yaml.MappingNode {
+				text += "; there are no sections, all keys stand at the top"
+			}
+			err = errors.New(text)
+		} else if s := settings[i]; s.act {
+			err = fmt.Errorf("it cannot be set in the file, use --%s or %s", key, variable(key))
+		} else {
+			r[key], err = s.fromNode(&node)
 		}
-		v, err := s.fromFile(content[key])
 		if err != nil {
-			l.complain("%s: %s: %w", name, key, err)
-			continue
+			delete(r, key)
+			errs = append(errs, fmt.Errorf("%s: %s: %w", name, key, err))
 		}
-		raw[key] = v
 	}
-	return raw
+	return r, errs
 }
 
-// oneDocument refuses a second document, which the parser would pass over.
-type oneDocument struct{ *yaml.YAML }
+// fromNode has the texts of a value in the file.
+func (s *setting) fromNode(n *yaml.Node) (texts []string, err error) {
+	switch {
+	case n.Kind == yaml.SequenceNode && s.value.list:
+		texts = []string{}
+		for _, element := range n.Content {
+			if element.Kind != yaml.ScalarNode {
+				return nil, errors.New("an element of a list is one value")
+			}
+			texts = append(texts, text(element))
+		}
+		return texts, nil
+	case n.Kind == yaml.MappingNode && s.arg == argNames: // name: files
+		for i := 0; i < len(n.Content); i += 2 {
+			name, files := n.Content[i].Value, n.Content[i+1]
+			list := []string{files.Value}
+			if files.Kind == yaml.SequenceNode {
+				if list, err = s.fromNode(files); err != nil || strings.Contains(strings.Join(list, ""), ",") {
+					return nil, fmt.Errorf("%s: name files without a comma", name)
+				}
+			}
+			texts = append(texts, name+"="+strings.Join(list, ","))
+		}
+		return texts, nil
+	case n.Kind != yaml.ScalarNode:
+		return nil, errors.New("one value is wanted, not a list or keys")
+	case n.Tag == "!!null":
+		return nil, errors.New("there is no value: give one, or take the key out")
+	}
+	return s.fromFlag([]string{text(n)}), nil
+}
 
-// Unmarshal implements koanf.Parser.
-func (p oneDocument) Unmarshal(b []byte) (map[string]any, error) {
-	d := yamlv3.NewDecoder(bytes.NewReader(b))
-	for documents := 0; d.Decode(new(yamlv3.Node)) == nil; documents++ {
-		if documents > 0 {
-			return nil, errors.New("there is more than one YAML document in it")
+// text is a scalar as it was written, but for what is no UTF-8.
+func text(n *yaml.Node) (s string) {
+	if n.ShortTag() == "!!binary" && n.Decode(&s) == nil {
+		return s
+	}
+	return n.Value
+}
+
+// names are the names of the settings for which ok returns true.
+func names(ok func(*setting) bool) (out []string) {
+	for _, s := range settings {
+		if ok(s) {
+			out = append(out, s.name)
 		}
 	}
-	content, err := p.YAML.Unmarshal(b)
-	if err != nil {
-		err = fmt.Errorf("%w; want keys and values in YAML, found %s", err, filetype.Describe(b))
+	return out
+}
+
+// alike is how similar a name must be, from 0 to 1, to be offered for a wrong
+// one. A common beginning counts.
+const alike = 0.55
+
+var similarity = levenshtein.NewParams().BonusThreshold(0.3).BonusPrefix(6)
+
+// didYouMean is the end of an error about a wrong name: the one of names that
+// is most like it, with mark in front.
+func didYouMean(mark, name string, names []string) string {
+	plain := func(s string) string {
+		return strings.ToLower(strings.NewReplacer(prefix, "", "_", "", "-", "", ".", "").Replace(s))
 	}
-	return content, err
+	best, text := alike, ""
+	for _, n := range names {
+		if m := levenshtein.Match(plain(name), plain(n), similarity); m > best {
+			best, text = m, ", did you mean "+mark+n+"?"
+		}
+	}
+	return text
+}
+
+// Reload reads the environment and the configuration file again, under the
+// flags of the command line that c came from. c stays as it is, and remains in
+// force if there is an error.
+func (c *Config) Reload() (*Config, error) {
+	next, err := load(c.flags, c.environ)
+	if err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// Changes names the settings that differ: those that a running daemon can
+// apply, and those that count from its next start. It compares settings, not
+// what stands in the files that they name.
+func Changes(old, new *Config) (applied, needRestart []string) {
+	for _, s := range settings {
+		var a, b Config // with this setting alone
+		_ = s.value.set(&a, old.texts[s.name])
+		_ = s.value.set(&b, new.texts[s.name])
+		switch {
+		case s.act || reflect.DeepEqual(a, b):
+		case s.reload:
+			applied = append(applied, s.name)
+		default:
+			needRestart = append(needRestart, s.name)
+		}
+	}
+	return applied, needRestart
+}
+
+// Merge is what a daemon that runs with running goes on with after it has
+// loaded another configuration: of that what it can apply, the rest as it was.
+// Compare the next one with this.
+func Merge(running, loaded *Config) *Config {
+	merged := *loaded
+	merged.texts, merged.sources = maps.Clone(loaded.texts), maps.Clone(loaded.sources)
+	for _, s := range settings {
+		if !s.act && !s.reload {
+			merged.texts[s.name], merged.sources[s.name] = running.texts[s.name], running.sources[s.name]
+			_ = s.value.set(&merged, running.texts[s.name]) // it was in order before
+		}
+	}
+	return &merged
+}
+
+// Print writes all settings as a configuration file, the source of each in a
+// comment behind it. Files that hold secrets are named and not read.
+func (c *Config) Print(w io.Writer) error {
+	var b bytes.Buffer
+	fmt.Fprintln(&b, "# sslecho: all settings, and where each comes from")
+	for i, s := range settings {
+		if s.act {
+			continue
+		}
+		if i == 0 || s.group != settings[i-1].group {
+			fmt.Fprintf(&b, "\n# %s\n", s.group)
+		}
+		node := &yaml.Node{Kind: yaml.SequenceNode}
+		for _, text := range c.texts[s.name] {
+			element := &yaml.Node{Kind: yaml.ScalarNode, Value: text}
+			if element.ShortTag() == "!!null" {
+				element.Style = yaml.DoubleQuotedStyle
+			}
+			node.Content = append(node.Content, element)
+		}
+		if !s.value.list {
+			node = node.Content[0]
+		} else if len(node.Content) == 0 {
+			node.Style = yaml.FlowStyle
+		}
+		text, err := yaml.Marshal(map[string]*yaml.Node{s.name: node})
+		if err != nil {
+			return fmt.Errorf("%s cannot be printed: %w", s.name, err)
+		}
+		// The comment ends the first line, where it also fits behind a list's
+		// key.
+		first, rest, _ := bytes.Cut(text, []byte("\n"))
+		fmt.Fprintf(&b, "%s # %v\n%s", first, c.sources[s.name], rest)
+	}
+	_, err := w.Write(b.Bytes())
+	return err
 }

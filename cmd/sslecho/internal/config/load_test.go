@@ -14,8 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/knadh/koanf/parsers/yaml"
+	"go.yaml.in/yaml/v3"
+
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/services"
 )
 
 // mustLoad wants a configuration.
@@ -107,18 +109,16 @@ var samples = map[string]struct {
 	"config":              {"", nil}, // a file that exists: see place
 }
 
-// plainOf is what a setting is after one text of a variable.
-func plainOf(t *testing.T, s *setting, text string) any {
+// has reports whether the field of a setting has the value of one text of a variable.
+func has(t *testing.T, c *Config, s *setting, text string) bool {
 	t.Helper()
-	c := &Config{}
-	raw, ok := s.fromVariable(text).([]string)
-	if !ok {
-		raw = []string{text}
-	}
-	if err := s.value.set(c, raw); err != nil {
+	got := *c
+	if err := s.value.set(&got, s.split(text)); err != nil {
 		t.Fatalf("%s: %v", s.name, err)
 	}
-	return s.value.plain(c)
+	want := *c
+	got.environ, want.environ = nil, nil // functions are never equal
+	return reflect.DeepEqual(got, want)
 }
 
 // place gives a setting a value in each of the sources that are in texts, beside what it needs.
@@ -131,7 +131,7 @@ func place(t *testing.T, s *setting, texts map[source]string) (args, environ []s
 		switch from {
 		case byFlag:
 			if s.repeat && text != "" {
-				for _, element := range split(text, s.separator()) {
+				for _, element := range s.split(text) {
 					args = append(args, "--"+s.name, element)
 				}
 			} else {
@@ -140,7 +140,11 @@ func place(t *testing.T, s *setting, texts map[source]string) (args, environ []s
 		case byEnvironment:
 			environ = append(environ, variable(s.name)+"="+text)
 		case byFile:
-			b, err := yaml.Parser().Marshal(map[string]any{s.name: plainOf(t, s, text)})
+			var content any = text
+			if s.value.list {
+				content = s.split(text)
+			}
+			b, err := yaml.Marshal(map[string]any{s.name: content})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -162,8 +166,7 @@ func TestEverySource(t *testing.T) {
 		if s.name == "config" {
 			sample.text = write(t, "")
 		}
-		want := plainOf(t, s, sample.text)
-		if reflect.DeepEqual(want, plainOf(t, s, s.def)) {
+		if slices.Equal(s.split(sample.text), s.split(s.def)) {
 			t.Errorf("%s: the sample is the default", s.name)
 		}
 		for _, from := range []source{byFile, byEnvironment, byFlag} {
@@ -172,8 +175,8 @@ func TestEverySource(t *testing.T) {
 			}
 			args, environ := place(t, s, map[source]string{from: sample.text})
 			c := mustLoad(t, args, environ)
-			if got := s.value.plain(c); !reflect.DeepEqual(got, want) {
-				t.Errorf("%s by %v: %v, want %v", s.name, from, got, want)
+			if !has(t, c, s, sample.text) {
+				t.Errorf("%s by %v: %v, want %s", s.name, from, c.texts[s.name], sample.text)
 			}
 			if got := c.sources[s.name]; got != from {
 				t.Errorf("%s by %v: comes from %v", s.name, from, got)
@@ -193,8 +196,8 @@ func TestPrecedence(t *testing.T) {
 			for i, text := range values {
 				args, environ := place(t, s, map[source]string{pair[0]: text, pair[1]: values[1-i]})
 				c := mustLoad(t, args, environ)
-				if got, want := s.value.plain(c), plainOf(t, s, text); !reflect.DeepEqual(got, want) || c.sources[s.name] != pair[0] {
-					t.Errorf("%s: %v over %v: %v from %v, want %v", s.name, pair[0], pair[1], got, c.sources[s.name], want)
+				if !has(t, c, s, text) || c.sources[s.name] != pair[0] {
+					t.Errorf("%s: %v over %v: %v from %v, want %s", s.name, pair[0], pair[1], c.texts[s.name], c.sources[s.name], text)
 				}
 			}
 		}
@@ -218,19 +221,22 @@ func TestDefaults(t *testing.T) {
 	want := &Config{
 		Listen:      []string{"127.0.0.1:8443"},
 		ServiceName: "echo",
-		TLS:         TLS{MinVersion: cssl.TLS12, ClientAuth: cssl.VerifyNone, Tickets: 1, SessionLifetime: 24 * time.Hour},
+		TLS:         TLS{Config: cssl.Config{MinVersion: cssl.TLS12, Verify: cssl.VerifyNone, Tickets: 1, SessionLifetime: 24 * time.Hour}},
 		Limits:      Limits{MaxQueue: 16 << 20},
 		Timeouts:    Timeouts{Handshake: 10 * time.Second, Close: 5 * time.Second, Drain: 10 * time.Second, KeepAlive: 15 * time.Second, Reload: 30 * time.Second},
 		LogLevel:    slog.LevelInfo,
 		LogFormat:   LogText,
-		sources:     c.sources, flags: c.flags, environ: nil,
+		texts:       c.texts, sources: c.sources, flags: c.flags,
 	}
 	c.environ = nil
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v\nwant\n%+v", c, want)
 	}
-	if c.Service() == nil || c.TLS.Certificates() != nil || len(c.Warnings()) != 0 {
-		t.Error(c.Service(), c.TLS.Certificates(), c.Warnings())
+	if n, err := parseSize(minQueue); n != 2*services.HighWater || err != nil {
+		t.Errorf("the least queue is %s, want twice services.HighWater", minQueue)
+	}
+	if c.TLS.Certificates() != nil || len(c.Warnings()) != 0 {
+		t.Error(c.TLS.Certificates(), c.Warnings())
 	}
 }
 
@@ -252,7 +258,7 @@ func TestTyped(t *testing.T) {
 		{c.User, User{Name: "nobody"}},
 		{c.TLS.MinVersion, cssl.TLS13},
 		{c.LogLevel, slog.LevelWarn},
-		{c.TLS.ClientAuth, cssl.VerifyOptional},
+		{c.TLS.Verify, cssl.VerifyOptional},
 		{c.Timeouts.Idle, 90 * time.Minute},
 		{len(c.Warnings()), 2},
 		{strings.Join(c.Warnings(), "\n"), "--keylog: the secrets of all connections are written to k; who reads it can decrypt them\n" +
@@ -302,11 +308,11 @@ func TestLists(t *testing.T) {
 
 // TestServerNamesInFile: a map and a list mean the same.
 func TestServerNamesInFile(t *testing.T) {
-	want := []ServerName{{"*.b.example", []Certificate{{"b.pem", "b.key", ""}, {"c.pem", "c.key", ""}}}, {"a.example", []Certificate{{"a.pem", "", ""}}}}
+	want := []ServerName{{"a.example", []Certificate{{"a.pem", "", ""}}}, {"*.b.example", []Certificate{{"b.pem", "b.key", ""}, {"c.pem", "c.key", ""}}}}
 	for _, content := range []string{
 		"sni: {a.example: a.pem, '*.b.example': [b.pem, b.key, c.pem, c.key]}",
 		"sni:\n  a.example: [a.pem]\n  '*.b.example': b.pem, b.key, c.pem,c.key\n",
-		"sni: ['*.b.example=b.pem,b.key,c.pem,c.key', a.example=a.pem]",
+		"sni: [a.example=a.pem, '*.b.example=b.pem,b.key,c.pem,c.key']",
 	} {
 		if got := mustLoad(t, []string{"--config", write(t, content)}, nil).TLS.SNI; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v", content, got)

@@ -16,18 +16,19 @@ import (
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
-	"golang.org/x/time/rate"
 )
 
-// Logged is a service that also logs. What a connection itself needs from its end on is asked of it then, so it costs
-// nothing while it lives.
+// Logged is a service that also logs. What a connection itself needs from its
+// end on is asked of it then, so it costs nothing while it lives.
 type Logged struct {
 	reactor.Handler
 	Log *slog.Logger
 }
 
-// OnClose implements reactor.Handler. A connection that was closed, or ended by one of our timeouts, is logged at level info; one that its peer
-// broke, or whose handshake failed, at level debug, for that is no fault of ours; a panic of the service at level error.
+// OnClose implements reactor.Handler. A connection that was closed, or ended by
+// one of our timeouts, is logged at level info; one that its peer broke, or
+// whose handshake failed, at level debug, for that is no fault of ours; a panic
+// of the service at level error.
 func (l Logged) OnClose(c *reactor.Conn, err error) {
 	l.Handler.OnClose(c, err)
 	s := c.State()
@@ -54,7 +55,8 @@ func (l Logged) OnClose(c *reactor.Conn, err error) {
 	l.Log.LogAttrs(ctx, level, "connection ended", attrs...)
 }
 
-// verdict is how loud an end is told, and its cause in words. shook: the handshake was done.
+// verdict is how loud an end is told, and its cause in words. shook: the
+// handshake was done.
 func verdict(err error, shook bool) (slog.Level, string) {
 	var e *tlsio.Error
 	switch {
@@ -86,37 +88,32 @@ func spokeHTTP(e *tlsio.Error) bool {
 	return false
 }
 
-// Refusals logs who was not let in, at most one line a second for each reason, which says how many there were.
-type Refusals struct {
-	log *slog.Logger
-
-	mu     sync.Mutex
-	reason map[string]*refusals
-}
-
-type refusals struct {
-	sometimes *rate.Limiter
-	silent    int // since the last line
-}
-
-// NewRefusals logs to log.
-func NewRefusals(log *slog.Logger) *Refusals {
-	return &Refusals{log: log, reason: map[string]*refusals{}}
-}
-
-// Refused is for package guard, whose reasons are few.
-func (r *Refusals) Refused(remote netip.AddrPort, reason error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.reason[reason.Error()]
-	if s == nil {
-		s = &refusals{sometimes: rate.NewLimiter(1, 1)}
-		r.reason[reason.Error()] = s
+// Refusals returns admit, which it also logs the errors of: at most one line a
+// second for each, which says how many there were. They must be few.
+func Refusals(log *slog.Logger, admit func(netip.AddrPort) error) func(netip.AddrPort) error {
+	type refusals struct {
+		last  time.Time
+		count int // since then
 	}
-	s.silent++
-	if !s.sometimes.Allow() {
-		return
+	var mu sync.Mutex
+	reasons := map[error]*refusals{}
+	return func(remote netip.AddrPort) error {
+		err := admit(remote)
+		if err == nil {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		r := reasons[err]
+		if r == nil {
+			r = &refusals{}
+			reasons[err] = r
+		}
+		r.count++
+		if now := time.Now(); now.Sub(r.last) >= time.Second {
+			log.Warn("connections refused", "reason", "limit of "+err.Error(), "remote", remote.String(), "count", r.count)
+			*r = refusals{last: now}
+		}
+		return err
 	}
-	r.log.Warn("connections refused", "reason", "limit of "+reason.Error(), "remote", remote.String(), "count", s.silent)
-	s.silent = 0
 }

@@ -1,89 +1,21 @@
 package filewatch
 
 import (
-	"bytes"
-	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sys/unix"
 )
 
 // limit is how long a step may take. It is far more than it needs.
 const limit = 30 * time.Second
-
-// clock is the time of a Watcher: nothing settles before settleNow.
-type clock struct {
-	mu    sync.Mutex
-	armed int
-	last  chan time.Time
-	hold  sync.Mutex     // while it is locked, the watcher waits in after
-	late  chan time.Time // what renews may take no longer; nil: it may for ever
-}
-
-func (c *clock) after(d time.Duration) <-chan time.Time {
-	if d == patience {
-		return c.late
-	}
-	c.hold.Lock()
-	defer c.hold.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.armed++
-	c.last = make(chan time.Time, 1)
-	return c.last
-}
-
-func (c *clock) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.armed
-}
-
-// wait waits until a change has been noticed for the nth time.
-func (c *clock) wait(t *testing.T, n int) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); c.count() < n; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d changes were noticed, want %d", c.count(), n)
-		}
-	}
-}
-
-// fire lets what has been noticed so far settle.
-func (c *clock) fire() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.last != nil {
-		select {
-		case c.last <- time.Time{}:
-		default:
-		}
-	}
-}
-
-// settleNow lets changes be told, and waits until one is. There may be events
-// that come later and start the wait anew.
-func (c *clock) settleNow(t *testing.T, w *Watcher) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); {
-		c.fire()
-		select {
-		case <-w.Changed():
-			return
-		case <-time.After(time.Millisecond):
-		}
-	}
-	t.Fatal("the change is not told")
-}
 
 // disk changes files, and fails the test if it cannot.
 type disk struct {
@@ -124,31 +56,31 @@ func newDisk(t *testing.T) disk {
 	return disk{t, root}
 }
 
-func begin(t *testing.T, log *bytes.Buffer) (*Watcher, *clock) {
+// at starts a Watcher of files that reports a change at once.
+func at(t *testing.T, files ...string) *Watcher {
 	t.Helper()
-	return beginWith(t, log, system{lookup: lookup, add: (*fsnotify.Watcher).Add})
-}
-
-// beginWith is begin with what sys has in place of the file system.
-func beginWith(t *testing.T, log *bytes.Buffer, sys system) (*Watcher, *clock) {
-	t.Helper()
-	c := &clock{late: make(chan time.Time)}
-	sys.after = c.after
-	w, err := start(slog.New(slog.NewTextHandler(log, nil)), sys)
+	w, err := newWatcher(func(time.Duration) <-chan time.Time { return time.After(0) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w, c
-}
-
-func watchAll(t *testing.T, w *Watcher, files []string) {
-	t.Helper()
-	if err := w.Watch(t.Context(), files); err != nil {
-		t.Fatal(err)
+	t.Cleanup(w.Close)
+	if unwatched := w.Add(files); len(unwatched) > 0 {
+		t.Fatal(unwatched)
 	}
+	return w
 }
 
-// TestChanges: each way to replace a file is noticed, again and again.
+func receive[T any](t *testing.T, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(limit):
+		t.Fatal("nothing happens")
+	}
+	return v
+}
+
+// TestChanges: each way to replace a file is noticed, and again by the next Watcher.
 func TestChanges(t *testing.T) {
 	volume := func(d disk, rev string) { // as the kubelet writes it
 		d.dir("vol/" + rev)
@@ -218,60 +150,55 @@ func TestChanges(t *testing.T) {
 			if tt.before != nil {
 				tt.before(d)
 			}
-			var log bytes.Buffer
-			w, c := begin(t, &log)
-			files := []string{d.path("other/" + tt.file), d.path(tt.file)}
-			watchAll(t, w, files)
 			for n := range 4 {
-				noticed := c.count()
+				w := at(t, d.path("other/"+tt.file), d.path(tt.file))
 				tt.change(d, strconv.Itoa(n))
-				c.wait(t, noticed+1)
-				c.settleNow(t, w)
-				if n%2 == 1 {
-					watchAll(t, w, files) // as a reload does
-				}
-			}
-			w.Close()
-			if log.Len() > 0 {
-				t.Error(log.String())
+				receive(t, w.Changed())
+				w.Close()
 			}
 		})
 	}
 }
 
-// TestTogether: a chain and its key that change one after the other are told as
-// one, when all is quiet.
+// TestTogether: a chain and its key that change one after the other are reported as one change, when all is quiet. Other files of the
+// directory do not count.
 func TestTogether(t *testing.T) {
 	d := newDisk(t)
 	d.write("chain", "1")
 	d.write("key", "1")
-	var log bytes.Buffer
-	w, c := begin(t, &log)
+	armed, settled := make(chan time.Duration, 1000), make(chan time.Time)
+	w, err := newWatcher(func(d time.Duration) <-chan time.Time { armed <- d; return settled })
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer w.Close()
-	watchAll(t, w, []string{d.path("chain"), d.path("key")})
-	for n := 2; n < 10; n++ {
-		for _, name := range []string{"chain", "key"} {
-			before := c.count()
-			d.write("new", strconv.Itoa(n))
-			d.rename("new", name)
-			c.wait(t, before+1)
-		}
+	w.Add([]string{d.path("chain"), d.path("key")})
+	d.write("other", "")
+	d.rename("other", "key.new")
+	for n := range 10 {
+		name := []string{"chain", "key"}[n%2]
+		d.write("new", strconv.Itoa(n))
+		d.rename("new", name) // makes one event
+		receive(t, armed)
 	}
 	select {
 	case <-w.Changed():
-		t.Fatal("told before it has settled")
+		t.Fatal("reported before it has settled")
+	case <-armed:
+		t.Fatal("another file counts")
 	default:
 	}
-	c.settleNow(t, w)
+	settled <- time.Now()
+	receive(t, w.Changed())
 	select {
 	case <-w.Changed():
-		t.Error("told twice")
+		t.Error("reported twice")
 	default:
 	}
 }
 
-// TestSettles: a change waits for quiet, and not for ever.
-func TestSettles(t *testing.T) {
+// TestPause: a change waits for quiet, and not for ever.
+func TestPause(t *testing.T) {
 	first := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	for after, want := range map[time.Duration]time.Duration{
 		0: settle, settle: settle, longest - settle: settle, longest - settle/4: settle / 4, longest: 0, longest + 1: 0,
@@ -282,179 +209,74 @@ func TestSettles(t *testing.T) {
 	}
 }
 
-// TestOthers: other files of the same directories are nobody's business.
-func TestOthers(t *testing.T) {
-	d := newDisk(t)
-	d.write("file", "")
-	var log bytes.Buffer
-	w, c := begin(t, &log)
-	defer w.Close()
-	watchAll(t, w, []string{d.path("file")})
-	d.write("other", "")
-	d.rename("other", "file.new")
-	d.link("file", "link")
-	d.must(os.Chmod(d.path("file"), 0o400)) // makes one event
-	c.wait(t, 1)
-	if n := c.count(); n != 1 {
-		t.Errorf("%d events counted", n)
-	}
-}
-
-// TestNewFiles: those of a later Watch are watched when it returns, also where
-// only then a link leads to them, and a change of both is noticed.
-func TestNewFiles(t *testing.T) {
+// TestAdd: files that are added later are watched too, and names are those of the working directory.
+func TestAdd(t *testing.T) {
 	d := newDisk(t)
 	d.dir("a")
 	d.dir("b")
-	d.write("a/file", "")
-	d.write("b/file", "")
-	var log bytes.Buffer
-	w, c := begin(t, &log)
-	defer w.Close()
-	watchAll(t, w, nil)
-	for i, name := range []string{"a/file", "b/file", "a/file"} {
-		watchAll(t, w, []string{d.path(name)})
-		before := c.count()
-		d.write(name, strconv.Itoa(i))
-		c.wait(t, before+1)
-		c.settleNow(t, w)
-	}
-}
-
-// TestRelative: names without a directory are those of the working directory.
-func TestRelative(t *testing.T) {
-	d := newDisk(t)
-	d.dir("a")
-	d.write("a/file", "")
 	t.Chdir(d.path("a"))
-	var log bytes.Buffer
-	w, c := begin(t, &log)
-	defer w.Close()
-	watchAll(t, w, []string{"../a/./file"})
-	d.write("a/file", "1")
-	c.wait(t, 1)
-	c.settleNow(t, w)
+	w := at(t, d.path("a/file"))
+	w.Add([]string{"../b/./file"})
+	for _, name := range []string{"a/file", "b/file"} {
+		d.write(name, "")
+		receive(t, w.Changed())
+	}
 }
 
-// TestOverflow: when the kernel has dropped events, everything counts as changed.
-func TestOverflow(t *testing.T) {
-	b, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
-	if err != nil {
-		t.Fatal(err)
-	}
-	most, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		t.Fatal(err)
-	}
+// TestLost: when the kernel has dropped events, everything counts as changed.
+func TestLost(t *testing.T) {
+	w := at(t)
+	w.notify.Errors <- fsnotify.ErrEventOverflow
+	receive(t, w.Changed())
+}
+
+// TestMoved: a link that is swapped while its directories are being added counts as changed.
+func TestMoved(t *testing.T) {
 	d := newDisk(t)
-	d.write("file", "")
-	var log bytes.Buffer
-	w, c := begin(t, &log)
-	watchAll(t, w, []string{d.path("file")})
-	c.hold.Lock() // nobody takes events
-	d.must(os.Chmod(d.path("file"), 0o400))
-	const readAhead = 4096 // events in the buffer of fsnotify
-	for range (most + readAhead) / 2 {
-		d.write("other", "")
-		d.remove("other")
-	}
-	d.must(os.Chmod(d.path("file"), 0o600)) // is lost
-	c.hold.Unlock()
-	c.wait(t, 2)
-	c.settleNow(t, w)
-	w.Close()
-	if n := c.count(); n != 2 {
-		t.Errorf("%d changes were noticed: the last one was not lost", n)
+	d.dir("0")
+	d.dir("1")
+	d.link("0", "link")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				d.link(strconv.Itoa(n%2), "link")
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	for range 20 {
+		w := at(t, d.path("link/file"))
+		receive(t, w.Changed())
+		w.Close()
 	}
 }
 
-// inotify counts the instances of the process, and their watches.
-func inotify(t *testing.T) (instances, watches int) {
-	t.Helper()
-	infos, err := filepath.Glob("/proc/self/fdinfo/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, info := range infos {
-		b, _ := os.ReadFile(info) // it may be closed by now
-		if target, _ := os.Readlink(strings.Replace(info, "fdinfo", "fd", 1)); target == "anon_inode:inotify" {
-			instances++
-			watches += strings.Count(string(b), "inotify wd:")
-		}
-	}
-	return instances, watches
-}
-
-// waitInotify waits until the process has so many instances and watches: those
-// that are not needed are closed in the background.
-func waitInotify(t *testing.T, instances, watches int) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
-		i, n := inotify(t)
-		if i == instances && n == watches {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d instances with %d watches, want %d with %d", i, n, instances, watches)
-		}
-	}
-}
-
-// TestNothingStays: directories that were moved away are watched no more, and
-// Close gives everything back.
-func TestNothingStays(t *testing.T) {
+// TestUnwatched: a directory that cannot be watched is named, and the others are watched.
+func TestUnwatched(t *testing.T) {
 	d := newDisk(t)
-	d.dir("a/b")
-	waitInotify(t, 0, 0) // of other tests
-	var log bytes.Buffer
-	w, c := begin(t, &log)
-	watchAll(t, w, []string{d.path("a/b/file")})
-	want := 1 + strings.Count(d.path("a/b"), "/")
-	for n := range 5 {
-		noticed := c.count()
-		d.rename("a", "old"+strconv.Itoa(n))
-		d.dir("a/b")
-		c.wait(t, noticed+1)
-		c.settleNow(t, w)
+	d.dir("good")
+	w := at(t)
+	long := strings.Repeat("x", 300) // of a component, which is refused whoever asks
+	unwatched := w.Add([]string{d.path(long + "/file"), d.path("good/file")})
+	if err := unwatched[d.path(long)]; len(unwatched) > 1 || err != nil && err != syscall.ENAMETOOLONG {
+		t.Error(unwatched)
 	}
-	waitInotify(t, 1, want)
-	w.Close()
-	if err := w.Watch(t.Context(), []string{d.path("a/b/file")}); err != errClosed {
-		t.Errorf("after Close: %v", err)
-	}
-	waitInotify(t, 0, 0)
+	d.write("good/file", "")
+	receive(t, w.Changed())
 }
 
-// TestNoInstance: without a descriptor there is no Watcher, and one that is there
-// goes on with what it has.
-func TestNoInstance(t *testing.T) {
-	d := newDisk(t)
-	d.write("file", "")
-	var log bytes.Buffer
-	w, c := begin(t, &log)
-	watchAll(t, w, []string{d.path("file")})
-	var was unix.Rlimit
-	d.must(unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
-	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
-	none := was
-	none.Cur = 0
-	d.must(unix.Setrlimit(unix.RLIMIT_NOFILE, &none))
-	if w, err := New(slog.Default()); err == nil || !strings.Contains(err.Error(), "fs.inotify.max_user_instances") {
-		if err == nil {
-			w.Close()
-		}
-		t.Errorf("without a descriptor: %v", err)
-	}
-	for range 2 {
-		before := c.count()
-		d.must(os.Chmod(d.path("file"), 0o400))
-		c.wait(t, before+1)
-		c.settleNow(t, w)
+// TestNil: without a Watcher nothing is watched.
+func TestNil(t *testing.T) {
+	var w *Watcher
+	if w.Add([]string{"file"}) != nil || w.Changed() != nil {
+		t.Error("a nil Watcher watches")
 	}
 	w.Close()
-	if !strings.Contains(log.String(), "level=WARN") {
-		t.Errorf("nothing is said: %q", log.String())
-	}
 }
 
 // TestLookups: every name on the way, with the directories that it is really in.
@@ -479,7 +301,7 @@ func TestLookups(t *testing.T) {
 		"none/../a":    {"none"},
 	} {
 		var got []string
-		for p := range lookups([]string{d.root + "/" + path}, lookup) {
+		for p := range lookups([]string{d.root + "/" + path}) {
 			if rel, ok := strings.CutPrefix(p, d.root+"/"); ok {
 				got = append(got, rel)
 			} else if !strings.HasPrefix(d.root+"/", p+"/") {
@@ -492,7 +314,7 @@ func TestLookups(t *testing.T) {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
 	}
-	if all := lookups([]string{d.path("a"), d.path("here")}, lookup); !slices.Contains(slices.Collect(maps.Values(all)), ".") {
+	if all := lookups([]string{d.path("a"), d.path("here")}); !slices.Contains(slices.Collect(maps.Values(all)), ".") {
 		t.Errorf("the target of a link is not there: %q", all)
 	}
 }

@@ -175,7 +175,7 @@ func TestDates(t *testing.T) {
 		}
 		return all
 	}
-	asking := config.TLS{ClientAuth: cssl.VerifyRequire, ClientCA: bundle(t, ca)}
+	asking := config.TLS{Config: cssl.Config{Verify: cssl.VerifyRequire, CAFile: bundle(t, ca)}}
 	inDate := chain(t, good, ca)
 	for name, tt := range map[string]struct {
 		t        config.TLS
@@ -200,19 +200,19 @@ func TestDates(t *testing.T) {
 			pemOf("TRUSTED CERTIFICATE", append(slices.Clone(ending.Raw), 0x30, 0)), 1))}}, warnings: []string{"ending.example expires"}, faults: []string{"may be incomplete"}},
 
 		"CA in date": {t: asking},
-		"CA soon":    {t: config.TLS{ClientAuth: cssl.VerifyOptional, ClientCA: bundle(t, endingCA)}, warnings: []string{"--client-ca … CA Ending CA expires in 9 days"}},
-		"one CA expired": {t: config.TLS{ClientAuth: cssl.VerifyRequire, ClientCA: bundle(t, expiredCA, ca, endingCA)},
+		"CA soon":    {t: config.TLS{Config: cssl.Config{Verify: cssl.VerifyOptional, CAFile: bundle(t, endingCA)}}, warnings: []string{"--client-ca … CA Ending CA expires in 9 days"}},
+		"one CA expired": {t: config.TLS{Config: cssl.Config{Verify: cssl.VerifyRequire, CAFile: bundle(t, expiredCA, ca, endingCA)}},
 			warnings: []string{"CA Expired CA expired on", "CA Ending CA expires"}},
-		"all CAs expired":    {t: config.TLS{ClientAuth: cssl.VerifyRequire, ClientCA: bundle(t, expiredCA, old)}, faults: []string{"CA Expired CA expired on", "CA Old Root expired on"}},
-		"CA renewed":         {t: config.TLS{ClientAuth: cssl.VerifyRequire, ClientCA: bundle(t, expiredCA, reissue(t, "Expired CA", expiredCA.key, root, 0, 500*days), endingCA, reissue(t, "Ending CA", endingCA.key, root, 0, 400*days))}},
-		"nobody is asked":    {t: config.TLS{ClientAuth: cssl.VerifyNone, ClientCA: bundle(t, expiredCA)}},
+		"all CAs expired":    {t: config.TLS{Config: cssl.Config{Verify: cssl.VerifyRequire, CAFile: bundle(t, expiredCA, old)}}, faults: []string{"CA Expired CA expired on", "CA Old Root expired on"}},
+		"CA renewed":         {t: config.TLS{Config: cssl.Config{Verify: cssl.VerifyRequire, CAFile: bundle(t, expiredCA, reissue(t, "Expired CA", expiredCA.key, root, 0, 500*days), endingCA, reissue(t, "Ending CA", endingCA.key, root, 0, 400*days))}}},
+		"nobody is asked":    {t: config.TLS{Config: cssl.Config{Verify: cssl.VerifyNone, CAFile: bundle(t, expiredCA)}}},
 		"CRL in date":        {t: withCRL(t, asking, crl(t, ca, days, 6*days))},
 		"CRL soon":           {t: withCRL(t, asking, crl(t, ca, 5*days, 2*days)), warnings: []string{"--client-crl … CRL of Inter expires in 47 hours"}},
 		"CRL expired":        {t: withCRL(t, asking, crl(t, ca, 5*days, -days)), faults: []string{"CRL of Inter expired on"}},
 		"one CRL expired":    {t: withCRL(t, asking, crl(t, ca, 5*days, -days)+crl(t, root, days, 60*days)), warnings: []string{"CRL of Inter expired on"}},
 		"CRL renewed":        {t: withCRL(t, asking, crl(t, ca, 5*days, -days)+crl(t, ca, days, 6*days))},
 		"parts of a CRL":     {t: withCRL(t, asking, crl(t, ca, 5*days, -days, part("http://a.example"))+crl(t, ca, days, 6*days, part("http://b.example"))), warnings: []string{"CRL of Inter expired on"}},
-		"CRLs and CAs":       {t: withCRL(t, config.TLS{ClientAuth: cssl.VerifyRequire, ClientCA: bundle(t, other, endingCA)}, crl(t, ca, 5*days, 2*days)), warnings: []string{"CA Ending CA expires", "CRL of Inter expires"}},
+		"CRLs and CAs":       {t: withCRL(t, config.TLS{Config: cssl.Config{Verify: cssl.VerifyRequire, CAFile: bundle(t, other, endingCA)}}, crl(t, ca, 5*days, 2*days)), warnings: []string{"CA Ending CA expires", "CRL of Inter expires"}},
 		"staple in date":     {t: config.TLS{Certs: []string{inDate}, OCSPFiles: []string{staple(t, good, ca, days, 6*days)}}},
 		"staple without end": {t: config.TLS{Certs: []string{inDate}, OCSPFiles: []string{staple(t, good, ca, 400*days, 0)}}},
 		"staple soon":        {t: config.TLS{Certs: []string{inDate}, OCSPFiles: []string{staple(t, good, ca, 5*days, 2*days)}}, warnings: []string{"--ocsp-file … response for good.example expires in 47 hours"}},
@@ -249,6 +249,6 @@ func TestDates(t *testing.T) {
 
 func withCRL(t *testing.T, c config.TLS, lists string) config.TLS {
 	t.Helper()
-	c.ClientCRL = file(t, "crl.pem", lists)
+	c.CRLFile = file(t, "crl.pem", lists)
 	return c
 }

@@ -74,7 +74,7 @@ func TestNamesShareOneContext(t *testing.T) {
 	}
 	// A build that fails leaves all as it was, for the next one too.
 	bad := c
-	bad.Ciphers = "NOPE"
+	bad.CipherList = "NOPE"
 	if _, err := b.Build(&bad); err == nil {
 		t.Fatal("accepted")
 	}

@@ -1,18 +1,25 @@
-// Package tlsconf builds what sslecho's TLS settings say: contexts, and the facts about certificates that an operator wants.
+// Package tlsconf builds what sslecho's TLS settings say: contexts, and what an
+// operator wants to know of certificates.
 package tlsconf
 
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,36 +29,37 @@ import (
 	"github.com/spacemonad/go-openssl/internal/logqueue"
 )
 
-// Builder builds contexts, the first one and those of each reload. It keeps what must stay the same: a certificate that was
-// made in memory, and the key log. A copy builds on its own from where it was made, so that a Build that waits for a file
-// for ever can be left behind with its copy.
+// Builder builds the first context and those of each reload. It keeps what
+// stays the same: a certificate made in memory, the key log, and OpenSSL's
+// library. A Build that waits for a file for ever can be left behind with a
+// copy.
 type Builder struct {
-	// At, if set, is told what Build may have to wait for from now on, such as "--cert /etc/chain.pem". Build calls it on its
-	// own goroutine.
+	// At, if set, is told what Build may have to wait for from now on, such as
+	// "--cert /etc/chain.pem".
 	At func(what string)
 	// Lost, if set, is told how many lines the key log has lost.
 	Lost func(n uint64)
 
-	made    *cssl.Certificate
-	print   string
-	keyFile *os.File
-	keyLog  *logqueue.Writer // to keyFile
-	lib     *cssl.Library    // nil: OpenSSL's default
-	last    *Built
+	made        *cssl.Certificate
+	fingerprint string
+	keyFile     *os.File
+	keyLog      *logqueue.Writer // to keyFile
+	lib         *cssl.Library    // nil: OpenSSL's default
+	last        *Built
 }
 
 const (
-	// maxKeyLog is how many bytes wait for the file of the key log.
-	maxKeyLog = 1 << 20
-	// closeTimeout is how long Close waits for that file.
-	closeTimeout = time.Second
+	maxKeyLog    = 1 << 20     // bytes that wait for the file of the key log
+	closeTimeout = time.Second // for which Close waits for that file
+	maxNamed     = 5           // files that a build may wait for, in one message
 )
 
 // Built is a context and what is known of it. Its owner closes the Context.
 type Built struct {
 	Context      *cssl.Context
 	Certificates []Certificate
-	// Fingerprint is the SHA-256 of the certificate that was made in memory; empty where there are files.
+	// Fingerprint is the SHA-256 of the certificate that was made in memory;
+	// empty where there are files.
 	Fingerprint string
 	// OutOfDate is what clients are refused for by now: a certificate or an
 	// intermediate, all CAs of clients, or all revocation lists.
@@ -59,13 +67,12 @@ type Built struct {
 	// Warnings are what an operator should look at, though it works.
 	Warnings []string
 
-	told          map[string]bool      // what look has said
-	files, before map[string]chainFile // what is known of chains, by file; before: from the last Build
-	issuers       map[string]*x509.Certificate
-	keys          map[string]bool // those that were looked at
+	told  map[string]bool // findings
+	cache map[[sha256.Size]byte]Certificate
 }
 
-// Close writes what the key log still holds, for a second at the most, and closes it.
+// Close writes what the key log still holds, for a second at most, and closes
+// it.
 func (b *Builder) Close() {
 	if b.keyLog == nil {
 		return
@@ -77,158 +84,182 @@ func (b *Builder) Close() {
 	}
 }
 
-// KeyLogDropped returns a function that tells how many lines of the key log were dropped so far; nil without a key log. Any goroutine may
-// call it.
+// KeyLogDropped returns a function that counts the lines of the key log that
+// were dropped. Any goroutine may call it.
 func (b *Builder) KeyLogDropped() func() uint64 {
 	if b.keyLog == nil {
-		return nil
+		return func() uint64 { return 0 }
 	}
 	return b.keyLog.Dropped
 }
 
-// Build reads all files of t and makes one context of it, for the names of SNI too. Certificates that have not changed since the last Build
-// are taken over from its context, unless that is closed. An error names the flag.
-func (b *Builder) Build(t *config.TLS) (*Built, error) {
+// Build reads all files of t and makes one context of it. Certificates that
+// have not changed since the last Build are taken over from its context, unless
+// that is closed. An error names the flag.
+func (b *Builder) Build(t *config.TLS) (built *Built, err error) {
 	b.look(t)
-	if err := b.library(t); err != nil {
-		return nil, err
+	if l := t.Library; b.lib == nil && (len(l.Providers) > 0 || l.ProviderPath != "" || l.ConfigFile != "") {
+		if b.lib, err = cssl.NewLibrary(l); err != nil {
+			return nil, byFlag(err, t)
+		}
 	}
-	base, err := b.settings(t)
-	if err != nil {
-		return nil, err
-	}
-	out := &Built{files: map[string]chainFile{}, issuers: map[string]*x509.Certificate{}, keys: map[string]bool{}}
+	built = &Built{told: map[string]bool{}, cache: map[[sha256.Size]byte]Certificate{}}
+	c := t.Config
+	c.Library, c.Names = b.lib, map[string][]cssl.Certificate{}
 	if b.last != nil {
-		base.Previous, out.before = b.last.Context, b.last.files
+		c.Previous = b.last.Context
 	}
-	base.Names = map[string][]cssl.Certificate{}
+	if c.KeyLog, err = b.openKeyLog(t.KeyLogFile); err != nil {
+		return nil, err
+	}
+	if t.TicketKeysFile != "" {
+		if c.TicketKeys, err = ticketKeys(t.TicketKeysFile); err != nil {
+			return nil, err
+		}
+		built.warn(readableByAll("--ticket-keys", t.TicketKeysFile))
+	}
 	for _, s := range t.SNI {
-		if base.Names[s.Name] != nil {
+		if c.Names[s.Name] != nil {
 			return nil, fmt.Errorf("--sni %s: given twice", s.Name)
 		}
-		base.Names[s.Name] = certificates(t, s.Certificates)
-		if err := out.add("--sni "+s.Name, s.Certificates); err != nil {
+		c.Names[s.Name] = certificates(t, s.Certificates)
+		if err := built.read("--sni "+s.Name, s.Certificates, b.last); err != nil {
 			return nil, err
 		}
 	}
 	files := t.Certificates()
-	base.Certificates = certificates(t, files)
-	if err := out.add("--cert", files); err != nil {
+	c.Certificates = certificates(t, files)
+	if err := built.read("--cert", files, b.last); err != nil {
 		return nil, err
 	}
 	if len(files) == 0 {
 		if b.made == nil {
-			c, print, err := selfSigned()
-			if err != nil {
+			if b.made, b.fingerprint, err = selfSigned(); err != nil {
 				return nil, fmt.Errorf("no certificate could be made: %w", err)
 			}
-			b.made, b.print = &c, print
 		}
-		base.Certificates, out.Fingerprint = []cssl.Certificate{*b.made}, b.print
-		facts, err := factsOf("made in memory", b.made.ChainPEM, out.issuers)
+		c.Certificates, built.Fingerprint = []cssl.Certificate{*b.made}, b.fingerprint
+		facts, err := parseChain(b.made.ChainPEM)
 		if err != nil {
 			return nil, err
 		}
-		out.Certificates = append(out.Certificates, facts)
+		facts.File = "made in memory"
+		built.Certificates = append(built.Certificates, facts)
 	}
-	if t.TicketKeysFile != "" {
-		if w := readableByAll("--ticket-keys", t.TicketKeysFile); w != "" {
-			out.Warnings = append(out.Warnings, w)
-		}
-	}
-	out.Context, err = cssl.NewServerContext(base)
-	if err != nil {
+	if built.Context, err = cssl.NewServerContext(c); err != nil {
 		return nil, byFlag(err, t)
 	}
-	out.clientDates(t, time.Now())
+	built.clientDates(t, time.Now())
 	if err := b.lib.Warning(); err != nil {
-		out.Warnings = append(out.Warnings, err.Error())
+		built.Warnings = append(built.Warnings, err.Error())
 	}
-	b.last, out.before, out.issuers = out, nil, nil
-	return out, nil
+	b.last = built
+	return built, nil
 }
 
-// settings are those that all contexts share.
-func (b *Builder) settings(t *config.TLS) (cssl.Config, error) {
-	c := cssl.Config{
-		Library: b.lib, Properties: t.Properties,
-		MinVersion: t.MinVersion, MaxVersion: t.MaxVersion,
-		CipherList: t.Ciphers, CipherSuites: t.CipherSuites, Groups: t.Groups, SignatureAlgorithms: t.SigAlgs,
-		ALPN: t.ALPN, Renegotiation: t.Renegotiation,
-		Verify: t.ClientAuth, CAFile: t.ClientCA, CRLFile: t.ClientCRL, VerifyDepth: t.ClientVerifyDepth,
-		Tickets: t.Tickets, NoTickets: t.NoTickets, SessionCache: t.SessionCache,
-		SessionLifetime: t.SessionLifetime, Records: t.Records,
+// openKeyLog opens the key log, once.
+func (b *Builder) openKeyLog(file string) (io.Writer, error) {
+	if file == "" {
+		return nil, nil
 	}
-	if t.KeyLogFile != "" {
-		if b.keyLog == nil {
-			f, err := os.OpenFile(t.KeyLogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-			if err != nil {
-				return c, fmt.Errorf("--keylog: %w", err)
-			}
-			b.keyFile, b.keyLog = f, logqueue.NewWriter(f, maxKeyLog, b.Lost)
-		}
-		c.KeyLog = b.keyLog
-	}
-	if t.TicketKeysFile != "" {
-		keys, err := ticketKeys(t.TicketKeysFile)
+	if b.keyLog == nil {
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
-			return c, err
+			return nil, fmt.Errorf("--keylog: %w", err)
 		}
-		c.TicketKeys = keys
+		b.keyFile, b.keyLog = f, logqueue.NewWriter(f, maxKeyLog, b.Lost)
 	}
-	return c, nil
+	return b.keyLog, nil
 }
+
+// look tells At what the build may have to wait for. A file system that does
+// not answer holds up look itself, which has just named the file. A FIFO, a
+// socket, a device or a token may hold up the build.
+func (b *Builder) look(t *config.TLS) {
+	if b.At == nil {
+		return
+	}
+	files := t.Files()
+	if b.keyLog == nil {
+		files = append(files, config.File{Flag: "--keylog ", Name: t.KeyLogFile})
+	}
+	if b.lib == nil {
+		files = append(files, config.File{Flag: "--openssl-config ", Name: t.Library.ConfigFile})
+	}
+	var slow []string
+	for _, f := range files {
+		if f.Name == "" {
+			continue
+		}
+		if !config.IsURI(f.Name) {
+			b.At(f.Flag + f.Name)
+			if fi, err := os.Stat(f.Name); err != nil || fi.Mode().IsRegular() || fi.IsDir() {
+				continue
+			}
+		}
+		if len(slow) < maxNamed {
+			slow = append(slow, f.Flag+f.Name)
+		}
+	}
+	if len(slow) == 0 {
+		slow = []string{"the files of the TLS settings"}
+	}
+	b.At(strings.Join(slow, ", "))
+}
+
+var errEncrypted = errors.New("the key is encrypted: name the file of its passphrase with --key-passphrase-file")
 
 // certificates are files as package cssl wants them.
-func certificates(t *config.TLS, files []config.Certificate) []cssl.Certificate {
-	var out []cssl.Certificate
+func certificates(t *config.TLS, files []config.Certificate) (out []cssl.Certificate) {
 	for _, f := range files {
 		c := cssl.Certificate{ChainFile: f.Chain, OCSPFile: f.OCSP}
 		if config.IsURI(f.Key) {
-			c.KeyURI, c.PIN = f.Key, pin(t.PINFile)
+			c.KeyURI = f.Key
+			if t.PINFile != "" {
+				c.PIN = func(string) ([]byte, error) { return secret(t.PINFile, "a PIN on one line", 0o007) }
+			}
 		} else {
-			c.KeyFile, c.Passphrase = f.Key, passphrase(t.PassphraseFile)
+			c.KeyFile, c.Passphrase = f.Key, func() ([]byte, error) {
+				if t.PassphraseFile == "" {
+					return nil, errEncrypted
+				}
+				return secret(t.PassphraseFile, "a passphrase on one line", 0)
+			}
 		}
 		out = append(out, c)
 	}
 	return out
 }
 
-// What errors say that the file of a secret should hold.
-const (
-	wantPassphrase = "a passphrase on one line"
-	wantPIN        = "a PIN on one line"
-)
-
-var errEncrypted = errors.New("the key is encrypted: name the file of its passphrase with --key-passphrase-file")
-
-// passphrase is asked for when a key is encrypted.
-func passphrase(file string) func() ([]byte, error) {
-	return func() ([]byte, error) {
-		if file == "" {
-			return nil, errEncrypted
-		}
-		p, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("%w; want %s", err, wantPassphrase)
-		}
-		return oneLine(file, wantPassphrase, p)
+// secret reads the line of a file, which must have none of the permissions.
+// What is there instead is described, but not shown.
+func secret(file, want string, permissions os.FileMode) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w; want %s", err, want)
 	}
-}
-
-// oneLine is the line of a file that holds a secret. What is there instead is
-// told, but not shown.
-func oneLine(file, want string, p []byte) ([]byte, error) {
-	line := bytes.TrimRight(p, "\r\n")
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if fi.Mode().Perm()&permissions != 0 {
+		return nil, fmt.Errorf("%s: everybody can read or change it: chmod o= %s", file, filepath.Base(file))
+	}
+	var p bytes.Buffer
+	if _, err := p.ReadFrom(f); err != nil {
+		return nil, fmt.Errorf("%w; want %s", err, want)
+	}
+	line := bytes.TrimRight(p.Bytes(), "\r\n")
 	if len(line) == 0 || bytes.IndexByte(line, '\n') >= 0 {
-		return nil, fmt.Errorf("%s: want %s; found %s", file, want, filetype.Describe(p))
+		return nil, fmt.Errorf("%s: want %s; found %s", file, want, filetype.Describe(p.Bytes()))
 	}
 	return line, nil
 }
 
-// ticketKeys reads keys: one of 48 or 80 bytes as it is, or a line of base64 for each, the first one first. Lines that begin
-// with # are comments.
-func ticketKeys(file string) ([][]byte, error) {
+// ticketKeys reads one key of 48 or 80 bytes as it is, or a line of base64 for
+// each, the first one first. Lines that begin with # are comments.
+func ticketKeys(file string) (keys [][]byte, err error) {
 	p, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("--ticket-keys: %w; want keys of 48 or 80 bytes, in base64 where there are several", err)
@@ -236,7 +267,6 @@ func ticketKeys(file string) ([][]byte, error) {
 	if len(p) == 48 || len(p) == 80 {
 		return [][]byte{p}, nil
 	}
-	var keys [][]byte
 	for i, line := range strings.Split(string(p), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' {
@@ -255,79 +285,33 @@ func ticketKeys(file string) ([][]byte, error) {
 	return keys, nil
 }
 
-// readableByAll says so of a secret file.
-func readableByAll(flag, file string) string {
-	if fi, err := os.Stat(file); err == nil && fi.Mode().Perm()&0o004 != 0 {
-		return fmt.Sprintf("%s %s: everybody can read it: chmod o-r %s", flag, file, filepath.Base(file))
+// selfSigned makes a certificate for this host's loopback names that exists in
+// memory alone, and its SHA-256 fingerprint as openssl x509 -fingerprint prints
+// it.
+func selfSigned() (*cssl.Certificate, string, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, "", err
 	}
-	return ""
-}
-
-// flagOf names the flags of settings that cssl may refuse.
-var flagOf = map[string]string{
-	"Providers": "--providers", "ProviderPath": "--provider-path", "ConfigFile": "--openssl-config", "Properties": "--properties",
-	"CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups", "SignatureAlgorithms": "--sigalgs", "ALPN": "--alpn",
-	"Names": "--sni", "CAFile": "--client-ca", "CRLFile": "--client-crl", "VerifyDepth": "--client-verify-depth",
-	"Tickets": "--tickets", "SessionCache": "--session-cache", "SessionLifetime": "--session-lifetime", "SNI": "--sni", "MinVersion": "--min-version", "Records": "--records", "MaxVersion": "--max-version",
-}
-
-var ofCertificate = regexp.MustCompile(`^(?:Certificates|Names\[(".*")\])\[(\d+)\](?:\.(\w+))?$`)
-
-// byFlag says a refused setting in the words of the command line.
-func byFlag(err error, t *config.TLS) error {
-	var e *cssl.ConfigError
-	if !errors.As(err, &e) {
-		return err
+	now := time.Now()
+	template := &x509.Certificate{
+		Subject: pkix.Name{CommonName: "sslecho"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true,
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	renamed := *e
-	if name := flagOf[e.Setting]; name != "" {
-		renamed.Setting = name
-	} else if m := ofCertificate.FindStringSubmatch(e.Setting); m != nil {
-		flag, files, part := "--cert", t.Certificates(), m[3]
-		if name, err := strconv.Unquote(m[1]); err == nil {
-			i := slices.IndexFunc(t.SNI, func(s config.ServerName) bool { return s.Name == name })
-			flag, files = "--sni "+name, t.SNI[i].Certificates
-		}
-		renamed.Setting = flag
-		if errors.Is(e, errEncrypted) {
-			part = "Key"
-		}
-		if i, _ := strconv.Atoi(m[2]); i < len(files) {
-			renamed.Setting, renamed.Value = certificateFlag(flag, part, files[i], e.Value)
-		}
+	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
+		return nil, "", err
 	}
-	return errors.New(strings.TrimPrefix(renamed.Error(), "tls config: "))
-}
-
-// certificateFlag is the flag, and its value, that a fault of a certificate comes from. shown is what package cssl shows of it.
-func certificateFlag(flag, part string, f config.Certificate, shown string) (name, value string) {
-	own := flag == "--cert"
-	switch {
-	case part == "KeyURI" || part == "PIN":
-		if part == "PIN" {
-			flag = "--pin-file"
-		} else if own {
-			flag = "--key"
-		}
-		return flag, shown
-	case strings.HasPrefix(part, "Key") && f.Key != "":
-		if own {
-			flag = "--key"
-		}
-		return flag, f.Key
-	case strings.HasPrefix(part, "OCSP"):
-		if own {
-			flag = "--ocsp-file"
-		}
-		return flag, f.OCSP
-	case part == "Passphrase":
-		return "--key-passphrase-file", ""
-	case part == "" && f.Key != "" && !config.IsURI(f.Key): // which of the two it is, the reasons tell
-		with := "key"
-		if own {
-			with = "--key"
-		}
-		return fmt.Sprintf("%s %q with %s", flag, f.Chain, with), f.Key
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, "", err
 	}
-	return flag, f.Chain
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, "", err
+	}
+	return &cssl.Certificate{
+		ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		KeyPEM:   pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+	}, strings.ReplaceAll(fmt.Sprintf("% X", sha256.Sum256(der)), " ", ":"), nil
 }

@@ -1,4 +1,4 @@
-package life
+package lifecycle
 
 import (
 	"context"
@@ -12,37 +12,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Notifier tells systemd how the daemon is (sd_notify(3)). Without systemd it does nothing.
+// Notifier tells systemd how the daemon is (sd_notify(3)). Without systemd it
+// does nothing.
 type Notifier struct{ Log *slog.Logger }
 
-func (n Notifier) tell(state string) {
+func (n Notifier) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		n.Log.Warn("systemd cannot be told", "state", state, "error", err)
 	}
 }
 
 // Ready says that the daemon serves, and which process it is.
-func (n Notifier) Ready(status string) {
-	n.tell(fmt.Sprintf("%s\nMAINPID=%d\nSTATUS=%s", daemon.SdNotifyReady, os.Getpid(), status))
+func (n Notifier) Ready() {
+	n.notify(fmt.Sprintf("%s\nMAINPID=%d\nSTATUS=serving", daemon.SdNotifyReady, os.Getpid()))
 }
 
-// Main says which process is the main one. A process that takes over says so before the one that it replaces may end: systemd takes the
-// end of the main process for the end of the service.
-func (n Notifier) Main(pid int) { n.tell(fmt.Sprintf("MAINPID=%d", pid)) }
+// Main says which process is the main one. A process that takes over says so
+// before the one that it replaces may end: systemd takes the end of the main
+// process for the end of the service.
+func (n Notifier) Main(pid int) { n.notify(fmt.Sprintf("MAINPID=%d", pid)) }
 
 // Reloading says that the configuration is being read again. Ready ends that.
 func (n Notifier) Reloading() {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-	n.tell(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+	n.notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
 }
 
 // Stopping says that the daemon is about to end.
-func (n Notifier) Stopping() { n.tell(daemon.SdNotifyStopping) }
+func (n Notifier) Stopping() { n.notify(daemon.SdNotifyStopping) }
 
-// Watchdog tells systemd that the daemon is alive, as often as it wants to hear that, as long as alive answers nil in time.
-// It returns when ctx ends, or at once if systemd does not ask.
-func (n Notifier) Watchdog(ctx context.Context, alive func(context.Context) error) {
+// Watchdog tells systemd that the daemon is alive, as often as it wants to hear
+// that, while ping returns nil in time. It returns when ctx ends, or at once if
+// systemd does not ask.
+func (n Notifier) Watchdog(ctx context.Context, ping func(context.Context) error) {
 	if os.Getenv("WATCHDOG_PID") != "" {
 		os.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid())) // after an upgrade it names the process before this one
 	}
@@ -56,8 +59,8 @@ func (n Notifier) Watchdog(ctx context.Context, alive func(context.Context) erro
 	ticker := time.NewTicker(every / 3)
 	defer ticker.Stop()
 	for {
-		look, cancel := context.WithTimeout(ctx, every/3)
-		err := alive(look)
+		limited, cancel := context.WithTimeout(ctx, every/3)
+		err := ping(limited)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
@@ -65,7 +68,7 @@ func (n Notifier) Watchdog(ctx context.Context, alive func(context.Context) erro
 		case err != nil:
 			n.Log.Error("not alive", "error", err)
 		default:
-			n.tell(daemon.SdNotifyWatchdog)
+			n.notify(daemon.SdNotifyWatchdog)
 		}
 		select {
 		case <-ctx.Done():

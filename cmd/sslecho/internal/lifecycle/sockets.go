@@ -1,4 +1,6 @@
-package life
+// Package lifecycle is what a daemon owes to its surroundings: sockets that it
+// inherits and hands on, systemd, and the user that it runs as.
+package lifecycle
 
 import (
 	"errors"
@@ -13,31 +15,28 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
-// Sockets are the listening sockets of the daemon, which outlive a process: an upgrade hands them to the next one.
+// Sockets are the listening sockets of the daemon, which outlive a process: an
+// upgrade hands them to the next one.
 type Sockets struct {
-	upg     *tableflip.Upgrader
+	*tableflip.Upgrader
 	pidFile string
 }
 
-// NewSockets takes over what this process has inherited. There can be one of it in a process. upgradeTimeout is how long a
-// new process may take to be ready; pidFile may be empty.
+// NewSockets takes over what this process has inherited. There can be one of it
+// in a process. upgradeTimeout is how long a new process may take to be ready;
+// pidFile may be empty.
 func NewSockets(upgradeTimeout time.Duration, pidFile string) (*Sockets, error) {
-	upg, err := tableflip.New(tableflip.Options{UpgradeTimeout: upgradeTimeout, PIDFile: pidFile})
-	if err != nil {
-		return nil, err
-	}
-	return &Sockets{upg, pidFile}, nil
+	upgrader, err := tableflip.New(tableflip.Options{UpgradeTimeout: upgradeTimeout, PIDFile: pidFile})
+	return &Sockets{upgrader, pidFile}, err
 }
-
-// Upgraded reports whether this process was started by an upgrade.
-func (s *Sockets) Upgraded() bool { return s.upg.HasParent() }
 
 // activated is the name of the sockets that systemd has opened.
 const activated = "systemd"
 
-// Activated answers the sockets that systemd has opened for this daemon, one listener each; none if there is no such thing.
+// Activated returns the sockets that systemd has opened for this daemon, if
+// any.
 func (s *Sockets) Activated() ([]net.Listener, error) {
-	if s.Upgraded() {
+	if s.HasParent() {
 		return s.inherited("tcp", activated) // the network is only a part of the name
 	}
 	all, err := activation.Listeners()
@@ -52,9 +51,10 @@ func (s *Sockets) Activated() ([]net.Listener, error) {
 	return all, s.keep("tcp", activated, all)
 }
 
-// Listen answers the sockets of an address, "host:port" or "unix:/path": those that were inherited under this name, or else those
-// that fresh opens. name tells apart two of the same address.
-func (s *Sockets) Listen(name, address string, fresh func() ([]net.Listener, error)) ([]net.Listener, error) {
+// Listen returns the sockets of an address, "host:port" or "unix:/path": those
+// that were inherited under this name, or else those that open opens. name
+// tells apart two of the same address.
+func (s *Sockets) Listen(name, address string, open func() ([]net.Listener, error)) ([]net.Listener, error) {
 	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, name = "unix", path
@@ -63,13 +63,14 @@ func (s *Sockets) Listen(name, address string, fresh func() ([]net.Listener, err
 	if err != nil || len(ls) > 0 {
 		return ls, err
 	}
-	if ls, err = fresh(); err != nil {
+	if ls, err = open(); err != nil {
 		return nil, err
 	}
 	return ls, s.keep(network, name, ls)
 }
 
-// key is the name of one of several sockets. The first one of a unix socket is its path, by which it is removed.
+// key is the name of one of several sockets. The first one of a unix socket is
+// its path, by which it is removed.
 func key(name string, i int) string {
 	if i == 0 {
 		return name
@@ -77,15 +78,11 @@ func key(name string, i int) string {
 	return fmt.Sprintf("%s#%d", name, i)
 }
 
-func (s *Sockets) inherited(network, name string) ([]net.Listener, error) {
-	var out []net.Listener
+func (s *Sockets) inherited(network, name string) (out []net.Listener, _ error) {
 	for {
-		l, err := s.upg.Fds.Listener(network, key(name, len(out)))
-		if err != nil {
-			return nil, err
-		}
-		if l == nil {
-			return out, nil
+		l, err := s.Fds.Listener(network, key(name, len(out)))
+		if l == nil || err != nil {
+			return out, err
 		}
 		out = append(out, l)
 	}
@@ -98,16 +95,17 @@ func (s *Sockets) keep(network, name string, ls []net.Listener) error {
 		if !ok {
 			return fmt.Errorf("a listener of type %T cannot be handed on", l)
 		}
-		if err := s.upg.Fds.AddListener(network, key(name, i), t); err != nil {
+		if err := s.Fds.AddListener(network, key(name, i), t); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Ready writes the pid file and says that this process serves: one that waits for it may go now.
+// Ready writes the pid file and says that this process serves: one that waits
+// for it may go now.
 func (s *Sockets) Ready() error {
-	err := s.upg.Ready()
+	err := s.Upgrader.Ready()
 	if err == nil {
 		return nil
 	}
@@ -117,28 +115,27 @@ func (s *Sockets) Ready() error {
 	return err
 }
 
-// RemovePIDFile removes it unless it names another process, such as one that has taken over. Where that is not allowed, it stays.
+// RemovePIDFile removes it unless it names another process, such as one that
+// has taken over. Where that is not allowed, it stays.
 func (s *Sockets) RemovePIDFile() {
 	if p, err := os.ReadFile(s.pidFile); err == nil && string(p) == strconv.Itoa(os.Getpid()) {
 		os.Remove(s.pidFile)
 	}
 }
 
-// Upgrade starts the program anew, which inherits the sockets, and waits until that one is ready. If it is, Replaced is
-// closed; otherwise nothing has changed.
+// Upgrade starts the program anew, which inherits the sockets, and waits until
+// that one is ready. If it is, Exit's channel is closed; otherwise nothing has
+// changed.
 func (s *Sockets) Upgrade() error {
-	err := s.upg.Upgrade()
+	err := s.Upgrader.Upgrade()
 	if err != nil && strings.Contains(err.Error(), "parent hasn't exited") {
 		return errors.New("the process before this one is still draining; try again when it has gone")
 	}
 	return err
 }
 
-// Replaced is closed when another process has taken over, and after Stop.
-func (s *Sockets) Replaced() <-chan struct{} { return s.upg.Exit() }
-
 // Stop gives the sockets up for good and removes those of the file system.
 func (s *Sockets) Stop() {
-	s.upg.Stop()
-	<-s.upg.Exit()
+	s.Upgrader.Stop()
+	<-s.Exit()
 }

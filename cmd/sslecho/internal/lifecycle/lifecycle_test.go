@@ -1,4 +1,4 @@
-package life
+package lifecycle
 
 import (
 	"bytes"
@@ -48,7 +48,7 @@ func (m *manager) hear(t *testing.T) string {
 func TestNotifier(t *testing.T) {
 	m := newManager(t)
 	var n Notifier
-	n.Ready("serving")
+	n.Ready()
 	if want := fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=serving", os.Getpid()); m.hear(t) != want {
 		t.Errorf("not %q", want)
 	}
@@ -67,12 +67,12 @@ func TestNotifierAlone(t *testing.T) {
 	var b bytes.Buffer
 	n := Notifier{slog.New(slog.NewTextHandler(&b, nil))}
 	os.Unsetenv("NOTIFY_SOCKET")
-	n.Ready("serving")
+	n.Ready()
 	if b.Len() > 0 {
 		t.Errorf("logged %s", b.String())
 	}
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "gone"))
-	n.Ready("serving")
+	n.Ready()
 	if !strings.Contains(b.String(), "systemd cannot be told") {
 		t.Errorf("logged %q", b.String())
 	}
@@ -107,7 +107,7 @@ func TestWatchdog(t *testing.T) {
 	dead.Store(true)
 	// What is told before the first time, is told while the loops still turned.
 	<-asked
-	n.Ready("it hangs")
+	n.Ready()
 	<-asked
 	<-asked
 	cancel()
@@ -129,8 +129,8 @@ func TestWatchdogNotAsked(t *testing.T) {
 	Notifier{slog.New(slog.DiscardHandler)}.Watchdog(context.Background(), func(context.Context) error { t.Error("asked"); return nil })
 }
 
-// TestIDs: names and numbers, and what there is not.
-func TestIDs(t *testing.T) {
+// TestLookup: names and numbers, and what there is not.
+func TestLookup(t *testing.T) {
 	root, err := user.LookupId("0")
 	if err != nil {
 		t.Skip("no user 0 here: ", err)
@@ -138,7 +138,7 @@ func TestIDs(t *testing.T) {
 	for _, tt := range []struct{ name, group, want string }{
 		{root.Username, "", ""}, {"0", "0", ""}, {root.Username, "no-such-group", "no such group"}, {"no-such-user", "", "no such user"},
 	} {
-		uid, gid, err := ids(tt.name, tt.group)
+		uid, gid, err := Lookup(tt.name, tt.group)
 		if tt.want == "" && (err != nil || uid != 0 || gid != 0) || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s:%s: %d, %d, %v", tt.name, tt.group, uid, gid, err)
 		}

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/testtoken"
+)
+
+// limit is how long a step may take. It is far more than it needs.
+const limit = 60 * time.Second
+
+// binary is the daemon, built once for all tests.
+var binary string
+
+func TestMain(m *testing.M) {
+	if testmain.Direct() {
+		os.Setenv("SSLECHO_RECORDS", "direct") // of all daemons whose test does not say otherwise
+	}
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "sslecho")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		defer testtoken.RemoveSoftHSM()
+		binary = filepath.Join(dir, "sslecho")
+		if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+// safeBuffer may be written by a process and read at the same time.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// expect waits until one of the texts is there.
+func (b *safeBuffer) expect(t *testing.T, any ...string) {
+	t.Helper()
+	until(t, fmt.Sprintf("one of %q is in the output", any), func() bool {
+		s := b.String()
+		return slices.ContainsFunc(any, func(want string) bool { return strings.Contains(s, want) })
+	})
+}
+
+// running is a program. What it prints is in out, and in err unless that is the same.
+type running struct {
+	*exec.Cmd
+	t        *testing.T
+	out, err safeBuffer
+	ended    chan struct{}
+}
+
+// start starts a program whose outputs, unless they are set, go to out together. It is killed at the end of the test.
+func start(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{Cmd: cmd, t: t, ended: make(chan struct{})}
+	if cmd.Stdout == nil && cmd.Stderr == nil {
+		cmd.Stdout, cmd.Stderr = &r.out, &r.out
+	}
+	return r.start()
+}
+
+func (r *running) start() *running {
+	r.t.Helper()
+	if err := r.Cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	go func() { r.Wait(); close(r.ended) }()
+	r.t.Cleanup(func() {
+		r.Process.Kill()
+		<-r.ended
+		if r.t.Failed() {
+			r.t.Logf("%q\n%s%s", r.Args, r.out.String(), r.err.String())
+		}
+	})
+	return r
+}
+
+// signal sends sig.
+func (r *running) signal(sig syscall.Signal) {
+	r.t.Helper()
+	if err := r.Process.Signal(sig); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// status waits for the end and returns the exit status.
+func (r *running) status() int {
+	r.t.Helper()
+	select {
+	case <-r.ended:
+	case <-time.After(limit):
+		r.t.Fatalf("%v does not end", r.Args)
+	}
+	return r.ProcessState.ExitCode()
+}
+
+// daemon is a sslecho that listens.
+type daemon struct {
+	*running
+	listen []string // the addresses that it printed
+}
+
+// addr is the first address that it listens on.
+func (d *daemon) addr() string { return d.listen[0] }
+
+// text is all that it has printed so far on standard output.
+func (d *daemon) text() string { return d.out.String() }
+
+// expect waits until the daemon has printed s on standard output.
+func (d *daemon) expect(s string) {
+	d.t.Helper()
+	d.out.expect(d.t, s)
+}
+
+var listening = regexp.MustCompile(`(?m)(?:^|"msg":")listening on (\S+?)(?:"|$)`)
+
+// runDaemon starts the daemon with args; a port is chosen by the system if there is no --listen.
+// It waits until it has printed an address for each --listen.
+func runDaemon(t *testing.T, args ...string) *daemon {
+	t.Helper()
+	n := 0
+	for _, a := range args {
+		if strings.HasPrefix(a, "--listen") {
+			n++
+		}
+	}
+	if n == 0 {
+		args, n = append([]string{"--listen=127.0.0.1:0"}, args...), 1
+	}
+	d := &daemon{running: &running{Cmd: exec.Command(binary, args...), t: t, ended: make(chan struct{})}}
+	d.Stdout, d.Stderr = &d.out, &d.err
+	d.start()
+	until(t, "it has printed its addresses", func() bool {
+		select {
+		case <-d.ended:
+			t.Fatal("sslecho ended")
+		default:
+		}
+		all := listening.FindAllStringSubmatch(d.text(), -1)
+		d.listen = nil
+		for _, m := range all {
+			d.listen = append(d.listen, m[1])
+		}
+		return len(d.listen) >= n
+	})
+	return d
+}
+
+// refused runs the daemon with args that make it end at once, and answers what it printed.
+func refused(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	return finish(t, exec.Command(binary, args...))
+}
+
+// finish runs a command that should soon end by itself.
+func finish(t *testing.T, cmd *exec.Cmd) (status int, stdout, stderr string) {
+	t.Helper()
+	r := &running{Cmd: cmd, t: t, ended: make(chan struct{})}
+	r.Stdout, r.Stderr = &r.out, &r.err
+	status = r.start().status()
+	return status, r.out.String(), r.err.String()
+}
+
+// openssl runs the openssl command with input on its standard input, and answers both outputs.
+func openssl(t *testing.T, input string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("openssl", args...)
+	cmd.Stdin = strings.NewReader(input)
+	return output(t, cmd)
+}
+
+func output(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	r := start(t, cmd)
+	r.status() // says little: s_client's is 1 after a refused handshake
+	return r.out.String()
+}
+
+// freePort is an address that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// writeFile makes a file in a directory of its own, and returns its name.
+func writeFile(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// dialTLS connects with Go's crypto/tls; it checks no certificate unless cfg says so.
+func dialTLS(t *testing.T, network, addr string, cfg *tls.Config) *tls.Conn {
+	t.Helper()
+	c, err := tryTLS(network, addr, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func tryTLS(network, addr string, cfg *tls.Config) (*tls.Conn, error) {
+	if cfg == nil {
+		cfg = &tls.Config{}
+	}
+	cfg.InsecureSkipVerify = true
+	raw, err := net.DialTimeout(network, addr, limit)
+	if err != nil {
+		return nil, err
+	}
+	c := tls.Client(raw, cfg)
+	c.SetDeadline(time.Now().Add(limit))
+	if err := c.Handshake(); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// roundTrip sends p and wants it back.
+func roundTrip(t *testing.T, c net.Conn, p []byte) {
+	t.Helper()
+	if _, err := c.Write(p); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(p))
+	if _, err := io.ReadFull(c, got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, p) {
+		t.Fatalf("%d bytes came back changed", len(p))
+	}
+}
+
+// pair are the flags for a certificate.
+func pair(name string) []string {
+	return []string{"--cert", testcerts.Path(name + ".pem"), "--key", testcerts.Path(name + ".key")}
+}
+
+func clientCertificate(t *testing.T, name string) *tls.Certificate {
+	t.Helper()
+	c, err := tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &c
+}
+
+// served is the state of a new connection over which an echo went.
+func served(t *testing.T, addr string, cfg *tls.Config) tls.ConnectionState {
+	t.Helper()
+	c := dialTLS(t, "tcp", addr, cfg)
+	defer c.Close()
+	roundTrip(t, c, []byte("hello"))
+	return c.ConnectionState()
+}

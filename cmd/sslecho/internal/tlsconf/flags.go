@@ -1,0 +1,76 @@
+package tlsconf
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/cssl"
+)
+
+// flagOf names the flags of settings that cssl may refuse.
+var flagOf = map[string]string{
+	"Providers": "--providers", "ProviderPath": "--provider-path", "ConfigFile": "--openssl-config", "Properties": "--properties",
+	"CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups", "SignatureAlgorithms": "--sigalgs",
+	"ALPN": "--alpn", "Names": "--sni", "SNI": "--sni", "CAFile": "--client-ca", "CRLFile": "--client-crl",
+	"VerifyDepth": "--client-verify-depth", "Tickets": "--tickets", "SessionCache": "--session-cache",
+	"SessionLifetime": "--session-lifetime", "MinVersion": "--min-version", "MaxVersion": "--max-version", "Records": "--records",
+}
+
+var ofCertificate = regexp.MustCompile(`^(?:Certificates|Names\[(".*")\])\[(\d+)\](?:\.(\w+))?$`)
+
+// byFlag says a refused setting in the words of the command line.
+func byFlag(err error, t *config.TLS) error {
+	var e *cssl.ConfigError
+	if !errors.As(err, &e) {
+		return err
+	}
+	renamed := *e
+	if name := flagOf[e.Setting]; name != "" {
+		renamed.Setting = name
+	} else if m := ofCertificate.FindStringSubmatch(e.Setting); m != nil {
+		flag, files, part := "--cert", t.Certificates(), m[3]
+		if name, err := strconv.Unquote(m[1]); err == nil {
+			i := slices.IndexFunc(t.SNI, func(s config.ServerName) bool { return s.Name == name })
+			flag, files = "--sni "+name, t.SNI[i].Certificates
+		}
+		renamed.Setting = flag
+		if errors.Is(e, errEncrypted) {
+			part = "Key"
+		}
+		if i, _ := strconv.Atoi(m[2]); i < len(files) {
+			renamed.Setting, renamed.Value = certificateFlag(flag, part, files[i], e.Value)
+		}
+	}
+	return errors.New(strings.TrimPrefix(renamed.Error(), "tls config: "))
+}
+
+// certificateFlag is the flag, and its value, that a fault of a certificate
+// comes from. shown is what package cssl shows of it.
+func certificateFlag(flag, part string, f config.Certificate, shown string) (name, value string) {
+	own := func(name string) string { // a name of --sni has one flag
+		if flag != "--cert" {
+			return flag
+		}
+		return name
+	}
+	switch {
+	case part == "PIN":
+		return "--pin-file", shown
+	case part == "KeyURI":
+		return own("--key"), shown
+	case part == "Passphrase":
+		return "--key-passphrase-file", ""
+	case strings.HasPrefix(part, "Key") && f.Key != "":
+		return own("--key"), f.Key
+	case strings.HasPrefix(part, "OCSP"):
+		return own("--ocsp-file"), f.OCSP
+	case part == "" && f.Key != "" && !config.IsURI(f.Key): // which of the two it is, the reasons tell
+		return fmt.Sprintf("%s %q with %s", flag, f.Chain, strings.TrimPrefix(own("--key"), flag+" ")), f.Key
+	}
+	return flag, f.Chain
+}
