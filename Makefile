@@ -117,7 +117,7 @@ check: deps fmt-check vet lint cwarn workflows vuln api direct race asan checkpt
 
 # -count=1 because go test's cache does not see RECORDS. Package testmain does.
 DIRECT = ./cssl ./session ./reactor ./reactor/internal/faults ./sslnet/... ./internal/walk ./internal/conformance ./internal/interop ./internal/fuzz ./internal/link \
-	./examples/... ./cmd/sslecho/...
+	./examples/... ./adapters/prommetrics ./cmd/sslecho/...
 .PHONY: direct
 direct: deps ## run the tests of connections, in their short form, with direct records on all servers
 	RECORDS=direct $(GOTEST) -short -count=1 $(TESTFLAGS) $(DIRECT)

@@ -19,21 +19,27 @@ import (
 
 const sigterm = syscall.SIGTERM
 
-// fill sends, without reading, until the daemon waits for the client to read, and
-// answers what was sent. All sockets are full then and the daemon's queue is not empty.
+// fill sends, without reading, until the daemon takes no more: all sockets and its
+// queue are full then. It returns what was sent, perhaps with an end that was not.
 func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
 	t.Helper()
-	rng := rand.NewChaCha8([32]byte{7})
-	for !strings.Contains(d.text(), "unsent") {
-		b := make([]byte, 50_000)
-		rng.Read(b)
-		if _, err := c.Write(b); err != nil {
-			t.Fatal(err)
+	rng, wrote, quiet := rand.NewChaCha8([32]byte{7}), make(chan error, 1), 0
+	wrote <- nil
+	until(t, "a write blocks", func() bool {
+		select {
+		case err := <-wrote:
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := make([]byte, 50_000)
+			rng.Read(b)
+			sent, quiet = append(sent, b...), 0
+			go func() { _, err := c.Write(b); wrote <- err }()
+		default:
+			quiet++
 		}
-		sent = append(sent, b...)
-		time.Sleep(time.Millisecond)
-	}
-	waitQuiet(d)
+		return quiet >= 100 && strings.Contains(d.text(), "unsent")
+	})
 	return sent
 }
 
@@ -110,13 +116,6 @@ func slowClient(t *testing.T, addr string) *tls.Conn {
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(limit))
 	return c
-}
-
-// waitQuiet waits until the daemon's trace says nothing new for a while.
-func waitQuiet(d *daemon) {
-	for before := -1; before != len(d.text()); time.Sleep(100 * time.Millisecond) {
-		before = len(d.text())
-	}
 }
 
 // blocked makes a daemon hold data that a client does not take. It waits for
