@@ -22,7 +22,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/reactor/connlimit"
-	"github.com/spacemonad/go-openssl/reactor/proxyproto"
+	"github.com/spacemonad/go-openssl/adapters/proxyproto"
 )
 
 // upgradeTimeout is how long a new process may take until it is ready.

@@ -42,7 +42,6 @@ var rules = []rule{
 	// Only its own tests import it; its C is linked into nothing else.
 	{folder: "reactor/internal/faults", ours: []string{"reactor", "cssl", "tlsio"}, others: []string{"golang.org/x/sys/unix"}, cgo: true, alone: true},
 	{folder: "reactor/connlimit", others: []string{}},
-	{folder: "reactor/proxyproto", ours: []string{"reactor"}, others: []string{}},
 	{folder: "reactor", ours: []string{"session", "cssl", "tlsio", "internal/dialbound", "internal/saturate", "internal/logqueue", "internal/negotiated", "internal/platform"}, others: []string{"golang.org/x/sys/unix"}},
 	{folder: "sslnet", ours: []string{"sslnet", "cssl", "tlsio", "internal/dialbound", "internal/logqueue", "internal/negotiated"}, others: []string{"golang.org/x/sys/unix"}},
 	// Nothing but tests and what they say.
@@ -183,7 +182,7 @@ func TestViolations(t *testing.T) {
 		{pkg("reactor", module+"/internal/testcerts"), "reactor imports internal/testcerts"},
 		{pkg("reactor", "github.com/spf13/pflag"), "reactor imports github.com/spf13/pflag"},
 		{pkg("reactor", module+"/cmd/sslecho"), "reactor imports cmd/sslecho"},
-		{pkg("reactor/proxyproto", module+"/reactor"), ""},
+		{pkg("adapters/proxyproto", module+"/reactor"), ""},
 		{pkg("reactor/connlimit", module+"/reactor"), "reactor/connlimit imports reactor"},
 		{pkg("reactor", module+"/adapters/prommetrics"), "reactor imports adapters/prommetrics"},
 		{pkg("cmd/sslecho", "C"), "cmd/sslecho uses cgo"},

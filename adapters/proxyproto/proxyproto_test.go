@@ -99,7 +99,6 @@ func TestHeader(t *testing.T) {
 		"v1 unknown":       {"PROXY UNKNOWN\r\n", ""},
 		"v1 unknown, more": {"PROXY UNKNOWN ff:: ff:: 1 1\r\n", ""},
 		"v2 local":         {signatureV2 + "\x20\x00\x00\x00", ""},
-		"v2 unspecified":   {signatureV2 + "\x21\x00\x00\x00", ""},
 		"v2 UDP":           {signatureV2 + "\x21\x12" + v2IPv4[fixedV2-2:], ""},
 	} {
 		for what, pieces := range map[string][][]byte{"whole": {[]byte(tt.send)}, "in pieces": split([]byte(tt.send)[:min(len(tt.send), 100)], tt.send)} {
@@ -152,17 +151,18 @@ func TestBadHeader(t *testing.T) {
 		"none":            {"", "no PROXY header"}, // the hello comes instead
 		"HTTP":            {"GET / HTTP/1.1\r\n", "no PROXY header"},
 		"v1 without end":  {"PROXY TCP4 " + strings.Repeat("1", 200), "PROXY line of more than 107 bytes"},
-		"v1 nonsense":     {"PROXY TCP4 a b c d\r\n", "malformed PROXY header"},
-		"v1 zone":         {"PROXY TCP6 fe80::1%eth0 fe80::2 1 2\r\n", "malformed PROXY header"},
-		"v1 port":         {"PROXY TCP4 192.0.2.7 192.0.2.7 65536 2\r\n", "malformed PROXY header"},
-		"v1 family":       {"PROXY TCP4 2001:db8::7 2001:db8::8 1 2\r\n", "malformed PROXY header"},
-		"v2 family":       {signatureV2 + "\x21\x41\x00\x00", "malformed PROXY header"},
+		"v1 nonsense":     {"PROXY TCP4 a b c d\r\n", "PROXY header: "},
+		"v1 zone":         {"PROXY TCP6 fe80::1%eth0 fe80::2 1 2\r\n", "PROXY header: "},
+		"v1 port":         {"PROXY TCP4 192.0.2.7 192.0.2.7 65536 2\r\n", "PROXY header: "},
+		"v1 family":       {"PROXY TCP4 2001:db8::7 2001:db8::8 1 2\r\n", "PROXY header: "},
+		"v2 family":       {signatureV2 + "\x21\x41\x00\x00", "PROXY header: "},
+		"v2 unspecified":  {signatureV2 + "\x21\x00\x00\x00", "PROXY header: "}, // section 2.2 lets a receiver choose
 		"v2 too long":     {signatureV2 + "\x21\x11\xff\xff", "at most 4096"},
-		"v2 short":        {signatureV2 + "\x21\x11\x00\x01x", "malformed PROXY header"},
-		"v2 version 3":    {signatureV2 + "\x31\x11\x00\x00", "malformed PROXY header"},
+		"v2 short":        {signatureV2 + "\x21\x11\x00\x01x", "PROXY header: "},
+		"v2 version 3":    {signatureV2 + "\x31\x11\x00\x00", "PROXY header: "},
 		"almost v1":       {"PROXX", "no PROXY header"},
 		"almost v2":       {"\r\n\r\n\x00\r\nQUIX", "no PROXY header"},
-		"v1 bad newlines": {"PROXY TCP4 192.0.2.7 192.0.2.7 1 2\n", "malformed PROXY header"},
+		"v1 bad newlines": {"PROXY TCP4 192.0.2.7 192.0.2.7 1 2\n", "PROXY header: "},
 	} {
 		if said, _, err := ask(t, addr, []byte(tt.send)); err == nil {
 			t.Errorf("%s: it went through: %q", name, said)

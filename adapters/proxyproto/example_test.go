@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/spacemonad/go-openssl/adapters/proxyproto"
 	"github.com/spacemonad/go-openssl/reactor"
-	"github.com/spacemonad/go-openssl/reactor/proxyproto"
 )
 
 // server prints the client's address and not the one of the proxy.
