@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/adapters/prommetrics"
+	"github.com/spacemonad/go-openssl/adapters/proxyproto"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/connlog"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/lifecycle"
@@ -22,7 +23,6 @@ import (
 	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/reactor/connlimit"
-	"github.com/spacemonad/go-openssl/adapters/proxyproto"
 )
 
 // upgradeTimeout is how long a new process may take until it is ready.
