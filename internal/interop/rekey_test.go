@@ -392,7 +392,9 @@ func TestKeyUpdateOurs(t *testing.T) {
 	dial(t, newLoop(t, w.trace), srv.addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
 	p.wait(t)
 	s.wait(t)
-	if n := srv.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone]; n < 3 {
+	// After a want, Handshake continues it, so that each is counted once.
+	results := srv.Stats().Sessions.Results[tlsio.OpKeyUpdate]
+	if n := results[tlsio.WantNone] + results[tlsio.WantWrite]; n < 3 {
 		t.Errorf("%d KeyUpdates of the server, want a few", n)
 	}
 	if n := w.n[tlsio.OpKeyUpdate][tlsio.WantNone].Load(); n < 3 {
