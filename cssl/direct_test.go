@@ -6,6 +6,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
@@ -236,6 +237,54 @@ func TestDirectSockets(t *testing.T) {
 		c.out, s.echo, c.close, s.close = pattern(100_000, 1), true, true, true
 		runSockets(t, c, s, finished(c, s))
 		sameBytes(t, "echo", c.in, c.out)
+	}
+}
+
+// TestDirectBytewise: records of data come over a socket byte by byte, with a read after each.
+func TestDirectBytewise(t *testing.T) {
+	for _, suite := range gcmSuites {
+		fd, far := socketPair(t, "unix", false)
+		s, err := directServer(t, suite, 0).NewConn(far, ConnConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := mustClient(t, clientConfig()).NewEngineConn(ConnConfig{ServerName: "localhost"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 20000)
+		sent := func() []byte { return buf[:c.Take(buf)] }
+		for cr, sr := c.Handshake(), s.Handshake(); cr.Want != tlsio.WantNone || sr.Want != tlsio.WantNone; cr, sr = c.Handshake(), s.Handshake() {
+			if cr.Err != nil || sr.Err != nil {
+				t.Fatal(cr.Err, sr.Err)
+			}
+			syscall.Write(fd, sent())
+			s.Handshake()
+			if n, _ := syscall.Read(fd, buf); n > 0 {
+				c.Feed(buf[:n])
+			}
+		}
+		if st := s.State(); st.Records != RecordsDirect {
+			t.Fatal(st.RecordsReason)
+		}
+		c.Write([]byte("some"))
+		c.Write([]byte("data"))
+		var got []byte
+		for _, b := range bytes.Clone(sent()) {
+			syscall.Write(fd, []byte{b})
+			r := s.Read(buf)
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			got = append(got, buf[:r.N]...)
+		}
+		if string(got) != "somedata" {
+			t.Errorf("%s: read %q", suite.name, got)
+		}
+		c.Close()
+		s.Close()
+		syscall.Close(fd)
+		syscall.Close(far)
 	}
 }
 
