@@ -419,7 +419,7 @@ static int write_records(cssl_conn *c, const cssl_buffers *b, size_t *n)
 	int ret, more = c->t.more, several = cssl_buffers_at(b, part, 1, &p) > 0;
 
 	c->t.more = more || several;
-	c->t.corked = c->t.held || (several && c->t.fd >= 0);
+	c->t.corked = c->t.held || (several && c->t.fd >= 0 && c->t.tail_max >= MAX_RECORD);
 	do {
 		part = cssl_buffers_at(b, at, SSL3_RT_MAX_PLAIN_LENGTH, &p);
 		ret = SSL_write_ex(c->ssl, p, part, &part);

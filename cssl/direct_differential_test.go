@@ -661,6 +661,11 @@ var differences = []struct {
 	{TLS12, 0, "nonsense", "internal error", "decryption failed or bad record mac", "sent 20", "RFC 5246, section 7.2.2; the body is too short for nonce and tag", false},
 }
 
+// brokenHello names the rows with ClientHellos in TLS 1.2, which are not whole.
+// OpenSSL 4.0 parses a hello before it refuses to renegotiate, and sends
+// illegal_parameter; direct records and the older series refuse unseen.
+var brokenHello = regexp.MustCompile(`ClientHello|^a message in two parts`)
+
 // tolerated reports whether direct records may differ from OpenSSL's here, and
 // marks the row of differences that says so in used.
 func tolerated(version TLSVersion, where string, openssl, direct outcome, used []bool) bool {
@@ -704,6 +709,9 @@ func TestDirectDifferential(t *testing.T) {
 			for _, row := range slices.Concat(badRecords(), badMessages()) {
 				for i, at := range positions {
 					if cmp.Or(row.version, suite.version) != suite.version || cmp.Or(at.version, suite.version) != suite.version {
+						continue
+					}
+					if suite.version == TLS12 && linked.Run.series() >= 0x400 && brokenHello.MatchString(row.name) {
 						continue
 					}
 					if n++; (suite.key == 32 || testing.Short()) && i%3 != 0 {
