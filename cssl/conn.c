@@ -407,21 +407,22 @@ static int another(cssl_conn *c, size_t at, size_t *n)
 }
 
 /*
- * Writes with OpenSSL. Several records are collected and sent together. All but
- * the first find room in the tail, so that no SSL_write of theirs can be left
- * unfinished. *n counts the bytes of records that are sent, or kept in the tail.
+ * Writes with OpenSSL. If there is a tail, several records are collected and
+ * sent together. All but the first find room in the tail, so that no SSL_write
+ * of theirs can be left unfinished. *n counts the bytes of records that are sent, or kept in the tail.
  * Returns as SSL_write_ex.
  */
 static int write_records(cssl_conn *c, const cssl_buffers *b, size_t *n)
 {
 	const unsigned char *p;
-	size_t at = 0, part = cssl_buffers_at(b, 0, SSL3_RT_MAX_PLAIN_LENGTH, &p);
-	int ret, more = c->t.more, several = cssl_buffers_at(b, part, 1, &p) > 0;
+	size_t most = c->t.tail_max >= MAX_RECORD ? SSL3_RT_MAX_PLAIN_LENGTH : MAX_WRITE;
+	size_t at = 0, part = cssl_buffers_at(b, 0, most, &p);
+	int ret, more = c->t.more, several = c->t.tail_max >= MAX_RECORD && cssl_buffers_at(b, part, 1, &p) > 0;
 
 	c->t.more = more || several;
-	c->t.corked = c->t.held || (several && c->t.fd >= 0 && c->t.tail_max >= MAX_RECORD);
+	c->t.corked = c->t.held || (several && c->t.fd >= 0);
 	do {
-		part = cssl_buffers_at(b, at, SSL3_RT_MAX_PLAIN_LENGTH, &p);
+		part = cssl_buffers_at(b, at, most, &p);
 		ret = SSL_write_ex(c->ssl, p, part, &part);
 		if (ret <= 0)
 			break;
