@@ -409,8 +409,9 @@ static int another(cssl_conn *c, size_t at, size_t *n)
 /*
  * Writes with OpenSSL. If there is a tail, several records are collected and
  * sent together. All but the first find room in the tail, so that no SSL_write
- * of theirs can be left unfinished. *n counts the bytes of records that are sent, or kept in the tail.
- * Returns as SSL_write_ex.
+ * of theirs can be left unfinished, and no want can follow the first. *n counts
+ * the bytes of records that are sent, or kept in the tail. Returns as
+ * SSL_write_ex.
  */
 static int write_records(cssl_conn *c, const cssl_buffers *b, size_t *n)
 {
