@@ -416,9 +416,12 @@ static int another(cssl_conn *c, size_t at, size_t *n)
 static int write_records(cssl_conn *c, const cssl_buffers *b, size_t *n)
 {
 	const unsigned char *p;
-	size_t most = c->t.tail_max >= MAX_RECORD ? SSL3_RT_MAX_PLAIN_LENGTH : MAX_WRITE;
+	/* A write that may go on with a handshake may want to read, so it is alone. */
+	int alone = c->t.tail_max < MAX_RECORD ||
+	            (SSL_version(c->ssl) < TLS1_3_VERSION && !(SSL_get_options(c->ssl) & SSL_OP_NO_RENEGOTIATION));
+	size_t most = alone ? MAX_WRITE : SSL3_RT_MAX_PLAIN_LENGTH;
 	size_t at = 0, part = cssl_buffers_at(b, 0, most, &p);
-	int ret, more = c->t.more, several = c->t.tail_max >= MAX_RECORD && cssl_buffers_at(b, part, 1, &p) > 0;
+	int ret, more = c->t.more, several = !alone && cssl_buffers_at(b, part, 1, &p) > 0;
 
 	c->t.more = more || several;
 	c->t.corked = c->t.held || (several && c->t.fd >= 0);
@@ -428,7 +431,7 @@ static int write_records(cssl_conn *c, const cssl_buffers *b, size_t *n)
 		if (ret <= 0)
 			break;
 		at += part;
-	} while (at < MAX_WRITE && cssl_buffers_at(b, at, 1, &p) > 0 && another(c, at, n));
+	} while (!alone && at < MAX_WRITE && cssl_buffers_at(b, at, 1, &p) > 0 && another(c, at, n));
 	c->t.more = !!more;
 	uncork(c);
 	if (c->t.send_errno == 0)
