@@ -1,6 +1,7 @@
 package sslnet
 
 import (
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -107,7 +108,10 @@ func TestReadMustWriteClose(t *testing.T) {
 		is(t, receive(t, read, "Read"), net.ErrClosed)
 		client.SetCloseTimeout(0)
 		client.Close()
-		is(t, receive(t, rekeyed, "Renegotiate"), net.ErrClosed)
+		// Over a pipe the server's end may be seen first.
+		if err := receive(t, rekeyed, "Renegotiate"); !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("the client's Renegotiate: %v", err)
+		}
 	})
 }
 
