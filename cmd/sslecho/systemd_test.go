@@ -135,6 +135,28 @@ func TestUpgradeAndEnd(t *testing.T) {
 	}
 }
 
+// TestOneEpollForAListener: one epoll instance waits for the listening socket, that of the loop. Were it in that of
+// Go's runtime too, each connection would wake one more thread.
+func TestOneEpollForAListener(t *testing.T) {
+	d := runDaemon(t, "--loops=1")
+	proc := fmt.Sprintf("/proc/%d/", d.Process.Pid)
+	until(t, "one socket is waited for", func() bool {
+		sockets := 0
+		infos, _ := filepath.Glob(proc + "fdinfo/*")
+		for _, name := range infos {
+			info, _ := os.ReadFile(name)
+			for line := range strings.Lines(string(info)) {
+				if f := strings.Fields(line); len(f) > 1 && f[0] == "tfd:" {
+					if target, _ := os.Readlink(proc + "fd/" + f[1]); strings.HasPrefix(target, "socket:") {
+						sockets++
+					}
+				}
+			}
+		}
+		return sockets == 1
+	})
+}
+
 // TestSocketActivation: sockets that systemd has opened take the place of --listen, also for the process that takes over.
 func TestSocketActivation(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cloudflare/tableflip"
@@ -95,11 +96,31 @@ func (s *Sockets) keep(network, name string, ls []net.Listener) error {
 		if !ok {
 			return fmt.Errorf("a listener of type %T cannot be handed on", l)
 		}
-		if err := s.Fds.AddListener(network, key(name, i), t); err != nil {
+		if err := s.add(network, key(name, i), t); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// add makes l part of what is handed on. The os.File that Fds makes of it must
+// not get into Go's own poller: that would wake a thread for every connection
+// that comes. os.NewFile leaves descriptors that block out. Nobody accepts yet.
+func (s *Sockets) add(network, name string, l tableflip.Listener) error {
+	rc, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	block := func(yes bool) error {
+		var serr error
+		err := rc.Control(func(fd uintptr) { serr = syscall.SetNonblock(int(fd), !yes) })
+		return errors.Join(err, serr)
+	}
+	if err := block(true); err != nil {
+		return err
+	}
+	err = s.Fds.AddListener(network, name, l)
+	return errors.Join(err, block(false))
 }
 
 // Ready writes the pid file and says that this process serves: one that waits
