@@ -298,7 +298,7 @@ type Config struct {
 	// MaxEarlyData is how many bytes of early data (0-RTT; RFC 8446, section
 	// 2.3) a server accepts with a ticket; 0 disables early data. The
 	// application must read it with [Conn.ReadEarlyData]. An attacker who
-	// recorded early data can replay it, see docs/tls13.md.
+	// recorded early data can replay it, see docs/guide/handshake.md.
 	//
 	// By default each ticket can be used once, which prevents replays within
 	// this Context: OpenSSL keeps the sessions in SessionCache (20480 entries

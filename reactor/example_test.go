@@ -14,13 +14,13 @@ type echo struct{ reactor.BaseHandler }
 
 func (echo) OnData(c *reactor.Conn, p []byte) { c.Write(p) }
 func newServer(addr, certFile, keyFile string) (*reactor.Server, error) {
-	context, err := cssl.NewServerContext(cssl.Config{
+	tlsContext, err := cssl.NewServerContext(cssl.Config{
 		Certificates: []cssl.Certificate{{ChainFile: certFile, KeyFile: keyFile}},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &reactor.Server{Addr: addr, Handler: echo{}, Context: context}, nil
+	return &reactor.Server{Addr: addr, Handler: echo{}, Context: tlsContext}, nil
 }
 
 // An echo server, and a client that tries it. A program would call ListenAndServe;
