@@ -4,9 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -138,44 +136,8 @@ func TestNoWatch(t *testing.T) {
 	v := newVolume(t)
 	v.swap("ecdsa", "ecdsa")
 	d := runDaemon(t, "--cert", filepath.Join(v.dir, "tls.crt"), "--key", filepath.Join(v.dir, "tls.key"))
-	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.Process.Pid))
-	if err != nil || len(fds) == 0 {
-		t.Fatal(fds, err)
-	}
-	for _, fd := range fds {
-		if to, _ := os.Readlink(fd); to == "anon_inode:inotify" {
-			t.Error("files are watched")
-		}
-	}
 	v.swap("rsa", "rsa")
 	d.serves("", "ecdsa")
 	d.signal(syscall.SIGHUP)
 	d.serves("", "rsa")
-}
-
-// TestWatchUnreadable: a directory that the daemon may not list is named, and
-// the rest is watched.
-func TestWatchUnreadable(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{"ecdsa.pem", "ecdsa.key"} {
-		if err := os.WriteFile(filepath.Join(dir, name), testcerts.Read(t, name), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for d, mode := range map[string]os.FileMode{dir: 0o311, filepath.Dir(dir): 0o755, filepath.Dir(binary): 0o755} {
-		if err := os.Chmod(d, mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	defer os.Chmod(dir, 0o755)
-	cmd := exec.Command(binary, "--listen=127.0.0.1:0", "--watch", "--cert", filepath.Join(dir, "ecdsa.pem"), "--key", filepath.Join(dir, "ecdsa.key"))
-	cmd.Dir = "/"
-	if os.Geteuid() == 0 {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	}
-	r := start(t, cmd)
-	r.out.expect(t, "directory="+dir)
-	if s := r.out.String(); !strings.Contains(s, "level=WARN") || !strings.Contains(s, "permission denied") {
-		t.Error(s)
-	}
 }

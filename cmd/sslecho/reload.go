@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,12 +21,21 @@ const maxStuck = 16
 // reloads does the reloads that are asked for, one after another, until ctx
 // ends. While it runs, what a reload replaces is its own.
 func (d *process) reloads(ctx context.Context) {
+	var watched filewatch.State
+	var changed <-chan filewatch.State
+	stop := make(chan struct{})
+	defer func() { close(stop) }()
 	for {
+		if !maps.Equal(d.files, watched) { // a file system that does not answer holds up one watch alone
+			close(stop)
+			stop = make(chan struct{})
+			watched, changed = d.files, d.files.Changed(stop)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.signals.reload:
-		case <-d.files.Changed():
+		case d.files = <-changed:
 			d.log.Info("files have changed, reloading")
 		}
 		d.reload(ctx)
@@ -40,7 +50,6 @@ func (d *process) reload(ctx context.Context) {
 	defer cancel()
 	next, err := d.prepare(limited)
 	if next.files != nil { // a fault may be mended in the files of now
-		d.files.Close()
 		d.files = next.files
 	}
 	switch {
@@ -62,8 +71,7 @@ type loaded struct {
 	stays []string // settings that have changed and cannot be applied
 	tls   tlsconf.Builder
 	built *tlsconf.Built
-	files *filewatch.Watcher // nil without --watch
-	again bool               // it is a reload
+	files filewatch.State // before they were read; nil without --watch
 }
 
 // prepare reads and checks all that a reload applies, on a goroutine that is
@@ -73,10 +81,10 @@ func (d *process) prepare(ctx context.Context) (loaded, error) {
 		return loaded{}, fmt.Errorf("%d reloads that were given up still wait for files: see why those cannot be read", n)
 	}
 	var at waiting
-	next := &loaded{tls: d.tls, again: true}
+	next := &loaded{tls: d.tls}
 	next.tls.At = at.on
 	running, read := d.cfg, make(chan error, 1)
-	go func() { read <- next.reload(d, running, &at) }()
+	go func() { read <- next.reload(running, &at) }()
 	look := time.NewTicker(waitInterval)
 	defer look.Stop()
 	remind := at.reminder(d.output.log, "still waiting, as a reload")
@@ -93,7 +101,6 @@ func (d *process) prepare(ctx context.Context) (loaded, error) {
 				if <-read == nil {
 					next.built.Context.Close()
 				}
-				next.files.Close()
 			}()
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return loaded{}, fmt.Errorf("it waits for %s", at.String())
@@ -104,10 +111,8 @@ func (d *process) prepare(ctx context.Context) (loaded, error) {
 }
 
 // reload reads what a running daemon applies.
-func (n *loaded) reload(d *process, running *config.Config, at *waiting) error {
-	if err := n.watch(d, running, at); err != nil {
-		return err
-	}
+func (n *loaded) reload(running *config.Config, at *waiting) error {
+	n.look(running, at)
 	at.on("--config " + running.File)
 	changed, err := running.Reload()
 	if err != nil {
@@ -115,35 +120,25 @@ func (n *loaded) reload(d *process, running *config.Config, at *waiting) error {
 	}
 	_, n.stays = config.Changes(running, changed)
 	n.cfg = config.Merge(running, changed)
-	return n.read(d, at)
+	return n.read(at)
 }
 
-// watch begins to watch the files of a configuration, with --watch. It comes
-// before they are read, and at a start before the user changes.
-func (n *loaded) watch(d *process, c *config.Config, at *waiting) (err error) {
+// look notes how the files of a configuration look, with --watch, before they
+// are read.
+func (n *loaded) look(c *config.Config, at *waiting) {
 	if !c.Watch {
-		return nil
+		return
 	}
-	at.on("the directories of --watch")
+	at.on("the files of --watch")
 	if n.files == nil {
-		if n.files, err = filewatch.New(); err != nil && n.again {
-			d.log.Warn("files are watched with what was set up before", "error", err)
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("--watch: %w", err)
-		}
+		n.files = filewatch.State{}
 	}
-	for dir, err := range n.files.Add(c.Files()) {
-		d.log.Warn("a directory cannot be watched: a change of its files needs SIGHUP", "directory", dir, "error", err)
-	}
-	return nil
+	n.files.Add(c.Files())
 }
 
 // read reads the files of the configuration.
-func (n *loaded) read(d *process, at *waiting) (err error) {
-	if err := n.watch(d, n.cfg, at); err != nil {
-		return err
-	}
+func (n *loaded) read(at *waiting) (err error) {
+	n.look(n.cfg, at)
 	n.built, err = n.tls.Build(&n.cfg.TLS)
 	return err
 }

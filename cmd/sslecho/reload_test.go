@@ -6,14 +6,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestReloadGivenUpWatchesNothing (P59): a reload that was given up goes on with
@@ -21,12 +18,7 @@ import (
 // one are watched.
 func TestReloadGivenUpWatchesNothing(t *testing.T) {
 	dir := t.TempDir()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	must := func(err error) { t.Helper(); tlstest.Must(t, err) }
 	write := func(name, content string) string {
 		t.Helper()
 		path := filepath.Join(dir, name)
@@ -61,38 +53,15 @@ func TestReloadGivenUpWatchesNothing(t *testing.T) {
 	must(err)
 	must(old.Close())
 	until(t, "the one that was given up has ended", func() bool { return d.stuck.Load() == 0 })
-	defer next.files.Close()
+	changed := next.files.Changed(nil)
 	pair("two.pem")
-	select {
-	case <-next.files.Changed():
-	case <-time.After(limit):
-		t.Fatal("a change of the running configuration's file is not noticed")
-	}
+	tlstest.Receive(t, changed, "a change of the running configuration's file")
 }
 
-// TestWatchWithoutInstance: without a descriptor for inotify a start fails, and a reload goes on with the watches of before.
-func TestWatchWithoutInstance(t *testing.T) {
-	var log safeBuffer
-	d := &process{log: slog.New(slog.NewTextHandler(&log, nil))}
-	var limits unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limits); err != nil {
-		t.Fatal(err)
-	}
-	none := unix.Rlimit{Cur: 0, Max: limits.Max}
-	var errs [2]error
-	for i, n := range []*loaded{{}, {again: true}} {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
-			t.Fatal(err)
-		}
-		errs[i] = n.watch(d, &config.Config{Watch: true}, &waiting{})
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limits); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if errs[0] == nil || !strings.Contains(errs[0].Error(), "--watch: ") || !strings.Contains(errs[0].Error(), "max_user_instances") {
-		t.Errorf("at a start: %v", errs[0])
-	}
-	if errs[1] != nil || !strings.Contains(log.String(), "files are watched with what was set up before") {
-		t.Errorf("at a reload: %v, %s", errs[1], log.String())
+// TestNotWatched: without --watch no file is looked at.
+func TestNotWatched(t *testing.T) {
+	var n loaded
+	if n.look(&config.Config{File: "sslecho.yaml"}, &waiting{}); n.files != nil {
+		t.Errorf("%v", n.files)
 	}
 }

@@ -61,8 +61,7 @@ func serve(c *config.Config, p *program) (err error) {
 			d.removePIDFile()
 		}
 	}()
-	defer func() { d.files.Close() }()
-	if err := d.read(d, &d.waiting); err != nil {
+	if err := d.read(&d.waiting); err != nil {
 		return err
 	}
 	defer func() { d.built.Context.Close() }()

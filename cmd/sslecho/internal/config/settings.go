@@ -239,9 +239,9 @@ var settings = slices.Concat(
 			more:  "It is written as the user of --user when the daemon serves, names the new process after an upgrade, and is removed at the end.",
 			value: one(func(c *Config) *string { return &c.PIDFile }, parseFile)},
 		{name: "watch", def: "false", usage: "reload when a file changes, without a signal",
-			more: "All files that a reload reads are watched, also through symbolic links that are swapped, as in Kubernetes. Changes count a " +
-				"second after the last one, so that a chain and its key are taken together. What other hosts change on a network file system " +
-				"is not noticed, nor is a single file that is mounted from elsewhere.",
+			more: "All files that a reload reads are looked at once a second, also through symbolic links that are swapped, as in Kubernetes. " +
+				"Changes count when the next look finds no further ones, so that a chain and its key are taken together. A single file that is mounted " +
+				"from elsewhere stays the old one when it is replaced there.",
 			value: toggle(func(c *Config) *bool { return &c.Watch })},
 		{name: "check", def: "false", act: true, usage: "check all settings and files, then exit",
 			more: "Standard error warns of what has expired, or has fewer than 30 days or a third of its life left: certificates, intermediates, " +
