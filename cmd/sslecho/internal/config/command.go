@@ -67,7 +67,7 @@ func command(environ func() []string, run func(*Config) error, version func(asJS
 		io.WriteString(cmd.OutOrStdout(), Help())
 	})
 	for _, s := range settings {
-		complete := cobra.FixedCompletions(s.value.choices, cobra.ShellCompDirectiveNoFileComp)
+		complete := cobra.FixedCompletions(s.choices, cobra.ShellCompDirectiveNoFileComp)
 		switch {
 		case s.name == "config":
 			_ = root.MarkFlagFilename(s.name, "yaml", "yml")
@@ -227,7 +227,7 @@ func man() string {
 		if s.more != "" {
 			b.WriteString(" " + quoted.ReplaceAllString(s.more, `\fB$1\fR`))
 		}
-		if !s.reload && !s.act {
+		if s.restart {
 			b.WriteString(" A change needs a restart.")
 		}
 		b.WriteString("\n")

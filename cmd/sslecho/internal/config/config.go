@@ -60,9 +60,8 @@ type Config struct {
 	PrintConfig bool   // Command prints it; nothing is left to do
 	File        string // the configuration file, or empty
 
-	texts   raw               // of all settings
-	sources map[string]source // of texts
-	flags   raw               // what the command line set
+	given   map[string]given // of each setting
+	flags   raw              // what the command line set
 	environ func() []string
 }
 
@@ -222,7 +221,7 @@ func usage(errs ...error) error {
 // setting as in its source.
 func (c *Config) conflicts() (errs []error) {
 	t, l := &c.TLS, &c.Limits
-	given := func(name string) bool { return c.sources[name] != byDefault } // if only to its default
+	given := func(name string) bool { return c.given[name].by != byDefault } // if only to its default
 	check := func(bad bool, name, format string, args ...any) {
 		if bad {
 			errs = append(errs, errors.New(c.where(name)+fmt.Sprintf(format, args...)))

@@ -20,7 +20,7 @@ func TestFiles(t *testing.T) {
 			want = []string{file}
 		case s.name == "sni":
 			want = []string{"a.pem", "a.key", "b.pem", "b.key", "c.pem", "c.key"}
-		case s.reload && s.arg == argFile:
+		case !s.restart && !s.act && s.arg == argFile:
 			for _, f := range split(samples[s.name].text, ",") {
 				if f != "" {
 					want = append(want, f)

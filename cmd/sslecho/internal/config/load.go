@@ -10,7 +10,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/agext/levenshtein"
 	"go.yaml.in/yaml/v3"
@@ -32,6 +31,12 @@ func (s source) String() string {
 	return [...]string{byDefault: "default", byFile: "file", byEnvironment: "environment", byFlag: "flag"}[s]
 }
 
+// given is what a setting got: one text, or those of a list, and by what.
+type given struct {
+	by    source
+	texts []string
+}
+
 // raw has the texts of settings by name, as one source gives them: one text, or
 // those of a list.
 type raw map[string][]string
@@ -49,7 +54,7 @@ func variable(name string) string {
 // where names a setting as it stands in its source: "--cert", "SSLECHO_CERT" or
 // "/etc/sslecho.yaml: cert". One that has its default is named by its flag.
 func (c *Config) where(name string) string {
-	switch c.sources[name] {
+	switch c.given[name].by {
 	case byFile:
 		return c.File + ": " + name
 	case byEnvironment:
@@ -60,29 +65,25 @@ func (c *Config) where(name string) string {
 
 // load reads the environment, the file and the flags.
 func load(flags raw, environ func() []string) (*Config, error) {
-	c := &Config{texts: raw{}, sources: map[string]source{}, flags: flags, environ: environ}
+	c := &Config{given: map[string]given{}, flags: flags, environ: environ}
 	environment, errs := fromEnvironment(environ())
 	c.File = configFile(flags, environment)
 	file, more := fromFile(c.File)
 	errs = append(errs, more...)
-	for _, s := range settings {
-		texts, from := s.split(s.def), byDefault
-		for i, r := range []raw{file, environment, flags} {
-			if t, ok := r[s.name]; ok {
-				texts, from = t, byFile+source(i)
+	for _, s := range c.settings() {
+		g := given{by: byDefault, texts: s.split(s.def)}
+		for by, r := range []raw{byFile: file, byEnvironment: environment, byFlag: flags} {
+			if texts, ok := r[s.name]; ok {
+				g = given{source(by), texts}
 			}
 		}
-		c.texts[s.name], c.sources[s.name] = texts, from
-		err := s.value.set(c, texts)
-		if i := slices.IndexFunc(texts, func(t string) bool { return strings.ContainsFunc(t, unicode.IsControl) }); err == nil && i >= 0 {
-			err = &badValue{texts[i], errors.New("use no control characters, such as the end of a line")}
-		}
-		var bad *badValue
-		switch {
-		case errors.As(err, &bad) && (s.secret || errors.Is(err, errContent) || errors.Is(err, errPIN)):
-			errs = append(errs, fmt.Errorf("%s: %w (its value may be secret and is not shown)", c.where(s.name), bad.err))
-		case errors.As(err, &bad):
-			errs = append(errs, fmt.Errorf("%s %q: %w", c.where(s.name), bad.text, bad.err))
+		c.given[s.name] = g
+		switch bad, err := s.set(g.texts); {
+		case err == nil:
+		case s.secret || errors.Is(err, errContent) || errors.Is(err, errPIN):
+			errs = append(errs, fmt.Errorf("%s: %w (its value may be secret and is not shown)", c.where(s.name), err))
+		default:
+			errs = append(errs, fmt.Errorf("%s %q: %w", c.where(s.name), bad, err))
 		}
 	}
 	if len(errs) == 0 {
@@ -94,10 +95,10 @@ func load(flags raw, environ func() []string) (*Config, error) {
 // split makes the elements of a list that is written as one text, or one text.
 func (s *setting) split(text string) []string {
 	switch {
-	case !s.value.list:
+	case !s.list:
 		return []string{text}
-	case s.sep != "":
-		return split(text, s.sep)
+	case s.arg == argNames: // there are commas in an element
+		return split(text, ";")
 	}
 	return split(text, ",")
 }
@@ -116,7 +117,7 @@ func split(text, sep string) []string {
 // fromFlag has the texts of a flag that was used at least once.
 func (s *setting) fromFlag(uses []string) []string {
 	switch {
-	case !s.value.list:
+	case !s.list:
 		return uses[len(uses)-1:]
 	case len(uses) == 1 && uses[0] == "":
 		return []string{}
@@ -203,13 +204,13 @@ func fromFile(name string) (r raw, errs []error) {
 // fromNode has the texts of a value in the file.
 func (s *setting) fromNode(n *yaml.Node) (texts []string, err error) {
 	switch {
-	case n.Kind == yaml.SequenceNode && s.value.list:
+	case n.Kind == yaml.SequenceNode && s.list:
 		texts = []string{}
 		for _, element := range n.Content {
 			if element.Kind != yaml.ScalarNode {
 				return nil, errors.New("an element of a list is one value")
 			}
-			texts = append(texts, text(element))
+			texts = append(texts, scalar(element))
 		}
 		return texts, nil
 	case n.Kind == yaml.MappingNode && s.arg == argNames: // name: files
@@ -229,11 +230,11 @@ func (s *setting) fromNode(n *yaml.Node) (texts []string, err error) {
 	case n.Tag == "!!null":
 		return nil, errors.New("there is no value: give one, or take the key out")
 	}
-	return s.fromFlag([]string{text(n)}), nil
+	return s.fromFlag([]string{scalar(n)}), nil
 }
 
-// text is a scalar as it was written, but for what is no UTF-8.
-func text(n *yaml.Node) (s string) {
+// scalar is one as it was written, but for what is no UTF-8.
+func scalar(n *yaml.Node) (s string) {
 	if n.ShortTag() == "!!binary" && n.Decode(&s) == nil {
 		return s
 	}
@@ -286,16 +287,14 @@ func (c *Config) Reload() (*Config, error) {
 // apply, and those that count from its next start. It compares settings, not
 // what stands in the files that they name.
 func Changes(old, new *Config) (applied, needRestart []string) {
-	for _, s := range settings {
-		var a, b Config // with this setting alone
-		_ = s.value.set(&a, old.texts[s.name])
-		_ = s.value.set(&b, new.texts[s.name])
+	was := old.settings()
+	for i, s := range new.settings() {
 		switch {
-		case s.act || reflect.DeepEqual(a, b):
-		case s.reload:
-			applied = append(applied, s.name)
-		default:
+		case s.act || reflect.DeepEqual(was[i].to, s.to):
+		case s.restart:
 			needRestart = append(needRestart, s.name)
+		default:
+			applied = append(applied, s.name)
 		}
 	}
 	return applied, needRestart
@@ -306,11 +305,12 @@ func Changes(old, new *Config) (applied, needRestart []string) {
 // Compare the next one with this.
 func Merge(running, loaded *Config) *Config {
 	merged := *loaded
-	merged.texts, merged.sources = maps.Clone(loaded.texts), maps.Clone(loaded.sources)
-	for _, s := range settings {
-		if !s.act && !s.reload {
-			merged.texts[s.name], merged.sources[s.name] = running.texts[s.name], running.sources[s.name]
-			_ = s.value.set(&merged, running.texts[s.name]) // it was in order before
+	merged.given = maps.Clone(loaded.given)
+	was := running.settings()
+	for i, s := range merged.settings() {
+		if s.restart {
+			merged.given[s.name] = running.given[s.name]
+			reflect.ValueOf(s.to).Elem().Set(reflect.ValueOf(was[i].to).Elem())
 		}
 	}
 	return &merged
@@ -319,37 +319,39 @@ func Merge(running, loaded *Config) *Config {
 // Print writes all settings as a configuration file, the source of each in a
 // comment behind it. Files that hold secrets are named and not read.
 func (c *Config) Print(w io.Writer) error {
-	var b bytes.Buffer
-	fmt.Fprintln(&b, "# sslecho: all settings, and where each comes from")
-	for i, s := range settings {
+	all := &yaml.Node{Kind: yaml.MappingNode}
+	group := ""
+	for _, s := range settings {
 		if s.act {
 			continue
 		}
-		if i == 0 || s.group != settings[i-1].group {
-			fmt.Fprintf(&b, "\n# %s\n", s.group)
+		g := c.given[s.name]
+		key, value := &yaml.Node{Kind: yaml.ScalarNode, Value: s.name}, &yaml.Node{Kind: yaml.SequenceNode}
+		if s.group != group {
+			group = s.group
+			key.HeadComment = "\n" + group
 		}
-		node := &yaml.Node{Kind: yaml.SequenceNode}
-		for _, text := range c.texts[s.name] {
+		for _, text := range g.texts {
 			element := &yaml.Node{Kind: yaml.ScalarNode, Value: text}
 			if element.ShortTag() == "!!null" {
 				element.Style = yaml.DoubleQuotedStyle
 			}
-			node.Content = append(node.Content, element)
+			value.Content = append(value.Content, element)
 		}
-		if !s.value.list {
-			node = node.Content[0]
-		} else if len(node.Content) == 0 {
-			node.Style = yaml.FlowStyle
+		switch {
+		case !s.list:
+			value = value.Content[0]
+			value.LineComment = g.by.String()
+		case len(g.texts) == 0:
+			value.Style, value.LineComment = yaml.FlowStyle, g.by.String()
+		default:
+			key.LineComment = g.by.String()
 		}
-		text, err := yaml.Marshal(map[string]*yaml.Node{s.name: node})
-		if err != nil {
-			return fmt.Errorf("%s cannot be printed: %w", s.name, err)
-		}
-		// The comment ends the first line, where it also fits behind a list's
-		// key.
-		first, rest, _ := bytes.Cut(text, []byte("\n"))
-		fmt.Fprintf(&b, "%s # %v\n%s", first, c.sources[s.name], rest)
+		all.Content = append(all.Content, key, value)
 	}
-	_, err := w.Write(b.Bytes())
+	text, err := yaml.Marshal(all)
+	if err == nil {
+		_, err = fmt.Fprintf(w, "# sslecho: all settings, and where each comes from\n%s", text)
+	}
 	return err
 }

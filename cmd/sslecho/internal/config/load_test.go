@@ -109,16 +109,21 @@ var samples = map[string]struct {
 	"config":              {"", nil}, // a file that exists: see place
 }
 
-// has reports whether the field of a setting has the value of one text of a variable.
+// row is a setting of c.
+func row(c *Config, name string) *setting {
+	all := c.settings()
+	return all[slices.IndexFunc(all, func(s *setting) bool { return s.name == name })]
+}
+
+// has reports whether the field of a setting has the value of one text of a
+// variable.
 func has(t *testing.T, c *Config, s *setting, text string) bool {
 	t.Helper()
-	got := *c
-	if err := s.value.set(&got, s.split(text)); err != nil {
-		t.Fatalf("%s: %v", s.name, err)
+	want := row(&Config{}, s.name)
+	if bad, err := want.set(s.split(text)); err != nil {
+		t.Fatalf("%s: %q: %v", s.name, bad, err)
 	}
-	want := *c
-	got.environ, want.environ = nil, nil // functions are never equal
-	return reflect.DeepEqual(got, want)
+	return reflect.DeepEqual(row(c, s.name).to, want.to)
 }
 
 // place gives a setting a value in each of the sources that are in texts, beside what it needs.
@@ -141,7 +146,7 @@ func place(t *testing.T, s *setting, texts map[source]string) (args, environ []s
 			environ = append(environ, variable(s.name)+"="+text)
 		case byFile:
 			var content any = text
-			if s.value.list {
+			if s.list {
 				content = s.split(text)
 			}
 			b, err := yaml.Marshal(map[string]any{s.name: content})
@@ -176,9 +181,9 @@ func TestEverySource(t *testing.T) {
 			args, environ := place(t, s, map[source]string{from: sample.text})
 			c := mustLoad(t, args, environ)
 			if !has(t, c, s, sample.text) {
-				t.Errorf("%s by %v: %v, want %s", s.name, from, c.texts[s.name], sample.text)
+				t.Errorf("%s by %v: %v, want %s", s.name, from, c.given[s.name].texts, sample.text)
 			}
-			if got := c.sources[s.name]; got != from {
+			if got := c.given[s.name].by; got != from {
 				t.Errorf("%s by %v: comes from %v", s.name, from, got)
 			}
 		}
@@ -196,8 +201,8 @@ func TestPrecedence(t *testing.T) {
 			for i, text := range values {
 				args, environ := place(t, s, map[source]string{pair[0]: text, pair[1]: values[1-i]})
 				c := mustLoad(t, args, environ)
-				if !has(t, c, s, text) || c.sources[s.name] != pair[0] {
-					t.Errorf("%s: %v over %v: %v from %v, want %s", s.name, pair[0], pair[1], c.texts[s.name], c.sources[s.name], text)
+				if !has(t, c, s, text) || c.given[s.name].by != pair[0] {
+					t.Errorf("%s: %v over %v: %v from %v, want %s", s.name, pair[0], pair[1], c.given[s.name].texts, c.given[s.name].by, text)
 				}
 			}
 		}
@@ -226,7 +231,7 @@ func TestDefaults(t *testing.T) {
 		Timeouts:    Timeouts{Handshake: 10 * time.Second, Close: 5 * time.Second, Drain: 10 * time.Second, KeepAlive: 15 * time.Second, Reload: 30 * time.Second},
 		LogLevel:    slog.LevelInfo,
 		LogFormat:   LogText,
-		texts:       c.texts, sources: c.sources, flags: c.flags,
+		given:       c.given, flags: c.flags,
 	}
 	c.environ = nil
 	if !reflect.DeepEqual(c, want) {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"bytes"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -28,7 +27,7 @@ func TestPrintRoundTrip(t *testing.T) {
 		first := printed(t, c)
 		again := mustLoad(t, []string{"--config", write(t, first)}, nil)
 		for _, s := range settings {
-			if want, got := c.texts[s.name], again.texts[s.name]; !s.act && !slices.Equal(got, want) {
+			if want, got := c.given[s.name].texts, again.given[s.name].texts; !s.act && !slices.Equal(got, want) {
 				t.Errorf("%q: %s is %q, was %q", args, s.name, got, want)
 			}
 		}
@@ -108,7 +107,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("applied %v, need a restart %v", applied, restart)
 	}
 	running := Merge(c, next)
-	if running.Loops != 2 || running.Limits.MaxConns != 20 || running.sources["idle-timeout"] != byFile || next.Loops != 3 {
+	if running.Loops != 2 || running.Limits.MaxConns != 20 || running.given["idle-timeout"].by != byFile || next.Loops != 3 {
 		t.Errorf("%+v", running)
 	}
 	if applied, restart = Changes(running, next); len(applied) > 0 || !slices.Equal(restart, []string{"loops"}) {
@@ -144,10 +143,11 @@ func TestChanges(t *testing.T) {
 			continue
 		}
 		changed := *base
-		changed.texts = maps.Clone(base.texts)
-		changed.texts[s.name] = s.split(samples[s.name].text)
+		if _, err := row(&changed, s.name).set(s.split(samples[s.name].text)); err != nil {
+			t.Fatal(err)
+		}
 		applied, restart := Changes(base, &changed)
-		if s.reload {
+		if !s.restart {
 			reloadable = append(reloadable, s.name)
 			if !slices.Equal(applied, []string{s.name}) || len(restart) > 0 {
 				t.Errorf("%s: %v, %v", s.name, applied, restart)

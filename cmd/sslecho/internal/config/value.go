@@ -12,109 +12,112 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// value connects a setting with its field of Config.
-type value struct {
-	// set reads the texts, exactly one unless it is a list. Its error is a
-	// *badValue.
-	set     func(c *Config, texts []string) error
-	list    bool
-	choices []string // all values, if they have names
+// kind is what a setting's value may be, and the field of a Config that it goes
+// to.
+type kind struct {
+	to any // the field's address
+	// set reads the texts, exactly one unless it is a list. With an error it
+	// returns the text that is at fault.
+	set      func(texts []string) (bad string, err error)
+	list     bool
+	choices  []string // all values, if they have names
+	arg, def string   // of a setting of this kind
 }
 
-// badValue is a text that is no value of its setting, and why.
-type badValue struct {
-	text string
-	err  error
+// parsed is what parse makes of a text.
+func parsed[T any](text string, parse func(string) (T, error)) (T, error) {
+	v, err := parse(text)
+	if err == nil && strings.ContainsFunc(text, unicode.IsControl) {
+		err = errors.New("use no control characters, such as the end of a line")
+	}
+	return v, err
 }
-
-func (e *badValue) Error() string { return fmt.Sprintf("%q: %v", e.text, e.err) }
-func (e *badValue) Unwrap() error { return e.err }
 
 // one is a setting with one value.
-func one[T any](at func(*Config) *T, parse func(string) (T, error), choices ...string) value {
-	return value{choices: choices, set: func(c *Config, texts []string) error {
-		v, err := parse(texts[0])
-		if err != nil {
-			return &badValue{texts[0], err}
-		}
-		*at(c) = v
-		return nil
+func one[T any](to *T, parse func(string) (T, error)) kind {
+	return kind{to: to, set: func(texts []string) (bad string, err error) {
+		*to, err = parsed(texts[0], parse)
+		return texts[0], err
 	}}
 }
 
 // many is a setting with a list of values.
-func many[T any](at func(*Config) *[]T, parse func(string) (T, error)) value {
-	return value{list: true, set: func(c *Config, texts []string) error {
-		var list []T
+func many[T any](to *[]T, parse func(string) (T, error)) kind {
+	return kind{to: to, list: true, arg: argList, set: func(texts []string) (string, error) {
+		*to = nil
 		for _, text := range texts {
-			v, err := parse(text)
+			v, err := parsed(text, parse)
 			if err != nil {
-				return &badValue{text, err}
+				return text, err
 			}
-			list = append(list, v)
+			*to = append(*to, v)
 		}
-		*at(c) = list
-		return nil
+		return "", nil
 	}}
 }
 
-func anyText(s string) (string, error) { return s, nil }
-
-// optional also takes an empty text.
-func optional(parse func(string) (string, error)) func(string) (string, error) {
-	return func(s string) (string, error) {
-		if s == "" {
-			return "", nil
-		}
-		return parse(s)
-	}
+// with returns k with what stands for its values in the help, its default, and
+// the names of all values.
+func (k kind) with(arg, def string, choices ...string) kind {
+	k.arg, k.def, k.choices = arg, def, choices
+	return k
 }
 
+func text(to *string) kind    { return one(to, anyText).with(argList, "") }
+func file(to *string) kind    { return one(to, parseFile).with(argFile, "") }
+func files(to *[]string) kind { return many(to, parseFile).with(argFile, "") }
+
+func anyText(s string) (string, error) { return s, nil }
+
 // toggle is true or false.
-func toggle(at func(*Config) *bool) value {
-	return one(at, func(s string) (bool, error) {
+func toggle(to *bool) kind {
+	return one(to, func(s string) (bool, error) {
 		b, err := strconv.ParseBool(s)
 		if err != nil {
 			return false, errors.New("use true or false")
 		}
 		return b, nil
-	}, "true", "false")
+	}).with("", "false", "true", "false")
 }
 
 // number is a whole number. zero, which may be empty, says what 0 does.
-func number(at func(*Config) *int, lo, hi int, zero string) value {
+func number(to *int, lo, hi int, zero string) kind {
 	want := fmt.Errorf("use a whole number from %d to %d", lo, hi)
 	if zero != "" {
 		want = fmt.Errorf("use a whole number from 1 to %d, or 0 for %s", hi, zero)
 	}
-	return one(at, func(s string) (int, error) {
+	return one(to, func(s string) (int, error) {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < lo || n > hi {
 			return 0, want
 		}
 		return n, nil
-	})
+	}).with("N", "0")
 }
 
+// count is a number without a bound that anybody would meet.
+func count(to *int, zero string) kind { return number(to, 0, mostCount, zero) }
+
 // rate is a number a second.
-func rate(at func(*Config) *float64, hi float64) value {
-	return one(at, func(s string) (float64, error) {
+func rate(to *float64, hi float64) kind {
+	return one(to, func(s string) (float64, error) {
 		r, err := strconv.ParseFloat(s, 64)
 		if err != nil || !(r >= 0 && r <= hi) {
 			return 0, fmt.Errorf("use a number from 0 to %.0f, such as 10 or 0.5", hi)
 		}
 		return r, nil
-	})
+	}).with("RATE", "0")
 }
 
 // size is a number of bytes, at least that of lo, or 0 if zero is set.
-func size(at func(*Config) *int64, lo string, zero bool) value {
+func size(to *int64, lo string, zero bool) kind {
 	least, _ := parseSize(lo)
-	return one(at, func(s string) (int64, error) {
+	return one(to, func(s string) (int64, error) {
 		n, err := parseSize(s)
 		if err != nil || n >= least || zero && n == 0 {
 			return n, err
@@ -124,12 +127,12 @@ func size(at func(*Config) *int64, lo string, zero bool) value {
 			orNone = ", or 0 for no limit"
 		}
 		return 0, fmt.Errorf("use at least %s%s", lo, orNone)
-	})
+	}).with("SIZE", "0")
 }
 
 // within is a time from lo to hi.
-func within(at func(*Config) *time.Duration, lo, hi time.Duration) value {
-	return one(at, func(s string) (time.Duration, error) {
+func within(to *time.Duration, lo, hi time.Duration) kind {
+	return one(to, func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
 		switch {
 		case err != nil:
@@ -140,30 +143,30 @@ func within(at func(*Config) *time.Duration, lo, hi time.Duration) value {
 			return 0, fmt.Errorf("use a time of at most %v", hi)
 		}
 		return d, nil
-	})
+	}).with("TIME", "0s")
 }
 
 // choice is one of values, which have names.
-func choice[T comparable](at func(*Config) *T, names []string, values ...T) value {
-	return one(at, func(s string) (v T, err error) {
+func choice[T any](to *T, names []string, values ...T) kind {
+	return one(to, func(s string) (v T, err error) {
 		i := slices.Index(names, s)
 		if i < 0 {
 			last := len(names) - 1
 			return v, errors.New("use " + strings.Join(names[:last], ", ") + " or " + names[last])
 		}
 		return values[i], nil
-	}, names...)
+	}).with("", "", names...)
 }
 
 // version is a TLS version, or nothing for the library's choice.
-func version(at func(*Config) *cssl.TLSVersion) value {
-	return one(at, func(s string) (cssl.TLSVersion, error) {
+func version(to *cssl.TLSVersion) kind {
+	return one(to, func(s string) (cssl.TLSVersion, error) {
 		v, err := cssl.ParseTLSVersion(s)
 		if err != nil {
 			err = errors.New("use 1.0, 1.1, 1.2 or 1.3")
 		}
 		return v, err
-	}, "1.0", "1.1", "1.2", "1.3")
+	}).with("VERSION", "", "1.0", "1.1", "1.2", "1.3")
 }
 
 // units of sizes, greatest first.
@@ -210,6 +213,14 @@ func parseAddress(a string) (string, error) {
 		return "", fmt.Errorf("bad port %q: use a number from 0 to 65535", port)
 	}
 	return a, nil
+}
+
+// parseAdmin also takes nothing.
+func parseAdmin(a string) (string, error) {
+	if a == "" {
+		return "", nil
+	}
+	return parseAddress(a)
 }
 
 // The value of a setting with one of these errors may be a secret.
