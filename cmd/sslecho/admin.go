@@ -66,7 +66,7 @@ func newAdmin(dropped map[string]func() uint64, more ...prometheus.Collector) *a
 		}
 		return 0
 	})
-	b := build()
+	b := thisBuild()
 	f.NewGauge(prometheus.GaugeOpts{Name: "sslecho_build_info",
 		Help:        "What the program was made of and runs with; the value is always 1.",
 		ConstLabels: prometheus.Labels{"version": b.Version, "revision": b.Commit, "goversion": b.Go, "openssl": b.OpenSSL.Run}}).Set(1)
@@ -98,15 +98,12 @@ func (a *admin) reloaded(ok bool) {
 // which is none or a default, is left out.
 func (a *admin) show(c *config.Config, certs []tlsconf.Certificate) {
 	var all []prometheus.Metric
-	gauge := func(name, help string, v float64, labels ...string) { // names and values
-		var names, values []string
-		for i := 0; i < len(labels); i += 2 {
-			names, values = append(names, labels[i]), append(values, labels[i+1])
-		}
+	labelled := func(name, help string, v float64, labels prometheus.Labels) {
 		if v > 0 {
-			all = append(all, prometheus.MustNewConstMetric(prometheus.NewDesc("sslecho_"+name, help, names, nil), prometheus.GaugeValue, v, values...))
+			all = append(all, prometheus.MustNewConstMetric(prometheus.NewDesc("sslecho_"+name, help, nil, labels), prometheus.GaugeValue, v))
 		}
 	}
+	gauge := func(name, help string, v float64) { labelled(name, help, v, nil) }
 	l, t := &c.Limits, &c.Timeouts
 	gauge("limit_connections", "Limit of connections in all; absent without one.", float64(l.MaxConns))
 	gauge("limit_connections_per_address", "Limit of connections from one address; absent without one.", float64(l.MaxConnsPerAddr))
@@ -119,7 +116,7 @@ func (a *admin) show(c *config.Config, certs []tlsconf.Certificate) {
 	gauge("limit_queued_bytes", "Limit of bytes queued over all connections; absent without one.", float64(l.MaxQueued))
 	for kind, d := range map[string]time.Duration{"handshake": t.Handshake, "idle": t.Idle, "write": t.Write, "close": t.Close, "drain": t.Drain,
 		"drain_delay": t.DrainDelay, "drain_wait": t.DrainWait, "reload": t.Reload, "keep_alive": t.KeepAlive} {
-		gauge("timeout_seconds", "Timeouts, by kind; absent without one.", d.Seconds(), "kind", kind)
+		labelled("timeout_seconds", "Timeouts, by kind; absent without one.", d.Seconds(), prometheus.Labels{"kind": kind})
 	}
 	first := map[[2]string]float64{} // of two with the same name and serial number
 	for _, x := range certs {
@@ -129,7 +126,8 @@ func (a *admin) show(c *config.Config, certs []tlsconf.Certificate) {
 		}
 	}
 	for key, end := range first {
-		gauge("certificate_not_after_timestamp_seconds", "When a certificate in use expires, in Unix time.", end, "name", key[0], "serial", key[1])
+		labelled("certificate_not_after_timestamp_seconds", "When a certificate in use expires, in Unix time.", end,
+			prometheus.Labels{"name": key[0], "serial": key[1]})
 	}
 	a.settings.Store(&all)
 }

@@ -10,69 +10,57 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// versions is what sslecho version tells.
+// versions is what sslecho version tells: of the program, of Go and of the
+// OpenSSL that runs and the one whose headers the program was built with.
 type versions struct {
-	Version string    `json:"version"`
-	Commit  string    `json:"commit"`
-	Date    string    `json:"date"` // of the commit
-	Go      string    `json:"go"`
-	OS      string    `json:"os"`
-	Arch    string    `json:"arch"`
-	OpenSSL libraries `json:"openssl"`
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Date    string `json:"date"` // of the commit
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+	OpenSSL struct {
+		Run   string `json:"run"`
+		Build string `json:"build"`
+	} `json:"openssl"`
 }
 
-// libraries are the OpenSSL that runs, and the one whose headers the program was built with.
-type libraries struct {
-	Run   string `json:"run"`
-	Build string `json:"build"`
-}
-
-// build is what the program was made of and runs with.
-func build() versions {
-	info, _ := debug.ReadBuildInfo()
-	openssl := cssl.Version()
-	v := versions{Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
-		OpenSSL: libraries{Run: openssl.Run.Text, Build: openssl.Build.Text}}
-	v.Version, v.Commit, v.Date = tree(info)
-	return v
-}
-
-// tree is what the go command has noted of the sources. It is "unknown" where
-// they were in no repository, or the go command was told not to look.
-func tree(info *debug.BuildInfo) (version, commit, date string) {
-	version, commit, date = "unknown", "unknown", "unknown"
+// build is what the program was made of and runs with. What the go command has
+// noted of the sources in info is "unknown" where they were in no repository, or
+// it was told not to look.
+func build(info *debug.BuildInfo) versions {
+	v := versions{Version: "unknown", Commit: "unknown", Date: "unknown", Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	v.OpenSSL.Run, v.OpenSSL.Build = cssl.Version().Run.Text, cssl.Version().Build.Text
 	if info == nil {
-		return
+		return v
 	}
-	if v, ok := strings.CutPrefix(info.Main.Version, "v"); ok {
-		version = v
+	if tag, ok := strings.CutPrefix(info.Main.Version, "v"); ok {
+		v.Version = tag
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":
-			commit = s.Value
+			v.Commit = s.Value
 		case "vcs.time":
-			date = s.Value
+			v.Date = s.Value
 		}
 	}
-	return
+	return v
 }
 
-// String is a line for each of them.
-func (v versions) String() string {
-	return fmt.Sprintf("sslecho %s\ncommit %s\ndate %s\n%s %s/%s\n%s\nbuilt with %s", v.Version, v.Commit, v.Date, v.Go, v.OS, v.Arch,
-		v.OpenSSL.Run, v.OpenSSL.Build)
+// thisBuild is build of this program.
+func thisBuild() versions {
+	info, _ := debug.ReadBuildInfo()
+	return build(info)
 }
 
 // printVersion is what sslecho version prints.
 func printVersion(asJSON bool) string {
-	v := build()
-	if !asJSON {
-		return v.String()
+	v := thisBuild()
+	if asJSON {
+		b, _ := json.MarshalIndent(v, "", "  ") // strings alone
+		return string(b)
 	}
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		panic(err) // strings alone
-	}
-	return string(b)
+	return fmt.Sprintf("sslecho %s\ncommit %s\ndate %s\n%s %s/%s\n%s\nbuilt with %s", v.Version, v.Commit, v.Date, v.Go, v.OS, v.Arch,
+		v.OpenSSL.Run, v.OpenSSL.Build)
 }

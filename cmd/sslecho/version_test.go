@@ -31,13 +31,15 @@ func TestVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	openssl := cssl.Version()
-	want := versions{Version: v.Version, Commit: v.Commit, Date: v.Date, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
-		OpenSSL: libraries{Run: openssl.Run.Text, Build: openssl.Build.Text}}
+	want := versions{Version: v.Version, Commit: v.Commit, Date: v.Date, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
+	want.OpenSSL.Run, want.OpenSSL.Build = openssl.Run.Text, openssl.Build.Text
 	if v != want {
 		t.Errorf("it says %+v, want %+v", v, want)
 	}
-	if text := command(t, binary, "version"); text != v.String() {
-		t.Errorf("as text %q, as JSON %+v", text, v)
+	wantText := fmt.Sprintf("sslecho %s\ncommit %s\ndate %s\n%s %s/%s\n%s\nbuilt with %s", v.Version, v.Commit, v.Date, v.Go, v.OS, v.Arch,
+		openssl.Run.Text, openssl.Build.Text)
+	if text := command(t, binary, "version"); text != wantText {
+		t.Errorf("as text %q, want %q", text, wantText)
 	}
 }
 
@@ -54,8 +56,8 @@ func TestTree(t *testing.T) {
 		{"a repository", &debug.BuildInfo{Main: debug.Module{Version: "v1.2.4-0.20261129180000-0123abc+dirty"}, Settings: vcs},
 			"1.2.4-0.20261129180000-0123abc+dirty", "0123abc", "2026-11-29T18:00:00Z"},
 	} {
-		if version, commit, date := tree(x.info); version != x.version || commit != x.commit || date != x.date {
-			t.Errorf("%s: %s, %s, %s", x.name, version, commit, date)
+		if v := build(x.info); v.Version != x.version || v.Commit != x.commit || v.Date != x.date {
+			t.Errorf("%s: %+v", x.name, v)
 		}
 	}
 }

@@ -117,16 +117,16 @@ func rate(to *float64, hi float64) kind {
 // size is a number of bytes, at least that of lo, or 0 if zero is set.
 func size(to *int64, lo string, zero bool) kind {
 	least, _ := parseSize(lo)
+	want := errors.New("use at least " + lo)
+	if zero {
+		want = fmt.Errorf("%w, or 0 for no limit", want)
+	}
 	return one(to, func(s string) (int64, error) {
 		n, err := parseSize(s)
-		if err != nil || n >= least || zero && n == 0 {
-			return n, err
+		if err == nil && n < least && !(zero && n == 0) {
+			err = want
 		}
-		orNone := ""
-		if zero {
-			orNone = ", or 0 for no limit"
-		}
-		return 0, fmt.Errorf("use at least %s%s", lo, orNone)
+		return n, err
 	}).with("SIZE", "0")
 }
 

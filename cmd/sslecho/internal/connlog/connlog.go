@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -80,12 +81,9 @@ func verdict(err error, shook bool) (slog.Level, string) {
 
 // spokeHTTP reports whether OpenSSL took what came for a request of HTTP.
 func spokeHTTP(e *tlsio.Error) bool {
-	for _, r := range e.Reasons {
-		if strings.Contains(r.Text, "http request") || strings.Contains(r.Text, "https proxy request") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.Reasons, func(r tlsio.Reason) bool {
+		return strings.Contains(r.Text, "http request") || strings.Contains(r.Text, "https proxy request")
+	})
 }
 
 // Refusals returns admit, which it also logs the errors of: at most one line a

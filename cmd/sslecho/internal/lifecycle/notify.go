@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"golang.org/x/sys/unix"
 )
 
 // Notifier tells systemd how the daemon is (sd_notify(3)). Without systemd it
@@ -34,9 +33,7 @@ func (n Notifier) Main(pid int) { n.notify(fmt.Sprintf("MAINPID=%d", pid)) }
 
 // Reloading says that the configuration is being read again. Ready ends that.
 func (n Notifier) Reloading() {
-	var now unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
-	n.notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+	n.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 }
 
 // Stopping says that the daemon is about to end.

@@ -234,25 +234,16 @@ func certificates(t *config.TLS, files []config.Certificate) (out []cssl.Certifi
 // secret reads the line of a file, which must have none of the permissions.
 // What is there instead is described, but not shown.
 func secret(file, want string, permissions os.FileMode) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, fmt.Errorf("%w; want %s", err, want)
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if fi.Mode().Perm()&permissions != 0 {
+	if fi, err := os.Stat(file); err == nil && fi.Mode().Perm()&permissions != 0 {
 		return nil, fmt.Errorf("%s: everybody can read or change it: chmod o= %s", file, filepath.Base(file))
 	}
-	var p bytes.Buffer
-	if _, err := p.ReadFrom(f); err != nil {
+	p, err := os.ReadFile(file)
+	if err != nil {
 		return nil, fmt.Errorf("%w; want %s", err, want)
 	}
-	line := bytes.TrimRight(p.Bytes(), "\r\n")
+	line := bytes.TrimRight(p, "\r\n")
 	if len(line) == 0 || bytes.IndexByte(line, '\n') >= 0 {
-		return nil, fmt.Errorf("%s: want %s; found %s", file, want, filetype.Describe(p.Bytes()))
+		return nil, fmt.Errorf("%s: want %s; found %s", file, want, filetype.Describe(p))
 	}
 	return line, nil
 }
