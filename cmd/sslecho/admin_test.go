@@ -18,6 +18,7 @@ import (
 	"github.com/spacemonad/go-openssl/adapters/prommetrics"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -246,10 +247,7 @@ func TestMetricNames(t *testing.T) {
 func TestAdminClose(t *testing.T) {
 	for _, inTime := range []bool{true, false} {
 		a := newTestAdmin()
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		asked, proceed, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		a.serve(l, noLog, false, func(context.Context) error { close(asked); <-proceed; return nil })
 		answer := make(chan error, 1)
@@ -262,7 +260,7 @@ func TestAdminClose(t *testing.T) {
 		}()
 		<-asked
 		go func() { a.close(); close(closed) }()
-		until(t, "the listener is closed", func() bool {
+		tlstest.Until(t, "the listener is closed", func() bool {
 			c, err := net.Dial("tcp", l.Addr().String())
 			if err == nil {
 				c.Close()

@@ -11,26 +11,19 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // made is the file of a certificate for a name that ends in left, with its key.
 // It has lived for a year.
 func made(t *testing.T, name string, left time.Duration) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name},
 		NotBefore: time.Now().AddDate(-1, 0, 0), NotAfter: time.Now().Add(left)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key))(t)
+	pkcs8 := tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(t)
 	return writeFile(t, name+".pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))+
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spacemonad/go-openssl/adapters/prommetrics"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -97,14 +98,9 @@ func shownLabels(t *testing.T) map[string]map[string]bool {
 
 // TestDashboard: the dashboard shows only metrics and labels that exist, and its panels have places of their own.
 func TestDashboard(t *testing.T) {
-	b, err := os.ReadFile("../../docs/grafana/sslecho.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile("../../docs/grafana/sslecho.json"))(t)
 	var d dashboard
-	if err := json.Unmarshal(b, &d); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, json.Unmarshal(b, &d))
 	if d.SchemaVersion != 39 {
 		t.Errorf("schemaVersion is %d, want 39", d.SchemaVersion)
 	}

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const sigterm = syscall.SIGTERM
@@ -25,7 +27,7 @@ func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
 	t.Helper()
 	rng, wrote, quiet := rand.NewChaCha8([32]byte{7}), make(chan error, 1), 0
 	wrote <- nil
-	until(t, "a write blocks", func() bool {
+	tlstest.Until(t, "a write blocks", func() bool {
 		select {
 		case err := <-wrote:
 			if err != nil {
@@ -47,10 +49,7 @@ func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
 func readBytes(t *testing.T, trace, conn string) (n int) {
 	t.Helper()
 	for _, m := range regexp.MustCompile(conn+` read +(\d+) bytes`).FindAllStringSubmatch(trace, -1) {
-		k, err := strconv.Atoi(m[1])
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := tlstest.Value(strconv.Atoi(m[1]))(t)
 		n += k
 	}
 	return n
@@ -82,9 +81,7 @@ func TestDrain(t *testing.T) {
 				t.Errorf("the busy client got %d bytes, %v; the daemon had read %d", len(got), err, queued)
 			}
 			busy.Close()
-			if s := d.status(); s != 0 {
-				t.Errorf("status %d, want 0", s)
-			}
+			d.ends()
 			// Go's client takes a bare FIN between two records for a clean end, so the trace must tell.
 			for _, conn := range []string{"#1", "#2"} {
 				if !regexp.MustCompile(conn + ` shutdown +done`).MatchString(d.text()) {
@@ -109,17 +106,14 @@ func slowClient(t *testing.T, addr string) *tls.Conn {
 			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
 		})
 	}}
-	c, err := tls.DialWithDialer(&dialer, "tcp", addr, &tls.Config{InsecureSkipVerify: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(tls.DialWithDialer(&dialer, "tcp", addr, &tls.Config{InsecureSkipVerify: true}))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c
 }
 
 // blocked makes a daemon hold data that a client does not take. It waits for
-// that client's end without limit.
+// that client's end without tlstest.Hang.
 func blocked(t *testing.T, args ...string) (*daemon, *tls.Conn) {
 	t.Helper()
 	d := runDaemon(t, append(args, "--trace", "--close-timeout=1h")...)
@@ -137,24 +131,17 @@ func TestSecondSignal(t *testing.T) {
 	// The first signal does not end it: it goes on writing.
 	wrote := regexp.MustCompile(draining + `(?s:.*) write +\d+ bytes`)
 	for buf := make([]byte, 4096); !wrote.MatchString(d.text()); {
-		if _, err := c.Read(buf); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(c.Read(buf))(t)
 	}
 	d.signal(syscall.SIGINT)
-	if s := d.status(); s != 0 {
-		t.Errorf("status %d, want 0", s)
-	}
+	d.ends()
 	d.expect("stopped, 1 connections cut off")
 }
 
 // TestDrainTimeout: --drain-timeout bounds the wait.
 func TestDrainTimeout(t *testing.T) {
 	d, _ := blocked(t, "--drain-timeout=100ms")
-	d.signal(syscall.SIGTERM)
-	if s := d.status(); s != 0 {
-		t.Errorf("status %d, want 0", s)
-	}
+	d.stop()
 }
 
 // TestOutputGone: the daemon goes on when nobody reads its output any more (P28).
@@ -176,17 +163,14 @@ func TestOutputGone(t *testing.T) {
 			}
 			r := start(t, cmd)
 			var c *tls.Conn
-			until(t, "it serves", func() (ok bool) {
+			tlstest.Until(t, "it serves", func() (ok bool) {
 				var err error
 				c, err = tryTLS("tcp", addr, nil)
 				return err == nil
 			})
 			roundTrip(t, c, []byte("is anybody there"))
 			c.Close()
-			r.signal(syscall.SIGTERM)
-			if s := r.status(); s != 0 {
-				t.Errorf("status %d, want 0", s)
-			}
+			r.stop()
 		})
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // installed is a daemon with files of its own: a configuration, a certificate and ticket keys that can be changed.
@@ -35,12 +36,8 @@ type installed struct {
 func (i *installed) write(name, content string) string {
 	i.t.Helper()
 	path := filepath.Join(i.dir, name)
-	if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
-		i.t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		i.t.Fatal(err)
-	}
+	tlstest.Must(i.t, os.WriteFile(path+".new", []byte(content), 0o600))
+	tlstest.Must(i.t, os.Rename(path+".new", path))
 	return path
 }
 
@@ -52,38 +49,27 @@ func (i *installed) certificate(name string) {
 
 // text is all that the daemon, and those that took over from it, have said.
 func (i *installed) text() string {
-	b, err := os.ReadFile(i.out.Name())
-	if err != nil {
-		i.t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(i.out.Name()))(i.t)
 	return string(b)
 }
 
 // expect waits until text has been said for the nth time.
 func (i *installed) expect(text string, n int) {
 	i.t.Helper()
-	until(i.t, fmt.Sprintf("%q is said %d times", text, n), func() bool { return strings.Count(i.text(), text) >= n })
+	tlstest.Until(i.t, fmt.Sprintf("%q is said %d times", text, n), func() bool { return strings.Count(i.text(), text) >= n })
 }
 
 // pid is that of the process that serves now.
 func (i *installed) pid() int {
 	i.t.Helper()
-	b, err := os.ReadFile(filepath.Join(i.dir, "pid"))
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		i.t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(filepath.Join(i.dir, "pid")))(i.t)
+	n := tlstest.Value(strconv.Atoi(strings.TrimSpace(string(b))))(i.t)
 	return n
 }
 
 func (i *installed) signal(sig syscall.Signal) {
 	i.t.Helper()
-	if err := syscall.Kill(i.pid(), sig); err != nil {
-		i.t.Fatal(err)
-	}
+	tlstest.Must(i.t, syscall.Kill(i.pid(), sig))
 }
 
 // config is the configuration file, with more settings behind it.
@@ -114,9 +100,7 @@ func install(t *testing.T, env ...string) *installed {
 	i.cmd = exec.Command(binary, "--config", filepath.Join(i.dir, "sslecho.yaml"))
 	i.cmd.Stdout, i.cmd.Stderr = i.out, i.out
 	i.cmd.Env = append(os.Environ(), env...)
-	if err := i.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, i.cmd.Start())
 	t.Cleanup(func() {
 		if b, err := os.ReadFile(filepath.Join(i.dir, "pid")); err == nil {
 			if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && n != i.cmd.Process.Pid {
@@ -136,7 +120,7 @@ func install(t *testing.T, env ...string) *installed {
 
 // get asks the admin listener.
 func (i *installed) get(path string) (int, string) {
-	c := http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true}}
+	c := http.Client{Timeout: tlstest.Hang, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := c.Get("http://" + i.admin + path)
 	if err != nil {
 		return 0, err.Error()
@@ -148,7 +132,7 @@ func (i *installed) get(path string) (int, string) {
 
 func (i *installed) ready() {
 	i.t.Helper()
-	until(i.t, "it is ready", func() bool { status, _ := i.get("/readyz"); return status == 200 })
+	tlstest.Until(i.t, "it is ready", func() bool { status, _ := i.get("/readyz"); return status == 200 })
 }
 
 // metric is the value of one, named with its labels; -1 if it is not there.
@@ -165,7 +149,7 @@ func (i *installed) metric(name string) float64 {
 // await waits until a metric is at least v.
 func (i *installed) await(name string, v float64) {
 	i.t.Helper()
-	until(i.t, fmt.Sprintf("%s is %v", name, v), func() bool { return i.metric(name) >= v })
+	tlstest.Until(i.t, fmt.Sprintf("%s is %v", name, v), func() bool { return i.metric(name) >= v })
 }
 
 // served answers the name in the certificate that a new client sees.
@@ -264,7 +248,7 @@ func TestLife(t *testing.T) {
 	d.await(`sslecho_connections_closed_total{outcome="clean"}`, 50)
 	d.await("sslecho_handshakes_resumed_total", 20)
 
-	// A reload that changes the certificate, a limit and the level of the log.
+	// A reload that changes the certificate, a tlstest.Hang and the level of the log.
 	old := dialTLS(t, "tcp", d.listen, nil)
 	d.certificate("rsa")
 	d.config("max-conns: 1000\nmax-queue: 8MiB\nlog-level: debug\nlog-format: json\n")
@@ -366,10 +350,7 @@ func TestBrokenUpgrade(t *testing.T) {
 
 func mustReadFile(t *testing.T, path string) string {
 	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(path))(t)
 	return string(b)
 }
 
@@ -384,11 +365,11 @@ func TestTenUpgrades(t *testing.T) {
 			busy := said("still draining")
 			d.signal(syscall.SIGUSR2)
 			// A process may not know yet that the one before it has ended.
-			until(t, "the upgrade has an outcome", func() bool { return said("replaced: ") > i || said("still draining") > busy })
+			tlstest.Until(t, "the upgrade has an outcome", func() bool { return said("replaced: ") > i || said("still draining") > busy })
 		}
 		d.expect("stopped\n", i+1)
 		d.ready()
-		until(t, "the clients get on", func() bool { return l.done.Load() >= start+200 || l.firstFail.Load() != nil })
+		tlstest.Until(t, "the clients get on", func() bool { return l.done.Load() >= start+200 || l.firstFail.Load() != nil })
 	}
 	l.ends(t)
 	t.Logf("%d connections, %d of them resumed", l.done.Load(), l.resumed.Load())
@@ -426,10 +407,7 @@ func TestLimits(t *testing.T) {
 		d.signal(syscall.SIGHUP)
 		name := `sslecho_handshake_failures_total{reason="` + what.reason + `"}`
 		before := max(d.metric(name), 0)
-		c, err := net.Dial("tcp", d.listen)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := tlstest.Value(net.Dial("tcp", d.listen))(t)
 		io.WriteString(c, what.send)
 		c.(*net.TCPConn).CloseWrite()
 		d.await(name, before+1)

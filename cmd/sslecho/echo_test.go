@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestDefaultStart: what the first lines say is true: the fingerprint is that of the
@@ -46,10 +47,7 @@ func TestDefaultStart(t *testing.T) {
 func dialogue(t *testing.T, text, want string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	in := tlstest.Value(cmd.StdinPipe())(t)
 	out := &start(t, cmd).out
 	defer in.Close()
 	// s_client drops what it reads before the handshake is over.
@@ -81,10 +79,7 @@ func TestListen(t *testing.T) {
 					c.Close()
 				}
 			}
-			d.signal(sigterm)
-			if s := d.status(); s != 0 {
-				t.Errorf("status %d", s)
-			}
+			d.stop()
 			if _, err := os.Stat(sock); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the unix socket is still there: %v", err)
 			}
@@ -184,10 +179,7 @@ func TestRenegotiation(t *testing.T) {
 		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
 			d := runDaemon(t, fmt.Sprintf("--renegotiation=%v", allowed), "--max-version=1.2", "--trace")
 			cmd := exec.Command("openssl", "s_client", "-connect", d.addr())
-			in, err := cmd.StdinPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
+			in := tlstest.Value(cmd.StdinPipe())(t)
 			out := &start(t, cmd).out
 			out.expect(t, "Verify return code")
 			io.WriteString(in, "before\n")
@@ -200,7 +192,7 @@ func TestRenegotiation(t *testing.T) {
 				return
 			}
 			out.expect(t, "RENEGOTIATING\n")
-			until(t, "the certificate came a second time", func() bool { return strings.Count(out.String(), verified) > before })
+			tlstest.Until(t, "the certificate came a second time", func() bool { return strings.Count(out.String(), verified) > before })
 			io.WriteString(in, "after\n")
 			out.expect(t, "after\n")
 		})

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // volume is a secret as Kubernetes mounts it: each file is a link through
@@ -23,9 +24,7 @@ func newVolume(t *testing.T) *volume {
 	t.Helper()
 	v := &volume{t: t, dir: t.TempDir()}
 	for _, name := range []string{"tls.crt", "tls.key"} {
-		if err := os.Symlink("..data/"+name, filepath.Join(v.dir, name)); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.Symlink("..data/"+name, filepath.Join(v.dir, name)))
 	}
 	return v
 }
@@ -58,7 +57,7 @@ func (v *volume) swap(chain, key string) {
 func (d *daemon) serves(serverName, certificate string) {
 	d.t.Helper()
 	want := leaf(d.t, certificate)
-	until(d.t, certificate+" is served", func() bool {
+	tlstest.Until(d.t, certificate+" is served", func() bool {
 		return string(served(d.t, d.addr(), &tls.Config{ServerName: serverName}).PeerCertificates[0].Raw) == want
 	})
 }
@@ -93,10 +92,7 @@ func TestWatch(t *testing.T) {
 	d.serves("localhost", "ecdsa")
 	main.swap("rsa", "rsa")
 	d.serves("localhost", "rsa")
-	d.signal(syscall.SIGTERM)
-	if s := d.status(); s != 0 {
-		t.Errorf("status %d", s)
-	}
+	d.stop()
 }
 
 // TestWatchConfig: the configuration file is watched, and then what it names
@@ -106,12 +102,8 @@ func TestWatchConfig(t *testing.T) {
 	write := func(name, content string) string {
 		t.Helper()
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(path+".new", path); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(path+".new", []byte(content), 0o600))
+		tlstest.Must(t, os.Rename(path+".new", path))
 		return path
 	}
 	pair := func(name, certificate string) (chain string) {

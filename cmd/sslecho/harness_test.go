@@ -20,10 +20,8 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
-
-// limit is how long a step may take. It is far more than it needs.
-const limit = 60 * time.Second
 
 // binary is the daemon, built once for all tests.
 var binary string
@@ -49,16 +47,6 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// until waits for a condition.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not so: %s", what)
-		}
-	}
-}
-
 // safeBuffer may be written by a process and read at the same time.
 type safeBuffer struct {
 	mu sync.Mutex
@@ -80,7 +68,7 @@ func (b *safeBuffer) String() string {
 // expect waits until one of the texts is there.
 func (b *safeBuffer) expect(t *testing.T, any ...string) {
 	t.Helper()
-	until(t, fmt.Sprintf("one of %q is in the output", any), func() bool {
+	tlstest.Until(t, fmt.Sprintf("one of %q is in the output", any), func() bool {
 		s := b.String()
 		return slices.ContainsFunc(any, func(want string) bool { return strings.Contains(s, want) })
 	})
@@ -106,9 +94,7 @@ func start(t *testing.T, cmd *exec.Cmd) *running {
 
 func (r *running) start() *running {
 	r.t.Helper()
-	if err := r.Cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
+	tlstest.Must(r.t, r.Cmd.Start())
 	go func() { r.Wait(); close(r.ended) }()
 	r.t.Cleanup(func() {
 		r.Process.Kill()
@@ -123,20 +109,29 @@ func (r *running) start() *running {
 // signal sends sig.
 func (r *running) signal(sig syscall.Signal) {
 	r.t.Helper()
-	if err := r.Process.Signal(sig); err != nil {
-		r.t.Fatal(err)
-	}
+	tlstest.Must(r.t, r.Process.Signal(sig))
 }
 
 // status waits for the end and returns the exit status.
 func (r *running) status() int {
 	r.t.Helper()
-	select {
-	case <-r.ended:
-	case <-time.After(limit):
-		r.t.Fatalf("%v does not end", r.Args)
-	}
+	tlstest.Receive(r.t, r.ended, fmt.Sprintf("the end of %v", r.Args))
 	return r.ProcessState.ExitCode()
+}
+
+// ends waits for the end, and wants exit status 0.
+func (r *running) ends() {
+	r.t.Helper()
+	if s := r.status(); s != 0 {
+		r.t.Errorf("status %d, want 0", s)
+	}
+}
+
+// stop sends SIGTERM, and wants a clean end.
+func (r *running) stop() {
+	r.t.Helper()
+	r.signal(syscall.SIGTERM)
+	r.ends()
 }
 
 // daemon is a sslecho that listens.
@@ -175,7 +170,7 @@ func runDaemon(t *testing.T, args ...string) *daemon {
 	d := &daemon{running: &running{Cmd: exec.Command(binary, args...), t: t, ended: make(chan struct{})}}
 	d.Stdout, d.Stderr = &d.out, &d.err
 	d.start()
-	until(t, "it has printed its addresses", func() bool {
+	tlstest.Until(t, "it has printed its addresses", func() bool {
 		select {
 		case <-d.ended:
 			t.Fatal("sslecho ended")
@@ -224,10 +219,7 @@ func output(t *testing.T, cmd *exec.Cmd) string {
 // freePort is an address that nobody listens on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer l.Close()
 	return l.Addr().String()
 }
@@ -236,19 +228,14 @@ func freePort(t *testing.T) string {
 func writeFile(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(path, []byte(content), 0o600))
 	return path
 }
 
 // dialTLS connects with Go's crypto/tls; it checks no certificate unless cfg says so.
 func dialTLS(t *testing.T, network, addr string, cfg *tls.Config) *tls.Conn {
 	t.Helper()
-	c, err := tryTLS(network, addr, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(tryTLS(network, addr, cfg))(t)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -258,12 +245,12 @@ func tryTLS(network, addr string, cfg *tls.Config) (*tls.Conn, error) {
 		cfg = &tls.Config{}
 	}
 	cfg.InsecureSkipVerify = true
-	raw, err := net.DialTimeout(network, addr, limit)
+	raw, err := net.DialTimeout(network, addr, tlstest.Hang)
 	if err != nil {
 		return nil, err
 	}
 	c := tls.Client(raw, cfg)
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	if err := c.Handshake(); err != nil {
 		c.Close()
 		return nil, err
@@ -274,13 +261,9 @@ func tryTLS(network, addr string, cfg *tls.Config) (*tls.Conn, error) {
 // roundTrip sends p and wants it back.
 func roundTrip(t *testing.T, c net.Conn, p []byte) {
 	t.Helper()
-	if _, err := c.Write(p); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(c.Write(p))(t)
 	got := make([]byte, len(p))
-	if _, err := io.ReadFull(c, got); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(io.ReadFull(c, got))(t)
 	if !bytes.Equal(got, p) {
 		t.Fatalf("%d bytes came back changed", len(p))
 	}
@@ -293,10 +276,7 @@ func pair(name string) []string {
 
 func clientCertificate(t *testing.T, name string) *tls.Certificate {
 	t.Helper()
-	c, err := tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key")))(t)
 	return &c
 }
 

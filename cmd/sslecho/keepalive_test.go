@@ -8,15 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // timerOf is the timer of the daemon's end of c, as /proc/net/tcp has it, and when it is due, in hundredths of a second. 2 is that of keep-alive.
 func timerOf(t *testing.T, c net.Conn) (timer, due uint64) {
 	t.Helper()
-	text, err := os.ReadFile("/proc/net/tcp")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := tlstest.Value(os.ReadFile("/proc/net/tcp"))(t)
 	local := fmt.Sprintf(":%04X", c.RemoteAddr().(*net.TCPAddr).Port)
 	remote := fmt.Sprintf(":%04X", c.LocalAddr().(*net.TCPAddr).Port)
 	for line := range strings.Lines(string(text)) {
@@ -55,7 +54,7 @@ func TestKeepAlive(t *testing.T) {
 			c := dialTLS(t, "tcp", d.addr(), nil)
 			defer c.Close()
 			roundTrip(t, c, []byte("hello"))
-			for end := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(tlstest.Hang); ; time.Sleep(time.Millisecond) {
 				timer, due := timerOf(t, c.NetConn())
 				if timer == test.timer {
 					if long := due > hour; long != test.long {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // tokenPIN is long enough to be found in an output, if it were there.
@@ -52,10 +53,7 @@ func TestTokenKeys(t *testing.T) {
 	d.signal(syscall.SIGHUP)
 	d.err.expect(t, "reloaded")
 	served(t, d.addr(), &tls.Config{})
-	d.signal(syscall.SIGTERM)
-	if s := d.status(); s != 0 {
-		t.Errorf("status %d", s)
-	}
+	d.stop()
 	if out := d.text() + d.err.String(); strings.Contains(out, tokenPIN) {
 		t.Error("the PIN is in the output")
 	}
@@ -66,9 +64,7 @@ func TestTokenFailures(t *testing.T) {
 	_, library, pinFile := tokenFlags(t)
 	key := append(library, "--cert", testcerts.Path("ecdsa.pem"), "--key")
 	open := writeFile(t, "pin", tokenPIN)
-	if err := os.Chmod(open, 0o604); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Chmod(open, 0o604))
 	dir := t.TempDir()
 	for _, tt := range []struct {
 		name string

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestOldVersionNamed: metrics and the JSON log name an old version, and --min-version alone is refused with what it needs.
@@ -14,11 +16,8 @@ func TestOldVersionNamed(t *testing.T) {
 	d := runDaemon(t, append(pair("rsa"), "--min-version=1.0", "--ciphers=DEFAULT:@SECLEVEL=0", "--log-format=json", "--log-level=debug", "--admin="+admin)...)
 	served(t, d.addr(), &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10})
 	d.err.expect(t, `"version":"TLSv1","cipher":"ECDHE-RSA-AES`)
-	c := http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := c.Get("http://" + admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := http.Client{Timeout: tlstest.Hang, Transport: &http.Transport{DisableKeepAlives: true}}
+	r := tlstest.Value(c.Get("http://" + admin + "/metrics"))(t)
 	defer r.Body.Close()
 	text, err := io.ReadAll(r.Body)
 	if err != nil || !strings.Contains(string(text), `sslecho_handshake_versions_total{version="TLSv1"} 1`) {

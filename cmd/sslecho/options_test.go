@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestUsageErrors: bad usage is status 2, with one line that says what is wrong and one
@@ -47,10 +48,7 @@ func TestUsageErrors(t *testing.T) {
 
 // TestFailures: what cannot be done is status 1, with one line that names the setting.
 func TestFailures(t *testing.T) {
-	busy, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	busy := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer busy.Close()
 	stale := writeFile(t, "stale", "")
 	other := runDaemon(t, "--loops=2")
@@ -136,14 +134,10 @@ func TestUnreadableKey(t *testing.T) {
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "secret.key")
 	for name, mode := range map[string]os.FileMode{cert: 0o644, key: 0} {
 		from := map[string]string{cert: "ecdsa.pem", key: "ecdsa.key"}[name]
-		if err := os.WriteFile(name, testcerts.Read(t, from), mode); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(name, testcerts.Read(t, from), mode))
 	}
 	for _, d := range []string{dir, filepath.Dir(dir), filepath.Dir(binary)} {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.Chmod(d, 0o755))
 	}
 	cmd := exec.Command(binary, "--listen=127.0.0.1:0", "--cert", cert, "--key", key)
 	cmd.Dir = "/"

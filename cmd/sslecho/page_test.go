@@ -12,6 +12,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/adapters/prommetrics"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -37,10 +38,7 @@ func metricNames(t *testing.T) map[string]bool {
 // It names each flag and each metric of our own, and none that does not exist.
 func TestOperatorsPage(t *testing.T) {
 	const file = "../../docs/operate/sslecho.md"
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(file))(t)
 	page := string(b)
 	_, flags, _ := strings.Cut(page, "```text\n")
 	flags, _, _ = strings.Cut(flags, "```")

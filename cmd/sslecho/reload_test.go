@@ -52,7 +52,7 @@ func TestReloadGivenUpWatchesNothing(t *testing.T) {
 	_, err = old.WriteString(before)
 	must(err)
 	must(old.Close())
-	until(t, "the one that was given up has ended", func() bool { return d.stuck.Load() == 0 })
+	tlstest.Until(t, "the one that was given up has ended", func() bool { return d.stuck.Load() == 0 })
 	changed := next.files.Changed(nil)
 	pair("two.pem")
 	tlstest.Receive(t, changed, "a change of the running configuration's file")

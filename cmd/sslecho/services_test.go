@@ -18,6 +18,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -26,14 +27,11 @@ import (
 // 1.2 shows the type of.
 func countTLS(t *testing.T, addr string, version uint16) (*tls.Conn, *recordCounter) {
 	t.Helper()
-	raw, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := tlstest.Value(net.Dial("tcp", addr))(t)
 	counter := &recordCounter{Conn: raw}
 	c := tls.Client(counter, &tls.Config{InsecureSkipVerify: true, MaxVersion: version, DynamicRecordSizingDisabled: true})
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c, counter
 }
 
@@ -69,9 +67,7 @@ func TestDiscard(t *testing.T) {
 	d := runDaemon(t, "--service=discard", "--trace")
 	c := dialTLS(t, "tcp", d.addr(), nil)
 	const total = 3_000_017
-	if _, err := c.Write(make([]byte, total)); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(c.Write(make([]byte, total)))(t)
 	c.CloseWrite()
 	if got, err := io.ReadAll(c); len(got) > 0 || err != nil {
 		t.Errorf("%d bytes came back, %v", len(got), err)
@@ -90,7 +86,7 @@ func sServer(t *testing.T) string {
 		"-cert", testcerts.Path("ecdsa.pem"), "-key", testcerts.Path("ecdsa.key"))
 	out := &start(t, cmd).out
 	accept := regexp.MustCompile(`ACCEPT (\S+)\n`)
-	until(t, "s_server prints its address", func() bool { return accept.MatchString(out.String()) })
+	tlstest.Until(t, "s_server prints its address", func() bool { return accept.MatchString(out.String()) })
 	return accept.FindStringSubmatch(out.String())[1]
 }
 
@@ -265,9 +261,7 @@ func TestChargenPattern(t *testing.T) {
 	d := runDaemon(t, "--service=chargen")
 	c := dialTLS(t, "tcp", d.addr(), nil)
 	b := make([]byte, 97*74)
-	if _, err := io.ReadFull(c, b); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(io.ReadFull(c, b))(t)
 	lines := strings.SplitAfter(string(b), "\r\n")
 	for i, want := range map[int]string{
 		0:  " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefg\r\n",
@@ -324,10 +318,7 @@ func TestChargenSlow(t *testing.T) {
 	opened := make(chan *reactor.Conn, 1)
 	srv := services.NewServer(spy{services.Chargen{}, opened}, x)
 	srv.Addr, srv.Loops = "127.0.0.1:0", 1
-	ls, err := srv.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ls := tlstest.Value(srv.Listen())(t)
 	go srv.Serve(ls...)
 	defer srv.Close()
 	c := slowClient(t, ls[0].Addr().String())
@@ -336,7 +327,7 @@ func TestChargenSlow(t *testing.T) {
 	for range 3 {
 		// It has stopped when it sends nothing more although it would have had the time.
 		// To look too early makes the test weaker, no more.
-		end := time.Now().Add(limit)
+		end := time.Now().Add(tlstest.Hang)
 		for before := ^uint64(0); conn.Queued() == 0 || before != srv.Stats().Sessions.BytesWritten; time.Sleep(50 * time.Millisecond) {
 			before = srv.Stats().Sessions.BytesWritten
 			if time.Now().After(end) {
@@ -379,9 +370,7 @@ func TestChargenDrain(t *testing.T) {
 		t.Errorf("wrong byte at %d", bad)
 	}
 	c.Close()
-	if s := d.status(); s != 0 {
-		t.Errorf("status %d, want 0", s)
-	}
+	d.ends()
 	if !strings.HasSuffix(d.text(), "\nstopped\n") {
 		t.Errorf("it ends with %q", d.text())
 	}

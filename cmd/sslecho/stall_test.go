@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,18 +29,14 @@ func stalled(t *testing.T) (r, w *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close(); w.Close() })
-	if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096))(t)
 	return r, w
 }
 
 // fifo makes a named pipe.
 func fifo(t *testing.T, name string) {
 	t.Helper()
-	if err := unix.Mkfifo(name, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, unix.Mkfifo(name, 0o600))
 }
 
 // TestStalledOutput (P55): nobody reads one of the outputs. The daemon goes on, drops lines, counts them, and ends at SIGTERM. When a
@@ -66,23 +63,20 @@ func TestStalledOutput(t *testing.T) {
 			case "keylog":
 				name := filepath.Join(t.TempDir(), "keylog")
 				fifo(t, name)
-				f, err := os.OpenFile(name, os.O_RDWR, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
+				f := tlstest.Value(os.OpenFile(name, os.O_RDWR, 0))(t)
 				defer f.Close()
 				back = f
 				cmd.Args = append(cmd.Args, "--keylog="+name)
 			}
 			r := start(t, cmd)
 			d := &installed{t: t, listen: listen, admin: admin, out: os.Stderr}
-			until(t, "the daemon serves", func() bool { status, _ := d.get("/readyz"); return status == http.StatusOK })
+			tlstest.Until(t, "the daemon serves", func() bool { status, _ := d.get("/readyz"); return status == http.StatusOK })
 			dropped := fmt.Sprintf("sslecho_log_lines_dropped_total{output=%q}", c.output)
 			if n := d.metric(dropped); n != 0 {
 				t.Errorf("%s is %v before", dropped, n)
 			}
 			stop := feed(t, listen, c.feed)
-			until(t, "lines are dropped", func() bool { return d.metric(dropped) > 0 })
+			tlstest.Until(t, "lines are dropped", func() bool { return d.metric(dropped) > 0 })
 			stop()
 			conn := dialTLS(t, "tcp", listen, nil)
 			roundTrip(t, conn, []byte("goes on"))
@@ -102,14 +96,11 @@ func TestStalledOutput(t *testing.T) {
 				}()
 				select {
 				case <-told:
-				case <-time.After(limit):
+				case <-time.After(tlstest.Hang):
 					t.Error("the log does not tell that lines are missing")
 				}
 			}
-			r.signal(syscall.SIGTERM)
-			if s := r.status(); s != 0 {
-				t.Errorf("status %d, want 0", s)
-			}
+			r.stop()
 		})
 	}
 }
@@ -136,12 +127,12 @@ func feed(t *testing.T, addr string, f func(string) error) (stop func()) {
 
 // speakHTTP makes a handshake fail, and waits for the end of the connection.
 func speakHTTP(addr string) error {
-	c, err := net.DialTimeout("tcp", addr, limit)
+	c, err := net.DialTimeout("tcp", addr, tlstest.Hang)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
 	if _, err := io.Copy(io.Discard, c); err != nil && !strings.Contains(err.Error(), "reset") {
 		return err
@@ -222,9 +213,9 @@ func TestBlockedReload(t *testing.T) {
 		d.signal(syscall.SIGHUP)
 		return strings.Count(d.text(), "msg=reloaded")
 	}
-	until(t, "the short timeout counts", func() bool { return again() > 0 })
+	tlstest.Until(t, "the short timeout counts", func() bool { return again() > 0 })
 	block()
-	until(t, "a reload fails for the chain", func() bool { // and not for a file before it, on a slow machine
+	tlstest.Until(t, "a reload fails for the chain", func() bool { // and not for a file before it, on a slow machine
 		again()
 		return strings.Contains(d.text(), "waits for --cert "+chain+" after 2s (--reload-timeout)")
 	})
@@ -235,7 +226,7 @@ func TestBlockedReload(t *testing.T) {
 	os.Remove(chain)
 	d.certificate("rsa")
 	d.config("reload-timeout: 1h\n")
-	until(t, "the next reload works", func() bool { again(); return strings.Contains(d.served(), "RSA") })
+	tlstest.Until(t, "the next reload works", func() bool { again(); return strings.Contains(d.served(), "RSA") })
 	block()
 	d.signal(syscall.SIGHUP)
 	d.expect("still waiting", 1)
@@ -250,11 +241,9 @@ func TestSecondSignalWhateverHappens(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", m.path)
 	d := runDaemon(t)
 	m.hears("READY=1")
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fd := tlstest.Value(unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	defer unix.Close(fd)
+	var err error
 	for err == nil {
 		err = unix.Sendto(fd, []byte("full"), 0, &unix.SockaddrUnix{Name: m.path})
 	}
@@ -276,13 +265,10 @@ func TestSecondSignalWhateverHappens(t *testing.T) {
 func TestStuckPIDFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "pid")
 	d := runDaemon(t, "--pid-file", name)
-	until(t, "the pid file is there", func() bool { _, err := os.Stat(name); return err == nil })
+	tlstest.Until(t, "the pid file is there", func() bool { _, err := os.Stat(name); return err == nil })
 	os.Remove(name)
 	fifo(t, name)
-	d.signal(syscall.SIGTERM)
-	if s := d.status(); s != 0 {
-		t.Errorf("status %d, want 0", s)
-	}
+	d.stop()
 	if text := d.err.String(); !strings.Contains(text, "--pid-file "+name+": left behind") {
 		t.Errorf("the log does not tell that the file is left behind: %s", text)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // manager stands in for systemd: the socket that daemons talk to.
@@ -25,10 +26,7 @@ type manager struct {
 func newManager(t *testing.T) *manager {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}))(t)
 	t.Cleanup(func() { c.Close() })
 	return &manager{t, c, path}
 }
@@ -36,7 +34,7 @@ func newManager(t *testing.T) *manager {
 // hears waits for a message that begins with what, and answers it.
 func (m *manager) hears(what string) string {
 	m.t.Helper()
-	m.conn.SetReadDeadline(time.Now().Add(limit))
+	m.conn.SetReadDeadline(time.Now().Add(tlstest.Hang))
 	b := make([]byte, 4096)
 	for {
 		n, err := m.conn.Read(b)
@@ -81,18 +79,14 @@ func TestFailedUpgrade(t *testing.T) {
 	m := newManager(t)
 	dir := t.TempDir()
 	pids := filepath.Join(dir, "pids")
-	if err := os.Mkdir(pids, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Mkdir(pids, 0o700))
 	pid := filepath.Join(pids, "pid")
 	cmd := exec.Command(binary, "--listen=127.0.0.1:0", "--pid-file", pid)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.path)
 	r := start(t, cmd)
 	main := fmt.Sprintf("MAINPID=%d", cmd.Process.Pid)
 	m.hears("READY=1")
-	if err := os.Rename(pids, filepath.Join(dir, "gone")); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Rename(pids, filepath.Join(dir, "gone")))
 	r.signal(syscall.SIGUSR2)
 	if s := m.hears("MAINPID="); s == main {
 		t.Errorf("%q at first", s)
@@ -102,16 +96,11 @@ func TestFailedUpgrade(t *testing.T) {
 	}
 	r.out.expect(t, "upgrade failed, this process goes on")
 	r.out.expect(t, "sslecho: --pid-file "+pid)
-	if err := os.Rename(filepath.Join(dir, "gone"), pids); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Rename(filepath.Join(dir, "gone"), pids))
 	if got := mustReadFile(t, pid); got != strconv.Itoa(cmd.Process.Pid) {
 		t.Errorf("pid file %q", got)
 	}
-	r.signal(syscall.SIGTERM)
-	if s := r.status(); s != 0 {
-		t.Errorf("status %d", s)
-	}
+	r.stop()
 	if _, err := os.Stat(pid); !os.IsNotExist(err) {
 		t.Errorf("the pid file of a process that has ended: %v", err)
 	}
@@ -124,10 +113,7 @@ func TestUpgradeAndEnd(t *testing.T) {
 	os.Remove(tickets)
 	fifo(t, tickets)
 	d.signal(syscall.SIGUSR2)
-	w, err := os.OpenFile(tickets, os.O_WRONLY, 0) // it has begun to read
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := tlstest.Value(os.OpenFile(tickets, os.O_WRONLY, 0))(t) // it has begun to read
 	defer w.Close()
 	d.signal(sigterm)
 	if s := d.status(); s != 0 || strings.Contains(d.err.String(), "level=ERROR") {
@@ -140,7 +126,7 @@ func TestUpgradeAndEnd(t *testing.T) {
 func TestOneEpollForAListener(t *testing.T) {
 	d := runDaemon(t, "--loops=1")
 	proc := fmt.Sprintf("/proc/%d/", d.Process.Pid)
-	until(t, "one socket is waited for", func() bool {
+	tlstest.Until(t, "one socket is waited for", func() bool {
 		sockets := 0
 		infos, _ := filepath.Glob(proc + "fdinfo/*")
 		for _, name := range infos {
@@ -159,15 +145,9 @@ func TestOneEpollForAListener(t *testing.T) {
 
 // TestSocketActivation: sockets that systemd has opened take the place of --listen, also for the process that takes over.
 func TestSocketActivation(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer l.Close()
-	f, err := l.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := tlstest.Value(l.(*net.TCPListener).File())(t)
 	defer f.Close()
 	dir := t.TempDir()
 	pid, other := filepath.Join(dir, "pid"), freePort(t)
@@ -192,11 +172,9 @@ func TestSocketActivation(t *testing.T) {
 	}
 	out.expect(t, "listening on "+l.Addr().String())
 	serves()
-	until(t, "there is a pid", func() bool { return pidOf() != 0 })
+	tlstest.Until(t, "there is a pid", func() bool { return pidOf() != 0 })
 	first := pidOf()
-	if err := syscall.Kill(first, syscall.SIGUSR2); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, syscall.Kill(first, syscall.SIGUSR2))
 	out.expect(t, "stopped\n")
 	second := pidOf()
 	if second == first {
@@ -204,7 +182,7 @@ func TestSocketActivation(t *testing.T) {
 	}
 	serves()
 	syscall.Kill(second, syscall.SIGTERM)
-	until(t, "the second one stops", func() bool { return strings.Count(out.String(), "stopped\n") == 2 })
+	tlstest.Until(t, "the second one stops", func() bool { return strings.Count(out.String(), "stopped\n") == 2 })
 }
 
 // TestUser: the daemon binds and reads its key as root, and serves as somebody else.
@@ -223,10 +201,7 @@ func TestUser(t *testing.T) {
 	c := dialTLS(t, "tcp", d.addr(), nil)
 	roundTrip(t, c, []byte("hello"))
 	c.Close()
-	d.signal(sigterm)
-	if s := d.status(); s != 0 {
-		t.Errorf("status %d", s)
-	}
+	d.stop()
 	if _, _, stderr := refused(t, "--listen=127.0.0.1:0", "--user=no-such-user-here"); !strings.Contains(stderr, "no such user") {
 		t.Errorf("%q", stderr)
 	}

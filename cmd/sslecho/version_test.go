@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // command runs a program and answers its output.
@@ -27,9 +28,7 @@ func command(t *testing.T, name string, args ...string) string {
 // TestVersion: the program tells what it was made of and runs with, in both forms.
 func TestVersion(t *testing.T) {
 	var v versions
-	if err := json.Unmarshal([]byte(command(t, binary, "version", "--json")), &v); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, json.Unmarshal([]byte(command(t, binary, "version", "--json")), &v))
 	openssl := cssl.Version()
 	want := versions{Version: v.Version, Commit: v.Commit, Date: v.Date, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	want.OpenSSL.Run, want.OpenSSL.Build = openssl.Run.Text, openssl.Build.Text
@@ -72,9 +71,7 @@ func TestOtherOpenSSL(t *testing.T) {
 	source, shim := filepath.Join(dir, "shim.c"), filepath.Join(dir, "shim.so")
 	other := cssl.Release{Number: (cssl.Version().Build.Number>>28 + 1) << 28} // the next major version
 	text := fmt.Sprintf("unsigned long OpenSSL_version_num(void) { return %#x; }\n", other.Number)
-	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(source, []byte(text), 0o600))
 	output(t, exec.Command(cc, "-shared", "-fPIC", "-o", shim, source))
 	cmd := exec.Command(binary, "--listen=127.0.0.1:0")
 	cmd.Env = append(os.Environ(), "LD_PRELOAD="+shim)

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // failure wants Load to refuse with one line.
@@ -75,10 +76,7 @@ func TestBadValues(t *testing.T) {
 		{"alpn", "h2\x7f", "use no control characters, such as the end of a line"},
 		{"sni", "a.example=", "the name of a file is missing"},
 	} {
-		b, err := yaml.Marshal(map[string]any{x.name: x.text})
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := tlstest.Value(yaml.Marshal(map[string]any{x.name: x.text}))(t)
 		file := write(t, string(b))
 		for _, from := range []struct {
 			where         string
@@ -264,7 +262,5 @@ func TestSecrets(t *testing.T) {
 	if strings.Contains(out.String(), secret) || strings.Count(out.String(), file) != 3 {
 		t.Error(out.String())
 	}
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Remove(file))
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // mustLoad wants a configuration.
@@ -34,9 +35,7 @@ func mustLoad(t *testing.T, args, environ []string) *Config {
 func write(t *testing.T, content string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "sslecho.yaml")
-	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(name, []byte(content), 0o600))
 	return name
 }
 
@@ -149,10 +148,7 @@ func place(t *testing.T, s *setting, texts map[source]string) (args, environ []s
 			if s.list {
 				content = s.split(text)
 			}
-			b, err := yaml.Marshal(map[string]any{s.name: content})
-			if err != nil {
-				t.Fatal(err)
-			}
+			b := tlstest.Value(yaml.Marshal(map[string]any{s.name: content}))(t)
 			args = append(args, "--config", write(t, string(b)))
 		}
 	}

@@ -6,15 +6,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // printed is what --print-config would print.
 func printed(t *testing.T, c *Config) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := c.Print(&b); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, c.Print(&b))
 	return b.String()
 }
 
@@ -81,21 +81,14 @@ func TestReload(t *testing.T) {
 	var c *Config
 	cmd := command(func() []string { return environ }, func(got *Config) error { c = got; return nil }, nil)
 	cmd.SetArgs(args)
-	if err := cmd.Execute(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, cmd.Execute())
 	change := func(content string) {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(file, []byte(content), 0o600))
 	}
 	before := printed(t, c)
 	change("loops: 3\nmax-conns: 20\nlog-level: error\ntickets: 4\nidle-timeout: 1m\n")
-	next, err := c.Reload()
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := tlstest.Value(c.Reload())(t)
 	if got := printed(t, c); got != before {
 		t.Errorf("the old configuration changed:\n%s", got)
 	}
@@ -121,15 +114,13 @@ func TestReload(t *testing.T) {
 	if running.Limits.MaxConns != 20 {
 		t.Error("a broken file changed what runs")
 	}
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Remove(file))
 	if _, err := running.Reload(); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("a missing file: %v", err)
 	}
 	change("")
 	environ = nil
-	if next, err = running.Reload(); err != nil || next.Loops != 0 || next.TLS.Tickets != 1 || next.LogLevel != c.LogLevel {
+	if next, err := running.Reload(); err != nil || next.Loops != 0 || next.TLS.Tickets != 1 || next.LogLevel != c.LogLevel {
 		t.Errorf("an empty file and environment: %+v, %v", next, err)
 	}
 }
@@ -143,9 +134,7 @@ func TestChanges(t *testing.T) {
 			continue
 		}
 		changed := *base
-		if _, err := row(&changed, s.name).set(s.split(samples[s.name].text)); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(row(&changed, s.name).set(s.split(samples[s.name].text)))(t)
 		applied, restart := Changes(base, &changed)
 		if !s.restart {
 			reloadable = append(reloadable, s.name)

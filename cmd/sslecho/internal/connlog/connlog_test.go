@@ -20,10 +20,9 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
-
-const hang = 30 * time.Second
 
 // lines is where the log goes; it may be written by loops and read by tests.
 type lines struct {
@@ -40,7 +39,7 @@ func (l *lines) Write(p []byte) (int, error) {
 // next waits for one line and takes it.
 func (l *lines) next(t *testing.T) map[string]any {
 	t.Helper()
-	for deadline := time.Now().Add(hang); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(tlstest.Hang); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		l.mu.Lock()
 		line, err := l.b.ReadBytes('\n')
 		l.mu.Unlock()
@@ -71,17 +70,11 @@ func serveWith(t *testing.T, cfg cssl.Config, s reactor.Handler, level slog.Leve
 	t.Helper()
 	cfg.ALPN = []string{"echo"}
 	cfg.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}
-	x, err := cssl.NewServerContext(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cfg))(t)
 	out := &lines{}
 	srv := services.NewServer(Logged{s, slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}))}, x)
 	srv.Addr, srv.Loops, srv.Logger, srv.IdleTimeout = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler), idle
-	ls, err := srv.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ls := tlstest.Value(srv.Listen())(t)
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(ls...) }()
 	t.Cleanup(func() {
@@ -94,13 +87,13 @@ func serveWith(t *testing.T, cfg cssl.Config, s reactor.Handler, level slog.Leve
 
 func dial(t *testing.T, addr net.Addr) *tls.Conn {
 	t.Helper()
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: hang}, "tcp", addr.String(),
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", addr.String(),
 		&tls.Config{InsecureSkipVerify: true, ServerName: "name.test", NextProtos: []string{"echo"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(hang))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c
 }
 
@@ -111,9 +104,7 @@ func TestLine(t *testing.T) {
 	for range 2 {
 		c := dial(t, addr)
 		io.WriteString(c, "hello")
-		if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(io.ReadFull(c, make([]byte, 5)))(t)
 		remote := c.LocalAddr().String()
 		c.Close()
 		m := out.next(t)
@@ -187,10 +178,7 @@ func TestLevels(t *testing.T) {
 
 func send(t *testing.T, addr net.Addr, s string) {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", addr.String(), hang)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(net.DialTimeout("tcp", addr.String(), tlstest.Hang))(t)
 	io.WriteString(c, s)
 	c.Close()
 }

@@ -14,9 +14,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-)
 
-const hang = 30 * time.Second
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+)
 
 // manager stands in for systemd: it hears what it is told.
 type manager struct{ conn *net.UnixConn }
@@ -24,10 +24,7 @@ type manager struct{ conn *net.UnixConn }
 func newManager(t *testing.T) *manager {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}))(t)
 	t.Cleanup(func() { c.Close() })
 	t.Setenv("NOTIFY_SOCKET", path)
 	return &manager{c}
@@ -35,12 +32,9 @@ func newManager(t *testing.T) *manager {
 
 func (m *manager) hear(t *testing.T) string {
 	t.Helper()
-	m.conn.SetReadDeadline(time.Now().Add(hang))
+	m.conn.SetReadDeadline(time.Now().Add(tlstest.Hang))
 	b := make([]byte, 4096)
-	n, err := m.conn.Read(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := tlstest.Value(m.conn.Read(b))(t)
 	return string(b[:n])
 }
 

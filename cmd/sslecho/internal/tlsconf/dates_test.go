@@ -18,6 +18,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const days = 24 * time.Hour
@@ -32,10 +33,7 @@ type issued struct {
 // itself.
 func issue(t *testing.T, name string, ca *issued, ago, left time.Duration) *issued {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	return reissue(t, name, key, ca, ago, left)
 }
 
@@ -55,14 +53,8 @@ func reissue(t *testing.T, name string, key crypto.Signer, ca *issued, ago, left
 	if ca != nil {
 		parent, signer = ca.Certificate, ca.key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), signer))(t)
+	c := tlstest.Value(x509.ParseCertificate(der))(t)
 	return &issued{c, key}
 }
 
@@ -77,10 +69,7 @@ func chain(t *testing.T, cs ...*issued) string {
 	for _, c := range cs {
 		b.WriteString(pemOf("CERTIFICATE", c.Raw))
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(cs[0].key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(x509.MarshalPKCS8PrivateKey(cs[0].key))(t)
 	return file(t, "chain.pem", b.String()+pemOf("PRIVATE KEY", der))
 }
 
@@ -97,10 +86,7 @@ func bundle(t *testing.T, cas ...*issued) string {
 func crl(t *testing.T, ca *issued, ago, left time.Duration, more ...pkix.Extension) string {
 	t.Helper()
 	tmpl := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-ago), NextUpdate: time.Now().Add(left), ExtraExtensions: more}
-	der, err := x509.CreateRevocationList(rand.Reader, tmpl, ca.Certificate, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateRevocationList(rand.Reader, tmpl, ca.Certificate, ca.key))(t)
 	return pemOf("X509 CRL", der)
 }
 
@@ -111,10 +97,7 @@ func staple(t *testing.T, about, ca *issued, ago, left time.Duration) string {
 	if left != 0 {
 		r.NextUpdate = time.Now().Add(left)
 	}
-	der, err := ocsp.CreateResponse(ca.Certificate, ca.Certificate, r, ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(ocsp.CreateResponse(ca.Certificate, ca.Certificate, r, ca.key))(t)
 	return file(t, "staple.der", string(der))
 }
 
@@ -221,10 +204,7 @@ func TestDates(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b Builder
-			built, err := b.Build(&tt.t)
-			if err != nil {
-				t.Fatal(err)
-			}
+			built := tlstest.Value(b.Build(&tt.t))(t)
 			defer built.Context.Close()
 			expect := func(what string, got, want []string) {
 				ok := len(got) == len(want)

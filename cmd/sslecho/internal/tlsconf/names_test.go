@@ -9,6 +9,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // names are --sni settings, each with files of its own that have this content.
@@ -19,9 +20,7 @@ func names(t *testing.T, n int, cert string) (list []config.ServerName) {
 	for i := range n {
 		c := config.Certificate{Chain: filepath.Join(dir, fmt.Sprint(i, ".pem")), Key: filepath.Join(dir, fmt.Sprint(i, ".key"))}
 		for to, from := range map[string]string{c.Chain: chain, c.Key: key} {
-			if err := os.WriteFile(to, []byte(read(t, from)), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, os.WriteFile(to, []byte(read(t, from)), 0o600))
 		}
 		list = append(list, config.ServerName{Name: fmt.Sprintf("h%d.example", i), Certificates: []config.Certificate{c}})
 	}
@@ -35,10 +34,7 @@ func TestNamesShareOneContext(t *testing.T) {
 	var b Builder
 	c := with("rsa")
 	c.SNI = names(t, 1000, "ecdsa")
-	built, err := b.Build(&c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	built := tlstest.Value(b.Build(&c))(t)
 	serial := built.Certificates[7].Serial
 	for i := range 20 {
 		if n, m := live.Contexts()-contexts, live.Certificates()-certs; n != 1 || m != 2 {
@@ -47,24 +43,16 @@ func TestNamesShareOneContext(t *testing.T) {
 		if n := len(built.Certificates); n != 1001 {
 			t.Fatalf("after %d reloads %d certificates are known, want 1001", i, n)
 		}
-		next, err := b.Build(&c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		next := tlstest.Value(b.Build(&c))(t)
 		built.Context.Close()
 		built = next
 	}
 	changed := c.SNI[7].Certificates[0]
 	chain, key := of("ed25519")
 	for to, from := range map[string]string{changed.Chain: chain, changed.Key: key} {
-		if err := os.WriteFile(to, []byte(read(t, from)), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(to, []byte(read(t, from)), 0o600))
 	}
-	next, err := b.Build(&c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := tlstest.Value(b.Build(&c))(t)
 	built.Context.Close()
 	if n := live.Certificates() - certs; n != 3 {
 		t.Errorf("%d certificates after one file has changed, want 3", n)
@@ -78,10 +66,7 @@ func TestNamesShareOneContext(t *testing.T) {
 	if _, err := b.Build(&bad); err == nil {
 		t.Fatal("accepted")
 	}
-	again, err := b.Build(&c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := tlstest.Value(b.Build(&c))(t)
 	next.Context.Close()
 	again.Context.Close()
 	if n, m := live.Contexts()-contexts, live.Certificates()-certs; n != 0 || m != 0 {

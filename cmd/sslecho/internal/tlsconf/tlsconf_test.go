@@ -12,6 +12,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // of is a certificate of the test PKI.
@@ -32,18 +33,13 @@ func with(names ...string) config.TLS {
 func file(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(path, []byte(content), 0o600))
 	return path
 }
 
 func read(t *testing.T, path string) string {
 	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(path))(t)
 	return string(b)
 }
 
@@ -53,10 +49,7 @@ func TestBuild(t *testing.T) {
 	c := with("ecdsa", "rsa")
 	chain, key := of("ed25519")
 	c.SNI = []config.ServerName{{Name: "*.example", Certificates: []config.Certificate{{Chain: chain, Key: key}}}}
-	built, err := b.Build(&c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	built := tlstest.Value(b.Build(&c))(t)
 	defer built.Context.Close()
 	if len(built.Certificates) != 3 || built.Fingerprint != "" {
 		t.Fatalf("%d certificates, fingerprint %q", len(built.Certificates), built.Fingerprint)
@@ -68,10 +61,7 @@ func TestBuild(t *testing.T) {
 	}
 	prints := map[string]bool{}
 	for range 2 {
-		made, err := b.Build(&config.TLS{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		made := tlstest.Value(b.Build(&config.TLS{}))(t)
 		made.Context.Close()
 		prints[made.Fingerprint] = true
 	}
@@ -170,10 +160,7 @@ func TestPassphrase(t *testing.T) {
 	c.Keys[0] = testcerts.Path("encrypted.key")
 	c.PassphraseFile = file(t, "p", "secret\r\n")
 	var b Builder
-	built, err := b.Build(&c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	built := tlstest.Value(b.Build(&c))(t)
 	built.Context.Close()
 }
 
@@ -213,10 +200,7 @@ func TestKeyLog(t *testing.T) {
 	c.KeyLogFile = file(t, "keys", "# before\n")
 	var b Builder
 	for range 2 {
-		built, err := b.Build(&c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		built := tlstest.Value(b.Build(&c))(t)
 		built.Context.Close()
 	}
 	b.Close()
@@ -263,10 +247,7 @@ func TestCheck(t *testing.T) {
 	}
 	c := with("expired")
 	var b Builder
-	built, err := b.Build(&c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	built := tlstest.Value(b.Build(&c))(t)
 	defer built.Context.Close()
 	if err := built.Check(); err == nil || !strings.Contains(err.Error(), "expired on") {
 		t.Errorf("an expired certificate: %v", err)
@@ -279,9 +260,7 @@ func TestWarningsOfKeys(t *testing.T) {
 	chain, key := of("ecdsa")
 	open := func(content string) string {
 		name := file(t, "open", content)
-		if err := os.Chmod(name, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.Chmod(name, 0o644))
 		return name
 	}
 	alone, both := open(read(t, key)), open(read(t, key)+read(t, chain))
@@ -295,10 +274,7 @@ func TestWarningsOfKeys(t *testing.T) {
 			"--sni a.example " + alone},
 	} {
 		var b Builder
-		built, err := b.Build(&tt.settings)
-		if err != nil {
-			t.Fatal(err)
-		}
+		built := tlstest.Value(b.Build(&tt.settings))(t)
 		built.Context.Close()
 		if all := strings.Join(built.Warnings, "\n"); !strings.Contains(all, tt.want+": everybody can read it") {
 			t.Errorf("%s: %q, want %q in it", name, all, tt.want)
