@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -18,8 +19,6 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
-
-const sigterm = syscall.SIGTERM
 
 // fill sends, without reading, until the daemon takes no more: all sockets and its
 // queue are full then. It returns what was sent, perhaps with an end that was not.
@@ -40,7 +39,7 @@ func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
 		default:
 			quiet++
 		}
-		return quiet >= 100 && strings.Contains(d.text(), "unsent")
+		return quiet >= 200 && strings.Contains(d.text(), "unsent")
 	})
 	return sent
 }
@@ -72,10 +71,7 @@ func TestDrain(t *testing.T) {
 			}
 			idle.Close()
 			// The kernel may still take a connection for a moment, but nobody answers on it.
-			if c, err := tryTLS("tcp", d.addr(), nil); err == nil {
-				c.Close()
-				t.Error("a new connection gets in")
-			}
+			unserved(t, d.addr(), nil, "a new connection gets in")
 			got, err := io.ReadAll(busy)
 			if err != nil || len(got) < queued || !bytes.Equal(got, sent[:len(got)]) {
 				t.Errorf("the busy client got %d bytes, %v; the daemon had read %d", len(got), err, queued)
@@ -113,7 +109,7 @@ func slowClient(t *testing.T, addr string) *tls.Conn {
 }
 
 // blocked makes a daemon hold data that a client does not take. It waits for
-// that client's end without tlstest.Hang.
+// that client's end without limit.
 func blocked(t *testing.T, args ...string) (*daemon, *tls.Conn) {
 	t.Helper()
 	d := runDaemon(t, append(args, "--trace", "--close-timeout=1h")...)
@@ -173,4 +169,54 @@ func TestOutputGone(t *testing.T) {
 			r.stop()
 		})
 	}
+}
+
+// TestDrainDelay: after the signal the daemon is not ready at once, and serves new connections as well as old ones, until a second
+// signal cuts them off.
+func TestDrainDelay(t *testing.T) {
+	admin := freePort(t)
+	d := runDaemon(t, "--drain-delay=1h", "--admin="+admin)
+	tlstest.Until(t, "it is ready", func() bool { status, _ := get(admin, "/readyz"); return status == http.StatusOK })
+	old := dialTLS(t, "tcp", d.addr(), nil)
+	d.signal(syscall.SIGTERM)
+	d.expect("not ready, serving on for 1h0m0s")
+	if s, _ := get(admin, "/readyz"); s != http.StatusServiceUnavailable {
+		t.Errorf("/readyz: %d after the signal", s)
+	}
+	// Neither of these ends the delay.
+	d.signal(syscall.SIGHUP)
+	d.signal(syscall.SIGUSR2)
+	roundTrip(t, old, []byte("still there"))
+	roundTrip(t, dialTLS(t, "tcp", d.addr(), nil), []byte("late"))
+	d.signal(syscall.SIGTERM)
+	d.expect("stopped, 2 connections cut off")
+	d.ends()
+}
+
+// TestDrainWait: after the delay nobody gets in; who is in goes on, and the daemon ends when the last one has.
+func TestDrainWait(t *testing.T) {
+	d := runDaemon(t, "--drain-delay=10ms", "--drain-wait=1h")
+	old := dialTLS(t, "tcp", d.addr(), nil)
+	d.signal(syscall.SIGTERM)
+	d.expect("draining 1 connections")
+	roundTrip(t, old, []byte("still there"))
+	unserved(t, d.addr(), nil, "a new connection gets in")
+	roundTrip(t, old, []byte("and still"))
+	old.Close()
+	d.ends()
+	if !strings.HasSuffix(d.text(), "\nstopped\n") {
+		t.Errorf("the last line is not: stopped\n%s", d.text())
+	}
+}
+
+// TestDrainWaitEnds: who stays longer than that gets close_notify.
+func TestDrainWaitEnds(t *testing.T) {
+	d := runDaemon(t, "--drain-wait=10ms")
+	c := dialTLS(t, "tcp", d.addr(), nil)
+	d.signal(syscall.SIGTERM)
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("%d bytes, %v, want a clean EOF", n, err)
+	}
+	c.Close()
+	d.ends()
 }

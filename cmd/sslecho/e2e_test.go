@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -119,16 +118,7 @@ func install(t *testing.T, env ...string) *installed {
 }
 
 // get asks the admin listener.
-func (i *installed) get(path string) (int, string) {
-	c := http.Client{Timeout: tlstest.Hang, Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := c.Get("http://" + i.admin + path)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer r.Body.Close()
-	b, _ := io.ReadAll(r.Body)
-	return r.StatusCode, string(b)
-}
+func (i *installed) get(path string) (int, string) { return get(i.admin, path) }
 
 func (i *installed) ready() {
 	i.t.Helper()
@@ -248,7 +238,7 @@ func TestLife(t *testing.T) {
 	d.await(`sslecho_connections_closed_total{outcome="clean"}`, 50)
 	d.await("sslecho_handshakes_resumed_total", 20)
 
-	// A reload that changes the certificate, a tlstest.Hang and the level of the log.
+	// A reload that changes the certificate, a limit and the level of the log.
 	old := dialTLS(t, "tcp", d.listen, nil)
 	d.certificate("rsa")
 	d.config("max-conns: 1000\nmax-queue: 8MiB\nlog-level: debug\nlog-format: json\n")
@@ -324,7 +314,7 @@ func TestLife(t *testing.T) {
 func TestBrokenUpgrade(t *testing.T) {
 	d := install(t)
 	sock := filepath.Join(d.dir, "sock")
-	d.write("sslecho.yaml", strings.Replace(mustReadFile(t, filepath.Join(d.dir, "sslecho.yaml")), "listen: [", "listen: [unix:"+sock+", ", 1))
+	d.write("sslecho.yaml", strings.Replace(string(tlstest.Value(os.ReadFile(filepath.Join(d.dir, "sslecho.yaml")))(t)), "listen: [", "listen: [unix:"+sock+", ", 1))
 	d.signal(syscall.SIGUSR2) // listens on the unix socket from now on
 	d.expect("replaced: ", 1)
 	d.expect("stopped\n", 1)
@@ -346,12 +336,6 @@ func TestBrokenUpgrade(t *testing.T) {
 	if _, err := os.Stat(sock); err == nil {
 		t.Error("the unix socket is still there")
 	}
-}
-
-func mustReadFile(t *testing.T, path string) string {
-	t.Helper()
-	b := tlstest.Value(os.ReadFile(path))(t)
-	return string(b)
 }
 
 // TestTenUpgrades: thousands of connections come while the process is replaced ten times, and none is refused or loses anything.
@@ -384,10 +368,7 @@ func TestLimits(t *testing.T) {
 	d.signal(syscall.SIGHUP)
 	d.expect("msg=reloaded", 1)
 	first, second := dialTLS(t, "tcp", d.listen, nil), dialTLS(t, "tcp", d.listen, nil)
-	if c, err := tryTLS("tcp", d.listen, nil); err == nil {
-		c.Close()
-		t.Error("a third one gets in")
-	}
+	unserved(t, d.listen, nil, "a third one gets in")
 	d.await(`sslecho_connections_refused_total{reason="connections of one address"}`, 1)
 	d.expect(`reason="limit of connections of one address"`, 1)
 	roundTrip(t, first, []byte("still here"))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -278,6 +279,37 @@ func clientCertificate(t *testing.T, name string) *tls.Certificate {
 	t.Helper()
 	c := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key")))(t)
 	return &c
+}
+
+// contains wants all of these in a text.
+func contains(t *testing.T, text string, all ...string) {
+	t.Helper()
+	for _, want := range all {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// unserved wants a handshake to fail.
+func unserved(t *testing.T, addr string, cfg *tls.Config, fault string) {
+	t.Helper()
+	if c, err := tryTLS("tcp", addr, cfg); err == nil {
+		c.Close()
+		t.Error(fault)
+	}
+}
+
+// get asks an admin listener. Without an answer the status is 0.
+func get(admin, path string) (status int, body string) {
+	c := http.Client{Timeout: tlstest.Hang, Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := c.Get("http://" + admin + path)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer r.Body.Close()
+	b, _ := io.ReadAll(r.Body)
+	return r.StatusCode, string(b)
 }
 
 // served is the state of a new connection over which an echo went.

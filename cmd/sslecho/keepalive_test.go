@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
@@ -54,18 +53,13 @@ func TestKeepAlive(t *testing.T) {
 			c := dialTLS(t, "tcp", d.addr(), nil)
 			defer c.Close()
 			roundTrip(t, c, []byte("hello"))
-			for end := time.Now().Add(tlstest.Hang); ; time.Sleep(time.Millisecond) {
+			tlstest.Until(t, "the last answer is acknowledged", func() bool {
 				timer, due := timerOf(t, c.NetConn())
-				if timer == test.timer {
-					if long := due > hour; long != test.long {
-						t.Errorf("probes come in %d/100 s", due)
-					}
-					return
+				if timer != 1 && (timer != test.timer || (due > hour) != test.long) {
+					t.Fatalf("timer %d is due in %d/100 s, want timer %d, long: %v", timer, due, test.timer, test.long)
 				}
-				if timer != 1 || time.Now().After(end) { // 1: the last answer is not acknowledged yet
-					t.Fatalf("timer %d, want %d", timer, test.timer)
-				}
-			}
+				return timer != 1
+			})
 		})
 	}
 }

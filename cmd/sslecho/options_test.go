@@ -1,6 +1,12 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -8,40 +14,25 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-// TestUsageErrors: bad usage is status 2, with one line that says what is wrong and one
-// that says where help is.
+// TestUsageErrors: bad usage is status 2, with one line that says what is wrong
+// and where help is.
 func TestUsageErrors(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		args []string
-		want string
-	}{
-		{"unknown flag", []string{"--nonsense"}, "--nonsense"},
-		{"argument", []string{"8443"}, `"8443"`},
-		{"loops is no number", []string{"--loops", "many"}, "--loops"},
-		{"key alone", []string{"--key", "x.key"}, "--cert"},
-		{"service", []string{"--service", "daytime"}, `"daytime": use echo, discard, chargen or reverse`},
-		{"missing value", []string{"--cert"}, "--cert"},
+	for _, c := range []struct{ args, want string }{
+		{"--nonsense", "--nonsense"},
+		{"8443", `"8443"`},
+		{"--loops many", "--loops"},
+		{"--key x.key", "--cert"},
+		{"--service daytime", `"daytime": use echo, discard, chargen or reverse`},
+		{"--cert", "--cert"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			status, stdout, stderr := refused(t, c.args...)
-			if status != 2 {
-				t.Errorf("status %d, want 2", status)
-			}
-			if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "sslecho: ") || !strings.Contains(stderr, "--help") {
-				t.Errorf("standard error has %q, want one line that also says where help is", stderr)
-			}
-			if !strings.Contains(stderr, c.want) {
-				t.Errorf("%q does not name %s", stderr, c.want)
-			}
-			if stdout != "" {
-				t.Errorf("standard output has %q", stdout)
-			}
+		t.Run(c.args, func(t *testing.T) {
+			checkFailure(t, exec.Command(binary, strings.Fields(c.args)...), 2, []string{"--help", c.want})
 		})
 	}
 }
@@ -79,26 +70,22 @@ func TestFailures(t *testing.T) {
 			if !strings.HasPrefix(strings.Join(args, " "), "--listen") {
 				args = append([]string{"--listen=127.0.0.1:0"}, args...)
 			}
-			checkFailure(t, exec.Command(binary, args...), c.want)
+			checkFailure(t, exec.Command(binary, args...), 1, c.want)
 		})
 	}
 }
 
-// checkFailure wants status 1 and one line with all of want in it.
-func checkFailure(t *testing.T, cmd *exec.Cmd, want []string) {
+// checkFailure wants this status and one line with all of want in it.
+func checkFailure(t *testing.T, cmd *exec.Cmd, wantStatus int, want []string) {
 	t.Helper()
 	status, stdout, stderr := finish(t, cmd)
-	if status != 1 {
-		t.Errorf("status %d, want 1", status)
+	if status != wantStatus {
+		t.Errorf("status %d, want %d", status, wantStatus)
 	}
 	if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "sslecho: ") {
 		t.Errorf("standard error has %q, want one line", stderr)
 	}
-	for _, w := range want {
-		if !strings.Contains(stderr, w) {
-			t.Errorf("%q does not name %s", stderr, w)
-		}
-	}
+	contains(t, stderr, want...)
 	if stdout != "" {
 		t.Errorf("standard output has %q", stdout)
 	}
@@ -109,12 +96,8 @@ func TestCheckSurroundings(t *testing.T) {
 	dir := t.TempDir()
 	status, _, stderr := refused(t, "--check", "--user=no-such-user-here", "--pid-file=/nonexistent/pid", "--keylog=/nonexistent/keylog",
 		"--listen=unix:/nonexistent/socket", "--admin=unix:/nonexistent/admin")
-	for _, want := range []string{"no such user", "--pid-file /nonexistent/pid", "--keylog /nonexistent/keylog", "--listen /nonexistent/socket",
-		"--admin /nonexistent/admin"} {
-		if !strings.Contains(stderr, want) {
-			t.Errorf("%q does not name %s", stderr, want)
-		}
-	}
+	contains(t, stderr, "no such user", "--pid-file /nonexistent/pid", "--keylog /nonexistent/keylog", "--listen /nonexistent/socket",
+		"--admin /nonexistent/admin")
 	if status != 1 {
 		t.Errorf("status %d", status)
 	}
@@ -144,7 +127,7 @@ func TestUnreadableKey(t *testing.T) {
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
-	checkFailure(t, cmd, []string{"--key", "permission denied"})
+	checkFailure(t, cmd, 1, []string{"--key", "permission denied"})
 }
 
 // TestHelp: help is no error, and goes to standard output.
@@ -152,6 +135,54 @@ func TestHelp(t *testing.T) {
 	for _, flag := range []string{"--help", "-h"} {
 		if status, stdout, stderr := refused(t, flag); status != 0 || stderr != "" || !strings.Contains(stdout, "--listen") {
 			t.Errorf("%s: status %d, %q, standard error %q", flag, status, stdout, stderr)
+		}
+	}
+}
+
+// made is the file of a certificate for a name that ends in left, with its key.
+// It has lived for a year.
+func made(t *testing.T, name string, left time.Duration) string {
+	t.Helper()
+	key := tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name},
+		NotBefore: time.Now().AddDate(-1, 0, 0), NotAfter: time.Now().Add(left)}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key))(t)
+	pkcs8 := tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(t)
+	return writeFile(t, name+".pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))+
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
+}
+
+// TestCheckDates: --check warns on standard error of what ends soon, and fails
+// when something has ended. A start and a reload log the same.
+func TestCheckDates(t *testing.T) {
+	const day = 24 * time.Hour
+	good, ending, gone := made(t, "good.example", 300*day), made(t, "ending.example", 20*day), made(t, "gone.example", -day)
+	sni := func(file string) []string { return []string{"--cert", good, "--sni", "a.example=" + file} }
+	for _, tt := range []struct {
+		file   string
+		status int
+		want   string
+	}{
+		{good, 0, ""},
+		{ending, 0, "warning: " + ending + ": ending.example expires in 19 days"},
+		{gone, 1, "sslecho: " + gone + ": gone.example expired on"},
+	} {
+		status, stdout, stderr := refused(t, append(sni(tt.file), "--check")...)
+		if status != tt.status || strings.Contains(stdout, "is valid") != (status == 0) || strings.Contains(stdout, "warning") ||
+			!strings.HasPrefix(stderr, tt.want) || tt.want == "" && stderr != "" {
+			t.Errorf("%s: status %d, %q, %q", tt.file, status, stdout, stderr)
+		}
+		if tt.want == "" {
+			continue
+		}
+		d := runDaemon(t, sni(tt.file)...)
+		_, text, _ := strings.Cut(tt.want, ": ")
+		text = `level=WARN msg="` + text
+		d.err.expect(t, text)
+		d.signal(syscall.SIGHUP)
+		d.err.expect(t, "msg=reloaded")
+		if n := strings.Count(d.err.String(), text); n != 2 {
+			t.Errorf("logged %d times after a reload: %s", n, d.err.String())
 		}
 	}
 }

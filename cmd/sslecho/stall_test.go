@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -78,27 +77,14 @@ func TestStalledOutput(t *testing.T) {
 			stop := feed(t, listen, c.feed)
 			tlstest.Until(t, "lines are dropped", func() bool { return d.metric(dropped) > 0 })
 			stop()
-			conn := dialTLS(t, "tcp", listen, nil)
-			roundTrip(t, conn, []byte("goes on"))
-			conn.Close()
+			served(t, listen, nil)
 			if status, body := d.get("/healthz"); status != http.StatusOK {
 				t.Errorf("/healthz: %d %s", status, body)
 			}
 			if c.output == "stderr" {
-				told := make(chan struct{})
-				go func() {
-					defer close(told)
-					for s := bufio.NewScanner(back); s.Scan(); {
-						if strings.Contains(s.Text(), "lines were dropped") && strings.Contains(s.Text(), "output=stderr") {
-							return
-						}
-					}
-				}()
-				select {
-				case <-told:
-				case <-time.After(tlstest.Hang):
-					t.Error("the log does not tell that lines are missing")
-				}
+				var seen safeBuffer
+				go io.Copy(&seen, back)
+				seen.expect(t, `msg="lines were dropped, for nothing took them in time" output=stderr`)
 			}
 			r.stop()
 		})

@@ -97,7 +97,7 @@ func TestFailedUpgrade(t *testing.T) {
 	r.out.expect(t, "upgrade failed, this process goes on")
 	r.out.expect(t, "sslecho: --pid-file "+pid)
 	tlstest.Must(t, os.Rename(filepath.Join(dir, "gone"), pids))
-	if got := mustReadFile(t, pid); got != strconv.Itoa(cmd.Process.Pid) {
+	if got := string(tlstest.Value(os.ReadFile(pid))(t)); got != strconv.Itoa(cmd.Process.Pid) {
 		t.Errorf("pid file %q", got)
 	}
 	r.stop()
@@ -115,7 +115,7 @@ func TestUpgradeAndEnd(t *testing.T) {
 	d.signal(syscall.SIGUSR2)
 	w := tlstest.Value(os.OpenFile(tickets, os.O_WRONLY, 0))(t) // it has begun to read
 	defer w.Close()
-	d.signal(sigterm)
+	d.signal(syscall.SIGTERM)
 	if s := d.status(); s != 0 || strings.Contains(d.err.String(), "level=ERROR") {
 		t.Errorf("status %d: %s", s, d.err.String())
 	}
@@ -162,9 +162,7 @@ func TestSocketActivation(t *testing.T) {
 	}
 	serves := func() {
 		t.Helper()
-		c := dialTLS(t, "tcp", l.Addr().String(), nil)
-		roundTrip(t, c, []byte("hello"))
-		c.Close()
+		served(t, l.Addr().String(), nil)
 		if c, err := net.Dial("tcp", other); err == nil {
 			c.Close()
 			t.Errorf("it also listens on %s", other)
@@ -192,15 +190,9 @@ func TestUser(t *testing.T) {
 	}
 	chain, key := writeFile(t, "chain.pem", string(testcerts.Read(t, "ecdsa.pem"))), writeFile(t, "key.pem", string(testcerts.Read(t, "ecdsa.key")))
 	d := runDaemon(t, "--cert", chain, "--key", key, "--user", "65534:65534", "--log-level=debug")
-	status := mustReadFile(t, fmt.Sprintf("/proc/%d/status", d.Process.Pid))
-	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534", "Gid:\t65534\t65534\t65534\t65534", "Groups:\t65534"} {
-		if !strings.Contains(status, want) {
-			t.Errorf("no %q in\n%s", want, status)
-		}
-	}
-	c := dialTLS(t, "tcp", d.addr(), nil)
-	roundTrip(t, c, []byte("hello"))
-	c.Close()
+	status := string(tlstest.Value(os.ReadFile(fmt.Sprintf("/proc/%d/status", d.Process.Pid)))(t))
+	contains(t, status, "Uid:\t65534\t65534\t65534\t65534", "Gid:\t65534\t65534\t65534\t65534", "Groups:\t65534")
+	served(t, d.addr(), nil)
 	d.stop()
 	if _, _, stderr := refused(t, "--listen=127.0.0.1:0", "--user=no-such-user-here"); !strings.Contains(stderr, "no such user") {
 		t.Errorf("%q", stderr)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
@@ -114,7 +115,7 @@ func TestKeyLog(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys")
 	d := runDaemon(t, append(pair("ecdsa"), "--keylog", file)...)
 	served(t, d.addr(), nil)
-	d.signal(sigterm)
+	d.signal(syscall.SIGTERM)
 	d.status()
 	if b, err := os.ReadFile(file); err != nil || !strings.Contains(string(b), "CLIENT_TRAFFIC_SECRET_0 ") {
 		t.Errorf("%q, %v", b, err)
@@ -124,5 +125,20 @@ func TestKeyLog(t *testing.T) {
 	}
 	if !strings.Contains(d.err.String(), "level=WARN") || !strings.Contains(d.err.String(), "keylog") {
 		t.Errorf("no warning in %s", d.err.String())
+	}
+}
+
+// TestOldVersionNamed: metrics and the JSON log name an old version, and --min-version alone is refused with what it needs.
+func TestOldVersionNamed(t *testing.T) {
+	admin := freePort(t)
+	d := runDaemon(t, append(pair("rsa"), "--min-version=1.0", "--ciphers=DEFAULT:@SECLEVEL=0", "--log-format=json", "--log-level=debug", "--admin="+admin)...)
+	served(t, d.addr(), &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10})
+	d.err.expect(t, `"version":"TLSv1","cipher":"ECDHE-RSA-AES`)
+	if status, text := get(admin, "/metrics"); !strings.Contains(text, `sslecho_handshake_versions_total{version="TLSv1"} 1`) {
+		t.Errorf("%d\n%s", status, text)
+	}
+	status, _, stderr := refused(t, append(pair("rsa"), "--check", "--min-version=1.1")...)
+	if status == 0 || !strings.Contains(stderr, "--min-version") || !strings.Contains(stderr, "@SECLEVEL=0") {
+		t.Errorf("status %d: %s", status, stderr)
 	}
 }

@@ -30,64 +30,57 @@ func failure(t *testing.T, args, environ []string) string {
 
 // TestBadValues: an error names the source, the value and what would be right, for each kind of value.
 func TestBadValues(t *testing.T) {
-	for _, x := range []struct{ name, text, want string }{
-		{"listen", "localhost", "use host:port or unix:/path"},
-		{"listen", "localhost:99999", `bad port "99999": use a number from 0 to 65535`},
-		{"listen", "localhost:", `bad port "": use a number from 0 to 65535`},
-		{"listen", "unix:", "the path is missing: use unix:/path"},
-		{"listen", "unix:/" + strings.Repeat("x", 107), "the path has 108 bytes: a unix socket's may have 107"},
-		{"admin", "9000", "use host:port or unix:/path"},
-		{"loops", "many", "use a whole number from 1 to 1024, or 0 for one for each core"},
-		{"loops", "-1", "use a whole number from 1 to 1024, or 0 for one for each core"},
-		{"loops", "1025", "use a whole number from 1 to 1024, or 0 for one for each core"},
-		{"loops", "", "use a whole number from 1 to 1024, or 0 for one for each core"},
-		{"tickets", "0", "use a whole number from 1 to 16"},
-		{"tickets", "1.5", "use a whole number from 1 to 16"},
-		{"service", "daytime", "use echo, discard, chargen or reverse"},
-		{"min-version", "1.4", "use 1.0, 1.1, 1.2 or 1.3"},
-		{"max-version", "SSLv3", "use 1.0, 1.1, 1.2 or 1.3"},
-		{"client-auth", "yes", "use none, optional or require"},
-		{"log-level", "WARN", "use debug, info, warn or error"},
-		{"log-format", "xml", "use text or json"},
-		{"pprof", "yes", "use true or false"},
-		{"new-conns-rate", "-1", "use a number from 0 to 1000000, such as 10 or 0.5"},
-		{"new-conns-rate", "NaN", "use a number from 0 to 1000000, such as 10 or 0.5"},
-		{"new-conns-rate", "10/s", "use a number from 0 to 1000000, such as 10 or 0.5"},
-		{"max-queue", "64MB", "use a number of bytes, or one with KiB, MiB or GiB, such as 64MiB"},
-		{"max-queue", "-1", "use a number of bytes, or one with KiB, MiB or GiB, such as 64MiB"},
-		{"max-queue", "9000000TiB", "use a number of bytes, or one with KiB, MiB or GiB, such as 64MiB"},
-		{"max-queue", "0", "use at least 256KiB"},
-		{"max-queued", "1", "use at least 256KiB, or 0 for no limit"},
-		{"idle-timeout", "10", "use a number with its unit, such as 500ms, 10s or 5m"},
-		{"idle-timeout", "-1s", "use a time of at least 0s"},
-		{"idle-timeout", "9000h", "use a time of at most 8760h0m0s"},
-		{"keep-alive", "10h", "use a time of at most 9h6m7s"},
-		{"handshake-timeout", "0s", "use a time of at least 1ms"},
-		{"proxy-trusted", "10.0.0.0/33", "use a network such as 10.0.0.0/8 or fd00::/8, or one address"},
-		{"proxy-trusted", "fe80::1%eth0", "use it without a zone"},
-		{"proxy-trusted", "::ffff:10.0.0.0/104", "leave ::ffff: out and use a network of IPv4"},
-		{"user", ":wheel", "use name or name:group"},
-		{"user", "a:b:c", "use name or name:group"},
-		{"user", "a:", "use name or name:group"},
-		{"sni", "a.example", "use name=chain.pem,key.pem, with further pairs for other types of key"},
-		{"sni", "a.example=a,b,c", "use name=chain.pem,key.pem, with further pairs for other types of key"},
-		{"sni", "=a,b", "use name=chain.pem,key.pem, with further pairs for other types of key"},
-		{"ciphers", "A\tB", "use no control characters, such as the end of a line"},
-		{"alpn", "h2\x7f", "use no control characters, such as the end of a line"},
-		{"sni", "a.example=", "the name of a file is missing"},
+	for _, x := range []struct {
+		name  string
+		texts []string
+		want  string
+	}{
+		{"listen", []string{"localhost"}, "use host:port or unix:/path"},
+		{"listen", []string{"localhost:99999"}, `bad port "99999": use a number from 0 to 65535`},
+		{"listen", []string{"localhost:"}, `bad port "": use a number from 0 to 65535`},
+		{"listen", []string{"unix:"}, "the path is missing: use unix:/path"},
+		{"listen", []string{"unix:/" + strings.Repeat("x", 107)}, "the path has 108 bytes: a unix socket's may have 107"},
+		{"admin", []string{"9000"}, "use host:port or unix:/path"},
+		{"loops", []string{"many", "-1", "1025", ""}, "use a whole number from 1 to 1024, or 0 for one for each core"},
+		{"tickets", []string{"0", "1.5"}, "use a whole number from 1 to 16"},
+		{"service", []string{"daytime"}, "use echo, discard, chargen or reverse"},
+		{"min-version", []string{"1.4"}, "use 1.0, 1.1, 1.2 or 1.3"},
+		{"max-version", []string{"SSLv3"}, "use 1.0, 1.1, 1.2 or 1.3"},
+		{"client-auth", []string{"yes"}, "use none, optional or require"},
+		{"log-level", []string{"WARN"}, "use debug, info, warn or error"},
+		{"log-format", []string{"xml"}, "use text or json"},
+		{"pprof", []string{"yes"}, "use true or false"},
+		{"new-conns-rate", []string{"-1", "NaN", "10/s"}, "use a number from 0 to 1000000, such as 10 or 0.5"},
+		{"max-queue", []string{"64MB", "-1", "9000000TiB"}, "use a number of bytes, or one with KiB, MiB or GiB, such as 64MiB"},
+		{"max-queue", []string{"0"}, "use at least 256KiB"},
+		{"max-queued", []string{"1"}, "use at least 256KiB, or 0 for no limit"},
+		{"idle-timeout", []string{"10"}, "use a number with its unit, such as 500ms, 10s or 5m"},
+		{"idle-timeout", []string{"-1s"}, "use a time of at least 0s"},
+		{"idle-timeout", []string{"9000h"}, "use a time of at most 8760h0m0s"},
+		{"keep-alive", []string{"10h"}, "use a time of at most 9h6m7s"},
+		{"handshake-timeout", []string{"0s"}, "use a time of at least 1ms"},
+		{"proxy-trusted", []string{"10.0.0.0/33"}, "use a network such as 10.0.0.0/8 or fd00::/8, or one address"},
+		{"proxy-trusted", []string{"fe80::1%eth0"}, "use it without a zone"},
+		{"proxy-trusted", []string{"::ffff:10.0.0.0/104"}, "leave ::ffff: out and use a network of IPv4"},
+		{"user", []string{":wheel", "a:b:c", "a:"}, "use name or name:group"},
+		{"sni", []string{"a.example", "a.example=a,b,c", "=a,b"}, "use name=chain.pem,key.pem, with further pairs for other types of key"},
+		{"ciphers", []string{"A\tB"}, "use no control characters, such as the end of a line"},
+		{"alpn", []string{"h2\x7f"}, "use no control characters, such as the end of a line"},
+		{"sni", []string{"a.example="}, "the name of a file is missing"},
 	} {
-		b := tlstest.Value(yaml.Marshal(map[string]any{x.name: x.text}))(t)
-		file := write(t, string(b))
-		for _, from := range []struct {
-			where         string
-			args, environ []string
-		}{
-			{"--" + x.name, []string{"--" + x.name + "=" + x.text}, nil},
-			{variable(x.name), nil, []string{variable(x.name) + "=" + x.text}},
-			{file + ": " + x.name, []string{"--config", file}, nil},
-		} {
-			if got, want := failure(t, from.args, from.environ), from.where+" "+strconv.Quote(x.text)+": "+x.want; got != want {
-				t.Errorf("%s\nwant\n%s", got, want)
+		for _, text := range x.texts {
+			file := write(t, string(tlstest.Value(yaml.Marshal(map[string]any{x.name: text}))(t)))
+			for _, from := range []struct {
+				where         string
+				args, environ []string
+			}{
+				{"--" + x.name, []string{"--" + x.name + "=" + text}, nil},
+				{variable(x.name), nil, []string{variable(x.name) + "=" + text}},
+				{file + ": " + x.name, []string{"--config", file}, nil},
+			} {
+				if got, want := failure(t, from.args, from.environ), from.where+" "+strconv.Quote(text)+": "+x.want; got != want {
+					t.Errorf("%s\nwant\n%s", got, want)
+				}
 			}
 		}
 	}
@@ -117,16 +110,18 @@ func TestUnknownNames(t *testing.T) {
 			}
 			return ", did you mean " + mark + name + "?"
 		}
-		if got, want := failure(t, []string{"--" + x.flag, "1"}, nil), "--"+x.flag+": there is no such flag"+offer("--", x.right); got != want {
-			t.Errorf("%s\nwant\n%s", got, want)
-		}
-		if got, want := failure(t, nil, []string{"SSLECHO_" + x.variable + "=1"}),
-			"SSLECHO_"+x.variable+": there is no such variable"+offer("", variable(x.right)); got != want {
-			t.Errorf("%s\nwant\n%s", got, want)
-		}
 		file := write(t, x.key+": 1")
-		if got, want := failure(t, []string{"--config", file}, nil), file+": "+x.key+": there is no such key"+offer("", x.right); got != want {
-			t.Errorf("%s\nwant\n%s", got, want)
+		for _, tt := range []struct {
+			args, environ []string
+			want          string
+		}{
+			{[]string{"--" + x.flag, "1"}, nil, "--" + x.flag + ": there is no such flag" + offer("--", x.right)},
+			{nil, []string{"SSLECHO_" + x.variable + "=1"}, "SSLECHO_" + x.variable + ": there is no such variable" + offer("", variable(x.right))},
+			{[]string{"--config", file}, nil, file + ": " + x.key + ": there is no such key" + offer("", x.right)},
+		} {
+			if got := failure(t, tt.args, tt.environ); got != tt.want {
+				t.Errorf("%s\nwant\n%s", got, tt.want)
+			}
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"bytes"
-	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -39,73 +37,33 @@ func write(t *testing.T, content string) string {
 	return name
 }
 
-// samples has a value that is not the default for each setting, as a variable has it, and flags that it needs to make
-// sense.
-var samples = map[string]struct {
-	text string
-	with []string
-}{
-	"listen":              {"127.0.0.1:0, unix:/run/s", nil},
-	"loops":               {"3", nil},
-	"service":             {"chargen", nil},
-	"cert":                {"a.pem,b.pem", nil},
-	"key":                 {"a.key,b.key", []string{"--cert=a.pem", "--cert=b.pem"}},
-	"sni":                 {"a.example=a.pem,a.key;*.b.example=b.pem,b.key,c.pem,c.key", nil},
-	"key-passphrase-file": {"/run/pass", nil},
-	"pin-file":            {"/run/pin", []string{"--cert=a.pem", "--key=pkcs11:object=a"}},
-	"providers":           {"default,pkcs11", nil},
-	"provider-path":       {"/usr/lib/modules", nil},
-	"openssl-config":      {"/etc/sslecho/openssl.cnf", nil},
-	"properties":          {"fips=yes", nil},
-	"min-version":         {"1.3", nil},
-	"max-version":         {"1.2", nil},
-	"ciphers":             {"ECDHE+AESGCM:@SECLEVEL=2", nil},
-	"ciphersuites":        {"TLS_AES_128_GCM_SHA256", nil},
-	"groups":              {"X25519:P-256", nil},
-	"sigalgs":             {"ecdsa_secp256r1_sha256", nil},
-	"alpn":                {"h2,http/1.1", nil},
-	"renegotiation":       {"true", nil},
-	"records":             {"direct", nil},
-	"ocsp-file":           {",b.der", []string{"--cert=a.pem", "--cert=b.pem"}},
-	"keylog":              {"keys.log", nil},
-	"client-auth":         {"require", []string{"--client-ca=ca.pem"}},
-	"client-ca":           {"ca.pem", []string{"--client-auth=none"}},
-	"client-crl":          {"crl.pem", []string{"--client-auth=none"}},
-	"client-verify-depth": {"2", nil},
-	"tickets":             {"4", nil},
-	"no-tickets":          {"true", nil},
-	"ticket-keys":         {"tickets.keys", nil},
-	"session-lifetime":    {"12h0m0s", nil},
-	"session-cache":       {"1000", nil},
-	"max-conns":           {"5000", nil},
-	"max-conns-per-addr":  {"50", nil},
-	"max-handshakes":      {"500", nil},
-	"new-conns-rate":      {"2.5", nil},
-	"new-conns-burst":     {"20", []string{"--new-conns-rate=2"}},
-	"max-queue":           {"64MiB", nil},
-	"max-queued":          {"1GiB", nil},
-	"handshake-timeout":   {"3s", nil},
-	"idle-timeout":        {"1m0s", nil},
-	"write-timeout":       {"30s", nil},
-	"close-timeout":       {"2s", nil},
-	"keep-alive":          {"1m0s", nil},
-	"drain-delay":         {"7s", nil},
-	"drain-wait":          {"8s", nil},
-	"drain-timeout":       {"1m30s", nil},
-	"reload-timeout":      {"5s", nil},
-	"proxy-protocol":      {"true", []string{"--proxy-trusted=::1"}},
-	"proxy-trusted":       {"10.0.0.0/8,fd00::/8", []string{"--proxy-protocol=false"}},
-	"admin":               {"unix:/run/admin", nil},
-	"pprof":               {"true", []string{"--admin=127.0.0.1:9000"}},
-	"log-level":           {"debug", nil},
-	"log-format":          {"json", nil},
-	"trace":               {"true", nil},
-	"user":                {"nobody:nogroup", nil},
-	"pid-file":            {"/run/s.pid", nil},
-	"watch":               {"true", nil},
-	"check":               {"true", nil},
-	"print-config":        {"true", []string{"--check"}},
-	"config":              {"", nil}, // a file that exists: see place
+// samples has a value that is not the default for each setting, as a variable
+// has it. That of config is made by place.
+var samples = map[string]string{
+	"listen": "127.0.0.1:0, unix:/run/s", "loops": "3", "service": "chargen", "cert": "a.pem,b.pem", "key": "a.key,b.key",
+	"sni": "a.example=a.pem,a.key;*.b.example=b.pem,b.key,c.pem,c.key", "key-passphrase-file": "/run/pass",
+	"pin-file": "/run/pin", "providers": "default,pkcs11", "provider-path": "/usr/lib/modules",
+	"openssl-config": "/etc/sslecho/openssl.cnf", "properties": "fips=yes", "min-version": "1.3", "max-version": "1.2",
+	"ciphers": "ECDHE+AESGCM:@SECLEVEL=2", "ciphersuites": "TLS_AES_128_GCM_SHA256", "groups": "X25519:P-256",
+	"sigalgs": "ecdsa_secp256r1_sha256", "alpn": "h2,http/1.1", "renegotiation": "true", "records": "direct",
+	"ocsp-file": ",b.der", "keylog": "keys.log", "client-auth": "require", "client-ca": "ca.pem", "client-crl": "crl.pem",
+	"client-verify-depth": "2", "tickets": "4", "no-tickets": "true", "ticket-keys": "tickets.keys",
+	"session-lifetime": "12h0m0s", "session-cache": "1000", "max-conns": "5000", "max-conns-per-addr": "50",
+	"max-handshakes": "500", "new-conns-rate": "2.5", "new-conns-burst": "20", "max-queue": "64MiB", "max-queued": "1GiB",
+	"handshake-timeout": "3s", "idle-timeout": "1m0s", "write-timeout": "30s", "close-timeout": "2s", "keep-alive": "1m0s",
+	"drain-delay": "7s", "drain-wait": "8s", "drain-timeout": "1m30s", "reload-timeout": "5s", "proxy-protocol": "true",
+	"proxy-trusted": "10.0.0.0/8,fd00::/8", "admin": "unix:/run/admin", "pprof": "true", "log-level": "debug",
+	"log-format": "json", "trace": "true", "user": "nobody:nogroup", "pid-file": "/run/s.pid", "watch": "true",
+	"check": "true", "print-config": "true", "config": "",
+}
+
+// needs are the flags that a sample needs to make sense.
+var needs = map[string][]string{
+	"key": {"--cert=a.pem", "--cert=b.pem"}, "pin-file": {"--cert=a.pem", "--key=pkcs11:object=a"},
+	"ocsp-file": {"--cert=a.pem", "--cert=b.pem"}, "client-auth": {"--client-ca=ca.pem"},
+	"client-ca": {"--client-auth=none"}, "client-crl": {"--client-auth=none"}, "new-conns-burst": {"--new-conns-rate=2"},
+	"proxy-protocol": {"--proxy-trusted=::1"}, "proxy-trusted": {"--proxy-protocol=false"},
+	"pprof": {"--admin=127.0.0.1:9000"}, "print-config": {"--check"},
 }
 
 // row is a setting of c.
@@ -128,7 +86,7 @@ func has(t *testing.T, c *Config, s *setting, text string) bool {
 // place gives a setting a value in each of the sources that are in texts, beside what it needs.
 func place(t *testing.T, s *setting, texts map[source]string) (args, environ []string) {
 	t.Helper()
-	args = slices.DeleteFunc(slices.Clone(samples[s.name].with), func(arg string) bool {
+	args = slices.DeleteFunc(slices.Clone(needs[s.name]), func(arg string) bool {
 		return arg == "--"+s.name || strings.HasPrefix(arg, "--"+s.name+"=")
 	})
 	for from, text := range texts {
@@ -165,19 +123,19 @@ func TestEverySource(t *testing.T) {
 			continue
 		}
 		if s.name == "config" {
-			sample.text = write(t, "")
+			sample = write(t, "")
 		}
-		if slices.Equal(s.split(sample.text), s.split(s.def)) {
+		if slices.Equal(s.split(sample), s.split(s.def)) {
 			t.Errorf("%s: the sample is the default", s.name)
 		}
 		for _, from := range []source{byFile, byEnvironment, byFlag} {
 			if s.act && from == byFile {
 				continue
 			}
-			args, environ := place(t, s, map[source]string{from: sample.text})
+			args, environ := place(t, s, map[source]string{from: sample})
 			c := mustLoad(t, args, environ)
-			if !has(t, c, s, sample.text) {
-				t.Errorf("%s by %v: %v, want %s", s.name, from, c.given[s.name].texts, sample.text)
+			if !has(t, c, s, sample) {
+				t.Errorf("%s by %v: %v, want %s", s.name, from, c.given[s.name].texts, sample)
 			}
 			if got := c.given[s.name].by; got != from {
 				t.Errorf("%s by %v: comes from %v", s.name, from, got)
@@ -192,7 +150,7 @@ func TestPrecedence(t *testing.T) {
 		if s.act {
 			continue
 		}
-		values := [2]string{s.def, samples[s.name].text}
+		values := [2]string{s.def, samples[s.name]}
 		for _, pair := range [][2]source{{byFlag, byEnvironment}, {byFlag, byFile}, {byEnvironment, byFile}} {
 			for i, text := range values {
 				args, environ := place(t, s, map[source]string{pair[0]: text, pair[1]: values[1-i]})
@@ -321,15 +279,44 @@ func TestServerNamesInFile(t *testing.T) {
 	}
 }
 
-// TestNothingLoaded: what asks for something else than to serve loads nothing.
-func TestNothingLoaded(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"version"}, {"man"}, {"completion", "fish"}, {"--print-config"}} {
-		var out bytes.Buffer
-		if c, err := Load(args, nil, &out); c != nil || err != nil || out.Len() == 0 {
-			t.Errorf("%q: %v, %v, %d bytes", args, c, err, out.Len())
+// TestFiles: all files that a reload reads are known, each setting's.
+func TestFiles(t *testing.T) {
+	file := write(t, "")
+	for _, s := range settings {
+		args, _ := place(t, s, map[source]string{byFlag: samples[s.name]})
+		if s.name == "config" {
+			args = []string{"--config", file}
+		}
+		got := mustLoad(t, args, nil).Files()
+		var want []string
+		switch {
+		case s.name == "config":
+			want = []string{file}
+		case s.name == "sni":
+			want = []string{"a.pem", "a.key", "b.pem", "b.key", "c.pem", "c.key"}
+		case !s.restart && !s.act && s.arg == argFile:
+			for _, f := range split(samples[s.name], ",") {
+				if f != "" {
+					want = append(want, f)
+				}
+			}
+		}
+		for _, f := range want {
+			if !slices.Contains(got, f) {
+				t.Errorf("--%s: %q is not in %q", s.name, f, got)
+			}
 		}
 	}
-	if _, err := Load([]string{"--nonsense"}, nil, io.Discard); !errors.Is(err, ErrUsage) {
-		t.Error(err)
+	for key, want := range map[string]string{
+		"pkcs11:object=a": "", "file:/k.pem": "/k.pem", "file:///k.pem": "/k.pem", "file://localhost/k.pem": "/k.pem",
+		"FILE://LocalHost/k.pem": "/k.pem", "file://elsewhere/k.pem": "", "file:k.pem": "",
+	} {
+		all := []string{"a.pem"}
+		if want != "" {
+			all = append(all, want)
+		}
+		if got := mustLoad(t, []string{"--cert=a.pem", "--key=" + key}, nil).Files(); !slices.Equal(got, all) {
+			t.Errorf("with the key %s: %q, want %q", key, got, all)
+		}
 	}
 }

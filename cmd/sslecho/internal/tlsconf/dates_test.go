@@ -203,9 +203,7 @@ func TestDates(t *testing.T) {
 		"staple of another":  {t: config.TLS{Certs: []string{inDate}, OCSPFiles: []string{staple(t, ending, ca, days, 6*days)}}, warnings: []string{"--ocsp-file … cannot be read"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var b Builder
-			built := tlstest.Value(b.Build(&tt.t))(t)
-			defer built.Context.Close()
+			built := build(t, tt.t)
 			expect := func(what string, got, want []string) {
 				ok := len(got) == len(want)
 				for i := 0; ok && i < len(want); i++ {

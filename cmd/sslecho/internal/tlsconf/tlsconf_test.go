@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,15 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
+// build is what settings make. Its context is closed.
+func build(t *testing.T, c config.TLS) *Built {
+	t.Helper()
+	var b Builder
+	built := tlstest.Value(b.Build(&c))(t)
+	built.Context.Close()
+	return built
+}
+
 // TestBuild: each certificate is known by name, serial and date; without one, one is made and stays the same.
 func TestBuild(t *testing.T) {
 	var b Builder
@@ -70,7 +80,8 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-// TestFaults: each fault is told with its flag and file, and what is wrong.
+// TestFaults: each fault is told with its flag and file, and what is wrong. Of two
+// certificates of a type, both are named (P47).
 func TestFaults(t *testing.T) {
 	ecdsa, ecdsaKey := of("ecdsa")
 	missing := filepath.Join(t.TempDir(), "missing")
@@ -126,12 +137,18 @@ func TestFaults(t *testing.T) {
 			c.SNI = []config.ServerName{s, s}
 		}, []string{"--sni a.example", "twice"}},
 		"SNI with a dot": {func(c *config.TLS) {
-			n := config.ServerName{Name: "a.example", Certificates: []config.Certificate{{Chain: ecdsa, Key: testcerts.Path("ecdsa.key")}}}
-			dotted := n
-			dotted.Name = "a.example."
-			c.SNI = []config.ServerName{n, dotted}
+			n := config.ServerName{Name: "a.example", Certificates: []config.Certificate{{Chain: ecdsa, Key: ecdsaKey}}}
+			c.SNI = []config.ServerName{n, {Name: "a.example.", Certificates: n.Certificates}}
 		}, []string{"--sni", "a.example", "another spelling"}},
-		"session's life": {func(c *config.TLS) { c.SessionLifetime = 200 * time.Hour }, []string{"--session-lifetime", "200h", "7 days"}},
+		"SNI, two of a type": {func(c *config.TLS) {
+			s := names(t, 2, "ecdsa")
+			s[0].Certificates = append(s[0].Certificates, s[1].Certificates...)
+			c.SNI = s[:1]
+		}, []string{"--sni h0.example", "1.pem", "0.pem", "same type"}},
+		"SNI, bad name":         {func(c *config.TLS) { c.SNI = names(t, 1, "ecdsa"); c.SNI[0].Name = "a*.example" }, []string{"--sni", "a*.example"}},
+		"SNI, another spelling": {func(c *config.TLS) { c.SNI = names(t, 2, "ecdsa"); c.SNI[0].Name = "H1.example." }, []string{"--sni", "another spelling"}},
+		"two of a type":         {func(c *config.TLS) { c.Certs, c.Keys = append(c.Certs, ecdsa), append(c.Keys, ecdsaKey) }, []string{"--cert", ecdsa, "same type"}},
+		"session's life":        {func(c *config.TLS) { c.SessionLifetime = 200 * time.Hour }, []string{"--session-lifetime", "200h", "7 days"}},
 	} {
 		c := with("ecdsa")
 		tt.change(&c)
@@ -159,9 +176,7 @@ func TestPassphrase(t *testing.T) {
 	c := with("ecdsa")
 	c.Keys[0] = testcerts.Path("encrypted.key")
 	c.PassphraseFile = file(t, "p", "secret\r\n")
-	var b Builder
-	built := tlstest.Value(b.Build(&c))(t)
-	built.Context.Close()
+	build(t, c)
 }
 
 // TestTicketKeys: both forms of the file, and comments.
@@ -184,14 +199,10 @@ func TestTicketKeys(t *testing.T) {
 		"long lines":    {line(long), [][]byte{long}},
 	} {
 		keys, err := ticketKeys(file(t, "keys", tt.content))
-		if err != nil || !equal(keys, tt.want) {
+		if err != nil || !slices.EqualFunc(keys, tt.want, bytes.Equal) {
 			t.Errorf("%s: %d keys, %v", name, len(keys), err)
 		}
 	}
-}
-
-func equal(a, b [][]byte) bool {
-	return bytes.Equal(bytes.Join(a, nil), bytes.Join(b, nil)) && len(a) == len(b)
 }
 
 // TestKeyLog: it is opened once, for its owner alone, and what is in it stays.
@@ -233,23 +244,12 @@ func TestCheck(t *testing.T) {
 	} {
 		c := with("ecdsa")
 		c.Certs[0] = file(t, "chain.pem", tt.chain)
-		var b Builder
-		built, err := b.Build(&c)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		err = built.Check()
-		built.Context.Close()
+		err := build(t, c).Check()
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), c.Certs[0])) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}
-	c := with("expired")
-	var b Builder
-	built := tlstest.Value(b.Build(&c))(t)
-	defer built.Context.Close()
-	if err := built.Check(); err == nil || !strings.Contains(err.Error(), "expired on") {
+	if err := build(t, with("expired")).Check(); err == nil || !strings.Contains(err.Error(), "expired on") {
 		t.Errorf("an expired certificate: %v", err)
 	}
 }
@@ -273,10 +273,7 @@ func TestWarningsOfKeys(t *testing.T) {
 		"server name": {config.TLS{SNI: []config.ServerName{{Name: "a.example", Certificates: []config.Certificate{{Chain: chain, Key: alone}}}}},
 			"--sni a.example " + alone},
 	} {
-		var b Builder
-		built := tlstest.Value(b.Build(&tt.settings))(t)
-		built.Context.Close()
-		if all := strings.Join(built.Warnings, "\n"); !strings.Contains(all, tt.want+": everybody can read it") {
+		if all := strings.Join(build(t, tt.settings).Warnings, "\n"); !strings.Contains(all, tt.want+": everybody can read it") {
 			t.Errorf("%s: %q, want %q in it", name, all, tt.want)
 		}
 	}

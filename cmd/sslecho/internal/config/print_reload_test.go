@@ -44,7 +44,7 @@ func TestPrintRoundTrip(t *testing.T) {
 	check(nil)
 	for _, s := range settings {
 		if !s.act {
-			args, _ := place(t, s, map[source]string{byFlag: samples[s.name].text})
+			args, _ := place(t, s, map[source]string{byFlag: samples[s.name]})
 			check(args)
 		}
 	}
@@ -134,7 +134,7 @@ func TestChanges(t *testing.T) {
 			continue
 		}
 		changed := *base
-		tlstest.Value(row(&changed, s.name).set(s.split(samples[s.name].text)))(t)
+		tlstest.Value(row(&changed, s.name).set(s.split(samples[s.name])))(t)
 		applied, restart := Changes(base, &changed)
 		if !s.restart {
 			reloadable = append(reloadable, s.name)

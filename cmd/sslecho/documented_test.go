@@ -2,13 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/spacemonad/go-openssl/adapters/prommetrics"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
@@ -65,6 +69,18 @@ func split(expr string) (names, labels []string) {
 	return names, labels
 }
 
+// described calls f with the name and the labels of each metric that c may have:
+// what has not occurred yet has no value.
+func described(c prometheus.Collector, f func(name string, labels []string)) {
+	ch := make(chan *prometheus.Desc, 100)
+	c.Describe(ch)
+	close(ch)
+	for d := range ch {
+		m := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([^}]*)\}`).FindStringSubmatch(d.String())
+		f(m[1], strings.Split(m[2], ","))
+	}
+}
+
 // shownLabels has the labels of each metric that is described, with those that Prometheus adds.
 func shownLabels(t *testing.T) map[string]map[string]bool {
 	t.Helper()
@@ -86,13 +102,7 @@ func shownLabels(t *testing.T) map[string]map[string]bool {
 			add(name, word.FindAllString(quoted.ReplaceAllString(rest, ""), -1)...)
 		}
 	}
-	ch := make(chan *prometheus.Desc, 100)
-	srv.Describe(ch) // what has not occurred yet has no value
-	close(ch)
-	for d := range ch {
-		m := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([^}]*)\}`).FindStringSubmatch(d.String())
-		add(m[1], strings.Split(m[2], ",")...)
-	}
+	described(srv, func(name string, labels []string) { add(name, labels...) })
 	return known
 }
 
@@ -170,5 +180,39 @@ func TestDashboard(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// metricNames are those of all metrics of our own.
+func metricNames(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	a := newTestAdmin()
+	a.show(everything())
+	for _, line := range scrape(t, a, "# TYPE sslecho_") {
+		names[strings.Fields(line)[2]] = true
+	}
+	described(prommetrics.New("sslecho", &reactor.Server{}), func(name string, _ []string) { names[name] = true })
+	return names
+}
+
+// TestOperatorsPage: docs/operate/sslecho.md has the flags as --help prints them.
+// It names each flag and each metric of our own, and none that does not exist.
+func TestOperatorsPage(t *testing.T) {
+	const file = "../../docs/operate/sslecho.md"
+	b := tlstest.Value(os.ReadFile(file))(t)
+	page := string(b)
+	_, flags, _ := strings.Cut(page, "```text\n")
+	flags, _, _ = strings.Cut(flags, "```")
+	if !strings.HasPrefix(flags, "Listening:") || !strings.HasSuffix(config.Help(), flags) {
+		t.Errorf("the flags in %s are not those of --help:\n%s", file, config.Help())
+	}
+	contains(t, config.Help(), regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(page, -1)...)
+	told := map[string]bool{}
+	for _, name := range regexp.MustCompile(`sslecho_[a-z_]*[a-z]`).FindAllString(page, -1) {
+		told[name] = true
+	}
+	if want := metricNames(t); !maps.Equal(told, want) {
+		t.Errorf("%s tells of the metrics\n%q\nwant\n%q", file, slices.Sorted(maps.Keys(told)), slices.Sorted(maps.Keys(want)))
 	}
 }
