@@ -31,14 +31,7 @@ type installed struct {
 	admin  string
 }
 
-// write replaces a file as an operator does, at once.
-func (i *installed) write(name, content string) string {
-	i.t.Helper()
-	path := filepath.Join(i.dir, name)
-	tlstest.Must(i.t, os.WriteFile(path+".new", []byte(content), 0o600))
-	tlstest.Must(i.t, os.Rename(path+".new", path))
-	return path
-}
+func (i *installed) write(name, content string) { i.t.Helper(); replaceFile(i.t, i.dir, name, content) }
 
 // certificate makes one of the test PKI the daemon's.
 func (i *installed) certificate(name string) {
@@ -150,7 +143,7 @@ func (i *installed) served() string {
 	return c.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-// clients connect, send, wait for the echo and say goodbye, over and over.
+// clients do something over and over.
 type clients struct {
 	stop      chan struct{}
 	wg        sync.WaitGroup
@@ -159,9 +152,10 @@ type clients struct {
 	firstFail atomic.Pointer[error]
 }
 
-func load(addr string, n int) *clients {
+// load starts four clients, each with a session of its own.
+func load(once func(l *clients, cfg *tls.Config) error) *clients {
 	l := &clients{stop: make(chan struct{})}
-	for range n {
+	for range 4 {
 		cfg := &tls.Config{ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 		l.wg.Go(func() {
 			for {
@@ -170,7 +164,7 @@ func load(addr string, n int) *clients {
 					return
 				default:
 				}
-				if err := l.once(addr, cfg); err != nil {
+				if err := once(l, cfg); err != nil {
 					l.firstFail.CompareAndSwap(nil, &err)
 					return
 				}
@@ -181,31 +175,26 @@ func load(addr string, n int) *clients {
 	return l
 }
 
-func (l *clients) once(addr string, cfg *tls.Config) error {
-	c, err := tryTLS("tcp", addr, cfg)
-	if err != nil {
-		return fmt.Errorf("connection %d: %w", l.done.Load(), err)
+// echoing is a client that connects, sends, waits for the echo and says goodbye.
+func echoing(addr string) func(l *clients, cfg *tls.Config) error {
+	return func(l *clients, cfg *tls.Config) error {
+		c, err := tryTLS("tcp", addr, cfg)
+		if err != nil {
+			return fmt.Errorf("connection %d: %w", l.done.Load(), err)
+		}
+		defer c.Close()
+		if c.ConnectionState().DidResume {
+			l.resumed.Add(1)
+		}
+		if err := exchange(c, bytes.Repeat([]byte("x"), 2000)); err != nil {
+			return err
+		}
+		c.CloseWrite()
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			return fmt.Errorf("end: %w", err)
+		}
+		return nil
 	}
-	defer c.Close()
-	if c.ConnectionState().DidResume {
-		l.resumed.Add(1)
-	}
-	p := bytes.Repeat([]byte("x"), 2000)
-	if _, err := c.Write(p); err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	got := make([]byte, len(p))
-	if _, err := io.ReadFull(c, got); err != nil {
-		return fmt.Errorf("read: %w", err)
-	}
-	if !bytes.Equal(got, p) {
-		return fmt.Errorf("the echo is not what was sent")
-	}
-	c.CloseWrite()
-	if _, err := io.Copy(io.Discard, c); err != nil {
-		return fmt.Errorf("end: %w", err)
-	}
-	return nil
 }
 
 // ends stops the clients and fails the test if one of them met with anything but success.
@@ -222,7 +211,7 @@ func (l *clients) ends(t *testing.T) {
 // drain; at each step the metrics and the log say so, and no client loses anything.
 func TestLife(t *testing.T) {
 	d := install(t)
-	l := load(d.listen, 4)
+	l := load(echoing(d.listen))
 	d.await(`sslecho_handshakes_total{result="ok"}`, 50)
 	for path, want := range map[string]string{"/healthz": "ok\n", "/readyz": "ok\n", "/": "sslecho\n\n/metrics\n/healthz\n/readyz\n"} {
 		if status, body := d.get(path); status != 200 || body != want {
@@ -341,7 +330,7 @@ func TestBrokenUpgrade(t *testing.T) {
 // TestTenUpgrades: thousands of connections come while the process is replaced ten times, and none is refused or loses anything.
 func TestTenUpgrades(t *testing.T) {
 	d := install(t, "SSLECHO_LOG_LEVEL=warn")
-	l := load(d.listen, 4)
+	l := load(echoing(d.listen))
 	for i := range 10 {
 		start := l.done.Load()
 		said := func(text string) int { return strings.Count(d.text(), text) }

@@ -259,16 +259,38 @@ func tryTLS(network, addr string, cfg *tls.Config) (*tls.Conn, error) {
 	return c, nil
 }
 
-// roundTrip sends p and wants it back.
-func roundTrip(t *testing.T, c net.Conn, p []byte) {
+// replaceFile replaces a file as an operator does, at once, and returns its name.
+func replaceFile(t *testing.T, dir, name, content string) string {
 	t.Helper()
-	tlstest.Value(c.Write(p))(t)
-	got := make([]byte, len(p))
-	tlstest.Value(io.ReadFull(c, got))(t)
-	if !bytes.Equal(got, p) {
-		t.Fatalf("%d bytes came back changed", len(p))
-	}
+	path := filepath.Join(dir, name)
+	tlstest.Must(t, os.WriteFile(path+".new", []byte(content), 0o600))
+	tlstest.Must(t, os.Rename(path+".new", path))
+	return path
 }
+
+// keyAndChain is the content of one file with both of a certificate of the test
+// PKI.
+func keyAndChain(t *testing.T, certificate string) string {
+	t.Helper()
+	return string(testcerts.Read(t, certificate+".key")) + string(testcerts.Read(t, certificate+".pem"))
+}
+
+// exchange sends p and wants it back.
+func exchange(c net.Conn, p []byte) error {
+	if _, err := c.Write(p); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	got := make([]byte, len(p))
+	if _, err := io.ReadFull(c, got); err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	if !bytes.Equal(got, p) {
+		return fmt.Errorf("%d bytes came back changed", len(p))
+	}
+	return nil
+}
+
+func roundTrip(t *testing.T, c net.Conn, p []byte) { t.Helper(); tlstest.Must(t, exchange(c, p)) }
 
 // pair are the flags for a certificate.
 func pair(name string) []string {

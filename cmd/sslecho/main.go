@@ -95,15 +95,24 @@ func (w *waiting) String() string {
 	return ""
 }
 
-// reminder logs what is waited for, once each.
-func (w *waiting) reminder(log func() *slog.Logger, text string) func() {
-	said := ""
-	return func() {
-		if what := w.String(); what != "" && what != said {
-			log().Warn(text, "for", what)
-			said = what
+// remind logs what is waited for, once each, until the function that it returns
+// is called.
+func (w *waiting) remind(log func() *slog.Logger, text string) (stop func()) {
+	look, stopped, said := time.NewTicker(waitInterval), make(chan struct{}), ""
+	go func() {
+		for {
+			select {
+			case <-stopped:
+				return
+			case <-look.C:
+			}
+			if what := w.String(); what != "" && what != said {
+				log().Warn(text, "for", what)
+				said = what
+			}
 		}
-	}
+	}()
+	return func() { look.Stop(); close(stopped) }
 }
 
 // errAborted is returned by a start that a signal has ended.
@@ -144,32 +153,21 @@ func (p *program) execute(args []string, stdout *os.File, format, file string) i
 
 // supervise waits for the end, and returns its status.
 func (p *program) supervise(done <-chan int) int {
-	look := time.NewTicker(waitInterval)
-	defer look.Stop()
-	remind := p.waiting.reminder(p.output.log, "still waiting")
-	for {
+	defer p.waiting.remind(p.output.log, "still waiting")()
+	select {
+	case status := <-done:
+		return status
+	case <-p.signals.aborted:
 		select {
 		case status := <-done:
 			return status
-		case <-look.C:
-			if p.signals.serving() {
-				look.Stop()
-			} else {
-				remind()
-			}
-		case <-p.signals.aborted:
-			select {
-			case status := <-done:
-				return status
-			case <-time.After(abortTimeout):
-			}
-			p.output.fail(p.aborted())
-			return exitFailure
-		case <-p.signals.forced:
-			p.output.fail("ended by a second signal, though connections may be left" + p.while())
-			return exitFailure
+		case <-time.After(abortTimeout):
 		}
+		p.output.fail(p.aborted())
+	case <-p.signals.forced:
+		p.output.fail("ended by a second signal, though connections may be left" + p.while())
 	}
+	return exitFailure
 }
 
 // aborted says that a signal has ended the start.

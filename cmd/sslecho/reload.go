@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/filewatch"
@@ -85,29 +84,23 @@ func (d *process) prepare(ctx context.Context) (loaded, error) {
 	next.tls.At = at.on
 	running, read := d.cfg, make(chan error, 1)
 	go func() { read <- next.reload(running, &at) }()
-	look := time.NewTicker(waitInterval)
-	defer look.Stop()
-	remind := at.reminder(d.output.log, "still waiting, as a reload")
-	for {
-		select {
-		case err := <-read:
-			return *next, err
-		case <-look.C:
-			remind()
-		case <-ctx.Done():
-			d.stuck.Add(1)
-			go func() {
-				defer d.stuck.Add(-1)
-				if <-read == nil {
-					next.built.Context.Close()
-				}
-			}()
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return loaded{}, fmt.Errorf("it waits for %s", at.String())
-			}
-			return loaded{}, fmt.Errorf("it waits for %s after %v (--reload-timeout)", at.String(), running.Timeouts.Reload)
-		}
+	defer at.remind(d.output.log, "still waiting, as a reload")()
+	select {
+	case err := <-read:
+		return *next, err
+	case <-ctx.Done():
 	}
+	d.stuck.Add(1)
+	go func() {
+		defer d.stuck.Add(-1)
+		if <-read == nil {
+			next.built.Context.Close()
+		}
+	}()
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return loaded{}, fmt.Errorf("it waits for %s", at.String())
+	}
+	return loaded{}, fmt.Errorf("it waits for %s after %v (--reload-timeout)", at.String(), running.Timeouts.Reload)
 }
 
 // reload reads what a running daemon applies.

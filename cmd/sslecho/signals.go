@@ -90,12 +90,6 @@ func (s *signals) serve() bool {
 	return s.serves
 }
 
-func (s *signals) serving() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.serves
-}
-
 // first is the first SIGTERM or SIGINT, which must have come.
 func (s *signals) first() os.Signal {
 	s.mu.Lock()

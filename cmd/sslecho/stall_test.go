@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -9,8 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -74,9 +73,9 @@ func TestStalledOutput(t *testing.T) {
 			if n := d.metric(dropped); n != 0 {
 				t.Errorf("%s is %v before", dropped, n)
 			}
-			stop := feed(t, listen, c.feed)
+			l := load(func(*clients, *tls.Config) error { return c.feed(listen) })
 			tlstest.Until(t, "lines are dropped", func() bool { return d.metric(dropped) > 0 })
-			stop()
+			l.ends(t)
 			served(t, listen, nil)
 			if status, body := d.get("/healthz"); status != http.StatusOK {
 				t.Errorf("/healthz: %d %s", status, body)
@@ -89,26 +88,6 @@ func TestStalledOutput(t *testing.T) {
 			r.stop()
 		})
 	}
-}
-
-// feed calls f over and over, until the function that it returns is called.
-func feed(t *testing.T, addr string, f func(string) error) (stop func()) {
-	t.Helper()
-	var over atomic.Bool
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for !over.Load() {
-				if err := f(addr); err != nil {
-					t.Errorf("a client: %v", err)
-					return
-				}
-			}
-		})
-	}
-	stop = sync.OnceFunc(func() { over.Store(true); wg.Wait() })
-	t.Cleanup(stop)
-	return stop
 }
 
 // speakHTTP makes a handshake fail, and waits for the end of the connection.
@@ -136,10 +115,7 @@ func chat(echoes int) func(addr string) error {
 		}
 		defer c.Close()
 		for range echoes {
-			if _, err := c.Write([]byte("x")); err != nil {
-				return err
-			}
-			if _, err = io.ReadFull(c, make([]byte, 1)); err != nil {
+			if err := exchange(c, []byte("x")); err != nil {
 				return err
 			}
 		}

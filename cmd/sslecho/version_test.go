@@ -15,20 +15,11 @@ import (
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-// command runs a program and answers its output.
-func command(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
 // TestVersion: the program tells what it was made of and runs with, in both forms.
 func TestVersion(t *testing.T) {
 	var v versions
-	tlstest.Must(t, json.Unmarshal([]byte(command(t, binary, "version", "--json")), &v))
+	_, asJSON, _ := refused(t, "version", "--json")
+	tlstest.Must(t, json.Unmarshal([]byte(asJSON), &v))
 	openssl := cssl.Version()
 	want := versions{Version: v.Version, Commit: v.Commit, Date: v.Date, Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH}
 	want.OpenSSL.Run, want.OpenSSL.Build = openssl.Run.Text, openssl.Build.Text
@@ -37,7 +28,7 @@ func TestVersion(t *testing.T) {
 	}
 	wantText := fmt.Sprintf("sslecho %s\ncommit %s\ndate %s\n%s %s/%s\n%s\nbuilt with %s", v.Version, v.Commit, v.Date, v.Go, v.OS, v.Arch,
 		openssl.Run.Text, openssl.Build.Text)
-	if text := command(t, binary, "version"); text != wantText {
+	if status, text, _ := refused(t, "version"); status != 0 || text != wantText+"\n" {
 		t.Errorf("as text %q, want %q", text, wantText)
 	}
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
@@ -103,22 +101,12 @@ func TestWatch(t *testing.T) {
 // anew, also if that is not there yet.
 func TestWatchConfig(t *testing.T) {
 	dir := t.TempDir()
-	write := func(name, content string) string {
-		t.Helper()
-		path := filepath.Join(dir, name)
-		tlstest.Must(t, os.WriteFile(path+".new", []byte(content), 0o600))
-		tlstest.Must(t, os.Rename(path+".new", path))
-		return path
-	}
-	pair := func(name, certificate string) (chain string) {
-		t.Helper()
-		return write(name, string(testcerts.Read(t, certificate+".key"))+string(testcerts.Read(t, certificate+".pem")))
-	}
+	pair := func(name, certificate string) string { return replaceFile(t, dir, name, keyAndChain(t, certificate)) }
 	one := pair("one.pem", "ecdsa")
-	settings := write("sslecho.yaml", "watch: true\ncert: "+one)
+	settings := replaceFile(t, dir, "sslecho.yaml", "watch: true\ncert: "+one)
 	d := runDaemon(t, "--config", settings)
 	two := filepath.Join(dir, "two.pem")
-	write("sslecho.yaml", "watch: true\ncert: "+two)
+	replaceFile(t, dir, "sslecho.yaml", "watch: true\ncert: "+two)
 	d.err.expect(t, "reload failed")
 	d.serves("", "ecdsa")
 	pair("two.pem", "rsa")
@@ -127,40 +115,19 @@ func TestWatchConfig(t *testing.T) {
 	d.serves("", "ed25519")
 }
 
-// TestNoWatch: without --watch a signal alone reloads.
-func TestNoWatch(t *testing.T) {
-	v := newVolume(t)
-	v.swap("ecdsa", "ecdsa")
-	d := runDaemon(t, "--cert", filepath.Join(v.dir, "tls.crt"), "--key", filepath.Join(v.dir, "tls.key"))
-	v.swap("rsa", "rsa")
-	d.serves("", "ecdsa")
-	d.signal(syscall.SIGHUP)
-	d.serves("", "rsa")
-}
-
 // TestReloadGivenUpWatchesNothing (P59): a reload that was given up goes on with
 // an old configuration when a newer one has been read. The files of the newer
 // one are watched.
 func TestReloadGivenUpWatchesNothing(t *testing.T) {
 	dir := t.TempDir()
 	must := func(err error) { t.Helper(); tlstest.Must(t, err) }
-	write := func(name, content string) string {
-		t.Helper()
-		path := filepath.Join(dir, name)
-		must(os.WriteFile(path+".new", []byte(content), 0o600))
-		must(os.Rename(path+".new", path))
-		return path
-	}
-	pair := func(name string) string {
-		t.Helper()
-		return write(name, string(testcerts.Read(t, "ecdsa.key"))+string(testcerts.Read(t, "ecdsa.pem")))
-	}
+	pair := func(name string) string { return replaceFile(t, dir, name, keyAndChain(t, "ecdsa")) }
 	before, after := "watch: true\ncert: "+pair("one.pem"), "watch: true\ncert: "+pair("two.pem")
-	settings := write("sslecho.yaml", before)
+	settings := replaceFile(t, dir, "sslecho.yaml", before)
 	d := &process{program: &program{output: newOutputs(os.Stdout, os.Stderr)}, log: slog.New(slog.DiscardHandler)}
-	var err error
-	d.cfg, err = config.Load([]string{"--config", settings}, nil, io.Discard)
-	must(err)
+	cmd := config.Command(func(c *config.Config) error { d.cfg = c; return nil }, nil)
+	cmd.SetArgs([]string{"--config", settings})
+	must(cmd.Execute())
 	must(os.Remove(settings))
 	fifo(t, settings)
 	over, cancel := context.WithCancel(t.Context())
@@ -170,7 +137,7 @@ func TestReloadGivenUpWatchesNothing(t *testing.T) {
 	}
 	old, err := os.OpenFile(settings, os.O_WRONLY, 0) // when the one that was given up reads it
 	must(err)
-	write("sslecho.yaml", after)
+	replaceFile(t, dir, "sslecho.yaml", after)
 	next, err := d.prepare(t.Context())
 	must(err)
 	defer next.built.Context.Close()

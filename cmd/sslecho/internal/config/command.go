@@ -22,18 +22,6 @@ func Command(run func(*Config) error, version func(asJSON bool) string) *cobra.C
 	return command(os.Environ, run, version)
 }
 
-// Load is what a Command with these arguments and this environment would run
-// with. It is nil when the arguments ask for something else, such as help,
-// which goes to out.
-func Load(args, environ []string, out io.Writer) (loaded *Config, err error) {
-	cmd := command(func() []string { return environ }, func(c *Config) error { loaded = c; return nil }, func(bool) string { return "" })
-	cmd.SetArgs(append([]string{}, args...))
-	cmd.SetOut(out)
-	cmd.SetErr(out)
-	err = cmd.Execute()
-	return loaded, err
-}
-
 func command(environ func() []string, run func(*Config) error, version func(asJSON bool) string) *cobra.Command {
 	root := &cobra.Command{Use: "sslecho", Short: "a TLS echo daemon over the system's OpenSSL", SilenceErrors: true, SilenceUsage: true}
 	root.Flags().AddFlagSet(flagSet())

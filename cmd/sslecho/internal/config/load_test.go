@@ -19,6 +19,18 @@ import (
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
+// Load is what a Command with these arguments and this environment would run
+// with. It is nil when the arguments ask for something else, such as help,
+// which goes to out.
+func Load(args, environ []string, out io.Writer) (loaded *Config, err error) {
+	cmd := command(func() []string { return environ }, func(c *Config) error { loaded = c; return nil }, func(bool) string { return "" })
+	cmd.SetArgs(append([]string{}, args...))
+	cmd.SetOut(out)
+	cmd.SetErr(out)
+	err = cmd.Execute()
+	return loaded, err
+}
+
 // mustLoad wants a configuration.
 func mustLoad(t *testing.T, args, environ []string) *Config {
 	t.Helper()

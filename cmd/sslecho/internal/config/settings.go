@@ -76,10 +76,9 @@ func (c *Config) settings() (all []*setting) {
 			kind: choice(&c.ServiceName, serviceNames(), serviceNames()...)},
 	})
 	group("TLS", []*setting{
-		{name: "cert", repeat: true, usage: "chain in PEM (default: one made in memory)",
+		{name: "cert", repeat: true, usage: "chain in PEM (default: one made in memory)", kind: files(&t.Certs),
 			more: "The leaf comes first, then the intermediates. Repeat it for further types of key (RSA, ECDSA, Ed25519): the client's " +
-				"abilities decide.",
-			kind: files(&t.Certs)},
+				"abilities decide."},
 		{name: "key", arg: argFile, repeat: true, secret: true, usage: "its key in PEM, or its URI (default: in --cert)",
 			more: "With several certificates give either no key or one for each, in the same order; an empty one is in the chain's file. A URI " +
 				"such as `pkcs11:token=a;object=b` names a key that stays in its token; see --pin-file and --openssl-config. A " +
@@ -90,20 +89,16 @@ func (c *Config) settings() (all []*setting) {
 				"one file alone has both chain and key. The variable joins several names by semicolons. Other names get the certificates of --cert.",
 			kind: many(&t.SNI, parseServerName)},
 		{name: "key-passphrase-file", secret: true, usage: "passphrase of keys that are encrypted", kind: file(&t.PassphraseFile)},
-		{name: "pin-file", secret: true, usage: "PIN of tokens whose keys are URIs",
-			more: "It is read when a token asks for it. A file that everybody can read is refused.",
-			kind: file(&t.PINFile)},
-		{name: "min-version", def: "1.2", usage: "lowest TLS version, 1.0 to 1.3",
-			more: "1.0 and 1.1 are for tests of old clients, and need --ciphers with @SECLEVEL=0 too, such as DEFAULT:@SECLEVEL=0.",
-			kind: version(&t.MinVersion)},
+		{name: "pin-file", secret: true, usage: "PIN of tokens whose keys are URIs", kind: file(&t.PINFile),
+			more: "It is read when a token asks for it. A file that everybody can read is refused."},
+		{name: "min-version", def: "1.2", usage: "lowest TLS version, 1.0 to 1.3", kind: version(&t.MinVersion),
+			more: "1.0 and 1.1 are for tests of old clients, and need --ciphers with @SECLEVEL=0 too, such as DEFAULT:@SECLEVEL=0."},
 		{name: "max-version", usage: "highest TLS version (default: the newest)", kind: version(&t.MaxVersion)},
-		{name: "ciphers", usage: "up to TLS 1.2, such as ECDHE+AESGCM:@SECLEVEL=2",
-			more: "The syntax is that of openssl-ciphers(1). The default is what has forward secrecy and is AEAD.",
-			kind: text(&t.CipherList)},
+		{name: "ciphers", usage: "up to TLS 1.2, such as ECDHE+AESGCM:@SECLEVEL=2", kind: text(&t.CipherList),
+			more: "The syntax is that of openssl-ciphers(1). The default is what has forward secrecy and is AEAD."},
 		{name: "ciphersuites", usage: "of TLS 1.3, joined by colons", kind: text(&t.CipherSuites)},
-		{name: "groups", usage: "key exchange groups, such as X25519:P-256",
-			more: "X25519MLKEM768 and its like need OpenSSL 3.5, where they come first by default.",
-			kind: text(&t.Groups)},
+		{name: "groups", usage: "key exchange groups, such as X25519:P-256", kind: text(&t.Groups),
+			more: "X25519MLKEM768 and its like need OpenSSL 3.5, where they come first by default."},
 		{name: "sigalgs", usage: "signature algorithms, joined by colons", kind: text(&t.SignatureAlgorithms)},
 		{name: "alpn", arg: argList, usage: "protocols to accept, joined by commas, best first", kind: many(&t.ALPN, anyText)},
 		{name: "renegotiation", usage: "let TLS 1.2 clients renegotiate", kind: toggle(&t.Renegotiation)},
@@ -112,12 +107,10 @@ func (c *Config) settings() (all []*setting) {
 				"record less CPU. Connections that cannot do without the object keep it. The kernel gets the same keys, if it has TLS; what it does not take is direct. The metric " +
 				"sslecho_handshake_records_total says why.",
 			kind: choice(&t.Records, []string{"openssl", "direct", "kernel"}, cssl.RecordsOpenSSL, cssl.RecordsDirect, cssl.RecordsKernel)},
-		{name: "ocsp-file", repeat: true, usage: "response (DER) to staple, one for each --cert",
-			more: "They come in the order of --cert; an empty one staples nothing.",
-			kind: files(&t.OCSPFiles)},
-		{name: "keylog", restart: true, usage: "append secrets, for debugging: breaks encryption",
-			more: "The format is that of SSLKEYLOGFILE. That variable alone does nothing.",
-			kind: file(&t.KeyLogFile)},
+		{name: "ocsp-file", repeat: true, usage: "response (DER) to staple, one for each --cert", kind: files(&t.OCSPFiles),
+			more: "They come in the order of --cert; an empty one staples nothing."},
+		{name: "keylog", restart: true, usage: "append secrets, for debugging: breaks encryption", kind: file(&t.KeyLogFile),
+			more: "The format is that of SSLKEYLOGFILE. That variable alone does nothing."},
 	})
 	group("OpenSSL", []*setting{
 		{name: "providers", arg: argList, restart: true, usage: "to load, in order, such as fips,base",
@@ -140,10 +133,9 @@ func (c *Config) settings() (all []*setting) {
 	group("Sessions", []*setting{
 		{name: "tickets", def: "1", usage: "TLS 1.3 tickets for a full handshake", kind: number(&t.Tickets, 1, 16, "")},
 		{name: "no-tickets", usage: "no session tickets at all, whatever --tickets is", kind: toggle(&t.NoTickets)},
-		{name: "ticket-keys", secret: true, usage: "ticket keys that hosts share, newest first",
+		{name: "ticket-keys", secret: true, usage: "ticket keys that hosts share, newest first", kind: file(&t.TicketKeysFile),
 			more: "The first key encrypts, all decrypt. To rotate, append a new key on all hosts and reload them, then move it to the front " +
-				"on all hosts and reload them; remove an old one when its tickets have expired, after two hours.",
-			kind: file(&t.TicketKeysFile)},
+				"on all hosts and reload them; remove an old one when its tickets have expired, after two hours."},
 		{name: "session-lifetime", def: "24h", usage: "for which a client may resume",
 			more: "It counts from the full handshake; tickets that renew others do not prolong it. It is from 1s to 168h. A session also ends with the certificates of the client that it " +
 				"knows, or when one is revoked.",
@@ -158,9 +150,8 @@ func (c *Config) settings() (all []*setting) {
 		{name: "new-conns-rate", usage: "new ones from an address a second (0: no limit)", kind: rate(&l.NewConnsRate, 1e6)},
 		{name: "new-conns-burst", usage: "how many at once (0: those of one second)",
 			kind: count(&l.NewConnsBurst, "those of one second")},
-		{name: "max-queue", def: "16MiB", usage: "bytes queued for a connection",
-			more: "A connection whose service has more to say than that is reset.",
-			kind: size(&l.MaxQueue, minQueue, false)},
+		{name: "max-queue", def: "16MiB", usage: "bytes queued for a connection", kind: size(&l.MaxQueue, minQueue, false),
+			more: "A connection whose service has more to say than that is reset."},
 		{name: "max-queued", usage: "bytes queued in all, such as 1GiB (0: no limit)", kind: size(&l.MaxQueued, minQueue, true)},
 	})
 	group("Timeouts", []*setting{
@@ -171,13 +162,11 @@ func (c *Config) settings() (all []*setting) {
 		{name: "keep-alive", def: "15s", restart: true, usage: "silence before TCP probes (0: none)",
 			more: "A peer that answers none of nine probes, 15 s apart, is gone. It is rounded up to seconds.",
 			kind: within(&o.KeepAlive, 0, longestKeepAlive)},
-		{name: "drain-delay", usage: "after SIGTERM, to serve on but not be ready",
+		{name: "drain-delay", usage: "after SIGTERM, to serve on but not be ready", kind: within(&o.DrainDelay, 0, longest),
 			more: "Meanwhile /readyz says 503 and new connections still get in, so that a balancer takes the host out of its rotation " +
-				"before anybody is turned away.",
-			kind: within(&o.DrainDelay, 0, longest)},
-		{name: "drain-wait", usage: "then, for connections to end by themselves",
-			more: "Nobody gets in any more. What is left is closed in good order, for which drain-timeout counts.",
-			kind: within(&o.DrainWait, 0, longest)},
+				"before anybody is turned away."},
+		{name: "drain-wait", usage: "then, for connections to end by themselves", kind: within(&o.DrainWait, 0, longest),
+			more: "Nobody gets in any more. What is left is closed in good order, for which drain-timeout counts."},
 		{name: "drain-timeout", def: "10s", usage: "to end connections after SIGTERM", kind: within(&o.Drain, 0, longest)},
 		{name: "reload-timeout", def: "30s", usage: "for a reload to read its files",
 			more: "A reload that waits for a file or a token for longer than that fails, and the log says for which one. All stays as it was, and the " +
@@ -206,22 +195,18 @@ func (c *Config) settings() (all []*setting) {
 	group("Process", []*setting{
 		{name: "user", arg: "NAME[:GROUP]", restart: true, usage: "become this user after binding and reading keys",
 			kind: one(&c.User, parseUser)},
-		{name: "pid-file", restart: true, usage: "write the process id there",
-			more: "It is written as the user of --user when the daemon serves, names the new process after an upgrade, and is removed at the end.",
-			kind: file(&c.PIDFile)},
-		{name: "watch", restart: true, usage: "reload when a file changes, without a signal",
+		{name: "pid-file", restart: true, usage: "write the process id there", kind: file(&c.PIDFile),
+			more: "It is written as the user of --user when the daemon serves, names the new process after an upgrade, and is removed at the end."},
+		{name: "watch", restart: true, usage: "reload when a file changes, without a signal", kind: toggle(&c.Watch),
 			more: "All files that a reload reads are looked at once a second, also through symbolic links that are swapped, as in Kubernetes. " +
 				"Changes count when the next look finds no further ones, so that a chain and its key are taken together. A single file that is mounted " +
-				"from elsewhere stays the old one when it is replaced there.",
-			kind: toggle(&c.Watch)},
-		{name: "check", act: true, usage: "check all settings and files, then exit",
+				"from elsewhere stays the old one when it is replaced there."},
+		{name: "check", act: true, usage: "check all settings and files, then exit", kind: toggle(&c.Check),
 			more: "Standard error warns of what has expired, or has fewer than 30 days or a third of its life left: certificates, intermediates, " +
 				"CAs and revocation lists of clients, OCSP responses. The status is 1 when clients would be refused already, for a certificate, an " +
-				"intermediate, all CAs or all revocation lists have expired.",
-			kind: toggle(&c.Check)},
-		{name: "print-config", act: true, usage: "print the settings that result, then exit",
-			more: "What it prints is a configuration file with the source of each value behind it.",
-			kind: toggle(&c.PrintConfig)},
+				"intermediate, all CAs or all revocation lists have expired."},
+		{name: "print-config", act: true, usage: "print the settings that result, then exit", kind: toggle(&c.PrintConfig),
+			more: "What it prints is a configuration file with the source of each value behind it."},
 		{name: "config", act: true, usage: "YAML file whose keys are the names of flags", kind: file(&c.File)},
 	})
 	return all

@@ -37,23 +37,18 @@ func (l *lines) Write(p []byte) (int, error) {
 }
 
 // next waits for one line and takes it.
-func (l *lines) next(t *testing.T) map[string]any {
+func (l *lines) next(t *testing.T) (m map[string]any) {
 	t.Helper()
-	for deadline := time.Now().Add(tlstest.Hang); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	tlstest.Until(t, "there is a line", func() bool {
 		l.mu.Lock()
+		defer l.mu.Unlock()
 		line, err := l.b.ReadBytes('\n')
-		l.mu.Unlock()
-		if err != nil {
-			continue
+		if err == nil {
+			tlstest.Must(t, json.Unmarshal(line, &m))
 		}
-		var m map[string]any
-		if err := json.Unmarshal(line, &m); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		return m
-	}
-	t.Fatal("no line")
-	return nil
+		return err == nil
+	})
+	return m
 }
 
 // panics panics at the first byte.
@@ -61,12 +56,7 @@ type panics struct{ reactor.Handler }
 
 func (panics) OnData(*reactor.Conn, []byte) { panic("here") }
 
-func serve(t *testing.T, s reactor.Handler, level slog.Level, idle time.Duration) (net.Addr, *lines) {
-	t.Helper()
-	return serveWith(t, cssl.Config{}, s, level, idle)
-}
-
-func serveWith(t *testing.T, cfg cssl.Config, s reactor.Handler, level slog.Level, idle time.Duration) (net.Addr, *lines) {
+func serve(t *testing.T, cfg cssl.Config, s reactor.Handler, level slog.Level, idle time.Duration) (net.Addr, *lines) {
 	t.Helper()
 	cfg.ALPN = []string{"echo"}
 	cfg.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}
@@ -99,7 +89,7 @@ func dial(t *testing.T, addr net.Addr) *tls.Conn {
 
 // TestLine: the line has all that an operator asks for, and another connection another number.
 func TestLine(t *testing.T) {
-	addr, out := serve(t, services.Echo{}, slog.LevelInfo, 0)
+	addr, out := serve(t, cssl.Config{}, services.Echo{}, slog.LevelInfo, 0)
 	var ids []any
 	for range 2 {
 		c := dial(t, addr)
@@ -138,7 +128,7 @@ func TestRecords(t *testing.T) {
 		{cssl.Config{Records: cssl.RecordsDirect}, "direct"},
 		{cssl.Config{Records: cssl.RecordsDirect, MaxVersion: cssl.TLS12, Renegotiation: true}, "openssl: renegotiation is allowed"},
 	} {
-		addr, out := serveWith(t, tt.cfg, services.Echo{}, slog.LevelInfo, 0)
+		addr, out := serve(t, tt.cfg, services.Echo{}, slog.LevelInfo, 0)
 		dial(t, addr).Close()
 		if m := out.next(t); m["records"] != tt.want {
 			t.Errorf("records is %v, want %v", m["records"], tt.want)
@@ -167,7 +157,7 @@ func TestLevels(t *testing.T) {
 		if tt.cause == "idle" {
 			idle = 300 * time.Millisecond
 		}
-		addr, out := serve(t, tt.service, slog.LevelDebug, idle)
+		addr, out := serve(t, cssl.Config{}, tt.service, slog.LevelDebug, idle)
 		tt.client(addr)
 		m := out.next(t)
 		if cause, _ := m["cause"].(string); m["level"] != tt.level || !strings.Contains(cause, tt.cause) {
