@@ -74,30 +74,32 @@ func files(to *[]string) kind { return many(to, parseFile).with(argFile, "") }
 
 func anyText(s string) (string, error) { return s, nil }
 
+// checked is a setting with one value for which ok returns true. Whatever else
+// is refused with want.
+func checked[T any](to *T, parse func(string) (T, error), ok func(T) bool, want string) kind {
+	return one(to, func(s string) (T, error) {
+		v, err := parse(s)
+		if err != nil || !ok(v) {
+			return v, errors.New(want)
+		}
+		return v, nil
+	})
+}
+
+func always[T any](T) bool { return true }
+
 // toggle is true or false.
 func toggle(to *bool) kind {
-	return one(to, func(s string) (bool, error) {
-		b, err := strconv.ParseBool(s)
-		if err != nil {
-			return false, errors.New("use true or false")
-		}
-		return b, nil
-	}).with("", "false", "true", "false")
+	return checked(to, strconv.ParseBool, always, "use true or false").with("", "false", "true", "false")
 }
 
 // number is a whole number. zero, which may be empty, says what 0 does.
 func number(to *int, lo, hi int, zero string) kind {
-	want := fmt.Errorf("use a whole number from %d to %d", lo, hi)
+	want := fmt.Sprintf("use a whole number from %d to %d", lo, hi)
 	if zero != "" {
-		want = fmt.Errorf("use a whole number from 1 to %d, or 0 for %s", hi, zero)
+		want = fmt.Sprintf("use a whole number from 1 to %d, or 0 for %s", hi, zero)
 	}
-	return one(to, func(s string) (int, error) {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < lo || n > hi {
-			return 0, want
-		}
-		return n, nil
-	}).with("N", "0")
+	return checked(to, strconv.Atoi, func(n int) bool { return lo <= n && n <= hi }, want).with("N", "0")
 }
 
 // count is a number without a bound that anybody would meet.
@@ -105,13 +107,9 @@ func count(to *int, zero string) kind { return number(to, 0, mostCount, zero) }
 
 // rate is a number a second.
 func rate(to *float64, hi float64) kind {
-	return one(to, func(s string) (float64, error) {
-		r, err := strconv.ParseFloat(s, 64)
-		if err != nil || !(r >= 0 && r <= hi) {
-			return 0, fmt.Errorf("use a number from 0 to %.0f, such as 10 or 0.5", hi)
-		}
-		return r, nil
-	}).with("RATE", "0")
+	parse := func(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+	return checked(to, parse, func(r float64) bool { return r >= 0 && r <= hi }, fmt.Sprintf("use a number from 0 to %.0f, such as 10 or 0.5", hi)).
+		with("RATE", "0")
 }
 
 // size is a number of bytes, at least that of lo, or 0 if zero is set.
@@ -148,25 +146,19 @@ func within(to *time.Duration, lo, hi time.Duration) kind {
 
 // choice is one of values, which have names.
 func choice[T any](to *T, names []string, values ...T) kind {
+	last := len(names) - 1
+	want := errors.New("use " + strings.Join(names[:last], ", ") + " or " + names[last])
 	return one(to, func(s string) (v T, err error) {
-		i := slices.Index(names, s)
-		if i < 0 {
-			last := len(names) - 1
-			return v, errors.New("use " + strings.Join(names[:last], ", ") + " or " + names[last])
+		if i := slices.Index(names, s); i >= 0 {
+			return values[i], nil
 		}
-		return values[i], nil
+		return v, want
 	}).with("", "", names...)
 }
 
 // version is a TLS version, or nothing for the library's choice.
 func version(to *cssl.TLSVersion) kind {
-	return one(to, func(s string) (cssl.TLSVersion, error) {
-		v, err := cssl.ParseTLSVersion(s)
-		if err != nil {
-			err = errors.New("use 1.0, 1.1, 1.2 or 1.3")
-		}
-		return v, err
-	}).with("VERSION", "", "1.0", "1.1", "1.2", "1.3")
+	return checked(to, cssl.ParseTLSVersion, always, "use 1.0, 1.1, 1.2 or 1.3").with("VERSION", "", "1.0", "1.1", "1.2", "1.3")
 }
 
 // units of sizes, greatest first.
