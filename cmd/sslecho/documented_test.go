@@ -207,7 +207,12 @@ func TestOperatorsPage(t *testing.T) {
 	if !strings.HasPrefix(flags, "Listening:") || !strings.HasSuffix(config.Help(), flags) {
 		t.Errorf("the flags in %s are not those of --help:\n%s", file, config.Help())
 	}
-	contains(t, config.Help(), regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(page, -1)...)
+	ours := regexp.MustCompile("systemctl [^`\n]*").ReplaceAllString(page, "") // has flags of its own
+	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(ours, -1) {
+		if !strings.Contains(config.Help(), flag) {
+			t.Errorf("%s tells of %s, which does not exist", file, flag)
+		}
+	}
 	told := map[string]bool{}
 	for _, name := range regexp.MustCompile(`sslecho_[a-z_]*[a-z]`).FindAllString(page, -1) {
 		told[name] = true
