@@ -4,14 +4,12 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
-	"os"
 	"runtime"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // contenders are this package and crypto/tls: each makes both ends of a connection over a and b. They have the
@@ -26,11 +24,7 @@ func contenders(b *testing.B) map[string]func(a, b net.Conn) (client, server tls
 	gc.CurvePreferences = gs.CurvePreferences
 	return map[string]func(a, b net.Conn) (client, server tlsConn){
 		"sslnet": func(a, c net.Conn) (client, server tlsConn) {
-			client, err := Client(a, cx, cssl.ConnConfig{ServerName: "localhost"})
-			must(b, err)
-			server, err = Server(c, sx)
-			must(b, err)
-			return client, server
+			return tlstest.Value(Client(a, cx, cssl.ConnConfig{ServerName: "localhost"}))(b), tlstest.Value(Server(c, sx))(b)
 		},
 		"crypto/tls": func(a, c net.Conn) (client, server tlsConn) { return tls.Client(a, gc), tls.Server(c, gs) },
 	}
@@ -52,9 +46,9 @@ func versus(b *testing.B, run func(b *testing.B, pair func() (client, server tls
 }
 
 func shaken(b *testing.B, client, server tlsConn) {
-	ended := later(server.Handshake)
-	must(b, client.Handshake())
-	must(b, receive(b, ended, "the server's handshake"))
+	ended := tlstest.Later(server.Handshake)
+	tlstest.Must(b, client.Handshake())
+	tlstest.Must(b, tlstest.Receive(b, ended, "the server's handshake"))
 }
 
 // BenchmarkEcho1K sends 1 KiB there and back.
@@ -80,7 +74,7 @@ func BenchmarkStream(b *testing.B) {
 	versus(b, func(b *testing.B, pair func() (client, server tlsConn)) {
 		client, server := pair()
 		shaken(b, client, server)
-		got := later(func() error {
+		got := tlstest.Later(func() error {
 			p := make([]byte, 64<<10)
 			for {
 				if _, err := server.Read(p); err != nil {
@@ -91,12 +85,10 @@ func BenchmarkStream(b *testing.B) {
 		p := make([]byte, 64<<10)
 		b.SetBytes(int64(len(p)))
 		for b.Loop() {
-			if _, err := client.Write(p); err != nil {
-				b.Fatal(err)
-			}
+			tlstest.Value(client.Write(p))(b)
 		}
-		must(b, client.CloseWrite())
-		is(b, receive(b, got, "the end"), io.EOF)
+		tlstest.Must(b, client.CloseWrite())
+		is(b, tlstest.Receive(b, got, "the end"), io.EOF)
 		client.Close()
 		server.Close()
 	})
@@ -147,9 +139,5 @@ func memoryNow(b *testing.B) memory {
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	statm, err := os.ReadFile("/proc/self/statm")
-	must(b, err)
-	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64) // the second number, in pages
-	must(b, err)
-	return memory{int64(m.HeapAlloc), int64(m.StackInuse), pages * int64(os.Getpagesize())}
+	return memory{int64(m.HeapAlloc), int64(m.StackInuse), tlstest.RSS(b)}
 }

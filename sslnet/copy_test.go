@@ -6,17 +6,18 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestCopy: io.Copy to a Conn and from it, with ReadFrom and WriteTo: the content, and the number of bytes.
 func TestCopy(t *testing.T) {
 	const size = 3<<20/scale + 17
-	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
+	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
 		var s sequence
 		p := make([]byte, size)
 		s.fill(p)
-		sent := later(func() error {
+		sent := tlstest.Later(func() error {
 			n, err := io.Copy(client, struct{ io.Reader }{bytes.NewReader(p)})
 			if n != size {
 				err = errors.Join(err, io.ErrShortWrite)
@@ -28,7 +29,7 @@ func TestCopy(t *testing.T) {
 		if n != size || err != nil || !bytes.Equal(got.Bytes(), p) {
 			t.Errorf("got %d bytes and %v, want %d, unchanged", n, err, size)
 		}
-		must(t, receive(t, sent, "io.Copy"))
+		done(t, sent, "io.Copy")
 	})
 }
 
@@ -50,26 +51,26 @@ func TestCopyErrors(t *testing.T) {
 		w := shortWriter{}
 		if want == errTest {
 			w.err = errTest
-			must(t, send(client, 10, 10))
+			tlstest.Must(t, send(client, 10, 10))
 		}
 		if n, err := server.WriteTo(w); n != 9 || err != want {
 			t.Errorf("a writer that fails: %d, %v, want 9, %v", n, err, want)
 		}
 	}
-	must(t, server.SetReadDeadline(longAgo))
+	tlstest.Must(t, server.SetReadDeadline(longAgo))
 	n, err = server.WriteTo(io.Discard)
 	timedOut(t, err)
 	if n != 0 {
 		t.Errorf("%d bytes, want none", n)
 	}
-	must(t, client.SetWriteDeadline(longAgo))
+	tlstest.Must(t, client.SetWriteDeadline(longAgo))
 	n, err = client.ReadFrom(bytes.NewReader(make([]byte, 10)))
 	timedOut(t, err)
 	if n != 0 {
 		t.Errorf("%d bytes, want none", n)
 	}
 	// Data and the end in one, as some readers have them.
-	must(t, client.SetWriteDeadline(noDeadline))
+	tlstest.Must(t, client.SetWriteDeadline(noDeadline))
 	if n, err := client.ReadFrom(iotest.DataErrReader(bytes.NewReader(make([]byte, 10)))); n != 10 || err != nil {
 		t.Errorf("%d, %v, want 10", n, err)
 	}

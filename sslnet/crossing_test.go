@@ -5,27 +5,14 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// Deadlines: one that has passed, and none.
-var (
-	longAgo    = time.Unix(1, 0)
-	noDeadline time.Time
-)
-
 // crossings runs a test over each network, in TLS 1.2, with certificates that no tail has room for.
-func crossings(t *testing.T, test func(t *testing.T, client, server *Conn)) {
-	for name, network := range narrow {
-		t.Run(name, func(t *testing.T) {
-			client, server := connect(t, network, v12, big)
-			test(t, client, server)
-		})
-	}
-}
+func crossings(t *testing.T, test pairTest) { connected(t, narrow, test, v12, big) }
 
 // readMustWrite brings the server's Read, which ends on read, to where it must write: the client has asked for a
 // renegotiation, and the certificates find no room. The client's Renegotiate ends on rekeyed; n bytes are on their
@@ -33,8 +20,8 @@ func crossings(t *testing.T, test func(t *testing.T, client, server *Conn)) {
 func readMustWrite(t *testing.T, client, server *Conn) (read, rekeyed <-chan error, n int) {
 	t.Helper()
 	n = full(t, server)
-	rekeyed = later(client.Renegotiate)
-	read = later(reading(server))
+	rekeyed = tlstest.Later(client.Renegotiate)
+	read = tlstest.Later(reading(server))
 	waiting(t, server, &server.reader, tlsio.WantWrite)
 	return read, rekeyed, n
 }
@@ -44,41 +31,34 @@ func finishRead(t *testing.T, client, server *Conn, read, rekeyed <-chan error, 
 	t.Helper()
 	take(t, server, client, n)
 	// The renegotiation goes on with what comes behind the data.
-	must(t, receive(t, rekeyed, "Renegotiate"))
-	_, err := client.Write([]byte("x"))
-	must(t, err)
-	must(t, receive(t, read, "Read"))
+	done(t, rekeyed, "Renegotiate")
+	say(t, client, "x")
+	done(t, read, "Read")
 }
 
-// TestReadMustWrite: a Read that must write waits for that, and goes on when the peer reads.
+// TestReadMustWrite: a Read that must write waits for that, and goes on when
+// the peer reads. Meanwhile the other half and what asks for facts are not held
+// up: a Write waits for itself and hears its own deadline, and State has the
+// first handshake, which OpenSSL forgets when another one begins.
 func TestReadMustWrite(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		read, rekeyed, n := readMustWrite(t, client, server)
-		finishRead(t, client, server, read, rekeyed, n)
-	})
-}
-
-// TestReadMustWriteMeanwhile: while a Read must write, the other half and what asks for facts are not held up: a
-// Write waits for itself and hears its own deadline.
-func TestReadMustWriteMeanwhile(t *testing.T) {
-	crossings(t, func(t *testing.T, client, server *Conn) {
-		read, rekeyed, n := readMustWrite(t, client, server)
 		for range 3 {
-			written := later(func() error { _, err := server.Write([]byte("y")); return err })
+			written := tlstest.Later(writing(server))
 			waiting(t, server, &server.writer, tlsio.WantWrite)
-			if s := server.State(); s.Version != cssl.TLS12 {
-				t.Errorf("state: %+v", s)
+			for _, c := range []*Conn{client, server} {
+				if s := c.State(); s.Version != cssl.TLS12 || s.Cipher == "" || !c.ConnectionState().HandshakeComplete {
+					t.Errorf("in the midst of a renegotiation: %+v", s)
+				}
 			}
-			must(t, server.SetWriteDeadline(longAgo))
-			timedOut(t, receive(t, written, "Write"))
-			must(t, server.SetWriteDeadline(time.Time{}))
+			expires(t, server.SetWriteDeadline, written, "Write")
 		}
 		waiting(t, server, &server.reader, tlsio.WantWrite)
-		written := later(func() error { _, err := server.Write([]byte("y")); return err })
+		written := tlstest.Later(writing(server))
 		finishRead(t, client, server, read, rekeyed, n)
-		must(t, receive(t, written, "Write"))
+		done(t, written, "Write")
 		p := make([]byte, 2)
-		if k, err := client.Read(p); string(p[:k]) != "y" {
+		if k, err := client.Read(p); string(p[:k]) != "x" {
 			t.Errorf("got %q and %v, want what the last Write wrote, once", p[:k], err)
 		}
 	})
@@ -89,10 +69,8 @@ func TestReadMustWriteDeadline(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		read, rekeyed, n := readMustWrite(t, client, server)
 		for range 3 {
-			must(t, server.SetReadDeadline(longAgo))
-			timedOut(t, receive(t, read, "Read"))
-			must(t, server.SetReadDeadline(time.Time{}))
-			read = later(reading(server))
+			expires(t, server.SetReadDeadline, read, "Read")
+			read = tlstest.Later(reading(server))
 			waiting(t, server, &server.reader, tlsio.WantWrite)
 		}
 		finishRead(t, client, server, read, rekeyed, n)
@@ -105,11 +83,11 @@ func TestReadMustWriteClose(t *testing.T) {
 		read, rekeyed, _ := readMustWrite(t, client, server)
 		server.SetCloseTimeout(0)
 		timedOut(t, server.Close())
-		is(t, receive(t, read, "Read"), net.ErrClosed)
+		fails(t, read, "Read", net.ErrClosed)
 		client.SetCloseTimeout(0)
 		client.Close()
 		// Over a pipe the server's end may be seen first.
-		if err := receive(t, rekeyed, "Renegotiate"); !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if err := tlstest.Receive(t, rekeyed, "Renegotiate"); !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("the client's Renegotiate: %v", err)
 		}
 	})
@@ -119,12 +97,10 @@ func TestReadMustWriteClose(t *testing.T) {
 // not read.
 func writeMustRead(t *testing.T, client *Conn) (written <-chan error) {
 	t.Helper()
-	rekeyed := later(client.Renegotiate)
+	rekeyed := tlstest.Later(client.Renegotiate)
 	waiting(t, client, &client.writer, tlsio.WantRead)
-	must(t, client.SetWriteDeadline(longAgo))
-	timedOut(t, receive(t, rekeyed, "Renegotiate"))
-	must(t, client.SetWriteDeadline(time.Time{}))
-	written = later(func() error { _, err := client.Write([]byte("x")); return err })
+	expires(t, client.SetWriteDeadline, rekeyed, "Renegotiate")
+	written = tlstest.Later(writing(client))
 	waiting(t, client, &client.writer, tlsio.WantRead)
 	return written
 }
@@ -132,8 +108,7 @@ func writeMustRead(t *testing.T, client *Conn) (written <-chan error) {
 // withData sends what then stands before the handshake message that the client's Write must read.
 func withData(t *testing.T, client, server *Conn) {
 	t.Helper()
-	_, err := server.Write([]byte("y"))
-	must(t, err)
+	say(t, server, "y")
 	waiting(t, client, &client.writer, tlsio.WantAppRead)
 }
 
@@ -143,10 +118,10 @@ func TestWriteMustRead(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)
 		withData(t, client, server)
-		must(t, receive(t, later(reading(client)), "Read"))
+		done(t, tlstest.Later(reading(client)), "Read")
 		waiting(t, client, &client.writer, tlsio.WantRead)
-		must(t, receive(t, later(reading(server)), "Read")) // which answers the renegotiation
-		must(t, receive(t, written, "Write"))
+		done(t, tlstest.Later(reading(server)), "Read") // which answers the renegotiation
+		done(t, written, "Write")
 	})
 }
 
@@ -155,13 +130,12 @@ func TestWriteMustRead(t *testing.T) {
 func TestWriteMustReadReader(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)
-		read := later(reading(client))
+		read := tlstest.Later(reading(client))
 		waiting(t, client, &client.reader, tlsio.WantRead)
-		must(t, receive(t, later(reading(server)), "Read"))
-		must(t, receive(t, written, "Write"))
-		_, err := server.Write([]byte("y"))
-		must(t, err)
-		must(t, receive(t, read, "Read"))
+		done(t, tlstest.Later(reading(server)), "Read")
+		done(t, written, "Write")
+		say(t, server, "y")
+		done(t, read, "Read")
 	})
 }
 
@@ -172,18 +146,16 @@ func TestWriteMustReadDeadline(t *testing.T) {
 		written := writeMustRead(t, client)
 		again := func(w tlsio.Want) {
 			t.Helper()
-			must(t, client.SetWriteDeadline(longAgo))
-			timedOut(t, receive(t, written, "Write"))
-			must(t, client.SetWriteDeadline(time.Time{}))
-			written = later(func() error { _, err := client.Write([]byte("x")); return err })
+			expires(t, client.SetWriteDeadline, written, "Write")
+			written = tlstest.Later(writing(client))
 			waiting(t, client, &client.writer, w)
 		}
 		again(tlsio.WantRead)
 		withData(t, client, server)
 		again(tlsio.WantAppRead)
-		must(t, receive(t, later(reading(client)), "Read"))
-		must(t, receive(t, later(reading(server)), "Read"))
-		must(t, receive(t, written, "Write"))
+		done(t, tlstest.Later(reading(client)), "Read")
+		done(t, tlstest.Later(reading(server)), "Read")
+		done(t, written, "Write")
 	})
 }
 
@@ -194,7 +166,7 @@ func TestWriteMustReadClose(t *testing.T) {
 		written := writeMustRead(t, client)
 		client.SetCloseTimeout(0)
 		timedOut(t, client.Close())
-		is(t, receive(t, written, "Write"), net.ErrClosed)
+		fails(t, written, "Write", net.ErrClosed)
 	})
 }
 
@@ -204,10 +176,10 @@ func TestWriteMustReadCloseData(t *testing.T) {
 	crossings(t, func(t *testing.T, client, server *Conn) {
 		written := writeMustRead(t, client)
 		withData(t, client, server)
-		client.SetCloseTimeout(hang)
-		closed := later(client.Close)
-		is(t, receive(t, written, "Write"), net.ErrClosed)
-		is(t, receive(t, later(reading(server)), "the server's Read"), io.EOF)
-		must(t, receive(t, closed, "Close"))
+		client.SetCloseTimeout(tlstest.Hang)
+		closed := tlstest.Later(client.Close)
+		fails(t, written, "Write", net.ErrClosed)
+		fails(t, tlstest.Later(reading(server)), "the server's Read", io.EOF)
+		done(t, closed, "Close")
 	})
 }

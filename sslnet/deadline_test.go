@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -42,27 +43,24 @@ func (b *blocker) set(c *Conn, d time.Time) error {
 	return c.SetWriteDeadline(d)
 }
 
+func readOne(c *Conn) error  { return reading(c)() }
+func writeOne(c *Conn) error { return writing(c)() }
+
 // peerHandshakes makes the peer's handshake in the background; the Cleanup of the test ends it.
 func peerHandshakes(_ testing.TB, _, peer *Conn, _ int) { go peer.Handshake() }
 
 var blockers = []blocker{
 	{name: "Read", reader: true, want: tlsio.WantRead,
-		op:      func(c *Conn) error { return reading(c)() },
-		release: func(t testing.TB, _, peer *Conn, _ int) { _, err := peer.Write([]byte("x")); must(t, err) }},
+		op: readOne, release: func(t testing.TB, _, peer *Conn, _ int) { say(t, peer, "x") }},
 	{name: "Read that makes the handshake", early: true, reader: true, want: tlsio.WantRead,
-		op: func(c *Conn) error { return reading(c)() },
-		release: func(t testing.TB, _, peer *Conn, _ int) {
-			go func() { peer.Write([]byte("x")) }()
-		}},
+		op: readOne, release: func(_ testing.TB, _, peer *Conn, _ int) { go writeOne(peer) }},
 	{name: "Handshake", early: true, reader: true, want: tlsio.WantRead, op: (*Conn).Handshake, release: peerHandshakes},
 	{name: "empty Read", early: true, reader: true, want: tlsio.WantRead,
 		op: func(c *Conn) error { _, err := c.Read(nil); return err }, release: peerHandshakes},
-	{name: "Write that makes the handshake", early: true, want: tlsio.WantRead,
-		op: func(c *Conn) error { _, err := c.Write([]byte("x")); return err }, release: peerHandshakes},
+	{name: "Write that makes the handshake", early: true, want: tlsio.WantRead, op: writeOne, release: peerHandshakes},
 	{name: "KeyUpdate that makes the handshake", early: true, want: tlsio.WantRead, v13: true,
 		op: func(c *Conn) error { return c.KeyUpdate(false) }, release: peerHandshakes},
-	{name: "Write", full: true, want: tlsio.WantWrite,
-		op: func(c *Conn) error { _, err := c.Write([]byte("x")); return err }, release: take},
+	{name: "Write", full: true, want: tlsio.WantWrite, op: writeOne, release: take},
 	{name: "empty Write", full: true, want: tlsio.WantWrite,
 		op: func(c *Conn) error { _, err := c.Write(nil); return err }, release: take},
 	{name: "CloseWrite", full: true, want: tlsio.WantWrite, op: (*Conn).CloseWrite, release: take},
@@ -72,28 +70,36 @@ var blockers = []blocker{
 		release: func(t testing.TB, _, peer *Conn, _ int) { go reading(peer)() }},
 }
 
+// begin makes the operation block on c. Its error comes through ended.
+func (b *blocker) begin(t *testing.T, c *Conn) (ended <-chan error) {
+	t.Helper()
+	ended = tlstest.Later(func() error { return b.op(c) })
+	waiting(t, c, b.half(c), b.want)
+	return ended
+}
+
 // blocked runs a test with each operation, over each network, in each version that has it. c is the end that
 // blocks.
 func blocked(t *testing.T, test func(t *testing.T, b *blocker, c, peer *Conn, n int)) {
 	for _, b := range blockers {
-		for name, network := range narrow {
-			for version, v := range versions {
-				if b.v13 && version == "TLS 1.2" || b.name == "Renegotiate" && version == "TLS 1.3" {
-					continue
-				}
-				t.Run(b.name+" "+name+" "+version, func(t *testing.T) {
-					c, peer := pair(t, network, v)
-					if !b.early {
-						shake(t, c, peer)
-					}
-					n := 0
-					if b.full {
-						n = full(t, c)
-					}
-					test(t, &b, c, peer, n)
-				})
+		ready := func(t *testing.T, c, peer *Conn) {
+			n := 0
+			if !b.early {
+				shake(t, c, peer)
 			}
+			if b.full {
+				n = full(t, c)
+			}
+			test(t, &b, c, peer, n)
 		}
+		t.Run(b.name, func(t *testing.T) {
+			if !b.v13 {
+				pairs(t, narrow, ready, v12)
+			}
+			if b.name != "Renegotiate" {
+				pairs(t, narrow, ready, v13)
+			}
+		})
 	}
 }
 
@@ -101,174 +107,146 @@ func blocked(t *testing.T, test func(t *testing.T, b *blocker, c, peer *Conn, n 
 // future, or none, does not. After that the operation works.
 func TestDeadlines(t *testing.T) {
 	blocked(t, func(t *testing.T, b *blocker, c, peer *Conn, n int) {
-		must(t, b.set(c, longAgo))
+		tlstest.Must(t, b.set(c, longAgo))
 		timedOut(t, b.op(c))
 		timedOut(t, b.op(c)) // until it is set anew
-		for _, d := range []time.Time{{}, time.Now().Add(hang)} {
-			must(t, b.set(c, d))
-			ended := later(func() error { return b.op(c) })
-			waiting(t, c, b.half(c), b.want)
-			must(t, b.set(c, time.Now().Add(2*hang)))
-			must(t, b.set(c, time.Time{}))
+		for _, d := range []time.Time{{}, time.Now().Add(tlstest.Hang)} {
+			tlstest.Must(t, b.set(c, d))
+			ended := b.begin(t, c)
+			tlstest.Must(t, b.set(c, time.Now().Add(2*tlstest.Hang)))
+			tlstest.Must(t, b.set(c, noDeadline))
 			waiting(t, c, b.half(c), b.want)
 			select {
 			case err := <-ended:
 				t.Fatalf("ended with %v though no deadline had passed", err)
 			default:
 			}
-			must(t, b.set(c, longAgo))
-			timedOut(t, receive(t, ended, b.name))
+			expires(t, func(d time.Time) error { return b.set(c, d) }, ended, b.name)
 		}
-		must(t, b.set(c, time.Time{}))
-		ended := later(func() error { return b.op(c) })
-		waiting(t, c, b.half(c), b.want)
+		ended := b.begin(t, c)
 		b.release(t, c, peer, n)
-		must(t, receive(t, ended, b.name))
+		done(t, ended, b.name)
 	})
 }
 
 // TestDeadlineComes: a deadline that comes by itself.
 func TestDeadlineComes(t *testing.T) {
 	blocked(t, func(t *testing.T, b *blocker, c, peer *Conn, n int) {
-		must(t, b.set(c, time.Now().Add(time.Millisecond)))
+		tlstest.Must(t, b.set(c, time.Now().Add(time.Millisecond)))
 		timedOut(t, b.op(c))
-		must(t, b.set(c, time.Time{}))
-		ended := later(func() error { return b.op(c) })
+		tlstest.Must(t, b.set(c, noDeadline))
+		ended := tlstest.Later(func() error { return b.op(c) })
 		b.release(t, c, peer, n)
-		must(t, receive(t, ended, b.name))
+		done(t, ended, b.name)
 	})
 }
 
 // TestDeadlineOfOneSide: the deadline of one direction is not the other's.
 func TestDeadlineOfOneSide(t *testing.T) {
-	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
-		must(t, client.SetReadDeadline(longAgo))
-		_, err := client.Write([]byte("x"))
-		must(t, err)
+	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
+		tlstest.Must(t, client.SetReadDeadline(longAgo))
+		say(t, client, "x")
 		timedOut(t, reading(client)())
-		must(t, receive(t, later(reading(server)), "Read"))
-		must(t, client.SetReadDeadline(time.Time{}))
-		must(t, client.SetWriteDeadline(longAgo))
-		_, err = client.Write([]byte("x"))
-		timedOut(t, err)
-		_, err = server.Write([]byte("x"))
-		must(t, err)
-		must(t, reading(client)())
-		must(t, client.SetDeadline(longAgo))
-		_, err = client.Write([]byte("x"))
-		timedOut(t, err)
+		done(t, tlstest.Later(reading(server)), "Read")
+		tlstest.Must(t, client.SetReadDeadline(noDeadline))
+		tlstest.Must(t, client.SetWriteDeadline(longAgo))
+		timedOut(t, writing(client)())
+		say(t, server, "x")
+		tlstest.Must(t, reading(client)())
+		tlstest.Must(t, client.SetDeadline(longAgo))
+		timedOut(t, writing(client)())
 		timedOut(t, reading(client)())
 	})
 }
 
 // TestHandshakeTimedOut: a handshake that ran into deadlines, again and again and whoever made it, is carried on.
 func TestHandshakeTimedOut(t *testing.T) {
-	for name, network := range narrow {
-		for version, v := range versions {
-			t.Run(name+" "+version, func(t *testing.T) {
-				client, server := pair(t, network, v, big)
-				times := 0
-				insist := func(c *Conn, op func() error) error {
-					for i := time.Duration(0); ; i++ {
-						// A little later each time, so that it ends.
-						d := time.Now().Add(i * 100 * time.Microsecond)
-						if err := c.SetDeadline(d); err != nil {
-							return err
-						}
-						if err := op(); !errors.Is(err, os.ErrDeadlineExceeded) {
-							return err
-						}
-						if c == client {
-							times++
-						}
-					}
-				}
-				written := false
-				ended := later(func() error { return insist(server, server.Handshake) })
-				must(t, insist(client, func() error {
-					if written {
-						return nil
-					}
-					n, err := client.Write([]byte("x"))
-					written = n == 1
+	inBoth(t, pairs, narrow, func(t *testing.T, client, server *Conn) {
+		times := 0
+		insist := func(c *Conn, op func() error) error {
+			for i := time.Duration(0); ; i++ {
+				// A little later each time, so that it ends.
+				d := time.Now().Add(i * 100 * time.Microsecond)
+				if err := c.SetDeadline(d); err != nil {
 					return err
-				}))
-				must(t, receive(t, ended, "the server's handshake"))
-				if times == 0 {
-					t.Error("no deadline fired")
 				}
-				must(t, server.SetDeadline(time.Time{}))
-				must(t, reading(server)())
-			})
+				if err := op(); !errors.Is(err, os.ErrDeadlineExceeded) {
+					return err
+				}
+				if c == client {
+					times++
+				}
+			}
 		}
-	}
+		written := false
+		ended := tlstest.Later(func() error { return insist(server, server.Handshake) })
+		tlstest.Must(t, insist(client, func() error {
+			if written {
+				return nil
+			}
+			n, err := client.Write([]byte("x"))
+			written = n == 1
+			return err
+		}))
+		done(t, ended, "the server's handshake")
+		if times == 0 {
+			t.Error("no deadline fired")
+		}
+		tlstest.Must(t, server.SetDeadline(noDeadline))
+		tlstest.Must(t, reading(server)())
+	}, big)
 }
 
 // TestTimedOutWriteIsSent: what a Write answered as accepted before its deadline is sent though nothing else is
 // called, also when a Read is blocked, or has answered the end of the peer's stream more than once.
 func TestTimedOutWriteIsSent(t *testing.T) {
-	for name, before := range map[string]func(t *testing.T, c, peer *Conn) (after func()){
-		"nothing": func(*testing.T, *Conn, *Conn) func() { return func() {} },
-		"a Read that is blocked": func(t *testing.T, c, peer *Conn) func() {
-			read := later(reading(c))
+	for name, test := range map[string]pairTest{
+		"nothing": func(t *testing.T, c, peer *Conn) { take(t, c, peer, full(t, c)) },
+		"a Read that is blocked": func(t *testing.T, c, peer *Conn) {
+			read := tlstest.Later(reading(c))
 			waiting(t, c, &c.reader, tlsio.WantRead)
-			return func() {
-				_, err := peer.Write([]byte("x"))
-				must(t, err)
-				must(t, receive(t, read, "Read"))
-			}
+			take(t, c, peer, full(t, c))
+			say(t, peer, "x")
+			done(t, read, "Read")
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-				c, peer := connect()
-				after := before(t, c, peer)
-				take(t, c, peer, full(t, c))
-				after()
-			})
-		})
-	}
-	t.Run("the end", func(t *testing.T) {
-		everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-			c, peer := connect()
+		"the end": func(t *testing.T, c, peer *Conn) {
 			n := full(t, c)
-			must(t, peer.CloseWrite())
+			tlstest.Must(t, peer.CloseWrite())
 			for range 3 {
 				is(t, reading(c)(), io.EOF)
 			}
 			take(t, c, peer, n)
-		})
-	})
+		},
+	} {
+		t.Run(name, func(t *testing.T) { everywhere(t, narrow, test) })
+	}
 }
 
 // TestTimedOutWriteGoesOn: a Write with a deadline says how much it took, and the next one goes on from there;
 // Close sends all of it.
 func TestTimedOutWriteGoesOn(t *testing.T) {
-	everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		c, peer := connect()
-		c.SetCloseTimeout(hang)
+	everywhere(t, narrow, func(t *testing.T, c, peer *Conn) {
+		c.SetCloseTimeout(tlstest.Hang)
 		var s sequence
 		p := make([]byte, 1<<20/scale)
 		s.fill(p)
 		left, stops := p, 0
-		got := later(func() error {
+		got := tlstest.Later(func() error {
 			if err := expect(peer, len(p)); err != nil {
 				return err
 			}
-			_, err := peer.Read(make([]byte, 1))
-			return err
+			return reading(peer)()
 		})
 		for wait := time.Duration(0); len(left) > 0; wait += 10 * time.Microsecond {
-			must(t, c.SetWriteDeadline(time.Now().Add(wait)))
+			tlstest.Must(t, c.SetWriteDeadline(time.Now().Add(wait)))
 			n, err := c.Write(left)
 			if left = left[n:]; err != nil {
 				timedOut(t, err)
 				stops++
 			}
 		}
-		must(t, c.Close())
-		is(t, receive(t, got, "the peer"), io.EOF)
+		tlstest.Must(t, c.Close())
+		fails(t, got, "the peer", io.EOF)
 		if stops == 0 {
 			t.Error("no deadline fired")
 		}
@@ -278,7 +256,7 @@ func TestTimedOutWriteGoesOn(t *testing.T) {
 // TestDeadlineError: what such an error looks like.
 func TestDeadlineError(t *testing.T) {
 	client, _ := connect(t, networks["tcp"])
-	must(t, client.SetReadDeadline(longAgo))
+	tlstest.Must(t, client.SetReadDeadline(longAgo))
 	err := reading(client)()
 	timedOut(t, err)
 	var oe *net.OpError
@@ -290,38 +268,24 @@ func TestDeadlineError(t *testing.T) {
 // TestNoTimeouts (P37): the greatest duration is never, wherever one is taken.
 func TestNoTimeouts(t *testing.T) {
 	const never = time.Duration(math.MaxInt64)
-	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect(func(server, _ *cssl.Config) {
-			server.DecisionTimeout = never
-			server.ClientHello = func(h *cssl.ClientHello) { go h.Accept(nil) }
-		})
+	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
 		for _, c := range []*Conn{client, server} {
 			c.SetCloseTimeout(never)
-			must(t, c.SetDeadline(time.Now().Add(never)))
+			tlstest.Must(t, c.SetDeadline(time.Now().Add(never)))
 		}
-		got := later(func() error { return expect(server, 1<<18) })
-		must(t, send(client, 1<<18, 1<<14))
-		must(t, receive(t, got, "the data"))
-		closed := later(client.Close)
-		if _, err := server.Read(make([]byte, 1)); err != io.EOF {
-			t.Errorf("the end of the stream: %v, want %v", err, io.EOF)
-		}
-		must(t, receive(t, closed, "Close"))
+		flows(t, client, server, 1<<18, 1<<14)
+		closed := tlstest.Later(client.Close)
+		is(t, reading(server)(), io.EOF)
+		done(t, closed, "Close")
+	}, func(server, _ *cssl.Config) {
+		server.DecisionTimeout = never
+		server.ClientHello = func(h *cssl.ClientHello) { go h.Accept(nil) }
 	})
 	sx, cx := contexts(t)
-	l, err := Listen("tcp", "127.0.0.1:0", sx)
-	must(t, err)
+	l := tlstest.Value(Listen("tcp", "127.0.0.1:0", sx))(t)
 	defer l.Close()
-	accepted := later(func() error {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		return c.(*Conn).Handshake()
-	})
-	c, err := (&Dialer{Context: cx, Net: &net.Dialer{Timeout: never}}).Dial("tcp", l.Addr().String())
-	must(t, err)
-	must(t, receive(t, accepted, "the server's handshake"))
-	must(t, c.Close())
+	accepted := tlstest.Later(acceptAndShake(l))
+	c := tlstest.Value((&Dialer{Context: cx, Net: &net.Dialer{Timeout: never}}).Dial("tcp", l.Addr().String()))(t)
+	done(t, accepted, "the server's handshake")
+	tlstest.Must(t, c.Close())
 }

@@ -15,15 +15,14 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
-	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // serve listens and echoes on each connection, until the end of the test.
 func serve(t testing.TB, network, address string, x *cssl.Context) *Listener {
 	t.Helper()
-	l, err := Listen(network, address, x)
-	must(t, err)
+	l := tlstest.Value(Listen(network, address, x))(t)
 	serveOn(t, l)
 	return l
 }
@@ -32,7 +31,7 @@ func serve(t testing.TB, network, address string, x *cssl.Context) *Listener {
 // it.
 func serveOn(t testing.TB, l net.Listener) (refused *atomic.Int64) {
 	refused = new(atomic.Int64)
-	ended := later(func() error {
+	ended := tlstest.Later(func() error {
 		for {
 			c, err := l.Accept()
 			var ne interface{ Temporary() bool }
@@ -51,7 +50,7 @@ func serveOn(t testing.TB, l net.Listener) (refused *atomic.Int64) {
 	})
 	t.Cleanup(func() {
 		l.Close()
-		is(t, receive(t, ended, "Accept"), net.ErrClosed)
+		fails(t, ended, "Accept", net.ErrClosed)
 	})
 	return refused
 }
@@ -59,9 +58,7 @@ func serveOn(t testing.TB, l net.Listener) (refused *atomic.Int64) {
 // echoes fails unless c gives back what is sent.
 func echoes(t testing.TB, c net.Conn) {
 	t.Helper()
-	sent := later(func() error { return send(c, 1000, 100) })
-	must(t, expect(c, 1000))
-	must(t, receive(t, sent, "Write"))
+	flows(t, c, c, 1000, 100)
 }
 
 // TestDial: names and addresses of servers are checked, and what is dialled is what is checked where nothing else
@@ -69,11 +66,11 @@ func echoes(t testing.TB, c net.Conn) {
 func TestDial(t *testing.T) {
 	sx, cx := contexts(t)
 	wrong, _ := contexts(t, func(server, _ *cssl.Config) {
-		server.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("wrongname.pem"), KeyFile: testcerts.Path("wrongname.key")}}
+		server.Certificates = certificate("wrongname")
 	})
 	good, bad := serve(t, "tcp", "127.0.0.1:0", sx).Addr().String(), serve(t, "tcp", "127.0.0.1:0", wrong).Addr().String()
 	_, port, err := net.SplitHostPort(good)
-	must(t, err)
+	tlstest.Must(t, err)
 	unix := serve(t, "unix", socketPath(t), sx).Addr().String()
 	for name, tc := range map[string]struct {
 		network, address string
@@ -102,23 +99,18 @@ func TestDial(t *testing.T) {
 					}
 					continue
 				}
-				must(t, err)
+				tlstest.Must(t, err)
 				if s := c.(*Conn).State(); s.Version == 0 {
 					t.Error("the handshake is not done")
 				}
 				echoes(t, c)
-				must(t, c.Close())
+				tlstest.Must(t, c.Close())
 				if d.Config != tc.cfg {
 					t.Errorf("Dial has changed its Config: %+v", d.Config)
 				}
 			}
 		})
 	}
-	t.Run("no context", func(t *testing.T) {
-		if _, err := new(Dialer).Dial("tcp", good); err == nil || !strings.Contains(err.Error(), "Context is nil") {
-			t.Errorf("got %v", err)
-		}
-	})
 }
 
 // loopback is a resolver to which every name has the address 127.0.0.1. net's own may ask a DNS server for "localhost.".
@@ -158,8 +150,7 @@ func loopback() *net.Resolver {
 // TestDialHost: what of an address is sent as SNI and checked, and what of a name that is set (P43).
 func TestDialHost(t *testing.T) {
 	sx, cx := contexts(t)
-	l, err := Listen("tcp", "127.0.0.1:0", sx)
-	must(t, err)
+	l := tlstest.Value(Listen("tcp", "127.0.0.1:0", sx))(t)
 	defer l.Close()
 	heard := make(chan string, 1)
 	go func() {
@@ -175,7 +166,7 @@ func TestDialHost(t *testing.T) {
 		}
 	}()
 	_, port, err := net.SplitHostPort(l.Addr().String())
-	must(t, err)
+	tlstest.Must(t, err)
 	for _, tt := range []struct{ host, name, sent string }{
 		{"localhost", "", "localhost"}, {"localhost.", "", "localhost"}, {"127.0.0.1", "", ""}, {"[::ffff:127.0.0.1]", "", ""},
 		{"127.0.0.1", "localhost.", "localhost"}, {"127.0.0.1", "[::1]", ""}, {"127.0.0.1", "[::1%lo]", ""},
@@ -186,7 +177,7 @@ func TestDialHost(t *testing.T) {
 			t.Errorf("%s, %s: %v", tt.host, tt.name, err)
 			continue
 		}
-		if got := receive(t, heard, "the handshake"); got != tt.sent {
+		if got := tlstest.Receive(t, heard, "the handshake"); got != tt.sent {
 			t.Errorf("%s, %s: %q was sent, want %q", tt.host, tt.name, got, tt.sent)
 		}
 		c.Close()
@@ -198,8 +189,7 @@ func TestDialHost(t *testing.T) {
 func TestDialTimeout(t *testing.T) {
 	_, cx := contexts(t)
 	listen := func() net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
+		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		t.Cleanup(func() { l.Close() })
 		return l
 	}
@@ -220,14 +210,12 @@ func TestDialTimeout(t *testing.T) {
 	d := Dialer{Context: cx}
 	l := listen()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	dialled := later(func() error { _, err := d.DialContext(ctx, "tcp", l.Addr().String()); return err })
-	c, err := l.Accept()
-	must(t, err)
+	dialled := tlstest.Later(func() error { _, err := d.DialContext(ctx, "tcp", l.Addr().String()); return err })
+	c := tlstest.Value(l.Accept())(t)
 	defer c.Close()
-	_, err = c.Read(make([]byte, 1)) // the handshake has begun
-	must(t, err)
+	tlstest.Value(c.Read(make([]byte, 1)))(t) // the handshake has begun
 	cancel(errCause)
-	is(t, receive(t, dialled, "Dial"), errCause)
+	fails(t, dialled, "Dial", errCause)
 	if n := live.Conns(); n != alive {
 		t.Errorf("%d SSLs are left", n-alive)
 	}
@@ -238,11 +226,10 @@ func TestDialResumes(t *testing.T) {
 	for version, v := range versions {
 		t.Run(version, func(t *testing.T) {
 			sx, cx := contexts(t, v)
-			d := Dialer{Context: cx, Net: &net.Dialer{Timeout: hang}}
+			d := Dialer{Context: cx, Net: &net.Dialer{Timeout: tlstest.Hang}}
 			address := serve(t, "tcp", "127.0.0.1:0", sx).Addr().String()
 			for i := range 3 {
-				c, err := d.Dial("tcp", address)
-				must(t, err)
+				c := tlstest.Value(d.Dial("tcp", address))(t)
 				echoes(t, c)
 				if s := c.(*Conn).State(); s.Resumed != (i > 0) {
 					t.Errorf("connection %d: resumed is %v", i, s.Resumed)
@@ -250,7 +237,7 @@ func TestDialResumes(t *testing.T) {
 				if d.Config.Session = c.(*Conn).Session(); d.Config.Session == nil {
 					t.Fatal("no session")
 				}
-				must(t, c.Close())
+				tlstest.Must(t, c.Close())
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -21,11 +22,8 @@ func earlyPair(t *testing.T, network network, sx, cx *cssl.Context) (client, ser
 	var session *cssl.Session
 	for range 2 {
 		a, b := network(t)
-		var err error
-		client, err = Client(a, cx, cssl.ConnConfig{ServerName: "localhost", Session: session})
-		must(t, err)
-		server, err = Server(b, sx)
-		must(t, err)
+		client = tlstest.Value(Client(a, cx, cssl.ConnConfig{ServerName: "localhost", Session: session}))(t)
+		server = tlstest.Value(Server(b, sx))(t)
 		for _, c := range []*Conn{client, server} {
 			t.Cleanup(func() { c.SetCloseTimeout(0); c.Close() })
 		}
@@ -33,13 +31,32 @@ func earlyPair(t *testing.T, network network, sx, cx *cssl.Context) (client, ser
 			break
 		}
 		shake(t, client, server)
-		read := later(reading(client))
-		_, err = server.Write([]byte("x"))
-		must(t, err)
-		must(t, receive(t, read, "the client's Read"))
+		read := tlstest.Later(reading(client))
+		say(t, server, "x")
+		done(t, read, "the client's Read")
 		session = client.Session()
 	}
 	return client, server
+}
+
+// hears reads what must be text.
+func hears(t *testing.T, read func([]byte) (int, error), text string) {
+	t.Helper()
+	p := make([]byte, len(text)+1)
+	if n := tlstest.Value(read(p))(t); string(p[:n]) != text {
+		t.Fatalf("got %q, want %q", p[:n], text)
+	}
+}
+
+// endsEarly makes the handshake behind early data, of which no more may come.
+func endsEarly(t *testing.T, client, server *Conn) {
+	t.Helper()
+	ended := tlstest.Later(client.Handshake)
+	if rest := tlstest.Value(readEarly(server))(t); len(rest) > 0 {
+		t.Errorf("%q more", rest)
+	}
+	tlstest.Must(t, server.Handshake())
+	done(t, ended, "the client's handshake")
 }
 
 // readEarly reads early data to its end.
@@ -67,7 +84,7 @@ func TestEarlyData(t *testing.T) {
 				data := make([]byte, size)
 				new(sequence).fill(data)
 				var got []byte
-				served := later(func() error {
+				served := tlstest.Later(func() error {
 					n := 0
 					p := make([]byte, 5000)
 					for {
@@ -89,19 +106,12 @@ func TestEarlyData(t *testing.T) {
 					}
 					return expect(server, 20000)
 				})
-				n, err := client.WriteEarlyData(data)
-				must(t, err)
-				if n != size {
+				if n := tlstest.Value(client.WriteEarlyData(data))(t); n != size {
 					t.Fatalf("%d bytes of %d", n, size)
 				}
-				p := make([]byte, len("early answer"))
-				_, err = io.ReadFull(client, p)
-				must(t, err)
-				if string(p) != "early answer" {
-					t.Fatalf("%q", p)
-				}
-				must(t, send(client, 20000, 5000))
-				must(t, receive(t, served, "the server"))
+				hears(t, client.Read, "early answer")
+				tlstest.Must(t, send(client, 20000, 5000))
+				done(t, served, "the server")
 				if !bytes.Equal(got, data) {
 					t.Fatalf("%d bytes came, or others", len(got))
 				}
@@ -129,81 +139,51 @@ func TestEarlyDataRejected(t *testing.T) {
 	if s := client.State(); s.EarlyData != cssl.EarlyDataRejected {
 		t.Fatalf("%v", s.EarlyData)
 	}
-	_, err = client.Write(data)
-	must(t, err)
-	must(t, expect(server, len(data)))
-	if _, err := server.ReadEarlyData(make([]byte, 1)); !errors.Is(err, tlsio.ErrState) {
-		t.Errorf("after the handshake: %v", err)
-	}
-	if _, err := client.WriteEarlyData(make([]byte, 1)); !errors.Is(err, tlsio.ErrState) {
-		t.Errorf("after the handshake: %v", err)
-	}
+	tlstest.Value(client.Write(data))(t)
+	tlstest.Must(t, expect(server, len(data)))
+	_, err = server.ReadEarlyData(make([]byte, 1))
+	is(t, err, tlsio.ErrState)
+	_, err = client.WriteEarlyData(make([]byte, 1))
+	is(t, err, tlsio.ErrState)
 }
 
 // TestEarlyDataOrder: what is called too early is refused, and the connection is as good as before.
 func TestEarlyDataOrder(t *testing.T) {
 	sx, cx := contexts(t, early(1000))
 	client, server := earlyPair(t, networks["tcp"], sx, cx)
-	_, err := client.WriteEarlyData([]byte("hello"))
-	must(t, err)
-	p := make([]byte, 5)
-	n, err := server.ReadEarlyData(p)
-	must(t, err)
-	if n != 5 {
-		t.Fatalf("%d bytes", n)
-	}
+	tlstest.Value(client.WriteEarlyData([]byte("hello")))(t)
+	hears(t, server.ReadEarlyData, "hello")
 	is(t, reading(server)(), tlsio.ErrState)
 	is(t, server.Handshake(), tlsio.ErrState)
-	_, err = server.Write([]byte("x"))
-	is(t, err, tlsio.ErrState)
-	ended := later(client.Handshake)
-	rest, err := readEarly(server)
-	must(t, err)
-	if len(rest) > 0 {
-		t.Errorf("%q more", rest)
-	}
-	must(t, server.Handshake())
-	must(t, receive(t, ended, "the client's handshake"))
+	is(t, writing(server)(), tlsio.ErrState)
+	endsEarly(t, client, server)
 
 	// A client without a session, and a server that asks it.
 	client, server = pair(t, networks["pipe"], early(1000))
-	_, err = client.WriteEarlyData([]byte("hello"))
+	_, err := client.WriteEarlyData([]byte("hello"))
 	is(t, err, tlsio.ErrState)
-	ended = later(client.Handshake)
-	rest, err = readEarly(server)
-	must(t, err)
-	must(t, server.Handshake())
-	must(t, receive(t, ended, "the client's handshake"))
-	if len(rest) > 0 {
-		t.Errorf("%q", rest)
-	}
+	endsEarly(t, client, server)
 }
 
 // TestEarlyDataEnds: deadlines, a peer that goes and a Close in the midst end what waits.
 func TestEarlyDataEnds(t *testing.T) {
 	sx, cx := contexts(t, early(1000))
 	client, server := earlyPair(t, networks["tcp"], sx, cx)
-	p := make([]byte, 100)
-	must(t, server.SetReadDeadline(time.Now().Add(time.Millisecond)))
-	_, err := server.ReadEarlyData(p)
-	timedOut(t, err)
-	must(t, server.SetReadDeadline(time.Time{}))
-	_, err = client.WriteEarlyData([]byte("hello"))
-	must(t, err)
-	n, err := server.ReadEarlyData(p)
-	must(t, err)
-	if string(p[:n]) != "hello" {
-		t.Errorf("%q", p[:n])
-	}
-	ended := later(func() error { _, err := server.ReadEarlyData(p); return err })
+	read := func() error { _, err := server.ReadEarlyData(make([]byte, 100)); return err }
+	tlstest.Must(t, server.SetReadDeadline(time.Now().Add(time.Millisecond)))
+	timedOut(t, read())
+	tlstest.Must(t, server.SetReadDeadline(noDeadline))
+	tlstest.Value(client.WriteEarlyData([]byte("hello")))(t)
+	hears(t, server.ReadEarlyData, "hello")
+	ended := tlstest.Later(read)
 	waiting(t, server, &server.reader, tlsio.WantRead)
-	must(t, client.NetConn().(*net.TCPConn).CloseWrite())
-	is(t, receive(t, ended, "ReadEarlyData"), io.ErrUnexpectedEOF)
+	tlstest.Must(t, client.NetConn().(*net.TCPConn).CloseWrite())
+	fails(t, ended, "ReadEarlyData", io.ErrUnexpectedEOF)
 	is(t, server.Handshake(), io.ErrUnexpectedEOF)
 
 	_, server = earlyPair(t, networks["tcp"], sx, cx)
-	ended = later(func() error { _, err := server.ReadEarlyData(p); return err })
+	ended = tlstest.Later(read)
 	waiting(t, server, &server.reader, tlsio.WantRead)
-	must(t, server.Close())
-	is(t, receive(t, ended, "ReadEarlyData"), net.ErrClosed)
+	tlstest.Must(t, server.Close())
+	fails(t, ended, "ReadEarlyData", net.ErrClosed)
 }

@@ -11,61 +11,52 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestHandshakeByAll: Read, Write and Handshake at once, on both ends: the handshake is made once, and all of them
 // come to their end.
 func TestHandshakeByAll(t *testing.T) {
-	for name, network := range narrow {
-		for version, v := range versions {
-			t.Run(name+" "+version, func(t *testing.T) {
-				client, server := pair(t, network, v, big)
-				var ends []<-chan error
-				for _, c := range []*Conn{client, server} {
-					ends = append(ends, later(c.Handshake), later(c.Handshake),
-						later(func() error { return c.HandshakeContext(t.Context()) }),
-						later(func() error { _, err := c.Read(nil); return err }), later(reading(c)),
-						later(func() error { _, err := c.Write([]byte("x")); return err }))
-				}
-				for _, end := range ends {
-					must(t, receive(t, end, "an operation"))
-				}
-			})
+	inBoth(t, pairs, narrow, func(t *testing.T, client, server *Conn) {
+		var ends []<-chan error
+		for _, c := range []*Conn{client, server} {
+			ends = append(ends, tlstest.Later(c.Handshake), tlstest.Later(c.Handshake),
+				tlstest.Later(func() error { return c.HandshakeContext(t.Context()) }),
+				tlstest.Later(func() error { _, err := c.Read(nil); return err }), tlstest.Later(reading(c)),
+				tlstest.Later(writing(c)))
 		}
-	}
+		for _, end := range ends {
+			done(t, end, "an operation")
+		}
+	}, big)
 }
 
 // TestHandshakeDuringRead: once the handshake is done, Handshake does not wait for a Read that is blocked.
 func TestHandshakeDuringRead(t *testing.T) {
-	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
-		read := later(reading(server))
+	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
+		read := tlstest.Later(reading(server))
 		waiting(t, server, &server.reader, tlsio.WantRead)
-		must(t, receive(t, later(server.Handshake), "Handshake"))
-		must(t, receive(t, later(func() error { _, err := server.Read(nil); return err }), "an empty Read"))
-		_, err := client.Write([]byte("x"))
-		must(t, err)
-		must(t, receive(t, read, "Read"))
+		done(t, tlstest.Later(server.Handshake), "Handshake")
+		done(t, tlstest.Later(func() error { _, err := server.Read(nil); return err }), "an empty Read")
+		say(t, client, "x")
+		done(t, read, "Read")
 	})
 }
 
 // TestHandshakeBesideRead: a Read that is blocked in the handshake ends at its deadline; a Handshake that waited
 // for it goes on.
 func TestHandshakeBesideRead(t *testing.T) {
-	for name, network := range networks {
-		t.Run(name, func(t *testing.T) {
-			client, server := pair(t, network)
-			read := later(reading(client))
-			waiting(t, client, &client.reader, tlsio.WantRead)
-			shaken := later(client.Handshake)
-			must(t, client.SetReadDeadline(longAgo))
-			timedOut(t, receive(t, read, "Read"))
-			timedOut(t, receive(t, shaken, "Handshake"))
-			must(t, client.SetReadDeadline(noDeadline))
-			shake(t, client, server)
-		})
-	}
+	pairs(t, networks, func(t *testing.T, client, server *Conn) {
+		read := tlstest.Later(reading(client))
+		waiting(t, client, &client.reader, tlsio.WantRead)
+		shaken := tlstest.Later(client.Handshake)
+		tlstest.Must(t, client.SetReadDeadline(longAgo))
+		timedOut(t, tlstest.Receive(t, read, "Read"))
+		timedOut(t, tlstest.Receive(t, shaken, "Handshake"))
+		tlstest.Must(t, client.SetReadDeadline(noDeadline))
+		shake(t, client, server)
+	})
 }
 
 var errCause = errors.New("the cause")
@@ -73,68 +64,63 @@ var errCause = errors.New("the cause")
 // TestHandshakeContext: the end of the context closes the connection, and its cause is the answer of everything
 // from then on. Before, nothing is done; after the handshake, it has no effect.
 func TestHandshakeContext(t *testing.T) {
-	for name, network := range networks {
-		t.Run(name+" before", func(t *testing.T) {
-			client, server := pair(t, network)
+	for name, test := range map[string]pairTest{
+		"before": func(t *testing.T, client, server *Conn) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			cancel(errCause)
 			is(t, client.HandshakeContext(ctx), errCause)
 			shake(t, client, server)
-		})
-		t.Run(name+" during", func(t *testing.T) {
-			client, server := pair(t, network)
+		},
+		"during": func(t *testing.T, client, server *Conn) {
 			ctx, cancel := context.WithCancelCause(t.Context())
-			shaken := later(func() error { return client.HandshakeContext(ctx) })
+			shaken := tlstest.Later(func() error { return client.HandshakeContext(ctx) })
 			waiting(t, client, &client.reader, tlsio.WantRead)
 			alive := live.Conns()
-			written := later(func() error { _, err := client.Write([]byte("x")); return err })
+			written := tlstest.Later(writing(client))
 			waiting(t, client, &client.writer, tlsio.WantRead)
 			cancel(errCause)
-			is(t, receive(t, shaken, "Handshake"), errCause)
+			fails(t, shaken, "Handshake", errCause)
 			if n := alive - live.Conns(); n != 1 {
 				t.Errorf("%d connections were freed when HandshakeContext returned, want 1", n)
 			}
-			is(t, receive(t, written, "Write"), errCause)
+			fails(t, written, "Write", errCause)
 			is(t, client.Handshake(), errCause)
 			is(t, reading(client)(), errCause)
 			is(t, client.SetDeadline(noDeadline), errCause)
 			is(t, client.Close(), errCause)
-			if err := receive(t, later(server.Handshake), "the server"); err == nil {
+			if err := tlstest.Receive(t, tlstest.Later(server.Handshake), "the server"); err == nil {
 				t.Error("the server's handshake succeeded")
 			}
-		})
-		t.Run(name+" beside a Read", func(t *testing.T) {
-			client, _ := pair(t, network)
-			read := later(reading(client))
+		},
+		"beside a Read": func(t *testing.T, client, _ *Conn) {
+			read := tlstest.Later(reading(client))
 			waiting(t, client, &client.reader, tlsio.WantRead)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
 			is(t, client.HandshakeContext(ctx), context.DeadlineExceeded)
-			is(t, receive(t, read, "Read"), context.DeadlineExceeded)
-		})
-		t.Run(name+" after", func(t *testing.T) {
-			client, server := pair(t, network)
+			fails(t, read, "Read", context.DeadlineExceeded)
+		},
+		"after": func(t *testing.T, client, server *Conn) {
 			ctx, cancel := context.WithCancel(t.Context())
-			ended := later(server.Handshake)
-			must(t, client.HandshakeContext(ctx))
-			must(t, receive(t, ended, "the server's handshake"))
+			ended := tlstest.Later(server.Handshake)
+			tlstest.Must(t, client.HandshakeContext(ctx))
+			done(t, ended, "the server's handshake")
 			cancel()
-			must(t, client.HandshakeContext(ctx))
-			must(t, client.Handshake())
-			sent := later(func() error { return send(client, 100, 100) })
-			must(t, expect(server, 100))
-			must(t, receive(t, sent, "Write"))
-		})
-		t.Run(name+" closed", func(t *testing.T) {
-			client, _ := pair(t, network)
+			tlstest.Must(t, client.HandshakeContext(ctx))
+			tlstest.Must(t, client.Handshake())
+			flows(t, client, server, 100, 100)
+		},
+		"closed": func(t *testing.T, client, _ *Conn) {
 			ctx, cancel := context.WithCancel(t.Context())
-			shaken := later(func() error { return client.HandshakeContext(ctx) })
+			shaken := tlstest.Later(func() error { return client.HandshakeContext(ctx) })
 			waiting(t, client, &client.reader, tlsio.WantRead)
-			must(t, client.Close())
-			is(t, receive(t, shaken, "Handshake"), net.ErrClosed)
+			tlstest.Must(t, client.Close())
+			fails(t, shaken, "Handshake", net.ErrClosed)
 			cancel()
 			is(t, client.Handshake(), net.ErrClosed)
-		})
+		},
+	} {
+		t.Run(name, func(t *testing.T) { pairs(t, networks, test) })
 	}
 }
 
@@ -149,34 +135,26 @@ func wantCertificate(server, _ *cssl.Config) {
 // TestHandshakeFails: a failed handshake is a *tlsio.Error with the alert, on both ends, and stays; also if who
 // found it closes at once.
 func TestHandshakeFails(t *testing.T) {
-	for name, network := range networks {
-		for version, v := range versions {
-			t.Run(name+" "+version, func(t *testing.T) {
-				client, server := pair(t, network, v, otherCA)
-				ended := later(server.Handshake)
-				first := client.Handshake()
-				alert(t, first, tlsio.AlertUnknownCA, tlsio.AlertSent)
-				for what, op := range map[string]func() error{
-					"Handshake": client.Handshake, "Read": reading(client),
-					"Write": func() error { _, err := client.Write([]byte("x")); return err },
-				} {
-					if err := op(); err != first {
-						t.Errorf("%s: %v, want the handshake's %v", what, err, first)
-					}
-				}
-				if s := client.State(); s.Version != 0 || client.ConnectionState().HandshakeComplete {
-					t.Errorf("state: %+v", s)
-				}
-				must(t, client.Close())
-				err := receive(t, ended, "the server's handshake")
-				if version == "TLS 1.3" && err == nil {
-					err = reading(server)()
-				}
-				alert(t, err, tlsio.AlertUnknownCA, tlsio.AlertReceived)
-				is(t, reading(client)(), net.ErrClosed)
-			})
+	inBoth(t, pairs, networks, func(t *testing.T, client, server *Conn) {
+		ended := tlstest.Later(server.Handshake)
+		first := client.Handshake()
+		alert(t, first, tlsio.AlertUnknownCA, tlsio.AlertSent)
+		for what, op := range map[string]func() error{"Handshake": client.Handshake, "Read": reading(client), "Write": writing(client)} {
+			if err := op(); err != first {
+				t.Errorf("%s: %v, want the handshake's %v", what, err, first)
+			}
 		}
-	}
+		if s := client.State(); s.Version != 0 || client.ConnectionState().HandshakeComplete {
+			t.Errorf("state: %+v", s)
+		}
+		tlstest.Must(t, client.Close())
+		err := tlstest.Receive(t, ended, "the server's handshake")
+		if err == nil && server.State().Version == cssl.TLS13 { // it was over before the client has looked at the certificate
+			err = reading(server)()
+		}
+		alert(t, err, tlsio.AlertUnknownCA, tlsio.AlertReceived)
+		is(t, reading(client)(), net.ErrClosed)
+	}, otherCA)
 }
 
 func alert(t *testing.T, err error, want tlsio.Alert, side tlsio.AlertSide) {
@@ -194,17 +172,17 @@ func TestAlertNotReset(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client, server := pair(t, network, wantCertificate)
 			// In TLS 1.3 the client's handshake is done before the server has looked at it.
-			written := later(func() error { return send(client, 30_000, 10_000) })
-			ended := later(server.Handshake)
-			alert(t, receive(t, ended, "the server's handshake"), tlsio.AlertCertificateRequired, tlsio.AlertSent)
+			written := tlstest.Later(func() error { return send(client, 30_000, 10_000) })
+			ended := tlstest.Later(server.Handshake)
+			alert(t, tlstest.Receive(t, ended, "the server's handshake"), tlsio.AlertCertificateRequired, tlsio.AlertSent)
 			if name != "pipe" { // whose engine takes what comes
-				must(t, receive(t, written, "Write"))
+				done(t, written, "Write")
 			}
-			must(t, server.Close())
+			tlstest.Must(t, server.Close())
 			alert(t, reading(client)(), tlsio.AlertCertificateRequired, tlsio.AlertReceived)
 			client.Close()
 			if name == "pipe" {
-				receive(t, written, "Write")
+				tlstest.Receive(t, written, "Write")
 			}
 		})
 	}
@@ -213,32 +191,24 @@ func TestAlertNotReset(t *testing.T) {
 // TestFailureWakesWriter: reading fails for good, by a record that was forged, while a Write is blocked. The Write
 // hears of it, and the alert follows what was accepted before.
 func TestFailureWakesWriter(t *testing.T) {
-	for name, network := range narrow {
-		t.Run(name, func(t *testing.T) {
-			client, server := connect(t, network)
-			n := full(t, server)
-			written := later(func() error { _, err := server.Write([]byte("x")); return err })
-			waiting(t, server, &server.writer, tlsio.WantWrite)
-			forged := append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...)
-			_, err := client.NetConn().Write(forged)
-			must(t, err)
-			alert(t, reading(server)(), tlsio.AlertBadRecordMAC, tlsio.AlertSent)
-			alert(t, receive(t, written, "Write"), tlsio.AlertBadRecordMAC, tlsio.AlertSent)
-			take(t, server, client, n)
-			alert(t, reading(client)(), tlsio.AlertBadRecordMAC, tlsio.AlertReceived)
-		})
-	}
+	connected(t, narrow, func(t *testing.T, client, server *Conn) {
+		n := full(t, server)
+		written := tlstest.Later(writing(server))
+		waiting(t, server, &server.writer, tlsio.WantWrite)
+		forged := append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...)
+		tlstest.Value(client.NetConn().Write(forged))(t)
+		alert(t, reading(server)(), tlsio.AlertBadRecordMAC, tlsio.AlertSent)
+		alert(t, tlstest.Receive(t, written, "Write"), tlsio.AlertBadRecordMAC, tlsio.AlertSent)
+		take(t, server, client, n)
+		alert(t, reading(client)(), tlsio.AlertBadRecordMAC, tlsio.AlertReceived)
+	})
 }
 
 // TestNothingFromPeer: a peer that ends before its first byte.
 func TestNothingFromPeer(t *testing.T) {
-	for name, network := range networks {
-		t.Run(name, func(t *testing.T) {
-			a, b := network(t)
-			client, server := pairOver(t, a, b)
-			must(t, client.NetConn().Close())
-			is(t, server.Handshake(), io.ErrUnexpectedEOF)
-			is(t, server.Handshake(), io.ErrUnexpectedEOF)
-		})
-	}
+	pairs(t, networks, func(t *testing.T, client, server *Conn) {
+		tlstest.Must(t, client.NetConn().Close())
+		is(t, server.Handshake(), io.ErrUnexpectedEOF)
+		is(t, server.Handshake(), io.ErrUnexpectedEOF)
+	})
 }

@@ -2,30 +2,34 @@ package sslnet
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
 
-// hang is how long a test waits for what must come.
-const hang = 60 * time.Second
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+// TestMain fails when a test has left an SSL behind.
+func TestMain(m *testing.M) {
+	testmain.Run(m, func() error {
+		// What the end of a context closes is freed on a goroutine of its own.
+		if !tlstest.Soon(func() bool { return live.Conns() == 0 }) {
+			return fmt.Errorf("%d SSLs were not freed", live.Conns())
+		}
+		return nil
+	})
 }
 
 // change is what a test wants different in the two Contexts.
@@ -35,45 +39,24 @@ type change func(server, client *cssl.Config)
 // goroutine may be left that was not there before.
 func contexts(t testing.TB, changes ...change) (server, client *cssl.Context) {
 	t.Helper()
-	noneLeft(t)
-	s := serverConfig()
-	c := cssl.Config{CAFile: testcerts.Path("root.pem")}
+	tlstest.NoneLeft(t)
+	s, c := serverConfig(), cssl.Config{CAFile: testcerts.Path("root.pem")}
 	for _, f := range changes {
 		f(&s, &c)
 	}
-	server, err := cssl.NewServerContext(s)
-	must(t, err)
+	server = tlstest.Value(cssl.NewServerContext(s))(t)
 	t.Cleanup(server.Close)
-	client, err = cssl.NewClientContext(c)
-	must(t, err)
+	client = tlstest.Value(cssl.NewClientContext(c))(t)
 	t.Cleanup(client.Close)
 	return server, client
 }
 
-func serverConfig() cssl.Config {
-	return cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}
+// certificate is one of testdata/certs with its key.
+func certificate(name string) []cssl.Certificate {
+	return []cssl.Certificate{{ChainFile: testcerts.Path(name + ".pem"), KeyFile: testcerts.Path(name + ".key")}}
 }
 
-// noneLeft waits, at the end of the test, until the goroutines are as few as they are now.
-func noneLeft(t testing.TB) {
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() { fewGoroutines(t, before) })
-}
-
-// fewGoroutines waits until there are no more than n.
-func fewGoroutines(t testing.TB, n int) {
-	t.Helper()
-	for deadline := time.Now().Add(hang); runtime.NumGoroutine() > n; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines, want %d\n%s", runtime.NumGoroutine(), n, stacks())
-		}
-	}
-}
-
-func stacks() []byte {
-	buf := make([]byte, 1<<20)
-	return buf[:runtime.Stack(buf, true)]
-}
+func serverConfig() cssl.Config { return cssl.Config{Certificates: certificate("ecdsa")} }
 
 // v12 makes both speak TLS 1.2 with renegotiation.
 func v12(server, client *cssl.Config) {
@@ -91,7 +74,7 @@ var versions = map[string]change{"TLS 1.2": v12, "TLS 1.3": v13}
 // the peer has read once more than the test asked for: a handshake reads too.
 func big(server, _ *cssl.Config) {
 	server.Tail = 1 // one record
-	server.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("big.pem"), KeyFile: testcerts.Path("big.key")}}
+	server.Certificates = certificate("big")
 }
 
 // network makes a connected pair.
@@ -103,6 +86,12 @@ var networks = map[string]network{
 	"unix": func(t testing.TB) (a, b net.Conn) { return socketPair(t, "unix", socketPath(t), nil) },
 	"pipe": func(testing.TB) (a, b net.Conn) { return net.Pipe() },
 }
+
+// sockets are the networks that have a descriptor.
+var sockets = map[string]network{"tcp": networks["tcp"], "unix": networks["unix"]}
+
+// narrowSockets are those of them with small buffers.
+var narrowSockets = map[string]network{"tcp": narrow["tcp"], "unix": narrow["unix"]}
 
 // narrow are networks with small buffers.
 var narrow = map[string]network{
@@ -158,6 +147,12 @@ func (v *valve) Close() error {
 	return v.Conn.Close()
 }
 
+// Deadlines: one that has passed, and none.
+var (
+	longAgo    = time.Unix(1, 0)
+	noDeadline time.Time
+)
+
 // full makes c write as much as its transport takes while the peer does not read: from then on nothing moves until
 // the peer has it by take. It answers how many bytes that are.
 func full(t testing.TB, c *Conn) (n int) {
@@ -168,14 +163,12 @@ func full(t testing.TB, c *Conn) (n int) {
 	var out sequence
 	p := make([]byte, 1<<20)
 	out.fill(p)
-	for deadline := time.Now().Add(hang); ; {
+	for deadline := time.Now().Add(tlstest.Hang); ; {
 		// Only a Write that was tried after the transport had got stuck shows that nothing more fits before it.
 		before, k := stuck(t, c), 0
-		ended := later(func() (err error) { k, err = c.Write(p[n:]); return err })
+		ended := tlstest.Later(func() (err error) { k, err = c.Write(p[n:]); return err })
 		waiting(t, c, &c.writer, tlsio.WantWrite)
-		must(t, c.SetWriteDeadline(time.Now()))
-		timedOut(t, receive(t, ended, "Write"))
-		must(t, c.SetWriteDeadline(time.Time{}))
+		expires(t, c.SetWriteDeadline, ended, "Write")
 		if n += k; before && k == 0 {
 			return n
 		}
@@ -193,11 +186,10 @@ func stuck(t testing.TB, c *Conn) (yes bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	must(t, c.transport.(*socket).raw.Control(func(fd uintptr) {
+	tlstest.Must(t, c.transport.(*socket).raw.Control(func(fd uintptr) {
 		if yes = c.tls.Flush().Want == tlsio.WantWrite; yes && c.LocalAddr().Network() == "tcp" {
 			// TCP has sent what there was a window for, all of that has come, and no window is left.
-			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-			must(t, err)
+			info := tlstest.Value(unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO))(t)
 			yes = info.Unacked == 0 && info.Notsent_bytes > 0 && info.Snd_wnd < info.Snd_mss
 		}
 	}))
@@ -210,7 +202,7 @@ func take(t testing.TB, c, peer *Conn, n int) {
 	if v, ok := c.NetConn().(*valve); ok {
 		v.set(false)
 	}
-	must(t, expect(peer, n))
+	tlstest.Must(t, expect(peer, n))
 }
 
 func socketPath(t testing.TB) string { return filepath.Join(t.TempDir(), "s") }
@@ -218,14 +210,11 @@ func socketPath(t testing.TB) string { return filepath.Join(t.TempDir(), "s") }
 func socketPair(t testing.TB, network, address string, control func(network, address string, c syscall.RawConn) error) (a, b net.Conn) {
 	t.Helper()
 	lc := net.ListenConfig{Control: control}
-	l, err := lc.Listen(t.Context(), network, address)
-	must(t, err)
+	l := tlstest.Value(lc.Listen(t.Context(), network, address))(t)
 	defer l.Close()
 	d := net.Dialer{Control: control}
-	a, err = d.Dial(l.Addr().Network(), l.Addr().String())
-	must(t, err)
-	b, err = l.Accept()
-	must(t, err)
+	a = tlstest.Value(d.Dial(l.Addr().Network(), l.Addr().String()))(t)
+	b = tlstest.Value(l.Accept())(t)
 	return a, b
 }
 
@@ -244,10 +233,8 @@ func small(_, _ string, c syscall.RawConn) error {
 func pairOver(t testing.TB, a, b net.Conn, changes ...change) (client, server *Conn) {
 	t.Helper()
 	sx, cx := contexts(t, changes...)
-	client, err := Client(a, cx, cssl.ConnConfig{ServerName: "localhost"})
-	must(t, err)
-	server, err = Server(b, sx)
-	must(t, err)
+	client = tlstest.Value(Client(a, cx, cssl.ConnConfig{ServerName: "localhost"}))(t)
+	server = tlstest.Value(Server(b, sx))(t)
 	t.Cleanup(func() {
 		client.SetCloseTimeout(0)
 		server.SetCloseTimeout(0)
@@ -274,42 +261,94 @@ func connect(t testing.TB, over network, changes ...change) (client, server *Con
 
 func shake(t testing.TB, client, server *Conn) {
 	t.Helper()
-	ended := later(server.Handshake)
-	must(t, client.Handshake())
-	must(t, receive(t, ended, "the server's handshake"))
+	ended := tlstest.Later(server.Handshake)
+	tlstest.Must(t, client.Handshake())
+	done(t, ended, "the server's handshake")
 }
 
-// everywhere runs a test over each of the networks, in both versions.
-func everywhere(t *testing.T, over map[string]network,
-	test func(t *testing.T, connect func(...change) (client, server *Conn))) {
+// each runs a test over each of the networks.
+func each(t *testing.T, over map[string]network, test func(t *testing.T, network network)) {
 	for name, network := range over {
-		for version, v := range versions {
-			t.Run(name+" "+version, func(t *testing.T) {
-				test(t, func(changes ...change) (client, server *Conn) {
-					return connect(t, network, append([]change{v}, changes...)...)
-				})
-			})
-		}
+		t.Run(name, func(t *testing.T) { test(t, network) })
 	}
 }
 
-// receive waits for a value.
-func receive[T any](t testing.TB, ch <-chan T, what string) T {
+// pairTest is a test with a client and a server.
+type pairTest func(t *testing.T, client, server *Conn)
+
+// pairs runs a test with a pair over each of the networks, before the handshake.
+func pairs(t *testing.T, over map[string]network, test pairTest, changes ...change) {
+	each(t, over, func(t *testing.T, network network) {
+		client, server := pair(t, network, changes...)
+		test(t, client, server)
+	})
+}
+
+// connected is pairs after the handshake.
+func connected(t *testing.T, over map[string]network, test pairTest, changes ...change) {
+	pairs(t, over, func(t *testing.T, client, server *Conn) {
+		shake(t, client, server)
+		test(t, client, server)
+	}, changes...)
+}
+
+// inBoth calls run, which is pairs or connected, for both versions.
+func inBoth(t *testing.T, run func(*testing.T, map[string]network, pairTest, ...change), over map[string]network,
+	test pairTest, changes ...change) {
+	for version, v := range versions {
+		t.Run(version, func(t *testing.T) { run(t, over, test, append([]change{v}, changes...)...) })
+	}
+}
+
+// everywhere runs a test with a pair over each of the networks, in both versions, after the handshake.
+func everywhere(t *testing.T, over map[string]network, test pairTest, changes ...change) {
+	inBoth(t, connected, over, test, changes...)
+}
+
+// done waits for the end of an operation, which must be a good one.
+func done(t testing.TB, ended <-chan error, what string) {
 	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(hang):
-		t.Fatalf("no end of waiting for %s\n%s", what, stacks())
-		panic("not reached")
-	}
+	tlstest.Must(t, tlstest.Receive(t, ended, what))
 }
 
-// later calls f on a goroutine and answers where its error comes.
-func later(f func() error) <-chan error {
-	ch := make(chan error, 1)
-	go func() { ch <- f() }()
-	return ch
+// fails waits for the end of an operation, which must be an error.
+func fails(t testing.TB, ended <-chan error, what string, want error) {
+	t.Helper()
+	is(t, tlstest.Receive(t, ended, what), want)
+}
+
+// expires ends an operation by the deadline that set sets. Afterwards there is none.
+func expires(t testing.TB, set func(time.Time) error, ended <-chan error, what string) {
+	t.Helper()
+	tlstest.Must(t, set(longAgo))
+	timedOut(t, tlstest.Receive(t, ended, what))
+	tlstest.Must(t, set(noDeadline))
+}
+
+// say writes a few bytes.
+func say(t testing.TB, c net.Conn, text string) {
+	t.Helper()
+	tlstest.Value(io.WriteString(c, text))(t)
+}
+
+// flows sends n bytes, in pieces of up to size, and checks that they come.
+func flows(t testing.TB, from io.Writer, to io.Reader, n, size int) {
+	t.Helper()
+	sent := tlstest.Later(func() error { return send(from, n, size) })
+	tlstest.Must(t, expect(to, n))
+	done(t, sent, "Write")
+}
+
+// acceptAndShake accepts a connection, makes its handshake and closes it.
+func acceptAndShake(l *Listener) func() error {
+	return func() error {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return c.(*Conn).Handshake()
+	}
 }
 
 // reading is a Read of one byte.
@@ -317,20 +356,19 @@ func reading(c *Conn) func() error {
 	return func() error { _, err := c.Read(make([]byte, 1)); return err }
 }
 
+// writing is a Write of one byte.
+func writing(c *Conn) func() error {
+	return func() error { _, err := c.Write([]byte("x")); return err }
+}
+
 // waiting waits until a half of c waits for w.
 func waiting(t testing.TB, c *Conn, s *half, w tlsio.Want) {
 	t.Helper()
-	for deadline := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
+	tlstest.Until(t, "the wait for "+w.String(), func() bool {
 		c.mu.Lock()
-		there := s.waits && s.want == w
-		c.mu.Unlock()
-		if there {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no wait for %v\n%s", w, stacks())
-		}
-	}
+		defer c.mu.Unlock()
+		return s.waits && s.want == w
+	})
 }
 
 // timedOut fails unless err is of a deadline, in each of the ways to ask.

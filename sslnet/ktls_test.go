@@ -10,6 +10,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testktls"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 func kernelRecords(server, client *cssl.Config) {
@@ -19,19 +20,16 @@ func kernelRecords(server, client *cssl.Config) {
 // bigFile makes a file of n bytes that never repeat at a record's distance.
 func bigFile(t *testing.T, n int) *os.File {
 	t.Helper()
-	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
-	must(t, err)
+	f := tlstest.Value(os.Create(filepath.Join(t.TempDir(), "file")))(t)
 	t.Cleanup(func() { f.Close() })
 	var s sequence
 	p := make([]byte, 1<<20)
 	for left := n; left > 0; left -= len(p) {
 		p = p[:min(len(p), left)]
 		s.fill(p)
-		_, err := f.Write(p)
-		must(t, err)
+		tlstest.Value(f.Write(p))(t)
 	}
-	_, err = f.Seek(0, io.SeekStart)
-	must(t, err)
+	tlstest.Value(f.Seek(0, io.SeekStart))(t)
 	return f
 }
 
@@ -50,12 +48,9 @@ func TestKernelSendFile(t *testing.T) {
 			}
 			f := bigFile(t, size)
 			want := sha256.New()
-			if _, err := io.Copy(want, f); err != nil {
-				t.Fatal(err)
-			}
-			_, err := f.Seek(0, io.SeekStart)
-			must(t, err)
-			sent := later(func() error {
+			tlstest.Value(io.Copy(want, f))(t)
+			tlstest.Value(f.Seek(0, io.SeekStart))(t)
+			sent := tlstest.Later(func() error {
 				n, err := server.sendFile(f)
 				if n != int64(size) {
 					err = errors.Join(err, io.ErrShortWrite)
@@ -65,8 +60,8 @@ func TestKernelSendFile(t *testing.T) {
 			upload := make([]byte, 1<<20)
 			var up sequence
 			up.fill(upload)
-			uploaded := later(func() error { _, err := client.Write(upload); return errors.Join(err, client.CloseWrite()) })
-			read := later(func() error {
+			uploaded := tlstest.Later(func() error { _, err := client.Write(upload); return errors.Join(err, client.CloseWrite()) })
+			read := tlstest.Later(func() error {
 				got, err := io.ReadAll(server)
 				if err == nil && string(got) != string(upload) {
 					err = errors.New("the server got something else")
@@ -80,9 +75,9 @@ func TestKernelSendFile(t *testing.T) {
 			if string(got.Sum(nil)) != string(want.Sum(nil)) {
 				t.Error("the hash differs")
 			}
-			must(t, receive(t, sent, "sendfile"))
-			must(t, receive(t, uploaded, "the client's Write"))
-			must(t, receive(t, read, "the server's Read"))
+			done(t, sent, "sendfile")
+			done(t, uploaded, "the client's Write")
+			done(t, read, "the server's Read")
 		})
 	}
 }
@@ -101,12 +96,10 @@ func TestReadFromFile(t *testing.T) {
 				t.Errorf("records are %s, want %s", got, want)
 			}
 			f := bigFile(t, size)
-			all, err := os.ReadFile(f.Name())
-			must(t, err)
-			_, err = f.Seek(5, io.SeekStart)
-			must(t, err)
+			all := tlstest.Value(os.ReadFile(f.Name()))(t)
+			tlstest.Value(f.Seek(5, io.SeekStart))(t)
 			part := &io.LimitedReader{R: f, N: 1000}
-			sent := later(func() error {
+			sent := tlstest.Later(func() error {
 				n, err := server.ReadFrom(part)
 				m, err2 := server.ReadFrom(f)
 				if n != 1000 || part.N != 0 || m != size-1005 {
@@ -123,7 +116,7 @@ func TestReadFromFile(t *testing.T) {
 			if err != nil || string(got) != string(all[5:]) {
 				t.Errorf("got %d bytes and %v, want %d", len(got), err, size-5)
 			}
-			must(t, receive(t, sent, "ReadFrom"))
+			done(t, sent, "ReadFrom")
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestListenBadly: what cannot be listened on.
@@ -22,13 +23,10 @@ func TestListenBadly(t *testing.T) {
 			l.Close()
 			t.Error("Listen takes a context that no server can have")
 		}
-		plain, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
+		plain := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		defer plain.Close()
-		c, err := net.Dial("tcp", plain.Addr().String())
-		must(t, err)
-		defer c.Close()
-		_, err = NewListener(plain, x).Accept()
+		defer tlstest.Value(net.Dial("tcp", plain.Addr().String()))(t).Close()
+		_, err := NewListener(plain, x).Accept()
 		var temporary interface{ Temporary() bool }
 		if err == nil || errors.As(err, &temporary) && temporary.Temporary() {
 			t.Errorf("Accept says %v, which a server would wait out", err)
@@ -44,8 +42,7 @@ func TestSetContext(t *testing.T) {
 	d := Dialer{Context: cx}
 	dial := func(want cssl.TLSVersion) net.Conn {
 		t.Helper()
-		c, err := d.Dial("tcp", l.Addr().String())
-		must(t, err)
+		c := tlstest.Value(d.Dial("tcp", l.Addr().String()))(t)
 		if v := c.(*Conn).State().Version; v != want {
 			t.Errorf("%v, want %v", v, want)
 		}
@@ -57,8 +54,8 @@ func TestSetContext(t *testing.T) {
 	c := dial(cssl.TLS12)
 	echoes(t, c)
 	echoes(t, old)
-	must(t, c.Close())
-	must(t, old.Close())
+	tlstest.Must(t, c.Close())
+	tlstest.Must(t, old.Close())
 }
 
 // TestAcceptFails: with a Context that was closed Accept answers an error that is temporary, closes the
@@ -67,13 +64,11 @@ func TestAcceptFails(t *testing.T) {
 	sx, cx := contexts(t)
 	bad, _ := contexts(t)
 	bad.Close()
-	l, err := Listen("tcp", "127.0.0.1:0", bad)
-	must(t, err)
+	l := tlstest.Value(Listen("tcp", "127.0.0.1:0", bad))(t)
 	defer l.Close()
-	refused, err := net.Dial("tcp", l.Addr().String())
-	must(t, err)
+	refused := tlstest.Value(net.Dial("tcp", l.Addr().String()))(t)
 	defer refused.Close()
-	_, err = l.Accept()
+	_, err := l.Accept()
 	var ne net.Error
 	if !errors.As(err, &ne) || !ne.(interface{ Temporary() bool }).Temporary() || ne.Timeout() {
 		t.Fatalf("got %v, want a net.Error that is temporary", err)
@@ -82,12 +77,9 @@ func TestAcceptFails(t *testing.T) {
 		t.Errorf("%d bytes came over a connection that was refused", n)
 	}
 	l.SetContext(sx)
-	c, err := net.Dial("tcp", l.Addr().String())
-	must(t, err)
-	s, err := l.Accept()
-	must(t, err)
-	client, err := Client(c, cx, cssl.ConnConfig{ServerName: "localhost"})
-	must(t, err)
+	c := tlstest.Value(net.Dial("tcp", l.Addr().String()))(t)
+	s := tlstest.Value(l.Accept())(t)
+	client := tlstest.Value(Client(c, cx, cssl.ConnConfig{ServerName: "localhost"}))(t)
 	defer client.Close()
 	defer s.Close()
 	shake(t, client, s.(*Conn))
@@ -98,11 +90,10 @@ func TestAcceptFails(t *testing.T) {
 func TestSetContextInUse(t *testing.T) {
 	const times = 200 / scale
 	first, _ := contexts(t)
-	l, err := Listen("unix", socketPath(t), first)
-	must(t, err)
+	l := tlstest.Value(Listen("unix", socketPath(t), first))(t)
 	refused := serveOn(t, l)
 	stop := make(chan struct{})
-	dialling := later(func() error {
+	dialling := tlstest.Later(func() error {
 		for {
 			select {
 			case <-stop:
@@ -119,15 +110,14 @@ func TestSetContextInUse(t *testing.T) {
 		}
 	})
 	for range times {
-		next, err := cssl.NewServerContext(serverConfig())
-		must(t, err)
+		next := tlstest.Value(cssl.NewServerContext(serverConfig()))(t)
 		t.Cleanup(next.Close)
 		old := l.context.Load()
 		l.SetContext(next)
 		old.Close()
 	}
 	close(stop)
-	must(t, receive(t, dialling, "the clients"))
+	done(t, dialling, "the clients")
 	if n := refused.Load(); n != 0 {
 		t.Errorf("%d connections were refused", n)
 	}

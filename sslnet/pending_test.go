@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -20,19 +21,12 @@ import (
 func held(t *testing.T, network string, places int) (l *Listener, client *cssl.Context) {
 	t.Helper()
 	sx, cx := contexts(t)
-	below, address := network, "127.0.0.1:0"
-	if network == "stream" {
-		below = "tcp"
-	}
-	if network == "unix" {
-		address = socketPath(t)
-	}
-	nl, err := net.Listen(below, address)
-	must(t, err)
+	at := map[string][2]string{"tcp": {"tcp", "127.0.0.1:0"}, "stream": {"tcp", "127.0.0.1:0"}, "unix": {"unix", socketPath(t)}}[network]
+	nl := tlstest.Value(net.Listen(at[0], at[1]))(t)
 	l = NewListener(&announcing{nl, network == "stream", make(chan struct{}, 100)}, sx)
 	l.MaxHandshakes = places
 	l.pending.init()
-	l.pending.silent.patience, l.pending.begun.patience = 2*hang, 2*hang
+	l.pending.silent.patience, l.pending.begun.patience = 2*tlstest.Hang, 2*tlstest.Hang
 	t.Cleanup(func() { l.Close() })
 	return l, cx
 }
@@ -60,7 +54,7 @@ func (a *announcing) Accept() (net.Conn, error) {
 // outwait makes the patience with all that wait now end.
 func (p *pending) outwait() {
 	p.mu.Lock()
-	p.start = p.start.Add(-2 * hang)
+	p.start = p.start.Add(-2 * tlstest.Hang)
 	p.mu.Unlock()
 	signal(p.free)
 }
@@ -89,30 +83,19 @@ func (p *pending) tried(n int) bool {
 	})
 }
 
-// waitFor waits for a condition.
-func waitFor(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(hang); !f(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no end of waiting for %s\n%s", what, stacks())
-		}
-	}
-}
-
 // knock connects to l without a word.
 func knock(t *testing.T, l *Listener) net.Conn {
 	t.Helper()
-	c, err := net.Dial(l.Addr().Network(), l.Addr().String())
-	must(t, err)
+	c := tlstest.Value(net.Dial(l.Addr().Network(), l.Addr().String()))(t)
 	t.Cleanup(func() { c.Close() })
-	must(t, c.SetDeadline(time.Now().Add(hang)))
+	tlstest.Must(t, c.SetDeadline(time.Now().Add(tlstest.Hang)))
 	return c
 }
 
 // accepting accepts one connection.
 func accepting(l *Listener) (<-chan *Conn, <-chan error) {
 	ch := make(chan *Conn, 1)
-	return ch, later(func() error {
+	return ch, tlstest.Later(func() error {
 		c, err := l.Accept()
 		if err == nil {
 			ch <- c.(*Conn)
@@ -124,11 +107,8 @@ func accepting(l *Listener) (<-chan *Conn, <-chan error) {
 // TestEvictionIsTimeout: an eviction is found like any other timeout, but a
 // retry is of no use.
 func TestEvictionIsTimeout(t *testing.T) {
-	var ne net.Error
 	err := ErrHandshakeEvicted
-	if !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &ne) || !ne.Timeout() {
-		t.Errorf("%v is no timeout", err)
-	}
+	timedOut(t, err)
 	if err.(interface{ Temporary() bool }).Temporary() {
 		t.Errorf("%v is temporary", err)
 	}
@@ -169,36 +149,33 @@ func TestHandshakeEvicted(t *testing.T) {
 				}
 			})
 			for n := 1; n <= silent; n++ {
-				if got := receive(t, accepted, "a connection"); got != n {
+				if got := tlstest.Receive(t, accepted, "a connection"); got != n {
 					t.Fatalf("connection %d, want %d", got, n)
 				}
 				if n%places == 0 {
-					waitFor(t, "all to be tried", func() bool { return p.tried(places) })
+					tlstest.Until(t, "all to be tried", func() bool { return p.tried(places) })
 					if len(accepted) > 0 {
 						t.Fatal("a connection was accepted before the time of another was over")
 					}
 					p.outwait()
 				}
 			}
-			client, err := Client(honest, cx, cssl.ConnConfig{ServerName: "localhost"})
-			must(t, err)
-			must(t, client.Handshake())
+			client := tlstest.Value(Client(honest, cx, cssl.ConnConfig{ServerName: "localhost"}))(t)
+			tlstest.Must(t, client.Handshake())
 			echoes(t, client)
-			must(t, client.Close())
+			tlstest.Must(t, client.Close())
 			// One more place was all that the honest one needed.
 			const gone = silent - places + 1
 			for i, c := range conns {
 				if i >= gone {
-					must(t, c.SetReadDeadline(longAgo))
+					tlstest.Must(t, c.SetReadDeadline(longAgo))
 				}
 				if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) != (i >= gone) {
 					t.Errorf("silent peer %d reads %v", i, err)
 				}
 			}
 			for range gone {
-				if err := receive(t, failed, "an eviction"); !errors.Is(err, ErrHandshakeEvicted) {
-					t.Errorf("the handshake returned %v", err)
-				}
+				fails(t, failed, "an eviction", ErrHandshakeEvicted)
 			}
 			for _, c := range conns {
 				c.Close()
@@ -222,78 +199,59 @@ func TestEvictionIsFair(t *testing.T) {
 	var ours []*handshaking
 	for range 3 {
 		conns = append(conns, knock(t, l))
-		c, err := l.Accept()
-		must(t, err)
+		c := tlstest.Value(l.Accept())(t)
 		defer c.Close()
 		ours = append(ours, c.(*Conn).transport.(*handshaking))
 	}
-	slowest := func() *handshaking {
-		return look(p, func() *handshaking { h, _ := p.slowest(); return h })
+	slowest := func(want int) { // -1 is none
+		t.Helper()
+		got := look(p, func() *handshaking { h, _ := p.slowest(); return h })
+		if i := slices.Index(ours, got); i != want || got != nil && i < 0 {
+			t.Errorf("%d is the slowest, want %d", i, want)
+		}
 	}
-	if slowest() != nil {
-		t.Error("a peer had no time")
-	}
-	_, err := conns[0].Write([]byte{22})
-	must(t, err)
-	waitFor(t, "the byte", func() bool { return look(p, ours[0].late) })
+	slowest(-1)
+	tlstest.Value(conns[0].Write([]byte{22}))(t)
+	tlstest.Until(t, "the byte", func() bool { return look(p, ours[0].late) })
 	p.outwait()
-	if got := slowest(); got != ours[1] {
-		t.Errorf("%d is the slowest, want 1", slices.Index(ours, got))
-	}
+	slowest(1)
 	// The hello of 1 is answered, however late. A byte now and then is no reason to wait.
 	first := hello(t)
-	begun := func(h *handshaking) func() bool {
-		return func() bool { return look(p, func() bool { return h.queue == &p.begun }) }
-	}
 	var shaken []<-chan error
 	for i := 1; i <= 2; i++ {
-		_, err = conns[i].Write(first[:1])
-		must(t, err)
-		shaken = append(shaken, later(ours[i].c.Handshake))
-		waitFor(t, "the first byte to be noted", begun(ours[i]))
+		tlstest.Value(conns[i].Write(first[:1]))(t)
+		shaken = append(shaken, tlstest.Later(ours[i].c.Handshake))
+		tlstest.Until(t, "the first byte to be noted", func() bool { return look(p, func() bool { return ours[i].queue == &p.begun }) })
 	}
 	p.outwait()
-	_, err = conns[1].Write(first[1:])
-	must(t, err)
-	_, err = io.ReadFull(conns[1], make([]byte, 100))
-	must(t, err)
-	waitFor(t, "the answer to be noted", func() bool { return look(p, func() bool { return p.begun.Back().Value == ours[1] }) })
+	tlstest.Value(conns[1].Write(first[1:]))(t)
+	tlstest.Value(io.ReadFull(conns[1], make([]byte, 100)))(t)
+	tlstest.Until(t, "the answer to be noted", func() bool { return look(p, func() bool { return p.begun.Back().Value == ours[1] }) })
 	moved := func(h *handshaking, r tlsio.Result) {
 		h.c.mu.Lock()
 		defer h.c.mu.Unlock()
 		h.moved(r)
 	}
 	moved(ours[2], tlsio.Result{In: true, Want: tlsio.WantRead})
-	_, err = conns[0].Write(first[:1])
-	must(t, err)
-	if got := slowest(); got != ours[2] {
-		t.Errorf("%d is the slowest, want 2", slices.Index(ours, got))
-	}
+	tlstest.Value(conns[0].Write(first[:1]))(t)
+	slowest(2)
 	// Who has lost his place does not get it back.
 	look(p, func() bool { p.remove(ours[2]); return true })
 	moved(ours[2], tlsio.Result{Out: true, Want: tlsio.WantRead})
 	if n := p.count(); n != 2 {
 		t.Errorf("%d are pending, want 2", n)
 	}
-	must(t, ours[2].c.Close())
-	if got := slowest(); got != nil {
-		t.Errorf("%d is the slowest, want none", slices.Index(ours, got))
-	}
+	tlstest.Must(t, ours[2].c.Close())
+	slowest(-1)
 	p.outwait()
 	look(p, func() bool { ours[1].ours = true; return true }) // it waits for a decision
-	if got := slowest(); got != nil {
-		t.Errorf("%d is the slowest, want none", slices.Index(ours, got))
-	}
+	slowest(-1)
 	p.outwait()
 	look(p, func() bool { ours[1].ours = false; return true })
-	if got := slowest(); got != ours[1] {
-		t.Errorf("%d is the slowest, want 1", slices.Index(ours, got))
-	}
-	must(t, ours[1].c.Close())
+	slowest(1)
+	tlstest.Must(t, ours[1].c.Close())
 	for _, end := range shaken {
-		if err := receive(t, end, "a handshake"); !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
-		}
+		fails(t, end, "a handshake", net.ErrClosed)
 	}
 }
 
@@ -302,14 +260,12 @@ func hello(t *testing.T) []byte {
 	t.Helper()
 	_, cx := contexts(t)
 	a, b := net.Pipe()
-	c, err := Client(a, cx, cssl.ConnConfig{ServerName: "localhost"})
-	must(t, err)
-	shaken := later(c.Handshake)
+	c := tlstest.Value(Client(a, cx, cssl.ConnConfig{ServerName: "localhost"}))(t)
+	shaken := tlstest.Later(c.Handshake)
 	buf := make([]byte, 4096)
-	n, err := b.Read(buf)
-	must(t, err)
-	must(t, b.Close())
-	if receive(t, shaken, "the handshake") == nil {
+	n := tlstest.Value(b.Read(buf))(t)
+	tlstest.Must(t, b.Close())
+	if tlstest.Receive(t, shaken, "the handshake") == nil {
 		t.Error("a handshake without a peer")
 	}
 	c.Close()
@@ -321,43 +277,40 @@ func hello(t *testing.T) []byte {
 func TestPlaceIsFreed(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, l *Listener, peer net.Conn, c *Conn, cx *cssl.Context){
 		"done": func(t *testing.T, _ *Listener, peer net.Conn, c *Conn, cx *cssl.Context) {
-			client, err := Client(peer, cx, cssl.ConnConfig{ServerName: "localhost"})
-			must(t, err)
+			client := tlstest.Value(Client(peer, cx, cssl.ConnConfig{ServerName: "localhost"}))(t)
 			shake(t, client, c)
 			t.Cleanup(func() { client.Close() })
 		},
 		"failed": func(t *testing.T, _ *Listener, peer net.Conn, c *Conn, _ *cssl.Context) {
-			_, err := io.WriteString(peer, "EHLO example.test\r\n")
-			must(t, err)
+			tlstest.Value(io.WriteString(peer, "EHLO example.test\r\n"))(t)
 			if c.Handshake() == nil {
 				t.Error("a handshake with SMTP")
 			}
 		},
-		"closed": func(t *testing.T, _ *Listener, _ net.Conn, c *Conn, _ *cssl.Context) { must(t, c.Close()) },
+		"closed": func(t *testing.T, _ *Listener, _ net.Conn, c *Conn, _ *cssl.Context) { tlstest.Must(t, c.Close()) },
 		"listener closed": func(t *testing.T, l *Listener, _ net.Conn, _ *Conn, _ *cssl.Context) {
-			must(t, l.Close())
+			tlstest.Must(t, l.Close())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, cx := held(t, "tcp", 1)
 			peer := knock(t, l)
-			nc, err := l.Accept()
-			must(t, err)
+			nc := tlstest.Value(l.Accept())(t)
 			defer nc.Close()
 			next := knock(t, l)
 			second, accepted := accepting(l)
 			for range 2 {
-				receive(t, l.Listener.(*announcing).accepted, "a connection")
+				tlstest.Receive(t, l.Listener.(*announcing).accepted, "a connection")
 			}
 			end(t, l, peer, nc.(*Conn), cx)
-			err = receive(t, accepted, "Accept")
+			err := tlstest.Receive(t, accepted, "Accept")
 			if name != "listener closed" {
-				must(t, err)
+				tlstest.Must(t, err)
 				c := <-second
 				if n := l.pending.count(); n != 1 {
 					t.Errorf("%d are pending", n)
 				}
-				must(t, c.Close())
+				tlstest.Must(t, c.Close())
 			} else if !errors.Is(err, net.ErrClosed) {
 				t.Errorf("Accept returned %v", err)
 			} else if got, err := next.Read(make([]byte, 1)); err == nil {
@@ -379,14 +332,14 @@ func TestPlacesAreFreed(t *testing.T) {
 		knock(t, l)
 		c, accepted := accepting(l)
 		if i < n {
-			must(t, receive(t, accepted, "Accept"))
+			done(t, accepted, "Accept")
 			defer (<-c).Close()
 		} else {
 			ends, second = append(ends, accepted), append(second, c)
 		}
 	}
 	for range 2 * n {
-		receive(t, l.Listener.(*announcing).accepted, "a connection")
+		tlstest.Receive(t, l.Listener.(*announcing).accepted, "a connection")
 	}
 	look(p, func() bool {
 		for p.silent.Len() > 0 {
@@ -396,7 +349,7 @@ func TestPlacesAreFreed(t *testing.T) {
 		return true
 	})
 	for i := range n {
-		must(t, receive(t, ends[i], "Accept"))
+		done(t, ends[i], "Accept")
 		defer (<-second[i]).Close()
 	}
 }
@@ -451,7 +404,7 @@ func TestEvictionRace(t *testing.T) {
 		})
 	}
 	dialling.Wait()
-	waitFor(t, "the handshakes to end", func() bool { return p.count() == 0 })
+	tlstest.Until(t, "the handshakes to end", func() bool { return p.count() == 0 })
 	l.Close()
 	work.Wait()
 }
@@ -475,20 +428,17 @@ func TestListenerSettings(t *testing.T) {
 		"defaults":          {plain, func(*Listener) {}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := Listen("tcp", "127.0.0.1:0", c.x)
-			must(t, err)
+			l := tlstest.Value(Listen("tcp", "127.0.0.1:0", c.x))(t)
 			c.change(l)
 			_, accepted := accepting(l)
 			if c.setting == "" {
-				must(t, l.Close())
-				if err := receive(t, accepted, "Accept"); !errors.Is(err, net.ErrClosed) {
-					t.Errorf("Accept returned %v", err)
-				}
+				tlstest.Must(t, l.Close())
+				fails(t, accepted, "Accept", net.ErrClosed)
 				return
 			}
 			defer l.Close()
 			var e *cssl.ConfigError
-			if err := receive(t, accepted, "Accept"); !errors.As(err, &e) || e.Setting != c.setting {
+			if err := tlstest.Receive(t, accepted, "Accept"); !errors.As(err, &e) || e.Setting != c.setting {
 				t.Errorf("Accept returned %v", err)
 			}
 		})
@@ -506,26 +456,18 @@ func TestHTTP2BehindDecision(t *testing.T) {
 	})
 	for _, allowed := range []bool{false, true} {
 		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
-			l, err := Listen("tcp", "127.0.0.1:0", plain)
-			must(t, err)
+			l := tlstest.Value(Listen("tcp", "127.0.0.1:0", plain))(t)
 			defer l.Close()
 			if allowed {
 				l.AllowHTTP2()
 			}
-			shaken := later(func() error {
-				c, err := l.Accept()
-				if err != nil {
-					return err
-				}
-				defer c.Close()
-				return c.(*Conn).Handshake()
-			})
+			shaken := tlstest.Later(acceptAndShake(l))
 			client, err := (&Dialer{Context: cx, Config: cssl.ConnConfig{ServerName: "localhost"}}).Dial("tcp", l.Addr().String())
 			if err == nil {
 				defer client.Close()
 			}
 			var e *cssl.ConfigError
-			if err := receive(t, shaken, "Handshake"); allowed != (err == nil) || !allowed && (!errors.As(err, &e) || e.Setting != "ALPN") {
+			if err := tlstest.Receive(t, shaken, "Handshake"); allowed != (err == nil) || !allowed && (!errors.As(err, &e) || e.Setting != "ALPN") {
 				t.Errorf("Handshake: %v", err)
 			}
 		})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -25,72 +26,57 @@ func TestRefused(t *testing.T) {
 	defer a.Close()
 	defer b.Close()
 	done, _ := networks["tcp"](t)
-	must(t, done.Close())
+	tlstest.Must(t, done.Close())
 	var noTCP *net.TCPConn
 	var noUnix *net.UnixConn
 	var noConn *Conn
-	named := cssl.ConnConfig{ServerName: "localhost"}
+	named, unnamed := cssl.ConnConfig{ServerName: "localhost"}, cssl.ConnConfig{}
+	asServer := func(c net.Conn, x *cssl.Context, _ cssl.ConnConfig) (*Conn, error) { return Server(c, x) }
 	for name, tc := range map[string]struct {
+		make func(net.Conn, *cssl.Context, cssl.ConnConfig) (*Conn, error)
 		conn net.Conn
 		x    *cssl.Context
 		cfg  cssl.ConnConfig
 		want string
 	}{
-		"no connection":        {nil, cx, named, "the connection is nil"},
-		"no TCP connection":    {noTCP, cx, named, "the connection is nil"},
-		"no unix connection":   {noUnix, cx, named, "the connection is nil"},
-		"no Conn":              {noConn, cx, named, "the connection is nil"},
-		"no context":           {a, nil, named, "the Context is nil"},
-		"a server's context":   {a, sx, named, "Client needs a client's Context"},
-		"no tail":              {a, noTailClient, named, "Tail"},
-		"a closed context":     {a, closedClient, named, "closed"},
-		"a closed connection":  {done, cx, named, "use of closed network connection"},
-		"an empty connection":  {new(net.TCPConn), cx, named, "invalid argument"},
-		"no name to check":     {a, cx, cssl.ConnConfig{}, "ServerName"},
-		"a name with a NUL":    {a, cx, cssl.ConnConfig{ServerName: "a\x00b"}, "NUL"},
-		"no name over a valve": {newValve(a), cx, cssl.ConnConfig{}, "ServerName"},
+		"Client: no connection":        {Client, nil, cx, named, "the connection is nil"},
+		"Client: no TCP connection":    {Client, noTCP, cx, named, "the connection is nil"},
+		"Client: no unix connection":   {Client, noUnix, cx, named, "the connection is nil"},
+		"Client: no Conn":              {Client, noConn, cx, named, "the connection is nil"},
+		"Client: no context":           {Client, a, nil, named, "the Context is nil"},
+		"Client: a server's context":   {Client, a, sx, named, "Client needs a client's Context"},
+		"Client: no tail":              {Client, a, noTailClient, named, "Tail"},
+		"Client: a closed context":     {Client, a, closedClient, named, "closed"},
+		"Client: a closed connection":  {Client, done, cx, named, "use of closed network connection"},
+		"Client: an empty connection":  {Client, new(net.TCPConn), cx, named, "invalid argument"},
+		"Client: no name to check":     {Client, a, cx, unnamed, "ServerName"},
+		"Client: a name with a NUL":    {Client, a, cx, cssl.ConnConfig{ServerName: "a\x00b"}, "NUL"},
+		"Client: no name over a valve": {Client, newValve(a), cx, unnamed, "ServerName"},
+		"Server: no connection":        {asServer, nil, sx, unnamed, "the connection is nil"},
+		"Server: no TCP connection":    {asServer, noTCP, sx, unnamed, "the connection is nil"},
+		"Server: no context":           {asServer, a, nil, unnamed, "the Context is nil"},
+		"Server: a client's context":   {asServer, a, cx, unnamed, "Server needs a server's Context"},
+		"Server: no tail":              {asServer, a, noTail, unnamed, "Tail"},
+		"Server: a closed context":     {asServer, a, closed, unnamed, "closed"},
+		"Server: a closed connection":  {asServer, done, sx, unnamed, "use of closed network connection"},
 	} {
-		t.Run("Client: "+name, func(t *testing.T) {
-			refused(t, tc.want, func() (*Conn, error) { return Client(tc.conn, tc.x, tc.cfg) })
-		})
-	}
-	for name, tc := range map[string]struct {
-		conn net.Conn
-		x    *cssl.Context
-		want string
-	}{
-		"no connection":       {nil, sx, "the connection is nil"},
-		"no TCP connection":   {noTCP, sx, "the connection is nil"},
-		"no context":          {a, nil, "the Context is nil"},
-		"a client's context":  {a, cx, "Server needs a server's Context"},
-		"no tail":             {a, noTail, "Tail"},
-		"a closed context":    {a, closed, "closed"},
-		"a closed connection": {done, sx, "use of closed network connection"},
-	} {
-		t.Run("Server: "+name, func(t *testing.T) {
-			refused(t, tc.want, func() (*Conn, error) { return Server(tc.conn, tc.x) })
+		t.Run(name, func(t *testing.T) {
+			alive := live.Conns()
+			c, err := tc.make(tc.conn, tc.x, tc.cfg)
+			if c != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v and %v, want an error with %q", c, err, tc.want)
+			}
+			if n := live.Conns(); n != alive {
+				t.Errorf("%d SSLs more than before", n-alive)
+			}
 		})
 	}
 	// It was not touched.
-	client, err := Client(a, cx, named)
-	must(t, err)
+	client := tlstest.Value(Client(a, cx, named))(t)
 	defer client.Close()
-	server, err := Server(b, sx)
-	must(t, err)
+	server := tlstest.Value(Server(b, sx))(t)
 	defer server.Close()
 	shake(t, client, server)
-}
-
-func refused(t *testing.T, want string, f func() (*Conn, error)) {
-	t.Helper()
-	alive := live.Conns()
-	c, err := f()
-	if c != nil || err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v and %v, want an error with %q", c, err, want)
-	}
-	if n := live.Conns(); n != alive {
-		t.Errorf("%d SSLs more than before", n-alive)
-	}
 }
 
 // homeless is a connection without addresses.
@@ -104,21 +90,18 @@ func TestNoAddresses(t *testing.T) {
 	a, b := net.Pipe()
 	client, server := pairOver(t, homeless{a}, homeless{b})
 	shake(t, client, server)
-	must(t, client.SetReadDeadline(longAgo))
+	tlstest.Must(t, client.SetReadDeadline(longAgo))
 	timedOut(t, reading(client)())
-	client.SetCloseTimeout(hang)
-	must(t, client.Close())
+	client.SetCloseTimeout(tlstest.Hang)
+	tlstest.Must(t, client.Close())
 	is(t, reading(client)(), net.ErrClosed)
 }
 
 // TestExporter: both ends derive the same, and a wrong question is an error.
 func TestExporter(t *testing.T) {
-	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
-		a, err := client.ExportKeyingMaterial("EXPERIMENTAL test", []byte("context"), 40)
-		must(t, err)
-		b, err := server.ExportKeyingMaterial("EXPERIMENTAL test", []byte("context"), 40)
-		must(t, err)
+	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
+		a := tlstest.Value(client.ExportKeyingMaterial("EXPERIMENTAL test", []byte("context"), 40))(t)
+		b := tlstest.Value(server.ExportKeyingMaterial("EXPERIMENTAL test", []byte("context"), 40))(t)
 		if len(a) != 40 || string(a) != string(b) {
 			t.Errorf("the ends have %x and %x", a, b)
 		}
@@ -135,43 +118,36 @@ func TestExporter(t *testing.T) {
 // TestRekeyOfOtherVersion: there is no KeyUpdate in TLS 1.2, and no renegotiation in TLS 1.3 or where it was not
 // allowed.
 func TestRekeyOfOtherVersion(t *testing.T) {
-	for name, network := range networks {
-		for what, tc := range map[string]struct {
-			v  change
-			op func(*Conn) error
-		}{
-			"KeyUpdate":            {v12, func(c *Conn) error { return c.KeyUpdate(true) }},
-			"Renegotiate":          {v13, (*Conn).Renegotiate},
-			"Renegotiate, refused": {func(s, c *cssl.Config) { s.MaxVersion = cssl.TLS12 }, (*Conn).Renegotiate},
-		} {
-			t.Run(name+" "+what, func(t *testing.T) {
-				client, server := connect(t, network, tc.v)
+	for what, tc := range map[string]struct {
+		v  change
+		op func(*Conn) error
+	}{
+		"KeyUpdate":            {v12, func(c *Conn) error { return c.KeyUpdate(true) }},
+		"Renegotiate":          {v13, (*Conn).Renegotiate},
+		"Renegotiate, refused": {func(s, c *cssl.Config) { s.MaxVersion = cssl.TLS12 }, (*Conn).Renegotiate},
+	} {
+		t.Run(what, func(t *testing.T) {
+			connected(t, networks, func(t *testing.T, client, server *Conn) {
 				is(t, tc.op(client), tlsio.ErrState)
 				is(t, tc.op(server), tlsio.ErrState)
-				sent := later(func() error { return send(client, 100, 10) })
-				must(t, expect(server, 100))
-				must(t, receive(t, sent, "Write"))
-			})
-		}
+				flows(t, client, server, 100, 10)
+			}, tc.v)
+		})
 	}
 }
 
 // TestOverLimit: a peer that asks for too many keys gets close_notify, and the reader tlsio.ErrLimit.
 func TestOverLimit(t *testing.T) {
-	for name, network := range networks {
-		t.Run(name, func(t *testing.T) {
-			client, server := connect(t, network, func(s, _ *cssl.Config) { s.MaxMessages = 2 })
-			for range 3 {
-				must(t, client.KeyUpdate(false))
-			}
-			is(t, reading(server)(), tlsio.ErrLimit)
-			_, err := server.Write([]byte("x"))
-			is(t, err, tlsio.ErrLimit)
-			closed := later(server.Close)
-			is(t, reading(client)(), io.EOF)
-			must(t, receive(t, closed, "Close"))
-		})
-	}
+	connected(t, networks, func(t *testing.T, client, server *Conn) {
+		for range 3 {
+			tlstest.Must(t, client.KeyUpdate(false))
+		}
+		is(t, reading(server)(), tlsio.ErrLimit)
+		is(t, writing(server)(), tlsio.ErrLimit)
+		closed := tlstest.Later(server.Close)
+		is(t, reading(client)(), io.EOF)
+		done(t, closed, "Close")
+	}, func(s, _ *cssl.Config) { s.MaxMessages = 2 })
 }
 
 // diverted is a socket whose Control answers a regular file, which epoll refuses.
@@ -186,14 +162,12 @@ func (d diverted) Control(f func(fd uintptr)) error { f(d.f.Fd()); return nil }
 // other direction fails instead of waiting for ever.
 func TestCrossRefused(t *testing.T) {
 	client, server := pair(t, networks["tcp"])
-	f, err := os.Create(socketPath(t))
-	must(t, err)
+	f := tlstest.Value(os.Create(socketPath(t)))(t)
 	defer f.Close()
 	s := client.transport.(*socket)
 	raw := s.raw
 	s.raw = diverted{raw, f}
-	_, err = client.Write([]byte("x")) // which must read, in the handshake
-	is(t, err, syscall.EPERM)
+	is(t, writing(client)(), syscall.EPERM) // it must read, in the handshake
 	s.raw = raw
 	shake(t, client, server)
 }

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"syscall"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -20,29 +22,25 @@ type ending struct {
 	read, write []error
 }
 
+func hangUp(t *testing.T, c net.Conn) { tlstest.Must(t, c.Close()) }
+
 var endings = []ending{
 	{"tcp", "reset", func(t *testing.T, c net.Conn) {
-		must(t, c.(*net.TCPConn).SetLinger(0))
-		must(t, c.Close())
+		tlstest.Must(t, c.(*net.TCPConn).SetLinger(0))
+		tlstest.Must(t, c.Close())
 	}, []error{syscall.ECONNRESET}, []error{syscall.ECONNRESET, syscall.EPIPE}},
 	// A FIN alone leaves the other direction open, until something is sent there.
-	{"tcp", "FIN", func(t *testing.T, c net.Conn) { must(t, c.Close()) },
-		[]error{io.ErrUnexpectedEOF, syscall.ECONNRESET}, []error{syscall.ECONNRESET, syscall.EPIPE}},
-	{"unix", "end", func(t *testing.T, c net.Conn) { must(t, c.Close()) },
-		[]error{io.ErrUnexpectedEOF, syscall.ECONNRESET}, []error{syscall.ECONNRESET, syscall.EPIPE}},
-	{"pipe", "end", func(t *testing.T, c net.Conn) { must(t, c.Close()) },
-		[]error{io.ErrUnexpectedEOF}, []error{io.ErrClosedPipe}},
+	{"tcp", "FIN", hangUp, []error{io.ErrUnexpectedEOF, syscall.ECONNRESET}, []error{syscall.ECONNRESET, syscall.EPIPE}},
+	{"unix", "end", hangUp, []error{io.ErrUnexpectedEOF, syscall.ECONNRESET}, []error{syscall.ECONNRESET, syscall.EPIPE}},
+	{"pipe", "end", hangUp, []error{io.ErrUnexpectedEOF}, []error{io.ErrClosedPipe}},
 }
 
 // oneOf fails unless err is one of those.
 func oneOf(t *testing.T, what string, err error, want []error) {
 	t.Helper()
-	for _, w := range want {
-		if errors.Is(err, w) {
-			return
-		}
+	if !slices.ContainsFunc(want, func(w error) bool { return errors.Is(err, w) }) {
+		t.Errorf("%s: %v, want one of %v", what, err, want)
 	}
-	t.Errorf("%s: %v, want one of %v", what, err, want)
 }
 
 // write writes until there is an error: the kernel takes some before it knows.
@@ -62,7 +60,7 @@ func gone(t *testing.T, over map[string]network, test func(t *testing.T, e endin
 				client, server := pair(t, over[e.network], v)
 				test(t, e, client, server)
 				for _, c := range []*Conn{client, server} {
-					c.SetCloseTimeout(hang) // it is not needed
+					c.SetCloseTimeout(tlstest.Hang) // it is not needed
 					if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 						t.Errorf("Close: %v", err)
 					}
@@ -76,12 +74,11 @@ func gone(t *testing.T, over map[string]network, test func(t *testing.T, e endin
 func TestGoneBeforeHandshake(t *testing.T) {
 	for _, first := range []string{"", "\x16", "\x16\x03\x01\x02\x00\x01"} {
 		gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
-			shaken := later(server.Handshake)
+			shaken := tlstest.Later(server.Handshake)
 			waiting(t, server, &server.reader, tlsio.WantRead)
-			_, err := client.NetConn().Write([]byte(first))
-			must(t, err)
+			say(t, client.NetConn(), first)
 			e.end(t, client.NetConn())
-			err = receive(t, shaken, "Handshake")
+			err := tlstest.Receive(t, shaken, "Handshake")
 			oneOf(t, "Handshake", err, e.read)
 			if again := server.Handshake(); again != err {
 				t.Errorf("a second Handshake: %v, want %v", again, err)
@@ -93,15 +90,15 @@ func TestGoneBeforeHandshake(t *testing.T) {
 // TestGoneInHandshake: the client goes when the server has answered it.
 func TestGoneInHandshake(t *testing.T) {
 	gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
-		shaken := later(client.Handshake)
+		shaken := tlstest.Later(client.Handshake)
 		waiting(t, client, &client.reader, tlsio.WantRead) // the client's first message has left
-		must(t, client.SetReadDeadline(longAgo))
-		timedOut(t, receive(t, shaken, "the client"))
-		ended := later(server.Handshake)
+		tlstest.Must(t, client.SetReadDeadline(longAgo))
+		timedOut(t, tlstest.Receive(t, shaken, "the client"))
+		ended := tlstest.Later(server.Handshake)
 		waiting(t, server, &server.reader, tlsio.WantRead)
 		e.end(t, client.NetConn())
 		// What was left unread below makes even a FIN a reset.
-		oneOf(t, "Handshake", receive(t, ended, "the server"), append(e.read, syscall.ECONNRESET))
+		oneOf(t, "Handshake", tlstest.Receive(t, ended, "the server"), append(e.read, syscall.ECONNRESET))
 		oneOf(t, "Read", reading(server)(), append(e.read, syscall.ECONNRESET))
 	})
 }
@@ -110,10 +107,10 @@ func TestGoneInHandshake(t *testing.T) {
 func TestGoneWhileReading(t *testing.T) {
 	gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
 		shake(t, client, server)
-		read := later(reading(server))
+		read := tlstest.Later(reading(server))
 		waiting(t, server, &server.reader, tlsio.WantRead)
 		e.end(t, client.NetConn())
-		oneOf(t, "Read", receive(t, read, "Read"), e.read)
+		oneOf(t, "Read", tlstest.Receive(t, read, "Read"), e.read)
 		oneOf(t, "a second Read", reading(server)(), e.read)
 		oneOf(t, "Write", write(server), append(e.write, e.read...)) // what has failed for both stays
 	})
@@ -124,14 +121,13 @@ func TestGoneWhileWriting(t *testing.T) {
 	gone(t, narrow, func(t *testing.T, e ending, client, server *Conn) {
 		shake(t, client, server)
 		full(t, server)
-		written := later(func() error { return write(server) })
+		written := tlstest.Later(func() error { return write(server) })
 		waiting(t, server, &server.writer, tlsio.WantWrite)
 		if v, ok := server.NetConn().(*valve); ok {
 			v.set(false)
 		}
-		nc := client.NetConn()
-		e.end(t, nc)
-		oneOf(t, "Write", receive(t, written, "Write"), e.write)
+		e.end(t, client.NetConn())
+		oneOf(t, "Write", tlstest.Receive(t, written, "Write"), e.write)
 		oneOf(t, "a second Write", write(server), e.write)
 		oneOf(t, "Read", reading(server)(), append(e.read, syscall.EPIPE))
 	})
@@ -142,9 +138,9 @@ func TestGoneAfterData(t *testing.T) {
 	const size = 10_000
 	gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
 		shake(t, client, server)
-		must(t, send(client, size, 1000))
+		tlstest.Must(t, send(client, size, 1000))
 		e.end(t, client.NetConn())
-		must(t, expect(server, size))
+		tlstest.Must(t, expect(server, size))
 		oneOf(t, "Read", reading(server)(), e.read)
 	})
 }
@@ -156,10 +152,9 @@ func settled(t *testing.T) {
 	a, b := networks["unix"](t)
 	defer a.Close()
 	defer b.Close()
-	read := later(func() error { _, err := b.Read(make([]byte, 1)); return err })
-	_, err := a.Write([]byte("x"))
-	must(t, err)
-	must(t, receive(t, read, "the poller"))
+	read := tlstest.Later(func() error { _, err := b.Read(make([]byte, 1)); return err })
+	say(t, a, "x")
+	done(t, read, "the poller")
 }
 
 // TestGoneInRecord: the end has come along with a part of a record, before anybody read. The poller tells of it
@@ -168,25 +163,24 @@ func TestGoneInRecord(t *testing.T) {
 	for _, part := range []string{"\x17", "\x17\x03\x03\x00\x20half of it"} {
 		gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
 			shake(t, client, server)
-			_, err := client.NetConn().Write([]byte(part))
-			must(t, err)
+			say(t, client.NetConn(), part)
 			e.end(t, client.NetConn())
 			settled(t)
-			oneOf(t, "Read", receive(t, later(reading(server)), "Read"), e.read)
+			oneOf(t, "Read", tlstest.Receive(t, tlstest.Later(reading(server)), "Read"), e.read)
 		})
 		gone(t, networks, func(t *testing.T, e ending, client, server *Conn) {
-			written := later(func() error { _, err := client.NetConn().Write([]byte("\x16" + part[1:])); return err })
+			written := tlstest.Later(func() error { _, err := client.NetConn().Write([]byte("\x16" + part[1:])); return err })
 			if e.network != "pipe" { // where it waits to be read
-				must(t, receive(t, written, "Write"))
+				done(t, written, "Write")
 				e.end(t, client.NetConn())
 				settled(t)
 			}
-			shaken := later(server.Handshake)
+			shaken := tlstest.Later(server.Handshake)
 			if e.network == "pipe" {
-				must(t, receive(t, written, "Write"))
+				done(t, written, "Write")
 				e.end(t, client.NetConn())
 			}
-			oneOf(t, "Handshake", receive(t, shaken, "Handshake"), e.read)
+			oneOf(t, "Handshake", tlstest.Receive(t, shaken, "Handshake"), e.read)
 		})
 	}
 }
@@ -198,21 +192,21 @@ func TestGoneWhileBoth(t *testing.T) {
 		t.Run(e.network+" "+e.name, func(t *testing.T) {
 			client, server := connect(t, narrow[e.network], v12, big)
 			read, rekeyed, _ := readMustWrite(t, client, server)
-			written := later(func() error { return write(server) })
+			written := tlstest.Later(func() error { return write(server) })
 			waiting(t, server, &server.writer, tlsio.WantWrite)
 			if v, ok := server.NetConn().(*valve); ok {
 				v.set(false)
 			}
 			e.end(t, client.NetConn())
 			all := append(e.read, e.write...)
-			oneOf(t, "Write", receive(t, written, "Write"), all)
-			oneOf(t, "Read", receive(t, read, "Read"), all)
+			oneOf(t, "Write", tlstest.Receive(t, written, "Write"), all)
+			oneOf(t, "Read", tlstest.Receive(t, read, "Read"), all)
 			// Data may stand before the renegotiation, and the end behind it.
-			emptied := later(func() error { _, err := io.Copy(io.Discard, client); return err })
-			if receive(t, emptied, "Read") == nil {
+			emptied := tlstest.Later(func() error { _, err := io.Copy(io.Discard, client); return err })
+			if tlstest.Receive(t, emptied, "Read") == nil {
 				t.Error("the client read to an end over a closed connection")
 			}
-			if err := receive(t, rekeyed, "Renegotiate"); err == nil {
+			if err := tlstest.Receive(t, rekeyed, "Renegotiate"); err == nil {
 				t.Error("Renegotiate came to an end over a closed connection")
 			}
 		})
@@ -222,36 +216,30 @@ func TestGoneWhileBoth(t *testing.T) {
 // TestCloseBelow: a program closes the connection below while a Read must write.
 // The peer hears of it at once: no descriptor of ours keeps the socket open.
 func TestCloseBelow(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			client, server := connect(t, narrow[network], v12, big)
-			read, rekeyed, _ := readMustWrite(t, client, server)
-			must(t, server.NetConn().Close())
-			is(t, receive(t, read, "Read"), net.ErrClosed)
-			below := client.NetConn()
-			ended := later(func() error { _, err := io.Copy(io.Discard, below); return err })
-			if err := receive(t, ended, "the end of input"); err != nil && !errors.Is(err, syscall.ECONNRESET) {
-				t.Errorf("the peer's end of input: %v", err)
-			}
-			client.SetCloseTimeout(0)
-			client.Close()
-			receive(t, rekeyed, "Renegotiate")
-		})
-	}
+	connected(t, narrowSockets, func(t *testing.T, client, server *Conn) {
+		read, rekeyed, _ := readMustWrite(t, client, server)
+		tlstest.Must(t, server.NetConn().Close())
+		fails(t, read, "Read", net.ErrClosed)
+		below := client.NetConn()
+		ended := tlstest.Later(func() error { _, err := io.Copy(io.Discard, below); return err })
+		if err := tlstest.Receive(t, ended, "the end of input"); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the peer's end of input: %v", err)
+		}
+		client.SetCloseTimeout(0)
+		client.Close()
+		tlstest.Receive(t, rekeyed, "Renegotiate")
+	}, v12, big)
 }
 
 // TestHalfCloseBare: a peer that ends its direction with a FIN alone, as programs do that know no close_notify, is
 // still written to.
 func TestHalfCloseBare(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			client, server := connect(t, networks[network])
-			must(t, client.NetConn().(interface{ CloseWrite() error }).CloseWrite())
-			is(t, reading(server)(), io.ErrUnexpectedEOF)
-			must(t, send(server, 1000, 100))
-			must(t, server.CloseWrite())
-			must(t, expect(client, 1000))
-			is(t, reading(client)(), io.EOF)
-		})
-	}
+	connected(t, sockets, func(t *testing.T, client, server *Conn) {
+		tlstest.Must(t, client.NetConn().(interface{ CloseWrite() error }).CloseWrite())
+		is(t, reading(server)(), io.ErrUnexpectedEOF)
+		tlstest.Must(t, send(server, 1000, 100))
+		tlstest.Must(t, server.CloseWrite())
+		tlstest.Must(t, expect(client, 1000))
+		is(t, reading(client)(), io.EOF)
+	})
 }

@@ -1,14 +1,90 @@
 package sslnet
 
 import (
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
 	"net"
 	"slices"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
+
+// goConfigs are crypto/tls's counterparts to what contexts makes.
+func goConfigs(t testing.TB) (server, client *tls.Config) {
+	t.Helper()
+	pair := func(name string) []tls.Certificate {
+		return []tls.Certificate{tlstest.Value(tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key")))(t)}
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(testcerts.Read(t, "root.pem"))
+	server = &tls.Config{Certificates: pair("ecdsa"), ClientCAs: roots}
+	client = &tls.Config{RootCAs: roots, ServerName: "localhost", Certificates: pair("client")}
+	return server, client
+}
+
+// tlsConn is what Conn and *tls.Conn have in common.
+type tlsConn interface {
+	net.Conn
+	CloseWrite() error
+	Handshake() error
+	ConnectionState() tls.ConnectionState
+}
+
+// TestGoPeerStreams: streams both ways at once, with crypto/tls at one of the ends.
+func TestGoPeerStreams(t *testing.T) {
+	for _, we := range []string{"client", "server"} {
+		for version, v := range versions {
+			t.Run(we+" "+version, func(t *testing.T) {
+				each(t, narrow, func(t *testing.T, network network) { streamWithGo(t, network, we, v) })
+			})
+		}
+	}
+}
+
+func streamWithGo(t *testing.T, network network, we string, v change) {
+	a, b := network(t)
+	sx, cx := contexts(t, v)
+	gs, gc := goConfigs(t)
+	var ours *Conn
+	pair := []tlsConn{tls.Client(a, gc), tls.Server(b, gs)}
+	if we == "client" {
+		ours = tlstest.Value(Client(a, cx, cssl.ConnConfig{ServerName: "localhost"}))(t)
+		pair[0] = ours
+	} else {
+		ours = tlstest.Value(Server(b, sx))(t)
+		pair[1] = ours
+	}
+	defer func() {
+		ours.SetCloseTimeout(0)
+		ours.Close()
+		a.Close()
+		b.Close()
+	}()
+	shaken := tlstest.Later(pair[1].Handshake)
+	tlstest.Must(t, pair[0].Handshake())
+	done(t, shaken, "the server's handshake")
+	var sent, got []<-chan error
+	for _, c := range pair {
+		sent = append(sent, tlstest.Later(func() error { return errors.Join(send(c, streamSize, 30_000), c.CloseWrite()) }))
+		got = append(got, tlstest.Later(func() error {
+			err := expect(c, streamSize)
+			if err == nil {
+				_, err = c.Read(make([]byte, 1))
+			}
+			return err
+		}))
+	}
+	for i := range pair {
+		done(t, sent[i], "what is sent")
+		fails(t, got[i], "the end", io.EOF)
+	}
+}
 
 // goState is what crypto/tls, as the peer, says of the same handshake as State.
 type goState struct {
@@ -25,8 +101,7 @@ func withGo(t *testing.T, ours change, theirs func(server, client *tls.Config), 
 			sx, cx := contexts(t, ours)
 			gs, gc := goConfigs(t)
 			theirs(gs, gc)
-			c := shakeWithGo(t, server, sx, cx, gs, gc, cssl.ConnConfig{ServerName: "localhost"}, nil)
-			check(t, c)
+			check(t, shakeWithGo(t, server, sx, cx, gs, gc, cssl.ConnConfig{ServerName: "localhost"}, nil))
 		})
 	}
 }
@@ -37,25 +112,19 @@ func shakeWithGo(t *testing.T, server bool, sx, cx *cssl.Context, gs, gc *tls.Co
 	a, b := networks["tcp"](t)
 	var c *Conn
 	var g *tls.Conn
-	var err error
 	if server {
-		c, err = Server(b, sx)
-		g = tls.Client(a, gc)
+		c, g = tlstest.Value(Server(b, sx))(t), tls.Client(a, gc)
 	} else {
-		c, err = Client(a, cx, cfg)
-		g = tls.Server(b, gs)
+		c, g = tlstest.Value(Client(a, cx, cfg))(t), tls.Server(b, gs)
 	}
-	must(t, err)
 	defer c.Close()
 	defer g.Close()
-	ended := later(g.Handshake)
-	must(t, c.Handshake())
-	must(t, receive(t, ended, "crypto/tls's handshake"))
+	ended := tlstest.Later(g.Handshake)
+	tlstest.Must(t, c.Handshake())
+	done(t, ended, "crypto/tls's handshake")
 	for _, ends := range [][2]net.Conn{{c, g}, {g, c}} {
-		_, err := ends[0].Write([]byte("x"))
-		must(t, err)
-		_, err = ends[1].Read(make([]byte, 1))
-		must(t, err)
+		tlstest.Value(ends[0].Write([]byte("x")))(t)
+		tlstest.Value(ends[1].Read(make([]byte, 1)))(t)
 	}
 	if then != nil {
 		then(c)
@@ -69,10 +138,13 @@ func TestStateAgrees(t *testing.T) {
 	none := func(_, _ *tls.Config) {}
 	type theirs = func(server, client *tls.Config)
 	both := func(f func(*tls.Config)) theirs { return func(s, c *tls.Config) { f(s); f(c) } }
+	curves := func(id tls.CurveID) theirs {
+		return both(func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{id} })
+	}
 	mtls := func(s, _ *tls.Config) { s.ClientAuth = tls.RequireAndVerifyClientCert }
 	clientCert := func(server, client *cssl.Config) {
 		wantCertificate(server, client)
-		client.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
+		client.Certificates = certificate("client")
 	}
 	alpn := func(server, client *cssl.Config) {
 		server.ALPN, client.ALPN = []string{"h2", "http/1.1"}, []string{"http/1.1", "x"}
@@ -86,13 +158,12 @@ func TestStateAgrees(t *testing.T) {
 		clientCN  string
 		anyCipher []uint16
 	}{
-		"TLS 1.3": {v13, none, cssl.TLS13, 0, "", "", nil},
-		"TLS 1.2": {v12, none, cssl.TLS12, 0, "", "", nil},
-		"P-256":   {v13, both(func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP256} }), cssl.TLS13, tls.CurveP256, "", "", nil},
-		"P-256 in TLS 1.2": {v12, both(func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP256} }),
-			cssl.TLS12, tls.CurveP256, "", "", nil},
-		"P-521":  {v13, both(func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.CurveP521} }), cssl.TLS13, tls.CurveP521, "", "", nil},
-		"X25519": {v13, both(func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{tls.X25519} }), cssl.TLS13, tls.X25519, "", "", nil},
+		"TLS 1.3":          {v13, none, cssl.TLS13, 0, "", "", nil},
+		"TLS 1.2":          {v12, none, cssl.TLS12, 0, "", "", nil},
+		"P-256":            {v13, curves(tls.CurveP256), cssl.TLS13, tls.CurveP256, "", "", nil},
+		"P-256 in TLS 1.2": {v12, curves(tls.CurveP256), cssl.TLS12, tls.CurveP256, "", "", nil},
+		"P-521":            {v13, curves(tls.CurveP521), cssl.TLS13, tls.CurveP521, "", "", nil},
+		"X25519":           {v13, curves(tls.X25519), cssl.TLS13, tls.X25519, "", "", nil},
 		"ChaCha20": {func(s, c *cssl.Config) {
 			s.CipherSuites, c.CipherSuites = "TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256"
 		}, none, cssl.TLS13, 0, "", "", []uint16{tls.TLS_CHACHA20_POLY1305_SHA256}},
@@ -189,19 +260,6 @@ func resumed(t *testing.T, s goState) {
 	}
 }
 
-// TestStateInRenegotiation: OpenSSL forgets the first handshake when another one begins; State does not.
-func TestStateInRenegotiation(t *testing.T) {
-	crossings(t, func(t *testing.T, client, server *Conn) {
-		read, rekeyed, n := readMustWrite(t, client, server)
-		for _, c := range []*Conn{client, server} {
-			if s := c.State(); s.Version != cssl.TLS12 || s.Cipher == "" || !c.ConnectionState().HandshakeComplete {
-				t.Errorf("in the midst of a renegotiation: %+v", s)
-			}
-		}
-		finishRead(t, client, server, read, rekeyed, n)
-	})
-}
-
 // TestStateTimes: there is none before the handshake, and after Close only what was asked for before.
 func TestStateTimes(t *testing.T) {
 	for _, ask := range []bool{false, true} {
@@ -213,9 +271,36 @@ func TestStateTimes(t *testing.T) {
 		if ask {
 			client.State()
 		}
-		must(t, client.Close())
+		tlstest.Must(t, client.Close())
 		if s := client.State(); (s.Version != 0) != ask {
 			t.Errorf("asked before: %v; after Close: %+v", ask, s)
+		}
+	}
+}
+
+// leaf checks the peer's certificates: the name of the first, how many there are, and how long the verified chain
+// is.
+func leaf(t *testing.T, s *tls.ConnectionState, name string, sent, verified int) {
+	t.Helper()
+	if len(s.PeerCertificates) != sent || sent > 0 && s.PeerCertificates[0].Subject.CommonName != name {
+		t.Errorf("got %d certificates %v, want %d of %s", len(s.PeerCertificates), s.PeerCertificates, sent, name)
+	}
+	switch {
+	case verified == 0 && len(s.VerifiedChains) != 0, verified > 0 && (len(s.VerifiedChains) != 1 || len(s.VerifiedChains[0]) != verified):
+		t.Errorf("got %d verified chains %v, want one of %d", len(s.VerifiedChains), s.VerifiedChains, verified)
+	}
+}
+
+// TestPSK: a key is all that both sides have, and State says whose it is.
+func TestPSK(t *testing.T) {
+	key := cssl.PSK{Identity: []byte("meter 17"), Key: bytes.Repeat([]byte{7}, 32)}
+	client, server := connect(t, networks["tcp"], func(s, c *cssl.Config) {
+		*s, *c = cssl.Config{PSKs: []cssl.PSK{key}}, cssl.Config{PSKs: []cssl.PSK{key}}
+	})
+	for _, c := range []*Conn{client, server} {
+		s := c.State()
+		if chain, _ := s.PeerCertificates(); string(s.PSK) != "meter 17" || s.VerifyError != nil || chain != nil {
+			t.Errorf("%+v", s)
 		}
 	}
 }

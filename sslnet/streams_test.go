@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // streamSize is what each direction carries at least.
@@ -74,20 +76,20 @@ func streamBoth(t *testing.T, client, server *streamer, during ...func() error) 
 	t.Helper()
 	stop := make(chan struct{})
 	ends := []<-chan error{
-		later(func() error { return client.send(20_000, stop) }), later(func() error { return client.receive(10_000) }),
-		later(func() error { return server.send(50_000, stop) }), later(func() error { return server.receive(5_000) }),
+		tlstest.Later(func() error { return client.send(20_000, stop) }), tlstest.Later(func() error { return client.receive(10_000) }),
+		tlstest.Later(func() error { return server.send(50_000, stop) }), tlstest.Later(func() error { return server.receive(5_000) }),
 	}
 	for _, f := range during {
-		ends = append(ends, later(f))
+		ends = append(ends, tlstest.Later(f))
 	}
 	for _, end := range ends[4:] {
-		if err := receive(t, end, "what goes on meanwhile"); err != nil {
+		if err := tlstest.Receive(t, end, "what goes on meanwhile"); err != nil {
 			t.Errorf("meanwhile: %v", err)
 		}
 	}
 	close(stop)
 	for i, end := range ends[:4] {
-		if err := receive(t, end, "the streams"); err != nil {
+		if err := tlstest.Receive(t, end, "the streams"); err != nil {
 			t.Errorf("%s: %v", [...]string{"client sends", "client receives", "server sends", "server receives"}[i], err)
 		}
 	}
@@ -98,8 +100,7 @@ func streamBoth(t *testing.T, client, server *streamer, during ...func() error) 
 
 // TestStreams: both ends send and receive at once through small buffers; every byte comes once and in order.
 func TestStreams(t *testing.T) {
-	everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
+	everywhere(t, narrow, func(t *testing.T, client, server *Conn) {
 		streamBoth(t, newStreamer(client), newStreamer(server))
 	})
 }
@@ -199,8 +200,7 @@ func (h *hurried) run(n int) error {
 // A Write that ran into one goes on from the number that it answered, and nothing is lost or comes twice.
 func TestStreamsAndDeadlines(t *testing.T) {
 	const times = 100 / scale
-	everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
+	everywhere(t, narrow, func(t *testing.T, client, server *Conn) {
 		var all []*hurried
 		var during []func() error
 		ends := []*streamer{newStreamer(client), newStreamer(server)}
@@ -227,8 +227,7 @@ func TestStreamsAndDeadlines(t *testing.T) {
 // TestStreamsAndQuestions: State, ConnectionState, Session and ExportKeyingMaterial are asked all the time, from
 // other goroutines.
 func TestStreamsAndQuestions(t *testing.T) {
-	everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
+	everywhere(t, narrow, func(t *testing.T, client, server *Conn) {
 		var during []func() error
 		for _, c := range []*Conn{client, server} {
 			during = append(during, func() error {
@@ -257,11 +256,10 @@ func TestStreamsAndQuestions(t *testing.T) {
 // other, and each byte comes to one Read.
 func TestManyAtOnce(t *testing.T) {
 	const many, messages, size = 4, 8, 40_000 / scale
-	everywhere(t, narrow, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
+	everywhere(t, narrow, func(t *testing.T, client, server *Conn) {
 		var writers, readers [many]<-chan error
 		for i := range writers {
-			writers[i] = later(func() error {
+			writers[i] = tlstest.Later(func() error {
 				p := bytes.Repeat([]byte{byte(i)}, size)
 				for range messages {
 					if _, err := client.Write(p); err != nil {
@@ -274,26 +272,25 @@ func TestManyAtOnce(t *testing.T) {
 		// A single goroutine sees the order, for one half of them.
 		p := make([]byte, size)
 		for m := range many * messages / 2 {
-			_, err := io.ReadFull(server, p)
-			must(t, err)
+			tlstest.Value(io.ReadFull(server, p))(t)
 			if k := bytes.Count(p, p[:1]); k != size {
 				t.Fatalf("message %d: %d bytes of %d are those of one Write", m, k, size)
 			}
 		}
 		var total atomic.Int64
 		for i := range readers {
-			readers[i] = later(func() error {
+			readers[i] = tlstest.Later(func() error {
 				n, err := io.Copy(io.Discard, struct{ io.Reader }{server})
 				total.Add(n)
 				return err
 			})
 		}
 		for _, end := range writers {
-			must(t, receive(t, end, "a writer"))
+			done(t, end, "a writer")
 		}
-		must(t, client.CloseWrite())
+		tlstest.Must(t, client.CloseWrite())
 		for _, end := range readers {
-			must(t, receive(t, end, "a reader"))
+			done(t, end, "a reader")
 		}
 		if n := total.Load(); n != many*messages*size/2 {
 			t.Errorf("%d bytes came to the readers, want %d", n, many*messages*size/2)

@@ -40,11 +40,20 @@ func Value[T any](v T, err error) func(testing.TB) T {
 // asked at any time.
 func Until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
+	if !Soon(ok) {
+		t.Fatalf("not so after %v: %s\n%s", Hang, what, Stacks())
+	}
+}
+
+// Soon is Until where there is no test, as at the end of TestMain. It returns
+// false if ok did so all the time.
+func Soon(ok func() bool) bool {
 	for deadline := time.Now().Add(Hang); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after %v: %s\n%s", Hang, what, Stacks())
+			return false
 		}
 	}
+	return true
 }
 
 // Receive returns what comes through ch, or the zero value if it is closed.

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // echoOver makes c answer what it reads until its end, with buffers of its own.
@@ -25,12 +27,8 @@ func echoOver(c net.Conn) {
 
 // roundTrip sends p and has it back, in another buffer.
 func roundTrip(t testing.TB, c net.Conn, p, back []byte) {
-	if _, err := c.Write(p); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(c, back); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(c.Write(p))(t)
+	tlstest.Value(io.ReadFull(c, back))(t)
 }
 
 // TestEchoDoesNotAllocate: an echo of 1 KiB, there and back, allocates nothing at either end, in Go's memory.
@@ -38,8 +36,7 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 	if sanitized {
 		t.Skip("the sanitizers allocate themselves")
 	}
-	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
+	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
 		go echoOver(server)
 		p, back := make([]byte, 1024), make([]byte, 1024)
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
@@ -47,7 +44,7 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 		if n := testing.AllocsPerRun(1000, func() { roundTrip(t, client, p, back) }); n != 0 {
 			t.Errorf("%v allocations for one echo", n)
 		}
-		must(t, client.Close())
+		tlstest.Must(t, client.Close())
 	})
 }
 
@@ -67,53 +64,50 @@ func TestCopyDoesNotAllocate(t *testing.T) {
 	if sanitized {
 		t.Skip("the sanitizers allocate themselves, and sync.Pool drops at random")
 	}
-	everywhere(t, networks, func(t *testing.T, connect func(...change) (client, server *Conn)) {
-		client, server := connect()
-		copied := later(func() error { _, err := io.Copy(io.Discard, server); return err })
+	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
+		copied := tlstest.Later(func() error { _, err := io.Copy(io.Discard, server); return err })
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 		src := &chunks{}
 		allocs := func(n int) float64 {
 			return testing.AllocsPerRun(20, func() {
 				*src = chunks{n: n, size: 5000}
-				if _, err := io.Copy(client, src); err != nil {
-					t.Fatal(err)
-				}
+				tlstest.Value(io.Copy(client, src))(t)
 			})
 		}
 		allocs(1)
 		if one, many := allocs(1), allocs(100); many > one {
 			t.Errorf("%v allocations for 100 chunks, %v for one", many, one)
 		}
-		must(t, client.CloseWrite())
-		must(t, receive(t, copied, "io.Copy"))
+		tlstest.Must(t, client.CloseWrite())
+		done(t, copied, "io.Copy")
 	})
 }
 
 // TestNoGoroutines: an ordinary connection over a socket starts no goroutine, and asks for no event of the other direction.
 func TestNoGoroutines(t *testing.T) {
-	for _, network := range []string{"tcp", "unix"} {
-		for version, v := range versions {
-			t.Run(network+" "+version, func(t *testing.T) {
+	for version, v := range versions {
+		t.Run(version, func(t *testing.T) {
+			each(t, sockets, func(t *testing.T, network network) {
 				before := runtime.NumGoroutine()
-				client, server := connect(t, networks[network], v)
-				must(t, send(client, 10_000, 1000))
-				must(t, expect(server, 10_000))
-				must(t, client.SetReadDeadline(longAgo))
+				client, server := connect(t, network, v)
+				tlstest.Must(t, send(client, 10_000, 1000))
+				tlstest.Must(t, expect(server, 10_000))
+				tlstest.Must(t, client.SetReadDeadline(longAgo))
 				timedOut(t, reading(client)())
-				must(t, client.SetReadDeadline(noDeadline))
+				tlstest.Must(t, client.SetReadDeadline(noDeadline))
 				var got bytes.Buffer
-				must(t, send(server, 10_000, 1000))
-				must(t, server.CloseWrite())
-				_, err := client.WriteTo(&got)
-				must(t, err)
-				fewGoroutines(t, before) // those of the test itself have ended, or are about to
+				tlstest.Must(t, send(server, 10_000, 1000))
+				tlstest.Must(t, server.CloseWrite())
+				tlstest.Value(client.WriteTo(&got))(t)
+				// Those of the test itself have ended, or are about to.
+				tlstest.Until(t, "no new goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 				for _, c := range []*Conn{client, server} {
 					if c.transport.(*socket).key != 0 {
 						t.Error("it has waited for the other direction")
 					}
 				}
 			})
-		}
+		})
 	}
 }
 
@@ -127,8 +121,8 @@ func TestWatchersEnd(t *testing.T) {
 		server.SetCloseTimeout(0)
 		server.Close()
 		client.Close()
-		receive(t, read, "Read")
-		receive(t, rekeyed, "Renegotiate")
-		fewGoroutines(t, before)
+		tlstest.Receive(t, read, "Read")
+		tlstest.Receive(t, rekeyed, "Renegotiate")
+		tlstest.Until(t, "no new goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 	})
 }

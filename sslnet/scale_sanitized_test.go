@@ -1,0 +1,5 @@
+//go:build race || asan
+
+package sslnet
+
+const scale, sanitized = 8, true
