@@ -1,11 +1,19 @@
 package sslhttp
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"log"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/sslnet"
 )
 
 // stuck is a log that blocks until it is freed.
@@ -35,12 +43,11 @@ func TestStuckErrorLog(t *testing.T) {
 	var from []string
 	for range 10 {
 		c := rawTCP(t, s.addr)
-		_, err := c.Write([]byte("EHLO example.test\r\n"))
-		must(t, err)
+		tlstest.Value(c.Write([]byte("EHLO example.test\r\n")))(t)
 		rest(t, c) // the server has closed it
 		from = append(from, c.LocalAddr().String())
 	}
-	receive(t, b.entered, "the first line")
+	tlstest.Receive(t, b.entered, "the first line")
 	s.shutdown(t)
 	free()
 	for _, addr := range from {
@@ -49,13 +56,42 @@ func TestStuckErrorLog(t *testing.T) {
 }
 
 // TestLinesLost: the ErrorLog is told how many lines are missing.
-
-// TestLinesLost: the ErrorLog is told how many lines are missing.
 func TestLinesLost(t *testing.T) {
 	out := newLog()
 	l := &listener{srv: &http.Server{ErrorLog: log.New(out, "", 0)}}
 	l.linesLost(7)
 	if got := out.String(); !strings.Contains(got, "7 lines were dropped") {
 		t.Errorf("logged: %q", got)
+	}
+}
+
+// TestEvictionsLogged: evictions are logged once in a while, with their number, and all else is always logged.
+func TestEvictionsLogged(t *testing.T) {
+	x := serverContext(t)
+	a, b := net.Pipe()
+	defer a.Close()
+	c := tlstest.Value(sslnet.Server(b, x))(t)
+	defer c.Close()
+	var text bytes.Buffer
+	l := newListener(&http.Server{ErrorLog: log.New(&text, "", 0)}, nil, true)
+	evicted := func(times int) {
+		for range times {
+			l.complain(c, sslnet.ErrHandshakeEvicted)
+		}
+	}
+	evicted(1)
+	l.evictedAt = time.Now().Add(tlstest.Hang) // no time passes
+	evicted(5)
+	l.complain(c, io.ErrUnexpectedEOF)
+	l.evictedAt = time.Now().Add(-evictionInterval)
+	evicted(1)
+	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
+	defer cancel()
+	tlstest.Must(t, l.lines.Flush(ctx))
+	lines := strings.Split(text.String(), "\n")
+	for i, want := range []string{"handshake evicted: too slow while MaxHandshakes was reached (1 since", io.ErrUnexpectedEOF.Error(), "(6 since", ""} {
+		if i >= len(lines) || !strings.Contains(lines[i], want) || len(lines) != 4 {
+			t.Errorf("line %d is not %q in %q", i, want, lines)
+		}
 	}
 }

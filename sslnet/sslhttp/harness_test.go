@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -19,38 +20,23 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
-// hang is how long a test waits for what must come.
-const hang = 60 * time.Second
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// receive waits for a value.
-func receive[T any](t testing.TB, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(hang):
-		buf := make([]byte, 1<<20)
-		t.Fatalf("no end of waiting for %s\n%s", what, buf[:runtime.Stack(buf, true)])
-		panic("not reached")
-	}
-}
-
-// later calls f on a goroutine and answers where its error comes.
-func later(f func() error) <-chan error {
-	ch := make(chan error, 1)
-	go func() { ch <- f() }()
-	return ch
+// TestMain fails when the tests have left an SSL or a goroutine behind.
+func TestMain(m *testing.M) {
+	before := runtime.NumGoroutine()
+	testmain.Run(m, func() error {
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		if !tlstest.Soon(func() bool { return live.Conns() == 0 && runtime.NumGoroutine() <= before }) {
+			return fmt.Errorf("%d SSLs and %d goroutines were left behind\n%s", live.Conns(), runtime.NumGoroutine()-before, tlstest.Stacks())
+		}
+		return nil
+	})
 }
 
 // logBuffer is an ErrorLog that can be read and waited for.
@@ -79,7 +65,7 @@ func (b *logBuffer) String() string {
 func (b *logBuffer) expect(t testing.TB, what string) {
 	t.Helper()
 	for {
-		if line := receive(t, b.lines, "a line with "+what); strings.Contains(line, what) {
+		if line := tlstest.Receive(t, b.lines, "a line with "+what); strings.Contains(line, what) {
 			return
 		}
 	}
@@ -94,41 +80,55 @@ type server struct {
 	served <-chan error
 }
 
-// serverContext makes a server's Context.
+// serverContext and clientContext make a Context, with changes, that the end of the test closes.
 func serverContext(t testing.TB, change ...func(*cssl.Config)) *cssl.Context {
 	t.Helper()
-	c := cssl.Config{
-		Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}},
-		ALPN:         ALPN,
-	}
+	return newContext(t, cssl.NewServerContext, change, cssl.Config{ALPN: ALPN, Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
+}
+
+func clientContext(t testing.TB, change ...func(*cssl.Config)) *cssl.Context {
+	t.Helper()
+	return newContext(t, cssl.NewClientContext, change, cssl.Config{ALPN: ALPN, CAFile: testcerts.Path("root.pem")})
+}
+
+func newContext(t testing.TB, make func(cssl.Config) (*cssl.Context, error), change []func(*cssl.Config), c cssl.Config) *cssl.Context {
+	t.Helper()
 	for _, f := range change {
 		f(&c)
 	}
-	x, err := cssl.NewServerContext(c)
-	must(t, err)
+	x := tlstest.Value(make(c))(t)
 	t.Cleanup(x.Close)
 	return x
 }
 
-// clientContext makes a client's Context.
-func clientContext(t testing.TB, change ...func(*cssl.Config)) *cssl.Context {
+// equal fails the test unless got is want.
+func equal[T comparable](t testing.TB, what string, got, want T) {
 	t.Helper()
-	c := cssl.Config{CAFile: testcerts.Path("root.pem"), ALPN: ALPN}
-	for _, f := range change {
-		f(&c)
+	if got != want {
+		t.Errorf("%s is %v, want %v", what, got, want)
 	}
-	x, err := cssl.NewClientContext(c)
-	must(t, err)
-	t.Cleanup(x.Close)
-	return x
+}
+
+func first[A, B any](a A, _ B) A  { return a }
+func second[A, B any](_ A, b B) B { return b }
+
+// listen listens with x.
+func listen(t testing.TB, x *cssl.Context) *sslnet.Listener {
+	t.Helper()
+	return tlstest.Value(sslnet.Listen("tcp", "127.0.0.1:0", x))(t)
+}
+
+// done waits for the end of what must end well.
+func done(t testing.TB, ended <-chan error, what string) {
+	t.Helper()
+	tlstest.Must(t, tlstest.Receive(t, ended, what))
 }
 
 // serve starts srv with x. The end of the test closes it.
 func serve(t testing.TB, srv *http.Server, x *cssl.Context) *server {
 	t.Helper()
-	l, err := sslnet.Listen("tcp", "127.0.0.1:0", x)
-	must(t, err)
-	return serveOn(t, srv, l)
+	return serveOn(t, srv, listen(t, x))
 }
 
 // serveOn is serve on a listener.
@@ -136,16 +136,15 @@ func serveOn(t testing.TB, srv *http.Server, l net.Listener) *server {
 	t.Helper()
 	s := &server{Server: srv, addr: l.Addr().String(), url: "https://" + l.Addr().String(), log: newLog()}
 	srv.ErrorLog = log.New(s.log, "", 0)
-	ended := make(chan error, 1)
+	ended, returned := make(chan error, 1), make(chan struct{})
 	s.served = ended
-	done := make(chan struct{})
 	go func() {
-		defer close(done)
+		defer close(returned)
 		ended <- Serve(srv, l)
 	}()
 	t.Cleanup(func() {
 		srv.Close()
-		receive(t, done, "Serve to return")
+		tlstest.Receive(t, returned, "Serve to return")
 	})
 	return s
 }
@@ -153,16 +152,16 @@ func serveOn(t testing.TB, srv *http.Server, l net.Listener) *server {
 // shutdown shuts the server down, and fails if that or Serve does not end well.
 func (s *server) shutdown(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	defer cancel()
-	must(t, s.Shutdown(ctx))
+	tlstest.Must(t, s.Shutdown(ctx))
 	s.expectClosed(t)
 }
 
 // expectClosed waits for Serve to return.
 func (s *server) expectClosed(t testing.TB) {
 	t.Helper()
-	if err := receive(t, s.served, "Serve to return"); !errors.Is(err, http.ErrServerClosed) {
+	if err := tlstest.Receive(t, s.served, "Serve to return"); !errors.Is(err, http.ErrServerClosed) {
 		t.Errorf("Serve answered %v", err)
 	}
 }
@@ -180,9 +179,7 @@ func eachProtocol(t *testing.T, f func(t *testing.T, alpn string, major int)) {
 func roots(t testing.TB) *x509.CertPool {
 	t.Helper()
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(testcerts.Read(t, "root.pem")) {
-		t.Fatal("root.pem holds no certificate")
-	}
+	pool.AppendCertsFromPEM(testcerts.Read(t, "root.pem"))
 	return pool
 }
 
@@ -196,16 +193,15 @@ func goClient(t testing.TB, alpn string, change ...func(*tls.Config)) *http.Clie
 	p := new(http.Protocols)
 	p.SetHTTP1(alpn == protoHTTP1)
 	p.SetHTTP2(alpn == protoHTTP2)
-	tr := &http.Transport{TLSClientConfig: conf, Protocols: p, ExpectContinueTimeout: hang}
+	tr := &http.Transport{TLSClientConfig: conf, Protocols: p, ExpectContinueTimeout: tlstest.Hang}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: hang}
+	return &http.Client{Transport: tr, Timeout: tlstest.Hang}
 }
 
 // goServer is net/http's own server over crypto/tls. With h2 it speaks both protocols.
 func goServer(t testing.TB, alpn string, h http.Handler) *httptest.Server {
 	t.Helper()
-	cert, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	must(t, err)
+	cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	s := httptest.NewUnstartedServer(h)
 	s.EnableHTTP2 = alpn == protoHTTP2
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
@@ -220,23 +216,40 @@ func ourClient(t testing.TB, x *cssl.Context) (*http.Client, *Transport) {
 	t.Helper()
 	tr := NewTransport(&sslnet.Dialer{Context: x}, nil)
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: hang}, tr
+	return &http.Client{Transport: tr, Timeout: tlstest.Hang}, tr
 }
 
 // body asks with GET and answers what came.
 func body(t testing.TB, c *http.Client, url string) (*http.Response, string) {
 	t.Helper()
-	resp, err := c.Get(url)
-	must(t, err)
+	resp := tlstest.Value(c.Get(url))(t)
 	return resp, readBody(t, resp)
 }
 
 func readBody(t testing.TB, resp *http.Response) string {
 	t.Helper()
 	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	must(t, err)
+	b := tlstest.Value(io.ReadAll(resp.Body))(t)
 	return string(b)
+}
+
+// answer is what comes of a request.
+type answer struct {
+	body string
+	err  error
+}
+
+// ask sends a request in the background.
+func ask(c *http.Client, req *http.Request) <-chan answer {
+	return tlstest.Later(func() answer {
+		resp, err := c.Do(req)
+		if err != nil {
+			return answer{err: err}
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return answer{string(b), err}
+	})
 }
 
 // rawTLS makes a connection of crypto/tls with one protocol in ALPN, or none.
@@ -246,12 +259,8 @@ func rawTLS(t testing.TB, addr, alpn string) *tls.Conn {
 	if alpn != "" {
 		conf.NextProtos = []string{alpn}
 	}
-	nc, err := net.Dial("tcp", addr)
-	must(t, err)
-	c := tls.Client(nc, conf)
-	t.Cleanup(func() { nc.Close() })
-	must(t, c.SetDeadline(time.Now().Add(hang)))
-	must(t, c.Handshake())
+	c := tls.Client(rawTCP(t, addr), conf)
+	tlstest.Must(t, c.Handshake())
 	if got := c.ConnectionState().NegotiatedProtocol; got != alpn {
 		t.Fatalf("ALPN is %q, want %q", got, alpn)
 	}
@@ -261,14 +270,13 @@ func rawTLS(t testing.TB, addr, alpn string) *tls.Conn {
 // rawTCP makes a connection without TLS.
 func rawTCP(t testing.TB, addr string) net.Conn {
 	t.Helper()
-	c, err := net.Dial("tcp", addr)
-	must(t, err)
+	c := tlstest.Value(net.Dial("tcp", addr))(t)
 	t.Cleanup(func() { c.Close() })
-	must(t, c.SetDeadline(time.Now().Add(hang)))
+	tlstest.Must(t, c.SetDeadline(time.Now().Add(tlstest.Hang)))
 	return c
 }
 
-// rest is all that a peer says until it ends the connection, in whichever way; a hang is an error.
+// rest is all that a peer says until it ends the connection, in whichever way; a tlstest.Hang is an error.
 func rest(t testing.TB, r io.Reader) string {
 	t.Helper()
 	b, err := io.ReadAll(r)
@@ -282,7 +290,6 @@ func rest(t testing.TB, r io.Reader) string {
 // response reads one of HTTP/1.
 func response(t testing.TB, r io.Reader) *http.Response {
 	t.Helper()
-	resp, err := http.ReadResponse(bufio.NewReader(r), nil)
-	must(t, err)
+	resp := tlstest.Value(http.ReadResponse(bufio.NewReader(r), nil))(t)
 	return resp
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // program skips the test where a program is not installed, and answers a function that runs it and gives what it prints.
@@ -27,7 +28,7 @@ func program(t *testing.T, name, pkg string) func(stdin io.Reader, args ...strin
 	}
 	return func(stdin io.Reader, args ...string) string {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), hang)
+		ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, path, args...)
 		var errs bytes.Buffer

@@ -2,11 +2,9 @@ package sslhttp
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
@@ -57,9 +56,8 @@ func TestGarbage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := rawTCP(t, s.addr)
-			_, err := c.Write(junk)
-			must(t, err)
-			must(t, c.(*net.TCPConn).CloseWrite())
+			tlstest.Value(c.Write(junk))(t)
+			tlstest.Must(t, c.(*net.TCPConn).CloseWrite())
 			if got := rest(t, c); strings.Contains(got, "HTTP") {
 				t.Errorf("the answer is %q", got)
 			}
@@ -73,9 +71,7 @@ func TestGarbage(t *testing.T) {
 func TestSilence(t *testing.T) {
 	s := serve(t, &http.Server{Handler: never(t), ReadHeaderTimeout: 200 * time.Millisecond}, serverContext(t))
 	c := rawTCP(t, s.addr)
-	if got := rest(t, c); got != "" {
-		t.Errorf("a client that was silent was told %q", got)
-	}
+	equal(t, "what a client that was silent was told", rest(t, c), "")
 	s.log.expect(t, "i/o timeout")
 	// A busy machine may need more time to come as far as HTTP/2.
 	for timeout := 200 * time.Millisecond; ; timeout *= 2 {
@@ -83,17 +79,15 @@ func TestSilence(t *testing.T) {
 		h2, err := tls.Dial("tcp", s.addr, &tls.Config{RootCAs: roots(t), ServerName: "localhost", NextProtos: []string{protoHTTP2}})
 		if err == nil {
 			defer h2.Close()
-			must(t, h2.SetDeadline(time.Now().Add(hang)))
+			tlstest.Must(t, h2.SetDeadline(time.Now().Add(tlstest.Hang)))
 			io.WriteString(h2, clientPreface[:10])
-			if got := rest(t, h2); got != "" {
-				t.Errorf("a client that stopped was told %q", got)
-			}
+			equal(t, "what a client that stopped was told", rest(t, h2), "")
 		}
-		line := receive(t, s.log.lines, "a line of the log")
+		line := tlstest.Receive(t, s.log.lines, "a line of the log")
 		if strings.Contains(line, "reading the HTTP/2 client preface") {
 			break
 		}
-		if !strings.Contains(line, "i/o timeout") || timeout > hang {
+		if !strings.Contains(line, "i/o timeout") || timeout > tlstest.Hang {
 			t.Fatalf("logged %q", line)
 		}
 	}
@@ -104,76 +98,37 @@ func TestSilence(t *testing.T) {
 func TestSilentPeers(t *testing.T) {
 	const places, silent = 4, 12
 	eachProtocol(t, func(t *testing.T, alpn string, _ int) {
-		l, err := sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t))
-		must(t, err)
+		l := listen(t, serverContext(t))
 		l.MaxHandshakes = places
-		s := serveOn(t, &http.Server{Handler: show, ReadHeaderTimeout: 10 * hang}, l)
+		s := serveOn(t, &http.Server{Handler: show, ReadHeaderTimeout: 10 * tlstest.Hang}, l)
 		for range silent {
 			rawTCP(t, s.addr)
 		}
-		if resp, _ := body(t, goClient(t, alpn), s.url); resp.StatusCode != 200 {
-			t.Errorf("the answer is %v", resp.Status)
-		}
+		equal(t, "the status", first(body(t, goClient(t, alpn), s.url)).StatusCode, 200)
 		s.log.expect(t, "evicted")
 	})
-}
-
-// TestEvictionsLogged: evictions are logged once in a while, with their number, and all else is always logged.
-func TestEvictionsLogged(t *testing.T) {
-	x := serverContext(t)
-	a, b := net.Pipe()
-	defer a.Close()
-	c, err := sslnet.Server(b, x)
-	must(t, err)
-	defer c.Close()
-	var text bytes.Buffer
-	l := newListener(&http.Server{ErrorLog: log.New(&text, "", 0)}, nil, true)
-	evicted := func(times int) {
-		for range times {
-			l.complain(c, sslnet.ErrHandshakeEvicted)
-		}
-	}
-	evicted(1)
-	l.evictedAt = time.Now().Add(hang) // no time passes
-	evicted(5)
-	l.complain(c, io.ErrUnexpectedEOF)
-	l.evictedAt = time.Now().Add(-evictionInterval)
-	evicted(1)
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
-	defer cancel()
-	must(t, l.lines.Flush(ctx))
-	lines := strings.Split(text.String(), "\n")
-	for i, want := range []string{"handshake evicted: too slow while MaxHandshakes was reached (1 since", io.ErrUnexpectedEOF.Error(), "(6 since", ""} {
-		if i >= len(lines) || !strings.Contains(lines[i], want) || len(lines) != 4 {
-			t.Errorf("line %d is not %q in %q", i, want, lines)
-		}
-	}
 }
 
 // TestPlainServe: an http.Server alone does not serve a listener where clients would agree on HTTP/2, which it does not
 // speak there. Without h2 in ALPN it does; so does this package's Serve, also through another listener.
 func TestPlainServe(t *testing.T) {
-	l, err := sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t))
-	must(t, err)
+	l := listen(t, serverContext(t))
 	srv := &http.Server{Handler: never(t)}
-	served := later(func() error { return srv.Serve(l) })
+	served := tlstest.Later(func() error { return srv.Serve(l) })
 	var e *cssl.ConfigError
-	if err := receive(t, served, "Serve to return"); !errors.As(err, &e) || e.Setting != "ALPN" || !strings.Contains(err.Error(), "sslhttp.Serve") {
+	if err := tlstest.Receive(t, served, "Serve to return"); !errors.As(err, &e) || e.Setting != "ALPN" || !strings.Contains(err.Error(), "sslhttp.Serve") {
 		t.Errorf("Serve returned %v", err)
 	}
 
-	l, err = sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t, only(protoHTTP1)))
-	must(t, err)
+	l = listen(t, serverContext(t, only(protoHTTP1)))
 	srv = &http.Server{Handler: show}
-	served = later(func() error { return srv.Serve(l) })
+	served = tlstest.Later(func() error { return srv.Serve(l) })
 	for _, protocols := range [][]string{{protoHTTP1}, ALPN} {
 		c := goClient(t, protoHTTP1, func(conf *tls.Config) { conf.NextProtos = protocols })
-		if resp, _ := body(t, c, "https://"+l.Addr().String()); resp.ProtoMajor != 1 {
-			t.Errorf("the answer came in %s", resp.Proto)
-		}
+		equal(t, "the version of HTTP", first(body(t, c, "https://"+l.Addr().String())).ProtoMajor, 1)
 	}
-	must(t, srv.Close())
-	if err := receive(t, served, "Serve to return"); !errors.Is(err, http.ErrServerClosed) {
+	tlstest.Must(t, srv.Close())
+	if err := tlstest.Receive(t, served, "Serve to return"); !errors.Is(err, http.ErrServerClosed) {
 		t.Errorf("Serve returned %v", err)
 	}
 
@@ -182,12 +137,9 @@ func TestPlainServe(t *testing.T) {
 		"embedded": func(l *sslnet.Listener) net.Listener { return struct{ *sslnet.Listener }{l} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t))
-			must(t, err)
+			l := listen(t, serverContext(t))
 			s := serveOn(t, &http.Server{Handler: show}, wrap(l))
-			if resp, _ := body(t, goClient(t, protoHTTP2), s.url); resp.ProtoMajor != 2 {
-				t.Errorf("the answer came in %s", resp.Proto)
-			}
+			equal(t, "the version of HTTP", first(body(t, goClient(t, protoHTTP2), s.url)).ProtoMajor, 2)
 		})
 	}
 }
@@ -231,8 +183,7 @@ func TestOtherProtocol(t *testing.T) {
 			srv.Handler = never(t)
 			s := serve(t, srv, serverContext(t))
 			conn := rawTLS(t, s.addr, c.alpn)
-			_, err := io.WriteString(conn, c.send)
-			must(t, err)
+			tlstest.Value(io.WriteString(conn, c.send))(t)
 			resp := response(t, conn)
 			if !strings.HasPrefix(resp.Status, c.want) || !resp.Close {
 				t.Errorf("the answer is %v, close: %v", resp.Status, resp.Close)
@@ -279,9 +230,7 @@ func TestHTTP2Refused(t *testing.T) {
 	}
 	srv := &http.Server{Handler: http.NotFoundHandler(), HTTP2: &http.HTTP2Config{PermitProhibitedCipherSuites: true}}
 	s := serve(t, srv, serverContext(t, cbc))
-	if resp, _ := body(t, goClient(t, protoHTTP2), s.url); resp.ProtoMajor != 2 {
-		t.Errorf("what was permitted was answered in %s", resp.Proto)
-	}
+	equal(t, "the version of HTTP", first(body(t, goClient(t, protoHTTP2), s.url)).ProtoMajor, 2)
 }
 
 // TestHTTP1Refused: a Server that speaks HTTP/2 alone closes connections that agreed on anything else.
@@ -294,18 +243,14 @@ func TestHTTP1Refused(t *testing.T) {
 			t.Errorf("%q: the answer is %q", alpn, got)
 		}
 	}
-	if _, got := body(t, goClient(t, protoHTTP2), s.url+"/"); got != "HTTP/2.0 /" {
-		t.Errorf("in HTTP/2 the answer is %q", got)
-	}
+	equal(t, "the answer", second(body(t, goClient(t, protoHTTP2), s.url+"/")), "HTTP/2.0 /")
 }
 
 // TestForeignALPN: a protocol that is not HTTP is not served.
 func TestForeignALPN(t *testing.T) {
 	s := serve(t, &http.Server{Handler: never(t)}, serverContext(t, func(c *cssl.Config) { c.ALPN = []string{"smtp", protoHTTP1} }))
 	c := rawTLS(t, s.addr, "smtp")
-	if got := rest(t, c); got != "" {
-		t.Errorf("the answer is %q", got)
-	}
+	equal(t, "the answer", rest(t, c), "")
 	s.log.expect(t, `"smtp"`)
 	alive(t, s)
 }

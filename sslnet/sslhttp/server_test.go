@@ -15,6 +15,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
@@ -35,8 +36,7 @@ func TestRequestTLS(t *testing.T) {
 			c.Verify = cssl.VerifyOptional
 			c.CAFile = testcerts.Path("root.pem")
 		}))
-		cert, err := tls.LoadX509KeyPair(testcerts.Path("client.pem"), testcerts.Path("client.key"))
-		must(t, err)
+		cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("client.pem"), testcerts.Path("client.key")))(t)
 		for _, mutual := range []bool{false, true} {
 			c := goClient(t, alpn, func(conf *tls.Config) {
 				conf.ServerName = "example.test"
@@ -104,20 +104,17 @@ func TestHooks(t *testing.T) {
 		}
 		var servers []*server
 		for range 2 {
-			l, err := sslnet.Listen("tcp", "127.0.0.1:0", x)
-			must(t, err)
+			l := listen(t, x)
 			s := serveOn(t, srv, l)
 			c := goClient(t, alpn)
-			if _, got := body(t, c, s.url+path); got != "base "+alpn {
-				t.Errorf("the answer is %q", got)
-			}
+			equal(t, "the answer", second(body(t, c, s.url+path)), "base "+alpn)
 			mu.Lock()
 			if !bases[l] {
 				t.Error("BaseContext was not called with the listener")
 			}
 			mu.Unlock()
 			c.CloseIdleConnections()
-			nc := receive(t, closed, "StateClosed")
+			nc := tlstest.Receive(t, closed, "StateClosed")
 			mu.Lock()
 			if st := states[nc]; len(st) < 3 || st[0] != http.StateNew || st[1] != http.StateActive {
 				t.Errorf("the states of the connection were %v", st)
@@ -128,7 +125,7 @@ func TestHooks(t *testing.T) {
 			}
 			servers = append(servers, s)
 		}
-		must(t, srv.Shutdown(context.Background()))
+		tlstest.Must(t, srv.Shutdown(context.Background()))
 		for _, s := range servers {
 			s.expectClosed(t)
 		}
@@ -195,37 +192,32 @@ func TestListenAndServe(t *testing.T) {
 		addr <- l.Addr().String()
 		return context.Background()
 	}}
-	served := later(func() error { return ListenAndServe(srv, x) })
-	at := receive(t, addr, "the address")
-	if resp, _ := body(t, goClient(t, protoHTTP2), "https://"+at); resp.StatusCode != 404 {
-		t.Errorf("the answer is %v", resp.Status)
-	}
+	served := tlstest.Later(func() error { return ListenAndServe(srv, x) })
+	at := tlstest.Receive(t, addr, "the address")
+	equal(t, "the status", first(body(t, goClient(t, protoHTTP2), "https://"+at)).StatusCode, 404)
 	if err := ListenAndServe(&http.Server{Addr: at}, x); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a second listener: %v", err)
 	}
-	must(t, srv.Shutdown(context.Background()))
+	tlstest.Must(t, srv.Shutdown(context.Background()))
 	for range 2 {
-		if err := receive(t, served, "the end"); !errors.Is(err, http.ErrServerClosed) {
+		if err := tlstest.Receive(t, served, "the end"); !errors.Is(err, http.ErrServerClosed) {
 			t.Errorf("the end is %v", err)
 		}
-		served = later(func() error { return ListenAndServe(srv, x) })
+		served = tlstest.Later(func() error { return ListenAndServe(srv, x) })
 	}
-	receive(t, served, "the end of the last one")
+	tlstest.Receive(t, served, "the end of the last one")
 }
 
 // TestForeignListener: a listener of plain connections is refused, not served.
 func TestForeignListener(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	served := later(func() error { return Serve(&http.Server{}, l) })
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+	served := tlstest.Later(func() error { return Serve(&http.Server{}, l) })
 	c := rawTCP(t, l.Addr().String())
 	io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
-	if err := receive(t, served, "the end"); err == nil || !strings.Contains(err.Error(), "*net.TCPConn") {
+	if err := tlstest.Receive(t, served, "the end"); err == nil || !strings.Contains(err.Error(), "*net.TCPConn") {
 		t.Errorf("Serve answered %v", err)
 	}
-	if got := rest(t, c); got != "" {
-		t.Errorf("the client was told %q", got)
-	}
+	equal(t, "what the client was told", rest(t, c), "")
 }
 
 // failingListener answers errors before it accepts.
@@ -252,8 +244,7 @@ func (temporary) Temporary() bool { return true }
 func TestAcceptErrors(t *testing.T) {
 	x := serverContext(t)
 	lost := errors.New("the listener is lost")
-	tcp, err := sslnet.Listen("tcp", "127.0.0.1:0", x)
-	must(t, err)
+	tcp := listen(t, x)
 	l := failingListener{tcp, make(chan error, 2)}
 	l.errs <- temporary{errors.New("no descriptors")}
 	s := serveOn(t, &http.Server{Handler: http.NotFoundHandler()}, l)
@@ -266,7 +257,7 @@ func TestAcceptErrors(t *testing.T) {
 	if c, err := net.Dial("tcp", s.addr); err == nil {
 		defer c.Close()
 	}
-	if err := receive(t, s.served, "Serve to return"); !errors.Is(err, lost) {
+	if err := tlstest.Receive(t, s.served, "Serve to return"); !errors.Is(err, lost) {
 		t.Errorf("Serve answered %v", err)
 	}
 }

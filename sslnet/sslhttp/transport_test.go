@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -47,8 +48,7 @@ var show = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.F
 func TestTransport(t *testing.T) {
 	x := clientContext(t)
 	eachProtocol(t, func(t *testing.T, alpn string, major int) {
-		l, err := sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t, only(alpn)))
-		must(t, err)
+		l := listen(t, serverContext(t, only(alpn)))
 		ours := &counting{Listener: l}
 		for name, url := range map[string]string{
 			"ours": serveOn(t, &http.Server{Handler: show}, ours).url,
@@ -60,10 +60,8 @@ func TestTransport(t *testing.T) {
 				ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 					GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused },
 				})
-				req, err := http.NewRequestWithContext(ctx, "GET", url+"/path", nil)
-				must(t, err)
-				resp, err := tr.RoundTrip(req)
-				must(t, err)
+				req := tlstest.Value(http.NewRequestWithContext(ctx, "GET", url+"/path", nil))(t)
+				resp := tlstest.Value(tr.RoundTrip(req))(t)
 				if got, want := readBody(t, resp), resp.Proto+" /path"; got != want || resp.ProtoMajor != major {
 					t.Errorf("%s: the answer is %q", name, got)
 				}
@@ -80,9 +78,7 @@ func TestTransport(t *testing.T) {
 				}
 			}
 		}
-		if n := ours.n.Load(); n != 1 {
-			t.Errorf("%d connections were made", n)
-		}
+		equal(t, "how many connections were made", ours.n.Load(), 1)
 	})
 }
 
@@ -95,9 +91,7 @@ func TestTransportNoALPN(t *testing.T) {
 	} {
 		s := serve(t, &http.Server{Handler: show}, serverContext(t, c.server))
 		client, _ := ourClient(t, clientContext(t, c.client))
-		if _, got := body(t, client, s.url+"/"); got != "HTTP/1.1 /" {
-			t.Errorf("%s: the answer is %q", name, got)
-		}
+		equal(t, name+": the answer", second(body(t, client, s.url+"/")), "HTTP/1.1 /")
 	}
 }
 
@@ -119,8 +113,7 @@ func TestTransportChange(t *testing.T) {
 	for alpn := range protocols {
 		contexts[alpn] = serverContext(t, only(alpn))
 	}
-	l, err := sslnet.Listen("tcp", "127.0.0.1:0", contexts[protoHTTP1])
-	must(t, err)
+	l := listen(t, contexts[protoHTTP1])
 	n := &counting{Listener: l}
 	s := serveOn(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Proto, " ")
@@ -131,12 +124,9 @@ func TestTransportChange(t *testing.T) {
 		l.SetContext(contexts[alpn])
 		tr.CloseIdleConnections()
 		b := &readOnce{Reader: strings.NewReader("content")}
-		resp, err := c.Post(s.url, "text/plain", b)
-		must(t, err)
+		resp := tlstest.Value(c.Post(s.url, "text/plain", b))(t)
 		want := map[string]string{protoHTTP1: "HTTP/1.1 content", protoHTTP2: "HTTP/2.0 content"}[alpn]
-		if got := readBody(t, resp); got != want {
-			t.Errorf("the answer is %q, want %q", got, want)
-		}
+		equal(t, "the answer", readBody(t, resp), want)
 		if b.closed.Load() == 0 {
 			t.Error("the body was not closed")
 		}
@@ -171,9 +161,7 @@ func TestTransportMany(t *testing.T) {
 		tr.CloseIdleConnections()
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
-		if n := len(tr.parked); n != 0 {
-			t.Errorf("%d connections are still parked", n)
-		}
+		equal(t, "how many connections are still parked", len(tr.parked), 0)
 	})
 }
 
@@ -184,7 +172,7 @@ func TestTransportResumes(t *testing.T) {
 			s := serve(t, &http.Server{Handler: show}, serverContext(t, func(c *cssl.Config) { c.MaxVersion = v }))
 			tr := NewTransport(&sslnet.Dialer{Context: clientContext(t, only(alpn))}, &http.Transport{DisableKeepAlives: true})
 			for i := range 3 {
-				resp, _ := body(t, &http.Client{Transport: tr, Timeout: hang}, s.url)
+				resp, _ := body(t, &http.Client{Transport: tr, Timeout: tlstest.Hang}, s.url)
 				if got := resp.TLS.DidResume; got != (i > 0) {
 					t.Errorf("%v: connection %d was resumed: %v", v, i, got)
 				}
@@ -197,7 +185,7 @@ func TestTransportResumes(t *testing.T) {
 func TestTransportVerifies(t *testing.T) {
 	s := serve(t, &http.Server{Handler: never(t)}, serverContext(t))
 	_, port, err := net.SplitHostPort(s.addr)
-	must(t, err)
+	tlstest.Must(t, err)
 	x := clientContext(t)
 	for _, name := range []string{"other.test", "127.0.0.2"} {
 		tr := NewTransport(&sslnet.Dialer{Context: x, Config: cssl.ConnConfig{ServerName: name}}, nil)
@@ -218,8 +206,7 @@ func TestTransportUpgrade(t *testing.T) {
 	s := serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.Header.Get("Upgrade"))
 	})}, serverContext(t))
-	req, err := http.NewRequest("GET", s.url, nil)
-	must(t, err)
+	req := tlstest.Value(http.NewRequest("GET", s.url, nil))(t)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "something")
 	both, _ := ourClient(t, clientContext(t))
@@ -227,11 +214,8 @@ func TestTransportUpgrade(t *testing.T) {
 		t.Errorf("%v %v", resp, err)
 	}
 	one, _ := ourClient(t, clientContext(t, only(protoHTTP1)))
-	resp, err := one.Do(req)
-	must(t, err)
-	if got := readBody(t, resp); got != "something" {
-		t.Errorf("the answer is %q", got)
-	}
+	resp := tlstest.Value(one.Do(req))(t)
+	equal(t, "the answer", readBody(t, resp), "something")
 }
 
 // TestTransportForeignALPN: a protocol that is not HTTP is not spoken.
@@ -246,16 +230,15 @@ func TestTransportForeignALPN(t *testing.T) {
 // TestTransportPlain: http URLs go as http.Transport sends them, redirects between the two kinds too.
 func TestTransportPlain(t *testing.T) {
 	s := serve(t, &http.Server{Handler: show}, serverContext(t))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	plain := &http.Server{Handler: http.RedirectHandler(s.url+"/there", http.StatusFound)}
-	served := later(func() error { return plain.Serve(l) })
+	served := tlstest.Later(func() error { return plain.Serve(l) })
 	c, _ := ourClient(t, clientContext(t))
 	if resp, got := body(t, c, "http://"+l.Addr().String()); got != "HTTP/2.0 /there" || resp.Request.Response.TLS != nil {
 		t.Errorf("the answer is %q", got)
 	}
-	must(t, plain.Close())
-	receive(t, served, "the end")
+	tlstest.Must(t, plain.Close())
+	tlstest.Receive(t, served, "the end")
 	if _, err := c.Get("gopher://localhost/"); err == nil {
 		t.Error("an unknown scheme was accepted")
 	}
@@ -263,17 +246,14 @@ func TestTransportPlain(t *testing.T) {
 
 // TestTransportRefused: what cannot be dialled is the error that package net knows, and the context's end ends the dial.
 func TestTransportRefused(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	c, _ := ourClient(t, clientContext(t))
 	ctx, cancel := context.WithCancel(context.Background())
-	req, err := http.NewRequestWithContext(ctx, "GET", "https://"+l.Addr().String(), nil)
-	must(t, err)
-	asked := later(func() error { _, err := c.Do(req); return err })
-	nc, err := l.Accept() // the handshake gets no answer
-	must(t, err)
+	req := tlstest.Value(http.NewRequestWithContext(ctx, "GET", "https://"+l.Addr().String(), nil))(t)
+	asked := ask(c, req)
+	nc := tlstest.Value(l.Accept())(t) // the handshake gets no answer
 	cancel()
-	if err := receive(t, asked, "the request"); !errors.Is(err, context.Canceled) {
+	if err := tlstest.Receive(t, asked, "the request").err; !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
 	nc.Close()
@@ -289,8 +269,7 @@ func TestParked(t *testing.T) {
 	s := serve(t, &http.Server{Handler: show}, serverContext(t))
 	_, tr := ourClient(t, clientContext(t))
 	open := func() *clientConn {
-		nc, err := tr.dial(context.Background(), "tcp", place{s.addr, protoHTTP2})
-		must(t, err)
+		nc := tlstest.Value(tr.dial(context.Background(), "tcp", place{s.addr, protoHTTP2}))(t)
 		return nc.(*clientConn)
 	}
 	p := place{s.addr, protoHTTP2}
@@ -322,9 +301,7 @@ func TestHosts(t *testing.T) {
 	for i := range 2 * maxHosts {
 		h.put(fmt.Sprint(i), i)
 	}
-	if n := len(h); n != maxHosts {
-		t.Errorf("%d hosts", n)
-	}
+	equal(t, "how many hosts", len(h), maxHosts)
 	last := fmt.Sprint(2*maxHosts - 1)
 	h.put(last, -1)
 	if h[last] != -1 || len(h) != maxHosts {
@@ -348,8 +325,7 @@ func TestHeldBody(t *testing.T) {
 		{calls: "f", closed: 0, again: true},
 	} {
 		inner := &readOnce{Reader: bytes.NewReader(make([]byte, 10))}
-		req, err := http.NewRequest("POST", "https://localhost", inner)
-		must(t, err)
+		req := tlstest.Value(http.NewRequest("POST", "https://localhost", inner))(t)
 		r, b := holdBody(req)
 		for _, call := range c.calls {
 			switch call {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
@@ -22,22 +23,11 @@ func TestShutdownRequest(t *testing.T) {
 			<-finish
 			io.WriteString(w, "finished")
 		})}, serverContext(t))
-		c := goClient(t, alpn)
-		answer := make(chan string, 1)
-		asked := later(func() error {
-			resp, err := c.Get(s.url)
-			if err != nil {
-				return err
-			}
-			defer resp.Body.Close()
-			b, err := io.ReadAll(resp.Body)
-			answer <- string(b)
-			return err
-		})
-		receive(t, entered, "the request")
-		ctx, cancel := context.WithTimeout(context.Background(), hang)
+		asked := ask(goClient(t, alpn), tlstest.Value(http.NewRequest("GET", s.url, nil))(t))
+		tlstest.Receive(t, entered, "the request")
+		ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 		defer cancel()
-		shut := later(func() error { return s.Shutdown(ctx) })
+		shut := tlstest.Later(func() error { return s.Shutdown(ctx) })
 		s.expectClosed(t)
 		select {
 		case err := <-shut:
@@ -45,11 +35,8 @@ func TestShutdownRequest(t *testing.T) {
 		default:
 		}
 		close(finish)
-		must(t, receive(t, asked, "the answer"))
-		if got := <-answer; got != "finished" {
-			t.Errorf("the answer is %q", got)
-		}
-		must(t, receive(t, shut, "Shutdown"))
+		equal(t, "the answer", tlstest.Receive(t, asked, "the answer"), answer{"finished", nil})
+		done(t, shut, "Shutdown")
 	})
 }
 
@@ -70,26 +57,21 @@ func TestShutdownIdle(t *testing.T) {
 func TestShutdownHandshake(t *testing.T) {
 	for _, stop := range []string{"Shutdown", "Close"} {
 		t.Run(stop, func(t *testing.T) {
-			l, err := sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t))
-			must(t, err)
+			l := listen(t, serverContext(t))
 			a := announcing{l, make(chan struct{}, 10)}
 			s := serveOn(t, &http.Server{Handler: never(t)}, a)
 			silent, begun := rawTCP(t, s.addr), rawTLS(t, s.addr, protoHTTP2)
 			for range 2 {
-				receive(t, a.accepted, "a connection")
+				tlstest.Receive(t, a.accepted, "a connection")
 			}
 			if stop == "Close" {
-				must(t, s.Close())
+				tlstest.Must(t, s.Close())
 				s.expectClosed(t)
 			} else {
 				s.shutdown(t)
 			}
-			if got := rest(t, silent) + rest(t, begun); got != "" {
-				t.Errorf("the clients were told %q", got)
-			}
-			if got := s.log.String(); got != "" {
-				t.Errorf("the log says %q", got)
-			}
+			equal(t, "what the clients was told", rest(t, silent)+rest(t, begun), "")
+			equal(t, "the log", s.log.String(), "")
 		})
 	}
 }
@@ -104,21 +86,15 @@ func TestClose(t *testing.T) {
 			<-r.Context().Done()
 			close(left)
 		})}, serverContext(t))
-		c := goClient(t, alpn)
-		asked := later(func() error {
-			resp, err := c.Post(s.url, "text/plain", strings.NewReader("x")) // is not sent again
-			if err == nil {
-				resp.Body.Close()
-			}
-			return err
-		})
-		receive(t, entered, "the request")
-		must(t, s.Close())
+		req := tlstest.Value(http.NewRequest("POST", s.url, strings.NewReader("x")))(t) // is not sent again
+		asked := ask(goClient(t, alpn), req)
+		tlstest.Receive(t, entered, "the request")
+		tlstest.Must(t, s.Close())
 		s.expectClosed(t)
-		if err := receive(t, asked, "the answer"); err == nil {
+		if tlstest.Receive(t, asked, "the answer").err == nil {
 			t.Error("the request was answered")
 		}
-		receive(t, left, "the end of the request's context")
+		tlstest.Receive(t, left, "the end of the request's context")
 	})
 }
 
@@ -136,9 +112,7 @@ func TestPanic(t *testing.T) {
 			t.Errorf("the answer is %v", resp.Status)
 		}
 		s.log.expect(t, "a handler's fault")
-		if resp, _ := body(t, c, s.url); resp.StatusCode != 200 {
-			t.Errorf("the next answer is %v", resp.Status)
-		}
+		equal(t, "the status", first(body(t, c, s.url)).StatusCode, 200)
 	})
 }
 
@@ -166,17 +140,15 @@ func TestExpectContinue(t *testing.T) {
 			}
 			io.Copy(w, r.Body)
 		})}, serverContext(t))
-		tr := NewTransport(&sslnet.Dialer{Context: clientContext(t, only(alpn))}, &http.Transport{ExpectContinueTimeout: hang})
+		tr := NewTransport(&sslnet.Dialer{Context: clientContext(t, only(alpn))}, &http.Transport{ExpectContinueTimeout: tlstest.Hang})
 		defer tr.CloseIdleConnections()
-		for _, c := range []*http.Client{goClient(t, alpn), {Transport: tr, Timeout: hang}} {
+		for _, c := range []*http.Client{goClient(t, alpn), {Transport: tr, Timeout: tlstest.Hang}} {
 			for path, status := range map[string]int{"/no": 413, "/yes": 200} {
 				u := &unread{strings.NewReader("content"), make(chan struct{}, 1)}
-				req, err := http.NewRequest("POST", s.url+path, u)
-				must(t, err)
+				req := tlstest.Value(http.NewRequest("POST", s.url+path, u))(t)
 				req.ContentLength = 7
 				req.Header.Set("Expect", "100-continue")
-				resp, err := c.Do(req)
-				must(t, err)
+				resp := tlstest.Value(c.Do(req))(t)
 				got := readBody(t, resp)
 				if resp.StatusCode != status || status == 200 && got != "content" {
 					t.Errorf("%s: %v %q", path, resp.Status, got)
@@ -200,35 +172,26 @@ func TestClientGone(t *testing.T) {
 		})}, serverContext(t))
 		for _, c := range []*http.Client{goClient(t, alpn), first(ourClient(t, clientContext(t, only(alpn))))} {
 			ctx, cancel := context.WithCancel(context.Background())
-			req, err := http.NewRequestWithContext(ctx, "GET", s.url, nil)
-			must(t, err)
-			asked := later(func() error {
-				resp, err := c.Do(req)
-				if err == nil {
-					resp.Body.Close()
-				}
-				return err
-			})
-			receive(t, entered, "the request")
+			req := tlstest.Value(http.NewRequestWithContext(ctx, "GET", s.url, nil))(t)
+			asked := ask(c, req)
+			tlstest.Receive(t, entered, "the request")
 			cancel()
 			// crypto/tls may still take in what the handler answers when it has heard close_notify.
-			if err := receive(t, asked, "the answer"); err != nil && !errors.Is(err, context.Canceled) {
+			if err := tlstest.Receive(t, asked, "the answer").err; err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("the answer is %v", err)
 			}
-			receive(t, left, "the end of the request's context")
+			tlstest.Receive(t, left, "the end of the request's context")
 		}
 		if alpn == protoHTTP1 {
 			c := rawTLS(t, s.addr, alpn)
 			io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-			receive(t, entered, "the request")
-			must(t, c.NetConn().(*net.TCPConn).SetLinger(0))
+			tlstest.Receive(t, entered, "the request")
+			tlstest.Must(t, c.NetConn().(*net.TCPConn).SetLinger(0))
 			c.NetConn().Close()
-			receive(t, left, "the end of the request's context")
+			tlstest.Receive(t, left, "the end of the request's context")
 		}
 	})
 }
-
-func first[A, B any](a A, _ B) A { return a }
 
 // TestHijack: a handler gets the *sslnet.Conn, with what the client has sent already.
 func TestHijack(t *testing.T) {
