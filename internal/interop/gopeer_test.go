@@ -10,14 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // goCertificate is one of testdata/certs for crypto/tls.
 func goCertificate(t *testing.T, name string) tls.Certificate {
 	t.Helper()
-	return must(tls.X509KeyPair(testcerts.Read(t, name+".pem"), testcerts.Read(t, name+".key")))(t)
+	return tlstest.Value(tls.X509KeyPair(testcerts.Read(t, name+".pem"), testcerts.Read(t, name+".key")))(t)
 }
 
 func goRoots(t *testing.T) *x509.CertPool {
@@ -34,8 +34,7 @@ func goExchange(c *tls.Conn, send, receive uint64, n int, closes bool) error {
 	if err := c.Handshake(); err != nil {
 		return fmt.Errorf("handshake: %w", err)
 	}
-	received := make(chan error, 1)
-	go func() { received <- goReceive(c, receive, n) }()
+	received := tlstest.Later(func() error { return goReceive(c, receive, n) })
 	out := newSender(send, false, n)
 	for b := out.next(); b != nil; b = out.next() {
 		if _, err := c.Write(b); err != nil {
@@ -88,7 +87,7 @@ func TestGoClient(t *testing.T) {
 		rounds := c.connections()
 		for i, n := range rounds {
 			s := srv.expect(newParty(false, false, n))
-			conn := must(tls.Dial("tcp", srv.addr, cfg))(t)
+			conn := tlstest.Value(tls.Dial("tcp", srv.addr, cfg))(t)
 			if err := goExchange(conn, upSeed, downSeed, n, true); err != nil {
 				t.Errorf("Go's client: %v", err)
 			}
@@ -123,31 +122,22 @@ func TestGoServer(t *testing.T) {
 				return &named, nil
 			}
 		}
-		l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		defer l.Close()
-		x := clientContext(t, c.clientConfig())
-		loop := newLoop(t, nil)
-		conf := cssl.ConnConfig{ServerName: c.serverName()}
-		rounds := c.connections()
-		for i, n := range rounds {
-			p := newParty(true, false, n)
-			p.closes = true
-			dial(t, loop, l.Addr().String(), x, conf, 0, 0, p)
-			raw := must(l.Accept())(t)
-			conn := tls.Server(raw, cfg)
+		second := false
+		c.clients(t, l.Addr().String(), func(n int) *party { return newParty(true, false, n).set(false, true) }, func(p *party, n int) {
+			conn := tls.Server(tlstest.Value(l.Accept())(t), cfg)
 			if err := goExchange(conn, downSeed, upSeed, n, false); err != nil {
 				t.Errorf("Go's server: %v", err)
 			}
-			p.wait(t)
-			c.check(t, p, i == len(rounds)-1)
 			state := conn.ConnectionState()
-			if want := c.resume && i > 0; state.DidResume != want {
+			if want := c.resume && second; state.DidResume != want {
 				t.Errorf("Go's server resumed: %v, want %v", state.DidResume, want)
 			}
+			second = true
 			if c.mtls && (len(state.PeerCertificates) == 0 || state.PeerCertificates[0].Subject.CommonName != "client") {
 				t.Error("Go's server got no certificate of the client")
 			}
-			conf.Session = p.resume
-		}
+		})
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -64,9 +65,7 @@ func TestNSSClient(t *testing.T) {
 	db := nssDatabase(t, "client")
 	eachOf(t, nssClientRows, func(t *testing.T, c combo) {
 		srv := newServer(t, c.serverConfig(t), 0, 0)
-		s := newParty(false, true, volume)
-		s.outside = true
-		srv.expect(s)
+		s := srv.expect(newParty(false, true, volume).set(true, false))
 		host, port, _ := net.SplitHostPort(srv.addr)
 		args := []string{"-h", host, "-p", port, "-a", c.serverName(), "-d", db, "-V", nssVersions(c.version), "-f"}
 		if c.mtls {
@@ -136,7 +135,7 @@ func TestNSSResumption(t *testing.T) {
 			if st.Handshakes < 60 || st.Resumed < 20 || len(st.HandshakeFailures) > 0 {
 				t.Errorf("%d handshakes, %d resumed, failures %v", st.Handshakes, st.Resumed, st.HandshakeFailures)
 			}
-			hits := strsclntHits.FindStringSubmatch(string(must(io.ReadAll(o.out))(t)))
+			hits := strsclntHits.FindStringSubmatch(string(tlstest.Value(io.ReadAll(o.out))(t)))
 			if hits == nil || hits[1] != fmt.Sprint(st.Resumed) {
 				t.Errorf("strsclnt counts %q, we resumed %d", hits, st.Resumed)
 			}
@@ -162,23 +161,15 @@ func TestNSSServer(t *testing.T) {
 			}
 			return exec.Command("selfserv", args...)
 		})
-		x := clientContext(t, c.clientConfig())
-		loop := newLoop(t, nil)
-		conf := cssl.ConnConfig{ServerName: c.serverName()}
-		rounds := c.connections()
-		for i := range rounds {
-			const length = 1400
+		const length = 1400
+		c.clients(t, addr, func(int) *party {
 			p := newParty(true, true, 0)
 			p.receive, p.want = newStream(upSeed, true), length
-			dial(t, loop, addr, x, conf, 0, 0, p)
+			return p
+		}, func(p *party, _ int) {
 			request := make([]byte, length)
 			newStream(upSeed, true).fill(request)
-			if _, err := p.opened(t).Write([]byte("GET /" + string(request) + " HTTP/1.0\r\n\r\n")); err != nil {
-				t.Fatal(err)
-			}
-			p.wait(t)
-			c.check(t, p, i == len(rounds)-1)
-			conf.Session = p.resume
-		}
+			tlstest.Value(p.opened(t).Write([]byte("GET /" + string(request) + " HTTP/1.0\r\n\r\n")))(t)
+		})
 	})
 }

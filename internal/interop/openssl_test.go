@@ -20,6 +20,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
 )
@@ -68,13 +69,9 @@ func startProgram(t *testing.T, cmd *exec.Cmd) *command {
 	c := &command{t: t, cmd: cmd, ended: make(chan struct{})}
 	// Pipes of our own: those of exec would be closed by Wait before all was read.
 	inR, inW, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, err)
 	outR, outW, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, err)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = inR, outW, &c.text
 	c.in, c.out = inW, outR
 	// It dies with the thread that has started it, so that none outlives a test binary that panics or is killed.
@@ -117,16 +114,12 @@ func startProgram(t *testing.T, cmd *exec.Cmd) *command {
 // end waits until the process is over.
 func (c *command) end() {
 	c.t.Helper()
-	select {
-	case <-c.ended:
-	case <-time.After(limit):
-		c.t.Fatalf("%s does not end", c.cmd.Args[0])
-	}
+	await(c.t, c.ended, func() string { return "the end of " + c.cmd.Args[0] })
 }
 
 // outcome is what the exchange with an openssl process led to.
 type outcome struct {
-	sent, received chan error
+	sent, received <-chan error
 	got            atomic.Int64
 }
 
@@ -138,9 +131,8 @@ func (c *command) exchange(send, receive uint64, n int) *outcome {
 
 // exchangeUneven is exchange with another number of bytes to come than to send.
 func (c *command) exchangeUneven(send, receive uint64, n, back int) *outcome {
-	o := &outcome{sent: make(chan error, 1), received: make(chan error, 1)}
-	go func() { o.sent <- c.feed(newSender(send, true, n)) }()
-	go func() { o.received <- c.receive(receive, back, &o.got) }()
+	o := &outcome{sent: tlstest.Later(func() error { return c.feed(newSender(send, true, n)) })}
+	o.received = tlstest.Later(func() error { return c.receive(receive, back, &o.got) })
 	return o
 }
 
@@ -190,14 +182,9 @@ func (c *command) receive(seed uint64, n int, got *atomic.Int64) error {
 // wait waits for the outcome of both directions.
 func (o *outcome) wait(t *testing.T) {
 	t.Helper()
-	for name, ch := range map[string]chan error{"sending": o.sent, "receiving": o.received} {
-		select {
-		case err := <-ch:
-			if err != nil {
-				t.Errorf("the peer, %s: %v", name, err)
-			}
-		case <-time.After(limit):
-			t.Fatalf("the peer, %s: not done in time; %d bytes came", name, o.got.Load())
+	for name, ch := range map[string]<-chan error{"sending": o.sent, "receiving": o.received} {
+		if err := await(t, ch, func() string { return fmt.Sprintf("%s; %d bytes came", name, o.got.Load()) }); err != nil {
+			t.Errorf("the peer, %s: %v", name, err)
 		}
 	}
 }
@@ -236,9 +223,7 @@ func sClient(t *testing.T, c combo) {
 	saved := filepath.Join(t.TempDir(), "session")
 	rounds := c.connections()
 	for i, n := range rounds {
-		s := newParty(false, true, n)
-		s.closes = true
-		srv.expect(s)
+		s := srv.expect(newParty(false, true, n).set(false, true))
 		args := append(c.clientFlags(srv.addr), "-quiet")
 		switch {
 		case c.resume && i == 0:
@@ -259,31 +244,20 @@ func startServer(t *testing.T, args ...string) (*command, string) {
 	t.Helper()
 	c := start(t, append([]string{"s_server", "-accept", "127.0.0.1:0"}, args...)...)
 	r := bufio.NewReader(c.out)
-	found := make(chan string, 1)
-	go func() {
-		defer close(found)
+	found := tlstest.Later(func() string {
 		for {
 			line, err := r.ReadString('\n')
-			if err != nil {
-				return
-			}
-			if addr, ok := strings.CutPrefix(line, "ACCEPT "); ok {
-				found <- strings.TrimSpace(addr)
-				return
+			if addr, ok := strings.CutPrefix(line, "ACCEPT "); ok || err != nil {
+				return strings.TrimSpace(addr)
 			}
 		}
-	}()
-	select {
-	case addr, ok := <-found:
-		if !ok {
-			t.Fatal("s_server did not start")
-		}
-		c.out = r
-		return c, addr
-	case <-time.After(limit):
-		t.Fatal("s_server says nothing")
+	})
+	addr := await(t, found, func() string { return "the address of s_server" })
+	if addr == "" {
+		t.Fatal("s_server did not start")
 	}
-	return nil, ""
+	c.out = r
+	return c, addr
 }
 
 // serverFlags are for an s_server of a row.
@@ -315,27 +289,13 @@ func TestSServer(t *testing.T) { eachCombo(t, sServer) }
 
 func sServer(t *testing.T, c combo) {
 	o, addr := startServer(t, c.serverFlags()...)
-	x := clientContext(t, c.clientConfig())
-	loop := newLoop(t, nil)
-	conf := cssl.ConnConfig{ServerName: c.serverName()}
-	rounds := c.connections()
-	for i, n := range rounds {
-		p := newParty(true, true, n)
-		p.closes = true
-		dial(t, loop, addr, x, conf, 0, 0, p)
+	c.clients(t, addr, func(n int) *party { return newParty(true, true, n).set(false, true) }, func(p *party, n int) {
 		p.opened(t)
-		out, in := newSender(downSeed, true, n), newStream(upSeed, true)
-		run := &outcome{sent: make(chan error, 1), received: make(chan error, 1)}
-		go func() { run.received <- receiveHigh(o.out, in, n) }()
-		go func() { run.sent <- o.feed(out) }()
-		run.wait(t)
-		p.wait(t)
-		if t.Failed() {
-			return
-		}
-		c.check(t, p, i == len(rounds)-1)
-		conf.Session = p.resume
-	}
+		(&outcome{
+			sent:     tlstest.Later(func() error { return o.feed(newSender(downSeed, true, n)) }),
+			received: tlstest.Later(func() error { return receiveHigh(o.out, newStream(upSeed, true), n) }),
+		}).wait(t)
+	})
 }
 
 // receiveHigh checks n bytes with the top bit.
@@ -355,7 +315,7 @@ func receiveHigh(r io.Reader, in *stream, n int) error {
 
 // queuedInPipe is the number of bytes that the process has not read yet.
 func (c *command) queuedInPipe() int {
-	rc := must(c.in.SyscallConn())(c.t)
+	rc := tlstest.Value(c.in.SyscallConn())(c.t)
 	n := 0
 	if err := rc.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }); err != nil {
 		return 0
@@ -465,16 +425,8 @@ func TestSServerReversed(t *testing.T) {
 			x := clientContext(t, combo{features[0], v}.clientConfig())
 			l := &liner{out: newStream(upSeed, true), in: newStream(upSeed, true), left: volume, done: make(chan error, 1)}
 			attach(t, newLoop(t, nil), addr, x, cssl.ConnConfig{ServerName: "localhost"}, 0, 0, l)
-			select {
-			case err := <-l.done:
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				count(t, 1, 2*int64(volume))
-			case <-time.After(limit):
-				t.Fatal("not done in time")
-			}
+			done(t, l.done, "the lines")
+			count(t, 1, 2*int64(volume))
 		})
 	}
 }

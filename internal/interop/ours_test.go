@@ -11,6 +11,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -73,6 +74,32 @@ func newParty(client, high bool, n int) *party {
 		p.send, p.receive = newSender(upSeed, high, n), newStream(downSeed, high)
 	}
 	return p
+}
+
+// set says whether the party writes from a goroutine of its own, and whether it closes.
+func (p *party) set(outside, closes bool) *party {
+	p.outside, p.closes = outside, closes
+	return p
+}
+
+// await returns what comes through ch, and fails the test with what it was to be after limit.
+func await[T any](t *testing.T, ch <-chan T, what func() string) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(limit):
+		t.Fatalf("not in time: %s\n%s", what(), tlstest.Stacks())
+		panic("not reached")
+	}
+}
+
+// done waits for an error that must be nil.
+func done(t *testing.T, ch <-chan error, what string) {
+	t.Helper()
+	if err := await(t, ch, func() string { return what }); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
 }
 
 // OnOpen implements reactor.Handler.
@@ -216,20 +243,15 @@ func (p *party) wait(t *testing.T) {
 	if p.client {
 		name = "our client"
 	}
-	select {
-	case err := <-p.done:
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			return
-		}
-		count(t, 1, p.got.Load()+p.sentBytes())
-	case <-time.After(limit):
-		t.Fatalf("%s: not done in time: %d of %d bytes came, sent all: %v", name, p.got.Load(), p.want, p.sent.Load())
+	err := await(t, p.done, func() string {
+		return fmt.Sprintf("%s: %d of %d bytes came, sent all: %v", name, p.got.Load(), p.want, p.sent.Load())
+	})
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
 	}
+	count(t, 1, p.got.Load()+p.send.stream.pos)
 }
-
-// sentBytes is how much was sent, after the end.
-func (p *party) sentBytes() int64 { return p.send.stream.pos }
 
 // opened waits for OnOpen.
 func (p *party) opened(t *testing.T) *reactor.Conn {
@@ -323,11 +345,11 @@ type server struct {
 // sizes of its socket buffers; 0 is the system's choice.
 func newServer(t *testing.T, cfg cssl.Config, sndbuf, rcvbuf int) *server {
 	t.Helper()
-	x := must(cssl.NewServerContext(cfg))(t)
+	x := tlstest.Value(cssl.NewServerContext(cfg))(t)
 	h := &hall{t: t, parties: make(chan *party, 16)}
 	s := &server{Server: &reactor.Server{Handler: h, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: limit, CloseTimeout: limit}}, hall: h}
 	lc := net.ListenConfig{Control: func(_, _ string, rc rawConn) error { return setBuffers(rc, sndbuf, rcvbuf) }}
-	l := must(lc.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
+	l := tlstest.Value(lc.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
 	s.addr = l.Addr().String()
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
@@ -354,7 +376,7 @@ func newLoop(t *testing.T, trace func(*reactor.Conn, tlsio.Op, tlsio.Result)) *r
 	if trace != nil {
 		cfg.Trace = func(c *reactor.Conn, op tlsio.Op, r tlsio.Result, _ session.Event) { trace(c, op, r) }
 	}
-	l := must(reactor.NewLoop(cfg))(t)
+	l := tlstest.Value(reactor.NewLoop(cfg))(t)
 	ended := make(chan error, 1)
 	go func() { ended <- l.Run() }()
 	t.Cleanup(func() {
@@ -366,17 +388,11 @@ func newLoop(t *testing.T, trace func(*reactor.Conn, tlsio.Op, tlsio.Result)) *r
 	return l
 }
 
-// dial connects p as a client.
-func dial(t *testing.T, l *reactor.Loop, addr string, x *cssl.Context, cfg cssl.ConnConfig, sndbuf, rcvbuf int, p *party) {
-	t.Helper()
-	attach(t, l, addr, x, cfg, sndbuf, rcvbuf, p)
-}
-
 // attach connects a handler as a client. The end of the connect itself is left to the loop, too.
 func attach(t *testing.T, l *reactor.Loop, addr string, x *cssl.Context, cfg cssl.ConnConfig, sndbuf, rcvbuf int, h reactor.Handler) {
 	t.Helper()
-	a := must(net.ResolveTCPAddr("tcp4", addr))(t)
-	fd := must(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
+	a := tlstest.Value(net.ResolveTCPAddr("tcp4", addr))(t)
+	fd := tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	if sndbuf > 0 {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sndbuf)
 	}
@@ -389,15 +405,13 @@ func attach(t *testing.T, l *reactor.Loop, addr string, x *cssl.Context, cfg css
 		unix.Close(fd)
 		t.Fatal(err)
 	}
-	if err := l.Attach(fd, x, cfg, h, nil); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, l.Attach(fd, x, cfg, h, nil))
 }
 
 // clientContext makes a client's Context that lives as long as the test.
 func clientContext(t *testing.T, cfg cssl.Config) *cssl.Context {
 	t.Helper()
-	x := must(cssl.NewClientContext(cfg))(t)
+	x := tlstest.Value(cssl.NewClientContext(cfg))(t)
 	t.Cleanup(x.Close)
 	return x
 }
@@ -405,15 +419,4 @@ func clientContext(t *testing.T, cfg cssl.Config) *cssl.Context {
 // certificate is one of testdata/certs.
 func certificate(name string) cssl.Certificate {
 	return cssl.Certificate{ChainFile: testcerts.Path(name + ".pem"), KeyFile: testcerts.Path(name + ".key")}
-}
-
-// must turns an error into the end of the test.
-func must[T any](v T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
 }

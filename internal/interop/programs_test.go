@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // need skips the test where a program is not there: scripts/deps installs it where it can, and no build needs it. On
@@ -56,7 +58,7 @@ func listeningPort(t *testing.T, pid int) string {
 			own[to] = true
 		}
 	}
-	tables := string(must(os.ReadFile("/proc/net/tcp"))(t))
+	tables := string(tlstest.Value(os.ReadFile("/proc/net/tcp"))(t))
 	if six, err := os.ReadFile("/proc/net/tcp6"); err == nil {
 		tables += string(six)
 	}
@@ -67,7 +69,7 @@ func listeningPort(t *testing.T, pid int) string {
 			continue
 		}
 		_, port, _ := strings.Cut(f[1], ":")
-		n := must(strconv.ParseUint(port, 16, 16))(t)
+		n := tlstest.Value(strconv.ParseUint(port, 16, 16))(t)
 		return fmt.Sprintf("127.0.0.1:%d", n)
 	}
 	return ""
@@ -78,7 +80,7 @@ func listeningPort(t *testing.T, pid int) string {
 func startOnFreePort(t *testing.T, command func(port string) *exec.Cmd) (*command, string) {
 	t.Helper()
 	for range 10 {
-		l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		l.Close()
 		c := startProgram(t, command(port))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -27,12 +28,18 @@ func (h *handshakes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// expect fails the test unless there were n handshakes, and some more than one.
+func (h *handshakes) expect(t *testing.T, n int64) {
+	t.Helper()
+	if got := h.n.Load(); got < 4 || got != n {
+		t.Errorf("%d handshakes, want %d and more than 3", got, n)
+	}
+}
+
 // until waits for something that other goroutines bring about.
 func until(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	if err := eventually(what, f); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, eventually(what, f))
 }
 
 func eventually(what string, f func() bool) error {
@@ -100,7 +107,7 @@ func TestRenegotiationOurs(t *testing.T) {
 			s, p := newParty(false, false, size), newParty(true, false, size)
 			s.outside, p.outside, p.closes = true, true, true
 			srv.expect(s)
-			dial(t, loop, srv.addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
+			attach(t, loop, srv.addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
 			sconn, cconn := s.opened(t), p.opened(t)
 			conn := map[string]*reactor.Conn{"client": cconn, "server": sconn}[side]
 			// A new one as soon as the last is over. One that is asked for just before
@@ -123,14 +130,8 @@ func TestRenegotiationOurs(t *testing.T) {
 			s.wait(t)
 			rw, wr := crossings(srv, &w)
 			t.Logf("%d handshakes; SSL_read wanted to write %d times, SSL_write wanted to read %d times", hs.n.Load(), rw, wr)
-			if n := hs.n.Load(); n < 3 {
-				t.Errorf("%d handshakes, want the first and a few more", n)
-			}
-			if rw == 0 {
-				t.Error("no SSL_read answered WANT_WRITE")
-			}
-			if wr == 0 {
-				t.Error("no SSL_write answered WANT_READ")
+			if hs.n.Load() < 3 || rw == 0 || wr == 0 {
+				t.Error("want a few handshakes, and each of these wants")
 			}
 		})
 	}
@@ -145,9 +146,8 @@ func TestRenegotiationSServer(t *testing.T) {
 			_, cc := rekeyConfigs(cssl.TLS12, "rsa", nil, &hs)
 			cc.Certificates = []cssl.Certificate{certificate("client")} // R asks for one
 			o, addr := startServer(t, append(certFlags("rsa"), "-tls1_2", "-naccept", "1", "-CAfile", testcerts.Path("root.pem"))...)
-			p := newParty(true, true, volume)
-			p.outside, p.closes = true, true
-			dial(t, newLoop(t, nil), addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 0, 0, p)
+			p := newParty(true, true, volume).set(true, true)
+			attach(t, newLoop(t, nil), addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 0, 0, p)
 			p.opened(t)
 			asked := int64(1)
 			o.every = 100 * volume / 10_000_003
@@ -159,9 +159,7 @@ func TestRenegotiationSServer(t *testing.T) {
 				return eventually("renegotiation", func() bool { return hs.n.Load() >= asked })
 			}
 			o.exchange(downSeed, upSeed, volume).wait2(t, p)
-			if n := hs.n.Load(); n < 4 || n != asked {
-				t.Errorf("%d handshakes, want %d and more than 3", n, asked)
-			}
+			hs.expect(t, asked)
 		})
 	}
 }
@@ -180,9 +178,7 @@ func TestRenegotiationSClient(t *testing.T) {
 	var hs handshakes
 	sc, _ := rekeyConfigs(cssl.TLS12, "ecdsa", &hs, nil)
 	srv := newServer(t, sc, 0, 0)
-	s := newParty(false, true, volume)
-	s.outside, s.closes = true, true
-	srv.expect(s)
+	s := srv.expect(newParty(false, true, volume).set(true, true))
 	o := start(t, "s_client", "-connect", srv.addr, "-tls1_2", "-CAfile", testcerts.Path("root.pem"))
 	conn := s.opened(t)
 	var run *outcome
@@ -207,9 +203,7 @@ func TestRenegotiationSClient(t *testing.T) {
 	run = o.exchange(upSeed, downSeed, volume)
 	close(began)
 	run.wait2(t, s)
-	if n := hs.n.Load(); n < 4 || n != asked {
-		t.Errorf("%d handshakes, want %d and more than 3", n, asked)
-	}
+	hs.expect(t, asked)
 }
 
 // TestRenegotiationGoClient: our server asks Go's client for renegotiations between
@@ -219,18 +213,15 @@ func TestRenegotiationGoClient(t *testing.T) {
 	var hs handshakes
 	sc, _ := rekeyConfigs(cssl.TLS12, "ecdsa", &hs, nil)
 	srv := newServer(t, sc, 0, 0)
-	s := newParty(false, false, volume)
-	s.outside = true
-	srv.expect(s)
-	c := must(tls.Dial("tcp", srv.addr, &tls.Config{
+	s := srv.expect(newParty(false, false, volume).set(true, false))
+	c := tlstest.Value(tls.Dial("tcp", srv.addr, &tls.Config{
 		RootCAs: goRoots(t), ServerName: "localhost", MaxVersion: tls.VersionTLS12, Renegotiation: tls.RenegotiateFreelyAsClient,
 	}))(t)
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(limit))
 	conn := s.opened(t)
 	var got atomic.Int64
-	received := make(chan error, 1)
-	go func() {
+	received := tlstest.Later(func() error {
 		in, buf := newStream(downSeed, false), make([]byte, 20011)
 		for { // also when all has come: Read is what makes the client take part in renegotiations
 			k, err := c.Read(buf)
@@ -238,18 +229,15 @@ func TestRenegotiationGoClient(t *testing.T) {
 				err = cerr
 			}
 			if err != nil {
-				received <- err
-				return
+				return err
 			}
 			got.Store(in.pos)
 		}
-	}()
+	})
 	out := newSender(upSeed, false, volume)
 	var sent, asked int64 = 0, 1
 	for b := out.next(); b != nil; b = out.next() {
-		if _, err := c.Write(b); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(c.Write(b))(t)
 		sent += int64(len(b))
 		if out.turn%(150*volume/10_000_003) != 0 {
 			continue
@@ -273,15 +261,13 @@ func TestRenegotiationGoClient(t *testing.T) {
 	if err := <-received; err != io.EOF || got.Load() != int64(volume) {
 		t.Errorf("%d bytes came, and then %v", got.Load(), err)
 	}
-	if n := hs.n.Load(); n < 4 || n != asked {
-		t.Errorf("%d handshakes, want %d and more than 3", n, asked)
-	}
+	hs.expect(t, asked)
 }
 
 // keyUpdates counts the KeyUpdate messages that s_client or s_server noted with -msg.
 func keyUpdates(t *testing.T, file string) (in, out int) {
 	t.Helper()
-	b := must(os.ReadFile(file))(t)
+	b := tlstest.Value(os.ReadFile(file))(t)
 	for line := range strings.Lines(string(b)) {
 		if strings.Contains(line, "KeyUpdate") {
 			if strings.HasPrefix(line, "<<<") {
@@ -301,9 +287,7 @@ func TestKeyUpdateOpenSSL(t *testing.T) {
 		t.Run("s_client "+letter, func(t *testing.T) {
 			sc, _ := rekeyConfigs(cssl.TLS13, "ecdsa", nil, nil)
 			srv := newServer(t, sc, 0, 0)
-			s := newParty(false, true, volume)
-			s.outside, s.closes = true, true
-			srv.expect(s)
+			s := srv.expect(newParty(false, true, volume).set(true, true))
 			msgs := filepath.Join(t.TempDir(), "msg")
 			o := start(t, "s_client", "-connect", srv.addr, "-tls1_3", "-CAfile", testcerts.Path("root.pem"), "-msg", "-msgfile", msgs)
 			streamWithKeyUpdates(t, o, letter, s, msgs, upSeed, downSeed)
@@ -312,9 +296,8 @@ func TestKeyUpdateOpenSSL(t *testing.T) {
 			_, cc := rekeyConfigs(cssl.TLS13, "ecdsa", nil, nil)
 			msgs := filepath.Join(t.TempDir(), "msg")
 			o, addr := startServer(t, append(certFlags("ecdsa"), "-tls1_3", "-naccept", "1", "-msg", "-msgfile", msgs)...)
-			p := newParty(true, true, volume)
-			p.outside, p.closes = true, true
-			dial(t, newLoop(t, nil), addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 0, 0, p)
+			p := newParty(true, true, volume).set(true, true)
+			attach(t, newLoop(t, nil), addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 0, 0, p)
 			streamWithKeyUpdates(t, o, letter, p, msgs, downSeed, upSeed)
 		})
 	}
@@ -361,7 +344,7 @@ func TestKeyUpdateGo(t *testing.T) {
 		}
 	}
 	srv.expect(s)
-	c := must(tls.Dial("tcp", srv.addr, &tls.Config{RootCAs: goRoots(t), ServerName: "localhost"}))(t)
+	c := tlstest.Value(tls.Dial("tcp", srv.addr, &tls.Config{RootCAs: goRoots(t), ServerName: "localhost"}))(t)
 	if err := goExchange(c, upSeed, downSeed, volume, true); err != nil {
 		t.Error(err)
 	}
@@ -389,7 +372,7 @@ func TestKeyUpdateOurs(t *testing.T) {
 		}
 	}
 	srv.expect(s)
-	dial(t, newLoop(t, w.trace), srv.addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
+	attach(t, newLoop(t, w.trace), srv.addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
 	p.wait(t)
 	s.wait(t)
 	// After a want, Handshake continues it, so that each is counted once.

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // startDaemon builds sslecho and starts it with its defaults, and answers its address.
@@ -145,9 +146,7 @@ func sslscan(t *testing.T, addr string) (scan, string) {
 		t.Fatalf("sslscan: %v\n%s", err, out)
 	}
 	var s scan
-	if err := xml.Unmarshal(must(os.ReadFile(file))(t), &s); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, xml.Unmarshal(tlstest.Value(os.ReadFile(file))(t), &s))
 	return s, string(out)
 }
 
@@ -212,9 +211,7 @@ func TestTestSSL(t *testing.T) {
 	}
 	out, err := exec.Command("testssl", append(args, addr)...).CombinedOutput()
 	var findings []struct{ ID, Severity, Finding string }
-	if err := json.Unmarshal(must(os.ReadFile(file))(t), &findings); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, json.Unmarshal(tlstest.Value(os.ReadFile(file))(t), &findings))
 	if len(findings) < least {
 		t.Fatalf("%d findings only (%v)\n%s", len(findings), err, out)
 	}

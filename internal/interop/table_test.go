@@ -6,6 +6,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,7 +103,7 @@ func (c combo) serverConfig(t *testing.T) cssl.Config {
 	}
 	if c.sni {
 		// The certificate for all other names would not be accepted.
-		named := must(cssl.NewServerContext(cfg))(t)
+		named := tlstest.Value(cssl.NewServerContext(cfg))(t)
 		t.Cleanup(named.Close)
 		cfg.Certificates = []cssl.Certificate{certificate("wrongname")}
 		cfg.SNI = map[string]*cssl.Context{"*.wild.test": named}
@@ -161,22 +162,46 @@ func TestOursWithOurs(t *testing.T) { eachCombo(t, oursWithOurs) }
 
 func oursWithOurs(t *testing.T, c combo) {
 	srv := newServer(t, c.serverConfig(t), 0, 0)
-	x := clientContext(t, c.clientConfig())
-	loop := newLoop(t, nil)
-	conf := cssl.ConnConfig{ServerName: c.serverName()}
+	var s *party
+	var rounds int
+	c.clients(t, srv.addr, func(n int) *party {
+		s = srv.expect(newParty(false, false, n))
+		return newParty(true, false, n).set(true, true)
+	}, func(*party, int) {
+		s.wait(t)
+		rounds++
+		c.check(t, s, rounds == len(c.connections()))
+	})
+}
+
+// clients makes the connections of a row with our client to addr. before makes each party, and meanwhile is called
+// when it connects.
+func (c combo) clients(t *testing.T, addr string, before func(n int) *party, meanwhile func(p *party, n int)) {
+	t.Helper()
+	x, loop, conf := clientContext(t, c.clientConfig()), newLoop(t, nil), cssl.ConnConfig{ServerName: c.serverName()}
 	rounds := c.connections()
 	for i, n := range rounds {
-		s := srv.expect(newParty(false, false, n))
-		p := newParty(true, false, n)
-		p.outside, p.closes = true, true
-		dial(t, loop, srv.addr, x, conf, 0, 0, p)
+		p := before(n)
+		attach(t, loop, addr, x, conf, 0, 0, p)
+		meanwhile(p, n)
 		p.wait(t)
-		s.wait(t)
 		if t.Failed() {
 			return
 		}
 		c.check(t, p, i == len(rounds)-1)
-		c.check(t, s, i == len(rounds)-1)
 		conf.Session = p.resume
 	}
+}
+
+// TestBothWriteFromOnDrain: two peers that stream to each other, both by the handler's own
+// means (write until above the high watermark, go on in OnDrain), must not wait for each
+// other for ever: above the watermark neither reads, so nothing falls below it.
+func TestBothWriteFromOnDrain(t *testing.T) {
+	c := combo{features[1], cssl.TLS13}
+	srv := newServer(t, c.serverConfig(t), 4096, 4096)
+	s := srv.expect(newParty(false, false, 4_000_000))
+	p := newParty(true, false, 4_000_000).set(false, true)
+	attach(t, newLoop(t, nil), srv.addr, clientContext(t, c.clientConfig()), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
+	p.wait(t)
+	s.wait(t)
 }

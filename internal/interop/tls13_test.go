@@ -16,6 +16,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
@@ -26,9 +27,9 @@ var extrasPSK = cssl.PSK{Identity: []byte("meter 17"), Key: bytes.Repeat([]byte{
 // extrasServer serves each connection with serve, whose error the channel receives.
 func extrasServer(t *testing.T, c cssl.Config, serve func(*sslnet.Conn) error) (addr string, ended <-chan error) {
 	t.Helper()
-	x := must(cssl.NewServerContext(c))(t)
+	x := tlstest.Value(cssl.NewServerContext(c))(t)
 	t.Cleanup(x.Close)
-	l := must(sslnet.Listen("tcp", "127.0.0.1:0", x))(t)
+	l := tlstest.Value(sslnet.Listen("tcp", "127.0.0.1:0", x))(t)
 	t.Cleanup(func() { l.Close() })
 	outcomes := make(chan error, 10)
 	go func() {
@@ -57,42 +58,22 @@ func answer(c *sslnet.Conn) error {
 // sees says line to a program, if it is not empty, waits for what must come back, and answers all that has come.
 func (c *command) sees(line, want string) (all []byte) {
 	c.t.Helper()
-	if line != "" {
-		if _, err := io.WriteString(c.in, line); err != nil {
-			c.t.Fatal(err)
-		}
-	}
-	found := make(chan error, 1)
-	go func() {
+	tlstest.Value(io.WriteString(c.in, line))(c.t)
+	done(c.t, tlstest.Later(func() error {
 		buf := make([]byte, 4096)
 		for !bytes.Contains(all, []byte(want)) {
 			n, err := c.out.Read(buf)
 			if all = append(all, buf[:n]...); err != nil {
-				found <- errors.New("it printed " + string(all))
-				return
+				return errors.New("it printed " + string(all))
 			}
 		}
-		found <- nil
-	}()
-	waitErr(c.t, found, c.cmd.Args[0])
+		return nil
+	}), c.cmd.Args[0])
 	return all
 }
 
-// waitErr waits for an error that must be nil.
-func waitErr(t *testing.T, ch <-chan error, what string) {
-	t.Helper()
-	select {
-	case err := <-ch:
-		if err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-	case <-time.After(limit):
-		t.Fatalf("%s: nothing comes", what)
-	}
-}
-
 func extrasConfig() cssl.Config {
-	return cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}
+	return cssl.Config{Certificates: []cssl.Certificate{certificate("ecdsa")}}
 }
 
 // TestExtrasPSK: s_client with our server and s_server with our client, with a key and no certificates.
@@ -108,63 +89,54 @@ func TestExtrasPSK(t *testing.T) {
 		return nil
 	})
 	start(t, append([]string{"s_client", "-quiet", "-connect", addr}, flags...)...).sees("hello\n", "seen hello\n")
-	waitErr(t, ended, "our server")
+	done(t, ended, "our server")
 
-	o, addr := startServer(t, append([]string{"-nocert", "-rev"}, flags...)...)
-	x := must(cssl.NewClientContext(cssl.Config{PSKs: []cssl.PSK{extrasPSK}}))(t)
-	t.Cleanup(x.Close)
-	c := must(sslnet.Client(must(net.Dial("tcp", addr))(t), x, cssl.ConnConfig{}))(t)
+	_, addr = startServer(t, append([]string{"-nocert", "-rev"}, flags...)...)
+	x := clientContext(t, cssl.Config{PSKs: []cssl.PSK{extrasPSK}})
+	c := tlstest.Value(sslnet.Client(tlstest.Value(net.Dial("tcp", addr))(t), x, cssl.ConnConfig{}))(t)
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(limit))
-	must(io.WriteString(c, "hello\n"))(t)
-	if line := must(bufio.NewReader(c).ReadString('\n'))(t); line != "olleh\n" || !bytes.Equal(c.State().PSK, extrasPSK.Identity) {
+	tlstest.Value(io.WriteString(c, "hello\n"))(t)
+	if line := tlstest.Value(bufio.NewReader(c).ReadString('\n'))(t); line != "olleh\n" || !bytes.Equal(c.State().PSK, extrasPSK.Identity) {
 		t.Errorf("%q with identity %q", line, c.State().PSK)
 	}
-	_ = o
 }
+
+// readerFunc is an io.Reader.
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // TestExtrasEarlyData: s_client comes back with early data.
 func TestExtrasEarlyData(t *testing.T) {
 	config := extrasConfig()
 	config.MaxEarlyData = 1000
 	addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error {
-		buf := make([]byte, 1000)
-		early := ""
-		for {
-			n, err := c.ReadEarlyData(buf)
-			if early += string(buf[:n]); err == io.EOF {
-				break
-			}
-			if err != nil {
-				return err
-			}
+		early, err := io.ReadAll(readerFunc(c.ReadEarlyData))
+		if err != nil {
+			return err
 		}
-		if early == "" {
+		if len(early) == 0 {
 			return answer(c)
 		}
-		_, err := io.WriteString(c, "early "+early)
+		_, err = io.WriteString(c, "early "+string(early))
 		if err == nil {
-			_, err = c.Read(buf) // the client's end
-		}
-		if err == io.EOF {
-			err = nil
+			_, err = io.Copy(io.Discard, c) // to the client's end
 		}
 		return err
 	})
 	dir := t.TempDir()
 	saved, data := filepath.Join(dir, "session"), filepath.Join(dir, "data")
-	if err := os.WriteFile(data, []byte("hello\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(data, []byte("hello\n"), 0o600))
 	args := []string{"s_client", "-tls1_3", "-connect", addr, "-CAfile", testcerts.Path("root.pem"), "-servername", "localhost"}
 	o := start(t, append(args, "-quiet", "-sess_out", saved)...)
 	o.sees("hello\n", "seen hello\n")
-	waitErr(t, ended, "our server")
+	done(t, ended, "our server")
 	o.end()
 	o = start(t, append(args, "-sess_in", saved, "-early_data", data)...)
 	o.sees("", "early hello\n")
 	o.in.Close()
-	waitErr(t, ended, "our server")
+	done(t, ended, "our server")
 }
 
 // TestExtrasCertificate: s_client answers a request after the handshake.
@@ -179,10 +151,10 @@ func TestExtrasCertificate(t *testing.T) {
 			return err
 		}
 		line, err := bufio.NewReader(c).ReadString('\n') // which may come first
-		if err != nil {
-			return err
+		if err == nil {
+			err = c.AwaitCertificate()
 		}
-		if err := c.AwaitCertificate(); err != nil {
+		if err != nil {
 			return err
 		}
 		if chain, _ := c.State().VerifiedChain(); len(chain) == 0 {
@@ -194,7 +166,7 @@ func TestExtrasCertificate(t *testing.T) {
 	args := append([]string{"s_client", "-quiet", "-tls1_3", "-enable_pha", "-connect", addr, "-CAfile", testcerts.Path("root.pem")}, certFlags("client")...)
 	o := start(t, args...)
 	o.sees("hello\n", "seen hello\n")
-	waitErr(t, ended, "our server")
+	done(t, ended, "our server")
 }
 
 // TestExtrasRecordSize: gnutls-cli announces a limit, to which our server keeps; it would end the connection otherwise.
@@ -215,7 +187,7 @@ func TestExtrasRecordSize(t *testing.T) {
 		o := startProgram(t, exec.Command("gnutls-cli", "--port", port, gnutlsPriority(version), "--x509cafile", testcerts.Path("root.pem"),
 			"--sni-hostname", "localhost", "--verify-hostname", "localhost", "--recordsize", "600", host))
 		o.sees("hello\n", "\nend\n")
-		waitErr(t, ended, "our server")
+		done(t, ended, "our server")
 	}
 }
 
@@ -240,7 +212,7 @@ func TestExtrasExporter(t *testing.T) {
 	for _, version := range []string{"-tls1_3", "-tls1_2"} {
 		o := start(t, "s_client", "-connect", addr, "-CAfile", testcerts.Path("root.pem"), "-keymatexport", label, version)
 		printed := o.sees("hello\n", "seen hello\n")
-		waitErr(t, ended, "our server")
+		done(t, ended, "our server")
 		if key := <-keys; !bytes.Contains(printed, []byte(key)) {
 			t.Errorf("%s: ours is %q", version, key)
 		}
@@ -249,7 +221,7 @@ func TestExtrasExporter(t *testing.T) {
 	o := startProgram(t, exec.Command("gnutls-cli", "--port", port, "--priority=NORMAL:-VERS-ALL:+VERS-TLS1.2:%NO_SESSION_HASH",
 		"--x509cafile", testcerts.Path("root.pem"), "--sni-hostname", "localhost", "--verify-hostname", "localhost", host))
 	o.sees("hello\n", "seen hello\n")
-	waitErr(t, ended, "our server")
+	done(t, ended, "our server")
 	if err := <-keys; !strings.Contains(err, "extended master secret") {
 		t.Errorf("without an extended master secret: %s", err)
 	}

@@ -28,13 +28,13 @@ func volumes() (int, int) {
 	return 1_000_003, 5_003
 }
 
-// done is what the tests of a name did with their peers: connections that went well, and bytes that our side checked
+// tally is what the tests of a name did with their peers: connections that went well, and bytes that our side checked
 // and sent on them.
-type done struct{ conns, bytes int64 }
+type tally struct{ conns, bytes int64 }
 
 var (
 	tallyMu sync.Mutex
-	tallies = map[string]done{}   // by the name of the test
+	tallies = map[string]tally{}  // by the name of the test
 	scanned = map[string]string{} // what the scanners looked at, by their names
 )
 
@@ -44,7 +44,7 @@ func count(t *testing.T, conns, bytes int64) {
 	tallyMu.Lock()
 	defer tallyMu.Unlock()
 	d := tallies[name]
-	tallies[name] = done{d.conns + conns, d.bytes + bytes}
+	tallies[name] = tally{d.conns + conns, d.bytes + bytes}
 }
 
 // writeFigures writes the figure of each kind of peer whose tests have all run in their long form.
@@ -74,7 +74,7 @@ func writeFigures() error {
 }
 
 func writeFigure(figure string, version, tests []string) error {
-	var sum done
+	var sum tally
 	for _, name := range tests {
 		d := tallies[name]
 		if d.conns == 0 {
