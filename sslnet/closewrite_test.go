@@ -67,9 +67,7 @@ func TestCloseWriteAnswers(t *testing.T) {
 func TestCloseWriteCarriesOn(t *testing.T) {
 	connected(t, narrow, func(t *testing.T, client, server *Conn) {
 		n := full(t, client)
-		rekeyed := tlstest.Later(client.Renegotiate)
-		waiting(t, client, &client.writer, tlsio.WantRead)
-		expires(t, client.SetWriteDeadline, rekeyed, "Renegotiate")
+		renegotiates(t, client)
 		ended := tlstest.Later(client.CloseWrite)
 		waiting(t, client, &client.writer, tlsio.WantRead)
 		take(t, client, server, n)

@@ -1,7 +1,6 @@
 package sslnet
 
 import (
-	"errors"
 	"io"
 	"net"
 	"testing"
@@ -64,42 +63,19 @@ func TestReadMustWrite(t *testing.T) {
 	})
 }
 
-// TestReadMustWriteDeadline: the read deadline ends a Read that must write, and another Read carries on.
-func TestReadMustWriteDeadline(t *testing.T) {
-	crossings(t, func(t *testing.T, client, server *Conn) {
-		read, rekeyed, n := readMustWrite(t, client, server)
-		for range 3 {
-			expires(t, server.SetReadDeadline, read, "Read")
-			read = tlstest.Later(reading(server))
-			waiting(t, server, &server.reader, tlsio.WantWrite)
-		}
-		finishRead(t, client, server, read, rekeyed, n)
-	})
-}
-
-// TestReadMustWriteClose: Close ends a Read that must write.
-func TestReadMustWriteClose(t *testing.T) {
-	crossings(t, func(t *testing.T, client, server *Conn) {
-		read, rekeyed, _ := readMustWrite(t, client, server)
-		server.SetCloseTimeout(0)
-		timedOut(t, server.Close())
-		fails(t, read, "Read", net.ErrClosed)
-		client.SetCloseTimeout(0)
-		client.Close()
-		// Over a pipe the server's end may be seen first.
-		if err := tlstest.Receive(t, rekeyed, "Renegotiate"); !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("the client's Renegotiate: %v", err)
-		}
-	})
+// renegotiates makes c begin a renegotiation, which then waits for the peer.
+func renegotiates(t testing.TB, c *Conn) {
+	t.Helper()
+	rekeyed := tlstest.Later(c.Renegotiate)
+	waiting(t, c, &c.writer, tlsio.WantRead)
+	expires(t, c.SetWriteDeadline, rekeyed, "Renegotiate")
 }
 
 // writeMustRead brings the client's Write to where it must read: it has begun a renegotiation, and the server does
 // not read.
 func writeMustRead(t *testing.T, client *Conn) (written <-chan error) {
 	t.Helper()
-	rekeyed := tlstest.Later(client.Renegotiate)
-	waiting(t, client, &client.writer, tlsio.WantRead)
-	expires(t, client.SetWriteDeadline, rekeyed, "Renegotiate")
+	renegotiates(t, client)
 	written = tlstest.Later(writing(client))
 	waiting(t, client, &client.writer, tlsio.WantRead)
 	return written
@@ -136,37 +112,6 @@ func TestWriteMustReadReader(t *testing.T) {
 		done(t, written, "Write")
 		say(t, server, "y")
 		done(t, read, "Read")
-	})
-}
-
-// TestWriteMustReadDeadline: the write deadline ends a Write that must read, in either way, and another Write
-// carries on.
-func TestWriteMustReadDeadline(t *testing.T) {
-	crossings(t, func(t *testing.T, client, server *Conn) {
-		written := writeMustRead(t, client)
-		again := func(w tlsio.Want) {
-			t.Helper()
-			expires(t, client.SetWriteDeadline, written, "Write")
-			written = tlstest.Later(writing(client))
-			waiting(t, client, &client.writer, w)
-		}
-		again(tlsio.WantRead)
-		withData(t, client, server)
-		again(tlsio.WantAppRead)
-		done(t, tlstest.Later(reading(client)), "Read")
-		done(t, tlstest.Later(reading(server)), "Read")
-		done(t, written, "Write")
-	})
-}
-
-// TestWriteMustReadClose: Close ends a Write that must read. There can be no close_notify as long as the server
-// does not answer the renegotiation.
-func TestWriteMustReadClose(t *testing.T) {
-	crossings(t, func(t *testing.T, client, server *Conn) {
-		written := writeMustRead(t, client)
-		client.SetCloseTimeout(0)
-		timedOut(t, client.Close())
-		fails(t, written, "Write", net.ErrClosed)
 	})
 }
 

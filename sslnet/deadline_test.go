@@ -16,17 +16,16 @@ import (
 
 // blocker is an operation that can be made to block.
 type blocker struct {
-	name string
-	// early: the handshake is not made before.
-	early bool
-	// full: the transport is made full before.
-	full   bool
-	reader bool // bounded by the read deadline
+	name   string
+	early  bool   // the handshake is not made before
+	only   string // the version that has it, if not both do
+	server bool   // it blocks on the server, whose certificates find no room
+	reader bool   // bounded by the read deadline
+	unsaid bool   // while it blocks there can be no close_notify
 	want   tlsio.Want
 	op     func(c *Conn) error
-	// release makes the peer do what the operation waits for; n bytes are on their way to it.
-	release func(t testing.TB, c, peer *Conn, n int)
-	v13     bool // not in TLS 1.2
+	// prepare makes all ready for op to block on c. Then release makes the peer do what op waits for.
+	prepare func(t testing.TB, c, peer *Conn) (release func())
 }
 
 func (b *blocker) half(c *Conn) *half {
@@ -46,28 +45,61 @@ func (b *blocker) set(c *Conn, d time.Time) error {
 func readOne(c *Conn) error  { return reading(c)() }
 func writeOne(c *Conn) error { return writing(c)() }
 
-// peerHandshakes makes the peer's handshake in the background; the Cleanup of the test ends it.
-func peerHandshakes(_ testing.TB, _, peer *Conn, _ int) { go peer.Handshake() }
+// peerActs is for an operation that waits for the peer to act. The Cleanup of the test ends that.
+func peerActs(act func(peer *Conn) error) func(t testing.TB, c, peer *Conn) func() {
+	return func(_ testing.TB, _, peer *Conn) func() { return func() { go act(peer) } }
+}
+
+var peerHandshakes = peerActs((*Conn).Handshake)
+
+// filled fills the transport, so that the operation waits for room.
+func filled(t testing.TB, c, peer *Conn) func() {
+	n := full(t, c)
+	return func() { take(t, c, peer, n) }
+}
+
+// renegotiating makes c wait for the peer's answer to a renegotiation. The peer sends text before that.
+func renegotiating(text string) func(t testing.TB, c, peer *Conn) func() {
+	return func(t testing.TB, c, peer *Conn) func() {
+		renegotiates(t, c)
+		if text == "" {
+			return func() { go readOne(peer) }
+		}
+		say(t, peer, text)
+		return func() {
+			tlstest.Must(t, readOne(c))
+			go readOne(peer)
+		}
+	}
+}
 
 var blockers = []blocker{
-	{name: "Read", reader: true, want: tlsio.WantRead,
-		op: readOne, release: func(t testing.TB, _, peer *Conn, _ int) { say(t, peer, "x") }},
-	{name: "Read that makes the handshake", early: true, reader: true, want: tlsio.WantRead,
-		op: readOne, release: func(_ testing.TB, _, peer *Conn, _ int) { go writeOne(peer) }},
-	{name: "Handshake", early: true, reader: true, want: tlsio.WantRead, op: (*Conn).Handshake, release: peerHandshakes},
+	{name: "Read", reader: true, want: tlsio.WantRead, op: readOne, prepare: peerActs(writeOne)},
+	{name: "Read that makes the handshake", early: true, reader: true, want: tlsio.WantRead, op: readOne, prepare: peerActs(writeOne)},
+	{name: "Handshake", early: true, reader: true, want: tlsio.WantRead, op: (*Conn).Handshake, prepare: peerHandshakes},
 	{name: "empty Read", early: true, reader: true, want: tlsio.WantRead,
-		op: func(c *Conn) error { _, err := c.Read(nil); return err }, release: peerHandshakes},
-	{name: "Write that makes the handshake", early: true, want: tlsio.WantRead, op: writeOne, release: peerHandshakes},
-	{name: "KeyUpdate that makes the handshake", early: true, want: tlsio.WantRead, v13: true,
-		op: func(c *Conn) error { return c.KeyUpdate(false) }, release: peerHandshakes},
-	{name: "Write", full: true, want: tlsio.WantWrite, op: writeOne, release: take},
-	{name: "empty Write", full: true, want: tlsio.WantWrite,
-		op: func(c *Conn) error { _, err := c.Write(nil); return err }, release: take},
-	{name: "CloseWrite", full: true, want: tlsio.WantWrite, op: (*Conn).CloseWrite, release: take},
-	{name: "KeyUpdate", full: true, want: tlsio.WantWrite, v13: true,
-		op: func(c *Conn) error { return c.KeyUpdate(true) }, release: take},
-	{name: "Renegotiate", want: tlsio.WantRead, op: (*Conn).Renegotiate,
-		release: func(t testing.TB, _, peer *Conn, _ int) { go reading(peer)() }},
+		op: func(c *Conn) error { _, err := c.Read(nil); return err }, prepare: peerHandshakes},
+	{name: "Write that makes the handshake", early: true, want: tlsio.WantRead, op: writeOne, prepare: peerHandshakes},
+	{name: "KeyUpdate that makes the handshake", early: true, want: tlsio.WantRead, only: "TLS 1.3",
+		op: func(c *Conn) error { return c.KeyUpdate(false) }, prepare: peerHandshakes},
+	{name: "Write", want: tlsio.WantWrite, op: writeOne, prepare: filled},
+	{name: "empty Write", want: tlsio.WantWrite, op: func(c *Conn) error { _, err := c.Write(nil); return err }, prepare: filled},
+	{name: "CloseWrite", want: tlsio.WantWrite, op: (*Conn).CloseWrite, prepare: filled},
+	{name: "KeyUpdate", want: tlsio.WantWrite, only: "TLS 1.3",
+		op: func(c *Conn) error { return c.KeyUpdate(true) }, prepare: filled},
+	{name: "Renegotiate", want: tlsio.WantRead, only: "TLS 1.2", op: (*Conn).Renegotiate, prepare: peerActs(readOne)},
+	{name: "Read that must write", reader: true, want: tlsio.WantWrite, only: "TLS 1.2", server: true, unsaid: true, op: readOne,
+		prepare: func(t testing.TB, c, peer *Conn) func() {
+			n := full(t, c)
+			rekeyed := tlstest.Later(peer.Renegotiate)
+			return func() {
+				take(t, c, peer, n)
+				done(t, rekeyed, "Renegotiate")
+				say(t, peer, "x")
+			}
+		}},
+	{name: "Write that must read", want: tlsio.WantRead, only: "TLS 1.2", unsaid: true, op: writeOne, prepare: renegotiating("")},
+	{name: "Write that must read data first", want: tlsio.WantAppRead, only: "TLS 1.2", op: writeOne, prepare: renegotiating("y")},
 }
 
 // begin makes the operation block on c. Its error comes through ended.
@@ -80,33 +112,35 @@ func (b *blocker) begin(t *testing.T, c *Conn) (ended <-chan error) {
 
 // blocked runs a test with each operation, over each network, in each version that has it. c is the end that
 // blocks.
-func blocked(t *testing.T, test func(t *testing.T, b *blocker, c, peer *Conn, n int)) {
+func blocked(t *testing.T, test func(t *testing.T, b *blocker, c *Conn, release func())) {
 	for _, b := range blockers {
-		ready := func(t *testing.T, c, peer *Conn) {
-			n := 0
-			if !b.early {
-				shake(t, c, peer)
+		for version, v := range versions {
+			if b.only != "" && b.only != version {
+				continue
 			}
-			if b.full {
-				n = full(t, c)
+			certificates := v13 // as they are
+			if b.server {
+				certificates = big
 			}
-			test(t, &b, c, peer, n)
+			t.Run(b.name+" "+version, func(t *testing.T) {
+				pairs(t, narrow, func(t *testing.T, c, peer *Conn) {
+					if !b.early {
+						shake(t, c, peer)
+					}
+					if b.server {
+						c, peer = peer, c
+					}
+					test(t, &b, c, b.prepare(t, c, peer))
+				}, v, certificates)
+			})
 		}
-		t.Run(b.name, func(t *testing.T) {
-			if !b.v13 {
-				pairs(t, narrow, ready, v12)
-			}
-			if b.name != "Renegotiate" {
-				pairs(t, narrow, ready, v13)
-			}
-		})
 	}
 }
 
 // TestDeadlines: a deadline in the past ends an operation before it begins, and one that is blocked; one in the
 // future, or none, does not. After that the operation works.
 func TestDeadlines(t *testing.T) {
-	blocked(t, func(t *testing.T, b *blocker, c, peer *Conn, n int) {
+	blocked(t, func(t *testing.T, b *blocker, c *Conn, release func()) {
 		tlstest.Must(t, b.set(c, longAgo))
 		timedOut(t, b.op(c))
 		timedOut(t, b.op(c)) // until it is set anew
@@ -124,19 +158,19 @@ func TestDeadlines(t *testing.T) {
 			expires(t, func(d time.Time) error { return b.set(c, d) }, ended, b.name)
 		}
 		ended := b.begin(t, c)
-		b.release(t, c, peer, n)
+		release()
 		done(t, ended, b.name)
 	})
 }
 
 // TestDeadlineComes: a deadline that comes by itself.
 func TestDeadlineComes(t *testing.T) {
-	blocked(t, func(t *testing.T, b *blocker, c, peer *Conn, n int) {
+	blocked(t, func(t *testing.T, b *blocker, c *Conn, release func()) {
 		tlstest.Must(t, b.set(c, time.Now().Add(time.Millisecond)))
 		timedOut(t, b.op(c))
 		tlstest.Must(t, b.set(c, noDeadline))
 		ended := tlstest.Later(func() error { return b.op(c) })
-		b.release(t, c, peer, n)
+		release()
 		done(t, ended, b.name)
 	})
 }

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"errors"
 	"os"
 	"syscall"
 	"testing"
@@ -109,12 +108,7 @@ func TestCutForGood(t *testing.T) {
 			c := w.dial(v, newClient(1, 64<<20))
 			until(t, "a beginning", func() bool { return c.expect.Load() < 64<<20-100<<10 })
 			w.cut.Store(true)
-			if err := c.end(t); !errors.Is(err, syscall.ETIMEDOUT) {
-				t.Errorf("client: %v", err)
-			}
-			if err := w.echo.end(t, c.port); !errors.Is(err, syscall.ETIMEDOUT) {
-				t.Errorf("server: %v", err)
-			}
+			w.fails(t, c, syscall.ETIMEDOUT)
 		})
 		t.Run("idle/"+v.String(), func(t *testing.T) {
 			w := newWorld(t, quality{}, timeouts{idle: 3 * time.Second, close: 300 * time.Millisecond})
@@ -123,28 +117,15 @@ func TestCutForGood(t *testing.T) {
 			w.dial(v, c)
 			until(t, "the echo", func() bool { return c.expect.Load() == 0 })
 			w.cut.Store(true)
-			for name, err := range map[string]error{"client": c.end(t), "server": w.echo.end(t, c.port)} {
-				if !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("%s: %v", name, err)
-				}
-			}
+			w.fails(t, c, os.ErrDeadlineExceeded)
 		})
 		t.Run("handshake/"+v.String(), func(t *testing.T) {
 			w := newWorld(t, quality{}, timeouts{handshake: 3 * time.Second})
-			c := newClient(1, 1000)
-			fd, port := w.ends[1].connect(t, w.port, 0)
-			c.port = port
-			w.watch(port, func(f *flow) { f.noData = true }) // the ClientHello does not arrive, but TCP's own handshake does
-			if err := w.loop.Attach(fd, w.clients[v], cssl.ConnConfig{ServerName: "localhost"}, c, nil); err != nil {
-				t.Fatal(err)
-			}
+			// The ClientHello does not arrive, but TCP's own handshake does.
+			c := w.dial(v, newClient(1, 1000), func(f *flow) { f.noData = true })
 			until(t, "accept", func() bool { return w.server.Stats().Accepted == 1 })
 			w.cut.Store(true)
-			for name, err := range map[string]error{"client": c.end(t), "server": w.echo.end(t, c.port)} {
-				if !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("%s: %v", name, err)
-				}
-			}
+			w.fails(t, c, os.ErrDeadlineExceeded)
 		})
 	}
 }

@@ -21,14 +21,9 @@ func TestReset(t *testing.T) {
 			run  func(t *testing.T, w *world, c *client)
 		}{
 			{"handshake, client's side", func(t *testing.T, w *world, c *client) {
-				fd, port := w.ends[1].connect(t, w.port, 0)
-				c.port = port
-				w.watch(port, func(f *flow) { f.noData = true }) // the ClientHello does not arrive
-				if err := w.loop.Attach(fd, w.clients[v], cssl.ConnConfig{ServerName: "localhost"}, c, nil); err != nil {
-					t.Fatal(err)
-				}
+				w.dial(v, c, func(f *flow) { f.noData = true }) // the ClientHello does not arrive
 				until(t, "accept", func() bool { return w.server.Stats().Accepted == 3 })
-				w.resetPort(port)
+				w.resetPort(c.port)
 			}},
 			{"handshake, server's side", func(t *testing.T, w *world, c *client) { w.resetAfter(t, v, c, 0, 1) }},
 			{"stream", func(t *testing.T, w *world, c *client) { w.resetAfter(t, v, c, 0, 40<<10) }},
@@ -69,12 +64,7 @@ func TestReset(t *testing.T) {
 				c := newClient(7, size)
 				c.ahead = size
 				stage.run(t, w, c)
-				if err := c.end(t); !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("client: %v", err)
-				}
-				if err := w.echo.end(t, c.port); !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("server: %v", err)
-				}
+				w.fails(t, c, syscall.ECONNRESET)
 				w.watch(c.port, func(f *flow) {
 					if !f.reset || f.refused[0].Load() == 0 || f.refused[1].Load() == 0 {
 						t.Error("the link has not reset it")
@@ -95,18 +85,13 @@ func TestReset(t *testing.T) {
 // resetAfter dials c, and resets it as soon as a side has sent so many bytes.
 func (w *world) resetAfter(t *testing.T, v cssl.TLSVersion, c *client, side int, bytes int64) {
 	t.Helper()
-	fd, port := w.ends[1].connect(t, w.port, 0)
-	c.port = port
-	w.watch(port, func(f *flow) {
+	w.dial(v, c, func(f *flow) {
 		f.onData = func(int) {
 			if !f.reset && f.data[side] >= bytes {
 				w.resetNow(f)
 			}
 		}
 	})
-	if err := w.loop.Attach(fd, w.clients[v], cssl.ConnConfig{ServerName: "localhost"}, c, nil); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (w *world) resetPort(port uint16) { w.watch(port, w.resetNow) }
@@ -117,25 +102,17 @@ func TestLostFIN(t *testing.T) {
 	for _, v := range versions {
 		t.Run(v.String(), func(t *testing.T) {
 			w := newWorld(t, quality{}, timeouts{close: 300 * time.Millisecond})
-			c := newClient(1, 1000)
-			c.stays = true
-			w.dial(v, c)
-			server := w.echo.conn(t, c.port)
-			until(t, "the echo", func() bool { return c.expect.Load() == 0 })
-			w.watch(c.port, func(f *flow) { f.noFIN, f.noData = true, true })
-			server.Close()
-			if err := w.echo.end(t, c.port); !errors.Is(err, reactor.ErrCloseTimeout) {
-				t.Errorf("server: %v", err)
-			}
-			c = newClient(2, 1000)
-			c.stays = true
-			w.dial(v, c)
-			server = w.echo.conn(t, c.port)
-			until(t, "the echo", func() bool { return c.expect.Load() == 0 })
-			w.watch(c.port, func(f *flow) { f.noFIN = true })
-			server.Close()
-			if err := w.echo.end(t, c.port); err != nil && !errors.Is(err, reactor.ErrCloseTimeout) {
-				t.Errorf("server, without the FIN alone: %v", err)
+			for _, noData := range []bool{true, false} {
+				c := newClient(1, 1000)
+				c.stays = true
+				w.dial(v, c)
+				server := w.echo.conn(t, c.port)
+				until(t, "the echo", func() bool { return c.expect.Load() == 0 })
+				w.watch(c.port, func(f *flow) { f.noFIN, f.noData = true, noData })
+				server.Close()
+				if err := w.echo.end(t, c.port); (noData || err != nil) && !errors.Is(err, reactor.ErrCloseTimeout) {
+					t.Errorf("server, without the FIN, without data too %v: %v", noData, err)
+				}
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -222,32 +224,19 @@ func newWorld(t *testing.T, q quality, to timeouts) *world {
 	t.Helper()
 	w := &world{wire: newWire(t, q), t: t, userTimeout: to.user, clients: map[cssl.TLSVersion]*cssl.Context{}}
 	w.echo = &echo{conns: map[uint16]*reactor.Conn{}, closed: map[uint16][]error{}}
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
+	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
+	for _, v := range versions {
+		w.clients[v] = tlstest.Value(cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: v, MaxVersion: v}))(t)
 	}
-	for _, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
-		if w.clients[v], err = cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: v, MaxVersion: v}); err != nil {
-			t.Fatal(err)
-		}
+	limits := reactor.Limits{
+		HandshakeTimeout: cmp.Or(to.handshake, limit), CloseTimeout: cmp.Or(to.close, limit), IdleTimeout: to.idle,
 	}
-	hs, cl := max(to.handshake, 0), max(to.close, 0)
-	if hs == 0 {
-		hs = limit
-	}
-	if cl == 0 {
-		cl = limit
-	}
-	w.server = &reactor.Server{Handler: w.echo, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: hs, CloseTimeout: cl, IdleTimeout: to.idle}}
-	w.loop, err = reactor.NewLoop(reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: hs, CloseTimeout: cl, IdleTimeout: to.idle}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.server = &reactor.Server{Handler: w.echo, Context: x, Loops: 1, Limits: limits}
+	w.loop = tlstest.Value(reactor.NewLoop(reactor.LoopConfig{Limits: limits}))(t)
 	l := w.ends[0].listen(t, to.user)
 	w.port = l.Addr().(*net.TCPAddr).Port
-	served, ran := make(chan error, 1), make(chan error, 1)
-	go func() { served <- w.server.Serve(l) }()
-	go func() { ran <- w.loop.Run() }()
+	served, ran := tlstest.Later(func() error { return w.server.Serve(l) }), tlstest.Later(w.loop.Run)
 	t.Cleanup(func() {
 		w.server.Close()
 		w.loop.Stop()
@@ -265,13 +254,25 @@ func newWorld(t *testing.T, q quality, to timeouts) *world {
 	return w
 }
 
-// dial begins a connection of c.
-func (w *world) dial(v cssl.TLSVersion, c *client) *client {
+// dial begins a connection of c, whose flow is changed before.
+func (w *world) dial(v cssl.TLSVersion, c *client, change ...func(*flow)) *client {
 	w.t.Helper()
 	fd, port := w.ends[1].connect(w.t, w.port, w.userTimeout)
 	c.port = port
-	if err := w.loop.Attach(fd, w.clients[v], cssl.ConnConfig{ServerName: "localhost"}, c, nil); err != nil {
-		w.t.Fatal(err)
+	for _, f := range change {
+		w.watch(port, f)
 	}
+	tlstest.Must(w.t, w.loop.Attach(fd, w.clients[v], cssl.ConnConfig{ServerName: "localhost"}, c, nil))
 	return c
+}
+
+// fails waits for the end of both sides of c, which must be this error.
+func (w *world) fails(t *testing.T, c *client, want error) {
+	t.Helper()
+	if err := c.end(t); !errors.Is(err, want) {
+		t.Errorf("client: %v, want %v", err, want)
+	}
+	if err := w.echo.end(t, c.port); !errors.Is(err, want) {
+		t.Errorf("server: %v, want %v", err, want)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,15 +37,10 @@ func newSite(t *testing.T, addr [4]byte) *site {
 		}
 	})
 	err := <-made
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
-		if full {
-			t.Fatalf("needs CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun: %v", err)
-		}
+	if !full && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)) {
 		t.Skipf("needs CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun: %v", err)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, err)
 	t.Cleanup(func() {
 		close(s.work)
 		gone.Wait()
@@ -115,19 +111,10 @@ func (s *site) listen(t *testing.T, userTimeout int) net.Listener {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false) // which does not know TCP_USER_TIMEOUT
 	s.in(func() { l, err = lc.Listen(t.Context(), "tcp4", net.IP(serverAddr[:]).String()+":0") })
-	if err != nil {
-		t.Fatal(err)
-	}
-	rc, err := l.(*net.TCPListener).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := rc.Control(func(fd uintptr) { err = options(int(fd), userTimeout) }); err != nil {
-		t.Fatal(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, err)
+	rc := tlstest.Value(l.(*net.TCPListener).SyscallConn())(t)
+	tlstest.Must(t, rc.Control(func(fd uintptr) { err = options(int(fd), userTimeout) }))
+	tlstest.Must(t, err)
 	return l
 }
 
@@ -150,13 +137,8 @@ func (s *site) connect(t *testing.T, port, userTimeout int) (fd int, own uint16)
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: clientAddr})
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, err)
+	name := tlstest.Value(unix.Getsockname(fd))(t)
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: serverAddr, Port: port}); err != nil && err != unix.EINPROGRESS {
 		t.Fatal(err)
 	}
