@@ -14,6 +14,7 @@ import (
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -21,18 +22,13 @@ import (
 // socketPair is two connected sockets that block. The first one's waits have a limit, so that no test hangs.
 func socketPair(t *testing.T) (ours, peers int) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
 	t.Cleanup(func() {
 		unix.Close(fds[0])
 		unix.Close(fds[1])
 	})
 	for _, option := range []int{unix.SO_RCVTIMEO, unix.SO_SNDTIMEO} {
-		if err := unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, option, &unix.Timeval{Sec: 60}); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, option, &unix.Timeval{Sec: 60}))
 	}
 	return fds[0], fds[1]
 }
@@ -40,17 +36,11 @@ func socketPair(t *testing.T) (ours, peers int) {
 // contexts are a client's and a server's of TLS 1.3, the server's with or without read-ahead.
 func contexts(t *testing.T, noReadAhead bool) (client, server *cssl.Context) {
 	t.Helper()
-	client, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: cssl.TLS13,
-		NoReadAhead: noReadAhead})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client = tlstest.Value(cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: cssl.TLS13,
+		NoReadAhead: noReadAhead}))(t)
 	t.Cleanup(client.Close)
-	server, err = cssl.NewServerContext(cssl.Config{NoReadAhead: noReadAhead, Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	server = tlstest.Value(cssl.NewServerContext(cssl.Config{NoReadAhead: noReadAhead, Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
 	t.Cleanup(server.Close)
 	return client, server
 }
@@ -67,9 +57,7 @@ func (p *peer) send() {
 	p.t.Helper()
 	buf := make([]byte, cssl.DefaultTail)
 	if n := p.Take(buf); n > 0 {
-		if _, err := unix.Write(p.fd, buf[:n]); err != nil {
-			p.t.Fatal(err)
-		}
+		tlstest.Value(unix.Write(p.fd, buf[:n]))(p.t)
 	}
 }
 
@@ -78,28 +66,16 @@ func connect(t *testing.T, noReadAhead bool) (*cssl.Conn, int, *peer) {
 	t.Helper()
 	cx, sx := contexts(t, noReadAhead)
 	ours, peers := socketPair(t)
-	server, err := sx.NewBlockingConn(ours, cssl.ConnConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := tlstest.Value(sx.NewBlockingConn(ours, cssl.ConnConfig{}))(t)
 	t.Cleanup(server.Close)
-	client, err := cx.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := tlstest.Value(cx.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"}))(t)
 	t.Cleanup(client.Close)
 	p := &peer{client, t, peers}
-	done := make(chan error, 1)
-	go func() {
-		_, err := finish(server.Handshake)
-		done <- err
-	}()
+	done := tlstest.Later(func() error { _, err := finish(server.Handshake); return err })
 	buf := make([]byte, 1024)
 	for {
 		r := p.Handshake()
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
+		tlstest.Must(t, r.Err)
 		p.send()
 		if r.Want == tlsio.WantNone {
 			break
@@ -109,24 +85,14 @@ func connect(t *testing.T, noReadAhead bool) (*cssl.Conn, int, *peer) {
 			t.Fatalf("read from the server: %d, %v", n, err)
 		}
 	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, <-done)
 	return server, ours, p
 }
 
 // awaitEmpty waits until all that is in a socket has been received.
 func awaitEmpty(t *testing.T, fd int) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
-		if err != nil || time.Now().After(end) {
-			t.Fatalf("%d bytes are left in the socket: %v", n, err)
-		}
-		if n == 0 {
-			return
-		}
-	}
+	tlstest.Until(t, "the socket is empty", func() bool { return tlstest.Value(unix.IoctlGetInt(fd, unix.TIOCINQ))(t) == 0 })
 }
 
 // TestAutoRetry: what Read does on a blocking socket when a KeyUpdate comes and nothing else. Without read-ahead each
@@ -167,19 +133,23 @@ func TestAutoRetry(t *testing.T) {
 	}
 }
 
+// reading reads from c in the background.
+func reading(t *testing.T, c *cssl.Conn) <-chan string {
+	return tlstest.Later(func() string {
+		buf := make([]byte, 100)
+		n, err := stream{c}.Read(buf)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(buf[:n])
+	})
+}
+
 // TestReadWaits: stream's Read does not come back for a KeyUpdate, nor for a part of a record.
 func TestReadWaits(t *testing.T) {
 	for _, noReadAhead := range []bool{true, false} {
 		server, fd, client := connect(t, noReadAhead)
-		read := make(chan string, 1)
-		go func() {
-			buf := make([]byte, 100)
-			n, err := stream{server}.Read(buf)
-			if err != nil {
-				t.Error(err)
-			}
-			read <- string(buf[:n])
-		}()
+		read := reading(t, server)
 		client.KeyUpdate(true)
 		client.send()
 		awaitEmpty(t, fd)
@@ -187,9 +157,7 @@ func TestReadWaits(t *testing.T) {
 		record := make([]byte, 1000)
 		record = record[:client.Take(record)]
 		for _, b := range record {
-			if _, err := unix.Write(client.fd, []byte{b}); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(unix.Write(client.fd, []byte{b}))(t)
 			awaitEmpty(t, fd)
 		}
 		if got := <-read; got != "data" {
@@ -200,40 +168,19 @@ func TestReadWaits(t *testing.T) {
 
 // TestTickets: a client's Read does not come back for a ticket, which the server sends unasked.
 func TestTickets(t *testing.T) {
-	pair, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	for _, noReadAhead := range []bool{true, false} {
 		cx, _ := contexts(t, noReadAhead)
 		ours, peers := socketPair(t)
-		client, err := cx.NewBlockingConn(ours, cssl.ConnConfig{ServerName: "localhost"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		client := tlstest.Value(cx.NewBlockingConn(ours, cssl.ConnConfig{ServerName: "localhost"}))(t)
 		t.Cleanup(client.Close)
 		server := goServer(t, peers, pair)
-		handshake := make(chan error, 1)
-		go func() { handshake <- server.Handshake() }()
-		if _, err := finish(client.Handshake); err != nil {
-			t.Fatal(err)
-		}
-		read := make(chan string, 1)
-		go func() {
-			buf := make([]byte, 100)
-			n, err := stream{client}.Read(buf)
-			if err != nil {
-				t.Error(err)
-			}
-			read <- string(buf[:n])
-		}()
-		if err := <-handshake; err != nil { // that it is done means that the ticket is in the socket
-			t.Fatal(err)
-		}
+		handshake := tlstest.Later(server.Handshake)
+		tlstest.Value(finish(client.Handshake))(t)
+		read := reading(t, client)
+		tlstest.Must(t, <-handshake) // that it is done means that the ticket is in the socket
 		awaitEmpty(t, ours)
-		if _, err := io.WriteString(server, "data"); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(io.WriteString(server, "data"))(t)
 		if got := <-read; got != "data" {
 			t.Errorf("without read-ahead %v: Read answers %q", noReadAhead, got)
 		}
@@ -246,16 +193,10 @@ func TestTickets(t *testing.T) {
 // goServer is a server of crypto/tls over a duplicate of fd.
 func goServer(t *testing.T, fd int, pair tls.Certificate) *tls.Conn {
 	t.Helper()
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dup := tlstest.Value(unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0))(t)
 	f := os.NewFile(uintptr(dup), "server")
 	defer f.Close()
-	c, err := net.FileConn(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(net.FileConn(f))(t)
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(time.Minute))
 	return tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}})
@@ -264,9 +205,7 @@ func goServer(t *testing.T, fd int, pair tls.Certificate) *tls.Conn {
 // TestSendTimeout: a peer that does not read holds a Write up no longer than SO_SNDTIMEO.
 func TestSendTimeout(t *testing.T) {
 	server, fd, _ := connect(t, false)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 50_000}); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Usec: 50_000}))
 	n, err := stream{server}.Write(make([]byte, 16<<20))
 	if !errors.Is(err, os.ErrDeadlineExceeded) || n >= 16<<20 {
 		t.Errorf("Write: %d, %v, want %v", n, err, os.ErrDeadlineExceeded)
@@ -276,13 +215,9 @@ func TestSendTimeout(t *testing.T) {
 // TestOwnKeyUpdate: a KeyUpdate of our own looks for input, and waits for it at the most; none of that is lost.
 func TestOwnKeyUpdate(t *testing.T) {
 	server, _, client := connect(t, false)
-	done := make(chan tlsio.Result, 1)
-	go func() { done <- server.KeyUpdate(false) }()
+	done := tlstest.Later(func() tlsio.Result { return server.KeyUpdate(false) })
 	buf := make([]byte, 1024)
-	n, err := unix.Read(client.fd, buf) // the KeyUpdate has left
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := tlstest.Value(unix.Read(client.fd, buf))(t) // the KeyUpdate has left
 	client.Feed(buf[:n])
 	if r := client.Read(buf); r.Want != tlsio.WantRead {
 		t.Fatalf("the client's Read: %+v", r)
@@ -299,13 +234,10 @@ func TestOwnKeyUpdate(t *testing.T) {
 
 // TestBlockingKeyUpdate: the program goes on through KeyUpdates of its client.
 func TestBlockingKeyUpdate(t *testing.T) {
-	s := exampletest.Start(t, run, certificate...)
+	s := exampletest.Start(t, run)
 	socket := s.Connect(t)
 	cx, _ := contexts(t, false)
-	client, err := cx.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := tlstest.Value(cx.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"}))(t)
 	t.Cleanup(client.Close)
 	buf := make([]byte, cssl.DefaultTail)
 	finish := func(op func() tlsio.Result) (int, error) {
@@ -327,24 +259,17 @@ func TestBlockingKeyUpdate(t *testing.T) {
 			}
 		}
 	}
-	if _, err := finish(client.Handshake); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(finish(client.Handshake))(t)
 	sent, got := bytes.Repeat([]byte("0123456789abcdef"), 1024), make([]byte, 16<<10)
 	for round := range 20 {
 		for i := range round % 4 { // also when none is followed by data yet
-			if _, err := finish(func() tlsio.Result { return client.KeyUpdate(i%2 == 0) }); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(finish(func() tlsio.Result { return client.KeyUpdate(i%2 == 0) }))(t)
 		}
 		if n, err := finish(func() tlsio.Result { return client.Write(sent) }); n != len(sent) || err != nil {
 			t.Fatal(n, err)
 		}
 		for rest := got; len(rest) > 0; {
-			n, err := finish(func() tlsio.Result { return client.Read(rest) })
-			if err != nil {
-				t.Fatal(err)
-			}
+			n := tlstest.Value(finish(func() tlsio.Result { return client.Read(rest) }))(t)
 			rest = rest[n:]
 		}
 		if !bytes.Equal(got, sent) {

@@ -11,7 +11,11 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
+
+func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 // guest is a client.
 type guest struct {
@@ -67,7 +71,7 @@ func (g *guest) expectEnd() {
 // TestRoom: several clients on two loops talk at once. Each hears all of them, each sender's lines in the sender's order,
 // and all hear the same.
 func TestRoom(t *testing.T) {
-	addr, _ := start(t, "-loops=2")
+	addr := exampletest.Start(t, run, "-loops=2").Addr
 	const lines = 200
 	var guests []*guest
 	for i := range 6 {
@@ -128,7 +132,7 @@ func TestRoom(t *testing.T) {
 // TestSlowReader: a client that does not read is dropped when too much waits for it, and told why once it
 // reads; what it gets until then has no gap. The others hear everything meanwhile.
 func TestSlowReader(t *testing.T) {
-	addr, _ := start(t, "-loops=2")
+	addr := exampletest.Start(t, run, "-loops=2").Addr
 	slow := enter(t, addr, "slow")
 	slow.NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
 	talker := enter(t, addr, "talker")
@@ -171,7 +175,7 @@ func TestSlowReader(t *testing.T) {
 
 // TestNames: a name that will not do is refused, and asked for again.
 func TestNames(t *testing.T) {
-	addr, _ := start(t)
+	addr := exampletest.Start(t, run).Addr
 	bob := enter(t, addr, "bob")
 	c := exampletest.Dial(t, addr)
 	alice := &guest{c, t, "alice", bufio.NewReader(c)}
@@ -190,13 +194,11 @@ func TestNames(t *testing.T) {
 // TestLines: a line may come in parts, and several at once; what could move another's cursor is left out; a line that is too
 // long ends the connection, with an explanation.
 func TestLines(t *testing.T) {
-	addr, _ := start(t)
+	addr := exampletest.Start(t, run).Addr
 	bob, alice := enter(t, addr, "bob"), enter(t, addr, "alice")
 	bob.expect("* alice joins.")
 	for _, part := range []string{"hel", "lo\nhow ", "are\x1b[2J", "\x00\xff you?\r\nwell", "\n"} {
-		if _, err := io.WriteString(alice, part); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(io.WriteString(alice, part))(t)
 	}
 	bob.expect("alice: hello", "alice: how are[2J\ufffd you?", "alice: well")
 	longest := strings.Repeat("x", maxLine)
@@ -211,11 +213,12 @@ func TestLines(t *testing.T) {
 
 // TestStop: a signal closes the room, which all hear before close_notify.
 func TestStop(t *testing.T) {
-	addr, stop := start(t, "-loops=2")
+	s := exampletest.Start(t, run, "-loops=2")
+	addr := s.Addr
 	bob, alice := enter(t, addr, "bob"), enter(t, addr, "alice")
 	bob.expect("* alice joins.")
 	done := make(chan struct{})
-	go func() { defer close(done); stop() }()
+	go func() { defer close(done); s.Stop() }()
 	for _, g := range []*guest{bob, alice} {
 		g.expect("* The room closes.")
 	}

@@ -4,16 +4,13 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
-	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
-var certificate = []string{"-cert=" + testcerts.Path("ecdsa.pem"), "-key=" + testcerts.Path("ecdsa.key")}
-
 // TestForeignEcho: echo in all its forms, and clients that end in each way, over TLS 1.2 and 1.3.
-func TestForeignEcho(t *testing.T) { exampletest.Echo(t, run, certificate...) }
+func TestForeignEcho(t *testing.T) { exampletest.Echo(t, run) }
 
 // TestForeignDeadlines: a handshake and a close that take too long are ended.
-func TestForeignDeadlines(t *testing.T) { exampletest.Deadlines(t, run, certificate...) }
+func TestForeignDeadlines(t *testing.T) { exampletest.Deadlines(t, run) }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -26,7 +27,7 @@ import (
 func callUnary(t *testing.T, c *grpc.ClientConn, opts ...grpc.CallOption) {
 	t.Helper()
 	in, out := wrapperspb.Bytes([]byte("one")), new(wrapperspb.BytesValue)
-	must(t, c.Invoke(limited(t), unaryMethod, in, out, opts...))
+	tlstest.Must(t, c.Invoke(limited(t), unaryMethod, in, out, opts...))
 	if !bytes.Equal(out.Value, in.Value) {
 		t.Errorf("the answer to %q is %q", in.Value, out.Value)
 	}
@@ -35,22 +36,19 @@ func callUnary(t *testing.T, c *grpc.ClientConn, opts ...grpc.CallOption) {
 // callStream sends n messages of size bytes and reads them back at the same time.
 func callStream(t *testing.T, c *grpc.ClientConn, n, size int) {
 	t.Helper()
-	s, err := c.NewStream(limited(t), &streamDesc, streamMethod)
-	must(t, err)
+	s := tlstest.Value(c.NewStream(limited(t), &streamDesc, streamMethod))(t)
 	message := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, size) }
-	sent := make(chan error, 1)
-	go func() {
+	sent := tlstest.Later(func() error {
 		for i := range n {
 			if err := s.SendMsg(wrapperspb.Bytes(message(i))); err != nil {
-				sent <- err
-				return
+				return err
 			}
 		}
-		sent <- s.CloseSend()
-	}()
+		return s.CloseSend()
+	})
 	for i := range n {
 		m := new(wrapperspb.BytesValue)
-		must(t, s.RecvMsg(m))
+		tlstest.Must(t, s.RecvMsg(m))
 		if !bytes.Equal(m.Value, message(i)) {
 			t.Fatalf("message %d is not what was sent", i)
 		}
@@ -58,7 +56,7 @@ func callStream(t *testing.T, c *grpc.ClientConn, n, size int) {
 	if err := s.RecvMsg(new(wrapperspb.BytesValue)); err != io.EOF {
 		t.Errorf("after the last message: %v", err)
 	}
-	must(t, <-sent)
+	tlstest.Must(t, <-sent)
 }
 
 // TestInterop: unary calls and a stream of 8 MiB each way, with this package and with gRPC's own credentials at
@@ -173,21 +171,17 @@ func TestRefused(t *testing.T) {
 func TestGracefulStop(t *testing.T) {
 	srv, _, addr := serve(t, usualServer.ours(t, true))
 	c := dial(t, addr, usualClient.ours(t, false))
-	s, err := c.NewStream(limited(t), &streamDesc, streamMethod)
-	must(t, err)
+	s := tlstest.Value(c.NewStream(limited(t), &streamDesc, streamMethod))(t)
 	exchange := func() {
 		t.Helper()
-		must(t, s.SendMsg(wrapperspb.Bytes([]byte("on"))))
-		must(t, s.RecvMsg(new(wrapperspb.BytesValue)))
+		tlstest.Must(t, s.SendMsg(wrapperspb.Bytes([]byte("on"))))
+		tlstest.Must(t, s.RecvMsg(new(wrapperspb.BytesValue)))
 	}
 	exchange()
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		srv.GracefulStop()
-	}()
+	stopped := tlstest.Later(func() bool { srv.GracefulStop(); return true })
 	// The listener is closed first. Until then calls may still succeed.
-	for err = nil; err == nil; {
+	var err error
+	for err == nil {
 		err = c.Invoke(limited(t), unaryMethod, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue))
 	}
 	wantError(t, err, codes.Unavailable)
@@ -197,7 +191,7 @@ func TestGracefulStop(t *testing.T) {
 	default:
 	}
 	exchange()
-	must(t, s.CloseSend())
+	tlstest.Must(t, s.CloseSend())
 	if err := s.RecvMsg(new(wrapperspb.BytesValue)); err != io.EOF {
 		t.Errorf("at the end: %v", err)
 	}
@@ -207,36 +201,28 @@ func TestGracefulStop(t *testing.T) {
 // TestHandshakeEnds: the end of the context ends a client's handshake with a server that says nothing, and a
 // server's is ended by a client that leaves, with the error that gRPC does not log.
 func TestHandshakeEnds(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer l.Close()
-	a, err := net.Dial("tcp", l.Addr().String())
-	must(t, err)
-	b, err := l.Accept()
-	must(t, err)
+	a := tlstest.Value(net.Dial("tcp", l.Addr().String()))(t)
+	b := tlstest.Value(l.Accept())(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() {
+	ended := tlstest.Later(func() error {
 		_, _, err := usualClient.ours(t, false).ClientHandshake(ctx, "localhost", a)
-		ended <- err
-	}()
-	if _, err := b.Read(make([]byte, 1)); err != nil { // it has begun
-		t.Fatal(err)
-	}
+		return err
+	})
+	tlstest.Value(b.Read(make([]byte, 1)))(t) // it has begun
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the client's error is %v, want that of the context", err)
 	}
-	must(t, b.SetReadDeadline(time.Now().Add(hang)))
+	tlstest.Must(t, b.SetReadDeadline(time.Now().Add(tlstest.Hang)))
 	if _, err := io.Copy(io.Discard, b); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("after a handshake that was given up, the connection below is open")
 	}
 	b.Close()
 
-	a, err = net.Dial("tcp", l.Addr().String())
-	must(t, err)
-	b, err = l.Accept()
-	must(t, err)
+	a = tlstest.Value(net.Dial("tcp", l.Addr().String()))(t)
+	b = tlstest.Value(l.Accept())(t)
 	a.Close()
 	if _, _, err := usualServer.ours(t, true).ServerHandshake(b); err != io.EOF {
 		t.Errorf("the server's error is %v, want io.EOF", err)
@@ -268,7 +254,7 @@ func TestNames(t *testing.T) {
 	_, _, addr := serve(t, side{cert: "wrongname", alpn: "h2"}.ours(t, true))
 	creds := usualClient.ours(t, false)
 	clone := creds.Clone().(*Credentials)
-	must(t, clone.OverrideServerName("other.test"))
+	tlstest.Must(t, clone.OverrideServerName("other.test"))
 	if creds.serverName != "" {
 		t.Error("a clone's name has changed the original's")
 	}
@@ -277,8 +263,7 @@ func TestNames(t *testing.T) {
 
 // TestLost: a connection that is lost without Close is freed.
 func TestLost(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer l.Close()
 	client := make(chan net.Conn, 1)
 	go func() {
@@ -295,11 +280,10 @@ func TestLost(t *testing.T) {
 		}
 	}()
 	before := live.Conns()
-	b, err := l.Accept()
-	must(t, err)
-	_, _, err = usualServer.ours(t, true).ServerHandshake(b)
-	must(t, err)
-	must(t, b.Close()) // all that gRPC does in such a case
+	b := tlstest.Value(l.Accept())(t)
+	_, _, err := usualServer.ours(t, true).ServerHandshake(b)
+	tlstest.Must(t, err)
+	tlstest.Must(t, b.Close()) // all that gRPC does in such a case
 	if c := <-client; c != nil {
 		c.Close()
 	}

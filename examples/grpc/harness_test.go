@@ -9,20 +9,17 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
-
-// hang is how long a test waits for what must come.
-const hang = 60 * time.Second
 
 // TestMain fails when a test has left an SSL behind.
 func TestMain(m *testing.M) {
@@ -32,13 +29,6 @@ func TestMain(m *testing.M) {
 		}
 		return nil
 	})
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // echo is the service: it answers what it is sent. It tells each call's peer on peers.
@@ -96,13 +86,11 @@ func echoStream(srv any, s grpc.ServerStream) error {
 // serve starts a server, which ends with the test.
 func serve(t *testing.T, creds credentials.TransportCredentials, opts ...grpc.ServerOption) (*grpc.Server, *echo, string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	s := grpc.NewServer(append(opts, grpc.Creds(creds))...)
 	e := &echo{peers: make(chan *peer.Peer, 1)}
 	s.RegisterService(&echoDesc, e)
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
+	served := tlstest.Later(func() error { return s.Serve(l) })
 	t.Cleanup(func() {
 		s.Stop()
 		if err := <-served; err != nil {
@@ -115,15 +103,14 @@ func serve(t *testing.T, creds credentials.TransportCredentials, opts ...grpc.Se
 // dial makes a client, which ends with the test.
 func dial(t *testing.T, addr string, creds credentials.TransportCredentials) *grpc.ClientConn {
 	t.Helper()
-	c, err := grpc.NewClient(addr, grpc.WithTransportCredentials(creds))
-	must(t, err)
+	c := tlstest.Value(grpc.NewClient(addr, grpc.WithTransportCredentials(creds)))(t)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
 
-// limited is a context for what must not hang.
+// limited is a context for what must not tlstest.Hang.
 func limited(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -155,8 +142,7 @@ func (s side) ours(t *testing.T, server bool) *Credentials {
 	if server {
 		build = cssl.NewServerContext
 	}
-	x, err := build(cfg)
-	must(t, err)
+	x := tlstest.Value(build(cfg))(t)
 	t.Cleanup(x.Close)
 	return New(x)
 }
@@ -166,8 +152,7 @@ func (s side) theirs(t *testing.T) credentials.TransportCredentials {
 	t.Helper()
 	cfg := new(tls.Config)
 	if s.cert != "" {
-		pair, err := tls.LoadX509KeyPair(testcerts.Path(s.cert+".pem"), testcerts.Path(s.cert+".key"))
-		must(t, err)
+		pair := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path(s.cert+".pem"), testcerts.Path(s.cert+".key")))(t)
 		cfg.Certificates = []tls.Certificate{pair}
 	}
 	if s.ca != "" {

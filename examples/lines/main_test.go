@@ -9,7 +9,11 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
+
+func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 // peer is a client.
 type peer struct {
@@ -27,9 +31,7 @@ func enter(t *testing.T, addr string) *peer {
 // say writes s.
 func (p *peer) say(s string) {
 	p.t.Helper()
-	if _, err := io.WriteString(p, s); err != nil {
-		p.t.Fatal(err)
-	}
+	tlstest.Value(io.WriteString(p, s))(p.t)
 }
 
 // expect reads lines.
@@ -49,7 +51,7 @@ const (
 
 // TestCommands: each command, and each way to get one wrong, has its answer.
 func TestCommands(t *testing.T) {
-	addr, _ := start(t)
+	addr := exampletest.Start(t, run).Addr
 	p := enter(t, addr)
 	for _, c := range []struct{ command, answer string }{
 		{"GET a", "NONE"},
@@ -73,7 +75,7 @@ func TestCommands(t *testing.T) {
 
 // TestSplit: a line may come byte by byte, each in a TLS record of its own.
 func TestSplit(t *testing.T) {
-	addr, _ := start(t)
+	addr := exampletest.Start(t, run).Addr
 	p := enter(t, addr)
 	for _, b := range []byte("SET key value\r\nGET key\n") {
 		p.say(string(b))
@@ -84,7 +86,7 @@ func TestSplit(t *testing.T) {
 // TestPipelined: commands that do not wait for answers get them in order, also when a record's end is in the midst of a
 // line; and a client that does not read its answers is not cut off for it, however long they are.
 func TestPipelined(t *testing.T) {
-	addr, _ := start(t)
+	addr := exampletest.Start(t, run).Addr
 	p := enter(t, addr)
 	value := strings.Repeat("v", 1000)
 	p.say("SET long " + value + "\n")
@@ -110,7 +112,7 @@ func TestPipelined(t *testing.T) {
 // TestTooLong: a line of the greatest length is a line; one that is longer, in one piece or in many, is answered by an error,
 // in its turn, and none of it is taken for a command.
 func TestTooLong(t *testing.T) {
-	addr, _ := start(t)
+	addr := exampletest.Start(t, run).Addr
 	p := enter(t, addr)
 	longest := "SET a " + strings.Repeat("x", maxLine-len("SET a "))
 	p.say(longest + "\nGET a\n")
@@ -126,7 +128,7 @@ func TestTooLong(t *testing.T) {
 
 // TestFull: the store refuses a key too many, and goes on with those that it has.
 func TestFull(t *testing.T) {
-	addr, _ := start(t)
+	addr := exampletest.Start(t, run).Addr
 	p := enter(t, addr)
 	go func() {
 		var b strings.Builder
@@ -146,7 +148,7 @@ func TestFull(t *testing.T) {
 // TestQuit: QUIT is answered behind all that came before it, the connection ends with close_notify, and what follows QUIT
 // in the same record is not done.
 func TestQuit(t *testing.T) {
-	addr, _ := start(t)
+	addr := exampletest.Start(t, run).Addr
 	p := enter(t, addr)
 	p.say("SET a 1\nGET a\nQUIT\nSET a 2\n")
 	p.expect("OK", "VALUE 1", "BYE")
@@ -160,12 +162,10 @@ func TestQuit(t *testing.T) {
 
 // TestHangUp: what a client has sent before its close_notify is answered.
 func TestHangUp(t *testing.T) {
-	addr, _ := start(t)
+	addr := exampletest.Start(t, run).Addr
 	p := enter(t, addr)
 	p.say("SET a 1\nGET a\nGET a")
-	if err := p.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, p.CloseWrite())
 	p.expect("OK", "VALUE 1")
 	if rest, err := io.ReadAll(p.r); err != nil || len(rest) > 0 {
 		t.Errorf("then %q, %v, want the end", rest, err)

@@ -4,16 +4,13 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
-	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
-var certificate = []string{"-cert=" + testcerts.Path("ecdsa.pem"), "-key=" + testcerts.Path("ecdsa.key")}
-
 // TestPollEcho: echo in all its forms, and clients that end in each way, over TLS 1.2 and 1.3.
-func TestPollEcho(t *testing.T) { exampletest.Echo(t, run, certificate...) }
+func TestPollEcho(t *testing.T) { exampletest.Echo(t, run) }
 
 // TestPollDeadlines: a handshake and a close that take too long are ended.
-func TestPollDeadlines(t *testing.T) { exampletest.Deadlines(t, run, certificate...) }
+func TestPollDeadlines(t *testing.T) { exampletest.Deadlines(t, run) }

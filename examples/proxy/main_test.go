@@ -16,27 +16,25 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
+
+func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 // pair starts the proxy, with more args, in front of a backend of the test's own, and answers a client's connection and what
 // the backend accepted for it.
 func pair(t *testing.T, args ...string) (client closeWriter, backend *net.TCPConn, stop func()) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer l.Close()
-	addr, stop := start(t, append(args, "-loops=2", "-backend="+l.Addr().String())...)
-	c := exampletest.Dial(t, addr)
-	l.(*net.TCPListener).SetDeadline(time.Now().Add(hang))
-	b, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := exampletest.Start(t, run, append(args, "-loops=2", "-backend="+l.Addr().String())...)
+	c := exampletest.Dial(t, s.Addr)
+	l.(*net.TCPListener).SetDeadline(time.Now().Add(tlstest.Hang))
+	b := tlstest.Value(l.Accept())(t)
 	t.Cleanup(func() { b.Close() })
-	b.SetDeadline(time.Now().Add(hang))
-	return c, b.(*net.TCPConn), stop
+	b.SetDeadline(time.Now().Add(tlstest.Hang))
+	return c, b.(*net.TCPConn), s.Stop
 }
 
 // closeWriter is a *tls.Conn or a *net.TCPConn.
@@ -144,9 +142,7 @@ func TestHalfClose(t *testing.T) {
 				a, b = b, a
 			}
 			const question, answer = 100, 1 << 20
-			if err := send(a, question, new(atomic.Int64)); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, send(a, question, new(atomic.Int64)))
 			expectStream(t, "the other side", b, question)
 			go func() {
 				if err := send(b, answer, new(atomic.Int64)); err != nil {
@@ -162,15 +158,9 @@ func TestHalfClose(t *testing.T) {
 // end with small buffers, in bytes.
 func kernelMost(t *testing.T, setting string) int64 {
 	t.Helper()
-	b, err := os.ReadFile("/proc/sys/net/ipv4/" + setting)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile("/proc/sys/net/ipv4/" + setting))(t)
 	fields := strings.Fields(string(b))
-	n, err := strconv.ParseInt(fields[len(fields)-1], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := tlstest.Value(strconv.ParseInt(fields[len(fields)-1], 10, 64))(t)
 	return n + 1<<20
 }
 
@@ -188,9 +178,7 @@ func TestSlowReader(t *testing.T) {
 			client.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn).SetWriteBuffer(64 << 10)
 			backend.SetReadBuffer(64 << 10)
 			backend.SetWriteBuffer(64 << 10)
-			if err := send(reader, 1<<10, new(atomic.Int64)); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, send(reader, 1<<10, new(atomic.Int64)))
 			expectStream(t, "the writer", writer, 1<<10)
 			// The proxy itself keeps 192 KiB at most.
 			most := kernelMost(t, "tcp_rmem") + kernelMost(t, "tcp_wmem") + 1<<20
@@ -215,19 +203,11 @@ func TestSlowReader(t *testing.T) {
 // TestBackendRefuses: a client whose backend cannot be reached is reset, and others are served on.
 func TestBackendRefuses(t *testing.T) {
 	// A port that is taken and does not listen.
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fd := tlstest.Value(syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0))(t)
 	defer syscall.Close(fd)
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr, _ := start(t, fmt.Sprintf("-backend=127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port))
+	tlstest.Must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	sa := tlstest.Value(syscall.Getsockname(fd))(t)
+	addr := exampletest.Start(t, run, fmt.Sprintf("-backend=127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port)).Addr
 	for range 2 {
 		expectReset(t, "the client", exampletest.Dial(t, addr))
 	}
@@ -250,12 +230,8 @@ func TestUncleanEnd(t *testing.T) {
 			client, backend, _ := pair(t)
 			// Something has been said both ways.
 			for _, c := range [][2]net.Conn{{client, backend}, {backend, client}} {
-				if _, err := c[0].Write([]byte("x")); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := io.ReadFull(c[1], make([]byte, 1)); err != nil {
-					t.Fatal(err)
-				}
+				tlstest.Value(c[0].Write([]byte("x")))(t)
+				tlstest.Value(io.ReadFull(c[1], make([]byte, 1)))(t)
 			}
 			tt.end(client, backend)
 			if tt.who == "the client" {
@@ -298,12 +274,8 @@ func TestIdle(t *testing.T) {
 // TestStop: a signal closes connections with close_notify behind what the backend said, and resets the backend.
 func TestStop(t *testing.T) {
 	client, backend, stop := pair(t)
-	if _, err := backend.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(backend.Write([]byte("x")))(t)
+	tlstest.Value(io.ReadFull(client, make([]byte, 1)))(t)
 	done := make(chan struct{})
 	go func() { defer close(done); stop() }()
 	if n, err := io.Copy(io.Discard, client); n != 0 || err != nil {

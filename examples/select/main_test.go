@@ -8,25 +8,22 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
-	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
-var certificate = []string{"-cert=" + testcerts.Path("ecdsa.pem"), "-key=" + testcerts.Path("ecdsa.key")}
-
 // TestSelectEcho: echo in all its forms, and clients that end in each way, over TLS 1.2 and 1.3.
-func TestSelectEcho(t *testing.T) { exampletest.Echo(t, run, certificate...) }
+func TestSelectEcho(t *testing.T) { exampletest.Echo(t, run) }
 
 // TestSelectDeadlines: a handshake and a close that take too long are ended.
-func TestSelectDeadlines(t *testing.T) { exampletest.Deadlines(t, run, certificate...) }
+func TestSelectDeadlines(t *testing.T) { exampletest.Deadlines(t, run) }
 
 // TestSetSize: a connection whose descriptor does not fit into a set is refused, and the program says so. Those that
 // are there go on, and others are taken when there is room again.
 func TestSetSize(t *testing.T) {
-	s := exampletest.Start(t, run, certificate...)
+	s := exampletest.Start(t, run)
 	open := s.Dial(t, tls.VersionTLS13)
 	release := takeDescriptors(t)
 	if n, _ := io.Copy(io.Discard, s.Connect(t)); n > 0 {

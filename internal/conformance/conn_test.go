@@ -3,11 +3,10 @@ package conformance
 import (
 	"net"
 	"path/filepath"
-	"runtime"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 	"golang.org/x/net/nettest"
 )
@@ -21,27 +20,11 @@ var networks = map[string]func(t *testing.T) (a, b net.Conn){
 
 func socketPair(t *testing.T, network, address string) (a, b net.Conn) {
 	t.Helper()
-	l, err := net.Listen(network, address)
-	must(t, err)
+	l := tlstest.Value(net.Listen(network, address))(t)
 	defer l.Close()
-	a, err = net.Dial(network, l.Addr().String())
-	must(t, err)
-	b, err = l.Accept()
-	must(t, err)
+	a = tlstest.Value(net.Dial(network, l.Addr().String()))(t)
+	b = tlstest.Value(l.Accept())(t)
 	return a, b
-}
-
-// noneLeft waits, at the end of the test, until the goroutines are as few as
-// they are now.
-func noneLeft(t *testing.T) {
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		for deadline := time.Now().Add(hang); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%d goroutines, want %d", runtime.NumGoroutine(), before)
-			}
-		}
-	})
 }
 
 // TestConn: all of net.Conn's contract, over each kind of connection and in
@@ -50,7 +33,7 @@ func TestConn(t *testing.T) {
 	for name, network := range networks {
 		for _, version := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 			t.Run(name+" "+version.String(), func(t *testing.T) {
-				noneLeft(t)
+				tlstest.NoneLeft(t)
 				set := func(c *cssl.Config) {
 					c.MaxVersion = version
 					if version == cssl.TLS12 {

@@ -3,34 +3,22 @@ package conformance
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
-
-// hang is how long a test waits for what must come.
-const hang = 60 * time.Second
 
 // TestMain fails when a test has left an SSL behind.
 func TestMain(m *testing.M) {
 	testmain.Run(m, func() error {
-		for deadline := time.Now().Add(hang); live.Conns() != 0; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				return fmt.Errorf("%d SSLs were not freed", live.Conns())
-			}
+		if !tlstest.Soon(func() bool { return live.Conns() == 0 }) {
+			return fmt.Errorf("%d SSLs were not freed", live.Conns())
 		}
 		return nil
 	})
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // serverContext and clientContext make a Context that the end of the test
@@ -47,8 +35,7 @@ func clientContext(t *testing.T, change func(*cssl.Config)) *cssl.Context {
 func newContext(t *testing.T, make func(cssl.Config) (*cssl.Context, error), change func(*cssl.Config), c cssl.Config) *cssl.Context {
 	t.Helper()
 	change(&c)
-	x, err := make(c)
-	must(t, err)
+	x := tlstest.Value(make(c))(t)
 	t.Cleanup(x.Close)
 	return x
 }

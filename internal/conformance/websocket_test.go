@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 	"github.com/spacemonad/go-openssl/sslnet/sslhttp"
 )
@@ -22,8 +23,7 @@ func http1(c *cssl.Config) { c.ALPN = []string{"http/1.1"} }
 // ourServer serves h over sslnet until the end of the test.
 func ourServer(t *testing.T, h http.Handler) (url string) {
 	t.Helper()
-	l, err := sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t, http1))
-	must(t, err)
+	l := tlstest.Value(sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t, http1)))(t)
 	s := &http.Server{Handler: h}
 	ended := make(chan error, 1)
 	go func() { ended <- sslhttp.Serve(s, l) }()
@@ -39,8 +39,7 @@ func ourServer(t *testing.T, h http.Handler) (url string) {
 // goServer serves h over crypto/tls until the end of the test.
 func goServer(t *testing.T, h http.Handler) (url string) {
 	t.Helper()
-	cert, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	must(t, err)
+	cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	s := httptest.NewUnstartedServer(h)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	s.StartTLS()
@@ -66,7 +65,7 @@ func goClient(t *testing.T) *http.Client {
 // TestWebSocket: a WebSocket leads through an Upgrade of ours at either end,
 // and its messages come back whole.
 func TestWebSocket(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
 	echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, nil)
@@ -100,19 +99,19 @@ func TestWebSocket(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conn, _, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{HTTPClient: c.client})
-			must(t, err)
+			tlstest.Must(t, err)
 			defer conn.CloseNow()
 			conn.SetReadLimit(1 << 21)
 			for _, n := range []int{0, 1, 100, 1 << 14, 1 << 20} {
 				sent := bytes.Repeat([]byte{byte(n), 1, 2}, n)[:n]
-				must(t, conn.Write(ctx, websocket.MessageBinary, sent))
+				tlstest.Must(t, conn.Write(ctx, websocket.MessageBinary, sent))
 				kind, got, err := conn.Read(ctx)
-				must(t, err)
+				tlstest.Must(t, err)
 				if kind != websocket.MessageBinary || !bytes.Equal(got, sent) {
 					t.Errorf("%d bytes came back as %v, %d bytes", n, kind, len(got))
 				}
 			}
-			must(t, conn.Close(websocket.StatusNormalClosure, ""))
+			tlstest.Must(t, conn.Close(websocket.StatusNormalClosure, ""))
 		})
 	}
 }

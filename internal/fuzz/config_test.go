@@ -9,9 +9,13 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
+
+func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 // contextFrom builds a Context, which must succeed or fail with a *ConfigError, and tries a
 // connection with it. In the end no more Contexts and connections may live than before.
@@ -67,14 +71,9 @@ func FuzzConfig(f *testing.F) {
 	for _, name := range []string{"a\x00b", strings.Repeat("x", 300)} {
 		f.Add(false, "", "", "", "", "", "", name, uint16(0), uint16(0), byte(0), 0, 0, 0)
 	}
-	pem := testcerts.Read(f, "ed25519.pem")
-	key := testcerts.Read(f, "ed25519.key")
 	root := testcerts.Read(f, "root.pem")
-	certs := []cssl.Certificate{{ChainPEM: pem, KeyPEM: key}}
-	inner, err := cssl.NewServerContext(cssl.Config{Certificates: certs})
-	if err != nil {
-		f.Fatal(err)
-	}
+	certs := []cssl.Certificate{{ChainPEM: testcerts.Read(f, "ed25519.pem"), KeyPEM: testcerts.Read(f, "ed25519.key")}}
+	inner := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: certs}))(f)
 	f.Cleanup(inner.Close)
 	f.Fuzz(func(t *testing.T, server bool, ciphers, suites, groups, sigalgs, alpn, sni, name string, low, high uint16, flags byte, a, b, c int) {
 		nothingLeft(t, func() {

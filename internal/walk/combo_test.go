@@ -84,9 +84,7 @@ func (x *contexts) get(s setting) *cssl.Context {
 		}
 	}
 	c, err := make(cfg)
-	if err != nil {
-		panic(violation(fmt.Sprintf("context: %v", err)))
-	}
+	mustBe(err)
 	x.made[s] = c
 	return c
 }

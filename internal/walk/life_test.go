@@ -85,17 +85,13 @@ func (w *walk) begin(x *contexts) {
 			e.port = &bytesPort{e: e.e}
 			e.e.Conn, err = x.get(s).NewEngineConn(cc)
 		} else {
-			p, e2 := newSocketPort()
-			if e2 != nil {
-				panic(violation(e2.Error()))
-			}
+			p, perr := newSocketPort()
+			mustBe(perr)
 			p.e, e.port = e.e, p
 			e.e.Conn, err = x.get(s).NewConn(p.fd, cc)
 		}
 		cc = cssl.ConnConfig{}
-		if err != nil {
-			panic(violation(err.Error()))
-		}
+		mustBe(err)
 		w.ends[i] = e
 	}
 	w.ends[r.IntN(2)].answers = true
@@ -136,14 +132,10 @@ func (w *walk) config() session.Config {
 // ticket makes a connection for its session alone.
 func (w *walk) ticket(cx, sx *cssl.Context) *cssl.Session {
 	c, err := cx.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		panic(violation(err.Error()))
-	}
+	mustBe(err)
 	defer c.Close()
 	s, err := sx.NewEngineConn(cssl.ConnConfig{})
-	if err != nil {
-		panic(violation(err.Error()))
-	}
+	mustBe(err)
 	defer s.Close()
 	buf := make([]byte, 1<<16)
 	pass := func(from, to *cssl.Conn) {

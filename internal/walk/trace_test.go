@@ -10,6 +10,13 @@ import (
 // violation is what a walk panics with when a rule was broken.
 type violation string
 
+// mustBe ends the walk if there is an error.
+func mustBe(err error) {
+	if err != nil {
+		panic(violation(err.Error()))
+	}
+}
+
 // step is an entry of the trace. It becomes text only if the walk fails.
 type step struct {
 	who  string

@@ -7,11 +7,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/figures"
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 var (
@@ -22,21 +23,14 @@ var (
 
 // tables are what the two sides send, again and again. The lengths are prime, so that no record and no buffer is a
 // whole number of them: bytes that are lost, doubled or moved do not fit.
-var tables = [2][]byte{noise(1, 99_991), noise(2, 100_003)}
+var tables = [2][]byte{tlstest.Bytes(99_991, 1), tlstest.Bytes(100_003, 2)}
 
-func noise(seed uint64, n int) []byte {
-	r := rand.New(rand.NewPCG(seed, 0))
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(r.Uint32())
-	}
-	return p
-}
+func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 // TestWalk leads pairs of real connections through random lives, see the package comment (P01 to P04, P06 to P09, P11 to P18, P23,
 // P34, P35). Each run has some seeds that are always the same, and some new ones.
 func TestWalk(t *testing.T) {
-	goroutines := runtime.NumGoroutine()
+	tlstest.NoneLeft(t)
 	contextsBefore := live.Contexts()
 	x := &contexts{made: map[setting]*cssl.Context{}}
 	total := newCounts()
@@ -75,12 +69,6 @@ func TestWalk(t *testing.T) {
 	}
 	if n := live.Contexts(); n != contextsBefore {
 		t.Errorf("%d contexts, %d before", n, contextsBefore)
-	}
-	for start := time.Now(); runtime.NumGoroutine() > goroutines && time.Since(start) < 20*time.Second; {
-		time.Sleep(time.Millisecond)
-	}
-	if n := runtime.NumGoroutine(); n > goroutines {
-		t.Errorf("%d goroutines, %d before", n, goroutines)
 	}
 	if *stepsFlag != 0 {
 		figures.Record(t, "walk", "%.1f million steps in %d walks, %.1f GB of data, %d KeyUpdates, %d renegotiations, %d cuts",

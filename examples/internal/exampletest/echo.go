@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // Echo is what every echo server among the examples must stand, with TLS 1.2 and with TLS 1.3.
-func Echo(t *testing.T, run Run, args ...string) {
+func Echo(t *testing.T, run Run) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
-			s := Start(t, run, args...)
+			s := Start(t, run)
 			for _, test := range []struct {
 				name string
 				f    func(t *testing.T, s *Server, version uint16)
@@ -32,7 +33,7 @@ func Echo(t *testing.T, run Run, args ...string) {
 				t.Run(test.name, func(t *testing.T) { test.f(t, s, version) })
 			}
 			s.Stop()
-			t.Run("stop", func(t *testing.T) { stop(t, Start(t, run, append(args, "-timeout=1h")...), version) })
+			t.Run("stop", func(t *testing.T) { stop(t, Start(t, run, "-timeout=1h"), version) })
 		})
 	}
 }
@@ -66,11 +67,10 @@ func clients(t *testing.T, s *Server, version uint16) {
 func halfClose(t *testing.T, s *Server, version uint16) {
 	c := s.Dial(t, version)
 	sent := random(1 << 20)
-	wrote := make(chan error, 1)
-	go func() {
+	wrote := tlstest.Later(func() error {
 		_, err := c.Write(sent)
-		wrote <- cmp.Or(err, c.CloseWrite())
-	}()
+		return cmp.Or(err, c.CloseWrite())
+	})
 	got, err := io.ReadAll(c) // crypto/tls takes an end without close_notify for an error
 	if err = cmp.Or(err, <-wrote); err != nil || !bytes.Equal(got, sent) {
 		t.Errorf("%d of %d bytes came back, or others: %v", len(got), len(sent), err)
@@ -84,11 +84,7 @@ func halfClose(t *testing.T, s *Server, version uint16) {
 func nonReader(t *testing.T, s *Server, version uint16) {
 	late := s.Dial(t, version)
 	sent := random(24 << 20) // more than session.Config.MaxQueue
-	wrote := make(chan error, 1)
-	go func() {
-		_, err := late.Write(sent)
-		wrote <- err
-	}()
+	wrote := tlstest.Later(func() error { _, err := late.Write(sent); return err })
 	if err := Exchange(s.Dial(t, version), 1<<20); err != nil {
 		t.Error(err)
 	}
@@ -103,7 +99,7 @@ func nonReader(t *testing.T, s *Server, version uint16) {
 func vanish(t *testing.T, s *Server, version uint16) {
 	gone := func(how string) {
 		t.Helper()
-		await(t, "the end of a client that "+how, func() bool { return live.Conns() == 0 })
+		tlstest.Until(t, "the end of a client that "+how, func() bool { return live.Conns() == 0 })
 	}
 	gone("came before")
 	hello := []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3} // the beginning of a ClientHello
@@ -164,11 +160,7 @@ func stop(t *testing.T, s *Server, version uint16) {
 	if err := Exchange(c, 100_000); err != nil {
 		t.Error(err)
 	}
-	stopped := make(chan bool)
-	go func() {
-		s.Stop()
-		close(stopped)
-	}()
+	stopped := tlstest.Later(func() bool { s.Stop(); return true })
 	if n, err := c.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("after the stop: %d, %v, want close_notify", n, err)
 	}
@@ -181,15 +173,13 @@ func stop(t *testing.T, s *Server, version uint16) {
 
 // Deadlines: with -timeout a server lets go of a client that does not carry its handshake on, and only of that
 // one; and it ends though a client does not answer its close_notify.
-func Deadlines(t *testing.T, run Run, args ...string) {
-	s := Start(t, run, append(args, "-timeout=1s")...)
+func Deadlines(t *testing.T, run Run) {
+	s := Start(t, run, "-timeout=1s")
 	open, err := s.TryDial(t, tls.VersionTLS13)
 	for tries := 0; err != nil && tries < 20; tries++ {
 		open, err = s.TryDial(t, tls.VersionTLS13) // the machine was too slow for the deadline
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, err)
 	silent := s.Connect(t)
 	silent.Write([]byte{22})
 	if _, err := io.Copy(io.Discard, silent); errors.Is(err, os.ErrDeadlineExceeded) {
@@ -207,11 +197,7 @@ func Deadlines(t *testing.T, run Run, args ...string) {
 // Exchange sends n random bytes, reads as many at the same time, and compares.
 func Exchange(c *tls.Conn, n int) error {
 	sent := random(n)
-	wrote := make(chan error, 1)
-	go func() {
-		_, err := c.Write(sent)
-		wrote <- err
-	}()
+	wrote := tlstest.Later(func() error { _, err := c.Write(sent); return err })
 	got := make([]byte, n)
 	_, err := io.ReadFull(c, got)
 	if err != nil {

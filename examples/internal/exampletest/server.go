@@ -16,10 +16,9 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
-
-// hang is how long a step may take. It is far more than it needs.
-const hang = 60 * time.Second
 
 // Run is a program: it serves until ctx is done and says first what it listens on, as "listening on ADDRESS".
 type Run func(ctx context.Context, args []string, stdout io.Writer) error
@@ -34,34 +33,29 @@ type Server struct {
 	output output
 }
 
-// Start runs a program until the end of the test. By then it must have closed all its sockets and connections, and its
+// Start runs a program with the ECDSA certificate of testdata/certs until the end of the test. By then it must have closed all its sockets and connections, and its
 // goroutines must have ended; so the test closes its own before, and no other test may run at the same time.
 func Start(t *testing.T, run Run, args ...string) *Server {
 	t.Helper()
 	sockets, conns, goroutines := openSockets(t), live.Conns(), runtime.NumGoroutine()
 	s := &Server{}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- run(ctx, append([]string{"-listen=127.0.0.1:0"}, args...), &s.output) }()
+	args = append([]string{"-listen=127.0.0.1:0", "-cert=" + testcerts.Path("ecdsa.pem"), "-key=" + testcerts.Path("ecdsa.key")}, args...)
+	done := tlstest.Later(func() error { return run(ctx, args, &s.output) })
 	s.Stop = sync.OnceFunc(func() {
 		cancel()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("run: %v", err)
-			}
-		case <-time.After(hang):
-			t.Error("the program does not end")
+		if err := tlstest.Receive(t, done, "the end of the program"); err != nil {
+			t.Errorf("run: %v", err)
 		}
 	})
 	t.Cleanup(func() {
 		s.Stop()
 		// Fewer: one that the test had opened before. One that is closed while it is read from ends a moment later.
-		await(t, "the end of the program's sockets", func() bool { return openSockets(t) <= sockets })
+		tlstest.Until(t, "the end of the program's sockets", func() bool { return openSockets(t) <= sockets })
 		if n := live.Conns(); n != conns {
 			t.Errorf("%d TLS connections are left open", n-conns)
 		}
-		await(t, "the end of the program's goroutines", func() bool { return runtime.NumGoroutine() <= goroutines })
+		tlstest.Until(t, "the end of the program's goroutines", func() bool { return runtime.NumGoroutine() <= goroutines })
 		if t.Failed() {
 			t.Logf("the program's output:\n%s", s.output.String())
 		}
@@ -73,7 +67,7 @@ func Start(t *testing.T, run Run, args ...string) *Server {
 // Expect waits for a line with text in the program's output, and answers the line.
 func (s *Server) Expect(t *testing.T, text string) (line string) {
 	t.Helper()
-	await(t, "a line with "+text, func() bool {
+	tlstest.Until(t, "a line with "+text, func() bool {
 		lines := strings.SplitAfter(s.output.String(), "\n")
 		for _, line = range lines {
 			if strings.Contains(line, text) && strings.HasSuffix(line, "\n") {
@@ -88,12 +82,9 @@ func (s *Server) Expect(t *testing.T, text string) (line string) {
 // Connect connects without TLS, until the end of the test.
 func (s *Server) Connect(t *testing.T) *net.TCPConn {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", s.Addr, hang)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(net.DialTimeout("tcp", s.Addr, tlstest.Hang))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(hang))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c.(*net.TCPConn)
 }
 
@@ -108,11 +99,7 @@ func (s *Server) TryDial(t *testing.T, version uint16) (*tls.Conn, error) {
 // Dial is TryDial that must succeed.
 func (s *Server) Dial(t *testing.T, version uint16) *tls.Conn {
 	t.Helper()
-	c, err := s.TryDial(t, version)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return tlstest.Value(s.TryDial(t, version))(t)
 }
 
 // output is what a program has written so far.
@@ -133,16 +120,6 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// await waits until ok says so.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 // openSockets counts this process's.
 func openSockets(t *testing.T) (n int) {
 	t.Helper()
@@ -161,11 +138,8 @@ func openSockets(t *testing.T) (n int) {
 // Dial connects to a program until the end of the test, over TLS.
 func Dial(t *testing.T, addr string) *tls.Conn {
 	t.Helper()
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: hang}, "tcp", addr, &tls.Config{InsecureSkipVerify: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", addr, &tls.Config{InsecureSkipVerify: true}))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(hang))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c
 }

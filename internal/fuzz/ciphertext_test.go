@@ -7,6 +7,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 )
 
@@ -24,15 +25,11 @@ type peer struct {
 	buf    []byte
 }
 
-func (p *peer) OnOpen()         { p.alive(); p.opens++ }
-func (p *peer) OnData(b []byte) { p.alive(); p.got.Write(b) }
-func (p *peer) OnEOF()          { p.alive(); p.CloseSession() }
-func (p *peer) OnClose(err error) {
-	p.alive()
-	p.closes++
-	p.err = err
-}
-func (p *peer) CloseSession() { p.Session.Close(nil) }
+func (p *peer) OnOpen()           { p.alive(); p.opens++ }
+func (p *peer) OnData(b []byte)   { p.alive(); p.got.Write(b) }
+func (p *peer) OnEOF()            { p.alive(); p.CloseSession() }
+func (p *peer) OnClose(err error) { p.alive(); p.closes++; p.err = err }
+func (p *peer) CloseSession()     { p.Session.Close(nil) }
 
 func (p *peer) alive() {
 	if p.closes > 0 {
@@ -152,14 +149,9 @@ func FuzzCiphertext(f *testing.F) {
 	for i, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		buffers[i] = make([]byte, 1<<15)
 		cfg := cssl.Config{MinVersion: v, MaxVersion: v, Renegotiation: true, CAFile: testcerts.Path("root.pem"), ALPN: []string{"h2", "x"}, MaxMessages: 20, MaxRenegotiations: 5}
-		var err error
-		if contexts[i][0], err = cssl.NewClientContext(cfg); err != nil {
-			f.Fatal(err)
-		}
+		contexts[i][0] = tlstest.Value(cssl.NewClientContext(cfg))(f)
 		cfg.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("ed25519.pem"), KeyFile: testcerts.Path("ed25519.key")}}
-		if contexts[i][1], err = cssl.NewServerContext(cfg); err != nil {
-			f.Fatal(err)
-		}
+		contexts[i][1] = tlstest.Value(cssl.NewServerContext(cfg))(f)
 		f.Cleanup(contexts[i][0].Close)
 		f.Cleanup(contexts[i][1].Close)
 	}
@@ -180,10 +172,7 @@ func FuzzCiphertext(f *testing.F) {
 		}
 		var ends [2]*peer
 		for i, x := range contexts[kind&1] {
-			conn, err := x.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"})
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := tlstest.Value(x.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"}))(t)
 			defer conn.Close()
 			ends[i] = &peer{Conn: conn, t: t, buf: buffers[i]}
 			ends[i].Init(conn, ends[i], cfg)

@@ -1,5 +1,0 @@
-//go:build asan
-
-package main
-
-const scale = 10

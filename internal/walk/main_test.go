@@ -1,9 +1,0 @@
-package walk
-
-import (
-	"testing"
-
-	"github.com/spacemonad/go-openssl/internal/testmain"
-)
-
-func TestMain(m *testing.M) { testmain.Run(m, nil) }
