@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"strings"
@@ -15,33 +13,11 @@ import (
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
-// peer is a client.
-type peer struct {
-	*tls.Conn
-	t *testing.T
-	r *bufio.Reader
-}
-
-func enter(t *testing.T, addr string) *peer {
+// enter runs the program with a first client.
+func enter(t *testing.T) (addr string, p *exampletest.Talker) {
 	t.Helper()
-	c := exampletest.Dial(t, addr)
-	return &peer{c, t, bufio.NewReader(c)}
-}
-
-// say writes s.
-func (p *peer) say(s string) {
-	p.t.Helper()
-	tlstest.Value(io.WriteString(p, s))(p.t)
-}
-
-// expect reads lines.
-func (p *peer) expect(lines ...string) {
-	p.t.Helper()
-	for _, want := range lines {
-		if got, err := p.r.ReadString('\n'); got != want+"\n" {
-			p.t.Fatalf("got %.100q, %v, want %.100q", got, err, want)
-		}
-	}
+	addr = exampletest.Start(t, run).Addr
+	return addr, exampletest.Talk(t, addr)
 }
 
 const (
@@ -51,8 +27,7 @@ const (
 
 // TestCommands: each command, and each way to get one wrong, has its answer.
 func TestCommands(t *testing.T) {
-	addr := exampletest.Start(t, run).Addr
-	p := enter(t, addr)
+	_, p := enter(t)
 	for _, c := range []struct{ command, answer string }{
 		{"GET a", "NONE"},
 		{"DEL a", "NONE"},
@@ -68,29 +43,27 @@ func TestCommands(t *testing.T) {
 		{"", usage}, {"GET", usage}, {"GET ", usage}, {"SET a", usage}, {"SET  1", usage}, {"GET a b", usage},
 		{"QUIT now", usage}, {"GO a", usage}, {"\x00\xff", usage},
 	} {
-		p.say(c.command + "\n")
-		p.expect(c.answer)
+		p.Say(c.command + "\n")
+		p.Expect(c.answer)
 	}
 }
 
 // TestSplit: a line may come byte by byte, each in a TLS record of its own.
 func TestSplit(t *testing.T) {
-	addr := exampletest.Start(t, run).Addr
-	p := enter(t, addr)
+	_, p := enter(t)
 	for _, b := range []byte("SET key value\r\nGET key\n") {
-		p.say(string(b))
+		p.Say(string(b))
 	}
-	p.expect("OK", "VALUE value")
+	p.Expect("OK", "VALUE value")
 }
 
 // TestPipelined: commands that do not wait for answers get them in order, also when a record's end is in the midst of a
 // line; and a client that does not read its answers is not cut off for it, however long they are.
 func TestPipelined(t *testing.T) {
-	addr := exampletest.Start(t, run).Addr
-	p := enter(t, addr)
+	addr, p := enter(t)
 	value := strings.Repeat("v", 1000)
-	p.say("SET long " + value + "\n")
-	p.expect("OK")
+	p.Say("SET long " + value + "\n")
+	p.Expect("OK")
 	const rounds = 4000
 	go func() { // all at once: the answers are 4 MB
 		var b strings.Builder
@@ -101,35 +74,33 @@ func TestPipelined(t *testing.T) {
 			t.Errorf("write: %v", err)
 		}
 	}()
-	other := enter(t, addr)
-	other.say("GET long\n") // the loops are not held up meanwhile
-	other.expect("VALUE " + value)
+	other := exampletest.Talk(t, addr)
+	other.Say("GET long\n") // the loops are not held up meanwhile
+	other.Expect("VALUE " + value)
 	for i := range rounds {
-		p.expect("OK", fmt.Sprintf("VALUE %d", i), "VALUE "+value)
+		p.Expect("OK", fmt.Sprintf("VALUE %d", i), "VALUE "+value)
 	}
 }
 
 // TestTooLong: a line of the greatest length is a line; one that is longer, in one piece or in many, is answered by an error,
 // in its turn, and none of it is taken for a command.
 func TestTooLong(t *testing.T) {
-	addr := exampletest.Start(t, run).Addr
-	p := enter(t, addr)
+	_, p := enter(t)
 	longest := "SET a " + strings.Repeat("x", maxLine-len("SET a "))
-	p.say(longest + "\nGET a\n")
-	p.expect("OK", "VALUE "+longest[len("SET a "):])
-	p.say("GET b\n" + longest + "x\nGET b\n")
-	p.expect("NONE", tooLong, "NONE")
+	p.Say(longest + "\nGET a\n")
+	p.Expect("OK", "VALUE "+longest[len("SET a "):])
+	p.Say("GET b\n" + longest + "x\nGET b\n")
+	p.Expect("NONE", tooLong, "NONE")
 	for range 3 * maxLine / 8 {
-		p.say("DEL a   ")
+		p.Say("DEL a   ")
 	}
-	p.say("\nGET a\n")
-	p.expect(tooLong, "VALUE "+longest[len("SET a "):])
+	p.Say("\nGET a\n")
+	p.Expect(tooLong, "VALUE "+longest[len("SET a "):])
 }
 
 // TestFull: the store refuses a key too many, and goes on with those that it has.
 func TestFull(t *testing.T) {
-	addr := exampletest.Start(t, run).Addr
-	p := enter(t, addr)
+	_, p := enter(t)
 	go func() {
 		var b strings.Builder
 		for i := range maxKeys + 1 {
@@ -140,34 +111,28 @@ func TestFull(t *testing.T) {
 		}
 	}()
 	for range maxKeys {
-		p.expect("OK")
+		p.Expect("OK")
 	}
-	p.expect("ERROR there are 10000 keys already: DEL one first", "OK", "VALUE y")
+	p.Expect("ERROR there are 10000 keys already: DEL one first", "OK", "VALUE y")
 }
 
 // TestQuit: QUIT is answered behind all that came before it, the connection ends with close_notify, and what follows QUIT
 // in the same record is not done.
 func TestQuit(t *testing.T) {
-	addr := exampletest.Start(t, run).Addr
-	p := enter(t, addr)
-	p.say("SET a 1\nGET a\nQUIT\nSET a 2\n")
-	p.expect("OK", "VALUE 1", "BYE")
-	if _, err := p.r.ReadByte(); err != io.EOF {
-		t.Errorf("behind BYE: %v, want %v", err, io.EOF)
-	}
-	other := enter(t, addr)
-	other.say("GET a\n")
-	other.expect("VALUE 1")
+	addr, p := enter(t)
+	p.Say("SET a 1\nGET a\nQUIT\nSET a 2\n")
+	p.Expect("OK", "VALUE 1", "BYE")
+	p.ExpectEnd()
+	other := exampletest.Talk(t, addr)
+	other.Say("GET a\n")
+	other.Expect("VALUE 1")
 }
 
 // TestHangUp: what a client has sent before its close_notify is answered.
 func TestHangUp(t *testing.T) {
-	addr := exampletest.Start(t, run).Addr
-	p := enter(t, addr)
-	p.say("SET a 1\nGET a\nGET a")
+	_, p := enter(t)
+	p.Say("SET a 1\nGET a\nGET a")
 	tlstest.Must(t, p.CloseWrite())
-	p.expect("OK", "VALUE 1")
-	if rest, err := io.ReadAll(p.r); err != nil || len(rest) > 0 {
-		t.Errorf("then %q, %v, want the end", rest, err)
-	}
+	p.Expect("OK", "VALUE 1")
+	p.ExpectEnd()
 }

@@ -45,13 +45,7 @@ type closeWriter interface {
 
 // pattern is what streams are made of, over and over. Its length is prime, so that nothing that is lost or doubled
 // on the way fits in again.
-var pattern = func() []byte {
-	p := make([]byte, 65521)
-	for i := range p {
-		p[i] = byte(uint32(i) * 2654435761 >> 23)
-	}
-	return p
-}()
+var pattern = tlstest.Bytes(65521, 0)
 
 // send writes n bytes of the stream, keeps count of them, and ends the direction.
 func send(c closeWriter, n int64, count *atomic.Int64) error {

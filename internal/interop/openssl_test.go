@@ -343,18 +343,22 @@ func (c *command) command(letter string) error {
 // comes back reversed.
 type liner struct {
 	reactor.BaseHandler
-	out, in *stream
-	turn    int // of the line to send
-	expect  []byte
-	back    int // the line to come
-	left    int
-	waiting int
-	err     error
-	done    chan error
+	out, back []byte // what is still to be sent, and to come
+	done      chan error
 }
 
-// lineSizes are those of the lines, below the 16 KiB that s_server takes for one.
-var lineSizes = []int{1, 16001, 77, 1400, 8191, 3, 12345}
+// newLiner has lines of n bytes in all, each below the 16 KiB that s_server takes for one.
+func newLiner(n int) *liner {
+	l, s := &liner{done: make(chan error, 1)}, newStream(upSeed, true)
+	for turn := 0; len(l.out) < n; turn++ {
+		line := make([]byte, [...]int{1, 16001, 77, 1400, 8191, 3, 12345}[turn%7])
+		s.fill(line) // no byte of it is a newline
+		l.out = append(append(l.out, line...), '\n')
+		slices.Reverse(line)
+		l.back = append(append(l.back, line...), '\n')
+	}
+	return l
+}
 
 // OnOpen implements reactor.Handler.
 func (l *liner) OnOpen(c *reactor.Conn) { l.more(c) }
@@ -362,59 +366,35 @@ func (l *liner) OnOpen(c *reactor.Conn) { l.more(c) }
 // more keeps some lines under way. s_server writes before it reads on, so we must always
 // read; what we have queued stays below the watermark.
 func (l *liner) more(c *reactor.Conn) {
-	for l.left > 0 && l.waiting < 64<<10 {
-		n := lineSizes[l.turn%len(lineSizes)]
-		l.turn++
-		line := make([]byte, n+1)
-		l.out.fill(line[:n])
-		line[n] = '\n'
-		if _, err := c.Write(line); err != nil {
-			l.err = err
+	for len(l.out) > 0 && len(l.back)-len(l.out) < 64<<10 {
+		n := 1 + bytes.IndexByte(l.out, '\n')
+		if _, err := c.Write(l.out[:n]); err != nil {
 			c.Abort(err)
 			return
 		}
-		l.waiting += n
-		l.left -= n
+		l.out = l.out[n:]
 	}
-	if l.waiting == 0 {
+	if len(l.back) == 0 {
 		c.Close()
 	}
 }
 
 // OnData implements reactor.Handler.
 func (l *liner) OnData(c *reactor.Conn, p []byte) {
-	for len(p) > 0 {
-		if len(l.expect) == 0 {
-			n := lineSizes[l.back%len(lineSizes)]
-			l.back++
-			l.expect = make([]byte, n+1)
-			l.in.fill(l.expect[:n])
-			slices.Reverse(l.expect[:n])
-			l.expect[n] = '\n'
-		}
-		k := min(len(p), len(l.expect))
-		if !bytes.Equal(p[:k], l.expect[:k]) {
-			l.err = fmt.Errorf("line %d is wrong", l.back-1)
-			c.Abort(l.err)
-			return
-		}
-		p, l.expect = p[k:], l.expect[k:]
-		if len(l.expect) == 0 {
-			l.waiting -= lineSizes[(l.back-1)%len(lineSizes)]
-		}
+	if !bytes.HasPrefix(l.back, p) {
+		c.Abort(errors.New("other bytes came back than were sent"))
+		return
 	}
+	l.back = l.back[len(p):]
 	l.more(c)
 }
 
 // OnClose implements reactor.Handler.
 func (l *liner) OnClose(_ *reactor.Conn, err error) {
-	if l.err == nil {
-		l.err = err
+	if err == nil && len(l.back) > 0 {
+		err = fmt.Errorf("clean close with %d bytes to come", len(l.back))
 	}
-	if l.err == nil && (l.left > 0 || l.waiting > 0) {
-		l.err = fmt.Errorf("clean close with %d bytes to send and %d to come", l.left, l.waiting)
-	}
-	l.done <- l.err
+	l.done <- err
 }
 
 // TestSServerReversed: our client with openssl s_server -rev, which sends each line back reversed.
@@ -423,7 +403,7 @@ func TestSServerReversed(t *testing.T) {
 		t.Run(v.String(), func(t *testing.T) {
 			_, addr := startServer(t, append(certFlags("rsa"), versionFlag(v), "-naccept", "1", "-rev")...)
 			x := clientContext(t, combo{features[0], v}.clientConfig())
-			l := &liner{out: newStream(upSeed, true), in: newStream(upSeed, true), left: volume, done: make(chan error, 1)}
+			l := newLiner(volume)
 			attach(t, newLoop(t, nil), addr, x, cssl.ConnConfig{ServerName: "localhost"}, 0, 0, l)
 			done(t, l.done, "the lines")
 			count(t, 1, 2*int64(volume))

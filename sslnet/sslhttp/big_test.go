@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"runtime"
@@ -27,11 +26,7 @@ func size() int64 {
 const maxHeap = 48 << 20
 
 // block is what a pattern repeats; its length is a prime, so that no buffer's is a multiple of it.
-var block = func() []byte {
-	b := make([]byte, 1_000_003)
-	rand.NewChaCha8([32]byte{}).Read(b)
-	return b
-}()
+var block = tlstest.Bytes(1_000_003, 0)
 
 // pattern is a stream of n bytes. Reading it hashes it, and watches the heap.
 type pattern struct {
