@@ -60,15 +60,11 @@ func TestCopyErrors(t *testing.T) {
 	tlstest.Must(t, server.SetReadDeadline(longAgo))
 	n, err = server.WriteTo(io.Discard)
 	timedOut(t, err)
-	if n != 0 {
-		t.Errorf("%d bytes, want none", n)
-	}
+	tlstest.Equal(t, "bytes", n, 0)
 	tlstest.Must(t, client.SetWriteDeadline(longAgo))
 	n, err = client.ReadFrom(bytes.NewReader(make([]byte, 10)))
 	timedOut(t, err)
-	if n != 0 {
-		t.Errorf("%d bytes, want none", n)
-	}
+	tlstest.Equal(t, "bytes", n, 0)
 	// Data and the end in one, as some readers have them.
 	tlstest.Must(t, client.SetWriteDeadline(noDeadline))
 	if n, err := client.ReadFrom(iotest.DataErrReader(bytes.NewReader(make([]byte, 10)))); n != 10 || err != nil {

@@ -42,9 +42,7 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 		p, back := make([]byte, 1024), make([]byte, 1024)
 		defer debug.SetGCPercent(debug.SetGCPercent(-1))
 		roundTrip(t, client, p, back)
-		if n := testing.AllocsPerRun(1000, func() { roundTrip(t, client, p, back) }); n != 0 {
-			t.Errorf("%v allocations for one echo", n)
-		}
+		tlstest.Equal(t, "allocations for one echo", testing.AllocsPerRun(1000, func() { roundTrip(t, client, p, back) }), 0)
 		tlstest.Must(t, client.Close())
 	})
 }

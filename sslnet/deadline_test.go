@@ -316,8 +316,7 @@ func TestNoTimeouts(t *testing.T) {
 		server.ClientHello = func(h *cssl.ClientHello) { go h.Accept(nil) }
 	})
 	sx, cx := contexts(t)
-	l := tlstest.Value(Listen("tcp", "127.0.0.1:0", sx))(t)
-	defer l.Close()
+	l := listen(t, sx)
 	accepted := tlstest.Later(acceptAndShake(l))
 	c := tlstest.Value((&Dialer{Context: cx, Net: &net.Dialer{Timeout: never}}).Dial("tcp", l.Addr().String()))(t)
 	done(t, accepted, "the server's handshake")

@@ -150,8 +150,7 @@ func loopback() *net.Resolver {
 // TestDialHost: what of an address is sent as SNI and checked, and what of a name that is set (P43).
 func TestDialHost(t *testing.T) {
 	sx, cx := contexts(t)
-	l := tlstest.Value(Listen("tcp", "127.0.0.1:0", sx))(t)
-	defer l.Close()
+	l := listen(t, sx)
 	heard := make(chan string, 1)
 	go func() {
 		for {
@@ -177,9 +176,7 @@ func TestDialHost(t *testing.T) {
 			t.Errorf("%s, %s: %v", tt.host, tt.name, err)
 			continue
 		}
-		if got := tlstest.Receive(t, heard, "the handshake"); got != tt.sent {
-			t.Errorf("%s, %s: %q was sent, want %q", tt.host, tt.name, got, tt.sent)
-		}
+		tlstest.Equal(t, "SNI for "+tt.host+", "+tt.name, tlstest.Receive(t, heard, "the handshake"), tt.sent)
 		c.Close()
 	}
 }
@@ -216,9 +213,7 @@ func TestDialTimeout(t *testing.T) {
 	tlstest.Value(c.Read(make([]byte, 1)))(t) // the handshake has begun
 	cancel(errCause)
 	fails(t, dialled, "Dial", errCause)
-	if n := live.Conns(); n != alive {
-		t.Errorf("%d SSLs are left", n-alive)
-	}
+	tlstest.Equal(t, "SSLs", live.Conns(), alive)
 }
 
 // TestDialResumes: Config.Session makes the next connection resume.

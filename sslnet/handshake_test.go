@@ -80,9 +80,7 @@ func TestHandshakeContext(t *testing.T) {
 			waiting(t, client, &client.writer, tlsio.WantRead)
 			cancel(errCause)
 			fails(t, shaken, "Handshake", errCause)
-			if n := alive - live.Conns(); n != 1 {
-				t.Errorf("%d connections were freed when HandshakeContext returned, want 1", n)
-			}
+			tlstest.Equal(t, "SSLs freed when HandshakeContext has returned", alive-live.Conns(), 1)
 			fails(t, written, "Write", errCause)
 			is(t, client.Handshake(), errCause)
 			is(t, reading(client)(), errCause)

@@ -92,9 +92,7 @@ func TestReadFromFile(t *testing.T) {
 			if testktls.Available() {
 				want = "kernel"
 			}
-			if got := server.State().Records.String(); got != want {
-				t.Errorf("records are %s, want %s", got, want)
-			}
+			tlstest.Equal(t, "records", server.State().Records.String(), want)
 			f := bigFile(t, size)
 			all := tlstest.Value(os.ReadFile(f.Name()))(t)
 			tlstest.Value(f.Seek(5, io.SeekStart))(t)

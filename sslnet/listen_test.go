@@ -43,9 +43,7 @@ func TestSetContext(t *testing.T) {
 	dial := func(want cssl.TLSVersion) net.Conn {
 		t.Helper()
 		c := tlstest.Value(d.Dial("tcp", l.Addr().String()))(t)
-		if v := c.(*Conn).State().Version; v != want {
-			t.Errorf("%v, want %v", v, want)
-		}
+		tlstest.Equal(t, "version", c.(*Conn).State().Version, want)
 		return c
 	}
 	old := dial(cssl.TLS13)
@@ -64,8 +62,7 @@ func TestAcceptFails(t *testing.T) {
 	sx, cx := contexts(t)
 	bad, _ := contexts(t)
 	bad.Close()
-	l := tlstest.Value(Listen("tcp", "127.0.0.1:0", bad))(t)
-	defer l.Close()
+	l := listen(t, bad)
 	refused := tlstest.Value(net.Dial("tcp", l.Addr().String()))(t)
 	defer refused.Close()
 	_, err := l.Accept()
@@ -118,7 +115,5 @@ func TestSetContextInUse(t *testing.T) {
 	}
 	close(stop)
 	done(t, dialling, "the clients")
-	if n := refused.Load(); n != 0 {
-		t.Errorf("%d connections were refused", n)
-	}
+	tlstest.Equal(t, "connections refused", refused.Load(), 0)
 }

@@ -238,9 +238,7 @@ func TestEvictionIsFair(t *testing.T) {
 	// Who has lost his place does not get it back.
 	look(p, func() bool { p.remove(ours[2]); return true })
 	moved(ours[2], tlsio.Result{Out: true, Want: tlsio.WantRead})
-	if n := p.count(); n != 2 {
-		t.Errorf("%d are pending, want 2", n)
-	}
+	tlstest.Equal(t, "pending", p.count(), 2)
 	tlstest.Must(t, ours[2].c.Close())
 	slowest(-1)
 	p.outwait()
@@ -307,9 +305,7 @@ func TestPlaceIsFreed(t *testing.T) {
 			if name != "listener closed" {
 				tlstest.Must(t, err)
 				c := <-second
-				if n := l.pending.count(); n != 1 {
-					t.Errorf("%d are pending", n)
-				}
+				tlstest.Equal(t, "pending", l.pending.count(), 1)
 				tlstest.Must(t, c.Close())
 			} else if !errors.Is(err, net.ErrClosed) {
 				t.Errorf("Accept returned %v", err)
@@ -428,7 +424,7 @@ func TestListenerSettings(t *testing.T) {
 		"defaults":          {plain, func(*Listener) {}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := tlstest.Value(Listen("tcp", "127.0.0.1:0", c.x))(t)
+			l := listen(t, c.x)
 			c.change(l)
 			_, accepted := accepting(l)
 			if c.setting == "" {
@@ -456,8 +452,7 @@ func TestHTTP2BehindDecision(t *testing.T) {
 	})
 	for _, allowed := range []bool{false, true} {
 		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
-			l := tlstest.Value(Listen("tcp", "127.0.0.1:0", plain))(t)
-			defer l.Close()
+			l := listen(t, plain)
 			if allowed {
 				l.AllowHTTP2()
 			}

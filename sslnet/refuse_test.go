@@ -66,9 +66,7 @@ func TestRefused(t *testing.T) {
 			if c != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v and %v, want an error with %q", c, err, tc.want)
 			}
-			if n := live.Conns(); n != alive {
-				t.Errorf("%d SSLs more than before", n-alive)
-			}
+			tlstest.Equal(t, "SSLs", live.Conns(), alive)
 		})
 	}
 	// It was not touched.

@@ -292,8 +292,6 @@ func TestManyAtOnce(t *testing.T) {
 		for _, end := range readers {
 			done(t, end, "a reader")
 		}
-		if n := total.Load(); n != many*messages*size/2 {
-			t.Errorf("%d bytes came to the readers, want %d", n, many*messages*size/2)
-		}
+		tlstest.Equal(t, "bytes that came to the readers", total.Load(), many*messages*size/2)
 	})
 }

@@ -93,9 +93,7 @@ func TestGoClient(t *testing.T) {
 			}
 			s.wait(t)
 			c.check(t, s, i == len(rounds)-1)
-			if got, want := conn.ConnectionState().DidResume, c.resume && i > 0; got != want {
-				t.Errorf("Go's client resumed: %v, want %v", got, want)
-			}
+			tlstest.Equal(t, "Go's client resumed", conn.ConnectionState().DidResume, c.resume && i > 0)
 		}
 	})
 }
@@ -131,9 +129,7 @@ func TestGoServer(t *testing.T) {
 				t.Errorf("Go's server: %v", err)
 			}
 			state := conn.ConnectionState()
-			if want := c.resume && second; state.DidResume != want {
-				t.Errorf("Go's server resumed: %v, want %v", state.DidResume, want)
-			}
+			tlstest.Equal(t, "Go's server resumed", state.DidResume, c.resume && second)
 			second = true
 			if c.mtls && (len(state.PeerCertificates) == 0 || state.PeerCertificates[0].Subject.CommonName != "client") {
 				t.Error("Go's server got no certificate of the client")

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -33,28 +32,10 @@ type command struct {
 	out    io.Reader
 	ended  chan struct{}
 	status error
-	text   lockedBuffer // its standard error, and what else is worth showing
+	text   tlstest.Buffer // its standard error, and what else is worth showing
 	// pause, if set, is called between two writes of exchange, after each so many.
 	pause func() error
 	every int
-}
-
-// lockedBuffer may be written and read at the same time.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // start runs openssl with args.

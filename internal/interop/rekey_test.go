@@ -20,7 +20,10 @@ import (
 )
 
 // handshakes counts the TLS 1.2 handshakes of a Context: each leaves a line in the key log.
-type handshakes struct{ n atomic.Int64 }
+type handshakes struct {
+	n     atomic.Int64
+	asked int64 // the first one and those that followed ask
+}
 
 // Write implements io.Writer.
 func (h *handshakes) Write(p []byte) (int, error) {
@@ -28,11 +31,24 @@ func (h *handshakes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// expect fails the test unless there were n handshakes, and some more than one.
-func (h *handshakes) expect(t *testing.T, n int64) {
+// follow makes o call ask now and then between its writes, and wait for the handshake that follows, or p's end.
+func (h *handshakes) follow(o *command, p *party, ask func() error) {
+	h.asked = 1
+	o.every = 100 * volume / 10_000_003
+	o.pause = func() error {
+		if err := ask(); err != nil {
+			return err
+		}
+		h.asked++
+		return eventually("renegotiation", func() bool { return h.n.Load() >= h.asked || len(p.done) > 0 })
+	}
+}
+
+// expect fails the test unless there were as many handshakes as were asked for, and a few.
+func (h *handshakes) expect(t *testing.T) {
 	t.Helper()
-	if got := h.n.Load(); got < 4 || got != n {
-		t.Errorf("%d handshakes, want %d and more than 3", got, n)
+	if n := h.n.Load(); n < 4 || n != h.asked {
+		t.Errorf("%d handshakes, want %d and more than 3", n, h.asked)
 	}
 }
 
@@ -149,17 +165,9 @@ func TestRenegotiationSServer(t *testing.T) {
 			p := newParty(true, true, volume).set(true, true)
 			attach(t, newLoop(t, nil), addr, clientContext(t, cc), cssl.ConnConfig{ServerName: "localhost"}, 0, 0, p)
 			p.opened(t)
-			asked := int64(1)
-			o.every = 100 * volume / 10_000_003
-			o.pause = func() error {
-				if err := o.command(letter); err != nil {
-					return err
-				}
-				asked++
-				return eventually("renegotiation", func() bool { return hs.n.Load() >= asked })
-			}
+			hs.follow(o, p, func() error { return o.command(letter) })
 			o.exchange(downSeed, upSeed, volume).wait2(t, p)
-			hs.expect(t, asked)
+			hs.expect(t)
 		})
 	}
 }
@@ -183,9 +191,7 @@ func TestRenegotiationSClient(t *testing.T) {
 	conn := s.opened(t)
 	var run *outcome
 	began := make(chan struct{})
-	asked := int64(1)
-	o.every = 100 * volume / 10_000_003
-	o.pause = func() error {
+	hs.follow(o, s, func() error {
 		<-began
 		s.hold.Lock()
 		defer s.hold.Unlock()
@@ -194,16 +200,12 @@ func TestRenegotiationSClient(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := o.command("R"); err != nil {
-			return err
-		}
-		asked++
-		return eventually("renegotiation", func() bool { return hs.n.Load() >= asked })
-	}
+		return o.command("R")
+	})
 	run = o.exchange(upSeed, downSeed, volume)
 	close(began)
 	run.wait2(t, s)
-	hs.expect(t, asked)
+	hs.expect(t)
 }
 
 // TestRenegotiationGoClient: our server asks Go's client for renegotiations between
@@ -235,7 +237,8 @@ func TestRenegotiationGoClient(t *testing.T) {
 		}
 	})
 	out := newSender(upSeed, false, volume)
-	var sent, asked int64 = 0, 1
+	var sent int64
+	hs.asked = 1
 	for b := out.next(); b != nil; b = out.next() {
 		tlstest.Value(c.Write(b))(t)
 		sent += int64(len(b))
@@ -247,8 +250,8 @@ func TestRenegotiationGoClient(t *testing.T) {
 			return got.Load() == s.written.Load() && conn.Queued() == 0 && s.got.Load() == sent
 		})
 		conn.Renegotiate()
-		asked++
-		until(t, "renegotiation", func() bool { return hs.n.Load() >= asked || len(received) > 0 })
+		hs.asked++
+		until(t, "renegotiation", func() bool { return hs.n.Load() >= hs.asked || len(received) > 0 })
 		// Ours is done a moment before Go's client has read the last message. This waits for it.
 		_ = c.ConnectionState()
 		s.hold.Unlock()
@@ -261,7 +264,7 @@ func TestRenegotiationGoClient(t *testing.T) {
 	if err := <-received; err != io.EOF || got.Load() != int64(volume) {
 		t.Errorf("%d bytes came, and then %v", got.Load(), err)
 	}
-	hs.expect(t, asked)
+	hs.expect(t)
 }
 
 // keyUpdates counts the KeyUpdate messages that s_client or s_server noted with -msg.

@@ -128,27 +128,15 @@ func (c combo) clientConfig() cssl.Config {
 func (c combo) check(t *testing.T, p *party, last bool) {
 	t.Helper()
 	f := p.facts
-	if f.version != c.version {
-		t.Errorf("version %v, want %v", f.version, c.version)
-	}
-	if want := c.resume && last; f.resumed != want {
-		t.Errorf("resumed: %v, want %v", f.resumed, want)
-	}
-	if want := map[bool]string{true: alpnFirst}[c.alpn]; f.alpn != want {
-		t.Errorf("ALPN %q, want %q", f.alpn, want)
-	}
-	if f.verify != nil {
-		t.Errorf("verify: %v", f.verify)
-	}
+	tlstest.Equal(t, "version", f.version, c.version)
+	tlstest.Equal(t, "resumed", f.resumed, c.resume && last)
+	tlstest.Equal(t, "ALPN", f.alpn, map[bool]string{true: alpnFirst}[c.alpn])
+	tlstest.Equal(t, "verify", f.verify, nil)
 	if p.client {
 		return
 	}
-	if want := map[bool]string{true: "client"}[c.mtls]; f.peer != want {
-		t.Errorf("client certificate of %q, want %q", f.peer, want)
-	}
-	if f.serverName != c.serverName() {
-		t.Errorf("SNI %q, want %q", f.serverName, c.serverName())
-	}
+	tlstest.Equal(t, "client certificate", f.peer, map[bool]string{true: "client"}[c.mtls])
+	tlstest.Equal(t, "SNI", f.serverName, c.serverName())
 }
 
 // goVersion is the version in Go's words, which are those of the wire too.

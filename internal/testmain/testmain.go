@@ -8,7 +8,9 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/recordmode"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // Run runs the tests, calls then, which may be nil, if they passed, and exits. LeakSanitizer takes memory of C for reachable as
@@ -27,6 +29,15 @@ func Run(m *testing.M, then func() error) {
 	runtime.GC()
 	runtime.GC()
 	os.Exit(code)
+}
+
+// Freed is for Run: it fails when a test has left an SSL behind. It waits, since
+// what the end of a Context closes is freed on a goroutine of its own.
+func Freed() error {
+	if !tlstest.Soon(func() bool { return live.Conns() == 0 }) {
+		return fmt.Errorf("%d SSLs were not freed", live.Conns())
+	}
+	return nil
 }
 
 // Direct reports whether servers have direct records unless their test says otherwise.

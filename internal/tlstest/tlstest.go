@@ -1,6 +1,6 @@
 // Package tlstest is what the tests of all packages share: waiting for a
-// condition, for a value or for goroutines to end, bytes to send, and the memory
-// of the process. It imports nothing of this project, so that each package's own
+// condition, for a value or for goroutines to end, bytes to send, a
+// buffer, and the memory of the process. It imports nothing of this project, so that each package's own
 // tests can use it.
 package tlstest
 
@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -33,6 +34,14 @@ func Value[T any](v T, err error) func(testing.TB) T {
 		t.Helper()
 		Must(t, err)
 		return v
+	}
+}
+
+// Equal fails the test, which goes on, unless got is want.
+func Equal[T comparable](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %v, want %v", what, got, want)
 	}
 }
 
@@ -107,4 +116,24 @@ func RSS(t testing.TB) int64 {
 	t.Helper()
 	statm := bytes.Fields(Value(os.ReadFile("/proc/self/statm"))(t))
 	return Value(strconv.ParseInt(string(statm[1]), 10, 64))(t) * int64(os.Getpagesize())
+}
+
+// Buffer is a buffer of text that goroutines may write and read at the same time.
+type Buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// String returns what was written so far.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }

@@ -108,9 +108,7 @@ func TestBig(t *testing.T) {
 				defer resp.Body.Close()
 				got := sha256.New()
 				k := tlstest.Value(io.Copy(got, resp.Body))(t)
-				if resp.ProtoMajor != major {
-					t.Errorf("the answer came in %s", resp.Proto)
-				}
+				tlstest.Equal(t, "version of HTTP", resp.ProtoMajor, major)
 				if sum := fmt.Sprintf("%x", got.Sum(nil)); k != n || sum != resp.Trailer.Get("Wrote") {
 					t.Errorf("down: %d bytes of %d, %s", k, n, sum)
 				}

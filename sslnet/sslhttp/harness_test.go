@@ -2,7 +2,6 @@ package sslhttp
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,7 +14,6 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,24 +39,15 @@ func TestMain(m *testing.M) {
 
 // logBuffer is an ErrorLog that can be read and waited for.
 type logBuffer struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
+	tlstest.Buffer
 	lines chan string
 }
 
 func newLog() *logBuffer { return &logBuffer{lines: make(chan string, 1000)} }
 
 func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.lines <- string(p)
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
+	return b.Buffer.Write(p)
 }
 
 // expect waits for a line that contains what.
@@ -102,14 +91,7 @@ func newContext(t testing.TB, make func(cssl.Config) (*cssl.Context, error), cha
 	return x
 }
 
-// equal fails the test unless got is want.
-func equal[T comparable](t testing.TB, what string, got, want T) {
-	t.Helper()
-	if got != want {
-		t.Errorf("%s is %v, want %v", what, got, want)
-	}
-}
-
+// first and second return one of two values.
 func first[A, B any](a A, _ B) A  { return a }
 func second[A, B any](_ A, b B) B { return b }
 

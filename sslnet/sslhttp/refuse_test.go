@@ -71,7 +71,7 @@ func TestGarbage(t *testing.T) {
 func TestSilence(t *testing.T) {
 	s := serve(t, &http.Server{Handler: never(t), ReadHeaderTimeout: 200 * time.Millisecond}, serverContext(t))
 	c := rawTCP(t, s.addr)
-	equal(t, "what a client that was silent was told", rest(t, c), "")
+	tlstest.Equal(t, "what a client that was silent was told", rest(t, c), "")
 	s.log.expect(t, "i/o timeout")
 	// A busy machine may need more time to come as far as HTTP/2.
 	for timeout := 200 * time.Millisecond; ; timeout *= 2 {
@@ -81,7 +81,7 @@ func TestSilence(t *testing.T) {
 			defer h2.Close()
 			tlstest.Must(t, h2.SetDeadline(time.Now().Add(tlstest.Hang)))
 			io.WriteString(h2, clientPreface[:10])
-			equal(t, "what a client that stopped was told", rest(t, h2), "")
+			tlstest.Equal(t, "what a client that stopped was told", rest(t, h2), "")
 		}
 		line := tlstest.Receive(t, s.log.lines, "a line of the log")
 		if strings.Contains(line, "reading the HTTP/2 client preface") {
@@ -104,7 +104,7 @@ func TestSilentPeers(t *testing.T) {
 		for range silent {
 			rawTCP(t, s.addr)
 		}
-		equal(t, "the status", first(body(t, goClient(t, alpn), s.url)).StatusCode, 200)
+		tlstest.Equal(t, "the status", first(body(t, goClient(t, alpn), s.url)).StatusCode, 200)
 		s.log.expect(t, "evicted")
 	})
 }
@@ -125,7 +125,7 @@ func TestPlainServe(t *testing.T) {
 	served = tlstest.Later(func() error { return srv.Serve(l) })
 	for _, protocols := range [][]string{{protoHTTP1}, ALPN} {
 		c := goClient(t, protoHTTP1, func(conf *tls.Config) { conf.NextProtos = protocols })
-		equal(t, "the version of HTTP", first(body(t, c, "https://"+l.Addr().String())).ProtoMajor, 1)
+		tlstest.Equal(t, "the version of HTTP", first(body(t, c, "https://"+l.Addr().String())).ProtoMajor, 1)
 	}
 	tlstest.Must(t, srv.Close())
 	if err := tlstest.Receive(t, served, "Serve to return"); !errors.Is(err, http.ErrServerClosed) {
@@ -139,7 +139,7 @@ func TestPlainServe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t, serverContext(t))
 			s := serveOn(t, &http.Server{Handler: show}, wrap(l))
-			equal(t, "the version of HTTP", first(body(t, goClient(t, protoHTTP2), s.url)).ProtoMajor, 2)
+			tlstest.Equal(t, "the version of HTTP", first(body(t, goClient(t, protoHTTP2), s.url)).ProtoMajor, 2)
 		})
 	}
 }
@@ -230,7 +230,7 @@ func TestHTTP2Refused(t *testing.T) {
 	}
 	srv := &http.Server{Handler: http.NotFoundHandler(), HTTP2: &http.HTTP2Config{PermitProhibitedCipherSuites: true}}
 	s := serve(t, srv, serverContext(t, cbc))
-	equal(t, "the version of HTTP", first(body(t, goClient(t, protoHTTP2), s.url)).ProtoMajor, 2)
+	tlstest.Equal(t, "the version of HTTP", first(body(t, goClient(t, protoHTTP2), s.url)).ProtoMajor, 2)
 }
 
 // TestHTTP1Refused: a Server that speaks HTTP/2 alone closes connections that agreed on anything else.
@@ -243,14 +243,14 @@ func TestHTTP1Refused(t *testing.T) {
 			t.Errorf("%q: the answer is %q", alpn, got)
 		}
 	}
-	equal(t, "the answer", second(body(t, goClient(t, protoHTTP2), s.url+"/")), "HTTP/2.0 /")
+	tlstest.Equal(t, "the answer", second(body(t, goClient(t, protoHTTP2), s.url+"/")), "HTTP/2.0 /")
 }
 
 // TestForeignALPN: a protocol that is not HTTP is not served.
 func TestForeignALPN(t *testing.T) {
 	s := serve(t, &http.Server{Handler: never(t)}, serverContext(t, func(c *cssl.Config) { c.ALPN = []string{"smtp", protoHTTP1} }))
 	c := rawTLS(t, s.addr, "smtp")
-	equal(t, "the answer", rest(t, c), "")
+	tlstest.Equal(t, "the answer", rest(t, c), "")
 	s.log.expect(t, `"smtp"`)
 	alive(t, s)
 }

@@ -35,7 +35,7 @@ func TestShutdownRequest(t *testing.T) {
 		default:
 		}
 		close(finish)
-		equal(t, "the answer", tlstest.Receive(t, asked, "the answer"), answer{"finished", nil})
+		tlstest.Equal(t, "the answer", tlstest.Receive(t, asked, "the answer"), answer{"finished", nil})
 		done(t, shut, "Shutdown")
 	})
 }
@@ -70,8 +70,8 @@ func TestShutdownHandshake(t *testing.T) {
 			} else {
 				s.shutdown(t)
 			}
-			equal(t, "what the clients was told", rest(t, silent)+rest(t, begun), "")
-			equal(t, "the log", s.log.String(), "")
+			tlstest.Equal(t, "what the clients was told", rest(t, silent)+rest(t, begun), "")
+			tlstest.Equal(t, "the log", s.log.String(), "")
 		})
 	}
 }
@@ -112,7 +112,7 @@ func TestPanic(t *testing.T) {
 			t.Errorf("the answer is %v", resp.Status)
 		}
 		s.log.expect(t, "a handler's fault")
-		equal(t, "the status", first(body(t, c, s.url)).StatusCode, 200)
+		tlstest.Equal(t, "the status", first(body(t, c, s.url)).StatusCode, 200)
 	})
 }
 
@@ -153,9 +153,7 @@ func TestExpectContinue(t *testing.T) {
 				if resp.StatusCode != status || status == 200 && got != "content" {
 					t.Errorf("%s: %v %q", path, resp.Status, got)
 				}
-				if read := len(u.read) > 0; read != (status == 200) {
-					t.Errorf("%s: the body was read: %v", path, read)
-				}
+				tlstest.Equal(t, path+": the body was read", len(u.read) > 0, status == 200)
 			}
 		}
 	})

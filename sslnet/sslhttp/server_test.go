@@ -107,7 +107,7 @@ func TestHooks(t *testing.T) {
 			l := listen(t, x)
 			s := serveOn(t, srv, l)
 			c := goClient(t, alpn)
-			equal(t, "the answer", second(body(t, c, s.url+path)), "base "+alpn)
+			tlstest.Equal(t, "the answer", second(body(t, c, s.url+path)), "base "+alpn)
 			mu.Lock()
 			if !bases[l] {
 				t.Error("BaseContext was not called with the listener")
@@ -153,9 +153,7 @@ func TestPrepare(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := c.srv.Protocols
 			for range 2 {
-				if got := prepare(c.srv); got != c.two {
-					t.Errorf("it speaks HTTP/2: %v", got)
-				}
+				tlstest.Equal(t, "it speaks HTTP/2", prepare(c.srv), c.two)
 			}
 			if p := c.srv.Protocols; p.HTTP1() != c.one || p.HTTP2() != c.two || p.UnencryptedHTTP2() != c.plain {
 				t.Errorf("the protocols are %v", p)
@@ -178,9 +176,7 @@ func TestHandshakeTimeout(t *testing.T) {
 		{header: -1, write: 7, want: 7},
 	} {
 		srv := &http.Server{ReadHeaderTimeout: c.header, ReadTimeout: c.read, WriteTimeout: c.write}
-		if got := handshakeTimeout(srv); got != c.want {
-			t.Errorf("%+v: %v", c, got)
-		}
+		tlstest.Equal(t, fmt.Sprintf("%+v", c), handshakeTimeout(srv), c.want)
 	}
 }
 
@@ -194,7 +190,7 @@ func TestListenAndServe(t *testing.T) {
 	}}
 	served := tlstest.Later(func() error { return ListenAndServe(srv, x) })
 	at := tlstest.Receive(t, addr, "the address")
-	equal(t, "the status", first(body(t, goClient(t, protoHTTP2), "https://"+at)).StatusCode, 404)
+	tlstest.Equal(t, "the status", first(body(t, goClient(t, protoHTTP2), "https://"+at)).StatusCode, 404)
 	if err := ListenAndServe(&http.Server{Addr: at}, x); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("a second listener: %v", err)
 	}
@@ -217,7 +213,7 @@ func TestForeignListener(t *testing.T) {
 	if err := tlstest.Receive(t, served, "the end"); err == nil || !strings.Contains(err.Error(), "*net.TCPConn") {
 		t.Errorf("Serve answered %v", err)
 	}
-	equal(t, "what the client was told", rest(t, c), "")
+	tlstest.Equal(t, "what the client was told", rest(t, c), "")
 }
 
 // failingListener answers errors before it accepts.

@@ -65,20 +65,16 @@ func TestTransport(t *testing.T) {
 				if got, want := readBody(t, resp), resp.Proto+" /path"; got != want || resp.ProtoMajor != major {
 					t.Errorf("%s: the answer is %q", name, got)
 				}
-				if resp.Request != req {
-					t.Errorf("%s: the response is not of the request", name)
-				}
+				tlstest.Equal(t, name+": the request of the response", resp.Request, req)
 				st := resp.TLS
 				if st == nil || st.Version != tls.VersionTLS13 || st.NegotiatedProtocol != alpn || len(st.PeerCertificates) == 0 ||
 					len(st.VerifiedChains) == 0 {
 					t.Fatalf("%s: Response.TLS is %+v", name, st)
 				}
-				if reused != (i > 0) {
-					t.Errorf("%s: request %d was on a connection that was used before: %v", name, i, reused)
-				}
+				tlstest.Equal(t, fmt.Sprintf("%s: request %d was on a connection that was used before", name, i), reused, i > 0)
 			}
 		}
-		equal(t, "how many connections were made", ours.n.Load(), 1)
+		tlstest.Equal(t, "how many connections were made", ours.n.Load(), 1)
 	})
 }
 
@@ -91,7 +87,7 @@ func TestTransportNoALPN(t *testing.T) {
 	} {
 		s := serve(t, &http.Server{Handler: show}, serverContext(t, c.server))
 		client, _ := ourClient(t, clientContext(t, c.client))
-		equal(t, name+": the answer", second(body(t, client, s.url+"/")), "HTTP/1.1 /")
+		tlstest.Equal(t, name+": the answer", second(body(t, client, s.url+"/")), "HTTP/1.1 /")
 	}
 }
 
@@ -126,7 +122,7 @@ func TestTransportChange(t *testing.T) {
 		b := &readOnce{Reader: strings.NewReader("content")}
 		resp := tlstest.Value(c.Post(s.url, "text/plain", b))(t)
 		want := map[string]string{protoHTTP1: "HTTP/1.1 content", protoHTTP2: "HTTP/2.0 content"}[alpn]
-		equal(t, "the answer", readBody(t, resp), want)
+		tlstest.Equal(t, "the answer", readBody(t, resp), want)
 		if b.closed.Load() == 0 {
 			t.Error("the body was not closed")
 		}
@@ -161,7 +157,7 @@ func TestTransportMany(t *testing.T) {
 		tr.CloseIdleConnections()
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
-		equal(t, "how many connections are still parked", len(tr.parked), 0)
+		tlstest.Equal(t, "how many connections are still parked", len(tr.parked), 0)
 	})
 }
 
@@ -173,9 +169,7 @@ func TestTransportResumes(t *testing.T) {
 			tr := NewTransport(&sslnet.Dialer{Context: clientContext(t, only(alpn))}, &http.Transport{DisableKeepAlives: true})
 			for i := range 3 {
 				resp, _ := body(t, &http.Client{Transport: tr, Timeout: tlstest.Hang}, s.url)
-				if got := resp.TLS.DidResume; got != (i > 0) {
-					t.Errorf("%v: connection %d was resumed: %v", v, i, got)
-				}
+				tlstest.Equal(t, fmt.Sprintf("%v: connection %d was resumed", v, i), resp.TLS.DidResume, i > 0)
 			}
 		}
 	})
@@ -215,7 +209,7 @@ func TestTransportUpgrade(t *testing.T) {
 	}
 	one, _ := ourClient(t, clientContext(t, only(protoHTTP1)))
 	resp := tlstest.Value(one.Do(req))(t)
-	equal(t, "the answer", readBody(t, resp), "something")
+	tlstest.Equal(t, "the answer", readBody(t, resp), "something")
 }
 
 // TestTransportForeignALPN: a protocol that is not HTTP is not spoken.
@@ -276,9 +270,7 @@ func TestParked(t *testing.T) {
 	a, b, c := open(), open(), open()
 	tr.park(p, a)
 	tr.park(p, b)
-	if got := tr.unpark(p); got != b {
-		t.Error("another connection came back")
-	}
+	tlstest.Equal(t, "the connection that came back", tr.unpark(p), b)
 	tr.park(p, b)
 	tr.CloseIdleConnections()
 	for _, conn := range []*clientConn{a, b} {
@@ -301,7 +293,7 @@ func TestHosts(t *testing.T) {
 	for i := range 2 * maxHosts {
 		h.put(fmt.Sprint(i), i)
 	}
-	equal(t, "how many hosts", len(h), maxHosts)
+	tlstest.Equal(t, "how many hosts", len(h), maxHosts)
 	last := fmt.Sprint(2*maxHosts - 1)
 	h.put(last, -1)
 	if h[last] != -1 || len(h) != maxHosts {
@@ -339,11 +331,7 @@ func TestHeldBody(t *testing.T) {
 				b.release()
 			}
 		}
-		if got := inner.closed.Load(); got != c.closed {
-			t.Errorf("%s: closed %d times", c.calls, got)
-		}
-		if b.again() != c.again {
-			t.Errorf("%s: it can be sent again: %v", c.calls, !c.again)
-		}
+		tlstest.Equal(t, c.calls+": calls of Close", inner.closed.Load(), c.closed)
+		tlstest.Equal(t, c.calls+": it can be sent again", b.again(), c.again)
 	}
 }

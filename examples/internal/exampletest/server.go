@@ -30,7 +30,7 @@ type Server struct {
 	// Stop asks the program to end and waits until it has.
 	Stop func()
 
-	output output
+	output tlstest.Buffer
 }
 
 // Start runs a program with the ECDSA certificate of testdata/certs until the end of the test. By then it must have closed all its sockets and connections, and its
@@ -100,24 +100,6 @@ func (s *Server) TryDial(t *testing.T, version uint16) (*tls.Conn, error) {
 func (s *Server) Dial(t *testing.T, version uint16) *tls.Conn {
 	t.Helper()
 	return tlstest.Value(s.TryDial(t, version))(t)
-}
-
-// output is what a program has written so far.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // openSockets counts this process's.

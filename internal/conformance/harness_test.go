@@ -1,25 +1,16 @@
 package conformance
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
-	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestMain fails when a test has left an SSL behind.
-func TestMain(m *testing.M) {
-	testmain.Run(m, func() error {
-		if !tlstest.Soon(func() bool { return live.Conns() == 0 }) {
-			return fmt.Errorf("%d SSLs were not freed", live.Conns())
-		}
-		return nil
-	})
-}
+func TestMain(m *testing.M) { testmain.Run(m, testmain.Freed) }
 
 // serverContext and clientContext make a Context that the end of the test
 // closes, with changes.
