@@ -191,17 +191,18 @@ func TestRenegotiationSClient(t *testing.T) {
 	conn := s.opened(t)
 	var run *outcome
 	began := make(chan struct{})
-	hs.follow(o, s, func() error {
+	hs.follow(o, s, func() error { return o.command("R") })
+	ask := o.pause
+	o.pause = func() error {
 		<-began
 		s.hold.Lock()
 		defer s.hold.Unlock()
 		// What was on its way must have been read.
-		err := eventually("silence", func() bool { return run.got.Load() == s.written.Load() && conn.Queued() == 0 })
-		if err != nil {
+		if err := eventually("silence", func() bool { return run.got.Load() == s.written.Load() && conn.Queued() == 0 }); err != nil {
 			return err
 		}
-		return o.command("R")
-	})
+		return ask()
+	}
 	run = o.exchange(upSeed, downSeed, volume)
 	close(began)
 	run.wait2(t, s)

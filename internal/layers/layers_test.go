@@ -48,6 +48,7 @@ var rules = []rule{
 	{folder: "cmd/sslbench/internal/stress", others: []string{}, alone: true},
 	{folder: "adapters", ours: []string{"reactor", "tlsio"}},
 	{folder: "cmd", ours: []string{"adapters", "reactor", "session", "cssl", "sslnet", "tlsio", "internal"}},
+	{folder: "examples/internal/exampletest", ours: []string{"internal/live", "internal/testcerts", "internal/tlstest"}, others: []string{}},
 	{folder: "examples", ours: []string{"reactor", "session", "cssl", "sslnet", "tlsio", "internal/live"}},
 	{folder: "packaging", others: []string{}},
 	{folder: "internal/services", ours: []string{"reactor", "session", "cssl", "tlsio"}, others: []string{}},
@@ -62,7 +63,7 @@ var rules = []rule{
 	{folder: "internal/recordmode", others: []string{}},
 	{folder: "internal/sessionid", others: []string{}},
 	{folder: "internal/testktls", others: []string{"golang.org/x/sys/unix"}},
-	{folder: "internal/testmain", ours: []string{"internal/recordmode"}, others: []string{}},
+	{folder: "internal/testmain", ours: []string{"internal/live", "internal/recordmode", "internal/tlstest"}, others: []string{}},
 	{folder: "internal", others: []string{}}, // saturate, platform, and help for tests, on which nothing of the library stands
 }
 
