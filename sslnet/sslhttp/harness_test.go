@@ -165,6 +165,14 @@ func roots(t testing.TB) *x509.CertPool {
 	return pool
 }
 
+// speaks are the versions of HTTP that a Server or Transport may speak.
+func speaks(one, two bool) *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(one)
+	p.SetHTTP2(two)
+	return p
+}
+
 // goClient is net/http's own client over crypto/tls, in one protocol.
 func goClient(t testing.TB, alpn string, change ...func(*tls.Config)) *http.Client {
 	t.Helper()
@@ -172,10 +180,7 @@ func goClient(t testing.TB, alpn string, change ...func(*tls.Config)) *http.Clie
 	for _, f := range change {
 		f(conf)
 	}
-	p := new(http.Protocols)
-	p.SetHTTP1(alpn == protoHTTP1)
-	p.SetHTTP2(alpn == protoHTTP2)
-	tr := &http.Transport{TLSClientConfig: conf, Protocols: p, ExpectContinueTimeout: tlstest.Hang}
+	tr := &http.Transport{TLSClientConfig: conf, Protocols: speaks(alpn == protoHTTP1, alpn == protoHTTP2), ExpectContinueTimeout: tlstest.Hang}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: tlstest.Hang}
 }

@@ -1,7 +1,7 @@
 package sslhttp
 
 import (
-	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -33,35 +33,33 @@ func alive(t *testing.T, s *server) {
 	}
 }
 
-// TestPlainHTTP: a client without TLS is told so, and the log says it.
-func TestPlainHTTP(t *testing.T) {
-	s := serve(t, &http.Server{Handler: never(t)}, serverContext(t))
-	c := rawTCP(t, s.addr)
-	io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	if got := rest(t, c); !strings.HasPrefix(got, "HTTP/1.0 400 Bad Request\r\n") || !strings.Contains(got, "HTTP request to an HTTPS server") {
-		t.Errorf("the answer is %q", got)
-	}
-	s.log.expect(t, "client sent an HTTP request to an HTTPS server")
-	alive(t, s)
+// refusing serves with srv, whose handler must not be called.
+func refusing(t *testing.T, srv *http.Server, change ...func(*cssl.Config)) *server {
+	t.Helper()
+	srv.Handler = never(t)
+	return serve(t, srv, serverContext(t, change...))
 }
 
-// TestGarbage: what is neither TLS nor HTTP ends with the connection and a line in the log.
-func TestGarbage(t *testing.T) {
-	s := serve(t, &http.Server{Handler: never(t)}, serverContext(t))
-	for name, junk := range map[string][]byte{
-		"text":   []byte("EHLO example.test\r\n"),
-		"zeros":  make([]byte, 4096),
-		"record": append([]byte{22, 3, 1, 0, 100}, bytes.Repeat([]byte{7}, 100)...),
-		"hangup": nil,
+// TestNotTLS: what is not TLS ends with the connection and a line in the log. A client that speaks HTTP is told so.
+func TestNotTLS(t *testing.T) {
+	s := refusing(t, new(http.Server))
+	for name, c := range map[string]struct{ send, says, log string }{
+		"HTTP":   {"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP request to an HTTPS server", "client sent an HTTP request to an HTTPS server"},
+		"text":   {send: "EHLO example.test\r\n"},
+		"zeros":  {send: strings.Repeat("\x00", 4096)},
+		"record": {send: "\x16\x03\x01\x00\x64" + strings.Repeat("\x07", 100)},
+		"hangup": {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := rawTCP(t, s.addr)
-			tlstest.Value(c.Write(junk))(t)
-			tlstest.Must(t, c.(*net.TCPConn).CloseWrite())
-			if got := rest(t, c); strings.Contains(got, "HTTP") {
+			conn := rawTCP(t, s.addr)
+			tlstest.Value(io.WriteString(conn, c.send))(t)
+			tlstest.Must(t, conn.(*net.TCPConn).CloseWrite())
+			got := rest(t, conn)
+			if c.says == "" && strings.Contains(got, "HTTP") ||
+				c.says != "" && !(strings.HasPrefix(got, "HTTP/1.0 400 Bad Request\r\n") && strings.Contains(got, c.says)) {
 				t.Errorf("the answer is %q", got)
 			}
-			s.log.expect(t, "http: TLS handshake error from "+c.LocalAddr().String())
+			s.log.expect(t, "http: TLS handshake error from "+conn.LocalAddr().String()+": "+c.log)
 		})
 	}
 	alive(t, s)
@@ -176,12 +174,7 @@ func TestOtherProtocol(t *testing.T) {
 		"foreign h2":        {alpn: protoHTTP2, send: preface, want: "505", srv: &http.Server{TLSNextProto: foreign}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := c.srv
-			if srv == nil {
-				srv = new(http.Server)
-			}
-			srv.Handler = never(t)
-			s := serve(t, srv, serverContext(t))
+			s := refusing(t, cmp.Or(c.srv, new(http.Server)))
 			conn := rawTLS(t, s.addr, c.alpn)
 			tlstest.Value(io.WriteString(conn, c.send))(t)
 			resp := response(t, conn)
@@ -199,8 +192,6 @@ func TestOtherProtocol(t *testing.T) {
 // TestHTTP2Refused: where the Server does not speak HTTP/2, or RFC 9113 rules the cipher suite out, the client that
 // agreed on h2 gets GOAWAY with the code for that, and one that did not is served.
 func TestHTTP2Refused(t *testing.T) {
-	one := new(http.Protocols)
-	one.SetHTTP1(true)
 	cbc := func(c *cssl.Config) { c.MaxVersion, c.CipherList = cssl.TLS12, "ECDHE-ECDSA-AES128-SHA" }
 	old := func(c *cssl.Config) {
 		c.MinVersion, c.MaxVersion, c.CipherList = cssl.TLS10, cssl.TLS11, "DEFAULT:@SECLEVEL=0"
@@ -211,13 +202,12 @@ func TestHTTP2Refused(t *testing.T) {
 		code    byte
 		log     string
 	}{
-		"protocols": {srv: &http.Server{Protocols: one}, context: func(*cssl.Config) {}, code: http11Required, log: "remove h2 from the Context's ALPN"},
+		"protocols": {srv: &http.Server{Protocols: speaks(true, false)}, context: func(*cssl.Config) {}, code: http11Required, log: "remove h2 from the Context's ALPN"},
 		"version":   {srv: &http.Server{}, context: old, code: inadequateSecurity, log: "TLSv1.1"},
 		"cipher":    {srv: &http.Server{}, context: cbc, code: inadequateSecurity, log: "ECDHE-ECDSA-AES128-SHA"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.srv.Handler = never(t)
-			s := serve(t, c.srv, serverContext(t, c.context))
+			s := refusing(t, c.srv, c.context)
 			conn := rawTLS(t, s.addr, protoHTTP2)
 			io.WriteString(conn, clientPreface)
 			got := rest(t, conn)
@@ -235,22 +225,17 @@ func TestHTTP2Refused(t *testing.T) {
 
 // TestHTTP1Refused: a Server that speaks HTTP/2 alone closes connections that agreed on anything else.
 func TestHTTP1Refused(t *testing.T) {
-	two := new(http.Protocols)
-	two.SetHTTP2(true)
-	s := serve(t, &http.Server{Handler: show, Protocols: two}, serverContext(t))
+	s := serve(t, &http.Server{Handler: show, Protocols: speaks(false, true)}, serverContext(t))
 	for _, alpn := range []string{protoHTTP1, ""} {
-		if got := rest(t, rawTLS(t, s.addr, alpn)); got != "" {
-			t.Errorf("%q: the answer is %q", alpn, got)
-		}
+		tlstest.Equal(t, "the answer for ALPN "+alpn, rest(t, rawTLS(t, s.addr, alpn)), "")
 	}
 	tlstest.Equal(t, "the answer", second(body(t, goClient(t, protoHTTP2), s.url+"/")), "HTTP/2.0 /")
 }
 
 // TestForeignALPN: a protocol that is not HTTP is not served.
 func TestForeignALPN(t *testing.T) {
-	s := serve(t, &http.Server{Handler: never(t)}, serverContext(t, func(c *cssl.Config) { c.ALPN = []string{"smtp", protoHTTP1} }))
-	c := rawTLS(t, s.addr, "smtp")
-	tlstest.Equal(t, "the answer", rest(t, c), "")
+	s := refusing(t, new(http.Server), func(c *cssl.Config) { c.ALPN = []string{"smtp", protoHTTP1} })
+	tlstest.Equal(t, "the answer", rest(t, rawTLS(t, s.addr, "smtp")), "")
 	s.log.expect(t, `"smtp"`)
 	alive(t, s)
 }

@@ -134,19 +134,13 @@ func TestHooks(t *testing.T) {
 
 // TestPrepare: which protocols a Server is to speak, and that its own Protocols are not written to.
 func TestPrepare(t *testing.T) {
-	protocols := func(one, two bool) *http.Protocols {
-		p := new(http.Protocols)
-		p.SetHTTP1(one)
-		p.SetHTTP2(two)
-		return p
-	}
 	for name, c := range map[string]struct {
 		srv             *http.Server
 		one, two, plain bool
 	}{
 		"default":   {srv: &http.Server{}, one: true, two: true, plain: true},
-		"http1":     {srv: &http.Server{Protocols: protocols(true, false)}, one: true},
-		"http2":     {srv: &http.Server{Protocols: protocols(false, true)}, two: true, plain: true},
+		"http1":     {srv: &http.Server{Protocols: speaks(true, false)}, one: true},
+		"http2":     {srv: &http.Server{Protocols: speaks(false, true)}, two: true, plain: true},
 		"old no":    {srv: &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}, one: true},
 		"old other": {srv: &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": nil}}, one: true, two: true, plain: true},
 	} {
