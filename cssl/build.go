@@ -153,7 +153,8 @@ func (b *builder) create(identity [32]byte) error {
 	switch b.ptr = C.cssl_ctx_new(c.Library.pointer(), b.properties, cbool(b.server), &b.reasons); {
 	case b.ptr != nil:
 	case c.Properties != "":
-		return b.fail("Properties", c.Properties)
+		return b.failFor("Properties", c.Properties,
+			errors.New("no active provider has the algorithms of TLS with these properties, or they are no query (property(7))"))
 	case len(c.Library.Providers()) == 0:
 		return b.failFor("Library", "", errNoProvider())
 	default:
