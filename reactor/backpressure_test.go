@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -67,17 +68,15 @@ func TestStreamBothWays(t *testing.T) {
 			}
 			cfg := session.Config{HighWater: 2 * size}
 			change := func(c *cssl.Config) { c.MaxVersion = v }
-			s := &Server{Handler: side(), Session: cfg, Limits: Limits{CloseTimeout: hang}, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { change(c); c.Tickets = 8 })}
+			s := &Server{Handler: side(), Session: cfg, Limits: Limits{CloseTimeout: tlstest.Hang}, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { change(c); c.Tickets = 8 })}
 			ln := smallListener(t, smallest)
 			serveOn(t, s, ln)
-			l := startLoop(t, LoopConfig{Session: cfg, Limits: Limits{CloseTimeout: hang}})
-			must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, change), csslLocalhost, side(), nil))
+			l := startLoop(t, LoopConfig{Session: cfg, Limits: Limits{CloseTimeout: tlstest.Hang}})
+			tlstest.Must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, change), csslLocalhost, side(), nil))
 			for range 2 {
-				if err := receive(t, done, "the streams"); err != nil {
-					t.Errorf("a side ended with %v", err)
-				}
+				tlstest.Must(t, tlstest.Receive(t, done, "the streams"))
 			}
-			waitFor(t, "both to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
+			tlstest.Until(t, "both to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
 			assertTurns(t, s.Stats())
 			assertTurns(t, l.Stats())
 		})
@@ -92,9 +91,9 @@ func TestLargeChainSmallBuffers(t *testing.T) {
 	serveOn(t, s, ln)
 	l := startLoop(t, LoopConfig{})
 	got := make(chan string, 1)
-	must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, nil), csslLocalhost,
+	tlstest.Must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, nil), csslLocalhost,
 		&hooks{open: func(c *Conn) { c.Write([]byte("hello")) }, data: func(c *Conn, p []byte) { got <- string(p) }}, nil))
-	if g := receive(t, got, "the echo"); g != "hello" {
+	if g := tlstest.Receive(t, got, "the echo"); g != "hello" {
 		t.Fatalf("echo %q", g)
 	}
 	r := s.Stats().Sessions.Results
@@ -112,10 +111,7 @@ func TestSlowReader(t *testing.T) {
 	ended := make(chan error, 1)
 	drains := 0
 	h := &hooks{
-		data: func(c *Conn, p []byte) {
-			c.Write(p)
-			most = max(most, c.Queued())
-		},
+		data:   func(c *Conn, p []byte) { c.Write(p); most = max(most, c.Queued()) },
 		drain:  func(*Conn) { drains++ },
 		closed: func(_ *Conn, err error) { ended <- err },
 	}
@@ -134,7 +130,7 @@ func TestSlowReader(t *testing.T) {
 		client.CloseWrite()
 	}()
 	// First it reads nothing at all, until everything is full and all is at rest.
-	waitFor(t, "the queue to fill", func() bool {
+	tlstest.Until(t, "the queue to fill", func() bool {
 		read := make(chan int, 1)
 		s.loops[0].Do(func() { read <- most })
 		return <-read >= high
@@ -149,14 +145,14 @@ func TestSlowReader(t *testing.T) {
 		if err == io.EOF {
 			break
 		}
-		must(t, err)
+		tlstest.Must(t, err)
 	}
-	must(t, in.bad)
+	tlstest.Must(t, in.bad)
 	if in.n != size {
 		t.Fatalf("%d bytes came back, want %d", in.n, size)
 	}
 	client.Close()
-	must(t, receive(t, ended, "OnClose"))
+	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	if limit := high + turn + tlsio.MaxPlaintext; most > limit {
 		t.Errorf("%d bytes were queued, want at most %d", most, limit)
 	}
@@ -192,7 +188,7 @@ func TestQuietStates(t *testing.T) {
 	addr := start(t, s)
 	for _, name := range []string{"idle", "paused with input", "blocked", "half closed by peer", "half closed by us", "paused and back"} {
 		client := goDial(t, addr)
-		c := receive(t, conns, "OnOpen")
+		c := tlstest.Receive(t, conns, "OnOpen")
 		switch name {
 		case "paused with input":
 			c.Pause()
@@ -231,9 +227,7 @@ func TestHangUpWhilePaused(t *testing.T) {
 			}
 			var out stream
 			const size = 40 << 10
-			if _, err := client.Write(out.next(size)); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(client.Write(out.next(size)))(t)
 			// The bytes must have crossed before the reset, which overtakes nothing on loopback.
 			switch how {
 			case "close_notify and FIN":
@@ -251,10 +245,10 @@ func TestHangUpWhilePaused(t *testing.T) {
 			default:
 			}
 			c.Resume()
-			err := receive(t, ended, "OnClose")
+			err := tlstest.Receive(t, ended, "OnClose")
 			switch how {
 			case "close_notify and FIN":
-				must(t, err)
+				tlstest.Must(t, err)
 			case "reset":
 				if !errors.Is(err, syscall.ECONNRESET) {
 					t.Errorf("OnClose got %v", err)
@@ -267,7 +261,7 @@ func TestHangUpWhilePaused(t *testing.T) {
 			if in.bad != nil || in.n != size {
 				t.Errorf("%d of %d bytes before the end, %v", in.n, size, in.bad)
 			}
-			waitFor(t, "it to be gone", func() bool { return s.Conns() == 0 })
+			tlstest.Until(t, "it to be gone", func() bool { return s.Conns() == 0 })
 			assertQuiet(t, s.Stats)
 		})
 	}
@@ -287,10 +281,10 @@ func TestResetWhileBlocked(t *testing.T) {
 		assertQuiet(t, s.Stats)
 		client.NetConn().(interface{ SetLinger(int) error }).SetLinger(0)
 		client.NetConn().Close()
-		if err := receive(t, ended, "OnClose"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("OnClose got %v", err)
 		}
-		waitFor(t, "it to be gone", func() bool { return s.Conns() == 0 })
+		tlstest.Until(t, "it to be gone", func() bool { return s.Conns() == 0 })
 		assertQuiet(t, s.Stats)
 	}
 }
@@ -309,14 +303,12 @@ func TestLastBytesBeforeFIN(t *testing.T) {
 	release := make(chan struct{})
 	s.loops[0].Do(func() { <-release }) // so that the loop looks late, when much or all is there
 	var out stream
-	if _, err := client.Write(out.next(size)); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(client.Write(out.next(size)))(t)
 	client.CloseWrite()
 	close(release)
-	must(t, checkAll(client, size))
+	tlstest.Must(t, checkAll(client, size))
 	client.Close()
-	must(t, receive(t, ended, "OnClose"))
+	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	if in.n != size || in.bad != nil {
 		t.Errorf("%d of %d bytes, %v", in.n, size, in.bad)
 	}
@@ -336,12 +328,10 @@ func TestReplyNotReset(t *testing.T) {
 		closed: func(_ *Conn, err error) { ended <- err },
 	}}
 	client := goDial(t, start(t, s))
-	if _, err := client.Write(make([]byte, 200<<10)); err != nil {
-		t.Fatal(err)
-	}
-	must(t, checkAll(client, size))
+	tlstest.Value(client.Write(make([]byte, 200<<10)))(t)
+	tlstest.Must(t, checkAll(client, size))
 	client.Close()
-	must(t, receive(t, ended, "OnClose"))
+	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 }
 
 // TestLingerEnds (P11): a peer that keeps sending after our close does not keep it open for ever.
@@ -359,7 +349,7 @@ func TestLingerEnds(t *testing.T) {
 			}
 		}
 	}()
-	if err := receive(t, ended, "OnClose"); err != session.ErrLinger {
+	if err := tlstest.Receive(t, ended, "OnClose"); err != session.ErrLinger {
 		t.Fatalf("OnClose got %v", err)
 	}
 }
@@ -371,10 +361,9 @@ func TestBuffersAreSmall(t *testing.T) {
 	ln := smallListener(t, smallest)
 	serveOn(t, s, ln)
 	goDial(t, ln.Addr())
-	fd := receive(t, fds, "OnOpen")
+	fd := tlstest.Receive(t, fds, "OnOpen")
 	for _, opt := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
-		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
-		must(t, err)
+		n := tlstest.Value(unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt))(t)
 		if n > 10<<10 {
 			t.Errorf("option %d is %d bytes", opt, n)
 		}
@@ -398,7 +387,7 @@ func TestDrainAfterQueued(t *testing.T) {
 					for c.Queued() >= high {
 						select {
 						case <-drained:
-						case <-time.After(hang / 2):
+						case <-time.After(tlstest.Hang / 2):
 							stuck <- c.Queued()
 							c.Abort(nil)
 							return

@@ -29,11 +29,7 @@ func pingPong(t testing.TB) (run func(n int)) {
 		c.Write(msg)
 	}}
 	c := dialOpen(t, l, clientContext(t, nil), addr, h)
-	return func(n int) {
-		left = n
-		c.Write(msg)
-		<-done
-	}
+	return func(n int) { left = n; c.Write(msg); <-done }
 }
 
 func BenchmarkEcho1K(b *testing.B) {

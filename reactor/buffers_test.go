@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestBuffersBook: what the loop knows of who holds buffers, over connections that come, go and rest.
@@ -69,7 +71,7 @@ func TestBuffersBook(t *testing.T) {
 			b.remove(c)
 		}
 	})
-	receive(t, done, "the loop")
+	tlstest.Receive(t, done, "the loop")
 }
 
 // TestBuffersRest: a loop whose connections rest comes to rest itself, and they hold no buffers.
@@ -85,19 +87,19 @@ func TestBuffersRest(t *testing.T) {
 	held := func() (n int) {
 		got := make(chan int, 1)
 		l.Do(func() { got <- len(l.buffers.conns) })
-		return receive(t, got, "the loop")
+		return tlstest.Receive(t, got, "the loop")
 	}
 	if n := held(); n != 1 {
 		t.Errorf("%d connections hold buffers while one is busy", n)
 	}
-	waitFor(t, "the buffers to be given back", func() bool { return held() == 0 })
+	tlstest.Until(t, "the buffers to be given back", func() bool { return held() == 0 })
 	assertQuiet(t, s.Stats)
 	roundTrip(t, c, "again")
 	if n := held(); n != 1 {
 		t.Errorf("%d connections hold buffers while one is busy", n)
 	}
 	c.Close()
-	waitFor(t, "the close", func() bool { return s.Conns() == 0 })
+	tlstest.Until(t, "the close", func() bool { return s.Conns() == 0 })
 	if n := held(); n != 0 {
 		t.Errorf("%d connections hold buffers, and there is none", n)
 	}

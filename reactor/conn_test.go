@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -27,7 +28,7 @@ func serverConn(t *testing.T, s *Server, h *hooks) (server *Conn, client interfa
 		s.Handler = h
 	}
 	client = goDial(t, start(t, s))
-	return receive(t, opened, "OnOpen"), client
+	return tlstest.Receive(t, opened, "OnOpen"), client
 }
 
 // TestWriteFromGoroutines: what each goroutine writes arrives whole and in its order, and
@@ -50,9 +51,7 @@ func TestWriteFromGoroutines(t *testing.T) {
 	next := make([]int, writers)
 	buf := make([]byte, 4)
 	for range writers * each {
-		if _, err := io.ReadFull(client, buf); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(io.ReadFull(client, buf))(t)
 		v := int(binary.BigEndian.Uint32(buf))
 		w, i := v>>16, v&0xffff
 		if w >= writers || i != next[w] {
@@ -69,11 +68,9 @@ func TestWriteInHandler(t *testing.T) {
 	const high = 32 << 10
 	last := make(chan error, 1)
 	h := &hooks{
-		open: func(c *Conn) { c.Write([]byte("[op")); c.Write([]byte("en]")) },
-		data: func(c *Conn, p []byte) { c.Write(p); c.Write(make([]byte, 4*high)) },
-		drain: func(c *Conn) {
-			c.Write([]byte("[drain]"))
-		},
+		open:   func(c *Conn) { c.Write([]byte("[op")); c.Write([]byte("en]")) },
+		data:   func(c *Conn, p []byte) { c.Write(p); c.Write(make([]byte, 4*high)) },
+		drain:  func(c *Conn) { c.Write([]byte("[drain]")) },
 		closed: func(c *Conn, _ error) { _, err := c.Write([]byte("x")); last <- err },
 		eof:    func(c *Conn) { c.Write([]byte("[eof]")); c.CloseWrite() },
 	}
@@ -96,7 +93,7 @@ func TestWriteInHandler(t *testing.T) {
 		t.Fatalf("after OnEOF: %q, %v", rest, err)
 	}
 	client.Close()
-	if err := receive(t, last, "OnClose"); err != net.ErrClosed {
+	if err := tlstest.Receive(t, last, "OnClose"); err != net.ErrClosed {
 		t.Fatalf("Write in OnClose answered %v", err)
 	}
 }
@@ -157,15 +154,13 @@ func TestQueueFull(t *testing.T) {
 	}}
 	c, client := serverConn(t, s, h)
 	c.Pause()
-	waitFor(t, "the pause", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.ask == 0 })
+	tlstest.Until(t, "the pause", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.ask == 0 })
 	for range 40 {
-		if _, err := client.Write([]byte("x")); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(client.Write([]byte("x")))(t)
 	}
 	shrink(c.fd, 1) // so that the socket takes little
 	c.Resume()
-	r := receive(t, done, "40 messages")
+	r := tlstest.Receive(t, done, "40 messages")
 	if r.full == 0 {
 		t.Error("Write never said that the queue is full")
 	}
@@ -192,9 +187,7 @@ func TestQueueFullFromDrain(t *testing.T) {
 	if n, err := io.Copy(io.Discard, client); n != 2*limit || err != nil {
 		t.Errorf("the peer read %d bytes, %v", n, err)
 	}
-	if err := receive(t, errs, "OnDrain"); err != nil {
-		t.Fatalf("Write in OnDrain answered %v", err)
-	}
+	tlstest.Must(t, tlstest.Receive(t, errs, "OnDrain"))
 }
 
 // TestPauseResume: no OnData between Pause and Resume, although data waits both in
@@ -216,7 +209,7 @@ func TestPauseResume(t *testing.T) {
 	opened := make(chan *Conn, 1)
 	h.open = func(c *Conn) { opened <- c }
 	client := goDial(t, start(t, s))
-	c := receive(t, opened, "OnOpen")
+	c := tlstest.Receive(t, opened, "OnOpen")
 	var sent stream
 	for range 8 {
 		client.Write(sent.next(tlsio.MaxPlaintext))
@@ -224,7 +217,7 @@ func TestPauseResume(t *testing.T) {
 	var read stream
 	times := 0
 	for ; read.n < sent.n; times++ {
-		read.check([]byte(receive(t, got, "more data")))
+		read.check([]byte(tlstest.Receive(t, got, "more data")))
 		assertQuiet(t, s.Stats)
 		c.Write([]byte("written while paused"))
 		buf := make([]byte, 20)
@@ -243,7 +236,7 @@ func TestPauseResume(t *testing.T) {
 	c.Resume() // the later one counts
 	c.Resume()
 	io.WriteString(client, "five")
-	receive(t, got, "five")
+	tlstest.Receive(t, got, "five")
 }
 
 // TestHalfClose: either side ends its direction first, and the other direction goes on
@@ -259,16 +252,14 @@ func TestHalfClose(t *testing.T) {
 		}
 		client := goDial(t, start(t, s))
 		client.CloseWrite()
-		c := receive(t, eof, "OnEOF")
+		c := tlstest.Receive(t, eof, "OnEOF")
 		assertQuiet(t, s.Stats)
 		var out stream
 		c.Write(out.next(1 << 20))
 		c.CloseWrite()
-		must(t, checkAll(client, 1<<20))
+		tlstest.Must(t, checkAll(client, 1<<20))
 		client.Close()
-		if err := receive(t, ended, "OnClose"); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	})
 	t.Run("not wanted", func(t *testing.T) {
 		ended := make(chan error, 1)
@@ -279,9 +270,7 @@ func TestHalfClose(t *testing.T) {
 			t.Fatalf("the peer read %d, %v, want close_notify", n, err)
 		}
 		client.Close()
-		if err := receive(t, ended, "OnClose"); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	})
 	t.Run("we first", func(t *testing.T) {
 		ended := make(chan error, 1)
@@ -293,12 +282,10 @@ func TestHalfClose(t *testing.T) {
 		}
 		var out stream
 		for range 64 {
-			if _, err := client.Write(out.next(16 << 10)); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(client.Write(out.next(16 << 10)))(t)
 		}
 		client.Close()
-		if err := receive(t, ended, "OnClose"); err != nil || in.bad != nil || in.n != out.n {
+		if err := tlstest.Receive(t, ended, "OnClose"); err != nil || in.bad != nil || in.n != out.n {
 			t.Fatalf("OnClose got %v after %d of %d bytes, %v", err, in.n, out.n, in.bad)
 		}
 	})
@@ -312,7 +299,7 @@ func TestAbort(t *testing.T) {
 	c.Abort(cause)
 	c.Abort(errors.New("too late"))
 	c.Close()
-	if err := receive(t, ended, "OnClose"); err != cause {
+	if err := tlstest.Receive(t, ended, "OnClose"); err != cause {
 		t.Fatalf("OnClose got %v", err)
 	}
 	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
@@ -359,7 +346,7 @@ func TestOnCloseOnceAndLast(t *testing.T) {
 	addr := start(t, s)
 	for i := range 40 {
 		client := goDial(t, addr)
-		c := receive(t, conns, "OnOpen")
+		c := tlstest.Receive(t, conns, "OnOpen")
 		var wg sync.WaitGroup
 		for _, f := range []func(){
 			func() { c.Write([]byte("hello")) },
@@ -371,9 +358,9 @@ func TestOnCloseOnceAndLast(t *testing.T) {
 		}
 		wg.Wait()
 		client.Close()
-		receive(t, ends, "OnClose")
+		tlstest.Receive(t, ends, "OnClose")
 	}
-	waitFor(t, "all to be gone", func() bool { return s.Conns() == 0 })
+	tlstest.Until(t, "all to be gone", func() bool { return s.Conns() == 0 })
 	assertQuiet(t, s.Stats)
 	if n := len(ends); n != 0 {
 		t.Fatalf("%d more OnClose than connections", n)

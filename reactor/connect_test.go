@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,12 +52,10 @@ func TestConnect(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			if got := receive(t, echoed, "the echo"); got != "hello" {
+			if got := tlstest.Receive(t, echoed, "the echo"); got != "hello" {
 				t.Errorf("echo %q", got)
 			}
-			if err := receive(t, h.ends, "OnClose"); err != nil {
-				t.Errorf("OnClose got %v", err)
-			}
+			tlstest.Must(t, tlstest.Receive(t, h.ends, "OnClose"))
 			h.heard(t, 1, 1)
 			check()
 		})
@@ -71,7 +70,7 @@ func TestConnectFails(t *testing.T) {
 	wrong := start(t, &Server{Handler: echo(), Context: serverContext(t, "wrongname", nil)}).(*net.TCPAddr).AddrPort()
 	stopped := startLoop(t, LoopConfig{})
 	stopped.Stop()
-	waitFor(t, "the loop to stop", func() bool { return !stopped.Do(func() {}) })
+	tlstest.Until(t, "the loop to stop", func() bool { return !stopped.Do(func() {}) })
 	check := assertNoLeak(t)
 
 	for _, tc := range []struct {
@@ -104,18 +103,18 @@ func TestConnectFails(t *testing.T) {
 	remote := make(chan net.Addr, 1)
 	err := l.Connect(refusing, x, csslNone, &hooks{closed: func(c *Conn, err error) { remote <- c.RemoteAddr(); h.OnClose(c, err) }}, nil)
 	if err == nil { // the system may also say it at once
-		if got := receive(t, remote, "OnClose"); got.String() != refusing.String() {
+		if got := tlstest.Receive(t, remote, "OnClose"); got.String() != refusing.String() {
 			t.Errorf("RemoteAddr is %v, want %v", got, refusing)
 		}
-		err = receive(t, h.ends, "OnClose")
+		err = tlstest.Receive(t, h.ends, "OnClose")
 	}
 	if !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("refused: %v", err)
 	}
 
 	h = newTally()
-	must(t, l.Connect(wrong, x, csslNone, h, nil))
-	if err := receive(t, h.ends, "OnClose"); err == nil || !strings.Contains(err.Error(), "IP address mismatch") {
+	tlstest.Must(t, l.Connect(wrong, x, csslNone, h, nil))
+	if err := tlstest.Receive(t, h.ends, "OnClose"); err == nil || !strings.Contains(err.Error(), "IP address mismatch") {
 		t.Errorf("wrong name: %v", err)
 	}
 	h.heard(t, 0, 1)
@@ -127,21 +126,20 @@ func TestConnectFails(t *testing.T) {
 func TestAttachConnecting(t *testing.T) {
 	addr, listener := fullListener(t)
 	to := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))
-	l, x := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: hang}}), clientContext(t, nil)
+	l, x := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}}), clientContext(t, nil)
 	remote := make(chan string, 2)
 	h := &hooks{open: func(c *Conn) { remote <- c.RemoteAddr().String() }}
-	must(t, l.Attach(connect(t, to, 0), x, csslLocalhost, h, nil))
+	tlstest.Must(t, l.Attach(connect(t, to, 0), x, csslLocalhost, h, nil))
 	before := make(chan net.Addr, 1)
 	l.Do(func() { before <- l.slots[0].conn.RemoteAddr() })
-	if got := receive(t, before, "the connection"); got.String() != ":0" || got.Network() != "tcp" {
+	if got := tlstest.Receive(t, before, "the connection"); got.String() != ":0" || got.Network() != "tcp" {
 		t.Errorf("RemoteAddr is %v before it is connected; the test needs a socket that is still connecting", got)
 	}
 	f := os.NewFile(uintptr(listener), "listener")
-	nl, err := net.FileListener(f)
-	must(t, err)
+	nl := tlstest.Value(net.FileListener(f))(t)
 	f.Close()
 	serveOn(t, &Server{Handler: echo()}, nl) // takes those that wait, so that there is room
-	if got := receive(t, remote, "OnOpen"); got != addr {
+	if got := tlstest.Receive(t, remote, "OnOpen"); got != addr {
 		t.Errorf("RemoteAddr is %q in OnOpen, want %v", got, addr)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -14,7 +15,7 @@ import (
 func TestDecisionsLater(t *testing.T) {
 	mutual := func(c *cssl.Config) {
 		c.CAFile, c.Verify = testcerts.Path("root.pem"), cssl.VerifyRequire
-		c.DecisionTimeout = hang
+		c.DecisionTimeout = tlstest.Hang
 	}
 	type held struct {
 		owner  any
@@ -30,15 +31,9 @@ func TestDecisionsLater(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := make(chan held, 2)
-			x := serverContext(t, "ecdsa", func(c *cssl.Config) {
-				mutual(c)
-				ask(c, func(h held) { asked <- h })
-			})
-			addr := start(t, &Server{Context: x, Handler: echo(), Limits: Limits{HandshakeTimeout: hang}})
-			cert, err := tls.LoadX509KeyPair(testcerts.Path("client.pem"), testcerts.Path("client.key"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			x := serverContext(t, "ecdsa", func(c *cssl.Config) { mutual(c); ask(c, func(h held) { asked <- h }) })
+			addr := start(t, &Server{Context: x, Handler: echo(), Limits: Limits{HandshakeTimeout: tlstest.Hang}})
+			cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("client.pem"), testcerts.Path("client.key")))(t)
 			dial := func() (*tls.Conn, <-chan error) {
 				cfg := goConfig(t)
 				cfg.Certificates = []tls.Certificate{cert}
@@ -53,24 +48,20 @@ func TestDecisionsLater(t *testing.T) {
 				return c, done
 			}
 			_, first := dial()
-			one := receive(t, asked, "the first client's question")
+			one := tlstest.Receive(t, asked, "the first client's question")
 			if c, ok := one.owner.(*Conn); !ok || c.RemoteAddr() == nil {
 				t.Errorf("owner %T", one.owner)
 			}
 			_, second := dial()
-			receive(t, asked, "the second client's question").accept()
-			if err := receive(t, second, "the second client"); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Receive(t, asked, "the second client's question").accept()
+			tlstest.Must(t, tlstest.Receive(t, second, "the second client"))
 			select {
 			case err := <-first:
 				t.Fatal("the first client got an answer: ", err)
 			default:
 			}
 			one.accept()
-			if err := receive(t, first, "the first client"); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, tlstest.Receive(t, first, "the first client"))
 		})
 	}
 }
@@ -79,22 +70,21 @@ func TestDecisionsLater(t *testing.T) {
 func TestDecisionNever(t *testing.T) {
 	held := make(chan *cssl.ClientHello, 1)
 	x := serverContext(t, "ecdsa", func(c *cssl.Config) {
-		c.DecisionTimeout = hang
+		c.DecisionTimeout = tlstest.Hang
 		c.ClientHello = func(h *cssl.ClientHello) { held <- h }
 	})
 	closed := make(chan error, 1)
-	s := &Server{Context: x, Limits: Limits{HandshakeTimeout: hang}, Handler: &hooks{closed: func(_ *Conn, err error) { closed <- err }}}
+	s := &Server{Context: x, Limits: Limits{HandshakeTimeout: tlstest.Hang}, Handler: &hooks{closed: func(_ *Conn, err error) { closed <- err }}}
 	addr := start(t, s)
 	c := tls.Client(rawDial(t, addr), goConfig(t))
-	done := make(chan error, 1)
-	go func() { done <- c.Handshake() }()
-	h := receive(t, held, "the question")
-	pass(s.loops[0], 2*hang)
-	if err := receive(t, closed, "the end"); err != ErrHandshakeTimeout {
+	done := tlstest.Later(c.Handshake)
+	h := tlstest.Receive(t, held, "the question")
+	pass(s.loops[0], 2*tlstest.Hang)
+	if err := tlstest.Receive(t, closed, "the end"); err != ErrHandshakeTimeout {
 		t.Errorf("OnClose got %v", err)
 	}
 	h.Accept(nil)
-	if receive(t, done, "the client") == nil {
+	if tlstest.Receive(t, done, "the client") == nil {
 		t.Error("the client's handshake succeeded")
 	}
 }
@@ -114,10 +104,10 @@ func TestOffloadedLoop(t *testing.T) {
 		}
 	})
 	ended := make(chan error, 100)
-	addr := start(t, &Server{Context: x, Limits: Limits{HandshakeTimeout: hang},
+	addr := start(t, &Server{Context: x, Limits: Limits{HandshakeTimeout: tlstest.Hang},
 		Handler: &hooks{data: func(c *Conn, p []byte) { c.Write(p) }, closed: func(_ *Conn, err error) { ended <- err }}})
 	cx := clientContext(t, func(c *cssl.Config) { c.Offload = true })
-	loop := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: hang}})
+	loop := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}})
 	const clients = 20
 	answers := make(chan error, clients)
 	for range clients {
@@ -129,7 +119,7 @@ func TestOffloadedLoop(t *testing.T) {
 	}
 	refused := 0
 	for range clients {
-		if err := receive(t, answers, "a client"); err != nil {
+		if err := tlstest.Receive(t, answers, "a client"); err != nil {
 			if refused++; !errors.Is(err, tlsio.AlertHandshakeFailure) {
 				t.Error(err)
 			}
@@ -140,7 +130,7 @@ func TestOffloadedLoop(t *testing.T) {
 	}
 	refused = 0
 	for range clients {
-		if err := receive(t, ended, "the server's end"); errors.Is(err, mine) {
+		if err := tlstest.Receive(t, ended, "the server's end"); errors.Is(err, mine) {
 			refused++
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -31,15 +32,9 @@ type tally struct {
 
 func newTally() *tally { return &tally{ends: make(chan error, 1000)} }
 
-func (h *tally) OnOpen(c *Conn) {
-	h.opens.Add(1)
-	h.hooks.OnOpen(c)
-}
+func (h *tally) OnOpen(c *Conn) { h.opens.Add(1); h.hooks.OnOpen(c) }
 
-func (h *tally) OnClose(c *Conn, err error) {
-	h.closes.Add(1)
-	h.ends <- err
-}
+func (h *tally) OnClose(c *Conn, err error) { h.closes.Add(1); h.ends <- err }
 
 // heard wants the numbers of OnOpen and OnClose.
 func (h *tally) heard(t *testing.T, opens, closes int64) {
@@ -55,7 +50,7 @@ func dialer(t testing.TB, change func(*cssl.Config)) *Dialer {
 
 // guarded is a context that ends a test which hangs.
 func guarded(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -66,7 +61,7 @@ func assertNoLeak(t *testing.T) (check func()) {
 	files, ssl, goroutines := openFiles(t), live.Conns(), runtime.NumGoroutine()
 	return func() {
 		t.Helper()
-		for end := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(tlstest.Hang); ; time.Sleep(time.Millisecond) {
 			f, s, g := openFiles(t), live.Conns(), runtime.NumGoroutine()
 			if f <= files && s <= ssl && g <= goroutines {
 				return
@@ -117,8 +112,7 @@ func TestDial(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(guarded(t))
 			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a finalizer must not hide what Dial leaves open
-			c, err := d.Dial(ctx, l, tc.network, address, h, " data")
-			must(t, err)
+			c := tlstest.Value(d.Dial(ctx, l, tc.network, address, h, " data"))(t)
 			if n := descriptors(t, c.fd); n != 1 {
 				t.Errorf("%d descriptors for the socket", n)
 			}
@@ -127,7 +121,7 @@ func TestDial(t *testing.T) {
 			if got := c.RemoteAddr(); got.String() != addr.String() || got.Network() != addr.Network() {
 				t.Errorf("RemoteAddr is %v %v, want %v %v", got.Network(), got, addr.Network(), addr)
 			}
-			if remote := receive(t, seen, "the server's OnOpen"); remote.String() != c.LocalAddr().String() {
+			if remote := tlstest.Receive(t, seen, "the server's OnOpen"); remote.String() != c.LocalAddr().String() {
 				t.Errorf("LocalAddr is %v, the server sees %v", c.LocalAddr(), remote)
 			}
 			if tc.network != "unix" {
@@ -138,13 +132,11 @@ func TestDial(t *testing.T) {
 				})
 			}
 			c.Write([]byte("hello"))
-			if got := receive(t, echoed, "the echo"); got != "hello data" {
+			if got := tlstest.Receive(t, echoed, "the echo"); got != "hello data" {
 				t.Errorf("echo %q", got)
 			}
 			c.Close()
-			if err := receive(t, h.ends, "OnClose"); err != nil {
-				t.Errorf("OnClose got %v", err)
-			}
+			tlstest.Must(t, tlstest.Receive(t, h.ends, "OnClose"))
 			h.heard(t, 1, 1)
 		})
 	}
@@ -153,10 +145,8 @@ func TestDial(t *testing.T) {
 // descriptors is how many this process has for the same socket as fd.
 func descriptors(t *testing.T, fd int) (n int) {
 	t.Helper()
-	socket, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
-	must(t, err)
-	entries, err := os.ReadDir("/proc/self/fd")
-	must(t, err)
+	socket := tlstest.Value(os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)))(t)
+	entries := tlstest.Value(os.ReadDir("/proc/self/fd"))(t)
 	for _, e := range entries {
 		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && to == socket {
 			n++
@@ -199,9 +189,9 @@ func TestDialVerifies(t *testing.T) {
 			check := assertNoLeak(t)
 			c, err := d.Dial(guarded(t), l, "tcp", address, h, nil)
 			if tc.want == "" {
-				must(t, err)
+				tlstest.Must(t, err)
 				c.Abort(nil)
-				receive(t, h.ends, "OnClose")
+				tlstest.Receive(t, h.ends, "OnClose")
 				return
 			}
 			var tlsErr *tlsio.Error
@@ -231,7 +221,7 @@ func wantOp(t *testing.T, err error, op string) {
 func TestDialHost(t *testing.T) {
 	heard := make(chan string, 1)
 	_, port, err := net.SplitHostPort(start(t, &Server{Handler: &hooks{open: func(c *Conn) { heard <- c.State().ServerName }}}).String())
-	must(t, err)
+	tlstest.Must(t, err)
 	l := startLoop(t, LoopConfig{})
 	for _, tt := range []struct{ host, name, sent string }{
 		{"localhost", "", "localhost"}, {"127.0.0.1", "", ""}, {"[::ffff:127.0.0.1]", "", ""},
@@ -244,7 +234,7 @@ func TestDialHost(t *testing.T) {
 			t.Errorf("%s, %s: %v", tt.host, tt.name, err)
 			continue
 		}
-		if got := receive(t, heard, "the handshake"); got != tt.sent {
+		if got := tlstest.Receive(t, heard, "the handshake"); got != tt.sent {
 			t.Errorf("%s, %s: %q was sent, want %q", tt.host, tt.name, got, tt.sent)
 		}
 		c.Close()
@@ -265,14 +255,13 @@ func TestDialResumes(t *testing.T) {
 					open: func(c *Conn) { resumed = c.State().Resumed },
 					data: func(c *Conn, _ []byte) { sessions <- c.Session() },
 				}
-				c, err := d.Dial(guarded(t), l, "tcp", addr.String(), h, nil)
-				must(t, err)
+				c := tlstest.Value(d.Dial(guarded(t), l, "tcp", addr.String(), h, nil))(t)
 				if resumed != (i > 0) {
 					t.Errorf("connection %d: resumed is %v", i, resumed)
 				}
 				c.Write([]byte("x"))
 				next := *d
-				next.Config.Session = receive(t, sessions, "a session")
+				next.Config.Session = tlstest.Receive(t, sessions, "a session")
 				d = &next
 				c.Close()
 			}
@@ -293,7 +282,7 @@ func TestDialMany(t *testing.T) {
 	conns := make(chan *Conn, n)
 	for i := range n {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), hang)
+			ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 			defer cancel()
 			to := addr.String()
 			switch i % 10 {
@@ -334,7 +323,7 @@ func TestDialMany(t *testing.T) {
 	for c := range conns {
 		c.Close()
 	}
-	waitFor(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
+	tlstest.Until(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
 	if st := l.Stats(); st.Handshaking != 0 || h.closes.Load() < good {
 		t.Errorf("%d handshakes are left, OnClose came %d times", st.Handshaking, h.closes.Load())
 	}
@@ -346,10 +335,7 @@ func TestDialOnLoop(t *testing.T) {
 	addr := start(t, &Server{Handler: echo()})
 	l, other := startLoop(t, LoopConfig{}), startLoop(t, LoopConfig{})
 	d := dialer(t, nil)
-	try := func() error {
-		_, err := d.Dial(guarded(t), l, "tcp", addr.String(), newTally(), nil)
-		return err
-	}
+	try := func() error { _, err := d.Dial(guarded(t), l, "tcp", addr.String(), newTally(), nil); return err }
 	var deep func(int) error
 	deep = func(n int) error {
 		if n > 0 {
@@ -361,10 +347,9 @@ func TestDialOnLoop(t *testing.T) {
 	l.Do(func() { errs <- try() })
 	other.Do(func() { errs <- try() })
 	l.Do(func() { errs <- deep(200) })
-	_, err := d.Dial(guarded(t), l, "tcp", addr.String(), &hooks{open: func(*Conn) { errs <- try() }}, nil)
-	must(t, err)
+	tlstest.Value(d.Dial(guarded(t), l, "tcp", addr.String(), &hooks{open: func(*Conn) { errs <- try() }}, nil))(t)
 	for range 4 {
-		if err := receive(t, errs, "Dial on the loop's goroutine"); err == nil || !strings.Contains(err.Error(), "loop's goroutine") {
+		if err := tlstest.Receive(t, errs, "Dial on the loop's goroutine"); err == nil || !strings.Contains(err.Error(), "loop's goroutine") {
 			t.Errorf("Dial answered %v", err)
 		}
 	}

@@ -12,39 +12,35 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestListenerDuplicate: the application keeps a duplicate of the listening socket, as for
 // a successor. epoll would go on reporting it after our descriptor is closed (P32).
 func TestListenerDuplicate(t *testing.T) {
-	nl, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	nl := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	addr := nl.Addr()
-	f, err := nl.(*net.TCPListener).File()
-	must(t, err)
+	f := tlstest.Value(nl.(*net.TCPListener).File())(t)
 	defer f.Close()
-	s := &Server{Handler: echo(), Loops: 1, Limits: Limits{CloseTimeout: hang}}
+	s := &Server{Handler: echo(), Loops: 1, Limits: Limits{CloseTimeout: tlstest.Hang}}
 	serveOn(t, s, nl)
 	roundTrip(t, goDial(t, addr), "hello") // it does not read, so the drain lasts
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Shutdown(ctx) }()
-	waitFor(t, "the close to begin", func() bool { return s.Stats().Sessions.Results[tlsio.OpShutdown][tlsio.WantNone] == 1 })
+	done := tlstest.Later(func() error { return s.Shutdown(ctx) })
+	tlstest.Until(t, "the close to begin", func() bool { return s.Stats().Sessions.Results[tlsio.OpShutdown][tlsio.WantNone] == 1 })
 	rawDial(t, addr) // for the successor
-	waitFor(t, "rest, with a listener that is closed", func() bool { return !spins(s.loops[0]) })
+	tlstest.Until(t, "rest, with a listener that is closed", func() bool { return !spins(s.loops[0]) })
 	cancel()
-	receive(t, done, "Shutdown")
+	tlstest.Receive(t, done, "Shutdown")
 }
 
 // TestListenerLetGo: while Go's own poller knows the listening socket too, each connection that comes wakes one
 // thread more for nothing. A unix listener has its path to look after.
 func TestListenerLetGo(t *testing.T) {
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	tcp := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	path := filepath.Join(t.TempDir(), "socket")
-	local, err := net.Listen("unix", path)
-	must(t, err)
+	local := tlstest.Value(net.Listen("unix", path))(t)
 	s := &Server{Handler: echo(), Loops: 2}
 	serveOn(t, s, tcp)
 	serveOn(t, s, local)
@@ -57,7 +53,7 @@ func TestListenerLetGo(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
 	}
-	must(t, s.Close())
+	tlstest.Must(t, s.Close())
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the path of a closed listener: %v", err)
 	}
@@ -65,11 +61,9 @@ func TestListenerLetGo(t *testing.T) {
 
 // TestListenerBlocking: os.File's Fd makes all duplicates of a socket blocking. The loop must not hang in accept.
 func TestListenerBlocking(t *testing.T) {
-	nl, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	nl := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	addr := nl.Addr()
-	f, err := nl.(*net.TCPListener).File()
-	must(t, err)
+	f := tlstest.Value(nl.(*net.TCPListener).File())(t)
 	defer f.Close()
 	_ = f.Fd()
 	serveOn(t, &Server{Handler: echo(), Loops: 1}, nl)
@@ -86,11 +80,9 @@ func TestListenerMadeBlocking(t *testing.T) {
 			if network == "unix" {
 				address = filepath.Join(t.TempDir(), "socket")
 			}
-			nl, err := net.Listen(network, address)
-			must(t, err)
+			nl := tlstest.Value(net.Listen(network, address))(t)
 			addr := nl.Addr()
-			f, err := nl.(interface{ File() (*os.File, error) }).File()
-			must(t, err)
+			f := tlstest.Value(nl.(interface{ File() (*os.File, error) }).File())(t)
 			defer f.Close()
 			s := &Server{Handler: echo(), Loops: 2}
 			serveOn(t, s, nl)
@@ -102,9 +94,9 @@ func TestListenerMadeBlocking(t *testing.T) {
 					roundTrip(t, c, "hello")
 				}
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), hang)
+			ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 			defer cancel()
-			must(t, s.Ping(ctx))
+			tlstest.Must(t, s.Ping(ctx))
 		})
 	}
 }
@@ -115,23 +107,21 @@ func TestAttachBlocking(t *testing.T) {
 	attach := func(later bool) net.Conn {
 		t.Helper()
 		a, b := socketPair(t)
-		dup, err := unixDup(a)
-		must(t, err)
+		dup := tlstest.Value(unixDup(a))(t)
 		t.Cleanup(func() { unix.Close(dup) })
-		must(t, unix.SetNonblock(dup, false))
-		must(t, l.Attach(a, sx, csslNone, echo(), nil))
+		tlstest.Must(t, unix.SetNonblock(dup, false))
+		tlstest.Must(t, l.Attach(a, sx, csslNone, echo(), nil))
 		if mode, err := unix.FcntlInt(uintptr(dup), unix.F_GETFL, 0); err != nil || mode&unix.O_NONBLOCK == 0 {
 			t.Errorf("Attach leaves the mode %#o, %v", mode, err)
 		}
 		if later {
-			must(t, unix.SetNonblock(dup, false))
+			tlstest.Must(t, unix.SetNonblock(dup, false))
 		}
 		f := os.NewFile(uintptr(b), "peer")
 		defer f.Close()
-		c, err := net.FileConn(f)
-		must(t, err)
+		c := tlstest.Value(net.FileConn(f))(t)
 		t.Cleanup(func() { c.Close() })
-		must(t, c.SetDeadline(time.Now().Add(hang)))
+		tlstest.Must(t, c.SetDeadline(time.Now().Add(tlstest.Hang)))
 		return c
 	}
 	for _, later := range []bool{false, true} {
@@ -149,25 +139,23 @@ func TestAttachDuplicate(t *testing.T) {
 	addr := start(t, &Server{Handler: echo()})
 	l := startLoop(t, LoopConfig{})
 	fd := connect(t, addr, 0)
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	must(t, err)
+	dup := tlstest.Value(unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0))(t)
 	defer unix.Close(dup)
 	closed := make(chan error, 1)
 	h := &hooks{open: func(c *Conn) { c.Close() }, closed: func(_ *Conn, err error) { closed <- err }}
-	must(t, l.Attach(fd, clientContext(t, nil), csslLocalhost, h, nil))
-	must(t, receive(t, closed, "OnClose"))
-	waitFor(t, "rest, with a connection that is closed", func() bool { return !spins(l) })
+	tlstest.Must(t, l.Attach(fd, clientContext(t, nil), csslLocalhost, h, nil))
+	tlstest.Must(t, tlstest.Receive(t, closed, "OnClose"))
+	tlstest.Until(t, "rest, with a connection that is closed", func() bool { return !spins(l) })
 }
 
 // TestSharedListenerFull: of two loops that share a listener one is full of handshakes. The other one serves.
 func TestSharedListenerFull(t *testing.T) {
-	nl, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	nl := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	addr := nl.Addr()
-	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 2, HandshakeTimeout: hang}}
+	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 2, HandshakeTimeout: tlstest.Hang}}
 	serveOn(t, s, nl)
 	rawDial(t, addr)
-	waitFor(t, "one handshake", func() bool { return s.Stats().Handshaking == 1 })
+	tlstest.Until(t, "one handshake", func() bool { return s.Stats().Handshaking == 1 })
 	for range 5 {
 		roundTrip(t, goDial(t, addr), "hello")
 	}
@@ -178,9 +166,9 @@ func TestAbortInOnClose(t *testing.T) {
 	ended := make(chan *Conn, 1)
 	s := &Server{Handler: &hooks{closed: func(c *Conn, _ error) { c.Abort(nil); ended <- c }}}
 	client := goDial(t, start(t, s))
-	must(t, client.CloseWrite())
-	c := receive(t, ended, "OnClose")
-	waitFor(t, "the end", func() bool { return s.Conns() == 0 })
+	tlstest.Must(t, client.CloseWrite())
+	c := tlstest.Receive(t, ended, "OnClose")
+	tlstest.Until(t, "the end", func() bool { return s.Conns() == 0 })
 	if c.reset {
 		t.Error("a connection that ended cleanly was reset")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/sslnet"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -16,10 +17,9 @@ import (
 // blocking is a client for the test's own goroutine.
 func blocking(t *testing.T, s *Server, x *cssl.Context, ticket *cssl.Session) *sslnet.Conn {
 	t.Helper()
-	c, err := sslnet.Client(rawDial(t, start(t, s)), x, cssl.ConnConfig{ServerName: "localhost", Session: ticket})
-	must(t, err)
+	c := tlstest.Value(sslnet.Client(rawDial(t, start(t, s)), x, cssl.ConnConfig{ServerName: "localhost", Session: ticket}))(t)
 	t.Cleanup(func() { c.Close() })
-	must(t, c.SetDeadline(time.Now().Add(hang)))
+	tlstest.Must(t, c.SetDeadline(time.Now().Add(tlstest.Hang)))
 	return c
 }
 
@@ -45,12 +45,10 @@ func TestRequestCertificate(t *testing.T) {
 		})
 		c := blocking(t, s, x, nil)
 		for range 2 {
-			_, err := c.Write([]byte("secret page"))
-			must(t, err)
+			tlstest.Value(c.Write([]byte("secret page")))(t)
 			p := make([]byte, 4)
-			_, err = io.ReadFull(c, p)
-			must(t, err)
-			if err := receive(t, heard, "OnCertificate"); offers && err != nil || !offers && !errors.Is(err, tlsio.ErrState) {
+			tlstest.Value(io.ReadFull(c, p))(t)
+			if err := tlstest.Receive(t, heard, "OnCertificate"); offers && err != nil || !offers && !errors.Is(err, tlsio.ErrState) {
 				t.Errorf("offered %v: %v", offers, err)
 			}
 		}
@@ -70,7 +68,7 @@ func TestRequestCertificateRefused(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, tlsio.AlertCertificateRequired) {
 		t.Errorf("the client hears %v", err)
 	}
-	if err := receive(t, closed, "OnClose"); !errors.Is(err, tlsio.AlertCertificateRequired) {
+	if err := tlstest.Receive(t, closed, "OnClose"); !errors.Is(err, tlsio.AlertCertificateRequired) {
 		t.Errorf("OnClose(%v)", err)
 	}
 }
@@ -94,17 +92,15 @@ func TestEarlyData(t *testing.T) {
 	s := &Server{Handler: h, Context: sx, Session: session.Config{EarlyData: true}}
 	c := blocking(t, s, x, nil)
 	roundTrip(t, c, "first")
-	receive(t, opened, "OnOpen")
+	tlstest.Receive(t, opened, "OnOpen")
 	again, err := sslnet.Client(rawDial(t, c.RemoteAddr()), x, cssl.ConnConfig{ServerName: "localhost", Session: c.Session()})
-	must(t, err)
+	tlstest.Must(t, err)
 	defer again.Close()
-	must(t, again.SetDeadline(time.Now().Add(hang)))
-	_, err = again.WriteEarlyData(data)
-	must(t, err)
+	tlstest.Must(t, again.SetDeadline(time.Now().Add(tlstest.Hang)))
+	tlstest.Value(again.WriteEarlyData(data))(t)
 	p := make([]byte, 6)
-	_, err = io.ReadFull(again, p)
-	must(t, err)
-	if got := receive(t, opened, "OnOpen"); got != len(data) || in.bad != nil || string(p) != "got it" {
+	tlstest.Value(io.ReadFull(again, p))(t)
+	if got := tlstest.Receive(t, opened, "OnOpen"); got != len(data) || in.bad != nil || string(p) != "got it" {
 		t.Errorf("%d bytes before OnOpen, %v; answer %q", got, in.bad, p)
 	}
 	if s := again.State(); s.EarlyData != cssl.EarlyDataAccepted {
@@ -113,9 +109,8 @@ func TestEarlyData(t *testing.T) {
 	roundTrip(t, again, "after")
 
 	c = blocking(t, &Server{Handler: echo(), Context: sx}, x, again.Session())
-	_, err = c.WriteEarlyData([]byte("hello"))
-	must(t, err)
-	must(t, c.Handshake())
+	tlstest.Value(c.WriteEarlyData([]byte("hello")))(t)
+	tlstest.Must(t, c.Handshake())
 	if s := c.State(); s.EarlyData != cssl.EarlyDataRejected {
 		t.Errorf("without Config.EarlyData: early data %v", s.EarlyData)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +51,7 @@ func TestBadPeers(t *testing.T) {
 			bad := rawDial(t, addr).(*net.TCPConn)
 			bad.Write(tc.send)
 			if tc.reset {
-				waitFor(t, "the connection", func() bool { return s.Stats().Handshaking == 1 })
+				tlstest.Until(t, "the connection", func() bool { return s.Stats().Handshaking == 1 })
 				bad.SetLinger(0)
 				bad.Close()
 			} else {
@@ -65,12 +66,12 @@ func TestBadPeers(t *testing.T) {
 					t.Errorf("the peer got no alert: %x", answer)
 				}
 			}
-			e := receive(t, ends, "OnClose")
+			e := tlstest.Receive(t, ends, "OnClose")
 			if e.err == nil || e.opened {
 				t.Errorf("OnClose got %v, opened %v", e.err, e.opened)
 			}
 			var st Stats
-			waitFor(t, "the count", func() bool { st = s.Stats(); return len(st.HandshakeFailures) == 1 && st.Conns == 1 })
+			tlstest.Until(t, "the count", func() bool { st = s.Stats(); return len(st.HandshakeFailures) == 1 && st.Conns == 1 })
 			if tc.reason != "" && st.HandshakeFailures[tc.reason] != 1 {
 				t.Errorf("counted as %v, want %q", st.HandshakeFailures, tc.reason)
 			}
@@ -87,8 +88,7 @@ func clientHello(t *testing.T) []byte {
 	defer b.Close()
 	go tls.Client(a, goConfig(t)).Handshake()
 	buf := make([]byte, 4096)
-	n, err := b.Read(buf)
-	must(t, err)
+	n := tlstest.Value(b.Read(buf))(t)
 	a.Close()
 	return buf[:n]
 }
@@ -106,13 +106,13 @@ func TestAlertSides(t *testing.T) {
 		ch   end
 		want tlsio.AlertSide
 	}{{server, tlsio.AlertReceived}, {client, tlsio.AlertSent}} {
-		err := receive(t, side.ch, "OnClose")
+		err := tlstest.Receive(t, side.ch, "OnClose")
 		var e *tlsio.Error
 		if !errors.As(err, &e) || e.AlertSide != side.want || !errors.Is(err, expired) {
 			t.Errorf("OnClose got %v", err)
 		}
 	}
-	waitFor(t, "the counts", func() bool { return len(l.Stats().HandshakeFailures) == 1 })
+	tlstest.Until(t, "the counts", func() bool { return len(l.Stats().HandshakeFailures) == 1 })
 	if n := l.Stats().HandshakeFailures["certificate verify failed"]; n != 1 {
 		t.Errorf("the client's failures: %v", l.Stats().HandshakeFailures)
 	}
@@ -123,14 +123,14 @@ func TestAlertSides(t *testing.T) {
 func TestConnectRefused(t *testing.T) {
 	l := startLoop(t, LoopConfig{})
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	tlstest.Must(t, err)
 	addr := gone.Addr()
 	gone.Close()
 	fd, err := tryConnect(addr, 0)
 	if err == nil { // it may be refused at once
 		ended := make(chan error, 1)
-		must(t, l.Attach(fd, clientContext(t, nil), csslLocalhost, &hooks{closed: func(_ *Conn, err error) { ended <- err }}, nil))
-		if err := receive(t, ended, "OnClose"); err == nil {
+		tlstest.Must(t, l.Attach(fd, clientContext(t, nil), csslLocalhost, &hooks{closed: func(_ *Conn, err error) { ended <- err }}, nil))
+		if err := tlstest.Receive(t, ended, "OnClose"); err == nil {
 			t.Error("OnClose got no error")
 		}
 	}
@@ -148,10 +148,8 @@ func TestConnectRefused(t *testing.T) {
 // TestAttachAfterStop (P32): the descriptor is closed, the error says why, and a
 // goroutine that still holds a connection harms nobody's descriptor.
 func TestAttachAfterStop(t *testing.T) {
-	l, err := NewLoop(LoopConfig{})
-	must(t, err)
-	done := make(chan error, 1)
-	go func() { done <- l.Run() }()
+	l := tlstest.Value(NewLoop(LoopConfig{}))(t)
+	done := tlstest.Later(l.Run)
 	s := &Server{Handler: echo()}
 	addr := start(t, s)
 	x := clientContext(t, nil)
@@ -173,12 +171,11 @@ func TestAttachAfterStop(t *testing.T) {
 		}
 	}()
 	l.Stop()
-	must(t, receive(t, done, "Run"))
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrLoopClosed) {
+	tlstest.Must(t, tlstest.Receive(t, done, "Run"))
+	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, ErrLoopClosed) {
 		t.Errorf("OnClose got %v", err)
 	}
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	must(t, err)
+	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0))(t)
 	defer unix.Close(fds[1])
 	if err := l.Attach(fds[0], x, csslLocalhost, &hooks{}, nil); !errors.Is(err, ErrLoopClosed) {
 		t.Errorf("Attach after Stop answered %v", err)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestNothingGrowsWithConnections: neither threads (P26: each loop is one goroutine, and no
@@ -12,11 +13,7 @@ import (
 func TestNothingGrowsWithConnections(t *testing.T) {
 	s := &Server{Handler: &hooks{data: func(c *Conn, p []byte) { c.Write(p) }}, Loops: 2}
 	addr := start(t, s)
-	threads := func() int {
-		list, err := os.ReadDir("/proc/self/task")
-		must(t, err)
-		return len(list)
-	}
+	threads := func() int { list := tlstest.Value(os.ReadDir("/proc/self/task"))(t); return len(list) }
 	roundTrip(t, goDial(t, addr), "warm")
 	threadsBefore, contextsBefore := threads(), live.Contexts()
 	for range 100 {

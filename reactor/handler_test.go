@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor/internal/poller"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -61,12 +62,12 @@ func TestHandlerPanics(t *testing.T) {
 			if method == "OnClose" {
 				want = nil
 			}
-			if err := receive(t, ends, "OnClose"); !errors.Is(err, want) {
+			if err := tlstest.Receive(t, ends, "OnClose"); !errors.Is(err, want) {
 				t.Errorf("OnClose got %v, want %v", err, want)
 			}
-			waitFor(t, "the victim to be gone", func() bool { return s.Conns() == 1 })
+			tlstest.Until(t, "the victim to be gone", func() bool { return s.Conns() == 1 })
 			roundTrip(t, other, "after")
-			waitFor(t, "a line of the log that has a stack with the place", func() bool {
+			tlstest.Until(t, "a line of the log that has a stack with the place", func() bool {
 				out := log.String()
 				return strings.Contains(out, "handler panicked") && strings.Contains(out, "thePanic") && strings.Contains(out, "boom in "+method)
 			})
@@ -120,7 +121,7 @@ func TestCloseOthersInBatch(t *testing.T) {
 		var clients []*Conn
 		for range n {
 			clients = append(clients, dialOpen(t, l, x, addr, &hooks{}))
-			receive(t, opened, "OnOpen")
+			tlstest.Receive(t, opened, "OnOpen")
 		}
 		// The loop is held until all have sent, so that one epoll_wait brings them all.
 		held, release := make(chan struct{}), make(chan struct{})
@@ -130,10 +131,10 @@ func TestCloseOthersInBatch(t *testing.T) {
 		for _, c := range clients {
 			c.Write([]byte("x"))
 		}
-		waitFor(t, "the clients to send", func() bool { return l.Stats().Sessions.BytesWritten == n })
+		tlstest.Until(t, "the clients to send", func() bool { return l.Stats().Sessions.BytesWritten == n })
 		close(release)
 		for range n - 1 {
-			receive(t, ends, "OnClose")
+			tlstest.Receive(t, ends, "OnClose")
 		}
 		after := s.Stats()
 		if most := after.TurnEvents.Sum - before.TurnEvents.Sum; after.Turns-before.Turns > most {
@@ -148,7 +149,7 @@ func roundTripWith(t *testing.T, s *Server, addr net.Addr) {
 	t.Helper()
 	n := s.Stats().Handshakes
 	goDial(t, addr)
-	waitFor(t, "one more handshake", func() bool { return s.Stats().Handshakes == n+1 })
+	tlstest.Until(t, "one more handshake", func() bool { return s.Stats().Handshakes == n+1 })
 }
 
 // TestStaleEvent (P21): an event for a connection that has ended does not reach the one
@@ -162,12 +163,12 @@ func TestStaleEvent(t *testing.T) {
 	}
 	addr := start(t, s)
 	goDial(t, addr)
-	first := receive(t, opened, "the first connection")
+	first := tlstest.Receive(t, opened, "the first connection")
 	first.Abort(nil)
-	receive(t, ended, "its end")
-	waitFor(t, "its slot to be free", func() bool { return s.Conns() == 0 })
+	tlstest.Receive(t, ended, "its end")
+	tlstest.Until(t, "its slot to be free", func() bool { return s.Conns() == 0 })
 	goDial(t, addr)
-	second := receive(t, opened, "the second connection")
+	second := tlstest.Receive(t, opened, "the second connection")
 	if uint32(first.key) != uint32(second.key) || first.key == second.key {
 		t.Fatalf("keys %x and %x: the test needs the same slot with another generation", first.key, second.key)
 	}
@@ -182,7 +183,7 @@ func TestStaleEvent(t *testing.T) {
 		}
 		done <- n
 	})
-	if n := receive(t, done, "the events"); n[0] != 0 || n[1] == 0 {
+	if n := tlstest.Receive(t, done, "the events"); n[0] != 0 || n[1] == 0 {
 		t.Fatalf("the stale event caused %d operations, the right one %d", n[0], n[1])
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -32,7 +33,7 @@ func TestHandshakesWait(t *testing.T) {
 	for range crowd {
 		raw = append(raw, rawDial(t, addr))
 	}
-	waitFor(t, "the crowd to be accepted", func() bool { return s.Stats().Accepted == crowd+1 })
+	tlstest.Until(t, "the crowd to be accepted", func() bool { return s.Stats().Accepted == crowd+1 })
 	l := s.loops[0]
 	held, release := make(chan struct{}), make(chan struct{})
 	l.Do(func() { close(held); <-release })
@@ -42,9 +43,8 @@ func TestHandshakesWait(t *testing.T) {
 	for _, c := range raw {
 		go func() { shaken <- tls.Client(c, goConfig(t)).Handshake() }()
 	}
-	_, err := old.Write([]byte("first"))
-	must(t, err)
-	waitFor(t, "all input", func() bool {
+	tlstest.Value(old.Write([]byte("first")))(t)
+	tlstest.Until(t, "all input", func() bool {
 		for i := range l.slots {
 			if c := l.slots[i].conn; c != nil {
 				if n, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ); err != nil || n == 0 {
@@ -56,9 +56,9 @@ func TestHandshakesWait(t *testing.T) {
 	})
 	close(release)
 	for range crowd {
-		must(t, receive(t, shaken, "a handshake"))
+		tlstest.Must(t, tlstest.Receive(t, shaken, "a handshake"))
 	}
-	must(t, s.Close())
+	tlstest.Must(t, s.Close())
 
 	oldID := steps[0].conn
 	if first := steps[before]; first.conn != oldID || first.op != tlsio.OpRead {

@@ -17,14 +17,11 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
-
-// hang is how long a test waits for what must come. It is no measure of speed: a
-// test that needs it has failed.
-const hang = 60 * time.Second
 
 // hooks is a Handler made of functions; nil ones do nothing.
 type hooks struct {
@@ -89,20 +86,9 @@ func (h *hooks) OnCertificate(c *Conn, err error) {
 // socketPair is a pair of connected sockets. b is the caller's to close.
 func socketPair(t *testing.T) (a, b int) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	t.Cleanup(func() { unix.Close(fds[0]) })
 	return fds[0], fds[1]
-}
-
-// must fails the test on an error.
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func echo() *hooks { return &hooks{data: func(c *Conn, p []byte) { c.Write(p) }} }
@@ -113,10 +99,7 @@ func serverContext(t testing.TB, name string, change func(*cssl.Config)) *cssl.C
 	if change != nil {
 		change(&cfg)
 	}
-	x, err := cssl.NewServerContext(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cfg))(t)
 	t.Cleanup(x.Close)
 	return x
 }
@@ -127,10 +110,7 @@ func clientContext(t testing.TB, change func(*cssl.Config)) *cssl.Context {
 	if change != nil {
 		change(&cfg)
 	}
-	x, err := cssl.NewClientContext(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewClientContext(cfg))(t)
 	t.Cleanup(x.Close)
 	return x
 }
@@ -152,10 +132,10 @@ func complete(t testing.TB, s *Server) {
 		s.Logger = slog.New(slog.DiscardHandler)
 	}
 	if s.HandshakeTimeout == 0 {
-		s.HandshakeTimeout = hang
+		s.HandshakeTimeout = tlstest.Hang
 	}
 	if s.CloseTimeout == 0 {
-		s.CloseTimeout = hang
+		s.CloseTimeout = tlstest.Hang
 	}
 }
 
@@ -163,10 +143,7 @@ func complete(t testing.TB, s *Server) {
 func start(t testing.TB, s *Server) net.Addr {
 	t.Helper()
 	complete(t, s)
-	ls, err := s.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ls := tlstest.Value(s.Listen())(t)
 	serveOn(t, s, ls...)
 	return ls[0].Addr()
 }
@@ -175,10 +152,9 @@ func start(t testing.TB, s *Server) net.Addr {
 func serveOn(t testing.TB, s *Server, ls ...net.Listener) {
 	t.Helper()
 	complete(t, s)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ls...) }()
+	done := tlstest.Later(func() error { return s.Serve(ls...) })
 	// Until each loop has its listener, with the descriptors that belong to it.
-	waitFor(t, "the server to start", func() bool {
+	tlstest.Until(t, "the server to start", func() bool {
 		s.mu.Lock()
 		closed, loops := s.closed, s.loops
 		s.mu.Unlock()
@@ -186,7 +162,7 @@ func serveOn(t testing.TB, s *Server, ls ...net.Listener) {
 	})
 	t.Cleanup(func() {
 		s.Close()
-		if err := receive(t, done, "Serve to return"); err != ErrServerClosed {
+		if err := tlstest.Receive(t, done, "Serve to return"); err != ErrServerClosed {
 			t.Errorf("Serve returned %v, want ErrServerClosed", err)
 		}
 	})
@@ -207,33 +183,21 @@ func startLoop(t testing.TB, cfg LoopConfig) *Loop {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.HandshakeTimeout == 0 {
-		cfg.HandshakeTimeout = hang
+		cfg.HandshakeTimeout = tlstest.Hang
 	}
 	if cfg.CloseTimeout == 0 {
-		cfg.CloseTimeout = hang
+		cfg.CloseTimeout = tlstest.Hang
 	}
-	l, err := NewLoop(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- l.Run() }()
-	t.Cleanup(func() {
-		l.Stop()
-		if err := receive(t, done, "Run to return"); err != nil {
-			t.Error(err)
-		}
-	})
+	l := tlstest.Value(NewLoop(cfg))(t)
+	done := tlstest.Later(l.Run)
+	t.Cleanup(func() { l.Stop(); tlstest.Must(t, tlstest.Receive(t, done, "Run to return")) })
 	return l
 }
 
 // connect is a non-blocking socket that connects to addr; buffer is its SO_SNDBUF and SO_RCVBUF, or 0.
 func connect(t testing.TB, addr net.Addr, buffer int) int {
 	t.Helper()
-	fd, err := tryConnect(addr, buffer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fd := tlstest.Value(tryConnect(addr, buffer))(t)
 	return fd
 }
 
@@ -275,9 +239,7 @@ func shrink(fd, size int) {
 // dial attaches a client to l.
 func dial(t testing.TB, l *Loop, x *cssl.Context, addr net.Addr, h Handler) {
 	t.Helper()
-	if err := l.Attach(connect(t, addr, 0), x, cssl.ConnConfig{ServerName: "localhost"}, h, nil); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, l.Attach(connect(t, addr, 0), x, cssl.ConnConfig{ServerName: "localhost"}, h, nil))
 }
 
 // dialOpen attaches a client and answers its Conn once the handshake is done. h.open is taken.
@@ -286,7 +248,7 @@ func dialOpen(t testing.TB, l *Loop, x *cssl.Context, addr net.Addr, h *hooks) *
 	opened := make(chan *Conn, 1)
 	h.open = func(c *Conn) { opened <- c }
 	dial(t, l, x, addr, h)
-	return receive(t, opened, "a client's handshake")
+	return tlstest.Receive(t, opened, "a client's handshake")
 }
 
 func goConfig(t testing.TB) *tls.Config {
@@ -297,67 +259,33 @@ func goConfig(t testing.TB) *tls.Config {
 }
 
 // goDial is a client of Go's own TLS, with a deadline as a guard.
-func goDial(t testing.TB, addr net.Addr) *tls.Conn {
-	t.Helper()
-	return goOver(t, rawDial(t, addr))
-}
+func goDial(t testing.TB, addr net.Addr) *tls.Conn { t.Helper(); return goOver(t, rawDial(t, addr)) }
 
 // goOver is a client of Go's own TLS over raw.
 func goOver(t testing.TB, raw net.Conn) *tls.Conn {
 	t.Helper()
 	c := tls.Client(raw, goConfig(t))
-	if err := c.Handshake(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, c.Handshake())
 	return c
 }
 
 // rawDial is a connection without TLS.
 func rawDial(t testing.TB, addr net.Addr) net.Conn {
 	t.Helper()
-	c, err := net.DialTimeout(addr.Network(), addr.String(), hang)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(net.DialTimeout(addr.Network(), addr.String(), tlstest.Hang))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(hang))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c
 }
 
 // roundTrip writes msg and wants it back.
 func roundTrip(t testing.TB, c io.ReadWriter, msg string) {
 	t.Helper()
-	if _, err := io.WriteString(c, msg); err != nil {
-		t.Fatalf("write: %v", err)
-	}
+	tlstest.Value(io.WriteString(c, msg))(t)
 	got := make([]byte, len(msg))
-	if _, err := io.ReadFull(c, got); err != nil {
-		t.Fatalf("read: %v", err)
-	}
+	tlstest.Value(io.ReadFull(c, got))(t)
 	if string(got) != msg {
 		t.Fatalf("echo is %.40q, want %.40q", got, msg)
-	}
-}
-
-// receive takes a value from ch.
-func receive[T any](t testing.TB, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(hang):
-		t.Fatalf("waited in vain for %s", what)
-		panic("not reached")
-	}
-}
-
-// waitFor waits until ok.
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
 	}
 }
 
@@ -390,7 +318,7 @@ func spins(l *Loop) bool {
 func assertQuiet(t testing.TB, stats func() Stats) {
 	t.Helper()
 	const look = 120 * time.Millisecond
-	for end := time.Now().Add(hang); ; {
+	for end := time.Now().Add(tlstest.Hang); ; {
 		before := stats().Turns
 		time.Sleep(look)
 		turns := stats().Turns - before
@@ -472,10 +400,7 @@ func (b *logBuffer) String() string {
 // openFiles is the number of file descriptors of this process.
 func openFiles(t testing.TB) int {
 	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
+	entries := tlstest.Value(os.ReadDir("/proc/self/fd"))(t)
 	return len(entries) - 1 // that of the listing itself
 }
 
@@ -491,11 +416,11 @@ func unixDup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUP
 type tlsDialer struct{ cfg *tls.Config }
 
 func (d *tlsDialer) dial(addr net.Addr) (*tls.Conn, error) {
-	raw, err := net.DialTimeout(addr.Network(), addr.String(), hang)
+	raw, err := net.DialTimeout(addr.Network(), addr.String(), tlstest.Hang)
 	if err != nil {
 		return nil, err
 	}
-	raw.SetDeadline(time.Now().Add(hang))
+	raw.SetDeadline(time.Now().Add(tlstest.Hang))
 	c := tls.Client(raw, d.cfg)
 	if err := c.Handshake(); err != nil {
 		raw.Close()
@@ -516,10 +441,8 @@ func rawFD(t *testing.T) int {
 // smallListener is a TCP listener whose connections inherit small buffers.
 func smallListener(t testing.TB, size int) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	rc, err := l.(*net.TCPListener).SyscallConn()
-	must(t, err)
-	must(t, rc.Control(func(fd uintptr) { shrink(int(fd), size) }))
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+	rc := tlstest.Value(l.(*net.TCPListener).SyscallConn())(t)
+	tlstest.Must(t, rc.Control(func(fd uintptr) { shrink(int(fd), size) }))
 	return l
 }

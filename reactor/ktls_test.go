@@ -7,6 +7,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testktls"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -22,9 +23,7 @@ func TestKernelRecords(t *testing.T) {
 		roundTrip(t, c, strings.Repeat("0123456789abcdef", 4096))
 	}
 	c.Close()
-	if err := receive(t, ended, "OnClose"); err != nil {
-		t.Errorf("the end: %v", err)
-	}
+	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	for got, n := range s.Stats().Records {
 		if testktls.Available() && got != "kernel" && testktls.Reads(t, strings.TrimPrefix(got, "kernel: ")) || !strings.HasPrefix(got, "kernel") && !strings.HasPrefix(got, "direct: the kernel has no TLS for this socket: ") || n != 1 {
 			t.Errorf("%d are %q", n, got)
@@ -49,9 +48,7 @@ func TestKernelPartialRecord(t *testing.T) {
 		return s.Stats().Sessions.Results[tlsio.OpRead][tlsio.WantRead] - before
 	}
 	usual := vain()
-	if _, err := io.WriteString(raw, "\x17\x03\x03\x10\x00part of a record"); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(io.WriteString(raw, "\x17\x03\x03\x10\x00part of a record"))(t)
 	if n := vain(); n > usual+rounds/2 {
 		t.Errorf("%d reads in vain during %d echoes, and %d before", n, rounds, usual)
 	}

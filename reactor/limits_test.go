@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"golang.org/x/sys/unix"
 )
@@ -64,7 +65,7 @@ func (g *gate) state() string {
 // released once, however it ends.
 func TestAdmit(t *testing.T) {
 	var g gate
-	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: hang}}
+	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 	addr := start(t, s)
 	c := goDial(t, addr)
 	roundTrip(t, c, "hello")
@@ -78,10 +79,10 @@ func TestAdmit(t *testing.T) {
 	}
 	g.refuse(nil)
 	vanished := rawDial(t, addr)
-	waitFor(t, "the second one", func() bool { return s.Stats().Conns == 2 })
+	tlstest.Until(t, "the second one", func() bool { return s.Stats().Conns == 2 })
 	vanished.Close()
 	c.Close()
-	waitFor(t, "the end", func() bool { return g.state() == "map[]" && s.Conns() == 0 })
+	tlstest.Until(t, "the end", func() bool { return g.state() == "map[]" && s.Conns() == 0 })
 	if st := s.Stats(); st.Refusals["not today"] != 1 || len(st.Refusals) != 1 || st.Accepted != 2 {
 		t.Errorf("refusals %v, %d accepted", st.Refusals, st.Accepted)
 	}
@@ -135,24 +136,22 @@ func TestHeader(t *testing.T) {
 		peers := make(chan string, 1)
 		h := echo()
 		h.open = func(c *Conn) { peers <- c.RemoteAddr().String() }
-		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: hang}}
+		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 		addr := start(t, s)
 		raw := rawDial(t, addr)
 		for i, p := range pieces {
 			if i > 0 {
-				waitFor(t, "a piece to be read", func() bool { return unread(t, s) == 0 })
+				tlstest.Until(t, "a piece to be read", func() bool { return unread(t, s) == 0 })
 			}
-			if _, err := io.WriteString(raw, p); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(io.WriteString(raw, p))(t)
 		}
 		c := goOver(t, raw)
 		roundTrip(t, c, "hello")
-		if got := receive(t, peers, "OnOpen"); got != "192.0.2.1:99" || g.state() != "map[192.0.2.1:99:1]" {
+		if got := tlstest.Receive(t, peers, "OnOpen"); got != "192.0.2.1:99" || g.state() != "map[192.0.2.1:99:1]" {
 			t.Errorf("%d pieces: peer %s, inside %s", len(pieces), got, g.state())
 		}
 		c.Close()
-		waitFor(t, "the end", func() bool { return g.state() == "map[]" })
+		tlstest.Until(t, "the end", func() bool { return g.state() == "map[]" })
 	}
 }
 
@@ -174,7 +173,7 @@ func unread(t *testing.T, s *Server) int {
 		}
 		sum <- n
 	})
-	return receive(t, sum, "the loop")
+	return tlstest.Receive(t, sum, "the loop")
 }
 
 // TestHeaderTogether: header and hello come in one segment; TLS gets what is its own.
@@ -219,17 +218,14 @@ func TestBadHeader(t *testing.T) {
 			g.refuse(errUnwelcome)
 		}
 		h := &hooks{closed: func(_ *Conn, err error) { ended <- err }}
-		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: hang}}
+		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 		raw := rawDial(t, start(t, s))
-		go func() {
-			io.WriteString(raw, send)
-			raw.(*net.TCPConn).CloseWrite()
-		}()
+		go func() { io.WriteString(raw, send); raw.(*net.TCPConn).CloseWrite() }()
 		name := send[:min(len(send), 20)]
-		if err := receive(t, ended, "OnClose"); !errors.Is(err, tt.is) {
+		if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, tt.is) {
 			t.Errorf("%q: %v, want %v", name, err, tt.is)
 		}
-		waitFor(t, "the count", func() bool { return s.Stats().Closes[tt.outcome] == 1 })
+		tlstest.Until(t, "the count", func() bool { return s.Stats().Closes[tt.outcome] == 1 })
 		if st := s.Stats(); st.HandshakeFailures[tt.reason] != 1 {
 			t.Errorf("%q: failures %v, want one of %q", name, st.HandshakeFailures, tt.reason)
 		}
@@ -246,7 +242,7 @@ func TestHeaderTimeout(t *testing.T) {
 	ended := make(chan error, 1)
 	s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { ended <- err }}, Header: lineHeader, Limits: Limits{HandshakeTimeout: 100 * time.Millisecond}}
 	rawDial(t, start(t, s))
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrHandshakeTimeout) {
+	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, ErrHandshakeTimeout) {
 		t.Error(err)
 	}
 }
@@ -269,17 +265,15 @@ func flooder(n int, ended chan<- error) *hooks {
 // TestWriteTimeout: a peer that takes nothing is cut off; one that takes a little now and then is not.
 func TestWriteTimeout(t *testing.T) {
 	ended := make(chan error, 1)
-	s := &Server{Handler: flooder(12<<20, ended), Limits: Limits{WriteTimeout: 4 * hang}}
+	s := &Server{Handler: flooder(12<<20, ended), Limits: Limits{WriteTimeout: 4 * tlstest.Hang}}
 	ln := smallListener(t, 16<<10) // so that all but a little stays queued
 	serveOn(t, s, ln)
 	c, l := goDial(t, ln.Addr()), s.loops[0]
 	for range 5 {
 		for before := s.Stats().Sessions.Sends; s.Stats().Sessions.Sends == before; {
-			if _, err := io.ReadFull(c, make([]byte, 16<<10)); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(io.ReadFull(c, make([]byte, 16<<10)))(t)
 		}
-		pass(l, 3*hang)
+		pass(l, 3*tlstest.Hang)
 	}
 	select {
 	case err := <-ended:
@@ -287,20 +281,20 @@ func TestWriteTimeout(t *testing.T) {
 	default:
 	}
 	// The socket may take a little more at first.
-	waitFor(t, "the end", func() bool { pass(l, 5*hang); return len(ended) > 0 })
+	tlstest.Until(t, "the end", func() bool { pass(l, 5*tlstest.Hang); return len(ended) > 0 })
 	if err := <-ended; !errors.Is(err, ErrWriteTimeout) {
 		t.Error(err)
 	}
-	waitFor(t, "the count", func() bool { return s.Stats().Closes["timeout: write"] == 1 && s.Stats().Queued == 0 })
+	tlstest.Until(t, "the count", func() bool { return s.Stats().Closes["timeout: write"] == 1 && s.Stats().Queued == 0 })
 }
 
 // TestWriteTimeoutOfIdle: nothing is queued, so nothing is late.
 func TestWriteTimeoutOfIdle(t *testing.T) {
-	s := &Server{Handler: echo(), Limits: Limits{WriteTimeout: hang}}
+	s := &Server{Handler: echo(), Limits: Limits{WriteTimeout: tlstest.Hang}}
 	c := goDial(t, start(t, s))
 	for range 3 {
 		roundTrip(t, c, "hello")
-		pass(s.loops[0], 3*hang)
+		pass(s.loops[0], 3*tlstest.Hang)
 	}
 }
 
@@ -314,9 +308,9 @@ func TestMaxQueued(t *testing.T) {
 	serveOn(t, s, l)
 	addr := l.Addr()
 	clients := []net.Conn{goDial(t, addr), goDial(t, addr)}
-	waitFor(t, "both to be queued", func() bool { return s.Stats().Queued > 8<<20 })
+	tlstest.Until(t, "both to be queued", func() bool { return s.Stats().Queued > 8<<20 })
 	goDial(t, addr)
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, errServerQueueFull) || !errors.Is(err, session.ErrQueueFull) {
+	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, errServerQueueFull) || !errors.Is(err, session.ErrQueueFull) {
 		t.Error(err)
 	}
 	for _, c := range clients {
@@ -324,9 +318,9 @@ func TestMaxQueued(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	waitFor(t, "the queues to be empty", func() bool { return s.Stats().Queued == 0 })
+	tlstest.Until(t, "the queues to be empty", func() bool { return s.Stats().Queued == 0 })
 	goDial(t, addr) // there is room again
-	waitFor(t, "more", func() bool { return s.Stats().Queued > 0 })
+	tlstest.Until(t, "more", func() bool { return s.Stats().Queued > 0 })
 	s.Close()
 	if q := s.Stats().Queued; q != 0 {
 		t.Errorf("%d bytes are queued after all has ended", q)
@@ -344,9 +338,9 @@ func TestSetLimits(t *testing.T) {
 	if _, err := (&tlsDialer{goConfig(t)}).dial(addr); err == nil {
 		t.Error("a second one gets in")
 	}
-	s.SetLimits(Limits{MaxConns: 2, IdleTimeout: 2 * hang})
+	s.SetLimits(Limits{MaxConns: 2, IdleTimeout: 2 * tlstest.Hang})
 	roundTrip(t, goDial(t, addr), "hello")
-	waitFor(t, "the idle one's end", func() bool { pass(s.loops[0], 3*hang); return len(ended) > 0 })
+	tlstest.Until(t, "the idle one's end", func() bool { pass(s.loops[0], 3*tlstest.Hang); return len(ended) > 0 })
 	if err := <-ended; !errors.Is(err, ErrIdleTimeout) {
 		t.Error(err)
 	}
@@ -354,7 +348,7 @@ func TestSetLimits(t *testing.T) {
 	roundTrip(t, first, "hello") // its deadline was set before there was one
 	timeout := make(chan time.Duration, 1)
 	s.loops[0].Do(func() { timeout <- s.loops[0].cfg.HandshakeTimeout })
-	if d := receive(t, timeout, "the loop"); d != 10*time.Second {
+	if d := tlstest.Receive(t, timeout, "the loop"); d != 10*time.Second {
 		t.Errorf("the default is %v", d)
 	}
 }
@@ -362,16 +356,13 @@ func TestSetLimits(t *testing.T) {
 // TestSetMaxQueue: what one connection may have queued can be changed while it lives.
 func TestSetMaxQueue(t *testing.T) {
 	wrote := make(chan error, 1)
-	h := &hooks{data: func(c *Conn, p []byte) {
-		_, err := c.Write(p)
-		wrote <- err
-	}}
+	h := &hooks{data: func(c *Conn, p []byte) { _, err := c.Write(p); wrote <- err }}
 	s := &Server{Handler: h}
 	c := goDial(t, start(t, s))
 	for most, want := range map[int]error{4: session.ErrQueueFull, 5: nil, 0: nil} {
 		s.SetLimits(Limits{MaxQueue: most})
 		io.WriteString(c, "hello")
-		if err := receive(t, wrote, "OnData"); err != want {
+		if err := tlstest.Receive(t, wrote, "OnData"); err != want {
 			t.Errorf("at most %d: %v", most, err)
 		}
 		if want == nil {
@@ -418,11 +409,11 @@ func TestConnFacts(t *testing.T) {
 	c := goDial(t, start(t, s))
 	roundTrip(t, c, "hello")
 	c.Close()
-	f := receive(t, ended, "OnClose")
+	f := tlstest.Receive(t, ended, "OnClose")
 	if f.in != 5 || f.out != 5 || f.began.Before(before.Add(-time.Second)) || f.began.After(time.Now()) {
 		t.Errorf("%d bytes in, %d out, began at %v", f.in, f.out, f.began)
 	}
-	waitFor(t, "the counts", func() bool { return s.Conns() == 0 && s.Stats().Closes["clean"] == 1 })
+	tlstest.Until(t, "the counts", func() bool { return s.Conns() == 0 && s.Stats().Closes["clean"] == 1 })
 	st := s.Stats()
 	turns, events := uint64(0), uint64(0)
 	for i := range st.TurnEvents.Buckets {
@@ -436,13 +427,13 @@ func TestConnFacts(t *testing.T) {
 
 // TestStopAccepting: connections and a handshake that is under way go on, nobody else gets in, and Shutdown ends the rest.
 func TestStopAccepting(t *testing.T) {
-	s := &Server{Handler: echo(), Limits: Limits{HandshakeTimeout: hang}}
+	s := &Server{Handler: echo(), Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 	addr := start(t, s)
 	open, half := goDial(t, addr), rawDial(t, addr)
-	waitFor(t, "both", func() bool { return s.Stats().Conns == 2 })
+	tlstest.Until(t, "both", func() bool { return s.Stats().Conns == 2 })
 	s.StopAccepting()
-	waitFor(t, "the listener to go", func() bool {
-		c, err := net.DialTimeout(addr.Network(), addr.String(), hang)
+	tlstest.Until(t, "the listener to go", func() bool {
+		c, err := net.DialTimeout(addr.Network(), addr.String(), tlstest.Hang)
 		if err == nil {
 			c.Close()
 		}
@@ -473,7 +464,7 @@ func TestFactsOfOneTurn(t *testing.T) {
 	k.SetWriteDeadline(time.Time{}) // CloseWrite has set one
 	k.Write(nil)
 	raw.(*net.TCPConn).CloseWrite()
-	if got := receive(t, ended, "OnClose"); got != [2]uint64{5, 5} {
+	if got := tlstest.Receive(t, ended, "OnClose"); got != [2]uint64{5, 5} {
 		t.Errorf("%d bytes read, %d written", got[0], got[1])
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // stuckLog is a slog.Handler that blocks until it is freed, as one does whose
@@ -87,9 +89,9 @@ func TestStuckLog(t *testing.T) {
 			roundTrip(t, other, "before")
 			set := make(chan struct{})
 			s.loops[0].Do(func() { refuse = c.name == "Admit panics"; close(set) })
-			receive(t, set, "the loop's turn")
+			tlstest.Receive(t, set, "the loop's turn")
 			c.cause(t, s, addr)
-			receive(t, h.entered, "a line")
+			tlstest.Receive(t, h.entered, "a line")
 			roundTrip(t, other, "after the first")
 			if n := s.Stats().LogDropped; n != 0 {
 				t.Errorf("%d lines dropped after the first", n)
@@ -103,19 +105,19 @@ func TestStuckLog(t *testing.T) {
 					}
 					close(done)
 				})
-				receive(t, done, "the queue to be full")
+				tlstest.Receive(t, done, "the queue to be full")
 				c.cause(t, s, addr)
 				c.cause(t, s, addr)
 				roundTrip(t, other, "after many")
-				waitFor(t, "lines to be dropped", func() bool { return s.Stats().LogDropped == 2 })
+				tlstest.Until(t, "lines to be dropped", func() bool { return s.Stats().LogDropped == 2 })
 			}
 			if err := s.Close(); err != nil && !errors.Is(err, ErrServerClosed) {
 				t.Error(err)
 			}
 			free()
-			waitFor(t, "the line", func() bool { return strings.Contains(log.String(), c.line) })
+			tlstest.Until(t, "the line", func() bool { return strings.Contains(log.String(), c.line) })
 			if c.many {
-				waitFor(t, "the loss to be told", func() bool {
+				tlstest.Until(t, "the loss to be told", func() bool {
 					return strings.Contains(log.String(), `level=WARN msg="log lines were dropped because the log was too slow" count=2`)
 				})
 			}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 )
 
@@ -26,27 +27,23 @@ func TestNoTimeouts(t *testing.T) {
 		t.Run(stage.name, func(t *testing.T) {
 			l, err := NewLoop(LoopConfig{Limits: Limits{HandshakeTimeout: never, IdleTimeout: never, WriteTimeout: never, CloseTimeout: never},
 				Logger: slog.New(slog.DiscardHandler)})
-			must(t, err)
+			tlstest.Must(t, err)
 			defer l.end()
 			var conn *Conn
 			var ends []error
 			clock := time.Since(l.start)
-			turn := func() {
-				n, err := l.poller.Wait(0)
-				must(t, err)
-				l.handle(n, clock)
-			}
+			turn := func() { n := tlstest.Value(l.poller.Wait(0))(t); l.handle(n, clock) }
 			h := &hooks{open: func(c *Conn) { conn = c }, closed: func(_ *Conn, err error) { ends = append(ends, err) }}
 			a, b := socketPair(t)
-			must(t, l.Attach(a, sx, csslNone, h, nil))
+			tlstest.Must(t, l.Attach(a, sx, csslNone, h, nil))
 			turn()
 			conn = l.slots[0].conn
 			if stage.begin != nil {
 				// The peer reads nothing and does not close.
 				peer, opened := startLoop(t, LoopConfig{Session: session.Config{HalfClose: true}}), make(chan struct{})
-				must(t, peer.Attach(b, cx, csslLocalhost, &hooks{open: func(c *Conn) { c.Pause(); close(opened) }}, nil))
-				waitFor(t, "the handshake", func() bool { turn(); return conn.session.Phase() == session.Open })
-				receive(t, opened, "the peer's handshake")
+				tlstest.Must(t, peer.Attach(b, cx, csslLocalhost, &hooks{open: func(c *Conn) { c.Pause(); close(opened) }}, nil))
+				tlstest.Until(t, "the handshake", func() bool { turn(); return conn.session.Phase() == session.Open })
+				tlstest.Receive(t, opened, "the peer's handshake")
 				stage.begin(conn)
 			}
 			for range 3 {
@@ -87,8 +84,7 @@ func TestNeverDue(t *testing.T) {
 
 // TestNeverResumed (P37): a listener that waits for a handshake without a deadline makes epoll wait, and not turn.
 func TestNeverResumed(t *testing.T) {
-	l, err := NewLoop(LoopConfig{Limits: Limits{HandshakeTimeout: never}})
-	must(t, err)
+	l := tlstest.Value(NewLoop(LoopConfig{Limits: Limits{HandshakeTimeout: never}}))(t)
 	defer l.end()
 	l.now = time.Second
 	if c, due := l.slowest(); c != nil || due != never {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // keepAliveOf reads back what the system does for a socket: the idle time, the interval and the number of probes, or nothing.
@@ -15,14 +17,12 @@ func keepAliveOf(t testing.TB, fd int) (options [3]int) {
 	if noDelay, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); noDelay == 0 && err == nil {
 		t.Error("TCP_NODELAY is not set")
 	}
-	on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE)
-	must(t, err)
+	on := tlstest.Value(unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE))(t)
 	if on == 0 {
 		return options
 	}
 	for i, name := range []int{unix.TCP_KEEPIDLE, unix.TCP_KEEPINTVL, unix.TCP_KEEPCNT} {
-		options[i], err = unix.GetsockoptInt(fd, unix.IPPROTO_TCP, name)
-		must(t, err)
+		options[i] = tlstest.Value(unix.GetsockoptInt(fd, unix.IPPROTO_TCP, name))(t)
 	}
 	return options
 }
@@ -31,13 +31,11 @@ func keepAliveOf(t testing.TB, fd int) (options [3]int) {
 // inherited from a process that set it otherwise, and connections wait there.
 func TestKeepAlive(t *testing.T) {
 	inherited := func(t *testing.T) net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		fd, err := dup(l.(*net.TCPListener))
-		must(t, err)
+		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+		fd := tlstest.Value(dup(l.(*net.TCPListener)))(t)
 		defer unix.Close(fd)
-		must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
-		must(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 77))
+		tlstest.Must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
+		tlstest.Must(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 77))
 		return l
 	}
 	for _, c := range []struct {
@@ -68,13 +66,13 @@ func TestKeepAlive(t *testing.T) {
 						waiting := rawDial(t, addr) // since before there was a Server
 						serveOn(t, s, l)
 						goOver(t, waiting)
-						if o := receive(t, got, "OnOpen"); o != c.want {
+						if o := tlstest.Receive(t, got, "OnOpen"); o != c.want {
 							t.Errorf("%d loops, from the backlog: %v, want %v", loops, o, c.want)
 						}
 					}
-					must(t, clients.Connect(addr.(*net.TCPAddr).AddrPort(), x, csslLocalhost, report, nil))
+					tlstest.Must(t, clients.Connect(addr.(*net.TCPAddr).AddrPort(), x, csslLocalhost, report, nil))
 					for range 2 {
-						if o := receive(t, got, "OnOpen"); o != c.want {
+						if o := tlstest.Receive(t, got, "OnOpen"); o != c.want {
 							t.Errorf("%d loops, own %v: %v, want %v", loops, own, o, c.want)
 						}
 					}
@@ -89,7 +87,7 @@ func TestKeepAliveUnix(t *testing.T) {
 	got := make(chan [3]int, 1)
 	s := &Server{Handler: &hooks{open: func(c *Conn) { got <- keepAliveOf(t, c.fd) }}, Addr: "unix:" + filepath.Join(t.TempDir(), "socket")}
 	goDial(t, start(t, s))
-	if o := receive(t, got, "OnOpen"); o != [3]int{} {
+	if o := tlstest.Receive(t, got, "OnOpen"); o != [3]int{} {
 		t.Errorf("%v", o)
 	}
 }

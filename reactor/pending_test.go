@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // patience is what a handshake has in these tests when the loop is full. Time is what the tests make of it.
-const patience = 2 * hang
+const patience = 2 * tlstest.Hang
 
 // TestHandshakeEvicted: a full loop gives the places of peers that keep their handshake waiting to those in the
 // backlog, the oldest first and long before HandshakeTimeout has passed.
@@ -25,7 +27,7 @@ func TestHandshakeEvicted(t *testing.T) {
 	for range silent {
 		conns = append(conns, rawDial(t, addr))
 	}
-	waitFor(t, "a full loop", func() bool { return s.Stats().Handshaking == places })
+	tlstest.Until(t, "a full loop", func() bool { return s.Stats().Handshaking == places })
 	assertQuiet(t, s.Stats)
 	honest := make(chan error, 1)
 	cfg := goConfig(t)
@@ -42,13 +44,11 @@ func TestHandshakeEvicted(t *testing.T) {
 			t.Fatalf("%d accepted, want %d before their time is over", got, n)
 		}
 		l.Do(func() { l.start = l.start.Add(-patience) })
-		waitFor(t, "all places to change hands", func() bool { return s.Stats().Accepted == uint64(n+places) })
+		tlstest.Until(t, "all places to change hands", func() bool { return s.Stats().Accepted == uint64(n+places) })
 		assertQuiet(t, s.Stats)
 	}
 	l.Do(func() { l.start = l.start.Add(-patience) })
-	if err := receive(t, honest, "the honest one, behind the last of the silent"); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, tlstest.Receive(t, honest, "the honest one, behind the last of the silent"))
 	// The oldest went first, and one more place was all that the honest one needed.
 	const gone = silent - places + 1
 	for i, c := range conns[:gone] {
@@ -56,7 +56,7 @@ func TestHandshakeEvicted(t *testing.T) {
 			t.Errorf("silent peer %d reads %v", i, err)
 		}
 	}
-	waitFor(t, "the server's side of the handshake", func() bool { return s.Stats().Handshakes == 1 })
+	tlstest.Until(t, "the server's side of the handshake", func() bool { return s.Stats().Handshakes == 1 })
 	if st := s.Stats(); st.HandshakeFailures["handshake evicted"] != gone || st.Handshaking != places-1 {
 		t.Errorf("failures %v, %d handshakes under way", st.HandshakeFailures, st.Handshaking)
 	}
@@ -69,7 +69,7 @@ func TestLateLoop(t *testing.T) {
 	l := s.loops[0]
 	spoke := rawDial(t, addr)
 	rawDial(t, addr) // is silent
-	waitFor(t, "a full loop", func() bool { return s.Stats().Handshaking == 2 })
+	tlstest.Until(t, "a full loop", func() bool { return s.Stats().Handshaking == 2 })
 	held, release, answers := make(chan struct{}), make(chan struct{}), make(chan *Conn, 2)
 	var early time.Duration
 	l.Do(func() {
@@ -88,10 +88,8 @@ func TestLateLoop(t *testing.T) {
 		answers <- slow
 	})
 	<-held
-	if _, err := spoke.Write([]byte{22}); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the byte", func() bool {
+	tlstest.Value(spoke.Write([]byte{22}))(t)
+	tlstest.Until(t, "the byte", func() bool {
 		for i := range l.slots { // the loop's goroutine stands still
 			if c := l.slots[i].conn; c != nil {
 				if n, err := unix.IoctlGetInt(c.fd, unix.TIOCINQ); n > 0 || err != nil {
@@ -102,10 +100,10 @@ func TestLateLoop(t *testing.T) {
 		return false
 	})
 	close(release)
-	if none := receive(t, answers, "an answer"); none != nil {
+	if none := tlstest.Receive(t, answers, "an answer"); none != nil {
 		t.Error("a place was found before the time")
 	}
-	if slow := receive(t, answers, "an answer"); slow == nil || early != 1 {
+	if slow := tlstest.Receive(t, answers, "an answer"); slow == nil || early != 1 {
 		t.Errorf("the silent peer's place was not found; the first answer was to ask again after %v", early)
 	}
 }
@@ -117,22 +115,15 @@ func TestAnsweredIsNotLate(t *testing.T) {
 	addr := start(t, s)
 	l := s.loops[0]
 	c := rawDial(t, addr)
-	waitFor(t, "a full loop", func() bool { return s.Stats().Handshaking == 1 })
+	tlstest.Until(t, "a full loop", func() bool { return s.Stats().Handshaking == 1 })
 	held, release := make(chan struct{}), make(chan struct{})
-	l.Do(func() {
-		close(held)
-		<-release
-	})
+	l.Do(func() { close(held); <-release })
 	<-held
-	if _, err := c.Write(clientHello(t)); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(c.Write(clientHello(t)))(t)
 	rawDial(t, addr) // waits for the place
 	l.start = l.start.Add(-patience)
 	close(release)
-	if _, err := io.ReadFull(c, make([]byte, 100)); err != nil {
-		t.Fatalf("the answer to the hello: %v", err)
-	}
+	tlstest.Value(io.ReadFull(c, make([]byte, 100)))(t)
 	for range 20 {
 		turn := make(chan struct{})
 		l.Do(func() { close(turn) })

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -74,14 +75,11 @@ func TestRekeyInStream(t *testing.T) {
 						}
 						done <- err
 					},
-					eof: func(c *Conn) {
-						ended = true
-						c.Close()
-					},
+					eof: func(c *Conn) { ended = true; c.Close() },
 				}
 			}
-			s := &Server{Handler: side(tc.server), Context: serverContext(t, "ecdsa", tc.change), Session: session.Config{HighWater: high, HalfClose: true}, Limits: Limits{CloseTimeout: hang}}
-			cfg := LoopConfig{Session: s.Session, Limits: Limits{CloseTimeout: hang}}
+			s := &Server{Handler: side(tc.server), Context: serverContext(t, "ecdsa", tc.change), Session: session.Config{HighWater: high, HalfClose: true}, Limits: Limits{CloseTimeout: tlstest.Hang}}
+			cfg := LoopConfig{Session: s.Session, Limits: Limits{CloseTimeout: tlstest.Hang}}
 			if tc.server {
 				s.Trace = trace
 			} else {
@@ -91,11 +89,9 @@ func TestRekeyInStream(t *testing.T) {
 			ls := smallListener(t, 8<<10)
 			serveOn(t, s, ls)
 			l := startLoop(t, cfg)
-			must(t, l.Attach(connect(t, ls.Addr(), 8<<10), clientContext(t, tc.change), csslLocalhost, side(!tc.server), nil))
+			tlstest.Must(t, l.Attach(connect(t, ls.Addr(), 8<<10), clientContext(t, tc.change), csslLocalhost, side(!tc.server), nil))
 			for range 2 {
-				if err := receive(t, done, "the streams to end"); err != nil {
-					t.Errorf("a side ended with %v", err)
-				}
+				tlstest.Must(t, tlstest.Receive(t, done, "the streams to end"))
 			}
 		})
 	}
@@ -114,20 +110,18 @@ func TestKeyUpdateRequests(t *testing.T) {
 		},
 	}
 	client := goDial(t, start(t, s))
-	c := receive(t, opened, "OnOpen")
+	c := tlstest.Receive(t, opened, "OnOpen")
 	ask := func() { c.loop.Do(func() { c.KeyUpdate(false); c.KeyUpdate(true) }) }
 	ask()
-	waitFor(t, "the update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == 1 })
+	tlstest.Until(t, "the update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == 1 })
 	c.Write([]byte("x"))
-	if _, err := io.ReadFull(client, make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(io.ReadFull(client, make([]byte, 1)))(t)
 	roundTrip(t, client, "behind the first answer")
 	ask()
-	waitFor(t, "the second update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == 2 })
+	tlstest.Until(t, "the second update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == 2 })
 	c.Write([]byte("x"))
 	client.Read(make([]byte, 1)) // which makes Go answer the request
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, tlsio.ErrLimit) {
+	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, tlsio.ErrLimit) {
 		t.Fatalf("OnClose got %v, want the limit to be passed by two answers", err)
 	}
 }
@@ -159,8 +153,8 @@ func TestRekeyErrors(t *testing.T) {
 			done := make(chan struct{})
 			c.loop.Do(func() { asked = tc.ask(c); close(done) })
 			<-done
-			must(t, asked)
-			if err := receive(t, heard, "the error"); !errors.Is(err, tc.want) {
+			tlstest.Must(t, asked)
+			if err := tlstest.Receive(t, heard, "the error"); !errors.Is(err, tc.want) {
 				t.Errorf("the handler hears %v, want %v", err, tc.want)
 			}
 			roundTrip(t, client, "afterwards")
@@ -169,9 +163,7 @@ func TestRekeyErrors(t *testing.T) {
 				t.Errorf("after Close: %v, want net.ErrClosed", err)
 			}
 			client.Close()
-			if err := receive(t, ended, "OnClose"); err != nil {
-				t.Errorf("OnClose got %v", err)
-			}
+			tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -55,16 +56,14 @@ func TestServeListeners(t *testing.T) {
 	s := &Server{Loops: 2, Handler: echo()}
 	var addrs []net.Addr
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
+		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		addrs = append(addrs, l.Addr())
 		serveOn(t, s, l)
 	}
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	must(t, err)
+	l := tlstest.Value(net.Listen("unix", filepath.Join(t.TempDir(), "s")))(t)
 	addrs = append(addrs, l.Addr())
 	serveOn(t, s, l)
-	waitFor(t, "four calls of Serve", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.listeners) == 4 })
+	tlstest.Until(t, "four calls of Serve", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.listeners) == 4 })
 	for _, a := range addrs {
 		roundTrip(t, goDial(t, a), a.String())
 	}
@@ -72,8 +71,7 @@ func TestServeListeners(t *testing.T) {
 
 // TestListenAndServe: it returns ErrServerClosed after Close, and an error at once when it cannot listen.
 func TestListenAndServe(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	taken := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer taken.Close()
 	s := &Server{Addr: taken.Addr().String(), Handler: echo()}
 	complete(t, s)
@@ -83,17 +81,16 @@ func TestListenAndServe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	s = &Server{Addr: "unix:" + path, Handler: echo()}
 	complete(t, s)
-	done := make(chan error, 1)
-	go func() { done <- s.ListenAndServe() }()
-	waitFor(t, "the server", func() bool {
+	done := tlstest.Later(s.ListenAndServe)
+	tlstest.Until(t, "the server", func() bool {
 		c, err := net.Dial("unix", path)
 		if err == nil {
 			c.Close()
 		}
 		return err == nil
 	})
-	must(t, s.Close())
-	if err := receive(t, done, "ListenAndServe"); err != ErrServerClosed {
+	tlstest.Must(t, s.Close())
+	if err := tlstest.Receive(t, done, "ListenAndServe"); err != ErrServerClosed {
 		t.Fatalf("it returned %v", err)
 	}
 	if _, err := net.Dial("unix", path); err == nil {
@@ -108,8 +105,7 @@ type notASocket struct{ net.Listener }
 func TestServeRefuses(t *testing.T) {
 	x := serverContext(t, "ecdsa", nil)
 	listener := func() net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
+		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		t.Cleanup(func() { l.Close() })
 		return l
 	}
@@ -155,29 +151,21 @@ func TestShutdownDelivers(t *testing.T) {
 	}}
 	addr := start(t, s)
 	rawDial(t, addr)
-	waitFor(t, "the silent peer", func() bool { return s.Stats().Handshaking == 1 })
+	tlstest.Until(t, "the silent peer", func() bool { return s.Stats().Handshaking == 1 })
 	c := goDial(t, addr)
-	_, err := io.WriteString(c, "go")
-	must(t, err)
-	receive(t, written, "the request")
-	done := make(chan error, 1)
-	go func() { done <- s.Shutdown(context.Background()) }()
-	if err := receive(t, ends, "the end of the handshake"); err != nil {
-		t.Fatalf("the connection in its handshake ended with %v", err)
-	}
+	tlstest.Value(io.WriteString(c, "go"))(t)
+	tlstest.Receive(t, written, "the request")
+	done := tlstest.Later(func() error { return s.Shutdown(context.Background()) })
+	tlstest.Must(t, tlstest.Receive(t, ends, "the end of the handshake"))
 	select {
 	case err := <-done:
 		t.Fatalf("Shutdown returned %v before the reply was read", err)
 	default:
 	}
-	must(t, checkAll(c, size))
+	tlstest.Must(t, checkAll(c, size))
 	c.Close()
-	if err := receive(t, done, "Shutdown"); err != nil {
-		t.Fatalf("Shutdown returned %v", err)
-	}
-	if err := receive(t, ends, "OnClose"); err != nil {
-		t.Fatalf("OnClose got %v", err)
-	}
+	tlstest.Must(t, tlstest.Receive(t, done, "Shutdown"))
+	tlstest.Must(t, tlstest.Receive(t, ends, "OnClose"))
 	if n := s.Conns(); n != 0 {
 		t.Fatalf("%d connections are left", n)
 	}
@@ -201,13 +189,11 @@ func TestShutdownExpires(t *testing.T) {
 	}}
 	addr := start(t, s)
 	c := goDial(t, addr)
-	_, err := io.WriteString(c, "go")
-	must(t, err)
-	receive(t, ready, "the request")
+	tlstest.Value(io.WriteString(c, "go"))(t)
+	tlstest.Receive(t, ready, "the request")
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Shutdown(ctx) }()
-	waitFor(t, "the listener to close", func() bool {
+	done := tlstest.Later(func() error { return s.Shutdown(ctx) })
+	tlstest.Until(t, "the listener to close", func() bool {
 		c, err := net.Dial("tcp", addr.String())
 		if err == nil {
 			c.Close()
@@ -215,7 +201,7 @@ func TestShutdownExpires(t *testing.T) {
 		return err != nil
 	})
 	cancel()
-	if err := receive(t, done, "Shutdown"); err != context.Canceled {
+	if err := tlstest.Receive(t, done, "Shutdown"); err != context.Canceled {
 		t.Fatalf("Shutdown returned %v", err)
 	}
 	select {
@@ -223,8 +209,8 @@ func TestShutdownExpires(t *testing.T) {
 		t.Fatalf("the connection ended with %v before Close", err)
 	default:
 	}
-	must(t, s.Close())
-	if err := receive(t, ends, "OnClose"); !errors.Is(err, ErrLoopClosed) || !errors.Is(err, net.ErrClosed) {
+	tlstest.Must(t, s.Close())
+	if err := tlstest.Receive(t, ends, "OnClose"); !errors.Is(err, ErrLoopClosed) || !errors.Is(err, net.ErrClosed) {
 		t.Fatalf("OnClose got %v", err)
 	}
 	if _, err := io.Copy(io.Discard, c); err == nil {
@@ -237,9 +223,9 @@ func TestShutdownTwice(t *testing.T) {
 	ctx := context.Background()
 	idle := &Server{Handler: echo()}
 	complete(t, idle)
-	must(t, idle.Shutdown(ctx))
-	must(t, idle.Shutdown(ctx))
-	must(t, idle.Close())
+	tlstest.Must(t, idle.Shutdown(ctx))
+	tlstest.Must(t, idle.Shutdown(ctx))
+	tlstest.Must(t, idle.Close())
 	if err := idle.ListenAndServe(); err != ErrServerClosed {
 		t.Fatalf("ListenAndServe after Shutdown returned %v", err)
 	}
@@ -249,10 +235,7 @@ func TestShutdownTwice(t *testing.T) {
 	c := goDial(t, addr)
 	roundTrip(t, c, "hello")
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		io.Copy(io.Discard, c)
-		c.Close()
-	})
+	wg.Go(func() { io.Copy(io.Discard, c); c.Close() })
 	for range 4 {
 		wg.Go(func() {
 			if err := s.Shutdown(ctx); err != nil {
@@ -261,11 +244,10 @@ func TestShutdownTwice(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	must(t, s.Close())
-	must(t, s.Close())
-	must(t, s.Shutdown(ctx))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	tlstest.Must(t, s.Close())
+	tlstest.Must(t, s.Close())
+	tlstest.Must(t, s.Shutdown(ctx))
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	if err := s.Serve(l); err != ErrServerClosed {
 		t.Fatalf("Serve after Close returned %v", err)
 	}
@@ -306,10 +288,8 @@ func TestShutdownUnderLoad(t *testing.T) {
 				}
 			})
 		}
-		waitFor(t, "load", func() bool { return opened.Load() > 20 })
-		if err := s.Shutdown(context.Background()); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Until(t, "load", func() bool { return opened.Load() > 20 })
+		tlstest.Must(t, s.Shutdown(context.Background()))
 		if s.Conns() != 0 {
 			t.Fatalf("%d connections after Shutdown", s.Conns())
 		}
@@ -410,7 +390,7 @@ func TestSetContext(t *testing.T) {
 		old.Close()
 		old = next
 		at := done.Load()
-		waitFor(t, "connections", func() bool { return done.Load() >= at+4 || t.Failed() })
+		tlstest.Until(t, "connections", func() bool { return done.Load() >= at+4 || t.Failed() })
 	}
 	close(stop)
 	wg.Wait()
@@ -432,10 +412,7 @@ func TestSetContextClosed(t *testing.T) {
 	first.Close()
 	next := serverContext(t, "rsa", nil)
 	s.SetContext(next)
-	c, err := s.newConn(rawFD(t), first)
-	if err != nil {
-		t.Fatalf("no connection with the new Context: %v", err)
-	}
+	c := tlstest.Value(s.newConn(rawFD(t), first))(t)
 	c.Close()
 	roundTrip(t, goDial(t, addr), "hello")
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestWheelModel compares the wheel with a table of deadlines, in virtual time:
@@ -112,14 +114,14 @@ func TestHandshakeTimeout(t *testing.T) {
 	}}
 	addr := start(t, s)
 	c := rawDial(t, addr)
-	err := receive(t, ended, "the handshake's deadline")
+	err := tlstest.Receive(t, ended, "the handshake's deadline")
 	if !errors.Is(err, ErrHandshakeTimeout) || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("OnClose got %v", err)
 	}
 	if n, err := c.Read(make([]byte, 10)); n != 0 || err != io.EOF {
 		t.Fatalf("the peer read %d, %v, want the end", n, err)
 	}
-	waitFor(t, "the count", func() bool {
+	tlstest.Until(t, "the count", func() bool {
 		st := s.Stats()
 		return st.HandshakeFailures["timeout"] == 1 && st.Conns == 0 && st.Handshaking == 0
 	})
@@ -138,7 +140,7 @@ func TestIdleTimeout(t *testing.T) {
 		t.Fatalf("the peer read %d, %v, want close_notify", n, err)
 	}
 	c.Close()
-	err := receive(t, ended, "the idle deadline")
+	err := tlstest.Receive(t, ended, "the idle deadline")
 	if !errors.Is(err, ErrIdleTimeout) || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("OnClose got %v", err)
 	}
@@ -153,8 +155,7 @@ func TestIdleTimeoutMoves(t *testing.T) {
 			var clock time.Duration
 			var ends []error
 			var server, client *Conn
-			l, err := NewLoop(LoopConfig{Limits: Limits{IdleTimeout: idle}})
-			must(t, err)
+			l := tlstest.Value(NewLoop(LoopConfig{Limits: Limits{IdleTimeout: idle}}))(t)
 			defer l.end()
 			a, b := socketPair(t)
 			h := &hooks{
@@ -171,19 +172,14 @@ func TestIdleTimeoutMoves(t *testing.T) {
 					}
 				},
 			}
-			turn := func() {
-				n, err := l.poller.Wait(0)
-				must(t, err)
-				l.handle(n, clock)
-			}
+			turn := func() { n := tlstest.Value(l.poller.Wait(0))(t); l.handle(n, clock) }
 			// The client is on a loop of its own, in real time.
 			other := startLoop(t, LoopConfig{})
-			fd, err := unixDup(a)
-			must(t, err)
-			must(t, l.Attach(fd, serverContext(t, "ecdsa", nil), csslNone, h, "server"))
+			fd := tlstest.Value(unixDup(a))(t)
+			tlstest.Must(t, l.Attach(fd, serverContext(t, "ecdsa", nil), csslNone, h, "server"))
 			opened := make(chan struct{})
-			must(t, other.Attach(b, clientContext(t, nil), csslLocalhost, &hooks{open: func(c *Conn) { client = c; close(opened) }}, "client"))
-			waitFor(t, "the handshake", func() bool { turn(); return server != nil })
+			tlstest.Must(t, other.Attach(b, clientContext(t, nil), csslLocalhost, &hooks{open: func(c *Conn) { client = c; close(opened) }}, "client"))
+			tlstest.Until(t, "the handshake", func() bool { turn(); return server != nil })
 			<-opened
 			read := l.Stats().Sessions.BytesRead
 			for range 5 {
@@ -191,7 +187,7 @@ func TestIdleTimeoutMoves(t *testing.T) {
 				if direction == "in" {
 					client.Write([]byte("x"))
 					read++
-					waitFor(t, "the byte", func() bool { turn(); return l.Stats().Sessions.BytesRead == read })
+					tlstest.Until(t, "the byte", func() bool { turn(); return l.Stats().Sessions.BytesRead == read })
 				} else {
 					server.Write([]byte("x"))
 					turn()
@@ -219,7 +215,7 @@ func TestCloseTimeout(t *testing.T) {
 	}}
 	c := goDial(t, start(t, s))
 	roundTrip(t, c, "last words")
-	err := receive(t, ended, "the close deadline")
+	err := tlstest.Receive(t, ended, "the close deadline")
 	if !errors.Is(err, ErrCloseTimeout) || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("OnClose got %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -23,11 +24,8 @@ func tokenContext(t testing.TB, delay time.Duration) *cssl.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, err := cssl.NewServerContext(cssl.Config{Library: lib,
-		Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyURI: "token:ec"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Library: lib,
+		Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyURI: "token:ec"}}}))(t)
 	t.Cleanup(x.Close)
 	return x
 }
@@ -35,13 +33,13 @@ func tokenContext(t testing.TB, delay time.Duration) *cssl.Context {
 // TestSlowToken: handshakes with a slow token are made off the loop, many at once.
 func TestSlowToken(t *testing.T) {
 	var async atomic.Int64
-	addr := start(t, &Server{Context: tokenContext(t, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: hang},
+	addr := start(t, &Server{Context: tokenContext(t, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: tlstest.Hang},
 		Trace: func(_ *Conn, _ tlsio.Op, r tlsio.Result, _ session.Event) {
 			if r.Want == tlsio.WantAsync {
 				async.Add(1)
 			}
 		}})
-	loop := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: hang}})
+	loop := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}})
 	const clients = 50
 	ended := make(chan error, clients)
 	for range clients {
@@ -52,9 +50,7 @@ func TestSlowToken(t *testing.T) {
 		})
 	}
 	for range clients {
-		if err := receive(t, ended, "a client"); err != nil {
-			t.Error(err)
-		}
+		tlstest.Must(t, tlstest.Receive(t, ended, "a client"))
 	}
 	if async.Load() < clients {
 		t.Errorf("%d waits off the loop for %d handshakes", async.Load(), clients)
@@ -66,20 +62,16 @@ func TestSlowToken(t *testing.T) {
 // for the signatures before it.
 func BenchmarkSlowToken(b *testing.B) {
 	const at = 64
-	addr := start(b, &Server{Context: tokenContext(b, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: hang}})
+	addr := start(b, &Server{Context: tokenContext(b, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: tlstest.Hang}})
 	other := goDial(b, addr)
 	clients := clientContext(b, nil)
-	loop := startLoop(b, LoopConfig{Limits: Limits{HandshakeTimeout: hang}})
+	loop := startLoop(b, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}})
 	echoes := func(while func() bool) (trips []time.Duration) {
 		p := make([]byte, 1)
 		for while() || len(trips) < 100 {
 			began := time.Now()
-			if _, err := other.Write(p); err != nil {
-				b.Fatal(err)
-			}
-			if _, err := other.Read(p); err != nil {
-				b.Fatal(err)
-			}
+			tlstest.Value(other.Write(p))(b)
+			tlstest.Value(other.Read(p))(b)
 			trips = append(trips, time.Since(began))
 			time.Sleep(time.Millisecond)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/reactor/connlimit"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -34,9 +35,7 @@ func collect(t testing.TB, s reactor.Stats) samples {
 func scrape(t testing.TB, c prometheus.Collector) samples {
 	t.Helper()
 	r := prometheus.NewPedanticRegistry()
-	if err := r.Register(c); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, r.Register(c))
 	w := httptest.NewRecorder()
 	promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if w.Code != http.StatusOK {
@@ -259,10 +258,7 @@ func TestInvalidUTF8(t *testing.T) {
 // literals are the texts in the declarations of reactor's statistics that have one of these names.
 func literals(t *testing.T, names ...string) []string {
 	t.Helper()
-	f, err := parser.ParseFile(token.NewFileSet(), "../../reactor/stats.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := tlstest.Value(parser.ParseFile(token.NewFileSet(), "../../reactor/stats.go", nil, 0))(t)
 	var found []ast.Node
 	ast.Inspect(f, func(n ast.Node) bool {
 		switch d := n.(type) {
@@ -284,10 +280,7 @@ func literals(t *testing.T, names ...string) []string {
 	for _, d := range found {
 		ast.Inspect(d, func(n ast.Node) bool {
 			if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING {
-				s, err := strconv.Unquote(l.Value)
-				if err != nil {
-					t.Fatal(err)
-				}
+				s := tlstest.Value(strconv.Unquote(l.Value))(t)
 				texts = append(texts, s)
 			}
 			return true

@@ -15,6 +15,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -45,25 +46,15 @@ func (e echo) OnClose(_ *reactor.Conn, err error) { e.closed <- err }
 
 // TestServer: what a real server did is what a scrape tells.
 func TestServer(t *testing.T) {
-	x, err := cssl.NewServerContext(cssl.Config{
+	x := tlstest.Value(cssl.NewServerContext(cssl.Config{
 		Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))(t)
 	defer x.Close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	h := echo{closed: make(chan error, 3)}
 	srv := &reactor.Server{Handler: h, Context: x, Loops: 2, Logger: slog.New(slog.DiscardHandler)}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	defer func() {
-		srv.Close()
-		receive(t, served)
-	}()
+	served := tlstest.Later(func() error { return srv.Serve(l) })
+	defer func() { srv.Close(); receive(t, served) }()
 
 	metrics := New("test", srv)
 	message := make([]byte, 10_000)
@@ -75,20 +66,14 @@ func TestServer(t *testing.T) {
 		}
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(hang))
-		if _, err := c.Write(message); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(c, message); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(c.Write(message))(t)
+		tlstest.Value(io.ReadFull(c, message))(t)
 		clients = append(clients, c)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
 	for scrape(t, metrics)[`test_connections{state="established"}`] != "2" { // a turn is shown when it has ended
-		if err := srv.Ping(ctx); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, srv.Ping(ctx))
 		runtime.Gosched()
 	}
 	for _, c := range clients {
@@ -97,18 +82,13 @@ func TestServer(t *testing.T) {
 			t.Errorf("a connection ended with %v", err)
 		}
 	}
-	plain, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	plain := tlstest.Value(net.Dial("tcp", l.Addr().String()))(t)
 	defer plain.Close()
 	fmt.Fprint(plain, "GET / HTTP/1.0\r\n\r\n")
 	if err := receive(t, h.closed); err == nil {
 		t.Error("a connection without TLS ended well")
 	}
-	if err := srv.Shutdown(ctx); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, srv.Shutdown(ctx))
 	got, s := scrape(t, metrics), srv.Stats() // nothing changes any more
 	want := samples{
 		"test_loops":                                             "2",

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -32,35 +33,21 @@ func (n named) OnClose(_ *reactor.Conn, e error) { n.ended <- e }
 // serve starts a server that trusts a network.
 func serve(t *testing.T, addr, trusted string) (net.Addr, named) {
 	t.Helper()
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
 	h := named{ended: make(chan error, 100)}
 	s := &reactor.Server{Addr: addr, Handler: h, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: hang},
 		Logger: slog.New(slog.DiscardHandler), Header: Header(netip.MustParsePrefix(trusted))}
-	ls, err := s.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ls...) }()
-	t.Cleanup(func() {
-		s.Close()
-		<-ended
-		x.Close()
-	})
+	ls := tlstest.Value(s.Listen())(t)
+	ended := tlstest.Later(func() error { return s.Serve(ls...) })
+	t.Cleanup(func() { s.Close(); <-ended; x.Close() })
 	return ls[0].Addr(), h
 }
 
 // ask sends head in pieces, makes a handshake, and answers what the server says, and our own address.
 func ask(t *testing.T, addr net.Addr, pieces ...[]byte) (said, own string, err error) {
 	t.Helper()
-	raw, err := net.DialTimeout(addr.Network(), addr.String(), hang)
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := tlstest.Value(net.DialTimeout(addr.Network(), addr.String(), hang))(t)
 	defer raw.Close()
 	raw.SetDeadline(time.Now().Add(hang))
 	for _, p := range pieces {

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // mine begins the name of everything that the tests make.
@@ -71,9 +73,7 @@ func makeImages(t *testing.T, daemon, load string) {
 		t.Fatalf("docker import: %v\n%s", err, out)
 	}
 	// A context of its own, so that the engine is not sent the whole tree.
-	if err := os.CopyFS(filepath.Join(scratch, "docker"), os.DirFS(root+"/docker")); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.CopyFS(filepath.Join(scratch, "docker"), os.DirFS(root+"/docker")))
 	for target, name := range map[string]string{"sslecho-prebuilt": daemon, "sslbench-prebuilt": load} {
 		must(t, "docker", "build", "-q", "-f", filepath.Join(scratch, "docker/Dockerfile"), "--target", target, "-t", name,
 			"--build-arg", "RUN_IMAGE="+from, "--build-arg", "PACKAGES=", scratch)
@@ -104,16 +104,11 @@ func echo(t *testing.T, container string, roots *x509.CertPool) *tls.Conn {
 	t.Helper()
 	addr, _, _ := strings.Cut(must(t, "docker", "port", container, "8443/tcp"), "\n")
 	cfg := &tls.Config{ServerName: "localhost", RootCAs: roots, InsecureSkipVerify: roots == nil}
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: limit}, "tcp", addr, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: limit}, "tcp", addr, cfg))(t)
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(limit))
 	sent := bytes.Repeat([]byte("container "), 1000)
-	if _, err := c.Write(sent); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(c.Write(sent))(t)
 	got := make([]byte, len(sent))
 	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
 		t.Fatalf("%d bytes came back changed, or not: %v", len(got), err)

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const (
@@ -62,10 +64,7 @@ func output(env []string, name string, args ...string) (string, error) {
 // must is output without a failure.
 func must(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out, err := output(nil, name, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := tlstest.Value(output(nil, name, args...))(t)
 	return out
 }
 
@@ -86,18 +85,13 @@ var compiled = sync.OnceValue(func() error {
 // program is the path of one of them.
 func program(t *testing.T, name string) string {
 	t.Helper()
-	if err := compiled(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, compiled())
 	return filepath.Join(scratch, "bin", name)
 }
 
 // read answers the text of a file of the module.
 func read(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(root, name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(filepath.Join(root, name)))(t)
 	return string(b)
 }

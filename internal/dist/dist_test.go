@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 func TestDebianVersion(t *testing.T) {
@@ -70,9 +72,7 @@ func TestArchive(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	made := func() []byte {
 		t.Helper()
-		if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(file, []byte("text"), 0o600))
 		b, err := archive("top", time.Unix(1700000000, 0), []entry{{"a/b/file", file, 0o644}, {"program", file, 0o755}})
 		if err != nil {
 			t.Fatal(err)
@@ -80,9 +80,7 @@ func TestArchive(t *testing.T) {
 		return b
 	}
 	first := made()
-	if err := os.Chtimes(file, time.Unix(1, 0), time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Chtimes(file, time.Unix(1, 0), time.Unix(1, 0)))
 	if !bytes.Equal(first, made()) {
 		t.Error("two archives differ")
 	}
@@ -119,9 +117,7 @@ func TestDist(t *testing.T) {
 	mustRun(t, limit, exec.Command("tar", "-xzf", packed[0], "--strip-components=1", "-C", two))
 	var told told
 	program := filepath.Join(two, "sslecho")
-	if err := json.Unmarshal([]byte(mustRun(t, limit, exec.Command(program, "version", "--json"))), &told); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, limit, exec.Command(program, "version", "--json"))), &told))
 	if got := mustRun(t, limit, exec.Command("cat", filepath.Join(two, "VERSION"))); got != told.Version+"\n"+told.Commit+"\n"+told.Date+"\n" {
 		t.Errorf("VERSION has %q, the program says %+v", got, told)
 	}
@@ -134,9 +130,7 @@ func TestDist(t *testing.T) {
 		BOMFormat  string
 		Components []struct{ Name, Version string }
 	}
-	if err := json.Unmarshal([]byte(mustRun(t, limit, exec.Command("cat", lists[0]))), &bom); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, limit, exec.Command("cat", lists[0]))), &bom))
 	var named []string
 	for _, c := range bom.Components {
 		named = append(named, c.Name+" "+c.Version)

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestPackage: in a fresh Debian the package installs with what it depends on; the daemon starts as the unit says, with the
@@ -95,9 +97,7 @@ func TestPurgeKeepsKeys(t *testing.T) {
 	root := freshRoot(t)
 	install(t, root, distribution(t), "")
 	key := filepath.Join(root, "etc/sslecho/key.pem")
-	if err := os.WriteFile(key, []byte("a key\n"), 0o640); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(key, []byte("a key\n"), 0o640))
 	mustRun(t, limit, inside(root, false, "chgrp", "sslecho", "/etc/sslecho/key.pem"))
 	mustRun(t, longLimit, inside(root, false, "dpkg", "--purge", "sslecho"))
 	if _, err := os.Stat(key); err != nil {
@@ -164,9 +164,7 @@ func install(t *testing.T, root, files, others string) string {
 	copyFile(t, debs[0], filepath.Join(root, "sslecho.deb"))
 	args := append([]string{"apt-get", "-y", "--no-install-recommends", "install", "/sslecho.deb"}, strings.Fields(others)...)
 	mustRun(t, longLimit, inside(root, false, args...))
-	if err := os.Remove(filepath.Join(root, "sslecho.deb")); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Remove(filepath.Join(root, "sslecho.deb")))
 	status := mustRun(t, limit, inside(root, false, "dpkg", "--status", "sslecho"))
 	if s := field(t, status, "Status"); s != "install ok installed" {
 		t.Fatalf("dpkg says %s", s)
@@ -229,10 +227,7 @@ func snapshot(t *testing.T, root string) map[string]string {
 // unitOf is the value of an option in the installed unit.
 func unitOf(t *testing.T, root, option string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(root, "usr/lib/systemd/system/sslecho.service"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(filepath.Join(root, "usr/lib/systemd/system/sslecho.service")))(t)
 	m := regexp.MustCompile(`(?m)^` + option + `=(.*)$`).FindSubmatch(b)
 	if m == nil {
 		t.Fatalf("the unit has no %s", option)
@@ -291,12 +286,8 @@ func serves(t *testing.T, cmd *exec.Cmd) {
 		t.Fatalf("it does not listen: %q\n%s", lines, failures.String())
 	}
 	go io.Copy(io.Discard, out)
-	if err := echo(cmd.Process.Pid, address); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, echo(cmd.Process.Pid, address))
+	tlstest.Must(t, cmd.Process.Signal(syscall.SIGTERM))
 	err = <-ended
 	running = false
 	if err != nil {

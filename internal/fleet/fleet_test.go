@@ -132,10 +132,7 @@ func (f *fleet) startBalancer() {
 	cmd.Env, cmd.Stdout, cmd.Stderr = f.environment(), log, log
 	f.balancer.start(f.t, cmd)
 	f.haproxy = cmd.Process.Pid
-	f.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	f.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 }
 
 // addr is the balancer's.

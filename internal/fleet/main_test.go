@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const (
@@ -43,9 +45,7 @@ var compiled = sync.OnceValue(func() error {
 // sslecho is the path of the program.
 func sslecho(t *testing.T) string {
 	t.Helper()
-	if err := compiled(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, compiled())
 	return filepath.Join(scratch, "sslecho")
 }
 

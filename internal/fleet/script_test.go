@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestTicketKeysScript: each step changes the file as docs/operate/fleet.md says, and leaves it alone when it makes no sense.
@@ -13,10 +15,7 @@ func TestTicketKeysScript(t *testing.T) {
 	script := root + "/docker/fleet/ticket-keys.sh"
 	keys := func() []string {
 		t.Helper()
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := tlstest.Value(os.ReadFile(file))(t)
 		return strings.Fields(string(b))
 	}
 	step := func(what string, want ...string) {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const hang = 30 * time.Second
@@ -45,9 +47,7 @@ func flush(t *testing.T, q *Queue) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), hang)
 	defer cancel()
-	if err := q.Flush(ctx); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, q.Flush(ctx))
 }
 
 // TestWriter: lines come in order and whole; when nobody takes them, as many are kept as there is room for and the rest is counted. What was
@@ -56,10 +56,7 @@ func TestWriter(t *testing.T) {
 	g := newGate()
 	var lost []uint64
 	var w *Writer
-	w = NewWriter(g, 10, func(n uint64) {
-		lost = append(lost, n)
-		w.Write([]byte("lost"))
-	})
+	w = NewWriter(g, 10, func(n uint64) { lost = append(lost, n); w.Write([]byte("lost")) })
 	flush(t, w.Queue) // nothing to wait for
 	line := []byte("0-\n")
 	for i := range 6 { // 3 bytes each: there is room for three

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
@@ -96,9 +98,7 @@ func TestMemory(t *testing.T) {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1)
 	}
 	for i := range 2 * maxAddrs {
-		if err := l.Admit(at(i)); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, l.Admit(at(i)))
 		l.Release(at(i))
 	}
 	for i := 3 * maxAddrs / 2; i < 2*maxAddrs; i++ {

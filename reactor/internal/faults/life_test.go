@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -107,9 +108,7 @@ func (w *world) echo(t testing.TB, n int) {
 	p := &w.bystander.near
 	out := p.out.next(n)
 	w.bystander.goal.Store(int64(p.out.n))
-	if _, err := p.conn.Load().Write(out); err != nil {
-		t.Fatalf("the bystander: %v", err)
-	}
+	tlstest.Value(p.conn.Load().Write(out))(t)
 	select {
 	case <-w.bystander.caught:
 	case <-p.ended:

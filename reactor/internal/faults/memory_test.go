@@ -14,6 +14,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -200,18 +201,14 @@ func TestOutOfMemory(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	for _, v := range versions() {
 		for range 3 { // until OpenSSL has what it keeps for good
-			if err := lifeInMemory(p, v); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, lifeInMemory(p, v))
 		}
 		for _, k := range []struct {
 			kind   Kind
 			stride int
 		}{{OpenSSLAlloc, stride(31)}, {CSSLAlloc, 1}} {
 			Arm(Fault{Kind: k.kind})
-			if err := lifeInMemory(p, v); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, lifeInMemory(p, v))
 			n := Disarm().Calls
 			var y tally
 			failed := 0
@@ -263,11 +260,8 @@ func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) boo
 // TestCloseWithoutMemory: a Context that is closed leaves nothing behind, also if no memory can be had for that.
 func TestCloseWithoutMemory(t *testing.T) {
 	before := live.Contexts()
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
 	Arm(Fault{Kind: OpenSSLAlloc, Call: 1, Forever: true})
 	x.Close()
 	r := Disarm()
@@ -306,21 +300,12 @@ func TestInputLost(t *testing.T) {
 // It reads all, and returns how many allocations of cssl there were since then and the server's error. That number call fails.
 func readAhead(t *testing.T, x contexts, call int) (int, error) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	defer unix.Close(fds[0])
 	defer unix.Close(fds[1])
-	c, err := x.client.NewConn(fds[0], cssl.ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(x.client.NewConn(fds[0], cssl.ConnConfig{ServerName: "localhost"}))(t)
 	defer c.Close()
-	s, err := x.server.NewConn(fds[1], cssl.ConnConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := tlstest.Value(x.server.NewConn(fds[1], cssl.ConnConfig{}))(t)
 	defer s.Close()
 	woken := make(chan struct{}, 1)
 	s.Bind(nil, func() { woken <- struct{}{} })

@@ -80,11 +80,7 @@ func sockets(t *testing.T, w *world, kind Kind, answers []answer, server bool) {
 			f.FD = client
 		}
 	}
-	n := most(func() Report {
-		l, r := w.run(t, Fault{Kind: kind}, aim)
-		l.survived(t)
-		return r
-	})
+	n := most(func() Report { l, r := w.run(t, Fault{Kind: kind}, aim); l.survived(t); return r })
 	var y tally
 	for _, a := range answers {
 		for _, forever := range []bool{false, true} {

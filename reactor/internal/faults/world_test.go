@@ -18,6 +18,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
 )
@@ -48,16 +49,10 @@ type contexts struct{ server, client *cssl.Context }
 
 func newContexts(t testing.TB, v cssl.TLSVersion) contexts {
 	t.Helper()
-	s, err := cssl.NewServerContext(cssl.Config{MaxVersion: v, Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := tlstest.Value(cssl.NewServerContext(cssl.Config{MaxVersion: v, Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
 	t.Cleanup(s.Close)
-	c, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem")}))(t)
 	t.Cleanup(c.Close)
 	return contexts{s, c}
 }
@@ -85,10 +80,7 @@ type baseline struct {
 
 func take(t testing.TB) baseline {
 	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
+	entries := tlstest.Value(os.ReadDir("/proc/self/fd"))(t)
 	return baseline{len(entries), runtime.NumGoroutine(), live.Conns()}
 }
 
@@ -108,13 +100,8 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	if err != nil {
 		t.Fatal(err)
 	}
-	rc, err := ls.(*net.TCPListener).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := rc.Control(func(fd uintptr) { shrink(int(fd)) }); err != nil {
-		t.Fatal(err)
-	}
+	rc := tlstest.Value(ls.(*net.TCPListener).SyscallConn())(t)
+	tlstest.Must(t, rc.Control(func(fd uintptr) { shrink(int(fd)) }))
 	w.addr = ls.Addr().(*net.TCPAddr)
 	go func() { w.served <- w.server.Serve(ls) }()
 	for w.listener == 0 {
@@ -155,10 +142,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 
 func mustStart(t testing.TB, x contexts, change func(*reactor.Server)) *world {
 	t.Helper()
-	w, err := start(t, x, change)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := tlstest.Value(start(t, x, change))(t)
 	return w
 }
 
@@ -173,10 +157,7 @@ func (w *world) stop(t testing.TB, served, ran error) {
 	if err := receive(t, w.ran, "Run to return"); !is(err, ran) {
 		t.Errorf("Run returned %v, want %v", err, ran)
 	}
-	w.lives.Range(func(_, v any) bool {
-		v.(*life).once(t)
-		return true
-	})
+	w.lives.Range(func(_, v any) bool { v.(*life).once(t); return true })
 	w.settle(t, w.base)
 }
 
@@ -218,20 +199,12 @@ func (w *world) begin(t testing.TB, talk bool) *life {
 // prepare makes the socket of a client, and connects it.
 func (w *world) prepare(t testing.TB, talk bool) (*life, int) {
 	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fd := tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	shrink(fd)
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	// The address must be known before the server can see the connection.
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	sa := tlstest.Value(unix.Getsockname(fd))(t)
 	l := &life{talk: talk, caught: make(chan struct{}, 1)}
 	for _, p := range []*side{&l.near, &l.far} {
 		p.opened, p.ended = make(chan struct{}), make(chan struct{})

@@ -85,10 +85,7 @@ func (h *caller) more(c *reactor.Conn) {
 // side is what messages call these clients.
 const side = "a loop's client"
 
-func (h *caller) OnOpen(c *reactor.Conn) {
-	h.s.lives.opens(c, side)
-	h.more(c)
-}
+func (h *caller) OnOpen(c *reactor.Conn) { h.s.lives.opens(c, side); h.more(c) }
 
 func (h *caller) OnData(c *reactor.Conn, p []byte) {
 	h.s.lives.hears(c, side, "OnData")

@@ -24,6 +24,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -41,7 +42,7 @@ type server struct {
 	now    *reactor.Server
 	x      *cssl.Context // its present one
 	addr   netip.AddrPort
-	served chan error
+	served <-chan error
 }
 
 // where is the address to connect to, with the generation that listens there.
@@ -107,8 +108,7 @@ func (v *server) start(cert cssl.Certificate) error {
 	if err != nil {
 		return err
 	}
-	served := make(chan error, 1)
-	go func() { served <- now.Serve(ls...) }()
+	served := tlstest.Later(func() error { return now.Serve(ls...) })
 	v.now, v.x, v.addr, v.served = now, x, ls[0].Addr().(*net.TCPAddr).AddrPort(), served
 	return nil
 }
@@ -209,22 +209,13 @@ type lively struct {
 }
 
 // OnOpen implements reactor.Handler.
-func (h lively) OnOpen(c *reactor.Conn) {
-	h.lives.opens(c, h.name)
-	h.Handler.OnOpen(c)
-}
+func (h lively) OnOpen(c *reactor.Conn) { h.lives.opens(c, h.name); h.Handler.OnOpen(c) }
 
 // OnDrain implements reactor.Handler.
-func (h lively) OnDrain(c *reactor.Conn) {
-	h.lives.hears(c, h.name, "OnDrain")
-	h.Handler.OnDrain(c)
-}
+func (h lively) OnDrain(c *reactor.Conn) { h.lives.hears(c, h.name, "OnDrain"); h.Handler.OnDrain(c) }
 
 // OnEOF implements reactor.Handler.
-func (h lively) OnEOF(c *reactor.Conn) {
-	h.lives.hears(c, h.name, "OnEOF")
-	h.Handler.OnEOF(c)
-}
+func (h lively) OnEOF(c *reactor.Conn) { h.lives.hears(c, h.name, "OnEOF"); h.Handler.OnEOF(c) }
 
 // OnClose implements reactor.Handler.
 func (h lively) OnClose(c *reactor.Conn, err error) {

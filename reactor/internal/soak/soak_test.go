@@ -11,6 +11,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/figures"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor/internal/faults"
 )
 
@@ -39,10 +40,7 @@ func planned(t *testing.T) (p plan, long bool) {
 	if text == "" {
 		return plan{total: 4 * time.Second, load: 500 * time.Millisecond, reload: 100 * time.Millisecond}, false
 	}
-	total, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("SOAK: %v", err)
-	}
+	total := tlstest.Value(time.ParseDuration(text))(t)
 	return plan{total: total, load: min(15*time.Second, total/12), reload: time.Second}, true
 }
 
@@ -118,10 +116,7 @@ func (s *soak) load(p plan) {
 	time.Sleep(p.load * scale)
 	close(stop)
 	done := make(chan struct{})
-	go func() {
-		wg.Wait()
-		close(done)
-	}()
+	go func() { wg.Wait(); close(done) }()
 	select {
 	case <-done:
 	case <-time.After(2 * hang):

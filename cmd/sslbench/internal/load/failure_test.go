@@ -15,6 +15,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -27,11 +28,7 @@ func refusing(t testing.TB) string {
 
 // answers reads what the client says first, answers text, and ends.
 func answers(text string) func(net.Conn) {
-	return func(c net.Conn) {
-		buf := make([]byte, 4096)
-		c.Read(buf)
-		io.WriteString(c, text)
-	}
+	return func(c net.Conn) { buf := make([]byte, 4096); c.Read(buf); io.WriteString(c, text) }
 }
 
 func silent(c net.Conn) { io.Copy(io.Discard, c) }
@@ -47,10 +44,7 @@ func reset(c net.Conn) {
 
 // echoThen echoes n bytes and then does f.
 func echoThen(n int64, f func(c *tls.Conn)) func(c *tls.Conn) {
-	return func(c *tls.Conn) {
-		io.CopyN(c, c, n)
-		f(c)
-	}
+	return func(c *tls.Conn) { io.CopyN(c, c, n); f(c) }
 }
 
 // finish opens and runs a Load, and answers what failed, in either.
@@ -199,10 +193,7 @@ func (m *muted) Write(p []byte) (int, error) {
 
 // TestRefusedByReset: a client that is refused by a mere reset, in TLS 1.3 after its own handshake is done, has made no handshake.
 func TestRefusedByReset(t *testing.T) {
-	cert, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	for _, version := range versions {
 		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: uint16(version)}
 		target := serveRaw(t, func(c net.Conn) {
@@ -362,8 +353,7 @@ func TestGivesUp(t *testing.T) {
 	defer x.Close()
 	ln := listen(t)
 	srv := &reactor.Server{Handler: echo, Context: x, Loops: 1}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	served := tlstest.Later(func() error { return srv.Serve(ln) })
 	l := mustNew(t, config(ln.Addr().String(), Request))
 	mustOpen(t, l, 8)
 	go func() {

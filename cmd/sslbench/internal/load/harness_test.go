@@ -16,6 +16,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -54,28 +55,17 @@ func serve(t testing.TB, h reactor.Handler, change func(*cssl.Config)) string {
 	if change != nil {
 		change(&cfg)
 	}
-	x, err := cssl.NewServerContext(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cfg))(t)
 	l := listen(t)
 	srv := &reactor.Server{Handler: h, Context: x, Loops: 1, Logger: slog.New(slog.DiscardHandler)}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	t.Cleanup(func() {
-		srv.Close()
-		<-served
-		x.Close()
-	})
+	served := tlstest.Later(func() error { return srv.Serve(l) })
+	t.Cleanup(func() { srv.Close(); <-served; x.Close() })
 	return l.Addr().String()
 }
 
 func listen(t testing.TB) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	return l
 }
 
@@ -119,10 +109,7 @@ func serveRaw(t testing.TB, f func(c net.Conn)) string {
 // serveGo runs f for each connection of a server of Go's own TLS, after the handshake.
 func serveGo(t testing.TB, name string, change func(*tls.Config), f func(c *tls.Conn)) string {
 	t.Helper()
-	cert, err := tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key")))(t)
 	cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
 	if change != nil {
 		change(cfg)
@@ -153,20 +140,12 @@ func config(target string, k Kind) Config {
 
 func mustNew(t testing.TB, cfg Config) *Load {
 	t.Helper()
-	l, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(New(cfg))(t)
 	t.Cleanup(l.Close)
 	return l
 }
 
-func mustOpen(t testing.TB, l *Load, n int) {
-	t.Helper()
-	if err := l.Open(t.Context(), n); err != nil {
-		t.Fatal(err)
-	}
-}
+func mustOpen(t testing.TB, l *Load, n int) { t.Helper(); tlstest.Must(t, l.Open(t.Context(), n)) }
 
 // mustRun wants a Run without failures. A machine that is too slow for the rate is none of the Load's.
 func mustRun(t testing.TB, l *Load, d time.Duration) Result {
@@ -187,10 +166,7 @@ func mustRun(t testing.TB, l *Load, d time.Duration) Result {
 
 func openFiles(t testing.TB) int {
 	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
+	list := tlstest.Value(os.ReadDir("/proc/self/fd"))(t)
 	return len(list)
 }
 

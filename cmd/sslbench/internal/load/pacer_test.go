@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -61,10 +62,7 @@ func TestTooSlow(t *testing.T) {
 	cfg.Rate, cfg.Size = 2000, 100
 	l := mustNew(t, cfg)
 	mustOpen(t, l, 4)
-	r, err := l.Run(t.Context(), 500*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := tlstest.Value(l.Run(t.Context(), 500*time.Millisecond))(t)
 	wantOnly(t, r, TooSlow, "2000 messages a second")
 	// At most 4 connections × 50 answers come in time.
 	if n := r.Failures[TooSlow]; n < 700 || r.Units != 1000 {
@@ -78,10 +76,7 @@ func TestTooSlow(t *testing.T) {
 	cfg.Timeout, cfg.Rate = 2*time.Second, 10_000
 	l = mustNew(t, cfg)
 	mustOpen(t, l, 4)
-	r, err = l.Run(t.Context(), 500*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r = tlstest.Value(l.Run(t.Context(), 500*time.Millisecond))(t)
 	if n := r.Failures[TooSlow]; n < 4700 || r.Units >= 5000 || r.Units+n+r.Failures[TimedOut] < 5000 {
 		t.Errorf("%d answered, %v", r.Units, r.Failures)
 	}
@@ -110,10 +105,7 @@ func TestRateOverFailures(t *testing.T) {
 	cfg.Rate, cfg.Size = 400, 100
 	l := mustNew(t, cfg)
 	mustOpen(t, l, 4)
-	r, err := l.Run(t.Context(), 500*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := tlstest.Value(l.Run(t.Context(), 500*time.Millisecond))(t)
 	if n := r.Units + r.Failures[Closed] + r.Failures[TooSlow]; r.Units == 0 || r.Failures[Closed] == 0 || n < 200 {
 		t.Errorf("%d answered, %v: less than 200 in all", r.Units, r.Failures)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,9 +55,7 @@ func launch(t testing.TB, cmd *exec.Cmd) *process {
 			<-p.ended
 		}
 	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, <-started)
 	go func() {
 		s := bufio.NewScanner(out)
 		s.Buffer(nil, 1<<20)
@@ -124,14 +123,8 @@ func sslecho(t *testing.T, args ...string) *process {
 // child starts this test binary as what says; settings is for it to read.
 func child(t testing.TB, what string, settings any) *process {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := json.Marshal(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := tlstest.Value(os.Executable())(t)
+	b := tlstest.Value(json.Marshal(settings))(t)
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), childEnv+"="+what, settingsEnv+"="+string(b))
 	return launch(t, cmd)
@@ -251,10 +244,7 @@ func (p *process) rss() (now, peak int64) {
 }
 
 // resident is how much memory is resident now.
-func (p *process) resident() int64 {
-	n, _ := p.rss()
-	return n
-}
+func (p *process) resident() int64 { n, _ := p.rss(); return n }
 
 // files is how many it has open.
 func (p *process) files() int {
