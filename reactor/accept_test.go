@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -50,16 +48,7 @@ func TestMaxHandshakes(t *testing.T) {
 		silent = append(silent, rawDial(t, addr))
 	}
 	tlstest.Until(t, "three handshakes", func() bool { return s.Stats().Handshaking == 3 })
-	done := make(chan error, 1)
-	cfg := goConfig(t)
-	go func() {
-		c, err := (&tlsDialer{cfg}).dial(addr)
-		if err == nil {
-			defer c.Close()
-			_, err = io.WriteString(c, "x")
-		}
-		done <- err
-	}()
+	done := dialLater(t, addr)
 	assertQuiet(t, s.Stats)
 	if st := s.Stats(); st.Accepted != 3 || len(st.Refusals) != 0 {
 		t.Fatalf("%d accepted, refusals %v", st.Accepted, st.Refusals)
@@ -73,17 +62,15 @@ func TestMaxHandshakes(t *testing.T) {
 func TestAcceptBatch(t *testing.T) {
 	s := &Server{Handler: echo()}
 	addr := start(t, s)
-	held, release := make(chan struct{}), make(chan struct{})
-	s.loops[0].Do(func() { close(held); <-release })
-	<-held
+	l := s.loops[0]
+	release := hold(l)
 	const burst = acceptBatch*2 + 10
 	for range burst {
 		rawDial(t, addr)
 	}
 	// The listener is asked by hand, with what a turn would do in between left out.
 	counts := make(chan uint64, 4)
-	s.loops[0].Do(func() {
-		l := s.loops[0]
+	l.Do(func() {
 		for i := range l.slots {
 			if ln := l.slots[i].listener; ln != nil {
 				for range 3 {
@@ -94,7 +81,7 @@ func TestAcceptBatch(t *testing.T) {
 			}
 		}
 	})
-	close(release)
+	release()
 	// The turn that was held may itself have taken a batch before the tasks.
 	total := uint64(0)
 	for range 3 {
@@ -121,20 +108,11 @@ func TestFairness(t *testing.T) {
 	}}, Session: session.Config{TurnBytes: 32 << 10}}
 	addr := start(t, s)
 	greedy := goDial(t, addr)
-	stop := make(chan struct{})
-	defer close(stop)
 	for range 2 {
 		go func() {
 			p := make([]byte, 16<<10)
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, err := greedy.Write(p); err != nil {
-					return
-				}
+			for err := error(nil); err == nil; { // until the end of the test closes it
+				_, err = greedy.Write(p)
 			}
 		}()
 	}
@@ -197,12 +175,11 @@ func TestOutOfDescriptors(t *testing.T) {
 	results := make(chan net.Conn, burst)
 	for range burst {
 		go func() {
-			c, err := (&tlsDialer{cfg}).dial(addr)
-			if err != nil {
+			if c, err := tryDial(addr, cfg); err == nil {
+				results <- c
+			} else {
 				results <- nil
-				return
 			}
-			results <- c
 		}()
 	}
 	refused := 0
@@ -217,9 +194,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Fatalf("%d connections were taken and %d told that there is no room; room is for %d", len(conns), refused, room)
 	}
 	for _, c := range conns {
-		if err := roundTripErr(c); err != nil {
-			t.Error(err)
-		}
+		roundTrip(t, c, "hello")
 	}
 	assertQuiet(t, stats)
 	st := stats()
@@ -239,8 +214,8 @@ func TestOutOfDescriptors(t *testing.T) {
 		c.Close()
 	}
 	tlstest.Until(t, "room", func() bool { return stats().Conns == 0 })
-	c := tlstest.Value((&tlsDialer{cfg}).dial(addr))(t)
-	tlstest.Must(t, roundTripErr(c))
+	c := goDial(t, addr)
+	roundTrip(t, c, "hello")
 	c.Close()
 	in.Close()
 	tlstest.Must(t, cmd.Wait())
@@ -272,18 +247,10 @@ func TestListenerShutDown(t *testing.T) {
 	}
 }
 
-func roundTripErr(c net.Conn) error {
-	if _, err := io.WriteString(c, "hello"); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(c, make([]byte, 5))
-	return err
-}
-
 // starvingServer serves with room for a few descriptors, and prints its counters
 // for each line that it reads.
 func starvingServer(t *testing.T) {
-	s := &Server{Handler: echo(), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	s := &Server{Handler: echo(), Logger: textLogger(os.Stderr)}
 	complete(t, s)
 	ls := tlstest.Value(s.Listen())(t)
 	raw := tlstest.Value(ls[0].(*net.TCPListener).SyscallConn())(t)
@@ -300,8 +267,7 @@ func starvingServer(t *testing.T) {
 	fmt.Println(ls[0].Addr())
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		if strings.TrimSpace(lines.Text()) == "stats" {
-			b := tlstest.Value(json.Marshal(s.Stats()))(t)
-			fmt.Println(string(b))
+			fmt.Println(string(tlstest.Value(json.Marshal(s.Stats()))(t)))
 		}
 	}
 }

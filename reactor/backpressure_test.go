@@ -1,7 +1,6 @@
 package reactor
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"syscall"
@@ -50,19 +49,19 @@ func TestStreamBothWays(t *testing.T) {
 		t.Run(v.String(), func(t *testing.T) {
 			done := make(chan error, 2)
 			side := func() *hooks {
-				var in, out stream
+				var in, out tlstest.Stream
 				return &hooks{
-					open: func(c *Conn) { c.Write(out.next(size)) },
+					open: func(c *Conn) { c.Write(out.Next(size)) },
 					data: func(c *Conn, p []byte) {
-						if in.check(p); in.n >= size {
+						if in.Check(p); in.N >= size {
 							c.Close()
 						}
 					},
 					closed: func(_ *Conn, err error) {
-						if in.n != size {
+						if in.N != size {
 							err = errors.Join(err, io.ErrShortBuffer)
 						}
-						done <- errors.Join(err, in.bad)
+						done <- errors.Join(err, in.Bad)
 					},
 				}
 			}
@@ -108,22 +107,20 @@ func TestLargeChainSmallBuffers(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	const high, turn, size = 32 << 10, 16 << 10, 256 << 10
 	most := 0 // the loop's goroutine alone
-	ended := make(chan error, 1)
 	drains := 0
-	h := &hooks{
-		data:   func(c *Conn, p []byte) { c.Write(p); most = max(most, c.Queued()) },
-		drain:  func(*Conn) { drains++ },
-		closed: func(_ *Conn, err error) { ended <- err },
-	}
+	h, ended := ends(&hooks{
+		data:  func(c *Conn, p []byte) { c.Write(p); most = max(most, c.Queued()) },
+		drain: func(*Conn) { drains++ },
+	})
 	s := &Server{Handler: h, Session: session.Config{HighWater: high, TurnBytes: turn}}
 	ln := smallListener(t, smallest)
 	serveOn(t, s, ln)
 	client := goDial(t, ln.Addr())
 	go func() {
-		var out stream
-		for out.n < size {
-			if _, err := client.Write(out.next(16 << 10)); err != nil {
-				t.Errorf("write after %d bytes: %v", out.n, err)
+		var out tlstest.Stream
+		for out.N < size {
+			if _, err := client.Write(out.Next(16 << 10)); err != nil {
+				t.Errorf("write after %d bytes: %v", out.N, err)
 				return
 			}
 		}
@@ -131,25 +128,23 @@ func TestSlowReader(t *testing.T) {
 	}()
 	// First it reads nothing at all, until everything is full and all is at rest.
 	tlstest.Until(t, "the queue to fill", func() bool {
-		read := make(chan int, 1)
-		s.loops[0].Do(func() { read <- most })
-		return <-read >= high
+		return onLoopOf(t, s.loops[0], func() int { return most }) >= high
 	})
 	assertQuiet(t, s.Stats)
 	// Then in small pieces.
-	var in stream
+	var in tlstest.Stream
 	buf := make([]byte, 3333)
 	for {
 		n, err := client.Read(buf)
-		in.check(buf[:n])
+		in.Check(buf[:n])
 		if err == io.EOF {
 			break
 		}
 		tlstest.Must(t, err)
 	}
-	tlstest.Must(t, in.bad)
-	if in.n != size {
-		t.Fatalf("%d bytes came back, want %d", in.n, size)
+	tlstest.Must(t, in.Bad)
+	if in.N != size {
+		t.Fatalf("%d bytes came back, want %d", in.N, size)
 	}
 	client.Close()
 	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
@@ -183,8 +178,8 @@ func TestNonReader(t *testing.T) {
 
 // TestQuietStates (P02, P20): a connection that is idle, paused, blocked or half closed makes no turns.
 func TestQuietStates(t *testing.T) {
-	conns := make(chan *Conn, 10)
-	s := &Server{Handler: &hooks{open: func(c *Conn) { conns <- c }}, Session: session.Config{HalfClose: true}}
+	h, conns := opens(&hooks{})
+	s := &Server{Handler: h, Session: session.Config{HalfClose: true}}
 	addr := start(t, s)
 	for _, name := range []string{"idle", "paused with input", "blocked", "half closed by peer", "half closed by us", "paused and back"} {
 		client := goDial(t, addr)
@@ -212,22 +207,17 @@ func TestQuietStates(t *testing.T) {
 func TestHangUpWhilePaused(t *testing.T) {
 	for _, how := range []string{"close_notify and FIN", "bare FIN", "reset", "FIN on both sides"} {
 		t.Run(how, func(t *testing.T) {
-			var in stream
-			var got bytes.Buffer
-			ended := make(chan error, 1)
-			h := &hooks{
-				data:   func(c *Conn, p []byte) { in.check(p); got.Write(p) },
-				closed: func(_ *Conn, err error) { ended <- err },
-			}
+			var in tlstest.Stream
+			h, ended := ends(&hooks{data: func(_ *Conn, p []byte) { in.Check(p) }})
 			s := &Server{}
 			c, client := serverConn(t, s, h)
 			c.Pause()
 			if how == "FIN on both sides" {
 				c.CloseWrite()
 			}
-			var out stream
+			var out tlstest.Stream
 			const size = 40 << 10
-			tlstest.Value(client.Write(out.next(size)))(t)
+			tlstest.Value(client.Write(out.Next(size)))(t)
 			// The bytes must have crossed before the reset, which overtakes nothing on loopback.
 			switch how {
 			case "close_notify and FIN":
@@ -245,21 +235,12 @@ func TestHangUpWhilePaused(t *testing.T) {
 			default:
 			}
 			c.Resume()
-			err := tlstest.Receive(t, ended, "OnClose")
-			switch how {
-			case "close_notify and FIN":
-				tlstest.Must(t, err)
-			case "reset":
-				if !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("OnClose got %v", err)
-				}
-			default:
-				if !errors.Is(err, io.ErrUnexpectedEOF) {
-					t.Errorf("OnClose got %v", err)
-				}
+			want := map[string]error{"reset": syscall.ECONNRESET, "bare FIN": io.ErrUnexpectedEOF, "FIN on both sides": io.ErrUnexpectedEOF}[how]
+			if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, want) {
+				t.Errorf("OnClose got %v", err)
 			}
-			if in.bad != nil || in.n != size {
-				t.Errorf("%d of %d bytes before the end, %v", in.n, size, in.bad)
+			if in.Bad != nil || in.N != size {
+				t.Errorf("%d of %d bytes before the end, %v", in.N, size, in.Bad)
 			}
 			tlstest.Until(t, "it to be gone", func() bool { return s.Conns() == 0 })
 			assertQuiet(t, s.Stats)
@@ -271,9 +252,9 @@ func TestHangUpWhilePaused(t *testing.T) {
 // connection, and no signal ends the process.
 func TestResetWhileBlocked(t *testing.T) {
 	for _, paused := range []bool{false, true} {
-		ended := make(chan error, 1)
+		h, ended := ends(&hooks{})
 		s := &Server{}
-		c, client := serverConn(t, s, &hooks{closed: func(_ *Conn, err error) { ended <- err }})
+		c, client := serverConn(t, s, h)
 		if paused {
 			c.Pause()
 		}
@@ -293,24 +274,20 @@ func TestResetWhileBlocked(t *testing.T) {
 // delivered, and its answer goes out.
 func TestLastBytesBeforeFIN(t *testing.T) {
 	const size = 300 << 10
-	var in stream
-	ended := make(chan error, 1)
-	s := &Server{Handler: &hooks{
-		data:   func(c *Conn, p []byte) { in.check(p); c.Write(p) },
-		closed: func(_ *Conn, err error) { ended <- err },
-	}}
+	var in tlstest.Stream
+	h, ended := ends(&hooks{data: func(c *Conn, p []byte) { in.Check(p); c.Write(p) }})
+	s := &Server{Handler: h}
 	client := goDial(t, start(t, s))
-	release := make(chan struct{})
-	s.loops[0].Do(func() { <-release }) // so that the loop looks late, when much or all is there
-	var out stream
-	tlstest.Value(client.Write(out.next(size)))(t)
+	release := hold(s.loops[0]) // so that the loop looks late, when much or all is there
+	var out tlstest.Stream
+	tlstest.Value(client.Write(out.Next(size)))(t)
 	client.CloseWrite()
-	close(release)
+	release()
 	tlstest.Must(t, checkAll(client, size))
 	client.Close()
 	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
-	if in.n != size || in.bad != nil {
-		t.Errorf("%d of %d bytes, %v", in.n, size, in.bad)
+	if in.N != size || in.Bad != nil {
+		t.Errorf("%d of %d bytes, %v", in.N, size, in.Bad)
 	}
 }
 
@@ -318,16 +295,8 @@ func TestLastBytesBeforeFIN(t *testing.T) {
 // goes on sending; the peer still gets the whole answer, since no reset destroys it.
 func TestReplyNotReset(t *testing.T) {
 	const size = 1 << 20
-	ended := make(chan error, 1)
-	s := &Server{Handler: &hooks{
-		data: func(c *Conn, p []byte) {
-			var out stream
-			c.Write(out.next(size))
-			c.Close()
-		},
-		closed: func(_ *Conn, err error) { ended <- err },
-	}}
-	client := goDial(t, start(t, s))
+	h, ended := ends(&hooks{data: func(c *Conn, p []byte) { c.Write(new(tlstest.Stream).Next(size)); c.Close() }})
+	client := goDial(t, start(t, &Server{Handler: h}))
 	tlstest.Value(client.Write(make([]byte, 200<<10)))(t)
 	tlstest.Must(t, checkAll(client, size))
 	client.Close()
@@ -336,17 +305,11 @@ func TestReplyNotReset(t *testing.T) {
 
 // TestLingerEnds (P11): a peer that keeps sending after our close does not keep it open for ever.
 func TestLingerEnds(t *testing.T) {
-	ended := make(chan error, 1)
-	s := &Server{Limits: Limits{CloseTimeout: time.Hour}, Handler: &hooks{
-		data:   func(c *Conn, p []byte) { c.Close() },
-		closed: func(_ *Conn, err error) { ended <- err },
-	}}
-	client := goDial(t, start(t, s))
+	h, ended := ends(&hooks{data: func(c *Conn, p []byte) { c.Close() }})
+	client := goDial(t, start(t, &Server{Limits: Limits{CloseTimeout: time.Hour}, Handler: h}))
 	go func() {
-		for {
-			if _, err := client.Write(make([]byte, 16<<10)); err != nil {
-				return
-			}
+		for err := error(nil); err == nil; {
+			_, err = client.Write(make([]byte, 16<<10))
 		}
 	}()
 	if err := tlstest.Receive(t, ended, "OnClose"); err != session.ErrLinger {
@@ -356,15 +319,13 @@ func TestLingerEnds(t *testing.T) {
 
 // TestBuffersAreSmall guards the tests above: the kernel did take the sizes.
 func TestBuffersAreSmall(t *testing.T) {
-	fds := make(chan int, 1)
-	s := &Server{Handler: &hooks{open: func(c *Conn) { fds <- c.fd }}}
+	h, opened := opens(&hooks{})
 	ln := smallListener(t, smallest)
-	serveOn(t, s, ln)
+	serveOn(t, &Server{Handler: h}, ln)
 	goDial(t, ln.Addr())
-	fd := tlstest.Receive(t, fds, "OnOpen")
+	fd := tlstest.Receive(t, opened, "OnOpen").fd
 	for _, opt := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
-		n := tlstest.Value(unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt))(t)
-		if n > 10<<10 {
+		if n := tlstest.Value(unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt))(t); n > 10<<10 {
 			t.Errorf("option %d is %d bytes", opt, n)
 		}
 	}

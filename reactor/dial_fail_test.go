@@ -36,8 +36,7 @@ func refusingAddr(t *testing.T) string {
 
 func localAddr(t *testing.T, fd int) string {
 	t.Helper()
-	sa := tlstest.Value(unix.Getsockname(fd))(t)
-	return addrPort(sa).String()
+	return addrPort(tlstest.Value(unix.Getsockname(fd))(t)).String()
 }
 
 // fullListener is a port whose backlog is full, so that the kernel drops who tries to connect.
@@ -88,6 +87,9 @@ func stages(t *testing.T) map[string]func(d *Dialer, l *Loop) (address, op strin
 	}
 }
 
+// ofHandshake returns how often OnClose comes for a Dial that ends in op.
+func ofHandshake(op string) int64 { return map[string]int64{"handshake": 1}[op] }
+
 // TestDialCancel: the end of the context ends a Dial at each stage.
 func TestDialCancel(t *testing.T) {
 	for name, stage := range stages(t) {
@@ -102,13 +104,9 @@ func TestDialCancel(t *testing.T) {
 				t.Errorf("Dial answered %v", err)
 			}
 			wantOp(t, err, op)
-			if op == "handshake" {
-				h.heard(t, 0, 1)
-				if err := <-h.ends; err != context.Canceled {
-					t.Errorf("OnClose got %v", err)
-				}
-			} else {
-				h.heard(t, 0, 0)
+			h.heard(t, 0, ofHandshake(op))
+			if op == "handshake" && <-h.ends != context.Canceled {
+				t.Error("OnClose got another error")
 			}
 			check()
 		})
@@ -223,11 +221,7 @@ func TestDialPeerFails(t *testing.T) {
 				t.Errorf("Dial answered %v, want %v %s", err, tc.is, tc.text)
 			}
 			wantOp(t, err, tc.op)
-			if tc.op == "dial" {
-				h.heard(t, 0, 0)
-			} else {
-				h.heard(t, 0, 1)
-			}
+			h.heard(t, 0, ofHandshake(tc.op))
 		})
 	}
 }
@@ -268,11 +262,9 @@ func TestDialLoopBusy(t *testing.T) {
 	busy := startLoop(t, LoopConfig{})
 	idle := tlstest.Value(NewLoop(LoopConfig{}))(t)
 	for _, l := range []*Loop{busy, idle} {
-		release := make(chan struct{})
+		release := func() {}
 		if l == busy {
-			held := make(chan struct{})
-			l.Do(func() { close(held); <-release })
-			<-held
+			release = hold(l)
 		}
 		check := assertNoLeak(t)
 		alive := live.Conns()
@@ -285,11 +277,9 @@ func TestDialLoopBusy(t *testing.T) {
 			t.Errorf("Dial answered %v", err)
 		}
 		check()
-		close(release)
+		release()
 	}
-	done := make(chan struct{})
-	busy.Do(func() { close(done) })
-	tlstest.Receive(t, done, "the loop's next turn")
+	turn(t, busy)
 	idle.Stop()
 	tlstest.Must(t, idle.Run())
 	h.heard(t, 0, 0)

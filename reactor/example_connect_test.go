@@ -19,7 +19,10 @@ type caller struct {
 
 func (h *caller) OnOpen(c *reactor.Conn) { c.Write([]byte("?")) }
 
-func (h *caller) OnData(c *reactor.Conn, p []byte) { h.answers++; c.Close() }
+func (h *caller) OnData(c *reactor.Conn, p []byte) {
+	h.answers++
+	c.Close()
+}
 
 // OnClose comes for each, also for one that could not connect or whose handshake failed.
 func (h *caller) OnClose(c *reactor.Conn, err error) {

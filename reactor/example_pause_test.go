@@ -24,7 +24,10 @@ type upload struct {
 func (u *upload) OnData(c *reactor.Conn, p []byte) {
 	c.Pause()
 	piece := bytes.Clone(p) // p is the loop's
-	go func() { u.store.Write(piece); c.Resume() }()
+	go func() {
+		u.store.Write(piece)
+		c.Resume()
+	}()
 }
 
 // OnClose does not come before the last Resume if the client ends cleanly: its end is read behind all else.

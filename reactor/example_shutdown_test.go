@@ -10,7 +10,6 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
-	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -37,7 +36,8 @@ func ExampleServer_Shutdown() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	served := tlstest.Later(func() error { return server.Serve(listeners...) })
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listeners...) }()
 
 	client, err := tls.Dial("tcp", listeners[0].Addr().String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {

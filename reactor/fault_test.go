@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/tlstest"
@@ -95,53 +97,24 @@ func clientHello(t *testing.T) []byte {
 
 // TestAlertSides: each side learns whose alert ended the handshake, and which.
 func TestAlertSides(t *testing.T) {
-	type end = chan error
-	server, client := make(end, 1), make(end, 1)
-	s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { server <- err }}, Context: serverContext(t, "expired", nil)}
-	addr := start(t, s)
+	hs, server := ends(&hooks{})
+	hc, client := ends(&hooks{})
+	addr := start(t, &Server{Handler: hs, Context: serverContext(t, "expired", nil)})
 	l := startLoop(t, LoopConfig{})
-	dial(t, l, clientContext(t, nil), addr, &hooks{closed: func(_ *Conn, err error) { client <- err }})
-	const expired = tlsio.AlertCertificateExpired
+	dial(t, l, clientContext(t, nil), addr, hc)
 	for _, side := range []struct {
-		ch   end
+		ch   chan error
 		want tlsio.AlertSide
 	}{{server, tlsio.AlertReceived}, {client, tlsio.AlertSent}} {
 		err := tlstest.Receive(t, side.ch, "OnClose")
 		var e *tlsio.Error
-		if !errors.As(err, &e) || e.AlertSide != side.want || !errors.Is(err, expired) {
+		if !errors.As(err, &e) || e.AlertSide != side.want || !errors.Is(err, tlsio.AlertCertificateExpired) {
 			t.Errorf("OnClose got %v", err)
 		}
 	}
 	tlstest.Until(t, "the counts", func() bool { return len(l.Stats().HandshakeFailures) == 1 })
 	if n := l.Stats().HandshakeFailures["certificate verify failed"]; n != 1 {
 		t.Errorf("the client's failures: %v", l.Stats().HandshakeFailures)
-	}
-}
-
-// TestConnectRefused: a client for a port where nobody listens hears it in OnClose; one that
-// succeeds knows both addresses.
-func TestConnectRefused(t *testing.T) {
-	l := startLoop(t, LoopConfig{})
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	tlstest.Must(t, err)
-	addr := gone.Addr()
-	gone.Close()
-	fd, err := tryConnect(addr, 0)
-	if err == nil { // it may be refused at once
-		ended := make(chan error, 1)
-		tlstest.Must(t, l.Attach(fd, clientContext(t, nil), csslLocalhost, &hooks{closed: func(_ *Conn, err error) { ended <- err }}, nil))
-		if err := tlstest.Receive(t, ended, "OnClose"); err == nil {
-			t.Error("OnClose got no error")
-		}
-	}
-	s := &Server{Handler: echo()}
-	addr = start(t, s)
-	c := dialOpen(t, l, clientContext(t, nil), addr, &hooks{})
-	if got := c.RemoteAddr(); got.String() != addr.String() || got.Network() != "tcp" {
-		t.Errorf("RemoteAddr is %v (%s), want %v", got, got.Network(), addr)
-	}
-	if got := c.LocalAddr(); got.Network() != "tcp" {
-		t.Errorf("LocalAddr is %v (%s)", got, got.Network())
 	}
 }
 
@@ -153,23 +126,17 @@ func TestAttachAfterStop(t *testing.T) {
 	s := &Server{Handler: echo()}
 	addr := start(t, s)
 	x := clientContext(t, nil)
-	ended := make(chan error, 1)
-	c := dialOpen(t, l, x, addr, &hooks{closed: func(_ *Conn, err error) { ended <- err }})
+	h, ended := ends(&hooks{})
+	c := dialOpen(t, l, x, addr, h)
 	// One goroutine writes all the while. Its wake-up must not hit a number that is used anew.
-	stop := make(chan struct{})
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				c.Write([]byte("x"))
-				l.Do(func() {})
-			}
+	var stop atomic.Bool
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for !stop.Load() {
+			c.Write([]byte("x"))
+			l.Do(func() {})
 		}
-	}()
+	})
 	l.Stop()
 	tlstest.Must(t, tlstest.Receive(t, done, "Run"))
 	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, ErrLoopClosed) {
@@ -186,8 +153,8 @@ func TestAttachAfterStop(t *testing.T) {
 	if l.Do(func() {}) {
 		t.Error("Do after Stop answered true")
 	}
-	close(stop)
-	<-stopped
+	stop.Store(true)
+	writer.Wait()
 	if fd := l.poller.FD(); fd >= 0 {
 		t.Errorf("the poller still knows descriptor %d, which it has closed", fd)
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
-	"golang.org/x/sys/unix"
 )
 
 // gate is an Admit and a Release that count.
@@ -141,7 +140,7 @@ func TestHeader(t *testing.T) {
 		raw := rawDial(t, addr)
 		for i, p := range pieces {
 			if i > 0 {
-				tlstest.Until(t, "a piece to be read", func() bool { return unread(t, s) == 0 })
+				tlstest.Until(t, "a piece to be read", func() bool { return onLoopOf(t, s.loops[0], func() bool { n, _ := unread(s.loops[0]); return n == 0 }) })
 			}
 			tlstest.Value(io.WriteString(raw, p))(t)
 		}
@@ -153,27 +152,6 @@ func TestHeader(t *testing.T) {
 		c.Close()
 		tlstest.Until(t, "the end", func() bool { return g.state() == "map[]" })
 	}
-}
-
-// unread is how many bytes lie in the sockets of s.
-func unread(t *testing.T, s *Server) int {
-	t.Helper()
-	sum := make(chan int, 1)
-	l := s.loops[0]
-	l.Do(func() {
-		n := 0
-		for _, slot := range l.slots {
-			if slot.conn != nil {
-				k, err := unix.IoctlGetInt(slot.conn.fd, unix.TIOCINQ)
-				if err != nil {
-					t.Error(err)
-				}
-				n += k
-			}
-		}
-		sum <- n
-	})
-	return tlstest.Receive(t, sum, "the loop")
 }
 
 // TestHeaderTogether: header and hello come in one segment; TLS gets what is its own.
@@ -212,12 +190,11 @@ func TestBadHeader(t *testing.T) {
 		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header", "header"}, // and then nothing
 		"":                               {io.ErrUnexpectedEOF, "closed without close_notify", "closed by peer"},
 	} {
-		ended := make(chan error, 1)
 		var g gate
 		if tt.is == errUnwelcome {
 			g.refuse(errUnwelcome)
 		}
-		h := &hooks{closed: func(_ *Conn, err error) { ended <- err }}
+		h, ended := ends(&hooks{})
 		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 		raw := rawDial(t, start(t, s))
 		go func() { io.WriteString(raw, send); raw.(*net.TCPConn).CloseWrite() }()
@@ -237,35 +214,22 @@ func TestBadHeader(t *testing.T) {
 
 var errUnwelcome = errors.New("unwelcome")
 
-// TestHeaderTimeout: who sends no header is cut off like who sends no hello.
-func TestHeaderTimeout(t *testing.T) {
-	ended := make(chan error, 1)
-	s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { ended <- err }}, Header: lineHeader, Limits: Limits{HandshakeTimeout: 100 * time.Millisecond}}
-	rawDial(t, start(t, s))
-	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, ErrHandshakeTimeout) {
-		t.Error(err)
-	}
-}
-
 // flooder is a handler that queues n bytes at once.
-func flooder(n int, ended chan<- error) *hooks {
-	return &hooks{
-		open: func(c *Conn) {
-			for range n / (64 << 10) {
-				if _, err := c.Write(make([]byte, 64<<10)); err != nil {
-					c.Abort(err)
-					return
-				}
+func flooder(n int) (*hooks, chan error) {
+	return ends(&hooks{open: func(c *Conn) {
+		for range n / (64 << 10) {
+			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+				c.Abort(err)
+				return
 			}
-		},
-		closed: func(_ *Conn, err error) { ended <- err },
-	}
+		}
+	}})
 }
 
 // TestWriteTimeout: a peer that takes nothing is cut off; one that takes a little now and then is not.
 func TestWriteTimeout(t *testing.T) {
-	ended := make(chan error, 1)
-	s := &Server{Handler: flooder(12<<20, ended), Limits: Limits{WriteTimeout: 4 * tlstest.Hang}}
+	h, ended := flooder(12 << 20)
+	s := &Server{Handler: h, Limits: Limits{WriteTimeout: 4 * tlstest.Hang}}
 	ln := smallListener(t, 16<<10) // so that all but a little stays queued
 	serveOn(t, s, ln)
 	c, l := goDial(t, ln.Addr()), s.loops[0]
@@ -273,7 +237,7 @@ func TestWriteTimeout(t *testing.T) {
 		for before := s.Stats().Sessions.Sends; s.Stats().Sessions.Sends == before; {
 			tlstest.Value(io.ReadFull(c, make([]byte, 16<<10)))(t)
 		}
-		pass(l, 3*tlstest.Hang)
+		pass(t, l, 3*tlstest.Hang)
 	}
 	select {
 	case err := <-ended:
@@ -281,7 +245,7 @@ func TestWriteTimeout(t *testing.T) {
 	default:
 	}
 	// The socket may take a little more at first.
-	tlstest.Until(t, "the end", func() bool { pass(l, 5*tlstest.Hang); return len(ended) > 0 })
+	tlstest.Until(t, "the end", func() bool { pass(t, l, 5*tlstest.Hang); return len(ended) > 0 })
 	if err := <-ended; !errors.Is(err, ErrWriteTimeout) {
 		t.Error(err)
 	}
@@ -294,15 +258,15 @@ func TestWriteTimeoutOfIdle(t *testing.T) {
 	c := goDial(t, start(t, s))
 	for range 3 {
 		roundTrip(t, c, "hello")
-		pass(s.loops[0], 3*tlstest.Hang)
+		pass(t, s.loops[0], 3*tlstest.Hang)
 	}
 }
 
 // TestMaxQueued: what is queued is counted over all connections, the Write that would pass the limit is refused, and the count
 // goes back to nothing.
 func TestMaxQueued(t *testing.T) {
-	ended := make(chan error, 3)
-	s := &Server{Handler: flooder(6<<20, ended), Limits: Limits{MaxQueued: 14 << 20, CloseTimeout: 100 * time.Millisecond}, Loops: 2}
+	h, ended := flooder(6 << 20)
+	s := &Server{Handler: h, Limits: Limits{MaxQueued: 14 << 20, CloseTimeout: 100 * time.Millisecond}, Loops: 2}
 	s.Session.MaxQueue = 64 << 20
 	l := smallListener(t, 16<<10) // so that all but a little stays in the queues
 	serveOn(t, s, l)
@@ -314,9 +278,7 @@ func TestMaxQueued(t *testing.T) {
 		t.Error(err)
 	}
 	for _, c := range clients {
-		if _, err := io.CopyN(io.Discard, c, 6<<20); err != nil {
-			t.Error(err)
-		}
+		tlstest.Value(io.CopyN(io.Discard, c, 6<<20))(t)
 	}
 	tlstest.Until(t, "the queues to be empty", func() bool { return s.Stats().Queued == 0 })
 	goDial(t, addr) // there is room again
@@ -329,26 +291,22 @@ func TestMaxQueued(t *testing.T) {
 
 // TestSetLimits: a running server takes new limits.
 func TestSetLimits(t *testing.T) {
-	ended := make(chan error, 2)
-	h := echo()
-	h.closed = func(_ *Conn, err error) { ended <- err }
+	h, ended := ends(echo())
 	s := &Server{Handler: h, Limits: Limits{MaxConns: 1}}
 	addr := start(t, s)
 	first := goDial(t, addr)
-	if _, err := (&tlsDialer{goConfig(t)}).dial(addr); err == nil {
+	if _, err := tryDial(addr, goConfig(t)); err == nil {
 		t.Error("a second one gets in")
 	}
 	s.SetLimits(Limits{MaxConns: 2, IdleTimeout: 2 * tlstest.Hang})
 	roundTrip(t, goDial(t, addr), "hello")
-	tlstest.Until(t, "the idle one's end", func() bool { pass(s.loops[0], 3*tlstest.Hang); return len(ended) > 0 })
+	tlstest.Until(t, "the idle one's end", func() bool { pass(t, s.loops[0], 3*tlstest.Hang); return len(ended) > 0 })
 	if err := <-ended; !errors.Is(err, ErrIdleTimeout) {
 		t.Error(err)
 	}
 	s.SetLimits(Limits{})
 	roundTrip(t, first, "hello") // its deadline was set before there was one
-	timeout := make(chan time.Duration, 1)
-	s.loops[0].Do(func() { timeout <- s.loops[0].cfg.HandshakeTimeout })
-	if d := tlstest.Receive(t, timeout, "the loop"); d != 10*time.Second {
+	if d := onLoopOf(t, s.loops[0], func() time.Duration { return s.loops[0].cfg.HandshakeTimeout }); d != 10*time.Second {
 		t.Errorf("the default is %v", d)
 	}
 }
@@ -375,20 +333,15 @@ func TestSetMaxQueue(t *testing.T) {
 func TestPing(t *testing.T) {
 	s := &Server{Handler: echo(), Loops: 2}
 	start(t, s)
-	if err := s.Ping(context.Background()); err != nil {
-		t.Error(err)
-	}
-	stuck := make(chan struct{})
-	s.loops[1].Do(func() { <-stuck })
+	tlstest.Must(t, s.Ping(context.Background()))
+	release := hold(s.loops[1])
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	if err := s.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("with a loop that is stuck: %v", err)
 	}
-	close(stuck)
-	if err := s.Ping(context.Background()); err != nil {
-		t.Error(err)
-	}
+	release()
+	tlstest.Must(t, s.Ping(context.Background()))
 	s.Close()
 	if err := s.Ping(context.Background()); !errors.Is(err, ErrServerClosed) {
 		t.Errorf("after Close: %v", err)
@@ -432,21 +385,13 @@ func TestStopAccepting(t *testing.T) {
 	open, half := goDial(t, addr), rawDial(t, addr)
 	tlstest.Until(t, "both", func() bool { return s.Stats().Conns == 2 })
 	s.StopAccepting()
-	tlstest.Until(t, "the listener to go", func() bool {
-		c, err := net.DialTimeout(addr.Network(), addr.String(), tlstest.Hang)
-		if err == nil {
-			c.Close()
-		}
-		return err != nil
-	})
+	tlstest.Until(t, "the listener to go", func() bool { return refused(addr) })
 	roundTrip(t, open, "still here")
 	c := goOver(t, half)
 	roundTrip(t, c, "me too")
 	go func() { io.Copy(io.Discard, open); open.Close() }()
 	go func() { io.Copy(io.Discard, c); c.Close() }()
-	if err := s.Shutdown(context.Background()); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, s.Shutdown(context.Background()))
 }
 
 // TestFactsOfOneTurn: what a connection moved in its last turn counts too. Data and end of the peer come in one segment.

@@ -82,18 +82,13 @@ func TestListenAndServe(t *testing.T) {
 	s = &Server{Addr: "unix:" + path, Handler: echo()}
 	complete(t, s)
 	done := tlstest.Later(s.ListenAndServe)
-	tlstest.Until(t, "the server", func() bool {
-		c, err := net.Dial("unix", path)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
+	addr := &net.UnixAddr{Name: path, Net: "unix"}
+	tlstest.Until(t, "the server", func() bool { return !refused(addr) })
 	tlstest.Must(t, s.Close())
 	if err := tlstest.Receive(t, done, "ListenAndServe"); err != ErrServerClosed {
 		t.Fatalf("it returned %v", err)
 	}
-	if _, err := net.Dial("unix", path); err == nil {
+	if !refused(addr) {
 		t.Fatal("the socket is still there")
 	}
 }
@@ -140,15 +135,8 @@ func TestServeRefuses(t *testing.T) {
 func TestShutdownDelivers(t *testing.T) {
 	const size = 4 << 20
 	written := make(chan struct{}, 1)
-	ends := make(chan error, 2)
-	s := &Server{Handler: &hooks{
-		data: func(c *Conn, p []byte) {
-			var out stream
-			c.Write(out.next(size))
-			written <- struct{}{}
-		},
-		closed: func(_ *Conn, err error) { ends <- err },
-	}}
+	h, ends := ends(&hooks{data: func(c *Conn, p []byte) { c.Write(new(tlstest.Stream).Next(size)); written <- struct{}{} }})
+	s := &Server{Handler: h}
 	addr := start(t, s)
 	rawDial(t, addr)
 	tlstest.Until(t, "the silent peer", func() bool { return s.Stats().Handshaking == 1 })
@@ -193,13 +181,7 @@ func TestShutdownExpires(t *testing.T) {
 	tlstest.Receive(t, ready, "the request")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := tlstest.Later(func() error { return s.Shutdown(ctx) })
-	tlstest.Until(t, "the listener to close", func() bool {
-		c, err := net.Dial("tcp", addr.String())
-		if err == nil {
-			c.Close()
-		}
-		return err != nil
-	})
+	tlstest.Until(t, "the listener to close", func() bool { return refused(addr) })
 	cancel()
 	if err := tlstest.Receive(t, done, "Shutdown"); err != context.Canceled {
 		t.Fatalf("Shutdown returned %v", err)
@@ -235,13 +217,13 @@ func TestShutdownTwice(t *testing.T) {
 	c := goDial(t, addr)
 	roundTrip(t, c, "hello")
 	var wg sync.WaitGroup
+	errs := make(chan error, 4)
 	wg.Go(func() { io.Copy(io.Discard, c); c.Close() })
 	for range 4 {
-		wg.Go(func() {
-			if err := s.Shutdown(ctx); err != nil {
-				t.Error(err)
-			}
-		})
+		wg.Go(func() { errs <- s.Shutdown(ctx) })
+	}
+	for range 4 {
+		tlstest.Must(t, tlstest.Receive(t, errs, "Shutdown"))
 	}
 	wg.Wait()
 	tlstest.Must(t, s.Close())
@@ -267,35 +249,14 @@ func TestShutdownUnderLoad(t *testing.T) {
 			closed: func(c *Conn, err error) { alive.Add(-1) },
 		}}
 		addr := start(t, s)
-		var wg sync.WaitGroup
-		stop := make(chan struct{})
-		cfg := goConfig(t)
-		for range 4 {
-			wg.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					c, err := (&tlsDialer{cfg}).dial(addr)
-					if err != nil {
-						continue
-					}
-					io.WriteString(c, "x")
-					c.Read(make([]byte, 1))
-					c.Close()
-				}
-			})
-		}
+		end := dialOn(t, addr, 4, func(error) {})
 		tlstest.Until(t, "load", func() bool { return opened.Load() > 20 })
 		tlstest.Must(t, s.Shutdown(context.Background()))
 		if s.Conns() != 0 {
 			t.Fatalf("%d connections after Shutdown", s.Conns())
 		}
 		st := s.Stats()
-		close(stop)
-		wg.Wait()
+		end()
 		if after := s.Stats(); after.Accepted != st.Accepted || st.Conns != 0 || st.Handshaking != 0 {
 			t.Fatalf("after Shutdown %d and then %d were accepted; %d connections, %d handshaking", st.Accepted, after.Accepted, st.Conns, st.Handshaking)
 		}
@@ -353,34 +314,12 @@ func TestSetContext(t *testing.T) {
 	var log logBuffer
 	s := &Server{Loops: 2, Handler: echo(), Logger: textLogger(&log)}
 	addr := start(t, s)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
 	var done atomic.Int64
-	cfg := goConfig(t)
-	for range 4 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				c, err := (&tlsDialer{cfg}).dial(addr)
-				if err != nil {
-					t.Errorf("dial: %v", err)
-					return
-				}
-				if _, err := io.WriteString(c, "hi"); err != nil {
-					t.Error(err)
-				}
-				if _, err := io.ReadFull(c, make([]byte, 2)); err != nil {
-					t.Error(err)
-				}
-				c.Close()
-				done.Add(1)
-			}
-		})
-	}
+	end := dialOn(t, addr, 4, func(err error) {
+		if done.Add(1); err != nil {
+			t.Error(err)
+		}
+	})
 	kept := goDial(t, addr)
 	old := s.Context
 	names := []string{"rsa", "ed25519", "ecdsa"}
@@ -392,8 +331,7 @@ func TestSetContext(t *testing.T) {
 		at := done.Load()
 		tlstest.Until(t, "connections", func() bool { return done.Load() >= at+4 || t.Failed() })
 	}
-	close(stop)
-	wg.Wait()
+	end()
 	roundTrip(t, kept, "still here, on the first Context")
 	if n := s.Stats().HandshakeFailures; len(n) != 0 {
 		t.Errorf("failures: %v", n)

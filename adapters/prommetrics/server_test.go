@@ -21,15 +21,12 @@ import (
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
-// hang is how long a test waits for what must come.
-const hang = 30 * time.Second
-
 // receive returns what comes out of ch.
 func receive[T any](t testing.TB, ch <-chan T) (v T) {
 	t.Helper()
 	select {
 	case v = <-ch:
-	case <-time.After(hang):
+	case <-time.After(tlstest.Hang):
 		t.Fatal("nothing happened")
 	}
 	return v
@@ -65,12 +62,12 @@ func TestServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(hang))
+		c.SetDeadline(time.Now().Add(tlstest.Hang))
 		tlstest.Value(c.Write(message))(t)
 		tlstest.Value(io.ReadFull(c, message))(t)
 		clients = append(clients, c)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
 	for scrape(t, metrics)[`test_connections{state="established"}`] != "2" { // a turn is shown when it has ended
 		tlstest.Must(t, srv.Ping(ctx))

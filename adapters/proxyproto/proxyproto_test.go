@@ -19,8 +19,6 @@ import (
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
-const hang = 30 * time.Second
-
 // named answers each connection with its peer's address.
 type named struct {
 	reactor.BaseHandler
@@ -36,7 +34,7 @@ func serve(t *testing.T, addr, trusted string) (net.Addr, named) {
 	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
 		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
 	h := named{ended: make(chan error, 100)}
-	s := &reactor.Server{Addr: addr, Handler: h, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: hang},
+	s := &reactor.Server{Addr: addr, Handler: h, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: tlstest.Hang},
 		Logger: slog.New(slog.DiscardHandler), Header: Header(netip.MustParsePrefix(trusted))}
 	ls := tlstest.Value(s.Listen())(t)
 	ended := tlstest.Later(func() error { return s.Serve(ls...) })
@@ -47,9 +45,9 @@ func serve(t *testing.T, addr, trusted string) (net.Addr, named) {
 // ask sends head in pieces, makes a handshake, and answers what the server says, and our own address.
 func ask(t *testing.T, addr net.Addr, pieces ...[]byte) (said, own string, err error) {
 	t.Helper()
-	raw := tlstest.Value(net.DialTimeout(addr.Network(), addr.String(), hang))(t)
+	raw := tlstest.Value(net.DialTimeout(addr.Network(), addr.String(), tlstest.Hang))(t)
 	defer raw.Close()
-	raw.SetDeadline(time.Now().Add(hang))
+	raw.SetDeadline(time.Now().Add(tlstest.Hang))
 	for _, p := range pieces {
 		if _, err := raw.Write(p); err != nil {
 			return "", "", err
@@ -159,7 +157,7 @@ func TestBadHeader(t *testing.T) {
 			if !errors.Is(err, reactor.ErrHeader) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s: %v", name, err)
 			}
-		case <-time.After(hang):
+		case <-time.After(tlstest.Hang):
 			t.Fatalf("%s: no end", name)
 		}
 	}

@@ -125,10 +125,7 @@ func TestCompare(t *testing.T) {
 // TestDocs: the page in docs/bench is what its rounds say, and the README's rows
 // are rows of its table.
 func TestDocs(t *testing.T) {
-	read := func(name string) string {
-		b := tlstest.Value(os.ReadFile(filepath.Join(root, name)))(t)
-		return string(b)
-	}
+	read := func(name string) string { return string(tlstest.Value(os.ReadFile(filepath.Join(root, name)))(t)) }
 	file := tlstest.Value(rounds.Read(strings.NewReader(read("docs/bench/" + roundsFile))))(t)
 	if read("docs/bench/"+pageFile) != file.Page() {
 		t.Errorf("docs/bench/%s is not what %s says; run: go run ./cmd/sslbench report docs/bench", pageFile, roundsFile)

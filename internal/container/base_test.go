@@ -45,7 +45,7 @@ func base(t *testing.T, programs ...string) []byte {
 		content := tlstest.Value(os.ReadFile(from))(t)
 		write(to, mode, content)
 	}
-	tool := func(name string) string { file := tlstest.Value(exec.LookPath(name))(t); return file }
+	tool := func(name string) string { return tlstest.Value(exec.LookPath(name))(t) }
 	for _, name := range tools {
 		programs = append(programs, tool(name))
 		copied(tool(name), "/usr/bin/"+name, 0o755)

@@ -99,11 +99,7 @@ func TestFleetFile(t *testing.T) {
 			t.Errorf("the balancer does not wait for %s", m[2])
 		}
 	}
-	duration := func(s string) time.Duration {
-		t.Helper()
-		d := tlstest.Value(time.ParseDuration(s))(t)
-		return d
-	}
+	duration := func(s string) time.Duration { t.Helper(); return tlstest.Value(time.ParseDuration(s))(t) }
 	word := func(name string) time.Duration {
 		m := regexp.MustCompile(`(?m)^\s+[^#\n]*\b` + name + ` (\S+)`).FindStringSubmatch(cfg)
 		if m == nil {
@@ -146,7 +142,7 @@ func TestCompose(t *testing.T) {
 		all := append(slices.Clone(command[1:]), "-p", mine, "-f", "docker/compose.yaml")
 		return output(env, command[0], append(all, args...)...)
 	}
-	compose := func(args ...string) string { t.Helper(); out := tlstest.Value(try(args...))(t); return out }
+	compose := func(args ...string) string { t.Helper(); return tlstest.Value(try(args...))(t) }
 	compose("config", "-q")
 	images(t)
 	container := func(service string) string {

@@ -85,7 +85,7 @@ func makeImages(t *testing.T, daemon, load string) {
 // await looks again and again until docker inspect prints want for a container.
 func await(t *testing.T, container, format, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(tlstest.Hang); ; time.Sleep(100 * time.Millisecond) {
 		got := must(t, "docker", "inspect", "-f", format, container)
 		if got == want {
 			return
@@ -104,9 +104,9 @@ func echo(t *testing.T, container string, roots *x509.CertPool) *tls.Conn {
 	t.Helper()
 	addr, _, _ := strings.Cut(must(t, "docker", "port", container, "8443/tcp"), "\n")
 	cfg := &tls.Config{ServerName: "localhost", RootCAs: roots, InsecureSkipVerify: roots == nil}
-	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: limit}, "tcp", addr, cfg))(t)
+	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", addr, cfg))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	sent := bytes.Repeat([]byte("container "), 1000)
 	tlstest.Value(c.Write(sent))(t)
 	got := make([]byte, len(sent))

@@ -16,11 +16,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-const (
-	root = "../.."
-	// limit fails a step that hangs. It is far more than one needs.
-	limit = 60 * time.Second
-)
+const root = "../.."
 
 // scratch is a folder for the whole run, with the programs in bin.
 var scratch string
@@ -47,7 +43,7 @@ func TestMain(m *testing.M) {
 
 // output runs a command in the module's root and answers what it prints on standard output.
 func output(env []string, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = root
@@ -64,8 +60,7 @@ func output(env []string, name string, args ...string) (string, error) {
 // must is output without a failure.
 func must(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out := tlstest.Value(output(nil, name, args...))(t)
-	return out
+	return tlstest.Value(output(nil, name, args...))(t)
 }
 
 // compiled builds both programs into scratch/bin with the command that the Dockerfile has for it.
@@ -92,6 +87,5 @@ func program(t *testing.T, name string) string {
 // read answers the text of a file of the module.
 func read(t *testing.T, name string) string {
 	t.Helper()
-	b := tlstest.Value(os.ReadFile(filepath.Join(root, name)))(t)
-	return string(b)
+	return string(tlstest.Value(os.ReadFile(filepath.Join(root, name)))(t))
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // system is a root file system that systemd runs, with processes, a network and a host name of its own.
@@ -57,7 +59,7 @@ func boot(t *testing.T, root string) *system {
 	t.Cleanup(func() { cmd.Process.Kill(); <-ended })
 	s := &system{t, cmd.Process.Pid}
 	var answer []byte
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(tlstest.Hang); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		select {
 		case <-ended:
 			t.Skipf("systemd cannot run here: %s", out.String())
@@ -91,9 +93,7 @@ func (s *system) serves() string {
 		status, _ := s.command("systemctl", "status", "--no-pager", "--full", "sslecho.service").CombinedOutput()
 		s.t.Fatalf("%v: %s\n%s", err, out, status)
 	}
-	if err := echo(s.pid, "127.0.0.1:8443"); err != nil {
-		s.t.Fatal(err)
-	}
+	tlstest.Must(s.t, echo(s.pid, "127.0.0.1:8443"))
 	return s.must("systemctl", "show", "--value", "--property", "MainPID", "sslecho.service")
 }
 
@@ -138,9 +138,7 @@ func TestSystemd(t *testing.T) {
 	}
 	s.must("systemctl", "stop", "sslecho.service")
 	s.must("systemctl", "start", "sslecho.socket")
-	if err := echo(s.pid, "127.0.0.1:8443"); err != nil {
-		t.Errorf("through the socket unit: %v", err)
-	}
+	tlstest.Must(t, echo(s.pid, "127.0.0.1:8443"))
 	s.serves()
 
 	s.must("dpkg", "--purge", "sslecho")

@@ -86,7 +86,7 @@ func TestArchive(t *testing.T) {
 	}
 	list := exec.Command("tar", "-tzf", "-")
 	list.Stdin = bytes.NewReader(first)
-	if out := mustRun(t, limit, list); out != "top/\ntop/a/\ntop/a/b/\ntop/a/b/file\ntop/program\n" {
+	if out := mustRun(t, tlstest.Hang, list); out != "top/\ntop/a/\ntop/a/b/\ntop/a/b/file\ntop/program\n" {
 		t.Errorf("it has %q", out)
 	}
 }
@@ -99,8 +99,8 @@ func TestDist(t *testing.T) {
 	}
 	one, two := distribution(t), t.TempDir()
 	makeInto(t, two)
-	sums := mustRun(t, limit, exec.Command("cat", filepath.Join(one, "SHA256SUMS")))
-	if again := mustRun(t, limit, exec.Command("cat", filepath.Join(two, "SHA256SUMS"))); sums != again {
+	sums := mustRun(t, tlstest.Hang, exec.Command("cat", filepath.Join(one, "SHA256SUMS")))
+	if again := mustRun(t, tlstest.Hang, exec.Command("cat", filepath.Join(two, "SHA256SUMS"))); sums != again {
 		t.Errorf("two runs differ:\n%s\n%s", sums, again)
 	}
 	if strings.Count(sums, "\n") != 3 {
@@ -108,17 +108,17 @@ func TestDist(t *testing.T) {
 	}
 	check := exec.Command("sha256sum", "--strict", "-c", "SHA256SUMS")
 	check.Dir = one
-	mustRun(t, limit, check)
+	mustRun(t, tlstest.Hang, check)
 
 	packed, err := filepath.Glob(filepath.Join(one, "*.tar.gz"))
 	if err != nil || len(packed) != 1 {
 		t.Fatal(packed, err)
 	}
-	mustRun(t, limit, exec.Command("tar", "-xzf", packed[0], "--strip-components=1", "-C", two))
+	mustRun(t, tlstest.Hang, exec.Command("tar", "-xzf", packed[0], "--strip-components=1", "-C", two))
 	var told told
 	program := filepath.Join(two, "sslecho")
-	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, limit, exec.Command(program, "version", "--json"))), &told))
-	if got := mustRun(t, limit, exec.Command("cat", filepath.Join(two, "VERSION"))); got != told.Version+"\n"+told.Commit+"\n"+told.Date+"\n" {
+	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, tlstest.Hang, exec.Command(program, "version", "--json"))), &told))
+	if got := mustRun(t, tlstest.Hang, exec.Command("cat", filepath.Join(two, "VERSION"))); got != told.Version+"\n"+told.Commit+"\n"+told.Date+"\n" {
 		t.Errorf("VERSION has %q, the program says %+v", got, told)
 	}
 
@@ -130,13 +130,13 @@ func TestDist(t *testing.T) {
 		BOMFormat  string
 		Components []struct{ Name, Version string }
 	}
-	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, limit, exec.Command("cat", lists[0]))), &bom))
+	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, tlstest.Hang, exec.Command("cat", lists[0]))), &bom))
 	var named []string
 	for _, c := range bom.Components {
 		named = append(named, c.Name+" "+c.Version)
 	}
 	want := []string{"openssl " + strings.Fields(told.OpenSSL.Run)[1]}
-	for line := range strings.Lines(mustRun(t, limit, exec.Command("go", "version", "-m", program))) {
+	for line := range strings.Lines(mustRun(t, tlstest.Hang, exec.Command("go", "version", "-m", program))) {
 		if f := strings.Fields(line); len(f) > 2 && f[0] == "dep" {
 			want = append(want, f[1]+" "+f[2])
 		}

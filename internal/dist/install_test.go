@@ -35,12 +35,12 @@ func TestPackage(t *testing.T) {
 	files := distribution(t)
 	before := snapshot(t, root)
 	packages := func() []string {
-		return strings.Fields(mustRun(t, limit, inside(root, false, "dpkg-query", "-W", "-f", "${Package}\n")))
+		return strings.Fields(mustRun(t, tlstest.Hang, inside(root, false, "dpkg-query", "-W", "-f", "${Package}\n")))
 	}
 	there := packages()
 	installed := install(t, root, files, "")
 
-	version := mustRun(t, limit, inside(root, false, "sslecho", "version"))
+	version := mustRun(t, tlstest.Hang, inside(root, false, "sslecho", "version"))
 	for _, want := range []string{runtime.Version(), "OpenSSL 3."} {
 		if !strings.Contains(version, want) {
 			t.Errorf("sslecho version does not say %q:\n%s", want, version)
@@ -56,10 +56,10 @@ func TestPackage(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	if out := mustRun(t, limit, inside(root, false, "dpkg", "--verify", "sslecho")); out != "" {
+	if out := mustRun(t, tlstest.Hang, inside(root, false, "dpkg", "--verify", "sslecho")); out != "" {
 		t.Errorf("dpkg --verify: %s", out)
 	}
-	if out := mustRun(t, limit, inside(root, false, "dpkg-query", "-W", "-f", "${Conffiles}", "sslecho")); !strings.Contains(out, "/etc/sslecho/sslecho.yaml ") {
+	if out := mustRun(t, tlstest.Hang, inside(root, false, "dpkg-query", "-W", "-f", "${Conffiles}", "sslecho")); !strings.Contains(out, "/etc/sslecho/sslecho.yaml ") {
 		t.Errorf("settings are no conffile: %q", out)
 	}
 
@@ -98,12 +98,12 @@ func TestPurgeKeepsKeys(t *testing.T) {
 	install(t, root, distribution(t), "")
 	key := filepath.Join(root, "etc/sslecho/key.pem")
 	tlstest.Must(t, os.WriteFile(key, []byte("a key\n"), 0o640))
-	mustRun(t, limit, inside(root, false, "chgrp", "sslecho", "/etc/sslecho/key.pem"))
+	mustRun(t, tlstest.Hang, inside(root, false, "chgrp", "sslecho", "/etc/sslecho/key.pem"))
 	mustRun(t, longLimit, inside(root, false, "dpkg", "--purge", "sslecho"))
 	if _, err := os.Stat(key); err != nil {
 		t.Error(err)
 	}
-	if out := mustRun(t, limit, inside(root, false, "stat", "-c", "%G", "/etc/sslecho/key.pem")); out != "sslecho\n" {
+	if out := mustRun(t, tlstest.Hang, inside(root, false, "stat", "-c", "%G", "/etc/sslecho/key.pem")); out != "sslecho\n" {
 		t.Errorf("the key belongs to %s", out)
 	}
 }
@@ -165,7 +165,7 @@ func install(t *testing.T, root, files, others string) string {
 	args := append([]string{"apt-get", "-y", "--no-install-recommends", "install", "/sslecho.deb"}, strings.Fields(others)...)
 	mustRun(t, longLimit, inside(root, false, args...))
 	tlstest.Must(t, os.Remove(filepath.Join(root, "sslecho.deb")))
-	status := mustRun(t, limit, inside(root, false, "dpkg", "--status", "sslecho"))
+	status := mustRun(t, tlstest.Hang, inside(root, false, "dpkg", "--status", "sslecho"))
 	if s := field(t, status, "Status"); s != "install ok installed" {
 		t.Fatalf("dpkg says %s", s)
 	}
@@ -242,7 +242,7 @@ func serveAsUnit(t *testing.T, root string) {
 	as := func(option string) []string {
 		return append([]string{"setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"}, strings.Fields(unitOf(t, root, option))...)
 	}
-	mustRun(t, limit, inside(root, true, as("ExecStartPre")...))
+	mustRun(t, tlstest.Hang, inside(root, true, as("ExecStartPre")...))
 
 	serves(t, inside(root, true, as("ExecStart")...))
 }
@@ -269,7 +269,7 @@ func serves(t *testing.T, cmd *exec.Cmd) {
 			<-ended
 		}
 	}()
-	kill := time.AfterFunc(limit, func() { cmd.Process.Kill() })
+	kill := time.AfterFunc(tlstest.Hang, func() { cmd.Process.Kill() })
 	defer kill.Stop()
 	var lines []string
 	address := ""
@@ -310,13 +310,13 @@ func echo(pid int, address string) error {
 			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 				return fmt.Errorf("setns: %w", err)
 			}
-			d := net.Dialer{Timeout: limit}
+			d := net.Dialer{Timeout: tlstest.Hang}
 			c, err := tls.DialWithDialer(&d, "tcp", address, &tls.Config{InsecureSkipVerify: true}) // made in memory by the daemon
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(limit))
+			c.SetDeadline(time.Now().Add(tlstest.Hang))
 			sent := slices.Repeat([]byte("hello, package\n"), 1000)
 			if _, err := c.Write(sent); err != nil {
 				return err

@@ -20,8 +20,6 @@ import (
 const (
 	// moduleRoot is where the test begins, as make does.
 	moduleRoot = "../.."
-	// limit is far more than a step of the test needs.
-	limit = 60 * time.Second
 	// longLimit is for what compiles, downloads or installs.
 	longLimit = 15 * time.Minute
 	keyring   = "/usr/share/keyrings/debian-archive-keyring.gpg"

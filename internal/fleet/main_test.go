@@ -13,11 +13,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-const (
-	root = "../.."
-	// limit fails a step that hangs. It is far more than one needs.
-	limit = 60 * time.Second
-)
+const root = "../.."
 
 // scratch is a folder for the whole run, with the program in it.
 var scratch string
@@ -51,8 +47,8 @@ func sslecho(t *testing.T) string {
 
 // command is one that is killed when it takes too long.
 func command(name string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	time.AfterFunc(limit, cancel)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
+	time.AfterFunc(tlstest.Hang, cancel)
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = time.Second
 	return cmd
@@ -66,14 +62,4 @@ func must(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 	return string(out)
-}
-
-// until waits for what must come.
-func until(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !f(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }

@@ -13,11 +13,7 @@ import (
 func TestTicketKeysScript(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tickets")
 	script := root + "/docker/fleet/ticket-keys.sh"
-	keys := func() []string {
-		t.Helper()
-		b := tlstest.Value(os.ReadFile(file))(t)
-		return strings.Fields(string(b))
-	}
+	keys := func() []string { t.Helper(); return strings.Fields(string(tlstest.Value(os.ReadFile(file))(t))) }
 	step := func(what string, want ...string) {
 		t.Helper()
 		must(t, script, what, file)

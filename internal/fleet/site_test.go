@@ -59,7 +59,7 @@ func newSite(t *testing.T, addr string) *site {
 		t.Fatal(err)
 	}
 	dial := func(_ context.Context, _, addr string) (net.Conn, error) { return s.dial(addr) }
-	s.http = &http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
+	s.http = &http.Client{Timeout: tlstest.Hang, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
 	t.Cleanup(func() { s.killAll(); close(s.work); gone.Wait() })
 	return s
 }
@@ -84,7 +84,7 @@ func (s *site) in(f func()) {
 
 // dial connects from the namespace. addr has no name, so that no other goroutine makes the socket.
 func (s *site) dial(addr string) (c net.Conn, err error) {
-	s.in(func() { c, err = net.DialTimeout("tcp4", addr, limit) })
+	s.in(func() { c, err = net.DialTimeout("tcp4", addr, tlstest.Hang) })
 	return c, err
 }
 

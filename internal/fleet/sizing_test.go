@@ -36,8 +36,7 @@ func memory(t *testing.T, pid int) float64 {
 	if m == nil {
 		t.Fatal("there is no Pss_Anon in smaps_rollup")
 	}
-	n := tlstest.Value(strconv.Atoi(string(m[1])))(t)
-	return float64(n)
+	return float64(tlstest.Value(strconv.Atoi(string(m[1])))(t))
 }
 
 // sum adds up a metric of all hosts.
@@ -109,10 +108,10 @@ func TestSizing(t *testing.T) {
 	before := f.usage(resident)
 	const idle = 4000
 	end := load("idle", "--conns", strconv.Itoa(idle), "--ramp", "4s", "--duration", "20s")
-	until(t, "all connections", func() bool { return f.sum(established) >= idle })
+	tlstest.Until(t, "all connections", func() bool { return f.sum(established) >= idle })
 	// Record buffers are given back after one to two seconds.
 	after := f.usage(resident)
-	until(t, "memory to settle", func() bool {
+	tlstest.Until(t, "memory to settle", func() bool {
 		last := after
 		time.Sleep(2 * time.Second)
 		after = f.usage(resident)

@@ -9,12 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
-
-const hang = 30 * time.Second
 
 // gate is a writer that waits until it is opened.
 type gate struct {
@@ -45,7 +42,7 @@ func (g *gate) has() []string {
 // flush waits until q has nothing left.
 func flush(t *testing.T, q *Queue) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
 	tlstest.Must(t, q.Flush(ctx))
 }

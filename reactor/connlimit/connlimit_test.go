@@ -55,20 +55,14 @@ func TestRate(t *testing.T) {
 			t.Errorf("connection %d: %v", i, err)
 		}
 	}
-	if err := g.Admit(addr("192.0.2.2:1")); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, g.Admit(addr("192.0.2.2:1")))
 	g.SetLimits(Limits{Rate: 1e-9, Burst: 1})
-	if err := g.Admit(addr("192.0.2.1:1")); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, g.Admit(addr("192.0.2.1:1")))
 	if err := g.Admit(addr("192.0.2.1:1")); err != ErrRate {
 		t.Error(err)
 	}
 	g.SetLimits(Limits{})
-	if err := g.Admit(addr("192.0.2.1:1")); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, g.Admit(addr("192.0.2.1:1")))
 }
 
 // TestRefill: an address gets back Rate connections a second, up to its burst.
@@ -124,7 +118,5 @@ func TestUnix(t *testing.T) {
 		}
 	}
 	g.Release(netip.AddrPort{})
-	if err := g.Admit(netip.AddrPort{}); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, g.Admit(netip.AddrPort{}))
 }

@@ -83,7 +83,7 @@ func (v *visit) once(t *testing.T, version uint16, n int) {
 	if !held.open {
 		held.letGo(t)
 	}
-	tlstest.Must(t, receive(t, v.closed, "OnClose"))
+	tlstest.Must(t, tlstest.Receive(t, v.closed, "OnClose"))
 }
 
 // calls counts the calls of a kind for one connection.
@@ -224,7 +224,7 @@ func (v *visit) memory(t *testing.T) {
 	_, beforeC := Use(CSSLAlloc)
 	for range conns {
 		c := tlstest.Value(tls.Dial("tcp", v.addr.String(), &tls.Config{InsecureSkipVerify: true}))(t)
-		defer func() { c.Close(); receive(t, v.closed, "OnClose") }()
+		defer func() { c.Close(); tlstest.Receive(t, v.closed, "OnClose") }()
 		msg := make([]byte, 1024)
 		tlstest.Value(c.Write(msg))(t)
 		tlstest.Value(io.ReadFull(c, msg))(t)

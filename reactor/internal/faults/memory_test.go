@@ -129,9 +129,9 @@ func (p *pipe) move() (n int) {
 
 // carry writes n bytes on one side and reads them on the other.
 func (p *pipe) carry(n int) error {
-	var out, in stream
-	rest, buf := out.next(n), make([]byte, 16<<10)
-	for idle := 0; in.n < n; idle++ {
+	var out, in tlstest.Stream
+	rest, buf := out.Next(n), make([]byte, 16<<10)
+	for idle := 0; in.N < n; idle++ {
 		if idle > idleTurns {
 			return errStall
 		}
@@ -155,12 +155,12 @@ func (p *pipe) carry(n int) error {
 			if r.N == 0 {
 				break
 			}
-			in.check(buf[:r.N])
+			in.Check(buf[:r.N])
 			idle = 0
 		}
 	}
-	if in.bad != nil {
-		return fmt.Errorf("%w: %w", errWrong, in.bad)
+	if in.Bad != nil {
+		return fmt.Errorf("%w: %w", errWrong, in.Bad)
 	}
 	return nil
 }
@@ -324,22 +324,22 @@ func readAhead(t *testing.T, x contexts, call int) (int, error) {
 	if r := c.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
 		t.Fatalf("%+v", r)
 	}
-	var out, in stream
+	var out, in tlstest.Stream
 	const total = 40 << 10
-	for out.n < total {
-		if r := c.Write(out.next(4 << 10)); r.N != 4<<10 {
+	for out.N < total {
+		if r := c.Write(out.Next(4 << 10)); r.N != 4<<10 {
 			t.Fatalf("%+v", r)
 		}
 	}
 	Arm(Fault{Kind: CSSLAlloc, Call: call})
 	r := shake()
-	for buf := make([]byte, 16<<10); r.Err == nil && in.n < total; {
+	for buf := make([]byte, 16<<10); r.Err == nil && in.N < total; {
 		r = s.Read(buf)
-		in.check(buf[:r.N])
+		in.Check(buf[:r.N])
 	}
 	n := Disarm().Calls
-	if in.bad != nil {
-		t.Error(in.bad)
+	if in.Bad != nil {
+		t.Error(in.Bad)
 	}
 	return n, r.Err
 }

@@ -36,8 +36,6 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	// hang is how long a test waits for what must come.
-	hang = 60 * time.Second
 	// bulk is what the client sends at first and the server sends back, more what follows the KeyUpdate.
 	bulk, more = 100 << 10, 1000
 	// buffer is the size of the sockets' buffers.
@@ -80,8 +78,7 @@ type baseline struct {
 
 func take(t testing.TB) baseline {
 	t.Helper()
-	entries := tlstest.Value(os.ReadDir("/proc/self/fd"))(t)
-	return baseline{len(entries), runtime.NumGoroutine(), live.Conns()}
+	return baseline{len(tlstest.Value(os.ReadDir("/proc/self/fd"))(t)), runtime.NumGoroutine(), live.Conns()}
 }
 
 // start makes a world. If f hits while it is made, the error is what Serve or NewLoop said,
@@ -92,7 +89,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	w := &world{x: x, served: make(chan error, 1), ran: make(chan error, 1), base: take(t)}
 	quiet := slog.New(slog.DiscardHandler)
 	w.server = &reactor.Server{Handler: &far{w: w}, Context: x.server, Loops: 1, Logger: quiet,
-		Limits: reactor.Limits{HandshakeTimeout: hang / 4, CloseTimeout: hang / 4}}
+		Limits: reactor.Limits{HandshakeTimeout: tlstest.Hang / 4, CloseTimeout: tlstest.Hang / 4}}
 	if change != nil {
 		change(w.server)
 	}
@@ -117,7 +114,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	for ls.(*net.TCPListener).SetDeadline(time.Time{}) == nil { // until Serve has let go of it, or baselines would count it
 		time.Sleep(50 * time.Microsecond)
 	}
-	w.loop, err = reactor.NewLoop(reactor.LoopConfig{Logger: quiet, Limits: reactor.Limits{HandshakeTimeout: hang / 4, CloseTimeout: hang / 4}})
+	w.loop, err = reactor.NewLoop(reactor.LoopConfig{Logger: quiet, Limits: reactor.Limits{HandshakeTimeout: tlstest.Hang / 4, CloseTimeout: tlstest.Hang / 4}})
 	if err != nil {
 		w.server.Close()
 		<-w.served
@@ -134,7 +131,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 		<-w.ran
 		w.server.Close()
 		return nil, cmp.Or(<-w.served, err)
-	case <-time.After(hang):
+	case <-time.After(tlstest.Hang):
 		t.Fatal("waited in vain for the bystander's handshake")
 	}
 	return w, nil
@@ -142,8 +139,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 
 func mustStart(t testing.TB, x contexts, change func(*reactor.Server)) *world {
 	t.Helper()
-	w := tlstest.Value(start(t, x, change))(t)
-	return w
+	return tlstest.Value(start(t, x, change))(t)
 }
 
 // stop ends the world, and wants everything back that it took. Serve and Run return what they are asked to.
@@ -151,10 +147,10 @@ func (w *world) stop(t testing.TB, served, ran error) {
 	t.Helper()
 	w.server.Close()
 	w.loop.Stop()
-	if err := receive(t, w.served, "Serve to return"); !is(err, served) {
+	if err := tlstest.Receive(t, w.served, "Serve to return"); !is(err, served) {
 		t.Errorf("Serve returned %v, want %v", err, served)
 	}
-	if err := receive(t, w.ran, "Run to return"); !is(err, ran) {
+	if err := tlstest.Receive(t, w.ran, "Run to return"); !is(err, ran) {
 		t.Errorf("Run returned %v, want %v", err, ran)
 	}
 	w.lives.Range(func(_, v any) bool { v.(*life).once(t); return true })
@@ -240,21 +236,10 @@ func is(err, want error) bool {
 	return errors.Is(err, want)
 }
 
-func receive[T any](t testing.TB, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(hang):
-		t.Fatalf("waited in vain for %s", what)
-		panic("not reached")
-	}
-}
-
 // waitFor waits until nothing is amiss any more.
 func waitFor(t testing.TB, amiss func() string) {
 	t.Helper()
-	for end := time.Now().Add(hang); ; time.Sleep(50 * time.Microsecond) {
+	for end := time.Now().Add(tlstest.Hang); ; time.Sleep(50 * time.Microsecond) {
 		s := amiss()
 		if s == "" {
 			return
@@ -279,7 +264,7 @@ type side struct {
 	opened, ended chan struct{}
 	closes        atomic.Int32
 	err           error
-	in, out       stream
+	in, out       tlstest.Stream
 	asked         bool // for its KeyUpdate
 }
 

@@ -60,9 +60,7 @@ func (s *soak) begin() {
 	s.servers = append(s.servers, &server{name: "echo of TLS 1.2", service: services.Echo{}, renegotiates: true, lives: s.lives})
 	cert, _ := selfSigned(s.t.Fatal)
 	for _, v := range s.servers {
-		if err := v.start(cert); err != nil {
-			s.t.Fatal(err)
-		}
+		tlstest.Must(s.t, v.start(cert))
 	}
 	s.clients = newClients(s.t)
 	// A loop that rests keeps its P for a while: one for each, and two for the clients.
@@ -103,7 +101,7 @@ func (v *server) start(cert cssl.Certificate) error {
 	}
 	now := services.NewServer(lively{v.service, v.name, v.lives}, x)
 	now.Addr, now.Loops, now.Logger = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler)
-	now.HandshakeTimeout, now.CloseTimeout = hang, hang
+	now.HandshakeTimeout, now.CloseTimeout = tlstest.Hang, tlstest.Hang
 	ls, err := now.Listen()
 	if err != nil {
 		return err
@@ -120,7 +118,7 @@ func (v *server) restart(cert cssl.Certificate) error {
 	old, served := v.now, v.served
 	defer v.x.Close()
 	v.generation.Add(1)
-	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	defer cancel()
 	if err := old.Shutdown(ctx); err != nil {
 		return fmt.Errorf("%s: Shutdown: %w", v.name, err)

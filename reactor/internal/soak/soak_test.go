@@ -3,7 +3,6 @@ package soak
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,8 +22,6 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	// hang bounds whatever must come.
-	hang = 60 * time.Second
 	// workers is how many conversations there are at a time, besides the resident and the victim.
 	workers = 24
 )
@@ -115,13 +112,10 @@ func (s *soak) load(p plan) {
 	wg.Go(func() { s.sabotage(stop) })
 	time.Sleep(p.load * scale)
 	close(stop)
-	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
 	select {
-	case <-done:
-	case <-time.After(2 * hang):
-		buf := make([]byte, 1<<20)
-		s.t.Fatalf("a conversation does not end:\n%s", buf[:runtime.Stack(buf, true)])
+	case <-tlstest.Later(func() any { wg.Wait(); return nil }):
+	case <-time.After(2 * tlstest.Hang):
+		s.t.Fatalf("a conversation does not end:\n%s", tlstest.Stacks())
 	}
 	s.account()
 }

@@ -69,7 +69,7 @@ func untilFailure(t *testing.T, cfg Config) Result {
 	if l.Open(t.Context(), cfg.Conns) != nil {
 		return l.Collect()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
 	go func() {
 		for l.Progress().Failures == 0 && ctx.Err() == nil {
@@ -297,7 +297,7 @@ func TestMidway(t *testing.T) {
 					}
 					r, says := untilFailure(t, cfg), test.says
 					// A busy machine may need more time to come as far as that.
-					for test.want == TimedOut && !strings.Contains(r.Examples[TimedOut], says) && cfg.Timeout < hang/4 {
+					for test.want == TimedOut && !strings.Contains(r.Examples[TimedOut], says) && cfg.Timeout < tlstest.Hang/4 {
 						cfg.Timeout *= 2
 						r, says = untilFailure(t, cfg), strings.ReplaceAll(test.says, "2s", cfg.Timeout.String())
 					}
@@ -385,7 +385,7 @@ func TestReplaced(t *testing.T) {
 	target := serveGo(t, "ecdsa", nil, echoThen(50_000, func(*tls.Conn) {}))
 	l := mustNew(t, config(target, Request))
 	mustOpen(t, l, 4)
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
 	go func() {
 		for l.Progress().Failures < 20 && ctx.Err() == nil {

@@ -22,9 +22,6 @@ import (
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
-// hang is how long a test waits for what must come. A test that needs it has failed.
-const hang = 60 * time.Second
-
 var versions = []cssl.TLSVersion{cssl.TLS12, cssl.TLS13}
 
 // handler is a reactor.Handler made of functions; nil ones do nothing.
@@ -65,8 +62,7 @@ func serve(t testing.TB, h reactor.Handler, change func(*cssl.Config)) string {
 
 func listen(t testing.TB) net.Listener {
 	t.Helper()
-	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-	return l
+	return tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 }
 
 // serveRaw runs f for each TCP connection, which is closed when f returns or the test ends.
@@ -133,7 +129,7 @@ func pool(t testing.TB) *x509.CertPool {
 // config is a Config that trusts the test's certificates.
 func config(target string, k Kind) Config {
 	return Config{
-		Target: target, Kind: k, Conns: 4, Timeout: hang, ServerName: "localhost",
+		Target: target, Kind: k, Conns: 4, Timeout: tlstest.Hang, ServerName: "localhost",
 		TLS: cssl.Config{CAFile: testcerts.Path("root.pem")},
 	}
 }
@@ -166,17 +162,7 @@ func mustRun(t testing.TB, l *Load, d time.Duration) Result {
 
 func openFiles(t testing.TB) int {
 	t.Helper()
-	list := tlstest.Value(os.ReadDir("/proc/self/fd"))(t)
-	return len(list)
-}
-
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
+	return len(tlstest.Value(os.ReadDir("/proc/self/fd"))(t))
 }
 
 // noLeaks checks at the end of the test, after what was cleaned up later than this was called.
@@ -187,7 +173,7 @@ func noLeaks(t testing.TB) {
 		if t.Failed() {
 			return
 		}
-		waitFor(t, "descriptors, SSL objects and goroutines to go", func() bool {
+		tlstest.Until(t, "descriptors, SSL objects and goroutines to go", func() bool {
 			return openFiles(t) <= files && live.Conns() <= ssl && live.Contexts() <= contexts && runtime.NumGoroutine() <= goroutines
 		})
 	})

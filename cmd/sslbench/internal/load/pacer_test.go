@@ -88,7 +88,7 @@ func TestFastEnough(t *testing.T) {
 	cfg.Rate = 100
 	l := mustNew(t, cfg)
 	mustOpen(t, l, 4)
-	for end := time.Now().Add(hang); ; {
+	for end := time.Now().Add(tlstest.Hang); ; {
 		r := mustRun(t, l, 400*time.Millisecond)
 		if len(r.Failures) == 0 {
 			return
@@ -144,7 +144,7 @@ func TestPacer(t *testing.T) {
 			}
 			last.Store(n)
 		})
-		waitFor(t, "all to be due", func() bool { return last.Load() == total })
+		tlstest.Until(t, "all to be due", func() bool { return last.Load() == total })
 		p.end(false)
 	}
 }

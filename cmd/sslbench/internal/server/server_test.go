@@ -26,8 +26,6 @@ import (
 )
 
 const (
-	// limit bounds everything that a test waits for.
-	limit = 60 * time.Second
 	// parentEnv makes the test binary a process that starts servers and waits to be
 	// killed.
 	parentEnv = "SERVER_TEST_PARENT"
@@ -124,8 +122,7 @@ func kindOf(t *testing.T, e *Env, name string) Kind {
 
 func spec(t *testing.T, w Work) Spec {
 	t.Helper()
-	cores := tlstest.Value(Cores())(t)
-	return Spec{Work: w, KeyType: "ecdsa", Core: cores[0]}
+	return Spec{Work: w, KeyType: "ecdsa", Core: tlstest.Value(Cores())(t)[0]}
 }
 
 // start runs a server for as long as the test.
@@ -141,21 +138,11 @@ func start(t *testing.T, e *Env, k Kind, s Spec) *Process {
 	return p
 }
 
-// until polls for something that is to come.
-func until(t *testing.T, what string, ask func() bool) {
-	t.Helper()
-	for end := time.Now().Add(limit); !ask(); time.Sleep(pollEvery) {
-		if time.Now().After(end) {
-			t.Fatal(what)
-		}
-	}
-}
-
 func dial(t *testing.T, p *Process, conf *tls.Config) *tls.Conn {
 	t.Helper()
-	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: limit}, "tcp", p.Addr(), conf))(t)
+	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", p.Addr(), conf))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c
 }
 
@@ -198,20 +185,18 @@ func TestFigures(t *testing.T) {
 			t.Fatalf("CPU is %v, %v after the start", first, err)
 		}
 		// A thread that is at work may be charged up to a tick too late.
-		until(t, "CPU does not grow", func() bool {
+		tlstest.Until(t, "CPU does not grow", func() bool {
 			leave(t, dial(t, p, conf))
-			now := tlstest.Value(p.CPU())(t)
-			return now > first
+			return tlstest.Value(p.CPU())(t) > first
 		})
 		before, err := p.Memory()
 		if err != nil || before <= 0 {
 			t.Fatalf("memory is %d, %v", before, err)
 		}
 		if k.Can(Idle) {
-			until(t, "memory does not grow", func() bool {
+			tlstest.Until(t, "memory does not grow", func() bool {
 				dial(t, p, conf)
-				now := tlstest.Value(p.Memory())(t)
-				return now > before
+				return tlstest.Value(p.Memory())(t) > before
 			})
 		}
 		for _, pid := range p.pids {
@@ -298,7 +283,7 @@ func TestCrash(t *testing.T) {
 		p := start(t, e, k, s)
 		tlstest.Must(t, unix.Kill(p.pid, unix.SIGKILL))
 		var err error
-		until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
+		tlstest.Until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
 		const says = "it ended by itself (signal: killed)"
 		contains(t, err, says)
 		_, err = p.Memory()
@@ -320,7 +305,7 @@ func TestWorkerCrash(t *testing.T) {
 			}
 			tlstest.Must(t, unix.Kill(p.pids[i], unix.SIGKILL))
 			var err error
-			until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
+			tlstest.Until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
 			contains(t, err, fmt.Sprintf("its process %d has ended", p.pids[i]))
 		})
 	}
@@ -439,7 +424,7 @@ func TestParentKilled(t *testing.T) {
 	cmd.Stderr = &errs
 	out := tlstest.Value(cmd.StdoutPipe())(t)
 	tlstest.Must(t, cmd.Start())
-	defer time.AfterFunc(2*limit, func() { cmd.Process.Kill() }).Stop()
+	defer time.AfterFunc(2*tlstest.Hang, func() { cmd.Process.Kill() }).Stop()
 	var groups []int
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if dir, ready := strings.CutPrefix(lines.Text(), "ready "); ready {
@@ -458,7 +443,7 @@ func TestParentKilled(t *testing.T) {
 		t.Fatalf("the parent has started %d groups\n%s", len(groups), &errs)
 	}
 	for _, g := range groups {
-		until(t, fmt.Sprintf("process group %d is still there", g), func() bool {
+		tlstest.Until(t, fmt.Sprintf("process group %d is still there", g), func() bool {
 			pids, err := processes(g)
 			return err == nil && len(pids) == 0
 		})

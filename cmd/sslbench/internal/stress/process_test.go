@@ -214,19 +214,14 @@ func (p *process) cpu() time.Duration {
 	p.t.Helper()
 	var ts unix.Timespec
 	// What clock_getcpuclockid(3) makes of a pid.
-	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|2), &ts); err != nil {
-		p.t.Fatal(err)
-	}
+	tlstest.Must(p.t, unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|2), &ts))
 	return time.Duration(ts.Nano())
 }
 
 // rss is how much memory is resident, in bytes, and the most that was.
 func (p *process) rss() (now, peak int64) {
 	p.t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)))(p.t)
 	for s := range strings.Lines(string(b)) {
 		f := strings.Fields(s)
 		if len(f) < 2 {
@@ -249,9 +244,5 @@ func (p *process) resident() int64 { n, _ := p.rss(); return n }
 // files is how many it has open.
 func (p *process) files() int {
 	p.t.Helper()
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return len(list)
+	return len(tlstest.Value(os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)))(p.t))
 }
