@@ -238,9 +238,7 @@ func TestListenerShutDown(t *testing.T) {
 		c := goDial(t, ls.Addr())
 		roundTrip(t, c, "before")
 		tlstest.Must(t, unix.Shutdown(int(f.Fd()), unix.SHUT_RD))
-		if err := tlstest.Receive(t, served, "Serve to return"); !errors.Is(err, unix.EINVAL) {
-			t.Errorf("Serve returned %v", err)
-		}
+		tlstest.IsError(t, "Serve to return", tlstest.Receive(t, served, "Serve to return"), unix.EINVAL)
 		roundTrip(t, c, "after")
 		assertQuiet(t, s.Stats)
 		tlstest.Must(t, s.Close())

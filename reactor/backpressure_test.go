@@ -236,9 +236,7 @@ func TestHangUpWhilePaused(t *testing.T) {
 			}
 			c.Resume()
 			want := map[string]error{"reset": syscall.ECONNRESET, "bare FIN": io.ErrUnexpectedEOF, "FIN on both sides": io.ErrUnexpectedEOF}[how]
-			if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, want) {
-				t.Errorf("OnClose got %v", err)
-			}
+			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), want)
 			if in.Bad != nil || in.N != size {
 				t.Errorf("%d of %d bytes before the end, %v", in.N, size, in.Bad)
 			}
@@ -312,9 +310,7 @@ func TestLingerEnds(t *testing.T) {
 			_, err = client.Write(make([]byte, 16<<10))
 		}
 	}()
-	if err := tlstest.Receive(t, ended, "OnClose"); err != session.ErrLinger {
-		t.Fatalf("OnClose got %v", err)
-	}
+	tlstest.Equal(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), session.ErrLinger)
 }
 
 // TestBuffersAreSmall guards the tests above: the kernel did take the sizes.

@@ -90,9 +90,7 @@ func TestWriteInHandler(t *testing.T) {
 		t.Fatalf("after OnEOF: %q, %v", rest, err)
 	}
 	client.Close()
-	if err := tlstest.Receive(t, last, "OnClose"); err != net.ErrClosed {
-		t.Fatalf("Write in OnClose answered %v", err)
-	}
+	tlstest.Equal(t, "Write in OnClose", tlstest.Receive(t, last, "OnClose"), net.ErrClosed)
 }
 
 // TestWriteAfterClose: net.ErrClosed from Close or CloseWrite on, and what was
@@ -290,9 +288,7 @@ func TestAbort(t *testing.T) {
 	if n, err := c.Write([]byte("x")); n != 0 || err != net.ErrClosed {
 		t.Fatalf("Write answered %d, %v", n, err)
 	}
-	if q := c.Queued(); q != 0 {
-		t.Fatalf("%d bytes are queued on a connection that has ended", q)
-	}
+	tlstest.Equal(t, "bytes queued on a connection that has ended", c.Queued(), 0)
 }
 
 // TestOnCloseOnceAndLast: however a connection ends, and with writes, pauses and closes
@@ -338,7 +334,5 @@ func TestOnCloseOnceAndLast(t *testing.T) {
 	}
 	tlstest.Until(t, "all to be gone", func() bool { return s.Conns() == 0 })
 	assertQuiet(t, s.Stats)
-	if n := len(ends); n != 0 {
-		t.Fatalf("%d more OnClose than connections", n)
-	}
+	tlstest.Equal(t, "OnClose beyond the connections", len(ends), 0)
 }

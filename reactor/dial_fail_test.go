@@ -100,9 +100,7 @@ func TestDialCancel(t *testing.T) {
 			ctx, cancel := context.WithCancel(guarded(t))
 			go func() { reached(); cancel() }()
 			_, err := d.Dial(ctx, l, "tcp", address, h, nil)
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("Dial answered %v", err)
-			}
+			tlstest.IsError(t, "Dial", err, context.Canceled)
 			wantOp(t, err, op)
 			h.heard(t, 0, ofHandshake(op))
 			if op == "handshake" && <-h.ends != context.Canceled {
@@ -312,9 +310,7 @@ func TestDialOnOpen(t *testing.T) {
 				wantOp(t, err, "handshake")
 				h.heard(t, 1, 1)
 			}
-			if err := tlstest.Receive(t, h.ends, "OnClose"); err != tc.ends {
-				t.Errorf("OnClose got %v", err)
-			}
+			tlstest.Equal(t, "OnClose", tlstest.Receive(t, h.ends, "OnClose"), tc.ends)
 			check()
 		})
 	}

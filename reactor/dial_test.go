@@ -100,9 +100,7 @@ func TestDial(t *testing.T) {
 			ctx, cancel := context.WithCancel(guarded(t))
 			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a finalizer must not hide what Dial leaves open
 			c := tlstest.Value(d.Dial(ctx, l, tc.network, address, h, " data"))(t)
-			if n := descriptors(t, c.fd); n != 1 {
-				t.Errorf("%d descriptors for the socket", n)
-			}
+			tlstest.Equal(t, "descriptors for the socket", descriptors(t, c.fd), 1)
 			h.heard(t, 1, 0)
 			cancel()
 			if got := c.RemoteAddr(); got.String() != addr.String() || got.Network() != addr.Network() {
@@ -117,9 +115,7 @@ func TestDial(t *testing.T) {
 				}
 			}
 			c.Write([]byte("hello"))
-			if got := tlstest.Receive(t, echoed, "the echo"); got != "hello data" {
-				t.Errorf("echo %q", got)
-			}
+			tlstest.Equal(t, "the echo", tlstest.Receive(t, echoed, "the echo"), "hello data")
 			c.Close()
 			tlstest.Must(t, tlstest.Receive(t, h.ends, "OnClose"))
 			h.heard(t, 1, 1)
@@ -282,13 +278,9 @@ func TestDialMany(t *testing.T) {
 			c, err := d.Dial(ctx, l, "tcp", to, h, nil)
 			switch i % 10 {
 			case 0:
-				if !errors.Is(err, unix.ECONNREFUSED) {
-					t.Errorf("refused: %v", err)
-				}
+				tlstest.IsError(t, "refused", err, unix.ECONNREFUSED)
 			case 1, 2:
-				if !errors.Is(err, context.Canceled) {
-					t.Errorf("cancelled: %v", err)
-				}
+				tlstest.IsError(t, "cancelled", err, context.Canceled)
 			default:
 				if err != nil {
 					t.Errorf("dial %d: %v", i, err)
@@ -400,9 +392,7 @@ func TestConnect(t *testing.T) {
 			h.data = func(c *Conn, p []byte) { echoed <- string(p); c.Close() }
 			check := assertNoLeak(t)
 			tlstest.Must(t, onLoopOf(t, l, func() error { return l.Connect(to, x, csslNone, h, "data") }))
-			if got := tlstest.Receive(t, echoed, "the echo"); got != "hello" {
-				t.Errorf("echo %q", got)
-			}
+			tlstest.Equal(t, "the echo", tlstest.Receive(t, echoed, "the echo"), "hello")
 			tlstest.Must(t, tlstest.Receive(t, h.ends, "OnClose"))
 			h.heard(t, 1, 1)
 			check()
@@ -443,9 +433,7 @@ func TestConnectFails(t *testing.T) {
 	if err := l.Connect(mute, x, cssl.ConnConfig{ServerName: "a\x00b"}, h, nil); !errors.As(err, &config) {
 		t.Errorf("a bad name: %v", err)
 	}
-	if err := stopped.Connect(mute, x, csslNone, h, nil); !errors.Is(err, ErrLoopClosed) {
-		t.Errorf("a stopped loop: %v", err)
-	}
+	tlstest.IsError(t, "a stopped loop", stopped.Connect(mute, x, csslNone, h, nil), ErrLoopClosed)
 	h.heard(t, 0, 0)
 
 	remote := make(chan net.Addr, 1)
@@ -456,9 +444,7 @@ func TestConnectFails(t *testing.T) {
 		}
 		err = tlstest.Receive(t, h.ends, "OnClose")
 	}
-	if !errors.Is(err, unix.ECONNREFUSED) {
-		t.Errorf("refused: %v", err)
-	}
+	tlstest.IsError(t, "refused", err, unix.ECONNREFUSED)
 
 	h = newTally()
 	tlstest.Must(t, l.Connect(wrong, x, csslNone, h, nil))
@@ -485,7 +471,5 @@ func TestAttachConnecting(t *testing.T) {
 	nl := tlstest.Value(net.FileListener(f))(t)
 	f.Close()
 	serveOn(t, &Server{Handler: echo()}, nl) // takes those that wait, so that there is room
-	if got := tlstest.Receive(t, remote, "OnOpen"); got != addr {
-		t.Errorf("RemoteAddr is %q in OnOpen, want %v", got, addr)
-	}
+	tlstest.Equal(t, "RemoteAddr in OnOpen", tlstest.Receive(t, remote, "OnOpen"), addr)
 }

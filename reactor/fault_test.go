@@ -139,14 +139,10 @@ func TestAttachAfterStop(t *testing.T) {
 	})
 	l.Stop()
 	tlstest.Must(t, tlstest.Receive(t, done, "Run"))
-	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, ErrLoopClosed) {
-		t.Errorf("OnClose got %v", err)
-	}
+	tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), ErrLoopClosed)
 	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0))(t)
 	defer unix.Close(fds[1])
-	if err := l.Attach(fds[0], x, csslLocalhost, &hooks{}, nil); !errors.Is(err, ErrLoopClosed) {
-		t.Errorf("Attach after Stop answered %v", err)
-	}
+	tlstest.IsError(t, "Attach after Stop", l.Attach(fds[0], x, csslLocalhost, &hooks{}, nil), ErrLoopClosed)
 	if n, err := unix.Read(fds[1], make([]byte, 1)); n != 0 || err != nil {
 		t.Errorf("Attach after Stop left the descriptor open (%d, %v)", n, err)
 	}

@@ -66,18 +66,14 @@ func TestHandlerPanics(t *testing.T) {
 			if method == "OnClose" {
 				want = nil
 			}
-			if err := tlstest.Receive(t, ends, "OnClose"); !errors.Is(err, want) {
-				t.Errorf("OnClose got %v, want %v", err, want)
-			}
+			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ends, "OnClose"), want)
 			tlstest.Until(t, "the victim to be gone", func() bool { return s.Conns() == 1 })
 			roundTrip(t, other, "after")
 			tlstest.Until(t, "a line of the log that has a stack with the place", func() bool {
 				out := log.String()
 				return strings.Contains(out, "handler panicked") && strings.Contains(out, "thePanic") && strings.Contains(out, "boom in "+method)
 			})
-			if st := s.Stats(); st.Panics != 1 {
-				t.Errorf("%d panics counted", st.Panics)
-			}
+			tlstest.Equal(t, "panics counted", s.Stats().Panics, 1)
 		})
 	}
 }
@@ -264,9 +260,7 @@ func TestStuckLog(t *testing.T) {
 			c.cause(t, s, addr)
 			tlstest.Receive(t, h.entered, "a line")
 			roundTrip(t, other, "after the first")
-			if n := s.Stats().LogDropped; n != 0 {
-				t.Errorf("%d lines dropped after the first", n)
-			}
+			tlstest.Equal(t, "lines dropped after the first", s.Stats().LogDropped, 0)
 			if c.many {
 				onLoopOf(t, l, func() any {
 					for range maxLines - 1 {

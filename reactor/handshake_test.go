@@ -238,9 +238,7 @@ func TestDecisionNever(t *testing.T) {
 	done := tlstest.Later(c.Handshake)
 	h := tlstest.Receive(t, held, "the question")
 	pass(t, s.loops[0], 2*tlstest.Hang)
-	if err := tlstest.Receive(t, closed, "the end"); err != ErrHandshakeTimeout {
-		t.Errorf("OnClose got %v", err)
-	}
+	tlstest.Equal(t, "OnClose", tlstest.Receive(t, closed, "the end"), ErrHandshakeTimeout)
 	h.Accept(nil)
 	if tlstest.Receive(t, done, "the client") == nil {
 		t.Error("the client's handshake succeeded")
@@ -278,18 +276,14 @@ func TestOffloadedLoop(t *testing.T) {
 			}
 		}
 	}
-	if refused != 1 {
-		t.Errorf("%d were refused", refused)
-	}
+	tlstest.Equal(t, "clients that were refused", refused, 1)
 	refused = 0
 	for range clients {
 		if err := tlstest.Receive(t, ended, "the server's end"); errors.Is(err, mine) {
 			refused++
 		}
 	}
-	if refused != 1 {
-		t.Errorf("%d ended with the application's error", refused)
-	}
+	tlstest.Equal(t, "ends with the application's error", refused, 1)
 }
 
 // tokenContext is a server's whose key is in a token that takes its time.

@@ -168,9 +168,7 @@ func serveOn(t testing.TB, s *Server, ls ...net.Listener) {
 	})
 	t.Cleanup(func() {
 		s.Close()
-		if err := tlstest.Receive(t, done, "Serve to return"); err != ErrServerClosed {
-			t.Errorf("Serve returned %v, want ErrServerClosed", err)
-		}
+		tlstest.Equal(t, "Serve to return", tlstest.Receive(t, done, "Serve to return"), ErrServerClosed)
 	})
 }
 

@@ -46,9 +46,7 @@ func TestNoLeaks(t *testing.T) {
 			c.Write([]byte("hello"))
 		}
 		for range all {
-			if p := tlstest.Receive(t, echoed, "an echo"); p != "hello" {
-				t.Errorf("echo %q", p)
-			}
+			tlstest.Equal(t, "an echo", tlstest.Receive(t, echoed, "an echo"), "hello")
 		}
 		for i, c := range all {
 			if i%10 == 0 {
@@ -94,9 +92,7 @@ func TestNothingGrowsWithConnections(t *testing.T) {
 	if n := threads(); n > threadsBefore+10 {
 		t.Errorf("%d threads before, %d with 100 connections more", threadsBefore, n)
 	}
-	if n := live.Contexts(); n != contextsBefore {
-		t.Errorf("%d SSL_CTX before, %d with 100 connections more", contextsBefore, n)
-	}
+	tlstest.Equal(t, "SSL_CTX with 100 connections more", live.Contexts(), contextsBefore)
 }
 
 // TestGrowFiles: the kernel's table of descriptors has its size before anybody is served. While it grows, nobody is.
@@ -185,18 +181,12 @@ func TestBuffersRest(t *testing.T) {
 	roundTrip(t, c, "hello")
 	l := s.loops[0]
 	held := func() int { return onLoopOf(t, l, func() int { return len(l.buffers.conns) }) }
-	if n := held(); n != 1 {
-		t.Errorf("%d connections hold buffers while one is busy", n)
-	}
+	tlstest.Equal(t, "connections that hold buffers while one is busy", held(), 1)
 	tlstest.Until(t, "the buffers to be given back", func() bool { return held() == 0 })
 	assertQuiet(t, s.Stats)
 	roundTrip(t, c, "again")
-	if n := held(); n != 1 {
-		t.Errorf("%d connections hold buffers while one is busy", n)
-	}
+	tlstest.Equal(t, "connections that hold buffers while one is busy", held(), 1)
 	c.Close()
 	tlstest.Until(t, "the close", func() bool { return s.Conns() == 0 })
-	if n := held(); n != 0 {
-		t.Errorf("%d connections hold buffers, and there is none", n)
-	}
+	tlstest.Equal(t, "connections that hold buffers, when all have gone", held(), 0)
 }

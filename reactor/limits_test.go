@@ -284,9 +284,7 @@ func TestMaxQueued(t *testing.T) {
 	goDial(t, addr) // there is room again
 	tlstest.Until(t, "more", func() bool { return s.Stats().Queued > 0 })
 	s.Close()
-	if q := s.Stats().Queued; q != 0 {
-		t.Errorf("%d bytes are queued after all has ended", q)
-	}
+	tlstest.Equal(t, "bytes queued after all has ended", s.Stats().Queued, 0)
 }
 
 // TestSetLimits: a running server takes new limits.
@@ -337,15 +335,11 @@ func TestPing(t *testing.T) {
 	release := hold(s.loops[1])
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	if err := s.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("with a loop that is stuck: %v", err)
-	}
+	tlstest.IsError(t, "with a loop that is stuck", s.Ping(ctx), context.DeadlineExceeded)
 	release()
 	tlstest.Must(t, s.Ping(context.Background()))
 	s.Close()
-	if err := s.Ping(context.Background()); !errors.Is(err, ErrServerClosed) {
-		t.Errorf("after Close: %v", err)
-	}
+	tlstest.IsError(t, "after Close", s.Ping(context.Background()), ErrServerClosed)
 }
 
 // TestConnFacts: bytes and time of a connection, groups, outcomes and turns of the server.

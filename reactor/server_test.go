@@ -154,9 +154,7 @@ func TestShutdownDelivers(t *testing.T) {
 	c.Close()
 	tlstest.Must(t, tlstest.Receive(t, done, "Shutdown"))
 	tlstest.Must(t, tlstest.Receive(t, ends, "OnClose"))
-	if n := s.Conns(); n != 0 {
-		t.Fatalf("%d connections are left", n)
-	}
+	tlstest.Equal(t, "connections that are left", s.Conns(), 0)
 }
 
 // TestShutdownExpires: with a peer that does not read, ctx ends the wait, and Close cuts off the rest.
@@ -303,9 +301,7 @@ func TestStats(t *testing.T) {
 		t.Error("no handshake ever wanted to read")
 	}
 	st.Ciphers["mine"] = 1
-	if s.Stats().Ciphers["mine"] != 0 {
-		t.Error("Stats gave its own map away")
-	}
+	tlstest.Equal(t, "Stats gave its own map away", s.Stats().Ciphers["mine"], 0)
 }
 
 // TestSetContext (P31): certificates are replaced, and the old Context closed, under
@@ -336,9 +332,7 @@ func TestSetContext(t *testing.T) {
 	if n := s.Stats().HandshakeFailures; len(n) != 0 {
 		t.Errorf("failures: %v", n)
 	}
-	if log.String() != "" {
-		t.Errorf("logged: %s", log.String())
-	}
+	tlstest.Equal(t, "logged", log.String(), "")
 }
 
 // TestSetContextClosed (P31): a loop that had picked the old Context just before it was

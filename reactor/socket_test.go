@@ -128,9 +128,7 @@ func TestAttachBlocking(t *testing.T) {
 		roundTrip(t, goOver(t, attach(later)), "hello")
 		roundTrip(t, goOver(t, silent), "hello")
 	}
-	if err := l.Attach(1<<20, sx, csslNone, echo(), nil); !errors.Is(err, unix.EBADF) {
-		t.Errorf("Attach of no descriptor: %v", err)
-	}
+	tlstest.IsError(t, "Attach of no descriptor", l.Attach(1<<20, sx, csslNone, echo(), nil), unix.EBADF)
 }
 
 // TestAttachDuplicate: the caller keeps a duplicate of a descriptor that it handed over.
@@ -248,7 +246,5 @@ func TestKeepAliveUnix(t *testing.T) {
 	got := make(chan [3]int, 1)
 	s := &Server{Handler: &hooks{open: func(c *Conn) { got <- keepAliveOf(t, c.fd) }}, Addr: "unix:" + filepath.Join(t.TempDir(), "socket")}
 	goDial(t, start(t, s))
-	if o := tlstest.Receive(t, got, "OnOpen"); o != [3]int{} {
-		t.Errorf("%v", o)
-	}
+	tlstest.Equal(t, "keep-alive", tlstest.Receive(t, got, "OnOpen"), [3]int{})
 }

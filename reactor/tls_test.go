@@ -118,9 +118,7 @@ func TestKeyUpdateRequests(t *testing.T) {
 	tlstest.Until(t, "the second update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == 2 })
 	c.Write([]byte("x"))
 	client.Read(make([]byte, 1)) // which makes Go answer the request
-	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, tlsio.ErrLimit) {
-		t.Fatalf("OnClose got %v, want the limit to be passed by two answers", err)
-	}
+	tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), tlsio.ErrLimit)
 }
 
 // TestRekeyErrors: whoever asks for a handshake that cannot be hears of it, and the connection goes on.
@@ -147,14 +145,10 @@ func TestRekeyErrors(t *testing.T) {
 			h, ended := ends(&hooks{data: func(c *Conn, p []byte) { c.Write(p) }, rekey: hear, certificate: hear})
 			c, client := serverConn(t, &Server{Context: serverContext(t, "ecdsa", tc.change)}, h)
 			tlstest.Must(t, onLoopOf(t, c.loop, func() error { return tc.ask(c) }))
-			if err := tlstest.Receive(t, heard, "the error"); !errors.Is(err, tc.want) {
-				t.Errorf("the handler hears %v, want %v", err, tc.want)
-			}
+			tlstest.IsError(t, "what the handler hears", tlstest.Receive(t, heard, "the error"), tc.want)
 			roundTrip(t, client, "afterwards")
 			c.Close()
-			if err := tc.ask(c); !errors.Is(err, net.ErrClosed) {
-				t.Errorf("after Close: %v, want net.ErrClosed", err)
-			}
+			tlstest.IsError(t, "after Close", tc.ask(c), net.ErrClosed)
 			client.Close()
 			tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 		})
@@ -254,9 +248,7 @@ func TestRequestCertificateRefused(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, tlsio.AlertCertificateRequired) {
 		t.Errorf("the client hears %v", err)
 	}
-	if err := tlstest.Receive(t, closed, "OnClose"); !errors.Is(err, tlsio.AlertCertificateRequired) {
-		t.Errorf("OnClose(%v)", err)
-	}
+	tlstest.IsError(t, "OnClose", tlstest.Receive(t, closed, "OnClose"), tlsio.AlertCertificateRequired)
 }
 
 // TestEarlyData: the handler gets it before OnOpen, and what it writes then is the first thing that the client reads. Without session.Config.EarlyData
@@ -289,16 +281,12 @@ func TestEarlyData(t *testing.T) {
 	if got := tlstest.Receive(t, opened, "OnOpen"); got != len(data) || in.Bad != nil || string(p) != "got it" {
 		t.Errorf("%d bytes before OnOpen, %v; answer %q", got, in.Bad, p)
 	}
-	if s := again.State(); s.EarlyData != cssl.EarlyDataAccepted {
-		t.Errorf("early data %v", s.EarlyData)
-	}
+	tlstest.Equal(t, "early data", again.State().EarlyData, cssl.EarlyDataAccepted)
 	roundTrip(t, again, "after")
 
 	c = blocking(t, &Server{Handler: echo(), Context: sx}, x, again.Session())
 	tlstest.Value(c.WriteEarlyData([]byte("hello")))(t)
 	tlstest.Must(t, c.Handshake())
-	if s := c.State(); s.EarlyData != cssl.EarlyDataRejected {
-		t.Errorf("without Config.EarlyData: early data %v", s.EarlyData)
-	}
+	tlstest.Equal(t, "without Config.EarlyData: early data", c.State().EarlyData, cssl.EarlyDataRejected)
 	roundTrip(t, c, "hello")
 }

@@ -175,9 +175,7 @@ func TestCompose(t *testing.T) {
 		t.Error("/certs/ca.pem holds no certificate")
 	}
 	echo(t, daemon, roots).Close()
-	if u := user(t, daemon); u != "65532" {
-		t.Errorf("the daemon runs as user %s", u)
-	}
+	tlstest.Equal(t, "the daemon's user", user(t, daemon), "65532")
 	code := must(t, "docker", "wait", load)
 	report := must(t, "docker", "logs", load)
 	if code != "0" {

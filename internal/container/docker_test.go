@@ -131,9 +131,7 @@ func TestImage(t *testing.T) {
 		"--health-interval=500ms", "--publish=127.0.0.1::8443", image)
 	t.Cleanup(func() { _, _ = output(nil, "docker", "rm", "-f", "-v", id) })
 	await(t, id, health, "healthy")
-	if u := user(t, id); u != "65532" {
-		t.Errorf("it runs as user %s", u)
-	}
+	tlstest.Equal(t, "its user", user(t, id), "65532")
 	out, err := output(nil, "docker", "exec", "-e", "SSLECHO_ADMIN=127.0.0.1:1", id, "/usr/local/bin/healthcheck")
 	if err == nil || !strings.Contains(out, "127.0.0.1:1 does not answer") {
 		t.Errorf("the health check of a daemon that does not answer: %q, %v", out, err)
@@ -144,9 +142,7 @@ func TestImage(t *testing.T) {
 		t.Errorf("at the end the client got %d bytes, %v, want a clean EOF", n, err)
 	}
 	c.Close() // else the daemon waits for it until the close-timeout
-	if code := must(t, "docker", "wait", id); code != "0" {
-		t.Errorf("exit status %s", code)
-	}
+	tlstest.Equal(t, "exit status", must(t, "docker", "wait", id), "0")
 	if logs := must(t, "docker", "logs", id); !strings.HasSuffix(logs, "\nstopped") {
 		t.Errorf("the last line is not: stopped\n%s", logs)
 	}

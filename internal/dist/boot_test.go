@@ -117,21 +117,15 @@ func TestSystemd(t *testing.T) {
 
 	s.must("apt-get", "-y", "--no-install-recommends", "install", "/sslecho.deb")
 	first := s.serves()
-	if state := s.must("systemctl", "is-enabled", "sslecho.service"); state != "enabled" {
-		t.Errorf("the service is %s", state)
-	}
+	tlstest.Equal(t, "the service", s.must("systemctl", "is-enabled", "sslecho.service"), "enabled")
 	if state, _ := s.command("systemctl", "is-enabled", "sslecho.socket").Output(); strings.TrimSpace(string(state)) != "disabled" {
 		t.Errorf("the socket unit is %s", state)
 	}
 	s.must("systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/sslecho.service", "/usr/lib/systemd/system/sslecho.socket")
-	if user := s.must("stat", "-c", "%U", "/proc/"+first); user != "sslecho" {
-		t.Errorf("it runs as %s", user)
-	}
+	tlstest.Equal(t, "its user", s.must("stat", "-c", "%U", "/proc/"+first), "sslecho")
 
 	s.must("systemctl", "reload", "sslecho.service")
-	if pid := s.serves(); pid != first {
-		t.Errorf("a reload made process %s of %s", pid, first)
-	}
+	tlstest.Equal(t, "the process after a reload", s.serves(), first)
 	s.must("apt-get", "-y", "install", "--reinstall", "/sslecho.deb")
 	if pid := s.serves(); pid == first {
 		t.Error("after an upgrade the old program runs")

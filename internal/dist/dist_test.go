@@ -86,9 +86,7 @@ func TestArchive(t *testing.T) {
 	}
 	list := exec.Command("tar", "-tzf", "-")
 	list.Stdin = bytes.NewReader(first)
-	if out := mustRun(t, tlstest.Hang, list); out != "top/\ntop/a/\ntop/a/b/\ntop/a/b/file\ntop/program\n" {
-		t.Errorf("it has %q", out)
-	}
+	tlstest.Equal(t, "the archive", mustRun(t, tlstest.Hang, list), "top/\ntop/a/\ntop/a/b/\ntop/a/b/file\ntop/program\n")
 }
 
 // TestDist: two runs make the same bytes; the tarball works where it is unpacked; the checksums are right; the SBOM

@@ -56,9 +56,7 @@ func TestPackage(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	if out := mustRun(t, tlstest.Hang, inside(root, false, "dpkg", "--verify", "sslecho")); out != "" {
-		t.Errorf("dpkg --verify: %s", out)
-	}
+	tlstest.Equal(t, "dpkg --verify", mustRun(t, tlstest.Hang, inside(root, false, "dpkg", "--verify", "sslecho")), "")
 	if out := mustRun(t, tlstest.Hang, inside(root, false, "dpkg-query", "-W", "-f", "${Conffiles}", "sslecho")); !strings.Contains(out, "/etc/sslecho/sslecho.yaml ") {
 		t.Errorf("settings are no conffile: %q", out)
 	}

@@ -2,7 +2,6 @@ package logqueue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -62,14 +61,10 @@ func TestWriter(t *testing.T) {
 			t.Fatalf("Write: %d, %v", n, err)
 		}
 	}
-	if n := w.Dropped(); n != 3 {
-		t.Errorf("%d dropped, want 3", n)
-	}
+	tlstest.Equal(t, "dropped lines", w.Dropped(), 3)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := w.Flush(ended); !errors.Is(err, context.Canceled) {
-		t.Errorf("Flush while nothing gets through: %v", err)
-	}
+	tlstest.IsError(t, "Flush while nothing gets through", w.Flush(ended), context.Canceled)
 	close(g.open)
 	flush(t, w.Queue)
 	if got := g.has(); fmt.Sprint(got) != "[0- 1- 2- lost]" {
@@ -96,14 +91,10 @@ func TestRoomOfWhatRuns(t *testing.T) {
 	<-g.entered
 	w.Write([]byte("b"))
 	w.Write([]byte("c"))
-	if n := w.Dropped(); n != 1 {
-		t.Errorf("%d dropped, want 1", n)
-	}
+	tlstest.Equal(t, "dropped lines", w.Dropped(), 1)
 	close(g.open)
 	flush(t, w.Queue)
-	if got := fmt.Sprint(g.has()); got != "[a b]" {
-		t.Errorf("written: %s", got)
-	}
+	tlstest.Equal(t, "written", fmt.Sprint(g.has()), "[a b]")
 }
 
 // TestPanic: a panic of what writes a line loses that line.
@@ -157,7 +148,5 @@ func TestManyWriters(t *testing.T) {
 	}
 	wg.Wait()
 	flush(t, w.Queue)
-	if n := len(g.has()) + int(w.Dropped()); n != 8000 {
-		t.Errorf("%d lines written or dropped, want 8000", n)
-	}
+	tlstest.Equal(t, "lines written or dropped", len(g.has())+int(w.Dropped()), 8000)
 }

@@ -101,9 +101,7 @@ func TestMemory(t *testing.T) {
 			t.Fatalf("address %d of %d is forgotten", i, 2*maxAddrs)
 		}
 	}
-	if err := l.Admit(at(3 * maxAddrs / 2)); err != ErrRate {
-		t.Errorf("it may come again: %v", err)
-	}
+	tlstest.Equal(t, "it may come again", l.Admit(at(3*maxAddrs/2)), ErrRate)
 	if n := len(l.recent) + len(l.older); n > maxAddrs || len(l.perAddr) != 0 {
 		t.Errorf("%d addresses are remembered, %d counted", n, len(l.perAddr))
 	}

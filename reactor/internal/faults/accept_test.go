@@ -93,9 +93,7 @@ func listenerOver(t *testing.T, x contexts, errno unix.Errno, call int) Report {
 	} else if l.near.err == nil {
 		t.Error("a client ended without an error that was never accepted")
 	}
-	if err := tlstest.Receive(t, w.served, "Serve to return"); !errors.Is(err, errno) {
-		t.Errorf("Serve returned %v", err)
-	}
+	tlstest.IsError(t, "Serve to return", tlstest.Receive(t, w.served, "Serve to return"), errno)
 	w.served <- reactor.ErrServerClosed // for stop
 	if c, err := net.Dial("tcp", w.addr.String()); err == nil {
 		c.Close()

@@ -278,9 +278,7 @@ func (p *side) close(err error) {
 // once fails unless each end that began has heard of its end once.
 func (l *life) once(t testing.TB) {
 	t.Helper()
-	if n := l.near.closes.Load(); n != 1 {
-		t.Errorf("the client heard OnClose %d times", n)
-	}
+	tlstest.Equal(t, "the client's OnClose", l.near.closes.Load(), 1)
 	if n := l.far.closes.Load(); n != 1 && !(n == 0 && l.far.conn.Load() == nil) {
 		t.Errorf("the server heard OnClose %d times", n)
 	}

@@ -23,9 +23,7 @@ func TestTurn(t *testing.T) {
 	if s := strings.Join(got, ""); s != "abcbcacababc" {
 		t.Error(s)
 	}
-	if len(turn(nil, 3)) != 0 {
-		t.Error("there is nobody")
-	}
+	tlstest.Equal(t, "the turn of nobody", len(turn(nil, 3)), 0)
 }
 
 // TestRatios: a ratio is that of the same round and the workload's own figure, and

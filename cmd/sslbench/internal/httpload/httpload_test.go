@@ -80,9 +80,7 @@ func TestRun(t *testing.T) {
 				t.Error(err)
 			}
 			load.Close()
-			if n := l.open.Load(); n != 0 {
-				t.Errorf("%d connections are open after Close", n)
-			}
+			tlstest.Equal(t, "connections that are open after Close", l.open.Load(), 0)
 		})
 	}
 }

@@ -103,9 +103,7 @@ func TestLocalFailure(t *testing.T) {
 			t.Errorf("%v is %q", errno, f.what)
 		}
 	}
-	if f := ofHandshake(io.ErrShortBuffer); f.what != Local {
-		t.Errorf("an error of no connection is %q", f.what)
-	}
+	tlstest.Equal(t, "an error of no connection", ofHandshake(io.ErrShortBuffer).what, Local)
 }
 
 // TestManyIdle: some thousands of connections are opened, held and closed, and what the client

@@ -56,9 +56,7 @@ func finish(t *testing.T, cfg Config, d time.Duration) (Result, error) {
 	if opened != nil {
 		err = opened
 	}
-	if s := l.state(); s.busy != 0 {
-		t.Errorf("%d connections are at work after Run", s.busy)
-	}
+	tlstest.Equal(t, "connections at work after Run", l.state().busy, 0)
 	return r, err
 }
 
@@ -375,9 +373,7 @@ func TestGivesUp(t *testing.T) {
 	if n := r.Failures[Refused]; float64(n) > 400*max(1, took.Seconds()/3) {
 		t.Errorf("%d attempts in %v: there is no back-off", n, took)
 	}
-	if r.Open != 0 {
-		t.Errorf("%d are said to be open", r.Open)
-	}
+	tlstest.Equal(t, "connections that are said to be open", r.Open, 0)
 }
 
 // TestReplaced: a connection that fails is replaced, and the work goes on.

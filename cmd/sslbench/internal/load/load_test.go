@@ -99,9 +99,7 @@ func TestKinds(t *testing.T) {
 					}
 					checkWork(t, &cfg, round, r)
 				}
-				if s := l.state(); s.busy != 0 {
-					t.Errorf("%d connections are at work after Run", s.busy)
-				}
+				tlstest.Equal(t, "connections at work after Run", l.state().busy, 0)
 			})
 		}
 	}
@@ -149,9 +147,7 @@ func checkWork(t *testing.T, cfg *Config, round int, r Result) {
 			t.Errorf("round %d: %d units", round, r.Units)
 		}
 	}
-	if r.Open != open {
-		t.Errorf("%d connections are open at the end, want %d", r.Open, open)
-	}
+	tlstest.Equal(t, "connections at the end", r.Open, open)
 	if n := r.Latency.TotalCount(); n != int64(r.Units) {
 		t.Errorf("%d latencies for %d units", n, r.Units)
 	}

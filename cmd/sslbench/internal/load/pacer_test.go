@@ -28,9 +28,7 @@ func TestStallShows(t *testing.T) {
 	l := mustNew(t, cfg)
 	mustOpen(t, l, cfg.Conns)
 	r := mustRun(t, l, time.Second)
-	if r.Units != rate {
-		t.Errorf("%d messages, want %d", r.Units, rate)
-	}
+	tlstest.Equal(t, "messages", r.Units, rate)
 	// Those due in the first 200 of the 300 ms waited for 100 ms or more: some 200.
 	late := int64(0)
 	for _, bar := range r.Latency.Distribution() {
