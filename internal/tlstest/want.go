@@ -1,0 +1,22 @@
+package tlstest
+
+import (
+	"errors"
+	"testing"
+)
+
+// Equal fails the test, which goes on, if got is not want.
+func Equal[T comparable](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+// IsError fails the test, which goes on, if err is not want (see errors.Is).
+func IsError(t testing.TB, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
+}
