@@ -229,11 +229,7 @@ func TestHangUpWhilePaused(t *testing.T) {
 				client.NetConn().(interface{ CloseWrite() error }).CloseWrite()
 			}
 			assertQuiet(t, s.Stats)
-			select {
-			case err := <-ended:
-				t.Fatalf("ended with %v before Resume", err)
-			default:
-			}
+			tlstest.Nothing(t, ended, "the end before Resume")
 			c.Resume()
 			want := map[string]error{"reset": syscall.ECONNRESET, "bare FIN": io.ErrUnexpectedEOF, "FIN on both sides": io.ErrUnexpectedEOF}[how]
 			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), want)
@@ -331,7 +327,7 @@ func TestBuffersAreSmall(t *testing.T) {
 // Queued seen from another goroutine still counts what TLS took in the turn that runs, so the session itself may never
 // have had as much.
 func TestDrainAfterQueued(t *testing.T) {
-	const high, size = 128 << 10, (64 << 20) / scale
+	const high, size = 128 << 10, (64 << 20) / tlstest.Scale
 	drained := make(chan struct{}, 1)
 	stuck := make(chan int, 1)
 	h := &hooks{
@@ -363,11 +359,7 @@ func TestDrainAfterQueued(t *testing.T) {
 	}
 	client := goDial(t, start(t, &Server{Handler: h, Session: session.Config{HighWater: high}}))
 	n, err := io.Copy(io.Discard, client)
-	select {
-	case q := <-stuck:
-		t.Fatalf("after %d bytes no OnDrain came, with Queued() = %d", n, q)
-	default:
-	}
+	tlstest.Nothing(t, stuck, "no OnDrain came, with so many bytes queued")
 	if err != nil || n != size {
 		t.Errorf("%d bytes, %v", n, err)
 	}

@@ -49,7 +49,7 @@ func BenchmarkEcho1K(b *testing.B) {
 
 // TestEchoDoesNotAllocate: an echo of 1 KiB, there and back, allocates nothing on the Go side.
 func TestEchoDoesNotAllocate(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the sanitizers allocate themselves, and sync.Pool drops at random")
 	}
 	run := pingPong(t)

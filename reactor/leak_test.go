@@ -18,7 +18,7 @@ import (
 // TestNoLeaks: many connections opened, used and closed, five times over: file
 // descriptors, SSL objects and goroutines are back where they began.
 func TestNoLeaks(t *testing.T) {
-	const conns = 2000 / scale
+	const conns = 2000 / tlstest.Scale
 	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 4096, HandshakeTimeout: tlstest.Hang}}
 	addr := start(t, s)
 	// Certificates are checked elsewhere; here it is about numbers.

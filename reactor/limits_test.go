@@ -239,11 +239,7 @@ func TestWriteTimeout(t *testing.T) {
 		}
 		pass(t, l, 3*tlstest.Hang)
 	}
-	select {
-	case err := <-ended:
-		t.Fatalf("it was cut off while it read: %v", err)
-	default:
-	}
+	tlstest.Nothing(t, ended, "the end while it reads")
 	// The socket may take a little more at first.
 	tlstest.Until(t, "the end", func() bool { pass(t, l, 5*tlstest.Hang); return len(ended) > 0 })
 	if err := <-ended; !errors.Is(err, ErrWriteTimeout) {

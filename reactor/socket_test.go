@@ -3,6 +3,7 @@ package reactor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -58,45 +59,37 @@ func TestListenerLetGo(t *testing.T) {
 	}
 }
 
-// TestListenerBlocking: os.File's Fd makes all duplicates of a socket blocking. The loop must not hang in accept.
+// TestListenerBlocking (P41): os.File's Fd makes all duplicates of a socket blocking, before the loops have their listener or
+// later. They must not hang in accept, although each is woken for what another one has taken.
 func TestListenerBlocking(t *testing.T) {
-	nl := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-	addr := nl.Addr()
-	f := tlstest.Value(nl.(*net.TCPListener).File())(t)
-	defer f.Close()
-	_ = f.Fd()
-	serveOn(t, &Server{Handler: echo(), Loops: 1}, nl)
-	roundTrip(t, goDial(t, addr), "hello")
-	roundTrip(t, goDial(t, addr), "again")
-}
-
-// TestListenerMadeBlocking (P41): the same, when the loops have their listener already, and each is woken for what another one
-// has taken.
-func TestListenerMadeBlocking(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			address := "127.0.0.1:0"
-			if network == "unix" {
-				address = filepath.Join(t.TempDir(), "socket")
-			}
-			nl := tlstest.Value(net.Listen(network, address))(t)
-			addr := nl.Addr()
-			f := tlstest.Value(nl.(interface{ File() (*os.File, error) }).File())(t)
-			defer f.Close()
-			s := &Server{Handler: echo(), Loops: 2}
-			serveOn(t, s, nl)
-			f.Fd()
-			var clients []net.Conn
-			for range 5 {
-				clients = append(clients, goDial(t, addr))
-				for _, c := range clients {
-					roundTrip(t, c, "hello")
+		for _, later := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, later %v", network, later), func(t *testing.T) {
+				address := map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "socket")}[network]
+				nl := tlstest.Value(net.Listen(network, address))(t)
+				addr := nl.Addr()
+				f := tlstest.Value(nl.(interface{ File() (*os.File, error) }).File())(t)
+				defer f.Close()
+				if !later {
+					f.Fd()
 				}
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
-			defer cancel()
-			tlstest.Must(t, s.Ping(ctx))
-		})
+				s := &Server{Handler: echo(), Loops: 2}
+				serveOn(t, s, nl)
+				if later {
+					f.Fd()
+				}
+				var clients []net.Conn
+				for range 5 {
+					clients = append(clients, goDial(t, addr))
+					for _, c := range clients {
+						roundTrip(t, c, "hello")
+					}
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
+				defer cancel()
+				tlstest.Must(t, s.Ping(ctx))
+			})
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ var mine = fmt.Sprintf("sslecho-test-%d", os.Getpid())
 // image is made, and where a sanitizer is built in.
 func engine(t *testing.T) {
 	t.Helper()
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the programs in the containers are built without a sanitizer: one in the tests adds nothing")
 	}
 	if h := os.Getenv("DOCKER_HOST"); h != "" && !strings.HasPrefix(h, "unix:") {

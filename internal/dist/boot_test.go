@@ -100,7 +100,7 @@ func (s *system) serves() string {
 // TestSystemd: under systemd, the package's installation starts the daemon, with all of the unit's restrictions; reload and
 // upgrade do what they should; a socket unit may listen in its place; a purge stops it.
 func TestSystemd(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the program under test is not this one; the ordinary run has it")
 	}
 	if _, err := exec.LookPath("nsenter"); err != nil {

@@ -92,7 +92,7 @@ func TestArchive(t *testing.T) {
 // TestDist: two runs make the same bytes; the tarball works where it is unpacked; the checksums are right; the SBOM
 // names what the program is linked to, and each module in it.
 func TestDist(t *testing.T) {
-	if !whole() || sanitized {
+	if !whole() || tlstest.Sanitized {
 		t.Skip("it compiles for a minute or more: make dist-test (DIST=full) runs it")
 	}
 	one, two := distribution(t), t.TempDir()

@@ -28,7 +28,7 @@ import (
 // TestPackage: in a fresh Debian the package installs with what it depends on; the daemon starts as the unit says, with the
 // settings that came with it, and answers a client outside; after a purge nothing of it is left.
 func TestPackage(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the program under test is not this one; the ordinary run has it")
 	}
 	root := freshRoot(t)
@@ -89,7 +89,7 @@ func TestPackage(t *testing.T) {
 // TestPurgeKeepsKeys: what the administrator has put beside the settings, and the user to whose group it may belong, outlive
 // a purge.
 func TestPurgeKeepsKeys(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the program under test is not this one; the ordinary run has it")
 	}
 	root := freshRoot(t)

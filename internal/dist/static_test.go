@@ -11,7 +11,7 @@ import (
 
 // TestStatic: the program of make static wants no library, and serves where there is no other file.
 func TestStatic(t *testing.T) {
-	if !whole() || sanitized {
+	if !whole() || tlstest.Sanitized {
 		t.Skip("it compiles for a minute: make dist-test (DIST=full) runs it")
 	}
 	if os.Getuid() != 0 {

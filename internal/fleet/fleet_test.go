@@ -56,7 +56,7 @@ type host struct {
 // newFleet starts all, and waits until HAProxy has every host in its rotation.
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("it is other processes that are tested: a sanitizer in this one adds nothing")
 	}
 	if os.Geteuid() != 0 {

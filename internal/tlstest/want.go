@@ -20,3 +20,13 @@ func IsError(t testing.TB, what string, err, want error) {
 		t.Errorf("%s: %v, want %v", what, err, want)
 	}
 }
+
+// Nothing fails the test if something has come through ch.
+func Nothing[T any](t testing.TB, ch <-chan T, what string) {
+	t.Helper()
+	select {
+	case v := <-ch:
+		t.Fatalf("%s: %v has come", what, v)
+	default:
+	}
+}

@@ -389,5 +389,5 @@ func stride(n int) int {
 	if full {
 		return 1
 	}
-	return n * scale
+	return n * tlstest.Scale
 }

@@ -206,22 +206,17 @@ type lively struct {
 	lives *lives
 }
 
-// OnOpen implements reactor.Handler.
 func (h lively) OnOpen(c *reactor.Conn) { h.lives.opens(c, h.name); h.Handler.OnOpen(c) }
 
-// OnDrain implements reactor.Handler.
 func (h lively) OnDrain(c *reactor.Conn) { h.lives.hears(c, h.name, "OnDrain"); h.Handler.OnDrain(c) }
 
-// OnEOF implements reactor.Handler.
 func (h lively) OnEOF(c *reactor.Conn) { h.lives.hears(c, h.name, "OnEOF"); h.Handler.OnEOF(c) }
 
-// OnClose implements reactor.Handler.
 func (h lively) OnClose(c *reactor.Conn, err error) {
 	h.lives.closes(c, h.name, err)
 	h.Handler.OnClose(c, err)
 }
 
-// OnData implements reactor.Handler.
 func (h lively) OnData(c *reactor.Conn, p []byte) {
 	h.lives.hears(c, h.name, "OnData")
 	h.Handler.OnData(c, p)

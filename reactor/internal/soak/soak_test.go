@@ -110,7 +110,7 @@ func (s *soak) load(p plan) {
 	wg.Go(func() { s.resident(stop) })
 	wg.Go(func() { s.operate(stop, p.reload) })
 	wg.Go(func() { s.sabotage(stop) })
-	time.Sleep(p.load * scale)
+	time.Sleep(p.load * (1 + tlstest.Scale/4)) // the sanitizers make everything slower
 	close(stop)
 	select {
 	case <-tlstest.Later(func() any { wg.Wait(); return nil }):

@@ -129,7 +129,7 @@ func (s *soak) judge(all []sample) {
 		{"threads", func(p sample) int { return p.threads }, moreThreads, false},
 		{"bytes of OpenSSL", func(p sample) int { return p.openssl }, moreOpenSSL + eachThreadHas*max(0, threads), false},
 		{"bytes of Go's heap", func(p sample) int { return p.heap }, moreHeap, false},
-		{"bytes of RSS", func(p sample) int { return p.rss }, moreRSS, sanitized},
+		{"bytes of RSS", func(p sample) int { return p.rss }, moreRSS, tlstest.Sanitized},
 	} {
 		if n := growth(g.of); n > g.most && !g.excepted {
 			s.t.Errorf("%d more %s in the last third than in the first, want at most %d", n, g.what, g.most)

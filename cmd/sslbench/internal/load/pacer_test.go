@@ -149,7 +149,7 @@ func TestPacer(t *testing.T) {
 
 // TestNoAllocations: a message in closed loop costs no memory, on the client's side nor on the server's.
 func TestNoAllocations(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("sync.Pool keeps nothing reliably under the race detector or the address sanitizer")
 	}
 	for _, rate := range []float64{0, 5000} {

@@ -25,7 +25,7 @@ var runTime = func() time.Duration {
 // growth is how much more memory a server may have after a load than after the same load before. What
 // malloc keeps in pieces after the first time is none of that.
 func growth(first int64) int64 {
-	if sanitized {
+	if tlstest.Sanitized {
 		return 1 << 30 // the sanitizers keep what was freed
 	}
 	return first/4 + 32<<20
