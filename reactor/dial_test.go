@@ -445,6 +445,11 @@ func TestConnectFails(t *testing.T) {
 		err = tlstest.Receive(t, h.ends, "OnClose")
 	}
 	tlstest.IsError(t, "refused", err, unix.ECONNREFUSED)
+	if fd, err := tryConnect(net.TCPAddrFromAddrPort(refusing), 0); err == nil { // it may be refused at once
+		connecting, ended := ends(&hooks{})
+		tlstest.Must(t, l.Attach(fd, x, csslLocalhost, connecting, nil))
+		tlstest.IsError(t, "a socket that is still connecting", tlstest.Receive(t, ended, "OnClose"), unix.ECONNREFUSED)
+	}
 
 	h = newTally()
 	tlstest.Must(t, l.Connect(wrong, x, csslNone, h, nil))

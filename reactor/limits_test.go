@@ -26,44 +26,35 @@ type gate struct {
 	reason error
 }
 
-func (g *gate) admit(a netip.AddrPort) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.reason != nil {
-		return g.reason
-	}
-	if g.inside == nil {
-		g.inside = map[netip.AddrPort]int{}
-	}
-	g.inside[a]++
-	return nil
+// locked calls f alone.
+func (g *gate) locked(f func()) { g.mu.Lock(); defer g.mu.Unlock(); f() }
+
+func (g *gate) admit(a netip.AddrPort) (reason error) {
+	g.locked(func() {
+		if reason = g.reason; reason == nil {
+			g.inside[a]++
+		}
+	})
+	return reason
 }
 
 func (g *gate) release(a netip.AddrPort) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.inside[a]--; g.inside[a] == 0 {
-		delete(g.inside, a)
-	}
+	g.locked(func() {
+		if g.inside[a]--; g.inside[a] == 0 {
+			delete(g.inside, a)
+		}
+	})
 }
 
-func (g *gate) refuse(reason error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.reason = reason
-}
+func (g *gate) refuse(reason error) { g.locked(func() { g.reason = reason }) }
 
 // state is what is inside, each with how many times.
-func (g *gate) state() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return fmt.Sprint(g.inside)
-}
+func (g *gate) state() (s string) { g.locked(func() { s = fmt.Sprint(g.inside) }); return s }
 
 // TestAdmit: each connection is asked about by its peer's address, who is refused hears nothing, and each that was let in is
 // released once, however it ends.
 func TestAdmit(t *testing.T) {
-	var g gate
+	g := gate{inside: map[netip.AddrPort]int{}}
 	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 	addr := start(t, s)
 	c := goDial(t, addr)
@@ -131,7 +122,7 @@ func TestHeader(t *testing.T) {
 	for _, pieces := range [][]string{
 		{"192.0.2.1:99\n"}, {"192.0.2.1", ":99\n"}, strings.Split("192.0.2.1:99\n", ""), {strings.Repeat(" ", 40_000), "192.0.2.1:99\n"},
 	} {
-		var g gate
+		g := gate{inside: map[netip.AddrPort]int{}}
 		peers := make(chan string, 1)
 		h := echo()
 		h.open = func(c *Conn) { peers <- c.RemoteAddr().String() }
@@ -190,7 +181,7 @@ func TestBadHeader(t *testing.T) {
 		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header", "header"}, // and then nothing
 		"":                               {io.ErrUnexpectedEOF, "closed without close_notify", "closed by peer"},
 	} {
-		var g gate
+		g := gate{inside: map[netip.AddrPort]int{}}
 		if tt.is == errUnwelcome {
 			g.refuse(errUnwelcome)
 		}

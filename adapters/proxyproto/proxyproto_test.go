@@ -152,13 +152,8 @@ func TestBadHeader(t *testing.T) {
 		if said, _, err := ask(t, addr, []byte(tt.send)); err == nil {
 			t.Errorf("%s: it went through: %q", name, said)
 		}
-		select {
-		case err := <-h.ended:
-			if !errors.Is(err, reactor.ErrHeader) || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("%s: %v", name, err)
-			}
-		case <-time.After(tlstest.Hang):
-			t.Fatalf("%s: no end", name)
+		if err := tlstest.Receive(t, h.ended, "the end of "+name); !errors.Is(err, reactor.ErrHeader) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
