@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -31,10 +30,10 @@ func TestMaxConns(t *testing.T) {
 	if n, err := rawDial(t, addr).Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("the third read %d, %v, want the end", n, err)
 	}
-	waitFor(t, "the count", func() bool { return s.Stats().Refusals[refusedFull] == 1 })
+	tlstest.Until(t, "the count", func() bool { return s.Stats().Refusals[refusedFull] == 1 })
 	roundTrip(t, b, "b")
 	a.Close()
-	waitFor(t, "a place", func() bool { return s.Conns() == 1 })
+	tlstest.Until(t, "a place", func() bool { return s.Conns() == 1 })
 	roundTrip(t, goDial(t, addr), "c")
 	assertQuiet(t, s.Stats)
 }
@@ -42,31 +41,20 @@ func TestMaxConns(t *testing.T) {
 // TestMaxHandshakes (P17): with so many silent peers in their handshake, others wait in the
 // backlog, without a spin, and have their turn when one of the silent goes.
 func TestMaxHandshakes(t *testing.T) {
-	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: 3, HandshakeTimeout: 2 * patienceShare * hang}}
+	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: 3, HandshakeTimeout: 2 * patienceShare * tlstest.Hang}}
 	addr := start(t, s)
 	var silent []net.Conn
 	for range 3 {
 		silent = append(silent, rawDial(t, addr))
 	}
-	waitFor(t, "three handshakes", func() bool { return s.Stats().Handshaking == 3 })
-	done := make(chan error, 1)
-	cfg := goConfig(t)
-	go func() {
-		c, err := (&tlsDialer{cfg}).dial(addr)
-		if err == nil {
-			defer c.Close()
-			_, err = io.WriteString(c, "x")
-		}
-		done <- err
-	}()
+	tlstest.Until(t, "three handshakes", func() bool { return s.Stats().Handshaking == 3 })
+	done := dialLater(t, addr)
 	assertQuiet(t, s.Stats)
 	if st := s.Stats(); st.Accepted != 3 || len(st.Refusals) != 0 {
 		t.Fatalf("%d accepted, refusals %v", st.Accepted, st.Refusals)
 	}
 	silent[0].Close()
-	if err := receive(t, done, "the one in the backlog"); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, tlstest.Receive(t, done, "the one in the backlog"))
 }
 
 // TestAcceptBatch (P17): a burst is taken in batches, so that an established connection has
@@ -74,17 +62,15 @@ func TestMaxHandshakes(t *testing.T) {
 func TestAcceptBatch(t *testing.T) {
 	s := &Server{Handler: echo()}
 	addr := start(t, s)
-	held, release := make(chan struct{}), make(chan struct{})
-	s.loops[0].Do(func() { close(held); <-release })
-	<-held
+	l := s.loops[0]
+	release := hold(l)
 	const burst = acceptBatch*2 + 10
 	for range burst {
 		rawDial(t, addr)
 	}
 	// The listener is asked by hand, with what a turn would do in between left out.
 	counts := make(chan uint64, 4)
-	s.loops[0].Do(func() {
-		l := s.loops[0]
+	l.Do(func() {
 		for i := range l.slots {
 			if ln := l.slots[i].listener; ln != nil {
 				for range 3 {
@@ -95,11 +81,11 @@ func TestAcceptBatch(t *testing.T) {
 			}
 		}
 	})
-	close(release)
+	release()
 	// The turn that was held may itself have taken a batch before the tasks.
 	total := uint64(0)
 	for range 3 {
-		n := receive(t, counts, "a batch")
+		n := tlstest.Receive(t, counts, "a batch")
 		if n > acceptBatch {
 			t.Errorf("%d accepted at once, want at most %d", n, acceptBatch)
 		}
@@ -108,7 +94,7 @@ func TestAcceptBatch(t *testing.T) {
 	if total < acceptBatch {
 		t.Errorf("%d accepted in three batches", total)
 	}
-	waitFor(t, "all to be accepted", func() bool { return s.Stats().Accepted == burst })
+	tlstest.Until(t, "all to be accepted", func() bool { return s.Stats().Accepted == burst })
 }
 
 // TestFairness (P17): while one connection sends without end and never waits, another one has
@@ -122,25 +108,16 @@ func TestFairness(t *testing.T) {
 	}}, Session: session.Config{TurnBytes: 32 << 10}}
 	addr := start(t, s)
 	greedy := goDial(t, addr)
-	stop := make(chan struct{})
-	defer close(stop)
 	for range 2 {
 		go func() {
 			p := make([]byte, 16<<10)
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if _, err := greedy.Write(p); err != nil {
-					return
-				}
+			for err := error(nil); err == nil; { // until the end of the test closes it
+				_, err = greedy.Write(p)
 			}
 		}()
 	}
 	modest := goDial(t, addr)
-	waitFor(t, "a flood", func() bool { return s.Stats().Sessions.BytesRead > 1<<20 })
+	tlstest.Until(t, "a flood", func() bool { return s.Stats().Sessions.BytesRead > 1<<20 })
 	before := s.Stats()
 	const rounds = 50
 	var after Stats
@@ -173,13 +150,11 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestOutOfDescriptors$", "-test.v=false")
 	cmd.Env = append(os.Environ(), starve+"=1")
-	in, err := cmd.StdinPipe()
-	must(t, err)
-	out, err := cmd.StdoutPipe()
-	must(t, err)
+	in := tlstest.Value(cmd.StdinPipe())(t)
+	out := tlstest.Value(cmd.StdoutPipe())(t)
 	var log bytes.Buffer
 	cmd.Stderr = &log
-	must(t, cmd.Start())
+	tlstest.Must(t, cmd.Start())
 	lines := bufio.NewScanner(out)
 	line := func() string {
 		if !lines.Scan() {
@@ -189,11 +164,10 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	stats := func() (st Stats) {
 		fmt.Fprintln(in, "stats")
-		must(t, json.Unmarshal([]byte(line()), &st))
+		tlstest.Must(t, json.Unmarshal([]byte(line()), &st))
 		return st
 	}
-	addr, err := net.ResolveTCPAddr("tcp", line())
-	must(t, err)
+	addr := tlstest.Value(net.ResolveTCPAddr("tcp", line()))(t)
 	const room, burst = 8, 14
 	begin := time.Now()
 	var conns []net.Conn
@@ -201,17 +175,16 @@ func TestOutOfDescriptors(t *testing.T) {
 	results := make(chan net.Conn, burst)
 	for range burst {
 		go func() {
-			c, err := (&tlsDialer{cfg}).dial(addr)
-			if err != nil {
+			if c, err := tryDial(addr, cfg); err == nil {
+				results <- c
+			} else {
 				results <- nil
-				return
 			}
-			results <- c
 		}()
 	}
 	refused := 0
 	for range burst {
-		if c := receive(t, results, "an answer"); c != nil {
+		if c := tlstest.Receive(t, results, "an answer"); c != nil {
 			conns = append(conns, c)
 		} else {
 			refused++
@@ -221,9 +194,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		t.Fatalf("%d connections were taken and %d told that there is no room; room is for %d", len(conns), refused, room)
 	}
 	for _, c := range conns {
-		if err := roundTripErr(c); err != nil {
-			t.Error(err)
-		}
+		roundTrip(t, c, "hello")
 	}
 	assertQuiet(t, stats)
 	st := stats()
@@ -242,13 +213,12 @@ func TestOutOfDescriptors(t *testing.T) {
 	for _, c := range conns {
 		c.Close()
 	}
-	waitFor(t, "room", func() bool { return stats().Conns == 0 })
-	c, err := (&tlsDialer{cfg}).dial(addr)
-	must(t, err)
-	must(t, roundTripErr(c))
+	tlstest.Until(t, "room", func() bool { return stats().Conns == 0 })
+	c := goDial(t, addr)
+	roundTrip(t, c, "hello")
 	c.Close()
 	in.Close()
-	must(t, cmd.Wait())
+	tlstest.Must(t, cmd.Wait())
 	// It tells so, but not at each rest.
 	if told, most := strings.Count(log.String(), "out of file descriptors"), int(time.Since(begin)/acceptLogEvery)+1; told == 0 || told > most {
 		t.Errorf("told %d times, want 1 to %d:\n%s", told, most, log.String())
@@ -261,59 +231,41 @@ func TestListenerShutDown(t *testing.T) {
 	for _, loops := range []int{1, 2} {
 		s := &Server{Handler: echo(), Loops: loops}
 		complete(t, s)
-		ls, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		f, err := ls.(*net.TCPListener).File()
-		must(t, err)
+		ls := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+		f := tlstest.Value(ls.(*net.TCPListener).File())(t)
 		defer f.Close()
-		served := make(chan error, 1)
-		go func() { served <- s.Serve(ls) }()
+		served := tlstest.Later(func() error { return s.Serve(ls) })
 		c := goDial(t, ls.Addr())
 		roundTrip(t, c, "before")
-		must(t, unix.Shutdown(int(f.Fd()), unix.SHUT_RD))
-		if err := receive(t, served, "Serve to return"); !errors.Is(err, unix.EINVAL) {
-			t.Errorf("Serve returned %v", err)
-		}
+		tlstest.Must(t, unix.Shutdown(int(f.Fd()), unix.SHUT_RD))
+		tlstest.IsError(t, "Serve to return", tlstest.Receive(t, served, "Serve to return"), unix.EINVAL)
 		roundTrip(t, c, "after")
 		assertQuiet(t, s.Stats)
-		must(t, s.Close())
+		tlstest.Must(t, s.Close())
 	}
-}
-
-func roundTripErr(c net.Conn) error {
-	if _, err := io.WriteString(c, "hello"); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(c, make([]byte, 5))
-	return err
 }
 
 // starvingServer serves with room for a few descriptors, and prints its counters
 // for each line that it reads.
 func starvingServer(t *testing.T) {
-	s := &Server{Handler: echo(), Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	s := &Server{Handler: echo(), Logger: textLogger(os.Stderr)}
 	complete(t, s)
-	ls, err := s.Listen()
-	must(t, err)
-	raw, err := ls[0].(*net.TCPListener).SyscallConn()
-	must(t, err)
+	ls := tlstest.Value(s.Listen())(t)
+	raw := tlstest.Value(ls[0].(*net.TCPListener).SyscallConn())(t)
 	nets := -1
-	must(t, raw.Control(func(fd uintptr) { nets = int(fd) }))
+	tlstest.Must(t, raw.Control(func(fd uintptr) { nets = int(fd) }))
 	serveOn(t, s, ls...)
-	waitFor(t, "package net's descriptor to be given up", func() bool {
+	tlstest.Until(t, "package net's descriptor to be given up", func() bool {
 		_, err := unix.FcntlInt(uintptr(nets), unix.F_GETFD, 0)
 		return err == unix.EBADF
 	})
-	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	must(t, err)
+	fd := tlstest.Value(unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0))(t)
 	unix.Close(fd)
-	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(fd + 8), Max: uint64(fd + 8)}))
+	tlstest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(fd + 8), Max: uint64(fd + 8)}))
 	fmt.Println(ls[0].Addr())
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		if strings.TrimSpace(lines.Text()) == "stats" {
-			b, err := json.Marshal(s.Stats())
-			must(t, err)
-			fmt.Println(string(b))
+			fmt.Println(string(tlstest.Value(json.Marshal(s.Stats()))(t)))
 		}
 	}
 }

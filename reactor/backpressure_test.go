@@ -1,7 +1,6 @@
 package reactor
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"syscall"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -49,35 +49,33 @@ func TestStreamBothWays(t *testing.T) {
 		t.Run(v.String(), func(t *testing.T) {
 			done := make(chan error, 2)
 			side := func() *hooks {
-				var in, out stream
+				var in, out tlstest.Stream
 				return &hooks{
-					open: func(c *Conn) { c.Write(out.next(size)) },
+					open: func(c *Conn) { c.Write(out.Next(size)) },
 					data: func(c *Conn, p []byte) {
-						if in.check(p); in.n >= size {
+						if in.Check(p); in.N >= size {
 							c.Close()
 						}
 					},
 					closed: func(_ *Conn, err error) {
-						if in.n != size {
+						if in.N != size {
 							err = errors.Join(err, io.ErrShortBuffer)
 						}
-						done <- errors.Join(err, in.bad)
+						done <- errors.Join(err, in.Bad)
 					},
 				}
 			}
 			cfg := session.Config{HighWater: 2 * size}
 			change := func(c *cssl.Config) { c.MaxVersion = v }
-			s := &Server{Handler: side(), Session: cfg, Limits: Limits{CloseTimeout: hang}, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { change(c); c.Tickets = 8 })}
+			s := &Server{Handler: side(), Session: cfg, Limits: Limits{CloseTimeout: tlstest.Hang}, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { change(c); c.Tickets = 8 })}
 			ln := smallListener(t, smallest)
 			serveOn(t, s, ln)
-			l := startLoop(t, LoopConfig{Session: cfg, Limits: Limits{CloseTimeout: hang}})
-			must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, change), csslLocalhost, side(), nil))
+			l := startLoop(t, LoopConfig{Session: cfg, Limits: Limits{CloseTimeout: tlstest.Hang}})
+			tlstest.Must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, change), csslLocalhost, side(), nil))
 			for range 2 {
-				if err := receive(t, done, "the streams"); err != nil {
-					t.Errorf("a side ended with %v", err)
-				}
+				tlstest.Must(t, tlstest.Receive(t, done, "the streams"))
 			}
-			waitFor(t, "both to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
+			tlstest.Until(t, "both to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
 			assertTurns(t, s.Stats())
 			assertTurns(t, l.Stats())
 		})
@@ -92,9 +90,9 @@ func TestLargeChainSmallBuffers(t *testing.T) {
 	serveOn(t, s, ln)
 	l := startLoop(t, LoopConfig{})
 	got := make(chan string, 1)
-	must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, nil), csslLocalhost,
+	tlstest.Must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, nil), csslLocalhost,
 		&hooks{open: func(c *Conn) { c.Write([]byte("hello")) }, data: func(c *Conn, p []byte) { got <- string(p) }}, nil))
-	if g := receive(t, got, "the echo"); g != "hello" {
+	if g := tlstest.Receive(t, got, "the echo"); g != "hello" {
 		t.Fatalf("echo %q", g)
 	}
 	r := s.Stats().Sessions.Results
@@ -109,54 +107,47 @@ func TestLargeChainSmallBuffers(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	const high, turn, size = 32 << 10, 16 << 10, 256 << 10
 	most := 0 // the loop's goroutine alone
-	ended := make(chan error, 1)
 	drains := 0
-	h := &hooks{
-		data: func(c *Conn, p []byte) {
-			c.Write(p)
-			most = max(most, c.Queued())
-		},
-		drain:  func(*Conn) { drains++ },
-		closed: func(_ *Conn, err error) { ended <- err },
-	}
+	h, ended := ends(&hooks{
+		data:  func(c *Conn, p []byte) { c.Write(p); most = max(most, c.Queued()) },
+		drain: func(*Conn) { drains++ },
+	})
 	s := &Server{Handler: h, Session: session.Config{HighWater: high, TurnBytes: turn}}
 	ln := smallListener(t, smallest)
 	serveOn(t, s, ln)
 	client := goDial(t, ln.Addr())
 	go func() {
-		var out stream
-		for out.n < size {
-			if _, err := client.Write(out.next(16 << 10)); err != nil {
-				t.Errorf("write after %d bytes: %v", out.n, err)
+		var out tlstest.Stream
+		for out.N < size {
+			if _, err := client.Write(out.Next(16 << 10)); err != nil {
+				t.Errorf("write after %d bytes: %v", out.N, err)
 				return
 			}
 		}
 		client.CloseWrite()
 	}()
 	// First it reads nothing at all, until everything is full and all is at rest.
-	waitFor(t, "the queue to fill", func() bool {
-		read := make(chan int, 1)
-		s.loops[0].Do(func() { read <- most })
-		return <-read >= high
+	tlstest.Until(t, "the queue to fill", func() bool {
+		return onLoopOf(t, s.loops[0], func() int { return most }) >= high
 	})
 	assertQuiet(t, s.Stats)
 	// Then in small pieces.
-	var in stream
+	var in tlstest.Stream
 	buf := make([]byte, 3333)
 	for {
 		n, err := client.Read(buf)
-		in.check(buf[:n])
+		in.Check(buf[:n])
 		if err == io.EOF {
 			break
 		}
-		must(t, err)
+		tlstest.Must(t, err)
 	}
-	must(t, in.bad)
-	if in.n != size {
-		t.Fatalf("%d bytes came back, want %d", in.n, size)
+	tlstest.Must(t, in.Bad)
+	if in.N != size {
+		t.Fatalf("%d bytes came back, want %d", in.N, size)
 	}
 	client.Close()
-	must(t, receive(t, ended, "OnClose"))
+	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	if limit := high + turn + tlsio.MaxPlaintext; most > limit {
 		t.Errorf("%d bytes were queued, want at most %d", most, limit)
 	}
@@ -187,12 +178,12 @@ func TestNonReader(t *testing.T) {
 
 // TestQuietStates (P02, P20): a connection that is idle, paused, blocked or half closed makes no turns.
 func TestQuietStates(t *testing.T) {
-	conns := make(chan *Conn, 10)
-	s := &Server{Handler: &hooks{open: func(c *Conn) { conns <- c }}, Session: session.Config{HalfClose: true}}
+	h, conns := opens(&hooks{})
+	s := &Server{Handler: h, Session: session.Config{HalfClose: true}}
 	addr := start(t, s)
 	for _, name := range []string{"idle", "paused with input", "blocked", "half closed by peer", "half closed by us", "paused and back"} {
 		client := goDial(t, addr)
-		c := receive(t, conns, "OnOpen")
+		c := tlstest.Receive(t, conns, "OnOpen")
 		switch name {
 		case "paused with input":
 			c.Pause()
@@ -216,24 +207,17 @@ func TestQuietStates(t *testing.T) {
 func TestHangUpWhilePaused(t *testing.T) {
 	for _, how := range []string{"close_notify and FIN", "bare FIN", "reset", "FIN on both sides"} {
 		t.Run(how, func(t *testing.T) {
-			var in stream
-			var got bytes.Buffer
-			ended := make(chan error, 1)
-			h := &hooks{
-				data:   func(c *Conn, p []byte) { in.check(p); got.Write(p) },
-				closed: func(_ *Conn, err error) { ended <- err },
-			}
+			var in tlstest.Stream
+			h, ended := ends(&hooks{data: func(_ *Conn, p []byte) { in.Check(p) }})
 			s := &Server{}
 			c, client := serverConn(t, s, h)
 			c.Pause()
 			if how == "FIN on both sides" {
 				c.CloseWrite()
 			}
-			var out stream
+			var out tlstest.Stream
 			const size = 40 << 10
-			if _, err := client.Write(out.next(size)); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(client.Write(out.Next(size)))(t)
 			// The bytes must have crossed before the reset, which overtakes nothing on loopback.
 			switch how {
 			case "close_notify and FIN":
@@ -245,29 +229,14 @@ func TestHangUpWhilePaused(t *testing.T) {
 				client.NetConn().(interface{ CloseWrite() error }).CloseWrite()
 			}
 			assertQuiet(t, s.Stats)
-			select {
-			case err := <-ended:
-				t.Fatalf("ended with %v before Resume", err)
-			default:
-			}
+			tlstest.Nothing(t, ended, "the end before Resume")
 			c.Resume()
-			err := receive(t, ended, "OnClose")
-			switch how {
-			case "close_notify and FIN":
-				must(t, err)
-			case "reset":
-				if !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("OnClose got %v", err)
-				}
-			default:
-				if !errors.Is(err, io.ErrUnexpectedEOF) {
-					t.Errorf("OnClose got %v", err)
-				}
+			want := map[string]error{"reset": syscall.ECONNRESET, "bare FIN": io.ErrUnexpectedEOF, "FIN on both sides": io.ErrUnexpectedEOF}[how]
+			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), want)
+			if in.Bad != nil || in.N != size {
+				t.Errorf("%d of %d bytes before the end, %v", in.N, size, in.Bad)
 			}
-			if in.bad != nil || in.n != size {
-				t.Errorf("%d of %d bytes before the end, %v", in.n, size, in.bad)
-			}
-			waitFor(t, "it to be gone", func() bool { return s.Conns() == 0 })
+			tlstest.Until(t, "it to be gone", func() bool { return s.Conns() == 0 })
 			assertQuiet(t, s.Stats)
 		})
 	}
@@ -277,9 +246,9 @@ func TestHangUpWhilePaused(t *testing.T) {
 // connection, and no signal ends the process.
 func TestResetWhileBlocked(t *testing.T) {
 	for _, paused := range []bool{false, true} {
-		ended := make(chan error, 1)
+		h, ended := ends(&hooks{})
 		s := &Server{}
-		c, client := serverConn(t, s, &hooks{closed: func(_ *Conn, err error) { ended <- err }})
+		c, client := serverConn(t, s, h)
 		if paused {
 			c.Pause()
 		}
@@ -287,10 +256,10 @@ func TestResetWhileBlocked(t *testing.T) {
 		assertQuiet(t, s.Stats)
 		client.NetConn().(interface{ SetLinger(int) error }).SetLinger(0)
 		client.NetConn().Close()
-		if err := receive(t, ended, "OnClose"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("OnClose got %v", err)
 		}
-		waitFor(t, "it to be gone", func() bool { return s.Conns() == 0 })
+		tlstest.Until(t, "it to be gone", func() bool { return s.Conns() == 0 })
 		assertQuiet(t, s.Stats)
 	}
 }
@@ -299,26 +268,20 @@ func TestResetWhileBlocked(t *testing.T) {
 // delivered, and its answer goes out.
 func TestLastBytesBeforeFIN(t *testing.T) {
 	const size = 300 << 10
-	var in stream
-	ended := make(chan error, 1)
-	s := &Server{Handler: &hooks{
-		data:   func(c *Conn, p []byte) { in.check(p); c.Write(p) },
-		closed: func(_ *Conn, err error) { ended <- err },
-	}}
+	var in tlstest.Stream
+	h, ended := ends(&hooks{data: func(c *Conn, p []byte) { in.Check(p); c.Write(p) }})
+	s := &Server{Handler: h}
 	client := goDial(t, start(t, s))
-	release := make(chan struct{})
-	s.loops[0].Do(func() { <-release }) // so that the loop looks late, when much or all is there
-	var out stream
-	if _, err := client.Write(out.next(size)); err != nil {
-		t.Fatal(err)
-	}
+	release := hold(s.loops[0]) // so that the loop looks late, when much or all is there
+	var out tlstest.Stream
+	tlstest.Value(client.Write(out.Next(size)))(t)
 	client.CloseWrite()
-	close(release)
-	must(t, checkAll(client, size))
+	release()
+	tlstest.Must(t, checkAll(client, size))
 	client.Close()
-	must(t, receive(t, ended, "OnClose"))
-	if in.n != size || in.bad != nil {
-		t.Errorf("%d of %d bytes, %v", in.n, size, in.bad)
+	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
+	if in.N != size || in.Bad != nil {
+		t.Errorf("%d of %d bytes, %v", in.N, size, in.Bad)
 	}
 }
 
@@ -326,56 +289,35 @@ func TestLastBytesBeforeFIN(t *testing.T) {
 // goes on sending; the peer still gets the whole answer, since no reset destroys it.
 func TestReplyNotReset(t *testing.T) {
 	const size = 1 << 20
-	ended := make(chan error, 1)
-	s := &Server{Handler: &hooks{
-		data: func(c *Conn, p []byte) {
-			var out stream
-			c.Write(out.next(size))
-			c.Close()
-		},
-		closed: func(_ *Conn, err error) { ended <- err },
-	}}
-	client := goDial(t, start(t, s))
-	if _, err := client.Write(make([]byte, 200<<10)); err != nil {
-		t.Fatal(err)
-	}
-	must(t, checkAll(client, size))
+	h, ended := ends(&hooks{data: func(c *Conn, p []byte) { c.Write(new(tlstest.Stream).Next(size)); c.Close() }})
+	client := goDial(t, start(t, &Server{Handler: h}))
+	tlstest.Value(client.Write(make([]byte, 200<<10)))(t)
+	tlstest.Must(t, checkAll(client, size))
 	client.Close()
-	must(t, receive(t, ended, "OnClose"))
+	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 }
 
 // TestLingerEnds (P11): a peer that keeps sending after our close does not keep it open for ever.
 func TestLingerEnds(t *testing.T) {
-	ended := make(chan error, 1)
-	s := &Server{Limits: Limits{CloseTimeout: time.Hour}, Handler: &hooks{
-		data:   func(c *Conn, p []byte) { c.Close() },
-		closed: func(_ *Conn, err error) { ended <- err },
-	}}
-	client := goDial(t, start(t, s))
+	h, ended := ends(&hooks{data: func(c *Conn, p []byte) { c.Close() }})
+	client := goDial(t, start(t, &Server{Limits: Limits{CloseTimeout: time.Hour}, Handler: h}))
 	go func() {
-		for {
-			if _, err := client.Write(make([]byte, 16<<10)); err != nil {
-				return
-			}
+		for err := error(nil); err == nil; {
+			_, err = client.Write(make([]byte, 16<<10))
 		}
 	}()
-	if err := receive(t, ended, "OnClose"); err != session.ErrLinger {
-		t.Fatalf("OnClose got %v", err)
-	}
+	tlstest.Equal(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), session.ErrLinger)
 }
 
 // TestBuffersAreSmall guards the tests above: the kernel did take the sizes.
 func TestBuffersAreSmall(t *testing.T) {
-	fds := make(chan int, 1)
-	s := &Server{Handler: &hooks{open: func(c *Conn) { fds <- c.fd }}}
+	h, opened := opens(&hooks{})
 	ln := smallListener(t, smallest)
-	serveOn(t, s, ln)
+	serveOn(t, &Server{Handler: h}, ln)
 	goDial(t, ln.Addr())
-	fd := receive(t, fds, "OnOpen")
+	fd := tlstest.Receive(t, opened, "OnOpen").fd
 	for _, opt := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
-		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
-		must(t, err)
-		if n > 10<<10 {
+		if n := tlstest.Value(unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt))(t); n > 10<<10 {
 			t.Errorf("option %d is %d bytes", opt, n)
 		}
 	}
@@ -385,7 +327,7 @@ func TestBuffersAreSmall(t *testing.T) {
 // Queued seen from another goroutine still counts what TLS took in the turn that runs, so the session itself may never
 // have had as much.
 func TestDrainAfterQueued(t *testing.T) {
-	const high, size = 128 << 10, (64 << 20) / scale
+	const high, size = 128 << 10, (64 << 20) / tlstest.Scale
 	drained := make(chan struct{}, 1)
 	stuck := make(chan int, 1)
 	h := &hooks{
@@ -398,7 +340,7 @@ func TestDrainAfterQueued(t *testing.T) {
 					for c.Queued() >= high {
 						select {
 						case <-drained:
-						case <-time.After(hang / 2):
+						case <-time.After(tlstest.Hang / 2):
 							stuck <- c.Queued()
 							c.Abort(nil)
 							return
@@ -417,11 +359,7 @@ func TestDrainAfterQueued(t *testing.T) {
 	}
 	client := goDial(t, start(t, &Server{Handler: h, Session: session.Config{HighWater: high}}))
 	n, err := io.Copy(io.Discard, client)
-	select {
-	case q := <-stuck:
-		t.Fatalf("after %d bytes no OnDrain came, with Queued() = %d", n, q)
-	default:
-	}
+	tlstest.Nothing(t, stuck, "no OnDrain came, with so many bytes queued")
 	if err != nil || n != size {
 		t.Errorf("%d bytes, %v", n, err)
 	}

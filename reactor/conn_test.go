@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -21,13 +22,10 @@ func serverConn(t *testing.T, s *Server, h *hooks) (server *Conn, client interfa
 	NetConn() net.Conn
 }) {
 	t.Helper()
-	opened := make(chan *Conn, 1)
-	h.open = func(c *Conn) { opened <- c }
-	if s.Handler == nil {
-		s.Handler = h
-	}
+	h, opened := opens(h)
+	s.Handler = h
 	client = goDial(t, start(t, s))
-	return receive(t, opened, "OnOpen"), client
+	return tlstest.Receive(t, opened, "OnOpen"), client
 }
 
 // TestWriteFromGoroutines: what each goroutine writes arrives whole and in its order, and
@@ -50,9 +48,7 @@ func TestWriteFromGoroutines(t *testing.T) {
 	next := make([]int, writers)
 	buf := make([]byte, 4)
 	for range writers * each {
-		if _, err := io.ReadFull(client, buf); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(io.ReadFull(client, buf))(t)
 		v := int(binary.BigEndian.Uint32(buf))
 		w, i := v>>16, v&0xffff
 		if w >= writers || i != next[w] {
@@ -69,11 +65,9 @@ func TestWriteInHandler(t *testing.T) {
 	const high = 32 << 10
 	last := make(chan error, 1)
 	h := &hooks{
-		open: func(c *Conn) { c.Write([]byte("[op")); c.Write([]byte("en]")) },
-		data: func(c *Conn, p []byte) { c.Write(p); c.Write(make([]byte, 4*high)) },
-		drain: func(c *Conn) {
-			c.Write([]byte("[drain]"))
-		},
+		open:   func(c *Conn) { c.Write([]byte("[op")); c.Write([]byte("en]")) },
+		data:   func(c *Conn, p []byte) { c.Write(p); c.Write(make([]byte, 4*high)) },
+		drain:  func(c *Conn) { c.Write([]byte("[drain]")) },
 		closed: func(c *Conn, _ error) { _, err := c.Write([]byte("x")); last <- err },
 		eof:    func(c *Conn) { c.Write([]byte("[eof]")); c.CloseWrite() },
 	}
@@ -96,9 +90,7 @@ func TestWriteInHandler(t *testing.T) {
 		t.Fatalf("after OnEOF: %q, %v", rest, err)
 	}
 	client.Close()
-	if err := receive(t, last, "OnClose"); err != net.ErrClosed {
-		t.Fatalf("Write in OnClose answered %v", err)
-	}
+	tlstest.Equal(t, "Write in OnClose", tlstest.Receive(t, last, "OnClose"), net.ErrClosed)
 }
 
 // TestWriteAfterClose: net.ErrClosed from Close or CloseWrite on, and what was
@@ -126,22 +118,17 @@ func TestWriteAfterClose(t *testing.T) {
 // written within one turn, and everything that it took arrives (P18).
 func TestQueueFull(t *testing.T) {
 	const limit = 100 << 10
-	type outcome struct {
-		taken int
-		full  int
-	}
-	done := make(chan outcome, 1)
+	done := make(chan int, 1) // how many bytes it took
 	s := &Server{Session: session.Config{MaxQueue: limit, HighWater: limit * 4, TurnBytes: 1 << 20}}
-	var out stream
-	var res outcome
-	var got int
+	var out tlstest.Stream
+	var got, full int
 	h := &hooks{data: func(c *Conn, p []byte) {
 		// Each of many messages in one turn writes more than it has; one OnData has one of them or, with direct records, several.
 		for range 4 * len(p) {
-			n := out.n
-			if _, err := c.Write(out.next(10 << 10)); err == session.ErrQueueFull {
-				out.n = n
-				res.full++
+			n := out.N
+			if _, err := c.Write(out.Next(10 << 10)); err == session.ErrQueueFull {
+				out.N = n
+				full++
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -150,28 +137,23 @@ func TestQueueFull(t *testing.T) {
 			t.Errorf("%d bytes queued, MaxQueue is %d", q, limit)
 		}
 		if got += len(p); got == 40 {
-			res.taken = out.n
-			done <- res
+			done <- out.N
 			c.Close()
 		}
 	}}
 	c, client := serverConn(t, s, h)
 	c.Pause()
-	waitFor(t, "the pause", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.ask == 0 })
+	tlstest.Until(t, "the pause", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.ask == 0 })
 	for range 40 {
-		if _, err := client.Write([]byte("x")); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(client.Write([]byte("x")))(t)
 	}
 	shrink(c.fd, 1) // so that the socket takes little
 	c.Resume()
-	r := receive(t, done, "40 messages")
-	if r.full == 0 {
+	taken := tlstest.Receive(t, done, "40 messages")
+	if full == 0 {
 		t.Error("Write never said that the queue is full")
 	}
-	if err := checkAll(client, r.taken); err != nil {
-		t.Fatalf("Write took %d bytes; the peer's reading: %v", r.taken, err)
-	}
+	tlstest.Must(t, checkAll(client, taken))
 }
 
 // TestQueueFullFromDrain: the limit is measured against what is queued now, so that OnDrain,
@@ -192,9 +174,7 @@ func TestQueueFullFromDrain(t *testing.T) {
 	if n, err := io.Copy(io.Discard, client); n != 2*limit || err != nil {
 		t.Errorf("the peer read %d bytes, %v", n, err)
 	}
-	if err := receive(t, errs, "OnDrain"); err != nil {
-		t.Fatalf("Write in OnDrain answered %v", err)
-	}
+	tlstest.Must(t, tlstest.Receive(t, errs, "OnDrain"))
 }
 
 // TestPauseResume: no OnData between Pause and Resume, although data waits both in
@@ -202,104 +182,85 @@ func TestQueueFullFromDrain(t *testing.T) {
 func TestPauseResume(t *testing.T) {
 	got := make(chan string, 100)
 	var paused bool // the handler's own; the loop's goroutine alone
-	s := &Server{Handler: &hooks{}}
-	h := &hooks{}
-	h.data = func(c *Conn, p []byte) {
+	s := &Server{}
+	c, client := serverConn(t, s, &hooks{data: func(c *Conn, p []byte) {
 		if paused {
 			t.Error("OnData while paused")
 		}
 		got <- string(p)
 		c.Pause()
 		paused = true
-	}
-	s.Handler = h
-	opened := make(chan *Conn, 1)
-	h.open = func(c *Conn) { opened <- c }
-	client := goDial(t, start(t, s))
-	c := receive(t, opened, "OnOpen")
-	var sent stream
+	}})
+	var sent tlstest.Stream
 	for range 8 {
-		client.Write(sent.next(tlsio.MaxPlaintext))
+		client.Write(sent.Next(tlsio.MaxPlaintext))
 	}
-	var read stream
+	var read tlstest.Stream
 	times := 0
-	for ; read.n < sent.n; times++ {
-		read.check([]byte(receive(t, got, "more data")))
+	for ; read.N < sent.N; times++ {
+		read.Check([]byte(tlstest.Receive(t, got, "more data")))
 		assertQuiet(t, s.Stats)
 		c.Write([]byte("written while paused"))
 		buf := make([]byte, 20)
 		if _, err := io.ReadFull(client, buf); err != nil || string(buf) != "written while paused" {
 			t.Fatalf("%q, %v", buf, err)
 		}
-		done := make(chan struct{})
-		c.loop.Do(func() { paused = false; close(done) })
-		<-done
+		onLoopOf(t, c.loop, func() any { paused = false; return nil })
 		c.Resume()
 	}
-	if read.bad != nil || times < 2 { // a read has one record, or four direct ones
-		t.Errorf("%d bytes in %d reads, %v", read.n, times, read.bad)
+	if read.Bad != nil || times < 2 { // a read has one record, or four direct ones
+		t.Errorf("%d bytes in %d reads, %v", read.N, times, read.Bad)
 	}
 	c.Pause()
 	c.Resume() // the later one counts
 	c.Resume()
 	io.WriteString(client, "five")
-	receive(t, got, "five")
+	tlstest.Receive(t, got, "five")
 }
 
 // TestHalfClose: either side ends its direction first, and the other direction goes on
 // until it is ended too; then OnClose comes with nil.
 func TestHalfClose(t *testing.T) {
 	t.Run("the peer first", func(t *testing.T) {
-		ended := make(chan error, 1)
 		eof := make(chan *Conn, 1)
-		s := &Server{
-			// A handler that wraps another one loses nothing of it.
-			Handler: struct{ Handler }{&hooks{closed: func(_ *Conn, err error) { ended <- err }, eof: func(c *Conn) { eof <- c }}},
-			Session: session.Config{HalfClose: true},
-		}
+		h, ended := ends(&hooks{eof: func(c *Conn) { eof <- c }})
+		// A handler that wraps another one loses nothing of it.
+		s := &Server{Handler: struct{ Handler }{h}, Session: session.Config{HalfClose: true}}
 		client := goDial(t, start(t, s))
 		client.CloseWrite()
-		c := receive(t, eof, "OnEOF")
+		c := tlstest.Receive(t, eof, "OnEOF")
 		assertQuiet(t, s.Stats)
-		var out stream
-		c.Write(out.next(1 << 20))
+		c.Write(new(tlstest.Stream).Next(1 << 20))
 		c.CloseWrite()
-		must(t, checkAll(client, 1<<20))
+		tlstest.Must(t, checkAll(client, 1<<20))
 		client.Close()
-		if err := receive(t, ended, "OnClose"); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	})
 	t.Run("not wanted", func(t *testing.T) {
-		ended := make(chan error, 1)
-		s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { ended <- err }, eof: func(*Conn) { t.Error("OnEOF") }}}
-		client := goDial(t, start(t, s))
+		h, ended := ends(&hooks{eof: func(*Conn) { t.Error("OnEOF") }})
+		client := goDial(t, start(t, &Server{Handler: h}))
 		client.CloseWrite()
 		if n, err := client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 			t.Fatalf("the peer read %d, %v, want close_notify", n, err)
 		}
 		client.Close()
-		if err := receive(t, ended, "OnClose"); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	})
 	t.Run("we first", func(t *testing.T) {
-		ended := make(chan error, 1)
-		var in stream
-		c, client := serverConn(t, &Server{}, &hooks{data: func(_ *Conn, p []byte) { in.check(p) }, closed: func(_ *Conn, err error) { ended <- err }})
+		var in tlstest.Stream
+		h, ended := ends(&hooks{data: func(_ *Conn, p []byte) { in.Check(p) }})
+		c, client := serverConn(t, &Server{}, h)
 		c.CloseWrite()
 		if n, err := client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 			t.Fatalf("the peer read %d, %v, want close_notify", n, err)
 		}
-		var out stream
+		var out tlstest.Stream
 		for range 64 {
-			if _, err := client.Write(out.next(16 << 10)); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(client.Write(out.Next(16 << 10)))(t)
 		}
 		client.Close()
-		if err := receive(t, ended, "OnClose"); err != nil || in.bad != nil || in.n != out.n {
-			t.Fatalf("OnClose got %v after %d of %d bytes, %v", err, in.n, out.n, in.bad)
+		if err := tlstest.Receive(t, ended, "OnClose"); err != nil || in.Bad != nil || in.N != out.N {
+			t.Fatalf("OnClose got %v after %d of %d bytes, %v", err, in.N, out.N, in.Bad)
 		}
 	})
 }
@@ -307,12 +268,12 @@ func TestHalfClose(t *testing.T) {
 // TestAbort: the peer sees a reset, OnClose gets the cause, and what is queued is gone.
 func TestAbort(t *testing.T) {
 	cause := errors.New("enough")
-	ended := make(chan error, 2)
-	c, client := serverConn(t, &Server{}, &hooks{closed: func(_ *Conn, err error) { ended <- err }})
+	h, ended := ends(&hooks{})
+	c, client := serverConn(t, &Server{}, h)
 	c.Abort(cause)
 	c.Abort(errors.New("too late"))
 	c.Close()
-	if err := receive(t, ended, "OnClose"); err != cause {
+	if err := tlstest.Receive(t, ended, "OnClose"); err != cause {
 		t.Fatalf("OnClose got %v", err)
 	}
 	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
@@ -327,9 +288,7 @@ func TestAbort(t *testing.T) {
 	if n, err := c.Write([]byte("x")); n != 0 || err != net.ErrClosed {
 		t.Fatalf("Write answered %d, %v", n, err)
 	}
-	if q := c.Queued(); q != 0 {
-		t.Fatalf("%d bytes are queued on a connection that has ended", q)
-	}
+	tlstest.Equal(t, "bytes queued on a connection that has ended", c.Queued(), 0)
 }
 
 // TestOnCloseOnceAndLast: however a connection ends, and with writes, pauses and closes
@@ -359,7 +318,7 @@ func TestOnCloseOnceAndLast(t *testing.T) {
 	addr := start(t, s)
 	for i := range 40 {
 		client := goDial(t, addr)
-		c := receive(t, conns, "OnOpen")
+		c := tlstest.Receive(t, conns, "OnOpen")
 		var wg sync.WaitGroup
 		for _, f := range []func(){
 			func() { c.Write([]byte("hello")) },
@@ -371,11 +330,9 @@ func TestOnCloseOnceAndLast(t *testing.T) {
 		}
 		wg.Wait()
 		client.Close()
-		receive(t, ends, "OnClose")
+		tlstest.Receive(t, ends, "OnClose")
 	}
-	waitFor(t, "all to be gone", func() bool { return s.Conns() == 0 })
+	tlstest.Until(t, "all to be gone", func() bool { return s.Conns() == 0 })
 	assertQuiet(t, s.Stats)
-	if n := len(ends); n != 0 {
-		t.Fatalf("%d more OnClose than connections", n)
-	}
+	tlstest.Equal(t, "OnClose beyond the connections", len(ends), 0)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -19,8 +20,7 @@ import (
 // muteListener takes connections and says nothing.
 func muteListener(t *testing.T) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	t.Cleanup(func() { l.Close() })
 	return l
 }
@@ -28,31 +28,26 @@ func muteListener(t *testing.T) net.Listener {
 // refusingAddr is a port that is taken and on which nobody listens.
 func refusingAddr(t *testing.T) string {
 	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
+	fd := tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
 	t.Cleanup(func() { unix.Close(fd) })
-	must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	tlstest.Must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	return localAddr(t, fd)
 }
 
 func localAddr(t *testing.T, fd int) string {
 	t.Helper()
-	sa, err := unix.Getsockname(fd)
-	must(t, err)
-	return addrPort(sa).String()
+	return addrPort(tlstest.Value(unix.Getsockname(fd))(t)).String()
 }
 
 // fullListener is a port whose backlog is full, so that the kernel drops who tries to connect.
 // The caller closes the descriptor.
 func fullListener(t *testing.T) (addr string, fd int) {
 	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
-	must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	must(t, unix.Listen(fd, 0))
+	fd = tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
+	tlstest.Must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	tlstest.Must(t, unix.Listen(fd, 0))
 	addr = localAddr(t, fd)
-	tcp, err := net.ResolveTCPAddr("tcp", addr)
-	must(t, err)
+	tcp := tlstest.Value(net.ResolveTCPAddr("tcp", addr))(t)
 	// One fits; those after it wait for ever.
 	rawDial(t, tcp)
 	for range 2 {
@@ -72,7 +67,7 @@ func stages(t *testing.T) map[string]func(d *Dialer, l *Loop) (address, op strin
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}}}
-			return "name.test:443", "dial", func() { receive(t, asked, "the resolver") }
+			return "name.test:443", "dial", func() { tlstest.Receive(t, asked, "the resolver") }
 		},
 		"connect": func(d *Dialer, _ *Loop) (string, string, func()) {
 			trying := make(chan struct{}, 100)
@@ -82,15 +77,18 @@ func stages(t *testing.T) map[string]func(d *Dialer, l *Loop) (address, op strin
 			}}
 			addr, fd := fullListener(t)
 			t.Cleanup(func() { unix.Close(fd) })
-			return addr, "dial", func() { receive(t, trying, "the attempt to connect") }
+			return addr, "dial", func() { tlstest.Receive(t, trying, "the attempt to connect") }
 		},
 		"handshake": func(_ *Dialer, l *Loop) (string, string, func()) {
 			return muteListener(t).Addr().String(), "handshake", func() {
-				waitFor(t, "the handshake to begin", func() bool { return l.Stats().Handshaking == 1 })
+				tlstest.Until(t, "the handshake to begin", func() bool { return l.Stats().Handshaking == 1 })
 			}
 		},
 	}
 }
+
+// ofHandshake returns how often OnClose comes for a Dial that ends in op.
+func ofHandshake(op string) int64 { return map[string]int64{"handshake": 1}[op] }
 
 // TestDialCancel: the end of the context ends a Dial at each stage.
 func TestDialCancel(t *testing.T) {
@@ -102,17 +100,11 @@ func TestDialCancel(t *testing.T) {
 			ctx, cancel := context.WithCancel(guarded(t))
 			go func() { reached(); cancel() }()
 			_, err := d.Dial(ctx, l, "tcp", address, h, nil)
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("Dial answered %v", err)
-			}
+			tlstest.IsError(t, "Dial", err, context.Canceled)
 			wantOp(t, err, op)
-			if op == "handshake" {
-				h.heard(t, 0, 1)
-				if err := <-h.ends; err != context.Canceled {
-					t.Errorf("OnClose got %v", err)
-				}
-			} else {
-				h.heard(t, 0, 0)
+			h.heard(t, 0, ofHandshake(op))
+			if op == "handshake" && <-h.ends != context.Canceled {
+				t.Error("OnClose got another error")
 			}
 			check()
 		})
@@ -159,7 +151,7 @@ func TestDialTimeout(t *testing.T) {
 					if e.Op == op {
 						break
 					}
-					if timeout > hang {
+					if timeout > tlstest.Hang {
 						t.Fatalf("it ends in %q, want %q", e.Op, op)
 					}
 				}
@@ -191,7 +183,7 @@ func TestDialPeerFails(t *testing.T) {
 				if err != nil {
 					return
 				}
-				c.SetDeadline(time.Now().Add(hang))
+				c.SetDeadline(time.Now().Add(tlstest.Hang))
 				f(c)
 				c.Close()
 			}()
@@ -227,11 +219,7 @@ func TestDialPeerFails(t *testing.T) {
 				t.Errorf("Dial answered %v, want %v %s", err, tc.is, tc.text)
 			}
 			wantOp(t, err, tc.op)
-			if tc.op == "dial" {
-				h.heard(t, 0, 0)
-			} else {
-				h.heard(t, 0, 1)
-			}
+			h.heard(t, 0, ofHandshake(tc.op))
 		})
 	}
 }
@@ -244,12 +232,12 @@ func TestDialLoopStops(t *testing.T) {
 		check := assertNoLeak(t)
 		if during {
 			go func() {
-				waitFor(t, "the handshake to begin", func() bool { return l.Stats().Handshaking == 1 })
+				tlstest.Until(t, "the handshake to begin", func() bool { return l.Stats().Handshaking == 1 })
 				l.Stop()
 			}()
 		} else {
 			l.Stop()
-			waitFor(t, "the loop to stop", func() bool { return !l.Do(func() {}) })
+			tlstest.Until(t, "the loop to stop", func() bool { return !l.Do(func() {}) })
 		}
 		_, err := d.Dial(guarded(t), l, "tcp", nl.Addr().String(), h, nil)
 		if !errors.Is(err, ErrLoopClosed) || !errors.Is(err, net.ErrClosed) {
@@ -270,33 +258,28 @@ func TestDialLoopStops(t *testing.T) {
 func TestDialLoopBusy(t *testing.T) {
 	nl, d, h := muteListener(t), dialer(t, nil), newTally()
 	busy := startLoop(t, LoopConfig{})
-	idle, err := NewLoop(LoopConfig{})
-	must(t, err)
+	idle := tlstest.Value(NewLoop(LoopConfig{}))(t)
 	for _, l := range []*Loop{busy, idle} {
-		release := make(chan struct{})
+		release := func() {}
 		if l == busy {
-			held := make(chan struct{})
-			l.Do(func() { close(held); <-release })
-			<-held
+			release = hold(l)
 		}
 		check := assertNoLeak(t)
 		alive := live.Conns()
 		ctx, cancel := context.WithCancel(guarded(t))
 		go func() {
-			waitFor(t, "the connection to be made", func() bool { return live.Conns() > alive })
+			tlstest.Until(t, "the connection to be made", func() bool { return live.Conns() > alive })
 			cancel()
 		}()
 		if _, err := d.Dial(ctx, l, "tcp", nl.Addr().String(), h, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("Dial answered %v", err)
 		}
 		check()
-		close(release)
+		release()
 	}
-	done := make(chan struct{})
-	busy.Do(func() { close(done) })
-	receive(t, done, "the loop's next turn")
+	turn(t, busy)
 	idle.Stop()
-	must(t, idle.Run())
+	tlstest.Must(t, idle.Run())
 	h.heard(t, 0, 0)
 }
 
@@ -327,9 +310,7 @@ func TestDialOnOpen(t *testing.T) {
 				wantOp(t, err, "handshake")
 				h.heard(t, 1, 1)
 			}
-			if err := receive(t, h.ends, "OnClose"); err != tc.ends {
-				t.Errorf("OnClose got %v", err)
-			}
+			tlstest.Equal(t, "OnClose", tlstest.Receive(t, h.ends, "OnClose"), tc.ends)
 			check()
 		})
 	}

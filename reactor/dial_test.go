@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -18,6 +19,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -31,15 +33,9 @@ type tally struct {
 
 func newTally() *tally { return &tally{ends: make(chan error, 1000)} }
 
-func (h *tally) OnOpen(c *Conn) {
-	h.opens.Add(1)
-	h.hooks.OnOpen(c)
-}
+func (h *tally) OnOpen(c *Conn) { h.opens.Add(1); h.hooks.OnOpen(c) }
 
-func (h *tally) OnClose(c *Conn, err error) {
-	h.closes.Add(1)
-	h.ends <- err
-}
+func (h *tally) OnClose(c *Conn, err error) { h.closes.Add(1); h.ends <- err }
 
 // heard wants the numbers of OnOpen and OnClose.
 func (h *tally) heard(t *testing.T, opens, closes int64) {
@@ -55,7 +51,7 @@ func dialer(t testing.TB, change func(*cssl.Config)) *Dialer {
 
 // guarded is a context that ends a test which hangs.
 func guarded(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -66,17 +62,9 @@ func assertNoLeak(t *testing.T) (check func()) {
 	files, ssl, goroutines := openFiles(t), live.Conns(), runtime.NumGoroutine()
 	return func() {
 		t.Helper()
-		for end := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
-			f, s, g := openFiles(t), live.Conns(), runtime.NumGoroutine()
-			if f <= files && s <= ssl && g <= goroutines {
-				return
-			}
-			if time.Now().After(end) {
-				stacks := make([]byte, 1<<20)
-				t.Fatalf("%d descriptors, %d SSL objects and %d goroutines, before %d, %d and %d\n%s",
-					f, s, g, files, ssl, goroutines, stacks[:runtime.Stack(stacks, true)])
-			}
-		}
+		tlstest.Until(t, fmt.Sprintf("%d descriptors, %d SSL objects and %d goroutines are left", files, ssl, goroutines), func() bool {
+			return openFiles(t) <= files && live.Conns() <= ssl && runtime.NumGoroutine() <= goroutines
+		})
 	}
 }
 
@@ -92,13 +80,7 @@ func TestDial(t *testing.T) {
 		{"unix", "unix:" + filepath.Join(t.TempDir(), "s"), ""},
 	} {
 		t.Run(tc.network+" "+tc.host+tc.listen[:4], func(t *testing.T) {
-			if strings.HasPrefix(tc.listen, "[") {
-				probe, err := net.Listen("tcp6", "[::1]:0")
-				if err != nil {
-					t.Skipf("this machine has no IPv6 on loopback: %v", err)
-				}
-				probe.Close()
-			}
+			needIPv6(t, tc.listen)
 			seen := make(chan net.Addr, 1)
 			s := &Server{Addr: tc.listen, Handler: &hooks{
 				open: func(c *Conn) { seen <- c.RemoteAddr() },
@@ -117,34 +99,25 @@ func TestDial(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(guarded(t))
 			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a finalizer must not hide what Dial leaves open
-			c, err := d.Dial(ctx, l, tc.network, address, h, " data")
-			must(t, err)
-			if n := descriptors(t, c.fd); n != 1 {
-				t.Errorf("%d descriptors for the socket", n)
-			}
+			c := tlstest.Value(d.Dial(ctx, l, tc.network, address, h, " data"))(t)
+			tlstest.Equal(t, "descriptors for the socket", descriptors(t, c.fd), 1)
 			h.heard(t, 1, 0)
 			cancel()
 			if got := c.RemoteAddr(); got.String() != addr.String() || got.Network() != addr.Network() {
 				t.Errorf("RemoteAddr is %v %v, want %v %v", got.Network(), got, addr.Network(), addr)
 			}
-			if remote := receive(t, seen, "the server's OnOpen"); remote.String() != c.LocalAddr().String() {
+			if remote := tlstest.Receive(t, seen, "the server's OnOpen"); remote.String() != c.LocalAddr().String() {
 				t.Errorf("LocalAddr is %v, the server sees %v", c.LocalAddr(), remote)
 			}
 			if tc.network != "unix" {
-				l.Do(func() {
-					if v, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); v == 0 || err != nil {
-						t.Errorf("TCP_NODELAY is %d, %v", v, err)
-					}
-				})
+				if v, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); v == 0 || err != nil {
+					t.Errorf("TCP_NODELAY is %d, %v", v, err)
+				}
 			}
 			c.Write([]byte("hello"))
-			if got := receive(t, echoed, "the echo"); got != "hello data" {
-				t.Errorf("echo %q", got)
-			}
+			tlstest.Equal(t, "the echo", tlstest.Receive(t, echoed, "the echo"), "hello data")
 			c.Close()
-			if err := receive(t, h.ends, "OnClose"); err != nil {
-				t.Errorf("OnClose got %v", err)
-			}
+			tlstest.Must(t, tlstest.Receive(t, h.ends, "OnClose"))
 			h.heard(t, 1, 1)
 		})
 	}
@@ -153,11 +126,8 @@ func TestDial(t *testing.T) {
 // descriptors is how many this process has for the same socket as fd.
 func descriptors(t *testing.T, fd int) (n int) {
 	t.Helper()
-	socket, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
-	must(t, err)
-	entries, err := os.ReadDir("/proc/self/fd")
-	must(t, err)
-	for _, e := range entries {
+	socket := tlstest.Value(os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)))(t)
+	for _, e := range tlstest.Value(os.ReadDir("/proc/self/fd"))(t) {
 		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && to == socket {
 			n++
 		}
@@ -199,9 +169,9 @@ func TestDialVerifies(t *testing.T) {
 			check := assertNoLeak(t)
 			c, err := d.Dial(guarded(t), l, "tcp", address, h, nil)
 			if tc.want == "" {
-				must(t, err)
+				tlstest.Must(t, err)
 				c.Abort(nil)
-				receive(t, h.ends, "OnClose")
+				tlstest.Receive(t, h.ends, "OnClose")
 				return
 			}
 			var tlsErr *tlsio.Error
@@ -231,7 +201,7 @@ func wantOp(t *testing.T, err error, op string) {
 func TestDialHost(t *testing.T) {
 	heard := make(chan string, 1)
 	_, port, err := net.SplitHostPort(start(t, &Server{Handler: &hooks{open: func(c *Conn) { heard <- c.State().ServerName }}}).String())
-	must(t, err)
+	tlstest.Must(t, err)
 	l := startLoop(t, LoopConfig{})
 	for _, tt := range []struct{ host, name, sent string }{
 		{"localhost", "", "localhost"}, {"127.0.0.1", "", ""}, {"[::ffff:127.0.0.1]", "", ""},
@@ -244,7 +214,7 @@ func TestDialHost(t *testing.T) {
 			t.Errorf("%s, %s: %v", tt.host, tt.name, err)
 			continue
 		}
-		if got := receive(t, heard, "the handshake"); got != tt.sent {
+		if got := tlstest.Receive(t, heard, "the handshake"); got != tt.sent {
 			t.Errorf("%s, %s: %q was sent, want %q", tt.host, tt.name, got, tt.sent)
 		}
 		c.Close()
@@ -265,14 +235,13 @@ func TestDialResumes(t *testing.T) {
 					open: func(c *Conn) { resumed = c.State().Resumed },
 					data: func(c *Conn, _ []byte) { sessions <- c.Session() },
 				}
-				c, err := d.Dial(guarded(t), l, "tcp", addr.String(), h, nil)
-				must(t, err)
+				c := tlstest.Value(d.Dial(guarded(t), l, "tcp", addr.String(), h, nil))(t)
 				if resumed != (i > 0) {
 					t.Errorf("connection %d: resumed is %v", i, resumed)
 				}
 				c.Write([]byte("x"))
 				next := *d
-				next.Config.Session = receive(t, sessions, "a session")
+				next.Config.Session = tlstest.Receive(t, sessions, "a session")
 				d = &next
 				c.Close()
 			}
@@ -293,7 +262,7 @@ func TestDialMany(t *testing.T) {
 	conns := make(chan *Conn, n)
 	for i := range n {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), hang)
+			ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 			defer cancel()
 			to := addr.String()
 			switch i % 10 {
@@ -309,13 +278,9 @@ func TestDialMany(t *testing.T) {
 			c, err := d.Dial(ctx, l, "tcp", to, h, nil)
 			switch i % 10 {
 			case 0:
-				if !errors.Is(err, unix.ECONNREFUSED) {
-					t.Errorf("refused: %v", err)
-				}
+				tlstest.IsError(t, "refused", err, unix.ECONNREFUSED)
 			case 1, 2:
-				if !errors.Is(err, context.Canceled) {
-					t.Errorf("cancelled: %v", err)
-				}
+				tlstest.IsError(t, "cancelled", err, context.Canceled)
 			default:
 				if err != nil {
 					t.Errorf("dial %d: %v", i, err)
@@ -334,7 +299,7 @@ func TestDialMany(t *testing.T) {
 	for c := range conns {
 		c.Close()
 	}
-	waitFor(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
+	tlstest.Until(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
 	if st := l.Stats(); st.Handshaking != 0 || h.closes.Load() < good {
 		t.Errorf("%d handshakes are left, OnClose came %d times", st.Handshaking, h.closes.Load())
 	}
@@ -346,10 +311,7 @@ func TestDialOnLoop(t *testing.T) {
 	addr := start(t, &Server{Handler: echo()})
 	l, other := startLoop(t, LoopConfig{}), startLoop(t, LoopConfig{})
 	d := dialer(t, nil)
-	try := func() error {
-		_, err := d.Dial(guarded(t), l, "tcp", addr.String(), newTally(), nil)
-		return err
-	}
+	try := func() error { _, err := d.Dial(guarded(t), l, "tcp", addr.String(), newTally(), nil); return err }
 	var deep func(int) error
 	deep = func(n int) error {
 		if n > 0 {
@@ -361,16 +323,13 @@ func TestDialOnLoop(t *testing.T) {
 	l.Do(func() { errs <- try() })
 	other.Do(func() { errs <- try() })
 	l.Do(func() { errs <- deep(200) })
-	_, err := d.Dial(guarded(t), l, "tcp", addr.String(), &hooks{open: func(*Conn) { errs <- try() }}, nil)
-	must(t, err)
+	tlstest.Value(d.Dial(guarded(t), l, "tcp", addr.String(), &hooks{open: func(*Conn) { errs <- try() }}, nil))(t)
 	for range 4 {
-		if err := receive(t, errs, "Dial on the loop's goroutine"); err == nil || !strings.Contains(err.Error(), "loop's goroutine") {
+		if err := tlstest.Receive(t, errs, "Dial on the loop's goroutine"); err == nil || !strings.Contains(err.Error(), "loop's goroutine") {
 			t.Errorf("Dial answered %v", err)
 		}
 	}
-	if err := deep(200); err != nil {
-		t.Errorf("on a goroutine of its own: %v", err)
-	}
+	tlstest.Must(t, deep(200))
 }
 
 // TestDialUsage: what is missing is named.
@@ -402,4 +361,120 @@ func TestDialUsage(t *testing.T) {
 	}
 	h.heard(t, 0, 0)
 	check()
+}
+
+// TestConnect: a client that begins on a loop's own goroutine, over IPv4, IPv6 and IPv4 as
+// IPv6; the certificate is checked for the address.
+func TestConnect(t *testing.T) {
+	for _, listen := range []string{"127.0.0.1:0", "[::1]:0", "mapped"} {
+		t.Run(listen, func(t *testing.T) {
+			needIPv6(t, listen)
+			s := &Server{Handler: echo()}
+			if listen != "mapped" {
+				s.Addr = listen
+			}
+			addr := start(t, s).(*net.TCPAddr).AddrPort()
+			to := addr
+			if listen == "mapped" {
+				to = netip.AddrPortFrom(netip.AddrFrom16(addr.Addr().As16()), addr.Port())
+			}
+			l, x, h := startLoop(t, LoopConfig{}), clientContext(t, nil), newTally()
+			echoed := make(chan string, 1)
+			h.open = func(c *Conn) {
+				if c.RemoteAddr().String() != addr.String() || c.Data != "data" {
+					t.Errorf("RemoteAddr %v, Data %v", c.RemoteAddr(), c.Data)
+				}
+				if v, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); v == 0 || err != nil {
+					t.Errorf("TCP_NODELAY is %d, %v", v, err)
+				}
+				c.Write([]byte("hello"))
+			}
+			h.data = func(c *Conn, p []byte) { echoed <- string(p); c.Close() }
+			check := assertNoLeak(t)
+			tlstest.Must(t, onLoopOf(t, l, func() error { return l.Connect(to, x, csslNone, h, "data") }))
+			tlstest.Equal(t, "the echo", tlstest.Receive(t, echoed, "the echo"), "hello")
+			tlstest.Must(t, tlstest.Receive(t, h.ends, "OnClose"))
+			h.heard(t, 1, 1)
+			check()
+		})
+	}
+}
+
+// TestConnectFails: what the system says at once is an error, with nothing heard; the rest
+// comes to OnClose.
+func TestConnectFails(t *testing.T) {
+	l, x := startLoop(t, LoopConfig{}), clientContext(t, nil)
+	mute, refusing := netip.MustParseAddrPort(muteListener(t).Addr().String()), netip.MustParseAddrPort(refusingAddr(t))
+	wrong := start(t, &Server{Handler: echo(), Context: serverContext(t, "wrongname", nil)}).(*net.TCPAddr).AddrPort()
+	stopped := startLoop(t, LoopConfig{})
+	stopped.Stop()
+	tlstest.Until(t, "the loop to stop", func() bool { return !stopped.Do(func() {}) })
+	check := assertNoLeak(t)
+
+	for _, tc := range []struct {
+		to   netip.AddrPort
+		want string
+	}{
+		{netip.AddrPort{}, "not an IP address"},
+		{netip.MustParseAddrPort("[fe80::1%nosuch0]:1"), "no such network interface"},
+		{netip.MustParseAddrPort("224.0.0.1:1"), "connect: network is unreachable"}, // TCP has no multicast
+	} {
+		h := newTally()
+		err := l.Connect(tc.to, x, csslNone, h, nil)
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v: %v, want %q", tc.to, err, tc.want)
+		}
+		wantOp(t, err, "dial")
+		h.heard(t, 0, 0)
+	}
+
+	h := newTally()
+	var config *cssl.ConfigError
+	if err := l.Connect(mute, x, cssl.ConnConfig{ServerName: "a\x00b"}, h, nil); !errors.As(err, &config) {
+		t.Errorf("a bad name: %v", err)
+	}
+	tlstest.IsError(t, "a stopped loop", stopped.Connect(mute, x, csslNone, h, nil), ErrLoopClosed)
+	h.heard(t, 0, 0)
+
+	remote := make(chan net.Addr, 1)
+	err := l.Connect(refusing, x, csslNone, &hooks{closed: func(c *Conn, err error) { remote <- c.RemoteAddr(); h.OnClose(c, err) }}, nil)
+	if err == nil { // the system may also say it at once
+		if got := tlstest.Receive(t, remote, "OnClose"); got.String() != refusing.String() {
+			t.Errorf("RemoteAddr is %v, want %v", got, refusing)
+		}
+		err = tlstest.Receive(t, h.ends, "OnClose")
+	}
+	tlstest.IsError(t, "refused", err, unix.ECONNREFUSED)
+	if fd, err := tryConnect(net.TCPAddrFromAddrPort(refusing), 0); err == nil { // it may be refused at once
+		connecting, ended := ends(&hooks{})
+		tlstest.Must(t, l.Attach(fd, x, csslLocalhost, connecting, nil))
+		tlstest.IsError(t, "a socket that is still connecting", tlstest.Receive(t, ended, "OnClose"), unix.ECONNREFUSED)
+	}
+
+	h = newTally()
+	tlstest.Must(t, l.Connect(wrong, x, csslNone, h, nil))
+	if err := tlstest.Receive(t, h.ends, "OnClose"); err == nil || !strings.Contains(err.Error(), "IP address mismatch") {
+		t.Errorf("wrong name: %v", err)
+	}
+	h.heard(t, 0, 1)
+	check()
+}
+
+// TestAttachConnecting: the address of a peer to which a socket was still connecting when it was attached
+// is known in OnOpen.
+func TestAttachConnecting(t *testing.T) {
+	addr, listener := fullListener(t)
+	to := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))
+	l, x := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}}), clientContext(t, nil)
+	remote := make(chan string, 2)
+	h := &hooks{open: func(c *Conn) { remote <- c.RemoteAddr().String() }}
+	tlstest.Must(t, l.Attach(connect(t, to, 0), x, csslLocalhost, h, nil))
+	if got := onLoopOf(t, l, func() net.Addr { return l.slots[0].conn.RemoteAddr() }); got.String() != ":0" || got.Network() != "tcp" {
+		t.Errorf("RemoteAddr is %v before it is connected; the test needs a socket that is still connecting", got)
+	}
+	f := os.NewFile(uintptr(listener), "listener")
+	nl := tlstest.Value(net.FileListener(f))(t)
+	f.Close()
+	serveOn(t, &Server{Handler: echo()}, nl) // takes those that wait, so that there is room
+	tlstest.Equal(t, "RemoteAddr in OnOpen", tlstest.Receive(t, remote, "OnOpen"), addr)
 }

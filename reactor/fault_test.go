@@ -6,8 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +53,7 @@ func TestBadPeers(t *testing.T) {
 			bad := rawDial(t, addr).(*net.TCPConn)
 			bad.Write(tc.send)
 			if tc.reset {
-				waitFor(t, "the connection", func() bool { return s.Stats().Handshaking == 1 })
+				tlstest.Until(t, "the connection", func() bool { return s.Stats().Handshaking == 1 })
 				bad.SetLinger(0)
 				bad.Close()
 			} else {
@@ -65,12 +68,12 @@ func TestBadPeers(t *testing.T) {
 					t.Errorf("the peer got no alert: %x", answer)
 				}
 			}
-			e := receive(t, ends, "OnClose")
+			e := tlstest.Receive(t, ends, "OnClose")
 			if e.err == nil || e.opened {
 				t.Errorf("OnClose got %v, opened %v", e.err, e.opened)
 			}
 			var st Stats
-			waitFor(t, "the count", func() bool { st = s.Stats(); return len(st.HandshakeFailures) == 1 && st.Conns == 1 })
+			tlstest.Until(t, "the count", func() bool { st = s.Stats(); return len(st.HandshakeFailures) == 1 && st.Conns == 1 })
 			if tc.reason != "" && st.HandshakeFailures[tc.reason] != 1 {
 				t.Errorf("counted as %v, want %q", st.HandshakeFailures, tc.reason)
 			}
@@ -87,110 +90,67 @@ func clientHello(t *testing.T) []byte {
 	defer b.Close()
 	go tls.Client(a, goConfig(t)).Handshake()
 	buf := make([]byte, 4096)
-	n, err := b.Read(buf)
-	must(t, err)
+	n := tlstest.Value(b.Read(buf))(t)
 	a.Close()
 	return buf[:n]
 }
 
 // TestAlertSides: each side learns whose alert ended the handshake, and which.
 func TestAlertSides(t *testing.T) {
-	type end = chan error
-	server, client := make(end, 1), make(end, 1)
-	s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { server <- err }}, Context: serverContext(t, "expired", nil)}
-	addr := start(t, s)
+	hs, server := ends(&hooks{})
+	hc, client := ends(&hooks{})
+	addr := start(t, &Server{Handler: hs, Context: serverContext(t, "expired", nil)})
 	l := startLoop(t, LoopConfig{})
-	dial(t, l, clientContext(t, nil), addr, &hooks{closed: func(_ *Conn, err error) { client <- err }})
-	const expired = tlsio.AlertCertificateExpired
+	dial(t, l, clientContext(t, nil), addr, hc)
 	for _, side := range []struct {
-		ch   end
+		ch   chan error
 		want tlsio.AlertSide
 	}{{server, tlsio.AlertReceived}, {client, tlsio.AlertSent}} {
-		err := receive(t, side.ch, "OnClose")
+		err := tlstest.Receive(t, side.ch, "OnClose")
 		var e *tlsio.Error
-		if !errors.As(err, &e) || e.AlertSide != side.want || !errors.Is(err, expired) {
+		if !errors.As(err, &e) || e.AlertSide != side.want || !errors.Is(err, tlsio.AlertCertificateExpired) {
 			t.Errorf("OnClose got %v", err)
 		}
 	}
-	waitFor(t, "the counts", func() bool { return len(l.Stats().HandshakeFailures) == 1 })
+	tlstest.Until(t, "the counts", func() bool { return len(l.Stats().HandshakeFailures) == 1 })
 	if n := l.Stats().HandshakeFailures["certificate verify failed"]; n != 1 {
 		t.Errorf("the client's failures: %v", l.Stats().HandshakeFailures)
-	}
-}
-
-// TestConnectRefused: a client for a port where nobody listens hears it in OnClose; one that
-// succeeds knows both addresses.
-func TestConnectRefused(t *testing.T) {
-	l := startLoop(t, LoopConfig{})
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	addr := gone.Addr()
-	gone.Close()
-	fd, err := tryConnect(addr, 0)
-	if err == nil { // it may be refused at once
-		ended := make(chan error, 1)
-		must(t, l.Attach(fd, clientContext(t, nil), csslLocalhost, &hooks{closed: func(_ *Conn, err error) { ended <- err }}, nil))
-		if err := receive(t, ended, "OnClose"); err == nil {
-			t.Error("OnClose got no error")
-		}
-	}
-	s := &Server{Handler: echo()}
-	addr = start(t, s)
-	c := dialOpen(t, l, clientContext(t, nil), addr, &hooks{})
-	if got := c.RemoteAddr(); got.String() != addr.String() || got.Network() != "tcp" {
-		t.Errorf("RemoteAddr is %v (%s), want %v", got, got.Network(), addr)
-	}
-	if got := c.LocalAddr(); got.Network() != "tcp" {
-		t.Errorf("LocalAddr is %v (%s)", got, got.Network())
 	}
 }
 
 // TestAttachAfterStop (P32): the descriptor is closed, the error says why, and a
 // goroutine that still holds a connection harms nobody's descriptor.
 func TestAttachAfterStop(t *testing.T) {
-	l, err := NewLoop(LoopConfig{})
-	must(t, err)
-	done := make(chan error, 1)
-	go func() { done <- l.Run() }()
+	l := tlstest.Value(NewLoop(LoopConfig{}))(t)
+	done := tlstest.Later(l.Run)
 	s := &Server{Handler: echo()}
 	addr := start(t, s)
 	x := clientContext(t, nil)
-	ended := make(chan error, 1)
-	c := dialOpen(t, l, x, addr, &hooks{closed: func(_ *Conn, err error) { ended <- err }})
+	h, ended := ends(&hooks{})
+	c := dialOpen(t, l, x, addr, h)
 	// One goroutine writes all the while. Its wake-up must not hit a number that is used anew.
-	stop := make(chan struct{})
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				c.Write([]byte("x"))
-				l.Do(func() {})
-			}
+	var stop atomic.Bool
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for !stop.Load() {
+			c.Write([]byte("x"))
+			l.Do(func() {})
 		}
-	}()
+	})
 	l.Stop()
-	must(t, receive(t, done, "Run"))
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrLoopClosed) {
-		t.Errorf("OnClose got %v", err)
-	}
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
-	must(t, err)
+	tlstest.Must(t, tlstest.Receive(t, done, "Run"))
+	tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), ErrLoopClosed)
+	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0))(t)
 	defer unix.Close(fds[1])
-	if err := l.Attach(fds[0], x, csslLocalhost, &hooks{}, nil); !errors.Is(err, ErrLoopClosed) {
-		t.Errorf("Attach after Stop answered %v", err)
-	}
+	tlstest.IsError(t, "Attach after Stop", l.Attach(fds[0], x, csslLocalhost, &hooks{}, nil), ErrLoopClosed)
 	if n, err := unix.Read(fds[1], make([]byte, 1)); n != 0 || err != nil {
 		t.Errorf("Attach after Stop left the descriptor open (%d, %v)", n, err)
 	}
 	if l.Do(func() {}) {
 		t.Error("Do after Stop answered true")
 	}
-	close(stop)
-	<-stopped
+	stop.Store(true)
+	writer.Wait()
 	if fd := l.poller.FD(); fd >= 0 {
 		t.Errorf("the poller still knows descriptor %d, which it has closed", fd)
 	}

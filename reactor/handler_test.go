@@ -1,12 +1,17 @@
 package reactor
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor/internal/poller"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -61,18 +66,14 @@ func TestHandlerPanics(t *testing.T) {
 			if method == "OnClose" {
 				want = nil
 			}
-			if err := receive(t, ends, "OnClose"); !errors.Is(err, want) {
-				t.Errorf("OnClose got %v, want %v", err, want)
-			}
-			waitFor(t, "the victim to be gone", func() bool { return s.Conns() == 1 })
+			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ends, "OnClose"), want)
+			tlstest.Until(t, "the victim to be gone", func() bool { return s.Conns() == 1 })
 			roundTrip(t, other, "after")
-			waitFor(t, "a line of the log that has a stack with the place", func() bool {
+			tlstest.Until(t, "a line of the log that has a stack with the place", func() bool {
 				out := log.String()
 				return strings.Contains(out, "handler panicked") && strings.Contains(out, "thePanic") && strings.Contains(out, "boom in "+method)
 			})
-			if st := s.Stats(); st.Panics != 1 {
-				t.Errorf("%d panics counted", st.Panics)
-			}
+			tlstest.Equal(t, "panics counted", s.Stats().Panics, 1)
 		})
 	}
 }
@@ -120,20 +121,18 @@ func TestCloseOthersInBatch(t *testing.T) {
 		var clients []*Conn
 		for range n {
 			clients = append(clients, dialOpen(t, l, x, addr, &hooks{}))
-			receive(t, opened, "OnOpen")
+			tlstest.Receive(t, opened, "OnOpen")
 		}
 		// The loop is held until all have sent, so that one epoll_wait brings them all.
-		held, release := make(chan struct{}), make(chan struct{})
-		s.loops[0].Do(func() { close(held); <-release })
-		<-held
+		release := hold(s.loops[0])
 		before := s.Stats()
 		for _, c := range clients {
 			c.Write([]byte("x"))
 		}
-		waitFor(t, "the clients to send", func() bool { return l.Stats().Sessions.BytesWritten == n })
-		close(release)
+		tlstest.Until(t, "the clients to send", func() bool { return l.Stats().Sessions.BytesWritten == n })
+		release()
 		for range n - 1 {
-			receive(t, ends, "OnClose")
+			tlstest.Receive(t, ends, "OnClose")
 		}
 		after := s.Stats()
 		if most := after.TurnEvents.Sum - before.TurnEvents.Sum; after.Turns-before.Turns > most {
@@ -148,41 +147,142 @@ func roundTripWith(t *testing.T, s *Server, addr net.Addr) {
 	t.Helper()
 	n := s.Stats().Handshakes
 	goDial(t, addr)
-	waitFor(t, "one more handshake", func() bool { return s.Stats().Handshakes == n+1 })
+	tlstest.Until(t, "one more handshake", func() bool { return s.Stats().Handshakes == n+1 })
 }
 
 // TestStaleEvent (P21): an event for a connection that has ended does not reach the one
 // that stands in the same slot now, with the same descriptor number.
 func TestStaleEvent(t *testing.T) {
 	ops := 0 // the loop's goroutine alone
-	opened, ended := make(chan *Conn, 1), make(chan struct{}, 1)
-	s := &Server{
-		Handler: &hooks{open: func(c *Conn) { opened <- c }, closed: func(*Conn, error) { ended <- struct{}{} }},
-		Trace:   func(*Conn, tlsio.Op, tlsio.Result, session.Event) { ops++ },
-	}
+	h, opened := opens(&hooks{})
+	h, ended := ends(h)
+	s := &Server{Handler: h, Trace: func(*Conn, tlsio.Op, tlsio.Result, session.Event) { ops++ }}
 	addr := start(t, s)
 	goDial(t, addr)
-	first := receive(t, opened, "the first connection")
+	first := tlstest.Receive(t, opened, "the first connection")
 	first.Abort(nil)
-	receive(t, ended, "its end")
-	waitFor(t, "its slot to be free", func() bool { return s.Conns() == 0 })
+	tlstest.Receive(t, ended, "its end")
+	tlstest.Until(t, "its slot to be free", func() bool { return s.Conns() == 0 })
 	goDial(t, addr)
-	second := receive(t, opened, "the second connection")
+	second := tlstest.Receive(t, opened, "the second connection")
 	if uint32(first.key) != uint32(second.key) || first.key == second.key {
 		t.Fatalf("keys %x and %x: the test needs the same slot with another generation", first.key, second.key)
 	}
 	assertQuiet(t, s.Stats)
-	done := make(chan [2]int, 1)
-	s.loops[0].Do(func() {
-		var n [2]int
+	n := onLoopOf(t, s.loops[0], func() (n [2]int) {
 		for i, k := range []poller.Key{first.key, second.key} {
 			before := ops
 			s.loops[0].dispatch(poller.Polled{Key: k, Event: session.Readable | session.Writable})
 			n[i] = ops - before
 		}
-		done <- n
+		return n
 	})
-	if n := receive(t, done, "the events"); n[0] != 0 || n[1] == 0 {
+	if n[0] != 0 || n[1] == 0 {
 		t.Fatalf("the stale event caused %d operations, the right one %d", n[0], n[1])
+	}
+}
+
+// stuckLog is a slog.Handler that blocks until it is freed, as one does whose
+// pipe nobody reads.
+type stuckLog struct {
+	slog.Handler
+	entered chan struct{} // gets something once a line has come
+	freed   chan struct{}
+}
+
+func newStuckLog(w io.Writer) (h *stuckLog, free func()) {
+	h = &stuckLog{slog.NewTextHandler(w, nil), make(chan struct{}, 1), make(chan struct{})}
+	return h, sync.OnceFunc(func() { close(h.freed) })
+}
+
+func (h *stuckLog) Handle(ctx context.Context, r slog.Record) error {
+	select {
+	case h.entered <- struct{}{}:
+	default:
+	}
+	<-h.freed
+	return h.Handler.Handle(ctx, r)
+}
+
+// TestStuckLog (P55): whatever a loop has to say, a log that blocks holds up no
+// connection, nor the end of the server. Lines that are too many are counted,
+// and the log tells that they are missing.
+func TestStuckLog(t *testing.T) {
+	for _, c := range []struct {
+		name, line string
+		cause      func(t *testing.T, s *Server, addr net.Addr) // makes the loop log something
+		many       bool                                         // as often as it is called
+	}{
+		{"handler panics", "handler panicked", func(t *testing.T, _ *Server, addr net.Addr) {
+			conn := goDial(t, addr)
+			defer conn.Close()
+			io.WriteString(conn, "panic")
+			io.Copy(io.Discard, conn)
+		}, true},
+		{"Admit panics", "Admit panicked", func(t *testing.T, _ *Server, addr net.Addr) {
+			conn := rawDial(t, addr)
+			defer conn.Close()
+			io.Copy(io.Discard, conn)
+		}, true},
+		{"accept fails", "creating a TLS connection failed", func(t *testing.T, s *Server, addr net.Addr) {
+			good := s.context.Load()
+			defer s.SetContext(good)
+			bad := serverContext(t, "rsa", nil)
+			bad.Close()
+			s.SetContext(bad)
+			conn := rawDial(t, addr)
+			defer conn.Close()
+			io.Copy(io.Discard, conn)
+		}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var log logBuffer
+			h, free := newStuckLog(&log)
+			s := &Server{Loops: 1, Logger: slog.New(h), Handler: &hooks{data: func(c *Conn, p []byte) {
+				if string(p) == "panic" {
+					panic("here")
+				}
+				c.Write(p)
+			}}}
+			refuse := false
+			s.Admit = func(netip.AddrPort) error {
+				if refuse {
+					panic("here")
+				}
+				return nil
+			}
+			addr := start(t, s)
+			t.Cleanup(free) // before the server's own
+			other := goDial(t, addr)
+			roundTrip(t, other, "before")
+			l := s.loops[0]
+			onLoopOf(t, l, func() any { refuse = c.name == "Admit panics"; return nil })
+			c.cause(t, s, addr)
+			tlstest.Receive(t, h.entered, "a line")
+			roundTrip(t, other, "after the first")
+			tlstest.Equal(t, "lines dropped after the first", s.Stats().LogDropped, 0)
+			if c.many {
+				onLoopOf(t, l, func() any {
+					for range maxLines - 1 {
+						l.log.Error("filled")
+					}
+					return nil
+				})
+				c.cause(t, s, addr)
+				c.cause(t, s, addr)
+				roundTrip(t, other, "after many")
+				tlstest.Until(t, "lines to be dropped", func() bool { return s.Stats().LogDropped == 2 })
+			}
+			if err := s.Close(); err != nil && !errors.Is(err, ErrServerClosed) {
+				t.Error(err)
+			}
+			free()
+			tlstest.Until(t, "the line", func() bool { return strings.Contains(log.String(), c.line) })
+			if c.many {
+				tlstest.Until(t, "the loss to be told", func() bool {
+					return strings.Contains(log.String(), `level=WARN msg="log lines were dropped because the log was too slow" count=2`)
+				})
+			}
+		})
 	}
 }

@@ -2,6 +2,7 @@ package reactor
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -10,21 +11,20 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
-
-// hang is how long a test waits for what must come. It is no measure of speed: a
-// test that needs it has failed.
-const hang = 60 * time.Second
 
 // hooks is a Handler made of functions; nil ones do nothing.
 type hooks struct {
@@ -38,71 +38,68 @@ type hooks struct {
 	closed      func(*Conn, error)
 }
 
-func (h *hooks) OnOpen(c *Conn) {
-	if h.open != nil {
-		h.open(c)
+func (h *hooks) OnOpen(c *Conn)                   { call(h.open, c) }
+func (h *hooks) OnDrain(c *Conn)                  { call(h.drain, c) }
+func (h *hooks) OnEOF(c *Conn)                    { call(h.eof, c) }
+func (h *hooks) OnData(c *Conn, p []byte)         { callWith(h.data, c, p) }
+func (h *hooks) OnEarlyData(c *Conn, p []byte)    { callWith(h.early, c, p) }
+func (h *hooks) OnRekeyError(c *Conn, err error)  { callWith(h.rekey, c, err) }
+func (h *hooks) OnCertificate(c *Conn, err error) { callWith(h.certificate, c, err) }
+func (h *hooks) OnClose(c *Conn, err error)       { callWith(h.closed, c, err) }
+
+func call(f func(*Conn), c *Conn) {
+	if f != nil {
+		f(c)
 	}
 }
 
-func (h *hooks) OnData(c *Conn, p []byte) {
-	if h.data != nil {
-		h.data(c, p)
+func callWith[T any](f func(*Conn, T), c *Conn, v T) {
+	if f != nil {
+		f(c, v)
 	}
 }
 
-func (h *hooks) OnDrain(c *Conn) {
-	if h.drain != nil {
-		h.drain(c)
-	}
+// ends returns h and where the errors of its OnClose come.
+func ends(h *hooks) (*hooks, chan error) {
+	ended := make(chan error, 100)
+	h.closed = func(_ *Conn, err error) { ended <- err }
+	return h, ended
 }
 
-func (h *hooks) OnClose(c *Conn, err error) {
-	if h.closed != nil {
-		h.closed(c, err)
-	}
+// opens returns h and where the connections of its OnOpen come.
+func opens(h *hooks) (*hooks, chan *Conn) {
+	opened := make(chan *Conn, 100)
+	h.open = func(c *Conn) { opened <- c }
+	return h, opened
 }
 
-func (h *hooks) OnEOF(c *Conn) {
-	if h.eof != nil {
-		h.eof(c)
+// onLoopOf returns what f returns on the goroutine of l.
+func onLoopOf[T any](t testing.TB, l *Loop, f func() T) T {
+	t.Helper()
+	done := make(chan T, 1)
+	if !l.Do(func() { done <- f() }) {
+		t.Fatal("the loop has ended")
 	}
+	return tlstest.Receive(t, done, "the loop's turn")
 }
 
-func (h *hooks) OnEarlyData(c *Conn, p []byte) {
-	if h.early != nil {
-		h.early(c, p)
-	}
-}
+// turn waits for a turn of l.
+func turn(t testing.TB, l *Loop) { t.Helper(); onLoopOf(t, l, func() any { return nil }) }
 
-func (h *hooks) OnRekeyError(c *Conn, err error) {
-	if h.rekey != nil {
-		h.rekey(c, err)
-	}
-}
-
-func (h *hooks) OnCertificate(c *Conn, err error) {
-	if h.certificate != nil {
-		h.certificate(c, err)
-	}
+// hold keeps l from its next turn until release is called.
+func hold(l *Loop) (release func()) {
+	held, let := make(chan struct{}), make(chan struct{})
+	l.Do(func() { close(held); <-let })
+	<-held
+	return func() { close(let) }
 }
 
 // socketPair is a pair of connected sockets. b is the caller's to close.
 func socketPair(t *testing.T) (a, b int) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	t.Cleanup(func() { unix.Close(fds[0]) })
 	return fds[0], fds[1]
-}
-
-// must fails the test on an error.
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func echo() *hooks { return &hooks{data: func(c *Conn, p []byte) { c.Write(p) }} }
@@ -113,10 +110,7 @@ func serverContext(t testing.TB, name string, change func(*cssl.Config)) *cssl.C
 	if change != nil {
 		change(&cfg)
 	}
-	x, err := cssl.NewServerContext(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cfg))(t)
 	t.Cleanup(x.Close)
 	return x
 }
@@ -127,10 +121,7 @@ func clientContext(t testing.TB, change func(*cssl.Config)) *cssl.Context {
 	if change != nil {
 		change(&cfg)
 	}
-	x, err := cssl.NewClientContext(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewClientContext(cfg))(t)
 	t.Cleanup(x.Close)
 	return x
 }
@@ -142,31 +133,18 @@ func complete(t testing.TB, s *Server) {
 	if s.Context == nil {
 		s.Context = serverContext(t, "ecdsa", nil)
 	}
-	if s.Addr == "" {
-		s.Addr = "127.0.0.1:0"
-	}
-	if s.Loops == 0 {
-		s.Loops = 1
-	}
-	if s.Logger == nil {
-		s.Logger = slog.New(slog.DiscardHandler)
-	}
-	if s.HandshakeTimeout == 0 {
-		s.HandshakeTimeout = hang
-	}
-	if s.CloseTimeout == 0 {
-		s.CloseTimeout = hang
-	}
+	s.Addr = cmp.Or(s.Addr, "127.0.0.1:0")
+	s.Loops = max(s.Loops, 1)
+	s.Logger = cmp.Or(s.Logger, slog.New(slog.DiscardHandler))
+	s.HandshakeTimeout = cmp.Or(s.HandshakeTimeout, tlstest.Hang)
+	s.CloseTimeout = cmp.Or(s.CloseTimeout, tlstest.Hang)
 }
 
 // start runs s until the end of the test and answers where it listens.
 func start(t testing.TB, s *Server) net.Addr {
 	t.Helper()
 	complete(t, s)
-	ls, err := s.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ls := tlstest.Value(s.Listen())(t)
 	serveOn(t, s, ls...)
 	return ls[0].Addr()
 }
@@ -175,66 +153,41 @@ func start(t testing.TB, s *Server) net.Addr {
 func serveOn(t testing.TB, s *Server, ls ...net.Listener) {
 	t.Helper()
 	complete(t, s)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ls...) }()
+	done := tlstest.Later(func() error { return s.Serve(ls...) })
 	// Until each loop has its listener, with the descriptors that belong to it.
-	waitFor(t, "the server to start", func() bool {
+	tlstest.Until(t, "the server to start", func() bool {
 		s.mu.Lock()
 		closed, loops := s.closed, s.loops
 		s.mu.Unlock()
-		return closed || len(loops) > 0 && !slices.ContainsFunc(loops, func(l *Loop) bool { return !listens(l) })
+		return closed || len(loops) > 0 && !slices.ContainsFunc(loops, func(l *Loop) bool {
+			listens := make(chan bool, 1)
+			return !l.Do(func() {
+				listens <- slices.ContainsFunc(l.slots, func(s slot) bool { return s.listener != nil && s.listener.spare >= 0 })
+			}) || !<-listens
+		})
 	})
 	t.Cleanup(func() {
 		s.Close()
-		if err := receive(t, done, "Serve to return"); err != ErrServerClosed {
-			t.Errorf("Serve returned %v, want ErrServerClosed", err)
-		}
+		tlstest.Equal(t, "Serve to return", tlstest.Receive(t, done, "Serve to return"), ErrServerClosed)
 	})
-}
-
-// listens reports whether a loop has a listener.
-func listens(l *Loop) bool {
-	answer := make(chan bool, 1)
-	return l.Do(func() {
-		answer <- slices.ContainsFunc(l.slots, func(s slot) bool { return s.listener != nil && s.listener.spare >= 0 })
-	}) && <-answer
 }
 
 // startLoop runs a loop for clients until the end of the test.
 func startLoop(t testing.TB, cfg LoopConfig) *Loop {
 	t.Helper()
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.HandshakeTimeout == 0 {
-		cfg.HandshakeTimeout = hang
-	}
-	if cfg.CloseTimeout == 0 {
-		cfg.CloseTimeout = hang
-	}
-	l, err := NewLoop(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- l.Run() }()
-	t.Cleanup(func() {
-		l.Stop()
-		if err := receive(t, done, "Run to return"); err != nil {
-			t.Error(err)
-		}
-	})
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	cfg.HandshakeTimeout = cmp.Or(cfg.HandshakeTimeout, tlstest.Hang)
+	cfg.CloseTimeout = cmp.Or(cfg.CloseTimeout, tlstest.Hang)
+	l := tlstest.Value(NewLoop(cfg))(t)
+	done := tlstest.Later(l.Run)
+	t.Cleanup(func() { l.Stop(); tlstest.Must(t, tlstest.Receive(t, done, "Run to return")) })
 	return l
 }
 
 // connect is a non-blocking socket that connects to addr; buffer is its SO_SNDBUF and SO_RCVBUF, or 0.
 func connect(t testing.TB, addr net.Addr, buffer int) int {
 	t.Helper()
-	fd, err := tryConnect(addr, buffer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fd
+	return tlstest.Value(tryConnect(addr, buffer))(t)
 }
 
 func tryConnect(addr net.Addr, buffer int) (int, error) {
@@ -275,18 +228,15 @@ func shrink(fd, size int) {
 // dial attaches a client to l.
 func dial(t testing.TB, l *Loop, x *cssl.Context, addr net.Addr, h Handler) {
 	t.Helper()
-	if err := l.Attach(connect(t, addr, 0), x, cssl.ConnConfig{ServerName: "localhost"}, h, nil); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, l.Attach(connect(t, addr, 0), x, cssl.ConnConfig{ServerName: "localhost"}, h, nil))
 }
 
 // dialOpen attaches a client and answers its Conn once the handshake is done. h.open is taken.
 func dialOpen(t testing.TB, l *Loop, x *cssl.Context, addr net.Addr, h *hooks) *Conn {
 	t.Helper()
-	opened := make(chan *Conn, 1)
-	h.open = func(c *Conn) { opened <- c }
+	h, opened := opens(h)
 	dial(t, l, x, addr, h)
-	return receive(t, opened, "a client's handshake")
+	return tlstest.Receive(t, opened, "a client's handshake")
 }
 
 func goConfig(t testing.TB) *tls.Config {
@@ -297,92 +247,90 @@ func goConfig(t testing.TB) *tls.Config {
 }
 
 // goDial is a client of Go's own TLS, with a deadline as a guard.
-func goDial(t testing.TB, addr net.Addr) *tls.Conn {
-	t.Helper()
-	return goOver(t, rawDial(t, addr))
-}
+func goDial(t testing.TB, addr net.Addr) *tls.Conn { t.Helper(); return goOver(t, rawDial(t, addr)) }
 
 // goOver is a client of Go's own TLS over raw.
 func goOver(t testing.TB, raw net.Conn) *tls.Conn {
 	t.Helper()
 	c := tls.Client(raw, goConfig(t))
-	if err := c.Handshake(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, c.Handshake())
 	return c
 }
 
 // rawDial is a connection without TLS.
 func rawDial(t testing.TB, addr net.Addr) net.Conn {
 	t.Helper()
-	c, err := net.DialTimeout(addr.Network(), addr.String(), hang)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(net.DialTimeout(addr.Network(), addr.String(), tlstest.Hang))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(hang))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c
 }
 
 // roundTrip writes msg and wants it back.
 func roundTrip(t testing.TB, c io.ReadWriter, msg string) {
 	t.Helper()
-	if _, err := io.WriteString(c, msg); err != nil {
-		t.Fatalf("write: %v", err)
-	}
+	tlstest.Value(io.WriteString(c, msg))(t)
 	got := make([]byte, len(msg))
-	if _, err := io.ReadFull(c, got); err != nil {
-		t.Fatalf("read: %v", err)
-	}
+	tlstest.Value(io.ReadFull(c, got))(t)
 	if string(got) != msg {
 		t.Fatalf("echo is %.40q, want %.40q", got, msg)
 	}
 }
 
-// receive takes a value from ch.
-func receive[T any](t testing.TB, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(hang):
-		t.Fatalf("waited in vain for %s", what)
-		panic("not reached")
-	}
-}
-
-// waitFor waits until ok.
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
-}
-
 // pass makes d pass for the loop. It returns after a turn that has looked at
 // the deadlines.
-func pass(l *Loop, d time.Duration) {
+func pass(t testing.TB, l *Loop, d time.Duration) {
+	t.Helper()
 	l.Do(func() { l.start = l.start.Add(-d) })
 	// The first may come in the same turn as the shift. The third comes after
 	// the end of a turn that began after it.
 	for range 3 {
-		came := make(chan struct{})
-		l.Do(func() { close(came) })
-		<-came
+		turn(t, l)
+	}
+}
+
+// unread returns how many bytes lie in the sockets of the connections of l,
+// and in how many of them. The loop stands still, or is on its own goroutine.
+func unread(l *Loop) (bytes, sockets int) {
+	for _, s := range l.slots {
+		if s.conn != nil {
+			if n, err := unix.IoctlGetInt(s.conn.fd, unix.TIOCINQ); n > 0 && err == nil {
+				bytes += n
+				sockets++
+			}
+		}
+	}
+	return bytes, sockets
+}
+
+// refused reports whether nobody listens at addr any more.
+func refused(addr net.Addr) bool {
+	c, err := net.DialTimeout(addr.Network(), addr.String(), tlstest.Hang)
+	if err == nil {
+		c.Close()
+	}
+	return err != nil
+}
+
+// needIPv6 skips the test on a machine that has none.
+func needIPv6(t *testing.T, addr string) {
+	t.Helper()
+	if strings.HasPrefix(addr, "[") {
+		probe, err := net.Listen("tcp6", addr)
+		if err != nil {
+			t.Skipf("this machine has no IPv6 on loopback: %v", err)
+		}
+		probe.Close()
 	}
 }
 
 // spins reports whether a loop that has nothing to do comes back all the same.
-func spins(l *Loop) bool {
-	answer := make(chan bool)
-	l.Do(func() {
-		fds := []unix.PollFd{{Fd: int32(l.poller.FD()), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		answer <- n > 0 || err != nil || len(l.ready) > 0
+func spins(t testing.TB, l *Loop) bool {
+	t.Helper()
+	return onLoopOf(t, l, func() bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(l.poller.FD()), Events: unix.POLLIN}}, 0)
+		return n > 0 || err != nil || len(l.ready) > 0
 	})
-	return <-answer
 }
 
 // assertQuiet fails if the loops do not come to rest: a loop that spins, or that
@@ -390,7 +338,7 @@ func spins(l *Loop) bool {
 func assertQuiet(t testing.TB, stats func() Stats) {
 	t.Helper()
 	const look = 120 * time.Millisecond
-	for end := time.Now().Add(hang); ; {
+	for end := time.Now().Add(tlstest.Hang); ; {
 		before := stats().Turns
 		time.Sleep(look)
 		turns := stats().Turns - before
@@ -403,52 +351,17 @@ func assertQuiet(t testing.TB, stats func() Stats) {
 	}
 }
 
-// byteAt is the byte at a place of an endless stream in which no stretch looks like another.
-func byteAt(i int) byte { return byte(uint32(i) * 2654435761 >> 23) }
-
-// stream makes bytes of the endless stream, or checks them.
-type stream struct {
-	n   int
-	bad error
-}
-
-// next is the next piece of the stream, of n bytes.
-func (s *stream) next(n int) []byte {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byteAt(s.n + i)
-	}
-	s.n += n
-	return p
-}
-
-// check says whether p is what comes next.
-func (s *stream) check(p []byte) {
-	for i, b := range p {
-		if b != byteAt(s.n+i) && s.bad == nil {
-			s.bad = fmt.Errorf("byte %d is %#x, want %#x", s.n+i, b, byteAt(s.n+i))
-		}
-	}
-	s.n += len(p)
-}
-
 // checkAll reads r to its end and checks it against the stream.
 func checkAll(r io.Reader, want int) error {
-	var s stream
-	buf := make([]byte, 16<<10)
-	for {
-		n, err := r.Read(buf)
-		s.check(buf[:n])
-		if err == io.EOF {
-			if s.n != want && s.bad == nil {
-				return fmt.Errorf("%d bytes, want %d", s.n, want)
-			}
-			return s.bad
-		}
-		if err != nil {
-			return fmt.Errorf("after %d bytes: %w", s.n, err)
-		}
+	var in tlstest.Stream
+	got, err := io.ReadAll(r)
+	if in.Check(got); err != nil {
+		return fmt.Errorf("after %d bytes: %w", in.N, err)
 	}
+	if in.N != want && in.Bad == nil {
+		return fmt.Errorf("%d bytes, want %d", in.N, want)
+	}
+	return in.Bad
 }
 
 // logBuffer takes what is logged.
@@ -472,11 +385,7 @@ func (b *logBuffer) String() string {
 // openFiles is the number of file descriptors of this process.
 func openFiles(t testing.TB) int {
 	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries) - 1 // that of the listing itself
+	return len(tlstest.Value(os.ReadDir("/proc/self/fd"))(t)) - 1 // that of the listing itself
 }
 
 var (
@@ -487,21 +396,62 @@ var (
 // unixDup is a second descriptor for fd.
 func unixDup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
 
-// tlsDialer dials from goroutines that are not the test's own.
-type tlsDialer struct{ cfg *tls.Config }
-
-func (d *tlsDialer) dial(addr net.Addr) (*tls.Conn, error) {
-	raw, err := net.DialTimeout(addr.Network(), addr.String(), hang)
+// tryDial is goDial for goroutines that are not the test's own.
+func tryDial(addr net.Addr, cfg *tls.Config) (*tls.Conn, error) {
+	raw, err := net.DialTimeout(addr.Network(), addr.String(), tlstest.Hang)
 	if err != nil {
 		return nil, err
 	}
-	raw.SetDeadline(time.Now().Add(hang))
-	c := tls.Client(raw, d.cfg)
+	raw.SetDeadline(time.Now().Add(tlstest.Hang))
+	c := tls.Client(raw, cfg)
 	if err := c.Handshake(); err != nil {
 		raw.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// dialLater returns where the error comes of a client that connects and writes.
+func dialLater(t testing.TB, addr net.Addr) <-chan error {
+	cfg := goConfig(t)
+	return tlstest.Later(func() error {
+		c, err := tryDial(addr, cfg)
+		if err == nil {
+			defer c.Close()
+			_, err = io.WriteString(c, "x")
+		}
+		return err
+	})
+}
+
+// dialOn lets n goroutines connect, one echo for each connection, until end is
+// called, which returns when they have ended. done gets the error of each.
+func dialOn(t testing.TB, addr net.Addr, n int, done func(error)) (end func()) {
+	cfg := goConfig(t)
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			for !stop.Load() {
+				c, err := tryDial(addr, cfg)
+				if err == nil {
+					err = roundTripErr(c)
+					c.Close()
+				}
+				done(err)
+			}
+		})
+	}
+	return func() { stop.Store(true); wg.Wait() }
+}
+
+// roundTripErr is roundTrip for goroutines that are not the test's own.
+func roundTripErr(c net.Conn) error {
+	if _, err := io.WriteString(c, "hello"); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, 5))
+	return err
 }
 
 func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
@@ -516,10 +466,8 @@ func rawFD(t *testing.T) int {
 // smallListener is a TCP listener whose connections inherit small buffers.
 func smallListener(t testing.TB, size int) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	rc, err := l.(*net.TCPListener).SyscallConn()
-	must(t, err)
-	must(t, rc.Control(func(fd uintptr) { shrink(int(fd), size) }))
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+	rc := tlstest.Value(l.(*net.TCPListener).SyscallConn())(t)
+	tlstest.Must(t, rc.Control(func(fd uintptr) { shrink(int(fd), size) }))
 	return l
 }

@@ -1,30 +1,32 @@
 package reactor
 
 import (
+	"fmt"
+	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"golang.org/x/sys/unix"
 )
 
 // TestNoLeaks: many connections opened, used and closed, five times over: file
 // descriptors, SSL objects and goroutines are back where they began.
 func TestNoLeaks(t *testing.T) {
-	const conns = 2000 / scale
-	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 4096, HandshakeTimeout: hang}}
+	const conns = 2000 / tlstest.Scale
+	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 4096, HandshakeTimeout: tlstest.Hang}}
 	addr := start(t, s)
 	// Certificates are checked elsewhere; here it is about numbers.
-	l, x := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: hang}}), clientContext(t, func(c *cssl.Config) { c.Verify = cssl.VerifyNone })
-	opened, echoed, ended := make(chan *Conn, conns), make(chan struct{}, conns), make(chan error, conns)
+	l, x := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}}), clientContext(t, func(c *cssl.Config) { c.Verify = cssl.VerifyNone })
+	opened, echoed, ended := make(chan *Conn, conns), make(chan string, conns), make(chan error, conns)
 	h := &hooks{
-		open: func(c *Conn) { opened <- c },
-		data: func(c *Conn, p []byte) {
-			if string(p) != "hello" {
-				t.Errorf("echo %q", p)
-			}
-			echoed <- struct{}{}
-		},
+		open:   func(c *Conn) { opened <- c },
+		data:   func(c *Conn, p []byte) { echoed <- string(p) },
 		closed: func(c *Conn, err error) { ended <- err },
 	}
 	runtime.GC()
@@ -35,7 +37,7 @@ func TestNoLeaks(t *testing.T) {
 			dial(t, l, x, addr, h)
 		}
 		for range conns {
-			all = append(all, receive(t, opened, "a handshake"))
+			all = append(all, tlstest.Receive(t, opened, "a handshake"))
 		}
 		if n := live.Conns() - ssl; n != 2*conns {
 			t.Errorf("round %d: %d SSL objects for %d connections", round, n, conns)
@@ -44,7 +46,7 @@ func TestNoLeaks(t *testing.T) {
 			c.Write([]byte("hello"))
 		}
 		for range all {
-			receive(t, echoed, "an echo")
+			tlstest.Equal(t, "an echo", tlstest.Receive(t, echoed, "an echo"), "hello")
 		}
 		for i, c := range all {
 			if i%10 == 0 {
@@ -54,16 +56,14 @@ func TestNoLeaks(t *testing.T) {
 			}
 		}
 		for range all {
-			if err := receive(t, ended, "OnClose"); err != nil {
-				t.Errorf("OnClose got %v", err)
-			}
+			tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 		}
-		waitFor(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
+		tlstest.Until(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
 		if f, n := openFiles(t), live.Conns(); f != files || n != ssl {
 			t.Fatalf("round %d: %d descriptors and %d SSL objects, at the start %d and %d", round, f, n, files, ssl)
 		}
 	}
-	waitFor(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
+	tlstest.Until(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
 	for _, loop := range append([]*Loop{l}, s.loops...) {
 		loop.Do(func() {
 			if n := len(loop.slots); n > conns+10 || len(loop.ready)+len(loop.dead)+loop.wheel.count != 0 {
@@ -72,4 +72,121 @@ func TestNoLeaks(t *testing.T) {
 		})
 	}
 	assertQuiet(t, s.Stats)
+}
+
+// TestNothingGrowsWithConnections: neither threads (P26: each loop is one goroutine, and no
+// call into C blocks) nor SSL_CTX (P30: connections share the one of their Context) are made for a connection.
+func TestNothingGrowsWithConnections(t *testing.T) {
+	s := &Server{Handler: &hooks{data: func(c *Conn, p []byte) { c.Write(p) }}, Loops: 2}
+	addr := start(t, s)
+	threads := func() int { return len(tlstest.Value(os.ReadDir("/proc/self/task"))(t)) }
+	roundTrip(t, goDial(t, addr), "warm")
+	threadsBefore, contextsBefore := threads(), live.Contexts()
+	for range 100 {
+		roundTrip(t, goDial(t, addr), "hello")
+	}
+	if n := s.Conns(); n != 101 {
+		t.Fatalf("%d connections", n)
+	}
+	// The runtime may add a few threads of its own at any time.
+	if n := threads(); n > threadsBefore+10 {
+		t.Errorf("%d threads before, %d with 100 connections more", threadsBefore, n)
+	}
+	tlstest.Equal(t, "SSL_CTX with 100 connections more", live.Contexts(), contextsBefore)
+}
+
+// TestGrowFiles: the kernel's table of descriptors has its size before anybody is served. While it grows, nobody is.
+func TestGrowFiles(t *testing.T) {
+	start(t, &Server{Handler: echo()})
+	var l unix.Rlimit
+	tlstest.Must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &l))
+	status := tlstest.Value(os.ReadFile("/proc/self/status"))(t)
+	_, size, _ := strings.Cut(string(status), "FDSize:")
+	var n uint64
+	tlstest.Value(fmt.Sscan(size, &n))(t)
+	if want := min(l.Cur, mostFiles); n < want {
+		t.Errorf("there is room for %d descriptors, not for %d", n, want)
+	}
+}
+
+// TestBuffersBook: what the loop knows of who holds buffers, over connections that come, go and rest.
+func TestBuffersBook(t *testing.T) {
+	s := &Server{Handler: echo(), Loops: 1}
+	addr := start(t, s)
+	var conns []*Conn
+	l := startLoop(t, LoopConfig{})
+	for range 4 {
+		conns = append(conns, dialOpen(t, l, clientContext(t, nil), addr, &hooks{}))
+	}
+	check := func(b *buffers, want ...int) {
+		t.Helper()
+		for i, c := range b.conns {
+			if !c.buffered || int(c.bufferIndex) != i {
+				t.Fatalf("number %d says it is %d (%v)", i, c.bufferIndex, c.buffered)
+			}
+		}
+		for i, c := range conns {
+			if in := slices.Contains(want, i); c.buffered != in || slices.Contains(b.conns, c) != in {
+				t.Errorf("connection %d: %v, not %v", i, c.buffered, in)
+			}
+		}
+	}
+	onLoopOf(t, l, func() any {
+		for _, c := range conns {
+			l.buffers.remove(c) // the loop's own book is not used here
+		}
+		var b buffers
+		at := time.Duration(0)
+		if _, any := b.next(); any {
+			t.Error("a look is due at nobody")
+		}
+		for _, i := range []int{0, 1, 2, 3, 1} {
+			b.used(conns[i], at)
+		}
+		check(&b, 0, 1, 2, 3)
+		if due, any := b.next(); !any || due != buffersRest {
+			t.Errorf("the look is due at %v, %v", due, any)
+		}
+		b.remove(conns[1])
+		b.remove(conns[1])
+		check(&b, 0, 2, 3)
+		b.look(buffersRest - 1)
+		b.look(buffersRest) // they were used since the last one
+		check(&b, 0, 2, 3)
+		b.used(conns[2], buffersRest)
+		b.look(2 * buffersRest)
+		check(&b, 2)
+		b.look(3 * buffersRest)
+		check(&b)
+		// When the book is full, the next one gives its buffers back at once.
+		full := make([]*Conn, keepBuffers)
+		for i := range full {
+			full[i] = new(Conn)
+			b.used(full[i], 0)
+		}
+		b.used(conns[0], 0)
+		check(&b)
+		for _, c := range full {
+			b.remove(c)
+		}
+		return nil
+	})
+}
+
+// TestBuffersRest: a loop whose connections rest comes to rest itself, and they hold no buffers.
+func TestBuffersRest(t *testing.T) {
+	s := &Server{Handler: echo(), Loops: 1}
+	addr := start(t, s)
+	c := goDial(t, addr)
+	roundTrip(t, c, "hello")
+	l := s.loops[0]
+	held := func() int { return onLoopOf(t, l, func() int { return len(l.buffers.conns) }) }
+	tlstest.Equal(t, "connections that hold buffers while one is busy", held(), 1)
+	tlstest.Until(t, "the buffers to be given back", func() bool { return held() == 0 })
+	assertQuiet(t, s.Stats)
+	roundTrip(t, c, "again")
+	tlstest.Equal(t, "connections that hold buffers while one is busy", held(), 1)
+	c.Close()
+	tlstest.Until(t, "the close", func() bool { return s.Conns() == 0 })
+	tlstest.Equal(t, "connections that hold buffers, when all have gone", held(), 0)
 }

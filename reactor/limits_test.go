@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
-	"golang.org/x/sys/unix"
 )
 
 // gate is an Admit and a Release that count.
@@ -26,45 +26,36 @@ type gate struct {
 	reason error
 }
 
-func (g *gate) admit(a netip.AddrPort) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.reason != nil {
-		return g.reason
-	}
-	if g.inside == nil {
-		g.inside = map[netip.AddrPort]int{}
-	}
-	g.inside[a]++
-	return nil
+// locked calls f alone.
+func (g *gate) locked(f func()) { g.mu.Lock(); defer g.mu.Unlock(); f() }
+
+func (g *gate) admit(a netip.AddrPort) (reason error) {
+	g.locked(func() {
+		if reason = g.reason; reason == nil {
+			g.inside[a]++
+		}
+	})
+	return reason
 }
 
 func (g *gate) release(a netip.AddrPort) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.inside[a]--; g.inside[a] == 0 {
-		delete(g.inside, a)
-	}
+	g.locked(func() {
+		if g.inside[a]--; g.inside[a] == 0 {
+			delete(g.inside, a)
+		}
+	})
 }
 
-func (g *gate) refuse(reason error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.reason = reason
-}
+func (g *gate) refuse(reason error) { g.locked(func() { g.reason = reason }) }
 
 // state is what is inside, each with how many times.
-func (g *gate) state() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return fmt.Sprint(g.inside)
-}
+func (g *gate) state() (s string) { g.locked(func() { s = fmt.Sprint(g.inside) }); return s }
 
 // TestAdmit: each connection is asked about by its peer's address, who is refused hears nothing, and each that was let in is
 // released once, however it ends.
 func TestAdmit(t *testing.T) {
-	var g gate
-	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: hang}}
+	g := gate{inside: map[netip.AddrPort]int{}}
+	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 	addr := start(t, s)
 	c := goDial(t, addr)
 	roundTrip(t, c, "hello")
@@ -78,10 +69,10 @@ func TestAdmit(t *testing.T) {
 	}
 	g.refuse(nil)
 	vanished := rawDial(t, addr)
-	waitFor(t, "the second one", func() bool { return s.Stats().Conns == 2 })
+	tlstest.Until(t, "the second one", func() bool { return s.Stats().Conns == 2 })
 	vanished.Close()
 	c.Close()
-	waitFor(t, "the end", func() bool { return g.state() == "map[]" && s.Conns() == 0 })
+	tlstest.Until(t, "the end", func() bool { return g.state() == "map[]" && s.Conns() == 0 })
 	if st := s.Stats(); st.Refusals["not today"] != 1 || len(st.Refusals) != 1 || st.Accepted != 2 {
 		t.Errorf("refusals %v, %d accepted", st.Refusals, st.Accepted)
 	}
@@ -131,50 +122,27 @@ func TestHeader(t *testing.T) {
 	for _, pieces := range [][]string{
 		{"192.0.2.1:99\n"}, {"192.0.2.1", ":99\n"}, strings.Split("192.0.2.1:99\n", ""), {strings.Repeat(" ", 40_000), "192.0.2.1:99\n"},
 	} {
-		var g gate
+		g := gate{inside: map[netip.AddrPort]int{}}
 		peers := make(chan string, 1)
 		h := echo()
 		h.open = func(c *Conn) { peers <- c.RemoteAddr().String() }
-		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: hang}}
+		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 		addr := start(t, s)
 		raw := rawDial(t, addr)
 		for i, p := range pieces {
 			if i > 0 {
-				waitFor(t, "a piece to be read", func() bool { return unread(t, s) == 0 })
+				tlstest.Until(t, "a piece to be read", func() bool { return onLoopOf(t, s.loops[0], func() bool { n, _ := unread(s.loops[0]); return n == 0 }) })
 			}
-			if _, err := io.WriteString(raw, p); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(io.WriteString(raw, p))(t)
 		}
 		c := goOver(t, raw)
 		roundTrip(t, c, "hello")
-		if got := receive(t, peers, "OnOpen"); got != "192.0.2.1:99" || g.state() != "map[192.0.2.1:99:1]" {
+		if got := tlstest.Receive(t, peers, "OnOpen"); got != "192.0.2.1:99" || g.state() != "map[192.0.2.1:99:1]" {
 			t.Errorf("%d pieces: peer %s, inside %s", len(pieces), got, g.state())
 		}
 		c.Close()
-		waitFor(t, "the end", func() bool { return g.state() == "map[]" })
+		tlstest.Until(t, "the end", func() bool { return g.state() == "map[]" })
 	}
-}
-
-// unread is how many bytes lie in the sockets of s.
-func unread(t *testing.T, s *Server) int {
-	t.Helper()
-	sum := make(chan int, 1)
-	l := s.loops[0]
-	l.Do(func() {
-		n := 0
-		for _, slot := range l.slots {
-			if slot.conn != nil {
-				k, err := unix.IoctlGetInt(slot.conn.fd, unix.TIOCINQ)
-				if err != nil {
-					t.Error(err)
-				}
-				n += k
-			}
-		}
-		sum <- n
-	})
-	return receive(t, sum, "the loop")
 }
 
 // TestHeaderTogether: header and hello come in one segment; TLS gets what is its own.
@@ -213,23 +181,19 @@ func TestBadHeader(t *testing.T) {
 		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header", "header"}, // and then nothing
 		"":                               {io.ErrUnexpectedEOF, "closed without close_notify", "closed by peer"},
 	} {
-		ended := make(chan error, 1)
-		var g gate
+		g := gate{inside: map[netip.AddrPort]int{}}
 		if tt.is == errUnwelcome {
 			g.refuse(errUnwelcome)
 		}
-		h := &hooks{closed: func(_ *Conn, err error) { ended <- err }}
-		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: hang}}
+		h, ended := ends(&hooks{})
+		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 		raw := rawDial(t, start(t, s))
-		go func() {
-			io.WriteString(raw, send)
-			raw.(*net.TCPConn).CloseWrite()
-		}()
+		go func() { io.WriteString(raw, send); raw.(*net.TCPConn).CloseWrite() }()
 		name := send[:min(len(send), 20)]
-		if err := receive(t, ended, "OnClose"); !errors.Is(err, tt.is) {
+		if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, tt.is) {
 			t.Errorf("%q: %v, want %v", name, err, tt.is)
 		}
-		waitFor(t, "the count", func() bool { return s.Stats().Closes[tt.outcome] == 1 })
+		tlstest.Until(t, "the count", func() bool { return s.Stats().Closes[tt.outcome] == 1 })
 		if st := s.Stats(); st.HandshakeFailures[tt.reason] != 1 {
 			t.Errorf("%q: failures %v, want one of %q", name, st.HandshakeFailures, tt.reason)
 		}
@@ -241,120 +205,93 @@ func TestBadHeader(t *testing.T) {
 
 var errUnwelcome = errors.New("unwelcome")
 
-// TestHeaderTimeout: who sends no header is cut off like who sends no hello.
-func TestHeaderTimeout(t *testing.T) {
-	ended := make(chan error, 1)
-	s := &Server{Handler: &hooks{closed: func(_ *Conn, err error) { ended <- err }}, Header: lineHeader, Limits: Limits{HandshakeTimeout: 100 * time.Millisecond}}
-	rawDial(t, start(t, s))
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, ErrHandshakeTimeout) {
-		t.Error(err)
-	}
-}
-
 // flooder is a handler that queues n bytes at once.
-func flooder(n int, ended chan<- error) *hooks {
-	return &hooks{
-		open: func(c *Conn) {
-			for range n / (64 << 10) {
-				if _, err := c.Write(make([]byte, 64<<10)); err != nil {
-					c.Abort(err)
-					return
-				}
+func flooder(n int) (*hooks, chan error) {
+	return ends(&hooks{open: func(c *Conn) {
+		for range n / (64 << 10) {
+			if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+				c.Abort(err)
+				return
 			}
-		},
-		closed: func(_ *Conn, err error) { ended <- err },
-	}
+		}
+	}})
 }
 
 // TestWriteTimeout: a peer that takes nothing is cut off; one that takes a little now and then is not.
 func TestWriteTimeout(t *testing.T) {
-	ended := make(chan error, 1)
-	s := &Server{Handler: flooder(12<<20, ended), Limits: Limits{WriteTimeout: 4 * hang}}
+	h, ended := flooder(12 << 20)
+	s := &Server{Handler: h, Limits: Limits{WriteTimeout: 4 * tlstest.Hang}}
 	ln := smallListener(t, 16<<10) // so that all but a little stays queued
 	serveOn(t, s, ln)
 	c, l := goDial(t, ln.Addr()), s.loops[0]
 	for range 5 {
 		for before := s.Stats().Sessions.Sends; s.Stats().Sessions.Sends == before; {
-			if _, err := io.ReadFull(c, make([]byte, 16<<10)); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(io.ReadFull(c, make([]byte, 16<<10)))(t)
 		}
-		pass(l, 3*hang)
+		pass(t, l, 3*tlstest.Hang)
 	}
-	select {
-	case err := <-ended:
-		t.Fatalf("it was cut off while it read: %v", err)
-	default:
-	}
+	tlstest.Nothing(t, ended, "the end while it reads")
 	// The socket may take a little more at first.
-	waitFor(t, "the end", func() bool { pass(l, 5*hang); return len(ended) > 0 })
+	tlstest.Until(t, "the end", func() bool { pass(t, l, 5*tlstest.Hang); return len(ended) > 0 })
 	if err := <-ended; !errors.Is(err, ErrWriteTimeout) {
 		t.Error(err)
 	}
-	waitFor(t, "the count", func() bool { return s.Stats().Closes["timeout: write"] == 1 && s.Stats().Queued == 0 })
+	tlstest.Until(t, "the count", func() bool { return s.Stats().Closes["timeout: write"] == 1 && s.Stats().Queued == 0 })
 }
 
 // TestWriteTimeoutOfIdle: nothing is queued, so nothing is late.
 func TestWriteTimeoutOfIdle(t *testing.T) {
-	s := &Server{Handler: echo(), Limits: Limits{WriteTimeout: hang}}
+	s := &Server{Handler: echo(), Limits: Limits{WriteTimeout: tlstest.Hang}}
 	c := goDial(t, start(t, s))
 	for range 3 {
 		roundTrip(t, c, "hello")
-		pass(s.loops[0], 3*hang)
+		pass(t, s.loops[0], 3*tlstest.Hang)
 	}
 }
 
 // TestMaxQueued: what is queued is counted over all connections, the Write that would pass the limit is refused, and the count
 // goes back to nothing.
 func TestMaxQueued(t *testing.T) {
-	ended := make(chan error, 3)
-	s := &Server{Handler: flooder(6<<20, ended), Limits: Limits{MaxQueued: 14 << 20, CloseTimeout: 100 * time.Millisecond}, Loops: 2}
+	h, ended := flooder(6 << 20)
+	s := &Server{Handler: h, Limits: Limits{MaxQueued: 14 << 20, CloseTimeout: 100 * time.Millisecond}, Loops: 2}
 	s.Session.MaxQueue = 64 << 20
 	l := smallListener(t, 16<<10) // so that all but a little stays in the queues
 	serveOn(t, s, l)
 	addr := l.Addr()
 	clients := []net.Conn{goDial(t, addr), goDial(t, addr)}
-	waitFor(t, "both to be queued", func() bool { return s.Stats().Queued > 8<<20 })
+	tlstest.Until(t, "both to be queued", func() bool { return s.Stats().Queued > 8<<20 })
 	goDial(t, addr)
-	if err := receive(t, ended, "OnClose"); !errors.Is(err, errServerQueueFull) || !errors.Is(err, session.ErrQueueFull) {
+	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, errServerQueueFull) || !errors.Is(err, session.ErrQueueFull) {
 		t.Error(err)
 	}
 	for _, c := range clients {
-		if _, err := io.CopyN(io.Discard, c, 6<<20); err != nil {
-			t.Error(err)
-		}
+		tlstest.Value(io.CopyN(io.Discard, c, 6<<20))(t)
 	}
-	waitFor(t, "the queues to be empty", func() bool { return s.Stats().Queued == 0 })
+	tlstest.Until(t, "the queues to be empty", func() bool { return s.Stats().Queued == 0 })
 	goDial(t, addr) // there is room again
-	waitFor(t, "more", func() bool { return s.Stats().Queued > 0 })
+	tlstest.Until(t, "more", func() bool { return s.Stats().Queued > 0 })
 	s.Close()
-	if q := s.Stats().Queued; q != 0 {
-		t.Errorf("%d bytes are queued after all has ended", q)
-	}
+	tlstest.Equal(t, "bytes queued after all has ended", s.Stats().Queued, 0)
 }
 
 // TestSetLimits: a running server takes new limits.
 func TestSetLimits(t *testing.T) {
-	ended := make(chan error, 2)
-	h := echo()
-	h.closed = func(_ *Conn, err error) { ended <- err }
+	h, ended := ends(echo())
 	s := &Server{Handler: h, Limits: Limits{MaxConns: 1}}
 	addr := start(t, s)
 	first := goDial(t, addr)
-	if _, err := (&tlsDialer{goConfig(t)}).dial(addr); err == nil {
+	if _, err := tryDial(addr, goConfig(t)); err == nil {
 		t.Error("a second one gets in")
 	}
-	s.SetLimits(Limits{MaxConns: 2, IdleTimeout: 2 * hang})
+	s.SetLimits(Limits{MaxConns: 2, IdleTimeout: 2 * tlstest.Hang})
 	roundTrip(t, goDial(t, addr), "hello")
-	waitFor(t, "the idle one's end", func() bool { pass(s.loops[0], 3*hang); return len(ended) > 0 })
+	tlstest.Until(t, "the idle one's end", func() bool { pass(t, s.loops[0], 3*tlstest.Hang); return len(ended) > 0 })
 	if err := <-ended; !errors.Is(err, ErrIdleTimeout) {
 		t.Error(err)
 	}
 	s.SetLimits(Limits{})
 	roundTrip(t, first, "hello") // its deadline was set before there was one
-	timeout := make(chan time.Duration, 1)
-	s.loops[0].Do(func() { timeout <- s.loops[0].cfg.HandshakeTimeout })
-	if d := receive(t, timeout, "the loop"); d != 10*time.Second {
+	if d := onLoopOf(t, s.loops[0], func() time.Duration { return s.loops[0].cfg.HandshakeTimeout }); d != 10*time.Second {
 		t.Errorf("the default is %v", d)
 	}
 }
@@ -362,16 +299,13 @@ func TestSetLimits(t *testing.T) {
 // TestSetMaxQueue: what one connection may have queued can be changed while it lives.
 func TestSetMaxQueue(t *testing.T) {
 	wrote := make(chan error, 1)
-	h := &hooks{data: func(c *Conn, p []byte) {
-		_, err := c.Write(p)
-		wrote <- err
-	}}
+	h := &hooks{data: func(c *Conn, p []byte) { _, err := c.Write(p); wrote <- err }}
 	s := &Server{Handler: h}
 	c := goDial(t, start(t, s))
 	for most, want := range map[int]error{4: session.ErrQueueFull, 5: nil, 0: nil} {
 		s.SetLimits(Limits{MaxQueue: most})
 		io.WriteString(c, "hello")
-		if err := receive(t, wrote, "OnData"); err != want {
+		if err := tlstest.Receive(t, wrote, "OnData"); err != want {
 			t.Errorf("at most %d: %v", most, err)
 		}
 		if want == nil {
@@ -384,24 +318,15 @@ func TestSetMaxQueue(t *testing.T) {
 func TestPing(t *testing.T) {
 	s := &Server{Handler: echo(), Loops: 2}
 	start(t, s)
-	if err := s.Ping(context.Background()); err != nil {
-		t.Error(err)
-	}
-	stuck := make(chan struct{})
-	s.loops[1].Do(func() { <-stuck })
+	tlstest.Must(t, s.Ping(context.Background()))
+	release := hold(s.loops[1])
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	if err := s.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("with a loop that is stuck: %v", err)
-	}
-	close(stuck)
-	if err := s.Ping(context.Background()); err != nil {
-		t.Error(err)
-	}
+	tlstest.IsError(t, "with a loop that is stuck", s.Ping(ctx), context.DeadlineExceeded)
+	release()
+	tlstest.Must(t, s.Ping(context.Background()))
 	s.Close()
-	if err := s.Ping(context.Background()); !errors.Is(err, ErrServerClosed) {
-		t.Errorf("after Close: %v", err)
-	}
+	tlstest.IsError(t, "after Close", s.Ping(context.Background()), ErrServerClosed)
 }
 
 // TestConnFacts: bytes and time of a connection, groups, outcomes and turns of the server.
@@ -418,11 +343,11 @@ func TestConnFacts(t *testing.T) {
 	c := goDial(t, start(t, s))
 	roundTrip(t, c, "hello")
 	c.Close()
-	f := receive(t, ended, "OnClose")
+	f := tlstest.Receive(t, ended, "OnClose")
 	if f.in != 5 || f.out != 5 || f.began.Before(before.Add(-time.Second)) || f.began.After(time.Now()) {
 		t.Errorf("%d bytes in, %d out, began at %v", f.in, f.out, f.began)
 	}
-	waitFor(t, "the counts", func() bool { return s.Conns() == 0 && s.Stats().Closes["clean"] == 1 })
+	tlstest.Until(t, "the counts", func() bool { return s.Conns() == 0 && s.Stats().Closes["clean"] == 1 })
 	st := s.Stats()
 	turns, events := uint64(0), uint64(0)
 	for i := range st.TurnEvents.Buckets {
@@ -436,26 +361,18 @@ func TestConnFacts(t *testing.T) {
 
 // TestStopAccepting: connections and a handshake that is under way go on, nobody else gets in, and Shutdown ends the rest.
 func TestStopAccepting(t *testing.T) {
-	s := &Server{Handler: echo(), Limits: Limits{HandshakeTimeout: hang}}
+	s := &Server{Handler: echo(), Limits: Limits{HandshakeTimeout: tlstest.Hang}}
 	addr := start(t, s)
 	open, half := goDial(t, addr), rawDial(t, addr)
-	waitFor(t, "both", func() bool { return s.Stats().Conns == 2 })
+	tlstest.Until(t, "both", func() bool { return s.Stats().Conns == 2 })
 	s.StopAccepting()
-	waitFor(t, "the listener to go", func() bool {
-		c, err := net.DialTimeout(addr.Network(), addr.String(), hang)
-		if err == nil {
-			c.Close()
-		}
-		return err != nil
-	})
+	tlstest.Until(t, "the listener to go", func() bool { return refused(addr) })
 	roundTrip(t, open, "still here")
 	c := goOver(t, half)
 	roundTrip(t, c, "me too")
 	go func() { io.Copy(io.Discard, open); open.Close() }()
 	go func() { io.Copy(io.Discard, c); c.Close() }()
-	if err := s.Shutdown(context.Background()); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, s.Shutdown(context.Background()))
 }
 
 // TestFactsOfOneTurn: what a connection moved in its last turn counts too. Data and end of the peer come in one segment.
@@ -473,7 +390,7 @@ func TestFactsOfOneTurn(t *testing.T) {
 	k.SetWriteDeadline(time.Time{}) // CloseWrite has set one
 	k.Write(nil)
 	raw.(*net.TCPConn).CloseWrite()
-	if got := receive(t, ended, "OnClose"); got != [2]uint64{5, 5} {
+	if got := tlstest.Receive(t, ended, "OnClose"); got != [2]uint64{5, 5} {
 		t.Errorf("%d bytes read, %d written", got[0], got[1])
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -55,16 +56,14 @@ func TestServeListeners(t *testing.T) {
 	s := &Server{Loops: 2, Handler: echo()}
 	var addrs []net.Addr
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
+		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		addrs = append(addrs, l.Addr())
 		serveOn(t, s, l)
 	}
-	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	must(t, err)
+	l := tlstest.Value(net.Listen("unix", filepath.Join(t.TempDir(), "s")))(t)
 	addrs = append(addrs, l.Addr())
 	serveOn(t, s, l)
-	waitFor(t, "four calls of Serve", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.listeners) == 4 })
+	tlstest.Until(t, "four calls of Serve", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.listeners) == 4 })
 	for _, a := range addrs {
 		roundTrip(t, goDial(t, a), a.String())
 	}
@@ -72,8 +71,7 @@ func TestServeListeners(t *testing.T) {
 
 // TestListenAndServe: it returns ErrServerClosed after Close, and an error at once when it cannot listen.
 func TestListenAndServe(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	taken := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer taken.Close()
 	s := &Server{Addr: taken.Addr().String(), Handler: echo()}
 	complete(t, s)
@@ -83,20 +81,14 @@ func TestListenAndServe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	s = &Server{Addr: "unix:" + path, Handler: echo()}
 	complete(t, s)
-	done := make(chan error, 1)
-	go func() { done <- s.ListenAndServe() }()
-	waitFor(t, "the server", func() bool {
-		c, err := net.Dial("unix", path)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	must(t, s.Close())
-	if err := receive(t, done, "ListenAndServe"); err != ErrServerClosed {
+	done := tlstest.Later(s.ListenAndServe)
+	addr := &net.UnixAddr{Name: path, Net: "unix"}
+	tlstest.Until(t, "the server", func() bool { return !refused(addr) })
+	tlstest.Must(t, s.Close())
+	if err := tlstest.Receive(t, done, "ListenAndServe"); err != ErrServerClosed {
 		t.Fatalf("it returned %v", err)
 	}
-	if _, err := net.Dial("unix", path); err == nil {
+	if !refused(addr) {
 		t.Fatal("the socket is still there")
 	}
 }
@@ -108,8 +100,7 @@ type notASocket struct{ net.Listener }
 func TestServeRefuses(t *testing.T) {
 	x := serverContext(t, "ecdsa", nil)
 	listener := func() net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
+		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		t.Cleanup(func() { l.Close() })
 		return l
 	}
@@ -144,43 +135,22 @@ func TestServeRefuses(t *testing.T) {
 func TestShutdownDelivers(t *testing.T) {
 	const size = 4 << 20
 	written := make(chan struct{}, 1)
-	ends := make(chan error, 2)
-	s := &Server{Handler: &hooks{
-		data: func(c *Conn, p []byte) {
-			var out stream
-			c.Write(out.next(size))
-			written <- struct{}{}
-		},
-		closed: func(_ *Conn, err error) { ends <- err },
-	}}
+	h, ends := ends(&hooks{data: func(c *Conn, p []byte) { c.Write(new(tlstest.Stream).Next(size)); written <- struct{}{} }})
+	s := &Server{Handler: h}
 	addr := start(t, s)
 	rawDial(t, addr)
-	waitFor(t, "the silent peer", func() bool { return s.Stats().Handshaking == 1 })
+	tlstest.Until(t, "the silent peer", func() bool { return s.Stats().Handshaking == 1 })
 	c := goDial(t, addr)
-	_, err := io.WriteString(c, "go")
-	must(t, err)
-	receive(t, written, "the request")
-	done := make(chan error, 1)
-	go func() { done <- s.Shutdown(context.Background()) }()
-	if err := receive(t, ends, "the end of the handshake"); err != nil {
-		t.Fatalf("the connection in its handshake ended with %v", err)
-	}
-	select {
-	case err := <-done:
-		t.Fatalf("Shutdown returned %v before the reply was read", err)
-	default:
-	}
-	must(t, checkAll(c, size))
+	tlstest.Value(io.WriteString(c, "go"))(t)
+	tlstest.Receive(t, written, "the request")
+	done := tlstest.Later(func() error { return s.Shutdown(context.Background()) })
+	tlstest.Must(t, tlstest.Receive(t, ends, "the end of the handshake"))
+	tlstest.Nothing(t, done, "Shutdown before the reply was read")
+	tlstest.Must(t, checkAll(c, size))
 	c.Close()
-	if err := receive(t, done, "Shutdown"); err != nil {
-		t.Fatalf("Shutdown returned %v", err)
-	}
-	if err := receive(t, ends, "OnClose"); err != nil {
-		t.Fatalf("OnClose got %v", err)
-	}
-	if n := s.Conns(); n != 0 {
-		t.Fatalf("%d connections are left", n)
-	}
+	tlstest.Must(t, tlstest.Receive(t, done, "Shutdown"))
+	tlstest.Must(t, tlstest.Receive(t, ends, "OnClose"))
+	tlstest.Equal(t, "connections that are left", s.Conns(), 0)
 }
 
 // TestShutdownExpires: with a peer that does not read, ctx ends the wait, and Close cuts off the rest.
@@ -201,30 +171,18 @@ func TestShutdownExpires(t *testing.T) {
 	}}
 	addr := start(t, s)
 	c := goDial(t, addr)
-	_, err := io.WriteString(c, "go")
-	must(t, err)
-	receive(t, ready, "the request")
+	tlstest.Value(io.WriteString(c, "go"))(t)
+	tlstest.Receive(t, ready, "the request")
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Shutdown(ctx) }()
-	waitFor(t, "the listener to close", func() bool {
-		c, err := net.Dial("tcp", addr.String())
-		if err == nil {
-			c.Close()
-		}
-		return err != nil
-	})
+	done := tlstest.Later(func() error { return s.Shutdown(ctx) })
+	tlstest.Until(t, "the listener to close", func() bool { return refused(addr) })
 	cancel()
-	if err := receive(t, done, "Shutdown"); err != context.Canceled {
+	if err := tlstest.Receive(t, done, "Shutdown"); err != context.Canceled {
 		t.Fatalf("Shutdown returned %v", err)
 	}
-	select {
-	case err := <-ends:
-		t.Fatalf("the connection ended with %v before Close", err)
-	default:
-	}
-	must(t, s.Close())
-	if err := receive(t, ends, "OnClose"); !errors.Is(err, ErrLoopClosed) || !errors.Is(err, net.ErrClosed) {
+	tlstest.Nothing(t, ends, "the end before Close")
+	tlstest.Must(t, s.Close())
+	if err := tlstest.Receive(t, ends, "OnClose"); !errors.Is(err, ErrLoopClosed) || !errors.Is(err, net.ErrClosed) {
 		t.Fatalf("OnClose got %v", err)
 	}
 	if _, err := io.Copy(io.Discard, c); err == nil {
@@ -237,9 +195,9 @@ func TestShutdownTwice(t *testing.T) {
 	ctx := context.Background()
 	idle := &Server{Handler: echo()}
 	complete(t, idle)
-	must(t, idle.Shutdown(ctx))
-	must(t, idle.Shutdown(ctx))
-	must(t, idle.Close())
+	tlstest.Must(t, idle.Shutdown(ctx))
+	tlstest.Must(t, idle.Shutdown(ctx))
+	tlstest.Must(t, idle.Close())
 	if err := idle.ListenAndServe(); err != ErrServerClosed {
 		t.Fatalf("ListenAndServe after Shutdown returned %v", err)
 	}
@@ -249,23 +207,19 @@ func TestShutdownTwice(t *testing.T) {
 	c := goDial(t, addr)
 	roundTrip(t, c, "hello")
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		io.Copy(io.Discard, c)
-		c.Close()
-	})
+	errs := make(chan error, 4)
+	wg.Go(func() { io.Copy(io.Discard, c); c.Close() })
 	for range 4 {
-		wg.Go(func() {
-			if err := s.Shutdown(ctx); err != nil {
-				t.Error(err)
-			}
-		})
+		wg.Go(func() { errs <- s.Shutdown(ctx) })
+	}
+	for range 4 {
+		tlstest.Must(t, tlstest.Receive(t, errs, "Shutdown"))
 	}
 	wg.Wait()
-	must(t, s.Close())
-	must(t, s.Close())
-	must(t, s.Shutdown(ctx))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	tlstest.Must(t, s.Close())
+	tlstest.Must(t, s.Close())
+	tlstest.Must(t, s.Shutdown(ctx))
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	if err := s.Serve(l); err != ErrServerClosed {
 		t.Fatalf("Serve after Close returned %v", err)
 	}
@@ -285,37 +239,14 @@ func TestShutdownUnderLoad(t *testing.T) {
 			closed: func(c *Conn, err error) { alive.Add(-1) },
 		}}
 		addr := start(t, s)
-		var wg sync.WaitGroup
-		stop := make(chan struct{})
-		cfg := goConfig(t)
-		for range 4 {
-			wg.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					c, err := (&tlsDialer{cfg}).dial(addr)
-					if err != nil {
-						continue
-					}
-					io.WriteString(c, "x")
-					c.Read(make([]byte, 1))
-					c.Close()
-				}
-			})
-		}
-		waitFor(t, "load", func() bool { return opened.Load() > 20 })
-		if err := s.Shutdown(context.Background()); err != nil {
-			t.Fatal(err)
-		}
+		end := dialOn(t, addr, 4, func(error) {})
+		tlstest.Until(t, "load", func() bool { return opened.Load() > 20 })
+		tlstest.Must(t, s.Shutdown(context.Background()))
 		if s.Conns() != 0 {
 			t.Fatalf("%d connections after Shutdown", s.Conns())
 		}
 		st := s.Stats()
-		close(stop)
-		wg.Wait()
+		end()
 		if after := s.Stats(); after.Accepted != st.Accepted || st.Conns != 0 || st.Handshaking != 0 {
 			t.Fatalf("after Shutdown %d and then %d were accepted; %d connections, %d handshaking", st.Accepted, after.Accepted, st.Conns, st.Handshaking)
 		}
@@ -362,9 +293,7 @@ func TestStats(t *testing.T) {
 		t.Error("no handshake ever wanted to read")
 	}
 	st.Ciphers["mine"] = 1
-	if s.Stats().Ciphers["mine"] != 0 {
-		t.Error("Stats gave its own map away")
-	}
+	tlstest.Equal(t, "Stats gave its own map away", s.Stats().Ciphers["mine"], 0)
 }
 
 // TestSetContext (P31): certificates are replaced, and the old Context closed, under
@@ -373,34 +302,12 @@ func TestSetContext(t *testing.T) {
 	var log logBuffer
 	s := &Server{Loops: 2, Handler: echo(), Logger: textLogger(&log)}
 	addr := start(t, s)
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
 	var done atomic.Int64
-	cfg := goConfig(t)
-	for range 4 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				c, err := (&tlsDialer{cfg}).dial(addr)
-				if err != nil {
-					t.Errorf("dial: %v", err)
-					return
-				}
-				if _, err := io.WriteString(c, "hi"); err != nil {
-					t.Error(err)
-				}
-				if _, err := io.ReadFull(c, make([]byte, 2)); err != nil {
-					t.Error(err)
-				}
-				c.Close()
-				done.Add(1)
-			}
-		})
-	}
+	end := dialOn(t, addr, 4, func(err error) {
+		if done.Add(1); err != nil {
+			t.Error(err)
+		}
+	})
 	kept := goDial(t, addr)
 	old := s.Context
 	names := []string{"rsa", "ed25519", "ecdsa"}
@@ -410,17 +317,14 @@ func TestSetContext(t *testing.T) {
 		old.Close()
 		old = next
 		at := done.Load()
-		waitFor(t, "connections", func() bool { return done.Load() >= at+4 || t.Failed() })
+		tlstest.Until(t, "connections", func() bool { return done.Load() >= at+4 || t.Failed() })
 	}
-	close(stop)
-	wg.Wait()
+	end()
 	roundTrip(t, kept, "still here, on the first Context")
 	if n := s.Stats().HandshakeFailures; len(n) != 0 {
 		t.Errorf("failures: %v", n)
 	}
-	if log.String() != "" {
-		t.Errorf("logged: %s", log.String())
-	}
+	tlstest.Equal(t, "logged", log.String(), "")
 }
 
 // TestSetContextClosed (P31): a loop that had picked the old Context just before it was
@@ -432,10 +336,7 @@ func TestSetContextClosed(t *testing.T) {
 	first.Close()
 	next := serverContext(t, "rsa", nil)
 	s.SetContext(next)
-	c, err := s.newConn(rawFD(t), first)
-	if err != nil {
-		t.Fatalf("no connection with the new Context: %v", err)
-	}
+	c := tlstest.Value(s.newConn(rawFD(t), first))(t)
 	c.Close()
 	roundTrip(t, goDial(t, addr), "hello")
 }

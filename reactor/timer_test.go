@@ -3,11 +3,17 @@ package reactor
 import (
 	"errors"
 	"io"
+	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestWheelModel compares the wheel with a table of deadlines, in virtual time:
@@ -103,44 +109,58 @@ func TestTimeoutErrors(t *testing.T) {
 	}
 }
 
-// TestHandshakeTimeout (P17): a peer that never says a word is cut off, with its reason counted.
-func TestHandshakeTimeout(t *testing.T) {
-	ended := make(chan error, 1)
-	s := &Server{Limits: Limits{HandshakeTimeout: 100 * time.Millisecond}, Handler: &hooks{
-		open:   func(*Conn) { t.Error("OnOpen came") },
-		closed: func(_ *Conn, err error) { ended <- err },
-	}}
-	addr := start(t, s)
-	c := rawDial(t, addr)
-	err := receive(t, ended, "the handshake's deadline")
-	if !errors.Is(err, ErrHandshakeTimeout) || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("OnClose got %v", err)
-	}
-	if n, err := c.Read(make([]byte, 10)); n != 0 || err != io.EOF {
-		t.Fatalf("the peer read %d, %v, want the end", n, err)
-	}
-	waitFor(t, "the count", func() bool {
-		st := s.Stats()
-		return st.HandshakeFailures["timeout"] == 1 && st.Conns == 0 && st.Handshaking == 0
-	})
-	assertQuiet(t, s.Stats)
-}
-
-// TestIdleTimeout: a connection without traffic is closed politely: the peer sees close_notify.
-func TestIdleTimeout(t *testing.T) {
-	ended := make(chan error, 1)
-	s := &Server{Limits: Limits{IdleTimeout: 100 * time.Millisecond}, Handler: &hooks{
-		data:   func(c *Conn, p []byte) { c.Write(p) },
-		closed: func(_ *Conn, err error) { ended <- err },
-	}}
-	c := goDial(t, start(t, s))
-	if n, err := c.Read(make([]byte, 10)); n != 0 || err != io.EOF {
-		t.Fatalf("the peer read %d, %v, want close_notify", n, err)
-	}
-	c.Close()
-	err := receive(t, ended, "the idle deadline")
-	if !errors.Is(err, ErrIdleTimeout) || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("OnClose got %v", err)
+// TestTimeouts: what each timeout ends, with its reason, and what the peer sees of it. A peer is cut off that never says a word
+// (P17) or sends no header; one without traffic is told politely; one that never ends its side does not keep a close going for
+// ever (P11).
+func TestTimeouts(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		server  *Server
+		shakes  bool   // the peer makes a handshake
+		says    string // which comes back
+		ends    bool   // the peer ends its side when it has seen the server's end
+		want    error
+		failure string // as it is counted
+	}{
+		{"handshake", &Server{Limits: Limits{HandshakeTimeout: tlstest.Hang}}, false, "", false, ErrHandshakeTimeout, "timeout"},
+		{"header", &Server{Limits: Limits{HandshakeTimeout: tlstest.Hang}, Header: lineHeader}, false, "", false, ErrHandshakeTimeout, "timeout"},
+		{"idle", &Server{Limits: Limits{IdleTimeout: tlstest.Hang, CloseTimeout: 100 * tlstest.Hang}}, true, "", true, ErrIdleTimeout, ""},
+		{"close", &Server{Limits: Limits{CloseTimeout: tlstest.Hang}}, true, "last words", false, ErrCloseTimeout, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h, ended := ends(echo())
+			if h.data = func(c *Conn, p []byte) { c.Write(p); c.Close() }; !tc.shakes {
+				h.open = func(*Conn) { t.Error("OnOpen came") }
+			}
+			s := tc.server
+			s.Handler = h
+			c := rawDial(t, start(t, s))
+			if tc.shakes {
+				c = goOver(t, c)
+				tlstest.Until(t, "the handshake", func() bool { return s.Stats().Handshakes == 1 })
+			} else {
+				tlstest.Until(t, "the connection", func() bool { return s.Stats().Handshaking == 1 })
+			}
+			if tc.says != "" {
+				roundTrip(t, c, tc.says)
+				tlstest.Until(t, "the close", func() bool { return s.Stats().Sessions.Results[tlsio.OpShutdown][tlsio.WantNone] == 1 })
+			}
+			pass(t, s.loops[0], 2*tlstest.Hang)
+			if n, err := c.Read(make([]byte, 10)); n != 0 || err != io.EOF {
+				t.Fatalf("the peer read %d, %v, want the end", n, err)
+			}
+			if tc.ends {
+				c.Close()
+			}
+			if err := tlstest.Receive(t, ended, "the deadline"); !errors.Is(err, tc.want) || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("OnClose got %v", err)
+			}
+			tlstest.Until(t, "the count", func() bool { st := s.Stats(); return st.Conns == 0 && st.Handshaking == 0 })
+			if n := s.Stats().HandshakeFailures[tc.failure]; tc.failure != "" && n != 1 {
+				t.Errorf("it is counted %d times as %q", n, tc.failure)
+			}
+			assertQuiet(t, s.Stats)
+		})
 	}
 }
 
@@ -152,46 +172,27 @@ func TestIdleTimeoutMoves(t *testing.T) {
 			const idle = 10 * time.Minute
 			var clock time.Duration
 			var ends []error
-			var server, client *Conn
-			l, err := NewLoop(LoopConfig{Limits: Limits{IdleTimeout: idle}})
-			must(t, err)
+			var server *Conn
+			l := tlstest.Value(NewLoop(LoopConfig{Limits: Limits{IdleTimeout: idle}}))(t)
 			defer l.end()
 			a, b := socketPair(t)
-			h := &hooks{
-				open: func(c *Conn) {
-					if c.Data == "server" {
-						server = c
-					} else {
-						client = c
-					}
-				},
-				closed: func(c *Conn, err error) {
-					if c.Data == "server" {
-						ends = append(ends, err)
-					}
-				},
-			}
-			turn := func() {
-				n, err := l.poller.Wait(0)
-				must(t, err)
-				l.handle(n, clock)
-			}
+			h := &hooks{open: func(c *Conn) { server = c }, closed: func(_ *Conn, err error) { ends = append(ends, err) }}
+			turn := func() { n := tlstest.Value(l.poller.Wait(0))(t); l.handle(n, clock) }
 			// The client is on a loop of its own, in real time.
 			other := startLoop(t, LoopConfig{})
-			fd, err := unixDup(a)
-			must(t, err)
-			must(t, l.Attach(fd, serverContext(t, "ecdsa", nil), csslNone, h, "server"))
-			opened := make(chan struct{})
-			must(t, other.Attach(b, clientContext(t, nil), csslLocalhost, &hooks{open: func(c *Conn) { client = c; close(opened) }}, "client"))
-			waitFor(t, "the handshake", func() bool { turn(); return server != nil })
-			<-opened
+			fd := tlstest.Value(unixDup(a))(t)
+			tlstest.Must(t, l.Attach(fd, serverContext(t, "ecdsa", nil), csslNone, h, nil))
+			ch, opened := opens(&hooks{})
+			tlstest.Must(t, other.Attach(b, clientContext(t, nil), csslLocalhost, ch, nil))
+			tlstest.Until(t, "the handshake", func() bool { turn(); return server != nil })
+			client := tlstest.Receive(t, opened, "the client's handshake")
 			read := l.Stats().Sessions.BytesRead
 			for range 5 {
 				clock += idle - time.Minute
 				if direction == "in" {
 					client.Write([]byte("x"))
 					read++
-					waitFor(t, "the byte", func() bool { turn(); return l.Stats().Sessions.BytesRead == read })
+					tlstest.Until(t, "the byte", func() bool { turn(); return l.Stats().Sessions.BytesRead == read })
 				} else {
 					server.Write([]byte("x"))
 					turn()
@@ -210,20 +211,95 @@ func TestIdleTimeoutMoves(t *testing.T) {
 	}
 }
 
-// TestCloseTimeout (P11): a peer that never ends its side does not keep a close going for ever.
-func TestCloseTimeout(t *testing.T) {
-	ended := make(chan error, 1)
-	s := &Server{Limits: Limits{CloseTimeout: 100 * time.Millisecond}, Handler: &hooks{
-		data:   func(c *Conn, p []byte) { c.Write(p); c.Close() },
-		closed: func(_ *Conn, err error) { ended <- err },
-	}}
-	c := goDial(t, start(t, s))
-	roundTrip(t, c, "last words")
-	err := receive(t, ended, "the close deadline")
-	if !errors.Is(err, ErrCloseTimeout) || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("OnClose got %v", err)
+// TestNoTimeouts (P37): the greatest duration as a timeout is never, at each stage of a connection's life, however much
+// time passes. The loop is run by hand, in virtual time.
+func TestNoTimeouts(t *testing.T) {
+	sx, cx := serverContext(t, "ecdsa", nil), clientContext(t, nil)
+	for _, stage := range []struct {
+		name  string
+		phase session.Phase
+		begin func(c *Conn) // after the handshake; nil is in the midst of it
+	}{
+		{"handshake", session.Handshaking, nil},
+		{"idle", session.Open, func(*Conn) {}},
+		{"write", session.Open, func(c *Conn) { c.Write(make([]byte, 8<<20)) }},
+		{"close", session.Closing, func(c *Conn) { c.Close() }},
+	} {
+		t.Run(stage.name, func(t *testing.T) {
+			l, err := NewLoop(LoopConfig{Limits: Limits{HandshakeTimeout: never, IdleTimeout: never, WriteTimeout: never, CloseTimeout: never},
+				Logger: slog.New(slog.DiscardHandler)})
+			tlstest.Must(t, err)
+			defer l.end()
+			var conn *Conn
+			var ends []error
+			clock := time.Since(l.start)
+			turn := func() { n := tlstest.Value(l.poller.Wait(0))(t); l.handle(n, clock) }
+			h := &hooks{open: func(c *Conn) { conn = c }, closed: func(_ *Conn, err error) { ends = append(ends, err) }}
+			a, b := socketPair(t)
+			tlstest.Must(t, l.Attach(a, sx, csslNone, h, nil))
+			turn()
+			conn = l.slots[0].conn
+			if stage.begin != nil {
+				// The peer reads nothing and does not close.
+				peer, opened := startLoop(t, LoopConfig{Session: session.Config{HalfClose: true}}), make(chan struct{})
+				tlstest.Must(t, peer.Attach(b, cx, csslLocalhost, &hooks{open: func(c *Conn) { c.Pause(); close(opened) }}, nil))
+				tlstest.Until(t, "the handshake", func() bool { turn(); return conn.session.Phase() == session.Open })
+				tlstest.Receive(t, opened, "the peer's handshake")
+				stage.begin(conn)
+			}
+			for range 3 {
+				for range 5 { // as one that spins would
+					turn()
+				}
+				if p := conn.session.Phase(); p != stage.phase || len(ends) != 0 {
+					t.Fatalf("after %v: %v, OnClose got %v, want %v", clock, p, ends, stage.phase)
+				}
+				if ms := l.timeout(); ms < -1 || ms > math.MaxInt32 {
+					t.Fatalf("after %v: epoll is to wait for %d ms, which is no C int", clock, ms)
+				}
+				clock += 90 * 365 * 24 * time.Hour
+			}
+		})
 	}
-	if n, err := c.Read(make([]byte, 10)); n != 0 || err != io.EOF {
-		t.Fatalf("the peer read %d, %v, want close_notify", n, err)
+}
+
+// TestNeverDue (P37): a deadline that is never due is never heard of, and the loop waits for it and does not spin.
+func TestNeverDue(t *testing.T) {
+	for _, now := range []time.Duration{0, time.Hour, never - time.Hour} {
+		w := wheel{at: int64(now / tick)}
+		c := new(Conn)
+		w.set(c, never)
+		for range 3 {
+			next, ok := w.next()
+			if !ok || next <= now {
+				t.Fatalf("at %v the loop is to look at the wheel at %v, %v", now, next, ok)
+			}
+			if next-now < (wheelSlots-2)*tick && next < never-wheelSlots*tick {
+				t.Fatalf("at %v the loop is to look at the wheel %v later, before a round is over", now, next-now)
+			}
+			now = next
+			w.advance(now, func(*Conn) { t.Fatalf("at %v a deadline came that is never due", now) })
+		}
+	}
+}
+
+// TestNeverResumed (P37): a listener that waits for a handshake without a deadline makes epoll wait, and not turn.
+func TestNeverResumed(t *testing.T) {
+	l := tlstest.Value(NewLoop(LoopConfig{Limits: Limits{HandshakeTimeout: never}}))(t)
+	defer l.end()
+	l.now = time.Second
+	if c, due := l.slowest(); c != nil || due != never {
+		t.Errorf("there is no handshake that could make room: %v, to be looked for at %v, want %v", c, due, never)
+	}
+	oldest := &Conn{}
+	l.pending.add(oldest, l.now)
+	if c, due := l.slowest(); c != nil || due <= l.now {
+		t.Errorf("a handshake that may take its time: %v, to be looked for at %v", c, due)
+	}
+	for _, at := range []time.Duration{1 << 62, never} {
+		l.resume = []*listener{{fd: -1, resumeAt: at}}
+		if ms := l.timeout(); ms <= 0 || ms > math.MaxInt32 {
+			t.Errorf("for a listener that rests until %v, epoll is to wait for %d ms", at, ms)
+		}
 	}
 }

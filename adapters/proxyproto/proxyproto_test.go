@@ -15,10 +15,9 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
-
-const hang = 30 * time.Second
 
 // named answers each connection with its peer's address.
 type named struct {
@@ -32,37 +31,23 @@ func (n named) OnClose(_ *reactor.Conn, e error) { n.ended <- e }
 // serve starts a server that trusts a network.
 func serve(t *testing.T, addr, trusted string) (net.Addr, named) {
 	t.Helper()
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
 	h := named{ended: make(chan error, 100)}
-	s := &reactor.Server{Addr: addr, Handler: h, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: hang},
+	s := &reactor.Server{Addr: addr, Handler: h, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: tlstest.Hang},
 		Logger: slog.New(slog.DiscardHandler), Header: Header(netip.MustParsePrefix(trusted))}
-	ls, err := s.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.Serve(ls...) }()
-	t.Cleanup(func() {
-		s.Close()
-		<-ended
-		x.Close()
-	})
+	ls := tlstest.Value(s.Listen())(t)
+	ended := tlstest.Later(func() error { return s.Serve(ls...) })
+	t.Cleanup(func() { s.Close(); <-ended; x.Close() })
 	return ls[0].Addr(), h
 }
 
 // ask sends head in pieces, makes a handshake, and answers what the server says, and our own address.
 func ask(t *testing.T, addr net.Addr, pieces ...[]byte) (said, own string, err error) {
 	t.Helper()
-	raw, err := net.DialTimeout(addr.Network(), addr.String(), hang)
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := tlstest.Value(net.DialTimeout(addr.Network(), addr.String(), tlstest.Hang))(t)
 	defer raw.Close()
-	raw.SetDeadline(time.Now().Add(hang))
+	raw.SetDeadline(time.Now().Add(tlstest.Hang))
 	for _, p := range pieces {
 		if _, err := raw.Write(p); err != nil {
 			return "", "", err
@@ -167,13 +152,8 @@ func TestBadHeader(t *testing.T) {
 		if said, _, err := ask(t, addr, []byte(tt.send)); err == nil {
 			t.Errorf("%s: it went through: %q", name, said)
 		}
-		select {
-		case err := <-h.ended:
-			if !errors.Is(err, reactor.ErrHeader) || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("%s: %v", name, err)
-			}
-		case <-time.After(hang):
-			t.Fatalf("%s: no end", name)
+		if err := tlstest.Receive(t, h.ended, "the end of "+name); !errors.Is(err, reactor.ErrHeader) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -48,22 +49,11 @@ func loadTarget(t *testing.T, h loadEcho) string {
 func loadTargetOf(t *testing.T, h loadEcho, c cssl.Config) string {
 	t.Helper()
 	c.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}
-	x, err := cssl.NewServerContext(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(c))(t)
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	srv := &reactor.Server{Handler: h, Context: x, Loops: 1}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	t.Cleanup(func() {
-		srv.Close()
-		<-served
-		x.Close()
-	})
+	served := tlstest.Later(func() error { return srv.Serve(l) })
+	t.Cleanup(func() { srv.Close(); <-served; x.Close() })
 	return l.Addr().String()
 }
 
@@ -145,9 +135,7 @@ func TestLoadRefusals(t *testing.T) {
 // TestLoadKeepsFile: settings that are refused cost no file of percentiles.
 func TestLoadKeepsFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "hdr.txt")
-	if err := os.WriteFile(file, []byte("earlier"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(file, []byte("earlier"), 0o600))
 	for _, args := range []string{"--rate -1", "--groups nonsense", "--ca /nonexistent.pem", "--conns 10000000"} {
 		status, _, stderr := runLoadArgs("127.0.0.1:443", args+" --percentiles "+file)
 		if kept, err := os.ReadFile(file); status == 0 || err != nil || string(kept) != "earlier" {
@@ -252,10 +240,7 @@ func TestLoadProgress(t *testing.T) {
 
 // TestLoadFailures: what fails is in the output in each format, on standard error in one line, and status 1.
 func TestLoadFailures(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	closed := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	closed.Close()
 	honest, liar := loadTarget(t, loadEcho{}), loadTarget(t, loadEcho{spoil: true})
 	for _, test := range []struct{ name, target, args, want string }{
@@ -313,9 +298,7 @@ func TestLoadSignal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, cmd.Start())
 		guard := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
 		// Once the bar tells of the requests, the signals are heard.
 		var seen []byte

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/compare"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/rounds"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spf13/pflag"
 )
 
@@ -93,10 +94,7 @@ func TestCompare(t *testing.T) {
 	if err != nil || !bytes.Equal(raw, out) {
 		t.Errorf("the file and standard output differ: %v", err)
 	}
-	file, err := rounds.Read(bytes.NewReader(out))
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := tlstest.Value(rounds.Read(bytes.NewReader(out)))(t)
 	leftOut := func(workload, server string) bool {
 		return slices.ContainsFunc(file.Facts, func(f rounds.Fact) bool {
 			return strings.HasPrefix(f.Value, "left out: "+server+", "+workload+":")
@@ -127,17 +125,8 @@ func TestCompare(t *testing.T) {
 // TestDocs: the page in docs/bench is what its rounds say, and the README's rows
 // are rows of its table.
 func TestDocs(t *testing.T) {
-	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(root, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
-	file, err := rounds.Read(strings.NewReader(read("docs/bench/" + roundsFile)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	read := func(name string) string { return string(tlstest.Value(os.ReadFile(filepath.Join(root, name)))(t)) }
+	file := tlstest.Value(rounds.Read(strings.NewReader(read("docs/bench/" + roundsFile))))(t)
 	if read("docs/bench/"+pageFile) != file.Page() {
 		t.Errorf("docs/bench/%s is not what %s says; run: go run ./cmd/sslbench report docs/bench", pageFile, roundsFile)
 	}

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // tools are the programs, other than bash, that certs.sh runs.
@@ -28,9 +30,7 @@ func base(t *testing.T, programs ...string) []byte {
 		}
 		done[name] = true
 		folder(path.Dir(name), 0o755)
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name[1:] + "/", Mode: mode}); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name[1:] + "/", Mode: mode}))
 	}
 	write := func(name string, mode int64, content []byte) {
 		if done[name] {
@@ -38,28 +38,14 @@ func base(t *testing.T, programs ...string) []byte {
 		}
 		done[name] = true
 		folder(path.Dir(name), 0o755)
-		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name[1:], Mode: mode, Size: int64(len(content))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write(content); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name[1:], Mode: mode, Size: int64(len(content))}))
+		tlstest.Value(w.Write(content))(t)
 	}
 	copied := func(from, to string, mode int64) {
-		content, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
+		content := tlstest.Value(os.ReadFile(from))(t)
 		write(to, mode, content)
 	}
-	tool := func(name string) string {
-		file, err := exec.LookPath(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
+	tool := func(name string) string { return tlstest.Value(exec.LookPath(name))(t) }
 	for _, name := range tools {
 		programs = append(programs, tool(name))
 		copied(tool(name), "/usr/bin/"+name, 0o755)
@@ -88,8 +74,6 @@ func base(t *testing.T, programs ...string) []byte {
 	for _, name := range strings.Fields("/proc /sys /dev /certs") {
 		folder(name, 0o755)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, w.Close())
 	return b.Bytes()
 }

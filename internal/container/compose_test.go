@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // service is what the tests want to know of a service in the compose file.
@@ -33,9 +35,7 @@ type service struct {
 func services(t *testing.T, dir string) map[string]service {
 	t.Helper()
 	var file struct{ Services map[string]service }
-	if err := yaml.Unmarshal([]byte(read(t, dir+"/compose.yaml")), &file); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, yaml.Unmarshal([]byte(read(t, dir+"/compose.yaml")), &file))
 	for name, s := range file.Services {
 		if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
 			t.Errorf("%s: read_only %v, cap_drop %v, security_opt %v", name, s.ReadOnly, s.CapDrop, s.SecurityOpt)
@@ -75,9 +75,7 @@ func TestComposeFile(t *testing.T) {
 			StaticConfigs []struct{ Targets []string } `yaml:"static_configs"`
 		} `yaml:"scrape_configs"`
 	}
-	if err := yaml.Unmarshal([]byte(read(t, "docker/prometheus.yml")), &prometheus); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, yaml.Unmarshal([]byte(read(t, "docker/prometheus.yml")), &prometheus))
 	want := "sslecho" + all["sslecho"].Environment["SSLECHO_ADMIN"]
 	if c := prometheus.ScrapeConfigs; len(c) != 1 || len(c[0].StaticConfigs) != 1 || !slices.Equal(c[0].StaticConfigs[0].Targets, []string{want}) {
 		t.Errorf("Prometheus asks %v, not %s", c, want)
@@ -101,14 +99,7 @@ func TestFleetFile(t *testing.T) {
 			t.Errorf("the balancer does not wait for %s", m[2])
 		}
 	}
-	duration := func(s string) time.Duration {
-		t.Helper()
-		d, err := time.ParseDuration(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
+	duration := func(s string) time.Duration { t.Helper(); return tlstest.Value(time.ParseDuration(s))(t) }
 	word := func(name string) time.Duration {
 		m := regexp.MustCompile(`(?m)^\s+[^#\n]*\b` + name + ` (\S+)`).FindStringSubmatch(cfg)
 		if m == nil {
@@ -151,14 +142,7 @@ func TestCompose(t *testing.T) {
 		all := append(slices.Clone(command[1:]), "-p", mine, "-f", "docker/compose.yaml")
 		return output(env, command[0], append(all, args...)...)
 	}
-	compose := func(args ...string) string {
-		t.Helper()
-		out, err := try(args...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
+	compose := func(args ...string) string { t.Helper(); return tlstest.Value(try(args...))(t) }
 	compose("config", "-q")
 	images(t)
 	container := func(service string) string {
@@ -191,9 +175,7 @@ func TestCompose(t *testing.T) {
 		t.Error("/certs/ca.pem holds no certificate")
 	}
 	echo(t, daemon, roots).Close()
-	if u := user(t, daemon); u != "65532" {
-		t.Errorf("the daemon runs as user %s", u)
-	}
+	tlstest.Equal(t, "the daemon's user", user(t, daemon), "65532")
 	code := must(t, "docker", "wait", load)
 	report := must(t, "docker", "logs", load)
 	if code != "0" {

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // mine begins the name of everything that the tests make.
@@ -24,7 +26,7 @@ var mine = fmt.Sprintf("sslecho-test-%d", os.Getpid())
 // image is made, and where a sanitizer is built in.
 func engine(t *testing.T) {
 	t.Helper()
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the programs in the containers are built without a sanitizer: one in the tests adds nothing")
 	}
 	if h := os.Getenv("DOCKER_HOST"); h != "" && !strings.HasPrefix(h, "unix:") {
@@ -71,9 +73,7 @@ func makeImages(t *testing.T, daemon, load string) {
 		t.Fatalf("docker import: %v\n%s", err, out)
 	}
 	// A context of its own, so that the engine is not sent the whole tree.
-	if err := os.CopyFS(filepath.Join(scratch, "docker"), os.DirFS(root+"/docker")); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.CopyFS(filepath.Join(scratch, "docker"), os.DirFS(root+"/docker")))
 	for target, name := range map[string]string{"sslecho-prebuilt": daemon, "sslbench-prebuilt": load} {
 		must(t, "docker", "build", "-q", "-f", filepath.Join(scratch, "docker/Dockerfile"), "--target", target, "-t", name,
 			"--build-arg", "RUN_IMAGE="+from, "--build-arg", "PACKAGES=", scratch)
@@ -85,7 +85,7 @@ func makeImages(t *testing.T, daemon, load string) {
 // await looks again and again until docker inspect prints want for a container.
 func await(t *testing.T, container, format, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(tlstest.Hang); ; time.Sleep(100 * time.Millisecond) {
 		got := must(t, "docker", "inspect", "-f", format, container)
 		if got == want {
 			return
@@ -104,16 +104,11 @@ func echo(t *testing.T, container string, roots *x509.CertPool) *tls.Conn {
 	t.Helper()
 	addr, _, _ := strings.Cut(must(t, "docker", "port", container, "8443/tcp"), "\n")
 	cfg := &tls.Config{ServerName: "localhost", RootCAs: roots, InsecureSkipVerify: roots == nil}
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: limit}, "tcp", addr, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", addr, cfg))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	sent := bytes.Repeat([]byte("container "), 1000)
-	if _, err := c.Write(sent); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(c.Write(sent))(t)
 	got := make([]byte, len(sent))
 	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
 		t.Fatalf("%d bytes came back changed, or not: %v", len(got), err)
@@ -136,9 +131,7 @@ func TestImage(t *testing.T) {
 		"--health-interval=500ms", "--publish=127.0.0.1::8443", image)
 	t.Cleanup(func() { _, _ = output(nil, "docker", "rm", "-f", "-v", id) })
 	await(t, id, health, "healthy")
-	if u := user(t, id); u != "65532" {
-		t.Errorf("it runs as user %s", u)
-	}
+	tlstest.Equal(t, "its user", user(t, id), "65532")
 	out, err := output(nil, "docker", "exec", "-e", "SSLECHO_ADMIN=127.0.0.1:1", id, "/usr/local/bin/healthcheck")
 	if err == nil || !strings.Contains(out, "127.0.0.1:1 does not answer") {
 		t.Errorf("the health check of a daemon that does not answer: %q, %v", out, err)
@@ -149,9 +142,7 @@ func TestImage(t *testing.T) {
 		t.Errorf("at the end the client got %d bytes, %v, want a clean EOF", n, err)
 	}
 	c.Close() // else the daemon waits for it until the close-timeout
-	if code := must(t, "docker", "wait", id); code != "0" {
-		t.Errorf("exit status %s", code)
-	}
+	tlstest.Equal(t, "exit status", must(t, "docker", "wait", id), "0")
 	if logs := must(t, "docker", "logs", id); !strings.HasSuffix(logs, "\nstopped") {
 		t.Errorf("the last line is not: stopped\n%s", logs)
 	}

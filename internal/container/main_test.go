@@ -12,13 +12,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-const (
-	root = "../.."
-	// limit fails a step that hangs. It is far more than one needs.
-	limit = 60 * time.Second
-)
+const root = "../.."
 
 // scratch is a folder for the whole run, with the programs in bin.
 var scratch string
@@ -45,7 +43,7 @@ func TestMain(m *testing.M) {
 
 // output runs a command in the module's root and answers what it prints on standard output.
 func output(env []string, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = root
@@ -62,11 +60,7 @@ func output(env []string, name string, args ...string) (string, error) {
 // must is output without a failure.
 func must(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	out, err := output(nil, name, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return tlstest.Value(output(nil, name, args...))(t)
 }
 
 // compiled builds both programs into scratch/bin with the command that the Dockerfile has for it.
@@ -86,18 +80,12 @@ var compiled = sync.OnceValue(func() error {
 // program is the path of one of them.
 func program(t *testing.T, name string) string {
 	t.Helper()
-	if err := compiled(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, compiled())
 	return filepath.Join(scratch, "bin", name)
 }
 
 // read answers the text of a file of the module.
 func read(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(root, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return string(tlstest.Value(os.ReadFile(filepath.Join(root, name)))(t))
 }

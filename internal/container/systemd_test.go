@@ -12,6 +12,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/unit"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const units = "packaging/systemd/"
@@ -19,10 +21,7 @@ const units = "packaging/systemd/"
 // options are those of a unit's section, with all values of each.
 func options(t *testing.T, file, section string) map[string][]string {
 	t.Helper()
-	all, err := unit.DeserializeOptions(strings.NewReader(read(t, units+file)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := tlstest.Value(unit.DeserializeOptions(strings.NewReader(read(t, units+file))))(t)
 	m := map[string][]string{}
 	for _, o := range all {
 		if o.Section == section {
@@ -64,13 +63,9 @@ func TestService(t *testing.T) {
 func settings(t *testing.T, text string) map[string]any {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "sslecho.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(file, []byte(text), 0o600))
 	m := map[string]any{}
-	if err := yaml.Unmarshal([]byte(must(t, program(t, "sslecho"), "--config", file, "--print-config")), &m); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, yaml.Unmarshal([]byte(must(t, program(t, "sslecho"), "--config", file, "--print-config")), &m))
 	return m
 }
 
@@ -79,10 +74,7 @@ func TestStopTimeout(t *testing.T) {
 	defaults := settings(t, read(t, units+"sslecho.yaml"))
 	var needs time.Duration
 	for _, name := range []string{"drain-delay", "drain-wait", "drain-timeout", "close-timeout"} {
-		d, err := time.ParseDuration(defaults[name].(string))
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := tlstest.Value(time.ParseDuration(defaults[name].(string)))(t)
 		needs += d
 	}
 	text := strings.Join(options(t, "sslecho.service", "Service")["TimeoutStopSec"], "")
@@ -127,9 +119,7 @@ func TestAnalyze(t *testing.T) {
 	for _, name := range []string{"sslecho.service", "sslecho.socket"} {
 		file := filepath.Join(dir, name)
 		text := strings.ReplaceAll(read(t, units+name), "/usr/bin/sslecho", binary) // it looks whether the program is there
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(file, []byte(text), 0o600))
 		files = append(files, file)
 	}
 	must(t, analyze, append([]string{"verify", "--man=no"}, files...)...)

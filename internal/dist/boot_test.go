@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // system is a root file system that systemd runs, with processes, a network and a host name of its own.
@@ -57,7 +59,7 @@ func boot(t *testing.T, root string) *system {
 	t.Cleanup(func() { cmd.Process.Kill(); <-ended })
 	s := &system{t, cmd.Process.Pid}
 	var answer []byte
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(tlstest.Hang); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		select {
 		case <-ended:
 			t.Skipf("systemd cannot run here: %s", out.String())
@@ -91,16 +93,14 @@ func (s *system) serves() string {
 		status, _ := s.command("systemctl", "status", "--no-pager", "--full", "sslecho.service").CombinedOutput()
 		s.t.Fatalf("%v: %s\n%s", err, out, status)
 	}
-	if err := echo(s.pid, "127.0.0.1:8443"); err != nil {
-		s.t.Fatal(err)
-	}
+	tlstest.Must(s.t, echo(s.pid, "127.0.0.1:8443"))
 	return s.must("systemctl", "show", "--value", "--property", "MainPID", "sslecho.service")
 }
 
 // TestSystemd: under systemd, the package's installation starts the daemon, with all of the unit's restrictions; reload and
 // upgrade do what they should; a socket unit may listen in its place; a purge stops it.
 func TestSystemd(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the program under test is not this one; the ordinary run has it")
 	}
 	if _, err := exec.LookPath("nsenter"); err != nil {
@@ -117,30 +117,22 @@ func TestSystemd(t *testing.T) {
 
 	s.must("apt-get", "-y", "--no-install-recommends", "install", "/sslecho.deb")
 	first := s.serves()
-	if state := s.must("systemctl", "is-enabled", "sslecho.service"); state != "enabled" {
-		t.Errorf("the service is %s", state)
-	}
+	tlstest.Equal(t, "the service", s.must("systemctl", "is-enabled", "sslecho.service"), "enabled")
 	if state, _ := s.command("systemctl", "is-enabled", "sslecho.socket").Output(); strings.TrimSpace(string(state)) != "disabled" {
 		t.Errorf("the socket unit is %s", state)
 	}
 	s.must("systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/sslecho.service", "/usr/lib/systemd/system/sslecho.socket")
-	if user := s.must("stat", "-c", "%U", "/proc/"+first); user != "sslecho" {
-		t.Errorf("it runs as %s", user)
-	}
+	tlstest.Equal(t, "its user", s.must("stat", "-c", "%U", "/proc/"+first), "sslecho")
 
 	s.must("systemctl", "reload", "sslecho.service")
-	if pid := s.serves(); pid != first {
-		t.Errorf("a reload made process %s of %s", pid, first)
-	}
+	tlstest.Equal(t, "the process after a reload", s.serves(), first)
 	s.must("apt-get", "-y", "install", "--reinstall", "/sslecho.deb")
 	if pid := s.serves(); pid == first {
 		t.Error("after an upgrade the old program runs")
 	}
 	s.must("systemctl", "stop", "sslecho.service")
 	s.must("systemctl", "start", "sslecho.socket")
-	if err := echo(s.pid, "127.0.0.1:8443"); err != nil {
-		t.Errorf("through the socket unit: %v", err)
-	}
+	tlstest.Must(t, echo(s.pid, "127.0.0.1:8443"))
 	s.serves()
 
 	s.must("dpkg", "--purge", "sslecho")

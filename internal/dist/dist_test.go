@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 func TestDebianVersion(t *testing.T) {
@@ -70,9 +72,7 @@ func TestArchive(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	made := func() []byte {
 		t.Helper()
-		if err := os.WriteFile(file, []byte("text"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(file, []byte("text"), 0o600))
 		b, err := archive("top", time.Unix(1700000000, 0), []entry{{"a/b/file", file, 0o644}, {"program", file, 0o755}})
 		if err != nil {
 			t.Fatal(err)
@@ -80,29 +80,25 @@ func TestArchive(t *testing.T) {
 		return b
 	}
 	first := made()
-	if err := os.Chtimes(file, time.Unix(1, 0), time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Chtimes(file, time.Unix(1, 0), time.Unix(1, 0)))
 	if !bytes.Equal(first, made()) {
 		t.Error("two archives differ")
 	}
 	list := exec.Command("tar", "-tzf", "-")
 	list.Stdin = bytes.NewReader(first)
-	if out := mustRun(t, limit, list); out != "top/\ntop/a/\ntop/a/b/\ntop/a/b/file\ntop/program\n" {
-		t.Errorf("it has %q", out)
-	}
+	tlstest.Equal(t, "the archive", mustRun(t, tlstest.Hang, list), "top/\ntop/a/\ntop/a/b/\ntop/a/b/file\ntop/program\n")
 }
 
 // TestDist: two runs make the same bytes; the tarball works where it is unpacked; the checksums are right; the SBOM
 // names what the program is linked to, and each module in it.
 func TestDist(t *testing.T) {
-	if !whole() || sanitized {
+	if !whole() || tlstest.Sanitized {
 		t.Skip("it compiles for a minute or more: make dist-test (DIST=full) runs it")
 	}
 	one, two := distribution(t), t.TempDir()
 	makeInto(t, two)
-	sums := mustRun(t, limit, exec.Command("cat", filepath.Join(one, "SHA256SUMS")))
-	if again := mustRun(t, limit, exec.Command("cat", filepath.Join(two, "SHA256SUMS"))); sums != again {
+	sums := mustRun(t, tlstest.Hang, exec.Command("cat", filepath.Join(one, "SHA256SUMS")))
+	if again := mustRun(t, tlstest.Hang, exec.Command("cat", filepath.Join(two, "SHA256SUMS"))); sums != again {
 		t.Errorf("two runs differ:\n%s\n%s", sums, again)
 	}
 	if strings.Count(sums, "\n") != 3 {
@@ -110,19 +106,17 @@ func TestDist(t *testing.T) {
 	}
 	check := exec.Command("sha256sum", "--strict", "-c", "SHA256SUMS")
 	check.Dir = one
-	mustRun(t, limit, check)
+	mustRun(t, tlstest.Hang, check)
 
 	packed, err := filepath.Glob(filepath.Join(one, "*.tar.gz"))
 	if err != nil || len(packed) != 1 {
 		t.Fatal(packed, err)
 	}
-	mustRun(t, limit, exec.Command("tar", "-xzf", packed[0], "--strip-components=1", "-C", two))
+	mustRun(t, tlstest.Hang, exec.Command("tar", "-xzf", packed[0], "--strip-components=1", "-C", two))
 	var told told
 	program := filepath.Join(two, "sslecho")
-	if err := json.Unmarshal([]byte(mustRun(t, limit, exec.Command(program, "version", "--json"))), &told); err != nil {
-		t.Fatal(err)
-	}
-	if got := mustRun(t, limit, exec.Command("cat", filepath.Join(two, "VERSION"))); got != told.Version+"\n"+told.Commit+"\n"+told.Date+"\n" {
+	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, tlstest.Hang, exec.Command(program, "version", "--json"))), &told))
+	if got := mustRun(t, tlstest.Hang, exec.Command("cat", filepath.Join(two, "VERSION"))); got != told.Version+"\n"+told.Commit+"\n"+told.Date+"\n" {
 		t.Errorf("VERSION has %q, the program says %+v", got, told)
 	}
 
@@ -134,15 +128,13 @@ func TestDist(t *testing.T) {
 		BOMFormat  string
 		Components []struct{ Name, Version string }
 	}
-	if err := json.Unmarshal([]byte(mustRun(t, limit, exec.Command("cat", lists[0]))), &bom); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, tlstest.Hang, exec.Command("cat", lists[0]))), &bom))
 	var named []string
 	for _, c := range bom.Components {
 		named = append(named, c.Name+" "+c.Version)
 	}
 	want := []string{"openssl " + strings.Fields(told.OpenSSL.Run)[1]}
-	for line := range strings.Lines(mustRun(t, limit, exec.Command("go", "version", "-m", program))) {
+	for line := range strings.Lines(mustRun(t, tlstest.Hang, exec.Command("go", "version", "-m", program))) {
 		if f := strings.Fields(line); len(f) > 2 && f[0] == "dep" {
 			want = append(want, f[1]+" "+f[2])
 		}

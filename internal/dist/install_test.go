@@ -21,24 +21,26 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestPackage: in a fresh Debian the package installs with what it depends on; the daemon starts as the unit says, with the
 // settings that came with it, and answers a client outside; after a purge nothing of it is left.
 func TestPackage(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the program under test is not this one; the ordinary run has it")
 	}
 	root := freshRoot(t)
 	files := distribution(t)
 	before := snapshot(t, root)
 	packages := func() []string {
-		return strings.Fields(mustRun(t, limit, inside(root, false, "dpkg-query", "-W", "-f", "${Package}\n")))
+		return strings.Fields(mustRun(t, tlstest.Hang, inside(root, false, "dpkg-query", "-W", "-f", "${Package}\n")))
 	}
 	there := packages()
 	installed := install(t, root, files, "")
 
-	version := mustRun(t, limit, inside(root, false, "sslecho", "version"))
+	version := mustRun(t, tlstest.Hang, inside(root, false, "sslecho", "version"))
 	for _, want := range []string{runtime.Version(), "OpenSSL 3."} {
 		if !strings.Contains(version, want) {
 			t.Errorf("sslecho version does not say %q:\n%s", want, version)
@@ -54,10 +56,8 @@ func TestPackage(t *testing.T) {
 			t.Errorf("%s: %v", file, err)
 		}
 	}
-	if out := mustRun(t, limit, inside(root, false, "dpkg", "--verify", "sslecho")); out != "" {
-		t.Errorf("dpkg --verify: %s", out)
-	}
-	if out := mustRun(t, limit, inside(root, false, "dpkg-query", "-W", "-f", "${Conffiles}", "sslecho")); !strings.Contains(out, "/etc/sslecho/sslecho.yaml ") {
+	tlstest.Equal(t, "dpkg --verify", mustRun(t, tlstest.Hang, inside(root, false, "dpkg", "--verify", "sslecho")), "")
+	if out := mustRun(t, tlstest.Hang, inside(root, false, "dpkg-query", "-W", "-f", "${Conffiles}", "sslecho")); !strings.Contains(out, "/etc/sslecho/sslecho.yaml ") {
 		t.Errorf("settings are no conffile: %q", out)
 	}
 
@@ -89,21 +89,19 @@ func TestPackage(t *testing.T) {
 // TestPurgeKeepsKeys: what the administrator has put beside the settings, and the user to whose group it may belong, outlive
 // a purge.
 func TestPurgeKeepsKeys(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the program under test is not this one; the ordinary run has it")
 	}
 	root := freshRoot(t)
 	install(t, root, distribution(t), "")
 	key := filepath.Join(root, "etc/sslecho/key.pem")
-	if err := os.WriteFile(key, []byte("a key\n"), 0o640); err != nil {
-		t.Fatal(err)
-	}
-	mustRun(t, limit, inside(root, false, "chgrp", "sslecho", "/etc/sslecho/key.pem"))
+	tlstest.Must(t, os.WriteFile(key, []byte("a key\n"), 0o640))
+	mustRun(t, tlstest.Hang, inside(root, false, "chgrp", "sslecho", "/etc/sslecho/key.pem"))
 	mustRun(t, longLimit, inside(root, false, "dpkg", "--purge", "sslecho"))
 	if _, err := os.Stat(key); err != nil {
 		t.Error(err)
 	}
-	if out := mustRun(t, limit, inside(root, false, "stat", "-c", "%G", "/etc/sslecho/key.pem")); out != "sslecho\n" {
+	if out := mustRun(t, tlstest.Hang, inside(root, false, "stat", "-c", "%G", "/etc/sslecho/key.pem")); out != "sslecho\n" {
 		t.Errorf("the key belongs to %s", out)
 	}
 }
@@ -164,10 +162,8 @@ func install(t *testing.T, root, files, others string) string {
 	copyFile(t, debs[0], filepath.Join(root, "sslecho.deb"))
 	args := append([]string{"apt-get", "-y", "--no-install-recommends", "install", "/sslecho.deb"}, strings.Fields(others)...)
 	mustRun(t, longLimit, inside(root, false, args...))
-	if err := os.Remove(filepath.Join(root, "sslecho.deb")); err != nil {
-		t.Fatal(err)
-	}
-	status := mustRun(t, limit, inside(root, false, "dpkg", "--status", "sslecho"))
+	tlstest.Must(t, os.Remove(filepath.Join(root, "sslecho.deb")))
+	status := mustRun(t, tlstest.Hang, inside(root, false, "dpkg", "--status", "sslecho"))
 	if s := field(t, status, "Status"); s != "install ok installed" {
 		t.Fatalf("dpkg says %s", s)
 	}
@@ -229,10 +225,7 @@ func snapshot(t *testing.T, root string) map[string]string {
 // unitOf is the value of an option in the installed unit.
 func unitOf(t *testing.T, root, option string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(root, "usr/lib/systemd/system/sslecho.service"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(filepath.Join(root, "usr/lib/systemd/system/sslecho.service")))(t)
 	m := regexp.MustCompile(`(?m)^` + option + `=(.*)$`).FindSubmatch(b)
 	if m == nil {
 		t.Fatalf("the unit has no %s", option)
@@ -247,7 +240,7 @@ func serveAsUnit(t *testing.T, root string) {
 	as := func(option string) []string {
 		return append([]string{"setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"}, strings.Fields(unitOf(t, root, option))...)
 	}
-	mustRun(t, limit, inside(root, true, as("ExecStartPre")...))
+	mustRun(t, tlstest.Hang, inside(root, true, as("ExecStartPre")...))
 
 	serves(t, inside(root, true, as("ExecStart")...))
 }
@@ -274,7 +267,7 @@ func serves(t *testing.T, cmd *exec.Cmd) {
 			<-ended
 		}
 	}()
-	kill := time.AfterFunc(limit, func() { cmd.Process.Kill() })
+	kill := time.AfterFunc(tlstest.Hang, func() { cmd.Process.Kill() })
 	defer kill.Stop()
 	var lines []string
 	address := ""
@@ -291,12 +284,8 @@ func serves(t *testing.T, cmd *exec.Cmd) {
 		t.Fatalf("it does not listen: %q\n%s", lines, failures.String())
 	}
 	go io.Copy(io.Discard, out)
-	if err := echo(cmd.Process.Pid, address); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, echo(cmd.Process.Pid, address))
+	tlstest.Must(t, cmd.Process.Signal(syscall.SIGTERM))
 	err = <-ended
 	running = false
 	if err != nil {
@@ -319,13 +308,13 @@ func echo(pid int, address string) error {
 			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 				return fmt.Errorf("setns: %w", err)
 			}
-			d := net.Dialer{Timeout: limit}
+			d := net.Dialer{Timeout: tlstest.Hang}
 			c, err := tls.DialWithDialer(&d, "tcp", address, &tls.Config{InsecureSkipVerify: true}) // made in memory by the daemon
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(limit))
+			c.SetDeadline(time.Now().Add(tlstest.Hang))
 			sent := slices.Repeat([]byte("hello, package\n"), 1000)
 			if _, err := c.Write(sent); err != nil {
 				return err

@@ -13,13 +13,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const (
 	// moduleRoot is where the test begins, as make does.
 	moduleRoot = "../.."
-	// limit is far more than a step of the test needs.
-	limit = 60 * time.Second
 	// longLimit is for what compiles, downloads or installs.
 	longLimit = 15 * time.Minute
 	keyring   = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -140,24 +140,14 @@ func freshRoot(t *testing.T) string {
 	if _, err := os.Stat(base); err != nil && !whole() {
 		t.Skipf("there is no %s yet: make dist-test makes it (two minutes and a few hundred MB)", base)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	lock, err := os.OpenFile(base+".lock", os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.MkdirAll(dir, 0o755))
+	lock := tlstest.Value(os.OpenFile(base+".lock", os.O_CREATE|os.O_RDWR, 0o644))(t)
 	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
 	if _, err := os.Stat(base); err != nil {
 		makeBase(t, dir, base)
 	}
-	copied, err := os.MkdirTemp(dir, "dist-test")
-	if err != nil {
-		t.Fatal(err)
-	}
+	copied := tlstest.Value(os.MkdirTemp(dir, "dist-test"))(t)
 	t.Cleanup(func() {
 		if err := os.RemoveAll(copied); err != nil {
 			t.Error(err)
@@ -180,10 +170,7 @@ func makeBase(t *testing.T, dir, base string) {
 	if main == "" {
 		t.Fatal("apt has no Debian mirror among this machine's sources; name one in MIRROR_DEBIAN")
 	}
-	making, err := os.MkdirTemp(dir, "dist-making")
-	if err != nil {
-		t.Fatal(err)
-	}
+	making := tlstest.Value(os.MkdirTemp(dir, "dist-making"))(t)
 	defer os.RemoveAll(making)
 	root := filepath.Join(making, "root")
 	t.Logf("making %s", base)
@@ -200,9 +187,7 @@ func makeBase(t *testing.T, dir, base string) {
 	}
 	const conf = "APT::Keep-Downloaded-Packages \"true\";\nDpkg::Use-Pty \"false\";\n"
 	for name, text := range map[string]string{"etc/apt/sources.list": sources, "etc/apt/apt.conf.d/90keep": conf} {
-		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(filepath.Join(root, name), []byte(text), 0o644))
 	}
 	for _, name := range []string{"/etc/resolv.conf", "/etc/hosts"} {
 		copyFile(t, name, filepath.Join(root, name))
@@ -217,9 +202,7 @@ func makeBase(t *testing.T, dir, base string) {
 	mustRun(t, longLimit, inside(root, false, "sh", "-ec", `if type update-ca-certificates; then update-ca-certificates; fi
 		apt-get update; apt-get -y upgrade; apt-get clean
 		apt-get -y --no-install-recommends --download-only install adduser libssl3 procps systemd`))
-	if err := os.Rename(root, base); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.Rename(root, base))
 }
 
 // mirror is the address that this machine's apt has for the part of Debian whose code name ends in part, or "".
@@ -244,12 +227,7 @@ func copyFile(t *testing.T, from, to string) {
 		return // not every system has it
 	}
 	defer src.Close()
-	dst, err := os.Create(to)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dst := tlstest.Value(os.Create(to))(t)
 	defer dst.Close()
-	if _, err := io.Copy(dst, src); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(io.Copy(dst, src))(t)
 }

@@ -5,11 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestStatic: the program of make static wants no library, and serves where there is no other file.
 func TestStatic(t *testing.T) {
-	if !whole() || sanitized {
+	if !whole() || tlstest.Sanitized {
 		t.Skip("it compiles for a minute: make dist-test (DIST=full) runs it")
 	}
 	if os.Getuid() != 0 {
@@ -17,16 +19,11 @@ func TestStatic(t *testing.T) {
 	}
 	root := t.TempDir()
 	for _, dir := range []string{"proc", "bin"} {
-		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.Mkdir(filepath.Join(root, dir), 0o755))
 	}
 	program := filepath.Join(root, "bin", "sslecho")
 	mustRun(t, longLimit, inModule("make", "-s", "static", "STATICBIN="+program))
-	f, err := elf.Open(program)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := tlstest.Value(elf.Open(program))(t)
 	defer f.Close()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {

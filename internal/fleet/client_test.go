@@ -14,16 +14,14 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
 // newContext makes a client's context for one version of TLS.
 func newContext(t *testing.T, v cssl.TLSVersion) *cssl.Context {
 	t.Helper()
-	x, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: v, MaxVersion: v})
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), MinVersion: v, MaxVersion: v}))(t)
 	t.Cleanup(x.Close)
 	return x
 }
@@ -36,7 +34,7 @@ func (f *fleet) dial(x *cssl.Context, addr string, s *cssl.Session) (*sslnet.Con
 		return nil, 0, err
 	}
 	port := raw.LocalAddr().(*net.TCPAddr).Port
-	_ = raw.SetDeadline(time.Now().Add(limit))
+	_ = raw.SetDeadline(time.Now().Add(tlstest.Hang))
 	c, err := sslnet.Client(raw, x, cssl.ConnConfig{ServerName: "localhost", Session: s})
 	if err == nil {
 		if err = c.Handshake(); err != nil {
@@ -85,9 +83,7 @@ func (f *fleet) visit(x *cssl.Context, addr string, s *cssl.Session, resumed boo
 		f.t.Fatal(err)
 	}
 	defer c.Close()
-	if err := echo(c, 100); err != nil {
-		f.t.Fatal(err)
-	}
+	tlstest.Must(f.t, echo(c, 100))
 	if got := c.State().Resumed; got != resumed {
 		f.t.Fatalf("%s: resumed %v, want %v", addr, got, resumed)
 	}
@@ -95,9 +91,7 @@ func (f *fleet) visit(x *cssl.Context, addr string, s *cssl.Session, resumed boo
 	if next == nil {
 		f.t.Fatalf("%s gave no ticket", addr)
 	}
-	if err := end(c); err != nil {
-		f.t.Fatal(err)
-	}
+	tlstest.Must(f.t, end(c))
 	return next
 }
 
@@ -168,7 +162,7 @@ func (l *load) one(rng *rand.Rand, s **cssl.Session) {
 	over := time.NewTimer(time.Duration(rng.Int64N(int64(l.longest))))
 	defer over.Stop()
 	for {
-		_ = c.SetDeadline(time.Now().Add(limit))
+		_ = c.SetDeadline(time.Now().Add(tlstest.Hang))
 		if err := echo(c, 1+rng.IntN(5000)); err != nil {
 			l.lose(port, err)
 			return
@@ -210,7 +204,7 @@ func (l *load) end() {
 func (l *load) goesOn(n int64) {
 	l.f.t.Helper()
 	opened, ended := l.opened.Load(), l.ended.Load()
-	until(l.f.t, "more connections", func() bool { return l.opened.Load() >= opened+n && l.ended.Load() >= ended+n })
+	tlstest.Until(l.f.t, "more connections", func() bool { return l.opened.Load() >= opened+n && l.ended.Load() >= ended+n })
 }
 
 // renewed waits until each client has begun a connection and ended it.
@@ -218,7 +212,7 @@ func (l *load) renewed() {
 	l.f.t.Helper()
 	for i := range l.each {
 		n := l.each[i].Load() + 2 // the first one may have begun before
-		until(l.f.t, "each client has a new connection", func() bool { return l.each[i].Load() >= n })
+		tlstest.Until(l.f.t, "each client has a new connection", func() bool { return l.each[i].Load() >= n })
 	}
 }
 

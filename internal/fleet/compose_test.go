@@ -4,15 +4,14 @@ import (
 	"os"
 	"regexp"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // hostSettings are those that compose.yaml gives each host.
 func hostSettings(t *testing.T) map[string]string {
 	t.Helper()
-	file, err := os.ReadFile(root + "/docker/fleet/compose.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := tlstest.Value(os.ReadFile(root + "/docker/fleet/compose.yaml"))(t)
 	set := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^    (SSLECHO_\w+): "?([^"\n]+)`).FindAllSubmatch(file, -1) {
 		set[string(m[1])] = string(m[2])

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const (
@@ -55,7 +56,7 @@ type host struct {
 // newFleet starts all, and waits until HAProxy has every host in its rotation.
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("it is other processes that are tested: a sanitizer in this one adds nothing")
 	}
 	if os.Geteuid() != 0 {
@@ -122,20 +123,14 @@ func (f *fleet) startBalancer() {
 	if out, err := check.CombinedOutput(); err != nil || strings.Contains(string(out), "WARNING") {
 		f.t.Fatalf("haproxy -c: %v\n%s", err, out)
 	}
-	log, err := os.Create(filepath.Join(f.t.TempDir(), "haproxy"))
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	log := tlstest.Value(os.Create(filepath.Join(f.t.TempDir(), "haproxy")))(f.t)
 	defer log.Close()
 	f.log = log.Name()
 	cmd := exec.Command("haproxy", "-db", "-f", haproxyConfig)
 	cmd.Env, cmd.Stdout, cmd.Stderr = f.environment(), log, log
 	f.balancer.start(f.t, cmd)
 	f.haproxy = cmd.Process.Pid
-	f.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	f.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 }
 
 // addr is the balancer's.
@@ -167,28 +162,21 @@ func (f *fleet) state(host, column string) string {
 // awaitState waits until HAProxy says that a host is UP or DOWN.
 func (f *fleet) awaitState(host, want string) {
 	f.t.Helper()
-	until(f.t, "HAProxy says that "+host+" is "+want, func() bool { return strings.HasPrefix(f.state(host, "status"), want) })
+	tlstest.Until(f.t, "HAProxy says that "+host+" is "+want, func() bool { return strings.HasPrefix(f.state(host, "status"), want) })
 }
 
 // sessions is how many connections HAProxy has given to a host.
 func (f *fleet) sessions(host string) int {
 	f.t.Helper()
-	n, err := strconv.Atoi(f.state(host, "stot"))
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return n
+	return tlstest.Value(strconv.Atoi(f.state(host, "stot")))(f.t)
 }
 
 // served answers which host the balancer gave the connection to that came from a port of the client. It is known when that has ended.
 func (f *fleet) served(port int) (host string) {
 	f.t.Helper()
 	line := regexp.MustCompile(fmt.Sprintf(`(?m)^%s:%d \[\S+\] tls hosts/(\S+) `, regexp.QuoteMeta(clientAddr), port))
-	until(f.t, fmt.Sprintf("a line on the connection from port %d in HAProxy's log", port), func() bool {
-		b, err := os.ReadFile(f.log)
-		if err != nil {
-			f.t.Fatal(err)
-		}
+	tlstest.Until(f.t, fmt.Sprintf("a line on the connection from port %d in HAProxy's log", port), func() bool {
+		b := tlstest.Value(os.ReadFile(f.log))(f.t)
 		m := line.FindAllSubmatch(b, -1)
 		if len(m) == 0 {
 			return false
@@ -205,10 +193,7 @@ func (h *host) addr() string { return net.JoinHostPort(h.site.addr, tlsPort) }
 func (h *host) start() {
 	h.t.Helper()
 	if h.log == nil {
-		log, err := os.Create(filepath.Join(h.dir, "log"))
-		if err != nil {
-			h.t.Fatal(err)
-		}
+		log := tlstest.Value(os.Create(filepath.Join(h.dir, "log")))(h.t)
 		h.t.Cleanup(func() { log.Close() })
 		h.log = log
 	}
@@ -233,7 +218,7 @@ func (h *host) start() {
 // ready waits until the host says so.
 func (h *host) ready() {
 	h.t.Helper()
-	until(h.t, h.name+" is ready", func() bool {
+	tlstest.Until(h.t, h.name+" is ready", func() bool {
 		status, _ := h.site.get("http://" + net.JoinHostPort(h.site.addr, adminPort) + "/readyz")
 		return status == 200
 	})
@@ -242,50 +227,29 @@ func (h *host) ready() {
 // handOut puts a copy of the file of ticket keys into its place, at once.
 func (h *host) handOut(tickets string) {
 	h.t.Helper()
-	b, err := os.ReadFile(tickets)
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(tickets))(h.t)
 	to := filepath.Join(h.dir, "tickets")
-	if err := os.WriteFile(to+".new", b, 0o600); err != nil {
-		h.t.Fatal(err)
-	}
-	if err := os.Rename(to+".new", to); err != nil {
-		h.t.Fatal(err)
-	}
+	tlstest.Must(h.t, os.WriteFile(to+".new", b, 0o600))
+	tlstest.Must(h.t, os.Rename(to+".new", to))
 }
 
 // text is all that the processes of this host have said.
-func (h *host) text() string {
-	b, err := os.ReadFile(h.log.Name())
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return string(b)
-}
+func (h *host) text() string { return string(tlstest.Value(os.ReadFile(h.log.Name()))(h.t)) }
 
 // after does what makes the host say something, and waits until it does.
 func (h *host) after(do func(), says string) {
 	h.t.Helper()
 	n := strings.Count(h.text(), says)
 	do()
-	until(h.t, fmt.Sprintf("%s says %q", h.name, says), func() bool { return strings.Count(h.text(), says) > n })
+	tlstest.Until(h.t, fmt.Sprintf("%s says %q", h.name, says), func() bool { return strings.Count(h.text(), says) > n })
 }
 
 // signal goes to the process that serves now.
 func (h *host) signal(sig syscall.Signal) {
 	h.t.Helper()
-	b, err := os.ReadFile(filepath.Join(h.dir, "pid"))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	if err := syscall.Kill(pid, sig); err != nil {
-		h.t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(filepath.Join(h.dir, "pid")))(h.t)
+	pid := tlstest.Value(strconv.Atoi(strings.TrimSpace(string(b))))(h.t)
+	tlstest.Must(h.t, syscall.Kill(pid, sig))
 }
 
 // ended waits for the end of the process that start has started.
@@ -294,7 +258,7 @@ func (h *host) ended() error {
 	select {
 	case err := <-h.wait:
 		return err
-	case <-time.After(limit):
+	case <-time.After(tlstest.Hang):
 		h.t.Fatalf("%s does not end", h.name)
 		return nil
 	}
@@ -308,9 +272,5 @@ func (h *host) metric(name string) int {
 	if m == nil {
 		h.t.Fatalf("%s has no metric %s", h.name, name)
 	}
-	v, err := strconv.ParseFloat(m[1], 64)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return int(v)
+	return int(tlstest.Value(strconv.ParseFloat(m[1], 64))(h.t))
 }

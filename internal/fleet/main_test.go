@@ -9,13 +9,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-const (
-	root = "../.."
-	// limit fails a step that hangs. It is far more than one needs.
-	limit = 60 * time.Second
-)
+const root = "../.."
 
 // scratch is a folder for the whole run, with the program in it.
 var scratch string
@@ -43,16 +41,14 @@ var compiled = sync.OnceValue(func() error {
 // sslecho is the path of the program.
 func sslecho(t *testing.T) string {
 	t.Helper()
-	if err := compiled(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, compiled())
 	return filepath.Join(scratch, "sslecho")
 }
 
 // command is one that is killed when it takes too long.
 func command(name string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	time.AfterFunc(limit, cancel)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
+	time.AfterFunc(tlstest.Hang, cancel)
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = time.Second
 	return cmd
@@ -66,14 +62,4 @@ func must(t *testing.T, name string, args ...string) string {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}
 	return string(out)
-}
-
-// until waits for what must come.
-func until(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !f(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }

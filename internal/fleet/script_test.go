@@ -5,20 +5,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestTicketKeysScript: each step changes the file as docs/operate/fleet.md says, and leaves it alone when it makes no sense.
 func TestTicketKeysScript(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tickets")
 	script := root + "/docker/fleet/ticket-keys.sh"
-	keys := func() []string {
-		t.Helper()
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Fields(string(b))
-	}
+	keys := func() []string { t.Helper(); return strings.Fields(string(tlstest.Value(os.ReadFile(file))(t))) }
 	step := func(what string, want ...string) {
 		t.Helper()
 		must(t, script, what, file)

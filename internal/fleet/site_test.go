@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // site is a network namespace. What runs in it runs on a thread of its own, which is never given back and ends with the test.
@@ -57,12 +59,8 @@ func newSite(t *testing.T, addr string) *site {
 		t.Fatal(err)
 	}
 	dial := func(_ context.Context, _, addr string) (net.Conn, error) { return s.dial(addr) }
-	s.http = &http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
-	t.Cleanup(func() {
-		s.killAll()
-		close(s.work)
-		gone.Wait()
-	})
+	s.http = &http.Client{Timeout: tlstest.Hang, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
+	t.Cleanup(func() { s.killAll(); close(s.work); gone.Wait() })
 	return s
 }
 
@@ -86,7 +84,7 @@ func (s *site) in(f func()) {
 
 // dial connects from the namespace. addr has no name, so that no other goroutine makes the socket.
 func (s *site) dial(addr string) (c net.Conn, err error) {
-	s.in(func() { c, err = net.DialTimeout("tcp4", addr, limit) })
+	s.in(func() { c, err = net.DialTimeout("tcp4", addr, tlstest.Hang) })
 	return c, err
 }
 
@@ -129,9 +127,7 @@ func (s *site) try(name string, args ...string) (err error) {
 // run runs one that must not fail.
 func (s *site) run(t *testing.T, name string, args ...string) {
 	t.Helper()
-	if err := s.try(name, args...); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, s.try(name, args...))
 }
 
 // network makes a site for each address, all on one bridge.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/figures"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,28 +24,19 @@ var full = os.Getenv("FLEET") == "full"
 func cpuTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	var ts unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|2), &ts); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, unix.ClockGettime(int32(^pid<<3|2), &ts))
 	return time.Duration(ts.Nano())
 }
 
 // memory is what a process has resident for itself, in KiB.
 func memory(t *testing.T, pid int) float64 {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid)))(t)
 	m := regexp.MustCompile(`(?m)^Pss_Anon:\s+(\d+) kB$`).FindSubmatch(b)
 	if m == nil {
 		t.Fatal("there is no Pss_Anon in smaps_rollup")
 	}
-	n, err := strconv.Atoi(string(m[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return float64(n)
+	return float64(tlstest.Value(strconv.Atoi(string(m[1])))(t))
 }
 
 // sum adds up a metric of all hosts.
@@ -78,10 +70,7 @@ func TestSizing(t *testing.T) {
 	load := func(kind string, args ...string) (end func()) {
 		cmd := command(bench, append([]string{"load", "--target", f.addr(), "--sni", "localhost", "--ca", testcerts.Path("root.pem"),
 			"--progress", "never", "--kind", kind}, args...)...)
-		out, err := os.Create(filepath.Join(t.TempDir(), kind))
-		if err != nil {
-			t.Fatal(err)
-		}
+		out := tlstest.Value(os.Create(filepath.Join(t.TempDir(), kind)))(t)
 		cmd.Stdout, cmd.Stderr = out, out
 		f.client.start(t, cmd)
 		return func() {
@@ -119,10 +108,10 @@ func TestSizing(t *testing.T) {
 	before := f.usage(resident)
 	const idle = 4000
 	end := load("idle", "--conns", strconv.Itoa(idle), "--ramp", "4s", "--duration", "20s")
-	until(t, "all connections", func() bool { return f.sum(established) >= idle })
+	tlstest.Until(t, "all connections", func() bool { return f.sum(established) >= idle })
 	// Record buffers are given back after one to two seconds.
 	after := f.usage(resident)
-	until(t, "memory to settle", func() bool {
+	tlstest.Until(t, "memory to settle", func() bool {
 		last := after
 		time.Sleep(2 * time.Second)
 		after = f.usage(resident)

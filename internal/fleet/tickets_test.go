@@ -8,6 +8,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const (
@@ -34,7 +35,7 @@ func TestTicketAcrossHosts(t *testing.T) {
 			for _, h := range f.hosts {
 				before[h] = h.metric(resumedMetric)
 			}
-			until(t, "each host has resumed it through the balancer", func() bool {
+			tlstest.Until(t, "each host has resumed it through the balancer", func() bool {
 				f.visit(x, f.addr(), s, true)
 				for _, h := range f.hosts {
 					if h.metric(resumedMetric) == before[h] {

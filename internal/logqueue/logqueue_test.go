@@ -2,17 +2,15 @@ package logqueue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
-)
 
-const hang = 30 * time.Second
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+)
 
 // gate is a writer that waits until it is opened.
 type gate struct {
@@ -43,11 +41,9 @@ func (g *gate) has() []string {
 // flush waits until q has nothing left.
 func flush(t *testing.T, q *Queue) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
-	if err := q.Flush(ctx); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, q.Flush(ctx))
 }
 
 // TestWriter: lines come in order and whole; when nobody takes them, as many are kept as there is room for and the rest is counted. What was
@@ -56,10 +52,7 @@ func TestWriter(t *testing.T) {
 	g := newGate()
 	var lost []uint64
 	var w *Writer
-	w = NewWriter(g, 10, func(n uint64) {
-		lost = append(lost, n)
-		w.Write([]byte("lost"))
-	})
+	w = NewWriter(g, 10, func(n uint64) { lost = append(lost, n); w.Write([]byte("lost")) })
 	flush(t, w.Queue) // nothing to wait for
 	line := []byte("0-\n")
 	for i := range 6 { // 3 bytes each: there is room for three
@@ -68,14 +61,10 @@ func TestWriter(t *testing.T) {
 			t.Fatalf("Write: %d, %v", n, err)
 		}
 	}
-	if n := w.Dropped(); n != 3 {
-		t.Errorf("%d dropped, want 3", n)
-	}
+	tlstest.Equal(t, "dropped lines", w.Dropped(), 3)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := w.Flush(ended); !errors.Is(err, context.Canceled) {
-		t.Errorf("Flush while nothing gets through: %v", err)
-	}
+	tlstest.IsError(t, "Flush while nothing gets through", w.Flush(ended), context.Canceled)
 	close(g.open)
 	flush(t, w.Queue)
 	if got := g.has(); fmt.Sprint(got) != "[0- 1- 2- lost]" {
@@ -102,14 +91,10 @@ func TestRoomOfWhatRuns(t *testing.T) {
 	<-g.entered
 	w.Write([]byte("b"))
 	w.Write([]byte("c"))
-	if n := w.Dropped(); n != 1 {
-		t.Errorf("%d dropped, want 1", n)
-	}
+	tlstest.Equal(t, "dropped lines", w.Dropped(), 1)
 	close(g.open)
 	flush(t, w.Queue)
-	if got := fmt.Sprint(g.has()); got != "[a b]" {
-		t.Errorf("written: %s", got)
-	}
+	tlstest.Equal(t, "written", fmt.Sprint(g.has()), "[a b]")
 }
 
 // TestPanic: a panic of what writes a line loses that line.
@@ -163,7 +148,5 @@ func TestManyWriters(t *testing.T) {
 	}
 	wg.Wait()
 	flush(t, w.Queue)
-	if n := len(g.has()) + int(w.Dropped()); n != 8000 {
-		t.Errorf("%d lines written or dropped, want 8000", n)
-	}
+	tlstest.Equal(t, "lines written or dropped", len(g.has())+int(w.Dropped()), 8000)
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 func addr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
@@ -53,20 +55,14 @@ func TestRate(t *testing.T) {
 			t.Errorf("connection %d: %v", i, err)
 		}
 	}
-	if err := g.Admit(addr("192.0.2.2:1")); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, g.Admit(addr("192.0.2.2:1")))
 	g.SetLimits(Limits{Rate: 1e-9, Burst: 1})
-	if err := g.Admit(addr("192.0.2.1:1")); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, g.Admit(addr("192.0.2.1:1")))
 	if err := g.Admit(addr("192.0.2.1:1")); err != ErrRate {
 		t.Error(err)
 	}
 	g.SetLimits(Limits{})
-	if err := g.Admit(addr("192.0.2.1:1")); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, g.Admit(addr("192.0.2.1:1")))
 }
 
 // TestRefill: an address gets back Rate connections a second, up to its burst.
@@ -96,9 +92,7 @@ func TestMemory(t *testing.T) {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1)
 	}
 	for i := range 2 * maxAddrs {
-		if err := l.Admit(at(i)); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, l.Admit(at(i)))
 		l.Release(at(i))
 	}
 	for i := 3 * maxAddrs / 2; i < 2*maxAddrs; i++ {
@@ -107,9 +101,7 @@ func TestMemory(t *testing.T) {
 			t.Fatalf("address %d of %d is forgotten", i, 2*maxAddrs)
 		}
 	}
-	if err := l.Admit(at(3 * maxAddrs / 2)); err != ErrRate {
-		t.Errorf("it may come again: %v", err)
-	}
+	tlstest.Equal(t, "it may come again", l.Admit(at(3*maxAddrs/2)), ErrRate)
 	if n := len(l.recent) + len(l.older); n > maxAddrs || len(l.perAddr) != 0 {
 		t.Errorf("%d addresses are remembered, %d counted", n, len(l.perAddr))
 	}
@@ -124,7 +116,5 @@ func TestUnix(t *testing.T) {
 		}
 	}
 	g.Release(netip.AddrPort{})
-	if err := g.Admit(netip.AddrPort{}); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, g.Admit(netip.AddrPort{}))
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
 )
@@ -23,34 +24,12 @@ const (
 )
 
 // acceptAnswers are those of accept(2), with the network errors that it tells to take for EAGAIN.
-var acceptAnswers = []struct {
-	errno unix.Errno
-	fate  fate
-}{
-	{unix.EAGAIN, skipped},
-	{unix.EINTR, skipped},
-	{unix.ECONNABORTED, skipped},
-	{unix.EPROTO, skipped},
-	{unix.EPERM, skipped},
-	{unix.ETIMEDOUT, skipped},
-	{unix.ENETDOWN, skipped},
-	{unix.ENOPROTOOPT, skipped},
-	{unix.EHOSTDOWN, skipped},
-	{unix.ENONET, skipped},
-	{unix.EHOSTUNREACH, skipped},
-	{unix.EOPNOTSUPP, skipped},
-	{unix.ENETUNREACH, skipped},
-	{unix.ENOBUFS, rests},
-	{unix.ENOMEM, rests},
-	{unix.ENOSR, rests},
-	{unix.ESOCKTNOSUPPORT, rests},
-	{unix.EPROTONOSUPPORT, rests},
-	{unix.EMFILE, refused},
-	{unix.ENFILE, refused},
-	{unix.EBADF, over},
-	{unix.EFAULT, over},
-	{unix.EINVAL, over},
-	{unix.ENOTSOCK, over},
+var acceptAnswers = map[fate][]unix.Errno{
+	skipped: {unix.EAGAIN, unix.EINTR, unix.ECONNABORTED, unix.EPROTO, unix.EPERM, unix.ETIMEDOUT, unix.ENETDOWN, unix.ENOPROTOOPT,
+		unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.EOPNOTSUPP, unix.ENETUNREACH},
+	rests:   {unix.ENOBUFS, unix.ENOMEM, unix.ENOSR, unix.ESOCKTNOSUPPORT, unix.EPROTONOSUPPORT},
+	refused: {unix.EMFILE, unix.ENFILE},
+	over:    {unix.EBADF, unix.EFAULT, unix.EINVAL, unix.ENOTSOCK},
 }
 
 // TestAccept: each errno of accept4, at each call that a connection leads to: the one that takes it, and the
@@ -64,39 +43,45 @@ func TestAccept(t *testing.T) {
 		return r
 	})
 	var y tally
-	for _, a := range acceptAnswers {
-		for call := 1; call <= n; call++ {
-			if a.fate == over {
-				y.add(listenerOver(t, x, a.errno, call))
-				continue
-			}
-			begin, errs := time.Now(), w.server.Stats().AcceptErrors[unix.ErrnoName(a.errno)]
-			l, r := w.run(t, Fault{Kind: Accept, Call: call, Answer: int(a.errno)}, nil)
-			y.add(r)
-			if a.fate == refused && call == 1 {
-				// The handshake may have begun already, so the client finds the end or a reset.
-				if l.near.err == nil || errors.Is(l.near.err, reactor.ErrHandshakeTimeout) {
-					t.Errorf("a client that is refused ended with %v", l.near.err)
+	for fate, errnos := range acceptAnswers {
+		for _, errno := range errnos {
+			for call := 1; call <= n; call++ {
+				if fate == over {
+					y.add(listenerOver(t, x, errno, call))
+				} else {
+					y.add(w.acceptFails(t, fate, errno, call))
 				}
-			} else {
-				l.survived(t)
-			}
-			if a.fate == rests && call == 1 && time.Since(begin) < 50*time.Millisecond {
-				t.Errorf("it came back after %v", time.Since(begin))
-			}
-			if now := w.server.Stats().AcceptErrors[unix.ErrnoName(a.errno)]; a.errno != unix.EAGAIN && now != errs+1 {
-				t.Errorf("it is counted %d times", now-errs)
-			}
-			// The next one is taken, also while the listener rests.
-			l, _ = w.run(t, Fault{}, nil)
-			l.survived(t)
-			if t.Failed() {
-				t.Fatalf("accept4 number %d answers %s", call, unix.ErrnoName(a.errno))
+				if t.Failed() {
+					t.Fatalf("accept4 number %d answers %s", call, unix.ErrnoName(errno))
+				}
 			}
 		}
 	}
 	y.log(t, "accept4")
 	w.stop(t, reactor.ErrServerClosed, nil)
+}
+
+// acceptFails: what becomes of the connection that waits, and the next one is taken, also while the listener rests.
+func (w *world) acceptFails(t *testing.T, fate fate, errno unix.Errno, call int) Report {
+	begin, errs := time.Now(), w.server.Stats().AcceptErrors[unix.ErrnoName(errno)]
+	l, r := w.run(t, Fault{Kind: Accept, Call: call, Answer: int(errno)}, nil)
+	if fate == refused && call == 1 {
+		// The handshake may have begun already, so the client finds the end or a reset.
+		if l.near.err == nil || errors.Is(l.near.err, reactor.ErrHandshakeTimeout) {
+			t.Errorf("a client that is refused ended with %v", l.near.err)
+		}
+	} else {
+		l.survived(t)
+	}
+	if fate == rests && call == 1 && time.Since(begin) < 50*time.Millisecond {
+		t.Errorf("it came back after %v", time.Since(begin))
+	}
+	if now := w.server.Stats().AcceptErrors[unix.ErrnoName(errno)]; errno != unix.EAGAIN && now != errs+1 {
+		t.Errorf("it is counted %d times", now-errs)
+	}
+	l, _ = w.run(t, Fault{}, nil)
+	l.survived(t)
+	return r
 }
 
 // listenerOver: Serve returns the errno, and closes the listener; connections that live go on.
@@ -108,9 +93,7 @@ func listenerOver(t *testing.T, x contexts, errno unix.Errno, call int) Report {
 	} else if l.near.err == nil {
 		t.Error("a client ended without an error that was never accepted")
 	}
-	if err := receive(t, w.served, "Serve to return"); !errors.Is(err, errno) {
-		t.Errorf("Serve returned %v", err)
-	}
+	tlstest.IsError(t, "Serve to return", tlstest.Receive(t, w.served, "Serve to return"), errno)
 	w.served <- reactor.ErrServerClosed // for stop
 	if c, err := net.Dial("tcp", w.addr.String()); err == nil {
 		c.Close()
@@ -118,8 +101,5 @@ func listenerOver(t *testing.T, x contexts, errno unix.Errno, call int) Report {
 	}
 	w.echo(t, 500)
 	w.stop(t, reactor.ErrServerClosed, nil)
-	if t.Failed() {
-		t.Fatalf("accept4 number %d answers %s", call, unix.ErrnoName(errno))
-	}
 	return r
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -55,9 +56,7 @@ func (c *second) letGo(t *testing.T) {
 	if err := c.SetWriteDeadline(time.Time{}); err != nil { // CloseWrite leaves one that has passed
 		t.Fatal(err)
 	}
-	if _, err := c.Conn.Write(c.kept); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(c.Conn.Write(c.kept))(t)
 	c.kept = nil
 }
 
@@ -65,39 +64,26 @@ func (c *second) letGo(t *testing.T) {
 // close_notify come together.
 func (v *visit) once(t *testing.T, version uint16, n int) {
 	t.Helper()
-	raw, err := net.Dial("tcp", v.addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := tlstest.Value(net.Dial("tcp", v.addr.String()))(t)
 	defer raw.Close()
 	held := &second{Conn: raw, open: n > 0}
 	c := tls.Client(held, &tls.Config{InsecureSkipVerify: true, MaxVersion: version, DynamicRecordSizingDisabled: true})
 	if version == tls.VersionTLS12 {
 		held.open = true // the client waits for the server's Finished
 	}
-	if err := c.Handshake(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, c.Handshake())
 	msg := make([]byte, v.size)
 	for range n {
 		held.open = false
-		if _, err := c.Write(msg); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(c.Write(msg))(t)
 		held.letGo(t)
-		if _, err := io.ReadFull(c, msg); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(io.ReadFull(c, msg))(t)
 	}
-	if err := c.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, c.CloseWrite())
 	if !held.open {
 		held.letGo(t)
 	}
-	if err := receive(t, v.closed, "OnClose"); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, tlstest.Receive(t, v.closed, "OnClose"))
 }
 
 // calls counts the calls of a kind for one connection.
@@ -114,17 +100,10 @@ func TestCost(t *testing.T) {
 	x := newContexts(t, cssl.TLS13)
 	closed := make(chan error, 1)
 	v := &visit{size: 1024, closed: closed, server: &reactor.Server{Handler: echo{closed: closed}, Context: x.server, Loops: 1}}
-	ls, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ls := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	v.addr = ls.Addr()
-	served := make(chan error, 1)
-	go func() { served <- v.server.Serve(ls) }()
-	defer func() {
-		v.server.Close()
-		<-served
-	}()
+	served := tlstest.Later(func() error { return v.server.Serve(ls) })
+	defer func() { v.server.Close(); <-served }()
 	v.once(t, tls.VersionTLS13, 1)
 
 	const echoes = 200
@@ -244,21 +223,11 @@ func (v *visit) memory(t *testing.T) {
 	_, beforeSSL := Use(OpenSSLAlloc)
 	_, beforeC := Use(CSSLAlloc)
 	for range conns {
-		c, err := tls.Dial("tcp", v.addr.String(), &tls.Config{InsecureSkipVerify: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			c.Close()
-			receive(t, v.closed, "OnClose")
-		}()
+		c := tlstest.Value(tls.Dial("tcp", v.addr.String(), &tls.Config{InsecureSkipVerify: true}))(t)
+		defer func() { c.Close(); tlstest.Receive(t, v.closed, "OnClose") }()
 		msg := make([]byte, 1024)
-		if _, err := c.Write(msg); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(c, msg); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(c.Write(msg))(t)
+		tlstest.Value(io.ReadFull(c, msg))(t)
 	}
 	var perSSL, perC int
 	waitFor(t, func() string { // until the buffers are given back

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
 )
@@ -122,18 +123,18 @@ func loopOver(t *testing.T, x contexts, side, call int, errno unix.Errno) Report
 	l, fd := w.prepare(t, true)
 	Arm(Fault{Kind: EpollWait, FD: w.epolls[side], Call: call, Answer: int(errno)})
 	w.attach(t, l, fd)
-	receive(t, l.near.ended, "the client's OnClose")
+	tlstest.Receive(t, l.near.ended, "the client's OnClose")
 	r := Disarm()
 	if !r.Hit { // the life was over before
-		receive(t, l.far.ended, "the server's OnClose")
+		tlstest.Receive(t, l.far.ended, "the server's OnClose")
 		l.survived(t)
 		w.stop(t, reactor.ErrServerClosed, nil)
 		return r
 	}
 	for _, l := range []*life{l, w.bystander} {
-		receive(t, l.near.ended, "the client's OnClose")
+		tlstest.Receive(t, l.near.ended, "the client's OnClose")
 		if l.far.conn.Load() != nil {
-			receive(t, l.far.ended, "the server's OnClose")
+			tlstest.Receive(t, l.far.ended, "the server's OnClose")
 		}
 		hurt := &l.far
 		if side == 1 {
@@ -144,7 +145,7 @@ func loopOver(t *testing.T, x contexts, side, call int, errno unix.Errno) Report
 		}
 	}
 	if side == 0 {
-		w.served <- receive(t, w.served, "Serve to return") // of itself, before stop closes the server
+		w.served <- tlstest.Receive(t, w.served, "Serve to return") // of itself, before stop closes the server
 		w.stop(t, errno, nil)
 	} else {
 		w.stop(t, reactor.ErrServerClosed, errno)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -22,24 +23,24 @@ func (h near) OnOpen(c *reactor.Conn) {
 	p.conn.Store(c)
 	close(p.opened)
 	if h.l.talk {
-		c.Write(p.out.next(bulk))
+		c.Write(p.out.Next(bulk))
 	}
 }
 
 func (h near) OnData(c *reactor.Conn, b []byte) {
 	p := &h.l.near
-	p.in.check(b)
+	p.in.Check(b)
 	switch {
 	case !h.l.talk:
-		if int64(p.in.n) == h.l.goal.Load() {
+		if int64(p.in.N) == h.l.goal.Load() {
 			h.l.caught <- struct{}{}
 		}
-	case p.in.n >= bulk+more:
+	case p.in.N >= bulk+more:
 		c.Close()
-	case p.in.n >= bulk && !p.asked:
+	case p.in.N >= bulk && !p.asked:
 		p.asked = true
 		c.KeyUpdate(true)
-		c.Write(p.out.next(more))
+		c.Write(p.out.Next(more))
 	}
 }
 
@@ -64,9 +65,9 @@ func (h *far) OnOpen(c *reactor.Conn) { close(h.life(c).far.opened) }
 
 func (h *far) OnData(c *reactor.Conn, b []byte) {
 	p := &h.life(c).far
-	p.in.check(b)
-	p.out.n += len(b)
-	if p.in.n > bulk/2 && !p.asked {
+	p.in.Check(b)
+	p.out.N += len(b)
+	if p.in.N > bulk/2 && !p.asked {
 		p.asked = true
 		c.KeyUpdate(true)
 	}
@@ -75,52 +76,24 @@ func (h *far) OnData(c *reactor.Conn, b []byte) {
 
 func (h *far) OnClose(c *reactor.Conn, err error) { h.life(c).far.close(err) }
 
-// stream is an endless stream in which no stretch looks like another.
-type stream struct {
-	n   int
-	bad error
-}
-
-func byteAt(i int) byte { return byte(uint32(i) * 2654435761 >> 23) }
-
-func (s *stream) next(n int) []byte {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byteAt(s.n + i)
-	}
-	s.n += n
-	return p
-}
-
-func (s *stream) check(p []byte) {
-	for i, b := range p {
-		if b != byteAt(s.n+i) && s.bad == nil {
-			s.bad = fmt.Errorf("byte %d is %#x, want %#x", s.n+i, b, byteAt(s.n+i))
-		}
-	}
-	s.n += len(p)
-}
-
 // echo sends n bytes by the bystander and wants them back.
 func (w *world) echo(t testing.TB, n int) {
 	t.Helper()
 	p := &w.bystander.near
-	out := p.out.next(n)
-	w.bystander.goal.Store(int64(p.out.n))
-	if _, err := p.conn.Load().Write(out); err != nil {
-		t.Fatalf("the bystander: %v", err)
-	}
+	out := p.out.Next(n)
+	w.bystander.goal.Store(int64(p.out.N))
+	tlstest.Value(p.conn.Load().Write(out))(t)
 	select {
 	case <-w.bystander.caught:
 	case <-p.ended:
 		t.Fatalf("the bystander ended: %v", p.err)
 	case <-w.bystander.far.ended:
 		t.Fatalf("the bystander ended: %v", w.bystander.far.err)
-	case <-time.After(hang):
+	case <-time.After(tlstest.Hang):
 		t.Fatal("the bystander waited in vain for its echo")
 	}
-	if p.in.bad != nil {
-		t.Fatalf("the bystander: %v", p.in.bad)
+	if p.in.Bad != nil {
+		t.Fatalf("the bystander: %v", p.in.Bad)
 	}
 }
 
@@ -152,7 +125,7 @@ func (w *world) live(t testing.TB, f Fault, prepare func(f *Fault, client int)) 
 	if f.Kind != OpenSSLAlloc && f.Kind != CSSLAlloc { // those do not know whose they are
 		w.echo(t, 500)
 	}
-	receive(t, l.near.ended, "the client's OnClose")
+	tlstest.Receive(t, l.near.ended, "the client's OnClose")
 	waitFor(t, func() string {
 		if w.taken() == taken && len(w.served) == 0 {
 			return "the server has not taken it"
@@ -169,13 +142,13 @@ func (w *world) live(t testing.TB, f Fault, prepare func(f *Fault, client int)) 
 		t.Errorf("%d turns", n)
 	}
 	for name, p := range map[string]*side{"client": &l.near, "server": &l.far} {
-		if p.in.bad != nil {
-			t.Errorf("the %s: %v", name, p.in.bad)
+		if p.in.Bad != nil {
+			t.Errorf("the %s: %v", name, p.in.Bad)
 		}
 		// Whoever is told that its peer has ended its direction ends its own properly.
 		told := f.Kind == Recv && f.Answer == End && r.Hit
-		if p.closes.Load() == 1 && p.err == nil && p.in.n != bulk+more && !told {
-			t.Errorf("the %s ended without an error after %d bytes", name, p.in.n)
+		if p.closes.Load() == 1 && p.err == nil && p.in.N != bulk+more && !told {
+			t.Errorf("the %s ended without an error after %d bytes", name, p.in.N)
 		}
 		if errors.Is(p.err, reactor.ErrHandshakeTimeout) || errors.Is(p.err, reactor.ErrCloseTimeout) {
 			t.Errorf("the %s stalled: %v", name, p.err)
@@ -187,14 +160,14 @@ func (w *world) live(t testing.TB, f Fault, prepare func(f *Fault, client int)) 
 // survived fails unless both ends got everything.
 func (l *life) survived(t testing.TB) {
 	t.Helper()
-	if l.near.err != nil || l.far.err != nil || l.near.in.n != bulk+more || l.far.in.n != bulk+more {
+	if l.near.err != nil || l.far.err != nil || l.near.in.N != bulk+more || l.far.in.N != bulk+more {
 		t.Errorf("the client ended with %v after %d bytes, the server with %v after %d",
-			l.near.err, l.near.in.n, l.far.err, l.far.in.n)
+			l.near.err, l.near.in.N, l.far.err, l.far.in.N)
 	}
 }
 
 // complete: both ends have got everything.
-func (l *life) complete() bool { return l.near.in.n == bulk+more && l.far.in.n == bulk+more }
+func (l *life) complete() bool { return l.near.in.N == bulk+more && l.far.in.N == bulk+more }
 
 // ended fails unless p ended with want. Where nothing of the life was lost, it may also have ended without: what
 // failed then was the last word, for which nobody waited.
@@ -204,5 +177,5 @@ func (l *life) ended(t testing.TB, p *side, want error) {
 		return
 	}
 	t.Errorf("ended with %v, want %v; the client got %d bytes and then %v, the server %d and then %v",
-		p.err, want, l.near.in.n, l.near.err, l.far.in.n, l.far.err)
+		p.err, want, l.near.in.N, l.near.err, l.far.in.N, l.far.err)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // full is set for the whole matrix: each answer at each call, for both versions. Without it the answers that
@@ -52,7 +54,7 @@ func (a answer) err() error {
 func (a answer) numbers(n int) []int {
 	var out []int
 	for i := 1; i <= n+1; i++ {
-		if full || a.each && i%(2*scale) == 1 || i == 1 || i == n/2+1 || i == n+1 {
+		if full || a.each && i%(2*tlstest.Scale) == 1 || i == 1 || i == n/2+1 || i == n+1 {
 			out = append(out, i)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -128,9 +129,9 @@ func (p *pipe) move() (n int) {
 
 // carry writes n bytes on one side and reads them on the other.
 func (p *pipe) carry(n int) error {
-	var out, in stream
-	rest, buf := out.next(n), make([]byte, 16<<10)
-	for idle := 0; in.n < n; idle++ {
+	var out, in tlstest.Stream
+	rest, buf := out.Next(n), make([]byte, 16<<10)
+	for idle := 0; in.N < n; idle++ {
 		if idle > idleTurns {
 			return errStall
 		}
@@ -154,12 +155,12 @@ func (p *pipe) carry(n int) error {
 			if r.N == 0 {
 				break
 			}
-			in.check(buf[:r.N])
+			in.Check(buf[:r.N])
 			idle = 0
 		}
 	}
-	if in.bad != nil {
-		return fmt.Errorf("%w: %w", errWrong, in.bad)
+	if in.Bad != nil {
+		return fmt.Errorf("%w: %w", errWrong, in.Bad)
 	}
 	return nil
 }
@@ -200,18 +201,14 @@ func TestOutOfMemory(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	for _, v := range versions() {
 		for range 3 { // until OpenSSL has what it keeps for good
-			if err := lifeInMemory(p, v); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, lifeInMemory(p, v))
 		}
 		for _, k := range []struct {
 			kind   Kind
 			stride int
 		}{{OpenSSLAlloc, stride(31)}, {CSSLAlloc, 1}} {
 			Arm(Fault{Kind: k.kind})
-			if err := lifeInMemory(p, v); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, lifeInMemory(p, v))
 			n := Disarm().Calls
 			var y tally
 			failed := 0
@@ -263,11 +260,8 @@ func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) boo
 // TestCloseWithoutMemory: a Context that is closed leaves nothing behind, also if no memory can be had for that.
 func TestCloseWithoutMemory(t *testing.T) {
 	before := live.Contexts()
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
 	Arm(Fault{Kind: OpenSSLAlloc, Call: 1, Forever: true})
 	x.Close()
 	r := Disarm()
@@ -306,21 +300,12 @@ func TestInputLost(t *testing.T) {
 // It reads all, and returns how many allocations of cssl there were since then and the server's error. That number call fails.
 func readAhead(t *testing.T, x contexts, call int) (int, error) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	defer unix.Close(fds[0])
 	defer unix.Close(fds[1])
-	c, err := x.client.NewConn(fds[0], cssl.ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(x.client.NewConn(fds[0], cssl.ConnConfig{ServerName: "localhost"}))(t)
 	defer c.Close()
-	s, err := x.server.NewConn(fds[1], cssl.ConnConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := tlstest.Value(x.server.NewConn(fds[1], cssl.ConnConfig{}))(t)
 	defer s.Close()
 	woken := make(chan struct{}, 1)
 	s.Bind(nil, func() { woken <- struct{}{} })
@@ -339,22 +324,22 @@ func readAhead(t *testing.T, x contexts, call int) (int, error) {
 	if r := c.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
 		t.Fatalf("%+v", r)
 	}
-	var out, in stream
+	var out, in tlstest.Stream
 	const total = 40 << 10
-	for out.n < total {
-		if r := c.Write(out.next(4 << 10)); r.N != 4<<10 {
+	for out.N < total {
+		if r := c.Write(out.Next(4 << 10)); r.N != 4<<10 {
 			t.Fatalf("%+v", r)
 		}
 	}
 	Arm(Fault{Kind: CSSLAlloc, Call: call})
 	r := shake()
-	for buf := make([]byte, 16<<10); r.Err == nil && in.n < total; {
+	for buf := make([]byte, 16<<10); r.Err == nil && in.N < total; {
 		r = s.Read(buf)
-		in.check(buf[:r.N])
+		in.Check(buf[:r.N])
 	}
 	n := Disarm().Calls
-	if in.bad != nil {
-		t.Error(in.bad)
+	if in.Bad != nil {
+		t.Error(in.Bad)
 	}
 	return n, r.Err
 }
@@ -404,5 +389,5 @@ func stride(n int) int {
 	if full {
 		return 1
 	}
-	return n * scale
+	return n * tlstest.Scale
 }

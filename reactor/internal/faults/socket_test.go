@@ -8,50 +8,34 @@ import (
 )
 
 // recvAnswers are those of recv(2), with those that tcp(7) and ip(7) add.
-var recvAnswers = []answer{
+var recvAnswers = append([]answer{
 	{code: int(unix.EAGAIN), fate: survives, each: true},
 	{code: int(unix.EINTR), fate: survives, each: true},
 	{code: Short, fate: survives, each: true},
 	{code: End, each: true},
 	{code: int(unix.ECONNRESET), each: true},
-	{code: int(unix.EBADF)},
-	{code: int(unix.ECONNREFUSED)},
-	{code: int(unix.EFAULT)},
-	{code: int(unix.EINVAL)},
-	{code: int(unix.ENOMEM)},
-	{code: int(unix.ENOTCONN)},
-	{code: int(unix.ENOTSOCK)},
-	{code: int(unix.EPIPE)},
-	{code: int(unix.ETIMEDOUT)},
-	{code: int(unix.EHOSTUNREACH)},
-	{code: int(unix.ENETUNREACH)},
-}
+}, alike(unix.EBADF, unix.ECONNREFUSED, unix.EFAULT, unix.EINVAL, unix.ENOMEM, unix.ENOTCONN, unix.ENOTSOCK, unix.EPIPE, unix.ETIMEDOUT,
+	unix.EHOSTUNREACH, unix.ENETUNREACH)...)
 
 // sendAnswers are those of send(2), with those that tcp(7) and ip(7) add. ENOBUFS and ENOMEM end a connection too:
 // the kernel gives EAGAIN to a stream socket that has no room, and epoll would never tell when there is
 // memory, so a wait for it would be a spin or have no end.
-var sendAnswers = []answer{
+var sendAnswers = append([]answer{
 	{code: int(unix.EAGAIN), fate: survives, each: true},
 	{code: int(unix.EINTR), fate: survives, each: true},
 	{code: Short, fate: survives, each: true},
 	{code: int(unix.ECONNRESET), each: true},
 	{code: int(unix.EPIPE), each: true},
 	{code: int(unix.ENOBUFS), each: true},
-	{code: int(unix.EACCES)},
-	{code: int(unix.EALREADY)},
-	{code: int(unix.EBADF)},
-	{code: int(unix.EDESTADDRREQ)},
-	{code: int(unix.EFAULT)},
-	{code: int(unix.EINVAL)},
-	{code: int(unix.EISCONN)},
-	{code: int(unix.EMSGSIZE)},
-	{code: int(unix.ENOMEM)},
-	{code: int(unix.ENOTCONN)},
-	{code: int(unix.ENOTSOCK)},
-	{code: int(unix.EOPNOTSUPP)},
-	{code: int(unix.ETIMEDOUT)},
-	{code: int(unix.EHOSTUNREACH)},
-	{code: int(unix.ENETDOWN)},
+}, alike(unix.EACCES, unix.EALREADY, unix.EBADF, unix.EDESTADDRREQ, unix.EFAULT, unix.EINVAL, unix.EISCONN, unix.EMSGSIZE, unix.ENOMEM,
+	unix.ENOTCONN, unix.ENOTSOCK, unix.EOPNOTSUPP, unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETDOWN)...)
+
+// alike are answers that have no code of their own.
+func alike(errnos ...unix.Errno) (as []answer) {
+	for _, e := range errnos {
+		as = append(as, answer{code: int(e)})
+	}
+	return as
 }
 
 // TestSockets: each answer of recv and send, at each call of the server's and of the client's socket.
@@ -80,11 +64,7 @@ func sockets(t *testing.T, w *world, kind Kind, answers []answer, server bool) {
 			f.FD = client
 		}
 	}
-	n := most(func() Report {
-		l, r := w.run(t, Fault{Kind: kind}, aim)
-		l.survived(t)
-		return r
-	})
+	n := most(func() Report { l, r := w.run(t, Fault{Kind: kind}, aim); l.survived(t); return r })
 	var y tally
 	for _, a := range answers {
 		for _, forever := range []bool{false, true} {

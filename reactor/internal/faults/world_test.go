@@ -18,6 +18,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
 )
@@ -35,8 +36,6 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	// hang is how long a test waits for what must come.
-	hang = 60 * time.Second
 	// bulk is what the client sends at first and the server sends back, more what follows the KeyUpdate.
 	bulk, more = 100 << 10, 1000
 	// buffer is the size of the sockets' buffers.
@@ -48,16 +47,10 @@ type contexts struct{ server, client *cssl.Context }
 
 func newContexts(t testing.TB, v cssl.TLSVersion) contexts {
 	t.Helper()
-	s, err := cssl.NewServerContext(cssl.Config{MaxVersion: v, Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := tlstest.Value(cssl.NewServerContext(cssl.Config{MaxVersion: v, Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
 	t.Cleanup(s.Close)
-	c, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem")}))(t)
 	t.Cleanup(c.Close)
 	return contexts{s, c}
 }
@@ -85,11 +78,7 @@ type baseline struct {
 
 func take(t testing.TB) baseline {
 	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return baseline{len(entries), runtime.NumGoroutine(), live.Conns()}
+	return baseline{len(tlstest.Value(os.ReadDir("/proc/self/fd"))(t)), runtime.NumGoroutine(), live.Conns()}
 }
 
 // start makes a world. If f hits while it is made, the error is what Serve or NewLoop said,
@@ -100,7 +89,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	w := &world{x: x, served: make(chan error, 1), ran: make(chan error, 1), base: take(t)}
 	quiet := slog.New(slog.DiscardHandler)
 	w.server = &reactor.Server{Handler: &far{w: w}, Context: x.server, Loops: 1, Logger: quiet,
-		Limits: reactor.Limits{HandshakeTimeout: hang / 4, CloseTimeout: hang / 4}}
+		Limits: reactor.Limits{HandshakeTimeout: tlstest.Hang / 4, CloseTimeout: tlstest.Hang / 4}}
 	if change != nil {
 		change(w.server)
 	}
@@ -108,13 +97,8 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	if err != nil {
 		t.Fatal(err)
 	}
-	rc, err := ls.(*net.TCPListener).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := rc.Control(func(fd uintptr) { shrink(int(fd)) }); err != nil {
-		t.Fatal(err)
-	}
+	rc := tlstest.Value(ls.(*net.TCPListener).SyscallConn())(t)
+	tlstest.Must(t, rc.Control(func(fd uintptr) { shrink(int(fd)) }))
 	w.addr = ls.Addr().(*net.TCPAddr)
 	go func() { w.served <- w.server.Serve(ls) }()
 	for w.listener == 0 {
@@ -130,7 +114,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	for ls.(*net.TCPListener).SetDeadline(time.Time{}) == nil { // until Serve has let go of it, or baselines would count it
 		time.Sleep(50 * time.Microsecond)
 	}
-	w.loop, err = reactor.NewLoop(reactor.LoopConfig{Logger: quiet, Limits: reactor.Limits{HandshakeTimeout: hang / 4, CloseTimeout: hang / 4}})
+	w.loop, err = reactor.NewLoop(reactor.LoopConfig{Logger: quiet, Limits: reactor.Limits{HandshakeTimeout: tlstest.Hang / 4, CloseTimeout: tlstest.Hang / 4}})
 	if err != nil {
 		w.server.Close()
 		<-w.served
@@ -147,7 +131,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 		<-w.ran
 		w.server.Close()
 		return nil, cmp.Or(<-w.served, err)
-	case <-time.After(hang):
+	case <-time.After(tlstest.Hang):
 		t.Fatal("waited in vain for the bystander's handshake")
 	}
 	return w, nil
@@ -155,11 +139,7 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 
 func mustStart(t testing.TB, x contexts, change func(*reactor.Server)) *world {
 	t.Helper()
-	w, err := start(t, x, change)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
+	return tlstest.Value(start(t, x, change))(t)
 }
 
 // stop ends the world, and wants everything back that it took. Serve and Run return what they are asked to.
@@ -167,16 +147,13 @@ func (w *world) stop(t testing.TB, served, ran error) {
 	t.Helper()
 	w.server.Close()
 	w.loop.Stop()
-	if err := receive(t, w.served, "Serve to return"); !is(err, served) {
+	if err := tlstest.Receive(t, w.served, "Serve to return"); !is(err, served) {
 		t.Errorf("Serve returned %v, want %v", err, served)
 	}
-	if err := receive(t, w.ran, "Run to return"); !is(err, ran) {
+	if err := tlstest.Receive(t, w.ran, "Run to return"); !is(err, ran) {
 		t.Errorf("Run returned %v, want %v", err, ran)
 	}
-	w.lives.Range(func(_, v any) bool {
-		v.(*life).once(t)
-		return true
-	})
+	w.lives.Range(func(_, v any) bool { v.(*life).once(t); return true })
 	w.settle(t, w.base)
 }
 
@@ -218,20 +195,12 @@ func (w *world) begin(t testing.TB, talk bool) *life {
 // prepare makes the socket of a client, and connects it.
 func (w *world) prepare(t testing.TB, talk bool) (*life, int) {
 	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fd := tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	shrink(fd)
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	// The address must be known before the server can see the connection.
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	sa := tlstest.Value(unix.Getsockname(fd))(t)
 	l := &life{talk: talk, caught: make(chan struct{}, 1)}
 	for _, p := range []*side{&l.near, &l.far} {
 		p.opened, p.ended = make(chan struct{}), make(chan struct{})
@@ -267,21 +236,10 @@ func is(err, want error) bool {
 	return errors.Is(err, want)
 }
 
-func receive[T any](t testing.TB, ch <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(hang):
-		t.Fatalf("waited in vain for %s", what)
-		panic("not reached")
-	}
-}
-
 // waitFor waits until nothing is amiss any more.
 func waitFor(t testing.TB, amiss func() string) {
 	t.Helper()
-	for end := time.Now().Add(hang); ; time.Sleep(50 * time.Microsecond) {
+	for end := time.Now().Add(tlstest.Hang); ; time.Sleep(50 * time.Microsecond) {
 		s := amiss()
 		if s == "" {
 			return
@@ -306,7 +264,7 @@ type side struct {
 	opened, ended chan struct{}
 	closes        atomic.Int32
 	err           error
-	in, out       stream
+	in, out       tlstest.Stream
 	asked         bool // for its KeyUpdate
 }
 
@@ -320,9 +278,7 @@ func (p *side) close(err error) {
 // once fails unless each end that began has heard of its end once.
 func (l *life) once(t testing.TB) {
 	t.Helper()
-	if n := l.near.closes.Load(); n != 1 {
-		t.Errorf("the client heard OnClose %d times", n)
-	}
+	tlstest.Equal(t, "the client's OnClose", l.near.closes.Load(), 1)
 	if n := l.far.closes.Load(); n != 1 && !(n == 0 && l.far.conn.Load() == nil) {
 		t.Errorf("the server heard OnClose %d times", n)
 	}

@@ -6,43 +6,29 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"golang.org/x/sys/unix"
 )
 
 func newPoller(t *testing.T) *Poller {
 	t.Helper()
-	p, err := New(8)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := tlstest.Value(New(8))(t)
 	t.Cleanup(p.Close)
 	return p
 }
 
 func socketPair(t *testing.T) (a, b int) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	t.Cleanup(func() { unix.Close(fds[0]) })
 	return fds[0], fds[1]
-}
-
-// must fails the test on an error.
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // poll takes what has happened, without waiting.
 func poll(t *testing.T, p *Poller) []Polled {
 	t.Helper()
-	n, err := p.Wait(0)
-	must(t, err)
+	n := tlstest.Value(p.Wait(0))(t)
 	var out []Polled
 	for i := range n {
 		out = append(out, p.At(i))
@@ -66,19 +52,18 @@ func TestPollerInterest(t *testing.T) {
 				t.Fatalf("key %x, %s: got %v, want %v", uint64(key), what, got, e)
 			}
 		}
-		must(t, p.Add(a, key, session.Readable))
+		tlstest.Must(t, p.Add(a, key, session.Readable))
 		want("nothing to read", 0)
-		_, err := unix.Write(b, []byte("x"))
-		must(t, err)
+		tlstest.Value(unix.Write(b, []byte("x")))(t)
 		want("readable", session.Readable)
 		want("still readable, since nobody read", session.Readable)
-		must(t, p.Modify(a, key, session.Readable|session.Writable))
+		tlstest.Must(t, p.Modify(a, key, session.Readable|session.Writable))
 		want("both", session.Readable|session.Writable)
-		must(t, p.Modify(a, key, session.Writable))
+		tlstest.Must(t, p.Modify(a, key, session.Writable))
 		want("writable alone", session.Writable)
-		must(t, p.Modify(a, key, 0))
+		tlstest.Must(t, p.Modify(a, key, 0))
 		want("nothing asked for", 0)
-		must(t, p.Remove(a))
+		tlstest.Must(t, p.Remove(a))
 		if p.Modify(a, key, session.Readable) == nil {
 			t.Fatal("Modify after Remove gave no error")
 		}
@@ -90,7 +75,7 @@ func TestPollerInterest(t *testing.T) {
 func TestPollerHangUp(t *testing.T) {
 	p := newPoller(t)
 	a, b := socketPair(t)
-	must(t, p.Add(a, 7, 0))
+	tlstest.Must(t, p.Add(a, 7, 0))
 	if got := poll(t, p); len(got) != 0 {
 		t.Fatalf("before the hang-up: %v", got)
 	}
@@ -99,7 +84,7 @@ func TestPollerHangUp(t *testing.T) {
 	if got := poll(t, p); len(got) != 1 || got[0] != want {
 		t.Fatalf("got %v, want %v", got, want)
 	}
-	must(t, p.Remove(a))
+	tlstest.Must(t, p.Remove(a))
 	if got := poll(t, p); len(got) != 0 {
 		t.Fatalf("after Remove: %v", got)
 	}

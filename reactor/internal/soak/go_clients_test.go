@@ -12,6 +12,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // sessions are those that clients of crypto/tls may resume.
@@ -39,7 +41,7 @@ func (s *soak) talk() {
 // dial is a TCP connection with a deadline, and a small buffer now and then. Segments must be smaller than the window,
 // or the kernel sends one a second.
 func dial(addr netip.AddrPort) (*net.TCPConn, error) {
-	d := net.Dialer{Timeout: hang}
+	d := net.Dialer{Timeout: tlstest.Hang}
 	if mrand.IntN(8) == 0 {
 		d.Control = func(_, _ string, rc syscall.RawConn) error {
 			return rc.Control(func(fd uintptr) {
@@ -52,7 +54,7 @@ func dial(addr netip.AddrPort) (*net.TCPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.SetDeadline(time.Now().Add(hang))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c.(*net.TCPConn), nil
 }
 
@@ -181,34 +183,34 @@ func leave(c *tls.Conn, raw *net.TCPConn) error {
 func size() int { return 1 + mrand.IntN(1<<mrand.IntN(17)) }
 
 func (s *soak) echoed(c *tls.Conn) error {
-	var out, in stream
+	var out, in tlstest.Stream
 	buf := make([]byte, 64<<10)
 	for range 1 + mrand.IntN(8) {
-		p := out.next(size())
+		p := out.Next(size())
 		if _, err := c.Write(p); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
 		if mrand.IntN(40) == 0 {
 			return errLeft // with its echo unread
 		}
-		for in.n < out.n {
-			n, err := c.Read(buf[:min(len(buf), out.n-in.n)])
-			if in.check(buf[:n]); in.bad != nil {
-				return in.bad
+		for in.N < out.N {
+			n, err := c.Read(buf[:min(len(buf), out.N-in.N)])
+			if in.Check(buf[:n]); in.Bad != nil {
+				return in.Bad
 			}
 			if err != nil {
 				return fmt.Errorf("read: %w", err)
 			}
 		}
 	}
-	s.bytes.Add(int64(in.n))
+	s.bytes.Add(int64(in.N))
 	return nil
 }
 
 func (s *soak) discarded(c *tls.Conn) error {
-	var out stream
+	var out tlstest.Stream
 	for range mrand.IntN(20) {
-		if _, err := c.Write(out.next(size())); err != nil {
+		if _, err := c.Write(out.Next(size())); err != nil {
 			return fmt.Errorf("write: %w", err)
 		}
 	}
@@ -299,44 +301,18 @@ func (s *soak) resident(stop <-chan struct{}) {
 }
 
 func (s *soak) ping(c *tls.Conn) error {
-	var out, in stream
+	var out, in tlstest.Stream
 	buf := make([]byte, 100)
-	if err := c.SetDeadline(time.Now().Add(hang)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(tlstest.Hang)); err != nil {
 		return err
 	}
-	if _, err := c.Write(out.next(len(buf))); err != nil {
+	if _, err := c.Write(out.Next(len(buf))); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	if _, err := io.ReadFull(c, buf); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	in.check(buf)
+	in.Check(buf)
 	s.bytes.Add(int64(len(buf)))
-	return in.bad
-}
-
-// stream is an endless stream in which no stretch looks like another.
-type stream struct {
-	n   int
-	bad error
-}
-
-func byteAt(i int) byte { return byte(uint32(i) * 2654435761 >> 23) }
-
-func (s *stream) next(n int) []byte {
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byteAt(s.n + i)
-	}
-	s.n += n
-	return p
-}
-
-func (s *stream) check(p []byte) {
-	for i, b := range p {
-		if b != byteAt(s.n+i) && s.bad == nil {
-			s.bad = fmt.Errorf("%w: byte %d is %#x, want %#x", errWrong, s.n+i, b, byteAt(s.n+i))
-		}
-	}
-	s.n += len(p)
+	return in.Bad
 }

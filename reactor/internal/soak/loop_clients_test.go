@@ -15,29 +15,23 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
 // clients are those that a reactor.Loop drives.
 type clients struct {
 	loop    *reactor.Loop
-	ran     chan error
+	ran     <-chan error
 	context *cssl.Context
 	session atomic.Pointer[cssl.Session] // one to resume
 }
 
 func newClients(t *testing.T) *clients {
-	x, err := cssl.NewClientContext(cssl.Config{Verify: cssl.VerifyNone, ALPN: []string{loops}, Renegotiation: true, ReleaseBuffers: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := reactor.NewLoop(reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: hang, CloseTimeout: hang}, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &clients{loop: l, context: x, ran: make(chan error, 1)}
-	go func() { k.ran <- l.Run() }()
-	return k
+	x := tlstest.Value(cssl.NewClientContext(cssl.Config{Verify: cssl.VerifyNone, ALPN: []string{loops}, Renegotiation: true, ReleaseBuffers: true}))(t)
+	limits := reactor.Limits{HandshakeTimeout: tlstest.Hang, CloseTimeout: tlstest.Hang}
+	l := tlstest.Value(reactor.NewLoop(reactor.LoopConfig{Limits: limits, Logger: slog.New(slog.DiscardHandler)}))(t)
+	return &clients{loop: l, context: x, ran: tlstest.Later(l.Run)}
 }
 
 func (k *clients) stop(t *testing.T) {
@@ -52,7 +46,7 @@ func (k *clients) stop(t *testing.T) {
 type caller struct {
 	reactor.BaseHandler
 	s       *soak
-	out, in stream
+	out, in tlstest.Stream
 	total   int
 	// leaves is after how many bytes it resets the connection; 0: never.
 	leaves int
@@ -71,8 +65,8 @@ func newCaller(s *soak) *caller {
 }
 
 func (h *caller) more(c *reactor.Conn) {
-	if n := min(h.total-h.out.n, 1+mrand.IntN(1<<mrand.IntN(18))); n > 0 {
-		c.Write(h.out.next(n))
+	if n := min(h.total-h.out.N, 1+mrand.IntN(1<<mrand.IntN(18))); n > 0 {
+		c.Write(h.out.Next(n))
 		return
 	}
 	if mrand.IntN(2) == 0 {
@@ -85,14 +79,11 @@ func (h *caller) more(c *reactor.Conn) {
 // side is what messages call these clients.
 const side = "a loop's client"
 
-func (h *caller) OnOpen(c *reactor.Conn) {
-	h.s.lives.opens(c, side)
-	h.more(c)
-}
+func (h *caller) OnOpen(c *reactor.Conn) { h.s.lives.opens(c, side); h.more(c) }
 
 func (h *caller) OnData(c *reactor.Conn, p []byte) {
 	h.s.lives.hears(c, side, "OnData")
-	h.in.check(p)
+	h.in.Check(p)
 	switch mrand.IntN(60) {
 	case 0:
 		c.KeyUpdate(true)
@@ -102,7 +93,7 @@ func (h *caller) OnData(c *reactor.Conn, p []byte) {
 		c.Pause()
 		time.AfterFunc(time.Millisecond, c.Resume)
 	case 3:
-		if c.State().Version == cssl.TLS12 && h.out.n%7 == 0 {
+		if c.State().Version == cssl.TLS12 && h.out.N%7 == 0 {
 			c.Renegotiate()
 		}
 	case 4:
@@ -111,10 +102,10 @@ func (h *caller) OnData(c *reactor.Conn, p []byte) {
 		}
 	}
 	switch {
-	case h.leaves > 0 && h.in.n >= h.leaves, h.in.bad != nil:
-		h.left = cmp.Or(h.in.bad, errLeft)
+	case h.leaves > 0 && h.in.N >= h.leaves, h.in.Bad != nil:
+		h.left = cmp.Or(h.in.Bad, errLeft)
 		c.Abort(h.left)
-	case h.in.n == h.out.n:
+	case h.in.N == h.out.N:
 		h.more(c)
 	}
 }
@@ -132,21 +123,21 @@ func (h *caller) OnClose(c *reactor.Conn, err error) {
 func (h *caller) wait() error {
 	select {
 	case err := <-h.ended:
-		h.s.bytes.Add(int64(h.in.n))
+		h.s.bytes.Add(int64(h.in.N))
 		return h.judge(err)
-	case <-time.After(hang):
+	case <-time.After(tlstest.Hang):
 		return fmt.Errorf("%d bytes there and back: no end: %w", h.total, os.ErrDeadlineExceeded)
 	}
 }
 
 func (h *caller) judge(err error) error {
 	switch {
-	case h.in.bad != nil:
-		return h.in.bad
+	case h.in.Bad != nil:
+		return h.in.Bad
 	case h.left != nil && errors.Is(err, h.left):
 		return nil
-	case err == nil && h.in.n < h.total:
-		return fmt.Errorf("%w after %d of %d bytes", errEarly, h.in.n, h.total)
+	case err == nil && h.in.N < h.total:
+		return fmt.Errorf("%w after %d of %d bytes", errEarly, h.in.N, h.total)
 	}
 	return err
 }
@@ -164,7 +155,7 @@ func (k *clients) converse(s *soak, v *server, addr netip.AddrPort) error {
 		}
 		return h.wait()
 	}
-	d := reactor.Dialer{Context: k.context, Config: cfg, Net: &net.Dialer{Timeout: hang}}
+	d := reactor.Dialer{Context: k.context, Config: cfg, Net: &net.Dialer{Timeout: tlstest.Hang}}
 	if _, err := d.Dial(context.Background(), k.loop, "tcp", addr.String(), h, nil); err != nil {
 		return err
 	}

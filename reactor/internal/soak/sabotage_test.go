@@ -134,7 +134,6 @@ type marked struct {
 	report faults.Report
 }
 
-// OnClose implements reactor.Handler.
 func (h *marked) OnClose(c *reactor.Conn, err error) {
 	h.closed, h.report = true, faults.Disarm()
 	h.caller.OnClose(c, err)

@@ -24,6 +24,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -41,7 +42,7 @@ type server struct {
 	now    *reactor.Server
 	x      *cssl.Context // its present one
 	addr   netip.AddrPort
-	served chan error
+	served <-chan error
 }
 
 // where is the address to connect to, with the generation that listens there.
@@ -59,9 +60,7 @@ func (s *soak) begin() {
 	s.servers = append(s.servers, &server{name: "echo of TLS 1.2", service: services.Echo{}, renegotiates: true, lives: s.lives})
 	cert, _ := selfSigned(s.t.Fatal)
 	for _, v := range s.servers {
-		if err := v.start(cert); err != nil {
-			s.t.Fatal(err)
-		}
+		tlstest.Must(s.t, v.start(cert))
 	}
 	s.clients = newClients(s.t)
 	// A loop that rests keeps its P for a while: one for each, and two for the clients.
@@ -102,13 +101,12 @@ func (v *server) start(cert cssl.Certificate) error {
 	}
 	now := services.NewServer(lively{v.service, v.name, v.lives}, x)
 	now.Addr, now.Loops, now.Logger = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler)
-	now.HandshakeTimeout, now.CloseTimeout = hang, hang
+	now.HandshakeTimeout, now.CloseTimeout = tlstest.Hang, tlstest.Hang
 	ls, err := now.Listen()
 	if err != nil {
 		return err
 	}
-	served := make(chan error, 1)
-	go func() { served <- now.Serve(ls...) }()
+	served := tlstest.Later(func() error { return now.Serve(ls...) })
 	v.now, v.x, v.addr, v.served = now, x, ls[0].Addr().(*net.TCPAddr).AddrPort(), served
 	return nil
 }
@@ -120,7 +118,7 @@ func (v *server) restart(cert cssl.Certificate) error {
 	old, served := v.now, v.served
 	defer v.x.Close()
 	v.generation.Add(1)
-	ctx, cancel := context.WithTimeout(context.Background(), hang)
+	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	defer cancel()
 	if err := old.Shutdown(ctx); err != nil {
 		return fmt.Errorf("%s: Shutdown: %w", v.name, err)
@@ -208,31 +206,17 @@ type lively struct {
 	lives *lives
 }
 
-// OnOpen implements reactor.Handler.
-func (h lively) OnOpen(c *reactor.Conn) {
-	h.lives.opens(c, h.name)
-	h.Handler.OnOpen(c)
-}
+func (h lively) OnOpen(c *reactor.Conn) { h.lives.opens(c, h.name); h.Handler.OnOpen(c) }
 
-// OnDrain implements reactor.Handler.
-func (h lively) OnDrain(c *reactor.Conn) {
-	h.lives.hears(c, h.name, "OnDrain")
-	h.Handler.OnDrain(c)
-}
+func (h lively) OnDrain(c *reactor.Conn) { h.lives.hears(c, h.name, "OnDrain"); h.Handler.OnDrain(c) }
 
-// OnEOF implements reactor.Handler.
-func (h lively) OnEOF(c *reactor.Conn) {
-	h.lives.hears(c, h.name, "OnEOF")
-	h.Handler.OnEOF(c)
-}
+func (h lively) OnEOF(c *reactor.Conn) { h.lives.hears(c, h.name, "OnEOF"); h.Handler.OnEOF(c) }
 
-// OnClose implements reactor.Handler.
 func (h lively) OnClose(c *reactor.Conn, err error) {
 	h.lives.closes(c, h.name, err)
 	h.Handler.OnClose(c, err)
 }
 
-// OnData implements reactor.Handler.
 func (h lively) OnData(c *reactor.Conn, p []byte) {
 	h.lives.hears(c, h.name, "OnData")
 	h.Handler.OnData(c, p)

@@ -3,7 +3,6 @@ package soak
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/figures"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor/internal/faults"
 )
 
@@ -22,8 +22,6 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	// hang bounds whatever must come.
-	hang = 60 * time.Second
 	// workers is how many conversations there are at a time, besides the resident and the victim.
 	workers = 24
 )
@@ -39,10 +37,7 @@ func planned(t *testing.T) (p plan, long bool) {
 	if text == "" {
 		return plan{total: 4 * time.Second, load: 500 * time.Millisecond, reload: 100 * time.Millisecond}, false
 	}
-	total, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("SOAK: %v", err)
-	}
+	total := tlstest.Value(time.ParseDuration(text))(t)
 	return plan{total: total, load: min(15*time.Second, total/12), reload: time.Second}, true
 }
 
@@ -115,18 +110,12 @@ func (s *soak) load(p plan) {
 	wg.Go(func() { s.resident(stop) })
 	wg.Go(func() { s.operate(stop, p.reload) })
 	wg.Go(func() { s.sabotage(stop) })
-	time.Sleep(p.load * scale)
+	time.Sleep(p.load * (1 + tlstest.Scale/4)) // the sanitizers make everything slower
 	close(stop)
-	done := make(chan struct{})
-	go func() {
-		wg.Wait()
-		close(done)
-	}()
 	select {
-	case <-done:
-	case <-time.After(2 * hang):
-		buf := make([]byte, 1<<20)
-		s.t.Fatalf("a conversation does not end:\n%s", buf[:runtime.Stack(buf, true)])
+	case <-tlstest.Later(func() any { wg.Wait(); return nil }):
+	case <-time.After(2 * tlstest.Hang):
+		s.t.Fatalf("a conversation does not end:\n%s", tlstest.Stacks())
 	}
 	s.account()
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestValgrind runs tests of cssl and of reactor under valgrind's memcheck, which must find no invalid access and no
@@ -26,10 +27,7 @@ func TestValgrind(t *testing.T) {
 	if _, err := exec.LookPath("valgrind"); err != nil {
 		t.Fatal("valgrind is not installed: apt-get install valgrind libc6-dbg")
 	}
-	supp, err := filepath.Abs("testdata/valgrind.supp")
-	if err != nil {
-		t.Fatal(err)
-	}
+	supp := tlstest.Value(filepath.Abs("testdata/valgrind.supp"))(t)
 	began, passed := time.Now(), 0
 	for _, p := range []struct {
 		dir  string

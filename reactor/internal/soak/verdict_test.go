@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -64,7 +65,7 @@ func (v *verdict) unexcused() []failure {
 
 // What nothing excuses, and an end that only a Shutdown explains.
 var (
-	errWrong = errors.New("wrong data")
+	errWrong = tlstest.ErrWrong
 	errEarly = errors.New("ended without an error")
 )
 

@@ -1,16 +1,15 @@
 package soak
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor/internal/faults"
 )
 
@@ -44,11 +43,7 @@ func (s *soak) now() (e exact) {
 	e.ssl, e.contexts = live.Conns(), live.Contexts()
 	e.goroutines = runtime.NumGoroutine()
 	e.csslBlocks, e.csslBytes = faults.Use(faults.CSSLAlloc)
-	files, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	e.files = len(files) - 1 // that of the listing
+	e.files = len(tlstest.Value(os.ReadDir("/proc/self/fd"))(s.t)) - 1 // that of the listing
 	return e
 }
 
@@ -69,7 +64,7 @@ func (e exact) same(base exact) bool {
 // quiet point: then it waits for what is known in advance.
 func (s *soak) quiet(base *sample) sample {
 	var p sample
-	for end := time.Now().Add(hang); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(tlstest.Hang); ; time.Sleep(10 * time.Millisecond) {
 		// The second one frees what finalizers and pools held.
 		runtime.GC()
 		runtime.GC()
@@ -91,8 +86,7 @@ func (s *soak) quiet(base *sample) sample {
 			if base != nil {
 				want = fmt.Sprintf("%+v", base.exact)
 			}
-			stacks := make([]byte, 1<<20)
-			s.t.Errorf("all is closed, but there is %+v, want %s\n%s", p.exact, want, stacks[:runtime.Stack(stacks, true)])
+			s.t.Errorf("all is closed, but there is %+v, want %s\n%s", p.exact, want, tlstest.Stacks())
 			break
 		}
 	}
@@ -103,29 +97,8 @@ func (s *soak) quiet(base *sample) sample {
 	runtime.ReadMemStats(&m)
 	p.heap = int(m.HeapAlloc)
 	_, p.openssl = faults.Use(faults.OpenSSLAlloc)
-	p.rss, p.threads = s.rss(), s.threads()
+	p.rss, p.threads = int(tlstest.RSS(s.t)), len(tlstest.Value(os.ReadDir("/proc/self/task"))(s.t))
 	return p
-}
-
-// rss is the second number of statm, which are pages.
-func (s *soak) rss() int {
-	b, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	n, err := strconv.Atoi(string(bytes.Fields(b)[1]))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return n * os.Getpagesize()
-}
-
-func (s *soak) threads() int {
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return len(tasks)
 }
 
 // Bounds of growth. OpenSSL keeps random generators and an error queue for each thread; Go keeps threads.
@@ -156,7 +129,7 @@ func (s *soak) judge(all []sample) {
 		{"threads", func(p sample) int { return p.threads }, moreThreads, false},
 		{"bytes of OpenSSL", func(p sample) int { return p.openssl }, moreOpenSSL + eachThreadHas*max(0, threads), false},
 		{"bytes of Go's heap", func(p sample) int { return p.heap }, moreHeap, false},
-		{"bytes of RSS", func(p sample) int { return p.rss }, moreRSS, sanitized},
+		{"bytes of RSS", func(p sample) int { return p.rss }, moreRSS, tlstest.Sanitized},
 	} {
 		if n := growth(g.of); n > g.most && !g.excepted {
 			s.t.Errorf("%d more %s in the last third than in the first, want at most %d", n, g.what, g.most)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/rounds"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/server"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestTurn: each server goes first as often as the others.
@@ -22,9 +23,7 @@ func TestTurn(t *testing.T) {
 	if s := strings.Join(got, ""); s != "abcbcacababc" {
 		t.Error(s)
 	}
-	if len(turn(nil, 3)) != 0 {
-		t.Error("there is nobody")
-	}
+	tlstest.Equal(t, "the turn of nobody", len(turn(nil, 3)), 0)
 }
 
 // TestRatios: a ratio is that of the same round and the workload's own figure, and
@@ -74,9 +73,7 @@ func TestWorkloads(t *testing.T) {
 // TestCheck: options that make no sense are named.
 func TestCheck(t *testing.T) {
 	good := Options{Rounds: 1, Duration: time.Second}
-	if err := good.Check(); err != nil {
-		t.Error(err)
-	}
+	tlstest.Must(t, good.Check())
 	for says, change := range map[string]func(*Options){
 		"at least 1 round": func(o *Options) { o.Rounds = 0 },
 		"at least 10ms":    func(o *Options) { o.Duration = time.Millisecond },

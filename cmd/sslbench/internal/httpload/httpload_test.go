@@ -14,6 +14,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/goserver"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // counting counts connections that are not closed yet.
@@ -36,10 +37,7 @@ func (l *counting) Accept() (net.Conn, error) {
 	return c, err
 }
 
-func (c *counted) Close() error {
-	c.l.open.Add(-1)
-	return c.Conn.Close()
-}
+func (c *counted) Close() error { c.l.open.Add(-1); return c.Conn.Close() }
 
 // start runs a server over crypto/tls.
 func start(t *testing.T, h http.Handler) (*httptest.Server, *counting) {
@@ -48,10 +46,7 @@ func start(t *testing.T, h http.Handler) (*httptest.Server, *counting) {
 	l := &counting{Listener: s.Listener}
 	s.Listener = l
 	s.EnableHTTP2 = true
-	cert, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	s.StartTLS()
 	t.Cleanup(s.Close)
@@ -70,13 +65,8 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, l := start(t, goserver.Handler())
-			load, err := New(cfg, s.Listener.Addr().String(), testcerts.Path("root.pem"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := load.Open(t.Context(), cfg.Conns); err != nil {
-				t.Fatal(err)
-			}
+			load := tlstest.Value(New(cfg, s.Listener.Addr().String(), testcerts.Path("root.pem")))(t)
+			tlstest.Must(t, load.Open(t.Context(), cfg.Conns))
 			for range 2 {
 				r, err := load.Run(t.Context(), 20*time.Millisecond)
 				if err != nil || r.Units == 0 || r.Latency.TotalCount() != int64(r.Units) || r.Version != "TLS 1.3" || r.Group != "X25519" {
@@ -90,9 +80,7 @@ func TestRun(t *testing.T) {
 				t.Error(err)
 			}
 			load.Close()
-			if n := l.open.Load(); n != 0 {
-				t.Errorf("%d connections are open after Close", n)
-			}
+			tlstest.Equal(t, "connections that are open after Close", l.open.Load(), 0)
 		})
 	}
 }
@@ -118,10 +106,7 @@ func TestFailures(t *testing.T) {
 			s.TLS.SessionTicketsDisabled = true
 		}
 		test.cfg.Conns = 1
-		load, err := New(test.cfg, s.Listener.Addr().String(), testcerts.Path("root.pem"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		load := tlstest.Value(New(test.cfg, s.Listener.Addr().String(), testcerts.Path("root.pem")))(t)
 		if _, err := load.Run(t.Context(), time.Minute); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%v, want %q", err, test.says)
 		}
@@ -130,10 +115,7 @@ func TestFailures(t *testing.T) {
 	if _, err := New(Config{Conns: 1}, "127.0.0.1:1", filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a file that is not there is no error")
 	}
-	load, err := New(Config{Conns: 1}, "127.0.0.1:1", testcerts.Path("root.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	load := tlstest.Value(New(Config{Conns: 1}, "127.0.0.1:1", testcerts.Path("root.pem")))(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := load.Open(ctx, 1); err == nil {

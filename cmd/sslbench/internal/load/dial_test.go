@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestCheck: each setting that makes no sense is refused with words that name it.
 func TestCheck(t *testing.T) {
 	good := Config{Target: "127.0.0.1:443", Kind: Request}
-	if err := good.Check(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, good.Check())
 	for want, change := range map[string]func(*Config){
 		"host:port":          func(c *Config) { c.Target = "localhost" },
 		"want host:port":     func(c *Config) { c.Target = ":443" },
@@ -86,14 +86,8 @@ func TestSourceAddresses(t *testing.T) {
 	ln := listen(t)
 	defer ln.Close()
 	for index, want := range map[int]string{0: "127.0.0.1", connsPerSource: "127.0.0.2", 300 * connsPerSource: "127.0.1.45"} {
-		fd, err := connect(netip.MustParseAddrPort(ln.Addr().String()), index)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		fd := tlstest.Value(connect(netip.MustParseAddrPort(ln.Addr().String()), index))(t)
+		c := tlstest.Value(ln.Accept())(t)
 		if host, _, _ := net.SplitHostPort(c.RemoteAddr().String()); host != want {
 			t.Errorf("connection %d comes from %s, want %s", index, host, want)
 		}
@@ -109,9 +103,7 @@ func TestLocalFailure(t *testing.T) {
 			t.Errorf("%v is %q", errno, f.what)
 		}
 	}
-	if f := ofHandshake(io.ErrShortBuffer); f.what != Local {
-		t.Errorf("an error of no connection is %q", f.what)
-	}
+	tlstest.Equal(t, "an error of no connection", ofHandshake(io.ErrShortBuffer).what, Local)
 }
 
 // TestManyIdle: some thousands of connections are opened, held and closed, and what the client

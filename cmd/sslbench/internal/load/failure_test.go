@@ -15,6 +15,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -27,11 +28,7 @@ func refusing(t testing.TB) string {
 
 // answers reads what the client says first, answers text, and ends.
 func answers(text string) func(net.Conn) {
-	return func(c net.Conn) {
-		buf := make([]byte, 4096)
-		c.Read(buf)
-		io.WriteString(c, text)
-	}
+	return func(c net.Conn) { buf := make([]byte, 4096); c.Read(buf); io.WriteString(c, text) }
 }
 
 func silent(c net.Conn) { io.Copy(io.Discard, c) }
@@ -47,10 +44,7 @@ func reset(c net.Conn) {
 
 // echoThen echoes n bytes and then does f.
 func echoThen(n int64, f func(c *tls.Conn)) func(c *tls.Conn) {
-	return func(c *tls.Conn) {
-		io.CopyN(c, c, n)
-		f(c)
-	}
+	return func(c *tls.Conn) { io.CopyN(c, c, n); f(c) }
 }
 
 // finish opens and runs a Load, and answers what failed, in either.
@@ -62,9 +56,7 @@ func finish(t *testing.T, cfg Config, d time.Duration) (Result, error) {
 	if opened != nil {
 		err = opened
 	}
-	if s := l.state(); s.busy != 0 {
-		t.Errorf("%d connections are at work after Run", s.busy)
-	}
+	tlstest.Equal(t, "connections at work after Run", l.state().busy, 0)
 	return r, err
 }
 
@@ -75,7 +67,7 @@ func untilFailure(t *testing.T, cfg Config) Result {
 	if l.Open(t.Context(), cfg.Conns) != nil {
 		return l.Collect()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
 	go func() {
 		for l.Progress().Failures == 0 && ctx.Err() == nil {
@@ -199,10 +191,7 @@ func (m *muted) Write(p []byte) (int, error) {
 
 // TestRefusedByReset: a client that is refused by a mere reset, in TLS 1.3 after its own handshake is done, has made no handshake.
 func TestRefusedByReset(t *testing.T) {
-	cert, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	for _, version := range versions {
 		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: uint16(version)}
 		target := serveRaw(t, func(c net.Conn) {
@@ -306,7 +295,7 @@ func TestMidway(t *testing.T) {
 					}
 					r, says := untilFailure(t, cfg), test.says
 					// A busy machine may need more time to come as far as that.
-					for test.want == TimedOut && !strings.Contains(r.Examples[TimedOut], says) && cfg.Timeout < hang/4 {
+					for test.want == TimedOut && !strings.Contains(r.Examples[TimedOut], says) && cfg.Timeout < tlstest.Hang/4 {
 						cfg.Timeout *= 2
 						r, says = untilFailure(t, cfg), strings.ReplaceAll(test.says, "2s", cfg.Timeout.String())
 					}
@@ -362,8 +351,7 @@ func TestGivesUp(t *testing.T) {
 	defer x.Close()
 	ln := listen(t)
 	srv := &reactor.Server{Handler: echo, Context: x, Loops: 1}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	served := tlstest.Later(func() error { return srv.Serve(ln) })
 	l := mustNew(t, config(ln.Addr().String(), Request))
 	mustOpen(t, l, 8)
 	go func() {
@@ -385,9 +373,7 @@ func TestGivesUp(t *testing.T) {
 	if n := r.Failures[Refused]; float64(n) > 400*max(1, took.Seconds()/3) {
 		t.Errorf("%d attempts in %v: there is no back-off", n, took)
 	}
-	if r.Open != 0 {
-		t.Errorf("%d are said to be open", r.Open)
-	}
+	tlstest.Equal(t, "connections that are said to be open", r.Open, 0)
 }
 
 // TestReplaced: a connection that fails is replaced, and the work goes on.
@@ -395,7 +381,7 @@ func TestReplaced(t *testing.T) {
 	target := serveGo(t, "ecdsa", nil, echoThen(50_000, func(*tls.Conn) {}))
 	l := mustNew(t, config(target, Request))
 	mustOpen(t, l, 4)
-	ctx, cancel := context.WithTimeout(t.Context(), hang)
+	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
 	go func() {
 		for l.Progress().Failures < 20 && ctx.Err() == nil {

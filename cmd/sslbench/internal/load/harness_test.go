@@ -16,13 +16,11 @@ import (
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
-
-// hang is how long a test waits for what must come. A test that needs it has failed.
-const hang = 60 * time.Second
 
 var versions = []cssl.TLSVersion{cssl.TLS12, cssl.TLS13}
 
@@ -54,29 +52,17 @@ func serve(t testing.TB, h reactor.Handler, change func(*cssl.Config)) string {
 	if change != nil {
 		change(&cfg)
 	}
-	x, err := cssl.NewServerContext(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := tlstest.Value(cssl.NewServerContext(cfg))(t)
 	l := listen(t)
 	srv := &reactor.Server{Handler: h, Context: x, Loops: 1, Logger: slog.New(slog.DiscardHandler)}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	t.Cleanup(func() {
-		srv.Close()
-		<-served
-		x.Close()
-	})
+	served := tlstest.Later(func() error { return srv.Serve(l) })
+	t.Cleanup(func() { srv.Close(); <-served; x.Close() })
 	return l.Addr().String()
 }
 
 func listen(t testing.TB) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	return tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 }
 
 // serveRaw runs f for each TCP connection, which is closed when f returns or the test ends.
@@ -119,10 +105,7 @@ func serveRaw(t testing.TB, f func(c net.Conn)) string {
 // serveGo runs f for each connection of a server of Go's own TLS, after the handshake.
 func serveGo(t testing.TB, name string, change func(*tls.Config), f func(c *tls.Conn)) string {
 	t.Helper()
-	cert, err := tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path(name+".pem"), testcerts.Path(name+".key")))(t)
 	cfg := &tls.Config{Certificates: []tls.Certificate{cert}}
 	if change != nil {
 		change(cfg)
@@ -146,27 +129,19 @@ func pool(t testing.TB) *x509.CertPool {
 // config is a Config that trusts the test's certificates.
 func config(target string, k Kind) Config {
 	return Config{
-		Target: target, Kind: k, Conns: 4, Timeout: hang, ServerName: "localhost",
+		Target: target, Kind: k, Conns: 4, Timeout: tlstest.Hang, ServerName: "localhost",
 		TLS: cssl.Config{CAFile: testcerts.Path("root.pem")},
 	}
 }
 
 func mustNew(t testing.TB, cfg Config) *Load {
 	t.Helper()
-	l, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(New(cfg))(t)
 	t.Cleanup(l.Close)
 	return l
 }
 
-func mustOpen(t testing.TB, l *Load, n int) {
-	t.Helper()
-	if err := l.Open(t.Context(), n); err != nil {
-		t.Fatal(err)
-	}
-}
+func mustOpen(t testing.TB, l *Load, n int) { t.Helper(); tlstest.Must(t, l.Open(t.Context(), n)) }
 
 // mustRun wants a Run without failures. A machine that is too slow for the rate is none of the Load's.
 func mustRun(t testing.TB, l *Load, d time.Duration) Result {
@@ -187,20 +162,7 @@ func mustRun(t testing.TB, l *Load, d time.Duration) Result {
 
 func openFiles(t testing.TB) int {
 	t.Helper()
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
-}
-
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(hang); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
+	return len(tlstest.Value(os.ReadDir("/proc/self/fd"))(t))
 }
 
 // noLeaks checks at the end of the test, after what was cleaned up later than this was called.
@@ -211,7 +173,7 @@ func noLeaks(t testing.TB) {
 		if t.Failed() {
 			return
 		}
-		waitFor(t, "descriptors, SSL objects and goroutines to go", func() bool {
+		tlstest.Until(t, "descriptors, SSL objects and goroutines to go", func() bool {
 			return openFiles(t) <= files && live.Conns() <= ssl && live.Contexts() <= contexts && runtime.NumGoroutine() <= goroutines
 		})
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -93,14 +94,12 @@ func TestKinds(t *testing.T) {
 				for round := range 2 {
 					r := mustRun(t, l, workTime)
 					// Connections that are opened within a Run may take longer than that.
-					for d := workTime; cfg.Kind != Idle && r.Units+r.Sent+r.Received == 0 && d < hang; d *= 2 {
+					for d := workTime; cfg.Kind != Idle && r.Units+r.Sent+r.Received == 0 && d < tlstest.Hang; d *= 2 {
 						r = mustRun(t, l, 2*d)
 					}
 					checkWork(t, &cfg, round, r)
 				}
-				if s := l.state(); s.busy != 0 {
-					t.Errorf("%d connections are at work after Run", s.busy)
-				}
+				tlstest.Equal(t, "connections at work after Run", l.state().busy, 0)
 			})
 		}
 	}
@@ -148,13 +147,11 @@ func checkWork(t *testing.T, cfg *Config, round int, r Result) {
 			t.Errorf("round %d: %d units", round, r.Units)
 		}
 	}
-	if r.Open != open {
-		t.Errorf("%d connections are open at the end, want %d", r.Open, open)
-	}
+	tlstest.Equal(t, "connections at the end", r.Open, open)
 	if n := r.Latency.TotalCount(); n != int64(r.Units) {
 		t.Errorf("%d latencies for %d units", n, r.Units)
 	}
-	if r.Units > 0 && (r.Latency.Min() <= 0 || r.Latency.Max() > int64(hang)) {
+	if r.Units > 0 && (r.Latency.Min() <= 0 || r.Latency.Max() > int64(tlstest.Hang)) {
 		t.Errorf("latencies from %d to %d", r.Latency.Min(), r.Latency.Max())
 	}
 	if cfg.persistent() && round > 0 && r.Opened != 0 {

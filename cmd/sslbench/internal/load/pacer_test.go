@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -27,9 +28,7 @@ func TestStallShows(t *testing.T) {
 	l := mustNew(t, cfg)
 	mustOpen(t, l, cfg.Conns)
 	r := mustRun(t, l, time.Second)
-	if r.Units != rate {
-		t.Errorf("%d messages, want %d", r.Units, rate)
-	}
+	tlstest.Equal(t, "messages", r.Units, rate)
 	// Those due in the first 200 of the 300 ms waited for 100 ms or more: some 200.
 	late := int64(0)
 	for _, bar := range r.Latency.Distribution() {
@@ -61,10 +60,7 @@ func TestTooSlow(t *testing.T) {
 	cfg.Rate, cfg.Size = 2000, 100
 	l := mustNew(t, cfg)
 	mustOpen(t, l, 4)
-	r, err := l.Run(t.Context(), 500*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := tlstest.Value(l.Run(t.Context(), 500*time.Millisecond))(t)
 	wantOnly(t, r, TooSlow, "2000 messages a second")
 	// At most 4 connections × 50 answers come in time.
 	if n := r.Failures[TooSlow]; n < 700 || r.Units != 1000 {
@@ -78,10 +74,7 @@ func TestTooSlow(t *testing.T) {
 	cfg.Timeout, cfg.Rate = 2*time.Second, 10_000
 	l = mustNew(t, cfg)
 	mustOpen(t, l, 4)
-	r, err = l.Run(t.Context(), 500*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r = tlstest.Value(l.Run(t.Context(), 500*time.Millisecond))(t)
 	if n := r.Failures[TooSlow]; n < 4700 || r.Units >= 5000 || r.Units+n+r.Failures[TimedOut] < 5000 {
 		t.Errorf("%d answered, %v", r.Units, r.Failures)
 	}
@@ -93,7 +86,7 @@ func TestFastEnough(t *testing.T) {
 	cfg.Rate = 100
 	l := mustNew(t, cfg)
 	mustOpen(t, l, 4)
-	for end := time.Now().Add(hang); ; {
+	for end := time.Now().Add(tlstest.Hang); ; {
 		r := mustRun(t, l, 400*time.Millisecond)
 		if len(r.Failures) == 0 {
 			return
@@ -110,10 +103,7 @@ func TestRateOverFailures(t *testing.T) {
 	cfg.Rate, cfg.Size = 400, 100
 	l := mustNew(t, cfg)
 	mustOpen(t, l, 4)
-	r, err := l.Run(t.Context(), 500*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := tlstest.Value(l.Run(t.Context(), 500*time.Millisecond))(t)
 	if n := r.Units + r.Failures[Closed] + r.Failures[TooSlow]; r.Units == 0 || r.Failures[Closed] == 0 || n < 200 {
 		t.Errorf("%d answered, %v: less than 200 in all", r.Units, r.Failures)
 	}
@@ -152,14 +142,14 @@ func TestPacer(t *testing.T) {
 			}
 			last.Store(n)
 		})
-		waitFor(t, "all to be due", func() bool { return last.Load() == total })
+		tlstest.Until(t, "all to be due", func() bool { return last.Load() == total })
 		p.end(false)
 	}
 }
 
 // TestNoAllocations: a message in closed loop costs no memory, on the client's side nor on the server's.
 func TestNoAllocations(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("sync.Pool keeps nothing reliably under the race detector or the address sanitizer")
 	}
 	for _, rate := range []float64{0, 5000} {

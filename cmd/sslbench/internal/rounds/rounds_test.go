@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // sample has two workloads: three rounds beside C, the last one without it, and
@@ -94,9 +96,7 @@ func TestTable(t *testing.T) {
 // TestPlot: the picture is XML that names each workload with a ratio.
 func TestPlot(t *testing.T) {
 	var svg bytes.Buffer
-	if err := sample.Plot(&svg); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, sample.Plot(&svg))
 	if s := svg.String(); !strings.Contains(s, "Echo, size 1k, conns 64 : C") || strings.Contains(s, "Idle") {
 		t.Error(s)
 	}

@@ -21,12 +21,11 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/goserver"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
 const (
-	// limit bounds everything that a test waits for.
-	limit = 60 * time.Second
 	// parentEnv makes the test binary a process that starts servers and waits to be
 	// killed.
 	parentEnv = "SERVER_TEST_PARENT"
@@ -84,10 +83,7 @@ func newEnv(sslecho string) (*Env, error) {
 
 func env(t *testing.T) *Env {
 	t.Helper()
-	e, err := newEnv(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := tlstest.Value(newEnv(binary))(t)
 	t.Cleanup(e.Close)
 	return e
 }
@@ -126,20 +122,13 @@ func kindOf(t *testing.T, e *Env, name string) Kind {
 
 func spec(t *testing.T, w Work) Spec {
 	t.Helper()
-	cores, err := Cores()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return Spec{Work: w, KeyType: "ecdsa", Core: cores[0]}
+	return Spec{Work: w, KeyType: "ecdsa", Core: tlstest.Value(Cores())(t)[0]}
 }
 
 // start runs a server for as long as the test.
 func start(t *testing.T, e *Env, k Kind, s Spec) *Process {
 	t.Helper()
-	p, err := e.Start(t.Context(), k, s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := tlstest.Value(e.Start(t.Context(), k, s))(t)
 	t.Cleanup(func() {
 		_ = p.Stop()
 		if pids, err := processes(p.pid); err != nil || len(pids) > 0 {
@@ -149,33 +138,17 @@ func start(t *testing.T, e *Env, k Kind, s Spec) *Process {
 	return p
 }
 
-// until polls for something that is to come.
-func until(t *testing.T, what string, ask func() bool) {
-	t.Helper()
-	for end := time.Now().Add(limit); !ask(); time.Sleep(pollEvery) {
-		if time.Now().After(end) {
-			t.Fatal(what)
-		}
-	}
-}
-
 func dial(t *testing.T, p *Process, conf *tls.Config) *tls.Conn {
 	t.Helper()
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: limit}, "tcp", p.Addr(), conf)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", p.Addr(), conf))(t)
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c
 }
 
 func trusting(t *testing.T, e *Env) *tls.Config {
 	t.Helper()
-	pem, err := os.ReadFile(e.RootFile())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pem := tlstest.Value(os.ReadFile(e.RootFile()))(t)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
 	return &tls.Config{RootCAs: roots, ServerName: "localhost", CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}}
@@ -185,9 +158,7 @@ func trusting(t *testing.T, e *Env) *tls.Config {
 // close too.
 func leave(t *testing.T, c *tls.Conn) {
 	t.Helper()
-	if err := c.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, c.CloseWrite())
 	if _, err := io.Copy(io.Discard, c); err != nil {
 		t.Errorf("the server does not close: %v", err)
 	}
@@ -214,26 +185,18 @@ func TestFigures(t *testing.T) {
 			t.Fatalf("CPU is %v, %v after the start", first, err)
 		}
 		// A thread that is at work may be charged up to a tick too late.
-		until(t, "CPU does not grow", func() bool {
+		tlstest.Until(t, "CPU does not grow", func() bool {
 			leave(t, dial(t, p, conf))
-			now, err := p.CPU()
-			if err != nil {
-				t.Fatal(err)
-			}
-			return now > first
+			return tlstest.Value(p.CPU())(t) > first
 		})
 		before, err := p.Memory()
 		if err != nil || before <= 0 {
 			t.Fatalf("memory is %d, %v", before, err)
 		}
 		if k.Can(Idle) {
-			until(t, "memory does not grow", func() bool {
+			tlstest.Until(t, "memory does not grow", func() bool {
 				dial(t, p, conf)
-				now, err := p.Memory()
-				if err != nil {
-					t.Fatal(err)
-				}
-				return now > before
+				return tlstest.Value(p.Memory())(t) > before
 			})
 		}
 		for _, pid := range p.pids {
@@ -297,9 +260,7 @@ func TestWorks(t *testing.T) {
 			eachKind(t, e, func(t *testing.T, k Kind, s Spec) {
 				c := dial(t, start(t, e, k, s), trusting(t, e))
 				for range 3 {
-					if _, err := io.WriteString(c, line); err != nil {
-						t.Fatal(err)
-					}
+					tlstest.Value(io.WriteString(c, line))(t)
 					got := make([]byte, len(want))
 					if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
 						t.Fatalf("%q, %v; want %q", got, err, want)
@@ -320,11 +281,9 @@ func TestCrash(t *testing.T) {
 	e := env(t)
 	eachKind(t, e, func(t *testing.T, k Kind, s Spec) {
 		p := start(t, e, k, s)
-		if err := unix.Kill(p.pid, unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, unix.Kill(p.pid, unix.SIGKILL))
 		var err error
-		until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
+		tlstest.Until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
 		const says = "it ended by itself (signal: killed)"
 		contains(t, err, says)
 		_, err = p.Memory()
@@ -344,11 +303,9 @@ func TestWorkerCrash(t *testing.T) {
 			if i < 0 {
 				t.Fatalf("it has the processes %v, want a master and a worker", p.pids)
 			}
-			if err := unix.Kill(p.pids[i], unix.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, unix.Kill(p.pids[i], unix.SIGKILL))
 			var err error
-			until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
+			tlstest.Until(t, "CPU does not notice", func() bool { _, err = p.CPU(); return err != nil })
 			contains(t, err, fmt.Sprintf("its process %d has ended", p.pids[i]))
 		})
 	}
@@ -357,10 +314,7 @@ func TestWorkerCrash(t *testing.T) {
 // TestBusyPort: a port that another process has is given up for the next one.
 func TestBusyPort(t *testing.T) {
 	e := env(t)
-	l, err := net.Listen("tcp4", loopback+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(net.Listen("tcp4", loopback+":0"))(t)
 	defer l.Close()
 	go discard(l)
 	busy := l.Addr().(*net.TCPAddr).Port
@@ -380,9 +334,7 @@ func TestBusyPort(t *testing.T) {
 func TestStubborn(t *testing.T) {
 	e := env(t)
 	p := start(t, e, kindOf(t, e, C), spec(t, Handshakes))
-	if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, unix.Kill(p.pid, unix.SIGSTOP))
 	// start's cleanup stops it, and checks that nothing is left.
 }
 
@@ -390,9 +342,7 @@ func TestStubborn(t *testing.T) {
 // ends a start.
 func TestCannotServe(t *testing.T) {
 	e := env(t)
-	if err := os.WriteFile(filepath.Join(e.dir, "bad.pem"), []byte("none\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(filepath.Join(e.dir, "bad.pem"), []byte("none\n"), 0o600))
 	k := kindOf(t, e, C)
 	_, err := e.Start(t.Context(), k, Spec{Work: Echo, KeyType: "bad"})
 	contains(t, err, "C: it ended by itself (exit status 1)", "bad.pem")
@@ -472,14 +422,9 @@ func TestParentKilled(t *testing.T) {
 	cmd.Env = append(os.Environ(), parentEnv+"="+binary)
 	var errs strings.Builder
 	cmd.Stderr = &errs
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer time.AfterFunc(2*limit, func() { cmd.Process.Kill() }).Stop()
+	out := tlstest.Value(cmd.StdoutPipe())(t)
+	tlstest.Must(t, cmd.Start())
+	defer time.AfterFunc(2*tlstest.Hang, func() { cmd.Process.Kill() }).Stop()
 	var groups []int
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if dir, ready := strings.CutPrefix(lines.Text(), "ready "); ready {
@@ -498,7 +443,7 @@ func TestParentKilled(t *testing.T) {
 		t.Fatalf("the parent has started %d groups\n%s", len(groups), &errs)
 	}
 	for _, g := range groups {
-		until(t, fmt.Sprintf("process group %d is still there", g), func() bool {
+		tlstest.Until(t, fmt.Sprintf("process group %d is still there", g), func() bool {
 			pids, err := processes(g)
 			return err == nil && len(pids) == 0
 		})

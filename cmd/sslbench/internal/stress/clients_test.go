@@ -11,6 +11,7 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // result is what a load child answers.
@@ -105,10 +106,7 @@ func beside(t *testing.T, target string, n int, rate float64) *honest {
 	t.Helper()
 	cfg := loadConfig(target, load.Request, n)
 	cfg.Rate = rate
-	l, err := load.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(load.New(cfg))(t)
 	if err := l.Open(t.Context(), n); err != nil {
 		l.Close()
 		t.Fatal(err)

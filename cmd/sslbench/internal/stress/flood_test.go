@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // flood is something that a peer can send as often as it likes.
@@ -134,10 +136,7 @@ func TestFloods(t *testing.T) {
 		}
 	})
 	for i, fl := range floods {
-		t.Run(fl.name, func(t *testing.T) {
-			alone(t)
-			texts[i] = testFlood(t, fl)
-		})
+		t.Run(fl.name, func(t *testing.T) { alone(t); texts[i] = testFlood(t, fl) })
 	}
 }
 
@@ -201,35 +200,25 @@ func (fl flood) size() int {
 // edge shows the limit to the very message: a connection on which as many come as are allowed still echoes.
 func (fl flood) edge(t *testing.T, s *process) {
 	t.Helper()
-	f, err := dialFlooder(s.addr, fl.version)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := tlstest.Value(dialFlooder(s.addr, fl.version))(t)
 	defer f.close()
 	for i := range fl.allowed {
 		fl.message(f, i)
 	}
 	f.data()
-	if err := f.flush(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, f.flush())
 	if !fl.unread {
 		if err := f.echoes(f.sent); err != nil {
 			t.Fatalf("after %d: %v", fl.allowed, err)
 		}
 	}
-	f2, err := dialFlooder(s.addr, fl.version)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f2 := tlstest.Value(dialFlooder(s.addr, fl.version))(t)
 	defer f2.close()
 	for i := range fl.allowed + 1 {
 		fl.message(f2, i)
 	}
 	_ = f2.flush() // it may be cut off before the last
-	if err := f2.cut(); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, f2.cut())
 	waitFor(t, "the server's count", func() bool { return s.report().Ended[fl.ends] == 1 })
 	if fl.unread { // the first one's may be read later: it is another loop's
 		waitFor(t, "what was sent to be read", func() bool { return s.report().Stats.Sessions.BytesRead == uint64(f.sent+f2.sent) })

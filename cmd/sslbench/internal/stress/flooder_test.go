@@ -195,10 +195,7 @@ func (f *flooder) rekey(request byte) {
 }
 
 // data is a record with the next byte of application data.
-func (f *flooder) data() {
-	f.record(typeData, byteAt(f.sent))
-	f.sent++
-}
+func (f *flooder) data() { f.record(typeData, byteAt(f.sent)); f.sent++ }
 
 // byteAt is the byte at a place of what a flooder sends.
 func byteAt(i int) byte { return byte(i ^ i>>8 ^ i>>16) }

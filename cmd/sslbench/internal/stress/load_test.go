@@ -10,6 +10,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +25,7 @@ var runTime = func() time.Duration {
 // growth is how much more memory a server may have after a load than after the same load before. What
 // malloc keeps in pieces after the first time is none of that.
 func growth(first int64) int64 {
-	if sanitized {
+	if tlstest.Sanitized {
 		return 1 << 30 // the sanitizers keep what was freed
 	}
 	return first/4 + 32<<20
@@ -34,9 +35,7 @@ func growth(first int64) int64 {
 func room(t *testing.T, want int) int {
 	t.Helper()
 	var l unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &l))
 	return int(min(uint64(want), l.Max-300))
 }
 
@@ -204,10 +203,7 @@ func ofAll(ss []*process, f func(*process) int64) (sum int64) {
 // slab is how many bytes the kernel's objects take, those of the whole machine.
 func slab(t *testing.T) int64 {
 	t.Helper()
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile("/proc/meminfo"))(t)
 	for s := range strings.Lines(string(b)) {
 		if f := strings.Fields(s); f[0] == "Slab:" {
 			kb, _ := strconv.ParseInt(f[1], 10, 64)

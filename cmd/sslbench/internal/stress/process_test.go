@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,9 +55,7 @@ func launch(t testing.TB, cmd *exec.Cmd) *process {
 			<-p.ended
 		}
 	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, <-started)
 	go func() {
 		s := bufio.NewScanner(out)
 		s.Buffer(nil, 1<<20)
@@ -124,14 +123,8 @@ func sslecho(t *testing.T, args ...string) *process {
 // child starts this test binary as what says; settings is for it to read.
 func child(t testing.TB, what string, settings any) *process {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := json.Marshal(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := tlstest.Value(os.Executable())(t)
+	b := tlstest.Value(json.Marshal(settings))(t)
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), childEnv+"="+what, settingsEnv+"="+string(b))
 	return launch(t, cmd)
@@ -221,19 +214,14 @@ func (p *process) cpu() time.Duration {
 	p.t.Helper()
 	var ts unix.Timespec
 	// What clock_getcpuclockid(3) makes of a pid.
-	if err := unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|2), &ts); err != nil {
-		p.t.Fatal(err)
-	}
+	tlstest.Must(p.t, unix.ClockGettime(int32(^p.cmd.Process.Pid<<3|2), &ts))
 	return time.Duration(ts.Nano())
 }
 
 // rss is how much memory is resident, in bytes, and the most that was.
 func (p *process) rss() (now, peak int64) {
 	p.t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	b := tlstest.Value(os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)))(p.t)
 	for s := range strings.Lines(string(b)) {
 		f := strings.Fields(s)
 		if len(f) < 2 {
@@ -251,17 +239,10 @@ func (p *process) rss() (now, peak int64) {
 }
 
 // resident is how much memory is resident now.
-func (p *process) resident() int64 {
-	n, _ := p.rss()
-	return n
-}
+func (p *process) resident() int64 { n, _ := p.rss(); return n }
 
 // files is how many it has open.
 func (p *process) files() int {
 	p.t.Helper()
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return len(list)
+	return len(tlstest.Value(os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid)))(p.t))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -62,25 +63,19 @@ func TestRenegotiations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ran := make(chan error, 1)
-	go func() { ran <- loop.Run() }()
+	ran := tlstest.Later(loop.Run)
 	defer func() {
 		loop.Stop()
 		if err := <-ran; err != nil {
 			t.Error(err)
 		}
 	}()
-	addr, err := net.ResolveTCPAddr("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	addr := tlstest.Value(net.ResolveTCPAddr("tcp", s.addr))(t)
 	r := &renegotiator{ends: make(chan struct{}, 1)}
 	conns := scaled(300, 10)
 	flood := func() {
 		for i := range conns {
-			if err := loop.Connect(addr.AddrPort(), x, cssl.ConnConfig{ServerName: "localhost"}, r, &asked{}); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, loop.Connect(addr.AddrPort(), x, cssl.ConnConfig{ServerName: "localhost"}, r, &asked{}))
 			select {
 			case <-r.ends:
 			case <-time.After(hang):

@@ -18,6 +18,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -97,8 +98,7 @@ func serverMain() error {
 	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(ls...) }()
+	served := tlstest.Later(func() error { return s.Serve(ls...) })
 	fmt.Printf("listening on %s\n", ls[0].Addr())
 	go commands(func(string, string) any {
 		h.mu.Lock()
@@ -128,21 +128,12 @@ func goMemory() int64 {
 	return int64(m.Sys - m.HeapReleased)
 }
 
-func server(t *testing.T, o settings) *process {
-	t.Helper()
-	return child(t, "server", o).listening()
-}
+func server(t *testing.T, o settings) *process { t.Helper(); return child(t, "server", o).listening() }
 
-func (p *process) report() report {
-	p.t.Helper()
-	return ask[report](p, "report", "")
-}
+func (p *process) report() report { p.t.Helper(); return ask[report](p, "report", "") }
 
 // allGone waits until the server has no connection any more.
 func (p *process) allGone() {
 	p.t.Helper()
-	waitFor(p.t, "all connections to go", func() bool {
-		r := p.report()
-		return r.Live == 0 && r.Stats.Conns == 0
-	})
+	waitFor(p.t, "all connections to go", func() bool { r := p.report(); return r.Live == 0 && r.Stats.Conns == 0 })
 }

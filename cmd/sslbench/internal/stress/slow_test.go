@@ -46,11 +46,7 @@ func slowMain() error {
 		cut, longest, requests, bad, open atomic.Int64
 		err                               atomic.Pointer[string]
 	}
-	bad := func(err error) {
-		s := err.Error()
-		r.err.CompareAndSwap(nil, &s)
-		r.bad.Add(1)
-	}
+	bad := func(err error) { s := err.Error(); r.err.CompareAndSwap(nil, &s); r.bad.Add(1) }
 	handshake := func(say []byte) {
 		for {
 			c, err := net.Dial("tcp", o.Target)

@@ -1,0 +1,370 @@
+package reactor
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
+)
+
+// TestHandshakesWait: when many begin their handshake at once, an established connection is served first, and few of
+// them in one turn.
+func TestHandshakesWait(t *testing.T) {
+	type step struct {
+		turn, conn uint64
+		op         tlsio.Op
+	}
+	var steps []step // the loop's own until the server is closed
+	s := &Server{Handler: echo(), Loops: 1}
+	s.Trace = func(c *Conn, op tlsio.Op, _ tlsio.Result, _ session.Event) {
+		steps = append(steps, step{c.loop.stats.Turns, c.id, op})
+	}
+	addr := start(t, s)
+	old := goDial(t, addr)
+	roundTrip(t, old, "hello")
+
+	const crowd = 7
+	var raw []net.Conn
+	for range crowd {
+		raw = append(raw, rawDial(t, addr))
+	}
+	tlstest.Until(t, "the crowd to be accepted", func() bool { return s.Stats().Accepted == crowd+1 })
+	l := s.loops[0]
+	release := hold(l)
+	before := len(steps)
+	shaken := make(chan error, crowd)
+	for _, c := range raw {
+		go func() { shaken <- tls.Client(c, goConfig(t)).Handshake() }()
+	}
+	tlstest.Value(old.Write([]byte("first")))(t)
+	tlstest.Until(t, "all input", func() bool { _, n := unread(l); return n == crowd+1 })
+	release()
+	for range crowd {
+		tlstest.Must(t, tlstest.Receive(t, shaken, "a handshake"))
+	}
+	tlstest.Must(t, s.Close())
+
+	oldID := steps[0].conn
+	if first := steps[before]; first.conn != oldID || first.op != tlsio.OpRead {
+		t.Errorf("%v of connection %d came first", first.op, first.conn)
+	}
+	inTurn := map[uint64]map[uint64]bool{}
+	for _, st := range steps[before:] {
+		if st.op == tlsio.OpHandshake {
+			if inTurn[st.turn] == nil {
+				inTurn[st.turn] = map[uint64]bool{}
+			}
+			inTurn[st.turn][st.conn] = true
+		}
+	}
+	for turn, conns := range inTurn {
+		if len(conns) > handshakeBatch {
+			t.Errorf("turn %d: %d handshakes", turn, len(conns))
+		}
+	}
+}
+
+// patience is what a handshake has in these tests when the loop is full. Time is what the tests make of it.
+const patience = 2 * tlstest.Hang
+
+// TestHandshakeEvicted: a full loop gives the places of peers that keep their handshake waiting to those in the
+// backlog, the oldest first and long before HandshakeTimeout has passed.
+func TestHandshakeEvicted(t *testing.T) {
+	const places, silent = 4, 12
+	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: places, HandshakeTimeout: patienceShare * patience}}
+	addr := start(t, s)
+	l := s.loops[0]
+	var conns []net.Conn
+	for range silent {
+		conns = append(conns, rawDial(t, addr))
+	}
+	tlstest.Until(t, "a full loop", func() bool { return s.Stats().Handshaking == places })
+	assertQuiet(t, s.Stats)
+	honest := dialLater(t, addr)
+	for n := places; n < silent; n += places {
+		if got := s.Stats().Accepted; got != uint64(n) {
+			t.Fatalf("%d accepted, want %d before their time is over", got, n)
+		}
+		l.Do(func() { l.start = l.start.Add(-patience) })
+		tlstest.Until(t, "all places to change hands", func() bool { return s.Stats().Accepted == uint64(n+places) })
+		assertQuiet(t, s.Stats)
+	}
+	l.Do(func() { l.start = l.start.Add(-patience) })
+	tlstest.Must(t, tlstest.Receive(t, honest, "the honest one, behind the last of the silent"))
+	// The oldest went first, and one more place was all that the honest one needed.
+	const gone = silent - places + 1
+	for i, c := range conns[:gone] {
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("silent peer %d reads %v", i, err)
+		}
+	}
+	tlstest.Until(t, "the server's side of the handshake", func() bool { return s.Stats().Handshakes == 1 })
+	if st := s.Stats(); st.HandshakeFailures["handshake evicted"] != gone || st.Handshaking != places-1 {
+		t.Errorf("failures %v, %d handshakes under way", st.HandshakeFailures, st.Handshaking)
+	}
+}
+
+// TestLateLoop: what a peer has sent and the loop has not read yet is not held against the peer.
+func TestLateLoop(t *testing.T) {
+	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: 2, HandshakeTimeout: patienceShare * patience}}
+	addr := start(t, s)
+	l := s.loops[0]
+	spoke := rawDial(t, addr)
+	rawDial(t, addr) // is silent
+	tlstest.Until(t, "a full loop", func() bool { return s.Stats().Handshaking == 2 })
+	held, release, answers := make(chan struct{}), make(chan struct{}), make(chan *Conn, 2)
+	var early time.Duration
+	l.Do(func() {
+		close(held)
+		<-release
+		first, second := l.pending.oldest, l.pending.newest
+		l.now = first.waiting + patience - 1
+		none, due := l.slowest()
+		answers <- none
+		early = due - l.now
+		l.now = second.waiting + patience
+		slow, _ := l.slowest()
+		if slow != second {
+			slow = nil
+		}
+		answers <- slow
+	})
+	<-held
+	tlstest.Value(spoke.Write([]byte{22}))(t)
+	tlstest.Until(t, "the byte", func() bool { n, _ := unread(l); return n > 0 })
+	close(release)
+	if none := tlstest.Receive(t, answers, "an answer"); none != nil {
+		t.Error("a place was found before the time")
+	}
+	if slow := tlstest.Receive(t, answers, "an answer"); slow == nil || early != 1 {
+		t.Errorf("the silent peer's place was not found; the first answer was to ask again after %v", early)
+	}
+}
+
+// TestAnsweredIsNotLate: a peer whose hello the loop has just answered, however late, has time for its own answer, also if
+// somebody waits for its place in the same turn.
+func TestAnsweredIsNotLate(t *testing.T) {
+	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: 1, HandshakeTimeout: patienceShare * patience}}
+	addr := start(t, s)
+	l := s.loops[0]
+	c := rawDial(t, addr)
+	tlstest.Until(t, "a full loop", func() bool { return s.Stats().Handshaking == 1 })
+	release := hold(l)
+	tlstest.Value(c.Write(clientHello(t)))(t)
+	rawDial(t, addr) // waits for the place
+	l.start = l.start.Add(-patience)
+	release()
+	tlstest.Value(io.ReadFull(c, make([]byte, 100)))(t)
+	for range 20 {
+		turn(t, l)
+	}
+	if st := s.Stats(); st.Accepted != 1 || st.Handshaking != 1 {
+		t.Errorf("%d accepted, %d under way, failures %v", st.Accepted, st.Handshaking, st.HandshakeFailures)
+	}
+}
+
+// TestDecisionsLater: while the application has not decided about one client, the loop serves others; then that one goes on.
+func TestDecisionsLater(t *testing.T) {
+	mutual := func(c *cssl.Config) {
+		c.CAFile, c.Verify = testcerts.Path("root.pem"), cssl.VerifyRequire
+		c.DecisionTimeout = tlstest.Hang
+	}
+	type held struct {
+		owner  any
+		accept func()
+	}
+	for name, ask := range map[string]func(c *cssl.Config, ask func(held)){
+		"client hello": func(c *cssl.Config, ask func(held)) {
+			c.ClientHello = func(h *cssl.ClientHello) { ask(held{h.Owner, func() { h.Accept(nil) }}) }
+		},
+		"verification": func(c *cssl.Config, ask func(held)) {
+			c.VerifyPeer = func(v *cssl.PeerVerification) { ask(held{v.Owner, v.Accept}) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan held, 2)
+			x := serverContext(t, "ecdsa", func(c *cssl.Config) { mutual(c); ask(c, func(h held) { asked <- h }) })
+			addr := start(t, &Server{Context: x, Handler: echo(), Limits: Limits{HandshakeTimeout: tlstest.Hang}})
+			cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("client.pem"), testcerts.Path("client.key")))(t)
+			dial := func() <-chan error {
+				cfg := goConfig(t)
+				cfg.Certificates = []tls.Certificate{cert}
+				c := tls.Client(rawDial(t, addr), cfg)
+				return tlstest.Later(func() error { return roundTripErr(c) })
+			}
+			first := dial()
+			one := tlstest.Receive(t, asked, "the first client's question")
+			if c, ok := one.owner.(*Conn); !ok || c.RemoteAddr() == nil {
+				t.Errorf("owner %T", one.owner)
+			}
+			second := dial()
+			tlstest.Receive(t, asked, "the second client's question").accept()
+			tlstest.Must(t, tlstest.Receive(t, second, "the second client"))
+			tlstest.Nothing(t, first, "the first client's answer")
+			one.accept()
+			tlstest.Must(t, tlstest.Receive(t, first, "the first client"))
+		})
+	}
+}
+
+// TestDecisionNever: the handshake's deadline holds for a client about which nobody decides, and a decision that comes after it is nobody's.
+func TestDecisionNever(t *testing.T) {
+	held := make(chan *cssl.ClientHello, 1)
+	x := serverContext(t, "ecdsa", func(c *cssl.Config) {
+		c.DecisionTimeout = tlstest.Hang
+		c.ClientHello = func(h *cssl.ClientHello) { held <- h }
+	})
+	hooks, closed := ends(&hooks{})
+	s := &Server{Context: x, Handler: hooks}
+	addr := start(t, s)
+	c := tls.Client(rawDial(t, addr), goConfig(t))
+	done := tlstest.Later(c.Handshake)
+	h := tlstest.Receive(t, held, "the question")
+	pass(t, s.loops[0], 2*tlstest.Hang)
+	tlstest.Equal(t, "OnClose", tlstest.Receive(t, closed, "the end"), ErrHandshakeTimeout)
+	h.Accept(nil)
+	if tlstest.Receive(t, done, "the client") == nil {
+		t.Error("the client's handshake succeeded")
+	}
+}
+
+// TestOffloadedLoop: many handshakes off the loop, of clients and of the server, with one that is refused among them.
+func TestOffloadedLoop(t *testing.T) {
+	mine := errors.New("not this one")
+	n := 0
+	x := serverContext(t, "big", func(c *cssl.Config) {
+		c.Offload = true
+		c.ClientHello = func(h *cssl.ClientHello) {
+			if n++; n == 10 {
+				h.Refuse(mine)
+				return
+			}
+			go h.Accept(nil)
+		}
+	})
+	server, ended := ends(echo())
+	addr := start(t, &Server{Context: x, Handler: server})
+	cx := clientContext(t, func(c *cssl.Config) { c.Offload = true })
+	loop := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}})
+	const clients = 20
+	h, answers := ends(&hooks{open: func(c *Conn) { c.Write([]byte("x")) }, data: func(c *Conn, _ []byte) { c.Close() }})
+	for range clients {
+		dial(t, loop, cx, addr, h)
+	}
+	refused := 0
+	for range clients {
+		if err := tlstest.Receive(t, answers, "a client"); err != nil {
+			if refused++; !errors.Is(err, tlsio.AlertHandshakeFailure) {
+				t.Error(err)
+			}
+		}
+	}
+	tlstest.Equal(t, "clients that were refused", refused, 1)
+	refused = 0
+	for range clients {
+		if err := tlstest.Receive(t, ended, "the server's end"); errors.Is(err, mine) {
+			refused++
+		}
+	}
+	tlstest.Equal(t, "ends with the application's error", refused, 1)
+}
+
+// tokenContext is a server's whose key is in a token that takes its time.
+func tokenContext(t testing.TB, delay time.Duration) *cssl.Context {
+	t.Helper()
+	tok := testtoken.Build(t, map[string][]byte{"ec": testcerts.Read(t, "ecdsa.key")})
+	tok.Delay(t, delay)
+	lib, err := cssl.NewLibrary(cssl.LibraryConfig{Providers: []string{"default", testtoken.Provider}, ProviderPath: tok.Dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Library: lib,
+		Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyURI: "token:ec"}}}))(t)
+	t.Cleanup(x.Close)
+	return x
+}
+
+// TestSlowToken: handshakes with a slow token are made off the loop, many at once.
+func TestSlowToken(t *testing.T) {
+	var async atomic.Int64
+	addr := start(t, &Server{Context: tokenContext(t, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: tlstest.Hang},
+		Trace: func(_ *Conn, _ tlsio.Op, r tlsio.Result, _ session.Event) {
+			if r.Want == tlsio.WantAsync {
+				async.Add(1)
+			}
+		}})
+	loop := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}})
+	const clients = 50
+	h, ended := ends(&hooks{open: func(c *Conn) { c.Write([]byte("x")) }, data: func(c *Conn, _ []byte) { c.Close() }})
+	for range clients {
+		dial(t, loop, clientContext(t, nil), addr, h)
+	}
+	for range clients {
+		tlstest.Must(t, tlstest.Receive(t, ended, "a client"))
+	}
+	if async.Load() < clients {
+		t.Errorf("%d waits off the loop for %d handshakes", async.Load(), clients)
+	}
+}
+
+// BenchmarkSlowToken makes handshakes with a token that takes 50 ms for a signature, 64 at a time, on one loop, while a connection that
+// is there already sends messages back and forth on the same loop. A loop that signed itself would make at most 20 a second, and each message would wait
+// for the signatures before it.
+func BenchmarkSlowToken(b *testing.B) {
+	const at = 64
+	addr := start(b, &Server{Context: tokenContext(b, 50*time.Millisecond), Handler: echo(), Limits: Limits{HandshakeTimeout: tlstest.Hang}})
+	other := goDial(b, addr)
+	clients := clientContext(b, nil)
+	loop := startLoop(b, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}})
+	echoes := func(while func() bool) (trips []time.Duration) {
+		p := make([]byte, 1)
+		for while() || len(trips) < 100 {
+			began := time.Now()
+			tlstest.Value(other.Write(p))(b)
+			tlstest.Value(other.Read(p))(b)
+			trips = append(trips, time.Since(began))
+			time.Sleep(time.Millisecond)
+		}
+		slices.Sort(trips)
+		return trips
+	}
+	quiet := echoes(func() bool { return false })
+	b.ResetTimer()
+	places := make(chan struct{}, at)
+	var running atomic.Bool
+	running.Store(true)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range b.N {
+			places <- struct{}{}
+			dial(b, loop, clients, addr, &hooks{
+				open:   func(c *Conn) { c.Close() },
+				closed: func(*Conn, error) { <-places },
+			})
+		}
+		for range at {
+			places <- struct{}{}
+		}
+		running.Store(false)
+	})
+	trips := echoes(running.Load)
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "handshakes/s")
+	b.ReportMetric(float64(quiet[len(quiet)/2].Microseconds()), "quiet-p50-µs")
+	b.ReportMetric(float64(trips[len(trips)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(trips[len(trips)*99/100].Microseconds()), "p99-µs")
+}

@@ -1,5 +1,0 @@
-//go:build race || asan
-
-package faults
-
-const scale = 8

@@ -1,5 +1,0 @@
-//go:build race || asan
-
-package soak
-
-const scale, sanitized = 3, true

@@ -1,7 +1,0 @@
-//go:build race
-
-package reactor
-
-const scale = 8
-
-const sanitized = true
