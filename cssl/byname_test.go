@@ -12,13 +12,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/live"
-	"github.com/spacemonad/go-openssl/tlsio"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // selfSigned is a certificate with its subject and DNS names, for a new key of a type ("EC", "RSA", "ED25519").
@@ -34,23 +33,12 @@ func selfSigned(t testing.TB, typ, subject string, names ...string) Certificate 
 	default:
 		key = rsaKey(t)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, err)
+	serial := tlstest.Value(rand.Int(rand.Reader, big.NewInt(1<<62)))(t)
 	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: subject}, DNSNames: names,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
+	keyDER := tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(t)
 	return Certificate{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})}
 }
@@ -72,10 +60,7 @@ func subjectFor(t testing.TB, x *Context, name string, c Config) string {
 	t.Helper()
 	c.Verify = VerifyNone
 	p := newPair(t, mustClient(t, c), x)
-	client, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: name, InsecureSkipNameCheck: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := tlstest.Value(mustClient(t, c).NewEngineConn(ConnConfig{ServerName: name, InsecureSkipNameCheck: true}))(t)
 	t.Cleanup(client.Close)
 	p.client = client
 	if err := handshakeError(p); err != nil {
@@ -300,53 +285,6 @@ type oneSession struct{ session *tls.ClientSessionState }
 
 func (o *oneSession) Get(string) (*tls.ClientSessionState, bool) { return o.session, o.session != nil }
 func (o *oneSession) Put(_ string, s *tls.ClientSessionState)    { o.session = s }
-
-// readWithGo makes a handshake of crypto/tls with a server in engine mode, and lets the client read a byte and what comes before it.
-func readWithGo(t *testing.T, sx *Context, cfg *tls.Config) tls.ConnectionState {
-	t.Helper()
-	server, err := sx.NewEngineConn(ConnConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	near, far := net.Pipe()
-	defer near.Close()
-	client := tls.Client(far, cfg)
-	ended := make(chan error, 1)
-	go func() {
-		_, err := client.Read(make([]byte, 1))
-		far.Close()
-		ended <- err
-	}()
-	buf := make([]byte, 1<<16)
-	for wrote := false; ; {
-		r := server.Handshake()
-		if r.Err == nil && r.Want == tlsio.WantNone && !wrote {
-			r, wrote = server.Write([]byte("x")), true
-		}
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
-		if n := server.Take(buf); n > 0 {
-			if _, err := near.Write(buf[:n]); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if wrote {
-			break
-		}
-		n, err := near.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		server.Feed(buf[:n])
-	}
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-	return client.ConnectionState()
-}
 
 // nameResumes reports whether a client of crypto/tls resumes its session with a server; afterwards it has a new one.
 func nameResumes(t *testing.T, sx *Context, name string, version TLSVersion, o *oneSession) bool {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -299,7 +300,7 @@ func TestDecideWithEarlyData(t *testing.T) {
 		config.Offload = offload
 		cx, sx := mustClient(t, clientConfig()), mustServer(t, config)
 		p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
-		data, want := pattern(500, 1), EarlyDataAccepted
+		data, want := tlstest.Bytes(500, 1), EarlyDataAccepted
 		p.writeEarly(data)
 		p.readEarly()
 		if offload {

@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/recordmode"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -165,10 +166,7 @@ func (x *recordPeers) connect(t testing.TB, server *Context) *recordPeer {
 	server1st := p.wire[p.server]
 	for line := range strings.Lines(x.log.String()) {
 		f := strings.Fields(line)
-		secret, err := hex.DecodeString(f[2])
-		if err != nil {
-			t.Fatal(err)
-		}
+		secret := tlstest.Value(hex.DecodeString(f[2]))(t)
 		switch f[0] {
 		case "CLIENT_TRAFFIC_SECRET_0":
 			p.send.setSecret(secret)
@@ -456,7 +454,7 @@ func badRecords() (rows []malformed) {
 	}
 	for _, n := range []int{0, 1, 7, 8, 15, 16, 17, 23, 24, 25, 1000, 16384, 16384 + 16, 16384 + 24, 16384 + 25, 16384 + 256, 16384 + 257, 16384 + 320, 16384 + 400, 18432, 18433, 65535} {
 		add(0, fmt.Sprintf("%d bytes of nonsense", n), func(p *recordPeer) []byte {
-			return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, pattern(n, 1)...)
+			return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, tlstest.Bytes(n, 1)...)
 		})
 		if n > 16384 {
 			add(0, fmt.Sprintf("the header of %d bytes alone", n), func(p *recordPeer) []byte { return []byte{23, 3, 3, byte(n >> 8), byte(n)} })
@@ -471,7 +469,7 @@ func badRecords() (rows []malformed) {
 		add(TLS13, fmt.Sprintf("padding of %d", padding), func(p *recordPeer) []byte { return p.record(23, make([]byte, min(4, 16384-padding)), padding) })
 	}
 	for _, tt := range []struct{ content, padding int }{{16384, 1}, {16384, 239}, {16385, 238}, {0, 16385}, {100, 16384}} {
-		add(TLS13, fmt.Sprintf("%d bytes and padding of %d", tt.content, tt.padding), func(p *recordPeer) []byte { return p.record(23, pattern(tt.content, 1), tt.padding) })
+		add(TLS13, fmt.Sprintf("%d bytes and padding of %d", tt.content, tt.padding), func(p *recordPeer) []byte { return p.record(23, tlstest.Bytes(tt.content, 1), tt.padding) })
 	}
 	for _, n := range []int{0, 1, 2, 100, 16385, 16400} {
 		add(TLS13, fmt.Sprintf("inner plaintext of %d zeros", n), func(p *recordPeer) []byte { return p.send.seal(23, make([]byte, n)) })

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -56,7 +57,7 @@ func TestDirectUpdatesKey(t *testing.T) {
 	}
 	// OpenSSL's client reads on.
 	c, s := engineEnds(t, mustClient(t, clientConfig()), sx)
-	s.out = pattern(1<<20, 1)
+	s.out = tlstest.Bytes(1<<20, 1)
 	runEngine(t, c, s, 1<<16, func() bool { return len(c.in) == len(s.out) })
 	sameBytes(t, "data", c.in, s.out)
 }
@@ -211,10 +212,7 @@ func TestDirectEarlyData(t *testing.T) {
 		t.Fatalf("%+v, early data %q", st, p.early)
 	}
 	for _, context := range [][]byte{nil, []byte("context")} {
-		want, err := p.client.ExportEarlyKeyingMaterial("EXPORTER-test", context, 40)
-		if err != nil {
-			t.Fatal(err)
-		}
+		want := tlstest.Value(p.client.ExportEarlyKeyingMaterial("EXPORTER-test", context, 40))(t)
 		if got, err := p.server.ExportEarlyKeyingMaterial("EXPORTER-test", context, 40); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%x (%v), want %x", got, err, want)
 		}
@@ -234,7 +232,7 @@ func TestDirectEarlyData(t *testing.T) {
 func TestDirectSockets(t *testing.T) {
 	for _, suite := range gcmSuites {
 		c, s := socketEnds(t, "unix", true, mustClient(t, clientConfig()), directServer(t, suite, 0))
-		c.out, s.echo, c.close, s.close = pattern(100_000, 1), true, true, true
+		c.out, s.echo, c.close, s.close = tlstest.Bytes(100_000, 1), true, true, true
 		runSockets(t, c, s, finished(c, s))
 		sameBytes(t, "echo", c.in, c.out)
 	}
@@ -244,14 +242,8 @@ func TestDirectSockets(t *testing.T) {
 func TestDirectBytewise(t *testing.T) {
 	for _, suite := range gcmSuites {
 		fd, far := socketPair(t, "unix", false)
-		s, err := directServer(t, suite, 0).NewConn(far, ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := mustClient(t, clientConfig()).NewEngineConn(ConnConfig{ServerName: "localhost"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := tlstest.Value(directServer(t, suite, 0).NewConn(far, ConnConfig{}))(t)
+		c := tlstest.Value(mustClient(t, clientConfig()).NewEngineConn(ConnConfig{ServerName: "localhost"}))(t)
 		buf := make([]byte, 20000)
 		sent := func() []byte { return buf[:c.Take(buf)] }
 		for cr, sr := c.Handshake(), s.Handshake(); cr.Want != tlsio.WantNone || sr.Want != tlsio.WantNone; cr, sr = c.Handshake(), s.Handshake() {
@@ -294,7 +286,7 @@ func TestDirectChaCha20(t *testing.T) {
 	for _, suite := range []gcmSuite{{version: TLS13, name: "TLS_CHACHA20_POLY1305_SHA256"}, {version: TLS12, name: "ECDHE-ECDSA-CHACHA20-POLY1305"}} {
 		t.Run(suite.version.String(), func(t *testing.T) {
 			p := newPair(t, mustClient(t, clientConfig()), directServer(t, suite, 0))
-			p.exchange(pattern(100_000, 1))
+			p.exchange(tlstest.Bytes(100_000, 1))
 			if st := p.server.State(); st.Records != RecordsDirect || st.Cipher != suite.name {
 				t.Fatalf("%+v", st)
 			}
@@ -302,7 +294,7 @@ func TestDirectChaCha20(t *testing.T) {
 				if r := p.server.KeyUpdate(true); r.Err != nil {
 					t.Fatal(r.Err)
 				}
-				p.exchange(pattern(100_000, 2))
+				p.exchange(tlstest.Bytes(100_000, 2))
 			}
 			p.client.Write([]byte("forged"))
 			n := p.client.Take(p.buf)
@@ -314,5 +306,24 @@ func TestDirectChaCha20(t *testing.T) {
 			p.move(p.server, p.client)
 			checkAlert(t, p.client.Read(p.buf).Err, tlsio.AlertReceived, tlsio.AlertBadRecordMAC)
 		})
+	}
+}
+
+// TestDirectKeyLimitInBatch: a batch that one key may not seal is written up to its last record.
+func TestDirectKeyLimitInBatch(t *testing.T) {
+	afterRecords(t, 8)
+	p := newRecordPeers(t, gcmSuites[2]).connect(t, directServer(t, gcmSuites[2], 0))
+	for range 5 { // Finished was the first record
+		send(t, p.server, "x")
+	}
+	bufs := [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d")}
+	if r := p.server.WriteBuffers(bufs, false); r.N != 2 || r.Err != nil {
+		t.Errorf("two more records: %+v", r)
+	}
+	if r := p.server.WriteBuffers(bufs[2:], false); !errors.Is(r.Err, tlsio.ErrLimit) || r.N != 0 {
+		t.Errorf("the eighth record: %+v", r)
+	}
+	if got := p.taken(); len(got) != 8 || got[6] != `data "b"` || got[7] != "alert [1 0]" {
+		t.Errorf("sent %q", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -64,10 +65,7 @@ func TestEarlyDataSequence(t *testing.T) {
 	cx = mustClient(t, wild)
 	s = ticketOf(t, cx, sx)
 	q := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(ConnConfig{ServerName: "other.test", InsecureSkipNameCheck: true, Session: s})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(cx.NewEngineConn(ConnConfig{ServerName: "other.test", InsecureSkipNameCheck: true, Session: s}))(t)
 	defer c.Close()
 	q.client = c
 	refused("another name", c.WriteEarlyData([]byte("x")))
@@ -78,15 +76,9 @@ func TestEarlyDataSequence(t *testing.T) {
 	plain.Tail = -1
 	cfd, sfd := socketPair(t, "unix", false)
 	px := mustClient(t, plain)
-	pc, err := px.NewConn(cfd, ConnConfig{ServerName: "localhost", Session: ticketOf(t, px, sx)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc := tlstest.Value(px.NewConn(cfd, ConnConfig{ServerName: "localhost", Session: ticketOf(t, px, sx)}))(t)
 	defer pc.Close()
-	sc, err := sx.NewConn(sfd, ConnConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	sc := tlstest.Value(sx.NewConn(sfd, ConnConfig{}))(t)
 	defer sc.Close()
 	refused("without a tail", pc.WriteEarlyData([]byte("x")))
 	a, b := newEndpoint(t, "client", pc), newEndpoint(t, "server", sc)
@@ -141,17 +133,11 @@ func TestEarlyDataSockets(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
 		s := ticketOf(t, cx, sx)
 		cfd, sfd := socketPair(t, network, true)
-		cc, err := cx.NewConn(cfd, ConnConfig{ServerName: "localhost", Session: s})
-		if err != nil {
-			t.Fatal(err)
-		}
+		cc := tlstest.Value(cx.NewConn(cfd, ConnConfig{ServerName: "localhost", Session: s}))(t)
 		defer cc.Close()
-		sc, err := sx.NewConn(sfd, ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		sc := tlstest.Value(sx.NewConn(sfd, ConnConfig{}))(t)
 		defer sc.Close()
-		data, buf := pattern(300000, 4), make([]byte, 16384)
+		data, buf := tlstest.Bytes(300000, 4), make([]byte, 16384)
 		var got []byte
 		left, wants := data, 0
 		for ended := false; !ended; {
@@ -178,7 +164,7 @@ func TestEarlyDataSockets(t *testing.T) {
 			t.Error("the sockets took everything at once")
 		}
 		a, b := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
-		a.out, b.echo = pattern(50000, 5), true
+		a.out, b.echo = tlstest.Bytes(50000, 5), true
 		runSockets(t, a, b, func() bool { return len(a.in) == len(a.out) })
 		if !bytes.Equal(a.in, a.out) || cc.State().EarlyData != EarlyDataAccepted {
 			t.Error("wrong echo, or early data rejected")
@@ -238,10 +224,7 @@ func TestEarlyExporter(t *testing.T) {
 	p.writeEarly([]byte("early"))
 	export := func(c *Conn, label string, context []byte) []byte {
 		t.Helper()
-		k, err := c.ExportEarlyKeyingMaterial(label, context, 32)
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := tlstest.Value(c.ExportEarlyKeyingMaterial(label, context, 32))(t)
 		return k
 	}
 	k := export(p.client, "EXPORTER-test", []byte("c"))

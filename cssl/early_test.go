@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -33,10 +34,7 @@ func ticketOf(t testing.TB, cx, sx *Context) *Session {
 func earlyPair(t testing.TB, cx, sx *Context, s *Session) *pair {
 	t.Helper()
 	p := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(ConnConfig{ServerName: "localhost", Session: s})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(cx.NewEngineConn(ConnConfig{ServerName: "localhost", Session: s}))(t)
 	t.Cleanup(c.Close)
 	p.client = c
 	return p
@@ -120,7 +118,7 @@ func TestEarlyData(t *testing.T) {
 			}
 			p := earlyPair(t, cx, sx, s)
 			p.chunk = chunk
-			data := pattern(size, 1)
+			data := tlstest.Bytes(size, 1)
 			if n := p.client.EarlyDataRoom(); n != 200000 {
 				t.Errorf("room for %d", n)
 			}
@@ -193,7 +191,7 @@ func TestEarlyDataRejected(t *testing.T) {
 			if tt.later != nil {
 				p.chunk = 100
 			}
-			data := pattern(16384, 2)
+			data := tlstest.Bytes(16384, 2)
 			p.writeEarly(data)
 			if !tt.ignore {
 				p.readEarly()
@@ -290,7 +288,7 @@ func TestEarlyDataReplayAllowed(t *testing.T) {
 func TestEarlyDataLimit(t *testing.T) {
 	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
 	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
-	data := pattern(150, 3)
+	data := tlstest.Bytes(150, 3)
 	if r := p.client.WriteEarlyData(data); r.N != 100 || r.Err != nil {
 		t.Fatalf("%+v", r)
 	}
@@ -413,21 +411,4 @@ func TestEarlyDataConfig(t *testing.T) {
 	c := clientConfig()
 	c.MaxEarlyData = 1
 	checkRefused(t, "a client", false, c, "MaxEarlyData")
-}
-
-// checkRefused demands a ConfigError of the setting.
-func checkRefused(t *testing.T, name string, server bool, c Config, setting string) {
-	t.Helper()
-	build := NewClientContext
-	if server {
-		build = NewServerContext
-	}
-	x, err := build(c)
-	var e *ConfigError
-	if !errors.As(err, &e) || e.Setting != setting {
-		t.Errorf("%s: %v, want a refusal of %s", name, err, setting)
-	}
-	if x != nil {
-		x.Close()
-	}
 }

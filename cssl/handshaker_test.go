@@ -17,6 +17,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -89,9 +90,7 @@ func TestOffloadUnsent(t *testing.T) {
 		client := clientConfig()
 		client.Offload = offload
 		a := newAsked(t, false, mustClient(t, client), mustServer(t, serverConfig("ecdsa")))
-		if err := a.client.CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, a.client.CloseWrite())
 		for {
 			r := a.client.Handshake()
 			if r.Err != nil {
@@ -152,7 +151,7 @@ func TestEarlyDataThenOffload(t *testing.T) {
 		}
 		p.finish()
 		p = earlyPair(t, cx, sx, p.client.Session())
-		p.writeEarly(pattern(500, 1))
+		p.writeEarly(tlstest.Bytes(500, 1))
 		p.readEarly()
 		sameBytes(t, "early data", p.early, nil)
 		p.handshake()
@@ -169,7 +168,7 @@ func TestOffloadedClientEarlyData(t *testing.T) {
 	client.Offload = true
 	cx, sx := mustClient(t, client), mustServer(t, earlyServer(1000))
 	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
-	data := pattern(500, 1)
+	data := tlstest.Bytes(500, 1)
 	p.writeEarly(data)
 	p.readEarly()
 	sameBytes(t, "early data", p.early, data)
@@ -179,23 +178,14 @@ func TestOffloadedClientEarlyData(t *testing.T) {
 
 // TestVerifyPeerUnreadable: a leaf of which the application could see nothing is refused without asking.
 func TestVerifyPeerUnreadable(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(0x7171717171), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
 	der[bytes.Index(der, []byte("qqqqq"))] = 0x81 // crypto/x509 takes no negative number, OpenSSL does
 	if _, err := x509.ParseCertificate(der); err == nil {
 		t.Fatal("crypto/x509 takes it")
 	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pkcs8 := tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(t)
 	server := serverConfig("ecdsa")
 	server.Certificates = []Certificate{{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})}}

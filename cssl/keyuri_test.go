@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -30,21 +30,8 @@ func tokenLibrary(t testing.TB) (*testtoken.Token, *Library) {
 
 func mustLibrary(t testing.TB, c LibraryConfig) *Library {
 	t.Helper()
-	l, err := NewLibrary(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := tlstest.Value(NewLibrary(c))(t)
 	return l
-}
-
-// writeFile is a new file with this name.
-func writeFile(t testing.TB, name, content string) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
 }
 
 // pin answers one PIN.
@@ -55,29 +42,6 @@ func pin(s string) func(string) ([]byte, error) {
 // uriConfig is a server with one of the test PKI's certificates and a key by URI.
 func uriConfig(cert, uri string, ask func(string) ([]byte, error), l *Library) Config {
 	return Config{Library: l, Certificates: []Certificate{{ChainFile: testcerts.Path(cert + ".pem"), KeyURI: uri, PIN: ask}}}
-}
-
-// handshakeError carries a handshake on until it is done or has failed, and answers the server's error.
-func handshakeError(p *pair) error {
-	var done [2]bool
-	for range 1000 {
-		for i, c := range []*Conn{p.client, p.server} {
-			if done[i] {
-				continue
-			}
-			r := shake(c)
-			if r.Err != nil && c == p.server {
-				return r.Err
-			}
-			done[i] = r.Want == tlsio.WantNone
-		}
-		if done[0] && done[1] {
-			return nil
-		}
-		p.move(p.client, p.server)
-		p.move(p.server, p.client)
-	}
-	return errors.New("the handshake did not end")
 }
 
 // manyHandshakes makes 64 handshakes from 16 goroutines at once.

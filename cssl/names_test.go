@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"net"
 	"os"
 	"strings"
@@ -14,10 +15,7 @@ import (
 func shakeAs(t *testing.T, cx, sx *Context, cfg ConnConfig) (p *pair, cerr, serr error) {
 	t.Helper()
 	p = newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(cx.NewEngineConn(cfg))(t)
 	t.Cleanup(c.Close)
 	p.client = c
 	cerr, serr = p.try()

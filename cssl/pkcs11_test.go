@@ -10,6 +10,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // softHSM is SoftHSM's token with the keys of "ecdsa" and "rsa", and a Library that reads it.
@@ -64,9 +65,7 @@ func TestPKCS11Refused(t *testing.T) {
 		cmd.Env = append(os.Environ(), child+"=1")
 		out, err := cmd.CombinedOutput()
 		t.Logf("%s", out)
-		if err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, err)
 		// A provider that brings a libcrypto along asks the terminal, and that is said.
 		if asked, said := strings.Contains(string(out), "Enter PIN"), strings.Contains(string(out), "libcrypto libraries are loaded"); asked && !said {
 			t.Errorf("it asked the terminal")

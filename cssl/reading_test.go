@@ -14,24 +14,19 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // inForm is c with its key in the form of old ("EC PRIVATE KEY", "RSA PRIVATE KEY").
 func inForm(t testing.TB, c Certificate) Certificate {
 	t.Helper()
 	block, _ := pem.Decode(c.KeyPEM)
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := tlstest.Value(x509.ParsePKCS8PrivateKey(block.Bytes))(t)
 	switch k := key.(type) {
 	case *rsa.PrivateKey:
 		block = &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k)}
 	case *ecdsa.PrivateKey:
-		der, err := x509.MarshalECPrivateKey(k)
-		if err != nil {
-			t.Fatal(err)
-		}
+		der := tlstest.Value(x509.MarshalECPrivateKey(k))(t)
 		block = &pem.Block{Type: "EC PRIVATE KEY", Bytes: der}
 	}
 	c.KeyPEM = pem.EncodeToMemory(block)
@@ -50,9 +45,7 @@ func TestPlainKeys(t *testing.T) {
 	x := mustServer(t, Config{Certificates: []Certificate{ec}})
 	before := live.Certificates()
 	s := &certificates{byText: map[content]*certificate{}, reading: map[content]*reading{}}
-	if err := s.start(x.ptr, 1); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, s.start(x.ptr, 1))
 	for name, tt := range map[string]struct {
 		l    *loaded
 		want bool
@@ -94,9 +87,7 @@ func TestNamesFirstError(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name string, content []byte) string {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(path, content, 0o600))
 		return path
 	}
 	chain, key := file("good.pem", good.ChainPEM), file("good.key", good.KeyPEM)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -79,7 +80,7 @@ func TestMaxFragment(t *testing.T) {
 			c := clientConfig()
 			c.MaxVersion, c.MaxFragment = version, size
 			p := newPair(t, mustClient(t, c), mustServer(t, serverConfig("big")))
-			client, server := p.exchange(pattern(40000, 1))
+			client, server := p.exchange(tlstest.Bytes(40000, 1))
 			for i, stream := range [][]byte{client, server} {
 				all := records(t, stream)[1:] // a client's hello may be large, and nothing is agreed on before it
 				if n := largest(all); size > 0 && n > size+overhead || size == 0 && n < 16384 {
@@ -93,15 +94,9 @@ func TestMaxFragment(t *testing.T) {
 	}
 	c := clientConfig()
 	c.MaxFragment = 512
-	conn, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := tlstest.Value(mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"}))(t)
 	defer conn.Close()
-	certificate, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	certificate := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	near, far := net.Pipe()
 	defer near.Close()
 	server := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true})
@@ -112,17 +107,12 @@ func TestMaxFragment(t *testing.T) {
 			t.Fatal(r.Err)
 		}
 		for n := conn.Take(buf); n > 0; n = conn.Take(buf) {
-			if _, err := near.Write(buf[:n]); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(near.Write(buf[:n]))(t)
 		}
 		if r.Want == tlsio.WantNone {
 			break
 		}
-		n, err := near.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
+		n := tlstest.Value(near.Read(buf))(t)
 		conn.Feed(buf[:n])
 	}
 	if n := conn.MaxFragment(); n != 0 {
@@ -143,7 +133,7 @@ func TestMaxSendFragment(t *testing.T) {
 				if i == 1 {
 					want = min(size, 2000)
 				}
-				client, server := newPair(t, mustClient(t, c), sx).exchange(pattern(40000, 1))
+				client, server := newPair(t, mustClient(t, c), sx).exchange(tlstest.Bytes(40000, 1))
 				if n := largest(records(t, server)); n > want+overhead || n < want {
 					t.Errorf("%v, %d: a record of %d bytes", version, size, n)
 				}
@@ -164,7 +154,7 @@ func TestRecordSizeLimit(t *testing.T) {
 		} {
 			c, s := clientConfig(), serverConfig("big")
 			c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = version, tt.client, tt.server
-			client, server := newPair(t, mustClient(t, c), mustServer(t, s)).exchange(pattern(40000, 1))
+			client, server := newPair(t, mustClient(t, c), mustServer(t, s)).exchange(tlstest.Bytes(40000, 1))
 			protected := func(stream []byte) (all []record) {
 				all = records(t, stream)
 				if version == TLS12 { // RFC 8449, section 4: of records that are protected; those before are no matter
@@ -289,7 +279,7 @@ func TestSmallRecordsSmallSockets(t *testing.T) {
 					continue // refused
 				}
 				a, b := socketEnds(t, network, true, mustClient(t, c), mustServer(t, s))
-				a.out, b.out = pattern(100000, 1), pattern(100000, 2)
+				a.out, b.out = tlstest.Bytes(100000, 1), tlstest.Bytes(100000, 2)
 				a.record, b.record = 16384, 16384
 				if tail >= 0 { // see TestParkedWriteKeyUpdateWithoutTail
 					b.actions = []action{{50000, tlsio.OpKeyUpdate, func(c *Conn) tlsio.Result { return c.KeyUpdate(true) }}}
@@ -337,27 +327,16 @@ func TestDirectBatches(t *testing.T) {
 	for _, version := range versions {
 		c, s := clientConfig(), serverConfig("ecdsa")
 		c.MaxVersion, s.Records, s.Tail = version, RecordsDirect, 1<<17 // a Write takes what the tail could keep
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 		defer unix.Close(fds[0])
 		defer unix.Close(fds[1])
-		client, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		client := tlstest.Value(mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"}))(t)
 		defer client.Close()
-		server, err := mustServer(t, s).NewConn(fds[1], ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		server := tlstest.Value(mustServer(t, s).NewConn(fds[1], ConnConfig{}))(t)
 		defer server.Close()
 		wire, plain := make([]byte, 1<<17), make([]byte, 1<<17)
 		send := func(p []byte) {
-			if _, err := unix.Write(fds[0], p); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Value(unix.Write(fds[0], p))(t)
 		}
 		receive := func() []record {
 			n, err := unix.Read(fds[0], wire)
@@ -379,7 +358,7 @@ func TestDirectBatches(t *testing.T) {
 			server.Flush()
 			receive()
 		}
-		data := pattern(4*tlsio.MaxPlaintext, 1)
+		data := tlstest.Bytes(4*tlsio.MaxPlaintext, 1)
 		var all []byte
 		for left := data; len(left) > 0; {
 			left = left[client.Write(left).N:]

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // answered are the types of the extensions with which a server has answered the ClientHello. Those of TLS 1.3 it decrypts, from the key log,
@@ -67,24 +68,12 @@ func decrypt(t testing.TB, head, record, keyLog []byte) []byte {
 	}
 	expand := func(label string, n int) []byte {
 		label = "tls13 " + label
-		out, err := hkdf.Expand(sha256.New, secret, string([]byte{0, byte(n), byte(len(label))})+label+"\x00", n)
-		if err != nil {
-			t.Fatal(err)
-		}
+		out := tlstest.Value(hkdf.Expand(sha256.New, secret, string([]byte{0, byte(n), byte(len(label))})+label+"\x00", n))(t)
 		return out
 	}
-	block, err := aes.NewCipher(expand("key", 16))
-	if err != nil {
-		t.Fatal(err)
-	}
-	gcm, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := gcm.Open(nil, expand("iv", 12), record, head)
-	if err != nil {
-		t.Fatal(err)
-	}
+	block := tlstest.Value(aes.NewCipher(expand("key", 16)))(t)
+	gcm := tlstest.Value(cipher.NewGCM(block))(t)
+	p := tlstest.Value(gcm.Open(nil, expand("iv", 12), record, head))(t)
 	return p
 }
 
@@ -141,10 +130,7 @@ func TestServerNameAcknowledged(t *testing.T) {
 					where := fmt.Sprintf("%s, %v, groups %s, resumed %v", tt.what, version, groups, resumed)
 					log.Reset()
 					p := newPair(t, cx, sx)
-					conn, err := cx.NewEngineConn(ConnConfig{ServerName: tt.name, InsecureSkipNameCheck: tt.name == "", Session: session})
-					if err != nil {
-						t.Fatal(err)
-					}
+					conn := tlstest.Value(cx.NewEngineConn(ConnConfig{ServerName: tt.name, InsecureSkipNameCheck: tt.name == "", Session: session}))(t)
 					t.Cleanup(conn.Close)
 					p.client, p.wire = conn, map[*Conn][]byte{}
 					p.handshake()
