@@ -99,9 +99,8 @@ func unhex(s string) []byte {
 // TestDirectRFC8448 gives a connection the traffic secrets of RFC 8448, section 3. Its records are then those of the RFC. The server's first
 // record is there a ticket, and here data.
 func TestDirectRFC8448(t *testing.T) {
-	s := serverConfig("ecdsa")
-	s.Records, s.NoTickets = RecordsDirect, true
-	gcmSuites[0].apply(&s)
+	s := gcmSuites[0].server(RecordsDirect)
+	s.NoTickets = true
 	s.KeyLog = secretReplacer{t, map[string]string{
 		"CLIENT_TRAFFIC_SECRET_0": "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5",
 		"SERVER_TRAFFIC_SECRET_0": "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643",
@@ -139,9 +138,7 @@ func TestDirectRFC8448(t *testing.T) {
 
 // TestDirectProof: a connection whose derived keys are wrong keeps the SSL, and goes on.
 func TestDirectProof(t *testing.T) {
-	s := serverConfig("ecdsa")
-	s.Records = RecordsDirect
-	gcmSuites[0].apply(&s)
+	s := gcmSuites[0].server(RecordsDirect)
 	s.KeyLog = secretReplacer{t, map[string]string{"SERVER_TRAFFIC_SECRET_0": strings.Repeat("07", 32)}}
 	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, s))
 	p.handshake()
@@ -171,11 +168,8 @@ func TestPeerOfMemory(t *testing.T) {
 		t.Skip("TestDirectWipes runs it")
 	}
 	var log bytes.Buffer
-	cfg := clientConfig()
+	cfg := clientConfig() // the server has one version
 	cfg.KeyLog = &log
-	if version == TLS12.String() {
-		cfg.MaxVersion = TLS12
-	}
 	conn := tlstest.Value(mustClient(t, cfg).NewBlockingConn(3, ConnConfig{ServerName: "localhost"}))(t)
 	finish(t, conn.Handshake)
 	out := os.NewFile(4, "secrets")
@@ -208,13 +202,12 @@ func TestPeerOfMemory(t *testing.T) {
 // finish repeats an operation over a socket that blocks until it has ended.
 func finish(t *testing.T, f func() tlsio.Result) tlsio.Result {
 	t.Helper()
-	for {
-		if r := f(); r.Err != nil {
-			t.Fatal(r.Err)
-		} else if r.Want == tlsio.WantNone {
-			return r
-		}
+	r := f()
+	for ; r.Want != tlsio.WantNone; r = f() {
+		tlstest.Must(t, r.Err)
 	}
+	tlstest.Must(t, r.Err)
+	return r
 }
 
 // TestDirectWipes searches the memory of the server's process: traffic secrets and keys are gone when a KeyUpdate has replaced them, and all are
@@ -222,10 +215,8 @@ func finish(t *testing.T, f func() tlsio.Result) tlsio.Result {
 func TestDirectWipes(t *testing.T) {
 	for _, suite := range []gcmSuite{gcmSuites[0], gcmSuites[2]} {
 		t.Run(suite.version.String(), func(t *testing.T) {
-			s := serverConfig("ecdsa")
-			s.Records = RecordsDirect
+			s := suite.server(RecordsDirect)
 			s.NoTickets = suite.version == TLS12 // OpenSSL leaves the master secret in what it makes the ticket of
-			suite.apply(&s)
 			sx := mustServer(t, s)
 			fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
 			defer unix.Close(fds[0])

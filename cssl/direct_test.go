@@ -16,19 +16,22 @@ import (
 
 // directServer is a server with direct records and one suite.
 func directServer(t testing.TB, suite gcmSuite, tail int) *Context {
-	s := serverConfig("ecdsa")
-	s.Records, s.Tail = RecordsDirect, tail
-	suite.apply(&s)
+	s := suite.server(RecordsDirect)
+	s.Tail = tail
 	return mustServer(t, s)
 }
 
 // taken takes and opens all that the server has to send.
 func (p *recordPeer) taken() []string {
-	var sent []byte
+	return p.heard(p.takeAll())
+}
+
+// takeAll takes all that the server has to send.
+func (p *recordPeer) takeAll() (sent []byte) {
 	for n := p.server.Take(p.buf); n > 0; n = p.server.Take(p.buf) {
 		sent = append(sent, p.buf[:n]...)
 	}
-	return p.heard(sent)
+	return sent
 }
 
 func afterRecords(t testing.TB, n uint32) {
@@ -44,9 +47,7 @@ func TestDirectUpdatesKey(t *testing.T) {
 	var want []string
 	seq := 1 // behind the ticket
 	for i := range 30 {
-		if r := p.server.Write([]byte{byte('a' + i)}); r.N != 1 || r.Err != nil {
-			t.Fatalf("%+v", r)
-		}
+		send(t, p.server, string(rune('a'+i)))
 		if seq == 8 {
 			want, seq = append(want, "KeyUpdate [0]"), 0
 		}
@@ -62,24 +63,34 @@ func TestDirectUpdatesKey(t *testing.T) {
 	sameBytes(t, "data", c.in, s.out)
 }
 
-// TestDirectKeyLimit: TLS 1.2 cannot replace a key, so the connection ends.
+// TestDirectKeyLimit: TLS 1.2 cannot replace a key, so the connection ends. A batch is written up to the last record that the key may seal.
 func TestDirectKeyLimit(t *testing.T) {
 	afterRecords(t, 8)
-	p := newRecordPeers(t, gcmSuites[2]).connect(t, directServer(t, gcmSuites[2], 0))
-	for i := range 7 { // Finished was the first record
-		if r := p.server.Write([]byte("x")); r.N != 1 {
-			t.Fatalf("%d: %+v", i, r)
+	for _, batch := range []bool{false, true} {
+		p := newRecordPeers(t, gcmSuites[2]).connect(t, directServer(t, gcmSuites[2], 0))
+		for range 5 { // Finished was the first record
+			send(t, p.server, "x")
 		}
-	}
-	if r := p.server.Write([]byte("x")); !errors.Is(r.Err, tlsio.ErrLimit) || r.N != 0 {
-		t.Errorf("the eighth record: %+v", r)
-	}
-	got := p.taken()
-	if len(got) != 8 || got[7] != "alert [1 0]" {
-		t.Errorf("sent %q", got)
-	}
-	if r := p.server.Read(p.buf); !errors.Is(r.Err, tlsio.ErrLimit) {
-		t.Errorf("then: %+v", r)
+		bufs, eighth := [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d")}, tlsio.Result{}
+		if batch {
+			if r := p.server.WriteBuffers(bufs, false); r.N != 2 || r.Err != nil {
+				t.Errorf("two more records: %+v", r)
+			}
+			eighth = p.server.WriteBuffers(bufs[2:], false)
+		} else {
+			send(t, p.server, "a")
+			send(t, p.server, "b")
+			eighth = p.server.Write([]byte("x"))
+		}
+		if !errors.Is(eighth.Err, tlsio.ErrLimit) || eighth.N != 0 {
+			t.Errorf("the eighth record: %+v", eighth)
+		}
+		if got := p.taken(); len(got) != 8 || got[6] != `data "b"` || got[7] != "alert [1 0]" {
+			t.Errorf("sent %q", got)
+		}
+		if r := p.server.Read(p.buf); !errors.Is(r.Err, tlsio.ErrLimit) {
+			t.Errorf("then: %+v", r)
+		}
 	}
 }
 
@@ -90,9 +101,7 @@ func TestDirectOwesOneAnswer(t *testing.T) {
 		for range 10 {
 			p.server.Feed(p.keyUpdate(1))
 		}
-		if r := p.server.Read(p.buf); r.Want != tlsio.WantRead {
-			t.Fatalf("%+v", r)
-		}
+		wants(t, "read", p.server.Read(p.buf), tlsio.WantRead)
 		if got := p.taken(); !slices.Equal(got, []string{"KeyUpdate [0]"}) {
 			t.Errorf("ten requests in one read lead to %q", got)
 		}
@@ -103,22 +112,17 @@ func TestDirectOwesOneAnswer(t *testing.T) {
 				t.Fatalf("%+v, %d bytes in the tail", r, p.server.Unsent())
 			}
 		}
-		if r := p.server.Flush(); r.Want != tlsio.WantWrite {
-			t.Errorf("flush of a full tail: %+v", r)
-		}
+		wants(t, "flush of a full tail", p.server.Flush(), tlsio.WantWrite)
 		if got := p.taken(); len(got) < 2 || len(got) > 15 {
 			t.Fatalf("%d messages", len(got))
 		}
-		var want []string
+		want := []string{"KeyUpdate [0]"}
 		if flush {
 			p.server.Flush()
-			want = []string{"KeyUpdate [0]"}
 			if got := p.taken(); !slices.Equal(got, want) {
 				t.Errorf("a flush sends %q, want %q", got, want)
 			}
 			want = nil
-		} else {
-			want = []string{"KeyUpdate [0]"}
 		}
 		p.server.Write([]byte("x"))
 		if got := p.taken(); !slices.Equal(got, append(want, `data "x"`)) {
@@ -135,9 +139,7 @@ func TestDirectKeepsRequest(t *testing.T) {
 		p.server.KeyUpdate(false)
 	}
 	for _, request := range []bool{true, false} {
-		if r := p.server.KeyUpdate(request); r.Want != tlsio.WantWrite {
-			t.Fatalf("%+v", r)
-		}
+		wants(t, "key update", p.server.KeyUpdate(request), tlsio.WantWrite)
 	}
 	p.taken()
 	p.server.Flush()
@@ -220,9 +222,7 @@ func TestDirectEarlyData(t *testing.T) {
 	p.client.Write([]byte("late"))
 	p.client.Shutdown()
 	p.move(p.client, p.server)
-	if r := p.server.Read(p.buf); string(p.buf[:r.N]) != "late" {
-		t.Errorf("%q, %+v", p.buf[:r.N], r)
-	}
+	reads(t, p.server, "late")
 	if r := p.server.Read(p.buf); r.Err != io.EOF {
 		t.Errorf("%+v", r)
 	}
@@ -242,14 +242,12 @@ func TestDirectSockets(t *testing.T) {
 func TestDirectBytewise(t *testing.T) {
 	for _, suite := range gcmSuites {
 		fd, far := socketPair(t, "unix", false)
-		s := tlstest.Value(directServer(t, suite, 0).NewConn(far, ConnConfig{}))(t)
-		c := tlstest.Value(mustClient(t, clientConfig()).NewEngineConn(ConnConfig{ServerName: "localhost"}))(t)
+		c := engineConn(t, mustClient(t, clientConfig()), ConnConfig{ServerName: "localhost"})
+		s := socketConn(t, directServer(t, suite, 0), far, ConnConfig{})
 		buf := make([]byte, 20000)
 		sent := func() []byte { return buf[:c.Take(buf)] }
 		for cr, sr := c.Handshake(), s.Handshake(); cr.Want != tlsio.WantNone || sr.Want != tlsio.WantNone; cr, sr = c.Handshake(), s.Handshake() {
-			if cr.Err != nil || sr.Err != nil {
-				t.Fatal(cr.Err, sr.Err)
-			}
+			noErrors(t, cr.Err, sr.Err)
 			syscall.Write(fd, sent())
 			s.Handshake()
 			if n, _ := syscall.Read(fd, buf); n > 0 {
@@ -265,15 +263,12 @@ func TestDirectBytewise(t *testing.T) {
 		for _, b := range bytes.Clone(sent()) {
 			syscall.Write(fd, []byte{b})
 			r := s.Read(buf)
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
+			tlstest.Must(t, r.Err)
 			got = append(got, buf[:r.N]...)
 		}
 		if string(got) != "somedata" {
 			t.Errorf("%s: read %q", suite.name, got)
 		}
-		c.Close()
 		s.Close()
 		syscall.Close(fd)
 		syscall.Close(far)
@@ -291,9 +286,7 @@ func TestDirectChaCha20(t *testing.T) {
 				t.Fatalf("%+v", st)
 			}
 			if suite.version == TLS13 {
-				if r := p.server.KeyUpdate(true); r.Err != nil {
-					t.Fatal(r.Err)
-				}
+				tlstest.Must(t, p.server.KeyUpdate(true).Err)
 				p.exchange(tlstest.Bytes(100_000, 2))
 			}
 			p.client.Write([]byte("forged"))
@@ -306,24 +299,5 @@ func TestDirectChaCha20(t *testing.T) {
 			p.move(p.server, p.client)
 			checkAlert(t, p.client.Read(p.buf).Err, tlsio.AlertReceived, tlsio.AlertBadRecordMAC)
 		})
-	}
-}
-
-// TestDirectKeyLimitInBatch: a batch that one key may not seal is written up to its last record.
-func TestDirectKeyLimitInBatch(t *testing.T) {
-	afterRecords(t, 8)
-	p := newRecordPeers(t, gcmSuites[2]).connect(t, directServer(t, gcmSuites[2], 0))
-	for range 5 { // Finished was the first record
-		send(t, p.server, "x")
-	}
-	bufs := [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d")}
-	if r := p.server.WriteBuffers(bufs, false); r.N != 2 || r.Err != nil {
-		t.Errorf("two more records: %+v", r)
-	}
-	if r := p.server.WriteBuffers(bufs[2:], false); !errors.Is(r.Err, tlsio.ErrLimit) || r.N != 0 {
-		t.Errorf("the eighth record: %+v", r)
-	}
-	if got := p.taken(); len(got) != 8 || got[6] != `data "b"` || got[7] != "alert [1 0]" {
-		t.Errorf("sent %q", got)
 	}
 }

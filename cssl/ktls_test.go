@@ -155,7 +155,7 @@ func TestKernelKeyUpdate(t *testing.T) {
 				if !can && (reads || request) {
 					await(t, s.c.fd)
 					err := s.c.Read(s.readBuf).Err
-					if checkAlert(t, err, tlsio.AlertSent, tlsio.AlertInternalError); !strings.Contains(err.Error(), "the kernel cannot change the keys") {
+					if kernelAlert(t, err, tlsio.AlertSent, tlsio.AlertInternalError); !strings.Contains(fmt.Sprint(err), "the kernel cannot change the keys") {
 						t.Errorf("server: %v", err)
 					}
 					wantAlert(t, c, tlsio.AlertInternalError)
@@ -177,7 +177,16 @@ func wantAlert(t *testing.T, c *endpoint, alert tlsio.Alert) {
 		await(t, c.c.fd)
 		r = c.c.Read(c.readBuf)
 	}
-	checkAlert(t, r.Err, tlsio.AlertReceived, alert)
+	kernelAlert(t, r.Err, tlsio.AlertReceived, alert)
+}
+
+// kernelAlert demands an error with this alert of this side.
+func kernelAlert(t *testing.T, err error, side tlsio.AlertSide, alert tlsio.Alert) {
+	t.Helper()
+	var e *tlsio.Error
+	if !errors.As(err, &e) || e.Alert != alert || e.AlertSide != side {
+		t.Errorf("want alert %v of side %d, got %v", alert, side, err)
+	}
 }
 
 // TestKernelBadRecords: what the kernel refuses ends the connection with direct records' alert and error.
@@ -206,7 +215,7 @@ func TestKernelBadRecords(t *testing.T) {
 				tlstest.Value(syscall.Write(c.c.fd, []byte(tt.record)))(t)
 				await(t, s.c.fd)
 				err := s.c.Read(s.readBuf).Err
-				checkAlert(t, err, tlsio.AlertSent, alert)
+				kernelAlert(t, err, tlsio.AlertSent, alert)
 				errs[kind] = fmt.Sprint(err)
 				wantAlert(t, c, alert)
 			}
@@ -233,7 +242,7 @@ func TestKernelAlert(t *testing.T) {
 			c.c.Read(c.readBuf)
 		}
 		await(t, s.c.fd)
-		checkAlert(t, s.c.Read(s.readBuf).Err, tlsio.AlertReceived, tlsio.AlertUnexpectedMessage)
+		kernelAlert(t, s.c.Read(s.readBuf).Err, tlsio.AlertReceived, tlsio.AlertUnexpectedMessage)
 	}
 }
 

@@ -23,16 +23,8 @@ type record struct {
 // records takes stream apart.
 func records(t testing.TB, stream []byte) (all []record) {
 	t.Helper()
-	for len(stream) > 0 {
-		n := 0
-		if len(stream) >= 5 {
-			n = int(stream[3])<<8 | int(stream[4])
-		}
-		if len(stream) < 5+n {
-			t.Fatalf("%d bytes are left that are no record", len(stream))
-		}
-		all = append(all, record{stream[0], n})
-		stream = stream[5+n:]
+	for _, r := range splitRecords(t, stream) {
+		all = append(all, record{r[0], len(r) - 5})
 	}
 	return all
 }
@@ -60,9 +52,7 @@ func (p *pair) exchange(data []byte) (client, server []byte) {
 			}
 			p.move(e[0], e[1])
 			r := e[1].Read(p.buf)
-			if r.Err != nil {
-				p.t.Fatal(r.Err)
-			}
+			tlstest.Must(p.t, r.Err)
 			got = append(got, p.buf[:r.N]...)
 		}
 		sameBytes(p.t, "data", got, data)
@@ -77,8 +67,8 @@ const overhead = 8 + 1 + 16
 func TestMaxFragment(t *testing.T) {
 	for _, version := range versions {
 		for _, size := range []int{0, 512, 1024, 2048, 4096} {
-			c := clientConfig()
-			c.MaxVersion, c.MaxFragment = version, size
+			c := clientUpTo(version)
+			c.MaxFragment = size
 			p := newPair(t, mustClient(t, c), mustServer(t, serverConfig("big")))
 			client, server := p.exchange(tlstest.Bytes(40000, 1))
 			for i, stream := range [][]byte{client, server} {
@@ -94,27 +84,16 @@ func TestMaxFragment(t *testing.T) {
 	}
 	c := clientConfig()
 	c.MaxFragment = 512
-	conn := tlstest.Value(mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"}))(t)
-	defer conn.Close()
+	conn := engineConn(t, mustClient(t, c), ConnConfig{ServerName: "localhost"})
 	certificate := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	near, far := net.Pipe()
 	defer near.Close()
-	server := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true})
-	go server.Handshake()
-	buf := make([]byte, 1<<16)
-	for r := conn.Handshake(); ; r = conn.Handshake() {
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
-		for n := conn.Take(buf); n > 0; n = conn.Take(buf) {
-			tlstest.Value(near.Write(buf[:n]))(t)
-		}
-		if r.Want == tlsio.WantNone {
-			break
-		}
-		n := tlstest.Value(near.Read(buf))(t)
-		conn.Feed(buf[:n])
-	}
+	go tls.Server(far, &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true}).Handshake()
+	overPipe(t, conn, near, func() bool {
+		r := conn.Handshake()
+		tlstest.Must(t, r.Err)
+		return r.Want == tlsio.WantNone
+	})
 	if n := conn.MaxFragment(); n != 0 {
 		t.Errorf("a server that does not know it has agreed to %d", n)
 	}
@@ -128,11 +107,7 @@ func TestMaxSendFragment(t *testing.T) {
 			c.MaxVersion, s.MaxSendFragment = version, size
 			outer := serverConfig("ecdsa")
 			outer.MaxSendFragment, outer.SNI = 2000, map[string]*Context{"localhost": mustServer(t, s)}
-			for i, sx := range []*Context{mustServer(t, s), mustServer(t, outer)} {
-				want := size
-				if i == 1 {
-					want = min(size, 2000)
-				}
+			for sx, want := range map[*Context]int{mustServer(t, s): size, mustServer(t, outer): min(size, 2000)} {
 				client, server := newPair(t, mustClient(t, c), sx).exchange(tlstest.Bytes(40000, 1))
 				if n := largest(records(t, server)); n > want+overhead || n < want {
 					t.Errorf("%v, %d: a record of %d bytes", version, size, n)
@@ -168,11 +143,7 @@ func TestRecordSizeLimit(t *testing.T) {
 				want   int
 			}{{client, tt.wantClient}, {server, tt.wantServer}} {
 				// In TLS 1.3 the limit includes the content type, which the size on the wire does too.
-				extra := 16 + 8
-				if version == TLS13 {
-					extra = 16
-				}
-				limit := x.want + extra
+				limit := x.want + map[TLSVersion]int{TLS12: 16 + 8, TLS13: 16}[version]
 				if x.want == 16384 {
 					limit = 16384 + overhead
 				}
@@ -194,12 +165,16 @@ func TestRecordSizeLimitBad(t *testing.T) {
 		}
 		stream[i+4], stream[i+5] = byte(limit>>8), byte(limit)
 	}
+	start := func(version TLSVersion) *pair {
+		c, s := clientUpTo(version), serverConfig("ecdsa")
+		c.RecordSizeLimit, s.RecordSizeLimit = 16385, 16385
+		p := newPair(t, mustClient(t, c), mustServer(t, s))
+		p.client.Handshake()
+		return p
+	}
 	for _, version := range versions {
 		for _, limit := range []int{0, 63, 64, 511} {
-			c, s := clientConfig(), serverConfig("ecdsa")
-			c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = version, 16385, 16385
-			p := newPair(t, mustClient(t, c), mustServer(t, s))
-			p.client.Handshake()
+			p := start(version)
 			n := p.client.Take(p.buf)
 			hello := bytes.Clone(p.buf[:n])
 			change(hello, limit)
@@ -216,10 +191,7 @@ func TestRecordSizeLimitBad(t *testing.T) {
 		}
 	}
 	for limit, alert := range map[int]tlsio.Alert{63: 47, 64: 40, 511: 40} {
-		c, s := clientConfig(), serverConfig("ecdsa")
-		c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = TLS12, 16385, 16385
-		p := newPair(t, mustClient(t, c), mustServer(t, s))
-		p.client.Handshake()
+		p := start(TLS12)
 		p.move(p.client, p.server)
 		p.server.Handshake()
 		n := p.server.Take(p.buf)
@@ -234,27 +206,27 @@ func TestRecordsConfig(t *testing.T) {
 	for _, tt := range []struct {
 		setting string
 		server  bool
-		change  func(*Config)
+		c       Config
 	}{
-		{"MaxFragment", false, func(c *Config) { c.MaxFragment = 511 }},
-		{"MaxFragment", false, func(c *Config) { c.MaxFragment = 8192 }},
-		{"MaxFragment", false, func(c *Config) { c.MaxFragment = -512 }},
-		{"MaxFragment", true, func(c *Config) { c.MaxFragment = 512 }},
-		{"MaxSendFragment", true, func(c *Config) { c.MaxSendFragment = 511 }},
-		{"MaxSendFragment", true, func(c *Config) { c.MaxSendFragment = 16385 }},
-		{"MaxSendFragment", true, func(c *Config) { c.MaxSendFragment = -1 }},
-		{"RecordSizeLimit", true, func(c *Config) { c.RecordSizeLimit = 512 }},
-		{"RecordSizeLimit", true, func(c *Config) { c.RecordSizeLimit = 16386 }},
-		{"RecordSizeLimit", false, func(c *Config) { c.RecordSizeLimit, c.MaxFragment = 513, 512 }},
-		{"Tail", true, func(c *Config) { c.RecordSizeLimit, c.Tail = 513, -1 }},
-		{"Tail", false, func(c *Config) { c.MaxFragment, c.Tail = 512, -1 }},
+		{"MaxFragment", false, Config{MaxFragment: 511}},
+		{"MaxFragment", false, Config{MaxFragment: 8192}},
+		{"MaxFragment", false, Config{MaxFragment: -512}},
+		{"MaxFragment", true, Config{MaxFragment: 512}},
+		{"MaxSendFragment", true, Config{MaxSendFragment: 511}},
+		{"MaxSendFragment", true, Config{MaxSendFragment: 16385}},
+		{"MaxSendFragment", true, Config{MaxSendFragment: -1}},
+		{"RecordSizeLimit", true, Config{RecordSizeLimit: 512}},
+		{"RecordSizeLimit", true, Config{RecordSizeLimit: 16386}},
+		{"RecordSizeLimit", false, Config{RecordSizeLimit: 513, MaxFragment: 512}},
+		{"Tail", true, Config{RecordSizeLimit: 513, Tail: -1}},
+		{"Tail", false, Config{MaxFragment: 512, Tail: -1}},
 	} {
-		c := clientConfig()
 		if tt.server {
-			c = serverConfig("ecdsa")
+			tt.c.Certificates = serverConfig("ecdsa").Certificates
+		} else {
+			tt.c.CAFile = testcerts.Path("root.pem")
 		}
-		tt.change(&c)
-		checkRefused(t, fmt.Sprintf("%+v", tt), tt.server, c, tt.setting)
+		checkRefused(t, fmt.Sprintf("%+v", tt), tt.server, tt.c, tt.setting)
 	}
 }
 
@@ -330,14 +302,11 @@ func TestDirectBatches(t *testing.T) {
 		fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 		defer unix.Close(fds[0])
 		defer unix.Close(fds[1])
-		client := tlstest.Value(mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"}))(t)
-		defer client.Close()
+		client := engineConn(t, mustClient(t, c), ConnConfig{ServerName: "localhost"})
 		server := tlstest.Value(mustServer(t, s).NewConn(fds[1], ConnConfig{}))(t)
 		defer server.Close()
 		wire, plain := make([]byte, 1<<17), make([]byte, 1<<17)
-		send := func(p []byte) {
-			tlstest.Value(unix.Write(fds[0], p))(t)
-		}
+		send := func(p []byte) { tlstest.Value(unix.Write(fds[0], p))(t) }
 		receive := func() []record {
 			n, err := unix.Read(fds[0], wire)
 			if err != nil && err != unix.EAGAIN {
