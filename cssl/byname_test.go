@@ -11,12 +11,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
@@ -59,14 +60,11 @@ func subject(t testing.TB, x *Context, name, sigalgs string, version TLSVersion)
 func subjectFor(t testing.TB, x *Context, name string, c Config) string {
 	t.Helper()
 	c.Verify = VerifyNone
-	p := newPair(t, mustClient(t, c), x)
-	client := tlstest.Value(mustClient(t, c).NewEngineConn(ConnConfig{ServerName: name, InsecureSkipNameCheck: true}))(t)
-	t.Cleanup(client.Close)
-	p.client = client
+	p := newPair(t, mustClient(t, c), x, ConnConfig{ServerName: name, InsecureSkipNameCheck: true})
 	if err := handshakeError(p); err != nil {
 		return "error"
 	}
-	chain, err := client.State().PeerCertificates()
+	chain, err := p.client.State().PeerCertificates()
 	if err != nil || len(chain) == 0 {
 		t.Fatalf("%q: %v", name, err)
 	}
@@ -100,18 +98,9 @@ func TestSameKeyType(t *testing.T) {
 		"a client's":       {false, Config{Certificates: []Certificate{a, b}}, "Certificates[1]", "Certificates[0]"},
 		"both by one name": {true, Config{Names: map[string][]Certificate{"a.example": {old, again}}}, `Names["a.example"][1]`, "old.pem"},
 	} {
-		alive := live.Certificates()
-		x, err := newContext(&tt.c, tt.server)
-		var e *ConfigError
-		if err == nil {
-			x.Close()
-		}
-		if !errors.As(err, &e) || e.Setting != tt.setting || !strings.Contains(err.Error(), tt.in) {
-			t.Errorf("%s: %v, want a fault of %s that names %s", name, err, tt.setting, tt.in)
-		}
-		if n := live.Certificates(); n != alive {
-			t.Errorf("%s: %d certificates are left", name, n-alive)
-		}
+		none := noneMore(t)
+		checkRefused(t, name, tt.server, tt.c, tt.setting, tt.in)
+		none(name)
 	}
 }
 
@@ -263,21 +252,13 @@ func TestNamesRefused(t *testing.T) {
 		"in SNI too":       {sni, "SNI", "B.example."},
 		"not a response":   {named("b.example", Certificate{ChainPEM: good.ChainPEM, KeyPEM: good.KeyPEM, OCSP: []byte("x")}), `Names["b.example"][0].OCSP`, "OCSP"},
 	} {
-		alive, contexts := live.Certificates(), live.Contexts()
-		_, err := NewServerContext(tt.c)
-		var e *ConfigError
-		if !errors.As(err, &e) || e.Setting != tt.setting || !strings.Contains(err.Error(), tt.text) {
-			t.Errorf("%s: %v, want a fault of %s with %q", name, err, tt.setting, tt.text)
-		}
-		if n, x := live.Certificates(), live.Contexts(); n != alive || x != contexts {
-			t.Errorf("%s: %d certificates and %d contexts are left", name, n-alive, x-contexts)
-		}
+		none := noneMore(t)
+		checkRefused(t, name, true, tt.c, tt.setting, tt.text)
+		none(name)
 	}
 	c := clientConfig()
 	c.Names = map[string][]Certificate{"a.example": {good}}
-	if _, err := NewClientContext(c); err == nil || !strings.Contains(err.Error(), "Names") {
-		t.Errorf("a client: %v", err)
-	}
+	checkRefused(t, "a client", false, c, "Names")
 }
 
 // oneSession is a client's cache with room for one session, which it offers to any server.
@@ -390,5 +371,40 @@ func TestNamesBehindContexts(t *testing.T) {
 				t.Errorf("%v, asked: %s gets %s, want %s", v, name, got, want)
 			}
 		}
+	}
+}
+
+// TestNamesFirstError: among faults of many names the first in order is told, though they are read at once; what comes later changes
+// nothing, and nothing is left.
+func TestNamesFirstError(t *testing.T) {
+	good, other := selfSigned(t, "EC", "good"), selfSigned(t, "EC", "other")
+	file := func(name string, content []byte) string { return writeFile(t, name, string(content)) }
+	chain, key := file("good.pem", good.ChainPEM), file("good.key", good.KeyPEM)
+	faults := []struct {
+		c    Certificate
+		text string
+	}{
+		{Certificate{ChainFile: file("no.pem", []byte("nothing")), KeyFile: key}, "no.pem"},
+		{Certificate{ChainFile: chain, KeyFile: file("no.key", []byte("nothing"))}, "no.key"},
+		{Certificate{ChainFile: chain, KeyFile: file("other.key", other.KeyPEM)}, "other.key"},
+		{Certificate{ChainFile: "/none/missing.pem"}, "missing.pem"},
+		{Certificate{ChainFile: chain, KeyFile: testcerts.Path("encrypted.key")}, "Passphrase is not set"},
+	}
+	none := noneMore(t)
+	for first := range faults {
+		s := Config{Names: map[string][]Certificate{}}
+		for i := range 3 * ahead {
+			s.Names[fmt.Sprintf("h%03d.example", i)] = []Certificate{selfSigned(t, "EC", "x")}
+		}
+		for i := range faults { // in another order each time
+			s.Names[fmt.Sprintf("h%03d.example", ahead+10+i)] = []Certificate{faults[(first+i)%len(faults)].c}
+		}
+		s.Names["i*.example"] = []Certificate{good} // no name, and the last one
+		_, err := NewServerContext(s)
+		var e *ConfigError
+		if !errors.As(err, &e) || !strings.HasPrefix(e.Setting, fmt.Sprintf("Names[\"h%03d.example\"][0]", ahead+10)) || !strings.Contains(err.Error(), faults[first].text) {
+			t.Errorf("%v, want a fault of name %d that has %q", err, ahead+10, faults[first].text)
+		}
+		none(faults[first].text)
 	}
 }
