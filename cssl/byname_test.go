@@ -11,14 +11,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/internal/live"
-	"github.com/spacemonad/go-openssl/tlsio"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // selfSigned is a certificate with its subject and DNS names, for a new key of a type ("EC", "RSA", "ED25519").
@@ -34,23 +34,12 @@ func selfSigned(t testing.TB, typ, subject string, names ...string) Certificate 
 	default:
 		key = rsaKey(t)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, err)
+	serial := tlstest.Value(rand.Int(rand.Reader, big.NewInt(1<<62)))(t)
 	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: subject}, DNSNames: names,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
+	keyDER := tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(t)
 	return Certificate{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})}
 }
@@ -71,17 +60,11 @@ func subject(t testing.TB, x *Context, name, sigalgs string, version TLSVersion)
 func subjectFor(t testing.TB, x *Context, name string, c Config) string {
 	t.Helper()
 	c.Verify = VerifyNone
-	p := newPair(t, mustClient(t, c), x)
-	client, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: name, InsecureSkipNameCheck: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	p.client = client
+	p := newPair(t, mustClient(t, c), x, ConnConfig{ServerName: name, InsecureSkipNameCheck: true})
 	if err := handshakeError(p); err != nil {
 		return "error"
 	}
-	chain, err := client.State().PeerCertificates()
+	chain, err := p.client.State().PeerCertificates()
 	if err != nil || len(chain) == 0 {
 		t.Fatalf("%q: %v", name, err)
 	}
@@ -115,18 +98,9 @@ func TestSameKeyType(t *testing.T) {
 		"a client's":       {false, Config{Certificates: []Certificate{a, b}}, "Certificates[1]", "Certificates[0]"},
 		"both by one name": {true, Config{Names: map[string][]Certificate{"a.example": {old, again}}}, `Names["a.example"][1]`, "old.pem"},
 	} {
-		alive := live.Certificates()
-		x, err := newContext(&tt.c, tt.server)
-		var e *ConfigError
-		if err == nil {
-			x.Close()
-		}
-		if !errors.As(err, &e) || e.Setting != tt.setting || !strings.Contains(err.Error(), tt.in) {
-			t.Errorf("%s: %v, want a fault of %s that names %s", name, err, tt.setting, tt.in)
-		}
-		if n := live.Certificates(); n != alive {
-			t.Errorf("%s: %d certificates are left", name, n-alive)
-		}
+		none := noneMore(t)
+		checkRefused(t, name, tt.server, tt.c, tt.setting, tt.in)
+		none(name)
 	}
 }
 
@@ -278,21 +252,13 @@ func TestNamesRefused(t *testing.T) {
 		"in SNI too":       {sni, "SNI", "B.example."},
 		"not a response":   {named("b.example", Certificate{ChainPEM: good.ChainPEM, KeyPEM: good.KeyPEM, OCSP: []byte("x")}), `Names["b.example"][0].OCSP`, "OCSP"},
 	} {
-		alive, contexts := live.Certificates(), live.Contexts()
-		_, err := NewServerContext(tt.c)
-		var e *ConfigError
-		if !errors.As(err, &e) || e.Setting != tt.setting || !strings.Contains(err.Error(), tt.text) {
-			t.Errorf("%s: %v, want a fault of %s with %q", name, err, tt.setting, tt.text)
-		}
-		if n, x := live.Certificates(), live.Contexts(); n != alive || x != contexts {
-			t.Errorf("%s: %d certificates and %d contexts are left", name, n-alive, x-contexts)
-		}
+		none := noneMore(t)
+		checkRefused(t, name, true, tt.c, tt.setting, tt.text)
+		none(name)
 	}
 	c := clientConfig()
 	c.Names = map[string][]Certificate{"a.example": {good}}
-	if _, err := NewClientContext(c); err == nil || !strings.Contains(err.Error(), "Names") {
-		t.Errorf("a client: %v", err)
-	}
+	checkRefused(t, "a client", false, c, "Names")
 }
 
 // oneSession is a client's cache with room for one session, which it offers to any server.
@@ -300,53 +266,6 @@ type oneSession struct{ session *tls.ClientSessionState }
 
 func (o *oneSession) Get(string) (*tls.ClientSessionState, bool) { return o.session, o.session != nil }
 func (o *oneSession) Put(_ string, s *tls.ClientSessionState)    { o.session = s }
-
-// readWithGo makes a handshake of crypto/tls with a server in engine mode, and lets the client read a byte and what comes before it.
-func readWithGo(t *testing.T, sx *Context, cfg *tls.Config) tls.ConnectionState {
-	t.Helper()
-	server, err := sx.NewEngineConn(ConnConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	near, far := net.Pipe()
-	defer near.Close()
-	client := tls.Client(far, cfg)
-	ended := make(chan error, 1)
-	go func() {
-		_, err := client.Read(make([]byte, 1))
-		far.Close()
-		ended <- err
-	}()
-	buf := make([]byte, 1<<16)
-	for wrote := false; ; {
-		r := server.Handshake()
-		if r.Err == nil && r.Want == tlsio.WantNone && !wrote {
-			r, wrote = server.Write([]byte("x")), true
-		}
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
-		if n := server.Take(buf); n > 0 {
-			if _, err := near.Write(buf[:n]); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if wrote {
-			break
-		}
-		n, err := near.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		server.Feed(buf[:n])
-	}
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-	return client.ConnectionState()
-}
 
 // nameResumes reports whether a client of crypto/tls resumes its session with a server; afterwards it has a new one.
 func nameResumes(t *testing.T, sx *Context, name string, version TLSVersion, o *oneSession) bool {
@@ -452,5 +371,40 @@ func TestNamesBehindContexts(t *testing.T) {
 				t.Errorf("%v, asked: %s gets %s, want %s", v, name, got, want)
 			}
 		}
+	}
+}
+
+// TestNamesFirstError: among faults of many names the first in order is told, though they are read at once; what comes later changes
+// nothing, and nothing is left.
+func TestNamesFirstError(t *testing.T) {
+	good, other := selfSigned(t, "EC", "good"), selfSigned(t, "EC", "other")
+	file := func(name string, content []byte) string { return writeFile(t, name, string(content)) }
+	chain, key := file("good.pem", good.ChainPEM), file("good.key", good.KeyPEM)
+	faults := []struct {
+		c    Certificate
+		text string
+	}{
+		{Certificate{ChainFile: file("no.pem", []byte("nothing")), KeyFile: key}, "no.pem"},
+		{Certificate{ChainFile: chain, KeyFile: file("no.key", []byte("nothing"))}, "no.key"},
+		{Certificate{ChainFile: chain, KeyFile: file("other.key", other.KeyPEM)}, "other.key"},
+		{Certificate{ChainFile: "/none/missing.pem"}, "missing.pem"},
+		{Certificate{ChainFile: chain, KeyFile: testcerts.Path("encrypted.key")}, "Passphrase is not set"},
+	}
+	none := noneMore(t)
+	for first := range faults {
+		s := Config{Names: map[string][]Certificate{}}
+		for i := range 3 * ahead {
+			s.Names[fmt.Sprintf("h%03d.example", i)] = []Certificate{selfSigned(t, "EC", "x")}
+		}
+		for i := range faults { // in another order each time
+			s.Names[fmt.Sprintf("h%03d.example", ahead+10+i)] = []Certificate{faults[(first+i)%len(faults)].c}
+		}
+		s.Names["i*.example"] = []Certificate{good} // no name, and the last one
+		_, err := NewServerContext(s)
+		var e *ConfigError
+		if !errors.As(err, &e) || !strings.HasPrefix(e.Setting, fmt.Sprintf("Names[\"h%03d.example\"][0]", ahead+10)) || !strings.Contains(err.Error(), faults[first].text) {
+			t.Errorf("%v, want a fault of name %d that has %q", err, ahead+10, faults[first].text)
+		}
+		none(faults[first].text)
 	}
 }

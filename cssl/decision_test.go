@@ -8,11 +8,11 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -33,26 +33,19 @@ var transports = map[string]bool{"socket": false, "engine": true}
 func newAsked(t testing.TB, engine bool, client, server *Context) *asked {
 	t.Helper()
 	a := &asked{t: t, woken: make(chan struct{}, 100), engine: engine, buf: make([]byte, 1<<16)}
-	fds := [2]int{-1, -1}
-	if !engine {
-		var err error
-		if fds, err = syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK, 0); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { syscall.Close(fds[0]); syscall.Close(fds[1]) })
-	}
-	var err error
-	if a.client, err = client.newConn(fds[0], ConnConfig{ServerName: "localhost"}, false); err != nil {
-		t.Fatal(err)
-	}
-	if a.server, err = server.newConn(fds[1], ConnConfig{}, false); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.client.Close)
-	t.Cleanup(a.server.Close)
+	a.client, a.server = a.connect(client, server)
 	a.client.Bind("the client", func() { a.woken <- struct{}{} })
 	a.server.Bind("the server", func() { a.woken <- struct{}{} })
 	return a
+}
+
+func (a *asked) connect(client, server *Context) (c, s *Conn) {
+	if a.engine {
+		p := newPair(a.t, client, server)
+		return p.client, p.server
+	}
+	x, y := socketEnds(a.t, "unix", false, client, server)
+	return x.c, y.c
 }
 
 // carry moves what lies in the engines and answers whether there was something.
@@ -103,11 +96,7 @@ func (a *asked) run() (client, server error) {
 		if progress {
 			continue
 		}
-		select {
-		case <-a.woken:
-		case <-time.After(time.Minute):
-			a.t.Fatalf("nothing goes on; steps %v, errors %v, wants %v", steps, errs, a.wants)
-		}
+		tlstest.Receive(a.t, a.woken, fmt.Sprintf("a wake-up; steps %v, errors %v, wants %v", steps, errs, a.wants))
 	}
 	return errs[0], errs[1]
 }
@@ -136,7 +125,7 @@ func failedWith(t testing.TB, err, want error) {
 // overBoth runs a test over a socket and in engine mode, in both versions of TLS.
 func overBoth(t *testing.T, test func(t *testing.T, engine bool, version TLSVersion)) {
 	for name, engine := range transports {
-		for _, v := range []TLSVersion{TLS12, TLS13} {
+		for _, v := range versions {
 			t.Run(fmt.Sprint(name, " ", v), func(t *testing.T) { test(t, engine, v) })
 		}
 	}
@@ -146,7 +135,7 @@ func overBoth(t *testing.T, test func(t *testing.T, engine bool, version TLSVers
 func mutual(v TLSVersion) (server, client Config) {
 	server, client = serverConfig("ecdsa"), clientConfig()
 	server.CAFile, server.Verify = testcerts.Path("root.pem"), VerifyRequire
-	client.Certificates = []Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
+	client.Certificates = serverConfig("client").Certificates
 	server.MaxVersion, client.MaxVersion = v, v
 	return server, client
 }
@@ -248,13 +237,12 @@ func TestClientHelloRefuses(t *testing.T) {
 			"late":             {func(h *ClientHello) {}, ErrDecisionTimeout, 40},
 			"closed Context":   {func(h *ClientHello) { h.Accept(closed) }, errContextClosed, 40},
 		} {
-			config, client := serverConfig("ecdsa"), clientConfig()
-			config.ClientHello, client.MaxVersion = c.decide, v
-			config.DecisionTimeout = time.Minute
+			config := serverConfig("ecdsa")
+			config.ClientHello, config.DecisionTimeout = c.decide, time.Minute
 			if name == "late" {
 				config.DecisionTimeout = time.Millisecond
 			}
-			a := newAsked(t, engine, mustClient(t, client), mustServer(t, config))
+			a := newAsked(t, engine, mustClient(t, clientUpTo(v)), mustServer(t, config))
 			cerr, serr := a.run()
 			failedWith(t, serr, c.err)
 			failedWith(t, serr, c.alert)
@@ -299,7 +287,7 @@ func TestDecideWithEarlyData(t *testing.T) {
 		config.Offload = offload
 		cx, sx := mustClient(t, clientConfig()), mustServer(t, config)
 		p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
-		data, want := pattern(500, 1), EarlyDataAccepted
+		data, want := tlstest.Bytes(500, 1), EarlyDataAccepted
 		p.writeEarly(data)
 		p.readEarly()
 		if offload {

@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/recordmode"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -46,6 +47,14 @@ func (s gcmSuite) apply(c *Config) {
 	} else {
 		c.CipherList = s.name
 	}
+}
+
+// server is a server with this suite alone.
+func (s gcmSuite) server(records Records) Config {
+	c := serverConfig("ecdsa")
+	c.Records = records
+	s.apply(&c)
+	return c
 }
 
 // protection is the protection of one direction's records, written from the RFCs on the standard library alone.
@@ -165,10 +174,7 @@ func (x *recordPeers) connect(t testing.TB, server *Context) *recordPeer {
 	server1st := p.wire[p.server]
 	for line := range strings.Lines(x.log.String()) {
 		f := strings.Fields(line)
-		secret, err := hex.DecodeString(f[2])
-		if err != nil {
-			t.Fatal(err)
-		}
+		secret := tlstest.Value(hex.DecodeString(f[2]))(t)
 		switch f[0] {
 		case "CLIENT_TRAFFIC_SECRET_0":
 			p.send.setSecret(secret)
@@ -341,11 +347,7 @@ var deliveries = []delivery{{1 << 20, false}, {1, false}, {7, true}}
 func (p *recordPeer) feed(input []byte, d delivery) (o outcome) {
 	var sent []byte
 	answered := false
-	take := func() {
-		for n := p.server.Take(p.buf); n > 0; n = p.server.Take(p.buf) {
-			sent = append(sent, p.buf[:n]...)
-		}
-	}
+	take := func() { sent = append(sent, p.takeAll()...) }
 	buf := make([]byte, 20000)
 	read := func() {
 		for o.read == nil {
@@ -424,6 +426,14 @@ type malformed struct {
 	records func(p *recordPeer) []byte
 }
 
+// repeat returns what n calls of f return.
+func repeat(n int, f func() []byte) (out []byte) {
+	for range n {
+		out = append(out, f()...)
+	}
+	return out
+}
+
 // badRecords are the rows for records that are wrong by themselves.
 func badRecords() (rows []malformed) {
 	add := func(version TLSVersion, name string, f func(p *recordPeer) []byte) {
@@ -456,7 +466,7 @@ func badRecords() (rows []malformed) {
 	}
 	for _, n := range []int{0, 1, 7, 8, 15, 16, 17, 23, 24, 25, 1000, 16384, 16384 + 16, 16384 + 24, 16384 + 25, 16384 + 256, 16384 + 257, 16384 + 320, 16384 + 400, 18432, 18433, 65535} {
 		add(0, fmt.Sprintf("%d bytes of nonsense", n), func(p *recordPeer) []byte {
-			return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, pattern(n, 1)...)
+			return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, tlstest.Bytes(n, 1)...)
 		})
 		if n > 16384 {
 			add(0, fmt.Sprintf("the header of %d bytes alone", n), func(p *recordPeer) []byte { return []byte{23, 3, 3, byte(n >> 8), byte(n)} })
@@ -471,7 +481,7 @@ func badRecords() (rows []malformed) {
 		add(TLS13, fmt.Sprintf("padding of %d", padding), func(p *recordPeer) []byte { return p.record(23, make([]byte, min(4, 16384-padding)), padding) })
 	}
 	for _, tt := range []struct{ content, padding int }{{16384, 1}, {16384, 239}, {16385, 238}, {0, 16385}, {100, 16384}} {
-		add(TLS13, fmt.Sprintf("%d bytes and padding of %d", tt.content, tt.padding), func(p *recordPeer) []byte { return p.record(23, pattern(tt.content, 1), tt.padding) })
+		add(TLS13, fmt.Sprintf("%d bytes and padding of %d", tt.content, tt.padding), func(p *recordPeer) []byte { return p.record(23, tlstest.Bytes(tt.content, 1), tt.padding) })
 	}
 	for _, n := range []int{0, 1, 2, 100, 16385, 16400} {
 		add(TLS13, fmt.Sprintf("inner plaintext of %d zeros", n), func(p *recordPeer) []byte { return p.send.seal(23, make([]byte, n)) })
@@ -486,21 +496,12 @@ func badRecords() (rows []malformed) {
 		add(0, fmt.Sprintf("an empty record with padding, type %d", kind), func(p *recordPeer) []byte { return p.record(kind, nil, 3) })
 	}
 	for _, n := range []int{31, 32, 33} {
-		add(0, fmt.Sprintf("%d empty records", n), func(p *recordPeer) (out []byte) {
-			for range n {
-				out = append(out, p.data("")...)
-			}
-			return out
+		add(0, fmt.Sprintf("%d empty records", n), func(p *recordPeer) []byte {
+			return repeat(n, func() []byte { return p.data("") })
 		})
 	}
-	add(0, "32 empty records twice, with data between", func(p *recordPeer) (out []byte) {
-		for range 2 {
-			for range 32 {
-				out = append(out, p.data("")...)
-			}
-			out = append(out, p.data("x")...)
-		}
-		return out
+	add(0, "32 empty records twice, with data between", func(p *recordPeer) []byte {
+		return repeat(2, func() []byte { return append(repeat(32, func() []byte { return p.data("") }), p.data("x")...) })
 	})
 	add(0, "the same record twice", func(p *recordPeer) []byte { r := p.data("x"); return append(r, r...) })
 	add(0, "a record left out", func(p *recordPeer) []byte { p.data("x"); return p.data("y") })
@@ -523,27 +524,18 @@ func badMessages() (rows []malformed) {
 	}
 	for _, n := range []int{4, 5} {
 		for _, alert := range []byte{90, 112} {
-			add(0, fmt.Sprintf("%d warnings %d in a row", n, alert), func(p *recordPeer) (out []byte) {
-				for range n {
-					out = append(out, p.alert(1, alert)...)
-				}
-				return out
+			add(0, fmt.Sprintf("%d warnings %d in a row", n, alert), func(p *recordPeer) []byte {
+				return repeat(n, func() []byte { return p.alert(1, alert) })
 			})
 			for _, between := range []string{"", "x"} {
-				add(0, fmt.Sprintf("%d warnings %d with %q between", n, alert, between), func(p *recordPeer) (out []byte) {
-					for range n {
-						out = append(append(out, p.alert(1, alert)...), p.data(between)...)
-					}
-					return out
+				add(0, fmt.Sprintf("%d warnings %d with %q between", n, alert, between), func(p *recordPeer) []byte {
+					return repeat(n, func() []byte { return append(p.alert(1, alert), p.data(between)...) })
 				})
 			}
 		}
 	}
-	add(TLS13, "4 warnings and close_notify", func(p *recordPeer) (out []byte) {
-		for range 4 {
-			out = append(out, p.alert(1, 90)...)
-		}
-		return append(out, p.alert(1, 0)...)
+	add(TLS13, "4 warnings and close_notify", func(p *recordPeer) []byte {
+		return append(repeat(4, func() []byte { return p.alert(1, 90) }), p.alert(1, 0)...)
 	})
 	for _, kind := range []byte{0, 1, 2, 127, 255} {
 		add(TLS13, fmt.Sprintf("KeyUpdate %d", kind), func(p *recordPeer) []byte { return p.keyUpdate(kind) })
@@ -595,11 +587,8 @@ func badMessages() (rows []malformed) {
 	add(TLS13, "a KeyUpdate under the old key", func(p *recordPeer) []byte { return append(p.message(24, 0, 0, 1, 0), p.data("x")...) })
 	for _, n := range []int{8, 9, 20} {
 		for _, request := range []byte{0, 1} {
-			add(TLS13, fmt.Sprintf("%d KeyUpdates %d", n, request), func(p *recordPeer) (out []byte) {
-				for range n {
-					out = append(out, p.keyUpdate(request)...)
-				}
-				return out
+			add(TLS13, fmt.Sprintf("%d KeyUpdates %d", n, request), func(p *recordPeer) []byte {
+				return repeat(n, func() []byte { return p.keyUpdate(request) })
 			})
 		}
 	}
@@ -628,11 +617,8 @@ func badMessages() (rows []malformed) {
 		add(0, fmt.Sprintf("the header of a ClientHello of %d bytes", n), func(p *recordPeer) []byte { return p.message(1, byte(n>>16), byte(n>>8), byte(n)) })
 	}
 	for _, n := range []int{3, 4, 6} {
-		add(TLS12, fmt.Sprintf("%d ClientHellos", n), func(p *recordPeer) (out []byte) {
-			for range n {
-				out = append(out, p.message(1, 0, 0, 2, 3, 3)...)
-			}
-			return out
+		add(TLS12, fmt.Sprintf("%d ClientHellos", n), func(p *recordPeer) []byte {
+			return repeat(n, func() []byte { return p.message(1, 0, 0, 2, 3, 3) })
 		})
 	}
 	return rows

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -30,20 +31,11 @@ func mask(secret []byte) []byte {
 // findInMemory returns where the secret that mask returned is in the process's memory: the heaps of C and Go, globals, and stacks.
 func findInMemory(t testing.TB, masked []byte) (addresses []int64) {
 	t.Helper()
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
-	}
-	memory, err := os.Open("/proc/self/mem")
-	if err != nil {
-		t.Fatal(err)
-	}
+	maps := tlstest.Value(os.ReadFile("/proc/self/maps"))(t)
+	memory := tlstest.Value(os.Open("/proc/self/mem"))(t)
 	defer memory.Close()
 	const size = 1 << 20
-	buf, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		t.Fatal(err)
-	}
+	buf := tlstest.Value(unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON))(t)
 	defer unix.Munmap(buf)
 	for line := range strings.Lines(string(maps)) {
 		var from, to int64
@@ -86,15 +78,10 @@ func (r secretReplacer) Write(line []byte) (int, error) {
 	if other := r.secrets[f[0]]; other != "" {
 		secret, masked := unhex(other), mask(unhex(f[2]))
 		half := int64(len(secret) - len(masked))
-		memory, err := os.OpenFile("/proc/self/mem", os.O_RDWR, 0)
-		if err != nil {
-			r.t.Fatal(err)
-		}
+		memory := tlstest.Value(os.OpenFile("/proc/self/mem", os.O_RDWR, 0))(r.t)
 		defer memory.Close()
 		for _, at := range findInMemory(r.t, masked) {
-			if _, err := memory.WriteAt(secret, at-half); err != nil {
-				r.t.Fatal(err)
-			}
+			tlstest.Value(memory.WriteAt(secret, at-half))(r.t)
 		}
 	}
 	return len(line), nil
@@ -112,9 +99,8 @@ func unhex(s string) []byte {
 // TestDirectRFC8448 gives a connection the traffic secrets of RFC 8448, section 3. Its records are then those of the RFC. The server's first
 // record is there a ticket, and here data.
 func TestDirectRFC8448(t *testing.T) {
-	s := serverConfig("ecdsa")
-	s.Records, s.NoTickets = RecordsDirect, true
-	gcmSuites[0].apply(&s)
+	s := gcmSuites[0].server(RecordsDirect)
+	s.NoTickets = true
 	s.KeyLog = secretReplacer{t, map[string]string{
 		"CLIENT_TRAFFIC_SECRET_0": "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5",
 		"SERVER_TRAFFIC_SECRET_0": "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643",
@@ -152,9 +138,7 @@ func TestDirectRFC8448(t *testing.T) {
 
 // TestDirectProof: a connection whose derived keys are wrong keeps the SSL, and goes on.
 func TestDirectProof(t *testing.T) {
-	s := serverConfig("ecdsa")
-	s.Records = RecordsDirect
-	gcmSuites[0].apply(&s)
+	s := gcmSuites[0].server(RecordsDirect)
 	s.KeyLog = secretReplacer{t, map[string]string{"SERVER_TRAFFIC_SECRET_0": strings.Repeat("07", 32)}}
 	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, s))
 	p.handshake()
@@ -166,16 +150,11 @@ func TestDirectProof(t *testing.T) {
 
 // sizeOf returns where an object of malloc is and how large glibc made it; with another malloc, the size is more than that of an SSL.
 func sizeOf(t testing.TB, p unsafe.Pointer) (at, size int64) {
-	memory, err := os.Open("/proc/self/mem")
-	if err != nil {
-		t.Fatal(err)
-	}
+	memory := tlstest.Value(os.Open("/proc/self/mem"))(t)
 	defer memory.Close()
 	at = int64(uintptr(p))
 	var header [8]byte
-	if _, err := memory.ReadAt(header[:], at-8); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Value(memory.ReadAt(header[:], at-8))(t)
 	if size = int64(binary.NativeEndian.Uint64(header[:]) &^ 7); size < 1<<10 || size > 1<<14 {
 		size = 1 << 14
 	}
@@ -189,15 +168,9 @@ func TestPeerOfMemory(t *testing.T) {
 		t.Skip("TestDirectWipes runs it")
 	}
 	var log bytes.Buffer
-	cfg := clientConfig()
+	cfg := clientConfig() // the server has one version
 	cfg.KeyLog = &log
-	if version == TLS12.String() {
-		cfg.MaxVersion = TLS12
-	}
-	conn, err := mustClient(t, cfg).NewBlockingConn(3, ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := tlstest.Value(mustClient(t, cfg).NewBlockingConn(3, ConnConfig{ServerName: "localhost"}))(t)
 	finish(t, conn.Handshake)
 	out := os.NewFile(4, "secrets")
 	for line := range strings.Lines(log.String()) {
@@ -229,13 +202,12 @@ func TestPeerOfMemory(t *testing.T) {
 // finish repeats an operation over a socket that blocks until it has ended.
 func finish(t *testing.T, f func() tlsio.Result) tlsio.Result {
 	t.Helper()
-	for {
-		if r := f(); r.Err != nil {
-			t.Fatal(r.Err)
-		} else if r.Want == tlsio.WantNone {
-			return r
-		}
+	r := f()
+	for ; r.Want != tlsio.WantNone; r = f() {
+		tlstest.Must(t, r.Err)
 	}
+	tlstest.Must(t, r.Err)
+	return r
 }
 
 // TestDirectWipes searches the memory of the server's process: traffic secrets and keys are gone when a KeyUpdate has replaced them, and all are
@@ -243,33 +215,21 @@ func finish(t *testing.T, f func() tlsio.Result) tlsio.Result {
 func TestDirectWipes(t *testing.T) {
 	for _, suite := range []gcmSuite{gcmSuites[0], gcmSuites[2]} {
 		t.Run(suite.version.String(), func(t *testing.T) {
-			s := serverConfig("ecdsa")
-			s.Records = RecordsDirect
+			s := suite.server(RecordsDirect)
 			s.NoTickets = suite.version == TLS12 // OpenSSL leaves the master secret in what it makes the ticket of
-			suite.apply(&s)
 			sx := mustServer(t, s)
-			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
+			fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
 			defer unix.Close(fds[0])
 			secrets, w, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, err)
 			peer := exec.Command(os.Args[0], "-test.run=^TestPeerOfMemory$")
 			peer.Env = append(os.Environ(), "PEER_OF_MEMORY="+suite.version.String())
 			peer.ExtraFiles = []*os.File{os.NewFile(uintptr(fds[1]), "socket"), w}
 			peer.Stderr = os.Stderr
-			if err := peer.Start(); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, peer.Start())
 			peer.ExtraFiles[0].Close()
 			w.Close()
-			c, err := sx.NewBlockingConn(fds[0], ConnConfig{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := tlstest.Value(sx.NewBlockingConn(fds[0], ConnConfig{}))(t)
 			defer c.Close()
 			ssl, size := sizeOf(t, unsafe.Pointer(c.ssl()))
 			buf := make([]byte, 20000)
@@ -290,9 +250,7 @@ func TestDirectWipes(t *testing.T) {
 			var all []secret
 			for scan := bufio.NewScanner(secrets); scan.Scan(); {
 				var s secret
-				if _, err := fmt.Sscan(scan.Text(), &s.generation, &s.name, &s.masked); err != nil {
-					t.Fatal(err)
-				}
+				tlstest.Value(fmt.Sscan(scan.Text(), &s.generation, &s.name, &s.masked))(t)
 				all = append(all, s)
 			}
 			if len(all) == 0 {
@@ -301,10 +259,7 @@ func TestDirectWipes(t *testing.T) {
 			check := func(when string, current int) {
 				t.Helper()
 				for _, s := range all {
-					masked, err := hex.DecodeString(s.masked)
-					if err != nil {
-						t.Fatal(err)
-					}
+					masked := tlstest.Value(hex.DecodeString(s.masked))(t)
 					found := findInMemory(t, masked)
 					if s.generation < current { // OpenSSL frees an SSL with the first traffic secrets in it
 						found = slices.DeleteFunc(found, func(at int64) bool { return at >= ssl && at < ssl+size })

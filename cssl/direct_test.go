@@ -10,24 +10,28 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // directServer is a server with direct records and one suite.
 func directServer(t testing.TB, suite gcmSuite, tail int) *Context {
-	s := serverConfig("ecdsa")
-	s.Records, s.Tail = RecordsDirect, tail
-	suite.apply(&s)
+	s := suite.server(RecordsDirect)
+	s.Tail = tail
 	return mustServer(t, s)
 }
 
 // taken takes and opens all that the server has to send.
 func (p *recordPeer) taken() []string {
-	var sent []byte
+	return p.heard(p.takeAll())
+}
+
+// takeAll takes all that the server has to send.
+func (p *recordPeer) takeAll() (sent []byte) {
 	for n := p.server.Take(p.buf); n > 0; n = p.server.Take(p.buf) {
 		sent = append(sent, p.buf[:n]...)
 	}
-	return p.heard(sent)
+	return sent
 }
 
 func afterRecords(t testing.TB, n uint32) {
@@ -43,9 +47,7 @@ func TestDirectUpdatesKey(t *testing.T) {
 	var want []string
 	seq := 1 // behind the ticket
 	for i := range 30 {
-		if r := p.server.Write([]byte{byte('a' + i)}); r.N != 1 || r.Err != nil {
-			t.Fatalf("%+v", r)
-		}
+		send(t, p.server, string(rune('a'+i)))
 		if seq == 8 {
 			want, seq = append(want, "KeyUpdate [0]"), 0
 		}
@@ -56,29 +58,39 @@ func TestDirectUpdatesKey(t *testing.T) {
 	}
 	// OpenSSL's client reads on.
 	c, s := engineEnds(t, mustClient(t, clientConfig()), sx)
-	s.out = pattern(1<<20, 1)
+	s.out = tlstest.Bytes(1<<20, 1)
 	runEngine(t, c, s, 1<<16, func() bool { return len(c.in) == len(s.out) })
 	sameBytes(t, "data", c.in, s.out)
 }
 
-// TestDirectKeyLimit: TLS 1.2 cannot replace a key, so the connection ends.
+// TestDirectKeyLimit: TLS 1.2 cannot replace a key, so the connection ends. A batch is written up to the last record that the key may seal.
 func TestDirectKeyLimit(t *testing.T) {
 	afterRecords(t, 8)
-	p := newRecordPeers(t, gcmSuites[2]).connect(t, directServer(t, gcmSuites[2], 0))
-	for i := range 7 { // Finished was the first record
-		if r := p.server.Write([]byte("x")); r.N != 1 {
-			t.Fatalf("%d: %+v", i, r)
+	for _, batch := range []bool{false, true} {
+		p := newRecordPeers(t, gcmSuites[2]).connect(t, directServer(t, gcmSuites[2], 0))
+		for range 5 { // Finished was the first record
+			send(t, p.server, "x")
 		}
-	}
-	if r := p.server.Write([]byte("x")); !errors.Is(r.Err, tlsio.ErrLimit) || r.N != 0 {
-		t.Errorf("the eighth record: %+v", r)
-	}
-	got := p.taken()
-	if len(got) != 8 || got[7] != "alert [1 0]" {
-		t.Errorf("sent %q", got)
-	}
-	if r := p.server.Read(p.buf); !errors.Is(r.Err, tlsio.ErrLimit) {
-		t.Errorf("then: %+v", r)
+		bufs, eighth := [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d")}, tlsio.Result{}
+		if batch {
+			if r := p.server.WriteBuffers(bufs, false); r.N != 2 || r.Err != nil {
+				t.Errorf("two more records: %+v", r)
+			}
+			eighth = p.server.WriteBuffers(bufs[2:], false)
+		} else {
+			send(t, p.server, "a")
+			send(t, p.server, "b")
+			eighth = p.server.Write([]byte("x"))
+		}
+		if !errors.Is(eighth.Err, tlsio.ErrLimit) || eighth.N != 0 {
+			t.Errorf("the eighth record: %+v", eighth)
+		}
+		if got := p.taken(); len(got) != 8 || got[6] != `data "b"` || got[7] != "alert [1 0]" {
+			t.Errorf("sent %q", got)
+		}
+		if r := p.server.Read(p.buf); !errors.Is(r.Err, tlsio.ErrLimit) {
+			t.Errorf("then: %+v", r)
+		}
 	}
 }
 
@@ -89,9 +101,7 @@ func TestDirectOwesOneAnswer(t *testing.T) {
 		for range 10 {
 			p.server.Feed(p.keyUpdate(1))
 		}
-		if r := p.server.Read(p.buf); r.Want != tlsio.WantRead {
-			t.Fatalf("%+v", r)
-		}
+		wants(t, "read", p.server.Read(p.buf), tlsio.WantRead)
 		if got := p.taken(); !slices.Equal(got, []string{"KeyUpdate [0]"}) {
 			t.Errorf("ten requests in one read lead to %q", got)
 		}
@@ -102,22 +112,17 @@ func TestDirectOwesOneAnswer(t *testing.T) {
 				t.Fatalf("%+v, %d bytes in the tail", r, p.server.Unsent())
 			}
 		}
-		if r := p.server.Flush(); r.Want != tlsio.WantWrite {
-			t.Errorf("flush of a full tail: %+v", r)
-		}
+		wants(t, "flush of a full tail", p.server.Flush(), tlsio.WantWrite)
 		if got := p.taken(); len(got) < 2 || len(got) > 15 {
 			t.Fatalf("%d messages", len(got))
 		}
-		var want []string
+		want := []string{"KeyUpdate [0]"}
 		if flush {
 			p.server.Flush()
-			want = []string{"KeyUpdate [0]"}
 			if got := p.taken(); !slices.Equal(got, want) {
 				t.Errorf("a flush sends %q, want %q", got, want)
 			}
 			want = nil
-		} else {
-			want = []string{"KeyUpdate [0]"}
 		}
 		p.server.Write([]byte("x"))
 		if got := p.taken(); !slices.Equal(got, append(want, `data "x"`)) {
@@ -134,9 +139,7 @@ func TestDirectKeepsRequest(t *testing.T) {
 		p.server.KeyUpdate(false)
 	}
 	for _, request := range []bool{true, false} {
-		if r := p.server.KeyUpdate(request); r.Want != tlsio.WantWrite {
-			t.Fatalf("%+v", r)
-		}
+		wants(t, "key update", p.server.KeyUpdate(request), tlsio.WantWrite)
 	}
 	p.taken()
 	p.server.Flush()
@@ -211,10 +214,7 @@ func TestDirectEarlyData(t *testing.T) {
 		t.Fatalf("%+v, early data %q", st, p.early)
 	}
 	for _, context := range [][]byte{nil, []byte("context")} {
-		want, err := p.client.ExportEarlyKeyingMaterial("EXPORTER-test", context, 40)
-		if err != nil {
-			t.Fatal(err)
-		}
+		want := tlstest.Value(p.client.ExportEarlyKeyingMaterial("EXPORTER-test", context, 40))(t)
 		if got, err := p.server.ExportEarlyKeyingMaterial("EXPORTER-test", context, 40); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%x (%v), want %x", got, err, want)
 		}
@@ -222,9 +222,7 @@ func TestDirectEarlyData(t *testing.T) {
 	p.client.Write([]byte("late"))
 	p.client.Shutdown()
 	p.move(p.client, p.server)
-	if r := p.server.Read(p.buf); string(p.buf[:r.N]) != "late" {
-		t.Errorf("%q, %+v", p.buf[:r.N], r)
-	}
+	reads(t, p.server, "late")
 	if r := p.server.Read(p.buf); r.Err != io.EOF {
 		t.Errorf("%+v", r)
 	}
@@ -234,7 +232,7 @@ func TestDirectEarlyData(t *testing.T) {
 func TestDirectSockets(t *testing.T) {
 	for _, suite := range gcmSuites {
 		c, s := socketEnds(t, "unix", true, mustClient(t, clientConfig()), directServer(t, suite, 0))
-		c.out, s.echo, c.close, s.close = pattern(100_000, 1), true, true, true
+		c.out, s.echo, c.close, s.close = tlstest.Bytes(100_000, 1), true, true, true
 		runSockets(t, c, s, finished(c, s))
 		sameBytes(t, "echo", c.in, c.out)
 	}
@@ -244,20 +242,12 @@ func TestDirectSockets(t *testing.T) {
 func TestDirectBytewise(t *testing.T) {
 	for _, suite := range gcmSuites {
 		fd, far := socketPair(t, "unix", false)
-		s, err := directServer(t, suite, 0).NewConn(far, ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := mustClient(t, clientConfig()).NewEngineConn(ConnConfig{ServerName: "localhost"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := engineConn(t, mustClient(t, clientConfig()), ConnConfig{ServerName: "localhost"})
+		s := socketConn(t, directServer(t, suite, 0), far, ConnConfig{})
 		buf := make([]byte, 20000)
 		sent := func() []byte { return buf[:c.Take(buf)] }
 		for cr, sr := c.Handshake(), s.Handshake(); cr.Want != tlsio.WantNone || sr.Want != tlsio.WantNone; cr, sr = c.Handshake(), s.Handshake() {
-			if cr.Err != nil || sr.Err != nil {
-				t.Fatal(cr.Err, sr.Err)
-			}
+			noErrors(t, cr.Err, sr.Err)
 			syscall.Write(fd, sent())
 			s.Handshake()
 			if n, _ := syscall.Read(fd, buf); n > 0 {
@@ -273,15 +263,12 @@ func TestDirectBytewise(t *testing.T) {
 		for _, b := range bytes.Clone(sent()) {
 			syscall.Write(fd, []byte{b})
 			r := s.Read(buf)
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
+			tlstest.Must(t, r.Err)
 			got = append(got, buf[:r.N]...)
 		}
 		if string(got) != "somedata" {
 			t.Errorf("%s: read %q", suite.name, got)
 		}
-		c.Close()
 		s.Close()
 		syscall.Close(fd)
 		syscall.Close(far)
@@ -294,15 +281,13 @@ func TestDirectChaCha20(t *testing.T) {
 	for _, suite := range []gcmSuite{{version: TLS13, name: "TLS_CHACHA20_POLY1305_SHA256"}, {version: TLS12, name: "ECDHE-ECDSA-CHACHA20-POLY1305"}} {
 		t.Run(suite.version.String(), func(t *testing.T) {
 			p := newPair(t, mustClient(t, clientConfig()), directServer(t, suite, 0))
-			p.exchange(pattern(100_000, 1))
+			p.exchange(tlstest.Bytes(100_000, 1))
 			if st := p.server.State(); st.Records != RecordsDirect || st.Cipher != suite.name {
 				t.Fatalf("%+v", st)
 			}
 			if suite.version == TLS13 {
-				if r := p.server.KeyUpdate(true); r.Err != nil {
-					t.Fatal(r.Err)
-				}
-				p.exchange(pattern(100_000, 2))
+				tlstest.Must(t, p.server.KeyUpdate(true).Err)
+				p.exchange(tlstest.Bytes(100_000, 2))
 			}
 			p.client.Write([]byte("forged"))
 			n := p.client.Take(p.buf)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spacemonad/go-openssl/internal/testktls"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -24,9 +25,26 @@ func kernelEnds(t *testing.T, version TLSVersion, small bool, change func(c, s *
 	if change != nil {
 		change(&cc, &sc)
 	}
-	c, s = socketEnds(t, "tcp", small, mustClient(t, cc), mustServer(t, sc))
-	runSockets(t, c, s, func() bool { return c.established() && s.established() })
-	return c, s
+	return readyEnds(t, "tcp", small, mustClient(t, cc), mustServer(t, sc))
+}
+
+// bothWays sends n bytes to the server and one more to the client.
+func bothWays(t *testing.T, c, s *endpoint, n int, run func(stop func() bool)) {
+	t.Helper()
+	c.out, s.out = tlstest.Bytes(n, 1), tlstest.Bytes(n+1, 2)
+	c.in, s.in, c.sent, s.sent = nil, nil, 0, 0
+	c.expect, s.expect = len(s.out), len(c.out)
+	if run == nil {
+		run = func(stop func() bool) { runSockets(t, c, s, stop) }
+	}
+	run(func() bool {
+		return len(c.in) == len(s.out) && len(s.in) == len(c.out) && (!c.close || c.end != nil && s.end != nil)
+	})
+	sameBytes(t, "client", c.in, s.out)
+	sameBytes(t, "server", s.in, c.out)
+	if c.close && (c.end != io.EOF || s.end != io.EOF) {
+		t.Errorf("client's end: %v, server's: %v", c.end, s.end)
+	}
 }
 
 func wantRecords(t *testing.T, s *endpoint, records Records, reason string) {
@@ -80,16 +98,9 @@ func TestKernelEcho(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/small=%v/clientFirst=%v", tt.suite, small, clientFirst), func(t *testing.T) {
 					c, s := kernelEnds(t, tt.version, small, only(tt.version, tt.suite))
 					wantKernel(t, s)
-					c.out, s.out = pattern(300000, 1), pattern(300001, 2)
 					c.close, s.close = true, true
-					c.expect, s.expect = len(s.out), len(c.out)
 					c.last, s.last = !clientFirst, clientFirst
-					runSockets(t, c, s, func() bool { return c.end != nil && s.end != nil })
-					sameBytes(t, "client", c.in, s.out)
-					sameBytes(t, "server", s.in, c.out)
-					if c.end != io.EOF || s.end != io.EOF {
-						t.Errorf("client's end: %v, server's: %v", c.end, s.end)
-					}
+					bothWays(t, c, s, 300000, nil)
 				})
 			}
 		}
@@ -104,14 +115,12 @@ func TestKernelCloseWrite(t *testing.T) {
 		most := 0
 		for n := 100000; n < 160000; n += 3001 {
 			c, s := kernelEnds(t, version, true, nil)
-			s.out, s.close = pattern(n, 1), true
+			s.out, s.close = tlstest.Bytes(n, 1), true
 			fin := false
 			runSockets(t, c, s, func() bool {
 				if s.shut && !s.unsent && !fin {
 					fin = true
-					if err := s.c.CloseWrite(); err != nil {
-						t.Fatal(err)
-					}
+					tlstest.Must(t, s.c.CloseWrite())
 				}
 				return c.end != nil
 			})
@@ -137,43 +146,26 @@ func TestKernelKeyUpdate(t *testing.T) {
 			c, s := kernelEnds(t, TLS13, false, only(TLS13, suite.suite))
 			own := s.c.KeyUpdate(request)
 			can := own.Err == nil
-			if !can {
-				var e *tlsio.Error
-				if !errors.Is(own.Err, tlsio.ErrState) || !errors.As(own.Err, &e) || !strings.Contains(fmt.Sprint(e), "the kernel cannot change the keys") {
-					t.Fatalf("KeyUpdate: %v", own.Err)
-				}
+			if badState := errors.Is(own.Err, tlsio.ErrState); !can && (!badState || !strings.Contains(own.Err.Error(), "the kernel cannot change the keys")) {
+				t.Fatalf("KeyUpdate: %v", own.Err)
 			}
-			s.out, c.out = pattern(50000, 1), pattern(50000, 2)
-			runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) && len(s.in) == len(c.out) })
-			sameBytes(t, "client", c.in, s.out)
-			sameBytes(t, "server", s.in, c.out)
+			bothWays(t, c, s, 50000, nil)
 			for range 3 {
-				c.in, s.in, c.sent, s.sent = nil, nil, 0, 0
-				if r := c.c.KeyUpdate(request); r.Err != nil {
-					t.Fatal(r.Err)
-				}
+				tlstest.Must(t, c.c.KeyUpdate(request).Err)
 				if !can && (reads || request) {
-					wantKernelKeyError(t, c, s)
+					await(t, s.c.fd)
+					err := s.c.Read(s.readBuf).Err
+					if kernelAlert(t, err, tlsio.AlertSent, tlsio.AlertInternalError); !strings.Contains(fmt.Sprint(err), "the kernel cannot change the keys") {
+						t.Errorf("server: %v", err)
+					}
+					wantAlert(t, c, tlsio.AlertInternalError)
 					break
 				}
-				runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) && len(s.in) == len(c.out) })
-				sameBytes(t, "client", c.in, s.out)
-				sameBytes(t, "server", s.in, c.out)
+				bothWays(t, c, s, 50000, nil)
 			}
 			t.Logf("%s: the kernel can change keys: %v", suite.suite, can)
 		}
 	}
-}
-
-func wantKernelKeyError(t *testing.T, c, s *endpoint) {
-	t.Helper()
-	await(t, s.c.fd)
-	var e *tlsio.Error
-	if r := s.c.Read(s.readBuf); !errors.As(r.Err, &e) || e.Alert != tlsio.AlertInternalError || e.AlertSide != tlsio.AlertSent ||
-		!strings.Contains(e.Error(), "the kernel cannot change the keys") {
-		t.Errorf("server: %+v", r)
-	}
-	wantAlert(t, c, tlsio.AlertInternalError)
 }
 
 // wantAlert demands that c reads this alert, and nothing before it.
@@ -185,23 +177,15 @@ func wantAlert(t *testing.T, c *endpoint, alert tlsio.Alert) {
 		await(t, c.c.fd)
 		r = c.c.Read(c.readBuf)
 	}
-	var e *tlsio.Error
-	if !errors.As(r.Err, &e) || e.Alert != alert || e.AlertSide != tlsio.AlertReceived {
-		t.Errorf("want alert %v, got %+v", alert, r)
-	}
+	kernelAlert(t, r.Err, tlsio.AlertReceived, alert)
 }
 
-func await(t *testing.T, fd int) {
+// kernelAlert demands an error with this alert of this side.
+func kernelAlert(t *testing.T, err error, side tlsio.AlertSide, alert tlsio.Alert) {
 	t.Helper()
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10000)
-		if err == unix.EINTR {
-			continue
-		}
-		if n != 1 || err != nil {
-			t.Fatalf("nothing arrives: %v", err)
-		}
-		return
+	var e *tlsio.Error
+	if !errors.As(err, &e) || e.Alert != alert || e.AlertSide != side {
+		t.Errorf("want alert %v of side %d, got %v", alert, side, err)
 	}
 }
 
@@ -228,16 +212,11 @@ func TestKernelBadRecords(t *testing.T) {
 				if kind == RecordsKernel {
 					wantKernel(t, s)
 				}
-				if _, err := syscall.Write(c.c.fd, []byte(tt.record)); err != nil {
-					t.Fatal(err)
-				}
+				tlstest.Value(syscall.Write(c.c.fd, []byte(tt.record)))(t)
 				await(t, s.c.fd)
-				var e *tlsio.Error
-				r := s.c.Read(s.readBuf)
-				if !errors.As(r.Err, &e) || e.Alert != alert || e.AlertSide != tlsio.AlertSent {
-					t.Errorf("%s, %v, %v: %+v", tt.name, version, kind, r)
-				}
-				errs[kind] = fmt.Sprint(r.Err)
+				err := s.c.Read(s.readBuf).Err
+				kernelAlert(t, err, tlsio.AlertSent, alert)
+				errs[kind] = fmt.Sprint(err)
 				wantAlert(t, c, alert)
 			}
 			if errs[RecordsDirect] != errs[RecordsKernel] {
@@ -257,18 +236,13 @@ func TestKernelAlert(t *testing.T) {
 		h.Level, h.Type = unix.SOL_TLS, 1 // TLS_SET_RECORD_TYPE
 		h.SetLen(unix.CmsgLen(1))
 		oob[unix.CmsgLen(0)] = 99
-		if _, err := unix.SendmsgN(s.c.fd, []byte("record"), oob, nil, 0); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Value(unix.SendmsgN(s.c.fd, []byte("record"), oob, nil, 0))(t)
 		await(t, c.c.fd)
 		for range 2 { // a ticket comes first
 			c.c.Read(c.readBuf)
 		}
 		await(t, s.c.fd)
-		var e *tlsio.Error
-		if r := s.c.Read(s.readBuf); !errors.As(r.Err, &e) || e.Alert != tlsio.AlertUnexpectedMessage || e.AlertSide != tlsio.AlertReceived {
-			t.Errorf("%v: %+v", version, r)
-		}
+		kernelAlert(t, s.c.Read(s.readBuf).Err, tlsio.AlertReceived, tlsio.AlertUnexpectedMessage)
 	}
 }
 
@@ -277,11 +251,10 @@ func TestKernelEarlyInput(t *testing.T) {
 	testktls.Needs(t)
 	for _, version := range versions {
 		for _, n := range []int{1, 3000, 16384, 20000} {
-			cc, sc := clientConfig(), serverConfig("ecdsa")
+			sc := serverConfig("ecdsa")
 			sc.Records = RecordsKernel
-			cc.MinVersion, cc.MaxVersion = version, version
-			c, s := socketEnds(t, "tcp", false, mustClient(t, cc), mustServer(t, sc))
-			c.out, s.out = pattern(n, 1), pattern(100000, 2)
+			c, s := socketEnds(t, "tcp", false, mustClient(t, clientUpTo(version)), mustServer(t, sc))
+			c.out, s.out = tlstest.Bytes(n, 1), tlstest.Bytes(100000, 2)
 			for turns := 0; !c.established(); turns++ {
 				if c.turn(readable); c.established() {
 					break
@@ -325,14 +298,8 @@ func TestKernelRefuses(t *testing.T) {
 		for _, version := range versions {
 			c, s := kernelEnds(t, version, true, nil)
 			wantRecords(t, s, tt.records, tt.reason)
-			c.out, s.out = pattern(100000, 1), pattern(100001, 2)
 			c.close, s.close = true, true
-			runSockets(t, c, s, func() bool { return c.end != nil && s.end != nil })
-			sameBytes(t, "client", c.in, s.out)
-			sameBytes(t, "server", s.in, c.out)
-			if c.end != io.EOF || s.end != io.EOF {
-				t.Errorf("client's end: %v, server's: %v", c.end, s.end)
-			}
+			bothWays(t, c, s, 100000, nil)
 		}
 	}
 }
@@ -356,31 +323,24 @@ func TestKernelShortRecords(t *testing.T) {
 func TestKernelRecordsFallBack(t *testing.T) {
 	sc := serverConfig("ecdsa")
 	sc.Records = RecordsKernel
-	ends := map[string]func(c, s *Context) (*endpoint, *endpoint){
-		"unix": func(c, s *Context) (*endpoint, *endpoint) { return socketEnds(t, "unix", false, c, s) },
-		"none": func(c, s *Context) (*endpoint, *endpoint) { return engineEnds(t, c, s) },
-	}
 	reasons := map[string]string{"unix": "the kernel has no TLS for this socket: ", "none": "the connection has no socket"}
 	if !testktls.Available() {
-		ends["tcp"] = func(c, s *Context) (*endpoint, *endpoint) { return socketEnds(t, "tcp", false, c, s) }
 		reasons["tcp"] = reasons["unix"]
 	}
 	for _, version := range versions {
-		cc := clientConfig()
-		cc.MinVersion, cc.MaxVersion = version, version
-		for name, make := range ends {
-			c, s := make(mustClient(t, cc), mustServer(t, sc))
-			c.out, s.out = pattern(50000, 1), pattern(50001, 2)
-			c.close, s.close = true, true
-			end := func() bool { return c.end != nil && s.end != nil }
-			if name == "none" {
-				runEngine(t, c, s, 5000, end)
+		cx, sx := mustClient(t, clientUpTo(version)), mustServer(t, sc)
+		for network, reason := range reasons {
+			var c, s *endpoint
+			run := func(stop func() bool) { runSockets(t, c, s, stop) }
+			if network == "none" {
+				c, s = engineEnds(t, cx, sx)
+				run = func(stop func() bool) { runEngine(t, c, s, 5000, stop) }
 			} else {
-				runSockets(t, c, s, end)
+				c, s = socketEnds(t, network, false, cx, sx)
 			}
-			wantRecords(t, s, RecordsDirect, reasons[name])
-			sameBytes(t, name, c.in, s.out)
-			sameBytes(t, name, s.in, c.out)
+			c.close, s.close = true, true
+			bothWays(t, c, s, 50000, run)
+			wantRecords(t, s, RecordsDirect, reason)
 		}
 	}
 }
@@ -393,12 +353,8 @@ func TestKernelPartialRecord(t *testing.T) {
 		c, s := kernelEnds(t, version, false, nil)
 		s.c.Read(s.readBuf)
 		for _, part := range []string{"\x17\x03", "\x03\x00\x40", strings.Repeat("x", 20)} {
-			if _, err := syscall.Write(c.c.fd, []byte(part)); err != nil {
-				t.Fatal(err)
-			}
-			if r := s.c.Read(s.readBuf); r.Want != tlsio.WantRead {
-				t.Errorf("%v: read: %+v", version, r)
-			}
+			tlstest.Value(syscall.Write(c.c.fd, []byte(part)))(t)
+			wants(t, "read", s.c.Read(s.readBuf), tlsio.WantRead)
 			if n, err := unix.Poll([]unix.PollFd{{Fd: int32(s.c.fd), Events: unix.POLLIN}}, 0); n != 0 || err != nil {
 				t.Errorf("%v: the socket is readable before the record is whole: %v", version, err)
 			}

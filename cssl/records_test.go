@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -22,16 +23,8 @@ type record struct {
 // records takes stream apart.
 func records(t testing.TB, stream []byte) (all []record) {
 	t.Helper()
-	for len(stream) > 0 {
-		n := 0
-		if len(stream) >= 5 {
-			n = int(stream[3])<<8 | int(stream[4])
-		}
-		if len(stream) < 5+n {
-			t.Fatalf("%d bytes are left that are no record", len(stream))
-		}
-		all = append(all, record{stream[0], n})
-		stream = stream[5+n:]
+	for _, r := range splitRecords(t, stream) {
+		all = append(all, record{r[0], len(r) - 5})
 	}
 	return all
 }
@@ -59,9 +52,7 @@ func (p *pair) exchange(data []byte) (client, server []byte) {
 			}
 			p.move(e[0], e[1])
 			r := e[1].Read(p.buf)
-			if r.Err != nil {
-				p.t.Fatal(r.Err)
-			}
+			tlstest.Must(p.t, r.Err)
 			got = append(got, p.buf[:r.N]...)
 		}
 		sameBytes(p.t, "data", got, data)
@@ -76,10 +67,10 @@ const overhead = 8 + 1 + 16
 func TestMaxFragment(t *testing.T) {
 	for _, version := range versions {
 		for _, size := range []int{0, 512, 1024, 2048, 4096} {
-			c := clientConfig()
-			c.MaxVersion, c.MaxFragment = version, size
+			c := clientUpTo(version)
+			c.MaxFragment = size
 			p := newPair(t, mustClient(t, c), mustServer(t, serverConfig("big")))
-			client, server := p.exchange(pattern(40000, 1))
+			client, server := p.exchange(tlstest.Bytes(40000, 1))
 			for i, stream := range [][]byte{client, server} {
 				all := records(t, stream)[1:] // a client's hello may be large, and nothing is agreed on before it
 				if n := largest(all); size > 0 && n > size+overhead || size == 0 && n < 16384 {
@@ -93,38 +84,16 @@ func TestMaxFragment(t *testing.T) {
 	}
 	c := clientConfig()
 	c.MaxFragment = 512
-	conn, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	certificate, err := tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := engineConn(t, mustClient(t, c), ConnConfig{ServerName: "localhost"})
+	certificate := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	near, far := net.Pipe()
 	defer near.Close()
-	server := tls.Server(far, &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true})
-	go server.Handshake()
-	buf := make([]byte, 1<<16)
-	for r := conn.Handshake(); ; r = conn.Handshake() {
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
-		for n := conn.Take(buf); n > 0; n = conn.Take(buf) {
-			if _, err := near.Write(buf[:n]); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if r.Want == tlsio.WantNone {
-			break
-		}
-		n, err := near.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.Feed(buf[:n])
-	}
+	go tls.Server(far, &tls.Config{Certificates: []tls.Certificate{certificate}, SessionTicketsDisabled: true}).Handshake()
+	overPipe(t, conn, near, func() bool {
+		r := conn.Handshake()
+		tlstest.Must(t, r.Err)
+		return r.Want == tlsio.WantNone
+	})
 	if n := conn.MaxFragment(); n != 0 {
 		t.Errorf("a server that does not know it has agreed to %d", n)
 	}
@@ -138,12 +107,8 @@ func TestMaxSendFragment(t *testing.T) {
 			c.MaxVersion, s.MaxSendFragment = version, size
 			outer := serverConfig("ecdsa")
 			outer.MaxSendFragment, outer.SNI = 2000, map[string]*Context{"localhost": mustServer(t, s)}
-			for i, sx := range []*Context{mustServer(t, s), mustServer(t, outer)} {
-				want := size
-				if i == 1 {
-					want = min(size, 2000)
-				}
-				client, server := newPair(t, mustClient(t, c), sx).exchange(pattern(40000, 1))
+			for sx, want := range map[*Context]int{mustServer(t, s): size, mustServer(t, outer): min(size, 2000)} {
+				client, server := newPair(t, mustClient(t, c), sx).exchange(tlstest.Bytes(40000, 1))
 				if n := largest(records(t, server)); n > want+overhead || n < want {
 					t.Errorf("%v, %d: a record of %d bytes", version, size, n)
 				}
@@ -164,7 +129,7 @@ func TestRecordSizeLimit(t *testing.T) {
 		} {
 			c, s := clientConfig(), serverConfig("big")
 			c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = version, tt.client, tt.server
-			client, server := newPair(t, mustClient(t, c), mustServer(t, s)).exchange(pattern(40000, 1))
+			client, server := newPair(t, mustClient(t, c), mustServer(t, s)).exchange(tlstest.Bytes(40000, 1))
 			protected := func(stream []byte) (all []record) {
 				all = records(t, stream)
 				if version == TLS12 { // RFC 8449, section 4: of records that are protected; those before are no matter
@@ -178,11 +143,7 @@ func TestRecordSizeLimit(t *testing.T) {
 				want   int
 			}{{client, tt.wantClient}, {server, tt.wantServer}} {
 				// In TLS 1.3 the limit includes the content type, which the size on the wire does too.
-				extra := 16 + 8
-				if version == TLS13 {
-					extra = 16
-				}
-				limit := x.want + extra
+				limit := x.want + map[TLSVersion]int{TLS12: 16 + 8, TLS13: 16}[version]
 				if x.want == 16384 {
 					limit = 16384 + overhead
 				}
@@ -204,12 +165,16 @@ func TestRecordSizeLimitBad(t *testing.T) {
 		}
 		stream[i+4], stream[i+5] = byte(limit>>8), byte(limit)
 	}
+	start := func(version TLSVersion) *pair {
+		c, s := clientUpTo(version), serverConfig("ecdsa")
+		c.RecordSizeLimit, s.RecordSizeLimit = 16385, 16385
+		p := newPair(t, mustClient(t, c), mustServer(t, s))
+		p.client.Handshake()
+		return p
+	}
 	for _, version := range versions {
 		for _, limit := range []int{0, 63, 64, 511} {
-			c, s := clientConfig(), serverConfig("ecdsa")
-			c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = version, 16385, 16385
-			p := newPair(t, mustClient(t, c), mustServer(t, s))
-			p.client.Handshake()
+			p := start(version)
 			n := p.client.Take(p.buf)
 			hello := bytes.Clone(p.buf[:n])
 			change(hello, limit)
@@ -226,10 +191,7 @@ func TestRecordSizeLimitBad(t *testing.T) {
 		}
 	}
 	for limit, alert := range map[int]tlsio.Alert{63: 47, 64: 40, 511: 40} {
-		c, s := clientConfig(), serverConfig("ecdsa")
-		c.MaxVersion, c.RecordSizeLimit, s.RecordSizeLimit = TLS12, 16385, 16385
-		p := newPair(t, mustClient(t, c), mustServer(t, s))
-		p.client.Handshake()
+		p := start(TLS12)
 		p.move(p.client, p.server)
 		p.server.Handshake()
 		n := p.server.Take(p.buf)
@@ -244,27 +206,27 @@ func TestRecordsConfig(t *testing.T) {
 	for _, tt := range []struct {
 		setting string
 		server  bool
-		change  func(*Config)
+		c       Config
 	}{
-		{"MaxFragment", false, func(c *Config) { c.MaxFragment = 511 }},
-		{"MaxFragment", false, func(c *Config) { c.MaxFragment = 8192 }},
-		{"MaxFragment", false, func(c *Config) { c.MaxFragment = -512 }},
-		{"MaxFragment", true, func(c *Config) { c.MaxFragment = 512 }},
-		{"MaxSendFragment", true, func(c *Config) { c.MaxSendFragment = 511 }},
-		{"MaxSendFragment", true, func(c *Config) { c.MaxSendFragment = 16385 }},
-		{"MaxSendFragment", true, func(c *Config) { c.MaxSendFragment = -1 }},
-		{"RecordSizeLimit", true, func(c *Config) { c.RecordSizeLimit = 512 }},
-		{"RecordSizeLimit", true, func(c *Config) { c.RecordSizeLimit = 16386 }},
-		{"RecordSizeLimit", false, func(c *Config) { c.RecordSizeLimit, c.MaxFragment = 513, 512 }},
-		{"Tail", true, func(c *Config) { c.RecordSizeLimit, c.Tail = 513, -1 }},
-		{"Tail", false, func(c *Config) { c.MaxFragment, c.Tail = 512, -1 }},
+		{"MaxFragment", false, Config{MaxFragment: 511}},
+		{"MaxFragment", false, Config{MaxFragment: 8192}},
+		{"MaxFragment", false, Config{MaxFragment: -512}},
+		{"MaxFragment", true, Config{MaxFragment: 512}},
+		{"MaxSendFragment", true, Config{MaxSendFragment: 511}},
+		{"MaxSendFragment", true, Config{MaxSendFragment: 16385}},
+		{"MaxSendFragment", true, Config{MaxSendFragment: -1}},
+		{"RecordSizeLimit", true, Config{RecordSizeLimit: 512}},
+		{"RecordSizeLimit", true, Config{RecordSizeLimit: 16386}},
+		{"RecordSizeLimit", false, Config{RecordSizeLimit: 513, MaxFragment: 512}},
+		{"Tail", true, Config{RecordSizeLimit: 513, Tail: -1}},
+		{"Tail", false, Config{MaxFragment: 512, Tail: -1}},
 	} {
-		c := clientConfig()
 		if tt.server {
-			c = serverConfig("ecdsa")
+			tt.c.Certificates = serverConfig("ecdsa").Certificates
+		} else {
+			tt.c.CAFile = testcerts.Path("root.pem")
 		}
-		tt.change(&c)
-		checkRefused(t, fmt.Sprintf("%+v", tt), tt.server, c, tt.setting)
+		checkRefused(t, fmt.Sprintf("%+v", tt), tt.server, tt.c, tt.setting)
 	}
 }
 
@@ -289,7 +251,7 @@ func TestSmallRecordsSmallSockets(t *testing.T) {
 					continue // refused
 				}
 				a, b := socketEnds(t, network, true, mustClient(t, c), mustServer(t, s))
-				a.out, b.out = pattern(100000, 1), pattern(100000, 2)
+				a.out, b.out = tlstest.Bytes(100000, 1), tlstest.Bytes(100000, 2)
 				a.record, b.record = 16384, 16384
 				if tail >= 0 { // see TestParkedWriteKeyUpdateWithoutTail
 					b.actions = []action{{50000, tlsio.OpKeyUpdate, func(c *Conn) tlsio.Result { return c.KeyUpdate(true) }}}
@@ -337,28 +299,14 @@ func TestDirectBatches(t *testing.T) {
 	for _, version := range versions {
 		c, s := clientConfig(), serverConfig("ecdsa")
 		c.MaxVersion, s.Records, s.Tail = version, RecordsDirect, 1<<17 // a Write takes what the tail could keep
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 		defer unix.Close(fds[0])
 		defer unix.Close(fds[1])
-		client, err := mustClient(t, c).NewEngineConn(ConnConfig{ServerName: "localhost"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer client.Close()
-		server, err := mustServer(t, s).NewConn(fds[1], ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		client := engineConn(t, mustClient(t, c), ConnConfig{ServerName: "localhost"})
+		server := tlstest.Value(mustServer(t, s).NewConn(fds[1], ConnConfig{}))(t)
 		defer server.Close()
 		wire, plain := make([]byte, 1<<17), make([]byte, 1<<17)
-		send := func(p []byte) {
-			if _, err := unix.Write(fds[0], p); err != nil {
-				t.Fatal(err)
-			}
-		}
+		send := func(p []byte) { tlstest.Value(unix.Write(fds[0], p))(t) }
 		receive := func() []record {
 			n, err := unix.Read(fds[0], wire)
 			if err != nil && err != unix.EAGAIN {
@@ -379,7 +327,7 @@ func TestDirectBatches(t *testing.T) {
 			server.Flush()
 			receive()
 		}
-		data := pattern(4*tlsio.MaxPlaintext, 1)
+		data := tlstest.Bytes(4*tlsio.MaxPlaintext, 1)
 		var all []byte
 		for left := data; len(left) > 0; {
 			left = left[client.Write(left).N:]

@@ -1,11 +1,9 @@
 package cssl
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"syscall"
 	"testing"
 
@@ -273,116 +271,4 @@ func runSockets(t testing.TB, a, b *endpoint, stop func() bool) {
 			t.Fatalf("spinning:\n%v\n%v", a, b)
 		}
 	}
-}
-
-// socketPair is two connected non-blocking sockets, with the smallest buffers that the kernel allows if small.
-func socketPair(t testing.TB, network string, small bool) (client, server int) {
-	t.Helper()
-	check := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	shrink := func(fd int) {
-		if small {
-			check(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 1))
-			if network == "unix" {
-				check(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1))
-			} else {
-				// Below this the kernel's delayed acknowledgements make a test take many seconds.
-				check(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1<<14))
-			}
-		}
-	}
-	if network == "unix" {
-		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-		check(err)
-		client, server = fds[0], fds[1]
-	} else {
-		l, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-		check(err)
-		defer syscall.Close(l)
-		shrink(l)
-		check(syscall.Bind(l, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-		check(syscall.Listen(l, 1))
-		sa, err := syscall.Getsockname(l)
-		check(err)
-		client, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-		check(err)
-		shrink(client)
-		check(syscall.Connect(client, sa))
-		server, _, err = syscall.Accept4(l, syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
-		check(err)
-		check(syscall.SetNonblock(client, true))
-		check(syscall.SetsockoptInt(client, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
-		check(syscall.SetsockoptInt(server, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1))
-	}
-	shrink(client)
-	shrink(server)
-	return client, server
-}
-
-// socketEnds is a client and a server over sockets; the sockets are closed with the test.
-func socketEnds(t testing.TB, network string, small bool, client, server *Context) (c, s *endpoint) {
-	t.Helper()
-	cfd, sfd := socketPair(t, network, small)
-	cc, err := client.NewConn(cfd, ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sc, err := server.NewConn(sfd, ConnConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cc.Close()
-		sc.Close()
-		syscall.Close(cfd)
-		syscall.Close(sfd)
-	})
-	return newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
-}
-
-func engineEnds(t testing.TB, client, server *Context) (c, s *endpoint) {
-	t.Helper()
-	p := newPair(t, client, server)
-	return newEndpoint(t, "client", p.client), newEndpoint(t, "server", p.server)
-}
-
-// pattern is n bytes in which every place can be told from the others.
-func pattern(n int, seed uint64) []byte {
-	r := rand.New(rand.NewPCG(seed, uint64(n)))
-	p := make([]byte, n)
-	for i := range p {
-		p[i] = byte(r.Uint32())
-	}
-	return p
-}
-
-func sameBytes(t testing.TB, what string, got, want []byte) {
-	t.Helper()
-	if bytes.Equal(got, want) {
-		return
-	}
-	i := 0
-	for i < len(got) && i < len(want) && got[i] == want[i] {
-		i++
-	}
-	t.Fatalf("%s: got %d bytes, want %d; they differ from byte %d on", what, len(got), len(want), i)
-}
-
-// overSockets makes a client and a server connection over two descriptors.
-func overSockets(t testing.TB, cx, sx *Context, cfd, sfd int) (client, server *Conn) {
-	t.Helper()
-	client, err := cx.NewConn(cfd, ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	if server, err = sx.NewConn(sfd, ConnConfig{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	return client, server
 }

@@ -1,25 +1,25 @@
 package cssl
 
 import (
+	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // shakeAs makes a handshake in which the client asks for a name, and answers how each side failed.
 func shakeAs(t *testing.T, cx, sx *Context, cfg ConnConfig) (p *pair, cerr, serr error) {
 	t.Helper()
-	p = newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	p.client = c
+	p = newPair(t, cx, sx, cfg)
 	cerr, serr = p.try()
 	return p, cerr, serr
 }
@@ -58,10 +58,8 @@ func TestServerNameTrimmed(t *testing.T) {
 			t.Errorf("%s: %q was sent, want %q", tt.name, got, tt.sent)
 		}
 	}
-	var e *ConfigError
-	if _, err := cx.NewEngineConn(ConnConfig{ServerName: "."}); !errors.As(err, &e) || e.Setting != "ServerName" {
-		t.Errorf("a dot alone: %v", err)
-	}
+	_, err := cx.NewEngineConn(ConnConfig{ServerName: "."})
+	checkConfigError(t, "a dot alone", err, "ServerName")
 }
 
 // TestNameRefusedByOpenSSL: OpenSSL 4.0 refuses a name of one character, and
@@ -84,7 +82,7 @@ func TestNameRefusedByOpenSSL(t *testing.T) {
 // TestImpossibleNames: what is no name of a host is refused with the reason, as a client's ServerName and as a name in the maps of a server.
 func TestImpossibleNames(t *testing.T) {
 	cx, other := mustClient(t, clientConfig()), mustServer(t, serverConfig("wrongname"))
-	label := strings.Repeat("a", 63)
+	label, ecdsa := strings.Repeat("a", 63), serverConfig("ecdsa").Certificates
 	long := strings.Repeat(label+".", 4)
 	for name, want := range map[string]string{
 		"a.example..": "empty label", "a..example": "empty label", ".example": "empty label", ".a.example": "empty label", "..": "empty label",
@@ -98,15 +96,11 @@ func TestImpossibleNames(t *testing.T) {
 				return err
 			},
 			"SNI": func(name string) error {
-				s := serverConfig("ecdsa")
-				s.SNI = map[string]*Context{name: other}
-				_, err := NewServerContext(s)
+				_, err := NewServerContext(Config{Certificates: ecdsa, SNI: map[string]*Context{name: other}})
 				return err
 			},
 			"Names": func(name string) error {
-				s := serverConfig("ecdsa")
-				s.Names = map[string][]Certificate{name: s.Certificates}
-				_, err := NewServerContext(s)
+				_, err := NewServerContext(Config{Certificates: ecdsa, Names: map[string][]Certificate{name: ecdsa}})
 				return err
 			},
 		} {
@@ -139,10 +133,7 @@ func TestSNINamesTrimmed(t *testing.T) {
 	}
 	s := serverConfig("ecdsa")
 	s.SNI = map[string]*Context{"a.example": other, "A.example.": other}
-	var e *ConfigError
-	if _, err := NewServerContext(s); !errors.As(err, &e) || e.Setting != "SNI" {
-		t.Errorf("a name in two spellings: %v", err)
-	}
+	checkRefused(t, "a name in two spellings", true, s, "SNI")
 }
 
 // TestCommonName: a name in the subject's common name counts only if AllowCommonName is set (P44; RFC 9525, section 2).
@@ -178,10 +169,7 @@ func TestCommonName(t *testing.T) {
 	}
 	s := serverConfig("ecdsa")
 	s.AllowCommonName = true
-	var e *ConfigError
-	if _, err := NewServerContext(s); !errors.As(err, &e) || e.Setting != "AllowCommonName" {
-		t.Errorf("a server's: %v", err)
-	}
+	checkRefused(t, "a server's", true, s, "AllowCommonName")
 }
 
 // TestPartialChain: a certificate is valid if any certificate of its chain is trusted, an intermediate or the leaf itself (P45).
@@ -222,6 +210,111 @@ func TestPartialChain(t *testing.T) {
 			chain, _ := verifier.State().VerifiedChain()
 			if (err == nil) != tt.ok || len(chain) != tt.links {
 				t.Errorf("%s trusts the %s: %v, %d certificates", side.who, tt.what, err, len(chain))
+			}
+		}
+	}
+}
+
+// answered are the types of the extensions with which a server has answered the ClientHello. Those of TLS 1.3 it decrypts, from the key log,
+// of TLS_AES_128_GCM_SHA256.
+func answered(t testing.TB, wire []byte, version TLSVersion, keyLog string) (types []uint16) {
+	t.Helper()
+	// message is the rest of a first handshake message of the type.
+	message := func(p []byte, typ byte) []byte {
+		if len(p) < 4 || p[0] != typ {
+			t.Fatalf("want handshake message %d: %x", typ, p)
+		}
+		return p[4 : 4+int(binary.BigEndian.Uint32(p)&0xffffff)]
+	}
+	var body []byte
+	if all := splitRecords(t, wire); version == TLS12 {
+		hello := message(all[0][5:], 2)
+		if body = hello[35+int(hello[34])+3:]; len(body) == 0 {
+			return nil
+		}
+	} else {
+		_, secret, _ := strings.Cut(keyLog, "SERVER_HANDSHAKE_TRAFFIC_SECRET ")
+		p := protection{suite: gcmSuites[0]}
+		p.setSecret(unhex(strings.Fields(secret)[1]))
+		first := slices.IndexFunc(all, func(r []byte) bool { return r[0] == 23 })
+		_, plain, err := p.open(all[first])
+		tlstest.Must(t, err)
+		body = message(plain, 8)
+	}
+	for body = body[2:]; len(body) > 0; body = body[4+int(binary.BigEndian.Uint16(body[2:])):] {
+		types = append(types, binary.BigEndian.Uint16(body))
+	}
+	return types
+}
+
+// TestServerNameAcknowledged: a server acknowledges a name by which it has chosen, no other, and none when it resumes (RFC 6066, section 3).
+// Either way both sides know the name afterwards.
+func TestServerNameAcknowledged(t *testing.T) {
+	const serverName = 0
+	other := mustServer(t, serverConfig("rsa"))
+	sni := func(name string) func(*Config) {
+		return func(s *Config) { s.SNI = map[string]*Context{name: other} }
+	}
+	decide := func(x *Context) func(*Config) {
+		return func(s *Config) { s.ClientHello = func(h *ClientHello) { h.Accept(x) } }
+	}
+	// The Context that the connection was accepted on.
+	var accepted *Context
+	same := func(s *Config) { s.ClientHello = func(h *ClientHello) { h.Accept(accepted) } }
+	names := func(name string) func(*Config) {
+		return func(s *Config) { s.Names = map[string][]Certificate{name: serverConfig("rsa").Certificates} }
+	}
+	for _, tt := range []struct {
+		what   string
+		name   string
+		change []func(*Config)
+		want   bool
+	}{
+		{"no choice", "localhost", nil, false},
+		{"SNI", "localhost", []func(*Config){sni("localhost")}, true},
+		{"a wildcard", "a.wild.test", []func(*Config){sni("*.wild.test")}, true},
+		{"another name", "localhost", []func(*Config){sni("other.test")}, false},
+		{"no name", "", []func(*Config){sni("localhost")}, false},
+		{"ClientHello", "localhost", []func(*Config){decide(other)}, true},
+		{"ClientHello, no name", "", []func(*Config){decide(other)}, false},
+		{"ClientHello leaves it", "localhost", []func(*Config){decide(nil)}, false},
+		{"ClientHello leaves it to SNI", "localhost", []func(*Config){decide(nil), sni("localhost")}, true},
+		{"ClientHello accepts the same", "localhost", []func(*Config){same}, false},
+		{"Names", "localhost", []func(*Config){names("localhost")}, true},
+		{"another of Names", "localhost", []func(*Config){names("other.test")}, false},
+		{"ClientHello leaves it to Names", "localhost", []func(*Config){decide(nil), names("localhost")}, true},
+	} {
+		for _, version := range versions {
+			for _, groups := range []string{"", "P-384"} { // P-384 makes a HelloRetryRequest
+				s := serverConfig("ecdsa")
+				s.Groups = groups
+				for _, f := range tt.change {
+					f(&s)
+				}
+				var log bytes.Buffer
+				c := clientUpTo(version)
+				c.CipherSuites, c.KeyLog = gcmSuites[0].name, &log
+				cx, sx := mustClient(t, c), mustServer(t, s)
+				accepted = sx
+				var session *Session
+				for _, resumed := range []bool{false, true} {
+					where := fmt.Sprintf("%s, %v, groups %s, resumed %v", tt.what, version, groups, resumed)
+					log.Reset()
+					p := newPair(t, cx, sx, ConnConfig{ServerName: tt.name, InsecureSkipNameCheck: tt.name == "", Session: session})
+					p.wire = map[*Conn][]byte{}
+					p.handshake()
+					p.finish()
+					if p.server.State().Resumed != resumed {
+						t.Fatalf("%s: resumed %v", where, !resumed)
+					}
+					if got := slices.Contains(answered(t, p.wire[p.server], version, log.String()), serverName); got != (tt.want && !resumed) {
+						t.Errorf("%s: acknowledged %v", where, got)
+					}
+					if a, b := p.client.State().ServerName, p.server.State().ServerName; a != tt.name || b != tt.name {
+						t.Errorf("%s: the client knows the name %q, the server %q", where, a, b)
+					}
+					session = p.client.Session()
+				}
 			}
 		}
 	}

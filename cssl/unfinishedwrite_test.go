@@ -2,33 +2,30 @@ package cssl
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // parkWrite makes a server connection over a socketpair with tiny buffers write until
-// Write answers WantWrite, with the client not reading.
-func parkWrite(t *testing.T, version TLSVersion, tail int) (c, s *endpoint) {
+// Write returns WantWrite, with the client not reading. When it reads, all arrives.
+func parkWrite(t *testing.T, version TLSVersion, tail int) (c, s *endpoint, arrives func()) {
 	t.Helper()
 	cx, sx := mode{version: version, tail: tail, ahead: true, cert: "ecdsa"}.contexts(t)
-	c, s = socketEnds(t, "unix", true, cx, sx)
-	runSockets(t, c, s, func() bool { return c.established() && s.established() && !s.unsent })
+	c, s = readyEnds(t, "unix", true, cx, sx)
 	c.turn(readable)
-	s.out = pattern(200_000, 5)
+	s.out = tlstest.Bytes(200_000, 5)
 	s.turn(0)
 	if s.wants[tlsio.OpWrite] = s.c.Write(s.out[s.sent:]).Want; s.wants[tlsio.OpWrite] != tlsio.WantWrite {
 		t.Fatalf("the write is not parked: %v", s)
 	}
-	return c, s
-}
-
-// send writes p on a connection whose socket has room.
-func send(t *testing.T, c *Conn, p string) {
-	t.Helper()
-	if r := c.Write([]byte(p)); r.N != len(p) || r.Unsent {
-		t.Fatalf("write: %+v", r)
+	return c, s, func() {
+		t.Helper()
+		runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) })
+		sameBytes(t, "client", c.in, s.out)
 	}
 }
 
@@ -36,14 +33,10 @@ func send(t *testing.T, c *Conn, p string) {
 // unfinished, although the manual does not allow it.
 func TestParkedWriteReadWithoutTail(t *testing.T) {
 	for _, version := range versions {
-		c, s := parkWrite(t, version, -1)
+		c, s, arrives := parkWrite(t, version, -1)
 		send(t, c.c, "hello")
-		r := s.c.Read(s.readBuf)
-		if string(s.readBuf[:r.N]) != "hello" {
-			t.Errorf("%v: read while the write is parked: %+v", version, r)
-		}
-		runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) })
-		sameBytes(t, "client", c.in, s.out)
+		reads(t, s.c, "hello")
+		arrives()
 	}
 }
 
@@ -83,8 +76,8 @@ func badRetry(e *tlsio.Error) bool {
 // every byte comes in order, and the read that follows gets its data (P16, P34).
 func TestParkedWriteKeyUpdate(t *testing.T) {
 	for _, tail := range []int{1, 0} {
-		c, s := parkWrite(t, TLS13, tail)
-		for i := 0; i < 5; i++ {
+		c, s, arrives := parkWrite(t, TLS13, tail)
+		for i := range 5 {
 			if r := c.c.KeyUpdate(true); r.Want != tlsio.WantNone || r.Unsent {
 				t.Fatalf("key update: %+v", r)
 			}
@@ -97,14 +90,13 @@ func TestParkedWriteKeyUpdate(t *testing.T) {
 				t.Error("no tail is left: the test shows nothing")
 			}
 		}
-		runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) })
-		sameBytes(t, "client", c.in, s.out)
+		arrives()
 	}
 }
 
 // TestParkedKeyUpdate: Handshake carries on with a KeyUpdate that has found the socket full, once the peer has read.
 func TestParkedKeyUpdate(t *testing.T) {
-	c, s := parkWrite(t, TLS13, 1)
+	c, s, arrives := parkWrite(t, TLS13, 1)
 	r := s.c.KeyUpdate(false)
 	for r.Want == tlsio.WantWrite {
 		before := len(c.in)
@@ -113,11 +105,8 @@ func TestParkedKeyUpdate(t *testing.T) {
 			t.Fatalf("the client has read all, and Handshake returns %+v", r)
 		}
 	}
-	if r.Err != nil {
-		t.Fatal(r.Err)
-	}
-	runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) })
-	sameBytes(t, "client", c.in, s.out)
+	tlstest.Must(t, r.Err)
+	arrives()
 }
 
 // TestParkedWriteRenegotiation counts that both crossings are seen while streams run both ways
@@ -148,7 +137,7 @@ func TestParkedWriteRenegotiation(t *testing.T) {
 // TestParkedWriteRenegotiationWithoutTail: over a plain socket BIO a renegotiation that the peer
 // begins while a write is unfinished fails the connection.
 func TestParkedWriteRenegotiationWithoutTail(t *testing.T) {
-	c, s := parkWrite(t, TLS12, -1)
+	c, s, _ := parkWrite(t, TLS12, -1)
 	if r := c.c.Renegotiate(); r.Err != nil {
 		t.Fatalf("renegotiate: %+v", r)
 	}
@@ -171,36 +160,24 @@ func TestParkedWriteShutdown(t *testing.T) {
 	if r := p.server.Write(make([]byte, 16384)); r.N != 16384 {
 		t.Fatalf("%+v", r)
 	}
-	var r tlsio.Result
-	for i := 0; i < 100 && r.Want == tlsio.WantNone && r.Err == nil; i++ {
-		r = p.server.KeyUpdate(false)
+	update := tlsio.Result{}
+	for i := 0; i < 100 && update.Want == tlsio.WantNone && update.Err == nil; i++ {
+		update = p.server.KeyUpdate(false)
 	}
-	if r.Want != tlsio.WantWrite {
-		t.Fatalf("key update: %+v, want WANT_WRITE", r)
-	}
+	wants(t, "key update", update, tlsio.WantWrite)
 	for range 3 {
-		if r := p.server.Shutdown(); r.Want != tlsio.WantWrite {
-			t.Fatalf("shutdown while a key update is half written: %+v", r)
-		}
+		wants(t, "shutdown while a key update is half written", p.server.Shutdown(), tlsio.WantWrite)
 	}
 	p.move(p.server, p.client)
-	if r := p.server.Shutdown(); r.Want != tlsio.WantNone || r.Err != nil {
-		t.Fatalf("shutdown after the output was taken: %+v", r)
-	}
+	wants(t, "shutdown after the output was taken", p.server.Shutdown(), tlsio.WantNone)
 	p.move(p.server, p.client)
 	got := 0
-	for {
-		r := p.client.Read(p.buf)
-		if r.Err != nil {
-			if r.Err.Error() != "EOF" || got != 16384 {
-				t.Fatalf("client: %+v after %d bytes", r, got)
-			}
-			return
-		}
-		if r.Want != tlsio.WantNone {
-			t.Fatalf("client: %+v after %d bytes", r, got)
-		}
+	r := p.client.Read(p.buf)
+	for ; r.Err == nil && r.Want == tlsio.WantNone; r = p.client.Read(p.buf) {
 		got += r.N
+	}
+	if r.Err != io.EOF || got != 16384 {
+		t.Fatalf("client: %+v after %d bytes", r, got)
 	}
 }
 
@@ -210,12 +187,8 @@ func TestParkedWriteReadMakesStale(t *testing.T) {
 	cx, sx := mode{version: TLS12, cert: "ecdsa"}.contexts(t)
 	p := newPair(t, cx, sx)
 	p.handshake()
-	if r := p.client.Renegotiate(); r.Want != tlsio.WantRead {
-		t.Fatalf("renegotiate: %+v", r)
-	}
-	if r := p.client.Write([]byte("x")); r.Want != tlsio.WantRead {
-		t.Fatalf("write: %+v", r)
-	}
+	wants(t, "renegotiate", p.client.Renegotiate(), tlsio.WantRead)
+	wants(t, "write", p.client.Write([]byte("x")), tlsio.WantRead)
 	for i := 0; ; i++ {
 		p.move(p.client, p.server)
 		p.server.Read(p.buf)

@@ -1,11 +1,13 @@
 package cssl
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -32,13 +34,20 @@ func ticketOf(t testing.TB, cx, sx *Context) *Session {
 // earlyPair is a pair whose client has the session.
 func earlyPair(t testing.TB, cx, sx *Context, s *Session) *pair {
 	t.Helper()
-	p := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(ConnConfig{ServerName: "localhost", Session: s})
-	if err != nil {
-		t.Fatal(err)
+	return newPair(t, cx, sx, ConnConfig{ServerName: "localhost", Session: s})
+}
+
+// sendsEarly is earlyPair after early data and a handshake, with this status of the early data.
+func sendsEarly(t testing.TB, cx, sx *Context, s *Session, data string, want EarlyDataStatus) *pair {
+	t.Helper()
+	p := earlyPair(t, cx, sx, s)
+	p.writeEarly([]byte(data))
+	p.readEarly()
+	p.handshake()
+	p.checkEarly(want)
+	if want == EarlyDataAccepted && string(p.early) != data || want != EarlyDataAccepted && len(p.early) > 0 {
+		t.Errorf("the server read %q as early data", p.early)
 	}
-	t.Cleanup(c.Close)
-	p.client = c
 	return p
 }
 
@@ -84,13 +93,9 @@ func (p *pair) readEarly() {
 		if r.Err == io.EOF {
 			return
 		}
-		if r.Err != nil {
-			p.t.Fatal(r.Err)
-		}
+		tlstest.Must(p.t, r.Err)
 		if r.Want != tlsio.WantNone {
-			if r := p.client.Handshake(); r.Err != nil {
-				p.t.Fatal(r.Err)
-			}
+			tlstest.Must(p.t, p.client.Handshake().Err)
 			p.move(p.client, p.server)
 			p.move(p.server, p.client)
 		}
@@ -120,7 +125,7 @@ func TestEarlyData(t *testing.T) {
 			}
 			p := earlyPair(t, cx, sx, s)
 			p.chunk = chunk
-			data := pattern(size, 1)
+			data := tlstest.Bytes(size, 1)
 			if n := p.client.EarlyDataRoom(); n != 200000 {
 				t.Errorf("room for %d", n)
 			}
@@ -150,28 +155,24 @@ func TestEarlyData(t *testing.T) {
 
 // TestEarlyDataRejected: each reason leads to a handshake that is as good as any, and to data that the server has not seen.
 func TestEarlyDataRejected(t *testing.T) {
-	replay := func(t *testing.T, cx, sx *Context, s *Session) {
-		p := earlyPair(t, cx, sx, s)
-		p.writeEarly([]byte("first"))
-		p.readEarly()
-		p.handshake()
-		p.checkEarly(EarlyDataAccepted)
+	withKey := func(n uint32, groups string) func(*Config) {
+		return func(c *Config) {
+			c.TicketKeys, c.MaxEarlyData, c.AllowReplay, c.Groups = [][]byte{ticketKey(1, 80)}, n, n > 0, groups
+		}
 	}
 	for _, tt := range []struct {
 		name    string
 		issuer  func(*Config)
 		later   func(*Config)
-		before  func(t *testing.T, cx, sx *Context, s *Session)
+		replay  bool
 		ignore  bool // the server does not ask for early data
 		resumed bool
 	}{
 		{name: "the server does not ask", ignore: true, resumed: true},
-		{name: "a second time", before: replay},
+		{name: "a second time", replay: true},
 		{name: "another server", later: func(c *Config) {}},
-		{name: "switched off", issuer: func(c *Config) { c.TicketKeys, c.AllowReplay = [][]byte{ticketKey(1, 80)}, true },
-			later: func(c *Config) { c.TicketKeys, c.MaxEarlyData = [][]byte{ticketKey(1, 80)}, 0 }, resumed: true},
-		{name: "another group (HelloRetryRequest)", issuer: func(c *Config) { c.TicketKeys, c.AllowReplay = [][]byte{ticketKey(1, 80)}, true },
-			later: func(c *Config) { c.TicketKeys, c.AllowReplay, c.Groups = [][]byte{ticketKey(1, 80)}, true, "P-521" }, resumed: true},
+		{name: "switched off", issuer: withKey(16384, ""), later: withKey(0, ""), resumed: true},
+		{name: "another group (HelloRetryRequest)", issuer: withKey(16384, ""), later: withKey(16384, "P-521"), resumed: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			change := func(f func(*Config)) *Context {
@@ -183,8 +184,8 @@ func TestEarlyDataRejected(t *testing.T) {
 			}
 			cx, sx := mustClient(t, clientConfig()), change(tt.issuer)
 			s := ticketOf(t, cx, sx)
-			if tt.before != nil {
-				tt.before(t, cx, sx, s)
+			if tt.replay {
+				sendsEarly(t, cx, sx, s, "first", EarlyDataAccepted)
 			}
 			if tt.later != nil {
 				sx = change(tt.later)
@@ -193,7 +194,7 @@ func TestEarlyDataRejected(t *testing.T) {
 			if tt.later != nil {
 				p.chunk = 100
 			}
-			data := pattern(16384, 2)
+			data := tlstest.Bytes(16384, 2)
 			p.writeEarly(data)
 			if !tt.ignore {
 				p.readEarly()
@@ -260,11 +261,7 @@ func TestTicketAfterAbruptEnd(t *testing.T) {
 		}
 		p.client.Close()
 		p.server.Close()
-		q := earlyPair(t, cx, sx, s)
-		q.writeEarly([]byte("early"))
-		q.readEarly()
-		q.handshake()
-		q.checkEarly(map[bool]EarlyDataStatus{false: EarlyDataAccepted, true: EarlyDataRejected}[failed])
+		sendsEarly(t, cx, sx, s, "early", map[bool]EarlyDataStatus{false: EarlyDataAccepted, true: EarlyDataRejected}[failed])
 	}
 }
 
@@ -275,14 +272,7 @@ func TestEarlyDataReplayAllowed(t *testing.T) {
 	cx, sx := mustClient(t, clientConfig()), mustServer(t, c)
 	s := ticketOf(t, cx, sx)
 	for _, host := range []*Context{sx, sx, mustServer(t, c)} {
-		p := earlyPair(t, cx, host, s)
-		p.writeEarly([]byte("again"))
-		p.readEarly()
-		p.handshake()
-		p.checkEarly(EarlyDataAccepted)
-		if string(p.early) != "again" {
-			t.Errorf("%q", p.early)
-		}
+		sendsEarly(t, cx, host, s, "again", EarlyDataAccepted)
 	}
 }
 
@@ -290,13 +280,11 @@ func TestEarlyDataReplayAllowed(t *testing.T) {
 func TestEarlyDataLimit(t *testing.T) {
 	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
 	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
-	data := pattern(150, 3)
+	data := tlstest.Bytes(150, 3)
 	if r := p.client.WriteEarlyData(data); r.N != 100 || r.Err != nil {
 		t.Fatalf("%+v", r)
 	}
-	if r := p.client.WriteEarlyData(data[100:]); !errors.Is(r.Err, tlsio.ErrState) {
-		t.Fatalf("%+v", r)
-	}
+	badState(t, "more", p.client.WriteEarlyData(data[100:]))
 	p.readEarly()
 	p.handshake()
 	p.checkEarly(EarlyDataAccepted)
@@ -309,11 +297,7 @@ func TestEarlyDataLimit(t *testing.T) {
 		c.AllowReplay, c.TicketKeys = true, [][]byte{ticketKey(7, 48)}
 	}
 	s := ticketOf(t, cx, mustServer(t, lax))
-	p = earlyPair(t, cx, mustServer(t, strict), s)
-	p.writeEarly(data)
-	p.readEarly()
-	p.handshake()
-	p.checkEarly(EarlyDataRejected)
+	sendsEarly(t, cx, mustServer(t, strict), s, string(data), EarlyDataRejected)
 	p = earlyPair(t, cx, mustServer(t, strict), s)
 	for left := 20000; left > 0; {
 		r := p.client.WriteEarlyData(make([]byte, left))
@@ -340,9 +324,7 @@ func TestEarlyDataLimit(t *testing.T) {
 func TestEarlyDataAnswer(t *testing.T) {
 	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
 	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
-	if r := p.server.WriteEarlyData([]byte("x")); !errors.Is(r.Err, tlsio.ErrState) {
-		t.Errorf("before there is a client: %+v", r)
-	}
+	badState(t, "before there is a client", p.server.WriteEarlyData([]byte("x")))
 	p.writeEarly([]byte("ask"))
 	p.move(p.client, p.server)
 	if r := p.server.ReadEarlyData(p.buf); r.N != 3 {
@@ -352,10 +334,7 @@ func TestEarlyDataAnswer(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	p.move(p.server, p.client)
-	r := p.client.Read(p.buf)
-	if string(p.buf[:r.N]) != "answer" {
-		t.Fatalf("%+v", r)
-	}
+	reads(t, p.client, "answer")
 	p.readEarly()
 	p.handshake()
 	p.checkEarly(EarlyDataAccepted)
@@ -364,9 +343,7 @@ func TestEarlyDataAnswer(t *testing.T) {
 	p = newPair(t, cx, sx) // without early data there is nobody that it could be for
 	p.client.Handshake()
 	p.readEarly()
-	if r := p.server.WriteEarlyData([]byte("answer")); !errors.Is(r.Err, tlsio.ErrState) {
-		t.Errorf("to a client that has not said who it is: %+v", r)
-	}
+	badState(t, "to a client that has not said who it is", p.server.WriteEarlyData([]byte("answer")))
 	p.handshake()
 }
 
@@ -374,17 +351,13 @@ func TestEarlyDataAnswer(t *testing.T) {
 func TestEarlyDataNone(t *testing.T) {
 	for _, version := range versions {
 		for _, chunk := range []int{0, 1} {
-			c := clientConfig()
-			c.MaxVersion = version
-			cx, sx := mustClient(t, c), mustServer(t, earlyServer(100))
+			cx, sx := mustClient(t, clientUpTo(version)), mustServer(t, earlyServer(100))
 			for _, s := range []*Session{nil, ticketOf(t, cx, sx)} {
 				p := earlyPair(t, cx, sx, s)
 				p.chunk = chunk
 				p.readEarly()
 				p.handshake()
-				if r := p.server.ReadEarlyData(p.buf); !errors.Is(r.Err, tlsio.ErrState) {
-					t.Errorf("after the handshake: %+v", r)
-				}
+				badState(t, "after the handshake", p.server.ReadEarlyData(p.buf))
 				p.checkEarly(EarlyDataNone)
 				p.chunk = 0
 				p.pass(p.client, p.server, []byte("ask"), p.buf)
@@ -415,19 +388,210 @@ func TestEarlyDataConfig(t *testing.T) {
 	checkRefused(t, "a client", false, c, "MaxEarlyData")
 }
 
-// checkRefused demands a ConfigError of the setting.
-func checkRefused(t *testing.T, name string, server bool, c Config, setting string) {
-	t.Helper()
-	build := NewClientContext
-	if server {
-		build = NewServerContext
+// TestEarlyDataSequence: calls that make no sense are ErrState, and the connection is as it was.
+func TestEarlyDataSequence(t *testing.T) {
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(1000))
+	p := newPair(t, cx, sx)
+	badState(t, "a client reads", p.client.ReadEarlyData(p.buf))
+	badState(t, "without a session", p.client.WriteEarlyData([]byte("x")))
+	badState(t, "a server writes at once", p.server.WriteEarlyData([]byte("x")))
+	if r := p.client.WriteEarlyData(nil); r != (tlsio.Result{}) {
+		t.Errorf("nothing: %+v", r)
 	}
-	x, err := build(c)
-	var e *ConfigError
-	if !errors.As(err, &e) || e.Setting != setting {
-		t.Errorf("%s: %v, want a refusal of %s", name, err, setting)
+	p.client.Handshake()
+	p.server.Handshake()
+	badState(t, "after Handshake", p.server.ReadEarlyData(p.buf))
+	p.handshake()
+	p.finish()
+	s := p.client.Session()
+
+	p = earlyPair(t, cx, sx, s)
+	p.writeEarly([]byte("early"))
+	badState(t, "Write", p.client.Write([]byte("x")))
+	p.move(p.client, p.server)
+	if r := p.server.ReadEarlyData(p.buf); r.N != 5 {
+		t.Fatalf("%+v", r)
 	}
-	if x != nil {
-		x.Close()
+	badState(t, "Handshake before the end", p.server.Handshake())
+	badState(t, "Read before the end", p.server.Read(p.buf))
+	badState(t, "Peek before the end", p.server.Peek(p.buf))
+	badState(t, "Write before the end", p.server.Write(p.buf))
+	badState(t, "Shutdown before the end", p.server.Shutdown())
+	badState(t, "KeyUpdate before the end", p.server.KeyUpdate(false))
+	badState(t, "RequestCertificate before the end", p.server.RequestCertificate())
+	p.client.Handshake()
+	badState(t, "after the client's Handshake", p.client.WriteEarlyData([]byte("x")))
+	p.readEarly()
+	if r := p.server.ReadEarlyData(p.buf); r.Err != io.EOF {
+		t.Errorf("a second end: %+v", r)
+	}
+	p.handshake()
+	p.checkEarly(EarlyDataAccepted)
+	p.finish()
+	p.pass(p.client, p.server, []byte("ask"), p.buf)
+
+	// The session of another name: OpenSSL would fail.
+	wild := clientConfig()
+	wild.Verify = VerifyNone
+	cx = mustClient(t, wild)
+	s = ticketOf(t, cx, sx)
+	q := newPair(t, cx, sx, ConnConfig{ServerName: "other.test", InsecureSkipNameCheck: true, Session: s})
+	badState(t, "another name", q.client.WriteEarlyData([]byte("x")))
+	q.handshake()
+
+	// No tail, so WriteEarlyData could get stuck half way.
+	plain := clientConfig()
+	plain.Tail = -1
+	px := mustClient(t, plain)
+	a, b := socketEnds(t, "unix", false, px, sx, ConnConfig{ServerName: "localhost", Session: ticketOf(t, px, sx)})
+	badState(t, "without a tail", a.c.WriteEarlyData([]byte("x")))
+	runSockets(t, a, b, func() bool { return a.established() && b.established() })
+}
+
+// TestEarlyDataBroken: streams that end or are garbled in the midst are errors of the operation that met them, on both sides.
+func TestEarlyDataBroken(t *testing.T) {
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(1000))
+	for _, at := range []int{0, 1, 100, 400} {
+		p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
+		p.writeEarly([]byte("early"))
+		n := p.client.Take(p.buf)
+		p.server.Feed(p.buf[:min(at, n-1)])
+		if r := p.server.ReadEarlyData(p.buf[n:]); r.Want != tlsio.WantRead {
+			t.Fatalf("%d: %+v", at, r)
+		}
+		p.server.FeedEOF()
+		for range 2 {
+			r := p.server.ReadEarlyData(p.buf)
+			if !errors.Is(r.Err, io.ErrUnexpectedEOF) {
+				t.Errorf("after %d bytes: %+v", at, r)
+			}
+		}
+	}
+	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
+	p.writeEarly([]byte("early"))
+	n := p.client.Take(p.buf)
+	p.buf[n-1] ^= 1
+	p.server.Feed(p.buf[:n])
+	r := p.server.ReadEarlyData(make([]byte, 100))
+	var e *tlsio.Error
+	if !errors.As(r.Err, &e) || e.Errno != 0 || e.Err != nil || e.Alert != 20 || e.AlertSide != tlsio.AlertSent {
+		t.Errorf("%+v", r)
+	}
+	p.move(p.server, p.client)
+	for r = p.client.Handshake(); r.Err == nil && r.Want == tlsio.WantNone; {
+		r = p.client.Read(p.buf) // the server's part of the handshake was fine
+	}
+	if !errors.Is(r.Err, tlsio.AlertBadRecordMAC) {
+		t.Errorf("the client hears %+v", r)
+	}
+	p.client.Close()
+	if r := p.client.WriteEarlyData([]byte("x")); r.Err == nil || p.client.EarlyDataRoom() != 0 || p.client.State().EarlyData != EarlyDataNone {
+		t.Errorf("after Close: %+v", r)
+	}
+}
+
+// TestEarlyDataSockets: over sockets with the smallest buffers, where everything is refused in the midst.
+func TestEarlyDataSockets(t *testing.T) {
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(1<<20))
+	for _, network := range []string{"unix", "tcp"} {
+		a, b := socketEnds(t, network, true, cx, sx, ConnConfig{ServerName: "localhost", Session: ticketOf(t, cx, sx)})
+		cc, sc := a.c, b.c
+		data, buf := tlstest.Bytes(300000, 4), make([]byte, 16384)
+		var got []byte
+		left, wants := data, 0
+		for ended := false; !ended; {
+			if len(left) > 0 {
+				r := cc.WriteEarlyData(left)
+				tlstest.Must(t, r.Err)
+				if left = left[r.N:]; r.Want == tlsio.WantNone {
+					continue
+				}
+				wants++
+			} else {
+				tlstest.Must(t, cc.Handshake().Err)
+			}
+			cc.Flush()
+			r := sc.ReadEarlyData(buf)
+			got = append(got, buf[:r.N]...)
+			if ended = r.Err == io.EOF; !ended && r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+		if sameBytes(t, network, got, data); wants == 0 {
+			t.Error("the sockets took everything at once")
+		}
+		a.out, b.echo = tlstest.Bytes(50000, 5), true
+		runSockets(t, a, b, func() bool { return len(a.in) == len(a.out) })
+		if !bytes.Equal(a.in, a.out) || cc.State().EarlyData != EarlyDataAccepted {
+			t.Error("wrong echo, or early data rejected")
+		}
+	}
+}
+
+// TestEarlyDataByName: early data is what both allow, the Context that the connection came to and that of the server name.
+func TestEarlyDataByName(t *testing.T) {
+	named := clientConfig()
+	named.Verify = VerifyNone
+	cx := mustClient(t, named)
+	for _, tt := range []struct {
+		outer, inner uint32
+		want         int
+	}{{0, 100, 0}, {100, 0, 0}, {1000, 100, 100}, {100, 1000, 100}} {
+		c := earlyServer(tt.outer)
+		c.SNI = map[string]*Context{"localhost": mustServer(t, earlyServer(tt.inner))}
+		sx := mustServer(t, c)
+		s := ticketOf(t, cx, sx)
+		if n := s.MaxEarlyData(); n != tt.want {
+			t.Errorf("%+v: the ticket allows %d", tt, n)
+		}
+		if tt.want == 0 {
+			continue
+		}
+		sendsEarly(t, cx, sx, s, "early", EarlyDataAccepted)
+	}
+	outer, inner := earlyServer(100), earlyServer(100)
+	outer.AllowReplay = true
+	outer.SNI = map[string]*Context{"localhost": mustServer(t, inner)}
+	if n := ticketOf(t, cx, mustServer(t, outer)).MaxEarlyData(); n != 0 {
+		t.Errorf("a name whose Context does not allow replays gets tickets that do: %d", n)
+	}
+}
+
+// TestEarlyExporter: both sides derive the same, before the handshake is done; without early data there is nothing to derive from.
+func TestEarlyExporter(t *testing.T) {
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
+	p := newPair(t, cx, sx)
+	if k, err := p.client.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32); err == nil {
+		t.Errorf("%x before anything", k)
+	}
+	p.handshake()
+	for _, c := range []*Conn{p.client, p.server} {
+		const want = `exporter "EXPORTER-test": there is no early data`
+		if k, err := c.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32); err == nil || err.Error() != want {
+			t.Errorf("%x without early data: %v, want %s", k, err, want)
+		}
+	}
+	p.finish()
+	p = earlyPair(t, cx, sx, p.client.Session())
+	p.writeEarly([]byte("early"))
+	export := func(c *Conn, label string, context []byte) []byte {
+		t.Helper()
+		return tlstest.Value(c.ExportEarlyKeyingMaterial(label, context, 32))(t)
+	}
+	k := export(p.client, "EXPORTER-test", []byte("c"))
+	p.move(p.client, p.server)
+	p.server.ReadEarlyData(p.buf)
+	if !bytes.Equal(k, export(p.server, "EXPORTER-test", []byte("c"))) || bytes.Equal(k, export(p.server, "EXPORTER-test", []byte("d"))) ||
+		bytes.Equal(k, export(p.server, "EXPORTER-other", []byte("c"))) {
+		t.Error("the sides differ, or contexts or labels do not")
+	}
+	for _, n := range []int{-1, 0, 1<<16 + 1} {
+		if _, err := p.client.ExportEarlyKeyingMaterial("EXPORTER-test", nil, n); err == nil {
+			t.Errorf("%d bytes", n)
+		}
+	}
+	p.client.Close()
+	if _, err := p.client.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32); err == nil {
+		t.Error("after Close")
 	}
 }

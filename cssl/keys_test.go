@@ -1,0 +1,364 @@
+package cssl
+
+import (
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+	"os/exec"
+
+	"bytes"
+	"encoding/pem"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testtoken"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/tlsio"
+)
+
+const tokenPIN = "1234"
+
+// tokenLibrary is a token with the keys "ec" and "rsa" behind a PIN, and a Library that reads it.
+func tokenLibrary(t testing.TB) (*testtoken.Token, *Library) {
+	t.Helper()
+	tok := testtoken.Build(t, map[string][]byte{"ec": testcerts.Read(t, "ecdsa.key"), "rsa": testcerts.Read(t, "rsa.key"),
+		"client": testcerts.Read(t, "client.key")})
+	tok.PIN(t, tokenPIN)
+	return tok, mustLibrary(t, LibraryConfig{Providers: []string{"default", testtoken.Provider}, ProviderPath: tok.Dir})
+}
+
+func mustLibrary(t testing.TB, c LibraryConfig) *Library {
+	t.Helper()
+	return tlstest.Value(NewLibrary(c))(t)
+}
+
+// pin answers one PIN.
+func pin(s string) func(string) ([]byte, error) {
+	return func(string) ([]byte, error) { return []byte(s), nil }
+}
+
+// uriConfig is a server with one of the test PKI's certificates and a key by URI.
+func uriConfig(cert, uri string, ask func(string) ([]byte, error), l *Library) Config {
+	return Config{Library: l, Certificates: []Certificate{{ChainFile: testcerts.Path(cert + ".pem"), KeyURI: uri, PIN: ask}}}
+}
+
+// manyHandshakes makes 64 handshakes from 16 goroutines at once.
+func manyHandshakes(t *testing.T, client, server *Context) {
+	t.Helper()
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 4 {
+				c, cerr := client.NewEngineConn(ConnConfig{ServerName: "localhost"})
+				s, serr := server.NewEngineConn(ConnConfig{})
+				if cerr != nil || serr != nil {
+					t.Error(cerr, serr)
+					return
+				}
+				defer c.Close()
+				defer s.Close()
+				if err := handshakeError(&pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestTokenHandshakes: keys that never leave their token serve in both versions, and each handshake is a signature of the token.
+func TestTokenHandshakes(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	client := map[TLSVersion]*Context{TLS12: mustClient(t, clientUpTo(TLS12)), TLS13: mustClient(t, clientConfig())}
+	for cert, key := range map[string]string{"ecdsa": "ec", "rsa": "rsa"} {
+		asked := 0
+		server := mustServer(t, uriConfig(cert, "token:"+key, func(uri string) ([]byte, error) {
+			if asked++; uri != "token:"+key {
+				t.Errorf("asked for the PIN of %s", uri)
+			}
+			return []byte(tokenPIN), nil
+		}, l))
+		for v, c := range client {
+			before := tok.Signatures(t)
+			p := newPair(t, c, server)
+			p.handshake()
+			if got := p.client.State().Version; got != v {
+				t.Errorf("%s: %v", cert, got)
+			}
+			if n := tok.Signatures(t) - before; n != 1 {
+				t.Errorf("%s, %v: %d signatures", cert, v, n)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("%s: the PIN was asked for %d times", cert, asked)
+		}
+	}
+}
+
+// TestTokenClient: a client's key can be in a token too.
+func TestTokenClient(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	s, c := serverConfig("rsa"), uriConfig("client", "token:client", pin(tokenPIN), l)
+	s.Verify, s.CAFile, c.CAFile = VerifyRequire, testcerts.Path("root.pem"), testcerts.Path("root.pem")
+	p := newPair(t, mustClient(t, c), mustServer(t, s))
+	p.handshake()
+	if chain, err := p.server.State().PeerCertificates(); tok.Signatures(t) != 1 || len(chain) == 0 {
+		t.Errorf("%d signatures, the server saw %d certificates (%v)", tok.Signatures(t), len(chain), err)
+	}
+}
+
+// TestTokenGone: while the token is gone, handshakes fail with its reason, and the Context and what it has serve on; when it is
+// back, so are they.
+func TestTokenGone(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	server, client := mustServer(t, uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)), mustClient(t, clientConfig())
+	old := newPair(t, client, server)
+	old.handshake()
+	tok.Gone(t, true)
+	for range 3 {
+		err := handshakeError(newPair(t, client, server))
+		var e *tlsio.Error
+		if !errors.As(err, &e) || e.Errno != 0 || e.Err != nil || !strings.Contains(err.Error(), "the token is gone") {
+			t.Fatalf("handshake: %v", err)
+		}
+	}
+	if _, err := NewServerContext(uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)); err == nil || !strings.Contains(err.Error(), "the token is gone") {
+		t.Errorf("a new Context: %v", err)
+	}
+	send(t, old.server, "still here")
+	old.move(old.server, old.client)
+	reads(t, old.client, "still here")
+	tok.Gone(t, false)
+	newPair(t, client, server).handshake()
+}
+
+// TestTokenParallel: many goroutines have handshakes with one token at once.
+func TestTokenParallel(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	server, client := mustServer(t, uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)), mustClient(t, clientConfig())
+	manyHandshakes(t, client, server)
+	if n := tok.Signatures(t); n != 64 {
+		t.Errorf("%d signatures", n)
+	}
+}
+
+// TestFileURI: file: names a key in PEM too, encrypted or not.
+func TestFileURI(t *testing.T) {
+	client := mustClient(t, clientConfig())
+	for _, l := range []*Library{nil, mustLibrary(t, LibraryConfig{})} {
+		plain := uriConfig("ecdsa", "file:"+testcerts.Path("ecdsa.key"), func(string) ([]byte, error) {
+			t.Error("asked for a passphrase")
+			return nil, nil
+		}, l)
+		newPair(t, client, mustServer(t, plain)).handshake()
+		asked, given := 0, []byte("secret")
+		encrypted := uriConfig("ecdsa", "file:"+testcerts.Path("encrypted.key"), func(string) ([]byte, error) { asked++; return given, nil }, l)
+		newPair(t, client, mustServer(t, encrypted)).handshake()
+		if asked != 1 || !bytes.Equal(given, make([]byte, len(given))) {
+			t.Errorf("asked %d times; afterwards it is %q", asked, given)
+		}
+	}
+}
+
+// TestKeyURIRefused: what is wrong with a key by URI comes back as *ConfigError that says what, and never shows what a PIN is in.
+func TestKeyURIRefused(t *testing.T) {
+	tok, l := tokenLibrary(t)
+	errPIN := errors.New("no terminal")
+	for _, tt := range []struct {
+		name, cert, uri string
+		ask             func(string) ([]byte, error)
+		lib             *Library
+		setting, says   string
+		is              error
+	}{
+		{"wrong PIN", "ecdsa", "token:ec", pin("4321"), l, "KeyURI", "wrong PIN", nil},
+		{"empty PIN", "ecdsa", "token:ec", pin(""), l, "KeyURI", "wrong PIN", nil},
+		{"no PIN", "ecdsa", "token:ec", nil, l, "PIN", "PIN is not set", nil},
+		{"PIN fails", "ecdsa", "token:ec", func(string) ([]byte, error) { return nil, errPIN }, l, "PIN", "no terminal", errPIN},
+		{"PIN panics", "ecdsa", "token:ec", func(string) ([]byte, error) { panic("4321") }, l, "PIN", "PIN panicked", nil},
+		{"long PIN", "ecdsa", "token:ec", pin(strings.Repeat("4321", 10000)), l, "PIN", "40000 bytes", nil},
+		{"no such key", "ecdsa", "token:other", pin(tokenPIN), l, "KeyURI", "no such", nil},
+		{"two keys", "ecdsa", "token:", pin(tokenPIN), l, "KeyURI", "names 3 private keys", nil},
+		{"other key", "rsa", "token:ec", pin(tokenPIN), l, "", "", nil},
+		{"no provider", "ecdsa", "token:ec", pin(tokenPIN), nil, "KeyURI", "no provider reads token: URIs", nil},
+		{"no pkcs11", "ecdsa", "pkcs11:object=a;type=private?pin-source=file:/etc/pin", pin(tokenPIN), l, "KeyURI", "no provider reads pkcs11:", nil},
+		{"no scheme", "ecdsa", testcerts.Path("ecdsa.key"), nil, l, "KeyURI", "no scheme", nil},
+		{"pin-value", "ecdsa", "pkcs11:object=a?pin-value=4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},
+		{"pin-value in the path", "ecdsa", "token:ec;pin-value=4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},
+		{"pin-value in disguise", "ecdsa", "pkcs11:object=a?x=1&PIN%2Dvalue=4321?4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},
+		{"NUL", "ecdsa", "token:ec\x00", nil, l, "KeyURI", "NUL", nil},
+		{"missing file", "ecdsa", "file:/no/such/key", nil, l, "KeyURI", "no such file", nil},
+		{"no key in the file", "ecdsa", "file:" + testcerts.Path("root.pem"), nil, l, "KeyURI", "no such private key", nil},
+		{"wrong passphrase", "ecdsa", "file:" + testcerts.Path("encrypted.key"), pin("4321"), l, "KeyURI", "or the PIN is wrong", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := NewServerContext(uriConfig(tt.cert, tt.uri, tt.ask, tt.lib))
+			checkConfigError(t, tt.name, err, strings.TrimSuffix("Certificates[0]."+tt.setting, "."), tt.says)
+			if t.Log(err); tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("%v", err)
+			}
+			if text := fmt.Sprint(err); strings.Contains(text, "4321") || strings.Contains(text, "/etc/pin") {
+				t.Errorf("it shows the PIN or its place: %v", err)
+			}
+		})
+	}
+	c := uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)
+	c.Certificates[0].KeyFile = testcerts.Path("ecdsa.key")
+	if _, err := NewServerContext(c); err == nil || !strings.Contains(err.Error(), "use one") {
+		t.Errorf("a URI and a file: %v", err)
+	}
+	if n := tok.Signatures(t); n != 0 {
+		t.Errorf("%d signatures", n)
+	}
+}
+
+// inForm is c with its key in the form of old ("EC PRIVATE KEY", "RSA PRIVATE KEY").
+func inForm(t testing.TB, c Certificate) Certificate {
+	t.Helper()
+	block, _ := pem.Decode(c.KeyPEM)
+	key := tlstest.Value(x509.ParsePKCS8PrivateKey(block.Bytes))(t)
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		block = &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k)}
+	case *ecdsa.PrivateKey:
+		der := tlstest.Value(x509.MarshalECPrivateKey(k))(t)
+		block = &pem.Block{Type: "EC PRIVATE KEY", Bytes: der}
+	}
+	c.KeyPEM = pem.EncodeToMemory(block)
+	return c
+}
+
+// TestPlainKeys: a key in the clear is read with its chain, in whatever form it is, and not by OpenSSL's search through all decoders,
+// which costs more than all the rest (P58).
+func TestPlainKeys(t *testing.T) {
+	const parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+	ec, rsa, ed := selfSigned(t, "EC", "ec"), selfSigned(t, "RSA", "rsa"), selfSigned(t, "ED25519", "ed")
+	with := func(chain Certificate, key string) *loaded {
+		return &loaded{from: &Certificate{}, chain: chain.ChainPEM, key: []byte(key)}
+	}
+	ca := testcerts.Read(t, "intermediate.pem")
+	x := mustServer(t, Config{Certificates: []Certificate{ec}})
+	none := noneMore(t)
+	s := &certificates{byText: map[content]*certificate{}, reading: map[content]*reading{}}
+	tlstest.Must(t, s.start(x.ptr, 1))
+	for name, tt := range map[string]struct {
+		l    *loaded
+		want bool
+	}{
+		"EC":                   {with(ec, string(ec.KeyPEM)), true},
+		"RSA":                  {with(rsa, string(rsa.KeyPEM)), true},
+		"Ed25519":              {with(ed, string(ed.KeyPEM)), true},
+		"SEC 1":                {with(ec, string(inForm(t, ec).KeyPEM)), true},
+		"SEC 1, parameters":    {with(ec, parameters+string(inForm(t, ec).KeyPEM)), true},
+		"PKCS #1":              {with(rsa, string(inForm(t, rsa).KeyPEM)), true},
+		"text before":          {with(rsa, "Bag Attributes\r\n"+string(inForm(t, rsa).KeyPEM)), true},
+		"behind a chain":       {with(ec, string(ec.ChainPEM)+string(ca)+string(inForm(t, ec).KeyPEM)), true},
+		"of another type":      {with(ec, string(rsa.KeyPEM)), false},
+		"the other type first": {with(ec, string(rsa.KeyPEM)+string(ec.KeyPEM)), false},
+		"encrypted":            {with(ec, string(testcerts.Read(t, "encrypted.key"))), false},
+		"encrypted first":      {with(ec, string(testcerts.Read(t, "encrypted.key"))+string(ec.KeyPEM)), false},
+		"none":                 {with(ec, string(ca)), false},
+		"empty":                {with(ec, ""), false},
+	} {
+		r := s.begin(tt.l)
+		<-r.parsed
+		if r.ptr == nil {
+			t.Fatalf("%s: the chain is refused", name)
+		}
+		if got := r.ptr.key != nil; got != tt.want {
+			t.Errorf("%s: read with its chain: %v, want %v", name, got, tt.want)
+		}
+	}
+	s.done()
+	none("plain keys")
+}
+
+// softHSM is SoftHSM's token with the keys of "ecdsa" and "rsa", and a Library that reads it.
+func softHSM(t testing.TB) (testtoken.SoftHSM, *Library) {
+	t.Helper()
+	hsm := testtoken.UseSoftHSM(t, map[string]string{"ecdsa": testcerts.Path("ecdsa.key"), "rsa": testcerts.Path("rsa.key")})
+	return hsm, mustLibrary(t, LibraryConfig{ConfigFile: hsm.ConfigFile})
+}
+
+// TestPKCS11: keys in SoftHSM, by the pkcs11 provider, serve in both versions and with all paddings, alone and from many goroutines at once.
+func TestPKCS11(t *testing.T) {
+	hsm, l := softHSM(t)
+	if !slices.Contains(l.Providers(), "pkcs11") {
+		t.Fatal(l.Providers())
+	}
+	for _, tt := range []struct {
+		cert    string
+		version TLSVersion
+		sigalgs string
+	}{
+		{"ecdsa", TLS12, ""},
+		{"ecdsa", TLS13, ""},
+		{"rsa", TLS12, "rsa_pss_rsae_sha256"},
+		{"rsa", TLS12, "RSA+SHA256"},
+		{"rsa", TLS13, ""},
+	} {
+		t.Run(tt.cert+" "+tt.version.String()+" "+tt.sigalgs, func(t *testing.T) {
+			asked := 0
+			server := mustServer(t, uriConfig(tt.cert, hsm.URI(tt.cert), func(string) ([]byte, error) {
+				asked++
+				return []byte(testtoken.SoftHSMPIN), nil
+			}, l))
+			c := clientUpTo(tt.version)
+			c.SignatureAlgorithms = tt.sigalgs
+			client := mustClient(t, c)
+			newPair(t, client, server).handshake()
+			manyHandshakes(t, client, server)
+			if asked > 1 {
+				t.Errorf("the PIN was asked for %d times", asked)
+			}
+		})
+	}
+}
+
+// TestPKCS11Refused: what is wrong with a key in SoftHSM is said when the Context is built, and does not harm the token. It runs in
+// a process of its own, because a process that has logged in is not asked for a PIN any more.
+func TestPKCS11Refused(t *testing.T) {
+	const child = "GO_OPENSSL_NOT_LOGGED_IN"
+	if os.Getenv(child) == "" {
+		softHSM(t) // or skip
+		cmd := exec.Command(os.Args[0], "-test.run=^TestPKCS11Refused$", "-test.v")
+		cmd.Env = append(os.Environ(), child+"=1")
+		out, err := cmd.CombinedOutput()
+		t.Logf("%s", out)
+		tlstest.Must(t, err)
+		// A provider that brings a libcrypto along asks the terminal, and that is said.
+		if asked, said := strings.Contains(string(out), "Enter PIN"), strings.Contains(string(out), "libcrypto libraries are loaded"); asked && !said {
+			t.Errorf("it asked the terminal")
+		}
+		return
+	}
+	hsm, l := softHSM(t)
+	for _, tt := range []struct {
+		name, uri string
+		ask       func(string) ([]byte, error)
+		says      string
+	}{
+		{"no PIN", hsm.URI("ecdsa"), nil, "PIN is not set"},
+		{"wrong PIN", hsm.URI("ecdsa"), pin("4321"), "PIN is wrong"},
+		{"no such token", "pkcs11:token=nosuch;object=ecdsa", pin(testtoken.SoftHSMPIN), "no such private key"},
+		{"no such key", hsm.URI("nosuch"), pin(testtoken.SoftHSMPIN), "no such private key"},
+		{"more than one", "pkcs11:token=" + testtoken.SoftHSMToken, pin(testtoken.SoftHSMPIN), "names 2 private keys"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := NewServerContext(uriConfig("ecdsa", tt.uri, tt.ask, l))
+			var e *ConfigError
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "4321") {
+				t.Errorf("%v", err)
+			}
+			t.Log(err)
+		})
+	}
+	newPair(t, mustClient(t, clientConfig()), mustServer(t, uriConfig("ecdsa", hsm.URI("ecdsa"), pin(testtoken.SoftHSMPIN), l))).handshake()
+	t.Log(l.Warning())
+}
