@@ -3,18 +3,17 @@ package cssl
 import (
 	"errors"
 	"net"
-	"os"
-	"path/filepath"
 	"syscall"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestWarningIsNotBlamed: a warning that came earlier is not the alert that ended the connection.
 func TestWarningIsNotBlamed(t *testing.T) {
-	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa")))
+	p := plainPair(t)
 	p.client.Handshake()
 	p.client.Feed([]byte{21, 3, 3, 0, 2, 1, 112}) // warning: unrecognized name
 	p.move(p.client, p.server)
@@ -31,52 +30,15 @@ func TestWarningIsNotBlamed(t *testing.T) {
 // TestResetDuringWriteIsNotLost: the kernel reports a reset once. When the peek that a
 // Write makes during a renegotiation takes the report, the next Read must still have it.
 func TestResetDuringWriteIsNotLost(t *testing.T) {
-	c, s := clientConfig(), serverConfig("ecdsa")
-	c.MaxVersion, s.Renegotiation = TLS12, true
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	peer, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ours.Close()
-	connect := func(x *Context, nc net.Conn, cfg ConnConfig) (tls *Conn) {
-		rc, err := nc.(*net.TCPConn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if cerr := rc.Control(func(fd uintptr) { tls, err = x.NewConn(int(fd), cfg) }); cerr != nil || err != nil {
-			t.Fatal(cerr, err)
-		}
-		t.Cleanup(tls.Close)
-		return tls
-	}
-	cc := connect(mustClient(t, c), peer, ConnConfig{ServerName: "localhost"})
-	sc := connect(mustServer(t, s), ours, ConnConfig{})
-	for done := 0; done < 2; {
-		done = 0
-		for _, x := range []*Conn{cc, sc} {
-			r := x.Handshake()
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
-			if r.Want == tlsio.WantNone {
-				done++
-			}
-		}
-	}
-	if r := sc.Renegotiate(); r.Err != nil {
-		t.Fatal(r.Err)
-	}
-	_ = peer.(*net.TCPConn).SetLinger(0)
-	peer.Close()
+	s := serverConfig("ecdsa")
+	s.Renegotiation = true
+	cfd, sfd := socketPair(t, "tcp", false)
+	defer syscall.Close(sfd)
+	cc, sc := overSockets(t, mustClient(t, clientUpTo(TLS12)), mustServer(t, s), cfd, sfd)
+	c, e := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+	runSockets(t, c, e, func() bool { return c.established() && e.established() })
+	tlstest.Must(t, sc.Renegotiate().Err)
+	reset(t, cfd)
 	for range 100 { // the reset arrives at once on loopback, but not before close returns
 		if r := sc.Write([]byte("x")); r.Err != nil {
 			break
@@ -87,14 +49,17 @@ func TestResetDuringWriteIsNotLost(t *testing.T) {
 	}
 }
 
+// reset closes a socket of TCP so that its peer gets a reset.
+func reset(t *testing.T, fd int) {
+	t.Helper()
+	tlstest.Must(t, syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}))
+	syscall.Close(fd)
+}
+
 // TestNoResumptionAcrossTrust: a session whose peer only the system's CAs vouch for is
 // not resumed by a Context that does not trust those (P22).
 func TestNoResumptionAcrossTrust(t *testing.T) {
-	system := filepath.Join(t.TempDir(), "system.pem")
-	if err := os.WriteFile(system, testcerts.Read(t, "root.pem"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("SSL_CERT_FILE", system)
+	t.Setenv("SSL_CERT_FILE", writeFile(t, "system.pem", string(testcerts.Read(t, "root.pem"))))
 	other := testcerts.Read(t, "other-root.pem")
 	lax := mustClient(t, Config{CAPEM: other, SystemCAs: true})
 	sx := mustServer(t, serverConfig("ecdsa"))
@@ -103,22 +68,8 @@ func TestNoResumptionAcrossTrust(t *testing.T) {
 		"lesser depth": {CAPEM: other, SystemCAs: true, VerifyDepth: 1},
 		"other rules":  {CAPEM: other, SystemCAs: true, SignatureAlgorithms: "ECDSA+SHA256"},
 	} {
-		p := newPair(t, lax, sx)
-		p.handshake()
-		p.finish()
-		c, err := mustClient(t, strict).NewEngineConn(ConnConfig{ServerName: "localhost", Session: p.client.Session()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Close)
-		s, err := sx.NewEngineConn(ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Close)
-		q := &pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}
-		q.try()
-		if c.State().Resumed {
+		p, _, _ := shakeAs(t, mustClient(t, strict), sx, ConnConfig{ServerName: "localhost", Session: ticketOf(t, lax, sx)})
+		if p.client.State().Resumed {
 			t.Errorf("%s: resumed", name)
 		}
 	}
@@ -126,10 +77,7 @@ func TestNoResumptionAcrossTrust(t *testing.T) {
 
 // TestCloseWriteAfterClose: the number of the descriptor may be another's by then (P32).
 func TestCloseWriteAfterClose(t *testing.T) {
-	c, err := mustClient(t, clientConfig()).NewConn(0, ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(mustClient(t, clientConfig()).NewConn(0, ConnConfig{ServerName: "localhost"}))(t)
 	c.Close()
 	if err := c.CloseWrite(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("CloseWrite: %v", err)

@@ -3,14 +3,14 @@ package cssl
 import (
 	"fmt"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // established is a pair that is ready for data.
 func established(t testing.TB) *pair {
 	t.Helper()
-	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa")))
-	p.handshake()
-	p.finish()
+	p := plainPair(t).opened()
 	return p
 }
 
@@ -124,22 +124,14 @@ func BenchmarkHandshake(b *testing.B) {
 			cx, sx := mustClient(b, clientConfig()), mustServer(b, serverConfig(cert))
 			cfg := ConnConfig{ServerName: "localhost"}
 			if name == "resumed" {
-				p := newPair(b, cx, sx)
-				p.handshake()
-				p.finish()
+				p := newPair(b, cx, sx).opened()
 				cfg.Session = p.client.Session()
 			}
 			buf := make([]byte, 1<<16)
 			b.ReportAllocs()
 			for b.Loop() {
-				c, err := cx.NewEngineConn(cfg)
-				if err != nil {
-					b.Fatal(err)
-				}
-				s, err := sx.NewEngineConn(ConnConfig{})
-				if err != nil {
-					b.Fatal(err)
-				}
+				c := tlstest.Value(cx.NewEngineConn(cfg))(b)
+				s := tlstest.Value(sx.NewEngineConn(ConnConfig{}))(b)
 				p := &pair{t: b, client: c, server: s, buf: buf}
 				p.handshake()
 				if c.State().Resumed != (name == "resumed") {

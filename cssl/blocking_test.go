@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -23,9 +24,7 @@ func TestSocketMadeBlocking(t *testing.T) {
 				cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
 				c, s := socketEnds(t, network, true, cx, sx)
 				for _, e := range []*endpoint{c, s} {
-					if err := syscall.SetNonblock(e.c.fd, false); err != nil {
-						t.Fatal(err)
-					}
+					tlstest.Must(t, syscall.SetNonblock(e.c.fd, false))
 				}
 				if r := promptly("Handshake", s.c.Handshake); r.Want != tlsio.WantRead {
 					t.Fatalf("the server's Handshake, before there was a hello: %+v", r)
@@ -58,21 +57,13 @@ func TestBlockingConn(t *testing.T) {
 	cfd, sfd := socketPair(t, "unix", false)
 	defer syscall.Close(cfd)
 	defer syscall.Close(sfd)
-	sc, err := sx.NewBlockingConn(sfd, ConnConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	sc := tlstest.Value(sx.NewBlockingConn(sfd, ConnConfig{}))(t)
 	defer sc.Close()
 	if r := sc.Handshake(); r.Want != tlsio.WantRead || r.In {
 		t.Fatalf("Handshake over a socket that does not block: %+v", r)
 	}
-	if err := syscall.SetNonblock(sfd, false); err != nil {
-		t.Fatal(err)
-	}
-	cc, err := cx.NewConn(cfd, ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, syscall.SetNonblock(sfd, false))
+	cc := tlstest.Value(cx.NewConn(cfd, ConnConfig{ServerName: "localhost"}))(t)
 	defer cc.Close()
 	done := make(chan tlsio.Result, 1)
 	go func() {

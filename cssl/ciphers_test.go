@@ -25,11 +25,11 @@ func TestDefaultCiphers(t *testing.T) {
 					tested, peer = peer, tested
 				}
 				peer.CipherList = weak.name
-				cerr, serr := newPair(t, mustClient(t, cc), mustServer(t, sc)).try()
+				cerr, serr := pairOf(t, cc, sc).try()
 				checkAlert(t, serr, tlsio.AlertSent, 40)
 				checkAlert(t, cerr, tlsio.AlertReceived, 40)
 				tested.CipherList = "DEFAULT"
-				p := newPair(t, mustClient(t, cc), mustServer(t, sc))
+				p := pairOf(t, cc, sc)
 				p.handshake()
 				if got := p.server.State().Cipher; got != weak.name {
 					t.Errorf("with DEFAULT: %s", got)
@@ -69,12 +69,12 @@ func TestDefaultGroups(t *testing.T) {
 					tested, peer = peer, tested
 				}
 				peer.Groups = dear
-				cerr, serr := newPair(t, mustClient(t, cc), mustServer(t, sc)).try()
+				cerr, serr := pairOf(t, cc, sc).try()
 				checkAlert(t, serr, tlsio.AlertSent, 40)
 				checkAlert(t, cerr, tlsio.AlertReceived, 40)
 				if dear == "ffdhe2048" { // the other takes its time
 					tested.Groups = dear
-					newPair(t, mustClient(t, cc), mustServer(t, sc)).handshake()
+					pairOf(t, cc, sc).handshake()
 				}
 			})
 		}

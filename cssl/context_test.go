@@ -77,46 +77,27 @@ func TestConfigRefused(t *testing.T) {
 		{"empty name in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"": closed} }, "SNI", "must be a name", false, nil},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c, build := serverConfig("ecdsa"), NewServerContext
-			if tt.client {
-				c, build = clientConfig(), NewClientContext
-			}
-			tt.change(&c)
-			x, err := build(c)
-			if err == nil {
-				x.Close()
-				t.Fatal("accepted")
-			}
-			var e *ConfigError
-			if !errors.As(err, &e) {
-				t.Fatalf("%T: %v", err, err)
-			}
-			if e.Setting != tt.setting {
-				t.Errorf("the setting is %q, want %q", e.Setting, tt.setting)
-			}
-			if !strings.Contains(err.Error(), tt.reason) {
-				t.Errorf("%q does not say %q", err, tt.reason)
-			}
-			if tt.openssl && len(e.Reasons) == 0 {
-				t.Errorf("%v: no reason of OpenSSL's", err)
-			}
-			if tt.is != nil && !errors.Is(err, tt.is) {
-				t.Errorf("%v is not %v", err, tt.is)
-			}
-		})
+		c, build := serverConfig("ecdsa"), NewServerContext
+		if tt.client {
+			c, build = clientConfig(), NewClientContext
+		}
+		tt.change(&c)
+		_, err := build(c)
+		checkConfigError(t, tt.name, err, tt.setting, tt.reason)
+		if e, ok := errors.AsType[*ConfigError](err); ok && tt.openssl && len(e.Reasons) == 0 {
+			t.Errorf("%s: %v: no reason of OpenSSL's", tt.name, err)
+		}
+		if tt.is != nil && !errors.Is(err, tt.is) {
+			t.Errorf("%s: %v is not %v", tt.name, err, tt.is)
+		}
 	}
 }
 
 // TestSNINamesTwice: two spellings of one name would leave it to chance which Context is meant.
 func TestSNINamesTwice(t *testing.T) {
-	a := mustServer(t, serverConfig("ecdsa"))
-	c := serverConfig("rsa")
+	a, c := mustServer(t, serverConfig("ecdsa")), serverConfig("rsa")
 	c.SNI = map[string]*Context{"a.test": a, "A.test.": a}
-	if x, err := NewServerContext(c); err == nil {
-		x.Close()
-		t.Error("accepted")
-	}
+	checkRefused(t, "twice", true, c, "SNI")
 }
 
 // TestEncryptedKey loads an encrypted key, and overwrites the passphrase afterwards.
@@ -171,7 +152,7 @@ func TestSettingsTakeEffect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c, s := clientConfig(), serverConfig("ecdsa")
 			tt.change(&c, &s)
-			p := newPair(t, mustClient(t, c), mustServer(t, s))
+			p := pairOf(t, c, s)
 			p.handshake()
 			if !tt.want(p) {
 				t.Errorf("%v %s %s", p.client.State().Version, p.client.State().Cipher, p.client.State().Group)

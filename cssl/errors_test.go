@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -71,8 +72,7 @@ func TestEndOfStream(t *testing.T) {
 	for _, version := range versions {
 		for _, bare := range []bool{false, true} {
 			p := enginePair(t, version)
-			p.handshake()
-			p.finish()
+			p.opened()
 			p.client.Write([]byte("last"))
 			want := io.EOF
 			if bare {
@@ -135,9 +135,7 @@ func TestWriteAfterBareFIN(t *testing.T) {
 				if r := client.Write([]byte("last")); r.N != 4 {
 					t.Fatalf("%+v", r)
 				}
-				if err := syscall.Shutdown(cfd, syscall.SHUT_WR); err != nil {
-					t.Fatal(err)
-				}
+				tlstest.Must(t, syscall.Shutdown(cfd, syscall.SHUT_WR))
 				buf := make([]byte, 64)
 				if r := server.Read(buf); string(buf[:r.N]) != "last" {
 					t.Fatalf("%+v", r)
@@ -218,8 +216,7 @@ func TestStaleErrorQueue(t *testing.T) {
 				t.Errorf("handshake: %+v", r)
 			}
 		}
-		p.handshake()
-		p.finish()
+		p.opened()
 		for name, op := range map[string]func() tlsio.Result{
 			"read": func() tlsio.Result { return p.client.Read(p.buf) },
 			"peek": func() tlsio.Result { return p.client.Peek(p.buf) },

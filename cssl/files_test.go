@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestUnencryptedKey: the word ENCRYPTED beside a key does not make it an encrypted one, nor does an encrypted one that is not
@@ -113,28 +114,13 @@ func TestWrongFile(t *testing.T) {
 		{"empty by URI", "Certificates[0].KeyURI", empty, cert(func(c *Certificate) { c.KeyFile, c.KeyURI = "", "file://"+empty }), "want a private key", "nothing"},
 		{"no file by URI", "Certificates[0].KeyURI", dir + "/none", cert(func(c *Certificate) { c.KeyFile, c.KeyURI = "", "file:"+dir+"/none" }), "", "no such file"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := serverConfig("ecdsa")
-			tt.change(&c)
-			x, err := NewServerContext(c)
-			if err == nil {
-				x.Close()
-				t.Fatal("accepted")
-			}
-			t.Log(err)
-			var e *ConfigError
-			if !errors.As(err, &e) || e.Setting != tt.setting {
-				t.Errorf("the setting is not %s", tt.setting)
-			}
-			for _, s := range []string{tt.file, tt.want, tt.found} {
-				if !strings.Contains(err.Error(), s) {
-					t.Errorf("it does not say %q", s)
-				}
-			}
-			if strings.Contains(err.Error(), "SECRET") {
-				t.Error("a secret is shown")
-			}
-		})
+		c := serverConfig("ecdsa")
+		tt.change(&c)
+		_, err := NewServerContext(c)
+		checkConfigError(t, tt.name, err, tt.setting, tt.file, tt.want, tt.found)
+		if err != nil && strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: a secret is shown: %v", tt.name, err)
+		}
 	}
 }
 
@@ -153,11 +139,7 @@ func TestWrongBytes(t *testing.T) {
 		{"CAPEM", Config{Certificates: serverConfig("ecdsa").Certificates, CAPEM: key}, "found PRIVATE KEY in PEM"},
 		{"CRLPEM", Config{Certificates: serverConfig("ecdsa").Certificates, CRLPEM: []byte("x")}, "found text"},
 	} {
-		_, err := NewServerContext(tt.c)
-		var e *ConfigError
-		if !errors.As(err, &e) || e.Setting != tt.setting || !strings.Contains(err.Error(), tt.found) {
-			t.Errorf("%s: %v", tt.setting, err)
-		}
+		checkRefused(t, tt.setting, true, tt.c, tt.setting, tt.found)
 	}
 }
 
@@ -204,19 +186,14 @@ func TestNoProviderInDefaultLibrary(t *testing.T) {
 func TestForget(t *testing.T) {
 	chain, key := testcerts.Read(t, "ecdsa.pem"), testcerts.Read(t, "ecdsa.key")
 	both := filepath.Join(t.TempDir(), "both.pem")
-	if err := os.WriteFile(both, slices.Concat(chain, key), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(both, slices.Concat(chain, key), 0o600))
 	for name, c := range map[string]Certificate{
 		"two files": {ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")},
 		"one file":  {ChainFile: both},
 		"the key":   {ChainPEM: chain, KeyFile: testcerts.Path("ecdsa.key")},
 		"bytes":     {ChainPEM: chain, KeyPEM: key},
 	} {
-		l, err := loadCertificate(name, &c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := tlstest.Value(loadCertificate(name, &c))(t)
 		l.forget()
 		if c.KeyPEM == nil && bytes.ContainsFunc(l.key, func(r rune) bool { return r != 0 }) {
 			t.Errorf("%s: the key is left", name)

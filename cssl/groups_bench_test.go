@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -37,14 +38,8 @@ func BenchmarkGroups(b *testing.B) {
 	buf := make([]byte, 1<<16)
 	for b.Loop() {
 		for _, x := range all {
-			c, err := x.client.NewEngineConn(ConnConfig{ServerName: "localhost"})
-			if err != nil {
-				b.Fatal(err)
-			}
-			s, err := x.server.NewEngineConn(ConnConfig{})
-			if err != nil {
-				b.Fatal(err)
-			}
+			c := tlstest.Value(x.client.NewEngineConn(ConnConfig{ServerName: "localhost"}))(b)
+			s := tlstest.Value(x.server.NewEngineConn(ConnConfig{}))(b)
 			p := &pair{t: b, client: c, server: s, buf: buf}
 			for range 2 {
 				x.clientCPU += threadCPU(b, func() { c.Handshake() })
@@ -69,12 +64,8 @@ func BenchmarkGroups(b *testing.B) {
 // threadCPU is the CPU time, user and system, that f takes on this thread.
 func threadCPU(b *testing.B, f func()) time.Duration {
 	var from, to unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &from); err != nil {
-		b.Fatal(err)
-	}
+	tlstest.Must(b, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &from))
 	f()
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &to); err != nil {
-		b.Fatal(err)
-	}
+	tlstest.Must(b, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &to))
 	return time.Duration(to.Nano() - from.Nano())
 }

@@ -61,8 +61,7 @@ func TestDefaultKeyShares(t *testing.T) {
 			cx, sx := mustClient(t, c), mustServer(t, s)
 			p := newPair(t, cx, sx)
 			if resumed {
-				p.handshake()
-				p.finish()
+				p.opened()
 				session := p.client.Session()
 				p = newPair(t, cx, sx)
 				p.client.Close()
@@ -87,9 +86,7 @@ func TestPostQuantumGroups(t *testing.T) {
 	for _, name := range []string{"X25519MLKEM768", "SecP256r1MLKEM768", "SecP384r1MLKEM1024", "MLKEM512", "MLKEM768", "MLKEM1024"} {
 		c, s := clientConfig(), serverConfig("ecdsa")
 		c.Groups, s.Groups = name, "?nonsense:X25519/"+name
-		p := newPair(t, mustClient(t, c), mustServer(t, s))
-		p.handshake()
-		p.finish()
+		p := pairOf(t, c, s).opened()
 		if cg, sg := p.client.State().Group, p.server.State().Group; cg != name || sg != name {
 			t.Errorf("%s: client %s, server %s", name, cg, sg)
 		}
@@ -101,7 +98,7 @@ func TestPostQuantumGroups(t *testing.T) {
 	s.Groups, s.SNI = "", map[string]*Context{"localhost": own}
 	c := clientConfig()
 	c.Groups = "*X25519:MLKEM1024"
-	p := newPair(t, mustClient(t, c), mustServer(t, s))
+	p := pairOf(t, c, s)
 	p.handshake()
 	if g := p.server.State().Group; g != "MLKEM1024" {
 		t.Errorf("by server name: %s", g)

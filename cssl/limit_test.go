@@ -6,10 +6,11 @@ import (
 	"io"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/tlsio"
-	"golang.org/x/sys/unix"
 )
 
 // TestLimits floods one side with post-handshake messages: it answers ErrLimit, and the
@@ -34,7 +35,7 @@ func TestLimits(t *testing.T) {
 			c, s := clientConfig(), serverConfig("ecdsa")
 			c.MaxVersion = tt.version
 			tt.change(&c, &s)
-			p := newPair(t, mustClient(t, c), mustServer(t, s))
+			p := pairOf(t, c, s)
 			p.handshake()
 			victim, flooder := p.server, p.client
 			if tt.victim == "client" {
@@ -101,7 +102,7 @@ func TestLimitEndsInput(t *testing.T) {
 func TestOwnRenegotiationsAreNotCounted(t *testing.T) {
 	c, s := clientConfig(), serverConfig("ecdsa")
 	c.Renegotiation, s.Renegotiation, c.MaxVersion, s.MaxRenegotiations = true, true, TLS12, 2
-	p := newPair(t, mustClient(t, c), mustServer(t, s))
+	p := pairOf(t, c, s)
 	p.handshake()
 	for i := range 6 {
 		if r := p.server.Renegotiate(); r.Err != nil {
@@ -135,11 +136,7 @@ func TestHugeHello(t *testing.T) {
 		announced int
 		refused   bool
 	}{{131396, false}, {131397, true}, {1<<24 - 1, true}} {
-		c, err := mustServer(t, serverConfig("ecdsa")).NewEngineConn(ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		c := engineConn(t, mustServer(t, serverConfig("ecdsa")), ConnConfig{})
 		n := tc.announced
 		c.Feed([]byte{22, 3, 1, 0, 5, 1, byte(n >> 16), byte(n >> 8), byte(n), 3})
 		r := c.Handshake()
@@ -162,7 +159,7 @@ func TestHugeChain(t *testing.T) {
 		c, s := clientConfig(), serverConfig("ecdsa")
 		c.Certificates = []Certificate{{ChainPEM: append(bytes.Clone(leaf), bytes.Repeat(other, tc.extra)...), KeyPEM: testcerts.Read(t, "client.key")}}
 		s.Verify, s.CAPEM = VerifyRequire, other
-		p := newPair(t, mustClient(t, c), mustServer(t, s))
+		p := pairOf(t, c, s)
 		var err error
 		for done := false; !done && err == nil; {
 			if r := p.client.Handshake(); r.Err != nil {

@@ -23,10 +23,9 @@ func TestMLDSA(t *testing.T) {
 				c.Certificates = s.Certificates
 				s.CAFile, s.Verify = c.CAFile, VerifyRequire
 			}
-			p := newPair(t, mustClient(t, c), mustServer(t, s))
+			p := pairOf(t, c, s)
 			p.chunk = 1000
-			p.handshake()
-			p.finish()
+			p.opened()
 			chain, err := p.client.State().VerifiedChain()
 			if err != nil || len(chain) != 1 || chain[0].Subject.CommonName != "ML-DSA-"+size+" server" || p.client.State().VerifyError != nil {
 				t.Errorf("ML-DSA-%s: %v, %v, %v", size, chain, err, p.client.State().VerifyError)

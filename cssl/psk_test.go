@@ -18,19 +18,6 @@ func psk(identity, seed, hash string) PSK {
 	return PSK{Identity: []byte(identity), Key: []byte((secretText + strings.Repeat(seed, 32))[:32]), Hash: hash}
 }
 
-// pskPair is a pair whose client asks for no name.
-func pskPair(t testing.TB, cx, sx *Context, s *Session) *pair {
-	t.Helper()
-	p := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(ConnConfig{Session: s})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	p.client = c
-	return p
-}
-
 // TestPSK: client and server with nothing but a key make a handshake, and resume it; the server knows who it is each time.
 func TestPSK(t *testing.T) {
 	for _, hash := range []string{"", "SHA256", "SHA384"} {
@@ -40,10 +27,9 @@ func TestPSK(t *testing.T) {
 				sx := mustServer(t, Config{Groups: groups, PSKs: []PSK{psk("z", "1", hash), psk("client 1", "2", hash), psk("a", "3", hash), psk(binary, "4", hash)}})
 				for identity, seed := range map[string]string{"client 1": "2", "a": "3", binary: "4"} {
 					cx := mustClient(t, Config{PSKs: []PSK{psk(identity, seed, hash)}})
-					p := pskPair(t, cx, sx, nil)
+					p := newPair(t, cx, sx, ConnConfig{})
 					p.chunk = chunk
-					p.handshake()
-					p.finish()
+					p.opened()
 					p.checkPSK(identity)
 					if g := p.server.State().Group; groups != "" && g != "secp384r1" {
 						t.Errorf("group %s", g)
@@ -51,9 +37,8 @@ func TestPSK(t *testing.T) {
 					p.chunk = 0
 					p.pass(p.client, p.server, []byte("ask"), p.buf)
 					p.pass(p.server, p.client, []byte("answer"), p.buf)
-					p = pskPair(t, cx, sx, p.client.Session())
-					p.handshake()
-					p.finish()
+					p = newPair(t, cx, sx, ConnConfig{Session: p.client.Session()})
+					p.opened()
 					p.checkPSK(identity)
 				}
 			}
@@ -87,7 +72,7 @@ func TestPSKHashes(t *testing.T) {
 	for _, s := range []Config{{PSKs: keys}, withCert} {
 		sx := mustServer(t, s)
 		for _, k := range keys {
-			p := pskPair(t, mustClient(t, Config{PSKs: []PSK{k}}), sx, nil)
+			p := newPair(t, mustClient(t, Config{PSKs: []PSK{k}}), sx, ConnConfig{})
 			p.handshake()
 			p.checkPSK(string(k.Identity))
 		}
@@ -116,7 +101,7 @@ func TestPSKBesideCertificates(t *testing.T) {
 		}
 	}
 	// Without a CA nobody but the owner of the key is taken.
-	cerr, serr := pskPair(t, mustClient(t, Config{PSKs: []PSK{psk("stranger", "1", "")}}), sx, nil).try()
+	cerr, serr := newPair(t, mustClient(t, Config{PSKs: []PSK{psk("stranger", "1", "")}}), sx, ConnConfig{}).try()
 	checkAlert(t, cerr, tlsio.AlertSent, 48)
 	checkAlert(t, serr, tlsio.AlertReceived, 48)
 	if _, err := mustClient(t, c).NewEngineConn(ConnConfig{}); err == nil {
@@ -153,7 +138,7 @@ func TestPSKRefused(t *testing.T) {
 		})
 	}
 	// A server with a certificate alone.
-	p := pskPair(t, mustClient(t, Config{PSKs: []PSK{psk("a", "1", "")}}), mustServer(t, serverConfig("ecdsa")), nil)
+	p := newPair(t, mustClient(t, Config{PSKs: []PSK{psk("a", "1", "")}}), mustServer(t, serverConfig("ecdsa")), ConnConfig{})
 	cerr, serr := p.try()
 	checkAlert(t, cerr, tlsio.AlertSent, 48)
 	checkAlert(t, serr, tlsio.AlertReceived, 48)
@@ -176,7 +161,7 @@ func TestPSKRevoked(t *testing.T) {
 	c := clientConfig()
 	c.PSKs = []PSK{a}
 	cx := mustClient(t, c)
-	p := pskless(t, cx, nil, server(a, b))
+	p := newPair(t, cx, server(a, b), ConnConfig{InsecureSkipNameCheck: true}).opened()
 	p.checkPSK("a")
 	s := p.client.Session()
 	plain := clientConfig() // offers the session, without the key
@@ -185,26 +170,11 @@ func TestPSKRevoked(t *testing.T) {
 		sx      *Context
 		resumed bool
 	}{{server(a), true}, {server(b), false}, {server(), false}} {
-		q := pskless(t, px, s, tt.sx)
+		q := newPair(t, px, tt.sx, ConnConfig{InsecureSkipNameCheck: true, Session: s}).opened()
 		if q.server.State().Resumed != tt.resumed {
 			t.Errorf("resumed: %v", !tt.resumed)
 		}
 	}
-}
-
-// pskless makes a handshake whose client checks no name, so that it may offer any session.
-func pskless(t *testing.T, cx *Context, s *Session, sx *Context) *pair {
-	t.Helper()
-	p := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(ConnConfig{InsecureSkipNameCheck: true, Session: s})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	p.client = c
-	p.handshake()
-	p.finish()
-	return p
 }
 
 // TestPSKByName: the keys are those of the server name's Context.
@@ -223,13 +193,7 @@ func TestPSKByName(t *testing.T) {
 		{"outer.test", inner.PSKs[0], false}, {"plain.test", s.PSKs[0], false},
 	} {
 		cx := mustClient(t, Config{PSKs: []PSK{tt.key}})
-		p := newPair(t, cx, sx)
-		c, err := cx.NewEngineConn(ConnConfig{ServerName: tt.name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		p.client = c
+		p := newPair(t, cx, sx, ConnConfig{ServerName: tt.name})
 		cerr, _ := p.try()
 		if (cerr == nil) != tt.want || bytes.Equal(p.client.State().PSK, tt.key.Identity) != tt.want {
 			t.Errorf("%s with %s: %v", tt.name, tt.key.Identity, cerr)
@@ -242,15 +206,14 @@ func TestPSKNoEarlyData(t *testing.T) {
 	s := earlyServer(100)
 	s.PSKs = []PSK{psk("a", "1", "")}
 	cx, sx := mustClient(t, Config{PSKs: s.PSKs}), mustServer(t, s)
-	p := pskPair(t, cx, sx, nil)
+	p := newPair(t, cx, sx, ConnConfig{})
 	if r := p.client.WriteEarlyData([]byte("x")); !errors.Is(r.Err, tlsio.ErrState) {
 		t.Errorf("%+v", r)
 	}
 	p.readEarly()
-	p.handshake()
-	p.finish()
+	p.opened()
 	p.checkPSK("a")
-	p = pskPair(t, cx, sx, p.client.Session()) // its ticket does
+	p = newPair(t, cx, sx, ConnConfig{Session: p.client.Session()}) // its ticket does
 	p.writeEarly([]byte("early"))
 	p.readEarly()
 	p.handshake()
@@ -297,7 +260,7 @@ func TestPSKConfig(t *testing.T) {
 	}
 	for _, size := range []int{16, 256} {
 		k := PSK{Identity: []byte("x"), Key: make([]byte, size)}
-		p := pskPair(t, mustClient(t, with(nil, k)), mustServer(t, with(nil, k)), nil)
+		p := newPair(t, mustClient(t, with(nil, k)), mustServer(t, with(nil, k)), ConnConfig{})
 		p.handshake()
 		p.checkPSK("x")
 	}

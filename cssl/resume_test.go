@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -13,26 +14,35 @@ func (p *pair) finish() {
 	for moved := 1; moved > 0; {
 		moved = p.move(p.server, p.client) + p.move(p.client, p.server)
 		for _, c := range []*Conn{p.client, p.server} {
-			if r := c.Read(p.buf); r.Err != nil {
-				p.t.Fatal(r.Err)
-			}
+			tlstest.Must(p.t, c.Read(p.buf).Err)
 		}
 	}
+}
+
+// opened makes the handshake, and lets both sides read what follows it.
+func (p *pair) opened() *pair {
+	p.t.Helper()
+	p.handshake()
+	p.finish()
+	return p
+}
+
+// pairOf is a pair of these settings, and plainPair of none.
+func pairOf(t testing.TB, client, server Config) *pair {
+	t.Helper()
+	return newPair(t, mustClient(t, client), mustServer(t, server))
+}
+
+func plainPair(t testing.TB) *pair {
+	t.Helper()
+	return pairOf(t, clientConfig(), serverConfig("ecdsa"))
 }
 
 // again makes a second pair whose client offers the first one's session.
 func (p *pair) again(client, server *Context, name string) *pair {
 	p.t.Helper()
 	session := p.client.Session()
-	q := newPair(p.t, client, server)
-	c, err := client.NewEngineConn(ConnConfig{ServerName: name, Session: session})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.t.Cleanup(c.Close)
-	q.client = c
-	q.handshake()
-	q.finish()
+	q := newPair(p.t, client, server, ConnConfig{ServerName: name, Session: session}).opened()
 	return q
 }
 
@@ -59,9 +69,7 @@ func TestResumption(t *testing.T) {
 				c.MaxVersion = version
 				tt.change(&c, &s)
 				cx, sx := mustClient(t, c), mustServer(t, s)
-				p := newPair(t, cx, sx)
-				p.handshake()
-				p.finish()
+				p := newPair(t, cx, sx).opened()
 				if p.client.State().Resumed || p.server.State().Resumed {
 					t.Error("the first handshake is said to be resumed")
 				}
@@ -118,9 +126,7 @@ func TestNoTicketsNoGrowth(t *testing.T) {
 	s.NoTickets, s.SessionCache = true, 1000
 	cx, sx := mustClient(t, clientConfig()), mustServer(t, s)
 	for range 20 {
-		p := newPair(t, cx, sx)
-		p.handshake()
-		p.finish()
+		p := newPair(t, cx, sx).opened()
 		if p.client.Session() != nil {
 			t.Fatal("a session can be resumed")
 		}
@@ -155,9 +161,7 @@ func TestNoResumptionAcrossNames(t *testing.T) {
 			s := serverConfig("ecdsa")
 			s.SNI = map[string]*Context{"other.test": other}
 			sx := mustServer(t, s)
-			p := newPair(t, cx, sx)
-			p.handshake()
-			p.finish()
+			p := newPair(t, cx, sx).opened()
 			q := p.again(cx, sx, "other.test")
 			if q.client.State().Resumed {
 				t.Errorf("%v: the session is resumed for another name", version)
@@ -166,11 +170,7 @@ func TestNoResumptionAcrossNames(t *testing.T) {
 				t.Errorf("%v: other.test has the identity %v", version, chain)
 			}
 			// The same server without a choice of names: only the client can tell.
-			cc, err := cx.NewEngineConn(ConnConfig{ServerName: "other.test", Session: p.client.Session()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer cc.Close()
+			cc := engineConn(t, cx, ConnConfig{ServerName: "other.test", Session: p.client.Session()})
 			r := newPair(t, cx, mustServer(t, serverConfig("ecdsa")))
 			r.client = cc
 			if cerr, _ := r.try(); (cerr == nil) != (verify == VerifyNone) {
@@ -185,9 +185,7 @@ func TestNoResumptionAcrossDemands(t *testing.T) {
 	for _, version := range versions {
 		lax := Config{Verify: VerifyNone, MaxVersion: version}
 		sx := mustServer(t, serverConfig("ecdsa"))
-		p := newPair(t, mustClient(t, lax), sx)
-		p.handshake()
-		p.finish()
+		p := newPair(t, mustClient(t, lax), sx).opened()
 		strict := clientConfig()
 		strict.MaxVersion = version
 		if q := p.again(mustClient(t, strict), sx, "localhost"); q.client.State().Resumed {
@@ -202,9 +200,7 @@ func TestRenegotiationSetting(t *testing.T) {
 		for _, on := range []bool{false, true} {
 			c, s := clientConfig(), serverConfig("ecdsa")
 			c.Renegotiation, s.Renegotiation, c.MaxVersion = on, on, version
-			p := newPair(t, mustClient(t, c), mustServer(t, s))
-			p.handshake()
-			p.finish()
+			p := pairOf(t, c, s).opened()
 			for _, x := range []*Conn{p.client, p.server} {
 				r := x.Renegotiate()
 				if allowed := on && version == TLS12; allowed != (r.Err == nil) {

@@ -12,11 +12,14 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestBrokenSocket: writing to a peer that has gone is EPIPE or ECONNRESET and no signal (P28). The
-// failure belongs to writing: what the peer sent before can still be read.
+// failure belongs to writing: what the peer sent before can still be read. The kernel tells of a
+// reset once, and a write may be the first to ask; reading gets it all the same, and not a peer's
+// orderly end.
 //
 // Go's runtime swallows a SIGPIPE that C code caused, except in a program that asked
 // for the signal; so the test asks for it.
@@ -26,9 +29,7 @@ func TestBrokenSocket(t *testing.T) {
 	defer func() {
 		defer signal.Stop(signals)
 		// Signals are handed on by another goroutine, those of lower numbers first.
-		if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, syscall.Kill(os.Getpid(), syscall.SIGWINCH))
 		for got := range signals {
 			if got == syscall.SIGWINCH {
 				return
@@ -36,59 +37,42 @@ func TestBrokenSocket(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 	}()
-	for _, version := range versions {
-		cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
-		cfd, sfd := socketPair(t, "unix", false)
-		defer syscall.Close(sfd)
-		cc, sc := overSockets(t, cx, sx, cfd, sfd)
-		c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
-		runSockets(t, c, s, func() bool { return c.established() && s.established() })
-		c.turn(readable) // the tickets, so that close does not reset
-		send(t, cc, "last words")
-		syscall.Close(cfd)
-		for range 3 {
-			if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.EPIPE) && !errors.Is(r.Err, syscall.ECONNRESET) {
-				t.Errorf("%v: write: %+v", version, r)
+	for network, end := range map[string]error{"unix": io.ErrUnexpectedEOF, "tcp": syscall.ECONNRESET} {
+		for _, version := range versions {
+			cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
+			cfd, sfd := socketPair(t, network, false)
+			defer syscall.Close(sfd)
+			cc, sc := overSockets(t, cx, sx, cfd, sfd)
+			c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+			runSockets(t, c, s, func() bool { return c.established() && s.established() })
+			if network == "unix" {
+				c.turn(readable) // the tickets, so that close does not reset
+				send(t, cc, "last words")
+				syscall.Close(cfd)
+				for range 3 {
+					if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.EPIPE) && !errors.Is(r.Err, syscall.ECONNRESET) {
+						t.Errorf("%v: write: %+v", version, r)
+					}
+				}
+			} else {
+				send(t, cc, "last words")
+				reset(t, cfd)
+				if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.ECONNRESET) {
+					t.Errorf("%v: write: %+v", version, r)
+				}
 			}
-		}
-		if r := sc.Read(s.readBuf); string(s.readBuf[:r.N]) != "last words" {
-			t.Errorf("%v: read after the failed write: %+v", version, r)
-		}
-		if r := sc.Read(s.readBuf); !errors.Is(r.Err, io.ErrUnexpectedEOF) {
-			t.Errorf("%v: end: %+v", version, r)
-		}
-		for name, r := range map[string]tlsio.Result{"flush": sc.Flush(), "shutdown": sc.Shutdown()} {
-			var e *tlsio.Error
-			if !errors.As(r.Err, &e) || e.Errno == 0 {
-				t.Errorf("%v: %s: %+v", version, name, r)
+			if r := sc.Read(s.readBuf); string(s.readBuf[:r.N]) != "last words" {
+				t.Errorf("%s, %v: read after the failed write: %+v", network, version, r)
 			}
-		}
-	}
-}
-
-// TestResetToldToWrite: the kernel tells of a reset once, and a write may be the first to ask. Reading
-// still gets what came before, and then the reset, not a peer's orderly end (P28).
-func TestResetToldToWrite(t *testing.T) {
-	for _, version := range versions {
-		cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
-		cfd, sfd := socketPair(t, "tcp", false)
-		defer syscall.Close(sfd)
-		cc, sc := overSockets(t, cx, sx, cfd, sfd)
-		c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
-		runSockets(t, c, s, func() bool { return c.established() && s.established() })
-		send(t, cc, "last words")
-		if err := syscall.SetsockoptLinger(cfd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}); err != nil {
-			t.Fatal(err)
-		}
-		syscall.Close(cfd)
-		if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.ECONNRESET) {
-			t.Errorf("%v: write: %+v", version, r)
-		}
-		if r := sc.Read(s.readBuf); string(s.readBuf[:r.N]) != "last words" {
-			t.Errorf("%v: read after the failed write: %+v", version, r)
-		}
-		if r := sc.Read(s.readBuf); !errors.Is(r.Err, syscall.ECONNRESET) {
-			t.Errorf("%v: end: %+v", version, r)
+			if r := sc.Read(s.readBuf); !errors.Is(r.Err, end) {
+				t.Errorf("%s, %v: end: %+v", network, version, r)
+			}
+			for name, r := range map[string]tlsio.Result{"flush": sc.Flush(), "shutdown": sc.Shutdown()} {
+				var e *tlsio.Error
+				if !errors.As(r.Err, &e) || e.Errno == 0 {
+					t.Errorf("%s, %v: %s: %+v", network, version, name, r)
+				}
+			}
 		}
 	}
 }
@@ -143,10 +127,7 @@ func TestExitUnderLoad(t *testing.T) {
 		}
 		os.Exit(42)
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	exe := tlstest.Value(os.Executable())(t)
 	for range 5 {
 		cmd := exec.Command(exe, "-test.run=^TestExitUnderLoad$")
 		cmd.Env = append(os.Environ(), "CSSL_TEST_EXIT=1", "ASAN_OPTIONS=detect_leaks=0")
@@ -230,14 +211,8 @@ func TestNothingIsLeft(t *testing.T) {
 		if i%3 == 1 {
 			x = stranger
 		}
-		c, err := x.NewEngineConn(ConnConfig{ServerName: "localhost"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := sx.NewEngineConn(ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := tlstest.Value(x.NewEngineConn(ConnConfig{ServerName: "localhost"}))(t)
+		s := tlstest.Value(sx.NewEngineConn(ConnConfig{}))(t)
 		p := &pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}
 		if i%3 != 0 && i < 300 {
 			if cerr, _ := p.try(); (cerr != nil) != (i%3 == 1) {

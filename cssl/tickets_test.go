@@ -2,15 +2,13 @@ package cssl
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"encoding/asn1"
-	"errors"
-	"net"
 	"strings"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
-	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // ticketKey is a key of n bytes.
@@ -44,15 +42,7 @@ func TestTicketKeys(t *testing.T) {
 					client := clientConfig()
 					client.MaxVersion, client.Verify = version, VerifyNone
 					cx := mustClient(t, client)
-					p := newPair(t, cx, server(tt.issuer))
-					conn, err := cx.NewEngineConn(ConnConfig{ServerName: name})
-					if err != nil {
-						t.Fatal(err)
-					}
-					t.Cleanup(conn.Close)
-					p.client = conn
-					p.handshake()
-					p.finish()
+					p := newPair(t, cx, server(tt.issuer), ConnConfig{ServerName: name}).opened()
 					q := p.again(cx, server(tt.later), name)
 					if r := q.server.State().Resumed; r != tt.resumed || q.client.State().Resumed != r {
 						t.Errorf("%s, %v, %d bytes, %s: resumed %v", tt.name, version, size, name, r)
@@ -66,9 +56,7 @@ func TestTicketKeys(t *testing.T) {
 // TestTicketsOfOneContext: without keys a ticket is good for the Context that made it, and no other.
 func TestTicketsOfOneContext(t *testing.T) {
 	cx := mustClient(t, clientConfig())
-	p := newPair(t, cx, mustServer(t, serverConfig("ecdsa")))
-	p.handshake()
-	p.finish()
+	p := newPair(t, cx, mustServer(t, serverConfig("ecdsa"))).opened()
 	if p.again(cx, mustServer(t, serverConfig("ecdsa")), "localhost").server.State().Resumed {
 		t.Error("resumed")
 	}
@@ -93,9 +81,9 @@ func ocspResponse(t *testing.T, status asn1.Enumerated) []byte {
 
 // TestStaple: a client gets the response that belongs to the certificate that it gets, and none where there is none.
 func TestStaple(t *testing.T) {
-	ecdsa := serverConfig("ecdsa").Certificates[0]
-	ecdsa.OCSP = ocspResponse(t, 0)
-	s := Config{Certificates: []Certificate{serverConfig("rsa").Certificates[0], ecdsa}}
+	withOCSP := serverConfig("ecdsa").Certificates[0]
+	withOCSP.OCSP = ocspResponse(t, 0)
+	s := Config{Certificates: []Certificate{serverConfig("rsa").Certificates[0], withOCSP}}
 	s.SNI = map[string]*Context{"sni.test": mustServer(t, serverConfig("ecdsa"))}
 	sx := mustServer(t, s)
 	for _, tt := range []struct {
@@ -110,55 +98,12 @@ func TestStaple(t *testing.T) {
 		c := &tls.Config{InsecureSkipVerify: true, ServerName: tt.name, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tt.suite}}
 		var want []byte
 		if tt.want {
-			want = ecdsa.OCSP
+			want = withOCSP.OCSP
 		}
-		if got := shakeWithGo(t, sx, c).OCSPResponse; !bytes.Equal(got, want) {
+		if got := readWithGo(t, sx, c).OCSPResponse; !bytes.Equal(got, want) {
 			t.Errorf("%s, %s: stapled %x, want %x", tt.name, tls.CipherSuiteName(tt.suite), got, want)
 		}
 	}
-}
-
-// shakeWithGo makes a handshake of crypto/tls with a server in engine mode.
-func shakeWithGo(t *testing.T, sx *Context, cfg *tls.Config) tls.ConnectionState {
-	t.Helper()
-	server, err := sx.NewEngineConn(ConnConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	near, far := net.Pipe()
-	defer near.Close()
-	client := tls.Client(far, cfg)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- client.Handshake()
-		far.Close()
-	}()
-	buf := make([]byte, 1<<16)
-	for {
-		r := server.Handshake()
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
-		if n := server.Take(buf); n > 0 {
-			if _, err := near.Write(buf[:n]); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if r.Want == tlsio.WantNone {
-			break
-		}
-		n, err := near.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		server.Feed(buf[:n])
-	}
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-	return client.ConnectionState()
 }
 
 // TestTicketsAndStaplesRefused: what cannot be used is refused with the setting's name, and no key is in the message.
@@ -192,20 +137,12 @@ func TestTicketsAndStaplesRefused(t *testing.T) {
 			return c
 		}(), "Certificates[0].OCSPFile"},
 	} {
-		x, err := NewServerContext(tt.c)
-		var e *ConfigError
-		if !errors.As(err, &e) || e.Setting != tt.setting || strings.Contains(err.Error(), "SECRET") || strings.Contains(err.Error(), "SSSS") {
-			t.Errorf("%s: %v, want a refusal of %s", name, err, tt.setting)
-		}
-		if x != nil {
-			x.Close()
+		checkRefused(t, name, true, tt.c, tt.setting)
+		if _, err := NewServerContext(tt.c); err != nil && (strings.Contains(err.Error(), "SECRET") || strings.Contains(err.Error(), "SSSS")) {
+			t.Errorf("%s: a key is in %v", name, err)
 		}
 	}
-	for name, c := range map[string]Config{"TicketKeys": keys(ticketKey(1, 48)), "Certificates[0].OCSP": staple(ocspResponse(t, 0))} {
-		_, err := NewClientContext(c)
-		var e *ConfigError
-		if !errors.As(err, &e) || e.Setting != name {
-			t.Errorf("a client's %s: %v", name, err)
-		}
+	for setting, c := range map[string]Config{"TicketKeys": keys(ticketKey(1, 48)), "Certificates[0].OCSP": staple(ocspResponse(t, 0))} {
+		checkRefused(t, "a client's "+setting, false, c, setting)
 	}
 }

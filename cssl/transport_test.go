@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -37,7 +38,7 @@ func (m mode) contexts(t testing.TB) (client, server *Context) {
 // busy gives two endpoints work: n bytes both ways, crossed by KeyUpdates or
 // renegotiations that both sides begin, and a shutdown.
 func busy(m mode, c, s *endpoint, n int) {
-	c.out, s.out = pattern(n, 1), pattern(n, 2)
+	c.out, s.out = tlstest.Bytes(n, 1), tlstest.Bytes(n, 2)
 	c.record, s.record = 7001, 2003
 	c.close, s.close = true, true
 	// Who has sent close_notify in TLS 1.2 ignores handshakes, so the server goes last.
@@ -122,7 +123,7 @@ func TestEngineEcho(t *testing.T) {
 			t.Run(fmt.Sprintf("%d/%v", chunk, version), func(t *testing.T) {
 				cx, sx := mode{version: version, ahead: true, cert: "rsa"}.contexts(t)
 				c, s := engineEnds(t, cx, sx)
-				c.out, s.echo = pattern(100_000, 3), true
+				c.out, s.echo = tlstest.Bytes(100_000, 3), true
 				c.close, s.close = true, true
 				runEngine(t, c, s, chunk, finished(c, s))
 				sameBytes(t, "echo", c.in, c.out)
@@ -162,7 +163,7 @@ func TestSocketsWithoutTail(t *testing.T) {
 	for _, cert := range []string{"ecdsa", "big"} {
 		cx, sx := mode{TLS13, -1, true, false, cert}.contexts(t)
 		c, s := socketEnds(t, "unix", true, cx, sx)
-		c.out, s.out = pattern(100_000, 1), pattern(100_000, 2)
+		c.out, s.out = tlstest.Bytes(100_000, 1), tlstest.Bytes(100_000, 2)
 		c.close, s.close = true, true
 		runSockets(t, c, s, finished(c, s))
 		checkBusy(t, c, s)

@@ -131,21 +131,14 @@ func TestVerifyPeerNotAsked(t *testing.T) {
 
 func TestVerifyPeerSettings(t *testing.T) {
 	decide := func(v *PeerVerification) { v.Accept() }
-	for name, c := range map[string]struct {
-		verify VerifyMode
-		decide func(*PeerVerification)
-		server bool
-	}{
-		"no certificate is asked for":  {VerifyNone, decide, false},
-		"a server's default":           {VerifyDefault, decide, true},
-		"the application has no voice": {VerifyApplication, nil, false},
+	unasked, voiceless, quiet := clientConfig(), clientConfig(), serverConfig("ecdsa")
+	unasked.Verify, unasked.VerifyPeer = VerifyNone, decide
+	voiceless.Verify = VerifyApplication
+	quiet.VerifyPeer = decide
+	for name, c := range map[string]Config{
+		"no certificate is asked for": unasked, "the application has no voice": voiceless, "a server's default": quiet,
 	} {
-		config, build := clientConfig(), NewClientContext
-		if c.server {
-			config, build = serverConfig("ecdsa"), NewServerContext
-		}
-		config.Verify, config.VerifyPeer = c.verify, c.decide
-		if _, err := build(config); err == nil || !strings.Contains(err.Error(), "Verify") {
+		if _, err := newContext(&c, c.Certificates != nil); err == nil || !strings.Contains(err.Error(), "Verify") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

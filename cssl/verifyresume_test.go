@@ -3,38 +3,11 @@ package cssl
 import (
 	"errors"
 	"testing"
-
-	"github.com/spacemonad/go-openssl/tlsio"
 )
-
-// resumedWith makes a handshake with a session and answers whether it was resumed, or how the server failed.
-func resumedWith(t *testing.T, cx, sx *Context, cfg ConnConfig) (bool, error) {
-	t.Helper()
-	p := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	p.client = c
-	for {
-		cr, sr := p.client.Handshake(), p.server.Handshake()
-		switch {
-		case sr.Err != nil:
-			return false, sr.Err
-		case cr.Err != nil:
-			t.Fatal(cr.Err)
-		case cr.Want == tlsio.WantNone && sr.Want == tlsio.WantNone:
-			return p.server.State().Resumed, nil
-		}
-		p.move(p.client, p.server)
-		p.move(p.server, p.client)
-	}
-}
 
 // TestVerifyPeerResumed: nobody is asked about a session that is resumed, and where there is nobody to ask, or somebody else, it is not resumed.
 func TestVerifyPeerResumed(t *testing.T) {
-	for _, v := range []TLSVersion{TLS12, TLS13} {
+	for _, v := range versions {
 		asked, mine := 0, errors.New("not here")
 		server, client := mutual(v)
 		server.TicketKeys = [][]byte{ticketKey(1, 80)}
@@ -45,21 +18,20 @@ func TestVerifyPeerResumed(t *testing.T) {
 		server.SNI = map[string]*Context{"localhost": sx}
 		strict := mustServer(t, server)
 		cx := mustClient(t, client)
-		named := ConnConfig{ServerName: "localhost", Session: ticketOf(t, cx, sx)}
+		session := ticketOf(t, cx, sx)
 		for name, x := range map[string]*Context{"the same": sx, "another one": other, "one that does not ask": plain} {
 			asked = 0
-			resumed, err := resumedWith(t, cx, x, named)
-			if err != nil || resumed != (x != plain) || asked != 0 {
-				t.Errorf("%v, %s: resumed %v, asked %d times, %v", v, name, resumed, asked, err)
+			if resumed, cerr, serr := resumes(t, cx, x, session); cerr != nil || serr != nil || resumed != (x != plain) || asked != 0 {
+				t.Errorf("%v, %s: resumed %v, asked %d times, %v, %v", v, name, resumed, asked, cerr, serr)
 			}
 		}
-		named.Session = ticketOf(t, cx, strict)
-		if resumed, err := resumedWith(t, cx, strict, named); err != nil || !resumed {
-			t.Errorf("%v, the same name: resumed %v, %v", v, resumed, err)
+		session = ticketOf(t, cx, strict)
+		if resumed, cerr, serr := resumes(t, cx, strict, session); cerr != nil || serr != nil || !resumed {
+			t.Errorf("%v, the same name: resumed %v, %v, %v", v, resumed, cerr, serr)
 		}
-		nameless := ConnConfig{InsecureSkipNameCheck: true, Session: named.Session}
-		if resumed, err := resumedWith(t, cx, strict, nameless); resumed || !errors.Is(err, mine) {
-			t.Errorf("%v, another name: resumed %v, %v", v, resumed, err)
+		p, _, err := shakeAs(t, cx, strict, ConnConfig{InsecureSkipNameCheck: true, Session: session})
+		if p.server.State().Resumed || !errors.Is(err, mine) {
+			t.Errorf("%v, another name: resumed %v, %v", v, p.server.State().Resumed, err)
 		}
 	}
 }
@@ -78,9 +50,7 @@ func TestVerifyPeerAfterHandshake(t *testing.T) {
 	} {
 		client, server := authConfigs("client", VerifyRequire)
 		server.VerifyPeer = c.decide
-		p := newPair(t, mustClient(t, client), mustServer(t, server))
-		p.handshake()
-		p.finish()
+		p := pairOf(t, client, server).opened()
 		answered, cerr, serr := p.request()
 		if answered != (c.err == nil) || !errors.Is(serr, c.err) || c.err == nil && cerr != nil {
 			t.Errorf("%s: answered %v, client %v, server %v", name, answered, cerr, serr)
