@@ -213,3 +213,28 @@ func TestRequestCertificateLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifyPeerAfterHandshake: VerifyPeer decides about a certificate that was asked for later, at once.
+func TestVerifyPeerAfterHandshake(t *testing.T) {
+	mine := errors.New("not this one")
+	for name, c := range map[string]struct {
+		decide func(v *PeerVerification)
+		err    error
+	}{
+		"accepts": {func(v *PeerVerification) { v.Accept() }, nil},
+		"refuses": {func(v *PeerVerification) { v.Refuse(mine) }, mine},
+		"waits":   {func(v *PeerVerification) {}, errCannotWait},
+		"panics":  {func(v *PeerVerification) { panic("oops") }, ErrCallbackPanic},
+	} {
+		client, server := authConfigs("client", VerifyRequire)
+		server.VerifyPeer = c.decide
+		p := pairOf(t, client, server).opened()
+		answered, cerr, serr := p.request()
+		if answered != (c.err == nil) || !errors.Is(serr, c.err) || c.err == nil && cerr != nil {
+			t.Errorf("%s: answered %v, client %v, server %v", name, answered, cerr, serr)
+		}
+		if r := p.server.Read(p.buf); c.err != nil && !errors.Is(r.Err, c.err) {
+			t.Errorf("%s: does not stick: %v", name, r)
+		}
+	}
+}

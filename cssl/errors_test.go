@@ -2,7 +2,6 @@ package cssl
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -327,24 +325,18 @@ func TestOperationsInWrongState(t *testing.T) {
 	}
 }
 
-// TestClosed: Close twice and every operation afterwards are harmless (P27).
-func TestClosed(t *testing.T) {
-	p := enginePair(t, TLS13)
-	p.handshake()
-	before := live.Conns()
-	c := p.client
-	c.Close()
-	c.Close()
-	if n := live.Conns(); n != before-1 {
-		t.Errorf("%d connections live, want %d", n, before-1)
-	}
-	for i, r := range []tlsio.Result{c.Handshake(), c.Read(p.buf), c.Peek(p.buf), c.Write([]byte("x")), c.Flush(), c.Shutdown(), c.KeyUpdate(true), c.Renegotiate()} {
-		if r.Err == nil || !strings.Contains(r.Err.Error(), "closed") {
-			t.Errorf("operation %d: %+v", i, r)
-		}
-	}
-	c.FeedEOF()
-	if c.Feed([]byte("x")) != 0 || c.Take(p.buf) != 0 || c.Unsent() != 0 || c.hasPending() || c.State().VerifyError != nil || fmt.Sprint(c.State().Version) == "" {
-		t.Error("a closed connection has facts")
+// TestWarningIsNotBlamed: a warning that came earlier is not the alert that ended the connection.
+func TestWarningIsNotBlamed(t *testing.T) {
+	p := plainPair(t)
+	p.client.Handshake()
+	p.client.Feed([]byte{21, 3, 3, 0, 2, 1, 112}) // warning: unrecognized name
+	p.move(p.client, p.server)
+	p.server.Handshake()
+	n := p.server.Take(p.buf)
+	p.buf[5] = 99 // no such handshake message
+	p.client.Feed(p.buf[:n])
+	var e *tlsio.Error
+	if r := p.client.Handshake(); !errors.As(r.Err, &e) || e.AlertSide != tlsio.AlertSent {
+		t.Errorf("the client's own alert ended it, but the error is %v", r.Err)
 	}
 }

@@ -53,3 +53,27 @@ func TestRenegotiateBothSides(t *testing.T) {
 		}
 	}
 }
+
+// TestRenegotiationSetting: off, the peer is told so and Renegotiate is refused without harm; on, both sides can begin.
+func TestRenegotiationSetting(t *testing.T) {
+	for _, version := range versions {
+		for _, on := range []bool{false, true} {
+			c, s := clientConfig(), serverConfig("ecdsa")
+			c.Renegotiation, s.Renegotiation, c.MaxVersion = on, on, version
+			p := pairOf(t, c, s).opened()
+			for _, x := range []*Conn{p.client, p.server} {
+				r := x.Renegotiate()
+				if allowed := on && version == TLS12; allowed != (r.Err == nil) {
+					t.Errorf("%v, %v: %+v", version, on, r)
+				}
+				p.finish()
+				p.finish()
+			}
+			for _, x := range []*Conn{p.client, p.server} {
+				if r := x.Write([]byte("x")); r.N != 1 {
+					t.Errorf("%v, %v: write afterwards: %+v", version, on, r)
+				}
+			}
+		}
+	}
+}
