@@ -22,7 +22,7 @@ func TestTrimMemory(t *testing.T) {
 		engineConn(t, mustServer(t, serverConfig("ecdsa")), ConnConfig{}).Close()
 	}
 	TrimMemory()
-	send(t, p.client, "after")
+	tlstest.Must(t, p.client.Write([]byte("after")).Err)
 	p.move(p.client, p.server)
 	reads(t, p.server, "after")
 }
