@@ -2,8 +2,10 @@ package session
 
 import (
 	"net"
+	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -76,11 +78,8 @@ func TestCallsInsideCallbacks(t *testing.T) {
 			case "close":
 				hears = "close(nil)"
 			}
-			if c, h, ok := cut(test.turn); ok {
-				calls, hears = calls+" "+c, hears+" "+h
-			} else {
-				calls += " " + c
-			}
+			c, h, _ := strings.Cut(test.turn, "|")
+			calls, hears = calls+" "+c, strings.TrimSpace(hears+h)
 			r.ready(got, calls+" | "+hears)
 			if r.h.closed {
 				r.ended()
@@ -109,22 +108,8 @@ func reach(t *testing.T, inside string) (r *rig, got Event, script string) {
 	return r, 0, ""
 }
 
-// cut parts "calls | hears".
-func cut(s string) (calls, hears string, ok bool) {
-	for i := range s {
-		if s[i] == '|' {
-			return s[:i], s[i+2:], true
-		}
-	}
-	return s, "", false
-}
-
 // rekeys asks for a KeyUpdate, which must be taken.
-func rekeys(r *rig) {
-	if err := r.KeyUpdate(false); err != nil {
-		r.t.Errorf("KeyUpdate: %v", err)
-	}
-}
+func rekeys(r *rig) { tlstest.Must(r.t, r.KeyUpdate(false)) }
 
 // TestCloseOnce: OnClose comes exactly once, however often the end is asked for,
 // with the first cause that is not nil.

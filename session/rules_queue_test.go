@@ -271,35 +271,30 @@ func TestRenegotiate(t *testing.T) {
 	r.ready(Readable, "H:app_read R:5+in H:want_read R:want_read | data(5)")
 }
 
-// TestRekeyRefused: a KeyUpdate that the engine refuses does no harm.
-func TestRekeyRefused(t *testing.T) {
-	r := openRig(t, Config{})
-	for range 2 {
-		tlstest.Must(t, r.KeyUpdate(false))
-		r.ready(0, "K:state | rekey(state)").waits("R")
-	}
-	tlstest.Must(t, r.KeyUpdate(false))
-	r.ready(0, "K:err | close(err)").ended()
+// rekeyings are the handshakes after the first one, by the engine's call.
+var rekeyings = map[string]func(s *Session) error{
+	"K":  func(s *Session) error { return s.KeyUpdate(false) },
+	"K?": func(s *Session) error { return s.KeyUpdate(true) },
+	"N":  (*Session).Renegotiate,
+	"A":  (*Session).RequestCertificate,
 }
 
-// TestRekeyConditions: where a KeyUpdate cannot be, it is refused at once.
+// TestRekeyConditions: where a handshake cannot be, it is refused at once.
 func TestRekeyConditions(t *testing.T) {
-	var plain struct{ Engine }
-	var s Session
-	s.Init(plain, &recorder{t: t}, new(Config))
-	wantErr(t, s.KeyUpdate(false), errors.ErrUnsupported)
-	r := newRig(t, Config{})
-	wantErr(t, r.KeyUpdate(false), net.ErrClosed)
-	for name, end := range map[string]func(r *rig){
-		"CloseWrite": func(r *rig) { r.CloseWrite() },
-		"Close":      func(r *rig) { r.Close(nil) },
-		"Abort":      func(r *rig) { r.Abort(nil) },
-	} {
-		r := openRig(t, Config{})
-		end(r)
-		if err := r.KeyUpdate(false); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("after %s: %v", name, err)
-		}
+	for name, begin := range rekeyings {
+		t.Run(name, func(t *testing.T) {
+			var s Session
+			s.Init(struct{ Engine }{}, &recorder{t: t}, new(Config))
+			wantErr(t, begin(&s), errors.ErrUnsupported)
+			wantErr(t, begin(&newRig(t, Config{}).Session), net.ErrClosed)
+			for _, end := range []func(r *rig){
+				func(r *rig) { r.CloseWrite() }, func(r *rig) { r.Close(nil) }, func(r *rig) { r.Abort(nil) },
+			} {
+				r := openRig(t, Config{})
+				end(r)
+				wantErr(t, begin(&r.Session), net.ErrClosed)
+			}
+		})
 	}
 }
 

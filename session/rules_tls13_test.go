@@ -1,22 +1,16 @@
 package session
 
 import (
-	"errors"
-	"net"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // The tests of this file are the rules of what TLS 1.3 has besides: certificates after the handshake, and early data.
 
 // asks asks for a certificate, which must be taken.
-func asks(r *rig) {
-	r.t.Helper()
-	if err := r.RequestCertificate(); err != nil {
-		r.t.Fatal(err)
-	}
-}
+func asks(r *rig) { tlstest.Must(r.t, r.RequestCertificate()) }
 
 // TestRequestCertificate: the request leaves like a KeyUpdate, and the handler hears of the answer before what was sent after it.
 func TestRequestCertificate(t *testing.T) {
@@ -58,34 +52,19 @@ func TestRequestCertificateRefused(t *testing.T) {
 
 	asks(r)
 	r.ready(0, "A:err | close(err)").ended()
-
-	r = openRig(t, Config{})
-	r.Close(nil)
-	wantErr(t, r.RequestCertificate(), net.ErrClosed)
-	r = newRig(t, Config{})
-	wantErr(t, r.RequestCertificate(), net.ErrClosed)
-	r.Init(struct{ Engine }{r.e}, r.h, new(Config))
-	wantErr(t, r.RequestCertificate(), errors.ErrUnsupported)
 }
 
 // TestRekeyErrors: the handler hears of a handshake after the first one that was refused, or that the peer ended instead
 // of answering, and the connection goes on.
 func TestRekeyErrors(t *testing.T) {
-	for name, begin := range map[string]func(r *rig) error{
-		"K":  func(r *rig) error { return r.KeyUpdate(false) },
-		"K?": func(r *rig) error { return r.KeyUpdate(true) },
-		"N":  func(r *rig) error { return r.Renegotiate() },
-		"A":  func(r *rig) error { return r.RequestCertificate() },
-	} {
+	for name, begin := range rekeyings {
 		t.Run(name, func(t *testing.T) {
 			heard := "rekey"
 			if name == "A" {
 				heard = "certificate"
 			}
 			start := func(r *rig, answer string) {
-				if err := begin(r); err != nil {
-					t.Fatal(err)
-				}
+				tlstest.Must(t, begin(&r.Session))
 				r.ready(0, name+":"+answer)
 			}
 			r := openRig(t, Config{})
@@ -96,13 +75,17 @@ func TestRekeyErrors(t *testing.T) {
 			r.write("hello").ready(0, "W(hello):5 |")
 
 			// The handler may try again.
-			r.h.on[heard] = func() { delete(r.h.on, heard); _ = begin(r) }
+			r.h.on[heard] = func() { delete(r.h.on, heard); _ = begin(&r.Session) }
 			start(r, "state "+name+":ok | "+heard+"(state)")
 
 			// After a Close there is nothing to be done about it.
 			start(r, "want_write |")
 			r.Close(nil)
 			r.ready(Writable, "H:eof S:ok C |")
+
+			r = openRig(t, Config{})
+			start(r, "err | close(err)")
+			r.ended()
 		})
 	}
 }

@@ -80,14 +80,6 @@ func TestNoWritableForQueue(t *testing.T) {
 	r.ready(Writable, "")
 }
 
-// TestReadThatWantsWrite: such a read waits for writability alone, and
-// is retried when it comes and not before.
-func TestReadThatWantsWrite(t *testing.T) {
-	r := openRig(t, Config{}).ready(Readable, "R:want_write").waits("W")
-	r.ready(Readable, "")
-	r.ready(Writable, "R:want_read").waits("R")
-}
-
 // TestPauseDropsWants (P02): the wants of a paused read are not waited for, and
 // they are still there on Resume.
 func TestPauseDropsWants(t *testing.T) {
