@@ -12,51 +12,48 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
+// byDefault demands that neither side takes a value that its peer insists on, without the setting. With
+// it, where own is not empty, the handshake is done.
+func byDefault(t *testing.T, cert string, version TLSVersion, set func(c *Config, value string), value, own string) {
+	t.Helper()
+	for _, side := range []string{"server", "client"} {
+		sc, cc := serverConfig(cert), clientUpTo(version)
+		tested, peer := &sc, &cc
+		if side == "client" {
+			tested, peer = peer, tested
+		}
+		set(peer, value)
+		cerr, serr := pairOf(t, cc, sc).try()
+		checkAlert(t, serr, tlsio.AlertSent, 40)
+		checkAlert(t, cerr, tlsio.AlertReceived, 40)
+		if own != "" {
+			set(tested, own)
+			if p := pairOf(t, cc, sc).shaken(); version == TLS12 && p.server.State().Cipher != value {
+				t.Errorf("%s with %s: %s", side, own, p.server.State().Cipher)
+			}
+		}
+	}
+}
+
 // TestDefaultCiphers: without a CipherList nothing but forward secrecy and AEAD is spoken in TLS 1.2, by either
 // side and with either key; with one, whatever it names.
 func TestDefaultCiphers(t *testing.T) {
-	for _, weak := range []struct{ cert, name string }{
-		{"ecdsa", "ECDHE-ECDSA-AES128-SHA"},
-		{"ecdsa", "ECDHE-ECDSA-AES256-SHA384"},
-		{"rsa", "ECDHE-RSA-AES128-SHA256"},
-		{"rsa", "AES256-GCM-SHA384"},
-		{"rsa", "AES128-SHA"},
+	list := func(c *Config, value string) { c.CipherList = value }
+	for name, cert := range map[string]string{
+		"ECDHE-ECDSA-AES128-SHA": "ecdsa", "ECDHE-ECDSA-AES256-SHA384": "ecdsa", "ECDHE-RSA-AES128-SHA256": "rsa",
+		"AES256-GCM-SHA384": "rsa", "AES128-SHA": "rsa",
 	} {
-		for _, side := range []string{"server", "client"} {
-			t.Run(side+"/"+weak.name, func(t *testing.T) {
-				sc, cc := serverConfig(weak.cert), clientConfig()
-				cc.MaxVersion = TLS12
-				tested, peer := &sc, &cc
-				if side == "client" {
-					tested, peer = peer, tested
-				}
-				peer.CipherList = weak.name
-				cerr, serr := pairOf(t, cc, sc).try()
-				checkAlert(t, serr, tlsio.AlertSent, 40)
-				checkAlert(t, cerr, tlsio.AlertReceived, 40)
-				tested.CipherList = "DEFAULT"
-				p := pairOf(t, cc, sc)
-				p.handshake()
-				if got := p.server.State().Cipher; got != weak.name {
-					t.Errorf("with DEFAULT: %s", got)
-				}
-			})
-		}
+		t.Run(name, func(t *testing.T) { byDefault(t, cert, TLS12, list, name, "DEFAULT") })
 	}
-	for _, good := range []struct{ cert, name string }{
-		{"ecdsa", "ECDHE-ECDSA-AES256-GCM-SHA384"},
-		{"ecdsa", "ECDHE-ECDSA-AES128-GCM-SHA256"},
-		{"ecdsa", "ECDHE-ECDSA-CHACHA20-POLY1305"},
-		{"rsa", "ECDHE-RSA-AES256-GCM-SHA384"},
-		{"rsa", "ECDHE-RSA-AES128-GCM-SHA256"},
-		{"rsa", "ECDHE-RSA-CHACHA20-POLY1305"},
+	for _, name := range []string{
+		"ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305",
+		"ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-CHACHA20-POLY1305",
 	} {
-		t.Run(good.name, func(t *testing.T) {
-			cc := clientConfig()
-			cc.MaxVersion, cc.CipherList = TLS12, good.name
-			p := newPair(t, mustClient(t, cc), mustServer(t, serverConfig(good.cert)))
-			p.handshake()
-			if got := p.server.State().Cipher; got != good.name {
+		t.Run(name, func(t *testing.T) {
+			cc := clientUpTo(TLS12)
+			cc.CipherList = name
+			p := pairOf(t, cc, serverConfig(strings.ToLower(strings.Split(name, "-")[1]))).shaken()
+			if got := p.server.State().Cipher; got != name {
 				t.Errorf("cipher %s", got)
 			}
 		})
@@ -66,30 +63,15 @@ func TestDefaultCiphers(t *testing.T) {
 // TestDefaultGroups: without Groups no finite field is taken, by either side, since a peer could choose one that costs
 // much; with Groups, whatever they name. The curves and X25519 are there.
 func TestDefaultGroups(t *testing.T) {
-	for _, dear := range []string{"ffdhe2048", "ffdhe8192"} {
-		for _, side := range []string{"server", "client"} {
-			t.Run(side+"/"+dear, func(t *testing.T) {
-				sc, cc := serverConfig("ecdsa"), clientConfig()
-				tested, peer := &sc, &cc
-				if side == "client" {
-					tested, peer = peer, tested
-				}
-				peer.Groups = dear
-				cerr, serr := pairOf(t, cc, sc).try()
-				checkAlert(t, serr, tlsio.AlertSent, 40)
-				checkAlert(t, cerr, tlsio.AlertReceived, 40)
-				if dear == "ffdhe2048" { // the other takes its time
-					tested.Groups = dear
-					pairOf(t, cc, sc).handshake()
-				}
-			})
-		}
+	groups := func(c *Config, value string) { c.Groups = value }
+	for dear, own := range map[string]string{"ffdhe2048": "ffdhe2048", "ffdhe8192": ""} { // which takes its time
+		t.Run(dear, func(t *testing.T) { byDefault(t, "ecdsa", 0, groups, dear, own) })
 	}
 	for _, good := range []string{"X25519", "P-256", "X448", "P-384", "P-521"} {
 		t.Run(good, func(t *testing.T) {
 			cc := clientConfig()
 			cc.Groups = good
-			newPair(t, mustClient(t, cc), mustServer(t, serverConfig("ecdsa"))).handshake()
+			pairOf(t, cc, serverConfig("ecdsa")).handshake()
 		})
 	}
 }
@@ -146,18 +128,11 @@ func TestDefaultKeyShares(t *testing.T) {
 			c, s := clientConfig(), serverConfig("ecdsa")
 			c.Groups, s.Groups = tt.client, tt.server
 			cx, sx := mustClient(t, c), mustServer(t, s)
-			p := newPair(t, cx, sx)
+			cfg := ConnConfig{ServerName: "localhost"}
 			if resumed {
-				p.opened()
-				session := p.client.Session()
-				p = newPair(t, cx, sx)
-				p.client.Close()
-				var err error
-				if p.client, err = cx.NewEngineConn(ConnConfig{ServerName: "localhost", Session: session}); err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(p.client.Close)
+				cfg.Session = ticketOf(t, cx, sx)
 			}
+			p := newPair(t, cx, sx, cfg)
 			again := p.retried()
 			if g := p.server.State().Group; !strings.EqualFold(g, tt.want) || again != tt.retried || p.server.State().Resumed != resumed {
 				t.Errorf("client %q, server %q, resumed %v: %s (%v), retried %v; want %s, %v", tt.client, tt.server, resumed,
@@ -185,8 +160,7 @@ func TestPostQuantumGroups(t *testing.T) {
 	s.Groups, s.SNI = "", map[string]*Context{"localhost": own}
 	c := clientConfig()
 	c.Groups = "*X25519:MLKEM1024"
-	p := pairOf(t, c, s)
-	p.handshake()
+	p := pairOf(t, c, s).shaken()
 	if g := p.server.State().Group; g != "MLKEM1024" {
 		t.Errorf("by server name: %s", g)
 	}
@@ -243,8 +217,7 @@ func TestMLDSABesideECDSA(t *testing.T) {
 	} {
 		roots := slices.Concat(testcerts.Read(t, "root.pem"), testcerts.Read(t, "mldsa65.pem"))
 		c := Config{CAPEM: roots, SignatureAlgorithms: tt.algorithms, MaxVersion: tt.version}
-		p := newPair(t, mustClient(t, c), tt.server)
-		p.handshake()
+		p := newPair(t, mustClient(t, c), tt.server).shaken()
 		chain, err := p.client.State().PeerCertificates()
 		if err != nil || !strings.HasSuffix(chain[0].Subject.CommonName, tt.want) || p.client.State().VerifyError != nil {
 			t.Errorf("client with %q, %v: %v %v, want %s", tt.algorithms, tt.version, chain[0].Subject, err, tt.want)

@@ -106,15 +106,19 @@ func TestSNINamesTwice(t *testing.T) {
 	checkRefused(t, "twice", true, c, "SNI")
 }
 
-// TestEncryptedKey loads an encrypted key, and overwrites the passphrase afterwards.
+// TestEncryptedKey loads an encrypted key, also in the form of PKCS#1 and SEC 1. It asks for the passphrase
+// once, and overwrites it afterwards.
 func TestEncryptedKey(t *testing.T) {
-	pass := []byte("secret")
-	c := serverConfig("ecdsa")
-	c.Certificates[0].KeyFile = testcerts.Path("encrypted.key")
-	c.Certificates[0].Passphrase = func() ([]byte, error) { return pass, nil }
-	newPair(t, mustClient(t, clientConfig()), mustServer(t, c)).handshake()
-	if string(pass) != "\x00\x00\x00\x00\x00\x00" {
-		t.Errorf("the passphrase is still there: %q", pass)
+	traditional := filepath.Join(t.TempDir(), "key")
+	openssl(t, "ec", "-in", testcerts.Path("ecdsa.key"), "-aes128", "-passout", "pass:secret", "-out", traditional)
+	for _, file := range []string{testcerts.Path("encrypted.key"), traditional} {
+		pass, asked, c := []byte("secret"), 0, serverConfig("ecdsa")
+		c.Certificates[0].KeyFile = file
+		c.Certificates[0].Passphrase = func() ([]byte, error) { asked++; return pass, nil }
+		pairOf(t, clientConfig(), c).handshake()
+		if string(pass) != "\x00\x00\x00\x00\x00\x00" || asked != 1 {
+			t.Errorf("%s: asked %d times, and the passphrase is %q", file, asked, pass)
+		}
 	}
 }
 
@@ -158,8 +162,7 @@ func TestSettingsTakeEffect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c, s := clientConfig(), serverConfig("ecdsa")
 			tt.change(&c, &s)
-			p := pairOf(t, c, s)
-			p.handshake()
+			p := pairOf(t, c, s).shaken()
 			if !tt.want(p) {
 				t.Errorf("%v %s %s", p.client.State().Version, p.client.State().Cipher, p.client.State().Group)
 			}
@@ -214,20 +217,6 @@ func TestUnencryptedKey(t *testing.T) {
 			}
 			x.Close()
 		}
-	}
-}
-
-// TestTraditionalEncryptedKey: the form of PKCS#1 and SEC 1 asks for its passphrase too, once.
-func TestTraditionalEncryptedKey(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "key")
-	openssl(t, "ec", "-in", testcerts.Path("ecdsa.key"), "-aes128", "-passout", "pass:secret", "-out", file)
-	c := serverConfig("ecdsa")
-	c.Certificates[0].KeyFile = file
-	asked := 0
-	c.Certificates[0].Passphrase = func() ([]byte, error) { asked++; return []byte("secret"), nil }
-	newPair(t, mustClient(t, clientConfig()), mustServer(t, c)).handshake()
-	if asked != 1 {
-		t.Errorf("asked %d times", asked)
 	}
 }
 

@@ -15,8 +15,7 @@ import (
 
 func enginePair(t testing.TB, version TLSVersion) *pair {
 	t.Helper()
-	c := clientConfig()
-	c.MaxVersion = version
+	c := clientUpTo(version)
 	p := newPair(t, mustClient(t, c), mustServer(t, serverConfig("ecdsa")))
 	return p
 }
@@ -69,8 +68,7 @@ func TestEveryAnswer(t *testing.T) {
 func TestEndOfStream(t *testing.T) {
 	for _, version := range versions {
 		for _, bare := range []bool{false, true} {
-			p := enginePair(t, version)
-			p.opened()
+			p := enginePair(t, version).opened()
 			p.client.Write([]byte("last"))
 			want := io.EOF
 			if bare {
@@ -178,8 +176,7 @@ func TestEndInHandshake(t *testing.T) {
 
 // TestKeyUpdateAfterPeersEnd: the peer's close_notify closes its own direction only.
 func TestKeyUpdateAfterPeersEnd(t *testing.T) {
-	p := enginePair(t, TLS13)
-	p.handshake()
+	p := enginePair(t, TLS13).shaken()
 	p.client.Shutdown()
 	p.move(p.client, p.server)
 	if r := p.server.Read(p.buf); r.Err != io.EOF {
@@ -260,8 +257,7 @@ func TestReasonsAreOnesOwn(t *testing.T) {
 				c.Feed([]byte(input))
 				r := c.Handshake()
 				runtime.Gosched()
-				var e *tlsio.Error
-				if !errors.As(r.Err, &e) || len(e.Reasons) != 1 || e.Reasons[0].Text != want {
+				if e, ok := errors.AsType[*tlsio.Error](r.Err); !ok || len(e.Reasons) != 1 || e.Reasons[0].Text != want {
 					t.Errorf("%q: %+v", want, r)
 				}
 				c.Close()
@@ -273,8 +269,7 @@ func TestReasonsAreOnesOwn(t *testing.T) {
 
 // TestEmptyReadAndWrite: length 0 never reaches OpenSSL, and does not hide an error (P23).
 func TestEmptyReadAndWrite(t *testing.T) {
-	p := enginePair(t, TLS13)
-	p.handshake()
+	p := enginePair(t, TLS13).shaken()
 	for range 3 {
 		for _, r := range []tlsio.Result{p.client.Write(nil), p.client.Read(nil), p.client.Peek([]byte{}), p.client.Write([]byte{})} {
 			if r != (tlsio.Result{}) {
@@ -311,8 +306,7 @@ func TestOperationsInWrongState(t *testing.T) {
 	}
 	p.server.Feed([]byte("this is no record at all"))
 	first := p.server.Read(p.buf).Err
-	var e *tlsio.Error
-	if !errors.As(first, &e) || e.Errno != 0 || e.Err != nil {
+	if e, ok := errors.AsType[*tlsio.Error](first); !ok || e.Errno != 0 || e.Err != nil {
 		t.Fatalf("garbage: %v", first)
 	}
 	for name, op := range map[string]func() tlsio.Result{

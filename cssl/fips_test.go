@@ -36,8 +36,7 @@ func TestFIPS(t *testing.T) {
 				s.CAFile, s.CRLFile, s.Verify = testcerts.Path("root.pem"), testcerts.Path("crl.pem"), VerifyOptional
 				c.MinVersion, c.MaxVersion = v, v
 				server := mustServer(t, s)
-				p := newPair(t, mustClient(t, c), server)
-				p.handshake()
+				p := newPair(t, mustClient(t, c), server).shaken()
 				t.Log(p.server.State(), p.server.State().Group)
 				if n := p.server.State(); strings.Contains(n.Cipher, "CHACHA20") {
 					t.Error(n)

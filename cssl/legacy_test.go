@@ -113,8 +113,7 @@ func TestOldVersionBehindName(t *testing.T) {
 		}
 	}
 	s.SNI = map[string]*Context{"localhost": mustServer(t, named)}
-	p := pairOf(t, c, s)
-	p.handshake()
+	p := pairOf(t, c, s).shaken()
 	if n := p.server.State(); n.Version != TLS10 || !slices.Equal(seen, []TLSVersion{TLS10}) {
 		t.Errorf("%+v, the hello says %v", n, seen)
 	}

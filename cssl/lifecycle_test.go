@@ -16,8 +16,7 @@ import (
 
 // TestTrimMemory: what lives is left alone.
 func TestTrimMemory(t *testing.T) {
-	p := plainPair(t)
-	p.handshake()
+	p := plainPair(t).shaken()
 	for range 100 {
 		engineConn(t, mustServer(t, serverConfig("ecdsa")), ConnConfig{}).Close()
 	}
@@ -37,8 +36,7 @@ func TestExitUnderLoad(t *testing.T) {
 		for range workers {
 			go func() {
 				for n := 0; ; n++ {
-					p := newPair(t, cx, sx)
-					p.handshake()
+					newPair(t, cx, sx).handshake()
 					if n == 0 {
 						busy <- struct{}{}
 					}
@@ -154,8 +152,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 // TestClosed: Close twice and every operation afterwards are harmless (P27).
 func TestClosed(t *testing.T) {
-	p := enginePair(t, TLS13)
-	p.handshake()
+	p := enginePair(t, TLS13).shaken()
 	before := live.Conns()
 	c := p.client
 	c.Close()

@@ -139,8 +139,7 @@ func TestSessionLifetime(t *testing.T) {
 		for _, who := range []string{"client", "server"} {
 			t.Run(fmt.Sprintf("%v %s, %s", store.version, store.name, who), func(t *testing.T) {
 				t.Setenv(clockShift, "0")
-				c, s := clientConfig(), serverConfig("ecdsa")
-				c.MaxVersion = store.version
+				c, s := clientUpTo(store.version), serverConfig("ecdsa")
 				store.change(&s)
 				if who == "client" {
 					c.SessionLifetime = time.Hour

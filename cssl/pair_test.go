@@ -10,6 +10,13 @@ import (
 
 // What tests do with a pair, beyond the handshake of harness_test.go.
 
+// shaken makes the handshake.
+func (p *pair) shaken() *pair {
+	p.t.Helper()
+	p.handshake()
+	return p
+}
+
 // opened makes the handshake, and lets both sides read what follows it.
 func (p *pair) opened() *pair {
 	p.t.Helper()

@@ -72,8 +72,7 @@ func TestPSKHashes(t *testing.T) {
 	for _, s := range []Config{{PSKs: keys}, withCert} {
 		sx := mustServer(t, s)
 		for _, k := range keys {
-			p := newPair(t, mustClient(t, Config{PSKs: []PSK{k}}), sx, ConnConfig{})
-			p.handshake()
+			p := newPair(t, mustClient(t, Config{PSKs: []PSK{k}}), sx, ConnConfig{}).shaken()
 			p.checkPSK(string(k.Identity))
 		}
 	}
@@ -93,8 +92,7 @@ func TestPSKBesideCertificates(t *testing.T) {
 		want string
 	}{{nil, ""}, {s.PSKs, "client"}, {[]PSK{psk("stranger", "1", "")}, ""}} {
 		c.PSKs = tt.keys
-		p := newPair(t, mustClient(t, c), sx)
-		p.handshake()
+		p := newPair(t, mustClient(t, c), sx).shaken()
 		p.checkPSK(tt.want)
 		if chain, err := p.server.State().PeerCertificates(); (chain == nil) != (tt.want != "") || err != nil {
 			t.Errorf("%q: certificates %v, %v", tt.want, chain, err)
@@ -143,8 +141,7 @@ func TestPSKRefused(t *testing.T) {
 	checkAlert(t, cerr, tlsio.AlertSent, 48)
 	checkAlert(t, serr, tlsio.AlertReceived, 48)
 	// TLS 1.2 has no such keys here.
-	c := clientConfig()
-	c.MaxVersion = TLS12
+	c := clientUpTo(TLS12)
 	cerr, serr = newPair(t, mustClient(t, c), mustServer(t, Config{PSKs: []PSK{psk("a", "1", "")}})).try()
 	checkAlert(t, serr, tlsio.AlertSent, 70)
 	checkAlert(t, cerr, tlsio.AlertReceived, 70)
@@ -260,8 +257,7 @@ func TestPSKConfig(t *testing.T) {
 	}
 	for _, size := range []int{16, 256} {
 		k := PSK{Identity: []byte("x"), Key: make([]byte, size)}
-		p := newPair(t, mustClient(t, with(nil, k)), mustServer(t, with(nil, k)), ConnConfig{})
-		p.handshake()
+		p := newPair(t, mustClient(t, with(nil, k)), mustServer(t, with(nil, k)), ConnConfig{}).shaken()
 		p.checkPSK("x")
 	}
 }

@@ -13,8 +13,7 @@ func TestRenegotiateBothSides(t *testing.T) {
 		for _, chunk := range []int{1, 3, 7, 1000} {
 			cc, sc := clientConfig(), serverConfig("ecdsa")
 			cc.Renegotiation, sc.Renegotiation, cc.MaxVersion = true, true, TLS12
-			p := pairOf(t, cc, sc)
-			p.handshake()
+			p := pairOf(t, cc, sc).shaken()
 			if r := p.server.Renegotiate(); r.Err != nil {
 				t.Fatalf("server: %+v", r)
 			}

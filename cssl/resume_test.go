@@ -37,8 +37,7 @@ func TestResumption(t *testing.T) {
 	for _, tt := range tests {
 		for i, version := range versions {
 			t.Run(tt.name+"/"+version.String(), func(t *testing.T) {
-				c, s := clientConfig(), serverConfig("ecdsa")
-				c.MaxVersion = version
+				c, s := clientUpTo(version), serverConfig("ecdsa")
 				tt.change(&c, &s)
 				cx, sx := mustClient(t, c), mustServer(t, s)
 				p := newPair(t, cx, sx).opened()
@@ -158,8 +157,7 @@ func TestNoResumptionAcrossDemands(t *testing.T) {
 		lax := Config{Verify: VerifyNone, MaxVersion: version}
 		sx := mustServer(t, serverConfig("ecdsa"))
 		p := newPair(t, mustClient(t, lax), sx).opened()
-		strict := clientConfig()
-		strict.MaxVersion = version
+		strict := clientUpTo(version)
 		if q := p.again(mustClient(t, strict), sx, "localhost"); q.client.State().Resumed {
 			t.Errorf("%v: resumed", version)
 		}

@@ -38,11 +38,8 @@ func TestBrokenSocket(t *testing.T) {
 	for network, end := range map[string]error{"unix": io.ErrUnexpectedEOF, "tcp": syscall.ECONNRESET} {
 		for _, version := range versions {
 			cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
-			cfd, sfd := socketPair(t, network, false)
-			defer syscall.Close(sfd)
-			cc, sc := overSockets(t, cx, sx, cfd, sfd)
-			c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
-			runSockets(t, c, s, func() bool { return c.established() && s.established() })
+			c, s := leavingEnds(t, network, cx, sx)
+			cc, sc, cfd := c.c, s.c, c.c.fd
 			if network == "unix" {
 				c.turn(readable) // the tickets, so that close does not reset
 				send(t, cc, "last words")
@@ -66,8 +63,7 @@ func TestBrokenSocket(t *testing.T) {
 				t.Errorf("%s, %v: end: %+v", network, version, r)
 			}
 			for name, r := range map[string]tlsio.Result{"flush": sc.Flush(), "shutdown": sc.Shutdown()} {
-				var e *tlsio.Error
-				if !errors.As(r.Err, &e) || e.Errno == 0 {
+				if e, ok := errors.AsType[*tlsio.Error](r.Err); !ok || e.Errno == 0 {
 					t.Errorf("%s, %v: %s: %+v", network, version, name, r)
 				}
 			}
@@ -102,6 +98,17 @@ func TestClientLeavesBeforeTickets(t *testing.T) {
 	}
 }
 
+// leavingEnds is a client and a server after the handshake. The test closes the client's socket.
+func leavingEnds(t *testing.T, network string, client, server *Context) (c, s *endpoint) {
+	t.Helper()
+	cfd, sfd := socketPair(t, network, false)
+	t.Cleanup(func() { syscall.Close(sfd) })
+	cc, sc := overSockets(t, client, server, cfd, sfd)
+	c, s = newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+	runSockets(t, c, s, func() bool { return c.established() && s.established() })
+	return c, s
+}
+
 // reset closes a socket of TCP so that its peer gets a reset.
 func reset(t *testing.T, fd int) {
 	t.Helper()
@@ -123,13 +130,10 @@ func TestCloseWriteAfterClose(t *testing.T) {
 func TestResetDuringWriteIsNotLost(t *testing.T) {
 	s := serverConfig("ecdsa")
 	s.Renegotiation = true
-	cfd, sfd := socketPair(t, "tcp", false)
-	defer syscall.Close(sfd)
-	cc, sc := overSockets(t, mustClient(t, clientUpTo(TLS12)), mustServer(t, s), cfd, sfd)
-	c, e := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
-	runSockets(t, c, e, func() bool { return c.established() && e.established() })
+	c, e := leavingEnds(t, "tcp", mustClient(t, clientUpTo(TLS12)), mustServer(t, s))
+	sc := e.c
 	tlstest.Must(t, sc.Renegotiate().Err)
-	reset(t, cfd)
+	reset(t, c.c.fd)
 	for range 100 { // the reset arrives at once on loopback, but not before close returns
 		if r := sc.Write([]byte("x")); r.Err != nil {
 			break

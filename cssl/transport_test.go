@@ -205,8 +205,8 @@ func TestTailIsBounded(t *testing.T) {
 func TestDrainedIsTrue(t *testing.T) {
 	for _, version := range versions {
 		for _, ahead := range []bool{false, true} {
-			cc, sc := clientConfig(), serverConfig("ecdsa")
-			cc.MaxVersion, cc.NoReadAhead = version, !ahead
+			cc, sc := clientUpTo(version), serverConfig("ecdsa")
+			cc.NoReadAhead = !ahead
 			c, s := socketEnds(t, "unix", false, mustClient(t, cc), mustServer(t, sc))
 			runSockets(t, c, s, func() bool { return c.established() && s.established() })
 			c.turn(readable)
