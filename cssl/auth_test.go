@@ -101,8 +101,7 @@ func TestRequestCertificateRefused(t *testing.T) {
 		if answered {
 			t.Errorf("%+v: an answer that does not pass", tt)
 		}
-		checkAlert(t, serr, tlsio.AlertSent, tt.alert)
-		checkAlert(t, cerr, tlsio.AlertReceived, tt.alert)
+		checkAlerts(t, serr, cerr, tt.alert)
 		if r := p.server.Write([]byte("x")); r.Err == nil {
 			t.Errorf("%+v: a write after it: %+v", tt, r)
 		}

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
-	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // byDefault demands that neither side takes a value that its peer insists on, without the setting. With
@@ -24,8 +23,7 @@ func byDefault(t *testing.T, cert string, version TLSVersion, set func(c *Config
 		}
 		set(peer, value)
 		cerr, serr := pairOf(t, cc, sc).try()
-		checkAlert(t, serr, tlsio.AlertSent, 40)
-		checkAlert(t, cerr, tlsio.AlertReceived, 40)
+		checkAlerts(t, serr, cerr, 40)
 		if own != "" {
 			set(tested, own)
 			if p := pairOf(t, cc, sc).shaken(); version == TLS12 && p.server.State().Cipher != value {
@@ -227,8 +225,7 @@ func TestMLDSABesideECDSA(t *testing.T) {
 	c := clientConfig()
 	c.SignatureAlgorithms = "rsa_pss_rsae_sha256"
 	cerr, serr := newPair(t, mustClient(t, c), both).try()
-	checkAlert(t, serr, tlsio.AlertSent, 40)
-	checkAlert(t, cerr, tlsio.AlertReceived, 40)
+	checkAlerts(t, serr, cerr, 40)
 }
 
 // TestTooOldForSetting: a Context that asks for what the linked OpenSSL lacks is refused with the

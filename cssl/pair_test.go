@@ -103,6 +103,13 @@ func (p *pair) pass(from, to *Conn, msg, buf []byte) {
 	}
 }
 
+// checkAlerts demands that one side has sent an alert and the other has received it.
+func checkAlerts(t *testing.T, sent, received error, alert tlsio.Alert) {
+	t.Helper()
+	checkAlert(t, sent, tlsio.AlertSent, alert)
+	checkAlert(t, received, tlsio.AlertReceived, alert)
+}
+
 func checkAlert(t *testing.T, err error, side tlsio.AlertSide, alert tlsio.Alert) {
 	t.Helper()
 	var e *tlsio.Error

@@ -100,8 +100,7 @@ func TestPSKBesideCertificates(t *testing.T) {
 	}
 	// Without a CA nobody but the owner of the key is taken.
 	cerr, serr := newPair(t, mustClient(t, Config{PSKs: []PSK{psk("stranger", "1", "")}}), sx, ConnConfig{}).try()
-	checkAlert(t, cerr, tlsio.AlertSent, 48)
-	checkAlert(t, serr, tlsio.AlertReceived, 48)
+	checkAlerts(t, cerr, serr, 48)
 	if _, err := mustClient(t, c).NewEngineConn(ConnConfig{}); err == nil {
 		t.Error("a client that trusts CAs needs no name")
 	}
@@ -125,8 +124,7 @@ func TestPSKRefused(t *testing.T) {
 			if name == "key" && errors.Is(serr, tlsio.AlertDecryptError) {
 				tt.alert = 51 // as RFC 8446 has it; OpenSSL before 3.5 differs
 			}
-			checkAlert(t, serr, tlsio.AlertSent, tt.alert)
-			checkAlert(t, cerr, tlsio.AlertReceived, tt.alert)
+			checkAlerts(t, serr, cerr, tt.alert)
 			if !errors.Is(serr, tlsio.ErrPSK) || errors.Is(cerr, tlsio.ErrPSK) != (tt.client.PSKs != nil) || !strings.Contains(serr.Error(), tt.server0) {
 				t.Errorf("client: %v\nserver: %v", cerr, serr)
 			}
@@ -138,13 +136,11 @@ func TestPSKRefused(t *testing.T) {
 	// A server with a certificate alone.
 	p := newPair(t, mustClient(t, Config{PSKs: []PSK{psk("a", "1", "")}}), mustServer(t, serverConfig("ecdsa")), ConnConfig{})
 	cerr, serr := p.try()
-	checkAlert(t, cerr, tlsio.AlertSent, 48)
-	checkAlert(t, serr, tlsio.AlertReceived, 48)
+	checkAlerts(t, cerr, serr, 48)
 	// TLS 1.2 has no such keys here.
 	c := clientUpTo(TLS12)
 	cerr, serr = newPair(t, mustClient(t, c), mustServer(t, Config{PSKs: []PSK{psk("a", "1", "")}})).try()
-	checkAlert(t, serr, tlsio.AlertSent, 70)
-	checkAlert(t, cerr, tlsio.AlertReceived, 70)
+	checkAlerts(t, serr, cerr, 70)
 }
 
 // TestPSKRevoked: with shared ticket keys, a session that came of a key is resumed only where the key still is.

@@ -3,7 +3,6 @@ package cssl
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -147,10 +146,7 @@ func TestEncryptedKeyReadAgain(t *testing.T) {
 	pass = "wrong"
 	alive := live.Certificates()
 	_, err := NewServerContext(s)
-	var e *ConfigError
-	if !errors.As(err, &e) || e.Setting != "Certificates[0].KeyFile" {
-		t.Errorf("with a wrong passphrase: %v", err)
-	}
+	checkConfigError(t, "with a wrong passphrase", err, "Certificates[0].KeyFile")
 	if n := live.Certificates(); n != alive {
 		t.Errorf("%d certificates are left by what was refused", n-alive)
 	}

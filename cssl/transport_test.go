@@ -116,22 +116,6 @@ func TestEngineReadsParts(t *testing.T) {
 	}
 }
 
-// TestEngineEcho echoes 100 kB with chunks of each size, also one byte.
-func TestEngineEcho(t *testing.T) {
-	for _, chunk := range []int{1, 2, 7, 1000} {
-		for _, version := range versions {
-			t.Run(fmt.Sprintf("%d/%v", chunk, version), func(t *testing.T) {
-				cx, sx := mode{version: version, ahead: true, cert: "rsa"}.contexts(t)
-				c, s := engineEnds(t, cx, sx)
-				c.out, s.echo = tlstest.Bytes(100_000, 3), true
-				c.close, s.close = true, true
-				runEngine(t, c, s, chunk, finished(c, s))
-				sameBytes(t, "echo", c.in, c.out)
-			})
-		}
-	}
-}
-
 // TestSockets is the same over real sockets with the smallest buffers.
 func TestSockets(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
@@ -177,7 +161,7 @@ func TestTailIsBounded(t *testing.T) {
 		cx, sx := mode{TLS13, tail, true, false, "ecdsa"}.contexts(t)
 		c, s := socketEnds(t, "unix", true, cx, sx)
 		runSockets(t, c, s, func() bool { return c.established() && s.established() && !s.unsent })
-		s.out = pattern(1<<20, 4)
+		s.out = tlstest.Bytes(1<<20, 4)
 		s.turn(readable | writable)
 		limit := max(tail, minTail)
 		switch {

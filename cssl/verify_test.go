@@ -85,8 +85,7 @@ func TestVerify(t *testing.T) {
 				if alert == 116 && version == TLS12 {
 					alert = 40
 				}
-				checkAlert(t, sent, tlsio.AlertSent, alert)
-				checkAlert(t, received, tlsio.AlertReceived, alert)
+				checkAlerts(t, sent, received, alert)
 				var e *tlsio.Error
 				if errors.As(sent, &e); tt.verify != "" && !regexp.MustCompile(tt.verify).MatchString(e.Verify) {
 					t.Errorf("Verify is %q, want %q", e.Verify, tt.verify)

@@ -125,8 +125,7 @@ func TestWriteFailureDeliversInput(t *testing.T) {
 		wantErr(t, r.KeyUpdate(false), net.ErrClosed)
 	}
 	r.write(strings.Repeat("x", 2*tlsio.MaxPlaintext))
-	r.ready(Readable|Writable, "W(#16384,#16384):err+9 R:500 | data(500)")
-	r.waits("- run") // the turn was over
+	r.ready(Readable|Writable, "W(#16384,#16384):err+9 R:500 | data(500)").waits("- run") // the turn was over
 	if r.queue.head != nil {
 		t.Error("the queue is kept")
 	}

@@ -112,8 +112,7 @@ func TestWatermarks(t *testing.T) {
 				r.waits("RW")
 			}
 			r.Retry()
-			r.ready(Writable, "W(#49,#1):50") // no second drain
-			r.waits("R")
+			r.ready(Writable, "W(#49,#1):50").waits("R") // no second drain
 		})
 	}
 }
@@ -158,8 +157,7 @@ func TestOwnWritesDoNotStopReading(t *testing.T) {
 	r.ready(0, "W(#1000):want_write").waits("RW")
 	r.ready(Readable, "R:9 R:want_read | data(9)")
 	r.h.on["data"] = func() { r.write(strings.Repeat("y", 100)) }
-	r.ready(Readable, "R:9 | data(9)") // of 1100, 100 are an answer
-	r.waits("W")
+	r.ready(Readable, "R:9 | data(9)").waits("W") // of 1100, 100 are an answer
 	// Half of the queue leaves, and so half of what stopped the reading.
 	r.ready(Writable, "W(#1000,#100):550 R:want_read W(#450,#100):want_write").waits("RW")
 	r.ready(Writable, "W(#450,#100):500 W(#50):want_write | drain")

@@ -118,14 +118,12 @@ func TestRunnableForBuffered(t *testing.T) {
 	r.Resume()
 	r.waits("R")
 
-	r.ready(Readable, "R:5+drained | data(5)") // drained: no second read is needed
-	r.waits("R")
+	r.ready(Readable, "R:5+drained | data(5)").waits("R") // drained: no second read is needed
 }
 
 // TestFirstReadAfterHandshake (P03): the handshake may have taken the first data along.
 func TestFirstReadAfterHandshake(t *testing.T) {
-	r := newRig(t, Config{})
-	r.waits("- run")
+	r := newRig(t, Config{}).waits("- run")
 	r.ready(0, "H:want_read")
 	r.ready(Readable, "H:ok R:5 R:want_read | open data(5)")
 }
@@ -161,8 +159,7 @@ func TestUnsent(t *testing.T) {
 	if !r.Idle() {
 		t.Error("not idle")
 	}
-	r.ready(Readable, "R:want_read+unsent") // the answer to a KeyUpdate
-	r.waits("RW")
+	r.ready(Readable, "R:want_read+unsent").waits("RW") // the answer to a KeyUpdate
 	r.ready(Writable, "F:ok+out").waits("R")
 }
 
@@ -172,8 +169,7 @@ func TestUnsentInHandshake(t *testing.T) {
 	r := newRig(t, Config{}).write("hello").ready(0, "H:want_read+out+unsent").waits("RW")
 	r.ready(Writable, "F:want_write+out+unsent")
 	r.ready(Writable, "F:ok+out").waits("R")
-	r.ready(Readable, "H:ok+unsent R:want_read+unsent | open") // tickets
-	r.waits("RW")
+	r.ready(Readable, "H:ok+unsent R:want_read+unsent | open").waits("RW") // tickets
 	r.ready(Writable, "W(hello):5")
 }
 
@@ -189,8 +185,7 @@ func TestTurnBudget(t *testing.T) {
 	r.ready(0, "R:want_read")
 
 	// Each write takes input and sets the read free, and each read sets the write free.
-	r.write("hello")
-	r.ready(0, strings.Repeat("W(hello):want_read+in R:want_read+in ", 10*size/attemptCost/2+1))
+	r.write("hello").ready(0, strings.Repeat("W(hello):want_read+in R:want_read+in ", 10*size/attemptCost/2+1))
 	r.waits("R run")
 
 	// A read is not cut short, however small a turn is.
