@@ -175,9 +175,9 @@ func TestUnsentWhileWriteWaitsToRead(t *testing.T) {
 // TestHeld (P14): what the engine holds back leaves with an answer, or when there is nothing
 // else to do, also if reading is paused; and before the FIN.
 func TestHeld(t *testing.T) {
-	r := newRig(t, Config{}).ready(0, "H:ok+held R:want_read+held F:ok+out | open").waits("R")
+	newRig(t, Config{}).ready(0, "H:ok+held R:want_read+held F:ok+out | open").waits("R")
 
-	r = newRig(t, Config{})
+	r := newRig(t, Config{})
 	r.h.on["data"] = func() { r.write("answer") }
 	r.ready(0, "H:ok+held R:7+drained+held W(answer):6+out | open data(7)").waits("R")
 
