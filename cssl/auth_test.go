@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -49,9 +50,7 @@ func TestRequestCertificate(t *testing.T) {
 	for _, chunk := range []int{0, 1} {
 		c, s := authConfigs("client", VerifyRequire)
 		sx := mustServer(t, s)
-		p := newPair(t, mustClient(t, c), sx)
-		p.handshake()
-		p.finish()
+		p := newPair(t, mustClient(t, c), sx).opened()
 		if chain, _ := p.server.State().PeerCertificates(); chain != nil {
 			t.Fatal("a certificate in the handshake")
 		}
@@ -91,9 +90,7 @@ func TestRequestCertificateRefused(t *testing.T) {
 	} {
 		c, s := authConfigs(tt.name, tt.verify)
 		s.CAFile = testcerts.Path(tt.ca + ".pem")
-		p := newPair(t, mustClient(t, c), mustServer(t, s))
-		p.handshake()
-		p.finish()
+		p := pairOf(t, c, s).opened()
 		answered, cerr, serr := p.request()
 		if tt.alert == 0 {
 			if chain, _ := p.server.State().PeerCertificates(); !answered || cerr != nil || serr != nil || (len(chain) > 0) != (tt.name != "") {
@@ -104,8 +101,7 @@ func TestRequestCertificateRefused(t *testing.T) {
 		if answered {
 			t.Errorf("%+v: an answer that does not pass", tt)
 		}
-		checkAlert(t, serr, tlsio.AlertSent, tt.alert)
-		checkAlert(t, cerr, tlsio.AlertReceived, tt.alert)
+		checkAlerts(t, serr, cerr, tt.alert)
 		if r := p.server.Write([]byte("x")); r.Err == nil {
 			t.Errorf("%+v: a write after it: %+v", tt, r)
 		}
@@ -155,9 +151,7 @@ func TestRequestCertificateState(t *testing.T) {
 	} {
 		c, s := authConfigs("client", VerifyRequire)
 		tt.change(&c, &s)
-		p := newPair(t, mustClient(t, c), mustServer(t, s))
-		p.handshake()
-		p.finish()
+		p := pairOf(t, c, s).opened()
 		refused(name, tt.why, p.server.RequestCertificate())
 		p.pass(p.client, p.server, []byte("ask"), p.buf)
 		if chain, _ := p.server.State().PeerCertificates(); (chain != nil) != (name == "TLS 1.2") {
@@ -180,7 +174,7 @@ func TestRequestCertificateInStream(t *testing.T) {
 	}
 	for name, make := range ends {
 		a, b := make()
-		a.out, b.out = pattern(200000, 1), pattern(200000, 2)
+		a.out, b.out = tlstest.Bytes(200000, 1), tlstest.Bytes(200000, 2)
 		for _, at := range []int{0, 50000, 100000} {
 			b.actions = append(b.actions, action{at, tlsio.OpRequestCertificate, (*Conn).RequestCertificate})
 		}
@@ -204,9 +198,7 @@ func TestRequestCertificateLimit(t *testing.T) {
 	c, s := authConfigs("client", VerifyRequire)
 	c.MaxMessages = 5
 	s.NoTickets = true // they count too
-	p := newPair(t, mustClient(t, c), mustServer(t, s))
-	p.handshake()
-	p.finish()
+	p := pairOf(t, c, s).opened()
 	for i := range 10 {
 		_, cerr, serr := p.request()
 		if i < 5 && (cerr != nil || serr != nil) {
@@ -217,6 +209,31 @@ func TestRequestCertificateLimit(t *testing.T) {
 				t.Errorf("%d: client %v, server %v", i, cerr, serr)
 			}
 			return
+		}
+	}
+}
+
+// TestVerifyPeerAfterHandshake: VerifyPeer decides about a certificate that was asked for later, at once.
+func TestVerifyPeerAfterHandshake(t *testing.T) {
+	mine := errors.New("not this one")
+	for name, c := range map[string]struct {
+		decide func(v *PeerVerification)
+		err    error
+	}{
+		"accepts": {func(v *PeerVerification) { v.Accept() }, nil},
+		"refuses": {func(v *PeerVerification) { v.Refuse(mine) }, mine},
+		"waits":   {func(v *PeerVerification) {}, errCannotWait},
+		"panics":  {func(v *PeerVerification) { panic("oops") }, ErrCallbackPanic},
+	} {
+		client, server := authConfigs("client", VerifyRequire)
+		server.VerifyPeer = c.decide
+		p := pairOf(t, client, server).opened()
+		answered, cerr, serr := p.request()
+		if answered != (c.err == nil) || !errors.Is(serr, c.err) || c.err == nil && cerr != nil {
+			t.Errorf("%s: answered %v, client %v, server %v", name, answered, cerr, serr)
+		}
+		if r := p.server.Read(p.buf); c.err != nil && !errors.Is(r.Err, c.err) {
+			t.Errorf("%s: does not stick: %v", name, r)
 		}
 	}
 }

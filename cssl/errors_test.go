@@ -2,7 +2,6 @@ package cssl
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"runtime"
 	"strings"
@@ -10,14 +9,13 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 func enginePair(t testing.TB, version TLSVersion) *pair {
 	t.Helper()
-	c := clientConfig()
-	c.MaxVersion = version
+	c := clientUpTo(version)
 	p := newPair(t, mustClient(t, c), mustServer(t, serverConfig("ecdsa")))
 	return p
 }
@@ -70,9 +68,7 @@ func TestEveryAnswer(t *testing.T) {
 func TestEndOfStream(t *testing.T) {
 	for _, version := range versions {
 		for _, bare := range []bool{false, true} {
-			p := enginePair(t, version)
-			p.handshake()
-			p.finish()
+			p := enginePair(t, version).opened()
 			p.client.Write([]byte("last"))
 			want := io.EOF
 			if bare {
@@ -135,9 +131,7 @@ func TestWriteAfterBareFIN(t *testing.T) {
 				if r := client.Write([]byte("last")); r.N != 4 {
 					t.Fatalf("%+v", r)
 				}
-				if err := syscall.Shutdown(cfd, syscall.SHUT_WR); err != nil {
-					t.Fatal(err)
-				}
+				tlstest.Must(t, syscall.Shutdown(cfd, syscall.SHUT_WR))
 				buf := make([]byte, 64)
 				if r := server.Read(buf); string(buf[:r.N]) != "last" {
 					t.Fatalf("%+v", r)
@@ -182,8 +176,7 @@ func TestEndInHandshake(t *testing.T) {
 
 // TestKeyUpdateAfterPeersEnd: the peer's close_notify closes its own direction only.
 func TestKeyUpdateAfterPeersEnd(t *testing.T) {
-	p := enginePair(t, TLS13)
-	p.handshake()
+	p := enginePair(t, TLS13).shaken()
 	p.client.Shutdown()
 	p.move(p.client, p.server)
 	if r := p.server.Read(p.buf); r.Err != io.EOF {
@@ -218,8 +211,7 @@ func TestStaleErrorQueue(t *testing.T) {
 				t.Errorf("handshake: %+v", r)
 			}
 		}
-		p.handshake()
-		p.finish()
+		p.opened()
 		for name, op := range map[string]func() tlsio.Result{
 			"read": func() tlsio.Result { return p.client.Read(p.buf) },
 			"peek": func() tlsio.Result { return p.client.Peek(p.buf) },
@@ -265,8 +257,7 @@ func TestReasonsAreOnesOwn(t *testing.T) {
 				c.Feed([]byte(input))
 				r := c.Handshake()
 				runtime.Gosched()
-				var e *tlsio.Error
-				if !errors.As(r.Err, &e) || len(e.Reasons) != 1 || e.Reasons[0].Text != want {
+				if e, ok := errors.AsType[*tlsio.Error](r.Err); !ok || len(e.Reasons) != 1 || e.Reasons[0].Text != want {
 					t.Errorf("%q: %+v", want, r)
 				}
 				c.Close()
@@ -278,8 +269,7 @@ func TestReasonsAreOnesOwn(t *testing.T) {
 
 // TestEmptyReadAndWrite: length 0 never reaches OpenSSL, and does not hide an error (P23).
 func TestEmptyReadAndWrite(t *testing.T) {
-	p := enginePair(t, TLS13)
-	p.handshake()
+	p := enginePair(t, TLS13).shaken()
 	for range 3 {
 		for _, r := range []tlsio.Result{p.client.Write(nil), p.client.Read(nil), p.client.Peek([]byte{}), p.client.Write([]byte{})} {
 			if r != (tlsio.Result{}) {
@@ -316,8 +306,7 @@ func TestOperationsInWrongState(t *testing.T) {
 	}
 	p.server.Feed([]byte("this is no record at all"))
 	first := p.server.Read(p.buf).Err
-	var e *tlsio.Error
-	if !errors.As(first, &e) || e.Errno != 0 || e.Err != nil {
+	if e, ok := errors.AsType[*tlsio.Error](first); !ok || e.Errno != 0 || e.Err != nil {
 		t.Fatalf("garbage: %v", first)
 	}
 	for name, op := range map[string]func() tlsio.Result{
@@ -330,24 +319,18 @@ func TestOperationsInWrongState(t *testing.T) {
 	}
 }
 
-// TestClosed: Close twice and every operation afterwards are harmless (P27).
-func TestClosed(t *testing.T) {
-	p := enginePair(t, TLS13)
-	p.handshake()
-	before := live.Conns()
-	c := p.client
-	c.Close()
-	c.Close()
-	if n := live.Conns(); n != before-1 {
-		t.Errorf("%d connections live, want %d", n, before-1)
-	}
-	for i, r := range []tlsio.Result{c.Handshake(), c.Read(p.buf), c.Peek(p.buf), c.Write([]byte("x")), c.Flush(), c.Shutdown(), c.KeyUpdate(true), c.Renegotiate()} {
-		if r.Err == nil || !strings.Contains(r.Err.Error(), "closed") {
-			t.Errorf("operation %d: %+v", i, r)
-		}
-	}
-	c.FeedEOF()
-	if c.Feed([]byte("x")) != 0 || c.Take(p.buf) != 0 || c.Unsent() != 0 || c.hasPending() || c.State().VerifyError != nil || fmt.Sprint(c.State().Version) == "" {
-		t.Error("a closed connection has facts")
+// TestWarningIsNotBlamed: a warning that came earlier is not the alert that ended the connection.
+func TestWarningIsNotBlamed(t *testing.T) {
+	p := plainPair(t)
+	p.client.Handshake()
+	p.client.Feed([]byte{21, 3, 3, 0, 2, 1, 112}) // warning: unrecognized name
+	p.move(p.client, p.server)
+	p.server.Handshake()
+	n := p.server.Take(p.buf)
+	p.buf[5] = 99 // no such handshake message
+	p.client.Feed(p.buf[:n])
+	var e *tlsio.Error
+	if r := p.client.Handshake(); !errors.As(r.Err, &e) || e.AlertSide != tlsio.AlertSent {
+		t.Errorf("the client's own alert ended it, but the error is %v", r.Err)
 	}
 }

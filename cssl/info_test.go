@@ -7,12 +7,12 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
-	"github.com/spacemonad/go-openssl/tlsio"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestFactsBeforeHandshake: all facts are zero values, and none crashes, before the handshake and after Close.
 func TestFactsBeforeHandshake(t *testing.T) {
-	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa")))
+	p := plainPair(t)
 	for _, c := range []*Conn{p.client, p.server} {
 		for range 2 {
 			chain, err := c.State().PeerCertificates()
@@ -34,12 +34,10 @@ func TestFactsBeforeHandshake(t *testing.T) {
 // TestFacts compares both sides' facts.
 func TestFacts(t *testing.T) {
 	for _, version := range versions {
-		c, s := clientConfig(), serverConfig("rsa")
-		c.MaxVersion = version
+		c, s := clientUpTo(version), serverConfig("rsa")
 		c.ALPN, s.ALPN = []string{"http/1.1", "h2"}, []string{"h2", "http/1.1"}
 		c.Groups = "X25519"
-		p := newPair(t, mustClient(t, c), mustServer(t, s))
-		p.handshake()
+		p := pairOf(t, c, s).shaken()
 		for name, x := range map[string]*Conn{"client": p.client, "server": p.server} {
 			if x.State().Version != version || x.State().ALPN != "h2" || !strings.EqualFold(x.State().Group, "x25519") ||
 				x.State().Cipher == "" || x.State().ServerName != "localhost" {
@@ -47,10 +45,7 @@ func TestFacts(t *testing.T) {
 			}
 		}
 		for _, context := range [][]byte{nil, {}, []byte("context")} {
-			a, err := p.client.ExportKeyingMaterial("EXPORTER-test", context, 40)
-			if err != nil {
-				t.Fatal(err)
-			}
+			a := tlstest.Value(p.client.ExportKeyingMaterial("EXPORTER-test", context, 40))(t)
 			b, err := p.server.ExportKeyingMaterial("EXPORTER-test", context, 40)
 			if err != nil || !bytes.Equal(a, b) || len(a) != 40 {
 				t.Errorf("%v: exporters differ: %x %x %v", version, a, b, err)
@@ -77,8 +72,7 @@ func TestFacts(t *testing.T) {
 func TestNegotiated(t *testing.T) {
 	c, s := clientConfig(), serverConfig("rsa")
 	c.ALPN, s.ALPN = []string{"h2"}, []string{"h2"}
-	p := newPair(t, mustClient(t, c), mustServer(t, s))
-	p.handshake()
+	p := pairOf(t, c, s).shaken()
 	for _, x := range []*Conn{p.client, p.server} {
 		st := x.State()
 		want := negotiated.Facts{Version: uint16(st.Version), Cipher: st.Cipher, Group: st.Group, ALPN: "h2", Resumed: st.Resumed, Records: uint8(st.Records), Obstacle: st.RecordsReason}
@@ -101,10 +95,8 @@ func TestALPNMismatch(t *testing.T) {
 	c.ALPN, s.ALPN = []string{"a"}, []string{"b"}
 	sx := mustServer(t, s)
 	cerr, serr := newPair(t, mustClient(t, c), sx).try()
-	checkAlert(t, serr, tlsio.AlertSent, 120)
-	checkAlert(t, cerr, tlsio.AlertReceived, 120)
-	p := newPair(t, mustClient(t, clientConfig()), sx)
-	p.handshake()
+	checkAlerts(t, serr, cerr, 120)
+	p := newPair(t, mustClient(t, clientConfig()), sx).shaken()
 	if p.server.State().ALPN != "" {
 		t.Errorf("ALPN %q", p.server.State().ALPN)
 	}
@@ -127,14 +119,7 @@ func TestSNI(t *testing.T) {
 		"example.test": "RSA", "EXAMPLE.TEST": "RSA", "example.test.": "RSA", "a.wild.test": "Ed25519", "A.Wild.Test": "Ed25519",
 		"wild.test": "ECDSA", "a.b.wild.test": "ECDSA", "localhost": "ECDSA", "127.0.0.1": "ECDSA", "": "ECDSA",
 	} {
-		p := newPair(t, cx, sx)
-		conn, err := cx.NewEngineConn(ConnConfig{ServerName: name, InsecureSkipNameCheck: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(conn.Close)
-		p.client = conn
-		p.handshake()
+		p := newPair(t, cx, sx, ConnConfig{ServerName: name, InsecureSkipNameCheck: true}).shaken()
 		chain, err := p.client.State().PeerCertificates()
 		if err != nil || chain[0].PublicKeyAlgorithm.String() != want {
 			t.Errorf("%q: got %v, want %s", name, chain[0].PublicKeyAlgorithm, want)
@@ -154,9 +139,9 @@ func TestSNI(t *testing.T) {
 func TestKeyLog(t *testing.T) {
 	for _, version := range versions {
 		var cl, sl bytes.Buffer
-		c, s := clientConfig(), serverConfig("ecdsa")
-		c.MaxVersion, c.KeyLog, s.KeyLog = version, &cl, &sl
-		newPair(t, mustClient(t, c), mustServer(t, s)).handshake()
+		c, s := clientUpTo(version), serverConfig("ecdsa")
+		c.KeyLog, s.KeyLog = &cl, &sl
+		pairOf(t, c, s).handshake()
 		label := map[TLSVersion]string{TLS12: "CLIENT_RANDOM ", TLS13: "CLIENT_TRAFFIC_SECRET_0 "}[version]
 		if !strings.Contains(cl.String(), label) || !strings.HasSuffix(cl.String(), "\n") {
 			t.Errorf("%v: client's key log: %q", version, cl.String())

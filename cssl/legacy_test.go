@@ -18,7 +18,7 @@ func TestDHE(t *testing.T) {
 	for _, list := range []string{dhe, "kDHE+AESGCM", "DEFAULT", ""} {
 		c, s := clientConfig(), serverConfig("rsa")
 		c.CipherList, c.MaxVersion, s.CipherList = dhe, TLS12, list
-		p := newPair(t, mustClient(t, c), mustServer(t, s))
+		p := pairOf(t, c, s)
 		if err := handshakeError(p); (err == nil) != (list != "") {
 			t.Errorf("%q: %v", list, err)
 		}
@@ -33,7 +33,7 @@ func TestDHEBehindName(t *testing.T) {
 	c, s, named := clientConfig(), serverConfig("ecdsa"), serverConfig("rsa")
 	c.CipherList, c.MaxVersion, named.CipherList = "DHE-RSA-CHACHA20-POLY1305", TLS12, "DHE-RSA-CHACHA20-POLY1305"
 	s.SNI = map[string]*Context{"localhost": mustServer(t, named)}
-	newPair(t, mustClient(t, c), mustServer(t, s)).handshake()
+	pairOf(t, c, s).handshake()
 }
 
 // old is what lets OpenSSL speak TLS 1.0 and 1.1.
@@ -48,9 +48,7 @@ func TestOldVersions(t *testing.T) {
 			c.MinVersion, c.MaxVersion, c.CipherList = v, v, old
 			s.MinVersion, s.CipherList = TLS10, old
 			client, server := mustClient(t, c), mustServer(t, s)
-			p := newPair(t, client, server)
-			p.handshake()
-			p.finish()
+			p := newPair(t, client, server).opened()
 			for _, conn := range []*Conn{p.client, p.server} {
 				n := conn.State()
 				if n.Version != v || n.Version.String() != name || n.Group != "x25519" || n.CipherID == 0 || !strings.HasSuffix(n.Cipher, "-SHA") {
@@ -83,13 +81,11 @@ func TestOldVersions(t *testing.T) {
 			}
 
 			// A side that does not ask for the version refuses it.
-			for _, sides := range [][2]*Context{{client, mustServer(t, serverConfig(cert))}, {mustClient(t, clientConfig()), mustServer(t, func() Config {
-				s := s
-				s.MaxVersion = v
-				return s
-			}())}} {
+			only := s
+			only.MaxVersion = v
+			for _, sides := range [][2]*Context{{client, mustServer(t, serverConfig(cert))}, {mustClient(t, clientConfig()), mustServer(t, only)}} {
 				err := handshakeError(newPair(t, sides[0], sides[1]))
-				if !errors.Is(err, tlsio.AlertProtocolVersion) { // protocol version
+				if !errors.Is(err, tlsio.AlertProtocolVersion) {
 					t.Errorf("%v, %s: %v", v, cert, err)
 				}
 			}
@@ -117,8 +113,7 @@ func TestOldVersionBehindName(t *testing.T) {
 		}
 	}
 	s.SNI = map[string]*Context{"localhost": mustServer(t, named)}
-	p := newPair(t, mustClient(t, c), mustServer(t, s))
-	p.handshake()
+	p := pairOf(t, c, s).shaken()
 	if n := p.server.State(); n.Version != TLS10 || !slices.Equal(seen, []TLSVersion{TLS10}) {
 		t.Errorf("%+v, the hello says %v", n, seen)
 	}
@@ -145,22 +140,7 @@ func TestOldVersionRefused(t *testing.T) {
 	} {
 		c := serverConfig("ecdsa")
 		tt.change(&c)
-		x, err := NewServerContext(c)
-		if err == nil {
-			x.Close()
-			t.Errorf("%s: accepted", tt.name)
-			continue
-		}
-		t.Log(err)
-		var e *ConfigError
-		if !errors.As(err, &e) || e.Setting != tt.setting {
-			t.Errorf("%s: %v", tt.name, err)
-		}
-		for _, s := range tt.says {
-			if !strings.Contains(err.Error(), s) {
-				t.Errorf("%s: %v does not say %s", tt.name, err, s)
-			}
-		}
+		checkRefused(t, tt.name, true, c, tt.setting, tt.says...)
 	}
 }
 
@@ -168,11 +148,7 @@ func TestOldVersionRefused(t *testing.T) {
 func TestFIPSOldVersion(t *testing.T) {
 	c := serverConfig("ecdsa")
 	c.MinVersion, c.CipherList, c.Library = TLS10, old, fipsLibrary(t)
-	_, err := NewServerContext(c)
-	var e *ConfigError
-	if !errors.As(err, &e) || e.Setting != "MinVersion" || !strings.Contains(err.Error(), "MD5-SHA1") {
-		t.Error(err)
-	}
+	checkRefused(t, "FIPS", true, c, "MinVersion", "MD5-SHA1")
 }
 
 // TestOldVersionUnderPolicy: MinVersion and CipherList win over the system's policy in openssl.cnf.
@@ -182,7 +158,7 @@ func TestOldVersionUnderPolicy(t *testing.T) {
 		c, s := clientConfig(), serverConfig("rsa")
 		c.MinVersion, c.MaxVersion, c.CipherList = TLS10, TLS10, old
 		s.MinVersion, s.MaxVersion, s.CipherList = TLS10, TLS11, old
-		newPair(t, mustClient(t, c), mustServer(t, s)).handshake()
+		pairOf(t, c, s).handshake()
 		return
 	}
 	file := writeFile(t, "openssl.cnf", "openssl_conf = i\n[i]\nssl_conf = s\n[s]\nsystem_default = d\n[d]\nMinProtocol = TLSv1.2\nCipherString = DEFAULT:@SECLEVEL=2\n")

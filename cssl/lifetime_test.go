@@ -11,13 +11,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/big"
 	"os"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // stores are the ways in which a server keeps sessions.
@@ -138,8 +139,7 @@ func TestSessionLifetime(t *testing.T) {
 		for _, who := range []string{"client", "server"} {
 			t.Run(fmt.Sprintf("%v %s, %s", store.version, store.name, who), func(t *testing.T) {
 				t.Setenv(clockShift, "0")
-				c, s := clientConfig(), serverConfig("ecdsa")
-				c.MaxVersion = store.version
+				c, s := clientUpTo(store.version), serverConfig("ecdsa")
 				store.change(&s)
 				if who == "client" {
 					c.SessionLifetime = time.Hour
@@ -151,8 +151,7 @@ func TestSessionLifetime(t *testing.T) {
 				for age := step; age <= 3*step; age += step {
 					t.Setenv(clockShift, strconv.Itoa(int(age/time.Second)))
 					p := earlyPair(t, cx, sx, session)
-					p.handshake()
-					p.finish()
+					p.opened()
 					if resumed := p.server.State().Resumed; resumed != (age < time.Hour) {
 						t.Errorf("after %v: resumed %v", age, resumed)
 					}
@@ -199,10 +198,7 @@ const (
 // withTicket lets f change the session in a ticket that was encrypted with key.
 func withTicket(t testing.TB, ticket, key []byte, f func(der []byte)) {
 	t.Helper()
-	block, err := aes.NewCipher(key[48:80])
-	if err != nil {
-		t.Fatal(err)
-	}
+	block := tlstest.Value(aes.NewCipher(key[48:80]))(t)
 	iv, sealed, tag := ticket[16:32], ticket[32:len(ticket)-32], ticket[len(ticket)-32:]
 	mac := hmac.New(sha256.New, key[16:48])
 	mac.Write(ticket[:len(ticket)-32])
@@ -262,8 +258,7 @@ func TestSessionAge(t *testing.T) {
 					was = bytes.Clone(p)
 				})
 				p := earlyPair(t, cx, sx2, session)
-				p.handshake()
-				p.finish()
+				p.opened()
 				resumed := p.server.State().Resumed
 				if resumed != tt.want {
 					t.Errorf("%v, %s: %+v: resumed %v", version, who, tt, resumed)
@@ -296,10 +291,6 @@ func TestSessionLifetimeRefused(t *testing.T) {
 	for _, d := range []time.Duration{-time.Second, time.Millisecond, 7*24*time.Hour + 1} {
 		s := serverConfig("ecdsa")
 		s.SessionLifetime = d
-		_, err := NewServerContext(s)
-		var e *ConfigError
-		if !errors.As(err, &e) || e.Setting != "SessionLifetime" {
-			t.Errorf("%v: %v", d, err)
-		}
+		checkRefused(t, d.String(), true, s, "SessionLifetime")
 	}
 }

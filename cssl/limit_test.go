@@ -6,10 +6,11 @@ import (
 	"io"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/tlsio"
-	"golang.org/x/sys/unix"
 )
 
 // TestLimits floods one side with post-handshake messages: it answers ErrLimit, and the
@@ -31,11 +32,9 @@ func TestLimits(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c, s := clientConfig(), serverConfig("ecdsa")
-			c.MaxVersion = tt.version
+			c, s := clientUpTo(tt.version), serverConfig("ecdsa")
 			tt.change(&c, &s)
-			p := newPair(t, mustClient(t, c), mustServer(t, s))
-			p.handshake()
+			p := pairOf(t, c, s).shaken()
 			victim, flooder := p.server, p.client
 			if tt.victim == "client" {
 				victim, flooder = p.client, p.server
@@ -54,8 +53,7 @@ func TestLimits(t *testing.T) {
 					flooder.Peek(p.buf)
 				}
 			}
-			var e *tlsio.Error
-			if !errors.As(err, &e) || !errors.Is(err, tlsio.ErrLimit) {
+			if _, ok := errors.AsType[*tlsio.Error](err); !ok || !errors.Is(err, tlsio.ErrLimit) {
 				t.Fatalf("after %d rounds: %v", rounds, err)
 			}
 			p.move(victim, flooder)
@@ -77,10 +75,8 @@ func TestLimitEndsInput(t *testing.T) {
 	s.MaxMessages = 5
 	for _, ahead := range []bool{true, false} {
 		s.NoReadAhead = !ahead
-		cfd, sfd := socketPair(t, "unix", false)
-		cc, sc := overSockets(t, mustClient(t, c), mustServer(t, s), cfd, sfd)
-		a, b := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
-		runSockets(t, a, b, func() bool { return a.established() && b.established() })
+		a, b := readyEnds(t, "unix", false, mustClient(t, c), mustServer(t, s))
+		cc, sc := a.c, b.c
 		for range 6 {
 			if r := cc.KeyUpdate(false); r.Err != nil || r.Want != tlsio.WantNone {
 				t.Fatalf("%+v", r)
@@ -90,7 +86,7 @@ func TestLimitEndsInput(t *testing.T) {
 		if r := sc.Read(b.readBuf); !errors.Is(r.Err, tlsio.ErrLimit) || r.N != 0 {
 			t.Errorf("read ahead %v: %+v", ahead, r)
 		}
-		left, err := unix.IoctlGetInt(sfd, unix.TIOCINQ)
+		left, err := unix.IoctlGetInt(sc.fd, unix.TIOCINQ)
 		if err != nil || (left == 0) != (ahead || testmain.Direct()) {
 			t.Errorf("read ahead %v: %d bytes are left in the socket (%v)", ahead, left, err)
 		}
@@ -101,8 +97,7 @@ func TestLimitEndsInput(t *testing.T) {
 func TestOwnRenegotiationsAreNotCounted(t *testing.T) {
 	c, s := clientConfig(), serverConfig("ecdsa")
 	c.Renegotiation, s.Renegotiation, c.MaxVersion, s.MaxRenegotiations = true, true, TLS12, 2
-	p := newPair(t, mustClient(t, c), mustServer(t, s))
-	p.handshake()
+	p := pairOf(t, c, s).shaken()
 	for i := range 6 {
 		if r := p.server.Renegotiate(); r.Err != nil {
 			t.Fatalf("%d: %+v", i, r)
@@ -122,8 +117,7 @@ func TestEmptyRecords(t *testing.T) {
 		p.server.Feed(p.data(""))
 		r = p.server.Read(p.buf)
 	}
-	var e *tlsio.Error
-	if !errors.As(r.Err, &e) || e.Errno != 0 || e.Err != nil || e.AlertSide != tlsio.AlertSent || n != 33 {
+	if e, ok := errors.AsType[*tlsio.Error](r.Err); !ok || e.Errno != 0 || e.Err != nil || e.AlertSide != tlsio.AlertSent || n != 33 {
 		t.Errorf("after %d empty records: %+v", n, r)
 	}
 }
@@ -135,11 +129,7 @@ func TestHugeHello(t *testing.T) {
 		announced int
 		refused   bool
 	}{{131396, false}, {131397, true}, {1<<24 - 1, true}} {
-		c, err := mustServer(t, serverConfig("ecdsa")).NewEngineConn(ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		c := engineConn(t, mustServer(t, serverConfig("ecdsa")), ConnConfig{})
 		n := tc.announced
 		c.Feed([]byte{22, 3, 1, 0, 5, 1, byte(n >> 16), byte(n >> 8), byte(n), 3})
 		r := c.Handshake()
@@ -162,7 +152,7 @@ func TestHugeChain(t *testing.T) {
 		c, s := clientConfig(), serverConfig("ecdsa")
 		c.Certificates = []Certificate{{ChainPEM: append(bytes.Clone(leaf), bytes.Repeat(other, tc.extra)...), KeyPEM: testcerts.Read(t, "client.key")}}
 		s.Verify, s.CAPEM = VerifyRequire, other
-		p := newPair(t, mustClient(t, c), mustServer(t, s))
+		p := pairOf(t, c, s)
 		var err error
 		for done := false; !done && err == nil; {
 			if r := p.client.Handshake(); r.Err != nil {

@@ -13,16 +13,14 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // rsaKey is the key in testdata/certs.
 func rsaKey(t testing.TB) crypto.Signer {
 	t.Helper()
 	block, _ := pem.Decode(testcerts.Read(t, "rsa.key"))
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := tlstest.Value(x509.ParsePKCS8PrivateKey(block.Bytes))(t)
 	return key.(crypto.Signer)
 }
 
@@ -37,10 +35,7 @@ type authority struct {
 // newKey makes a P-256 key.
 func newKey(t testing.TB) crypto.Signer {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	return key
 }
 
@@ -61,23 +56,14 @@ func newAuthority(t testing.TB, name string, parent *authority, key crypto.Signe
 func (a *authority) sign(template *x509.Certificate, key crypto.Signer) (*x509.Certificate, []byte) {
 	a.t.Helper()
 	if template.SerialNumber == nil {
-		n, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-		if err != nil {
-			a.t.Fatal(err)
-		}
+		n := tlstest.Value(rand.Int(rand.Reader, big.NewInt(1<<62)))(a.t)
 		template.SerialNumber = n
 	}
 	if template.NotAfter.IsZero() {
 		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(1000*time.Hour)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key))(a.t)
+	cert := tlstest.Value(x509.ParseCertificate(der))(a.t)
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
@@ -94,10 +80,7 @@ func (a *authority) issueFor(key crypto.Signer, template x509.Certificate, above
 	for _, x := range above {
 		chain = append(chain, x.pem...)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	der := tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(a.t)
 	return Certificate{ChainPEM: chain, KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})}
 }
 
@@ -108,9 +91,6 @@ func (a *authority) revoke(until time.Time, serials ...*big.Int) []byte {
 	for _, n := range serials {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: list.ThisUpdate})
 	}
-	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateRevocationList(rand.Reader, list, a.cert, a.key))(a.t)
 	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
 }

@@ -18,19 +18,6 @@ func psk(identity, seed, hash string) PSK {
 	return PSK{Identity: []byte(identity), Key: []byte((secretText + strings.Repeat(seed, 32))[:32]), Hash: hash}
 }
 
-// pskPair is a pair whose client asks for no name.
-func pskPair(t testing.TB, cx, sx *Context, s *Session) *pair {
-	t.Helper()
-	p := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(ConnConfig{Session: s})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	p.client = c
-	return p
-}
-
 // TestPSK: client and server with nothing but a key make a handshake, and resume it; the server knows who it is each time.
 func TestPSK(t *testing.T) {
 	for _, hash := range []string{"", "SHA256", "SHA384"} {
@@ -40,10 +27,9 @@ func TestPSK(t *testing.T) {
 				sx := mustServer(t, Config{Groups: groups, PSKs: []PSK{psk("z", "1", hash), psk("client 1", "2", hash), psk("a", "3", hash), psk(binary, "4", hash)}})
 				for identity, seed := range map[string]string{"client 1": "2", "a": "3", binary: "4"} {
 					cx := mustClient(t, Config{PSKs: []PSK{psk(identity, seed, hash)}})
-					p := pskPair(t, cx, sx, nil)
+					p := newPair(t, cx, sx, ConnConfig{})
 					p.chunk = chunk
-					p.handshake()
-					p.finish()
+					p.opened()
 					p.checkPSK(identity)
 					if g := p.server.State().Group; groups != "" && g != "secp384r1" {
 						t.Errorf("group %s", g)
@@ -51,9 +37,8 @@ func TestPSK(t *testing.T) {
 					p.chunk = 0
 					p.pass(p.client, p.server, []byte("ask"), p.buf)
 					p.pass(p.server, p.client, []byte("answer"), p.buf)
-					p = pskPair(t, cx, sx, p.client.Session())
-					p.handshake()
-					p.finish()
+					p = newPair(t, cx, sx, ConnConfig{Session: p.client.Session()})
+					p.opened()
 					p.checkPSK(identity)
 				}
 			}
@@ -87,8 +72,7 @@ func TestPSKHashes(t *testing.T) {
 	for _, s := range []Config{{PSKs: keys}, withCert} {
 		sx := mustServer(t, s)
 		for _, k := range keys {
-			p := pskPair(t, mustClient(t, Config{PSKs: []PSK{k}}), sx, nil)
-			p.handshake()
+			p := newPair(t, mustClient(t, Config{PSKs: []PSK{k}}), sx, ConnConfig{}).shaken()
 			p.checkPSK(string(k.Identity))
 		}
 	}
@@ -108,17 +92,15 @@ func TestPSKBesideCertificates(t *testing.T) {
 		want string
 	}{{nil, ""}, {s.PSKs, "client"}, {[]PSK{psk("stranger", "1", "")}, ""}} {
 		c.PSKs = tt.keys
-		p := newPair(t, mustClient(t, c), sx)
-		p.handshake()
+		p := newPair(t, mustClient(t, c), sx).shaken()
 		p.checkPSK(tt.want)
 		if chain, err := p.server.State().PeerCertificates(); (chain == nil) != (tt.want != "") || err != nil {
 			t.Errorf("%q: certificates %v, %v", tt.want, chain, err)
 		}
 	}
 	// Without a CA nobody but the owner of the key is taken.
-	cerr, serr := pskPair(t, mustClient(t, Config{PSKs: []PSK{psk("stranger", "1", "")}}), sx, nil).try()
-	checkAlert(t, cerr, tlsio.AlertSent, 48)
-	checkAlert(t, serr, tlsio.AlertReceived, 48)
+	cerr, serr := newPair(t, mustClient(t, Config{PSKs: []PSK{psk("stranger", "1", "")}}), sx, ConnConfig{}).try()
+	checkAlerts(t, cerr, serr, 48)
 	if _, err := mustClient(t, c).NewEngineConn(ConnConfig{}); err == nil {
 		t.Error("a client that trusts CAs needs no name")
 	}
@@ -142,8 +124,7 @@ func TestPSKRefused(t *testing.T) {
 			if name == "key" && errors.Is(serr, tlsio.AlertDecryptError) {
 				tt.alert = 51 // as RFC 8446 has it; OpenSSL before 3.5 differs
 			}
-			checkAlert(t, serr, tlsio.AlertSent, tt.alert)
-			checkAlert(t, cerr, tlsio.AlertReceived, tt.alert)
+			checkAlerts(t, serr, cerr, tt.alert)
 			if !errors.Is(serr, tlsio.ErrPSK) || errors.Is(cerr, tlsio.ErrPSK) != (tt.client.PSKs != nil) || !strings.Contains(serr.Error(), tt.server0) {
 				t.Errorf("client: %v\nserver: %v", cerr, serr)
 			}
@@ -153,16 +134,13 @@ func TestPSKRefused(t *testing.T) {
 		})
 	}
 	// A server with a certificate alone.
-	p := pskPair(t, mustClient(t, Config{PSKs: []PSK{psk("a", "1", "")}}), mustServer(t, serverConfig("ecdsa")), nil)
+	p := newPair(t, mustClient(t, Config{PSKs: []PSK{psk("a", "1", "")}}), mustServer(t, serverConfig("ecdsa")), ConnConfig{})
 	cerr, serr := p.try()
-	checkAlert(t, cerr, tlsio.AlertSent, 48)
-	checkAlert(t, serr, tlsio.AlertReceived, 48)
+	checkAlerts(t, cerr, serr, 48)
 	// TLS 1.2 has no such keys here.
-	c := clientConfig()
-	c.MaxVersion = TLS12
+	c := clientUpTo(TLS12)
 	cerr, serr = newPair(t, mustClient(t, c), mustServer(t, Config{PSKs: []PSK{psk("a", "1", "")}})).try()
-	checkAlert(t, serr, tlsio.AlertSent, 70)
-	checkAlert(t, cerr, tlsio.AlertReceived, 70)
+	checkAlerts(t, serr, cerr, 70)
 }
 
 // TestPSKRevoked: with shared ticket keys, a session that came of a key is resumed only where the key still is.
@@ -176,7 +154,7 @@ func TestPSKRevoked(t *testing.T) {
 	c := clientConfig()
 	c.PSKs = []PSK{a}
 	cx := mustClient(t, c)
-	p := pskless(t, cx, nil, server(a, b))
+	p := newPair(t, cx, server(a, b), ConnConfig{InsecureSkipNameCheck: true}).opened()
 	p.checkPSK("a")
 	s := p.client.Session()
 	plain := clientConfig() // offers the session, without the key
@@ -185,26 +163,11 @@ func TestPSKRevoked(t *testing.T) {
 		sx      *Context
 		resumed bool
 	}{{server(a), true}, {server(b), false}, {server(), false}} {
-		q := pskless(t, px, s, tt.sx)
+		q := newPair(t, px, tt.sx, ConnConfig{InsecureSkipNameCheck: true, Session: s}).opened()
 		if q.server.State().Resumed != tt.resumed {
 			t.Errorf("resumed: %v", !tt.resumed)
 		}
 	}
-}
-
-// pskless makes a handshake whose client checks no name, so that it may offer any session.
-func pskless(t *testing.T, cx *Context, s *Session, sx *Context) *pair {
-	t.Helper()
-	p := newPair(t, cx, sx)
-	c, err := cx.NewEngineConn(ConnConfig{InsecureSkipNameCheck: true, Session: s})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	p.client = c
-	p.handshake()
-	p.finish()
-	return p
 }
 
 // TestPSKByName: the keys are those of the server name's Context.
@@ -223,13 +186,7 @@ func TestPSKByName(t *testing.T) {
 		{"outer.test", inner.PSKs[0], false}, {"plain.test", s.PSKs[0], false},
 	} {
 		cx := mustClient(t, Config{PSKs: []PSK{tt.key}})
-		p := newPair(t, cx, sx)
-		c, err := cx.NewEngineConn(ConnConfig{ServerName: tt.name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		p.client = c
+		p := newPair(t, cx, sx, ConnConfig{ServerName: tt.name})
 		cerr, _ := p.try()
 		if (cerr == nil) != tt.want || bytes.Equal(p.client.State().PSK, tt.key.Identity) != tt.want {
 			t.Errorf("%s with %s: %v", tt.name, tt.key.Identity, cerr)
@@ -242,15 +199,14 @@ func TestPSKNoEarlyData(t *testing.T) {
 	s := earlyServer(100)
 	s.PSKs = []PSK{psk("a", "1", "")}
 	cx, sx := mustClient(t, Config{PSKs: s.PSKs}), mustServer(t, s)
-	p := pskPair(t, cx, sx, nil)
+	p := newPair(t, cx, sx, ConnConfig{})
 	if r := p.client.WriteEarlyData([]byte("x")); !errors.Is(r.Err, tlsio.ErrState) {
 		t.Errorf("%+v", r)
 	}
 	p.readEarly()
-	p.handshake()
-	p.finish()
+	p.opened()
 	p.checkPSK("a")
-	p = pskPair(t, cx, sx, p.client.Session()) // its ticket does
+	p = newPair(t, cx, sx, ConnConfig{Session: p.client.Session()}) // its ticket does
 	p.writeEarly([]byte("early"))
 	p.readEarly()
 	p.handshake()
@@ -297,8 +253,7 @@ func TestPSKConfig(t *testing.T) {
 	}
 	for _, size := range []int{16, 256} {
 		k := PSK{Identity: []byte("x"), Key: make([]byte, size)}
-		p := pskPair(t, mustClient(t, with(nil, k)), mustServer(t, with(nil, k)), nil)
-		p.handshake()
+		p := newPair(t, mustClient(t, with(nil, k)), mustServer(t, with(nil, k)), ConnConfig{}).shaken()
 		p.checkPSK("x")
 	}
 }

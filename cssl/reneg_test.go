@@ -13,8 +13,7 @@ func TestRenegotiateBothSides(t *testing.T) {
 		for _, chunk := range []int{1, 3, 7, 1000} {
 			cc, sc := clientConfig(), serverConfig("ecdsa")
 			cc.Renegotiation, sc.Renegotiation, cc.MaxVersion = true, true, TLS12
-			p := newPair(t, mustClient(t, cc), mustServer(t, sc))
-			p.handshake()
+			p := pairOf(t, cc, sc).shaken()
 			if r := p.server.Renegotiate(); r.Err != nil {
 				t.Fatalf("server: %+v", r)
 			}
@@ -48,6 +47,30 @@ func TestRenegotiateBothSides(t *testing.T) {
 			for _, c := range []*Conn{p.client, p.server} {
 				if r := c.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
 					t.Errorf("after %d bytes and then %d at a time: a handshake is left: %+v", first, chunk, r)
+				}
+			}
+		}
+	}
+}
+
+// TestRenegotiationSetting: off, the peer is told so and Renegotiate is refused without harm; on, both sides can begin.
+func TestRenegotiationSetting(t *testing.T) {
+	for _, version := range versions {
+		for _, on := range []bool{false, true} {
+			c, s := clientConfig(), serverConfig("ecdsa")
+			c.Renegotiation, s.Renegotiation, c.MaxVersion = on, on, version
+			p := pairOf(t, c, s).opened()
+			for _, x := range []*Conn{p.client, p.server} {
+				r := x.Renegotiate()
+				if allowed := on && version == TLS12; allowed != (r.Err == nil) {
+					t.Errorf("%v, %v: %+v", version, on, r)
+				}
+				p.finish()
+				p.finish()
+			}
+			for _, x := range []*Conn{p.client, p.server} {
+				if r := x.Write([]byte("x")); r.N != 1 {
+					t.Errorf("%v, %v: write afterwards: %+v", version, on, r)
 				}
 			}
 		}

@@ -3,7 +3,6 @@ package cssl
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestNamesOneContext: thousands of names are one SSL_CTX, and the same files are one certificate.
@@ -43,9 +43,7 @@ func TestTakenOver(t *testing.T) {
 	}
 	write := func(name string, c Certificate) {
 		for ending, content := range map[string][]byte{".pem": c.ChainPEM, ".key": c.KeyPEM} {
-			if err := os.WriteFile(filepath.Join(dir, name+ending), content, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			tlstest.Must(t, os.WriteFile(filepath.Join(dir, name+ending), content, 0o600))
 		}
 	}
 	before := live.Certificates()
@@ -148,10 +146,7 @@ func TestEncryptedKeyReadAgain(t *testing.T) {
 	pass = "wrong"
 	alive := live.Certificates()
 	_, err := NewServerContext(s)
-	var e *ConfigError
-	if !errors.As(err, &e) || e.Setting != "Certificates[0].KeyFile" {
-		t.Errorf("with a wrong passphrase: %v", err)
-	}
+	checkConfigError(t, "with a wrong passphrase", err, "Certificates[0].KeyFile")
 	if n := live.Certificates(); n != alive {
 		t.Errorf("%d certificates are left by what was refused", n-alive)
 	}
@@ -190,9 +185,7 @@ func BenchmarkNames(b *testing.B) {
 			}
 			file := Certificate{ChainFile: filepath.Join(dir, name+".pem"), KeyFile: filepath.Join(dir, name+".key")}
 			for f, content := range map[string][]byte{file.ChainFile: c.ChainPEM, file.KeyFile: c.KeyPEM} {
-				if err := os.WriteFile(f, content, 0o600); err != nil {
-					b.Fatal(err)
-				}
+				tlstest.Must(b, os.WriteFile(f, content, 0o600))
 			}
 			s.Names[name] = []Certificate{file}
 		}
@@ -205,10 +198,7 @@ func BenchmarkNames(b *testing.B) {
 				}
 				before := cpuTime(b)
 				for b.Loop() {
-					x, err := NewServerContext(c)
-					if err != nil {
-						b.Fatal(err)
-					}
+					x := tlstest.Value(NewServerContext(c))(b)
 					x.Close()
 				}
 				b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op")
@@ -221,8 +211,6 @@ func BenchmarkNames(b *testing.B) {
 func cpuTime(t testing.TB) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

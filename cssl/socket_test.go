@@ -2,21 +2,22 @@ package cssl
 
 import (
 	"errors"
-	"fmt"
 	"io"
+	"net"
 	"os"
-	"os/exec"
 	"os/signal"
-	"sync"
 	"syscall"
 	"testing"
+	"time"
 
-	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // TestBrokenSocket: writing to a peer that has gone is EPIPE or ECONNRESET and no signal (P28). The
-// failure belongs to writing: what the peer sent before can still be read.
+// failure belongs to writing: what the peer sent before can still be read. The kernel tells of a
+// reset once, and a write may be the first to ask; reading gets it all the same, and not a peer's
+// orderly end.
 //
 // Go's runtime swallows a SIGPIPE that C code caused, except in a program that asked
 // for the signal; so the test asks for it.
@@ -26,9 +27,7 @@ func TestBrokenSocket(t *testing.T) {
 	defer func() {
 		defer signal.Stop(signals)
 		// Signals are handed on by another goroutine, those of lower numbers first.
-		if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, syscall.Kill(os.Getpid(), syscall.SIGWINCH))
 		for got := range signals {
 			if got == syscall.SIGWINCH {
 				return
@@ -36,59 +35,38 @@ func TestBrokenSocket(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 	}()
-	for _, version := range versions {
-		cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
-		cfd, sfd := socketPair(t, "unix", false)
-		defer syscall.Close(sfd)
-		cc, sc := overSockets(t, cx, sx, cfd, sfd)
-		c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
-		runSockets(t, c, s, func() bool { return c.established() && s.established() })
-		c.turn(readable) // the tickets, so that close does not reset
-		send(t, cc, "last words")
-		syscall.Close(cfd)
-		for range 3 {
-			if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.EPIPE) && !errors.Is(r.Err, syscall.ECONNRESET) {
-				t.Errorf("%v: write: %+v", version, r)
+	for network, end := range map[string]error{"unix": io.ErrUnexpectedEOF, "tcp": syscall.ECONNRESET} {
+		for _, version := range versions {
+			cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
+			c, s := leavingEnds(t, network, cx, sx)
+			cc, sc, cfd := c.c, s.c, c.c.fd
+			if network == "unix" {
+				c.turn(readable) // the tickets, so that close does not reset
+				send(t, cc, "last words")
+				syscall.Close(cfd)
+				for range 3 {
+					if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.EPIPE) && !errors.Is(r.Err, syscall.ECONNRESET) {
+						t.Errorf("%v: write: %+v", version, r)
+					}
+				}
+			} else {
+				send(t, cc, "last words")
+				reset(t, cfd)
+				if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.ECONNRESET) {
+					t.Errorf("%v: write: %+v", version, r)
+				}
 			}
-		}
-		if r := sc.Read(s.readBuf); string(s.readBuf[:r.N]) != "last words" {
-			t.Errorf("%v: read after the failed write: %+v", version, r)
-		}
-		if r := sc.Read(s.readBuf); !errors.Is(r.Err, io.ErrUnexpectedEOF) {
-			t.Errorf("%v: end: %+v", version, r)
-		}
-		for name, r := range map[string]tlsio.Result{"flush": sc.Flush(), "shutdown": sc.Shutdown()} {
-			var e *tlsio.Error
-			if !errors.As(r.Err, &e) || e.Errno == 0 {
-				t.Errorf("%v: %s: %+v", version, name, r)
+			if r := sc.Read(s.readBuf); string(s.readBuf[:r.N]) != "last words" {
+				t.Errorf("%s, %v: read after the failed write: %+v", network, version, r)
 			}
-		}
-	}
-}
-
-// TestResetToldToWrite: the kernel tells of a reset once, and a write may be the first to ask. Reading
-// still gets what came before, and then the reset, not a peer's orderly end (P28).
-func TestResetToldToWrite(t *testing.T) {
-	for _, version := range versions {
-		cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
-		cfd, sfd := socketPair(t, "tcp", false)
-		defer syscall.Close(sfd)
-		cc, sc := overSockets(t, cx, sx, cfd, sfd)
-		c, s := newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
-		runSockets(t, c, s, func() bool { return c.established() && s.established() })
-		send(t, cc, "last words")
-		if err := syscall.SetsockoptLinger(cfd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}); err != nil {
-			t.Fatal(err)
-		}
-		syscall.Close(cfd)
-		if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.ECONNRESET) {
-			t.Errorf("%v: write: %+v", version, r)
-		}
-		if r := sc.Read(s.readBuf); string(s.readBuf[:r.N]) != "last words" {
-			t.Errorf("%v: read after the failed write: %+v", version, r)
-		}
-		if r := sc.Read(s.readBuf); !errors.Is(r.Err, syscall.ECONNRESET) {
-			t.Errorf("%v: end: %+v", version, r)
+			if r := sc.Read(s.readBuf); !errors.Is(r.Err, end) {
+				t.Errorf("%s, %v: end: %+v", network, version, r)
+			}
+			for name, r := range map[string]tlsio.Result{"flush": sc.Flush(), "shutdown": sc.Shutdown()} {
+				if e, ok := errors.AsType[*tlsio.Error](r.Err); !ok || e.Errno == 0 {
+					t.Errorf("%s, %v: %s: %+v", network, version, name, r)
+				}
+			}
 		}
 	}
 }
@@ -120,136 +98,161 @@ func TestClientLeavesBeforeTickets(t *testing.T) {
 	}
 }
 
-// TestExitUnderLoad calls os.Exit while goroutines are inside OpenSSL. With OpenSSL's own cleanup at exit
-// that is a crash now and then (P29).
-func TestExitUnderLoad(t *testing.T) {
-	if os.Getenv("CSSL_TEST_EXIT") != "" {
-		cx, sx := mustClient(t, clientConfig()), mustServer(t, serverConfig("rsa"))
-		const workers = 8
-		busy := make(chan struct{}, workers)
-		for range workers {
-			go func() {
-				for n := 0; ; n++ {
-					p := newPair(t, cx, sx)
-					p.handshake()
-					if n == 0 {
-						busy <- struct{}{}
+// leavingEnds is a client and a server after the handshake. The test closes the client's socket.
+func leavingEnds(t *testing.T, network string, client, server *Context) (c, s *endpoint) {
+	t.Helper()
+	cfd, sfd := socketPair(t, network, false)
+	t.Cleanup(func() { syscall.Close(sfd) })
+	cc, sc := overSockets(t, client, server, cfd, sfd)
+	c, s = newEndpoint(t, "client", cc), newEndpoint(t, "server", sc)
+	runSockets(t, c, s, func() bool { return c.established() && s.established() })
+	return c, s
+}
+
+// reset closes a socket of TCP so that its peer gets a reset.
+func reset(t *testing.T, fd int) {
+	t.Helper()
+	tlstest.Must(t, syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1}))
+	syscall.Close(fd)
+}
+
+// TestCloseWriteAfterClose: the number of the descriptor may be another's by then (P32).
+func TestCloseWriteAfterClose(t *testing.T) {
+	c := tlstest.Value(mustClient(t, clientConfig()).NewConn(0, ConnConfig{ServerName: "localhost"}))(t)
+	c.Close()
+	if err := c.CloseWrite(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("CloseWrite: %v", err)
+	}
+}
+
+// TestResetDuringWriteIsNotLost: the kernel reports a reset once. When the peek that a
+// Write makes during a renegotiation takes the report, the next Read must still have it.
+func TestResetDuringWriteIsNotLost(t *testing.T) {
+	s := serverConfig("ecdsa")
+	s.Renegotiation = true
+	c, e := leavingEnds(t, "tcp", mustClient(t, clientUpTo(TLS12)), mustServer(t, s))
+	sc := e.c
+	tlstest.Must(t, sc.Renegotiate().Err)
+	reset(t, c.c.fd)
+	for range 100 { // the reset arrives at once on loopback, but not before close returns
+		if r := sc.Write([]byte("x")); r.Err != nil {
+			break
+		}
+	}
+	if r := sc.Read(make([]byte, 10)); !errors.Is(r.Err, syscall.ECONNRESET) {
+		t.Errorf("read: %v", r.Err)
+	}
+}
+
+// TestShutdownRefused: the transport refuses close_notify more than once. It must not be lost.
+func TestShutdownRefused(t *testing.T) {
+	for _, version := range versions {
+		cx, sx := mode{version: version, tail: -1, ahead: true, cert: "ecdsa"}.contexts(t)
+		c, s := socketEnds(t, "unix", true, cx, sx)
+		runSockets(t, c, s, func() bool { return c.established() && s.established() && !s.unsent })
+		filled := 0
+		for {
+			n, err := syscall.Write(s.c.fd, make([]byte, 256))
+			if filled += max(n, 0); err == syscall.EAGAIN {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 3 {
+			if r := s.c.Shutdown(); r.Want != tlsio.WantWrite || r.Out {
+				t.Fatalf("%v: shutdown with the transport full: %+v", version, r)
+			}
+		}
+		buf := make([]byte, 1<<20)
+		for drained := 0; drained < filled; {
+			n := tlstest.Value(syscall.Read(c.c.fd, buf))(t)
+			drained += n
+		}
+		if r := s.c.Shutdown(); r.Want != tlsio.WantNone || r.Err != nil || !r.Out {
+			t.Errorf("%v: shutdown: %+v", version, r)
+		}
+		if n, err := syscall.Read(c.c.fd, buf); err != nil || n < 7 {
+			t.Errorf("%v: %d bytes of close_notify came: %v", version, n, err)
+		}
+	}
+}
+
+// promptly is the result of an operation that must not wait. One that does ends the process: nothing may be freed below it.
+func promptly(what string, op func() tlsio.Result) tlsio.Result {
+	defer time.AfterFunc(time.Minute, func() { panic(what + " waits") }).Stop()
+	return op()
+}
+
+// TestSocketMadeBlocking (P41): whoever shares the socket can make it block at any time, such as by os.File's Fd. No operation
+// waits for all that.
+func TestSocketMadeBlocking(t *testing.T) {
+	for _, network := range []string{"unix", "tcp"} {
+		for _, version := range versions {
+			t.Run(network+" "+version.String(), func(t *testing.T) {
+				cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
+				c, s := socketEnds(t, network, true, cx, sx)
+				for _, e := range []*endpoint{c, s} {
+					tlstest.Must(t, syscall.SetNonblock(e.c.fd, false))
+				}
+				if r := promptly("Handshake", s.c.Handshake); r.Want != tlsio.WantRead {
+					t.Fatalf("the server's Handshake, before there was a hello: %+v", r)
+				}
+				promptly("the handshake", func() tlsio.Result {
+					runSockets(t, c, s, func() bool { return c.established() && s.established() })
+					return tlsio.Result{}
+				})
+				if r := promptly("Read", func() tlsio.Result { return s.c.Read(s.readBuf) }); r.Want != tlsio.WantRead {
+					t.Errorf("Read: %+v", r)
+				}
+				p := make([]byte, 16<<10)
+				for r := (tlsio.Result{}); r.Want != tlsio.WantWrite; {
+					if r = promptly("Write", func() tlsio.Result { return s.c.Write(p) }); r.Err != nil {
+						t.Fatalf("Write: %+v", r)
 					}
 				}
-			}()
-		}
-		for range workers {
-			<-busy
-		}
-		os.Exit(42)
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 5 {
-		cmd := exec.Command(exe, "-test.run=^TestExitUnderLoad$")
-		cmd.Env = append(os.Environ(), "CSSL_TEST_EXIT=1", "ASAN_OPTIONS=detect_leaks=0")
-		out, err := cmd.CombinedOutput()
-		var e *exec.ExitError
-		if !errors.As(err, &e) || e.ExitCode() != 42 {
-			t.Fatalf("%v\n%s", err, out)
+				for what, op := range map[string]func() tlsio.Result{"Flush": s.c.Flush, "Shutdown": s.c.Shutdown,
+					"KeyUpdate": func() tlsio.Result { return s.c.KeyUpdate(true) }, "Handshake": s.c.Handshake} {
+					promptly(what, op)
+				}
+			})
 		}
 	}
 }
 
-// TestContextsComeAndGo builds and closes Contexts while handshakes run on others and
-// connections of closed ones live on (P31). The race detector watches.
-func TestContextsComeAndGo(t *testing.T) {
-	var mu sync.RWMutex
-	build := func() *Context {
-		inner, err := NewServerContext(serverConfig("ed25519"))
-		if err != nil {
-			t.Error(err)
-			return nil
-		}
-		defer inner.Close()
-		c := serverConfig("ecdsa")
-		c.SNI = map[string]*Context{"localhost": inner}
-		x, err := NewServerContext(c)
-		if err != nil {
-			t.Error(err)
-		}
-		return x
+// TestBlockingConn: where it is asked for, the operations wait as long as the socket does.
+func TestBlockingConn(t *testing.T) {
+	cx, sx := mode{version: TLS13, ahead: true, cert: "ecdsa"}.contexts(t)
+	cfd, sfd := socketPair(t, "unix", false)
+	defer syscall.Close(cfd)
+	defer syscall.Close(sfd)
+	sc := tlstest.Value(sx.NewBlockingConn(sfd, ConnConfig{}))(t)
+	defer sc.Close()
+	if r := sc.Handshake(); r.Want != tlsio.WantRead || r.In {
+		t.Fatalf("Handshake over a socket that does not block: %+v", r)
 	}
-	cx := mustClient(t, clientConfig())
-	before := live.Contexts()
-	current := build()
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for range 30 {
-				mu.RLock()
-				x := current
-				mu.RUnlock()
-				s, err := x.NewEngineConn(ConnConfig{})
-				if errors.Is(err, os.ErrClosed) {
-					continue // closed between the two lines
-				}
-				c, err2 := cx.NewEngineConn(ConnConfig{ServerName: "localhost"})
-				if err != nil || err2 != nil {
-					t.Error(err, err2)
-					return
-				}
-				p := &pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}
-				if cerr, serr := p.try(); cerr != nil || serr != nil {
-					t.Error(cerr, serr)
-				}
-				c.Close()
-				s.Close()
+	tlstest.Must(t, syscall.SetNonblock(sfd, false))
+	cc := tlstest.Value(cx.NewConn(cfd, ConnConfig{ServerName: "localhost"}))(t)
+	defer cc.Close()
+	done := make(chan tlsio.Result, 1)
+	go func() {
+		for {
+			if r := sc.Handshake(); r.Want == tlsio.WantNone || !r.In { // In: a recv came back short
+				done <- r
+				return
 			}
-		})
-	}
-	for range 30 {
-		next := build()
-		mu.Lock()
-		old := current
-		current = next
-		mu.Unlock()
-		old.Close()
-	}
-	wg.Wait()
-	current.Close()
-	if n := live.Contexts(); n != before {
-		t.Errorf("%d SSL_CTX before, %d after", before, n)
-	}
-}
-
-// TestNothingIsLeft opens and closes 2000 connections, some before the handshake, some failed, some in use.
-func TestNothingIsLeft(t *testing.T) {
-	before := live.Conns()
-	cx, sx := mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa"))
-	stranger := mustClient(t, Config{CAPEM: nil})
-	for i := range 1000 {
-		x := cx
-		if i%3 == 1 {
-			x = stranger
 		}
-		c, err := x.NewEngineConn(ConnConfig{ServerName: "localhost"})
-		if err != nil {
-			t.Fatal(err)
+	}()
+	for r := (tlsio.Result{Want: tlsio.WantRead}); r.Want != tlsio.WantNone; {
+		if r = cc.Handshake(); r.Err != nil {
+			t.Fatal(r.Err)
 		}
-		s, err := sx.NewEngineConn(ConnConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := &pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}
-		if i%3 != 0 && i < 300 {
-			if cerr, _ := p.try(); (cerr != nil) != (i%3 == 1) {
-				t.Fatal(fmt.Errorf("connection %d: %w", i, cerr))
-			}
-			p.server.Write(make([]byte, 20000))
-		}
-		c.Handshake()
-		c.Close()
-		s.Close()
+		time.Sleep(time.Millisecond)
 	}
-	if n := live.Conns(); n != before {
-		t.Errorf("%d connections live, want %d", n, before)
+	if r := <-done; r.Err != nil || r.Want != tlsio.WantNone {
+		t.Errorf("Handshake: %+v", r)
+	}
+	if _, err := sx.NewBlockingConn(-1, ConnConfig{}); err == nil {
+		t.Error("there is a connection over no socket")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -37,7 +38,7 @@ func (m mode) contexts(t testing.TB) (client, server *Context) {
 // busy gives two endpoints work: n bytes both ways, crossed by KeyUpdates or
 // renegotiations that both sides begin, and a shutdown.
 func busy(m mode, c, s *endpoint, n int) {
-	c.out, s.out = pattern(n, 1), pattern(n, 2)
+	c.out, s.out = tlstest.Bytes(n, 1), tlstest.Bytes(n, 2)
 	c.record, s.record = 7001, 2003
 	c.close, s.close = true, true
 	// Who has sent close_notify in TLS 1.2 ignores handshakes, so the server goes last.
@@ -115,22 +116,6 @@ func TestEngineReadsParts(t *testing.T) {
 	}
 }
 
-// TestEngineEcho echoes 100 kB with chunks of each size, also one byte.
-func TestEngineEcho(t *testing.T) {
-	for _, chunk := range []int{1, 2, 7, 1000} {
-		for _, version := range versions {
-			t.Run(fmt.Sprintf("%d/%v", chunk, version), func(t *testing.T) {
-				cx, sx := mode{version: version, ahead: true, cert: "rsa"}.contexts(t)
-				c, s := engineEnds(t, cx, sx)
-				c.out, s.echo = pattern(100_000, 3), true
-				c.close, s.close = true, true
-				runEngine(t, c, s, chunk, finished(c, s))
-				sameBytes(t, "echo", c.in, c.out)
-			})
-		}
-	}
-}
-
 // TestSockets is the same over real sockets with the smallest buffers.
 func TestSockets(t *testing.T) {
 	for _, network := range []string{"unix", "tcp"} {
@@ -162,7 +147,7 @@ func TestSocketsWithoutTail(t *testing.T) {
 	for _, cert := range []string{"ecdsa", "big"} {
 		cx, sx := mode{TLS13, -1, true, false, cert}.contexts(t)
 		c, s := socketEnds(t, "unix", true, cx, sx)
-		c.out, s.out = pattern(100_000, 1), pattern(100_000, 2)
+		c.out, s.out = tlstest.Bytes(100_000, 1), tlstest.Bytes(100_000, 2)
 		c.close, s.close = true, true
 		runSockets(t, c, s, finished(c, s))
 		checkBusy(t, c, s)
@@ -176,7 +161,7 @@ func TestTailIsBounded(t *testing.T) {
 		cx, sx := mode{TLS13, tail, true, false, "ecdsa"}.contexts(t)
 		c, s := socketEnds(t, "unix", true, cx, sx)
 		runSockets(t, c, s, func() bool { return c.established() && s.established() && !s.unsent })
-		s.out = pattern(1<<20, 4)
+		s.out = tlstest.Bytes(1<<20, 4)
 		s.turn(readable | writable)
 		limit := max(tail, minTail)
 		switch {
@@ -204,8 +189,8 @@ func TestTailIsBounded(t *testing.T) {
 func TestDrainedIsTrue(t *testing.T) {
 	for _, version := range versions {
 		for _, ahead := range []bool{false, true} {
-			cc, sc := clientConfig(), serverConfig("ecdsa")
-			cc.MaxVersion, cc.NoReadAhead = version, !ahead
+			cc, sc := clientUpTo(version), serverConfig("ecdsa")
+			cc.NoReadAhead = !ahead
 			c, s := socketEnds(t, "unix", false, mustClient(t, cc), mustServer(t, sc))
 			runSockets(t, c, s, func() bool { return c.established() && s.established() })
 			c.turn(readable)

@@ -3,34 +3,15 @@ package cssl
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
-
-// try drives both ends until each is done or has failed. A client of TLS 1.3 hears
-// of the server's refusal only when it reads, so both read once more.
-func (p *pair) try() (client, server error) {
-	ends := [2]*Conn{p.client, p.server}
-	var errs [2]error
-	for range 2000 {
-		for i, c := range ends {
-			if r := shake(c); r.Err != nil && errs[i] == nil {
-				errs[i] = r.Err
-			} else if r.Want == tlsio.WantNone && r.Err == nil {
-				if r := c.Peek(p.buf); r.Err != nil && errs[i] == nil {
-					errs[i] = r.Err
-				}
-			}
-		}
-		if p.move(p.client, p.server)+p.move(p.server, p.client) == 0 {
-			break
-		}
-	}
-	return errs[0], errs[1]
-}
 
 // TestVerify covers who refuses which certificate: the refusing side's error has
 // OpenSSL's text for why and the alert that was sent, the other side's the same alert as received.
@@ -81,7 +62,7 @@ func TestVerify(t *testing.T) {
 					tt.change(&c, &s, &cc)
 				}
 				c.MinVersion, c.MaxVersion = version, version
-				p := newPair(t, mustClient(t, c), mustServer(t, s))
+				p := pairOf(t, c, s)
 				var err error
 				if p.client, err = mustClient(t, c).NewEngineConn(cc); err != nil {
 					t.Fatal(err)
@@ -104,35 +85,13 @@ func TestVerify(t *testing.T) {
 				if alert == 116 && version == TLS12 {
 					alert = 40
 				}
-				checkAlert(t, sent, tlsio.AlertSent, alert)
-				checkAlert(t, received, tlsio.AlertReceived, alert)
+				checkAlerts(t, sent, received, alert)
 				var e *tlsio.Error
-				if errors.As(sent, &e); tt.verify != "" && !containsAny(e.Verify, tt.verify) {
+				if errors.As(sent, &e); tt.verify != "" && !regexp.MustCompile(tt.verify).MatchString(e.Verify) {
 					t.Errorf("Verify is %q, want %q", e.Verify, tt.verify)
 				}
 			})
 		}
-	}
-}
-
-func containsAny(s, alternatives string) bool {
-	for a := range strings.SplitSeq(alternatives, "|") {
-		if strings.Contains(s, a) {
-			return true
-		}
-	}
-	return false
-}
-
-func checkAlert(t *testing.T, err error, side tlsio.AlertSide, alert tlsio.Alert) {
-	t.Helper()
-	var e *tlsio.Error
-	if !errors.As(err, &e) {
-		t.Errorf("got %T %v", err, err)
-		return
-	}
-	if e.Errno != 0 || e.AlertSide != side || e.Alert != alert || !errors.Is(err, alert) || len(e.Reasons) == 0 {
-		t.Errorf("got %v (side %d), want alert %v", err, e.AlertSide, alert)
 	}
 }
 
@@ -175,5 +134,185 @@ func checkVerified(t *testing.T, c *Conn, want bool) {
 	root := chain[len(chain)-1]
 	if !chain[0].Equal(sent[0]) || !bytes.Equal(root.RawIssuer, root.RawSubject) {
 		t.Errorf("from %v to %v", chain[0].Subject, root.Subject)
+	}
+}
+
+// peerTest makes one side decide about the other's certificate.
+type peerTest struct {
+	name   string
+	server bool
+}
+
+var peerTests = []peerTest{{"client decides", false}, {"server decides", true}}
+
+// configs answers what both are built from, one of which has f.
+func (p peerTest) configs(v TLSVersion, f func(*PeerVerification)) (server, client, decider *Config) {
+	s, c := mutual(v)
+	server, client, decider = &s, &c, &c
+	if p.server {
+		decider = server
+	}
+	decider.VerifyPeer = f
+	return server, client, decider
+}
+
+func TestVerifyPeerAccepts(t *testing.T) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
+		for _, p := range peerTests {
+			for _, later := range []bool{false, true} {
+				var seen *PeerVerification
+				server, client, _ := p.configs(v, func(v *PeerVerification) {
+					seen = v
+					if later {
+						go v.Accept()
+					} else {
+						v.Accept()
+					}
+				})
+				a := newAsked(t, engine, mustClient(t, *client), mustServer(t, *server))
+				a.succeeds()
+				if seen == nil || len(seen.Sent) == 0 || len(seen.Chain) < 2 || seen.Err != nil || seen.ServerName != "localhost" {
+					t.Fatalf("%s: %+v", p.name, seen)
+				}
+				decider := a.client
+				if p.server {
+					decider = a.server
+				}
+				if chain, err := decider.State().PeerCertificates(); err != nil || !chain[0].Equal(seen.Sent[0]) {
+					t.Fatalf("%s: another certificate was shown: %v", p.name, err)
+				}
+			}
+		}
+	})
+}
+
+func TestVerifyPeerRefuses(t *testing.T) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
+		mine := errors.New("not on the list")
+		for _, p := range peerTests {
+			for name, c := range map[string]struct {
+				decide func(v *PeerVerification)
+				err    error
+				alert  tlsio.Alert
+			}{
+				"at once":       {func(v *PeerVerification) { v.Refuse(mine); v.Accept() }, mine, 42},
+				"later":         {func(v *PeerVerification) { go v.Refuse(mine) }, mine, 42},
+				"unsupported":   {func(v *PeerVerification) { v.Refuse(tlsio.AlertUnsupportedCertificate) }, tlsio.AlertUnsupportedCertificate, 43},
+				"revoked":       {func(v *PeerVerification) { v.Refuse(tlsio.AlertCertificateRevoked) }, tlsio.AlertCertificateRevoked, 44},
+				"expired":       {func(v *PeerVerification) { v.Refuse(tlsio.AlertCertificateExpired) }, tlsio.AlertCertificateExpired, 45},
+				"unknown":       {func(v *PeerVerification) { v.Refuse(tlsio.AlertCertificateUnknown) }, tlsio.AlertCertificateUnknown, 46},
+				"unknown CA":    {func(v *PeerVerification) { v.Refuse(fmt.Errorf("%w: %w", mine, tlsio.AlertUnknownCA)) }, mine, 48},
+				"panic":         {func(v *PeerVerification) { panic("oops") }, ErrCallbackPanic, 42},
+				"not in time":   {func(v *PeerVerification) {}, ErrDecisionTimeout, 42},
+				"another alert": {func(v *PeerVerification) { v.Refuse(tlsio.AlertInternalError) }, tlsio.AlertBadCertificate, 42},
+			} {
+				server, client, decider := p.configs(v, c.decide)
+				if decider.DecisionTimeout = time.Minute; name == "not in time" {
+					decider.DecisionTimeout = time.Millisecond
+				}
+				a := newAsked(t, engine, mustClient(t, *client), mustServer(t, *server))
+				cerr, serr := a.run()
+				if p.server {
+					failedWith(t, serr, c.err)
+				} else {
+					failedWith(t, cerr, c.err)
+				}
+				failedWith(t, serr, c.alert)
+				failedWith(t, cerr, c.alert)
+			}
+		}
+	})
+}
+
+// TestVerifyPeerNotAsked: what OpenSSL refuses is refused, except where the application alone decides.
+func TestVerifyPeerNotAsked(t *testing.T) {
+	for _, p := range peerTests {
+		for _, alone := range []bool{false, true} {
+			asked := false
+			server, client, decider := p.configs(TLS13, func(v *PeerVerification) {
+				if asked = true; v.Err == nil || v.Chain != nil || len(v.Sent) == 0 {
+					t.Errorf("%+v", v)
+				}
+				v.Accept()
+			})
+			decider.CAFile = testcerts.Path("other-root.pem")
+			if alone {
+				decider.Verify = VerifyApplication
+			}
+			a := newAsked(t, false, mustClient(t, *client), mustServer(t, *server))
+			cerr, serr := a.run()
+			if asked != alone || (cerr == nil) != alone || (serr == nil) != alone {
+				t.Errorf("%s, alone %v: asked %v, client %v, server %v", p.name, alone, asked, cerr, serr)
+			}
+			c := a.client
+			if p.server {
+				c = a.server
+			}
+			if alone && c.State().VerifyError == nil {
+				t.Errorf("%s: OpenSSL's verdict is gone", p.name)
+			}
+		}
+	}
+}
+
+func TestVerifyPeerSettings(t *testing.T) {
+	decide := func(v *PeerVerification) { v.Accept() }
+	unasked, voiceless, quiet := clientConfig(), clientConfig(), serverConfig("ecdsa")
+	unasked.Verify, unasked.VerifyPeer = VerifyNone, decide
+	voiceless.Verify = VerifyApplication
+	quiet.VerifyPeer = decide
+	for name, c := range map[string]Config{
+		"no certificate is asked for": unasked, "the application has no voice": voiceless, "a server's default": quiet,
+	} {
+		if _, err := newContext(&c, c.Certificates != nil); err == nil || !strings.Contains(err.Error(), "Verify") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestVerifyInRenegotiation: a client is asked again, and may take its time; a server must decide at once.
+func TestVerifyInRenegotiation(t *testing.T) {
+	for _, p := range peerTests {
+		for _, later := range []bool{false, true} {
+			calls := 0
+			server, client, _ := p.configs(TLS12, func(v *PeerVerification) {
+				switch calls++; {
+				case !later:
+					v.Accept()
+				case calls == 1 || !p.server: // the server's second one is never decided
+					go v.Accept()
+				}
+			})
+			server.Renegotiation, client.Renegotiation, server.NoTickets = true, true, true
+			a := newAsked(t, true, mustClient(t, *client), mustServer(t, *server))
+			a.succeeds()
+			r := a.client.Renegotiate()
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			var cerr, serr error
+			for i := 0; ; i++ {
+				a.carry()
+				s := a.server.Read(make([]byte, 1))
+				a.carry()
+				r = a.client.Handshake()
+				if cerr, serr = r.Err, s.Err; cerr != nil || serr != nil || r.Want == tlsio.WantNone {
+					break
+				}
+				if r.Want == tlsio.WantRetryVerify {
+					<-a.woken
+				}
+				if i > 1000 {
+					t.Fatal("no end")
+				}
+			}
+			if late := p.server && later; late {
+				failedWith(t, serr, errCannotWait)
+				continue
+			}
+			if noErrors(t, cerr, serr); calls != 2 {
+				t.Errorf("%s: asked %d times", p.name, calls)
+			}
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestVersion: what is linked has a number and a text that agree, and is no mismatch.
@@ -89,9 +90,7 @@ func sharedObject(t *testing.T, name, source string) string {
 	t.Helper()
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "source.c"), filepath.Join(dir, name)
-	if err := os.WriteFile(from, []byte(source), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(from, []byte(source), 0o600))
 	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-o", to, from).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

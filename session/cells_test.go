@@ -3,6 +3,7 @@ package session
 import (
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -154,9 +155,7 @@ func (c cell) prepare(t *testing.T) (*rig, Event) {
 	}
 	switch c.op + " " + c.context {
 	case "handshake closing":
-		if err := r.KeyUpdate(false); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, r.KeyUpdate(false))
 		r.ready(0, "K:want_write")
 		r.Close(nil)
 		return r, Writable

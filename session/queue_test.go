@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,18 +49,6 @@ func lens(t testing.TB, q *queue) []int {
 	return l
 }
 
-func equalInts(a, b []int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
 // TestQueueMerges: small writes share a chunk, up to one record; a frozen head
 // does not grow (P06), but what stands behind it does.
 func TestQueueMerges(t *testing.T) {
@@ -101,7 +90,7 @@ func TestQueueMerges(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var q queue
 			test.do(&q)
-			if got := lens(t, &q); !equalInts(got, test.want) {
+			if got := lens(t, &q); !slices.Equal(got, test.want) {
 				t.Errorf("chunks %v, want %v", got, test.want)
 			}
 			q.free()
@@ -138,7 +127,7 @@ func TestQueueMoveFrom(t *testing.T) {
 			}
 			o.add(pattern(test.to, test.from))
 			q.moveFrom(&o)
-			if got := lens(t, &q); !equalInts(got, test.want) {
+			if got := lens(t, &q); !slices.Equal(got, test.want) {
 				t.Errorf("chunks %v, want %v", got, test.want)
 			}
 			if o.len() != 0 || o.head != nil || o.tail != nil {

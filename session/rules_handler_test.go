@@ -1,10 +1,11 @@
 package session
 
 import (
-	"errors"
 	"net"
+	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -31,9 +32,7 @@ func TestCallsInsideCallbacks(t *testing.T) {
 		{"data", "Abort", func(r *rig) { r.Abort(errBroken) }, "| close(err)"},
 		{"data", "Abort, Write", func(r *rig) {
 			r.Abort(nil)
-			if err := r.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
-				r.t.Errorf("Write after Abort: %v", err)
-			}
+			wantErr(r.t, r.Write([]byte("x")), net.ErrClosed)
 		}, "| close(nil)"},
 		{"data", "Write, Close", func(r *rig) { write(r); r.Close(nil) }, "W(hello):5 S:ok C R:want_read"},
 		{"data", "CloseWrite", func(r *rig) { r.CloseWrite() }, "S:ok C R:want_read"},
@@ -58,12 +57,8 @@ func TestCallsInsideCallbacks(t *testing.T) {
 		{"eof", "KeyUpdate", func(r *rig) { rekeys(r) }, "K:ok"},
 
 		{"close", "everything", func(r *rig) {
-			if err := r.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
-				r.t.Errorf("Write: %v", err)
-			}
-			if err := r.KeyUpdate(false); !errors.Is(err, net.ErrClosed) {
-				r.t.Errorf("KeyUpdate: %v", err)
-			}
+			wantErr(r.t, r.Write([]byte("x")), net.ErrClosed)
+			wantErr(r.t, r.KeyUpdate(false), net.ErrClosed)
 			r.Pause()
 			r.Resume()
 			r.CloseWrite()
@@ -83,11 +78,8 @@ func TestCallsInsideCallbacks(t *testing.T) {
 			case "close":
 				hears = "close(nil)"
 			}
-			if c, h, ok := cut(test.turn); ok {
-				calls, hears = calls+" "+c, hears+" "+h
-			} else {
-				calls += " " + c
-			}
+			c, h, _ := strings.Cut(test.turn, "|")
+			calls, hears = calls+" "+c, strings.TrimSpace(hears+h)
 			r.ready(got, calls+" | "+hears)
 			if r.h.closed {
 				r.ended()
@@ -105,8 +97,7 @@ func reach(t *testing.T, inside string) (r *rig, got Event, script string) {
 	case "data":
 		return openRig(t, Config{}), Readable, "R:5"
 	case "drain":
-		r = openRig(t, Config{HighWater: 6})
-		r.write("abcdef")
+		r = openRig(t, Config{HighWater: 6}).write("abcdef")
 		return r, 0, "W(abcdef):6"
 	case "eof":
 		r = openRig(t, Config{HalfClose: true})
@@ -117,22 +108,8 @@ func reach(t *testing.T, inside string) (r *rig, got Event, script string) {
 	return r, 0, ""
 }
 
-// cut parts "calls | hears".
-func cut(s string) (calls, hears string, ok bool) {
-	for i := range s {
-		if s[i] == '|' {
-			return s[:i], s[i+2:], true
-		}
-	}
-	return s, "", false
-}
-
 // rekeys asks for a KeyUpdate, which must be taken.
-func rekeys(r *rig) {
-	if err := r.KeyUpdate(false); err != nil {
-		r.t.Errorf("KeyUpdate: %v", err)
-	}
-}
+func rekeys(r *rig) { tlstest.Must(r.t, r.KeyUpdate(false)) }
 
 // TestCloseOnce: OnClose comes exactly once, however often the end is asked for,
 // with the first cause that is not nil.
@@ -167,15 +144,13 @@ func TestPanicInHandler(t *testing.T) {
 	t.Run("end", func(t *testing.T) {
 		r := panicked(Config{})
 		r.Abort(errBroken)
-		r.ready(0, "| close(err)")
-		r.ended()
+		r.ready(0, "| close(err)").ended()
 	})
 	// What is written afterwards answers nothing that was read, so it must not hold up reading.
 	t.Run("go on", func(t *testing.T) {
 		r := panicked(Config{HighWater: 4, LowWater: 2})
 		r.ready(0, "R:want_read")
-		r.write("hello")
-		r.ready(0, "W(hello):want_write")
+		r.write("hello").ready(0, "W(hello):want_write")
 		r.ready(Readable, "R:5 R:want_read | data(5)")
 	})
 }
@@ -190,8 +165,7 @@ func TestTrace(t *testing.T) {
 			t.Error("the handler heard of it first")
 		}
 	})
-	r.write("hello")
-	r.ready(Readable, "R:5 R:want_read W(hello):want_write | data(5)")
+	r.write("hello").ready(Readable, "R:5 R:want_read W(hello):want_write | data(5)")
 	if want := "read:NONE:- read:WANT_READ:R write:WANT_WRITE:RW "; seen != want {
 		t.Errorf("%q, want %q", seen, want)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -16,9 +17,7 @@ import (
 // TestFrozenHead (P06): the retry carries the same bytes, though more were
 // written since; those share the next record.
 func TestFrozenHead(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "W(hello):want_write")
+	r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_write")
 	r.write("_wor")
 	r.write("ld")
 	r.Stage([]byte("!"))
@@ -29,8 +28,7 @@ func TestFrozenHead(t *testing.T) {
 	r.ready(Writable, "W(hello,_world!):want_read")
 	// After a partial accept the rest is a new record.
 	r.ready(Readable, "R:want_read W(hello,_world!):2 W(llo,_world!):3 W(_world!):want_write")
-	r.write("x")
-	r.ready(Writable, "W(_world!,x):8")
+	r.write("x").ready(Writable, "W(_world!,x):8")
 	if got := r.e.out.String(); got != "hello_world!x" {
 		t.Errorf("%q was sent", got)
 	}
@@ -49,12 +47,9 @@ func TestMerge(t *testing.T) {
 func TestWriteBuffers(t *testing.T) {
 	r := openRig(t, Config{HighWater: 1 << 20})
 	in := strings.Repeat("0123456789abcdefg", 5*1000) + "end"
-	r.write(in)
-	r.ready(0, "W(#16384,#16384,#16384,#16384):16385 W(#16383,#16384,#16384,#16384):want_write")
-	r.write("more")
-	r.ready(Writable, "W(#16383,#16384,#16384,#16384):65535 W(#3087):want_write")
-	r.write("x")
-	r.ready(Writable, "W(#3087,#1):3088")
+	r.write(in).ready(0, "W(#16384,#16384,#16384,#16384):16385 W(#16383,#16384,#16384,#16384):want_write")
+	r.write("more").ready(Writable, "W(#16383,#16384,#16384,#16384):65535 W(#3087):want_write")
+	r.write("x").ready(Writable, "W(#3087,#1):3088")
 	if got := r.e.out.String(); got != in+"morex" {
 		t.Errorf("%d bytes of %d were sent, or not these", len(got), len(in)+5)
 	}
@@ -63,11 +58,9 @@ func TestWriteBuffers(t *testing.T) {
 // TestWriteMore: the engine learns that more follows, but for the last buffers, which are to send it all; before a close
 // that is close_notify, and the FIN after it sends them.
 func TestWriteMore(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write(strings.Repeat("x", 4*tlsio.MaxPlaintext) + "end")
+	r := openRig(t, Config{}).write(strings.Repeat("x", 4*tlsio.MaxPlaintext) + "end")
 	r.ready(0, "W(#16384,#16384,#16384,#16384):65536 W(end):want_write")
-	r.write("x")
-	r.ready(Writable, "W(end,x):3 W(x):1")
+	r.write("x").ready(Writable, "W(end,x):3 W(x):1")
 	if want := []bool{true, false, false, false}; !slices.Equal(r.e.more, want) {
 		t.Errorf("more follows: %v, not %v", r.e.more, want)
 	}
@@ -83,9 +76,7 @@ func TestWriteMore(t *testing.T) {
 // TestWriteBeforeRekey: a record that a handshake keeps from close_notify is sent at once.
 func TestWriteBeforeRekey(t *testing.T) {
 	r := openRig(t, Config{})
-	if err := r.KeyUpdate(true); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, r.KeyUpdate(true))
 	r.ready(0, "K?:want_read")
 	r.write("end")
 	r.Close(nil)
@@ -97,10 +88,11 @@ func TestWriteBeforeRekey(t *testing.T) {
 }
 
 // answer writes as a handler does inside OnData.
-func (r *rig) answer(s string) {
+func (r *rig) answer(s string) *rig {
 	r.feeding = true
 	r.write(s)
 	r.feeding = false
+	return r
 }
 
 // TestWatermarks (P18): reading stops while HighWater or more of what it led to is queued, in
@@ -109,23 +101,18 @@ func TestWatermarks(t *testing.T) {
 	cfg := Config{HighWater: 100, LowWater: 50}
 	for want, interest := range map[string]string{"want_write": "W", "async": "-"} {
 		t.Run(want, func(t *testing.T) {
-			r := openRig(t, cfg)
-			r.answer(strings.Repeat("x", 99))
-			r.ready(0, "W(#99):"+want)
-			r.answer("y")
-			r.waits(interest) // throttled: no longer readable
+			r := openRig(t, cfg).answer(strings.Repeat("x", 99)).ready(0, "W(#99):"+want)
+			r.answer("y").waits(interest) // throttled: no longer readable
 			r.ready(Readable, "")
 			r.Retry()
-			r.ready(Writable, "W(#99,#1):48 W(#51,#1):"+want)
-			r.waits(interest) // 52 left
+			r.ready(Writable, "W(#99,#1):48 W(#51,#1):"+want).waits(interest) // 52 left
 			r.Retry()
 			r.ready(Writable, "W(#51,#1):2 R:want_read W(#49,#1):"+want+" | drain")
 			if want == "want_write" {
 				r.waits("RW")
 			}
 			r.Retry()
-			r.ready(Writable, "W(#49,#1):50") // no second drain
-			r.waits("R")
+			r.ready(Writable, "W(#49,#1):50").waits("R") // no second drain
 		})
 	}
 }
@@ -152,8 +139,7 @@ func TestThrottledWriteWaitsToRead(t *testing.T) {
 			if want == "app_read" {
 				calls += "W(#100,#120):want_read " // no application data stands in the way any more
 			}
-			r.ready(Readable, calls+"|"+strings.Repeat(" data(9)", 5))
-			r.waits("R")
+			r.ready(Readable, calls+"|"+strings.Repeat(" data(9)", 5)).waits("R")
 			if r.Queued() != 220 || refused != 2 {
 				t.Errorf("%d bytes queued, %d writes refused", r.Queued(), refused)
 			}
@@ -167,66 +153,49 @@ func TestThrottledWriteWaitsToRead(t *testing.T) {
 // the queue full, of which OnDrain tells, but does not stop reading: two peers that
 // both send of their own accord would wait for each other for ever.
 func TestOwnWritesDoNotStopReading(t *testing.T) {
-	r := openRig(t, Config{HighWater: 100, LowWater: 50})
-	r.write(strings.Repeat("x", 1000))
-	r.ready(0, "W(#1000):want_write")
-	r.waits("RW")
+	r := openRig(t, Config{HighWater: 100, LowWater: 50}).write(strings.Repeat("x", 1000))
+	r.ready(0, "W(#1000):want_write").waits("RW")
 	r.ready(Readable, "R:9 R:want_read | data(9)")
 	r.h.on["data"] = func() { r.write(strings.Repeat("y", 100)) }
-	r.ready(Readable, "R:9 | data(9)") // of 1100, 100 are an answer
-	r.waits("W")
+	r.ready(Readable, "R:9 | data(9)").waits("W") // of 1100, 100 are an answer
 	// Half of the queue leaves, and so half of what stopped the reading.
-	r.ready(Writable, "W(#1000,#100):550 R:want_read W(#450,#100):want_write")
-	r.waits("RW")
+	r.ready(Writable, "W(#1000,#100):550 R:want_read W(#450,#100):want_write").waits("RW")
 	r.ready(Writable, "W(#450,#100):500 W(#50):want_write | drain")
 }
 
 // TestUnsentWhileWriteWaitsToRead (P08): ciphertext that the transport refused goes out also while
 // the write waits to read. In a renegotiation it is the rest of the flight that the peer must answer.
 func TestUnsentWhileWriteWaitsToRead(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "W(hello):want_read+unsent")
-	r.waits("RW")
-	r.ready(Writable, "F:want_write+unsent")
-	r.waits("RW")
-	r.ready(Writable, "F:ok+out")
-	r.waits("R")
+	r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_read+unsent").waits("RW")
+	r.ready(Writable, "F:want_write+unsent").waits("RW")
+	r.ready(Writable, "F:ok+out").waits("R")
 	r.ready(Readable, "R:want_read W(hello):5")
 }
 
 // TestHeld (P14): what the engine holds back leaves with an answer, or when there is nothing
 // else to do, also if reading is paused; and before the FIN.
 func TestHeld(t *testing.T) {
+	newRig(t, Config{}).ready(0, "H:ok+held R:want_read+held F:ok+out | open").waits("R")
+
 	r := newRig(t, Config{})
-	r.ready(0, "H:ok+held R:want_read+held F:ok+out | open")
-	r.waits("R")
-
-	r = newRig(t, Config{})
 	r.h.on["data"] = func() { r.write("answer") }
-	r.ready(0, "H:ok+held R:7+drained+held W(answer):6+out | open data(7)")
-	r.waits("R")
+	r.ready(0, "H:ok+held R:7+drained+held W(answer):6+out | open data(7)").waits("R")
 
-	r = newRig(t, Config{})
-	r.ready(0, "H:ok+held R:7+drained+held F:want_write+unsent | open data(7)")
+	r = newRig(t, Config{}).ready(0, "H:ok+held R:7+drained+held F:want_write+unsent | open data(7)")
 	r.waits("RW")
 
 	r = newRig(t, Config{})
 	r.h.on["open"] = r.Pause
-	r.ready(0, "H:ok+held F:ok+out | open")
-	r.waits("-")
+	r.ready(0, "H:ok+held F:ok+out | open").waits("-")
 
 	r = newRig(t, Config{})
 	r.h.on["open"] = func() { r.Close(nil) }
-	r.ready(0, "H:ok+held S:ok+held R:want_read+held F:ok+out C | open")
-	r.waits("R")
+	r.ready(0, "H:ok+held S:ok+held R:want_read+held F:ok+out C | open").waits("R")
 }
 
 // TestAlertOfFailedWrite: what a write that fails has left for the transport, such as an alert, has one chance.
 func TestAlertOfFailedWrite(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "W(hello):err+unsent F:ok | close(err)")
+	openRig(t, Config{}).write("hello").ready(0, "W(hello):err+unsent F:ok | close(err)")
 }
 
 // TestOnDrainMayWrite: OnDrain that fills the queue again is called again.
@@ -238,141 +207,100 @@ func TestOnDrainMayWrite(t *testing.T) {
 			r.write(strings.Repeat("x", 100))
 		}
 	}
-	r.write(strings.Repeat("x", 100))
-	r.ready(0, "W(#100):100 W(#100):100 W(#100):100 | drain drain drain")
+	r.write(strings.Repeat("x", 100)).ready(0, "W(#100):100 W(#100):100 W(#100):100 | drain drain drain")
 	r.waits("R")
 }
 
 // TestNoDrainWhenClosing: nobody who may no longer write is asked to.
 func TestNoDrainWhenClosing(t *testing.T) {
-	r := openRig(t, Config{HighWater: 100})
-	r.write(strings.Repeat("x", 100))
+	r := openRig(t, Config{HighWater: 100}).write(strings.Repeat("x", 100))
 	r.Close(nil)
 	r.ready(0, "W(#100):100 S:ok C")
 }
 
 // TestMaxQueue: a Write that does not fit is refused whole.
 func TestMaxQueue(t *testing.T) {
-	r := openRig(t, Config{MaxQueue: 10})
-	r.write("12345678")
-	if err := r.Write([]byte("abc")); !errors.Is(err, ErrQueueFull) {
-		t.Error(err)
-	}
+	r := openRig(t, Config{MaxQueue: 10}).write("12345678")
+	wantErr(t, r.Write([]byte("abc")), ErrQueueFull)
 	r.Stage([]byte("abc"))
 	if err := r.WriteStaged(); !errors.Is(err, ErrQueueFull) || r.Staged() != 0 {
 		t.Error(err, r.Staged())
 	}
 	r.write("90")
-	if err := r.Write([]byte("a")); !errors.Is(err, ErrQueueFull) {
-		t.Error(err)
-	}
+	wantErr(t, r.Write([]byte("a")), ErrQueueFull)
 	r.ready(0, "W(1234567890):10")
 	r.write("abc")
 }
 
 // TestEmptyWrite (P23): a write of no bytes is no call of the engine.
 func TestEmptyWrite(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write("")
+	r := openRig(t, Config{}).write("")
 	if err := r.WriteStaged(); err != nil {
 		t.Error(err)
 	}
 	r.waits("R")
 	r.ready(0, "")
 	r.Close(nil)
-	if err := r.Write(nil); !errors.Is(err, net.ErrClosed) {
-		t.Error(err)
-	}
+	wantErr(t, r.Write(nil), net.ErrClosed)
 }
 
 // TestKeyUpdate (P16): it is not begun between two attempts at one record, and
 // carried on by Handshake.
 func TestKeyUpdate(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "W(hello):want_write")
+	r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_write")
 	r.write("more")
-	if err := r.KeyUpdate(true); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, r.KeyUpdate(true))
 	if err := r.Renegotiate(); err == nil {
 		t.Error("a second one was taken")
 	}
 	r.waits("RW")
 	r.ready(Readable, "R:want_read")
-	r.ready(Writable, "W(hello,more):5 K?:want_write W(more):want_write")
-	r.waits("RW")
-	r.ready(Writable, "H:ok W(more):4")
-	r.waits("R")
-	if err := r.KeyUpdate(false); err != nil {
-		t.Fatal(err)
-	}
+	r.ready(Writable, "W(hello,more):5 K?:want_write W(more):want_write").waits("RW")
+	r.ready(Writable, "H:ok W(more):4").waits("R")
+	tlstest.Must(t, r.KeyUpdate(false))
 	r.ready(0, "K:ok")
 }
 
 // TestRenegotiate: it is carried on by Handshake when whatever it waits for has come.
 func TestRenegotiate(t *testing.T) {
 	r := openRig(t, Config{})
-	if err := r.Renegotiate(); err != nil {
-		t.Fatal(err)
-	}
-	r.ready(0, "N:want_read")
-	r.waits("R")
+	tlstest.Must(t, r.Renegotiate())
+	r.ready(0, "N:want_read").waits("R")
 	r.ready(Readable, "H:app_read R:5+in H:want_read R:want_read | data(5)")
 }
 
-// TestRekeyRefused: a KeyUpdate that the engine refuses does no harm.
-func TestRekeyRefused(t *testing.T) {
-	r := openRig(t, Config{})
-	for range 2 {
-		if err := r.KeyUpdate(false); err != nil {
-			t.Fatal(err)
-		}
-		r.ready(0, "K:state | rekey(state)")
-		r.waits("R")
-	}
-	if err := r.KeyUpdate(false); err != nil {
-		t.Fatal(err)
-	}
-	r.ready(0, "K:err | close(err)")
-	r.ended()
+// rekeyings are the handshakes after the first one, by the engine's call.
+var rekeyings = map[string]func(s *Session) error{
+	"K":  func(s *Session) error { return s.KeyUpdate(false) },
+	"K?": func(s *Session) error { return s.KeyUpdate(true) },
+	"N":  (*Session).Renegotiate,
+	"A":  (*Session).RequestCertificate,
 }
 
-// TestRekeyConditions: where a KeyUpdate cannot be, it is refused at once.
+// TestRekeyConditions: where a handshake cannot be, it is refused at once.
 func TestRekeyConditions(t *testing.T) {
-	var plain struct{ Engine }
-	var s Session
-	s.Init(plain, &recorder{t: t}, new(Config))
-	if err := s.KeyUpdate(false); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("an engine without it: %v", err)
-	}
-	r := newRig(t, Config{})
-	if err := r.KeyUpdate(false); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("in the handshake: %v", err)
-	}
-	for name, end := range map[string]func(r *rig){
-		"CloseWrite": func(r *rig) { r.CloseWrite() },
-		"Close":      func(r *rig) { r.Close(nil) },
-		"Abort":      func(r *rig) { r.Abort(nil) },
-	} {
-		r := openRig(t, Config{})
-		end(r)
-		if err := r.KeyUpdate(false); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("after %s: %v", name, err)
-		}
+	for name, begin := range rekeyings {
+		t.Run(name, func(t *testing.T) {
+			var s Session
+			s.Init(struct{ Engine }{}, &recorder{t: t}, new(Config))
+			wantErr(t, begin(&s), errors.ErrUnsupported)
+			wantErr(t, begin(&newRig(t, Config{}).Session), net.ErrClosed)
+			for _, end := range []func(r *rig){
+				func(r *rig) { r.CloseWrite() }, func(r *rig) { r.Close(nil) }, func(r *rig) { r.Abort(nil) },
+			} {
+				r := openRig(t, Config{})
+				end(r)
+				wantErr(t, begin(&r.Session), net.ErrClosed)
+			}
+		})
 	}
 }
 
 // TestNoRekeyAfterWriteFailed: what stood behind the record that failed is not begun.
 func TestNoRekeyAfterWriteFailed(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "W(hello):want_write")
-	if err := r.KeyUpdate(false); err != nil {
-		t.Fatal(err)
-	}
-	r.ready(Readable|Writable, "R:want_read W(hello):err | close(err)")
-	r.ended()
+	r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_write")
+	tlstest.Must(t, r.KeyUpdate(false))
+	r.ready(Readable|Writable, "R:want_read W(hello):err | close(err)").ended()
 }
 
 // TestDefaults: what Init fills in.

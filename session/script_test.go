@@ -264,13 +264,13 @@ func newRig(t testing.TB, c Config) *rig {
 // openRig makes a Session that is open and waits to read.
 func openRig(t testing.TB, c Config) *rig {
 	t.Helper()
-	r := newRig(t, c)
-	r.ready(0, "H:ok R:want_read | open")
-	return r
+	return newRig(t, c).ready(0, "H:ok R:want_read | open")
 }
 
+// What follows returns the rig, so that a line can say what was written, what comes of it, and what is waited for then.
+
 // ready calls Ready and checks "calls | what the handler hears".
-func (r *rig) ready(got Event, want string) {
+func (r *rig) ready(got Event, want string) *rig {
 	r.t.Helper()
 	script, hears, _ := strings.Cut(want, "|")
 	r.e.expect(script)
@@ -279,10 +279,11 @@ func (r *rig) ready(got Event, want string) {
 	if h := r.h.take(); h != strings.TrimSpace(hears) {
 		r.t.Fatalf("after %q the handler heard %q, want %q", script, h, strings.TrimSpace(hears))
 	}
+	return r
 }
 
 // waits checks Interest and Runnable: "R", "RW", "-", and "R run" if runnable too.
-func (r *rig) waits(want string) {
+func (r *rig) waits(want string) *rig {
 	r.t.Helper()
 	got := r.Interest().String()
 	if r.Runnable() {
@@ -291,14 +292,16 @@ func (r *rig) waits(want string) {
 	if got != want {
 		r.t.Fatalf("interest %q, want %q", got, want)
 	}
+	return r
 }
 
 // write queues s, which must be taken.
-func (r *rig) write(s string) {
+func (r *rig) write(s string) *rig {
 	r.t.Helper()
 	if err := r.Write([]byte(s)); err != nil {
 		r.t.Fatalf("Write(%d bytes): %v", len(s), err)
 	}
+	return r
 }
 
 // ended checks that nothing is left.
@@ -310,4 +313,12 @@ func (r *rig) ended() {
 			r.Phase(), r.h.closed, r.Queued(), r.queue.head != nil)
 	}
 	r.ready(Readable|Writable, "")
+}
+
+// wantErr demands an error.
+func wantErr(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("error %v, want %v", err, want)
+	}
 }

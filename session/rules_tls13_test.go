@@ -1,22 +1,16 @@
 package session
 
 import (
-	"errors"
-	"net"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // The tests of this file are the rules of what TLS 1.3 has besides: certificates after the handshake, and early data.
 
 // asks asks for a certificate, which must be taken.
-func asks(r *rig) {
-	r.t.Helper()
-	if err := r.RequestCertificate(); err != nil {
-		r.t.Fatal(err)
-	}
-}
+func asks(r *rig) { tlstest.Must(r.t, r.RequestCertificate()) }
 
 // TestRequestCertificate: the request leaves like a KeyUpdate, and the handler hears of the answer before what was sent after it.
 func TestRequestCertificate(t *testing.T) {
@@ -26,17 +20,14 @@ func TestRequestCertificate(t *testing.T) {
 		t.Error("two at once")
 	}
 	r.waits("R run")
-	r.ready(0, "A:want_write |")
-	r.waits("RW")
-	r.ready(Writable, "H:ok |")
-	r.waits("R")
+	r.ready(0, "A:want_write |").waits("RW")
+	r.ready(Writable, "H:ok |").waits("R")
 	r.ready(Readable, "R:want_read+in |")
 	r.ready(Readable, "R:want_read+in+cert | certificate(nil)")
 	r.ready(Readable, "R:5+cert R:want_read | certificate(nil) data(5)")
 
 	// Not while a record is half written.
-	r.write("hello")
-	r.ready(0, "W(hello):want_write |")
+	r.write("hello").ready(0, "W(hello):want_write |")
 	asks(r)
 	r.ready(Writable, "W(hello):5 A:ok |")
 
@@ -47,8 +38,7 @@ func TestRequestCertificate(t *testing.T) {
 	r.ready(Writable, "H:ok A:ok |")
 
 	// Another operation may take the answer in.
-	r.write("hello")
-	r.ready(0, "W(hello):5+cert | certificate(nil)")
+	r.write("hello").ready(0, "W(hello):5+cert | certificate(nil)")
 }
 
 // TestRequestCertificateRefused: nothing was asked, the handler hears why, and the connection goes on.
@@ -56,68 +46,46 @@ func TestRequestCertificateRefused(t *testing.T) {
 	r := openRig(t, Config{})
 	asks(r)
 	r.ready(0, "A:state | certificate(state)")
-	r.write("hello")
-	r.ready(Readable, "R:3 R:want_read W(hello):5 | data(3)")
+	r.write("hello").ready(Readable, "R:3 R:want_read W(hello):5 | data(3)")
 	rekeys(r)
 	r.ready(0, "K:state | rekey(state)") // which is not a request
 
 	asks(r)
-	r.ready(0, "A:err | close(err)")
-	r.ended()
-
-	r = openRig(t, Config{})
-	r.Close(nil)
-	if err := r.RequestCertificate(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("while closing: %v", err)
-	}
-	r = newRig(t, Config{})
-	if err := r.RequestCertificate(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("before the handshake: %v", err)
-	}
-	r.Init(struct{ Engine }{r.e}, r.h, new(Config))
-	if err := r.RequestCertificate(); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("an engine that cannot: %v", err)
-	}
+	r.ready(0, "A:err | close(err)").ended()
 }
 
 // TestRekeyErrors: the handler hears of a handshake after the first one that was refused, or that the peer ended instead
 // of answering, and the connection goes on.
 func TestRekeyErrors(t *testing.T) {
-	for name, begin := range map[string]func(r *rig) error{
-		"K":  func(r *rig) error { return r.KeyUpdate(false) },
-		"K?": func(r *rig) error { return r.KeyUpdate(true) },
-		"N":  func(r *rig) error { return r.Renegotiate() },
-		"A":  func(r *rig) error { return r.RequestCertificate() },
-	} {
+	for name, begin := range rekeyings {
 		t.Run(name, func(t *testing.T) {
 			heard := "rekey"
 			if name == "A" {
 				heard = "certificate"
 			}
 			start := func(r *rig, answer string) {
-				if err := begin(r); err != nil {
-					t.Fatal(err)
-				}
+				tlstest.Must(t, begin(&r.Session))
 				r.ready(0, name+":"+answer)
 			}
 			r := openRig(t, Config{})
 			start(r, "state | "+heard+"(state)")
 			start(r, "want_write |") // another one may follow
-			if err := r.Renegotiate(); !errors.Is(err, ErrRekeying) {
-				t.Errorf("while one is under way: %v", err)
-			}
+			wantErr(t, r.Renegotiate(), ErrRekeying)
 			r.ready(Writable, "H:eof | "+heard+"(eof)")
-			r.write("hello")
-			r.ready(0, "W(hello):5 |")
+			r.write("hello").ready(0, "W(hello):5 |")
 
 			// The handler may try again.
-			r.h.on[heard] = func() { delete(r.h.on, heard); _ = begin(r) }
+			r.h.on[heard] = func() { delete(r.h.on, heard); _ = begin(&r.Session) }
 			start(r, "state "+name+":ok | "+heard+"(state)")
 
 			// After a Close there is nothing to be done about it.
 			start(r, "want_write |")
 			r.Close(nil)
 			r.ready(Writable, "H:eof S:ok C |")
+
+			r = openRig(t, Config{})
+			start(r, "err | close(err)")
+			r.ended()
 		})
 	}
 }
@@ -151,14 +119,11 @@ func TestEarlyData(t *testing.T) {
 	r := newRig(t, Config{Counters: &c, EarlyData: true})
 	r.ExpectPeer()
 	r.waits("R")
-	r.ready(Readable, "E:want_read+in |")
-	r.waits("R")
+	r.ready(Readable, "E:want_read+in |").waits("R")
 	r.h.on["early"] = func() { r.write("hello") }
-	r.ready(Readable, "E:3+in E:want_write |  early(3)")
-	r.waits("W")
+	r.ready(Readable, "E:3+in E:want_write |  early(3)").waits("W")
 	delete(r.h.on, "early")
-	r.ready(Writable, "E:4 E:eof+in H:want_read+out | early(4)")
-	r.waits("R")
+	r.ready(Writable, "E:4 E:eof+in H:want_read+out | early(4)").waits("R")
 	r.ready(Readable, "H:ok R:want_read W(hello):5 | open")
 	if c.BytesRead != 7 || c.Results[tlsio.OpReadEarlyData] != ([tlsio.WantAppRead + 1]uint64{tlsio.WantNone: 2, tlsio.WantRead: 1, tlsio.WantWrite: 1}) {
 		t.Errorf("%d bytes, %v", c.BytesRead, c.Results[tlsio.OpReadEarlyData])
@@ -186,8 +151,7 @@ func TestEarlyDataEnds(t *testing.T) {
 	for answer, hears := range map[string]string{"err": "close(err)", "fin": "close(fin)", "err+unsent F:ok": "close(err)"} {
 		r := newRig(t, Config{EarlyData: true})
 		r.ExpectPeer()
-		r.ready(Readable, "E:3 E:"+answer+" | early(3) "+hears)
-		r.ended()
+		r.ready(Readable, "E:3 E:"+answer+" | early(3) "+hears).ended()
 	}
 	for name, end := range map[string]func(r *rig){
 		"Close": func(r *rig) { r.Close(errBroken) },
@@ -197,8 +161,7 @@ func TestEarlyDataEnds(t *testing.T) {
 			r := newRig(t, Config{EarlyData: true})
 			r.ExpectPeer()
 			r.h.on["early"] = func() { end(r) }
-			r.ready(Readable, "E:3 | early(3) close(err)")
-			r.ended()
+			r.ready(Readable, "E:3 | early(3) close(err)").ended()
 		})
 	}
 }
@@ -207,7 +170,6 @@ func TestEarlyDataEnds(t *testing.T) {
 func TestEarlyDataTurn(t *testing.T) {
 	r := newRig(t, Config{TurnBytes: 1000, EarlyData: true})
 	r.ExpectPeer()
-	r.ready(Readable, "E:800 | early(800)")
-	r.waits("- run")
+	r.ready(Readable, "E:800 | early(800)").waits("- run")
 	r.ready(0, "E:700 E:700 | early(700) early(700)")
 }

@@ -3,4 +3,4 @@
 package session
 
 // deepest is the most steps that the short form of TestExhaustive takes. A sanitizer makes each slow.
-const deepest = 1000
+const deepest, raceEnabled = 1000, false

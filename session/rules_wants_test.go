@@ -21,9 +21,7 @@ func TestStaleWriteAfterRead(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := openRig(t, Config{})
-			r.write("hello")
-			r.ready(0, "W(hello):want_read")
+			r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_read")
 			r.Ready(0) // nothing may be called: nothing has come
 			// The event is kept from the write, so that only the staleness can retry it.
 			r.want[read] = tlsio.WantNone
@@ -31,12 +29,9 @@ func TestStaleWriteAfterRead(t *testing.T) {
 		})
 	}
 	t.Run("nothing was taken", func(t *testing.T) {
-		r := openRig(t, Config{})
-		r.write("hello")
-		r.ready(0, "W(hello):want_read")
+		r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_read")
 		r.want[read] = tlsio.WantNone
-		r.ready(0, "R:want_read")
-		r.waits("R")
+		r.ready(0, "R:want_read").waits("R")
 	})
 }
 
@@ -44,25 +39,15 @@ func TestStaleWriteAfterRead(t *testing.T) {
 // the read into the engine; one that sent output may have made room that a read waits for.
 func TestStaleReadAfterWrite(t *testing.T) {
 	t.Run("input", func(t *testing.T) {
-		r := openRig(t, Config{})
-		r.write("hello")
-		r.ready(0, "W(hello):5+in R:7 R:want_read | data(7)")
-		r.write("again")
-		r.ready(0, "W(again):want_write+in R:want_read")
-		r.waits("RW")
+		r := openRig(t, Config{}).write("hello").ready(0, "W(hello):5+in R:7 R:want_read | data(7)")
+		r.write("again").ready(0, "W(again):want_write+in R:want_read").waits("RW")
 	})
 	t.Run("output", func(t *testing.T) {
-		r := openRig(t, Config{})
-		r.ready(Readable, "R:want_write")
-		r.write("hello")
-		r.ready(0, "W(hello):5+out R:want_read")
-		r.waits("R")
+		r := openRig(t, Config{}).ready(Readable, "R:want_write")
+		r.write("hello").ready(0, "W(hello):5+out R:want_read").waits("R")
 	})
 	t.Run("output does not help a read that waits to read", func(t *testing.T) {
-		r := openRig(t, Config{})
-		r.write("hello")
-		r.ready(0, "W(hello):5+out")
-		r.waits("R")
+		openRig(t, Config{}).write("hello").ready(0, "W(hello):5+out").waits("R")
 	})
 	t.Run("shutdown after a read that sent", func(t *testing.T) {
 		r := openRig(t, Config{})
@@ -75,44 +60,24 @@ func TestStaleReadAfterWrite(t *testing.T) {
 // TestWantAppRead: a write in whose way application data stands is tried again
 // after a read, and the read does not wait for an event.
 func TestWantAppRead(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "W(hello):app_read R:9 R:want_read W(hello):5 | data(9)")
-	r.waits("R")
+	r := openRig(t, Config{}).write("hello")
+	r.ready(0, "W(hello):app_read R:9 R:want_read W(hello):5 | data(9)").waits("R")
 
 	r.write("hello")
 	r.Pause()
-	r.ready(0, "W(hello):app_read")
-	r.waits("-") // reading is paused, and nothing else helps
+	r.ready(0, "W(hello):app_read").waits("-") // reading is paused, and nothing else helps
 	r.Resume()
 	r.waits("- run")
-	r.ready(0, "R:9+drained W(hello):5 | data(9)")
-	r.waits("R")
+	r.ready(0, "R:9+drained W(hello):5 | data(9)").waits("R")
 }
 
 // TestNoWritableForQueue (P01): queued data alone never asks for writability.
 func TestNoWritableForQueue(t *testing.T) {
-	r := newRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "H:want_read")
-	r.waits("R")
+	r := newRig(t, Config{}).write("hello").ready(0, "H:want_read").waits("R")
 	r.ready(Writable, "")
-	r.ready(Readable, "H:ok R:want_read W(hello):want_read | open")
-	r.waits("R")
-	r.write("more")
-	r.waits("R")
+	r.ready(Readable, "H:ok R:want_read W(hello):want_read | open").waits("R")
+	r.write("more").waits("R")
 	r.ready(Writable, "")
-}
-
-// TestReadThatWantsWrite: such a read waits for writability alone, and
-// is retried when it comes and not before.
-func TestReadThatWantsWrite(t *testing.T) {
-	r := openRig(t, Config{})
-	r.ready(Readable, "R:want_write")
-	r.waits("W")
-	r.ready(Readable, "")
-	r.ready(Writable, "R:want_read")
-	r.waits("R")
 }
 
 // TestPauseDropsWants (P02): the wants of a paused read are not waited for, and
@@ -120,9 +85,7 @@ func TestReadThatWantsWrite(t *testing.T) {
 func TestPauseDropsWants(t *testing.T) {
 	for want, interest := range map[string]string{"want_read": "R", "want_write": "W"} {
 		t.Run(want, func(t *testing.T) {
-			r := openRig(t, Config{})
-			r.ready(Readable, "R:"+want)
-			r.waits(interest)
+			r := openRig(t, Config{}).ready(Readable, "R:"+want).waits(interest)
 			r.Pause()
 			if !r.paused {
 				t.Error("not paused")
@@ -144,8 +107,7 @@ func TestPauseDropsWants(t *testing.T) {
 func TestRunnableForBuffered(t *testing.T) {
 	r := openRig(t, Config{})
 	r.h.on["data"] = r.Pause
-	r.ready(Readable, "R:5 | data(5)")
-	r.waits("-")
+	r.ready(Readable, "R:5 | data(5)").waits("-")
 	r.Resume()
 	r.waits("- run")
 	r.ready(0, "R:5 | data(5)")
@@ -156,14 +118,12 @@ func TestRunnableForBuffered(t *testing.T) {
 	r.Resume()
 	r.waits("R")
 
-	r.ready(Readable, "R:5+drained | data(5)") // drained: no second read is needed
-	r.waits("R")
+	r.ready(Readable, "R:5+drained | data(5)").waits("R") // drained: no second read is needed
 }
 
 // TestFirstReadAfterHandshake (P03): the handshake may have taken the first data along.
 func TestFirstReadAfterHandshake(t *testing.T) {
-	r := newRig(t, Config{})
-	r.waits("- run")
+	r := newRig(t, Config{}).waits("- run")
 	r.ready(0, "H:want_read")
 	r.ready(Readable, "H:ok R:5 R:want_read | open data(5)")
 }
@@ -171,65 +131,45 @@ func TestFirstReadAfterHandshake(t *testing.T) {
 // TestNoInlineRetry (P09): an operation that wants something is called once, and
 // again only after an event, though others go on meanwhile.
 func TestNoInlineRetry(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "W(hello):want_read")
+	r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_read")
 	r.ready(0, "")
 	r.ready(Writable, "")
 	r.ready(Readable, "R:want_read W(hello):want_read")
-	r.ready(0, "")
-	r.waits("R")
+	r.ready(0, "").waits("R")
 }
 
 // TestHandshakeWantWrite (P07): a handshake whose flight does not fit is retried on Writable.
 func TestHandshakeWantWrite(t *testing.T) {
-	r := newRig(t, Config{})
-	r.ready(0, "H:want_write+out+unsent")
-	r.waits("W")
-	r.ready(Writable, "H:want_write+out+unsent")
-	r.waits("W")
-	r.ready(Writable, "H:want_read+out")
-	r.waits("R")
+	r := newRig(t, Config{}).ready(0, "H:want_write+out+unsent").waits("W")
+	r.ready(Writable, "H:want_write+out+unsent").waits("W")
+	r.ready(Writable, "H:want_read+out").waits("R")
 }
 
 // TestUnsent: ciphertext that the transport refused is flushed on Writable, and
 // only then is writability asked for.
 func TestUnsent(t *testing.T) {
-	r := openRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "W(hello):5+out+unsent")
-	r.waits("RW")
+	r := openRig(t, Config{}).write("hello").ready(0, "W(hello):5+out+unsent").waits("RW")
 	if r.Idle() || r.Queued() != 0 {
 		t.Errorf("Idle %v, %d bytes queued", r.Idle(), r.Queued())
 	}
-	r.ready(Writable, "F:want_write+out+unsent")
-	r.waits("RW")
-	r.write("more")
-	r.waits("RW") // the engine has refused already: it is not tried
+	r.ready(Writable, "F:want_write+out+unsent").waits("RW")
+	r.write("more").waits("RW") // the engine has refused already: it is not tried
 	r.ready(Writable, "W(more):want_write+unsent")
-	r.ready(Writable, "W(more):4+out")
-	r.waits("R")
+	r.ready(Writable, "W(more):4+out").waits("R")
 	if !r.Idle() {
 		t.Error("not idle")
 	}
-	r.ready(Readable, "R:want_read+unsent") // the answer to a KeyUpdate
-	r.waits("RW")
-	r.ready(Writable, "F:ok+out")
-	r.waits("R")
+	r.ready(Readable, "R:want_read+unsent").waits("RW") // the answer to a KeyUpdate
+	r.ready(Writable, "F:ok+out").waits("R")
 }
 
 // TestUnsentInHandshake: what the handshake could not send is flushed, while the handshake waits to
 // read; nothing queued is written before it is done.
 func TestUnsentInHandshake(t *testing.T) {
-	r := newRig(t, Config{})
-	r.write("hello")
-	r.ready(0, "H:want_read+out+unsent")
-	r.waits("RW")
+	r := newRig(t, Config{}).write("hello").ready(0, "H:want_read+out+unsent").waits("RW")
 	r.ready(Writable, "F:want_write+out+unsent")
-	r.ready(Writable, "F:ok+out")
-	r.waits("R")
-	r.ready(Readable, "H:ok+unsent R:want_read+unsent | open") // tickets
-	r.waits("RW")
+	r.ready(Writable, "F:ok+out").waits("R")
+	r.ready(Readable, "H:ok+unsent R:want_read+unsent | open").waits("RW") // tickets
 	r.ready(Writable, "W(hello):5")
 }
 
@@ -240,58 +180,47 @@ func TestTurnBudget(t *testing.T) {
 	r := openRig(t, Config{TurnBytes: 10 * size})
 	reads := 10*size/(size+attemptCost) + 1
 	turn := strings.Repeat("R:1000 ", reads) + "|" + strings.Repeat(" data(1000)", reads)
-	r.ready(Readable, turn)
-	r.waits("- run")
-	r.ready(0, turn)
-	r.waits("- run")
+	r.ready(Readable, turn).waits("- run")
+	r.ready(0, turn).waits("- run")
 	r.ready(0, "R:want_read")
 
 	// Each write takes input and sets the read free, and each read sets the write free.
-	r.write("hello")
-	r.ready(0, strings.Repeat("W(hello):want_read+in R:want_read+in ", 10*size/attemptCost/2+1))
+	r.write("hello").ready(0, strings.Repeat("W(hello):want_read+in R:want_read+in ", 10*size/attemptCost/2+1))
 	r.waits("R run")
 
 	// A read is not cut short, however small a turn is.
 	r = openRig(t, Config{TurnBytes: 1000, Buffer: make([]byte, 66<<10)})
-	r.ready(Readable, "R:67584 | data(67584)")
-	r.waits("- run")
+	r.ready(Readable, "R:67584 | data(67584)").waits("- run")
 	r.ready(0, "R:67584 | data(67584)")
 }
 
 // TestShortAnswerIsNotStarved (P17): while a peer keeps sending, an answer of less than a record still goes
 // out, once a turn.
 func TestShortAnswerIsNotStarved(t *testing.T) {
-	r := openRig(t, Config{TurnBytes: 2000})
-	r.write("hello")
-	r.ready(Readable, "R:1000 R:1000 W(hello):5 | data(1000) data(1000)")
-	r.waits("- run")
+	r := openRig(t, Config{TurnBytes: 2000}).write("hello")
+	r.ready(Readable, "R:1000 R:1000 W(hello):5 | data(1000) data(1000)").waits("- run")
 	r.ready(0, "R:1000 R:1000 | data(1000) data(1000)")
 }
 
 // TestInputIsNotStarved (P17): while a peer takes all that is queued, what it says is read between two writes
 // of records, and once a turn if a turn is shorter than that.
 func TestInputIsNotStarved(t *testing.T) {
-	r := openRig(t, Config{TurnBytes: 1 << 20})
-	r.write(strings.Repeat("x", 9*tlsio.MaxPlaintext))
+	r := openRig(t, Config{TurnBytes: 1 << 20}).write(strings.Repeat("x", 9*tlsio.MaxPlaintext))
 	r.want[read] = tlsio.WantNone
 	const records = "W(#16384,#16384,#16384,#16384):65536 "
 	r.ready(0, records+"R:100 "+records+"R:100 R:want_read W(#16384):16384 | data(100) drain data(100)")
 
-	r = openRig(t, Config{TurnBytes: 1000})
-	r.write(strings.Repeat("x", 9*tlsio.MaxPlaintext))
+	r = openRig(t, Config{TurnBytes: 1000}).write(strings.Repeat("x", 9*tlsio.MaxPlaintext))
 	r.want[read] = tlsio.WantNone
 	r.ready(0, records+"R:100 | data(100)")
-	r.ready(0, records+"R:want_read | drain")
-	r.waits("R run")
+	r.ready(0, records+"R:want_read | drain").waits("R run")
 }
 
 // TestApplicationWants: no event of the transport ends such a wait, only Retry.
 func TestApplicationWants(t *testing.T) {
 	for _, want := range []string{"async", "client_hello", "retry_verify"} {
 		t.Run(want, func(t *testing.T) {
-			r := newRig(t, Config{})
-			r.ready(0, "H:"+want)
-			r.waits("-")
+			r := newRig(t, Config{}).ready(0, "H:"+want).waits("-")
 			if !r.waitsForApplication() {
 				t.Error("does not wait for the application")
 			}
@@ -339,8 +268,7 @@ func TestUnknownWant(t *testing.T) {
 // TestCounters: each result is counted under its operation and want.
 func TestCounters(t *testing.T) {
 	var c Counters
-	r := openRig(t, Config{Counters: &c})
-	r.write("hello")
+	r := openRig(t, Config{Counters: &c}).write("hello")
 	r.ready(Readable, "R:7 R:want_write W(hello):want_read | data(7)")
 	r.ready(Readable|Writable, "R:want_read W(hello):err | close(err)")
 	got := fmt.Sprint(

@@ -1,0 +1,5 @@
+//go:build asan
+
+package session
+
+const deepest, raceEnabled = 3, false

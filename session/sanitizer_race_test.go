@@ -1,0 +1,5 @@
+//go:build race
+
+package session
+
+const deepest, raceEnabled = 2, true
