@@ -308,8 +308,6 @@ func await(t testing.TB, fd int) {
 	}
 }
 
-func pattern(n int, seed uint64) []byte { return tlstest.Bytes(n, seed) }
-
 func sameBytes(t testing.TB, what string, got, want []byte) {
 	t.Helper()
 	if bytes.Equal(got, want) {

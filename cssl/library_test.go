@@ -130,7 +130,8 @@ func TestProperties(t *testing.T) {
 		c.Library, c.Properties = mustLibrary(t, LibraryConfig{}), properties
 		_, err := NewServerContext(c)
 		var e *ConfigError
-		if !errors.As(err, &e) || e.Setting != "Properties" || e.Value != properties {
+		if !errors.As(err, &e) || e.Setting != "Properties" || e.Value != properties ||
+			!strings.Contains(err.Error(), "no active provider has the algorithms of TLS with these properties") {
 			t.Errorf("%s: %v", properties, err)
 		}
 	}
