@@ -310,6 +310,7 @@ func TestPKCS11(t *testing.T) {
 				return []byte(testtoken.SoftHSMPIN), nil
 			}, l))
 			c := clientUpTo(tt.version)
+			c.MinVersion = tt.version
 			c.SignatureAlgorithms = tt.sigalgs
 			client := mustClient(t, c)
 			newPair(t, client, server).handshake()

@@ -253,7 +253,9 @@ func TestKernelEarlyInput(t *testing.T) {
 		for _, n := range []int{1, 3000, 16384, 20000} {
 			sc := serverConfig("ecdsa")
 			sc.Records = RecordsKernel
-			c, s := socketEnds(t, "tcp", false, mustClient(t, clientUpTo(version)), mustServer(t, sc))
+			cc := clientUpTo(version)
+			cc.MinVersion = version
+			c, s := socketEnds(t, "tcp", false, mustClient(t, cc), mustServer(t, sc))
 			c.out, s.out = tlstest.Bytes(n, 1), tlstest.Bytes(100000, 2)
 			for turns := 0; !c.established(); turns++ {
 				if c.turn(readable); c.established() {
@@ -328,7 +330,9 @@ func TestKernelRecordsFallBack(t *testing.T) {
 		reasons["tcp"] = reasons["unix"]
 	}
 	for _, version := range versions {
-		cx, sx := mustClient(t, clientUpTo(version)), mustServer(t, sc)
+		cc := clientUpTo(version)
+		cc.MinVersion = version
+		cx, sx := mustClient(t, cc), mustServer(t, sc)
 		for network, reason := range reasons {
 			var c, s *endpoint
 			run := func(stop func() bool) { runSockets(t, c, s, stop) }

@@ -265,7 +265,7 @@ func TestEarlyDataThenOffload(t *testing.T) {
 			continue
 		}
 		p.finish()
-		p = sendsEarly(t, cx, sx, p.client.Session(), strings.Repeat("early", 100), EarlyDataRejected)
+		p = sendsEarly(t, cx, sx, p.client.Session(), string(tlstest.Bytes(500, 1)), EarlyDataRejected)
 		if !p.server.State().Resumed {
 			t.Error("not resumed")
 		}
@@ -277,7 +277,7 @@ func TestOffloadedClientEarlyData(t *testing.T) {
 	client := clientConfig()
 	client.Offload = true
 	cx, sx := mustClient(t, client), mustServer(t, earlyServer(1000))
-	sendsEarly(t, cx, sx, ticketOf(t, cx, sx), strings.Repeat("early", 100), EarlyDataAccepted)
+	sendsEarly(t, cx, sx, ticketOf(t, cx, sx), string(tlstest.Bytes(500, 1)), EarlyDataAccepted)
 }
 
 // TestVerifyPeerUnreadable: a leaf of which the application could see nothing is refused without asking.

@@ -63,19 +63,22 @@ func TestListenerLetGo(t *testing.T) {
 // later. They must not hang in accept, although each is woken for what another one has taken.
 func TestListenerBlocking(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
-		for _, later := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, later %v", network, later), func(t *testing.T) {
+		for _, tt := range []struct {
+			later bool
+			loops int
+		}{{false, 1}, {false, 2}, {true, 2}} {
+			t.Run(fmt.Sprintf("%s, %+v", network, tt), func(t *testing.T) {
 				address := map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "socket")}[network]
 				nl := tlstest.Value(net.Listen(network, address))(t)
 				addr := nl.Addr()
 				f := tlstest.Value(nl.(interface{ File() (*os.File, error) }).File())(t)
 				defer f.Close()
-				if !later {
+				if !tt.later {
 					f.Fd()
 				}
-				s := &Server{Handler: echo(), Loops: 2}
+				s := &Server{Handler: echo(), Loops: tt.loops}
 				serveOn(t, s, nl)
-				if later {
+				if tt.later {
 					f.Fd()
 				}
 				var clients []net.Conn

@@ -53,7 +53,9 @@ func TestNotTLS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn := rawTCP(t, s.addr)
 			tlstest.Value(io.WriteString(conn, c.send))(t)
-			tlstest.Must(t, conn.(*net.TCPConn).CloseWrite())
+			if c.says == "" { // an answer comes before the FIN
+				tlstest.Must(t, conn.(*net.TCPConn).CloseWrite())
+			}
 			got := rest(t, conn)
 			if c.says == "" && strings.Contains(got, "HTTP") ||
 				c.says != "" && !(strings.HasPrefix(got, "HTTP/1.0 400 Bad Request\r\n") && strings.Contains(got, c.says)) {

@@ -44,8 +44,13 @@ func Start(t *testing.T, run Run, args ...string) *Server {
 	done := tlstest.Later(func() error { return run(ctx, args, &s.output) })
 	s.Stop = sync.OnceFunc(func() {
 		cancel()
-		if err := tlstest.Receive(t, done, "the end of the program"); err != nil {
-			t.Errorf("run: %v", err)
+		select { // any goroutine may call Stop, so no Fatal
+		case err := <-done:
+			if err != nil {
+				t.Errorf("run: %v", err)
+			}
+		case <-time.After(tlstest.Hang):
+			t.Errorf("the program does not end\n%s", tlstest.Stacks())
 		}
 	})
 	t.Cleanup(func() {

@@ -41,22 +41,30 @@ func Look(files []string) State {
 }
 
 // Add looks at further files. Those that are there stay as they are.
-func (s State) Add(files []string) {
+func (s State) Add(files []string) { s.add(files, nil) }
+
+// add takes the stamp of a file from before if the file system does not say
+// whether there is one: it may be out of reach for a moment.
+func (s State) add(files []string, before State) {
 	for _, f := range files {
-		var st unix.Stat_t
 		if _, ok := s[f]; ok {
 			continue
 		}
-		if err := unix.Stat(f, &st); err != nil {
-			st = unix.Stat_t{}
+		var st unix.Stat_t
+		switch unix.Stat(f, &st) {
+		case nil:
+			s[f] = stamp{dev: uint64(st.Dev), ino: st.Ino, mode: st.Mode, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
+		case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
+			s[f] = stamp{}
+		default:
+			s[f] = before[f]
 		}
-		s[f] = stamp{dev: uint64(st.Dev), ino: st.Ino, mode: st.Mode, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
 	}
 }
 
 // Changed returns a channel through which the State comes that the files have
-// when they have changed. The watch ends then, or when stop is closed. Changed
-// does not wait for a file system.
+// when they have changed, each time, until stop is closed. Changed does not wait
+// for a file system.
 func (s State) Changed(stop <-chan struct{}) <-chan State {
 	if s == nil {
 		return nil
@@ -73,15 +81,20 @@ func (s State) Changed(stop <-chan struct{}) <-chan State {
 				return
 			case <-tick.C:
 			}
-			now := Look(files)
+			now := State{}
+			now.add(files, last)
 			if maps.Equal(now, s) {
 				since = time.Time{}
 			} else if since.IsZero() {
 				since = time.Now()
 			}
 			if !since.IsZero() && (maps.Equal(now, last) || time.Since(since) >= longest) {
-				changed <- now
-				return
+				select {
+				case <-stop:
+					return
+				case changed <- now:
+				}
+				s, since = now, time.Time{}
 			}
 			last = now
 		}

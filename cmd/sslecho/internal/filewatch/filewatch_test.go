@@ -111,6 +111,28 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// TestStillWatched: the same watch reports each change, also back to what was
+// there. A file system that does not say what is there is no change.
+func TestStillWatched(t *testing.T) {
+	bubble(t, func(t *testing.T, d disk) {
+		d.write("a", "1")
+		d.write("b", "two")
+		d.link("a", "file")
+		changed := Look([]string{d.path("file")}).Changed(t.Context().Done())
+		for _, target := range []string{"b", "a", "b"} {
+			d.link(target, "file")
+			tlstest.Receive(t, changed, "the change to "+target)
+		}
+		d.link(strings.Repeat("x", 300), "file") // ENAMETOOLONG
+		time.Sleep(interval * 7 / 2)
+		d.link("b", "file")
+		time.Sleep(interval * 7 / 2)
+		tlstest.Nothing(t, changed, "the file was out of reach")
+		d.link("a", "file")
+		tlstest.Receive(t, changed, "the last change")
+	})
+}
+
 // TestTogether: a chain and its key that change one after the other are
 // reported as one change, when all is quiet. Other files of the directory do
 // not count, nor what happens after stop is closed.
