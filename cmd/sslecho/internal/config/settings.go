@@ -202,7 +202,7 @@ func (c *Config) settings() (all []*setting) {
 				"Changes count when the next look finds no further ones, so that a chain and its key are taken together. A single file that is mounted " +
 				"from elsewhere stays the old one when it is replaced there."},
 		{name: "check", act: true, usage: "check all settings and files, then exit", kind: toggle(&c.Check),
-			more: "Standard error warns of what has expired, or has fewer than 30 days or a third of its life left: certificates, intermediates, " +
+			more: "Standard error warns of what has expired, or expires within 30 days (in its last third, if it lives for less than 90): certificates, intermediates, " +
 				"CAs and revocation lists of clients, OCSP responses. The status is 1 when clients would be refused already, for a certificate, an " +
 				"intermediate, all CAs or all revocation lists have expired."},
 		{name: "print-config", act: true, usage: "print the settings that result, then exit", kind: toggle(&c.PrintConfig),

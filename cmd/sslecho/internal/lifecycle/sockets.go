@@ -106,6 +106,8 @@ func (s *Sockets) keep(network, name string, ls []net.Listener) error {
 // add makes l part of what is handed on. The os.File that Fds makes of it must
 // not get into Go's own poller: that would wake a thread for every connection
 // that comes. os.NewFile leaves descriptors that block out. Nobody accepts yet.
+// (A socket that was inherited is in that poller: the process before accepts
+// from it meanwhile, so it cannot be made to block.)
 func (s *Sockets) add(network, name string, l tableflip.Listener) error {
 	rc, err := l.SyscallConn()
 	if err != nil {

@@ -233,10 +233,18 @@ func certificates(t *config.TLS, files []config.Certificate) (out []cssl.Certifi
 // secret reads the line of a file, which must have none of the permissions.
 // What is there instead is described, but not shown.
 func secret(file, want string, permissions os.FileMode) ([]byte, error) {
-	if fi, err := os.Stat(file); err == nil && fi.Mode().Perm()&permissions != 0 {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("%w; want %s", err, want)
+	}
+	defer f.Close()
+	// Of the open file: another one may take its place.
+	if fi, err := f.Stat(); err != nil {
+		return nil, err
+	} else if fi.Mode().Perm()&permissions != 0 {
 		return nil, fmt.Errorf("%s: everybody can read or change it: chmod o= %s", file, filepath.Base(file))
 	}
-	p, err := os.ReadFile(file)
+	p, err := io.ReadAll(f)
 	if err != nil {
 		return nil, fmt.Errorf("%w; want %s", err, want)
 	}
