@@ -171,6 +171,7 @@ func TestPeerOfMemory(t *testing.T) {
 	cfg := clientConfig() // the server has one version
 	cfg.KeyLog = &log
 	conn := tlstest.Value(mustClient(t, cfg).NewBlockingConn(3, ConnConfig{ServerName: "localhost"}))(t)
+	defer conn.Close()
 	finish(t, conn.Handshake)
 	out := os.NewFile(4, "secrets")
 	for line := range strings.Lines(log.String()) {
