@@ -57,20 +57,6 @@ func TestStaleReadAfterWrite(t *testing.T) {
 	})
 }
 
-// TestWantAppRead: a write in whose way application data stands is tried again
-// after a read, and the read does not wait for an event.
-func TestWantAppRead(t *testing.T) {
-	r := openRig(t, Config{}).write("hello")
-	r.ready(0, "W(hello):app_read R:9 R:want_read W(hello):5 | data(9)").waits("R")
-
-	r.write("hello")
-	r.Pause()
-	r.ready(0, "W(hello):app_read").waits("-") // reading is paused, and nothing else helps
-	r.Resume()
-	r.waits("- run")
-	r.ready(0, "R:9+drained W(hello):5 | data(9)").waits("R")
-}
-
 // TestNoWritableForQueue (P01): queued data alone never asks for writability.
 func TestNoWritableForQueue(t *testing.T) {
 	r := newRig(t, Config{}).write("hello").ready(0, "H:want_read").waits("R")
@@ -143,34 +129,6 @@ func TestHandshakeWantWrite(t *testing.T) {
 	r := newRig(t, Config{}).ready(0, "H:want_write+out+unsent").waits("W")
 	r.ready(Writable, "H:want_write+out+unsent").waits("W")
 	r.ready(Writable, "H:want_read+out").waits("R")
-}
-
-// TestUnsent: ciphertext that the transport refused is flushed on Writable, and
-// only then is writability asked for.
-func TestUnsent(t *testing.T) {
-	r := openRig(t, Config{}).write("hello").ready(0, "W(hello):5+out+unsent").waits("RW")
-	if r.Idle() || r.Queued() != 0 {
-		t.Errorf("Idle %v, %d bytes queued", r.Idle(), r.Queued())
-	}
-	r.ready(Writable, "F:want_write+out+unsent").waits("RW")
-	r.write("more").waits("RW") // the engine has refused already: it is not tried
-	r.ready(Writable, "W(more):want_write+unsent")
-	r.ready(Writable, "W(more):4+out").waits("R")
-	if !r.Idle() {
-		t.Error("not idle")
-	}
-	r.ready(Readable, "R:want_read+unsent").waits("RW") // the answer to a KeyUpdate
-	r.ready(Writable, "F:ok+out").waits("R")
-}
-
-// TestUnsentInHandshake: what the handshake could not send is flushed, while the handshake waits to
-// read; nothing queued is written before it is done.
-func TestUnsentInHandshake(t *testing.T) {
-	r := newRig(t, Config{}).write("hello").ready(0, "H:want_read+out+unsent").waits("RW")
-	r.ready(Writable, "F:want_write+out+unsent")
-	r.ready(Writable, "F:ok+out").waits("R")
-	r.ready(Readable, "H:ok+unsent R:want_read+unsent | open").waits("RW") // tickets
-	r.ready(Writable, "W(hello):5")
 }
 
 // TestTurnBudget (P17): a peer that never stops gets TurnBytes a turn. Attempts
@@ -262,6 +220,22 @@ func TestUnknownWant(t *testing.T) {
 			}
 			r.ended()
 		})
+	}
+}
+
+// TestTrace: the trace sees each operation before the handler does, and the interest that follows.
+func TestTrace(t *testing.T) {
+	r := openRig(t, Config{})
+	var seen string
+	r.SetTrace(func(op tlsio.Op, res tlsio.Result) {
+		seen += op.String() + ":" + res.Want.String() + ":" + r.Interest().String() + " "
+		if len(r.h.heard) > 0 && op == tlsio.OpRead && res.N > 0 {
+			t.Error("the handler heard of it first")
+		}
+	})
+	r.write("hello").ready(Readable, "R:5 R:want_read W(hello):want_write | data(5)")
+	if want := "read:NONE:- read:WANT_READ:R write:WANT_WRITE:RW "; seen != want {
+		t.Errorf("%q, want %q", seen, want)
 	}
 }
 
