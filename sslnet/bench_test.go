@@ -2,10 +2,7 @@ package sslnet
 
 import (
 	"crypto/tls"
-	"io"
 	"net"
-	"runtime"
-	"runtime/debug"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -69,31 +66,6 @@ func BenchmarkEcho1K(b *testing.B) {
 	})
 }
 
-// BenchmarkStream sends 64 KiB at a time in one direction.
-func BenchmarkStream(b *testing.B) {
-	versus(b, func(b *testing.B, pair func() (client, server tlsConn)) {
-		client, server := pair()
-		shaken(b, client, server)
-		got := tlstest.Later(func() error {
-			p := make([]byte, 64<<10)
-			for {
-				if _, err := server.Read(p); err != nil {
-					return err
-				}
-			}
-		})
-		p := make([]byte, 64<<10)
-		b.SetBytes(int64(len(p)))
-		for b.Loop() {
-			tlstest.Value(client.Write(p))(b)
-		}
-		tlstest.Must(b, client.CloseWrite())
-		is(b, tlstest.Receive(b, got, "the end"), io.EOF)
-		client.Close()
-		server.Close()
-	})
-}
-
 // BenchmarkHandshake makes a connection, with a full handshake, and closes it.
 func BenchmarkHandshake(b *testing.B) {
 	versus(b, func(b *testing.B, pair func() (client, server tlsConn)) {
@@ -104,40 +76,4 @@ func BenchmarkHandshake(b *testing.B) {
 			server.Close()
 		}
 	})
-}
-
-// BenchmarkIdle reports what a connection costs that has echoed once and on which a Read waits: bytes of Go's
-// heap, of stacks, and of resident memory, for each end. Run each contender in a process of its own, with
-// -benchtime=1x: what one has freed, the next takes.
-func BenchmarkIdle(b *testing.B) {
-	const pairs = 400
-	versus(b, func(b *testing.B, pair func() (client, server tlsConn)) {
-		var all []tlsConn
-		before := memoryNow(b)
-		for range pairs {
-			client, server := pair()
-			shaken(b, client, server)
-			all = append(all, client, server)
-			go echoOver(server)
-			roundTrip(b, client, make([]byte, 1024), make([]byte, 1024))
-			go client.Read(make([]byte, 1))
-		}
-		after := memoryNow(b)
-		b.ReportMetric(0, "ns/op")
-		b.ReportMetric(float64(after.heap-before.heap)/(2*pairs), "heap-B/conn")
-		b.ReportMetric(float64(after.stacks-before.stacks)/(2*pairs), "stack-B/conn")
-		b.ReportMetric(float64(after.resident-before.resident)/(2*pairs), "RSS-B/conn")
-		for _, c := range all {
-			c.Close()
-		}
-	})
-}
-
-type memory struct{ heap, stacks, resident int64 }
-
-func memoryNow(b *testing.B) memory {
-	debug.FreeOSMemory()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return memory{int64(m.HeapAlloc), int64(m.StackInuse), tlstest.RSS(b)}
 }

@@ -175,24 +175,6 @@ func TestDeadlineComes(t *testing.T) {
 	})
 }
 
-// TestDeadlineOfOneSide: the deadline of one direction is not the other's.
-func TestDeadlineOfOneSide(t *testing.T) {
-	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
-		tlstest.Must(t, client.SetReadDeadline(longAgo))
-		say(t, client, "x")
-		timedOut(t, reading(client)())
-		done(t, tlstest.Later(reading(server)), "Read")
-		tlstest.Must(t, client.SetReadDeadline(noDeadline))
-		tlstest.Must(t, client.SetWriteDeadline(longAgo))
-		timedOut(t, writing(client)())
-		say(t, server, "x")
-		tlstest.Must(t, reading(client)())
-		tlstest.Must(t, client.SetDeadline(longAgo))
-		timedOut(t, writing(client)())
-		timedOut(t, reading(client)())
-	})
-}
-
 // TestHandshakeTimedOut: a handshake that ran into deadlines, again and again and whoever made it, is carried on.
 func TestHandshakeTimedOut(t *testing.T) {
 	inBoth(t, pairs, narrow, func(t *testing.T, client, server *Conn) {
@@ -254,37 +236,6 @@ func TestTimedOutWriteIsSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { everywhere(t, narrow, test) })
 	}
-}
-
-// TestTimedOutWriteGoesOn: a Write with a deadline says how much it took, and the next one goes on from there;
-// Close sends all of it.
-func TestTimedOutWriteGoesOn(t *testing.T) {
-	everywhere(t, narrow, func(t *testing.T, c, peer *Conn) {
-		c.SetCloseTimeout(tlstest.Hang)
-		var s sequence
-		p := make([]byte, 1<<20/scale)
-		s.fill(p)
-		left, stops := p, 0
-		got := tlstest.Later(func() error {
-			if err := expect(peer, len(p)); err != nil {
-				return err
-			}
-			return reading(peer)()
-		})
-		for wait := time.Duration(0); len(left) > 0; wait += 10 * time.Microsecond {
-			tlstest.Must(t, c.SetWriteDeadline(time.Now().Add(wait)))
-			n, err := c.Write(left)
-			if left = left[n:]; err != nil {
-				timedOut(t, err)
-				stops++
-			}
-		}
-		tlstest.Must(t, c.Close())
-		fails(t, got, "the peer", io.EOF)
-		if stops == 0 {
-			t.Error("no deadline fired")
-		}
-	})
 }
 
 // TestDeadlineError: what such an error looks like.

@@ -81,8 +81,7 @@ func TestEarlyData(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				sx, cx := contexts(t, early(300000))
 				client, server := earlyPair(t, network, sx, cx)
-				data := make([]byte, size)
-				new(sequence).fill(data)
+				data := new(tlstest.Stream).Next(size)
 				var got []byte
 				served := tlstest.Later(func() error {
 					n := 0
@@ -129,8 +128,7 @@ func TestEarlyData(t *testing.T) {
 func TestEarlyDataRejected(t *testing.T) {
 	sx, cx := contexts(t, early(1000))
 	client, server := earlyPair(t, networks["tcp"], sx, cx)
-	data := make([]byte, 1500)
-	new(sequence).fill(data)
+	data := new(tlstest.Stream).Next(1500)
 	n, err := client.WriteEarlyData(data)
 	if n != 1000 || !errors.Is(err, tlsio.ErrState) {
 		t.Fatalf("%d, %v", n, err)
