@@ -57,6 +57,20 @@ func TestStaleReadAfterWrite(t *testing.T) {
 	})
 }
 
+// TestWantAppRead: a write in whose way application data stands is tried again
+// after a read, and the read does not wait for an event.
+func TestWantAppRead(t *testing.T) {
+	r := openRig(t, Config{}).write("hello")
+	r.ready(0, "W(hello):app_read R:9 R:want_read W(hello):5 | data(9)").waits("R")
+
+	r.write("hello")
+	r.Pause()
+	r.ready(0, "W(hello):app_read").waits("-") // reading is paused, and nothing else helps
+	r.Resume()
+	r.waits("- run")
+	r.ready(0, "R:9+drained W(hello):5 | data(9)").waits("R")
+}
+
 // TestNoWritableForQueue (P01): queued data alone never asks for writability.
 func TestNoWritableForQueue(t *testing.T) {
 	r := newRig(t, Config{}).write("hello").ready(0, "H:want_read").waits("R")

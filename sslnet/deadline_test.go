@@ -137,13 +137,15 @@ func blocked(t *testing.T, test func(t *testing.T, b *blocker, c *Conn, release 
 	}
 }
 
-// TestDeadlines: a deadline in the past ends an operation before it begins, and one that is blocked; one in the
-// future, or none, does not. After that the operation works.
+// TestDeadlines: a deadline in the past ends an operation before it begins, and one that is blocked; so does one that comes by
+// itself. One in the future, or none, does not. After that the operation works.
 func TestDeadlines(t *testing.T) {
 	blocked(t, func(t *testing.T, b *blocker, c *Conn, release func()) {
 		tlstest.Must(t, b.set(c, longAgo))
 		timedOut(t, b.op(c))
 		timedOut(t, b.op(c)) // until it is set anew
+		tlstest.Must(t, b.set(c, time.Now().Add(time.Millisecond)))
+		timedOut(t, b.op(c))
 		for _, d := range []time.Time{{}, time.Now().Add(tlstest.Hang)} {
 			tlstest.Must(t, b.set(c, d))
 			ended := b.begin(t, c)
@@ -158,18 +160,6 @@ func TestDeadlines(t *testing.T) {
 			expires(t, func(d time.Time) error { return b.set(c, d) }, ended, b.name)
 		}
 		ended := b.begin(t, c)
-		release()
-		done(t, ended, b.name)
-	})
-}
-
-// TestDeadlineComes: a deadline that comes by itself.
-func TestDeadlineComes(t *testing.T) {
-	blocked(t, func(t *testing.T, b *blocker, c *Conn, release func()) {
-		tlstest.Must(t, b.set(c, time.Now().Add(time.Millisecond)))
-		timedOut(t, b.op(c))
-		tlstest.Must(t, b.set(c, noDeadline))
-		ended := tlstest.Later(func() error { return b.op(c) })
 		release()
 		done(t, ended, b.name)
 	})

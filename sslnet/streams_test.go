@@ -96,13 +96,6 @@ func streamBoth(t *testing.T, client, server *streamer, during ...func() error) 
 	}
 }
 
-// TestStreams: both ends send and receive at once through small buffers; every byte comes once and in order.
-func TestStreams(t *testing.T) {
-	everywhere(t, narrow, func(t *testing.T, client, server *Conn) {
-		streamBoth(t, newStreamer(client), newStreamer(server))
-	})
-}
-
 // rekeys is how many handshakes there are in the midst of streams.
 const rekeys = 40 / tlstest.Scale
 
