@@ -249,13 +249,12 @@ func TestDefaults(t *testing.T) {
 
 // TestAnyConfig: whatever a Config holds, a Session over it writes, reads and comes to rest.
 func TestAnyConfig(t *testing.T) {
-	for _, c := range []*Config{
-		new(Config), {Buffer: []byte{}},
+	for _, c := range []Config{
+		{}, {Buffer: []byte{}},
 		{HighWater: -1, LowWater: -1, MaxQueue: -1, TurnBytes: -1, LingerBytes: -1},
 		{HighWater: 1, LowWater: 2, MaxQueue: 5, TurnBytes: 1, LingerBytes: 1, Buffer: make([]byte, 1)},
 	} {
-		r := &rig{t: t, e: &scripted{t: t}, h: &recorder{t: t, on: map[string]func(){}}}
-		r.Init(r.e, r.h, c)
+		r := newRig(t, c)
 		for turn, calls := range []string{"H:ok R:want_read", "W(hello):5"} {
 			if turn == 1 {
 				r.write("hello")
@@ -263,7 +262,7 @@ func TestAnyConfig(t *testing.T) {
 			r.e.expect(calls)
 			for n := 0; r.Runnable(); n++ { // one turn may not have the bytes for all of it
 				if n == 10 {
-					t.Fatalf("with %+v there is always something to do", *c)
+					t.Fatalf("with %+v there is always something to do", c)
 				}
 				r.Ready(0)
 			}

@@ -13,26 +13,21 @@ import (
 // TestStaleWriteAfterRead (P08): a read that took input took perhaps what a
 // blocked write waited for, so the write is tried again, also when the read made no progress.
 func TestStaleWriteAfterRead(t *testing.T) {
-	tests := []struct{ name, turn string }{
-		{"read made progress", "R:5+in R:want_read W(hello):5 | data(5)"},
-		{"read made no progress", "R:want_read+in W(hello):5"},
-		{"peer's end", "R:eof+in W(hello):5 S:ok C | close(nil)"},
-		{"write waits again", "R:5+in R:want_read W(hello):want_read | data(5)"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+	for name, turn := range map[string]string{
+		"read made progress":    "R:5+in R:want_read W(hello):5 | data(5)",
+		"read made no progress": "R:want_read+in W(hello):5",
+		"peer's end":            "R:eof+in W(hello):5 S:ok C | close(nil)",
+		"write waits again":     "R:5+in R:want_read W(hello):want_read | data(5)",
+		"nothing was taken":     "R:want_read",
+	} {
+		t.Run(name, func(t *testing.T) {
 			r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_read")
 			r.Ready(0) // nothing may be called: nothing has come
 			// The event is kept from the write, so that only the staleness can retry it.
 			r.want[read] = tlsio.WantNone
-			r.ready(0, test.turn)
+			r.ready(0, turn)
 		})
 	}
-	t.Run("nothing was taken", func(t *testing.T) {
-		r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_read")
-		r.want[read] = tlsio.WantNone
-		r.ready(0, "R:want_read").waits("R")
-	})
 }
 
 // TestStaleReadAfterWrite (P08): a write that took input may have put data for
@@ -211,22 +206,21 @@ func TestApplicationWants(t *testing.T) {
 
 // TestUnknownWant: an answer that nothing would ever end is an error, and neither a spin nor a wait for ever.
 func TestUnknownWant(t *testing.T) {
-	tests := []struct {
-		name  string
-		setup func(r *rig)
-		turn  string
-	}{
-		{"handshake", func(r *rig) {}, "H:unknown"},
-		{"read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = tlsio.WantNone }, "R:unknown"},
-		{"read, app_read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = tlsio.WantNone }, "R:app_read"},
-		{"write", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.write("hello") }, "W(hello):unknown"},
-		{"shutdown", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.Close(nil) }, "S:unknown"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+	readable := func(r *rig) { r.want[read] = tlsio.WantNone }
+	for turn, setup := range map[string]func(r *rig){
+		"H:unknown":        nil,
+		"R:unknown":        readable,
+		"R:app_read":       readable,
+		"W(hello):unknown": func(r *rig) { r.write("hello") },
+		"S:unknown":        func(r *rig) { r.Close(nil) },
+	} {
+		t.Run(turn, func(t *testing.T) {
 			r := newRig(t, Config{})
-			test.setup(r)
-			r.e.expect(test.turn)
+			if setup != nil {
+				r.ready(0, "H:ok R:want_read | open")
+				setup(r)
+			}
+			r.e.expect(turn)
 			r.Ready(0)
 			r.e.done()
 			if got := r.h.take(); !strings.HasPrefix(got, "close(session: ") {
