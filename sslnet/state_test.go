@@ -25,32 +25,12 @@ func goConfigs(t testing.TB) (server, client *tls.Config) {
 	return server, client
 }
 
-// tlsConn is what Conn and *tls.Conn have in common.
-type tlsConn interface {
-	net.Conn
-	CloseWrite() error
-	Handshake() error
-	ConnectionState() tls.ConnectionState
-}
-
 // goState is what crypto/tls, as the peer, says of the same handshake as State.
 type goState struct {
 	ours   cssl.State
 	form   tls.ConnectionState // ConnectionState of the same
 	theirs tls.ConnectionState
 	server bool // ours is the server
-}
-
-// withGo makes a handshake of each kind with crypto/tls: as the server and as the client.
-func withGo(t *testing.T, ours change, theirs func(server, client *tls.Config), check func(t *testing.T, s goState)) {
-	for _, server := range []bool{true, false} {
-		t.Run(map[bool]string{true: "server", false: "client"}[server], func(t *testing.T) {
-			sx, cx := contexts(t, ours)
-			gs, gc := goConfigs(t)
-			theirs(gs, gc)
-			check(t, shakeWithGo(t, server, sx, cx, gs, gc, cssl.ConnConfig{ServerName: "localhost"}, nil))
-		})
-	}
 }
 
 // shakeWithGo makes one handshake with crypto/tls, echoes a byte, calls then, and closes.
@@ -120,8 +100,12 @@ func TestStateAgrees(t *testing.T) {
 		"mTLS":            {clientCert, mtls, cssl.TLS13, 0, "", "client", 0},
 		"mTLS in TLS 1.2": {func(s, c *cssl.Config) { v12(s, c); clientCert(s, c) }, mtls, cssl.TLS12, 0, "", "client", 0},
 	} {
-		t.Run(name, func(t *testing.T) {
-			withGo(t, tc.ours, tc.theirs, func(t *testing.T, s goState) {
+		for role, server := range map[string]bool{"server": true, "client": false} {
+			t.Run(name+", "+role, func(t *testing.T) {
+				sx, cx := contexts(t, tc.ours)
+				gs, gc := goConfigs(t)
+				tc.theirs(gs, gc)
+				s := shakeWithGo(t, server, sx, cx, gs, gc, cssl.ConnConfig{ServerName: "localhost"}, nil)
 				o, f, g := s.ours, s.form, s.theirs
 				agreed := func(c tls.ConnectionState) string {
 					return fmt.Sprintf("version %x, cipher %x, group %v, ALPN %q, name %q, resumed %v",
@@ -153,7 +137,7 @@ func TestStateAgrees(t *testing.T) {
 					t.Errorf("State and ConnectionState differ: %+v and %+v", o, f)
 				}
 			})
-		})
+		}
 	}
 }
 
