@@ -10,7 +10,7 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// The tests of this file are the rules of the end of a connection.
+// The tests of this file are the rules of the end of a connection, and of a handler that panics.
 
 // TestCloseSequence (P11, P13): drain, close_notify, FIN, and reading until the peer's end.
 func TestCloseSequence(t *testing.T) {
@@ -40,12 +40,15 @@ func TestCloseIsNotHeldUp(t *testing.T) {
 	r.ready(Readable, "R:10 W(bye):3 S:ok C R:10 R:10 R:10 | data(10) close("+ErrLinger.Error()+")").ended()
 }
 
+// atOnce are the ways to end a handshake at once.
+var atOnce = map[string]func(r *rig){
+	"Close": func(r *rig) { r.Close(errBroken) },
+	"Abort": func(r *rig) { r.Abort(errBroken) },
+}
+
 // TestCloseInHandshake (P12): a Close in the handshake ends at once, without close_notify.
 func TestCloseInHandshake(t *testing.T) {
-	for name, end := range map[string]func(r *rig){
-		"Close": func(r *rig) { r.Close(errBroken) },
-		"Abort": func(r *rig) { r.Abort(errBroken) },
-	} {
+	for name, end := range atOnce {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, Config{}).write("hello").ready(0, "H:want_read")
 			end(r)

@@ -154,10 +154,7 @@ func TestEarlyDataEnds(t *testing.T) {
 		r.ExpectPeer()
 		r.ready(Readable, "E:3 E:"+answer+" | early(3) "+hears).ended()
 	}
-	for name, end := range map[string]func(r *rig){
-		"Close": func(r *rig) { r.Close(errBroken) },
-		"Abort": func(r *rig) { r.Abort(errBroken) },
-	} {
+	for name, end := range atOnce {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, Config{EarlyData: true})
 			r.ExpectPeer()

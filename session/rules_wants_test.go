@@ -8,7 +8,7 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// The tests of this file are the rules of what is waited for and what is tried again.
+// The tests of this file are the rules of what is waited for and what is tried again, and of what is told of that.
 
 // TestStaleWriteAfterRead (P08): a read that took input took perhaps what a
 // blocked write waited for, so the write is tried again, also when the read made no progress.
