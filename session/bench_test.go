@@ -3,6 +3,7 @@ package session
 import (
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -57,23 +58,10 @@ func BenchmarkTurn(b *testing.B) {
 	}
 }
 
-// BenchmarkQueue is one Append of 1 KiB and its way out.
-func BenchmarkQueue(b *testing.B) {
-	var q queue
-	p := make([]byte, 1024)
-	b.ReportAllocs()
-	b.SetBytes(1024)
-	for b.Loop() {
-		q.add(p)
-		q.freeze()
-		q.accept(1024)
-	}
-}
-
 // TestTurnAllocatesNothing: an echo turn allocates nothing. The race detector makes sync.Pool drop
 // what it holds, so it is not measured there.
 func TestTurnAllocatesNothing(t *testing.T) {
-	if raceEnabled {
+	if tlstest.Sanitized {
 		t.Skip("the race detector empties pools at random")
 	}
 	if n := testing.AllocsPerRun(1000, turn()); n > 0 {

@@ -105,10 +105,7 @@ func (w *world) write(units int, move, feeding bool) {
 	if err != want {
 		w.fail("a Write answers %v, not %v", err, want)
 	}
-	if err != nil {
-		return
-	}
-	if units == 0 {
+	if err != nil || units == 0 {
 		return
 	}
 	w.left += uint8(units)
@@ -119,14 +116,14 @@ func (w *world) write(units int, move, feeding bool) {
 
 func (w *world) close(err error) {
 	w.s.Close(err)
-	switch {
-	case w.closed:
-	case !w.opened:
-		w.because(err)
-		w.aborted = true
-	default:
-		w.because(err)
+	if w.closed {
+		return
+	}
+	w.because(err)
+	if w.opened {
 		w.closing, w.last = true, true
+	} else {
+		w.aborted = true
 	}
 }
 

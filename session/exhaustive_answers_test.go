@@ -150,6 +150,9 @@ func (p *profile) fill() {
 	}
 	p.answers = make(map[question][]answer)
 	p.bytes = pattern(0, 40*p.unit)
+	for _, act := range p.inside {
+		p.acts = append(p.acts, answer{text: act})
+	}
 	for c := range callNames {
 		most := 0
 		if c == callWrite {
@@ -202,11 +205,6 @@ func (p *profile) parse(c call, text string) answer {
 	r.N *= p.unit
 	failed := r.Err != nil || r.Want > tlsio.WantAppRead || names[c] == "R" && r.Want == tlsio.WantAppRead
 	return answer{Result: r, text: names[c] + ":" + text, failed: failed}
-}
-
-// list are the answers that the engine can give now.
-func (w *world) list(c call, units int) []answer {
-	return w.p.answers[question{c, w.out, uint8(units), w.ended != endNone}]
 }
 
 // kindness is what a kind answer depends on.

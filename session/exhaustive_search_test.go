@@ -268,7 +268,8 @@ func replay(p *profile, path []string) string {
 	w.load(&st)
 	return w.guard(func() {
 		for len(w.tokens) > 0 {
-			act, _ := w.token("")
+			act := w.tokens[0]
+			w.tokens = w.tokens[1:]
 			w.act(act, false)
 			w.check()
 			st = w.store()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -45,29 +46,38 @@ type violation string
 
 func (w *world) fail(format string, args ...any) { panic(violation(fmt.Sprintf(format, args...))) }
 
-// next makes a choice between n.
-func (w *world) next(n int) int {
-	if w.draw != nil {
-		return w.draw(n)
+// pick makes a choice. It is who's, if that is a handler's method and not the engine.
+func (w *world) pick(who string, list []answer) answer {
+	name := func(a answer) string {
+		if who != "" {
+			return who + ">" + a.text
+		}
+		return a.text
 	}
-	if w.at == len(w.script) {
-		w.script = append(w.script, 0)
-		w.limits = append(w.limits, 0)
+	i := 0
+	switch {
+	case w.draw != nil:
+		i = w.draw(len(list))
+	case w.tokens != nil:
+		i = slices.IndexFunc(list, func(a answer) bool { return len(w.tokens) > 0 && name(a) == w.tokens[0] })
+		if i >= 0 {
+			w.tokens = w.tokens[1:]
+		} else if i = 0; who == "" {
+			w.fail("the replay has %q next, of %v", w.tokens[0], list)
+		}
+	default:
+		if w.at == len(w.script) {
+			w.script = append(w.script, 0)
+			w.limits = append(w.limits, 0)
+		}
+		w.limits[w.at] = byte(len(list))
+		i = int(w.script[w.at])
+		w.at++
 	}
-	w.limits[w.at] = byte(n)
-	c := int(w.script[w.at])
-	w.at++
-	return c
-}
-
-// token takes the next choice by name if it begins with prefix.
-func (w *world) token(prefix string) (string, bool) {
-	if len(w.tokens) == 0 || len(w.tokens[0]) < len(prefix) || w.tokens[0][:len(prefix)] != prefix {
-		return "", false
+	if w.record && (who == "" || i > 0) {
+		w.history = append(w.history, name(list[i]))
 	}
-	t := w.tokens[0]
-	w.tokens = w.tokens[1:]
-	return t, true
+	return list[i]
 }
 
 // answer chooses what the engine answers.
@@ -75,22 +85,7 @@ func (w *world) answer(c call, units int) answer {
 	if w.kind || w.tokens != nil && len(w.tokens) == 0 { // a replay may end in the midst of a turn
 		return w.p.kind[kindness{c, uint8(units), w.out != outClean, w.fin}]
 	}
-	list := w.list(c, units)
-	if w.tokens != nil {
-		t, _ := w.token("")
-		for _, a := range list {
-			if a.text == t {
-				w.history = append(w.history, t)
-				return a
-			}
-		}
-		w.fail("the replay has %q next, and the call is %s", t, names[c])
-	}
-	a := list[w.next(len(list))]
-	if w.record {
-		w.history = append(w.history, a.text)
-	}
-	return a
+	return w.pick("", w.p.answers[question{c, w.out, uint8(units), w.ended != endNone}])
 }
 
 // call is what all operations share: the rules, the answer, and what follows from it.
@@ -337,24 +332,11 @@ func (w *world) hear(name string) {
 	if w.kind || w.inside {
 		return
 	}
-	i := 0
-	if w.tokens != nil {
-		t, ok := w.token(name + ">")
-		for j, a := range w.p.inside {
-			if ok && t == name+">"+a {
-				i = j
-			}
-		}
-	} else {
-		i = w.next(len(w.p.inside))
-	}
-	if i == 0 {
+	act := w.pick(name, w.p.acts).text
+	if act == "none" {
 		return
-	}
-	if w.record || w.tokens != nil {
-		w.history = append(w.history, name+">"+w.p.inside[i])
 	}
 	w.inside = true
 	defer func() { w.inside = false }()
-	w.act(w.p.inside[i], name == "data")
+	w.act(act, name == "data")
 }

@@ -11,17 +11,7 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of the randomized tests; 0 means a new one each time")
-
-// newRand makes the source of a randomized test and prints its seed.
-func newRand(t testing.TB) (*rand.Rand, uint64) {
-	seed := *seedFlag
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("-seed=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0)), seed
-}
+var seedFlag = flag.Uint64("seed", 0, "seed of TestQueueRandom; 0 means a new one each time")
 
 // pattern is n bytes that differ from their neighbours, beginning at offset from.
 func pattern(from, n int) []byte {
@@ -150,7 +140,12 @@ func TestQueueMoveFrom(t *testing.T) {
 // TestQueueRandom compares a Queue with a bytes.Buffer. While the head is
 // frozen, its bytes must not change (P06).
 func TestQueueRandom(t *testing.T) {
-	r, _ := newRand(t)
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("-seed=%d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
 	for round := 0; round < 20; round++ {
 		var q queue
 		var model bytes.Buffer

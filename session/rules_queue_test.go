@@ -73,20 +73,6 @@ func TestWriteMore(t *testing.T) {
 	}
 }
 
-// TestWriteBeforeRekey: a record that a handshake keeps from close_notify is sent at once.
-func TestWriteBeforeRekey(t *testing.T) {
-	r := openRig(t, Config{})
-	tlstest.Must(t, r.KeyUpdate(true))
-	r.ready(0, "K?:want_read")
-	r.write("end")
-	r.Close(nil)
-	r.ready(0, "W(end):3")
-	if want := []bool{false}; !slices.Equal(r.e.more, want) {
-		t.Errorf("more follows: %v, not %v", r.e.more, want)
-	}
-	r.ready(Readable, "H:ok S:ok C R:eof | close(nil)")
-}
-
 // answer writes as a handler does inside OnData.
 func (r *rig) answer(s string) *rig {
 	r.feeding = true
@@ -193,45 +179,6 @@ func TestHeld(t *testing.T) {
 	r.ready(0, "H:ok+held S:ok+held R:want_read+held F:ok+out C | open").waits("R")
 }
 
-// TestAlertOfFailedWrite: what a write that fails has left for the transport, such as an alert, has one chance.
-func TestAlertOfFailedWrite(t *testing.T) {
-	openRig(t, Config{}).write("hello").ready(0, "W(hello):err+unsent F:ok | close(err)")
-}
-
-// TestOnDrainMayWrite: OnDrain that fills the queue again is called again.
-func TestOnDrainMayWrite(t *testing.T) {
-	r := openRig(t, Config{HighWater: 100})
-	n := 0
-	r.h.on["drain"] = func() {
-		if n++; n < 3 {
-			r.write(strings.Repeat("x", 100))
-		}
-	}
-	r.write(strings.Repeat("x", 100)).ready(0, "W(#100):100 W(#100):100 W(#100):100 | drain drain drain")
-	r.waits("R")
-}
-
-// TestNoDrainWhenClosing: nobody who may no longer write is asked to.
-func TestNoDrainWhenClosing(t *testing.T) {
-	r := openRig(t, Config{HighWater: 100}).write(strings.Repeat("x", 100))
-	r.Close(nil)
-	r.ready(0, "W(#100):100 S:ok C")
-}
-
-// TestMaxQueue: a Write that does not fit is refused whole.
-func TestMaxQueue(t *testing.T) {
-	r := openRig(t, Config{MaxQueue: 10}).write("12345678")
-	wantErr(t, r.Write([]byte("abc")), ErrQueueFull)
-	r.Stage([]byte("abc"))
-	if err := r.WriteStaged(); !errors.Is(err, ErrQueueFull) || r.Staged() != 0 {
-		t.Error(err, r.Staged())
-	}
-	r.write("90")
-	wantErr(t, r.Write([]byte("a")), ErrQueueFull)
-	r.ready(0, "W(1234567890):10")
-	r.write("abc")
-}
-
 // TestEmptyWrite (P23): a write of no bytes is no call of the engine.
 func TestEmptyWrite(t *testing.T) {
 	r := openRig(t, Config{}).write("")
@@ -241,7 +188,7 @@ func TestEmptyWrite(t *testing.T) {
 	r.waits("R")
 	r.ready(0, "")
 	r.Close(nil)
-	wantErr(t, r.Write(nil), net.ErrClosed)
+	tlstest.IsError(t, "Write", r.Write(nil), net.ErrClosed)
 }
 
 // TestKeyUpdate (P16): it is not begun between two attempts at one record, and
@@ -257,16 +204,8 @@ func TestKeyUpdate(t *testing.T) {
 	r.ready(Readable, "R:want_read")
 	r.ready(Writable, "W(hello,more):5 K?:want_write W(more):want_write").waits("RW")
 	r.ready(Writable, "H:ok W(more):4").waits("R")
-	tlstest.Must(t, r.KeyUpdate(false))
+	rekeys(r)
 	r.ready(0, "K:ok")
-}
-
-// TestRenegotiate: it is carried on by Handshake when whatever it waits for has come.
-func TestRenegotiate(t *testing.T) {
-	r := openRig(t, Config{})
-	tlstest.Must(t, r.Renegotiate())
-	r.ready(0, "N:want_read").waits("R")
-	r.ready(Readable, "H:app_read R:5+in H:want_read R:want_read | data(5)")
 }
 
 // rekeyings are the handshakes after the first one, by the engine's call.
@@ -283,24 +222,17 @@ func TestRekeyConditions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var s Session
 			s.Init(struct{ Engine }{}, &recorder{t: t}, new(Config))
-			wantErr(t, begin(&s), errors.ErrUnsupported)
-			wantErr(t, begin(&newRig(t, Config{}).Session), net.ErrClosed)
+			tlstest.IsError(t, "begin", begin(&s), errors.ErrUnsupported)
+			tlstest.IsError(t, "begin", begin(&newRig(t, Config{}).Session), net.ErrClosed)
 			for _, end := range []func(r *rig){
 				func(r *rig) { r.CloseWrite() }, func(r *rig) { r.Close(nil) }, func(r *rig) { r.Abort(nil) },
 			} {
 				r := openRig(t, Config{})
 				end(r)
-				wantErr(t, begin(&r.Session), net.ErrClosed)
+				tlstest.IsError(t, "begin", begin(&r.Session), net.ErrClosed)
 			}
 		})
 	}
-}
-
-// TestNoRekeyAfterWriteFailed: what stood behind the record that failed is not begun.
-func TestNoRekeyAfterWriteFailed(t *testing.T) {
-	r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_write")
-	tlstest.Must(t, r.KeyUpdate(false))
-	r.ready(Readable|Writable, "R:want_read W(hello):err | close(err)").ended()
 }
 
 // TestDefaults: what Init fills in.
@@ -317,13 +249,12 @@ func TestDefaults(t *testing.T) {
 
 // TestAnyConfig: whatever a Config holds, a Session over it writes, reads and comes to rest.
 func TestAnyConfig(t *testing.T) {
-	for _, c := range []*Config{
-		new(Config), {Buffer: []byte{}},
+	for _, c := range []Config{
+		{}, {Buffer: []byte{}},
 		{HighWater: -1, LowWater: -1, MaxQueue: -1, TurnBytes: -1, LingerBytes: -1},
 		{HighWater: 1, LowWater: 2, MaxQueue: 5, TurnBytes: 1, LingerBytes: 1, Buffer: make([]byte, 1)},
 	} {
-		r := &rig{t: t, e: &scripted{t: t}, h: &recorder{t: t, on: map[string]func(){}}}
-		r.Init(r.e, r.h, c)
+		r := newRig(t, c)
 		for turn, calls := range []string{"H:ok R:want_read", "W(hello):5"} {
 			if turn == 1 {
 				r.write("hello")
@@ -331,7 +262,7 @@ func TestAnyConfig(t *testing.T) {
 			r.e.expect(calls)
 			for n := 0; r.Runnable(); n++ { // one turn may not have the bytes for all of it
 				if n == 10 {
-					t.Fatalf("with %+v there is always something to do", *c)
+					t.Fatalf("with %+v there is always something to do", c)
 				}
 				r.Ready(0)
 			}

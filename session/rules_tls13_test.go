@@ -9,8 +9,9 @@ import (
 
 // The tests of this file are the rules of what TLS 1.3 has besides: certificates after the handshake, and early data.
 
-// asks asks for a certificate, which must be taken.
-func asks(r *rig) { tlstest.Must(r.t, r.RequestCertificate()) }
+// rekeys asks for a KeyUpdate, and asks for a certificate, which must be taken.
+func rekeys(r *rig) { tlstest.Must(r.t, r.KeyUpdate(false)) }
+func asks(r *rig)   { tlstest.Must(r.t, r.RequestCertificate()) }
 
 // TestRequestCertificate: the request leaves like a KeyUpdate, and the handler hears of the answer before what was sent after it.
 func TestRequestCertificate(t *testing.T) {
@@ -70,7 +71,7 @@ func TestRekeyErrors(t *testing.T) {
 			r := openRig(t, Config{})
 			start(r, "state | "+heard+"(state)")
 			start(r, "want_write |") // another one may follow
-			wantErr(t, r.Renegotiate(), ErrRekeying)
+			tlstest.IsError(t, "Renegotiate", r.Renegotiate(), ErrRekeying)
 			r.ready(Writable, "H:eof | "+heard+"(eof)")
 			r.write("hello").ready(0, "W(hello):5 |")
 
@@ -153,10 +154,7 @@ func TestEarlyDataEnds(t *testing.T) {
 		r.ExpectPeer()
 		r.ready(Readable, "E:3 E:"+answer+" | early(3) "+hears).ended()
 	}
-	for name, end := range map[string]func(r *rig){
-		"Close": func(r *rig) { r.Close(errBroken) },
-		"Abort": func(r *rig) { r.Abort(errBroken) },
-	} {
+	for name, end := range atOnce {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, Config{EarlyData: true})
 			r.ExpectPeer()

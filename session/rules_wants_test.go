@@ -8,31 +8,26 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// The tests of this file are the rules of what is waited for and what is tried again.
+// The tests of this file are the rules of what is waited for and what is tried again, and of what is told of that.
 
 // TestStaleWriteAfterRead (P08): a read that took input took perhaps what a
 // blocked write waited for, so the write is tried again, also when the read made no progress.
 func TestStaleWriteAfterRead(t *testing.T) {
-	tests := []struct{ name, turn string }{
-		{"read made progress", "R:5+in R:want_read W(hello):5 | data(5)"},
-		{"read made no progress", "R:want_read+in W(hello):5"},
-		{"peer's end", "R:eof+in W(hello):5 S:ok C | close(nil)"},
-		{"write waits again", "R:5+in R:want_read W(hello):want_read | data(5)"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+	for name, turn := range map[string]string{
+		"read made progress":    "R:5+in R:want_read W(hello):5 | data(5)",
+		"read made no progress": "R:want_read+in W(hello):5",
+		"peer's end":            "R:eof+in W(hello):5 S:ok C | close(nil)",
+		"write waits again":     "R:5+in R:want_read W(hello):want_read | data(5)",
+		"nothing was taken":     "R:want_read",
+	} {
+		t.Run(name, func(t *testing.T) {
 			r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_read")
 			r.Ready(0) // nothing may be called: nothing has come
 			// The event is kept from the write, so that only the staleness can retry it.
 			r.want[read] = tlsio.WantNone
-			r.ready(0, test.turn)
+			r.ready(0, turn)
 		})
 	}
-	t.Run("nothing was taken", func(t *testing.T) {
-		r := openRig(t, Config{}).write("hello").ready(0, "W(hello):want_read")
-		r.want[read] = tlsio.WantNone
-		r.ready(0, "R:want_read").waits("R")
-	})
 }
 
 // TestStaleReadAfterWrite (P08): a write that took input may have put data for
@@ -145,34 +140,6 @@ func TestHandshakeWantWrite(t *testing.T) {
 	r.ready(Writable, "H:want_read+out").waits("R")
 }
 
-// TestUnsent: ciphertext that the transport refused is flushed on Writable, and
-// only then is writability asked for.
-func TestUnsent(t *testing.T) {
-	r := openRig(t, Config{}).write("hello").ready(0, "W(hello):5+out+unsent").waits("RW")
-	if r.Idle() || r.Queued() != 0 {
-		t.Errorf("Idle %v, %d bytes queued", r.Idle(), r.Queued())
-	}
-	r.ready(Writable, "F:want_write+out+unsent").waits("RW")
-	r.write("more").waits("RW") // the engine has refused already: it is not tried
-	r.ready(Writable, "W(more):want_write+unsent")
-	r.ready(Writable, "W(more):4+out").waits("R")
-	if !r.Idle() {
-		t.Error("not idle")
-	}
-	r.ready(Readable, "R:want_read+unsent").waits("RW") // the answer to a KeyUpdate
-	r.ready(Writable, "F:ok+out").waits("R")
-}
-
-// TestUnsentInHandshake: what the handshake could not send is flushed, while the handshake waits to
-// read; nothing queued is written before it is done.
-func TestUnsentInHandshake(t *testing.T) {
-	r := newRig(t, Config{}).write("hello").ready(0, "H:want_read+out+unsent").waits("RW")
-	r.ready(Writable, "F:want_write+out+unsent")
-	r.ready(Writable, "F:ok+out").waits("R")
-	r.ready(Readable, "H:ok+unsent R:want_read+unsent | open").waits("RW") // tickets
-	r.ready(Writable, "W(hello):5")
-}
-
 // TestTurnBudget (P17): a peer that never stops gets TurnBytes a turn. Attempts
 // that move nothing are bounded too. The session is runnable afterwards.
 func TestTurnBudget(t *testing.T) {
@@ -239,22 +206,21 @@ func TestApplicationWants(t *testing.T) {
 
 // TestUnknownWant: an answer that nothing would ever end is an error, and neither a spin nor a wait for ever.
 func TestUnknownWant(t *testing.T) {
-	tests := []struct {
-		name  string
-		setup func(r *rig)
-		turn  string
-	}{
-		{"handshake", func(r *rig) {}, "H:unknown"},
-		{"read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = tlsio.WantNone }, "R:unknown"},
-		{"read, app_read", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.want[read] = tlsio.WantNone }, "R:app_read"},
-		{"write", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.write("hello") }, "W(hello):unknown"},
-		{"shutdown", func(r *rig) { r.ready(0, "H:ok R:want_read | open"); r.Close(nil) }, "S:unknown"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+	readable := func(r *rig) { r.want[read] = tlsio.WantNone }
+	for turn, setup := range map[string]func(r *rig){
+		"H:unknown":        nil,
+		"R:unknown":        readable,
+		"R:app_read":       readable,
+		"W(hello):unknown": func(r *rig) { r.write("hello") },
+		"S:unknown":        func(r *rig) { r.Close(nil) },
+	} {
+		t.Run(turn, func(t *testing.T) {
 			r := newRig(t, Config{})
-			test.setup(r)
-			r.e.expect(test.turn)
+			if setup != nil {
+				r.ready(0, "H:ok R:want_read | open")
+				setup(r)
+			}
+			r.e.expect(turn)
 			r.Ready(0)
 			r.e.done()
 			if got := r.h.take(); !strings.HasPrefix(got, "close(session: ") {
@@ -262,6 +228,22 @@ func TestUnknownWant(t *testing.T) {
 			}
 			r.ended()
 		})
+	}
+}
+
+// TestTrace: the trace sees each operation before the handler does, and the interest that follows.
+func TestTrace(t *testing.T) {
+	r := openRig(t, Config{})
+	var seen string
+	r.SetTrace(func(op tlsio.Op, res tlsio.Result) {
+		seen += op.String() + ":" + res.Want.String() + ":" + r.Interest().String() + " "
+		if len(r.h.heard) > 0 && op == tlsio.OpRead && res.N > 0 {
+			t.Error("the handler heard of it first")
+		}
+	})
+	r.write("hello").ready(Readable, "R:5 R:want_read W(hello):want_write | data(5)")
+	if want := "read:NONE:- read:WANT_READ:R write:WANT_WRITE:RW "; seen != want {
+		t.Errorf("%q, want %q", seen, want)
 	}
 }
 

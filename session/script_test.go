@@ -315,10 +315,13 @@ func (r *rig) ended() {
 	r.ready(Readable|Writable, "")
 }
 
-// wantErr demands an error.
-func wantErr(t testing.TB, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Errorf("error %v, want %v", err, want)
+// waitsForApplication reports whether an operation waits for something that only
+// the application can bring about; see [tlsio.Want.Application].
+func (s *Session) waitsForApplication() bool {
+	for op := range operations {
+		if s.want[op].Application() && s.live(op) {
+			return true
+		}
 	}
+	return false
 }

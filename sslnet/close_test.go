@@ -148,17 +148,6 @@ func TestCloseSendsAll(t *testing.T) {
 	}
 }
 
-// TestCloseAfterIdleCloseWrite: a CloseWrite that ran into its deadline at once has sent nothing; then Close does.
-func TestCloseAfterIdleCloseWrite(t *testing.T) {
-	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
-		tlstest.Must(t, client.SetWriteDeadline(longAgo))
-		timedOut(t, client.CloseWrite())
-		closed := tlstest.Later(client.Close)
-		is(t, reading(server)(), io.EOF)
-		done(t, closed, "Close")
-	})
-}
-
 // TestReplyNotReset: Close with input that was not read does not destroy what the peer has not read yet (P13).
 // With no time to wait, close_notify is sent all the same where the socket takes it.
 func TestReplyNotReset(t *testing.T) {
@@ -202,24 +191,15 @@ func TestTailNotReset(t *testing.T) {
 			n := full(t, server)
 			server.SetCloseTimeout(tlstest.Hang)
 			ended := tlstest.Later(func() error { return end(server) })
-			var in sequence
+			var in tlstest.Stream
 			p := make([]byte, 100)
-			for in.n < n-10_000 { // what is left finds room in the kernel
-				k := tlstest.Value(client.Read(p))(t)
-				tlstest.Must(t, in.check(p[:k]))
+			for in.N < n-10_000 { // what is left finds room in the kernel
+				in.Check(p[:tlstest.Value(client.Read(p))(t)])
 			}
 			done(t, ended, "Close")
-			for {
-				k, err := client.Read(p)
-				tlstest.Must(t, in.check(p[:k]))
-				if err != nil {
-					is(t, err, io.EOF)
-					break
-				}
-			}
-			if in.n != n {
-				t.Errorf("%d bytes came of %d", in.n, n)
-			}
+			in.Check(tlstest.Value(io.ReadAll(client))(t))
+			tlstest.Must(t, in.Bad)
+			tlstest.Equal(t, "bytes that came", in.N, n)
 		})
 	}
 }

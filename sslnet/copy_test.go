@@ -12,11 +12,9 @@ import (
 
 // TestCopy: io.Copy to a Conn and from it, with ReadFrom and WriteTo: the content, and the number of bytes.
 func TestCopy(t *testing.T) {
-	const size = 3<<20/scale + 17
+	const size = 3<<20/tlstest.Scale + 17
 	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
-		var s sequence
-		p := make([]byte, size)
-		s.fill(p)
+		p := new(tlstest.Stream).Next(size)
 		sent := tlstest.Later(func() error {
 			n, err := io.Copy(client, struct{ io.Reader }{bytes.NewReader(p)})
 			if n != size {

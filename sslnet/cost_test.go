@@ -2,7 +2,6 @@ package sslnet
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net"
 	"runtime"
@@ -34,7 +33,7 @@ func roundTrip(t testing.TB, c net.Conn, p, back []byte) {
 
 // TestEchoDoesNotAllocate: an echo of 1 KiB, there and back, allocates nothing at either end, in Go's memory.
 func TestEchoDoesNotAllocate(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the sanitizers allocate themselves")
 	}
 	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
@@ -60,7 +59,7 @@ func (c *chunks) Read(p []byte) (int, error) {
 
 // TestCopyDoesNotAllocate: io.Copy of many chunks allocates no more than of one.
 func TestCopyDoesNotAllocate(t *testing.T) {
-	if sanitized {
+	if tlstest.Sanitized {
 		t.Skip("the sanitizers allocate themselves, and sync.Pool drops at random")
 	}
 	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
@@ -108,23 +107,4 @@ func TestNoGoroutines(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestWatchersEnd: what waits for the other direction ends when the connection
-// is closed, also while what it waits for has not come.
-func TestWatchersEnd(t *testing.T) {
-	crossings(t, func(t *testing.T, client, server *Conn) {
-		before := runtime.NumGoroutine()
-		read, rekeyed, _ := readMustWrite(t, client, server)
-		client.SetCloseTimeout(0)
-		server.SetCloseTimeout(0)
-		timedOut(t, server.Close())
-		fails(t, read, "Read", net.ErrClosed)
-		client.Close()
-		// Over a pipe the server's end may be seen first.
-		if err := tlstest.Receive(t, rekeyed, "Renegotiate"); !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("the client's Renegotiate: %v", err)
-		}
-		tlstest.Until(t, "no new goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
-	})
 }

@@ -88,19 +88,6 @@ func withData(t *testing.T, client, server *Conn) {
 	waiting(t, client, &client.writer, tlsio.WantAppRead)
 }
 
-// TestWriteMustRead: a Write that must read waits for that, and goes on when the peer answers. Data that comes
-// before the answer must be read first.
-func TestWriteMustRead(t *testing.T) {
-	crossings(t, func(t *testing.T, client, server *Conn) {
-		written := writeMustRead(t, client)
-		withData(t, client, server)
-		done(t, tlstest.Later(reading(client)), "Read")
-		waiting(t, client, &client.writer, tlsio.WantRead)
-		done(t, tlstest.Later(reading(server)), "Read") // which answers the renegotiation
-		done(t, written, "Write")
-	})
-}
-
 // TestWriteMustReadReader: a Read of the same end that is blocked meanwhile takes the answer in, and the Write
 // goes on (P08).
 func TestWriteMustReadReader(t *testing.T) {

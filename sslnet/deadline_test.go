@@ -137,13 +137,15 @@ func blocked(t *testing.T, test func(t *testing.T, b *blocker, c *Conn, release 
 	}
 }
 
-// TestDeadlines: a deadline in the past ends an operation before it begins, and one that is blocked; one in the
-// future, or none, does not. After that the operation works.
+// TestDeadlines: a deadline in the past ends an operation before it begins, and one that is blocked; so does one that comes by
+// itself. One in the future, or none, does not. After that the operation works.
 func TestDeadlines(t *testing.T) {
 	blocked(t, func(t *testing.T, b *blocker, c *Conn, release func()) {
 		tlstest.Must(t, b.set(c, longAgo))
 		timedOut(t, b.op(c))
 		timedOut(t, b.op(c)) // until it is set anew
+		tlstest.Must(t, b.set(c, time.Now().Add(time.Millisecond)))
+		timedOut(t, b.op(c))
 		for _, d := range []time.Time{{}, time.Now().Add(tlstest.Hang)} {
 			tlstest.Must(t, b.set(c, d))
 			ended := b.begin(t, c)
@@ -160,36 +162,6 @@ func TestDeadlines(t *testing.T) {
 		ended := b.begin(t, c)
 		release()
 		done(t, ended, b.name)
-	})
-}
-
-// TestDeadlineComes: a deadline that comes by itself.
-func TestDeadlineComes(t *testing.T) {
-	blocked(t, func(t *testing.T, b *blocker, c *Conn, release func()) {
-		tlstest.Must(t, b.set(c, time.Now().Add(time.Millisecond)))
-		timedOut(t, b.op(c))
-		tlstest.Must(t, b.set(c, noDeadline))
-		ended := tlstest.Later(func() error { return b.op(c) })
-		release()
-		done(t, ended, b.name)
-	})
-}
-
-// TestDeadlineOfOneSide: the deadline of one direction is not the other's.
-func TestDeadlineOfOneSide(t *testing.T) {
-	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
-		tlstest.Must(t, client.SetReadDeadline(longAgo))
-		say(t, client, "x")
-		timedOut(t, reading(client)())
-		done(t, tlstest.Later(reading(server)), "Read")
-		tlstest.Must(t, client.SetReadDeadline(noDeadline))
-		tlstest.Must(t, client.SetWriteDeadline(longAgo))
-		timedOut(t, writing(client)())
-		say(t, server, "x")
-		tlstest.Must(t, reading(client)())
-		tlstest.Must(t, client.SetDeadline(longAgo))
-		timedOut(t, writing(client)())
-		timedOut(t, reading(client)())
 	})
 }
 
@@ -254,37 +226,6 @@ func TestTimedOutWriteIsSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { everywhere(t, narrow, test) })
 	}
-}
-
-// TestTimedOutWriteGoesOn: a Write with a deadline says how much it took, and the next one goes on from there;
-// Close sends all of it.
-func TestTimedOutWriteGoesOn(t *testing.T) {
-	everywhere(t, narrow, func(t *testing.T, c, peer *Conn) {
-		c.SetCloseTimeout(tlstest.Hang)
-		var s sequence
-		p := make([]byte, 1<<20/scale)
-		s.fill(p)
-		left, stops := p, 0
-		got := tlstest.Later(func() error {
-			if err := expect(peer, len(p)); err != nil {
-				return err
-			}
-			return reading(peer)()
-		})
-		for wait := time.Duration(0); len(left) > 0; wait += 10 * time.Microsecond {
-			tlstest.Must(t, c.SetWriteDeadline(time.Now().Add(wait)))
-			n, err := c.Write(left)
-			if left = left[n:]; err != nil {
-				timedOut(t, err)
-				stops++
-			}
-		}
-		tlstest.Must(t, c.Close())
-		fails(t, got, "the peer", io.EOF)
-		if stops == 0 {
-			t.Error("no deadline fired")
-		}
-	})
 }
 
 // TestDeadlineError: what such an error looks like.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,7 +15,6 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
-	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // serve listens and echoes on each connection, until the end of the test.
@@ -214,41 +212,4 @@ func TestDialTimeout(t *testing.T) {
 	cancel(errCause)
 	fails(t, dialled, "Dial", errCause)
 	tlstest.Equal(t, "SSLs", live.Conns(), alive)
-}
-
-// TestDialResumes: Config.Session makes the next connection resume.
-func TestDialResumes(t *testing.T) {
-	for version, v := range versions {
-		t.Run(version, func(t *testing.T) {
-			sx, cx := contexts(t, v)
-			d := Dialer{Context: cx, Net: &net.Dialer{Timeout: tlstest.Hang}}
-			address := serve(t, "tcp", "127.0.0.1:0", sx).Addr().String()
-			for i := range 3 {
-				c := tlstest.Value(d.Dial("tcp", address))(t)
-				echoes(t, c)
-				if s := c.(*Conn).State(); s.Resumed != (i > 0) {
-					t.Errorf("connection %d: resumed is %v", i, s.Resumed)
-				}
-				if d.Config.Session = c.(*Conn).Session(); d.Config.Session == nil {
-					t.Fatal("no session")
-				}
-				tlstest.Must(t, c.Close())
-			}
-		})
-	}
-}
-
-// TestDialRefused: a server that nobody trusts; the alert is the error, and nothing is left.
-func TestDialRefused(t *testing.T) {
-	sx, cx := contexts(t, otherCA)
-	address := serve(t, "tcp", "127.0.0.1:0", sx).Addr().String()
-	d := Dialer{Context: cx}
-	c, err := d.Dial("tcp", address)
-	alert(t, err, tlsio.AlertUnknownCA, tlsio.AlertSent)
-	if c != nil {
-		t.Error("a connection beside the error")
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("%v is a timeout", err)
-	}
 }

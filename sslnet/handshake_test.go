@@ -3,7 +3,6 @@ package sslnet
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"testing"
 	"time"
@@ -199,14 +198,5 @@ func TestFailureWakesWriter(t *testing.T) {
 		alert(t, tlstest.Receive(t, written, "Write"), tlsio.AlertBadRecordMAC, tlsio.AlertSent)
 		take(t, server, client, n)
 		alert(t, reading(client)(), tlsio.AlertBadRecordMAC, tlsio.AlertReceived)
-	})
-}
-
-// TestNothingFromPeer: a peer that ends before its first byte.
-func TestNothingFromPeer(t *testing.T) {
-	pairs(t, networks, func(t *testing.T, client, server *Conn) {
-		tlstest.Must(t, client.NetConn().Close())
-		is(t, server.Handshake(), io.ErrUnexpectedEOF)
-		is(t, server.Handshake(), io.ErrUnexpectedEOF)
 	})
 }

@@ -150,9 +150,7 @@ func full(t testing.TB, c *Conn) (n int) {
 	if v, ok := c.NetConn().(*valve); ok {
 		v.set(true)
 	}
-	var out sequence
-	p := make([]byte, 1<<20)
-	out.fill(p)
+	p := new(tlstest.Stream).Next(1 << 20)
 	for deadline := time.Now().Add(tlstest.Hang); ; {
 		// Only a Write that was tried after the transport had got stuck shows that nothing more fits before it.
 		before, k := stuck(t, c), 0
@@ -386,51 +384,25 @@ func is(t testing.TB, err, want error) {
 	}
 }
 
-// sequence is a series of bytes that both ends can compute.
-type sequence struct{ n int }
-
-func (s *sequence) fill(p []byte) {
-	for i := range p {
-		p[i] = byte(s.n>>16 ^ s.n>>8 ^ s.n)
-		s.n++
-	}
-}
-
-var errChanged = errors.New("bytes came changed")
-
-// check fails when p is not what comes next.
-func (s *sequence) check(p []byte) error {
-	for i := range p {
-		if p[i] != byte(s.n>>16^s.n>>8^s.n) {
-			return errChanged
-		}
-		s.n++
-	}
-	return nil
-}
-
-// send writes n bytes of a sequence, in pieces of up to size.
+// send writes n bytes of a Stream, in pieces of up to size.
 func send(c io.Writer, n, size int) error {
-	var s sequence
-	p := make([]byte, size)
-	for s.n < n {
-		k := min(size, n-s.n)
-		s.fill(p[:k])
-		if _, err := c.Write(p[:k]); err != nil {
+	var s tlstest.Stream
+	for s.N < n {
+		if _, err := c.Write(s.Next(min(size, n-s.N))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// expect reads n bytes of a sequence.
+// expect reads n bytes of a Stream.
 func expect(c io.Reader, n int) error {
-	var s sequence
+	var s tlstest.Stream
 	p := make([]byte, 10_000)
-	for s.n < n {
-		k, err := c.Read(p[:min(len(p), n-s.n)])
-		if cerr := s.check(p[:k]); cerr != nil {
-			return cerr
+	for s.N < n {
+		k, err := c.Read(p[:min(len(p), n-s.N)])
+		if s.Check(p[:k]); s.Bad != nil {
+			return s.Bad
 		}
 		if err != nil {
 			return err

@@ -85,7 +85,7 @@ func TestAcceptFails(t *testing.T) {
 // TestSetContextInUse: Contexts are replaced, and the old ones closed, while connections come in. None of these is
 // refused.
 func TestSetContextInUse(t *testing.T) {
-	const times = 200 / scale
+	const times = 200 / tlstest.Scale
 	first, _ := contexts(t)
 	l := tlstest.Value(Listen("unix", socketPath(t), first))(t)
 	refused := serveOn(t, l)

@@ -353,7 +353,7 @@ func TestPlacesAreFreed(t *testing.T) {
 // TestEvictionRace: places change hands while handshakes succeed, fail, and
 // connections are closed. Nothing is left.
 func TestEvictionRace(t *testing.T) {
-	const clients, times, places = 8, 100 / scale, 3
+	const clients, times, places = 8, 100 / tlstest.Scale, 3
 	l, cx := held(t, "tcp", places)
 	p := &l.pending
 	p.silent.patience, p.begun.patience = 1, 1

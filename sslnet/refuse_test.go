@@ -1,7 +1,6 @@
 package sslnet
 
 import (
-	"errors"
 	"io"
 	"net"
 	"os"
@@ -93,24 +92,6 @@ func TestNoAddresses(t *testing.T) {
 	client.SetCloseTimeout(tlstest.Hang)
 	tlstest.Must(t, client.Close())
 	is(t, reading(client)(), net.ErrClosed)
-}
-
-// TestExporter: both ends derive the same, and a wrong question is an error.
-func TestExporter(t *testing.T) {
-	everywhere(t, networks, func(t *testing.T, client, server *Conn) {
-		a := tlstest.Value(client.ExportKeyingMaterial("EXPERIMENTAL test", []byte("context"), 40))(t)
-		b := tlstest.Value(server.ExportKeyingMaterial("EXPERIMENTAL test", []byte("context"), 40))(t)
-		if len(a) != 40 || string(a) != string(b) {
-			t.Errorf("the ends have %x and %x", a, b)
-		}
-		if _, err := client.ExportKeyingMaterial("EXPERIMENTAL test", nil, 0); err == nil {
-			t.Error("nothing was exported without an error")
-		}
-	})
-	client, _ := pair(t, networks["tcp"])
-	if _, err := client.ExportKeyingMaterial("EXPERIMENTAL test", nil, 32); !errors.Is(err, tlsio.ErrState) {
-		t.Errorf("before the handshake: %v", err)
-	}
 }
 
 // TestRekeyOfOtherVersion: there is no KeyUpdate in TLS 1.2, and no renegotiation in TLS 1.3 or where it was not

@@ -1,13 +1,10 @@
 package sslnet
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"io"
+	"fmt"
 	"net"
-	"slices"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -28,82 +25,12 @@ func goConfigs(t testing.TB) (server, client *tls.Config) {
 	return server, client
 }
 
-// tlsConn is what Conn and *tls.Conn have in common.
-type tlsConn interface {
-	net.Conn
-	CloseWrite() error
-	Handshake() error
-	ConnectionState() tls.ConnectionState
-}
-
-// TestGoPeerStreams: streams both ways at once, with crypto/tls at one of the ends.
-func TestGoPeerStreams(t *testing.T) {
-	for _, we := range []string{"client", "server"} {
-		for version, v := range versions {
-			t.Run(we+" "+version, func(t *testing.T) {
-				each(t, narrow, func(t *testing.T, network network) { streamWithGo(t, network, we, v) })
-			})
-		}
-	}
-}
-
-func streamWithGo(t *testing.T, network network, we string, v change) {
-	a, b := network(t)
-	sx, cx := contexts(t, v)
-	gs, gc := goConfigs(t)
-	var ours *Conn
-	pair := []tlsConn{tls.Client(a, gc), tls.Server(b, gs)}
-	if we == "client" {
-		ours = tlstest.Value(Client(a, cx, cssl.ConnConfig{ServerName: "localhost"}))(t)
-		pair[0] = ours
-	} else {
-		ours = tlstest.Value(Server(b, sx))(t)
-		pair[1] = ours
-	}
-	defer func() {
-		ours.SetCloseTimeout(0)
-		ours.Close()
-		a.Close()
-		b.Close()
-	}()
-	shaken := tlstest.Later(pair[1].Handshake)
-	tlstest.Must(t, pair[0].Handshake())
-	done(t, shaken, "the server's handshake")
-	var sent, got []<-chan error
-	for _, c := range pair {
-		sent = append(sent, tlstest.Later(func() error { return errors.Join(send(c, streamSize, 30_000), c.CloseWrite()) }))
-		got = append(got, tlstest.Later(func() error {
-			err := expect(c, streamSize)
-			if err == nil {
-				_, err = c.Read(make([]byte, 1))
-			}
-			return err
-		}))
-	}
-	for i := range pair {
-		done(t, sent[i], "what is sent")
-		fails(t, got[i], "the end", io.EOF)
-	}
-}
-
 // goState is what crypto/tls, as the peer, says of the same handshake as State.
 type goState struct {
 	ours   cssl.State
 	form   tls.ConnectionState // ConnectionState of the same
 	theirs tls.ConnectionState
 	server bool // ours is the server
-}
-
-// withGo makes a handshake of each kind with crypto/tls: as the server and as the client.
-func withGo(t *testing.T, ours change, theirs func(server, client *tls.Config), check func(t *testing.T, s goState)) {
-	for _, server := range []bool{true, false} {
-		t.Run(map[bool]string{true: "server", false: "client"}[server], func(t *testing.T) {
-			sx, cx := contexts(t, ours)
-			gs, gc := goConfigs(t)
-			theirs(gs, gc)
-			check(t, shakeWithGo(t, server, sx, cx, gs, gc, cssl.ConnConfig{ServerName: "localhost"}, nil))
-		})
-	}
 }
 
 // shakeWithGo makes one handshake with crypto/tls, echoes a byte, calls then, and closes.
@@ -150,68 +77,67 @@ func TestStateAgrees(t *testing.T) {
 		server.ALPN, client.ALPN = []string{"h2", "http/1.1"}, []string{"http/1.1", "x"}
 	}
 	for name, tc := range map[string]struct {
-		ours      change
-		theirs    theirs
-		version   cssl.TLSVersion
-		group     tls.CurveID
-		alpn      string
-		clientCN  string
-		anyCipher []uint16
+		ours     change
+		theirs   theirs
+		version  cssl.TLSVersion
+		group    tls.CurveID
+		alpn     string
+		clientCN string
+		cipher   uint16
 	}{
-		"TLS 1.3":          {v13, none, cssl.TLS13, 0, "", "", nil},
-		"TLS 1.2":          {v12, none, cssl.TLS12, 0, "", "", nil},
-		"P-256":            {v13, curves(tls.CurveP256), cssl.TLS13, tls.CurveP256, "", "", nil},
-		"P-256 in TLS 1.2": {v12, curves(tls.CurveP256), cssl.TLS12, tls.CurveP256, "", "", nil},
-		"P-521":            {v13, curves(tls.CurveP521), cssl.TLS13, tls.CurveP521, "", "", nil},
-		"X25519":           {v13, curves(tls.X25519), cssl.TLS13, tls.X25519, "", "", nil},
+		"TLS 1.3":          {v13, none, cssl.TLS13, 0, "", "", 0},
+		"TLS 1.2":          {v12, none, cssl.TLS12, 0, "", "", 0},
+		"P-256":            {v13, curves(tls.CurveP256), cssl.TLS13, tls.CurveP256, "", "", 0},
+		"P-256 in TLS 1.2": {v12, curves(tls.CurveP256), cssl.TLS12, tls.CurveP256, "", "", 0},
+		"P-521":            {v13, curves(tls.CurveP521), cssl.TLS13, tls.CurveP521, "", "", 0},
+		"X25519":           {v13, curves(tls.X25519), cssl.TLS13, tls.X25519, "", "", 0},
 		"ChaCha20": {func(s, c *cssl.Config) {
 			s.CipherSuites, c.CipherSuites = "TLS_CHACHA20_POLY1305_SHA256", "TLS_CHACHA20_POLY1305_SHA256"
-		}, none, cssl.TLS13, 0, "", "", []uint16{tls.TLS_CHACHA20_POLY1305_SHA256}},
+		}, none, cssl.TLS13, 0, "", "", tls.TLS_CHACHA20_POLY1305_SHA256},
 		"AES-256 in TLS 1.2": {v12, both(func(c *tls.Config) { c.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384} }),
-			cssl.TLS12, 0, "", "", []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384}},
-		"ALPN":            {alpn, func(s, c *tls.Config) { s.NextProtos, c.NextProtos = []string{"http/1.1"}, []string{"http/1.1"} }, cssl.TLS13, 0, "http/1.1", "", nil},
-		"mTLS":            {clientCert, mtls, cssl.TLS13, 0, "", "client", nil},
-		"mTLS in TLS 1.2": {func(s, c *cssl.Config) { v12(s, c); clientCert(s, c) }, mtls, cssl.TLS12, 0, "", "client", nil},
+			cssl.TLS12, 0, "", "", tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384},
+		"ALPN":            {alpn, func(s, c *tls.Config) { s.NextProtos, c.NextProtos = []string{"http/1.1"}, []string{"http/1.1"} }, cssl.TLS13, 0, "http/1.1", "", 0},
+		"mTLS":            {clientCert, mtls, cssl.TLS13, 0, "", "client", 0},
+		"mTLS in TLS 1.2": {func(s, c *cssl.Config) { v12(s, c); clientCert(s, c) }, mtls, cssl.TLS12, 0, "", "client", 0},
 	} {
-		t.Run(name, func(t *testing.T) {
-			withGo(t, tc.ours, tc.theirs, func(t *testing.T, s goState) {
+		for role, server := range map[string]bool{"server": true, "client": false} {
+			t.Run(name+", "+role, func(t *testing.T) {
+				sx, cx := contexts(t, tc.ours)
+				gs, gc := goConfigs(t)
+				tc.theirs(gs, gc)
+				s := shakeWithGo(t, server, sx, cx, gs, gc, cssl.ConnConfig{ServerName: "localhost"}, nil)
 				o, f, g := s.ours, s.form, s.theirs
-				if o.Version != tc.version || f.Version != g.Version || g.Version != uint16(tc.version) || !f.HandshakeComplete {
-					t.Errorf("version %v, %x and %x", o.Version, f.Version, g.Version)
+				agreed := func(c tls.ConnectionState) string {
+					return fmt.Sprintf("version %x, cipher %x, group %v, ALPN %q, name %q, resumed %v",
+						c.Version, c.CipherSuite, c.CurveID, c.NegotiatedProtocol, c.ServerName, c.DidResume)
 				}
-				if o.CipherID != g.CipherSuite || f.CipherSuite != g.CipherSuite || o.Cipher == "" ||
-					tc.anyCipher != nil && !slices.Contains(tc.anyCipher, o.CipherID) {
-					t.Errorf("cipher %s %x, %x and %x", o.Cipher, o.CipherID, f.CipherSuite, g.CipherSuite)
+				tlstest.Equal(t, "ConnectionState", agreed(f), agreed(g))
+				if !f.HandshakeComplete || f.Version != uint16(tc.version) || tc.group != 0 && f.CurveID != tc.group ||
+					tc.cipher != 0 && f.CipherSuite != tc.cipher || f.NegotiatedProtocol != tc.alpn ||
+					f.ServerName != "localhost" || f.DidResume {
+					t.Errorf("%s", agreed(f))
 				}
-				if f.CurveID != g.CurveID || tc.group != 0 && g.CurveID != tc.group || o.Group == "" {
-					t.Errorf("group %s, %v and %v", o.Group, f.CurveID, g.CurveID)
-				}
-				if o.ALPN != tc.alpn || f.NegotiatedProtocol != tc.alpn || g.NegotiatedProtocol != tc.alpn {
-					t.Errorf("ALPN %q, %q and %q", o.ALPN, f.NegotiatedProtocol, g.NegotiatedProtocol)
-				}
-				if o.ServerName != "localhost" || f.ServerName != "localhost" || g.ServerName != "localhost" {
-					t.Errorf("name %q, %q and %q", o.ServerName, f.ServerName, g.ServerName)
-				}
-				if o.Resumed || f.DidResume || g.DidResume || o.VerifyError != nil {
-					t.Errorf("resumed, or not verified: %+v", o)
+				if o.Version != tc.version || o.CipherID != f.CipherSuite || o.Cipher == "" || o.Group == "" || o.ALPN != tc.alpn ||
+					o.ServerName != "localhost" || o.Resumed || o.VerifyError != nil {
+					t.Errorf("%+v", o)
 				}
 				serverSees, clientSees := &f, &g
 				if !s.server {
 					serverSees, clientSees = &g, &f
 				}
 				leaf(t, clientSees, "go-openssl test ECDSA server", 2, 3)
-				if tc.clientCN == "" {
-					leaf(t, serverSees, "", 0, 0)
-				} else {
-					leaf(t, serverSees, tc.clientCN, 2, 3)
+				sent, verified := 0, 0
+				if tc.clientCN != "" {
+					sent, verified = 2, 3
 				}
-				sent, err := o.PeerCertificates()
-				verified, verr := o.VerifiedChain()
-				if len(f.VerifiedChains) > 0 != (len(verified) > 0) || len(f.PeerCertificates) != len(sent) || err != nil || verr != nil {
+				leaf(t, serverSees, tc.clientCN, sent, verified)
+				peer, err := o.PeerCertificates()
+				chain, verr := o.VerifiedChain()
+				if len(f.VerifiedChains) > 0 != (len(chain) > 0) || len(f.PeerCertificates) != len(peer) || err != nil || verr != nil {
 					t.Errorf("State and ConnectionState differ: %+v and %+v", o, f)
 				}
 			})
-		})
+		}
 	}
 }
 
@@ -288,19 +214,5 @@ func leaf(t *testing.T, s *tls.ConnectionState, name string, sent, verified int)
 	switch {
 	case verified == 0 && len(s.VerifiedChains) != 0, verified > 0 && (len(s.VerifiedChains) != 1 || len(s.VerifiedChains[0]) != verified):
 		t.Errorf("got %d verified chains %v, want one of %d", len(s.VerifiedChains), s.VerifiedChains, verified)
-	}
-}
-
-// TestPSK: a key is all that both sides have, and State says whose it is.
-func TestPSK(t *testing.T) {
-	key := cssl.PSK{Identity: []byte("meter 17"), Key: bytes.Repeat([]byte{7}, 32)}
-	client, server := connect(t, networks["tcp"], func(s, c *cssl.Config) {
-		*s, *c = cssl.Config{PSKs: []cssl.PSK{key}}, cssl.Config{PSKs: []cssl.PSK{key}}
-	})
-	for _, c := range []*Conn{client, server} {
-		s := c.State()
-		if chain, _ := s.PeerCertificates(); string(s.PSK) != "meter 17" || s.VerifyError != nil || chain != nil {
-			t.Errorf("%+v", s)
-		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // streamSize is what each direction carries at least.
-const streamSize = 4 << 20 / scale
+const streamSize = 4 << 20 / tlstest.Scale
 
 // streamer is one end of streams both ways. Its streams go on until stop says so, so that there is always
 // something under way.
@@ -28,13 +28,11 @@ type streamer struct {
 
 func newStreamer(c *Conn) *streamer { return &streamer{Conn: c, read: c.Read, write: c.Write} }
 
-// send writes a sequence until there was enough of it and stop is closed, and then ends the direction.
+// send writes a Stream until there was enough of it and stop is closed, and then ends the direction.
 func (s *streamer) send(size int, stop <-chan struct{}) error {
-	var out sequence
-	p := make([]byte, size)
+	var out tlstest.Stream
 	for enough := false; !enough; {
-		out.fill(p)
-		for left := p; len(left) > 0; {
+		for left := out.Next(size); len(left) > 0; {
 			n, err := s.write(left)
 			if left = left[n:]; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 				return err
@@ -43,25 +41,25 @@ func (s *streamer) send(size int, stop <-chan struct{}) error {
 		}
 		select {
 		case <-stop:
-			enough = out.n >= streamSize
+			enough = out.N >= streamSize
 		default:
 		}
 	}
 	return s.CloseWrite()
 }
 
-// receive checks a sequence until the end of the stream.
+// receive checks a Stream until the end of the stream.
 func (s *streamer) receive(size int) error {
-	var in sequence
+	var in tlstest.Stream
 	p := make([]byte, size)
 	for {
 		n, err := s.read(p)
 		s.got.Add(int64(n))
-		if cerr := in.check(p[:n]); cerr != nil {
-			return cerr
-		}
+		in.Check(p[:n])
 		switch {
-		case err == io.EOF && in.n < streamSize:
+		case in.Bad != nil:
+			return in.Bad
+		case err == io.EOF && in.N < streamSize:
 			return io.ErrShortBuffer
 		case err == io.EOF:
 			return nil
@@ -98,15 +96,8 @@ func streamBoth(t *testing.T, client, server *streamer, during ...func() error) 
 	}
 }
 
-// TestStreams: both ends send and receive at once through small buffers; every byte comes once and in order.
-func TestStreams(t *testing.T) {
-	everywhere(t, narrow, func(t *testing.T, client, server *Conn) {
-		streamBoth(t, newStreamer(client), newStreamer(server))
-	})
-}
-
 // rekeys is how many handshakes there are in the midst of streams.
-const rekeys = 40 / scale
+const rekeys = 40 / tlstest.Scale
 
 // TestStreamsAndRekeys: KeyUpdates with and without a request, renegotiations, from either end and from both, in
 // the midst of streams both ways (P16, P34).
@@ -199,7 +190,7 @@ func (h *hurried) run(n int) error {
 // TestStreamsAndDeadlines: deadlines of all four directions fire again and again, on operations that are retried.
 // A Write that ran into one goes on from the number that it answered, and nothing is lost or comes twice.
 func TestStreamsAndDeadlines(t *testing.T) {
-	const times = 100 / scale
+	const times = 100 / tlstest.Scale
 	everywhere(t, narrow, func(t *testing.T, client, server *Conn) {
 		var all []*hurried
 		var during []func() error
@@ -231,7 +222,7 @@ func TestStreamsAndQuestions(t *testing.T) {
 		var during []func() error
 		for _, c := range []*Conn{client, server} {
 			during = append(during, func() error {
-				for range 500 / scale {
+				for range 500 / tlstest.Scale {
 					if s, cs := c.State(), c.ConnectionState(); s.Version == 0 || cs.Version != uint16(s.Version) {
 						return errors.New("no state")
 					}
@@ -255,7 +246,7 @@ func TestStreamsAndQuestions(t *testing.T) {
 // TestManyAtOnce: several goroutines write at once, and several read. The bytes of one Write come one behind the
 // other, and each byte comes to one Read.
 func TestManyAtOnce(t *testing.T) {
-	const many, messages, size = 4, 8, 40_000 / scale
+	const many, messages, size = 4, 8, 40_000 / tlstest.Scale
 	everywhere(t, narrow, func(t *testing.T, client, server *Conn) {
 		var writers, readers [many]<-chan error
 		for i := range writers {

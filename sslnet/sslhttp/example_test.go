@@ -14,8 +14,7 @@ import (
 	"github.com/spacemonad/go-openssl/sslnet/sslhttp"
 )
 
-// A server of HTTP/2 and HTTP/1.1.
-func ExampleServe() {
+func serverContext() *cssl.Context {
 	x, err := cssl.NewServerContext(cssl.Config{
 		Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}},
 		ALPN:         sslhttp.ALPN,
@@ -23,6 +22,20 @@ func ExampleServe() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	return x
+}
+
+func clientContext() *cssl.Context {
+	x, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), ALPN: sslhttp.ALPN})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return x
+}
+
+// A server of HTTP/2 and HTTP/1.1.
+func ExampleServe() {
+	x := serverContext()
 	defer x.Close()
 	l, err := sslnet.Listen("tcp", "127.0.0.1:0", x)
 	if err != nil {
@@ -46,10 +59,7 @@ func ExampleServe() {
 
 // A client that speaks what the server chooses.
 func ExampleNewTransport() {
-	x, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), ALPN: sslhttp.ALPN})
-	if err != nil {
-		log.Fatal(err)
-	}
+	x := clientContext()
 	defer x.Close()
 	t := sslhttp.NewTransport(&sslnet.Dialer{Context: x}, nil)
 	defer t.CloseIdleConnections()
@@ -72,10 +82,7 @@ func ExampleNewTransport() {
 
 // ask prints what a server answers.
 func ask(url string) {
-	x, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), ALPN: sslhttp.ALPN})
-	if err != nil {
-		log.Fatal(err)
-	}
+	x := clientContext()
 	defer x.Close()
 	t := sslhttp.NewTransport(&sslnet.Dialer{Context: x}, nil)
 	defer t.CloseIdleConnections()
@@ -93,13 +100,7 @@ func ask(url string) {
 
 // start starts a server that has nothing to say.
 func start() (addr string, stop func()) {
-	x, err := cssl.NewServerContext(cssl.Config{
-		Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}},
-		ALPN:         sslhttp.ALPN,
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
+	x := serverContext()
 	address := make(chan string)
 	srv := &http.Server{
 		Addr:    "127.0.0.1:0",

@@ -101,6 +101,20 @@ func listen(t testing.TB, x *cssl.Context) *sslnet.Listener {
 	return tlstest.Value(sslnet.Listen("tcp", "127.0.0.1:0", x))(t)
 }
 
+// announcing tells of each connection that it accepts.
+type announcing struct {
+	*sslnet.Listener
+	accepted chan struct{}
+}
+
+func (a announcing) Accept() (net.Conn, error) {
+	c, err := a.Listener.Accept()
+	if err == nil {
+		a.accepted <- struct{}{}
+	}
+	return c, err
+}
+
 // done waits for the end of what must end well.
 func done(t testing.TB, ended <-chan error, what string) {
 	t.Helper()

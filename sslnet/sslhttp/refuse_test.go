@@ -144,20 +144,6 @@ func TestPlainServe(t *testing.T) {
 	}
 }
 
-// announcing tells of each connection that it accepts.
-type announcing struct {
-	*sslnet.Listener
-	accepted chan struct{}
-}
-
-func (a announcing) Accept() (net.Conn, error) {
-	c, err := a.Listener.Accept()
-	if err == nil {
-		a.accepted <- struct{}{}
-	}
-	return c, err
-}
-
 // TestOtherProtocol: whoever speaks another protocol than the one agreed on gets an error, and no handler sees it. That is also so if
 // HTTP/2 was installed in the Server in a way that net/http does not use for such connections.
 func TestOtherProtocol(t *testing.T) {

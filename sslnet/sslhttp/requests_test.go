@@ -98,24 +98,6 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// TestPanic: a handler's panic is logged and ends no more than the request.
-func TestPanic(t *testing.T) {
-	eachProtocol(t, func(t *testing.T, alpn string, _ int) {
-		s := serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/panic" {
-				panic("a handler's fault")
-			}
-		})}, serverContext(t))
-		c := goClient(t, alpn)
-		if resp, err := c.Get(s.url + "/panic"); err == nil {
-			resp.Body.Close()
-			t.Errorf("the answer is %v", resp.Status)
-		}
-		s.log.expect(t, "a handler's fault")
-		tlstest.Equal(t, "the status", first(body(t, c, s.url)).StatusCode, 200)
-	})
-}
-
 // unread is a body that says whether it was read.
 type unread struct {
 	io.Reader

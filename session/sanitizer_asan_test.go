@@ -1,5 +1,0 @@
-//go:build asan
-
-package session
-
-const deepest, raceEnabled = 3, false
