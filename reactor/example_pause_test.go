@@ -7,8 +7,6 @@ import (
 	"io"
 	"log"
 
-	"github.com/spacemonad/go-openssl/cssl"
-	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -34,23 +32,10 @@ func (u *upload) OnData(c *reactor.Conn, p []byte) {
 func (u *upload) OnClose(c *reactor.Conn, err error) { u.ended <- err }
 
 func ExampleConn_Pause() {
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")},
-	}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer x.Close()
 	u := &upload{ended: make(chan error, 1)}
-	server := &reactor.Server{Addr: "127.0.0.1:0", Handler: u, Context: x}
-	listeners, err := server.Listen()
-	if err != nil {
-		log.Fatal(err)
-	}
-	go server.Serve(listeners...)
-	defer server.Close()
-
-	client, err := tls.Dial("tcp", listeners[0].Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	_, addr, stop := serve(u)
+	defer stop()
+	client, err := tls.Dial("tcp", addr.String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		log.Fatal(err)
 	}
