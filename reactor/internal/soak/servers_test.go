@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -58,7 +59,7 @@ func (s *soak) begin() {
 		s.servers = append(s.servers, &server{name: x.Name, service: x.Service, lives: s.lives})
 	}
 	s.servers = append(s.servers, &server{name: "echo of TLS 1.2", service: services.Echo{}, renegotiates: true, lives: s.lives})
-	cert, _ := selfSigned(s.t.Fatal)
+	cert, _ := selfSigned(s.t)
 	for _, v := range s.servers {
 		tlstest.Must(s.t, v.start(cert))
 	}
@@ -148,7 +149,7 @@ func (s *soak) operate(stop <-chan struct{}, pace time.Duration) {
 func (s *soak) reload(restart bool) error {
 	s.whole.Lock()
 	defer s.whole.Unlock()
-	cert, der := selfSigned(s.t.Error)
+	cert, der := selfSigned(s.t)
 	for _, v := range s.servers {
 		x, err := v.context(cert)
 		if err != nil {
@@ -175,24 +176,14 @@ func (s *soak) reload(restart bool) error {
 }
 
 // selfSigned is a new certificate, with its DER.
-func selfSigned(fail func(...any)) (cssl.Certificate, []byte) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		fail(err)
-	}
+func selfSigned(t *testing.T) (cssl.Certificate, []byte) {
+	key := tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	now := time.Now()
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "soak"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour), DNSNames: []string{"localhost"}}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		fail(err)
-	}
-	k, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		fail(err)
-	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key))(t)
 	return cssl.Certificate{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k})}, der
+		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(t)})}, der
 }
 
 // loops is the protocol (ALPN) of those clients that a loop drives.
