@@ -73,9 +73,11 @@ func lifeInMemory(p pems, v cssl.TLSVersion) error {
 	if err := c.State().VerifyError; err != nil || c.State().ALPN != "x" {
 		return fmt.Errorf("%w: verified %v, ALPN %q", errWrong, err, c.State().ALPN)
 	}
-	rekey := func() error { return nil }
-	if v == cssl.TLS13 {
-		rekey = func() error { return c.KeyUpdate(true).Err }
+	rekey := func() error {
+		if v == cssl.TLS13 {
+			return c.KeyUpdate(true).Err
+		}
+		return nil
 	}
 	facts := func() error {
 		c.Session()
@@ -135,27 +137,23 @@ func (p *pipe) carry(n int) error {
 		if idle > idleTurns {
 			return errStall
 		}
+		moved := 0
 		if len(rest) > 0 {
 			r := p.from.Write(rest)
 			if r.Err != nil {
 				return r.Err
 			}
-			if rest = rest[r.N:]; r.N > 0 {
-				idle = 0
-			}
+			rest, moved = rest[r.N:], r.N
 		}
-		if p.move() > 0 {
-			idle = 0
-		}
-		for {
-			r := p.to.Read(buf)
+		moved += p.move()
+		for r := p.to.Read(buf); r.Err != nil || r.N > 0; r = p.to.Read(buf) {
 			if r.Err != nil {
 				return r.Err
 			}
-			if r.N == 0 {
-				break
-			}
 			in.Check(buf[:r.N])
+			moved += r.N
+		}
+		if moved > 0 {
 			idle = 0
 		}
 	}
@@ -167,18 +165,17 @@ func (p *pipe) carry(n int) error {
 
 // end ends one direction.
 func (p *pipe) end() error {
-	if r := p.from.Shutdown(); r.Err != nil {
-		return r.Err
-	}
+	err := p.from.Shutdown().Err
 	for range idleTurns {
-		p.move()
-		if r := p.to.Read(make([]byte, 1)); r.Err == io.EOF {
-			return nil
-		} else if r.Err != nil {
-			return r.Err
+		if err == nil {
+			p.move()
+			err = p.to.Read(make([]byte, 1)).Err
 		}
 	}
-	return errStall
+	if err == io.EOF {
+		return nil
+	}
+	return cmp.Or(err, errStall)
 }
 
 // kept reports whether OpenSSL keeps such a block on purpose: in the thread's ring of sixteen errors, in its cache of
@@ -260,8 +257,7 @@ func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) boo
 // TestCloseWithoutMemory: a Context that is closed leaves nothing behind, also if no memory can be had for that.
 func TestCloseWithoutMemory(t *testing.T) {
 	before := live.Contexts()
-	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
+	x := newServerContext(t, cssl.Config{})
 	Arm(Fault{Kind: OpenSSLAlloc, Call: 1, Forever: true})
 	x.Close()
 	r := Disarm()
@@ -272,15 +268,9 @@ func TestCloseWithoutMemory(t *testing.T) {
 
 // TestInputLost: what was received ahead and could not be kept is missed. No read goes on behind the gap.
 func TestInputLost(t *testing.T) {
-	server, err := cssl.NewServerContext(cssl.Config{Offload: true, Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	x := contexts{server, newContexts(t, cssl.TLS13).client}
-	var n int
-	if n, err = readAhead(t, x, 0); n == 0 || err != nil {
+	x := newContexts(t, cssl.Config{Offload: true})
+	n, err := readAhead(t, x, 0)
+	if n == 0 || err != nil {
 		t.Fatal(n, err)
 	}
 	lost := 0
@@ -348,7 +338,7 @@ func readAhead(t *testing.T, x contexts, call int) (int, error) {
 // ends, or both, hear of it, and nobody waits for a timeout.
 func TestOutOfMemoryInLoops(t *testing.T) {
 	for _, v := range versions() {
-		w := mustStart(t, newContexts(t, v), nil)
+		w := mustStart(t, newContexts(t, cssl.Config{MaxVersion: v}), nil)
 		for range 5 {
 			w.run(t, Fault{}, nil)
 		}
@@ -356,11 +346,7 @@ func TestOutOfMemoryInLoops(t *testing.T) {
 			kind   Kind
 			stride int
 		}{{OpenSSLAlloc, stride(23)}, {CSSLAlloc, stride(1)}} {
-			n := most(func() Report {
-				l, r := w.run(t, Fault{Kind: k.kind}, nil)
-				l.survived(t)
-				return r
-			})
+			n := w.calls(t, Fault{Kind: k.kind}, nil)
 			var y tally
 			for call := 1; call <= n; call += k.stride {
 				l, r := w.run(t, Fault{Kind: k.kind, Call: call}, nil)
