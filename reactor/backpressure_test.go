@@ -23,11 +23,8 @@ const smallest = 1
 // for nothing. A turn without an event is one for the ready list or a timer.
 func assertTurns(t *testing.T, st Stats) {
 	t.Helper()
-	bytes, events := st.Sessions.BytesRead+st.Sessions.BytesWritten, st.TurnEvents.Sum
-	budgets := bytes/(16<<10) + 100
-	if st.Turns > events+budgets {
-		t.Errorf("%d turns for %d events and %d bytes: the loop spins", st.Turns, events, bytes)
-	}
+	events, budgets := st.TurnEvents.Sum, (st.Sessions.BytesRead+st.Sessions.BytesWritten)/(16<<10)+100
+	atMost(t, "turns", st.Turns, events+budgets)
 	attempts := uint64(0)
 	for op, results := range st.Sessions.Results {
 		for _, n := range results {
@@ -37,9 +34,7 @@ func assertTurns(t *testing.T, st Stats) {
 		}
 	}
 	// Each event can cause an attempt for each operation, and each record another one.
-	if attempts > 4*(events+budgets) {
-		t.Errorf("%d operations for %d events and %d bytes", attempts, events, bytes)
-	}
+	atMost(t, "operations", attempts, 4*(events+budgets))
 }
 
 // TestStreamBothWays (P01, P08, P14): both peers stream at once over the smallest buffers, in
@@ -132,9 +127,7 @@ func TestSlowReader(t *testing.T) {
 	tlstest.Must(t, checkAll(client, size))
 	client.Close()
 	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
-	if limit := high + turn + tlsio.MaxPlaintext; most > limit {
-		t.Errorf("%d bytes were queued, want at most %d", most, limit)
-	}
+	atMost(t, "bytes queued", most, high+turn+tlsio.MaxPlaintext)
 	if drains == 0 {
 		t.Error("OnDrain never came")
 	}
@@ -209,9 +202,7 @@ func TestHangUpWhilePaused(t *testing.T) {
 			tlstest.Nothing(t, ended, "the end before Resume")
 			c.Resume()
 			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), tc.want)
-			if in.Bad != nil || in.N != size {
-				t.Errorf("%d of %d bytes before the end, %v", in.N, size, in.Bad)
-			}
+			wantAll(t, &in, size)
 			tlstest.Until(t, "it to be gone", func() bool { return s.Conns() == 0 })
 			assertQuiet(t, s.Stats)
 		})
@@ -261,9 +252,7 @@ func TestLastBytesBeforeFIN(t *testing.T) {
 	tlstest.Must(t, checkAll(client, size))
 	client.Close()
 	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
-	if in.N != size || in.Bad != nil {
-		t.Errorf("%d of %d bytes, %v", in.N, size, in.Bad)
-	}
+	wantAll(t, &in, size)
 }
 
 // TestReplyNotReset (P13): the server answers and closes without reading what the peer

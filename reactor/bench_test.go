@@ -56,15 +56,11 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 	run(echoes)
 	runtime.ReadMemStats(&after)
 	// Timers of the test itself and the runtime's own may come in between.
-	if n := after.Mallocs - before.Mallocs; n > echoes/50 {
-		t.Errorf("%d allocations for %d echoes", n, echoes)
-	}
+	atMost(t, "allocations", after.Mallocs-before.Mallocs, echoes/50)
 }
 
 // TestConnSize: what the Go side keeps of an idle connection, besides its slot and its place in epoll. The garbage
 // collector's headroom comes on top, as much again by default.
 func TestConnSize(t *testing.T) {
-	if n := unsafe.Sizeof(Conn{}) + unsafe.Sizeof(cssl.Conn{}); n > 576 { // one of Go's size classes
-		t.Errorf("%d bytes for a connection", n)
-	}
+	atMost(t, "bytes", unsafe.Sizeof(Conn{})+unsafe.Sizeof(cssl.Conn{}), 576) // one of Go's size classes
 }

@@ -59,33 +59,35 @@ func TestWriteFromGoroutines(t *testing.T) {
 func TestWriteInHandler(t *testing.T) {
 	const high = 32 << 10
 	last := make(chan error, 1)
-	h := &hooks{
+	s := &Server{Session: session.Config{HighWater: high, HalfClose: true}, Handler: &hooks{
 		open:   func(c *Conn) { c.Write([]byte("[op")); c.Write([]byte("en]")) },
 		data:   func(c *Conn, p []byte) { c.Write(p); c.Write(make([]byte, 4*high)) },
 		drain:  func(c *Conn) { c.Write([]byte("[drain]")) },
 		closed: func(c *Conn, _ error) { _, err := c.Write([]byte("x")); last <- err },
 		eof:    func(c *Conn) { c.Write([]byte("[eof]")); c.CloseWrite() },
-	}
-	s := &Server{Handler: h, Session: session.Config{HighWater: high, HalfClose: true}}
+	}}
 	client := goDial(t, start(t, s))
 	buf := make([]byte, 100)
-	n, err := client.Read(buf) // Go's Read gives one record at the most
-	if string(buf[:n]) != "[open]" || err != nil {
-		t.Fatalf("first record %q, %v", buf[:n], err)
-	}
+	n := tlstest.Value(client.Read(buf))(t) // Go's Read gives one record at the most
+	tlstest.Equal(t, "the first record", string(buf[:n]), "[open]")
 	io.WriteString(client, "[data]")
-	want := "[data]" + strings.Repeat("\x00", 4*high) + "[drain]"
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(client, got); err != nil || string(got) != want {
-		t.Fatalf("after OnData and OnDrain: %v, %q … %q", err, got[:8], got[len(got)-8:])
+	got := make([]byte, 4*high+13)
+	tlstest.Value(io.ReadFull(client, got))(t)
+	if string(got) != "[data]"+strings.Repeat("\x00", 4*high)+"[drain]" {
+		t.Fatalf("after OnData and OnDrain: %q … %q", got[:8], got[len(got)-8:])
 	}
 	client.CloseWrite()
-	rest, err := io.ReadAll(client)
-	if string(rest) != "[eof]" || err != nil {
-		t.Fatalf("after OnEOF: %q, %v", rest, err)
-	}
+	tlstest.Equal(t, "after OnEOF", string(tlstest.Value(io.ReadAll(client))(t)), "[eof]")
 	client.Close()
 	tlstest.Equal(t, "Write in OnClose", tlstest.Receive(t, last, "OnClose"), net.ErrClosed)
+}
+
+// wantClosed wants Write to answer net.ErrClosed.
+func wantClosed(t *testing.T, c *Conn) {
+	t.Helper()
+	if n, err := c.Write([]byte("x")); n != 0 || err != net.ErrClosed {
+		t.Errorf("Write answered %d, %v", n, err)
+	}
 }
 
 // TestWriteAfterClose: net.ErrClosed from Close or CloseWrite on, and what was
@@ -99,12 +101,8 @@ func TestWriteAfterClose(t *testing.T) {
 		} else {
 			c.Close()
 		}
-		if n, err := c.Write([]byte("after")); n != 0 || err != net.ErrClosed {
-			t.Fatalf("Write answered %d, %v", n, err)
-		}
-		if got, err := io.ReadAll(client); string(got) != "before" || err != nil {
-			t.Fatalf("the peer read %q, %v", got, err)
-		}
+		wantClosed(t, c)
+		tlstest.Equal(t, "the peer read", string(tlstest.Value(io.ReadAll(client))(t)), "before")
 		client.Close()
 	}
 }
@@ -128,9 +126,7 @@ func TestQueueFull(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if q := c.Queued(); q > limit {
-			t.Errorf("%d bytes queued, MaxQueue is %d", q, limit)
-		}
+		atMost(t, "bytes queued", c.Queued(), limit)
 		if got += len(p); got == 40 {
 			done <- out.N
 			c.Close()
@@ -196,7 +192,7 @@ func TestPauseResume(t *testing.T) {
 		buf := make([]byte, 20)
 		tlstest.Value(io.ReadFull(client, buf))(t)
 		tlstest.Equal(t, "the peer read", string(buf), "written while paused")
-		onLoopOf(t, c.loop, func() any { paused = false; return nil })
+		inLoop(t, c.loop, func() { paused = false })
 		c.Resume()
 	}
 	if read.Bad != nil || times < 2 { // a read has one record, or four direct ones
@@ -249,9 +245,8 @@ func TestHalfClose(t *testing.T) {
 		tlstest.Must(t, checkAll(client, 0))
 		tlstest.Value(client.Write(new(tlstest.Stream).Next(size)))(t)
 		client.Close()
-		if err := tlstest.Receive(t, ended, "OnClose"); err != nil || in.Bad != nil || in.N != size {
-			t.Fatalf("OnClose got %v after %d bytes, %v", err, in.N, in.Bad)
-		}
+		tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
+		wantAll(t, &in, size)
 	})
 }
 
@@ -272,9 +267,7 @@ func TestAbort(t *testing.T) {
 	c.Resume()
 	c.KeyUpdate(true)
 	c.Renegotiate()
-	if n, err := c.Write([]byte("x")); n != 0 || err != net.ErrClosed {
-		t.Fatalf("Write answered %d, %v", n, err)
-	}
+	wantClosed(t, c)
 	tlstest.Equal(t, "bytes queued on a connection that has ended", c.Queued(), 0)
 }
 

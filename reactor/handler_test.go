@@ -120,9 +120,7 @@ func TestCloseOthersInBatch(t *testing.T) {
 			tlstest.Receive(t, ends, "OnClose")
 		}
 		after := s.Stats()
-		if most := after.TurnEvents.Sum - before.TurnEvents.Sum; after.Turns-before.Turns > most {
-			t.Errorf("%d turns for %d events", after.Turns-before.Turns, most)
-		}
+		atMost(t, "turns", after.Turns-before.Turns, after.TurnEvents.Sum-before.TurnEvents.Sum)
 		goDial(t, addr) // it still takes connections
 	}
 }
@@ -216,24 +214,23 @@ func TestStuckLog(t *testing.T) {
 			other := goDial(t, addr)
 			roundTrip(t, other, "before")
 			l := s.loops[0]
-			onLoopOf(t, l, func() any { refuse = c.name == "Admit panics"; return nil })
+			inLoop(t, l, func() { refuse = c.name == "Admit panics" })
 			wantEnd(t, c.cause(t, s, addr))
 			tlstest.Receive(t, h.entered, "a line")
 			roundTrip(t, other, "after the first")
 			tlstest.Equal(t, "lines dropped after the first", s.Stats().LogDropped, 0)
 			if c.many {
-				onLoopOf(t, l, func() any {
+				inLoop(t, l, func() {
 					for range maxLines - 1 {
 						l.log.Error("filled")
 					}
-					return nil
 				})
 				wantEnd(t, c.cause(t, s, addr))
 				wantEnd(t, c.cause(t, s, addr))
 				roundTrip(t, other, "after many")
 				tlstest.Until(t, "lines to be dropped", func() bool { return s.Stats().LogDropped == 2 })
 			}
-			onLoopOf(t, l, func() any { refuse = false; return nil })
+			inLoop(t, l, func() { refuse = false })
 			if c.many {
 				roundTrip(t, goDial(t, addr), "another one")
 			}

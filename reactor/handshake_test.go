@@ -65,10 +65,8 @@ func TestHandshakesWait(t *testing.T) {
 			inTurn[st.turn] = append(conns, st.conn)
 		}
 	}
-	for turn, conns := range inTurn {
-		if len(conns) > handshakeBatch {
-			t.Errorf("turn %d: %d handshakes", turn, len(conns))
-		}
+	for _, conns := range inTurn {
+		atMost(t, "handshakes in a turn", len(conns), handshakeBatch)
 	}
 }
 
@@ -90,9 +88,7 @@ func TestHandshakeEvicted(t *testing.T) {
 	assertQuiet(t, s.Stats)
 	honest := dialLater(t, addr)
 	for n := places; n < silent; n += places {
-		if got := s.Stats().Accepted; got != uint64(n) {
-			t.Fatalf("%d accepted, want %d before their time is over", got, n)
-		}
+		tlstest.Equal(t, "accepted before their time is over", s.Stats().Accepted, uint64(n))
 		l.Do(func() { l.start = l.start.Add(-patience) })
 		tlstest.Until(t, "all places to change hands", func() bool { return s.Stats().Accepted == uint64(n+places) })
 		assertQuiet(t, s.Stats)
@@ -105,9 +101,8 @@ func TestHandshakeEvicted(t *testing.T) {
 		wantEnd(t, c)
 	}
 	tlstest.Until(t, "the server's side of the handshake", func() bool { return s.Stats().Handshakes == 1 })
-	if st := s.Stats(); st.HandshakeFailures["handshake evicted"] != gone || st.Handshaking != places-1 {
-		t.Errorf("failures %v, %d handshakes under way", st.HandshakeFailures, st.Handshaking)
-	}
+	tlstest.Equal(t, "evicted", s.Stats().HandshakeFailures["handshake evicted"], gone)
+	tlstest.Equal(t, "handshakes under way", s.Stats().Handshaking, places-1)
 }
 
 // TestLateLoop: what a peer has sent and the loop has not read yet is not held against the peer.
@@ -150,9 +145,8 @@ func TestAnsweredIsNotLate(t *testing.T) {
 	for range 20 {
 		turn(t, l)
 	}
-	if st := s.Stats(); st.Accepted != 1 || st.Handshaking != 1 {
-		t.Errorf("%d accepted, %d under way, failures %v", st.Accepted, st.Handshaking, st.HandshakeFailures)
-	}
+	tlstest.Equal(t, "accepted", s.Stats().Accepted, 1)
+	tlstest.Equal(t, "handshakes under way", s.Stats().Handshaking, 1)
 }
 
 // TestDecisionsLater: while the application has not decided about one client, the loop serves others; then that one goes on.

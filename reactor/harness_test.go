@@ -83,8 +83,14 @@ func onLoopOf[T any](t testing.TB, l *Loop, f func() T) T {
 	return tlstest.Receive(t, done, "the loop's turn")
 }
 
+// inLoop calls f on the goroutine of l.
+func inLoop(t testing.TB, l *Loop, f func()) {
+	t.Helper()
+	onLoopOf(t, l, func() any { f(); return nil })
+}
+
 // turn waits for a turn of l.
-func turn(t testing.TB, l *Loop) { t.Helper(); onLoopOf(t, l, func() any { return nil }) }
+func turn(t testing.TB, l *Loop) { t.Helper(); inLoop(t, l, func() {}) }
 
 // hold keeps l from its next turn until release is called.
 func hold(l *Loop) (release func()) {
@@ -94,11 +100,10 @@ func hold(l *Loop) (release func()) {
 	return func() { close(let) }
 }
 
-// socketPair is a pair of connected sockets. b is the caller's to close.
+// socketPair is a pair of connected sockets, which are the caller's to close.
 func socketPair(t *testing.T) (a, b int) {
 	t.Helper()
 	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
-	t.Cleanup(func() { unix.Close(fds[0]) })
 	return fds[0], fds[1]
 }
 
@@ -304,23 +309,35 @@ func refused(addr net.Addr) bool {
 	return err != nil
 }
 
+// atMost fails the test, which goes on, if got is more than most.
+func atMost[T cmp.Ordered](t testing.TB, what string, got, most T) {
+	t.Helper()
+	if got > most {
+		t.Errorf("%s: %v, want at most %v", what, got, most)
+	}
+}
+
+// wantText wants an error that says text.
+func wantText(t testing.TB, what string, err error, text string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), text) {
+		t.Errorf("%s: %v, want %q", what, err, text)
+	}
+}
+
+// wantAll wants all of a stream of size bytes to have come.
+func wantAll(t testing.TB, in *tlstest.Stream, size int) {
+	t.Helper()
+	if in.N != size || in.Bad != nil {
+		t.Errorf("%d of %d bytes, %v", in.N, size, in.Bad)
+	}
+}
+
 // wantEnd fails unless the peer ends c, without a word.
 func wantEnd(t testing.TB, c net.Conn) {
 	t.Helper()
 	if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("the peer read %d, %v, want the end", n, err)
-	}
-}
-
-// needIPv6 skips the test on a machine that has none.
-func needIPv6(t *testing.T, addr string) {
-	t.Helper()
-	if strings.HasPrefix(addr, "[") {
-		probe, err := net.Listen("tcp6", addr)
-		if err != nil {
-			t.Skipf("this machine has no IPv6 on loopback: %v", err)
-		}
-		probe.Close()
 	}
 }
 
@@ -362,12 +379,6 @@ func checkAll(r io.Reader, want int) error {
 		return fmt.Errorf("%d bytes, want %d", in.N, want)
 	}
 	return in.Bad
-}
-
-// openFiles is the number of file descriptors of this process.
-func openFiles(t testing.TB) int {
-	t.Helper()
-	return len(tlstest.Value(os.ReadDir("/proc/self/fd"))(t)) - 1 // that of the listing itself
 }
 
 var (

@@ -46,9 +46,7 @@ func TestNothingGrowsWithConnections(t *testing.T) {
 		tlstest.Equal(t, "SSL objects", live.Conns()-sslBefore, 2*conns)
 		tlstest.Equal(t, "SSL_CTX", live.Contexts(), contextsBefore)
 		// The runtime may add a few threads of its own at any time.
-		if n := threads(); n > threadsBefore+10 {
-			t.Errorf("%d threads before, %d with %d connections more", threadsBefore, n, conns)
-		}
+		atMost(t, "threads", threads(), threadsBefore+10)
 		for _, c := range all {
 			c.Write([]byte("hello"))
 		}
@@ -68,11 +66,9 @@ func TestNothingGrowsWithConnections(t *testing.T) {
 		check()
 	}
 	for _, loop := range append([]*Loop{l}, s.loops...) {
-		onLoopOf(t, loop, func() any {
-			if n := len(loop.slots); n > conns+10 || len(loop.ready)+len(loop.dead)+loop.wheel.count != 0 {
-				t.Errorf("the loop keeps %d slots, %d ready, %d dead, %d timers", n, len(loop.ready), len(loop.dead), loop.wheel.count)
-			}
-			return nil
+		inLoop(t, loop, func() {
+			atMost(t, "slots", len(loop.slots), conns+10)
+			tlstest.Equal(t, "ready and dead connections and timers", len(loop.ready)+len(loop.dead)+loop.wheel.count, 0)
 		})
 	}
 	assertQuiet(t, s.Stats)
@@ -87,9 +83,7 @@ func TestGrowFiles(t *testing.T) {
 	_, size, _ := strings.Cut(string(status), "FDSize:")
 	var n uint64
 	tlstest.Value(fmt.Sscan(size, &n))(t)
-	if want := min(l.Cur, mostFiles); n < want {
-		t.Errorf("there is room for %d descriptors, not for %d", n, want)
-	}
+	atMost(t, "descriptors to have room for", min(l.Cur, mostFiles), n)
 }
 
 // TestBuffersBook: what the loop knows of who holds buffers, over connections that come, go and rest.
@@ -114,7 +108,7 @@ func TestBuffersBook(t *testing.T) {
 			}
 		}
 	}
-	onLoopOf(t, l, func() any {
+	inLoop(t, l, func() {
 		for _, c := range conns {
 			l.buffers.remove(c) // the loop's own book is not used here
 		}
@@ -152,7 +146,6 @@ func TestBuffersBook(t *testing.T) {
 		for _, c := range full {
 			b.remove(c)
 		}
-		return nil
 	})
 }
 

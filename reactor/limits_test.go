@@ -58,9 +58,7 @@ func TestAdmit(t *testing.T) {
 	addr := start(t, s)
 	c := goDial(t, addr)
 	roundTrip(t, c, "hello")
-	if want := fmt.Sprintf("map[%v:1]", c.LocalAddr()); g.state() != want {
-		t.Errorf("inside: %s, want %s", g.state(), want)
-	}
+	tlstest.Equal(t, "inside", g.state(), fmt.Sprintf("map[%v:1]", c.LocalAddr()))
 	g.refuse(errors.New("not today"))
 	wantEnd(t, rawDial(t, addr))
 	g.refuse(nil)
@@ -245,9 +243,8 @@ func TestSetLimits(t *testing.T) {
 	tlstest.IsError(t, "OnClose", <-ended, ErrIdleTimeout)
 	s.SetLimits(Limits{})
 	roundTrip(t, first, "hello") // its deadline was set before there was one
-	if d := onLoopOf(t, s.loops[0], func() time.Duration { return s.loops[0].cfg.HandshakeTimeout }); d != 10*time.Second {
-		t.Errorf("the default is %v", d)
-	}
+	d := onLoopOf(t, s.loops[0], func() time.Duration { return s.loops[0].cfg.HandshakeTimeout })
+	tlstest.Equal(t, "the default", d, 10*time.Second)
 }
 
 // TestSetMaxQueue: what one connection may have queued can be changed while it lives.

@@ -47,22 +47,6 @@ func TestListen(t *testing.T) {
 	}
 }
 
-// TestServeListeners: one Serve for each of several listeners that the caller opened, at the same time.
-func TestServeListeners(t *testing.T) {
-	s := &Server{Loops: 2, Handler: echo()}
-	tcp := [2]string{"tcp", "127.0.0.1:0"}
-	var addrs []net.Addr
-	for _, where := range [][2]string{tcp, tcp, tcp, {"unix", filepath.Join(t.TempDir(), "s")}} {
-		l := tlstest.Value(net.Listen(where[0], where[1]))(t)
-		addrs = append(addrs, l.Addr())
-		serveOn(t, s, l)
-	}
-	tlstest.Until(t, "four calls of Serve", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.listeners) == 4 })
-	for _, a := range addrs {
-		roundTrip(t, goDial(t, a), a.String())
-	}
-}
-
 // TestListenAndServe: it returns ErrServerClosed after Close, and an error at once when it cannot listen.
 func TestListenAndServe(t *testing.T) {
 	taken := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
@@ -148,7 +132,7 @@ func TestShutdownExpires(t *testing.T) {
 			ends <- err
 		}
 	}})
-	onLoopOf(t, server.loop, func() any { server.Data = "asked"; return nil })
+	inLoop(t, server.loop, func() { server.Data = "asked" })
 	server.Write(make([]byte, 16<<20))
 	addr := c.RemoteAddr()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -292,6 +276,7 @@ func TestSetContextClosed(t *testing.T) {
 	next := serverContext(t, "rsa", nil)
 	s.SetContext(next)
 	a, b := socketPair(t)
+	defer unix.Close(a)
 	defer unix.Close(b)
 	tlstest.Value(s.newConn(a, first))(t).Close()
 	roundTrip(t, goDial(t, addr), "hello")
