@@ -23,30 +23,41 @@ import (
 // pems are read before, so that a life does nothing but what OpenSSL and cssl do.
 type pems struct{ chain, key, root []byte }
 
+// failure is what a life in memory panics with when something has answered an error.
+type failure struct{ error }
+
+func try(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+func tried[T any](v T, err error) T {
+	try(err)
+	return v
+}
+
 // lifeInMemory lives a whole life without a loop or a socket, so that its allocations come in the same
 // order each time: contexts, connections, handshake, data both ways, KeyUpdate, facts, close.
 // Its error is the first that anything answers.
-func lifeInMemory(p pems, v cssl.TLSVersion) error {
-	server, err := cssl.NewServerContext(cssl.Config{MaxVersion: v, ALPN: []string{"h2", "x"}, Groups: "X25519:P-256",
-		Certificates: []cssl.Certificate{{ChainPEM: p.chain, KeyPEM: p.key}}})
-	if err != nil {
-		return err
-	}
+func lifeInMemory(p pems, v cssl.TLSVersion) (err error) {
+	defer func() {
+		switch f := recover().(type) {
+		case nil:
+		case failure:
+			err = f.error
+		default:
+			panic(f)
+		}
+	}()
+	server := tried(cssl.NewServerContext(cssl.Config{MaxVersion: v, ALPN: []string{"h2", "x"}, Groups: "X25519:P-256",
+		Certificates: []cssl.Certificate{{ChainPEM: p.chain, KeyPEM: p.key}}}))
 	defer server.Close()
-	client, err := cssl.NewClientContext(cssl.Config{CAPEM: p.root, ALPN: []string{"x"}})
-	if err != nil {
-		return err
-	}
+	client := tried(cssl.NewClientContext(cssl.Config{CAPEM: p.root, ALPN: []string{"x"}}))
 	defer client.Close()
-	s, err := server.NewEngineConn(cssl.ConnConfig{})
-	if err != nil {
-		return err
-	}
+	s := tried(server.NewEngineConn(cssl.ConnConfig{}))
 	defer s.Close()
-	c, err := client.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		return err
-	}
+	c := tried(client.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"}))
 	defer c.Close()
 	up, down := &pipe{from: c, to: s}, &pipe{from: s, to: c}
 	for done, idle := [2]bool{}, 0; !done[0] || !done[1]; idle++ {
@@ -55,9 +66,7 @@ func lifeInMemory(p pems, v cssl.TLSVersion) error {
 				continue
 			}
 			r := side.Handshake()
-			if r.Err != nil {
-				return r.Err
-			}
+			try(r.Err)
 			if done[i] = r.Want == tlsio.WantNone; done[i] {
 				idle = 0
 			}
@@ -67,37 +76,26 @@ func lifeInMemory(p pems, v cssl.TLSVersion) error {
 		}
 		if idle > idleTurns {
 			// Whoever is done, but could not say so to the other, finds it with the next operation.
-			return cmp.Or(s.Read(make([]byte, 1)).Err, c.Read(make([]byte, 1)).Err, errStall)
+			try(cmp.Or(s.Read(make([]byte, 1)).Err, c.Read(make([]byte, 1)).Err, errStall))
 		}
 	}
-	if err := c.State().VerifyError; err != nil || c.State().ALPN != "x" {
-		return fmt.Errorf("%w: verified %v, ALPN %q", errWrong, err, c.State().ALPN)
+	if st := c.State(); st.VerifyError != nil || st.ALPN != "x" {
+		try(fmt.Errorf("%w: verified %v, ALPN %q", errWrong, st.VerifyError, st.ALPN))
 	}
-	rekey := func() error {
-		if v == cssl.TLS13 {
-			return c.KeyUpdate(true).Err
-		}
-		return nil
+	up.carry(bulk)
+	down.carry(bulk)
+	if v == cssl.TLS13 {
+		try(c.KeyUpdate(true).Err)
 	}
-	facts := func() error {
-		c.Session()
-		if _, err := c.State().PeerCertificates(); err != nil {
-			return err
-		}
-		if _, err := c.ExportKeyingMaterial("test", nil, 32); err != nil {
-			return fmt.Errorf("%w: %w", errExport, err)
-		}
-		return nil
+	up.carry(more)
+	down.carry(more)
+	c.Session()
+	tried(c.State().PeerCertificates())
+	if _, err := c.ExportKeyingMaterial("test", nil, 32); err != nil {
+		try(fmt.Errorf("%w: %w", errExport, err))
 	}
-	for _, step := range []func() error{
-		func() error { return up.carry(bulk) }, func() error { return down.carry(bulk) },
-		rekey, func() error { return up.carry(more) }, func() error { return down.carry(more) },
-		facts, up.end, down.end,
-	} {
-		if err := step(); err != nil {
-			return err
-		}
-	}
+	up.end()
+	down.end()
 	return nil
 }
 
@@ -130,26 +128,22 @@ func (p *pipe) move() (n int) {
 }
 
 // carry writes n bytes on one side and reads them on the other.
-func (p *pipe) carry(n int) error {
+func (p *pipe) carry(n int) {
 	var out, in tlstest.Stream
 	rest, buf := out.Next(n), make([]byte, 16<<10)
 	for idle := 0; in.N < n; idle++ {
 		if idle > idleTurns {
-			return errStall
+			try(errStall)
 		}
 		moved := 0
 		if len(rest) > 0 {
 			r := p.from.Write(rest)
-			if r.Err != nil {
-				return r.Err
-			}
+			try(r.Err)
 			rest, moved = rest[r.N:], r.N
 		}
 		moved += p.move()
 		for r := p.to.Read(buf); r.Err != nil || r.N > 0; r = p.to.Read(buf) {
-			if r.Err != nil {
-				return r.Err
-			}
+			try(r.Err)
 			in.Check(buf[:r.N])
 			moved += r.N
 		}
@@ -158,24 +152,22 @@ func (p *pipe) carry(n int) error {
 		}
 	}
 	if in.Bad != nil {
-		return fmt.Errorf("%w: %w", errWrong, in.Bad)
+		try(fmt.Errorf("%w: %w", errWrong, in.Bad))
 	}
-	return nil
 }
 
 // end ends one direction.
-func (p *pipe) end() error {
-	err := p.from.Shutdown().Err
+func (p *pipe) end() {
+	try(p.from.Shutdown().Err)
 	for range idleTurns {
-		if err == nil {
-			p.move()
-			err = p.to.Read(make([]byte, 1)).Err
+		p.move()
+		err := p.to.Read(make([]byte, 1)).Err
+		if err == io.EOF {
+			return
 		}
+		try(err)
 	}
-	if err == io.EOF {
-		return nil
-	}
-	return cmp.Or(err, errStall)
+	try(errStall)
 }
 
 // kept reports whether OpenSSL keeps such a block on purpose: in the thread's ring of sixteen errors, in its cache of
