@@ -3,16 +3,10 @@ package soak
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	mrand "math/rand/v2"
 	"net"
 	"net/netip"
@@ -25,6 +19,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
@@ -59,7 +54,7 @@ func (s *soak) begin() {
 		s.servers = append(s.servers, &server{name: x.Name, service: x.Service, lives: s.lives})
 	}
 	s.servers = append(s.servers, &server{name: "echo of TLS 1.2", service: services.Echo{}, renegotiates: true, lives: s.lives})
-	cert, _ := selfSigned(s.t)
+	cert, _ := certificate(s.t, 0)
 	for _, v := range s.servers {
 		tlstest.Must(s.t, v.start(cert))
 	}
@@ -149,7 +144,7 @@ func (s *soak) operate(stop <-chan struct{}, pace time.Duration) {
 func (s *soak) reload(restart bool) error {
 	s.whole.Lock()
 	defer s.whole.Unlock()
-	cert, der := selfSigned(s.t)
+	cert, der := certificate(s.t, s.reloads.Add(1))
 	for _, v := range s.servers {
 		x, err := v.context(cert)
 		if err != nil {
@@ -159,7 +154,6 @@ func (s *soak) reload(restart bool) error {
 		v.x.Close()
 		v.x = x
 	}
-	s.reloads.Add(1)
 	v := s.servers[mrand.IntN(len(s.servers))]
 	shown, err := leaf(v)
 	if err == nil && !bytes.Equal(shown, der) {
@@ -175,15 +169,11 @@ func (s *soak) reload(restart bool) error {
 	return v.restart(cert)
 }
 
-// selfSigned is a new certificate, with its DER.
-func selfSigned(t *testing.T) (cssl.Certificate, []byte) {
-	key := tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
-	now := time.Now()
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "soak"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour), DNSNames: []string{"localhost"}}
-	der := tlstest.Value(x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key))(t)
-	return cssl.Certificate{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(t)})}, der
+// certificate is the one that follows a number of reloads, with its DER.
+func certificate(t *testing.T, reloads int64) (cssl.Certificate, []byte) {
+	name := [...]string{"ecdsa", "ed25519"}[reloads%2]
+	c := cssl.Certificate{ChainFile: testcerts.Path(name + ".pem"), KeyFile: testcerts.Path(name + ".key")}
+	return c, tlstest.Value(tls.LoadX509KeyPair(c.ChainFile, c.KeyFile))(t).Certificate[0]
 }
 
 // loops is the protocol (ALPN) of those clients that a loop drives.
@@ -197,19 +187,22 @@ type lively struct {
 	lives *lives
 }
 
-func (h lively) OnOpen(c *reactor.Conn) { h.lives.opens(c, h.name); h.Handler.OnOpen(c) }
+func (h lively) OnOpen(c *reactor.Conn) { h.lives.hears(c, h.name, "OnOpen", nil); h.Handler.OnOpen(c) }
 
-func (h lively) OnDrain(c *reactor.Conn) { h.lives.hears(c, h.name, "OnDrain"); h.Handler.OnDrain(c) }
+func (h lively) OnDrain(c *reactor.Conn) {
+	h.lives.hears(c, h.name, "OnDrain", nil)
+	h.Handler.OnDrain(c)
+}
 
-func (h lively) OnEOF(c *reactor.Conn) { h.lives.hears(c, h.name, "OnEOF"); h.Handler.OnEOF(c) }
+func (h lively) OnEOF(c *reactor.Conn) { h.lives.hears(c, h.name, "OnEOF", nil); h.Handler.OnEOF(c) }
 
 func (h lively) OnClose(c *reactor.Conn, err error) {
-	h.lives.closes(c, h.name, err)
+	h.lives.hears(c, h.name, "OnClose", err)
 	h.Handler.OnClose(c, err)
 }
 
 func (h lively) OnData(c *reactor.Conn, p []byte) {
-	h.lives.hears(c, h.name, "OnData")
+	h.lives.hears(c, h.name, "OnData", nil)
 	h.Handler.OnData(c, p)
 	switch mrand.IntN(60) {
 	case 0:

@@ -35,7 +35,7 @@ func TestValgrind(t *testing.T) {
 	}{
 		{"cssl", []string{"-test.skip=^(TestEngineChunks|TestNothingIsLeft|TestContextsComeAndGo|TestVerify|TestDefaultGroups)$"}},
 		{"reactor", []string{"-test.run=^(TestReplyNotReset|TestQueueFull|TestPauseResume|TestHalfClose|TestAbort|" +
-			"TestDialResumes|TestKeyUpdateRequests|TestServeListeners|TestStats)$"}},
+			"TestDialResumes|TestKeyUpdateRequests|TestListenerLetGo|TestStats)$"}},
 	} {
 		dir := filepath.Join("../../..", p.dir)
 		binary := filepath.Join(t.TempDir(), p.dir+".test")
