@@ -303,7 +303,9 @@ func TestOnCloseOnceAndLast(t *testing.T) {
 			func() { c.Write([]byte("hello")) },
 			func() { c.Pause(); c.Resume() },
 			func() { io.WriteString(client, "hello") },
-			[]func(){func() { client.Close() }, func() { c.Close() }, func() { c.Abort(io.ErrNoProgress) }, func() { client.NetConn().Close() }}[i%4],
+			[]func(){
+				func() { client.Close() }, func() { c.Close() }, func() { c.Abort(io.ErrNoProgress) }, func() { client.NetConn().Close() },
+			}[i%4],
 		} {
 			wg.Go(f)
 		}

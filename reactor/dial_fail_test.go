@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -163,29 +162,33 @@ func TestDialPeerFails(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		addr  func(t *testing.T) string
-		op    string
 		is    error
-		text  string
-		limit time.Duration
+		text  string        // of the error
+		limit time.Duration // of the loop
 	}{
-		{"refused", refusingAddr, "dial", unix.ECONNREFUSED, "", 0},
-		{"closed after the hello", serve(func(c net.Conn) { c.Read(make([]byte, 4096)) }), "handshake", io.ErrUnexpectedEOF, "", 0},
-		{"closed at once", serve(func(c net.Conn) { c.(*net.TCPConn).CloseWrite(); io.Copy(io.Discard, c) }), "handshake", io.ErrUnexpectedEOF, "", 0},
-		{"reset", serve(func(c net.Conn) { c.Read(make([]byte, 10)); c.(*net.TCPConn).SetLinger(0) }), "handshake", unix.ECONNRESET, "", 0},
-		{"not TLS", answer("220 mail.test ESMTP\r\n"), "handshake", nil, "wrong version number", 0},
-		{"alert", answer("\x15\x03\x03\x00\x02\x02\x28"), "handshake", tlsio.AlertHandshakeFailure, "", 0},
-		{"silence", func(t *testing.T) string { return muteListener(t).Addr().String() }, "handshake", ErrHandshakeTimeout, "", 50 * time.Millisecond},
+		{name: "refused", addr: refusingAddr, is: unix.ECONNREFUSED},
+		{name: "closed after the hello", addr: serve(func(c net.Conn) { c.Read(make([]byte, 4096)) }), is: io.ErrUnexpectedEOF},
+		{name: "closed at once", addr: serve(func(c net.Conn) { c.(*net.TCPConn).CloseWrite(); io.Copy(io.Discard, c) }), is: io.ErrUnexpectedEOF},
+		{name: "reset", addr: serve(func(c net.Conn) { c.Read(make([]byte, 10)); c.(*net.TCPConn).SetLinger(0) }), is: unix.ECONNRESET},
+		{name: "not TLS", addr: answer("220 mail.test ESMTP\r\n"), text: "wrong version number"},
+		{name: "alert", addr: answer("\x15\x03\x03\x00\x02\x02\x28"), is: tlsio.AlertHandshakeFailure},
+		{name: "silence", addr: serve(func(c net.Conn) { io.Copy(io.Discard, c) }), is: ErrHandshakeTimeout, limit: 50 * time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l, h, d := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tc.limit}}), newTally(), dialer(t, nil)
 			_, err := d.Dial(guarded(t), l, "tcp", tc.addr(t), h, nil)
-			if err == nil || tc.is != nil && !errors.Is(err, tc.is) || !strings.Contains(err.Error(), tc.text) || errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("Dial answered %v, want %v %s", err, tc.is, tc.text)
+			if wantText(t, "Dial", err, tc.text); tc.is != nil {
+				tlstest.IsError(t, "Dial", err, tc.is)
 			}
-			var e net.Error
+			var e *net.OpError
 			tlstest.Equal(t, "a timeout", errors.As(err, &e) && e.Timeout(), tc.limit > 0)
-			wantOp(t, err, tc.op)
-			h.heard(t, 0, ofHandshake(tc.op))
+			tlstest.Equal(t, "one of the context", errors.Is(err, context.DeadlineExceeded), false)
+			op := "handshake"
+			if tc.is == unix.ECONNREFUSED {
+				op = "dial"
+			}
+			wantOp(t, err, op)
+			h.heard(t, 0, ofHandshake(op))
 		})
 	}
 }

@@ -71,7 +71,8 @@ func assertNoLeak(t *testing.T) (check func()) {
 // the connection works and outlives the context.
 func TestDial(t *testing.T) {
 	for _, tc := range []struct{ network, listen string }{
-		{"tcp", "127.0.0.1:0"}, {"tcp4", "127.0.0.1:0"}, {"tcp", "[::1]:0"}, {"tcp6", "[::1]:0"}, {"unix", "unix:" + filepath.Join(t.TempDir(), "s")},
+		{"tcp", "127.0.0.1:0"}, {"tcp4", "127.0.0.1:0"}, {"tcp", "[::1]:0"}, {"tcp6", "[::1]:0"},
+		{"unix", "unix:" + filepath.Join(t.TempDir(), "s")},
 	} {
 		t.Run(tc.network+" "+tc.listen[:4], func(t *testing.T) {
 			sh, seen := opens(echo())

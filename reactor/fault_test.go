@@ -19,7 +19,7 @@ import (
 // too old: each is counted by its reason, and where there is something to say an alert
 // reaches the peer. A connection on the same loop goes on through all of it.
 func TestBadPeers(t *testing.T) {
-	hello := clientHello(t)
+	hello, garbage := clientHello(t), bytes.Repeat([]byte{0x16, 3, 3, 0, 5, 1, 2, 3, 4, 5}, 3)
 	for _, tc := range []struct {
 		name   string
 		send   []byte
@@ -33,7 +33,7 @@ func TestBadPeers(t *testing.T) {
 		{name: "half a hello", send: hello[:len(hello)/2], end: true, reason: "closed by peer"},
 		{name: "nothing", end: true, reason: "closed by peer"},
 		{name: "a reset", send: hello[:10], reset: true, reason: unix.ECONNRESET.Error()},
-		{name: "a hello, then garbage", send: append(bytes.Clone(hello), bytes.Repeat([]byte{0x16, 3, 3, 0, 5, 1, 2, 3, 4, 5}, 3)...)}, // whose alert is encrypted
+		{name: "a hello, then garbage", send: append(bytes.Clone(hello), garbage...)}, // whose alert is encrypted
 		{name: "a record of an impossible length", send: []byte{0x16, 3, 1, 0xff, 0xff, 1}, alert: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

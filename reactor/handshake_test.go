@@ -193,7 +193,8 @@ func TestDecisionsLater(t *testing.T) {
 	}
 }
 
-// TestDecisionNever: the handshake's deadline holds for a client about which nobody decides, and a decision that comes after it is nobody's.
+// TestDecisionNever: the handshake's deadline holds for a client about which nobody decides, and a decision that comes after it is
+// nobody's.
 func TestDecisionNever(t *testing.T) {
 	held := make(chan *cssl.ClientHello, 1)
 	x := serverContext(t, "ecdsa", func(c *cssl.Config) {

@@ -110,10 +110,9 @@ func TestHeader(t *testing.T) {
 			if len(pieces) == 0 {
 				raw.kept = []byte(header)
 			}
-			for i, p := range pieces {
-				if i > 0 {
-					tlstest.Until(t, "a piece to be read", func() bool { return onLoopOf(t, s.loops[0], func() bool { n, _ := unread(s.loops[0]); return n == 0 }) })
-				}
+			left := func() int { n, _ := unread(s.loops[0]); return n }
+			for _, p := range pieces {
+				tlstest.Until(t, "the piece before to be read", func() bool { return onLoopOf(t, s.loops[0], left) == 0 })
 				tlstest.Value(io.WriteString(raw, p))(t)
 			}
 			c := goOver(t, raw)

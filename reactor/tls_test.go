@@ -135,7 +135,7 @@ func TestRekeyErrors(t *testing.T) {
 		{"KeyUpdate in TLS 1.2", v12(true), ask, tlsio.ErrState},
 		{"Renegotiate in TLS 1.3", nil, (*Conn).Renegotiate, tlsio.ErrState},
 		{"Renegotiate that is not allowed", v12(false), (*Conn).Renegotiate, tlsio.ErrState},
-		{"Renegotiate and KeyUpdate at once", nil, func(c *Conn) error { return errors.Join(c.Renegotiate(), c.KeyUpdate(false)) }, session.ErrRekeying},
+		{"Renegotiate and KeyUpdate at once", nil, func(c *Conn) error { return errors.Join(c.Renegotiate(), update(c)) }, session.ErrRekeying},
 		{"RequestCertificate that is not allowed", nil, (*Conn).RequestCertificate, tlsio.ErrState},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -234,7 +234,8 @@ func TestRequestCertificate(t *testing.T) {
 			s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) {
 				c.PostHandshakeAuth, c.Verify, c.CAFile = true, cssl.VerifyRequire, testcerts.Path("root.pem")
 			})}
-			c := blocking(t, start(t, s), clientContext(t, func(c *cssl.Config) { c.PostHandshakeAuth, c.Certificates = tc.offers, tc.certificates }), nil)
+			x := clientContext(t, func(c *cssl.Config) { c.PostHandshakeAuth, c.Certificates = tc.offers, tc.certificates })
+			c := blocking(t, start(t, s), x, nil)
 			if tc.ends {
 				tlstest.Value(c.Write([]byte("secret page")))(t)
 				_, err := c.Read(make([]byte, 1))

@@ -43,8 +43,8 @@ func (c *counts) add(o *counts) {
 
 // must are the acts of the applications and of the network, and what they lead to.
 var must = []string{
-	"Write", "Write inside a handler", "Pause", "Resume", "KeyUpdate", "KeyUpdate asked of both", "Renegotiate", "CloseWrite", "Close", "Abort",
-	"Ready inside a handler", "event for nothing", "starve", "stream", "cut: FIN", "cut: FIN one way", "cut: reset", "cut: silence",
+	"Write", "Write inside a handler", "Pause", "Resume", "KeyUpdate", "KeyUpdate asked of both", "Renegotiate", "CloseWrite", "Close",
+	"Abort", "Ready inside a handler", "event for nothing", "starve", "stream", "cut: FIN", "cut: FIN one way", "cut: reset", "cut: silence",
 	tlsio.OpKeyUpdate.String(), tlsio.OpRenegotiate.String(), "resumption", "OnDrain", "full queue",
 }
 
