@@ -116,40 +116,48 @@ func descriptors(t *testing.T, fd int) (n int) {
 	return n
 }
 
-// TestDialVerifies: the host of the address is what the certificate must be for, unless
-// Config says another name; what is refused says why.
-func TestDialVerifies(t *testing.T) {
+// TestDialHost: the host of the address is what the certificate must be for and what is sent, unless
+// Config says another name, also one with a dot, brackets or a zone (P43); what is refused says why.
+func TestDialHost(t *testing.T) {
 	otherRoot := func(c *cssl.Config) { c.CAFile = testcerts.Path("other-root.pem") }
+	named := func(name string) cssl.ConnConfig { return cssl.ConnConfig{ServerName: name} }
 	for _, tc := range []struct {
 		name, cert, listen, host string
 		client                   func(*cssl.Config)
 		config                   cssl.ConnConfig
+		sent                     string
 		want                     string // in the error
 	}{
 		{name: "IP", cert: "ecdsa"},
 		{name: "IP mismatch", cert: "ecdsa", listen: "127.0.0.2:0", want: "IP address mismatch"},
-		{name: "name", cert: "ecdsa", host: "localhost"},
+		{name: "IPv4 as IPv6", cert: "ecdsa", host: "[::ffff:127.0.0.1]"},
+		{name: "name", cert: "ecdsa", host: "localhost", sent: "localhost"},
 		{name: "name mismatch", cert: "wrongname", host: "localhost", want: "hostname mismatch"},
-		{name: "another name", cert: "wrongname", config: cssl.ConnConfig{ServerName: "other.test"}},
-		{name: "another name, mismatch", cert: "ecdsa", config: cssl.ConnConfig{ServerName: "other.test"}, want: "hostname mismatch"},
+		{name: "another name", cert: "wrongname", config: named("other.test"), sent: "other.test"},
+		{name: "another name, mismatch", cert: "ecdsa", config: named("other.test"), want: "hostname mismatch"},
+		{name: "a dot", cert: "ecdsa", config: named("localhost."), sent: "localhost"},
+		{name: "brackets", cert: "ecdsa", config: named("[::1]")},
+		{name: "a zone", cert: "ecdsa", config: named("[::1%lo]")},
 		{name: "no name check", cert: "wrongname", config: cssl.ConnConfig{InsecureSkipNameCheck: true}},
 		{name: "unknown CA", cert: "ecdsa", client: otherRoot, want: "unable to get local issuer certificate"},
 		{name: "unknown CA, not verified", cert: "ecdsa", client: func(c *cssl.Config) { otherRoot(c); c.Verify = cssl.VerifyNone }},
 		{name: "expired", cert: "expired", want: "certificate has expired"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			addr := start(t, &Server{Addr: tc.listen, Handler: echo(), Context: serverContext(t, tc.cert, nil)})
+			sh, opened := opens(&hooks{})
+			addr := start(t, &Server{Addr: tc.listen, Handler: sh, Context: serverContext(t, tc.cert, nil)})
 			l, h := startLoop(t, LoopConfig{}), newTally()
 			d := dialer(t, tc.client)
 			d.Config = tc.config
 			address := addr.String()
 			if tc.host != "" {
-				address = tc.host + portOf(addr)
+				address = fmt.Sprintf("%s:%d", tc.host, addr.(*net.TCPAddr).Port)
 			}
 			check := assertNoLeak(t)
 			c, err := d.Dial(guarded(t), l, "tcp", address, h, nil)
 			if tc.want == "" {
 				tlstest.Must(t, err)
+				tlstest.Equal(t, "sent", tlstest.Receive(t, opened, "OnOpen").State().ServerName, tc.sent)
 				c.Abort(nil)
 				tlstest.Receive(t, h.ends, "OnClose")
 				return
@@ -161,16 +169,11 @@ func TestDialVerifies(t *testing.T) {
 			wantText(t, "Dial", err, addr.String())
 			wantOp(t, err, "handshake")
 			h.heard(t, 0, 1)
-			if cause := <-h.ends; !errors.Is(err, cause) {
-				t.Errorf("OnClose got %v, Dial %v", cause, err)
-			}
+			tlstest.IsError(t, "Dial's error beside OnClose's", err, <-h.ends)
 			check()
 		})
 	}
 }
-
-// portOf is ":" and the port of addr.
-func portOf(addr net.Addr) string { return fmt.Sprintf(":%d", addr.(*net.TCPAddr).Port) }
 
 // wantOp wants err to be a *net.OpError of an operation.
 func wantOp(t *testing.T, err error, op string) {
@@ -178,23 +181,6 @@ func wantOp(t *testing.T, err error, op string) {
 	var e *net.OpError
 	if !errors.As(err, &e) || e.Op != op {
 		t.Errorf("%v (%T) is not a *net.OpError of %q", err, err, op)
-	}
-}
-
-// TestDialHost: the name that is sent and checked, by default and if it is set (P43).
-func TestDialHost(t *testing.T) {
-	h, opened := opens(&hooks{})
-	port := portOf(start(t, &Server{Handler: h}))
-	l := startLoop(t, LoopConfig{})
-	for _, tt := range []struct{ host, name, sent string }{
-		{"localhost", "", "localhost"}, {"127.0.0.1", "", ""}, {"[::ffff:127.0.0.1]", "", ""},
-		{"127.0.0.1", "localhost.", "localhost"}, {"127.0.0.1", "[::1]", ""}, {"127.0.0.1", "[::1%lo]", ""},
-	} {
-		d := dialer(t, nil)
-		d.Config.ServerName = tt.name
-		c := tlstest.Value(d.Dial(guarded(t), l, "tcp", tt.host+port, &hooks{}, nil))(t)
-		tlstest.Equal(t, tt.host+", "+tt.name+": sent", tlstest.Receive(t, opened, "OnOpen").State().ServerName, tt.sent)
-		c.Close()
 	}
 }
 

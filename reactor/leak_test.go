@@ -69,7 +69,9 @@ func TestNothingGrowsWithConnections(t *testing.T) {
 		inLoop(t, loop, func() {
 			atMost(t, "slots", len(loop.slots), conns+10)
 			tlstest.Equal(t, "ready and dead connections and timers", len(loop.ready)+len(loop.dead)+loop.wheel.count, 0)
+			atMost(t, "connections that hold buffers", len(loop.buffers.conns), 1) // the warm one, until it rests
 		})
+		tlstest.Until(t, "no buffers", func() bool { return onLoopOf(t, loop, func() bool { return len(loop.buffers.conns) == 0 }) })
 	}
 	assertQuiet(t, s.Stats)
 }
@@ -147,22 +149,4 @@ func TestBuffersBook(t *testing.T) {
 			b.remove(c)
 		}
 	})
-}
-
-// TestBuffersRest: a loop whose connections rest comes to rest itself, and they hold no buffers.
-func TestBuffersRest(t *testing.T) {
-	s := &Server{Handler: echo()}
-	addr := start(t, s)
-	c := goDial(t, addr)
-	roundTrip(t, c, "hello")
-	l := s.loops[0]
-	held := func() int { return onLoopOf(t, l, func() int { return len(l.buffers.conns) }) }
-	tlstest.Equal(t, "connections that hold buffers while one is busy", held(), 1)
-	tlstest.Until(t, "the buffers to be given back", func() bool { return held() == 0 })
-	assertQuiet(t, s.Stats)
-	roundTrip(t, c, "again")
-	tlstest.Equal(t, "connections that hold buffers while one is busy", held(), 1)
-	c.Close()
-	tlstest.Until(t, "the close", func() bool { return s.Conns() == 0 })
-	tlstest.Equal(t, "connections that hold buffers, when all have gone", held(), 0)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -206,7 +207,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 
 // TestStats: the counters say what happened.
 func TestStats(t *testing.T) {
-	s := &Server{Loops: 2, Handler: echo()}
+	s := &Server{Loops: 2, Handler: echo(), Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Groups = "P-256" })}
 	addr := start(t, s)
 	const conns, rounds = 6, 5
 	for range conns {
@@ -222,11 +223,18 @@ func TestStats(t *testing.T) {
 		st.Versions["TLSv1.3"] != conns || st.Resumed+st.Panics != 0 || len(st.Refusals) != 0 {
 		t.Errorf("%+v", st)
 	}
-	n := uint64(0)
-	for _, k := range st.Ciphers {
-		n += k
+	tlstest.Equal(t, "groups", st.Groups["secp256r1"]+st.Groups["prime256v1"]+st.Groups["P-256"], conns)
+	var ciphers, times, events uint64
+	for _, n := range st.Ciphers {
+		ciphers += n
 	}
-	tlstest.Equal(t, "ciphers", n, conns)
+	for i := range st.TurnEvents.Buckets {
+		times += st.TurnMicroseconds.Buckets[i]
+		events += st.TurnEvents.Buckets[i]
+	}
+	tlstest.Equal(t, "ciphers", ciphers, conns)
+	tlstest.Equal(t, "turns by their time", times, st.Turns)
+	tlstest.Equal(t, "turns by their events", events, st.Turns)
 	tlstest.Equal(t, "bytes read", st.Sessions.BytesRead, conns*rounds*10)
 	tlstest.Equal(t, "bytes written", st.Sessions.BytesWritten, conns*rounds*10)
 	if st.Sessions.Results[tlsio.OpHandshake][tlsio.WantRead] == 0 {
@@ -234,6 +242,31 @@ func TestStats(t *testing.T) {
 	}
 	st.Ciphers["mine"] = 1
 	tlstest.Equal(t, "Stats gave its own map away", s.Stats().Ciphers["mine"], 0)
+}
+
+// TestFactsOfOneTurn: when a connection began, and its bytes: what it moved in its last turn counts too. Data and end of the peer come
+// in one segment.
+func TestFactsOfOneTurn(t *testing.T) {
+	before := time.Now()
+	ended := make(chan [2]uint64, 1)
+	h, opened := opens(echo())
+	h.closed = func(c *Conn, _ error) { ended <- [2]uint64{c.BytesRead(), c.BytesWritten()} }
+	s := &Server{Handler: h}
+	raw := rawDial(t, start(t, s))
+	k := &corked{Conn: raw}
+	c := goOver(t, k)
+	k.corked = true
+	io.WriteString(c, "hello")
+	c.CloseWrite()
+	k.corked = false
+	k.SetWriteDeadline(time.Time{}) // CloseWrite has set one
+	k.Write(nil)
+	raw.(*net.TCPConn).CloseWrite()
+	tlstest.Equal(t, "bytes read and written", tlstest.Receive(t, ended, "OnClose"), [2]uint64{5, 5})
+	if at := tlstest.Receive(t, opened, "OnOpen").Started(); at.Before(before.Add(-time.Second)) || at.After(time.Now()) {
+		t.Errorf("it began at %v", at)
+	}
+	tlstest.Until(t, "the count", func() bool { return s.Stats().Closes["clean"] == 1 })
 }
 
 // TestSetContext (P31): certificates are replaced, and the old Context closed, under
