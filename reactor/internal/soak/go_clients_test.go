@@ -119,12 +119,12 @@ func chance() *tls.Config {
 // leaf is the certificate that the server shows.
 func leaf(v *server) ([]byte, error) {
 	addr, _ := v.where()
-	c, raw, err := handshake(addr, &tls.Config{InsecureSkipVerify: true})
+	c, _, err := handshake(addr, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		return nil, err
 	}
-	defer raw.Close()
-	return c.ConnectionState().PeerCertificates[0].Raw, c.Close()
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0].Raw, nil
 }
 
 // goClient has the conversation that the service is for, or a part of it, and ends in one of several ways.

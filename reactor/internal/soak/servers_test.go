@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	mrand "math/rand/v2"
 	"net"
@@ -56,7 +54,7 @@ func (s *soak) begin() {
 	s.servers = append(s.servers, &server{name: "echo of TLS 1.2", service: services.Echo{}, renegotiates: true, lives: s.lives})
 	cert, _ := certificate(s.t, 0)
 	for _, v := range s.servers {
-		tlstest.Must(s.t, v.start(cert))
+		v.start(s.t, cert)
 	}
 	s.clients = newClients(s.t)
 	// A loop that rests keeps its P for a while: one for each, and two for the clients.
@@ -69,60 +67,46 @@ func (s *soak) end() {
 		v.generation.Add(1)
 		v.now.Close()
 		v.x.Close()
-		if err := <-v.served; err != reactor.ErrServerClosed {
-			s.t.Errorf("%s: Serve returned %v", v.name, err)
-		}
+		tlstest.IsError(s.t, v.name+": Serve", <-v.served, reactor.ErrServerClosed)
 	}
 	s.clients.stop(s.t)
-	if n := live.Contexts(); n != 0 && !s.t.Failed() {
-		s.t.Errorf("%d contexts are left", n)
+	if !s.t.Failed() {
+		tlstest.Equal(s.t, "contexts that are left", live.Contexts(), 0)
 	}
 }
 
 // context is a new one for v.
-func (v *server) context(c cssl.Certificate) (*cssl.Context, error) {
+func (v *server) context(t *testing.T, c cssl.Certificate) *cssl.Context {
 	cfg := cssl.Config{Certificates: []cssl.Certificate{c}, ReleaseBuffers: mrand.IntN(2) == 0, NoReadAhead: mrand.IntN(4) == 0,
 		ALPN: []string{loops}, Tickets: mrand.IntN(3), SessionCache: mrand.IntN(2) * 20}
 	if v.renegotiates {
 		cfg.MaxVersion, cfg.Renegotiation = cssl.TLS12, true
 	}
-	return cssl.NewServerContext(cfg)
+	return tlstest.Value(cssl.NewServerContext(cfg))(t)
 }
 
 // start makes the server that is now.
-func (v *server) start(cert cssl.Certificate) error {
-	x, err := v.context(cert)
-	if err != nil {
-		return err
-	}
-	now := services.NewServer(lively{v.service, v.name, v.lives}, x)
+func (v *server) start(t *testing.T, cert cssl.Certificate) {
+	v.x = v.context(t, cert)
+	now := services.NewServer(lively{v.service, v.name, v.lives}, v.x)
 	now.Addr, now.Loops, now.Logger = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler)
 	now.HandshakeTimeout, now.CloseTimeout = tlstest.Hang, tlstest.Hang
-	ls, err := now.Listen()
-	if err != nil {
-		return err
-	}
-	served := tlstest.Later(func() error { return now.Serve(ls...) })
-	v.now, v.x, v.addr, v.served = now, x, ls[0].Addr().(*net.TCPAddr).AddrPort(), served
-	return nil
+	ls := tlstest.Value(now.Listen())(t)
+	v.now, v.addr = now, ls[0].Addr().(*net.TCPAddr).AddrPort()
+	v.served = tlstest.Later(func() error { return now.Serve(ls...) })
 }
 
 // restart shuts the server down under load, and starts another. Who wants to talk to it waits.
-func (v *server) restart(cert cssl.Certificate) error {
+func (v *server) restart(t *testing.T, cert cssl.Certificate) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	old, served := v.now, v.served
 	defer v.x.Close()
 	v.generation.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	defer cancel()
-	if err := old.Shutdown(ctx); err != nil {
-		return fmt.Errorf("%s: Shutdown: %w", v.name, err)
-	}
-	if err := <-served; err != reactor.ErrServerClosed {
-		return fmt.Errorf("%s: Serve returned %w", v.name, err)
-	}
-	return v.start(cert)
+	tlstest.IsError(t, v.name+": Shutdown", v.now.Shutdown(ctx), nil)
+	tlstest.IsError(t, v.name+": Serve", tlstest.Receive(t, v.served, "Serve"), reactor.ErrServerClosed)
+	v.start(t, cert)
 }
 
 // operate reloads the certificates of all servers now and then, and restarts one of them sometimes. That the new
@@ -134,39 +118,28 @@ func (s *soak) operate(stop <-chan struct{}, pace time.Duration) {
 			return
 		case <-time.After(pace):
 		}
-		if err := s.reload(s.reloads.Load()%5 == 3); err != nil {
-			s.t.Error(err)
-			return
-		}
+		s.reload(s.reloads.Load()%5 == 3)
 	}
 }
 
-func (s *soak) reload(restart bool) error {
+func (s *soak) reload(restart bool) {
 	s.whole.Lock()
 	defer s.whole.Unlock()
 	cert, der := certificate(s.t, s.reloads.Add(1))
 	for _, v := range s.servers {
-		x, err := v.context(cert)
-		if err != nil {
-			return fmt.Errorf("%s: reload: %w", v.name, err)
-		}
+		x := v.context(s.t, cert)
 		v.now.SetContext(x)
 		v.x.Close()
 		v.x = x
 	}
 	v := s.servers[mrand.IntN(len(s.servers))]
-	shown, err := leaf(v)
-	if err == nil && !bytes.Equal(shown, der) {
-		err = errors.New("the old certificate is shown")
+	if !bytes.Equal(tlstest.Value(leaf(v))(s.t), der) {
+		s.t.Errorf("%s: after a reload the old certificate is shown", v.name)
 	}
-	if err != nil {
-		return fmt.Errorf("%s: after a reload: %w", v.name, err)
+	if restart {
+		s.restarts.Add(1)
+		v.restart(s.t, cert)
 	}
-	if !restart {
-		return nil
-	}
-	s.restarts.Add(1)
-	return v.restart(cert)
 }
 
 // certificate is the one that follows a number of reloads, with its DER.
