@@ -279,9 +279,9 @@ func TestLingerEnds(t *testing.T) {
 	tlstest.Equal(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), session.ErrLinger)
 }
 
-// TestDrainAfterQueued: a goroutine that writes until Queued is at the high watermark, and then waits for OnDrain, is woken.
-// Queued seen from another goroutine still counts what TLS took in the turn that runs, so the session itself may never
-// have had as much.
+// TestDrainAfterQueued: a goroutine that writes until Queued is at the high watermark, and then waits for OnDrain,
+// is woken. Queued seen from another goroutine still counts what TLS took in the turn that runs, so the session
+// itself may never have had as much.
 func TestDrainAfterQueued(t *testing.T) {
 	const high, size, piece = 128 << 10, (64 << 20) / tlstest.Scale, 16 << 10
 	drained := make(chan struct{}, 1)

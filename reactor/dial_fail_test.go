@@ -139,7 +139,8 @@ func TestDialEnds(t *testing.T) {
 	}
 }
 
-// TestDialPeerFails: a peer that refuses, is no TLS server, goes away in the midst, or is silent for longer than the loop's own limit.
+// TestDialPeerFails: a peer that refuses, is no TLS server, goes away in the midst, or is silent for longer than
+// the loop's own limit.
 func TestDialPeerFails(t *testing.T) {
 	serve := func(f func(c net.Conn)) func(t *testing.T) string {
 		return func(t *testing.T) string {

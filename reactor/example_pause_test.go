@@ -10,9 +10,9 @@ import (
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
-// upload stores what a client sends. Storing may block, so it must not happen in OnData. Between Pause and Resume nothing is read
-// from that client, so there is never more than one piece of its data in memory, and they are stored in order; TCP
-// makes the client wait.
+// upload stores what a client sends. Storing may block, so it must not happen in OnData. Between Pause and Resume
+// nothing is read from that client, so there is never more than one piece of its data in memory, and they are
+// stored in order; TCP makes the client wait.
 type upload struct {
 	reactor.BaseHandler
 	store bytes.Buffer // or a file, or a database

@@ -12,8 +12,8 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
-// A new certificate, as a server would load on SIGHUP, without a restart. What cannot be loaded changes nothing; connections that
-// live keep what they have, although their Context has been closed.
+// A new certificate, as a server would load on SIGHUP, without a restart. What cannot be loaded changes nothing;
+// connections that live keep what they have, although their Context has been closed.
 func ExampleServer_SetContext() {
 	server, addr, stop := serve(echo{})
 	defer stop()

@@ -24,8 +24,8 @@ func newServer(addr, certFile, keyFile string) (*reactor.Server, error) {
 	return &reactor.Server{Addr: addr, Handler: echo{}, Context: tlsContext}, nil
 }
 
-// serve starts a server on a port of its own. A program would call ListenAndServe; Listen and Serve are for those that want to
-// know the port first.
+// serve starts a server on a port of its own. A program would call ListenAndServe; Listen and Serve are for those
+// that want to know the port first.
 func serve(h reactor.Handler) (server *reactor.Server, addr net.Addr, stop func()) {
 	server, err := newServer("127.0.0.1:0", testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
 	if err != nil {

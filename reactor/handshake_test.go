@@ -128,8 +128,8 @@ func TestLateLoop(t *testing.T) {
 	}
 }
 
-// TestAnsweredIsNotLate: a peer whose hello the loop has just answered, however late, has time for its own answer, also if
-// somebody waits for its place in the same turn.
+// TestAnsweredIsNotLate: a peer whose hello the loop has just answered, however late, has time for its own answer,
+// also if somebody waits for its place in the same turn.
 func TestAnsweredIsNotLate(t *testing.T) {
 	s := &Server{Handler: echo(), Limits: Limits{MaxHandshakes: 1, HandshakeTimeout: patienceShare * patience}}
 	addr := start(t, s)
@@ -149,7 +149,8 @@ func TestAnsweredIsNotLate(t *testing.T) {
 	tlstest.Equal(t, "handshakes under way", s.Stats().Handshaking, 1)
 }
 
-// TestDecisionsLater: while the application has not decided about one client, the loop serves others; then that one goes on.
+// TestDecisionsLater: while the application has not decided about one client, the loop serves others; then that
+// one goes on.
 func TestDecisionsLater(t *testing.T) {
 	mutual := func(c *cssl.Config) {
 		c.CAFile, c.Verify = testcerts.Path("root.pem"), cssl.VerifyRequire
@@ -193,8 +194,8 @@ func TestDecisionsLater(t *testing.T) {
 	}
 }
 
-// TestDecisionNever: the handshake's deadline holds for a client about which nobody decides, and a decision that comes after it is
-// nobody's.
+// TestDecisionNever: the handshake's deadline holds for a client about which nobody decides, and a decision that
+// comes after it is nobody's.
 func TestDecisionNever(t *testing.T) {
 	held := make(chan *cssl.ClientHello, 1)
 	x := serverContext(t, "ecdsa", func(c *cssl.Config) {

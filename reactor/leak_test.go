@@ -15,9 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestNothingGrowsWithConnections: many connections are open at once, used and closed, several times over. For a connection neither threads
-// (P26: each loop is one goroutine, and no call into C blocks) nor SSL_CTX (P30: connections share the one of their Context) are
-// made. In the end descriptors, SSL objects and goroutines are back where they began, and the loops know of nothing.
+// TestNothingGrowsWithConnections: many connections are open at once, used and closed, several times over. For a
+// connection neither threads (P26: each loop is one goroutine, and no call into C blocks) nor SSL_CTX (P30:
+// connections share the one of their Context) are made. In the end descriptors, SSL objects and goroutines are
+// back where they began, and the loops know of nothing.
 func TestNothingGrowsWithConnections(t *testing.T) {
 	const conns = 2000 / tlstest.Scale
 	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 4096}}

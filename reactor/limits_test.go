@@ -49,8 +49,8 @@ func (g *gate) refuse(reason error) { g.locked(func() { g.reason = reason }) }
 // state is what is inside, each with how many times.
 func (g *gate) state() (s string) { g.locked(func() { s = fmt.Sprint(g.inside) }); return s }
 
-// TestAdmit: each connection is asked about by its peer's address, who is refused hears nothing, and each that was let in is
-// released once, however it ends.
+// TestAdmit: each connection is asked about by its peer's address, who is refused hears nothing, and each that was
+// let in is released once, however it ends.
 func TestAdmit(t *testing.T) {
 	g := gate{inside: map[netip.AddrPort]int{}}
 	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release}
@@ -93,8 +93,8 @@ func lineHeader(c *Conn, p []byte) (int, bool, error) {
 	}
 }
 
-// TestHeader: what stands in front of TLS is taken away to the byte, in whichever pieces it comes, also with the hello in one
-// segment. It changes the peer's address, by which Admit and the handler know the connection.
+// TestHeader: what stands in front of TLS is taken away to the byte, in whichever pieces it comes, also with the
+// hello in one segment. It changes the peer's address, by which Admit and the handler know the connection.
 func TestHeader(t *testing.T) {
 	const header = "192.0.2.1:99\n"
 	for name, pieces := range map[string][]string{
@@ -201,8 +201,8 @@ func TestWriteTimeoutOfIdle(t *testing.T) {
 	}
 }
 
-// TestMaxQueued: what is queued is counted over all connections, the Write that would pass the limit is refused, and the count
-// goes back to nothing.
+// TestMaxQueued: what is queued is counted over all connections, the Write that would pass the limit is refused,
+// and the count goes back to nothing.
 func TestMaxQueued(t *testing.T) {
 	h, ended := flooder(6 << 20)
 	s := &Server{Handler: h, Limits: Limits{MaxQueued: 14 << 20, CloseTimeout: 100 * time.Millisecond}, Loops: 2}
@@ -269,7 +269,8 @@ func TestPing(t *testing.T) {
 	tlstest.IsError(t, "after Close", s.Ping(context.Background()), ErrServerClosed)
 }
 
-// TestStopAccepting: connections and a handshake that is under way go on, nobody else gets in, and Shutdown ends the rest.
+// TestStopAccepting: connections and a handshake that is under way go on, nobody else gets in, and Shutdown ends
+// the rest.
 func TestStopAccepting(t *testing.T) {
 	s := &Server{Handler: echo()}
 	addr := start(t, s)

@@ -244,8 +244,8 @@ func TestStats(t *testing.T) {
 	tlstest.Equal(t, "Stats gave its own map away", s.Stats().Ciphers["mine"], 0)
 }
 
-// TestFactsOfOneTurn: when a connection began, and its bytes: what it moved in its last turn counts too. Data and end of the peer come
-// in one segment.
+// TestFactsOfOneTurn: when a connection began, and its bytes: what it moved in its last turn counts too. Data and
+// end of the peer come in one segment.
 func TestFactsOfOneTurn(t *testing.T) {
 	before := time.Now()
 	ended := make(chan [2]uint64, 1)

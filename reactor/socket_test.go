@@ -52,8 +52,8 @@ func TestListenerLetGo(t *testing.T) {
 	tlstest.IsError(t, "the path of a closed listener", err, fs.ErrNotExist)
 }
 
-// TestListenerBlocking (P41): os.File's Fd makes all duplicates of a socket blocking, before the loops have their listener or
-// later. They must not hang in accept, although each is woken for what another one has taken.
+// TestListenerBlocking (P41): os.File's Fd makes all duplicates of a socket blocking, before the loops have their
+// listener or later. They must not hang in accept, although each is woken for what another one has taken.
 func TestListenerBlocking(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		for _, tt := range []struct {
@@ -141,7 +141,8 @@ func TestSharedListenerFull(t *testing.T) {
 	}
 }
 
-// keepAliveOf reads back what the system does for a socket: the idle time, the interval and the number of probes, or nothing.
+// keepAliveOf reads back what the system does for a socket: the idle time, the interval and the number of probes,
+// or nothing.
 func keepAliveOf(t testing.TB, fd int) (options [3]int) {
 	t.Helper()
 	if noDelay, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); noDelay == 0 && err == nil {
@@ -157,8 +158,8 @@ func keepAliveOf(t testing.TB, fd int) (options [3]int) {
 	return options
 }
 
-// TestKeepAlive: what is accepted and what connects has keep-alive as package net has it, also where the listening socket is
-// inherited from a process that set it otherwise, and connections wait there.
+// TestKeepAlive: what is accepted and what connects has keep-alive as package net has it, also where the listening
+// socket is inherited from a process that set it otherwise, and connections wait there.
 func TestKeepAlive(t *testing.T) {
 	for _, c := range []struct {
 		name string

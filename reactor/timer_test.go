@@ -103,9 +103,9 @@ func TestTimeoutErrors(t *testing.T) {
 	}
 }
 
-// TestTimeouts: what each timeout ends, with its reason, and what the peer sees of it. A peer is cut off that never says a word
-// (P17) or sends no header; one without traffic is told politely; one that never ends its side does not keep a close going for
-// ever (P11).
+// TestTimeouts: what each timeout ends, with its reason, and what the peer sees of it. A peer is cut off that
+// never says a word (P17) or sends no header; one without traffic is told politely; one that never ends its side
+// does not keep a close going for ever (P11).
 func TestTimeouts(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -186,8 +186,8 @@ func (l *byHand) shake(loop *Loop, cx *cssl.Context, peer int) (client *Conn) {
 	return tlstest.Receive(l.t, opened, "the client's handshake")
 }
 
-// TestIdleTimeoutMoves: traffic in either direction moves the deadline, also when the socket takes each write at once so that
-// epoll has nothing to tell.
+// TestIdleTimeoutMoves: traffic in either direction moves the deadline, also when the socket takes each write at
+// once so that epoll has nothing to tell.
 func TestIdleTimeoutMoves(t *testing.T) {
 	for _, direction := range []string{"in", "out"} {
 		t.Run(direction, func(t *testing.T) {

@@ -154,8 +154,8 @@ func TestRekeyErrors(t *testing.T) {
 	}
 }
 
-// TestKernelRecords: Stats count the handshakes whose records are the kernel's, or direct with the reason why not. An echo of more
-// than the buffers hold goes through either, and both sides close.
+// TestKernelRecords: Stats count the handshakes whose records are the kernel's, or direct with the reason why not.
+// An echo of more than the buffers hold goes through either, and both sides close.
 func TestKernelRecords(t *testing.T) {
 	h, ended := ends(echo())
 	s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Records = cssl.RecordsKernel })}
@@ -174,8 +174,9 @@ func TestKernelRecords(t *testing.T) {
 	}
 }
 
-// TestKernelPartialRecord: a connection with a part of a record costs a loop nothing until the rest is there, although an event
-// loop of this kind asks again for what is readable. Another connection's echoes count the turns.
+// TestKernelPartialRecord: a connection with a part of a record costs a loop nothing until the rest is there,
+// although an event loop of this kind asks again for what is readable. Another connection's echoes count the
+// turns.
 func TestKernelPartialRecord(t *testing.T) {
 	const rounds = 50
 	s := &Server{Handler: echo(), Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Records = cssl.RecordsKernel })}
@@ -206,8 +207,8 @@ func blocking(t *testing.T, addr net.Addr, x *cssl.Context, ticket *cssl.Session
 	return c
 }
 
-// TestRequestCertificate: the handler asks when it has read what needs a certificate, and hears of the answer, or why there is none.
-// An answer that does not pass ends the connection, and OnClose says why.
+// TestRequestCertificate: the handler asks when it has read what needs a certificate, and hears of the answer, or
+// why there is none. An answer that does not pass ends the connection, and OnClose says why.
 func TestRequestCertificate(t *testing.T) {
 	certificates := []cssl.Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
 	for _, tc := range []struct {
@@ -253,8 +254,8 @@ func TestRequestCertificate(t *testing.T) {
 	}
 }
 
-// TestEarlyData: the handler gets it before OnOpen, and what it writes then is the first thing that the client reads. Without
-// session.Config.EarlyData the server rejects it.
+// TestEarlyData: the handler gets it before OnOpen, and what it writes then is the first thing that the client
+// reads. Without session.Config.EarlyData the server rejects it.
 func TestEarlyData(t *testing.T) {
 	const size = 300_000
 	x, sx := clientContext(t, nil), serverContext(t, "ecdsa", func(c *cssl.Config) { c.MaxEarlyData = 1 << 20 })

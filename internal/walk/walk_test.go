@@ -28,8 +28,9 @@ var tables = [2][]byte{tlstest.Bytes(99_991, 1), tlstest.Bytes(100_003, 2)}
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
-// TestWalk leads pairs of real connections through random lives, see the package comment (P01 to P04, P06 to P09, P11 to P18, P23,
-// P34, P35). Each run has some seeds that are always the same, and some new ones. As many walks as there are processors go on at a time.
+// TestWalk leads pairs of real connections through random lives, see the package comment (P01 to P04, P06 to P09,
+// P11 to P18, P23, P34, P35). Each run has some seeds that are always the same, and some new ones. As many walks
+// as there are processors go on at a time.
 func TestWalk(t *testing.T) {
 	tlstest.NoneLeft(t)
 	contextsBefore := live.Contexts()

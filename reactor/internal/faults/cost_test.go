@@ -172,8 +172,8 @@ func (v *visit) crossings(t *testing.T, echoes int) {
 	}
 }
 
-// batches counts what an echo of several full records costs that come together. OpenSSL reads each by itself, and a session writes when
-// two are queued; of direct records one recv, one send and two crossings bring all.
+// batches counts what an echo of several full records costs that come together. OpenSSL reads each by itself, and
+// a session writes when two are queued; of direct records one recv, one send and two crossings bring all.
 func (v *visit) batches(t *testing.T) {
 	const records, batches = 3, 10
 	defer func(before int) { v.size = before }(v.size)

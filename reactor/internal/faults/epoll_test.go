@@ -13,9 +13,10 @@ import (
 // epollErrnos are those of epoll_ctl(2).
 var epollErrnos = []unix.Errno{unix.EBADF, unix.EEXIST, unix.EINVAL, unix.ELOOP, unix.ENOENT, unix.ENOMEM, unix.ENOSPC, unix.EPERM}
 
-// TestEpollCtl: each errno of epoll_ctl, at each call of the server's poller and of the clients'. With room for one handshake
-// the listener is taken out and put back in for each connection. A connection that cannot be waited for ends with the errno;
-// one that cannot be taken out is closed, which does the same; the listener is tried again.
+// TestEpollCtl: each errno of epoll_ctl, at each call of the server's poller and of the clients'. With room for
+// one handshake the listener is taken out and put back in for each connection. A connection that cannot be waited
+// for ends with the errno; one that cannot be taken out is closed, which does the same; the listener is tried
+// again.
 func TestEpollCtl(t *testing.T) {
 	x := newContexts(t, cssl.Config{})
 	for _, tc := range []struct {

@@ -99,8 +99,8 @@ func lifeInMemory(p pems, v cssl.TLSVersion) (err error) {
 	return nil
 }
 
-// errStall says that neither side has an error and neither goes on, errWrong that what came is not what was sent, errExport that
-// there is no keying material.
+// errStall says that neither side has an error and neither goes on, errWrong that what came is not what was sent,
+// errExport that there is no keying material.
 var errStall, errWrong, errExport = errors.New("neither side goes on"), errors.New("wrong"), errors.New("export")
 
 // idleTurns is how often nothing may move before it is a stall: an allocation that fails costs an attempt.
@@ -170,10 +170,10 @@ func (p *pipe) end() {
 	try(errStall)
 }
 
-// kept reports whether OpenSSL keeps such a block on purpose: in the thread's ring of sixteen errors, in its cache of
-// algorithms. From 3.2 on an error also has copies of its file's and function's names, which alone come from no file.
-// A Context parses its files on other threads; a new one among them leaves what OpenSSL keeps for each thread, and a longer
-// list of these.
+// kept reports whether OpenSSL keeps such a block on purpose: in the thread's ring of sixteen errors, in its cache
+// of algorithms. From 3.2 on an error also has copies of its file's and function's names, which alone come from no
+// file. A Context parses its files on other threads; a new one among them leaves what OpenSSL keeps for each
+// thread, and a longer list of these.
 func kept(left map[string]int, site string) bool {
 	newThread := func(site string) bool { return strings.Contains(site, "initthread.c:") }
 	return strings.HasPrefix(site, "err/") || site == noFile || strings.HasPrefix(site, "property/") || newThread(site) ||
@@ -278,8 +278,9 @@ func TestInputLost(t *testing.T) {
 	}
 }
 
-// readAhead makes a client write as soon as it can, so that a server whose handshake is offloaded receives that with the last flight.
-// It reads all, and returns how many allocations of cssl there were since then and the server's error. That number call fails.
+// readAhead makes a client write as soon as it can, so that a server whose handshake is offloaded receives that
+// with the last flight. It reads all, and returns how many allocations of cssl there were since then and the
+// server's error. That number call fails.
 func readAhead(t *testing.T, x contexts, call int) (int, error) {
 	t.Helper()
 	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)

@@ -69,8 +69,8 @@ func (s *soak) came(r faults.Report) bool {
 	return r.Hit
 }
 
-// victim has a conversation in which a call of its own socket, or of the server's for it, gets an answer
-// of our choice. An answer that a connection does not survive excuses one conversation, like an allocation: the server's
+// victim has a conversation in which a call of its own socket, or of the server's for it, gets an answer of our
+// choice. An answer that a connection does not survive excuses one conversation, like an allocation: the server's
 // descriptor may have been closed just before, and belong to another. After any other answer nothing may be lost.
 func (s *soak) victim() {
 	v := s.servers[0]

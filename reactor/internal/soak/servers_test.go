@@ -152,8 +152,9 @@ func certificate(t *testing.T, reloads int64) (cssl.Certificate, []byte) {
 // loops is the protocol (ALPN) of those clients that a loop drives.
 const loops = "loop"
 
-// lively is a service that changes keys, renegotiates and pauses now and then. It asks a client of crypto/tls for nothing: one
-// that has ended its own direction cannot answer a KeyUpdate, and then takes the next record for a forged one.
+// lively is a service that changes keys, renegotiates and pauses now and then. It asks a client of crypto/tls for
+// nothing: one that has ended its own direction cannot answer a KeyUpdate, and then takes the next record for a
+// forged one.
 type lively struct {
 	reactor.Handler
 	name  string

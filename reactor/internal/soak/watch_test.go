@@ -103,8 +103,8 @@ const (
 	eachThreadHas = 32 << 10
 )
 
-// judge compares the last third of the samples with the first. The medians of thirds let a single sample be as it likes,
-// and a leak of any size passes any bound in time.
+// judge compares the last third of the samples with the first. The medians of thirds let a single sample be as it
+// likes, and a leak of any size passes any bound in time.
 func (s *soak) judge(all []sample) {
 	third := max(1, len(all)/3)
 	growth := func(of func(sample) int) int { return median(all[len(all)-third:], of) - median(all[:third], of) }
