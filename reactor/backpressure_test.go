@@ -109,22 +109,17 @@ func TestSlowReader(t *testing.T) {
 	ln := smallListener(t, smallest)
 	serveOn(t, s, ln)
 	client := goDial(t, ln.Addr())
-	go func() {
-		var out tlstest.Stream
-		for out.N < size {
-			if _, err := client.Write(out.Next(16 << 10)); err != nil {
-				t.Errorf("write after %d bytes: %v", out.N, err)
-				return
-			}
-		}
-		client.CloseWrite()
-	}()
+	sent := tlstest.Later(func() error {
+		_, err := client.Write(new(tlstest.Stream).Next(size))
+		return errors.Join(err, client.CloseWrite())
+	})
 	// First it reads nothing at all, until everything is full and all is at rest.
 	tlstest.Until(t, "the queue to fill", func() bool {
 		return onLoopOf(t, s.loops[0], func() int { return most }) >= high
 	})
 	assertQuiet(t, s.Stats)
 	tlstest.Must(t, checkAll(client, size))
+	tlstest.Must(t, tlstest.Receive(t, sent, "the writer's end"))
 	client.Close()
 	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	atMost(t, "bytes queued", most, high+turn+tlsio.MaxPlaintext)

@@ -231,7 +231,7 @@ func TestOffloadedLoop(t *testing.T) {
 			go h.Accept(nil)
 		}
 	})})
-	answers := crowd(t, addr, clientContext(t, func(c *cssl.Config) { c.Offload = true }), 20)
+	answers := echoAll(t, addr, clientContext(t, func(c *cssl.Config) { c.Offload = true }), 20)
 	refused, known := 0, 0
 	for _, err := range answers {
 		if errors.Is(err, tlsio.AlertHandshakeFailure) {
@@ -247,8 +247,8 @@ func TestOffloadedLoop(t *testing.T) {
 	tlstest.Equal(t, "ends with the application's error", known, 1)
 }
 
-// crowd lets n clients of one loop have an echo at the same time, and returns how each ended.
-func crowd(t *testing.T, addr net.Addr, x *cssl.Context, n int) (answers []error) {
+// echoAll lets n clients of one loop have an echo at the same time, and returns how each ended.
+func echoAll(t *testing.T, addr net.Addr, x *cssl.Context, n int) (answers []error) {
 	h, ended := ends(&hooks{open: func(c *Conn) { c.Write([]byte("x")) }, data: func(c *Conn, _ []byte) { c.Close() }})
 	l := startLoop(t, LoopConfig{})
 	for range n {
@@ -274,7 +274,7 @@ func TestSlowToken(t *testing.T) {
 		}
 	}})
 	const clients = 50
-	tlstest.Must(t, errors.Join(crowd(t, addr, clientContext(t, nil), clients)...))
+	tlstest.Must(t, errors.Join(echoAll(t, addr, clientContext(t, nil), clients)...))
 	if async.Load() < clients {
 		t.Errorf("%d waits off the loop for %d handshakes", async.Load(), clients)
 	}
