@@ -144,7 +144,8 @@ func TestDialHost(t *testing.T) {
 		{name: "expired", cert: "expired", want: "certificate has expired"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			sh, opened := opens(&hooks{})
+			sent := make(chan string, 1)
+			sh := &hooks{open: func(c *Conn) { sent <- c.State().ServerName }}
 			addr := start(t, &Server{Addr: tc.listen, Handler: sh, Context: serverContext(t, tc.cert, nil)})
 			l, h := startLoop(t, LoopConfig{}), newTally()
 			d := dialer(t, tc.client)
@@ -157,7 +158,7 @@ func TestDialHost(t *testing.T) {
 			c, err := d.Dial(guarded(t), l, "tcp", address, h, nil)
 			if tc.want == "" {
 				tlstest.Must(t, err)
-				tlstest.Equal(t, "sent", tlstest.Receive(t, opened, "OnOpen").State().ServerName, tc.sent)
+				tlstest.Equal(t, "the name sent", tlstest.Receive(t, sent, "OnOpen"), tc.sent)
 				c.Abort(nil)
 				tlstest.Receive(t, h.ends, "OnClose")
 				return
