@@ -1,14 +1,9 @@
 package reactor
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"crypto/tls"
 	"net"
-	"os"
-	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,9 +22,7 @@ func TestMaxConns(t *testing.T) {
 	addr := start(t, s)
 	a, b := goDial(t, addr), goDial(t, addr)
 	roundTrip(t, a, "a")
-	if n, err := rawDial(t, addr).Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("the third read %d, %v, want the end", n, err)
-	}
+	wantEnd(t, rawDial(t, addr))
 	tlstest.Until(t, "the count", func() bool { return s.Stats().Refusals[refusedFull] == 1 })
 	roundTrip(t, b, "b")
 	a.Close()
@@ -50,9 +43,8 @@ func TestMaxHandshakes(t *testing.T) {
 	tlstest.Until(t, "three handshakes", func() bool { return s.Stats().Handshaking == 3 })
 	done := dialLater(t, addr)
 	assertQuiet(t, s.Stats)
-	if st := s.Stats(); st.Accepted != 3 || len(st.Refusals) != 0 {
-		t.Fatalf("%d accepted, refusals %v", st.Accepted, st.Refusals)
-	}
+	tlstest.Equal(t, "accepted", s.Stats().Accepted, 3)
+	tlstest.Equal(t, "reasons to refuse one", len(s.Stats().Refusals), 0)
 	silent[0].Close()
 	tlstest.Must(t, tlstest.Receive(t, done, "the one in the backlog"))
 }
@@ -68,28 +60,23 @@ func TestAcceptBatch(t *testing.T) {
 	for range burst {
 		rawDial(t, addr)
 	}
-	// The listener is asked by hand, with what a turn would do in between left out.
+	// The listener is asked by hand, with what a turn would do in between left out. The turn that was held may
+	// have taken a batch before.
 	counts := make(chan uint64, 4)
 	l.Do(func() {
-		for i := range l.slots {
-			if ln := l.slots[i].listener; ln != nil {
-				for range 3 {
-					before := l.stats.Accepted
-					l.accept(ln)
-					counts <- l.stats.Accepted - before
-				}
-			}
+		ln := l.slots[slices.IndexFunc(l.slots, func(s slot) bool { return s.listener != nil })].listener
+		for range 3 {
+			before := l.stats.Accepted
+			l.accept(ln)
+			counts <- l.stats.Accepted - before
 		}
 	})
 	release()
-	// The turn that was held may itself have taken a batch before the tasks.
 	total := uint64(0)
 	for range 3 {
 		n := tlstest.Receive(t, counts, "a batch")
-		if n > acceptBatch {
-			t.Errorf("%d accepted at once, want at most %d", n, acceptBatch)
-		}
 		total += n
+		atMost(t, "accepted at once", n, acceptBatch)
 	}
 	if total < acceptBatch {
 		t.Errorf("%d accepted in three batches", total)
@@ -100,129 +87,107 @@ func TestAcceptBatch(t *testing.T) {
 // TestFairness (P17): while one connection sends without end and never waits, another one has
 // each of its echoes within a few turns of the loop.
 func TestFairness(t *testing.T) {
-	const high = 256 << 10
+	const rounds, budget, high = 50, 32 << 10, 256 << 10
 	s := &Server{Handler: &hooks{data: func(c *Conn, p []byte) {
-		if len(p) == 5 && string(p) == "hello" {
+		if string(p) == "hello" {
 			c.Write(p)
 		}
-	}}, Session: session.Config{TurnBytes: 32 << 10}}
+	}}, Session: session.Config{TurnBytes: budget}}
 	addr := start(t, s)
 	greedy := goDial(t, addr)
 	for range 2 {
 		go func() {
-			p := make([]byte, 16<<10)
 			for err := error(nil); err == nil; { // until the end of the test closes it
-				_, err = greedy.Write(p)
+				_, err = greedy.Write(make([]byte, 16<<10))
 			}
 		}()
 	}
 	modest := goDial(t, addr)
 	tlstest.Until(t, "a flood", func() bool { return s.Stats().Sessions.BytesRead > 1<<20 })
 	before := s.Stats()
-	const rounds = 50
-	var after Stats
-	var flood uint64
+	var turns, flood uint64
 	for i := 0; i < rounds || flood < high; i++ {
 		roundTrip(t, modest, "hello")
-		after = s.Stats()
-		flood = after.Sessions.BytesRead - before.Sessions.BytesRead
+		after := s.Stats()
+		turns, flood = after.Turns-before.Turns, after.Sessions.BytesRead-before.Sessions.BytesRead
 	}
-	turns := after.Turns - before.Turns
 	// One turn moves a budget for an event and another for the ready list, each exceeded by a part of one read.
 	read := uint64(tlsio.MaxPlaintext)
 	if testmain.Direct() {
 		read = readBuffer
 	}
-	if perTurn := flood / max(turns, 1); perTurn > 2*(32<<10)+2*read {
-		t.Errorf("a turn read %d bytes from one connection", perTurn)
-	}
+	atMost(t, "bytes that a turn read from one connection", flood/max(turns, 1), 2*(budget+read))
 }
 
-// starve is set for the process that TestOutOfDescriptors starts.
-const starve = "REACTOR_TEST_STARVE"
-
 // TestOutOfDescriptors (P19): a server without descriptors tells the peers that it has no room, one at a
-// time, does not spin, and takes connections again when some have gone. The limit is set in a process of its own.
+// time, does not spin, and takes connections again when some have gone.
 func TestOutOfDescriptors(t *testing.T) {
-	if os.Getenv(starve) != "" {
-		starvingServer(t)
-		return
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestOutOfDescriptors$", "-test.v=false")
-	cmd.Env = append(os.Environ(), starve+"=1")
-	in := tlstest.Value(cmd.StdinPipe())(t)
-	out := tlstest.Value(cmd.StdoutPipe())(t)
-	var log bytes.Buffer
-	cmd.Stderr = &log
-	tlstest.Must(t, cmd.Start())
-	lines := bufio.NewScanner(out)
-	line := func() string {
-		if !lines.Scan() {
-			t.Fatalf("the server's process ended: %v", lines.Err())
-		}
-		return lines.Text()
-	}
-	stats := func() (st Stats) {
-		fmt.Fprintln(in, "stats")
-		tlstest.Must(t, json.Unmarshal([]byte(line()), &st))
-		return st
-	}
-	addr := tlstest.Value(net.ResolveTCPAddr("tcp", line()))(t)
+	var log tlstest.Buffer
+	s := &Server{Handler: echo(), Logger: textLogger(&log)}
+	addr := start(t, s)
+	release := hold(s.loops[0])
 	const room, burst = 8, 14
-	begin := time.Now()
-	var conns []net.Conn
 	cfg := goConfig(t)
-	results := make(chan net.Conn, burst)
+	answers := make(chan *tls.Conn, burst)
 	for range burst {
+		c := tls.Client(rawDial(t, addr), cfg)
 		go func() {
-			if c, err := tryDial(addr, cfg); err == nil {
-				results <- c
-			} else {
-				results <- nil
+			if c.Handshake() != nil {
+				c = nil
 			}
+			answers <- c
 		}()
 	}
-	refused := 0
+	begin := time.Now()
+	leaveDescriptors(t, room)
+	release()
+	var conns []net.Conn
 	for range burst {
-		if c := tlstest.Receive(t, results, "an answer"); c != nil {
+		if c := tlstest.Receive(t, answers, "an answer"); c != nil {
 			conns = append(conns, c)
-		} else {
-			refused++
 		}
 	}
-	if len(conns) == 0 || len(conns) > room || refused == 0 {
+	refused := burst - len(conns)
+	if len(conns) == 0 || len(conns) > room {
 		t.Fatalf("%d connections were taken and %d told that there is no room; room is for %d", len(conns), refused, room)
 	}
 	for _, c := range conns {
 		roundTrip(t, c, "hello")
 	}
-	assertQuiet(t, stats)
-	st := stats()
+	assertQuiet(t, s.Stats)
+	st := s.Stats()
 	rests := st.AcceptErrors["EMFILE"]
 	if rests == 0 || st.Refusals[refusedFiles] != uint64(refused) {
 		t.Errorf("%d times EMFILE, %d refused, want %d", rests, st.Refusals[refusedFiles], refused)
 	}
 	// A slow machine makes fewer rests in this time, never more.
-	if most := uint64(time.Since(begin)/acceptPause) + 2; rests > most {
-		t.Errorf("%d rests of %v, there was time for %d: the listener does not rest", rests, acceptPause, most)
-	}
+	atMost(t, "rests of the listener", rests, uint64(time.Since(begin)/acceptPause)+2)
 	// Each rest is a turn to fall and one to rise.
-	if st.Turns > st.TurnEvents.Sum+4*rests+20 {
-		t.Errorf("%d turns for %d events and %d rests", st.Turns, st.TurnEvents.Sum, rests)
-	}
+	atMost(t, "turns", st.Turns, st.TurnEvents.Sum+4*rests+20)
 	for _, c := range conns {
 		c.Close()
 	}
-	tlstest.Until(t, "room", func() bool { return stats().Conns == 0 })
-	c := goDial(t, addr)
-	roundTrip(t, c, "hello")
-	c.Close()
-	in.Close()
-	tlstest.Must(t, cmd.Wait())
+	tlstest.Until(t, "room", func() bool { return s.Stats().Conns == 0 })
+	tlstest.Must(t, tryEcho(addr, cfg))
 	// It tells so, but not at each rest.
-	if told, most := strings.Count(log.String(), "out of file descriptors"), int(time.Since(begin)/acceptLogEvery)+1; told == 0 || told > most {
-		t.Errorf("told %d times, want 1 to %d:\n%s", told, most, log.String())
+	told := func() int { return strings.Count(log.String(), "out of file descriptors") }
+	tlstest.Until(t, "it to be told", func() bool { return told() > 0 })
+	atMost(t, "times that it is told", told(), int(time.Since(begin)/acceptLogEvery)+1)
+}
+
+// leaveDescriptors lets this process have no more than n descriptors besides those that it has, until the test ends.
+func leaveDescriptors(t *testing.T, n int) {
+	t.Helper()
+	var before unix.Rlimit
+	tlstest.Must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+	limit := before
+	for limit.Cur = 0; n > 0; limit.Cur++ {
+		if _, err := unix.FcntlInt(uintptr(limit.Cur), unix.F_GETFD, 0); err == unix.EBADF {
+			n--
+		}
 	}
+	tlstest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit))
+	t.Cleanup(func() { tlstest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before)) })
 }
 
 // TestListenerShutDown: when somebody else shuts the listening socket down, no connection can come any more: Serve
@@ -242,30 +207,5 @@ func TestListenerShutDown(t *testing.T) {
 		roundTrip(t, c, "after")
 		assertQuiet(t, s.Stats)
 		tlstest.Must(t, s.Close())
-	}
-}
-
-// starvingServer serves with room for a few descriptors, and prints its counters
-// for each line that it reads.
-func starvingServer(t *testing.T) {
-	s := &Server{Handler: echo(), Logger: textLogger(os.Stderr)}
-	complete(t, s)
-	ls := tlstest.Value(s.Listen())(t)
-	raw := tlstest.Value(ls[0].(*net.TCPListener).SyscallConn())(t)
-	nets := -1
-	tlstest.Must(t, raw.Control(func(fd uintptr) { nets = int(fd) }))
-	serveOn(t, s, ls...)
-	tlstest.Until(t, "package net's descriptor to be given up", func() bool {
-		_, err := unix.FcntlInt(uintptr(nets), unix.F_GETFD, 0)
-		return err == unix.EBADF
-	})
-	fd := tlstest.Value(unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0))(t)
-	unix.Close(fd)
-	tlstest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(fd + 8), Max: uint64(fd + 8)}))
-	fmt.Println(ls[0].Addr())
-	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		if strings.TrimSpace(lines.Text()) == "stats" {
-			fmt.Println(string(tlstest.Value(json.Marshal(s.Stats()))(t)))
-		}
 	}
 }

@@ -1,8 +1,11 @@
 package reactor
 
 import (
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"syscall"
 	"testing"
 	"time"
@@ -11,7 +14,6 @@ import (
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
-	"golang.org/x/sys/unix"
 )
 
 // smallest asks for socket buffers that the kernel raises to its minimum.
@@ -21,24 +23,18 @@ const smallest = 1
 // for nothing. A turn without an event is one for the ready list or a timer.
 func assertTurns(t *testing.T, st Stats) {
 	t.Helper()
-	budgets := (st.Sessions.BytesRead+st.Sessions.BytesWritten)/(16<<10) + 100
-	events := st.TurnEvents.Sum
-	if st.Turns > events+budgets {
-		t.Errorf("%d turns for %d events and %d bytes: the loop spins", st.Turns, events, st.Sessions.BytesRead+st.Sessions.BytesWritten)
-	}
+	events, budgets := st.TurnEvents.Sum, (st.Sessions.BytesRead+st.Sessions.BytesWritten)/(16<<10)+100
+	atMost(t, "turns", st.Turns, events+budgets)
 	attempts := uint64(0)
-	for op, r := range st.Sessions.Results {
-		if tlsio.Op(op) == tlsio.OpHandshake {
-			continue
-		}
-		for _, n := range r {
-			attempts += n
+	for op, results := range st.Sessions.Results {
+		for _, n := range results {
+			if tlsio.Op(op) != tlsio.OpHandshake {
+				attempts += n
+			}
 		}
 	}
 	// Each event can cause an attempt for each operation, and each record another one.
-	if most := 4*events + 4*budgets; attempts > most {
-		t.Errorf("%d operations for %d events and %d bytes", attempts, events, st.Sessions.BytesRead)
-	}
+	atMost(t, "operations", attempts, 4*(events+budgets))
 }
 
 // TestStreamBothWays (P01, P08, P14): both peers stream at once over the smallest buffers, in
@@ -67,10 +63,10 @@ func TestStreamBothWays(t *testing.T) {
 			}
 			cfg := session.Config{HighWater: 2 * size}
 			change := func(c *cssl.Config) { c.MaxVersion = v }
-			s := &Server{Handler: side(), Session: cfg, Limits: Limits{CloseTimeout: tlstest.Hang}, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { change(c); c.Tickets = 8 })}
+			s := &Server{Handler: side(), Session: cfg, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { change(c); c.Tickets = 8 })}
 			ln := smallListener(t, smallest)
 			serveOn(t, s, ln)
-			l := startLoop(t, LoopConfig{Session: cfg, Limits: Limits{CloseTimeout: tlstest.Hang}})
+			l := startLoop(t, LoopConfig{Session: cfg})
 			tlstest.Must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, change), csslLocalhost, side(), nil))
 			for range 2 {
 				tlstest.Must(t, tlstest.Receive(t, done, "the streams"))
@@ -92,9 +88,7 @@ func TestLargeChainSmallBuffers(t *testing.T) {
 	got := make(chan string, 1)
 	tlstest.Must(t, l.Attach(connect(t, ln.Addr(), smallest), clientContext(t, nil), csslLocalhost,
 		&hooks{open: func(c *Conn) { c.Write([]byte("hello")) }, data: func(c *Conn, p []byte) { got <- string(p) }}, nil))
-	if g := tlstest.Receive(t, got, "the echo"); g != "hello" {
-		t.Fatalf("echo %q", g)
-	}
+	tlstest.Equal(t, "the echo", tlstest.Receive(t, got, "the echo"), "hello")
 	r := s.Stats().Sessions.Results
 	if r[tlsio.OpHandshake][tlsio.WantWrite]+r[tlsio.OpFlush][tlsio.WantWrite] == 0 {
 		t.Error("the handshake never had to wait for writability, so this proves nothing")
@@ -106,8 +100,7 @@ func TestLargeChainSmallBuffers(t *testing.T) {
 // the high watermark and one turn, nothing is lost, and the loop rests while it is blocked.
 func TestSlowReader(t *testing.T) {
 	const high, turn, size = 32 << 10, 16 << 10, 256 << 10
-	most := 0 // the loop's goroutine alone
-	drains := 0
+	most, drains := 0, 0 // the loop's goroutine alone
 	h, ended := ends(&hooks{
 		data:  func(c *Conn, p []byte) { c.Write(p); most = max(most, c.Queued()) },
 		drain: func(*Conn) { drains++ },
@@ -116,41 +109,20 @@ func TestSlowReader(t *testing.T) {
 	ln := smallListener(t, smallest)
 	serveOn(t, s, ln)
 	client := goDial(t, ln.Addr())
-	go func() {
-		var out tlstest.Stream
-		for out.N < size {
-			if _, err := client.Write(out.Next(16 << 10)); err != nil {
-				t.Errorf("write after %d bytes: %v", out.N, err)
-				return
-			}
-		}
-		client.CloseWrite()
-	}()
+	sent := tlstest.Later(func() error {
+		_, err := client.Write(new(tlstest.Stream).Next(size))
+		return errors.Join(err, client.CloseWrite())
+	})
 	// First it reads nothing at all, until everything is full and all is at rest.
 	tlstest.Until(t, "the queue to fill", func() bool {
 		return onLoopOf(t, s.loops[0], func() int { return most }) >= high
 	})
 	assertQuiet(t, s.Stats)
-	// Then in small pieces.
-	var in tlstest.Stream
-	buf := make([]byte, 3333)
-	for {
-		n, err := client.Read(buf)
-		in.Check(buf[:n])
-		if err == io.EOF {
-			break
-		}
-		tlstest.Must(t, err)
-	}
-	tlstest.Must(t, in.Bad)
-	if in.N != size {
-		t.Fatalf("%d bytes came back, want %d", in.N, size)
-	}
+	tlstest.Must(t, checkAll(client, size))
+	tlstest.Must(t, tlstest.Receive(t, sent, "the writer's end"))
 	client.Close()
 	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
-	if limit := high + turn + tlsio.MaxPlaintext; most > limit {
-		t.Errorf("%d bytes were queued, want at most %d", most, limit)
-	}
+	atMost(t, "bytes queued", most, high+turn+tlsio.MaxPlaintext)
 	if drains == 0 {
 		t.Error("OnDrain never came")
 	}
@@ -178,64 +150,54 @@ func TestNonReader(t *testing.T) {
 
 // TestQuietStates (P02, P20): a connection that is idle, paused, blocked or half closed makes no turns.
 func TestQuietStates(t *testing.T) {
-	h, conns := opens(&hooks{})
-	s := &Server{Handler: h, Session: session.Config{HalfClose: true}}
-	addr := start(t, s)
-	for _, name := range []string{"idle", "paused with input", "blocked", "half closed by peer", "half closed by us", "paused and back"} {
-		client := goDial(t, addr)
-		c := tlstest.Receive(t, conns, "OnOpen")
-		switch name {
-		case "paused with input":
-			c.Pause()
-			io.WriteString(client, "unread")
-		case "blocked":
-			c.Write(make([]byte, 16<<20))
-		case "half closed by peer":
-			client.CloseWrite()
-		case "half closed by us":
-			c.CloseWrite()
-		case "paused and back":
-			c.Pause()
-			c.Resume()
-		}
-		assertQuiet(t, s.Stats)
+	for name, become := range map[string]func(c *Conn, client *tls.Conn){
+		"idle":                func(*Conn, *tls.Conn) {},
+		"paused with input":   func(c *Conn, client *tls.Conn) { c.Pause(); io.WriteString(client, "unread") },
+		"blocked":             func(c *Conn, _ *tls.Conn) { c.Write(make([]byte, 16<<20)) },
+		"half closed by peer": func(_ *Conn, client *tls.Conn) { client.CloseWrite() },
+		"half closed by us":   func(c *Conn, _ *tls.Conn) { c.CloseWrite() },
+		"paused and back":     func(c *Conn, _ *tls.Conn) { c.Pause(); c.Resume() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &Server{Session: session.Config{HalfClose: true}}
+			become(serverConn(t, s, &hooks{}))
+			assertQuiet(t, s.Stats)
+		})
 	}
 }
 
 // TestHangUpWhilePaused (P20): the peer's FIN, reset or both while reading is paused makes neither a
 // spin nor a stall: the loop rests, and after Resume everything comes that was sent before, then the end.
 func TestHangUpWhilePaused(t *testing.T) {
-	for _, how := range []string{"close_notify and FIN", "bare FIN", "reset", "FIN on both sides"} {
-		t.Run(how, func(t *testing.T) {
-			var in tlstest.Stream
+	bareFIN := func(c *tls.Conn) { c.NetConn().(*net.TCPConn).CloseWrite() }
+	for _, tc := range []struct {
+		how  string
+		ours bool // we end our side too
+		end  func(client *tls.Conn)
+		want error
+	}{
+		{"close_notify and FIN", false, func(c *tls.Conn) { c.Close() }, nil},
+		{"bare FIN", false, bareFIN, io.ErrUnexpectedEOF},
+		{"reset", false, resetByPeer, syscall.ECONNRESET},
+		{"FIN on both sides", true, bareFIN, io.ErrUnexpectedEOF},
+	} {
+		t.Run(tc.how, func(t *testing.T) {
+			const size = 40 << 10
+			var in, out tlstest.Stream
 			h, ended := ends(&hooks{data: func(_ *Conn, p []byte) { in.Check(p) }})
 			s := &Server{}
 			c, client := serverConn(t, s, h)
 			c.Pause()
-			if how == "FIN on both sides" {
+			if tc.ours {
 				c.CloseWrite()
 			}
-			var out tlstest.Stream
-			const size = 40 << 10
 			tlstest.Value(client.Write(out.Next(size)))(t)
-			// The bytes must have crossed before the reset, which overtakes nothing on loopback.
-			switch how {
-			case "close_notify and FIN":
-				client.Close()
-			case "reset":
-				client.NetConn().(interface{ SetLinger(int) error }).SetLinger(0)
-				client.NetConn().Close()
-			default:
-				client.NetConn().(interface{ CloseWrite() error }).CloseWrite()
-			}
+			tc.end(client) // a reset overtakes nothing on loopback
 			assertQuiet(t, s.Stats)
 			tlstest.Nothing(t, ended, "the end before Resume")
 			c.Resume()
-			want := map[string]error{"reset": syscall.ECONNRESET, "bare FIN": io.ErrUnexpectedEOF, "FIN on both sides": io.ErrUnexpectedEOF}[how]
-			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), want)
-			if in.Bad != nil || in.N != size {
-				t.Errorf("%d of %d bytes before the end, %v", in.N, size, in.Bad)
-			}
+			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), tc.want)
+			wantAll(t, &in, size)
 			tlstest.Until(t, "it to be gone", func() bool { return s.Conns() == 0 })
 			assertQuiet(t, s.Stats)
 		})
@@ -254,14 +216,19 @@ func TestResetWhileBlocked(t *testing.T) {
 		}
 		c.Write(make([]byte, 16<<20))
 		assertQuiet(t, s.Stats)
-		client.NetConn().(interface{ SetLinger(int) error }).SetLinger(0)
-		client.NetConn().Close()
+		resetByPeer(client)
 		if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("OnClose got %v", err)
 		}
 		tlstest.Until(t, "it to be gone", func() bool { return s.Conns() == 0 })
 		assertQuiet(t, s.Stats)
 	}
+}
+
+// resetByPeer ends a connection with a reset.
+func resetByPeer(c *tls.Conn) {
+	c.NetConn().(*net.TCPConn).SetLinger(0)
+	c.NetConn().Close()
 }
 
 // TestLastBytesBeforeFIN (P20): a request that comes together with the peer's end is
@@ -280,9 +247,7 @@ func TestLastBytesBeforeFIN(t *testing.T) {
 	tlstest.Must(t, checkAll(client, size))
 	client.Close()
 	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
-	if in.N != size || in.Bad != nil {
-		t.Errorf("%d of %d bytes, %v", in.N, size, in.Bad)
-	}
+	wantAll(t, &in, size)
 }
 
 // TestReplyNotReset (P13): the server answers and closes without reading what the peer
@@ -309,58 +274,31 @@ func TestLingerEnds(t *testing.T) {
 	tlstest.Equal(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), session.ErrLinger)
 }
 
-// TestBuffersAreSmall guards the tests above: the kernel did take the sizes.
-func TestBuffersAreSmall(t *testing.T) {
-	h, opened := opens(&hooks{})
-	ln := smallListener(t, smallest)
-	serveOn(t, &Server{Handler: h}, ln)
-	goDial(t, ln.Addr())
-	fd := tlstest.Receive(t, opened, "OnOpen").fd
-	for _, opt := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
-		if n := tlstest.Value(unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt))(t); n > 10<<10 {
-			t.Errorf("option %d is %d bytes", opt, n)
+// TestDrainAfterQueued: a goroutine that writes until Queued is at the high watermark, and then waits for OnDrain,
+// is woken. Queued seen from another goroutine still counts what TLS took in the turn that runs, so the session
+// itself may never have had as much.
+func TestDrainAfterQueued(t *testing.T) {
+	const high, size, piece = 128 << 10, (64 << 20) / tlstest.Scale, 16 << 10
+	drained := make(chan struct{}, 1)
+	c, client := serverConn(t, &Server{Session: session.Config{HighWater: high}}, &hooks{drain: func(*Conn) {
+		select {
+		case drained <- struct{}{}:
+		default:
+		}
+	}})
+	copied := tlstest.Later(func() error {
+		n, err := io.Copy(io.Discard, client)
+		if n != size {
+			err = errors.Join(err, fmt.Errorf("%d bytes", n))
+		}
+		return err
+	})
+	for range size / piece {
+		tlstest.Value(c.Write(make([]byte, piece)))(t)
+		for c.Queued() >= high {
+			tlstest.Receive(t, drained, "OnDrain")
 		}
 	}
-}
-
-// TestDrainAfterQueued: a goroutine that writes until Queued is at the high watermark, and then waits for OnDrain, is woken.
-// Queued seen from another goroutine still counts what TLS took in the turn that runs, so the session itself may never
-// have had as much.
-func TestDrainAfterQueued(t *testing.T) {
-	const high, size = 128 << 10, (64 << 20) / tlstest.Scale
-	drained := make(chan struct{}, 1)
-	stuck := make(chan int, 1)
-	h := &hooks{
-		open: func(c *Conn) {
-			go func() {
-				for range size / (16 << 10) {
-					if _, err := c.Write(make([]byte, 16<<10)); err != nil {
-						return
-					}
-					for c.Queued() >= high {
-						select {
-						case <-drained:
-						case <-time.After(tlstest.Hang / 2):
-							stuck <- c.Queued()
-							c.Abort(nil)
-							return
-						}
-					}
-				}
-				c.CloseWrite()
-			}()
-		},
-		drain: func(*Conn) {
-			select {
-			case drained <- struct{}{}:
-			default:
-			}
-		},
-	}
-	client := goDial(t, start(t, &Server{Handler: h, Session: session.Config{HighWater: high}}))
-	n, err := io.Copy(io.Discard, client)
-	tlstest.Nothing(t, stuck, "no OnDrain came, with so many bytes queued")
-	if err != nil || n != size {
-		t.Errorf("%d bytes, %v", n, err)
-	}
+	c.CloseWrite()
+	tlstest.Must(t, tlstest.Receive(t, copied, "the peer's end"))
 }

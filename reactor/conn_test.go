@@ -1,7 +1,8 @@
 package reactor
 
 import (
-	"encoding/binary"
+	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -15,12 +16,8 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// serverConn starts a server with h and answers the server's side of one client's connection.
-func serverConn(t *testing.T, s *Server, h *hooks) (server *Conn, client interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-	NetConn() net.Conn
-}) {
+// serverConn starts s with h, and returns both sides of one client's connection.
+func serverConn(t *testing.T, s *Server, h *hooks) (server *Conn, client *tls.Conn) {
 	t.Helper()
 	h, opened := opens(h)
 	s.Handler = h
@@ -38,19 +35,17 @@ func TestWriteFromGoroutines(t *testing.T) {
 	for w := range writers {
 		go func() {
 			for i := range each {
-				msg := binary.BigEndian.AppendUint32(nil, uint32(w<<16|i))
-				if n, err := c.Write(msg); n != 4 || err != nil {
+				if n, err := c.Write([]byte{byte(w), byte(i >> 8), byte(i)}); n != 3 || err != nil {
 					t.Errorf("Write answered %d, %v", n, err)
 				}
 			}
 		}()
 	}
-	next := make([]int, writers)
-	buf := make([]byte, 4)
+	var next [writers]int
+	buf := make([]byte, 3)
 	for range writers * each {
 		tlstest.Value(io.ReadFull(client, buf))(t)
-		v := int(binary.BigEndian.Uint32(buf))
-		w, i := v>>16, v&0xffff
+		w, i := buf[0], int(buf[1])<<8|int(buf[2])
 		if w >= writers || i != next[w] {
 			t.Fatalf("message %d of writer %d, want %d", i, w, next)
 		}
@@ -64,33 +59,35 @@ func TestWriteFromGoroutines(t *testing.T) {
 func TestWriteInHandler(t *testing.T) {
 	const high = 32 << 10
 	last := make(chan error, 1)
-	h := &hooks{
+	s := &Server{Session: session.Config{HighWater: high, HalfClose: true}, Handler: &hooks{
 		open:   func(c *Conn) { c.Write([]byte("[op")); c.Write([]byte("en]")) },
 		data:   func(c *Conn, p []byte) { c.Write(p); c.Write(make([]byte, 4*high)) },
 		drain:  func(c *Conn) { c.Write([]byte("[drain]")) },
 		closed: func(c *Conn, _ error) { _, err := c.Write([]byte("x")); last <- err },
 		eof:    func(c *Conn) { c.Write([]byte("[eof]")); c.CloseWrite() },
-	}
-	s := &Server{Handler: h, Session: session.Config{HighWater: high, HalfClose: true}}
+	}}
 	client := goDial(t, start(t, s))
 	buf := make([]byte, 100)
-	n, err := client.Read(buf) // Go's Read gives one record at the most
-	if string(buf[:n]) != "[open]" || err != nil {
-		t.Fatalf("first record %q, %v", buf[:n], err)
-	}
+	n := tlstest.Value(client.Read(buf))(t) // Go's Read gives one record at the most
+	tlstest.Equal(t, "the first record", string(buf[:n]), "[open]")
 	io.WriteString(client, "[data]")
-	want := "[data]" + strings.Repeat("\x00", 4*high) + "[drain]"
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(client, got); err != nil || string(got) != want {
-		t.Fatalf("after OnData and OnDrain: %v, %q … %q", err, got[:8], got[len(got)-8:])
+	got := make([]byte, 4*high+13)
+	tlstest.Value(io.ReadFull(client, got))(t)
+	if string(got) != "[data]"+strings.Repeat("\x00", 4*high)+"[drain]" {
+		t.Fatalf("after OnData and OnDrain: %q … %q", got[:8], got[len(got)-8:])
 	}
 	client.CloseWrite()
-	rest, err := io.ReadAll(client)
-	if string(rest) != "[eof]" || err != nil {
-		t.Fatalf("after OnEOF: %q, %v", rest, err)
-	}
+	tlstest.Equal(t, "after OnEOF", string(tlstest.Value(io.ReadAll(client))(t)), "[eof]")
 	client.Close()
 	tlstest.Equal(t, "Write in OnClose", tlstest.Receive(t, last, "OnClose"), net.ErrClosed)
+}
+
+// wantClosed wants Write to answer net.ErrClosed.
+func wantClosed(t *testing.T, c *Conn) {
+	t.Helper()
+	if n, err := c.Write([]byte("x")); n != 0 || err != net.ErrClosed {
+		t.Errorf("Write answered %d, %v", n, err)
+	}
 }
 
 // TestWriteAfterClose: net.ErrClosed from Close or CloseWrite on, and what was
@@ -104,12 +101,8 @@ func TestWriteAfterClose(t *testing.T) {
 		} else {
 			c.Close()
 		}
-		if n, err := c.Write([]byte("after")); n != 0 || err != net.ErrClosed {
-			t.Fatalf("Write answered %d, %v", n, err)
-		}
-		if got, err := io.ReadAll(client); string(got) != "before" || err != nil {
-			t.Fatalf("the peer read %q, %v", got, err)
-		}
+		wantClosed(t, c)
+		tlstest.Equal(t, "the peer read", string(tlstest.Value(io.ReadAll(client))(t)), "before")
 		client.Close()
 	}
 }
@@ -122,7 +115,7 @@ func TestQueueFull(t *testing.T) {
 	s := &Server{Session: session.Config{MaxQueue: limit, HighWater: limit * 4, TurnBytes: 1 << 20}}
 	var out tlstest.Stream
 	var got, full int
-	h := &hooks{data: func(c *Conn, p []byte) {
+	c, client := serverConn(t, s, &hooks{data: func(c *Conn, p []byte) {
 		// Each of many messages in one turn writes more than it has; one OnData has one of them or, with direct records, several.
 		for range 4 * len(p) {
 			n := out.N
@@ -133,15 +126,12 @@ func TestQueueFull(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if q := c.Queued(); q > limit {
-			t.Errorf("%d bytes queued, MaxQueue is %d", q, limit)
-		}
+		atMost(t, "bytes queued", c.Queued(), limit)
 		if got += len(p); got == 40 {
 			done <- out.N
 			c.Close()
 		}
-	}}
-	c, client := serverConn(t, s, h)
+	}})
 	c.Pause()
 	tlstest.Until(t, "the pause", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.ask == 0 })
 	for range 40 {
@@ -164,48 +154,45 @@ func TestQueueFullFromDrain(t *testing.T) {
 	s := &Server{Session: session.Config{MaxQueue: limit, HighWater: limit, LowWater: 1}}
 	h := &hooks{data: func(c *Conn, p []byte) { c.Write(make([]byte, limit)) }}
 	h.drain = func(c *Conn) {
-		_, err := c.Write(make([]byte, limit))
 		h.drain = nil
+		_, err := c.Write(make([]byte, limit))
 		errs <- err
 		c.Close()
 	}
 	_, client := serverConn(t, s, h)
 	io.WriteString(client, "go")
-	if n, err := io.Copy(io.Discard, client); n != 2*limit || err != nil {
-		t.Errorf("the peer read %d bytes, %v", n, err)
-	}
+	n := tlstest.Value(io.Copy(io.Discard, client))(t)
+	tlstest.Equal(t, "bytes at the peer", n, 2*limit)
 	tlstest.Must(t, tlstest.Receive(t, errs, "OnDrain"))
 }
 
 // TestPauseResume: no OnData between Pause and Resume, although data waits both in
 // OpenSSL and in the socket (P03); the loop rests meanwhile (P02); writing goes on.
 func TestPauseResume(t *testing.T) {
-	got := make(chan string, 100)
+	got := make(chan []byte, 100)
 	var paused bool // the handler's own; the loop's goroutine alone
 	s := &Server{}
 	c, client := serverConn(t, s, &hooks{data: func(c *Conn, p []byte) {
 		if paused {
 			t.Error("OnData while paused")
 		}
-		got <- string(p)
+		got <- bytes.Clone(p)
 		c.Pause()
 		paused = true
 	}})
-	var sent tlstest.Stream
+	var sent, read tlstest.Stream
 	for range 8 {
 		client.Write(sent.Next(tlsio.MaxPlaintext))
 	}
-	var read tlstest.Stream
 	times := 0
 	for ; read.N < sent.N; times++ {
-		read.Check([]byte(tlstest.Receive(t, got, "more data")))
+		read.Check(tlstest.Receive(t, got, "more data"))
 		assertQuiet(t, s.Stats)
 		c.Write([]byte("written while paused"))
 		buf := make([]byte, 20)
-		if _, err := io.ReadFull(client, buf); err != nil || string(buf) != "written while paused" {
-			t.Fatalf("%q, %v", buf, err)
-		}
-		onLoopOf(t, c.loop, func() any { paused = false; return nil })
+		tlstest.Value(io.ReadFull(client, buf))(t)
+		tlstest.Equal(t, "the peer read", string(buf), "written while paused")
+		inLoop(t, c.loop, func() { paused = false })
 		c.Resume()
 	}
 	if read.Bad != nil || times < 2 { // a read has one record, or four direct ones
@@ -221,6 +208,7 @@ func TestPauseResume(t *testing.T) {
 // TestHalfClose: either side ends its direction first, and the other direction goes on
 // until it is ended too; then OnClose comes with nil.
 func TestHalfClose(t *testing.T) {
+	const size = 1 << 20
 	t.Run("the peer first", func(t *testing.T) {
 		eof := make(chan *Conn, 1)
 		h, ended := ends(&hooks{eof: func(c *Conn) { eof <- c }})
@@ -230,38 +218,35 @@ func TestHalfClose(t *testing.T) {
 		client.CloseWrite()
 		c := tlstest.Receive(t, eof, "OnEOF")
 		assertQuiet(t, s.Stats)
-		c.Write(new(tlstest.Stream).Next(1 << 20))
+		c.Write(new(tlstest.Stream).Next(size))
 		c.CloseWrite()
-		tlstest.Must(t, checkAll(client, 1<<20))
+		tlstest.Must(t, checkAll(client, size))
 		client.Close()
 		tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	})
 	t.Run("not wanted", func(t *testing.T) {
-		h, ended := ends(&hooks{eof: func(*Conn) { t.Error("OnEOF") }})
-		client := goDial(t, start(t, &Server{Handler: h}))
+		ended := make(chan error, 1)
+		h := &hooks{eof: func(*Conn) { t.Error("OnEOF") }}
+		h.closed = func(c *Conn, err error) { c.Abort(nil); ended <- err } // on one that has ended, which does nothing
+		s := &Server{}
+		c, client := serverConn(t, s, h)
 		client.CloseWrite()
-		if n, err := client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-			t.Fatalf("the peer read %d, %v, want close_notify", n, err)
-		}
+		tlstest.Must(t, checkAll(client, 0))
 		client.Close()
 		tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
+		tlstest.Until(t, "the end", func() bool { return s.Conns() == 0 })
+		tlstest.Equal(t, "reset", c.reset, false)
 	})
 	t.Run("we first", func(t *testing.T) {
 		var in tlstest.Stream
 		h, ended := ends(&hooks{data: func(_ *Conn, p []byte) { in.Check(p) }})
 		c, client := serverConn(t, &Server{}, h)
 		c.CloseWrite()
-		if n, err := client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-			t.Fatalf("the peer read %d, %v, want close_notify", n, err)
-		}
-		var out tlstest.Stream
-		for range 64 {
-			tlstest.Value(client.Write(out.Next(16 << 10)))(t)
-		}
+		tlstest.Must(t, checkAll(client, 0))
+		tlstest.Value(client.Write(new(tlstest.Stream).Next(size)))(t)
 		client.Close()
-		if err := tlstest.Receive(t, ended, "OnClose"); err != nil || in.Bad != nil || in.N != out.N {
-			t.Fatalf("OnClose got %v after %d of %d bytes, %v", err, in.N, out.N, in.Bad)
-		}
+		tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
+		wantAll(t, &in, size)
 	})
 }
 
@@ -273,47 +258,41 @@ func TestAbort(t *testing.T) {
 	c.Abort(cause)
 	c.Abort(errors.New("too late"))
 	c.Close()
-	if err := tlstest.Receive(t, ended, "OnClose"); err != cause {
-		t.Fatalf("OnClose got %v", err)
-	}
-	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
-		t.Fatalf("the peer read %v, want a reset", err)
-	}
+	tlstest.Equal(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), cause)
+	_, err := client.Read(make([]byte, 1))
+	tlstest.IsError(t, "the peer read", err, syscall.ECONNRESET)
 	c.Abort(nil) // on one that has ended, nothing happens
 	c.Close()
 	c.Pause()
 	c.Resume()
 	c.KeyUpdate(true)
 	c.Renegotiate()
-	if n, err := c.Write([]byte("x")); n != 0 || err != net.ErrClosed {
-		t.Fatalf("Write answered %d, %v", n, err)
-	}
+	wantClosed(t, c)
 	tlstest.Equal(t, "bytes queued on a connection that has ended", c.Queued(), 0)
 }
 
 // TestOnCloseOnceAndLast: however a connection ends, and with writes, pauses and closes
 // from other goroutines in its way, OnClose comes once and nothing after it.
 func TestOnCloseOnceAndLast(t *testing.T) {
-	type state struct{ opened, closed bool }
-	ends := make(chan error, 100)
-	conns := make(chan *Conn, 100)
-	h := &hooks{}
-	check := func(c *Conn, what string) {
-		if st := c.Data.(*state); st.closed {
-			t.Errorf("%s after OnClose", what)
+	ends, conns := make(chan error, 100), make(chan *Conn, 100)
+	check := func(c *Conn, method string) {
+		if c.Data != "open" {
+			t.Errorf("%s of a connection that is %v", method, c.Data)
 		}
 	}
-	h.open = func(c *Conn) {
-		if c.Data != nil {
-			t.Error("OnOpen came twice")
-		}
-		c.Data = &state{opened: true}
-		conns <- c
+	h := &hooks{
+		open: func(c *Conn) {
+			if c.Data != nil {
+				t.Error("OnOpen came twice")
+			}
+			c.Data = "open"
+			conns <- c
+		},
+		data:   func(c *Conn, p []byte) { check(c, "OnData"); c.Write(p) },
+		drain:  func(c *Conn) { check(c, "OnDrain") },
+		eof:    func(c *Conn) { check(c, "OnEOF"); c.Close() },
+		closed: func(c *Conn, err error) { check(c, "OnClose"); c.Data = "closed"; ends <- err },
 	}
-	h.data = func(c *Conn, p []byte) { check(c, "OnData"); c.Write(p) }
-	h.drain = func(c *Conn) { check(c, "OnDrain") }
-	h.eof = func(c *Conn) { check(c, "OnEOF"); c.Close() }
-	h.closed = func(c *Conn, err error) { check(c, "OnClose"); c.Data.(*state).closed = true; ends <- err }
 	s := &Server{Handler: h, Loops: 2, Session: session.Config{HalfClose: true}}
 	addr := start(t, s)
 	for i := range 40 {
@@ -324,7 +303,9 @@ func TestOnCloseOnceAndLast(t *testing.T) {
 			func() { c.Write([]byte("hello")) },
 			func() { c.Pause(); c.Resume() },
 			func() { io.WriteString(client, "hello") },
-			[]func(){func() { client.Close() }, func() { c.Close() }, func() { c.Abort(io.ErrNoProgress) }, func() { client.NetConn().Close() }}[i%4],
+			[]func(){
+				func() { client.Close() }, func() { c.Close() }, func() { c.Abort(io.ErrNoProgress) }, func() { client.NetConn().Close() },
+			}[i%4],
 		} {
 			wg.Go(f)
 		}

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
-	"strings"
+	"net/netip"
 	"syscall"
 	"testing"
 	"time"
@@ -25,128 +24,107 @@ func muteListener(t *testing.T) net.Listener {
 	return l
 }
 
-// refusingAddr is a port that is taken and on which nobody listens.
-func refusingAddr(t *testing.T) string {
+// boundSocket is a port that is taken and on which nobody listens yet. The caller closes the descriptor.
+func boundSocket(t *testing.T) (addr netip.AddrPort, fd int) {
 	t.Helper()
-	fd := tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
-	t.Cleanup(func() { unix.Close(fd) })
+	fd = tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
 	tlstest.Must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	return localAddr(t, fd)
+	return addrPort(tlstest.Value(unix.Getsockname(fd))(t)), fd
 }
 
-func localAddr(t *testing.T, fd int) string {
-	t.Helper()
-	return addrPort(tlstest.Value(unix.Getsockname(fd))(t)).String()
+// refusingAddr is a port that is taken and on which nobody listens.
+func refusingAddr(t *testing.T) string {
+	addr, fd := boundSocket(t)
+	t.Cleanup(func() { unix.Close(fd) })
+	return addr.String()
 }
 
 // fullListener is a port whose backlog is full, so that the kernel drops who tries to connect.
 // The caller closes the descriptor.
-func fullListener(t *testing.T) (addr string, fd int) {
+func fullListener(t *testing.T) (addr *net.TCPAddr, fd int) {
 	t.Helper()
-	fd = tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
-	tlstest.Must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	port, fd := boundSocket(t)
+	addr = net.TCPAddrFromAddrPort(port)
 	tlstest.Must(t, unix.Listen(fd, 0))
-	addr = localAddr(t, fd)
-	tcp := tlstest.Value(net.ResolveTCPAddr("tcp", addr))(t)
 	// One fits; those after it wait for ever.
-	rawDial(t, tcp)
+	rawDial(t, addr)
 	for range 2 {
-		more := connect(t, tcp, 0)
+		more := connect(t, addr, 0)
 		t.Cleanup(func() { unix.Close(more) })
 	}
 	return addr, fd
 }
 
 // stages are places where a Dial can get stuck. reached waits until it is there.
-func stages(t *testing.T) map[string]func(d *Dialer, l *Loop) (address, op string, reached func()) {
-	return map[string]func(d *Dialer, l *Loop) (string, string, func()){
-		"resolve": func(d *Dialer, _ *Loop) (string, string, func()) {
+func stages(t *testing.T) map[string]func(nd *net.Dialer, l *Loop) (address, op string, reached func()) {
+	return map[string]func(nd *net.Dialer, l *Loop) (string, string, func()){
+		"resolve": func(nd *net.Dialer, _ *Loop) (string, string, func()) {
 			asked := make(chan struct{}, 100)
-			d.Net = &net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			nd.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				asked <- struct{}{}
 				<-ctx.Done()
 				return nil, ctx.Err()
-			}}}
+			}}
 			return "name.test:443", "dial", func() { tlstest.Receive(t, asked, "the resolver") }
 		},
-		"connect": func(d *Dialer, _ *Loop) (string, string, func()) {
+		"connect": func(nd *net.Dialer, _ *Loop) (string, string, func()) {
 			trying := make(chan struct{}, 100)
-			d.Net = &net.Dialer{Control: func(_, _ string, _ syscall.RawConn) error {
-				trying <- struct{}{}
-				return nil
-			}}
+			nd.Control = func(_, _ string, _ syscall.RawConn) error { trying <- struct{}{}; return nil }
 			addr, fd := fullListener(t)
 			t.Cleanup(func() { unix.Close(fd) })
-			return addr, "dial", func() { tlstest.Receive(t, trying, "the attempt to connect") }
+			return addr.String(), "dial", func() { tlstest.Receive(t, trying, "the attempt to connect") }
 		},
-		"handshake": func(_ *Dialer, l *Loop) (string, string, func()) {
-			return muteListener(t).Addr().String(), "handshake", func() {
-				tlstest.Until(t, "the handshake to begin", func() bool { return l.Stats().Handshaking == 1 })
-			}
+		"handshake": func(_ *net.Dialer, l *Loop) (string, string, func()) {
+			return muteListener(t).Addr().String(), "handshake", func() { untilHandshaking(t, l) }
 		},
 	}
+}
+
+// untilHandshaking waits until l has one handshake.
+func untilHandshaking(t *testing.T, l *Loop) {
+	tlstest.Until(t, "the handshake to begin", func() bool { return l.Stats().Handshaking == 1 })
 }
 
 // ofHandshake returns how often OnClose comes for a Dial that ends in op.
 func ofHandshake(op string) int64 { return map[string]int64{"handshake": 1}[op] }
 
-// TestDialCancel: the end of the context ends a Dial at each stage.
-func TestDialCancel(t *testing.T) {
+// TestDialEnds: the end of the context, its deadline, or a bound of Dialer.Net ends a Dial at each stage.
+func TestDialEnds(t *testing.T) {
 	for name, stage := range stages(t) {
-		t.Run(name, func(t *testing.T) {
-			l, d, h := startLoop(t, LoopConfig{}), dialer(t, nil), newTally()
-			address, op, reached := stage(d, l)
-			check := assertNoLeak(t)
-			ctx, cancel := context.WithCancel(guarded(t))
-			go func() { reached(); cancel() }()
-			_, err := d.Dial(ctx, l, "tcp", address, h, nil)
-			tlstest.IsError(t, "Dial", err, context.Canceled)
-			wantOp(t, err, op)
-			h.heard(t, 0, ofHandshake(op))
-			if op == "handshake" && <-h.ends != context.Canceled {
-				t.Error("OnClose got another error")
-			}
-			check()
-		})
-	}
-}
-
-// TestDialTimeout: the context's deadline, or a bound of Dialer.Net, ends a Dial
-// at each stage.
-func TestDialTimeout(t *testing.T) {
-	for name, stage := range stages(t) {
-		for _, bound := range []string{"context", "Timeout", "Deadline"} {
-			t.Run(name+", "+bound, func(t *testing.T) {
+		for _, by := range []string{"cancel", "context", "Timeout", "Deadline"} {
+			t.Run(name+", "+by, func(t *testing.T) {
 				l, d := startLoop(t, LoopConfig{}), dialer(t, nil)
-				address, op, _ := stage(d, l)
+				d.Net = new(net.Dialer)
+				address, op, reached := stage(d.Net, l)
 				check := assertNoLeak(t)
 				// A busy machine may need more time to come as far as the stage.
 				for timeout := 50 * time.Millisecond; ; timeout *= 2 {
-					h := newTally()
-					ctx := guarded(t)
-					nd := new(net.Dialer)
-					if d.Net != nil {
-						*nd = *d.Net
-					}
-					switch bound {
+					h, want := newTally(), context.DeadlineExceeded
+					ctx, cancel := context.WithCancel(guarded(t))
+					switch by {
+					case "cancel":
+						want = context.Canceled
+						go func() { reached(); cancel() }()
 					case "context":
-						var cancel context.CancelFunc
 						ctx, cancel = context.WithTimeout(ctx, timeout)
-						defer cancel()
 					case "Timeout":
-						nd.Timeout = timeout
-						d.Net = nd
+						d.Net.Timeout = timeout
 					case "Deadline":
-						nd.Deadline = time.Now().Add(timeout)
-						d.Net = nd
+						d.Net.Deadline = time.Now().Add(timeout)
 					}
 					_, err := d.Dial(ctx, l, "tcp", address, h, nil)
-					if !errors.Is(err, context.DeadlineExceeded) {
-						t.Fatalf("Dial answered %v", err)
-					}
+					cancel()
 					var e *net.OpError
-					if !errors.As(err, &e) || !e.Timeout() {
-						t.Fatalf("%v (%T) is not a *net.OpError, or Timeout is false", err, err)
+					if !errors.Is(err, want) || !errors.As(err, &e) || e.Timeout() != (by != "cancel") {
+						t.Fatalf("%v (%T) is not a *net.OpError with %v, or Timeout is wrong", err, err, want)
+					}
+					if by == "cancel" {
+						wantOp(t, err, op)
+						h.heard(t, 0, ofHandshake(op))
+						if op == "handshake" {
+							tlstest.Equal(t, "OnClose", <-h.ends, want)
+						}
+						break
 					}
 					if e.Op == op {
 						break
@@ -161,19 +139,8 @@ func TestDialTimeout(t *testing.T) {
 	}
 }
 
-// TestDialHandshakeTimeout: the loop's own limit holds for a Dial without one.
-func TestDialHandshakeTimeout(t *testing.T) {
-	l, h := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: 50 * time.Millisecond}}), newTally()
-	_, err := dialer(t, nil).Dial(guarded(t), l, "tcp", muteListener(t).Addr().String(), h, nil)
-	var e net.Error
-	if !errors.Is(err, ErrHandshakeTimeout) || !errors.Is(err, os.ErrDeadlineExceeded) || !errors.As(err, &e) || !e.Timeout() ||
-		errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Dial answered %v", err)
-	}
-	h.heard(t, 0, 1)
-}
-
-// TestDialPeerFails: a peer that refuses, is no TLS server, or goes away in the midst.
+// TestDialPeerFails: a peer that refuses, is no TLS server, goes away in the midst, or is silent for longer than
+// the loop's own limit.
 func TestDialPeerFails(t *testing.T) {
 	serve := func(f func(c net.Conn)) func(t *testing.T) string {
 		return func(t *testing.T) string {
@@ -183,43 +150,46 @@ func TestDialPeerFails(t *testing.T) {
 				if err != nil {
 					return
 				}
+				defer c.Close()
 				c.SetDeadline(time.Now().Add(tlstest.Hang))
 				f(c)
-				c.Close()
 			}()
 			return nl.Addr().String()
 		}
 	}
+	answer := func(text string) func(t *testing.T) string {
+		return serve(func(c net.Conn) { c.Read(make([]byte, 4096)); io.WriteString(c, text); io.Copy(io.Discard, c) })
+	}
 	for _, tc := range []struct {
-		name string
-		addr func(t *testing.T) string
-		op   string
-		is   error
-		text string
+		name  string
+		addr  func(t *testing.T) string
+		is    error
+		text  string        // of the error
+		limit time.Duration // of the loop
 	}{
-		{"refused", refusingAddr, "dial", unix.ECONNREFUSED, ""},
-		{"closed after the hello", serve(func(c net.Conn) { c.Read(make([]byte, 4096)) }), "handshake", io.ErrUnexpectedEOF, ""},
-		{"closed at once", serve(func(c net.Conn) { c.(*net.TCPConn).CloseWrite(); io.Copy(io.Discard, c) }), "handshake", io.ErrUnexpectedEOF, ""},
-		{"reset", serve(func(c net.Conn) { c.Read(make([]byte, 10)); c.(*net.TCPConn).SetLinger(0) }), "handshake", unix.ECONNRESET, ""},
-		{"not TLS", serve(func(c net.Conn) {
-			c.Read(make([]byte, 4096))
-			io.WriteString(c, "220 mail.test ESMTP\r\n")
-			io.Copy(io.Discard, c)
-		}), "handshake", nil, "wrong version number"},
-		{"alert", serve(func(c net.Conn) {
-			c.Read(make([]byte, 4096))
-			c.Write([]byte{21, 3, 3, 0, 2, 2, 40})
-			io.Copy(io.Discard, c)
-		}), "handshake", tlsio.AlertHandshakeFailure, ""},
+		{name: "refused", addr: refusingAddr, is: unix.ECONNREFUSED},
+		{name: "closed after the hello", addr: serve(func(c net.Conn) { c.Read(make([]byte, 4096)) }), is: io.ErrUnexpectedEOF},
+		{name: "closed at once", addr: serve(func(c net.Conn) { c.(*net.TCPConn).CloseWrite(); io.Copy(io.Discard, c) }), is: io.ErrUnexpectedEOF},
+		{name: "reset", addr: serve(func(c net.Conn) { c.Read(make([]byte, 10)); c.(*net.TCPConn).SetLinger(0) }), is: unix.ECONNRESET},
+		{name: "not TLS", addr: answer("220 mail.test ESMTP\r\n"), text: "wrong version number"},
+		{name: "alert", addr: answer("\x15\x03\x03\x00\x02\x02\x28"), is: tlsio.AlertHandshakeFailure},
+		{name: "silence", addr: serve(func(c net.Conn) { io.Copy(io.Discard, c) }), is: ErrHandshakeTimeout, limit: 50 * time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			l, h, d := startLoop(t, LoopConfig{}), newTally(), dialer(t, nil)
+			l, h, d := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tc.limit}}), newTally(), dialer(t, nil)
 			_, err := d.Dial(guarded(t), l, "tcp", tc.addr(t), h, nil)
-			if err == nil || tc.is != nil && !errors.Is(err, tc.is) || !strings.Contains(err.Error(), tc.text) {
-				t.Errorf("Dial answered %v, want %v %s", err, tc.is, tc.text)
+			if wantText(t, "Dial", err, tc.text); tc.is != nil {
+				tlstest.IsError(t, "Dial", err, tc.is)
 			}
-			wantOp(t, err, tc.op)
-			h.heard(t, 0, ofHandshake(tc.op))
+			var e *net.OpError
+			tlstest.Equal(t, "a timeout", errors.As(err, &e) && e.Timeout(), tc.limit > 0)
+			tlstest.Equal(t, "one of the context", errors.Is(err, context.DeadlineExceeded), false)
+			op := "handshake"
+			if tc.is == unix.ECONNREFUSED {
+				op = "dial"
+			}
+			wantOp(t, err, op)
+			h.heard(t, 0, ofHandshake(op))
 		})
 	}
 }
@@ -227,30 +197,27 @@ func TestDialPeerFails(t *testing.T) {
 // TestDialLoopStops: a loop that stops before, or during the handshake, ends the Dial.
 func TestDialLoopStops(t *testing.T) {
 	nl, d := muteListener(t), dialer(t, nil)
-	for _, during := range []bool{false, true} {
+	for _, during := range []int64{0, 1} {
 		l, h := startLoop(t, LoopConfig{}), newTally()
 		check := assertNoLeak(t)
-		if during {
-			go func() {
-				tlstest.Until(t, "the handshake to begin", func() bool { return l.Stats().Handshaking == 1 })
-				l.Stop()
-			}()
+		if during == 1 {
+			go func() { untilHandshaking(t, l); l.Stop() }()
 		} else {
-			l.Stop()
-			tlstest.Until(t, "the loop to stop", func() bool { return !l.Do(func() {}) })
+			stopLoop(t, l)
 		}
 		_, err := d.Dial(guarded(t), l, "tcp", nl.Addr().String(), h, nil)
-		if !errors.Is(err, ErrLoopClosed) || !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Dial answered %v", err)
-		}
+		tlstest.IsError(t, "Dial", err, ErrLoopClosed)
+		tlstest.IsError(t, "Dial", err, net.ErrClosed)
 		wantOp(t, err, "handshake")
-		if during {
-			h.heard(t, 0, 1)
-		} else {
-			h.heard(t, 0, 0)
-		}
+		h.heard(t, 0, during)
 		check()
 	}
+}
+
+// stopLoop returns when l has stopped.
+func stopLoop(t *testing.T, l *Loop) {
+	l.Stop()
+	tlstest.Until(t, "the loop to stop", func() bool { return !l.Do(func() {}) })
 }
 
 // TestDialLoopBusy: a context that ends before the loop has taken the connection frees it; the
@@ -271,9 +238,8 @@ func TestDialLoopBusy(t *testing.T) {
 			tlstest.Until(t, "the connection to be made", func() bool { return live.Conns() > alive })
 			cancel()
 		}()
-		if _, err := d.Dial(ctx, l, "tcp", nl.Addr().String(), h, nil); !errors.Is(err, context.Canceled) {
-			t.Errorf("Dial answered %v", err)
-		}
+		_, err := d.Dial(ctx, l, "tcp", nl.Addr().String(), h, nil)
+		tlstest.IsError(t, "Dial", err, context.Canceled)
 		check()
 		release()
 	}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,9 +39,8 @@ func (h *tally) OnClose(c *Conn, err error) { h.closes.Add(1); h.ends <- err }
 // heard wants the numbers of OnOpen and OnClose.
 func (h *tally) heard(t *testing.T, opens, closes int64) {
 	t.Helper()
-	if o, c := h.opens.Load(), h.closes.Load(); o != opens || c != closes {
-		t.Errorf("the handler heard OnOpen %d times and OnClose %d times, want %d and %d", o, c, opens, closes)
-	}
+	tlstest.Equal(t, "times that OnOpen came", h.opens.Load(), opens)
+	tlstest.Equal(t, "times that OnClose came", h.closes.Load(), closes)
 }
 
 func dialer(t testing.TB, change func(*cssl.Config)) *Dialer {
@@ -59,11 +57,12 @@ func guarded(t testing.TB) context.Context {
 // assertNoLeak answers a check that descriptors, SSL objects and goroutines are as many as now.
 func assertNoLeak(t *testing.T) (check func()) {
 	t.Helper()
-	files, ssl, goroutines := openFiles(t), live.Conns(), runtime.NumGoroutine()
+	open := func() int { return len(tlstest.Value(os.ReadDir("/proc/self/fd"))(t)) }
+	files, ssl, goroutines := open(), live.Conns(), runtime.NumGoroutine()
 	return func() {
 		t.Helper()
 		tlstest.Until(t, fmt.Sprintf("%d descriptors, %d SSL objects and %d goroutines are left", files, ssl, goroutines), func() bool {
-			return openFiles(t) <= files && live.Conns() <= ssl && runtime.NumGoroutine() <= goroutines
+			return open() <= files && live.Conns() <= ssl && runtime.NumGoroutine() <= goroutines
 		})
 	}
 }
@@ -71,48 +70,30 @@ func assertNoLeak(t *testing.T) (check func()) {
 // TestDial: each network; OnOpen has run before Dial returns, the addresses are right, and
 // the connection works and outlives the context.
 func TestDial(t *testing.T) {
-	for _, tc := range []struct{ network, listen, host string }{
-		{"tcp", "127.0.0.1:0", ""},
-		{"tcp", "127.0.0.1:0", "localhost"},
-		{"tcp4", "127.0.0.1:0", ""},
-		{"tcp", "[::1]:0", ""},
-		{"tcp6", "[::1]:0", ""},
-		{"unix", "unix:" + filepath.Join(t.TempDir(), "s"), ""},
+	for _, tc := range []struct{ network, listen string }{
+		{"tcp", "127.0.0.1:0"}, {"tcp4", "127.0.0.1:0"}, {"tcp", "[::1]:0"}, {"tcp6", "[::1]:0"},
+		{"unix", "unix:" + filepath.Join(t.TempDir(), "s")},
 	} {
-		t.Run(tc.network+" "+tc.host+tc.listen[:4], func(t *testing.T) {
-			needIPv6(t, tc.listen)
-			seen := make(chan net.Addr, 1)
-			s := &Server{Addr: tc.listen, Handler: &hooks{
-				open: func(c *Conn) { seen <- c.RemoteAddr() },
-				data: func(c *Conn, p []byte) { c.Write(p) },
-			}}
-			addr := start(t, s)
+		t.Run(tc.network+" "+tc.listen[:4], func(t *testing.T) {
+			sh, seen := opens(echo())
+			addr := start(t, &Server{Addr: tc.listen, Handler: sh})
 			l, h, echoed := startLoop(t, LoopConfig{}), newTally(), make(chan string, 1)
 			h.data = func(c *Conn, p []byte) { echoed <- string(p) + c.Data.(string) }
 			d := dialer(t, nil)
-			address := addr.String()
-			if tc.host != "" {
-				address = net.JoinHostPort(tc.host, address[strings.LastIndex(address, ":")+1:])
-			}
 			if tc.network == "unix" {
 				d.Config = csslLocalhost
 			}
 			ctx, cancel := context.WithCancel(guarded(t))
 			defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a finalizer must not hide what Dial leaves open
-			c := tlstest.Value(d.Dial(ctx, l, tc.network, address, h, " data"))(t)
+			c := tlstest.Value(d.Dial(ctx, l, tc.network, addr.String(), h, " data"))(t)
 			tlstest.Equal(t, "descriptors for the socket", descriptors(t, c.fd), 1)
 			h.heard(t, 1, 0)
 			cancel()
-			if got := c.RemoteAddr(); got.String() != addr.String() || got.Network() != addr.Network() {
-				t.Errorf("RemoteAddr is %v %v, want %v %v", got.Network(), got, addr.Network(), addr)
-			}
-			if remote := tlstest.Receive(t, seen, "the server's OnOpen"); remote.String() != c.LocalAddr().String() {
-				t.Errorf("LocalAddr is %v, the server sees %v", c.LocalAddr(), remote)
-			}
+			tlstest.Equal(t, "RemoteAddr", c.RemoteAddr().String(), addr.String())
+			tlstest.Equal(t, "the network of RemoteAddr", c.RemoteAddr().Network(), addr.Network())
+			tlstest.Equal(t, "LocalAddr", c.LocalAddr().String(), tlstest.Receive(t, seen, "the server's OnOpen").RemoteAddr().String())
 			if tc.network != "unix" {
-				if v, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); v == 0 || err != nil {
-					t.Errorf("TCP_NODELAY is %d, %v", v, err)
-				}
+				keepAliveOf(t, c.fd)
 			}
 			c.Write([]byte("hello"))
 			tlstest.Equal(t, "the echo", tlstest.Receive(t, echoed, "the echo"), "hello data")
@@ -135,54 +116,61 @@ func descriptors(t *testing.T, fd int) (n int) {
 	return n
 }
 
-// TestDialVerifies: the host of the address is what the certificate must be for, unless
-// Config says another name; what is refused says why.
-func TestDialVerifies(t *testing.T) {
+// TestDialHost: the host of the address is what the certificate must be for and what is sent, unless
+// Config says another name, also one with a dot, brackets or a zone (P43); what is refused says why.
+func TestDialHost(t *testing.T) {
 	otherRoot := func(c *cssl.Config) { c.CAFile = testcerts.Path("other-root.pem") }
+	named := func(name string) cssl.ConnConfig { return cssl.ConnConfig{ServerName: name} }
 	for _, tc := range []struct {
 		name, cert, listen, host string
 		client                   func(*cssl.Config)
 		config                   cssl.ConnConfig
+		sent                     string
 		want                     string // in the error
 	}{
 		{name: "IP", cert: "ecdsa"},
 		{name: "IP mismatch", cert: "ecdsa", listen: "127.0.0.2:0", want: "IP address mismatch"},
-		{name: "name", cert: "ecdsa", host: "localhost"},
+		{name: "IPv4 as IPv6", cert: "ecdsa", host: "[::ffff:127.0.0.1]"},
+		{name: "name", cert: "ecdsa", host: "localhost", sent: "localhost"},
 		{name: "name mismatch", cert: "wrongname", host: "localhost", want: "hostname mismatch"},
-		{name: "another name", cert: "wrongname", config: cssl.ConnConfig{ServerName: "other.test"}},
-		{name: "another name, mismatch", cert: "ecdsa", config: cssl.ConnConfig{ServerName: "other.test"}, want: "hostname mismatch"},
+		{name: "another name", cert: "wrongname", config: named("other.test"), sent: "other.test"},
+		{name: "another name, mismatch", cert: "ecdsa", config: named("other.test"), want: "hostname mismatch"},
+		{name: "a dot", cert: "ecdsa", config: named("localhost."), sent: "localhost"},
+		{name: "brackets", cert: "ecdsa", config: named("[::1]")},
+		{name: "a zone", cert: "ecdsa", config: named("[::1%lo]")},
 		{name: "no name check", cert: "wrongname", config: cssl.ConnConfig{InsecureSkipNameCheck: true}},
 		{name: "unknown CA", cert: "ecdsa", client: otherRoot, want: "unable to get local issuer certificate"},
-		{name: "unknown CA, name not checked", cert: "ecdsa", client: otherRoot, config: cssl.ConnConfig{InsecureSkipNameCheck: true}, want: "certificate verify failed"},
 		{name: "unknown CA, not verified", cert: "ecdsa", client: func(c *cssl.Config) { otherRoot(c); c.Verify = cssl.VerifyNone }},
 		{name: "expired", cert: "expired", want: "certificate has expired"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			addr := start(t, &Server{Addr: tc.listen, Handler: echo(), Context: serverContext(t, tc.cert, nil)})
+			sent := make(chan string, 1)
+			sh := &hooks{open: func(c *Conn) { sent <- c.State().ServerName }}
+			addr := start(t, &Server{Addr: tc.listen, Handler: sh, Context: serverContext(t, tc.cert, nil)})
 			l, h := startLoop(t, LoopConfig{}), newTally()
 			d := dialer(t, tc.client)
 			d.Config = tc.config
 			address := addr.String()
 			if tc.host != "" {
-				address = net.JoinHostPort(tc.host, address[strings.LastIndex(address, ":")+1:])
+				address = fmt.Sprintf("%s:%d", tc.host, addr.(*net.TCPAddr).Port)
 			}
 			check := assertNoLeak(t)
 			c, err := d.Dial(guarded(t), l, "tcp", address, h, nil)
 			if tc.want == "" {
 				tlstest.Must(t, err)
+				tlstest.Equal(t, "the name sent", tlstest.Receive(t, sent, "OnOpen"), tc.sent)
 				c.Abort(nil)
 				tlstest.Receive(t, h.ends, "OnClose")
 				return
 			}
 			var tlsErr *tlsio.Error
-			if c != nil || err == nil || !strings.Contains(err.Error(), tc.want) || !errors.As(err, &tlsErr) || !strings.Contains(err.Error(), addr.String()) {
-				t.Errorf("Dial answered %v, %v; want an error with %q and the address", c, err, tc.want)
+			if wantText(t, "Dial", err, tc.want); c != nil || !errors.As(err, &tlsErr) {
+				t.Errorf("Dial answered %v, %T", c, err)
 			}
+			wantText(t, "Dial", err, addr.String())
 			wantOp(t, err, "handshake")
 			h.heard(t, 0, 1)
-			if cause := <-h.ends; !errors.Is(err, cause) {
-				t.Errorf("OnClose got %v, Dial %v", cause, err)
-			}
+			tlstest.IsError(t, "Dial's error beside OnClose's", err, <-h.ends)
 			check()
 		})
 	}
@@ -194,30 +182,6 @@ func wantOp(t *testing.T, err error, op string) {
 	var e *net.OpError
 	if !errors.As(err, &e) || e.Op != op {
 		t.Errorf("%v (%T) is not a *net.OpError of %q", err, err, op)
-	}
-}
-
-// TestDialHost: the name that is sent and checked, by default and if it is set (P43).
-func TestDialHost(t *testing.T) {
-	heard := make(chan string, 1)
-	_, port, err := net.SplitHostPort(start(t, &Server{Handler: &hooks{open: func(c *Conn) { heard <- c.State().ServerName }}}).String())
-	tlstest.Must(t, err)
-	l := startLoop(t, LoopConfig{})
-	for _, tt := range []struct{ host, name, sent string }{
-		{"localhost", "", "localhost"}, {"127.0.0.1", "", ""}, {"[::ffff:127.0.0.1]", "", ""},
-		{"127.0.0.1", "localhost.", "localhost"}, {"127.0.0.1", "[::1]", ""}, {"127.0.0.1", "[::1%lo]", ""},
-	} {
-		d := dialer(t, nil)
-		d.Config.ServerName = tt.name
-		c, err := d.Dial(guarded(t), l, "tcp", tt.host+":"+port, &hooks{}, nil)
-		if err != nil {
-			t.Errorf("%s, %s: %v", tt.host, tt.name, err)
-			continue
-		}
-		if got := tlstest.Receive(t, heard, "the handshake"); got != tt.sent {
-			t.Errorf("%s, %s: %q was sent, want %q", tt.host, tt.name, got, tt.sent)
-		}
-		c.Close()
 	}
 }
 
@@ -236,13 +200,9 @@ func TestDialResumes(t *testing.T) {
 					data: func(c *Conn, _ []byte) { sessions <- c.Session() },
 				}
 				c := tlstest.Value(d.Dial(guarded(t), l, "tcp", addr.String(), h, nil))(t)
-				if resumed != (i > 0) {
-					t.Errorf("connection %d: resumed is %v", i, resumed)
-				}
+				tlstest.Equal(t, "resumed", resumed, i > 0)
 				c.Write([]byte("x"))
-				next := *d
-				next.Config.Session = tlstest.Receive(t, sessions, "a session")
-				d = &next
+				d.Config.Session = tlstest.Receive(t, sessions, "a session")
 				c.Close()
 			}
 		})
@@ -251,9 +211,9 @@ func TestDialResumes(t *testing.T) {
 
 // TestDialMany: 200 at once, some of which cannot succeed; each answers, and nothing is left.
 func TestDialMany(t *testing.T) {
-	const n = 200
+	const n, good = 200, 140
 	s := &Server{Handler: echo(), Loops: 2}
-	addr, mute, refusing := start(t, s), muteListener(t), refusingAddr(t)
+	addr, mute, refusing := start(t, s).String(), muteListener(t).Addr().String(), refusingAddr(t)
 	l := startLoop(t, LoopConfig{})
 	d := dialer(t, nil)
 	h := newTally()
@@ -264,45 +224,34 @@ func TestDialMany(t *testing.T) {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 			defer cancel()
-			to := addr.String()
+			to, want := addr, error(nil)
 			switch i % 10 {
 			case 0:
-				to = refusing
+				to, want = refusing, unix.ECONNREFUSED
 			case 1:
-				to = mute.Addr().String()
+				to, want = mute, context.Canceled
 				cancel()
 			case 2:
-				to = mute.Addr().String()
+				to, want = mute, context.Canceled
 				time.AfterFunc(time.Duration(i)*time.Millisecond, cancel)
 			}
 			c, err := d.Dial(ctx, l, "tcp", to, h, nil)
-			switch i % 10 {
-			case 0:
-				tlstest.IsError(t, "refused", err, unix.ECONNREFUSED)
-			case 1, 2:
-				tlstest.IsError(t, "cancelled", err, context.Canceled)
-			default:
-				if err != nil {
-					t.Errorf("dial %d: %v", i, err)
-					return
-				}
+			if tlstest.IsError(t, to, err, want); c != nil {
 				conns <- c
 			}
 		})
 	}
 	wg.Wait()
 	close(conns)
-	const good = n * 7 / 10
-	if o, c := h.opens.Load(), h.closes.Load(); o != good || c > n/10 {
-		t.Errorf("OnOpen came %d times, want %d; OnClose %d times before any was closed", o, good, c)
-	}
+	tlstest.Equal(t, "connections", len(conns), good)
+	tlstest.Equal(t, "times that OnOpen came", h.opens.Load(), good)
+	atMost(t, "times that OnClose came before any was closed", h.closes.Load(), n/10)
 	for c := range conns {
 		c.Close()
 	}
 	tlstest.Until(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
-	if st := l.Stats(); st.Handshaking != 0 || h.closes.Load() < good {
-		t.Errorf("%d handshakes are left, OnClose came %d times", st.Handshaking, h.closes.Load())
-	}
+	tlstest.Equal(t, "handshakes that are left", l.Stats().Handshaking, 0)
+	atMost(t, "connections that have heard OnClose", good, h.closes.Load())
 	check()
 }
 
@@ -311,23 +260,21 @@ func TestDialOnLoop(t *testing.T) {
 	addr := start(t, &Server{Handler: echo()})
 	l, other := startLoop(t, LoopConfig{}), startLoop(t, LoopConfig{})
 	d := dialer(t, nil)
-	try := func() error { _, err := d.Dial(guarded(t), l, "tcp", addr.String(), newTally(), nil); return err }
 	var deep func(int) error
 	deep = func(n int) error {
 		if n > 0 {
 			return errors.Join(deep(n - 1))
 		}
-		return try()
+		_, err := d.Dial(guarded(t), l, "tcp", addr.String(), newTally(), nil)
+		return err
 	}
 	errs := make(chan error, 4)
-	l.Do(func() { errs <- try() })
-	other.Do(func() { errs <- try() })
+	l.Do(func() { errs <- deep(0) })
+	other.Do(func() { errs <- deep(0) })
 	l.Do(func() { errs <- deep(200) })
-	tlstest.Value(d.Dial(guarded(t), l, "tcp", addr.String(), &hooks{open: func(*Conn) { errs <- try() }}, nil))(t)
+	tlstest.Value(d.Dial(guarded(t), l, "tcp", addr.String(), &hooks{open: func(*Conn) { errs <- deep(0) }}, nil))(t)
 	for range 4 {
-		if err := tlstest.Receive(t, errs, "Dial on the loop's goroutine"); err == nil || !strings.Contains(err.Error(), "loop's goroutine") {
-			t.Errorf("Dial answered %v", err)
-		}
+		wantText(t, "Dial", tlstest.Receive(t, errs, "Dial on the loop's goroutine"), "loop's goroutine")
 	}
 	tlstest.Must(t, deep(200))
 }
@@ -354,10 +301,8 @@ func TestDialUsage(t *testing.T) {
 		{d, l, h, "unix", "/nonexistent/socket", "no such file"},
 		{d, l, h, "tcp", addr.String()[len("127.0.0.1"):], "ServerName"}, // no host: there is nothing to check
 	} {
-		c, err := tc.d.Dial(guarded(t), tc.l, tc.network, tc.address, tc.h, nil)
-		if c != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%q %q: %v, %v; want %q", tc.network, tc.address, c, err, tc.want)
-		}
+		_, err := tc.d.Dial(guarded(t), tc.l, tc.network, tc.address, tc.h, nil)
+		wantText(t, tc.network+" "+tc.address, err, tc.want)
 	}
 	h.heard(t, 0, 0)
 	check()
@@ -366,27 +311,20 @@ func TestDialUsage(t *testing.T) {
 // TestConnect: a client that begins on a loop's own goroutine, over IPv4, IPv6 and IPv4 as
 // IPv6; the certificate is checked for the address.
 func TestConnect(t *testing.T) {
-	for _, listen := range []string{"127.0.0.1:0", "[::1]:0", "mapped"} {
-		t.Run(listen, func(t *testing.T) {
-			needIPv6(t, listen)
-			s := &Server{Handler: echo()}
-			if listen != "mapped" {
-				s.Addr = listen
-			}
-			addr := start(t, s).(*net.TCPAddr).AddrPort()
+	for _, tc := range []struct {
+		listen string
+		mapped bool
+	}{{"127.0.0.1:0", false}, {"[::1]:0", false}, {"127.0.0.1:0", true}} {
+		t.Run(fmt.Sprintf("%+v", tc), func(t *testing.T) {
+			addr := start(t, &Server{Handler: echo(), Addr: tc.listen}).(*net.TCPAddr).AddrPort()
 			to := addr
-			if listen == "mapped" {
+			if tc.mapped {
 				to = netip.AddrPortFrom(netip.AddrFrom16(addr.Addr().As16()), addr.Port())
 			}
-			l, x, h := startLoop(t, LoopConfig{}), clientContext(t, nil), newTally()
-			echoed := make(chan string, 1)
+			l, x, h, echoed := startLoop(t, LoopConfig{}), clientContext(t, nil), newTally(), make(chan string, 1)
 			h.open = func(c *Conn) {
-				if c.RemoteAddr().String() != addr.String() || c.Data != "data" {
-					t.Errorf("RemoteAddr %v, Data %v", c.RemoteAddr(), c.Data)
-				}
-				if v, err := unix.GetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); v == 0 || err != nil {
-					t.Errorf("TCP_NODELAY is %d, %v", v, err)
-				}
+				tlstest.Equal(t, "RemoteAddr", c.RemoteAddr().String(), addr.String())
+				tlstest.Equal(t, "Data", c.Data, "data")
 				c.Write([]byte("hello"))
 			}
 			h.data = func(c *Conn, p []byte) { echoed <- string(p); c.Close() }
@@ -407,28 +345,20 @@ func TestConnectFails(t *testing.T) {
 	mute, refusing := netip.MustParseAddrPort(muteListener(t).Addr().String()), netip.MustParseAddrPort(refusingAddr(t))
 	wrong := start(t, &Server{Handler: echo(), Context: serverContext(t, "wrongname", nil)}).(*net.TCPAddr).AddrPort()
 	stopped := startLoop(t, LoopConfig{})
-	stopped.Stop()
-	tlstest.Until(t, "the loop to stop", func() bool { return !stopped.Do(func() {}) })
+	stopLoop(t, stopped)
 	check := assertNoLeak(t)
 
-	for _, tc := range []struct {
-		to   netip.AddrPort
-		want string
-	}{
-		{netip.AddrPort{}, "not an IP address"},
-		{netip.MustParseAddrPort("[fe80::1%nosuch0]:1"), "no such network interface"},
-		{netip.MustParseAddrPort("224.0.0.1:1"), "connect: network is unreachable"}, // TCP has no multicast
-	} {
-		h := newTally()
-		err := l.Connect(tc.to, x, csslNone, h, nil)
-		if err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%v: %v, want %q", tc.to, err, tc.want)
-		}
-		wantOp(t, err, "dial")
-		h.heard(t, 0, 0)
-	}
-
 	h := newTally()
+	for to, want := range map[string]string{
+		"":                    "not an IP address",
+		"[fe80::1%nosuch0]:1": "no such network interface",
+		"224.0.0.1:1":         "connect: network is unreachable", // TCP has no multicast
+	} {
+		addr, _ := netip.ParseAddrPort(to)
+		err := l.Connect(addr, x, csslNone, h, nil)
+		wantText(t, to, err, want)
+		wantOp(t, err, "dial")
+	}
 	var config *cssl.ConfigError
 	if err := l.Connect(mute, x, cssl.ConnConfig{ServerName: "a\x00b"}, h, nil); !errors.As(err, &config) {
 		t.Errorf("a bad name: %v", err)
@@ -439,13 +369,11 @@ func TestConnectFails(t *testing.T) {
 	remote := make(chan net.Addr, 1)
 	err := l.Connect(refusing, x, csslNone, &hooks{closed: func(c *Conn, err error) { remote <- c.RemoteAddr(); h.OnClose(c, err) }}, nil)
 	if err == nil { // the system may also say it at once
-		if got := tlstest.Receive(t, remote, "OnClose"); got.String() != refusing.String() {
-			t.Errorf("RemoteAddr is %v, want %v", got, refusing)
-		}
+		tlstest.Equal(t, "RemoteAddr", tlstest.Receive(t, remote, "OnClose").String(), refusing.String())
 		err = tlstest.Receive(t, h.ends, "OnClose")
 	}
 	tlstest.IsError(t, "refused", err, unix.ECONNREFUSED)
-	if fd, err := tryConnect(net.TCPAddrFromAddrPort(refusing), 0); err == nil { // it may be refused at once
+	if fd, err := startConnect(refusing, 0); err == nil { // it may be refused at once
 		connecting, ended := ends(&hooks{})
 		tlstest.Must(t, l.Attach(fd, x, csslLocalhost, connecting, nil))
 		tlstest.IsError(t, "a socket that is still connecting", tlstest.Receive(t, ended, "OnClose"), unix.ECONNREFUSED)
@@ -453,9 +381,7 @@ func TestConnectFails(t *testing.T) {
 
 	h = newTally()
 	tlstest.Must(t, l.Connect(wrong, x, csslNone, h, nil))
-	if err := tlstest.Receive(t, h.ends, "OnClose"); err == nil || !strings.Contains(err.Error(), "IP address mismatch") {
-		t.Errorf("wrong name: %v", err)
-	}
+	wantText(t, "wrong name", tlstest.Receive(t, h.ends, "OnClose"), "IP address mismatch")
 	h.heard(t, 0, 1)
 	check()
 }
@@ -464,11 +390,9 @@ func TestConnectFails(t *testing.T) {
 // is known in OnOpen.
 func TestAttachConnecting(t *testing.T) {
 	addr, listener := fullListener(t)
-	to := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))
-	l, x := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}}), clientContext(t, nil)
-	remote := make(chan string, 2)
-	h := &hooks{open: func(c *Conn) { remote <- c.RemoteAddr().String() }}
-	tlstest.Must(t, l.Attach(connect(t, to, 0), x, csslLocalhost, h, nil))
+	l := startLoop(t, LoopConfig{})
+	h, opened := opens(&hooks{})
+	dial(t, l, clientContext(t, nil), addr, h)
 	if got := onLoopOf(t, l, func() net.Addr { return l.slots[0].conn.RemoteAddr() }); got.String() != ":0" || got.Network() != "tcp" {
 		t.Errorf("RemoteAddr is %v before it is connected; the test needs a socket that is still connecting", got)
 	}
@@ -476,5 +400,5 @@ func TestAttachConnecting(t *testing.T) {
 	nl := tlstest.Value(net.FileListener(f))(t)
 	f.Close()
 	serveOn(t, &Server{Handler: echo()}, nl) // takes those that wait, so that there is room
-	tlstest.Equal(t, "RemoteAddr in OnOpen", tlstest.Receive(t, remote, "OnOpen"), addr)
+	tlstest.Equal(t, "RemoteAddr", tlstest.Receive(t, opened, "OnOpen").RemoteAddr().String(), addr.String())
 }

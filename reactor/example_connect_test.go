@@ -36,18 +36,8 @@ func (h *caller) OnClose(c *reactor.Conn, err error) {
 
 // Many connections from one goroutine: Connect does not wait, and the handler hears how each went.
 func ExampleLoop_Connect() {
-	server, err := newServer("127.0.0.1:0", testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	listeners, err := server.Listen()
-	if err != nil {
-		log.Fatal(err)
-	}
-	go server.Serve(listeners...)
-	defer server.Context.Close()
-	defer server.Close()
-
+	_, addr, stop := serve(echo{})
+	defer stop()
 	client, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem")})
 	if err != nil {
 		log.Fatal(err)
@@ -62,7 +52,7 @@ func ExampleLoop_Connect() {
 
 	const calls = 50
 	h := &caller{left: calls, done: make(chan int, 1)}
-	remote := listeners[0].Addr().(*net.TCPAddr).AddrPort()
+	remote := addr.(*net.TCPAddr).AddrPort()
 	for range calls {
 		if err := loop.Connect(remote, client, cssl.ConnConfig{ServerName: "localhost"}, h, nil); err != nil {
 			log.Fatal(err)

@@ -26,18 +26,8 @@ func (greeter) OnClose(c *reactor.Conn, err error) { c.Data.(chan error) <- err 
 
 // A client. One Loop serves any number of connections; the server here is there to have somebody to talk to.
 func ExampleDialer_Dial() {
-	server, err := newServer("127.0.0.1:0", testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	listeners, err := server.Listen()
-	if err != nil {
-		log.Fatal(err)
-	}
-	go server.Serve(listeners...)
-	defer server.Context.Close()
-	defer server.Close()
-
+	_, addr, stop := serve(echo{})
+	defer stop()
 	client, err := cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem")})
 	if err != nil {
 		log.Fatal(err)
@@ -52,7 +42,7 @@ func ExampleDialer_Dial() {
 
 	dialer := reactor.Dialer{Context: client, Net: &net.Dialer{Timeout: 10 * time.Second}}
 	ended := make(chan error, 1)
-	conn, err := dialer.Dial(context.Background(), loop, "tcp", listeners[0].Addr().String(), greeter{}, ended)
+	conn, err := dialer.Dial(context.Background(), loop, "tcp", addr.String(), greeter{}, ended)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -7,14 +7,12 @@ import (
 	"io"
 	"log"
 
-	"github.com/spacemonad/go-openssl/cssl"
-	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
-// upload stores what a client sends. Storing may block, so it must not happen in OnData. Between Pause and Resume nothing is read
-// from that client, so there is never more than one piece of its data in memory, and they are stored in order; TCP
-// makes the client wait.
+// upload stores what a client sends. Storing may block, so it must not happen in OnData. Between Pause and Resume
+// nothing is read from that client, so there is never more than one piece of its data in memory, and they are
+// stored in order; TCP makes the client wait.
 type upload struct {
 	reactor.BaseHandler
 	store bytes.Buffer // or a file, or a database
@@ -34,23 +32,10 @@ func (u *upload) OnData(c *reactor.Conn, p []byte) {
 func (u *upload) OnClose(c *reactor.Conn, err error) { u.ended <- err }
 
 func ExampleConn_Pause() {
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")},
-	}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer x.Close()
 	u := &upload{ended: make(chan error, 1)}
-	server := &reactor.Server{Addr: "127.0.0.1:0", Handler: u, Context: x}
-	listeners, err := server.Listen()
-	if err != nil {
-		log.Fatal(err)
-	}
-	go server.Serve(listeners...)
-	defer server.Close()
-
-	client, err := tls.Dial("tcp", listeners[0].Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	_, addr, stop := serve(u)
+	defer stop()
+	client, err := tls.Dial("tcp", addr.String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		log.Fatal(err)
 	}

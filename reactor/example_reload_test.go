@@ -12,20 +12,11 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 )
 
-// A new certificate, as a server would load on SIGHUP, without a restart. What cannot be loaded changes nothing; connections that
-// live keep what they have, although their Context has been closed.
+// A new certificate, as a server would load on SIGHUP, without a restart. What cannot be loaded changes nothing;
+// connections that live keep what they have, although their Context has been closed.
 func ExampleServer_SetContext() {
-	server, err := newServer("127.0.0.1:0", testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	listeners, err := server.Listen()
-	if err != nil {
-		log.Fatal(err)
-	}
-	go server.Serve(listeners...)
-	defer server.Close()
-
+	server, addr, stop := serve(echo{})
+	defer stop()
 	current := server.Context
 	defer func() { current.Close() }()
 	reload := func(name string) error {
@@ -50,7 +41,7 @@ func ExampleServer_SetContext() {
 				log.Fatal(err)
 			}
 		}
-		client, err := tls.Dial("tcp", listeners[0].Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		client, err := tls.Dial("tcp", addr.String(), &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 	"log"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/reactor"
 )
@@ -24,14 +23,12 @@ func (d download) OnOpen(c *reactor.Conn) { c.Write(d.data) }
 // Shutdown lets connections finish: what has been written is delivered, close_notify follows, and the client's end is
 // waited for. The context says for how long; Close cuts off those that are left then.
 func ExampleServer_Shutdown() {
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")},
-	}})
+	server, err := newServer("127.0.0.1:0", testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer x.Close()
-	server := &reactor.Server{Addr: "127.0.0.1:0", Handler: download{data: make([]byte, 8<<20)}, Context: x}
+	defer server.Context.Close()
+	server.Handler = download{data: make([]byte, 8<<20)}
 	listeners, err := server.Listen()
 	if err != nil {
 		log.Fatal(err)

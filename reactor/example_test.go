@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log"
+	"net"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
@@ -23,22 +24,27 @@ func newServer(addr, certFile, keyFile string) (*reactor.Server, error) {
 	return &reactor.Server{Addr: addr, Handler: echo{}, Context: tlsContext}, nil
 }
 
-// An echo server, and a client that tries it. A program would call ListenAndServe;
-// Listen and Serve are for those that want to know the port first.
-func Example() {
+// serve starts a server on a port of its own. A program would call ListenAndServe; Listen and Serve are for those
+// that want to know the port first.
+func serve(h reactor.Handler) (server *reactor.Server, addr net.Addr, stop func()) {
 	server, err := newServer("127.0.0.1:0", testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key"))
 	if err != nil {
 		log.Fatal(err)
 	}
+	server.Handler = h
 	listeners, err := server.Listen()
 	if err != nil {
 		log.Fatal(err)
 	}
 	go server.Serve(listeners...)
-	defer server.Context.Close()
-	defer server.Close()
+	return server, listeners[0].Addr(), func() { server.Close(); server.Context.Close() }
+}
 
-	client, err := tls.Dial("tcp", listeners[0].Addr().String(), &tls.Config{InsecureSkipVerify: true})
+// An echo server, and a client that tries it.
+func Example() {
+	_, addr, stop := serve(echo{})
+	defer stop()
+	client, err := tls.Dial("tcp", addr.String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 // too old: each is counted by its reason, and where there is something to say an alert
 // reaches the peer. A connection on the same loop goes on through all of it.
 func TestBadPeers(t *testing.T) {
-	hello := clientHello(t)
+	hello, garbage := clientHello(t), bytes.Repeat([]byte{0x16, 3, 3, 0, 5, 1, 2, 3, 4, 5}, 3)
 	for _, tc := range []struct {
 		name   string
 		send   []byte
@@ -33,23 +33,17 @@ func TestBadPeers(t *testing.T) {
 		{name: "half a hello", send: hello[:len(hello)/2], end: true, reason: "closed by peer"},
 		{name: "nothing", end: true, reason: "closed by peer"},
 		{name: "a reset", send: hello[:10], reset: true, reason: unix.ECONNRESET.Error()},
-		{name: "a hello, then garbage", send: append(bytes.Clone(hello), bytes.Repeat([]byte{0x16, 3, 3, 0, 5, 1, 2, 3, 4, 5}, 3)...)}, // whose alert is encrypted
+		{name: "a hello, then garbage", send: append(bytes.Clone(hello), garbage...)}, // whose alert is encrypted
 		{name: "a record of an impossible length", send: []byte{0x16, 3, 1, 0xff, 0xff, 1}, alert: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			type end struct {
-				err    error
-				opened bool
-			}
-			ends := make(chan end, 2)
-			s := &Server{Handler: &hooks{
-				open:   func(c *Conn) { c.Data = true },
-				data:   func(c *Conn, p []byte) { c.Write(p) },
-				closed: func(c *Conn, err error) { ends <- end{err, c.Data != nil} },
-			}}
+			h, opened := opens(echo())
+			h, ended := ends(h)
+			s := &Server{Handler: h}
 			addr := start(t, s)
 			good := goDial(t, addr)
 			roundTrip(t, good, "before")
+			tlstest.Receive(t, opened, "the good one's OnOpen")
 			bad := rawDial(t, addr).(*net.TCPConn)
 			bad.Write(tc.send)
 			if tc.reset {
@@ -60,17 +54,13 @@ func TestBadPeers(t *testing.T) {
 				if tc.end {
 					bad.CloseWrite()
 				}
-				answer, err := io.ReadAll(bad)
-				if err != nil {
-					t.Errorf("the peer read %v after %d bytes", err, len(answer))
-				}
+				answer := tlstest.Value(io.ReadAll(bad))(t)
 				if tc.alert && !bytes.Contains(answer, []byte{21, 3}) {
 					t.Errorf("the peer got no alert: %x", answer)
 				}
 			}
-			e := tlstest.Receive(t, ends, "OnClose")
-			if e.err == nil || e.opened {
-				t.Errorf("OnClose got %v, opened %v", e.err, e.opened)
+			if tlstest.Receive(t, ended, "OnClose") == nil || len(opened) > 0 {
+				t.Errorf("OnClose got no error, or %d connections were opened", len(opened))
 			}
 			var st Stats
 			tlstest.Until(t, "the count", func() bool { st = s.Stats(); return len(st.HandshakeFailures) == 1 && st.Conns == 1 })
@@ -112,10 +102,7 @@ func TestAlertSides(t *testing.T) {
 			t.Errorf("OnClose got %v", err)
 		}
 	}
-	tlstest.Until(t, "the counts", func() bool { return len(l.Stats().HandshakeFailures) == 1 })
-	if n := l.Stats().HandshakeFailures["certificate verify failed"]; n != 1 {
-		t.Errorf("the client's failures: %v", l.Stats().HandshakeFailures)
-	}
+	tlstest.Until(t, "the count", func() bool { return l.Stats().HandshakeFailures["certificate verify failed"] == 1 })
 }
 
 // TestAttachAfterStop (P32): the descriptor is closed, the error says why, and a

@@ -1,10 +1,10 @@
 package reactor
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -83,8 +83,14 @@ func onLoopOf[T any](t testing.TB, l *Loop, f func() T) T {
 	return tlstest.Receive(t, done, "the loop's turn")
 }
 
+// inLoop calls f on the goroutine of l.
+func inLoop(t testing.TB, l *Loop, f func()) {
+	t.Helper()
+	onLoopOf(t, l, func() any { f(); return nil })
+}
+
 // turn waits for a turn of l.
-func turn(t testing.TB, l *Loop) { t.Helper(); onLoopOf(t, l, func() any { return nil }) }
+func turn(t testing.TB, l *Loop) { t.Helper(); inLoop(t, l, func() {}) }
 
 // hold keeps l from its next turn until release is called.
 func hold(l *Loop) (release func()) {
@@ -94,11 +100,10 @@ func hold(l *Loop) (release func()) {
 	return func() { close(let) }
 }
 
-// socketPair is a pair of connected sockets. b is the caller's to close.
+// socketPair is a pair of connected sockets, which are the caller's to close.
 func socketPair(t *testing.T) (a, b int) {
 	t.Helper()
 	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
-	t.Cleanup(func() { unix.Close(fds[0]) })
 	return fds[0], fds[1]
 }
 
@@ -184,37 +189,19 @@ func startLoop(t testing.TB, cfg LoopConfig) *Loop {
 	return l
 }
 
-// connect is a non-blocking socket that connects to addr; buffer is its SO_SNDBUF and SO_RCVBUF, or 0.
+// connect is a non-blocking socket that connects to addr over TCP; buffer is its SO_SNDBUF and SO_RCVBUF, or 0.
 func connect(t testing.TB, addr net.Addr, buffer int) int {
 	t.Helper()
-	return tlstest.Value(tryConnect(addr, buffer))(t)
-}
-
-func tryConnect(addr net.Addr, buffer int) (int, error) {
-	var family int
-	var sa unix.Sockaddr
-	switch a := addr.(type) {
-	case *net.UnixAddr:
-		family, sa = unix.AF_UNIX, &unix.SockaddrUnix{Name: a.Name}
-	case *net.TCPAddr:
-		if ip := a.IP.To4(); ip != nil {
-			family, sa = unix.AF_INET, &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(ip)}
-		} else {
-			family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte(a.IP.To16())}
-		}
-	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
+	family, sa, err := sockaddr(addr.(*net.TCPAddr).AddrPort())
+	tlstest.Must(t, err)
+	fd := tlstest.Value(unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
 	if buffer > 0 {
 		shrink(fd, buffer)
 	}
-	if err := unix.Connect(fd, sa); err != nil && err != unix.EINPROGRESS {
-		unix.Close(fd)
-		return -1, fmt.Errorf("connect: %w", err)
+	if err := unix.Connect(fd, sa); err != unix.EINPROGRESS {
+		tlstest.Must(t, err)
 	}
-	return fd, nil
+	return fd
 }
 
 // shrink sets both buffers of a socket; the kernel raises them to its minimum. Segments
@@ -269,12 +256,22 @@ func rawDial(t testing.TB, addr net.Addr) net.Conn {
 // roundTrip writes msg and wants it back.
 func roundTrip(t testing.TB, c io.ReadWriter, msg string) {
 	t.Helper()
-	tlstest.Value(io.WriteString(c, msg))(t)
-	got := make([]byte, len(msg))
-	tlstest.Value(io.ReadFull(c, got))(t)
-	if string(got) != msg {
-		t.Fatalf("echo is %.40q, want %.40q", got, msg)
+	tlstest.Must(t, tryRoundTrip(c, msg))
+}
+
+// tryRoundTrip is roundTrip for goroutines that are not the test's own.
+func tryRoundTrip(c io.ReadWriter, msg string) error {
+	if _, err := io.WriteString(c, msg); err != nil {
+		return err
 	}
+	got := make([]byte, len(msg))
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if string(got) != msg {
+		return fmt.Errorf("echo is %.40q, want %.40q", got, msg)
+	}
+	return nil
 }
 
 // pass makes d pass for the loop. It returns after a turn that has looked at
@@ -312,15 +309,35 @@ func refused(addr net.Addr) bool {
 	return err != nil
 }
 
-// needIPv6 skips the test on a machine that has none.
-func needIPv6(t *testing.T, addr string) {
+// atMost fails the test, which goes on, if got is more than most.
+func atMost[T cmp.Ordered](t testing.TB, what string, got, most T) {
 	t.Helper()
-	if strings.HasPrefix(addr, "[") {
-		probe, err := net.Listen("tcp6", addr)
-		if err != nil {
-			t.Skipf("this machine has no IPv6 on loopback: %v", err)
-		}
-		probe.Close()
+	if got > most {
+		t.Errorf("%s: %v, want at most %v", what, got, most)
+	}
+}
+
+// wantText wants an error that says text.
+func wantText(t testing.TB, what string, err error, text string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), text) {
+		t.Errorf("%s: %v, want %q", what, err, text)
+	}
+}
+
+// wantAll wants all of a stream of size bytes to have come.
+func wantAll(t testing.TB, in *tlstest.Stream, size int) {
+	t.Helper()
+	if in.N != size || in.Bad != nil {
+		t.Errorf("%d of %d bytes, %v", in.N, size, in.Bad)
+	}
+}
+
+// wantEnd fails unless the peer ends c, without a word.
+func wantEnd(t testing.TB, c net.Conn) {
+	t.Helper()
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the peer read %d, %v, want the end", n, err)
 	}
 }
 
@@ -364,30 +381,6 @@ func checkAll(r io.Reader, want int) error {
 	return in.Bad
 }
 
-// logBuffer takes what is logged.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// openFiles is the number of file descriptors of this process.
-func openFiles(t testing.TB) int {
-	t.Helper()
-	return len(tlstest.Value(os.ReadDir("/proc/self/fd"))(t)) - 1 // that of the listing itself
-}
-
 var (
 	csslNone      = cssl.ConnConfig{}
 	csslLocalhost = cssl.ConnConfig{ServerName: "localhost"}
@@ -411,17 +404,20 @@ func tryDial(addr net.Addr, cfg *tls.Config) (*tls.Conn, error) {
 	return c, nil
 }
 
-// dialLater returns where the error comes of a client that connects and writes.
+// tryEcho is a connection with one echo.
+func tryEcho(addr net.Addr, cfg *tls.Config) error {
+	c, err := tryDial(addr, cfg)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return tryRoundTrip(c, "hello")
+}
+
+// dialLater returns where the error comes of a connection with one echo.
 func dialLater(t testing.TB, addr net.Addr) <-chan error {
 	cfg := goConfig(t)
-	return tlstest.Later(func() error {
-		c, err := tryDial(addr, cfg)
-		if err == nil {
-			defer c.Close()
-			_, err = io.WriteString(c, "x")
-		}
-		return err
-	})
+	return tlstest.Later(func() error { return tryEcho(addr, cfg) })
 }
 
 // dialOn lets n goroutines connect, one echo for each connection, until end is
@@ -433,35 +429,14 @@ func dialOn(t testing.TB, addr net.Addr, n int, done func(error)) (end func()) {
 	for range n {
 		wg.Go(func() {
 			for !stop.Load() {
-				c, err := tryDial(addr, cfg)
-				if err == nil {
-					err = roundTripErr(c)
-					c.Close()
-				}
-				done(err)
+				done(tryEcho(addr, cfg))
 			}
 		})
 	}
 	return func() { stop.Store(true); wg.Wait() }
 }
 
-// roundTripErr is roundTrip for goroutines that are not the test's own.
-func roundTripErr(c net.Conn) error {
-	if _, err := io.WriteString(c, "hello"); err != nil {
-		return err
-	}
-	_, err := io.ReadFull(c, make([]byte, 5))
-	return err
-}
-
 func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
-
-// rawFD is a socket that is connected to nothing of interest.
-func rawFD(t *testing.T) int {
-	a, b := socketPair(t)
-	t.Cleanup(func() { unix.Close(b) })
-	return a
-}
 
 // smallListener is a TCP listener whose connections inherit small buffers.
 func smallListener(t testing.TB, size int) net.Listener {

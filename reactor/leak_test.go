@@ -15,23 +15,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestNoLeaks: many connections opened, used and closed, five times over: file
-// descriptors, SSL objects and goroutines are back where they began.
-func TestNoLeaks(t *testing.T) {
+// TestNothingGrowsWithConnections: many connections are open at once, used and closed, several times over. For a
+// connection neither threads (P26: each loop is one goroutine, and no call into C blocks) nor SSL_CTX (P30:
+// connections share the one of their Context) are made. In the end descriptors, SSL objects and goroutines are
+// back where they began, and the loops know of nothing.
+func TestNothingGrowsWithConnections(t *testing.T) {
 	const conns = 2000 / tlstest.Scale
-	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 4096, HandshakeTimeout: tlstest.Hang}}
+	s := &Server{Handler: echo(), Loops: 2, Limits: Limits{MaxHandshakes: 4096}}
 	addr := start(t, s)
 	// Certificates are checked elsewhere; here it is about numbers.
-	l, x := startLoop(t, LoopConfig{Limits: Limits{HandshakeTimeout: tlstest.Hang}}), clientContext(t, func(c *cssl.Config) { c.Verify = cssl.VerifyNone })
+	l, x := startLoop(t, LoopConfig{}), clientContext(t, func(c *cssl.Config) { c.Verify = cssl.VerifyNone })
 	opened, echoed, ended := make(chan *Conn, conns), make(chan string, conns), make(chan error, conns)
 	h := &hooks{
 		open:   func(c *Conn) { opened <- c },
 		data:   func(c *Conn, p []byte) { echoed <- string(p) },
 		closed: func(c *Conn, err error) { ended <- err },
 	}
+	threads := func() int { return len(tlstest.Value(os.ReadDir("/proc/self/task"))(t)) }
+	roundTrip(t, goDial(t, addr), "warm")
 	runtime.GC()
-	files, ssl, goroutines := openFiles(t), live.Conns(), runtime.NumGoroutine()
-	for round := range 5 {
+	check := assertNoLeak(t)
+	threadsBefore, contextsBefore, sslBefore := threads(), live.Contexts(), live.Conns()
+	for range 5 {
 		all := make([]*Conn, 0, conns)
 		for range conns {
 			dial(t, l, x, addr, h)
@@ -39,9 +44,10 @@ func TestNoLeaks(t *testing.T) {
 		for range conns {
 			all = append(all, tlstest.Receive(t, opened, "a handshake"))
 		}
-		if n := live.Conns() - ssl; n != 2*conns {
-			t.Errorf("round %d: %d SSL objects for %d connections", round, n, conns)
-		}
+		tlstest.Equal(t, "SSL objects", live.Conns()-sslBefore, 2*conns)
+		tlstest.Equal(t, "SSL_CTX", live.Contexts(), contextsBefore)
+		// The runtime may add a few threads of its own at any time.
+		atMost(t, "threads", threads(), threadsBefore+10)
 		for _, c := range all {
 			c.Write([]byte("hello"))
 		}
@@ -58,41 +64,17 @@ func TestNoLeaks(t *testing.T) {
 		for range all {
 			tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 		}
-		tlstest.Until(t, "all to be gone", func() bool { return s.Stats().Conns+l.Stats().Conns == 0 })
-		if f, n := openFiles(t), live.Conns(); f != files || n != ssl {
-			t.Fatalf("round %d: %d descriptors and %d SSL objects, at the start %d and %d", round, f, n, files, ssl)
-		}
+		check()
 	}
-	tlstest.Until(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
 	for _, loop := range append([]*Loop{l}, s.loops...) {
-		loop.Do(func() {
-			if n := len(loop.slots); n > conns+10 || len(loop.ready)+len(loop.dead)+loop.wheel.count != 0 {
-				t.Errorf("the loop keeps %d slots, %d ready, %d dead, %d timers", n, len(loop.ready), len(loop.dead), loop.wheel.count)
-			}
+		inLoop(t, loop, func() {
+			atMost(t, "slots", len(loop.slots), conns+10)
+			tlstest.Equal(t, "ready and dead connections and timers", len(loop.ready)+len(loop.dead)+loop.wheel.count, 0)
+			atMost(t, "connections that hold buffers", len(loop.buffers.conns), 1) // the warm one, until it rests
 		})
+		tlstest.Until(t, "no buffers", func() bool { return onLoopOf(t, loop, func() bool { return len(loop.buffers.conns) == 0 }) })
 	}
 	assertQuiet(t, s.Stats)
-}
-
-// TestNothingGrowsWithConnections: neither threads (P26: each loop is one goroutine, and no
-// call into C blocks) nor SSL_CTX (P30: connections share the one of their Context) are made for a connection.
-func TestNothingGrowsWithConnections(t *testing.T) {
-	s := &Server{Handler: &hooks{data: func(c *Conn, p []byte) { c.Write(p) }}, Loops: 2}
-	addr := start(t, s)
-	threads := func() int { return len(tlstest.Value(os.ReadDir("/proc/self/task"))(t)) }
-	roundTrip(t, goDial(t, addr), "warm")
-	threadsBefore, contextsBefore := threads(), live.Contexts()
-	for range 100 {
-		roundTrip(t, goDial(t, addr), "hello")
-	}
-	if n := s.Conns(); n != 101 {
-		t.Fatalf("%d connections", n)
-	}
-	// The runtime may add a few threads of its own at any time.
-	if n := threads(); n > threadsBefore+10 {
-		t.Errorf("%d threads before, %d with 100 connections more", threadsBefore, n)
-	}
-	tlstest.Equal(t, "SSL_CTX with 100 connections more", live.Contexts(), contextsBefore)
 }
 
 // TestGrowFiles: the kernel's table of descriptors has its size before anybody is served. While it grows, nobody is.
@@ -104,14 +86,12 @@ func TestGrowFiles(t *testing.T) {
 	_, size, _ := strings.Cut(string(status), "FDSize:")
 	var n uint64
 	tlstest.Value(fmt.Sscan(size, &n))(t)
-	if want := min(l.Cur, mostFiles); n < want {
-		t.Errorf("there is room for %d descriptors, not for %d", n, want)
-	}
+	atMost(t, "descriptors to have room for", min(l.Cur, mostFiles), n)
 }
 
 // TestBuffersBook: what the loop knows of who holds buffers, over connections that come, go and rest.
 func TestBuffersBook(t *testing.T) {
-	s := &Server{Handler: echo(), Loops: 1}
+	s := &Server{Handler: echo()}
 	addr := start(t, s)
 	var conns []*Conn
 	l := startLoop(t, LoopConfig{})
@@ -131,7 +111,7 @@ func TestBuffersBook(t *testing.T) {
 			}
 		}
 	}
-	onLoopOf(t, l, func() any {
+	inLoop(t, l, func() {
 		for _, c := range conns {
 			l.buffers.remove(c) // the loop's own book is not used here
 		}
@@ -169,24 +149,5 @@ func TestBuffersBook(t *testing.T) {
 		for _, c := range full {
 			b.remove(c)
 		}
-		return nil
 	})
-}
-
-// TestBuffersRest: a loop whose connections rest comes to rest itself, and they hold no buffers.
-func TestBuffersRest(t *testing.T) {
-	s := &Server{Handler: echo(), Loops: 1}
-	addr := start(t, s)
-	c := goDial(t, addr)
-	roundTrip(t, c, "hello")
-	l := s.loops[0]
-	held := func() int { return onLoopOf(t, l, func() int { return len(l.buffers.conns) }) }
-	tlstest.Equal(t, "connections that hold buffers while one is busy", held(), 1)
-	tlstest.Until(t, "the buffers to be given back", func() bool { return held() == 0 })
-	assertQuiet(t, s.Stats)
-	roundTrip(t, c, "again")
-	tlstest.Equal(t, "connections that hold buffers while one is busy", held(), 1)
-	c.Close()
-	tlstest.Until(t, "the close", func() bool { return s.Conns() == 0 })
-	tlstest.Equal(t, "connections that hold buffers, when all have gone", held(), 0)
 }

@@ -10,11 +10,9 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 )
@@ -51,22 +49,17 @@ func (g *gate) refuse(reason error) { g.locked(func() { g.reason = reason }) }
 // state is what is inside, each with how many times.
 func (g *gate) state() (s string) { g.locked(func() { s = fmt.Sprint(g.inside) }); return s }
 
-// TestAdmit: each connection is asked about by its peer's address, who is refused hears nothing, and each that was let in is
-// released once, however it ends.
+// TestAdmit: each connection is asked about by its peer's address, who is refused hears nothing, and each that was
+// let in is released once, however it ends.
 func TestAdmit(t *testing.T) {
 	g := gate{inside: map[netip.AddrPort]int{}}
-	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
+	s := &Server{Handler: echo(), Admit: g.admit, Release: g.release}
 	addr := start(t, s)
 	c := goDial(t, addr)
 	roundTrip(t, c, "hello")
-	if want := fmt.Sprintf("map[%v:1]", c.LocalAddr()); g.state() != want {
-		t.Errorf("inside: %s, want %s", g.state(), want)
-	}
+	tlstest.Equal(t, "inside", g.state(), fmt.Sprintf("map[%v:1]", c.LocalAddr()))
 	g.refuse(errors.New("not today"))
-	refused := rawDial(t, addr)
-	if n, err := refused.Read(make([]byte, 1)); n > 0 || err == nil {
-		t.Errorf("refused, and %d bytes came: %v", n, err)
-	}
+	wantEnd(t, rawDial(t, addr))
 	g.refuse(nil)
 	vanished := rawDial(t, addr)
 	tlstest.Until(t, "the second one", func() bool { return s.Stats().Conns == 2 })
@@ -76,22 +69,6 @@ func TestAdmit(t *testing.T) {
 	if st := s.Stats(); st.Refusals["not today"] != 1 || len(st.Refusals) != 1 || st.Accepted != 2 {
 		t.Errorf("refusals %v, %d accepted", st.Refusals, st.Accepted)
 	}
-}
-
-// TestAdmitPanics: a panic refuses that connection and no other.
-func TestAdmitPanics(t *testing.T) {
-	var first atomic.Bool
-	s := &Server{Handler: echo(), Admit: func(netip.AddrPort) error {
-		if first.CompareAndSwap(false, true) {
-			panic("Admit")
-		}
-		return nil
-	}}
-	addr := start(t, s)
-	if n, err := rawDial(t, addr).Read(make([]byte, 1)); n > 0 || err == nil {
-		t.Errorf("%d bytes came: %v", n, err)
-	}
-	roundTrip(t, goDial(t, addr), "hello")
 }
 
 // lineHeader is a header that ends with a newline and names the peer's address; "bad" is refused, "panic" panics.
@@ -116,58 +93,40 @@ func lineHeader(c *Conn, p []byte) (int, bool, error) {
 	}
 }
 
-// TestHeader: what stands in front of TLS is taken away to the byte, in whichever pieces it comes, and changes the peer's address, by
-// which Admit and the handler know the connection.
+// TestHeader: what stands in front of TLS is taken away to the byte, in whichever pieces it comes, also with the
+// hello in one segment. It changes the peer's address, by which Admit and the handler know the connection.
 func TestHeader(t *testing.T) {
-	for _, pieces := range [][]string{
-		{"192.0.2.1:99\n"}, {"192.0.2.1", ":99\n"}, strings.Split("192.0.2.1:99\n", ""), {strings.Repeat(" ", 40_000), "192.0.2.1:99\n"},
+	const header = "192.0.2.1:99\n"
+	for name, pieces := range map[string][]string{
+		"whole": {header}, "two": {header[:9], header[9:]}, "bytes": strings.Split(header, ""), "long": {strings.Repeat(" ", 40_000), header},
+		"with the hello": {},
 	} {
-		g := gate{inside: map[netip.AddrPort]int{}}
-		peers := make(chan string, 1)
-		h := echo()
-		h.open = func(c *Conn) { peers <- c.RemoteAddr().String() }
-		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
-		addr := start(t, s)
-		raw := rawDial(t, addr)
-		for i, p := range pieces {
-			if i > 0 {
-				tlstest.Until(t, "a piece to be read", func() bool { return onLoopOf(t, s.loops[0], func() bool { n, _ := unread(s.loops[0]); return n == 0 }) })
+		t.Run(name, func(t *testing.T) {
+			g := gate{inside: map[netip.AddrPort]int{}}
+			h, opened := opens(echo())
+			s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release}
+			raw := &corked{Conn: rawDial(t, start(t, s))}
+			if len(pieces) == 0 {
+				raw.kept = []byte(header)
 			}
-			tlstest.Value(io.WriteString(raw, p))(t)
-		}
-		c := goOver(t, raw)
-		roundTrip(t, c, "hello")
-		if got := tlstest.Receive(t, peers, "OnOpen"); got != "192.0.2.1:99" || g.state() != "map[192.0.2.1:99:1]" {
-			t.Errorf("%d pieces: peer %s, inside %s", len(pieces), got, g.state())
-		}
-		c.Close()
-		tlstest.Until(t, "the end", func() bool { return g.state() == "map[]" })
+			left := func() int { n, _ := unread(s.loops[0]); return n }
+			for _, p := range pieces {
+				tlstest.Until(t, "the piece before to be read", func() bool { return onLoopOf(t, s.loops[0], left) == 0 })
+				tlstest.Value(io.WriteString(raw, p))(t)
+			}
+			c := goOver(t, raw)
+			roundTrip(t, c, "hello")
+			tlstest.Equal(t, "the peer", tlstest.Receive(t, opened, "OnOpen").RemoteAddr().String(), "192.0.2.1:99")
+			tlstest.Equal(t, "inside", g.state(), "map[192.0.2.1:99:1]")
+			c.Close()
+			tlstest.Until(t, "the end", func() bool { return g.state() == "map[]" })
+		})
 	}
-}
-
-// TestHeaderTogether: header and hello come in one segment; TLS gets what is its own.
-func TestHeaderTogether(t *testing.T) {
-	s := &Server{Handler: echo(), Header: lineHeader}
-	raw := rawDial(t, start(t, s))
-	c := goOver(t, &prefixed{raw, []byte("192.0.2.1:99\n")})
-	roundTrip(t, c, "hello")
-}
-
-// prefixed puts a prefix in front of the first Write.
-type prefixed struct {
-	net.Conn
-	prefix []byte
-}
-
-func (p *prefixed) Write(b []byte) (int, error) {
-	n := len(p.prefix)
-	k, err := p.Conn.Write(append(p.prefix, b...))
-	p.prefix = nil
-	return max(k-n, 0), err
 }
 
 // TestBadHeader: each ends its own connection, with a cause that says what it was, and is counted.
 func TestBadHeader(t *testing.T) {
+	unwelcome := errors.New("unwelcome")
 	for send, tt := range map[string]struct {
 		is              error
 		outcome, reason string
@@ -177,33 +136,28 @@ func TestBadHeader(t *testing.T) {
 		"no address\n":                   {ErrHeader, "header", "header"},
 		"panic\n":                        {ErrPanic, "handler panicked", "handler panicked"},
 		strings.Repeat("x", maxHeader+1): {ErrHeader, "header", "header"},
-		"192.0.2.9:9\n":                  {errUnwelcome, "refused", "refused"},
+		"192.0.2.9:9\n":                  {unwelcome, "refused", "refused"},
 		"192.0.2.1:99":                   {io.ErrUnexpectedEOF, "header", "header"}, // and then nothing
 		"":                               {io.ErrUnexpectedEOF, "closed without close_notify", "closed by peer"},
 	} {
-		g := gate{inside: map[netip.AddrPort]int{}}
-		if tt.is == errUnwelcome {
-			g.refuse(errUnwelcome)
-		}
-		h, ended := ends(&hooks{})
-		s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release, Limits: Limits{HandshakeTimeout: tlstest.Hang}}
-		raw := rawDial(t, start(t, s))
-		go func() { io.WriteString(raw, send); raw.(*net.TCPConn).CloseWrite() }()
-		name := send[:min(len(send), 20)]
-		if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, tt.is) {
-			t.Errorf("%q: %v, want %v", name, err, tt.is)
-		}
-		tlstest.Until(t, "the count", func() bool { return s.Stats().Closes[tt.outcome] == 1 })
-		if st := s.Stats(); st.HandshakeFailures[tt.reason] != 1 {
-			t.Errorf("%q: failures %v, want one of %q", name, st.HandshakeFailures, tt.reason)
-		}
-		if st := s.Stats(); g.state() != "map[]" || (st.Refusals["unwelcome"] == 1) != (tt.outcome == "refused") {
-			t.Errorf("%q: inside %s, refusals %v", name, g.state(), st.Refusals)
-		}
+		t.Run(send[:min(len(send), 20)], func(t *testing.T) {
+			g := gate{inside: map[netip.AddrPort]int{}}
+			if tt.is == unwelcome {
+				g.refuse(unwelcome)
+			}
+			h, ended := ends(&hooks{})
+			s := &Server{Handler: h, Header: lineHeader, Admit: g.admit, Release: g.release}
+			raw := rawDial(t, start(t, s))
+			go func() { io.WriteString(raw, send); raw.(*net.TCPConn).CloseWrite() }()
+			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), tt.is)
+			tlstest.Until(t, "the count", func() bool { return s.Stats().Closes[tt.outcome] == 1 })
+			st := s.Stats()
+			tlstest.Equal(t, "failures for this reason", st.HandshakeFailures[tt.reason], 1)
+			tlstest.Equal(t, "inside", g.state(), "map[]")
+			tlstest.Equal(t, "refused", st.Refusals["unwelcome"] == 1, tt.outcome == "refused")
+		})
 	}
 }
-
-var errUnwelcome = errors.New("unwelcome")
 
 // flooder is a handler that queues n bytes at once.
 func flooder(n int) (*hooks, chan error) {
@@ -233,9 +187,7 @@ func TestWriteTimeout(t *testing.T) {
 	tlstest.Nothing(t, ended, "the end while it reads")
 	// The socket may take a little more at first.
 	tlstest.Until(t, "the end", func() bool { pass(t, l, 5*tlstest.Hang); return len(ended) > 0 })
-	if err := <-ended; !errors.Is(err, ErrWriteTimeout) {
-		t.Error(err)
-	}
+	tlstest.IsError(t, "OnClose", <-ended, ErrWriteTimeout)
 	tlstest.Until(t, "the count", func() bool { return s.Stats().Closes["timeout: write"] == 1 && s.Stats().Queued == 0 })
 }
 
@@ -249,8 +201,8 @@ func TestWriteTimeoutOfIdle(t *testing.T) {
 	}
 }
 
-// TestMaxQueued: what is queued is counted over all connections, the Write that would pass the limit is refused, and the count
-// goes back to nothing.
+// TestMaxQueued: what is queued is counted over all connections, the Write that would pass the limit is refused,
+// and the count goes back to nothing.
 func TestMaxQueued(t *testing.T) {
 	h, ended := flooder(6 << 20)
 	s := &Server{Handler: h, Limits: Limits{MaxQueued: 14 << 20, CloseTimeout: 100 * time.Millisecond}, Loops: 2}
@@ -261,9 +213,9 @@ func TestMaxQueued(t *testing.T) {
 	clients := []net.Conn{goDial(t, addr), goDial(t, addr)}
 	tlstest.Until(t, "both to be queued", func() bool { return s.Stats().Queued > 8<<20 })
 	goDial(t, addr)
-	if err := tlstest.Receive(t, ended, "OnClose"); !errors.Is(err, errServerQueueFull) || !errors.Is(err, session.ErrQueueFull) {
-		t.Error(err)
-	}
+	err := tlstest.Receive(t, ended, "OnClose")
+	tlstest.IsError(t, "OnClose", err, errServerQueueFull)
+	tlstest.IsError(t, "OnClose", err, session.ErrQueueFull)
 	for _, c := range clients {
 		tlstest.Value(io.CopyN(io.Discard, c, 6<<20))(t)
 	}
@@ -274,9 +226,10 @@ func TestMaxQueued(t *testing.T) {
 	tlstest.Equal(t, "bytes queued after all has ended", s.Stats().Queued, 0)
 }
 
-// TestSetLimits: a running server takes new limits.
+// TestSetLimits: a running server takes new limits, of which that of the queue holds for connections that live.
 func TestSetLimits(t *testing.T) {
-	h, ended := ends(echo())
+	wrote := make(chan error, 10)
+	h, ended := ends(&hooks{data: func(c *Conn, p []byte) { _, err := c.Write(p); wrote <- err }})
 	s := &Server{Handler: h, Limits: Limits{MaxConns: 1}}
 	addr := start(t, s)
 	first := goDial(t, addr)
@@ -286,31 +239,18 @@ func TestSetLimits(t *testing.T) {
 	s.SetLimits(Limits{MaxConns: 2, IdleTimeout: 2 * tlstest.Hang})
 	roundTrip(t, goDial(t, addr), "hello")
 	tlstest.Until(t, "the idle one's end", func() bool { pass(t, s.loops[0], 3*tlstest.Hang); return len(ended) > 0 })
-	if err := <-ended; !errors.Is(err, ErrIdleTimeout) {
-		t.Error(err)
-	}
+	tlstest.IsError(t, "OnClose", <-ended, ErrIdleTimeout)
 	s.SetLimits(Limits{})
 	roundTrip(t, first, "hello") // its deadline was set before there was one
-	if d := onLoopOf(t, s.loops[0], func() time.Duration { return s.loops[0].cfg.HandshakeTimeout }); d != 10*time.Second {
-		t.Errorf("the default is %v", d)
+	d := onLoopOf(t, s.loops[0], func() time.Duration { return s.loops[0].cfg.HandshakeTimeout })
+	tlstest.Equal(t, "the default", d, 10*time.Second)
+	for range len(wrote) {
+		tlstest.Must(t, <-wrote)
 	}
-}
-
-// TestSetMaxQueue: what one connection may have queued can be changed while it lives.
-func TestSetMaxQueue(t *testing.T) {
-	wrote := make(chan error, 1)
-	h := &hooks{data: func(c *Conn, p []byte) { _, err := c.Write(p); wrote <- err }}
-	s := &Server{Handler: h}
-	c := goDial(t, start(t, s))
-	for most, want := range map[int]error{4: session.ErrQueueFull, 5: nil, 0: nil} {
+	for most, want := range map[int]error{4: session.ErrQueueFull, 5: nil} {
 		s.SetLimits(Limits{MaxQueue: most})
-		io.WriteString(c, "hello")
-		if err := tlstest.Receive(t, wrote, "OnData"); err != want {
-			t.Errorf("at most %d: %v", most, err)
-		}
-		if want == nil {
-			io.ReadFull(c, make([]byte, 5))
-		}
+		io.WriteString(first, "hello")
+		tlstest.Equal(t, fmt.Sprintf("at most %d", most), tlstest.Receive(t, wrote, "OnData"), want)
 	}
 }
 
@@ -329,70 +269,20 @@ func TestPing(t *testing.T) {
 	tlstest.IsError(t, "after Close", s.Ping(context.Background()), ErrServerClosed)
 }
 
-// TestConnFacts: bytes and time of a connection, groups, outcomes and turns of the server.
-func TestConnFacts(t *testing.T) {
-	type facts struct {
-		in, out uint64
-		began   time.Time
-	}
-	ended := make(chan facts, 1)
-	h := echo()
-	h.closed = func(c *Conn, _ error) { ended <- facts{c.BytesRead(), c.BytesWritten(), c.Started()} }
-	s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Groups = "P-256" })}
-	before := time.Now()
-	c := goDial(t, start(t, s))
-	roundTrip(t, c, "hello")
-	c.Close()
-	f := tlstest.Receive(t, ended, "OnClose")
-	if f.in != 5 || f.out != 5 || f.began.Before(before.Add(-time.Second)) || f.began.After(time.Now()) {
-		t.Errorf("%d bytes in, %d out, began at %v", f.in, f.out, f.began)
-	}
-	tlstest.Until(t, "the counts", func() bool { return s.Conns() == 0 && s.Stats().Closes["clean"] == 1 })
-	st := s.Stats()
-	turns, events := uint64(0), uint64(0)
-	for i := range st.TurnEvents.Buckets {
-		turns += st.TurnMicroseconds.Buckets[i]
-		events += st.TurnEvents.Buckets[i]
-	}
-	if st.Groups["secp256r1"]+st.Groups["prime256v1"]+st.Groups["P-256"] != 1 || turns != st.Turns || events != st.Turns {
-		t.Errorf("groups %v, %d and %d turns of %d", st.Groups, turns, events, st.Turns)
-	}
-}
-
-// TestStopAccepting: connections and a handshake that is under way go on, nobody else gets in, and Shutdown ends the rest.
+// TestStopAccepting: connections and a handshake that is under way go on, nobody else gets in, and Shutdown ends
+// the rest.
 func TestStopAccepting(t *testing.T) {
-	s := &Server{Handler: echo(), Limits: Limits{HandshakeTimeout: tlstest.Hang}}
+	s := &Server{Handler: echo()}
 	addr := start(t, s)
 	open, half := goDial(t, addr), rawDial(t, addr)
 	tlstest.Until(t, "both", func() bool { return s.Stats().Conns == 2 })
 	s.StopAccepting()
 	tlstest.Until(t, "the listener to go", func() bool { return refused(addr) })
-	roundTrip(t, open, "still here")
-	c := goOver(t, half)
-	roundTrip(t, c, "me too")
-	go func() { io.Copy(io.Discard, open); open.Close() }()
-	go func() { io.Copy(io.Discard, c); c.Close() }()
-	tlstest.Must(t, s.Shutdown(context.Background()))
-}
-
-// TestFactsOfOneTurn: what a connection moved in its last turn counts too. Data and end of the peer come in one segment.
-func TestFactsOfOneTurn(t *testing.T) {
-	ended := make(chan [2]uint64, 1)
-	h := echo()
-	h.closed = func(c *Conn, _ error) { ended <- [2]uint64{c.BytesRead(), c.BytesWritten()} }
-	raw := rawDial(t, start(t, &Server{Handler: h}))
-	k := &corked{Conn: raw}
-	c := goOver(t, k)
-	k.corked = true
-	io.WriteString(c, "hello")
-	c.CloseWrite()
-	k.corked = false
-	k.SetWriteDeadline(time.Time{}) // CloseWrite has set one
-	k.Write(nil)
-	raw.(*net.TCPConn).CloseWrite()
-	if got := tlstest.Receive(t, ended, "OnClose"); got != [2]uint64{5, 5} {
-		t.Errorf("%d bytes read, %d written", got[0], got[1])
+	for _, c := range []net.Conn{open, goOver(t, half)} {
+		roundTrip(t, c, "still here")
+		go func() { io.Copy(io.Discard, c); c.Close() }()
 	}
+	tlstest.Must(t, s.Shutdown(context.Background()))
 }
 
 // corked keeps what is written while it is corked, for the next Write.

@@ -6,13 +6,14 @@ import (
 	"io"
 	"net"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
+	"golang.org/x/sys/unix"
 )
 
 // TestListen: each kind of address, with one loop and with several, echoes on every connection.
@@ -31,41 +32,19 @@ func TestListen(t *testing.T) {
 		{"unix socket, three loops", "unix:" + filepath.Join(t.TempDir(), "three"), 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			remotes := make(chan net.Addr, 100)
-			h := echo()
-			h.open = func(c *Conn) { remotes <- c.RemoteAddr() }
+			h, opened := opens(echo())
 			s := &Server{Addr: tc.addr, Loops: tc.loops, Handler: h}
 			addr := start(t, s)
 			for range 12 {
 				c := goDial(t, addr)
 				roundTrip(t, c, "hello")
-				if got := (<-remotes); got.Network() != addr.Network() ||
-					got.Network() == "tcp" && got.String() != c.LocalAddr().String() {
+				got := tlstest.Receive(t, opened, "OnOpen").RemoteAddr()
+				if got.Network() != addr.Network() || got.Network() == "tcp" && got.String() != c.LocalAddr().String() {
 					t.Fatalf("RemoteAddr is %v, the client's address is %v", got, c.LocalAddr())
 				}
 			}
-			if n := s.Stats().Accepted; n != 12 {
-				t.Fatalf("%d accepted, want 12", n)
-			}
+			tlstest.Equal(t, "accepted", s.Stats().Accepted, 12)
 		})
-	}
-}
-
-// TestServeListeners: one Serve for each of several listeners that the caller opened, at the same time.
-func TestServeListeners(t *testing.T) {
-	s := &Server{Loops: 2, Handler: echo()}
-	var addrs []net.Addr
-	for range 3 {
-		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-		addrs = append(addrs, l.Addr())
-		serveOn(t, s, l)
-	}
-	l := tlstest.Value(net.Listen("unix", filepath.Join(t.TempDir(), "s")))(t)
-	addrs = append(addrs, l.Addr())
-	serveOn(t, s, l)
-	tlstest.Until(t, "four calls of Serve", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return len(s.listeners) == 4 })
-	for _, a := range addrs {
-		roundTrip(t, goDial(t, a), a.String())
 	}
 }
 
@@ -85,12 +64,8 @@ func TestListenAndServe(t *testing.T) {
 	addr := &net.UnixAddr{Name: path, Net: "unix"}
 	tlstest.Until(t, "the server", func() bool { return !refused(addr) })
 	tlstest.Must(t, s.Close())
-	if err := tlstest.Receive(t, done, "ListenAndServe"); err != ErrServerClosed {
-		t.Fatalf("it returned %v", err)
-	}
-	if !refused(addr) {
-		t.Fatal("the socket is still there")
-	}
+	tlstest.Equal(t, "ListenAndServe", tlstest.Receive(t, done, "ListenAndServe"), ErrServerClosed)
+	tlstest.Equal(t, "the socket is gone", refused(addr), true)
 }
 
 // notASocket is a listener that has no file descriptor.
@@ -99,21 +74,18 @@ type notASocket struct{ net.Listener }
 // TestServeRefuses: what cannot be served is an error, not a crash.
 func TestServeRefuses(t *testing.T) {
 	x := serverContext(t, "ecdsa", nil)
-	listener := func() net.Listener {
-		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-		t.Cleanup(func() { l.Close() })
-		return l
-	}
+	closed := muteListener(t)
+	closed.Close()
 	for _, tc := range []struct {
 		name string
 		s    *Server
 		ls   []net.Listener
 	}{
-		{"no handler", &Server{Context: x}, []net.Listener{listener()}},
-		{"no context", &Server{Handler: echo()}, []net.Listener{listener()}},
+		{"no handler", &Server{Context: x}, []net.Listener{muteListener(t)}},
+		{"no context", &Server{Handler: echo()}, []net.Listener{muteListener(t)}},
 		{"no listener", &Server{Handler: echo(), Context: x, Loops: 1}, nil},
-		{"a listener without a descriptor", &Server{Handler: echo(), Context: x, Loops: 2}, []net.Listener{notASocket{listener()}}},
-		{"a closed listener", &Server{Handler: echo(), Context: x, Loops: 1}, func() []net.Listener { l := listener(); l.Close(); return []net.Listener{l} }()},
+		{"a listener without a descriptor", &Server{Handler: echo(), Context: x, Loops: 2}, []net.Listener{notASocket{muteListener(t)}}},
+		{"a closed listener", &Server{Handler: echo(), Context: x, Loops: 1}, []net.Listener{closed}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			defer tc.s.Close()
@@ -121,9 +93,8 @@ func TestServeRefuses(t *testing.T) {
 				t.Fatalf("Serve returned %v", err)
 			}
 			for _, l := range tc.ls {
-				if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
-					t.Fatalf("the listener, which Serve owns, is still open: %v", err)
-				}
+				_, err := l.Accept()
+				tlstest.IsError(t, "Accept of a listener that Serve owns", err, net.ErrClosed)
 			}
 		})
 	}
@@ -156,35 +127,25 @@ func TestShutdownDelivers(t *testing.T) {
 // TestShutdownExpires: with a peer that does not read, ctx ends the wait, and Close cuts off the rest.
 func TestShutdownExpires(t *testing.T) {
 	ends := make(chan error, 1)
-	ready := make(chan struct{}, 1)
-	s := &Server{Limits: Limits{CloseTimeout: time.Hour}, Handler: &hooks{
-		data: func(c *Conn, p []byte) {
-			c.Data = "asked"
-			c.Write(make([]byte, 16<<20))
-			ready <- struct{}{}
-		},
-		closed: func(c *Conn, err error) {
-			if c.Data != nil { // not one of those that only try the listener
-				ends <- err
-			}
-		},
-	}}
-	addr := start(t, s)
-	c := goDial(t, addr)
-	tlstest.Value(io.WriteString(c, "go"))(t)
-	tlstest.Receive(t, ready, "the request")
+	s := &Server{Limits: Limits{CloseTimeout: time.Hour}}
+	server, c := serverConn(t, s, &hooks{closed: func(c *Conn, err error) {
+		if c.Data != nil { // not one of those that only try the listener
+			ends <- err
+		}
+	}})
+	inLoop(t, server.loop, func() { server.Data = "asked" })
+	server.Write(make([]byte, 16<<20))
+	addr := c.RemoteAddr()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := tlstest.Later(func() error { return s.Shutdown(ctx) })
 	tlstest.Until(t, "the listener to close", func() bool { return refused(addr) })
 	cancel()
-	if err := tlstest.Receive(t, done, "Shutdown"); err != context.Canceled {
-		t.Fatalf("Shutdown returned %v", err)
-	}
+	tlstest.Equal(t, "Shutdown", tlstest.Receive(t, done, "Shutdown"), context.Canceled)
 	tlstest.Nothing(t, ends, "the end before Close")
 	tlstest.Must(t, s.Close())
-	if err := tlstest.Receive(t, ends, "OnClose"); !errors.Is(err, ErrLoopClosed) || !errors.Is(err, net.ErrClosed) {
-		t.Fatalf("OnClose got %v", err)
-	}
+	err := tlstest.Receive(t, ends, "OnClose")
+	tlstest.IsError(t, "OnClose", err, ErrLoopClosed)
+	tlstest.IsError(t, "OnClose", err, net.ErrClosed)
 	if _, err := io.Copy(io.Discard, c); err == nil {
 		t.Fatal("the peer took a reply that was cut off for a whole one")
 	}
@@ -195,37 +156,25 @@ func TestShutdownTwice(t *testing.T) {
 	ctx := context.Background()
 	idle := &Server{Handler: echo()}
 	complete(t, idle)
-	tlstest.Must(t, idle.Shutdown(ctx))
-	tlstest.Must(t, idle.Shutdown(ctx))
-	tlstest.Must(t, idle.Close())
-	if err := idle.ListenAndServe(); err != ErrServerClosed {
-		t.Fatalf("ListenAndServe after Shutdown returned %v", err)
-	}
+	tlstest.Must(t, errors.Join(idle.Shutdown(ctx), idle.Shutdown(ctx), idle.Close()))
+	tlstest.Equal(t, "ListenAndServe after Shutdown", idle.ListenAndServe(), ErrServerClosed)
 
 	s := &Server{Handler: echo(), Loops: 2}
-	addr := start(t, s)
-	c := goDial(t, addr)
+	c := goDial(t, start(t, s))
 	roundTrip(t, c, "hello")
-	var wg sync.WaitGroup
+	go func() { io.Copy(io.Discard, c); c.Close() }()
 	errs := make(chan error, 4)
-	wg.Go(func() { io.Copy(io.Discard, c); c.Close() })
 	for range 4 {
-		wg.Go(func() { errs <- s.Shutdown(ctx) })
+		go func() { errs <- s.Shutdown(ctx) }()
 	}
 	for range 4 {
 		tlstest.Must(t, tlstest.Receive(t, errs, "Shutdown"))
 	}
-	wg.Wait()
-	tlstest.Must(t, s.Close())
-	tlstest.Must(t, s.Close())
-	tlstest.Must(t, s.Shutdown(ctx))
-	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-	if err := s.Serve(l); err != ErrServerClosed {
-		t.Fatalf("Serve after Close returned %v", err)
-	}
-	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Fatalf("Serve after Close left the listener open: %v", err)
-	}
+	tlstest.Must(t, errors.Join(s.Close(), s.Close(), s.Shutdown(ctx)))
+	l := muteListener(t)
+	tlstest.Equal(t, "Serve after Close", s.Serve(l), ErrServerClosed)
+	_, err := l.Accept()
+	tlstest.IsError(t, "Accept of the listener", err, net.ErrClosed)
 }
 
 // TestShutdownUnderLoad: connections that arrive all the while do not slip in
@@ -242,28 +191,23 @@ func TestShutdownUnderLoad(t *testing.T) {
 		end := dialOn(t, addr, 4, func(error) {})
 		tlstest.Until(t, "load", func() bool { return opened.Load() > 20 })
 		tlstest.Must(t, s.Shutdown(context.Background()))
-		if s.Conns() != 0 {
-			t.Fatalf("%d connections after Shutdown", s.Conns())
-		}
+		tlstest.Equal(t, "connections after Shutdown", s.Conns(), 0)
 		st := s.Stats()
 		end()
-		if after := s.Stats(); after.Accepted != st.Accepted || st.Conns != 0 || st.Handshaking != 0 {
-			t.Fatalf("after Shutdown %d and then %d were accepted; %d connections, %d handshaking", st.Accepted, after.Accepted, st.Conns, st.Handshaking)
-		}
+		tlstest.Equal(t, "accepted after Shutdown", s.Stats().Accepted, st.Accepted)
+		tlstest.Equal(t, "connections and handshakes", st.Conns+st.Handshaking, 0)
 		// Those whose OnOpen never came have counted down once without counting up.
-		var failures int64
+		more := alive.Load()
 		for _, n := range st.HandshakeFailures {
-			failures += int64(n)
+			more += int64(n)
 		}
-		if n := alive.Load() + failures; n != 0 {
-			t.Fatalf("%d more OnOpen than OnClose", n)
-		}
+		tlstest.Equal(t, "OnOpen more than OnClose", more, 0)
 	}
 }
 
 // TestStats: the counters say what happened.
 func TestStats(t *testing.T) {
-	s := &Server{Loops: 2, Handler: echo()}
+	s := &Server{Loops: 2, Handler: echo(), Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Groups = "P-256" })}
 	addr := start(t, s)
 	const conns, rounds = 6, 5
 	for range conns {
@@ -279,16 +223,20 @@ func TestStats(t *testing.T) {
 		st.Versions["TLSv1.3"] != conns || st.Resumed+st.Panics != 0 || len(st.Refusals) != 0 {
 		t.Errorf("%+v", st)
 	}
-	n := uint64(0)
-	for _, k := range st.Ciphers {
-		n += k
+	tlstest.Equal(t, "groups", st.Groups["secp256r1"]+st.Groups["prime256v1"]+st.Groups["P-256"], conns)
+	var ciphers, times, events uint64
+	for _, n := range st.Ciphers {
+		ciphers += n
 	}
-	if n != conns {
-		t.Errorf("ciphers: %v", st.Ciphers)
+	for i := range st.TurnEvents.Buckets {
+		times += st.TurnMicroseconds.Buckets[i]
+		events += st.TurnEvents.Buckets[i]
 	}
-	if want := uint64(conns * rounds * 10); st.Sessions.BytesRead != want || st.Sessions.BytesWritten != want {
-		t.Errorf("%d bytes read, %d written, want %d", st.Sessions.BytesRead, st.Sessions.BytesWritten, want)
-	}
+	tlstest.Equal(t, "ciphers", ciphers, conns)
+	tlstest.Equal(t, "turns by their time", times, st.Turns)
+	tlstest.Equal(t, "turns by their events", events, st.Turns)
+	tlstest.Equal(t, "bytes read", st.Sessions.BytesRead, conns*rounds*10)
+	tlstest.Equal(t, "bytes written", st.Sessions.BytesWritten, conns*rounds*10)
 	if st.Sessions.Results[tlsio.OpHandshake][tlsio.WantRead] == 0 {
 		t.Error("no handshake ever wanted to read")
 	}
@@ -296,10 +244,35 @@ func TestStats(t *testing.T) {
 	tlstest.Equal(t, "Stats gave its own map away", s.Stats().Ciphers["mine"], 0)
 }
 
+// TestFactsOfOneTurn: when a connection began, and its bytes: what it moved in its last turn counts too. Data and
+// end of the peer come in one segment.
+func TestFactsOfOneTurn(t *testing.T) {
+	before := time.Now()
+	ended := make(chan [2]uint64, 1)
+	h, opened := opens(echo())
+	h.closed = func(c *Conn, _ error) { ended <- [2]uint64{c.BytesRead(), c.BytesWritten()} }
+	s := &Server{Handler: h}
+	raw := rawDial(t, start(t, s))
+	k := &corked{Conn: raw}
+	c := goOver(t, k)
+	k.corked = true
+	io.WriteString(c, "hello")
+	c.CloseWrite()
+	k.corked = false
+	k.SetWriteDeadline(time.Time{}) // CloseWrite has set one
+	k.Write(nil)
+	raw.(*net.TCPConn).CloseWrite()
+	tlstest.Equal(t, "bytes read and written", tlstest.Receive(t, ended, "OnClose"), [2]uint64{5, 5})
+	if at := tlstest.Receive(t, opened, "OnOpen").Started(); at.Before(before.Add(-time.Second)) || at.After(time.Now()) {
+		t.Errorf("it began at %v", at)
+	}
+	tlstest.Until(t, "the count", func() bool { return s.Stats().Closes["clean"] == 1 })
+}
+
 // TestSetContext (P31): certificates are replaced, and the old Context closed, under
 // load; each connection works and none is dropped in between.
 func TestSetContext(t *testing.T) {
-	var log logBuffer
+	var log tlstest.Buffer
 	s := &Server{Loops: 2, Handler: echo(), Logger: textLogger(&log)}
 	addr := start(t, s)
 	var done atomic.Int64
@@ -321,9 +294,7 @@ func TestSetContext(t *testing.T) {
 	}
 	end()
 	roundTrip(t, kept, "still here, on the first Context")
-	if n := s.Stats().HandshakeFailures; len(n) != 0 {
-		t.Errorf("failures: %v", n)
-	}
+	tlstest.Equal(t, "reasons for failures", len(s.Stats().HandshakeFailures), 0)
 	tlstest.Equal(t, "logged", log.String(), "")
 }
 
@@ -336,7 +307,9 @@ func TestSetContextClosed(t *testing.T) {
 	first.Close()
 	next := serverContext(t, "rsa", nil)
 	s.SetContext(next)
-	c := tlstest.Value(s.newConn(rawFD(t), first))(t)
-	c.Close()
+	a, b := socketPair(t)
+	defer unix.Close(a)
+	defer unix.Close(b)
+	tlstest.Value(s.newConn(a, first))(t).Close()
 	roundTrip(t, goDial(t, addr), "hello")
 }

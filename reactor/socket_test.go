@@ -2,7 +2,6 @@ package reactor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -20,16 +19,15 @@ import (
 // a successor. epoll would go on reporting it after our descriptor is closed (P32).
 func TestListenerDuplicate(t *testing.T) {
 	nl := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-	addr := nl.Addr()
 	f := tlstest.Value(nl.(*net.TCPListener).File())(t)
 	defer f.Close()
-	s := &Server{Handler: echo(), Loops: 1, Limits: Limits{CloseTimeout: tlstest.Hang}}
+	s := &Server{Handler: echo()}
 	serveOn(t, s, nl)
-	roundTrip(t, goDial(t, addr), "hello") // it does not read, so the drain lasts
+	roundTrip(t, goDial(t, nl.Addr()), "hello") // it does not read, so the drain lasts
 	ctx, cancel := context.WithCancel(context.Background())
 	done := tlstest.Later(func() error { return s.Shutdown(ctx) })
 	tlstest.Until(t, "the close to begin", func() bool { return s.Stats().Sessions.Results[tlsio.OpShutdown][tlsio.WantNone] == 1 })
-	rawDial(t, addr) // for the successor
+	rawDial(t, nl.Addr()) // for the successor
 	tlstest.Until(t, "rest, with a listener that is closed", func() bool { return !spins(t, s.loops[0]) })
 	cancel()
 	tlstest.Receive(t, done, "Shutdown")
@@ -42,25 +40,20 @@ func TestListenerLetGo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	local := tlstest.Value(net.Listen("unix", path))(t)
 	s := &Server{Handler: echo(), Loops: 2}
-	serveOn(t, s, tcp)
-	serveOn(t, s, local)
 	for _, l := range []net.Listener{tcp, local} {
+		serveOn(t, s, l)
 		roundTrip(t, goDial(t, l.Addr()), "hello") // the address is known all the time
 	}
-	if _, err := tcp.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("package net still listens: %v", err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Error(err)
-	}
+	_, err := tcp.Accept()
+	tlstest.IsError(t, "Accept by package net", err, net.ErrClosed)
+	tlstest.Value(os.Stat(path))(t)
 	tlstest.Must(t, s.Close())
-	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the path of a closed listener: %v", err)
-	}
+	_, err = os.Stat(path)
+	tlstest.IsError(t, "the path of a closed listener", err, fs.ErrNotExist)
 }
 
-// TestListenerBlocking (P41): os.File's Fd makes all duplicates of a socket blocking, before the loops have their listener or
-// later. They must not hang in accept, although each is woken for what another one has taken.
+// TestListenerBlocking (P41): os.File's Fd makes all duplicates of a socket blocking, before the loops have their
+// listener or later. They must not hang in accept, although each is woken for what another one has taken.
 func TestListenerBlocking(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		for _, tt := range []struct {
@@ -88,9 +81,7 @@ func TestListenerBlocking(t *testing.T) {
 						roundTrip(t, c, "hello")
 					}
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
-				defer cancel()
-				tlstest.Must(t, s.Ping(ctx))
+				tlstest.Must(t, s.Ping(guarded(t)))
 			})
 		}
 	}
@@ -106,12 +97,9 @@ func TestAttachBlocking(t *testing.T) {
 		t.Cleanup(func() { unix.Close(dup) })
 		tlstest.Must(t, unix.SetNonblock(dup, false))
 		tlstest.Must(t, l.Attach(a, sx, csslNone, echo(), nil))
-		if mode, err := unix.FcntlInt(uintptr(dup), unix.F_GETFL, 0); err != nil || mode&unix.O_NONBLOCK == 0 {
-			t.Errorf("Attach leaves the mode %#o, %v", mode, err)
-		}
-		if later {
-			tlstest.Must(t, unix.SetNonblock(dup, false))
-		}
+		mode := tlstest.Value(unix.FcntlInt(uintptr(dup), unix.F_GETFL, 0))(t)
+		tlstest.Equal(t, "what Attach leaves", mode&unix.O_NONBLOCK, unix.O_NONBLOCK)
+		tlstest.Must(t, unix.SetNonblock(dup, !later))
 		f := os.NewFile(uintptr(b), "peer")
 		defer f.Close()
 		c := tlstest.Value(net.FileConn(f))(t)
@@ -132,7 +120,7 @@ func TestAttachDuplicate(t *testing.T) {
 	addr := start(t, &Server{Handler: echo()})
 	l := startLoop(t, LoopConfig{})
 	fd := connect(t, addr, 0)
-	dup := tlstest.Value(unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0))(t)
+	dup := tlstest.Value(unixDup(fd))(t)
 	defer unix.Close(dup)
 	h, closed := ends(&hooks{open: func(c *Conn) { c.Close() }})
 	tlstest.Must(t, l.Attach(fd, clientContext(t, nil), csslLocalhost, h, nil))
@@ -153,20 +141,8 @@ func TestSharedListenerFull(t *testing.T) {
 	}
 }
 
-// TestAbortInOnClose: on a connection that has ended, the methods do nothing.
-func TestAbortInOnClose(t *testing.T) {
-	ended := make(chan *Conn, 1)
-	s := &Server{Handler: &hooks{closed: func(c *Conn, _ error) { c.Abort(nil); ended <- c }}}
-	client := goDial(t, start(t, s))
-	tlstest.Must(t, client.CloseWrite())
-	c := tlstest.Receive(t, ended, "OnClose")
-	tlstest.Until(t, "the end", func() bool { return s.Conns() == 0 })
-	if c.reset {
-		t.Error("a connection that ended cleanly was reset")
-	}
-}
-
-// keepAliveOf reads back what the system does for a socket: the idle time, the interval and the number of probes, or nothing.
+// keepAliveOf reads back what the system does for a socket: the idle time, the interval and the number of probes,
+// or nothing.
 func keepAliveOf(t testing.TB, fd int) (options [3]int) {
 	t.Helper()
 	if noDelay, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); noDelay == 0 && err == nil {
@@ -182,17 +158,9 @@ func keepAliveOf(t testing.TB, fd int) (options [3]int) {
 	return options
 }
 
-// TestKeepAlive: what is accepted and what connects has keep-alive as package net has it, also where the listening socket is
-// inherited from a process that set it otherwise, and connections wait there.
+// TestKeepAlive: what is accepted and what connects has keep-alive as package net has it, also where the listening
+// socket is inherited from a process that set it otherwise, and connections wait there.
 func TestKeepAlive(t *testing.T) {
-	inherited := func(t *testing.T) net.Listener {
-		l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-		fd := tlstest.Value(dup(l.(*net.TCPListener)))(t)
-		defer unix.Close(fd)
-		tlstest.Must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
-		tlstest.Must(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 77))
-		return l
-	}
 	for _, c := range []struct {
 		name string
 		set  time.Duration
@@ -207,30 +175,26 @@ func TestKeepAlive(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			x := clientContext(t, nil)
 			clients := startLoop(t, LoopConfig{KeepAlive: c.set})
-			for _, loops := range []int{1, 2} {
-				for _, own := range []bool{true, false} {
-					got := make(chan [3]int, 2)
-					report := &hooks{open: func(c *Conn) { got <- keepAliveOf(t, c.fd) }}
-					s := &Server{Handler: report, Loops: loops, KeepAlive: c.set}
-					var addr net.Addr
-					if own {
-						addr = start(t, s)
-					} else {
-						l := inherited(t)
-						addr = l.Addr()
-						waiting := rawDial(t, addr) // since before there was a Server
-						serveOn(t, s, l)
-						goOver(t, waiting)
-						if o := tlstest.Receive(t, got, "OnOpen"); o != c.want {
-							t.Errorf("%d loops, from the backlog: %v, want %v", loops, o, c.want)
-						}
-					}
-					tlstest.Must(t, clients.Connect(addr.(*net.TCPAddr).AddrPort(), x, csslLocalhost, report, nil))
-					for range 2 {
-						if o := tlstest.Receive(t, got, "OnOpen"); o != c.want {
-							t.Errorf("%d loops, own %v: %v, want %v", loops, own, o, c.want)
-						}
-					}
+			for loops := 1; loops <= 2; loops++ {
+				h, opened := opens(&hooks{})
+				want := func(who string) {
+					t.Helper()
+					tlstest.Equal(t, fmt.Sprintf("%d loops, %s", loops, who), keepAliveOf(t, tlstest.Receive(t, opened, "OnOpen").fd), c.want)
+				}
+				own, heir := &Server{Handler: h, Loops: loops, KeepAlive: c.set}, &Server{Handler: h, Loops: loops, KeepAlive: c.set}
+				inherited := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+				fd := tlstest.Value(dup(inherited.(*net.TCPListener)))(t)
+				tlstest.Must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1))
+				tlstest.Must(t, unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 77))
+				unix.Close(fd)
+				waiting := rawDial(t, inherited.Addr()) // since before there was a Server
+				serveOn(t, heir, inherited)
+				goOver(t, waiting)
+				want("from the backlog")
+				for _, addr := range []net.Addr{start(t, own), inherited.Addr()} {
+					tlstest.Must(t, clients.Connect(addr.(*net.TCPAddr).AddrPort(), x, csslLocalhost, h, nil))
+					want("one side")
+					want("the other side")
 				}
 			}
 		})
@@ -239,8 +203,6 @@ func TestKeepAlive(t *testing.T) {
 
 // TestKeepAliveUnix: a unix socket has none, and needs none.
 func TestKeepAliveUnix(t *testing.T) {
-	got := make(chan [3]int, 1)
-	s := &Server{Handler: &hooks{open: func(c *Conn) { got <- keepAliveOf(t, c.fd) }}, Addr: "unix:" + filepath.Join(t.TempDir(), "socket")}
-	goDial(t, start(t, s))
-	tlstest.Equal(t, "keep-alive", tlstest.Receive(t, got, "OnOpen"), [3]int{})
+	c, _ := serverConn(t, &Server{Addr: "unix:" + filepath.Join(t.TempDir(), "socket")}, &hooks{})
+	tlstest.Equal(t, "keep-alive", keepAliveOf(t, c.fd), [3]int{})
 }

@@ -2,8 +2,6 @@ package reactor
 
 import (
 	"errors"
-	"io"
-	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -11,9 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
+	"golang.org/x/sys/unix"
 )
 
 // TestWheelModel compares the wheel with a table of deadlines, in virtual time:
@@ -46,11 +46,8 @@ func TestWheelModel(t *testing.T) {
 				again := r.IntN(4) == 0
 				w.advance(now, func(c *Conn) {
 					fired++
-					if _, ok := latest[c]; !ok {
-						t.Fatalf("seed %d: a deadline came that is not set", seed)
-					}
-					if c.due > now {
-						t.Fatalf("seed %d: a deadline came %v early", seed, c.due-now)
+					if _, set := latest[c]; !set || c.due > now {
+						t.Fatalf("seed %d: a deadline came that is not set (%v), or %v early", seed, set, c.due-now)
 					}
 					delete(latest, c)
 					if again {
@@ -65,12 +62,9 @@ func TestWheelModel(t *testing.T) {
 					}
 				}
 			}
-			if w.count != len(latest) {
-				t.Fatalf("seed %d: the wheel holds %d, want %d", seed, w.count, len(latest))
-			}
 			next, ok := w.next()
-			if ok != (len(latest) > 0) {
-				t.Fatalf("seed %d: next says %v with %d deadlines", seed, ok, len(latest))
+			if w.count != len(latest) || ok != (len(latest) > 0) {
+				t.Fatalf("seed %d: the wheel holds %d, and next says %v, with %d deadlines", seed, w.count, ok, len(latest))
 			}
 			for _, at := range latest {
 				if next > time.Duration(at)*tick {
@@ -109,9 +103,9 @@ func TestTimeoutErrors(t *testing.T) {
 	}
 }
 
-// TestTimeouts: what each timeout ends, with its reason, and what the peer sees of it. A peer is cut off that never says a word
-// (P17) or sends no header; one without traffic is told politely; one that never ends its side does not keep a close going for
-// ever (P11).
+// TestTimeouts: what each timeout ends, with its reason, and what the peer sees of it. A peer is cut off that
+// never says a word (P17) or sends no header; one without traffic is told politely; one that never ends its side
+// does not keep a close going for ever (P11).
 func TestTimeouts(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -146,15 +140,11 @@ func TestTimeouts(t *testing.T) {
 				tlstest.Until(t, "the close", func() bool { return s.Stats().Sessions.Results[tlsio.OpShutdown][tlsio.WantNone] == 1 })
 			}
 			pass(t, s.loops[0], 2*tlstest.Hang)
-			if n, err := c.Read(make([]byte, 10)); n != 0 || err != io.EOF {
-				t.Fatalf("the peer read %d, %v, want the end", n, err)
-			}
+			tlstest.Must(t, checkAll(c, 0))
 			if tc.ends {
 				c.Close()
 			}
-			if err := tlstest.Receive(t, ended, "the deadline"); !errors.Is(err, tc.want) || !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatalf("OnClose got %v", err)
-			}
+			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "the deadline"), tc.want)
 			tlstest.Until(t, "the count", func() bool { st := s.Stats(); return st.Conns == 0 && st.Handshaking == 0 })
 			if n := s.Stats().HandshakeFailures[tc.failure]; tc.failure != "" && n != 1 {
 				t.Errorf("it is counted %d times as %q", n, tc.failure)
@@ -164,47 +154,63 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-// TestIdleTimeoutMoves runs a loop by hand in virtual time: traffic in either direction
-// moves the deadline, also when the socket takes each write at once so that epoll has nothing to tell.
+// byHand is a loop that its test runs by hand, in virtual time, with one connection of a server.
+type byHand struct {
+	*Loop
+	t     *testing.T
+	clock time.Duration
+	conn  *Conn
+	ends  []error
+}
+
+// handDriven makes such a loop. peer is the other end of the connection, which is the caller's.
+func handDriven(t *testing.T, limits Limits, sx *cssl.Context) (l *byHand, peer int) {
+	t.Helper()
+	l = &byHand{Loop: tlstest.Value(NewLoop(LoopConfig{Limits: limits}))(t), t: t}
+	t.Cleanup(l.end)
+	a, peer := socketPair(t)
+	tlstest.Must(t, l.Attach(a, sx, csslNone, &hooks{closed: func(_ *Conn, err error) { l.ends = append(l.ends, err) }}, nil))
+	l.turn()
+	l.conn = l.slots[0].conn
+	return l, peer
+}
+
+func (l *byHand) turn() { n := tlstest.Value(l.poller.Wait(0))(l.t); l.handle(n, l.clock) }
+
+// shake makes the handshake with a client of loop, which has the socket peer.
+func (l *byHand) shake(loop *Loop, cx *cssl.Context, peer int) (client *Conn) {
+	l.t.Helper()
+	h, opened := opens(&hooks{})
+	tlstest.Must(l.t, loop.Attach(peer, cx, csslLocalhost, h, nil))
+	tlstest.Until(l.t, "the handshake", func() bool { l.turn(); return l.conn.session.Phase() == session.Open })
+	return tlstest.Receive(l.t, opened, "the client's handshake")
+}
+
+// TestIdleTimeoutMoves: traffic in either direction moves the deadline, also when the socket takes each write at
+// once so that epoll has nothing to tell.
 func TestIdleTimeoutMoves(t *testing.T) {
 	for _, direction := range []string{"in", "out"} {
 		t.Run(direction, func(t *testing.T) {
 			const idle = 10 * time.Minute
-			var clock time.Duration
-			var ends []error
-			var server *Conn
-			l := tlstest.Value(NewLoop(LoopConfig{Limits: Limits{IdleTimeout: idle}}))(t)
-			defer l.end()
-			a, b := socketPair(t)
-			h := &hooks{open: func(c *Conn) { server = c }, closed: func(_ *Conn, err error) { ends = append(ends, err) }}
-			turn := func() { n := tlstest.Value(l.poller.Wait(0))(t); l.handle(n, clock) }
-			// The client is on a loop of its own, in real time.
-			other := startLoop(t, LoopConfig{})
-			fd := tlstest.Value(unixDup(a))(t)
-			tlstest.Must(t, l.Attach(fd, serverContext(t, "ecdsa", nil), csslNone, h, nil))
-			ch, opened := opens(&hooks{})
-			tlstest.Must(t, other.Attach(b, clientContext(t, nil), csslLocalhost, ch, nil))
-			tlstest.Until(t, "the handshake", func() bool { turn(); return server != nil })
-			client := tlstest.Receive(t, opened, "the client's handshake")
+			l, peer := handDriven(t, Limits{IdleTimeout: idle}, serverContext(t, "ecdsa", nil))
+			client := l.shake(startLoop(t, LoopConfig{}), clientContext(t, nil), peer) // in real time
 			read := l.Stats().Sessions.BytesRead
 			for range 5 {
-				clock += idle - time.Minute
+				l.clock += idle - time.Minute
 				if direction == "in" {
 					client.Write([]byte("x"))
 					read++
-					tlstest.Until(t, "the byte", func() bool { turn(); return l.Stats().Sessions.BytesRead == read })
+					tlstest.Until(t, "the byte", func() bool { l.turn(); return l.Stats().Sessions.BytesRead == read })
 				} else {
-					server.Write([]byte("x"))
-					turn()
+					l.conn.Write([]byte("x"))
+					l.turn()
 				}
-				turn()
-				if len(ends) != 0 || server.session.Phase() != 1 {
-					t.Fatalf("ended as idle (%v, %v), though there was traffic", ends, server.session.Phase())
-				}
+				l.turn()
+				tlstest.Equal(t, "the phase, since there was traffic,", l.conn.session.Phase(), session.Open)
 			}
-			clock += idle + 2*tick
-			turn()
-			if p := server.session.Phase(); p < 2 {
+			l.clock += idle + 2*tick
+			l.turn()
+			if p := l.conn.session.Phase(); p < session.Closing {
 				t.Fatalf("the phase is %v after the idle time, want closing", p)
 			}
 		})
@@ -212,7 +218,7 @@ func TestIdleTimeoutMoves(t *testing.T) {
 }
 
 // TestNoTimeouts (P37): the greatest duration as a timeout is never, at each stage of a connection's life, however much
-// time passes. The loop is run by hand, in virtual time.
+// time passes.
 func TestNoTimeouts(t *testing.T) {
 	sx, cx := serverContext(t, "ecdsa", nil), clientContext(t, nil)
 	for _, stage := range []struct {
@@ -226,38 +232,24 @@ func TestNoTimeouts(t *testing.T) {
 		{"close", session.Closing, func(c *Conn) { c.Close() }},
 	} {
 		t.Run(stage.name, func(t *testing.T) {
-			l, err := NewLoop(LoopConfig{Limits: Limits{HandshakeTimeout: never, IdleTimeout: never, WriteTimeout: never, CloseTimeout: never},
-				Logger: slog.New(slog.DiscardHandler)})
-			tlstest.Must(t, err)
-			defer l.end()
-			var conn *Conn
-			var ends []error
-			clock := time.Since(l.start)
-			turn := func() { n := tlstest.Value(l.poller.Wait(0))(t); l.handle(n, clock) }
-			h := &hooks{open: func(c *Conn) { conn = c }, closed: func(_ *Conn, err error) { ends = append(ends, err) }}
-			a, b := socketPair(t)
-			tlstest.Must(t, l.Attach(a, sx, csslNone, h, nil))
-			turn()
-			conn = l.slots[0].conn
+			l, peer := handDriven(t, Limits{HandshakeTimeout: never, IdleTimeout: never, WriteTimeout: never, CloseTimeout: never}, sx)
 			if stage.begin != nil {
 				// The peer reads nothing and does not close.
-				peer, opened := startLoop(t, LoopConfig{Session: session.Config{HalfClose: true}}), make(chan struct{})
-				tlstest.Must(t, peer.Attach(b, cx, csslLocalhost, &hooks{open: func(c *Conn) { c.Pause(); close(opened) }}, nil))
-				tlstest.Until(t, "the handshake", func() bool { turn(); return conn.session.Phase() == session.Open })
-				tlstest.Receive(t, opened, "the peer's handshake")
-				stage.begin(conn)
+				l.shake(startLoop(t, LoopConfig{Session: session.Config{HalfClose: true}}), cx, peer).Pause()
+				stage.begin(l.conn)
+			} else {
+				defer unix.Close(peer)
 			}
 			for range 3 {
 				for range 5 { // as one that spins would
-					turn()
+					l.turn()
 				}
-				if p := conn.session.Phase(); p != stage.phase || len(ends) != 0 {
-					t.Fatalf("after %v: %v, OnClose got %v, want %v", clock, p, ends, stage.phase)
-				}
+				tlstest.Equal(t, "the phase", l.conn.session.Phase(), stage.phase)
+				tlstest.Equal(t, "times that OnClose came", len(l.ends), 0)
 				if ms := l.timeout(); ms < -1 || ms > math.MaxInt32 {
-					t.Fatalf("after %v: epoll is to wait for %d ms, which is no C int", clock, ms)
+					t.Fatalf("after %v: epoll is to wait for %d ms, which is no C int", l.clock, ms)
 				}
-				clock += 90 * 365 * 24 * time.Hour
+				l.clock += 90 * 365 * 24 * time.Hour
 			}
 		})
 	}

@@ -17,6 +17,9 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
+func update(c *Conn) error { return c.KeyUpdate(false) }
+func ask(c *Conn) error    { return c.KeyUpdate(true) }
+
 // TestRekeyInStream (P16, P34): KeyUpdate, with and without a request, and renegotiation from
 // either side in the midst of streams both ways: every byte arrives in order.
 func TestRekeyInStream(t *testing.T) {
@@ -29,10 +32,10 @@ func TestRekeyInStream(t *testing.T) {
 		op     tlsio.Op
 		server bool
 	}{
-		{"server updates", nil, func(c *Conn) error { return c.KeyUpdate(false) }, tlsio.OpKeyUpdate, true},
-		{"server updates and asks", nil, func(c *Conn) error { return c.KeyUpdate(true) }, tlsio.OpKeyUpdate, true},
-		{"client updates", nil, func(c *Conn) error { return c.KeyUpdate(false) }, tlsio.OpKeyUpdate, false},
-		{"client updates and asks", nil, func(c *Conn) error { return c.KeyUpdate(true) }, tlsio.OpKeyUpdate, false},
+		{"server updates", nil, update, tlsio.OpKeyUpdate, true},
+		{"server updates and asks", nil, ask, tlsio.OpKeyUpdate, true},
+		{"client updates", nil, update, tlsio.OpKeyUpdate, false},
+		{"client updates and asks", nil, ask, tlsio.OpKeyUpdate, false},
 		{"server renegotiates", v12, (*Conn).Renegotiate, tlsio.OpRenegotiate, true},
 		{"client renegotiates", v12, (*Conn).Renegotiate, tlsio.OpRenegotiate, false},
 	} {
@@ -72,19 +75,16 @@ func TestRekeyInStream(t *testing.T) {
 						}
 					},
 					closed: func(_ *Conn, err error) {
-						if err == nil {
-							err = in.Bad
+						if in.N < size/4 {
+							err = errors.Join(err, io.ErrShortBuffer)
 						}
-						if err == nil && in.N < size/4 {
-							err = io.ErrShortBuffer
-						}
-						done <- err
+						done <- errors.Join(err, in.Bad)
 					},
 					eof: func(c *Conn) { ended = true; c.Close() },
 				}
 			}
-			s := &Server{Handler: side(tc.server), Context: serverContext(t, "ecdsa", tc.change), Session: session.Config{HighWater: high, HalfClose: true}, Limits: Limits{CloseTimeout: tlstest.Hang}}
-			cfg := LoopConfig{Session: s.Session, Limits: Limits{CloseTimeout: tlstest.Hang}}
+			cfg := LoopConfig{Session: session.Config{HighWater: high, HalfClose: true}}
+			s := &Server{Handler: side(tc.server), Context: serverContext(t, "ecdsa", tc.change), Session: cfg.Session}
 			if tc.server {
 				s.Trace = trace
 			} else {
@@ -108,15 +108,15 @@ func TestKeyUpdateRequests(t *testing.T) {
 	h, ended := ends(echo())
 	s := &Server{Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.MaxMessages = 1 })}
 	c, client := serverConn(t, s, h)
-	ask := func() { c.loop.Do(func() { c.KeyUpdate(false); c.KeyUpdate(true) }) }
-	ask()
-	tlstest.Until(t, "the update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == 1 })
-	c.Write([]byte("x"))
+	updates := func(n uint64) {
+		c.loop.Do(func() { c.KeyUpdate(false); c.KeyUpdate(true) })
+		tlstest.Until(t, "the update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == n })
+		c.Write([]byte("x"))
+	}
+	updates(1)
 	tlstest.Value(io.ReadFull(client, make([]byte, 1)))(t)
 	roundTrip(t, client, "behind the first answer")
-	ask()
-	tlstest.Until(t, "the second update", func() bool { return s.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] == 2 })
-	c.Write([]byte("x"))
+	updates(2)
 	client.Read(make([]byte, 1)) // which makes Go answer the request
 	tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), tlsio.ErrLimit)
 }
@@ -126,17 +126,16 @@ func TestRekeyErrors(t *testing.T) {
 	v12 := func(renegotiation bool) func(*cssl.Config) {
 		return func(c *cssl.Config) { c.MaxVersion, c.Renegotiation = cssl.TLS12, renegotiation }
 	}
-	update := func(c *Conn) error { return c.KeyUpdate(true) }
 	for _, tc := range []struct {
 		name   string
 		change func(*cssl.Config)
 		ask    func(*Conn) error
 		want   error
 	}{
-		{"KeyUpdate in TLS 1.2", v12(true), update, tlsio.ErrState},
+		{"KeyUpdate in TLS 1.2", v12(true), ask, tlsio.ErrState},
 		{"Renegotiate in TLS 1.3", nil, (*Conn).Renegotiate, tlsio.ErrState},
 		{"Renegotiate that is not allowed", v12(false), (*Conn).Renegotiate, tlsio.ErrState},
-		{"Renegotiate and KeyUpdate at once", nil, func(c *Conn) error { return errors.Join(c.Renegotiate(), c.KeyUpdate(false)) }, session.ErrRekeying},
+		{"Renegotiate and KeyUpdate at once", nil, func(c *Conn) error { return errors.Join(c.Renegotiate(), update(c)) }, session.ErrRekeying},
 		{"RequestCertificate that is not allowed", nil, (*Conn).RequestCertificate, tlsio.ErrState},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -155,8 +154,8 @@ func TestRekeyErrors(t *testing.T) {
 	}
 }
 
-// TestKernelRecords: Stats count the handshakes whose records are the kernel's, or direct with the reason why not. An echo of more
-// than the buffers hold goes through either, and both sides close.
+// TestKernelRecords: Stats count the handshakes whose records are the kernel's, or direct with the reason why not.
+// An echo of more than the buffers hold goes through either, and both sides close.
 func TestKernelRecords(t *testing.T) {
 	h, ended := ends(echo())
 	s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Records = cssl.RecordsKernel })}
@@ -167,14 +166,17 @@ func TestKernelRecords(t *testing.T) {
 	c.Close()
 	tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 	for got, n := range s.Stats().Records {
-		if testktls.Available() && got != "kernel" && testktls.Reads(t, strings.TrimPrefix(got, "kernel: ")) || !strings.HasPrefix(got, "kernel") && !strings.HasPrefix(got, "direct: the kernel has no TLS for this socket: ") || n != 1 {
+		wrong := testktls.Available() && got != "kernel" && testktls.Reads(t, strings.TrimPrefix(got, "kernel: "))
+		known := strings.HasPrefix(got, "kernel") || strings.HasPrefix(got, "direct: the kernel has no TLS for this socket: ")
+		if wrong || !known || n != 1 {
 			t.Errorf("%d are %q", n, got)
 		}
 	}
 }
 
-// TestKernelPartialRecord: a connection with a part of a record costs a loop nothing until the rest is there, although an event
-// loop of this kind asks again for what is readable. Another connection's echoes count the turns.
+// TestKernelPartialRecord: a connection with a part of a record costs a loop nothing until the rest is there,
+// although an event loop of this kind asks again for what is readable. Another connection's echoes count the
+// turns.
 func TestKernelPartialRecord(t *testing.T) {
 	const rounds = 50
 	s := &Server{Handler: echo(), Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Records = cssl.RecordsKernel })}
@@ -197,94 +199,91 @@ func TestKernelPartialRecord(t *testing.T) {
 }
 
 // blocking is a client for the test's own goroutine.
-func blocking(t *testing.T, s *Server, x *cssl.Context, ticket *cssl.Session) *sslnet.Conn {
+func blocking(t *testing.T, addr net.Addr, x *cssl.Context, ticket *cssl.Session) *sslnet.Conn {
 	t.Helper()
-	c := tlstest.Value(sslnet.Client(rawDial(t, start(t, s)), x, cssl.ConnConfig{ServerName: "localhost", Session: ticket}))(t)
+	c := tlstest.Value(sslnet.Client(rawDial(t, addr), x, cssl.ConnConfig{ServerName: "localhost", Session: ticket}))(t)
 	t.Cleanup(func() { c.Close() })
 	tlstest.Must(t, c.SetDeadline(time.Now().Add(tlstest.Hang)))
 	return c
 }
 
-// TestRequestCertificate: the handler asks when it has read what needs a certificate, and hears of the answer, or why there is none.
+// TestRequestCertificate: the handler asks when it has read what needs a certificate, and hears of the answer, or
+// why there is none. An answer that does not pass ends the connection, and OnClose says why.
 func TestRequestCertificate(t *testing.T) {
-	for _, offers := range []bool{true, false} {
-		heard := make(chan error, 2)
-		h := &hooks{}
-		h.data = func(c *Conn, p []byte) { c.RequestCertificate() }
-		h.certificate = func(c *Conn, err error) {
-			if chain, _ := c.State().VerifiedChain(); err == nil && len(chain) == 0 {
-				err = errors.New("no certificate")
+	certificates := []cssl.Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
+	for _, tc := range []struct {
+		name         string
+		offers       bool
+		certificates []cssl.Certificate
+		hears        error // the handler
+		ends         bool
+	}{
+		{"given", true, certificates, nil, false},
+		{"not offered", false, certificates, tlsio.ErrState, false},
+		{"none", true, nil, nil, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			heard := make(chan error, 2)
+			h, closed := ends(&hooks{data: func(c *Conn, p []byte) { c.RequestCertificate() }})
+			h.certificate = func(c *Conn, err error) {
+				if chain, _ := c.State().VerifiedChain(); err == nil && len(chain) == 0 {
+					err = errors.New("no certificate")
+				}
+				heard <- err
+				c.Write([]byte("seen"))
 			}
-			heard <- err
-			c.Write([]byte("seen"))
-		}
-		s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) {
-			c.PostHandshakeAuth, c.Verify, c.CAFile = true, cssl.VerifyRequire, testcerts.Path("root.pem")
-		})}
-		x := clientContext(t, func(c *cssl.Config) {
-			c.PostHandshakeAuth = offers
-			c.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
+			s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) {
+				c.PostHandshakeAuth, c.Verify, c.CAFile = true, cssl.VerifyRequire, testcerts.Path("root.pem")
+			})}
+			x := clientContext(t, func(c *cssl.Config) { c.PostHandshakeAuth, c.Certificates = tc.offers, tc.certificates })
+			c := blocking(t, start(t, s), x, nil)
+			if tc.ends {
+				tlstest.Value(c.Write([]byte("secret page")))(t)
+				_, err := c.Read(make([]byte, 1))
+				tlstest.IsError(t, "the client hears", err, tlsio.AlertCertificateRequired)
+				tlstest.IsError(t, "OnClose", tlstest.Receive(t, closed, "OnClose"), tlsio.AlertCertificateRequired)
+				tlstest.Nothing(t, heard, "OnCertificate")
+				return
+			}
+			for range 2 {
+				tlstest.Value(c.Write([]byte("secret page")))(t)
+				tlstest.Value(io.ReadFull(c, make([]byte, 4)))(t)
+				tlstest.IsError(t, "OnCertificate", tlstest.Receive(t, heard, "OnCertificate"), tc.hears)
+			}
 		})
-		c := blocking(t, s, x, nil)
-		for range 2 {
-			tlstest.Value(c.Write([]byte("secret page")))(t)
-			p := make([]byte, 4)
-			tlstest.Value(io.ReadFull(c, p))(t)
-			if err := tlstest.Receive(t, heard, "OnCertificate"); offers && err != nil || !offers && !errors.Is(err, tlsio.ErrState) {
-				t.Errorf("offered %v: %v", offers, err)
-			}
-		}
 	}
 }
 
-// TestRequestCertificateRefused: an answer that does not pass ends the connection, and OnClose says why.
-func TestRequestCertificateRefused(t *testing.T) {
-	h, closed := ends(&hooks{certificate: func(*Conn, error) { t.Error("OnCertificate") }})
-	h.open = func(c *Conn) { c.RequestCertificate() }
-	s := &Server{Handler: h, Context: serverContext(t, "ecdsa", func(c *cssl.Config) {
-		c.PostHandshakeAuth, c.Verify, c.CAFile = true, cssl.VerifyRequire, testcerts.Path("root.pem")
-	})}
-	c := blocking(t, s, clientContext(t, func(c *cssl.Config) { c.PostHandshakeAuth = true }), nil)
-	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, tlsio.AlertCertificateRequired) {
-		t.Errorf("the client hears %v", err)
-	}
-	tlstest.IsError(t, "OnClose", tlstest.Receive(t, closed, "OnClose"), tlsio.AlertCertificateRequired)
-}
-
-// TestEarlyData: the handler gets it before OnOpen, and what it writes then is the first thing that the client reads. Without session.Config.EarlyData
-// the server rejects it.
+// TestEarlyData: the handler gets it before OnOpen, and what it writes then is the first thing that the client
+// reads. Without session.Config.EarlyData the server rejects it.
 func TestEarlyData(t *testing.T) {
-	x := clientContext(t, nil)
-	sx := serverContext(t, "ecdsa", func(c *cssl.Config) { c.MaxEarlyData = 1 << 20 })
-	data := new(tlstest.Stream).Next(300000)
-	opened, n := make(chan int, 3), 0
-	h := &hooks{}
-	in := tlstest.Stream{}
+	const size = 300_000
+	x, sx := clientContext(t, nil), serverContext(t, "ecdsa", func(c *cssl.Config) { c.MaxEarlyData = 1 << 20 })
+	var in, out tlstest.Stream
+	opened := make(chan int, 3)
+	h := echo()
 	h.early = func(c *Conn, p []byte) {
-		if in.Check(p); in.N == len(data) {
+		if in.Check(p); in.N == size {
 			c.Write([]byte("got it"))
 		}
 	}
 	h.open = func(c *Conn) { opened <- in.N }
-	h.data = func(c *Conn, p []byte) { n += len(p); c.Write(p) }
 	s := &Server{Handler: h, Context: sx, Session: session.Config{EarlyData: true}}
-	c := blocking(t, s, x, nil)
+	addr := start(t, s)
+	c := blocking(t, addr, x, nil)
 	roundTrip(t, c, "first")
 	tlstest.Receive(t, opened, "OnOpen")
-	again, err := sslnet.Client(rawDial(t, c.RemoteAddr()), x, cssl.ConnConfig{ServerName: "localhost", Session: c.Session()})
-	tlstest.Must(t, err)
-	defer again.Close()
-	tlstest.Must(t, again.SetDeadline(time.Now().Add(tlstest.Hang)))
-	tlstest.Value(again.WriteEarlyData(data))(t)
+	again := blocking(t, addr, x, c.Session())
+	tlstest.Value(again.WriteEarlyData(out.Next(size)))(t)
 	p := make([]byte, 6)
 	tlstest.Value(io.ReadFull(again, p))(t)
-	if got := tlstest.Receive(t, opened, "OnOpen"); got != len(data) || in.Bad != nil || string(p) != "got it" {
+	if got := tlstest.Receive(t, opened, "OnOpen"); got != size || in.Bad != nil || string(p) != "got it" {
 		t.Errorf("%d bytes before OnOpen, %v; answer %q", got, in.Bad, p)
 	}
 	tlstest.Equal(t, "early data", again.State().EarlyData, cssl.EarlyDataAccepted)
 	roundTrip(t, again, "after")
 
-	c = blocking(t, &Server{Handler: echo(), Context: sx}, x, again.Session())
+	c = blocking(t, start(t, &Server{Handler: echo(), Context: sx}), x, again.Session())
 	tlstest.Value(c.WriteEarlyData([]byte("hello")))(t)
 	tlstest.Must(t, c.Handshake())
 	tlstest.Equal(t, "without Config.EarlyData: early data", c.State().EarlyData, cssl.EarlyDataRejected)

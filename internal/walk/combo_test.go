@@ -43,15 +43,10 @@ func (c combo) bare() bool { return tails[c.tail] < 0 && !c.overBytes }
 
 // setting is what a Context is made from.
 type setting struct {
-	server     bool
-	version    cssl.TLSVersion
-	tail       int // index of tails
-	ahead      bool
-	release    bool
-	reneg      bool
-	clientAuth bool
-	tickets    int
-	cert       string
+	combo                     // without overBytes
+	server, reneg, clientAuth bool
+	tickets                   int
+	cert                      string
 }
 
 // contexts keeps one Context for each setting.

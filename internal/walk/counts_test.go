@@ -2,8 +2,6 @@ package walk
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -11,38 +9,30 @@ import (
 
 // counts is what walks have done, to show that they reach what they are to test.
 type counts struct {
-	mu                                  sync.Mutex // of the total
-	walks, steps, bytes, ciphertext     uint64
-	handshakes, resumptions             uint64
-	keyUpdates, renegotiations          uint64
-	clean, cuts, rests, drains, refused uint64
-	combos                              [combos]uint64
-	acts                                map[string]uint64
-	results                             [tlsio.OpRenegotiate + 1][tlsio.WantAppRead + 1]uint64
+	mu      sync.Mutex // of the total
+	of      map[string]uint64
+	combos  [combos]uint64
+	results [tlsio.OpRenegotiate + 1][tlsio.WantAppRead + 1]uint64
 }
 
-func newCounts() *counts { return &counts{acts: map[string]uint64{}} }
+func newCounts() *counts { return &counts{of: map[string]uint64{}} }
 
-// locked runs f alone.
-func (c *counts) locked(f func() uint64) uint64 {
+// get is for the total.
+func (c *counts) get(what string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return f()
+	return c.of[what]
 }
 
+// add is for the total.
 func (c *counts) add(o *counts) {
-	for _, p := range [][2]*uint64{
-		{&c.walks, &o.walks}, {&c.steps, &o.steps}, {&c.bytes, &o.bytes}, {&c.ciphertext, &o.ciphertext}, {&c.handshakes, &o.handshakes},
-		{&c.resumptions, &o.resumptions}, {&c.keyUpdates, &o.keyUpdates}, {&c.renegotiations, &o.renegotiations},
-		{&c.clean, &o.clean}, {&c.cuts, &o.cuts}, {&c.rests, &o.rests}, {&c.drains, &o.drains}, {&c.refused, &o.refused},
-	} {
-		*p[0] += *p[1]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for what, n := range o.of {
+		c.of[what] += n
 	}
 	for i := range c.combos {
 		c.combos[i] += o.combos[i]
-	}
-	for k, n := range o.acts {
-		c.acts[k] += n
 	}
 	for i := range c.results {
 		for j := range c.results[i] {
@@ -51,10 +41,11 @@ func (c *counts) add(o *counts) {
 	}
 }
 
-// mustAct are the acts of the applications and of the network.
-var mustAct = []string{
-	"Write", "Write inside a handler", "Pause", "Resume", "KeyUpdate", "KeyUpdate asked of both", "Renegotiate", "CloseWrite", "Close", "Abort",
-	"Ready inside a handler", "event for nothing", "starve", "stream", "cut: FIN", "cut: FIN one way", "cut: reset", "cut: silence",
+// must are the acts of the applications and of the network, and what they lead to.
+var must = []string{
+	"Write", "Write inside a handler", "Pause", "Resume", "KeyUpdate", "KeyUpdate asked of both", "Renegotiate", "CloseWrite", "Close",
+	"Abort", "Ready inside a handler", "event for nothing", "starve", "stream", "cut: FIN", "cut: FIN one way", "cut: reset", "cut: silence",
+	tlsio.OpKeyUpdate.String(), tlsio.OpRenegotiate.String(), "resumption", "OnDrain", "full queue",
 }
 
 // mustAnswer are wants that the engine must have answered, the crossings among them.
@@ -73,9 +64,9 @@ func (c *counts) missing() (out []string) {
 			out = append(out, fmt.Sprintf("no walk with %v", comboOf(uint64(i))))
 		}
 	}
-	for _, a := range mustAct {
-		if c.acts[a] == 0 {
-			out = append(out, "never: "+a)
+	for _, what := range must {
+		if c.of[what] == 0 {
+			out = append(out, "never: "+what)
 		}
 	}
 	for op, wants := range mustAnswer {
@@ -85,33 +76,8 @@ func (c *counts) missing() (out []string) {
 			}
 		}
 	}
-	for name, n := range map[string]uint64{
-		"KeyUpdates": c.keyUpdates, "renegotiations": c.renegotiations, "resumptions": c.resumptions, "OnDrain": c.drains, "full queues": c.refused,
-	} {
-		if n == 0 {
-			out = append(out, "no "+name)
-		}
-	}
-	if c.clean < c.walks/10 {
-		out = append(out, fmt.Sprintf("only %d clean ends", c.clean))
+	if clean := c.of["clean end"]; clean < c.of["walk"]/10 {
+		out = append(out, fmt.Sprintf("only %d clean ends", clean))
 	}
 	return out
-}
-
-// String is for people who read the log.
-func (c *counts) String() string {
-	s := fmt.Sprintf("%d walks, %d steps, %d bytes of data and %d on the wire\n%d clean ends, %d cuts, %d rests, %d OnDrain, %d full queues, %d resumptions",
-		c.walks, c.steps, c.bytes, c.ciphertext, c.clean, c.cuts, c.rests, c.drains, c.refused, c.resumptions)
-	for _, a := range slices.Sorted(maps.Keys(c.acts)) {
-		s += fmt.Sprintf("\n%9d  %s", c.acts[a], a)
-	}
-	for op := range c.results {
-		s += fmt.Sprintf("\n%v:", tlsio.Op(op))
-		for w, n := range c.results[op] {
-			if n > 0 {
-				s += fmt.Sprintf(" %v %d", tlsio.Want(w), n)
-			}
-		}
-	}
-	return s
 }

@@ -77,7 +77,7 @@ func (e *end) heard(op tlsio.Op, r tlsio.Result) {
 	}
 	e.failed = e.failed || r.Err != nil
 	if r.Want == tlsio.WantRead {
-		e.port.drained()
+		e.port.told(session.Readable)
 	}
 	e.want[op] = r.Want
 	if op == tlsio.OpKeyUpdate || op == tlsio.OpRenegotiate {
@@ -86,11 +86,7 @@ func (e *end) heard(op tlsio.Op, r tlsio.Result) {
 			e.rekeys++
 		}
 		if r.Err == nil {
-			if op == tlsio.OpKeyUpdate {
-				e.w.count.keyUpdates++
-			} else {
-				e.w.count.renegotiations++
-			}
+			e.w.count.of[op.String()]++
 		}
 	}
 	if op == tlsio.OpRead && r.Drained {
@@ -102,9 +98,6 @@ func (e *end) heard(op tlsio.Op, r tlsio.Result) {
 		e.unsent = false
 	}
 	e.w.count.results[op][r.Want]++
-	if r.Err == nil && op == tlsio.OpHandshake && r.Want == tlsio.WantNone {
-		e.w.count.handshakes++
-	}
 }
 
 func (e *end) alive(name string, arg int) {
@@ -132,7 +125,7 @@ func (e *end) OnData(p []byte) {
 		e.fail("bytes %d to %d are not those that were sent (%d were)", e.got, e.got+len(p), e.peer.sent)
 	}
 	e.got += len(p)
-	e.w.count.bytes += uint64(len(p))
+	e.w.count.of["byte"] += uint64(len(p))
 	e.data = true
 	if r := e.w.r; r.IntN(2) == 0 {
 		e.write(1 + r.IntN(2*len(p)))
@@ -146,7 +139,7 @@ func (e *end) OnDrain() {
 	if e.s.Queued() > e.cfg.LowWater {
 		e.fail("OnDrain with %d bytes queued", e.s.Queued())
 	}
-	e.w.count.drains++
+	e.w.count.of["OnDrain"]++
 	e.act()
 }
 
@@ -234,7 +227,7 @@ func (e *end) write(n int) {
 		}
 		e.sent += n
 	case errors.Is(err, session.ErrQueueFull):
-		if e.w.count.refused++; !full {
+		if e.w.count.of["full queue"]++; !full {
 			e.fail("Write of %d bytes answers %v with %d queued", n, err, queued)
 		}
 	case !errors.Is(err, net.ErrClosed) || !e.ended && !e.failed && e.s.Phase() < session.Closing:

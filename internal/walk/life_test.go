@@ -47,11 +47,8 @@ func run(x *contexts, seed uint64, count *counts) (what string) {
 	w.begin(x)
 	w.live()
 	w.finish()
-	count.walks++
+	count.of["walk"]++
 	count.combos[seed%uint64(combos)]++
-	for _, l := range w.lanes {
-		count.ciphertext += l.bytes
-	}
 	return ""
 }
 
@@ -61,7 +58,8 @@ func (w *walk) one(n int) bool { return w.r.IntN(n) == 0 }
 // begin makes the two sides.
 func (w *walk) begin(x *contexts) {
 	c, r := w.combo, w.r
-	cs := setting{version: c.version, tail: c.tail, ahead: c.ahead, release: c.release}
+	cs := setting{combo: c}
+	cs.overBytes = false
 	if c.version == cssl.TLS12 && !c.ahead {
 		cs.reneg = !w.one(4) // it has no read-ahead
 	}
@@ -85,9 +83,8 @@ func (w *walk) begin(x *contexts) {
 			e.port = &bytesPort{e: e.e}
 			e.e.Conn, err = x.get(s).NewEngineConn(cc)
 		} else {
-			p, perr := newSocketPort()
-			mustBe(perr)
-			p.e, e.port = e.e, p
+			p := newSocketPort(e.e)
+			e.port = p
 			e.e.Conn, err = x.get(s).NewConn(p.fd, cc)
 		}
 		cc = cssl.ConnConfig{}
@@ -159,7 +156,7 @@ func (w *walk) ticket(cx, sx *cssl.Context) *cssl.Session {
 	if ticket == nil {
 		panic(violation("there is no session to resume"))
 	}
-	w.count.resumptions++
+	w.count.of["resumption"]++
 	return ticket
 }
 
@@ -175,7 +172,7 @@ func (w *walk) live() {
 		}
 	}
 	for i := range steps {
-		w.count.steps++
+		w.count.of["step"]++
 		if i == cut {
 			w.cut()
 		}
@@ -194,13 +191,13 @@ func (w *walk) live() {
 			w.act(e)
 		case k < 890:
 			if e.closes == 0 {
-				w.count.acts["event for nothing"]++
+				w.count.of["event for nothing"]++
 				e.ready(session.Event(r.IntN(4)))
 				e.idle = 0
 			}
 		case k < 900:
 			l.starved = r.IntN(100)
-			w.count.acts["starve"]++
+			w.count.of["starve"]++
 		case k < 980:
 			w.stream(l)
 		case k < 983 && !w.silent:
@@ -247,9 +244,9 @@ func (w *walk) stream(l *lane) {
 		l.collect(n)
 		l.deliver(n)
 		l.to.turn(session.Readable)
-		w.count.steps++
+		w.count.of["step"]++
 	}
-	w.count.acts["stream"]++
+	w.count.of["stream"]++
 }
 
 // act is something that an application does.
@@ -261,21 +258,21 @@ func (w *walk) act(e *end) {
 	e.idle = 0
 	switch k := r.IntN(1000); {
 	case k < 350:
-		w.count.acts["Write"]++
+		w.count.of["Write"]++
 		if e.inside {
-			w.count.acts["Write inside a handler"]++
+			w.count.of["Write inside a handler"]++
 		}
 		e.write(1 + r.IntN(300))
 	case k < 400:
 		e.write(1 + r.IntN(3*tlsio.MaxPlaintext))
 	case k < 500:
 		w.trace.add(step{who: e.name, what: "Pause"})
-		w.count.acts["Pause"]++
+		w.count.of["Pause"]++
 		e.paused = true
 		e.s.Pause()
 	case k < 700:
 		w.trace.add(step{who: e.name, what: "Resume"})
-		w.count.acts["Resume"]++
+		w.count.of["Resume"]++
 		e.paused = false
 		e.s.Resume()
 	case k < 780:
@@ -292,7 +289,7 @@ func (w *walk) act(e *end) {
 		w.closing(e, "Abort", errAsked)
 	default:
 		if e.inside {
-			w.count.acts["Ready inside a handler"]++
+			w.count.of["Ready inside a handler"]++
 			got := session.Event(r.IntN(4))
 			e.port.told(got)
 			e.s.Ready(got)
@@ -304,15 +301,14 @@ func (w *walk) act(e *end) {
 func (w *walk) cut() {
 	how := [...]string{"cut: FIN", "cut: FIN one way", "cut: reset", "cut: silence"}[w.r.IntN(4)]
 	w.trace.add(step{who: "network", what: how})
-	w.count.acts[how]++
-	w.count.cuts++
+	w.count.of[how]++
+	w.count.of["cut"]++
 	w.broken = true
 	switch how {
 	case "cut: FIN":
 		w.lanes[0].ended, w.lanes[1].ended = true, true
 	case "cut: FIN one way":
-		l := w.lanes[w.r.IntN(2)]
-		l.ended = true
+		w.lanes[w.r.IntN(2)].ended = true
 	case "cut: reset":
 		for _, e := range w.ends {
 			e.port.cut()

@@ -34,7 +34,6 @@ func (w *walk) settle() {
 		}
 	}
 	w.calm = calm
-	w.count.rests++
 	if w.silent {
 		return
 	}
@@ -111,7 +110,7 @@ func (w *walk) finish() {
 		}
 	}
 	if w.ends[0].cause == nil && w.ends[1].cause == nil && w.ends[0].opened == 1 && !w.broken {
-		w.count.clean++
+		w.count.of["clean end"]++
 		for _, e := range w.ends {
 			if !e.discards && !e.aborted && !e.peer.aborted && e.got != e.peer.sent {
 				e.fail("a clean close lost %d bytes", e.peer.sent-e.got)
@@ -135,7 +134,7 @@ func (w *walk) closing(e *end, how string, cause error) {
 		e.s.Abort(cause)
 	}
 	e.ended = true
-	w.count.acts[how]++
+	w.count.of[how]++
 }
 
 // rekey begins a KeyUpdate or a renegotiation, if it may.
@@ -156,6 +155,6 @@ func (w *walk) rekey(e *end, what string) {
 		if e.ended || e.s.Phase() != session.Open {
 			e.fail("%s is taken in phase %v, ended %v", what, e.s.Phase(), e.ended)
 		}
-		w.count.acts[what]++
+		w.count.of[what]++
 	}
 }

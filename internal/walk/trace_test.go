@@ -30,23 +30,7 @@ func (s step) String() string {
 	if s.res == nil {
 		return fmt.Sprintf("%s %s %d", s.who, s.what, s.n)
 	}
-	r := s.res
-	text := fmt.Sprintf("%s   %v: %v", s.who, s.op, r.Want)
-	if r.Want == tlsio.WantNone {
-		text = fmt.Sprintf("%s   %v: %d bytes", s.who, s.op, r.N)
-	}
-	for _, f := range []struct {
-		set  bool
-		name string
-	}{{r.In, "in"}, {r.Out, "out"}, {r.Unsent, "unsent"}, {r.Held, "held"}, {r.Drained, "drained"}} {
-		if f.set {
-			text += "+" + f.name
-		}
-	}
-	if r.Err != nil {
-		text += fmt.Sprintf(" (%v)", r.Err)
-	}
-	return text
+	return fmt.Sprintf("%s   %v: %+v", s.who, s.op, *s.res)
 }
 
 // trace keeps the last steps of a walk.

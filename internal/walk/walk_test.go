@@ -1,11 +1,11 @@
 package walk
 
 import (
+	"cmp"
 	"flag"
 	"math/rand/v2"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -13,6 +13,7 @@ import (
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 var (
@@ -27,75 +28,57 @@ var tables = [2][]byte{tlstest.Bytes(99_991, 1), tlstest.Bytes(100_003, 2)}
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
-// TestWalk leads pairs of real connections through random lives, see the package comment (P01 to P04, P06 to P09, P11 to P18, P23,
-// P34, P35). Each run has some seeds that are always the same, and some new ones.
+// TestWalk leads pairs of real connections through random lives, see the package comment (P01 to P04, P06 to P09,
+// P11 to P18, P23, P34, P35). Each run has some seeds that are always the same, and some new ones. As many walks
+// as there are processors go on at a time.
 func TestWalk(t *testing.T) {
 	tlstest.NoneLeft(t)
 	contextsBefore := live.Contexts()
 	x := &contexts{made: map[setting]*cssl.Context{}}
 	total := newCounts()
-	base := rand.Uint64() >> 20 << 10
-	if *firstFlag != 0 {
-		base = *firstFlag
+	seeds := make(chan uint64)
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for seed := range seeds {
+				c := newCounts()
+				if what := run(x, seed, c); what != "" {
+					t.Errorf("%s\nto repeat: go test ./internal/walk -run '^TestWalk$' -seed=%d", what, seed)
+				}
+				total.add(c)
+			}
+		})
 	}
+	const fixed, fresh = uint64(2 * combos), uint64(combos)
+	base := cmp.Or(*firstFlag, rand.Uint64()>>20<<10)
+	more := func(i uint64) bool { return i < fixed+fresh && !t.Failed() }
 	switch {
 	case *seedFlag != 0:
-		lead(t, x, total, func(i uint64) (uint64, bool) { return *seedFlag, i == 0 })
+		seeds <- *seedFlag
+		more = func(uint64) bool { return false }
 	case *stepsFlag != 0:
-		var steps atomic.Uint64
-		enough := func() bool { return steps.Load() >= *stepsFlag }
-		lead(t, x, total, func(i uint64) (uint64, bool) {
-			steps.Store(total.locked(func() uint64 { return total.steps }))
-			return base + i, !enough()
-		})
-	default:
-		const fixed, fresh = uint64(2 * combos), uint64(combos)
-		lead(t, x, total, func(i uint64) (uint64, bool) {
-			if i < fixed {
-				return fixed + i, true
-			}
-			return base + i, i < fixed+fresh
-		})
+		more = func(uint64) bool { return total.get("step") < *stepsFlag && !t.Failed() }
 	}
+	for i := uint64(0); more(i); i++ {
+		if *stepsFlag == 0 && i < fixed {
+			seeds <- fixed + i
+		} else {
+			seeds <- base + i
+		}
+	}
+	close(seeds)
+	wg.Wait()
 	x.close()
-	t.Logf("%v", total)
 	if *seedFlag == 0 && !t.Failed() {
 		for _, m := range total.missing() {
 			t.Error(m)
 		}
 	}
-	if n := live.Conns(); n != 0 {
-		t.Errorf("%d connections are left", n)
-	}
-	if n := live.Contexts(); n != contextsBefore {
-		t.Errorf("%d contexts, %d before", n, contextsBefore)
-	}
+	tlstest.Equal(t, "connections that are left", live.Conns(), 0)
+	tlstest.Equal(t, "contexts", live.Contexts(), contextsBefore)
 	if *stepsFlag != 0 {
 		figures.Record(t, "walk", "%.1f million steps in %d walks, %.1f GB of data, %d KeyUpdates, %d renegotiations, %d cuts",
-			float64(total.steps)/1e6, total.walks, float64(total.bytes)/1e9, total.keyUpdates, total.renegotiations, total.cuts)
+			float64(total.of["step"])/1e6, total.of["walk"], float64(total.of["byte"])/1e9, total.of[tlsio.OpKeyUpdate.String()],
+			total.of[tlsio.OpRenegotiate.String()], total.of["cut"])
 	}
-}
-
-// lead leads the walks with the seeds that next answers, on as many goroutines as there are processors.
-func lead(t *testing.T, x *contexts, total *counts, next func(i uint64) (uint64, bool)) {
-	var at atomic.Uint64
-	var failed atomic.Bool
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for !failed.Load() {
-				seed, ok := next(at.Add(1) - 1)
-				if !ok {
-					return
-				}
-				c := newCounts()
-				if what := run(x, seed, c); what != "" {
-					failed.Store(true)
-					t.Errorf("%s\nto repeat: go test ./internal/walk -run '^TestWalk$' -seed=%d", what, seed)
-				}
-				total.locked(func() uint64 { total.add(c); return 0 })
-			}
-		})
-	}
-	wg.Wait()
 }

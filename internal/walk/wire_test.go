@@ -1,9 +1,7 @@
 package walk
 
 import (
-	"errors"
 	"io"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -33,14 +31,12 @@ type port interface {
 	end()
 	// truth is in which directions the connection's transport is ready.
 	truth() session.Event
-	// told: the session was told of these directions.
+	// told: the session was told of these directions, or an operation has found no more input.
 	told(session.Event)
-	// drained: an operation has found no more input.
-	drained()
 	// reap is for when the session has ended: it frees the connection.
 	reap()
-	// cut breaks the transport. It reports whether the connection finds out by itself.
-	cut() bool
+	// cut breaks the transport, if it is a socket.
+	cut()
 	close()
 }
 
@@ -99,8 +95,6 @@ func (b *bytesPort) told(e session.Event) {
 	}
 }
 
-func (b *bytesPort) drained() { b.news = false }
-
 func (b *bytesPort) reap() {
 	buf := make([]byte, b.e.Unsent())
 	b.rest = buf[:b.e.Take(buf)]
@@ -108,8 +102,8 @@ func (b *bytesPort) reap() {
 	b.freed = true
 }
 
-func (b *bytesPort) cut() bool { return false }
-func (b *bytesPort) close()    {}
+func (b *bytesPort) cut()   {}
+func (b *bytesPort) close() {}
 
 // socketPort is a socket of which the walk holds the far end.
 type socketPort struct {
@@ -118,43 +112,37 @@ type socketPort struct {
 }
 
 // newSocketPort makes a socket with the smallest buffers that the kernel allows.
-func newSocketPort() (*socketPort, error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
+func newSocketPort(e *engine) *socketPort {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	mustBe(err)
 	for _, fd := range fds {
-		if err := errors.Join(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 1),
-			syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1)); err != nil {
-			return nil, err
-		}
+		mustBe(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1))
+		mustBe(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1))
 	}
-	return &socketPort{fd: fds[0], far: fds[1]}, nil
+	return &socketPort{e: e, fd: fds[0], far: fds[1]}
 }
 
 func (s *socketPort) collect(p []byte) (int, error) {
 	if s.far < 0 {
 		return 0, io.EOF
 	}
-	n, err := syscall.Read(s.far, p)
+	n, err := unix.Read(s.far, p)
 	switch {
-	case err == syscall.EAGAIN:
+	case err == unix.EAGAIN:
 		return 0, nil
-	case err != nil:
-		return 0, err
-	case n == 0:
-		return 0, io.EOF
+	case err == nil && n == 0:
+		err = io.EOF
 	}
-	return n, nil
+	return max(n, 0), err
 }
 
 func (s *socketPort) deliver(p []byte) int {
 	if s.far < 0 {
 		return len(p)
 	}
-	n, err := syscall.SendmsgN(s.far, p, nil, nil, syscall.MSG_NOSIGNAL)
+	n, err := unix.SendmsgN(s.far, p, nil, nil, unix.MSG_NOSIGNAL)
 	switch {
-	case err == syscall.EAGAIN:
+	case err == unix.EAGAIN:
 		return 0
 	case err != nil:
 		return len(p) // nobody is there to take it
@@ -164,47 +152,44 @@ func (s *socketPort) deliver(p []byte) int {
 
 func (s *socketPort) end() {
 	if s.far >= 0 {
-		_ = syscall.Shutdown(s.far, syscall.SHUT_WR)
+		_ = unix.Shutdown(s.far, unix.SHUT_WR)
 	}
 }
 
 func (s *socketPort) truth() (e session.Event) {
 	p := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN | unix.POLLOUT}}
-	for {
-		if _, err := unix.Poll(p, 0); err != unix.EINTR {
-			break
-		}
+	for err := error(unix.EINTR); err == unix.EINTR; {
+		_, err = unix.Poll(p, 0)
 	}
-	if p[0].Revents&(unix.POLLIN|unix.POLLHUP|unix.POLLERR) != 0 {
+	const over = unix.POLLHUP | unix.POLLERR
+	if p[0].Revents&(unix.POLLIN|over) != 0 {
 		e |= session.Readable
 	}
-	if p[0].Revents&(unix.POLLOUT|unix.POLLHUP|unix.POLLERR) != 0 {
+	if p[0].Revents&(unix.POLLOUT|over) != 0 {
 		e |= session.Writable
 	}
 	return e
 }
 
 func (s *socketPort) told(session.Event) {}
-func (s *socketPort) drained()           {}
 
 func (s *socketPort) reap() {
 	s.e.Close()
-	syscall.Close(s.fd)
+	unix.Close(s.fd)
 	s.fd = -1
 }
 
-func (s *socketPort) cut() bool {
-	syscall.Close(s.far)
+func (s *socketPort) cut() {
+	unix.Close(s.far)
 	s.far = -1
-	return true
 }
 
 func (s *socketPort) close() {
 	if s.fd >= 0 {
-		syscall.Close(s.fd)
+		unix.Close(s.fd)
 	}
 	if s.far >= 0 {
-		syscall.Close(s.far)
+		unix.Close(s.far)
 	}
 }
 
@@ -217,7 +202,6 @@ type lane struct {
 	ended    bool   // nothing comes after data: for that reason, or because the lane was cut
 	told     bool   // and passed on
 	starved  int    // nothing passes for so many steps
-	bytes    uint64
 }
 
 // collect takes up to n bytes from the sender. It reports whether something moved.
@@ -253,7 +237,6 @@ func (l *lane) deliver(n int) bool {
 	if n = min(n, len(l.data)); n > 0 {
 		n = l.to.port.deliver(l.data[:n])
 		l.data = l.data[:copy(l.data, l.data[n:])]
-		l.bytes += uint64(n)
 		return n > 0
 	}
 	if l.ended && !l.told {

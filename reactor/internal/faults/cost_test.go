@@ -19,7 +19,6 @@ import (
 
 // visit is what a server does with one connection at a time, for counting.
 type visit struct {
-	server *reactor.Server
 	addr   net.Addr
 	closed chan error
 	size   int // of a message
@@ -52,25 +51,21 @@ func (c *second) Write(p []byte) (int, error) {
 
 func (c *second) letGo(t *testing.T) {
 	t.Helper()
-	c.open = true
-	if err := c.SetWriteDeadline(time.Time{}); err != nil { // CloseWrite leaves one that has passed
-		t.Fatal(err)
+	tlstest.Must(t, c.SetWriteDeadline(time.Time{})) // CloseWrite leaves one that has passed
+	if len(c.kept) > 0 {
+		tlstest.Value(c.Conn.Write(c.kept))(t)
 	}
-	tlstest.Value(c.Conn.Write(c.kept))(t)
-	c.kept = nil
+	c.open, c.kept = true, nil
 }
 
 // once connects, has n messages echoed, each sent in one piece, and ends. With none, the client's Finished and its
 // close_notify come together.
-func (v *visit) once(t *testing.T, version uint16, n int) {
+func (v *visit) once(t *testing.T, n int) {
 	t.Helper()
 	raw := tlstest.Value(net.Dial("tcp", v.addr.String()))(t)
 	defer raw.Close()
 	held := &second{Conn: raw, open: n > 0}
-	c := tls.Client(held, &tls.Config{InsecureSkipVerify: true, MaxVersion: version, DynamicRecordSizingDisabled: true})
-	if version == tls.VersionTLS12 {
-		held.open = true // the client waits for the server's Finished
-	}
+	c := tls.Client(held, &tls.Config{InsecureSkipVerify: true, DynamicRecordSizingDisabled: true})
 	tlstest.Must(t, c.Handshake())
 	msg := make([]byte, v.size)
 	for range n {
@@ -80,31 +75,29 @@ func (v *visit) once(t *testing.T, version uint16, n int) {
 		tlstest.Value(io.ReadFull(c, msg))(t)
 	}
 	tlstest.Must(t, c.CloseWrite())
-	if !held.open {
-		held.letGo(t)
-	}
+	held.letGo(t)
 	tlstest.Must(t, tlstest.Receive(t, v.closed, "OnClose"))
 }
 
 // calls counts the calls of a kind for one connection.
-func (v *visit) calls(t *testing.T, k Kind, version uint16, echoes int) int {
+func (v *visit) calls(t *testing.T, k Kind, echoes int) int {
 	t.Helper()
 	Arm(Fault{Kind: k, Accepted: k == Recv || k == Send})
-	v.once(t, version, echoes)
+	v.once(t, echoes)
 	return Disarm().Calls
 }
 
 // TestCost: the system calls and the crossings into C that a connection and an echo cost, which no change may raise
 // unnoticed; docs/design/performance.md says what each is for.
 func TestCost(t *testing.T) {
-	x := newContexts(t, cssl.TLS13)
+	x := newContexts(t, cssl.Config{MaxVersion: cssl.TLS13})
 	closed := make(chan error, 1)
-	v := &visit{size: 1024, closed: closed, server: &reactor.Server{Handler: echo{closed: closed}, Context: x.server, Loops: 1}}
+	server := &reactor.Server{Handler: echo{closed: closed}, Context: x.server, Loops: 1}
 	ls := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-	v.addr = ls.Addr()
-	served := tlstest.Later(func() error { return v.server.Serve(ls) })
-	defer func() { v.server.Close(); <-served }()
-	v.once(t, tls.VersionTLS13, 1)
+	v := &visit{size: 1024, closed: closed, addr: ls.Addr()}
+	served := tlstest.Later(func() error { return server.Serve(ls) })
+	defer func() { server.Close(); <-served }()
+	v.once(t, 1)
 
 	const echoes = 200
 	for _, c := range []struct {
@@ -119,12 +112,12 @@ func TestCost(t *testing.T) {
 		// A wait for each event that comes alone, and those for the buffers that are given back after a second.
 		{EpollWait, 8, echoes + 8},
 	} {
-		short := v.calls(t, c.kind, tls.VersionTLS13, 0)
+		short := v.calls(t, c.kind, 0)
 		if short > c.connection {
 			t.Errorf("%d × %v for a connection, not %d", short, c.kind, c.connection)
 		}
 		// What an echoing client sends last comes in a segment of its own, and the answers to it too.
-		if n := v.calls(t, c.kind, tls.VersionTLS13, echoes); n > c.connection+c.more+2 {
+		if n := v.calls(t, c.kind, echoes); n > c.connection+c.more+2 {
 			t.Errorf("%d × %v for %d echoes", n, c.kind, echoes)
 		}
 	}
@@ -143,8 +136,8 @@ func (v *visit) allocations(t *testing.T, echoes int) {
 		openssl = 0
 	}
 	for kind, most := range map[Kind]int{OpenSSLAlloc: openssl, CSSLAlloc: 0} {
-		short := v.calls(t, kind, tls.VersionTLS13, 1)
-		if n := v.calls(t, kind, tls.VersionTLS13, 1+echoes) - short; n > most*echoes+8 { // a connection has a few of its own, now and then one more
+		short := v.calls(t, kind, 1)
+		if n := v.calls(t, kind, 1+echoes) - short; n > most*echoes+8 { // a connection has a few of its own, now and then one more
 			t.Errorf("%d × %v for %d echoes", n, kind, echoes)
 		}
 	}
@@ -162,7 +155,7 @@ func least(count func() int) int {
 // crossed counts the calls of C for one connection.
 func (v *visit) crossed(t *testing.T, echoes int) int {
 	before := runtime.NumCgoCall()
-	v.once(t, tls.VersionTLS13, echoes)
+	v.once(t, echoes)
 	return int(runtime.NumCgoCall() - before)
 }
 
@@ -179,8 +172,8 @@ func (v *visit) crossings(t *testing.T, echoes int) {
 	}
 }
 
-// batches counts what an echo of several full records costs that come together. OpenSSL reads each by itself, and a session writes when
-// two are queued; of direct records one recv, one send and two crossings bring all.
+// batches counts what an echo of several full records costs that come together. OpenSSL reads each by itself, and
+// a session writes when two are queued; of direct records one recv, one send and two crossings bring all.
 func (v *visit) batches(t *testing.T) {
 	const records, batches = 3, 10
 	defer func(before int) { v.size = before }(v.size)
@@ -189,8 +182,8 @@ func (v *visit) batches(t *testing.T) {
 		count           func(echoes int) int
 		openssl, direct int // at most, for a batch
 	}{
-		"recv":      {func(n int) int { return v.calls(t, Recv, tls.VersionTLS13, n) }, records + 1, 1},
-		"send":      {func(n int) int { return v.calls(t, Send, tls.VersionTLS13, n) }, 2, 1},
+		"recv":      {func(n int) int { return v.calls(t, Recv, n) }, records + 1, 1},
+		"send":      {func(n int) int { return v.calls(t, Send, n) }, 2, 1},
 		"crossings": {func(n int) int { return v.crossed(t, n) }, records + 3, 2},
 	} {
 		most := c.openssl

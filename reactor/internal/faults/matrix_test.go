@@ -61,10 +61,12 @@ func (a answer) numbers(n int) []int {
 	return out
 }
 
-// most counts the calls of a few lives without a fault.
-func most(count func() Report) (n int) {
+// calls counts the calls of a few lives without a fault.
+func (w *world) calls(t *testing.T, f Fault, prepare func(f *Fault, client int)) (n int) {
 	for range 4 {
-		n = max(n, count().Calls)
+		l, r := w.run(t, f, prepare)
+		l.survived(t)
+		n = max(n, r.Calls)
 	}
 	return n
 }

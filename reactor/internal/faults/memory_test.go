@@ -23,30 +23,41 @@ import (
 // pems are read before, so that a life does nothing but what OpenSSL and cssl do.
 type pems struct{ chain, key, root []byte }
 
+// failure is what a life in memory panics with when something has answered an error.
+type failure struct{ error }
+
+func try(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+func tried[T any](v T, err error) T {
+	try(err)
+	return v
+}
+
 // lifeInMemory lives a whole life without a loop or a socket, so that its allocations come in the same
 // order each time: contexts, connections, handshake, data both ways, KeyUpdate, facts, close.
 // Its error is the first that anything answers.
-func lifeInMemory(p pems, v cssl.TLSVersion) error {
-	server, err := cssl.NewServerContext(cssl.Config{MaxVersion: v, ALPN: []string{"h2", "x"}, Groups: "X25519:P-256",
-		Certificates: []cssl.Certificate{{ChainPEM: p.chain, KeyPEM: p.key}}})
-	if err != nil {
-		return err
-	}
+func lifeInMemory(p pems, v cssl.TLSVersion) (err error) {
+	defer func() {
+		switch f := recover().(type) {
+		case nil:
+		case failure:
+			err = f.error
+		default:
+			panic(f)
+		}
+	}()
+	server := tried(cssl.NewServerContext(cssl.Config{MaxVersion: v, ALPN: []string{"h2", "x"}, Groups: "X25519:P-256",
+		Certificates: []cssl.Certificate{{ChainPEM: p.chain, KeyPEM: p.key}}}))
 	defer server.Close()
-	client, err := cssl.NewClientContext(cssl.Config{CAPEM: p.root, ALPN: []string{"x"}})
-	if err != nil {
-		return err
-	}
+	client := tried(cssl.NewClientContext(cssl.Config{CAPEM: p.root, ALPN: []string{"x"}}))
 	defer client.Close()
-	s, err := server.NewEngineConn(cssl.ConnConfig{})
-	if err != nil {
-		return err
-	}
+	s := tried(server.NewEngineConn(cssl.ConnConfig{}))
 	defer s.Close()
-	c, err := client.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"})
-	if err != nil {
-		return err
-	}
+	c := tried(client.NewEngineConn(cssl.ConnConfig{ServerName: "localhost"}))
 	defer c.Close()
 	up, down := &pipe{from: c, to: s}, &pipe{from: s, to: c}
 	for done, idle := [2]bool{}, 0; !done[0] || !done[1]; idle++ {
@@ -55,9 +66,7 @@ func lifeInMemory(p pems, v cssl.TLSVersion) error {
 				continue
 			}
 			r := side.Handshake()
-			if r.Err != nil {
-				return r.Err
-			}
+			try(r.Err)
 			if done[i] = r.Want == tlsio.WantNone; done[i] {
 				idle = 0
 			}
@@ -67,40 +76,31 @@ func lifeInMemory(p pems, v cssl.TLSVersion) error {
 		}
 		if idle > idleTurns {
 			// Whoever is done, but could not say so to the other, finds it with the next operation.
-			return cmp.Or(s.Read(make([]byte, 1)).Err, c.Read(make([]byte, 1)).Err, errStall)
+			try(cmp.Or(s.Read(make([]byte, 1)).Err, c.Read(make([]byte, 1)).Err, errStall))
 		}
 	}
-	if err := c.State().VerifyError; err != nil || c.State().ALPN != "x" {
-		return fmt.Errorf("%w: verified %v, ALPN %q", errWrong, err, c.State().ALPN)
+	if st := c.State(); st.VerifyError != nil || st.ALPN != "x" {
+		try(fmt.Errorf("%w: verified %v, ALPN %q", errWrong, st.VerifyError, st.ALPN))
 	}
-	rekey := func() error { return nil }
+	up.carry(bulk)
+	down.carry(bulk)
 	if v == cssl.TLS13 {
-		rekey = func() error { return c.KeyUpdate(true).Err }
+		try(c.KeyUpdate(true).Err)
 	}
-	facts := func() error {
-		c.Session()
-		if _, err := c.State().PeerCertificates(); err != nil {
-			return err
-		}
-		if _, err := c.ExportKeyingMaterial("test", nil, 32); err != nil {
-			return fmt.Errorf("%w: %w", errExport, err)
-		}
-		return nil
+	up.carry(more)
+	down.carry(more)
+	c.Session()
+	tried(c.State().PeerCertificates())
+	if _, err := c.ExportKeyingMaterial("test", nil, 32); err != nil {
+		try(fmt.Errorf("%w: %w", errExport, err))
 	}
-	for _, step := range []func() error{
-		func() error { return up.carry(bulk) }, func() error { return down.carry(bulk) },
-		rekey, func() error { return up.carry(more) }, func() error { return down.carry(more) },
-		facts, up.end, down.end,
-	} {
-		if err := step(); err != nil {
-			return err
-		}
-	}
+	up.end()
+	down.end()
 	return nil
 }
 
-// errStall says that neither side has an error and neither goes on, errWrong that what came is not what was sent, errExport that
-// there is no keying material.
+// errStall says that neither side has an error and neither goes on, errWrong that what came is not what was sent,
+// errExport that there is no keying material.
 var errStall, errWrong, errExport = errors.New("neither side goes on"), errors.New("wrong"), errors.New("export")
 
 // idleTurns is how often nothing may move before it is a stall: an allocation that fails costs an attempt.
@@ -128,63 +128,52 @@ func (p *pipe) move() (n int) {
 }
 
 // carry writes n bytes on one side and reads them on the other.
-func (p *pipe) carry(n int) error {
+func (p *pipe) carry(n int) {
 	var out, in tlstest.Stream
 	rest, buf := out.Next(n), make([]byte, 16<<10)
 	for idle := 0; in.N < n; idle++ {
 		if idle > idleTurns {
-			return errStall
+			try(errStall)
 		}
+		moved := 0
 		if len(rest) > 0 {
 			r := p.from.Write(rest)
-			if r.Err != nil {
-				return r.Err
-			}
-			if rest = rest[r.N:]; r.N > 0 {
-				idle = 0
-			}
+			try(r.Err)
+			rest, moved = rest[r.N:], r.N
 		}
-		if p.move() > 0 {
-			idle = 0
-		}
-		for {
-			r := p.to.Read(buf)
-			if r.Err != nil {
-				return r.Err
-			}
-			if r.N == 0 {
-				break
-			}
+		moved += p.move()
+		for r := p.to.Read(buf); r.Err != nil || r.N > 0; r = p.to.Read(buf) {
+			try(r.Err)
 			in.Check(buf[:r.N])
+			moved += r.N
+		}
+		if moved > 0 {
 			idle = 0
 		}
 	}
 	if in.Bad != nil {
-		return fmt.Errorf("%w: %w", errWrong, in.Bad)
+		try(fmt.Errorf("%w: %w", errWrong, in.Bad))
 	}
-	return nil
 }
 
 // end ends one direction.
-func (p *pipe) end() error {
-	if r := p.from.Shutdown(); r.Err != nil {
-		return r.Err
-	}
+func (p *pipe) end() {
+	try(p.from.Shutdown().Err)
 	for range idleTurns {
 		p.move()
-		if r := p.to.Read(make([]byte, 1)); r.Err == io.EOF {
-			return nil
-		} else if r.Err != nil {
-			return r.Err
+		err := p.to.Read(make([]byte, 1)).Err
+		if err == io.EOF {
+			return
 		}
+		try(err)
 	}
-	return errStall
+	try(errStall)
 }
 
-// kept reports whether OpenSSL keeps such a block on purpose: in the thread's ring of sixteen errors, in its cache of
-// algorithms. From 3.2 on an error also has copies of its file's and function's names, which alone come from no file.
-// A Context parses its files on other threads; a new one among them leaves what OpenSSL keeps for each thread, and a longer
-// list of these.
+// kept reports whether OpenSSL keeps such a block on purpose: in the thread's ring of sixteen errors, in its cache
+// of algorithms. From 3.2 on an error also has copies of its file's and function's names, which alone come from no
+// file. A Context parses its files on other threads; a new one among them leaves what OpenSSL keeps for each
+// thread, and a longer list of these.
 func kept(left map[string]int, site string) bool {
 	newThread := func(site string) bool { return strings.Contains(site, "initthread.c:") }
 	return strings.HasPrefix(site, "err/") || site == noFile || strings.HasPrefix(site, "property/") || newThread(site) ||
@@ -260,8 +249,7 @@ func outOfMemory(t *testing.T, p pems, v cssl.TLSVersion, f Fault, y *tally) boo
 // TestCloseWithoutMemory: a Context that is closed leaves nothing behind, also if no memory can be had for that.
 func TestCloseWithoutMemory(t *testing.T) {
 	before := live.Contexts()
-	x := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
+	x := newServerContext(t, cssl.Config{})
 	Arm(Fault{Kind: OpenSSLAlloc, Call: 1, Forever: true})
 	x.Close()
 	r := Disarm()
@@ -272,15 +260,9 @@ func TestCloseWithoutMemory(t *testing.T) {
 
 // TestInputLost: what was received ahead and could not be kept is missed. No read goes on behind the gap.
 func TestInputLost(t *testing.T) {
-	server, err := cssl.NewServerContext(cssl.Config{Offload: true, Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	x := contexts{server, newContexts(t, cssl.TLS13).client}
-	var n int
-	if n, err = readAhead(t, x, 0); n == 0 || err != nil {
+	x := newContexts(t, cssl.Config{Offload: true})
+	n, err := readAhead(t, x, 0)
+	if n == 0 || err != nil {
 		t.Fatal(n, err)
 	}
 	lost := 0
@@ -296,8 +278,9 @@ func TestInputLost(t *testing.T) {
 	}
 }
 
-// readAhead makes a client write as soon as it can, so that a server whose handshake is offloaded receives that with the last flight.
-// It reads all, and returns how many allocations of cssl there were since then and the server's error. That number call fails.
+// readAhead makes a client write as soon as it can, so that a server whose handshake is offloaded receives that
+// with the last flight. It reads all, and returns how many allocations of cssl there were since then and the
+// server's error. That number call fails.
 func readAhead(t *testing.T, x contexts, call int) (int, error) {
 	t.Helper()
 	fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
@@ -348,7 +331,7 @@ func readAhead(t *testing.T, x contexts, call int) (int, error) {
 // ends, or both, hear of it, and nobody waits for a timeout.
 func TestOutOfMemoryInLoops(t *testing.T) {
 	for _, v := range versions() {
-		w := mustStart(t, newContexts(t, v), nil)
+		w := mustStart(t, newContexts(t, cssl.Config{MaxVersion: v}), nil)
 		for range 5 {
 			w.run(t, Fault{}, nil)
 		}
@@ -356,11 +339,7 @@ func TestOutOfMemoryInLoops(t *testing.T) {
 			kind   Kind
 			stride int
 		}{{OpenSSLAlloc, stride(23)}, {CSSLAlloc, stride(1)}} {
-			n := most(func() Report {
-				l, r := w.run(t, Fault{Kind: k.kind}, nil)
-				l.survived(t)
-				return r
-			})
+			n := w.calls(t, Fault{Kind: k.kind}, nil)
 			var y tally
 			for call := 1; call <= n; call += k.stride {
 				l, r := w.run(t, Fault{Kind: k.kind, Call: call}, nil)

@@ -1,8 +1,10 @@
 package faults
 
 import (
+	"fmt"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
 )
@@ -41,17 +43,13 @@ func alike(errnos ...unix.Errno) (as []answer) {
 // TestSockets: each answer of recv and send, at each call of the server's and of the client's socket.
 func TestSockets(t *testing.T) {
 	for _, v := range versions() {
-		w := mustStart(t, newContexts(t, v), nil)
+		w := mustStart(t, newContexts(t, cssl.Config{MaxVersion: v}), nil)
 		for _, kind := range []struct {
 			kind    Kind
 			answers []answer
 		}{{Recv, recvAnswers}, {Send, sendAnswers}} {
-			for _, server := range []bool{true, false} {
-				name := v.String() + " " + kind.kind.String() + " of the client"
-				if server {
-					name = v.String() + " " + kind.kind.String() + " of the server"
-				}
-				t.Run(name, func(t *testing.T) { sockets(t, w, kind.kind, kind.answers, server) })
+			for side, server := range map[string]bool{"server": true, "client": false} {
+				t.Run(fmt.Sprintf("%v %v of the %s", v, kind.kind, side), func(t *testing.T) { sockets(t, w, kind.kind, kind.answers, server) })
 			}
 		}
 		w.stop(t, reactor.ErrServerClosed, nil)
@@ -64,7 +62,7 @@ func sockets(t *testing.T, w *world, kind Kind, answers []answer, server bool) {
 			f.FD = client
 		}
 	}
-	n := most(func() Report { l, r := w.run(t, Fault{Kind: kind}, aim); l.survived(t); return r })
+	n := w.calls(t, Fault{Kind: kind}, aim)
 	var y tally
 	for _, a := range answers {
 		for _, forever := range []bool{false, true} {

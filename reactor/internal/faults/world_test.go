@@ -2,7 +2,6 @@ package faults
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -45,14 +44,19 @@ const (
 // contexts are those of the server and the client of all worlds for one version.
 type contexts struct{ server, client *cssl.Context }
 
-func newContexts(t testing.TB, v cssl.TLSVersion) contexts {
+// newServerContext is a server's with a certificate. The caller closes it.
+func newServerContext(t testing.TB, cfg cssl.Config) *cssl.Context {
 	t.Helper()
-	s := tlstest.Value(cssl.NewServerContext(cssl.Config{MaxVersion: v, Certificates: []cssl.Certificate{
-		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
-	t.Cleanup(s.Close)
-	c := tlstest.Value(cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem")}))(t)
-	t.Cleanup(c.Close)
-	return contexts{s, c}
+	cfg.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}
+	return tlstest.Value(cssl.NewServerContext(cfg))(t)
+}
+
+func newContexts(t testing.TB, cfg cssl.Config) contexts {
+	t.Helper()
+	x := contexts{newServerContext(t, cfg), tlstest.Value(cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem")}))(t)}
+	t.Cleanup(x.server.Close)
+	t.Cleanup(x.client.Close)
+	return x
 }
 
 // world is a server and a loop for clients, with a bystander: a connection that no fault is meant for.
@@ -87,16 +91,12 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	t.Helper()
 	Pollers()
 	w := &world{x: x, served: make(chan error, 1), ran: make(chan error, 1), base: take(t)}
-	quiet := slog.New(slog.DiscardHandler)
-	w.server = &reactor.Server{Handler: &far{w: w}, Context: x.server, Loops: 1, Logger: quiet,
-		Limits: reactor.Limits{HandshakeTimeout: tlstest.Hang / 4, CloseTimeout: tlstest.Hang / 4}}
+	quiet, limits := slog.New(slog.DiscardHandler), reactor.Limits{HandshakeTimeout: tlstest.Hang / 4, CloseTimeout: tlstest.Hang / 4}
+	w.server = &reactor.Server{Handler: &far{w: w}, Context: x.server, Loops: 1, Logger: quiet, Limits: limits}
 	if change != nil {
 		change(w.server)
 	}
-	ls, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ls := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	rc := tlstest.Value(ls.(*net.TCPListener).SyscallConn())(t)
 	tlstest.Must(t, rc.Control(func(fd uintptr) { shrink(int(fd)) }))
 	w.addr = ls.Addr().(*net.TCPAddr)
@@ -114,12 +114,13 @@ func start(t testing.TB, x contexts, change func(*reactor.Server)) (*world, erro
 	for ls.(*net.TCPListener).SetDeadline(time.Time{}) == nil { // until Serve has let go of it, or baselines would count it
 		time.Sleep(50 * time.Microsecond)
 	}
-	w.loop, err = reactor.NewLoop(reactor.LoopConfig{Logger: quiet, Limits: reactor.Limits{HandshakeTimeout: tlstest.Hang / 4, CloseTimeout: tlstest.Hang / 4}})
+	loop, err := reactor.NewLoop(reactor.LoopConfig{Logger: quiet, Limits: limits})
 	if err != nil {
 		w.server.Close()
 		<-w.served
 		return nil, err
 	}
+	w.loop = loop
 	w.epolls = append(w.epolls, Pollers()...)
 	go func() { w.ran <- w.loop.Run() }()
 	w.bystander = w.begin(t, false)
@@ -147,12 +148,8 @@ func (w *world) stop(t testing.TB, served, ran error) {
 	t.Helper()
 	w.server.Close()
 	w.loop.Stop()
-	if err := tlstest.Receive(t, w.served, "Serve to return"); !is(err, served) {
-		t.Errorf("Serve returned %v, want %v", err, served)
-	}
-	if err := tlstest.Receive(t, w.ran, "Run to return"); !is(err, ran) {
-		t.Errorf("Run returned %v, want %v", err, ran)
-	}
+	tlstest.IsError(t, "Serve", tlstest.Receive(t, w.served, "Serve to return"), served)
+	tlstest.IsError(t, "Run", tlstest.Receive(t, w.ran, "Run to return"), ran)
 	w.lives.Range(func(_, v any) bool { v.(*life).once(t); return true })
 	w.settle(t, w.base)
 }
@@ -226,14 +223,6 @@ func shrink(fd int) {
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, 536)
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, buffer)
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
-}
-
-// is reports whether err is want; nil is for nil alone.
-func is(err, want error) bool {
-	if want == nil {
-		return err == nil
-	}
-	return errors.Is(err, want)
 }
 
 // waitFor waits until nothing is amiss any more.

@@ -2,6 +2,7 @@ package soak
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -70,10 +71,7 @@ func halfOpen(addr netip.AddrPort) error {
 		return err
 	}
 	time.Sleep(time.Duration(mrand.IntN(20)) * time.Millisecond)
-	if mrand.IntN(2) == 0 {
-		c.SetLinger(0)
-	}
-	return nil
+	return c.SetLinger(-mrand.IntN(2)) // 0 is a reset
 }
 
 // garbage is no TLS, and the server ends the connection.
@@ -92,18 +90,11 @@ func garbage(addr netip.AddrPort) error {
 	return nil
 }
 
-// handshake is a client of crypto/tls, with a version and resumption by chance.
-func handshake(addr netip.AddrPort) (*tls.Conn, *net.TCPConn, error) {
+// handshake is a client of crypto/tls.
+func handshake(addr netip.AddrPort, cfg *tls.Config) (*tls.Conn, *net.TCPConn, error) {
 	raw, err := dial(addr)
 	if err != nil {
 		return nil, nil, err
-	}
-	cfg := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
-	if mrand.IntN(2) == 0 {
-		cfg.ClientSessionCache = sessions
-	}
-	if mrand.IntN(3) == 0 {
-		cfg.MaxVersion = tls.VersionTLS12
 	}
 	c := tls.Client(raw, cfg)
 	if err := c.Handshake(); err != nil {
@@ -113,24 +104,32 @@ func handshake(addr netip.AddrPort) (*tls.Conn, *net.TCPConn, error) {
 	return c, raw, nil
 }
 
+// chance is a version and resumption by chance.
+func chance() *tls.Config {
+	cfg := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
+	if mrand.IntN(2) == 0 {
+		cfg.ClientSessionCache = sessions
+	}
+	if mrand.IntN(3) == 0 {
+		cfg.MaxVersion = tls.VersionTLS12
+	}
+	return cfg
+}
+
 // leaf is the certificate that the server shows.
 func leaf(v *server) ([]byte, error) {
 	addr, _ := v.where()
-	raw, err := dial(addr)
+	c, _, err := handshake(addr, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		return nil, err
 	}
-	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
 	defer c.Close()
-	if err := c.Handshake(); err != nil {
-		return nil, err
-	}
 	return c.ConnectionState().PeerCertificates[0].Raw, nil
 }
 
 // goClient has the conversation that the service is for, or a part of it, and ends in one of several ways.
 func (s *soak) goClient(v *server, addr netip.AddrPort) error {
-	c, raw, err := handshake(addr)
+	c, raw, err := handshake(addr, chance())
 	if err != nil {
 		return err
 	}
@@ -143,37 +142,44 @@ func (s *soak) goClient(v *server, addr netip.AddrPort) error {
 	case "reverse":
 		err = s.reversed(c)
 	default:
-		if err := s.echoed(c); err == errLeft {
-			return nil
-		} else if err != nil {
-			return err
+		for out, in, n := (tlstest.Stream{}), (tlstest.Stream{}), 1+mrand.IntN(8); n > 0 && err == nil; n-- {
+			err = s.echoed(c, &out, &in, size(), mrand.IntN(40) == 0)
 		}
 	}
-	if err != nil {
-		return err
+	switch err {
+	case errLeft:
+		return nil
+	case nil:
+		return leave(c, raw)
 	}
-	return leave(c, raw)
+	return err
 }
 
-// leave ends a conversation in which nothing is outstanding.
+// leave ends a conversation in which nothing is outstanding: cleanly, both ways, or as leaveEarly does.
 func leave(c *tls.Conn, raw *net.TCPConn) error {
-	switch mrand.IntN(4) {
-	case 0: // a reset
+	if mrand.IntN(4) > 0 {
+		return leaveEarly(c, raw)
+	}
+	if err := c.CloseWrite(); err != nil {
+		return err
+	}
+	n, err := io.Copy(io.Discard, c)
+	if n > 0 {
+		err = fmt.Errorf("%w: %d bytes too many", errWrong, n)
+	}
+	if err != nil {
+		return fmt.Errorf("after our end: %w", err)
+	}
+	return nil
+}
+
+// leaveEarly ends with a reset, close_notify or a bare FIN.
+func leaveEarly(c *tls.Conn, raw *net.TCPConn) error {
+	switch mrand.IntN(3) {
+	case 0:
 		raw.SetLinger(0)
-	case 1: // a bare FIN
-	case 2:
+	case 1:
 		c.Close()
-	default: // cleanly, both ways
-		if err := c.CloseWrite(); err != nil {
-			return err
-		}
-		n, err := io.Copy(io.Discard, c)
-		if n > 0 {
-			err = fmt.Errorf("%w: %d bytes too many", errWrong, n)
-		}
-		if err != nil {
-			return fmt.Errorf("after our end: %w", err)
-		}
 	}
 	return nil
 }
@@ -182,28 +188,23 @@ func leave(c *tls.Conn, raw *net.TCPConn) error {
 // answers a KeyUpdate from within Read, and waits there for a Write that waits for Read.
 func size() int { return 1 + mrand.IntN(1<<mrand.IntN(17)) }
 
-func (s *soak) echoed(c *tls.Conn) error {
-	var out, in tlstest.Stream
-	buf := make([]byte, 64<<10)
-	for range 1 + mrand.IntN(8) {
-		p := out.Next(size())
-		if _, err := c.Write(p); err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
-		if mrand.IntN(40) == 0 {
-			return errLeft // with its echo unread
-		}
-		for in.N < out.N {
-			n, err := c.Read(buf[:min(len(buf), out.N-in.N)])
-			if in.Check(buf[:n]); in.Bad != nil {
-				return in.Bad
-			}
-			if err != nil {
-				return fmt.Errorf("read: %w", err)
-			}
-		}
+// echoed sends the next n bytes and wants them back, or leaves with its echo unread.
+func (s *soak) echoed(c *tls.Conn, out, in *tlstest.Stream, n int, leaves bool) error {
+	if _, err := c.Write(out.Next(n)); err != nil {
+		return fmt.Errorf("write: %w", err)
 	}
-	s.bytes.Add(int64(in.N))
+	if leaves {
+		return errLeft
+	}
+	buf := make([]byte, n)
+	n, err := io.ReadFull(c, buf)
+	if in.Check(buf[:n]); in.Bad != nil {
+		return in.Bad
+	}
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	s.bytes.Add(int64(n))
 	return nil
 }
 
@@ -257,13 +258,7 @@ func (s *soak) generated(c *tls.Conn, raw *net.TCPConn) error {
 			time.Sleep(time.Millisecond)
 		}
 	}
-	switch mrand.IntN(3) {
-	case 0:
-		raw.SetLinger(0)
-	case 1:
-		c.Close()
-	}
-	return nil
+	return leaveEarly(c, raw)
 }
 
 // chargen is the byte at a place of RFC 864's pattern.
@@ -283,36 +278,17 @@ func (s *soak) resident(stop <-chan struct{}) {
 	v := s.servers[0]
 	addr, gen := v.where()
 	began := time.Now()
-	err := func() error {
-		c, raw, err := handshake(addr)
+	s.judged("the resident", v, gen, began, func() error {
+		c, raw, err := handshake(addr, chance())
 		if err != nil {
 			return err
 		}
 		defer raw.Close()
-		for !over(stop) {
-			if err := s.ping(c); err != nil {
+		for out, in := (tlstest.Stream{}), (tlstest.Stream{}); !over(stop); time.Sleep(2 * time.Millisecond) {
+			if err := cmp.Or(c.SetDeadline(time.Now().Add(tlstest.Hang)), s.echoed(c, &out, &in, 100, false)); err != nil {
 				return err
 			}
-			time.Sleep(2 * time.Millisecond)
 		}
 		return c.Close()
-	}()
-	s.judged("the resident", v, gen, began, err)
-}
-
-func (s *soak) ping(c *tls.Conn) error {
-	var out, in tlstest.Stream
-	buf := make([]byte, 100)
-	if err := c.SetDeadline(time.Now().Add(tlstest.Hang)); err != nil {
-		return err
-	}
-	if _, err := c.Write(out.Next(len(buf))); err != nil {
-		return fmt.Errorf("write: %w", err)
-	}
-	if _, err := io.ReadFull(c, buf); err != nil {
-		return fmt.Errorf("read: %w", err)
-	}
-	in.Check(buf)
-	s.bytes.Add(int64(len(buf)))
-	return in.Bad
+	}())
 }

@@ -12,7 +12,7 @@ import (
 type lives struct {
 	t  *testing.T
 	mu sync.Mutex
-	of map[*reactor.Conn]*life
+	of map[*reactor.Conn]life
 }
 
 // life is what a handler has heard of one connection.
@@ -21,50 +21,28 @@ type life struct {
 	opened, closed bool
 }
 
-func newLives(t *testing.T) *lives { return &lives{t: t, of: make(map[*reactor.Conn]*life)} }
+func newLives(t *testing.T) *lives { return &lives{t: t, of: make(map[*reactor.Conn]life)} }
 
-// get is called with the lock held.
-func (l *lives) get(c *reactor.Conn, side string) *life {
-	x := l.of[c]
-	if x == nil {
-		x = &life{side: side}
-		l.of[c] = x
-	}
-	return x
-}
-
-// opens takes note of OnOpen.
-func (l *lives) opens(c *reactor.Conn, side string) {
+// hears takes note of a call of a handler: OnOpen comes first and once, OnClose last and once, with err.
+func (l *lives) hears(c *reactor.Conn, side, method string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	x := l.get(c, side)
-	if x.opened || x.closed {
-		l.t.Errorf("%s: OnOpen, with %+v before", side, *x)
+	before := l.of[c]
+	now := before
+	now.side = side
+	wrong := before.closed || errors.Is(err, reactor.ErrPanic)
+	switch method {
+	case "OnOpen":
+		wrong = wrong || before.opened
+		now.opened = true
+	case "OnClose":
+		now.closed = true
+	default:
+		wrong = wrong || !before.opened
 	}
-	x.opened = true
-}
-
-// hears takes note of OnData or what else comes between OnOpen and OnClose.
-func (l *lives) hears(c *reactor.Conn, side, what string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if x := l.get(c, side); !x.opened || x.closed {
-		l.t.Errorf("%s: %s, with %+v before", side, what, *x)
+	if l.of[c] = now; wrong {
+		l.t.Errorf("%s: %s (%v), with %+v before", side, method, err, before)
 	}
-}
-
-// closes takes note of OnClose.
-func (l *lives) closes(c *reactor.Conn, side string, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	x := l.get(c, side)
-	if x.closed {
-		l.t.Errorf("%s: a second OnClose, with %v", side, err)
-	}
-	if errors.Is(err, reactor.ErrPanic) {
-		l.t.Errorf("%s: %v", side, err)
-	}
-	x.closed = true
 }
 
 // end is for when all is closed: each life that began has ended. It forgets them.

@@ -28,7 +28,8 @@ type clients struct {
 }
 
 func newClients(t *testing.T) *clients {
-	x := tlstest.Value(cssl.NewClientContext(cssl.Config{Verify: cssl.VerifyNone, ALPN: []string{loops}, Renegotiation: true, ReleaseBuffers: true}))(t)
+	cfg := cssl.Config{Verify: cssl.VerifyNone, ALPN: []string{loops}, Renegotiation: true, ReleaseBuffers: true}
+	x := tlstest.Value(cssl.NewClientContext(cfg))(t)
 	limits := reactor.Limits{HandshakeTimeout: tlstest.Hang, CloseTimeout: tlstest.Hang}
 	l := tlstest.Value(reactor.NewLoop(reactor.LoopConfig{Limits: limits, Logger: slog.New(slog.DiscardHandler)}))(t)
 	return &clients{loop: l, context: x, ran: tlstest.Later(l.Run)}
@@ -79,10 +80,10 @@ func (h *caller) more(c *reactor.Conn) {
 // side is what messages call these clients.
 const side = "a loop's client"
 
-func (h *caller) OnOpen(c *reactor.Conn) { h.s.lives.opens(c, side); h.more(c) }
+func (h *caller) OnOpen(c *reactor.Conn) { h.s.lives.hears(c, side, "OnOpen", nil); h.more(c) }
 
 func (h *caller) OnData(c *reactor.Conn, p []byte) {
-	h.s.lives.hears(c, side, "OnData")
+	h.s.lives.hears(c, side, "OnData", nil)
 	h.in.Check(p)
 	switch mrand.IntN(60) {
 	case 0:
@@ -112,7 +113,7 @@ func (h *caller) OnData(c *reactor.Conn, p []byte) {
 
 // OnClose implements reactor.Handler. A second one is a failure by itself, and must not block the loop.
 func (h *caller) OnClose(c *reactor.Conn, err error) {
-	h.s.lives.closes(c, side, err)
+	h.s.lives.hears(c, side, "OnClose", err)
 	select {
 	case h.ended <- err:
 	default:

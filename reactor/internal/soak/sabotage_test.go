@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/reactor/internal/faults"
 	"golang.org/x/sys/unix"
@@ -32,56 +33,49 @@ var (
 func (s *soak) sabotage(stop <-chan struct{}) {
 	for !over(stop) {
 		switch mrand.IntN(5) {
-		case 0:
-			s.refuse(faults.Fault{Kind: faults.Accept, Call: 1 + mrand.IntN(5), Answer: int(ofAccept[mrand.IntN(len(ofAccept))])})
+		case 0: // this and the next cost nobody a connection
+			s.during(faults.Fault{Kind: faults.Accept, Call: 1 + mrand.IntN(5), Answer: int(ofAccept[mrand.IntN(len(ofAccept))])})
 		case 1:
-			s.refuse(faults.Fault{Kind: faults.EpollWait, Call: 1 + mrand.IntN(20), Answer: int(unix.EINTR)})
+			s.during(faults.Fault{Kind: faults.EpollWait, Call: 1 + mrand.IntN(20), Answer: int(unix.EINTR)})
 		case 2:
-			s.exhaust(faults.Fault{Kind: faults.CSSLAlloc, Call: 1 + mrand.IntN(50)})
+			s.exhaust()
 		default:
 			s.victim()
 		}
 	}
 }
 
-// refuse is for what costs nobody a connection.
-func (s *soak) refuse(f faults.Fault) {
+// during arms a fault for a while, and reports whether it came.
+func (s *soak) during(f faults.Fault) bool {
 	faults.Arm(f)
 	time.Sleep(10 * time.Millisecond)
-	s.count(faults.Disarm())
+	return s.came(faults.Disarm())
 }
 
 // exhaust makes an allocation fail that may be anybody's: that excuses one conversation of those that live meanwhile.
-func (s *soak) exhaust(f faults.Fault) {
+func (s *soak) exhaust() {
 	s.whole.Lock()
 	defer s.whole.Unlock()
 	armed := time.Now()
-	faults.Arm(f)
-	time.Sleep(10 * time.Millisecond)
-	r := faults.Disarm()
-	s.count(r)
-	if r.Hit {
+	if s.during(faults.Fault{Kind: faults.CSSLAlloc, Call: 1 + mrand.IntN(50)}) {
 		s.verdict.excuse(armed)
 	}
 }
 
-func (s *soak) count(r faults.Report) {
+func (s *soak) came(r faults.Report) bool {
 	if r.Hit {
 		s.hits.Add(1)
 	}
+	return r.Hit
 }
 
-// victim has a conversation in which a call of its own socket, or of the server's for it, gets an answer
-// of our choice. An answer that a connection does not survive excuses one conversation, like an allocation: the server's
+// victim has a conversation in which a call of its own socket, or of the server's for it, gets an answer of our
+// choice. An answer that a connection does not survive excuses one conversation, like an allocation: the server's
 // descriptor may have been closed just before, and belong to another. After any other answer nothing may be lost.
 func (s *soak) victim() {
 	v := s.servers[0]
 	addr, gen := v.where()
-	fd, port, err := boundSocket()
-	if err != nil {
-		s.t.Error(err)
-		return
-	}
+	fd, port := s.boundSocket()
 	f := faults.Fault{Kind: faults.Recv, Call: 1 + mrand.IntN(30)}
 	answers := ofRecv
 	if mrand.IntN(2) == 0 {
@@ -97,7 +91,7 @@ func (s *soak) victim() {
 	h := &marked{caller: newCaller(s)}
 	armed := time.Now()
 	faults.Arm(f)
-	err = func() error {
+	err := func() error {
 		err := unix.Connect(fd, &unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())})
 		if err != nil && err != unix.EINPROGRESS {
 			unix.Close(fd)
@@ -113,8 +107,7 @@ func (s *soak) victim() {
 	if h.closed {
 		r = h.report
 	}
-	s.count(r)
-	if r.Hit && !a.survived {
+	if s.came(r) && !a.survived {
 		if errors.Is(err, errEarly) {
 			err = nil // the server heard an end that was none, and answered with its own
 		} else {
@@ -140,17 +133,8 @@ func (h *marked) OnClose(c *reactor.Conn, err error) {
 }
 
 // boundSocket is a socket that is not connected yet, with its port.
-func boundSocket() (fd, port int, err error) {
-	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, 0, err
-	}
-	if err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err == nil {
-		var sa unix.Sockaddr
-		if sa, err = unix.Getsockname(fd); err == nil {
-			return fd, sa.(*unix.SockaddrInet4).Port, nil
-		}
-	}
-	unix.Close(fd)
-	return 0, 0, err
+func (s *soak) boundSocket() (fd, port int) {
+	fd = tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(s.t)
+	tlstest.Must(s.t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	return fd, tlstest.Value(unix.Getsockname(fd))(s.t).(*unix.SockaddrInet4).Port
 }

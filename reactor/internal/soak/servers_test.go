@@ -3,27 +3,21 @@ package soak
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
-	"fmt"
+	"crypto/tls"
 	"log/slog"
-	"math/big"
 	mrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/services"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
@@ -58,9 +52,9 @@ func (s *soak) begin() {
 		s.servers = append(s.servers, &server{name: x.Name, service: x.Service, lives: s.lives})
 	}
 	s.servers = append(s.servers, &server{name: "echo of TLS 1.2", service: services.Echo{}, renegotiates: true, lives: s.lives})
-	cert, _ := selfSigned(s.t.Fatal)
+	cert, _ := certificate(s.t, 0)
 	for _, v := range s.servers {
-		tlstest.Must(s.t, v.start(cert))
+		v.start(s.t, cert)
 	}
 	s.clients = newClients(s.t)
 	// A loop that rests keeps its P for a while: one for each, and two for the clients.
@@ -73,60 +67,46 @@ func (s *soak) end() {
 		v.generation.Add(1)
 		v.now.Close()
 		v.x.Close()
-		if err := <-v.served; err != reactor.ErrServerClosed {
-			s.t.Errorf("%s: Serve returned %v", v.name, err)
-		}
+		tlstest.IsError(s.t, v.name+": Serve", <-v.served, reactor.ErrServerClosed)
 	}
 	s.clients.stop(s.t)
-	if n := live.Contexts(); n != 0 && !s.t.Failed() {
-		s.t.Errorf("%d contexts are left", n)
+	if !s.t.Failed() {
+		tlstest.Equal(s.t, "contexts that are left", live.Contexts(), 0)
 	}
 }
 
 // context is a new one for v.
-func (v *server) context(c cssl.Certificate) (*cssl.Context, error) {
+func (v *server) context(t *testing.T, c cssl.Certificate) *cssl.Context {
 	cfg := cssl.Config{Certificates: []cssl.Certificate{c}, ReleaseBuffers: mrand.IntN(2) == 0, NoReadAhead: mrand.IntN(4) == 0,
 		ALPN: []string{loops}, Tickets: mrand.IntN(3), SessionCache: mrand.IntN(2) * 20}
 	if v.renegotiates {
 		cfg.MaxVersion, cfg.Renegotiation = cssl.TLS12, true
 	}
-	return cssl.NewServerContext(cfg)
+	return tlstest.Value(cssl.NewServerContext(cfg))(t)
 }
 
 // start makes the server that is now.
-func (v *server) start(cert cssl.Certificate) error {
-	x, err := v.context(cert)
-	if err != nil {
-		return err
-	}
-	now := services.NewServer(lively{v.service, v.name, v.lives}, x)
+func (v *server) start(t *testing.T, cert cssl.Certificate) {
+	v.x = v.context(t, cert)
+	now := services.NewServer(lively{v.service, v.name, v.lives}, v.x)
 	now.Addr, now.Loops, now.Logger = "127.0.0.1:0", 1, slog.New(slog.DiscardHandler)
 	now.HandshakeTimeout, now.CloseTimeout = tlstest.Hang, tlstest.Hang
-	ls, err := now.Listen()
-	if err != nil {
-		return err
-	}
-	served := tlstest.Later(func() error { return now.Serve(ls...) })
-	v.now, v.x, v.addr, v.served = now, x, ls[0].Addr().(*net.TCPAddr).AddrPort(), served
-	return nil
+	ls := tlstest.Value(now.Listen())(t)
+	v.now, v.addr = now, ls[0].Addr().(*net.TCPAddr).AddrPort()
+	v.served = tlstest.Later(func() error { return now.Serve(ls...) })
 }
 
 // restart shuts the server down under load, and starts another. Who wants to talk to it waits.
-func (v *server) restart(cert cssl.Certificate) error {
+func (v *server) restart(t *testing.T, cert cssl.Certificate) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	old, served := v.now, v.served
 	defer v.x.Close()
 	v.generation.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	defer cancel()
-	if err := old.Shutdown(ctx); err != nil {
-		return fmt.Errorf("%s: Shutdown: %w", v.name, err)
-	}
-	if err := <-served; err != reactor.ErrServerClosed {
-		return fmt.Errorf("%s: Serve returned %w", v.name, err)
-	}
-	return v.start(cert)
+	tlstest.IsError(t, v.name+": Shutdown", v.now.Shutdown(ctx), nil)
+	tlstest.IsError(t, v.name+": Serve", tlstest.Receive(t, v.served, "Serve"), reactor.ErrServerClosed)
+	v.start(t, cert)
 }
 
 // operate reloads the certificates of all servers now and then, and restarts one of them sometimes. That the new
@@ -138,87 +118,65 @@ func (s *soak) operate(stop <-chan struct{}, pace time.Duration) {
 			return
 		case <-time.After(pace):
 		}
-		if err := s.reload(s.reloads.Load()%5 == 3); err != nil {
-			s.t.Error(err)
-			return
-		}
+		s.reload(s.reloads.Load()%5 == 3)
 	}
 }
 
-func (s *soak) reload(restart bool) error {
+func (s *soak) reload(restart bool) {
 	s.whole.Lock()
 	defer s.whole.Unlock()
-	cert, der := selfSigned(s.t.Error)
+	cert, der := certificate(s.t, s.reloads.Add(1))
 	for _, v := range s.servers {
-		x, err := v.context(cert)
-		if err != nil {
-			return fmt.Errorf("%s: reload: %w", v.name, err)
-		}
+		x := v.context(s.t, cert)
 		v.now.SetContext(x)
 		v.x.Close()
 		v.x = x
 	}
-	s.reloads.Add(1)
 	v := s.servers[mrand.IntN(len(s.servers))]
-	shown, err := leaf(v)
-	if err == nil && !bytes.Equal(shown, der) {
-		err = errors.New("the old certificate is shown")
+	if !bytes.Equal(tlstest.Value(leaf(v))(s.t), der) {
+		s.t.Errorf("%s: after a reload the old certificate is shown", v.name)
 	}
-	if err != nil {
-		return fmt.Errorf("%s: after a reload: %w", v.name, err)
+	if restart {
+		s.restarts.Add(1)
+		v.restart(s.t, cert)
 	}
-	if !restart {
-		return nil
-	}
-	s.restarts.Add(1)
-	return v.restart(cert)
 }
 
-// selfSigned is a new certificate, with its DER.
-func selfSigned(fail func(...any)) (cssl.Certificate, []byte) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		fail(err)
-	}
-	now := time.Now()
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "soak"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour), DNSNames: []string{"localhost"}}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		fail(err)
-	}
-	k, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		fail(err)
-	}
-	return cssl.Certificate{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k})}, der
+// certificate is the one that follows a number of reloads, with its DER.
+func certificate(t *testing.T, reloads int64) (cssl.Certificate, []byte) {
+	name := [...]string{"ecdsa", "ed25519"}[reloads%2]
+	c := cssl.Certificate{ChainFile: testcerts.Path(name + ".pem"), KeyFile: testcerts.Path(name + ".key")}
+	return c, tlstest.Value(tls.LoadX509KeyPair(c.ChainFile, c.KeyFile))(t).Certificate[0]
 }
 
 // loops is the protocol (ALPN) of those clients that a loop drives.
 const loops = "loop"
 
-// lively is a service that changes keys, renegotiates and pauses now and then. It asks a client of crypto/tls for nothing: one
-// that has ended its own direction cannot answer a KeyUpdate, and then takes the next record for a forged one.
+// lively is a service that changes keys, renegotiates and pauses now and then. It asks a client of crypto/tls for
+// nothing: one that has ended its own direction cannot answer a KeyUpdate, and then takes the next record for a
+// forged one.
 type lively struct {
 	reactor.Handler
 	name  string
 	lives *lives
 }
 
-func (h lively) OnOpen(c *reactor.Conn) { h.lives.opens(c, h.name); h.Handler.OnOpen(c) }
+func (h lively) OnOpen(c *reactor.Conn) { h.lives.hears(c, h.name, "OnOpen", nil); h.Handler.OnOpen(c) }
 
-func (h lively) OnDrain(c *reactor.Conn) { h.lives.hears(c, h.name, "OnDrain"); h.Handler.OnDrain(c) }
+func (h lively) OnDrain(c *reactor.Conn) {
+	h.lives.hears(c, h.name, "OnDrain", nil)
+	h.Handler.OnDrain(c)
+}
 
-func (h lively) OnEOF(c *reactor.Conn) { h.lives.hears(c, h.name, "OnEOF"); h.Handler.OnEOF(c) }
+func (h lively) OnEOF(c *reactor.Conn) { h.lives.hears(c, h.name, "OnEOF", nil); h.Handler.OnEOF(c) }
 
 func (h lively) OnClose(c *reactor.Conn, err error) {
-	h.lives.closes(c, h.name, err)
+	h.lives.hears(c, h.name, "OnClose", err)
 	h.Handler.OnClose(c, err)
 }
 
 func (h lively) OnData(c *reactor.Conn, p []byte) {
-	h.lives.hears(c, h.name, "OnData")
+	h.lives.hears(c, h.name, "OnData", nil)
 	h.Handler.OnData(c, p)
 	switch mrand.IntN(60) {
 	case 0:

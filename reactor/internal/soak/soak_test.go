@@ -1,7 +1,6 @@
 package soak
 
 import (
-	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -21,10 +20,8 @@ func TestMain(m *testing.M) {
 	testmain.Run(m, nil)
 }
 
-const (
-	// workers is how many conversations there are at a time, besides the resident and the victim.
-	workers = 24
-)
+// workers is how many conversations there are at a time, besides the resident and the victim.
+const workers = 24
 
 // plan says how long everything takes.
 type plan struct {
@@ -67,33 +64,22 @@ func TestSoak(t *testing.T) {
 	s.load(p)
 	base := s.quiet(nil)
 	var noted []sample
-	spoke := time.Now()
 	for !t.Failed() && (time.Since(began) < p.total || len(noted) < 6) {
 		s.load(p)
-		now := s.quiet(&base)
-		noted = append(noted, now)
-		if long && time.Since(spoke) >= 30*time.Second {
-			spoke = time.Now()
-			fmt.Printf("%6v %s: %v\n", time.Since(began).Round(time.Second), s, now)
-		}
+		noted = append(noted, s.quiet(&base))
 	}
 	if t.Failed() {
 		return
 	}
 	s.judge(noted)
-	t.Logf("%s\nat first %v\nat last  %v", s, base, noted[len(noted)-1])
 	if long {
 		first, last := noted[0], noted[len(noted)-1]
-		figures.Record(t, "soak", "%v: %s; RSS %.0f MB after the warm-up, %.0f at the end, OpenSSL's memory %d and %d kB, Go's heap %.1f and %.1f MB",
-			time.Since(began).Round(time.Second), s, mb(first.rss), mb(last.rss), first.openssl>>10, last.openssl>>10,
-			mb(first.heap), mb(last.heap))
+		mb := func(n int) float64 { return float64(n) / 1e6 }
+		figures.Record(t, "soak", "%v: %d connections, %d MB checked, %d reloads, %d restarts, %d faults; "+
+			"RSS %.0f MB after the warm-up, %.0f at the end, OpenSSL's memory %d and %d kB, Go's heap %.1f and %.1f MB",
+			time.Since(began).Round(time.Second), s.talks.Load(), s.bytes.Load()/1e6, s.reloads.Load(), s.restarts.Load(), s.hits.Load(),
+			mb(first.rss), mb(last.rss), first.openssl>>10, last.openssl>>10, mb(first.heap), mb(last.heap))
 	}
-}
-
-// String says what was done.
-func (s *soak) String() string {
-	return fmt.Sprintf("%d connections, %d MB checked, %d reloads, %d restarts, %d faults", s.talks.Load(),
-		s.bytes.Load()/1e6, s.reloads.Load(), s.restarts.Load(), s.hits.Load())
 }
 
 // load puts everything on the servers for a while, and ends when the last conversation has.

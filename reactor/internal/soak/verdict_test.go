@@ -34,12 +34,6 @@ type verdict struct {
 	faults   []span
 }
 
-func (v *verdict) fail(f failure) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.failures = append(v.failures, f)
-}
-
 // excuse takes a fault that came. There is one fault at a time, so they come in their order.
 func (v *verdict) excuse(armed time.Time) {
 	v.mu.Lock()
@@ -98,7 +92,9 @@ func (s *soak) judged(what string, srv *server, gen int64, began time.Time, err 
 	case errors.Is(err, errEarly):
 		s.t.Error(text)
 	default:
-		s.verdict.fail(failure{span{began, time.Now()}, text})
+		s.verdict.mu.Lock()
+		defer s.verdict.mu.Unlock()
+		s.verdict.failures = append(s.verdict.failures, failure{span{began, time.Now()}, text})
 	}
 }
 
