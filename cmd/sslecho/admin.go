@@ -104,18 +104,19 @@ func (a *admin) show(c *config.Config, certs []tlsconf.Certificate) {
 		}
 	}
 	gauge := func(name, help string, v float64) { labelled(name, help, v, nil) }
-	l, t := &c.Limits, &c.Timeouts
+	l, s := c.ConnLimits(), &c.Server
 	gauge("limit_connections", "Limit of connections in all; absent without one.", float64(l.MaxConns))
 	gauge("limit_connections_per_address", "Limit of connections from one address; absent without one.", float64(l.MaxConnsPerAddr))
-	gauge("limit_handshakes", "Limit of handshakes at once; absent when it is 1024 for each loop.", float64(l.MaxHandshakes))
-	gauge("limit_new_connections_per_second", "Limit of new connections a second from one address; absent without one.", l.NewConnsRate)
-	if l.NewConnsRate > 0 {
-		gauge("limit_new_connections_burst", "New connections that one address may make at once; absent without a rate.", float64(l.Burst()))
+	gauge("limit_handshakes", "Limit of handshakes at once; absent when it is 1024 for each loop.", float64(s.MaxHandshakes))
+	gauge("limit_new_connections_per_second", "Limit of new connections a second from one address; absent without one.", l.Rate)
+	if l.Rate > 0 {
+		gauge("limit_new_connections_burst", "New connections that one address may make at once; absent without a rate.", float64(l.Burst))
 	}
-	gauge("limit_connection_queued_bytes", "Limit of bytes queued for one connection.", float64(l.MaxQueue))
-	gauge("limit_queued_bytes", "Limit of bytes queued over all connections; absent without one.", float64(l.MaxQueued))
-	for kind, d := range map[string]time.Duration{"handshake": t.Handshake, "idle": t.Idle, "write": t.Write, "close": t.Close, "drain": t.Drain,
-		"drain_delay": t.DrainDelay, "drain_wait": t.DrainWait, "reload": t.Reload, "keep_alive": t.KeepAlive} {
+	gauge("limit_connection_queued_bytes", "Limit of bytes queued for one connection.", float64(s.MaxQueue))
+	gauge("limit_queued_bytes", "Limit of bytes queued over all connections; absent without one.", float64(s.MaxQueued))
+	for kind, d := range map[string]time.Duration{"handshake": s.HandshakeTimeout, "idle": s.IdleTimeout, "write": s.WriteTimeout,
+		"close": s.CloseTimeout, "drain": c.DrainTimeout, "drain_delay": c.DrainDelay, "drain_wait": c.DrainWait, "reload": c.ReloadTimeout,
+		"keep_alive": c.KeepAlive} {
 		labelled("timeout_seconds", "Timeouts, by kind; absent without one.", d.Seconds(), prometheus.Labels{"kind": kind})
 	}
 	first := map[[2]string]float64{} // of two with the same name and serial number

@@ -20,6 +20,7 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/reactor/connlimit"
 )
 
 var noLog = slog.New(slog.DiscardHandler)
@@ -136,9 +137,10 @@ func scrape(t *testing.T, a *admin, starts ...string) (got []string) {
 // everything is a configuration whose settings are all shown.
 func everything() (*config.Config, []tlsconf.Certificate) {
 	c := &config.Config{
-		Limits: config.Limits{MaxConns: 1, MaxConnsPerAddr: 2, MaxHandshakes: 3, NewConnsRate: 4.5, MaxQueue: 6, MaxQueued: 7},
-		Timeouts: config.Timeouts{Handshake: time.Second, Idle: time.Minute, Write: 1500 * time.Millisecond, Close: 2 * time.Second, Drain: time.Hour,
-			DrainDelay: 5 * time.Second, DrainWait: 6 * time.Second, Reload: 8 * time.Second, KeepAlive: 9 * time.Second},
+		Conns: connlimit.Limits{MaxConns: 1, MaxConnsPerAddr: 2, Rate: 4.5},
+		Server: reactor.Limits{MaxHandshakes: 3, MaxQueue: 6, MaxQueued: 7, HandshakeTimeout: time.Second, IdleTimeout: time.Minute,
+			WriteTimeout: 1500 * time.Millisecond, CloseTimeout: 2 * time.Second},
+		DrainTimeout: time.Hour, DrainDelay: 5 * time.Second, DrainWait: 6 * time.Second, ReloadTimeout: 8 * time.Second, KeepAlive: 9 * time.Second,
 	}
 	return c, []tlsconf.Certificate{{Name: "a\xff", Serial: "01", NotAfter: time.Unix(3000, 0)}, {Name: "a\xfe", Serial: "01", NotAfter: time.Unix(2000, 0)},
 		{Name: "a", Serial: "01"}, {Name: "b", Serial: "02", NotAfter: time.Unix(5000, 0)}}
@@ -176,7 +178,7 @@ sslecho_timeout_seconds{kind="write"} 1.5`
 	if got := strings.Join(scrape(t, a, starts...), "\n"); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
-	c.Limits.NewConnsRate, c.Limits.NewConnsBurst = 0, 9
+	c.Conns.Rate, c.Conns.Burst = 0, 9
 	a.show(c, nil)
 	if got := scrape(t, a, "sslecho_limit_new", "sslecho_certificate"); len(got) != 0 {
 		t.Errorf("a burst without a rate: %q", got)

@@ -359,7 +359,7 @@ func TestLimits(t *testing.T) {
 	first, second := dialTLS(t, "tcp", d.listen, nil), dialTLS(t, "tcp", d.listen, nil)
 	unserved(t, d.listen, nil, "a third one gets in")
 	d.await(`sslecho_connections_refused_total{reason="connections of one address"}`, 1)
-	d.expect(`reason="limit of connections of one address"`, 1)
+	d.expect(`reason="limit of --max-conns-per-addr"`, 1)
 	roundTrip(t, first, []byte("still here"))
 	second.Close()
 	d.await(`sslecho_connections_closed_total{outcome="clean"}`, 1)

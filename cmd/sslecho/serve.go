@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func serve(c *config.Config, p *program) (err error) {
 		d.warn([]string{err.Error()})
 	}
 	defer func() { d.tls.Close() }()
-	d.waiting.on("the sockets of the process before this one")
+	d.waiting.on("the process before this one, or its --pid-file " + c.PIDFile)
 	if d.sockets, err = lifecycle.NewSockets(upgradeTimeout, c.PIDFile); err != nil {
 		return err
 	}
@@ -178,36 +179,18 @@ func (d *process) newServer() {
 		t := tracer{handler, d.output}
 		d.srv.Trace, d.srv.Handler = t.operation, t
 	}
-	d.limiter = connlimit.New(connLimits(c))
+	d.limiter = connlimit.New(c.ConnLimits())
 	d.srv.Admit, d.srv.Release = connlog.Refusals(d.log, d.limiter.Admit), d.limiter.Release
 	if c.ProxyProtocol {
 		d.srv.Header = proxyproto.Header(c.ProxyTrusted...)
 	}
 	d.srv.Loops, d.srv.Logger = loops, d.log
-	d.srv.KeepAlive = c.Timeouts.KeepAlive
-	if d.srv.KeepAlive == 0 {
-		d.srv.KeepAlive = -1 // none
-	}
-	d.srv.Session.MaxQueue = math.MaxInt // the limits bound it, and can be changed
-	d.srv.SetLimits(limits(c))
+	d.srv.KeepAlive = cmp.Or(c.KeepAlive, -1) // which is none
+	d.srv.Session.MaxQueue = math.MaxInt      // the limits bound it, and can be changed
+	d.srv.SetLimits(c.Server)
 	d.admin = newAdmin(map[string]func() uint64{"stderr": d.output.stderr.Dropped, "stdout": d.output.stdoutDropped,
 		"keylog": d.tls.KeyLogDropped()}, prommetrics.New("sslecho", d.srv))
 	d.admin.show(c, d.built.Certificates)
-}
-
-// connLimits are the limits by address.
-func connLimits(c *config.Config) connlimit.Limits {
-	l := &c.Limits
-	return connlimit.Limits{MaxConns: l.MaxConns, MaxConnsPerAddr: l.MaxConnsPerAddr, Rate: l.NewConnsRate, Burst: l.Burst()}
-}
-
-// limits are those of the server.
-func limits(c *config.Config) reactor.Limits {
-	t := &c.Timeouts
-	return reactor.Limits{
-		HandshakeTimeout: t.Handshake, IdleTimeout: t.Idle, WriteTimeout: t.Write, CloseTimeout: t.Close,
-		MaxHandshakes: c.Limits.MaxHandshakes, MaxQueued: c.Limits.MaxQueued, MaxQueue: int(c.Limits.MaxQueue),
-	}
 }
 
 // listen opens or inherits the sockets, those of an address together, and
@@ -248,11 +231,11 @@ func (d *process) listen() (all [][]net.Listener, err error) {
 		}
 		return ls, err
 	}
-	times := map[string]int{} // an address may be given twice, such as one with port 0
-	for _, address := range d.cfg.Listen {
-		if len(activated) > 0 {
-			break
-		}
+	addresses, times := d.cfg.Listen, map[string]int{} // an address may be given twice, such as one with port 0
+	if len(activated) > 0 {
+		addresses = nil
+	}
+	for _, address := range addresses {
 		times[address]++
 		ls, err := open("--listen", fmt.Sprintf("%s (%d)", address, times[address]), address)
 		if err != nil {

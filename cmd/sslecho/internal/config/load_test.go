@@ -17,6 +17,8 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/reactor/connlimit"
 )
 
 // Load is what a Command with these arguments and this environment would run
@@ -193,11 +195,11 @@ func TestDefaults(t *testing.T) {
 		Listen:      []string{"127.0.0.1:8443"},
 		ServiceName: "echo",
 		TLS:         TLS{Config: cssl.Config{MinVersion: cssl.TLS12, Verify: cssl.VerifyNone, Tickets: 1, SessionLifetime: 24 * time.Hour}},
-		Limits:      Limits{MaxQueue: 16 << 20},
-		Timeouts:    Timeouts{Handshake: 10 * time.Second, Close: 5 * time.Second, Drain: 10 * time.Second, KeepAlive: 15 * time.Second, Reload: 30 * time.Second},
-		LogLevel:    slog.LevelInfo,
-		LogFormat:   LogText,
-		given:       c.given, flags: c.flags,
+		Server:      reactor.Limits{MaxQueue: 16 << 20, HandshakeTimeout: 10 * time.Second, CloseTimeout: 5 * time.Second},
+		KeepAlive:   15 * time.Second, DrainTimeout: 10 * time.Second, ReloadTimeout: 30 * time.Second,
+		LogLevel:  slog.LevelInfo,
+		LogFormat: LogText,
+		given:     c.given, flags: c.flags,
 	}
 	c.environ = nil
 	if !reflect.DeepEqual(c, want) {
@@ -221,16 +223,16 @@ func TestTyped(t *testing.T) {
 		{c.TLS.SNI, []ServerName{{"a.example", []Certificate{{Chain: "a.pem", Key: "a.key"}}}, {"b.example", []Certificate{{Chain: "both.pem"}}}}},
 		{c.TLS.Certificates(), []Certificate{{Chain: "1.pem", OCSP: "1.der"}, {Chain: "2.pem", Key: "2.key"}}},
 		{c.ProxyTrusted, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("::/0")}},
-		{c.Limits.MaxQueue, int64(1 << 30)},
-		{c.Limits.MaxQueued, int64(1 << 28)},
-		{c.Limits.Burst(), 1},
-		{(&Limits{NewConnsRate: 2.1}).Burst(), 3},
-		{(&Limits{NewConnsRate: 2, NewConnsBurst: 9}).Burst(), 9},
+		{c.Server.MaxQueue, 1 << 30},
+		{c.Server.MaxQueued, int64(1 << 28)},
+		{c.ConnLimits().Burst, 1},
+		{(&Config{Conns: connlimit.Limits{Rate: 2.1}}).ConnLimits().Burst, 3},
+		{(&Config{Conns: connlimit.Limits{Rate: 2, Burst: 9}}).ConnLimits().Burst, 9},
 		{c.User, User{Name: "nobody"}},
 		{c.TLS.MinVersion, cssl.TLS13},
 		{c.LogLevel, slog.LevelWarn},
 		{c.TLS.Verify, cssl.VerifyOptional},
-		{c.Timeouts.Idle, 90 * time.Minute},
+		{c.Server.IdleTimeout, 90 * time.Minute},
 		{len(c.Warnings()), 2},
 		{strings.Join(c.Warnings(), "\n"), "--keylog: the secrets of all connections are written to k; who reads it can decrypt them\n" +
 			"--proxy-trusted ::/0: everybody may say which address they come from"},

@@ -20,17 +20,9 @@ const (
 )
 
 // State is how files looked, by name. A nil State has no files that are
-// watched.
-type State map[string]stamp
-
-// stamp tells one content of a file from another. That of a file that is not
-// there is zero.
-type stamp struct {
-	dev, ino     uint64
-	mode         uint32
-	size         int64
-	mtime, ctime unix.Timespec
-}
+// watched. What says nothing about the content is zero, and all of a file that
+// is not there.
+type State map[string]unix.Stat_t
 
 // Look looks at files, which need not exist. It may block for as long as a file
 // system does. What is read after it is not older than the State.
@@ -53,9 +45,9 @@ func (s State) add(files []string, before State) {
 		var st unix.Stat_t
 		switch unix.Stat(f, &st) {
 		case nil:
-			s[f] = stamp{dev: uint64(st.Dev), ino: st.Ino, mode: st.Mode, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
+			s[f] = unix.Stat_t{Dev: st.Dev, Ino: st.Ino, Mode: st.Mode, Size: st.Size, Mtim: st.Mtim, Ctim: st.Ctim}
 		case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
-			s[f] = stamp{}
+			s[f] = unix.Stat_t{}
 		default:
 			s[f] = before[f]
 		}
