@@ -67,7 +67,7 @@ func TestStalledOutput(t *testing.T) {
 				cmd.Args = append(cmd.Args, "--keylog="+name)
 			}
 			r := start(t, cmd)
-			d := &installed{t: t, listen: listen, admin: admin, out: os.Stderr}
+			d := &installed{running: r, listen: listen, admin: admin}
 			tlstest.Until(t, "the daemon serves", func() bool { status, _ := d.get("/readyz"); return status == http.StatusOK })
 			dropped := fmt.Sprintf("sslecho_log_lines_dropped_total{output=%q}", c.output)
 			if n := d.metric(dropped); n != 0 {
@@ -165,7 +165,7 @@ func TestBlockedStart(t *testing.T) {
 // works, and a signal drains the daemon also while one waits.
 func TestBlockedReload(t *testing.T) {
 	d := install(t)
-	chain := filepath.Join(d.dir, "chain.pem")
+	chain := d.in("chain.pem")
 	block := func() {
 		os.Remove(chain)
 		fifo(t, chain)

@@ -36,29 +36,20 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%d columns: %s", len(line), line)
 		}
 	}
-	group := ""
+	heading := ""
+	for _, line := range lines[slices.Index(lines, "Listening:"):] {
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "  --"), " ")
+		i := slices.IndexFunc(settings, func(s *setting) bool { return s.name == name })
+		if !strings.HasPrefix(line, " ") {
+			heading = line
+		} else if i >= 0 && (heading != settings[i].group+":" || !strings.Contains(line, "  "+settings[i].usage)) {
+			t.Errorf("below %s there is %s", heading, line)
+		}
+	}
 	for _, s := range settings {
-		i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "  --"+s.name+" ") })
-		if i < 0 {
-			t.Errorf("no line for --%s", s.name)
-			continue
+		if strings.Count(help, "\n  --"+s.name+" ") != 1 || strings.Count(help, "\n"+s.group+":\n") != 1 {
+			t.Errorf("--%s or its group %s is not there once", s.name, s.group)
 		}
-		heading := ""
-		for j := i; heading == ""; j-- {
-			if !strings.HasPrefix(lines[j], " ") {
-				heading = lines[j]
-			}
-		}
-		if heading != s.group+":" {
-			t.Errorf("--%s is below %s", s.name, heading)
-		}
-		if strings.Count(help, s.usage) == 0 {
-			t.Errorf("--%s has no usage", s.name)
-		}
-		if s.group != group && strings.Count("\n"+help, "\n"+s.group+":\n") != 1 {
-			t.Errorf("group %s is there more than once", s.group)
-		}
-		group = s.group
 	}
 	for _, want := range []string{"(default 127.0.0.1:8443)", "(default echo)", "(default 16MiB)", "(default 10s)", "SSLECHO_NAME", "--config",
 		"completion", "man", "version"} {
