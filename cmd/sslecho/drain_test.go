@@ -66,10 +66,7 @@ func TestDrain(t *testing.T) {
 			queued := readBytes(t, d.text(), "#2")
 			d.signal(sig)
 			d.expect("draining 2 connections")
-			if n, err := idle.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-				t.Errorf("the idle client: %d bytes, %v, want a clean EOF", n, err)
-			}
-			idle.Close()
+			cleanEnd(t, idle)
 			// The kernel may still take a connection for a moment, but nobody answers on it.
 			unserved(t, d.addr(), nil, "a new connection gets in")
 			got, err := io.ReadAll(busy)
@@ -203,10 +200,7 @@ func TestDrainWait(t *testing.T) {
 	unserved(t, d.addr(), nil, "a new connection gets in")
 	roundTrip(t, old, []byte("and still"))
 	old.Close()
-	d.ends()
-	if !strings.HasSuffix(d.text(), "\nstopped\n") {
-		t.Errorf("the last line is not: stopped\n%s", d.text())
-	}
+	d.stopped()
 }
 
 // TestDrainWaitEnds: who stays longer than that gets close_notify.
@@ -214,9 +208,6 @@ func TestDrainWaitEnds(t *testing.T) {
 	d := runDaemon(t, "--drain-wait=10ms")
 	c := dialTLS(t, "tcp", d.addr(), nil)
 	d.signal(syscall.SIGTERM)
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		t.Errorf("%d bytes, %v, want a clean EOF", n, err)
-	}
-	c.Close()
+	cleanEnd(t, c)
 	d.ends()
 }

@@ -107,9 +107,7 @@ func (r *running) status() int {
 // ends waits for the end, and wants exit status 0.
 func (r *running) ends() {
 	r.t.Helper()
-	if s := r.status(); s != 0 {
-		r.t.Errorf("status %d, want 0", s)
-	}
+	tlstest.Equal(r.t, "status", r.status(), 0)
 }
 
 // stop sends SIGTERM, and wants a clean end.
@@ -127,6 +125,15 @@ type daemon struct {
 
 // addr is the first address that it listens on.
 func (d *daemon) addr() string { return d.listen[0] }
+
+// stopped waits for the end, of which the last line tells.
+func (d *daemon) stopped() {
+	d.t.Helper()
+	d.ends()
+	if !strings.HasSuffix(d.text(), "\nstopped\n") {
+		d.t.Errorf("the last line is not: stopped\n%s", d.text())
+	}
+}
 
 // text is all that it has printed so far on standard output.
 func (d *daemon) text() string { return d.out.String() }
@@ -316,6 +323,15 @@ func get(admin, path string) (status int, body string) {
 	defer r.Body.Close()
 	b, _ := io.ReadAll(r.Body)
 	return r.StatusCode, string(b)
+}
+
+// cleanEnd waits for close_notify, before which nothing comes.
+func cleanEnd(t *testing.T, c net.Conn) {
+	t.Helper()
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("%d bytes, %v, want a clean EOF", n, err)
+	}
+	c.Close()
 }
 
 // served is the state of a new connection over which an echo went.

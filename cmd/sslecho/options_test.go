@@ -68,16 +68,12 @@ func TestFailures(t *testing.T) {
 func checkFailure(t *testing.T, cmd *exec.Cmd, wantStatus int, want []string) {
 	t.Helper()
 	status, stdout, stderr := finish(t, cmd)
-	if status != wantStatus {
-		t.Errorf("status %d, want %d", status, wantStatus)
-	}
+	tlstest.Equal(t, "status", status, wantStatus)
 	if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "sslecho: ") {
 		t.Errorf("standard error has %q, want one line", stderr)
 	}
 	contains(t, stderr, want...)
-	if stdout != "" {
-		t.Errorf("standard output has %q", stdout)
-	}
+	tlstest.Equal(t, "standard output", stdout, "")
 }
 
 // TestCheckSurroundings: --check tells all at once what is not there around the daemon, and makes nothing.

@@ -74,9 +74,7 @@ func TestDiscard(t *testing.T) {
 	}
 	c.Close()
 	d.expect("#1 closed       clean")
-	if n := readBytes(t, d.text(), "#1"); n != total {
-		t.Errorf("%d bytes were read, want %d", n, total)
-	}
+	tlstest.Equal(t, "bytes read", readBytes(t, d.text(), "#1"), total)
 }
 
 // sServer starts s_server -rev and answers its address.
@@ -370,8 +368,5 @@ func TestChargenDrain(t *testing.T) {
 		t.Errorf("wrong byte at %d", bad)
 	}
 	c.Close()
-	d.ends()
-	if !strings.HasSuffix(d.text(), "\nstopped\n") {
-		t.Errorf("it ends with %q", d.text())
-	}
+	d.stopped()
 }

@@ -123,9 +123,7 @@ func TestKeyLog(t *testing.T) {
 	if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", fi.Mode(), err)
 	}
-	if !strings.Contains(d.err.String(), "level=WARN") || !strings.Contains(d.err.String(), "keylog") {
-		t.Errorf("no warning in %s", d.err.String())
-	}
+	contains(t, d.err.String(), "level=WARN", "keylog")
 }
 
 // TestOldVersionNamed: metrics and the JSON log name an old version, and --min-version alone is refused with what it needs.

@@ -127,50 +127,27 @@ func place(t *testing.T, s *setting, texts map[source]string) (args, environ []s
 	return args, environ
 }
 
-// TestEverySource: each setting can be set as a flag, as a variable and in the file, alike. A setting without a sample
-// fails.
-func TestEverySource(t *testing.T) {
+// TestSources: for each setting, which has a sample, a stronger source wins over a weaker one, whether either has the default or not.
+// So does any over none.
+func TestSources(t *testing.T) {
 	for _, s := range settings {
 		sample, ok := samples[s.name]
-		if !ok {
-			t.Errorf("%s has no sample", s.name)
-			continue
-		}
 		if s.name == "config" {
 			sample = write(t, "")
 		}
-		if slices.Equal(s.split(sample), s.split(s.def)) {
-			t.Errorf("%s: the sample is the default", s.name)
+		if !ok || slices.Equal(s.split(sample), s.split(s.def)) {
+			t.Errorf("%s has no sample, or one that is the default", s.name)
 		}
-		for _, from := range []source{byFile, byEnvironment, byFlag} {
-			if s.act && from == byFile {
+		for _, pair := range [][2]source{{byFlag, byEnvironment}, {byFlag, byFile}, {byEnvironment, byFile},
+			{byFlag, byDefault}, {byEnvironment, byDefault}, {byFile, byDefault}} {
+			if s.act && slices.Contains(pair[:], byFile) {
 				continue
 			}
-			args, environ := place(t, s, map[source]string{from: sample})
-			c := mustLoad(t, args, environ)
-			if !has(t, c, s, sample) {
-				t.Errorf("%s by %v: %v, want %s", s.name, from, c.given[s.name].texts, sample)
-			}
-			if got := c.given[s.name].by; got != from {
-				t.Errorf("%s by %v: comes from %v", s.name, from, got)
-			}
-		}
-	}
-}
-
-// TestPrecedence: for each setting and each two sources the stronger one wins, whether it has the default or not.
-func TestPrecedence(t *testing.T) {
-	for _, s := range settings {
-		if s.act {
-			continue
-		}
-		values := [2]string{s.def, samples[s.name]}
-		for _, pair := range [][2]source{{byFlag, byEnvironment}, {byFlag, byFile}, {byEnvironment, byFile}} {
-			for i, text := range values {
-				args, environ := place(t, s, map[source]string{pair[0]: text, pair[1]: values[1-i]})
+			for _, texts := range [][2]string{{sample, s.def}, {s.def, sample}} {
+				args, environ := place(t, s, map[source]string{pair[0]: texts[0], pair[1]: texts[1]})
 				c := mustLoad(t, args, environ)
-				if !has(t, c, s, text) || c.given[s.name].by != pair[0] {
-					t.Errorf("%s: %v over %v: %v from %v, want %s", s.name, pair[0], pair[1], c.given[s.name].texts, c.given[s.name].by, text)
+				if !has(t, c, s, texts[0]) || c.given[s.name].by != pair[0] {
+					t.Errorf("%s: %v over %v: %v from %v, want %s", s.name, pair[0], pair[1], c.given[s.name].texts, c.given[s.name].by, texts[0])
 				}
 			}
 		}
