@@ -143,19 +143,16 @@ func (a *admin) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-var (
-	errStarting = errors.New("starting")
-	errDraining = errors.New("draining: send new connections elsewhere")
-)
+var errDraining = errors.New("draining: send new connections elsewhere")
 
-func (a *admin) ready() error {
+func (a *admin) ready(context.Context) (string, error) {
 	switch {
 	case a.ending.Load():
-		return errDraining
+		return "", errDraining
 	case !a.started.Load():
-		return errStarting
+		return "", errors.New("starting")
 	}
-	return nil
+	return "ok", nil
 }
 
 // handler serves GET and HEAD. ping returns nil if the daemon works.
@@ -184,7 +181,7 @@ func (a *admin) handler(log *slog.Logger, profiles bool, ping func(context.Conte
 		defer cancel()
 		return "ok", ping(ctx)
 	})
-	page("/readyz", func(context.Context) (string, error) { return "ok", a.ready() })
+	page("/readyz", a.ready)
 	if profiles {
 		index += "\n/debug/pprof/"
 		for path, h := range map[string]http.HandlerFunc{"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile,

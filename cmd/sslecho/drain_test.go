@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -24,7 +23,7 @@ import (
 // queue are full then. It returns what was sent, perhaps with an end that was not.
 func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
 	t.Helper()
-	rng, wrote, quiet := rand.NewChaCha8([32]byte{7}), make(chan error, 1), 0
+	stream, wrote, quiet := tlstest.Stream{}, make(chan error, 1), 0
 	wrote <- nil
 	tlstest.Until(t, "a write blocks", func() bool {
 		select {
@@ -32,8 +31,7 @@ func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b := make([]byte, 50_000)
-			rng.Read(b)
+			b := stream.Next(50_000)
 			sent, quiet = append(sent, b...), 0
 			go func() { _, err := c.Write(b); wrote <- err }()
 		default:

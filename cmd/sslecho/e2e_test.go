@@ -68,16 +68,16 @@ func (i *installed) config(more string) {
 // install makes the files and starts the daemon on ports that are free now.
 func install(t *testing.T, env ...string) *installed {
 	t.Helper()
-	i := &installed{&running{t: t, ended: make(chan struct{})}, t.TempDir(), freePort(t), freePort(t)}
+	i := &installed{&running{t: t}, t.TempDir(), freePort(t), freePort(t)}
 	i.certificate("ecdsa")
 	i.write("tickets", strings.Repeat("t", 48))
 	i.config("")
-	i.Cmd = exec.Command(binary, "--config", i.in("sslecho.yaml"))
+	cmd := exec.Command(binary, "--config", i.in("sslecho.yaml"))
 	log := tlstest.Value(os.Create(i.in("log")))(t)
 	t.Cleanup(func() { log.Close() })
-	i.Stdout, i.Stderr = log, log
-	i.Env = append(os.Environ(), env...)
-	i.start()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), env...)
+	i.running = start(t, cmd)
 	t.Cleanup(func() {
 		if b, err := os.ReadFile(i.in("pid")); err == nil {
 			if n, err := strconv.Atoi(string(b)); err == nil && n != i.Process.Pid {

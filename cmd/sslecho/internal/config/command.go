@@ -27,15 +27,13 @@ func command(environ func() []string, run func(*Config) error, version func(asJS
 	root := &cobra.Command{Use: "sslecho", Short: "a TLS echo daemon over the system's OpenSSL", SilenceErrors: true, SilenceUsage: true}
 	root.Flags().AddFlagSet(flagSet())
 	root.Flags().SortFlags = false
-	root.Args = func(_ *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		return fmt.Errorf("unexpected argument %q: everything is a flag%s", args[0],
-			didYouMean("sslecho ", args[0], []string{"completion", "man", "version"}))
-	}
+	root.Args = cobra.ArbitraryArgs
 	root.ValidArgsFunction = cobra.NoFileCompletions
-	root.RunE = func(cmd *cobra.Command, _ []string) error {
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unexpected argument %q: everything is a flag%s", args[0],
+				didYouMean("sslecho ", args[0], []string{"completion", "man", "version"}))
+		}
 		if v, _ := cmd.Flags().GetBool("version"); v {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), version(false))
 			return err

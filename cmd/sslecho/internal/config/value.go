@@ -156,17 +156,16 @@ const maxUnixPath = 107
 // parseAddress checks what a socket is to be bound to. Names of hosts are
 // looked up later.
 func parseAddress(a string) (string, error) {
-	if path, ok := strings.CutPrefix(a, "unix:"); ok {
-		switch {
-		case path == "":
-			return "", errors.New("the path is missing: use unix:/path")
-		case len(path) > maxUnixPath:
-			return "", fmt.Errorf("the path has %d bytes: a unix socket's may have %d", len(path), maxUnixPath)
-		}
-		return a, nil
-	}
+	path, unix := strings.CutPrefix(a, "unix:")
 	_, port, err := net.SplitHostPort(a)
-	if err != nil {
+	switch {
+	case unix && path == "":
+		return "", errors.New("the path is missing: use unix:/path")
+	case unix && len(path) > maxUnixPath:
+		return "", fmt.Errorf("the path has %d bytes: a unix socket's may have %d", len(path), maxUnixPath)
+	case unix:
+		return a, nil
+	case err != nil:
 		return "", errors.New("use host:port or unix:/path")
 	}
 	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
