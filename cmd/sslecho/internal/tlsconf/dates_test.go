@@ -54,33 +54,28 @@ func reissue(t *testing.T, name string, key crypto.Signer, ca *issued, ago, left
 		parent, signer = ca.Certificate, ca.key
 	}
 	der := tlstest.Value(x509.CreateCertificate(rand.Reader, tmpl, parent, key.Public(), signer))(t)
-	c := tlstest.Value(x509.ParseCertificate(der))(t)
-	return &issued{c, key}
+	return &issued{tlstest.Value(x509.ParseCertificate(der))(t), key}
 }
 
 func pemOf(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
+func pems(cs []*issued) (all string) {
+	for _, c := range cs {
+		all += pemOf("CERTIFICATE", c.Raw)
+	}
+	return all
+}
+
 // chain is a file of certificates, leaf first, and its key.
 func chain(t *testing.T, cs ...*issued) string {
 	t.Helper()
-	var b strings.Builder
-	for _, c := range cs {
-		b.WriteString(pemOf("CERTIFICATE", c.Raw))
-	}
 	der := tlstest.Value(x509.MarshalPKCS8PrivateKey(cs[0].key))(t)
-	return file(t, "chain.pem", b.String()+pemOf("PRIVATE KEY", der))
+	return file(t, "chain.pem", pems(cs)+pemOf("PRIVATE KEY", der))
 }
 
-func bundle(t *testing.T, cas ...*issued) string {
-	t.Helper()
-	var b strings.Builder
-	for _, c := range cas {
-		b.WriteString(pemOf("CERTIFICATE", c.Raw))
-	}
-	return file(t, "cas.pem", b.String())
-}
+func bundle(t *testing.T, cas ...*issued) string { t.Helper(); return file(t, "cas.pem", pems(cas)) }
 
 // crl is a revocation list that began ago and whose next one is due in left.
 func crl(t *testing.T, ca *issued, ago, left time.Duration) string {

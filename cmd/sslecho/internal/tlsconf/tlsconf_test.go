@@ -41,8 +41,7 @@ func file(t *testing.T, name, content string) string {
 
 func read(t *testing.T, path string) string {
 	t.Helper()
-	b := tlstest.Value(os.ReadFile(path))(t)
-	return string(b)
+	return string(tlstest.Value(os.ReadFile(path))(t))
 }
 
 // first is the first certificate of a file, in DER.
