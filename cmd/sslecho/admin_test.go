@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -151,9 +152,7 @@ func everything() (*config.Config, []tlsconf.Certificate) {
 func TestSettingsShown(t *testing.T) {
 	a := newTestAdmin()
 	starts := []string{"sslecho_limit_", "sslecho_timeout_", "sslecho_certificate_", "sslecho_log_lines"}
-	if got := scrape(t, a, starts...); len(got) != 1 {
-		t.Errorf("without settings: %q", got)
-	}
+	tlstest.Equal(t, "lines without settings", len(scrape(t, a, starts...)), 1)
 	c, certs := everything()
 	a.show(c, certs)
 	want := `sslecho_certificate_not_after_timestamp_seconds{name="a�",serial="01"} 2000
@@ -175,14 +174,10 @@ sslecho_timeout_seconds{kind="idle"} 60
 sslecho_timeout_seconds{kind="keep_alive"} 9
 sslecho_timeout_seconds{kind="reload"} 8
 sslecho_timeout_seconds{kind="write"} 1.5`
-	if got := strings.Join(scrape(t, a, starts...), "\n"); got != want {
-		t.Errorf("%s\nwant\n%s", got, want)
-	}
+	tlstest.Equal(t, "with settings", strings.Join(scrape(t, a, starts...), "\n"), want)
 	c.Conns.Rate, c.Conns.Burst = 0, 9
 	a.show(c, nil)
-	if got := scrape(t, a, "sslecho_limit_new", "sslecho_certificate"); len(got) != 0 {
-		t.Errorf("a burst without a rate: %q", got)
-	}
+	tlstest.Equal(t, "lines of a burst without a rate", len(scrape(t, a, "sslecho_limit_new", "sslecho_certificate")), 0)
 }
 
 // TestReloads: each reload is counted by its result, and a failed one leaves the time of the configuration in force.
@@ -200,9 +195,7 @@ func TestReloads(t *testing.T) {
 					got = append(got, line[strings.LastIndexByte(line, ' ')+1:])
 				}
 			}
-			if s := strings.Join(got, " "); s != want {
-				t.Errorf("after reload %d: %s, want %s", i, s, want)
-			}
+			tlstest.Equal(t, fmt.Sprint("after reload ", i), strings.Join(got, " "), want)
 		}
 	})
 }

@@ -200,9 +200,7 @@ func TestRecordForRecord(t *testing.T) {
 		for _, n := range []int{1, 2, 100, 1400, 4096, 16383, 16384} {
 			before := counter.count.Load()
 			roundTrip(t, c, make([]byte, n))
-			if got := counter.count.Load() - before; got != 1 {
-				t.Errorf("%s: %d bytes came back in %d records, want 1", tls.VersionName(v), n, got)
-			}
+			tlstest.Equal(t, fmt.Sprintf("%s: records for %d bytes", tls.VersionName(v), n), counter.count.Load()-before, 1)
 		}
 		c.Close()
 	}

@@ -83,9 +83,7 @@ func TestCheckSurroundings(t *testing.T) {
 		"--listen=unix:/nonexistent/socket", "--admin=unix:/nonexistent/admin")
 	contains(t, stderr, "no such user", "--pid-file /nonexistent/pid", "--keylog /nonexistent/keylog", "--listen /nonexistent/socket",
 		"--admin /nonexistent/admin")
-	if status != 1 {
-		t.Errorf("status %d", status)
-	}
+	tlstest.Equal(t, "status", status, 1)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	if status, _, stderr := refused(t, "--check", "--user=0:0", "--pid-file", in("pid"), "--keylog", in("keylog"), "--listen=unix:"+in("socket"),
 		"--admin=unix:"+in("admin")); status != 0 {
@@ -157,8 +155,6 @@ func TestCheckDates(t *testing.T) {
 		d.err.expect(t, text)
 		d.signal(syscall.SIGHUP)
 		d.err.expect(t, "msg=reloaded")
-		if n := strings.Count(d.err.String(), text); n != 2 {
-			t.Errorf("logged %d times after a reload: %s", n, d.err.String())
-		}
+		tlstest.Equal(t, text, strings.Count(d.err.String(), text), 2)
 	}
 }

@@ -188,9 +188,7 @@ func TestReverseTogether(t *testing.T) {
 	exchange("the tickets come before this\n", backwards("the tickets come before this")+"\n")
 	before := counter.count.Load()
 	exchange(strings.Repeat("line\r\n", 2000), strings.Repeat("enil\n", 2000))
-	if n := counter.count.Load() - before; n != 1 {
-		t.Errorf("the answers came in %d records, want 1", n)
-	}
+	tlstest.Equal(t, "records", counter.count.Load()-before, 1)
 }
 
 // TestReverseTooLong: a line over the bound resets its connection, with the cause in the
@@ -216,9 +214,7 @@ func TestReverseTooLong(t *testing.T) {
 		c.Close()
 		d.expect(fmt.Sprintf("#%d closed       reverse: line longer than 16384 bytes", i+1))
 	}
-	if got := answer(t, d.addr(), "still there\n", func() int { return 100 }); got != "ereht llits\n" {
-		t.Errorf("afterwards: %q", got)
-	}
+	tlstest.Equal(t, "afterwards", answer(t, d.addr(), "still there\n", func() int { return 100 }), "ereht llits\n")
 }
 
 // badChargen is the place of the first byte of p that is not RFC 864's, if p comes after n bytes; or -1.

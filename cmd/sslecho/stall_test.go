@@ -70,9 +70,7 @@ func TestStalledOutput(t *testing.T) {
 			d := &installed{running: r, listen: listen, admin: admin}
 			tlstest.Until(t, "the daemon serves", func() bool { status, _ := d.get("/readyz"); return status == http.StatusOK })
 			dropped := fmt.Sprintf("sslecho_log_lines_dropped_total{output=%q}", c.output)
-			if n := d.metric(dropped); n != 0 {
-				t.Errorf("%s is %v before", dropped, n)
-			}
+			tlstest.Equal(t, dropped, d.metric(dropped), 0)
 			l := load(func(*clients, *tls.Config) error { return c.feed(listen) })
 			tlstest.Until(t, "lines are dropped", func() bool { return d.metric(dropped) > 0 })
 			l.ends(t)

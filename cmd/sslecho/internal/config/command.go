@@ -17,18 +17,18 @@ import (
 
 // Command returns the command line of sslecho. Without a subcommand it loads
 // the settings and calls run with them, unless --print-config without --check
-// was all that was asked for. "sslecho version" prints what version returns,
-// with --json in that form. An error that is not of run is bad usage.
+// was all that was asked for. "sslecho version", or --version, prints what
+// version returns, with --json in that form. An error that is not of run is bad
+// usage.
 func Command(run func(*Config) error, version func(asJSON bool) string) *cobra.Command {
 	return command(os.Environ, run, version)
 }
 
 func command(environ func() []string, run func(*Config) error, version func(asJSON bool) string) *cobra.Command {
-	root := &cobra.Command{Use: "sslecho", Short: "a TLS echo daemon over the system's OpenSSL", SilenceErrors: true, SilenceUsage: true}
+	root := &cobra.Command{Use: "sslecho", Short: "a TLS echo daemon over the system's OpenSSL", SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.ArbitraryArgs, ValidArgsFunction: cobra.NoFileCompletions}
 	root.Flags().AddFlagSet(flagSet())
 	root.Flags().SortFlags = false
-	root.Args = cobra.ArbitraryArgs
-	root.ValidArgsFunction = cobra.NoFileCompletions
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return fmt.Errorf("unexpected argument %q: everything is a flag%s", args[0],

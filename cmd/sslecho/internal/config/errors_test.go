@@ -59,7 +59,7 @@ func TestBadValues(t *testing.T) {
 		{"keep-alive", []string{"10h"}, "use a time from 0s to 9h6m7s"},
 		{"handshake-timeout", []string{"0s"}, "use a time from 1ms to 8760h0m0s"},
 		{"proxy-trusted", []string{"10.0.0.0/33", "fe80::1%eth0", "::ffff:10.0.0.0/104"},
-			"use a network such as 10.0.0.0/8 or fd00::/8, or one address, without a zone or ::ffff:"},
+			"use a network such as 10.0.0.0/8 or fd00::/8, or one address, without ::ffff: or a zone"},
 		{"user", []string{":wheel", "a:b:c", "a:"}, "use name or name:group"},
 		{"sni", []string{"a.example", "a.example=a,b,c", "=a,b"}, "use name=chain.pem,key.pem, with further pairs for other types of key"},
 		{"ciphers", []string{"A\tB"}, "use no control characters, such as the end of a line"},

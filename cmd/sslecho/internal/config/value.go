@@ -228,7 +228,7 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil || p.Addr().Is4In6() {
-		return netip.Prefix{}, errors.New("use a network such as 10.0.0.0/8 or fd00::/8, or one address, without a zone or ::ffff:")
+		return netip.Prefix{}, errors.New("use a network such as 10.0.0.0/8 or fd00::/8, or one address, without ::ffff: or a zone")
 	}
 	return p.Masked(), nil
 }
