@@ -160,9 +160,9 @@ func (a *admin) handler(log *slog.Logger, profiles bool, ping func(context.Conte
 	mux := http.NewServeMux()
 	page := func(path string, text func(context.Context) (string, error)) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
-			for k, v := range map[string]string{"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
-				w.Header().Set(k, v)
-			}
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Header().Set("Cache-Control", "no-store")
 			s, err := text(r.Context())
 			if err != nil {
 				w.WriteHeader(http.StatusServiceUnavailable)
@@ -198,7 +198,8 @@ func (a *admin) serve(l net.Listener, log *slog.Logger, profiles bool, ping func
 	log = log.With("listener", "admin")
 	// A profile may take longer than a response by as much as its request asks
 	// for.
-	a.server.ReadHeaderTimeout, a.server.ReadTimeout, a.server.WriteTimeout, a.server.IdleTimeout = 5*time.Second, 10*time.Second, 30*time.Second, 2*time.Minute
+	a.server.ReadHeaderTimeout, a.server.ReadTimeout = 5*time.Second, 10*time.Second
+	a.server.WriteTimeout, a.server.IdleTimeout = 30*time.Second, 2*time.Minute
 	a.server.MaxHeaderBytes = 16 << 10
 	a.server.Handler, a.server.ErrorLog = a.handler(log, profiles, ping), slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	go func() {

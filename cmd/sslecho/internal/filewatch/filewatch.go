@@ -24,15 +24,9 @@ const (
 // is not there.
 type State map[string]unix.Stat_t
 
-// Look looks at files, which need not exist. It may block for as long as a file
-// system does. What is read after it is not older than the State.
-func Look(files []string) State {
-	s := State{}
-	s.Add(files)
-	return s
-}
-
-// Add looks at further files. Those that are there stay as they are.
+// Add looks at further files, which need not exist. Those that are in s stay as
+// they are. It may block for as long as a file system does. What is read after
+// it is not older than the State.
 func (s State) Add(files []string) { s.add(files, nil) }
 
 // add takes the stamp of a file from before if the file system does not say

@@ -141,11 +141,13 @@ func TestPIDFile(t *testing.T) {
 	threads := tlstest.Value(os.ReadDir("/proc/self/task"))(t)
 	other := threads[len(threads)-1].Name()
 	for content, want := range map[string]string{
-		"": "", "no number": "", "-5": "", "1": "", "1073741824": "", fmt.Sprint(os.Getpid()): "", other: "process " + other + ", which runs, has it",
+		"": "", "no number": "", "-5": "", "1": "", "1073741824": "", fmt.Sprint(os.Getpid()): "",
+		other: "process " + other + ", which runs, has it",
 	} {
 		s := &Sockets{pidFile: filepath.Join(t.TempDir(), "pid")}
 		tlstest.Must(t, os.WriteFile(s.pidFile, []byte(content), 0o600))
-		if err := s.inUse(); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), "--pid-file "+s.pidFile+": "+want)) {
+		err := s.inUse()
+		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), "--pid-file "+s.pidFile+": "+want) {
 			t.Errorf("%q: %v, want %q", content, err, want)
 		}
 		s.RemovePIDFile()

@@ -215,8 +215,8 @@ func (b *Built) clientDates(t *config.TLS) {
 		if l, err := x509.ParseRevocationList(der); err != nil {
 			b.unreadable("--client-crl "+t.CRLFile+": a CRL", err)
 		} else {
-			crls = append(crls, dated{"--client-crl " + t.CRLFile + ": CRL of " + nameOf(&x509.Certificate{Subject: l.Issuer}), l.ThisUpdate, l.NextUpdate,
-				"certificates of its issuer are refused, unless a newer one is there too"})
+			crls = append(crls, dated{"--client-crl " + t.CRLFile + ": CRL of " + nameOf(&x509.Certificate{Subject: l.Issuer}),
+				l.ThisUpdate, l.NextUpdate, "certificates of its issuer are refused, unless a newer one is there too"})
 		}
 	}
 	b.look(true, cas...)

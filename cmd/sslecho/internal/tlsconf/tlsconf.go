@@ -266,8 +266,8 @@ func ticketKeys(file string) (keys [][]byte, err error) {
 		}
 		k, err := base64.StdEncoding.DecodeString(line)
 		if err != nil || len(k) != 48 && len(k) != 80 {
-			return nil, fmt.Errorf("--ticket-keys %s: line %d is no key: want 48 or 80 bytes in base64, such as openssl rand -base64 48 gives; found %s",
-				file, i+1, filetype.Describe(p))
+			return nil, fmt.Errorf("--ticket-keys %s: line %d is no key: want 48 or 80 bytes in base64, such as openssl rand -base64 48 gives; "+
+				"found %s", file, i+1, filetype.Describe(p))
 		}
 		keys = append(keys, k)
 	}
