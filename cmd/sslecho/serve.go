@@ -251,15 +251,17 @@ func (d *process) listen() (all [][]net.Listener, err error) {
 		return all, err
 	}
 	d.admin.serve(ls[0], d.log, d.cfg.Pprof, d.srv.Ping)
-	d.output.say("admin on "+addressOf(ls[0]), slog.String("address", addressOf(ls[0])))
+	d.sayAddress("admin", ls[0])
 	return all, nil
 }
 
-func addressOf(l net.Listener) string {
+// sayAddress says where a listener is.
+func (d *process) sayAddress(what string, l net.Listener) {
+	address := l.Addr().String()
 	if a, ok := l.Addr().(*net.UnixAddr); ok {
-		return "unix:" + a.Name
+		address = "unix:" + a.Name
 	}
-	return l.Addr().String()
+	d.output.say(what+" on "+address, slog.String("address", address))
 }
 
 // printListening says on standard output where the daemon serves, and how to
@@ -267,8 +269,7 @@ func addressOf(l net.Listener) string {
 func (d *process) printListening(listening [][]net.Listener) {
 	d.output.say(cssl.Version().String())
 	for _, ls := range listening {
-		a := addressOf(ls[0])
-		d.output.say("listening on "+a, slog.String("address", a))
+		d.sayAddress("listening", ls[0])
 	}
 	if d.built.Fingerprint == "" {
 		return

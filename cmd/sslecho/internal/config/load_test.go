@@ -15,7 +15,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/spacemonad/go-openssl/cssl"
-	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/reactor/connlimit"
@@ -181,9 +180,6 @@ func TestDefaults(t *testing.T) {
 	c.environ = nil
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v\nwant\n%+v", c, want)
-	}
-	if n, err := parseSize(minQueue); n != 2*services.HighWater || err != nil {
-		t.Errorf("the least queue is %s, want twice services.HighWater", minQueue)
 	}
 	if c.TLS.Certificates() != nil || len(c.Warnings()) != 0 {
 		t.Error(c.TLS.Certificates(), c.Warnings())

@@ -34,7 +34,7 @@ const (
 )
 
 const (
-	minQueue  = "256KiB" // leaves every service the room that it counts on, twice services.HighWater
+	minQueue  = 2 * services.HighWater // leaves every service the room that it counts on
 	mostCount = 1 << 30
 	longest   = 365 * 24 * time.Hour // sums of a few timeouts do not overflow
 	// longestKeepAlive is the longest that the system takes (tcp(7),

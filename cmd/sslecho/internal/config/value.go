@@ -96,27 +96,14 @@ func rate(to *float64, hi float64) kind {
 
 // size is a number of bytes, at least minQueue, or 0 if zero is set.
 func size[T int | int64](to *T, zero bool) kind {
-	return one(to, "SIZE", "0", func(s string) (T, error) {
-		n, err := parseSize(s)
-		if least, _ := parseSize(minQueue); err == nil && n < least && !(zero && n == 0) {
-			err = errors.New("use at least " + minQueue)
-		}
-		return T(n), err
-	})
+	return one(to, "SIZE", "0", checked(parseSize[T], func(n T) bool { return n >= minQueue || zero && n == 0 },
+		fmt.Sprintf("use at least %dKiB, in bytes or with KiB, MiB or GiB, such as 64MiB", minQueue>>10)))
 }
 
 // within is a time from lo to hi.
 func within(to *time.Duration, lo, hi time.Duration) kind {
-	return one(to, "TIME", "0s", func(s string) (time.Duration, error) {
-		d, err := time.ParseDuration(s)
-		switch {
-		case err != nil:
-			return 0, errors.New("use a number with its unit, such as 500ms, 10s or 5m")
-		case d < lo || d > hi:
-			return 0, fmt.Errorf("use a time from %v to %v", lo, hi)
-		}
-		return d, nil
-	})
+	return one(to, "TIME", "0s", checked(time.ParseDuration, func(d time.Duration) bool { return lo <= d && d <= hi },
+		fmt.Sprintf("use a time from %v to %v with its unit, such as 500ms, 10s or 5m", lo, hi)))
 }
 
 // choice is one of values, which have names.
@@ -140,14 +127,17 @@ func version(to *cssl.TLSVersion) kind {
 var sizes = regexp.MustCompile(`^(\d+)([KMGT]iB)?$`)
 
 // parseSize reads "65536" or "64KiB".
-func parseSize(s string) (int64, error) {
-	if m := sizes.FindStringSubmatch(s); m != nil {
-		unit := int64(1) << (10 * slices.Index([]string{"", "KiB", "MiB", "GiB", "TiB"}, m[2]))
-		if n, err := strconv.ParseInt(m[1], 10, 64); err == nil && n <= math.MaxInt64/unit {
-			return n * unit, nil
-		}
+func parseSize[T int | int64](s string) (T, error) {
+	m := sizes.FindStringSubmatch(s)
+	if m == nil {
+		return 0, strconv.ErrSyntax
 	}
-	return 0, errors.New("use a number of bytes, or one with KiB, MiB or GiB, such as 64MiB")
+	unit := int64(1) << (10 * slices.Index([]string{"", "KiB", "MiB", "GiB", "TiB"}, m[2]))
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil || n > math.MaxInt64/unit {
+		return 0, strconv.ErrRange
+	}
+	return T(n * unit), nil
 }
 
 // maxUnixPath is sun_path without its final NUL.
