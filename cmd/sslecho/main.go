@@ -15,7 +15,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,7 +132,9 @@ func (p *program) execute(args []string, stdout *os.File, format, file string) i
 	case loaded:
 		p.output.fail(err.Error())
 	default:
-		p.output.use(cmp.Or(format, config.FormatIn(file)))
+		if format == "" { // a file that blocks is read only if it must be
+			p.output.use(config.FormatIn(file))
+		}
 		p.output.fail(fmt.Sprintf("%v (see sslecho --help)", err))
 		return exitUsage
 	}

@@ -51,7 +51,7 @@ func serve(c *config.Config, p *program) (err error) {
 		d.warn([]string{err.Error()})
 	}
 	defer func() { d.tls.Close() }()
-	d.waiting.on("the process before this one, or its --pid-file " + c.PIDFile)
+	d.waiting.on("the process before this one, or its pid file")
 	if d.sockets, err = lifecycle.NewSockets(upgradeTimeout, c.PIDFile); err != nil {
 		return err
 	}
