@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -139,7 +140,7 @@ func TestLookup(t *testing.T) {
 // program removes its own alone.
 func TestPIDFile(t *testing.T) {
 	threads := tlstest.Value(os.ReadDir("/proc/self/task"))(t)
-	other := threads[len(threads)-1].Name()
+	other := threads[slices.IndexFunc(threads, func(e os.DirEntry) bool { return e.Name() != fmt.Sprint(os.Getpid()) })].Name()
 	for content, want := range map[string]string{
 		"": "", "no number": "", "-5": "", "1": "", "1073741824": "", fmt.Sprint(os.Getpid()): "",
 		other: "process " + other + ", which runs, has it",
