@@ -160,10 +160,7 @@ func (d *process) warn(texts []string) {
 // its service.
 func (d *process) newServer() {
 	c := d.cfg
-	loops := c.Loops
-	if loops == 0 {
-		loops = runtime.GOMAXPROCS(0)
-	}
+	loops := cmp.Or(c.Loops, runtime.GOMAXPROCS(0))
 	// One P more than loops: when every P is inside C, Go's monitor takes them
 	// away from calls that last longer than 20 µs, which is what a signature
 	// takes.
@@ -196,13 +193,6 @@ func (d *process) newServer() {
 // listen opens or inherits the sockets, those of an address together, and
 // serves the admin listener. Sockets of systemd take the place of --listen.
 func (d *process) listen() (all [][]net.Listener, err error) {
-	defer func() {
-		if err != nil {
-			for _, l := range slices.Concat(all...) {
-				l.Close()
-			}
-		}
-	}()
 	activated, err := d.sockets.Activated()
 	if err != nil {
 		return nil, err
