@@ -37,7 +37,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{"unknown flag", "--nonsense", 2, []string{"--help", "--nonsense"}},
 		{"argument", "8443", 2, []string{"--help", `"8443"`}},
-		{"bad value", "--service daytime", 2, []string{"--help", `"daytime": use echo, discard, chargen or reverse`}},
+		{"bad value", "--service daytime", 2, []string{"--help", `"daytime": no such service: use echo, discard, chargen or reverse`}},
 		{"value is missing", "--cert", 2, []string{"--help", "--cert"}},
 		{"conflict", "--key x.key", 2, []string{"--help", "--cert"}},
 		{"busy port", "--listen " + busy.Addr().String(), 1, []string{busy.Addr().String(), "in use", "use another address"}},

@@ -166,11 +166,7 @@ func (d *process) newServer() {
 	// takes.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
 	collectOften()
-	service, err := services.Named(c.ServiceName)
-	if err != nil {
-		panic(err) // package config lets no other name in
-	}
-	handler := connlog.Logged{Handler: service, Log: d.log}
+	handler := connlog.Logged{Handler: c.Service, Log: d.log}
 	d.srv = services.NewServer(handler, d.built.Context)
 	if c.Trace {
 		t := tracer{handler, d.output}

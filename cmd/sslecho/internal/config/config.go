@@ -36,9 +36,9 @@ import (
 // Config is all settings. Whoever has it must not change what its slices hold.
 // It may be used from any goroutine.
 type Config struct {
-	Listen      []string // "host:port" or "unix:/path", as reactor.Server.Addr takes them
-	Loops       int      // 0: one for each core
-	ServiceName string   // one of services.All
+	Listen  []string        // "host:port" or "unix:/path", as reactor.Server.Addr takes them
+	Loops   int             // 0: one for each core
+	Service reactor.Handler // of services.All
 
 	TLS                                 TLS
 	Server                              reactor.Limits   // MaxQueue is never 0 after a load

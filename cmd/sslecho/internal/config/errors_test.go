@@ -43,7 +43,7 @@ func TestBadValues(t *testing.T) {
 		{"admin", []string{"9000"}, "use host:port or unix:/path"},
 		{"loops", []string{"many", "-1", "1025", ""}, "use a whole number from 0 to 1024"},
 		{"tickets", []string{"0", "1.5"}, "use a whole number from 1 to 16"},
-		{"service", []string{"daytime"}, "use echo, discard, chargen or reverse"},
+		{"service", []string{"daytime"}, "no such service: use echo, discard, chargen or reverse"},
 		{"min-version", []string{"1.4"}, "use 1.0, 1.1, 1.2 or 1.3"},
 		{"max-version", []string{"SSLv3"}, "use 1.0, 1.1, 1.2 or 1.3"},
 		{"client-auth", []string{"yes"}, "use none, optional or require"},

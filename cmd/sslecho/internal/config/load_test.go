@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 	"github.com/spacemonad/go-openssl/reactor/connlimit"
@@ -168,11 +169,11 @@ func TestSources(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	c := mustLoad(t, nil, []string{"PATH=/bin", "HOME=/", "SSLECHO_ACTIVE_HELP=0", "XSSLECHO_LOOPS=9"})
 	want := &Config{
-		Listen:      []string{"127.0.0.1:8443"},
-		ServiceName: "echo",
-		TLS:         TLS{Config: cssl.Config{MinVersion: cssl.TLS12, Verify: cssl.VerifyNone, Tickets: 1, SessionLifetime: 24 * time.Hour}},
-		Server:      reactor.Limits{MaxQueue: 16 << 20, HandshakeTimeout: 10 * time.Second, CloseTimeout: 5 * time.Second},
-		KeepAlive:   15 * time.Second, DrainTimeout: 10 * time.Second, ReloadTimeout: 30 * time.Second,
+		Listen:    []string{"127.0.0.1:8443"},
+		Service:   services.Echo{},
+		TLS:       TLS{Config: cssl.Config{MinVersion: cssl.TLS12, Verify: cssl.VerifyNone, Tickets: 1, SessionLifetime: 24 * time.Hour}},
+		Server:    reactor.Limits{MaxQueue: 16 << 20, HandshakeTimeout: 10 * time.Second, CloseTimeout: 5 * time.Second},
+		KeepAlive: 15 * time.Second, DrainTimeout: 10 * time.Second, ReloadTimeout: 30 * time.Second,
 		LogLevel:  slog.LevelInfo,
 		LogFormat: LogText,
 		given:     c.given, flags: c.flags,

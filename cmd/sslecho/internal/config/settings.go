@@ -62,7 +62,7 @@ func (c *Config) settings() []*setting {
 			usage: "host:port or unix:/path", kind: many(&c.Listen, "ADDR", parseAddress)},
 		{name: "loops", restart: true, usage: "event loops (0: one for each core)", kind: number(&c.Loops, 0, 1024)},
 		{group: "Service", name: "service", def: services.All[0].Name, restart: true,
-			usage: "echo, discard, chargen or reverse", kind: choice(&c.ServiceName, "NAME", serviceNames(), serviceNames()...)},
+			usage: "echo, discard, chargen or reverse", kind: one(&c.Service, "NAME", "", services.Named, serviceNames()...)},
 		{group: "TLS", name: "cert", repeat: true, usage: "chain in PEM (default: one made in memory)",
 			kind: many(&t.Certs, argFile, parseFile)},
 		{name: "key", repeat: true, secret: true, usage: "its key in PEM, or its URI (default: in --cert)",

@@ -105,7 +105,7 @@ func TestChanges(t *testing.T) {
 				}
 				for n := range 4 {
 					s := look(d.path("other/" + tt.file))
-					s.Add([]string{d.path(tt.file)})
+					s.Add([]string{d.path("other/" + tt.file), d.path(tt.file)})
 					changed := s.Changed(t.Context().Done())
 					tt.change(d, strings.Repeat("x", n+1)) // of another size: the bubble is faster than the clock of files
 					if now := tlstest.Receive(t, changed, "the change"); len(now) != 2 {
