@@ -133,7 +133,7 @@ func Peek(args []string) (format, file string) {
 
 // FormatIn returns the log format that a configuration file asks for, or empty.
 func FormatIn(file string) string {
-	r, _ := fromFile(file)
+	r, _, _ := fromFile(file)
 	return first("log-format", r)
 }
 

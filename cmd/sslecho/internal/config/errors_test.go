@@ -72,7 +72,7 @@ func TestBadValues(t *testing.T) {
 			}{
 				{"--" + x.name, []string{"--" + x.name + "=" + text}, nil},
 				{variable(x.name), nil, []string{variable(x.name) + "=" + text}},
-				{file + ": " + x.name, []string{"--config", file}, nil},
+				{file + ":1: " + x.name, []string{"--config", file}, nil},
 			} {
 				if got, want := failure(t, from.args, from.environ), from.where+" "+strconv.Quote(text)+": "+x.want; got != want {
 					t.Errorf("%s\nwant\n%s", got, want)
@@ -113,7 +113,7 @@ func TestUnknownNames(t *testing.T) {
 		}{
 			{[]string{"--" + x.flag, "1"}, nil, "--" + x.flag + ": there is no such flag" + offer("--", x.right)},
 			{nil, []string{"SSLECHO_" + x.variable + "=1"}, "SSLECHO_" + x.variable + ": there is no such variable" + offer("", variable(x.right))},
-			{[]string{"--config", file}, nil, file + ": " + x.key + ": there is no such key" + offer("", x.right)},
+			{[]string{"--config", file}, nil, file + ":1: " + x.key + ": there is no such key" + offer("", x.right)},
 		} {
 			if got := failure(t, tt.args, tt.environ); got != tt.want {
 				t.Errorf("%s\nwant\n%s", got, tt.want)
@@ -192,7 +192,7 @@ func TestValidate(t *testing.T) {
 		{"--listen=:1 --admin=:1", `--admin ":1": --listen has the same address; use another one`},
 		{"--pprof", "--pprof without --admin: give the address where the profiles are to be served"},
 		{"--key=a.key", "--key without --cert: give the certificate too"},
-		{"--config=" + keyOnly, keyOnly + ": key without --cert: give the certificate too"},
+		{"--config=" + keyOnly, keyOnly + ":1: key without --cert: give the certificate too"},
 		{"--cert=a --cert=b --key=c", "--key: there are 1 keys and 2 certificates; give one key for each --cert in the same order, " +
 			"or none at all when they are in the files of the chains"},
 		{"--cert=a --cert=b", ""},
@@ -216,7 +216,7 @@ func TestValidate(t *testing.T) {
 		{"--proxy-trusted=::1 --proxy-protocol=false", ""},
 		{"--config=" + file, ""},
 		{"--client-auth=none --proxy-protocol=false --config=" + file, ""},
-		{"--client-ca= --config=" + file, file + ": client-auth without --client-ca: give the CAs that clients' certificates are checked against"},
+		{"--client-ca= --config=" + file, file + ":3: client-auth without --client-ca: give the CAs that clients' certificates are checked against"},
 		{"--pprof --key=a.key", "--key without --cert: give the certificate too"},
 	} {
 		args := strings.Fields(x.args)

@@ -34,6 +34,7 @@ func (s source) String() string { return [...]string{"default", "file", "environ
 type given struct {
 	by    source
 	texts []string
+	line  int // of the file
 }
 
 // raw has the texts of settings by name, as one source gives them: one text, or
@@ -64,11 +65,11 @@ func variable(name string) string {
 }
 
 // where names a setting as it stands in its source: "--cert", "SSLECHO_CERT" or
-// "/etc/sslecho.yaml: cert". One that has its default is named by its flag.
+// "/etc/sslecho.yaml:3: cert". One that has its default is named by its flag.
 func (c *Config) where(name string) string {
-	switch c.given[name].by {
+	switch g := c.given[name]; g.by {
 	case byFile:
-		return c.File + ": " + name
+		return fmt.Sprintf("%s:%d: %s", c.File, g.line, name)
 	case byEnvironment:
 		return variable(name)
 	}
@@ -80,13 +81,13 @@ func load(flags raw, environ func() []string) (*Config, error) {
 	c := &Config{given: map[string]given{}, flags: flags, environ: environ}
 	environment, errs := fromEnvironment(environ())
 	c.File = first("config", flags, environment)
-	file, more := fromFile(c.File)
+	file, lines, more := fromFile(c.File)
 	errs = append(errs, more...)
 	for _, s := range c.settings() {
 		g := given{by: byDefault, texts: s.split(s.def)}
 		for by, r := range []raw{byFile: file, byEnvironment: environment, byFlag: flags} {
 			if texts, ok := r[s.name]; ok {
-				g = given{source(by), texts}
+				g = given{source(by), texts, lines[s.name]}
 			}
 		}
 		c.given[s.name] = g
@@ -173,10 +174,10 @@ func fromEnvironment(environ []string) (r raw, errs faults) {
 var tab = regexp.MustCompile(`(?m)^ *\t`)
 
 // fromFile has the texts of the keys of the configuration file, if there is
-// one.
-func fromFile(name string) (r raw, errs faults) {
+// one, and the lines where they begin.
+func fromFile(name string) (r raw, lines map[string]int, errs faults) {
 	if name == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	content := map[string]yaml.Node{}
 	p, err := os.ReadFile(name)
@@ -193,11 +194,12 @@ func fromFile(name string) (r raw, errs faults) {
 		}
 	}
 	if err != nil {
-		return nil, faults{fmt.Errorf("the configuration file %s cannot be used: %w", name, err)}
+		return nil, nil, faults{fmt.Errorf("the configuration file %s cannot be used: %w", name, err)}
 	}
-	r = raw{}
+	r, lines = raw{}, map[string]int{}
 	for _, key := range slices.Sorted(maps.Keys(content)) {
 		node := content[key]
+		lines[key] = node.Line
 		i := slices.IndexFunc(settings, func(s *setting) bool { return s.name == key })
 		switch {
 		case i >= 0 && !settings[i].act:
@@ -213,10 +215,10 @@ func fromFile(name string) (r raw, errs faults) {
 			err = fmt.Errorf("there is no such key%s", didYouMean("", key, keys()))
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %s: %w", name, key, err))
+			errs = append(errs, fmt.Errorf("%s:%d: %s: %w", name, node.Line, key, err))
 		}
 	}
-	return r, errs
+	return r, lines, errs
 }
 
 // keys are the names of the settings that the file can have.
