@@ -104,18 +104,19 @@ func (a *admin) show(c *config.Config, certs []tlsconf.Certificate) {
 		}
 	}
 	gauge := func(name, help string, v float64) { labelled(name, help, v, nil) }
-	l, t := &c.Limits, &c.Timeouts
+	l, s := c.ConnLimits(), &c.Server
 	gauge("limit_connections", "Limit of connections in all; absent without one.", float64(l.MaxConns))
 	gauge("limit_connections_per_address", "Limit of connections from one address; absent without one.", float64(l.MaxConnsPerAddr))
-	gauge("limit_handshakes", "Limit of handshakes at once; absent when it is 1024 for each loop.", float64(l.MaxHandshakes))
-	gauge("limit_new_connections_per_second", "Limit of new connections a second from one address; absent without one.", l.NewConnsRate)
-	if l.NewConnsRate > 0 {
-		gauge("limit_new_connections_burst", "New connections that one address may make at once; absent without a rate.", float64(l.Burst()))
+	gauge("limit_handshakes", "Limit of handshakes at once; absent when it is 1024 for each loop.", float64(s.MaxHandshakes))
+	gauge("limit_new_connections_per_second", "Limit of new connections a second from one address; absent without one.", l.Rate)
+	if l.Rate > 0 {
+		gauge("limit_new_connections_burst", "New connections that one address may make at once; absent without a rate.", float64(l.Burst))
 	}
-	gauge("limit_connection_queued_bytes", "Limit of bytes queued for one connection.", float64(l.MaxQueue))
-	gauge("limit_queued_bytes", "Limit of bytes queued over all connections; absent without one.", float64(l.MaxQueued))
-	for kind, d := range map[string]time.Duration{"handshake": t.Handshake, "idle": t.Idle, "write": t.Write, "close": t.Close, "drain": t.Drain,
-		"drain_delay": t.DrainDelay, "drain_wait": t.DrainWait, "reload": t.Reload, "keep_alive": t.KeepAlive} {
+	gauge("limit_connection_queued_bytes", "Limit of bytes queued for one connection.", float64(s.MaxQueue))
+	gauge("limit_queued_bytes", "Limit of bytes queued over all connections; absent without one.", float64(s.MaxQueued))
+	for kind, d := range map[string]time.Duration{"handshake": s.HandshakeTimeout, "idle": s.IdleTimeout, "write": s.WriteTimeout,
+		"close": s.CloseTimeout, "drain": c.DrainTimeout, "drain_delay": c.DrainDelay, "drain_wait": c.DrainWait, "reload": c.ReloadTimeout,
+		"keep_alive": c.KeepAlive} {
 		labelled("timeout_seconds", "Timeouts, by kind; absent without one.", d.Seconds(), prometheus.Labels{"kind": kind})
 	}
 	first := map[[2]string]float64{} // of two with the same name and serial number
@@ -142,19 +143,16 @@ func (a *admin) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-var (
-	errStarting = errors.New("starting")
-	errDraining = errors.New("draining: send new connections elsewhere")
-)
+var errDraining = errors.New("draining: send new connections elsewhere")
 
-func (a *admin) ready() error {
+func (a *admin) ready(context.Context) (string, error) {
 	switch {
 	case a.ending.Load():
-		return errDraining
+		return "", errDraining
 	case !a.started.Load():
-		return errStarting
+		return "", errors.New("starting")
 	}
-	return nil
+	return "ok", nil
 }
 
 // handler serves GET and HEAD. ping returns nil if the daemon works.
@@ -162,9 +160,9 @@ func (a *admin) handler(log *slog.Logger, profiles bool, ping func(context.Conte
 	mux := http.NewServeMux()
 	page := func(path string, text func(context.Context) (string, error)) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
-			for k, v := range map[string]string{"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
-				w.Header().Set(k, v)
-			}
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Header().Set("Cache-Control", "no-store")
 			s, err := text(r.Context())
 			if err != nil {
 				w.WriteHeader(http.StatusServiceUnavailable)
@@ -183,7 +181,7 @@ func (a *admin) handler(log *slog.Logger, profiles bool, ping func(context.Conte
 		defer cancel()
 		return "ok", ping(ctx)
 	})
-	page("/readyz", func(context.Context) (string, error) { return "ok", a.ready() })
+	page("/readyz", a.ready)
 	if profiles {
 		index += "\n/debug/pprof/"
 		for path, h := range map[string]http.HandlerFunc{"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile,
@@ -200,7 +198,8 @@ func (a *admin) serve(l net.Listener, log *slog.Logger, profiles bool, ping func
 	log = log.With("listener", "admin")
 	// A profile may take longer than a response by as much as its request asks
 	// for.
-	a.server.ReadHeaderTimeout, a.server.ReadTimeout, a.server.WriteTimeout, a.server.IdleTimeout = 5*time.Second, 10*time.Second, 30*time.Second, 2*time.Minute
+	a.server.ReadHeaderTimeout, a.server.ReadTimeout = 5*time.Second, 10*time.Second
+	a.server.WriteTimeout, a.server.IdleTimeout = 30*time.Second, 2*time.Minute
 	a.server.MaxHeaderBytes = 16 << 10
 	a.server.Handler, a.server.ErrorLog = a.handler(log, profiles, ping), slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/tlsconf"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/reactor/connlimit"
 )
 
 var noLog = slog.New(slog.DiscardHandler)
@@ -136,9 +138,10 @@ func scrape(t *testing.T, a *admin, starts ...string) (got []string) {
 // everything is a configuration whose settings are all shown.
 func everything() (*config.Config, []tlsconf.Certificate) {
 	c := &config.Config{
-		Limits: config.Limits{MaxConns: 1, MaxConnsPerAddr: 2, MaxHandshakes: 3, NewConnsRate: 4.5, MaxQueue: 6, MaxQueued: 7},
-		Timeouts: config.Timeouts{Handshake: time.Second, Idle: time.Minute, Write: 1500 * time.Millisecond, Close: 2 * time.Second, Drain: time.Hour,
-			DrainDelay: 5 * time.Second, DrainWait: 6 * time.Second, Reload: 8 * time.Second, KeepAlive: 9 * time.Second},
+		Conns: connlimit.Limits{MaxConns: 1, MaxConnsPerAddr: 2, Rate: 4.5},
+		Server: reactor.Limits{MaxHandshakes: 3, MaxQueue: 6, MaxQueued: 7, HandshakeTimeout: time.Second, IdleTimeout: time.Minute,
+			WriteTimeout: 1500 * time.Millisecond, CloseTimeout: 2 * time.Second},
+		DrainTimeout: time.Hour, DrainDelay: 5 * time.Second, DrainWait: 6 * time.Second, ReloadTimeout: 8 * time.Second, KeepAlive: 9 * time.Second,
 	}
 	return c, []tlsconf.Certificate{{Name: "a\xff", Serial: "01", NotAfter: time.Unix(3000, 0)}, {Name: "a\xfe", Serial: "01", NotAfter: time.Unix(2000, 0)},
 		{Name: "a", Serial: "01"}, {Name: "b", Serial: "02", NotAfter: time.Unix(5000, 0)}}
@@ -149,9 +152,7 @@ func everything() (*config.Config, []tlsconf.Certificate) {
 func TestSettingsShown(t *testing.T) {
 	a := newTestAdmin()
 	starts := []string{"sslecho_limit_", "sslecho_timeout_", "sslecho_certificate_", "sslecho_log_lines"}
-	if got := scrape(t, a, starts...); len(got) != 1 {
-		t.Errorf("without settings: %q", got)
-	}
+	tlstest.Equal(t, "lines without settings", len(scrape(t, a, starts...)), 1)
 	c, certs := everything()
 	a.show(c, certs)
 	want := `sslecho_certificate_not_after_timestamp_seconds{name="a�",serial="01"} 2000
@@ -173,14 +174,10 @@ sslecho_timeout_seconds{kind="idle"} 60
 sslecho_timeout_seconds{kind="keep_alive"} 9
 sslecho_timeout_seconds{kind="reload"} 8
 sslecho_timeout_seconds{kind="write"} 1.5`
-	if got := strings.Join(scrape(t, a, starts...), "\n"); got != want {
-		t.Errorf("%s\nwant\n%s", got, want)
-	}
-	c.Limits.NewConnsRate, c.Limits.NewConnsBurst = 0, 9
+	tlstest.Equal(t, "with settings", strings.Join(scrape(t, a, starts...), "\n"), want)
+	c.Conns.Rate, c.Conns.Burst = 0, 9
 	a.show(c, nil)
-	if got := scrape(t, a, "sslecho_limit_new", "sslecho_certificate"); len(got) != 0 {
-		t.Errorf("a burst without a rate: %q", got)
-	}
+	tlstest.Equal(t, "lines of a burst without a rate", len(scrape(t, a, "sslecho_limit_new", "sslecho_certificate")), 0)
 }
 
 // TestReloads: each reload is counted by its result, and a failed one leaves the time of the configuration in force.
@@ -198,9 +195,7 @@ func TestReloads(t *testing.T) {
 					got = append(got, line[strings.LastIndexByte(line, ' ')+1:])
 				}
 			}
-			if s := strings.Join(got, " "); s != want {
-				t.Errorf("after reload %d: %s, want %s", i, s, want)
-			}
+			tlstest.Equal(t, fmt.Sprint("after reload ", i), strings.Join(got, " "), want)
 		}
 	})
 }

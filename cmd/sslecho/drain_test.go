@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -24,7 +23,7 @@ import (
 // queue are full then. It returns what was sent, perhaps with an end that was not.
 func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
 	t.Helper()
-	rng, wrote, quiet := rand.NewChaCha8([32]byte{7}), make(chan error, 1), 0
+	stream, wrote, quiet := tlstest.Stream{}, make(chan error, 1), 0
 	wrote <- nil
 	tlstest.Until(t, "a write blocks", func() bool {
 		select {
@@ -32,8 +31,7 @@ func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b := make([]byte, 50_000)
-			rng.Read(b)
+			b := stream.Next(50_000)
 			sent, quiet = append(sent, b...), 0
 			go func() { _, err := c.Write(b); wrote <- err }()
 		default:
@@ -48,8 +46,7 @@ func fill(t *testing.T, d *daemon, c net.Conn) (sent []byte) {
 func readBytes(t *testing.T, trace, conn string) (n int) {
 	t.Helper()
 	for _, m := range regexp.MustCompile(conn+` read +(\d+) bytes`).FindAllStringSubmatch(trace, -1) {
-		k := tlstest.Value(strconv.Atoi(m[1]))(t)
-		n += k
+		n += tlstest.Value(strconv.Atoi(m[1]))(t)
 	}
 	return n
 }
@@ -66,10 +63,7 @@ func TestDrain(t *testing.T) {
 			queued := readBytes(t, d.text(), "#2")
 			d.signal(sig)
 			d.expect("draining 2 connections")
-			if n, err := idle.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-				t.Errorf("the idle client: %d bytes, %v, want a clean EOF", n, err)
-			}
-			idle.Close()
+			cleanEnd(t, idle)
 			// The kernel may still take a connection for a moment, but nobody answers on it.
 			unserved(t, d.addr(), nil, "a new connection gets in")
 			got, err := io.ReadAll(busy)
@@ -77,19 +71,14 @@ func TestDrain(t *testing.T) {
 				t.Errorf("the busy client got %d bytes, %v; the daemon had read %d", len(got), err, queued)
 			}
 			busy.Close()
-			d.ends()
+			d.stopped()
 			// Go's client takes a bare FIN between two records for a clean end, so the trace must tell.
 			for _, conn := range []string{"#1", "#2"} {
 				if !regexp.MustCompile(conn + ` shutdown +done`).MatchString(d.text()) {
 					t.Errorf("%s got no close_notify", conn)
 				}
 			}
-			if d.err.String() != "" {
-				t.Errorf("standard error has %q", d.err.String())
-			}
-			if !strings.HasSuffix(d.text(), "\nstopped\n") {
-				t.Error("the last line is not: stopped")
-			}
+			tlstest.Equal(t, "standard error", d.err.String(), "")
 		})
 	}
 }
@@ -203,10 +192,7 @@ func TestDrainWait(t *testing.T) {
 	unserved(t, d.addr(), nil, "a new connection gets in")
 	roundTrip(t, old, []byte("and still"))
 	old.Close()
-	d.ends()
-	if !strings.HasSuffix(d.text(), "\nstopped\n") {
-		t.Errorf("the last line is not: stopped\n%s", d.text())
-	}
+	d.stopped()
 }
 
 // TestDrainWaitEnds: who stays longer than that gets close_notify.
@@ -214,9 +200,6 @@ func TestDrainWaitEnds(t *testing.T) {
 	d := runDaemon(t, "--drain-wait=10ms")
 	c := dialTLS(t, "tcp", d.addr(), nil)
 	d.signal(syscall.SIGTERM)
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		t.Errorf("%d bytes, %v, want a clean EOF", n, err)
-	}
-	c.Close()
+	cleanEnd(t, c)
 	d.ends()
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -37,9 +36,9 @@ func TestDefaultStart(t *testing.T) {
 	}
 	shown := dialogue(t, "hello sslecho\n", "hello sslecho", strings.Fields(try[1])...)
 	cert := shown[strings.Index(shown, "-----BEGIN"):]
-	if got := openssl(t, cert, "x509", "-noout", "-fingerprint", "-sha256"); !strings.Contains(got, print[1]) {
-		t.Errorf("s_client sees %swant %s", got, print[1])
-	}
+	x509 := exec.Command("openssl", "x509", "-noout", "-fingerprint", "-sha256")
+	x509.Stdin = strings.NewReader(cert)
+	contains(t, output(t, x509), print[1])
 }
 
 // dialogue runs an s_client command, sends text, waits until want has come back and ends it.
@@ -100,16 +99,12 @@ func TestSettings(t *testing.T) {
 	}{
 		{name: "certificate", args: rsa, check: func(s tls.ConnectionState) bool { return len(s.PeerCertificates) == 2 }},
 		{name: "max version 1.2", args: []string{"--max-version", "1.2"}, check: version(tls.VersionTLS12)},
-		{name: "min version 1.3", args: []string{"--min-version", "1.3"}, check: version(tls.VersionTLS13)},
 		{name: "min version refuses", args: []string{"--min-version", "1.3"}, cfg: &tls.Config{MaxVersion: tls.VersionTLS12}, fails: true},
-		{name: "max version refuses", args: []string{"--max-version", "1.2"}, cfg: &tls.Config{MinVersion: tls.VersionTLS13}, fails: true},
 		{name: "TLS 1.0", args: append([]string{"--min-version", "1.0", "--ciphers", "DEFAULT:@SECLEVEL=0"}, rsa...),
 			cfg: &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}, check: version(tls.VersionTLS10)},
 		{name: "TLS 1.1", args: append([]string{"--min-version", "1.1", "--max-version", "1.1", "--ciphers", "DEFAULT:@SECLEVEL=0"}, rsa...),
 			cfg: &tls.Config{MinVersion: tls.VersionTLS10}, check: version(tls.VersionTLS11)},
 		{name: "no TLS 1.1", args: rsa, cfg: &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, fails: true},
-		{name: "ciphers", args: append([]string{"--max-version=1.2", "--ciphers", "ECDHE-RSA-AES256-GCM-SHA384"}, rsa...),
-			check: cipher(tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384)},
 		{name: "security level", args: append([]string{"--max-version=1.2", "--ciphers", "ECDHE-RSA-AES128-GCM-SHA256:@SECLEVEL=2"}, rsa...),
 			check: cipher(tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)},
 		{name: "cipher suites", args: []string{"--ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"}, check: cipher(tls.TLS_CHACHA20_POLY1305_SHA256)},
@@ -205,9 +200,7 @@ func TestRecordForRecord(t *testing.T) {
 		for _, n := range []int{1, 2, 100, 1400, 4096, 16383, 16384} {
 			before := counter.count.Load()
 			roundTrip(t, c, make([]byte, n))
-			if got := counter.count.Load() - before; got != 1 {
-				t.Errorf("%s: %d bytes came back in %d records, want 1", tls.VersionName(v), n, got)
-			}
+			tlstest.Equal(t, fmt.Sprintf("%s: records for %d bytes", tls.VersionName(v), n), counter.count.Load()-before, 1)
 		}
 		c.Close()
 	}
@@ -219,35 +212,13 @@ func TestEchoStream(t *testing.T) {
 	d := runDaemon(t, "--loops=2")
 	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		c := dialTLS(t, "tcp", d.addr(), &tls.Config{MaxVersion: v})
-		const total = 10_000_019
+		want := tlstest.Bytes(10_000_019, uint64(v))
 		go func() {
-			rng, b := rand.NewChaCha8([32]byte{1}), make([]byte, 30011)
-			for left := total; left > 0; {
-				n := min(left, len(b))
-				rng.Read(b[:n])
-				if _, err := c.Write(b[:n]); err != nil {
-					return
-				}
-				left -= n
-			}
+			c.Write(want)
 			c.CloseWrite()
 		}()
-		rng, want, b := rand.NewChaCha8([32]byte{1}), make([]byte, 20000), make([]byte, 20000)
-		got := 0
-		for {
-			n, err := c.Read(b)
-			rng.Read(want[:n])
-			if !bytes.Equal(b[:n], want[:n]) {
-				t.Fatalf("wrong bytes after %d", got)
-			}
-			if got += n; err == io.EOF {
-				break
-			} else if err != nil {
-				t.Fatalf("after %d bytes: %v", got, err)
-			}
-		}
-		if got != total {
-			t.Errorf("%d bytes came back, want %d", got, total)
+		if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes came back, %v", len(got), err)
 		}
 	}
 }

@@ -74,10 +74,20 @@ func start(t *testing.T, cmd *exec.Cmd) *running {
 	if cmd.Stdout == nil && cmd.Stderr == nil {
 		cmd.Stdout, cmd.Stderr = &r.out, &r.out
 	}
-	return r.start()
+	r.start()
+	return r
 }
 
-func (r *running) start() *running {
+// startApart starts a program whose outputs go to out and err.
+func startApart(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{Cmd: cmd, t: t, ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = &r.out, &r.err
+	r.start()
+	return r
+}
+
+func (r *running) start() {
 	r.t.Helper()
 	tlstest.Must(r.t, r.Cmd.Start())
 	go func() { r.Wait(); close(r.ended) }()
@@ -88,7 +98,6 @@ func (r *running) start() *running {
 			r.t.Logf("%q\n%s%s", r.Args, r.out.String(), r.err.String())
 		}
 	})
-	return r
 }
 
 // signal sends sig.
@@ -107,9 +116,7 @@ func (r *running) status() int {
 // ends waits for the end, and wants exit status 0.
 func (r *running) ends() {
 	r.t.Helper()
-	if s := r.status(); s != 0 {
-		r.t.Errorf("status %d, want 0", s)
-	}
+	tlstest.Equal(r.t, "status", r.status(), 0)
 }
 
 // stop sends SIGTERM, and wants a clean end.
@@ -127,6 +134,15 @@ type daemon struct {
 
 // addr is the first address that it listens on.
 func (d *daemon) addr() string { return d.listen[0] }
+
+// stopped waits for the end, of which the last line tells.
+func (d *daemon) stopped() {
+	d.t.Helper()
+	d.ends()
+	if !strings.HasSuffix(d.text(), "\nstopped\n") {
+		d.t.Errorf("the last line is not: stopped\n%s", d.text())
+	}
+}
 
 // text is all that it has printed so far on standard output.
 func (d *daemon) text() string { return d.out.String() }
@@ -152,18 +168,15 @@ func runDaemon(t *testing.T, args ...string) *daemon {
 	if n == 0 {
 		args, n = append([]string{"--listen=127.0.0.1:0"}, args...), 1
 	}
-	d := &daemon{running: &running{Cmd: exec.Command(binary, args...), t: t, ended: make(chan struct{})}}
-	d.Stdout, d.Stderr = &d.out, &d.err
-	d.start()
+	d := &daemon{running: startApart(t, exec.Command(binary, args...))}
 	tlstest.Until(t, "it has printed its addresses", func() bool {
 		select {
 		case <-d.ended:
 			t.Fatal("sslecho ended")
 		default:
 		}
-		all := listening.FindAllStringSubmatch(d.text(), -1)
 		d.listen = nil
-		for _, m := range all {
+		for _, m := range listening.FindAllStringSubmatch(d.text(), -1) {
 			d.listen = append(d.listen, m[1])
 		}
 		return len(d.listen) >= n
@@ -180,20 +193,12 @@ func refused(t *testing.T, args ...string) (status int, stdout, stderr string) {
 // finish runs a command that should soon end by itself.
 func finish(t *testing.T, cmd *exec.Cmd) (status int, stdout, stderr string) {
 	t.Helper()
-	r := &running{Cmd: cmd, t: t, ended: make(chan struct{})}
-	r.Stdout, r.Stderr = &r.out, &r.err
-	status = r.start().status()
+	r := startApart(t, cmd)
+	status = r.status()
 	return status, r.out.String(), r.err.String()
 }
 
-// openssl runs the openssl command with input on its standard input, and answers both outputs.
-func openssl(t *testing.T, input string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("openssl", args...)
-	cmd.Stdin = strings.NewReader(input)
-	return output(t, cmd)
-}
-
+// output runs a command, and answers both outputs.
 func output(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	r := start(t, cmd)
@@ -316,6 +321,15 @@ func get(admin, path string) (status int, body string) {
 	defer r.Body.Close()
 	b, _ := io.ReadAll(r.Body)
 	return r.StatusCode, string(b)
+}
+
+// cleanEnd waits for close_notify, before which nothing comes.
+func cleanEnd(t *testing.T, c net.Conn) {
+	t.Helper()
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("%d bytes, %v, want a clean EOF", n, err)
+	}
+	c.Close()
 }
 
 // served is the state of a new connection over which an echo went.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // records reads lines that must all be JSON, and answers their messages.
@@ -99,12 +100,8 @@ func TestJSONErrors(t *testing.T) {
 			cmd := exec.Command(binary, c.args...)
 			cmd.Env = append(os.Environ(), c.env)
 			status, stdout, stderr := finish(t, cmd)
-			if status != c.status {
-				t.Errorf("status %d, want %d", status, c.status)
-			}
-			if stdout != "" {
-				t.Errorf("standard output has %q", stdout)
-			}
+			tlstest.Equal(t, "status", status, c.status)
+			tlstest.Equal(t, "standard output", stdout, "")
 			if said := records(t, stderr); len(said) != 1 || !strings.Contains(said[0], c.want) {
 				t.Errorf("%q does not name %s, or is not one line", said, c.want)
 			}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -18,19 +17,10 @@ func timerOf(t *testing.T, c net.Conn) (timer, due uint64) {
 	local := fmt.Sprintf(":%04X", c.RemoteAddr().(*net.TCPAddr).Port)
 	remote := fmt.Sprintf(":%04X", c.LocalAddr().(*net.TCPAddr).Port)
 	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 6 || !strings.HasSuffix(f[1], local) || !strings.HasSuffix(f[2], remote) {
-			continue
+		if f := strings.Fields(line); len(f) > 5 && strings.HasSuffix(f[1], local) && strings.HasSuffix(f[2], remote) {
+			tlstest.Value(fmt.Sscanf(f[5], "%x:%x", &timer, &due))(t)
+			return timer, due
 		}
-		kind, when, _ := strings.Cut(f[5], ":")
-		timer, err := strconv.ParseUint(kind, 16, 64)
-		if err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		if due, err = strconv.ParseUint(when, 16, 64); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		return timer, due
 	}
 	t.Fatalf("there is no %s to %s in\n%s", local, remote, text)
 	return 0, 0

@@ -35,9 +35,7 @@ func TestTokenKeys(t *testing.T) {
 		for _, name := range []string{"localhost", "www.example"} {
 			before := tok.Signatures(t)
 			served(t, d.addr(), &tls.Config{ServerName: name, MaxVersion: v})
-			if n := tok.Signatures(t) - before; n != 1 {
-				t.Errorf("%s: %d signatures", name, n)
-			}
+			tlstest.Equal(t, "signatures for "+name, tok.Signatures(t)-before, 1)
 		}
 	}
 	tok.Gone(t, true)

@@ -2,15 +2,8 @@
 // testing TLS clients, proxies and networks, and the example of a server over
 // package reactor.
 //
-// With --service it does something else with its connections: discard reads and
-// says nothing; chargen sends the pattern of RFC 864 without end, as fast as
-// the client reads; reverse answers each line backwards, as openssl s_server
-// -rev does. A line of reverse has at most 16384 bytes with its end; one that
-// is longer resets the connection, and answers that the client has not read are
-// lost.
-//
-// Run sslecho --help for its flags, which may also stand in the environment
-// (SSLECHO_…) and in a file; docs/operate/sslecho.md is the page for operators.
+// Run sslecho --help for its flags; docs/operate/sslecho.md is the page for
+// operators.
 //
 //	main ─► config ─► process ─┬─ tlsconf     contexts from files         (SIGHUP: anew)
 //	                           ├─ lifecycle   sockets, systemd, user      (SIGUSR2: another process takes over)
@@ -18,10 +11,7 @@
 //	                           ├─ admin       metrics, health, readiness
 //	                           └─ reactor.Server, connlimit, proxyproto, services
 //
-// SIGTERM and SIGINT drain: it stops accepting, finishes what is queued and
-// sends close_notify; a second signal ends it at once, whatever it waits for.
-// The exit status is 0 after a clean stop, 2 after bad usage and 1 after a
-// failure.
+// A second SIGTERM ends it at once, whatever it waits for.
 package main
 
 import (
@@ -142,7 +132,7 @@ func (p *program) execute(args []string, stdout *os.File, format, file string) i
 	case loaded:
 		p.output.fail(err.Error())
 	default:
-		if format == "" {
+		if format == "" { // a file that blocks is read only if it must be
 			p.output.use(config.FormatIn(file))
 		}
 		p.output.fail(fmt.Sprintf("%v (see sslecho --help)", err))
@@ -211,18 +201,16 @@ func surroundings(c *config.Config) error {
 		_, _, err := lifecycle.Lookup(c.User.Name, c.User.Group)
 		faults = append(faults, err)
 	}
-	files := [][2]string{{"--pid-file", c.PIDFile}, {"--keylog", c.TLS.KeyLogFile}}
+	files := [][2]string{{"--pid-file", c.PIDFile}, {"--keylog", c.TLS.KeyLogFile}, {"--admin", unixPath(c.Admin)}}
 	for _, a := range c.Listen {
 		files = append(files, [2]string{"--listen", unixPath(a)})
 	}
-	for _, f := range append(files, [2]string{"--admin", unixPath(c.Admin)}) {
+	for _, f := range files {
 		if f[1] == "" {
 			continue
 		}
-		if fi, err := os.Stat(filepath.Dir(f[1])); err != nil {
+		if _, err := os.Stat(filepath.Dir(f[1]) + "/."); err != nil {
 			faults = append(faults, fmt.Errorf("%s %s: %w", f[0], f[1], err))
-		} else if !fi.IsDir() {
-			faults = append(faults, fmt.Errorf("%s %s: %s is no directory", f[0], f[1], filepath.Dir(f[1])))
 		}
 	}
 	return errors.Join(faults...)

@@ -11,13 +11,11 @@ import (
 )
 
 const (
-	// memoryInterval is how often the daemon looks whether to give memory back.
-	memoryInterval = time.Second
-	// quietLooks is after how many looks without a new connection it does. By
-	// then the record buffers of those that have fallen idle are freed.
+	memoryInterval = time.Second // at which is looked whether to give memory back
+	// quietLooks is after how many looks without a new connection it is given
+	// back. By then the record buffers of those that have fallen idle are freed.
 	quietLooks = 3
-	// manyConns is how many connections must have gone for it to be worth it.
-	manyConns = 1000
+	manyConns  = 1000 // must have gone for it to be worth it
 	// gcPercent is how much Go's heap may grow before garbage is collected.
 	// Most of it is connections, which stay, and little comes and goes: with
 	// Go's own 100 an idle connection takes 0.7 KiB more, and CPU time is the

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -20,58 +21,46 @@ import (
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-// TestUsageErrors: bad usage is status 2, with one line that says what is wrong
-// and where help is.
-func TestUsageErrors(t *testing.T) {
-	for _, c := range []struct{ args, want string }{
-		{"--nonsense", "--nonsense"},
-		{"8443", `"8443"`},
-		{"--loops many", "--loops"},
-		{"--key x.key", "--cert"},
-		{"--service daytime", `"daytime": use echo, discard, chargen or reverse`},
-		{"--cert", "--cert"},
-	} {
-		t.Run(c.args, func(t *testing.T) {
-			checkFailure(t, exec.Command(binary, strings.Fields(c.args)...), 2, []string{"--help", c.want})
-		})
-	}
-}
-
-// TestFailures: what cannot be done is status 1, with one line that names the setting.
+// TestFailures: what cannot be done is one line that names the setting: status 2 for bad usage, with the way to help, and 1 for the
+// rest. What is wrong with certificates and other files of TLS is for TestFaults in package tlsconf.
 func TestFailures(t *testing.T) {
 	busy := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer busy.Close()
 	stale := writeFile(t, "stale", "")
-	other := runDaemon(t, "--loops=2")
-	ecdsa, key := testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")
+	other := runDaemon(t, "--loops=2", "--pid-file="+filepath.Join(t.TempDir(), "pid"))
+	pidFile := strings.TrimPrefix(other.Args[len(other.Args)-1], "--pid-file=")
+	tlstest.Until(t, "the pid file is there", func() bool { _, err := os.Stat(pidFile); return err == nil })
 	for _, c := range []struct {
-		name string
-		args []string
-		want []string
+		name, args string
+		status     int
+		want       []string
 	}{
-		{"busy port", []string{"--listen", busy.Addr().String()}, []string{busy.Addr().String(), "in use", "use another address"}},
-		{"busy port, many loops", []string{"--listen", busy.Addr().String(), "--loops=4"}, []string{"in use"}},
-		{"port of another sslecho", []string{"--listen", other.addr(), "--loops=2"}, []string{"in use"}},
-		{"second address busy", []string{"--listen", "127.0.0.1:0", "--listen", busy.Addr().String()}, []string{"in use"}},
-		{"unix socket that nobody has", []string{"--listen", "unix:" + stale}, []string{stale, "in use", "remove"}},
-		{"no such unix directory", []string{"--listen", "unix:/nonexistent/socket"}, []string{"/nonexistent/socket"}},
-		{"missing certificate", []string{"--cert", "/nonexistent.pem"}, []string{"--cert", "/nonexistent.pem"}},
-		{"no key in the file", []string{"--cert", ecdsa}, []string{"--cert"}},
-		{"mismatched key", []string{"--cert", ecdsa, "--key", testcerts.Path("rsa.key")}, []string{"--cert", "mismatch"}},
-		{"key is a directory", []string{"--cert", ecdsa, "--key", t.TempDir()}, []string{"--key", "directory"}},
-		{"certificate is none", []string{"--cert", key}, []string{"--cert"}},
-		{"ciphers", []string{"--ciphers", "nonsense"}, []string{"--ciphers", "nonsense"}},
-		{"security level", []string{"--cert", testcerts.Path("rsa.pem"), "--key", testcerts.Path("rsa.key"),
-			"--ciphers", "DEFAULT@SECLEVEL=5"}, []string{"key too small"}},
-		{"ALPN", []string{"--alpn", "a,,b"}, []string{"--alpn"}},
+		{"unknown flag", "--nonsense", 2, []string{"--help", "--nonsense"}},
+		{"argument", "8443", 2, []string{"--help", `"8443"`}},
+		{"bad value", "--service daytime", 2, []string{"--help", `"daytime": no such service: use echo, discard, chargen or reverse`}},
+		{"value is missing", "--cert", 2, []string{"--help", "--cert"}},
+		{"conflict", "--key x.key", 2, []string{"--help", "--cert"}},
+		{"busy port", "--listen " + busy.Addr().String(), 1, []string{busy.Addr().String(), "in use", "use another address"}},
+		{"busy port, many loops", "--loops=4 --listen " + busy.Addr().String(), 1, []string{"in use"}},
+		{"port of another sslecho", "--loops=2 --listen " + other.addr(), 1, []string{"in use"}},
+		{"second address busy", "--listen 127.0.0.1:0 --listen " + busy.Addr().String(), 1, []string{"in use"}},
+		{"unix socket that nobody has", "--listen unix:" + stale, 1, []string{stale, "in use", "remove"}},
+		{"no such unix directory", "--listen unix:/nonexistent/socket", 1, []string{"/nonexistent/socket"}},
+		{"pid file of another sslecho", "--listen 127.0.0.1:0 --pid-file " + pidFile, 1,
+			[]string{"--pid-file " + pidFile, fmt.Sprintf("process %d, which runs", other.Process.Pid)}},
+		{"missing certificate", "--listen 127.0.0.1:0 --cert /nonexistent.pem", 1, []string{"--cert", "/nonexistent.pem"}},
+		{"security level", "--ciphers DEFAULT@SECLEVEL=5 --cert " + testcerts.Path("rsa.pem") + " --key " + testcerts.Path("rsa.key"), 1,
+			[]string{"key too small"}},
+		{"flags, not fields", "--max-version 1.1 --min-version 1.0", 1, []string{"--min-version", "set a --ciphers with @SECLEVEL=0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			args := c.args
-			if !strings.HasPrefix(strings.Join(args, " "), "--listen") {
-				args = append([]string{"--listen=127.0.0.1:0"}, args...)
-			}
-			checkFailure(t, exec.Command(binary, args...), 1, c.want)
+			checkFailure(t, exec.Command(binary, strings.Fields(c.args)...), c.status, c.want)
 		})
+	}
+	// One that a crash has left names a process that is gone, or that is something else.
+	for _, pid := range []int{1 << 30, os.Getpid()} {
+		d := runDaemon(t, "--pid-file", writeFile(t, "pid", fmt.Sprint(pid)))
+		d.stop()
 	}
 }
 
@@ -79,16 +68,12 @@ func TestFailures(t *testing.T) {
 func checkFailure(t *testing.T, cmd *exec.Cmd, wantStatus int, want []string) {
 	t.Helper()
 	status, stdout, stderr := finish(t, cmd)
-	if status != wantStatus {
-		t.Errorf("status %d, want %d", status, wantStatus)
-	}
+	tlstest.Equal(t, "status", status, wantStatus)
 	if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "sslecho: ") {
 		t.Errorf("standard error has %q, want one line", stderr)
 	}
 	contains(t, stderr, want...)
-	if stdout != "" {
-		t.Errorf("standard output has %q", stdout)
-	}
+	tlstest.Equal(t, "standard output", stdout, "")
 }
 
 // TestCheckSurroundings: --check tells all at once what is not there around the daemon, and makes nothing.
@@ -98,9 +83,7 @@ func TestCheckSurroundings(t *testing.T) {
 		"--listen=unix:/nonexistent/socket", "--admin=unix:/nonexistent/admin")
 	contains(t, stderr, "no such user", "--pid-file /nonexistent/pid", "--keylog /nonexistent/keylog", "--listen /nonexistent/socket",
 		"--admin /nonexistent/admin")
-	if status != 1 {
-		t.Errorf("status %d", status)
-	}
+	tlstest.Equal(t, "status", status, 1)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	if status, _, stderr := refused(t, "--check", "--user=0:0", "--pid-file", in("pid"), "--keylog", in("keylog"), "--listen=unix:"+in("socket"),
 		"--admin=unix:"+in("admin")); status != 0 {
@@ -128,15 +111,6 @@ func TestUnreadableKey(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
 	checkFailure(t, cmd, 1, []string{"--key", "permission denied"})
-}
-
-// TestHelp: help is no error, and goes to standard output.
-func TestHelp(t *testing.T) {
-	for _, flag := range []string{"--help", "-h"} {
-		if status, stdout, stderr := refused(t, flag); status != 0 || stderr != "" || !strings.Contains(stdout, "--listen") {
-			t.Errorf("%s: status %d, %q, standard error %q", flag, status, stdout, stderr)
-		}
-	}
 }
 
 // made is the file of a certificate for a name that ends in left, with its key.
@@ -181,8 +155,6 @@ func TestCheckDates(t *testing.T) {
 		d.err.expect(t, text)
 		d.signal(syscall.SIGHUP)
 		d.err.expect(t, "msg=reloaded")
-		if n := strings.Count(d.err.String(), text); n != 2 {
-			t.Errorf("logged %d times after a reload: %s", n, d.err.String())
-		}
+		tlstest.Equal(t, text, strings.Count(d.err.String(), text), 2)
 	}
 }

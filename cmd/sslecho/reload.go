@@ -45,7 +45,7 @@ func (d *process) reloads(ctx context.Context) {
 // takes longer than --reload-timeout, is logged, and changes nothing.
 func (d *process) reload(ctx context.Context) {
 	d.notify.Reloading()
-	limited, cancel := context.WithTimeout(ctx, d.cfg.Timeouts.Reload)
+	limited, cancel := context.WithTimeout(ctx, d.cfg.ReloadTimeout)
 	defer cancel()
 	next, err := d.prepare(limited)
 	if next.files != nil { // a fault may be mended in the files of now
@@ -100,7 +100,7 @@ func (d *process) prepare(ctx context.Context) (loaded, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return loaded{}, fmt.Errorf("it waits for %s", at.String())
 	}
-	return loaded{}, fmt.Errorf("it waits for %s after %v (--reload-timeout)", at.String(), running.Timeouts.Reload)
+	return loaded{}, fmt.Errorf("it waits for %s after %v (--reload-timeout)", at.String(), running.ReloadTimeout)
 }
 
 // reload reads what a running daemon applies.
@@ -143,8 +143,8 @@ func (d *process) apply(next loaded) {
 	d.cfg, d.tls, d.built = next.cfg, next.tls, next.built
 	d.srv.SetContext(d.built.Context)
 	old.Context.Close()
-	d.srv.SetLimits(limits(d.cfg))
-	d.limiter.SetLimits(connLimits(d.cfg))
+	d.srv.SetLimits(d.cfg.Server)
+	d.limiter.SetLimits(d.cfg.ConnLimits())
 	d.output.level.Set(d.cfg.LogLevel)
 	d.admin.show(d.cfg, d.built.Certificates)
 	d.warn(slices.Concat(d.built.OutOfDate, d.built.Warnings))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func serve(c *config.Config, p *program) (err error) {
 		d.warn([]string{err.Error()})
 	}
 	defer func() { d.tls.Close() }()
-	d.waiting.on("the sockets of the process before this one")
+	d.waiting.on("the process before this one, or its pid file")
 	if d.sockets, err = lifecycle.NewSockets(upgradeTimeout, c.PIDFile); err != nil {
 		return err
 	}
@@ -159,67 +160,35 @@ func (d *process) warn(texts []string) {
 // its service.
 func (d *process) newServer() {
 	c := d.cfg
-	loops := c.Loops
-	if loops == 0 {
-		loops = runtime.GOMAXPROCS(0)
-	}
+	loops := cmp.Or(c.Loops, runtime.GOMAXPROCS(0))
 	// One P more than loops: when every P is inside C, Go's monitor takes them
 	// away from calls that last longer than 20 µs, which is what a signature
 	// takes.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+1))
 	collectOften()
-	service, err := services.Named(c.ServiceName)
-	if err != nil {
-		panic(err) // package config lets no other name in
-	}
-	handler := connlog.Logged{Handler: service, Log: d.log}
+	handler := connlog.Logged{Handler: c.Service, Log: d.log}
 	d.srv = services.NewServer(handler, d.built.Context)
 	if c.Trace {
 		t := tracer{handler, d.output}
 		d.srv.Trace, d.srv.Handler = t.operation, t
 	}
-	d.limiter = connlimit.New(connLimits(c))
+	d.limiter = connlimit.New(c.ConnLimits())
 	d.srv.Admit, d.srv.Release = connlog.Refusals(d.log, d.limiter.Admit), d.limiter.Release
 	if c.ProxyProtocol {
 		d.srv.Header = proxyproto.Header(c.ProxyTrusted...)
 	}
 	d.srv.Loops, d.srv.Logger = loops, d.log
-	d.srv.KeepAlive = c.Timeouts.KeepAlive
-	if d.srv.KeepAlive == 0 {
-		d.srv.KeepAlive = -1 // none
-	}
-	d.srv.Session.MaxQueue = math.MaxInt // the limits bound it, and can be changed
-	d.srv.SetLimits(limits(c))
+	d.srv.KeepAlive = cmp.Or(c.KeepAlive, -1) // which is none
+	d.srv.Session.MaxQueue = math.MaxInt      // the limits bound it, and can be changed
+	d.srv.SetLimits(c.Server)
 	d.admin = newAdmin(map[string]func() uint64{"stderr": d.output.stderr.Dropped, "stdout": d.output.stdoutDropped,
 		"keylog": d.tls.KeyLogDropped()}, prommetrics.New("sslecho", d.srv))
 	d.admin.show(c, d.built.Certificates)
 }
 
-// connLimits are the limits by address.
-func connLimits(c *config.Config) connlimit.Limits {
-	l := &c.Limits
-	return connlimit.Limits{MaxConns: l.MaxConns, MaxConnsPerAddr: l.MaxConnsPerAddr, Rate: l.NewConnsRate, Burst: l.Burst()}
-}
-
-// limits are those of the server.
-func limits(c *config.Config) reactor.Limits {
-	t := &c.Timeouts
-	return reactor.Limits{
-		HandshakeTimeout: t.Handshake, IdleTimeout: t.Idle, WriteTimeout: t.Write, CloseTimeout: t.Close,
-		MaxHandshakes: c.Limits.MaxHandshakes, MaxQueued: c.Limits.MaxQueued, MaxQueue: int(c.Limits.MaxQueue),
-	}
-}
-
 // listen opens or inherits the sockets, those of an address together, and
 // serves the admin listener. Sockets of systemd take the place of --listen.
 func (d *process) listen() (all [][]net.Listener, err error) {
-	defer func() {
-		if err != nil {
-			for _, l := range slices.Concat(all...) {
-				l.Close()
-			}
-		}
-	}()
 	activated, err := d.sockets.Activated()
 	if err != nil {
 		return nil, err
@@ -248,11 +217,11 @@ func (d *process) listen() (all [][]net.Listener, err error) {
 		}
 		return ls, err
 	}
-	times := map[string]int{} // an address may be given twice, such as one with port 0
-	for _, address := range d.cfg.Listen {
-		if len(activated) > 0 {
-			break
-		}
+	addresses, times := d.cfg.Listen, map[string]int{} // an address may be given twice, such as one with port 0
+	if len(activated) > 0 {
+		addresses = nil
+	}
+	for _, address := range addresses {
 		times[address]++
 		ls, err := open("--listen", fmt.Sprintf("%s (%d)", address, times[address]), address)
 		if err != nil {
@@ -268,15 +237,17 @@ func (d *process) listen() (all [][]net.Listener, err error) {
 		return all, err
 	}
 	d.admin.serve(ls[0], d.log, d.cfg.Pprof, d.srv.Ping)
-	d.output.say("admin on "+addressOf(ls[0]), slog.String("address", addressOf(ls[0])))
+	d.sayAddress("admin", ls[0])
 	return all, nil
 }
 
-func addressOf(l net.Listener) string {
+// sayAddress says where a listener is.
+func (d *process) sayAddress(what string, l net.Listener) {
+	address := l.Addr().String()
 	if a, ok := l.Addr().(*net.UnixAddr); ok {
-		return "unix:" + a.Name
+		address = "unix:" + a.Name
 	}
-	return l.Addr().String()
+	d.output.say(what+" on "+address, slog.String("address", address))
 }
 
 // printListening says on standard output where the daemon serves, and how to
@@ -284,8 +255,7 @@ func addressOf(l net.Listener) string {
 func (d *process) printListening(listening [][]net.Listener) {
 	d.output.say(cssl.Version().String())
 	for _, ls := range listening {
-		a := addressOf(ls[0])
-		d.output.say("listening on "+a, slog.String("address", a))
+		d.sayAddress("listening", ls[0])
 	}
 	if d.built.Fingerprint == "" {
 		return

@@ -74,9 +74,7 @@ func TestDiscard(t *testing.T) {
 	}
 	c.Close()
 	d.expect("#1 closed       clean")
-	if n := readBytes(t, d.text(), "#1"); n != total {
-		t.Errorf("%d bytes were read, want %d", n, total)
-	}
+	tlstest.Equal(t, "bytes read", readBytes(t, d.text(), "#1"), total)
 }
 
 // sServer starts s_server -rev and answers its address.
@@ -190,9 +188,7 @@ func TestReverseTogether(t *testing.T) {
 	exchange("the tickets come before this\n", backwards("the tickets come before this")+"\n")
 	before := counter.count.Load()
 	exchange(strings.Repeat("line\r\n", 2000), strings.Repeat("enil\n", 2000))
-	if n := counter.count.Load() - before; n != 1 {
-		t.Errorf("the answers came in %d records, want 1", n)
-	}
+	tlstest.Equal(t, "records", counter.count.Load()-before, 1)
 }
 
 // TestReverseTooLong: a line over the bound resets its connection, with the cause in the
@@ -218,9 +214,7 @@ func TestReverseTooLong(t *testing.T) {
 		c.Close()
 		d.expect(fmt.Sprintf("#%d closed       reverse: line longer than 16384 bytes", i+1))
 	}
-	if got := answer(t, d.addr(), "still there\n", func() int { return 100 }); got != "ereht llits\n" {
-		t.Errorf("afterwards: %q", got)
-	}
+	tlstest.Equal(t, "afterwards", answer(t, d.addr(), "still there\n", func() int { return 100 }), "ereht llits\n")
 }
 
 // badChargen is the place of the first byte of p that is not RFC 864's, if p comes after n bytes; or -1.
@@ -370,8 +364,5 @@ func TestChargenDrain(t *testing.T) {
 		t.Errorf("wrong byte at %d", bad)
 	}
 	c.Close()
-	d.ends()
-	if !strings.HasSuffix(d.text(), "\nstopped\n") {
-		t.Errorf("it ends with %q", d.text())
-	}
+	d.stopped()
 }

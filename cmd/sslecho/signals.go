@@ -15,14 +15,14 @@ import (
 // signal.
 const forceTimeout = 3 * time.Second
 
-// signals are heard on a goroutine that does nothing else, from the beginning
-// of the program to its end. So they count whatever the rest of it waits for.
+// signals are heard on goroutines that do nothing else, from the beginning of
+// the program to its end. So they count whatever the rest of it waits for.
 type signals struct {
-	reload, upgrade chan struct{} // SIGHUP and SIGUSR2: one that waits to be seen stands for all
-	stop            chan struct{} // closed by the first SIGTERM or SIGINT while the daemon serves
-	again           chan struct{} // closed by a second one
-	aborted         chan struct{} // closed by the first one before the daemon serves
-	forced          chan struct{} // closed when the process must end
+	reload, upgrade chan os.Signal // SIGHUP and SIGUSR2: one that waits to be seen stands for all
+	stop            chan struct{}  // closed by the first SIGTERM or SIGINT while the daemon serves
+	again           chan struct{}  // closed by a second one
+	aborted         chan struct{}  // closed by the first one before the daemon serves
+	forced          chan struct{}  // closed when the process must end
 
 	mu     sync.Mutex
 	serves bool
@@ -34,37 +34,25 @@ type signals struct {
 // not end the process.
 func newSignals() *signals {
 	s := &signals{
-		reload: make(chan struct{}, 1), upgrade: make(chan struct{}, 1),
+		reload: make(chan os.Signal, 1), upgrade: make(chan os.Signal, 1),
 		stop: make(chan struct{}), again: make(chan struct{}), aborted: make(chan struct{}), forced: make(chan struct{}),
 	}
 	s.force = sync.OnceFunc(func() { close(s.forced) })
 	signal.Ignore(syscall.SIGPIPE)
-	all := make(chan os.Signal, 16)
-	signal.Notify(all, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
+	signal.Notify(s.reload, syscall.SIGHUP)
+	signal.Notify(s.upgrade, syscall.SIGUSR2)
+	ends := make(chan os.Signal, 16)
+	signal.Notify(ends, syscall.SIGTERM, syscall.SIGINT)
 	go func() {
-		for sig := range all {
-			s.hear(sig)
+		for sig := range ends {
+			s.end(sig)
 		}
 	}()
 	return s
 }
 
-// hear notes a signal. It does not wait.
-func (s *signals) hear(sig os.Signal) {
-	request := func(ch chan struct{}) {
-		select {
-		case ch <- struct{}{}:
-		default:
-		}
-	}
-	switch sig {
-	case syscall.SIGHUP:
-		request(s.reload)
-		return
-	case syscall.SIGUSR2:
-		request(s.upgrade)
-		return
-	}
+// end notes a SIGTERM or SIGINT. It does not wait.
+func (s *signals) end(sig os.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ends = append(s.ends, sig)
@@ -141,34 +129,34 @@ func (d *process) handOver() {
 	d.admin.close() // the new process answers there
 	d.srv.StopAccepting()
 	n := d.srv.Conns()
-	d.output.say(fmt.Sprintf("replaced: %d connections have %v to end", n, d.cfg.Timeouts.Drain), slog.Int("connections", n))
-	wait(d.cfg.Timeouts.Drain, d.signals.stop, d.empty)
-	d.end(d.cfg.Timeouts.Close)
+	d.output.say(fmt.Sprintf("replaced: %d connections have %v to end", n, d.cfg.DrainTimeout), slog.Int("connections", n))
+	wait(d.cfg.DrainTimeout, d.signals.stop, d.empty)
+	d.end(d.cfg.Server.CloseTimeout)
 }
 
 // drain ends the daemon: it serves on for the delay, then connections may end
 // by themselves, then those that are left are closed in good order. A second
 // signal cuts them off.
 func (d *process) drain() {
-	t, sig := d.cfg.Timeouts, d.signals.first()
+	delay, await, timeout, sig := d.cfg.DrainDelay, d.cfg.DrainWait, d.cfg.DrainTimeout, d.signals.first()
 	d.notify.Stopping()
 	d.admin.ending.Store(true)
-	if t.DrainDelay > 0 {
-		d.output.say(fmt.Sprintf("%s: not ready, serving on for %v", sig, t.DrainDelay))
-		if wait(t.DrainDelay, d.signals.again, func() bool { return false }) {
-			t.DrainWait, t.Drain = 0, 0
+	if delay > 0 {
+		d.output.say(fmt.Sprintf("%s: not ready, serving on for %v", sig, delay))
+		if wait(delay, d.signals.again, func() bool { return false }) {
+			await, timeout = 0, 0
 		}
 	}
 	d.sockets.Stop() // else the sockets would live on in what would be handed to a new process
 	n := d.srv.Conns()
 	d.output.say(fmt.Sprintf("%s: draining %d connections, a second signal ends at once", sig, n), slog.Int("connections", n))
-	if t.DrainWait > 0 {
+	if await > 0 {
 		d.srv.StopAccepting()
-		if wait(t.DrainWait, d.signals.again, d.empty) {
-			t.Drain = 0
+		if wait(await, d.signals.again, d.empty) {
+			timeout = 0
 		}
 	}
-	d.end(t.Drain)
+	d.end(timeout)
 }
 
 // empty reports whether there are no connections.

@@ -67,12 +67,10 @@ func TestStalledOutput(t *testing.T) {
 				cmd.Args = append(cmd.Args, "--keylog="+name)
 			}
 			r := start(t, cmd)
-			d := &installed{t: t, listen: listen, admin: admin, out: os.Stderr}
+			d := &installed{running: r, listen: listen, admin: admin}
 			tlstest.Until(t, "the daemon serves", func() bool { status, _ := d.get("/readyz"); return status == http.StatusOK })
 			dropped := fmt.Sprintf("sslecho_log_lines_dropped_total{output=%q}", c.output)
-			if n := d.metric(dropped); n != 0 {
-				t.Errorf("%s is %v before", dropped, n)
-			}
+			tlstest.Equal(t, dropped, d.metric(dropped), 0)
 			l := load(func(*clients, *tls.Config) error { return c.feed(listen) })
 			tlstest.Until(t, "lines are dropped", func() bool { return d.metric(dropped) > 0 })
 			l.ends(t)
@@ -151,9 +149,7 @@ func TestBlockedStart(t *testing.T) {
 			r := start(t, exec.Command(binary, append(append(c.args, "--listen=127.0.0.1:0"), given...)...))
 			r.out.expect(t, "still waiting")
 			r.signal(c.sig)
-			if s := r.status(); s != 1 {
-				t.Errorf("status %d, want 1", s)
-			}
+			tlstest.Equal(t, "status", r.status(), 1)
 			if text := r.out.String(); strings.Count(text, shown) != 2 || !strings.Contains(text, "ended by "+c.sig.String()) {
 				t.Errorf("not said twice that it waits for %s, or not that %v ended it:\n%s", shown, c.sig, text)
 			}
@@ -165,7 +161,7 @@ func TestBlockedStart(t *testing.T) {
 // works, and a signal drains the daemon also while one waits.
 func TestBlockedReload(t *testing.T) {
 	d := install(t)
-	chain := filepath.Join(d.dir, "chain.pem")
+	chain := d.in("chain.pem")
 	block := func() {
 		os.Remove(chain)
 		fifo(t, chain)
@@ -182,9 +178,7 @@ func TestBlockedReload(t *testing.T) {
 		return strings.Contains(d.text(), "waits for --cert "+chain+" after 2s (--reload-timeout)")
 	})
 	d.expect("reload failed, all is as it was", 1)
-	if name := d.served(); !strings.Contains(name, "ECDSA") {
-		t.Errorf("the certificate is %s", name)
-	}
+	contains(t, d.served(), "ECDSA")
 	os.Remove(chain)
 	d.certificate("rsa")
 	d.config("reload-timeout: 1h\n")
@@ -214,12 +208,8 @@ func TestSecondSignalWhateverHappens(t *testing.T) {
 	}
 	d.signal(syscall.SIGTERM)
 	d.signal(syscall.SIGINT) // the kernel takes two of the same for one while the first is pending
-	if s := d.status(); s != 1 {
-		t.Errorf("status %d, want 1", s)
-	}
-	if !strings.Contains(d.err.String(), "second signal") {
-		t.Errorf("the log does not tell why it ended: %s", d.err.String())
-	}
+	tlstest.Equal(t, "status", d.status(), 1)
+	contains(t, d.err.String(), "second signal")
 }
 
 // TestStuckPIDFile (P56): the end does not wait for the file system of the pid
@@ -231,7 +221,5 @@ func TestStuckPIDFile(t *testing.T) {
 	os.Remove(name)
 	fifo(t, name)
 	d.stop()
-	if text := d.err.String(); !strings.Contains(text, "--pid-file "+name+": left behind") {
-		t.Errorf("the log does not tell that the file is left behind: %s", text)
-	}
+	contains(t, d.err.String(), "--pid-file "+name+": left behind")
 }

@@ -51,9 +51,7 @@ func (m *manager) hears(what string) string {
 func TestSystemd(t *testing.T) {
 	m := newManager(t)
 	d := install(t, "NOTIFY_SOCKET="+m.path, "WATCHDOG_USEC=300000", "SSLECHO_LOG_LEVEL=warn")
-	if s := m.hears("READY=1"); !strings.Contains(s, fmt.Sprintf("MAINPID=%d", d.pid())) {
-		t.Errorf("%q", s)
-	}
+	contains(t, m.hears("READY=1"), fmt.Sprintf("MAINPID=%d", d.pid()))
 	m.hears("WATCHDOG=1")
 	d.signal(syscall.SIGHUP)
 	m.hears("RELOADING=1")
@@ -64,9 +62,7 @@ func TestSystemd(t *testing.T) {
 	if main == fmt.Sprintf("MAINPID=%d", before) {
 		t.Errorf("at the upgrade: %q", main)
 	}
-	if s := m.hears("READY=1"); !strings.Contains(s, main+"\n") {
-		t.Errorf("after the upgrade: %q, want %s in it", s, main)
-	}
+	contains(t, m.hears("READY=1"), main+"\n")
 	d.expect("stopped\n", 1)
 	m.hears("WATCHDOG=1") // of the new process
 	d.signal(syscall.SIGTERM)
@@ -91,15 +87,11 @@ func TestFailedUpgrade(t *testing.T) {
 	if s := m.hears("MAINPID="); s == main {
 		t.Errorf("%q at first", s)
 	}
-	if s := m.hears("MAINPID="); s != main {
-		t.Errorf("%q in the end, want %q", s, main)
-	}
+	tlstest.Equal(t, "in the end", m.hears("MAINPID="), main)
 	r.out.expect(t, "upgrade failed, this process goes on")
 	r.out.expect(t, "sslecho: --pid-file "+pid)
 	tlstest.Must(t, os.Rename(filepath.Join(dir, "gone"), pids))
-	if got := string(tlstest.Value(os.ReadFile(pid))(t)); got != strconv.Itoa(cmd.Process.Pid) {
-		t.Errorf("pid file %q", got)
-	}
+	tlstest.Equal(t, "pid file", string(tlstest.Value(os.ReadFile(pid))(t)), strconv.Itoa(cmd.Process.Pid))
 	r.stop()
 	if _, err := os.Stat(pid); !os.IsNotExist(err) {
 		t.Errorf("the pid file of a process that has ended: %v", err)
@@ -194,7 +186,6 @@ func TestUser(t *testing.T) {
 	contains(t, status, "Uid:\t65534\t65534\t65534\t65534", "Gid:\t65534\t65534\t65534\t65534", "Groups:\t65534")
 	served(t, d.addr(), nil)
 	d.stop()
-	if _, _, stderr := refused(t, "--listen=127.0.0.1:0", "--user=no-such-user-here"); !strings.Contains(stderr, "no such user") {
-		t.Errorf("%q", stderr)
-	}
+	_, _, stderr := refused(t, "--listen=127.0.0.1:0", "--user=no-such-user-here")
+	contains(t, stderr, "no such user")
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestCertificates: RSA and ECDSA side by side for the same name, another certificate for another name, and a stapled OCSP response for
@@ -104,9 +106,7 @@ func TestSharedTickets(t *testing.T) {
 		addr    string
 		resumed bool
 	}{{first, false}, {first, true}, {rotated, true}, {first, true}, {foreign, false}} {
-		if s := served(t, step.addr, cfg); s.DidResume != step.resumed {
-			t.Errorf("step %d: resumed %v, want %v", i, s.DidResume, step.resumed)
-		}
+		tlstest.Equal(t, fmt.Sprint("resumed in step ", i), served(t, step.addr, cfg).DidResume, step.resumed)
 	}
 }
 
@@ -123,9 +123,7 @@ func TestKeyLog(t *testing.T) {
 	if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", fi.Mode(), err)
 	}
-	if !strings.Contains(d.err.String(), "level=WARN") || !strings.Contains(d.err.String(), "keylog") {
-		t.Errorf("no warning in %s", d.err.String())
-	}
+	contains(t, d.err.String(), "level=WARN", "keylog")
 }
 
 // TestOldVersionNamed: metrics and the JSON log name an old version, and --min-version alone is refused with what it needs.

@@ -28,8 +28,10 @@ func TestVersion(t *testing.T) {
 	}
 	wantText := fmt.Sprintf("sslecho %s\ncommit %s\ndate %s\n%s %s/%s\n%s\nbuilt with %s", v.Version, v.Commit, v.Date, v.Go, v.OS, v.Arch,
 		openssl.Run.Text, openssl.Build.Text)
-	if status, text, _ := refused(t, "version"); status != 0 || text != wantText+"\n" {
-		t.Errorf("as text %q, want %q", text, wantText)
+	for _, arg := range []string{"version", "--version"} {
+		if status, text, _ := refused(t, arg); status != 0 || text != wantText+"\n" {
+			t.Errorf("%s: %q, want %q", arg, text, wantText)
+		}
 	}
 }
 

@@ -38,12 +38,7 @@ func (v *volume) swap(chain, key string) {
 	rev := fmt.Sprintf("..rev%d", v.rev)
 	data, tmp := filepath.Join(v.dir, "..data"), filepath.Join(v.dir, "..data_tmp")
 	old, _ := os.Readlink(data)
-	must := func(err error) {
-		v.t.Helper()
-		if err != nil {
-			v.t.Fatal(err)
-		}
-	}
+	must := func(err error) { v.t.Helper(); tlstest.Must(v.t, err) }
 	must(os.Mkdir(filepath.Join(v.dir, rev), 0o755))
 	must(os.WriteFile(filepath.Join(v.dir, rev, "tls.crt"), testcerts.Read(v.t, chain+".pem"), 0o600))
 	must(os.WriteFile(filepath.Join(v.dir, rev, "tls.key"), testcerts.Read(v.t, key+".key"), 0o600))

@@ -12,28 +12,32 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 )
 
 // Command returns the command line of sslecho. Without a subcommand it loads
 // the settings and calls run with them, unless --print-config without --check
-// was all that was asked for. "sslecho version" prints what version returns,
-// with --json in that form. An error that is not of run is bad usage.
+// was all that was asked for. "sslecho version", or --version, prints what
+// version returns, with --json in that form. An error that is not of run is bad
+// usage.
 func Command(run func(*Config) error, version func(asJSON bool) string) *cobra.Command {
 	return command(os.Environ, run, version)
 }
 
 func command(environ func() []string, run func(*Config) error, version func(asJSON bool) string) *cobra.Command {
-	root := &cobra.Command{Use: "sslecho", Short: "a TLS echo daemon over the system's OpenSSL", SilenceErrors: true, SilenceUsage: true}
+	root := &cobra.Command{Use: "sslecho", Short: "a TLS echo daemon over the system's OpenSSL", SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.ArbitraryArgs, ValidArgsFunction: cobra.NoFileCompletions}
 	root.Flags().AddFlagSet(flagSet())
 	root.Flags().SortFlags = false
-	root.Args = func(_ *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unexpected argument %q: everything is a flag%s", args[0],
+				didYouMean("sslecho ", args[0], []string{"completion", "man", "version"}))
 		}
-		return usage(fmt.Errorf("unexpected argument %q: everything is a flag%s", args[0], didYouMean("sslecho ", args[0], []string{"completion", "man", "version"})))
-	}
-	root.ValidArgsFunction = cobra.NoFileCompletions
-	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if v, _ := cmd.Flags().GetBool("version"); v {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), version(false))
+			return err
+		}
 		c, err := load(used(cmd.Flags()), environ)
 		if err != nil {
 			return err
@@ -54,13 +58,10 @@ func command(environ func() []string, run func(*Config) error, version func(asJS
 		}
 		io.WriteString(cmd.OutOrStdout(), Help())
 	})
+	_ = root.MarkFlagFilename("config", "yaml", "yml")
 	for _, s := range settings {
-		complete := cobra.FixedCompletions(s.choices, cobra.ShellCompDirectiveNoFileComp)
-		switch {
-		case s.name == "config":
-			_ = root.MarkFlagFilename(s.name, "yaml", "yml")
-		case s.arg != argFile && s.arg != argNames && s.arg != "DIR": // files are what shells offer anyway
-			_ = root.RegisterFlagCompletionFunc(s.name, complete)
+		if s.arg != argFile && s.arg != argNames && s.arg != "DIR" { // files are what shells offer anyway
+			_ = root.RegisterFlagCompletionFunc(s.name, cobra.FixedCompletions(s.choices, cobra.ShellCompDirectiveNoFileComp))
 		}
 	}
 	print := func(use, short string, text func() string) *cobra.Command {
@@ -88,6 +89,7 @@ func flagSet() *pflag.FlagSet {
 		}
 	}
 	fs.BoolP("help", "h", false, "print a summary of the flags")
+	fs.Bool("version", false, "print what sslecho version prints")
 	return fs
 }
 
@@ -111,7 +113,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		name := unknown.GetSpecifiedName()
 		err = fmt.Errorf("--%s: there is no such flag%s", name, didYouMean("--", name, flags))
 	}
-	return usage(err)
+	return err
 }
 
 // Peek returns the log format that the arguments or the environment ask for,
@@ -126,37 +128,22 @@ func Peek(args []string) (format, file string) {
 	_ = fs.Parse(args)
 	flags := used(fs)
 	environment, _ := fromEnvironment(os.Environ())
-	return logFormat(flags, environment), configFile(flags, environment)
+	return first("log-format", flags, environment), first("config", flags, environment)
 }
 
-// FormatIn returns the log format that a configuration file asks for, or else
-// LogText.
+// FormatIn returns the log format that a configuration file asks for, or empty.
 func FormatIn(file string) string {
-	r, _ := fromFile(file)
-	if format := logFormat(r); format != "" {
-		return format
-	}
-	return LogText
-}
-
-func logFormat(sources ...raw) string {
-	for _, r := range sources {
-		if f := r["log-format"]; len(f) > 0 && slices.Contains([]string{LogText, LogJSON}, f[0]) {
-			return f[0]
-		}
-	}
-	return ""
+	r, _, _ := fromFile(file)
+	return first("log-format", r)
 }
 
 // left is a flag and what stands for its value.
 func (s *setting) left() string {
-	switch {
-	case s.arg == "":
-		return "--" + s.name
-	case s.repeat:
-		return "--" + s.name + " " + s.arg + "..."
+	more := ""
+	if s.repeat {
+		more = "..."
 	}
-	return "--" + s.name + " " + s.arg
+	return strings.TrimSpace("--" + s.name + " " + s.arg + more)
 }
 
 // Help is what --help prints: a line for each flag, in groups.
@@ -183,14 +170,16 @@ FILE... and the like: the flag may be repeated.
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(&b, "  %-*s  print this summary\n", width, "-h, --help")
+	fmt.Fprintf(&b, "  %-*s  print this summary; --version prints versions\n", width, "-h, --help")
 	return b.String()
 }
 
-//go:embed sslecho.8
-var page string
-
 var (
+	//go:embed sslecho.8
+	page string
+	//go:embed details.yaml
+	details []byte
+
 	quoted = regexp.MustCompile("`([^`]*)`")
 	dashes = regexp.MustCompile(`--[a-z-]+`)
 )
@@ -203,6 +192,10 @@ func escapeFlags(text string) string {
 // man is the man page.
 func man() string {
 	var b strings.Builder
+	more := map[string]string{}
+	if err := yaml.Unmarshal(details, &more); err != nil {
+		panic(err) // which a test would see
+	}
 	for _, s := range settings {
 		flag, arg, _ := strings.Cut(s.left(), " ")
 		fmt.Fprintf(&b, ".TP\n\\fB%s\\fP %s\n%s.", flag, arg, s.usage)
@@ -212,8 +205,8 @@ func man() string {
 		if s.repeat {
 			b.WriteString(" May be repeated.")
 		}
-		if s.more != "" {
-			b.WriteString(" " + quoted.ReplaceAllString(s.more, `\fB$1\fR`))
+		if m := more[s.name]; m != "" {
+			b.WriteString(" " + quoted.ReplaceAllString(m, `\fB$1\fR`))
 		}
 		if s.restart {
 			b.WriteString(" A change needs a restart.")

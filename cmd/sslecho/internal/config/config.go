@@ -18,7 +18,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -30,18 +29,23 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/filetype"
+	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/reactor/connlimit"
 )
 
 // Config is all settings. Whoever has it must not change what its slices hold.
 // It may be used from any goroutine.
 type Config struct {
-	Listen      []string // "host:port" or "unix:/path", as reactor.Server.Addr takes them
-	Loops       int      // 0: one for each core
-	ServiceName string   // one of services.All; see Service
+	Listen  []string        // "host:port" or "unix:/path", as reactor.Server.Addr takes them
+	Loops   int             // 0: one for each core
+	Service reactor.Handler // of services.All
 
-	TLS      TLS
-	Limits   Limits
-	Timeouts Timeouts
+	TLS                                 TLS
+	Server                              reactor.Limits   // MaxQueue is never 0 after a load
+	Conns                               connlimit.Limits // see ConnLimits
+	KeepAlive                           time.Duration    // of TCP; 0 is none
+	DrainDelay, DrainWait, DrainTimeout time.Duration    // the steps of a drain
+	ReloadTimeout                       time.Duration
 
 	ProxyProtocol bool
 	ProxyTrusted  []netip.Prefix // masked
@@ -65,10 +69,20 @@ type Config struct {
 	environ func() []string
 }
 
+// What LogFormat may be.
+const (
+	LogText = "text"
+	LogJSON = "json"
+)
+
+// User is whom the process becomes. Both are names or numbers; Group is empty
+// for the user's own. The zero User is no change.
+type User struct{ Name, Group string }
+
 // TLS is what a server's Context is built from. Files are named, not read:
 // those of Config are the files of clients' CAs and revocation lists.
 type TLS struct {
-	cssl.Config // Verify is never VerifyDefault after Load
+	cssl.Config // Verify is never VerifyDefault after a load
 
 	Library                cssl.LibraryConfig
 	Certs, Keys, OCSPFiles []string // see Certificates
@@ -81,9 +95,7 @@ type TLS struct {
 
 // Certificate names the files of one. Key is empty when the key is in Chain, or
 // a URI (IsURI); OCSP is empty when nothing is to be stapled.
-type Certificate struct {
-	Chain, Key, OCSP string
-}
+type Certificate struct{ Chain, Key, OCSP string }
 
 // ServerName is a name that clients ask for, exact or a wildcard ("*.example"),
 // and its certificates.
@@ -94,17 +106,15 @@ type ServerName struct {
 
 // Certificates are those for clients that ask for no name, or for none of SNI:
 // none when one is to be made in memory.
-func (t *TLS) Certificates() []Certificate {
-	var out []Certificate
+func (t *TLS) Certificates() (out []Certificate) {
+	of := func(files []string, i int) string {
+		if i < len(files) {
+			return files[i]
+		}
+		return ""
+	}
 	for i, chain := range t.Certs {
-		c := Certificate{Chain: chain}
-		if i < len(t.Keys) {
-			c.Key = t.Keys[i]
-		}
-		if i < len(t.OCSPFiles) {
-			c.OCSP = t.OCSPFiles[i]
-		}
-		out = append(out, c)
+		out = append(out, Certificate{Chain: chain, Key: of(t.Keys, i), OCSP: of(t.OCSPFiles, i)})
 	}
 	return out
 }
@@ -124,7 +134,20 @@ func (t *TLS) Files() []File {
 			files = append(files, File{"--sni " + n.Name + "=", x.Chain}, File{"--sni " + n.Name + "=", x.Key})
 		}
 	}
-	return files
+	return slices.DeleteFunc(files, func(f File) bool { return f.Name == "" })
+}
+
+// Files are the files that a reload reads: the configuration file, and those
+// that settings name, those of file: URIs too.
+func (c *Config) Files() []string {
+	files := []string{c.File}
+	for _, f := range c.TLS.Files() {
+		if IsURI(f.Name) {
+			f.Name = filetype.PathOf(f.Name)
+		}
+		files = append(files, f.Name)
+	}
+	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
 }
 
 // AsksClients reports whether clients are asked for certificates.
@@ -132,55 +155,21 @@ func (t *TLS) AsksClients() bool {
 	return t.Verify == cssl.VerifyOptional || t.Verify == cssl.VerifyRequire
 }
 
-// Limits of connections. 0 is no limit, except where it says otherwise.
-type Limits struct {
-	MaxConns, MaxConnsPerAddr int
-	MaxHandshakes             int     // 0: reactor's default
-	NewConnsRate              float64 // of one address, a second
-	NewConnsBurst             int     // see Burst
-	MaxQueue                  int64   // bytes for one connection; never 0 after Load
-	MaxQueued                 int64   // bytes over all connections
-}
-
-// Burst is how many connections of one address may come at once under
-// NewConnsRate: unless it was set, as many as the rate allows in a second, and
-// at least one.
-func (l *Limits) Burst() int {
-	if l.NewConnsBurst > 0 {
-		return l.NewConnsBurst
+// ConnLimits are the limits by address. Unless it was set, the burst is as many
+// as the rate allows in a second, and at least one.
+func (c *Config) ConnLimits() connlimit.Limits {
+	l := c.Conns
+	if l.Burst == 0 {
+		l.Burst = max(1, int(math.Ceil(l.Rate)))
 	}
-	return max(1, int(math.Ceil(l.NewConnsRate)))
+	return l
 }
-
-// Timeouts of connections. Idle, Write and KeepAlive are 0 for none; Drain is 0
-// when connections get no time to end. A drain has DrainDelay first, then
-// DrainWait, then Drain.
-type Timeouts struct {
-	Handshake, Idle, Write, Close, Drain time.Duration
-	DrainDelay, DrainWait                time.Duration
-	KeepAlive                            time.Duration // of TCP; not reloaded
-	Reload                               time.Duration
-}
-
-// User is whom the process becomes. Both are names or numbers; Group is empty
-// for the user's own. The zero User is no change.
-type User struct {
-	Name, Group string
-}
-
-// What LogFormat may be.
-const (
-	LogText = "text"
-	LogJSON = "json"
-)
 
 // Warnings are what an operator should know of settings that are valid and
 // dangerous, a line each.
-func (c *Config) Warnings() []string {
-	var out []string
+func (c *Config) Warnings() (out []string) {
 	if f := c.TLS.KeyLogFile; f != "" {
-		out = append(out, fmt.Sprintf("%s: the secrets of all connections are written to %s; who reads it can decrypt them",
-			c.where("keylog"), f))
+		out = append(out, c.where("keylog")+": the secrets of all connections are written to "+f+"; who reads it can decrypt them")
 	}
 	for _, p := range c.ProxyTrusted {
 		if c.ProxyProtocol && p.Bits() == 0 {
@@ -190,41 +179,14 @@ func (c *Config) Warnings() []string {
 	return out
 }
 
-// ErrUsage is found by errors.Is in what is wrong with the arguments, the
-// environment or the configuration file, as opposed to what fails later.
-var ErrUsage = errors.New("bad usage")
-
-// usageError is one or more faults in the settings, on one line.
-type usageError []error
-
-func (e usageError) Error() string {
-	var texts []string
-	for _, err := range e {
-		texts = append(texts, strings.ReplaceAll(err.Error(), "\n", " "))
-	}
-	return strings.Join(texts, "; ")
-}
-
-func (e usageError) Is(target error) bool { return target == ErrUsage }
-
-func (e usageError) Unwrap() []error { return e }
-
-// usage returns nil without errors.
-func usage(errs ...error) error {
-	if len(errs) == 0 {
-		return nil
-	}
-	return usageError(errs)
-}
-
 // conflicts are the settings that do not fit together. An error names the
 // setting as in its source.
-func (c *Config) conflicts() (errs []error) {
-	t, l := &c.TLS, &c.Limits
+func (c *Config) conflicts() (errs faults) {
+	t := &c.TLS
 	given := func(name string) bool { return c.given[name].by != byDefault } // if only to its default
 	check := func(bad bool, name, format string, args ...any) {
 		if bad {
-			errs = append(errs, errors.New(c.where(name)+fmt.Sprintf(format, args...)))
+			errs = append(errs, fmt.Errorf("%s"+format, append([]any{c.where(name)}, args...)...))
 		}
 	}
 	check(len(c.Listen) == 0, "listen", ": there is no address to listen on")
@@ -241,7 +203,9 @@ func (c *Config) conflicts() (errs []error) {
 	check(keys > 0 && certs == 0, "key", " without --cert: give the certificate too")
 	check(keys > 0 && certs > 0 && keys != certs, "key", ": there are %d keys and %d certificates; give one key for each --cert "+
 		"in the same order, or none at all when they are in the files of the chains", keys, certs)
-	check(staples > certs, "ocsp-file", ": there are %d responses and %d certificates; give one for each --cert, in the same order", staples, certs)
+	check(staples > 0 && certs == 0, "ocsp-file", " without --cert: give the certificate that the response is about")
+	check(staples > certs && certs > 0, "ocsp-file", ": there are %d responses and %d certificates; give at most one for each --cert, "+
+		"in the same order", staples, certs)
 	names := map[string]bool{}
 	for _, n := range t.SNI {
 		lower := strings.ToLower(n.Name)
@@ -253,15 +217,14 @@ func (c *Config) conflicts() (errs []error) {
 	check(t.MaxVersion != 0 && t.MinVersion > t.MaxVersion, "min-version", " is above --max-version: %v and %v", t.MinVersion, t.MaxVersion)
 	check(t.NoTickets && t.TicketKeysFile != "", "ticket-keys", " with --no-tickets: there is nothing to encrypt; take one of them out")
 
-	asks := t.AsksClients()
-	check(asks && t.CAFile == "", "client-auth", " without --client-ca: give the CAs that clients' certificates are checked against")
+	check(t.AsksClients() && t.CAFile == "", "client-auth", " without --client-ca: give the CAs that clients' certificates are checked against")
 	// Who sets none in so many words may leave the rest in the file.
-	none := !asks && !given("client-auth")
+	none := !t.AsksClients() && !given("client-auth")
 	const noAuth = " without --client-auth: no client is asked for a certificate; use optional or require"
 	check(none && t.CAFile != "", "client-ca", noAuth)
 	check(none && t.CRLFile != "", "client-crl", noAuth)
 
-	check(l.NewConnsBurst > 0 && l.NewConnsRate == 0 && !given("new-conns-rate"), "new-conns-burst",
+	check(c.Conns.Burst > 0 && c.Conns.Rate == 0 && !given("new-conns-rate"), "new-conns-burst",
 		" without --new-conns-rate: there is no rate that it could go over")
 	check(c.ProxyProtocol && len(c.ProxyTrusted) == 0, "proxy-protocol", " without --proxy-trusted: name the networks of the proxies, "+
 		"or else everybody could say which address they come from")
@@ -274,17 +237,4 @@ func (c *Config) conflicts() (errs []error) {
 func anyPort(a string) bool {
 	_, port, err := net.SplitHostPort(a)
 	return err == nil && port == "0" && !strings.HasPrefix(a, "unix:")
-}
-
-// Files are the files that a reload reads: the configuration file, and those
-// that settings name, those of file: URIs too.
-func (c *Config) Files() []string {
-	files := []string{c.File}
-	for _, f := range c.TLS.Files() {
-		if IsURI(f.Name) {
-			f.Name = filetype.PathOf(f.Name)
-		}
-		files = append(files, f.Name)
-	}
-	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -27,19 +28,31 @@ const (
 	byFlag
 )
 
-func (s source) String() string {
-	return [...]string{byDefault: "default", byFile: "file", byEnvironment: "environment", byFlag: "flag"}[s]
-}
+func (s source) String() string { return [...]string{"default", "file", "environment", "flag"}[s] }
 
 // given is what a setting got: one text, or those of a list, and by what.
 type given struct {
 	by    source
 	texts []string
+	line  int // of the file
 }
 
 // raw has the texts of settings by name, as one source gives them: one text, or
 // those of a list.
 type raw map[string][]string
+
+// faults are what is wrong with the settings, on one line.
+type faults []error
+
+func (f faults) Error() string {
+	var texts []string
+	for _, err := range f {
+		texts = append(texts, strings.ReplaceAll(err.Error(), "\n", " "))
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (f faults) Unwrap() []error { return f }
 
 const prefix = "SSLECHO_" // of our environment variables
 
@@ -52,11 +65,11 @@ func variable(name string) string {
 }
 
 // where names a setting as it stands in its source: "--cert", "SSLECHO_CERT" or
-// "/etc/sslecho.yaml: cert". One that has its default is named by its flag.
+// "/etc/sslecho.yaml:3: cert". One that has its default is named by its flag.
 func (c *Config) where(name string) string {
-	switch c.given[name].by {
+	switch g := c.given[name]; g.by {
 	case byFile:
-		return c.File + ": " + name
+		return fmt.Sprintf("%s:%d: %s", c.File, g.line, name)
 	case byEnvironment:
 		return variable(name)
 	}
@@ -67,14 +80,14 @@ func (c *Config) where(name string) string {
 func load(flags raw, environ func() []string) (*Config, error) {
 	c := &Config{given: map[string]given{}, flags: flags, environ: environ}
 	environment, errs := fromEnvironment(environ())
-	c.File = configFile(flags, environment)
-	file, more := fromFile(c.File)
+	c.File = first("config", flags, environment)
+	file, lines, more := fromFile(c.File)
 	errs = append(errs, more...)
 	for _, s := range c.settings() {
 		g := given{by: byDefault, texts: s.split(s.def)}
 		for by, r := range []raw{byFile: file, byEnvironment: environment, byFlag: flags} {
 			if texts, ok := r[s.name]; ok {
-				g = given{source(by), texts}
+				g = given{source(by), texts, lines[s.name]}
 			}
 		}
 		c.given[s.name] = g
@@ -89,7 +102,10 @@ func load(flags raw, environ func() []string) (*Config, error) {
 	if len(errs) == 0 {
 		errs = c.conflicts()
 	}
-	return c, usage(errs...)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return c, nil
 }
 
 // split makes the elements of a list that is written as one text, or one text.
@@ -127,41 +143,41 @@ func (s *setting) fromFlag(uses []string) []string {
 	return s.split(strings.Join(uses, ","))
 }
 
-func configFile(sources ...raw) string {
+// first is the text of a setting in the first source that has it, or empty.
+func first(name string, sources ...raw) string {
 	for _, r := range sources {
-		if f, ok := r["config"]; ok {
-			return f[0]
+		if texts, ok := r[name]; ok {
+			return texts[0]
 		}
 	}
 	return ""
 }
 
 // fromEnvironment has the texts of our variables.
-func fromEnvironment(environ []string) (r raw, errs []error) {
+func fromEnvironment(environ []string) (r raw, errs faults) {
 	r = raw{}
-	byVariable := map[string]*setting{}
+	variables := map[string]*setting{}
 	for _, s := range settings {
-		byVariable[variable(s.name)] = s
+		variables[variable(s.name)] = s
 	}
 	for _, line := range environ {
 		name, text, _ := strings.Cut(line, "=")
-		if !strings.HasPrefix(name, prefix) || slices.Contains(foreign, name) {
-			continue
-		}
-		if s := byVariable[name]; s != nil {
+		if s := variables[name]; s != nil {
 			r[s.name] = s.split(text)
-		} else {
-			errs = append(errs, fmt.Errorf("%s: there is no such variable%s", name, didYouMean("", name, slices.Collect(maps.Keys(byVariable)))))
+		} else if strings.HasPrefix(name, prefix) && !slices.Contains(foreign, name) {
+			errs = append(errs, fmt.Errorf("%s: there is no such variable%s", name, didYouMean("", name, slices.Collect(maps.Keys(variables)))))
 		}
 	}
 	return r, errs
 }
 
+var tab = regexp.MustCompile(`(?m)^ *\t`)
+
 // fromFile has the texts of the keys of the configuration file, if there is
-// one.
-func fromFile(name string) (r raw, errs []error) {
+// one, and the lines where they begin.
+func fromFile(name string) (r raw, lines map[string]int, errs faults) {
 	if name == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	content := map[string]yaml.Node{}
 	p, err := os.ReadFile(name)
@@ -169,6 +185,8 @@ func fromFile(name string) (r raw, errs []error) {
 		d := yaml.NewDecoder(bytes.NewReader(p))
 		if err = d.Decode(&content); err == io.EOF {
 			err = nil
+		} else if at := tab.FindIndex(p); err != nil && at != nil {
+			err = fmt.Errorf("line %d begins with a tab; YAML wants spaces there", bytes.Count(p[:at[0]], []byte("\n"))+1)
 		} else if err != nil {
 			err = fmt.Errorf("%w; want keys and values in YAML, found %s", err, filetype.Describe(p))
 		} else if d.Decode(new(yaml.Node)) != io.EOF {
@@ -176,29 +194,41 @@ func fromFile(name string) (r raw, errs []error) {
 		}
 	}
 	if err != nil {
-		return nil, []error{fmt.Errorf("the configuration file %s cannot be used: %w", name, err)}
+		return nil, nil, faults{fmt.Errorf("the configuration file %s cannot be used: %w", name, err)}
 	}
-	r = raw{}
+	r, lines = raw{}, map[string]int{}
 	for _, key := range slices.Sorted(maps.Keys(content)) {
 		node := content[key]
+		lines[key] = node.Line
 		i := slices.IndexFunc(settings, func(s *setting) bool { return s.name == key })
-		if i < 0 {
-			text := "there is no such key" + didYouMean("", key, names(func(s *setting) bool { return !s.act }))
-			if node.Kind == yaml.MappingNode {
-				text += "; there are no sections, all keys stand at the top"
+		switch {
+		case i >= 0 && !settings[i].act:
+			var texts []string
+			if texts, err = settings[i].fromNode(&node); err == nil {
+				r[key] = texts
 			}
-			err = errors.New(text)
-		} else if s := settings[i]; s.act {
+		case i >= 0:
 			err = fmt.Errorf("it cannot be set in the file, use --%s or %s", key, variable(key))
-		} else {
-			r[key], err = s.fromNode(&node)
+		case node.Kind == yaml.MappingNode:
+			err = fmt.Errorf("there is no such key%s; there are no sections, all keys stand at the top", didYouMean("", key, keys()))
+		default:
+			err = fmt.Errorf("there is no such key%s", didYouMean("", key, keys()))
 		}
 		if err != nil {
-			delete(r, key)
-			errs = append(errs, fmt.Errorf("%s: %s: %w", name, key, err))
+			errs = append(errs, fmt.Errorf("%s:%d: %s: %w", name, node.Line, key, err))
 		}
 	}
-	return r, errs
+	return r, lines, errs
+}
+
+// keys are the names of the settings that the file can have.
+func keys() (out []string) {
+	for _, s := range settings {
+		if !s.act {
+			out = append(out, s.name)
+		}
+	}
+	return out
 }
 
 // fromNode has the texts of a value in the file.
@@ -241,16 +271,6 @@ func scalar(n *yaml.Node) (s string) {
 	return n.Value
 }
 
-// names are the names of the settings for which ok returns true.
-func names(ok func(*setting) bool) (out []string) {
-	for _, s := range settings {
-		if ok(s) {
-			out = append(out, s.name)
-		}
-	}
-	return out
-}
-
 // alike is how similar a name must be, from 0 to 1, to be offered for a wrong
 // one. A common beginning counts.
 const alike = 0.55
@@ -275,13 +295,7 @@ func didYouMean(mark, name string, names []string) string {
 // Reload reads the environment and the configuration file again, under the
 // flags of the command line that c came from. c stays as it is, and remains in
 // force if there is an error.
-func (c *Config) Reload() (*Config, error) {
-	next, err := load(c.flags, c.environ)
-	if err != nil {
-		return nil, err
-	}
-	return next, nil
-}
+func (c *Config) Reload() (*Config, error) { return load(c.flags, c.environ) }
 
 // Changes names the settings that differ: those that a running daemon can
 // apply, and those that count from its next start. It compares settings, not
@@ -319,39 +333,34 @@ func Merge(running, loaded *Config) *Config {
 // Print writes all settings as a configuration file, the source of each in a
 // comment behind it. Files that hold secrets are named and not read.
 func (c *Config) Print(w io.Writer) error {
-	all := &yaml.Node{Kind: yaml.MappingNode}
-	group := ""
-	for _, s := range settings {
+	var b strings.Builder
+	b.WriteString("# sslecho: all settings, and where each comes from\n")
+	for i, s := range settings {
 		if s.act {
 			continue
 		}
-		g := c.given[s.name]
-		key, value := &yaml.Node{Kind: yaml.ScalarNode, Value: s.name}, &yaml.Node{Kind: yaml.SequenceNode}
-		if s.group != group {
-			group = s.group
-			key.HeadComment = "\n" + group
+		if i == 0 || s.group != settings[i-1].group {
+			fmt.Fprintf(&b, "\n# %s\n", s.group)
 		}
-		for _, text := range g.texts {
-			element := &yaml.Node{Kind: yaml.ScalarNode, Value: text}
-			if element.ShortTag() == "!!null" {
-				element.Style = yaml.DoubleQuotedStyle
+		var values []*yaml.Node
+		for _, text := range c.given[s.name].texts {
+			n := &yaml.Node{Kind: yaml.ScalarNode, Value: text}
+			if n.ShortTag() == "!!null" {
+				n.Style = yaml.DoubleQuotedStyle
 			}
-			value.Content = append(value.Content, element)
+			values = append(values, n)
 		}
-		switch {
-		case !s.list:
-			value = value.Content[0]
-			value.LineComment = g.by.String()
-		case len(g.texts) == 0:
-			value.Style, value.LineComment = yaml.FlowStyle, g.by.String()
-		default:
-			key.LineComment = g.by.String()
+		var value any = values
+		if !s.list {
+			value = values[0]
 		}
-		all.Content = append(all.Content, key, value)
+		text, err := yaml.Marshal(map[string]any{s.name: value})
+		if err != nil {
+			return err
+		}
+		line, rest, _ := strings.Cut(string(text), "\n")
+		fmt.Fprintf(&b, "%s # %v\n%s", line, c.given[s.name].by, rest)
 	}
-	text, err := yaml.Marshal(all)
-	if err == nil {
-		_, err = fmt.Fprintf(w, "# sslecho: all settings, and where each comes from\n%s", text)
-	}
+	_, err := io.WriteString(w, b.String())
 	return err
 }

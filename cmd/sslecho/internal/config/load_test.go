@@ -17,6 +17,8 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/reactor/connlimit"
 )
 
 // Load is what a Command with these arguments and this environment would run
@@ -125,50 +127,27 @@ func place(t *testing.T, s *setting, texts map[source]string) (args, environ []s
 	return args, environ
 }
 
-// TestEverySource: each setting can be set as a flag, as a variable and in the file, alike. A setting without a sample
-// fails.
-func TestEverySource(t *testing.T) {
+// TestSources: for each setting, which has a sample, a stronger source wins over a weaker one, whether either has the default or not.
+// So does any over none.
+func TestSources(t *testing.T) {
 	for _, s := range settings {
 		sample, ok := samples[s.name]
-		if !ok {
-			t.Errorf("%s has no sample", s.name)
-			continue
-		}
 		if s.name == "config" {
 			sample = write(t, "")
 		}
-		if slices.Equal(s.split(sample), s.split(s.def)) {
-			t.Errorf("%s: the sample is the default", s.name)
+		if !ok || slices.Equal(s.split(sample), s.split(s.def)) {
+			t.Errorf("%s has no sample, or one that is the default", s.name)
 		}
-		for _, from := range []source{byFile, byEnvironment, byFlag} {
-			if s.act && from == byFile {
+		for _, pair := range [][2]source{{byFlag, byEnvironment}, {byFlag, byFile}, {byEnvironment, byFile},
+			{byFlag, byDefault}, {byEnvironment, byDefault}, {byFile, byDefault}} {
+			if s.act && slices.Contains(pair[:], byFile) {
 				continue
 			}
-			args, environ := place(t, s, map[source]string{from: sample})
-			c := mustLoad(t, args, environ)
-			if !has(t, c, s, sample) {
-				t.Errorf("%s by %v: %v, want %s", s.name, from, c.given[s.name].texts, sample)
-			}
-			if got := c.given[s.name].by; got != from {
-				t.Errorf("%s by %v: comes from %v", s.name, from, got)
-			}
-		}
-	}
-}
-
-// TestPrecedence: for each setting and each two sources the stronger one wins, whether it has the default or not.
-func TestPrecedence(t *testing.T) {
-	for _, s := range settings {
-		if s.act {
-			continue
-		}
-		values := [2]string{s.def, samples[s.name]}
-		for _, pair := range [][2]source{{byFlag, byEnvironment}, {byFlag, byFile}, {byEnvironment, byFile}} {
-			for i, text := range values {
-				args, environ := place(t, s, map[source]string{pair[0]: text, pair[1]: values[1-i]})
+			for _, texts := range [][2]string{{sample, s.def}, {s.def, sample}} {
+				args, environ := place(t, s, map[source]string{pair[0]: texts[0], pair[1]: texts[1]})
 				c := mustLoad(t, args, environ)
-				if !has(t, c, s, text) || c.given[s.name].by != pair[0] {
-					t.Errorf("%s: %v over %v: %v from %v, want %s", s.name, pair[0], pair[1], c.given[s.name].texts, c.given[s.name].by, text)
+				if !has(t, c, s, texts[0]) || c.given[s.name].by != pair[0] {
+					t.Errorf("%s: %v over %v: %v from %v, want %s", s.name, pair[0], pair[1], c.given[s.name].texts, c.given[s.name].by, texts[0])
 				}
 			}
 		}
@@ -190,21 +169,18 @@ func TestPrecedence(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	c := mustLoad(t, nil, []string{"PATH=/bin", "HOME=/", "SSLECHO_ACTIVE_HELP=0", "XSSLECHO_LOOPS=9"})
 	want := &Config{
-		Listen:      []string{"127.0.0.1:8443"},
-		ServiceName: "echo",
-		TLS:         TLS{Config: cssl.Config{MinVersion: cssl.TLS12, Verify: cssl.VerifyNone, Tickets: 1, SessionLifetime: 24 * time.Hour}},
-		Limits:      Limits{MaxQueue: 16 << 20},
-		Timeouts:    Timeouts{Handshake: 10 * time.Second, Close: 5 * time.Second, Drain: 10 * time.Second, KeepAlive: 15 * time.Second, Reload: 30 * time.Second},
-		LogLevel:    slog.LevelInfo,
-		LogFormat:   LogText,
-		given:       c.given, flags: c.flags,
+		Listen:    []string{"127.0.0.1:8443"},
+		Service:   services.Echo{},
+		TLS:       TLS{Config: cssl.Config{MinVersion: cssl.TLS12, Verify: cssl.VerifyNone, Tickets: 1, SessionLifetime: 24 * time.Hour}},
+		Server:    reactor.Limits{MaxQueue: 16 << 20, HandshakeTimeout: 10 * time.Second, CloseTimeout: 5 * time.Second},
+		KeepAlive: 15 * time.Second, DrainTimeout: 10 * time.Second, ReloadTimeout: 30 * time.Second,
+		LogLevel:  slog.LevelInfo,
+		LogFormat: LogText,
+		given:     c.given, flags: c.flags,
 	}
 	c.environ = nil
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v\nwant\n%+v", c, want)
-	}
-	if n, err := parseSize(minQueue); n != 2*services.HighWater || err != nil {
-		t.Errorf("the least queue is %s, want twice services.HighWater", minQueue)
 	}
 	if c.TLS.Certificates() != nil || len(c.Warnings()) != 0 {
 		t.Error(c.TLS.Certificates(), c.Warnings())
@@ -221,16 +197,16 @@ func TestTyped(t *testing.T) {
 		{c.TLS.SNI, []ServerName{{"a.example", []Certificate{{Chain: "a.pem", Key: "a.key"}}}, {"b.example", []Certificate{{Chain: "both.pem"}}}}},
 		{c.TLS.Certificates(), []Certificate{{Chain: "1.pem", OCSP: "1.der"}, {Chain: "2.pem", Key: "2.key"}}},
 		{c.ProxyTrusted, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("::/0")}},
-		{c.Limits.MaxQueue, int64(1 << 30)},
-		{c.Limits.MaxQueued, int64(1 << 28)},
-		{c.Limits.Burst(), 1},
-		{(&Limits{NewConnsRate: 2.1}).Burst(), 3},
-		{(&Limits{NewConnsRate: 2, NewConnsBurst: 9}).Burst(), 9},
+		{c.Server.MaxQueue, 1 << 30},
+		{c.Server.MaxQueued, int64(1 << 28)},
+		{c.ConnLimits().Burst, 1},
+		{(&Config{Conns: connlimit.Limits{Rate: 2.1}}).ConnLimits().Burst, 3},
+		{(&Config{Conns: connlimit.Limits{Rate: 2, Burst: 9}}).ConnLimits().Burst, 9},
 		{c.User, User{Name: "nobody"}},
 		{c.TLS.MinVersion, cssl.TLS13},
 		{c.LogLevel, slog.LevelWarn},
 		{c.TLS.Verify, cssl.VerifyOptional},
-		{c.Timeouts.Idle, 90 * time.Minute},
+		{c.Server.IdleTimeout, 90 * time.Minute},
 		{len(c.Warnings()), 2},
 		{strings.Join(c.Warnings(), "\n"), "--keylog: the secrets of all connections are written to k; who reads it can decrypt them\n" +
 			"--proxy-trusted ::/0: everybody may say which address they come from"},

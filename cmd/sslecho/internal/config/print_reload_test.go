@@ -92,7 +92,7 @@ func TestReload(t *testing.T) {
 	if got := printed(t, c); got != before {
 		t.Errorf("the old configuration changed:\n%s", got)
 	}
-	if next.Loops != 3 || next.Limits.MaxConns != 20 || next.LogLevel != c.LogLevel || next.TLS.Tickets != 3 || next.File != file {
+	if next.Loops != 3 || next.Conns.MaxConns != 20 || next.LogLevel != c.LogLevel || next.TLS.Tickets != 3 || next.File != file {
 		t.Errorf("%+v", next)
 	}
 	applied, restart := Changes(c, next)
@@ -100,7 +100,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("applied %v, need a restart %v", applied, restart)
 	}
 	running := Merge(c, next)
-	if running.Loops != 2 || running.Limits.MaxConns != 20 || running.given["idle-timeout"].by != byFile || next.Loops != 3 {
+	if running.Loops != 2 || running.Conns.MaxConns != 20 || running.given["idle-timeout"].by != byFile || next.Loops != 3 {
 		t.Errorf("%+v", running)
 	}
 	if applied, restart = Changes(running, next); len(applied) > 0 || !slices.Equal(restart, []string{"loops"}) {
@@ -111,7 +111,7 @@ func TestReload(t *testing.T) {
 	if broken, err := running.Reload(); err == nil || broken != nil || !strings.Contains(err.Error(), "log-level") {
 		t.Errorf("a broken file: %v, %v", broken, err)
 	}
-	if running.Limits.MaxConns != 20 {
+	if running.Conns.MaxConns != 20 {
 		t.Error("a broken file changed what runs")
 	}
 	tlstest.Must(t, os.Remove(file))

@@ -39,16 +39,16 @@ func parsed[T any](text string, parse func(string) (T, error)) (T, error) {
 }
 
 // one is a setting with one value.
-func one[T any](to *T, parse func(string) (T, error)) kind {
-	return kind{to: to, set: func(texts []string) (bad string, err error) {
+func one[T any](to *T, arg, def string, parse func(string) (T, error), choices ...string) kind {
+	return kind{to: to, arg: arg, def: def, choices: choices, set: func(texts []string) (bad string, err error) {
 		*to, err = parsed(texts[0], parse)
 		return texts[0], err
 	}}
 }
 
 // many is a setting with a list of values.
-func many[T any](to *[]T, parse func(string) (T, error)) kind {
-	return kind{to: to, list: true, arg: argList, set: func(texts []string) (string, error) {
+func many[T any](to *[]T, arg string, parse func(string) (T, error)) kind {
+	return kind{to: to, list: true, arg: arg, set: func(texts []string) (string, error) {
 		*to = nil
 		for _, text := range texts {
 			v, err := parsed(text, parse)
@@ -61,125 +61,83 @@ func many[T any](to *[]T, parse func(string) (T, error)) kind {
 	}}
 }
 
-// with returns k with what stands for its values in the help, its default, and
-// the names of all values.
-func (k kind) with(arg, def string, choices ...string) kind {
-	k.arg, k.def, k.choices = arg, def, choices
-	return k
-}
-
-func text(to *string) kind    { return one(to, anyText).with(argList, "") }
-func file(to *string) kind    { return one(to, parseFile).with(argFile, "") }
-func files(to *[]string) kind { return many(to, parseFile).with(argFile, "") }
+func text(to *string) kind { return one(to, argList, "", anyText) }
+func file(to *string) kind { return one(to, argFile, "", parseFile) }
 
 func anyText(s string) (string, error) { return s, nil }
 
-// checked is a setting with one value for which ok returns true. Whatever else
-// is refused with want.
-func checked[T any](to *T, parse func(string) (T, error), ok func(T) bool, want string) kind {
-	return one(to, func(s string) (T, error) {
+// checked returns parse for values for which ok returns true, if it is there.
+// Whatever else is refused with want.
+func checked[T any](parse func(string) (T, error), ok func(T) bool, want string) func(string) (T, error) {
+	return func(s string) (T, error) {
 		v, err := parse(s)
-		if err != nil || !ok(v) {
+		if err != nil || ok != nil && !ok(v) {
 			return v, errors.New(want)
 		}
 		return v, nil
-	})
-}
-
-func always[T any](T) bool { return true }
-
-// toggle is true or false.
-func toggle(to *bool) kind {
-	return checked(to, strconv.ParseBool, always, "use true or false").with("", "false", "true", "false")
-}
-
-// number is a whole number. zero, which may be empty, says what 0 does.
-func number(to *int, lo, hi int, zero string) kind {
-	want := fmt.Sprintf("use a whole number from %d to %d", lo, hi)
-	if zero != "" {
-		want = fmt.Sprintf("use a whole number from 1 to %d, or 0 for %s", hi, zero)
 	}
-	return checked(to, strconv.Atoi, func(n int) bool { return lo <= n && n <= hi }, want).with("N", "0")
 }
 
-// count is a number without a bound that anybody would meet.
-func count(to *int, zero string) kind { return number(to, 0, mostCount, zero) }
+func toggle(to *bool) kind {
+	return one(to, "", "false", checked(strconv.ParseBool, nil, "use true or false"), "true", "false")
+}
+
+func number(to *int, lo, hi int) kind {
+	return one(to, "N", "0", checked(strconv.Atoi, func(n int) bool { return lo <= n && n <= hi },
+		fmt.Sprintf("use a whole number from %d to %d", lo, hi)))
+}
 
 // rate is a number a second.
 func rate(to *float64, hi float64) kind {
 	parse := func(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
-	return checked(to, parse, func(r float64) bool { return r >= 0 && r <= hi }, fmt.Sprintf("use a number from 0 to %.0f, such as 10 or 0.5", hi)).
-		with("RATE", "0")
+	return one(to, "RATE", "0", checked(parse, func(r float64) bool { return r >= 0 && r <= hi },
+		fmt.Sprintf("use a number from 0 to %.0f, such as 10 or 0.5", hi)))
 }
 
-// size is a number of bytes, at least that of lo, or 0 if zero is set.
-func size(to *int64, lo string, zero bool) kind {
-	least, _ := parseSize(lo)
-	want := errors.New("use at least " + lo)
-	if zero {
-		want = fmt.Errorf("%w, or 0 for no limit", want)
-	}
-	return one(to, func(s string) (int64, error) {
-		n, err := parseSize(s)
-		if err == nil && n < least && !(zero && n == 0) {
-			err = want
-		}
-		return n, err
-	}).with("SIZE", "0")
+// size is a number of bytes, at least minQueue, or 0 if zero is set.
+func size[T int | int64](to *T, zero bool) kind {
+	return one(to, "SIZE", "0", checked(parseSize[T], func(n T) bool { return n >= minQueue || zero && n == 0 },
+		fmt.Sprintf("use at least %dKiB, in bytes or with KiB, MiB or GiB, such as 64MiB", minQueue>>10)))
 }
 
 // within is a time from lo to hi.
 func within(to *time.Duration, lo, hi time.Duration) kind {
-	return one(to, func(s string) (time.Duration, error) {
-		d, err := time.ParseDuration(s)
-		switch {
-		case err != nil:
-			return 0, errors.New("use a number with its unit, such as 500ms, 10s or 5m")
-		case d < lo:
-			return 0, fmt.Errorf("use a time of at least %v", lo)
-		case d > hi:
-			return 0, fmt.Errorf("use a time of at most %v", hi)
-		}
-		return d, nil
-	}).with("TIME", "0s")
+	return one(to, "TIME", "0s", checked(time.ParseDuration, func(d time.Duration) bool { return lo <= d && d <= hi },
+		fmt.Sprintf("use a time from %v to %v with its unit, such as 500ms, 10s or 5m", lo, hi)))
 }
 
 // choice is one of values, which have names.
-func choice[T any](to *T, names []string, values ...T) kind {
+func choice[T any](to *T, arg string, names []string, values ...T) kind {
 	last := len(names) - 1
 	want := errors.New("use " + strings.Join(names[:last], ", ") + " or " + names[last])
-	return one(to, func(s string) (v T, err error) {
+	return one(to, arg, "", func(s string) (v T, err error) {
 		if i := slices.Index(names, s); i >= 0 {
 			return values[i], nil
 		}
 		return v, want
-	}).with("", "", names...)
+	}, names...)
 }
 
 // version is a TLS version, or nothing for the library's choice.
 func version(to *cssl.TLSVersion) kind {
-	return checked(to, cssl.ParseTLSVersion, always, "use 1.0, 1.1, 1.2 or 1.3").with("VERSION", "", "1.0", "1.1", "1.2", "1.3")
+	names := []string{"1.0", "1.1", "1.2", "1.3"}
+	return one(to, "VERSION", "", checked(cssl.ParseTLSVersion, nil, "use 1.0, 1.1, 1.2 or 1.3"), names...)
 }
 
-// units of sizes, greatest first.
-var units = []struct {
-	name  string
-	bytes int64
-}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"", 1}}
+var sizes = regexp.MustCompile(`^(\d+)([KMGT]iB)?$`)
 
 // parseSize reads "65536" or "64KiB".
-func parseSize(s string) (int64, error) {
-	for _, u := range units {
-		digits, ok := strings.CutSuffix(s, u.name)
-		if !ok {
-			continue
-		}
-		if n, err := strconv.ParseInt(digits, 10, 64); err == nil && n >= 0 && n <= math.MaxInt64/u.bytes {
-			return n * u.bytes, nil
-		}
-		break
+func parseSize[T int | int64](s string) (T, error) {
+	m := sizes.FindStringSubmatch(s)
+	if m == nil {
+		return 0, strconv.ErrSyntax
 	}
-	return 0, errors.New("use a number of bytes, or one with KiB, MiB or GiB, such as 64MiB")
+	unit := int64(1) << (10 * slices.Index([]string{"", "KiB", "MiB", "GiB", "TiB"}, m[2]))
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil || n > math.MaxInt64/unit {
+		return 0, strconv.ErrRange
+	}
+	return T(n * unit), nil
 }
 
 // maxUnixPath is sun_path without its final NUL.
@@ -188,17 +146,16 @@ const maxUnixPath = 107
 // parseAddress checks what a socket is to be bound to. Names of hosts are
 // looked up later.
 func parseAddress(a string) (string, error) {
-	if path, ok := strings.CutPrefix(a, "unix:"); ok {
-		switch {
-		case path == "":
-			return "", errors.New("the path is missing: use unix:/path")
-		case len(path) > maxUnixPath:
-			return "", fmt.Errorf("the path has %d bytes: a unix socket's may have %d", len(path), maxUnixPath)
-		}
-		return a, nil
-	}
+	path, unix := strings.CutPrefix(a, "unix:")
 	_, port, err := net.SplitHostPort(a)
-	if err != nil {
+	switch {
+	case unix && path == "":
+		return "", errors.New("the path is missing: use unix:/path")
+	case unix && len(path) > maxUnixPath:
+		return "", fmt.Errorf("the path has %d bytes: a unix socket's may have %d", len(path), maxUnixPath)
+	case unix:
+		return a, nil
+	case err != nil:
 		return "", errors.New("use host:port or unix:/path")
 	}
 	if _, err := net.LookupPort("tcp", port); err != nil || port == "" {
@@ -256,18 +213,12 @@ func parseProvider(s string) (string, error) {
 
 // parseNetwork reads "10.0.0.0/8", or one address.
 func parseNetwork(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		if a.Zone() != "" {
-			return netip.Prefix{}, errors.New("use it without a zone")
-		}
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 		return a.Unmap().Prefix(a.Unmap().BitLen())
 	}
 	p, err := netip.ParsePrefix(s)
-	switch {
-	case err != nil:
-		return netip.Prefix{}, errors.New("use a network such as 10.0.0.0/8 or fd00::/8, or one address")
-	case p.Addr().Is4In6():
-		return netip.Prefix{}, errors.New("leave ::ffff: out and use a network of IPv4")
+	if err != nil || p.Addr().Is4In6() {
+		return netip.Prefix{}, errors.New("use a network such as 10.0.0.0/8 or fd00::/8, or one address, without ::ffff: or a zone")
 	}
 	return p.Masked(), nil
 }

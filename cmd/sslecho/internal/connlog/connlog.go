@@ -2,6 +2,7 @@
 package connlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/reactor/connlimit"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -39,17 +41,21 @@ func (l Logged) OnClose(c *reactor.Conn, err error) {
 		return
 	}
 	attrs := []slog.Attr{slog.Uint64("conn", c.ID()), slog.String("remote", c.RemoteAddr().String())}
-	if s.Version != 0 {
-		attrs = append(attrs, slog.String("version", s.Version.String()), slog.String("cipher", s.Cipher), slog.Bool("resumed", s.Resumed))
-	}
-	records := "" // unless direct ones were asked for
-	if s.RecordsReason != "" || s.Records != cssl.RecordsOpenSSL {
-		records = negotiated.RecordsText(s.Records, s.RecordsReason)
-	}
-	for _, a := range []struct{ key, value string }{{"group", s.Group}, {"sni", s.ServerName}, {"alpn", s.ALPN}, {"records", records}} {
-		if a.value != "" {
-			attrs = append(attrs, slog.String(a.key, a.value))
+	add := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
 		}
+	}
+	if s.Version != 0 {
+		add("version", s.Version.String())
+		add("cipher", s.Cipher)
+		attrs = append(attrs, slog.Bool("resumed", s.Resumed))
+	}
+	add("group", s.Group)
+	add("sni", s.ServerName)
+	add("alpn", s.ALPN)
+	if s.RecordsReason != "" || s.Records != cssl.RecordsOpenSSL { // direct ones were asked for
+		add("records", negotiated.RecordsText(s.Records, s.RecordsReason))
 	}
 	attrs = append(attrs, slog.Uint64("in", c.BytesRead()), slog.Uint64("out", c.BytesWritten()),
 		slog.Duration("duration", time.Since(c.Started()).Round(time.Millisecond)), slog.String("cause", cause))
@@ -86,6 +92,10 @@ func spokeHTTP(e *tlsio.Error) bool {
 	})
 }
 
+// flags name the limits for operators.
+var flags = map[error]string{connlimit.ErrMaxConns: "--max-conns", connlimit.ErrMaxConnsPerAddr: "--max-conns-per-addr",
+	connlimit.ErrRate: "--new-conns-rate"}
+
 // Refusals returns admit, which it also logs the errors of: at most one line a
 // second for each, which says how many there were. They must be few.
 func Refusals(log *slog.Logger, admit func(netip.AddrPort) error) func(netip.AddrPort) error {
@@ -94,7 +104,7 @@ func Refusals(log *slog.Logger, admit func(netip.AddrPort) error) func(netip.Add
 		count int // since then
 	}
 	var mu sync.Mutex
-	reasons := map[error]*refusals{}
+	reasons := map[error]refusals{}
 	return func(remote netip.AddrPort) error {
 		err := admit(remote)
 		if err == nil {
@@ -103,15 +113,12 @@ func Refusals(log *slog.Logger, admit func(netip.AddrPort) error) func(netip.Add
 		mu.Lock()
 		defer mu.Unlock()
 		r := reasons[err]
-		if r == nil {
-			r = &refusals{}
-			reasons[err] = r
-		}
 		r.count++
 		if now := time.Now(); now.Sub(r.last) >= time.Second {
-			log.Warn("connections refused", "reason", "limit of "+err.Error(), "remote", remote.String(), "count", r.count)
-			*r = refusals{last: now}
+			log.Warn("connections refused", "reason", "limit of "+cmp.Or(flags[err], err.Error()), "remote", remote.String(), "count", r.count)
+			r = refusals{last: now}
 		}
+		reasons[err] = r
 		return err
 	}
 }

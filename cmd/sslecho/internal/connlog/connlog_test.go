@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,27 +25,20 @@ import (
 
 // lines is where the log goes; it may be written by loops and read by tests.
 type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
+	tlstest.Buffer
+	read int
 }
 
 // next waits for one line and takes it.
 func (l *lines) next(t *testing.T) (m map[string]any) {
 	t.Helper()
 	tlstest.Until(t, "there is a line", func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		line, err := l.b.ReadBytes('\n')
-		if err == nil {
-			tlstest.Must(t, json.Unmarshal(line, &m))
+		line, _, ok := strings.Cut(l.String()[l.read:], "\n")
+		if ok {
+			l.read += len(line) + 1
+			tlstest.Must(t, json.Unmarshal([]byte(line), &m))
 		}
-		return err == nil
+		return ok
 	})
 	return m
 }
@@ -77,11 +69,8 @@ func serve(t *testing.T, cfg cssl.Config, s reactor.Handler, level slog.Level, i
 
 func dial(t *testing.T, addr net.Addr) *tls.Conn {
 	t.Helper()
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", addr.String(),
-		&tls.Config{InsecureSkipVerify: true, ServerName: "name.test", NextProtos: []string{"echo"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", addr.String(),
+		&tls.Config{InsecureSkipVerify: true, ServerName: "name.test", NextProtos: []string{"echo"}}))(t)
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c

@@ -20,27 +20,13 @@ const (
 )
 
 // State is how files looked, by name. A nil State has no files that are
-// watched.
-type State map[string]stamp
+// watched. What says nothing about the content is zero, and all of a file that
+// is not there.
+type State map[string]unix.Stat_t
 
-// stamp tells one content of a file from another. That of a file that is not
-// there is zero.
-type stamp struct {
-	dev, ino     uint64
-	mode         uint32
-	size         int64
-	mtime, ctime unix.Timespec
-}
-
-// Look looks at files, which need not exist. It may block for as long as a file
-// system does. What is read after it is not older than the State.
-func Look(files []string) State {
-	s := State{}
-	s.Add(files)
-	return s
-}
-
-// Add looks at further files. Those that are there stay as they are.
+// Add looks at further files, which need not exist. Those that are in s stay as
+// they are. It may block for as long as a file system does. What is read after
+// it is not older than the State.
 func (s State) Add(files []string) { s.add(files, nil) }
 
 // add takes the stamp of a file from before if the file system does not say
@@ -53,9 +39,9 @@ func (s State) add(files []string, before State) {
 		var st unix.Stat_t
 		switch unix.Stat(f, &st) {
 		case nil:
-			s[f] = stamp{dev: uint64(st.Dev), ino: st.Ino, mode: st.Mode, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
+			s[f] = unix.Stat_t{Dev: st.Dev, Ino: st.Ino, Mode: st.Mode, Size: st.Size, Mtim: st.Mtim, Ctim: st.Ctim}
 		case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
-			s[f] = stamp{}
+			s[f] = unix.Stat_t{}
 		default:
 			s[f] = before[f]
 		}

@@ -45,6 +45,12 @@ func bubble(t *testing.T, f func(t *testing.T, d disk)) {
 	synctest.Test(t, func(t *testing.T) { f(t, disk{t, root}) })
 }
 
+func look(files ...string) State {
+	s := State{}
+	s.Add(files)
+	return s
+}
+
 // TestChanges: each way to replace a file is noticed, and again by the next
 // State.
 func TestChanges(t *testing.T) {
@@ -98,8 +104,8 @@ func TestChanges(t *testing.T) {
 					tt.before(d)
 				}
 				for n := range 4 {
-					s := Look([]string{d.path("other/" + tt.file)})
-					s.Add([]string{d.path(tt.file)})
+					s := look(d.path("other/" + tt.file))
+					s.Add([]string{d.path("other/" + tt.file), d.path(tt.file)})
 					changed := s.Changed(t.Context().Done())
 					tt.change(d, strings.Repeat("x", n+1)) // of another size: the bubble is faster than the clock of files
 					if now := tlstest.Receive(t, changed, "the change"); len(now) != 2 {
@@ -118,7 +124,7 @@ func TestStillWatched(t *testing.T) {
 		d.write("a", "1")
 		d.write("b", "two")
 		d.link("a", "file")
-		changed := Look([]string{d.path("file")}).Changed(t.Context().Done())
+		changed := look(d.path("file")).Changed(t.Context().Done())
 		for _, target := range []string{"b", "a", "b"} {
 			d.link(target, "file")
 			tlstest.Receive(t, changed, "the change to "+target)
@@ -142,7 +148,7 @@ func TestTogether(t *testing.T) {
 		d.write("key", "1")
 		begin := time.Now()
 		stop := make(chan struct{})
-		s := Look([]string{d.path("chain"), d.path("key")})
+		s := look(d.path("chain"), d.path("key"))
 		changed, stopped := s.Changed(t.Context().Done()), s.Changed(stop)
 		d.write("other", "")
 		time.Sleep(interval * 7 / 2)
@@ -173,7 +179,7 @@ func TestRestless(t *testing.T) {
 		d.write("file", "")
 		d.must(os.Symlink("file", d.path("link")))
 		d.write("elsewhere", "")
-		changed := Look([]string{d.path("link")}).Changed(t.Context().Done())
+		changed := look(d.path("link")).Changed(t.Context().Done())
 		time.Sleep(interval / 2)
 		d.link("elsewhere", "link")
 		time.Sleep(interval)

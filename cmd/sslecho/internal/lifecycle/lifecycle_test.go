@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,8 +35,7 @@ func (m *manager) hear(t *testing.T) string {
 	t.Helper()
 	m.conn.SetReadDeadline(time.Now().Add(tlstest.Hang))
 	b := make([]byte, 4096)
-	n := tlstest.Value(m.conn.Read(b))(t)
-	return string(b[:n])
+	return string(b[:tlstest.Value(m.conn.Read(b))(t)])
 }
 
 // TestNotifier: each state in systemd's words.
@@ -43,17 +43,13 @@ func TestNotifier(t *testing.T) {
 	m := newManager(t)
 	var n Notifier
 	n.Ready()
-	if want := fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=serving", os.Getpid()); m.hear(t) != want {
-		t.Errorf("not %q", want)
-	}
+	tlstest.Equal(t, "when it serves", m.hear(t), fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=serving", os.Getpid()))
 	n.Reloading()
 	if s := m.hear(t); !strings.HasPrefix(s, "RELOADING=1\nMONOTONIC_USEC=") {
 		t.Errorf("%q", s)
 	}
 	n.Stopping()
-	if s := m.hear(t); s != "STOPPING=1" {
-		t.Errorf("%q", s)
-	}
+	tlstest.Equal(t, "at the end", m.hear(t), "STOPPING=1")
 }
 
 // TestNotifierAlone: without systemd nothing happens, and a systemd that has gone is logged.
@@ -94,9 +90,7 @@ func TestWatchdog(t *testing.T) {
 		close(ended)
 	}()
 	for range 3 {
-		if s := m.hear(t); s != "WATCHDOG=1" {
-			t.Errorf("%q", s)
-		}
+		tlstest.Equal(t, "while the loops turn", m.hear(t), "WATCHDOG=1")
 	}
 	dead.Store(true)
 	// What is told before the first time, is told while the loops still turned.
@@ -109,9 +103,7 @@ func TestWatchdog(t *testing.T) {
 	n.Stopping()
 	for !strings.HasPrefix(m.hear(t), "READY=1") {
 	}
-	if s := m.hear(t); s != "STOPPING=1" {
-		t.Errorf("%q from a daemon that hangs", s)
-	}
+	tlstest.Equal(t, "from a daemon that hangs", m.hear(t), "STOPPING=1")
 	if !strings.Contains(b.String(), "a loop hangs") {
 		t.Errorf("logged %q", b.String())
 	}
@@ -140,6 +132,28 @@ func TestLookup(t *testing.T) {
 	if os.Geteuid() == 0 {
 		if err := Become("0", "0"); err != nil {
 			t.Errorf("who it is already: %v", err)
+		}
+	}
+}
+
+// TestPIDFile: one that names another process of this program is in use, as which a thread of this one passes here. The end of the
+// program removes its own alone.
+func TestPIDFile(t *testing.T) {
+	threads := tlstest.Value(os.ReadDir("/proc/self/task"))(t)
+	other := threads[slices.IndexFunc(threads, func(e os.DirEntry) bool { return e.Name() != fmt.Sprint(os.Getpid()) })].Name()
+	for content, want := range map[string]string{
+		"": "", "no number": "", "-5": "", "1": "", "1073741824": "", fmt.Sprint(os.Getpid()): "",
+		other: "process " + other + ", which runs, has it",
+	} {
+		s := &Sockets{pidFile: filepath.Join(t.TempDir(), "pid")}
+		tlstest.Must(t, os.WriteFile(s.pidFile, []byte(content), 0o600))
+		err := s.inUse()
+		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), "--pid-file "+s.pidFile+": "+want) {
+			t.Errorf("%q: %v, want %q", content, err, want)
+		}
+		s.RemovePIDFile()
+		if _, err := os.Stat(s.pidFile); os.IsNotExist(err) != (content == fmt.Sprint(os.Getpid())) {
+			t.Errorf("%q: after the end: %v", content, err)
 		}
 	}
 }

@@ -3,10 +3,12 @@
 package lifecycle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,10 +27,35 @@ type Sockets struct {
 
 // NewSockets takes over what this process has inherited. There can be one of it
 // in a process. upgradeTimeout is how long a new process may take to be ready;
-// pidFile may be empty.
+// pidFile may be empty. It is an error if another daemon has it.
 func NewSockets(upgradeTimeout time.Duration, pidFile string) (*Sockets, error) {
 	upgrader, err := tableflip.New(tableflip.Options{UpgradeTimeout: upgradeTimeout, PIDFile: pidFile})
-	return &Sockets{upgrader, pidFile}, err
+	s := &Sockets{upgrader, pidFile}
+	if err != nil || s.HasParent() {
+		return s, err
+	}
+	return s, s.inUse()
+}
+
+// inUse returns an error if the pid file names another process of this program.
+// A file that a crash or another boot left behind may name any process.
+func (s *Sockets) inUse() error {
+	pid := s.pid()
+	if pid <= 0 || pid == os.Getpid() {
+		return nil
+	}
+	theirs, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if ours, _ := os.ReadFile("/proc/self/comm"); err != nil || !bytes.Equal(theirs, ours) {
+		return nil
+	}
+	return fmt.Errorf("--pid-file %s: process %d, which runs, has it: stop that one, or use another file", s.pidFile, pid)
+}
+
+// pid is what the pid file has, or 0.
+func (s *Sockets) pid() int {
+	p, _ := os.ReadFile(s.pidFile)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(p)))
+	return pid
 }
 
 // activated is the name of the sockets that systemd has opened.
@@ -37,70 +64,65 @@ const activated = "systemd"
 // Activated returns the sockets that systemd has opened for this daemon, if
 // any.
 func (s *Sockets) Activated() ([]net.Listener, error) {
-	if s.HasParent() {
-		return s.inherited("tcp", activated) // the network is only a part of the name
-	}
-	all, err := activation.Listeners()
-	if err != nil {
-		return nil, fmt.Errorf("sockets of systemd: %w", err)
-	}
-	for i, l := range all {
-		if l == nil {
+	return s.take("tcp", activated, func() ([]net.Listener, error) { // the network is only a part of the name
+		if s.HasParent() {
+			return nil, nil
+		}
+		all, err := activation.Listeners()
+		if err != nil {
+			return nil, fmt.Errorf("sockets of systemd: %w", err)
+		}
+		if i := slices.Index(all, nil); i >= 0 {
 			return nil, fmt.Errorf("sockets of systemd: number %d is no listening stream socket", i)
 		}
-	}
-	return all, s.keep("tcp", activated, all)
+		return all, nil
+	})
 }
 
 // Listen returns the sockets of an address, "host:port" or "unix:/path": those
 // that were inherited under this name, or else those that open opens. name
 // tells apart two of the same address.
 func (s *Sockets) Listen(name, address string, open func() ([]net.Listener, error)) ([]net.Listener, error) {
-	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		network, name = "unix", path
+		return s.take("unix", path, open)
 	}
-	ls, err := s.inherited(network, name)
-	if err != nil || len(ls) > 0 {
-		return ls, err
+	return s.take("tcp", name, open)
+}
+
+// take returns the inherited sockets of a name, or else opens them and makes
+// them part of what is handed on.
+func (s *Sockets) take(network, name string, open func() ([]net.Listener, error)) (all []net.Listener, err error) {
+	key := func(i int) string { // the first one of a unix socket is its path, by which it is removed
+		if i == 0 {
+			return name
+		}
+		return fmt.Sprintf("%s#%d", name, i)
 	}
-	if ls, err = open(); err != nil {
+	for {
+		l, err := s.Fds.Listener(network, key(len(all)))
+		if err != nil {
+			return all, err
+		} else if l == nil {
+			break
+		}
+		all = append(all, l)
+	}
+	if len(all) > 0 {
+		return all, nil
+	}
+	if all, err = open(); err != nil {
 		return nil, err
 	}
-	return ls, s.keep(network, name, ls)
-}
-
-// key is the name of one of several sockets. The first one of a unix socket is
-// its path, by which it is removed.
-func key(name string, i int) string {
-	if i == 0 {
-		return name
-	}
-	return fmt.Sprintf("%s#%d", name, i)
-}
-
-func (s *Sockets) inherited(network, name string) (out []net.Listener, _ error) {
-	for {
-		l, err := s.Fds.Listener(network, key(name, len(out)))
-		if l == nil || err != nil {
-			return out, err
-		}
-		out = append(out, l)
-	}
-}
-
-// keep makes ls part of what is handed on.
-func (s *Sockets) keep(network, name string, ls []net.Listener) error {
-	for i, l := range ls {
+	for i, l := range all {
 		t, ok := l.(tableflip.Listener)
 		if !ok {
-			return fmt.Errorf("a listener of type %T cannot be handed on", l)
+			return all, fmt.Errorf("a listener of type %T cannot be handed on", l)
 		}
-		if err := s.add(network, key(name, i), t); err != nil {
-			return err
+		if err := s.add(network, key(i), t); err != nil {
+			return all, err
 		}
 	}
-	return nil
+	return all, nil
 }
 
 // add makes l part of what is handed on. The os.File that Fds makes of it must
@@ -141,7 +163,7 @@ func (s *Sockets) Ready() error {
 // RemovePIDFile removes it unless it names another process, such as one that
 // has taken over. Where that is not allowed, it stays.
 func (s *Sockets) RemovePIDFile() {
-	if p, err := os.ReadFile(s.pidFile); err == nil && string(p) == strconv.Itoa(os.Getpid()) {
+	if s.pid() == os.Getpid() {
 		os.Remove(s.pidFile)
 	}
 }

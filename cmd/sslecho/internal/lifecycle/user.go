@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -19,14 +20,9 @@ func Become(name, group string) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("--user %s: only root can become another user, and this is user %d", name, os.Geteuid())
 	}
-	for _, step := range []func() error{
-		func() error { return os.NewSyscallError("setgroups", syscall.Setgroups([]int{gid})) },
-		func() error { return os.NewSyscallError("setgid", syscall.Setgid(gid)) },
-		func() error { return os.NewSyscallError("setuid", syscall.Setuid(uid)) },
-	} {
-		if err := step(); err != nil {
-			return fmt.Errorf("--user %s: %w", name, err)
-		}
+	if err := cmp.Or(os.NewSyscallError("setgroups", syscall.Setgroups([]int{gid})), os.NewSyscallError("setgid", syscall.Setgid(gid)),
+		os.NewSyscallError("setuid", syscall.Setuid(uid))); err != nil {
+		return fmt.Errorf("--user %s: %w", name, err)
 	}
 	return nil
 }

@@ -2,7 +2,7 @@ package tlsconf
 
 import (
 	"bytes"
-	"crypto/sha256"
+	"cmp"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
@@ -11,12 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
-	"github.com/spacemonad/go-openssl/internal/filetype"
 )
 
 // Certificate is what is known of one that is in use.
@@ -30,67 +30,50 @@ type Certificate struct {
 	unread error // what is behind chain in the file could not be read for this
 }
 
-const (
-	// wantChain is what errors say that a chain's file should hold.
-	wantChain = "certificates in PEM, leaf first"
-	// soon is how long before its end something is warned of. What lives for
-	// less than three times as long is warned of in the last third of its life.
-	soon = 30 * 24 * time.Hour
-)
+// soon is how long before its end something is warned of. What lives for less
+// than three times as long is warned of in the last third of its life.
+const soon = 30 * 24 * time.Hour
 
-// read reads the chains of files, which flag names ("--cert", "--sni
-// a.example"), and looks at their dates. What has not changed since last is not
-// parsed again.
-func (b *Built) read(flag string, files []config.Certificate, last *Built) error {
-	for _, f := range files {
-		p, err := os.ReadFile(f.Chain)
-		if err != nil {
-			return fmt.Errorf("%s: %w; want %s", flag, err, wantChain)
-		}
-		sum := sha256.Sum256(p)
-		c, ok := b.cache[sum]
-		if !ok && last != nil {
-			c, ok = last.cache[sum]
-		}
-		if !ok {
-			if c, err = parseChain(p); err != nil {
-				return fmt.Errorf("%s %q: %w", flag, f.Chain, err)
-			}
-		}
-		b.cache[sum] = c
-		c.File = f.Chain
-		b.Certificates = append(b.Certificates, c)
-		if c.unread != nil {
-			b.warn(fmt.Sprintf("%s: certificate %d: %s%v", c.File, len(c.chain)+1, notWatched, c.unread))
-		}
-		now := time.Now()
-		b.look(now, c.dates()...)
-		b.staple(f.OCSP, &c, now)
-		keyFlag, key := certificateFlag(flag, "Key", f, "")
-		if w := readableByAll(keyFlag, key); w != "" && bytes.Contains(content(key), []byte("PRIVATE KEY")) {
-			b.warn(w)
+// describe adds what is to be known of a certificate that OpenSSL has taken.
+func (b *Built) describe(flag string, f config.Certificate) {
+	c := parseChain(content(f.Chain))
+	c.File = f.Chain
+	b.Certificates = append(b.Certificates, c)
+	if c.unread != nil {
+		b.unreadable(fmt.Sprintf("%s: certificate %d", c.File, len(c.chain)+1), c.unread)
+	}
+	for i, x := range c.chain {
+		switch {
+		case i == 0:
+			b.look(true, dated{c.File + ": " + c.Name, x.NotBefore, x.NotAfter, "clients will refuse it"})
+		case !selfIssued(x): // clients have their own roots
+			b.look(true, dated{c.File + ": intermediate " + nameOf(x), x.NotBefore, x.NotAfter, "clients will refuse the chain"})
 		}
 	}
-	return nil
+	b.staple(f.OCSP, &c)
+	if keyFlag, key := certificateFlag(flag, "Key", f, ""); bytes.Contains(content(key), []byte("PRIVATE KEY")) {
+		b.readableByAll(keyFlag, key)
+	}
 }
-
-// notWatched is what is said of something with a date that cannot be read.
-const notWatched = "its dates are not watched, for it cannot be read: "
 
 // warn adds a warning, once.
 func (b *Built) warn(text string) {
-	if text != "" && !b.told[text] {
-		b.told[text] = true
+	if !slices.Contains(b.Warnings, text) {
 		b.Warnings = append(b.Warnings, text)
 	}
 }
 
-// readableByAll says so of a file with a secret, or nothing.
-func readableByAll(flag, file string) string {
+// unreadable says that something with a date is not looked at. OpenSSL reads
+// some that crypto/x509 refuses; it has the last word.
+func (b *Built) unreadable(what string, err error) {
+	b.warn(what + ": its dates are not watched, for it cannot be read: " + err.Error())
+}
+
+// readableByAll warns of a file with a secret that is.
+func (b *Built) readableByAll(flag, file string) {
 	if fi, err := os.Stat(file); err == nil && fi.Mode().Perm()&0o004 != 0 {
-		return fmt.Sprintf("%s %s: everybody can read it: chmod o-r %s", flag, file, filepath.Base(file))
+		b.warn(fmt.Sprintf("%s %s: everybody can read it: chmod o-r %s", flag, file, filepath.Base(file)))
 	}
-	return ""
 }
 
 // content is a file's content, or nothing: that it cannot be read is somebody
@@ -104,19 +87,16 @@ func content(file string) []byte {
 }
 
 // parseChain reads a chain, leaf first.
-func parseChain(p []byte) (c Certificate, _ error) {
-	for _, der := range blocks(p, certificateTypes...) {
+func parseChain(p []byte) (c Certificate) {
+	for _, der := range blocks(p, "CERTIFICATE") {
 		x, err := parseCertificate(der)
 		if c.unread = err; err != nil {
-			break // OpenSSL reads some that crypto/x509 refuses; it has the last word
+			break
 		}
 		c.chain = append(c.chain, x)
 	}
 	if len(c.chain) == 0 {
-		if c.unread != nil {
-			return c, nil
-		}
-		return c, fmt.Errorf("want %s; found %s", wantChain, filetype.Describe(p))
+		return c
 	}
 	leaf := c.chain[0]
 	c.Name, c.Serial, c.NotAfter = leaf.Subject.String(), fmt.Sprintf("%x", leaf.SerialNumber), leaf.NotAfter
@@ -125,7 +105,7 @@ func parseChain(p []byte) (c Certificate, _ error) {
 	} else if len(leaf.IPAddresses) > 0 {
 		c.Name = leaf.IPAddresses[0].String()
 	}
-	return c, nil
+	return c
 }
 
 // Check is what --check asks beyond Build: nothing that is needed out of date,
@@ -150,7 +130,8 @@ func (b *Built) Check() error {
 func (c *Certificate) incomplete() string {
 	for i := range max(0, len(c.chain)-1) {
 		if x, next := c.chain[i], c.chain[i+1]; x.CheckSignatureFrom(next) != nil {
-			return fmt.Sprintf("certificate %d (%s) was not issued by the one behind it (%s): put them in order, leaf first", i+1, nameOf(x), nameOf(next))
+			return fmt.Sprintf("certificate %d (%s) was not issued by the one behind it (%s): put them in order, leaf first",
+				i+1, nameOf(x), nameOf(next))
 		}
 	}
 	if len(c.chain) != 1 || c.unread != nil || selfIssued(c.chain[0]) {
@@ -176,162 +157,95 @@ func nameOf(x *x509.Certificate) string {
 // dated is something that is good for a time.
 type dated struct {
 	what        string    // with its file, such as "chain.pem: localhost"
-	key         string    // what may replace each other has the same one
 	from, until time.Time // without until it is good for ever
 	then        string    // what follows when it is out of date
-	needed      bool      // clients are refused without it
 }
 
 // finding says that it is out of date at now, or soon will be, or is empty.
-func (d *dated) finding(now time.Time) (text string, outOfDate bool) {
-	minute := func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+func (d dated) finding(now time.Time) (text string, outOfDate bool) {
+	const minute = "2006-01-02 15:04 UTC"
 	left := d.until.Sub(now)
 	switch {
 	case now.Before(d.from):
-		return fmt.Sprintf("%s is not valid before %s: %s", d.what, minute(d.from), d.then), true
-	case d.until.IsZero():
+		return fmt.Sprintf("%s is not valid before %s: %s", d.what, d.from.UTC().Format(minute), d.then), true
+	case d.until.IsZero() || left >= min(soon, d.until.Sub(d.from)/3):
 		return "", false
 	case left < 0:
-		return fmt.Sprintf("%s expired on %s: %s", d.what, minute(d.until), d.then), true
-	case left >= min(soon, d.until.Sub(d.from)/3):
-		return "", false
+		return fmt.Sprintf("%s expired on %s: %s", d.what, d.until.UTC().Format(minute), d.then), true
 	}
-	span := fmt.Sprintf("%d minutes", int(left.Minutes()))
-	if left >= 48*time.Hour {
-		span = fmt.Sprintf("%d days", int(left.Hours()/24))
-	} else if left >= 2*time.Hour {
-		span = fmt.Sprintf("%d hours", int(left.Hours()))
+	span := cmp.Or(strings.TrimSuffix(left.Truncate(time.Minute).String(), "0s"), "0m")
+	if days := int(left / (24 * time.Hour)); days > 1 {
+		span = fmt.Sprint(days, " days")
 	}
-	return fmt.Sprintf("%s expires in %s, on %s", d.what, span, minute(d.until)), false
+	return fmt.Sprintf("%s expires in %s, on %s", d.what, span, d.until.UTC().Format(minute)), false
 }
 
-// look adds a finding about each of ds to b, once.
-func (b *Built) look(now time.Time, ds ...dated) {
+// look adds a finding about each of ds to b, once. Clients are refused when all
+// of what is needed is out of date.
+func (b *Built) look(needed bool, ds ...dated) {
+	now := time.Now()
+	needed = needed && !slices.ContainsFunc(ds, func(d dated) bool { _, out := d.finding(now); return !out })
 	for _, d := range ds {
-		text, out := d.finding(now)
-		switch {
+		switch text, _ := d.finding(now); {
 		case text == "":
-		case !out || !d.needed:
+		case !needed:
 			b.warn(text)
-		case !b.told[text]:
-			b.told[text] = true
+		case !slices.Contains(b.OutOfDate, text):
 			b.OutOfDate = append(b.OutOfDate, text)
 		}
 	}
 }
 
-// dates are those of a chain: of the leaf, and of what is sent with it.
-func (c *Certificate) dates() (ds []dated) {
-	for i, x := range c.chain {
-		d := dated{what: c.File + ": " + c.Name, from: x.NotBefore, until: x.NotAfter, then: "clients will refuse it", needed: true}
-		switch {
-		case i == 0:
-		case selfIssued(x):
-			d.what, d.then, d.needed = c.File+": root "+nameOf(x), "leave it out, for clients have their own", false
-		default:
-			d.what, d.then = c.File+": intermediate "+nameOf(x), "clients will refuse the chain"
-		}
-		ds = append(ds, d)
-	}
-	return ds
-}
-
 // clientDates looks at the CAs and revocation lists for clients' certificates,
 // if any are asked for.
-func (b *Built) clientDates(t *config.TLS, now time.Time) {
+func (b *Built) clientDates(t *config.TLS) {
 	if !t.AsksClients() {
 		return
 	}
-	b.needOne(now, "--client-ca "+t.CAFile, blocks(content(t.CAFile), certificateTypes...), parseCA)
-	b.needOne(now, "--client-crl "+t.CRLFile, blocks(content(t.CRLFile), "X509 CRL"), parseCRL)
-}
-
-// needOne looks at what is in a file: some clients get in while one of it is in
-// date.
-func (b *Built) needOne(now time.Time, where string, ders [][]byte, parse func(der []byte) (dated, error)) {
-	var ds []dated
-	for _, der := range ders {
-		d, err := parse(der)
-		d.what = where + ": " + d.what
-		if err != nil {
-			b.warn(d.what + ": " + notWatched + err.Error())
-			continue
-		}
-		i := slices.IndexFunc(ds, func(other dated) bool { return other.key == d.key })
-		if i < 0 {
-			ds = append(ds, d)
-		} else if d.until.IsZero() || !ds[i].until.IsZero() && d.until.After(ds[i].until) {
-			ds[i] = d
+	var cas, crls []dated
+	for _, der := range blocks(content(t.CAFile), "CERTIFICATE") {
+		if x, err := parseCertificate(der); err != nil {
+			b.unreadable("--client-ca "+t.CAFile+": a CA", err)
+		} else {
+			cas = append(cas, dated{"--client-ca " + t.CAFile + ": CA " + nameOf(x), x.NotBefore, x.NotAfter,
+				"clients' certificates from it are refused, unless a newer one is there too"})
 		}
 	}
-	none := !slices.ContainsFunc(ds, func(d dated) bool { _, out := d.finding(now); return !out })
-	for i := range ds {
-		ds[i].needed = none
-	}
-	b.look(now, ds...)
-}
-
-// parseCA gives the dates of a CA. A renewed one has the same key.
-func parseCA(der []byte) (dated, error) {
-	x, err := parseCertificate(der)
-	if err != nil {
-		return dated{what: "a CA"}, err
-	}
-	return dated{what: "CA " + nameOf(x), key: string(x.RawSubject) + string(x.RawSubjectPublicKeyInfo), from: x.NotBefore,
-		until: x.NotAfter, then: "clients' certificates from it are refused"}, nil
-}
-
-// distributionPoint is the extension that says which part of a CA's
-// certificates a revocation list is about (RFC 5280, section 5.2.5).
-var distributionPoint = asn1.ObjectIdentifier{2, 5, 29, 28}
-
-// parseCRL gives the dates of a revocation list. The next one of its issuer
-// replaces it.
-func parseCRL(der []byte) (dated, error) {
-	l, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return dated{what: "a CRL"}, err
-	}
-	d := dated{what: "CRL of " + nameOf(&x509.Certificate{Subject: l.Issuer}), key: string(l.RawIssuer), from: l.ThisUpdate, until: l.NextUpdate,
-		then: "certificates of its issuer are refused"}
-	for _, e := range l.Extensions {
-		if e.Id.Equal(distributionPoint) {
-			d.key += string(e.Value)
+	for _, der := range blocks(content(t.CRLFile), "X509 CRL") {
+		if l, err := x509.ParseRevocationList(der); err != nil {
+			b.unreadable("--client-crl "+t.CRLFile+": a CRL", err)
+		} else {
+			crls = append(crls, dated{"--client-crl " + t.CRLFile + ": CRL of " + nameOf(&x509.Certificate{Subject: l.Issuer}),
+				l.ThisUpdate, l.NextUpdate, "certificates of its issuer are refused, unless a newer one is there too"})
 		}
 	}
-	return d, nil
+	b.look(true, cas...)
+	b.look(true, crls...)
 }
 
 // staple looks at the OCSP response of a certificate.
-func (b *Built) staple(file string, c *Certificate, now time.Time) {
-	p := content(file)
-	if len(p) == 0 {
+func (b *Built) staple(file string, c *Certificate) {
+	p, what := content(file), "--ocsp-file "+file
+	if len(p) == 0 || len(c.chain) == 0 {
 		return
 	}
-	var leaf *x509.Certificate
-	if len(c.chain) > 0 {
-		leaf = c.chain[0]
-	}
-	what := "--ocsp-file " + file
-	r, err := ocsp.ParseResponseForCert(p, leaf, nil)
+	r, err := ocsp.ParseResponseForCert(p, c.chain[0], nil)
 	if err != nil {
-		b.warn(what + ": " + notWatched + err.Error())
+		b.unreadable(what, err)
 		return
 	}
-	b.look(now, dated{what: what + ": the response for " + c.Name, from: r.ThisUpdate, until: r.NextUpdate, then: "clients that want one refuse it"})
+	b.look(false, dated{what + ": the response for " + c.Name, r.ThisUpdate, r.NextUpdate, "clients that want one refuse it"})
 }
 
-// certificateTypes are those of PEM blocks that OpenSSL takes for certificates.
-var certificateTypes = []string{"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"}
-
-// blocks are the contents of the PEM blocks of these types.
-func blocks(p []byte, types ...string) (ders [][]byte) {
+// blocks are the contents of the PEM blocks of a type, and of its variants with
+// a word in front.
+func blocks(p []byte, kind string) (ders [][]byte) {
 	for {
 		var block *pem.Block
 		if block, p = pem.Decode(p); block == nil {
 			return ders
 		}
-		if slices.Contains(types, block.Type) {
+		if block.Type == kind || strings.HasSuffix(block.Type, " "+kind) { // "TRUSTED CERTIFICATE"
 			ders = append(ders, block.Bytes)
 		}
 	}

@@ -12,16 +12,24 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 )
 
-// flagOf names the flags of settings that cssl may refuse.
+// flagOf names the flags of fields that errors of cssl name.
 var flagOf = map[string]string{
 	"Providers": "--providers", "ProviderPath": "--provider-path", "ConfigFile": "--openssl-config", "Properties": "--properties",
 	"CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups", "SignatureAlgorithms": "--sigalgs",
-	"ALPN": "--alpn", "Names": "--sni", "SNI": "--sni", "CAFile": "--client-ca", "CRLFile": "--client-crl",
-	"VerifyDepth": "--client-verify-depth", "Tickets": "--tickets", "SessionCache": "--session-cache",
+	"ALPN": "--alpn", "Names": "--sni", "CAFile": "--client-ca", "CRLFile": "--client-crl", "VerifyDepth": "--client-verify-depth",
+	"Tickets": "--tickets", "NoTickets": "--no-tickets", "TicketKeys": "--ticket-keys", "SessionCache": "--session-cache",
 	"SessionLifetime": "--session-lifetime", "MinVersion": "--min-version", "MaxVersion": "--max-version", "Records": "--records",
+	"PIN is not set": "--pin-file is not set",
 }
 
-var ofCertificate = regexp.MustCompile(`^(?:Certificates|Names\[(".*")\])\[(\d+)\](?:\.(\w+))?$`)
+var (
+	// fields matches what flagOf may know, and what is quoted, which is the
+	// operator's.
+	fields        = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|PIN is not set|\b[A-Z][A-Za-z]+\b`)
+	ofCertificate = regexp.MustCompile(`^(?:Certificates|Names\[(".*")\])\[(\d+)\](?:\.(\w+))?$`)
+	// toPEM is advice for files that should be in PEM.
+	toPEM = regexp.MustCompile(` \(openssl [^)]* converts it to PEM\)`)
+)
 
 // byFlag says a refused setting in the words of the command line.
 func byFlag(err error, t *config.TLS) error {
@@ -30,9 +38,7 @@ func byFlag(err error, t *config.TLS) error {
 		return err
 	}
 	renamed := *e
-	if name := flagOf[e.Setting]; name != "" {
-		renamed.Setting = name
-	} else if m := ofCertificate.FindStringSubmatch(e.Setting); m != nil {
+	if m := ofCertificate.FindStringSubmatch(e.Setting); m != nil {
 		flag, files, part := "--cert", t.Certificates(), m[3]
 		if name, err := strconv.Unquote(m[1]); err == nil {
 			i := slices.IndexFunc(t.SNI, func(s config.ServerName) bool { return s.Name == name })
@@ -46,7 +52,16 @@ func byFlag(err error, t *config.TLS) error {
 			renamed.Setting, renamed.Value = certificateFlag(flag, part, files[i], e.Value)
 		}
 	}
-	return errors.New(strings.TrimPrefix(renamed.Error(), "tls config: "))
+	text := fields.ReplaceAllStringFunc(strings.TrimPrefix(renamed.Error(), "tls config: "), func(word string) string {
+		if flag := flagOf[word]; flag != "" {
+			return flag
+		}
+		return word
+	})
+	if strings.HasPrefix(text, "--ocsp-file") {
+		text = toPEM.ReplaceAllString(text, "") + " (openssl ocsp -respout writes one)"
+	}
+	return errors.New(text)
 }
 
 // certificateFlag is the flag, and its value, that a fault of a certificate

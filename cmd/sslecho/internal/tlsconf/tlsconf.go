@@ -4,6 +4,7 @@ package tlsconf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -65,9 +66,6 @@ type Built struct {
 	OutOfDate []string
 	// Warnings are what an operator should look at, though it works.
 	Warnings []string
-
-	told  map[string]bool // findings
-	cache map[[sha256.Size]byte]Certificate
 }
 
 // Close writes what the key log still holds, for a second at most, and closes
@@ -102,9 +100,8 @@ func (b *Builder) Build(t *config.TLS) (built *Built, err error) {
 			return nil, byFlag(err, t)
 		}
 	}
-	built = &Built{told: map[string]bool{}, cache: map[[sha256.Size]byte]Certificate{}}
 	c := t.Config
-	c.Library, c.Names = b.lib, map[string][]cssl.Certificate{}
+	c.Library, c.Names, c.Certificates = b.lib, map[string][]cssl.Certificate{}, certificates(t, t.Certificates())
 	if b.last != nil {
 		c.Previous = b.last.Context
 	}
@@ -115,45 +112,48 @@ func (b *Builder) Build(t *config.TLS) (built *Built, err error) {
 		if c.TicketKeys, err = ticketKeys(t.TicketKeysFile); err != nil {
 			return nil, err
 		}
-		built.warn(readableByAll("--ticket-keys", t.TicketKeysFile))
 	}
 	for _, s := range t.SNI {
-		if c.Names[s.Name] != nil {
-			return nil, fmt.Errorf("--sni %s: given twice", s.Name)
-		}
 		c.Names[s.Name] = certificates(t, s.Certificates)
-		if err := built.read("--sni "+s.Name, s.Certificates, b.last); err != nil {
-			return nil, err
-		}
 	}
-	files := t.Certificates()
-	c.Certificates = certificates(t, files)
-	if err := built.read("--cert", files, b.last); err != nil {
-		return nil, err
-	}
-	if len(files) == 0 {
+	if len(t.Certs) == 0 {
 		if b.made == nil {
 			if b.made, b.fingerprint, err = selfSigned(); err != nil {
 				return nil, fmt.Errorf("no certificate could be made: %w", err)
 			}
 		}
-		c.Certificates, built.Fingerprint = []cssl.Certificate{*b.made}, b.fingerprint
-		facts, err := parseChain(b.made.ChainPEM)
-		if err != nil {
-			return nil, err
-		}
-		facts.File = "made in memory"
-		built.Certificates = append(built.Certificates, facts)
+		c.Certificates = []cssl.Certificate{*b.made}
 	}
+	built = &Built{}
 	if built.Context, err = cssl.NewServerContext(c); err != nil {
 		return nil, byFlag(err, t)
 	}
-	built.clientDates(t, time.Now())
-	if err := b.lib.Warning(); err != nil {
-		built.Warnings = append(built.Warnings, err.Error())
-	}
+	built.inspect(t, b)
 	b.last = built
 	return built, nil
+}
+
+// inspect adds what an operator wants to know of what was built.
+func (b *Built) inspect(t *config.TLS, from *Builder) {
+	b.readableByAll("--ticket-keys", t.TicketKeysFile)
+	for _, s := range t.SNI {
+		for _, f := range s.Certificates {
+			b.describe("--sni "+s.Name, f)
+		}
+	}
+	for _, f := range t.Certificates() {
+		b.describe("--cert", f)
+	}
+	if len(t.Certs) == 0 {
+		b.Fingerprint = from.fingerprint
+		made := parseChain(from.made.ChainPEM)
+		made.File = "made in memory"
+		b.Certificates = append(b.Certificates, made)
+	}
+	b.clientDates(t)
+	if err := from.lib.Warning(); err != nil {
+		b.warn(err.Error())
+	}
 }
 
 // openKeyLog opens the key log, once.
@@ -179,17 +179,14 @@ func (b *Builder) look(t *config.TLS) {
 		return
 	}
 	files := t.Files()
-	if b.keyLog == nil {
+	if b.keyLog == nil && t.KeyLogFile != "" {
 		files = append(files, config.File{Flag: "--keylog ", Name: t.KeyLogFile})
 	}
-	if b.lib == nil {
+	if b.lib == nil && t.Library.ConfigFile != "" {
 		files = append(files, config.File{Flag: "--openssl-config ", Name: t.Library.ConfigFile})
 	}
 	var slow []string
 	for _, f := range files {
-		if f.Name == "" {
-			continue
-		}
 		if !config.IsURI(f.Name) {
 			b.At(f.Flag + f.Name)
 			if fi, err := os.Stat(f.Name); err != nil || fi.Mode().IsRegular() || fi.IsDir() {
@@ -200,10 +197,7 @@ func (b *Builder) look(t *config.TLS) {
 			slow = append(slow, f.Flag+f.Name)
 		}
 	}
-	if len(slow) == 0 {
-		slow = []string{"the files of the TLS settings"}
-	}
-	b.At(strings.Join(slow, ", "))
+	b.At(cmp.Or(strings.Join(slow, ", "), "the files of the TLS settings"))
 }
 
 var errEncrypted = errors.New("the key is encrypted: name the file of its passphrase with --key-passphrase-file")
@@ -272,8 +266,8 @@ func ticketKeys(file string) (keys [][]byte, err error) {
 		}
 		k, err := base64.StdEncoding.DecodeString(line)
 		if err != nil || len(k) != 48 && len(k) != 80 {
-			return nil, fmt.Errorf("--ticket-keys %s: line %d is no key: want 48 or 80 bytes in base64, such as openssl rand -base64 48 gives; found %s",
-				file, i+1, filetype.Describe(p))
+			return nil, fmt.Errorf("--ticket-keys %s: line %d is no key: want 48 or 80 bytes in base64, such as openssl rand -base64 48 gives; "+
+				"found %s", file, i+1, filetype.Describe(p))
 		}
 		keys = append(keys, k)
 	}
@@ -298,11 +292,8 @@ func selfSigned() (*cssl.Certificate, string, error) {
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, "", err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
+	keyDER, keyErr := x509.MarshalPKCS8PrivateKey(key)
+	if err := errors.Join(err, keyErr); err != nil {
 		return nil, "", err
 	}
 	return &cssl.Certificate{
