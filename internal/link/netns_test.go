@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/tlstest"
@@ -27,25 +28,18 @@ func newSite(t *testing.T, addr [4]byte) *site {
 	var gone sync.WaitGroup
 	gone.Go(func() {
 		runtime.LockOSThread()
-		err := s.build(addr)
-		made <- err
-		if err != nil {
-			return
-		}
+		made <- s.build(addr)
 		for f := range s.work {
 			f()
 		}
 	})
 	err := <-made
+	t.Cleanup(func() { close(s.work); gone.Wait() })
 	if !full && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)) {
 		t.Skipf("needs CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun: %v", err)
 	}
 	tlstest.Must(t, err)
-	t.Cleanup(func() {
-		close(s.work)
-		gone.Wait()
-		s.tun.Close()
-	})
+	t.Cleanup(func() { s.tun.Close() })
 	return s
 }
 
@@ -60,7 +54,6 @@ func (s *site) build(addr [4]byte) error {
 	}
 	control, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		unix.Close(fd)
 		return os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(control)
@@ -82,11 +75,10 @@ func (s *site) build(addr [4]byte) error {
 			err = unix.IoctlIfreq(step.fd, step.request, r)
 		}
 		if err != nil {
-			unix.Close(fd)
 			return os.NewSyscallError("ioctl", err)
 		}
 	}
-	s.tun = os.NewFile(uintptr(fd), "tun")
+	s.tun = os.NewFile(uintptr(fd), "tun") // once the device is there: it takes part in polling from then on
 	return nil
 }
 
@@ -108,12 +100,11 @@ func (s *site) listen(t *testing.T, userTimeout int) net.Listener {
 	t.Helper()
 	var l net.Listener
 	var err error
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { tlstest.Must(t, options(int(fd), userTimeout)) })
+	}}
 	lc.SetMultipathTCP(false) // which does not know TCP_USER_TIMEOUT
 	s.in(func() { l, err = lc.Listen(t.Context(), "tcp4", net.IP(serverAddr[:]).String()+":0") })
-	tlstest.Must(t, err)
-	rc := tlstest.Value(l.(*net.TCPListener).SyscallConn())(t)
-	tlstest.Must(t, rc.Control(func(fd uintptr) { err = options(int(fd), userTimeout) }))
 	tlstest.Must(t, err)
 	return l
 }
@@ -131,13 +122,7 @@ func (s *site) connect(t *testing.T, port, userTimeout int) (fd int, own uint16)
 	t.Helper()
 	var err error
 	s.in(func() { fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0) })
-	if err == nil {
-		err = options(fd, userTimeout)
-	}
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: clientAddr})
-	}
-	tlstest.Must(t, err)
+	tlstest.Must(t, errors.Join(err, options(fd, userTimeout), unix.Bind(fd, &unix.SockaddrInet4{Addr: clientAddr})))
 	name := tlstest.Value(unix.Getsockname(fd))(t)
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: serverAddr, Port: port}); err != nil && err != unix.EINPROGRESS {
 		t.Fatal(err)
