@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"math/big"
 	"testing"
 )
@@ -16,10 +17,7 @@ import (
 func issue(t *testing.T, key *ecdsa.PrivateKey, subject string, names ...string) []byte {
 	t.Helper()
 	c := x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: subject}, DNSNames: names}
-	der, err := x509.CreateCertificate(rand.Reader, &c, &c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, &c, &c, &key.PublicKey, key))(t)
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
