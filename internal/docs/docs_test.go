@@ -189,7 +189,8 @@ func TestArchitecture(t *testing.T) {
 // defines reports whether Go or C code has a function or a type of that name.
 func defines(code, name string) bool {
 	name = regexp.QuoteMeta(name)
-	return regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?` + name + `[(\[]|^type ` + name + `\b|^[a-z][\w \t*]*\b` + name + `\([^;]*$`).MatchString(code)
+	golang, c := `^func (?:\([^)]*\) )?`+name+`[(\[]|^type `+name+`\b`, `^[a-z][\w \t*]*\b`+name+`\([^;]*$`
+	return regexp.MustCompile(`(?m)` + golang + `|` + c).MatchString(code)
 }
 
 // TestMakeTargets: the targets of make that the pages name exist.

@@ -125,6 +125,7 @@ func TestRotation(t *testing.T) {
 		f.visit(x, f.hosts[i%3].addr(), first[i], false)
 	}
 	if full {
-		figures.Record(t, "fleet-rotation", "3 phases on 3 hosts, %d clients: %d handshakes, all resumed but the first of each client", fresh, all)
+		figures.Record(t, "fleet-rotation", "3 phases on 3 hosts, %d clients: %d handshakes, all resumed but the first of each client",
+			fresh, all)
 	}
 }

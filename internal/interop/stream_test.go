@@ -6,10 +6,10 @@ import (
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-// Where the streams of the two directions begin.
+// Where in tlstest's stream the two directions begin. Two bytes at the same place differ, with and without their top bits.
 const (
-	upSeed   = 0       // from the client
-	downSeed = 1 << 30 // from the server
+	upSeed   = 0           // from the client
+	downSeed = 600_000_001 // from the server
 )
 
 // stream is the bytes of one direction. Both sides make it: one to send it, the other to check what came.

@@ -44,8 +44,8 @@ func TestSlowLink(t *testing.T) {
 		t.Errorf("%d packets lost, %d late, %d KeyUpdates: this proves little", w.lost.Load(), w.late.Load(), updates)
 	}
 	if full {
-		figures.Record(t, "link-slow", "256 kbit/s, 100 ms, 2 %% loss: %d connections, %d KiB each way, %d packets lost, %d late, %d KeyUpdates, all bytes right",
-			conns, conns*size>>10, w.lost.Load(), w.late.Load(), updates)
+		figures.Record(t, "link-slow", "256 kbit/s, 100 ms, 2 %% loss: %d connections, %d KiB each way, "+
+			"%d packets lost, %d late, %d KeyUpdates, all bytes right", conns, conns*size>>10, w.lost.Load(), w.late.Load(), updates)
 	}
 }
 
@@ -91,7 +91,8 @@ func TestCutAndMended(t *testing.T) {
 		t.Errorf("%d turns of the loops while nothing could pass", turns)
 	}
 	if full {
-		figures.Record(t, "link-cut", "%v without a link: 6 transfers of %d KiB each way and an idle connection went on; %d turns of both loops meanwhile", cut, size>>10, turns)
+		figures.Record(t, "link-cut", "%v without a link: 6 transfers of %d KiB each way and an idle connection went on; "+
+			"%d turns of both loops meanwhile", cut, size>>10, turns)
 	}
 }
 

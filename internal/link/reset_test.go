@@ -79,7 +79,8 @@ func TestReset(t *testing.T) {
 		}
 	}
 	if full {
-		figures.Record(t, "link-reset", "%d connections reset, at 6 stages: ECONNRESET at both ends; %d others over the same links untouched", resets, 2*resets)
+		figures.Record(t, "link-reset", "%d connections reset, at 6 stages: ECONNRESET at both ends; "+
+			"%d others over the same links untouched", resets, 2*resets)
 	}
 }
 
