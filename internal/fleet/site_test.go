@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,46 +9,25 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"sync"
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/spacemonad/go-openssl/internal/testnet"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-// site is a network namespace. What runs in it runs on a thread of its own, which is never given back and ends with the test.
+// site is a host: a network namespace with an address.
 type site struct {
+	*testnet.Namespace
 	t    *testing.T
-	addr string // empty for the one that has the bridge
-	ns   string // the namespace as a file of /proc, good as long as the thread lives
-	work chan func()
+	addr string       // empty for the one that has the bridge
 	http *http.Client // asks from in here
 }
 
-// newSite makes a namespace, and skips the test where that is not allowed.
 func newSite(t *testing.T, addr string) *site {
 	t.Helper()
-	s := &site{t: t, addr: addr, work: make(chan func())}
-	made := make(chan error)
-	var gone sync.WaitGroup
-	gone.Go(func() {
-		runtime.LockOSThread()
-		s.ns = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
-		made <- os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWNET))
-		for f := range s.work {
-			f()
-		}
-	})
-	err := <-made
-	t.Cleanup(func() { close(s.work); gone.Wait() })
-	if errors.Is(err, unix.EPERM) {
-		t.Skipf("needs CAP_SYS_ADMIN: %v", err)
-	}
-	tlstest.Must(t, err)
+	s := &site{Namespace: testnet.New(t, false), t: t, addr: addr}
 	t.Cleanup(s.killAll)
 	dial := func(_ context.Context, _, addr string) (net.Conn, error) { return s.dial(addr) }
 	s.http = &http.Client{Timeout: tlstest.Hang, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
@@ -58,7 +36,7 @@ func newSite(t *testing.T, addr string) *site {
 
 // killAll kills the processes in the namespace, those too that a process of ours has started.
 func (s *site) killAll() {
-	own := tlstest.Value(os.Readlink(s.ns))(s.t)
+	own := tlstest.Value(os.Readlink(s.File))(s.t)
 	all, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range all {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
@@ -68,16 +46,9 @@ func (s *site) killAll() {
 	}
 }
 
-// in runs f in the namespace. A socket stays in the one that it was made in, and so does a process.
-func (s *site) in(f func()) {
-	done := make(chan struct{})
-	s.work <- func() { defer close(done); f() }
-	<-done
-}
-
 // dial connects from the namespace. addr has no name, so that no other goroutine makes the socket.
 func (s *site) dial(addr string) (c net.Conn, err error) {
-	s.in(func() { c, err = net.DialTimeout("tcp4", addr, tlstest.Hang) })
+	s.In(func() { c, err = net.DialTimeout("tcp4", addr, tlstest.Hang) })
 	return c, err
 }
 
@@ -100,7 +71,7 @@ func (s *site) start(cmd *exec.Cmd) {
 	s.t.Helper()
 	var err error
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	s.in(func() { err = cmd.Start() })
+	s.In(func() { err = cmd.Start() })
 	tlstest.Must(s.t, err)
 }
 
@@ -109,7 +80,7 @@ func (s *site) ip(args ...string) {
 	s.t.Helper()
 	var out []byte
 	var err error
-	s.in(func() { out, err = exec.Command("ip", args...).CombinedOutput() })
+	s.In(func() { out, err = exec.Command("ip", args...).CombinedOutput() })
 	if err != nil {
 		s.t.Fatalf("ip %v: %v\n%s", args, err, out)
 	}
@@ -120,7 +91,7 @@ func network(t *testing.T, addrs ...string) (all []*site) {
 	t.Helper()
 	middle := newSite(t, "")
 	var err error
-	middle.in(func() { err = exec.Command("ip", "link", "add", "bridge", "type", "bridge").Run() })
+	middle.In(func() { err = exec.Command("ip", "link", "add", "bridge", "type", "bridge").Run() })
 	if err != nil {
 		t.Skipf("needs CAP_NET_ADMIN and a kernel with bridges: %v", err)
 	}
@@ -128,7 +99,7 @@ func network(t *testing.T, addrs ...string) (all []*site) {
 	for i, addr := range addrs {
 		s := newSite(t, addr)
 		port := fmt.Sprintf("port%d", i)
-		middle.ip("link", "add", port, "master", "bridge", "type", "veth", "peer", "name", "eth0", "netns", s.ns)
+		middle.ip("link", "add", port, "master", "bridge", "type", "veth", "peer", "name", "eth0", "netns", s.File)
 		middle.ip("link", "set", port, "up")
 		s.ip("link", "set", "lo", "up")
 		s.ip("addr", "add", addr+"/24", "dev", "eth0")

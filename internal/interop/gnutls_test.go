@@ -19,7 +19,7 @@ import (
 // gnutlsParty is our server's side of a stream of volume to us and of slowVolume back.
 func gnutlsParty() *party {
 	p := newParty(false, true, volume)
-	p.send = newSender(downSeed, true, slowVolume)
+	p.send = newSender(down, true, slowVolume)
 	return p.set(true, true)
 }
 
@@ -57,7 +57,7 @@ func TestGnuTLSClient(t *testing.T) {
 		}
 		s := srv.expect(gnutlsParty())
 		o := startProgram(t, c.gnutlsClient(t, srv.addr, more...))
-		o.exchangeUneven(upSeed, downSeed, volume, slowVolume).and(t, s)
+		o.exchangeUneven(up, down, volume, slowVolume).and(t, s)
 		if first != nil {
 			first.wait(t)
 			c.check(t, first, false)
@@ -93,7 +93,7 @@ func (c combo) gnutlsServer(t *testing.T) (addr string) {
 // echoed makes p a client of a server that echoes lines, one at a time: gnutls-serv may drop what comes before it has
 // answered.
 func echoed(p *party) *party {
-	p.receive = newStream(upSeed, p.high)
+	p.receive = newStream(up, p.high)
 	p.wrote = func(c *reactor.Conn, n int64) {
 		_, _ = c.Write([]byte("\n")) // OnClose says why not
 		tlstest.Soon(func() bool { return p.over.Load() || p.got.Load() == n })
@@ -127,7 +127,7 @@ func TestGnuTLSRenegotiation(t *testing.T) {
 	o := startProgram(t, ecdsa12.gnutlsClient(t, srv.addr, "--inline-commands"))
 	s.opened(t)
 	hs.follow(&o.peer, s, 100, func() error { return o.inline("^renegotiate^") })
-	o.exchangeUneven(upSeed, downSeed, volume, slowVolume).and(t, s)
+	o.exchangeUneven(up, down, volume, slowVolume).and(t, s)
 	o.end()
 	hs.expect(t)
 	tlstest.Must(t, o.status)
@@ -158,7 +158,7 @@ func TestGnuTLSRekey(t *testing.T) {
 					return ours >= uint64(asked) && logged(sends) >= asked || len(s.done) > 0
 				})
 			}
-			o.exchangeUneven(upSeed, downSeed, volume, slowVolume).and(t, s)
+			o.exchangeUneven(up, down, volume, slowVolume).and(t, s)
 			o.end()
 			tlstest.Must(t, o.status)
 			if sent, received := logged(sends), logged("received TLS 1.3 key update"); asked < 3 || sent < asked || received < asked {

@@ -75,7 +75,7 @@ func TestGoClient(t *testing.T) {
 		for i, n := range rounds {
 			s := srv.expect(newParty(false, false, n))
 			conn := goDial(t, srv.addr, cfg)
-			if err := goExchange(conn, upSeed, downSeed, n, true); err != nil {
+			if err := goExchange(conn, up, down, n, true); err != nil {
 				t.Errorf("Go's client: %v", err)
 			}
 			s.wait(t)
@@ -110,7 +110,7 @@ func TestGoServer(t *testing.T) {
 		second := false
 		c.clients(t, l.Addr().String(), func(n int) *party { return newParty(true, false, n).set(false, true) }, func(p *party, n int) {
 			conn := tls.Server(tlstest.Value(l.Accept())(t), cfg)
-			if err := goExchange(conn, downSeed, upSeed, n, false); err != nil {
+			if err := goExchange(conn, down, up, n, false); err != nil {
 				t.Errorf("Go's server: %v", err)
 			}
 			state := conn.ConnectionState()

@@ -72,7 +72,7 @@ func TestNSSClient(t *testing.T) {
 			args = append(args, "-n", "client")
 		}
 		o := startProgram(t, exec.Command("tstclnt", args...))
-		run := o.exchange(upSeed, downSeed, volume)
+		run := o.exchange(up, down, volume)
 		tlstest.Until(t, "both streams", func() bool { return o.got.Load() == s.want && s.got.Load() == s.want || len(s.done) > 0 })
 		// It goes on after our close_notify, also when its standard input has ended (seen with 3.87), so
 		// its close is not checked, and it is killed once all bytes have been checked.
@@ -154,10 +154,10 @@ func TestNSSServer(t *testing.T) {
 		const length = 1400
 		c.clients(t, startProgram(t, exec.Command("selfserv", args...)).listens(port), func(int) *party {
 			p := newParty(true, true, 0)
-			p.receive, p.want = newStream(upSeed, true), length
+			p.receive, p.want = newStream(up, true), length
 			return p
 		}, func(p *party, _ int) {
-			request := newStream(upSeed, true).take(length)
+			request := newStream(up, true).take(length)
 			tlstest.Value(p.opened(t).Write([]byte("GET /" + string(request) + " HTTP/1.0\r\n\r\n")))(t)
 		})
 	})

@@ -55,7 +55,7 @@ func sClient(t *testing.T, c combo) {
 			args = append(args, []string{"-sess_out", "-sess_in"}[i], saved)
 		}
 		o := start(t, args...)
-		o.exchange(upSeed, downSeed, n).and(t, s)
+		o.exchange(up, down, n).and(t, s)
 		o.end()
 		c.check(t, s, i == len(rounds)-1)
 	}
@@ -119,7 +119,7 @@ func sServer(t *testing.T, c combo) {
 	o.more = true
 	c.clients(t, addr, func(n int) *party { return newParty(true, true, n).set(false, true) }, func(p *party, n int) {
 		p.opened(t)
-		o.exchange(downSeed, upSeed, n).wait(t)
+		o.exchange(down, up, n).wait(t)
 	})
 }
 

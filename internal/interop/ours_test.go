@@ -48,9 +48,9 @@ type party struct {
 }
 
 func newParty(client, high bool, n int) *party {
-	sends, receives := downSeed, upSeed
+	sends, receives := down, up
 	if client {
-		sends, receives = upSeed, downSeed
+		sends, receives = up, down
 	}
 	return &party{client: client, send: newSender(sends, high, n), receive: newStream(receives, high), want: int64(n), high: high,
 		done: make(chan error, 1)}

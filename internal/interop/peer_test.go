@@ -47,8 +47,8 @@ func (p *peer) exchangeUneven(send, receive, n, back int) *outcome {
 }
 
 // feed gives a stream to the peer's input.
-func (p *peer) feed(seed, n int) error {
-	out := newSender(seed, p.high, n)
+func (p *peer) feed(start, n int) error {
+	out := newSender(start, p.high, n)
 	for b := out.next(); b != nil; b = out.next() {
 		if _, err := p.in.Write(b); err != nil {
 			return err
@@ -64,8 +64,8 @@ func (p *peer) feed(seed, n int) error {
 }
 
 // receive checks the peer's output: n bytes, and then its end unless there is more.
-func (p *peer) receive(seed, n int) error {
-	in, buf := newStream(seed, p.high), make([]byte, 20011)
+func (p *peer) receive(start, n int) error {
+	in, buf := newStream(start, p.high), make([]byte, 20011)
 	for !p.more || in.pos < int64(n) {
 		k, err := p.out.Read(buf)
 		data := buf[:k]

@@ -125,7 +125,7 @@ func TestRenegotiationSServer(t *testing.T) {
 			attach(t, newLoop(t), addr, clientContext(t, cc), localhost, 0, p)
 			p.opened(t)
 			hs.follow(&o.peer, p, 100, func() error { return o.command(letter) })
-			o.exchange(downSeed, upSeed, volume).and(t, p)
+			o.exchange(down, up, volume).and(t, p)
 			hs.expect(t)
 		})
 	}
@@ -156,7 +156,7 @@ func TestRenegotiationSClient(t *testing.T) {
 	s.opened(t)
 	hs.follow(&o.peer, s, 100, func() error { return o.command("R") })
 	o.pause = quietly(&o.peer, s, o.pause)
-	o.exchange(upSeed, downSeed, volume).and(t, s)
+	o.exchange(up, down, volume).and(t, s)
 	hs.expect(t)
 }
 
@@ -182,7 +182,7 @@ func TestRenegotiationGoClient(t *testing.T) {
 		defer c.ConnectionState() // our handshake is done a moment before Go's client has read the last message: this waits for it
 		return ask()
 	})
-	o.exchange(upSeed, downSeed, volume).wait(t)
+	o.exchange(up, down, volume).wait(t)
 	c.Close()
 	s.wait(t)
 	hs.expect(t)
@@ -197,14 +197,14 @@ func TestKeyUpdateOpenSSL(t *testing.T) {
 			s := srv.expect(newParty(false, true, volume).set(true, true))
 			msgs := filepath.Join(t.TempDir(), "msg")
 			o := start(t, ecdsa13.clientFlags(srv.addr, "-msg", "-msgfile", msgs)...)
-			streamWithKeyUpdates(t, o, letter, s, msgs, upSeed, downSeed)
+			streamWithKeyUpdates(t, o, letter, s, msgs, up, down)
 		})
 		t.Run("s_server "+letter, func(t *testing.T) {
 			msgs := filepath.Join(t.TempDir(), "msg")
 			o, addr := startServer(t, append(ecdsa13.serverFlags(), "-msg", "-msgfile", msgs)...)
 			p := newParty(true, true, volume).set(true, true)
 			attach(t, newLoop(t), addr, clientContext(t, rekeyClient(ecdsa13, nil)), localhost, 0, p)
-			streamWithKeyUpdates(t, o, letter, p, msgs, downSeed, upSeed)
+			streamWithKeyUpdates(t, o, letter, p, msgs, down, up)
 		})
 	}
 }
@@ -261,7 +261,7 @@ func TestKeyUpdateGo(t *testing.T) {
 	// nothing and keep the old key, so that what follows is a bad MAC to it.
 	s.everySo(int64(volume)/30, int64(volume)*2/3, 2)
 	srv.expect(s)
-	tlstest.Must(t, goExchange(goDial(t, srv.addr, ecdsa13.goConfig(t, "")), upSeed, downSeed, volume, true))
+	tlstest.Must(t, goExchange(goDial(t, srv.addr, ecdsa13.goConfig(t, "")), up, down, volume, true))
 	s.wait(t)
 	if n := srv.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone]; n < 3 {
 		t.Errorf("%d KeyUpdates, want a few", n)

@@ -8,8 +8,8 @@ import (
 
 // Where in tlstest's stream the two directions begin. Two bytes at the same place differ, with and without their top bits.
 const (
-	upSeed   = 0           // from the client
-	downSeed = 600_000_001 // from the server
+	up   = 0           // from the client
+	down = 600_000_001 // from the server
 )
 
 // stream is the bytes of one direction. Both sides make it: one to send it, the other to check what came.
@@ -21,7 +21,9 @@ type stream struct {
 	high bool
 }
 
-func newStream(seed int, high bool) *stream { return &stream{all: tlstest.Stream{N: seed}, high: high} }
+func newStream(start int, high bool) *stream {
+	return &stream{all: tlstest.Stream{N: start}, high: high}
+}
 
 // take returns the next n bytes.
 func (s *stream) take(n int) []byte {
@@ -65,8 +67,8 @@ type sender struct {
 	left, turn int
 }
 
-func newSender(seed int, high bool, n int) *sender {
-	return &sender{stream: newStream(seed, high), left: n}
+func newSender(start int, high bool, n int) *sender {
+	return &sender{stream: newStream(start, high), left: n}
 }
 
 // next is the next piece to write; nil at the end.

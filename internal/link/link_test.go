@@ -102,6 +102,7 @@ func TestCutForGood(t *testing.T) {
 	for _, v := range versions {
 		cut := func(name string, to timeouts, want error, begin func(w *world) *client) {
 			t.Run(name+"/"+v.String(), func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t, quality{rate: 1 << 20}, to)
 				c := begin(w)
 				w.cut.Store(true)

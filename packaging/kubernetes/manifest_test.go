@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -37,30 +36,20 @@ func read(t *testing.T, file string) string {
 	return string(b)
 }
 
-var (
-	printed sync.Once
-	set     map[string]any
-)
-
 // settings are those that sslecho has with the container's environment. It refuses variables that it does not know.
-func settings(t *testing.T, c corev1.Container) map[string]any {
+func settings(t *testing.T, c corev1.Container) (set map[string]any) {
 	t.Helper()
-	printed.Do(func() {
-		cmd := exec.Command("go", "run", "./cmd/sslecho", "--print-config")
-		cmd.Dir, cmd.Env = "../..", os.Environ()
-		for _, e := range c.Env {
-			cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
-		}
-		out, err := cmd.CombinedOutput()
-		if err == nil {
-			err = yaml.Unmarshal(out, &set)
-		}
-		if err != nil {
-			t.Errorf("sslecho --print-config: %v\n%s", err, out)
-		}
-	})
-	if set == nil {
-		t.FailNow()
+	cmd := exec.Command("go", "run", "./cmd/sslecho", "--print-config")
+	cmd.Dir, cmd.Env = "../..", os.Environ()
+	for _, e := range c.Env {
+		cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
+	}
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		err = yaml.Unmarshal(out, &set)
+	}
+	if err != nil {
+		t.Fatalf("sslecho --print-config: %v\n%s", err, out)
 	}
 	return set
 }
@@ -112,9 +101,9 @@ func TestDrain(t *testing.T) {
 	if err != nil || command[0] != "sleep" || seconds < 10 {
 		t.Fatalf("preStop is %q", command)
 	}
-	needs := time.Duration(seconds) * time.Second
+	needs, set := time.Duration(seconds)*time.Second, settings(t, c)
 	for _, name := range []string{"drain-delay", "drain-wait", "drain-timeout", "close-timeout"} {
-		d, err := time.ParseDuration(settings(t, c)[name].(string))
+		d, err := time.ParseDuration(set[name].(string))
 		if err != nil {
 			t.Fatal(err)
 		}
