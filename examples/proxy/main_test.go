@@ -244,27 +244,26 @@ func TestBackendLeaves(t *testing.T) {
 	}
 }
 
-// TestIdle: a connection over which nothing goes is closed with close_notify, and its backend reset.
-func TestIdle(t *testing.T) {
-	client, backend, _ := pair(t, "-idle=1s")
-	if n, err := io.Copy(io.Discard, client); n != 0 || err != nil {
-		t.Errorf("the client got %d bytes, %v, want the end", n, err)
+// TestEnds: a connection over which nothing goes, and each one at a signal, is closed with close_notify behind what the backend said,
+// and its backend reset.
+func TestEnds(t *testing.T) {
+	for name, args := range map[string][]string{"idle": {"-idle=1s"}, "signal": nil} {
+		t.Run(name, func(t *testing.T) {
+			client, backend, stop := pair(t, args...)
+			tlstest.Value(backend.Write([]byte("x")))(t)
+			tlstest.Value(io.ReadFull(client, make([]byte, 1)))(t)
+			stopped := tlstest.Later(func() bool {
+				if name == "signal" {
+					stop()
+				}
+				return true
+			})
+			if n, err := io.Copy(io.Discard, client); n != 0 || err != nil {
+				t.Errorf("the client got %d bytes, %v, want the end", n, err)
+			}
+			client.Close()
+			<-stopped
+			expectReset(t, "the backend", backend)
+		})
 	}
-	client.Close()
-	expectReset(t, "the backend", backend)
-}
-
-// TestStop: a signal closes connections with close_notify behind what the backend said, and resets the backend.
-func TestStop(t *testing.T) {
-	client, backend, stop := pair(t)
-	tlstest.Value(backend.Write([]byte("x")))(t)
-	tlstest.Value(io.ReadFull(client, make([]byte, 1)))(t)
-	done := make(chan struct{})
-	go func() { defer close(done); stop() }()
-	if n, err := io.Copy(io.Discard, client); n != 0 || err != nil {
-		t.Errorf("the client got %d bytes, %v, want the end", n, err)
-	}
-	client.Close()
-	<-done
-	expectReset(t, "the backend", backend)
 }

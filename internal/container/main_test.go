@@ -64,8 +64,12 @@ var compiled = sync.OnceValue(func() error {
 	if line == nil {
 		return fmt.Errorf("docker/Dockerfile has no line RUN go build … -o /out/ …")
 	}
-	_, err = output(nil, "sh", "-c", fmt.Sprintf("%s'%s/bin/'%s", line[1], scratch, line[2]))
-	return err
+	build := exec.Command("sh", "-c", fmt.Sprintf("%s'%s/bin/'%s", line[1], scratch, line[2])) // which may take longer than tlstest.Hang
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
 })
 
 // program is the path of one of them.
