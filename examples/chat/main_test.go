@@ -9,6 +9,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
@@ -42,7 +43,7 @@ func TestRoom(t *testing.T) {
 		}
 		guests = append(guests, g)
 	}
-	heard := make(chan []string)
+	var heard []<-chan []string
 	for _, g := range guests {
 		go func() {
 			for i := range lines {
@@ -51,9 +52,8 @@ func TestRoom(t *testing.T) {
 				}
 			}
 		}()
-		go func() {
-			var all []string
-			for range lines * len(guests) {
+		heard = append(heard, tlstest.Later(func() (all []string) {
+			for len(all) < lines*len(guests) {
 				line, err := g.Hear()
 				if err != nil {
 					t.Errorf("%s: %v", g.name, err)
@@ -61,28 +61,23 @@ func TestRoom(t *testing.T) {
 				}
 				all = append(all, line)
 			}
-			heard <- all
-		}()
+			return all
+		}))
 	}
-	first := <-heard
-	for range guests[1:] {
-		if !slices.Equal(first, <-heard) {
+	first := <-heard[0]
+	for _, others := range heard[1:] {
+		if !slices.Equal(first, <-others) {
 			t.Error("not all have heard the same")
 		}
 	}
+	said := map[string]int{}
+	for _, line := range first {
+		name, text, _ := strings.Cut(line, ": ")
+		tlstest.Equal(t, name+" says", text, fmt.Sprintf("line %d", said[name]))
+		said[name]++
+	}
 	for _, g := range guests {
-		n := 0
-		for _, line := range first {
-			if text, ok := strings.CutPrefix(line, g.name+": "); ok {
-				if want := fmt.Sprintf("line %d", n); text != want {
-					t.Fatalf("%s said %q, want %q", g.name, text, want)
-				}
-				n++
-			}
-		}
-		if n != lines {
-			t.Errorf("%s said %d lines, want %d", g.name, n, lines)
-		}
+		tlstest.Equal(t, "lines of "+g.name, said[g.name], lines)
 	}
 	guests[0].Close()
 	for _, g := range guests[1:] {
@@ -174,11 +169,9 @@ func TestLines(t *testing.T) {
 // TestStop: a signal closes the room, which all hear before close_notify.
 func TestStop(t *testing.T) {
 	s := exampletest.Start(t, run, "-loops=2")
-	addr := s.Addr
-	bob, alice := enter(t, addr, "bob"), enter(t, addr, "alice")
+	bob, alice := enter(t, s.Addr, "bob"), enter(t, s.Addr, "alice")
 	bob.Expect("* alice joins.")
-	done := make(chan struct{})
-	go func() { defer close(done); s.Stop() }()
+	done := tlstest.Later(func() bool { s.Stop(); return true })
 	for _, g := range []*guest{bob, alice} {
 		g.Expect("* The room closes.")
 	}

@@ -9,8 +9,4 @@ import (
 
 func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
-// TestForeignEcho: echo in all its forms, and clients that end in each way, over TLS 1.2 and 1.3.
 func TestForeignEcho(t *testing.T) { exampletest.Echo(t, run) }
-
-// TestForeignDeadlines: a handshake and a close that take too long are ended.
-func TestForeignDeadlines(t *testing.T) { exampletest.Deadlines(t, run) }

@@ -53,37 +53,27 @@ func callStream(t *testing.T, c *grpc.ClientConn, n, size int) {
 			t.Fatalf("message %d is not what was sent", i)
 		}
 	}
-	if err := s.RecvMsg(new(wrapperspb.BytesValue)); err != io.EOF {
-		t.Errorf("after the last message: %v", err)
-	}
+	tlstest.IsError(t, "after the last message", s.RecvMsg(new(wrapperspb.BytesValue)), io.EOF)
 	tlstest.Must(t, <-sent)
 }
 
 // TestInterop: unary calls and a stream of 8 MiB each way, with this package and with gRPC's own credentials at
 // either end, with and without a client's certificate.
 func TestInterop(t *testing.T) {
-	mutual := []side{{cert: "rsa", ca: "root.pem", alpn: "h2"}, {cert: "client", ca: "root.pem", alpn: "h2"}}
+	mutualServer, mutualClient := side{cert: "rsa", ca: "root.pem", alpn: "h2"}, side{cert: "client", ca: "root.pem", alpn: "h2"}
 	for _, test := range []struct {
 		name           string
-		server, client side
-		ours           [2]bool
+		server, client credentials.TransportCredentials
 	}{
-		{"both ours", usualServer, usualClient, [2]bool{true, true}},
-		{"our server", usualServer, usualClient, [2]bool{true, false}},
-		{"our client", usualServer, usualClient, [2]bool{false, true}},
-		{"our server, mutual", mutual[0], mutual[1], [2]bool{true, false}},
-		{"our client, mutual", mutual[0], mutual[1], [2]bool{false, true}},
+		{"both ours", usualServer.ours(t, true), usualClient.ours(t, false)},
+		{"our server", usualServer.ours(t, true), usualClient.theirs(t)},
+		{"our client", usualServer.theirs(t), usualClient.ours(t, false)},
+		{"our server, mutual", mutualServer.ours(t, true), mutualClient.theirs(t)},
+		{"our client, mutual", mutualServer.theirs(t), mutualClient.ours(t, false)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server, client := test.server.theirs(t), test.client.theirs(t)
-			if test.ours[0] {
-				server = test.server.ours(t, true)
-			}
-			if test.ours[1] {
-				client = test.client.ours(t, false)
-			}
-			_, _, addr := serve(t, server)
-			c := dial(t, addr, client)
+			_, _, addr := serve(t, test.server)
+			c := dial(t, addr, test.client)
 			for range 3 {
 				callUnary(t, c)
 			}
@@ -185,26 +175,28 @@ func TestGracefulStop(t *testing.T) {
 		err = c.Invoke(limited(t), unaryMethod, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue))
 	}
 	wantError(t, err, codes.Unavailable)
-	select {
-	case <-stopped:
-		t.Error("GracefulStop has returned before the stream's end")
-	default:
-	}
+	tlstest.Nothing(t, stopped, "GracefulStop before the stream's end")
 	exchange()
 	tlstest.Must(t, s.CloseSend())
-	if err := s.RecvMsg(new(wrapperspb.BytesValue)); err != io.EOF {
-		t.Errorf("at the end: %v", err)
-	}
+	tlstest.IsError(t, "at the end", s.RecvMsg(new(wrapperspb.BytesValue)), io.EOF)
 	<-stopped
+}
+
+// pair is a TCP connection, its client first.
+func pair(t *testing.T) (client, server net.Conn) {
+	t.Helper()
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+	defer l.Close()
+	client = tlstest.Value(net.Dial("tcp", l.Addr().String()))(t)
+	server = tlstest.Value(l.Accept())(t)
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return client, server
 }
 
 // TestHandshakeEnds: the end of the context ends a client's handshake with a server that says nothing, and a
 // server's is ended by a client that leaves, with the error that gRPC does not log.
 func TestHandshakeEnds(t *testing.T) {
-	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	a := tlstest.Value(net.Dial("tcp", l.Addr().String()))(t)
-	b := tlstest.Value(l.Accept())(t)
+	a, b := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := tlstest.Later(func() error {
 		_, _, err := usualClient.ours(t, false).ClientHandshake(ctx, "localhost", a)
@@ -212,17 +204,12 @@ func TestHandshakeEnds(t *testing.T) {
 	})
 	tlstest.Value(b.Read(make([]byte, 1)))(t) // it has begun
 	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("the client's error is %v, want that of the context", err)
-	}
+	tlstest.IsError(t, "the client", <-ended, context.Canceled)
 	tlstest.Must(t, b.SetReadDeadline(time.Now().Add(tlstest.Hang)))
 	if _, err := io.Copy(io.Discard, b); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("after a handshake that was given up, the connection below is open")
 	}
-	b.Close()
-
-	a = tlstest.Value(net.Dial("tcp", l.Addr().String()))(t)
-	b = tlstest.Value(l.Accept())(t)
+	a, b = pair(t)
 	a.Close()
 	if _, _, err := usualServer.ours(t, true).ServerHandshake(b); err != io.EOF {
 		t.Errorf("the server's error is %v, want io.EOF", err)
@@ -263,33 +250,19 @@ func TestNames(t *testing.T) {
 
 // TestLost: a connection that is lost without Close is freed.
 func TestLost(t *testing.T) {
-	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	client := make(chan net.Conn, 1)
-	go func() {
-		defer close(client)
-		a, err := net.Dial("tcp", l.Addr().String())
-		if err == nil {
-			var c net.Conn
-			if c, _, err = usualClient.ours(t, false).ClientHandshake(limited(t), "localhost", a); err == nil {
-				client <- c
-			}
-		}
+	a, b := pair(t)
+	before := live.Conns()
+	client := tlstest.Later(func() net.Conn {
+		c, _, err := usualClient.ours(t, false).ClientHandshake(limited(t), "localhost", a)
 		if err != nil {
 			t.Error(err)
+			return a
 		}
-	}()
-	before := live.Conns()
-	b := tlstest.Value(l.Accept())(t)
+		return c
+	})
 	_, _, err := usualServer.ours(t, true).ServerHandshake(b)
 	tlstest.Must(t, err)
 	tlstest.Must(t, b.Close()) // all that gRPC does in such a case
-	if c := <-client; c != nil {
-		c.Close()
-	}
-	for ctx := limited(t); live.Conns() > before; runtime.Gosched() {
-		if runtime.GC(); ctx.Err() != nil {
-			t.Fatal("it is not freed")
-		}
-	}
+	(<-client).Close()
+	tlstest.Until(t, "it is freed", func() bool { runtime.GC(); return live.Conns() <= before })
 }

@@ -5,13 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
-	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
@@ -22,14 +20,7 @@ import (
 )
 
 // TestMain fails when a test has left an SSL behind.
-func TestMain(m *testing.M) {
-	testmain.Run(m, func() error {
-		if n := live.Conns(); n != 0 {
-			return fmt.Errorf("%d SSLs were not freed", n)
-		}
-		return nil
-	})
-}
+func TestMain(m *testing.M) { testmain.Run(m, testmain.Freed) }
 
 // echo is the service: it answers what it is sent. It tells each call's peer on peers.
 type echo struct{ peers chan *peer.Peer }
@@ -84,18 +75,16 @@ func echoStream(srv any, s grpc.ServerStream) error {
 }
 
 // serve starts a server, which ends with the test.
-func serve(t *testing.T, creds credentials.TransportCredentials, opts ...grpc.ServerOption) (*grpc.Server, *echo, string) {
+func serve(t *testing.T, creds credentials.TransportCredentials) (*grpc.Server, *echo, string) {
 	t.Helper()
 	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
-	s := grpc.NewServer(append(opts, grpc.Creds(creds))...)
+	s := grpc.NewServer(grpc.Creds(creds))
 	e := &echo{peers: make(chan *peer.Peer, 1)}
 	s.RegisterService(&echoDesc, e)
 	served := tlstest.Later(func() error { return s.Serve(l) })
 	t.Cleanup(func() {
 		s.Stop()
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
+		tlstest.IsError(t, "Serve", <-served, nil)
 	})
 	return s, e, l.Addr().String()
 }
@@ -108,7 +97,7 @@ func dial(t *testing.T, addr string, creds credentials.TransportCredentials) *gr
 	return c
 }
 
-// limited is a context for what must not tlstest.Hang.
+// limited is a context for what must not hang.
 func limited(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), tlstest.Hang)
 	t.Cleanup(cancel)

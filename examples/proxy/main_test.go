@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -43,43 +41,42 @@ type closeWriter interface {
 	CloseWrite() error
 }
 
-// pattern is what streams are made of, over and over. Its length is prime, so that nothing that is lost or doubled
-// on the way fits in again.
-var pattern = tlstest.Bytes(65521, 0)
-
-// send writes n bytes of the stream, keeps count of them, and ends the direction.
-func send(c closeWriter, n int64, count *atomic.Int64) error {
-	for sent := count.Load(); sent < n; sent = count.Load() {
-		p := pattern[sent%int64(len(pattern)):]
-		m, err := c.Write(p[:min(int64(len(p)), n-sent)])
-		count.Add(int64(m))
-		if err != nil {
-			return fmt.Errorf("write after %d bytes: %w", sent, err)
+// send writes n bytes of the stream, and ends the direction.
+func send(c closeWriter, n int64) error {
+	var s tlstest.Stream
+	for int64(s.N) < n {
+		if _, err := c.Write(s.Next(int(min(65521, n-int64(s.N))))); err != nil {
+			return fmt.Errorf("write after %d bytes: %w", s.N, err)
 		}
 	}
 	return c.CloseWrite()
 }
 
+// sending sends in the background.
+func sending(t *testing.T, c closeWriter, n int64) <-chan error {
+	return tlstest.Later(func() error {
+		err := send(c, n)
+		if err != nil {
+			t.Error(err)
+		}
+		return err
+	})
+}
+
 // receive reads to the end and answers how much it was, if it was the stream.
 func receive(r io.Reader) (int64, error) {
-	var got int64
+	var s tlstest.Stream
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := r.Read(buf)
-		for p := buf[:n]; len(p) > 0; {
-			want := pattern[got%int64(len(pattern)):]
-			want = want[:min(len(want), len(p))]
-			if !bytes.Equal(p[:len(want)], want) {
-				return got, fmt.Errorf("other bytes than were sent, behind byte %d", got)
-			}
-			got += int64(len(want))
-			p = p[len(want):]
+		if s.Check(buf[:n]); s.Bad != nil {
+			return int64(s.N), s.Bad
 		}
 		if err == io.EOF {
-			return got, nil
+			return int64(s.N), nil
 		}
 		if err != nil {
-			return got, fmt.Errorf("read after %d bytes: %w", got, err)
+			return int64(s.N), fmt.Errorf("read after %d bytes: %w", s.N, err)
 		}
 	}
 }
@@ -100,30 +97,30 @@ func expectReset(t *testing.T, who string, c net.Conn) {
 	}
 }
 
-// reset closes a TCP connection, or the one below TLS, with a reset.
-func reset(c net.Conn) {
+// socket is a TCP connection, or the one below TLS.
+func socket(c net.Conn) *net.TCPConn {
 	if b, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = b.NetConn()
 	}
-	c.(*net.TCPConn).SetLinger(0)
-	c.Close()
+	return c.(*net.TCPConn)
+}
+
+// reset closes a TCP connection, or the one below TLS, with a reset.
+func reset(c net.Conn) {
+	socket(c).SetLinger(0)
+	socket(c).Close()
 }
 
 // TestBothWays: 50 MB (less under a sanitizer) each way at once arrive as they were sent, and both ends are passed on.
 func TestBothWays(t *testing.T) {
 	client, backend, _ := pair(t)
-	const size = 50 << 20 / scale
-	var all sync.WaitGroup
-	for _, c := range []closeWriter{client, backend} {
-		all.Go(func() {
-			if err := send(c, size, new(atomic.Int64)); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Go(func() { expectStream(t, "the client", client, size) })
-	all.Go(func() { expectStream(t, "the backend", backend, size) })
-	all.Wait()
+	const size = 50 << 20 / tlstest.Scale
+	up, down := sending(t, client, size), sending(t, backend, size)
+	received := tlstest.Later(func() bool { expectStream(t, "the backend", backend, size); return true })
+	expectStream(t, "the client", client, size)
+	<-received
+	<-up
+	<-down
 }
 
 // TestHalfClose: when one side has ended its direction, and the other has seen it, the other direction still works.
@@ -136,16 +133,25 @@ func TestHalfClose(t *testing.T) {
 				a, b = b, a
 			}
 			const question, answer = 100, 1 << 20
-			tlstest.Must(t, send(a, question, new(atomic.Int64)))
+			tlstest.Must(t, send(a, question))
 			expectStream(t, "the other side", b, question)
-			go func() {
-				if err := send(b, answer, new(atomic.Int64)); err != nil {
-					t.Error(err)
-				}
-			}()
+			sent := sending(t, b, answer)
 			expectStream(t, "the "+first, a, answer)
+			<-sent
 		})
 	}
+}
+
+// counting counts what is written.
+type counting struct {
+	closeWriter
+	n atomic.Int64
+}
+
+func (c *counting) Write(p []byte) (int, error) {
+	n, err := c.closeWriter.Write(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // kernelMost is the most that the kernel keeps of one direction of a connection between the proxy and a test's own
@@ -168,28 +174,25 @@ func TestSlowReader(t *testing.T) {
 			if slow == "backend" {
 				reader, writer = writer, reader
 			}
-			client.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
-			client.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn).SetWriteBuffer(64 << 10)
-			backend.SetReadBuffer(64 << 10)
-			backend.SetWriteBuffer(64 << 10)
-			tlstest.Must(t, send(reader, 1<<10, new(atomic.Int64)))
+			for _, c := range []*net.TCPConn{socket(client), backend} {
+				c.SetReadBuffer(64 << 10)
+				c.SetWriteBuffer(64 << 10)
+			}
+			tlstest.Must(t, send(reader, 1<<10))
 			expectStream(t, "the writer", writer, 1<<10)
 			// The proxy itself keeps 192 KiB at most.
 			most := kernelMost(t, "tcp_rmem") + kernelMost(t, "tcp_wmem") + 1<<20
-			var sent atomic.Int64
-			done := make(chan error, 1)
-			go func() { done <- send(writer, 2*most, &sent) }()
+			count := &counting{closeWriter: writer}
+			sent := sending(t, count, 2*most)
 			// It is at rest when nothing has gone for a while. To look too early makes the test weaker, no more.
-			for before := int64(-1); before != sent.Load(); time.Sleep(100 * time.Millisecond) {
-				before = sent.Load()
+			for before := int64(-1); before != count.n.Load(); time.Sleep(100 * time.Millisecond) {
+				before = count.n.Load()
 			}
-			if n := sent.Load(); n > most {
+			if n := count.n.Load(); n > most {
 				t.Errorf("%d bytes were taken while the %s did not read, want at most %d", n, slow, most)
 			}
 			expectStream(t, "the "+slow, reader, 2*most)
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
+			<-sent
 		})
 	}
 }
@@ -209,30 +212,19 @@ func TestBackendRefuses(t *testing.T) {
 
 // TestUncleanEnd: an end that is not clean is a reset for the other side, so that what it has got does not look whole.
 func TestUncleanEnd(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		end  func(client, backend net.Conn)
-		who  string // hears of it
-	}{
-		{"backend resets", func(_, b net.Conn) { reset(b) }, "the client"},
-		{"client resets", func(c, _ net.Conn) { reset(c) }, "the backend"},
-		{"client ends without close_notify", func(c, _ net.Conn) {
-			c.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn).CloseWrite()
-		}, "the backend"},
+	for name, end := range map[string]func(client, backend net.Conn) (hears net.Conn){
+		"backend resets":                   func(c, b net.Conn) net.Conn { reset(b); return c },
+		"client resets":                    func(c, b net.Conn) net.Conn { reset(c); return b },
+		"client ends without close_notify": func(c, b net.Conn) net.Conn { socket(c).CloseWrite(); return b },
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			client, backend, _ := pair(t)
 			// Something has been said both ways.
 			for _, c := range [][2]net.Conn{{client, backend}, {backend, client}} {
 				tlstest.Value(c[0].Write([]byte("x")))(t)
 				tlstest.Value(io.ReadFull(c[1], make([]byte, 1)))(t)
 			}
-			tt.end(client, backend)
-			if tt.who == "the client" {
-				expectReset(t, tt.who, client)
-			} else {
-				expectReset(t, tt.who, backend)
-			}
+			expectReset(t, "the other side", end(client, backend))
 		})
 	}
 }
@@ -242,40 +234,36 @@ func TestUncleanEnd(t *testing.T) {
 func TestBackendLeaves(t *testing.T) {
 	client, backend, _ := pair(t)
 	const answer = 1 << 20
-	go func() {
-		if err := send(backend, answer, new(atomic.Int64)); err != nil {
-			t.Error(err)
-		}
-		backend.Close()
-	}()
+	sent := sending(t, backend, answer)
 	expectStream(t, "the client", client, answer)
-	err := send(client, 1<<40, new(atomic.Int64))
+	<-sent
+	backend.Close()
+	err := send(client, 1<<40)
 	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("the client ends with %v, want a reset", err)
 	}
 }
 
-// TestIdle: a connection over which nothing goes is closed with close_notify, and its backend reset.
-func TestIdle(t *testing.T) {
-	client, backend, _ := pair(t, "-idle=1s")
-	if n, err := io.Copy(io.Discard, client); n != 0 || err != nil {
-		t.Errorf("the client got %d bytes, %v, want the end", n, err)
+// TestEnds: a connection over which nothing goes, and each one at a signal, is closed with close_notify behind what the backend said,
+// and its backend reset.
+func TestEnds(t *testing.T) {
+	for name, args := range map[string][]string{"idle": {"-idle=1s"}, "signal": nil} {
+		t.Run(name, func(t *testing.T) {
+			client, backend, stop := pair(t, args...)
+			tlstest.Value(backend.Write([]byte("x")))(t)
+			tlstest.Value(io.ReadFull(client, make([]byte, 1)))(t)
+			stopped := tlstest.Later(func() bool {
+				if name == "signal" {
+					stop()
+				}
+				return true
+			})
+			if n, err := io.Copy(io.Discard, client); n != 0 || err != nil {
+				t.Errorf("the client got %d bytes, %v, want the end", n, err)
+			}
+			client.Close()
+			<-stopped
+			expectReset(t, "the backend", backend)
+		})
 	}
-	client.Close()
-	expectReset(t, "the backend", backend)
-}
-
-// TestStop: a signal closes connections with close_notify behind what the backend said, and resets the backend.
-func TestStop(t *testing.T) {
-	client, backend, stop := pair(t)
-	tlstest.Value(backend.Write([]byte("x")))(t)
-	tlstest.Value(io.ReadFull(client, make([]byte, 1)))(t)
-	done := make(chan struct{})
-	go func() { defer close(done); stop() }()
-	if n, err := io.Copy(io.Discard, client); n != 0 || err != nil {
-		t.Errorf("the client got %d bytes, %v, want the end", n, err)
-	}
-	client.Close()
-	<-done
-	expectReset(t, "the backend", backend)
 }

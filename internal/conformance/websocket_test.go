@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -25,13 +24,10 @@ func ourServer(t *testing.T, h http.Handler) (url string) {
 	t.Helper()
 	l := tlstest.Value(sslnet.Listen("tcp", "127.0.0.1:0", serverContext(t, http1)))(t)
 	s := &http.Server{Handler: h}
-	ended := make(chan error, 1)
-	go func() { ended <- sslhttp.Serve(s, l) }()
+	ended := tlstest.Later(func() error { return sslhttp.Serve(s, l) })
 	t.Cleanup(func() {
 		s.Close()
-		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-			t.Error("Serve returned", err)
-		}
+		tlstest.IsError(t, "Serve", <-ended, http.ErrServerClosed)
 	})
 	return "https://" + l.Addr().String()
 }
@@ -103,7 +99,7 @@ func TestWebSocket(t *testing.T) {
 			defer conn.CloseNow()
 			conn.SetReadLimit(1 << 21)
 			for _, n := range []int{0, 1, 100, 1 << 14, 1 << 20} {
-				sent := bytes.Repeat([]byte{byte(n), 1, 2}, n)[:n]
+				sent := tlstest.Bytes(n, 1)
 				tlstest.Must(t, conn.Write(ctx, websocket.MessageBinary, sent))
 				kind, got, err := conn.Read(ctx)
 				tlstest.Must(t, err)

@@ -2,6 +2,7 @@ package container
 
 import (
 	"crypto/x509"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,9 +78,7 @@ func TestComposeFile(t *testing.T) {
 	}
 	tlstest.Must(t, yaml.Unmarshal([]byte(read(t, "docker/prometheus.yml")), &prometheus))
 	want := "sslecho" + all["sslecho"].Environment["SSLECHO_ADMIN"]
-	if c := prometheus.ScrapeConfigs; len(c) != 1 || len(c[0].StaticConfigs) != 1 || !slices.Equal(c[0].StaticConfigs[0].Targets, []string{want}) {
-		t.Errorf("Prometheus asks %v, not %s", c, want)
-	}
+	tlstest.Equal(t, "Prometheus asks", fmt.Sprint(prometheus.ScrapeConfigs), "[{[{["+want+"]}]}]")
 	if promtool, err := exec.LookPath("promtool"); err == nil {
 		must(t, promtool, "check", "config", "docker/prometheus.yml")
 	}
@@ -107,15 +106,16 @@ func TestFleetFile(t *testing.T) {
 		}
 		return duration(m[1])
 	}
-	set := all["sslecho-a"].Environment
-	delay := duration(set["SSLECHO_DRAIN_DELAY"])
-	if notice := word("inter") + word("fastinter") + 2*word("timeout check"); delay <= notice {
-		t.Errorf("the drain-delay is %v, and HAProxy may need %v to notice", delay, notice)
+	var env []string
+	for name, value := range all["sslecho-a"].Environment {
+		env = append(env, name+"="+value)
 	}
-	const closeTimeout = 5 * time.Second // sslecho's own default
-	needs := delay + duration(set["SSLECHO_DRAIN_WAIT"]) + duration(set["SSLECHO_DRAIN_TIMEOUT"]) + closeTimeout
-	if grace := duration(all["sslecho-a"].StopGracePeriod); grace <= needs {
-		t.Errorf("stop_grace_period is %v, a drain may need %v", grace, needs)
+	set := settings(t, "", env...)
+	if notice := word("inter") + word("fastinter") + 2*word("timeout check"); set.duration(t, "drain-delay") <= notice {
+		t.Errorf("HAProxy may need %v to notice a drain, which is more than its delay", notice)
+	}
+	if grace := duration(all["sslecho-a"].StopGracePeriod); grace <= set.drain(t) {
+		t.Errorf("stop_grace_period is %v, a drain may need %v", grace, set.drain(t))
 	}
 }
 
@@ -136,15 +136,15 @@ func composer(t *testing.T) []string {
 func TestCompose(t *testing.T) {
 	engine(t)
 	command := composer(t)
-	env := []string{"SSLECHO_IMAGE=" + mine + "-sslecho", "SSLBENCH_IMAGE=" + mine + "-sslbench", "SSLECHO_PORT=0", "PROMETHEUS_PORT=0",
+	env := []string{"SSLECHO_IMAGE=" + daemon, "SSLBENCH_IMAGE=" + load, "SSLECHO_PORT=0", "PROMETHEUS_PORT=0",
 		"LOAD_TIME=2s", "LOAD_RATE=100"}
-	try := func(args ...string) (string, error) {
+	compose := func(args ...string) {
+		t.Helper()
 		all := append(slices.Clone(command[1:]), "-p", mine, "-f", "docker/compose.yaml")
-		return output(env, command[0], append(all, args...)...)
+		tlstest.Value(output(env, command[0], append(all, args...)...))(t)
 	}
-	compose := func(args ...string) string { t.Helper(); return tlstest.Value(try(args...))(t) }
 	compose("config", "-q")
-	images(t)
+	needImages(t)
 	container := func(service string) string {
 		t.Helper()
 		return must(t, "docker", "ps", "-aq", "--filter=label=com.docker.compose.project="+mine,
@@ -159,29 +159,21 @@ func TestCompose(t *testing.T) {
 	} else {
 		t.Logf("the image %s is not here and is not pulled: Prometheus is left out", prometheus)
 	}
-	t.Cleanup(func() {
-		if out, err := try("down", "-v", "--timeout", "20"); err != nil {
-			t.Error(out, err)
-		}
-	})
+	t.Cleanup(func() { compose("down", "-v", "--timeout", "20") })
 	compose(start...)
-	daemon, load := container("sslecho"), container("load")
-	await(t, daemon, health, "healthy")
+	serves, loads := container("sslecho"), container("load")
+	await(t, serves, health, "healthy")
 	if withPrometheus {
 		await(t, container("prometheus"), health, "healthy")
 	}
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(must(t, "docker", "exec", daemon, "/bin/bash", "-c", `echo "$(</certs/ca.pem)"`))) {
+	if !roots.AppendCertsFromPEM([]byte(must(t, "docker", "exec", serves, "/bin/bash", "-c", `echo "$(</certs/ca.pem)"`))) {
 		t.Error("/certs/ca.pem holds no certificate")
 	}
-	echo(t, daemon, roots).Close()
-	tlstest.Equal(t, "the daemon's user", user(t, daemon), "65532")
-	code := must(t, "docker", "wait", load)
-	report := must(t, "docker", "logs", load)
-	if code != "0" {
-		t.Errorf("the load generator's exit status is %s\n%s", code, report)
+	echo(t, serves, roots).Close()
+	if code := must(t, "docker", "wait", loads); code != "0" {
+		t.Errorf("the load generator's exit status is %s\n%s", code, must(t, "docker", "logs", loads))
 	}
-	t.Log(report)
 	compose("stop", "sslecho")
-	await(t, daemon, "{{.State.Status}} {{.State.ExitCode}}", "exited 0")
+	await(t, serves, "{{.State.Status}} {{.State.ExitCode}}", "exited 0")
 }

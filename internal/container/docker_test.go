@@ -35,66 +35,51 @@ func engine(t *testing.T) {
 	if _, err := output(nil, "docker", "info"); err != nil {
 		t.Skip("no Docker engine answers here: ", err)
 	}
-	for _, name := range append([]string{"bash", "ldd"}, tools...) {
+	for _, name := range strings.Fields("bash ldd mktemp rm mv chmod openssl") {
 		if _, err := exec.LookPath(name); err != nil {
 			t.Skipf("%s is not installed, of which the base image is made", name)
 		}
 	}
 }
 
-var imagesOnce sync.Once
+// images are the names of both, made once.
+var (
+	images              sync.Once
+	daemon, load, layer = mine + "-sslecho", mine + "-sslbench", mine + "-base"
+)
 
-// images makes both images, once, and answers their names.
-func images(t *testing.T) (daemon, load string) {
+// needImages makes both images.
+func needImages(t *testing.T) {
 	t.Helper()
 	engine(t)
-	daemon, load = mine+"-sslecho", mine+"-sslbench"
-	imagesOnce.Do(func() { makeImages(t, daemon, load) })
-	for _, name := range []string{daemon, load} {
-		if _, err := output(nil, "docker", "image", "inspect", name); err != nil {
-			t.Fatal("the image could not be made")
+	images.Do(func() {
+		cmd := exec.Command("docker", "import", "-", layer)
+		cmd.Stdin = bytes.NewReader(base(t, program(t, "sslecho"), program(t, "sslbench")))
+		// Removed even if what follows fails; the layers of the builds go with the last name.
+		cleanup = func() { _, _ = output(nil, "docker", "image", "rm", "-f", daemon, load, layer) }
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("docker import: %v\n%s", err, out)
 		}
-	}
-	return daemon, load
-}
-
-func makeImages(t *testing.T, daemon, load string) {
-	base := base(t, program(t, "sslecho"), program(t, "sslbench"))
-	from := mine + "-base"
-	cmd := exec.Command("docker", "import", "-", from)
-	cmd.Stdin = bytes.NewReader(base)
-	// Removed even if what follows fails; the layers of the builds go with the last name.
-	cleanups = append(cleanups, func() {
-		for _, name := range []string{daemon, load, from} {
-			_, _ = output(nil, "docker", "image", "rm", "-f", name)
+		// A context of its own, so that the engine is not sent the whole tree.
+		tlstest.Must(t, os.CopyFS(filepath.Join(scratch, "docker"), os.DirFS(root+"/docker")))
+		for target, name := range map[string]string{"sslecho-prebuilt": daemon, "sslbench-prebuilt": load} {
+			must(t, "docker", "build", "-q", "-f", filepath.Join(scratch, "docker/Dockerfile"), "--target", target, "-t", name,
+				"--build-arg", "RUN_IMAGE="+layer, "--build-arg", "PACKAGES=", scratch)
 		}
 	})
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("docker import: %v\n%s", err, out)
-	}
-	// A context of its own, so that the engine is not sent the whole tree.
-	tlstest.Must(t, os.CopyFS(filepath.Join(scratch, "docker"), os.DirFS(root+"/docker")))
-	for target, name := range map[string]string{"sslecho-prebuilt": daemon, "sslbench-prebuilt": load} {
-		must(t, "docker", "build", "-q", "-f", filepath.Join(scratch, "docker/Dockerfile"), "--target", target, "-t", name,
-			"--build-arg", "RUN_IMAGE="+from, "--build-arg", "PACKAGES=", scratch)
-	}
-	size := func(name string) string { return must(t, "docker", "image", "inspect", "-f", "{{.Size}}", name) }
-	t.Logf("image sizes in bytes: sslecho %s, sslbench %s, of which the base is %s", size(daemon), size(load), size(from))
+	must(t, "docker", "image", "inspect", daemon, load)
 }
 
-// await looks again and again until docker inspect prints want for a container.
+// await waits until docker inspect prints want for a container.
 func await(t *testing.T, container, format, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(tlstest.Hang); ; time.Sleep(100 * time.Millisecond) {
-		got := must(t, "docker", "inspect", "-f", format, container)
-		if got == want {
-			return
-		}
-		if time.Now().After(deadline) {
+	defer func() {
+		if t.Failed() {
 			logs, _ := exec.Command("docker", "logs", container).CombinedOutput()
-			t.Fatalf("%s is %q, not %q\n%s\n%s", format, got, want, must(t, "docker", "inspect", "-f", "{{json .State}}", container), logs)
+			t.Logf("%s\n%s", must(t, "docker", "inspect", "-f", "{{json .State}}", container), logs)
 		}
-	}
+	}()
+	tlstest.Until(t, format+" is "+want, func() bool { return must(t, "docker", "inspect", "-f", format, container) == want })
 }
 
 const health = "{{.State.Health.Status}}"
@@ -107,31 +92,24 @@ func echo(t *testing.T, container string, roots *x509.CertPool) *tls.Conn {
 	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", addr, cfg))(t)
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(tlstest.Hang))
-	sent := bytes.Repeat([]byte("container "), 1000)
+	sent, got := tlstest.Bytes(10_000, 1), make([]byte, 10_000)
 	tlstest.Value(c.Write(sent))(t)
-	got := make([]byte, len(sent))
 	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
-		t.Fatalf("%d bytes came back changed, or not: %v", len(got), err)
+		t.Fatalf("the bytes came back changed, or not: %v", err)
 	}
 	return c
-}
-
-// user is who the first process of a container is.
-func user(t *testing.T, container string) string {
-	t.Helper()
-	return must(t, "docker", "exec", container, "/bin/bash", "-c",
-		`while read -r key value _; do if [ "$key" = Uid: ]; then echo "$value"; fi; done </proc/1/status`)
 }
 
 // TestImage: the image runs as it stands, as a user without rights and on a file system that it cannot write; it is
 // healthy, echoes, says when it is not healthy, and drains.
 func TestImage(t *testing.T) {
-	image, _ := images(t)
+	needImages(t)
 	id := must(t, "docker", "run", "-d", "--name", mine, "--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges",
-		"--health-interval=500ms", "--publish=127.0.0.1::8443", image)
+		"--health-interval=500ms", "--publish=127.0.0.1::8443", daemon)
 	t.Cleanup(func() { _, _ = output(nil, "docker", "rm", "-f", "-v", id) })
 	await(t, id, health, "healthy")
-	tlstest.Equal(t, "its user", user(t, id), "65532")
+	const user = `while read -r key value _; do if [ "$key" = Uid: ]; then echo "$value"; fi; done </proc/1/status`
+	tlstest.Equal(t, "its user", must(t, "docker", "exec", id, "/bin/bash", "-c", user), "65532")
 	out, err := output(nil, "docker", "exec", "-e", "SSLECHO_ADMIN=127.0.0.1:1", id, "/usr/local/bin/healthcheck")
 	if err == nil || !strings.Contains(out, "127.0.0.1:1 does not answer") {
 		t.Errorf("the health check of a daemon that does not answer: %q, %v", out, err)

@@ -21,24 +21,15 @@ const root = "../.."
 // scratch is a folder for the whole run, with the programs in bin.
 var scratch string
 
-// cleanups are run after all tests, the last one first.
-var cleanups []func()
+// cleanup is run after all tests.
+var cleanup = func() {}
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		var err error
-		if scratch, err = os.MkdirTemp("", "container"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(scratch)
-		defer func() {
-			for i := len(cleanups) - 1; i >= 0; i-- {
-				cleanups[i]()
-			}
-		}()
-		return m.Run()
-	}())
+	scratch, _ = os.MkdirTemp("", "container") // go build says what is wrong
+	code := m.Run()
+	cleanup()
+	os.RemoveAll(scratch)
+	os.Exit(code)
 }
 
 // output runs a command in the module's root and answers what it prints on standard output.
@@ -73,8 +64,12 @@ var compiled = sync.OnceValue(func() error {
 	if line == nil {
 		return fmt.Errorf("docker/Dockerfile has no line RUN go build … -o /out/ …")
 	}
-	_, err = output(nil, "sh", "-c", fmt.Sprintf("%s'%s/bin/'%s", line[1], scratch, line[2]))
-	return err
+	build := exec.Command("sh", "-c", fmt.Sprintf("%s'%s/bin/'%s", line[1], scratch, line[2])) // which may take longer than tlstest.Hang
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
 })
 
 // program is the path of one of them.

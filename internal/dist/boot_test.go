@@ -5,10 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
@@ -43,47 +43,40 @@ const bootScript = `mount --make-rprivate /
 func boot(t *testing.T, root string) *system {
 	t.Helper()
 	cmd := exec.Command("sh", "-ec", bootScript, root)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "container=chroot"}
+	cmd.Env = append([]string{"container=chroot"}, environment...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWCGROUP,
-		Pdeathsig:  syscall.SIGKILL,
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC |
+			syscall.CLONE_NEWCGROUP,
+		Pdeathsig: syscall.SIGKILL,
 	}
-	var out strings.Builder
+	var out tlstest.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	wait, err := start(cmd)
+	ended, err := start(cmd)
 	if err != nil {
 		t.Skipf("namespaces for a system of its own: %v", err)
 	}
-	ended := make(chan struct{})
-	go func() { <-wait; close(ended) }()
 	t.Cleanup(func() { cmd.Process.Kill(); <-ended })
 	s := &system{t, cmd.Process.Pid}
-	var answer []byte
-	for deadline := time.Now().Add(tlstest.Hang); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		select {
-		case <-ended:
+	tlstest.Until(t, "systemd is up", func() bool {
+		if len(ended) > 0 {
 			t.Skipf("systemd cannot run here: %s", out.String())
-		default:
 		}
-		answer, _ = s.command("systemctl", "is-system-running", "--wait").CombinedOutput()
-		if state := strings.TrimSpace(string(answer)); state == "running" || state == "degraded" {
-			return s
-		}
-	}
-	t.Fatalf("systemd does not come up: %s\n%s", answer, out.String())
-	return nil
+		state, _ := s.command("systemctl", "is-system-running", "--wait").CombinedOutput()
+		return slices.Contains([]string{"running", "degraded"}, strings.TrimSpace(string(state)))
+	})
+	return s
 }
 
 // command is a command in the system.
 func (s *system) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"--target", fmt.Sprint(s.pid), "--all", "--root", "--wd", "--"}, args...)...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "HOME=/root"}
+	cmd.Env = environment
 	return cmd
 }
 
 func (s *system) must(args ...string) string {
 	s.t.Helper()
-	return strings.TrimSpace(mustRun(s.t, longLimit, s.command(args...)))
+	return strings.TrimSpace(mustRun(s.t, s.command(args...)))
 }
 
 // serves wants the daemon to run, by itself and for a client, and answers its process id in the system.
@@ -100,19 +93,12 @@ func (s *system) serves() string {
 // TestSystemd: under systemd, the package's installation starts the daemon, with all of the unit's restrictions; reload and
 // upgrade do what they should; a socket unit may listen in its place; a purge stops it.
 func TestSystemd(t *testing.T) {
-	if tlstest.Sanitized {
-		t.Skip("the program under test is not this one; the ordinary run has it")
-	}
 	if _, err := exec.LookPath("nsenter"); err != nil {
 		t.Skip("nsenter is missing (package util-linux)")
 	}
 	root := freshRoot(t)
-	mustRun(t, longLimit, inside(root, false, "apt-get", "-y", "--no-install-recommends", "install", "systemd"))
-	debs, err := filepath.Glob(filepath.Join(distribution(t), "*.deb"))
-	if err != nil || len(debs) != 1 {
-		t.Fatal(debs, err)
-	}
-	copyFile(t, debs[0], filepath.Join(root, "sslecho.deb"))
+	mustRun(t, inside(root, false, "apt-get", "-y", "--no-install-recommends", "install", "systemd"))
+	copyPackage(t, root)
 	s := boot(t, root)
 
 	s.must("apt-get", "-y", "--no-install-recommends", "install", "/sslecho.deb")
@@ -127,7 +113,7 @@ func TestSystemd(t *testing.T) {
 	s.must("systemctl", "reload", "sslecho.service")
 	tlstest.Equal(t, "the process after a reload", s.serves(), first)
 	s.must("apt-get", "-y", "install", "--reinstall", "/sslecho.deb")
-	if pid := s.serves(); pid == first {
+	if s.serves() == first {
 		t.Error("after an upgrade the old program runs")
 	}
 	s.must("systemctl", "stop", "sslecho.service")
@@ -136,12 +122,11 @@ func TestSystemd(t *testing.T) {
 	s.serves()
 
 	s.must("dpkg", "--purge", "sslecho")
-	if err := echo(s.pid, "127.0.0.1:8443"); err == nil {
+	if echo(s.pid, "127.0.0.1:8443") == nil {
 		t.Error("it serves after the purge")
 	}
-	if state := s.must("systemctl", "show", "--value", "--property", "LoadState", "sslecho.service", "sslecho.socket"); state != "not-found\n\nnot-found" {
-		t.Errorf("after the purge systemd says of the units: %q", state)
-	}
+	tlstest.Equal(t, "the units after the purge",
+		s.must("systemctl", "show", "--value", "--property", "LoadState", "sslecho.service", "sslecho.socket"), "not-found\n\nnot-found")
 	for _, name := range []string{"/run/sslecho", "/etc/systemd/system/multi-user.target.wants/sslecho.service"} {
 		if _, err := os.Lstat(filepath.Join(fmt.Sprintf("/proc/%d/root", s.pid), name)); err == nil {
 			t.Errorf("left behind: %s", name)

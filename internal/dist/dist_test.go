@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +45,9 @@ func TestEpoch(t *testing.T) {
 }
 
 func TestNeeds(t *testing.T) {
-	for _, x := range []struct{ a, b, want string }{{"", "2.4", "2.4"}, {"2.34", "2.4", "2.34"}, {"3.0.0", "3.0.9", "3.0.9"}, {"2.17", "2.17.1", "2.17.1"}} {
+	for _, x := range []struct{ a, b, want string }{
+		{"", "2.4", "2.4"}, {"2.34", "2.4", "2.34"}, {"3.0.0", "3.0.9", "3.0.9"}, {"2.17", "2.17.1", "2.17.1"},
+	} {
 		if a, b := newest(x.a, x.b), newest(x.b, x.a); x.a != "" && b != x.want || a != x.want {
 			t.Errorf("newest of %s and %s is %s, %s", x.a, x.b, a, b)
 		}
@@ -73,11 +75,7 @@ func TestArchive(t *testing.T) {
 	made := func() []byte {
 		t.Helper()
 		tlstest.Must(t, os.WriteFile(file, []byte("text"), 0o600))
-		b, err := archive("top", time.Unix(1700000000, 0), []entry{{"a/b/file", file, 0o644}, {"program", file, 0o755}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
+		return archive("top", time.Unix(1700000000, 0), []entry{{"a/b/file", file, 0o644}, {"program", file, 0o755}})
 	}
 	first := made()
 	tlstest.Must(t, os.Chtimes(file, time.Unix(1, 0), time.Unix(1, 0)))
@@ -86,65 +84,73 @@ func TestArchive(t *testing.T) {
 	}
 	list := exec.Command("tar", "-tzf", "-")
 	list.Stdin = bytes.NewReader(first)
-	tlstest.Equal(t, "the archive", mustRun(t, tlstest.Hang, list), "top/\ntop/a/\ntop/a/b/\ntop/a/b/file\ntop/program\n")
+	tlstest.Equal(t, "the archive", mustRun(t, list), "top/\ntop/a/\ntop/a/b/\ntop/a/b/file\ntop/program\n")
 }
 
 // TestDist: two runs make the same bytes; the tarball works where it is unpacked; the checksums are right; the SBOM
 // names what the program is linked to, and each module in it.
 func TestDist(t *testing.T) {
-	if !whole() || tlstest.Sanitized {
-		t.Skip("it compiles for a minute or more: make dist-test (DIST=full) runs it")
-	}
+	needsWhole(t)
 	one, two := distribution(t), t.TempDir()
 	makeInto(t, two)
-	sums := mustRun(t, tlstest.Hang, exec.Command("cat", filepath.Join(one, "SHA256SUMS")))
-	if again := mustRun(t, tlstest.Hang, exec.Command("cat", filepath.Join(two, "SHA256SUMS"))); sums != again {
-		t.Errorf("two runs differ:\n%s\n%s", sums, again)
+	run := func(name string, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Dir = one
+		return mustRun(t, cmd)
 	}
-	if strings.Count(sums, "\n") != 3 {
-		t.Errorf("checksums: %s", sums)
-	}
-	check := exec.Command("sha256sum", "--strict", "-c", "SHA256SUMS")
-	check.Dir = one
-	mustRun(t, tlstest.Hang, check)
+	sums := run("cat", "SHA256SUMS")
+	tlstest.Equal(t, "the sums of a second run", run("cat", filepath.Join(two, "SHA256SUMS")), sums)
+	tlstest.Equal(t, "the number of files", strings.Count(sums, "\n"), 3)
+	run("sha256sum", "--strict", "-c", "SHA256SUMS")
 
-	packed, err := filepath.Glob(filepath.Join(one, "*.tar.gz"))
-	if err != nil || len(packed) != 1 {
-		t.Fatal(packed, err)
-	}
-	mustRun(t, tlstest.Hang, exec.Command("tar", "-xzf", packed[0], "--strip-components=1", "-C", two))
+	run("tar", "-xzf", result(t, one, "*.tar.gz"), "--strip-components=1", "-C", two)
 	var told told
 	program := filepath.Join(two, "sslecho")
-	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, tlstest.Hang, exec.Command(program, "version", "--json"))), &told))
-	if got := mustRun(t, tlstest.Hang, exec.Command("cat", filepath.Join(two, "VERSION"))); got != told.Version+"\n"+told.Commit+"\n"+told.Date+"\n" {
-		t.Errorf("VERSION has %q, the program says %+v", got, told)
-	}
+	tlstest.Must(t, json.Unmarshal([]byte(run(program, "version", "--json")), &told))
+	tlstest.Equal(t, "VERSION", run("cat", filepath.Join(two, "VERSION")), told.Version+"\n"+told.Commit+"\n"+told.Date+"\n")
 
-	lists, err := filepath.Glob(filepath.Join(one, "*.cdx.json"))
-	if err != nil || len(lists) != 1 {
-		t.Fatal(lists, err)
-	}
 	var bom struct {
 		BOMFormat  string
 		Components []struct{ Name, Version string }
 	}
-	tlstest.Must(t, json.Unmarshal([]byte(mustRun(t, tlstest.Hang, exec.Command("cat", lists[0]))), &bom))
-	var named []string
+	tlstest.Must(t, json.Unmarshal([]byte(run("cat", result(t, one, "*.cdx.json"))), &bom))
+	named := map[string]bool{}
 	for _, c := range bom.Components {
-		named = append(named, c.Name+" "+c.Version)
+		named[c.Name+" "+c.Version] = true
 	}
 	want := []string{"openssl " + strings.Fields(told.OpenSSL.Run)[1]}
-	for line := range strings.Lines(mustRun(t, tlstest.Hang, exec.Command("go", "version", "-m", program))) {
+	for line := range strings.Lines(run("go", "version", "-m", program)) {
 		if f := strings.Fields(line); len(f) > 2 && f[0] == "dep" {
 			want = append(want, f[1]+" "+f[2])
 		}
 	}
 	for _, w := range want {
-		if !slices.Contains(named, w) {
+		if !named[w] {
 			t.Errorf("the SBOM does not name %s", w)
 		}
 	}
 	if bom.BOMFormat != "CycloneDX" || len(want) < 10 {
 		t.Errorf("%s, %d modules", bom.BOMFormat, len(want))
 	}
+}
+
+// TestStatic: the program of make static wants no library, and serves where there is no other file.
+func TestStatic(t *testing.T) {
+	needsWhole(t)
+	root := t.TempDir()
+	for _, dir := range []string{"proc", "bin"} {
+		tlstest.Must(t, os.Mkdir(filepath.Join(root, dir), 0o755))
+	}
+	program := filepath.Join(root, "bin", "sslecho")
+	mustRun(t, inModule("make", "-s", "static", "STATICBIN="+program))
+	f := tlstest.Value(elf.Open(program))(t)
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			t.Errorf("it has a %v: it is not static", p.Type)
+		}
+	}
+	needsNamespaces(t)
+	serves(t, inside(root, true, "/bin/sslecho"))
 }

@@ -1,5 +1,6 @@
 // Dist makes what sslecho is given away as: a Debian package, a tarball, a list of the components in the program (an SBOM, in
-// CycloneDX's JSON), and the checksums of all of them. `make dist` runs it, in the module's root; docs/operate/sslecho.md is about what it makes.
+// CycloneDX's JSON), and the checksums of all of them. `make dist` runs it, in the module's root; docs/operate/sslecho.md is about
+// what it makes.
 //
 //	go build ─► sslecho ─┬─ its own pages and completions ─┬─► nfpm    ─► sslecho_V_A.deb
 //	                     ├─ licences of its modules        └─► tar, gz ─► sslecho-V-linux-A.tar.gz
@@ -42,13 +43,27 @@ func main() {
 	}
 }
 
+// failure is what check panics with, for makeDist to return.
+type failure struct{ error }
+
+func check(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+func value[T any](v T, err error) T {
+	check(err)
+	return v
+}
+
 // told is what sslecho version says.
 type told struct {
 	Version, Commit, Date string
 	OpenSSL               struct{ Run string }
 }
 
-// dist is one run.
+// dist is one run. Its methods panic with a failure.
 type dist struct {
 	told  told      // by the program
 	epoch time.Time // what all files are from
@@ -58,51 +73,29 @@ type dist struct {
 }
 
 // makeDist makes everything in the folder out and answers the paths of the files.
-func makeDist(out string) ([]string, error) {
-	d := &dist{out: out}
-	var err error
-	if d.arch, err = output("go", "env", "GOARCH"); err != nil {
-		return nil, err
-	}
-	if d.stage, err = os.MkdirTemp("", "dist"); err != nil {
-		return nil, err
-	}
+func makeDist(out string) (files []string, err error) {
+	defer func() {
+		switch f := recover().(type) {
+		case nil:
+		case failure:
+			err = f.error
+		default:
+			panic(f)
+		}
+	}()
+	d := &dist{out: out, arch: output("go", "env", "GOARCH"), stage: value(os.MkdirTemp("", "dist"))}
 	defer os.RemoveAll(d.stage)
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return nil, err
-	}
-	var old []string
+	check(os.MkdirAll(out, 0o755))
 	for _, pattern := range []string{"sslecho_*.deb", "sslecho-*.tar.gz", "sslecho-*.cdx.json", "SHA256SUMS"} {
-		found, err := filepath.Glob(filepath.Join(out, pattern))
-		if err != nil {
-			return nil, err
-		}
-		old = append(old, found...)
-	}
-	for _, f := range old {
-		if err := os.Remove(f); err != nil {
-			return nil, err
+		for _, old := range value(filepath.Glob(filepath.Join(out, pattern))) {
+			check(os.Remove(old))
 		}
 	}
-	if err := d.build(); err != nil {
-		return nil, err
-	}
-	if d.epoch, err = epoch(os.Getenv("SOURCE_DATE_EPOCH"), d.told.Date); err != nil {
-		return nil, err
-	}
-	if err := d.pages(); err != nil {
-		return nil, err
-	}
-	var files []string
-	for _, make := range []func() (string, error){d.deb, d.tarball, d.sbom} {
-		file, err := make()
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, file)
-	}
-	sums, err := checksums(out, files)
-	return append(files, sums), err
+	d.build()
+	d.epoch = value(epoch(os.Getenv("SOURCE_DATE_EPOCH"), d.told.Date))
+	d.pages()
+	files = []string{d.deb(), d.tarball(), d.sbom()}
+	return append(files, d.checksums(files)), nil
 }
 
 // epoch is the time that files get: SOURCE_DATE_EPOCH, else the commit's, else now.
@@ -128,52 +121,31 @@ func (d *dist) staged(name string) string { return filepath.Join(d.stage, name) 
 
 // build compiles the program, as an executable that can be loaded anywhere and whose tables of functions are read-only, and asks it
 // for its version.
-func (d *dist) build() error {
+func (d *dist) build() {
 	program := d.staged("sslecho")
-	if _, err := output("go", "build", "-trimpath", "-buildvcs=true", "-buildmode=pie",
-		"-ldflags=-s -w -linkmode=external -extldflags '-Wl,-z,relro,-z,now'", "-o", program, "./cmd/sslecho"); err != nil {
-		return err
-	}
-	text, err := output(program, "version", "--json")
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal([]byte(text), &d.told)
+	output("go", "build", "-trimpath", "-buildvcs=true", "-buildmode=pie",
+		"-ldflags=-s -w -linkmode=external -extldflags '-Wl,-z,relro,-z,now'", "-o", program, "./cmd/sslecho")
+	check(json.Unmarshal([]byte(output(program, "version", "--json")), &d.told))
 }
 
 // deb makes the Debian package.
-func (d *dist) deb() (string, error) {
-	needs, err := needsOf(d.staged("sslecho"))
-	if err != nil {
-		return "", err
-	}
-	headers, err := output("pkg-config", "--modversion", "openssl")
-	if err != nil {
-		return "", err
-	}
-	version := debianVersion(d.told.Version)
-	template, err := os.ReadFile(filepath.Join("packaging", "deb", "nfpm.yaml"))
-	if err != nil {
-		return "", err
-	}
+func (d *dist) deb() string {
+	needs := value(needsOf(d.staged("sslecho")))
 	values := map[string]string{
-		"ARCH": d.arch, "VERSION": version, "STAGE": d.stage, "MAINTAINER": d.maintainer(),
-		"LIBC": needs.libc, "LIBSSL": needs.debian(needs.openssl(headers)),
+		"ARCH": d.arch, "VERSION": debianVersion(d.told.Version), "STAGE": d.stage, "MAINTAINER": d.maintainer(),
+		"LIBC": needs.libc, "LIBSSL": needs.debian(needs.openssl(output("pkg-config", "--modversion", "openssl"))),
 	}
+	template := value(os.ReadFile(filepath.Join("packaging", "deb", "nfpm.yaml")))
 	config := d.staged("nfpm.yaml")
-	if err := os.WriteFile(config, []byte(os.Expand(string(template), func(name string) string { return values[name] })), 0o600); err != nil {
-		return "", err
-	}
+	check(os.WriteFile(config, []byte(os.Expand(string(template), func(name string) string { return values[name] })), 0o600))
 	cmd := tool("nfpm", "package", "--packager", "deb", "--config", config, "--target", d.out)
 	cmd.Env = append(cmd.Env, fmt.Sprintf("SOURCE_DATE_EPOCH=%d", d.epoch.Unix()))
-	if _, err := run(cmd); err != nil {
-		return "", err
+	run(cmd)
+	found := value(filepath.Glob(filepath.Join(d.out, "sslecho_*.deb")))
+	if len(found) != 1 {
+		check(fmt.Errorf("nfpm made %q, want one package", found))
 	}
-	found, err := filepath.Glob(filepath.Join(d.out, "sslecho_*.deb"))
-	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("nfpm made %q, want one package: %w", found, err)
-	}
-	return found[0], nil
+	return found[0]
 }
 
 func (d *dist) maintainer() string { return cmp.Or(os.Getenv("MAINTAINER"), maintainer) }
@@ -193,17 +165,19 @@ func debianVersion(v string) string {
 }
 
 // checksums writes SHA256SUMS, for sha256sum -c.
-func checksums(out string, files []string) (string, error) {
+func (d *dist) checksums(files []string) string {
 	var b bytes.Buffer
 	for _, f := range files {
-		content, err := os.ReadFile(f)
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(&b, "%x  %s\n", sha256.Sum256(content), filepath.Base(f))
+		fmt.Fprintf(&b, "%x  %s\n", sha256.Sum256(value(os.ReadFile(f))), filepath.Base(f))
 	}
-	name := filepath.Join(out, "SHA256SUMS")
-	return name, os.WriteFile(name, b.Bytes(), 0o644)
+	return d.result("SHA256SUMS", b.Bytes())
+}
+
+// result writes one of the results and answers its path.
+func (d *dist) result(name string, content []byte) string {
+	path := filepath.Join(d.out, name)
+	check(os.WriteFile(path, content, 0o644))
+	return path
 }
 
 // tool is a command of the module tools/go.mod, which is no part of the workspace.
@@ -214,13 +188,13 @@ func tool(name string, args ...string) *exec.Cmd {
 }
 
 // output runs a program and answers what it prints on standard output, without the last newline.
-func output(name string, args ...string) (string, error) { return run(exec.Command(name, args...)) }
+func output(name string, args ...string) string { return run(exec.Command(name, args...)) }
 
-func run(cmd *exec.Cmd) (string, error) {
+func run(cmd *exec.Cmd) string {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, stdout.String(), stderr.String())
+		check(fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, stdout.String(), stderr.String()))
 	}
-	return strings.TrimSuffix(stdout.String(), "\n"), nil
+	return strings.TrimSuffix(stdout.String(), "\n")
 }

@@ -14,107 +14,58 @@ import (
 
 // pages writes what the program prints of itself and what has to go with it: its manual page, completions, change log, licences
 // and version.
-func (d *dist) pages() error {
-	for name, args := range map[string][]string{
-		"sslecho.8": {"man"}, "sslecho.bash": {"completion", "bash"}, "sslecho.zsh": {"completion", "zsh"}, "sslecho.fish": {"completion", "fish"},
-	} {
-		text, err := output(d.staged("sslecho"), args...)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(d.staged(name), []byte(text+"\n"), 0o644); err != nil {
-			return err
-		}
-	}
-	licences, err := licences(d.staged("sslecho"))
-	if err != nil {
-		return err
-	}
-	changes := fmt.Sprintf("sslecho (%s) unstable; urgency=medium\n\n  * Built from commit %s.\n\n -- %s  %s\n",
-		debianVersion(d.told.Version), d.told.Commit, d.maintainer(), d.epoch.Format("Mon, 02 Jan 2006 15:04:05 -0700"))
-	version := fmt.Sprintf("%s\n%s\n%s\n", d.told.Version, d.told.Commit, d.told.Date)
-	for name, text := range map[string]string{"LICENSES": licences, "changelog": changes, "VERSION": version} {
-		if err := os.WriteFile(d.staged(name), []byte(text), 0o644); err != nil {
-			return err
-		}
+func (d *dist) pages() {
+	program := d.staged("sslecho")
+	texts := map[string]string{
+		"sslecho.8":    output(program, "man") + "\n",
+		"sslecho.bash": output(program, "completion", "bash") + "\n",
+		"sslecho.zsh":  output(program, "completion", "zsh") + "\n",
+		"sslecho.fish": output(program, "completion", "fish") + "\n",
+		"LICENSES":     licences(program),
+		"changelog": fmt.Sprintf("sslecho (%s) unstable; urgency=medium\n\n  * Built from commit %s.\n\n -- %s  %s\n",
+			debianVersion(d.told.Version), d.told.Commit, d.maintainer(), d.epoch.Format("Mon, 02 Jan 2006 15:04:05 -0700")),
+		"VERSION": fmt.Sprintf("%s\n%s\n%s\n", d.told.Version, d.told.Commit, d.told.Date),
 	}
 	for _, name := range []string{"sslecho.8", "LICENSES", "changelog"} {
-		text, err := os.ReadFile(d.staged(name))
-		if err != nil {
-			return err
-		}
-		packed, err := pack(text)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(d.staged(name+".gz"), packed, 0o644); err != nil {
-			return err
-		}
+		texts[name+".gz"] = string(pack([]byte(texts[name])))
 	}
-	return nil
+	for name, text := range texts {
+		check(os.WriteFile(d.staged(name), []byte(text), 0o644))
+	}
 }
 
 // pack is gzip without a name and a time.
-func pack(text []byte) ([]byte, error) {
+func pack(text []byte) []byte {
 	var b bytes.Buffer
-	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(text); err != nil {
-		return nil, err
-	}
-	err = w.Close()
-	return b.Bytes(), err
+	w := value(gzip.NewWriterLevel(&b, gzip.BestCompression))
+	value(w.Write(text))
+	check(w.Close())
+	return b.Bytes()
 }
 
 // licences are the texts that the modules in the program, and Go's own library, want to be given on with it.
-func licences(program string) (string, error) {
-	info, err := buildinfo.ReadFile(program)
-	if err != nil {
-		return "", err
-	}
-	goroot, err := output("go", "env", "GOROOT")
-	if err != nil {
-		return "", err
-	}
+func licences(program string) string {
 	var b strings.Builder
-	add := func(name, dir string) error {
-		found := false
+	add := func(name, dir string) {
+		before := b.Len()
 		for _, pattern := range []string{"LICEN[CS]E*", "COPYING*", "NOTICE*"} {
-			files, err := filepath.Glob(filepath.Join(dir, pattern))
-			if err != nil {
-				return err
-			}
-			for _, f := range files {
-				text, err := os.ReadFile(f)
-				if err != nil {
-					return err
-				}
-				found = true
-				fmt.Fprintf(&b, "==== %s: %s ====\n\n%s\n\n", name, filepath.Base(f), strings.TrimSpace(string(text)))
+			for _, f := range value(filepath.Glob(filepath.Join(dir, pattern))) {
+				text := strings.TrimSpace(string(value(os.ReadFile(f))))
+				fmt.Fprintf(&b, "==== %s: %s ====\n\n%s\n\n", name, filepath.Base(f), text)
 			}
 		}
-		if !found {
-			return fmt.Errorf("%s has no licence in %s", name, dir)
+		if b.Len() == before {
+			check(fmt.Errorf("%s has no licence in %s", name, dir))
 		}
-		return nil
 	}
-	if err := add("Go "+runtime.Version(), goroot); err != nil {
-		return "", err
-	}
-	for _, m := range info.Deps {
-		text, err := output("go", "list", "-m", "-json", m.Path)
-		if err != nil {
-			return "", err
+	add("Go "+runtime.Version(), output("go", "env", "GOROOT"))
+	for _, m := range value(buildinfo.ReadFile(program)).Deps {
+		if strings.HasPrefix(m.Path+"/", "github.com/spacemonad/go-openssl/") {
+			continue // the nested modules have none of their own: LICENSE is that of all
 		}
 		var module struct{ Dir string }
-		if err := json.Unmarshal([]byte(text), &module); err != nil {
-			return "", err
-		}
-		if err := add(m.Path+" "+m.Version, module.Dir); err != nil {
-			return "", err
-		}
+		check(json.Unmarshal([]byte(output("go", "list", "-m", "-json", m.Path)), &module))
+		add(m.Path+" "+m.Version, module.Dir)
 	}
-	return b.String(), nil
+	return b.String()
 }

@@ -5,37 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 )
 
 // sbom lists the program's components: Go's library and modules, as cyclonedx-gomod reads them in the program, and the shared
 // libraries of C, which it does not see.
-func (d *dist) sbom() (string, error) {
+func (d *dist) sbom() string {
 	program := d.staged("sslecho")
 	version := d.told.Version
 	if version != "unknown" {
 		version = "v" + version
 	}
-	text, err := run(tool("cyclonedx-gomod", "bin", "-json", "-std", "-noserial", "-notimestamp", "-version", version, program))
-	if err != nil {
-		return "", err
-	}
-	needs, err := needsOf(program)
-	if err != nil {
-		return "", err
-	}
-	libraries, err := libraries(d.told.OpenSSL.Run, needs.sonames)
-	if err != nil {
-		return "", err
-	}
-	full, err := addLibraries([]byte(text), libraries)
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(d.out, d.name()+".cdx.json")
-	return name, os.WriteFile(name, full, 0o644)
+	list := run(tool("cyclonedx-gomod", "bin", "-json", "-std", "-noserial", "-notimestamp", "-version", version, program))
+	libraries := value(libraries(d.told.OpenSSL.Run, value(needsOf(program)).sonames))
+	return d.result(d.name()+".cdx.json", value(addLibraries([]byte(list), libraries)))
 }
 
 // library is a shared library that the program was linked to, and the names of its files.
@@ -52,11 +35,9 @@ func libraries(runs string, sonames []string) ([]library, error) {
 	if len(words) < 2 {
 		return nil, fmt.Errorf("sslecho version says %q of OpenSSL", runs)
 	}
-	libc, err := output("getconf", "GNU_LIBC_VERSION") // glibc 2.36
-	if err != nil {
-		return nil, err
-	}
-	openssl := library{name: "openssl", version: words[1], licence: "Apache-2.0", cpe: "cpe:2.3:a:openssl:openssl:" + words[1] + ":*:*:*:*:*:*:*"}
+	libc := output("getconf", "GNU_LIBC_VERSION") // glibc 2.36
+	openssl := library{name: "openssl", version: words[1], licence: "Apache-2.0"}
+	openssl.cpe = "cpe:2.3:a:openssl:openssl:" + openssl.version + ":*:*:*:*:*:*:*"
 	glibc := library{name: "glibc", version: strings.TrimPrefix(libc, "glibc "), licence: "LGPL-2.1-or-later"}
 	glibc.cpe = "cpe:2.3:a:gnu:glibc:" + glibc.version + ":*:*:*:*:*:*:*"
 	for _, s := range sonames {

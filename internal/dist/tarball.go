@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"os"
 	"path"
-	"path/filepath"
 	"time"
 )
 
@@ -16,8 +15,8 @@ type entry struct {
 }
 
 // tarball makes the archive for systems that have no package: to be unpacked anywhere.
-func (d *dist) tarball() (string, error) {
-	entries := []entry{
+func (d *dist) tarball() string {
+	return d.result(d.name()+".tar.gz", archive(d.name(), d.epoch, []entry{
 		{"LICENSE", "LICENSE", 0o644},
 		{"LICENSES", d.staged("LICENSES"), 0o644},
 		{"VERSION", d.staged("VERSION"), 0o644},
@@ -32,49 +31,28 @@ func (d *dist) tarball() (string, error) {
 		{"systemd/sslecho.service", "packaging/systemd/sslecho.service", 0o644},
 		{"systemd/sslecho.socket", "packaging/systemd/sslecho.socket", 0o644},
 		{"systemd/sslecho.yaml", "packaging/systemd/sslecho.yaml", 0o644},
-	}
-	packed, err := archive(d.name(), d.epoch, entries)
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(d.out, d.name()+".tar.gz")
-	return name, os.WriteFile(name, packed, 0o644)
+	}))
 }
 
 // archive is a compressed tar of entries in the folder top, all from the same time and root's.
-func archive(top string, from time.Time, entries []entry) ([]byte, error) {
+func archive(top string, from time.Time, entries []entry) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	done := map[string]bool{}
-	var folder func(name string) error
-	folder = func(name string) error {
-		if name == "." || done[name] {
-			return nil
+	done := map[string]bool{".": true}
+	var folder func(name string)
+	folder = func(name string) {
+		if !done[name] {
+			folder(path.Dir(name))
+			done[name] = true
+			check(w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755, ModTime: from}))
 		}
-		if err := folder(path.Dir(name)); err != nil {
-			return err
-		}
-		done[name] = true
-		return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755, ModTime: from})
 	}
 	for _, e := range entries {
-		text, err := os.ReadFile(e.from)
-		if err != nil {
-			return nil, err
-		}
-		name := path.Join(top, e.name)
-		if err := folder(path.Dir(name)); err != nil {
-			return nil, err
-		}
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: e.mode, Size: int64(len(text)), ModTime: from}); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(text); err != nil {
-			return nil, err
-		}
+		text, name := value(os.ReadFile(e.from)), path.Join(top, e.name)
+		folder(path.Dir(name))
+		check(w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: e.mode, Size: int64(len(text)), ModTime: from}))
+		value(w.Write(text))
 	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
+	check(w.Close())
 	return pack(b.Bytes())
 }

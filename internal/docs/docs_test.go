@@ -6,64 +6,48 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const root = "../.."
 
 func read(t *testing.T, path string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(root, path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return string(tlstest.Value(os.ReadFile(filepath.Join(root, path)))(t))
 }
 
-// defined finds the names of all tests and examples in the tree.
-func defined(t *testing.T) map[string]bool {
+// tree is the text of each file in the tree whose name ends so, by its path; what is built and measured is left out.
+func tree(t *testing.T, endings string) map[string]string {
 	t.Helper()
-	names := map[string]bool{}
-	re := regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Example|Fuzz)\w*)\(`)
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+	texts := map[string]string{}
+	name := regexp.MustCompile(`(` + endings + `)$`)
+	tlstest.Must(t, fs.WalkDir(os.DirFS(root), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
 			return err
+		case d.IsDir() && slices.Contains([]string{".git", "bin", "bench"}, d.Name()):
+			return fs.SkipDir
+		case d.Type().IsRegular() && name.MatchString(path):
+			texts[path] = read(t, path)
 		}
-		b, err := os.ReadFile(path)
-		for _, m := range re.FindAllStringSubmatch(string(b), -1) {
-			names[m[1]] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
+		return nil
+	}))
+	return texts
 }
 
 // pages are README.md, SECURITY.md and their like, and the pages below docs,
 // without those that sslbench writes.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	top, err := filepath.Glob(filepath.Join(root, "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	below, err := filepath.Glob(filepath.Join(root, "docs", "*", "*.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	texts := map[string]string{}
-	for _, path := range append(top, below...) {
-		path, err := filepath.Rel(root, path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if filepath.Dir(path) != "docs/bench" {
-			texts[path] = read(t, path)
+	for path, text := range tree(t, `\.md`) {
+		if dir := filepath.Dir(path); dir == "." || filepath.Dir(dir) == "docs" {
+			texts[path] = text
 		}
 	}
 	if len(texts) < 10 {
@@ -74,7 +58,12 @@ func pages(t *testing.T) map[string]string {
 
 // TestNamedTestsExist: a page names no test that does not exist.
 func TestNamedTestsExist(t *testing.T) {
-	names := defined(t)
+	names := map[string]bool{}
+	for _, code := range tree(t, `_test\.go`) {
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Example|Fuzz)\w*)\(`).FindAllStringSubmatch(code, -1) {
+			names[m[1]] = true
+		}
+	}
 	for path, text := range pages(t) {
 		for _, m := range regexp.MustCompile("`((?:Test|Benchmark|Example|Fuzz)\\w*)").FindAllStringSubmatch(text, -1) {
 			if !names[m[1]] {
@@ -125,33 +114,16 @@ func headings(text string) map[string]bool {
 func TestNamedPagesExist(t *testing.T) {
 	named := regexp.MustCompile(`\bdocs/[a-z/]+\.(?:md|txt|json)\b`)
 	found := 0
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			switch filepath.Base(path) {
-			case ".git", "bin", "bench":
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		switch filepath.Ext(path) {
-		case "", ".go", ".c", ".h", ".md", ".yaml", ".sh", ".service":
-		default:
-			return nil
-		}
-		b, err := os.ReadFile(path)
-		for _, name := range named.FindAllString(string(b), -1) {
+	for path, text := range tree(t, `(^|/)[^.]+|\.go|\.[ch]|\.md|\.yaml|\.sh|\.service`) {
+		for _, name := range named.FindAllString(text, -1) {
 			found++
 			if _, err := os.Stat(filepath.Join(root, name)); err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
 		}
-		return err
-	})
-	if err != nil || found == 0 {
-		t.Error(found, err)
+	}
+	if found == 0 {
+		t.Error("nothing names a page")
 	}
 }
 
@@ -217,7 +189,8 @@ func TestArchitecture(t *testing.T) {
 // defines reports whether Go or C code has a function or a type of that name.
 func defines(code, name string) bool {
 	name = regexp.QuoteMeta(name)
-	return regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?` + name + `[(\[]|^type ` + name + `\b|^[a-z][\w \t*]*\b` + name + `\([^;]*$`).MatchString(code)
+	golang, c := `^func (?:\([^)]*\) )?`+name+`[(\[]|^type `+name+`\b`, `^[a-z][\w \t*]*\b`+name+`\([^;]*$`
+	return regexp.MustCompile(`(?m)` + golang + `|` + c).MatchString(code)
 }
 
 // TestMakeTargets: the targets of make that the pages name exist.
@@ -246,18 +219,8 @@ func TestMakeTargets(t *testing.T) {
 // something in the tree records it.
 func TestFigures(t *testing.T) {
 	var code strings.Builder
-	for _, pattern := range []string{"*.go", "Makefile"} {
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if ok, _ := filepath.Match(pattern, filepath.Base(path)); !ok || err != nil {
-				return err
-			}
-			b, err := os.ReadFile(path)
-			code.Write(b)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, text := range tree(t, `\.go|Makefile`) {
+		code.WriteString(text)
 	}
 	for line := range strings.Lines(read(t, figures.File)) {
 		name, text, _ := strings.Cut(line, ":")

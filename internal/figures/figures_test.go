@@ -1,6 +1,7 @@
 package figures
 
 import (
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,13 +37,9 @@ func TestRecord(t *testing.T) {
 	root := t.TempDir()
 	path := filepath.Join(root, File)
 	for _, dir := range []string{filepath.Dir(File), "a/b"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.MkdirAll(filepath.Join(root, dir), 0o700))
 	}
-	if err := os.WriteFile(path, []byte(doc), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(path, []byte(doc), 0o600))
 	t.Chdir(filepath.Join(root, "a/b"))
 
 	t.Setenv("FIGURES", "")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // TestDescribe: each kind of content is told by its first bytes, also when it is cut off, and what is secret in it is not shown.
@@ -28,10 +29,7 @@ func TestDescribe(t *testing.T) {
 		}
 		return p
 	}
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ec := tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	rsaKey, err := x509.ParsePKCS8PrivateKey(der("rsa.key"))
 	if err != nil {
 		t.Fatal(err)

@@ -37,9 +37,7 @@ func (f *fleet) dial(x *cssl.Context, addr string, s *cssl.Session) (*sslnet.Con
 	_ = raw.SetDeadline(time.Now().Add(tlstest.Hang))
 	c, err := sslnet.Client(raw, x, cssl.ConnConfig{ServerName: "localhost", Session: s})
 	if err == nil {
-		if err = c.Handshake(); err != nil {
-			c.Close()
-		}
+		err = c.Handshake()
 	}
 	if err != nil {
 		raw.Close()
@@ -50,11 +48,10 @@ func (f *fleet) dial(x *cssl.Context, addr string, s *cssl.Session) (*sslnet.Con
 
 // echo sends n bytes and reads them back. After the first one the session of TLS 1.3 is there too.
 func echo(c net.Conn, n int) error {
-	p := bytes.Repeat([]byte{byte(n)}, n)
+	p, got := bytes.Repeat([]byte{byte(n)}, n), make([]byte, n)
 	if _, err := c.Write(p); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
-	got := make([]byte, n)
 	if _, err := io.ReadFull(c, got); err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
@@ -79,17 +76,12 @@ func end(c *sslnet.Conn) error {
 func (f *fleet) visit(x *cssl.Context, addr string, s *cssl.Session, resumed bool) *cssl.Session {
 	f.t.Helper()
 	c, _, err := f.dial(x, addr, s)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	tlstest.Must(f.t, err)
 	defer c.Close()
 	tlstest.Must(f.t, echo(c, 100))
-	if got := c.State().Resumed; got != resumed {
-		f.t.Fatalf("%s: resumed %v, want %v", addr, got, resumed)
-	}
 	next := c.Session()
-	if next == nil {
-		f.t.Fatalf("%s gave no ticket", addr)
+	if got := c.State().Resumed; got != resumed || next == nil {
+		f.t.Fatalf("%s: resumed %v, want %v; a ticket for the next time: %v", addr, got, resumed, next != nil)
 	}
 	tlstest.Must(f.t, end(c))
 	return next
@@ -102,10 +94,10 @@ type load struct {
 	x       *cssl.Context
 	longest time.Duration // that a connection lasts
 	stop    chan struct{}
-	wg      sync.WaitGroup
+	end     func() // lets all clients end their connections
 
-	opened, ended, echoes, resumed atomic.Int64
-	each                           []atomic.Int64 // the connections that each client is done with
+	opened, ended, echoes atomic.Int64
+	each                  []atomic.Int64 // the connections that each client is done with
 
 	mu   sync.Mutex
 	lost []loss
@@ -128,76 +120,63 @@ func pace() time.Duration {
 // newLoad starts n clients.
 func newLoad(f *fleet, n int, longest time.Duration) *load {
 	l := &load{f: f, x: newContext(f.t, cssl.TLS13), longest: longest, stop: make(chan struct{}), each: make([]atomic.Int64, n)}
+	var wg sync.WaitGroup
 	for i := range n {
 		rng := rand.New(rand.NewPCG(5, uint64(i)))
-		l.wg.Go(func() {
+		wg.Go(func() {
 			var s *cssl.Session
-			for {
-				select {
-				case <-l.stop:
-					return
-				default:
+			for !l.stopped() {
+				if port, err := l.one(rng, &s); err != nil {
+					l.mu.Lock()
+					l.lost = append(l.lost, loss{port, err})
+					l.mu.Unlock()
 				}
-				l.one(rng, &s)
 				l.each[i].Add(1)
 			}
 		})
 	}
+	l.end = sync.OnceFunc(func() { close(l.stop); wg.Wait() })
 	f.t.Cleanup(l.end)
 	return l
 }
 
+func (l *load) stopped() bool {
+	select {
+	case <-l.stop:
+		return true
+	default:
+		return false
+	}
+}
+
 // one is a connection.
-func (l *load) one(rng *rand.Rand, s **cssl.Session) {
+func (l *load) one(rng *rand.Rand, s **cssl.Session) (port int, err error) {
 	c, port, err := l.f.dial(l.x, l.f.addr(), *s)
 	if err != nil {
-		l.lose(port, err)
-		return
+		return port, err
 	}
 	defer c.Close()
 	l.opened.Add(1)
-	if c.State().Resumed {
-		l.resumed.Add(1)
-	}
-	over := time.NewTimer(time.Duration(rng.Int64N(int64(l.longest))))
-	defer over.Stop()
-	for {
+	for over := time.Now().Add(time.Duration(rng.Int64N(int64(l.longest)))); ; {
 		_ = c.SetDeadline(time.Now().Add(tlstest.Hang))
 		if err := echo(c, 1+rng.IntN(5000)); err != nil {
-			l.lose(port, err)
-			return
+			return port, err
 		}
 		l.echoes.Add(1)
 		*s = c.Session()
 		select {
 		case <-time.After(pace()):
-			continue
-		case <-over.C:
 		case <-l.stop:
 		}
-		break
+		if l.stopped() || time.Now().After(over) {
+			break
+		}
 	}
 	if err := end(c); err != nil {
-		l.lose(port, err)
-		return
+		return port, err
 	}
 	l.ended.Add(1)
-}
-
-func (l *load) lose(port int, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lost = append(l.lost, loss{port, err})
-}
-
-// end lets all clients end their connections.
-func (l *load) end() {
-	select {
-	case <-l.stop:
-	default:
-		close(l.stop)
-	}
-	l.wg.Wait()
+	return port, nil
 }
 
 // goesOn waits until the clients have opened and ended more connections.
@@ -221,16 +200,12 @@ func (l *load) losses() map[string]int {
 	t := l.f.t
 	t.Helper()
 	l.end()
-	t.Logf("%d connections, %d resumed, %d ended in good order, %d lost; %d echoes",
-		l.opened.Load(), l.resumed.Load(), l.ended.Load(), len(l.lost), l.echoes.Load())
 	lost := map[string]int{}
 	for _, x := range l.lost {
-		if x.port == 0 {
-			lost["nobody"]++
-			t.Logf("no TCP connection: %v", x.err)
-			continue
+		host := "nobody"
+		if x.port != 0 {
+			host = l.f.served(x.port)
 		}
-		host := l.f.served(x.port)
 		lost[host]++
 		t.Logf("lost with %s: %v", host, x.err)
 	}

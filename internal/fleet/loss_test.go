@@ -34,33 +34,28 @@ func TestKillAndDrain(t *testing.T) {
 		tlstest.Until(t, h.name+" has connections", func() bool { return h.metric(established) >= max(5, clients()/6) })
 	}
 	stayer, _, err := f.dial(newContext(t, cssl.TLS13), drained.addr(), nil) // its end is ours to say
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, err)
 	defer stayer.Close()
 	drained.after(func() { drained.signal(syscall.SIGTERM) }, "not ready")
 	killed.signal(syscall.SIGKILL)
-	_ = killed.ended()
+	_ = tlstest.Receive(t, killed.wait, "the end of the killed one")
 	f.awaitState(killed.name, "DOWN")
 	f.awaitState(drained.name, "DOWN")
-	before := f.sessions(stays.name)
+	before := f.sessions(stays)
 	tlstest.Until(t, drained.name+" has closed its listening sockets", func() bool { return strings.Contains(drained.text(), "draining") })
 	tlstest.Must(t, errors.Join(echo(stayer, 1000), end(stayer)))
-	if err := drained.ended(); err != nil {
-		t.Errorf("%s: %v", drained.name, err)
-	}
+	drained.ends()
 	if s := drained.text(); !strings.HasSuffix(s, "\nstopped\n") {
 		t.Errorf("%s has cut connections off:\n%s", drained.name, last(s))
 	}
 	l.goesOn(12)
-	if n := f.sessions(stays.name); n < before+12 {
+	if n := f.sessions(stays); n < before+12 {
 		t.Errorf("%s has got %d new connections", stays.name, n-before)
 	}
 	for _, h := range []*host{killed, drained} {
 		h.start()
 		f.awaitState(h.name, "UP")
-		before := f.sessions(h.name)
-		tlstest.Until(t, "connections come back to "+h.name, func() bool { return f.sessions(h.name) > before })
+		f.moreSessions(h)
 	}
 	lost := l.losses()
 	if lost[killed.name] == 0 || len(lost) > 1 {
@@ -77,16 +72,13 @@ func TestKillAndDrain(t *testing.T) {
 func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	for _, way := range []struct {
-		name    string
-		figure  string
-		longest time.Duration
-		upgrade func(t *testing.T, f *fleet, h *host)
+		name, figure string
+		longest      time.Duration
+		upgrade      func(t *testing.T, f *fleet, h *host)
 	}{
 		{"hand-over", "fleet-hand-over", 2 * time.Second, func(t *testing.T, f *fleet, h *host) {
 			h.after(func() { h.after(func() { h.signal(syscall.SIGUSR2) }, "replaced: ") }, "\nstopped\n")
-			if err := h.ended(); err != nil {
-				t.Errorf("%s: %v", h.name, err)
-			}
+			h.ends()
 			h.ready()
 			if s := h.text(); strings.Contains(s, "cut off") {
 				t.Errorf("%s:\n%s", h.name, last(s))
@@ -94,9 +86,7 @@ func TestRollingUpgrade(t *testing.T) {
 		}},
 		{"restart", "fleet-restart", longest, func(t *testing.T, f *fleet, h *host) {
 			h.signal(syscall.SIGTERM)
-			if err := h.ended(); err != nil {
-				t.Errorf("%s: %v", h.name, err)
-			}
+			h.ends()
 			h.start()
 			f.awaitState(h.name, "UP")
 		}},
@@ -108,8 +98,7 @@ func TestRollingUpgrade(t *testing.T) {
 			for _, h := range f.hosts {
 				l.goesOn(3)
 				way.upgrade(t, f, h)
-				before := f.sessions(h.name)
-				tlstest.Until(t, "connections to the new process of "+h.name, func() bool { return f.sessions(h.name) > before })
+				f.moreSessions(h)
 			}
 			if lost := l.losses(); len(lost) > 0 {
 				t.Errorf("lost %v", lost)

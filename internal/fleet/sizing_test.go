@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -16,46 +17,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// full is whether the long form runs, as `make fleet` asks for it.
-var full = os.Getenv("FLEET") == "full"
+// usage is CPU time in µs, or memory in KiB, of all hosts and of the balancer.
+type usage struct{ hosts, balancer float64 }
 
-// cpuTime is the time that all threads of a process have spent on a core: its CPU-time clock, by the number that
+func (f *fleet) usage(of func(t *testing.T, pid int) float64) (u usage) {
+	for _, h := range f.hosts {
+		u.hosts += of(f.t, h.cmd.Process.Pid)
+	}
+	u.balancer = of(f.t, f.haproxy)
+	return u
+}
+
+// since is the usage for one of n.
+func (u usage) since(before usage, n float64) string {
+	return fmt.Sprintf("%.1f and %.1f", (u.hosts-before.hosts)/n, (u.balancer-before.balancer)/n)
+}
+
+// cpu is the time that all threads of a process have spent on a core: its CPU-time clock, by the number that
 // clock_getcpuclockid(3) makes of a pid.
-func cpuTime(t *testing.T, pid int) time.Duration {
+func cpu(t *testing.T, pid int) float64 {
 	t.Helper()
 	var ts unix.Timespec
 	tlstest.Must(t, unix.ClockGettime(int32(^pid<<3|2), &ts))
-	return time.Duration(ts.Nano())
+	return float64(ts.Nano()) / 1000
 }
 
-// memory is what a process has resident for itself, in KiB.
-func memory(t *testing.T, pid int) float64 {
+// resident is what a process has for itself.
+func resident(t *testing.T, pid int) float64 {
 	t.Helper()
-	b := tlstest.Value(os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid)))(t)
-	m := regexp.MustCompile(`(?m)^Pss_Anon:\s+(\d+) kB$`).FindSubmatch(b)
+	m := regexp.MustCompile(`(?m)^Pss_Anon:\s+(\d+) kB$`).FindStringSubmatch(read(t, fmt.Sprintf("/proc/%d/smaps_rollup", pid)))
 	if m == nil {
 		t.Fatal("there is no Pss_Anon in smaps_rollup")
 	}
-	return float64(tlstest.Value(strconv.Atoi(string(m[1])))(t))
-}
-
-// sum adds up a metric of all hosts.
-func (f *fleet) sum(metric string) (n float64) {
-	for _, h := range f.hosts {
-		n += float64(h.metric(metric))
-	}
-	return n
-}
-
-// usage is CPU time, or memory in KiB, of all hosts and of the balancer.
-type usage struct{ hosts, balancer float64 }
-
-func (f *fleet) usage(of func(pid int) float64) (u usage) {
-	for _, h := range f.hosts {
-		u.hosts += of(h.cmd.Process.Pid)
-	}
-	u.balancer = of(f.haproxy)
-	return u
+	return tlstest.Value(strconv.ParseFloat(m[1], 64))(t)
 }
 
 // TestSizing measures what docs/operate/fleet.md counts with: a connection's and a gigabyte's CPU time, and an idle connection's memory, of
@@ -68,45 +62,38 @@ func TestSizing(t *testing.T) {
 	bench := filepath.Join(scratch, "sslbench")
 	must(t, "go", "build", "-o", bench, root+"/cmd/sslbench")
 	load := func(kind string, args ...string) (end func()) {
-		cmd := command(bench, append([]string{"load", "--target", f.addr(), "--sni", "localhost", "--ca", testcerts.Path("root.pem"),
+		cmd := exec.Command(bench, append([]string{"load", "--target", f.addr(), "--sni", "localhost", "--ca", testcerts.Path("root.pem"),
 			"--progress", "never", "--kind", kind}, args...)...)
-		out := tlstest.Value(os.Create(filepath.Join(t.TempDir(), kind)))(t)
-		cmd.Stdout, cmd.Stderr = out, out
-		f.client.start(t, cmd)
-		return func() {
-			t.Helper()
-			if err := cmd.Wait(); err != nil {
-				b, _ := os.ReadFile(out.Name())
-				t.Errorf("sslbench: %v\n%s", err, b)
-			}
-			out.Close()
-		}
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		f.client.start(cmd)
+		return func() { t.Helper(); tlstest.Must(t, cmd.Wait()) }
 	}
-	cpu := func(pid int) float64 { return float64(cpuTime(t, pid)) / 1000 } // µs
 	var texts []string
-	// cost is the CPU time for so many of what the metrics count, over all that a load does.
-	cost := func(name string, per float64, metrics []string, kind string, args ...string) {
+	const received, sent = "sslecho_plaintext_received_bytes_total", "sslecho_plaintext_sent_bytes_total"
+	// The CPU time for so many of what the metrics count, over all that a load does.
+	for _, x := range []struct {
+		name, kind string
+		per        float64
+		metrics    []string
+		load       []string
+	}{
+		{"full handshake", "full-handshake", 1, []string{handshakesMetric}, []string{"--conns", "16"}},
+		{"resumed", "resumed-handshake", 1, []string{handshakesMetric}, []string{"--conns", "16"}},
+		{"echo of 1 KiB", "request", 1024, []string{received}, []string{"--conns", "64", "--size", "1k"}},
+		{"a MB", "stream", 1e6, []string{received, sent}, []string{"--conns", "8", "--size", "512k"}},
+	} {
 		count := func() (n float64) {
-			for _, m := range metrics {
-				n += f.sum(m)
+			for _, m := range x.metrics {
+				n += float64(f.sum(m)) / x.per
 			}
-			return n / per
+			return n
 		}
 		before, n := f.usage(cpu), count()
-		load(kind, append(args, "--duration", "8s")...)()
-		after := f.usage(cpu)
-		n = count() - n
-		texts = append(texts, fmt.Sprintf("%s %.0f and %.0f µs", name, (after.hosts-before.hosts)/n, (after.balancer-before.balancer)/n))
+		load(x.kind, append(x.load, "--duration", "8s")...)()
+		texts = append(texts, fmt.Sprintf("%s %s µs", x.name, f.usage(cpu).since(before, count()-n)))
 	}
-	ok := []string{handshakesMetric}
-	both := []string{"sslecho_plaintext_received_bytes_total", "sslecho_plaintext_sent_bytes_total"}
-	cost("full handshake", 1, ok, "full-handshake", "--conns", "16")
-	cost("resumed", 1, ok, "resumed-handshake", "--conns", "16")
-	cost("echo of 1 KiB", 1024, []string{both[0]}, "request", "--conns", "64", "--size", "1k")
-	cost("a MB", 1e6, both, "stream", "--conns", "8", "--size", "512k")
-	resident := func(pid int) float64 { return memory(t, pid) }
-	before := f.usage(resident)
 	const idle = 4000
+	before := f.usage(resident)
 	end := load("idle", "--conns", strconv.Itoa(idle), "--ramp", "4s", "--duration", "20s")
 	tlstest.Until(t, "all connections", func() bool { return f.sum(established) >= idle })
 	// Record buffers are given back after one to two seconds.
@@ -119,7 +106,6 @@ func TestSizing(t *testing.T) {
 	})
 	n := f.sum(established)
 	end()
-	texts = append(texts, fmt.Sprintf("each of %.0f idle connections %.1f and %.1f KiB", n,
-		(after.hosts-before.hosts)/n, (after.balancer-before.balancer)/n))
+	texts = append(texts, fmt.Sprintf("each of %d idle connections %s KiB", n, after.since(before, float64(n))))
 	figures.Record(t, "fleet-sizing", "%s", strings.Join(texts, "; "))
 }

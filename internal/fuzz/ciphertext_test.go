@@ -19,13 +19,12 @@ type peer struct {
 	t      *testing.T
 	got    bytes.Buffer
 	sent   []byte
-	opens  int
 	closes int
 	err    error
 	buf    []byte
 }
 
-func (p *peer) OnOpen()           { p.alive(); p.opens++ }
+func (p *peer) OnOpen()           { p.alive() }
 func (p *peer) OnData(b []byte)   { p.alive(); p.got.Write(b) }
 func (p *peer) OnEOF()            { p.alive(); p.CloseSession() }
 func (p *peer) OnClose(err error) { p.alive(); p.closes++; p.err = err }
@@ -148,7 +147,8 @@ func FuzzCiphertext(f *testing.F) {
 	var buffers [2][]byte
 	for i, v := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
 		buffers[i] = make([]byte, 1<<15)
-		cfg := cssl.Config{MinVersion: v, MaxVersion: v, Renegotiation: true, CAFile: testcerts.Path("root.pem"), ALPN: []string{"h2", "x"}, MaxMessages: 20, MaxRenegotiations: 5}
+		cfg := cssl.Config{MinVersion: v, MaxVersion: v, Renegotiation: true, CAFile: testcerts.Path("root.pem"), ALPN: []string{"h2", "x"},
+			MaxMessages: 20, MaxRenegotiations: 5}
 		contexts[i][0] = tlstest.Value(cssl.NewClientContext(cfg))(f)
 		cfg.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("ed25519.pem"), KeyFile: testcerts.Path("ed25519.key")}}
 		contexts[i][1] = tlstest.Value(cssl.NewServerContext(cfg))(f)
@@ -209,7 +209,8 @@ func FuzzCiphertext(f *testing.F) {
 				e.Ready(session.Readable | session.Writable)
 			}
 			if e.closes != 1 {
-				t.Fatalf("OnClose came %d times: phase %v, interest %v, runnable %v, queued %d", e.closes, e.Phase(), e.Interest(), e.Runnable(), e.Queued())
+				t.Fatalf("OnClose came %d times: phase %v, interest %v, runnable %v, queued %d",
+					e.closes, e.Phase(), e.Interest(), e.Runnable(), e.Queued())
 			}
 			e.Conn.Close()
 		}

@@ -21,7 +21,11 @@ func TestMain(m *testing.M) { testmain.Run(m, nil) }
 // connection with it. In the end no more Contexts and connections may live than before.
 func contextFrom(t *testing.T, cfg cssl.Config, server bool, name string) {
 	t.Helper()
-	x, err := newContext(cfg, server)
+	build := cssl.NewClientContext
+	if server {
+		build = cssl.NewServerContext
+	}
+	x, err := build(cfg)
 	var refused *cssl.ConfigError
 	if err != nil {
 		if !errors.As(err, &refused) || refused.Error() == "" || x != nil {
@@ -43,13 +47,6 @@ func contextFrom(t *testing.T, cfg cssl.Config, server bool, name string) {
 	}
 }
 
-func newContext(cfg cssl.Config, server bool) (*cssl.Context, error) {
-	if server {
-		return cssl.NewServerContext(cfg)
-	}
-	return cssl.NewClientContext(cfg)
-}
-
 // nothingLeft fails the test if f leaves a Context or a connection behind.
 func nothingLeft(t *testing.T, f func()) {
 	t.Helper()
@@ -64,9 +61,10 @@ func nothingLeft(t *testing.T, f func()) {
 func FuzzConfig(f *testing.F) {
 	for _, server := range []bool{false, true} {
 		f.Add(server, "", "", "", "", "", "", "localhost", uint16(0), uint16(0), byte(0), 0, 0, 0)
-		f.Add(server, "HIGH:!aNULL:@SECLEVEL=2", "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384", "X25519:P-256", "ed25519:RSA-PSS+SHA256", "h2,http/1.1",
-			"a.example,*.example", "192.0.2.1", uint16(0x303), uint16(0x304), byte(2), 4, -1, 1<<20)
-		f.Add(server, "no such\x00", "TLS_NONE", "x448:?", "RSA+", ","+strings.Repeat("x", 256), "*.*,b..c", "a\x00b", uint16(0x300), uint16(1), byte(9), -5, 1<<31, -1<<63)
+		f.Add(server, "HIGH:!aNULL:@SECLEVEL=2", "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384", "X25519:P-256",
+			"ed25519:RSA-PSS+SHA256", "h2,http/1.1", "a.example,*.example", "192.0.2.1", uint16(0x303), uint16(0x304), byte(2), 4, -1, 1<<20)
+		f.Add(server, "no such\x00", "TLS_NONE", "x448:?", "RSA+", ","+strings.Repeat("x", 256), "*.*,b..c", "a\x00b",
+			uint16(0x300), uint16(1), byte(9), -5, 1<<31, -1<<63)
 	}
 	for _, name := range []string{"a\x00b", strings.Repeat("x", 300)} {
 		f.Add(false, "", "", "", "", "", "", name, uint16(0), uint16(0), byte(0), 0, 0, 0)
@@ -75,7 +73,8 @@ func FuzzConfig(f *testing.F) {
 	certs := []cssl.Certificate{{ChainPEM: testcerts.Read(f, "ed25519.pem"), KeyPEM: testcerts.Read(f, "ed25519.key")}}
 	inner := tlstest.Value(cssl.NewServerContext(cssl.Config{Certificates: certs}))(f)
 	f.Cleanup(inner.Close)
-	f.Fuzz(func(t *testing.T, server bool, ciphers, suites, groups, sigalgs, alpn, sni, name string, low, high uint16, flags byte, a, b, c int) {
+	f.Fuzz(func(t *testing.T, server bool, ciphers, suites, groups, sigalgs, alpn, sni, name string, low, high uint16, flags byte,
+		a, b, c int) {
 		nothingLeft(t, func() {
 			cfg := cssl.Config{
 				CAPEM: root, CipherList: ciphers, CipherSuites: suites, Groups: groups, SignatureAlgorithms: sigalgs,
@@ -114,22 +113,21 @@ func FuzzConfig(f *testing.F) {
 // FuzzPEM reads certificates, keys, CAs and revocation lists from bytes.
 func FuzzPEM(f *testing.F) {
 	read := func(name string) []byte { return testcerts.Read(f, name) }
-	root, crl := read("root.pem"), read("crl.pem")
+	root, crl, encrypted := read("root.pem"), read("crl.pem"), read("encrypted.key")
 	for _, name := range []string{"ecdsa", "ed25519", "rsa", "client"} {
 		f.Add(true, read(name+".pem"), read(name+".key"), []byte(nil), root, crl)
 		f.Add(false, append(read(name+".pem"), read(name+".key")...), []byte(nil), []byte(nil), crl, root)
 	}
 	f.Add(true, read("ecdsa.pem"), read("rsa.key"), []byte(nil), []byte("-----BEGIN CERTIFICATE-----\n"), []byte(nil))
-	f.Add(true, read("rsa.pem"), read("encrypted.key"), []byte("secret"), root, crl)
-	f.Add(false, read("rsa.pem"), read("encrypted.key"), []byte{0}, []byte(nil), []byte("y"))
-	encrypted := read("encrypted.key")
+	f.Add(true, read("rsa.pem"), encrypted, []byte("secret"), root, crl)
+	f.Add(false, read("rsa.pem"), encrypted, []byte{0}, []byte(nil), []byte("y"))
 	f.Fuzz(func(t *testing.T, server bool, chain, key, pass, ca, crl []byte) {
 		if bytes.Contains(chain, []byte("ENCRYPTED")) || bytes.Contains(key, []byte("ENCRYPTED")) && !bytes.Equal(key, encrypted) {
 			t.Skip("its number of iterations may be any, which takes hours and shows nothing")
 		}
 		nothingLeft(t, func() {
 			contextFrom(t, cssl.Config{
-				Certificates: []cssl.Certificate{{ChainPEM: chain, KeyPEM: key, Passphrase: func() ([]byte, error) { return append([]byte(nil), pass...), nil }}},
+				Certificates: []cssl.Certificate{{ChainPEM: chain, KeyPEM: key, Passphrase: func() ([]byte, error) { return bytes.Clone(pass), nil }}},
 				CAPEM:        ca, CRLPEM: crl,
 			}, server, "localhost")
 		})

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os/exec"
@@ -18,7 +19,7 @@ import (
 // gnutlsParty is our server's side of a stream of volume to us and of slowVolume back.
 func gnutlsParty() *party {
 	p := newParty(false, true, volume)
-	p.send = newSender(downSeed, true, slowVolume)
+	p.send = newSender(down, true, slowVolume)
 	return p.set(true, true)
 }
 
@@ -30,10 +31,7 @@ func gnutlsPriority(v cssl.TLSVersion) string {
 // gnutlsClient is a gnutls-cli of a row, whose standard output has the peer's data alone.
 func (c combo) gnutlsClient(t *testing.T, addr string, more ...string) *exec.Cmd {
 	t.Helper()
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
+	host, port, _ := net.SplitHostPort(addr)
 	args := []string{"--port", port, gnutlsPriority(c.version), "--x509cafile", testcerts.Path("root.pem"),
 		"--sni-hostname", c.serverName(), "--verify-hostname", c.serverName(), "--logfile", filepath.Join(t.TempDir(), "log")}
 	if c.mtls {
@@ -50,7 +48,7 @@ func (c combo) gnutlsClient(t *testing.T, addr string, more ...string) *exec.Cmd
 func TestGnuTLSClient(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-bin")
 	eachCombo(t, func(t *testing.T, c combo) {
-		srv := newServer(t, c.serverConfig(t), 0, 0)
+		srv := newServer(t, c.serverConfig(t), 0)
 		var first *party
 		var more []string
 		if c.resume {
@@ -59,23 +57,22 @@ func TestGnuTLSClient(t *testing.T) {
 		}
 		s := srv.expect(gnutlsParty())
 		o := startProgram(t, c.gnutlsClient(t, srv.addr, more...))
-		o.exchangeUneven(upSeed, downSeed, volume, slowVolume).wait2(t, s)
+		o.exchangeUneven(up, down, volume, slowVolume).and(t, s)
 		if first != nil {
 			first.wait(t)
 			c.check(t, first, false)
 		}
 		o.end()
-		if o.status != nil {
-			t.Errorf("gnutls-cli: %v", o.status)
-		}
+		tlstest.Must(t, o.status)
 		c.check(t, s, true)
 	})
 }
 
 // gnutlsServer starts a gnutls-serv that echoes, and answers its address. What it prints is of no use.
-func (c combo) gnutlsServer(t *testing.T, more ...string) (*command, string) {
+func (c combo) gnutlsServer(t *testing.T) (addr string) {
 	t.Helper()
-	args := []string{"--echo", "--port", "0", "--quiet", gnutlsPriority(c.version),
+	port := freePort(t)
+	args := []string{"--echo", "--port", fmt.Sprint(port), "--quiet", gnutlsPriority(c.version),
 		"--x509certfile", testcerts.Path(c.cert + ".pem"), "--x509keyfile", testcerts.Path(c.cert + ".key")}
 	if c.mtls {
 		args = append(args, "--x509cafile", testcerts.Path("root.pem"), "--require-client-cert", "--verify-client-cert")
@@ -88,42 +85,33 @@ func (c combo) gnutlsServer(t *testing.T, more ...string) (*command, string) {
 	if c.sni {
 		args = append(args, "--sni-hostname", sniName, "--sni-hostname-fatal")
 	}
-	o := startProgram(t, exec.Command("gnutls-serv", append(args, more...)...))
+	o := startProgram(t, exec.Command("gnutls-serv", args...))
 	go func() { _, _ = io.Copy(io.Discard, o.out) }()
-	return o, o.listening()
+	return o.listens(port)
 }
 
 // echoed makes p a client of a server that echoes lines, one at a time: gnutls-serv may drop what comes before it has
 // answered.
 func echoed(p *party) *party {
-	p.receive = newStream(upSeed, p.high)
-	p.outside = true
+	p.receive = newStream(up, p.high)
 	p.wrote = func(c *reactor.Conn, n int64) {
 		_, _ = c.Write([]byte("\n")) // OnClose says why not
-		_ = eventually("echo", func() bool {
-			select {
-			case <-p.over:
-				return true
-			default:
-				return p.got.Load() == n
-			}
-		})
+		tlstest.Soon(func() bool { return p.over.Load() || p.got.Load() == n })
 	}
-	return p
+	return p.set(true, true)
 }
 
 // TestGnuTLSServer: our client with gnutls-serv.
 func TestGnuTLSServer(t *testing.T) {
 	need(t, "gnutls-serv", "gnutls-bin")
 	eachCombo(t, func(t *testing.T, c combo) {
-		_, addr := c.gnutlsServer(t)
-		c.clients(t, addr, func(int) *party { return echoed(newParty(true, true, slowVolume)).set(true, true) }, func(*party, int) {})
+		c.clients(t, c.gnutlsServer(t), func(int) *party { return echoed(newParty(true, true, slowVolume)) }, func(*party, int) {})
 	})
 }
 
 // inline gives gnutls-cli one of its commands, which it knows only at the beginning of a line: anywhere else it is data.
 // The end of the line before is data too, which our side ignores.
-func (c *command) inline(command string) error {
+func (c *program) inline(command string) error {
 	if err := c.command(""); err != nil {
 		return err
 	}
@@ -134,13 +122,12 @@ func (c *command) inline(command string) error {
 func TestGnuTLSRenegotiation(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-bin")
 	var hs handshakes
-	sc, _ := rekeyConfigs(cssl.TLS12, "ecdsa", &hs, nil)
-	srv := newServer(t, sc, 0, 0)
+	srv := newServer(t, rekeyServer(ecdsa12, &hs), 0)
 	s := srv.expect(gnutlsParty())
-	o := startProgram(t, combo{features[1], cssl.TLS12}.gnutlsClient(t, srv.addr, "--inline-commands"))
+	o := startProgram(t, ecdsa12.gnutlsClient(t, srv.addr, "--inline-commands"))
 	s.opened(t)
-	hs.follow(o, s, func() error { return o.inline("^renegotiate^") })
-	o.exchangeUneven(upSeed, downSeed, volume, slowVolume).wait2(t, s)
+	hs.follow(&o.peer, s, 100, func() error { return o.inline("^renegotiate^") })
+	o.exchangeUneven(up, down, volume, slowVolume).and(t, s)
 	o.end()
 	hs.expect(t)
 	tlstest.Must(t, o.status)
@@ -151,15 +138,14 @@ func TestGnuTLSRenegotiation(t *testing.T) {
 // And it refuses more than eight in a second, so there are three of each.
 func TestGnuTLSRekey(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-bin")
-	for _, inline := range []string{"^rekey^", "^rekey1^"} {
+	for inline, sends := range map[string]string{"^rekey^": "sending key update (1)", "^rekey1^": "sending key update (0)"} {
 		t.Run(inline, func(t *testing.T) {
-			c := combo{features[1], cssl.TLS13}
-			sc, _ := rekeyConfigs(cssl.TLS13, c.cert, nil, nil)
-			srv := newServer(t, sc, 0, 0)
+			srv := newServer(t, rekeyServer(ecdsa13, nil), 0)
 			s := srv.expect(gnutlsParty())
-			o := startProgram(t, c.gnutlsClient(t, srv.addr, "--inline-commands", "--debug", "4")) // it logs to standard error
+			o := startProgram(t, ecdsa13.gnutlsClient(t, srv.addr, "--inline-commands", "--debug", "4")) // it logs to standard error
 			conn := s.opened(t)
-			asked, sends := 0, "sending key update ("+map[string]string{"^rekey^": "1", "^rekey1^": "0"}[inline]+")"
+			logged := func(text string) int { return strings.Count(o.text.String(), text) }
+			asked := 0
 			o.every = 300 * volume / 10_000_003
 			o.pause = func() error {
 				asked++
@@ -169,15 +155,14 @@ func TestGnuTLSRekey(t *testing.T) {
 				conn.KeyUpdate(inline == "^rekey1^")
 				return eventually("KeyUpdates", func() bool {
 					ours := srv.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone]
-					return ours >= uint64(asked) && strings.Count(o.text.String(), sends) >= asked || len(s.done) > 0
+					return ours >= uint64(asked) && logged(sends) >= asked || len(s.done) > 0
 				})
 			}
-			o.exchangeUneven(upSeed, downSeed, volume, slowVolume).wait2(t, s)
+			o.exchangeUneven(up, down, volume, slowVolume).and(t, s)
 			o.end()
-			sent, received := strings.Count(o.text.String(), sends), strings.Count(o.text.String(), "received TLS 1.3 key update")
-			t.Logf("gnutls-cli sent %d KeyUpdates and received %d", sent, received)
-			if asked < 3 || sent < asked || received < asked || o.status != nil {
-				t.Errorf("%d commands, gnutls-cli sent %d KeyUpdates and received %d: %v", asked, sent, received, o.status)
+			tlstest.Must(t, o.status)
+			if sent, received := logged(sends), logged("received TLS 1.3 key update"); asked < 3 || sent < asked || received < asked {
+				t.Errorf("%d commands, gnutls-cli sent %d KeyUpdates and received %d", asked, sent, received)
 			}
 		})
 	}

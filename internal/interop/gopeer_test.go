@@ -20,28 +20,34 @@ func goCertificate(t *testing.T, name string) tls.Certificate {
 	return tlstest.Value(tls.X509KeyPair(testcerts.Read(t, name+".pem"), testcerts.Read(t, name+".key")))(t)
 }
 
-func goRoots(t *testing.T) *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(testcerts.Read(t, "root.pem"))
-	return pool
+// goConfig is for Go's end of a row, with the certificate of that name if there is one.
+func (c combo) goConfig(t *testing.T, cert string) *tls.Config {
+	t.Helper()
+	cfg := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: c.serverName(), MinVersion: uint16(c.version), MaxVersion: uint16(c.version)}
+	cfg.RootCAs.AppendCertsFromPEM(testcerts.Read(t, "root.pem"))
+	if cert != "" {
+		cfg.Certificates = []tls.Certificate{goCertificate(t, cert)}
+	}
+	return cfg
+}
+
+// goDial connects Go's client.
+func goDial(t *testing.T, addr string, cfg *tls.Config) *tls.Conn {
+	t.Helper()
+	c := tlstest.Value(tls.Dial("tcp", addr, cfg))(t)
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
+	return c
 }
 
 // goExchange streams both ways over c: it sends n bytes and checks n bytes. Then the
 // side that closes says close_notify, and both read until the peer's.
-func goExchange(c *tls.Conn, send, receive uint64, n int, closes bool) error {
+func goExchange(c *tls.Conn, send, receive, n int, closes bool) error {
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(limit))
-	if err := c.Handshake(); err != nil {
-		return fmt.Errorf("handshake: %w", err)
-	}
-	received := tlstest.Later(func() error { return goReceive(c, receive, n) })
-	out := newSender(send, false, n)
-	for b := out.next(); b != nil; b = out.next() {
-		if _, err := c.Write(b); err != nil {
-			return errors.Join(err, <-received)
-		}
-	}
-	if err := <-received; err != nil {
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
+	p := &peer{in: c, out: c, more: true}
+	received := tlstest.Later(func() error { return p.receive(receive, n) })
+	if err := errors.Join(p.feed(send, n), <-received); err != nil {
 		return err
 	}
 	if closes {
@@ -56,39 +62,20 @@ func goExchange(c *tls.Conn, send, receive uint64, n int, closes bool) error {
 	return nil
 }
 
-func goReceive(c *tls.Conn, seed uint64, n int) error {
-	in, buf := newStream(seed, false), make([]byte, 20011)
-	for in.pos < int64(n) {
-		k, err := c.Read(buf[:min(int64(len(buf)), int64(n)-in.pos)])
-		if cerr := in.check(buf[:k]); cerr != nil {
-			return cerr
-		}
-		if err != nil && in.pos < int64(n) {
-			return fmt.Errorf("after %d of %d bytes: %w", in.pos, n, err)
-		}
-	}
-	return nil
-}
-
 // TestGoClient: Go's crypto/tls as the client of our server.
 func TestGoClient(t *testing.T) {
 	eachCombo(t, func(t *testing.T, c combo) {
-		srv := newServer(t, c.serverConfig(t), 0, 0)
-		cfg := &tls.Config{
-			RootCAs: goRoots(t), ServerName: c.serverName(), MinVersion: c.goVersion(), MaxVersion: c.goVersion(),
-			ClientSessionCache: tls.NewLRUClientSessionCache(1),
-		}
-		if c.mtls {
-			cfg.Certificates = []tls.Certificate{goCertificate(t, "client")}
-		}
+		srv := newServer(t, c.serverConfig(t), 0)
+		cfg := c.goConfig(t, map[bool]string{true: "client"}[c.mtls])
+		cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 		if c.alpn {
 			cfg.NextProtos = []string{alpnSecond, alpnFirst}
 		}
 		rounds := c.connections()
 		for i, n := range rounds {
 			s := srv.expect(newParty(false, false, n))
-			conn := tlstest.Value(tls.Dial("tcp", srv.addr, cfg))(t)
-			if err := goExchange(conn, upSeed, downSeed, n, true); err != nil {
+			conn := goDial(t, srv.addr, cfg)
+			if err := goExchange(conn, up, down, n, true); err != nil {
 				t.Errorf("Go's client: %v", err)
 			}
 			s.wait(t)
@@ -101,18 +88,16 @@ func TestGoClient(t *testing.T) {
 // TestGoServer: our client with Go's crypto/tls as its server.
 func TestGoServer(t *testing.T) {
 	eachCombo(t, func(t *testing.T, c combo) {
-		cfg := &tls.Config{
-			Certificates: []tls.Certificate{goCertificate(t, c.cert)}, MinVersion: c.goVersion(), MaxVersion: c.goVersion(),
-		}
+		cfg := c.goConfig(t, c.cert)
 		if c.mtls {
-			cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, goRoots(t)
+			cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, cfg.RootCAs
 		}
 		if c.alpn {
 			cfg.NextProtos = []string{alpnFirst, alpnSecond}
 		}
 		if c.sni {
 			named := cfg.Certificates[0]
-			cfg.Certificates = []tls.Certificate{goCertificate(t, "wrongname")}
+			cfg.Certificates[0] = goCertificate(t, "wrongname")
 			cfg.GetCertificate = func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 				if h.ServerName != sniName {
 					return nil, nil
@@ -125,7 +110,7 @@ func TestGoServer(t *testing.T) {
 		second := false
 		c.clients(t, l.Addr().String(), func(n int) *party { return newParty(true, false, n).set(false, true) }, func(p *party, n int) {
 			conn := tls.Server(tlstest.Value(l.Accept())(t), cfg)
-			if err := goExchange(conn, downSeed, upSeed, n, false); err != nil {
+			if err := goExchange(conn, down, up, n, false); err != nil {
 				t.Errorf("Go's server: %v", err)
 			}
 			state := conn.ConnectionState()

@@ -6,37 +6,20 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
-	"github.com/spacemonad/go-openssl/session"
-	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
-
-// The seeds of the two directions.
-const (
-	upSeed   = 11 // from the client
-	downSeed = 22 // from the server
-)
-
-// facts is what our side knows after the handshake.
-type facts struct {
-	version          cssl.TLSVersion
-	cipher           string
-	alpn, serverName string
-	resumed          bool
-	peer             string // the common name of the peer's certificate
-	verify           error
-}
 
 // party is our side of one connection: it sends its stream and checks the other one.
 type party struct {
 	reactor.BaseHandler
+	client  bool
 	send    *sender
 	receive *stream
 	want    int64 // how many bytes are to come
@@ -52,28 +35,25 @@ type party struct {
 	hold    sync.Mutex
 	written atomic.Int64
 
+	conn  atomic.Pointer[reactor.Conn] // from OnOpen on
+	state cssl.State                   // after the handshake
 	sent  atomic.Bool
 	got   atomic.Int64
-	facts facts
-	conn  chan *reactor.Conn // receives it once, in OnOpen
-	done  chan error         // receives the outcome once
-	over  chan struct{}      // closed by OnClose
+	over  atomic.Bool // from OnClose on
 	// pumping is the goroutine that writes, where outside is set.
 	pumping sync.WaitGroup
 	err     error
+	done    chan error    // receives the outcome once
 	resume  *cssl.Session // for the next connection; valid after done
-	client  bool
 }
 
 func newParty(client, high bool, n int) *party {
-	p := &party{
-		send: newSender(downSeed, high, n), receive: newStream(upSeed, high), want: int64(n), high: high, client: client,
-		conn: make(chan *reactor.Conn, 1), done: make(chan error, 1), over: make(chan struct{}),
-	}
+	sends, receives := down, up
 	if client {
-		p.send, p.receive = newSender(upSeed, high, n), newStream(downSeed, high)
+		sends, receives = up, down
 	}
-	return p
+	return &party{client: client, send: newSender(sends, high, n), receive: newStream(receives, high), want: int64(n), high: high,
+		done: make(chan error, 1)}
 }
 
 // set says whether the party writes from a goroutine of its own, and whether it closes.
@@ -82,41 +62,10 @@ func (p *party) set(outside, closes bool) *party {
 	return p
 }
 
-// await returns what comes through ch, and fails the test with what it was to be after limit.
-func await[T any](t *testing.T, ch <-chan T, what func() string) T {
-	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(limit):
-		t.Fatalf("not in time: %s\n%s", what(), tlstest.Stacks())
-		panic("not reached")
-	}
-}
-
-// done waits for an error that must be nil.
-func done(t *testing.T, ch <-chan error, what string) {
-	t.Helper()
-	if err := await(t, ch, func() string { return what }); err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-}
-
 // OnOpen implements reactor.Handler.
 func (p *party) OnOpen(c *reactor.Conn) {
-	s := c.State()
-	p.facts = facts{
-		version: s.Version, cipher: s.Cipher, alpn: s.ALPN, serverName: s.ServerName,
-		resumed: s.Resumed, verify: s.VerifyError,
-	}
-	chain, err := s.PeerCertificates()
-	if err != nil {
-		p.fail(c, err)
-	}
-	if len(chain) > 0 {
-		p.facts.peer = chain[0].Subject.CommonName
-	}
-	p.conn <- c
+	p.state = c.State()
+	p.conn.Store(c)
 	if p.outside {
 		p.pumping.Go(func() { p.pumpOutside(c) })
 	} else {
@@ -145,19 +94,7 @@ func (p *party) pump(c *reactor.Conn) {
 // pumpOutside keeps the queue below the high watermark, so that reading never
 // pauses: of two peers that both stream, one at least must always read.
 func (p *party) pumpOutside(c *reactor.Conn) {
-	for {
-		if c.Queued() > 64<<10 {
-			select {
-			case <-p.over:
-				return
-			default:
-			}
-			time.Sleep(100 * time.Microsecond)
-			continue
-		}
-		if !p.writeOne(c) {
-			return
-		}
+	for tlstest.Soon(func() bool { return c.Queued() <= 64<<10 || p.over.Load() }) && p.writeOne(c) {
 	}
 }
 
@@ -222,7 +159,7 @@ func (p *party) OnClose(c *reactor.Conn, err error) {
 	if p.client && p.err == nil {
 		p.resume = c.Session()
 	}
-	close(p.over)
+	p.over.Store(true)
 	p.pumping.Wait() // the peer may have got and answered the last write before that goroutine goes on
 	switch {
 	case p.err != nil:
@@ -239,43 +176,27 @@ func (p *party) OnClose(c *reactor.Conn, err error) {
 // wait waits until the connection is over, and fails the test if it did not go well.
 func (p *party) wait(t *testing.T) {
 	t.Helper()
-	name := "our server"
-	if p.client {
-		name = "our client"
-	}
-	err := await(t, p.done, func() string {
-		return fmt.Sprintf("%s: %d of %d bytes came, sent all: %v", name, p.got.Load(), p.want, p.sent.Load())
-	})
-	if err != nil {
+	name := map[bool]string{false: "our server", true: "our client"}[p.client]
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s: %d of %d bytes came, sent all: %v", name, p.got.Load(), p.want, p.sent.Load())
+		}
+	}()
+	if err := tlstest.Receive(t, p.done, name); err != nil {
 		t.Errorf("%s: %v", name, err)
 		return
 	}
-	count(t, 1, p.got.Load()+p.send.stream.pos)
+	count(t, 1, p.got.Load()+p.send.pos)
 }
 
 // opened waits for OnOpen.
 func (p *party) opened(t *testing.T) *reactor.Conn {
 	t.Helper()
-	select {
-	case c := <-p.conn:
-		return c
-	case err := <-p.done:
-		t.Fatalf("the connection ended: %v", err)
-	case <-time.After(limit):
-		t.Fatal("no handshake in time")
+	tlstest.Until(t, "the handshake is done", func() bool { return p.conn.Load() != nil || len(p.done) > 0 })
+	if p.conn.Load() == nil {
+		t.Fatalf("the connection ended: %v", <-p.done)
 	}
-	return nil
-}
-
-// onlyHigh takes out the bytes below 0x80, in place.
-func onlyHigh(b []byte) []byte {
-	out := b[:0]
-	for _, c := range b {
-		if c >= 0x80 {
-			out = append(out, c)
-		}
-	}
-	return out
+	return p.conn.Load()
 }
 
 // hall gives each connection that is accepted the next party.
@@ -283,15 +204,10 @@ type hall struct {
 	reactor.BaseHandler
 	t       *testing.T
 	parties chan *party
-	pages   atomic.Pointer[page] // if set, all connections are its own
 }
 
 // OnOpen implements reactor.Handler.
 func (h *hall) OnOpen(c *reactor.Conn) {
-	if p := h.pages.Load(); p != nil {
-		p.OnOpen(c)
-		return
-	}
 	select {
 	case p := <-h.parties:
 		c.Data = p
@@ -303,22 +219,10 @@ func (h *hall) OnOpen(c *reactor.Conn) {
 }
 
 // OnData implements reactor.Handler.
-func (h *hall) OnData(c *reactor.Conn, b []byte) {
-	if p := h.pages.Load(); p != nil {
-		p.OnData(c, b)
-		return
-	}
-	if p, ok := c.Data.(*party); ok {
-		p.OnData(c, b)
-	}
-}
+func (h *hall) OnData(c *reactor.Conn, b []byte) { c.Data.(*party).OnData(c, b) }
 
 // OnDrain implements reactor.Handler.
-func (h *hall) OnDrain(c *reactor.Conn) {
-	if p, ok := c.Data.(*party); ok {
-		p.OnDrain(c)
-	}
-}
+func (h *hall) OnDrain(c *reactor.Conn) { c.Data.(*party).OnDrain(c) }
 
 // OnClose implements reactor.Handler. A connection that failed in the handshake
 // uses up a party too.
@@ -337,48 +241,57 @@ func (h *hall) OnClose(c *reactor.Conn, err error) {
 // server is a reactor.Server with its address.
 type server struct {
 	*reactor.Server
-	addr string
-	hall *hall
+	addr    string
+	parties chan *party
 }
 
-// newServer starts a server on a port that the system chooses. rcv and snd are the
-// sizes of its socket buffers; 0 is the system's choice.
-func newServer(t *testing.T, cfg cssl.Config, sndbuf, rcvbuf int) *server {
+// newServer starts a server for parties.
+func newServer(t *testing.T, cfg cssl.Config, buffers int) *server {
+	t.Helper()
+	h := &hall{t: t, parties: make(chan *party, 16)}
+	s := serve(t, cfg, buffers, h)
+	s.parties = h.parties
+	return s
+}
+
+var limits = reactor.Limits{HandshakeTimeout: tlstest.Hang, CloseTimeout: tlstest.Hang}
+
+// serve starts a server on a port that the system chooses. buffers is the size of its sockets' buffers; 0 is the system's choice.
+func serve(t *testing.T, cfg cssl.Config, buffers int, h reactor.Handler) *server {
 	t.Helper()
 	x := tlstest.Value(cssl.NewServerContext(cfg))(t)
-	h := &hall{t: t, parties: make(chan *party, 16)}
-	s := &server{Server: &reactor.Server{Handler: h, Context: x, Loops: 1, Limits: reactor.Limits{HandshakeTimeout: limit, CloseTimeout: limit}}, hall: h}
-	lc := net.ListenConfig{Control: func(_, _ string, rc rawConn) error { return setBuffers(rc, sndbuf, rcvbuf) }}
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { setBuffers(int(fd), buffers) })
+	}}
 	l := tlstest.Value(lc.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
-	s.addr = l.Addr().String()
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
+	s := &server{Server: &reactor.Server{Handler: h, Context: x, Loops: 1, Limits: limits}, addr: l.Addr().String()}
+	served := tlstest.Later(func() error { return s.Serve(l) })
 	t.Cleanup(func() {
 		s.Close()
-		if err := <-served; !errors.Is(err, reactor.ErrServerClosed) {
-			t.Errorf("Serve: %v", err)
-		}
+		tlstest.IsError(t, "Serve", <-served, reactor.ErrServerClosed)
 		x.Close()
 	})
 	return s
 }
 
+func setBuffers(fd, size int) {
+	if size > 0 {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, size)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size)
+	}
+}
+
 // expect makes the next connection p's.
 func (s *server) expect(p *party) *party {
-	s.hall.parties <- p
+	s.parties <- p
 	return p
 }
 
 // newLoop runs a loop for clients.
-func newLoop(t *testing.T, trace func(*reactor.Conn, tlsio.Op, tlsio.Result)) *reactor.Loop {
+func newLoop(t *testing.T) *reactor.Loop {
 	t.Helper()
-	cfg := reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: limit, CloseTimeout: limit}}
-	if trace != nil {
-		cfg.Trace = func(c *reactor.Conn, op tlsio.Op, r tlsio.Result, _ session.Event) { trace(c, op, r) }
-	}
-	l := tlstest.Value(reactor.NewLoop(cfg))(t)
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run() }()
+	l := tlstest.Value(reactor.NewLoop(reactor.LoopConfig{Limits: limits}))(t)
+	ended := tlstest.Later(l.Run)
 	t.Cleanup(func() {
 		l.Stop()
 		if err := <-ended; err != nil {
@@ -388,17 +301,15 @@ func newLoop(t *testing.T, trace func(*reactor.Conn, tlsio.Op, tlsio.Result)) *r
 	return l
 }
 
+// localhost is what a client connects with that resumes nothing.
+var localhost = cssl.ConnConfig{ServerName: "localhost"}
+
 // attach connects a handler as a client. The end of the connect itself is left to the loop, too.
-func attach(t *testing.T, l *reactor.Loop, addr string, x *cssl.Context, cfg cssl.ConnConfig, sndbuf, rcvbuf int, h reactor.Handler) {
+func attach(t *testing.T, l *reactor.Loop, addr string, x *cssl.Context, cfg cssl.ConnConfig, buffers int, h reactor.Handler) {
 	t.Helper()
 	a := tlstest.Value(net.ResolveTCPAddr("tcp4", addr))(t)
 	fd := tlstest.Value(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0))(t)
-	if sndbuf > 0 {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sndbuf)
-	}
-	if rcvbuf > 0 {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf)
-	}
+	setBuffers(fd, buffers)
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	err := unix.Connect(fd, &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(a.IP.To4())})
 	if err != nil && err != unix.EINPROGRESS {

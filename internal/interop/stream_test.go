@@ -1,56 +1,44 @@
 package interop
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
-	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-// limit is how long one connection may take. It is far more than it needs, for
-// machines that are busy with something else.
-const limit = 60 * time.Second * slowdown
+// Where in tlstest's stream the two directions begin. Two bytes at the same place differ, with and without their top bits.
+const (
+	up   = 0           // from the client
+	down = 600_000_001 // from the server
+)
 
-// stream is an endless sequence of bytes that follows from a seed. Both sides make
-// it: one to send it, the other to check what came.
+// stream is the bytes of one direction. Both sides make it: one to send it, the other to check what came.
 type stream struct {
-	rng *rand.ChaCha8
-	// high sets the top bit of each byte. The openssl command mixes its own messages
-	// and the data of the peer, and takes lines that begin with certain letters for
-	// commands; both are ASCII, so such data can be told apart from either.
+	all tlstest.Stream
+	pos int64
+	// high sets the top bit of each byte. The openssl command mixes its own messages and the data of the peer, and takes
+	// lines that begin with certain letters for commands; both are ASCII, so such data can be told apart from either.
 	high bool
-	pos  int64
-	buf  []byte
 }
 
-func newStream(seed uint64, high bool) *stream {
-	var s [32]byte
-	binary.LittleEndian.PutUint64(s[:], seed)
-	return &stream{rng: rand.NewChaCha8(s), high: high}
+func newStream(start int, high bool) *stream {
+	return &stream{all: tlstest.Stream{N: start}, high: high}
 }
 
-// fill gives the next len(p) bytes.
-func (s *stream) fill(p []byte) {
-	s.rng.Read(p) // never fails
-	if s.high {
-		for i := range p {
-			p[i] |= 0x80
-		}
+// take returns the next n bytes.
+func (s *stream) take(n int) []byte {
+	p := s.all.Next(n)
+	for i := 0; s.high && i < n; i++ {
+		p[i] |= 0x80
 	}
-	s.pos += int64(len(p))
+	s.pos += int64(n)
+	return p
 }
 
 // check compares p with the next bytes.
 func (s *stream) check(p []byte) error {
-	if len(s.buf) < len(p) {
-		s.buf = make([]byte, len(p))
-	}
-	at, want := s.pos, s.buf[:len(p)]
-	s.fill(want)
-	if bytes.Equal(p, want) {
-		return nil
-	}
+	at := s.pos
+	want := s.take(len(p))
 	for i := range p {
 		if p[i] != want[i] {
 			return fmt.Errorf("byte %d is wrong: got %x, want %x", at+int64(i), p[i:min(i+8, len(p))], want[i:min(i+8, len(p))])
@@ -59,22 +47,31 @@ func (s *stream) check(p []byte) error {
 	return nil
 }
 
+// onlyHigh takes out the bytes below 0x80, in place.
+func onlyHigh(b []byte) []byte {
+	out := b[:0]
+	for _, c := range b {
+		if c >= 0x80 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // sizes are those that writes have: around the record size, tiny and in between.
 var sizes = []int{1, 16383, 7, 1400, 16385, 333, 40001, 16384, 2, 5000, 16411, 8191}
 
 // sender cuts a stream of a given length into writes of odd sizes.
 type sender struct {
-	stream *stream
-	left   int
-	turn   int
-	buf    []byte
+	*stream
+	left, turn int
 }
 
-func newSender(seed uint64, high bool, n int) *sender {
-	return &sender{stream: newStream(seed, high), left: n, buf: make([]byte, 40001)}
+func newSender(start int, high bool, n int) *sender {
+	return &sender{stream: newStream(start, high), left: n}
 }
 
-// next is the next piece to write, valid until the next call; nil at the end.
+// next is the next piece to write; nil at the end.
 func (s *sender) next() []byte {
 	n := min(sizes[s.turn%len(sizes)], s.left)
 	if n == 0 {
@@ -82,6 +79,5 @@ func (s *sender) next() []byte {
 	}
 	s.turn++
 	s.left -= n
-	s.stream.fill(s.buf[:n])
-	return s.buf[:n]
+	return s.take(n)
 }

@@ -1,27 +1,12 @@
 package interop
 
 import (
-	"syscall"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
-	"golang.org/x/sys/unix"
 )
-
-type rawConn = syscall.RawConn
-
-func setBuffers(rc rawConn, sndbuf, rcvbuf int) error {
-	return rc.Control(func(fd uintptr) {
-		if sndbuf > 0 {
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, sndbuf)
-		}
-		if rcvbuf > 0 {
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf)
-		}
-	})
-}
 
 // The names of the tests with ALPN and SNI.
 const (
@@ -54,6 +39,9 @@ type combo struct {
 	feature
 	version cssl.TLSVersion
 }
+
+// ecdsa12 and ecdsa13 are for tests of other things than those of the rows.
+var ecdsa12, ecdsa13 = combo{features[1], cssl.TLS12}, combo{features[1], cssl.TLS13}
 
 // eachCombo runs f for all rows in both versions, and in the short form for each row in one of them.
 func eachCombo(t *testing.T, f func(t *testing.T, c combo)) {
@@ -127,29 +115,27 @@ func (c combo) clientConfig() cssl.Config {
 // it is the last connection.
 func (c combo) check(t *testing.T, p *party, last bool) {
 	t.Helper()
-	f := p.facts
-	tlstest.Equal(t, "version", f.version, c.version)
-	tlstest.Equal(t, "resumed", f.resumed, c.resume && last)
-	tlstest.Equal(t, "ALPN", f.alpn, map[bool]string{true: alpnFirst}[c.alpn])
-	tlstest.Equal(t, "verify", f.verify, nil)
+	f := p.state
+	tlstest.Equal(t, "version", f.Version, c.version)
+	tlstest.Equal(t, "resumed", f.Resumed, c.resume && last)
+	tlstest.Equal(t, "ALPN", f.ALPN, map[bool]string{true: alpnFirst}[c.alpn])
+	tlstest.Equal(t, "verify", f.VerifyError, nil)
+	chain, err := f.PeerCertificates()
+	tlstest.Must(t, err)
 	if p.client {
 		return
 	}
-	tlstest.Equal(t, "client certificate", f.peer, map[bool]string{true: "client"}[c.mtls])
-	tlstest.Equal(t, "SNI", f.serverName, c.serverName())
+	tlstest.Equal(t, "SNI", f.ServerName, c.serverName())
+	if (len(chain) > 0) != c.mtls || c.mtls && chain[0].Subject.CommonName != "client" {
+		t.Errorf("the client's certificates: %v", chain)
+	}
 }
-
-// goVersion is the version in Go's words, which are those of the wire too.
-func (c combo) goVersion() uint16 { return uint16(c.version) }
-
-// TestCertificates says clearly when the certificates are about to expire.
-func TestCertificates(t *testing.T) { testcerts.Check(t) }
 
 // TestOursWithOurs joins our client and our server.
 func TestOursWithOurs(t *testing.T) { eachCombo(t, oursWithOurs) }
 
 func oursWithOurs(t *testing.T, c combo) {
-	srv := newServer(t, c.serverConfig(t), 0, 0)
+	srv := newServer(t, c.serverConfig(t), 0)
 	var s *party
 	var rounds int
 	c.clients(t, srv.addr, func(n int) *party {
@@ -166,11 +152,11 @@ func oursWithOurs(t *testing.T, c combo) {
 // when it connects.
 func (c combo) clients(t *testing.T, addr string, before func(n int) *party, meanwhile func(p *party, n int)) {
 	t.Helper()
-	x, loop, conf := clientContext(t, c.clientConfig()), newLoop(t, nil), cssl.ConnConfig{ServerName: c.serverName()}
+	x, loop, conf := clientContext(t, c.clientConfig()), newLoop(t), cssl.ConnConfig{ServerName: c.serverName()}
 	rounds := c.connections()
 	for i, n := range rounds {
 		p := before(n)
-		attach(t, loop, addr, x, conf, 0, 0, p)
+		attach(t, loop, addr, x, conf, 0, p)
 		meanwhile(p, n)
 		p.wait(t)
 		if t.Failed() {
@@ -185,11 +171,39 @@ func (c combo) clients(t *testing.T, addr string, before func(n int) *party, mea
 // means (write until above the high watermark, go on in OnDrain), must not wait for each
 // other for ever: above the watermark neither reads, so nothing falls below it.
 func TestBothWriteFromOnDrain(t *testing.T) {
-	c := combo{features[1], cssl.TLS13}
-	srv := newServer(t, c.serverConfig(t), 4096, 4096)
+	srv := newServer(t, ecdsa13.serverConfig(t), 4096)
 	s := srv.expect(newParty(false, false, 4_000_000))
 	p := newParty(true, false, 4_000_000).set(false, true)
-	attach(t, newLoop(t, nil), srv.addr, clientContext(t, c.clientConfig()), cssl.ConnConfig{ServerName: "localhost"}, 4096, 4096, p)
+	attach(t, newLoop(t), srv.addr, clientContext(t, ecdsa13.clientConfig()), localhost, 4096, p)
 	p.wait(t)
 	s.wait(t)
+}
+
+// old is what OpenSSL needs for TLS 1.0 and 1.1.
+const old = "DEFAULT:@SECLEVEL=0"
+
+// legacy are the rows for old peers: TLS 1.0 and 1.1, and finite field Diffie-Hellman.
+var legacy = []combo{
+	{feature{name: "RSA", cert: "rsa", ciphers: old}, cssl.TLS10},
+	{feature{name: "ECDSA, mTLS and resumption", cert: "ecdsa", mtls: true, resume: true, ciphers: old}, cssl.TLS10},
+	{feature{name: "static RSA", cert: "rsa", ciphers: "AES128-SHA:@SECLEVEL=0"}, cssl.TLS10},
+	{feature{name: "DHE", cert: "rsa", ciphers: "DHE-RSA-AES256-SHA:@SECLEVEL=0"}, cssl.TLS11},
+	{feature{name: "ALPN", cert: "ecdsa", alpn: true, ciphers: old}, cssl.TLS11},
+	{feature{name: "SNI", cert: "ecdsa", sni: true, ciphers: old}, cssl.TLS10},
+	{feature{name: "resumption", cert: "rsa", resume: true, ciphers: old}, cssl.TLS11},
+	{feature{name: "DHE", cert: "rsa", ciphers: "DHE-RSA-AES128-GCM-SHA256"}, cssl.TLS12},
+	// The ECDSA suite is never used. Without one OpenSSL 4.0's client names no curve, so that its certificate's is refused.
+	{feature{name: "DHE, mTLS and resumption", cert: "rsa", mtls: true, resume: true,
+		ciphers: "DHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256"}, cssl.TLS12},
+}
+
+// TestLegacy: old versions and DHE, with the openssl program at either end and between our ends.
+func TestLegacy(t *testing.T) {
+	for name, f := range map[string]func(*testing.T, combo){"s_client": sClient, "s_server": sServer, "ours": oursWithOurs} {
+		t.Run(name, func(t *testing.T) {
+			for _, c := range legacy {
+				t.Run(c.version.String()+"/"+c.name, func(t *testing.T) { f(t, c) })
+			}
+		})
+	}
 }

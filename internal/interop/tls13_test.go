@@ -8,8 +8,8 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,17 +33,19 @@ func extrasServer(t *testing.T, c cssl.Config, serve func(*sslnet.Conn) error) (
 	t.Cleanup(func() { l.Close() })
 	outcomes := make(chan error, 10)
 	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.SetDeadline(time.Now().Add(limit))
+		for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+			c.SetDeadline(time.Now().Add(tlstest.Hang))
 			outcomes <- serve(c.(*sslnet.Conn))
 			c.Close()
 		}
 	}()
 	return l.Addr().String(), outcomes
+}
+
+// served waits for the end of a connection of our server, which must go well.
+func served(t *testing.T, ended <-chan error) {
+	t.Helper()
+	tlstest.Must(t, tlstest.Receive(t, ended, "our server"))
 }
 
 // answer reads a line and says "seen" and the line.
@@ -56,10 +58,10 @@ func answer(c *sslnet.Conn) error {
 }
 
 // sees says line to a program, if it is not empty, waits for what must come back, and answers all that has come.
-func (c *command) sees(line, want string) (all []byte) {
+func (c *program) sees(line, want string) (all []byte) {
 	c.t.Helper()
 	tlstest.Value(io.WriteString(c.in, line))(c.t)
-	done(c.t, tlstest.Later(func() error {
+	tlstest.Must(c.t, tlstest.Receive(c.t, tlstest.Later(func() error {
 		buf := make([]byte, 4096)
 		for !bytes.Contains(all, []byte(want)) {
 			n, err := c.out.Read(buf)
@@ -68,7 +70,7 @@ func (c *command) sees(line, want string) (all []byte) {
 			}
 		}
 		return nil
-	}), c.cmd.Args[0])
+	}), c.cmd.Args[0]))
 	return all
 }
 
@@ -79,27 +81,26 @@ func extrasConfig() cssl.Config {
 // TestExtrasPSK: s_client with our server and s_server with our client, with a key and no certificates.
 func TestExtrasPSK(t *testing.T) {
 	flags := []string{"-tls1_3", "-psk_identity", string(extrasPSK.Identity), "-psk", hex.EncodeToString(extrasPSK.Key)}
-	addr, ended := extrasServer(t, cssl.Config{PSKs: []cssl.PSK{extrasPSK}}, func(c *sslnet.Conn) error {
-		if err := answer(c); err != nil {
-			return err
-		}
+	identity := func(c *sslnet.Conn) error {
 		if id := c.State().PSK; !bytes.Equal(id, extrasPSK.Identity) {
 			return errors.New("identity " + string(id))
 		}
 		return nil
+	}
+	addr, ended := extrasServer(t, cssl.Config{PSKs: []cssl.PSK{extrasPSK}}, func(c *sslnet.Conn) error {
+		return errors.Join(answer(c), identity(c))
 	})
 	start(t, append([]string{"s_client", "-quiet", "-connect", addr}, flags...)...).sees("hello\n", "seen hello\n")
-	done(t, ended, "our server")
+	served(t, ended)
 
 	_, addr = startServer(t, append([]string{"-nocert", "-rev"}, flags...)...)
 	x := clientContext(t, cssl.Config{PSKs: []cssl.PSK{extrasPSK}})
 	c := tlstest.Value(sslnet.Client(tlstest.Value(net.Dial("tcp", addr))(t), x, cssl.ConnConfig{}))(t)
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(limit))
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	tlstest.Value(io.WriteString(c, "hello\n"))(t)
-	if line := tlstest.Value(bufio.NewReader(c).ReadString('\n'))(t); line != "olleh\n" || !bytes.Equal(c.State().PSK, extrasPSK.Identity) {
-		t.Errorf("%q with identity %q", line, c.State().PSK)
-	}
+	tlstest.Equal(t, "the line reversed", tlstest.Value(bufio.NewReader(c).ReadString('\n'))(t), "olleh\n")
+	tlstest.Must(t, identity(c))
 }
 
 // readerFunc is an io.Reader.
@@ -119,8 +120,7 @@ func TestExtrasEarlyData(t *testing.T) {
 		if len(early) == 0 {
 			return answer(c)
 		}
-		_, err = io.WriteString(c, "early "+string(early))
-		if err == nil {
+		if _, err = io.WriteString(c, "early "+string(early)); err == nil {
 			_, err = io.Copy(io.Discard, c) // to the client's end
 		}
 		return err
@@ -128,15 +128,14 @@ func TestExtrasEarlyData(t *testing.T) {
 	dir := t.TempDir()
 	saved, data := filepath.Join(dir, "session"), filepath.Join(dir, "data")
 	tlstest.Must(t, os.WriteFile(data, []byte("hello\n"), 0o600))
-	args := []string{"s_client", "-tls1_3", "-connect", addr, "-CAfile", testcerts.Path("root.pem"), "-servername", "localhost"}
-	o := start(t, append(args, "-quiet", "-sess_out", saved)...)
+	o := start(t, ecdsa13.clientFlags(addr, "-quiet", "-sess_out", saved)...)
 	o.sees("hello\n", "seen hello\n")
-	done(t, ended, "our server")
+	served(t, ended)
 	o.end()
-	o = start(t, append(args, "-sess_in", saved, "-early_data", data)...)
+	o = start(t, ecdsa13.clientFlags(addr, "-sess_in", saved, "-early_data", data)...)
 	o.sees("", "early hello\n")
-	o.in.Close()
-	done(t, ended, "our server")
+	o.stdin.Close()
+	served(t, ended)
 }
 
 // TestExtrasCertificate: s_client answers a request after the handshake.
@@ -144,29 +143,24 @@ func TestExtrasCertificate(t *testing.T) {
 	config := extrasConfig()
 	config.PostHandshakeAuth, config.Verify, config.CAFile = true, cssl.VerifyRequire, testcerts.Path("root.pem")
 	addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error {
-		if err := c.Handshake(); err != nil {
-			return err
-		}
-		if err := c.RequestCertificate(); err != nil {
+		if err := errors.Join(c.Handshake(), c.RequestCertificate()); err != nil {
 			return err
 		}
 		line, err := bufio.NewReader(c).ReadString('\n') // which may come first
 		if err == nil {
 			err = c.AwaitCertificate()
 		}
-		if err != nil {
-			return err
+		if chain, _ := c.State().VerifiedChain(); err == nil && len(chain) == 0 {
+			err = errors.New("no certificate")
 		}
-		if chain, _ := c.State().VerifiedChain(); len(chain) == 0 {
-			return errors.New("no certificate")
+		if err == nil {
+			_, err = io.WriteString(c, "seen "+line)
 		}
-		_, err = io.WriteString(c, "seen "+line)
 		return err
 	})
-	args := append([]string{"s_client", "-quiet", "-tls1_3", "-enable_pha", "-connect", addr, "-CAfile", testcerts.Path("root.pem")}, certFlags("client")...)
-	o := start(t, args...)
-	o.sees("hello\n", "seen hello\n")
-	done(t, ended, "our server")
+	args := append(ecdsa13.clientFlags(addr, "-quiet", "-enable_pha"), certFlags("client")...)
+	start(t, args...).sees("hello\n", "seen hello\n")
+	served(t, ended)
 }
 
 // TestExtrasRecordSize: gnutls-cli announces a limit, to which our server keeps; it would end the connection otherwise.
@@ -174,25 +168,18 @@ func TestExtrasRecordSize(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-bin")
 	config := extrasConfig()
 	config.RecordSizeLimit = 16385
-	for _, version := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
-		long := strings.Repeat("x", 30000) + "\n"
-		addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error {
-			if err := answer(c); err != nil {
-				return err
-			}
-			_, err := io.WriteString(c, long+"end\n")
-			return err
-		})
-		host, port, _ := net.SplitHostPort(addr)
-		o := startProgram(t, exec.Command("gnutls-cli", "--port", port, gnutlsPriority(version), "--x509cafile", testcerts.Path("root.pem"),
-			"--sni-hostname", "localhost", "--verify-hostname", "localhost", "--recordsize", "600", host))
-		o.sees("hello\n", "\nend\n")
-		done(t, ended, "our server")
+	addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error {
+		_, err := io.WriteString(c, strings.Repeat("x", 30000)+"\n")
+		return errors.Join(err, answer(c))
+	})
+	for _, c := range []combo{ecdsa12, ecdsa13} {
+		startProgram(t, c.gnutlsClient(t, addr, "--recordsize", "600")).sees("hello\n", "\nseen hello\n")
+		served(t, ended)
 	}
 }
 
-// TestExtrasExporter: s_client derives the same as our server, and our server nothing where a connection of TLS 1.2 has no extended master
-// secret, of which gnutls-cli knows how to do without.
+// TestExtrasExporter: s_client derives the same as our server, and our server nothing where a connection of TLS 1.2 has no
+// extended master secret, of which gnutls-cli knows how to do without.
 func TestExtrasExporter(t *testing.T) {
 	need(t, "gnutls-cli", "gnutls-bin")
 	const label = "EXPORTER-test"
@@ -209,19 +196,17 @@ func TestExtrasExporter(t *testing.T) {
 		}
 		return answer(c)
 	})
-	for _, version := range []string{"-tls1_3", "-tls1_2"} {
-		o := start(t, "s_client", "-connect", addr, "-CAfile", testcerts.Path("root.pem"), "-keymatexport", label, version)
-		printed := o.sees("hello\n", "seen hello\n")
-		done(t, ended, "our server")
+	for _, c := range []combo{ecdsa12, ecdsa13} {
+		printed := start(t, c.clientFlags(addr, "-keymatexport", label)...).sees("hello\n", "seen hello\n")
+		served(t, ended)
 		if key := <-keys; !bytes.Contains(printed, []byte(key)) {
-			t.Errorf("%s: ours is %q", version, key)
+			t.Errorf("%v: ours is %q", c.version, key)
 		}
 	}
-	host, port, _ := net.SplitHostPort(addr)
-	o := startProgram(t, exec.Command("gnutls-cli", "--port", port, "--priority=NORMAL:-VERS-ALL:+VERS-TLS1.2:%NO_SESSION_HASH",
-		"--x509cafile", testcerts.Path("root.pem"), "--sni-hostname", "localhost", "--verify-hostname", "localhost", host))
-	o.sees("hello\n", "seen hello\n")
-	done(t, ended, "our server")
+	without := ecdsa12.gnutlsClient(t, addr)
+	without.Args[slices.Index(without.Args, gnutlsPriority(cssl.TLS12))] += ":%NO_SESSION_HASH"
+	startProgram(t, without).sees("hello\n", "seen hello\n")
+	served(t, ended)
 	if err := <-keys; !strings.Contains(err, "extended master secret") {
 		t.Errorf("without an extended master secret: %s", err)
 	}

@@ -4,13 +4,13 @@ package layers
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 const module = "github.com/spacemonad/go-openssl"
@@ -33,17 +33,23 @@ type rule struct {
 	alone  bool // nothing imports it
 }
 
+var unix = []string{"golang.org/x/sys/unix"}
+
 // rules are those of docs/design/architecture.md. A folder without a rule fails.
 var rules = []rule{
 	{folder: "tlsio", others: []string{}},
 	{folder: "cssl/ja4", ours: []string{"cssl"}, others: []string{}},
-	{folder: "cssl", ours: []string{"tlsio", "internal/features", "internal/filetype", "internal/hostname", "internal/libcrypto", "internal/live", "internal/negotiated", "internal/pkcs11uri", "internal/platform", "internal/recordmode", "internal/sessionid"}, others: []string{}, cgo: true},
+	{folder: "cssl", ours: []string{"tlsio", "internal/features", "internal/filetype", "internal/hostname", "internal/libcrypto",
+		"internal/live", "internal/negotiated", "internal/pkcs11uri", "internal/platform", "internal/recordmode",
+		"internal/sessionid"}, others: []string{}, cgo: true},
 	{folder: "session", ours: []string{"tlsio"}, others: []string{}},
 	// Only its own tests import it; its C is linked into nothing else.
-	{folder: "reactor/internal/faults", ours: []string{"reactor", "cssl", "tlsio"}, others: []string{"golang.org/x/sys/unix"}, cgo: true, alone: true},
+	{folder: "reactor/internal/faults", ours: []string{"reactor", "cssl", "tlsio"}, others: unix, cgo: true, alone: true},
 	{folder: "reactor/connlimit", others: []string{}},
-	{folder: "reactor", ours: []string{"session", "cssl", "tlsio", "internal/dialbound", "internal/saturate", "internal/logqueue", "internal/negotiated", "internal/platform"}, others: []string{"golang.org/x/sys/unix"}},
-	{folder: "sslnet", ours: []string{"sslnet", "cssl", "tlsio", "internal/dialbound", "internal/logqueue", "internal/negotiated"}, others: []string{"golang.org/x/sys/unix"}},
+	{folder: "reactor", ours: []string{"session", "cssl", "tlsio", "internal/dialbound", "internal/saturate", "internal/logqueue",
+		"internal/negotiated", "internal/platform"}, others: unix},
+	{folder: "sslnet", ours: []string{"sslnet", "cssl", "tlsio", "internal/dialbound", "internal/logqueue", "internal/negotiated"},
+		others: unix},
 	// Nothing but tests and what they say.
 	{folder: "cmd/sslbench/internal/stress", others: []string{}, alone: true},
 	{folder: "adapters", ours: []string{"reactor", "tlsio"}},
@@ -62,9 +68,9 @@ var rules = []rule{
 	{folder: "internal/pkcs11uri", others: []string{}},
 	{folder: "internal/recordmode", others: []string{}},
 	{folder: "internal/sessionid", others: []string{}},
-	{folder: "internal/testktls", others: []string{"golang.org/x/sys/unix"}},
+	{folder: "internal/testktls", others: unix},
 	{folder: "internal/testmain", ours: []string{"internal/live", "internal/recordmode", "internal/tlstest"}, others: []string{}},
-	{folder: "internal", others: []string{}}, // saturate, platform, and help for tests, on which nothing of the library stands
+	{folder: "internal", others: []string{}}, // what stands on nothing, and help for tests, on which nothing of the library stands
 }
 
 // violations says what in pkgs breaks the rules.
@@ -112,22 +118,14 @@ func list(t *testing.T, env string, patterns ...string) []goPackage {
 	cmd := exec.Command("go", append([]string{"list", "-deps", "-json=ImportPath,Standard,Imports,CgoFiles"}, patterns...)...)
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), env)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("go list: %v\n%s", err, stderr.String())
-	}
+	cmd.Stderr = os.Stderr
 	var pkgs []goPackage
-	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+	for d := json.NewDecoder(bytes.NewReader(tlstest.Value(cmd.Output())(t))); d.More(); {
 		var p goPackage
-		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			return pkgs
-		} else if err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, d.Decode(&p))
 		pkgs = append(pkgs, p)
 	}
+	return pkgs
 }
 
 // TestLayers: no package imports against the rules.

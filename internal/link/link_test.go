@@ -9,6 +9,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/figures"
 	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -29,9 +30,8 @@ func TestSlowLink(t *testing.T) {
 	w := newWorld(t, q, timeouts{})
 	const size = 100 << 10
 	var all []*client
-	start := time.Now()
 	for i := range conns {
-		c := newClient(uint64(i), size)
+		c := newClient(i, size)
 		c.rekey = 16 << 10
 		all = append(all, w.dial(versions[i%2], c))
 	}
@@ -40,13 +40,12 @@ func TestSlowLink(t *testing.T) {
 	}
 	st := w.server.Stats()
 	updates := st.Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone] + w.loop.Stats().Sessions.Results[tlsio.OpKeyUpdate][tlsio.WantNone]
-	t.Logf("%v; %d packets lost, %d late; %d KeyUpdates", time.Since(start), w.lost.Load(), w.late.Load(), updates)
 	if w.lost.Load() == 0 || w.late.Load() == 0 || updates == 0 {
 		t.Errorf("%d packets lost, %d late, %d KeyUpdates: this proves little", w.lost.Load(), w.late.Load(), updates)
 	}
 	if full {
-		figures.Record(t, "link-slow", "256 kbit/s, 100 ms, 2 %% loss: %d connections, %d KiB each way, %d packets lost, %d late, %d KeyUpdates, all bytes right",
-			conns, conns*size>>10, w.lost.Load(), w.late.Load(), updates)
+		figures.Record(t, "link-slow", "256 kbit/s, 100 ms, 2 %% loss: %d connections, %d KiB each way, "+
+			"%d packets lost, %d late, %d KeyUpdates, all bytes right", conns, conns*size>>10, w.lost.Load(), w.late.Load(), updates)
 	}
 }
 
@@ -60,14 +59,14 @@ func TestCutAndMended(t *testing.T) {
 	w := newWorld(t, quality{rate: 1 << 20, delay: 2 * time.Millisecond}, timeouts{})
 	var all []*client
 	for i := range 6 {
-		all = append(all, w.dial(versions[i%2], newClient(uint64(i), size)))
+		all = append(all, w.dial(versions[i%2], newClient(i, size)))
 	}
 	idle := newClient(99, 1000)
 	idle.stays = true
 	w.dial(cssl.TLS13, idle)
-	until(t, "the idle one's bytes", func() bool { return idle.expect.Load() == 0 })
+	tlstest.Until(t, "the idle one's bytes", func() bool { return idle.expect.Load() == 0 })
 	for _, c := range all {
-		until(t, "a beginning", func() bool { return c.expect.Load() < int64(size) })
+		tlstest.Until(t, "a beginning", func() bool { return c.expect.Load() < int64(size) })
 	}
 	w.cut.Store(true)
 	before := w.server.Stats().Turns + w.loop.Stats().Turns
@@ -86,16 +85,14 @@ func TestCutAndMended(t *testing.T) {
 		t.Error("the idle connection ended")
 	}
 	w.echo.conn(t, idle.port).Close()
-	if err := idle.end(t); err != nil {
-		t.Errorf("idle: %v", err)
-	}
-	t.Logf("cut for %v: %d turns of both loops meanwhile, %d packets lost", cut, turns, w.lost.Load())
+	tlstest.IsError(t, "idle", idle.end(t), nil)
 	// What was on its way at the cut makes some; a loop that spins makes tens of thousands in a second.
 	if turns > 5000 {
 		t.Errorf("%d turns of the loops while nothing could pass", turns)
 	}
 	if full {
-		figures.Record(t, "link-cut", "%v without a link: 6 transfers of %d KiB each way and an idle connection went on; %d turns of both loops meanwhile", cut, size>>10, turns)
+		figures.Record(t, "link-cut", "%v without a link: 6 transfers of %d KiB each way and an idle connection went on; "+
+			"%d turns of both loops meanwhile", cut, size>>10, turns)
 	}
 }
 
@@ -103,29 +100,32 @@ func TestCutAndMended(t *testing.T) {
 // handshake by that one's.
 func TestCutForGood(t *testing.T) {
 	for _, v := range versions {
-		t.Run("busy/"+v.String(), func(t *testing.T) {
-			w := newWorld(t, quality{rate: 1 << 20}, timeouts{user: 3000})
+		cut := func(name string, to timeouts, want error, begin func(w *world) *client) {
+			t.Run(name+"/"+v.String(), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, quality{rate: 1 << 20}, to)
+				c := begin(w)
+				w.cut.Store(true)
+				w.fails(t, c, want)
+			})
+		}
+		cut("busy", timeouts{user: 3000}, syscall.ETIMEDOUT, func(w *world) *client {
 			c := w.dial(v, newClient(1, 64<<20))
-			until(t, "a beginning", func() bool { return c.expect.Load() < 64<<20-100<<10 })
-			w.cut.Store(true)
-			w.fails(t, c, syscall.ETIMEDOUT)
+			tlstest.Until(w.t, "a beginning", func() bool { return c.expect.Load() < 64<<20-100<<10 })
+			return c
 		})
-		t.Run("idle/"+v.String(), func(t *testing.T) {
-			w := newWorld(t, quality{}, timeouts{idle: 3 * time.Second, close: 300 * time.Millisecond})
+		cut("idle", timeouts{idle: 3 * time.Second, close: 300 * time.Millisecond}, os.ErrDeadlineExceeded, func(w *world) *client {
 			c := newClient(1, 1000)
 			c.stays = true
 			w.dial(v, c)
-			until(t, "the echo", func() bool { return c.expect.Load() == 0 })
-			w.cut.Store(true)
-			w.fails(t, c, os.ErrDeadlineExceeded)
+			tlstest.Until(w.t, "the echo", func() bool { return c.expect.Load() == 0 })
+			return c
 		})
-		t.Run("handshake/"+v.String(), func(t *testing.T) {
-			w := newWorld(t, quality{}, timeouts{handshake: 3 * time.Second})
+		cut("handshake", timeouts{handshake: 3 * time.Second}, os.ErrDeadlineExceeded, func(w *world) *client {
 			// The ClientHello does not arrive, but TCP's own handshake does.
 			c := w.dial(v, newClient(1, 1000), func(f *flow) { f.noData = true })
-			until(t, "accept", func() bool { return w.server.Stats().Accepted == 1 })
-			w.cut.Store(true)
-			w.fails(t, c, os.ErrDeadlineExceeded)
+			tlstest.Until(w.t, "accept", func() bool { return w.server.Stats().Accepted == 1 })
+			return c
 		})
 	}
 }

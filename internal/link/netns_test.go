@@ -4,64 +4,43 @@ import (
 	"errors"
 	"net"
 	"os"
-	"runtime"
-	"sync"
+	"syscall"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/testnet"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
 // site is a network namespace with one TUN device.
 type site struct {
-	tun  *os.File
-	work chan func()
+	*testnet.Namespace
+	tun *os.File
 }
 
-// newSite makes a namespace in which the device has the address. What runs inside runs on a thread of its
-// own, which is never given back and ends with the test.
+// newSite makes a namespace in which the device has the address.
 func newSite(t *testing.T, addr [4]byte) *site {
 	t.Helper()
-	s := &site{work: make(chan func())}
-	made := make(chan error)
-	var gone sync.WaitGroup
-	gone.Go(func() {
-		runtime.LockOSThread()
-		err := s.build(addr)
-		made <- err
-		if err != nil {
-			return
-		}
-		for f := range s.work {
-			f()
-		}
-	})
-	err := <-made
+	s := &site{Namespace: testnet.New(t, full)}
+	var err error
+	s.In(func() { s.tun, err = makeTUN(addr) })
 	if !full && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)) {
-		t.Skipf("needs CAP_SYS_ADMIN, CAP_NET_ADMIN and /dev/net/tun: %v", err)
+		t.Skipf("needs CAP_NET_ADMIN and /dev/net/tun: %v", err)
 	}
 	tlstest.Must(t, err)
-	t.Cleanup(func() {
-		close(s.work)
-		gone.Wait()
-		s.tun.Close()
-	})
+	t.Cleanup(func() { s.tun.Close() })
 	return s
 }
 
-// build makes the namespace of this thread.
-func (s *site) build(addr [4]byte) error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return os.NewSyscallError("unshare", err)
-	}
+// makeTUN makes the device in the namespace of this thread.
+func makeTUN(addr [4]byte) (*os.File, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
+		return nil, &os.PathError{Op: "open", Path: "/dev/net/tun", Err: err}
 	}
 	control, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		unix.Close(fd)
-		return os.NewSyscallError("socket", err)
+		return nil, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(control)
 	for _, step := range []struct {
@@ -82,19 +61,10 @@ func (s *site) build(addr [4]byte) error {
 			err = unix.IoctlIfreq(step.fd, step.request, r)
 		}
 		if err != nil {
-			unix.Close(fd)
-			return os.NewSyscallError("ioctl", err)
+			return nil, os.NewSyscallError("ioctl", err)
 		}
 	}
-	s.tun = os.NewFile(uintptr(fd), "tun")
-	return nil
-}
-
-// in runs f in the namespace. A socket stays in the one that it was made in.
-func (s *site) in(f func()) {
-	done := make(chan struct{})
-	s.work <- func() { defer close(done); f() }
-	<-done
+	return os.NewFile(uintptr(fd), "tun"), nil // once the device is there: it takes part in polling from then on
 }
 
 var (
@@ -108,12 +78,11 @@ func (s *site) listen(t *testing.T, userTimeout int) net.Listener {
 	t.Helper()
 	var l net.Listener
 	var err error
-	var lc net.ListenConfig
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { tlstest.IsError(t, "options", options(int(fd), userTimeout), nil) })
+	}}
 	lc.SetMultipathTCP(false) // which does not know TCP_USER_TIMEOUT
-	s.in(func() { l, err = lc.Listen(t.Context(), "tcp4", net.IP(serverAddr[:]).String()+":0") })
-	tlstest.Must(t, err)
-	rc := tlstest.Value(l.(*net.TCPListener).SyscallConn())(t)
-	tlstest.Must(t, rc.Control(func(fd uintptr) { err = options(int(fd), userTimeout) }))
+	s.In(func() { l, err = lc.Listen(t.Context(), "tcp4", net.IP(serverAddr[:]).String()+":0") })
 	tlstest.Must(t, err)
 	return l
 }
@@ -130,14 +99,8 @@ func options(fd, userTimeout int) error {
 func (s *site) connect(t *testing.T, port, userTimeout int) (fd int, own uint16) {
 	t.Helper()
 	var err error
-	s.in(func() { fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0) })
-	if err == nil {
-		err = options(fd, userTimeout)
-	}
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: clientAddr})
-	}
-	tlstest.Must(t, err)
+	s.In(func() { fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0) })
+	tlstest.Must(t, errors.Join(err, options(fd, userTimeout), unix.Bind(fd, &unix.SockaddrInet4{Addr: clientAddr})))
 	name := tlstest.Value(unix.Getsockname(fd))(t)
 	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: serverAddr, Port: port}); err != nil && err != unix.EINPROGRESS {
 		t.Fatal(err)

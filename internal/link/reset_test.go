@@ -8,6 +8,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
@@ -22,7 +23,7 @@ func TestReset(t *testing.T) {
 		}{
 			{"handshake, client's side", func(t *testing.T, w *world, c *client) {
 				w.dial(v, c, func(f *flow) { f.noData = true }) // the ClientHello does not arrive
-				until(t, "accept", func() bool { return w.server.Stats().Accepted == 3 })
+				tlstest.Until(t, "accept", func() bool { return w.server.Stats().Accepted == 3 })
 				w.resetPort(c.port)
 			}},
 			{"handshake, server's side", func(t *testing.T, w *world, c *client) { w.resetAfter(t, v, c, 0, 1) }},
@@ -31,14 +32,14 @@ func TestReset(t *testing.T) {
 				c.paused = true // so the server's writes stop, and then those of the client
 				w.dial(v, c)
 				server := w.echo.conn(t, c.port)
-				until(t, "the server's writes stop", func() bool { return server.Queued() > 0 })
+				tlstest.Until(t, "the server's writes stop", func() bool { return server.Queued() > 0 })
 				w.resetPort(c.port)
 			}},
 			{"paused", func(t *testing.T, w *world, c *client) {
 				w.dial(v, c)
 				server := w.echo.conn(t, c.port)
 				server.Pause()
-				until(t, "the client's beginning", func() bool { return c.conn.Load() != nil })
+				tlstest.Until(t, "the client's beginning", func() bool { return c.conn.Load() != nil })
 				c.conn.Load().Pause()
 				w.resetPort(c.port)
 				// One that is paused and has nothing to write waits for nothing, and hears of it afterwards.
@@ -49,7 +50,7 @@ func TestReset(t *testing.T) {
 				c.paused = true // it does not see the server's close_notify
 				w.dial(v, c)
 				server := w.echo.conn(t, c.port)
-				until(t, "the server's writes stop", func() bool { return server.Queued() > 0 })
+				tlstest.Until(t, "the server's writes stop", func() bool { return server.Queued() > 0 })
 				server.Close()
 				w.resetPort(c.port)
 			}},
@@ -58,7 +59,7 @@ func TestReset(t *testing.T) {
 				w := newWorld(t, quality{rate: 2 << 20, delay: time.Millisecond}, timeouts{})
 				var others []*client
 				for i := range 2 {
-					others = append(others, w.dial(versions[i], newClient(uint64(i), 150<<10)))
+					others = append(others, w.dial(versions[i], newClient(i, 150<<10)))
 				}
 				const size = 8 << 20
 				c := newClient(7, size)
@@ -78,7 +79,8 @@ func TestReset(t *testing.T) {
 		}
 	}
 	if full {
-		figures.Record(t, "link-reset", "%d connections reset, at 6 stages: ECONNRESET at both ends; %d others over the same links untouched", resets, 2*resets)
+		figures.Record(t, "link-reset", "%d connections reset, at 6 stages: ECONNRESET at both ends; "+
+			"%d others over the same links untouched", resets, 2*resets)
 	}
 }
 
@@ -107,7 +109,7 @@ func TestLostFIN(t *testing.T) {
 				c.stays = true
 				w.dial(v, c)
 				server := w.echo.conn(t, c.port)
-				until(t, "the echo", func() bool { return c.expect.Load() == 0 })
+				tlstest.Until(t, "the echo", func() bool { return c.expect.Load() == 0 })
 				w.watch(c.port, func(f *flow) { f.noFIN, f.noData = true, noData })
 				server.Close()
 				if err := w.echo.end(t, c.port); (noData || err != nil) && !errors.Is(err, reactor.ErrCloseTimeout) {

@@ -1,12 +1,9 @@
 package link
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -19,7 +16,7 @@ import (
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
-// limit is how long a test waits for what must come.
+// limit is how long a connection may take.
 const limit = 100 * time.Second
 
 // echo is the server's handler. It knows its connections by the client's port.
@@ -28,7 +25,6 @@ type echo struct {
 	mu     sync.Mutex
 	conns  map[uint16]*reactor.Conn
 	closed map[uint16][]error
-	opened func(*reactor.Conn)
 }
 
 func portOf(c *reactor.Conn) uint16 { return uint16(c.RemoteAddr().(*net.TCPAddr).Port) }
@@ -36,11 +32,8 @@ func portOf(c *reactor.Conn) uint16 { return uint16(c.RemoteAddr().(*net.TCPAddr
 // OnOpen implements reactor.Handler.
 func (e *echo) OnOpen(c *reactor.Conn) {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.conns[portOf(c)] = c
-	e.mu.Unlock()
-	if e.opened != nil {
-		e.opened(c)
-	}
 }
 
 // OnData implements reactor.Handler.
@@ -60,7 +53,7 @@ func (e *echo) OnClose(c *reactor.Conn, err error) {
 // conn waits for the connection from a port.
 func (e *echo) conn(t *testing.T, port uint16) (c *reactor.Conn) {
 	t.Helper()
-	until(t, "the server's side", func() bool {
+	tlstest.Until(t, "the server's side", func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		c = e.conns[port]
@@ -73,7 +66,7 @@ func (e *echo) conn(t *testing.T, port uint16) (c *reactor.Conn) {
 func (e *echo) end(t *testing.T, port uint16) error {
 	t.Helper()
 	var got []error
-	until(t, "the end of the server's side", func() bool {
+	tlstest.Until(t, "the end of the server's side", func() bool {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		got = e.closed[port]
@@ -85,21 +78,12 @@ func (e *echo) end(t *testing.T, port uint16) error {
 	return got[0]
 }
 
-func until(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !f(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
-}
-
 // client sends a stream that is made from its seed, checks that it comes back, and closes after the last byte
 // unless it stays.
 type client struct {
 	reactor.BaseHandler
 	port      uint16
-	out, back *rand.ChaCha8
+	out, back tlstest.Stream
 	left      int // to send
 	expect    atomic.Int64
 	ahead     int // bytes under way at most
@@ -109,18 +93,12 @@ type client struct {
 	stays     bool
 	paused    bool
 	conn      atomic.Pointer[reactor.Conn]
-	closes    atomic.Int32
 	done      chan error
 }
 
-func seeded(seed uint64) *rand.ChaCha8 {
-	var s [32]byte
-	binary.LittleEndian.PutUint64(s[:], seed)
-	return rand.NewChaCha8(s)
-}
-
-func newClient(seed uint64, n int) *client {
-	c := &client{out: seeded(seed), back: seeded(seed), left: n, ahead: 48 << 10, done: make(chan error, 1)}
+func newClient(seed, n int) *client {
+	begin := tlstest.Stream{N: seed << 24}
+	c := &client{out: begin, back: begin, left: n, ahead: 48 << 10, done: make(chan error, 2)}
 	c.expect.Store(int64(n))
 	return c
 }
@@ -137,8 +115,7 @@ func (c *client) OnOpen(conn *reactor.Conn) {
 // more keeps bytes under way.
 func (c *client) more(conn *reactor.Conn) {
 	for c.left > 0 && c.left+c.ahead > int(c.expect.Load()) {
-		p := make([]byte, min(c.left, 1+c.sent%7001))
-		c.out.Read(p) // never fails
+		p := c.out.Next(min(c.left, 1+c.sent%7001))
 		if _, err := conn.Write(p); err != nil {
 			conn.Abort(err)
 			return
@@ -154,13 +131,10 @@ func (c *client) more(conn *reactor.Conn) {
 
 // OnData implements reactor.Handler.
 func (c *client) OnData(conn *reactor.Conn, p []byte) {
-	want := make([]byte, len(p))
-	c.back.Read(want) // never fails
-	if !bytes.Equal(p, want) {
-		conn.Abort(fmt.Errorf("wrong bytes with %d to come", c.expect.Load()))
-		return
-	}
+	c.back.Check(p)
 	switch n := c.expect.Add(int64(-len(p))); {
+	case c.back.Bad != nil:
+		conn.Abort(c.back.Bad)
 	case n < 0:
 		conn.Abort(errors.New("too many bytes"))
 	case n == 0 && !c.stays:
@@ -171,19 +145,14 @@ func (c *client) OnData(conn *reactor.Conn, p []byte) {
 }
 
 // OnClose implements reactor.Handler.
-func (c *client) OnClose(_ *reactor.Conn, err error) {
-	c.closes.Add(1)
-	c.done <- err
-}
+func (c *client) OnClose(_ *reactor.Conn, err error) { c.done <- err }
 
 // end waits for the end, which must come once.
 func (c *client) end(t *testing.T) error {
 	t.Helper()
 	select {
 	case err := <-c.done:
-		if n := c.closes.Load(); n != 1 {
-			t.Errorf("OnClose came %d times", n)
-		}
+		tlstest.Nothing(t, c.done, "OnClose once more")
 		return err
 	case <-time.After(limit):
 		t.Fatalf("the client's side does not end: %d bytes to come", c.expect.Load())
@@ -240,12 +209,8 @@ func newWorld(t *testing.T, q quality, to timeouts) *world {
 	t.Cleanup(func() {
 		w.server.Close()
 		w.loop.Stop()
-		if err := <-served; !errors.Is(err, reactor.ErrServerClosed) {
-			t.Errorf("Serve: %v", err)
-		}
-		if err := <-ran; err != nil {
-			t.Errorf("Run: %v", err)
-		}
+		tlstest.IsError(t, "Serve", <-served, reactor.ErrServerClosed)
+		tlstest.IsError(t, "Run", <-ran, nil)
 		x.Close()
 		for _, x := range w.clients {
 			x.Close()
@@ -269,10 +234,6 @@ func (w *world) dial(v cssl.TLSVersion, c *client, change ...func(*flow)) *clien
 // fails waits for the end of both sides of c, which must be this error.
 func (w *world) fails(t *testing.T, c *client, want error) {
 	t.Helper()
-	if err := c.end(t); !errors.Is(err, want) {
-		t.Errorf("client: %v, want %v", err, want)
-	}
-	if err := w.echo.end(t, c.port); !errors.Is(err, want) {
-		t.Errorf("server: %v, want %v", err, want)
-	}
+	tlstest.IsError(t, "client", c.end(t), want)
+	tlstest.IsError(t, "server", w.echo.end(t, c.port), want)
 }

@@ -24,12 +24,11 @@ type wire struct {
 	quality
 	ends [2]*site // the server's and the client's
 	cut  atomic.Bool
-	// carried counts bytes of packets that arrived, lost the packets that did not.
-	carried, lost, late atomic.Int64
+	// lost counts the packets that did not arrive, late those out of order.
+	lost, late atomic.Int64
 
-	mu sync.Mutex
-	// flows by the client's port
-	flows map[uint16]*flow
+	mu    sync.Mutex
+	flows map[uint16]*flow // by the client's port
 }
 
 // flow is one TCP connection as the link sees it.
@@ -126,7 +125,6 @@ func (w *wire) deliver(side int, p []byte) {
 		w.lost.Add(1)
 		return
 	}
-	w.carried.Add(int64(len(p)))
 	_, _ = w.ends[side].tun.Write(p) // fails only when all is over
 }
 

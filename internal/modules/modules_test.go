@@ -7,6 +7,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"fmt"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -35,11 +36,7 @@ func version(t *testing.T) string {
 
 func read(t *testing.T, name string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(root, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return string(tlstest.Value(os.ReadFile(filepath.Join(root, name)))(t))
 }
 
 // run runs the go command in a folder.
@@ -72,58 +69,34 @@ func outside(t *testing.T, packages ...string) []string {
 // publish puts the module in dir into a proxy: go.dev/ref/mod#goproxy-protocol.
 func publish(t *testing.T, proxy, dir, version string) {
 	t.Helper()
-	mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	mod := tlstest.Value(os.ReadFile(filepath.Join(dir, "go.mod")))(t)
 	name := strings.Fields(string(mod))[1]
 	var packed bytes.Buffer
 	w := zip.NewWriter(&packed)
-	err = filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+	files := os.DirFS(dir)
+	tlstest.Must(t, fs.WalkDir(files, ".", func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if d.IsDir() {
-			_, nested := os.Stat(filepath.Join(file, "go.mod"))
-			if file != dir && (nested == nil || d.Name() == ".git" || d.Name() == "bin") {
+			_, nested := fs.Stat(files, path.Join(file, "go.mod"))
+			if file != "." && (nested == nil || d.Name() == ".git" || d.Name() == "bin") {
 				return fs.SkipDir
 			}
-			return nil
+		} else if d.Type().IsRegular() {
+			f := tlstest.Value(w.Create(path.Join(name+"@"+version, file)))(t)
+			tlstest.Value(f.Write(tlstest.Value(fs.ReadFile(files, file))(t)))(t)
 		}
-		if !d.Type().IsRegular() {
-			return nil
-		}
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		inside, err := filepath.Rel(dir, file)
-		if err != nil {
-			return err
-		}
-		f, err := w.Create(path.Join(name+"@"+version, filepath.ToSlash(inside)))
-		if err != nil {
-			return err
-		}
-		_, err = f.Write(text)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+		return nil
+	}))
+	tlstest.Must(t, w.Close())
 	to := filepath.Join(proxy, name, "@v")
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.MkdirAll(to, 0o755))
 	for file, text := range map[string][]byte{
-		"list": []byte(version + "\n"), version + ".info": fmt.Appendf(nil, `{"Version":%q}`, version), version + ".mod": mod, version + ".zip": packed.Bytes(),
+		"list": []byte(version + "\n"), version + ".info": fmt.Appendf(nil, `{"Version":%q}`, version),
+		version + ".mod": mod, version + ".zip": packed.Bytes(),
 	} {
-		if err := os.WriteFile(filepath.Join(to, file), text, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		tlstest.Must(t, os.WriteFile(filepath.Join(to, file), text, 0o644))
 	}
 }
 
@@ -132,9 +105,7 @@ func publish(t *testing.T, proxy, dir, version string) {
 func TestGraph(t *testing.T) {
 	env, dir := outside(t, module+"/reactor"), t.TempDir()
 	program := "package main\n\nimport _ \"" + module + "/reactor\"\n\nfunc main() {}\n"
-	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o644))
 	run(t, dir, env, "mod", "init", "example.test/program")
 	run(t, dir, env, "get", module+"/reactor")
 	want := []string{"example.test/program", module, "golang.org/x/sys"}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"math/big"
 	"testing"
 )
@@ -16,10 +17,7 @@ import (
 func issue(t *testing.T, key *ecdsa.PrivateKey, subject string, names ...string) []byte {
 	t.Helper()
 	c := x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: subject}, DNSNames: names}
-	der, err := x509.CreateCertificate(rand.Reader, &c, &c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, &c, &c, &key.PublicKey, key))(t)
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
@@ -36,7 +34,8 @@ func TestContext(t *testing.T) {
 	of := func(server bool, chain, trust []byte, demands ...string) [32]byte {
 		return Context(server, [][]byte{chain}, trust, demands...)
 	}
-	leaf, mark := issue(t, keys[0], "x", "a", "b"), []byte("\xef\xbb\xbf")
+	leaf, ca := issue(t, keys[0], "x", "a", "b"), issue(t, keys[0], "ca")
+	marked := func(chain []byte) []byte { return append([]byte("\xef\xbb\xbf"), chain...) }
 	for name, tt := range map[string]struct {
 		x, y [32]byte
 		same bool
@@ -47,9 +46,9 @@ func TestContext(t *testing.T) {
 		"no name, another subject":                   {of(true, issue(t, keys[0], "x"), nil), of(true, issue(t, keys[0], "y"), nil), false},
 		"no name, no subject, another key":           {of(true, issue(t, keys[0], ""), nil), of(true, issue(t, keys[1], ""), nil), false},
 		"twice":                                      {of(true, leaf, nil), Context(true, [][]byte{leaf, leaf}, nil), true},
-		"a CA renewed":                               {of(true, leaf, issue(t, keys[0], "ca")), of(true, leaf, issue(t, keys[0], "ca", "z")), true},
-		"a CA with another key":                      {of(true, leaf, issue(t, keys[0], "ca")), of(true, leaf, issue(t, keys[1], "ca")), false},
-		"what encoding/pem cannot see":               {of(true, bytes.Join([][]byte{mark, leaf}, nil), nil), of(true, bytes.Join([][]byte{mark, issue(t, keys[0], "x", "c")}, nil), nil), false},
+		"a CA renewed":                               {of(true, leaf, ca), of(true, leaf, issue(t, keys[0], "ca", "z")), true},
+		"a CA with another key":                      {of(true, leaf, ca), of(true, leaf, issue(t, keys[1], "ca")), false},
+		"what encoding/pem cannot see":               {of(true, marked(leaf), nil), of(true, marked(issue(t, keys[0], "x", "c")), nil), false},
 		"not PEM":                                    {of(true, []byte("x"), nil), of(true, []byte("y"), nil), false},
 		"another demand":                             {of(true, leaf, nil, "a", "b"), of(true, leaf, nil, "a", "c"), false},
 		"demands cut elsewhere":                      {of(true, leaf, nil, "ab", "c"), of(true, leaf, nil, "a", "bc"), false},

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // modules is the directory of OpenSSL's modules.
@@ -32,7 +34,7 @@ func FIPSConfig(t testing.TB) string {
 	if out, err := exec.Command("openssl", "fipsinstall", "-module", module, "-out", installed).CombinedOutput(); err != nil {
 		t.Fatalf("openssl fipsinstall: %v\n%s", err, out)
 	}
-	check(t, os.WriteFile(config, fmt.Appendf(nil, `openssl_conf = init
+	tlstest.Must(t, os.WriteFile(config, fmt.Appendf(nil, `openssl_conf = init
 .include %s
 [init]
 providers = providers

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // SoftHSM is a token of SoftHSM behind the pkcs11 provider. It is one for the process, since SoftHSM's module reads
@@ -58,15 +60,14 @@ func UseSoftHSM(t testing.TB, keys map[string]string) SoftHSM {
 		}
 	}
 	if softHSM.dir == "" {
-		dir, err := os.MkdirTemp("", "softhsm")
-		check(t, err)
+		dir := tlstest.Value(os.MkdirTemp("", "softhsm"))(t)
 		softHSM.dir, softHSM.Tokens, softHSM.ConfigFile = dir, filepath.Join(dir, "tokens"), filepath.Join(dir, "openssl.cnf")
-		check(t, os.Mkdir(softHSM.Tokens, 0o700))
+		tlstest.Must(t, os.Mkdir(softHSM.Tokens, 0o700))
 		conf := filepath.Join(dir, "softhsm2.conf")
-		check(t, os.WriteFile(conf, []byte("directories.tokendir = "+softHSM.Tokens+"\nlog.level = ERROR\n"), 0o600))
-		check(t, os.Setenv("SOFTHSM2_CONF", conf)) // for the module too
+		tlstest.Must(t, os.WriteFile(conf, []byte("directories.tokendir = "+softHSM.Tokens+"\nlog.level = ERROR\n"), 0o600))
+		tlstest.Must(t, os.Setenv("SOFTHSM2_CONF", conf)) // for the module too
 		run("--init-token", "--free", "--label", SoftHSMToken, "--pin", SoftHSMPIN, "--so-pin", "87654321")
-		check(t, os.WriteFile(softHSM.ConfigFile, fmt.Appendf(nil, `openssl_conf = init
+		tlstest.Must(t, os.WriteFile(softHSM.ConfigFile, fmt.Appendf(nil, `openssl_conf = init
 [init]
 providers = providers
 [providers]

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 //go:embed provider
@@ -42,9 +44,8 @@ func Build(t testing.TB, keys map[string][]byte) *Token {
 	}
 	k := &Token{Dir: t.TempDir()}
 	from := t.TempDir()
-	check(t, os.CopyFS(from, source))
-	files, err := filepath.Glob(filepath.Join(from, "provider", "*.c"))
-	check(t, err)
+	tlstest.Must(t, os.CopyFS(from, source))
+	files := tlstest.Value(filepath.Glob(filepath.Join(from, "provider", "*.c")))(t)
 	flags, err := exec.Command("pkg-config", "--cflags", "--libs", "libcrypto").Output()
 	if err != nil {
 		t.Fatalf("pkg-config libcrypto: %v", err)
@@ -55,7 +56,7 @@ func Build(t testing.TB, keys map[string][]byte) *Token {
 		t.Fatalf("%s: %v\n%s", cc, err, out)
 	}
 	for name, pem := range keys {
-		check(t, os.WriteFile(filepath.Join(k.Dir, name+".pem"), pem, 0o600))
+		tlstest.Must(t, os.WriteFile(filepath.Join(k.Dir, name+".pem"), pem, 0o600))
 	}
 	return k
 }
@@ -95,13 +96,6 @@ func (k *Token) Signatures(t testing.TB) int {
 func (k *Token) put(t testing.TB, name, content string) {
 	t.Helper()
 	file := filepath.Join(k.Dir, name)
-	check(t, os.WriteFile(file+".new", []byte(content), 0o600))
-	check(t, os.Rename(file+".new", file))
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	tlstest.Must(t, os.WriteFile(file+".new", []byte(content), 0o600))
+	tlstest.Must(t, os.Rename(file+".new", file))
 }

@@ -17,47 +17,51 @@ import (
 )
 
 // whole is the manifest and the one container in it.
-func whole(t *testing.T) (manifest, corev1.Container) {
+func whole(t *testing.T) (manifest, corev1.PodSpec, corev1.Container) {
 	t.Helper()
-	m, faults := parse(t, read(t))
-	if len(faults) > 0 || len(m.deployment.Spec.Template.Spec.Containers) != 1 {
-		t.Fatalf("%d containers, %q", len(m.deployment.Spec.Template.Spec.Containers), faults)
+	m, faults := parse(t, read(t, "sslecho.yaml"))
+	pod := m.deployment.Spec.Template.Spec
+	if len(faults) > 0 || len(pod.Containers) != 1 {
+		t.Fatalf("%d containers, %q", len(pod.Containers), faults)
 	}
-	return m, m.deployment.Spec.Template.Spec.Containers[0]
+	return m, pod, pod.Containers[0]
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // settings are those that sslecho has with the container's environment. It refuses variables that it does not know.
-func settings(t *testing.T, c corev1.Container) map[string]any {
+func settings(t *testing.T, c corev1.Container) (set map[string]any) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "sslecho")
-	build := exec.Command("go", "build", "-o", program, "./cmd/sslecho")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	cmd := exec.Command(program, "--print-config")
+	cmd := exec.Command("go", "run", "./cmd/sslecho", "--print-config")
+	cmd.Dir, cmd.Env = "../..", os.Environ()
 	for _, e := range c.Env {
 		cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
 	}
 	out, err := cmd.CombinedOutput()
+	if err == nil {
+		err = yaml.Unmarshal(out, &set)
+	}
 	if err != nil {
 		t.Fatalf("sslecho --print-config: %v\n%s", err, out)
-	}
-	set := map[string]any{}
-	if err := yaml.Unmarshal(out, &set); err != nil {
-		t.Fatal(err)
 	}
 	return set
 }
 
 // TestSelectors: all three objects mean the same pods, and the ports that are named exist.
 func TestSelectors(t *testing.T) {
-	m, c := whole(t)
-	d := m.deployment.Spec
-	labels := d.Template.Labels
+	m, pod, c := whole(t)
+	labels := m.deployment.Spec.Template.Labels
 	for who, selector := range map[string]map[string]string{
-		"Deployment": d.Selector.MatchLabels, "Service": m.service.Spec.Selector, "PodDisruptionBudget": m.budget.Spec.Selector.MatchLabels,
-		"topologySpreadConstraints": d.Template.Spec.TopologySpreadConstraints[0].LabelSelector.MatchLabels,
+		"Deployment": m.deployment.Spec.Selector.MatchLabels, "Service": m.service.Spec.Selector,
+		"PodDisruptionBudget":       m.budget.Spec.Selector.MatchLabels,
+		"topologySpreadConstraints": pod.TopologySpreadConstraints[0].LabelSelector.MatchLabels,
 	} {
 		if !maps.Equal(selector, labels) {
 			t.Errorf("%s selects %v, the pods have %v", who, selector, labels)
@@ -78,34 +82,26 @@ func TestSelectors(t *testing.T) {
 			t.Errorf("the Service has port %s; it is there for TLS alone", p.TargetPort.String())
 		}
 	}
-	for name, probe := range map[string]*corev1.Probe{"startup": c.StartupProbe, "readiness": c.ReadinessProbe, "liveness": c.LivenessProbe} {
-		path := "/readyz"
-		if name == "liveness" {
-			path = "/healthz" // a pod that drains is not ready, and lives
-		}
-		if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Path != path || probe.HTTPGet.Port != intstr.FromString("admin") {
-			t.Errorf("%s probe: %+v, want %s of port admin", name, probe, path)
+	for _, x := range []struct {
+		path  string // a pod that drains is not ready, and lives
+		probe *corev1.Probe
+	}{{"/readyz", c.StartupProbe}, {"/readyz", c.ReadinessProbe}, {"/healthz", c.LivenessProbe}} {
+		if p := x.probe; p == nil || p.HTTPGet == nil || p.HTTPGet.Path != x.path || p.HTTPGet.Port != intstr.FromString("admin") {
+			t.Errorf("probe %+v, want %s of port admin", p, x.path)
 		}
 	}
 }
 
 // TestDrain: the pod serves on while the cluster takes it out of the Service, and has the time for all of its drain.
 func TestDrain(t *testing.T) {
-	m, c := whole(t)
-	if c.Lifecycle == nil || c.Lifecycle.PreStop == nil || c.Lifecycle.PreStop.Exec == nil {
-		t.Fatal("there is no preStop command")
-	}
+	_, pod, c := whole(t)
 	command := c.Lifecycle.PreStop.Exec.Command
 	seconds, err := strconv.Atoi(command[len(command)-1])
-	if err != nil || command[0] != "sleep" {
+	// What takes a pod out of its Service watches for it: a few seconds, seldom more.
+	if err != nil || command[0] != "sleep" || seconds < 10 {
 		t.Fatalf("preStop is %q", command)
 	}
-	needs := time.Duration(seconds) * time.Second
-	// What takes a pod out of its Service watches for it: a few seconds, seldom more.
-	if needs < 10*time.Second {
-		t.Errorf("preStop waits %v", needs)
-	}
-	set := settings(t, c)
+	needs, set := time.Duration(seconds)*time.Second, settings(t, c)
 	for _, name := range []string{"drain-delay", "drain-wait", "drain-timeout", "close-timeout"} {
 		d, err := time.ParseDuration(set[name].(string))
 		if err != nil {
@@ -113,14 +109,14 @@ func TestDrain(t *testing.T) {
 		}
 		needs += d
 	}
-	if grace := time.Duration(*m.deployment.Spec.Template.Spec.TerminationGracePeriodSeconds) * time.Second; grace <= needs {
+	if grace := time.Duration(*pod.TerminationGracePeriodSeconds) * time.Second; grace <= needs {
 		t.Errorf("terminationGracePeriodSeconds is %v, a drain may need %v", grace, needs)
 	}
 }
 
 // TestCapacity: neither an upgrade nor a drain of nodes takes more than one host away, and two stay whatever happens.
 func TestCapacity(t *testing.T) {
-	m, c := whole(t)
+	m, _, c := whole(t)
 	update := m.deployment.Spec.Strategy.RollingUpdate
 	if update == nil || update.MaxUnavailable.IntValue() != 0 || update.MaxSurge.IntValue() != 1 {
 		t.Errorf("rollingUpdate is %v", update)
@@ -135,28 +131,21 @@ func TestCapacity(t *testing.T) {
 
 // TestLockedUp: no root, no capability, no file system to write to; the files of the settings are in secrets that are mounted.
 func TestLockedUp(t *testing.T) {
-	m, c := whole(t)
-	pod := m.deployment.Spec.Template.Spec
-	dockerfile, err := os.ReadFile("../../docker/Dockerfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if user := strconv.FormatInt(*pod.SecurityContext.RunAsUser, 10); !strings.Contains(string(dockerfile), "USER "+user+":") {
+	_, pod, c := whole(t)
+	text := read(t, "sslecho.yaml")
+	if user := strconv.FormatInt(*pod.SecurityContext.RunAsUser, 10); !strings.Contains(read(t, "../../docker/Dockerfile"), "USER "+user+":") {
 		t.Errorf("it runs as user %s, and the image's is another", user)
 	}
 	s := c.SecurityContext
 	if !*pod.SecurityContext.RunAsNonRoot || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault ||
-		*s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
-		t.Errorf("securityContext: %+v of the pod, %+v of the container", pod.SecurityContext, s)
-	}
-	if *pod.EnableServiceLinks || *pod.AutomountServiceAccountToken {
-		t.Error("the pod gets variables of services, or a token")
+		*s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) ||
+		*pod.EnableServiceLinks || *pod.AutomountServiceAccountToken {
+		t.Errorf("securityContext: %+v of the pod, %+v of the container; or it gets variables of services, or a token", pod.SecurityContext, s)
 	}
 	secrets := map[string]string{} // by the name of their volume
 	for _, v := range pod.Volumes {
 		if v.Secret == nil || *v.Secret.DefaultMode&0o007 != 0 {
-			t.Errorf("volume %s is no secret, or everybody may read it", v.Name)
-			continue
+			t.Fatalf("volume %s is no secret, or everybody may read it", v.Name)
 		}
 		secrets[v.Name] = v.Secret.SecretName
 	}
@@ -166,7 +155,7 @@ func TestLockedUp(t *testing.T) {
 			t.Errorf("%s is mounted, which is no secret, or not for reading alone", v.Name)
 		}
 		// The head of the file says how to make it.
-		if !strings.Contains(read(t), "kubectl create secret") || !strings.Contains(read(t), " "+secrets[v.Name]+" --") {
+		if !strings.Contains(text, "kubectl create secret") || !strings.Contains(text, " "+secrets[v.Name]+" --") {
 			t.Errorf("nobody is told to make the secret %s", secrets[v.Name])
 		}
 		mounts = append(mounts, v.MountPath)

@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,7 +12,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/kube-openapi/pkg/validation/strfmt"
 	"k8s.io/kube-openapi/pkg/validation/validate"
@@ -63,72 +61,49 @@ func expand(s spec.Schema, all spec.Definitions) spec.Schema {
 	return s
 }
 
-// check is what is wrong with an object: in the OpenAPI schema of its kind, which knows what is required, and in the API's own types, which
-// are newer and know all names of fields.
-func check(t *testing.T, object []byte, definition string, into any) (faults []string) {
+// parse reads a manifest and answers all that is wrong with its objects: in the OpenAPI schema of their kind, which knows what is
+// required, and in the API's own types, which are newer and know all names of fields.
+func parse(t *testing.T, text string) (m manifest, faults []string) {
 	t.Helper()
 	all, err := schemas()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, ok := all[definition]
-	if !ok {
-		t.Fatalf("there is no %s in Kubernetes' OpenAPI document", definition)
+	kinds := map[string]struct {
+		definition string
+		into       any
+	}{
+		"apps/v1 Deployment":            {"io.k8s.api.apps.v1.Deployment", &m.deployment},
+		"v1 Service":                    {"io.k8s.api.core.v1.Service", &m.service},
+		"policy/v1 PodDisruptionBudget": {"io.k8s.api.policy.v1.PodDisruptionBudget", &m.budget},
 	}
-	s = expand(s, all)
-	var plain any
-	if err := yaml.Unmarshal(object, &plain); err != nil {
-		return []string{err.Error()}
-	}
-	for _, err := range validate.NewSchemaValidator(&s, nil, "", strfmt.Default).Validate(plain).Errors {
-		faults = append(faults, err.Error())
-	}
-	if err := yaml.UnmarshalStrict(object, into); err != nil {
-		faults = append(faults, err.Error())
-	}
-	return faults
-}
-
-// parse reads a manifest and answers all that is wrong with its objects.
-func parse(t *testing.T, text string) (m manifest, faults []string) {
-	t.Helper()
 	for object := range strings.SplitSeq(text, "\n---\n") {
-		var head metav1.TypeMeta
-		if err := yaml.Unmarshal([]byte(object), &head); err != nil {
-			return m, append(faults, err.Error())
-		}
-		var definition string
-		var into any
-		switch head.APIVersion + " " + head.Kind {
-		case "apps/v1 Deployment":
-			definition, into = "io.k8s.api.apps.v1.Deployment", &m.deployment
-		case "v1 Service":
-			definition, into = "io.k8s.api.core.v1.Service", &m.service
-		case "policy/v1 PodDisruptionBudget":
-			definition, into = "io.k8s.api.policy.v1.PodDisruptionBudget", &m.budget
-		default:
-			faults = append(faults, fmt.Sprintf("an object of kind %q, version %q", head.Kind, head.APIVersion))
+		var plain map[string]any
+		err := yaml.Unmarshal([]byte(object), &plain)
+		name := fmt.Sprint(plain["apiVersion"], " ", plain["kind"])
+		kind, ok := kinds[name]
+		if err != nil || !ok {
+			faults = append(faults, fmt.Sprintf("an object of kind %q: %v", name, err))
 			continue
 		}
-		for _, f := range check(t, []byte(object), definition, into) {
-			faults = append(faults, head.Kind+": "+f)
+		if _, ok := all[kind.definition]; !ok {
+			t.Fatalf("there is no %s in Kubernetes' OpenAPI document", kind.definition)
+		}
+		s := expand(all[kind.definition], all)
+		errs := validate.NewSchemaValidator(&s, nil, "", strfmt.Default).Validate(plain).Errors
+		if err := yaml.UnmarshalStrict([]byte(object), kind.into); err != nil {
+			errs = append(errs, err)
+		}
+		for _, err := range errs {
+			faults = append(faults, name+": "+err.Error())
 		}
 	}
 	return m, faults
 }
 
-func read(t *testing.T) string {
-	t.Helper()
-	b, err := os.ReadFile("sslecho.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
 // TestSchema: the manifest has no fault, and those that it might have are found.
 func TestSchema(t *testing.T) {
-	text := read(t)
+	text := read(t, "sslecho.yaml")
 	m, faults := parse(t, text)
 	for _, f := range faults {
 		t.Error(f)

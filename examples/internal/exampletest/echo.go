@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -18,7 +17,8 @@ import (
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-// Echo is what every echo server among the examples must stand, with TLS 1.2 and with TLS 1.3.
+// Echo is what every echo server among the examples must stand, with TLS 1.2 and with TLS 1.3: echo in all its forms, clients that
+// end in each way, and its own deadlines.
 func Echo(t *testing.T, run Run) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
@@ -36,6 +36,7 @@ func Echo(t *testing.T, run Run) {
 			t.Run("stop", func(t *testing.T) { stop(t, Start(t, run, "-timeout=1h"), version) })
 		})
 	}
+	t.Run("deadlines", func(t *testing.T) { deadlines(t, Start(t, run, "-timeout=1s")) })
 }
 
 // bothWays: several MiB go to and fro at once.
@@ -103,46 +104,46 @@ func vanish(t *testing.T, s *Server, version uint16) {
 	}
 	gone("came before")
 	hello := []byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3} // the beginning of a ClientHello
-
-	raw := s.Connect(t)
-	raw.Close()
-	gone("says nothing")
-
-	raw = s.Connect(t)
-	raw.Write(hello)
-	raw.Close()
-	gone("ends in the handshake")
-
-	raw = s.Connect(t)
-	raw.Write(hello)
-	raw.SetLinger(0) // Close resets
-	raw.Close()
-	gone("resets in the handshake")
-
-	raw = s.Connect(t)
-	raw.Write([]byte("this is not TLS, and long enough to be taken for a record\n"))
-	io.Copy(io.Discard, raw)
-	raw.Close()
-	gone("speaks no TLS")
-
-	c := s.Dial(t, version)
-	c.Write(random(50_000))
-	c.NetConn().Close()
-	gone("ends without close_notify")
-
-	c = s.Dial(t, version)
-	c.Write(random(50_000))
-	c.NetConn().(*net.TCPConn).SetLinger(0)
-	c.NetConn().Close()
-	gone("resets")
-
-	c = s.Dial(t, version)
-	c.SetWriteDeadline(time.Now().Add(time.Second / 4))
-	c.Write(make([]byte, 64<<20)) // until the server reads no more, for its answers are not read
-	c.NetConn().(*net.TCPConn).SetLinger(0)
-	c.NetConn().Close()
-	gone("resets while the server waits to write")
-
+	for _, way := range []struct {
+		how    string
+		says   []byte
+		lasts  bool // it waits for the server's end
+		resets bool // its Close does
+	}{
+		{"says nothing", nil, false, false},
+		{"ends in the handshake", hello, false, false},
+		{"resets in the handshake", hello, false, true},
+		{"speaks no TLS", []byte("this is not TLS, and long enough to be taken for a record\n"), true, false},
+	} {
+		raw := s.Connect(t)
+		raw.Write(way.says)
+		if way.lasts {
+			io.Copy(io.Discard, raw)
+		}
+		if way.resets {
+			raw.SetLinger(0)
+		}
+		raw.Close()
+		gone(way.how)
+	}
+	for _, way := range []struct {
+		how    string
+		says   int
+		resets bool
+	}{
+		{"ends without close_notify", 50_000, false},
+		{"resets", 50_000, true},
+		{"resets while the server waits to write", 64 << 20, true}, // the server reads no more, for its answers are not read
+	} {
+		c := s.Dial(t, version)
+		c.SetWriteDeadline(time.Now().Add(time.Second / 4))
+		c.Write(make([]byte, way.says))
+		if way.resets {
+			c.NetConn().(*net.TCPConn).SetLinger(0)
+		}
+		c.NetConn().Close()
+		gone(way.how)
+	}
 	bothWays(t, s, version)
 }
 
@@ -171,10 +172,9 @@ func stop(t *testing.T, s *Server, version uint16) {
 	<-stopped
 }
 
-// Deadlines: with -timeout a server lets go of a client that does not carry its handshake on, and only of that
+// deadlines: with -timeout a server lets go of a client that does not carry its handshake on, and only of that
 // one; and it ends though a client does not answer its close_notify.
-func Deadlines(t *testing.T, run Run) {
-	s := Start(t, run, "-timeout=1s")
+func deadlines(t *testing.T, s *Server) {
 	open, err := s.TryDial(t, tls.VersionTLS13)
 	for tries := 0; err != nil && tries < 20; tries++ {
 		open, err = s.TryDial(t, tls.VersionTLS13) // the machine was too slow for the deadline
@@ -213,10 +213,4 @@ func Exchange(c *tls.Conn, n int) error {
 }
 
 // random makes n bytes that differ from call to call.
-func random(n int) []byte {
-	var seed [32]byte
-	binary.NativeEndian.PutUint64(seed[:], rand.Uint64())
-	p := make([]byte, n)
-	rand.NewChaCha8(seed).Read(p)
-	return p
-}
+func random(n int) []byte { return tlstest.Bytes(n, rand.Uint64()) }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -33,8 +32,9 @@ type Server struct {
 	output tlstest.Buffer
 }
 
-// Start runs a program with the ECDSA certificate of testdata/certs until the end of the test. By then it must have closed all its sockets and connections, and its
-// goroutines must have ended; so the test closes its own before, and no other test may run at the same time.
+// Start runs a program with the ECDSA certificate of testdata/certs until the end of the test. By then it must have closed all its
+// sockets and connections, and its goroutines must have ended; so the test closes its own before, and no other test may run at the
+// same time.
 func Start(t *testing.T, run Run, args ...string) *Server {
 	t.Helper()
 	sockets, conns, goroutines := openSockets(t), live.Conns(), runtime.NumGoroutine()
@@ -110,12 +110,8 @@ func (s *Server) Dial(t *testing.T, version uint16) *tls.Conn {
 // openSockets counts this process's.
 func openSockets(t *testing.T) (n int) {
 	t.Helper()
-	links, err := filepath.Glob("/proc/self/fd/*")
-	if err != nil || len(links) == 0 {
-		t.Fatal("there is nothing in /proc/self/fd", err)
-	}
-	for _, link := range links {
-		if name, err := os.Readlink(link); err == nil && strings.HasPrefix(name, "socket:") {
+	for _, fd := range tlstest.Value(os.ReadDir("/proc/self/fd"))(t) {
+		if name, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.HasPrefix(name, "socket:") {
 			n++
 		}
 	}
@@ -125,8 +121,5 @@ func openSockets(t *testing.T) (n int) {
 // Dial connects to a program until the end of the test, over TLS.
 func Dial(t *testing.T, addr string) *tls.Conn {
 	t.Helper()
-	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", addr, &tls.Config{InsecureSkipVerify: true}))(t)
-	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(tlstest.Hang))
-	return c
+	return (&Server{Addr: addr}).Dial(t, 0)
 }

@@ -1,5 +1,0 @@
-//go:build race || asan
-
-package main
-
-const scale = 10

@@ -1,8 +1,0 @@
-//go:build !race && !asan
-
-package interop
-
-const (
-	instrumented = false
-	slowdown     = 1
-)
