@@ -246,10 +246,8 @@ func TestTooOldForSetting(t *testing.T) {
 		}
 		var e *ConfigError
 		var v *VersionError
-		if !errors.As(err, &e) || !errors.As(err, &v) || !errors.Is(err, errors.ErrUnsupported) || e.Setting != tt.setting ||
-			v.Feature != tt.want || v.Needs != "3.5" || v.Linked != linked.Run.String() {
-			t.Errorf("%s %s: %v", tt.setting, tt.want, err)
-		}
+		check(t, errors.As(err, &e) && errors.As(err, &v) && errors.Is(err, errors.ErrUnsupported) && e.Setting == tt.setting &&
+			v.Feature == tt.want && v.Needs == "3.5" && v.Linked == linked.Run.String(), "%s %s: %v", tt.setting, tt.want, err)
 	}
 }
 

@@ -297,12 +297,9 @@ func TestFactsBeforeHandshake(t *testing.T) {
 	p := plainPair(t)
 	for _, c := range []*Conn{p.client, p.server} {
 		for range 2 {
-			chain, err := c.State().PeerCertificates()
-			if c.State().Cipher != "" || c.State().Group != "" || c.State().ALPN != "" || c.State().Resumed || chain != nil || err != nil ||
-				c.Session() != nil || c.hasPending() {
-				t.Error("there are facts without a handshake")
-			}
-			equal(t, c.State().Version, 0, "version")
+			st := c.State()
+			check(t, st.Cipher == "" && st.Group == "" && st.ALPN == "" && !st.Resumed && knows(t, c) == 0 && c.Session() == nil &&
+				!c.hasPending() && st.Version == 0, "there are facts without a handshake")
 			fails(c.ExportKeyingMaterial("EXPORTER-x", nil, 8))(t, "keying material without keys")
 			c.Close()
 		}
@@ -358,10 +355,9 @@ func TestSNI(t *testing.T) {
 		p := newPair(t, cx, sx, ConnConfig{ServerName: name, InsecureSkipNameCheck: true}).shaken()
 		equal(t, leaf(t, p.client).PublicKeyAlgorithm.String(), want, "%q", name)
 		equal(t, knows(t, p.server) > 0, want == "Ed25519", "%q: the server asked for a certificate", name)
-		if isExact := want == "RSA"; isExact != (p.server.State().Version == TLS12) || isExact != (p.server.State().ALPN == "exact") ||
-			isExact != (p.server.State().Group == "secp384r1") {
-			t.Errorf("%q: %v, ALPN %q, group %q", name, p.server.State().Version, p.server.State().ALPN, p.server.State().Group)
-		}
+		st, isExact := p.server.State(), want == "RSA"
+		check(t, isExact == (st.Version == TLS12) && isExact == (st.ALPN == "exact") && isExact == (st.Group == "secp384r1"),
+			"%q: %v, ALPN %q, group %q", name, st.Version, st.ALPN, st.Group)
 	}
 }
 

@@ -193,13 +193,10 @@ func TestClientHelloChooses(t *testing.T) {
 			client.ALPN, client.MaxVersion = []string{"h2", "http/1.1"}, v
 			a := newAsked(t, engine, mustClient(t, client), mustServer(t, config))
 			a.succeeds()
-			chain, err := a.client.State().PeerCertificates()
-			demand(t, err == nil && chain[0].PublicKeyAlgorithm == x509.RSA, "the certificate of another Context: %v %v", chain, err)
-			if seen.ServerName != "localhost" || !slices.Equal(seen.ALPN, client.ALPN) || seen.Owner != "the server" ||
-				len(seen.CipherSuites) == 0 || len(seen.Groups) == 0 || len(seen.SignatureAlgorithms) == 0 ||
-				slices.Contains(seen.Versions, TLS13) != (v == TLS13) || seen.Raw[0] != 1 {
-				t.Fatalf("%+v", seen)
-			}
+			equal(t, leaf(t, a.client).PublicKeyAlgorithm, x509.RSA, "the key of the other Context")
+			check(t, seen.ServerName == "localhost" && slices.Equal(seen.ALPN, client.ALPN) && seen.Owner == "the server" &&
+				len(seen.CipherSuites) > 0 && len(seen.Groups) > 0 && len(seen.SignatureAlgorithms) > 0 &&
+				slices.Contains(seen.Versions, TLS13) == (v == TLS13) && seen.Raw[0] == 1, "%+v", seen)
 		}
 	})
 }
@@ -270,8 +267,8 @@ func TestHelloRetryRequest(t *testing.T) {
 	check(t, calls == 1 && a.client.State().Group == "secp384r1", "asked %d times, group %s", calls, a.client.State().Group)
 }
 
-// TestDecideWithEarlyData: a decision that comes later goes together with early data; a server that works off its caller's goroutine takes none, and
-// the connection is resumed all the same.
+// TestDecideWithEarlyData: a decision that comes later goes together with early data; a server that works off its
+// caller's goroutine takes none, and the connection is resumed all the same.
 func TestDecideWithEarlyData(t *testing.T) {
 	for offload, want := range map[bool]EarlyDataStatus{false: EarlyDataAccepted, true: EarlyDataRejected} {
 		config := earlyServer(1000)

@@ -246,8 +246,8 @@ func TestDirectBytewise(t *testing.T) {
 	}
 }
 
-// TestDirectChaCha20: OpenSSL's client reads and writes the records of ChaCha20-Poly1305, before and after new keys. A record that is forged
-// ends the connection.
+// TestDirectChaCha20: OpenSSL's client reads and writes the records of ChaCha20-Poly1305, before and after new keys.
+// A record that is forged ends the connection.
 func TestDirectChaCha20(t *testing.T) {
 	for _, suite := range chachaSuites {
 		t.Run(suite.version.String(), func(t *testing.T) {
@@ -347,8 +347,8 @@ func unhex(s string) []byte {
 	return b
 }
 
-// TestDirectRFC8448 gives a connection the traffic secrets of RFC 8448, section 3. Its records are then those of the RFC. The server's first
-// record is there a ticket, and here data.
+// TestDirectRFC8448 gives a connection the traffic secrets of RFC 8448, section 3. Its records are then those of the
+// RFC. The server's first record is there a ticket, and here data.
 func TestDirectRFC8448(t *testing.T) {
 	s := gcmSuites[0].server(RecordsDirect)
 	s.NoTickets = true
@@ -451,8 +451,8 @@ func finish(t *testing.T, f func() tlsio.Result) tlsio.Result {
 	return r
 }
 
-// TestDirectWipes searches the memory of the server's process: traffic secrets and keys are gone when a KeyUpdate has replaced them, and all are
-// gone after Close.
+// TestDirectWipes searches the memory of the server's process: traffic secrets and keys are gone when a KeyUpdate has
+// replaced them, and all are gone after Close.
 func TestDirectWipes(t *testing.T) {
 	for _, suite := range []gcmSuite{gcmSuites[0], gcmSuites[2]} {
 		t.Run(suite.version.String(), func(t *testing.T) {

@@ -189,8 +189,8 @@ func TestEarlyDataRejected(t *testing.T) {
 	}
 }
 
-// TestEarlyDataReplay sends what was recorded again, byte for byte: the server gives nothing of it out, unless AllowReplay says that it may; and
-// even then it gets no further than the early data.
+// TestEarlyDataReplay sends what was recorded again, byte for byte: the server gives nothing of it out, unless
+// AllowReplay says that it may; and even then it gets no further than the early data.
 func TestEarlyDataReplay(t *testing.T) {
 	for _, allow := range []bool{false, true} {
 		c := earlyServer(100)

@@ -17,8 +17,8 @@ func FuzzServerName(f *testing.F) {
 	})
 }
 
-// FuzzRecords builds records as the input says, feeds them to OpenSSL's record layer and to the direct one, and compares. Direct records may be
-// stricter (see TestDirectDifferential), but give out nothing else.
+// FuzzRecords builds records as the input says, feeds them to OpenSSL's record layer and to the direct one, and
+// compares. Direct records may be stricter (see TestDirectDifferential), but give out nothing else.
 func FuzzRecords(f *testing.F) {
 	openSSLToo(f)
 	type side struct {

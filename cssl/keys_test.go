@@ -249,7 +249,8 @@ func softHSM(t testing.TB) (testtoken.SoftHSM, *Library) {
 	return hsm, mustLibrary(t, LibraryConfig{ConfigFile: hsm.ConfigFile})
 }
 
-// TestPKCS11: keys in SoftHSM, by the pkcs11 provider, serve in both versions and with all paddings, alone and from many goroutines at once.
+// TestPKCS11: keys in SoftHSM, by the pkcs11 provider, serve in both versions and with all paddings, alone and from
+// many goroutines at once.
 func TestPKCS11(t *testing.T) {
 	hsm, l := softHSM(t)
 	demand(t, slices.Contains(l.Providers(), "pkcs11"), "%v", l.Providers())

@@ -66,7 +66,8 @@ func (p *pair) transfer(data []byte) {
 // overhead is the most that a record of AEAD adds to its content: an explicit nonce in TLS 1.2, the content type in 1.3, and the tag.
 const overhead = 8 + 1 + 16
 
-// TestMaxFragment: both sides keep what the client asked for, and know it; a server that does not know the extension is served all the same.
+// TestMaxFragment: both sides keep what the client asked for, and know it; a server that does not know the extension
+// is served all the same.
 func TestMaxFragment(t *testing.T) {
 	for _, version := range versions {
 		for _, size := range []int{0, 512, 1024, 2048, 4096} {

@@ -140,7 +140,8 @@ func TestNoResumptionAcrossDemands(t *testing.T) {
 	}
 }
 
-// TestVerifyPeerResumed: nobody is asked about a session that is resumed, and where there is nobody to ask, or somebody else, it is not resumed.
+// TestVerifyPeerResumed: nobody is asked about a session that is resumed, and where there is nobody to ask, or
+// somebody else, it is not resumed.
 func TestVerifyPeerResumed(t *testing.T) {
 	for _, v := range versions {
 		asked, mine := 0, errors.New("not here")
@@ -268,7 +269,8 @@ func TestTicketsAndStaplesRefused(t *testing.T) {
 	})
 }
 
-// TestRenewal: a session is good after a renewal of certificates and revocation lists, of either side, and ends when names, trust or demands change (P39).
+// TestRenewal: a session is good after a renewal of certificates and revocation lists, of either side, and ends when
+// names, trust or demands change (P39).
 func TestRenewal(t *testing.T) {
 	rootKey, interKey := newKey(t), newKey(t)
 	root := newAuthority(t, "root", nil, rootKey)
@@ -430,8 +432,8 @@ var stores = []struct {
 	{"cache for early data", TLS13, func(s *Config) { s.MaxEarlyData = 100 }},
 }
 
-// TestSessionEndsWithCertificate: nobody resumes whose certificate, or one of a CA above it, has run out; here it has from the beginning, and the application
-// accepts it all the same (P40).
+// TestSessionEndsWithCertificate: nobody resumes whose certificate, or one of a CA above it, has run out; here it has
+// from the beginning, and the application accepts it all the same (P40).
 func TestSessionEndsWithCertificate(t *testing.T) {
 	past := x509.Certificate{NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)}
 	root := newAuthority(t, "root", nil, newKey(t))
@@ -596,8 +598,8 @@ func withTicket(t testing.TB, ticket, key []byte, f func(der []byte)) {
 	copy(tag, mac.Sum(nil))
 }
 
-// TestSessionAge: a session that is older than it may be, or whose certificates have run out, is not offered by a client, and not resumed by a server; a
-// ticket that renews another one carries its age on (P40).
+// TestSessionAge: a session that is older than it may be, or whose certificates have run out, is not offered by a
+// client, and not resumed by a server; a ticket that renews another one carries its age on (P40).
 func TestSessionAge(t *testing.T) {
 	key, newer := ticketKey(1, 80), ticketKey(2, 80)
 	for _, tt := range []struct {

@@ -72,7 +72,8 @@ func TestNameRefusedByOpenSSL(t *testing.T) {
 	check(t, err != nil && err.Error() == want, "%v, want %s", err, want)
 }
 
-// TestImpossibleNames: what is no name of a host is refused with the reason, as a client's ServerName and as a name in the maps of a server.
+// TestImpossibleNames: what is no name of a host is refused with the reason, as a client's ServerName and as a name
+// in the maps of a server.
 func TestImpossibleNames(t *testing.T) {
 	cx, other := mustClient(t, clientConfig()), mustServer(t, serverConfig("wrongname"))
 	label, ecdsa := strings.Repeat("a", 63), serverConfig("ecdsa").Certificates
@@ -200,8 +201,8 @@ func TestPartialChain(t *testing.T) {
 	}
 }
 
-// answered are the types of the extensions with which a server has answered the ClientHello. Those of TLS 1.3 it decrypts, from the key log,
-// of TLS_AES_128_GCM_SHA256.
+// answered are the types of the extensions with which a server has answered the ClientHello. Those of TLS 1.3 it
+// decrypts, from the key log, of TLS_AES_128_GCM_SHA256.
 func answered(t testing.TB, wire []byte, version TLSVersion, keyLog string) (types []uint16) {
 	t.Helper()
 	// message is the rest of a first handshake message of the type.
@@ -230,8 +231,8 @@ func answered(t testing.TB, wire []byte, version TLSVersion, keyLog string) (typ
 	return types
 }
 
-// TestServerNameAcknowledged: a server acknowledges a name by which it has chosen, no other, and none when it resumes (RFC 6066, section 3).
-// Either way both sides know the name afterwards.
+// TestServerNameAcknowledged: a server acknowledges a name by which it has chosen, no other, and none when it resumes
+// (RFC 6066, section 3). Either way both sides know the name afterwards.
 func TestServerNameAcknowledged(t *testing.T) {
 	const serverName = 0
 	other := mustServer(t, serverConfig("rsa"))

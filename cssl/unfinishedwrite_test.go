@@ -59,7 +59,6 @@ func TestParkedWriteKeyUpdateWithoutTail(t *testing.T) {
 		err = errorOf(func() { runSockets(t, c, s, finished(c, s)) })
 		var e *tlsio.Error
 		if errors.As(err, &e) && e.Errno == 0 && e.Err == nil && badRetry(e) {
-			t.Logf("after %d and %d bytes: %v", c.sent, s.sent, err)
 			return
 		}
 	}
@@ -120,8 +119,6 @@ func TestParkedWriteRenegotiation(t *testing.T) {
 			writeWantsAppRead += e.seen[tlsio.OpWrite][tlsio.WantAppRead]
 		}
 	}
-	t.Logf("Read answered WANT_WRITE %d times, Write WANT_READ %d and WANT_APP_READ %d times",
-		readWantsWrite, writeWantsRead, writeWantsAppRead)
 	check(t, readWantsWrite != 0 && writeWantsRead+writeWantsAppRead != 0, "not both crossings were seen")
 }
 
