@@ -300,7 +300,7 @@ func TestNamesToken(t *testing.T) {
 		before := tok.Signatures(t)
 		got := subject(t, x, "token.example", "", v)
 		check(t, got != "error" && got != "default" && got != "plain", "%v: the token's name gets %q", v, got)
-		equal(t, tok.Signatures(t)-before, 1, "%v signatures of the token", v)
+		equal(t, tok.Signatures(t)-before, 1, "%v: signatures of the token", v)
 		equal(t, subject(t, x, "plain.example", "", v), "plain", "%v: the other name", v)
 	}
 	s.Previous = x

@@ -320,7 +320,7 @@ func TestNegotiated(t *testing.T) {
 		n := testing.AllocsPerRun(100, func() { negotiated.Of(x) })
 		check(t, n <= 3, "%v allocations for three strings", n)
 		x.Close()
-		equal(t, negotiated.Of(x), (negotiated.Facts{}), "after Close")
+		equal(t, negotiated.Of(x), negotiated.Facts{}, "after Close")
 	}
 }
 

@@ -349,7 +349,7 @@ func TestEarlyDataSequence(t *testing.T) {
 	badState(t, "a client reads", p.client.ReadEarlyData(p.buf))
 	badState(t, "without a session", p.client.WriteEarlyData([]byte("x")))
 	badState(t, "a server writes at once", p.server.WriteEarlyData([]byte("x")))
-	equal(t, p.client.WriteEarlyData(nil), (tlsio.Result{}), "nothing")
+	equal(t, p.client.WriteEarlyData(nil), tlsio.Result{}, "nothing")
 	p.client.Handshake()
 	p.server.Handshake()
 	badState(t, "after Handshake", p.server.ReadEarlyData(p.buf))

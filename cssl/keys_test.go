@@ -84,7 +84,7 @@ func TestTokenHandshakes(t *testing.T) {
 			before := tok.Signatures(t)
 			p := newPair(t, c, server).shaken()
 			equal(t, p.client.State().Version, v, "%s", cert)
-			equal(t, tok.Signatures(t)-before, 1, "%s, %v signatures", cert, v)
+			equal(t, tok.Signatures(t)-before, 1, "%s, %v: signatures", cert, v)
 		}
 		check(t, asked == 1, "%s: the PIN was asked for %d times", cert, asked)
 	}

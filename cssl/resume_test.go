@@ -547,7 +547,7 @@ func TestSessionLifetime(t *testing.T) {
 					t.Setenv(clockShift, strconv.Itoa(int(age/time.Second)))
 					p := earlyPair(t, cx, sx, session)
 					p.opened()
-					equal(t, p.server.State().Resumed, (age < time.Hour), "after %v: resumed", age)
+					equal(t, p.server.State().Resumed, age < time.Hour, "after %v: resumed", age)
 					session = p.client.Session()
 					p.client.Close()
 					p.server.Close()

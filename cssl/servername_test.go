@@ -289,7 +289,7 @@ func TestServerNameAcknowledged(t *testing.T) {
 					p.handshake()
 					p.finish()
 					demand(t, p.server.State().Resumed == resumed, "%s: resumed %v", where, !resumed)
-					equal(t, slices.Contains(answered(t, p.wire[p.server], version, log.String()), serverName), (tt.want && !resumed),
+					equal(t, slices.Contains(answered(t, p.wire[p.server], version, log.String()), serverName), tt.want && !resumed,
 						"%s: acknowledged", where)
 					a, b := p.client.State().ServerName, p.server.State().ServerName
 					check(t, a == tt.name && b == tt.name, "%s: the client knows the name %q, the server %q", where, a, b)
