@@ -22,73 +22,41 @@ func TestNoAllocations(t *testing.T) {
 		"read a want": func() { p.client.Read(buf) },
 		"flush":       func() { p.client.Flush() },
 	} {
-		if n := testing.AllocsPerRun(200, f); n != 0 {
-			t.Errorf("%s: %v allocations", name, n)
-		}
+		equal(t, testing.AllocsPerRun(200, f), 0, "%s allocations", name)
 	}
 }
 
-// BenchmarkCrossing is a call into C that finds nothing to do.
-func BenchmarkCrossing(b *testing.B) {
-	p := established(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		p.client.Flush()
-	}
-}
-
-// BenchmarkReadWant is a Read that finds nothing.
-func BenchmarkReadWant(b *testing.B) {
+// BenchmarkConn is what calls cost: one into C that finds nothing to do, a Read that finds nothing, a record that is written
+// and thrown away, one that is carried and read, and 1 KiB there and back.
+func BenchmarkConn(b *testing.B) {
 	p := established(b)
 	buf := make([]byte, 16384)
-	b.ReportAllocs()
-	for b.Loop() {
-		p.client.Read(buf)
+	write := func(msg []byte) {
+		demand(b, p.client.Write(msg).N == len(msg), "short write")
+		p.client.Take(p.buf)
 	}
-}
-
-// BenchmarkWrite writes records; the output is thrown away.
-func BenchmarkWrite(b *testing.B) {
-	for _, size := range []int{1024, 16384} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			p := established(b)
-			msg := make([]byte, size)
+	pass := func(msg []byte) { p.pass(p.client, p.server, msg, buf) }
+	for _, bb := range []struct {
+		name string
+		size int
+		f    func(msg []byte)
+	}{
+		{"pass", 1024, pass}, {"pass", 16384, pass},
+		{"echo", 1024, func(msg []byte) {
+			pass(msg)
+			p.pass(p.server, p.client, msg, buf)
+		}},
+		{"crossing", 0, func([]byte) { p.client.Flush() }}, {"want", 0, func([]byte) { p.client.Read(buf) }},
+		{"write", 1024, write}, {"write", 16384, write}, // last: the peer misses them
+	} {
+		b.Run(fmt.Sprintf("%s/%d", bb.name, bb.size), func(b *testing.B) {
+			msg := make([]byte, bb.size)
 			b.ReportAllocs()
-			b.SetBytes(int64(size))
+			b.SetBytes(int64(bb.size))
 			for b.Loop() {
-				if p.client.Write(msg).N != size {
-					b.Fatal("short write")
-				}
-				p.client.Take(p.buf)
+				bb.f(msg)
 			}
 		})
-	}
-}
-
-// BenchmarkWriteRead is one record written, carried and read.
-func BenchmarkWriteRead(b *testing.B) {
-	for _, size := range []int{1024, 16384} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			p := established(b)
-			msg, buf := make([]byte, size), make([]byte, 16384)
-			b.ReportAllocs()
-			b.SetBytes(int64(size))
-			for b.Loop() {
-				p.pass(p.client, p.server, msg, buf)
-			}
-		})
-	}
-}
-
-// BenchmarkEcho is 1 KiB there and back.
-func BenchmarkEcho(b *testing.B) {
-	p := established(b)
-	msg, buf := make([]byte, 1024), make([]byte, 16384)
-	b.ReportAllocs()
-	b.SetBytes(1024)
-	for b.Loop() {
-		p.pass(p.client, p.server, msg, buf)
-		p.pass(p.server, p.client, msg, buf)
 	}
 }
 
@@ -113,9 +81,7 @@ func BenchmarkHandshake(b *testing.B) {
 				s := tlstest.Value(sx.NewEngineConn(ConnConfig{}))(b)
 				p := &pair{t: b, client: c, server: s, buf: buf}
 				p.handshake()
-				if c.State().Resumed != (name == "resumed") {
-					b.Fatal("not the handshake that was meant")
-				}
+				demand(b, c.State().Resumed == (name == "resumed"), "not the handshake that was meant")
 				c.Close()
 				s.Close()
 			}
@@ -159,9 +125,8 @@ func BenchmarkGroups(b *testing.B) {
 				x.serverCPU += threadCPU(b, func() { s.Handshake() })
 				x.bytes += p.move(s, c)
 			}
-			if r := s.Handshake(); r.Want != tlsio.WantNone || r.Err != nil || c.State().Version != TLS13 {
-				b.Fatalf("the handshake is not done: %+v", r)
-			}
+			r := s.Handshake()
+			demand(b, r.Want == tlsio.WantNone && r.Err == nil && c.State().Version == TLS13, "the handshake is not done: %+v", r)
 			c.Close()
 			s.Close()
 		}

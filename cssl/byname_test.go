@@ -1,6 +1,7 @@
 package cssl
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -9,14 +10,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"math/big"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
@@ -35,13 +35,8 @@ func selfSigned(t testing.TB, typ, subject string, names ...string) Certificate 
 		key = rsaKey(t)
 	}
 	tlstest.Must(t, err)
-	serial := tlstest.Value(rand.Int(rand.Reader, big.NewInt(1<<62)))(t)
-	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: subject}, DNSNames: names,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
-	der := tlstest.Value(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
-	keyDER := tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(t)
-	return Certificate{ChainPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})}
+	leaf := x509.Certificate{Subject: pkix.Name{CommonName: subject}, DNSNames: names}
+	return (&authority{t: t, cert: &leaf, key: key}).issueFor(key, leaf)
 }
 
 // inFiles is c with its PEM in files that have this name.
@@ -64,81 +59,71 @@ func subjectFor(t testing.TB, x *Context, name string, c Config) string {
 	if err := handshakeError(p); err != nil {
 		return "error"
 	}
-	chain, err := p.client.State().PeerCertificates()
-	if err != nil || len(chain) == 0 {
-		t.Fatalf("%q: %v", name, err)
-	}
-	return chain[0].Subject.CommonName
+	return leaf(t, p.client).Subject.CommonName
 }
+
+// pick is the certificate that a client gets which asks for a name, if only with these keys.
+type pick struct{ name, sigalgs, want string }
+
+// checkPicks demands these in both versions.
+func checkPicks(t testing.TB, x *Context, all ...pick) {
+	t.Helper()
+	for _, v := range versions {
+		for _, c := range all {
+			equal(t, subject(t, x, c.name, c.sigalgs, v), c.want, "%v: %q with %q", v, c.name, c.sigalgs)
+		}
+	}
+}
+
+// What a client says that can do with one type of key only.
+const onlyEC, onlyRSA = "ECDSA+SHA256", "RSA-PSS+SHA256:RSA+SHA256"
 
 // TestSameKeyType: of two certificates with one type of key each is chosen by the names in it, and one that nobody would get is refused
 // together with the name of the other (P47).
 func TestSameKeyType(t *testing.T) {
 	a, b := selfSigned(t, "EC", "first", "a.example"), selfSigned(t, "EC", "second", "b.example")
 	x := mustServer(t, Config{Certificates: []Certificate{a, b}})
-	for _, v := range versions {
-		for name, want := range map[string]string{"a.example": "first", "b.example": "second", "B.Example.": "second", "c.example": "first", "": "first"} {
-			if got := subject(t, x, name, "", v); got != want {
-				t.Errorf("%v: %q gets %s, want %s", v, name, got, want)
-			}
-		}
-	}
+	checkPicks(t, x, pick{"a.example", "", "first"}, pick{"b.example", "", "second"}, pick{"B.Example.", "", "second"},
+		pick{"c.example", "", "first"}, pick{"", "", "first"})
 	again := inFiles(t, selfSigned(t, "EC", "renewed", "a.example"), "renewed")
 	old := inFiles(t, a, "old")
-	for name, tt := range map[string]struct {
-		server      bool
-		c           Config
-		setting, in string
-	}{
-		"the same names":   {true, Config{Certificates: []Certificate{old, again}}, "Certificates[1]", "old.pem"},
-		"as bytes":         {true, Config{Certificates: []Certificate{a, selfSigned(t, "RSA", "x"), selfSigned(t, "EC", "y", "a.example")}}, "Certificates[2]", "Certificates[0]"},
-		"fewer names":      {true, Config{Certificates: []Certificate{selfSigned(t, "EC", "x", "a.example", "b.example"), a}}, "Certificates[1]", "Certificates[0]"},
-		"no names":         {true, Config{Certificates: []Certificate{a, selfSigned(t, "EC", "x")}}, "Certificates[1]", "Certificates[0]"},
-		"twice":            {true, Config{Certificates: []Certificate{a, a}}, "Certificates[1]", "Certificates[0]"},
-		"a client's":       {false, Config{Certificates: []Certificate{a, b}}, "Certificates[1]", "Certificates[0]"},
-		"both by one name": {true, Config{Names: map[string][]Certificate{"a.example": {old, again}}}, `Names["a.example"][1]`, "old.pem"},
-	} {
-		none := noneMore(t)
-		checkRefused(t, name, tt.server, tt.c, tt.setting, tt.in)
-		none(name)
-	}
+	has := func(certs ...Certificate) func(*Config) { return func(c *Config) { c.Certificates = certs } }
+	const first, second, third = "Certificates[0]", "Certificates[1]", "Certificates[2]"
+	checkRefusals(t, true, Config{}, []wrongConfig{
+		{"the same names", has(old, again), second, "old.pem"},
+		{"as bytes", has(a, selfSigned(t, "RSA", "x"), selfSigned(t, "EC", "y", "a.example")), third, first},
+		{"fewer names", has(selfSigned(t, "EC", "x", "a.example", "b.example"), a), second, first},
+		{"no names", has(a, selfSigned(t, "EC", "x")), second, first},
+		{"twice", has(a, a), second, first},
+		{"both by one name", func(c *Config) { c.Names = map[string][]Certificate{"a.example": {old, again}} },
+			`Names["a.example"][1]`, "old.pem"},
+	})
+	checkRefusals(t, false, Config{}, []wrongConfig{{"a client's", has(a, b), second, first}})
 }
 
 // TestOwnNames: among certificates that have names of their own the choice is by name first, then by what the client can do with.
 func TestOwnNames(t *testing.T) {
-	const ec, rsa = "ECDSA+SHA256", "RSA-PSS+SHA256:RSA+SHA256"
 	x := mustServer(t, Config{Certificates: []Certificate{
 		selfSigned(t, "EC", "wild ec", "*.example"), selfSigned(t, "RSA", "a rsa", "a.example"),
 		selfSigned(t, "EC", "b ec", "b.example"), selfSigned(t, "RSA", "b rsa", "b.example"),
 		selfSigned(t, "EC", "later", "b.example", "later.example", "not*good.example", "*"),
 	}})
-	for _, v := range versions {
-		for _, tt := range []struct{ name, sigalgs, want string }{
-			{"x.example", "", "wild ec"}, {"a.example", rsa, "a rsa"},
-			{"a.example", ec, "wild ec"}, {"a.example", "", "a rsa"}, // the wildcard is good for this name too, and comes after it
-			{"b.example", ec, "b ec"}, {"b.example", rsa, "b rsa"}, {"later.example", ec, "later"},
-			{"x.y.example", ec, "wild ec"}, {"", rsa, "a rsa"},
-			{"later.example", rsa, "error"}, {"x.example", rsa, "error"}, // none rather than a wrong one
-		} {
-			if got := subject(t, x, tt.name, tt.sigalgs, v); got != tt.want {
-				t.Errorf("%v: %q with %q gets %s, want %s", v, tt.name, tt.sigalgs, got, tt.want)
-			}
-		}
-	}
+	checkPicks(t, x, []pick{
+		{"x.example", "", "wild ec"}, {"a.example", onlyRSA, "a rsa"},
+		{"a.example", onlyEC, "wild ec"}, {"a.example", "", "a rsa"}, // the wildcard is good for this name too, and comes after it
+		{"b.example", onlyEC, "b ec"}, {"b.example", onlyRSA, "b rsa"}, {"later.example", onlyEC, "later"},
+		{"x.y.example", onlyEC, "wild ec"}, {"", onlyRSA, "a rsa"},
+		{"later.example", onlyRSA, "error"}, {"x.example", onlyRSA, "error"}, // none rather than a wrong one
+	}...)
 	// The same names in all: OpenSSL chooses, as it does for one of each type.
 	same := mustServer(t, Config{Certificates: []Certificate{selfSigned(t, "EC", "ec", "a.example"), selfSigned(t, "RSA", "rsa", "a.example")}})
-	for sigalgs, want := range map[string]string{ec: "ec", rsa: "rsa"} {
-		if got := subject(t, same, "a.example", sigalgs, TLS13); got != want {
-			t.Errorf("%s gets %s", sigalgs, got)
-		}
-	}
+	checkPicks(t, same, pick{"a.example", onlyEC, "ec"}, pick{"a.example", onlyRSA, "rsa"})
 }
 
 // TestNamesByClient: where a client can do with no certificate of the name that it asks for, it gets one of another entry that is good for
 // that name too: of the wildcard, or of the Context's own with the name in it. What it can do with comes first, whatever else it prefers,
 // and it never gets one for another name.
 func TestNamesByClient(t *testing.T) {
-	const ec, rsa = "ECDSA+SHA256", "RSA-PSS+SHA256:RSA+SHA256"
 	x := mustServer(t, Config{
 		Certificates: []Certificate{selfSigned(t, "RSA", "own rsa", "own.example", "*.own.test", "a.sub.test"), selfSigned(t, "EC", "own ec", "far.test")},
 		Names: map[string][]Certificate{
@@ -158,9 +143,7 @@ func TestNamesByClient(t *testing.T) {
 	ask := func(x *Context, name string, client Config, version TLSVersion, want string) {
 		t.Helper()
 		client.MinVersion, client.MaxVersion = version, version
-		if got := subjectFor(t, x, name, client); got != want {
-			t.Errorf("%v: %q with %q %q gets %s, want %s", version, name, client.SignatureAlgorithms, client.CipherList, got, want)
-		}
+		equal(t, subjectFor(t, x, name, client), want, "%v: %q with %q %q", version, name, client.SignatureAlgorithms, client.CipherList)
 	}
 	for _, v := range versions {
 		for _, tt := range []struct{ name, both, ec, rsa string }{
@@ -175,24 +158,20 @@ func TestNamesByClient(t *testing.T) {
 			{"far.test", "own ec", "own ec", "error"},
 		} {
 			ask(x, tt.name, Config{}, v, tt.both)
-			ask(x, tt.name, Config{SignatureAlgorithms: ec}, v, tt.ec)
-			ask(x, tt.name, Config{SignatureAlgorithms: rsa}, v, tt.rsa)
+			ask(x, tt.name, Config{SignatureAlgorithms: onlyEC}, v, tt.ec)
+			ask(x, tt.name, Config{SignatureAlgorithms: onlyRSA}, v, tt.rsa)
 			if v == TLS12 { // what a client of old says by its cipher suites
 				ask(x, tt.name, Config{CipherList: "ECDHE-ECDSA-AES128-GCM-SHA256"}, v, tt.ec)
 				ask(x, tt.name, Config{CipherList: "ECDHE-RSA-AES128-GCM-SHA256"}, v, tt.rsa)
 			}
 		}
-		ask(single, "a.example", Config{}, v, "a ec")
-		ask(single, "a.example", Config{SignatureAlgorithms: rsa}, v, "own rsa")
-		ask(single, "x.wild.example", Config{}, v, "wild ec")
-		ask(single, "x.wild.example", Config{SignatureAlgorithms: rsa}, v, "own rsa")
-		ask(single, "y.wild.example", Config{SignatureAlgorithms: rsa}, v, "error")
 	}
+	checkPicks(t, single, pick{"a.example", "", "a ec"}, pick{"a.example", onlyRSA, "own rsa"}, pick{"x.wild.example", "", "wild ec"},
+		pick{"x.wild.example", onlyRSA, "own rsa"}, pick{"y.wild.example", onlyRSA, "error"})
 }
 
 // TestNames: the certificates of Config.Names are chosen exactly, by a wildcard, or not at all, whatever names are in them.
 func TestNames(t *testing.T) {
-	const ec, rsa = "ECDSA+SHA256", "RSA-PSS+SHA256:RSA+SHA256"
 	c := Config{
 		Certificates: []Certificate{selfSigned(t, "EC", "default"), selfSigned(t, "RSA", "default rsa")},
 		Names: map[string][]Certificate{
@@ -207,58 +186,46 @@ func TestNames(t *testing.T) {
 	nothing := c
 	nothing.Certificates = nil
 	without := mustServer(t, nothing)
-	for _, v := range versions {
-		for _, tt := range []struct{ name, sigalgs, want string }{
-			{"a.example.org", ec, "exact"}, {"a.example.org", rsa, "exact rsa"}, {"A.EXAMPLE.org", ec, "exact"}, {"a.example.org.", ec, "exact"},
-			{"b.example.org", "", "wild"}, {"x.a.example.org", "", "deep"}, {"aa.example", "", "file"}, {"aaa.example", "", "only rsa"},
-			{"y.x.a.example.org", ec, "default"}, {"example.org", ec, "default"}, {"other.test", rsa, "default rsa"}, {"a", ec, "default"},
-			{"", ec, "default"}, {"aaa.example", ec, "error"}, {"b.example.org", rsa, "error"},
-			{strings.Repeat("a.", 124) + "example", ec, "default"},
-		} {
-			if got := subject(t, x, tt.name, tt.sigalgs, v); got != tt.want {
-				t.Errorf("%v: %q with %q gets %s, want %s", v, tt.name, tt.sigalgs, got, tt.want)
-			}
-			want := tt.want
-			if strings.HasPrefix(want, "default") {
-				want = "error"
-			}
-			if got := subject(t, without, tt.name, tt.sigalgs, v); got != want {
-				t.Errorf("%v, without a default: %q with %q gets %s, want %s", v, tt.name, tt.sigalgs, got, want)
-			}
+	for _, c := range []pick{
+		{"a.example.org", onlyEC, "exact"}, {"a.example.org", onlyRSA, "exact rsa"}, {"A.EXAMPLE.org", onlyEC, "exact"},
+		{"a.example.org.", onlyEC, "exact"}, {"b.example.org", "", "wild"}, {"x.a.example.org", "", "deep"}, {"aa.example", "", "file"},
+		{"aaa.example", "", "only rsa"}, {"y.x.a.example.org", onlyEC, "default"}, {"example.org", onlyEC, "default"},
+		{"other.test", onlyRSA, "default rsa"}, {"a", onlyEC, "default"}, {"", onlyEC, "default"}, {"aaa.example", onlyEC, "error"},
+		{"b.example.org", onlyRSA, "error"}, {strings.Repeat("a.", 124) + "example", onlyEC, "default"},
+	} {
+		checkPicks(t, x, c)
+		if strings.HasPrefix(c.want, "default") {
+			c.want = "error"
 		}
+		checkPicks(t, without, c)
 	}
 }
 
 // TestNamesRefused: each fault is told with the place of the setting, and leaves nothing.
 func TestNamesRefused(t *testing.T) {
 	good, other := selfSigned(t, "EC", "good"), selfSigned(t, "EC", "other")
-	named := func(name string, certs ...Certificate) Config {
-		return Config{Certificates: []Certificate{good}, Names: map[string][]Certificate{"a.example": {other}, name: certs}}
+	named := func(name string, certs ...Certificate) func(*Config) {
+		return func(c *Config) { c.Names = map[string][]Certificate{"a.example": {other}, name: certs} }
 	}
-	weak := named("b.example", selfSigned(t, "RSA", "2048"))
-	weak.CipherList = "DEFAULT:@SECLEVEL=3"
-	sni := named("b.example", good)
-	sni.SNI = map[string]*Context{"B.example.": mustServer(t, Config{Certificates: []Certificate{good}})}
-	for name, tt := range map[string]struct {
-		c             Config
-		setting, text string
-	}{
-		"bad name":         {named("a*.example", good), "Names", "a*.example"},
-		"another spelling": {named("A.example.", good), "Names", "another spelling"},
-		"none":             {named("b.example"), "Names", "has no certificate"},
-		"no such file":     {named("b.example", Certificate{ChainFile: "/no/chain"}), `Names["b.example"][0].ChainFile`, "/no/chain"},
-		"other key":        {named("b.example", Certificate{ChainPEM: good.ChainPEM, KeyPEM: other.KeyPEM}), `Names["b.example"][0]`, "mismatch"},
-		"too weak":         {weak, `Names["b.example"][0]`, "too small"},
-		"in SNI too":       {sni, "SNI", "B.example."},
-		"not a response":   {named("b.example", Certificate{ChainPEM: good.ChainPEM, KeyPEM: good.KeyPEM, OCSP: []byte("x")}), `Names["b.example"][0].OCSP`, "OCSP"},
-	} {
-		none := noneMore(t)
-		checkRefused(t, name, true, tt.c, tt.setting, tt.text)
-		none(name)
-	}
-	c := clientConfig()
-	c.Names = map[string][]Certificate{"a.example": {good}}
-	checkRefused(t, "a client", false, c, "Names")
+	sni := mustServer(t, Config{Certificates: []Certificate{good}})
+	checkRefusals(t, true, Config{Certificates: []Certificate{good}}, []wrongConfig{
+		{"bad name", named("a*.example", good), "Names", "a*.example"},
+		{"another spelling", named("A.example.", good), "Names", "another spelling"},
+		{"none", named("b.example"), "Names", "has no certificate"},
+		{"no such file", named("b.example", Certificate{ChainFile: "/no/chain"}), `Names["b.example"][0].ChainFile`, "/no/chain"},
+		{"other key", named("b.example", Certificate{ChainPEM: good.ChainPEM, KeyPEM: other.KeyPEM}), `Names["b.example"][0]`, "mismatch"},
+		{"too weak", func(c *Config) {
+			named("b.example", selfSigned(t, "RSA", "2048"))(c)
+			c.CipherList = "DEFAULT:@SECLEVEL=3"
+		}, `Names["b.example"][0]`, "too small"},
+		{"in SNI too", func(c *Config) {
+			named("b.example", good)(c)
+			c.SNI = map[string]*Context{"B.example.": sni}
+		}, "SNI", "B.example."},
+		{"not a response", named("b.example", Certificate{ChainPEM: good.ChainPEM, KeyPEM: good.KeyPEM, OCSP: []byte("x")}),
+			`Names["b.example"][0].OCSP`, "OCSP"},
+	})
+	checkRefusals(t, false, clientConfig(), []wrongConfig{{"a client", named("b.example", good), "Names", ""}})
 }
 
 // oneSession is a client's cache with room for one session, which it offers to any server.
@@ -295,12 +262,9 @@ func TestNoResumptionAcrossServerNames(t *testing.T) {
 				{"x.c.example", "a.example", false}, {"a.example", "127.0.0.1", false}, {"127.0.0.1", "a.example", false},
 			} {
 				var o oneSession
-				if nameResumes(t, first, tt.made, version, &o) || o.session == nil {
-					t.Fatalf("%v: no session was made", version)
-				}
-				if got := nameResumes(t, second, tt.offered, version, &o); got != tt.want {
-					t.Errorf("%s, %v: made for %q, offered for %q: resumed %v", how, version, tt.made, tt.offered, got)
-				}
+				demand(t, !nameResumes(t, first, tt.made, version, &o) && o.session != nil, "%v: no session was made", version)
+				equal(t, nameResumes(t, second, tt.offered, version, &o), tt.want,
+					"%s, %v: made for %q, offered for %q: resumed", how, version, tt.made, tt.offered)
 			}
 		}
 	}
@@ -318,9 +282,8 @@ func TestNamesStaple(t *testing.T) {
 	}{{"a.example", true}, {"b.example", false}, {"other.example", true}} {
 		for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 			c := tls.Config{ServerName: tt.name, InsecureSkipVerify: true, MaxVersion: v}
-			if got := readWithGo(t, x, &c).OCSPResponse; (len(got) > 0) != tt.stapled {
-				t.Errorf("%s: stapled %x", tt.name, got)
-			}
+			got := readWithGo(t, x, &c).OCSPResponse
+			check(t, (len(got) > 0) == tt.stapled, "%s: stapled %x", tt.name, got)
 		}
 	}
 }
@@ -335,21 +298,14 @@ func TestNamesToken(t *testing.T) {
 	x := mustServer(t, s)
 	for _, v := range versions {
 		before := tok.Signatures(t)
-		if got := subject(t, x, "token.example", "", v); got == "error" || got == "default" || got == "plain" {
-			t.Errorf("%v: the token's name gets %q", v, got)
-		}
-		if n := tok.Signatures(t) - before; n != 1 {
-			t.Errorf("%v: %d signatures of the token, want 1", v, n)
-		}
-		if got := subject(t, x, "plain.example", "", v); got != "plain" {
-			t.Errorf("%v: the other name gets %q", v, got)
-		}
+		got := subject(t, x, "token.example", "", v)
+		check(t, got != "error" && got != "default" && got != "plain", "%v: the token's name gets %q", v, got)
+		equal(t, tok.Signatures(t)-before, 1, "%v: signatures of the token", v)
+		equal(t, subject(t, x, "plain.example", "", v), "plain", "%v: the other name", v)
 	}
 	s.Previous = x
 	s.Names["token.example"][0].PIN = pin("wrong")
-	if _, err := NewServerContext(s); err == nil {
-		t.Error("the token is not asked again")
-	}
+	fails(NewServerContext(s))(t, "the token is not asked again")
 }
 
 // TestNamesBehindContexts: a Context that SNI or the application chooses makes its own choice by name.
@@ -359,19 +315,9 @@ func TestNamesBehindContexts(t *testing.T) {
 	x := mustServer(t, Config{Certificates: []Certificate{selfSigned(t, "EC", "outer")}, SNI: map[string]*Context{"*.sub.example": inner},
 		Names: map[string][]Certificate{"a.example": {selfSigned(t, "EC", "outer a")}}})
 	asked := mustServer(t, Config{Certificates: []Certificate{selfSigned(t, "EC", "asked")}, ClientHello: func(h *ClientHello) { h.Accept(x) }})
-	for _, v := range versions {
-		for name, want := range map[string]string{"a.example": "outer a", "a.sub.example": "inner a", "b.sub.example": "inner", "b.example": "outer"} {
-			if got := subject(t, x, name, "", v); got != want {
-				t.Errorf("%v: %s gets %s, want %s", v, name, got, want)
-			}
-			if strings.Contains(name, "sub") {
-				continue
-			}
-			if got := subject(t, asked, name, "", v); got != want {
-				t.Errorf("%v, asked: %s gets %s, want %s", v, name, got, want)
-			}
-		}
-	}
+	outer := []pick{{"a.example", "", "outer a"}, {"b.example", "", "outer"}}
+	checkPicks(t, x, append(outer, pick{"a.sub.example", "", "inner a"}, pick{"b.sub.example", "", "inner"})...)
+	checkPicks(t, asked, outer...)
 }
 
 // TestNamesFirstError: among faults of many names the first in order is told, though they are read at once; what comes later changes
@@ -401,10 +347,121 @@ func TestNamesFirstError(t *testing.T) {
 		}
 		s.Names["i*.example"] = []Certificate{good} // no name, and the last one
 		_, err := NewServerContext(s)
-		var e *ConfigError
-		if !errors.As(err, &e) || !strings.HasPrefix(e.Setting, fmt.Sprintf("Names[\"h%03d.example\"][0]", ahead+10)) || !strings.Contains(err.Error(), faults[first].text) {
-			t.Errorf("%v, want a fault of name %d that has %q", err, ahead+10, faults[first].text)
-		}
+		says(t, "the first fault", err, fmt.Sprintf(" Names[\"h%03d.example\"][0]", ahead+10), faults[first].text)
 		none(faults[first].text)
 	}
+}
+
+// TestNamesOneContext: thousands of names are one SSL_CTX, and the same files are one certificate.
+func TestNamesOneContext(t *testing.T) {
+	c, inFile := selfSigned(t, "EC", "default"), inFiles(t, selfSigned(t, "EC", "file"), "file")
+	s := Config{Certificates: []Certificate{c}, Names: map[string][]Certificate{}}
+	for i := range 3000 {
+		s.Names[fmt.Sprintf("h%d.example", i)] = []Certificate{inFile}
+	}
+	contexts, certs := live.Contexts(), live.Certificates()
+	x := mustServer(t, s)
+	equal(t, live.Contexts()-contexts, 1, "SSL_CTX")
+	equal(t, live.Certificates()-certs, 2, "certificates")
+	checkPicks(t, x, pick{"h0.example", "", "file"}, pick{"h1500.example", "", "file"}, pick{"h2999.example", "", "file"},
+		pick{"h3000.example", "", "default"}, pick{"h.example", "", "default"})
+}
+
+// TestTakenOver: a Context takes what has not changed from the one before it, so however often it is built anew there are no more
+// certificates; what has changed is read.
+func TestTakenOver(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) Certificate {
+		return Certificate{ChainFile: filepath.Join(dir, name+".pem"), KeyFile: filepath.Join(dir, name+".key")}
+	}
+	write := func(name string, c Certificate) {
+		for ending, content := range map[string][]byte{".pem": c.ChainPEM, ".key": c.KeyPEM} {
+			tlstest.Must(t, os.WriteFile(filepath.Join(dir, name+ending), content, 0o600))
+		}
+	}
+	before := live.Certificates()
+	s := Config{Certificates: []Certificate{selfSigned(t, "RSA", "own")}, Names: map[string][]Certificate{}}
+	for i := range 20 {
+		name := fmt.Sprintf("h%d", i)
+		write(name, selfSigned(t, "EC", "old "+name))
+		s.Names[name+".example"] = []Certificate{file(name)}
+	}
+	x := mustServer(t, s)
+	first := live.Certificates() - before
+	demand(t, first == 21, "%d certificates, want 21", first)
+	for range 20 {
+		s.Previous = x
+		next := mustServer(t, s)
+		equal(t, live.Certificates()-before, first, "certificates while there are two Contexts")
+		for id, c := range x.state.certs.byText {
+			check(t, next.state.certs.byText[id] == c, "a certificate is another one")
+		}
+		x.Close()
+		x = next
+	}
+	write("h7", selfSigned(t, "EC", "new h7"))
+	s.Previous = x
+	next := mustServer(t, s)
+	equal(t, live.Certificates()-before, first+1, "certificates after one has changed")
+	checkPicks(t, next, pick{"h6.example", "", "old h6"}, pick{"h7.example", "", "new h7"})
+	checkPicks(t, x, pick{"h7.example", "", "old h7"})
+	x.Close()
+	s.Previous = x // closed: all is read again
+	again := mustServer(t, s)
+	checkPicks(t, again, pick{"h7.example", "", "new h7"})
+	// What is refused gives back what it took.
+	s.Previous = next
+	checkRefusals(t, true, s, []wrongConfig{
+		{"nonsense", func(c *Config) { c.CipherList = "NONSENSE" }, "CipherList", ""},
+		{"an empty protocol", func(c *Config) { c.ALPN = []string{""} }, "ALPN", ""},
+	})
+}
+
+// TestSharedIntermediates: chains with the same intermediates share them, more kinds of them than are kept, and chains without.
+func TestSharedIntermediates(t *testing.T) {
+	var certs []Certificate
+	for i := range 40 {
+		c := selfSigned(t, "EC", fmt.Sprint(i))
+		c.ChainPEM = bytes.Join([][]byte{c.ChainPEM, selfSigned(t, "EC", "ca").ChainPEM, testcerts.Read(t, "intermediate.pem")}[:1+i%3], nil)
+		certs = append(certs, c, c)
+	}
+	s := Config{Certificates: certs[:1], Names: map[string][]Certificate{}}
+	for i, c := range certs {
+		s.Names[fmt.Sprintf("h%d.example", i)] = []Certificate{c}
+	}
+	x := mustServer(t, s)
+	for i := range certs {
+		state := readWithGo(t, x, &tls.Config{ServerName: fmt.Sprintf("h%d.example", i), InsecureSkipVerify: true})
+		equal(t, len(state.PeerCertificates), 1+i/2%3, "h%d: certificates", i)
+		equal(t, state.PeerCertificates[0].Subject.CommonName, fmt.Sprint(i/2), "h%d", i)
+	}
+}
+
+// TestEncryptedKeyReadAgain: a reload fails as the next start would if the
+// passphrase of an encrypted key is wrong by now.
+func TestEncryptedKeyReadAgain(t *testing.T) {
+	pass, asked := "secret", 0
+	c := Certificate{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("encrypted.key"),
+		Passphrase: func() ([]byte, error) { asked++; return []byte(pass), nil }}
+	s := Config{Certificates: []Certificate{c}, Names: map[string][]Certificate{"a.example": {c}}}
+	s.Previous = mustServer(t, s)
+	mustServer(t, s)
+	check(t, asked == 2, "asked %d times for two Contexts", asked)
+	pass = "wrong"
+	checkRefused(t, "with a wrong passphrase", true, s, "Certificates[0].KeyFile")
+}
+
+// TestPreviousClosedMeanwhile: the Context before can be closed while another is built that takes its certificates over, even if that
+// waits.
+func TestPreviousClosedMeanwhile(t *testing.T) {
+	c := selfSigned(t, "EC", "taken over")
+	s := Config{Certificates: []Certificate{c}}
+	previous := mustServer(t, s)
+	before := live.Certificates()
+	s.Names = map[string][]Certificate{"a.example": {{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("encrypted.key"),
+		Passphrase: func() ([]byte, error) { previous.Close(); return []byte("secret"), nil }}}}
+	s.Previous = previous
+	x := mustServer(t, s)
+	equal(t, live.Certificates()-before, 1, "new certificates")
+	equal(t, subject(t, x, "other", "", TLS13), "taken over", "got")
 }

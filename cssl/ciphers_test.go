@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // byDefault demands that neither side takes a value that its peer insists on, without the setting. With
@@ -26,9 +29,8 @@ func byDefault(t *testing.T, cert string, version TLSVersion, set func(c *Config
 		checkAlerts(t, serr, cerr, 40)
 		if own != "" {
 			set(tested, own)
-			if p := pairOf(t, cc, sc).shaken(); version == TLS12 && p.server.State().Cipher != value {
-				t.Errorf("%s with %s: %s", side, own, p.server.State().Cipher)
-			}
+			p := pairOf(t, cc, sc).shaken()
+			check(t, version != TLS12 || p.server.State().Cipher == value, "%s with %s: %s", side, own, p.server.State().Cipher)
 		}
 	}
 }
@@ -51,9 +53,7 @@ func TestDefaultCiphers(t *testing.T) {
 			cc := clientUpTo(TLS12)
 			cc.CipherList = name
 			p := pairOf(t, cc, serverConfig(strings.ToLower(strings.Split(name, "-")[1]))).shaken()
-			if got := p.server.State().Cipher; got != name {
-				t.Errorf("cipher %s", got)
-			}
+			equal(t, p.server.State().Cipher, name, "cipher")
 		})
 	}
 }
@@ -95,9 +95,7 @@ func (p *pair) retried() bool {
 	p.server.Handshake()
 	n := p.server.Take(p.buf)
 	again := bytes.Contains(p.buf[:n], special[:])
-	if p.client.Feed(p.buf[:n]) != n {
-		p.t.Fatal("engine takes no input")
-	}
+	demand(p.t, p.client.Feed(p.buf[:n]) == n, "engine takes no input")
 	p.handshake()
 	return again
 }
@@ -147,9 +145,8 @@ func TestPostQuantumGroups(t *testing.T) {
 		c, s := clientConfig(), serverConfig("ecdsa")
 		c.Groups, s.Groups = name, "?nonsense:X25519/"+name
 		p := pairOf(t, c, s).opened()
-		if cg, sg := p.client.State().Group, p.server.State().Group; cg != name || sg != name {
-			t.Errorf("%s: client %s, server %s", name, cg, sg)
-		}
+		equal(t, p.client.State().Group, name, "the client's group")
+		equal(t, p.server.State().Group, name, "the server's group")
 	}
 	// A Context that a server name leads to brings its own groups.
 	s := serverConfig("ecdsa")
@@ -159,9 +156,7 @@ func TestPostQuantumGroups(t *testing.T) {
 	c := clientConfig()
 	c.Groups = "*X25519:MLKEM1024"
 	p := pairOf(t, c, s).shaken()
-	if g := p.server.State().Group; g != "MLKEM1024" {
-		t.Errorf("by server name: %s", g)
-	}
+	equal(t, p.server.State().Group, "MLKEM1024", "by server name")
 }
 
 // mldsaConfig is a server with a certificate of ML-DSA of a size ("44", "65", "87"), which signed itself.
@@ -181,13 +176,11 @@ func TestMLDSA(t *testing.T) {
 			p := pairOf(t, c, s)
 			p.chunk = 1000
 			p.opened()
-			chain, err := p.client.State().VerifiedChain()
-			if err != nil || len(chain) != 1 || chain[0].Subject.CommonName != "ML-DSA-"+size+" server" || p.client.State().VerifyError != nil {
-				t.Errorf("ML-DSA-%s: %v, %v, %v", size, chain, err, p.client.State().VerifyError)
-			}
-			if chain, err = p.server.State().VerifiedChain(); err != nil || (len(chain) == 1) != mutual {
-				t.Errorf("ML-DSA-%s from a client: %v, %v", size, chain, err)
-			}
+			chain := tlstest.Value(p.client.State().VerifiedChain())(t)
+			check(t, len(chain) == 1 && chain[0].Subject.CommonName == "ML-DSA-"+size+" server" && p.client.State().VerifyError == nil,
+				"ML-DSA-%s: %v, %v", size, chain, p.client.State().VerifyError)
+			chain = tlstest.Value(p.server.State().VerifiedChain())(t)
+			equal(t, len(chain) == 1, mutual, "ML-DSA-%s from a client", size)
 		}
 	}
 }
@@ -216,10 +209,8 @@ func TestMLDSABesideECDSA(t *testing.T) {
 		roots := slices.Concat(testcerts.Read(t, "root.pem"), testcerts.Read(t, "mldsa65.pem"))
 		c := Config{CAPEM: roots, SignatureAlgorithms: tt.algorithms, MaxVersion: tt.version}
 		p := newPair(t, mustClient(t, c), tt.server).shaken()
-		chain, err := p.client.State().PeerCertificates()
-		if err != nil || !strings.HasSuffix(chain[0].Subject.CommonName, tt.want) || p.client.State().VerifyError != nil {
-			t.Errorf("client with %q, %v: %v %v, want %s", tt.algorithms, tt.version, chain[0].Subject, err, tt.want)
-		}
+		check(t, strings.HasSuffix(leaf(t, p.client).Subject.CommonName, tt.want) && p.client.State().VerifyError == nil,
+			"client with %q, %v: %v, want %s", tt.algorithms, tt.version, leaf(t, p.client).Subject, tt.want)
 	}
 	// A client that knows neither is refused with an alert, not served something else.
 	c := clientConfig()
@@ -255,9 +246,144 @@ func TestTooOldForSetting(t *testing.T) {
 		}
 		var e *ConfigError
 		var v *VersionError
-		if !errors.As(err, &e) || !errors.As(err, &v) || !errors.Is(err, errors.ErrUnsupported) || e.Setting != tt.setting ||
-			v.Feature != tt.want || v.Needs != "3.5" || v.Linked != linked.Run.String() {
-			t.Errorf("%s %s: %v", tt.setting, tt.want, err)
+		check(t, errors.As(err, &e) && errors.As(err, &v) && errors.Is(err, errors.ErrUnsupported) && e.Setting == tt.setting &&
+			v.Feature == tt.want && v.Needs == "3.5" && v.Linked == linked.Run.String(), "%s %s: %v", tt.setting, tt.want, err)
+	}
+}
+
+// TestDHE: TLS 1.2's suites with finite field Diffie-Hellman agree where CipherList names them, and only there: by default a
+// client cannot make a server work that much.
+func TestDHE(t *testing.T) {
+	const dhe = "DHE-RSA-AES128-GCM-SHA256"
+	for _, list := range []string{dhe, "kDHE+AESGCM", "DEFAULT", "", "by name"} {
+		c, s := clientConfig(), serverConfig("rsa")
+		c.CipherList, c.MaxVersion, s.CipherList = dhe, TLS12, list
+		if list == "by name" { // where the suite is that of a Context behind a server name
+			s.CipherList = dhe
+			named := mustServer(t, s)
+			s = serverConfig("ecdsa")
+			s.SNI = map[string]*Context{"localhost": named}
 		}
+		p := pairOf(t, c, s)
+		err := handshakeError(p)
+		check(t, (err == nil) == (list != ""), "%q: %v", list, err)
+		n := p.server.State()
+		check(t, list == "" || (n.Cipher == dhe && n.Group == "" && n.Version == TLS12), "%q: %+v", list, n)
+	}
+}
+
+// old is what lets OpenSSL speak TLS 1.0 and 1.1.
+const old = "DEFAULT:@SECLEVEL=0"
+
+// TestOldVersions: TLS 1.0 and 1.1 are spoken where both sides allow them, with resumption, and named in what was negotiated;
+// data passes. Nobody gets them without asking.
+func TestOldVersions(t *testing.T) {
+	for v, name := range map[TLSVersion]string{TLS10: "TLSv1", TLS11: "TLSv1.1"} {
+		for _, cert := range []string{"rsa", "ecdsa"} {
+			c, s := clientConfig(), serverConfig(cert)
+			c.MinVersion, c.MaxVersion, c.CipherList = v, v, old
+			s.MinVersion, s.CipherList = TLS10, old
+			client, server := mustClient(t, c), mustServer(t, s)
+			p := newPair(t, client, server).opened()
+			for _, conn := range []*Conn{p.client, p.server} {
+				n := conn.State()
+				check(t, n.Version == v && n.Version.String() == name && n.Group == "x25519" && n.CipherID != 0 &&
+					strings.HasSuffix(n.Cipher, "-SHA"), "%v, %s: %+v", v, cert, n)
+			}
+			p.transfer(tlstest.Bytes(20000, 1))
+			p = p.again(client, server, "localhost")
+			p.handshake()
+			check(t, p.client.State().Resumed, "%v, %s: not resumed", v, cert)
+
+			// A side that does not ask for the version refuses it.
+			only := s
+			only.MaxVersion = v
+			for _, sides := range [][2]*Context{{client, mustServer(t, serverConfig(cert))}, {mustClient(t, clientConfig()), mustServer(t, only)}} {
+				err := handshakeError(newPair(t, sides[0], sides[1]))
+				check(t, errors.Is(err, tlsio.AlertProtocolVersion), "%v, %s: %v", v, cert, err)
+			}
+			// One that does gets the newest of both.
+			c.MaxVersion = 0
+			p = newPair(t, mustClient(t, c), server).shaken()
+			equal(t, p.server.State().Version, TLS13, "%v, %s: where TLS 1.3 is possible", v, cert)
+		}
+	}
+}
+
+// TestOldVersionBehindName: the versions are those of the Context behind the server name.
+func TestOldVersionBehindName(t *testing.T) {
+	c, s, named := clientConfig(), serverConfig("rsa"), serverConfig("ecdsa")
+	c.MinVersion, c.MaxVersion, c.CipherList = TLS10, TLS10, old
+	named.MinVersion, named.CipherList = TLS10, old
+	var seen []TLSVersion
+	for _, cfg := range []*Config{&s, &named} {
+		cfg.ClientHello = func(h *ClientHello) {
+			seen = append(seen, h.Versions...)
+			h.Accept(nil)
+		}
+	}
+	s.SNI = map[string]*Context{"localhost": mustServer(t, named)}
+	p := pairOf(t, c, s).shaken()
+	n := p.server.State()
+	check(t, n.Version == TLS10 && slices.Equal(seen, []TLSVersion{TLS10}), "%+v, the hello says %v", n, seen)
+}
+
+// TestOldVersionRefused: where an old version could never be agreed on, the error says what is to be set.
+func TestOldVersionRefused(t *testing.T) {
+	set := func(least, most TLSVersion, list string) func(*Config) {
+		return func(c *Config) { c.MinVersion, c.MaxVersion, c.CipherList = least, most, list }
+	}
+	key := []PSK{{Identity: []byte("a"), Key: make([]byte, 32)}}
+	both := func(f, g func(*Config)) func(*Config) {
+		return func(c *Config) {
+			f(c)
+			g(c)
+		}
+	}
+	checkRefusals(t, true, serverConfig("ecdsa"), []wrongConfig{
+		{"default list", set(TLS10, 0, ""), "MinVersion", "TLSv1|security level 0|the level is 2|CipherList|DEFAULT:@SECLEVEL=0"},
+		{"list without level", set(TLS11, 0, "DEFAULT:@SECLEVEL=1"), "MinVersion", "TLSv1.1|the level is 1|@SECLEVEL=0"},
+		{"suites of 1.2 alone", set(TLS11, 0, "ECDHE+AESGCM:@SECLEVEL=0"), "CipherList", "no suite of TLSv1.1|DEFAULT:@SECLEVEL=0"},
+		{"max alone", set(0, TLS11, ""), "MaxVersion", "TLSv1.1|below MinVersion|TLSv1.2 by default"},
+		{"min above max", set(TLS11, TLS10, ""), "MinVersion", "above MaxVersion TLSv1"},
+		{"SSL 3", set(0x0300, 0, old), "MinVersion", "TLS 1.0 to 1.3"},
+		{"early data", both(set(TLS10, TLS11, old), func(c *Config) { c.MaxEarlyData = 100 }), "MaxEarlyData", "needs TLS 1.3"},
+		{"PSKs", both(set(TLS10, TLS11, old), func(c *Config) { c.PSKs = key }), "PSKs", "need TLS 1.3"},
+	})
+}
+
+// TestFIPSOldVersion: no FIPS provider has the digest of TLS 1.0 and 1.1.
+func TestFIPSOldVersion(t *testing.T) {
+	l := fipsLibrary(t)
+	checkRefusals(t, true, serverConfig("ecdsa"), []wrongConfig{
+		{"FIPS", func(c *Config) { c.MinVersion, c.CipherList, c.Library = TLS10, old, l }, "MinVersion", "MD5-SHA1"}})
+}
+
+// TestOldVersionUnderPolicy: MinVersion and CipherList win over the system's policy in openssl.cnf.
+func TestOldVersionUnderPolicy(t *testing.T) {
+	const is = "CSSL_POLICY"
+	if os.Getenv(is) != "" {
+		c, s := clientConfig(), serverConfig("rsa")
+		c.MinVersion, c.MaxVersion, c.CipherList = TLS10, TLS10, old
+		s.MinVersion, s.MaxVersion, s.CipherList = TLS10, TLS11, old
+		pairOf(t, c, s).handshake()
+		return
+	}
+	file := writeFile(t, "openssl.cnf", "openssl_conf = i\n[i]\nssl_conf = s\n[s]\nsystem_default = d\n[d]\nMinProtocol = TLSv1.2\nCipherString = DEFAULT:@SECLEVEL=2\n")
+	out, err := runAlone(t, is+"=1", "OPENSSL_CONF="+file)
+	check(t, err == nil, "%v\n%s", err, out)
+}
+
+// TestParseTLSVersion: both spellings of each version, and nothing else.
+func TestParseTLSVersion(t *testing.T) {
+	for s, want := range map[string]TLSVersion{"": 0, "1.0": TLS10, "TLSv1": TLS10, "1.1": TLS11, "TLSv1.1": TLS11, "1.2": TLS12, "TLSv1.3": TLS13} {
+		v, err := ParseTLSVersion(s)
+		check(t, err == nil && v == want, "%q: %v, %v", s, v, err)
+		v, err = ParseTLSVersion(want.String())
+		check(t, want == 0 || (err == nil && v == want), "%v: %v, %v", want, v, err)
+	}
+	for _, s := range []string{"1", "1.4", "SSLv3", "3.0"} {
+		v, err := ParseTLSVersion(s)
+		check(t, err != nil && strings.Contains(err.Error(), "1.0, 1.1, 1.2 or 1.3"), "%q: %v, %v", s, v, err)
 	}
 }

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/live"
+	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
@@ -28,82 +28,57 @@ func TestConfigRefused(t *testing.T) {
 		}
 	}
 	errPass := errors.New("no terminal")
-	tests := []struct {
-		name    string
-		client  bool
-		change  func(*Config)
-		setting string
-		reason  string // part of the text
-		openssl bool   // the reasons must be OpenSSL's
-		is      error
-	}{
-		{"no certificate", false, func(c *Config) { c.Certificates = nil }, "Certificates", "needs Certificates", false, nil},
-		{"empty certificate", false, func(c *Config) { c.Certificates[0] = Certificate{} }, "Certificates[0]", "neither", false, nil},
-		{"missing chain", false, func(c *Config) { c.Certificates[0].ChainFile = "/no/chain" }, "Certificates[0].ChainFile", "/no/chain", false, fs.ErrNotExist},
-		{"missing key", false, func(c *Config) { c.Certificates[0].KeyFile = "/no/key" }, "Certificates[0].KeyFile", "/no/key", false, fs.ErrNotExist},
-		{"file and PEM", false, func(c *Config) { c.Certificates[0].ChainPEM = []byte("x") }, "Certificates[0].ChainFile", "use one", false, nil},
-		{"garbage chain", false, func(c *Config) { c.Certificates[0] = Certificate{ChainPEM: []byte("garbage")} }, "Certificates[0].ChainPEM", "found text", true, nil},
-		{"garbage key", false, func(c *Config) { c.Certificates[0].KeyFile, c.Certificates[0].KeyPEM = "", []byte("garbage") }, "Certificates[0].KeyPEM", "", true, nil},
-		{"no key in the chain", false, func(c *Config) { c.Certificates[0].KeyFile = "" }, "Certificates[0].ChainFile", "", true, nil},
-		{"other key", false, func(c *Config) { c.Certificates[0].KeyFile = testcerts.Path("client.key") }, "Certificates[0]", "mismatch", true, nil},
-		{"key of other type", false, func(c *Config) { c.Certificates[0].KeyFile = testcerts.Path("rsa.key") }, "Certificates[0]", "", true, nil},
-		{"no passphrase", false, enc(nil), "Certificates[0].KeyFile", "Passphrase is not set", false, nil},
-		{"wrong passphrase", false, enc(func() ([]byte, error) { return []byte("wrong"), nil }), "Certificates[0].KeyFile", "cannot be decrypted", true, nil},
-		{"empty passphrase", false, enc(func() ([]byte, error) { return nil, nil }), "Certificates[0].KeyFile", "cannot be decrypted", true, nil},
-		{"passphrase error", false, enc(func() ([]byte, error) { return nil, errPass }), "Certificates[0].Passphrase", "no terminal", false, errPass},
-		{"cipher list", false, func(c *Config) { c.CipherList = "NONSENSE" }, "CipherList", "no cipher match", true, nil},
-		{"cipher suites", true, func(c *Config) { c.CipherSuites = "TLS_NONSENSE" }, "CipherSuites", "", true, nil},
-		{"groups", true, func(c *Config) { c.Groups = "X25519:nonsense:P-256" }, "Groups", `has no "nonsense"`, false, nil},
-		{"signature algorithms", true, func(c *Config) { c.SignatureAlgorithms = "nonsense" }, "SignatureAlgorithms", `has no "nonsense"`, false, nil},
-		{"NUL in a list", true, func(c *Config) { c.CipherList = "HIGH\x00x" }, "CipherList", "NUL", false, nil},
-		{"empty ALPN", true, func(c *Config) { c.ALPN = []string{"h2", ""} }, "ALPN", "1 to 255", false, nil},
-		{"long ALPN", true, func(c *Config) { c.ALPN = []string{strings.Repeat("x", 256)} }, "ALPN", "1 to 255", false, nil},
-		{"much ALPN", true, func(c *Config) {
+	garbage := []byte("garbage")
+	block := func(typ string) []byte {
+		return []byte("-----BEGIN " + typ + "-----\nAAAA\n-----END " + typ + "-----\n")
+	}
+	checkRefusals(t, true, serverConfig("ecdsa"), []wrongConfig{
+		{"no certificate", func(c *Config) { c.Certificates = nil }, "Certificates", "needs Certificates"},
+		{"empty certificate", func(c *Config) { c.Certificates[0] = Certificate{} }, "Certificates[0]", "neither"},
+		{"file and PEM", func(c *Config) { c.Certificates[0].ChainPEM = []byte("x") }, "Certificates[0].ChainFile", "use one"},
+		{"garbage chain", func(c *Config) { c.Certificates[0] = Certificate{ChainPEM: garbage} }, "Certificates[0].ChainPEM", "found text|routines"},
+		{"garbage key", func(c *Config) { c.Certificates[0].KeyFile, c.Certificates[0].KeyPEM = "", garbage }, "Certificates[0].KeyPEM", "routines"},
+		{"other key", func(c *Config) { c.Certificates[0].KeyFile = testcerts.Path("client.key") }, "Certificates[0]", "mismatch|routines"},
+		{"passphrase error", enc(func() ([]byte, error) { return nil, errPass }), "Certificates[0].Passphrase", "no terminal"},
+		{"closed Context in SNI", func(c *Config) { c.SNI = map[string]*Context{"a.test": closed} }, "SNI", "closed"},
+		{"no passphrase", enc(nil), "Certificates[0].KeyFile", "Passphrase is not set"},
+		{"cipher list", func(c *Config) { c.CipherList = "NONSENSE" }, "CipherList", "no cipher match|routines"},
+		{"tickets", func(c *Config) { c.Tickets = -1 }, "Tickets", "must be from 0 to 1073741824"},
+		{"nil Context in SNI", func(c *Config) { c.SNI = map[string]*Context{"a.test": nil} }, "SNI", "not a server"},
+		{"bad name in SNI", func(c *Config) { c.SNI = map[string]*Context{"a.*.test": closed} }, "SNI", "must be a name"},
+		{"empty name in SNI", func(c *Config) { c.SNI = map[string]*Context{"": closed} }, "SNI", "must be a name"},
+	})
+	checkRefusals(t, false, clientConfig(), []wrongConfig{
+		{"cipher suites", func(c *Config) { c.CipherSuites = "TLS_NONSENSE" }, "CipherSuites", "routines"},
+		{"groups", func(c *Config) { c.Groups = "X25519:nonsense:P-256" }, "Groups", `has no "nonsense"`},
+		{"signature algorithms", func(c *Config) { c.SignatureAlgorithms = "nonsense" }, "SignatureAlgorithms", `has no "nonsense"`},
+		{"NUL in a list", func(c *Config) { c.CipherList = "HIGH\x00x" }, "CipherList", "NUL"},
+		{"empty ALPN", func(c *Config) { c.ALPN = []string{"h2", ""} }, "ALPN", "1 to 255"},
+		{"long ALPN", func(c *Config) { c.ALPN = []string{strings.Repeat("x", 256)} }, "ALPN", "1 to 255"},
+		{"much ALPN", func(c *Config) {
 			for range 300 {
 				c.ALPN = append(c.ALPN, strings.Repeat("x", 250))
 			}
-		}, "ALPN", "65535", false, nil},
-		{"min above max", true, func(c *Config) { c.MinVersion, c.MaxVersion = TLS13, TLS12 }, "MinVersion", "above", false, nil},
-		{"old version", true, func(c *Config) { c.MinVersion = 0x0300 }, "MinVersion", "only TLS", false, nil},
-		{"unknown version", true, func(c *Config) { c.MaxVersion = 0x0305 }, "MaxVersion", "only TLS", false, nil},
-		{"missing CA", true, func(c *Config) { c.CAFile = "/no/ca" }, "CAFile", "/no/ca", false, fs.ErrNotExist},
-		{"no CA", true, func(c *Config) { c.CAFile = testcerts.Path("ecdsa.key") }, "CAFile", "found PRIVATE KEY in PEM", false, nil},
-		{"garbage CA", true, func(c *Config) {
-			c.CAFile, c.CAPEM = "", []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-		}, "CAPEM", "", true, nil},
-		{"no CRL", true, func(c *Config) { c.CRLFile = testcerts.Path("root.pem") }, "CRLFile", "found CERTIFICATE in PEM", false, nil},
-		{"garbage CRL", true, func(c *Config) { c.CRLPEM = []byte("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n") }, "CRLPEM", "", true, nil},
-		{"verify mode", true, func(c *Config) { c.Verify = 9 }, "Verify", "unknown mode", false, nil},
-		{"verify depth", true, func(c *Config) { c.VerifyDepth = -1 }, "VerifyDepth", "must be from 0 to 1073741824", false, nil},
-		{"tickets", false, func(c *Config) { c.Tickets = -1 }, "Tickets", "must be from 0 to 1073741824", false, nil},
-		{"SNI of a client", true, func(c *Config) { c.SNI = map[string]*Context{"a.test": closed} }, "SNI", "only a server", false, nil},
-		{"closed Context in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"a.test": closed} }, "SNI", "closed", false, os.ErrClosed},
-		{"nil Context in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"a.test": nil} }, "SNI", "not a server", false, nil},
-		{"bad name in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"a.*.test": closed} }, "SNI", "must be a name", false, nil},
-		{"empty name in SNI", false, func(c *Config) { c.SNI = map[string]*Context{"": closed} }, "SNI", "must be a name", false, nil},
+		}, "ALPN", "65535"},
+		{"min above max", func(c *Config) { c.MinVersion, c.MaxVersion = TLS13, TLS12 }, "MinVersion", "above"},
+		{"old version", func(c *Config) { c.MinVersion = 0x0300 }, "MinVersion", "only TLS"},
+		{"unknown version", func(c *Config) { c.MaxVersion = 0x0305 }, "MaxVersion", "only TLS"},
+		{"garbage CA", func(c *Config) { c.CAFile, c.CAPEM = "", block("CERTIFICATE") }, "CAPEM", "routines"},
+		{"garbage CRL", func(c *Config) { c.CRLPEM = block("X509 CRL") }, "CRLPEM", "routines"},
+		{"verify mode", func(c *Config) { c.Verify = 9 }, "Verify", "unknown mode"},
+		{"verify depth", func(c *Config) { c.VerifyDepth = -1 }, "VerifyDepth", "must be from 0 to 1073741824"},
+		{"SNI of a client", func(c *Config) { c.SNI = map[string]*Context{"a.test": closed} }, "SNI", "only a server"},
+	})
+	for want, change := range map[error]func(c *Config){
+		fs.ErrNotExist: func(c *Config) { c.CAFile = "/no/ca" },
+		errPass:        enc(func() ([]byte, error) { return nil, errPass }),
+		os.ErrClosed:   func(c *Config) { c.SNI = map[string]*Context{"a.test": closed} },
+	} {
+		c := serverConfig("ecdsa")
+		change(&c)
+		_, err := NewServerContext(c)
+		tlstest.IsError(t, "cause", err, want)
 	}
-	for _, tt := range tests {
-		c, build := serverConfig("ecdsa"), NewServerContext
-		if tt.client {
-			c, build = clientConfig(), NewClientContext
-		}
-		tt.change(&c)
-		_, err := build(c)
-		checkConfigError(t, tt.name, err, tt.setting, tt.reason)
-		if e, ok := errors.AsType[*ConfigError](err); ok && tt.openssl && len(e.Reasons) == 0 {
-			t.Errorf("%s: %v: no reason of OpenSSL's", tt.name, err)
-		}
-		if tt.is != nil && !errors.Is(err, tt.is) {
-			t.Errorf("%s: %v is not %v", tt.name, err, tt.is)
-		}
-	}
-}
-
-// TestSNINamesTwice: two spellings of one name would leave it to chance which Context is meant.
-func TestSNINamesTwice(t *testing.T) {
-	a, c := mustServer(t, serverConfig("ecdsa")), serverConfig("rsa")
-	c.SNI = map[string]*Context{"a.test": a, "A.test.": a}
-	checkRefused(t, "twice", true, c, "SNI")
 }
 
 // TestEncryptedKey loads an encrypted key, also in the form of PKCS#1 and SEC 1. It asks for the passphrase
@@ -116,58 +91,19 @@ func TestEncryptedKey(t *testing.T) {
 		c.Certificates[0].KeyFile = file
 		c.Certificates[0].Passphrase = func() ([]byte, error) { asked++; return pass, nil }
 		pairOf(t, clientConfig(), c).handshake()
-		if string(pass) != "\x00\x00\x00\x00\x00\x00" || asked != 1 {
-			t.Errorf("%s: asked %d times, and the passphrase is %q", file, asked, pass)
-		}
+		check(t, string(pass) == "\x00\x00\x00\x00\x00\x00" && asked == 1,
+			"%s: asked %d times, and the passphrase is %q", file, asked, pass)
 	}
 }
 
-// TestSettingsTakeEffect negotiates with one setting each and looks at what came of it.
+// TestSettingsTakeEffect: the server's order of suites counts, and a list may set the security level.
 func TestSettingsTakeEffect(t *testing.T) {
-	cipher := func(want string) func(*pair) bool {
-		return func(p *pair) bool { return p.server.State().Cipher == want }
-	}
-	tests := []struct {
-		name   string
-		change func(client, server *Config)
-		want   func(*pair) bool
-	}{
-		{"default version", func(c, s *Config) {}, func(p *pair) bool { return p.client.State().Version == TLS13 }},
-		{"max version", func(c, s *Config) { s.MaxVersion = TLS12 }, func(p *pair) bool { return p.client.State().Version == TLS12 }},
-		{"cipher list", func(c, s *Config) { c.MaxVersion, s.CipherList = TLS12, "ECDHE-ECDSA-CHACHA20-POLY1305" }, cipher("ECDHE-ECDSA-CHACHA20-POLY1305")},
-		{"security level", func(c, s *Config) { c.MaxVersion, s.CipherList = TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256:@SECLEVEL=1" }, cipher("ECDHE-ECDSA-AES128-GCM-SHA256")},
-		{"server's order", func(c, s *Config) {
-			c.CipherSuites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
-			s.CipherSuites = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
-		}, cipher("TLS_AES_256_GCM_SHA384")},
-		{"cipher suites", func(c, s *Config) { c.CipherSuites = "TLS_AES_128_GCM_SHA256" }, cipher("TLS_AES_128_GCM_SHA256")},
-		{"groups", func(c, s *Config) { s.Groups = "P-384" }, func(p *pair) bool { return p.client.State().Group == "secp384r1" }},
-		{"key in the chain's PEM", func(c, s *Config) {
-			s.Certificates = []Certificate{{ChainPEM: append(testcerts.Read(t, "ed25519.pem"), testcerts.Read(t, "ed25519.key")...)}}
-		}, func(p *pair) bool { return true }},
-		{"ECDSA of two", func(c, s *Config) {
-			s.Certificates = append(s.Certificates, serverConfig("rsa").Certificates...)
-			c.MaxVersion, c.CipherList = TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256"
-		}, cipher("ECDHE-ECDSA-AES128-GCM-SHA256")},
-		{"RSA of two", func(c, s *Config) {
-			s.Certificates = append(s.Certificates, serverConfig("rsa").Certificates...)
-			c.SignatureAlgorithms = "RSA-PSS+SHA256"
-			c.CAFile, c.Verify = "", VerifyNone // the chain's own signatures are not RSA
-		}, func(p *pair) bool {
-			chain, err := p.client.State().PeerCertificates()
-			return err == nil && chain[0].PublicKeyAlgorithm.String() == "RSA"
-		}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c, s := clientConfig(), serverConfig("ecdsa")
-			tt.change(&c, &s)
-			p := pairOf(t, c, s).shaken()
-			if !tt.want(p) {
-				t.Errorf("%v %s %s", p.client.State().Version, p.client.State().Cipher, p.client.State().Group)
-			}
-		})
-	}
+	c, s := clientConfig(), serverConfig("ecdsa")
+	c.CipherSuites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
+	s.CipherSuites = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
+	equal(t, pairOf(t, c, s).shaken().server.State().Cipher, "TLS_AES_256_GCM_SHA384", "cipher")
+	c.MaxVersion, s.CipherList = TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256:@SECLEVEL=1"
+	equal(t, pairOf(t, c, s).shaken().server.State().Cipher, "ECDHE-ECDSA-AES128-GCM-SHA256", "cipher")
 }
 
 // TestConnConfigRefused: what a client sets for a connection is checked too.
@@ -186,12 +122,9 @@ func TestConnConfigRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := x.NewConn(-1, ConnConfig{ServerName: "localhost"}); err == nil {
-		t.Error("a negative descriptor is accepted")
-	}
-	if n := live.Conns(); n != before {
-		t.Errorf("%d connections are left", n-before)
-	}
+	fails(x.NewConn(-1, ConnConfig{ServerName: "localhost"}))(t, "a negative descriptor is accepted")
+	n := live.Conns()
+	check(t, n == before, "%d connections are left", n-before)
 }
 
 // TestUnencryptedKey: the word ENCRYPTED beside a key does not make it an encrypted one, nor does an encrypted one that is not
@@ -239,90 +172,87 @@ func TestWrongFile(t *testing.T) {
 	public := filepath.Join(dir, "public.pem")
 	openssl(t, "pkey", "-in", key, "-pubout", "-out", public)
 
-	const certs, aKey, both = "want certificates in PEM, leaf first", "want a private key in PEM", "want certificates and their private key in PEM"
-	cert := func(f func(*Certificate)) func(*Config) { return func(c *Config) { f(&c.Certificates[0]) } }
-	chainFile := func(file string) func(*Config) { return cert(func(c *Certificate) { c.ChainFile = file }) }
-	keyFile := func(file string) func(*Config) { return cert(func(c *Certificate) { c.KeyFile = file }) }
-	for _, tt := range []struct {
-		name, setting, file string
-		change              func(*Config)
-		want, found         string
-	}{
-		{"DER certificate", "Certificates[0].ChainFile", der, chainFile(der), certs, "a certificate in DER"},
-		{"PKCS#12", "Certificates[0].ChainFile", p12, chainFile(p12), certs, "a PKCS#12 file"},
-		{"empty chain", "Certificates[0].ChainFile", empty, chainFile(empty), certs, "nothing"},
-		{"key for certificate", "Certificates[0].ChainFile", key, chainFile(key), certs, "PRIVATE KEY in PEM"},
-		{"request for certificate", "Certificates[0].ChainFile", request, chainFile(request), certs, "CERTIFICATE REQUEST in PEM"},
-		{"cut off", "Certificates[0].ChainFile", cut, chainFile(cut), certs, "CERTIFICATE (2) in PEM; PEM routines: bad end line"},
-		{"DER key", "Certificates[0].KeyFile", derKey, keyFile(derKey), aKey, "a private key in DER"},
-		{"PKCS#12 key", "Certificates[0].KeyFile", p12, keyFile(p12), aKey, "a PKCS#12 file"},
-		{"empty key", "Certificates[0].KeyFile", empty, keyFile(empty), aKey, "nothing"},
-		{"text", "Certificates[0].KeyFile", text, keyFile(text), aKey, "text"},
-		{"certificate for key", "Certificates[0].KeyFile", chain, keyFile(chain), aKey, "CERTIFICATE"},
-		{"public key", "Certificates[0].KeyFile", public, keyFile(public), aKey, "PUBLIC KEY in PEM"},
-		{"no key beside the chain", "Certificates[0].ChainFile", chain, keyFile(""), both, "CERTIFICATE"},
-		{"directory", "Certificates[0].ChainFile", dir, chainFile(dir), certs, "is a directory"},
-		{"directory for key", "Certificates[0].KeyFile", dir, keyFile(dir), aKey, "is a directory"},
-		{"other key", "Certificates[0]", testcerts.Path("rsa.key"), keyFile(testcerts.Path("rsa.key")), chain, "mismatch"},
-		{"key for CA", "CAFile", key, func(c *Config) { c.CAFile = key }, "want CA certificates in PEM", "PRIVATE KEY in PEM"},
-		{"DER CA", "CAFile", der, func(c *Config) { c.CAFile = der }, "want CA certificates in PEM", "a certificate in DER"},
-		{"empty CA", "CAFile", empty, func(c *Config) { c.CAFile = empty }, "want CA certificates in PEM", "nothing"},
-		{"CA cut off", "CAFile", cut, func(c *Config) { c.CAFile = cut }, "want CA certificates in PEM", "CERTIFICATE (2) in PEM; PEM routines: bad end line"},
-		{"CA directory", "CAFile", dir, func(c *Config) { c.CAFile = dir }, "want CA certificates in PEM", "is a directory"},
-		{"CA for CRL", "CRLFile", chain, func(c *Config) { c.CRLFile = chain }, "want revocation lists in PEM", "CERTIFICATE"},
-		{"CRL directory", "CRLFile", dir, func(c *Config) { c.CRLFile = dir }, "want revocation lists in PEM", "is a directory"},
-		{"empty CRL", "CRLFile", empty, func(c *Config) { c.CRLFile = empty }, "want revocation lists in PEM", "nothing"},
-		{"OCSP in PEM", "Certificates[0].OCSPFile", ocsp, cert(func(c *Certificate) { c.OCSPFile = ocsp }), "want a successful OCSP response in DER", "OCSP RESPONSE in PEM"},
-		{"certificate for OCSP", "Certificates[0].OCSPFile", der, cert(func(c *Certificate) { c.OCSPFile = der }), "want a successful OCSP response in DER", "a certificate in DER"},
-		{"empty OCSP", "Certificates[0].OCSPFile", empty, cert(func(c *Certificate) { c.OCSPFile = empty }), "want a successful OCSP response in DER", "nothing"},
-		{"CRL by URI", "Certificates[0].KeyURI", crl, cert(func(c *Certificate) { c.KeyFile, c.KeyURI = "", "file:"+crl }), "want a private key", "X509 CRL (2) in PEM"},
-		{"empty by URI", "Certificates[0].KeyURI", empty, cert(func(c *Certificate) { c.KeyFile, c.KeyURI = "", "file://"+empty }), "want a private key", "nothing"},
-		{"no file by URI", "Certificates[0].KeyURI", dir + "/none", cert(func(c *Certificate) { c.KeyFile, c.KeyURI = "", "file:"+dir+"/none" }), "", "no such file"},
-	} {
-		c := serverConfig("ecdsa")
-		tt.change(&c)
-		_, err := NewServerContext(c)
-		checkConfigError(t, tt.name, err, tt.setting, tt.file, tt.want, tt.found)
-		if err != nil && strings.Contains(err.Error(), "SECRET") {
-			t.Errorf("%s: a secret is shown: %v", tt.name, err)
+	const certs, aKey, ca, crls = "want certificates in PEM, leaf first", "want a private key in PEM", "want CA certificates in PEM",
+		"want revocation lists in PEM"
+	const staple = "want a successful OCSP response in DER"
+	const chainFile, keyFile, ocspFile, keyURI = "Certificates[0].ChainFile", "Certificates[0].KeyFile", "Certificates[0].OCSPFile",
+		"Certificates[0].KeyURI"
+	set := map[string]func(c *Config, file string){
+		chainFile: func(c *Config, file string) { c.Certificates[0].ChainFile = file },
+		keyFile:   func(c *Config, file string) { c.Certificates[0].KeyFile = file },
+		ocspFile:  func(c *Config, file string) { c.Certificates[0].OCSPFile = file },
+		keyURI:    func(c *Config, file string) { c.Certificates[0].KeyFile, c.Certificates[0].KeyURI = "", "file:"+file },
+		"CAFile":  func(c *Config, file string) { c.CAFile = file },
+		"CRLFile": func(c *Config, file string) { c.CRLFile = file },
+	}
+	passphrase := func(s string) func(*Config) {
+		return func(c *Config) {
+			c.Certificates[0].KeyFile = testcerts.Path("encrypted.key")
+			c.Certificates[0].Passphrase = func() ([]byte, error) { return []byte(s), nil }
 		}
 	}
+	encrypted, rsa := testcerts.Path("encrypted.key"), testcerts.Path("rsa.key")
+	rows := []wrongConfig{
+		{"no key beside the chain", func(c *Config) { c.Certificates[0].KeyFile = "" }, chainFile,
+			chain + "|want certificates and their private key in PEM|CERTIFICATE|routines"},
+		{"other key", func(c *Config) { c.Certificates[0].KeyFile = rsa }, "Certificates[0]", rsa + "|" + chain + "|mismatch|routines"},
+		{"an authority in the URI", func(c *Config) { set[keyURI](c, "//"+empty) }, keyURI, empty + "|want a private key|nothing"},
+		{"wrong passphrase", passphrase("wrong"), keyFile, encrypted + "|cannot be decrypted: the passphrase may be wrong|routines"},
+		{"empty passphrase", passphrase(""), keyFile, encrypted + "|cannot be decrypted: the passphrase may be wrong|routines"},
+		{"long passphrase", passphrase(strings.Repeat("x", 5000)), "Certificates[0].Passphrase", "has 5000 bytes|takes at most 1024"},
+	}
+	for _, tt := range []struct{ setting, file, want, found string }{
+		{chainFile, der, certs, "a certificate in DER"},
+		{chainFile, p12, certs, "a PKCS#12 file"},
+		{chainFile, empty, certs, "nothing"},
+		{chainFile, key, certs, "PRIVATE KEY in PEM"},
+		{chainFile, request, certs, "CERTIFICATE REQUEST in PEM"},
+		{chainFile, cut, certs, "CERTIFICATE (2) in PEM; PEM routines: bad end line"},
+		{chainFile, dir, certs, "is a directory"},
+		{chainFile, dir + "/none", "", "no such file"},
+		{keyFile, derKey, aKey, "a private key in DER"},
+		{keyFile, p12, aKey, "a PKCS#12 file"},
+		{keyFile, empty, aKey, "nothing"},
+		{keyFile, text, aKey, "text"},
+		{keyFile, chain, aKey, "CERTIFICATE"},
+		{keyFile, public, aKey, "PUBLIC KEY in PEM"},
+		{keyFile, dir, aKey, "is a directory"},
+		{keyFile, dir + "/none", "", "no such file"},
+		{"CAFile", key, ca, "PRIVATE KEY in PEM"},
+		{"CAFile", der, ca, "a certificate in DER"},
+		{"CAFile", empty, ca, "nothing"},
+		{"CAFile", cut, ca, "CERTIFICATE (2) in PEM; PEM routines: bad end line"},
+		{"CAFile", dir, ca, "is a directory"},
+		{"CAFile", dir + "/none", "", "no such file"},
+		{"CRLFile", chain, crls, "CERTIFICATE"},
+		{"CRLFile", dir, crls, "is a directory"},
+		{"CRLFile", empty, crls, "nothing"},
+		{ocspFile, ocsp, staple, "OCSP RESPONSE in PEM"},
+		{ocspFile, der, staple, "a certificate in DER"},
+		{ocspFile, empty, staple, "nothing"},
+		{keyURI, crl, "want a private key", "X509 CRL (2) in PEM"},
+		{keyURI, dir + "/none", "", "no such file"},
+	} {
+		change := func(c *Config) { set[tt.setting](c, tt.file) }
+		rows = append(rows, wrongConfig{tt.file, change, tt.setting, strings.Join([]string{tt.file, tt.want, tt.found}, "|")})
+	}
+	checkRefusals(t, true, serverConfig("ecdsa"), rows, "SECRET")
 }
 
 // TestWrongBytes: where there is no file, the setting is that of the bytes (P51).
 func TestWrongBytes(t *testing.T) {
 	chain, key := testcerts.Read(t, "ecdsa.pem"), testcerts.Read(t, "ecdsa.key")
-	for _, tt := range []struct {
-		setting string
-		c       Config
-		found   string
-	}{
-		{"Certificates[0].ChainPEM", Config{Certificates: []Certificate{{ChainPEM: key}}}, "found PRIVATE KEY in PEM"},
-		{"Certificates[0].ChainPEM", Config{Certificates: []Certificate{{ChainPEM: chain}}}, "found CERTIFICATE (2) in PEM"},
-		{"Certificates[0].KeyPEM", Config{Certificates: []Certificate{{ChainPEM: chain, KeyPEM: []byte(" ")}}}, "found nothing but white space"},
-		{"Certificates[0].OCSP", Config{Certificates: []Certificate{{ChainPEM: chain, KeyPEM: key, OCSP: key}}}, "found PRIVATE KEY in PEM"},
-		{"CAPEM", Config{Certificates: serverConfig("ecdsa").Certificates, CAPEM: key}, "found PRIVATE KEY in PEM"},
-		{"CRLPEM", Config{Certificates: serverConfig("ecdsa").Certificates, CRLPEM: []byte("x")}, "found text"},
-	} {
-		checkRefused(t, tt.setting, true, tt.c, tt.setting, tt.found)
+	certificate := func(cert Certificate) func(*Config) {
+		return func(c *Config) { c.Certificates = []Certificate{cert} }
 	}
-}
-
-// TestPassphraseRefused: a passphrase that is wrong, or too long, is told with the key's file.
-func TestPassphraseRefused(t *testing.T) {
-	file := testcerts.Path("encrypted.key")
-	for pass, want := range map[string]string{
-		"wrong":                   "cannot be decrypted: the passphrase may be wrong",
-		"":                        "cannot be decrypted: the passphrase may be wrong",
-		strings.Repeat("x", 5000): "has 5000 bytes; OpenSSL takes at most 1024",
-	} {
-		c := serverConfig("ecdsa")
-		c.Certificates[0].KeyFile, c.Certificates[0].Passphrase = file, func() ([]byte, error) { return []byte(pass), nil }
-		_, err := NewServerContext(c)
-		if err == nil || !strings.Contains(err.Error(), want) || len(pass) < 10 && !strings.Contains(err.Error(), file) {
-			t.Errorf("%.10q: %v", pass, err)
-		}
-	}
+	checkRefusals(t, true, serverConfig("ecdsa"), []wrongConfig{
+		{"a key", certificate(Certificate{ChainPEM: key}), "Certificates[0].ChainPEM", "found PRIVATE KEY in PEM"},
+		{"no key", certificate(Certificate{ChainPEM: chain}), "Certificates[0].ChainPEM", "found CERTIFICATE (2) in PEM"},
+		{"a space", certificate(Certificate{ChainPEM: chain, KeyPEM: []byte(" ")}), "Certificates[0].KeyPEM", "nothing but white space"},
+		{"a staple", certificate(Certificate{ChainPEM: chain, KeyPEM: key, OCSP: key}), "Certificates[0].OCSP", "found PRIVATE KEY in PEM"},
+		{"a CA", func(c *Config) { c.CAPEM = key }, "CAPEM", "found PRIVATE KEY in PEM"},
+		{"a list", func(c *Config) { c.CRLPEM = []byte("x") }, "CRLPEM", "found text"},
+	})
 }
 
 // TestNoProviderInDefaultLibrary: a system's configuration whose providers cannot be loaded leaves OpenSSL without ciphers. The error
@@ -332,19 +262,12 @@ func TestNoProviderInDefaultLibrary(t *testing.T) {
 	if os.Getenv(is) != "" {
 		_, err := NewServerContext(serverConfig("ecdsa"))
 		t.Log(err)
-		var e *ConfigError
-		if !errors.As(err, &e) || e.Setting != "Library" {
-			t.Fail()
-		}
+		checkConfigError(t, "no provider", err, "Library")
 		return
 	}
 	file := writeFile(t, "openssl.cnf", "openssl_conf = i\n[i]\nproviders = p\n[p]\nnosuch = n\n[n]\nactivate = 1\nmodule = /none/nosuch.so\n")
-	self := exec.Command(os.Args[0], "-test.run=^TestNoProviderInDefaultLibrary$", "-test.v")
-	self.Env = append(os.Environ(), is+"=1", "OPENSSL_CONF="+file)
-	out, err := self.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), file) || !strings.Contains(string(out), "no provider is active") {
-		t.Errorf("%v\n%s", err, out)
-	}
+	out, err := runAlone(t, is+"=1", "OPENSSL_CONF="+file)
+	check(t, err == nil && strings.Contains(out, file) && strings.Contains(out, "no provider is active"), "%v\n%s", err, out)
 }
 
 // TestForget: what was read from a file is overwritten, with the key that stands in it or behind the chain; what the caller gave is not.
@@ -360,15 +283,96 @@ func TestForget(t *testing.T) {
 	} {
 		l := tlstest.Value(loadCertificate(name, &c))(t)
 		l.forget()
-		if c.KeyPEM == nil && bytes.ContainsFunc(l.key, func(r rune) bool { return r != 0 }) {
-			t.Errorf("%s: the key is left", name)
-		}
+		check(t, c.KeyPEM != nil || !bytes.ContainsFunc(l.key, func(r rune) bool { return r != 0 }), "%s: the key is left", name)
 		x := mustServer(t, Config{Certificates: []Certificate{c}, Names: map[string][]Certificate{"a.example": {c}}})
-		if got := subject(t, x, "a.example", "", TLS13); got == "error" {
-			t.Errorf("%s: no handshake", name)
+		got := subject(t, x, "a.example", "", TLS13)
+		check(t, got != "error", "%s: no handshake", name)
+	}
+	check(t, bytes.Equal(chain, testcerts.Read(t, "ecdsa.pem")) && bytes.Equal(key, testcerts.Read(t, "ecdsa.key")),
+		"the caller's bytes are overwritten")
+}
+
+// TestFactsBeforeHandshake: all facts are zero values, and none crashes, before the handshake and after Close.
+func TestFactsBeforeHandshake(t *testing.T) {
+	p := plainPair(t)
+	for _, c := range []*Conn{p.client, p.server} {
+		for range 2 {
+			st := c.State()
+			check(t, st.Cipher == "" && st.Group == "" && st.ALPN == "" && !st.Resumed && knows(t, c) == 0 && c.Session() == nil &&
+				!c.hasPending() && st.Version == 0, "there are facts without a handshake")
+			fails(c.ExportKeyingMaterial("EXPORTER-x", nil, 8))(t, "keying material without keys")
+			c.Close()
 		}
 	}
-	if !bytes.Equal(chain, testcerts.Read(t, "ecdsa.pem")) || !bytes.Equal(key, testcerts.Read(t, "ecdsa.key")) {
-		t.Error("the caller's bytes are overwritten")
+}
+
+// TestNegotiated: the facts for the packages above are those of State, and cost
+// no more than their strings, whatever certificates there are.
+func TestNegotiated(t *testing.T) {
+	c, s := clientConfig(), serverConfig("rsa")
+	c.ALPN, s.ALPN = []string{"h2"}, []string{"h2"}
+	p := pairOf(t, c, s).shaken()
+	for _, x := range []*Conn{p.client, p.server} {
+		st := x.State()
+		want := negotiated.Facts{Version: uint16(st.Version), Cipher: st.Cipher, Group: st.Group, ALPN: "h2", Resumed: st.Resumed,
+			Records: uint8(st.Records), Obstacle: st.RecordsReason}
+		equal(t, negotiated.Of(x), want, "facts")
+		n := testing.AllocsPerRun(100, func() { negotiated.Of(x) })
+		check(t, n <= 3, "%v allocations for three strings", n)
+		x.Close()
+		equal(t, negotiated.Of(x), negotiated.Facts{}, "after Close")
+	}
+}
+
+// TestALPNMismatch: no protocol in common is refused with the alert of RFC 7301; a client without ALPN is not.
+func TestALPNMismatch(t *testing.T) {
+	c, s := clientConfig(), serverConfig("ecdsa")
+	c.ALPN, s.ALPN = []string{"a"}, []string{"b"}
+	sx := mustServer(t, s)
+	cerr, serr := newPair(t, mustClient(t, c), sx).try()
+	checkAlerts(t, serr, cerr, 120)
+	p := newPair(t, mustClient(t, clientConfig()), sx).shaken()
+	check(t, p.server.State().ALPN == "", "ALPN %q", p.server.State().ALPN)
+}
+
+// TestSNI chooses the Context by exact name and wildcard in any letter case, and takes its settings along.
+func TestSNI(t *testing.T) {
+	exact := serverConfig("rsa")
+	exact.MaxVersion, exact.ALPN, exact.Groups = TLS12, []string{"exact"}, "P-384"
+	wild := serverConfig("ed25519")
+	wild.Verify, wild.CAFile = VerifyRequire, testcerts.Path("root.pem")
+	s := serverConfig("ecdsa")
+	s.SNI = map[string]*Context{"Example.test": mustServer(t, exact), "*.wild.test": mustServer(t, wild)}
+	sx := mustServer(t, s)
+	c := clientConfig()
+	c.ALPN = []string{"exact"}
+	c.Certificates = serverConfig("client").Certificates
+	cx := mustClient(t, c)
+	for name, want := range map[string]string{
+		"example.test": "RSA", "EXAMPLE.TEST": "RSA", "example.test.": "RSA", "a.wild.test": "Ed25519", "A.Wild.Test": "Ed25519",
+		"wild.test": "ECDSA", "a.b.wild.test": "ECDSA", "localhost": "ECDSA", "127.0.0.1": "ECDSA", "": "ECDSA",
+	} {
+		p := newPair(t, cx, sx, ConnConfig{ServerName: name, InsecureSkipNameCheck: true}).shaken()
+		equal(t, leaf(t, p.client).PublicKeyAlgorithm.String(), want, "%q", name)
+		equal(t, knows(t, p.server) > 0, want == "Ed25519", "%q: the server asked for a certificate", name)
+		st, isExact := p.server.State(), want == "RSA"
+		check(t, isExact == (st.Version == TLS12) && isExact == (st.ALPN == "exact") && isExact == (st.Group == "secp384r1"),
+			"%q: %v, ALPN %q, group %q", name, st.Version, st.ALPN, st.Group)
+	}
+}
+
+// TestKeyLog writes lines of SSLKEYLOGFILE's format, the same on both sides.
+func TestKeyLog(t *testing.T) {
+	for _, version := range versions {
+		var cl, sl bytes.Buffer
+		c, s := clientUpTo(version), serverConfig("ecdsa")
+		c.KeyLog, s.KeyLog = &cl, &sl
+		pairOf(t, c, s).handshake()
+		label := map[TLSVersion]string{TLS12: "CLIENT_RANDOM ", TLS13: "CLIENT_TRAFFIC_SECRET_0 "}[version]
+		check(t, strings.Contains(cl.String(), label) && strings.HasSuffix(cl.String(), "\n"),
+			"%v: client's key log: %q", version, cl.String())
+		for line := range strings.Lines(cl.String()) {
+			check(t, strings.Contains(sl.String(), line), "%v: the server did not log %q", version, line)
+		}
 	}
 }

@@ -1,16 +1,23 @@
 package cssl
 
 import (
+	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -110,16 +117,12 @@ func (a *asked) succeeds() {
 
 func noErrors(t testing.TB, client, server error) {
 	t.Helper()
-	if client != nil || server != nil {
-		t.Fatalf("client: %v, server: %v", client, server)
-	}
+	demand(t, client == nil && server == nil, "client: %v, server: %v", client, server)
 }
 
 func failedWith(t testing.TB, err, want error) {
 	t.Helper()
-	if !errors.Is(err, want) {
-		t.Fatalf("error %v, want %v in it", err, want)
-	}
+	demand(t, errors.Is(err, want), "error %v, want %v in it", err, want)
 }
 
 // overBoth runs a test over a socket and in engine mode, in both versions of TLS.
@@ -168,9 +171,7 @@ func TestDecisionAtOnce(t *testing.T) {
 		for decided.Load() <= int64(i) {
 			runtime.Gosched()
 		}
-		if !seen && !woken.Load() {
-			t.Fatalf("%d: the decision is not seen, and the owner is not woken", i)
-		}
+		demand(t, seen || woken.Load(), "%d: the decision is not seen, and the owner is not woken", i)
 	}
 }
 
@@ -192,15 +193,10 @@ func TestClientHelloChooses(t *testing.T) {
 			client.ALPN, client.MaxVersion = []string{"h2", "http/1.1"}, v
 			a := newAsked(t, engine, mustClient(t, client), mustServer(t, config))
 			a.succeeds()
-			chain, err := a.client.State().PeerCertificates()
-			if err != nil || chain[0].PublicKeyAlgorithm != x509.RSA {
-				t.Fatalf("the certificate of another Context: %v %v", chain, err)
-			}
-			if seen.ServerName != "localhost" || !slices.Equal(seen.ALPN, client.ALPN) || seen.Owner != "the server" ||
-				len(seen.CipherSuites) == 0 || len(seen.Groups) == 0 || len(seen.SignatureAlgorithms) == 0 ||
-				slices.Contains(seen.Versions, TLS13) != (v == TLS13) || seen.Raw[0] != 1 {
-				t.Fatalf("%+v", seen)
-			}
+			equal(t, leaf(t, a.client).PublicKeyAlgorithm, x509.RSA, "the key of the other Context")
+			check(t, seen.ServerName == "localhost" && slices.Equal(seen.ALPN, client.ALPN) && seen.Owner == "the server" &&
+				len(seen.CipherSuites) > 0 && len(seen.Groups) > 0 && len(seen.SignatureAlgorithms) > 0 &&
+				slices.Contains(seen.Versions, TLS13) == (v == TLS13) && seen.Raw[0] == 1, "%+v", seen)
 		}
 	})
 }
@@ -213,9 +209,7 @@ func TestClientHelloLeaves(t *testing.T) {
 		config.ClientHello = func(h *ClientHello) { h.Accept(nil) }
 		a := newAsked(t, false, mustClient(t, clientConfig()), mustServer(t, config))
 		a.succeeds()
-		if chain, err := a.client.State().PeerCertificates(); err != nil || chain[0].PublicKeyAlgorithm != kind {
-			t.Errorf("SNI for %s: %v %v", name, chain[0].PublicKeyAlgorithm, err)
-		}
+		equal(t, leaf(t, a.client).PublicKeyAlgorithm, kind, "SNI for %s", name)
 	}
 }
 
@@ -254,15 +248,12 @@ func TestClientHelloRefuses(t *testing.T) {
 func TestClientHelloOfClient(t *testing.T) {
 	config := clientConfig()
 	config.ClientHello = func(*ClientHello) {}
-	if _, err := NewClientContext(config); err == nil || !strings.Contains(err.Error(), "only a server") {
-		t.Error(err)
-	}
+	fails(NewClientContext(config))(t, "a client's", "only a server")
 	server := serverConfig("ecdsa")
 	server.ClientHello = func(h *ClientHello) { h.Accept(mustClient(t, clientConfig())) }
 	a := newAsked(t, false, mustClient(t, clientConfig()), mustServer(t, server))
-	if _, err := a.run(); err == nil || !strings.Contains(err.Error(), "client's Context") {
-		t.Error(err)
-	}
+	_, err := a.run()
+	says(t, "a client's Context", err, "client's Context")
 }
 
 // TestHelloRetryRequest: the second ClientHello of a handshake asks nobody again.
@@ -273,31 +264,274 @@ func TestHelloRetryRequest(t *testing.T) {
 	config.ClientHello = func(h *ClientHello) { calls++; h.Accept(nil) }
 	a := newAsked(t, true, mustClient(t, client), mustServer(t, config))
 	a.succeeds()
-	if calls != 1 || a.client.State().Group != "secp384r1" {
-		t.Errorf("asked %d times, group %s", calls, a.client.State().Group)
-	}
+	check(t, calls == 1 && a.client.State().Group == "secp384r1", "asked %d times, group %s", calls, a.client.State().Group)
 }
 
-// TestDecideWithEarlyData: a decision that comes later goes together with early data; a server that works off its caller's goroutine takes none, and
-// the connection is resumed all the same.
+// TestDecideWithEarlyData: a decision that comes later goes together with early data; a server that works off its
+// caller's goroutine takes none, and the connection is resumed all the same.
 func TestDecideWithEarlyData(t *testing.T) {
-	for _, offload := range []bool{false, true} {
+	for offload, want := range map[bool]EarlyDataStatus{false: EarlyDataAccepted, true: EarlyDataRejected} {
 		config := earlyServer(1000)
 		config.ClientHello = func(h *ClientHello) { go h.Accept(nil) }
 		config.Offload = offload
 		cx, sx := mustClient(t, clientConfig()), mustServer(t, config)
-		p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
-		data, want := tlstest.Bytes(500, 1), EarlyDataAccepted
-		p.writeEarly(data)
-		p.readEarly()
-		if offload {
-			data, want = nil, EarlyDataRejected
+		p := sendsEarly(t, cx, sx, ticketOf(t, cx, sx), string(tlstest.Bytes(500, 1)), want)
+		check(t, p.server.State().Resumed, "not resumed")
+	}
+}
+
+// TestCloseWhileAsked: a connection is closed while it waits; the decision comes later, for nobody.
+func TestCloseWhileAsked(t *testing.T) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
+		before := live.Conns()
+		var mu sync.Mutex
+		var late []func()
+		keep := func(f func()) {
+			mu.Lock()
+			late = append(late, f)
+			mu.Unlock()
 		}
-		sameBytes(t, "early data", p.early, data)
-		p.handshake()
-		p.checkEarly(want)
-		if !p.server.State().Resumed {
-			t.Error("not resumed")
+		verify := func(v *PeerVerification) { keep(v.Accept) }
+		for name, change := range map[string]func(server, client *Config){
+			"hello":  func(s, c *Config) { s.ClientHello = func(h *ClientHello) { keep(func() { h.Accept(nil) }) } },
+			"client": func(s, c *Config) { c.VerifyPeer = verify },
+			"server": func(s, c *Config) { s.VerifyPeer = verify },
+		} {
+			server, client := mutual(v)
+			change(&server, &client)
+			a := newAsked(t, engine, mustClient(t, client), mustServer(t, server))
+			tlstest.Until(t, name+" is asked", func() bool {
+				a.carry()
+				noErrors(t, a.client.Handshake().Err, a.server.Handshake().Err)
+				mu.Lock()
+				defer mu.Unlock()
+				return len(late) > 0
+			})
+			a.client.Close()
+			a.server.Close()
+			tlstest.IsError(t, "handshake", a.server.Handshake().Err, net.ErrClosed)
+			for _, f := range late {
+				f()
+			}
+			late = nil
+		}
+		tlstest.Until(t, "no connection is left", func() bool { return live.Conns() <= before })
+	})
+}
+
+// TestOffload: handshakes on goroutines of their own, with everything that may not be done meanwhile.
+func TestOffload(t *testing.T) {
+	overBoth(t, func(t *testing.T, engine bool, v TLSVersion) {
+		server, client := mutual(v)
+		server.Offload, client.Offload = true, true
+		server.Certificates[0] = testCertificate("big")
+		a := newAsked(t, engine, mustClient(t, client), mustServer(t, server))
+		wants(t, "the first step", a.client.Handshake(), tlsio.WantAsync)
+		for what, got := range map[string]bool{
+			"Take": a.client.Take(a.buf) > 0, "Unsent": a.client.Unsent() > 0,
+			"hasPending": a.client.hasPending(), "FreeBuffers": a.client.FreeBuffers(),
+			"ALPN": a.client.State().ALPN != "", "Negotiated": a.client.State().Version != 0,
+		} {
+			check(t, !got, "%s while a step is under way", what)
+		}
+		for what, r := range map[string]tlsio.Result{
+			"Write": a.client.Write([]byte("x")), "Shutdown": a.client.Shutdown(), "KeyUpdate": a.client.KeyUpdate(true),
+			"Renegotiate": a.client.Renegotiate(),
+		} {
+			badState(t, what, r)
+		}
+		r := a.client.Read(a.buf)
+		check(t, r.Want == tlsio.WantAsync || r.Want == tlsio.WantRead, "Read: %+v", r)
+		a.succeeds()
+		check(t, slices.Contains(a.wants, tlsio.WantAsync), "wants %v", a.wants)
+		check(t, a.server.State().Version == v, "%v", a.server.State())
+	})
+}
+
+// TestOffloadEnds: the peer goes away while a step is under way, or sends what is no TLS.
+func TestOffloadEnds(t *testing.T) {
+	server := serverConfig("ecdsa")
+	server.Offload = true
+	x := mustServer(t, server)
+	for name, say := range map[string][]byte{"nothing": nil, "noise": bytes.Repeat([]byte("noise"), 100)} {
+		for _, engine := range transports {
+			a := newAsked(t, engine, mustClient(t, clientConfig()), x)
+			if engine {
+				a.server.Feed(say)
+				a.server.Handshake()
+				a.server.FeedEOF()
+			} else {
+				syscall.Write(a.client.fd, say)
+				a.server.Handshake()
+				syscall.Shutdown(a.client.fd, syscall.SHUT_WR)
+			}
+			for r := a.server.Handshake(); r.Err == nil; r = a.server.Handshake() {
+				if r.Want.Application() {
+					tlstest.Receive(t, a.woken, name)
+				}
+			}
 		}
 	}
+}
+
+// TestSNIOffload: what the chosen Context asks for holds.
+func TestSNIOffload(t *testing.T) {
+	slow, client := mutual(TLS13)
+	asked := false
+	slow.VerifyPeer = func(v *PeerVerification) { asked = true; go v.Accept() }
+	config := serverConfig("rsa")
+	config.SNI = map[string]*Context{"localhost": mustServer(t, slow)}
+	a := newAsked(t, false, mustClient(t, client), mustServer(t, config))
+	a.succeeds()
+	check(t, asked && slices.Contains(a.wants, tlsio.WantAsync), "%v, %v", asked, a.wants)
+}
+
+// TestHandshakerIsFreed: what a connection asked with goes when the Context that it got has nothing more to ask.
+func TestHandshakerIsFreed(t *testing.T) {
+	first, client := mutual(TLS13)
+	first.VerifyPeer = func(v *PeerVerification) { v.Accept() }
+	first.SNI = map[string]*Context{"localhost": mustServer(t, serverConfig("rsa"))}
+	sx, cx := mustServer(t, first), mustClient(t, client)
+	freed := make(chan struct{})
+	func() {
+		a := newAsked(t, false, cx, sx)
+		owner := new([16]byte)
+		runtime.AddCleanup(owner, func(int) { close(freed) }, 0)
+		a.server.Bind(owner, a.server.hs.wake)
+		a.succeeds()
+		a.server.Close()
+	}()
+	tlstest.Until(t, "the owner of a closed connection is freed", func() bool {
+		runtime.GC()
+		select {
+		case <-freed:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// TestHandshakerPSKRefused: a connection that asks or works off its owner's goroutine says as well as another that the keys differ.
+func TestHandshakerPSKRefused(t *testing.T) {
+	server, client := Config{PSKs: []PSK{psk("a", "1", "")}}, Config{PSKs: []PSK{psk("a", "2", "")}}
+	server.Offload, client.Offload = true, true
+	a := newAsked(t, false, mustClient(t, client), mustServer(t, server))
+	cerr, serr := a.run()
+	failedWith(t, cerr, tlsio.ErrPSK)
+	failedWith(t, serr, tlsio.ErrPSK)
+}
+
+// TestOffloadWithoutTail: a step that may keep nothing for the socket still has to hand over what it says.
+func TestOffloadWithoutTail(t *testing.T) {
+	server, client := mutual(TLS13)
+	for _, c := range []*Config{&server, &client} {
+		c.Offload, c.Tail = true, -1
+	}
+	server.Certificates[0] = testCertificate("big")
+	a := newAsked(t, false, mustClient(t, client), mustServer(t, server))
+	a.succeeds()
+}
+
+// TestOffloadRequestCertificate: nothing of OpenSSL is looked at while a step is under way.
+func TestOffloadRequestCertificate(t *testing.T) {
+	server := serverConfig("ecdsa")
+	server.Offload = true
+	a := newAsked(t, true, mustClient(t, clientConfig()), mustServer(t, server))
+	equal(t, a.server.Handshake().Want, tlsio.WantAsync, "handshake")
+	badState(t, "RequestCertificate", a.server.RequestCertificate())
+}
+
+// TestOffloadUnsent: an end of our own direction is found by a handshake that has nothing to read.
+func TestOffloadUnsent(t *testing.T) {
+	for _, offload := range []bool{false, true} {
+		client := clientConfig()
+		client.Offload = offload
+		a := newAsked(t, false, mustClient(t, client), mustServer(t, serverConfig("ecdsa")))
+		tlstest.Must(t, a.client.CloseWrite())
+		for {
+			r := a.client.Handshake()
+			if r.Err != nil {
+				failedWith(t, r.Err, syscall.EPIPE)
+				break
+			}
+			if r.Want == tlsio.WantRead {
+				t.Errorf("offload %v: waits for an answer to what was not sent", offload)
+				break
+			}
+			tlstest.Receive(t, a.woken, "the client")
+		}
+	}
+}
+
+// TestOffloadAbandoned: a step that has no place yet is left out when its connection is closed.
+func TestOffloadAbandoned(t *testing.T) {
+	before := live.Conns()
+	config := serverConfig("ecdsa")
+	config.Offload = true
+	a := newAsked(t, true, mustClient(t, clientConfig()), mustServer(t, config))
+	for range cap(places) {
+		places <- struct{}{}
+	}
+	a.client.Handshake()
+	a.carry()
+	equal(t, a.server.Handshake().Want, tlsio.WantAsync, "handshake")
+	step := a.server.hs.step
+	a.server.Close()
+	a.client.Close()
+	for range cap(places) {
+		<-places
+	}
+	tlstest.Until(t, "no connection is left", func() bool { return live.Conns() <= before })
+	check(t, step.r.flags == 0, "the step was made")
+}
+
+// TestEarlyDataThenOffload: early data is given up for a Context, chosen by its name, whose handshakes are offloaded; no key is
+// used on this goroutine.
+func TestEarlyDataThenOffload(t *testing.T) {
+	for _, v := range versions {
+		inner, client := mutual(TLS13)
+		inner.MaxVersion, client.MaxVersion, inner.MaxEarlyData = 0, v, 1000
+		inner.VerifyPeer = func(v *PeerVerification) { go v.Accept() }
+		config := earlyServer(1000)
+		config.SNI = map[string]*Context{"localhost": mustServer(t, inner)}
+		cx, sx := mustClient(t, client), mustServer(t, config)
+		p := newPair(t, cx, sx)
+		p.readEarly()
+		p.handshake()
+		if v == TLS12 {
+			continue
+		}
+		p.finish()
+		p = sendsEarly(t, cx, sx, p.client.Session(), string(tlstest.Bytes(500, 1)), EarlyDataRejected)
+		check(t, p.server.State().Resumed, "not resumed")
+	}
+}
+
+// TestOffloadedClientEarlyData: a client whose handshake is offloaded sends early data before it.
+func TestOffloadedClientEarlyData(t *testing.T) {
+	client := clientConfig()
+	client.Offload = true
+	cx, sx := mustClient(t, client), mustServer(t, earlyServer(1000))
+	sendsEarly(t, cx, sx, ticketOf(t, cx, sx), string(tlstest.Bytes(500, 1)), EarlyDataAccepted)
+}
+
+// TestVerifyPeerUnreadable: a leaf of which the application could see nothing is refused without asking.
+func TestVerifyPeerUnreadable(t *testing.T) {
+	cert := newAuthority(t, "ca", nil, newKey(t)).issue(x509.Certificate{SerialNumber: big.NewInt(0x7171717171)})
+	block, _ := pem.Decode(cert.ChainPEM)
+	block.Bytes[bytes.Index(block.Bytes, []byte("qqqqq"))] = 0x81 // crypto/x509 takes no negative number, OpenSSL does
+	fails(x509.ParseCertificate(block.Bytes))(t, "crypto/x509 takes it")
+	cert.ChainPEM = pem.EncodeToMemory(block)
+	server := Config{Certificates: []Certificate{cert}}
+	client := clientConfig()
+	client.Verify, client.VerifyPeer = VerifyApplication, func(v *PeerVerification) {
+		t.Errorf("asked about %d certificates", len(v.Sent))
+		v.Accept()
+	}
+	a := newAsked(t, false, mustClient(t, client), mustServer(t, server))
+	cerr, serr := a.run()
+	failedWith(t, cerr, tlsio.AlertBadCertificate)
+	failedWith(t, serr, tlsio.AlertBadCertificate)
+	check(t, strings.Contains(cerr.Error(), "serial number"), "%v", cerr)
 }

@@ -39,6 +39,10 @@ var gcmSuites = []gcmSuite{
 	{TLS12, "ECDHE-ECDSA-AES256-GCM-SHA384", 32, sha512.New384},
 }
 
+var chachaSuites = []gcmSuite{
+	{version: TLS13, name: "TLS_CHACHA20_POLY1305_SHA256"}, {version: TLS12, name: "ECDHE-ECDSA-CHACHA20-POLY1305"},
+}
+
 // apply makes s the only suite of c.
 func (s gcmSuite) apply(c *Config) {
 	c.MinVersion, c.MaxVersion = s.version, s.version
@@ -215,9 +219,8 @@ func prf12(h func() hash.Hash, secret, seed []byte, n int) (out []byte) {
 func splitRecords(t testing.TB, stream []byte) (all [][]byte) {
 	t.Helper()
 	for len(stream) > 0 {
-		if len(stream) < 5 || len(stream) < 5+int(binary.BigEndian.Uint16(stream[3:])) {
-			t.Fatalf("%d bytes are left that are no record", len(stream))
-		}
+		demand(t, len(stream) >= 5 && len(stream) >= 5+int(binary.BigEndian.Uint16(stream[3:])),
+			"%d bytes are left that are no record", len(stream))
 		n := 5 + int(binary.BigEndian.Uint16(stream[3:]))
 		all = append(all, stream[:n])
 		stream = stream[n:]
@@ -361,9 +364,7 @@ func (p *recordPeer) feed(input []byte, d delivery) (o outcome) {
 			if o.data, o.read = append(o.data, buf[:r.N]...), r.Err; r.Want != tlsio.WantNone {
 				return
 			}
-			if !bytes.HasPrefix(buf[:r.N], peeked) {
-				p.t.Errorf("peeked at %q, read %q", peeked, buf[:r.N])
-			}
+			check(p.t, bytes.HasPrefix(buf[:r.N], peeked), "peeked at %q, read %q", peeked, buf[:r.N])
 		}
 	}
 	for len(input) > 0 && o.read == nil {
@@ -387,6 +388,34 @@ func (p *recordPeer) feed(input []byte, d delivery) (o outcome) {
 		}
 	}
 	return o
+}
+
+// bothServers are servers with OpenSSL's records and with direct ones.
+func bothServers(t testing.TB) (servers [2]*Context) {
+	for i, mode := range []Records{RecordsOpenSSL, RecordsDirect} {
+		s := serverConfig("ecdsa")
+		s.Records, s.MaxMessages, s.MaxRenegotiations = mode, 8, 3
+		servers[i] = mustServer(t, s)
+	}
+	return servers
+}
+
+// outcomes feeds input to both servers. Long input comes as a whole.
+func (x *recordPeers) outcomes(t testing.TB, servers [2]*Context, d delivery, input func(p *recordPeer) []byte) (got [2]outcome) {
+	t.Helper()
+	for i, server := range servers {
+		p := x.connect(t, server)
+		st := p.server.State()
+		demand(t, (st.Records == RecordsDirect) == (i == 1), "%v, %v", st.Records, st.RecordsReason)
+		in := input(p)
+		if len(in) > 2000 {
+			d = deliveries[0]
+		}
+		got[i] = p.feed(in, d)
+		p.client.Close()
+		p.server.Close()
+	}
+	return got
 }
 
 // position is what precedes the records under test.
@@ -684,13 +713,7 @@ func TestDirectDifferential(t *testing.T) {
 	used := make([]bool, len(differences))
 	for _, suite := range gcmSuites {
 		t.Run(suite.name, func(t *testing.T) {
-			peers := newRecordPeers(t, suite)
-			var servers [2]*Context
-			for i, mode := range []Records{RecordsOpenSSL, RecordsDirect} {
-				s := serverConfig("ecdsa")
-				s.Records, s.MaxMessages, s.MaxRenegotiations = mode, 8, 3
-				servers[i] = mustServer(t, s)
-			}
+			peers, servers := newRecordPeers(t, suite), bothServers(t)
 			n := 0
 			for _, row := range slices.Concat(badRecords(), badMessages()) {
 				for i, at := range positions {
@@ -704,31 +727,17 @@ func TestDirectDifferential(t *testing.T) {
 						continue
 					}
 					d := deliveries[n%len(deliveries)]
-					var got [2]outcome
-					for i, server := range servers {
-						p := peers.connect(t, server)
-						if r := p.server.State(); (r.Records == RecordsDirect) != (i == 1) {
-							t.Fatal(r.Records, r.RecordsReason)
-						}
-						input := slices.Concat(at.before(p), row.records(p), p.data("after"), p.alert(1, 0))
-						if len(input) > 2000 {
-							d = deliveries[0]
-						}
-						got[i] = p.feed(input, d)
-						p.client.Close()
-						p.server.Close()
-					}
+					got := peers.outcomes(t, servers, d, func(p *recordPeer) []byte {
+						return slices.Concat(at.before(p), row.records(p), p.data("after"), p.alert(1, 0))
+					})
 					where := row.name + ", " + at.name
-					if got[0].String() != got[1].String() && !tolerated(suite.version, where, got[0], got[1], used) {
-						t.Errorf("%s, %+v\nOpenSSL: %s\ndirect: %s", where, d, got[0], got[1])
-					}
+					check(t, got[0].String() == got[1].String() || tolerated(suite.version, where, got[0], got[1], used),
+						"%s, %+v\nOpenSSL: %s\ndirect: %s", where, d, got[0], got[1])
 				}
 			}
 		})
 	}
 	for i, x := range differences {
-		if !used[i] && !(x.long && testing.Short()) && (x.before == 0 || linked.Run.series() < x.before) {
-			t.Errorf("no row differs as %+v", x)
-		}
+		check(t, used[i] || (x.long && testing.Short()) || (x.before != 0 && linked.Run.series() >= x.before), "no row differs as %+v", x)
 	}
 }

@@ -1,13 +1,23 @@
 package cssl
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"reflect"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
@@ -24,6 +34,13 @@ func directServer(t testing.TB, suite gcmSuite, tail int) *Context {
 // taken takes and opens all that the server has to send.
 func (p *recordPeer) taken() []string {
 	return p.heard(p.takeAll())
+}
+
+// sends demands that the server has this to send, and nothing else.
+func (p *recordPeer) sends(what string, want ...string) {
+	p.t.Helper()
+	got := p.taken()
+	check(p.t, slices.Equal(got, want), "%s: sent %q, want %q", what, got, want)
 }
 
 // takeAll takes all that the server has to send.
@@ -45,17 +62,15 @@ func TestDirectUpdatesKey(t *testing.T) {
 	sx := directServer(t, gcmSuites[0], 0)
 	p := newRecordPeers(t, gcmSuites[0]).connect(t, sx)
 	var want []string
-	seq := 1 // behind the ticket
 	for i := range 30 {
-		send(t, p.server, string(rune('a'+i)))
-		if seq == 8 {
-			want, seq = append(want, "KeyUpdate [0]"), 0
+		letter := string(rune('a' + i))
+		send(t, p.server, letter)
+		if i%8 == 7 { // the first key has sealed a ticket too
+			want = append(want, "KeyUpdate [0]")
 		}
-		want, seq = append(want, "data \""+string(rune('a'+i))+"\""), seq+1
+		want = append(want, fmt.Sprintf("data %q", letter))
 	}
-	if got := p.taken(); !slices.Equal(got, want) {
-		t.Errorf("sent %q, want %q", got, want)
-	}
+	p.sends("thirty writes", want...)
 	// OpenSSL's client reads on.
 	c, s := engineEnds(t, mustClient(t, clientConfig()), sx)
 	s.out = tlstest.Bytes(1<<20, 1)
@@ -71,26 +86,20 @@ func TestDirectKeyLimit(t *testing.T) {
 		for range 5 { // Finished was the first record
 			send(t, p.server, "x")
 		}
-		bufs, eighth := [][]byte{[]byte("a"), []byte("b"), []byte("c"), []byte("d")}, tlsio.Result{}
+		write := func(n int) tlsio.Result {
+			return p.server.WriteBuffers([][]byte{[]byte("x"), []byte("x"), []byte("x"), []byte("x")}[:n], false)
+		}
 		if batch {
-			if r := p.server.WriteBuffers(bufs, false); r.N != 2 || r.Err != nil {
-				t.Errorf("two more records: %+v", r)
-			}
-			eighth = p.server.WriteBuffers(bufs[2:], false)
+			equal(t, write(4).N, 2, "records of four")
 		} else {
-			send(t, p.server, "a")
-			send(t, p.server, "b")
-			eighth = p.server.Write([]byte("x"))
+			write(1)
+			write(1)
 		}
-		if !errors.Is(eighth.Err, tlsio.ErrLimit) || eighth.N != 0 {
-			t.Errorf("the eighth record: %+v", eighth)
-		}
-		if got := p.taken(); len(got) != 8 || got[6] != `data "b"` || got[7] != "alert [1 0]" {
-			t.Errorf("sent %q", got)
-		}
-		if r := p.server.Read(p.buf); !errors.Is(r.Err, tlsio.ErrLimit) {
-			t.Errorf("then: %+v", r)
-		}
+		eighth := write(2)
+		check(t, errors.Is(eighth.Err, tlsio.ErrLimit) && eighth.N == 0, "the eighth record: %+v", eighth)
+		got := p.taken()
+		check(t, len(got) == 8 && got[6] == `data "x"` && got[7] == "alert [1 0]", "sent %q", got)
+		tlstest.IsError(t, "then", p.server.Read(p.buf).Err, tlsio.ErrLimit)
 	}
 }
 
@@ -102,32 +111,25 @@ func TestDirectOwesOneAnswer(t *testing.T) {
 			p.server.Feed(p.keyUpdate(1))
 		}
 		wants(t, "read", p.server.Read(p.buf), tlsio.WantRead)
-		if got := p.taken(); !slices.Equal(got, []string{"KeyUpdate [0]"}) {
-			t.Errorf("ten requests in one read lead to %q", got)
-		}
+		p.sends("after ten requests in one read", "KeyUpdate [0]")
 		p.server.Write(make([]byte, 16384))
 		for range 40 { // the first of them find room
 			p.server.Feed(p.keyUpdate(1))
-			if r := p.server.Read(p.buf); r.Want != tlsio.WantRead || p.server.Unsent() > minTail {
-				t.Fatalf("%+v, %d bytes in the tail", r, p.server.Unsent())
-			}
+			r := p.server.Read(p.buf)
+			demand(t, r.Want == tlsio.WantRead && p.server.Unsent() <= minTail, "%+v, %d bytes in the tail", r, p.server.Unsent())
 		}
 		wants(t, "flush of a full tail", p.server.Flush(), tlsio.WantWrite)
-		if got := p.taken(); len(got) < 2 || len(got) > 15 {
-			t.Fatalf("%d messages", len(got))
-		}
-		want := []string{"KeyUpdate [0]"}
+		got := p.taken()
+		demand(t, len(got) >= 2 && len(got) <= 15, "%d messages", len(got))
+		var owed []string
 		if flush {
 			p.server.Flush()
-			if got := p.taken(); !slices.Equal(got, want) {
-				t.Errorf("a flush sends %q, want %q", got, want)
-			}
-			want = nil
+			p.sends("a flush", "KeyUpdate [0]")
+		} else {
+			owed = []string{"KeyUpdate [0]"}
 		}
 		p.server.Write([]byte("x"))
-		if got := p.taken(); !slices.Equal(got, append(want, `data "x"`)) {
-			t.Errorf("a write sends %q after %q", got, want)
-		}
+		p.sends("a write", append(owed, `data "x"`)...)
 	}
 }
 
@@ -143,12 +145,11 @@ func TestDirectKeepsRequest(t *testing.T) {
 	}
 	p.taken()
 	p.server.Flush()
-	if got := p.taken(); !slices.Equal(got, []string{"KeyUpdate [1]"}) {
-		t.Errorf("sent %q", got)
-	}
+	p.sends("a flush", "KeyUpdate [1]")
 }
 
-// TestDirectFacts: after the switch a server knows what one with OpenSSL's records knows, and exports the same as its client.
+// TestDirectFacts: both sides know the same, and export the same. After the switch to direct records a server knows what one with OpenSSL's
+// records knows.
 func TestDirectFacts(t *testing.T) {
 	openSSLToo(t)
 	for _, version := range versions {
@@ -168,63 +169,37 @@ func TestDirectFacts(t *testing.T) {
 				}
 				p.handshake()
 				states[i] = p.server.State()
-				if states[i].Records != mode || states[i].RecordsReason != "" || states[i].Resumed != resume {
-					t.Fatalf("%+v", states[i])
-				}
+				demand(t, states[i].Records == mode && states[i].RecordsReason == "" && states[i].Resumed == resume, "%+v", states[i])
 				states[i].Records = 0
-				if chain, err := states[i].PeerCertificates(); err != nil || len(chain) == 0 {
-					t.Errorf("the peer's chain: %v, %v", chain, err)
-				}
-				client := p.client.State()
-				if client.Version != states[i].Version || client.CipherID != states[i].CipherID || client.Group != states[i].Group || client.ALPN != states[i].ALPN {
-					t.Errorf("client %+v\nserver %+v", client, states[i])
-				}
-				for _, label := range []string{"EXPORTER-test", "key expansion", ""} {
+				check(t, knows(t, p.server) > 0, "no chain of the peer")
+				st, client := states[i], p.client.State()
+				check(t, st.Version == version && st.ALPN == "h2" && st.ServerName == "localhost" && st.Cipher != "" && st.Group != "",
+					"%v %q %q %q %q", st.Version, st.ALPN, st.ServerName, st.Cipher, st.Group)
+				check(t, client.Version == version && client.ALPN == "h2" && client.ServerName == "localhost" && client.Cipher == st.Cipher &&
+					client.CipherID == st.CipherID && client.Group == st.Group,
+					"client: %v %q %q %q %q", client.Version, client.ALPN, client.ServerName, client.Cipher, client.Group)
+				exported := map[string]bool{}
+				for _, label := range []string{"EXPORTER-test", "EXPORTER-other", "key expansion", "client finished", ""} {
 					for _, context := range [][]byte{nil, {}, []byte("context"), make([]byte, 1000)} {
-						for _, n := range []int{1, 32, 1000} {
+						for _, n := range []int{0, 1, 32, 1000} {
 							want, wantErr := p.client.ExportKeyingMaterial(label, context, n)
 							got, err := p.server.ExportKeyingMaterial(label, context, n)
-							if !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) || err != nil && err.Error() != wantErr.Error() {
-								t.Errorf("%v, %v, %q, context %d, %d bytes: %x (%v), want %x (%v)", version, mode, label, len(context), n, got, err, want, wantErr)
-							}
+							where := fmt.Sprintf("%v, %v, %q, context %d, %d bytes", version, mode, label, len(context), n)
+							check(t, bytes.Equal(got, want) && fmt.Sprint(err) == fmt.Sprint(wantErr), "%s: %x (%v), want %x (%v)", where, got, err, want, wantErr)
+							check(t, err != nil || n > 0 && len(got) == n, "%s: %d bytes", where, len(got))
+							check(t, n < 32 || err != nil || len(context) == 0 || !exported[string(got)], "%q: as for another label", label)
+							exported[string(got)] = true
 						}
 					}
 				}
-				if _, err := p.server.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 8); err == nil {
-					t.Error("keying material of early data that was none")
+				if version == TLS12 { // which uses this label itself
+					_, err := p.client.ExportKeyingMaterial("client finished", nil, 8)
+					equal(t, fmt.Sprint(err), `exporter "client finished": SSL routines: tls illegal exporter label`, "error")
 				}
+				fails(p.server.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 8))(t, "keying material of early data that was none")
 			}
-			if !reflect.DeepEqual(states[0], states[1]) {
-				t.Errorf("%v\nOpenSSL: %+v\ndirect: %+v", version, states[0], states[1])
-			}
+			check(t, reflect.DeepEqual(states[0], states[1]), "%v\nOpenSSL: %+v\ndirect: %+v", version, states[0], states[1])
 		}
-	}
-}
-
-// TestDirectEarlyData: early data goes before the switch; its exporter works after it, too.
-func TestDirectEarlyData(t *testing.T) {
-	s := earlyServer(16384)
-	s.Records = RecordsDirect
-	cx, sx := mustClient(t, clientConfig()), mustServer(t, s)
-	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
-	p.writeEarly([]byte("early"))
-	p.readEarly()
-	p.handshake()
-	if st := p.server.State(); st.Records != RecordsDirect || st.EarlyData != EarlyDataAccepted || string(p.early) != "early" {
-		t.Fatalf("%+v, early data %q", st, p.early)
-	}
-	for _, context := range [][]byte{nil, []byte("context")} {
-		want := tlstest.Value(p.client.ExportEarlyKeyingMaterial("EXPORTER-test", context, 40))(t)
-		if got, err := p.server.ExportEarlyKeyingMaterial("EXPORTER-test", context, 40); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%x (%v), want %x", got, err, want)
-		}
-	}
-	p.client.Write([]byte("late"))
-	p.client.Shutdown()
-	p.move(p.client, p.server)
-	reads(t, p.server, "late")
-	if r := p.server.Read(p.buf); r.Err != io.EOF {
-		t.Errorf("%+v", r)
 	}
 }
 
@@ -254,9 +229,7 @@ func TestDirectBytewise(t *testing.T) {
 				c.Feed(buf[:n])
 			}
 		}
-		if st := s.State(); st.Records != RecordsDirect {
-			t.Fatal(st.RecordsReason)
-		}
+		isDirect(t, s)
 		c.Write([]byte("some"))
 		c.Write([]byte("data"))
 		var got []byte
@@ -266,25 +239,22 @@ func TestDirectBytewise(t *testing.T) {
 			tlstest.Must(t, r.Err)
 			got = append(got, buf[:r.N]...)
 		}
-		if string(got) != "somedata" {
-			t.Errorf("%s: read %q", suite.name, got)
-		}
+		check(t, string(got) == "somedata", "%s: read %q", suite.name, got)
 		s.Close()
 		syscall.Close(fd)
 		syscall.Close(far)
 	}
 }
 
-// TestDirectChaCha20: OpenSSL's client reads and writes the records of ChaCha20-Poly1305, before and after new keys. A record that is forged
-// ends the connection.
+// TestDirectChaCha20: OpenSSL's client reads and writes the records of ChaCha20-Poly1305, before and after new keys.
+// A record that is forged ends the connection.
 func TestDirectChaCha20(t *testing.T) {
-	for _, suite := range []gcmSuite{{version: TLS13, name: "TLS_CHACHA20_POLY1305_SHA256"}, {version: TLS12, name: "ECDHE-ECDSA-CHACHA20-POLY1305"}} {
+	for _, suite := range chachaSuites {
 		t.Run(suite.version.String(), func(t *testing.T) {
 			p := newPair(t, mustClient(t, clientConfig()), directServer(t, suite, 0))
 			p.exchange(tlstest.Bytes(100_000, 1))
-			if st := p.server.State(); st.Records != RecordsDirect || st.Cipher != suite.name {
-				t.Fatalf("%+v", st)
-			}
+			st := p.server.State()
+			demand(t, st.Records == RecordsDirect && st.Cipher == suite.name, "%+v", st)
 			if suite.version == TLS13 {
 				tlstest.Must(t, p.server.KeyUpdate(true).Err)
 				p.exchange(tlstest.Bytes(100_000, 2))
@@ -293,11 +263,263 @@ func TestDirectChaCha20(t *testing.T) {
 			n := p.client.Take(p.buf)
 			p.buf[n-1] ^= 1
 			p.server.Feed(p.buf[:n])
-			if r := p.server.Read(p.buf); !errors.Is(r.Err, tlsio.AlertBadRecordMAC) {
-				t.Errorf("the server reads %+v", r)
-			}
+			tlstest.IsError(t, "the server reads", p.server.Read(p.buf).Err, tlsio.AlertBadRecordMAC)
 			p.move(p.server, p.client)
 			checkAlert(t, p.client.Read(p.buf).Err, tlsio.AlertReceived, tlsio.AlertBadRecordMAC)
+		})
+	}
+}
+
+// mask hides a secret from a search of the memory. It is the second half that is looked for: free overwrites the first bytes.
+func mask(secret []byte) []byte {
+	out := bytes.Clone(secret[len(secret)/2:])
+	for i := range out {
+		out[i] ^= 0x5a
+	}
+	return out
+}
+
+// findInMemory returns where the secret that mask returned is in the process's memory: the heaps of C and Go, globals, and stacks.
+func findInMemory(t testing.TB, masked []byte) (addresses []int64) {
+	t.Helper()
+	maps := tlstest.Value(os.ReadFile("/proc/self/maps"))(t)
+	memory := tlstest.Value(os.Open("/proc/self/mem"))(t)
+	defer memory.Close()
+	const size = 1 << 20
+	buf := tlstest.Value(unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON))(t)
+	defer unix.Munmap(buf)
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		var access string
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &access); err != nil || access != "rw-p" || to-from > 1<<30 {
+			continue // a sanitizer's shadow is larger
+		}
+		for at := from; at < to; at += size - int64(len(masked)) {
+			n, err := memory.ReadAt(buf[:min(size, to-at)], at)
+			if err != nil && err != io.EOF {
+				break
+			}
+			for i := 0; i+len(masked) <= n; i++ {
+				k := bytes.IndexByte(buf[i:n-len(masked)+1], masked[0]^0x5a)
+				if k < 0 {
+					break
+				}
+				i += k
+				same := true
+				for j, b := range masked {
+					same = same && buf[i+j]^0x5a == b
+				}
+				if same {
+					addresses = append(addresses, at+int64(i))
+				}
+			}
+		}
+	}
+	return addresses
+}
+
+// secretReplacer is a KeyLog that puts other secrets in the place of those that are logged, wherever the process has them.
+type secretReplacer struct {
+	t       testing.TB
+	secrets map[string]string // by label, in hexadecimal
+}
+
+func (r secretReplacer) Write(line []byte) (int, error) {
+	f := strings.Fields(string(line))
+	if other := r.secrets[f[0]]; other != "" {
+		secret, masked := unhex(other), mask(unhex(f[2]))
+		half := int64(len(secret) - len(masked))
+		memory := tlstest.Value(os.OpenFile("/proc/self/mem", os.O_RDWR, 0))(r.t)
+		defer memory.Close()
+		for _, at := range findInMemory(r.t, masked) {
+			tlstest.Value(memory.WriteAt(secret, at-half))(r.t)
+		}
+	}
+	return len(line), nil
+}
+
+// unhex decodes hexadecimal digits, with or without spaces.
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// TestDirectRFC8448 gives a connection the traffic secrets of RFC 8448, section 3. Its records are then those of the
+// RFC. The server's first record is there a ticket, and here data.
+func TestDirectRFC8448(t *testing.T) {
+	s := gcmSuites[0].server(RecordsDirect)
+	s.NoTickets = true
+	s.KeyLog = secretReplacer{t, map[string]string{
+		"CLIENT_TRAFFIC_SECRET_0": "9e40646ce79a7f9dc05af8889bce6552875afa0b06df0087f792ebb7c17504a5",
+		"SERVER_TRAFFIC_SECRET_0": "a11af9f05531f856ad47116b45a950328204b4f44bfb6b3a4b4f1f3fcb631643",
+	}}
+	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, s)).shaken()
+	isDirect(t, p.server)
+	payload := make([]byte, 50)
+	for i := range payload {
+		payload[i] = byte(i)
+	}
+	sends := func(r tlsio.Result, want string) {
+		t.Helper()
+		n := p.server.Take(p.buf)
+		check(t, r.Err == nil && (want == "" || bytes.Equal(p.buf[:n], unhex(want))), "%v, record %x, want %s", r.Err, p.buf[:n], want)
+	}
+	sends(p.server.Write([]byte("ticket")), "")
+	p.server.Feed(unhex("17 03 03 00 43 a2 3f 70 54 b6 2c 94 d0 af fa fe 82 28 ba 55 cb ef ac ea 42 f9 14 aa 66 bc ab 3f 2b 98 19 a8 a5 b4 6b" +
+		"39 5b d5 4a 9a 20 44 1e 2b 62 97 4e 1f 5a 62 92 a2 97 70 14 bd 1e 3d ea e6 3a ee bb 21 69 49 15 e4"))
+	reads(t, p.server, string(payload))
+	sends(p.server.Write(payload), "17 03 03 00 43 2e 93 7e 11 ef 4a c7 40 e5 38 ad 36 00 5f c4 a4 69 32 fc 32 25 d0 5f 82 aa 1b 36 e3 0e fa f9 7d"+
+		"90 e6 df fc 60 2d cb 50 1a 59 a8 fc c4 9c 4b f2 e5 f0 a2 1c 00 47 c2 ab f3 32 54 0d d0 32 e1 67 c2 95 5d")
+	p.server.Feed(unhex("17 03 03 00 13 c9 87 27 60 65 56 66 b7 4d 7f f1 15 3e fd 6d b6 d0 b0 e3"))
+	tlstest.Equal(t, "after close_notify", p.server.Read(p.buf).Err, io.EOF)
+	sends(p.server.Shutdown(), "17 03 03 00 13 b5 8f d6 71 66 eb f5 99 d2 47 20 cf be 7e fa 7a 88 64 a9")
+}
+
+// TestDirectProof: a connection whose derived keys are wrong keeps the SSL, and goes on.
+func TestDirectProof(t *testing.T) {
+	s := gcmSuites[0].server(RecordsDirect)
+	s.KeyLog = secretReplacer{t, map[string]string{"SERVER_TRAFFIC_SECRET_0": strings.Repeat("07", 32)}}
+	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, s)).shaken()
+	equal(t, p.server.State().Records, RecordsOpenSSL, "records")
+	equal(t, p.server.State().RecordsReason, "the derived keys do not open our last record", "reason")
+	p.exchange([]byte("data"))
+}
+
+// sizeOf returns where an object of malloc is and how large glibc made it; with another malloc, the size is more than that of an SSL.
+func sizeOf(t testing.TB, p unsafe.Pointer) (at, size int64) {
+	memory := tlstest.Value(os.Open("/proc/self/mem"))(t)
+	defer memory.Close()
+	at = int64(uintptr(p))
+	var header [8]byte
+	tlstest.Value(memory.ReadAt(header[:], at-8))(t)
+	if size = int64(binary.NativeEndian.Uint64(header[:]) &^ 7); size < 1<<10 || size > 1<<14 {
+		size = 1 << 14
+	}
+	return at, size
+}
+
+// TestPeerOfMemory is the client of TestDirectWipes, in a process of its own: this one must not know the secrets.
+func TestPeerOfMemory(t *testing.T) {
+	version := os.Getenv("PEER_OF_MEMORY")
+	if version == "" {
+		t.Skip("TestDirectWipes runs it")
+	}
+	var log bytes.Buffer
+	cfg := clientConfig() // the server has one version
+	cfg.KeyLog = &log
+	conn := tlstest.Value(mustClient(t, cfg).NewBlockingConn(3, ConnConfig{ServerName: "localhost"}))(t)
+	defer conn.Close()
+	finish(t, conn.Handshake)
+	out := os.NewFile(4, "secrets")
+	for line := range strings.Lines(log.String()) {
+		f := strings.Fields(line)
+		secret, _ := hex.DecodeString(f[2])
+		switch f[0] {
+		case "CLIENT_RANDOM":
+			fmt.Fprintf(out, "1 master-secret %x\n1 logged-secret %x\n", mask(secret), mask([]byte(f[2])))
+		case "CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0":
+			p := protection{suite: gcmSuites[0]}
+			p.setSecret(secret)
+			for generation := range 2 {
+				fmt.Fprintf(out, "%d %s-secret %x\n%d %s-key %x\n", generation, f[0][:6], mask(p.secret), generation, f[0][:6], mask(p.expand("key", 16)))
+				p.update()
+			}
+			fmt.Fprintf(out, "0 %s-logged %x\n", f[0][:6], mask([]byte(f[2])))
+		case "EXPORTER_SECRET":
+			fmt.Fprintf(out, "1 exporter-secret %x\n", mask(secret))
+		}
+	}
+	out.Close()
+	buf := make([]byte, 100)
+	finish(t, func() tlsio.Result { return conn.Write([]byte("one")) })
+	finish(t, func() tlsio.Result { return conn.Read(buf) }) // and answers the KeyUpdate
+	finish(t, func() tlsio.Result { return conn.Write([]byte("two")) })
+	unix.Read(3, buf) // the end
+}
+
+// finish repeats an operation over a socket that blocks until it has ended.
+func finish(t *testing.T, f func() tlsio.Result) tlsio.Result {
+	t.Helper()
+	r := f()
+	for ; r.Want != tlsio.WantNone; r = f() {
+		tlstest.Must(t, r.Err)
+	}
+	tlstest.Must(t, r.Err)
+	return r
+}
+
+// TestDirectWipes searches the memory of the server's process: traffic secrets and keys are gone when a KeyUpdate has
+// replaced them, and all are gone after Close.
+func TestDirectWipes(t *testing.T) {
+	for _, suite := range []gcmSuite{gcmSuites[0], gcmSuites[2]} {
+		t.Run(suite.version.String(), func(t *testing.T) {
+			s := suite.server(RecordsDirect)
+			s.NoTickets = suite.version == TLS12 // OpenSSL leaves the master secret in what it makes the ticket of
+			sx := mustServer(t, s)
+			fds := tlstest.Value(unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))(t)
+			defer unix.Close(fds[0])
+			secrets, w, err := os.Pipe()
+			tlstest.Must(t, err)
+			peer := exec.Command(os.Args[0], "-test.run=^TestPeerOfMemory$")
+			peer.Env = append(os.Environ(), "PEER_OF_MEMORY="+suite.version.String())
+			peer.ExtraFiles = []*os.File{os.NewFile(uintptr(fds[1]), "socket"), w}
+			peer.Stderr = os.Stderr
+			tlstest.Must(t, peer.Start())
+			peer.ExtraFiles[0].Close()
+			w.Close()
+			c := tlstest.Value(sx.NewBlockingConn(fds[0], ConnConfig{}))(t)
+			defer c.Close()
+			ssl, size := sizeOf(t, unsafe.Pointer(c.ssl()))
+			buf := make([]byte, 20000)
+			read := func(want string) {
+				t.Helper()
+				n := finish(t, func() tlsio.Result { return c.Read(buf) }).N
+				demand(t, string(buf[:n]) == want, "read %q, want %q", buf[:n], want)
+			}
+			finish(t, c.Handshake)
+			read("one")
+			isDirect(t, c)
+			type secret struct {
+				generation   int
+				name, masked string
+			}
+			var all []secret
+			for scan := bufio.NewScanner(secrets); scan.Scan(); {
+				var s secret
+				tlstest.Value(fmt.Sscan(scan.Text(), &s.generation, &s.name, &s.masked))(t)
+				all = append(all, s)
+			}
+			demand(t, len(all) != 0, "the peer knows no secrets")
+			check := func(when string, current int) {
+				t.Helper()
+				for _, s := range all {
+					masked := tlstest.Value(hex.DecodeString(s.masked))(t)
+					found := findInMemory(t, masked)
+					if s.generation < current { // OpenSSL frees an SSL with the first traffic secrets in it
+						found = slices.DeleteFunc(found, func(at int64) bool { return at >= ssl && at < ssl+size })
+					}
+					n := len(found)
+					if s.generation == current && strings.HasSuffix(s.name, "secret") && !strings.HasPrefix(s.name, "logged") && n == 0 {
+						t.Errorf("%s, %s of generation %d is nowhere: the search does not work", when, s.name, s.generation)
+					} else if s.generation < current && n > 0 {
+						t.Errorf("%s, %s of generation %d is in %d places %x", when, s.name, s.generation, n, found)
+					}
+				}
+			}
+			if suite.version == TLS13 {
+				check("before a KeyUpdate", 0)
+				finish(t, func() tlsio.Result { return c.KeyUpdate(true) })
+			}
+			finish(t, func() tlsio.Result { return c.Write([]byte("reply")) })
+			read("two")
+			check("after a KeyUpdate", 1)
+			c.Close()
+			unix.Shutdown(fds[0], unix.SHUT_RDWR)
+			tlstest.Must(t, peer.Wait())
+			check("after Close", 2)
 		})
 	}
 }

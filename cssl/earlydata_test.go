@@ -2,9 +2,8 @@ package cssl
 
 import (
 	"bytes"
-	"errors"
+	"fmt"
 	"io"
-	"strings"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/tlstest"
@@ -21,13 +20,9 @@ func earlyServer(n uint32) Config {
 // ticketOf makes a handshake and answers the client's session.
 func ticketOf(t testing.TB, cx, sx *Context) *Session {
 	t.Helper()
-	p := newPair(t, cx, sx)
-	p.handshake()
-	p.finish()
+	p := newPair(t, cx, sx).opened()
 	s := p.client.Session()
-	if s == nil {
-		t.Fatal("no session")
-	}
+	demand(t, s != nil, "no session")
 	return s
 }
 
@@ -35,6 +30,13 @@ func ticketOf(t testing.TB, cx, sx *Context) *Session {
 func earlyPair(t testing.TB, cx, sx *Context, s *Session) *pair {
 	t.Helper()
 	return newPair(t, cx, sx, ConnConfig{ServerName: "localhost", Session: s})
+}
+
+// earlyReady is a client with a session of a server that accepts n bytes of early data, and that server.
+func earlyReady(t testing.TB, n uint32) *pair {
+	t.Helper()
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(n))
+	return earlyPair(t, cx, sx, ticketOf(t, cx, sx))
 }
 
 // sendsEarly is earlyPair after early data and a handshake, with this status of the early data.
@@ -45,9 +47,10 @@ func sendsEarly(t testing.TB, cx, sx *Context, s *Session, data string, want Ear
 	p.readEarly()
 	p.handshake()
 	p.checkEarly(want)
-	if want == EarlyDataAccepted && string(p.early) != data || want != EarlyDataAccepted && len(p.early) > 0 {
-		t.Errorf("the server read %q as early data", p.early)
+	if want != EarlyDataAccepted {
+		data = ""
 	}
+	equal(t, string(p.early), data, "early data")
 	return p
 }
 
@@ -56,9 +59,7 @@ func (p *pair) writeEarly(data []byte) {
 	p.t.Helper()
 	for stuck := 0; len(data) > 0; {
 		r := p.client.WriteEarlyData(data)
-		if r.Err != nil || r.Want != tlsio.WantNone && r.Want != tlsio.WantWrite {
-			p.t.Fatalf("with %d bytes left: %+v", len(data), r)
-		}
+		demand(p.t, r.Err == nil && (r.Want == tlsio.WantNone || r.Want == tlsio.WantWrite), "with %d bytes left: %+v", len(data), r)
 		data = data[r.N:]
 		if stuck++; r.N > 0 {
 			stuck = 0
@@ -106,9 +107,8 @@ func (p *pair) readEarly() {
 // checkEarly demands the same status on both sides.
 func (p *pair) checkEarly(want EarlyDataStatus) {
 	p.t.Helper()
-	if c, s := p.client.State().EarlyData, p.server.State().EarlyData; c != want || s != want {
-		p.t.Errorf("early data: the client says %v, the server %v, want %v", c, s, want)
-	}
+	c, s := p.client.State().EarlyData, p.server.State().EarlyData
+	check(p.t, c == want && s == want, "early data: the client says %v, the server %v, want %v", c, s, want)
 }
 
 // TestEarlyData: what fits is accepted, whole or byte by byte, and the connection goes on after it.
@@ -118,37 +118,20 @@ func TestEarlyData(t *testing.T) {
 			if chunk == 1 && size > 20000 {
 				continue
 			}
-			cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(200000))
-			s := ticketOf(t, cx, sx)
-			if s.MaxEarlyData() != 200000 {
-				t.Fatalf("the session allows %d bytes", s.MaxEarlyData())
-			}
-			p := earlyPair(t, cx, sx, s)
+			p := earlyReady(t, 200000)
 			p.chunk = chunk
 			data := tlstest.Bytes(size, 1)
-			if n := p.client.EarlyDataRoom(); n != 200000 {
-				t.Errorf("room for %d", n)
-			}
+			equal(t, p.client.EarlyDataRoom(), 200000, "room for")
 			p.writeEarly(data)
-			if n := p.client.EarlyDataRoom(); n != 200000-size {
-				t.Errorf("after %d bytes, room for %d", size, n)
-			}
+			equal(t, p.client.EarlyDataRoom(), 200000-size, "after %d bytes, room for", size)
 			p.readEarly()
 			sameBytes(t, "early data", p.early, data)
-			if s := p.server.State().EarlyData; s != EarlyDataAccepted {
-				t.Errorf("before the handshake is done, the server says %v", s)
-			}
+			equal(t, p.server.State().EarlyData, EarlyDataAccepted, "before the handshake is done, the server")
 			p.handshake()
 			p.checkEarly(EarlyDataAccepted)
-			if !p.server.State().Resumed {
-				t.Error("not resumed")
-			}
-			p.chunk = 0
-			p.pass(p.client, p.server, []byte("after"), p.buf)
-			p.pass(p.server, p.client, []byte("after"), p.buf)
-			if n := p.client.EarlyDataRoom(); n != 0 {
-				t.Errorf("after the handshake, room for %d", n)
-			}
+			check(t, p.server.State().Resumed, "not resumed")
+			p.talk()
+			equal(t, p.client.EarlyDataRoom(), 0, "after the handshake, room for")
 		}
 	}
 }
@@ -175,25 +158,21 @@ func TestEarlyDataRejected(t *testing.T) {
 		{name: "another group (HelloRetryRequest)", issuer: withKey(16384, ""), later: withKey(16384, "P-521"), resumed: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			change := func(f func(*Config)) *Context {
-				s := earlyServer(16384)
-				if f != nil {
-					f(&s)
-				}
-				return mustServer(t, s)
+			issuer, later := earlyServer(16384), earlyServer(16384)
+			if tt.issuer != nil {
+				tt.issuer(&issuer)
 			}
-			cx, sx := mustClient(t, clientConfig()), change(tt.issuer)
+			cx, sx := mustClient(t, clientConfig()), mustServer(t, issuer)
 			s := ticketOf(t, cx, sx)
 			if tt.replay {
 				sendsEarly(t, cx, sx, s, "first", EarlyDataAccepted)
 			}
 			if tt.later != nil {
-				sx = change(tt.later)
+				tt.later(&later)
+				sx = mustServer(t, later)
 			}
 			p := earlyPair(t, cx, sx, s)
-			if tt.later != nil {
-				p.chunk = 100
-			}
+			p.chunk = 100
 			data := tlstest.Bytes(16384, 2)
 			p.writeEarly(data)
 			if !tt.ignore {
@@ -201,12 +180,8 @@ func TestEarlyDataRejected(t *testing.T) {
 			}
 			p.handshake()
 			p.checkEarly(EarlyDataRejected)
-			if len(p.early) > 0 {
-				t.Errorf("the server read %d bytes", len(p.early))
-			}
-			if r := p.server.State().Resumed; r != tt.resumed {
-				t.Errorf("resumed: %v", r)
-			}
+			equal(t, len(p.early), 0, "bytes that the server read")
+			equal(t, p.server.State().Resumed, tt.resumed, "resumed")
 			p.chunk = 0
 			p.pass(p.client, p.server, data, p.buf)
 			p.pass(p.server, p.client, []byte("answer"), p.buf)
@@ -214,8 +189,8 @@ func TestEarlyDataRejected(t *testing.T) {
 	}
 }
 
-// TestEarlyDataReplay sends what was recorded again, byte for byte: the server gives nothing of it out, unless AllowReplay says that it may; and
-// even then it gets no further than the early data.
+// TestEarlyDataReplay sends what was recorded again, byte for byte: the server gives nothing of it out, unless
+// AllowReplay says that it may; and even then it gets no further than the early data.
 func TestEarlyDataReplay(t *testing.T) {
 	for _, allow := range []bool{false, true} {
 		c := earlyServer(100)
@@ -232,36 +207,31 @@ func TestEarlyDataReplay(t *testing.T) {
 
 		q := newPair(t, cx, sx)
 		q.server.Feed(recorded)
-		r := q.server.ReadEarlyData(q.buf)
-		if allow && (r.N != 7 || q.server.State().EarlyData != EarlyDataAccepted) || !allow && (r.Err != io.EOF || q.server.State().EarlyData != EarlyDataRejected) {
-			t.Errorf("allowed %v: %+v, %v", allow, r, q.server.State().EarlyData)
-		}
+		r, status := q.server.ReadEarlyData(q.buf), q.server.State().EarlyData
 		if allow {
+			check(t, r.N == 7 && status == EarlyDataAccepted, "allowed: %+v, %v", r, status)
 			r = q.server.ReadEarlyData(q.buf)
 		} else {
+			check(t, r.Err == io.EOF && status == EarlyDataRejected, "not allowed: %+v, %v", r, status)
 			r = q.server.Handshake()
 		}
-		if r.Want != tlsio.WantRead {
-			t.Errorf("allowed %v: whoever replays cannot go on: %+v", allow, r)
-		}
+		equal(t, r.Want, tlsio.WantRead, "allowed %v: whoever replays", allow)
 	}
 }
 
 // TestTicketAfterAbruptEnd: a ticket is good though nobody has said close_notify, but not after a failure of the protocol.
 func TestTicketAfterAbruptEnd(t *testing.T) {
-	for _, failed := range []bool{false, true} {
+	for _, want := range []EarlyDataStatus{EarlyDataAccepted, EarlyDataRejected} {
 		cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
-		p := newPair(t, cx, sx)
-		p.handshake()
-		p.finish()
+		p := newPair(t, cx, sx).opened()
 		s := p.client.Session()
-		if failed {
+		if want == EarlyDataRejected {
 			p.server.Feed([]byte{23, 3, 3, 0, 20, 20: 0, 24: 0})
 			checkAlert(t, p.server.Read(p.buf).Err, tlsio.AlertSent, 20)
 		}
 		p.client.Close()
 		p.server.Close()
-		sendsEarly(t, cx, sx, s, "early", map[bool]EarlyDataStatus{false: EarlyDataAccepted, true: EarlyDataRejected}[failed])
+		sendsEarly(t, cx, sx, s, "early", want)
 	}
 }
 
@@ -278,12 +248,9 @@ func TestEarlyDataReplayAllowed(t *testing.T) {
 
 // TestEarlyDataLimit: a client of ours stops at the server's limit; one that does not stop fails the connection.
 func TestEarlyDataLimit(t *testing.T) {
-	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
-	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
+	p := earlyReady(t, 100)
 	data := tlstest.Bytes(150, 3)
-	if r := p.client.WriteEarlyData(data); r.N != 100 || r.Err != nil {
-		t.Fatalf("%+v", r)
-	}
+	equal(t, p.client.WriteEarlyData(data).N, 100, "written")
 	badState(t, "more", p.client.WriteEarlyData(data[100:]))
 	p.readEarly()
 	p.handshake()
@@ -296,6 +263,7 @@ func TestEarlyDataLimit(t *testing.T) {
 	for _, c := range []*Config{&lax, &strict} {
 		c.AllowReplay, c.TicketKeys = true, [][]byte{ticketKey(7, 48)}
 	}
+	cx := mustClient(t, clientConfig())
 	s := ticketOf(t, cx, mustServer(t, lax))
 	sendsEarly(t, cx, mustServer(t, strict), s, string(data), EarlyDataRejected)
 	p = earlyPair(t, cx, mustServer(t, strict), s)
@@ -304,35 +272,32 @@ func TestEarlyDataLimit(t *testing.T) {
 		left -= r.N
 		p.move(p.client, p.server)
 	}
-	if r := p.server.ReadEarlyData(p.buf); r.Err != io.EOF {
-		t.Errorf("%+v", r)
-	}
-	r := p.server.Handshake()
-	if !errors.Is(r.Err, tlsio.AlertUnexpectedMessage) || !strings.Contains(r.Err.Error(), "too much early data") {
-		t.Errorf("%+v", r)
-	}
+	equal(t, p.server.ReadEarlyData(p.buf).Err, io.EOF, "too much")
+	err := p.server.Handshake().Err
+	checkAlert(t, err, tlsio.AlertSent, tlsio.AlertUnexpectedMessage)
+	says(t, "the server", err, "too much early data")
+	p.hearsAlert(tlsio.AlertUnexpectedMessage)
+}
+
+// hearsAlert demands that the client gets an alert of the server behind the server's part of the handshake.
+func (p *pair) hearsAlert(alert tlsio.Alert) {
+	p.t.Helper()
 	p.move(p.server, p.client)
-	for r = p.client.Handshake(); r.Err == nil && r.Want == tlsio.WantNone; {
+	r := p.client.Handshake()
+	for r.Err == nil && r.Want == tlsio.WantNone {
 		r = p.client.Read(p.buf)
 	}
-	if !errors.Is(r.Err, tlsio.AlertUnexpectedMessage) {
-		t.Errorf("the client hears %+v", r)
-	}
+	checkAlert(p.t, r.Err, tlsio.AlertReceived, alert)
 }
 
 // TestEarlyDataAnswer: a server answers before the client's handshake is done.
 func TestEarlyDataAnswer(t *testing.T) {
-	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
-	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
+	p := earlyReady(t, 100)
 	badState(t, "before there is a client", p.server.WriteEarlyData([]byte("x")))
 	p.writeEarly([]byte("ask"))
 	p.move(p.client, p.server)
-	if r := p.server.ReadEarlyData(p.buf); r.N != 3 {
-		t.Fatalf("%+v", r)
-	}
-	if r := p.server.WriteEarlyData([]byte("answer")); r.N != 6 {
-		t.Fatalf("%+v", r)
-	}
+	equal(t, p.server.ReadEarlyData(p.buf).N, 3, "read")
+	equal(t, p.server.WriteEarlyData([]byte("answer")).N, 6, "written")
 	p.move(p.server, p.client)
 	reads(t, p.client, "answer")
 	p.readEarly()
@@ -340,7 +305,7 @@ func TestEarlyDataAnswer(t *testing.T) {
 	p.checkEarly(EarlyDataAccepted)
 	p.pass(p.server, p.client, []byte("more"), p.buf)
 
-	p = newPair(t, cx, sx) // without early data there is nobody that it could be for
+	p = pairOf(t, clientConfig(), earlyServer(100)) // without early data there is nobody that it could be for
 	p.client.Handshake()
 	p.readEarly()
 	badState(t, "to a client that has not said who it is", p.server.WriteEarlyData([]byte("answer")))
@@ -359,9 +324,7 @@ func TestEarlyDataNone(t *testing.T) {
 				p.handshake()
 				badState(t, "after the handshake", p.server.ReadEarlyData(p.buf))
 				p.checkEarly(EarlyDataNone)
-				p.chunk = 0
-				p.pass(p.client, p.server, []byte("ask"), p.buf)
-				p.pass(p.server, p.client, []byte("answer"), p.buf)
+				p.talk()
 			}
 		}
 	}
@@ -369,23 +332,14 @@ func TestEarlyDataNone(t *testing.T) {
 
 // TestEarlyDataConfig: what cannot be is refused with the setting's name.
 func TestEarlyDataConfig(t *testing.T) {
-	for name, tt := range map[string]struct {
-		change  func(*Config)
-		setting string
-	}{
-		"shared keys": {func(c *Config) { c.TicketKeys = [][]byte{ticketKey(1, 48)} }, "MaxEarlyData"},
-		"no tickets":  {func(c *Config) { c.NoTickets = true }, "MaxEarlyData"},
-		"TLS 1.2":     {func(c *Config) { c.MaxVersion = TLS12 }, "MaxEarlyData"},
-		"huge":        {func(c *Config) { c.MaxEarlyData = 1 << 31 }, "MaxEarlyData"},
-		"replay only": {func(c *Config) { c.MaxEarlyData, c.AllowReplay = 0, true }, "AllowReplay"},
-	} {
-		c := earlyServer(100)
-		tt.change(&c)
-		checkRefused(t, name, true, c, tt.setting)
-	}
-	c := clientConfig()
-	c.MaxEarlyData = 1
-	checkRefused(t, "a client", false, c, "MaxEarlyData")
+	checkRefusals(t, true, earlyServer(100), []wrongConfig{
+		{"shared keys", func(c *Config) { c.TicketKeys = [][]byte{ticketKey(1, 48)} }, "MaxEarlyData", ""},
+		{"no tickets", func(c *Config) { c.NoTickets = true }, "MaxEarlyData", ""},
+		{"TLS 1.2", func(c *Config) { c.MaxVersion = TLS12 }, "MaxEarlyData", ""},
+		{"huge", func(c *Config) { c.MaxEarlyData = 1 << 31 }, "MaxEarlyData", ""},
+		{"replay only", func(c *Config) { c.MaxEarlyData, c.AllowReplay = 0, true }, "AllowReplay", ""},
+	})
+	checkRefusals(t, false, clientConfig(), []wrongConfig{{"a client", func(c *Config) { c.MaxEarlyData = 1 }, "MaxEarlyData", ""}})
 }
 
 // TestEarlyDataSequence: calls that make no sense are ErrState, and the connection is as it was.
@@ -395,54 +349,38 @@ func TestEarlyDataSequence(t *testing.T) {
 	badState(t, "a client reads", p.client.ReadEarlyData(p.buf))
 	badState(t, "without a session", p.client.WriteEarlyData([]byte("x")))
 	badState(t, "a server writes at once", p.server.WriteEarlyData([]byte("x")))
-	if r := p.client.WriteEarlyData(nil); r != (tlsio.Result{}) {
-		t.Errorf("nothing: %+v", r)
-	}
+	equal(t, p.client.WriteEarlyData(nil), tlsio.Result{}, "nothing")
 	p.client.Handshake()
 	p.server.Handshake()
 	badState(t, "after Handshake", p.server.ReadEarlyData(p.buf))
-	p.handshake()
-	p.finish()
-	s := p.client.Session()
+	p.opened()
 
-	p = earlyPair(t, cx, sx, s)
+	p = earlyPair(t, cx, sx, p.client.Session())
 	p.writeEarly([]byte("early"))
 	badState(t, "Write", p.client.Write([]byte("x")))
 	p.move(p.client, p.server)
-	if r := p.server.ReadEarlyData(p.buf); r.N != 5 {
-		t.Fatalf("%+v", r)
+	equal(t, p.server.ReadEarlyData(p.buf).N, 5, "read")
+	for i, r := range []tlsio.Result{p.server.Handshake(), p.server.Read(p.buf), p.server.Peek(p.buf), p.server.Write(p.buf),
+		p.server.Shutdown(), p.server.KeyUpdate(false), p.server.RequestCertificate()} {
+		badState(t, fmt.Sprintf("operation %d before the end", i), r)
 	}
-	badState(t, "Handshake before the end", p.server.Handshake())
-	badState(t, "Read before the end", p.server.Read(p.buf))
-	badState(t, "Peek before the end", p.server.Peek(p.buf))
-	badState(t, "Write before the end", p.server.Write(p.buf))
-	badState(t, "Shutdown before the end", p.server.Shutdown())
-	badState(t, "KeyUpdate before the end", p.server.KeyUpdate(false))
-	badState(t, "RequestCertificate before the end", p.server.RequestCertificate())
 	p.client.Handshake()
 	badState(t, "after the client's Handshake", p.client.WriteEarlyData([]byte("x")))
 	p.readEarly()
-	if r := p.server.ReadEarlyData(p.buf); r.Err != io.EOF {
-		t.Errorf("a second end: %+v", r)
-	}
+	tlstest.Equal(t, "a second end", p.server.ReadEarlyData(p.buf).Err, io.EOF)
 	p.handshake()
 	p.checkEarly(EarlyDataAccepted)
 	p.finish()
 	p.pass(p.client, p.server, []byte("ask"), p.buf)
 
 	// The session of another name: OpenSSL would fail.
-	wild := clientConfig()
-	wild.Verify = VerifyNone
-	cx = mustClient(t, wild)
-	s = ticketOf(t, cx, sx)
-	q := newPair(t, cx, sx, ConnConfig{ServerName: "other.test", InsecureSkipNameCheck: true, Session: s})
+	cx = mustClient(t, Config{Verify: VerifyNone})
+	q := newPair(t, cx, sx, ConnConfig{ServerName: "other.test", InsecureSkipNameCheck: true, Session: ticketOf(t, cx, sx)})
 	badState(t, "another name", q.client.WriteEarlyData([]byte("x")))
 	q.handshake()
 
 	// No tail, so WriteEarlyData could get stuck half way.
-	plain := clientConfig()
-	plain.Tail = -1
-	px := mustClient(t, plain)
+	px := mustClient(t, Config{Verify: VerifyNone, Tail: -1})
 	a, b := socketEnds(t, "unix", false, px, sx, ConnConfig{ServerName: "localhost", Session: ticketOf(t, px, sx)})
 	badState(t, "without a tail", a.c.WriteEarlyData([]byte("x")))
 	runSockets(t, a, b, func() bool { return a.established() && b.established() })
@@ -450,44 +388,27 @@ func TestEarlyDataSequence(t *testing.T) {
 
 // TestEarlyDataBroken: streams that end or are garbled in the midst are errors of the operation that met them, on both sides.
 func TestEarlyDataBroken(t *testing.T) {
-	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(1000))
 	for _, at := range []int{0, 1, 100, 400} {
-		p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
+		p := earlyReady(t, 1000)
 		p.writeEarly([]byte("early"))
 		n := p.client.Take(p.buf)
 		p.server.Feed(p.buf[:min(at, n-1)])
-		if r := p.server.ReadEarlyData(p.buf[n:]); r.Want != tlsio.WantRead {
-			t.Fatalf("%d: %+v", at, r)
-		}
+		wants(t, fmt.Sprint(at), p.server.ReadEarlyData(p.buf[n:]), tlsio.WantRead)
 		p.server.FeedEOF()
 		for range 2 {
-			r := p.server.ReadEarlyData(p.buf)
-			if !errors.Is(r.Err, io.ErrUnexpectedEOF) {
-				t.Errorf("after %d bytes: %+v", at, r)
-			}
+			tlstest.IsError(t, fmt.Sprint(at), p.server.ReadEarlyData(p.buf).Err, io.ErrUnexpectedEOF)
 		}
 	}
-	p := earlyPair(t, cx, sx, ticketOf(t, cx, sx))
+	p := earlyReady(t, 1000)
 	p.writeEarly([]byte("early"))
 	n := p.client.Take(p.buf)
 	p.buf[n-1] ^= 1
 	p.server.Feed(p.buf[:n])
-	r := p.server.ReadEarlyData(make([]byte, 100))
-	var e *tlsio.Error
-	if !errors.As(r.Err, &e) || e.Errno != 0 || e.Err != nil || e.Alert != 20 || e.AlertSide != tlsio.AlertSent {
-		t.Errorf("%+v", r)
-	}
-	p.move(p.server, p.client)
-	for r = p.client.Handshake(); r.Err == nil && r.Want == tlsio.WantNone; {
-		r = p.client.Read(p.buf) // the server's part of the handshake was fine
-	}
-	if !errors.Is(r.Err, tlsio.AlertBadRecordMAC) {
-		t.Errorf("the client hears %+v", r)
-	}
+	checkAlert(t, p.server.ReadEarlyData(p.buf).Err, tlsio.AlertSent, tlsio.AlertBadRecordMAC)
+	p.hearsAlert(tlsio.AlertBadRecordMAC)
 	p.client.Close()
-	if r := p.client.WriteEarlyData([]byte("x")); r.Err == nil || p.client.EarlyDataRoom() != 0 || p.client.State().EarlyData != EarlyDataNone {
-		t.Errorf("after Close: %+v", r)
-	}
+	check(t, p.client.WriteEarlyData([]byte("x")).Err != nil && p.client.EarlyDataRoom() == 0, "early data after Close")
+	equal(t, p.client.State().EarlyData, EarlyDataNone, "after Close")
 }
 
 // TestEarlyDataSockets: over sockets with the smallest buffers, where everything is refused in the midst.
@@ -513,26 +434,20 @@ func TestEarlyDataSockets(t *testing.T) {
 			cc.Flush()
 			r := sc.ReadEarlyData(buf)
 			got = append(got, buf[:r.N]...)
-			if ended = r.Err == io.EOF; !ended && r.Err != nil {
-				t.Fatal(r.Err)
-			}
+			ended = r.Err == io.EOF
+			demand(t, ended || r.Err == nil, "%v", r.Err)
 		}
-		if sameBytes(t, network, got, data); wants == 0 {
-			t.Error("the sockets took everything at once")
-		}
+		sameBytes(t, network, got, data)
+		check(t, wants > 0, "the sockets took everything at once")
 		a.out, b.echo = tlstest.Bytes(50000, 5), true
 		runSockets(t, a, b, func() bool { return len(a.in) == len(a.out) })
-		if !bytes.Equal(a.in, a.out) || cc.State().EarlyData != EarlyDataAccepted {
-			t.Error("wrong echo, or early data rejected")
-		}
+		check(t, bytes.Equal(a.in, a.out) && cc.State().EarlyData == EarlyDataAccepted, "wrong echo, or early data rejected")
 	}
 }
 
 // TestEarlyDataByName: early data is what both allow, the Context that the connection came to and that of the server name.
 func TestEarlyDataByName(t *testing.T) {
-	named := clientConfig()
-	named.Verify = VerifyNone
-	cx := mustClient(t, named)
+	cx := mustClient(t, Config{Verify: VerifyNone})
 	for _, tt := range []struct {
 		outer, inner uint32
 		want         int
@@ -541,57 +456,66 @@ func TestEarlyDataByName(t *testing.T) {
 		c.SNI = map[string]*Context{"localhost": mustServer(t, earlyServer(tt.inner))}
 		sx := mustServer(t, c)
 		s := ticketOf(t, cx, sx)
-		if n := s.MaxEarlyData(); n != tt.want {
-			t.Errorf("%+v: the ticket allows %d", tt, n)
+		equal(t, s.MaxEarlyData(), tt.want, "%+v: the ticket allows", tt)
+		if tt.want > 0 {
+			sendsEarly(t, cx, sx, s, "early", EarlyDataAccepted)
 		}
-		if tt.want == 0 {
-			continue
-		}
-		sendsEarly(t, cx, sx, s, "early", EarlyDataAccepted)
 	}
 	outer, inner := earlyServer(100), earlyServer(100)
 	outer.AllowReplay = true
 	outer.SNI = map[string]*Context{"localhost": mustServer(t, inner)}
-	if n := ticketOf(t, cx, mustServer(t, outer)).MaxEarlyData(); n != 0 {
-		t.Errorf("a name whose Context does not allow replays gets tickets that do: %d", n)
+	equal(t, ticketOf(t, cx, mustServer(t, outer)).MaxEarlyData(), 0, "a name whose Context does not allow replays gets tickets that do")
+}
+
+// TestDirectEarlyExporter: both sides derive the same, before the handshake is done and, with direct records too, after it; without early
+// data there is nothing to derive from.
+func TestDirectEarlyExporter(t *testing.T) {
+	openSSLToo(t)
+	for _, mode := range []Records{RecordsOpenSSL, RecordsDirect} {
+		testEarlyExporter(t, mode)
 	}
 }
 
-// TestEarlyExporter: both sides derive the same, before the handshake is done; without early data there is nothing to derive from.
-func TestEarlyExporter(t *testing.T) {
-	cx, sx := mustClient(t, clientConfig()), mustServer(t, earlyServer(100))
+func testEarlyExporter(t *testing.T, mode Records) {
+	s := earlyServer(100)
+	s.Records = mode
+	cx, sx := mustClient(t, clientConfig()), mustServer(t, s)
 	p := newPair(t, cx, sx)
-	if k, err := p.client.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32); err == nil {
-		t.Errorf("%x before anything", k)
-	}
-	p.handshake()
+	fails(p.client.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32))(t, "before anything")
+	p.opened()
 	for _, c := range []*Conn{p.client, p.server} {
 		const want = `exporter "EXPORTER-test": there is no early data`
-		if k, err := c.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32); err == nil || err.Error() != want {
-			t.Errorf("%x without early data: %v, want %s", k, err, want)
-		}
+		k, err := c.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32)
+		check(t, err != nil && err.Error() == want, "%x without early data: %v, want %s", k, err, want)
 	}
-	p.finish()
 	p = earlyPair(t, cx, sx, p.client.Session())
 	p.writeEarly([]byte("early"))
-	export := func(c *Conn, label string, context []byte) []byte {
+	export := func(c *Conn, label string, context []byte) string {
 		t.Helper()
-		return tlstest.Value(c.ExportEarlyKeyingMaterial(label, context, 32))(t)
+		return string(tlstest.Value(c.ExportEarlyKeyingMaterial(label, context, 32))(t))
 	}
-	k := export(p.client, "EXPORTER-test", []byte("c"))
 	p.move(p.client, p.server)
-	p.server.ReadEarlyData(p.buf)
-	if !bytes.Equal(k, export(p.server, "EXPORTER-test", []byte("c"))) || bytes.Equal(k, export(p.server, "EXPORTER-test", []byte("d"))) ||
-		bytes.Equal(k, export(p.server, "EXPORTER-other", []byte("c"))) {
-		t.Error("the sides differ, or contexts or labels do not")
+	p.drainEarly()
+	for _, context := range [][]byte{nil, []byte("c")} {
+		k := export(p.client, "EXPORTER-test", context)
+		equal(t, export(p.server, "EXPORTER-test", context), k, "the server's")
+		check(t, k != export(p.server, "EXPORTER-test", []byte("d")), "another context gives the same")
+		check(t, k != export(p.server, "EXPORTER-other", context), "another label gives the same")
 	}
 	for _, n := range []int{-1, 0, 1<<16 + 1} {
-		if _, err := p.client.ExportEarlyKeyingMaterial("EXPORTER-test", nil, n); err == nil {
-			t.Errorf("%d bytes", n)
-		}
+		fails(p.client.ExportEarlyKeyingMaterial("EXPORTER-test", nil, n))(t, fmt.Sprint(n, " bytes"))
 	}
+	p.readEarly()
+	p.handshake()
+	st := p.server.State()
+	equal(t, string(p.early), "early", "early data")
+	check(t, st.Records == mode && st.EarlyData == EarlyDataAccepted, "%+v", st)
+	equal(t, export(p.server, "EXPORTER-test", nil), export(p.client, "EXPORTER-test", nil), "the server's after the handshake")
+	send(t, p.client, "late")
+	p.client.Shutdown()
+	p.move(p.client, p.server)
+	reads(t, p.server, "late")
+	equal(t, p.server.Read(p.buf).Err, io.EOF, "the end")
 	p.client.Close()
-	if _, err := p.client.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32); err == nil {
-		t.Error("after Close")
-	}
+	fails(p.client.ExportEarlyKeyingMaterial("EXPORTER-test", nil, 32))(t, "after Close")
 }

@@ -2,9 +2,9 @@ package cssl
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -15,9 +15,7 @@ import (
 
 func enginePair(t testing.TB, version TLSVersion) *pair {
 	t.Helper()
-	c := clientUpTo(version)
-	p := newPair(t, mustClient(t, c), mustServer(t, serverConfig("ecdsa")))
-	return p
+	return pairOf(t, clientUpTo(version), serverConfig("ecdsa"))
 }
 
 // TestEveryAnswer goes through all values of SSL_get_error, and those of this package's C side: each is a Want or an error.
@@ -33,9 +31,7 @@ func TestEveryAnswer(t *testing.T) {
 		103: {is: syscall.EPIPE}, 104: {is: tlsio.ErrLimit}, 105: {is: tlsio.ErrState},
 	}
 	for code, tt := range tests {
-		if w := wantOf(code); w != tt.want {
-			t.Errorf("%d: %v, want %v", code, w, tt.want)
-		}
+		equal(t, wantOf(code), tt.want, "%d", code)
 		if tt.want != tlsio.WantNone {
 			continue
 		}
@@ -47,20 +43,16 @@ func TestEveryAnswer(t *testing.T) {
 			p := enginePair(t, TLS13)
 			err := p.client.failure(op, code, errno)
 			var e *tlsio.Error
-			if tt.is != nil && !errors.Is(err, tt.is) {
-				t.Errorf("%v %d: %v", op, code, err)
-			}
+			check(t, tt.is == nil || errors.Is(err, tt.is), "%v %d: %v", op, code, err)
 			if err == io.EOF && (op == tlsio.OpRead || op == tlsio.OpPeek) {
 				continue
 			}
-			if !errors.As(err, &e) || e.Errno != errno || (e.Err == nil) != (tt.is == nil || errno != 0) || e.Op != op || !strings.Contains(err.Error(), op.String()) {
-				t.Errorf("%v %d: %#v", op, code, err)
-			}
+			own := tt.is == nil || errno != 0
+			check(t, errors.As(err, &e) && e.Errno == errno && (e.Err == nil) == own && e.Op == op, "%v %d: %#v", op, code, err)
+			says(t, op.String(), err, op.String())
 		}
 	}
-	if wantOf(0) != tlsio.WantNone {
-		t.Error("SSL_ERROR_NONE is a want")
-	}
+	check(t, wantOf(0) == tlsio.WantNone, "SSL_ERROR_NONE is a want")
 }
 
 // TestEndOfStream: close_notify is io.EOF, a bare FIN is io.ErrUnexpectedEOF (P15), both after the
@@ -70,38 +62,24 @@ func TestEndOfStream(t *testing.T) {
 		for _, bare := range []bool{false, true} {
 			p := enginePair(t, version).opened()
 			p.client.Write([]byte("last"))
-			want := io.EOF
-			if bare {
-				want = io.ErrUnexpectedEOF
-			} else if r := p.client.Shutdown(); r.Want != tlsio.WantNone || r.Err != nil {
-				t.Fatalf("shutdown: %+v", r)
+			want := io.ErrUnexpectedEOF
+			if !bare {
+				want = io.EOF
+				wants(t, "shutdown", p.client.Shutdown(), tlsio.WantNone)
 			}
 			p.move(p.client, p.server)
 			p.server.FeedEOF()
-			if r := p.server.Read(p.buf); string(p.buf[:r.N]) != "last" {
-				t.Errorf("read: %+v", r)
-			}
+			reads(t, p.server, "last")
 			for range 3 {
-				if r := p.server.Read(p.buf); !errors.Is(r.Err, want) || (r.Err == io.EOF) != !bare {
-					t.Errorf("%v, bare %v: %+v", version, bare, r)
-				}
+				r := p.server.Read(p.buf)
+				check(t, errors.Is(r.Err, want) && (r.Err == io.EOF) == !bare, "%v, bare %v: %+v", version, bare, r)
 			}
-			if r := p.server.Write([]byte("still")); r.N != 5 {
-				t.Errorf("%v, bare %v: write after the peer's end: %+v", version, bare, r)
-			}
-			if r := p.server.Shutdown(); r.Err != nil {
-				t.Errorf("%v, bare %v: shutdown: %+v", version, bare, r)
-			}
-			if r := p.server.Write([]byte("x")); !errors.Is(r.Err, tlsio.ErrShutdown) {
-				t.Errorf("write after shutdown: %+v", r)
-			}
+			send(t, p.server, "still")
+			tlstest.Must(t, p.server.Shutdown().Err)
+			tlstest.IsError(t, "write after shutdown", p.server.Write([]byte("x")).Err, tlsio.ErrShutdown)
 			p.move(p.server, p.client)
-			if r := p.client.Read(p.buf); r.N != 5 {
-				t.Errorf("%v, bare %v: the client reads %+v", version, bare, r)
-			}
-			if r := p.client.Read(p.buf); r.Err != io.EOF {
-				t.Errorf("%v, bare %v: the client's end: %+v", version, bare, r)
-			}
+			reads(t, p.client, "still")
+			tlstest.Equal(t, fmt.Sprintf("%v, bare %v: the client's end", version, bare), p.client.Read(p.buf).Err, io.EOF)
 		}
 	}
 }
@@ -120,38 +98,24 @@ func TestWriteAfterBareFIN(t *testing.T) {
 				continue
 			}
 			t.Run(name+" "+version.String(), func(t *testing.T) {
-				config := clientConfig()
-				config.MinVersion, config.MaxVersion = version, version
-				cfd, sfd := socketPair(t, "unix", false)
-				client, server := overSockets(t, mustClient(t, config), mustServer(t, serverConfig("ecdsa")), cfd, sfd)
+				a, b := socketEnds(t, "unix", false, mustClient(t, clientUpTo(version)), mustServer(t, serverConfig("ecdsa")))
+				client, server, buf := a.c, b.c, a.readBuf
 				for range 3 { // what one has written, the other can read at once
 					client.Handshake()
 					server.Handshake()
 				}
-				if r := client.Write([]byte("last")); r.N != 4 {
-					t.Fatalf("%+v", r)
-				}
-				tlstest.Must(t, syscall.Shutdown(cfd, syscall.SHUT_WR))
-				buf := make([]byte, 64)
-				if r := server.Read(buf); string(buf[:r.N]) != "last" {
-					t.Fatalf("%+v", r)
-				}
+				send(t, client, "last")
+				tlstest.Must(t, syscall.Shutdown(client.fd, syscall.SHUT_WR))
+				reads(t, server, "last")
 				find(server, buf)
 				for range 2 {
-					if r := server.Write([]byte("still")); r.N != 5 {
-						t.Fatalf("write: %+v", r)
-					}
-					if r := server.Read(buf); !errors.Is(r.Err, io.ErrUnexpectedEOF) {
-						t.Fatalf("read: %+v", r)
-					}
+					send(t, server, "still")
+					tlstest.IsError(t, "read", server.Read(buf).Err, io.ErrUnexpectedEOF)
 				}
-				if r := server.Shutdown(); r.Err != nil {
-					t.Fatalf("shutdown: %+v", r)
-				}
+				tlstest.Must(t, server.Shutdown().Err)
 				for _, want := range []string{"still", "still", ""} {
-					if r := client.Read(buf); string(buf[:r.N]) != want || (r.Err == io.EOF) != (want == "") {
-						t.Fatalf("the client reads %+v, want %q", r, want)
-					}
+					r := client.Read(buf)
+					demand(t, string(buf[:r.N]) == want && (r.Err == io.EOF) == (want == ""), "the client reads %+v, want %q", r, want)
 				}
 			})
 		}
@@ -167,9 +131,7 @@ func TestEndInHandshake(t *testing.T) {
 				c.Handshake()
 			}
 			c.FeedEOF()
-			if r := c.Handshake(); !errors.Is(r.Err, io.ErrUnexpectedEOF) {
-				t.Errorf("%v: %+v", version, r)
-			}
+			tlstest.IsError(t, fmt.Sprint(version), c.Handshake().Err, io.ErrUnexpectedEOF)
 		}
 	}
 }
@@ -179,22 +141,14 @@ func TestKeyUpdateAfterPeersEnd(t *testing.T) {
 	p := enginePair(t, TLS13).shaken()
 	p.client.Shutdown()
 	p.move(p.client, p.server)
-	if r := p.server.Read(p.buf); r.Err != io.EOF {
-		t.Fatalf("%+v", r)
-	}
+	equal(t, p.server.Read(p.buf).Err, io.EOF, "the client's end")
 	for range 3 {
-		if r := p.server.KeyUpdate(false); r.Want != tlsio.WantNone || r.Err != nil {
-			t.Fatalf("key update: %+v", r)
-		}
-		if r := p.server.Write([]byte("x")); r.N != 1 {
-			t.Fatalf("write: %+v", r)
-		}
+		wants(t, "key update", p.server.KeyUpdate(false), tlsio.WantNone)
+		send(t, p.server, "x")
 	}
 	p.move(p.server, p.client)
 	for range 3 {
-		if r := p.client.Read(p.buf); r.N != 1 {
-			t.Fatalf("read: %+v", r)
-		}
+		reads(t, p.client, "x")
 	}
 }
 
@@ -207,9 +161,7 @@ func TestStaleErrorQueue(t *testing.T) {
 		p := enginePair(t, version)
 		for _, op := range []func() tlsio.Result{p.client.Handshake, p.server.Handshake} {
 			leaveError()
-			if r := op(); r.Want != tlsio.WantRead {
-				t.Errorf("handshake: %+v", r)
-			}
+			wants(t, "handshake", op(), tlsio.WantRead)
 		}
 		p.opened()
 		for name, op := range map[string]func() tlsio.Result{
@@ -218,16 +170,12 @@ func TestStaleErrorQueue(t *testing.T) {
 		} {
 			for range 2 {
 				leaveError()
-				if r := op(); r.Want != tlsio.WantRead {
-					t.Errorf("%s: %+v", name, r)
-				}
+				wants(t, fmt.Sprint(name), op(), tlsio.WantRead)
 			}
 		}
 		p.server.FeedEOF()
 		leaveError()
-		if r := p.server.Read(p.buf); !errors.Is(r.Err, io.ErrUnexpectedEOF) {
-			t.Errorf("bare FIN: %+v", r)
-		}
+		tlstest.IsError(t, "bare FIN", p.server.Read(p.buf).Err, io.ErrUnexpectedEOF)
 		leaveError()
 	}
 }
@@ -257,9 +205,8 @@ func TestReasonsAreOnesOwn(t *testing.T) {
 				c.Feed([]byte(input))
 				r := c.Handshake()
 				runtime.Gosched()
-				if e, ok := errors.AsType[*tlsio.Error](r.Err); !ok || len(e.Reasons) != 1 || e.Reasons[0].Text != want {
-					t.Errorf("%q: %+v", want, r)
-				}
+				e, ok := errors.AsType[*tlsio.Error](r.Err)
+				check(t, ok && len(e.Reasons) == 1 && e.Reasons[0].Text == want, "%q: %+v", want, r)
 				c.Close()
 			}
 		})
@@ -272,18 +219,12 @@ func TestEmptyReadAndWrite(t *testing.T) {
 	p := enginePair(t, TLS13).shaken()
 	for range 3 {
 		for _, r := range []tlsio.Result{p.client.Write(nil), p.client.Read(nil), p.client.Peek([]byte{}), p.client.Write([]byte{})} {
-			if r != (tlsio.Result{}) {
-				t.Errorf("%+v", r)
-			}
+			check(t, r == (tlsio.Result{}), "%+v", r)
 		}
 	}
-	if p.client.Unsent() != 0 {
-		t.Error("an empty write sends")
-	}
+	check(t, p.client.Unsent() == 0, "an empty write sends")
 	p.client.Close()
-	if r := p.client.Write(nil); r.Err == nil {
-		t.Error("an empty write hides that the connection is closed")
-	}
+	check(t, p.client.Write(nil).Err != nil, "an empty write hides that the connection is closed")
 }
 
 // TestOperationsInWrongState: each is ErrState and does no harm; Shutdown is not tried in the handshake or after a fatal error (P12).
@@ -293,29 +234,20 @@ func TestOperationsInWrongState(t *testing.T) {
 		"write": func() tlsio.Result { return p.client.Write([]byte("x")) }, "shutdown": p.client.Shutdown,
 		"key update": func() tlsio.Result { return p.client.KeyUpdate(true) }, "renegotiate": p.client.Renegotiate,
 	} {
-		if r := op(); !errors.Is(r.Err, tlsio.ErrState) {
-			t.Errorf("%s before the handshake: %+v", name, r)
-		}
+		tlstest.IsError(t, fmt.Sprintf("%s before the handshake", name), op().Err, tlsio.ErrState)
 	}
 	p.handshake()
-	if r := p.client.KeyUpdate(true); !errors.Is(r.Err, tlsio.ErrState) {
-		t.Errorf("key update in TLS 1.2: %+v", r)
-	}
-	if r := p.client.Write([]byte("x")); r.N != 1 {
-		t.Errorf("write after a refused operation: %+v", r)
-	}
+	tlstest.IsError(t, "key update in TLS 1.2", p.client.KeyUpdate(true).Err, tlsio.ErrState)
+	send(t, p.client, "x")
 	p.server.Feed([]byte("this is no record at all"))
 	first := p.server.Read(p.buf).Err
-	if e, ok := errors.AsType[*tlsio.Error](first); !ok || e.Errno != 0 || e.Err != nil {
-		t.Fatalf("garbage: %v", first)
-	}
+	e, ok := errors.AsType[*tlsio.Error](first)
+	demand(t, ok && e.Errno == 0 && e.Err == nil, "garbage: %v", first)
 	for name, op := range map[string]func() tlsio.Result{
 		"read": func() tlsio.Result { return p.server.Read(p.buf) }, "write": func() tlsio.Result { return p.server.Write([]byte("x")) },
 		"shutdown": p.server.Shutdown, "handshake": p.server.Handshake,
 	} {
-		if r := op(); r.Err != first {
-			t.Errorf("%s after a fatal error: %+v", name, r)
-		}
+		equal(t, op().Err, first, "%s after a fatal error", name)
 	}
 }
 
@@ -330,7 +262,6 @@ func TestWarningIsNotBlamed(t *testing.T) {
 	p.buf[5] = 99 // no such handshake message
 	p.client.Feed(p.buf[:n])
 	var e *tlsio.Error
-	if r := p.client.Handshake(); !errors.As(r.Err, &e) || e.AlertSide != tlsio.AlertSent {
-		t.Errorf("the client's own alert ended it, but the error is %v", r.Err)
-	}
+	r := p.client.Handshake()
+	check(t, errors.As(r.Err, &e) && e.AlertSide == tlsio.AlertSent, "the client's own alert ended it, but the error is %v", r.Err)
 }

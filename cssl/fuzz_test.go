@@ -12,14 +12,13 @@ func FuzzServerName(f *testing.F) {
 	f.Add([]byte{0, 12, 0, 0, 9, 'l', 'o', 'c', 'a', 'l', 'h', 'o', 's', 't'})
 	f.Add([]byte{0, 3, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, ext []byte) {
-		if name, ok := serverNameOf(ext); ok && (len(name) == 0 || len(name) > len(ext)-5) {
-			t.Errorf("%q from %x", name, ext)
-		}
+		name, ok := serverNameOf(ext)
+		check(t, !ok || (len(name) != 0 && len(name) <= len(ext)-5), "%q from %x", name, ext)
 	})
 }
 
-// FuzzRecords builds records as the input says, feeds them to OpenSSL's record layer and to the direct one, and compares. Direct records may be
-// stricter (see TestDirectDifferential), but give out nothing else.
+// FuzzRecords builds records as the input says, feeds them to OpenSSL's record layer and to the direct one, and
+// compares. Direct records may be stricter (see TestDirectDifferential), but give out nothing else.
 func FuzzRecords(f *testing.F) {
 	openSSLToo(f)
 	type side struct {
@@ -28,13 +27,7 @@ func FuzzRecords(f *testing.F) {
 	}
 	var sides []side
 	for _, suite := range []gcmSuite{gcmSuites[0], gcmSuites[2]} {
-		s := side{peers: newRecordPeers(f, suite)}
-		for i, mode := range []Records{RecordsOpenSSL, RecordsDirect} {
-			cfg := serverConfig("ecdsa")
-			cfg.Records, cfg.MaxMessages, cfg.MaxRenegotiations = mode, 8, 3
-			s.servers[i] = mustServer(f, cfg)
-		}
-		sides = append(sides, s)
+		sides = append(sides, side{newRecordPeers(f, suite), bothServers(f)})
 	}
 	for version := range byte(2) {
 		f.Add([]byte{version, 0, 0, 23, 4, 'd', 'a', 't', 'a', 0, 1, 1, 0})
@@ -49,17 +42,7 @@ func FuzzRecords(f *testing.F) {
 			return
 		}
 		x, d := sides[input[0]%2], deliveries[int(input[1])%len(deliveries)]
-		var got [2]outcome
-		for i, server := range x.servers {
-			p := x.peers.connect(t, server)
-			records := p.program(input[2:])
-			if len(records) > 2000 {
-				d = deliveries[0]
-			}
-			got[i] = p.feed(records, d)
-			p.client.Close()
-			p.server.Close()
-		}
+		got := x.peers.outcomes(t, x.servers, d, func(p *recordPeer) []byte { return p.program(input[2:]) })
 		openssl, direct := got[0], got[1]
 		ended := func(o outcome) bool { return errors.Is(o.read, io.EOF) || errors.Is(o.read, io.ErrUnexpectedEOF) }
 		switch {
@@ -116,8 +99,7 @@ func (p *recordPeer) program(in []byte) (out []byte) {
 func FuzzParseHello(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if h := parseHello(raw); len(h.Versions) == 0 {
-			t.Error("no version")
-		}
+		h := parseHello(raw)
+		check(t, len(h.Versions) != 0, "no version")
 	})
 }

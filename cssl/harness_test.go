@@ -2,11 +2,21 @@ package cssl
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
+	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +26,8 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/testtoken"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -156,9 +168,7 @@ func (p *pair) handshake() {
 		p.move(p.client, p.server)
 		p.move(p.server, p.client)
 	}
-	if !done[0] || !done[1] {
-		p.t.Fatal("handshake did not end")
-	}
+	demand(p.t, done[0] && done[1], "handshake did not end")
 }
 
 // handshakeError carries a handshake on until it is done or has failed, and returns the server's error.
@@ -182,6 +192,134 @@ func handshakeError(p *pair) error {
 		p.move(p.server, p.client)
 	}
 	return errors.New("the handshake did not end")
+}
+
+// shaken makes the handshake.
+func (p *pair) shaken() *pair {
+	p.t.Helper()
+	p.handshake()
+	return p
+}
+
+// opened makes the handshake, and lets both sides read what follows it.
+func (p *pair) opened() *pair {
+	p.t.Helper()
+	p.handshake()
+	p.finish()
+	return p
+}
+
+// pairOf is a pair of these settings, and plainPair of none.
+func pairOf(t testing.TB, client, server Config) *pair {
+	t.Helper()
+	return newPair(t, mustClient(t, client), mustServer(t, server))
+}
+
+func plainPair(t testing.TB) *pair {
+	t.Helper()
+	return pairOf(t, clientConfig(), serverConfig("ecdsa"))
+}
+
+// finish lets both sides read what follows the handshake, such as tickets.
+func (p *pair) finish() {
+	p.t.Helper()
+	for moved := 1; moved > 0; {
+		moved = p.move(p.server, p.client) + p.move(p.client, p.server)
+		for _, c := range []*Conn{p.client, p.server} {
+			tlstest.Must(p.t, c.Read(p.buf).Err)
+		}
+	}
+}
+
+// again makes a second pair whose client offers the first one's session.
+func (p *pair) again(client, server *Context, name string) *pair {
+	p.t.Helper()
+	return newPair(p.t, client, server, ConnConfig{ServerName: name, Session: p.client.Session()}).opened()
+}
+
+// established is a pair that is ready for data.
+func established(t testing.TB) *pair {
+	t.Helper()
+	return plainPair(t).opened()
+}
+
+// try drives both ends until each is done or has failed. A client of TLS 1.3 hears
+// of the server's refusal only when it reads, so both read once more.
+func (p *pair) try() (client, server error) {
+	ends := [2]*Conn{p.client, p.server}
+	var errs [2]error
+	for range 2000 {
+		for i, c := range ends {
+			if r := shake(c); r.Err != nil && errs[i] == nil {
+				errs[i] = r.Err
+			} else if r.Want == tlsio.WantNone && r.Err == nil {
+				if r := c.Peek(p.buf); r.Err != nil && errs[i] == nil {
+					errs[i] = r.Err
+				}
+			}
+		}
+		if p.move(p.client, p.server)+p.move(p.server, p.client) == 0 {
+			break
+		}
+	}
+	return errs[0], errs[1]
+}
+
+// pass writes msg on one side and reads it on the other.
+func (p *pair) pass(from, to *Conn, msg, buf []byte) {
+	for left := msg; len(left) > 0; {
+		r := from.Write(left)
+		if r.N == 0 {
+			p.t.Fatal(r)
+		}
+		left = left[r.N:]
+	}
+	p.move(from, to)
+	for n := 0; n < len(msg); {
+		r := to.Read(buf)
+		if r.N == 0 {
+			p.t.Fatal(r)
+		}
+		n += r.N
+	}
+}
+
+// talk passes a message each way.
+func (p *pair) talk() {
+	p.t.Helper()
+	p.chunk = 0
+	p.pass(p.client, p.server, []byte("ask"), p.buf)
+	p.pass(p.server, p.client, []byte("answer"), p.buf)
+}
+
+// checkAlerts demands that one side has sent an alert and the other has received it.
+func checkAlerts(t testing.TB, sent, received error, alert tlsio.Alert) {
+	t.Helper()
+	checkAlert(t, sent, tlsio.AlertSent, alert)
+	checkAlert(t, received, tlsio.AlertReceived, alert)
+}
+
+func checkAlert(t testing.TB, err error, side tlsio.AlertSide, alert tlsio.Alert) {
+	t.Helper()
+	var e *tlsio.Error
+	if !errors.As(err, &e) {
+		t.Errorf("got %T %v", err, err)
+		return
+	}
+	check(t, e.Errno == 0 && e.AlertSide == side && e.Alert == alert && errors.Is(err, alert) && len(e.Reasons) != 0,
+		"got %v (side %d), want alert %v", err, e.AlertSide, alert)
+}
+
+// resumes makes a handshake for localhost that offers a session, and answers whether it was resumed, and how each side failed.
+func resumes(t *testing.T, cx, sx *Context, s *Session) (resumed bool, cerr, serr error) {
+	t.Helper()
+	p, cerr, serr := shakeAs(t, cx, sx, ConnConfig{ServerName: "localhost", Session: s})
+	if cerr != nil || serr != nil {
+		return false, cerr, serr
+	}
+	c, s2 := p.client.State().Resumed, p.server.State().Resumed
+	check(t, c == s2, "the client says resumed %v, the server %v", c, s2)
+	return c, nil, nil
 }
 
 // overPipe calls step until it returns true, and carries what c and the peer behind the pipe have to say.
@@ -323,8 +461,17 @@ func sameBytes(t testing.TB, what string, got, want []byte) {
 // send writes all of p. A socket takes it.
 func send(t testing.TB, c *Conn, p string) {
 	t.Helper()
-	if r := c.Write([]byte(p)); r.N != len(p) || r.Unsent && c.fd >= 0 || r.Err != nil {
-		t.Fatalf("write: %+v", r)
+	r := c.Write([]byte(p))
+	demand(t, r.N == len(p) && (!r.Unsent || c.fd < 0) && r.Err == nil, "write: %+v", r)
+}
+
+// writeAll writes all of p, for which there is room.
+func writeAll(t testing.TB, c *Conn, p []byte) {
+	t.Helper()
+	for len(p) > 0 {
+		r := c.Write(p)
+		demand(t, r.N > 0, "%d bytes are left: %+v", len(p), r)
+		p = p[r.N:]
 	}
 }
 
@@ -332,9 +479,8 @@ func send(t testing.TB, c *Conn, p string) {
 func reads(t testing.TB, c *Conn, p string) {
 	t.Helper()
 	buf := make([]byte, 1<<15)
-	if r := c.Read(buf); string(buf[:r.N]) != p || r.Err != nil {
-		t.Errorf("read %q (%+v), want %q", buf[:r.N], r, p)
-	}
+	r := c.Read(buf)
+	check(t, string(buf[:r.N]) == p && r.Err == nil, "read %q (%+v), want %q", buf[:r.N], r, p)
 }
 
 // wants demands that an operation waits for this, or has ended without an error.
@@ -348,33 +494,114 @@ func wants(t testing.TB, what string, r tlsio.Result, want tlsio.Want) {
 // badState demands ErrState.
 func badState(t testing.TB, what string, r tlsio.Result) {
 	t.Helper()
-	var e *tlsio.Error
-	if !errors.As(r.Err, &e) || !errors.Is(e, tlsio.ErrState) {
-		t.Errorf("%s: %+v", what, r)
+	tlstest.IsError(t, what, r.Err, tlsio.ErrState)
+}
+
+// check fails the test, which goes on, unless ok.
+func check(t testing.TB, ok bool, format string, args ...any) {
+	t.Helper()
+	if !ok {
+		t.Errorf(format, args...)
 	}
 }
 
+// demand is check that ends the test.
+func demand(t testing.TB, ok bool, format string, args ...any) {
+	t.Helper()
+	if !ok {
+		t.Fatalf(format, args...)
+	}
+}
+
+// equal fails the test, which goes on, unless got is want. The format names what was compared.
+func equal[T comparable](t testing.TB, got, want T, format string, args ...any) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %v, want %v", fmt.Sprintf(format, args...), got, want)
+	}
+}
+
+// fails demands that a call returns an error, whose text has all of this in it:
+//
+//	fails(NewServerContext(c))(t, "no certificate", "needs Certificates")
+func fails[T any](_ T, err error) func(t testing.TB, what string, texts ...string) {
+	return func(t testing.TB, what string, texts ...string) {
+		t.Helper()
+		check(t, err != nil, "%s: no error", what)
+		says(t, what, err, texts...)
+	}
+}
+
+// says demands an error whose text has all of this in it.
+func says(t testing.TB, what string, err error, texts ...string) {
+	t.Helper()
+	for _, s := range texts {
+		check(t, err != nil && strings.Contains(err.Error(), s), "%s: %v, want %s in it", what, err, s)
+	}
+}
+
+// leaf is the certificate that a connection's peer has shown.
+func leaf(t testing.TB, c *Conn) *x509.Certificate {
+	t.Helper()
+	chain := tlstest.Value(c.State().PeerCertificates())(t)
+	demand(t, len(chain) > 0, "the peer has shown no certificate")
+	return chain[0]
+}
+
+// knows is how many certificates a connection's peer has shown.
+func knows(t testing.TB, c *Conn) int {
+	t.Helper()
+	return len(tlstest.Value(c.State().PeerCertificates())(t))
+}
+
+// isDirect demands direct records.
+func isDirect(t testing.TB, c *Conn) {
+	t.Helper()
+	st := c.State()
+	demand(t, st.Records == RecordsDirect, "records are %v: %s", st.Records, st.RecordsReason)
+}
+
 // checkConfigError demands a ConfigError of the setting, which says all this.
-func checkConfigError(t testing.TB, what string, err error, setting string, says ...string) {
+func checkConfigError(t testing.TB, what string, err error, setting string, texts ...string) {
 	t.Helper()
 	var e *ConfigError
 	if !errors.As(err, &e) || e.Setting != setting {
 		t.Errorf("%s: %v, want a refusal of %s", what, err, setting)
 		return
 	}
-	for _, s := range says {
-		if !strings.Contains(err.Error(), s) {
-			t.Errorf("%s: %v, want %s in it", what, err, s)
-		}
-	}
+	says(t, what, err, texts...)
 }
 
 // checkRefused demands a ConfigError of the setting.
-func checkRefused(t testing.TB, name string, server bool, c Config, setting string, says ...string) {
+func checkRefused(t testing.TB, name string, server bool, c Config, setting string, texts ...string) {
 	t.Helper()
-	x, err := newContext(&c, server)
-	if checkConfigError(t, name, err, setting, says...); err == nil {
-		x.Close()
+	checkRefusals(t, server, c, []wrongConfig{{name, func(*Config) {}, setting, strings.Join(texts, "|")}})
+}
+
+// wrongConfig is a change of a Config that makes it one which is refused.
+type wrongConfig struct {
+	name    string
+	change  func(*Config)
+	setting string
+	texts   string // all in the error, with | between
+}
+
+// checkRefusals demands that each change of base is refused, with the setting and the texts, and leaves nothing. No error shows a secret.
+func checkRefusals(t testing.TB, server bool, base Config, rows []wrongConfig, secrets ...string) {
+	t.Helper()
+	for _, row := range rows {
+		none, c := noneMore(t), base
+		c.Certificates = slices.Clone(base.Certificates)
+		row.change(&c)
+		x, err := newContext(&c, server)
+		checkConfigError(t, row.name, err, row.setting, strings.Split(row.texts, "|")...)
+		for _, s := range secrets {
+			check(t, !strings.Contains(fmt.Sprint(err), s), "%s: a secret is shown: %v", row.name, err)
+		}
+		if err == nil {
+			x.Close()
+		}
+		none(row.name)
 	}
 }
 
@@ -383,8 +610,85 @@ func noneMore(t testing.TB) func(what string) {
 	certs, contexts := live.Certificates(), live.Contexts()
 	return func(what string) {
 		t.Helper()
-		if n, x := live.Certificates(), live.Contexts(); n != certs || x != contexts {
-			t.Errorf("%s: %d certificates and %d contexts are left", what, n-certs, x-contexts)
-		}
+		n, x := live.Certificates(), live.Contexts()
+		check(t, n == certs && x == contexts, "%s: %d certificates and %d contexts are left", what, n-certs, x-contexts)
 	}
+}
+
+func TestMain(m *testing.M) { testmain.Run(m, testtoken.RemoveSoftHSM) }
+
+// rsaKey is the key in testdata/certs.
+func rsaKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	block, _ := pem.Decode(testcerts.Read(t, "rsa.key"))
+	return tlstest.Value(x509.ParsePKCS8PrivateKey(block.Bytes))(t).(crypto.Signer)
+}
+
+// authority signs certificates that testdata/certs does not have.
+type authority struct {
+	t    testing.TB
+	cert *x509.Certificate
+	key  crypto.Signer
+	pem  []byte
+}
+
+// newKey makes a P-256 key.
+func newKey(t testing.TB) crypto.Signer {
+	t.Helper()
+	return tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+}
+
+// newAuthority makes a CA with a key, signed by parent or, if that is nil, by itself.
+func newAuthority(t testing.TB, name string, parent *authority, key crypto.Signer) *authority {
+	t.Helper()
+	a := &authority{t: t, key: key}
+	template := &x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
+	if parent == nil {
+		parent = &authority{t: t, cert: template, key: key}
+	}
+	a.cert, a.pem = parent.sign(template, key)
+	return a
+}
+
+// sign signs a certificate. Serial number and dates are made where there are none.
+func (a *authority) sign(template *x509.Certificate, key crypto.Signer) (*x509.Certificate, []byte) {
+	a.t.Helper()
+	if template.SerialNumber == nil {
+		template.SerialNumber = tlstest.Value(rand.Int(rand.Reader, big.NewInt(1<<62)))(a.t)
+	}
+	if template.NotAfter.IsZero() {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(1000*time.Hour)
+	}
+	der := tlstest.Value(x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key))(a.t)
+	cert := tlstest.Value(x509.ParseCertificate(der))(a.t)
+	return cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// issue makes a leaf with a new key. The certificates of above are sent along with it.
+func (a *authority) issue(template x509.Certificate, above ...*authority) Certificate {
+	a.t.Helper()
+	return a.issueFor(newKey(a.t), template, above...)
+}
+
+// issueFor is issue for a key.
+func (a *authority) issueFor(key crypto.Signer, template x509.Certificate, above ...*authority) Certificate {
+	a.t.Helper()
+	_, chain := a.sign(&template, key)
+	for _, x := range above {
+		chain = append(chain, x.pem...)
+	}
+	der := tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(a.t)
+	return Certificate{ChainPEM: chain, KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})}
+}
+
+// revoke makes a list of what the CA has revoked.
+func (a *authority) revoke(until time.Time, serials ...*big.Int) []byte {
+	a.t.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: until.Add(-1000 * time.Hour), NextUpdate: until}
+	for _, n := range serials {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: list.ThisUpdate})
+	}
+	der := tlstest.Value(x509.CreateRevocationList(rand.Reader, list, a.cert, a.key))(a.t)
+	return pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
 }

@@ -1,13 +1,10 @@
 package cssl
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
-	"fmt"
-	"os/exec"
-
-	"bytes"
 	"encoding/pem"
 	"errors"
 	"os"
@@ -63,9 +60,8 @@ func manyHandshakes(t *testing.T, client, server *Context) {
 				}
 				defer c.Close()
 				defer s.Close()
-				if err := handshakeError(&pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}); err != nil {
-					t.Error(err)
-				}
+				err := handshakeError(&pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)})
+				check(t, err == nil, "%v", err)
 			}
 		})
 	}
@@ -86,18 +82,11 @@ func TestTokenHandshakes(t *testing.T) {
 		}, l))
 		for v, c := range client {
 			before := tok.Signatures(t)
-			p := newPair(t, c, server)
-			p.handshake()
-			if got := p.client.State().Version; got != v {
-				t.Errorf("%s: %v", cert, got)
-			}
-			if n := tok.Signatures(t) - before; n != 1 {
-				t.Errorf("%s, %v: %d signatures", cert, v, n)
-			}
+			p := newPair(t, c, server).shaken()
+			equal(t, p.client.State().Version, v, "%s", cert)
+			equal(t, tok.Signatures(t)-before, 1, "%s, %v: signatures", cert, v)
 		}
-		if asked != 1 {
-			t.Errorf("%s: the PIN was asked for %d times", cert, asked)
-		}
+		check(t, asked == 1, "%s: the PIN was asked for %d times", cert, asked)
 	}
 }
 
@@ -106,11 +95,9 @@ func TestTokenClient(t *testing.T) {
 	tok, l := tokenLibrary(t)
 	s, c := serverConfig("rsa"), uriConfig("client", "token:client", pin(tokenPIN), l)
 	s.Verify, s.CAFile, c.CAFile = VerifyRequire, testcerts.Path("root.pem"), testcerts.Path("root.pem")
-	p := newPair(t, mustClient(t, c), mustServer(t, s))
-	p.handshake()
-	if chain, err := p.server.State().PeerCertificates(); tok.Signatures(t) != 1 || len(chain) == 0 {
-		t.Errorf("%d signatures, the server saw %d certificates (%v)", tok.Signatures(t), len(chain), err)
-	}
+	p := newPair(t, mustClient(t, c), mustServer(t, s)).shaken()
+	equal(t, tok.Signatures(t), 1, "signatures")
+	check(t, knows(t, p.server) > 0, "the server saw no certificate")
 }
 
 // TestTokenGone: while the token is gone, handshakes fail with its reason, and the Context and what it has serve on; when it is
@@ -124,13 +111,10 @@ func TestTokenGone(t *testing.T) {
 	for range 3 {
 		err := handshakeError(newPair(t, client, server))
 		var e *tlsio.Error
-		if !errors.As(err, &e) || e.Errno != 0 || e.Err != nil || !strings.Contains(err.Error(), "the token is gone") {
-			t.Fatalf("handshake: %v", err)
-		}
+		demand(t, errors.As(err, &e) && e.Errno == 0 && e.Err == nil && strings.Contains(err.Error(), "the token is gone"),
+			"handshake: %v", err)
 	}
-	if _, err := NewServerContext(uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)); err == nil || !strings.Contains(err.Error(), "the token is gone") {
-		t.Errorf("a new Context: %v", err)
-	}
+	fails(NewServerContext(uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)))(t, "a new Context", "the token is gone")
 	send(t, old.server, "still here")
 	old.move(old.server, old.client)
 	reads(t, old.client, "still here")
@@ -143,9 +127,7 @@ func TestTokenParallel(t *testing.T) {
 	tok, l := tokenLibrary(t)
 	server, client := mustServer(t, uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)), mustClient(t, clientConfig())
 	manyHandshakes(t, client, server)
-	if n := tok.Signatures(t); n != 64 {
-		t.Errorf("%d signatures", n)
-	}
+	equal(t, tok.Signatures(t), 64, "signatures")
 }
 
 // TestFileURI: file: names a key in PEM too, encrypted or not.
@@ -160,9 +142,7 @@ func TestFileURI(t *testing.T) {
 		asked, given := 0, []byte("secret")
 		encrypted := uriConfig("ecdsa", "file:"+testcerts.Path("encrypted.key"), func(string) ([]byte, error) { asked++; return given, nil }, l)
 		newPair(t, client, mustServer(t, encrypted)).handshake()
-		if asked != 1 || !bytes.Equal(given, make([]byte, len(given))) {
-			t.Errorf("asked %d times; afterwards it is %q", asked, given)
-		}
+		check(t, asked == 1 && bytes.Equal(given, make([]byte, len(given))), "asked %d times; afterwards it is %q", asked, given)
 	}
 }
 
@@ -170,52 +150,39 @@ func TestFileURI(t *testing.T) {
 func TestKeyURIRefused(t *testing.T) {
 	tok, l := tokenLibrary(t)
 	errPIN := errors.New("no terminal")
-	for _, tt := range []struct {
-		name, cert, uri string
-		ask             func(string) ([]byte, error)
-		lib             *Library
-		setting, says   string
-		is              error
-	}{
-		{"wrong PIN", "ecdsa", "token:ec", pin("4321"), l, "KeyURI", "wrong PIN", nil},
-		{"empty PIN", "ecdsa", "token:ec", pin(""), l, "KeyURI", "wrong PIN", nil},
-		{"no PIN", "ecdsa", "token:ec", nil, l, "PIN", "PIN is not set", nil},
-		{"PIN fails", "ecdsa", "token:ec", func(string) ([]byte, error) { return nil, errPIN }, l, "PIN", "no terminal", errPIN},
-		{"PIN panics", "ecdsa", "token:ec", func(string) ([]byte, error) { panic("4321") }, l, "PIN", "PIN panicked", nil},
-		{"long PIN", "ecdsa", "token:ec", pin(strings.Repeat("4321", 10000)), l, "PIN", "40000 bytes", nil},
-		{"no such key", "ecdsa", "token:other", pin(tokenPIN), l, "KeyURI", "no such", nil},
-		{"two keys", "ecdsa", "token:", pin(tokenPIN), l, "KeyURI", "names 3 private keys", nil},
-		{"other key", "rsa", "token:ec", pin(tokenPIN), l, "", "", nil},
-		{"no provider", "ecdsa", "token:ec", pin(tokenPIN), nil, "KeyURI", "no provider reads token: URIs", nil},
-		{"no pkcs11", "ecdsa", "pkcs11:object=a;type=private?pin-source=file:/etc/pin", pin(tokenPIN), l, "KeyURI", "no provider reads pkcs11:", nil},
-		{"no scheme", "ecdsa", testcerts.Path("ecdsa.key"), nil, l, "KeyURI", "no scheme", nil},
-		{"pin-value", "ecdsa", "pkcs11:object=a?pin-value=4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},
-		{"pin-value in the path", "ecdsa", "token:ec;pin-value=4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},
-		{"pin-value in disguise", "ecdsa", "pkcs11:object=a?x=1&PIN%2Dvalue=4321?4321", nil, l, "KeyURI", "use PIN, or pin-source", nil},
-		{"NUL", "ecdsa", "token:ec\x00", nil, l, "KeyURI", "NUL", nil},
-		{"missing file", "ecdsa", "file:/no/such/key", nil, l, "KeyURI", "no such file", nil},
-		{"no key in the file", "ecdsa", "file:" + testcerts.Path("root.pem"), nil, l, "KeyURI", "no such private key", nil},
-		{"wrong passphrase", "ecdsa", "file:" + testcerts.Path("encrypted.key"), pin("4321"), l, "KeyURI", "or the PIN is wrong", nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			_, err := NewServerContext(uriConfig(tt.cert, tt.uri, tt.ask, tt.lib))
-			checkConfigError(t, tt.name, err, strings.TrimSuffix("Certificates[0]."+tt.setting, "."), tt.says)
-			if t.Log(err); tt.is != nil && !errors.Is(err, tt.is) {
-				t.Errorf("%v", err)
-			}
-			if text := fmt.Sprint(err); strings.Contains(text, "4321") || strings.Contains(text, "/etc/pin") {
-				t.Errorf("it shows the PIN or its place: %v", err)
-			}
-		})
+	noTerminal := func(string) ([]byte, error) { return nil, errPIN }
+	key := func(uri string, ask func(string) ([]byte, error)) func(*Config) {
+		return func(c *Config) { c.Certificates = uriConfig("ecdsa", uri, ask, l).Certificates }
 	}
-	c := uriConfig("ecdsa", "token:ec", pin(tokenPIN), l)
-	c.Certificates[0].KeyFile = testcerts.Path("ecdsa.key")
-	if _, err := NewServerContext(c); err == nil || !strings.Contains(err.Error(), "use one") {
-		t.Errorf("a URI and a file: %v", err)
-	}
-	if n := tok.Signatures(t); n != 0 {
-		t.Errorf("%d signatures", n)
-	}
+	const keyURI, ask = "Certificates[0].KeyURI", "Certificates[0].PIN"
+	checkRefusals(t, true, Config{Library: l}, []wrongConfig{
+		{"wrong PIN", key("token:ec", pin("4321")), keyURI, "wrong PIN"},
+		{"empty PIN", key("token:ec", pin("")), keyURI, "wrong PIN"},
+		{"no PIN", key("token:ec", nil), ask, "PIN is not set"},
+		{"PIN fails", key("token:ec", noTerminal), ask, "no terminal"},
+		{"PIN panics", key("token:ec", func(string) ([]byte, error) { panic("4321") }), ask, "PIN panicked"},
+		{"long PIN", key("token:ec", pin(strings.Repeat("4321", 10000))), ask, "40000 bytes"},
+		{"no such key", key("token:other", pin(tokenPIN)), keyURI, "no such"},
+		{"two keys", key("token:", pin(tokenPIN)), keyURI, "names 3 private keys"},
+		{"other key", func(c *Config) { *c = uriConfig("rsa", "token:ec", pin(tokenPIN), l) }, "Certificates[0]", ""},
+		{"no provider", func(c *Config) { *c = uriConfig("ecdsa", "token:ec", pin(tokenPIN), nil) }, keyURI, "no provider reads token: URIs"},
+		{"no pkcs11", key("pkcs11:object=a;type=private?pin-source=file:/etc/pin", pin(tokenPIN)), keyURI, "no provider reads pkcs11:"},
+		{"no scheme", key(testcerts.Path("ecdsa.key"), nil), keyURI, "no scheme"},
+		{"pin-value", key("pkcs11:object=a?pin-value=4321", nil), keyURI, "use PIN, or pin-source"},
+		{"pin-value in the path", key("token:ec;pin-value=4321", nil), keyURI, "use PIN, or pin-source"},
+		{"pin-value in disguise", key("pkcs11:object=a?x=1&PIN%2Dvalue=4321?4321", nil), keyURI, "use PIN, or pin-source"},
+		{"NUL", key("token:ec\x00", nil), keyURI, "NUL"},
+		{"missing file", key("file:/no/such/key", nil), keyURI, "no such file"},
+		{"no key in the file", key("file:"+testcerts.Path("root.pem"), nil), keyURI, "no such private key"},
+		{"wrong passphrase", key("file:"+testcerts.Path("encrypted.key"), pin("4321")), keyURI, "or the PIN is wrong"},
+		{"a file too", func(c *Config) {
+			key("token:ec", pin(tokenPIN))(c)
+			c.Certificates[0].KeyFile = testcerts.Path("ecdsa.key")
+		}, keyURI, "use one"},
+	}, "4321", "/etc/pin")
+	_, err := NewServerContext(uriConfig("ecdsa", "token:ec", noTerminal, l))
+	tlstest.IsError(t, "cause", err, errPIN)
+	equal(t, tok.Signatures(t), 0, "signatures")
 }
 
 // inForm is c with its key in the form of old ("EC PRIVATE KEY", "RSA PRIVATE KEY").
@@ -268,12 +235,8 @@ func TestPlainKeys(t *testing.T) {
 	} {
 		r := s.begin(tt.l)
 		<-r.parsed
-		if r.ptr == nil {
-			t.Fatalf("%s: the chain is refused", name)
-		}
-		if got := r.ptr.key != nil; got != tt.want {
-			t.Errorf("%s: read with its chain: %v, want %v", name, got, tt.want)
-		}
+		demand(t, r.ptr != nil, "%s: the chain is refused", name)
+		equal(t, r.ptr.key != nil, tt.want, "%s: read with its chain", name)
 	}
 	s.done()
 	none("plain keys")
@@ -286,12 +249,11 @@ func softHSM(t testing.TB) (testtoken.SoftHSM, *Library) {
 	return hsm, mustLibrary(t, LibraryConfig{ConfigFile: hsm.ConfigFile})
 }
 
-// TestPKCS11: keys in SoftHSM, by the pkcs11 provider, serve in both versions and with all paddings, alone and from many goroutines at once.
+// TestPKCS11: keys in SoftHSM, by the pkcs11 provider, serve in both versions and with all paddings, alone and from
+// many goroutines at once.
 func TestPKCS11(t *testing.T) {
 	hsm, l := softHSM(t)
-	if !slices.Contains(l.Providers(), "pkcs11") {
-		t.Fatal(l.Providers())
-	}
+	demand(t, slices.Contains(l.Providers(), "pkcs11"), "%v", l.Providers())
 	for _, tt := range []struct {
 		cert    string
 		version TLSVersion
@@ -315,9 +277,7 @@ func TestPKCS11(t *testing.T) {
 			client := mustClient(t, c)
 			newPair(t, client, server).handshake()
 			manyHandshakes(t, client, server)
-			if asked > 1 {
-				t.Errorf("the PIN was asked for %d times", asked)
-			}
+			check(t, asked <= 1, "the PIN was asked for %d times", asked)
 		})
 	}
 }
@@ -328,15 +288,11 @@ func TestPKCS11Refused(t *testing.T) {
 	const child = "GO_OPENSSL_NOT_LOGGED_IN"
 	if os.Getenv(child) == "" {
 		softHSM(t) // or skip
-		cmd := exec.Command(os.Args[0], "-test.run=^TestPKCS11Refused$", "-test.v")
-		cmd.Env = append(os.Environ(), child+"=1")
-		out, err := cmd.CombinedOutput()
-		t.Logf("%s", out)
-		tlstest.Must(t, err)
+		out, err := runAlone(t, child+"=1")
+		demand(t, err == nil, "%v\n%s", err, out)
 		// A provider that brings a libcrypto along asks the terminal, and that is said.
-		if asked, said := strings.Contains(string(out), "Enter PIN"), strings.Contains(string(out), "libcrypto libraries are loaded"); asked && !said {
-			t.Errorf("it asked the terminal")
-		}
+		asked, said := strings.Contains(out, "Enter PIN"), strings.Contains(out, "libcrypto libraries are loaded")
+		check(t, !asked || said, "it asked the terminal")
 		return
 	}
 	hsm, l := softHSM(t)
@@ -354,9 +310,7 @@ func TestPKCS11Refused(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := NewServerContext(uriConfig("ecdsa", tt.uri, tt.ask, l))
 			var e *ConfigError
-			if !errors.As(err, &e) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "4321") {
-				t.Errorf("%v", err)
-			}
+			check(t, errors.As(err, &e) && strings.Contains(err.Error(), tt.says) && !strings.Contains(err.Error(), "4321"), "%v", err)
 			t.Log(err)
 		})
 	}

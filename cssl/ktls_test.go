@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,16 +43,14 @@ func bothWays(t *testing.T, c, s *endpoint, n int, run func(stop func() bool)) {
 	})
 	sameBytes(t, "client", c.in, s.out)
 	sameBytes(t, "server", s.in, c.out)
-	if c.close && (c.end != io.EOF || s.end != io.EOF) {
-		t.Errorf("client's end: %v, server's: %v", c.end, s.end)
-	}
+	check(t, !c.close || (c.end == io.EOF && s.end == io.EOF), "client's end: %v, server's: %v", c.end, s.end)
 }
 
 func wantRecords(t *testing.T, s *endpoint, records Records, reason string) {
 	t.Helper()
-	if st := s.c.State(); st.Records != records || !strings.HasPrefix(st.RecordsReason, reason) || reason == "" && st.RecordsReason != "" {
-		t.Errorf("records are %v (%q), want %v (%q)", st.Records, st.RecordsReason, records, reason)
-	}
+	st := s.c.State()
+	check(t, st.Records == records && strings.HasPrefix(st.RecordsReason, reason) && (reason != "" || st.RecordsReason == ""),
+		"records are %v (%q), want %v (%q)", st.Records, st.RecordsReason, records, reason)
 }
 
 // kernelReads reports whether the kernel may open records. Otherwise those that a connection reads are direct.
@@ -71,32 +70,17 @@ func wantKernel(t *testing.T, s *endpoint) {
 	wantRecords(t, s, RecordsKernel, reason)
 }
 
-var kernelSuites = []struct {
-	version TLSVersion
-	suite   string
-}{
-	{TLS13, "TLS_AES_128_GCM_SHA256"}, {TLS13, "TLS_AES_256_GCM_SHA384"}, {TLS13, "TLS_CHACHA20_POLY1305_SHA256"},
-	{TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256"}, {TLS12, "ECDHE-ECDSA-AES256-GCM-SHA384"}, {TLS12, "ECDHE-ECDSA-CHACHA20-POLY1305"},
-}
-
-func only(version TLSVersion, suite string) func(c, s *Config) {
-	return func(c, s *Config) {
-		if version == TLS13 {
-			c.CipherSuites = suite
-		} else {
-			c.CipherList = suite
-		}
-	}
-}
+// kernelSuites are all that direct records have.
+var kernelSuites = slices.Concat(gcmSuites, chachaSuites)
 
 // TestKernelEcho: data both ways, more than the buffers hold, and the close that each side begins.
 func TestKernelEcho(t *testing.T) {
 	testktls.Needs(t)
-	for _, tt := range kernelSuites {
+	for _, suite := range kernelSuites {
 		for _, small := range []bool{false, true} {
 			for _, clientFirst := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s/small=%v/clientFirst=%v", tt.suite, small, clientFirst), func(t *testing.T) {
-					c, s := kernelEnds(t, tt.version, small, only(tt.version, tt.suite))
+				t.Run(fmt.Sprintf("%s/small=%v/clientFirst=%v", suite.name, small, clientFirst), func(t *testing.T) {
+					c, s := kernelEnds(t, suite.version, small, func(c, s *Config) { suite.apply(c) })
 					wantKernel(t, s)
 					c.close, s.close = true, true
 					c.last, s.last = !clientFirst, clientFirst
@@ -125,14 +109,10 @@ func TestKernelCloseWrite(t *testing.T) {
 				return c.end != nil
 			})
 			sameBytes(t, "client", c.in, s.out)
-			if c.end != io.EOF {
-				t.Fatalf("%v, %d bytes: end %v", version, n, c.end)
-			}
+			demand(t, c.end == io.EOF, "%v, %d bytes: end %v", version, n, c.end)
 			most = max(most, s.seen[tlsio.OpFlush][tlsio.WantWrite])
 		}
-		if t.Logf("%v: at most %d flushes wanted to write", version, most); most > 50 {
-			t.Errorf("%v: %d flushes wanted to write", version, most)
-		}
+		check(t, most <= 50, "%v: %d flushes wanted to write", version, most)
 	}
 }
 
@@ -141,29 +121,29 @@ func TestKernelCloseWrite(t *testing.T) {
 func TestKernelKeyUpdate(t *testing.T) {
 	testktls.Needs(t)
 	reads := kernelReads(t)
-	for _, suite := range kernelSuites[:3] {
+	for _, suite := range kernelSuites {
+		if suite.version != TLS13 {
+			continue
+		}
 		for _, request := range []bool{false, true} {
-			c, s := kernelEnds(t, TLS13, false, only(TLS13, suite.suite))
+			c, s := kernelEnds(t, TLS13, false, func(c, s *Config) { suite.apply(c) })
 			own := s.c.KeyUpdate(request)
 			can := own.Err == nil
-			if badState := errors.Is(own.Err, tlsio.ErrState); !can && (!badState || !strings.Contains(own.Err.Error(), "the kernel cannot change the keys")) {
-				t.Fatalf("KeyUpdate: %v", own.Err)
-			}
+			badState := errors.Is(own.Err, tlsio.ErrState)
+			demand(t, can || (badState && strings.Contains(own.Err.Error(), "the kernel cannot change the keys")), "KeyUpdate: %v", own.Err)
 			bothWays(t, c, s, 50000, nil)
 			for range 3 {
 				tlstest.Must(t, c.c.KeyUpdate(request).Err)
 				if !can && (reads || request) {
 					await(t, s.c.fd)
 					err := s.c.Read(s.readBuf).Err
-					if kernelAlert(t, err, tlsio.AlertSent, tlsio.AlertInternalError); !strings.Contains(fmt.Sprint(err), "the kernel cannot change the keys") {
-						t.Errorf("server: %v", err)
-					}
+					kernelAlert(t, err, tlsio.AlertSent, tlsio.AlertInternalError)
+					says(t, "server", err, "the kernel cannot change the keys")
 					wantAlert(t, c, tlsio.AlertInternalError)
 					break
 				}
 				bothWays(t, c, s, 50000, nil)
 			}
-			t.Logf("%s: the kernel can change keys: %v", suite.suite, can)
 		}
 	}
 }
@@ -184,9 +164,7 @@ func wantAlert(t *testing.T, c *endpoint, alert tlsio.Alert) {
 func kernelAlert(t *testing.T, err error, side tlsio.AlertSide, alert tlsio.Alert) {
 	t.Helper()
 	var e *tlsio.Error
-	if !errors.As(err, &e) || e.Alert != alert || e.AlertSide != side {
-		t.Errorf("want alert %v of side %d, got %v", alert, side, err)
-	}
+	check(t, errors.As(err, &e) && e.Alert == alert && e.AlertSide == side, "want alert %v of side %d, got %v", alert, side, err)
 }
 
 // TestKernelBadRecords: what the kernel refuses ends the connection with direct records' alert and error.
@@ -219,9 +197,8 @@ func TestKernelBadRecords(t *testing.T) {
 				errs[kind] = fmt.Sprint(err)
 				wantAlert(t, c, alert)
 			}
-			if errs[RecordsDirect] != errs[RecordsKernel] {
-				t.Errorf("%s, %v: direct: %s, kernel: %s", tt.name, version, errs[RecordsDirect], errs[RecordsKernel])
-			}
+			check(t, errs[RecordsDirect] == errs[RecordsKernel],
+				"%s, %v: direct: %s, kernel: %s", tt.name, version, errs[RecordsDirect], errs[RecordsKernel])
 		}
 	}
 }
@@ -263,14 +240,11 @@ func TestKernelEarlyInput(t *testing.T) {
 				}
 				await(t, s.c.fd)
 				s.turn(readable)
-				if turns == 10 {
-					t.Fatal("no handshake")
-				}
+				demand(t, turns != 10, "no handshake")
 			}
 			runSockets(t, c, s, func() bool { return len(s.in) == n && len(c.in) == len(s.out) })
 			sameBytes(t, "server", s.in, c.out)
 			sameBytes(t, "client", c.in, s.out)
-			t.Logf("%v, %d bytes: %v, %q", version, n, s.c.State().Records, s.c.State().RecordsReason)
 		}
 	}
 }
@@ -359,10 +333,8 @@ func TestKernelPartialRecord(t *testing.T) {
 		for _, part := range []string{"\x17\x03", "\x03\x00\x40", strings.Repeat("x", 20)} {
 			tlstest.Value(syscall.Write(c.c.fd, []byte(part)))(t)
 			wants(t, "read", s.c.Read(s.readBuf), tlsio.WantRead)
-			if n, err := unix.Poll([]unix.PollFd{{Fd: int32(s.c.fd), Events: unix.POLLIN}}, 0); n != 0 || err != nil {
-				t.Errorf("%v: the socket is readable before the record is whole: %v", version, err)
-			}
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(s.c.fd), Events: unix.POLLIN}}, 0)
+			check(t, n == 0 && err == nil, "%v: the socket is readable before the record is whole: %v", version, err)
 		}
-		t.Logf("%v: %v, %q", version, s.c.State().Records, s.c.State().RecordsReason)
 	}
 }

@@ -48,15 +48,10 @@ func TestExitUnderLoad(t *testing.T) {
 		}
 		os.Exit(42)
 	}
-	exe := tlstest.Value(os.Executable())(t)
 	for range 5 {
-		cmd := exec.Command(exe, "-test.run=^TestExitUnderLoad$")
-		cmd.Env = append(os.Environ(), "CSSL_TEST_EXIT=1", "ASAN_OPTIONS=detect_leaks=0")
-		out, err := cmd.CombinedOutput()
+		out, err := runAlone(t, "CSSL_TEST_EXIT=1", "ASAN_OPTIONS=detect_leaks=0")
 		var e *exec.ExitError
-		if !errors.As(err, &e) || e.ExitCode() != 42 {
-			t.Fatalf("%v\n%s", err, out)
-		}
+		demand(t, errors.As(err, &e) && e.ExitCode() == 42, "%v\n%s", err, out)
 	}
 }
 
@@ -65,19 +60,11 @@ func TestExitUnderLoad(t *testing.T) {
 func TestContextsComeAndGo(t *testing.T) {
 	var mu sync.RWMutex
 	build := func() *Context {
-		inner, err := NewServerContext(serverConfig("ed25519"))
-		if err != nil {
-			t.Error(err)
-			return nil
-		}
+		inner := tlstest.Value(NewServerContext(serverConfig("ed25519")))(t)
 		defer inner.Close()
 		c := serverConfig("ecdsa")
 		c.SNI = map[string]*Context{"localhost": inner}
-		x, err := NewServerContext(c)
-		if err != nil {
-			t.Error(err)
-		}
-		return x
+		return tlstest.Value(NewServerContext(c))(t)
 	}
 	cx := mustClient(t, clientConfig())
 	before := live.Contexts()
@@ -99,9 +86,8 @@ func TestContextsComeAndGo(t *testing.T) {
 					return
 				}
 				p := &pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}
-				if cerr, serr := p.try(); cerr != nil || serr != nil {
-					t.Error(cerr, serr)
-				}
+				cerr, serr := p.try()
+				check(t, cerr == nil && serr == nil, "%v, %v", cerr, serr)
 				c.Close()
 				s.Close()
 			}
@@ -117,9 +103,7 @@ func TestContextsComeAndGo(t *testing.T) {
 	}
 	wg.Wait()
 	current.Close()
-	if n := live.Contexts(); n != before {
-		t.Errorf("%d SSL_CTX before, %d after", before, n)
-	}
+	equal(t, live.Contexts(), before, "SSL_CTX")
 }
 
 // TestNothingIsLeft opens and closes 2000 connections, some before the handshake, some failed, some in use.
@@ -136,18 +120,15 @@ func TestNothingIsLeft(t *testing.T) {
 		s := tlstest.Value(sx.NewEngineConn(ConnConfig{}))(t)
 		p := &pair{t: t, client: c, server: s, buf: make([]byte, 1<<16)}
 		if i%3 != 0 && i < 300 {
-			if cerr, _ := p.try(); (cerr != nil) != (i%3 == 1) {
-				t.Fatal(fmt.Errorf("connection %d: %w", i, cerr))
-			}
+			cerr, _ := p.try()
+			demand(t, (cerr != nil) == (i%3 == 1), "connection %d: %v", i, cerr)
 			p.server.Write(make([]byte, 20000))
 		}
 		c.Handshake()
 		c.Close()
 		s.Close()
 	}
-	if n := live.Conns(); n != before {
-		t.Errorf("%d connections live, want %d", n, before)
-	}
+	equal(t, live.Conns(), before, "connections live")
 }
 
 // TestClosed: Close twice and every operation afterwards are harmless (P27).
@@ -157,18 +138,13 @@ func TestClosed(t *testing.T) {
 	c := p.client
 	c.Close()
 	c.Close()
-	if n := live.Conns(); n != before-1 {
-		t.Errorf("%d connections live, want %d", n, before-1)
-	}
+	equal(t, live.Conns(), before-1, "connections live")
 	for i, r := range []tlsio.Result{c.Handshake(), c.Read(p.buf), c.Peek(p.buf), c.Write([]byte("x")), c.Flush(), c.Shutdown(), c.KeyUpdate(true), c.Renegotiate()} {
-		if r.Err == nil || !strings.Contains(r.Err.Error(), "closed") {
-			t.Errorf("operation %d: %+v", i, r)
-		}
+		check(t, r.Err != nil && strings.Contains(r.Err.Error(), "closed"), "operation %d: %+v", i, r)
 	}
 	c.FeedEOF()
-	if c.Feed([]byte("x")) != 0 || c.Take(p.buf) != 0 || c.Unsent() != 0 || c.hasPending() || c.State().VerifyError != nil || fmt.Sprint(c.State().Version) == "" {
-		t.Error("a closed connection has facts")
-	}
+	check(t, c.Feed([]byte("x")) == 0 && c.Take(p.buf) == 0 && c.Unsent() == 0 && !c.hasPending() && c.State().VerifyError == nil &&
+		fmt.Sprint(c.State().Version) != "", "a closed connection has facts")
 }
 
 // TestClosedContext makes no connections, and Close twice is harmless.
@@ -176,7 +152,6 @@ func TestClosedContext(t *testing.T) {
 	x := mustServer(t, serverConfig("ecdsa"))
 	x.Close()
 	x.Close()
-	if _, err := x.NewEngineConn(ConnConfig{}); !errors.Is(err, os.ErrClosed) || err.Error() != "cssl: the Context is closed" {
-		t.Errorf("got %v", err)
-	}
+	_, err := x.NewEngineConn(ConnConfig{})
+	check(t, errors.Is(err, os.ErrClosed) && err.Error() == "cssl: the Context is closed", "got %v", err)
 }

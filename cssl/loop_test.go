@@ -248,9 +248,7 @@ func runSockets(t testing.TB, a, b *endpoint, stop func() bool) {
 		if err == syscall.EINTR {
 			continue
 		}
-		if err != nil || n == 0 {
-			t.Fatalf("no progress (%v):\n%v\n%v", err, a, b)
-		}
+		demand(t, err == nil && n != 0, "no progress (%v):\n%v\n%v", err, a, b)
 		before := a.sent + len(a.in) + b.sent + len(b.in)
 		for i, e := range ends {
 			ready := 0
@@ -267,8 +265,6 @@ func runSockets(t testing.TB, a, b *endpoint, stop func() bool) {
 		if idle++; before != a.sent+len(a.in)+b.sent+len(b.in) {
 			idle = 0
 		}
-		if idle > 20000 {
-			t.Fatalf("spinning:\n%v\n%v", a, b)
-		}
+		demand(t, idle <= 20000, "spinning:\n%v\n%v", a, b)
 	}
 }

@@ -31,12 +31,8 @@ func TestPSK(t *testing.T) {
 					p.chunk = chunk
 					p.opened()
 					p.checkPSK(identity)
-					if g := p.server.State().Group; groups != "" && g != "secp384r1" {
-						t.Errorf("group %s", g)
-					}
-					p.chunk = 0
-					p.pass(p.client, p.server, []byte("ask"), p.buf)
-					p.pass(p.server, p.client, []byte("answer"), p.buf)
+					check(t, groups == "" || p.server.State().Group == "secp384r1", "group %s", p.server.State().Group)
+					p.talk()
 					p = newPair(t, cx, sx, ConnConfig{Session: p.client.Session()})
 					p.opened()
 					p.checkPSK(identity)
@@ -49,18 +45,11 @@ func TestPSK(t *testing.T) {
 func (p *pair) checkPSK(identity string) {
 	p.t.Helper()
 	for _, c := range []*Conn{p.client, p.server} {
-		if got := c.State().PSK; string(got) != identity {
-			p.t.Errorf("server %v: identity %q, want %q", c.server, got, identity)
-		}
-		if err := c.State().VerifyError; identity != "" && err != nil {
-			p.t.Errorf("server %v: %v", c.server, err)
-		}
-		if chain, err := c.State().PeerCertificates(); identity != "" && (chain != nil || err != nil) {
-			p.t.Errorf("server %v: a certificate: %v, %v", c.server, chain, err)
-		}
-		if n := c.State(); n.Version != TLS13 || n.Resumed != (identity != "") {
-			p.t.Errorf("server %v: %+v", c.server, n)
-		}
+		st := c.State()
+		equal(p.t, string(st.PSK), identity, "server %v: identity", c.server)
+		certs := knows(p.t, c)
+		check(p.t, identity == "" || st.VerifyError == nil && certs == 0, "server %v: %v, %d certificates", c.server, st.VerifyError, certs)
+		check(p.t, st.Version == TLS13 && st.Resumed == (identity != ""), "server %v: %+v", c.server, st)
 	}
 }
 
@@ -72,8 +61,7 @@ func TestPSKHashes(t *testing.T) {
 	for _, s := range []Config{{PSKs: keys}, withCert} {
 		sx := mustServer(t, s)
 		for _, k := range keys {
-			p := newPair(t, mustClient(t, Config{PSKs: []PSK{k}}), sx, ConnConfig{}).shaken()
-			p.checkPSK(string(k.Identity))
+			newPair(t, mustClient(t, Config{PSKs: []PSK{k}}), sx, ConnConfig{}).shaken().checkPSK(string(k.Identity))
 		}
 	}
 }
@@ -94,16 +82,12 @@ func TestPSKBesideCertificates(t *testing.T) {
 		c.PSKs = tt.keys
 		p := newPair(t, mustClient(t, c), sx).shaken()
 		p.checkPSK(tt.want)
-		if chain, err := p.server.State().PeerCertificates(); (chain == nil) != (tt.want != "") || err != nil {
-			t.Errorf("%q: certificates %v, %v", tt.want, chain, err)
-		}
+		equal(t, knows(t, p.server) > 0, tt.want == "", "%q: the server knows a certificate", tt.want)
 	}
 	// Without a CA nobody but the owner of the key is taken.
 	cerr, serr := newPair(t, mustClient(t, Config{PSKs: []PSK{psk("stranger", "1", "")}}), sx, ConnConfig{}).try()
 	checkAlerts(t, cerr, serr, 48)
-	if _, err := mustClient(t, c).NewEngineConn(ConnConfig{}); err == nil {
-		t.Error("a client that trusts CAs needs no name")
-	}
+	fails(mustClient(t, c).NewEngineConn(ConnConfig{}))(t, "a client that trusts CAs needs no name")
 }
 
 // TestPSKRefused: a wrong identity, key or hash, or none, is an error that says so on both sides and holds nothing of the key.
@@ -125,12 +109,10 @@ func TestPSKRefused(t *testing.T) {
 				tt.alert = 51 // as RFC 8446 has it; OpenSSL before 3.5 differs
 			}
 			checkAlerts(t, serr, cerr, tt.alert)
-			if !errors.Is(serr, tlsio.ErrPSK) || errors.Is(cerr, tlsio.ErrPSK) != (tt.client.PSKs != nil) || !strings.Contains(serr.Error(), tt.server0) {
-				t.Errorf("client: %v\nserver: %v", cerr, serr)
-			}
-			if strings.Contains(cerr.Error()+serr.Error(), secretText) {
-				t.Errorf("the key is in an error: %v, %v", cerr, serr)
-			}
+			failedWith(t, serr, tlsio.ErrPSK)
+			equal(t, errors.Is(cerr, tlsio.ErrPSK), tt.client.PSKs != nil, "%v: the client says that it is the key", cerr)
+			says(t, "server", serr, tt.server0)
+			check(t, !strings.Contains(cerr.Error()+serr.Error(), secretText), "the key is in an error: %v, %v", cerr, serr)
 		})
 	}
 	// A server with a certificate alone.
@@ -164,9 +146,7 @@ func TestPSKRevoked(t *testing.T) {
 		resumed bool
 	}{{server(a), true}, {server(b), false}, {server(), false}} {
 		q := newPair(t, px, tt.sx, ConnConfig{InsecureSkipNameCheck: true, Session: s}).opened()
-		if q.server.State().Resumed != tt.resumed {
-			t.Errorf("resumed: %v", !tt.resumed)
-		}
+		check(t, q.server.State().Resumed == tt.resumed, "resumed: %v", !tt.resumed)
 	}
 }
 
@@ -188,9 +168,8 @@ func TestPSKByName(t *testing.T) {
 		cx := mustClient(t, Config{PSKs: []PSK{tt.key}})
 		p := newPair(t, cx, sx, ConnConfig{ServerName: tt.name})
 		cerr, _ := p.try()
-		if (cerr == nil) != tt.want || bytes.Equal(p.client.State().PSK, tt.key.Identity) != tt.want {
-			t.Errorf("%s with %s: %v", tt.name, tt.key.Identity, cerr)
-		}
+		check(t, (cerr == nil) == tt.want && bytes.Equal(p.client.State().PSK, tt.key.Identity) == tt.want,
+			"%s with %s: %v", tt.name, tt.key.Identity, cerr)
 	}
 }
 
@@ -200,9 +179,7 @@ func TestPSKNoEarlyData(t *testing.T) {
 	s.PSKs = []PSK{psk("a", "1", "")}
 	cx, sx := mustClient(t, Config{PSKs: s.PSKs}), mustServer(t, s)
 	p := newPair(t, cx, sx, ConnConfig{})
-	if r := p.client.WriteEarlyData([]byte("x")); !errors.Is(r.Err, tlsio.ErrState) {
-		t.Errorf("%+v", r)
-	}
+	badState(t, "with a key alone", p.client.WriteEarlyData([]byte("x")))
 	p.readEarly()
 	p.opened()
 	p.checkPSK("a")
@@ -216,44 +193,32 @@ func TestPSKNoEarlyData(t *testing.T) {
 
 // TestPSKConfig: what cannot be is refused with the setting's name, and without the key.
 func TestPSKConfig(t *testing.T) {
-	with := func(change func(*Config), keys ...PSK) Config {
-		c := Config{PSKs: keys}
-		if change != nil {
-			change(&c)
-		}
-		return c
-	}
 	good := psk("a", "1", "")
-	for name, tt := range map[string]struct {
-		server bool
-		c      Config
-		want   string
-	}{
-		"no identity":   {true, with(nil, good, PSK{Key: good.Key}), "PSKs[1].Identity"},
-		"long identity": {true, with(nil, PSK{Identity: make([]byte, 1025), Key: good.Key}), "PSKs[0].Identity"},
-		"no key":        {true, with(nil, PSK{Identity: []byte("x")}), "PSKs[0].Key"},
-		"short key":     {true, with(nil, PSK{Identity: []byte("x"), Key: []byte("THE-SECRET-")}), "PSKs[0].Key"},
-		"long key":      {true, with(nil, PSK{Identity: []byte("x"), Key: make([]byte, 257)}), "PSKs[0].Key"},
-		"hash":          {true, with(nil, PSK{Identity: []byte("x"), Key: good.Key, Hash: "MD5"}), "PSKs[0].Hash"},
-		"twice":         {true, with(nil, good, psk("b", "2", ""), psk("a", "3", "")), "PSKs"},
-		"TLS 1.2":       {true, with(func(c *Config) { c.MaxVersion = TLS12 }, good), "PSKs"},
-		"no suite": {true, with(func(c *Config) { c.CipherSuites = "TLS_AES_128_GCM_SHA256" }, good, psk("b", "2", "SHA384")),
-			"PSKs[1].Hash"},
-		"a client's two":  {false, with(nil, good, psk("b", "2", "")), "PSKs"},
-		"VerifyNone":      {false, with(func(c *Config) { c.Verify = VerifyNone }, good), "PSKs"},
-		"nothing at all":  {true, Config{}, "Certificates"},
-		"client, no key":  {false, with(nil, PSK{Identity: []byte("x")}), "PSKs[0].Key"},
-		"client, TLS 1.2": {false, with(func(c *Config) { c.MaxVersion = TLS12 }, good), "PSKs"},
-	} {
-		checkRefused(t, name, tt.server, tt.c, tt.want)
-		build := map[bool]func(Config) (*Context, error){true: NewServerContext, false: NewClientContext}[tt.server]
-		if _, err := build(tt.c); err != nil && strings.Contains(err.Error(), secretText) {
-			t.Errorf("%s: the key is in %v", name, err)
-		}
-	}
+	has := func(keys ...PSK) func(*Config) { return func(c *Config) { c.PSKs = keys } }
+	old := func(c *Config) { c.PSKs, c.MaxVersion = []PSK{good}, TLS12 }
+	checkRefusals(t, true, Config{}, []wrongConfig{
+		{"no identity", has(good, PSK{Key: good.Key}), "PSKs[1].Identity", ""},
+		{"long identity", has(PSK{Identity: make([]byte, 1025), Key: good.Key}), "PSKs[0].Identity", ""},
+		{"no key", has(PSK{Identity: []byte("x")}), "PSKs[0].Key", ""},
+		{"short key", has(PSK{Identity: []byte("x"), Key: []byte(secretText)}), "PSKs[0].Key", ""},
+		{"long key", has(PSK{Identity: []byte("x"), Key: make([]byte, 257)}), "PSKs[0].Key", ""},
+		{"hash", has(PSK{Identity: []byte("x"), Key: good.Key, Hash: "MD5"}), "PSKs[0].Hash", ""},
+		{"twice", has(good, psk("b", "2", ""), psk("a", "3", "")), "PSKs", ""},
+		{"TLS 1.2", old, "PSKs", ""},
+		{"no suite", func(c *Config) {
+			c.PSKs, c.CipherSuites = []PSK{good, psk("b", "2", "SHA384")}, "TLS_AES_128_GCM_SHA256"
+		}, "PSKs[1].Hash", ""},
+		{"nothing at all", has(), "Certificates", ""},
+	}, secretText)
+	checkRefusals(t, false, Config{}, []wrongConfig{
+		{"two", has(good, psk("b", "2", "")), "PSKs", ""},
+		{"VerifyNone", func(c *Config) { c.PSKs, c.Verify = []PSK{good}, VerifyNone }, "PSKs", ""},
+		{"no key", has(PSK{Identity: []byte("x")}), "PSKs[0].Key", ""},
+		{"TLS 1.2", old, "PSKs", ""},
+	}, secretText)
 	for _, size := range []int{16, 256} {
 		k := PSK{Identity: []byte("x"), Key: make([]byte, size)}
-		p := newPair(t, mustClient(t, with(nil, k)), mustServer(t, with(nil, k)), ConnConfig{}).shaken()
-		p.checkPSK("x")
+		c := Config{PSKs: []PSK{k}}
+		newPair(t, mustClient(t, c), mustServer(t, c), ConnConfig{}).shaken().checkPSK("x")
 	}
 }

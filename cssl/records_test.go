@@ -3,15 +3,15 @@ package cssl
 import (
 	"bytes"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
-	"golang.org/x/sys/unix"
 )
 
 // record is the outside of one on the wire.
@@ -38,16 +38,20 @@ func largest(all []record) int {
 func (p *pair) exchange(data []byte) (client, server []byte) {
 	p.t.Helper()
 	p.wire, p.chunk = map[*Conn][]byte{}, 16384
-	p.handshake()
-	p.finish()
+	p.opened()
+	p.transfer(data)
+	return p.wire[p.client], p.wire[p.server]
+}
+
+// transfer sends data both ways.
+func (p *pair) transfer(data []byte) {
+	p.t.Helper()
 	for _, e := range [][2]*Conn{{p.client, p.server}, {p.server, p.client}} {
 		var got []byte
 		for left := data; len(got) < len(data); {
 			if len(left) > 0 {
 				r := e[0].Write(left)
-				if r.Err != nil || r.Want != tlsio.WantNone && r.Want != tlsio.WantWrite {
-					p.t.Fatalf("%+v", r)
-				}
+				demand(p.t, r.Err == nil && (r.Want == tlsio.WantNone || r.Want == tlsio.WantWrite), "%+v", r)
 				left = left[r.N:]
 			}
 			p.move(e[0], e[1])
@@ -57,13 +61,13 @@ func (p *pair) exchange(data []byte) (client, server []byte) {
 		}
 		sameBytes(p.t, "data", got, data)
 	}
-	return p.wire[p.client], p.wire[p.server]
 }
 
 // overhead is the most that a record of AEAD adds to its content: an explicit nonce in TLS 1.2, the content type in 1.3, and the tag.
 const overhead = 8 + 1 + 16
 
-// TestMaxFragment: both sides keep what the client asked for, and know it; a server that does not know the extension is served all the same.
+// TestMaxFragment: both sides keep what the client asked for, and know it; a server that does not know the extension
+// is served all the same.
 func TestMaxFragment(t *testing.T) {
 	for _, version := range versions {
 		for _, size := range []int{0, 512, 1024, 2048, 4096} {
@@ -73,13 +77,12 @@ func TestMaxFragment(t *testing.T) {
 			client, server := p.exchange(tlstest.Bytes(40000, 1))
 			for i, stream := range [][]byte{client, server} {
 				all := records(t, stream)[1:] // a client's hello may be large, and nothing is agreed on before it
-				if n := largest(all); size > 0 && n > size+overhead || size == 0 && n < 16384 {
-					t.Errorf("%v, %d, side %d: a record of %d bytes", version, size, i, n)
-				}
+				n := largest(all)
+				fits := size > 0 && n <= size+overhead || size == 0 && n >= 16384
+				check(t, fits, "%v, %d, side %d: a record of %d bytes", version, size, i, n)
 			}
-			if p.client.MaxFragment() != size || p.server.MaxFragment() != size {
-				t.Errorf("%v, %d: the client says %d, the server %d", version, size, p.client.MaxFragment(), p.server.MaxFragment())
-			}
+			check(t, p.client.MaxFragment() == size && p.server.MaxFragment() == size,
+				"%v, %d: the client says %d, the server %d", version, size, p.client.MaxFragment(), p.server.MaxFragment())
 		}
 	}
 	c := clientConfig()
@@ -94,9 +97,7 @@ func TestMaxFragment(t *testing.T) {
 		tlstest.Must(t, r.Err)
 		return r.Want == tlsio.WantNone
 	})
-	if n := conn.MaxFragment(); n != 0 {
-		t.Errorf("a server that does not know it has agreed to %d", n)
-	}
+	equal(t, conn.MaxFragment(), 0, "a server that does not know it has agreed to")
 }
 
 // TestMaxSendFragment: it holds for what we send, and for nothing else; also behind a change by server name.
@@ -109,12 +110,10 @@ func TestMaxSendFragment(t *testing.T) {
 			outer.MaxSendFragment, outer.SNI = 2000, map[string]*Context{"localhost": mustServer(t, s)}
 			for sx, want := range map[*Context]int{mustServer(t, s): size, mustServer(t, outer): min(size, 2000)} {
 				client, server := newPair(t, mustClient(t, c), sx).exchange(tlstest.Bytes(40000, 1))
-				if n := largest(records(t, server)); n > want+overhead || n < want {
-					t.Errorf("%v, %d: a record of %d bytes", version, size, n)
-				}
-				if n := largest(records(t, client)); n < 16384 {
-					t.Errorf("%v, %d: the client's largest has %d bytes", version, size, n)
-				}
+				n := largest(records(t, server))
+				check(t, n <= want+overhead && n >= want, "%v, %d: a record of %d bytes", version, size, n)
+				n = largest(records(t, client))
+				check(t, n >= 16384, "%v, %d: the client's largest has %d bytes", version, size, n)
 			}
 		}
 	}
@@ -147,9 +146,8 @@ func TestRecordSizeLimit(t *testing.T) {
 				if x.want == 16384 {
 					limit = 16384 + overhead
 				}
-				if n := largest(protected(x.stream)); n > limit || n < x.want {
-					t.Errorf("%v, %+v, side %d: a record of %d bytes", version, tt, i, n)
-				}
+				n := largest(protected(x.stream))
+				check(t, n <= limit && n >= x.want, "%v, %+v, side %d: a record of %d bytes", version, tt, i, n)
 			}
 		}
 	}
@@ -160,9 +158,7 @@ func TestRecordSizeLimitBad(t *testing.T) {
 	change := func(stream []byte, limit int) {
 		t.Helper()
 		i := bytes.Index(stream, []byte{0, 28, 0, 2, 0x40, 1})
-		if i < 0 {
-			t.Fatal("no record_size_limit")
-		}
+		demand(t, i >= 0, "no record_size_limit")
 		stream[i+4], stream[i+5] = byte(limit>>8), byte(limit)
 	}
 	start := func(version TLSVersion) *pair {
@@ -185,9 +181,8 @@ func TestRecordSizeLimitBad(t *testing.T) {
 				continue
 			}
 			n = p.server.Take(p.buf)
-			if r.Want != tlsio.WantRead || n == 0 || version == TLS12 && bytes.Contains(p.buf[:n], []byte{0, 28, 0, 2, 0x40, 1}) {
-				t.Errorf("%v: a client's limit of %d: %+v, answer %x", version, limit, r, p.buf[:n])
-			}
+			check(t, r.Want == tlsio.WantRead && n != 0 && (version != TLS12 || !bytes.Contains(p.buf[:n], []byte{0, 28, 0, 2, 0x40, 1})),
+				"%v: a client's limit of %d: %+v, answer %x", version, limit, r, p.buf[:n])
 		}
 	}
 	for limit, alert := range map[int]tlsio.Alert{63: 47, 64: 40, 511: 40} {
@@ -203,31 +198,22 @@ func TestRecordSizeLimitBad(t *testing.T) {
 
 // TestRecordsConfig: what cannot be is refused with the setting's name.
 func TestRecordsConfig(t *testing.T) {
-	for _, tt := range []struct {
-		setting string
-		server  bool
-		c       Config
-	}{
-		{"MaxFragment", false, Config{MaxFragment: 511}},
-		{"MaxFragment", false, Config{MaxFragment: 8192}},
-		{"MaxFragment", false, Config{MaxFragment: -512}},
-		{"MaxFragment", true, Config{MaxFragment: 512}},
-		{"MaxSendFragment", true, Config{MaxSendFragment: 511}},
-		{"MaxSendFragment", true, Config{MaxSendFragment: 16385}},
-		{"MaxSendFragment", true, Config{MaxSendFragment: -1}},
-		{"RecordSizeLimit", true, Config{RecordSizeLimit: 512}},
-		{"RecordSizeLimit", true, Config{RecordSizeLimit: 16386}},
-		{"RecordSizeLimit", false, Config{RecordSizeLimit: 513, MaxFragment: 512}},
-		{"Tail", true, Config{RecordSizeLimit: 513, Tail: -1}},
-		{"Tail", false, Config{MaxFragment: 512, Tail: -1}},
-	} {
-		if tt.server {
-			tt.c.Certificates = serverConfig("ecdsa").Certificates
-		} else {
-			tt.c.CAFile = testcerts.Path("root.pem")
-		}
-		checkRefused(t, fmt.Sprintf("%+v", tt), tt.server, tt.c, tt.setting)
-	}
+	checkRefusals(t, false, clientConfig(), []wrongConfig{
+		{"too small", func(c *Config) { c.MaxFragment = 511 }, "MaxFragment", ""},
+		{"too large", func(c *Config) { c.MaxFragment = 8192 }, "MaxFragment", ""},
+		{"negative", func(c *Config) { c.MaxFragment = -512 }, "MaxFragment", ""},
+		{"both", func(c *Config) { c.RecordSizeLimit, c.MaxFragment = 513, 512 }, "RecordSizeLimit", ""},
+		{"no tail", func(c *Config) { c.MaxFragment, c.Tail = 512, -1 }, "Tail", ""},
+	})
+	checkRefusals(t, true, serverConfig("ecdsa"), []wrongConfig{
+		{"of a server", func(c *Config) { c.MaxFragment = 512 }, "MaxFragment", ""},
+		{"too small", func(c *Config) { c.MaxSendFragment = 511 }, "MaxSendFragment", ""},
+		{"too large", func(c *Config) { c.MaxSendFragment = 16385 }, "MaxSendFragment", ""},
+		{"negative", func(c *Config) { c.MaxSendFragment = -1 }, "MaxSendFragment", ""},
+		{"too small", func(c *Config) { c.RecordSizeLimit = 512 }, "RecordSizeLimit", ""},
+		{"too large", func(c *Config) { c.RecordSizeLimit = 16386 }, "RecordSizeLimit", ""},
+		{"no tail", func(c *Config) { c.RecordSizeLimit, c.Tail = 513, -1 }, "Tail", ""},
+	})
 }
 
 // TestSmallRecordsSmallSockets: a Write of 16 KiB that becomes many records, over sockets that refuse each of them in the midst, with and
@@ -259,9 +245,9 @@ func TestSmallRecordsSmallSockets(t *testing.T) {
 				runSockets(t, a, b, func() bool { return len(a.in) == len(b.out) && len(b.in) == len(a.out) && a.done() && b.done() })
 				sameBytes(t, name, a.in, b.out)
 				sameBytes(t, name, b.in, a.out)
-				if b.seen[tlsio.OpWrite][tlsio.WantNone] < 100000/most || b.seen[tlsio.OpWrite][tlsio.WantWrite] == 0 {
-					t.Errorf("%s, %s, tail %d: %d writes, %d of them refused", network, name, tail, b.seen[tlsio.OpWrite][tlsio.WantNone], b.seen[tlsio.OpWrite][tlsio.WantWrite])
-				}
+				writes, refused := b.seen[tlsio.OpWrite][tlsio.WantNone], b.seen[tlsio.OpWrite][tlsio.WantWrite]
+				check(t, writes >= 100000/most && refused > 0, "%s, %s, tail %d: %d writes, %d refused", network, name, tail, writes,
+					refused)
 			}
 		}
 	}
@@ -280,15 +266,13 @@ func TestMiddleboxCompat(t *testing.T) {
 		for _, sx := range []*Context{mustServer(t, inner), mustServer(t, outer)} {
 			client, server := newPair(t, mustClient(t, c), sx).exchange([]byte("data"))
 			// A record's header, the message's, the version and the random go before the length of the session id.
-			if id := client[5+4+2+32] != 0; id == tt.client {
-				t.Errorf("%+v: the client sent a session id: %v", tt, id)
-			}
+			id := client[5+4+2+32] != 0
+			check(t, id != tt.client, "%+v: the client sent a session id: %v", tt, id)
 			ccs := func(stream []byte) bool {
 				return slices.ContainsFunc(records(t, stream), func(r record) bool { return r.kind == 20 })
 			}
-			if ccs(client) == tt.client || ccs(server) == tt.server {
-				t.Errorf("%+v: change_cipher_spec from the client %v, from the server %v", tt, ccs(client), ccs(server))
-			}
+			check(t, ccs(client) != tt.client && ccs(server) != tt.server,
+				"%+v: change_cipher_spec from the client %v, from the server %v", tt, ccs(client), ccs(server))
 		}
 	}
 }
@@ -303,15 +287,12 @@ func TestDirectBatches(t *testing.T) {
 		defer unix.Close(fds[0])
 		defer unix.Close(fds[1])
 		client := engineConn(t, mustClient(t, c), ConnConfig{ServerName: "localhost"})
-		server := tlstest.Value(mustServer(t, s).NewConn(fds[1], ConnConfig{}))(t)
-		defer server.Close()
+		server := socketConn(t, mustServer(t, s), fds[1], ConnConfig{})
 		wire, plain := make([]byte, 1<<17), make([]byte, 1<<17)
 		send := func(p []byte) { tlstest.Value(unix.Write(fds[0], p))(t) }
 		receive := func() []record {
 			n, err := unix.Read(fds[0], wire)
-			if err != nil && err != unix.EAGAIN {
-				t.Fatal(err)
-			}
+			demand(t, err == nil || err == unix.EAGAIN, "%v", err)
 			for left := wire[:max(n, 0)]; len(left) > 0; {
 				left = left[client.Feed(left):]
 				client.Read(plain) // the handshake goes on, too
@@ -334,14 +315,10 @@ func TestDirectBatches(t *testing.T) {
 			all = append(all, wire[:client.Take(wire)]...)
 		}
 		send(all)
-		if r := server.Read(plain); r.N != len(data) || !bytes.Equal(plain[:r.N], data) {
-			t.Errorf("%v: one recv of four records: %+v", version, r)
-		}
-		if r := server.Write(data); r.N != len(data) || r.Unsent {
-			t.Errorf("%v: a Write of four records: %+v", version, r)
-		}
-		if all := receive(); len(all) != 4 {
-			t.Errorf("%v: one send took the records %v", version, all)
-		}
+		r := server.Read(plain)
+		check(t, r.N == len(data) && bytes.Equal(plain[:r.N], data), "%v: one recv of four records: %+v", version, r)
+		r = server.Write(data)
+		check(t, r.N == len(data) && !r.Unsent, "%v: a Write of four records: %+v", version, r)
+		equal(t, len(receive()), 4, "%v: records of one send", version)
 	}
 }

@@ -26,9 +26,7 @@ func readAll(t *testing.T, c *endpoint, stop func(got int) bool) (got []byte) {
 		} else if r.Err == io.EOF {
 			break
 		}
-		if r.Err != nil {
-			t.Fatal(r.Err)
-		}
+		tlstest.Must(t, r.Err)
 	}
 	return got
 }
@@ -59,9 +57,8 @@ func TestWriteMore(t *testing.T) {
 	var want []byte
 	write := func(more bool) {
 		t.Helper()
-		if r := s.c.WriteBuffers([][]byte{[]byte("record")}, more); r.N != 6 || r.Unsent {
-			t.Fatalf("%+v", r)
-		}
+		r := s.c.WriteBuffers([][]byte{[]byte("record")}, more)
+		demand(t, r.N == 6 && !r.Unsent, "%+v", r)
 		want = append(want, "record"...)
 	}
 	oneSegment(t, func() (int, func()) {
@@ -84,12 +81,10 @@ func TestShutdownMore(t *testing.T) {
 		c, s = readyEnds(t, "tcp", false, cx, sx)
 		s.c.Flush()
 		return s.c.fd, func() {
-			if r := s.c.WriteBuffers([][]byte{[]byte("end")}, true); r.N != 3 || r.Unsent {
-				t.Fatalf("%+v", r)
-			}
-			if r := s.c.ShutdownMore(); r.Err != nil || r.Want != tlsio.WantNone || r.Unsent {
-				t.Fatalf("%+v", r)
-			}
+			r := s.c.WriteBuffers([][]byte{[]byte("end")}, true)
+			demand(t, r.N == 3 && !r.Unsent, "%+v", r)
+			r = s.c.ShutdownMore()
+			demand(t, r.Err == nil && r.Want == tlsio.WantNone && !r.Unsent, "%+v", r)
 			tlstest.Must(t, s.c.CloseWrite())
 		}
 	})
@@ -106,41 +101,33 @@ func TestTicketsGoWithTheAnswer(t *testing.T) {
 	}{
 		"an answer": {true, func(t *testing.T, s *Conn) {
 			reads(t, s, "request")
-			if r := s.Write([]byte("answer")); r.N != 6 || !r.Out || r.Unsent {
-				t.Errorf("write: %+v", r)
-			}
+			r := s.Write([]byte("answer"))
+			check(t, r.N == 6 && r.Out && !r.Unsent, "write: %+v", r)
 		}},
 		"a read that finds nothing, and a flush": {false, func(t *testing.T, s *Conn) {
-			if r := s.Read(make([]byte, 100)); r.Want != tlsio.WantRead || r.Out || !r.Held {
-				t.Errorf("read: %+v", r)
-			}
+			r := s.Read(make([]byte, 100))
+			check(t, r.Want == tlsio.WantRead && !r.Out && r.Held, "read: %+v", r)
 			s.Flush()
 		}},
 		"a request without an answer": {true, func(t *testing.T, s *Conn) {
-			if r := s.Read(make([]byte, 100)); r.N != 7 || !r.Held {
-				t.Errorf("read: %+v", r)
-			}
-			if r := s.Flush(); r.Want != tlsio.WantNone || !r.Out || r.Held {
-				t.Errorf("flush: %+v", r)
-			}
+			r := s.Read(make([]byte, 100))
+			check(t, r.N == 7 && r.Held, "read: %+v", r)
+			r = s.Flush()
+			check(t, r.Want == tlsio.WantNone && r.Out && !r.Held, "flush: %+v", r)
 		}},
 		"a flush": {false, func(t *testing.T, s *Conn) {
-			if r := s.Flush(); r.Want != tlsio.WantNone || !r.Out {
-				t.Errorf("flush: %+v", r)
-			}
+			r := s.Flush()
+			check(t, r.Want == tlsio.WantNone && r.Out, "flush: %+v", r)
 		}},
 		"nobody there": {true, func(t *testing.T, s *Conn) {
 			// A peer that has gone without its tickets has still sent a request.
 			wants(t, "flush", s.Flush(), tlsio.WantNone)
 			reads(t, s, "request")
-			if r := s.Write([]byte("answer")); !errors.Is(r.Err, syscall.EPIPE) {
-				t.Errorf("write: %+v", r)
-			}
+			tlstest.IsError(t, "write", s.Write([]byte("answer")).Err, syscall.EPIPE)
 		}},
 		"a shutdown": {false, func(t *testing.T, s *Conn) {
-			if r := s.Shutdown(); r.Want != tlsio.WantNone || !r.Out {
-				t.Errorf("shutdown: %+v", r)
-			}
+			r := s.Shutdown()
+			check(t, r.Want == tlsio.WantNone && r.Out, "shutdown: %+v", r)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -153,25 +140,19 @@ func TestTicketsGoWithTheAnswer(t *testing.T) {
 			if test.request {
 				send(t, c, "request")
 			}
-			if r := s.Handshake(); r.Want != tlsio.WantNone || r.Err != nil || r.Unsent || !r.Held {
-				t.Fatalf("server: %+v", r)
-			}
-			if n, _, err := syscall.Recvfrom(c.fd, buf, syscall.MSG_PEEK|syscall.MSG_DONTWAIT); err != syscall.EAGAIN {
-				t.Fatalf("%d bytes were sent before anything else was tried: %v", n, err)
-			}
+			r := s.Handshake()
+			demand(t, r.Want == tlsio.WantNone && r.Err == nil && !r.Unsent && r.Held, "server: %+v", r)
+			n, _, err := syscall.Recvfrom(c.fd, buf, syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			demand(t, err == syscall.EAGAIN, "%d bytes were sent before anything else was tried: %v", n, err)
 			if name == "nobody there" {
 				syscall.Shutdown(c.fd, syscall.SHUT_RD) // the peer's sends fail from here on
 				test.then(t, s)
 				return
 			}
 			test.then(t, s)
-			r := c.Read(buf)
-			if name == "an answer" && string(buf[:r.N]) != "answer" || !r.In {
-				t.Errorf("client's read: %+v", r)
-			}
-			if c.Session() == nil {
-				t.Error("the client has no ticket")
-			}
+			r = c.Read(buf)
+			check(t, (name != "an answer" || string(buf[:r.N]) == "answer") && r.In, "client's read: %+v", r)
+			check(t, c.Session() != nil, "the client has no ticket")
 		})
 	}
 }
@@ -183,9 +164,7 @@ func TestUnsentFlight(t *testing.T) {
 	broken := func(t *testing.T, c *Conn) { tlstest.Must(t, syscall.Shutdown(c.fd, syscall.SHUT_WR)) }
 	fails := func(t *testing.T, r tlsio.Result) {
 		t.Helper()
-		if !errors.Is(r.Err, syscall.EPIPE) {
-			t.Errorf("%+v, want EPIPE", r)
-		}
+		check(t, errors.Is(r.Err, syscall.EPIPE), "%+v, want EPIPE", r)
 	}
 	for _, version := range versions {
 		cx, sx := mode{version: version, ahead: true, cert: "ecdsa"}.contexts(t)
@@ -224,14 +203,12 @@ func TestUnsentFlight(t *testing.T) {
 			s.c.Handshake()
 			c.c.Handshake()
 			send(t, c.c, "data")
-			if r := s.c.Handshake(); !r.Held {
-				t.Fatalf("handshake: %+v", r)
-			}
+			r := s.c.Handshake()
+			demand(t, r.Held, "handshake: %+v", r)
 			broken(t, s.c)
 			s.c.Flush()
-			if r := s.c.Read(buf); string(buf[:r.N]) != "data" || r.Drained {
-				t.Errorf("read: %+v", r)
-			}
+			r = s.c.Read(buf)
+			check(t, string(buf[:r.N]) == "data" && !r.Drained, "read: %+v", r)
 			fails(t, s.c.Read(buf))
 		})
 		run("answer to a KeyUpdate after the end", func(t *testing.T, c, s *endpoint) {
@@ -252,8 +229,7 @@ func TestUnsentFlight(t *testing.T) {
 // TestUnsentAfterCloseWrite: in engine mode too, what OpenSSL writes after our FIN goes nowhere, and nobody waits for
 // it to be taken. OpenSSL puts the answer to a KeyUpdate off, even until after close_notify.
 func TestUnsentAfterCloseWrite(t *testing.T) {
-	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa")))
-	p.handshake()
+	p := newPair(t, mustClient(t, clientConfig()), mustServer(t, serverConfig("ecdsa"))).shaken()
 	ask := func(request bool) tlsio.Result {
 		t.Helper()
 		wants(t, "key update", p.client.KeyUpdate(request), tlsio.WantNone)
@@ -263,17 +239,13 @@ func TestUnsentAfterCloseWrite(t *testing.T) {
 	ask(true)
 	wants(t, "shutdown", p.server.Shutdown(), tlsio.WantNone)
 	before := p.server.Unsent()
-	if err := p.server.CloseWrite(); err != nil || before == 0 || p.server.Unsent() != before {
-		t.Fatalf("CloseWrite: %v, with %d bytes to be taken and then %d", err, before, p.server.Unsent())
-	}
+	tlstest.Must(t, p.server.CloseWrite())
+	check(t, before > 0 && p.server.Unsent() == before, "%d bytes to be taken before CloseWrite, %d after it", before, p.server.Unsent())
 	p.move(p.server, p.client)
 	for _, request := range []bool{false, true} {
-		if r := ask(request); r.Want != tlsio.WantRead || !r.In || r.Unsent {
-			t.Errorf("read: %+v", r)
-		}
-		if n := p.server.Unsent(); n > 0 {
-			t.Errorf("%d bytes wait to be taken after the FIN", n)
-		}
+		r := ask(request)
+		check(t, r.Want == tlsio.WantRead && r.In && !r.Unsent, "read: %+v", r)
+		equal(t, p.server.Unsent(), 0, "bytes that wait to be taken after the FIN")
 	}
 }
 
@@ -284,19 +256,14 @@ func TestReadAfterCloseWrite(t *testing.T) {
 		t.Helper()
 		tlstest.Must(t, reader.CloseWrite())
 		for range 3 {
-			if r := writer.Write([]byte("hello")); r.Err != nil {
-				t.Fatalf("%s: write: %+v", name, r)
-			}
+			tlstest.Must(t, writer.Write([]byte("hello")).Err)
 			move()
 			reads(t, reader, "hello")
 			wants(t, name+": read with nothing there", reader.Read(make([]byte, 100)), tlsio.WantRead)
 		}
-		if r := reader.Write([]byte("x")); !errors.Is(r.Err, syscall.EPIPE) {
-			t.Errorf("%s: write: %+v", name, r)
-		}
+		tlstest.IsError(t, name+": write", reader.Write([]byte("x")).Err, syscall.EPIPE)
 	}
-	p := newPair(t, cx, sx)
-	p.handshake()
+	p := newPair(t, cx, sx).shaken()
 	check("engine", p.server, p.client, func() { p.move(p.client, p.server) })
 	c, s := readyEnds(t, "unix", false, cx, sx)
 	check("socket", s.c, c.c, func() {})
@@ -335,9 +302,8 @@ func TestWriteBuffers(t *testing.T) {
 					for _, b := range bufs[:min(len(bufs), 4)] {
 						n += len(b)
 					}
-					if got.Err != nil || got.N > n || (got.N > 0) != (got.Want == tlsio.WantNone && n > 0) {
-						t.Fatalf("%v, tail %d, %v: %+v of %d bytes", records, tail, version, got, n)
-					}
+					demand(t, got.Err == nil && got.N <= n && (got.N > 0) == (got.Want == tlsio.WantNone && n > 0),
+						"%v, tail %d, %v: %+v of %d bytes", records, tail, version, got, n)
 					at, most = at+got.N, max(most, got.N)
 					if first = 0; got.Want == tlsio.WantNone {
 						continue
@@ -350,9 +316,8 @@ func TestWriteBuffers(t *testing.T) {
 					c.turn(readable)
 				}
 				sameBytes(t, "client", c.in, want)
-				if waits == 0 || tail == 0 && most < 2*tlsio.MaxPlaintext {
-					t.Errorf("%v, tail %d, %v: %d writes waited, none took more than %d bytes", records, tail, version, waits, most)
-				}
+				check(t, waits != 0 && (tail != 0 || most >= 2*tlsio.MaxPlaintext),
+					"%v, tail %d, %v: %d writes waited, none took more than %d bytes", records, tail, version, waits, most)
 			}
 		}
 	}

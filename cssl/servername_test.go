@@ -51,15 +51,10 @@ func TestServerNameTrimmed(t *testing.T) {
 		{"::2", "", false},
 	} {
 		p, cerr, serr := shakeAs(t, cx, sx, ConnConfig{ServerName: tt.name})
-		if (cerr == nil) != tt.ok || (serr == nil) != tt.ok {
-			t.Errorf("%s: client: %v, server: %v", tt.name, cerr, serr)
-		}
-		if got := p.server.State().ServerName; got != tt.sent {
-			t.Errorf("%s: %q was sent, want %q", tt.name, got, tt.sent)
-		}
+		check(t, (cerr == nil) == tt.ok && (serr == nil) == tt.ok, "%s: client: %v, server: %v", tt.name, cerr, serr)
+		equal(t, p.server.State().ServerName, tt.sent, "%s was sent", tt.name)
 	}
-	_, err := cx.NewEngineConn(ConnConfig{ServerName: "."})
-	checkConfigError(t, "a dot alone", err, "ServerName")
+	fails(cx.NewEngineConn(ConnConfig{ServerName: "."}))(t, "a dot alone", "tls config: ServerName")
 }
 
 // TestNameRefusedByOpenSSL: OpenSSL 4.0 refuses a name of one character, and
@@ -68,18 +63,17 @@ func TestNameRefusedByOpenSSL(t *testing.T) {
 	const is = "CSSL_REFUSES_NAMES"
 	if os.Getenv(is) == "" {
 		shim := sharedObject(t, "shim.so", "int SSL_set1_host(void) { return 0; }\nint SSL_set1_dnsname(void) { return 0; }\n")
-		if out, err := runPreloaded(t, shim, is+"=1"); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+		out, err := runPreloaded(t, shim, is+"=1")
+		check(t, err == nil, "%v\n%s", err, out)
 		return
 	}
 	_, err := mustClient(t, clientConfig()).NewEngineConn(ConnConfig{ServerName: "a"})
-	if want := `tls config: ServerName "a": refused by OpenSSL`; err == nil || err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
-	}
+	want := `tls config: ServerName "a": refused by OpenSSL`
+	check(t, err != nil && err.Error() == want, "%v, want %s", err, want)
 }
 
-// TestImpossibleNames: what is no name of a host is refused with the reason, as a client's ServerName and as a name in the maps of a server.
+// TestImpossibleNames: what is no name of a host is refused with the reason, as a client's ServerName and as a name
+// in the maps of a server.
 func TestImpossibleNames(t *testing.T) {
 	cx, other := mustClient(t, clientConfig()), mustServer(t, serverConfig("wrongname"))
 	label, ecdsa := strings.Repeat("a", 63), serverConfig("ecdsa").Certificates
@@ -104,14 +98,12 @@ func TestImpossibleNames(t *testing.T) {
 				return err
 			},
 		} {
-			var e *ConfigError
-			if err := build(name); !errors.As(err, &e) || e.Setting != setting || e.Value != name || !strings.Contains(err.Error(), want) {
-				t.Errorf("%s %q: %v, want %s", setting, name, err, want)
-			}
+			err := build(name)
+			checkConfigError(t, name, err, setting, want)
+			e, ok := errors.AsType[*ConfigError](err)
+			check(t, ok && e.Value == name, "%q: %v does not name it", name, err)
 			if !strings.HasPrefix(name, ".") && len(name) < 250 && setting != "ServerName" {
-				if err := build("*." + name); err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("%s *.%q: %v, want %s", setting, name, err, want)
-				}
+				says(t, name, build("*."+name), want)
 			}
 		}
 	}
@@ -127,9 +119,8 @@ func TestSNINamesTrimmed(t *testing.T) {
 	} {
 		s := serverConfig("ecdsa")
 		s.SNI = map[string]*Context{tt.key: other}
-		if x, ok := mustServer(t, s).state.lookup(tt.sent); !ok || x.state != other.state {
-			t.Errorf("%s: a client that asks for %s does not get it", tt.key, tt.sent)
-		}
+		x, ok := mustServer(t, s).state.lookup(tt.sent)
+		check(t, ok && x.state == other.state, "%s: a client that asks for %s does not get it", tt.key, tt.sent)
 	}
 	s := serverConfig("ecdsa")
 	s.SNI = map[string]*Context{"a.example": other, "A.example.": other}
@@ -155,16 +146,12 @@ func TestCommonName(t *testing.T) {
 			cx := mustClient(t, Config{CAPEM: ca.pem, AllowCommonName: allow})
 			want := allow && tt.allowed
 			p, cerr, _ := shakeAs(t, cx, sx, ConnConfig{ServerName: "a.example"})
-			if (cerr == nil) != want {
-				t.Errorf("%s, allowed %v: %v", tt.what, allow, cerr)
-			}
+			check(t, (cerr == nil) == want, "%s, allowed %v: %v", tt.what, allow, cerr)
 			if cerr != nil {
 				continue
 			}
 			p.finish()
-			if !p.again(cx, sx, "a.example").client.State().Resumed {
-				t.Errorf("%s, allowed: not resumed", tt.what)
-			}
+			check(t, p.again(cx, sx, "a.example").client.State().Resumed, "%s, allowed: not resumed", tt.what)
 		}
 	}
 	s := serverConfig("ecdsa")
@@ -208,22 +195,19 @@ func TestPartialChain(t *testing.T) {
 				verifier, err = p.server, serr
 			}
 			chain, _ := verifier.State().VerifiedChain()
-			if (err == nil) != tt.ok || len(chain) != tt.links {
-				t.Errorf("%s trusts the %s: %v, %d certificates", side.who, tt.what, err, len(chain))
-			}
+			check(t, (err == nil) == tt.ok && len(chain) == tt.links,
+				"%s trusts the %s: %v, %d certificates", side.who, tt.what, err, len(chain))
 		}
 	}
 }
 
-// answered are the types of the extensions with which a server has answered the ClientHello. Those of TLS 1.3 it decrypts, from the key log,
-// of TLS_AES_128_GCM_SHA256.
+// answered are the types of the extensions with which a server has answered the ClientHello. Those of TLS 1.3 it
+// decrypts, from the key log, of TLS_AES_128_GCM_SHA256.
 func answered(t testing.TB, wire []byte, version TLSVersion, keyLog string) (types []uint16) {
 	t.Helper()
 	// message is the rest of a first handshake message of the type.
 	message := func(p []byte, typ byte) []byte {
-		if len(p) < 4 || p[0] != typ {
-			t.Fatalf("want handshake message %d: %x", typ, p)
-		}
+		demand(t, len(p) >= 4 && p[0] == typ, "want handshake message %d: %x", typ, p)
 		return p[4 : 4+int(binary.BigEndian.Uint32(p)&0xffffff)]
 	}
 	var body []byte
@@ -247,8 +231,8 @@ func answered(t testing.TB, wire []byte, version TLSVersion, keyLog string) (typ
 	return types
 }
 
-// TestServerNameAcknowledged: a server acknowledges a name by which it has chosen, no other, and none when it resumes (RFC 6066, section 3).
-// Either way both sides know the name afterwards.
+// TestServerNameAcknowledged: a server acknowledges a name by which it has chosen, no other, and none when it resumes
+// (RFC 6066, section 3). Either way both sides know the name afterwards.
 func TestServerNameAcknowledged(t *testing.T) {
 	const serverName = 0
 	other := mustServer(t, serverConfig("rsa"))
@@ -304,15 +288,11 @@ func TestServerNameAcknowledged(t *testing.T) {
 					p.wire = map[*Conn][]byte{}
 					p.handshake()
 					p.finish()
-					if p.server.State().Resumed != resumed {
-						t.Fatalf("%s: resumed %v", where, !resumed)
-					}
-					if got := slices.Contains(answered(t, p.wire[p.server], version, log.String()), serverName); got != (tt.want && !resumed) {
-						t.Errorf("%s: acknowledged %v", where, got)
-					}
-					if a, b := p.client.State().ServerName, p.server.State().ServerName; a != tt.name || b != tt.name {
-						t.Errorf("%s: the client knows the name %q, the server %q", where, a, b)
-					}
+					demand(t, p.server.State().Resumed == resumed, "%s: resumed %v", where, !resumed)
+					equal(t, slices.Contains(answered(t, p.wire[p.server], version, log.String()), serverName), tt.want && !resumed,
+						"%s: acknowledged", where)
+					a, b := p.client.State().ServerName, p.server.State().ServerName
+					check(t, a == tt.name && b == tt.name, "%s: the client knows the name %q, the server %q", where, a, b)
 					session = p.client.Session()
 				}
 			}

@@ -2,6 +2,7 @@ package cssl
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -45,27 +46,19 @@ func TestBrokenSocket(t *testing.T) {
 				send(t, cc, "last words")
 				syscall.Close(cfd)
 				for range 3 {
-					if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.EPIPE) && !errors.Is(r.Err, syscall.ECONNRESET) {
-						t.Errorf("%v: write: %+v", version, r)
-					}
+					r := sc.Write([]byte("x"))
+					check(t, errors.Is(r.Err, syscall.EPIPE) || errors.Is(r.Err, syscall.ECONNRESET), "%v: write: %+v", version, r)
 				}
 			} else {
 				send(t, cc, "last words")
 				reset(t, cfd)
-				if r := sc.Write([]byte("x")); !errors.Is(r.Err, syscall.ECONNRESET) {
-					t.Errorf("%v: write: %+v", version, r)
-				}
+				tlstest.IsError(t, fmt.Sprintf("%v: write", version), sc.Write([]byte("x")).Err, syscall.ECONNRESET)
 			}
-			if r := sc.Read(s.readBuf); string(s.readBuf[:r.N]) != "last words" {
-				t.Errorf("%s, %v: read after the failed write: %+v", network, version, r)
-			}
-			if r := sc.Read(s.readBuf); !errors.Is(r.Err, end) {
-				t.Errorf("%s, %v: end: %+v", network, version, r)
-			}
+			reads(t, sc, "last words")
+			tlstest.IsError(t, fmt.Sprintf("%s, %v: end", network, version), sc.Read(s.readBuf).Err, end)
 			for name, r := range map[string]tlsio.Result{"flush": sc.Flush(), "shutdown": sc.Shutdown()} {
-				if e, ok := errors.AsType[*tlsio.Error](r.Err); !ok || e.Errno == 0 {
-					t.Errorf("%s, %v: %s: %+v", network, version, name, r)
-				}
+				e, ok := errors.AsType[*tlsio.Error](r.Err)
+				check(t, ok && e.Errno != 0, "%s, %v: %s: %+v", network, version, name, r)
 			}
 		}
 	}
@@ -80,22 +73,14 @@ func TestClientLeavesBeforeTickets(t *testing.T) {
 	cc, sc := overSockets(t, cx, sx, cfd, sfd)
 	cc.Handshake()
 	sc.Handshake()
-	if r := cc.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
-		t.Fatalf("client: %+v", r)
-	}
+	wants(t, "client", cc.Handshake(), tlsio.WantNone)
 	send(t, cc, "request")
 	cc.Shutdown()
 	syscall.Close(cfd)
-	if r := sc.Handshake(); r.Want != tlsio.WantNone || r.Err != nil {
-		t.Fatalf("server's handshake: %+v", r)
-	}
+	wants(t, "server's handshake", sc.Handshake(), tlsio.WantNone)
 	buf := make([]byte, 100)
-	if r := sc.Read(buf); string(buf[:r.N]) != "request" {
-		t.Errorf("read: %+v", r)
-	}
-	if r := sc.Read(buf); r.Err != io.EOF {
-		t.Errorf("end: %+v", r)
-	}
+	reads(t, sc, "request")
+	tlstest.Equal(t, "end", sc.Read(buf).Err, io.EOF)
 }
 
 // leavingEnds is a client and a server after the handshake. The test closes the client's socket.
@@ -120,9 +105,8 @@ func reset(t *testing.T, fd int) {
 func TestCloseWriteAfterClose(t *testing.T) {
 	c := tlstest.Value(mustClient(t, clientConfig()).NewConn(0, ConnConfig{ServerName: "localhost"}))(t)
 	c.Close()
-	if err := c.CloseWrite(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("CloseWrite: %v", err)
-	}
+	err := c.CloseWrite()
+	check(t, errors.Is(err, net.ErrClosed), "CloseWrite: %v", err)
 }
 
 // TestResetDuringWriteIsNotLost: the kernel reports a reset once. When the peek that a
@@ -139,9 +123,7 @@ func TestResetDuringWriteIsNotLost(t *testing.T) {
 			break
 		}
 	}
-	if r := sc.Read(make([]byte, 10)); !errors.Is(r.Err, syscall.ECONNRESET) {
-		t.Errorf("read: %v", r.Err)
-	}
+	tlstest.IsError(t, "read", sc.Read(make([]byte, 10)).Err, syscall.ECONNRESET)
 }
 
 // TestShutdownRefused: the transport refuses close_notify more than once. It must not be lost.
@@ -160,21 +142,18 @@ func TestShutdownRefused(t *testing.T) {
 			}
 		}
 		for range 3 {
-			if r := s.c.Shutdown(); r.Want != tlsio.WantWrite || r.Out {
-				t.Fatalf("%v: shutdown with the transport full: %+v", version, r)
-			}
+			r := s.c.Shutdown()
+			demand(t, r.Want == tlsio.WantWrite && !r.Out, "%v: shutdown with the transport full: %+v", version, r)
 		}
 		buf := make([]byte, 1<<20)
 		for drained := 0; drained < filled; {
 			n := tlstest.Value(syscall.Read(c.c.fd, buf))(t)
 			drained += n
 		}
-		if r := s.c.Shutdown(); r.Want != tlsio.WantNone || r.Err != nil || !r.Out {
-			t.Errorf("%v: shutdown: %+v", version, r)
-		}
-		if n, err := syscall.Read(c.c.fd, buf); err != nil || n < 7 {
-			t.Errorf("%v: %d bytes of close_notify came: %v", version, n, err)
-		}
+		r := s.c.Shutdown()
+		check(t, r.Want == tlsio.WantNone && r.Err == nil && r.Out, "%v: shutdown: %+v", version, r)
+		n := tlstest.Value(syscall.Read(c.c.fd, buf))(t)
+		check(t, n >= 7, "%v: %d bytes of close_notify came", version, n)
 	}
 }
 
@@ -195,21 +174,16 @@ func TestSocketMadeBlocking(t *testing.T) {
 				for _, e := range []*endpoint{c, s} {
 					tlstest.Must(t, syscall.SetNonblock(e.c.fd, false))
 				}
-				if r := promptly("Handshake", s.c.Handshake); r.Want != tlsio.WantRead {
-					t.Fatalf("the server's Handshake, before there was a hello: %+v", r)
-				}
+				wants(t, "the server's Handshake, before there was a hello", promptly("Handshake", s.c.Handshake), tlsio.WantRead)
 				promptly("the handshake", func() tlsio.Result {
 					runSockets(t, c, s, func() bool { return c.established() && s.established() })
 					return tlsio.Result{}
 				})
-				if r := promptly("Read", func() tlsio.Result { return s.c.Read(s.readBuf) }); r.Want != tlsio.WantRead {
-					t.Errorf("Read: %+v", r)
-				}
+				wants(t, "Read", promptly("Read", func() tlsio.Result { return s.c.Read(s.readBuf) }), tlsio.WantRead)
 				p := make([]byte, 16<<10)
 				for r := (tlsio.Result{}); r.Want != tlsio.WantWrite; {
-					if r = promptly("Write", func() tlsio.Result { return s.c.Write(p) }); r.Err != nil {
-						t.Fatalf("Write: %+v", r)
-					}
+					r = promptly("Write", func() tlsio.Result { return s.c.Write(p) })
+					tlstest.Must(t, r.Err)
 				}
 				for what, op := range map[string]func() tlsio.Result{"Flush": s.c.Flush, "Shutdown": s.c.Shutdown,
 					"KeyUpdate": func() tlsio.Result { return s.c.KeyUpdate(true) }, "Handshake": s.c.Handshake} {
@@ -228,31 +202,22 @@ func TestBlockingConn(t *testing.T) {
 	defer syscall.Close(sfd)
 	sc := tlstest.Value(sx.NewBlockingConn(sfd, ConnConfig{}))(t)
 	defer sc.Close()
-	if r := sc.Handshake(); r.Want != tlsio.WantRead || r.In {
-		t.Fatalf("Handshake over a socket that does not block: %+v", r)
-	}
+	r := sc.Handshake()
+	demand(t, r.Want == tlsio.WantRead && !r.In, "Handshake over a socket that does not block: %+v", r)
 	tlstest.Must(t, syscall.SetNonblock(sfd, false))
-	cc := tlstest.Value(cx.NewConn(cfd, ConnConfig{ServerName: "localhost"}))(t)
-	defer cc.Close()
-	done := make(chan tlsio.Result, 1)
-	go func() {
+	cc := socketConn(t, cx, cfd, ConnConfig{ServerName: "localhost"})
+	done := tlstest.Later(func() tlsio.Result {
 		for {
 			if r := sc.Handshake(); r.Want == tlsio.WantNone || !r.In { // In: a recv came back short
-				done <- r
-				return
+				return r
 			}
 		}
-	}()
+	})
 	for r := (tlsio.Result{Want: tlsio.WantRead}); r.Want != tlsio.WantNone; {
-		if r = cc.Handshake(); r.Err != nil {
-			t.Fatal(r.Err)
-		}
+		r = cc.Handshake()
+		tlstest.Must(t, r.Err)
 		time.Sleep(time.Millisecond)
 	}
-	if r := <-done; r.Err != nil || r.Want != tlsio.WantNone {
-		t.Errorf("Handshake: %+v", r)
-	}
-	if _, err := sx.NewBlockingConn(-1, ConnConfig{}); err == nil {
-		t.Error("there is a connection over no socket")
-	}
+	wants(t, "Handshake", <-done, tlsio.WantNone)
+	fails(sx.NewBlockingConn(-1, ConnConfig{}))(t, "there is a connection over no socket")
 }

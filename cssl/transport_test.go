@@ -2,8 +2,12 @@ package cssl
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/spacemonad/go-openssl/internal/testmain"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
@@ -62,9 +66,7 @@ func checkBusy(t *testing.T, c, s *endpoint) {
 	sameBytes(t, "server", s.in, c.out)
 	sameBytes(t, "client", c.in, s.out)
 	for _, e := range []*endpoint{c, s} {
-		if e.end.Error() != "EOF" {
-			t.Errorf("%s: reading ended with %v", e.name, e.end)
-		}
+		check(t, e.end.Error() == "EOF", "%s: reading ended with %v", e.name, e.end)
 	}
 }
 
@@ -104,18 +106,14 @@ func TestEngineChunks(t *testing.T) {
 // TestEngineReadsParts: a Read that finds new bytes of a record says that input has moved, and one that finds none does not.
 func TestEngineReadsParts(t *testing.T) {
 	p := established(t)
-	if r := p.client.Write([]byte("message")); r.N != 7 {
-		t.Fatal(r)
-	}
+	send(t, p.client, "message")
 	record := p.buf[:p.client.Take(p.buf)]
 	for i, b := range record {
 		p.server.Feed([]byte{b})
-		if r := p.server.Read(p.buf[len(record):]); !r.In || r.N > 0 != (i == len(record)-1) {
-			t.Errorf("after %d of %d bytes: %+v", i+1, len(record), r)
-		}
-		if r := p.server.Read(p.buf[len(record):]); r.In || r.Want != tlsio.WantRead {
-			t.Errorf("after %d of %d bytes, once more: %+v", i+1, len(record), r)
-		}
+		r := p.server.Read(p.buf[len(record):])
+		check(t, r.In && r.N > 0 == (i == len(record)-1), "after %d of %d bytes: %+v", i+1, len(record), r)
+		r = p.server.Read(p.buf[len(record):])
+		check(t, !r.In && r.Want == tlsio.WantRead, "after %d of %d bytes, once more: %+v", i+1, len(record), r)
 	}
 }
 
@@ -173,17 +171,12 @@ func TestTailIsBounded(t *testing.T) {
 		case tail == 0:
 			limit = DefaultTail
 		}
-		if n := s.c.Unsent(); n > limit || tail >= 0 && n == 0 {
-			t.Errorf("tail %d: %d bytes are kept", tail, n)
-		}
-		if s.sent == len(s.out) || s.wants[tlsio.OpWrite] != tlsio.WantWrite {
-			t.Errorf("tail %d: the write does not wait: %v", tail, s)
-		}
+		n := s.c.Unsent()
+		check(t, n <= limit && (tail < 0 || n != 0), "tail %d: %d bytes are kept", tail, n)
+		check(t, s.sent != len(s.out) && s.wants[tlsio.OpWrite] == tlsio.WantWrite, "tail %d: the write does not wait: %v", tail, s)
 		runSockets(t, c, s, func() bool { return s.done() && len(c.in) == len(s.out) })
 		sameBytes(t, "client", c.in, s.out)
-		if n := s.c.Unsent(); n != 0 {
-			t.Errorf("tail %d: %d bytes are left", tail, n)
-		}
+		equal(t, s.c.Unsent(), 0, "tail %d", tail)
 	}
 }
 
@@ -198,27 +191,107 @@ func TestDrainedIsTrue(t *testing.T) {
 			runSockets(t, c, s, func() bool { return c.established() && s.established() })
 			c.turn(readable)
 			for _, size := range []int{1, 100, 16384, 40000} {
-				for left := size; left > 0; {
-					left -= s.c.Write(make([]byte, left)).N
-				}
+				writeAll(t, s.c, make([]byte, size))
 				got, drained := 0, false
 				for got < size {
 					r := c.c.Read(c.readBuf)
-					if r.Err != nil || r.Want != tlsio.WantNone {
-						t.Fatalf("size %d: %+v after %d bytes", size, r, got)
-					}
+					demand(t, r.Err == nil && r.Want == tlsio.WantNone, "size %d: %+v after %d bytes", size, r, got)
 					got += r.N
 					drained = r.Drained
-					if r.Drained && got < size {
-						t.Fatalf("size %d: drained after %d bytes", size, got)
+					demand(t, !r.Drained || got >= size, "size %d: drained after %d bytes", size, got)
+				}
+				check(t, !ahead || drained, "size %d: the last read does not say that it was the last", size)
+				wants(t, fmt.Sprintf("size %d: after the last byte", size), c.c.Read(c.readBuf), tlsio.WantRead)
+			}
+		}
+	}
+}
+
+// TestFreeBuffers: the buffers are given back while a connection rests, at whichever point of its life, and
+// not while a part of a record is in them; no byte is lost either way. Direct records have no such buffers: there is always something
+// to free, the contexts of the ciphers.
+func TestFreeBuffers(t *testing.T) {
+	for _, version := range versions {
+		for _, cut := range []int{0, 1, 4, 5, 6, 100} {
+			p := newPair(t, mustClient(t, Config{Verify: VerifyNone, MaxVersion: version}), mustServer(t, serverConfig("ecdsa")))
+			for range 10 {
+				p.client.Handshake()
+				p.client.FreeBuffers()
+				p.move(p.client, p.server)
+				p.server.Handshake()
+				p.server.FreeBuffers()
+				p.move(p.server, p.client)
+			}
+			buf := make([]byte, 1000)
+			p.client.Read(buf) // the tickets
+			demand(t, p.client.FreeBuffers() && p.server.FreeBuffers(), "%v: the buffers are in use after the handshake", version)
+			want := strings.Repeat("record", 100)
+			send(t, p.client, want)
+			wire := p.buf[:p.client.Take(p.buf)]
+			// First a part of the record.
+			p.server.Feed(wire[:cut])
+			wants(t, "read", p.server.Read(buf), tlsio.WantRead)
+			freed := p.server.FreeBuffers()
+			check(t, freed == (cut == 0 || testmain.Direct()), "%v: %v with %d bytes of a record", version, freed, cut)
+			p.server.Feed(wire[cut:])
+			// Then it is given out in parts.
+			got := ""
+			for len(got) < len(want) {
+				r := p.server.Read(buf[:200])
+				demand(t, r.N != 0, "%+v", r)
+				got += string(buf[:r.N])
+				freed := p.server.FreeBuffers()
+				check(t, freed == (len(got) == len(want) || testmain.Direct()), "%v: %v after %d bytes", version, freed, len(got))
+			}
+			check(t, got == want, "%v, cut at %d: %q", version, cut, got)
+			p.server.Close()
+			check(t, p.server.FreeBuffers(), "a closed connection has buffers")
+		}
+	}
+}
+
+// TestReadAheadInHandshake: what arrives together with the end of the handshake is received with it, and the next
+// reads have it although the socket is quiet. OpenSSL 3.0 keeps it itself; newer ones leave it to the transport.
+func TestReadAheadInHandshake(t *testing.T) {
+	done := func(c *Conn) bool {
+		r := c.Handshake()
+		tlstest.Must(t, r.Err)
+		return r.Want == tlsio.WantNone
+	}
+	for _, version := range versions {
+		for _, size := range []int{1, 1000, 16384, 40000} {
+			for _, ahead := range []bool{true, false} {
+				sc := serverConfig("ecdsa")
+				sc.NoReadAhead = !ahead
+				a, b := socketEnds(t, "unix", false, mustClient(t, clientUpTo(version)), mustServer(t, sc))
+				c, s, buf := a.c, b.c, a.readBuf
+				msg, got := tlstest.Bytes(size, 1), []byte(nil)
+				for range 3 {
+					clientDone := done(c)
+					if clientDone {
+						writeAll(t, c, msg)
+					}
+					if done(s); clientDone {
+						break
 					}
 				}
-				if ahead && !drained {
-					t.Errorf("size %d: the last read does not say that it was the last", size)
+				quiet := func() bool {
+					_, _, err := unix.Recvfrom(s.fd, buf[:1], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+					return err == unix.EAGAIN
 				}
-				if r := c.c.Read(c.readBuf); r.Want != tlsio.WantRead {
-					t.Errorf("size %d: after the last byte %+v", size, r)
+				if ahead && version == TLS13 && size <= 1000 {
+					check(t, quiet() && s.hasPending(), "%d bytes: the socket is quiet: %v, pending: %v", size, quiet(), s.hasPending())
 				}
+				for len(got) < size {
+					r := s.Read(buf)
+					demand(t, r.N != 0, "%v, %d bytes, ahead %v: %d of them, then %+v", version, size, ahead, len(got), r)
+					check(t, !r.Drained || len(got)+r.N >= size,
+						"%v, %d bytes, ahead %v: drained after %d", version, size, ahead, len(got)+r.N)
+					got = append(got, buf[:r.N]...)
+				}
+				sameBytes(t, "server", got, msg)
+				check(t, !s.hasPending() && s.Read(buf).Want == tlsio.WantRead,
+					"%v, %d bytes, ahead %v: more than was sent", version, size, ahead)
 			}
 		}
 	}

@@ -19,9 +19,8 @@ func parkWrite(t *testing.T, version TLSVersion, tail int) (c, s *endpoint, arri
 	c.turn(readable)
 	s.out = tlstest.Bytes(200_000, 5)
 	s.turn(0)
-	if s.wants[tlsio.OpWrite] = s.c.Write(s.out[s.sent:]).Want; s.wants[tlsio.OpWrite] != tlsio.WantWrite {
-		t.Fatalf("the write is not parked: %v", s)
-	}
+	s.wants[tlsio.OpWrite] = s.c.Write(s.out[s.sent:]).Want
+	demand(t, s.wants[tlsio.OpWrite] == tlsio.WantWrite, "the write is not parked: %v", s)
 	return c, s, func() {
 		t.Helper()
 		runSockets(t, c, s, func() bool { return len(c.in) == len(s.out) })
@@ -60,7 +59,6 @@ func TestParkedWriteKeyUpdateWithoutTail(t *testing.T) {
 		err = errorOf(func() { runSockets(t, c, s, finished(c, s)) })
 		var e *tlsio.Error
 		if errors.As(err, &e) && e.Errno == 0 && e.Err == nil && badRetry(e) {
-			t.Logf("after %d and %d bytes: %v", c.sent, s.sent, err)
 			return
 		}
 	}
@@ -78,17 +76,12 @@ func TestParkedWriteKeyUpdate(t *testing.T) {
 	for _, tail := range []int{1, 0} {
 		c, s, arrives := parkWrite(t, TLS13, tail)
 		for i := range 5 {
-			if r := c.c.KeyUpdate(true); r.Want != tlsio.WantNone || r.Unsent {
-				t.Fatalf("key update: %+v", r)
-			}
+			r := c.c.KeyUpdate(true)
+			demand(t, r.Want == tlsio.WantNone && !r.Unsent, "key update: %+v", r)
 			send(t, c.c, "hello")
-			r := s.c.Read(s.readBuf)
-			if r.Want != tlsio.WantNone || string(s.readBuf[:r.N]) != "hello" {
-				t.Errorf("read while the write is parked: %+v", r)
-			}
-			if i == 0 && !r.Unsent {
-				t.Error("no tail is left: the test shows nothing")
-			}
+			r = s.c.Read(s.readBuf)
+			check(t, r.Want == tlsio.WantNone && string(s.readBuf[:r.N]) == "hello", "read while the write is parked: %+v", r)
+			check(t, i != 0 || r.Unsent, "no tail is left: the test shows nothing")
 		}
 		arrives()
 	}
@@ -101,9 +94,8 @@ func TestParkedKeyUpdate(t *testing.T) {
 	for r.Want == tlsio.WantWrite {
 		before := len(c.in)
 		c.turn(readable)
-		if r = s.c.Handshake(); r.Want != tlsio.WantNone && !r.Out && len(c.in) == before {
-			t.Fatalf("the client has read all, and Handshake returns %+v", r)
-		}
+		r = s.c.Handshake()
+		demand(t, r.Want == tlsio.WantNone || r.Out || len(c.in) > before, "the client has read all, and Handshake returns %+v", r)
 	}
 	tlstest.Must(t, r.Err)
 	arrives()
@@ -127,25 +119,17 @@ func TestParkedWriteRenegotiation(t *testing.T) {
 			writeWantsAppRead += e.seen[tlsio.OpWrite][tlsio.WantAppRead]
 		}
 	}
-	t.Logf("Read answered WANT_WRITE %d times, Write WANT_READ %d and WANT_APP_READ %d times",
-		readWantsWrite, writeWantsRead, writeWantsAppRead)
-	if readWantsWrite == 0 || writeWantsRead+writeWantsAppRead == 0 {
-		t.Error("not both crossings were seen")
-	}
+	check(t, readWantsWrite != 0 && writeWantsRead+writeWantsAppRead != 0, "not both crossings were seen")
 }
 
 // TestParkedWriteRenegotiationWithoutTail: over a plain socket BIO a renegotiation that the peer
 // begins while a write is unfinished fails the connection.
 func TestParkedWriteRenegotiationWithoutTail(t *testing.T) {
 	c, s, _ := parkWrite(t, TLS12, -1)
-	if r := c.c.Renegotiate(); r.Err != nil {
-		t.Fatalf("renegotiate: %+v", r)
-	}
+	tlstest.Must(t, c.c.Renegotiate().Err)
 	r := s.c.Read(s.readBuf)
 	var e *tlsio.Error
-	if !errors.As(r.Err, &e) || !badRetry(e) {
-		t.Errorf("read: %+v, want it to fail with bad write retry or bad length", r)
-	}
+	check(t, errors.As(r.Err, &e) && badRetry(e), "read: %+v, want it to fail with bad write retry or bad length", r)
 }
 
 // TestParkedWriteShutdown: Shutdown begins while an own KeyUpdate is half written (P35). It must wait
@@ -155,11 +139,8 @@ func TestParkedWriteShutdown(t *testing.T) {
 	// the stream, so the transport is filled by the server's own records: with
 	// engine mode's smallest tail the KeyUpdate fits only in part.
 	cx, sx := mode{version: TLS13, tail: 1, cert: "ecdsa"}.contexts(t)
-	p := newPair(t, cx, sx)
-	p.handshake()
-	if r := p.server.Write(make([]byte, 16384)); r.N != 16384 {
-		t.Fatalf("%+v", r)
-	}
+	p := newPair(t, cx, sx).shaken()
+	equal(t, p.server.Write(make([]byte, 16384)).N, 16384, "written")
 	update := tlsio.Result{}
 	for i := 0; i < 100 && update.Want == tlsio.WantNone && update.Err == nil; i++ {
 		update = p.server.KeyUpdate(false)
@@ -176,17 +157,14 @@ func TestParkedWriteShutdown(t *testing.T) {
 	for ; r.Err == nil && r.Want == tlsio.WantNone; r = p.client.Read(p.buf) {
 		got += r.N
 	}
-	if r.Err != io.EOF || got != 16384 {
-		t.Fatalf("client: %+v after %d bytes", r, got)
-	}
+	demand(t, r.Err == io.EOF && got == 16384, "client: %+v after %d bytes", r, got)
 }
 
 // TestParkedWriteReadMakesStale: a Read takes the bytes that a parked Write waits for; its
 // result says so (In), and the Write goes on without another event (P08).
 func TestParkedWriteReadMakesStale(t *testing.T) {
 	cx, sx := mode{version: TLS12, cert: "ecdsa"}.contexts(t)
-	p := newPair(t, cx, sx)
-	p.handshake()
+	p := newPair(t, cx, sx).shaken()
 	wants(t, "renegotiate", p.client.Renegotiate(), tlsio.WantRead)
 	wants(t, "write", p.client.Write([]byte("x")), tlsio.WantRead)
 	for i := 0; ; i++ {
@@ -194,9 +172,7 @@ func TestParkedWriteReadMakesStale(t *testing.T) {
 		p.server.Read(p.buf)
 		p.move(p.server, p.client)
 		r := p.client.Read(p.buf)
-		if r.Err != nil || i > 10 {
-			t.Fatalf("read: %+v", r)
-		}
+		demand(t, r.Err == nil && i <= 10, "read: %+v", r)
 		if !r.In {
 			continue
 		}

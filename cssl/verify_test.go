@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -18,7 +18,7 @@ import (
 func TestVerify(t *testing.T) {
 	ca := func(c *Config) { c.CAFile = testcerts.Path("root.pem") }
 	certOf := func(c *Config, name string) { c.Certificates = serverConfig(name).Certificates }
-	tests := []struct {
+	for _, tt := range []struct {
 		name    string
 		cert    string
 		change  func(c, s *Config, cc *ConnConfig)
@@ -53,8 +53,7 @@ func TestVerify(t *testing.T) {
 		{"client's required", "ecdsa", func(c, s *Config, cc *ConnConfig) { ca(s); s.Verify = VerifyRequire; certOf(c, "client") }, "", "", 0},
 		{"client's required, none", "ecdsa", func(c, s *Config, cc *ConnConfig) { ca(s); s.Verify = VerifyRequire }, "server", "", 116},
 		{"client's required, a server's", "ecdsa", func(c, s *Config, cc *ConnConfig) { ca(s); s.Verify = VerifyRequire; certOf(c, "expired") }, "server", "purpose", 43},
-	}
-	for _, tt := range tests {
+	} {
 		for _, version := range versions {
 			t.Run(tt.name+"/"+version.String(), func(t *testing.T) {
 				c, s, cc := clientConfig(), serverConfig(tt.cert), ConnConfig{ServerName: "localhost"}
@@ -62,18 +61,11 @@ func TestVerify(t *testing.T) {
 					tt.change(&c, &s, &cc)
 				}
 				c.MinVersion, c.MaxVersion = version, version
-				p := pairOf(t, c, s)
-				var err error
-				if p.client, err = mustClient(t, c).NewEngineConn(cc); err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(p.client.Close)
+				p := newPair(t, mustClient(t, c), mustServer(t, s), cc)
 				p.chunk = 8192
 				cerr, serr := p.try()
 				if tt.refuser == "" {
-					if cerr != nil || serr != nil {
-						t.Fatalf("client %v, server %v", cerr, serr)
-					}
+					noErrors(t, cerr, serr)
 					checkIdentity(t, p, tt.cert, c, s)
 					return
 				}
@@ -87,9 +79,8 @@ func TestVerify(t *testing.T) {
 				}
 				checkAlerts(t, sent, received, alert)
 				var e *tlsio.Error
-				if errors.As(sent, &e); tt.verify != "" && !regexp.MustCompile(tt.verify).MatchString(e.Verify) {
-					t.Errorf("Verify is %q, want %q", e.Verify, tt.verify)
-				}
+				matches := errors.As(sent, &e) && regexp.MustCompile(tt.verify).MatchString(e.Verify)
+				check(t, matches, "%v: Verify does not match %q", sent, tt.verify)
 			})
 		}
 	}
@@ -99,23 +90,14 @@ func TestVerify(t *testing.T) {
 func checkIdentity(t *testing.T, p *pair, cert string, c, s Config) {
 	t.Helper()
 	chain, err := p.client.State().PeerCertificates()
-	if err != nil || len(chain) < 2 {
-		t.Fatalf("chain of %d certificates: %v", len(chain), err)
-	}
-	if chain[0].IsCA || !chain[1].IsCA {
-		t.Error("the leaf is not first")
-	}
-	if got := p.client.State().VerifyError == nil; got != (cert != "expired") {
-		t.Errorf("client's verify result: %v", p.client.State().VerifyError)
-	}
+	demand(t, err == nil && len(chain) >= 2, "chain of %d certificates: %v", len(chain), err)
+	check(t, !chain[0].IsCA && chain[1].IsCA, "the leaf is not first")
+	equal(t, p.client.State().VerifyError == nil, cert != "expired", "the client has no error")
 	checkVerified(t, p.client, c.Verify != VerifyNone && cert != "expired")
-	chain, err = p.server.State().PeerCertificates()
 	want := s.Verify != VerifyDefault && len(c.Certificates) > 0
-	if err != nil || (len(chain) > 0) != want {
-		t.Fatalf("server knows %d certificates: %v", len(chain), err)
-	}
-	if want && chain[0].Subject.CommonName != "client" {
-		t.Errorf("the client is %q", chain[0].Subject.CommonName)
+	equal(t, knows(t, p.server) > 0, want, "the server knows the client")
+	if want {
+		equal(t, leaf(t, p.server).Subject.CommonName, "client", "the client")
 	}
 	checkVerified(t, p.server, want)
 }
@@ -124,17 +106,12 @@ func checkIdentity(t *testing.T, p *pair, cert string, c, s Config) {
 func checkVerified(t *testing.T, c *Conn, want bool) {
 	t.Helper()
 	chain, err := c.State().VerifiedChain()
-	if err != nil || (len(chain) > 0) != want {
-		t.Fatalf("%d certificates were found valid, %v; want some: %v", len(chain), err, want)
-	}
+	demand(t, err == nil && (len(chain) > 0) == want, "%d certificates were found valid, %v; want some: %v", len(chain), err, want)
 	if !want {
 		return
 	}
-	sent, _ := c.State().PeerCertificates()
 	root := chain[len(chain)-1]
-	if !chain[0].Equal(sent[0]) || !bytes.Equal(root.RawIssuer, root.RawSubject) {
-		t.Errorf("from %v to %v", chain[0].Subject, root.Subject)
-	}
+	check(t, chain[0].Equal(leaf(t, c)) && bytes.Equal(root.RawIssuer, root.RawSubject), "from %v to %v", chain[0].Subject, root.Subject)
 }
 
 // peerTest makes one side decide about the other's certificate.
@@ -171,16 +148,13 @@ func TestVerifyPeerAccepts(t *testing.T) {
 				})
 				a := newAsked(t, engine, mustClient(t, *client), mustServer(t, *server))
 				a.succeeds()
-				if seen == nil || len(seen.Sent) == 0 || len(seen.Chain) < 2 || seen.Err != nil || seen.ServerName != "localhost" {
-					t.Fatalf("%s: %+v", p.name, seen)
-				}
+				demand(t, seen != nil && len(seen.Sent) != 0 && len(seen.Chain) >= 2 && seen.Err == nil && seen.ServerName == "localhost",
+					"%s: %+v", p.name, seen)
 				decider := a.client
 				if p.server {
 					decider = a.server
 				}
-				if chain, err := decider.State().PeerCertificates(); err != nil || !chain[0].Equal(seen.Sent[0]) {
-					t.Fatalf("%s: another certificate was shown: %v", p.name, err)
-				}
+				demand(t, leaf(t, decider).Equal(seen.Sent[0]), "%s: another certificate was shown", p.name)
 			}
 		}
 	})
@@ -212,11 +186,7 @@ func TestVerifyPeerRefuses(t *testing.T) {
 				}
 				a := newAsked(t, engine, mustClient(t, *client), mustServer(t, *server))
 				cerr, serr := a.run()
-				if p.server {
-					failedWith(t, serr, c.err)
-				} else {
-					failedWith(t, cerr, c.err)
-				}
+				failedWith(t, map[bool]error{true: serr, false: cerr}[p.server], c.err)
 				failedWith(t, serr, c.alert)
 				failedWith(t, cerr, c.alert)
 			}
@@ -230,9 +200,8 @@ func TestVerifyPeerNotAsked(t *testing.T) {
 		for _, alone := range []bool{false, true} {
 			asked := false
 			server, client, decider := p.configs(TLS13, func(v *PeerVerification) {
-				if asked = true; v.Err == nil || v.Chain != nil || len(v.Sent) == 0 {
-					t.Errorf("%+v", v)
-				}
+				asked = true
+				check(t, v.Err != nil && v.Chain == nil && len(v.Sent) > 0, "%+v", v)
 				v.Accept()
 			})
 			decider.CAFile = testcerts.Path("other-root.pem")
@@ -241,33 +210,25 @@ func TestVerifyPeerNotAsked(t *testing.T) {
 			}
 			a := newAsked(t, false, mustClient(t, *client), mustServer(t, *server))
 			cerr, serr := a.run()
-			if asked != alone || (cerr == nil) != alone || (serr == nil) != alone {
-				t.Errorf("%s, alone %v: asked %v, client %v, server %v", p.name, alone, asked, cerr, serr)
-			}
+			check(t, asked == alone && (cerr == nil) == alone && (serr == nil) == alone,
+				"%s, alone %v: asked %v, client %v, server %v", p.name, alone, asked, cerr, serr)
 			c := a.client
 			if p.server {
 				c = a.server
 			}
-			if alone && c.State().VerifyError == nil {
-				t.Errorf("%s: OpenSSL's verdict is gone", p.name)
-			}
+			check(t, !alone || c.State().VerifyError != nil, "%s: OpenSSL's verdict is gone", p.name)
 		}
 	}
 }
 
 func TestVerifyPeerSettings(t *testing.T) {
 	decide := func(v *PeerVerification) { v.Accept() }
-	unasked, voiceless, quiet := clientConfig(), clientConfig(), serverConfig("ecdsa")
-	unasked.Verify, unasked.VerifyPeer = VerifyNone, decide
-	voiceless.Verify = VerifyApplication
-	quiet.VerifyPeer = decide
-	for name, c := range map[string]Config{
-		"no certificate is asked for": unasked, "the application has no voice": voiceless, "a server's default": quiet,
-	} {
-		if _, err := newContext(&c, c.Certificates != nil); err == nil || !strings.Contains(err.Error(), "Verify") {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
+	checkRefusals(t, false, clientConfig(), []wrongConfig{
+		{"no certificate is asked for", func(c *Config) { c.Verify, c.VerifyPeer = VerifyNone, decide }, "VerifyPeer", ""},
+		{"the application has no voice", func(c *Config) { c.Verify = VerifyApplication }, "Verify", ""},
+	})
+	checkRefusals(t, true, serverConfig("ecdsa"), []wrongConfig{
+		{"a server's default", func(c *Config) { c.VerifyPeer = decide }, "VerifyPeer", ""}})
 }
 
 // TestVerifyInRenegotiation: a client is asked again, and may take its time; a server must decide at once.
@@ -287,9 +248,7 @@ func TestVerifyInRenegotiation(t *testing.T) {
 			a := newAsked(t, true, mustClient(t, *client), mustServer(t, *server))
 			a.succeeds()
 			r := a.client.Renegotiate()
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
+			tlstest.Must(t, r.Err)
 			var cerr, serr error
 			for i := 0; ; i++ {
 				a.carry()
@@ -302,17 +261,14 @@ func TestVerifyInRenegotiation(t *testing.T) {
 				if r.Want == tlsio.WantRetryVerify {
 					<-a.woken
 				}
-				if i > 1000 {
-					t.Fatal("no end")
-				}
+				demand(t, i <= 1000, "no end")
 			}
-			if late := p.server && later; late {
+			if p.server && later {
 				failedWith(t, serr, errCannotWait)
 				continue
 			}
-			if noErrors(t, cerr, serr); calls != 2 {
-				t.Errorf("%s: asked %d times", p.name, calls)
-			}
+			noErrors(t, cerr, serr)
+			equal(t, calls, 2, "%s: how often it was asked", p.name)
 		}
 	}
 }
