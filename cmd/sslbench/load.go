@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -27,7 +26,6 @@ Kinds:
   request            a message, its whole answer, the next; or at a --rate
   stream             both ways at once, with --size bytes under way
   send               one way, as fast as the server reads
-  receive            one way, what a chargen server sends (RFC 864)
   idle               connections are opened and held
 
 With --rate, messages that are due and not sent at the end are failures, slower
@@ -37,22 +35,15 @@ of them). A stall that the server makes up for is none.
 Exit status: 0 when nothing failed, 1 when anything did, 2 after bad usage.
 `
 
-// kindOf are the kinds by their names on the command line.
-var kindOf = map[string]load.Kind{
-	"full-handshake": load.Handshake, "resumed-handshake": load.Resume, "request": load.Request,
-	"stream": load.Stream, "send": load.Send, "receive": load.Receive, "idle": load.Idle,
-}
-
 // loadOptions is what the command line says.
 type loadOptions struct {
 	cfg                load.Config
 	flags              *pflag.FlagSet
-	kind               string
 	duration, warmup   time.Duration
 	format, percentile string
 	progress           string
 	insecure           bool
-	answer, size       string
+	size               string
 	minVersion         string
 	maxVersion         string
 	version            string // both
@@ -70,8 +61,8 @@ func loadCommand() *cobra.Command {
 	o.flags = f
 	f.SortFlags = false
 	f.StringVar(&o.cfg.Target, "target", "", "`host:port` of the server")
-	f.StringVar(&o.kind, "kind", "request", "`kind` of load, see below")
-	f.StringVar(&o.answer, "answer", "echo", "what the server answers a request: `echo or reverse` (each line reversed)")
+	f.StringVar((*string)(&o.cfg.Kind), "kind", "request", "`kind` of load, see below")
+	f.StringVar((*string)(&o.cfg.Answer), "answer", "echo", "what the server answers a request: `echo or reverse` (each line reversed)")
 	f.Float64Var(&o.cfg.Rate, "rate", 0, "`messages` a second, sent by the clock (default: the next after each answer)")
 	f.IntVar(&o.cfg.Conns, "conns", 1, "`number` of connections at once")
 	f.StringVar(&o.size, "size", "1k", "`bytes` of a message, or under way in a stream: 64, 16k, 1m")
@@ -80,7 +71,8 @@ func loadCommand() *cobra.Command {
 	f.DurationVar(&o.warmup, "warmup", 0, "`time` to work before anything is measured")
 	f.DurationVar(&o.cfg.Timeout, "timeout", 10*time.Second, "`time` for a handshake, and for one answer")
 	f.IntVar(&o.cfg.Loops, "loops", runtime.NumCPU(), "`number` of event loops")
-	f.StringVar(&o.version, "tls", "", "TLS `version`: 1.2 or 1.3, or 1.0 or 1.1 with --ciphers that have @SECLEVEL=0 (default: the best of 1.2 and 1.3)")
+	f.StringVar(&o.version, "tls", "", "TLS `version`: 1.2 or 1.3, or 1.0 or 1.1 with --ciphers that have @SECLEVEL=0"+
+		" (default: the best of 1.2 and 1.3)")
 	f.StringVar(&o.minVersion, "min-version", "", "lowest TLS `version`")
 	f.StringVar(&o.maxVersion, "max-version", "", "highest TLS `version`")
 	f.StringVar(&o.cfg.TLS.CipherList, "ciphers", "", "`list` of ciphers up to TLS 1.2, such as ECDHE+AESGCM")
@@ -92,7 +84,7 @@ func loadCommand() *cobra.Command {
 	f.BoolVar(&o.insecure, "insecure", false, "take any certificate")
 	f.StringVar(&o.cert, "cert", "", "PEM `file`, our own chain, for servers that ask for one")
 	f.StringVar(&o.key, "key", "", "PEM `file`, its private key (default: in --cert)")
-	f.StringVar(&o.format, "format", "text", "of the output: `text, json or csv`")
+	f.StringVar(&o.format, "format", "text", "of the output: `text or json`")
 	f.StringVar(&o.percentile, "percentiles", "", "`file` for the latencies in HdrHistogram's format (ms)")
 	f.StringVar(&o.progress, "progress", "auto", "bar on standard error: `auto`, always or never")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -115,11 +107,6 @@ func (o *loadOptions) check() (err error) {
 	if c.Target == "" {
 		return fmt.Errorf("--target HOST:PORT is missing")
 	}
-	var ok bool
-	if c.Kind, ok = kindOf[o.kind]; !ok {
-		return fmt.Errorf("--kind %q: use %s", o.kind, strings.Join(slices.Sorted(maps.Keys(kindOf)), ", "))
-	}
-	c.Answer = load.Answer(o.answer)
 	if c.Size, err = parseSize(o.size); err != nil {
 		return fmt.Errorf("--size %q: %w", o.size, err)
 	}
@@ -128,8 +115,8 @@ func (o *loadOptions) check() (err error) {
 		return fmt.Errorf("--duration %v: must be greater than 0", o.duration)
 	case o.warmup < 0:
 		return fmt.Errorf("--warmup %v: must not be negative", o.warmup)
-	case !slices.Contains([]string{"text", "json", "csv"}, o.format):
-		return fmt.Errorf("--format %q: use text, json or csv", o.format)
+	case o.format != "text" && o.format != "json":
+		return fmt.Errorf("--format %q: use text or json", o.format)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.progress):
 		return fmt.Errorf("--progress %q: use auto, always or never", o.progress)
 	case o.version != "" && (o.minVersion != "" || o.maxVersion != ""):
@@ -220,19 +207,20 @@ func (o *loadOptions) run(ctx context.Context, out, stderr io.Writer) error {
 		return werr
 	}
 	if percentiles != nil {
-		if _, perr := r.Latency.PercentilesPrint(percentiles, 5, 1e6); perr != nil {
-			return fmt.Errorf("--percentiles: %w", perr)
-		}
-		if perr := percentiles.Close(); perr != nil {
+		_, perr := r.Latency.PercentilesPrint(percentiles, 5, 1e6)
+		if perr = errors.Join(perr, percentiles.Close()); perr != nil {
 			return fmt.Errorf("--percentiles: %w", perr)
 		}
 	}
-	return summary(r, err)
+	if err = errors.Join(err, r.Err()); err == nil {
+		return nil
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), "\n", "; ")) // one line
 }
 
 // work opens, warms up and runs. Failures of all three are in the result.
 func (o *loadOptions) work(ctx context.Context, l *load.Load, stderr io.Writer) (load.Result, error) {
-	bar := &loadProgress{load: l, kind: o.cfg.Kind}
+	bar := &loadProgress{load: l}
 	if o.progress == "always" || o.progress == "auto" && isTerminal(stderr) {
 		bar.out = stderr
 	}
@@ -249,7 +237,7 @@ func (o *loadOptions) work(ctx context.Context, l *load.Load, stderr io.Writer) 
 			return before, err
 		}
 	}
-	bar.begin(o.kind, o.duration)
+	bar.begin(string(o.cfg.Kind), o.duration)
 	r, err := l.Run(ctx, o.duration)
 	o.addWarmup(&r, before)
 	return r, err
@@ -270,29 +258,4 @@ func (o *loadOptions) addWarmup(r *load.Result, before load.Result) {
 		r.Failures[what] += n
 		r.Examples[what] = before.Examples[what]
 	}
-}
-
-// summary is one line that names what failed, or nil.
-func summary(r load.Result, err error) error {
-	var parts []string
-	if err != nil {
-		parts = append(parts, err.Error())
-	}
-	for _, what := range failuresOf(r) {
-		parts = append(parts, fmt.Sprintf("%d × %s", r.Failures[what], what))
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	return errors.New(strings.ReplaceAll(strings.Join(parts, "; "), "\n", " "))
-}
-
-// failuresOf are the names of what failed, the most frequent first.
-func failuresOf(r load.Result) []load.Failure {
-	return slices.SortedFunc(maps.Keys(r.Failures), func(a, b load.Failure) int {
-		if r.Failures[a] != r.Failures[b] {
-			return int(int64(r.Failures[b]) - int64(r.Failures[a]))
-		}
-		return strings.Compare(string(a), string(b))
-	})
 }

@@ -80,8 +80,7 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "serve", Short: "Run a server in Go, for compare", Hidden: true, Args: noArguments}
 	f := cmd.Flags()
 	f.StringVar(&s.Addr, "addr", "127.0.0.1:0", "listening `address`")
-	f.StringVar(&s.Cert, "cert", "", "PEM `file` with the certificate chain")
-	f.StringVar(&s.Key, "key", "", "PEM `file` with its key")
+	f.StringVar(&s.Cert, "cert", "", "PEM `file` with the certificate chain and its key")
 	f.StringVar(&s.Service, "service", "echo", "`service`: echo, reverse, discard or http")
 	f.StringVar(&s.Stack, "stack", "crypto/tls", "what TLS is made with: `crypto/tls`, or sslhttp (http only)")
 	f.StringVar(&s.MaxVersion, "max-version", "", "highest TLS `version`: 1.2 or 1.3")

@@ -37,9 +37,7 @@ func (b *bar) step(what string, done int64) {
 type loadProgress struct {
 	load *load.Load
 	out  io.Writer // nil: nothing is shown
-	kind load.Kind
-	stop chan struct{}
-	done sync.WaitGroup
+	end  func()    // takes the bar away, if there is one
 }
 
 // begin shows a bar for d, or a mark that turns if d is negative, until the next
@@ -49,46 +47,44 @@ func (p *loadProgress) begin(what string, d time.Duration) {
 	if p.out == nil {
 		return
 	}
-	p.stop = make(chan struct{})
 	ticks := d.Milliseconds()
 	b := newBar(p.out, ticks, progressbar.OptionSetElapsedTime(true))
-	p.done.Go(func() {
+	stop := make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
 		ticker := time.NewTicker(200 * time.Millisecond)
 		defer ticker.Stop()
 		start, last, lastAt := time.Now(), p.load.Progress(), time.Now()
 		for {
 			select {
-			case <-p.stop:
+			case <-stop:
 				_ = b.Finish()
 				return
 			case now := <-ticker.C:
 				s := p.load.Progress()
 				// Not up to its end, at which the bar would take itself for finished.
-				b.step(what+" "+p.describe(s, last, now.Sub(lastAt)), min(now.Sub(start).Milliseconds(), max(ticks-1, 0)))
+				b.step(what+" "+describe(s, last, now.Sub(lastAt)), min(now.Sub(start).Milliseconds(), max(ticks-1, 0)))
 				last, lastAt = s, now
 			}
 		}
 	})
+	p.end = func() {
+		close(stop)
+		done.Wait()
+	}
 }
 
 // describe is the present rate, and what failed so far.
-func (p *loadProgress) describe(now, last load.Progress, d time.Duration) string {
-	rate := func(n uint64) float64 { return float64(n) / max(d.Seconds(), 1e-3) }
-	s := fmt.Sprintf("%d open, %d failed", now.Open, now.Failures)
-	switch p.kind {
-	case load.Handshake, load.Resume, load.Request:
-		return fmt.Sprintf("%.0f/s, %s", rate(now.Units-last.Units), s)
-	case load.Stream, load.Send, load.Receive:
-		return fmt.Sprintf("%.1f MB/s, %s", rate(now.Sent+now.Received-last.Sent-last.Received)/1e6, s)
-	}
-	return s
+func describe(now, last load.Progress, d time.Duration) string {
+	rate := func(now, last uint64) float64 { return float64(now-last) / max(d.Seconds(), 1e-3) }
+	return fmt.Sprintf("%.0f/s, %.1f MB/s, %d open, %d failed", rate(now.Units, last.Units),
+		rate(now.Sent+now.Received, last.Sent+last.Received)/1e6, now.Open, now.Failures)
 }
 
 // close takes the bar away.
 func (p *loadProgress) close() {
-	if p.stop != nil {
-		close(p.stop)
-		p.done.Wait()
-		p.stop = nil
+	if p.end != nil {
+		p.end()
+		p.end = nil
 	}
 }

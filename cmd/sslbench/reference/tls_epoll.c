@@ -22,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -230,16 +229,17 @@ static void serve(void)
 	}
 }
 
-static void make_context(const char *chain, const char *key, int version)
+/* file has the chain and its key. */
+static void make_context(const char *file, int version)
 {
 	ctx = SSL_CTX_new(TLS_server_method());
 	if (ctx == NULL ||
 	    SSL_CTX_set_min_proto_version(ctx, version) != 1 ||
 	    SSL_CTX_set_max_proto_version(ctx, version) != 1 ||
-	    SSL_CTX_use_certificate_chain_file(ctx, chain) != 1 ||
-	    SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 ||
+	    SSL_CTX_use_certificate_chain_file(ctx, file) != 1 ||
+	    SSL_CTX_use_PrivateKey_file(ctx, file, SSL_FILETYPE_PEM) != 1 ||
 	    SSL_CTX_check_private_key(ctx) != 1) {
-		fprintf(stderr, "tls_epoll: cannot set up TLS with %s and %s\n", chain, key);
+		fprintf(stderr, "tls_epoll: cannot set up TLS with %s\n", file);
 		ERR_print_errors_fp(stderr);
 		exit(1);
 	}
@@ -254,14 +254,7 @@ static void start(int port)
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct epoll_event ev = { .events = EPOLLIN };
-	struct rlimit lim;
 	int one = 1;
-
-	/* The Go runtime raises the descriptor limit to the hard one; so does this. */
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
 
 	/* OpenSSL writes with write(2), which raises SIGPIPE on a connection that is gone. */
 	signal(SIGPIPE, SIG_IGN);
@@ -278,12 +271,12 @@ static void start(int port)
 
 int main(int argc, char **argv)
 {
-	if (argc != 6) {
-		fprintf(stderr, "usage: tls_epoll PORT CHAIN.PEM KEY.PEM echo|discard 1.2|1.3\n");
+	if (argc != 5) {
+		fprintf(stderr, "usage: tls_epoll PORT FILE.PEM echo|discard 1.2|1.3\n");
 		return 2;
 	}
-	discard = strcmp(argv[4], "discard") == 0;
-	make_context(argv[2], argv[3], strcmp(argv[5], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
+	discard = strcmp(argv[3], "discard") == 0;
+	make_context(argv[2], strcmp(argv[4], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
 	start(atoi(argv[1]));
 	serve();
 }

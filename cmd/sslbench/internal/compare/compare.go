@@ -152,24 +152,24 @@ func (r *runner) facts() {
 	if r.Quick {
 		how += " (--quick: for a look, not for conclusions)"
 	}
-	for _, f := range []rounds.Fact{
-		{Key: "goos", Value: runtime.GOOS}, {Key: "goarch", Value: runtime.GOARCH}, {Key: "cpu", Value: cpu},
-		{Key: "cores", Value: fmt.Sprint(runtime.NumCPU())}, {Key: "kernel", Value: unix.ByteSliceToString(name.Release[:])},
-		{Key: "openssl", Value: cssl.Version().Run.Text}, {Key: "go", Value: runtime.Version()},
-		{Key: "date", Value: time.Now().UTC().Format(time.DateOnly)}, {Key: "rounds", Value: how},
-		{Key: "command", Value: "sslbench " + strings.Join(os.Args[1:], " ")},
+	for _, f := range [][2]string{
+		{"goos", runtime.GOOS}, {"goarch", runtime.GOARCH}, {"cpu", cpu}, {"cores", fmt.Sprint(runtime.NumCPU())},
+		{"kernel", unix.ByteSliceToString(name.Release[:])}, {"openssl", cssl.Version().Run.Text}, {"go", runtime.Version()},
+		{"date", time.Now().UTC().Format(time.DateOnly)}, {"rounds", how}, {"command", "sslbench " + strings.Join(os.Args[1:], " ")},
 	} {
-		r.write(f)
+		r.note(f[0], "%s", f[1])
 	}
+}
+
+// wants says whether a server is to take part in a workload, if it is there.
+func (r *runner) wants(w *workload, name string) bool {
+	return slices.Contains(w.servers, name) && (r.Servers == nil || w.baseline == name || slices.Contains(r.Servers, name))
 }
 
 // find looks which servers there are, of those that are wanted.
 func (r *runner) find(todo []*workload) {
 	for _, k := range server.Kinds {
-		wanted := slices.ContainsFunc(todo, func(w *workload) bool {
-			return slices.Contains(w.servers, k.Name) && (r.Servers == nil || w.baseline == k.Name || slices.Contains(r.Servers, k.Name))
-		})
-		if !wanted {
+		if !slices.ContainsFunc(todo, func(w *workload) bool { return r.wants(w, k.Name) }) {
 			continue
 		}
 		version, err := r.env.Find(k)
@@ -185,8 +185,7 @@ func (r *runner) find(todo []*workload) {
 // entrants are the servers that take part in a workload.
 func (r *runner) entrants(w *workload) (all []server.Kind) {
 	for _, name := range w.servers {
-		wanted := r.Servers == nil || name == w.baseline || slices.Contains(r.Servers, name)
-		if k, ok := r.kinds[name]; ok && wanted && k.Can(w.work) {
+		if k, ok := r.kinds[name]; ok && r.wants(w, name) && k.Can(w.work) {
 			all = append(all, k)
 		}
 	}

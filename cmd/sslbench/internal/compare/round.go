@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -288,18 +287,15 @@ func (r *runner) attempt(ctx context.Context, w *workload, s *contender, d time.
 		return err
 	}
 	before, err := s.proc.CPU()
-	if err != nil {
-		return errors.Join(err, end())
+	var res load.Result
+	if err == nil {
+		res, err = s.load.Run(ctx, d)
 	}
-	res, err := s.load.Run(ctx, d)
 	if err := errors.Join(err, end()); err != nil {
 		return err
 	}
 	after, err := s.proc.CPU()
-	if err != nil {
-		return err
-	}
-	if err := failures(res); err != nil {
+	if err := errors.Join(err, failures(res)); err != nil {
 		return err
 	}
 	s.setup = strings.ToLower(strings.Join([]string{res.Version, res.Cipher, res.Group}, ", "))
@@ -347,15 +343,8 @@ func (r *runner) newConns(ctx context.Context, w *workload, s *contender, d time
 
 // failures says what went wrong in a Run.
 func failures(r load.Result) error {
-	var errs []string
-	for _, f := range slices.Sorted(maps.Keys(r.Failures)) {
-		errs = append(errs, fmt.Sprintf("%d × %s (%s)", r.Failures[f], f, r.Examples[f]))
-	}
-	if errs == nil {
-		return nil
-	}
-	err := errors.New(strings.Join(errs, "; "))
-	if len(errs) == 1 && r.Failures[load.TooSlow] > 0 {
+	err := r.Err()
+	if len(r.Failures) == 1 && r.Failures[load.TooSlow] > 0 {
 		return finding{err}
 	}
 	return err
@@ -368,16 +357,12 @@ func (r *runner) idleRound(ctx context.Context, w *workload, all []*contender) (
 		if s.failed != nil || ctx.Err() != nil {
 			continue
 		}
-		var grown []float64
+		var grown []int64
 		grown, s.failed = r.idleMemory(ctx, w, s)
 		s.stop()
 		for i, bytes := range grown {
-			name := w.name
-			if i > 0 {
-				name += "/collected"
-			}
-			found = append(found, rounds.Round{Workload: name, Server: s.kind.Name,
-				Values: []rounds.Value{{X: bytes / float64(w.load.Conns), Unit: rounds.Memory}}})
+			found = append(found, rounds.Round{Workload: w.name + []string{"", "/collected"}[i], Server: s.kind.Name,
+				Values: []rounds.Value{{X: float64(bytes) / float64(w.load.Conns), Unit: rounds.Memory}}})
 		}
 	}
 	return found
@@ -385,37 +370,35 @@ func (r *runner) idleRound(ctx context.Context, w *workload, all []*contender) (
 
 // idleMemory returns how much it grows: as it stands and, of HTTP, after a garbage
 // collection.
-func (r *runner) idleMemory(ctx context.Context, w *workload, s *contender) (grown []float64, err error) {
-	if err := r.start(ctx, s, w); err != nil {
+func (r *runner) idleMemory(ctx context.Context, w *workload, s *contender) ([]int64, error) {
+	err := r.start(ctx, s, w)
+	if err != nil {
 		return nil, err
 	}
 	h, isHTTP := s.load.(*httpload.Load)
-	if isHTTP {
-		if err := h.Free(ctx); err != nil {
+	var memory [3]int64
+	for i := range memory {
+		switch {
+		case i == 1:
+			err = s.load.Open(ctx, w.load.Conns)
+		case isHTTP:
+			err = h.Free(ctx)
+		case i == 2:
+			res, e := s.load.Run(ctx, 0) // whose failures are those of opening
+			err = errors.Join(e, failures(res))
+		}
+		if err == nil {
+			memory[i], err = r.settled(ctx, s.proc)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
-	before, err := r.settled(ctx, s.proc)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.load.Open(ctx, w.load.Conns); err != nil {
-		return nil, err
-	}
-	after, err := r.settled(ctx, s.proc)
-	if err != nil {
-		return nil, err
-	}
-	grown = append(grown, float64(after-before))
+	grown := []int64{memory[1] - memory[0], memory[2] - memory[0]}
 	if !isHTTP {
-		res, err := s.load.Run(ctx, 0) // whose failures are those of opening
-		return grown, errors.Join(err, failures(res))
+		grown = grown[:1]
 	}
-	if err := h.Free(ctx); err != nil {
-		return nil, err
-	}
-	after, err = s.proc.Memory()
-	return append(grown, float64(after-before)), err
+	return grown, nil
 }
 
 // settled is the memory of a server that has nothing left to do, or after two

@@ -26,7 +26,7 @@ import (
 // Server has the settings of a server.
 type Server struct {
 	Addr       string
-	Cert, Key  string // PEM files: chain and key
+	Cert       string // a PEM file: the chain and its key
 	Service    string // echo, reverse, discard or http
 	Stack      string // of http: crypto/tls or sslhttp
 	MaxVersion string // "1.2", or "" for TLS 1.3
@@ -46,7 +46,7 @@ func (s *Server) Run() error {
 	case s.Service != "http" && serve == nil || s.Stack != "crypto/tls":
 		return fmt.Errorf("service %q over %q is not known", s.Service, s.Stack)
 	}
-	cert, err := tls.LoadX509KeyPair(s.Cert, s.Key)
+	cert, err := tls.LoadX509KeyPair(s.Cert, s.Cert)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *Server) Run() error {
 // serveSslhttp has the cipher suite that crypto/tls takes.
 func (s *Server) serveSslhttp(l net.Listener) error {
 	x, err := cssl.NewServerContext(cssl.Config{
-		Certificates: []cssl.Certificate{{ChainFile: s.Cert, KeyFile: s.Key}},
+		Certificates: []cssl.Certificate{{ChainFile: s.Cert, KeyFile: s.Cert}},
 		CipherSuites: "TLS_AES_128_GCM_SHA256",
 		ALPN:         sslhttp.ALPN,
 	})

@@ -19,7 +19,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/goserver"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 )
@@ -152,13 +151,13 @@ func (l *Load) Run(ctx context.Context, d time.Duration) (load.Result, error) {
 
 // each calls f for each connection, several times at once.
 func (l *Load) each(times int, f func(*http.Transport, *load.Result) error) (all load.Result, err error) {
-	all.Latency = newHistogram()
+	all.Latency = load.NewHistogram()
 	var mu sync.Mutex
 	var work sync.WaitGroup
 	for _, t := range l.clients {
 		for range max(1, times) {
 			work.Go(func() {
-				r := load.Result{Latency: newHistogram()}
+				r := load.Result{Latency: load.NewHistogram()}
 				e := f(t, &r)
 				mu.Lock()
 				defer mu.Unlock()
@@ -176,8 +175,6 @@ func (l *Load) each(times int, f func(*http.Transport, *load.Result) error) (all
 	work.Wait()
 	return all, err
 }
-
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(time.Hour), 3) }
 
 func (l *Load) page() string { return fmt.Sprintf("/%d", l.cfg.Size) }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -18,9 +19,9 @@ type Kind string
 const (
 	// Handshake makes full handshakes, one after another on each of Conns slots: connect, handshake,
 	// close_notify both ways, and again.
-	Handshake Kind = "handshake"
+	Handshake Kind = "full-handshake"
 	// Resume is Handshake with sessions that the server gave earlier.
-	Resume Kind = "resume"
+	Resume Kind = "resumed-handshake"
 	// Request sends messages of Size bytes and waits for the answer to each: the next one straight
 	// after it (closed loop), or by the clock if Rate is set (open loop).
 	Request Kind = "request"
@@ -28,11 +29,12 @@ const (
 	Stream Kind = "stream"
 	// Send sends as fast as the server takes it; the server answers nothing.
 	Send Kind = "send"
-	// Receive reads what a server sends of its own accord, as the chargen service does (RFC 864).
-	Receive Kind = "receive"
 	// Idle opens connections and holds them.
 	Idle Kind = "idle"
 )
+
+// Kinds are all kinds.
+var Kinds = []Kind{Handshake, Resume, Request, Stream, Send, Idle}
 
 // Answer is what the server does with what it gets.
 type Answer string
@@ -73,6 +75,9 @@ const (
 	maxRate = 10e6
 )
 
+// persistent reports whether connections outlive a Run.
+func (c *Config) persistent() bool { return c.Kind == Request || c.Kind == Stream || c.Kind == Idle }
+
 // withDefaults fills in what is zero.
 func (c Config) withDefaults() Config {
 	c.Answer = cmp.Or(c.Answer, Echo)
@@ -94,16 +99,10 @@ func (c Config) Check() error {
 	if _, err := net.LookupPort("tcp", port); err != nil || port == "0" {
 		return fmt.Errorf("target %q: bad port %q", c.Target, port)
 	}
-	messages := false
-	switch c.Kind {
-	case Request, Stream:
-		messages = true
-	case Handshake, Resume, Send, Receive, Idle:
-	default:
-		return fmt.Errorf("kind %q is not known", c.Kind)
-	}
 	least, most := 1, MaxSize
 	switch {
+	case !slices.Contains(Kinds, c.Kind):
+		return fmt.Errorf("kind %q is not known: use one of %v", c.Kind, Kinds)
 	case c.Answer == Reverse && c.Kind != Request:
 		return fmt.Errorf("answer %q: only requests can be answered so", c.Answer)
 	case c.Answer == Reverse:
@@ -111,7 +110,7 @@ func (c Config) Check() error {
 	case c.Answer != Echo:
 		return fmt.Errorf("answer %q is not known: use %q or %q", c.Answer, Echo, Reverse)
 	}
-	if messages && (c.Size < least || c.Size > most) {
+	if (c.Kind == Request || c.Kind == Stream) && (c.Size < least || c.Size > most) {
 		return fmt.Errorf("size %d: use %d to %d bytes", c.Size, least, most)
 	}
 	switch {
@@ -174,6 +173,13 @@ type Result struct {
 	Latency  *hdrhistogram.Histogram
 	Failures map[Failure]uint64
 	Examples map[Failure]string // the text of the first of each
-	// Facts of the first connection's handshake.
-	Version, Cipher, Group, ALPN string
+	Facts                       // of the first connection's handshake
+}
+
+// Facts are what a handshake has agreed on.
+type Facts struct {
+	Version string `json:"version"`
+	Cipher  string `json:"cipher"`
+	Group   string `json:"group"`
+	ALPN    string `json:"alpn"`
 }

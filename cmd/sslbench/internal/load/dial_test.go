@@ -2,6 +2,7 @@ package load
 
 import (
 	"io"
+	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -32,6 +33,7 @@ func TestCheck(t *testing.T) {
 		"size 16385":         func(c *Config) { c.Answer, c.Size = Reverse, MaxLine+1 },
 		"rate 10: only":      func(c *Config) { c.Kind, c.Rate = Stream, 10 },
 		"rate -1":            func(c *Config) { c.Rate = -1 },
+		"rate NaN":           func(c *Config) { c.Rate = math.NaN() },
 		"rate 1e+08":         func(c *Config) { c.Rate = 1e8 },
 		"-1 connections":     func(c *Config) { c.Conns = -1 },
 		"2000 loops":         func(c *Config) { c.Loops = 2000 },

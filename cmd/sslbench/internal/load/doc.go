@@ -8,7 +8,7 @@
 //	l.Close()
 //
 // Since nothing is under way before and after a Run, a server's CPU time between the two belongs to that
-// Run's work and to nothing else. The kinds that use a connection up (Handshake, Resume, Send, Receive) open theirs within
+// Run's work and to nothing else. The kinds that use a connection up (Handshake, Resume, Send) open theirs within
 // Run and close them before it returns; Open is not needed for them.
 //
 // Everything that comes back is checked byte for byte. A connection that fails is counted by what went

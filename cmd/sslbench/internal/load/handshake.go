@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"io"
+	"syscall"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -41,7 +42,7 @@ type handshakes struct {
 	resume bool
 }
 
-func (h *handshakes) opened(s *slot) {
+func (h *handshakes) begin(s *slot) {
 	if h.resume && s.fetching && s.asks && s.conn.Session() == nil {
 		if _, err := s.conn.Write([]byte(askMessage)); err != nil {
 			s.conn.Abort(err)
@@ -69,7 +70,8 @@ func noteEnd(c *reactor.Conn, op tlsio.Op, r tlsio.Result, _ session.Event) {
 func (h *handshakes) ended(s *slot, err error) *failedError {
 	w := s.w
 	s.deadline = 0
-	if err != nil && !(isReset(err) && s.peerEnded) {
+	reset := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	if err != nil && !(reset && s.peerEnded) {
 		return ofOpen(err, false)
 	}
 	if h.resume {
@@ -90,8 +92,7 @@ func (h *handshakes) ended(s *slot, err error) *failedError {
 			return &failedError{NotResumed, errors.New("the server made a full handshake, although a session of its own was offered")}
 		}
 	}
-	w.units.Add(1)
-	w.record(s.took)
+	w.done(s.took)
 	w.succeeded(s)
 	return nil
 }

@@ -2,7 +2,6 @@ package load
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"log/slog"
 	"net"
@@ -24,17 +23,10 @@ func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 var versions = []cssl.TLSVersion{cssl.TLS12, cssl.TLS13}
 
-// handler is a reactor.Handler made of functions; nil ones do nothing.
+// handler is a reactor.Handler made of a function; nil does nothing.
 type handler struct {
 	reactor.BaseHandler
-	open func(*reactor.Conn)
 	data func(*reactor.Conn, []byte)
-}
-
-func (h handler) OnOpen(c *reactor.Conn) {
-	if h.open != nil {
-		h.open(c)
-	}
 }
 
 func (h handler) OnData(c *reactor.Conn, p []byte) {
@@ -48,13 +40,19 @@ var echo = handler{data: func(c *reactor.Conn, p []byte) { c.Write(p) }}
 // serve runs a reactor.Server until the end of the test.
 func serve(t testing.TB, h reactor.Handler, change func(*cssl.Config)) string {
 	t.Helper()
+	return serveBy(t, &reactor.Server{}, h, change)
+}
+
+// serveBy is serve with a Server that the test has a use for.
+func serveBy(t testing.TB, srv *reactor.Server, h reactor.Handler, change func(*cssl.Config)) string {
+	t.Helper()
 	cfg := cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}
 	if change != nil {
 		change(&cfg)
 	}
 	x := tlstest.Value(cssl.NewServerContext(cfg))(t)
 	l := listen(t)
-	srv := &reactor.Server{Handler: h, Context: x, Loops: 1, Logger: slog.New(slog.DiscardHandler)}
+	srv.Handler, srv.Context, srv.Loops, srv.Logger = h, x, 1, slog.New(slog.DiscardHandler)
 	served := tlstest.Later(func() error { return srv.Serve(l) })
 	t.Cleanup(func() { srv.Close(); <-served; x.Close() })
 	return l.Addr().String()
@@ -119,12 +117,23 @@ func serveGo(t testing.TB, name string, change func(*tls.Config), f func(c *tls.
 	})
 }
 
-// pool has the CA of the test certificates.
-func pool(t testing.TB) *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AppendCertsFromPEM(testcerts.Read(t, "root.pem"))
-	return p
+// A target starts a server for a test, and answers its address.
+type target func(t testing.TB) string
+
+// ours is a target with the reactor, raw one without TLS, and goes one with Go's own TLS.
+func ours(h handler, change func(*cssl.Config)) target {
+	return func(t testing.TB) string { t.Helper(); return serve(t, h, change) }
 }
+
+func raw(f func(c net.Conn)) target {
+	return func(t testing.TB) string { t.Helper(); return serveRaw(t, f) }
+}
+
+func goes(name string, f func(c *tls.Conn)) target {
+	return func(t testing.TB) string { t.Helper(); return serveGo(t, name, nil, f) }
+}
+
+func discard(c *tls.Conn) { io.Copy(io.Discard, c) }
 
 // config is a Config that trusts the test's certificates.
 func config(target string, k Kind) Config {
@@ -178,5 +187,3 @@ func noLeaks(t testing.TB) {
 		})
 	})
 }
-
-func echoRaw(c net.Conn) { _, _ = io.Copy(c, c) }

@@ -1,9 +1,7 @@
 package load
 
 import (
-	"bytes"
-	"crypto/tls"
-	"io"
+	"cmp"
 	"math"
 	"testing"
 	"time"
@@ -32,74 +30,55 @@ func reverseLines() handler {
 	}}
 }
 
-// chargenServer sends lines of its own accord, over Go's TLS.
-func chargenServer(t testing.TB, spoil int) string {
-	return serveGo(t, "ecdsa", nil, func(c *tls.Conn) {
-		const all = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
-		var buf bytes.Buffer
-		for line := 0; ; line++ {
-			start := line % len(all)
-			buf.WriteString((all + all)[start : start+72])
-			buf.WriteString("\r\n")
-			if line == spoil {
-				buf.Bytes()[buf.Len()-5] ^= 1
-			}
-			if buf.Len() > 20000 {
-				if _, err := c.Write(buf.Bytes()); err != nil {
-					return
-				}
-				buf.Reset()
-			}
-		}
-	})
-}
-
 // workTime is how long TestKinds lets a Run work at least.
 const workTime = 100 * time.Millisecond
 
 // TestKinds: each kind does work against an honest server, in both versions and over two loops, again and
-// again over the same connections, and leaves nothing behind.
+// again over the same connections, and leaves nothing behind. With the greatest duration as Timeout (P37), that is
+// never, and not long ago.
 func TestKinds(t *testing.T) {
-	discard := func(c *tls.Conn) { io.Copy(io.Discard, c) }
-	for _, version := range versions {
-		for _, test := range []struct {
-			name   string
-			target func(t *testing.T) string
-			change func(*Config)
-		}{
-			{"handshake", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Kind = Handshake }},
-			{"resume", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Kind = Resume }},
-			{"resume go", func(t *testing.T) string { return serveGo(t, "rsa", nil, discard) }, func(c *Config) { c.Kind = Resume }},
-			{"request", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Kind = Request }},
-			{"request 1 byte", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Kind, c.Size = Request, 1 }},
-			{"request 3 MB", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Kind, c.Size = Request, 3<<20 }},
-			{"reverse", func(t *testing.T) string { return serve(t, reverseLines(), nil) }, func(c *Config) { c.Kind, c.Answer = Request, Reverse }},
-			{"reverse 2 bytes", func(t *testing.T) string { return serve(t, reverseLines(), nil) }, func(c *Config) { c.Kind, c.Answer, c.Size = Request, Reverse, 2 }},
-			{"reverse 16 KiB", func(t *testing.T) string { return serve(t, reverseLines(), nil) }, func(c *Config) { c.Kind, c.Answer, c.Size = Request, Reverse, MaxLine }},
-			{"open loop", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Kind, c.Rate = Request, 500 }},
-			{"stream", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Kind, c.Size = Stream, 100_000 }},
-			{"stream 4 MB", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Kind, c.Size = Stream, 4<<20 }},
-			{"send", func(t *testing.T) string { return serve(t, handler{}, nil) }, func(c *Config) { c.Kind = Send }},
-			{"send go", func(t *testing.T) string { return serveGo(t, "ecdsa", nil, discard) }, func(c *Config) { c.Kind = Send }},
-			{"receive", func(t *testing.T) string { return chargenServer(t, -1) }, func(c *Config) { c.Kind = Receive }},
-			{"idle", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Kind = Idle }},
-		} {
+	echoes, lines := ours(echo, nil), ours(reverseLines(), nil)
+	for _, test := range []struct {
+		name   string
+		target target
+		cfg    Config
+	}{
+		{"handshake", echoes, Config{Kind: Handshake}},
+		{"resume", echoes, Config{Kind: Resume}},
+		{"resume go", goes("rsa", discard), Config{Kind: Resume}},
+		{"request", echoes, Config{Kind: Request}},
+		{"request 1 byte", echoes, Config{Kind: Request, Size: 1}},
+		{"request 3 MB", echoes, Config{Kind: Request, Size: 3 << 20}},
+		{"reverse", lines, Config{Kind: Request, Answer: Reverse}},
+		{"reverse 2 bytes", lines, Config{Kind: Request, Answer: Reverse, Size: 2}},
+		{"reverse 16 KiB", lines, Config{Kind: Request, Answer: Reverse, Size: MaxLine}},
+		{"open loop", echoes, Config{Kind: Request, Rate: 500}},
+		{"stream", echoes, Config{Kind: Stream, Size: 100_000}},
+		{"stream 4 MB", echoes, Config{Kind: Stream, Size: 4 << 20}},
+		{"send", ours(handler{}, nil), Config{Kind: Send}},
+		{"send go", goes("ecdsa", discard), Config{Kind: Send}},
+		{"idle", echoes, Config{Kind: Idle}},
+	} {
+		for version, timeout := range map[cssl.TLSVersion]time.Duration{cssl.TLS12: tlstest.Hang, cssl.TLS13: math.MaxInt64} {
 			t.Run(test.name+"/"+version.String(), func(t *testing.T) {
 				noLeaks(t)
-				cfg := config(test.target(t), "")
-				cfg.Size, cfg.Loops, cfg.TLS.MinVersion, cfg.TLS.MaxVersion = 1000, 2, version, version
-				test.change(&cfg)
+				cfg := config(test.target(t), test.cfg.Kind)
+				cfg.Answer, cfg.Size, cfg.Rate = test.cfg.Answer, cmp.Or(test.cfg.Size, 1000), test.cfg.Rate
+				cfg.Loops, cfg.Timeout, cfg.TLS.MinVersion, cfg.TLS.MaxVersion = 2, timeout, version, version
 				l := mustNew(t, cfg)
 				mustOpen(t, l, cfg.Conns)
 				for round := range 2 {
 					r := mustRun(t, l, workTime)
 					// Connections that are opened within a Run may take longer than that.
-					for d := workTime; cfg.Kind != Idle && r.Units+r.Sent+r.Received == 0 && d < tlstest.Hang; d *= 2 {
+					for d := workTime; cfg.Kind != Idle && r.Units+r.Sent == 0 && d < tlstest.Hang; d *= 2 {
 						r = mustRun(t, l, 2*d)
 					}
 					checkWork(t, &cfg, round, r)
 				}
-				tlstest.Equal(t, "connections at work after Run", l.state().busy, 0)
+				tlstest.Equal(t, "connections at work after Run", l.sum(busy), 0)
+				if bound := l.bound(); bound < timeout {
+					t.Errorf("work that ends may last %v", bound)
+				}
 			})
 		}
 	}
@@ -111,17 +90,12 @@ func checkWork(t *testing.T, cfg *Config, round int, r Result) {
 	if r.Elapsed < workTime || r.Version != cfg.TLS.MaxVersion.String() || r.Cipher == "" {
 		t.Errorf("elapsed %v, version %q, cipher %q", r.Elapsed, r.Version, r.Cipher)
 	}
-	open := 0
 	switch cfg.Kind {
 	case Handshake, Resume:
-		if r.Units == 0 || r.Opened < r.Units {
-			t.Errorf("%d handshakes done, %d connections opened", r.Units, r.Opened)
-		}
-		if cfg.Kind == Handshake && r.Opened != r.Units {
+		if r.Units == 0 || r.Opened < r.Units || cfg.Kind == Handshake && r.Opened != r.Units {
 			t.Errorf("%d handshakes done, %d connections opened", r.Units, r.Opened)
 		}
 	case Request:
-		open = cfg.Conns
 		if want := r.Units * uint64(cfg.Size); r.Units == 0 || r.Sent != want || r.Received != want {
 			t.Errorf("%d messages, %d bytes sent and %d received, want %d", r.Units, r.Sent, r.Received, want)
 		}
@@ -129,7 +103,6 @@ func checkWork(t *testing.T, cfg *Config, round int, r Result) {
 			t.Errorf("%d messages, want one each 2 ms for 100 ms", r.Units)
 		}
 	case Stream:
-		open = cfg.Conns
 		if r.Sent < uint64(cfg.Size*cfg.Conns) || r.Sent != r.Received || r.Units != 0 {
 			t.Errorf("%d bytes sent and %d received, %d units", r.Sent, r.Received, r.Units)
 		}
@@ -137,15 +110,14 @@ func checkWork(t *testing.T, cfg *Config, round int, r Result) {
 		if r.Sent == 0 || r.Received != 0 {
 			t.Errorf("%d bytes sent and %d received", r.Sent, r.Received)
 		}
-	case Receive:
-		if r.Sent != 0 || r.Received == 0 {
-			t.Errorf("%d bytes sent and %d received", r.Sent, r.Received)
-		}
 	case Idle:
-		open = cfg.Conns
-		if want := uint64(cfg.Conns); round == 0 && r.Units != want || round > 0 && r.Units != 0 {
+		if want := uint64(cfg.Conns * (1 - round)); r.Units != want {
 			t.Errorf("round %d: %d units", round, r.Units)
 		}
+	}
+	open := 0
+	if cfg.persistent() {
+		open = cfg.Conns
 	}
 	tlstest.Equal(t, "connections at the end", r.Open, open)
 	if n := r.Latency.TotalCount(); n != int64(r.Units) {
@@ -156,36 +128,6 @@ func checkWork(t *testing.T, cfg *Config, round int, r Result) {
 	}
 	if cfg.persistent() && round > 0 && r.Opened != 0 {
 		t.Errorf("%d connections were opened in a later Run", r.Opened)
-	}
-}
-
-// TestNoTimeout (P37): the greatest duration as Timeout is never, and not long ago.
-func TestNoTimeout(t *testing.T) {
-	echoes := func(t *testing.T) string { return serve(t, echo, nil) }
-	for name, test := range map[string]struct {
-		target func(t *testing.T) string
-		cfg    Config
-	}{
-		"handshake": {echoes, Config{Kind: Handshake}},
-		"resume":    {echoes, Config{Kind: Resume}},
-		"request":   {echoes, Config{Kind: Request}},
-		"open loop": {echoes, Config{Kind: Request, Rate: 500}},
-		"stream":    {echoes, Config{Kind: Stream, Size: 1 << 20}},
-		"send":      {func(t *testing.T) string { return serve(t, handler{}, nil) }, Config{Kind: Send}},
-		"receive":   {func(t *testing.T) string { return chargenServer(t, -1) }, Config{Kind: Receive}},
-		"idle":      {echoes, Config{Kind: Idle}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
-			cfg := config(test.target(t), test.cfg.Kind)
-			cfg.Size, cfg.Rate, cfg.Timeout = test.cfg.Size, test.cfg.Rate, math.MaxInt64
-			l := mustNew(t, cfg)
-			mustOpen(t, l, cfg.Conns)
-			mustRun(t, l, workTime)
-			if bound := l.bound(); bound < cfg.Timeout {
-				t.Errorf("work that ends may last %v", bound)
-			}
-		})
 	}
 }
 

@@ -50,7 +50,7 @@ func (f *File) row(workload string) string {
 			others = append(others, o+" "+figureOf(o))
 		}
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", Title(workload), figure.title, figureOf(ours), compared, ratio, strings.Join(others, ", "))
+	return "| " + strings.Join([]string{Title(workload), figure.title, figureOf(ours), compared, ratio, strings.Join(others, ", ")}, " | ") + " |\n"
 }
 
 // Title is a workload's name for people: Echo, size 1k, conns 64.

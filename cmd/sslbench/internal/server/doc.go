@@ -12,16 +12,9 @@
 //	}
 //	env.Close()
 //
-// A server is one process group, started from a thread that lives as long as
-// the server does:
-//
-//	goroutine, locked to a thread        server's process group
-//	  fork, exec                ──────►  setpgid, PR_SET_PDEATHSIG, taskset
-//	  waitid                    ◄──────  ends
-//	  kill(-pgid), wait                  nothing of the group is left
-//
-// The death signal fires when the thread that forked ends, so the goroutine
-// stays locked to its thread for as long as the server runs.
+// A server is one process group, started from a goroutine that stays locked to
+// its thread for as long as the server runs: the death signal of its processes
+// (PR_SET_PDEATHSIG) fires when the thread that forked ends.
 //
 // A proxy that needs a backend connects to one in this process, which throws
 // away what it gets. It does not count in the figures.

@@ -29,14 +29,14 @@ type Env struct {
 	socket       string
 	backend      net.Listener
 	port         func() (int, error) // chooses one
-	building     sync.Once
-	buildErr     error
+	build        func() error        // compiles the C server, once
 	buildVersion string
 }
 
 // NewEnv makes the folder. The caller closes the Env.
 func NewEnv(o Options) (e *Env, err error) {
 	e = &Env{Options: o, port: freePort}
+	e.build = sync.OnceValue(e.compile)
 	if e.Files, err = raiseFileLimit(); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,11 +23,11 @@ const patience = 5 * time.Second
 
 // group is a process group that one process of ours leads.
 type group struct {
-	pid   int       // of the leader, also the id of the group
-	out   string    // the file with its output
-	stdin io.Closer // held open for a server that would end without
-	ended chan struct{}
-	err   error // how the leader ended, once ended is closed
+	pid   int             // of the leader, also the id of the group
+	out   string          // the file with its output
+	stdin io.Closer       // held open for a server that would end without
+	alive context.Context // until the leader has ended
+	err   error           // how that was
 
 	mu     sync.Mutex
 	reaped bool // the id may be somebody else's
@@ -35,7 +36,7 @@ type group struct {
 // launch starts a process as the leader of a group, on one core; see the package
 // comment.
 func (g *group) launch(k Kind, argv []string, dir string, core int) error {
-	g.out, g.ended = filepath.Join(dir, "output"), make(chan struct{})
+	g.out = filepath.Join(dir, "output")
 	w, err := os.Create(g.out)
 	if err != nil {
 		return err
@@ -56,7 +57,10 @@ func (g *group) launch(k Kind, argv []string, dir string, core int) error {
 		}
 	}
 	started := make(chan error)
+	var ended context.CancelFunc
+	g.alive, ended = context.WithCancel(context.Background())
 	go func() {
+		defer ended()
 		runtime.LockOSThread()
 		if err := cmd.Start(); err != nil {
 			started <- err
@@ -80,7 +84,6 @@ func (g *group) await(cmd *exec.Cmd) {
 	g.reaped = true
 	g.mu.Unlock()
 	g.err = cmd.Wait()
-	close(g.ended)
 }
 
 // signal sends a signal to the leader, or to the group if pid is negative.
@@ -100,10 +103,10 @@ func (g *group) Stop() error {
 	if err == nil {
 		g.signal(g.pid, unix.SIGTERM)
 		select {
-		case <-g.ended:
+		case <-g.alive.Done():
 		case <-time.After(patience):
 			g.signal(-g.pid, unix.SIGKILL)
-			<-g.ended
+			<-g.alive.Done()
 		}
 	}
 	if g.stdin != nil {
@@ -123,12 +126,10 @@ func (g *group) Stop() error {
 // death is the error of a server that has ended by itself, and nil while it
 // lives.
 func (g *group) death() error {
-	select {
-	case <-g.ended:
-	default:
+	switch {
+	case g.alive.Err() == nil:
 		return nil
-	}
-	if g.err == nil {
+	case g.err == nil:
 		return fmt.Errorf("it ended by itself%s", g.said())
 	}
 	return fmt.Errorf("it ended by itself (%w)%s", g.err, g.said())

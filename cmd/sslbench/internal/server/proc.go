@@ -51,37 +51,20 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// memory is what a process has resident, in bytes: anonymous and shared memory,
-// divided among those who share it (PSS), and pages of files in full, since their
-// PSS depends on who else on the machine runs on the same libraries.
-func memory(pid int) (own, file int64, err error) {
-	status, rollup := fmt.Sprintf("/proc/%d/status", pid), fmt.Sprintf("/proc/%d/smaps_rollup", pid)
-	anon, err := kilobytes(rollup, "Pss_Anon:")
-	if err != nil {
-		return 0, 0, err
-	}
-	shared, err := kilobytes(rollup, "Pss_Shmem:")
-	if err != nil {
-		return 0, 0, err
-	}
-	file, err = kilobytes(status, "RssFile:")
-	return anon + shared, file, err
-}
-
-// kilobytes reads a line such as "RssFile:  5120 kB" of a file in /proc, in
-// bytes.
-func kilobytes(path, name string) (int64, error) {
+// kilobytes adds up lines such as "RssFile:  5120 kB" of a process's file in /proc, in bytes.
+func kilobytes(pid int, file string, names ...string) (sum int64, err error) {
+	path := fmt.Sprintf("/proc/%d/%s", pid, file)
 	b, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
+	for _, name := range names {
+		_, rest, _ := strings.Cut(string(b), "\n"+name+":")
+		line, _, _ := strings.Cut(rest, "\n")
+		kb, e := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(line), " kB"), 10, 64)
+		if err == nil && e != nil {
+			err = fmt.Errorf("%s has no %s: %w", path, name, e)
+		}
+		sum += kb << 10
 	}
-	_, rest, _ := strings.Cut(string(b), "\n"+name)
-	line, _, _ := strings.Cut(rest, "\n")
-	kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(line), " kB"), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%s has no %s: %w", path, name, err)
-	}
-	return kb << 10, nil
+	return sum, err
 }
 
 // PinSelf keeps all threads of this process on one core, also those that are yet

@@ -50,23 +50,14 @@ func (e *Env) Start(ctx context.Context, k Kind, s Spec) (p *Process, err error)
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	for range startAttempts {
-		var port int
-		if port, err = e.port(); err != nil {
-			break
+		if p, err = e.run(ctx, k, s, path, dir); err == nil {
+			return p, nil
 		}
-		var args []string
-		if args, err = e.configure(k, s, dir, port); err != nil {
-			break
-		}
-		p, err = run(ctx, k, append([]string{path}, args...), dir, s.Core, fmt.Sprintf("%s:%d", loopback, port))
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			break
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", k.Name, err)
-	}
-	return p, nil
+	return nil, fmt.Errorf("%s: %w", k.Name, err)
 }
 
 // freePort is one that nobody listens on at present.
@@ -80,23 +71,25 @@ func freePort() (int, error) {
 }
 
 // run starts the process and waits until it serves.
-func run(ctx context.Context, k Kind, argv []string, dir string, core int, addr string) (*Process, error) {
-	p := &Process{addr: addr}
-	if err := p.launch(k, argv, dir, core); err != nil {
+func (e *Env) run(ctx context.Context, k Kind, s Spec, path, dir string) (*Process, error) {
+	port, err := e.port()
+	if err != nil {
+		return nil, err
+	}
+	args, err := e.configure(k, s, dir, port)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{addr: fmt.Sprintf("%s:%d", loopback, port)}
+	if err := p.launch(k, append([]string{path}, args...), dir, s.Core); err != nil {
 		return nil, err
 	}
 	// Its end ends a probe, which somebody else may have accepted.
 	alive, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() {
-		defer cancel()
-		select {
-		case <-p.ended:
-		case <-alive.Done():
-		}
-	}()
+	defer context.AfterFunc(p.alive, cancel)()
 	for {
-		err := probe(alive, addr)
+		err := probe(alive, p.addr)
 		if dead := p.death(); dead != nil {
 			return nil, dead
 		}
@@ -151,7 +144,7 @@ func (p *Process) each(f func(pid int) error) (err error) {
 		switch {
 		case slices.Contains(pids, pid):
 		case pid == p.pid:
-			<-p.ended // it is a zombie, and about to be reaped
+			<-p.alive.Done() // it is a zombie, and about to be reaped
 			return p.death()
 		default:
 			return fmt.Errorf("its process %d has ended%s", pid, p.said())
@@ -172,15 +165,18 @@ func (p *Process) CPU() (sum time.Duration, err error) {
 	return sum, err
 }
 
-// Memory is what all its processes have resident, in bytes. What they share
-// counts once; what the kernel holds for sockets is not in it.
+// Memory is what all its processes have resident, in bytes: anonymous and shared memory,
+// divided among those who share it (PSS), and pages of files in full, since their
+// PSS depends on who else on the machine runs on the same libraries. What
+// the kernel holds for sockets is not in it.
 func (p *Process) Memory() (sum int64, err error) {
 	var file int64
 	err = p.each(func(pid int) error {
-		own, f, err := memory(pid)
+		own, err := kilobytes(pid, "smaps_rollup", "Pss_Anon", "Pss_Shmem")
+		f, err2 := kilobytes(pid, "status", "RssFile")
 		sum += own
 		file = max(file, f) // the processes of a group run the same program
-		return err
+		return errors.Join(err, err2)
 	})
 	return sum + file, err
 }

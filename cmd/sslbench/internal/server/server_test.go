@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 			}
 			return otherwise
 		}
-		s := goserver.Server{Addr: flag("addr", ""), Cert: flag("cert", ""), Key: flag("key", ""), Service: flag("service", "echo"),
+		s := goserver.Server{Addr: flag("addr", ""), Cert: flag("cert", ""), Service: flag("service", "echo"),
 			Stack: flag("stack", "crypto/tls"), MaxVersion: flag("max-version", "")}
 		fmt.Fprintln(os.Stderr, s.Run())
 		os.Exit(1)

@@ -2,9 +2,10 @@ package stress
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"runtime"
-	"strconv"
+	"os/signal"
+	"syscall"
 	"testing"
 	"time"
 
@@ -14,141 +15,99 @@ import (
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-// result is what a load child answers.
-type result struct {
-	Units, Opened uint64
-	Open          int
-	P50, P99, Max time.Duration
-	Failures      map[load.Failure]uint64
-	Examples      map[load.Failure]string
-	Err           string
-}
-
-func resultOf(r load.Result, err error) result {
-	v := result{Units: r.Units, Opened: r.Opened, Open: r.Open, Failures: r.Failures, Examples: r.Examples}
-	if r.Latency != nil {
-		v.P50, v.P99 = time.Duration(r.Latency.ValueAtQuantile(50)), time.Duration(r.Latency.ValueAtQuantile(99))
-		v.Max = time.Duration(r.Latency.Max())
-	}
-	if err != nil {
-		v.Err = err.Error()
-	}
-	return v
-}
-
 // loadConfig is a load of honest clients.
 func loadConfig(target string, kind load.Kind, conns int) load.Config {
-	return load.Config{Target: target, Kind: kind, Conns: conns, Timeout: hang, ServerName: "localhost", TLS: honestTLS()}
+	return load.Config{Target: target, Kind: kind, Conns: conns, Loops: 2, Timeout: hang, ServerName: "localhost",
+		TLS: cssl.Config{CAFile: testcerts.Path("root.pem")}}
 }
 
-func honestTLS() cssl.Config { return cssl.Config{CAFile: testcerts.Path("root.pem")} }
-
-// loadSettings are a load child's: a load.Config without TLS, which has what JSON cannot say.
-type loadSettings struct {
-	load.Config
-	TLS struct{}
+// messages is a load of requests in an open loop.
+func messages(target string, conns int, rate float64) load.Config {
+	cfg := loadConfig(target, load.Request, conns)
+	cfg.Size, cfg.Rate = 256, rate
+	return cfg
 }
 
-// loadMain is the process of a load child. Its commands are "open N" and "run DURATION".
-func loadMain() error {
-	var s loadSettings
-	if err := readSettings(&s); err != nil {
-		return err
-	}
-	s.Config.TLS = honestTLS()
-	l, err := load.New(s.Config)
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	return commands(func(command, argument string) any {
-		if command == "open" {
-			n, err := strconv.Atoi(argument)
-			if err == nil {
-				err = l.Open(context.Background(), n)
-			}
-			runtime.GC()
-			return resultOf(l.Collect(), err)
-		}
-		d, err := time.ParseDuration(argument)
-		if err != nil {
-			return resultOf(load.Result{}, err)
-		}
-		return resultOf(l.Run(context.Background(), d))
-	})
-}
-
-func clients(t *testing.T, cfg load.Config) *process {
+// clients are honest ones, whose connections are open.
+func clients(t *testing.T, cfg load.Config) *load.Load {
 	t.Helper()
-	return child(t, "load", loadSettings{Config: cfg})
-}
-
-// good reads a load child's answer, in which nothing may have gone wrong.
-func (p *process) good() result {
-	p.t.Helper()
-	r := answer[result](p)
-	if r.Err != "" {
-		p.t.Fatalf("the clients: %s; %v", r.Err, r.Examples)
-	}
-	noFailures(p.t, "the clients", r.Failures, r.Examples)
-	return r
-}
-
-// honest is a small load in the test's own process, which goes on beside whatever a test does.
-type honest struct {
-	cancel chan struct{}
-	done   chan error
-	units  uint64
-}
-
-// beside opens n connections and lets them echo until end is called.
-func beside(t *testing.T, target string, n int, rate float64) *honest {
-	t.Helper()
-	cfg := loadConfig(target, load.Request, n)
-	cfg.Rate = rate
 	l := tlstest.Value(load.New(cfg))(t)
-	if err := l.Open(t.Context(), n); err != nil {
-		l.Close()
-		t.Fatal(err)
-	}
+	t.Cleanup(l.Close)
+	err := l.Open(t.Context(), cfg.Conns)
+	tlstest.Value(good(l.Collect(), err))(t)
+	return l
+}
+
+// good is what went wrong with honest clients. That the machine is too slow for a rate is none of that.
+func good(r load.Result, err error) (load.Result, error) {
+	delete(r.Failures, load.TooSlow)
+	return r, errors.Join(err, r.Err())
+}
+
+// beside lets n clients echo beside whatever a test does. The function that it returns ends that, and wants
+// all to have gone well.
+func beside(t *testing.T, target string, n int, rate float64) (end func()) {
+	t.Helper()
+	l := clients(t, messages(target, n, rate))
 	slice := scaled(time.Second, 100*time.Millisecond)
-	h := &honest{cancel: make(chan struct{}), done: make(chan error, 1)}
-	go func() {
-		defer l.Close()
+	enough := make(chan struct{})
+	var units uint64
+	done := tlstest.Later(func() error {
 		for {
-			r, err := l.Run(context.Background(), slice)
-			h.units += r.Units
-			for what, k := range r.Failures {
-				if what != load.TooSlow && err == nil {
-					err = fmt.Errorf("%d × %s: %s", k, what, r.Examples[what])
-				}
-			}
+			r, err := good(l.Run(context.Background(), slice))
 			if err == nil && r.Open != n {
 				err = fmt.Errorf("%d of %d are left", r.Open, n)
 			}
 			if err != nil {
-				h.done <- err
-				return
+				return err
 			}
+			units += r.Units
 			select {
-			case <-h.cancel:
-				h.done <- nil
-				return
+			case <-enough:
+				return nil
 			default:
 			}
 		}
-	}()
-	return h
+	})
+	return func() {
+		t.Helper()
+		close(enough)
+		if err := <-done; err != nil {
+			t.Errorf("honest clients: %v", err)
+		}
+		if units == 0 {
+			t.Error("no honest client got an echo, so this proves nothing")
+		}
+		l.Close()
+	}
 }
 
-// end wants all to have gone well.
-func (h *honest) end(t *testing.T) {
-	t.Helper()
-	close(h.cancel)
-	if err := <-h.done; err != nil {
-		t.Errorf("honest clients: %v", err)
+// idleSettings are those of an idle child.
+type idleSettings struct {
+	Target string
+	Conns  int
+}
+
+// idleMain is the process of an idle child: it opens its connections, says so, and holds them until SIGTERM.
+func idleMain() error {
+	var s idleSettings
+	if err := readSettings(&s); err != nil {
+		return err
 	}
-	if h.units == 0 {
-		t.Error("no honest client got an echo, so this proves nothing")
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	l, err := load.New(loadConfig(s.Target, load.Idle, s.Conns))
+	if err != nil {
+		return err
 	}
+	defer l.Close()
+	if err := errors.Join(l.Open(ctx, s.Conns), l.Collect().Err()); err != nil {
+		return err
+	}
+	fmt.Println("open")
+	<-ctx.Done()
+	if p := l.Progress(); p.Open != s.Conns {
+		return fmt.Errorf("%d of %d connections are left", p.Open, s.Conns)
+	}
+	return nil
 }

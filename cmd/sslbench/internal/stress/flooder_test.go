@@ -14,8 +14,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
+	"os"
+	"regexp"
+	"slices"
 	"time"
+
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
 // The types of records and messages that flooders send.
@@ -36,10 +40,10 @@ type flooder struct {
 	aead    cipher.AEAD
 	iv      []byte // in TLS 1.2 its first four bytes
 	seq     uint64
-	hello   []byte // the ClientHello, without the header of its record
-	out     []byte // sealed, not yet sent
-	sent    int    // bytes of application data sealed
-	got     int    // and read
+	hello   []byte         // the ClientHello, without the header of its record
+	out     []byte         // sealed, not yet sent
+	sent    tlstest.Stream // application data sealed
+	got     tlstest.Stream // and read
 }
 
 // recorded remembers the first record of each direction.
@@ -62,6 +66,17 @@ func (r *recorded) Write(p []byte) (int, error) {
 	return r.Conn.Write(p)
 }
 
+// keyLine is a line of the key log: the client's traffic secret of TLS 1.3, or its random and the secret of TLS 1.2.
+var keyLine = regexp.MustCompile(`(?m)^(?:CLIENT_TRAFFIC_SECRET_0|CLIENT_RANDOM) (\w+) (\w+)$`)
+
+// must is for what cannot fail: the lengths of keys are fixed.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 func dialFlooder(addr string, version uint16) (*flooder, error) {
 	raw, err := net.DialTimeout("tcp", addr, hang)
 	if err != nil {
@@ -75,84 +90,44 @@ func dialFlooder(addr string, version uint16) (*flooder, error) {
 		raw.Close()
 		return nil, err
 	}
-	if err := f.takeKeys(log.String()); err != nil {
-		raw.Close()
-		return nil, err
+	line := keyLine.FindStringSubmatch(log.String())
+	random, secret := must(hex.DecodeString(line[1])), must(hex.DecodeString(line[2]))
+	if version == tls.VersionTLS13 {
+		f.useSecret(secret)
+	} else {
+		// Behind the headers of record and message, and the version.
+		server := f.raw.read[11:43]
+		keys := prf(secret, slices.Concat([]byte("key expansion"), server, random), 2*16+2*4)
+		f.useKey(keys[:16], keys[32:36])
+		f.seq = 1 // Finished was record 0
 	}
-	n := int(f.raw.written[3])<<8 | int(f.raw.written[4])
-	f.hello = f.raw.written[5 : 5+n]
+	f.hello = f.raw.written[5:][:binary.BigEndian.Uint16(f.raw.written[3:])]
 	return f, nil
 }
 
-// takeKeys finds the keys of the client's direction.
-func (f *flooder) takeKeys(log string) error {
-	for line := range strings.Lines(log) {
-		w := strings.Fields(line)
-		if len(w) != 3 {
-			continue
-		}
-		secret, err := hex.DecodeString(w[2])
-		if err != nil {
-			return err
-		}
-		switch w[0] {
-		case "CLIENT_TRAFFIC_SECRET_0":
-			return f.useSecret(secret)
-		case "CLIENT_RANDOM":
-			client, err := hex.DecodeString(w[1])
-			if err != nil {
-				return err
-			}
-			// Behind the headers of record and message, and the version.
-			server := f.raw.read[11:43]
-			keys := prf(secret, "key expansion", append(bytes.Clone(server), client...), 2*16+2*4)
-			f.iv, f.seq = keys[32:36], 1 // Finished was record 0
-			return f.useKey(keys[:16])
-		}
-	}
-	return errors.New("there is no secret in the key log")
-}
-
-func (f *flooder) useKey(key []byte) error {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return err
-	}
-	f.aead, err = cipher.NewGCM(block)
-	return err
+func (f *flooder) useKey(key, iv []byte) {
+	f.aead, f.iv, f.seq = must(cipher.NewGCM(must(aes.NewCipher(key)))), iv, 0
 }
 
 // useSecret begins with a traffic secret of TLS 1.3.
-func (f *flooder) useSecret(secret []byte) error {
-	f.secret, f.seq = secret, 0
-	var err error
-	if f.iv, err = f.expand("iv", 12); err != nil {
-		return err
-	}
-	key, err := f.expand("key", 16)
-	if err != nil {
-		return err
-	}
-	return f.useKey(key)
+func (f *flooder) useSecret(secret []byte) {
+	f.secret = secret
+	f.useKey(f.expand("key", 16), f.expand("iv", 12))
 }
 
 // expand is HKDF-Expand-Label of RFC 8446 without a context.
-func (f *flooder) expand(label string, n int) ([]byte, error) {
+func (f *flooder) expand(label string, n int) []byte {
 	label = "tls13 " + label
-	return hkdf.Expand(sha256.New, f.secret, string([]byte{0, byte(n), byte(len(label))})+label+"\x00", n)
+	return must(hkdf.Expand(sha256.New, f.secret, string([]byte{0, byte(n), byte(len(label))})+label+"\x00", n))
 }
 
-// prf is that of TLS 1.2 (RFC 5246, section 5), with SHA-256.
-func prf(secret []byte, label string, seed []byte, n int) []byte {
-	seed = append([]byte(label), seed...)
+// prf is that of TLS 1.2 (RFC 5246, section 5), with SHA-256. The seed begins with the label.
+func prf(secret, seed []byte, n int) (out []byte) {
 	sum := func(p ...[]byte) []byte {
 		h := hmac.New(sha256.New, secret)
-		for _, b := range p {
-			h.Write(b)
-		}
+		h.Write(slices.Concat(p...))
 		return h.Sum(nil)
 	}
-	var out []byte
 	for a := sum(seed); len(out) < n; a = sum(a) {
 		out = append(out, sum(a, seed)...)
 	}
@@ -185,20 +160,11 @@ func (f *flooder) record(typ byte, payload ...byte) {
 // rekey says KeyUpdate and goes on with the next key.
 func (f *flooder) rekey(request byte) {
 	f.record(typeHandshake, keyUpdate, 0, 0, 1, request)
-	next, err := f.expand("traffic upd", 32)
-	if err == nil {
-		err = f.useSecret(next)
-	}
-	if err != nil {
-		panic(err) // the lengths are fixed
-	}
+	f.useSecret(f.expand("traffic upd", 32))
 }
 
 // data is a record with the next byte of application data.
-func (f *flooder) data() { f.record(typeData, byteAt(f.sent)); f.sent++ }
-
-// byteAt is the byte at a place of what a flooder sends.
-func byteAt(i int) byte { return byte(i ^ i>>8 ^ i>>16) }
+func (f *flooder) data() { f.record(typeData, f.sent.Next(1)...) }
 
 // flush sends what was sealed.
 func (f *flooder) flush() error {
@@ -210,29 +176,20 @@ func (f *flooder) flush() error {
 // echoes reads and compares until all data has come back.
 func (f *flooder) echoes(until int) error {
 	buf := make([]byte, 16<<10)
-	for f.got < until {
+	for f.got.N < until {
 		n, err := f.in.Read(buf)
-		for _, b := range buf[:n] {
-			if b != byteAt(f.got) {
-				return fmt.Errorf("byte %d is %#x, want %#x", f.got, b, byteAt(f.got))
-			}
-			f.got++
-		}
-		if err != nil {
-			return fmt.Errorf("after %d of %d bytes: %w", f.got, until, err)
+		f.got.Check(buf[:n])
+		if err = errors.Join(err, f.got.Bad); err != nil {
+			return fmt.Errorf("after %d of %d bytes: %w", f.got.N, until, err)
 		}
 	}
 	return nil
 }
 
-// cut waits until the server has ended the connection.
+// cut waits until the server has ended the connection: by a FIN, or a reset because it did not read all.
 func (f *flooder) cut() error {
-	_, err := io.Copy(io.Discard, f.raw.Conn)
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	if _, err := io.Copy(io.Discard, f.raw.Conn); errors.Is(err, os.ErrDeadlineExceeded) {
 		return errors.New("the server does not end the connection")
 	}
-	return nil // a FIN, or a reset because it did not read all
+	return nil
 }
-
-func (f *flooder) close() { f.raw.Close() }

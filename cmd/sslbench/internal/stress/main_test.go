@@ -9,12 +9,8 @@
 //	TestTickets            the same of tickets, by resuming without end
 //
 // The servers are processes of their own: sslecho as it is built, or, for settings that it has no flag for and where the
-// server's own counters are asked, this test binary with a reactor.Server. So are clients in
-// large numbers, since a process may not have more files than its limit says.
-//
-//	test ──┬── server: sslecho, or this binary   ◄── SIGTERM, and its exit status
-//	       ├── clients: this binary, a Load      ◄── a command and an answer a line
-//	       └── in the test itself: the flooder and a few honest clients
+// server's own counters are asked, this test binary with a reactor.Server. All else is in the test's own process, but for
+// the clients of TestIdle: a process may not have more files than its limit says.
 //
 // All honest clients compare each byte that comes back, and none may fail whatever the others do. How fast anything was is
 // reported and never asserted. The ordinary form is small; STRESS=full (make stress) is what the names say, and
@@ -31,15 +27,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
+	"github.com/spacemonad/go-openssl/internal/figures"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
-const (
-	// hang bounds everything that a test waits for. A test that needs it has failed.
-	hang = 2 * time.Minute
-	// childEnv makes the test binary one of the other processes.
-	childEnv = "STRESS_CHILD"
-)
+// hang bounds everything that a test waits for. A test that needs it has failed.
+const hang = 2 * time.Minute
 
 // full is the form that make stress runs.
 var full = os.Getenv("STRESS") == "full"
@@ -60,23 +53,18 @@ func alone(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
-	children := map[string]func() error{"server": serverMain, "load": loadMain, "slow": slowMain}
+	children := map[string]func() error{"server": serverMain, "idle": idleMain}
+	code := 0
 	if child := children[os.Getenv(childEnv)]; child != nil {
 		if err := child(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			code = 1
 		}
-		exit(0)
-	}
-	code := m.Run()
-	if built.dir != "" {
+	} else {
+		code = m.Run()
 		os.RemoveAll(built.dir)
 	}
-	exit(code)
-}
-
-// exit ends the process. Two collections let the sanitizer's leak check see all, as package testmain explains.
-func exit(code int) {
+	// Two collections let the sanitizer's leak check see all, as package testmain explains.
 	runtime.GC()
 	runtime.GC()
 	os.Exit(code)
@@ -95,13 +83,11 @@ func sslechoPath(t *testing.T) string {
 		if built.dir, built.err = os.MkdirTemp("", "stress"); built.err != nil {
 			return
 		}
-		if out, err := exec.Command("go", "build", "-o", filepath.Join(built.dir, "sslecho"), "../../../sslecho").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-o", built.dir, "../../../sslecho").CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("go build: %w\n%s", err, out)
 		}
 	})
-	if built.err != nil {
-		t.Fatal(built.err)
-	}
+	tlstest.Must(t, built.err)
 	return filepath.Join(built.dir, "sslecho")
 }
 
@@ -115,25 +101,35 @@ func waitFor(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// noFailures wants nothing to have gone wrong with an honest client. That the machine is too slow for a rate is none of that.
-func noFailures(t testing.TB, who string, failures map[load.Failure]uint64, examples map[load.Failure]string) {
+// record keeps the figure of a full form.
+func record(t *testing.T, name, format string, args ...any) {
 	t.Helper()
-	for what, n := range failures {
-		if what != load.TooSlow {
-			t.Errorf("%s: %d × %s: %s", who, n, what, examples[what])
-		}
+	if full {
+		figures.Record(t, name, format, args...)
+	} else {
+		t.Logf(format, args...)
 	}
 }
 
-func mb(n int64) string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
+// size is a number of bytes that prints itself in MB.
+type size int64
+
+func (n size) String() string { return fmt.Sprintf("%.0f MB", float64(n)/1e6) }
+
+// growth is how much more memory a server may have after a load than after the same load before. What
+// malloc keeps in pieces after the first time is none of that.
+func growth(first size) size {
+	if tlstest.Sanitized {
+		return 1 << 30 // the sanitizers keep what was freed
+	}
+	return first/4 + 32<<20
+}
 
 // show is a latency or a cost with three figures.
-func show(d time.Duration) string {
-	switch {
-	case d >= time.Second:
-		return fmt.Sprintf("%.3g s", d.Seconds())
-	case d >= time.Millisecond:
-		return fmt.Sprintf("%.3g ms", float64(d)/1e6)
+func show(d time.Duration) time.Duration {
+	unit := time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
 	}
-	return fmt.Sprintf("%.3g µs", float64(d)/1e3)
+	return d.Round(unit)
 }

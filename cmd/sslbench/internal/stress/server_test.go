@@ -1,11 +1,12 @@
 package stress
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"os/signal"
 	"runtime"
@@ -25,9 +26,9 @@ import (
 
 // settings are those of a server child that sslecho has no flag for, or whose counters the test wants.
 type settings struct {
-	Loops, MaxHandshakes int
-	HandshakeTimeout     time.Duration
-	Renegotiation        bool
+	MaxHandshakes    int
+	HandshakeTimeout time.Duration
+	Renegotiation    bool
 }
 
 // report is what a server child answers.
@@ -89,8 +90,9 @@ func serverMain() error {
 		return err
 	}
 	h := &echoServer{ended: map[string]int{}}
-	s := &reactor.Server{Addr: "127.0.0.1:0", Handler: h, Context: x, Loops: o.Loops,
-		Limits: reactor.Limits{HandshakeTimeout: o.HandshakeTimeout, MaxHandshakes: o.MaxHandshakes}, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	s := &reactor.Server{Addr: "127.0.0.1:0", Handler: h, Context: x, Loops: 2,
+		Limits: reactor.Limits{HandshakeTimeout: o.HandshakeTimeout, MaxHandshakes: o.MaxHandshakes},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	s.Session.HighWater = 128 << 10
 	ls, err := s.Listen()
 	if err != nil {
@@ -100,11 +102,13 @@ func serverMain() error {
 	signal.Notify(term, syscall.SIGTERM)
 	served := tlstest.Later(func() error { return s.Serve(ls...) })
 	fmt.Printf("listening on %s\n", ls[0].Addr())
-	go commands(func(string, string) any {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return report{Live: live.Conns(), Stats: s.Stats(), Ended: maps.Clone(h.ended), Go: goMemory()}
-	})
+	go func() { // a line is answered by a report
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			h.mu.Lock()
+			_ = json.NewEncoder(os.Stdout).Encode(report{Live: live.Conns(), Stats: s.Stats(), Ended: h.ended, Go: goMemory()})
+			h.mu.Unlock()
+		}
+	}()
 	<-term
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -130,7 +134,12 @@ func goMemory() int64 {
 
 func server(t *testing.T, o settings) *process { t.Helper(); return child(t, "server", o).listening() }
 
-func (p *process) report() report { p.t.Helper(); return ask[report](p, "report", "") }
+func (p *process) report() (r report) {
+	p.t.Helper()
+	tlstest.Value(fmt.Fprintln(p.in))(p.t)
+	tlstest.Must(p.t, json.Unmarshal([]byte(p.line()), &r))
+	return r
+}
 
 // allGone waits until the server has no connection any more.
 func (p *process) allGone() {
