@@ -91,18 +91,13 @@ func compareCommand() *cobra.Command {
 			}
 		}
 		if stderr := cmd.ErrOrStderr(); isTerminal(stderr) {
-			var b *bar
+			bar := newBar(stderr, 1, progressbar.OptionShowCount())
+			defer func() { _ = bar.Finish() }()
 			o.Progress = func(what string, done, all int) {
-				if b == nil {
-					b = newBar(stderr, int64(all), progressbar.OptionShowCount())
-				}
-				b.step(what, int64(min(done, all-1)))
+				bar.ChangeMax(all)
+				_ = bar.Set(min(done, all-1))
+				bar.Describe(what)
 			}
-			defer func() {
-				if b != nil {
-					_ = b.Finish()
-				}
-			}()
 		}
 		if out == "" {
 			return compare.Run(cmd.Context(), o, stdout)

@@ -44,9 +44,7 @@ type loadOptions struct {
 	progress           string
 	insecure           bool
 	size               string
-	minVersion         string
-	maxVersion         string
-	version            string // both
+	version            string
 	cert, key          string
 }
 
@@ -73,8 +71,6 @@ func loadCommand() *cobra.Command {
 	f.IntVar(&o.cfg.Loops, "loops", runtime.NumCPU(), "`number` of event loops")
 	f.StringVar(&o.version, "tls", "", "TLS `version`: 1.2 or 1.3, or 1.0 or 1.1 with --ciphers that have @SECLEVEL=0"+
 		" (default: the best of 1.2 and 1.3)")
-	f.StringVar(&o.minVersion, "min-version", "", "lowest TLS `version`")
-	f.StringVar(&o.maxVersion, "max-version", "", "highest TLS `version`")
 	f.StringVar(&o.cfg.TLS.CipherList, "ciphers", "", "`list` of ciphers up to TLS 1.2, such as ECDHE+AESGCM")
 	f.StringVar(&o.cfg.TLS.CipherSuites, "ciphersuites", "", "`list` of TLS 1.3 cipher suites, joined by colons")
 	f.StringVar(&o.cfg.TLS.Groups, "groups", "", "`list` of groups, such as X25519:P-256")
@@ -119,25 +115,15 @@ func (o *loadOptions) check() (err error) {
 		return fmt.Errorf("--format %q: use text or json", o.format)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.progress):
 		return fmt.Errorf("--progress %q: use auto, always or never", o.progress)
-	case o.version != "" && (o.minVersion != "" || o.maxVersion != ""):
-		return fmt.Errorf("--tls sets both --min-version and --max-version: use either")
 	case o.insecure && c.TLS.CAFile != "":
 		return fmt.Errorf("--insecure checks nothing, and --ca says what to check against: use either")
 	case o.key != "" && o.cert == "":
 		return fmt.Errorf("--key without --cert: give the certificate too")
 	}
-	if o.version != "" {
-		o.minVersion, o.maxVersion = o.version, o.version
-	}
-	if c.TLS.MinVersion, err = cssl.ParseTLSVersion(o.minVersion); err != nil {
+	if c.TLS.MinVersion, err = cssl.ParseTLSVersion(o.version); err != nil {
 		return err
 	}
-	if c.TLS.MaxVersion, err = cssl.ParseTLSVersion(o.maxVersion); err != nil {
-		return err
-	}
-	if c.TLS.MaxVersion != 0 && c.TLS.MinVersion > c.TLS.MaxVersion {
-		return fmt.Errorf("--min-version is above --max-version")
-	}
+	c.TLS.MaxVersion = c.TLS.MinVersion
 	if o.insecure {
 		c.TLS.Verify = cssl.VerifyNone
 	}
@@ -167,7 +153,7 @@ func parseSize(s string) (int, error) {
 var loadFlagOf = map[string]string{
 	"Certificates[0]": "--cert", "Certificates[0].ChainFile": "--cert", "Certificates[0].KeyFile": "--key",
 	"CAFile": "--ca", "CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups",
-	"ALPN": "--alpn", "ServerName": "--sni", "MinVersion": "--min-version", "MaxVersion": "--max-version",
+	"ALPN": "--alpn", "ServerName": "--sni", "MinVersion": "--tls", "MaxVersion": "--tls",
 }
 
 // byLoadFlag says a refused setting in the words of the command line.
@@ -239,23 +225,11 @@ func (o *loadOptions) work(ctx context.Context, l *load.Load, stderr io.Writer) 
 	}
 	bar.begin(string(o.cfg.Kind), o.duration)
 	r, err := l.Run(ctx, o.duration)
-	o.addWarmup(&r, before)
+	// The connections opened are all that idle ones have to measure. Of others, what failed counts as well.
+	counts := load.Result{Opened: before.Opened, Failures: before.Failures, Examples: before.Examples}
+	if o.cfg.Kind == load.Idle {
+		counts.Units, counts.Latency = before.Units, before.Latency
+	}
+	r.Add(counts)
 	return r, err
-}
-
-// addWarmup adds what counts of the warm-up and of opening before it: the connections opened, which are all
-// that idle ones have to measure, and what failed.
-func (o *loadOptions) addWarmup(r *load.Result, before load.Result) {
-	r.Opened += before.Opened
-	if before.Latency != nil && o.cfg.Kind == load.Idle {
-		r.Units += before.Units
-		r.Latency.Merge(before.Latency)
-	}
-	for what, n := range before.Failures {
-		if r.Failures == nil {
-			r.Failures, r.Examples = map[load.Failure]uint64{}, map[load.Failure]string{}
-		}
-		r.Failures[what] += n
-		r.Examples[what] = before.Examples[what]
-	}
 }

@@ -61,25 +61,23 @@ func runLoadArgs(target, args string) (status int, stdout, stderr string) {
 func TestLoadUsage(t *testing.T) {
 	const target = "--target 127.0.0.1:443 "
 	for args, says := range map[string]string{
-		"":                                             "--target",
-		"--target localhost":                           "host:port",
-		target + "extra":                               `"extra"`,
-		target + "--no-such-flag":                      "no-such-flag",
-		target + "--kind flood":                        `kind "flood"`,
-		target + "--size 0":                            "--size",
-		target + "--rate -1":                           "rate -1", // see load.Config
-		target + "--conns 0":                           "--conns",
-		target + "--loops 0":                           "--loops",
-		target + "--timeout 0s":                        "--timeout",
-		target + "--duration 0s":                       "--duration",
-		target + "--warmup -1s":                        "--warmup",
-		target + "--format xml":                        "--format",
-		target + "--progress maybe":                    "--progress",
-		target + "--tls 1.4":                           "1.4",
-		target + "--tls 1.2 --max-version 1.3":         "--tls",
-		target + "--min-version 1.3 --max-version 1.2": "--min-version",
-		target + "--insecure --ca x.pem":               "--insecure",
-		target + "--key x.key":                         "--cert",
+		"":                               "--target",
+		"--target localhost":             "host:port",
+		target + "extra":                 `"extra"`,
+		target + "--no-such-flag":        "no-such-flag",
+		target + "--kind flood":          `kind "flood"`,
+		target + "--size 0":              "--size",
+		target + "--rate -1":             "rate -1", // see load.Config
+		target + "--conns 0":             "--conns",
+		target + "--loops 0":             "--loops",
+		target + "--timeout 0s":          "--timeout",
+		target + "--duration 0s":         "--duration",
+		target + "--warmup -1s":          "--warmup",
+		target + "--format xml":          "--format",
+		target + "--progress maybe":      "--progress",
+		target + "--tls 1.4":             "1.4",
+		target + "--insecure --ca x.pem": "--insecure",
+		target + "--key x.key":           "--cert",
 	} {
 		var out, errs bytes.Buffer
 		status := run(t.Context(), append([]string{"load"}, strings.Fields(args)...), &out, &errs)
@@ -97,8 +95,7 @@ func TestLoadRefusals(t *testing.T) {
 		"--ca /nonexistent.pem":           "--ca: open /nonexistent.pem",
 		"--ciphers nonsense":              `--ciphers "nonsense"`,
 		"--ciphersuites nonsense":         "--ciphersuites",
-		"--tls 1.1":                       `--min-version "TLSv1.1": needs security level 0`,
-		"--max-version 1.0":               `--max-version "TLSv1": below MinVersion, which is TLSv1.2 by default`,
+		"--tls 1.1":                       `--tls "TLSv1.1": needs security level 0`,
 		"--groups nonsense":               "--groups",
 		"--cert /nonexistent.pem":         "--cert",
 		"--percentiles /nonexistent/file": "--percentiles",
@@ -137,7 +134,7 @@ func TestLoadHelp(t *testing.T) {
 // TestLoadOldVersion: TLS 1.0 and 1.1 are spoken with the ciphers that they need, and named in what comes out.
 func TestLoadOldVersion(t *testing.T) {
 	target := loadTarget(t, loadEcho{}, cssl.Config{MinVersion: cssl.TLS10, CipherList: "DEFAULT:@SECLEVEL=0"})
-	for args, want := range map[string]string{"--tls 1.0": "TLSv1", "--min-version 1.0 --max-version 1.1": "TLSv1.1"} {
+	for args, want := range map[string]string{"--tls 1.0": "TLSv1", "--tls 1.1": "TLSv1.1"} {
 		status, text, stderr := runLoadArgs(target, "--ciphers DEFAULT:@SECLEVEL=0 --format json "+args)
 		var p loadReport
 		if err := json.Unmarshal([]byte(text), &p); err != nil || status != 0 || p.TLS.Version != want || p.Units == 0 {

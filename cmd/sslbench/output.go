@@ -4,12 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 )
 
 // loadReport is the JSON output. Its names are stable.
@@ -157,4 +161,73 @@ func inTime(us float64) string {
 		unit *= 10
 	}
 	return d.Round(unit).String()
+}
+
+// isTerminal says whether a person looks at w.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// newBar shows how many steps of all are done, or a mark that turns if all is negative. Its errors are no reason to fail.
+func newBar(w io.Writer, all int64, more ...progressbar.Option) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(all, append(more, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(all > 0))...)
+}
+
+// loadProgress shows on a terminal how far a Load has come.
+type loadProgress struct {
+	load *load.Load
+	out  io.Writer // nil: nothing is shown
+	end  func()    // takes the bar away, if there is one
+}
+
+// begin shows a bar for d, or a mark that turns if d is negative, until the next
+// begin or close.
+func (p *loadProgress) begin(what string, d time.Duration) {
+	p.close()
+	if p.out == nil {
+		return
+	}
+	ticks := d.Milliseconds()
+	b := newBar(p.out, ticks, progressbar.OptionSetElapsedTime(true))
+	stop := make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
+		ticker := time.NewTicker(200 * time.Millisecond)
+		defer ticker.Stop()
+		start, last, lastAt := time.Now(), p.load.Progress(), time.Now()
+		for {
+			select {
+			case <-stop:
+				_ = b.Finish()
+				return
+			case now := <-ticker.C:
+				s := p.load.Progress()
+				// Not up to its end, at which the bar would take itself for finished.
+				_ = b.Set64(min(now.Sub(start).Milliseconds(), max(ticks-1, 0)))
+				b.Describe(what + " " + describe(s, last, now.Sub(lastAt)))
+				last, lastAt = s, now
+			}
+		}
+	})
+	p.end = func() {
+		close(stop)
+		done.Wait()
+	}
+}
+
+// describe is the present rate, and what failed so far.
+func describe(now, last load.Progress, d time.Duration) string {
+	rate := func(now, last uint64) float64 { return float64(now-last) / max(d.Seconds(), 1e-3) }
+	return fmt.Sprintf("%.0f/s, %.1f MB/s, %d open, %d failed", rate(now.Units, last.Units),
+		rate(now.Sent+now.Received, last.Sent+last.Received)/1e6, now.Open, now.Failures)
+}
+
+// close takes the bar away.
+func (p *loadProgress) close() {
+	if p.end != nil {
+		p.end()
+		p.end = nil
+	}
 }

@@ -1,16 +1,11 @@
 /*
  * tls_epoll: a single-threaded TLS echo or discard server on epoll and OpenSSL.
  *
- * This is the reference that the Go server is measured against. It is meant to
- * be plain, decent C: OpenSSL reads and writes the socket itself (SSL_set_fd),
- * epoll is level-triggered, and nothing is tuned beyond the obvious.
- *
- * cc -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wshadow -Wstrict-prototypes \
- *    -o tls_epoll tls_epoll.c $(pkg-config --cflags --libs openssl)
- *
- * There are no timeouts: a silent peer keeps its connection. A signal ends the
- * process, as there is nothing to save. Failed connections are closed without a
- * log line, which under load would be what is measured.
+ * This is the reference that the Go server is measured against: plain, decent C.
+ * OpenSSL reads and writes the socket itself (SSL_set_fd), epoll is
+ * level-triggered, and nothing is tuned beyond the obvious. There are no timeouts.
+ * A signal ends the process. Failed connections are closed without a log line,
+ * which under load would be what is measured.
  */
 #include <errno.h>
 #include <netinet/in.h>

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/httpload"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/rounds"
@@ -28,16 +27,9 @@ type contender struct {
 	kind   server.Kind
 	proc   *server.Process
 	load   loader
-	sum    tally  // of the round under way
-	setup  string // what it has agreed on with the client
+	sum    load.Result   // of the round under way, slice by slice
+	cpu    time.Duration // what that took
 	failed error
-}
-
-// tally adds up what a server did in a round, slice by slice.
-type tally struct {
-	units        float64
-	cpu, elapsed time.Duration
-	latency      *hdrhistogram.Histogram // nil: nothing was done yet
 }
 
 const (
@@ -104,6 +96,9 @@ func turn(all []*contender, n int) []*contender {
 // round is a round of all servers, slice by slice.
 func (r *runner) round(ctx context.Context, w *workload, all []*contender, n int) (found []rounds.Round) {
 	parts := r.slices(w)
+	for _, s := range all {
+		s.sum, s.cpu = load.Result{}, 0
+	}
 	for i := range parts {
 		for _, s := range turn(all, n+i) {
 			if s.failed == nil && s.load == nil {
@@ -122,20 +117,20 @@ func (r *runner) round(ctx context.Context, w *workload, all []*contender, n int
 			s.failed = sameSetup(all, s)
 		}
 		if s.failed == nil {
-			found = append(found, rounds.Round{Workload: w.name, Server: s.kind.Name, Values: s.sum.values()})
+			found = append(found, rounds.Round{Workload: w.name, Server: s.kind.Name, Values: s.values(w)})
 		}
-		s.sum = tally{}
 	}
 	return found
 }
 
 // values are the figures of a round.
-func (t *tally) values() []rounds.Value {
+func (s *contender) values(w *workload) []rounds.Value {
+	units := w.units(s.sum)
 	v := []rounds.Value{
-		{X: float64(t.cpu.Nanoseconds()) / 1e3 / t.units, Unit: rounds.CPU},
-		{X: t.units / t.elapsed.Seconds(), Unit: rounds.Rate},
+		{X: float64(s.cpu.Nanoseconds()) / 1e3 / units, Unit: rounds.CPU},
+		{X: units / s.sum.Elapsed.Seconds(), Unit: rounds.Rate},
 	}
-	if h := t.latency; h.TotalCount() > 0 {
+	if h := s.sum.Latency; h.TotalCount() > 0 {
 		v = append(v, rounds.Value{X: float64(h.ValueAtQuantile(50)) / 1e3, Unit: rounds.P50},
 			rounds.Value{X: float64(h.ValueAtQuantile(99)) / 1e3, Unit: rounds.P99})
 	}
@@ -197,9 +192,11 @@ func (r *runner) keeps(w *workload) bool { return w.load.Conns*len(r.entrants(w)
 // sameSetup wants all servers to have agreed on the same cipher and group with the
 // client, as their work would not be the same otherwise.
 func sameSetup(all []*contender, s *contender) error {
+	ours := s.sum.Facts
 	for _, o := range all {
-		if o.setup != "" && o.setup != s.setup {
-			return fmt.Errorf("it agreed on %s, and %s on %s", s.setup, o.kind.Name, o.setup)
+		theirs := o.sum.Facts
+		if theirs.Version != "" && (ours.Version != theirs.Version || ours.Cipher != theirs.Cipher || !strings.EqualFold(ours.Group, theirs.Group)) {
+			return fmt.Errorf("it agreed on %v, and %s on %v", ours, o.kind.Name, theirs)
 		}
 	}
 	return nil
@@ -270,9 +267,8 @@ func (r *runner) target(s *contender, cfg load.Config) load.Config {
 // work is one slice of a round of s. It is repeated with more time if not one unit
 // was done.
 func (r *runner) work(ctx context.Context, w *workload, s *contender, d time.Duration) error {
-	for ; ; d *= 4 {
-		before := s.sum.units
-		if err := r.attempt(ctx, w, s, d); err != nil || s.sum.units > before {
+	for before := w.units(s.sum); ; d *= 4 {
+		if err := r.attempt(ctx, w, s, d); err != nil || w.units(s.sum) > before {
 			return err
 		}
 		if d > patience {
@@ -298,15 +294,8 @@ func (r *runner) attempt(ctx context.Context, w *workload, s *contender, d time.
 	if err := errors.Join(err, failures(res)); err != nil {
 		return err
 	}
-	s.setup = strings.ToLower(strings.Join([]string{res.Version, res.Cipher, res.Group}, ", "))
-	s.sum.units += w.units(res)
-	s.sum.cpu += after - before
-	s.sum.elapsed += res.Elapsed
-	if s.sum.latency == nil {
-		s.sum.latency = res.Latency
-	} else {
-		s.sum.latency.Merge(res.Latency)
-	}
+	s.sum.Add(res)
+	s.cpu += after - before
 	return nil
 }
 

@@ -89,26 +89,13 @@ func (s *Server) serveSslhttp(l net.Listener) error {
 // readSize is the size of a connection's buffer: a TLS record carries no more.
 const readSize = 16 << 10
 
-func echo(c net.Conn) error {
-	buf := make([]byte, readSize)
-	for {
-		n, err := c.Read(buf)
-		if err != nil {
-			return err
-		}
-		if _, err := c.Write(buf[:n]); err != nil {
-			return err
-		}
-	}
-}
+func echo(c net.Conn) error    { return pump(c, c) }
+func discard(c net.Conn) error { return pump(io.Discard, c) }
 
-func discard(c net.Conn) error {
-	buf := make([]byte, readSize)
-	for {
-		if _, err := c.Read(buf); err != nil {
-			return err
-		}
-	}
+// pump hides the types, which have ways of their own to copy.
+func pump(to io.Writer, from io.Reader) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, readSize))
+	return err
 }
 
 // reverse sends back each line reversed, as openssl s_server -rev does; of one

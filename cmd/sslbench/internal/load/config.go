@@ -176,6 +176,29 @@ type Result struct {
 	Facts                       // of the first connection's handshake
 }
 
+// Add adds what another Run did, or another Load.
+func (r *Result) Add(o Result) {
+	r.Elapsed += o.Elapsed
+	r.Units += o.Units
+	r.Sent += o.Sent
+	r.Received += o.Received
+	r.Opened += o.Opened
+	if r.Latency == nil {
+		r.Latency = NewHistogram()
+	}
+	if o.Latency != nil {
+		r.Latency.Merge(o.Latency)
+	}
+	for what, n := range o.Failures {
+		if r.Failures == nil {
+			r.Failures, r.Examples = map[Failure]uint64{}, map[Failure]string{}
+		}
+		r.Failures[what] += n
+		r.Examples[what] = o.Examples[what]
+	}
+	r.Facts = cmp.Or(r.Facts, o.Facts)
+}
+
 // Facts are what a handshake has agreed on.
 type Facts struct {
 	Version string `json:"version"`

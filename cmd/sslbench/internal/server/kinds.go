@@ -35,16 +35,13 @@ type Kind struct {
 	works []Work
 	// program is looked for in $PATH, and pkg is the Debian package that has it.
 	program, pkg string
-	// version has the arguments that make the program print its versions, and
-	// versions finds them in the output.
-	version  []string
-	versions *regexp.Regexp
-	args     string // a template, split at spaces
-	config   string // of the files in config
-	proxy    bool   // each connection has a second one, to a backend
-	maxIdle  int    // the most idle connections that are asked for; 0: as many as files allow
-	stdin    bool   // it ends when its standard input does
-	payload  bool   // its standard output is payload
+	version      string // the argument that makes the program print its versions
+	args         string // a template, split at spaces
+	config       string // of the files in config
+	proxy        bool   // each connection has a second one, to a backend
+	maxIdle      int    // the most idle connections that are asked for; 0: as many as files allow
+	stdin        bool   // it ends when its standard input does
+	payload      bool   // its standard output is payload
 	// gentle is for a server whose other processes live on when the first one is
 	// killed: should sslbench be killed, the first one gets SIGTERM.
 	gentle bool
@@ -90,25 +87,22 @@ var Kinds = []Kind{
 	{Name: CryptoTLS, works: append([]Work{HTTP}, everyWork...), program: self, args: selfArgs},
 	{Name: Sslhttp, works: []Work{HTTP}, program: self, args: selfArgs + " --stack sslhttp"},
 	{Name: SServer, works: []Work{Reverse, Discard, Handshakes}, program: "openssl", pkg: "openssl", stdin: true, payload: true,
-		version: []string{"version"}, versions: regexp.MustCompile(`(OpenSSL \S+)`),
-		args: "s_server -quiet -accept {{.Addr}} -cert {{.PEM}}" +
+		version: "version", args: "s_server -quiet -accept {{.Addr}} -cert {{.PEM}}" +
 			"{{if .TLS12}} -max_protocol TLSv1.2{{end}}{{if eq .Work \"reverse\"}} -rev{{end}}"},
 	{Name: "nginx", works: []Work{Handshakes, Idle}, program: "nginx", pkg: "nginx-light", gentle: true,
-		version: []string{"-V"}, config: "nginx.conf", args: "-p ./ -c nginx.conf",
-		versions: regexp.MustCompile(`(?s)nginx version: (\S+).*(?:built|running) with (OpenSSL \S+).*with-http_ssl_module`)},
+		version: "-V", config: "nginx.conf", args: "-p ./ -c nginx.conf"},
 	{Name: "HAProxy", works: []Work{Handshakes, Idle}, program: "haproxy", pkg: "haproxy",
-		version: []string{"-vv"}, versions: regexp.MustCompile(`(?s)HAProxy version (\S+).*Running on OpenSSL version : (OpenSSL \S+)`),
-		config: "haproxy.cfg", args: "-db -f haproxy.cfg"},
+		version: "-vv", config: "haproxy.cfg", args: "-db -f haproxy.cfg"},
 	{Name: "stunnel", works: []Work{Handshakes, Idle}, program: "stunnel", pkg: "stunnel4", proxy: true, maxIdle: 5000,
-		version: []string{"-version"}, versions: regexp.MustCompile(`(?s)stunnel (\S+) on.*[Rr]unning +with (OpenSSL \S+)`),
-		config: "stunnel.conf", args: "stunnel.conf"},
+		version: "-version", config: "stunnel.conf", args: "stunnel.conf"},
 	{Name: "hitch", works: []Work{Handshakes, Idle}, program: "hitch", pkg: "hitch", proxy: true, gentle: true,
-		version: []string{"--version"}, versions: regexp.MustCompile(`hitch (\S+)`),
-		config: "hitch.conf", args: "--config=hitch.conf"},
+		version: "--version", config: "hitch.conf", args: "--config=hitch.conf"},
 }
 
 // Can reports whether the server does this work.
 func (k Kind) Can(w Work) bool { return slices.Contains(k.works, w) }
+
+var openssl = regexp.MustCompile(`OpenSSL [0-9]\S*`)
 
 // Find returns the version of the server and of the OpenSSL under it, where it
 // tells. The error says what is missing and how to get it.
@@ -129,15 +123,15 @@ func (e *Env) Find(k Kind) (string, error) {
 		}
 		return strings.TrimSpace(info.Main.Version + " " + info.GoVersion), nil
 	}
-	out, err := exec.Command(path, k.version...).CombinedOutput()
+	out, err := exec.Command(path, k.version).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w%s", path, strings.Join(k.version, " "), err, quoted(string(out)))
+		return "", fmt.Errorf("%s %s: %w%s", path, k.version, err, quoted(string(out)))
 	}
-	m := k.versions.FindStringSubmatch(string(out))
-	if m == nil {
-		return "", fmt.Errorf("%s is built without OpenSSL (Debian: apt-get install %s)", path, k.pkg)
+	version, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if ssl := openssl.FindString(string(out)); !strings.Contains(version, ssl) {
+		version += ", " + ssl
 	}
-	return strings.Join(m[1:], " "), nil
+	return version, nil
 }
 
 // path finds the program.
