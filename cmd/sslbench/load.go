@@ -53,7 +53,7 @@ func loadCommand() *cobra.Command {
 	o := &loadOptions{}
 	cmd := &cobra.Command{
 		Use: "load --target HOST:PORT [flags]", Short: "Put one kind of load on any TLS server: rates, latency, what failed",
-		Long: loadHelp, Args: noArguments,
+		Long: loadHelp, Args: arguments(0),
 	}
 	f := cmd.Flags()
 	o.flags = f

@@ -170,7 +170,8 @@ func TestLoadFormats(t *testing.T) {
 		}
 		// The connections were opened before the warm-up, but for the handshakes.
 		if handshakes := strings.HasSuffix(kind, "handshake"); p.Opened < 3 || !handshakes && (p.Opened != 3 || p.Open != 3) ||
-			kind == "resumed-handshake" && p.Opened < p.Units+3 || kind == "idle" && (p.Units != 3 || p.Latency.Count != 3 || p.Latency.P50 <= 0) {
+			kind == "resumed-handshake" && p.Opened < p.Units+3 ||
+			kind == "idle" && (p.Units != 3 || p.Latency.Count != 3 || p.Latency.P50 <= 0) {
 			t.Errorf("%s: %s", kind, text)
 		}
 		if (kind == "request" || kind == "stream") && (p.SentBytes == 0 || p.SentBytes != p.ReceivedBytes || p.SentPerSecond == 0) {
@@ -180,7 +181,6 @@ func TestLoadFormats(t *testing.T) {
 			l.Min > l.P50 || l.P50 > l.P90 || l.P90 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max || l.Mean > l.Max) {
 			t.Errorf("%s: %+v", kind, l)
 		}
-
 	}
 }
 
@@ -209,7 +209,8 @@ func TestLoadFailures(t *testing.T) {
 	} {
 		for _, format := range []string{"text", "json"} {
 			status, stdout, stderr := runLoadArgs(test.target, test.args+" --format "+format)
-			if status != 1 || !strings.Contains(stdout, test.want) || !strings.Contains(stderr, "× "+test.want) || strings.Count(stderr, "\n") != 1 {
+			if status != 1 || !strings.Contains(stdout, test.want) || !strings.Contains(stderr, "× "+test.want) ||
+				strings.Count(stderr, "\n") != 1 {
 				t.Errorf("%s, %s: status %d\n%s%s", test.name, format, status, stdout, stderr)
 			}
 		}
@@ -230,7 +231,8 @@ func TestLoadStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var out, errs bytes.Buffer
-	status := run(ctx, []string{"load", "--target", loadTarget(t, loadEcho{heard: cancel}, cssl.Config{}), "--insecure", "--duration", "1h"}, &out, &errs)
+	target := loadTarget(t, loadEcho{heard: cancel}, cssl.Config{})
+	status := run(ctx, []string{"load", "--target", target, "--insecure", "--duration", "1h"}, &out, &errs)
 	if status != 1 || !strings.Contains(errs.String(), "stopped by a signal") || !strings.Contains(out.String(), "messages") {
 		t.Errorf("status %d: %s\n%s", status, &errs, &out)
 	}

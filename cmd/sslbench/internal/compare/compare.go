@@ -31,11 +31,11 @@ import (
 // Options says what Run measures.
 type Options struct {
 	Server   server.Options
-	Servers  []string       // names, beside the baselines; nil is all
-	Bench    *regexp.Regexp // matches the workloads to run; nil is all
-	Rounds   int            // for each server and workload
-	Duration time.Duration  // of a round
-	Quick    bool           // fewer workloads
+	Servers  []string      // names, beside the baselines; nil is all
+	Bench    string        // a regexp that the workloads to run match; "" is all
+	Rounds   int           // for each server and workload
+	Duration time.Duration // of a round
+	Quick    bool          // fewer workloads
 	// Progress hears before each step what it is, how many steps are done and how
 	// many there are.
 	Progress func(what string, done, all int)
@@ -81,8 +81,12 @@ func (o *Options) todo() (todo []*workload, err error) {
 	if o.Rounds < 1 || o.Duration < 10*time.Millisecond {
 		return nil, errors.New("at least 1 round of at least 10ms is needed")
 	}
+	bench, err := regexp.Compile(o.Bench)
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
 	for _, w := range workloads() {
-		if (w.quick || !o.Quick) && (o.Bench == nil || o.Bench.MatchString(w.name)) {
+		if (w.quick || !o.Quick) && bench.MatchString(w.name) {
 			todo = append(todo, w)
 		}
 	}

@@ -195,7 +195,8 @@ func sameSetup(all []*contender, s *contender) error {
 	ours := s.sum.Facts
 	for _, o := range all {
 		theirs := o.sum.Facts
-		if theirs.Version != "" && (ours.Version != theirs.Version || ours.Cipher != theirs.Cipher || !strings.EqualFold(ours.Group, theirs.Group)) {
+		same := ours.Version == theirs.Version && ours.Cipher == theirs.Cipher && strings.EqualFold(ours.Group, theirs.Group)
+		if theirs.Version != "" && !same {
 			return fmt.Errorf("it agreed on %v, and %s on %v", ours, o.kind.Name, theirs)
 		}
 	}
@@ -227,7 +228,7 @@ func (r *runner) start(ctx context.Context, s *contender, w *workload) (err erro
 		}
 	}
 	if w.http != nil {
-		s.load, err = httpload.New(*w.http, s.proc.Addr(), r.env.RootFile())
+		s.load, err = httpload.New(*w.http, s.proc.Addr, r.env.RootFile())
 	} else {
 		s.load, err = load.New(r.target(s, w.load))
 	}
@@ -254,7 +255,7 @@ func (r *runner) open(ctx context.Context, s *contender, w *workload) error {
 // the curve that ECDSA certificates need in TLS 1.2, so that all servers do the
 // same work; crypto/tls would choose AES-128 otherwise.
 func (r *runner) target(s *contender, cfg load.Config) load.Config {
-	cfg.Target, cfg.ServerName = s.proc.Addr(), "localhost"
+	cfg.Target, cfg.ServerName = s.proc.Addr, "localhost"
 	cfg.TLS = cssl.Config{
 		CAFile:       r.env.RootFile(),
 		CipherSuites: "TLS_AES_256_GCM_SHA384",

@@ -85,8 +85,8 @@ func workloads() (all []*workload) {
 	}
 	add(workload{quick: true, work: server.Discard, servers: besideSServer, load: load.Config{Kind: load.Send, Conns: 1}}, "Discard/conns=1")
 	for _, key := range []string{"ecdsa", "rsa"} {
-		add(workload{quick: true, work: server.Handshakes, servers: besideSServer, keyType: key, load: load.Config{Kind: load.Handshake, Conns: 1}},
-			"Handshake/key=%s/tls=1.3/conns=1", key)
+		add(workload{quick: true, work: server.Handshakes, servers: besideSServer, keyType: key,
+			load: load.Config{Kind: load.Handshake, Conns: 1}}, "Handshake/key=%s/tls=1.3/conns=1", key)
 	}
 	for _, h := range []struct {
 		name string

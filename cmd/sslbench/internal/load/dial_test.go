@@ -107,16 +107,3 @@ func TestLocalFailure(t *testing.T) {
 	}
 	tlstest.Equal(t, "an error of no connection", ofHandshake(io.ErrShortBuffer).what, Local)
 }
-
-// TestManyIdle: some thousands of connections are opened, held and closed, and what the client
-// keeps for each is little.
-func TestManyIdle(t *testing.T) {
-	noLeaks(t)
-	cfg := config(serve(t, echo, nil), Idle)
-	cfg.Conns, cfg.Loops = 2000, 2
-	l := mustNew(t, cfg)
-	mustOpen(t, l, cfg.Conns)
-	if r := mustRun(t, l, 20*time.Millisecond); r.Open != cfg.Conns || r.Units != 2000 {
-		t.Errorf("%d open, %d units", r.Open, r.Units)
-	}
-}

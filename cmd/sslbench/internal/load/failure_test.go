@@ -62,7 +62,9 @@ func finish(t *testing.T, cfg Config, d time.Duration) (Result, error) {
 }
 
 // untilFailure opens a Load and runs it until something fails.
-func untilFailure(t *testing.T, cfg Config) Result {
+func untilFailure(t *testing.T, cfg Config) Result { t.Helper(); return untilFailures(t, cfg, 1) }
+
+func untilFailures(t *testing.T, cfg Config, n uint64) Result {
 	t.Helper()
 	l := mustNew(t, cfg)
 	if l.Open(t.Context(), cfg.Conns) != nil {
@@ -71,7 +73,7 @@ func untilFailure(t *testing.T, cfg Config) Result {
 	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
 	go func() {
-		for l.Progress().Failures == 0 && ctx.Err() == nil {
+		for l.Progress().Failures < n && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 		cancel()
@@ -351,51 +353,40 @@ func TestGivesUp(t *testing.T) {
 // TestReplaced: a connection that fails is replaced, and the work goes on.
 func TestReplaced(t *testing.T) {
 	target := serveGo(t, "ecdsa", nil, echoThen(50_000, func(*tls.Conn) {}))
-	l := mustNew(t, config(target, Request))
-	mustOpen(t, l, 4)
-	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
-	defer cancel()
-	go func() {
-		for l.Progress().Failures < 20 && ctx.Err() == nil {
-			time.Sleep(time.Millisecond)
-		}
-		cancel()
-	}()
-	r, err := l.Run(ctx, time.Hour)
-	if !errors.Is(err, context.Canceled) || r.Failures[Closed] < 20 || r.Units < 20*48 || r.Opened < 16 {
-		t.Errorf("%v: %d opened, %d units, %v", err, r.Opened, r.Units, r.Failures)
+	r := untilFailures(t, config(target, Request), 20)
+	if r.Failures[Closed] < 20 || r.Units < 20*48 || r.Opened < 20 {
+		t.Errorf("%d opened, %d units, %v", r.Opened, r.Units, r.Err())
 	}
 }
 
 // TestCancel: a call ends soon after its context, whatever the server does, and what is cut off is no failure.
 func TestCancel(t *testing.T) {
-	stuck := serveRaw(t, silent)
-	soon := func() (context.Context, context.CancelFunc) {
-		return context.WithTimeout(t.Context(), 50*time.Millisecond)
+	soon := func(call func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		return call(ctx)
 	}
+	run := func(l *Load) error {
+		return soon(func(ctx context.Context) error {
+			r, err := l.Run(ctx, time.Hour)
+			if err == nil || r.Err() != nil || l.sum(busy) != 0 {
+				t.Errorf("%s: %v; %v", l.cfg.Kind, err, r.Err())
+			}
+			return err
+		})
+	}
+	stuck, half := serveRaw(t, silent), serveGo(t, "ecdsa", nil, discard)
 	for _, kind := range Kinds {
-		ctx, cancel := soon()
 		l := mustNew(t, config(stuck, kind))
-		if err := l.Open(ctx, 4); (err == nil) != (kind == Handshake || kind == Send) {
+		err := soon(func(ctx context.Context) error { return l.Open(ctx, 4) })
+		if (err == nil) != (kind == Handshake || kind == Send) {
 			t.Errorf("%s: Open: %v", kind, err)
 		}
-		cancel()
-		ctx, cancel = soon()
-		r, err := l.Run(ctx, time.Hour)
-		cancel()
-		if err == nil || len(r.Failures) != 0 || l.sum(busy) != 0 {
-			t.Errorf("%s: %v; %v %v", kind, err, r.Failures, r.Examples)
-		}
+		_ = run(l)
 	}
-	half := serveGo(t, "ecdsa", nil, discard)
 	for _, kind := range []Kind{Request, Stream} {
 		l := mustNew(t, config(half, kind))
 		mustOpen(t, l, 4)
-		ctx, cancel := soon()
-		r, err := l.Run(ctx, time.Hour)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || len(r.Failures) != 0 || l.sum(busy) != 0 {
-			t.Errorf("%s: %v; %v %v", kind, err, r.Failures, r.Examples)
-		}
+		tlstest.IsError(t, "Run", run(l), context.DeadlineExceeded)
 	}
 }

@@ -131,6 +131,20 @@ func checkWork(t *testing.T, cfg *Config, round int, r Result) {
 	}
 }
 
+// TestAdd: results add up.
+func TestAdd(t *testing.T) {
+	one := Result{Units: 1, Latency: NewHistogram(), Failures: map[Failure]uint64{Closed: 2, Refused: 3},
+		Examples: map[Failure]string{Closed: "why", Refused: "nobody"}, Facts: Facts{Version: "TLSv1.3"}}
+	tlstest.Must(t, one.Latency.RecordValue(7))
+	var sum Result
+	sum.Add(one)
+	sum.Add(one)
+	if sum.Units != 2 || sum.Latency.TotalCount() != 2 || sum.Facts != one.Facts ||
+		sum.Err().Error() != "6 × refused (nobody); 4 × closed midway (why)" {
+		t.Errorf("%+v", sum)
+	}
+}
+
 // TestGrow: connections are added by and by, with a ramp, and each Run uses them all.
 func TestGrow(t *testing.T) {
 	cfg := config(serve(t, echo, nil), Request)

@@ -50,7 +50,8 @@ func (f *File) row(workload string) string {
 			others = append(others, o+" "+figureOf(o))
 		}
 	}
-	return "| " + strings.Join([]string{Title(workload), figure.title, figureOf(ours), compared, ratio, strings.Join(others, ", ")}, " | ") + " |\n"
+	cells := []string{Title(workload), figure.title, figureOf(ours), compared, ratio, strings.Join(others, ", ")}
+	return "| " + strings.Join(cells, " | ") + " |\n"
 }
 
 // Title is a workload's name for people: Echo, size 1k, conns 64.

@@ -6,7 +6,7 @@
 //		version, err := env.Find(k)      // the error names what is missing
 //		p, err := env.Start(ctx, k, spec) // returns once a TLS handshake has succeeded
 //		before, err := p.CPU()
-//		// load on p.Addr()
+//		// load on p.Addr
 //		after, err := p.CPU()
 //		err = p.Stop()
 //	}

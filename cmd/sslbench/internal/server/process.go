@@ -31,9 +31,17 @@ type Spec struct {
 
 // Process is a running server. Its methods may be called by several goroutines.
 type Process struct {
-	addr string
-	group
-	pids []int // that were there when it was ready
+	Addr string // where it listens
+
+	pid   int             // of the leader of its process group, also the id of the group
+	pids  []int           // of the group, when it was ready
+	out   string          // the file with its output
+	stdin io.Closer       // held open for a server that would end without
+	alive context.Context // until the leader has ended
+	err   error           // how that was
+
+	mu     sync.Mutex
+	reaped bool // the id may be somebody else's
 }
 
 const (
@@ -89,7 +97,7 @@ func (e *Env) run(ctx context.Context, k Kind, s Spec, path, dir string) (*Proce
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{addr: fmt.Sprintf("%s:%d", loopback, port)}
+	p := &Process{Addr: fmt.Sprintf("%s:%d", loopback, port)}
 	if err := p.launch(k, append([]string{path}, args...), dir, s.Core); err != nil {
 		return nil, err
 	}
@@ -98,14 +106,13 @@ func (e *Env) run(ctx context.Context, k Kind, s Spec, path, dir string) (*Proce
 	defer cancel()
 	defer context.AfterFunc(p.alive, cancel)()
 	for {
-		err := probe(alive, p.addr)
+		err := probe(alive, p.Addr)
 		if dead := p.death(); dead != nil {
 			return nil, dead
 		}
 		if err == nil {
-			if p.pids, err = processes(p.pid); err == nil {
-				return p, nil
-			}
+			p.pids = processes(p.pid)
+			return p, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -138,17 +145,13 @@ func probe(ctx context.Context, addr string) error {
 	return ctx.Err()
 }
 
-// Addr is where it listens.
-func (p *Process) Addr() string { return p.addr }
-
 // each calls f for each process that counts. One that has ended since the start
 // took its CPU time with it, so that is an error.
 func (p *Process) each(f func(pid int) error) (err error) {
-	pids, err := processes(p.pid)
-	for _, pid := range pids {
+	for _, pid := range processes(p.pid) {
 		err = errors.Join(err, f(pid))
 	}
-	pids, now := processes(p.pid)
+	pids := processes(p.pid)
 	for _, pid := range p.pids {
 		switch {
 		case slices.Contains(pids, pid):
@@ -159,16 +162,19 @@ func (p *Process) each(f func(pid int) error) (err error) {
 			return fmt.Errorf("its process %d has ended%s", pid, p.said())
 		}
 	}
-	return errors.Join(err, now)
+	return err
 }
 
 // CPU is the time that all its processes and threads have spent on a core so
-// far, user and system, also those threads that have ended. The error says that
+// far, user and system, also those threads that have ended. Of a thread that is
+// on a core right now, the time since the last tick may be missing. The error says that
 // the server has ended, or a process of it.
 func (p *Process) CPU() (sum time.Duration, err error) {
 	err = p.each(func(pid int) error {
-		t, err := cpuTime(pid)
-		sum += t
+		// What clock_getcpuclockid(3) makes of a pid: ^pid << 3 | CPUCLOCK_SCHED.
+		var ts unix.Timespec
+		err := unix.ClockGettime(int32(^pid<<3|2), &ts)
+		sum += time.Duration(ts.Nano())
 		return err
 	})
 	return sum, err
@@ -193,23 +199,11 @@ func (p *Process) Memory() (sum int64, err error) {
 // patience is what a server gets to end after SIGTERM.
 const patience = 5 * time.Second
 
-// group is a process group that one process of ours leads.
-type group struct {
-	pid   int             // of the leader, also the id of the group
-	out   string          // the file with its output
-	stdin io.Closer       // held open for a server that would end without
-	alive context.Context // until the leader has ended
-	err   error           // how that was
-
-	mu     sync.Mutex
-	reaped bool // the id may be somebody else's
-}
-
 // launch starts a process as the leader of a group, on one core; see the package
 // comment.
-func (g *group) launch(k Kind, argv []string, dir string, core int) error {
-	g.out = filepath.Join(dir, "output")
-	w, err := os.Create(g.out)
+func (p *Process) launch(k Kind, argv []string, dir string, core int) error {
+	p.out = filepath.Join(dir, "output")
+	w, err := os.Create(p.out)
 	if err != nil {
 		return err
 	}
@@ -224,13 +218,13 @@ func (g *group) launch(k Kind, argv []string, dir string, core int) error {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 	}
 	if k.stdin {
-		if g.stdin, err = cmd.StdinPipe(); err != nil {
+		if p.stdin, err = cmd.StdinPipe(); err != nil {
 			return err
 		}
 	}
 	started := make(chan error)
 	var ended context.CancelFunc
-	g.alive, ended = context.WithCancel(context.Background())
+	p.alive, ended = context.WithCancel(context.Background())
 	go func() {
 		defer ended()
 		runtime.LockOSThread()
@@ -238,31 +232,31 @@ func (g *group) launch(k Kind, argv []string, dir string, core int) error {
 			started <- err
 			return
 		}
-		g.pid = cmd.Process.Pid
+		p.pid = cmd.Process.Pid
 		started <- nil
-		g.await(cmd)
+		p.await(cmd)
 	}()
 	return <-started
 }
 
 // await returns when the leader has ended. By then, the rest of its group is
 // killed.
-func (g *group) await(cmd *exec.Cmd) {
+func (p *Process) await(cmd *exec.Cmd) {
 	// While the leader is a zombie, no other group can have its id.
-	for unix.Waitid(unix.P_PID, g.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	for unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
-	g.signal(-g.pid, unix.SIGKILL)
-	g.mu.Lock()
-	g.reaped = true
-	g.mu.Unlock()
-	g.err = cmd.Wait()
+	p.signal(-p.pid, unix.SIGKILL)
+	p.mu.Lock()
+	p.reaped = true
+	p.mu.Unlock()
+	p.err = cmd.Wait()
 }
 
 // signal sends a signal to the leader, or to the group if pid is negative.
-func (g *group) signal(pid int, s syscall.Signal) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.reaped {
+func (p *Process) signal(pid int, s syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
 		_ = unix.Kill(pid, s)
 	}
 }
@@ -270,24 +264,24 @@ func (g *group) signal(pid int, s syscall.Signal) {
 // Stop ends all processes of the group: SIGTERM, and SIGKILL after a few
 // seconds. When it returns, none is left. The error says that the leader had ended
 // by itself, with the end of its output.
-func (g *group) Stop() error {
-	err := g.death()
+func (p *Process) Stop() error {
+	err := p.death()
 	if err == nil {
-		g.signal(g.pid, unix.SIGTERM)
+		p.signal(p.pid, unix.SIGTERM)
 		select {
-		case <-g.alive.Done():
+		case <-p.alive.Done():
 		case <-time.After(patience):
-			g.signal(-g.pid, unix.SIGKILL)
-			<-g.alive.Done()
+			p.signal(-p.pid, unix.SIGKILL)
+			<-p.alive.Done()
 		}
 	}
-	if g.stdin != nil {
-		g.stdin.Close()
+	if p.stdin != nil {
+		p.stdin.Close()
 	}
 	for limit := time.Now().Add(patience); ; time.Sleep(pollEvery) {
-		pids, perr := processes(g.pid)
-		if perr != nil || len(pids) == 0 {
-			return errors.Join(err, perr)
+		pids := processes(p.pid)
+		if len(pids) == 0 {
+			return err
 		}
 		if time.Now().After(limit) {
 			return errors.Join(err, fmt.Errorf("processes %v are still there after SIGKILL", pids))
@@ -297,19 +291,19 @@ func (g *group) Stop() error {
 
 // death is the error of a server that has ended by itself, and nil while it
 // lives.
-func (g *group) death() error {
+func (p *Process) death() error {
 	switch {
-	case g.alive.Err() == nil:
+	case p.alive.Err() == nil:
 		return nil
-	case g.err == nil:
-		return fmt.Errorf("it ended by itself%s", g.said())
+	case p.err == nil:
+		return fmt.Errorf("it ended by itself%s", p.said())
 	}
-	return fmt.Errorf("it ended by itself (%w)%s", g.err, g.said())
+	return fmt.Errorf("it ended by itself (%w)%s", p.err, p.said())
 }
 
 // said is the end of its output, for the end of an error.
-func (g *group) said() string {
-	b, _ := os.ReadFile(g.out)
+func (p *Process) said() string {
+	b, _ := os.ReadFile(p.out)
 	return quoted(string(b[max(0, len(b)-4<<10):]))
 }
 
@@ -319,4 +313,79 @@ func quoted(out string) string {
 		return ""
 	}
 	return ":\n" + out
+}
+
+// processes has the processes of a group that have not ended. A zombie has
+// ended: who is to reap it may be nobody of ours.
+func processes(pgid int) (pids []int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		b, _ := os.ReadFile(path) // nothing, if it has just ended
+		// The name, in parentheses, may contain anything; state, parent and group
+		// come after it.
+		f := strings.Fields(string(b)[strings.LastIndexByte(string(b), ')')+1:])
+		if len(f) > 2 && f[0] != "Z" && f[0] != "X" && f[2] == strconv.Itoa(pgid) {
+			pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// kilobytes adds up lines such as "RssFile:  5120 kB" of a process's file in /proc, in bytes.
+func kilobytes(pid int, file string, names ...string) (sum int64, err error) {
+	path := fmt.Sprintf("/proc/%d/%s", pid, file)
+	b, err := os.ReadFile(path)
+	for _, name := range names {
+		_, rest, _ := strings.Cut(string(b), "\n"+name+":")
+		line, _, _ := strings.Cut(rest, "\n")
+		kb, e := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(line), " kB"), 10, 64)
+		if err == nil && e != nil {
+			err = fmt.Errorf("%s has no %s: %w", path, name, e)
+		}
+		sum += kb << 10
+	}
+	return sum, err
+}
+
+// PinSelf keeps all threads of this process on one core, also those that are yet
+// to be created.
+func PinSelf(core int) error {
+	// Twice: the first time a thread may have been created by one that was not
+	// pinned yet.
+	for range 2 {
+		cmd := exec.Command("taskset", "-acp", strconv.Itoa(core), strconv.Itoa(os.Getpid()))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("taskset: %w%s", err, quoted(string(out)))
+		}
+	}
+	return nil
+}
+
+// Cores are the cores that this process may use, in ascending order.
+func Cores() ([]int, error) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil, fmt.Errorf("sched_getaffinity: %w", err)
+	}
+	var cores []int
+	for i := range len(set) * strconv.IntSize {
+		if set.IsSet(i) {
+			cores = append(cores, i)
+		}
+	}
+	return cores, nil
+}
+
+// raiseFileLimit lets this process and those that it starts have as many files
+// open as the hard limit allows, and returns how many that are.
+func raiseFileLimit() (int, error) {
+	// Through package syscall: otherwise the runtime gives children the limit that
+	// it found.
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, fmt.Errorf("RLIMIT_NOFILE: %w", err)
+	}
+	lim.Cur = lim.Max
+	return int(lim.Cur), syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim)
 }

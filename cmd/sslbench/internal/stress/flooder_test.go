@@ -69,14 +69,6 @@ func (r *recorded) Write(p []byte) (int, error) {
 // keyLine is a line of the key log: the client's traffic secret of TLS 1.3, or its random and the secret of TLS 1.2.
 var keyLine = regexp.MustCompile(`(?m)^(?:CLIENT_TRAFFIC_SECRET_0|CLIENT_RANDOM) (\w+) (\w+)$`)
 
-// must is for what cannot fail: the lengths of keys are fixed.
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
 func dialFlooder(addr string, version uint16) (*flooder, error) {
 	raw, err := net.DialTimeout("tcp", addr, hang)
 	if err != nil {

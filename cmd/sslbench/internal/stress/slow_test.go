@@ -16,6 +16,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/reactor"
 )
 
 // crowd is a number of slow peers, which let a byte go in each pause, and what became of them.
@@ -25,7 +26,6 @@ type crowd struct {
 
 	mu                  sync.Mutex
 	open, cut, requests int
-	longest             time.Duration // until one was cut off
 	bad                 error
 }
 
@@ -43,7 +43,6 @@ func (w *crowd) handshake(ctx context.Context, say []byte) {
 		if err != nil {
 			return // the server has ended
 		}
-		began := time.Now()
 		w.count(func() { w.open++ })
 		stop := context.AfterFunc(ctx, func() { c.Close() })
 		go (&dribble{Conn: c, pause: w.pause, slow: true}).Write(say)
@@ -53,39 +52,31 @@ func (w *crowd) handshake(ctx context.Context, say []byte) {
 		w.count(func() {
 			w.open--
 			w.cut++
-			w.longest = max(w.longest, time.Since(began))
 		})
 	}
 }
 
 // request is within its rights: its handshake is quick, and only what it asks for then is slow.
-func (w *crowd) request(ctx context.Context) {
-	err := func() error {
-		raw, err := net.Dial("tcp", w.target)
-		if err != nil {
+func (w *crowd) request(ctx context.Context) error {
+	raw, err := net.Dial("tcp", w.target)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { raw.Close() })()
+	defer raw.Close()
+	d := &dribble{Conn: raw, pause: w.pause}
+	c := tls.Client(d, &tls.Config{InsecureSkipVerify: true})
+	if err := c.Handshake(); err != nil {
+		return err
+	}
+	d.slow = true
+	w.count(func() { w.open++ })
+	for {
+		if err := echoes(c, "slow"); err != nil {
 			return err
 		}
-		defer context.AfterFunc(ctx, func() { raw.Close() })()
-		defer raw.Close()
-		d := &dribble{Conn: raw, pause: w.pause}
-		c := tls.Client(d, &tls.Config{InsecureSkipVerify: true})
-		if err := c.Handshake(); err != nil {
-			return err
-		}
-		d.slow = true
-		w.count(func() { w.open++ })
-		for {
-			if err := echoes(c, "slow"); err != nil {
-				return err
-			}
-			w.count(func() { w.requests++ })
-		}
-	}()
-	w.count(func() {
-		if ctx.Err() == nil {
-			w.bad = cmp.Or(w.bad, err)
-		}
-	})
+		w.count(func() { w.requests++ })
+	}
 }
 
 // echoes wants what is said to come back.
@@ -118,16 +109,6 @@ func (d *dribble) Write(p []byte) (int, error) {
 		time.Sleep(d.pause)
 	}
 	return len(p), nil
-}
-
-// clientHello is the first record of Go's client.
-func clientHello(t *testing.T) []byte {
-	ours, theirs := net.Pipe()
-	defer ours.Close()
-	defer theirs.Close()
-	go tls.Client(theirs, &tls.Config{ServerName: "localhost"}).Handshake()
-	hello := make([]byte, 2048)
-	return hello[:tlstest.Value(ours.Read(hello))(t)] // it is one Write
 }
 
 // attempts is how often a newcomer tries. On a machine that is too busy to let it answer within its fifth of
@@ -202,7 +183,7 @@ func TestSlowloris(t *testing.T) {
 		s = sslecho(t)
 	} else {
 		// Fewer places than slow ones, and more than honest ones.
-		s = server(t, settings{MaxHandshakes: 80, HandshakeTimeout: 5 * time.Second})
+		s = server(t, settings{Limits: reactor.Limits{MaxHandshakes: 80, HandshakeTimeout: 5 * time.Second}})
 	}
 	honest := clients(t, messages(s.addr, conns, scaled(2000.0, 200)))
 	base := s.resident()
@@ -231,8 +212,9 @@ func TestSlowloris(t *testing.T) {
 		v.resident = cmp.Or(v.resident, s.resident()) // of the first round
 	}
 	var cut, answered int
-	var longest time.Duration
-	hello := clientHello(t)
+	f := tlstest.Value(dialFlooder(s.addr, tls.VersionTLS13))(t)
+	f.raw.Close()
+	hello := f.raw.written[:5+len(f.hello)]
 	for range scaled(3, 1) {
 		run(&without)
 		w := &crowd{target: s.addr, pause: pause}
@@ -250,7 +232,11 @@ func TestSlowloris(t *testing.T) {
 				return yes
 			})
 		}
-		join(requests, func() { w.request(ctx) }) // these first: their handshakes are in good order
+		join(requests, func() { // these first: their handshakes are in good order
+			if err := w.request(ctx); ctx.Err() == nil {
+				w.count(func() { w.bad = cmp.Or(w.bad, err) })
+			}
+		})
 		for range silent {
 			all.Go(func() { w.handshake(ctx, nil) })
 		}
@@ -262,7 +248,7 @@ func TestSlowloris(t *testing.T) {
 			return yes
 		})
 		w.count(func() {
-			cut, answered, longest = cut+w.cut, answered+w.requests, max(longest, w.longest)
+			cut, answered = cut+w.cut, answered+w.requests
 			if w.bad != nil {
 				t.Errorf("of those that only send slowly, after %d requests: %v", w.requests, w.bad)
 			}
@@ -292,8 +278,8 @@ func TestSlowloris(t *testing.T) {
 	s.stop()
 	record(t, "stress-slowloris", "%d silent, %d with a byte of their hello in %v, %d with a byte of their requests; %d interleaved rounds "+
 		"of %v. p99 of %d honest clients at most %v without them and %v with them; a newcomer's first echo %v without and %v with them, "+
-		"when %d of %d had to come again; CPU time %v and %v. %d were cut off, at the latest %v after connect; %d slow requests "+
+		"when %d of %d had to come again; CPU time %v and %v. %d were cut off; %d slow requests "+
 		"were answered; resident %v, with them %v, after them %v", silent, hellos, pause, requests, scaled(3, 1), d, conns,
 		show(without.p99), show(with.p99), &without.newcomers, &with.newcomers, with.again, len(with.took), show(without.cpu), show(with.cpu),
-		cut, show(longest), answered, base, with.resident, after)
+		cut, answered, base, with.resident, after)
 }
