@@ -34,7 +34,6 @@ struct conn {
 	SSL *ssl;
 	int fd;
 	uint32_t interest;      /* What epoll watches for at present. */
-	bool closing;           /* Only our close_notify is still to be sent. */
 	unsigned char *pending; /* Output that a short write left, or NULL. */
 	size_t pending_len;
 };
@@ -122,20 +121,6 @@ static void conn_wait(struct conn *c, int ssl_error)
 		c->interest = ev.events;
 }
 
-/* Sends our close_notify, which may take several turns, and then closes. */
-static void conn_close(struct conn *c)
-{
-	int n;
-
-	c->closing = true;
-	ERR_clear_error();
-	n = SSL_shutdown(c->ssl);
-	if (n < 0)
-		conn_wait(c, SSL_get_error(c->ssl, n));
-	else
-		conn_destroy(c);
-}
-
 /*
  * Writes all of p, which is fresh data or the pending output itself. A short
  * write leaves the rest pending, to be retried with the same bytes as OpenSSL
@@ -177,10 +162,6 @@ static void conn_turn(struct conn *c)
 {
 	size_t total = 0;
 
-	if (c->closing) {
-		conn_close(c);
-		return;
-	}
 	if (c->pending != NULL && !conn_write(c, c->pending, c->pending_len))
 		return;
 
@@ -193,9 +174,8 @@ static void conn_turn(struct conn *c)
 		if (n <= 0) {
 			err = SSL_get_error(c->ssl, n);
 			if (err == SSL_ERROR_ZERO_RETURN)
-				conn_close(c); /* The peer sent its close_notify. */
-			else
-				conn_wait(c, err);
+				SSL_shutdown(c->ssl); /* The peer sent its close_notify, and gets ours. */
+			conn_wait(c, err); /* Which is the end, unless it waits. */
 			return;
 		}
 		total += (size_t)n;

@@ -320,14 +320,6 @@ func (l *Load) result(elapsed time.Duration) Result {
 	return r
 }
 
-// learn keeps the facts of the first handshake.
-func (l *Load) learn(c *reactor.Conn) {
-	if l.facts.Load() == nil {
-		s := c.State()
-		l.facts.CompareAndSwap(nil, &Facts{s.Version.String(), s.Cipher, s.Group, s.ALPN})
-	}
-}
-
 // Progress is what a Load has done since it was made.
 type Progress struct {
 	Units, Sent, Received, Opened, Failures uint64

@@ -119,10 +119,7 @@ func (w *worker) fill(now time.Duration) {
 			w.dial(s)
 		}
 	}
-	w.count[untried].Store(0)
-	if w.mayTry() {
-		w.count[untried].Store(int64(len(w.fresh)))
-	}
+	w.count[untried].Store(int64(len(w.fresh)) * one(w.mayTry()))
 }
 
 // mayTry reports whether slots that were not tried yet may be. While nothing but failures comes
@@ -215,7 +212,10 @@ func (w *worker) OnOpen(c *reactor.Conn) {
 	if w.load.address.Load() != int32(s.address) {
 		w.load.address.Store(int32(s.address))
 	}
-	w.load.learn(c)
+	if w.load.facts.Load() == nil {
+		st := c.State()
+		w.load.facts.CompareAndSwap(nil, &Facts{st.Version.String(), st.Cipher, st.Group, st.ALPN})
+	}
 	if s.cut {
 		c.Abort(errCut)
 		return
@@ -303,7 +303,6 @@ func (w *worker) stop() {
 	if !w.load.cfg.persistent() {
 		w.fresh = w.fresh[:0]
 	}
-	w.count[untried].Store(0)
 	w.judge()
 	for _, s := range w.slots {
 		if s.open {
@@ -338,7 +337,6 @@ func (w *worker) cut(cause error) {
 func (w *worker) rest() {
 	w.phase = resting
 	w.fresh = w.fresh[:0]
-	w.count[untried].Store(0)
 	if !w.load.cfg.persistent() {
 		return
 	}

@@ -234,22 +234,16 @@ func (p *Process) launch(k Kind, argv []string, dir string, core int) error {
 		}
 		p.pid = cmd.Process.Pid
 		started <- nil
-		p.await(cmd)
+		// While the leader is a zombie, no other group can have its id.
+		for unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+		}
+		p.signal(-p.pid, unix.SIGKILL) // the rest of its group
+		p.mu.Lock()
+		p.reaped = true
+		p.mu.Unlock()
+		p.err = cmd.Wait()
 	}()
 	return <-started
-}
-
-// await returns when the leader has ended. By then, the rest of its group is
-// killed.
-func (p *Process) await(cmd *exec.Cmd) {
-	// While the leader is a zombie, no other group can have its id.
-	for unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
-	}
-	p.signal(-p.pid, unix.SIGKILL)
-	p.mu.Lock()
-	p.reaped = true
-	p.mu.Unlock()
-	p.err = cmd.Wait()
 }
 
 // signal sends a signal to the leader, or to the group if pid is negative.
