@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -37,15 +36,14 @@ Exit status: 0 when nothing failed, 1 when anything did, 2 after bad usage.
 
 // loadOptions is what the command line says.
 type loadOptions struct {
-	cfg                load.Config
-	flags              *pflag.FlagSet
-	duration, warmup   time.Duration
-	format, percentile string
-	progress           string
-	insecure           bool
-	size               string
-	version            string
-	cert, key          string
+	cfg              load.Config
+	flags            *pflag.FlagSet
+	duration, warmup time.Duration
+	format, progress string
+	insecure         bool
+	size             string
+	version          string
+	cert, key        string
 }
 
 // loadCommand puts load on a server.
@@ -81,7 +79,6 @@ func loadCommand() *cobra.Command {
 	f.StringVar(&o.cert, "cert", "", "PEM `file`, our own chain, for servers that ask for one")
 	f.StringVar(&o.key, "key", "", "PEM `file`, its private key (default: in --cert)")
 	f.StringVar(&o.format, "format", "text", "of the output: `text or json`")
-	f.StringVar(&o.percentile, "percentiles", "", "`file` for the latencies in HdrHistogram's format (ms)")
 	f.StringVar(&o.progress, "progress", "auto", "bar on standard error: `auto`, always or never")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for _, name := range []string{"conns", "loops", "timeout"} { // 0 would mean the default
@@ -176,27 +173,12 @@ func (o *loadOptions) run(ctx context.Context, out, stderr io.Writer) error {
 		return byLoadFlag(err)
 	}
 	defer l.Close()
-	var percentiles *os.File
-	if o.percentile != "" {
-		// Before the load, so that a file that cannot be written costs no run, and after the settings
-		// were checked, so that wrong ones cost no file.
-		if percentiles, err = os.Create(o.percentile); err != nil {
-			return fmt.Errorf("--percentiles: %w", err)
-		}
-		defer percentiles.Close()
-	}
 	r, err := o.work(ctx, l, stderr)
 	if ctx.Err() != nil {
 		err = errors.New("stopped by a signal")
 	}
 	if werr := o.write(out, r, err); werr != nil {
 		return werr
-	}
-	if percentiles != nil {
-		_, perr := r.Latency.PercentilesPrint(percentiles, 5, 1e6)
-		if perr = errors.Join(perr, percentiles.Close()); perr != nil {
-			return fmt.Errorf("--percentiles: %w", perr)
-		}
 	}
 	if err = errors.Join(err, r.Err()); err == nil {
 		return nil

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,28 +86,22 @@ func TestLoadUsage(t *testing.T) {
 	}
 }
 
-// TestLoadRefusals: settings that cannot be used are status 1 and named by their flag, and cost no file of percentiles.
+// TestLoadRefusals: settings that cannot be used are status 1 and named by their flag.
 func TestLoadRefusals(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "hdr.txt")
-	tlstest.Must(t, os.WriteFile(file, []byte("earlier"), 0o600))
 	for args, says := range map[string]string{
-		"--ca /nonexistent.pem":           "--ca: open /nonexistent.pem",
-		"--ciphers nonsense":              `--ciphers "nonsense"`,
-		"--ciphersuites nonsense":         "--ciphersuites",
-		"--tls 1.1":                       `--tls "TLSv1.1": needs security level 0`,
-		"--groups nonsense":               "--groups",
-		"--cert /nonexistent.pem":         "--cert",
-		"--percentiles /nonexistent/file": "--percentiles",
-		"--conns 10000000":                "file descriptors",
-		"--target no-such-host.test:443":  "no-such-host.test",
+		"--ca /nonexistent.pem":          "--ca: open /nonexistent.pem",
+		"--ciphers nonsense":             `--ciphers "nonsense"`,
+		"--ciphersuites nonsense":        "--ciphersuites",
+		"--tls 1.1":                      `--tls "TLSv1.1": needs security level 0`,
+		"--groups nonsense":              "--groups",
+		"--cert /nonexistent.pem":        "--cert",
+		"--conns 10000000":               "file descriptors",
+		"--target no-such-host.test:443": "no-such-host.test",
 		"--cert " + testcerts.Path("ecdsa.pem") + " --key " + testcerts.Path("rsa.key"): "--cert",
 	} {
-		status, stdout, stderr := runLoadArgs("127.0.0.1:443", "--percentiles "+file+" "+args)
+		status, stdout, stderr := runLoadArgs("127.0.0.1:443", args)
 		if status != 1 || !strings.Contains(stderr, says) || stdout != "" {
 			t.Errorf("%q: status %d, %q; want 1 and %q; output %q", args, status, stderr, says, stdout)
-		}
-		if kept := tlstest.Value(os.ReadFile(file))(t); string(kept) != "earlier" {
-			t.Errorf("%s: the file has %q", args, kept)
 		}
 	}
 }
@@ -143,20 +136,15 @@ func TestLoadOldVersion(t *testing.T) {
 	}
 }
 
-// TestLoadFormats: both formats tell the same, and the percentiles are written.
+// TestLoadFormats: both formats tell the same.
 func TestLoadFormats(t *testing.T) {
 	target := loadTarget(t, loadEcho{}, cssl.Config{})
-	file := filepath.Join(t.TempDir(), "hdr.txt")
 	for _, kind := range []string{"full-handshake", "resumed-handshake", "request", "stream", "idle"} {
-		args := "--kind " + kind + " --conns 3 --size 2k --warmup 10ms --tls 1.3 --percentiles " + file + " --format "
+		args := "--kind " + kind + " --conns 3 --size 2k --warmup 10ms --tls 1.3 --format "
 		status, text, stderr := runLoadArgs(target, args+"text")
 		if status != 0 || stderr != "" || !strings.Contains(text, "TLSv1.3, TLS_AES") || !strings.Contains(text, "none") {
 			t.Fatalf("%s: status %d\n%s%s", kind, status, text, stderr)
 		}
-		if hdr, err := os.ReadFile(file); err != nil || !bytes.Contains(hdr, []byte("#[Mean")) {
-			t.Errorf("%s: percentiles: %v\n%s", kind, err, hdr)
-		}
-
 		status, text, stderr = runLoadArgs(target, args+"json")
 		var p loadReport
 		d := json.NewDecoder(strings.NewReader(text))
