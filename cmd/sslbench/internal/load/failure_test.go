@@ -168,36 +168,18 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
-// muted is a connection that sends one flight only, and nothing after it has heard the answer.
-type muted struct {
-	net.Conn
-	wrote, mute bool
-}
-
-func (m *muted) Read(p []byte) (int, error) {
-	n, err := m.Conn.Read(p)
-	m.mute = m.wrote
-	return n, err
-}
-
-func (m *muted) Write(p []byte) (int, error) {
-	if m.mute {
-		return len(p), nil
-	}
-	m.wrote = true
-	return m.Conn.Write(p)
-}
-
 // TestRefusedByReset: a client that is refused by a mere reset, in TLS 1.3 after its own handshake is done, has made no handshake.
 func TestRefusedByReset(t *testing.T) {
 	cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	for _, version := range versions {
-		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: uint16(version)}
 		target := serveRaw(t, func(c net.Conn) {
-			if tls.Server(&muted{Conn: c}, server).Handshake() == nil {
-				t.Error("the server took a client without a certificate")
+			// The server has read the client's last flight, and its alert finds no connection any more.
+			refuse := func(tls.ConnectionState) error { reset(c); return errors.New("refused") }
+			cfg := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert,
+				MaxVersion: uint16(version), VerifyConnection: refuse}
+			if tls.Server(c, cfg).Handshake() == nil {
+				t.Error("the server took a client that it refuses")
 			}
-			reset(c)
 		})
 		r, err := finish(t, config(target, Handshake), 20*time.Second)
 		if err == nil || r.Units != 0 {

@@ -29,7 +29,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -61,39 +60,30 @@ func alone(t *testing.T) {
 	}
 }
 
+// childEnv makes the test binary one of the other processes: its name, and its settings.
+const childEnv = "STRESS_CHILD"
+
+// daemon is sslecho.
+var daemon string
+
 func TestMain(m *testing.M) {
 	code := 0
-	if child := map[string]func(){"server": serverMain, "idle": idleMain}[os.Getenv(childEnv)]; child != nil {
-		child()
+	name, settings, _ := strings.Cut(os.Getenv(childEnv), " ")
+	if child := map[string]func([]byte){"server": serverMain, "idle": idleMain}[name]; child != nil {
+		child([]byte(settings))
 	} else {
+		dir := must(os.MkdirTemp("", "stress"))
+		daemon = filepath.Join(dir, "sslecho")
+		if out, err := exec.Command("go", "build", "-o", daemon, "../../../sslecho").CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("go build: %v\n%s", err, out))
+		}
 		code = m.Run()
-		os.RemoveAll(built.dir)
+		os.RemoveAll(dir)
 	}
 	// Two collections let the sanitizer's leak check see all, as package testmain explains.
 	runtime.GC()
 	runtime.GC()
 	os.Exit(code)
-}
-
-// built is sslecho, which the first test that needs it builds.
-var built struct {
-	dir  string
-	once sync.Once
-	err  error
-}
-
-func sslechoPath(t *testing.T) string {
-	t.Helper()
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "stress"); built.err != nil {
-			return
-		}
-		if out, err := exec.Command("go", "build", "-o", built.dir, "../../../sslecho").CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("go build: %w\n%s", err, out)
-		}
-	})
-	tlstest.Must(t, built.err)
-	return filepath.Join(built.dir, "sslecho")
 }
 
 // waitFor waits until ok.
@@ -203,26 +193,17 @@ func (p *process) listening() *process {
 // sslecho starts the daemon.
 func sslecho(t *testing.T) *process {
 	t.Helper()
-	return launch(t, exec.Command(sslechoPath(t), "--listen=127.0.0.1:0",
+	return launch(t, exec.Command(daemon, "--listen=127.0.0.1:0",
 		"--cert="+testcerts.Path("ecdsa.pem"), "--key="+testcerts.Path("ecdsa.key"))).listening()
 }
-
-// childEnv makes the test binary one of the other processes, and settingsEnv has what it is told.
-const (
-	childEnv    = "STRESS_CHILD"
-	settingsEnv = "STRESS_SETTINGS"
-)
 
 // child starts this test binary as what says; settings is for it to read.
 func child(t testing.TB, what string, settings any) *process {
 	t.Helper()
-	b := tlstest.Value(json.Marshal(settings))(t)
 	cmd := exec.Command(tlstest.Value(os.Executable())(t))
-	cmd.Env = append(os.Environ(), childEnv+"="+what, settingsEnv+"="+string(b))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s", childEnv, what, tlstest.Value(json.Marshal(settings))(t)))
 	return launch(t, cmd)
 }
-
-func readSettings(to any) { noError(json.Unmarshal([]byte(os.Getenv(settingsEnv)), to)) }
 
 // noError and must are for children, whose panic the test tells, and for what cannot fail.
 func noError(err error) {

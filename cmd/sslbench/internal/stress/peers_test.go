@@ -72,9 +72,9 @@ func endOf(err error) string {
 
 // serverMain is the process of a server child: sslecho's settings but for those that it is given, and one cipher
 // for each version, so that the flooder need not know more.
-func serverMain() {
+func serverMain(text []byte) {
 	var o settings
-	readSettings(&o)
+	noError(json.Unmarshal(text, &o))
 	debug.SetGCPercent(25)
 	x := must(cssl.NewServerContext(cssl.Config{
 		Certificates:  []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}},
@@ -200,9 +200,9 @@ type idleSettings struct {
 }
 
 // idleMain is the process of an idle child: it opens its connections, says so, and holds them until SIGTERM.
-func idleMain() {
+func idleMain(text []byte) {
 	var s idleSettings
-	readSettings(&s)
+	noError(json.Unmarshal(text, &s))
 	term, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	l := must(load.New(loadConfig(s.Target, load.Idle, s.Conns)))

@@ -228,7 +228,7 @@ func TestSlowloris(t *testing.T) {
 				all.Go(f)
 			}
 			waitFor(t, "the slow ones to come", func() (yes bool) {
-				w.count(func() { yes = w.open >= there || w.bad != nil })
+				w.count(func() { yes = w.open+w.cut >= there || w.bad != nil })
 				return yes
 			})
 		}
