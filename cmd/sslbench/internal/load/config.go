@@ -2,7 +2,6 @@ package load
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -126,8 +125,6 @@ func (c Config) Check() error {
 		return fmt.Errorf("ramp %v: must not be negative", c.Ramp)
 	case c.Timeout < time.Millisecond:
 		return fmt.Errorf("timeout %v: use at least 1ms", c.Timeout)
-	case c.Kind == Resume && c.TLS.NoTickets && c.TLS.MinVersion == cssl.TLS13:
-		return errors.New("no tickets: TLS 1.3 cannot resume without them")
 	}
 	return nil
 }

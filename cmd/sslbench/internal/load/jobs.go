@@ -196,7 +196,7 @@ func (t *stream) stop(s *slot) {
 const sendAhead = 256 << 10
 
 // send is the job of Send.
-type send struct{ quiet }
+type send struct{}
 
 func (d *send) begin(s *slot) {
 	if s.w.phase != running {
@@ -295,20 +295,11 @@ func lineAt(m uint64, n int) (line, answer []byte) {
 	return printable[i : i+n], reversed[len(reversed)-i-n : len(reversed)-i]
 }
 
-// ticket is what a slot needs for Resume.
-type ticket struct {
-	session *cssl.Session
-	// asks: the server gave no session of its own accord, so a message is sent to get one.
-	asks bool
-	// fetching: the handshake under way is a full one, to get a session.
-	fetching bool
-}
-
 // toResume is the session that the next handshake offers. Tickets are meant to be used once (RFC 8446, appendix C.4),
 // and a server gives a new one each time; where it does not, the old one is used again.
-func (t *ticket) toResume() *cssl.Session {
-	t.fetching = t.session == nil
-	return t.session
+func (s *slot) toResume() *cssl.Session {
+	s.fetching = s.session == nil
+	return s.session
 }
 
 // askMessage makes a server that holds its ticket back until it has something to write do so. An echo server

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
 )
@@ -380,7 +381,10 @@ type slot struct {
 	queued int // Send: bytes in the queue when it was last looked at
 
 	took time.Duration // from connect to the end of the handshake
-	ticket
+
+	session  *cssl.Session // Resume
+	asks     bool          // the server gave none of its own accord, so a message is sent to get one
+	fetching bool          // the handshake under way is a full one, to get one
 }
 
 func (s *slot) never() bool { return !s.everOpen }

@@ -40,11 +40,6 @@ type Kind struct {
 	config       string // of the files in config
 	proxy        bool   // each connection has a second one, to a backend
 	maxIdle      int    // the most idle connections that are asked for; 0: as many as files allow
-	stdin        bool   // it ends when its standard input does
-	payload      bool   // its standard output is payload
-	// gentle is for a server whose other processes live on when the first one is
-	// killed: should sslbench be killed, the first one gets SIGTERM.
-	gentle bool
 }
 
 // The programs that are built here and not looked for in $PATH.
@@ -86,16 +81,16 @@ var Kinds = []Kind{
 	{Name: Direct, works: everyWork, program: sslecho, args: sslechoArgs + " --records direct"},
 	{Name: CryptoTLS, works: append([]Work{HTTP}, everyWork...), program: self, args: selfArgs},
 	{Name: Sslhttp, works: []Work{HTTP}, program: self, args: selfArgs + " --stack sslhttp"},
-	{Name: SServer, works: []Work{Reverse, Discard, Handshakes}, program: "openssl", pkg: "openssl", stdin: true, payload: true,
+	{Name: SServer, works: []Work{Reverse, Discard, Handshakes}, program: "openssl", pkg: "openssl",
 		version: "version", args: "s_server -quiet -accept {{.Addr}} -cert {{.PEM}}" +
 			"{{if .TLS12}} -max_protocol TLSv1.2{{end}}{{if eq .Work \"reverse\"}} -rev{{end}}"},
-	{Name: "nginx", works: []Work{Handshakes, Idle}, program: "nginx", pkg: "nginx-light", gentle: true,
+	{Name: "nginx", works: []Work{Handshakes, Idle}, program: "nginx", pkg: "nginx-light",
 		version: "-V", config: "nginx.conf", args: "-p ./ -c nginx.conf"},
 	{Name: "HAProxy", works: []Work{Handshakes, Idle}, program: "haproxy", pkg: "haproxy",
 		version: "-vv", config: "haproxy.cfg", args: "-db -f haproxy.cfg"},
 	{Name: "stunnel", works: []Work{Handshakes, Idle}, program: "stunnel", pkg: "stunnel4", proxy: true, maxIdle: 5000,
 		version: "-version", config: "stunnel.conf", args: "stunnel.conf"},
-	{Name: "hitch", works: []Work{Handshakes, Idle}, program: "hitch", pkg: "hitch", proxy: true, gentle: true,
+	{Name: "hitch", works: []Work{Handshakes, Idle}, program: "hitch", pkg: "hitch", proxy: true,
 		version: "--version", config: "hitch.conf", args: "--config=hitch.conf"},
 }
 

@@ -36,7 +36,7 @@ type Process struct {
 	pid   int             // of the leader of its process group, also the id of the group
 	pids  []int           // of the group, when it was ready
 	out   string          // the file with its output
-	stdin io.Closer       // held open for a server that would end without
+	stdin io.Closer       // held open for s_server, which would end without
 	alive context.Context // until the leader has ended
 	err   error           // how that was
 
@@ -98,7 +98,7 @@ func (e *Env) run(ctx context.Context, k Kind, s Spec, path, dir string) (*Proce
 		return nil, err
 	}
 	p := &Process{Addr: fmt.Sprintf("%s:%d", loopback, port)}
-	if err := p.launch(k, append([]string{path}, args...), dir, s.Core); err != nil {
+	if err := p.launch(append([]string{path}, args...), dir, s.Core); err != nil {
 		return nil, err
 	}
 	// Its end ends a probe, which somebody else may have accepted.
@@ -201,7 +201,7 @@ const patience = 5 * time.Second
 
 // launch starts a process as the leader of a group, on one core; see the package
 // comment.
-func (p *Process) launch(k Kind, argv []string, dir string, core int) error {
+func (p *Process) launch(argv []string, dir string, core int) error {
 	p.out = filepath.Join(dir, "output")
 	w, err := os.Create(p.out)
 	if err != nil {
@@ -209,18 +209,11 @@ func (p *Process) launch(k Kind, argv []string, dir string, core int) error {
 	}
 	defer w.Close()
 	cmd := exec.Command("taskset", append([]string{"-c", strconv.Itoa(core)}, argv...)...)
-	cmd.Dir, cmd.Stderr = dir, w
-	if !k.payload {
-		cmd.Stdout = w
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if k.gentle {
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
-	}
-	if k.stdin {
-		if p.stdin, err = cmd.StdinPipe(); err != nil {
-			return err
-		}
+	cmd.Dir, cmd.Stderr = dir, w // what s_server has on its standard output is payload
+	// Not SIGKILL: the workers of nginx and hitch live on when their master is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
+		return err
 	}
 	started := make(chan error)
 	var ended context.CancelFunc
@@ -269,9 +262,7 @@ func (p *Process) Stop() error {
 			<-p.alive.Done()
 		}
 	}
-	if p.stdin != nil {
-		p.stdin.Close()
-	}
+	p.stdin.Close()
 	for limit := time.Now().Add(patience); ; time.Sleep(pollEvery) {
 		pids := processes(p.pid)
 		if len(pids) == 0 {
