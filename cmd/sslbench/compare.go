@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/compare"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/rounds"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/server"
@@ -64,10 +64,8 @@ func compareCommand() *cobra.Command {
 		if o.Server.Executable, err = os.Executable(); err != nil {
 			return err
 		}
-		if o.Server.Sslecho == "" {
-			o.Server.Sslecho = filepath.Join(filepath.Dir(o.Server.Executable), "sslecho")
-		}
-		if o.Server.Sslecho, err = filepath.Abs(o.Server.Sslecho); err != nil {
+		beside := filepath.Join(filepath.Dir(o.Server.Executable), "sslecho")
+		if o.Server.Sslecho, err = filepath.Abs(cmp.Or(o.Server.Sslecho, beside)); err != nil {
 			return err
 		}
 		if o.Quick && !f.Changed("rounds") {
@@ -78,15 +76,6 @@ func compareCommand() *cobra.Command {
 		}
 		if err := o.Check(); err != nil {
 			return usageError{err}
-		}
-		if stderr := cmd.ErrOrStderr(); isTerminal(stderr) {
-			bar := newBar(stderr, 1, progressbar.OptionShowCount())
-			defer func() { _ = bar.Finish() }()
-			o.Progress = func(what string, done, all int) {
-				bar.ChangeMax(all)
-				_ = bar.Set(min(done, all-1))
-				bar.Describe(what)
-			}
 		}
 		if out == "" {
 			return compare.Run(cmd.Context(), o, stdout)

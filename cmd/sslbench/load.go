@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 )
 
 const loadHelp = `Put load on a TLS server: check every byte, and count what fails.
@@ -189,7 +191,8 @@ func (o *loadOptions) run(ctx context.Context, out, stderr io.Writer) error {
 // work opens, warms up and runs. Failures of all three are in the result.
 func (o *loadOptions) work(ctx context.Context, l *load.Load, stderr io.Writer) (load.Result, error) {
 	bar := &loadProgress{load: l}
-	if o.progress == "always" || o.progress == "auto" && isTerminal(stderr) {
+	f, isFile := stderr.(*os.File)
+	if o.progress == "always" || o.progress == "auto" && isFile && term.IsTerminal(int(f.Fd())) {
 		bar.out = stderr
 	}
 	bar.begin("opening", -time.Millisecond)

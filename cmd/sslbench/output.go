@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -13,7 +12,6 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 )
 
 // loadReport is the JSON output. Its names are stable.
@@ -163,18 +161,6 @@ func inTime(us float64) string {
 	return d.Round(unit).String()
 }
 
-// isTerminal says whether a person looks at w.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// newBar shows how many steps of all are done, or a mark that turns if all is negative. Its errors are no reason to fail.
-func newBar(w io.Writer, all int64, more ...progressbar.Option) *progressbar.ProgressBar {
-	return progressbar.NewOptions64(all, append(more, progressbar.OptionSetWriter(w), progressbar.OptionSetWidth(20),
-		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(all > 0))...)
-}
-
 // loadProgress shows on a terminal how far a Load has come.
 type loadProgress struct {
 	load *load.Load
@@ -190,7 +176,8 @@ func (p *loadProgress) begin(what string, d time.Duration) {
 		return
 	}
 	ticks := d.Milliseconds()
-	b := newBar(p.out, ticks, progressbar.OptionSetElapsedTime(true))
+	b := progressbar.NewOptions64(ticks, progressbar.OptionSetWriter(p.out), progressbar.OptionSetWidth(20),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(ticks > 0), progressbar.OptionSetElapsedTime(true))
 	stop := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {

@@ -36,9 +36,6 @@ type Options struct {
 	Rounds   int           // for each server and workload
 	Duration time.Duration // of a round
 	Quick    bool          // fewer workloads
-	// Progress hears before each step what it is, how many steps are done and how
-	// many there are.
-	Progress func(what string, done, all int)
 }
 
 // runner is one Run.
@@ -47,7 +44,6 @@ type runner struct {
 	env                  *server.Env
 	serverCore, loadCore int // one for the server that is measured, one for all else
 	kinds                map[string]server.Kind
-	done, all            int
 	out                  io.Writer // gets facts and rounds
 	faults               []error   // of writing to it, too
 }
@@ -121,9 +117,6 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	r.facts()
 	r.find(todo)
 	r.write(rounds.UnitLines)
-	for _, w := range todo {
-		r.all += len(r.entrants(w)) * (r.rounds(w) + 1)
-	}
 	if err := server.PinSelf(r.loadCore); err != nil {
 		return err
 	}
@@ -204,13 +197,6 @@ func (r *runner) entrants(w *workload) (all []server.Kind) {
 		}
 	}
 	return all
-}
-
-func (r *runner) step(format string, args ...any) {
-	if r.Progress != nil {
-		r.Progress(fmt.Sprintf(format, args...), r.done, r.all)
-	}
-	r.done++
 }
 
 // fail notes that a server did not get through a workload.

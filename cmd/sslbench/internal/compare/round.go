@@ -52,9 +52,7 @@ func (r *runner) workload(ctx context.Context, w *workload) {
 			s.stop()
 		}
 	}()
-	work := r.rounds(w)
 	for _, s := range all {
-		r.step("%s: %s opens", w.name, s.kind.Name)
 		if most := r.env.MaxConns(s.kind); w.load.Conns > most {
 			s.failed = finding{fmt.Errorf("there is room for %d connections", most)}
 		} else if !w.idle() {
@@ -64,10 +62,7 @@ func (r *runner) workload(ctx context.Context, w *workload) {
 			s.close()
 		}
 	}
-	for n := range work {
-		for _, s := range all {
-			r.step("%s: %s", w.name, s.kind.Name)
-		}
+	for n := range r.rounds(w) {
 		var found []rounds.Round
 		if w.idle() {
 			found = r.idleRound(ctx, w, turn(all, n))

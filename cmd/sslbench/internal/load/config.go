@@ -16,20 +16,14 @@ import (
 type Kind string
 
 const (
-	// Handshake makes full handshakes, one after another on each of Conns slots: connect, handshake,
-	// close_notify both ways, and again.
-	Handshake Kind = "full-handshake"
-	// Resume is Handshake with sessions that the server gave earlier.
-	Resume Kind = "resumed-handshake"
+	Handshake Kind = "full-handshake"    // connect, handshake, close_notify both ways, again and again on each of Conns slots
+	Resume    Kind = "resumed-handshake" // the same with sessions that the server gave earlier
 	// Request sends messages of Size bytes and waits for the answer to each: the next one straight
 	// after it (closed loop), or by the clock if Rate is set (open loop).
 	Request Kind = "request"
-	// Stream sends and receives at once, with Size bytes under way on each connection.
-	Stream Kind = "stream"
-	// Send sends as fast as the server takes it; the server answers nothing.
-	Send Kind = "send"
-	// Idle opens connections and holds them.
-	Idle Kind = "idle"
+	Stream  Kind = "stream" // sends and receives at once, with Size bytes under way on each connection
+	Send    Kind = "send"   // sends as fast as the server takes it; the server answers nothing
+	Idle    Kind = "idle"   // opens connections and holds them
 )
 
 // Kinds are all kinds.
@@ -47,23 +41,18 @@ const (
 type Config struct {
 	Target string // host:port
 	Kind   Kind
-	Answer Answer // for Request and Stream (which needs Echo); default Echo
-	Conns  int    // connections at once; default 1
-	Size   int    // bytes of one message (Request), or under way (Stream); default 1024
-	// Rate is how many messages a second all connections send together (Request only); 0 is closed loop.
-	Rate float64
-	// Ramp is the time over which the connections are opened, evenly; 0 is as fast as the server takes them.
-	Ramp time.Duration
-	// Loops is the number of event loops, default 1.
-	Loops int
-	// Timeout bounds connect and handshake together, and the wait for one answer; default 10 s.
-	Timeout time.Duration
-	// Background makes the loops give way to all other threads of their cores (sched(7), SCHED_IDLE).
-	Background bool
-	// TLS has the client's settings: CA, verification, versions, ciphers, groups, ALPN.
-	TLS cssl.Config
-	// ServerName is sent as SNI and checked against the certificate; default: the target's host.
-	ServerName string
+	Answer Answer  // for Request and Stream (which needs Echo); default Echo
+	Conns  int     // connections at once; default 1
+	Size   int     // bytes of one message (Request), or under way (Stream); default 1024
+	Rate   float64 // how many messages a second all connections send together (Request only); 0 is closed loop
+
+	Ramp       time.Duration // over which the connections are opened, evenly; 0 is as fast as the server takes them
+	Loops      int           // event loops; default 1
+	Timeout    time.Duration // of connect and handshake together, and of the wait for one answer; default 10 s
+	Background bool          // the loops give way to all other threads of their cores (sched(7), SCHED_IDLE)
+
+	TLS        cssl.Config // the client's settings: CA, verification, versions, ciphers, groups, ALPN
+	ServerName string      // sent as SNI and checked against the certificate; default: the target's host
 }
 
 // Limits of a Config. A message, or a window of a stream, is queued as a whole, so its size

@@ -16,14 +16,8 @@ const connsPerSource = 25000
 
 // resolve answers the addresses of a target that Check has accepted.
 func resolve(target string, timeout time.Duration) ([]netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(target)
-	if err != nil {
-		return nil, err
-	}
-	n, err := net.LookupPort("tcp", port)
-	if err != nil {
-		return nil, err
-	}
+	host, port, _ := net.SplitHostPort(target)
+	n, _ := net.LookupPort("tcp", port)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)

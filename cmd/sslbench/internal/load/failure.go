@@ -30,11 +30,10 @@ func failed(what Failure, err error) error { return &failedError{what, err} }
 
 // notTLS are OpenSSL's words for a server that answers the ClientHello with something else.
 var notTLS = []string{
-	"wrong version number", "http request", "https proxy request", "packet length too long",
-	"data length too long", "record length mismatch", "record too small", "unexpected record",
-	"unexpected message", "bad record type", "bad change cipher spec", "length mismatch", "length too short",
-	"unknown protocol", "unsupported record type", "invalid alert", "unknown alert type",
-	"excessive message size",
+	"wrong version number", "http request", "https proxy request", "packet length too long", "data length too long",
+	"record length mismatch", "record too small", "unexpected record", "unexpected message", "bad record type",
+	"bad change cipher spec", "length mismatch", "length too short", "unknown protocol", "unsupported record type",
+	"invalid alert", "unknown alert type", "excessive message size",
 }
 
 // ofHandshake classes what ended a connection before its handshake was done.

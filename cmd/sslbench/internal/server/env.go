@@ -21,6 +21,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -131,10 +132,7 @@ func (e *Env) MaxConns(k Kind) int {
 	if k.config != "" {
 		most = min(most, proxyConns*15/16-64)
 	}
-	if k.maxIdle > 0 {
-		most = min(most, k.maxIdle)
-	}
-	return max(0, most)
+	return max(0, min(most, cmp.Or(k.maxIdle, most)))
 }
 
 // makeCertificates writes TYPE.pem for each type of key: a certificate for
