@@ -31,7 +31,7 @@ import (
 // flood is something that a peer can send as often as it likes.
 type flood struct {
 	name    string
-	figure  string // of the document, behind stress-; shared by some
+	figure  string // of the document, shared by some
 	version uint16
 	message func(f *flooder, i int) // the i-th
 	// allowed is how many are taken; the next one ends the connection, with the error that ends tells. -1: no end.
@@ -44,10 +44,13 @@ type flood struct {
 }
 
 var (
-	keyUpdates  = func(f *flooder, _ int) { f.rekey(0) }
-	oneByte     = func(f *flooder, _ int) { f.data() }
-	emptyRecord = func(f *flooder, _ int) { f.record(typeData) }
-	warning     = func(f *flooder, _ int) { f.record(typeAlert, 1, 90) } // user_canceled
+	keyUpdates      = func(f *flooder, _ int) { f.rekey(0) }
+	askedKeyUpdates = func(f *flooder, _ int) { f.rekey(1) }
+	clientHello     = func(f *flooder, _ int) { f.record(typeHandshake, f.hello...) }
+	ticket          = func(f *flooder, _ int) { f.record(typeHandshake, 4, 0, 0, 0) }
+	oneByte         = func(f *flooder, _ int) { f.data() }
+	emptyRecord     = func(f *flooder, _ int) { f.record(typeData) }
+	warning         = func(f *flooder, _ int) { f.record(typeAlert, 1, 90) } // user_canceled
 )
 
 // every is a flood with a byte of data after each n messages, which makes OpenSSL count anew.
@@ -64,21 +67,19 @@ func every(n int, message func(*flooder, int)) func(*flooder, int) {
 // The limits: 4096 is cssl.Config.MaxMessages and 16 MaxRenegotiations, counted over a connection's life; 32 empty records and
 // 4 warnings in a row are OpenSSL's own.
 var floods = []flood{
-	{"KeyUpdates", "keyupdates", tls.VersionTLS13, keyUpdates, 4096, "limit", 0, false},
-	{"KeyUpdates between data", "keyupdates", tls.VersionTLS13, every(1, keyUpdates), 2 * 4096, "limit", 0, false},
-	{"KeyUpdates that ask for one back", "keyupdates", tls.VersionTLS13, func(f *flooder, _ int) { f.rekey(1) }, 4096, "limit", 0, true},
-	{"refused renegotiations", "renegotiations-refused", tls.VersionTLS12, func(f *flooder, _ int) { f.record(typeHandshake, f.hello...) },
-		16, "limit", 0, false},
-	{"1-byte records of TLS 1.3", "onebyte", tls.VersionTLS13, oneByte, -1, "", 1, false},
-	{"1-byte records of TLS 1.2", "onebyte", tls.VersionTLS12, oneByte, -1, "", 1, false},
-	{"empty records of TLS 1.3", "empty", tls.VersionTLS13, emptyRecord, 32, "record too small", 0, false},
-	{"empty records of TLS 1.2", "empty", tls.VersionTLS12, emptyRecord, 32, "record too small", 0, false},
-	{"31 empty records to a byte", "empty", tls.VersionTLS13, every(31, emptyRecord), -1, "", 32, false},
-	{"warnings of TLS 1.3", "alerts", tls.VersionTLS13, warning, 4, "too many warn alerts", 0, false},
-	{"warnings of TLS 1.2", "alerts", tls.VersionTLS12, warning, 4, "too many warn alerts", 0, false},
-	{"4 warnings to a byte", "alerts", tls.VersionTLS12, every(4, warning), -1, "", 5, false},
-	{"tickets for the server", "alerts", tls.VersionTLS13, func(f *flooder, _ int) { f.record(typeHandshake, 4, 0, 0, 0) },
-		0, "unexpected message", 0, false},
+	{"KeyUpdates", "stress-keyupdates", tls.VersionTLS13, keyUpdates, 4096, "limit", 0, false},
+	{"KeyUpdates between data", "stress-keyupdates", tls.VersionTLS13, every(1, keyUpdates), 2 * 4096, "limit", 0, false},
+	{"KeyUpdates that ask for one back", "stress-keyupdates", tls.VersionTLS13, askedKeyUpdates, 4096, "limit", 0, true},
+	{"refused renegotiations", "stress-renegotiations-refused", tls.VersionTLS12, clientHello, 16, "limit", 0, false},
+	{"1-byte records of TLS 1.3", "stress-onebyte", tls.VersionTLS13, oneByte, -1, "", 1, false},
+	{"1-byte records of TLS 1.2", "stress-onebyte", tls.VersionTLS12, oneByte, -1, "", 1, false},
+	{"empty records of TLS 1.3", "stress-empty", tls.VersionTLS13, emptyRecord, 32, "record too small", 0, false},
+	{"empty records of TLS 1.2", "stress-empty", tls.VersionTLS12, emptyRecord, 32, "record too small", 0, false},
+	{"31 empty records to a byte", "stress-empty", tls.VersionTLS13, every(31, emptyRecord), -1, "", 32, false},
+	{"warnings of TLS 1.3", "stress-alerts", tls.VersionTLS13, warning, 4, "too many warn alerts", 0, false},
+	{"warnings of TLS 1.2", "stress-alerts", tls.VersionTLS12, warning, 4, "too many warn alerts", 0, false},
+	{"4 warnings to a byte", "stress-alerts", tls.VersionTLS12, every(4, warning), -1, "", 5, false},
+	{"tickets for the server", "stress-alerts", tls.VersionTLS13, ticket, 0, "unexpected message", 0, false},
 }
 
 // pour sends n messages, over as many connections as that takes.
@@ -149,7 +150,7 @@ func TestFloods(t *testing.T) {
 			figures[fl.figure] = append(figures[fl.figure], fl.name+": "+texts[i])
 		}
 		for name, parts := range figures {
-			record(t, "stress-"+name, "%s", strings.Join(parts, "; "))
+			record(t, name, "%s", strings.Join(parts, "; "))
 		}
 	})
 	for i, fl := range floods {
