@@ -117,7 +117,7 @@ const attempts = 10
 type side struct {
 	came, again int           // newcomers, and how often one had to come again
 	longest     time.Duration // from the first connect of a newcomer to its echo
-	p99, cpu    time.Duration // of those that stay
+	p99         time.Duration // of those that stay
 	resident    size
 }
 
@@ -179,7 +179,6 @@ func TestSlowloris(t *testing.T) {
 	base := s.resident()
 	var without, with side
 	run := func(v *side) {
-		before := s.cpu()
 		done := tlstest.Later(func() error {
 			r, err := good(honest.Run(context.Background(), d))
 			v.p99 = max(v.p99, time.Duration(r.Latency.ValueAtQuantile(99)))
@@ -192,7 +191,6 @@ func TestSlowloris(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		v.cpu += s.cpu() - before
 		v.resident = cmp.Or(v.resident, s.resident()) // of the first round
 	}
 	var cut, answered int
@@ -262,8 +260,8 @@ func TestSlowloris(t *testing.T) {
 	s.stop()
 	record(t, "stress-slowloris", "%d silent, %d with a byte of their hello in %v, %d with a byte of their requests; %d interleaved rounds "+
 		"of %v. p99 of %d honest clients at most %v without them and %v with them; a newcomer's first echo after at most %v and %v, "+
-		"when %d of %d had to come again; CPU time %v and %v. %d were cut off; %d slow requests "+
+		"when %d of %d had to come again. %d were cut off; %d slow requests "+
 		"were answered; resident %v, with them %v, after them %v", silent, hellos, pause, requests, scaled(3, 1), d, conns,
-		show(without.p99), show(with.p99), show(without.longest), show(with.longest), with.again, with.came, show(without.cpu), show(with.cpu),
+		show(without.p99), show(with.p99), show(without.longest), show(with.longest), with.again, with.came,
 		cut, answered, base, with.resident, after)
 }
