@@ -128,7 +128,7 @@ func (p *process) allGone() {
 
 // loadConfig is a load of honest clients.
 func loadConfig(target string, kind load.Kind, conns int) load.Config {
-	return load.Config{Target: target, Kind: kind, Conns: conns, Loops: 2, Timeout: hang, ServerName: "localhost",
+	return load.Config{Target: target, Kind: kind, Conns: conns, Timeout: hang, ServerName: "localhost",
 		TLS: cssl.Config{CAFile: testcerts.Path("root.pem")}}
 }
 
