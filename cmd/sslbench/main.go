@@ -87,6 +87,9 @@ func serveCommand() *cobra.Command {
 	f.StringVar(&s.Service, "service", "echo", "`service`: echo, reverse, discard or http")
 	f.StringVar(&s.Stack, "stack", "crypto/tls", "what TLS is made with: `crypto/tls`, or sslhttp (http only)")
 	f.StringVar(&s.MaxVersion, "max-version", "", "highest TLS `version`: 1.2 or 1.3")
-	cmd.RunE = func(*cobra.Command, []string) error { return s.Run() }
+	cmd.RunE = func(*cobra.Command, []string) error {
+		signal.Reset() // SIGTERM is its end, with nothing to save
+		return s.Run()
+	}
 	return cmd
 }

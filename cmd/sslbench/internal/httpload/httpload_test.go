@@ -93,6 +93,10 @@ func TestFailures(t *testing.T) {
 	wrong := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(goserver.Body[1:1001])
 	})
+	short := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write(goserver.Body[:10])
+	})
 	for _, test := range []struct {
 		cfg  Config
 		h    http.Handler
@@ -100,6 +104,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{Config{Size: 1000}, wrong, "differs"},
 		{Config{Size: 999}, wrong, "differs"},
+		{Config{Size: 1000}, short, "unexpected EOF"},
 		{Config{Size: 2 << 20}, goserver.Handler(), "404"},
 		{Config{Size: 1000, New: true, Resume: true}, goserver.Handler(), "resumed a session: false"},
 	} {
@@ -124,5 +129,8 @@ func TestFailures(t *testing.T) {
 	cancel()
 	if err := load.Open(ctx, 1); err == nil {
 		t.Error("a context that has ended is no error")
+	}
+	if err := load.Open(t.Context(), 1); err == nil {
+		t.Error("a server that is not there is no error")
 	}
 }
