@@ -2,17 +2,16 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/compare"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/rounds"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/server"
@@ -32,7 +31,7 @@ const (
 // compareCommand measures servers side by side.
 func compareCommand() *cobra.Command {
 	o := compare.Options{Server: server.Options{Source: reference}}
-	var out, bench string
+	var out string
 	var list bool
 	cmd := &cobra.Command{
 		Use:   "compare [flags]",
@@ -41,13 +40,13 @@ func compareCommand() *cobra.Command {
 			"Standard output gets each round as a line in Go's benchmark format, which\n" +
 			"benchstat reads. Two cores are needed: one for the server, one for the load.\n" +
 			"Servers that are not installed are left out.",
-		Args: noArguments,
+		Args: arguments(0),
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&out, "out", "", "`folder` for the rounds, the table and the picture")
 	f.BoolVar(&o.Quick, "quick", false, "fewer workloads and rounds: about two minutes")
-	f.StringVar(&bench, "bench", "", "`regexp` that names of workloads match (see --list)")
+	f.StringVar(&o.Bench, "bench", "", "`regexp` that names of workloads match (see --list)")
 	f.StringSliceVar(&o.Servers, "servers", nil, "`servers` to measure beside the baselines, joined by commas (see --list)")
 	f.IntVar(&o.Rounds, "rounds", 9, "measured `rounds` for each server and workload (with --quick 2)")
 	f.DurationVar(&o.Duration, "duration", 250*time.Millisecond, "`time` of one round (with --quick 120ms)")
@@ -65,10 +64,8 @@ func compareCommand() *cobra.Command {
 		if o.Server.Executable, err = os.Executable(); err != nil {
 			return err
 		}
-		if o.Server.Sslecho == "" {
-			o.Server.Sslecho = filepath.Join(filepath.Dir(o.Server.Executable), "sslecho")
-		}
-		if o.Server.Sslecho, err = filepath.Abs(o.Server.Sslecho); err != nil {
+		beside := filepath.Join(filepath.Dir(o.Server.Executable), "sslecho")
+		if o.Server.Sslecho, err = filepath.Abs(cmp.Or(o.Server.Sslecho, beside)); err != nil {
 			return err
 		}
 		if o.Quick && !f.Changed("rounds") {
@@ -77,38 +74,16 @@ func compareCommand() *cobra.Command {
 		if o.Quick && !f.Changed("duration") {
 			o.Duration = 120 * time.Millisecond
 		}
-		if bench != "" {
-			if o.Bench, err = regexp.Compile(bench); err != nil {
-				return badUsage("--bench: %w", err)
-			}
-		}
 		if err := o.Check(); err != nil {
 			return usageError{err}
-		}
-		if out != "" { // before the measuring, so that a folder that cannot be made costs no run
-			if err := os.MkdirAll(out, 0o777); err != nil {
-				return fmt.Errorf("--out: %w", err)
-			}
-		}
-		if stderr := cmd.ErrOrStderr(); isTerminal(stderr) {
-			var b *bar
-			o.Progress = func(what string, done, all int) {
-				if b == nil {
-					b = newBar(stderr, int64(all), progressbar.OptionShowCount())
-				}
-				b.step(what, int64(min(done, all-1)))
-			}
-			defer func() {
-				if b != nil {
-					_ = b.Finish()
-				}
-			}()
 		}
 		if out == "" {
 			return compare.Run(cmd.Context(), o, stdout)
 		}
-		file, err := os.Create(filepath.Join(out, roundsFile))
-		if err != nil {
+		// Before the measuring, so that a folder that cannot be made costs no run.
+		err = os.MkdirAll(out, 0o777)
+		file, err2 := os.Create(filepath.Join(out, roundsFile))
+		if err := errors.Join(err, err2); err != nil {
 			return fmt.Errorf("--out: %w", err)
 		}
 		err = compare.Run(cmd.Context(), o, io.MultiWriter(stdout, file))
@@ -122,13 +97,8 @@ func reportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "report FOLDER",
 		Short: "Make the table and the picture again, from the rounds.txt of an earlier compare",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return badUsage("want one argument, the folder of an earlier compare --out; got %d", len(args))
-			}
-			return nil
-		},
-		RunE: func(_ *cobra.Command, args []string) error { return report(args[0]) },
+		Args:  arguments(1),
+		RunE:  func(_ *cobra.Command, args []string) error { return report(args[0]) },
 	}
 }
 

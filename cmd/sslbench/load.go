@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 )
 
 const loadHelp = `Put load on a TLS server: check every byte, and count what fails.
@@ -27,7 +27,6 @@ Kinds:
   request            a message, its whole answer, the next; or at a --rate
   stream             both ways at once, with --size bytes under way
   send               one way, as fast as the server reads
-  receive            one way, what a chargen server sends (RFC 864)
   idle               connections are opened and held
 
 With --rate, messages that are due and not sent at the end are failures, slower
@@ -37,26 +36,16 @@ of them). A stall that the server makes up for is none.
 Exit status: 0 when nothing failed, 1 when anything did, 2 after bad usage.
 `
 
-// kindOf are the kinds by their names on the command line.
-var kindOf = map[string]load.Kind{
-	"full-handshake": load.Handshake, "resumed-handshake": load.Resume, "request": load.Request,
-	"stream": load.Stream, "send": load.Send, "receive": load.Receive, "idle": load.Idle,
-}
-
 // loadOptions is what the command line says.
 type loadOptions struct {
-	cfg                load.Config
-	flags              *pflag.FlagSet
-	kind               string
-	duration, warmup   time.Duration
-	format, percentile string
-	progress           string
-	insecure           bool
-	answer, size       string
-	minVersion         string
-	maxVersion         string
-	version            string // both
-	cert, key          string
+	cfg              load.Config
+	flags            *pflag.FlagSet
+	duration, warmup time.Duration
+	format, progress string
+	insecure         bool
+	size             string
+	version          string
+	cert, key        string
 }
 
 // loadCommand puts load on a server.
@@ -64,14 +53,14 @@ func loadCommand() *cobra.Command {
 	o := &loadOptions{}
 	cmd := &cobra.Command{
 		Use: "load --target HOST:PORT [flags]", Short: "Put one kind of load on any TLS server: rates, latency, what failed",
-		Long: loadHelp, Args: noArguments,
+		Long: loadHelp, Args: arguments(0),
 	}
 	f := cmd.Flags()
 	o.flags = f
 	f.SortFlags = false
 	f.StringVar(&o.cfg.Target, "target", "", "`host:port` of the server")
-	f.StringVar(&o.kind, "kind", "request", "`kind` of load, see below")
-	f.StringVar(&o.answer, "answer", "echo", "what the server answers a request: `echo or reverse` (each line reversed)")
+	f.StringVar((*string)(&o.cfg.Kind), "kind", "request", "`kind` of load, see below")
+	f.StringVar((*string)(&o.cfg.Answer), "answer", "echo", "what the server answers a request: `echo or reverse` (each line reversed)")
 	f.Float64Var(&o.cfg.Rate, "rate", 0, "`messages` a second, sent by the clock (default: the next after each answer)")
 	f.IntVar(&o.cfg.Conns, "conns", 1, "`number` of connections at once")
 	f.StringVar(&o.size, "size", "1k", "`bytes` of a message, or under way in a stream: 64, 16k, 1m")
@@ -80,9 +69,8 @@ func loadCommand() *cobra.Command {
 	f.DurationVar(&o.warmup, "warmup", 0, "`time` to work before anything is measured")
 	f.DurationVar(&o.cfg.Timeout, "timeout", 10*time.Second, "`time` for a handshake, and for one answer")
 	f.IntVar(&o.cfg.Loops, "loops", runtime.NumCPU(), "`number` of event loops")
-	f.StringVar(&o.version, "tls", "", "TLS `version`: 1.2 or 1.3, or 1.0 or 1.1 with --ciphers that have @SECLEVEL=0 (default: the best of 1.2 and 1.3)")
-	f.StringVar(&o.minVersion, "min-version", "", "lowest TLS `version`")
-	f.StringVar(&o.maxVersion, "max-version", "", "highest TLS `version`")
+	f.StringVar(&o.version, "tls", "", "TLS `version`: 1.2 or 1.3, or 1.0 or 1.1 with --ciphers that have @SECLEVEL=0"+
+		" (default: the best of 1.2 and 1.3)")
 	f.StringVar(&o.cfg.TLS.CipherList, "ciphers", "", "`list` of ciphers up to TLS 1.2, such as ECDHE+AESGCM")
 	f.StringVar(&o.cfg.TLS.CipherSuites, "ciphersuites", "", "`list` of TLS 1.3 cipher suites, joined by colons")
 	f.StringVar(&o.cfg.TLS.Groups, "groups", "", "`list` of groups, such as X25519:P-256")
@@ -92,8 +80,7 @@ func loadCommand() *cobra.Command {
 	f.BoolVar(&o.insecure, "insecure", false, "take any certificate")
 	f.StringVar(&o.cert, "cert", "", "PEM `file`, our own chain, for servers that ask for one")
 	f.StringVar(&o.key, "key", "", "PEM `file`, its private key (default: in --cert)")
-	f.StringVar(&o.format, "format", "text", "of the output: `text, json or csv`")
-	f.StringVar(&o.percentile, "percentiles", "", "`file` for the latencies in HdrHistogram's format (ms)")
+	f.StringVar(&o.format, "format", "text", "of the output: `text or json`")
 	f.StringVar(&o.progress, "progress", "auto", "bar on standard error: `auto`, always or never")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for _, name := range []string{"conns", "loops", "timeout"} { // 0 would mean the default
@@ -115,11 +102,6 @@ func (o *loadOptions) check() (err error) {
 	if c.Target == "" {
 		return fmt.Errorf("--target HOST:PORT is missing")
 	}
-	var ok bool
-	if c.Kind, ok = kindOf[o.kind]; !ok {
-		return fmt.Errorf("--kind %q: use %s", o.kind, strings.Join(slices.Sorted(maps.Keys(kindOf)), ", "))
-	}
-	c.Answer = load.Answer(o.answer)
 	if c.Size, err = parseSize(o.size); err != nil {
 		return fmt.Errorf("--size %q: %w", o.size, err)
 	}
@@ -128,29 +110,19 @@ func (o *loadOptions) check() (err error) {
 		return fmt.Errorf("--duration %v: must be greater than 0", o.duration)
 	case o.warmup < 0:
 		return fmt.Errorf("--warmup %v: must not be negative", o.warmup)
-	case !slices.Contains([]string{"text", "json", "csv"}, o.format):
-		return fmt.Errorf("--format %q: use text, json or csv", o.format)
+	case o.format != "text" && o.format != "json":
+		return fmt.Errorf("--format %q: use text or json", o.format)
 	case !slices.Contains([]string{"auto", "always", "never"}, o.progress):
 		return fmt.Errorf("--progress %q: use auto, always or never", o.progress)
-	case o.version != "" && (o.minVersion != "" || o.maxVersion != ""):
-		return fmt.Errorf("--tls sets both --min-version and --max-version: use either")
 	case o.insecure && c.TLS.CAFile != "":
 		return fmt.Errorf("--insecure checks nothing, and --ca says what to check against: use either")
 	case o.key != "" && o.cert == "":
 		return fmt.Errorf("--key without --cert: give the certificate too")
 	}
-	if o.version != "" {
-		o.minVersion, o.maxVersion = o.version, o.version
-	}
-	if c.TLS.MinVersion, err = cssl.ParseTLSVersion(o.minVersion); err != nil {
+	if c.TLS.MinVersion, err = cssl.ParseTLSVersion(o.version); err != nil {
 		return err
 	}
-	if c.TLS.MaxVersion, err = cssl.ParseTLSVersion(o.maxVersion); err != nil {
-		return err
-	}
-	if c.TLS.MaxVersion != 0 && c.TLS.MinVersion > c.TLS.MaxVersion {
-		return fmt.Errorf("--min-version is above --max-version")
-	}
+	c.TLS.MaxVersion = c.TLS.MinVersion
 	if o.insecure {
 		c.TLS.Verify = cssl.VerifyNone
 	}
@@ -180,7 +152,7 @@ func parseSize(s string) (int, error) {
 var loadFlagOf = map[string]string{
 	"Certificates[0]": "--cert", "Certificates[0].ChainFile": "--cert", "Certificates[0].KeyFile": "--key",
 	"CAFile": "--ca", "CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups",
-	"ALPN": "--alpn", "ServerName": "--sni", "MinVersion": "--min-version", "MaxVersion": "--max-version",
+	"ALPN": "--alpn", "ServerName": "--sni", "MinVersion": "--tls", "MaxVersion": "--tls",
 }
 
 // byLoadFlag says a refused setting in the words of the command line.
@@ -203,15 +175,6 @@ func (o *loadOptions) run(ctx context.Context, out, stderr io.Writer) error {
 		return byLoadFlag(err)
 	}
 	defer l.Close()
-	var percentiles *os.File
-	if o.percentile != "" {
-		// Before the load, so that a file that cannot be written costs no run, and after the settings
-		// were checked, so that wrong ones cost no file.
-		if percentiles, err = os.Create(o.percentile); err != nil {
-			return fmt.Errorf("--percentiles: %w", err)
-		}
-		defer percentiles.Close()
-	}
 	r, err := o.work(ctx, l, stderr)
 	if ctx.Err() != nil {
 		err = errors.New("stopped by a signal")
@@ -219,21 +182,17 @@ func (o *loadOptions) run(ctx context.Context, out, stderr io.Writer) error {
 	if werr := o.write(out, r, err); werr != nil {
 		return werr
 	}
-	if percentiles != nil {
-		if _, perr := r.Latency.PercentilesPrint(percentiles, 5, 1e6); perr != nil {
-			return fmt.Errorf("--percentiles: %w", perr)
-		}
-		if perr := percentiles.Close(); perr != nil {
-			return fmt.Errorf("--percentiles: %w", perr)
-		}
+	if err = errors.Join(err, r.Err()); err == nil {
+		return nil
 	}
-	return summary(r, err)
+	return errors.New(strings.ReplaceAll(err.Error(), "\n", "; ")) // one line
 }
 
 // work opens, warms up and runs. Failures of all three are in the result.
 func (o *loadOptions) work(ctx context.Context, l *load.Load, stderr io.Writer) (load.Result, error) {
-	bar := &loadProgress{load: l, kind: o.cfg.Kind}
-	if o.progress == "always" || o.progress == "auto" && isTerminal(stderr) {
+	bar := &loadProgress{load: l}
+	f, isFile := stderr.(*os.File)
+	if o.progress == "always" || o.progress == "auto" && isFile && term.IsTerminal(int(f.Fd())) {
 		bar.out = stderr
 	}
 	bar.begin("opening", -time.Millisecond)
@@ -249,50 +208,13 @@ func (o *loadOptions) work(ctx context.Context, l *load.Load, stderr io.Writer) 
 			return before, err
 		}
 	}
-	bar.begin(o.kind, o.duration)
+	bar.begin(string(o.cfg.Kind), o.duration)
 	r, err := l.Run(ctx, o.duration)
-	o.addWarmup(&r, before)
+	// The connections opened are all that idle ones have to measure. Of others, what failed counts as well.
+	counts := load.Result{Opened: before.Opened, Failures: before.Failures, Examples: before.Examples}
+	if o.cfg.Kind == load.Idle {
+		counts.Units, counts.Latency = before.Units, before.Latency
+	}
+	r.Add(counts)
 	return r, err
-}
-
-// addWarmup adds what counts of the warm-up and of opening before it: the connections opened, which are all
-// that idle ones have to measure, and what failed.
-func (o *loadOptions) addWarmup(r *load.Result, before load.Result) {
-	r.Opened += before.Opened
-	if before.Latency != nil && o.cfg.Kind == load.Idle {
-		r.Units += before.Units
-		r.Latency.Merge(before.Latency)
-	}
-	for what, n := range before.Failures {
-		if r.Failures == nil {
-			r.Failures, r.Examples = map[load.Failure]uint64{}, map[load.Failure]string{}
-		}
-		r.Failures[what] += n
-		r.Examples[what] = before.Examples[what]
-	}
-}
-
-// summary is one line that names what failed, or nil.
-func summary(r load.Result, err error) error {
-	var parts []string
-	if err != nil {
-		parts = append(parts, err.Error())
-	}
-	for _, what := range failuresOf(r) {
-		parts = append(parts, fmt.Sprintf("%d × %s", r.Failures[what], what))
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	return errors.New(strings.ReplaceAll(strings.Join(parts, "; "), "\n", " "))
-}
-
-// failuresOf are the names of what failed, the most frequent first.
-func failuresOf(r load.Result) []load.Failure {
-	return slices.SortedFunc(maps.Keys(r.Failures), func(a, b load.Failure) int {
-		if r.Failures[a] != r.Failures[b] {
-			return int(int64(r.Failures[b]) - int64(r.Failures[a]))
-		}
-		return strings.Compare(string(a), string(b))
-	})
 }

@@ -3,19 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
@@ -39,14 +36,8 @@ func (h loadEcho) OnData(c *reactor.Conn, p []byte) {
 	}
 }
 
-// loadTarget starts an echo server for the test.
-func loadTarget(t *testing.T, h loadEcho) string {
-	t.Helper()
-	return loadTargetOf(t, h, cssl.Config{})
-}
-
-// loadTargetOf is loadTarget with settings, to which a certificate is added.
-func loadTargetOf(t *testing.T, h loadEcho, c cssl.Config) string {
+// loadTarget starts an echo server for the test, with settings to which a certificate is added.
+func loadTarget(t *testing.T, h loadEcho, c cssl.Config) string {
 	t.Helper()
 	c.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}
 	x := tlstest.Value(cssl.NewServerContext(c))(t)
@@ -69,38 +60,23 @@ func runLoadArgs(target, args string) (status int, stdout, stderr string) {
 func TestLoadUsage(t *testing.T) {
 	const target = "--target 127.0.0.1:443 "
 	for args, says := range map[string]string{
-		"":                         "--target",
-		"--target localhost":       "host:port",
-		"--target localhost:99999": "99999",
-		target + "extra":           `"extra"`,
-		target + "--no-such-flag":  "no-such-flag",
-		target + "--kind flood":    "--kind",
-		target + "--answer shout":  "shout",
-		target + "--kind stream --answer reverse":      "reverse",
-		target + "--size 0":                            "--size",
-		target + "--size 17m":                          "--size",
-		target + "--size 1g":                           "--size",
-		target + "--size 9999999999999999999k":         "--size",
-		target + "--size 32k --answer reverse":         "size 32768",
-		target + "--rate -1":                           "rate",
-		target + "--rate NaN":                          "rate",
-		target + "--rate 10 --kind idle":               "rate",
-		target + "--conns 0":                           "--conns",
-		target + "--conns -1":                          "connections",
-		target + "--loops 0":                           "--loops",
-		target + "--loops 9999":                        "loops",
-		target + "--timeout 0s":                        "--timeout",
-		target + "--timeout 1ns":                       "timeout",
-		target + "--duration 0s":                       "--duration",
-		target + "--warmup -1s":                        "--warmup",
-		target + "--ramp -1s":                          "ramp",
-		target + "--format xml":                        "--format",
-		target + "--progress maybe":                    "--progress",
-		target + "--tls 1.4":                           "1.4",
-		target + "--tls 1.2 --max-version 1.3":         "--tls",
-		target + "--min-version 1.3 --max-version 1.2": "--min-version",
-		target + "--insecure --ca x.pem":               "--insecure",
-		target + "--key x.key":                         "--cert",
+		"":                               "--target",
+		"--target localhost":             "host:port",
+		target + "extra":                 `"extra"`,
+		target + "--no-such-flag":        "no-such-flag",
+		target + "--kind flood":          `kind "flood"`,
+		target + "--size 0":              "--size",
+		target + "--rate -1":             "rate -1", // see load.Config
+		target + "--conns 0":             "--conns",
+		target + "--loops 0":             "--loops",
+		target + "--timeout 0s":          "--timeout",
+		target + "--duration 0s":         "--duration",
+		target + "--warmup -1s":          "--warmup",
+		target + "--format xml":          "--format",
+		target + "--progress maybe":      "--progress",
+		target + "--tls 1.4":             "1.4",
+		target + "--insecure --ca x.pem": "--insecure",
+		target + "--key x.key":           "--cert",
 	} {
 		var out, errs bytes.Buffer
 		status := run(t.Context(), append([]string{"load"}, strings.Fields(args)...), &out, &errs)
@@ -113,33 +89,19 @@ func TestLoadUsage(t *testing.T) {
 // TestLoadRefusals: settings that cannot be used are status 1 and named by their flag.
 func TestLoadRefusals(t *testing.T) {
 	for args, says := range map[string]string{
-		"--ca /nonexistent.pem":           "--ca: open /nonexistent.pem",
-		"--ciphers nonsense":              `--ciphers "nonsense"`,
-		"--ciphersuites nonsense":         "--ciphersuites",
-		"--tls 1.1":                       `--min-version "TLSv1.1": needs security level 0`,
-		"--max-version 1.0":               `--max-version "TLSv1": below MinVersion, which is TLSv1.2 by default`,
-		"--groups nonsense":               "--groups",
-		"--cert /nonexistent.pem":         "--cert",
-		"--percentiles /nonexistent/file": "--percentiles",
-		"--conns 10000000":                "file descriptors",
-		"--target no-such-host.test:443":  "no-such-host.test",
-		"--percentiles /dev/null --cert " + testcerts.Path("ecdsa.pem") + " --key " + testcerts.Path("rsa.key"): "--cert",
+		"--ca /nonexistent.pem":          "--ca: open /nonexistent.pem",
+		"--ciphers nonsense":             `--ciphers "nonsense"`,
+		"--ciphersuites nonsense":        "--ciphersuites",
+		"--tls 1.1":                      `--tls "TLSv1.1": needs security level 0`,
+		"--groups nonsense":              "--groups",
+		"--cert /nonexistent.pem":        "--cert",
+		"--conns 10000000":               "file descriptors",
+		"--target no-such-host.test:443": "no-such-host.test",
+		"--cert " + testcerts.Path("ecdsa.pem") + " --key " + testcerts.Path("rsa.key"): "--cert",
 	} {
 		status, stdout, stderr := runLoadArgs("127.0.0.1:443", args)
 		if status != 1 || !strings.Contains(stderr, says) || stdout != "" {
 			t.Errorf("%q: status %d, %q; want 1 and %q; output %q", args, status, stderr, says, stdout)
-		}
-	}
-}
-
-// TestLoadKeepsFile: settings that are refused cost no file of percentiles.
-func TestLoadKeepsFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "hdr.txt")
-	tlstest.Must(t, os.WriteFile(file, []byte("earlier"), 0o600))
-	for _, args := range []string{"--rate -1", "--groups nonsense", "--ca /nonexistent.pem", "--conns 10000000"} {
-		status, _, stderr := runLoadArgs("127.0.0.1:443", args+" --percentiles "+file)
-		if kept, err := os.ReadFile(file); status == 0 || err != nil || string(kept) != "earlier" {
-			t.Errorf("%s: status %d, %q: the file has %q; %v", args, status, stderr, kept, err)
 		}
 	}
 }
@@ -155,8 +117,8 @@ func TestLoadHelp(t *testing.T) {
 			t.Errorf("wider than 80 columns: %q", line)
 		}
 	}
-	for kind := range kindOf {
-		if !strings.Contains(out.String(), "\n  "+kind) {
+	for _, kind := range load.Kinds {
+		if !strings.Contains(out.String(), "\n  "+string(kind)+" ") {
 			t.Errorf("%s is not explained", kind)
 		}
 	}
@@ -164,8 +126,8 @@ func TestLoadHelp(t *testing.T) {
 
 // TestLoadOldVersion: TLS 1.0 and 1.1 are spoken with the ciphers that they need, and named in what comes out.
 func TestLoadOldVersion(t *testing.T) {
-	target := loadTargetOf(t, loadEcho{}, cssl.Config{MinVersion: cssl.TLS10, CipherList: "DEFAULT:@SECLEVEL=0"})
-	for args, want := range map[string]string{"--tls 1.0": "TLSv1", "--min-version 1.0 --max-version 1.1": "TLSv1.1"} {
+	target := loadTarget(t, loadEcho{}, cssl.Config{MinVersion: cssl.TLS10, CipherList: "DEFAULT:@SECLEVEL=0"})
+	for args, want := range map[string]string{"--tls 1.0": "TLSv1", "--tls 1.1": "TLSv1.1"} {
 		status, text, stderr := runLoadArgs(target, "--ciphers DEFAULT:@SECLEVEL=0 --format json "+args)
 		var p loadReport
 		if err := json.Unmarshal([]byte(text), &p); err != nil || status != 0 || p.TLS.Version != want || p.Units == 0 {
@@ -174,20 +136,15 @@ func TestLoadOldVersion(t *testing.T) {
 	}
 }
 
-// TestLoadFormats: the three formats tell the same, and the percentiles are written.
+// TestLoadFormats: both formats tell the same.
 func TestLoadFormats(t *testing.T) {
-	target := loadTarget(t, loadEcho{})
-	file := filepath.Join(t.TempDir(), "hdr.txt")
+	target := loadTarget(t, loadEcho{}, cssl.Config{})
 	for _, kind := range []string{"full-handshake", "resumed-handshake", "request", "stream", "idle"} {
-		args := "--kind " + kind + " --conns 3 --size 2k --warmup 10ms --tls 1.3 --percentiles " + file + " --format "
+		args := "--kind " + kind + " --conns 3 --size 2k --warmup 10ms --tls 1.3 --format "
 		status, text, stderr := runLoadArgs(target, args+"text")
 		if status != 0 || stderr != "" || !strings.Contains(text, "TLSv1.3, TLS_AES") || !strings.Contains(text, "none") {
 			t.Fatalf("%s: status %d\n%s%s", kind, status, text, stderr)
 		}
-		if hdr, err := os.ReadFile(file); err != nil || !bytes.Contains(hdr, []byte("#[Mean")) {
-			t.Errorf("%s: percentiles: %v\n%s", kind, err, hdr)
-		}
-
 		status, text, stderr = runLoadArgs(target, args+"json")
 		var p loadReport
 		d := json.NewDecoder(strings.NewReader(text))
@@ -201,7 +158,8 @@ func TestLoadFormats(t *testing.T) {
 		}
 		// The connections were opened before the warm-up, but for the handshakes.
 		if handshakes := strings.HasSuffix(kind, "handshake"); p.Opened < 3 || !handshakes && (p.Opened != 3 || p.Open != 3) ||
-			kind == "resumed-handshake" && p.Opened < p.Units+3 || kind == "idle" && (p.Units != 3 || p.Latency.Count != 3 || p.Latency.P50 <= 0) {
+			kind == "resumed-handshake" && p.Opened < p.Units+3 ||
+			kind == "idle" && (p.Units != 3 || p.Latency.Count != 3 || p.Latency.P50 <= 0) {
 			t.Errorf("%s: %s", kind, text)
 		}
 		if (kind == "request" || kind == "stream") && (p.SentBytes == 0 || p.SentBytes != p.ReceivedBytes || p.SentPerSecond == 0) {
@@ -211,25 +169,12 @@ func TestLoadFormats(t *testing.T) {
 			l.Min > l.P50 || l.P50 > l.P90 || l.P90 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max || l.Mean > l.Max) {
 			t.Errorf("%s: %+v", kind, l)
 		}
-
-		status, text, stderr = runLoadArgs(target, args+"csv")
-		rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
-		if err != nil || status != 0 || len(rows) != 2 {
-			t.Fatalf("%s: status %d, %v\n%s%s", kind, status, err, text, stderr)
-		}
-		row := map[string]string{}
-		for i, name := range rows[0] {
-			row[name] = rows[1][i]
-		}
-		if elapsed, err := strconv.ParseFloat(row["elapsed_seconds"], 64); err != nil || elapsed < 0.1 || row["kind"] != kind || row["failed"] != "0" {
-			t.Errorf("%s: %s", kind, text)
-		}
 	}
 }
 
 // TestLoadProgress: a bar is shown if it is asked for, and not without a terminal.
 func TestLoadProgress(t *testing.T) {
-	target := loadTarget(t, loadEcho{})
+	target := loadTarget(t, loadEcho{}, cssl.Config{})
 	for mode, want := range map[string]bool{"always": true, "auto": false, "never": false} {
 		status, _, stderr := runLoadArgs(target, "--duration 700ms --progress "+mode)
 		if status != 0 || strings.Contains(stderr, "request") != want || strings.Contains(stderr, "1 open, 0 failed") != want {
@@ -242,7 +187,7 @@ func TestLoadProgress(t *testing.T) {
 func TestLoadFailures(t *testing.T) {
 	closed := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	closed.Close()
-	honest, liar := loadTarget(t, loadEcho{}), loadTarget(t, loadEcho{spoil: true})
+	honest, liar := loadTarget(t, loadEcho{}, cssl.Config{}), loadTarget(t, loadEcho{spoil: true}, cssl.Config{})
 	for _, test := range []struct{ name, target, args, want string }{
 		{"refused", closed.Addr().String(), "--duration 1h", "refused"},
 		{"wrong name", honest, "--sni other.test --duration 1h", "certificate"},
@@ -250,9 +195,10 @@ func TestLoadFailures(t *testing.T) {
 		{"wrong bytes", liar, "--duration 300ms", "wrong bytes"},
 		{"wrong bytes in the warm-up", liar, "--duration 10ms --warmup 300ms", "wrong bytes"},
 	} {
-		for _, format := range []string{"text", "json", "csv"} {
+		for _, format := range []string{"text", "json"} {
 			status, stdout, stderr := runLoadArgs(test.target, test.args+" --format "+format)
-			if status != 1 || !strings.Contains(stdout, test.want) || !strings.Contains(stderr, "× "+test.want) || strings.Count(stderr, "\n") != 1 {
+			if status != 1 || !strings.Contains(stdout, test.want) || !strings.Contains(stderr, "× "+test.want) ||
+				strings.Count(stderr, "\n") != 1 {
 				t.Errorf("%s, %s: status %d\n%s%s", test.name, format, status, stdout, stderr)
 			}
 		}
@@ -262,7 +208,7 @@ func TestLoadFailures(t *testing.T) {
 // TestLoadInsecure: without verification any certificate and any name will do.
 func TestLoadInsecure(t *testing.T) {
 	var out, errs bytes.Buffer
-	args := []string{"load", "--target", loadTarget(t, loadEcho{}), "--duration", "20ms", "--insecure", "--sni", "other.test"}
+	args := []string{"load", "--target", loadTarget(t, loadEcho{}, cssl.Config{}), "--duration", "20ms", "--insecure", "--sni", "other.test"}
 	if status := run(t.Context(), args, &out, &errs); status != 0 {
 		t.Errorf("status %d: %s", status, &errs)
 	}
@@ -273,7 +219,8 @@ func TestLoadStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var out, errs bytes.Buffer
-	status := run(ctx, []string{"load", "--target", loadTarget(t, loadEcho{heard: cancel}), "--insecure", "--duration", "1h"}, &out, &errs)
+	target := loadTarget(t, loadEcho{heard: cancel}, cssl.Config{})
+	status := run(ctx, []string{"load", "--target", target, "--insecure", "--duration", "1h"}, &out, &errs)
 	if status != 1 || !strings.Contains(errs.String(), "stopped by a signal") || !strings.Contains(out.String(), "messages") {
 		t.Errorf("status %d: %s\n%s", status, &errs, &out)
 	}
@@ -290,32 +237,19 @@ func TestLoadSignal(t *testing.T) {
 	}
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestLoadSignal$")
-		cmd.Env = append(os.Environ(), loadSignalTarget+"="+loadTarget(t, loadEcho{}))
+		cmd.Env = append(os.Environ(), loadSignalTarget+"="+loadTarget(t, loadEcho{}, cssl.Config{}))
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		var out bytes.Buffer
-		cmd.Stdout = &out
-		progress, err := cmd.StderrPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
+		var out, progress tlstest.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &progress
 		tlstest.Must(t, cmd.Start())
-		guard := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
+		defer cmd.Process.Kill()
 		// Once the bar tells of the requests, the signals are heard.
-		var seen []byte
-		buf := make([]byte, 4096)
-		for !bytes.Contains(seen, []byte("1 open")) {
-			n, err := progress.Read(buf)
-			if err != nil {
-				t.Fatalf("%v after %q", err, seen)
-			}
-			seen = append(seen, buf[:n]...)
-		}
+		tlstest.Until(t, "the bar shows", func() bool { return strings.Contains(progress.String(), "1 open") })
 		cmd.Process.Signal(sig)
-		rest, _ := io.ReadAll(progress)
-		err = cmd.Wait()
-		guard.Stop()
-		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(out.String(), "messages") || !strings.Contains(string(rest), "stopped by a signal") {
-			t.Errorf("%v: %v\n%s\n%q", sig, err, &out, rest)
+		err := cmd.Wait()
+		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(out.String(), "messages") ||
+			!strings.Contains(progress.String(), "stopped by a signal") {
+			t.Errorf("%v: %v\n%s\n%q", sig, err, out.String(), progress.String())
 		}
 	}
 }

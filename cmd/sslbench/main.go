@@ -31,7 +31,7 @@ func newRoot() *cobra.Command {
 		Use:   "sslbench",
 		Short: "Load and measurements for TLS servers",
 		// An unknown command is an argument to the root.
-		Args: noArguments, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		Args: arguments(0), RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
@@ -67,24 +67,29 @@ func (e usageError) Unwrap() error { return e.error }
 
 func badUsage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-func noArguments(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return badUsage("unexpected argument %q: everything is a flag", args[0])
+// arguments wants n arguments that are no flags.
+func arguments(n int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != n {
+			return badUsage("want %d arguments that are no flags, not %q", n, args)
+		}
+		return nil
 	}
-	return nil
 }
 
 // serveCommand is what compare starts as its servers in Go.
 func serveCommand() *cobra.Command {
 	var s goserver.Server
-	cmd := &cobra.Command{Use: "serve", Short: "Run a server in Go, for compare", Hidden: true, Args: noArguments}
+	cmd := &cobra.Command{Use: "serve", Short: "Run a server in Go, for compare", Hidden: true, Args: arguments(0)}
 	f := cmd.Flags()
 	f.StringVar(&s.Addr, "addr", "127.0.0.1:0", "listening `address`")
-	f.StringVar(&s.Cert, "cert", "", "PEM `file` with the certificate chain")
-	f.StringVar(&s.Key, "key", "", "PEM `file` with its key")
+	f.StringVar(&s.Cert, "cert", "", "PEM `file` with the certificate chain and its key")
 	f.StringVar(&s.Service, "service", "echo", "`service`: echo, reverse, discard or http")
 	f.StringVar(&s.Stack, "stack", "crypto/tls", "what TLS is made with: `crypto/tls`, or sslhttp (http only)")
 	f.StringVar(&s.MaxVersion, "max-version", "", "highest TLS `version`: 1.2 or 1.3")
-	cmd.RunE = func(*cobra.Command, []string) error { return s.Run() }
+	cmd.RunE = func(*cobra.Command, []string) error {
+		signal.Reset() // SIGTERM is its end, with nothing to save
+		return s.Run()
+	}
 	return cmd
 }

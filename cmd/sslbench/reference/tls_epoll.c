@@ -1,16 +1,11 @@
 /*
  * tls_epoll: a single-threaded TLS echo or discard server on epoll and OpenSSL.
  *
- * This is the reference that the Go server is measured against. It is meant to
- * be plain, decent C: OpenSSL reads and writes the socket itself (SSL_set_fd),
- * epoll is level-triggered, and nothing is tuned beyond the obvious.
- *
- * cc -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Wshadow -Wstrict-prototypes \
- *    -o tls_epoll tls_epoll.c $(pkg-config --cflags --libs openssl)
- *
- * There are no timeouts: a silent peer keeps its connection. A signal ends the
- * process, as there is nothing to save. Failed connections are closed without a
- * log line, which under load would be what is measured.
+ * This is the reference that the Go server is measured against: plain, decent C.
+ * OpenSSL reads and writes the socket itself (SSL_set_fd), epoll is
+ * level-triggered, and nothing is tuned beyond the obvious. There are no timeouts.
+ * A signal ends the process. Failed connections are closed without a log line,
+ * which under load would be what is measured.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -22,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -40,7 +34,6 @@ struct conn {
 	SSL *ssl;
 	int fd;
 	uint32_t interest;      /* What epoll watches for at present. */
-	bool closing;           /* Only our close_notify is still to be sent. */
 	unsigned char *pending; /* Output that a short write left, or NULL. */
 	size_t pending_len;
 };
@@ -128,20 +121,6 @@ static void conn_wait(struct conn *c, int ssl_error)
 		c->interest = ev.events;
 }
 
-/* Sends our close_notify, which may take several turns, and then closes. */
-static void conn_close(struct conn *c)
-{
-	int n;
-
-	c->closing = true;
-	ERR_clear_error();
-	n = SSL_shutdown(c->ssl);
-	if (n < 0)
-		conn_wait(c, SSL_get_error(c->ssl, n));
-	else
-		conn_destroy(c);
-}
-
 /*
  * Writes all of p, which is fresh data or the pending output itself. A short
  * write leaves the rest pending, to be retried with the same bytes as OpenSSL
@@ -183,10 +162,6 @@ static void conn_turn(struct conn *c)
 {
 	size_t total = 0;
 
-	if (c->closing) {
-		conn_close(c);
-		return;
-	}
 	if (c->pending != NULL && !conn_write(c, c->pending, c->pending_len))
 		return;
 
@@ -199,9 +174,8 @@ static void conn_turn(struct conn *c)
 		if (n <= 0) {
 			err = SSL_get_error(c->ssl, n);
 			if (err == SSL_ERROR_ZERO_RETURN)
-				conn_close(c); /* The peer sent its close_notify. */
-			else
-				conn_wait(c, err);
+				SSL_shutdown(c->ssl); /* The peer sent its close_notify, and gets ours. */
+			conn_wait(c, err); /* Which is the end, unless it waits. */
 			return;
 		}
 		total += (size_t)n;
@@ -230,16 +204,17 @@ static void serve(void)
 	}
 }
 
-static void make_context(const char *chain, const char *key, int version)
+/* file has the chain and its key. */
+static void make_context(const char *file, int version)
 {
 	ctx = SSL_CTX_new(TLS_server_method());
 	if (ctx == NULL ||
 	    SSL_CTX_set_min_proto_version(ctx, version) != 1 ||
 	    SSL_CTX_set_max_proto_version(ctx, version) != 1 ||
-	    SSL_CTX_use_certificate_chain_file(ctx, chain) != 1 ||
-	    SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) != 1 ||
+	    SSL_CTX_use_certificate_chain_file(ctx, file) != 1 ||
+	    SSL_CTX_use_PrivateKey_file(ctx, file, SSL_FILETYPE_PEM) != 1 ||
 	    SSL_CTX_check_private_key(ctx) != 1) {
-		fprintf(stderr, "tls_epoll: cannot set up TLS with %s and %s\n", chain, key);
+		fprintf(stderr, "tls_epoll: cannot set up TLS with %s\n", file);
 		ERR_print_errors_fp(stderr);
 		exit(1);
 	}
@@ -254,14 +229,7 @@ static void start(int port)
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct epoll_event ev = { .events = EPOLLIN };
-	struct rlimit lim;
 	int one = 1;
-
-	/* The Go runtime raises the descriptor limit to the hard one; so does this. */
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
 
 	/* OpenSSL writes with write(2), which raises SIGPIPE on a connection that is gone. */
 	signal(SIGPIPE, SIG_IGN);
@@ -278,12 +246,12 @@ static void start(int port)
 
 int main(int argc, char **argv)
 {
-	if (argc != 6) {
-		fprintf(stderr, "usage: tls_epoll PORT CHAIN.PEM KEY.PEM echo|discard 1.2|1.3\n");
+	if (argc != 5) {
+		fprintf(stderr, "usage: tls_epoll PORT FILE.PEM echo|discard 1.2|1.3\n");
 		return 2;
 	}
-	discard = strcmp(argv[4], "discard") == 0;
-	make_context(argv[2], argv[3], strcmp(argv[5], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
+	discard = strcmp(argv[3], "discard") == 0;
+	make_context(argv[2], strcmp(argv[4], "1.2") == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
 	start(atoi(argv[1]));
 	serve();
 }

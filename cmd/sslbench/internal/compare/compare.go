@@ -1,3 +1,13 @@
+// Package compare runs servers side by side and measures what a unit of work
+// costs each of them.
+//
+//	workload ─► for each server: process on core 0, load on core 1
+//	         └► rounds of slices of 60 ms, interleaved: server 1, 2, 3, 2, 3, 1, …
+//	              CPU time before and after a Run of the load ÷ units done
+//
+// A Run leaves nothing under way, so the CPU time between its ends belongs to its
+// units. The servers take turns every 60 ms, and ratios are taken round by round:
+// what the machine does meanwhile for others hits all of them.
 package compare
 
 import (
@@ -21,14 +31,11 @@ import (
 // Options says what Run measures.
 type Options struct {
 	Server   server.Options
-	Servers  []string       // names, beside the baselines; nil is all
-	Bench    *regexp.Regexp // matches the workloads to run; nil is all
-	Rounds   int            // for each server and workload
-	Duration time.Duration  // of a round
-	Quick    bool           // fewer workloads
-	// Progress hears before each step what it is, how many steps are done and how
-	// many there are.
-	Progress func(what string, done, all int)
+	Servers  []string      // names, beside the baselines; nil is all
+	Bench    string        // a regexp that the workloads to run match; "" is all
+	Rounds   int           // for each server and workload
+	Duration time.Duration // of a round
+	Quick    bool          // fewer workloads
 }
 
 // runner is one Run.
@@ -37,7 +44,6 @@ type runner struct {
 	env                  *server.Env
 	serverCore, loadCore int // one for the server that is measured, one for all else
 	kinds                map[string]server.Kind
-	done, all            int
 	out                  io.Writer // gets facts and rounds
 	faults               []error   // of writing to it, too
 }
@@ -71,8 +77,12 @@ func (o *Options) todo() (todo []*workload, err error) {
 	if o.Rounds < 1 || o.Duration < 10*time.Millisecond {
 		return nil, errors.New("at least 1 round of at least 10ms is needed")
 	}
+	bench, err := regexp.Compile(o.Bench)
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
 	for _, w := range workloads() {
-		if (w.quick || !o.Quick) && (o.Bench == nil || o.Bench.MatchString(w.name)) {
+		if (w.quick || !o.Quick) && bench.MatchString(w.name) {
 			todo = append(todo, w)
 		}
 	}
@@ -107,9 +117,6 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	r.facts()
 	r.find(todo)
 	r.write(rounds.UnitLines)
-	for _, w := range todo {
-		r.all += len(r.entrants(w)) * (r.rounds(w) + 1)
-	}
 	if err := server.PinSelf(r.loadCore); err != nil {
 		return err
 	}
@@ -152,24 +159,24 @@ func (r *runner) facts() {
 	if r.Quick {
 		how += " (--quick: for a look, not for conclusions)"
 	}
-	for _, f := range []rounds.Fact{
-		{Key: "goos", Value: runtime.GOOS}, {Key: "goarch", Value: runtime.GOARCH}, {Key: "cpu", Value: cpu},
-		{Key: "cores", Value: fmt.Sprint(runtime.NumCPU())}, {Key: "kernel", Value: unix.ByteSliceToString(name.Release[:])},
-		{Key: "openssl", Value: cssl.Version().Run.Text}, {Key: "go", Value: runtime.Version()},
-		{Key: "date", Value: time.Now().UTC().Format(time.DateOnly)}, {Key: "rounds", Value: how},
-		{Key: "command", Value: "sslbench " + strings.Join(os.Args[1:], " ")},
+	for _, f := range [][2]string{
+		{"goos", runtime.GOOS}, {"goarch", runtime.GOARCH}, {"cpu", cpu}, {"cores", fmt.Sprint(runtime.NumCPU())},
+		{"kernel", unix.ByteSliceToString(name.Release[:])}, {"openssl", cssl.Version().Run.Text}, {"go", runtime.Version()},
+		{"date", time.Now().UTC().Format(time.DateOnly)}, {"rounds", how}, {"command", "sslbench " + strings.Join(os.Args[1:], " ")},
 	} {
-		r.write(f)
+		r.note(f[0], "%s", f[1])
 	}
+}
+
+// wants says whether a server is to take part in a workload, if it is there.
+func (r *runner) wants(w *workload, name string) bool {
+	return slices.Contains(w.servers, name) && (r.Servers == nil || w.baseline == name || slices.Contains(r.Servers, name))
 }
 
 // find looks which servers there are, of those that are wanted.
 func (r *runner) find(todo []*workload) {
 	for _, k := range server.Kinds {
-		wanted := slices.ContainsFunc(todo, func(w *workload) bool {
-			return slices.Contains(w.servers, k.Name) && (r.Servers == nil || w.baseline == k.Name || slices.Contains(r.Servers, k.Name))
-		})
-		if !wanted {
+		if !slices.ContainsFunc(todo, func(w *workload) bool { return r.wants(w, k.Name) }) {
 			continue
 		}
 		version, err := r.env.Find(k)
@@ -185,19 +192,11 @@ func (r *runner) find(todo []*workload) {
 // entrants are the servers that take part in a workload.
 func (r *runner) entrants(w *workload) (all []server.Kind) {
 	for _, name := range w.servers {
-		wanted := r.Servers == nil || name == w.baseline || slices.Contains(r.Servers, name)
-		if k, ok := r.kinds[name]; ok && wanted && k.Can(w.work) {
+		if k, ok := r.kinds[name]; ok && r.wants(w, name) && k.Can(w.work) {
 			all = append(all, k)
 		}
 	}
 	return all
-}
-
-func (r *runner) step(format string, args ...any) {
-	if r.Progress != nil {
-		r.Progress(fmt.Sprintf(format, args...), r.done, r.all)
-	}
-	r.done++
 }
 
 // fail notes that a server did not get through a workload.

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/httpload"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/rounds"
@@ -29,16 +27,9 @@ type contender struct {
 	kind   server.Kind
 	proc   *server.Process
 	load   loader
-	sum    tally  // of the round under way
-	setup  string // what it has agreed on with the client
+	sum    load.Result   // of the round under way, slice by slice
+	cpu    time.Duration // what that took
 	failed error
-}
-
-// tally adds up what a server did in a round, slice by slice.
-type tally struct {
-	units        float64
-	cpu, elapsed time.Duration
-	latency      *hdrhistogram.Histogram // nil: nothing was done yet
 }
 
 const (
@@ -61,9 +52,7 @@ func (r *runner) workload(ctx context.Context, w *workload) {
 			s.stop()
 		}
 	}()
-	work := r.rounds(w)
 	for _, s := range all {
-		r.step("%s: %s opens", w.name, s.kind.Name)
 		if most := r.env.MaxConns(s.kind); w.load.Conns > most {
 			s.failed = finding{fmt.Errorf("there is room for %d connections", most)}
 		} else if !w.idle() {
@@ -73,10 +62,7 @@ func (r *runner) workload(ctx context.Context, w *workload) {
 			s.close()
 		}
 	}
-	for n := range work {
-		for _, s := range all {
-			r.step("%s: %s", w.name, s.kind.Name)
-		}
+	for n := range r.rounds(w) {
 		var found []rounds.Round
 		if w.idle() {
 			found = r.idleRound(ctx, w, turn(all, n))
@@ -105,6 +91,9 @@ func turn(all []*contender, n int) []*contender {
 // round is a round of all servers, slice by slice.
 func (r *runner) round(ctx context.Context, w *workload, all []*contender, n int) (found []rounds.Round) {
 	parts := r.slices(w)
+	for _, s := range all {
+		s.sum, s.cpu = load.Result{}, 0
+	}
 	for i := range parts {
 		for _, s := range turn(all, n+i) {
 			if s.failed == nil && s.load == nil {
@@ -123,20 +112,20 @@ func (r *runner) round(ctx context.Context, w *workload, all []*contender, n int
 			s.failed = sameSetup(all, s)
 		}
 		if s.failed == nil {
-			found = append(found, rounds.Round{Workload: w.name, Server: s.kind.Name, Values: s.sum.values()})
+			found = append(found, rounds.Round{Workload: w.name, Server: s.kind.Name, Values: s.values(w)})
 		}
-		s.sum = tally{}
 	}
 	return found
 }
 
 // values are the figures of a round.
-func (t *tally) values() []rounds.Value {
+func (s *contender) values(w *workload) []rounds.Value {
+	units := w.units(s.sum)
 	v := []rounds.Value{
-		{X: float64(t.cpu.Nanoseconds()) / 1e3 / t.units, Unit: rounds.CPU},
-		{X: t.units / t.elapsed.Seconds(), Unit: rounds.Rate},
+		{X: float64(s.cpu.Nanoseconds()) / 1e3 / units, Unit: rounds.CPU},
+		{X: units / s.sum.Elapsed.Seconds(), Unit: rounds.Rate},
 	}
-	if h := t.latency; h.TotalCount() > 0 {
+	if h := s.sum.Latency; h.TotalCount() > 0 {
 		v = append(v, rounds.Value{X: float64(h.ValueAtQuantile(50)) / 1e3, Unit: rounds.P50},
 			rounds.Value{X: float64(h.ValueAtQuantile(99)) / 1e3, Unit: rounds.P99})
 	}
@@ -198,9 +187,12 @@ func (r *runner) keeps(w *workload) bool { return w.load.Conns*len(r.entrants(w)
 // sameSetup wants all servers to have agreed on the same cipher and group with the
 // client, as their work would not be the same otherwise.
 func sameSetup(all []*contender, s *contender) error {
+	ours := s.sum.Facts
 	for _, o := range all {
-		if o.setup != "" && o.setup != s.setup {
-			return fmt.Errorf("it agreed on %s, and %s on %s", s.setup, o.kind.Name, o.setup)
+		theirs := o.sum.Facts
+		same := ours.Version == theirs.Version && ours.Cipher == theirs.Cipher && strings.EqualFold(ours.Group, theirs.Group)
+		if theirs.Version != "" && !same {
+			return fmt.Errorf("it agreed on %v, and %s on %v", ours, o.kind.Name, theirs)
 		}
 	}
 	return nil
@@ -231,7 +223,7 @@ func (r *runner) start(ctx context.Context, s *contender, w *workload) (err erro
 		}
 	}
 	if w.http != nil {
-		s.load, err = httpload.New(*w.http, s.proc.Addr(), r.env.RootFile())
+		s.load, err = httpload.New(*w.http, s.proc.Addr, r.env.RootFile())
 	} else {
 		s.load, err = load.New(r.target(s, w.load))
 	}
@@ -258,7 +250,7 @@ func (r *runner) open(ctx context.Context, s *contender, w *workload) error {
 // the curve that ECDSA certificates need in TLS 1.2, so that all servers do the
 // same work; crypto/tls would choose AES-128 otherwise.
 func (r *runner) target(s *contender, cfg load.Config) load.Config {
-	cfg.Target, cfg.ServerName = s.proc.Addr(), "localhost"
+	cfg.Target, cfg.ServerName = s.proc.Addr, "localhost"
 	cfg.TLS = cssl.Config{
 		CAFile:       r.env.RootFile(),
 		CipherSuites: "TLS_AES_256_GCM_SHA384",
@@ -271,9 +263,8 @@ func (r *runner) target(s *contender, cfg load.Config) load.Config {
 // work is one slice of a round of s. It is repeated with more time if not one unit
 // was done.
 func (r *runner) work(ctx context.Context, w *workload, s *contender, d time.Duration) error {
-	for ; ; d *= 4 {
-		before := s.sum.units
-		if err := r.attempt(ctx, w, s, d); err != nil || s.sum.units > before {
+	for before := w.units(s.sum); ; d *= 4 {
+		if err := r.attempt(ctx, w, s, d); err != nil || w.units(s.sum) > before {
 			return err
 		}
 		if d > patience {
@@ -288,29 +279,19 @@ func (r *runner) attempt(ctx context.Context, w *workload, s *contender, d time.
 		return err
 	}
 	before, err := s.proc.CPU()
-	if err != nil {
-		return errors.Join(err, end())
+	var res load.Result
+	if err == nil {
+		res, err = s.load.Run(ctx, d)
 	}
-	res, err := s.load.Run(ctx, d)
 	if err := errors.Join(err, end()); err != nil {
 		return err
 	}
 	after, err := s.proc.CPU()
-	if err != nil {
+	if err := errors.Join(err, failures(res)); err != nil {
 		return err
 	}
-	if err := failures(res); err != nil {
-		return err
-	}
-	s.setup = strings.ToLower(strings.Join([]string{res.Version, res.Cipher, res.Group}, ", "))
-	s.sum.units += w.units(res)
-	s.sum.cpu += after - before
-	s.sum.elapsed += res.Elapsed
-	if s.sum.latency == nil {
-		s.sum.latency = res.Latency
-	} else {
-		s.sum.latency.Merge(res.Latency)
-	}
+	s.sum.Add(res)
+	s.cpu += after - before
 	return nil
 }
 
@@ -347,15 +328,8 @@ func (r *runner) newConns(ctx context.Context, w *workload, s *contender, d time
 
 // failures says what went wrong in a Run.
 func failures(r load.Result) error {
-	var errs []string
-	for _, f := range slices.Sorted(maps.Keys(r.Failures)) {
-		errs = append(errs, fmt.Sprintf("%d × %s (%s)", r.Failures[f], f, r.Examples[f]))
-	}
-	if errs == nil {
-		return nil
-	}
-	err := errors.New(strings.Join(errs, "; "))
-	if len(errs) == 1 && r.Failures[load.TooSlow] > 0 {
+	err := r.Err()
+	if len(r.Failures) == 1 && r.Failures[load.TooSlow] > 0 {
 		return finding{err}
 	}
 	return err
@@ -368,16 +342,12 @@ func (r *runner) idleRound(ctx context.Context, w *workload, all []*contender) (
 		if s.failed != nil || ctx.Err() != nil {
 			continue
 		}
-		var grown []float64
+		var grown []int64
 		grown, s.failed = r.idleMemory(ctx, w, s)
 		s.stop()
 		for i, bytes := range grown {
-			name := w.name
-			if i > 0 {
-				name += "/collected"
-			}
-			found = append(found, rounds.Round{Workload: name, Server: s.kind.Name,
-				Values: []rounds.Value{{X: bytes / float64(w.load.Conns), Unit: rounds.Memory}}})
+			found = append(found, rounds.Round{Workload: w.name + []string{"", "/collected"}[i], Server: s.kind.Name,
+				Values: []rounds.Value{{X: float64(bytes) / float64(w.load.Conns), Unit: rounds.Memory}}})
 		}
 	}
 	return found
@@ -385,37 +355,35 @@ func (r *runner) idleRound(ctx context.Context, w *workload, all []*contender) (
 
 // idleMemory returns how much it grows: as it stands and, of HTTP, after a garbage
 // collection.
-func (r *runner) idleMemory(ctx context.Context, w *workload, s *contender) (grown []float64, err error) {
-	if err := r.start(ctx, s, w); err != nil {
+func (r *runner) idleMemory(ctx context.Context, w *workload, s *contender) ([]int64, error) {
+	err := r.start(ctx, s, w)
+	if err != nil {
 		return nil, err
 	}
 	h, isHTTP := s.load.(*httpload.Load)
-	if isHTTP {
-		if err := h.Free(ctx); err != nil {
+	var memory [3]int64
+	for i := range memory {
+		switch {
+		case i == 1:
+			err = s.load.Open(ctx, w.load.Conns)
+		case isHTTP:
+			err = h.Free(ctx)
+		case i == 2:
+			res, e := s.load.Run(ctx, 0) // whose failures are those of opening
+			err = errors.Join(e, failures(res))
+		}
+		if err == nil {
+			memory[i], err = r.settled(ctx, s.proc)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
-	before, err := r.settled(ctx, s.proc)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.load.Open(ctx, w.load.Conns); err != nil {
-		return nil, err
-	}
-	after, err := r.settled(ctx, s.proc)
-	if err != nil {
-		return nil, err
-	}
-	grown = append(grown, float64(after-before))
+	grown := []int64{memory[1] - memory[0], memory[2] - memory[0]}
 	if !isHTTP {
-		res, err := s.load.Run(ctx, 0) // whose failures are those of opening
-		return grown, errors.Join(err, failures(res))
+		grown = grown[:1]
 	}
-	if err := h.Free(ctx); err != nil {
-		return nil, err
-	}
-	after, err = s.proc.Memory()
-	return append(grown, float64(after-before)), err
+	return grown, nil
 }
 
 // settled is the memory of a server that has nothing left to do, or after two

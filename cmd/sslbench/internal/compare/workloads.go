@@ -42,8 +42,8 @@ func workloads() (all []*workload) {
 		all = append(all, &w)
 	}
 	echo := func(size, conns int, quick bool) {
-		add(workload{quick: quick, work: server.Echo, servers: echoServers, load: load.Config{Kind: load.Request, Conns: conns, Size: size}},
-			"Echo/size=%s/conns=%d", sized(size), conns)
+		add(workload{quick: quick, work: server.Echo, servers: echoServers,
+			load: load.Config{Kind: load.Request, Conns: conns, Size: size}}, "Echo/size=%s/conns=%d", sized(size), conns)
 	}
 	for _, size := range []int{64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20} {
 		echo(size, 16, size == 64 || size == 16<<10 || size == 1<<20)
@@ -52,8 +52,8 @@ func workloads() (all []*workload) {
 		echo(1<<10, conns, conns == 1 || conns == 64 || conns == 1000)
 	}
 	for _, conns := range []int{1, 8} {
-		add(workload{quick: conns == 8, work: server.Echo, servers: echoServers, load: load.Config{Kind: load.Stream, Conns: conns, Size: 512 << 10}},
-			"Stream/conns=%d", conns)
+		add(workload{quick: conns == 8, work: server.Echo, servers: echoServers,
+			load: load.Config{Kind: load.Stream, Conns: conns, Size: 512 << 10}}, "Stream/conns=%d", conns)
 	}
 	openLoop := func(rate, newConns int, quick bool) {
 		add(workload{quick: quick, work: server.Echo, servers: echoServers, scale: 4, newConns: newConns,
@@ -68,14 +68,15 @@ func workloads() (all []*workload) {
 	}
 	for _, version := range []string{"1.3", "1.2"} {
 		for _, key := range []string{"ecdsa", "rsa", "ed25519"} {
-			add(workload{quick: version == "1.3" && key != "ed25519", work: server.Handshakes, servers: everyServer, keyType: key, tls12: version == "1.2",
-				load: load.Config{Kind: load.Handshake, Conns: 16}}, "Handshake/key=%s/tls=%s/conns=16", key, version)
+			add(workload{quick: version == "1.3" && key != "ed25519", work: server.Handshakes, servers: everyServer, keyType: key,
+				tls12: version == "1.2", load: load.Config{Kind: load.Handshake, Conns: 16}}, "Handshake/key=%s/tls=%s/conns=16", key, version)
 		}
 		add(workload{quick: version == "1.3", work: server.Handshakes, servers: everyServer, tls12: version == "1.2",
 			load: load.Config{Kind: load.Resume, Conns: 16}}, "Resumption/tls=%s/conns=16", version)
 	}
 	for _, n := range []int{1000, 10_000} {
-		add(workload{quick: n == 1000, work: server.Idle, servers: everyServer, load: load.Config{Kind: load.Idle, Conns: n}}, "Idle/conns=%d", n)
+		add(workload{quick: n == 1000, work: server.Idle, servers: everyServer,
+			load: load.Config{Kind: load.Idle, Conns: n}}, "Idle/conns=%d", n)
 	}
 	// s_server serves one client at a time.
 	for _, size := range []int{64, 1 << 10, 15 << 10} {
@@ -84,8 +85,8 @@ func workloads() (all []*workload) {
 	}
 	add(workload{quick: true, work: server.Discard, servers: besideSServer, load: load.Config{Kind: load.Send, Conns: 1}}, "Discard/conns=1")
 	for _, key := range []string{"ecdsa", "rsa"} {
-		add(workload{quick: true, work: server.Handshakes, servers: besideSServer, keyType: key, load: load.Config{Kind: load.Handshake, Conns: 1}},
-			"Handshake/key=%s/tls=1.3/conns=1", key)
+		add(workload{quick: true, work: server.Handshakes, servers: besideSServer, keyType: key,
+			load: load.Config{Kind: load.Handshake, Conns: 1}}, "Handshake/key=%s/tls=1.3/conns=1", key)
 	}
 	for _, h := range []struct {
 		name string

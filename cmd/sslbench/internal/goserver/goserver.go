@@ -26,7 +26,7 @@ import (
 // Server has the settings of a server.
 type Server struct {
 	Addr       string
-	Cert, Key  string // PEM files: chain and key
+	Cert       string // a PEM file: the chain and its key
 	Service    string // echo, reverse, discard or http
 	Stack      string // of http: crypto/tls or sslhttp
 	MaxVersion string // "1.2", or "" for TLS 1.3
@@ -46,7 +46,7 @@ func (s *Server) Run() error {
 	case s.Service != "http" && serve == nil || s.Stack != "crypto/tls":
 		return fmt.Errorf("service %q over %q is not known", s.Service, s.Stack)
 	}
-	cert, err := tls.LoadX509KeyPair(s.Cert, s.Key)
+	cert, err := tls.LoadX509KeyPair(s.Cert, s.Cert)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *Server) Run() error {
 // serveSslhttp has the cipher suite that crypto/tls takes.
 func (s *Server) serveSslhttp(l net.Listener) error {
 	x, err := cssl.NewServerContext(cssl.Config{
-		Certificates: []cssl.Certificate{{ChainFile: s.Cert, KeyFile: s.Key}},
+		Certificates: []cssl.Certificate{{ChainFile: s.Cert, KeyFile: s.Cert}},
 		CipherSuites: "TLS_AES_128_GCM_SHA256",
 		ALPN:         sslhttp.ALPN,
 	})
@@ -89,26 +89,13 @@ func (s *Server) serveSslhttp(l net.Listener) error {
 // readSize is the size of a connection's buffer: a TLS record carries no more.
 const readSize = 16 << 10
 
-func echo(c net.Conn) error {
-	buf := make([]byte, readSize)
-	for {
-		n, err := c.Read(buf)
-		if err != nil {
-			return err
-		}
-		if _, err := c.Write(buf[:n]); err != nil {
-			return err
-		}
-	}
-}
+func echo(c net.Conn) error    { return pump(c, c) }
+func discard(c net.Conn) error { return pump(io.Discard, c) }
 
-func discard(c net.Conn) error {
-	buf := make([]byte, readSize)
-	for {
-		if _, err := c.Read(buf); err != nil {
-			return err
-		}
-	}
+// pump hides the types, which have ways of their own to copy.
+func pump(to io.Writer, from io.Reader) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, readSize))
+	return err
 }
 
 // reverse sends back each line reversed, as openssl s_server -rev does; of one

@@ -10,16 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/goserver"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
 )
@@ -41,9 +38,7 @@ type Load struct {
 	url     string
 	clients []*http.Transport
 	open    sync.WaitGroup // connections
-
-	mu    sync.Mutex
-	conns map[*conn]bool
+	conns   sync.Map       // *conn, all that are open
 }
 
 // New makes a Load for a server at addr whose certificate the CA in rootFile has
@@ -57,7 +52,7 @@ func New(cfg Config, addr, rootFile string) (*Load, error) {
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("%s: there is no certificate in it", rootFile)
 	}
-	l := &Load{cfg: cfg, url: "https://" + addr, conns: map[*conn]bool{}}
+	l := &Load{cfg: cfg, url: "https://" + addr}
 	for range cfg.Conns {
 		t := &http.Transport{
 			DialContext: l.dial, MaxConnsPerHost: 1, DisableKeepAlives: cfg.New, DisableCompression: true, Protocols: new(http.Protocols),
@@ -96,15 +91,11 @@ func (l *Load) dial(ctx context.Context, network, addr string) (net.Conn, error)
 		_ = c.CloseWrite()
 		_ = c.SetReadDeadline(time.Now().Add(drainLimit))
 		_, _ = io.Copy(io.Discard, c.TCPConn) // what ends it does not matter
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.conns, c)
+		l.conns.Delete(c)
 		return c.TCPConn.Close()
 	})
 	l.open.Add(1)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.conns[c] = true
+	l.conns.Store(c, nil)
 	return c, nil
 }
 
@@ -152,32 +143,25 @@ func (l *Load) Run(ctx context.Context, d time.Duration) (load.Result, error) {
 
 // each calls f for each connection, several times at once.
 func (l *Load) each(times int, f func(*http.Transport, *load.Result) error) (all load.Result, err error) {
-	all.Latency = newHistogram()
 	var mu sync.Mutex
 	var work sync.WaitGroup
 	for _, t := range l.clients {
 		for range max(1, times) {
 			work.Go(func() {
-				r := load.Result{Latency: newHistogram()}
+				r := load.Result{Latency: load.NewHistogram()}
 				e := f(t, &r)
 				mu.Lock()
 				defer mu.Unlock()
 				if e != nil && err == nil {
 					err = e
 				}
-				all.Units += r.Units
-				all.Latency.Merge(r.Latency)
-				if r.Version != "" {
-					all.Version, all.Cipher, all.Group = r.Version, r.Cipher, r.Group
-				}
+				all.Add(r)
 			})
 		}
 	}
 	work.Wait()
 	return all, err
 }
-
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(time.Hour), 3) }
 
 func (l *Load) page() string { return fmt.Sprintf("/%d", l.cfg.Size) }
 
@@ -221,11 +205,9 @@ func (l *Load) Close() {
 		t.CloseIdleConnections()
 	}
 	// HTTP/2 keeps a connection whose last stream is not quite over.
-	l.mu.Lock()
-	left := slices.Collect(maps.Keys(l.conns))
-	l.mu.Unlock()
-	for _, c := range left {
-		_ = c.Close()
-	}
+	l.conns.Range(func(c, _ any) bool {
+		_ = c.(*conn).Close()
+		return true
+	})
 	l.open.Wait()
 }

@@ -23,21 +23,23 @@ type counting struct {
 	open atomic.Int64
 }
 
+func (l *counting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.open.Add(1)
+	}
+	return &counted{c, l}, err
+}
+
 type counted struct {
 	net.Conn
 	l *counting
 }
 
-func (l *counting) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err == nil {
-		l.open.Add(1)
-		c = &counted{c, l}
-	}
-	return c, err
+func (c *counted) Close() error {
+	c.l.open.Add(-1)
+	return c.Conn.Close()
 }
-
-func (c *counted) Close() error { c.l.open.Add(-1); return c.Conn.Close() }
 
 // start runs a server over crypto/tls.
 func start(t *testing.T, h http.Handler) (*httptest.Server, *counting) {
@@ -91,6 +93,10 @@ func TestFailures(t *testing.T) {
 	wrong := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(goserver.Body[1:1001])
 	})
+	short := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write(goserver.Body[:10])
+	})
 	for _, test := range []struct {
 		cfg  Config
 		h    http.Handler
@@ -98,6 +104,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{Config{Size: 1000}, wrong, "differs"},
 		{Config{Size: 999}, wrong, "differs"},
+		{Config{Size: 1000}, short, "unexpected EOF"},
 		{Config{Size: 2 << 20}, goserver.Handler(), "404"},
 		{Config{Size: 1000, New: true, Resume: true}, goserver.Handler(), "resumed a session: false"},
 	} {
@@ -112,13 +119,18 @@ func TestFailures(t *testing.T) {
 		}
 		load.Close()
 	}
-	if _, err := New(Config{Conns: 1}, "127.0.0.1:1", filepath.Join(t.TempDir(), "none")); err == nil {
-		t.Error("a file that is not there is no error")
+	for _, file := range []string{filepath.Join(t.TempDir(), "none"), testcerts.Path("ecdsa.key")} {
+		if _, err := New(Config{Conns: 1}, "127.0.0.1:1", file); err == nil {
+			t.Errorf("%s has no certificate", file)
+		}
 	}
 	load := tlstest.Value(New(Config{Conns: 1}, "127.0.0.1:1", testcerts.Path("root.pem")))(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := load.Open(ctx, 1); err == nil {
 		t.Error("a context that has ended is no error")
+	}
+	if err := load.Open(t.Context(), 1); err == nil {
+		t.Error("a server that is not there is no error")
 	}
 }

@@ -2,10 +2,10 @@ package load
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -16,23 +16,18 @@ import (
 type Kind string
 
 const (
-	// Handshake makes full handshakes, one after another on each of Conns slots: connect, handshake,
-	// close_notify both ways, and again.
-	Handshake Kind = "handshake"
-	// Resume is Handshake with sessions that the server gave earlier.
-	Resume Kind = "resume"
+	Handshake Kind = "full-handshake"    // connect, handshake, close_notify both ways, again and again on each of Conns slots
+	Resume    Kind = "resumed-handshake" // the same with sessions that the server gave earlier
 	// Request sends messages of Size bytes and waits for the answer to each: the next one straight
 	// after it (closed loop), or by the clock if Rate is set (open loop).
 	Request Kind = "request"
-	// Stream sends and receives at once, with Size bytes under way on each connection.
-	Stream Kind = "stream"
-	// Send sends as fast as the server takes it; the server answers nothing.
-	Send Kind = "send"
-	// Receive reads what a server sends of its own accord, as the chargen service does (RFC 864).
-	Receive Kind = "receive"
-	// Idle opens connections and holds them.
-	Idle Kind = "idle"
+	Stream  Kind = "stream" // sends and receives at once, with Size bytes under way on each connection
+	Send    Kind = "send"   // sends as fast as the server takes it; the server answers nothing
+	Idle    Kind = "idle"   // opens connections and holds them
 )
+
+// Kinds are all kinds.
+var Kinds = []Kind{Handshake, Resume, Request, Stream, Send, Idle}
 
 // Answer is what the server does with what it gets.
 type Answer string
@@ -46,23 +41,18 @@ const (
 type Config struct {
 	Target string // host:port
 	Kind   Kind
-	Answer Answer // for Request and Stream (which needs Echo); default Echo
-	Conns  int    // connections at once; default 1
-	Size   int    // bytes of one message (Request), or under way (Stream); default 1024
-	// Rate is how many messages a second all connections send together (Request only); 0 is closed loop.
-	Rate float64
-	// Ramp is the time over which the connections are opened, evenly; 0 is as fast as the server takes them.
-	Ramp time.Duration
-	// Loops is the number of event loops, default 1.
-	Loops int
-	// Timeout bounds connect and handshake together, and the wait for one answer; default 10 s.
-	Timeout time.Duration
-	// Background makes the loops give way to all other threads of their cores (sched(7), SCHED_IDLE).
-	Background bool
-	// TLS has the client's settings: CA, verification, versions, ciphers, groups, ALPN.
-	TLS cssl.Config
-	// ServerName is sent as SNI and checked against the certificate; default: the target's host.
-	ServerName string
+	Answer Answer  // for Request and Stream (which needs Echo); default Echo
+	Conns  int     // connections at once; default 1
+	Size   int     // bytes of one message (Request), or under way (Stream); default 1024
+	Rate   float64 // how many messages a second all connections send together (Request only); 0 is closed loop
+
+	Ramp       time.Duration // over which the connections are opened, evenly; 0 is as fast as the server takes them
+	Loops      int           // event loops; default 1
+	Timeout    time.Duration // of connect and handshake together, and of the wait for one answer; default 10 s
+	Background bool          // the loops give way to all other threads of their cores (sched(7), SCHED_IDLE)
+
+	TLS        cssl.Config // the client's settings: CA, verification, versions, ciphers, groups, ALPN
+	ServerName string      // sent as SNI and checked against the certificate; default: the target's host
 }
 
 // Limits of a Config. A message, or a window of a stream, is queued as a whole, so its size
@@ -72,6 +62,9 @@ const (
 	MaxLine = 16 << 10 // of a message for Reverse
 	maxRate = 10e6
 )
+
+// persistent reports whether connections outlive a Run.
+func (c *Config) persistent() bool { return c.Kind == Request || c.Kind == Stream || c.Kind == Idle }
 
 // withDefaults fills in what is zero.
 func (c Config) withDefaults() Config {
@@ -94,16 +87,10 @@ func (c Config) Check() error {
 	if _, err := net.LookupPort("tcp", port); err != nil || port == "0" {
 		return fmt.Errorf("target %q: bad port %q", c.Target, port)
 	}
-	messages := false
-	switch c.Kind {
-	case Request, Stream:
-		messages = true
-	case Handshake, Resume, Send, Receive, Idle:
-	default:
-		return fmt.Errorf("kind %q is not known", c.Kind)
-	}
 	least, most := 1, MaxSize
 	switch {
+	case !slices.Contains(Kinds, c.Kind):
+		return fmt.Errorf("kind %q is not known: use one of %v", c.Kind, Kinds)
 	case c.Answer == Reverse && c.Kind != Request:
 		return fmt.Errorf("answer %q: only requests can be answered so", c.Answer)
 	case c.Answer == Reverse:
@@ -111,7 +98,7 @@ func (c Config) Check() error {
 	case c.Answer != Echo:
 		return fmt.Errorf("answer %q is not known: use %q or %q", c.Answer, Echo, Reverse)
 	}
-	if messages && (c.Size < least || c.Size > most) {
+	if (c.Kind == Request || c.Kind == Stream) && (c.Size < least || c.Size > most) {
 		return fmt.Errorf("size %d: use %d to %d bytes", c.Size, least, most)
 	}
 	switch {
@@ -127,8 +114,6 @@ func (c Config) Check() error {
 		return fmt.Errorf("ramp %v: must not be negative", c.Ramp)
 	case c.Timeout < time.Millisecond:
 		return fmt.Errorf("timeout %v: use at least 1ms", c.Timeout)
-	case c.Kind == Resume && c.TLS.NoTickets && c.TLS.MinVersion == cssl.TLS13:
-		return errors.New("no tickets: TLS 1.3 cannot resume without them")
 	}
 	return nil
 }
@@ -174,6 +159,36 @@ type Result struct {
 	Latency  *hdrhistogram.Histogram
 	Failures map[Failure]uint64
 	Examples map[Failure]string // the text of the first of each
-	// Facts of the first connection's handshake.
-	Version, Cipher, Group, ALPN string
+	Facts                       // of the first connection's handshake
+}
+
+// Add adds what another Run did, or another Load.
+func (r *Result) Add(o Result) {
+	r.Elapsed += o.Elapsed
+	r.Units += o.Units
+	r.Sent += o.Sent
+	r.Received += o.Received
+	r.Opened += o.Opened
+	if r.Latency == nil {
+		r.Latency = NewHistogram()
+	}
+	if o.Latency != nil {
+		r.Latency.Merge(o.Latency)
+	}
+	for what, n := range o.Failures {
+		if r.Failures == nil {
+			r.Failures, r.Examples = map[Failure]uint64{}, map[Failure]string{}
+		}
+		r.Failures[what] += n
+		r.Examples[what] = o.Examples[what]
+	}
+	r.Facts = cmp.Or(r.Facts, o.Facts)
+}
+
+// Facts are what a handshake has agreed on.
+type Facts struct {
+	Version string `json:"version"`
+	Cipher  string `json:"cipher"`
+	Group   string `json:"group"`
+	ALPN    string `json:"alpn"`
 }

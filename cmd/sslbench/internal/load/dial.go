@@ -16,14 +16,8 @@ const connsPerSource = 25000
 
 // resolve answers the addresses of a target that Check has accepted.
 func resolve(target string, timeout time.Duration) ([]netip.AddrPort, error) {
-	host, port, err := net.SplitHostPort(target)
-	if err != nil {
-		return nil, err
-	}
-	n, err := net.LookupPort("tcp", port)
-	if err != nil {
-		return nil, err
-	}
+	host, port, _ := net.SplitHostPort(target)
+	n, _ := net.LookupPort("tcp", port)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -89,7 +83,7 @@ func sockaddr(a netip.AddrPort) (family int, sa unix.Sockaddr) {
 // spareFiles is how many descriptors are left to the rest of the process.
 const spareFiles = 64
 
-// needFiles sees to it that there are descriptors for n connections at once, by raising the soft limit.
+// needFiles sees to it that there are descriptors for n connections at once. Package os has raised the soft limit.
 func (c *Config) needFiles(n int) error {
 	each := 1
 	if c.Kind == Handshake || c.Kind == Resume {
@@ -100,12 +94,6 @@ func (c *Config) needFiles(n int) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("RLIMIT_NOFILE: %w", err)
-	}
-	if limit.Cur < limit.Max && need > limit.Cur {
-		raised := unix.Rlimit{Cur: limit.Max, Max: limit.Max}
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err == nil {
-			limit = raised
-		}
 	}
 	if need > limit.Cur {
 		return fmt.Errorf("%d connections need %d file descriptors, and this process may have %d: "+

@@ -1,12 +1,14 @@
 package load
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -28,11 +30,10 @@ func failed(what Failure, err error) error { return &failedError{what, err} }
 
 // notTLS are OpenSSL's words for a server that answers the ClientHello with something else.
 var notTLS = []string{
-	"wrong version number", "http request", "https proxy request", "packet length too long",
-	"data length too long", "record length mismatch", "record too small", "unexpected record",
-	"unexpected message", "bad record type", "bad change cipher spec", "length mismatch", "length too short",
-	"unknown protocol", "unsupported record type", "invalid alert", "unknown alert type",
-	"excessive message size",
+	"wrong version number", "http request", "https proxy request", "packet length too long", "data length too long",
+	"record length mismatch", "record too small", "unexpected record", "unexpected message", "bad record type",
+	"bad change cipher spec", "length mismatch", "length too short", "unknown protocol", "unsupported record type",
+	"invalid alert", "unknown alert type", "excessive message size",
 }
 
 // ofHandshake classes what ended a connection before its handshake was done.
@@ -53,7 +54,7 @@ func ofHandshake(err error) *failedError {
 		}
 	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		what = Closed
-		err = fmt.Errorf("the server ended the connection before the handshake was done: %w", orEOF(err))
+		err = fmt.Errorf("the server ended the connection before the handshake was done: %w", cmp.Or(err, io.EOF))
 	case !errors.As(err, &e):
 		what = Local
 	case e.Verify != "":
@@ -109,18 +110,6 @@ func ofErrno(errno syscall.Errno) Failure {
 	return Closed
 }
 
-func orEOF(err error) error {
-	if err == nil {
-		return io.EOF
-	}
-	return err
-}
-
-// isReset reports whether the peer has cut the connection off.
-func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
 // tally counts failures, from all goroutines.
 type tally struct {
 	total atomic.Uint64
@@ -156,16 +145,30 @@ func (t *tally) take() (map[Failure]uint64, map[Failure]string) {
 func (t *tally) worst() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var worst Failure
-	for what := range maps.Keys(t.counts) {
-		if n, most := t.counts[what], t.counts[worst]; n > most || n == most && what < worst {
-			worst = what
-		}
-	}
-	if worst == "" {
+	all := ByCount(t.counts)
+	if len(all) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: %s", worst, t.examples[worst])
+	return fmt.Errorf("%s: %s", all[0], t.examples[all[0]])
+}
+
+// ByCount are the names of what failed, the most frequent first.
+func ByCount(counts map[Failure]uint64) []Failure {
+	return slices.SortedFunc(maps.Keys(counts), func(a, b Failure) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+}
+
+// Err names what failed, the most frequent first, or is nil.
+func (r Result) Err() error {
+	var parts []string
+	for _, what := range ByCount(r.Failures) {
+		parts = append(parts, fmt.Sprintf("%d × %s (%s)", r.Failures[what], what, r.Examples[what]))
+	}
+	if parts == nil {
+		return nil
+	}
+	return errors.New(strings.Join(parts, "; "))
 }
 
 // health says whether anything gets through. Its writers are the loops.

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -56,12 +57,14 @@ func finish(t *testing.T, cfg Config, d time.Duration) (Result, error) {
 	if opened != nil {
 		err = opened
 	}
-	tlstest.Equal(t, "connections at work after Run", l.state().busy, 0)
+	tlstest.Equal(t, "connections at work after Run", l.sum(busy), 0)
 	return r, err
 }
 
 // untilFailure opens a Load and runs it until something fails.
-func untilFailure(t *testing.T, cfg Config) Result {
+func untilFailure(t *testing.T, cfg Config) Result { t.Helper(); return untilFailures(t, cfg, 1) }
+
+func untilFailures(t *testing.T, cfg Config, n uint64) Result {
 	t.Helper()
 	l := mustNew(t, cfg)
 	if l.Open(t.Context(), cfg.Conns) != nil {
@@ -70,7 +73,7 @@ func untilFailure(t *testing.T, cfg Config) Result {
 	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
 	defer cancel()
 	go func() {
-		for l.Progress().Failures == 0 && ctx.Err() == nil {
+		for l.Progress().Failures < n && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 		cancel()
@@ -95,40 +98,35 @@ func wantOnly(t *testing.T, r Result, what Failure, text string) {
 
 // TestBadTargets: what is wrong with a target that never works is named, and Run ends long before its duration.
 func TestBadTargets(t *testing.T) {
+	const banner = "220 mail.test ESMTP\r\n"
 	for _, test := range []struct {
 		name   string
-		target func(t *testing.T) string
+		target target
 		change func(*Config)
 		want   Failure
 		says   string
 	}{
-		{"refused", func(t *testing.T) string { return refusing(t) }, nil, Refused, ": connect: connection refused"},
-		{"HTTP", func(t *testing.T) string {
-			return serveRaw(t, answers("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
-		}, nil, NotTLS, "wrong version number"},
-		{"greeting", func(t *testing.T) string {
-			return serveRaw(t, func(c net.Conn) { io.WriteString(c, "220 mail.test ESMTP\r\n"); silent(c) })
-		}, nil, NotTLS, "wrong version number"},
-		{"zeros", func(t *testing.T) string { return serveRaw(t, answers(strings.Repeat("\x00", 100))) }, nil, NotTLS, ""},
-		{"record of no handshake", func(t *testing.T) string { return serveRaw(t, answers("\x17\x03\x03\x00\x05hello")) }, nil, NotTLS, ""},
-		{"nonsense in a handshake record", func(t *testing.T) string { return serveRaw(t, answers("\x16\x03\x03\x00\x05hello")) }, nil, NotTLS, ""},
-		{"record too long", func(t *testing.T) string { return serveRaw(t, answers("\x16\x03\x03\xff\xffhello")) }, nil, NotTLS, ""},
-		{"echo", func(t *testing.T) string { return serveRaw(t, echoRaw) }, nil, NotTLS, ""},
-		{"closes at once", func(t *testing.T) string { return serveRaw(t, func(net.Conn) {}) }, nil, Closed, "handshake"},
-		{"closes after the hello", func(t *testing.T) string { return serveRaw(t, answers("")) }, nil, Closed, "before the handshake was done"},
-		{"resets", func(t *testing.T) string { return serveRaw(t, reset) }, nil, Closed, "reset"},
-		{"never answers", func(t *testing.T) string { return serveRaw(t, silent) }, func(c *Config) { c.Timeout = 100 * time.Millisecond }, TimedOut, "handshake"},
-		{"unknown CA", func(t *testing.T) string { return serve(t, echo, nil) },
-			func(c *Config) { c.TLS.CAFile = testcerts.Path("other-root.pem") }, Certificate, "certificate verify failed"},
-		{"system CAs", func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.TLS.CAFile = "" }, Certificate, "local issuer"},
-		{"wrong name", func(t *testing.T) string { return serveGo(t, "wrongname", nil, func(*tls.Conn) {}) }, nil, Certificate, "hostname mismatch"},
-		{"expired", func(t *testing.T) string { return serveGo(t, "expired", nil, func(*tls.Conn) {}) }, nil, Certificate, "expired"},
-		{"no common version", func(t *testing.T) string {
-			return serve(t, echo, func(c *cssl.Config) { c.MaxVersion = cssl.TLS12 })
-		}, func(c *Config) { c.TLS.MinVersion = cssl.TLS13 }, Rejected, "protocol version"},
-		{"no common cipher", func(t *testing.T) string {
-			return serve(t, echo, func(c *cssl.Config) { c.MaxVersion, c.CipherList = cssl.TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256" })
-		}, func(c *Config) { c.TLS.CipherList = "ECDHE-ECDSA-AES256-GCM-SHA384" }, Rejected, "handshake failure"},
+		{"refused", refusing, nil, Refused, ": connect: connection refused"},
+		{"HTTP", raw(answers("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")), nil, NotTLS, "wrong version number"},
+		{"greeting", raw(func(c net.Conn) { io.WriteString(c, banner); silent(c) }), nil, NotTLS, "wrong version number"},
+		{"zeros", raw(answers(strings.Repeat("\x00", 100))), nil, NotTLS, ""},
+		{"record of no handshake", raw(answers("\x17\x03\x03\x00\x05hello")), nil, NotTLS, ""},
+		{"nonsense in a handshake record", raw(answers("\x16\x03\x03\x00\x05hello")), nil, NotTLS, ""},
+		{"record too long", raw(answers("\x16\x03\x03\xff\xffhello")), nil, NotTLS, ""},
+		{"echo", raw(func(c net.Conn) { io.Copy(c, c) }), nil, NotTLS, ""},
+		{"closes at once", raw(func(net.Conn) {}), nil, Closed, "handshake"},
+		{"closes after the hello", raw(answers("")), nil, Closed, "before the handshake was done"},
+		{"resets", raw(reset), nil, Closed, "reset"},
+		{"never answers", raw(silent), func(c *Config) { c.Timeout = 100 * time.Millisecond }, TimedOut, "handshake"},
+		{"unknown CA", ours(echo, nil), func(c *Config) { c.TLS.CAFile = testcerts.Path("other-root.pem") },
+			Certificate, "certificate verify failed"},
+		{"system CAs", ours(echo, nil), func(c *Config) { c.TLS.CAFile = "" }, Certificate, "local issuer"},
+		{"wrong name", goes("wrongname", discard), nil, Certificate, "hostname mismatch"},
+		{"expired", goes("expired", discard), nil, Certificate, "expired"},
+		{"no common version", ours(echo, func(c *cssl.Config) { c.MaxVersion = cssl.TLS12 }),
+			func(c *Config) { c.TLS.MinVersion = cssl.TLS13 }, Rejected, "protocol version"},
+		{"no common cipher", ours(echo, func(c *cssl.Config) { c.MaxVersion, c.CipherList = cssl.TLS12, "ECDHE-ECDSA-AES128-GCM-SHA256" }),
+			func(c *Config) { c.TLS.CipherList = "ECDHE-ECDSA-AES256-GCM-SHA384" }, Rejected, "handshake failure"},
 	} {
 		for _, kind := range []Kind{Handshake, Request, Send} {
 			t.Run(test.name+"/"+string(kind), func(t *testing.T) {
@@ -151,54 +149,37 @@ func TestBadTargets(t *testing.T) {
 // TestClientCertificate: a server that asks for a certificate rejects a client without, in TLS 1.3 after the
 // client's own handshake is done.
 func TestClientCertificate(t *testing.T) {
+	cas := x509.NewCertPool()
+	cas.AppendCertsFromPEM(testcerts.Read(t, "root.pem"))
 	for _, version := range versions {
 		for _, kind := range []Kind{Handshake, Request} {
-			target := serveGo(t, "ecdsa", func(c *tls.Config) {
-				c.ClientAuth, c.ClientCAs, c.MaxVersion = tls.RequireAndVerifyClientCert, pool(t), uint16(version)
-			}, func(c *tls.Conn) { io.Copy(c, c) })
-			cfg := config(target, kind)
+			cfg := config(serveGo(t, "ecdsa", func(c *tls.Config) {
+				c.ClientAuth, c.ClientCAs, c.MaxVersion = tls.RequireAndVerifyClientCert, cas, uint16(version)
+			}, func(c *tls.Conn) { io.Copy(c, c) }), kind)
 			r, err := finish(t, cfg, time.Hour)
 			if err == nil || r.Failures[Rejected]+r.Failures[Closed] == 0 || r.Units != 0 {
-				t.Errorf("%v, %v: %v; %v %v", version, kind, err, r.Failures, r.Examples)
+				t.Errorf("%v, %v: %v; %v", version, kind, err, r.Err())
 			}
 			cfg.TLS.Certificates = []cssl.Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}}
-			if r, err := finish(t, cfg, 50*time.Millisecond); err != nil || len(r.Failures) > 0 || r.Units == 0 {
-				t.Errorf("%v, %v, with a certificate: %v; %v %v", version, kind, err, r.Failures, r.Examples)
+			if r, err := finish(t, cfg, 50*time.Millisecond); err != nil || r.Err() != nil || r.Units == 0 {
+				t.Errorf("%v, %v, with a certificate: %v; %v", version, kind, err, r.Err())
 			}
 		}
 	}
-}
-
-// muted is a connection that sends one flight only, and nothing after it has heard the answer.
-type muted struct {
-	net.Conn
-	wrote, mute bool
-}
-
-func (m *muted) Read(p []byte) (int, error) {
-	n, err := m.Conn.Read(p)
-	m.mute = m.wrote
-	return n, err
-}
-
-func (m *muted) Write(p []byte) (int, error) {
-	if m.mute {
-		return len(p), nil
-	}
-	m.wrote = true
-	return m.Conn.Write(p)
 }
 
 // TestRefusedByReset: a client that is refused by a mere reset, in TLS 1.3 after its own handshake is done, has made no handshake.
 func TestRefusedByReset(t *testing.T) {
 	cert := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("ecdsa.pem"), testcerts.Path("ecdsa.key")))(t)
 	for _, version := range versions {
-		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MaxVersion: uint16(version)}
 		target := serveRaw(t, func(c net.Conn) {
-			if tls.Server(&muted{Conn: c}, server).Handshake() == nil {
-				t.Error("the server took a client without a certificate")
+			// The server has read the client's last flight, and its alert finds no connection any more.
+			refuse := func(tls.ConnectionState) error { reset(c); return errors.New("refused") }
+			cfg := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert,
+				MaxVersion: uint16(version), VerifyConnection: refuse}
+			if tls.Server(c, cfg).Handshake() == nil {
+				t.Error("the server took a client that it refuses")
 			}
-			reset(c)
 		})
 		r, err := finish(t, config(target, Handshake), 20*time.Second)
 		if err == nil || r.Units != 0 {
@@ -226,7 +207,11 @@ func TestResetAfterEnd(t *testing.T) {
 // failed connections are replaced.
 func TestMidway(t *testing.T) {
 	short := func(c *Config) { c.Timeout = 2 * time.Second }
-	silentTLS := func(c *tls.Conn) { io.Copy(io.Discard, c) }
+	// after does f when 10,000 bytes were echoed.
+	after := func(f func(c *tls.Conn)) target { return goes("ecdsa", echoThen(10_000, f)) }
+	stuck := func(t testing.TB) string {
+		return serveGo(t, "ecdsa", nil, func(*tls.Conn) { <-t.Context().Done() })
+	}
 	spoiled := handler{data: func(c *reactor.Conn, p []byte) {
 		n, _ := c.Data.(int)
 		c.Data = n + len(p)
@@ -235,54 +220,33 @@ func TestMidway(t *testing.T) {
 		}
 		c.Write(p)
 	}}
-	twice := func(c *reactor.Conn, p []byte) { c.Write(p); c.Write(p) }
+	twice := handler{data: func(c *reactor.Conn, p []byte) { c.Write(p); c.Write(p) }}
+	fin := func(c *tls.Conn) { c.NetConn().(*net.TCPConn).CloseWrite(); discard(c) }
+	garbage := func(c *tls.Conn) { io.WriteString(c.NetConn(), "HTTP/1.1 500 oh no\r\n\r\n"); discard(c) }
 	for _, test := range []struct {
 		name   string
 		kinds  []Kind
-		target func(t *testing.T) string
+		target target
 		change func(*Config)
 		want   Failure
 		says   string
 	}{
-		{"closes", []Kind{Request, Stream}, func(t *testing.T) string {
-			return serveGo(t, "ecdsa", nil, echoThen(10_000, func(*tls.Conn) {}))
-		}, nil, Closed, ""},
-		{"closes without close_notify", []Kind{Request}, func(t *testing.T) string {
-			return serveGo(t, "ecdsa", nil, echoThen(10_000, func(c *tls.Conn) { c.NetConn().(*net.TCPConn).CloseWrite(); silentTLS(c) }))
-		}, nil, Closed, "without close_notify"},
-		{"resets", []Kind{Request, Stream}, func(t *testing.T) string {
-			return serveGo(t, "ecdsa", nil, echoThen(10_000, func(c *tls.Conn) { reset(c) }))
-		}, nil, Closed, ""},
-		{"garbage", []Kind{Request}, func(t *testing.T) string {
-			return serveGo(t, "ecdsa", nil, echoThen(10_000, func(c *tls.Conn) { io.WriteString(c.NetConn(), "HTTP/1.1 500 oh no\r\n\r\n"); silentTLS(c) }))
-		}, nil, WrongBytes, ""},
-		{"a byte wrong", []Kind{Request, Stream}, func(t *testing.T) string { return serve(t, spoiled, nil) }, nil, WrongBytes, "of what the server sent is 0x"},
-		{"too much", []Kind{Request}, func(t *testing.T) string { return serve(t, handler{data: twice}, nil) }, nil, WrongBytes, "more than"},
-		{"not reversed", []Kind{Request}, func(t *testing.T) string { return serve(t, echo, nil) }, func(c *Config) { c.Answer = Reverse }, WrongBytes, ""},
-		{"answers what is to be discarded", []Kind{Send}, func(t *testing.T) string { return serve(t, echo, nil) }, nil, WrongBytes, ""},
-		{"no chargen", []Kind{Receive}, func(t *testing.T) string {
-			return serve(t, handler{open: func(c *reactor.Conn) { c.Write([]byte(" !\"#$%'")) }}, nil)
-		}, nil, WrongBytes, "byte 6"},
-		{"one wrong in chargen", []Kind{Receive}, func(t *testing.T) string { return chargenServer(t, 5000) }, nil, WrongBytes, ""},
-		{"never answers", []Kind{Request, Stream, Receive}, func(t *testing.T) string { return serveGo(t, "ecdsa", nil, silentTLS) }, short, TimedOut, "2s"},
-		{"stalls in the middle", []Kind{Request, Stream}, func(t *testing.T) string {
-			return serveGo(t, "ecdsa", nil, echoThen(10_500, silentTLS))
-		}, short, TimedOut, "2s"},
-		{"never reads", []Kind{Send}, func(t *testing.T) string {
-			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { <-t.Context().Done() })
-		}, short, TimedOut, "took nothing"},
-		{"never ends", []Kind{Handshake, Resume}, func(t *testing.T) string {
-			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { <-t.Context().Done() })
-		}, short, TimedOut, "did not close"},
-		{"resets after the handshake", []Kind{Handshake, Resume}, func(t *testing.T) string {
-			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { reset(c) })
-		}, nil, Closed, "reset"},
-		{"gives no session", []Kind{Resume}, func(t *testing.T) string {
-			return serve(t, echo, func(c *cssl.Config) { c.NoTickets = true })
-		}, nil, NotResumed, "gave no session"},
-		{"ends idle connections", []Kind{Idle}, func(t *testing.T) string {
-			return serveGo(t, "ecdsa", nil, func(c *tls.Conn) { time.Sleep(20 * time.Millisecond) })
-		}, nil, Closed, "close_notify"},
+		{"closes", []Kind{Request, Stream}, after(func(*tls.Conn) {}), nil, Closed, ""},
+		{"closes without close_notify", []Kind{Request}, after(fin), nil, Closed, "without close_notify"},
+		{"resets", []Kind{Request, Stream}, after(func(c *tls.Conn) { reset(c) }), nil, Closed, ""},
+		{"garbage", []Kind{Request}, after(garbage), nil, WrongBytes, ""},
+		{"a byte wrong", []Kind{Request, Stream}, ours(spoiled, nil), nil, WrongBytes, "of what the server sent is 0x"},
+		{"too much", []Kind{Request}, ours(twice, nil), nil, WrongBytes, "more than"},
+		{"not reversed", []Kind{Request}, ours(echo, nil), func(c *Config) { c.Answer = Reverse }, WrongBytes, ""},
+		{"answers what is to be discarded", []Kind{Send}, ours(echo, nil), nil, WrongBytes, ""},
+		{"never answers", []Kind{Request, Stream}, goes("ecdsa", discard), short, TimedOut, "2s"},
+		{"stalls in the middle", []Kind{Request, Stream}, goes("ecdsa", echoThen(10_500, discard)), short, TimedOut, "2s"},
+		{"never reads", []Kind{Send}, stuck, short, TimedOut, "took nothing"},
+		{"never ends", []Kind{Handshake, Resume}, stuck, short, TimedOut, "did not close"},
+		{"resets after the handshake", []Kind{Handshake, Resume}, goes("ecdsa", func(c *tls.Conn) { reset(c) }), nil, Closed, "reset"},
+		{"gives no session", []Kind{Resume}, ours(echo, func(c *cssl.Config) { c.NoTickets = true }), nil, NotResumed, "gave no session"},
+		{"ends idle connections", []Kind{Idle}, goes("ecdsa", func(c *tls.Conn) { time.Sleep(20 * time.Millisecond) }),
+			nil, Closed, "close_notify"},
 	} {
 		for _, kind := range test.kinds {
 			for _, version := range versions {
@@ -317,7 +281,7 @@ func TestNotResumed(t *testing.T) {
 			fresh.SetSessionTicketKeys([][32]byte{key})
 			return fresh, nil
 		}
-	}, func(c *tls.Conn) { io.Copy(io.Discard, c) })
+	}, discard)
 	cfg := config(target, Resume)
 	cfg.Conns = 1
 	wantOnly(t, untilFailure(t, cfg), NotResumed, "full handshake")
@@ -344,15 +308,8 @@ func TestAsksForTicket(t *testing.T) {
 
 // TestGivesUp: when a server goes away in the midst of a Run, that ends after some seconds of failures alone.
 func TestGivesUp(t *testing.T) {
-	x, err := cssl.NewServerContext(cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	ln := listen(t)
-	srv := &reactor.Server{Handler: echo, Context: x, Loops: 1}
-	served := tlstest.Later(func() error { return srv.Serve(ln) })
-	l := mustNew(t, config(ln.Addr().String(), Request))
+	srv := &reactor.Server{}
+	l := mustNew(t, config(serveBy(t, srv, echo, nil), Request))
 	mustOpen(t, l, 8)
 	go func() {
 		for l.Progress().Units == 0 {
@@ -363,7 +320,6 @@ func TestGivesUp(t *testing.T) {
 	began := time.Now()
 	r, err := l.Run(t.Context(), time.Hour)
 	took := time.Since(began)
-	<-served
 	if err == nil || !strings.Contains(err.Error(), "nothing gets through") || r.Units == 0 {
 		t.Errorf("%v; %d units", err, r.Units)
 	}
@@ -379,51 +335,40 @@ func TestGivesUp(t *testing.T) {
 // TestReplaced: a connection that fails is replaced, and the work goes on.
 func TestReplaced(t *testing.T) {
 	target := serveGo(t, "ecdsa", nil, echoThen(50_000, func(*tls.Conn) {}))
-	l := mustNew(t, config(target, Request))
-	mustOpen(t, l, 4)
-	ctx, cancel := context.WithTimeout(t.Context(), tlstest.Hang)
-	defer cancel()
-	go func() {
-		for l.Progress().Failures < 20 && ctx.Err() == nil {
-			time.Sleep(time.Millisecond)
-		}
-		cancel()
-	}()
-	r, err := l.Run(ctx, time.Hour)
-	if !errors.Is(err, context.Canceled) || r.Failures[Closed] < 20 || r.Units < 20*48 || r.Opened < 16 {
-		t.Errorf("%v: %d opened, %d units, %v", err, r.Opened, r.Units, r.Failures)
+	r := untilFailures(t, config(target, Request), 20)
+	if r.Failures[Closed] < 20 || r.Units < 20*48 || r.Opened < 20 {
+		t.Errorf("%d opened, %d units, %v", r.Opened, r.Units, r.Err())
 	}
 }
 
 // TestCancel: a call ends soon after its context, whatever the server does, and what is cut off is no failure.
 func TestCancel(t *testing.T) {
-	stuck := serveRaw(t, silent)
-	soon := func() (context.Context, context.CancelFunc) {
-		return context.WithTimeout(t.Context(), 50*time.Millisecond)
+	soon := func(call func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		return call(ctx)
 	}
-	for _, kind := range []Kind{Handshake, Resume, Request, Stream, Send, Receive, Idle} {
-		ctx, cancel := soon()
+	run := func(l *Load) error {
+		return soon(func(ctx context.Context) error {
+			r, err := l.Run(ctx, time.Hour)
+			if err == nil || r.Err() != nil || l.sum(busy) != 0 {
+				t.Errorf("%s: %v; %v", l.cfg.Kind, err, r.Err())
+			}
+			return err
+		})
+	}
+	stuck, half := serveRaw(t, silent), serveGo(t, "ecdsa", nil, discard)
+	for _, kind := range Kinds {
 		l := mustNew(t, config(stuck, kind))
-		if err := l.Open(ctx, 4); (err == nil) != (kind == Handshake || kind == Send || kind == Receive) {
+		err := soon(func(ctx context.Context) error { return l.Open(ctx, 4) })
+		if (err == nil) != (kind == Handshake || kind == Send) {
 			t.Errorf("%s: Open: %v", kind, err)
 		}
-		cancel()
-		ctx, cancel = soon()
-		r, err := l.Run(ctx, time.Hour)
-		cancel()
-		if err == nil || len(r.Failures) != 0 || l.state().busy != 0 {
-			t.Errorf("%s: %v; %v %v", kind, err, r.Failures, r.Examples)
-		}
+		_ = run(l)
 	}
-	half := serveGo(t, "ecdsa", nil, func(c *tls.Conn) { io.Copy(io.Discard, c) })
 	for _, kind := range []Kind{Request, Stream} {
 		l := mustNew(t, config(half, kind))
 		mustOpen(t, l, 4)
-		ctx, cancel := soon()
-		r, err := l.Run(ctx, time.Hour)
-		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || len(r.Failures) != 0 || l.state().busy != 0 {
-			t.Errorf("%s: %v; %v %v", kind, err, r.Failures, r.Examples)
-		}
+		tlstest.IsError(t, "Run", run(l), context.DeadlineExceeded)
 	}
 }

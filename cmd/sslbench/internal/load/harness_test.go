@@ -1,8 +1,8 @@
 package load
 
 import (
+	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"log/slog"
 	"net"
@@ -24,29 +24,24 @@ func TestMain(m *testing.M) { testmain.Run(m, nil) }
 
 var versions = []cssl.TLSVersion{cssl.TLS12, cssl.TLS13}
 
-// handler is a reactor.Handler made of functions; nil ones do nothing.
+// handler is a reactor.Handler made of a function.
 type handler struct {
 	reactor.BaseHandler
-	open func(*reactor.Conn)
 	data func(*reactor.Conn, []byte)
 }
 
-func (h handler) OnOpen(c *reactor.Conn) {
-	if h.open != nil {
-		h.open(c)
-	}
-}
-
-func (h handler) OnData(c *reactor.Conn, p []byte) {
-	if h.data != nil {
-		h.data(c, p)
-	}
-}
+func (h handler) OnData(c *reactor.Conn, p []byte) { h.data(c, p) }
 
 var echo = handler{data: func(c *reactor.Conn, p []byte) { c.Write(p) }}
 
 // serve runs a reactor.Server until the end of the test.
 func serve(t testing.TB, h reactor.Handler, change func(*cssl.Config)) string {
+	t.Helper()
+	return serveBy(t, &reactor.Server{}, h, change)
+}
+
+// serveBy is serve with a Server that the test has a use for.
+func serveBy(t testing.TB, srv *reactor.Server, h reactor.Handler, change func(*cssl.Config)) string {
 	t.Helper()
 	cfg := cssl.Config{Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}
 	if change != nil {
@@ -54,7 +49,7 @@ func serve(t testing.TB, h reactor.Handler, change func(*cssl.Config)) string {
 	}
 	x := tlstest.Value(cssl.NewServerContext(cfg))(t)
 	l := listen(t)
-	srv := &reactor.Server{Handler: h, Context: x, Loops: 1, Logger: slog.New(slog.DiscardHandler)}
+	srv.Handler, srv.Context, srv.Loops, srv.Logger = h, x, 1, slog.New(slog.DiscardHandler)
 	served := tlstest.Later(func() error { return srv.Serve(l) })
 	t.Cleanup(func() { srv.Close(); <-served; x.Close() })
 	return l.Addr().String()
@@ -69,8 +64,6 @@ func listen(t testing.TB) net.Listener {
 func serveRaw(t testing.TB, f func(c net.Conn)) string {
 	t.Helper()
 	l := listen(t)
-	var mu sync.Mutex
-	conns := map[net.Conn]bool{}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -78,27 +71,14 @@ func serveRaw(t testing.TB, f func(c net.Conn)) string {
 			if err != nil {
 				return
 			}
-			mu.Lock()
-			conns[c] = true
-			mu.Unlock()
 			running.Go(func() {
+				defer c.Close()
+				defer context.AfterFunc(t.Context(), func() { c.Close() })()
 				f(c)
-				mu.Lock()
-				delete(conns, c)
-				mu.Unlock()
-				c.Close()
 			})
 		}
 	})
-	t.Cleanup(func() {
-		l.Close()
-		mu.Lock()
-		for c := range conns {
-			c.Close()
-		}
-		mu.Unlock()
-		running.Wait()
-	})
+	t.Cleanup(func() { l.Close(); running.Wait() })
 	return l.Addr().String()
 }
 
@@ -119,12 +99,23 @@ func serveGo(t testing.TB, name string, change func(*tls.Config), f func(c *tls.
 	})
 }
 
-// pool has the CA of the test certificates.
-func pool(t testing.TB) *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AppendCertsFromPEM(testcerts.Read(t, "root.pem"))
-	return p
+// A target starts a server for a test, and answers its address.
+type target func(t testing.TB) string
+
+// ours is a target with the reactor, raw one without TLS, and goes one with Go's own TLS.
+func ours(h reactor.Handler, change func(*cssl.Config)) target {
+	return func(t testing.TB) string { t.Helper(); return serve(t, h, change) }
 }
+
+func raw(f func(c net.Conn)) target {
+	return func(t testing.TB) string { t.Helper(); return serveRaw(t, f) }
+}
+
+func goes(name string, f func(c *tls.Conn)) target {
+	return func(t testing.TB) string { t.Helper(); return serveGo(t, name, nil, f) }
+}
+
+func discard(c *tls.Conn) { io.Copy(io.Discard, c) }
 
 // config is a Config that trusts the test's certificates.
 func config(target string, k Kind) Config {
@@ -151,11 +142,9 @@ func mustRun(t testing.TB, l *Load, d time.Duration) Result {
 		t.Fatalf("%v; %v", err, r.Examples)
 	}
 	for what, n := range r.Failures {
-		if what == TooSlow {
-			t.Logf("%d × %s: %s", n, what, r.Examples[what])
-			continue
+		if what != TooSlow {
+			t.Errorf("%d × %s: %s", n, what, r.Examples[what])
 		}
-		t.Errorf("%d × %s: %s", n, what, r.Examples[what])
 	}
 	return r
 }
@@ -178,5 +167,3 @@ func noLeaks(t testing.TB) {
 		})
 	})
 }
-
-func echoRaw(c net.Conn) { _, _ = io.Copy(c, c) }

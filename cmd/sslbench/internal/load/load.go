@@ -1,3 +1,19 @@
+// Package load is a load generator for TLS servers, on reactor loops.
+//
+//	l, err := load.New(cfg)    // checks the settings and resolves the target; no connection yet
+//	err = l.Open(ctx, n)       // Request, Stream, Idle: n more connections, ramped; returns when all are open
+//	r, err := l.Run(ctx, d)    // work for d, then rest: when it returns, nothing is under way
+//	r, err = l.Run(ctx, d)     // and again, over the same connections
+//	p := l.Progress()          // at any time, from any goroutine
+//	l.Close()
+//
+// Since nothing is under way before and after a Run, a server's CPU time between the two belongs to that
+// Run's work and to nothing else. The kinds that use a connection up (Handshake, Resume, Send) open theirs within
+// Run and close them before it returns; Open is not needed for them.
+//
+// Everything that comes back is checked byte for byte. A connection that fails is counted by what went
+// wrong and replaced, at a bounded rate; Run ends early only when ctx does or when nothing at all gets
+// through any more.
 package load
 
 import (
@@ -16,7 +32,6 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/saturate"
 	"github.com/spacemonad/go-openssl/reactor"
-	"github.com/spacemonad/go-openssl/session"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,49 +49,54 @@ type Load struct {
 	slots   []*slot // in the order in which they were made
 	made    int
 	running sync.WaitGroup
-	closing atomic.Bool
 
-	// Open loop: message k is due at zero + k/Rate. Both are set before the first is
-	// due.
-	pacer *pacer
-	zero  time.Duration
+	// Open loop: message k is due at zero + k/Rate, which is set before the first is due.
+	zero time.Duration
 
 	// address is the index of the one in addrs that worked last.
 	address atomic.Int32
+	facts   atomic.Pointer[Facts] // of the first handshake
 	tally   tally
 	health  health
 	changed chan struct{} // something happened that the call under way should look at
 
 	mu     sync.Mutex // held by the call under way
-	closed bool
-	before totals // as of the end of the last Run
+	closed atomic.Bool
+	before [counters]int64 // as of the end of the last Run
+}
 
-	facts struct {
-		sync.Mutex
-		known                        bool
-		version, cipher, group, alpn string
+// counter is a number that each loop counts for itself.
+type counter int
+
+const (
+	// Of what was done, from the beginning.
+	units counter = iota
+	sent
+	received
+	opened
+	// Of connections and slots, as it stands.
+	open
+	busy    // something is under way
+	hopeful // busy, and the last attempt did not fail
+	bad     // the last attempt failed
+	missing // the Open under way waits for them
+	untried // not tried yet, although nothing keeps them from it
+	counters
+)
+
+// sum is a counter over all loops.
+func (l *Load) sum(c counter) (n int64) {
+	for _, w := range l.workers {
+		n += w.count[c].Load()
 	}
-}
-
-// state is the number of connections in each state, over all loops.
-type state struct {
-	busy    int64 // something is under way
-	hopeful int64 // busy, and the last attempt did not fail
-	bad     int64 // the last attempt failed
-	missing int64 // the Open under way waits for them
-	untried int64 // not tried yet, although nothing keeps them from it
-}
-
-// totals are counted from the beginning.
-type totals struct {
-	units, sent, received, opened uint64
-	open                          int64
+	return n
 }
 
 // longest is the greatest latency that is told apart.
 const longest = time.Hour
 
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(longest), 3) }
+// NewHistogram is one for latencies.
+func NewHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, int64(longest), 3) }
 
 // maxSettle is how long a cancelled Run waits for answers before it cuts them off.
 const maxSettle = time.Second
@@ -107,14 +127,11 @@ func New(cfg Config) (*Load, error) {
 		err = l.startLoops()
 	}
 	if err != nil {
-		l.tls.Close()
+		l.Close()
 		return nil, err
 	}
 	return l, nil
 }
-
-// persistent reports whether connections outlive a Run.
-func (c *Config) persistent() bool { return c.Kind == Request || c.Kind == Stream || c.Kind == Idle }
 
 // now is the time since the Load was made.
 func (l *Load) now() time.Duration { return time.Since(l.start) }
@@ -126,8 +143,6 @@ func (l *Load) poke() {
 	default:
 	}
 }
-
-var errClosed = errors.New("the load generator is closed")
 
 // every is how often deadlines are looked at.
 func (l *Load) every() time.Duration {
@@ -143,58 +158,54 @@ func (l *Load) bound() time.Duration {
 // deadline is that of what begins at now.
 func (l *Load) deadline(now time.Duration) time.Duration { return saturate.Add(now, l.cfg.Timeout) }
 
-var errNoEnd = failed(TimedOut, errors.New("a connection did not come to its end"))
+var (
+	errClosed = errors.New("the load generator is closed")
+	errOver   = errors.New("the duration is over")
+	errNoEnd  = failed(TimedOut, errors.New("a connection did not come to its end"))
+)
 
-// wait ticks until done, ctx, or until there is no hope.
-func (l *Load) wait(ctx context.Context, done func(state) bool, deadline <-chan time.Time) error {
+// wait ticks until done, until ctx ends or, if work goes on, until there is no hope.
+func (l *Load) wait(ctx context.Context, goesOn bool, done func() bool) error {
 	ticker := time.NewTicker(l.every())
 	defer ticker.Stop()
-	for {
-		s := l.state()
-		if done(s) {
-			return nil
-		}
-		if s.bad > 0 && s.hopeful == 0 && l.health.hopeless(l.now(), s.untried > 0) {
+	for !done() {
+		if goesOn && l.sum(bad) > 0 && l.sum(hopeful) == 0 && l.health.hopeless(l.now(), l.sum(untried) > 0) {
 			return fmt.Errorf("nothing gets through: %w", l.tally.worst())
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-deadline:
-			return nil
 		case <-l.changed:
 		case <-ticker.C:
-			l.tick()
+			for _, w := range l.workers {
+				if !w.ticking.Swap(true) {
+					w.loop.Do(w.tick)
+				}
+			}
 		}
 	}
+	return nil
 }
 
 // settle waits until nothing is under way: for bound, then what is left is cut off.
 func (l *Load) settle(bound time.Duration, cause error) {
-	if !l.idle(bound) {
-		l.cut(cause)
-		l.idle(maxSettle)
+	idle := func(limit time.Duration) error {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		defer cancel()
+		return l.wait(ctx, false, func() bool { return l.sum(busy) == 0 })
 	}
-	l.rest()
+	if idle(bound) != nil {
+		l.cut(cause)
+		_ = idle(maxSettle)
+	}
+	l.each((*worker).rest)
+	if l.cfg.persistent() {
+		l.slots = slices.DeleteFunc(l.slots, (*slot).never)
+	}
 }
 
-// idle waits until nothing is under way, and answers false if bound passes before.
-func (l *Load) idle(bound time.Duration) bool {
-	ticker := time.NewTicker(l.every())
-	defer ticker.Stop()
-	timer := time.NewTimer(bound)
-	defer timer.Stop()
-	for l.state().busy > 0 {
-		select {
-		case <-timer.C:
-			return false
-		case <-l.changed:
-		case <-ticker.C:
-			l.tick()
-		}
-	}
-	return true
-}
+// cut ends what is under way at once. It counts as cause, or not at all if that is nil.
+func (l *Load) cut(cause error) { l.each(func(w *worker) { w.cut(cause) }) }
 
 // Open opens n connections more, over the time Config.Ramp if that is set, and returns when all are open
 // (Request, Stream, Idle). For Resume it fetches a session for each connection that has none, n does not
@@ -205,27 +216,24 @@ func (l *Load) Open(ctx context.Context, n int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.closed:
+	case l.closed.Load():
 		return errClosed
 	case n < 0:
 		return fmt.Errorf("%d connections to open", n)
 	case l.cfg.persistent():
-		l.health.begin(true)
-		if err := l.cfg.needFiles(int(l.totals().open) + n); err != nil {
+		if err := l.cfg.needFiles(int(l.sum(open)) + n); err != nil {
 			return err
 		}
 		l.add(n)
 	case l.cfg.Kind == Resume:
-		l.health.begin(true)
-		if len(l.slots) == 0 {
-			l.add(l.cfg.Conns)
-		}
+		l.addAll()
 	default:
 		return nil
 	}
+	l.health.begin(true)
 	l.each(func(w *worker) { w.begin(opening) })
-	err := l.wait(ctx, func(s state) bool { return s.missing == 0 }, nil)
-	missing := l.state().missing
+	err := l.wait(ctx, true, func() bool { return l.sum(missing) == 0 })
+	left := l.sum(missing)
 	if err != nil {
 		l.cut(nil)
 	} else {
@@ -233,7 +241,7 @@ func (l *Load) Open(ctx context.Context, n int) error {
 	}
 	l.settle(l.bound(), errNoEnd)
 	if err != nil && l.cfg.persistent() {
-		return fmt.Errorf("%d of %d connections opened: %w", int64(n)-missing, n, err)
+		return fmt.Errorf("%d of %d connections opened: %w", int64(n)-left, n, err)
 	}
 	return err
 }
@@ -244,21 +252,36 @@ func (l *Load) Open(ctx context.Context, n int) error {
 func (l *Load) Run(ctx context.Context, d time.Duration) (Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	persistent := l.cfg.persistent()
 	switch {
-	case l.closed:
+	case l.closed.Load():
 		return Result{}, errClosed
 	case d < 0:
 		return Result{}, fmt.Errorf("duration %v", d)
-	case l.cfg.persistent() && l.totals().open == 0:
+	case persistent && l.sum(open) == 0:
 		return l.result(0), errors.New("no connection is open")
+	case !persistent:
+		l.addAll()
 	}
-	l.health.begin(!l.cfg.persistent())
+	l.health.begin(!persistent)
 	began := l.now()
-	l.run(d)
-	end := time.NewTimer(d - (l.now() - began))
-	err := l.wait(ctx, func(state) bool { return false }, end.C)
-	end.Stop()
-	l.stop(err == nil)
+	for i, s := range l.slots {
+		s.next = uint64(i)
+	}
+	l.each(func(w *worker) { w.begin(running) })
+	endPace := func(bool) {}
+	if l.cfg.Rate > 0 {
+		l.zero = l.now()
+		endPace = startPacer(l, uint64(math.Ceil(d.Seconds()*l.cfg.Rate)), l.tellDue)
+	}
+	over, cancel := context.WithTimeoutCause(ctx, d-(l.now()-began), errOver)
+	err := l.wait(over, true, func() bool { return false })
+	cancel()
+	if errors.Is(err, errOver) {
+		err = nil
+	}
+	endPace(err == nil)
+	l.each((*worker).stop) // connections that were not begun are left so
 	bound, cause := l.bound(), errNoEnd
 	if ctx.Err() != nil {
 		bound, cause = min(bound, maxSettle), nil
@@ -276,29 +299,25 @@ func (l *Load) Collect() Result {
 
 // result is what happened since the last one.
 func (l *Load) result(elapsed time.Duration) Result {
-	t, b := l.totals(), l.before
-	l.before = t
-	r := Result{
-		Elapsed: elapsed, Units: t.units - b.units, Sent: t.sent - b.sent, Received: t.received - b.received,
-		Opened: t.opened - b.opened, Open: int(t.open), Latency: newHistogram(),
+	since := func(c counter) uint64 {
+		n := l.sum(c)
+		defer func() { l.before[c] = n }()
+		return uint64(n - l.before[c])
 	}
-	l.latency(r.Latency)
+	r := Result{Elapsed: elapsed, Units: since(units), Sent: since(sent), Received: since(received), Opened: since(opened),
+		Open: int(l.sum(open)), Latency: NewHistogram()}
+	var mu sync.Mutex
+	l.each(func(w *worker) {
+		mu.Lock()
+		defer mu.Unlock()
+		r.Latency.Merge(w.latency)
+		w.latency.Reset()
+	})
 	r.Failures, r.Examples = l.tally.take()
-	l.facts.Lock()
-	defer l.facts.Unlock()
-	r.Version, r.Cipher, r.Group, r.ALPN = l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn
-	return r
-}
-
-// learn keeps the facts of the first handshake.
-func (l *Load) learn(c *reactor.Conn) {
-	l.facts.Lock()
-	defer l.facts.Unlock()
-	if l.facts.known {
-		return
+	if f := l.facts.Load(); f != nil {
+		r.Facts = *f
 	}
-	s := c.State()
-	l.facts.known, l.facts.version, l.facts.cipher, l.facts.group, l.facts.alpn = true, s.Version.String(), s.Cipher, s.Group, s.ALPN
+	return r
 }
 
 // Progress is what a Load has done since it was made.
@@ -309,19 +328,21 @@ type Progress struct {
 
 // Progress may be called at any time, from any goroutine.
 func (l *Load) Progress() Progress {
-	t := l.totals()
-	return Progress{t.units, t.sent, t.received, t.opened, l.tally.total.Load(), int(t.open)}
+	sum := func(c counter) uint64 { return uint64(l.sum(c)) }
+	return Progress{sum(units), sum(sent), sum(received), sum(opened), l.tally.total.Load(), int(sum(open))}
 }
 
 // Close ends all connections, by a reset, and waits until the loops have ended.
 func (l *Load) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
+	if l.closed.Swap(true) {
 		return
 	}
-	l.closed = true
-	l.stopLoops()
+	for _, w := range l.workers {
+		w.loop.Stop()
+	}
+	l.running.Wait()
 	l.tls.Close()
 }
 
@@ -330,33 +351,29 @@ func (l *Load) connConfig(s *cssl.Session) cssl.ConnConfig {
 	return cssl.ConnConfig{ServerName: l.cfg.ServerName, InsecureSkipNameCheck: l.cfg.TLS.Verify == cssl.VerifyNone, Session: s}
 }
 
-// loopConfig is that of the loops for a Config.
-func loopConfig(c *Config) reactor.LoopConfig {
-	s := session.Config{HighWater: sendAhead}
-	if c.Kind == Request || c.Kind == Stream {
-		// Above the watermark reading would pause, and an echo server that waits
-		// for us to read would not let the queue shrink.
-		s.HighWater = max(sendAhead, 2*c.Size)
-		s.MaxQueue = max(16<<20, 4*c.Size)
-	}
-	if c.Kind == Send {
-		s.LingerBytes = 1 // a server that answers after our close_notify answers all the same
-	}
-	cfg := reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: c.Timeout, CloseTimeout: c.Timeout}, Session: s}
-	if c.Kind == Handshake || c.Kind == Resume {
-		cfg.Trace = noteEnd
-	}
-	return cfg
-}
-
 // startLoops starts an event loop for each of Config.Loops.
 func (l *Load) startLoops() error {
+	c := &l.cfg
+	cfg := reactor.LoopConfig{Limits: reactor.Limits{HandshakeTimeout: c.Timeout, CloseTimeout: c.Timeout}}
+	cfg.Session.HighWater = sendAhead
+	switch c.Kind {
+	case Request, Stream:
+		// Above the watermark reading would pause, and an echo server that waits
+		// for us to read would not let the queue shrink.
+		cfg.Session.HighWater = max(sendAhead, 2*c.Size)
+		cfg.Session.MaxQueue = max(16<<20, 4*c.Size)
+	case Send:
+		cfg.Session.LingerBytes = 1 // a server that answers after our close_notify answers all the same
+	case Handshake, Resume:
+		cfg.Trace = noteEnd
+	}
 	for range min(l.cfg.Loops, max(l.cfg.Conns, 1)) {
-		w, err := newWorker(l)
+		loop, err := reactor.NewLoop(cfg)
 		if err != nil {
-			l.stopLoops()
 			return err
 		}
+		w := &worker{load: l, loop: loop, latency: NewHistogram(), job: newJob(&l.cfg)}
+		w.dealFunc = w.deal
 		l.workers = append(l.workers, w)
 		l.running.Go(func() {
 			if l.cfg.Background {
@@ -387,109 +404,25 @@ func (l *Load) each(f func(w *worker)) {
 
 // add makes n slots more. The loops rest.
 func (l *Load) add(n int) {
-	fresh := make([][]*slot, len(l.workers))
+	from := len(l.slots)
 	for i := range n {
-		at := l.made % len(l.workers)
-		s := &slot{w: l.workers[at], index: l.made, startAt: time.Duration(float64(l.cfg.Ramp) * float64(i) / float64(n))}
+		after := time.Duration(float64(l.cfg.Ramp) * float64(i) / float64(n))
+		l.slots = append(l.slots, &slot{w: l.workers[l.made%len(l.workers)], index: l.made, startAt: after})
 		l.made++
-		l.slots = append(l.slots, s)
-		fresh[at] = append(fresh[at], s)
 	}
-	for i, w := range l.workers {
-		w.loop.Do(func() { w.add(fresh[i]) })
-	}
-}
-
-// run begins to work for d.
-func (l *Load) run(d time.Duration) {
-	cfg := &l.cfg
-	if !cfg.persistent() && len(l.slots) == 0 {
-		l.add(cfg.Conns)
-	}
-	for i, s := range l.slots {
-		s.next = uint64(i)
-	}
-	l.each(func(w *worker) { w.begin(running) })
-	if cfg.Rate > 0 {
-		l.zero = l.now()
-		l.pacer = startPacer(l, l.zero, uint64(math.Ceil(d.Seconds()*cfg.Rate)), func(due uint64) {
-			for _, w := range l.workers {
-				w.tellDue(due)
-			}
-		})
-	}
-}
-
-// due is when message k is.
-func (l *Load) due(k uint64) time.Duration { return l.zero + dueAfter(k, l.cfg.Rate) }
-
-// stop begins to end the work; connections that were not begun are left so. over: the duration has passed.
-func (l *Load) stop(over bool) {
-	if l.pacer != nil {
-		l.pacer.end(over)
-		l.pacer = nil
-	}
-	l.each((*worker).stop)
-}
-
-// cut ends what is under way at once. It counts as cause, or not at all if that is nil.
-func (l *Load) cut(cause error) { l.each(func(w *worker) { w.cut(cause) }) }
-
-// rest says that what was begun is over.
-func (l *Load) rest() {
-	l.each((*worker).rest)
-	if !l.cfg.persistent() {
-		return
-	}
-	l.slots = slices.DeleteFunc(l.slots, func(s *slot) bool { return !s.everOpen })
-}
-
-// tick makes the loops look at deadlines and redial.
-func (l *Load) tick() {
-	for _, w := range l.workers {
-		if !w.ticking.Swap(true) {
-			w.loop.Do(w.tickFunc)
-		}
-	}
-}
-
-func (l *Load) state() (sum state) {
-	for _, w := range l.workers {
-		sum.busy += w.busy.Load()
-		sum.hopeful += w.hopeful.Load()
-		sum.bad += w.bad.Load()
-		sum.missing += w.missing.Load()
-		sum.untried += w.untried.Load()
-	}
-	return sum
-}
-
-func (l *Load) totals() (sum totals) {
-	for _, w := range l.workers {
-		sum.units += w.units.Load()
-		sum.sent += w.sent.Load()
-		sum.received += w.received.Load()
-		sum.opened += w.opened.Load()
-		sum.open += w.open.Load()
-	}
-	return sum
-}
-
-// latency moves what was recorded into h.
-func (l *Load) latency(h *hdrhistogram.Histogram) {
-	var mu sync.Mutex
 	l.each(func(w *worker) {
-		mu.Lock()
-		defer mu.Unlock()
-		h.Merge(w.latency)
-		w.latency.Reset()
+		for _, s := range l.slots[from:] {
+			if s.w == w {
+				w.slots = append(w.slots, s)
+				w.fresh = append(w.fresh, s)
+			}
+		}
 	})
 }
 
-func (l *Load) stopLoops() {
-	l.closing.Store(true)
-	for _, w := range l.workers {
-		w.loop.Stop()
+// addAll makes the slots of a kind that keeps no connection.
+func (l *Load) addAll() {
+	if len(l.slots) == 0 {
+		l.add(l.cfg.Conns)
 	}
-	l.running.Wait()
 }

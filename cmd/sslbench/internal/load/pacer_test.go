@@ -112,14 +112,12 @@ func TestRateOverFailures(t *testing.T) {
 // TestOpenedWhileStopping: what was due on a connection that was down, and comes
 // back only when the duration is over, is counted too.
 func TestOpenedWhileStopping(t *testing.T) {
-	l := &Load{cfg: Config{Rate: 400}, start: time.Now()}
+	l := &Load{cfg: Config{Kind: Request, Rate: 400}, start: time.Now()}
 	w := &worker{load: l, phase: stopping}
 	s := &slot{w: w, next: 3}
 	w.slots, w.load.slots = []*slot{s}, []*slot{s}
 	w.due.Store(10)
-	if (kept{}).open(s) {
-		t.Error("it is to begin")
-	}
+	w.welcome(s)
 	if failures, _ := l.tally.take(); failures[TooSlow] != 7 || s.backlog() != 0 {
 		t.Errorf("%v are counted, not 7; %d are left", failures, s.backlog())
 	}
@@ -132,9 +130,9 @@ func TestPacer(t *testing.T) {
 		const d = 100 * time.Millisecond
 		total := uint64(rate * d.Seconds())
 		var last atomic.Uint64
-		zero := l.now()
-		p := startPacer(l, zero, total, func(n uint64) {
-			if early := zero + dueAfter(n-1, rate) - l.now(); early > time.Microsecond {
+		l.zero = l.now()
+		end := startPacer(l, total, func(n uint64) {
+			if early := l.due(n-1) - l.now(); early > time.Microsecond {
 				t.Errorf("rate %v: message %d came %v early", rate, n-1, early)
 			}
 			if n <= last.Load() || n > total {
@@ -143,7 +141,7 @@ func TestPacer(t *testing.T) {
 			last.Store(n)
 		})
 		tlstest.Until(t, "all to be due", func() bool { return last.Load() == total })
-		p.end(false)
+		end(false)
 	}
 }
 

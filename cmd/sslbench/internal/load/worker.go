@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/reactor"
 	"golang.org/x/sys/unix"
 )
@@ -36,18 +37,16 @@ const (
 // worker is what belongs to one loop. The atomic fields are written by the loop's goroutine only
 // (but for due, ticking and told), and the others are touched by nobody else.
 type worker struct {
+	reactor.BaseHandler
 	load     *Load
 	loop     *reactor.Loop
 	job      job
 	latency  *hdrhistogram.Histogram
-	tickFunc func()
 	dealFunc func()
 
-	units, sent, received, opened        atomic.Uint64
-	open                                 atomic.Int64
-	busy, hopeful, bad, missing, untried atomic.Int64
-	ticking, told                        atomic.Bool
-	due                                  atomic.Uint64 // open loop: how many messages are due
+	count         [counters]atomic.Int64
+	ticking, told atomic.Bool
+	due           atomic.Uint64 // open loop: how many messages are due
 
 	phase    phase
 	slots    []*slot
@@ -62,9 +61,7 @@ type worker struct {
 
 // job is what the connections of a Load do. Its methods are called on the loop's goroutine.
 type job interface {
-	// opened: the handshake of s is done, and there is work to do.
-	opened(s *slot)
-	// begin: a Run begins, and s has been open before.
+	// begin: s is open, and there is work to do.
 	begin(s *slot)
 	data(s *slot, p []byte)
 	drained(s *slot)
@@ -76,42 +73,25 @@ type job interface {
 	ended(s *slot, err error) *failedError
 }
 
-func newWorker(l *Load) (w *worker, err error) {
-	w = &worker{load: l, latency: newHistogram(), job: newJob(&l.cfg)}
-	w.tickFunc, w.dealFunc = w.tick, w.deal
-	w.loop, err = reactor.NewLoop(loopConfig(&l.cfg))
-	return w, err
-}
-
-// add takes new slots over.
-func (w *worker) add(slots []*slot) {
-	w.slots = append(w.slots, slots...)
-	w.fresh = append(w.fresh, slots...)
-}
-
 // begin starts an Open or a Run.
 func (w *worker) begin(p phase) {
 	w.phase, w.since = p, w.load.now()
 	w.due.Store(0)
 	w.dealt, w.gap, w.redialAt = 0, w.baseGap(), 0
+	persistent := w.load.cfg.persistent()
+	if !persistent {
+		w.broken, w.fresh = w.broken[:0], w.fresh[:0]
+	}
 	for _, s := range w.slots {
 		s.set(s.busy, false)
 		s.late = false
-	}
-	if w.load.cfg.persistent() {
-		for _, s := range w.slots {
-			if s.open && p == running {
-				w.job.begin(s)
-			}
-			s.await(!s.open && p == opening)
-		}
-	} else {
-		w.broken, w.fresh = w.broken[:0], w.fresh[:0]
-		for _, s := range w.slots {
-			if p == running || s.session == nil {
-				w.fresh = append(w.fresh, s)
-			}
-			s.await(s.session == nil && p == opening)
+		ready := s.open || s.session != nil
+		s.await(!ready && p == opening)
+		switch {
+		case !persistent && (p == running || !ready):
+			w.fresh = append(w.fresh, s)
+		case s.open && p == running:
+			w.job.begin(s)
 		}
 	}
 	w.fill(w.since)
@@ -140,16 +120,13 @@ func (w *worker) fill(now time.Duration) {
 			w.dial(s)
 		}
 	}
-	w.untried.Store(0)
-	if w.mayTry() {
-		w.untried.Store(int64(len(w.fresh)))
-	}
+	w.count[untried].Store(int64(len(w.fresh)) * one(w.mayTry()))
 }
 
 // mayTry reports whether slots that were not tried yet may be. While nothing but failures comes
 // back a few attempts tell enough.
 func (w *worker) mayTry() bool {
-	return w.load.health.failing.Load() == 0 || w.bad.Load() < maxTried
+	return w.load.health.failing.Load() == 0 || w.count[bad].Load() < maxTried
 }
 
 // dial begins a connection.
@@ -158,38 +135,24 @@ func (w *worker) dial(s *slot) {
 	w.connect(s)
 }
 
+// connect gives the loop a socket that is connecting.
 func (w *worker) connect(s *slot) {
 	s.set(true, s.bad)
 	s.dialing = true
 	w.dialing++
-	if err := w.attach(s); err != nil {
-		s.dialing = false
-		w.dialing--
+	var err error
+	if s.fd, err = connect(w.load.addrs[s.address], s.index); err == nil {
+		err = w.loop.Attach(s.fd, w.load.tls, w.load.connConfig(s.toResume()), w, s)
+	}
+	if err != nil {
 		w.refused(s, err)
 	}
 }
 
-// attach gives the loop a socket that is connecting.
-func (w *worker) attach(s *slot) (err error) {
-	if s.fd, err = connect(w.load.addrs[s.address], s.index); err != nil {
-		return err
-	}
-	return w.loop.Attach(s.fd, w.load.tls, w.load.connConfig(s.toResume()), connHandler{w: w}, s)
-}
-
-// connHandler tells the worker what happens to connections.
-type connHandler struct {
-	reactor.BaseHandler
-	w *worker
-}
-
-func (h connHandler) OnOpen(c *reactor.Conn)             { h.w.wasOpened(c.Data.(*slot), c) }
-func (h connHandler) OnData(c *reactor.Conn, p []byte)   { h.w.job.data(c.Data.(*slot), p) }
-func (h connHandler) OnDrain(c *reactor.Conn)            { h.w.job.drained(c.Data.(*slot)) }
-func (h connHandler) OnClose(c *reactor.Conn, err error) { h.w.closed(c.Data.(*slot), err) }
-
 // refused deals with an attempt that failed: the target's next address comes first.
 func (w *worker) refused(s *slot, err error) {
+	w.dialing--
+	s.dialing = false
 	addrs := w.load.addrs
 	f := ofHandshake(err)
 	if f.what == Refused && s.tries+1 < len(addrs) && !s.cut {
@@ -232,47 +195,73 @@ func (w *worker) succeeded(s *slot) {
 	}
 }
 
-// record keeps a latency.
-func (w *worker) record(d time.Duration) {
+// done counts a unit, with its latency.
+func (w *worker) done(d time.Duration) {
+	w.count[units].Add(1)
 	_ = w.latency.RecordValue(int64(min(max(d, 1), longest))) // it fails only outside of the range
 }
 
-// wasOpened: the handshake is done.
-func (w *worker) wasOpened(s *slot, c *reactor.Conn) {
+// OnOpen: the handshake is done.
+func (w *worker) OnOpen(c *reactor.Conn) {
+	s := c.Data.(*slot)
 	w.dialing--
 	s.dialing, s.open, s.everOpen, s.peerEnded, s.conn = false, true, true, false, c
 	s.base, s.sent, s.got, s.asked = uint64(s.index)*7919, 0, 0, false
 	s.took = w.load.now() - s.began
-	w.opened.Add(1)
-	w.open.Add(1)
+	w.count[opened].Add(1)
+	w.count[open].Add(1)
 	if w.load.address.Load() != int32(s.address) {
 		w.load.address.Store(int32(s.address))
 	}
-	w.load.learn(c)
-	if w.load.cfg.persistent() {
-		s.await(false)
+	if w.load.facts.Load() == nil {
+		st := c.State()
+		w.load.facts.CompareAndSwap(nil, &Facts{st.Version.String(), st.Cipher, st.Group, st.ALPN})
 	}
 	if s.cut {
 		c.Abort(errCut)
 		return
 	}
-	w.job.opened(s)
+	if w.load.cfg.persistent() {
+		w.welcome(s)
+	} else {
+		w.job.begin(s)
+	}
 	w.fill(w.load.now())
 }
 
-// closed: the connection has ended, or never came to be.
-func (w *worker) closed(s *slot, err error) {
-	if !s.open {
-		w.dialing--
-		s.dialing = false
-		if !w.load.closing.Load() {
-			w.refused(s, orEOF(err))
-		}
+// OnData and OnDrain are the job's.
+func (w *worker) OnData(c *reactor.Conn, p []byte) { w.job.data(c.Data.(*slot), p) }
+func (w *worker) OnDrain(c *reactor.Conn)          { w.job.drained(c.Data.(*slot)) }
+
+// welcome lets a connection that is to be kept begin its work, or wait for a Run.
+func (w *worker) welcome(s *slot) {
+	s.await(false)
+	if w.load.cfg.Kind == Idle {
+		w.done(s.took)
+	}
+	switch w.phase {
+	case running:
+		w.job.begin(s)
+		return
+	case opening:
+		w.succeeded(s)
+	case stopping:
+		w.drop(s)
+	}
+	s.idle()
+}
+
+// OnClose: the connection has ended, or never came to be.
+func (w *worker) OnClose(c *reactor.Conn, err error) {
+	s := c.Data.(*slot)
+	wasOpen := s.open
+	w.count[open].Add(-one(wasOpen))
+	s.open = false
+	if w.load.closed.Load() {
 		return
 	}
-	s.open = false
-	w.open.Add(-1)
-	if w.load.closing.Load() {
+	if !wasOpen {
+		w.refused(s, err)
 		return
 	}
 	f := w.job.ended(s, err)
@@ -293,16 +282,18 @@ var errCut = errors.New("cut off")
 func (w *worker) tick() {
 	w.ticking.Store(false)
 	now := w.load.now()
-	if w.load.cfg.Kind != Idle {
-		for _, s := range w.slots {
-			if s.deadline != 0 && now > s.deadline && s.open {
-				s.deadline = 0
-				w.job.overdue(s, now)
-			}
+	for _, s := range w.slots {
+		if s.deadline != 0 && now > s.deadline && s.open {
+			s.deadline = 0
+			w.job.overdue(s, now)
 		}
 	}
-	if w.phase == stopping && w.load.cfg.Rate > 0 && now > w.load.deadline(w.since) {
-		w.giveUp()
+	if w.phase == stopping && now > w.load.deadline(w.since) { // the wait for what was due ends
+		for _, s := range w.slots {
+			if s.busy {
+				w.drop(s)
+			}
+		}
 	}
 	w.fill(now)
 }
@@ -313,7 +304,6 @@ func (w *worker) stop() {
 	if !w.load.cfg.persistent() {
 		w.fresh = w.fresh[:0]
 	}
-	w.untried.Store(0)
 	w.judge()
 	for _, s := range w.slots {
 		if s.open {
@@ -327,7 +317,7 @@ func (w *worker) stop() {
 func (w *worker) cut(cause error) {
 	w.phase = stopping
 	if cause != nil {
-		w.load.tally.add(TimedOut, uint64(w.busy.Load()), cause)
+		w.load.tally.add(TimedOut, uint64(w.count[busy].Load()), cause)
 	}
 	for _, s := range w.slots {
 		switch {
@@ -348,19 +338,17 @@ func (w *worker) cut(cause error) {
 func (w *worker) rest() {
 	w.phase = resting
 	w.fresh = w.fresh[:0]
-	w.untried.Store(0)
 	if !w.load.cfg.persistent() {
 		return
 	}
-	never := func(s *slot) bool { return !s.everOpen }
-	w.broken = slices.DeleteFunc(w.broken, never)
+	w.broken = slices.DeleteFunc(w.broken, (*slot).never)
 	for _, s := range w.slots {
-		if never(s) {
+		if s.never() {
 			s.set(false, false)
 			s.await(false)
 		}
 	}
-	w.slots = slices.DeleteFunc(w.slots, never)
+	w.slots = slices.DeleteFunc(w.slots, (*slot).never)
 }
 
 // slot is the place of one connection and of those that follow it. It belongs to its loop's goroutine.
@@ -393,27 +381,30 @@ type slot struct {
 	queued int // Send: bytes in the queue when it was last looked at
 
 	took time.Duration // from connect to the end of the handshake
-	ticket
+
+	session  *cssl.Session // Resume
+	asks     bool          // the server gave none of its own accord, so a message is sent to get one
+	fetching bool          // the handshake under way is a full one, to get one
 }
 
+func (s *slot) never() bool { return !s.everOpen }
+
 // set says whether something is under way on s, and whether its last attempt failed.
-func (s *slot) set(busy, bad bool) {
-	if busy == s.busy && bad == s.bad {
+func (s *slot) set(works, fails bool) {
+	if works == s.busy && fails == s.bad {
 		return
 	}
-	w := s.w
-	w.busy.Add(one(busy) - one(s.busy))
-	w.hopeful.Add(one(busy && !bad) - one(s.busy && !s.bad))
-	w.bad.Add(one(bad) - one(s.bad))
-	s.busy, s.bad = busy, bad
+	n := &s.w.count
+	n[busy].Add(one(works) - one(s.busy))
+	n[hopeful].Add(one(works && !fails) - one(s.busy && !s.bad))
+	n[bad].Add(one(fails) - one(s.bad))
+	s.busy, s.bad = works, fails
 }
 
 // await says whether the Open under way waits for s.
 func (s *slot) await(v bool) {
-	if v != s.awaited {
-		s.awaited = v
-		s.w.missing.Add(2*one(v) - 1)
-	}
+	s.w.count[missing].Add(one(v) - one(s.awaited))
+	s.awaited = v
 }
 
 func one(b bool) int64 {
@@ -427,7 +418,7 @@ func one(b bool) int64 {
 func (s *slot) idle() {
 	s.deadline, s.asked = 0, false
 	s.set(false, s.bad)
-	if s.w.phase != running && s.w.busy.Load() == 0 {
+	if s.w.phase != running && s.w.count[busy].Load() == 0 {
 		s.w.load.poke()
 	}
 }

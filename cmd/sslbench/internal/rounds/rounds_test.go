@@ -88,7 +88,8 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: %s, want %s", f, got, want)
 		}
 	}
-	if page := sample.Page(); !strings.Contains(page, want) || !strings.Contains(page, "- cpu: Some Processor\n- server-c: OpenSSL 3.0.19\n- a remark\n") {
+	facts := "- cpu: Some Processor\n- server-c: OpenSSL 3.0.19\n- a remark\n"
+	if page := sample.Page(); !strings.Contains(page, want) || !strings.Contains(page, facts) {
 		t.Error(page)
 	}
 }

@@ -1,13 +1,45 @@
+// Package server starts the servers that sslbench compare measures, each on
+// loopback and pinned to one core, and reads their CPU time and memory.
+//
+//	env, err := server.NewEnv(opts)  // a folder with certificates, and a backend for proxies
+//	for _, k := range server.Kinds {
+//		version, err := env.Find(k)      // the error names what is missing
+//		p, err := env.Start(ctx, k, spec) // returns once a TLS handshake has succeeded
+//		before, err := p.CPU()
+//		// load on p.Addr
+//		after, err := p.CPU()
+//		err = p.Stop()
+//	}
+//	env.Close()
+//
+// A server is one process group, started from a goroutine that stays locked to
+// its thread for as long as the server runs: the death signal of its processes
+// (PR_SET_PDEATHSIG) fires when the thread that forked ends.
+//
+// A proxy that needs a backend connects to one in this process, which throws
+// away what it gets. It does not count in the figures.
 package server
 
 import (
+	"cmp"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 const loopback = "127.0.0.1"
@@ -29,14 +61,14 @@ type Env struct {
 	socket       string
 	backend      net.Listener
 	port         func() (int, error) // chooses one
-	building     sync.Once
-	buildErr     error
+	build        func() error        // compiles the C server, once
 	buildVersion string
 }
 
 // NewEnv makes the folder. The caller closes the Env.
 func NewEnv(o Options) (e *Env, err error) {
 	e = &Env{Options: o, port: freePort}
+	e.build = sync.OnceValue(e.compile)
 	if e.Files, err = raiseFileLimit(); err != nil {
 		return nil, err
 	}
@@ -100,8 +132,34 @@ func (e *Env) MaxConns(k Kind) int {
 	if k.config != "" {
 		most = min(most, proxyConns*15/16-64)
 	}
-	if k.maxIdle > 0 {
-		most = min(most, k.maxIdle)
+	return max(0, min(most, cmp.Or(k.maxIdle, most)))
+}
+
+// makeCertificates writes TYPE.pem for each type of key: a certificate for
+// localhost that signs itself, and its key. Clients trust all, in roots.pem.
+func makeCertificates(dir string) error {
+	ec, err1 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	rsa, err2 := rsa.GenerateKey(rand.Reader, 2048)
+	_, ed, err3 := ed25519.GenerateKey(rand.Reader)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
 	}
-	return max(0, most)
+	var roots []byte
+	write := func(name string, text []byte) error { return os.WriteFile(filepath.Join(dir, name), text, 0o600) }
+	for name, key := range map[string]crypto.Signer{"ecdsa": ec, "rsa": rsa, "ed25519": ed} {
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sslbench " + name},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, 2),
+			DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.ParseIP(loopback)},
+		}
+		der, err1 := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		pkcs8, err2 := x509.MarshalPKCS8PrivateKey(key)
+		chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		roots = append(roots, chain...)
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})...)
+		if err := errors.Join(err1, err2, write(name+".pem", chain)); err != nil {
+			return err
+		}
+	}
+	return write("roots.pem", roots)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"debug/buildinfo"
 	"embed"
 	"errors"
@@ -34,19 +35,11 @@ type Kind struct {
 	works []Work
 	// program is looked for in $PATH, and pkg is the Debian package that has it.
 	program, pkg string
-	// version has the arguments that make the program print its versions, and
-	// versions finds them in the output.
-	version  []string
-	versions *regexp.Regexp
-	args     string // a template, split at spaces
-	config   string // of the files in config
-	proxy    bool   // each connection has a second one, to a backend
-	maxIdle  int    // the most idle connections that are asked for; 0: as many as files allow
-	stdin    bool   // it ends when its standard input does
-	payload  bool   // its standard output is payload
-	// gentle is for a server whose other processes live on when the first one is
-	// killed: should sslbench be killed, the first one gets SIGTERM.
-	gentle bool
+	version      string // the argument that makes the program print its versions
+	args         string // a template, split at spaces
+	config       string // of the files in config
+	proxy        bool   // each connection has a second one, to a backend
+	maxIdle      int    // the most idle connections that are asked for; 0: as many as files allow
 }
 
 // The programs that are built here and not looked for in $PATH.
@@ -67,10 +60,9 @@ const (
 )
 
 const (
-	sslechoArgs = "--listen {{.Addr}} --loops 1 --log-level warn --cert {{.Chain}} --key {{.Key}}" +
-		"{{if .Serves}} --service {{.Work}}{{end}}{{if .TLS12}} --max-version 1.2{{end}}"
-	selfArgs = "serve --addr {{.Addr}} --cert {{.Chain}} --key {{.Key}}" +
-		"{{if .Serves}} --service {{.Work}}{{end}}{{if .TLS12}} --max-version 1.2{{end}}"
+	work        = "{{if .Serves}} --service {{.Work}}{{end}}{{if .TLS12}} --max-version 1.2{{end}}"
+	sslechoArgs = "--listen {{.Addr}} --loops 1 --log-level warn --cert {{.PEM}} --key {{.PEM}}" + work
+	selfArgs    = "serve --addr {{.Addr}} --cert {{.PEM}}" + work
 )
 
 var everyWork = []Work{Echo, Reverse, Discard, Handshakes, Idle}
@@ -84,31 +76,28 @@ var everyWork = []Work{Echo, Reverse, Discard, Handshakes, Idle}
 // stunnel has a thread for each connection, hence its limit.
 var Kinds = []Kind{
 	{Name: C, works: []Work{Echo, Discard, Handshakes, Idle}, program: epoll,
-		args: "{{.Port}} {{.Chain}} {{.Key}} {{.Work}} {{if .TLS12}}1.2{{else}}1.3{{end}}"},
+		args: "{{.Port}} {{.PEM}} {{.Work}} {{if .TLS12}}1.2{{else}}1.3{{end}}"},
 	{Name: Sslecho, works: everyWork, program: sslecho, args: sslechoArgs},
 	{Name: Direct, works: everyWork, program: sslecho, args: sslechoArgs + " --records direct"},
 	{Name: CryptoTLS, works: append([]Work{HTTP}, everyWork...), program: self, args: selfArgs},
 	{Name: Sslhttp, works: []Work{HTTP}, program: self, args: selfArgs + " --stack sslhttp"},
-	{Name: SServer, works: []Work{Reverse, Discard, Handshakes}, program: "openssl", pkg: "openssl", stdin: true, payload: true,
-		version: []string{"version"}, versions: regexp.MustCompile(`(OpenSSL \S+)`),
-		args: "s_server -quiet -accept {{.Addr}} -cert {{.Chain}} -key {{.Key}}" +
+	{Name: SServer, works: []Work{Reverse, Discard, Handshakes}, program: "openssl", pkg: "openssl",
+		version: "version", args: "s_server -quiet -accept {{.Addr}} -cert {{.PEM}}" +
 			"{{if .TLS12}} -max_protocol TLSv1.2{{end}}{{if eq .Work \"reverse\"}} -rev{{end}}"},
-	{Name: "nginx", works: []Work{Handshakes, Idle}, program: "nginx", pkg: "nginx-light", gentle: true,
-		version: []string{"-V"}, versions: regexp.MustCompile(`(?s)nginx version: (\S+).*(?:built|running) with (OpenSSL \S+).*with-http_ssl_module`),
-		config: "nginx.conf", args: "-p ./ -c nginx.conf"},
+	{Name: "nginx", works: []Work{Handshakes, Idle}, program: "nginx", pkg: "nginx-light",
+		version: "-V", config: "nginx.conf", args: "-p ./ -c nginx.conf"},
 	{Name: "HAProxy", works: []Work{Handshakes, Idle}, program: "haproxy", pkg: "haproxy",
-		version: []string{"-vv"}, versions: regexp.MustCompile(`(?s)HAProxy version (\S+).*Running on OpenSSL version : (OpenSSL \S+)`),
-		config: "haproxy.cfg", args: "-db -f haproxy.cfg"},
+		version: "-vv", config: "haproxy.cfg", args: "-db -f haproxy.cfg"},
 	{Name: "stunnel", works: []Work{Handshakes, Idle}, program: "stunnel", pkg: "stunnel4", proxy: true, maxIdle: 5000,
-		version: []string{"-version"}, versions: regexp.MustCompile(`(?s)stunnel (\S+) on.*[Rr]unning +with (OpenSSL \S+)`),
-		config: "stunnel.conf", args: "stunnel.conf"},
-	{Name: "hitch", works: []Work{Handshakes, Idle}, program: "hitch", pkg: "hitch", proxy: true, gentle: true,
-		version: []string{"--version"}, versions: regexp.MustCompile(`hitch (\S+)`),
-		config: "hitch.conf", args: "--config=hitch.conf"},
+		version: "-version", config: "stunnel.conf", args: "stunnel.conf"},
+	{Name: "hitch", works: []Work{Handshakes, Idle}, program: "hitch", pkg: "hitch", proxy: true,
+		version: "--version", config: "hitch.conf", args: "--config=hitch.conf"},
 }
 
 // Can reports whether the server does this work.
 func (k Kind) Can(w Work) bool { return slices.Contains(k.works, w) }
+
+var openssl = regexp.MustCompile(`OpenSSL [0-9]\S*`)
 
 // Find returns the version of the server and of the OpenSSL under it, where it
 // tells. The error says what is missing and how to get it.
@@ -129,15 +118,15 @@ func (e *Env) Find(k Kind) (string, error) {
 		}
 		return strings.TrimSpace(info.Main.Version + " " + info.GoVersion), nil
 	}
-	out, err := exec.Command(path, k.version...).CombinedOutput()
+	out, err := exec.Command(path, k.version).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w%s", path, strings.Join(k.version, " "), err, quoted(string(out)))
+		return "", fmt.Errorf("%s %s: %w%s", path, k.version, err, quoted(string(out)))
 	}
-	m := k.versions.FindStringSubmatch(string(out))
-	if m == nil {
-		return "", fmt.Errorf("%s is built without OpenSSL (Debian: apt-get install %s)", path, k.pkg)
+	version, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if ssl := openssl.FindString(string(out)); !strings.Contains(version, ssl) {
+		version += ", " + ssl
 	}
-	return strings.Join(m[1:], " "), nil
+	return version, nil
 }
 
 // path finds the program.
@@ -146,7 +135,7 @@ func (e *Env) path(k Kind) (string, error) {
 	case self:
 		return e.Executable, nil
 	case epoll:
-		return e.build()
+		return filepath.Join(e.dir, epoll), e.build()
 	case sslecho:
 		if info, err := os.Stat(e.Sslecho); err != nil || info.IsDir() {
 			return "", fmt.Errorf("there is no binary %s (make build)", e.Sslecho)
@@ -162,17 +151,9 @@ func (e *Env) path(k Kind) (string, error) {
 	return "", fmt.Errorf("there is no program %s (Debian: apt-get install %s)", k.program, k.pkg)
 }
 
-// build compiles the C server, once.
-func (e *Env) build() (string, error) {
-	e.building.Do(func() { e.buildErr = e.compile() })
-	return filepath.Join(e.dir, epoll), e.buildErr
-}
-
+// compile compiles the C server.
 func (e *Env) compile() error {
-	cc := strings.Fields(os.Getenv("CC"))
-	if len(cc) == 0 {
-		cc = []string{"cc"}
-	}
+	cc := strings.Fields(cmp.Or(os.Getenv("CC"), "cc"))
 	flags, err := exec.Command("pkg-config", "--cflags", "--libs", "openssl").Output()
 	if err != nil {
 		return fmt.Errorf("pkg-config openssl: %w (Debian: apt-get install gcc pkg-config libssl-dev)", err)
@@ -195,11 +176,11 @@ var configs embed.FS
 // settings are what the templates of arguments and configurations get.
 type settings struct {
 	Spec
-	Host             string
-	Port, Conns      int
-	Chain, Key, Both string // PEM files; Both has the key behind the chain
-	Backend          string // a Unix socket
-	Root             bool   // we are root, and so must the server stay, to read its files
+	Host        string
+	Port, Conns int
+	PEM         string // a file with the certificate and its key
+	Backend     string // a Unix socket
+	Root        bool   // we are root, and so must the server stay, to read its files
 }
 
 // Addr is where to listen.
@@ -213,9 +194,8 @@ const proxyConns = 65_000
 
 // configure writes the configuration into dir and returns the arguments.
 func (e *Env) configure(k Kind, s Spec, dir string, port int) ([]string, error) {
-	file := func(ext string) string { return filepath.Join("..", s.KeyType+ext) }
 	data := &settings{Spec: s, Host: loopback, Port: port, Root: os.Geteuid() == 0, Backend: e.socket,
-		Chain: file(".pem"), Key: file(".key"), Both: file(".both")}
+		PEM: filepath.Join("..", s.KeyType+".pem")}
 	// Some allocate memory for each connection that may come. When fewer than a
 	// sixteenth of them are free, nginx closes those that are idle.
 	data.Conns = 4096

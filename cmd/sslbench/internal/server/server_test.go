@@ -20,70 +20,47 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/goserver"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// parentEnv makes the test binary a process that starts servers and waits to be
-	// killed.
-	parentEnv = "SERVER_TEST_PARENT"
-)
-
-// TestMain: the test binary is also sslbench's hidden command, and a parent to be
+// parentEnv makes the test binary a process that starts servers and waits to be
 // killed.
+const parentEnv = "SERVER_TEST_PARENT"
+
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "serve" {
-		flag := func(name, otherwise string) string {
-			if i := slices.Index(os.Args, "--"+name); i > 0 {
-				return os.Args[i+1]
-			}
-			return otherwise
-		}
-		s := goserver.Server{Addr: flag("addr", ""), Cert: flag("cert", ""), Key: flag("key", ""), Service: flag("service", "echo"),
-			Stack: flag("stack", "crypto/tls"), MaxVersion: flag("max-version", "")}
-		fmt.Fprintln(os.Stderr, s.Run())
+	if bin = os.Getenv(parentEnv); bin != "" {
+		fmt.Fprintln(os.Stderr, parent())
 		os.Exit(1)
-	}
-	if sslecho := os.Getenv(parentEnv); sslecho != "" {
-		fmt.Fprintln(os.Stderr, parent(sslecho))
-		os.Exit(1)
-	}
-	dir, err := os.MkdirTemp("", "sslbench-test")
-	if err == nil {
-		binary = filepath.Join(dir, "sslecho")
-		var out []byte
-		if out, err = exec.Command("go", "build", "-o", binary, "../../../sslecho").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "%s", out)
-		}
 	}
 	code := 1
-	if err == nil {
-		code = m.Run()
+	var err error
+	if bin, err = os.MkdirTemp("", "sslbench-test"); err == nil {
+		var out []byte
+		if out, err = exec.Command("go", "build", "-o", bin, "../../../sslecho", "../..").CombinedOutput(); err == nil {
+			code = m.Run()
+		} else {
+			fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+		}
+		os.RemoveAll(bin)
 	}
-	os.RemoveAll(dir)
 	os.Exit(code)
 }
 
-// binary is sslecho.
-var binary string
+// bin is where sslecho and sslbench are.
+var bin string
 
-func newEnv(sslecho string) (*Env, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
+func newEnv() (*Env, error) {
 	source, err := os.ReadFile("../../reference/tls_epoll.c")
 	if err != nil {
 		return nil, err
 	}
-	return NewEnv(Options{Sslecho: sslecho, Executable: self, Source: source})
+	return NewEnv(Options{Sslecho: filepath.Join(bin, "sslecho"), Executable: filepath.Join(bin, "sslbench"), Source: source})
 }
 
 func env(t *testing.T) *Env {
 	t.Helper()
-	e := tlstest.Value(newEnv(binary))(t)
+	e := tlstest.Value(newEnv())(t)
 	t.Cleanup(e.Close)
 	return e
 }
@@ -131,8 +108,8 @@ func start(t *testing.T, e *Env, k Kind, s Spec) *Process {
 	p := tlstest.Value(e.Start(t.Context(), k, s))(t)
 	t.Cleanup(func() {
 		_ = p.Stop()
-		if pids, err := processes(p.pid); err != nil || len(pids) > 0 {
-			t.Errorf("group %d still has %v (%v)", p.pid, pids, err)
+		if pids := processes(p.pid); len(pids) > 0 {
+			t.Errorf("group %d still has %v", p.pid, pids)
 		}
 	})
 	return p
@@ -140,7 +117,7 @@ func start(t *testing.T, e *Env, k Kind, s Spec) *Process {
 
 func dial(t *testing.T, p *Process, conf *tls.Config) *tls.Conn {
 	t.Helper()
-	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", p.Addr(), conf))(t)
+	c := tlstest.Value(tls.DialWithDialer(&net.Dialer{Timeout: tlstest.Hang}, "tcp", p.Addr, conf))(t)
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(tlstest.Hang))
 	return c
@@ -148,9 +125,8 @@ func dial(t *testing.T, p *Process, conf *tls.Config) *tls.Conn {
 
 func trusting(t *testing.T, e *Env) *tls.Config {
 	t.Helper()
-	pem := tlstest.Value(os.ReadFile(e.RootFile()))(t)
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
+	roots.AppendCertsFromPEM(tlstest.Value(os.ReadFile(e.RootFile()))(t))
 	return &tls.Config{RootCAs: roots, ServerName: "localhost", CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}}
 }
 
@@ -325,8 +301,8 @@ func TestBusyPort(t *testing.T) {
 		}
 		return freePort()
 	}
-	if p := start(t, e, kindOf(t, e, C), spec(t, Handshakes)); asked != 2 || strings.HasSuffix(p.Addr(), fmt.Sprint(busy)) {
-		t.Errorf("it listens on %v after %d tries, port %d is taken", p.Addr(), asked, busy)
+	if p := start(t, e, kindOf(t, e, C), spec(t, Handshakes)); asked != 2 || strings.HasSuffix(p.Addr, fmt.Sprint(busy)) {
+		t.Errorf("it listens on %v after %d tries, port %d is taken", p.Addr, asked, busy)
 	}
 }
 
@@ -397,8 +373,8 @@ func TestThreadsEnd(t *testing.T) {
 
 // parent starts each kind that is there, prints the ids of their process groups,
 // then "ready", and never stops them.
-func parent(sslecho string) error {
-	e, err := newEnv(sslecho)
+func parent() error {
+	e, err := newEnv()
 	if err != nil {
 		return err
 	}
@@ -419,7 +395,7 @@ func parent(sslecho string) error {
 // none is left, workers included.
 func TestParentKilled(t *testing.T) {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), parentEnv+"="+binary)
+	cmd.Env = append(os.Environ(), parentEnv+"="+bin)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out := tlstest.Value(cmd.StdoutPipe())(t)
@@ -431,11 +407,7 @@ func TestParentKilled(t *testing.T) {
 			defer os.RemoveAll(dir)
 			break
 		}
-		pgid, err := strconv.Atoi(lines.Text())
-		if err != nil {
-			t.Error(err)
-		}
-		groups = append(groups, pgid)
+		groups = append(groups, tlstest.Value(strconv.Atoi(lines.Text()))(t))
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
@@ -444,8 +416,7 @@ func TestParentKilled(t *testing.T) {
 	}
 	for _, g := range groups {
 		tlstest.Until(t, fmt.Sprintf("process group %d is still there", g), func() bool {
-			pids, err := processes(g)
-			return err == nil && len(pids) == 0
+			return len(processes(g)) == 0
 		})
 	}
 }

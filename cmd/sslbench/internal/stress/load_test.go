@@ -1,15 +1,11 @@
 package stress
 
 import (
-	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/load"
-	"github.com/spacemonad/go-openssl/internal/figures"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"golang.org/x/sys/unix"
 )
@@ -21,15 +17,6 @@ var runTime = func() time.Duration {
 	}
 	return scaled(10*time.Minute, time.Second)
 }()
-
-// growth is how much more memory a server may have after a load than after the same load before. What
-// malloc keeps in pieces after the first time is none of that.
-func growth(first int64) int64 {
-	if tlstest.Sanitized {
-		return 1 << 30 // the sanitizers keep what was freed
-	}
-	return first/4 + 32<<20
-}
 
 // room is for how many connections a process has files, with a few left for the rest of it, but no more than want.
 func room(t *testing.T, want int) int {
@@ -46,82 +33,34 @@ func TestManyConnections(t *testing.T) {
 	n := room(t, scaled(20000, 300))
 	s := sslecho(t)
 	start := s.resident()
-	const workers = 2
-	once := func(d time.Duration) (r result, full, after int64, cpu time.Duration) {
-		var load []*process
-		rate := float64(n) / 4
-		for range workers {
-			load = append(load, clients(t, messages(s.addr, n/workers, rate/workers)))
+	once := func(d time.Duration) (r load.Result, with, after size) {
+		l := clients(t, messages(s.addr, n, float64(n)/4))
+		with = s.resident()
+		r = tlstest.Value(good(l.Run(t.Context(), d)))(t)
+		if r.Open != n || r.Opened != 0 {
+			t.Errorf("of %d connections %d are left, %d were replaced", n, r.Open, r.Opened)
 		}
-		for _, c := range load {
-			c.tell("open", n/workers)
-		}
-		for _, c := range load {
-			if o := c.good(); o.Open != n/workers {
-				t.Fatalf("%d of %d are open", o.Open, n/workers)
-			}
-		}
-		full = s.resident()
-		before := s.cpu()
-		for _, c := range load {
-			c.tell("run", d)
-		}
-		for _, c := range load {
-			o := c.good()
-			if o.Open != n/workers || o.Opened != 0 {
-				t.Errorf("of %d connections %d are left, %d were replaced", n/workers, o.Open, o.Opened)
-			}
-			r.Units += o.Units
-			r.P99, r.P50, r.Max = max(r.P99, o.P99), max(r.P50, o.P50), max(r.Max, o.Max)
-		}
-		cpu = s.cpu() - before
 		if got := s.files(); got < n {
 			t.Errorf("the server has %d files for %d connections", got, n)
 		}
-		for _, c := range load {
-			c.finish()
+		l.Close()
+		s.without(0)
+		if full { // sslecho gives the memory of a crowd that has gone back to the system; a few hundred are none
+			waitFor(t, "memory to come back", func() bool { return s.resident() < start+(with-start)/2 })
 		}
-		s.comesBack(start, full)
-		return r, full, s.resident(), cpu
+		return r, with, s.resident()
 	}
-	_, first, afterFirst, _ := once(scaled(10*time.Second, 300*time.Millisecond))
-	r, second, afterSecond, cpu := once(runTime)
+	_, first, afterFirst := once(scaled(10*time.Second, 300*time.Millisecond))
+	r, second, afterSecond := once(runTime)
 	if second > first+growth(first) || afterSecond > afterFirst+growth(first) {
-		t.Errorf("resident: at first %s and then %s, the second time %s and then %s", mb(first), mb(afterFirst), mb(second), mb(afterSecond))
+		t.Errorf("resident: at first %v and then %v, the second time %v and then %v", first, afterFirst, second, afterSecond)
 	}
 	s.stop()
-	text := fmt.Sprintf("%d connections of one sslecho (as many as the limit of files allows), %.0f echoes of 256 bytes a second for %v, "+
-		"%d in all and each byte right: %.1f %% of a core, p50 %s, p99 %s, longest %s; resident at the start %s, with all connections %s, after them %s, "+
-		"the second time %s and %s", n/workers*workers, float64(r.Units)/runTime.Seconds(), runTime, r.Units, 100*cpu.Seconds()/runTime.Seconds(),
-		show(r.P50), show(r.P99), show(r.Max), mb(start), mb(first), mb(afterFirst), mb(second), mb(afterSecond))
-	record(t, "stress-connections", text)
-}
-
-// comesBack waits until all connections have gone, and most of what they took: sslecho gives the memory of
-// a crowd that has gone back to the system. A few hundred are none.
-func (p *process) comesBack(start, with int64) {
-	p.t.Helper()
-	waitFor(p.t, "all connections to go", func() bool { return p.files() < 50 })
-	if full {
-		waitFor(p.t, "memory to come back", func() bool { return p.resident() < start+(with-start)/2 })
-	}
-}
-
-// messages is a load of requests in an open loop.
-func messages(target string, conns int, rate float64) load.Config {
-	cfg := loadConfig(target, load.Request, conns)
-	cfg.Size, cfg.Rate = 256, rate
-	return cfg
-}
-
-// record keeps the figure of a full form.
-func record(t *testing.T, name, text string) {
-	t.Helper()
-	if full {
-		figures.Record(t, name, "%s", text)
-	} else {
-		t.Log(text)
-	}
+	at := func(q float64) time.Duration { return show(time.Duration(r.Latency.ValueAtQuantile(q))) }
+	record(t, "stress-connections", "%d connections of one sslecho (as many as the limit of files allows), %.0f echoes of 256 bytes a second "+
+		"for %v, %d in all and each byte right: p50 %v, p99 %v, longest %v; resident at the start %v, with all connections %v, "+
+		"after them %v, the second time %v and %v", n, float64(r.Units)/runTime.Seconds(), runTime, r.Units,
+		at(50), at(99), at(100), start, first, afterFirst, second, afterSecond)
 }
 
 // TestIdle: connections that say nothing cost memory, and no turn of a loop. A process may not have 100,000 files,
@@ -129,89 +68,61 @@ func record(t *testing.T, name, text string) {
 func TestIdle(t *testing.T) {
 	alone(t)
 	each := room(t, scaled(16700, 100))
-	servers := scaled(6, 2)
-	var ss, cs []*process
-	for range servers {
-		s := server(t, settings{Loops: 2})
-		ss, cs = append(ss, s), append(cs, clients(t, loadConfig(s.addr, load.Idle, each)))
-	}
-	base := held(t, ss)
-	opened := time.Now()
-	for _, c := range cs {
-		c.tell("open", each)
-	}
-	for _, c := range cs {
-		if r := c.good(); r.Open != each {
-			t.Fatalf("%d of %d are open", r.Open, each)
+	servers := make([]*process, scaled(6, 2))
+	// of adds up what each server has.
+	of := func(f func(*process) int64) (sum int64) {
+		for _, s := range servers {
+			sum += f(s)
 		}
+		return sum
 	}
-	took := time.Since(opened)
+	turns := func(s *process) int64 { return int64(s.report().Stats.Turns) }
+	// held is what they hold of memory, and what the kernel's objects take, of the whole machine.
+	held := func() [2]int64 {
+		return [2]int64{of(func(s *process) int64 { return int64(s.resident()) }), int64(inProc(t, "/proc/meminfo", "Slab:"))}
+	}
+	for i := range servers {
+		servers[i] = server(t, settings{})
+	}
+	base := held()
+	var cs []*process
+	for _, s := range servers {
+		cs = append(cs, child(t, "idle", idleSettings{s.addr, each}))
+	}
+	for _, c := range cs {
+		tlstest.Equal(t, "clients", c.line(), "open")
+	}
 	rest := scaled(60*time.Second, 300*time.Millisecond)
-	var with holding
-	var spent, turns int64
+	var with [2]int64
 	// At first buffers are given back.
 	waitFor(t, "the loops to rest, with nothing to do", func() bool {
-		with = held(t, ss)
-		before := ofAll(ss, func(s *process) int64 { return int64(s.cpu()) })
+		with = held()
+		before := of(turns)
 		<-time.After(rest)
-		spent = ofAll(ss, func(s *process) int64 { return int64(s.cpu()) }) - before
-		turns = ofAll(ss, func(s *process) int64 { return int64(s.report().Stats.Turns) }) - with.turns
-		return turns == 0
+		return of(turns) == before
 	})
-	for i, s := range ss {
+	for i, s := range servers {
 		if got := s.files(); got < each {
 			t.Errorf("server %d has %d files for %d connections", i, got, each)
 		}
-	}
-	for _, c := range cs {
-		c.finish()
-	}
-	for _, s := range ss {
+		cs[i].stop()
 		s.allGone()
 		s.stop()
 	}
-	total := each * servers
-	kib := func(before, now int64) float64 { return float64(now-before) / float64(total) / 1024 }
-	record(t, "stress-idle", fmt.Sprintf("%d connections over %d servers, opened in %s. For each: %.1f KiB of the server's resident memory, "+
-		"of which %.1f KiB are Go's and the rest OpenSSL's; in the kernel %.1f KiB, for both ends. In %v: %d turns of the loops, %.1f ms of CPU time of all servers",
-		total, servers, show(took), kib(base.resident, with.resident), kib(base.golang, with.golang), kib(base.kernel, with.kernel),
-		rest, turns, float64(spent)/1e6))
+	total := each * len(servers)
+	kib := func(i int) float64 { return float64(with[i]-base[i]) / float64(total) / 1024 }
+	record(t, "stress-idle", "%d connections over %d servers. For each: %.1f KiB of the server's resident memory, in the kernel %.1f KiB, "+
+		"for both ends. In %v: no turn of the loops", total, len(servers), kib(0), kib(1), rest)
 }
 
-// holding is what servers hold of memory, in bytes, and how many turns their loops have taken.
-type holding struct{ resident, golang, kernel, turns int64 }
-
-func held(t *testing.T, ss []*process) (h holding) {
-	t.Helper()
-	for _, s := range ss {
-		h.resident += s.resident()
-		r := s.report()
-		h.golang += r.Go
-		h.turns += int64(r.Stats.Turns)
+// handshakes makes n of them, of a kind, and answers how many there were and what one has cost the server.
+func (p *process) handshakes(l *load.Load, n int, d time.Duration) (done uint64, cost time.Duration) {
+	p.t.Helper()
+	before := p.cpu()
+	for done < uint64(n) {
+		done += tlstest.Value(good(l.Run(p.t.Context(), d)))(p.t).Units
 	}
-	h.kernel = slab(t)
-	return h
-}
-
-func ofAll(ss []*process, f func(*process) int64) (sum int64) {
-	for _, s := range ss {
-		sum += f(s)
-	}
-	return sum
-}
-
-// slab is how many bytes the kernel's objects take, those of the whole machine.
-func slab(t *testing.T) int64 {
-	t.Helper()
-	b := tlstest.Value(os.ReadFile("/proc/meminfo"))(t)
-	for s := range strings.Lines(string(b)) {
-		if f := strings.Fields(s); f[0] == "Slab:" {
-			kb, _ := strconv.ParseInt(f[1], 10, 64)
-			return kb << 10
-		}
-	}
-	t.Fatal("/proc/meminfo does not say how much the kernel's objects take")
-	return 0
+	return done, show((p.cpu() - before) / time.Duration(done))
 }
 
 // TestHandshakeStorm: handshakes as fast as they come, then silence: the memory comes back, so that a second storm
@@ -219,66 +130,50 @@ func slab(t *testing.T) int64 {
 func TestHandshakeStorm(t *testing.T) {
 	alone(t)
 	s := sslecho(t)
-	want := uint64(scaled(50000, 300))
 	start := s.resident()
-	var done [2]uint64
-	var peak, after [2]int64
-	var took, cpu [2]time.Duration
-	for i := range done {
-		c := clients(t, loadConfig(s.addr, load.Handshake, scaled(500, 50)))
-		before, began := s.cpu(), time.Now()
-		for done[i] < want {
-			c.tell("run", scaled(5*time.Second, 100*time.Millisecond))
-			done[i] += c.good().Units
-		}
-		took[i], cpu[i] = time.Since(began), s.cpu()-before
-		c.finish()
-		waitFor(t, "all connections to go", func() bool { return s.files() < 50 })
-		_, peak[i] = s.rss()
+	var done uint64
+	var peak, after [2]size
+	var cost time.Duration
+	for i := range peak {
+		l := clients(t, loadConfig(s.addr, load.Handshake, scaled(500, 50)))
+		done, cost = s.handshakes(l, scaled(50000, 300), scaled(5*time.Second, 100*time.Millisecond))
+		l.Close()
+		s.without(0)
+		peak[i] = s.peak()
 		<-time.After(scaled(20*time.Second, 0))
 		after[i] = s.resident()
 	}
 	if after[1] > after[0]+growth(after[0]) || peak[1] > peak[0]+growth(peak[0]) {
-		t.Errorf("resident after the storms %s and %s, peaks %s and %s", mb(after[0]), mb(after[1]), mb(peak[0]), mb(peak[1]))
+		t.Errorf("resident after the storms %v, peaks %v", after, peak)
 	}
 	if full && after[0] > start+(peak[0]-start)/2 {
-		t.Errorf("resident at the start %s, at the most %s, and in the silence %s", mb(start), mb(peak[0]), mb(after[0]))
+		t.Errorf("resident at the start %v, at the most %v, and in the silence %v", start, peak[0], after[0])
 	}
-	honest := beside(t, s.addr, 5, 100)
-	honest.end(t)
+	beside(t, s.addr, 5, 100)()
 	s.stop()
-	record(t, "stress-storm", fmt.Sprintf("%d full handshakes of 500 clients at once in %s (%s of CPU time each), then 20 s of silence, twice: resident at the start %s, "+
-		"at the most %s and %s, in the silence %s and %s", done[0], show(took[0]), show(cpu[0]/time.Duration(done[0])), mb(start),
-		mb(peak[0]), mb(peak[1]), mb(after[0]), mb(after[1])))
+	record(t, "stress-storm", "%d full handshakes of 500 clients at once (%v of CPU time each), then 20 s of silence, twice: resident "+
+		"at the start %v, at the most %v and %v, in the silence %v and %v", done, cost, start, peak[0], peak[1], after[0], after[1])
 }
 
 // TestTickets: a client that resumes again and again gets a ticket each time. The server keeps nothing for them.
 func TestTickets(t *testing.T) {
 	alone(t)
 	s := sslecho(t)
-	c := clients(t, loadConfig(s.addr, load.Resume, 20))
-	c.tell("open", 20)
-	c.good()
-	h := beside(t, s.addr, scaled(50, 5), scaled(500.0, 50))
+	l := clients(t, loadConfig(s.addr, load.Resume, 20))
+	end := beside(t, s.addr, scaled(50, 5), scaled(500.0, 50))
 	var done uint64
-	var after [2]int64
-	var cpu time.Duration
+	var after [2]size
+	var cost time.Duration
 	for i := range after {
-		before := s.cpu()
-		done = 0
-		for want := uint64(scaled(20000, 100)); done < want; {
-			c.tell("run", scaled(3*time.Second, 100*time.Millisecond))
-			done += c.good().Units
-		}
-		cpu = s.cpu() - before
+		done, cost = s.handshakes(l, scaled(20000, 100), scaled(3*time.Second, 100*time.Millisecond))
 		after[i] = s.resident()
 	}
-	c.finish()
-	h.end(t)
+	l.Close()
+	end()
 	if after[1] > after[0]+growth(0) {
-		t.Errorf("resident after so many tickets %s, after twice as many %s", mb(after[0]), mb(after[1]))
+		t.Errorf("resident after so many tickets %v, after twice as many %v", after[0], after[1])
 	}
 	s.stop()
-	record(t, "stress-tickets", fmt.Sprintf("%d resumptions, each with a new ticket, twice: %s of CPU time each, resident %s and %s; honest clients untouched",
-		done, show(cpu/time.Duration(done)), mb(after[0]), mb(after[1])))
+	record(t, "stress-tickets", "%d resumptions, each with a new ticket, twice: %v of CPU time each, resident %v and %v; "+
+		"honest clients untouched", done, cost, after[0], after[1])
 }

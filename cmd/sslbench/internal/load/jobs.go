@@ -4,8 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"syscall"
 	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // newJob is the job for a Config.
@@ -17,8 +24,6 @@ func newJob(c *Config) job {
 		return &stream{size: c.Size}
 	case Send:
 		return &send{}
-	case Receive:
-		return &receive{}
 	case Idle:
 		return &hold{}
 	}
@@ -28,70 +33,37 @@ func newJob(c *Config) job {
 // quiet does nothing, for jobs to embed.
 type quiet struct{}
 
-func (quiet) begin(*slot)                           {}
 func (quiet) data(*slot, []byte)                    {}
 func (quiet) drained(*slot)                         {}
 func (quiet) overdue(*slot, time.Duration)          {}
 func (quiet) stop(*slot)                            {}
 func (quiet) ended(s *slot, err error) *failedError { return ofOpen(err, s.got > 0) }
 
-// kept is quiet for connections that are kept open between Runs.
-type kept struct{ quiet }
-
-// open answers whether s, whose handshake is done, is to begin work.
-func (kept) open(s *slot) bool {
-	if s.w.phase == opening {
-		s.w.succeeded(s)
-	}
-	if s.w.phase == stopping {
-		s.w.drop(s)
-	}
-	if s.w.phase != running {
-		s.idle()
-	}
-	return s.w.phase == running
-}
-
 // request is the job of Request: one message under way on each connection.
 type request struct {
-	kept
+	quiet
 	size    int
 	reverse bool
 	open    bool // loop: messages are due by the clock
 }
 
-func (r *request) opened(s *slot) {
-	if r.kept.open(s) {
-		r.begin(s)
-	}
-}
+func (r *request) begin(s *slot) { r.next(s, s.w.load.now()) }
 
-func (r *request) begin(s *slot) {
-	if r.open {
-		r.nextDue(s)
-	} else {
-		r.ask(s, s.w.load.now(), s.w.load.now())
-	}
-}
-
-// nextDue sends the next message if it is due.
-func (r *request) nextDue(s *slot) {
-	if s.next >= s.w.due.Load() {
+// next sends the next message if it is due.
+func (r *request) next(s *slot, now time.Duration) {
+	due := now
+	switch {
+	case r.open && s.next < s.w.due.Load():
+		due = s.w.load.due(s.next)
+		s.next += uint64(len(s.w.load.slots))
+	case s.w.phase != running:
+		s.idle()
+		return
+	case r.open: // the next one may be due at any time
 		s.deadline = 0
-		if s.w.phase != running {
-			s.idle()
-			return
-		}
-		s.set(true, s.bad) // the next one may be due at any time
+		s.set(true, s.bad)
 		return
 	}
-	due := s.w.load.due(s.next)
-	s.next += uint64(len(s.w.load.slots))
-	r.ask(s, due, s.w.load.now())
-}
-
-// ask sends a message.
-func (r *request) ask(s *slot, due, now time.Duration) {
 	s.asked, s.due, s.deadline = true, due, s.w.load.deadline(now)
 	s.set(true, s.bad)
 	if r.reverse {
@@ -108,80 +80,69 @@ var newline = []byte("\n")
 // write sends p.
 func (s *slot) write(p []byte) {
 	if _, err := s.conn.Write(p); err != nil {
-		s.conn.Abort(failed(Closed, fmt.Errorf("write: %w", err)))
+		s.fail(Closed, "write: %w", err)
 		return
 	}
 	s.sent += uint64(len(p))
-	s.w.sent.Add(uint64(len(p)))
+	s.w.count[sent].Add(int64(len(p)))
 }
 
 // writePattern sends the next n bytes of the pattern.
 func (s *slot) writePattern(n int) {
 	for n > 0 {
 		k := min(n, pieceSize)
-		s.write(PatternAt(s.base+s.sent, k))
+		s.write(patternAt(s.base+s.sent, k))
 		n -= k
 	}
 }
 
-// received counts p and answers an error unless it is what the pattern has next.
-func (s *slot) received(p []byte, want []byte) error {
-	if err := difference(p, want, s.got); err != nil {
-		return err
+// echoed says what is wrong with p unless it is what the pattern has next.
+func (s *slot) echoed(p []byte) error { return s.received(p, patternAt(s.base+s.got, len(p))) }
+
+// received counts p, and says what is wrong with it unless it was asked for and is want.
+func (s *slot) received(p, want []byte) error {
+	if more := s.got + uint64(len(p)); more > s.sent {
+		return failed(WrongBytes, fmt.Errorf("the server sent %d bytes more than it was asked for", more-s.sent))
+	}
+	if !bytes.Equal(p, want) {
+		i := 0
+		for p[i] == want[i] {
+			i++
+		}
+		return failed(WrongBytes, fmt.Errorf("byte %d of what the server sent is 0x%02x, want 0x%02x", s.got+uint64(i), p[i], want[i]))
 	}
 	s.got += uint64(len(p))
-	s.w.received.Add(uint64(len(p)))
+	s.w.count[received].Add(int64(len(p)))
 	return nil
 }
 
-// tooMuch is the error for bytes that nobody asked for, or nil.
-func (s *slot) tooMuch(n int) error {
-	if s.got+uint64(n) <= s.sent {
-		return nil
-	}
-	return failed(WrongBytes, fmt.Errorf("the server sent %d bytes more than it was asked for", s.got+uint64(n)-s.sent))
-}
-
 func (r *request) data(s *slot, p []byte) {
-	err := s.tooMuch(len(p))
-	if err == nil {
-		err = r.check(s, p)
-	}
-	if err != nil {
+	if err := r.check(s, p); err != nil {
 		s.conn.Abort(err)
 		return
 	}
 	if s.got < s.sent {
 		return
 	}
-	w := s.w
-	now := w.load.now()
-	w.record(now - s.due)
-	w.units.Add(1)
-	w.succeeded(s)
+	now := s.w.load.now()
+	s.w.done(now - s.due)
+	s.w.succeeded(s)
 	s.asked = false
-	switch {
-	case r.open:
-		r.nextDue(s)
-	case w.phase == running:
-		r.ask(s, now, now)
-	default:
-		s.idle()
-	}
+	r.next(s, now)
 }
 
 // check compares p with the answer that is under way.
 func (r *request) check(s *slot, p []byte) error {
 	if !r.reverse {
-		return s.received(p, PatternAt(s.base+s.got, len(p)))
+		return s.echoed(p)
 	}
-	m, at := s.got/uint64(r.size), int(s.got%uint64(r.size))
-	_, answer := lineAt(m, r.size-1)
-	text := answer[min(at, len(answer)):min(at+len(p), len(answer))]
-	if err := s.received(p[:len(text)], text); err != nil || len(text) == len(p) {
+	_, answer := lineAt(s.got/uint64(r.size), r.size-1)
+	at := min(int(s.got%uint64(r.size)), len(answer))
+	n := min(len(p), len(answer)-at)
+	if err := s.received(p[:n], answer[at:at+n]); err != nil || n == len(p) {
 		return err
 	}
-	return s.received(p[len(text):], newline)
+	return s.received(p[n:], newline)
 }
 
 func (r *request) overdue(s *slot, now time.Duration) {
@@ -196,14 +157,8 @@ func (r *request) stop(s *slot) {
 
 // stream is the job of Stream.
 type stream struct {
-	kept
+	quiet
 	size int
-}
-
-func (t *stream) opened(s *slot) {
-	if t.open(s) {
-		t.begin(s)
-	}
 }
 
 func (t *stream) begin(s *slot) {
@@ -213,11 +168,7 @@ func (t *stream) begin(s *slot) {
 }
 
 func (t *stream) data(s *slot, p []byte) {
-	err := s.tooMuch(len(p))
-	if err == nil {
-		err = s.received(p, PatternAt(s.base+s.got, len(p)))
-	}
-	if err != nil {
+	if err := s.echoed(p); err != nil {
 		s.conn.Abort(err)
 		return
 	}
@@ -245,17 +196,13 @@ func (t *stream) stop(s *slot) {
 const sendAhead = 256 << 10
 
 // send is the job of Send.
-type send struct{ quiet }
+type send struct{}
 
-func (d *send) opened(s *slot) {
+func (d *send) begin(s *slot) {
 	if s.w.phase != running {
 		s.conn.Close()
 		return
 	}
-	d.more(s)
-}
-
-func (d *send) more(s *slot) {
 	s.queued = sendAhead
 	s.deadline = s.w.load.deadline(s.w.load.now())
 	s.writePattern(sendAhead - s.conn.Queued())
@@ -264,7 +211,7 @@ func (d *send) more(s *slot) {
 func (d *send) drained(s *slot) {
 	if s.w.phase == running {
 		s.w.succeeded(s)
-		d.more(s)
+		d.begin(s)
 	}
 }
 
@@ -296,55 +243,13 @@ func (d *send) ended(s *slot, err error) *failedError {
 	return ofOpen(err, false)
 }
 
-// receive is the job of Receive.
-type receive struct{ quiet }
-
-var errEnough = errors.New("enough received")
-
-func (receive) opened(s *slot) {
-	if s.w.phase != running {
-		s.conn.Abort(errEnough)
-		return
-	}
-	s.deadline = s.w.load.deadline(s.w.load.now())
-}
-
-func (receive) data(s *slot, p []byte) {
-	at := s.got % chargenSize
-	if err := s.received(p, chargen[at:at+uint64(len(p))]); err != nil {
-		s.conn.Abort(err)
-		return
-	}
-	s.w.succeeded(s)
-	s.deadline = s.w.load.deadline(s.w.load.now())
-}
-
-func (receive) overdue(s *slot, now time.Duration) {
-	s.fail(TimedOut, "the server sent nothing for %v", s.w.load.cfg.Timeout)
-}
-
-func (receive) stop(s *slot) { s.conn.Abort(errEnough) }
-
-func (receive) ended(s *slot, err error) *failedError {
-	s.deadline = 0
-	if errors.Is(err, errEnough) {
-		return nil
-	}
-	return ofOpen(err, s.got > 0)
-}
-
 // hold is the job of Idle: what the server says is not listened to.
-type hold struct{ kept }
+type hold struct{ quiet }
 
-func (h *hold) opened(s *slot) {
-	s.w.record(s.took)
-	s.w.units.Add(1)
-	if h.open(s) {
-		s.w.succeeded(s)
-	}
+func (h *hold) begin(s *slot) {
+	s.set(true, s.bad)
+	s.w.succeeded(s)
 }
-
-func (h *hold) begin(s *slot) { s.set(true, s.bad) }
 
 func (h *hold) stop(s *slot) { s.idle() }
 
@@ -364,8 +269,8 @@ const (
 	pieceSize   = 256 << 10
 )
 
-// PatternAt is the pattern's n bytes from position at on, up to pieceSize.
-func PatternAt(at uint64, n int) []byte {
+// patternAt is the pattern's n bytes from position at on, up to pieceSize.
+func patternAt(at uint64, n int) []byte {
 	i := int(at % patternSize)
 	return pattern[i : i+n]
 }
@@ -390,31 +295,78 @@ func lineAt(m uint64, n int) (line, answer []byte) {
 	return printable[i : i+n], reversed[len(reversed)-i-n : len(reversed)-i]
 }
 
-// chargen is what the chargen service sends (RFC 864): lines of 72 of the 95 printable characters,
-// each line beginning one character later. It repeats after chargenSize bytes, and so does the
-// part behind them, long enough for one call of OnData.
-var chargen = func() []byte {
-	var p []byte
-	for line := 0; len(p) < chargenSize+16<<10; line++ {
-		for i := range 72 {
-			p = append(p, byte(' '+(line+i)%95))
-		}
-		p = append(p, "\r\n"...)
-	}
-	return p
-}()
+// toResume is the session that the next handshake offers. Tickets are meant to be used once (RFC 8446, appendix C.4),
+// and a server gives a new one each time; where it does not, the old one is used again.
+func (s *slot) toResume() *cssl.Session {
+	s.fetching = s.session == nil
+	return s.session
+}
 
-const chargenSize = 95 * 74
+// askMessage makes a server that holds its ticket back until it has something to write do so. An echo server
+// and an HTTP server both answer it.
+const askMessage = "GET / HTTP/1.0\r\n\r\n"
 
-// difference says where got differs from want, of the same length; at is the position of their first byte.
-func difference(got, want []byte, at uint64) error {
-	if bytes.Equal(got, want) {
-		return nil
+// ticketWait is how long a server that was asked gets for its ticket.
+const ticketWait = time.Second
+
+// handshakes is the job of Handshake and Resume. A ticket needs no waiting for: it comes before the
+// server's answer to our close_notify, which each connection waits for.
+type handshakes struct {
+	quiet
+	resume bool
+}
+
+func (h *handshakes) begin(s *slot) {
+	if h.resume && s.fetching && s.asks && s.conn.Session() == nil {
+		if _, err := s.conn.Write([]byte(askMessage)); err != nil {
+			s.conn.Abort(err)
+		}
+		s.deadline = s.w.load.now() + min(ticketWait, s.w.load.cfg.Timeout)
+		return
 	}
-	for i := range got {
-		if got[i] != want[i] {
-			return failed(WrongBytes, fmt.Errorf("byte %d of what the server sent is 0x%02x, want 0x%02x", at+uint64(i), got[i], want[i]))
+	s.conn.Close()
+}
+
+// data: what the server says does not matter, only that it has come so far.
+func (h *handshakes) data(s *slot, p []byte) { s.conn.Close() }
+
+func (h *handshakes) overdue(s *slot, now time.Duration) { s.conn.Close() }
+
+// noteEnd notes that the server's close_notify or FIN was read. A reset is fine after that, in
+// answer to our close_notify, and not before: in TLS 1.3 a server may refuse a client, and reset the
+// connection, after the client's own handshake is done.
+func noteEnd(c *reactor.Conn, op tlsio.Op, r tlsio.Result, _ session.Event) {
+	if err := r.Err; op == tlsio.OpRead && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
+		c.Data.(*slot).peerEnded = true
+	}
+}
+
+func (h *handshakes) ended(s *slot, err error) *failedError {
+	w := s.w
+	s.deadline = 0
+	reset := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	if err != nil && !(reset && s.peerEnded) {
+		return ofOpen(err, false)
+	}
+	if h.resume {
+		if ticket := s.conn.Session(); ticket != nil {
+			s.session = ticket
+			s.await(false)
+		}
+		switch {
+		case s.fetching && s.session == nil && !s.asks:
+			s.asks = true
+			return nil
+		case s.fetching && s.session == nil:
+			return &failedError{NotResumed, errors.New("the server gave no session that could be resumed")}
+		case s.fetching:
+			w.succeeded(s)
+			return nil
+		case !s.conn.State().Resumed:
+			return &failedError{NotResumed, errors.New("the server made a full handshake, although a session of its own was offered")}
 		}
 	}
+	w.done(s.took)
+	w.succeeded(s)
 	return nil
 }
