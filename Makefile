@@ -81,9 +81,11 @@ run: deps ## build bin/sslecho alone, and start it with ARGS
 	go build -o bin/ ./cmd/sslecho
 	@exec bin/sslecho $(ARGS)
 
+# Half of the time is spent in waiting, so more packages than cores are tested at once, and first those that wait longest.
+test: FIRST = $(if $(filter work,$(PKGS)),./cmd/sslecho ./cmd/sslbench/internal/load ./internal/fleet)
 .PHONY: test
 test: deps ## run all tests, the long ones in their short form
-	$(GOTEST) -short $(TESTFLAGS) $(PKGS)
+	$(GOTEST) -short -p 4 $(TESTFLAGS) $(FIRST) $(PKGS)
 
 .PHONY: test-long
 test-long: deps ## run all tests in full; race and asan do too

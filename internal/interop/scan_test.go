@@ -154,6 +154,9 @@ var accepted = map[string]string{
 // TestTestSSL: testssl.sh finds nothing of any severity but what belongs to the certificate that signs itself and to the
 // scanner. It takes a minute, so the ordinary tests have a part of it: the protocols.
 func TestTestSSL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 18 seconds of one core: make test-long, make scan")
+	}
 	need(t, "testssl", "testssl.sh")
 	addr := startDaemon(t)
 	file := filepath.Join(t.TempDir(), "json")
