@@ -38,13 +38,15 @@ type Conn struct {
 	failed       error // why the handshake failed
 	cause        error // why abort closed it; nil after Close
 	state        *cssl.State
-	ready        bool // the handshake is done
-	tickets      bool // the handshake left nothing but tickets to send
-	over         bool // done is closed
-	unsent       bool // cssl holds ciphertext that the transport did not accept
-	shut         bool // close_notify was requested: Write fails
-	closing      bool // Close or abort was called: every other operation fails
-	certificates int  // certificate requests not yet answered
+	ready        bool        // the handshake is done
+	tickets      bool        // the handshake left nothing but tickets to send
+	over         bool        // done is closed
+	unsent       bool        // cssl holds ciphertext that the transport did not accept
+	shut         bool        // close_notify was requested: Write fails
+	closing      bool        // Close or abort was called: every other operation fails
+	certificates int         // certificate requests not yet answered
+	notify       func(error) // see NotifyReadable
+	peeked       [1]byte
 }
 
 // transport moves ciphertext.
@@ -62,6 +64,9 @@ type transport interface {
 	// watch requests one call of c.onReady when the transport is ready in
 	// direction d. c.mu is held.
 	watch(d direction) error
+	// use calls f while the transport cannot be closed, and returns its error.
+	// c.mu is held.
+	use(f func() error) error
 	// moved is called with the result of each operation. c.mu is held.
 	moved(r tlsio.Result)
 	// blocked returns an error if w can never be met. c.mu is held.

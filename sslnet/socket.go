@@ -161,6 +161,13 @@ func (t *socket) fire(events uint32) {
 	}
 }
 
+func (t *socket) use(f func() error) (err error) {
+	if cerr := t.raw.Control(func(uintptr) { err = f() }); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
 func (t *socket) moved(tlsio.Result)       {}
 func (t *socket) blocked(tlsio.Want) error { return nil }
 func (t *socket) flushed() bool            { return true }

@@ -283,6 +283,11 @@ func (c *Conn) onReady(d direction) {
 		if c.writer.waits && c.writer.want == tlsio.WantRead {
 			c.transport.wake(&c.writer)
 		}
+		if c.checkReadable() != nil { // cannot watch
+			f := c.notify
+			c.notify = nil
+			go f(nil) // Read waits instead
+		}
 		return
 	}
 	if c.reader.waits && c.reader.want == tlsio.WantWrite {

@@ -32,7 +32,7 @@ type Transport struct {
 	mu       sync.Mutex
 	only1    hosts[struct{}]      // by URL.Host: hosts that chose HTTP/1.1
 	sessions hosts[*cssl.Session] // by address
-	parked   map[place][]*clientConn
+	spares   map[place][]*clientConn
 }
 
 // place is the address of connections, and the protocol spoken on them.
@@ -59,7 +59,7 @@ func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
 	if settings == nil {
 		settings = &http.Transport{MaxIdleConns: 100, IdleConnTimeout: 90 * time.Second, ExpectContinueTimeout: time.Second}
 	}
-	t := &Transport{dialer: *d, only1: hosts[struct{}]{}, sessions: hosts[*cssl.Session]{}, parked: map[place][]*clientConn{}}
+	t := &Transport{dialer: *d, only1: hosts[struct{}]{}, sessions: hosts[*cssl.Session]{}, spares: map[place][]*clientConn{}}
 	var nd net.Dialer
 	if d.Net != nil {
 		nd = *d.Net
@@ -102,10 +102,10 @@ func (t *Transport) CloseIdleConnections() {
 	t.http1.CloseIdleConnections()
 	t.http2.CloseIdleConnections()
 	t.mu.Lock()
-	parked := t.parked
-	t.parked = map[place][]*clientConn{}
+	spares := t.spares
+	t.spares = map[place][]*clientConn{}
 	t.mu.Unlock()
-	for _, conns := range parked {
+	for _, conns := range spares {
 		for _, c := range conns {
 			c.Close()
 		}
@@ -178,9 +178,9 @@ func (e *otherProtocol) Error() string {
 	return fmt.Sprintf("sslhttp: the server at %s chose %s in ALPN", e.address, e.got)
 }
 
-// dial returns a connection for p: a parked one, or a new one.
+// dial returns a connection for p: a spare one, or a new one.
 func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn, error) {
-	if c := t.unpark(p); c != nil {
+	if c := t.spare(p); c != nil {
 		return c, nil
 	}
 	d := t.dialer
@@ -209,7 +209,7 @@ func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn
 	if got == p.protocol {
 		return c, nil
 	}
-	t.park(place{p.address, got}, c)
+	t.keep(place{p.address, got}, c)
 	return nil, &otherProtocol{p.address, got}
 }
 
