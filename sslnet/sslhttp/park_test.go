@@ -123,8 +123,8 @@ func TestParked(t *testing.T) {
 // TestParkedEnds: what ends a parked connection, and what does not.
 func TestParkedEnds(t *testing.T) {
 	for name, c := range map[string]struct {
-		srv http.Server
-		do  func(t *testing.T, p *parkServer, c *tls.Conn)
+		idle time.Duration // IdleTimeout
+		do   func(t *testing.T, p *parkServer, c *tls.Conn)
 	}{
 		"close_notify": {do: func(t *testing.T, p *parkServer, c *tls.Conn) { tlstest.Must(t, c.CloseWrite()) }},
 		"FIN": {do: func(t *testing.T, p *parkServer, c *tls.Conn) {
@@ -138,16 +138,15 @@ func TestParkedEnds(t *testing.T) {
 		"not TLS": {do: func(t *testing.T, p *parkServer, c *tls.Conn) {
 			tlstest.Value(io.WriteString(c.NetConn(), "GET / HTTP/1.1\r\n\r\n"))(t)
 		}},
-		"IdleTimeout": {srv: http.Server{IdleTimeout: 50 * time.Millisecond}, do: func(*testing.T, *parkServer, *tls.Conn) {}},
+		"IdleTimeout": {idle: 50 * time.Millisecond, do: func(*testing.T, *parkServer, *tls.Conn) {}},
 		"Close":       {do: func(t *testing.T, p *parkServer, c *tls.Conn) { tlstest.Must(t, p.Close()) }},
 		"Shutdown":    {do: func(t *testing.T, p *parkServer, c *tls.Conn) { p.shutdown(t) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.srv.Handler = echoPath
-			p := serveParking(t, &c.srv, soonParked)
+			p := serveParking(t, &http.Server{Handler: echoPath, IdleTimeout: c.idle}, soonParked)
 			conn := rawTLS(t, p.addr, protoHTTP1)
 			get(t, conn, "/")
-			if name != "IdleTimeout" { // which may come first
+			if c.idle == 0 { // it may come first
 				p.expectParked(t, 1)
 			}
 			c.do(t, p, conn)

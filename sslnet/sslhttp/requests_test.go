@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 )
@@ -173,7 +174,7 @@ func TestClientGone(t *testing.T) {
 	})
 }
 
-// TestHijack: a handler gets the *sslnet.Conn, with what the client has sent already.
+// TestHijack: a handler gets a connection with the methods of *sslnet.Conn, and what the client has sent already.
 func TestHijack(t *testing.T) {
 	s := serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		nc, rw, err := w.(http.Hijacker).Hijack()
@@ -186,11 +187,11 @@ func TestHijack(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		io.WriteString(nc.(*sslnet.Conn), "you said "+line)
+		io.WriteString(nc, nc.(interface{ State() cssl.State }).State().ALPN+": you said "+line)
 	})}, serverContext(t))
 	c := rawTLS(t, s.addr, protoHTTP1)
 	io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nsomething else\n")
-	if line, err := bufio.NewReader(c).ReadString('\n'); line != "you said something else\n" {
+	if line, err := bufio.NewReader(c).ReadString('\n'); line != "http/1.1: you said something else\n" {
 		t.Errorf("%q %v", line, err)
 	}
 }
