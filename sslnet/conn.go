@@ -47,6 +47,7 @@ type Conn struct {
 	certificates int         // certificate requests not yet answered
 	notify       func(error) // see NotifyReadable
 	peeked       [1]byte
+	listed, used bool // for idleConns
 }
 
 // transport moves ciphertext.
@@ -61,6 +62,9 @@ type transport interface {
 	restoreDeadline(s *half)
 	// setDeadline sets s.deadline. c.mu is held.
 	setDeadline(s *half, t time.Time) error
+	// start is called before run. It reports whether the deadline has passed.
+	// c.mu is held.
+	start(s *half) (late bool)
 	// watch requests one call of c.onReady when the transport is ready in
 	// direction d. c.mu is held.
 	watch(d direction) error
@@ -128,6 +132,8 @@ type half struct {
 	err      error
 	want     tlsio.Want
 	deadline time.Time
+	applied  time.Time    // the deadline that Go's poller has
+	runs     bool         // in transport.run
 	waits    bool         // the last try returned want
 	woken    bool         // try again, without an event
 	late     *net.OpError // last deadline error, for reuse
@@ -274,11 +280,15 @@ func (s *half) do(op string, t task, p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
 	s.task, s.p, s.n, s.err, s.waits = t, p, 0, nil, false
-	c.mu.Unlock()
-	err := c.transport.run(s)
-	c.mu.Lock()
+	err := os.ErrDeadlineExceeded
+	if late := c.transport.start(s); !late || c.closing {
+		s.runs = true
+		c.mu.Unlock()
+		err = c.transport.run(s)
+		c.mu.Lock()
+	}
 	defer c.mu.Unlock()
-	s.waits, s.p = false, nil
+	s.runs, s.waits, s.p = false, false, nil
 	c.keepSending()
 	if err == nil {
 		err = s.err

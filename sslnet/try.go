@@ -254,7 +254,7 @@ func (s *half) wait(r tlsio.Result) bool {
 		if r.Held {
 			c.note(s, c.tls.Flush()) // tickets, held for the next Write
 		}
-		c.tls.FreeBuffers() // an idle connection needs no buffers
+		c.mayIdle()
 	}
 	s.want, s.waits = r.Want, true
 	var err error
