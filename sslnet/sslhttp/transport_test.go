@@ -249,10 +249,10 @@ func TestSpare(t *testing.T) {
 	s := serve(t, &http.Server{Handler: show}, serverContext(t))
 	_, tr := ourClient(t, clientContext(t))
 	open := func() *clientConn {
-		nc := tlstest.Value(tr.dial(context.Background(), "tcp", place{s.addr, protoHTTP2}))(t)
+		nc := tlstest.Value(tr.dial(context.Background(), "tcp", place{&route{}, s.addr, protoHTTP2}))(t)
 		return nc.(*clientConn)
 	}
-	p := place{s.addr, protoHTTP2}
+	p := place{&route{}, s.addr, protoHTTP2}
 	a, b, c := open(), open(), open()
 	tr.keep(p, a)
 	tr.keep(p, b)
