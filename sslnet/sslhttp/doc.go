@@ -12,11 +12,10 @@
 //	                  Handler                sslnet.Dialer, resumes sessions
 //
 // Everything above TLS is net/http: its server, its client, its HTTP/2.
-// net/http speaks HTTP/2 over TLS only on connections of crypto/tls. So this
-// package reads the result of ALPN from OpenSSL, and passes a connection that
-// negotiated h2 to net/http as one on which HTTP/2 begins at once
-// ([http.Protocols], UnencryptedHTTP2). The bytes on the wire are encrypted all
-// the same.
+// Before Go 1.27, net/http speaks HTTP/2 over TLS only on connections of
+// crypto/tls. There this package passes a connection that negotiated h2 to
+// net/http as one on which HTTP/2 begins at once ([http.Protocols],
+// UnencryptedHTTP2). The bytes on the wire are encrypted all the same.
 //
 // # ALPN
 //

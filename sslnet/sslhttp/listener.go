@@ -30,6 +30,7 @@ const evictionInterval = time.Second
 
 // Error codes of HTTP/2 (RFC 9113, section 7).
 const (
+	protocolError      = 0x1
 	inadequateSecurity = 0xc
 	http11Required     = 0xd
 )
@@ -69,7 +70,7 @@ func newListener(srv *http.Server, l net.Listener, http2 bool, parkAfter time.Du
 }
 
 // Accept returns an HTTP/1 connection as an *http1Conn, and an HTTP/2
-// connection as an *http2Conn. After Close it waits until all handshakes have
+// connection as an *http2Conn or, where net/http knows those, a *sslnet.Conn. After Close it waits until all handshakes have
 // ended. Shutdown and Close of http.Server wait for Serve, and therefore for
 // that.
 func (l *listener) Accept() (net.Conn, error) {
@@ -250,9 +251,12 @@ func (l *listener) negotiate(c *sslnet.Conn) (net.Conn, error) {
 	default:
 		return nil, fmt.Errorf("client negotiated %q in ALPN, which is not an HTTP protocol", state.ALPN)
 	}
-	nc, err := readPreface(c)
-	if err != nil {
-		return nil, err
+	nc := net.Conn(c)
+	if !nativeHTTP2 {
+		var err error
+		if nc, err = readPreface(c); err != nil {
+			return nil, err
+		}
 	}
 	if !l.http2 {
 		goAway(c, http11Required)
@@ -272,8 +276,7 @@ func readPreface(c *sslnet.Conn) (net.Conn, error) {
 	for n := 0; n < len(buf); {
 		k, err := c.Read(buf[n:])
 		if n += k; string(buf[:n]) != clientPreface[:n] {
-			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"+
-				"Client negotiated HTTP/2 but sent something else.\n")
+			goAway(c, protocolError)
 			return nil, errors.New("client negotiated HTTP/2 but sent something else")
 		}
 		if err != nil {

@@ -70,11 +70,12 @@ func (s *Server) ListenAndServe(x *cssl.Context) error {
 // HTTP.ErrorLog, from another goroutine: a log that blocks delays no
 // connection. Up to 1024 lines wait for it; any more are dropped.
 //
-// Serve changes s.HTTP, so call it before that serves anything else. It adds
-// UnencryptedHTTP2 to Protocols if they have HTTP2, and wraps Handler,
-// ConnContext, BaseContext and ConnState. These still receive a *sslnet.Conn,
-// and l. If s.HTTP also serves plain HTTP, it accepts clients that begin with
-// HTTP/2 there; to prevent that, use another http.Server for plain HTTP.
+// Serve changes s.HTTP, so call it before that serves anything else. It wraps
+// Handler, ConnContext, BaseContext and ConnState. These still receive a
+// *sslnet.Conn, and l. Before Go 1.27 it also adds UnencryptedHTTP2 to
+// Protocols if they have HTTP2. If s.HTTP then serves plain HTTP too, it accepts
+// clients that begin with HTTP/2 there; to prevent that, use another
+// http.Server for plain HTTP.
 func (s *Server) Serve(l net.Listener) error {
 	if h, ok := l.(interface{ AllowHTTP2() }); ok {
 		h.AllowHTTP2()
@@ -109,7 +110,7 @@ func prepare(srv *http.Server) bool {
 		p.SetHTTP1(true)
 		p.SetHTTP2(srv.TLSNextProto == nil || has)
 	}
-	if p.HTTP2() {
+	if p.HTTP2() && !nativeHTTP2 {
 		p.SetUnencryptedHTTP2(true)
 	}
 	srv.Protocols = p
