@@ -43,9 +43,8 @@ func serveParking(t testing.TB, srv *http.Server, after time.Duration) *parkServ
 	}
 	l := listen(t, serverContext(t))
 	l.AllowHTTP2()
+	p.l = newListener(srv, l, prepare(srv), after)
 	p.server = serveWith(t, srv, l, func() error {
-		http2 := prepare(srv)
-		p.l = newListener(srv, l, http2, after)
 		err := srv.Serve(p.l)
 		p.l.work.Wait()
 		return err
