@@ -61,7 +61,7 @@ func (c *Conn) Close() error {
 		defer c.mu.Unlock()
 		return c.closedError("close")
 	}
-	c.closing = true
+	c.closing, c.notify = true, nil
 	notify := c.ready || c.failed != nil
 	c.shut = true
 	c.end() // also wakes both halves

@@ -38,13 +38,16 @@ type Conn struct {
 	failed       error // why the handshake failed
 	cause        error // why abort closed it; nil after Close
 	state        *cssl.State
-	ready        bool // the handshake is done
-	tickets      bool // the handshake left nothing but tickets to send
-	over         bool // done is closed
-	unsent       bool // cssl holds ciphertext that the transport did not accept
-	shut         bool // close_notify was requested: Write fails
-	closing      bool // Close or abort was called: every other operation fails
-	certificates int  // certificate requests not yet answered
+	ready        bool        // the handshake is done
+	tickets      bool        // the handshake left nothing but tickets to send
+	over         bool        // done is closed
+	unsent       bool        // cssl holds ciphertext that the transport did not accept
+	shut         bool        // close_notify was requested: Write fails
+	closing      bool        // Close or abort was called: every other operation fails
+	certificates int         // certificate requests not yet answered
+	notify       func(error) // see NotifyReadable
+	peeked       [1]byte
+	listed, used bool // for idleConns
 }
 
 // transport moves ciphertext.
@@ -59,9 +62,15 @@ type transport interface {
 	restoreDeadline(s *half)
 	// setDeadline sets s.deadline. c.mu is held.
 	setDeadline(s *half, t time.Time) error
+	// start is called before run. It reports whether the deadline has passed.
+	// c.mu is held.
+	start(s *half) (late bool)
 	// watch requests one call of c.onReady when the transport is ready in
 	// direction d. c.mu is held.
 	watch(d direction) error
+	// use calls f while the transport cannot be closed, and returns its error.
+	// c.mu is held.
+	use(f func() error) error
 	// moved is called with the result of each operation. c.mu is held.
 	moved(r tlsio.Result)
 	// blocked returns an error if w can never be met. c.mu is held.
@@ -123,6 +132,8 @@ type half struct {
 	err      error
 	want     tlsio.Want
 	deadline time.Time
+	applied  time.Time    // the deadline that Go's poller has
+	runs     bool         // in transport.run
 	waits    bool         // the last try returned want
 	woken    bool         // try again, without an event
 	late     *net.OpError // last deadline error, for reuse
@@ -269,11 +280,15 @@ func (s *half) do(op string, t task, p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
 	s.task, s.p, s.n, s.err, s.waits = t, p, 0, nil, false
-	c.mu.Unlock()
-	err := c.transport.run(s)
-	c.mu.Lock()
+	err := os.ErrDeadlineExceeded
+	if late := c.transport.start(s); !late || c.closing {
+		s.runs = true
+		c.mu.Unlock()
+		err = c.transport.run(s)
+		c.mu.Lock()
+	}
 	defer c.mu.Unlock()
-	s.waits, s.p = false, nil
+	s.runs, s.waits, s.p = false, false, nil
 	c.keepSending()
 	if err == nil {
 		err = s.err

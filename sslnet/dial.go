@@ -18,6 +18,9 @@ type Dialer struct {
 	// handshake too, as in crypto/tls; so does the context. nil means the zero
 	// net.Dialer.
 	Net *net.Dialer
+	// NetDialContext, if set, connects in place of Net: through a proxy, for
+	// example. The timeouts of Net still apply.
+	NetDialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Context is a client's Context. It is required.
 	Context *cssl.Context
 	// Config has the name to verify, and a session to resume. If ServerName is
@@ -45,13 +48,17 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	nd := cmp.Or(d.Net, new(net.Dialer))
 	ctx, cancel := dialbound.Context(ctx, nd)
 	defer cancel()
-	nc, err := nd.DialContext(ctx, network, address)
+	dial := d.NetDialContext
+	if dial == nil {
+		dial = nd.DialContext
+	}
+	nc, err := dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	cfg := d.Config
-	if cfg.ServerName == "" && nc.RemoteAddr().Network() != "unix" {
-		// net.Dialer has accepted address, so it can be split.
+	if remote := nc.RemoteAddr(); cfg.ServerName == "" && (remote == nil || remote.Network() != "unix") {
+		// What has been dialed can be split.
 		cfg.ServerName, _, _ = net.SplitHostPort(address)
 	}
 	c, err := Client(nc, d.Context, cfg)

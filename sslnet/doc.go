@@ -31,6 +31,10 @@
 // Whichever half runs first performs the handshake. If both run, both drive it,
 // so neither depends on the other's deadline.
 //
+// An idle connection can do without the goroutine that waits in Read: see
+// [Conn.NotifyReadable]. A Read that waits for a second gives the connection's
+// buffers back.
+//
 // # Deadlines
 //
 // A deadline can be set at any time, and wakes blocked calls. A timeout does

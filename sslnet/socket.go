@@ -101,14 +101,34 @@ func (t *socket) restoreDeadline(s *half) {
 
 func (t *socket) setDeadline(s *half, d time.Time) error {
 	s.deadline = d
-	if s.woken {
-		return nil // restoreDeadline will set it
+	switch {
+	case s.woken: // restoreDeadline will apply it
+		return nil
+	case !s.runs: // start will
+		return t.open()
 	}
 	return t.poll(s, d)
 }
 
+// open returns an error if somebody has closed the socket.
+func (t *socket) open() error { return t.raw.Control(func(uintptr) {}) }
+
+// start applies the deadline. net/http sets several for each request of which
+// only one is ever waited for.
+func (t *socket) start(s *half) (late bool) {
+	if s.deadline == s.applied {
+		return false // the poller knows
+	}
+	if !s.deadline.IsZero() && time.Until(s.deadline) <= 0 {
+		return t.open() == nil
+	}
+	_ = t.poll(s, s.deadline) // fails only if the socket is closed, as run will
+	return false
+}
+
 // poll sets the deadline of s in Go's poller.
 func (t *socket) poll(s *half, d time.Time) error {
+	s.applied = d
 	if s.natural == readable {
 		return t.conn.SetReadDeadline(d)
 	}
@@ -159,6 +179,13 @@ func (t *socket) fire(events uint32) {
 			_ = t.raw.Control(func(uintptr) { t.c.onReady(d) })
 		}
 	}
+}
+
+func (t *socket) use(f func() error) (err error) {
+	if cerr := t.raw.Control(func(uintptr) { err = f() }); cerr != nil {
+		return cerr
+	}
+	return err
 }
 
 func (t *socket) moved(tlsio.Result)       {}

@@ -254,7 +254,7 @@ func (s *half) wait(r tlsio.Result) bool {
 		if r.Held {
 			c.note(s, c.tls.Flush()) // tickets, held for the next Write
 		}
-		c.tls.FreeBuffers() // an idle connection needs no buffers
+		c.mayIdle()
 	}
 	s.want, s.waits = r.Want, true
 	var err error
@@ -282,6 +282,11 @@ func (c *Conn) onReady(d direction) {
 	if d == readable {
 		if c.writer.waits && c.writer.want == tlsio.WantRead {
 			c.transport.wake(&c.writer)
+		}
+		if c.checkReadable() != nil { // cannot watch
+			f := c.notify
+			c.notify = nil
+			go f(nil) // Read waits instead
 		}
 		return
 	}

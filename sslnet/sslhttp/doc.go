@@ -1,7 +1,7 @@
 // Package sslhttp runs HTTP/1.1 and HTTP/2 servers and clients of net/http over
 // TLS connections of package sslnet.
 //
-//	        Serve                                 Transport
+//	        Server                                Transport
 //
 //	sslnet.Listener ─► handshake, ALPN      request ─► the host's protocol
 //	                     │                                │
@@ -12,11 +12,10 @@
 //	                  Handler                sslnet.Dialer, resumes sessions
 //
 // Everything above TLS is net/http: its server, its client, its HTTP/2.
-// net/http speaks HTTP/2 over TLS only on connections of crypto/tls. So this
-// package reads the result of ALPN from OpenSSL, and passes a connection that
-// negotiated h2 to net/http as one on which HTTP/2 begins at once
-// ([http.Protocols], UnencryptedHTTP2). The bytes on the wire are encrypted all
-// the same.
+// Before Go 1.27, net/http speaks HTTP/2 over TLS only on connections of
+// crypto/tls. There this package passes a connection that negotiated h2 to
+// net/http as one on which HTTP/2 begins at once ([http.Protocols],
+// UnencryptedHTTP2). The bytes on the wire are encrypted all the same.
 //
 // # ALPN
 //
@@ -28,13 +27,34 @@
 //
 // # Server
 //
-// [Serve] performs each handshake on its own goroutine, within the time limit
-// of net/http: the least of the Server's ReadHeaderTimeout, ReadTimeout and
+// A [Server] performs each handshake on its own goroutine, within the time limit
+// of net/http: the least of http.Server's ReadHeaderTimeout, ReadTimeout and
 // WriteTimeout. If none is set, the limit is [DefaultHandshakeTimeout].
 // MaxHandshakes of [sslnet.Listener] limits how many may be pending at once; at
 // the limit, silent peers are evicted. Evictions are logged once a second at
 // most. Request.TLS is set for both protocols. Shutdown and Close of
 // http.Server also end the handshakes in progress.
+//
+// # Idle connections
+//
+// net/http needs a goroutine and two buffers for a connection that waits for
+// its next request. After [Server.ParkAfter] without one, an HTTP/1.1
+// connection is parked: net/http sees it end, and sees a new one when the next
+// request arrives. The application sees one connection all the time.
+// ConnContext is called once; ConnState sees StateIdle, then StateActive or
+// StateClosed; IdleTimeout, Shutdown and Close end parked connections. What
+// remains different:
+//
+//   - Hijack returns a net.Conn that has all methods of *sslnet.Conn, but
+//     another type. ConnContext receives the *sslnet.Conn.
+//   - SetKeepAlivesEnabled(false) does not end parked connections: they end
+//     after their next response.
+//   - net/http ignores an empty line that a client sends after the body of a
+//     POST. If the line comes when the connection is parked, with the next
+//     request, the response is 400.
+//
+// HTTP/2 connections are not parked, because net/http keeps the state of the
+// protocol (header tables, windows, stream numbers) for itself.
 //
 // # Client
 //
@@ -44,5 +64,5 @@
 //
 // Request.TLS and Response.TLS come from [sslnet.Conn.ConnectionState]; see
 // there for what is missing. To export keying material, use the [*sslnet.Conn],
-// which the Server's ConnContext receives.
+// which http.Server's ConnContext receives.
 package sslhttp

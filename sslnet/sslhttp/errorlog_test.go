@@ -73,7 +73,7 @@ func TestEvictionsLogged(t *testing.T) {
 	c := tlstest.Value(sslnet.Server(b, x))(t)
 	defer c.Close()
 	var text bytes.Buffer
-	l := newListener(&http.Server{ErrorLog: log.New(&text, "", 0)}, nil, true)
+	l := newListener(&http.Server{ErrorLog: log.New(&text, "", 0)}, nil, true, -1)
 	evicted := func(times int) {
 		for range times {
 			l.complain(c, sslnet.ErrHandshakeEvicted)

@@ -130,13 +130,19 @@ func serve(t testing.TB, srv *http.Server, x *cssl.Context) *server {
 // serveOn is serve on a listener.
 func serveOn(t testing.TB, srv *http.Server, l net.Listener) *server {
 	t.Helper()
+	return serveWith(t, srv, l, func() error { return Serve(srv, l) })
+}
+
+// serveWith is serveOn with a function that serves.
+func serveWith(t testing.TB, srv *http.Server, l net.Listener, serve func() error) *server {
+	t.Helper()
 	s := &server{Server: srv, addr: l.Addr().String(), url: "https://" + l.Addr().String(), log: newLog()}
 	srv.ErrorLog = log.New(s.log, "", 0)
 	ended, returned := make(chan error, 1), make(chan struct{})
 	s.served = ended
 	go func() {
 		defer close(returned)
-		ended <- Serve(srv, l)
+		ended <- serve()
 	}()
 	t.Cleanup(func() {
 		srv.Close()

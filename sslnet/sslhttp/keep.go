@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// parkTimeout is how long a parked connection waits for its request. The
+// spareTimeout is how long a spare connection waits for its request. The
 // request comes at once, unless it was canceled.
-const parkTimeout = 3 * time.Second
+const spareTimeout = 3 * time.Second
 
-// park keeps c for the next dial to p.
-func (t *Transport) park(p place, c *clientConn) {
+// keep keeps c for the next dial to p.
+func (t *Transport) keep(p place, c *clientConn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.parked[p] = append(t.parked[p], c)
-	time.AfterFunc(parkTimeout, func() {
+	t.spares[p] = append(t.spares[p], c)
+	time.AfterFunc(spareTimeout, func() {
 		t.mu.Lock()
-		i := slices.Index(t.parked[p], c)
+		i := slices.Index(t.spares[p], c)
 		if i >= 0 {
 			t.take(p, i)
 		}
@@ -30,11 +30,11 @@ func (t *Transport) park(p place, c *clientConn) {
 	})
 }
 
-// unpark returns a connection that was parked at p, or nil.
-func (t *Transport) unpark(p place) *clientConn {
+// spare returns a connection that was kept at p, or nil.
+func (t *Transport) spare(p place) *clientConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.parked[p]); n > 0 {
+	if n := len(t.spares[p]); n > 0 {
 		return t.take(p, n-1)
 	}
 	return nil
@@ -42,9 +42,9 @@ func (t *Transport) unpark(p place) *clientConn {
 
 // take removes the connection with index i at p, and returns it. t.mu is held.
 func (t *Transport) take(p place, i int) *clientConn {
-	c := t.parked[p][i]
-	if t.parked[p] = slices.Delete(t.parked[p], i, i+1); len(t.parked[p]) == 0 {
-		delete(t.parked, p)
+	c := t.spares[p][i]
+	if t.spares[p] = slices.Delete(t.spares[p], i, i+1); len(t.spares[p]) == 0 {
+		delete(t.spares, p)
 	}
 	return c
 }

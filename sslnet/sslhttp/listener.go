@@ -30,6 +30,7 @@ const evictionInterval = time.Second
 
 // Error codes of HTTP/2 (RFC 9113, section 7).
 const (
+	protocolError      = 0x1
 	inadequateSecurity = 0xc
 	http11Required     = 0xd
 )
@@ -41,6 +42,7 @@ type listener struct {
 	srv   *http.Server
 	http2 bool
 	lines *logqueue.Queue // for ErrorLog
+	park  parking
 
 	start   sync.Once
 	work    sync.WaitGroup // accept and the handshakes
@@ -56,18 +58,19 @@ type listener struct {
 	evictedAt time.Time
 }
 
-func newListener(srv *http.Server, l net.Listener, http2 bool) *listener {
+func newListener(srv *http.Server, l net.Listener, http2 bool, parkAfter time.Duration) *listener {
 	n := &listener{
 		Listener: l, srv: srv, http2: http2,
 		ready: make(chan net.Conn), failed: make(chan error), closing: make(chan struct{}),
 		under: make(map[*sslnet.Conn]struct{}),
 	}
 	n.lines = logqueue.New(maxLines, n.linesLost)
+	n.park = parking{after: parkAfter, ready: func(h *http1Conn) { n.pass(h) }, ended: n.end, work: &n.work}
 	return n
 }
 
-// Accept returns an HTTP/1 connection as a *sslnet.Conn, and an HTTP/2
-// connection as an *http2Conn. After Close it waits until all handshakes have
+// Accept returns an HTTP/1 connection as an *http1Conn, and an HTTP/2
+// connection as an *http2Conn or, where net/http knows those, a *sslnet.Conn. After Close it waits until all handshakes have
 // ended. Shutdown and Close of http.Server wait for Serve, and therefore for
 // that.
 func (l *listener) Accept() (net.Conn, error) {
@@ -92,6 +95,7 @@ func (l *listener) Close() error {
 		return nil
 	}
 	l.closed = true
+	l.park.close()
 	close(l.closing)
 	for c := range l.under {
 		c.SetDeadline(time.Unix(1, 0))
@@ -124,11 +128,8 @@ func (l *listener) accept() {
 func (l *listener) welcome(c *sslnet.Conn) {
 	nc, err := l.handshake(c)
 	if err == nil {
-		select {
-		case l.ready <- nc:
-			return
-		case <-l.closing:
-		}
+		l.pass(nc)
+		return
 	}
 	select {
 	case <-l.closing: // Close ended it
@@ -136,6 +137,23 @@ func (l *listener) welcome(c *sslnet.Conn) {
 		l.complain(c, err)
 	}
 	c.Close()
+}
+
+// pass passes c to Accept. If the listener is closed, it closes c.
+func (l *listener) pass(c net.Conn) {
+	select {
+	case l.ready <- c:
+	case <-l.closing:
+		c.Close()
+	}
+}
+
+// end closes c, which is parked, and tells ConnState.
+func (l *listener) end(c *sslnet.Conn) {
+	c.Close()
+	if f := l.srv.ConnState; f != nil {
+		f(c, http.StateClosed)
+	}
 }
 
 // complain logs that the handshake of c failed. It logs evictions at most once
@@ -228,14 +246,17 @@ func (l *listener) negotiate(c *sslnet.Conn) (net.Conn, error) {
 	state := c.State()
 	switch state.ALPN {
 	case "", protoHTTP1, "http/1.0":
-		return c, nil
+		return l.park.add(c), nil
 	case protoHTTP2:
 	default:
 		return nil, fmt.Errorf("client negotiated %q in ALPN, which is not an HTTP protocol", state.ALPN)
 	}
-	nc, err := readPreface(c)
-	if err != nil {
-		return nil, err
+	nc := net.Conn(c)
+	if !nativeHTTP2 {
+		var err error
+		if nc, err = readPreface(c); err != nil {
+			return nil, err
+		}
 	}
 	if !l.http2 {
 		goAway(c, http11Required)
@@ -255,8 +276,7 @@ func readPreface(c *sslnet.Conn) (net.Conn, error) {
 	for n := 0; n < len(buf); {
 		k, err := c.Read(buf[n:])
 		if n += k; string(buf[:n]) != clientPreface[:n] {
-			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"+
-				"Client negotiated HTTP/2 but sent something else.\n")
+			goAway(c, protocolError)
 			return nil, errors.New("client negotiated HTTP/2 but sent something else")
 		}
 		if err != nil {
@@ -314,8 +334,11 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 
 // bare returns the connection that callbacks of the caller get.
 func bare(c net.Conn) net.Conn {
-	if h, ok := c.(*http2Conn); ok {
-		return h.Conn
+	switch c := c.(type) {
+	case *http1Conn:
+		return c.Conn
+	case *http2Conn:
+		return c.Conn
 	}
 	return c
 }

@@ -73,6 +73,9 @@ func TestSilence(t *testing.T) {
 	c := rawTCP(t, s.addr)
 	tlstest.Equal(t, "what a client that was silent was told", rest(t, c), "")
 	s.log.expect(t, "i/o timeout")
+	if nativeHTTP2 {
+		return // net/http itself waits for the begin, up to ten seconds
+	}
 	// A busy machine may need more time to come as far as HTTP/2.
 	for timeout := 200 * time.Millisecond; ; timeout *= 2 {
 		s := serve(t, &http.Server{Handler: never(t), ReadHeaderTimeout: timeout}, serverContext(t))
@@ -153,10 +156,10 @@ func TestOtherProtocol(t *testing.T) {
 		alpn, send, want string
 		srv              *http.Server
 	}{
-		"http1 on h2":       {alpn: protoHTTP2, send: "GET / HTTP/1.1\r\nHost: x\r\n\r\n", want: "400"},
-		"short http1 on h2": {alpn: protoHTTP2, send: "GET /", want: "400"},
-		"POST on h2":        {alpn: protoHTTP2, send: "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", want: "400"},
-		"almost h2":         {alpn: protoHTTP2, send: "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", want: "400"},
+		"http1 on h2":       {alpn: protoHTTP2, send: "GET / HTTP/1.1\r\nHost: x\r\n\r\n"},
+		"short http1 on h2": {alpn: protoHTTP2, send: "GET /"},
+		"POST on h2":        {alpn: protoHTTP2, send: "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"},
+		"almost h2":         {alpn: protoHTTP2, send: "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"},
 		"h2 on http1":       {alpn: protoHTTP1, send: preface, want: "505"},
 		"h2 on none":        {send: preface, want: "505"},
 		"foreign h2":        {alpn: protoHTTP2, send: preface, want: "505", srv: &http.Server{TLSNextProto: foreign}},
@@ -165,12 +168,15 @@ func TestOtherProtocol(t *testing.T) {
 			s := refusing(t, cmp.Or(c.srv, new(http.Server)))
 			conn := rawTLS(t, s.addr, c.alpn)
 			tlstest.Value(io.WriteString(conn, c.send))(t)
+			if c.want == "" { // HTTP/2 ends, and says so in frames if at all
+				if got := rest(t, conn); strings.Contains(got, "HTTP/1") {
+					t.Errorf("the answer is %q", got)
+				}
+				return
+			}
 			resp := response(t, conn)
 			if !strings.HasPrefix(resp.Status, c.want) || !resp.Close {
 				t.Errorf("the answer is %v, close: %v", resp.Status, resp.Close)
-			}
-			if c.want == "400" {
-				s.log.expect(t, "negotiated HTTP/2 but sent something else")
 			}
 			resp.Body.Close()
 		})

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/sslnet"
@@ -21,12 +22,32 @@ const (
 // and for a client.
 var ALPN = []string{protoHTTP2, protoHTTP1}
 
-// ListenAndServe listens on the TCP address srv.Addr, or ":https" if it is
-// empty, and calls [Serve]. The caller still owns x. Like srv.ListenAndServeTLS
-// it always returns an error, which is http.ErrServerClosed after Shutdown or
-// Close.
+// Server serves HTTP with an http.Server. [Serve] and [ListenAndServe] use one
+// with the defaults.
+type Server struct {
+	HTTP *http.Server
+	// ParkAfter is how long an HTTP/1.1 connection may be quiet between two
+	// requests until it is parked: until its next request it then needs no
+	// goroutine and no buffers. 0 is [DefaultParkAfter]; with a negative value
+	// no connection is parked. The package comment says what an application may
+	// notice.
+	ParkAfter time.Duration
+}
+
+// ListenAndServe is [Server.ListenAndServe] with the defaults.
 func ListenAndServe(srv *http.Server, x *cssl.Context) error {
-	addr := srv.Addr
+	return (&Server{HTTP: srv}).ListenAndServe(x)
+}
+
+// Serve is [Server.Serve] with the defaults.
+func Serve(srv *http.Server, l net.Listener) error { return (&Server{HTTP: srv}).Serve(l) }
+
+// ListenAndServe listens on the TCP address HTTP.Addr, or ":https" if it is
+// empty, and calls Serve. The caller still owns x. Like ListenAndServeTLS of
+// http.Server it always returns an error, which is http.ErrServerClosed after
+// Shutdown or Close.
+func (s *Server) ListenAndServe(x *cssl.Context) error {
+	addr := s.HTTP.Addr
 	if addr == "" {
 		addr = ":https"
 	}
@@ -34,32 +55,37 @@ func ListenAndServe(srv *http.Server, x *cssl.Context) error {
 	if err != nil {
 		return err
 	}
-	return Serve(srv, l)
+	return s.Serve(l)
 }
 
-// Serve serves HTTP on the connections of l until srv is shut down or closed,
-// or l fails. l is a [*sslnet.Listener], or another listener whose Accept
-// returns a [*sslnet.Conn]. If that listener wraps a *sslnet.Listener, call the
-// latter's AllowHTTP2 first. Serve closes l. It always returns an error, which
-// is http.ErrServerClosed after Shutdown or Close. No handshake is in progress
-// when it returns.
+// Serve serves HTTP on the connections of l until s.HTTP is shut down or
+// closed, or l fails. l is a [*sslnet.Listener], or another listener whose
+// Accept returns a [*sslnet.Conn]. If that listener wraps a *sslnet.Listener,
+// call the latter's AllowHTTP2 first. Serve closes l. It always returns an
+// error, which is http.ErrServerClosed after Shutdown or Close. No handshake is
+// in progress when it returns.
 //
-// HTTP/2 is spoken if srv.Protocols has HTTP2, as by default, and ALPN has
-// selected it. srv.TLSConfig is not used. Failed handshakes are logged to
-// srv.ErrorLog, from another goroutine: a log that blocks delays no connection.
-// Up to 1024 lines wait for it; any more are dropped.
+// HTTP/2 is spoken if HTTP.Protocols has HTTP2, as by default, and ALPN has
+// selected it. HTTP.TLSConfig is not used. Failed handshakes are logged to
+// HTTP.ErrorLog, from another goroutine: a log that blocks delays no
+// connection. Up to 1024 lines wait for it; any more are dropped.
 //
-// Serve changes srv, so call it before srv serves anything else. It adds
-// UnencryptedHTTP2 to Protocols if they have HTTP2, and wraps Handler,
-// ConnContext, BaseContext and ConnState. These still receive a *sslnet.Conn,
-// and l. If srv also serves plain HTTP, it accepts clients that begin with
-// HTTP/2 there; to prevent that, use another Server for plain HTTP.
-func Serve(srv *http.Server, l net.Listener) error {
+// Serve changes s.HTTP, so call it before that serves anything else. It wraps
+// Handler, ConnContext, BaseContext and ConnState. These still receive a
+// *sslnet.Conn, and l. Before Go 1.27 it also adds UnencryptedHTTP2 to
+// Protocols if they have HTTP2. If s.HTTP then serves plain HTTP too, it accepts
+// clients that begin with HTTP/2 there; to prevent that, use another
+// http.Server for plain HTTP.
+func (s *Server) Serve(l net.Listener) error {
 	if h, ok := l.(interface{ AllowHTTP2() }); ok {
 		h.AllowHTTP2()
 	}
-	t := newListener(srv, l, prepare(srv))
-	err := srv.Serve(t)
+	after := s.ParkAfter
+	if after == 0 {
+		after = DefaultParkAfter
+	}
+	t := newListener(s.HTTP, l, prepare(s.HTTP), after)
+	err := s.HTTP.Serve(t)
 	t.work.Wait()
 	return err
 }
@@ -84,7 +110,7 @@ func prepare(srv *http.Server) bool {
 		p.SetHTTP1(true)
 		p.SetHTTP2(srv.TLSNextProto == nil || has)
 	}
-	if p.HTTP2() {
+	if p.HTTP2() && !nativeHTTP2 {
 		p.SetUnencryptedHTTP2(true)
 	}
 	srv.Protocols = p
@@ -98,8 +124,14 @@ func prepare(srv *http.Server) bool {
 			return f(l)
 		}
 	}
-	if f := srv.ConnState; f != nil {
-		srv.ConnState = func(c net.Conn, s http.ConnState) { f(bare(c), s) }
+	next := srv.ConnState
+	srv.ConnState = func(c net.Conn, s http.ConnState) {
+		if h, ok := c.(*http1Conn); ok && !h.observe(s) {
+			return
+		}
+		if next != nil {
+			next(bare(c), s)
+		}
 	}
 	return p.HTTP2()
 }
@@ -111,12 +143,19 @@ type stateKey struct{}
 // connContext wraps a ConnContext of the caller, which may be nil.
 func connContext(next func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
 	return func(ctx context.Context, c net.Conn) context.Context {
+		h1, _ := c.(*http1Conn)
+		if h1 != nil && h1.again {
+			return h1.ctx
+		}
 		if h, ok := c.(*http2Conn); ok {
 			state := h.Conn.(*sslnet.Conn).ConnectionState()
 			ctx = context.WithValue(ctx, stateKey{}, &state)
 		}
 		if next != nil {
-			return next(ctx, bare(c))
+			ctx = next(ctx, bare(c))
+		}
+		if h1 != nil {
+			h1.ctx = ctx
 		}
 		return ctx
 	}

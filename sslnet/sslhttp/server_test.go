@@ -135,21 +135,21 @@ func TestHooks(t *testing.T) {
 // TestPrepare: which protocols a Server is to speak, and that its own Protocols are not written to.
 func TestPrepare(t *testing.T) {
 	for name, c := range map[string]struct {
-		srv             *http.Server
-		one, two, plain bool
+		srv      *http.Server
+		one, two bool
 	}{
-		"default":   {srv: &http.Server{}, one: true, two: true, plain: true},
+		"default":   {srv: &http.Server{}, one: true, two: true},
 		"http1":     {srv: &http.Server{Protocols: speaks(true, false)}, one: true},
-		"http2":     {srv: &http.Server{Protocols: speaks(false, true)}, two: true, plain: true},
+		"http2":     {srv: &http.Server{Protocols: speaks(false, true)}, two: true},
 		"old no":    {srv: &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}, one: true},
-		"old other": {srv: &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": nil}}, one: true, two: true, plain: true},
+		"old other": {srv: &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": nil}}, one: true, two: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := c.srv.Protocols
 			for range 2 {
 				tlstest.Equal(t, "it speaks HTTP/2", prepare(c.srv), c.two)
 			}
-			if p := c.srv.Protocols; p.HTTP1() != c.one || p.HTTP2() != c.two || p.UnencryptedHTTP2() != c.plain {
+			if p := c.srv.Protocols; p.HTTP1() != c.one || p.HTTP2() != c.two || p.UnencryptedHTTP2() != (c.two && !nativeHTTP2) {
 				t.Errorf("the protocols are %v", p)
 			}
 			if before != nil && before.UnencryptedHTTP2() {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,17 +27,28 @@ const maxHosts = 1024
 // https. Any number of goroutines may use it at once. Reuse it: it holds idle
 // connections, and sessions to resume.
 type Transport struct {
-	dialer       sslnet.Dialer
-	http1, http2 *http.Transport
+	dialer   sslnet.Dialer
+	settings *http.Transport
+	plain    *http.Transport // for http URLs
 
 	mu       sync.Mutex
+	routes   hosts[*route]        // by the proxy's URL; empty: no proxy
 	only1    hosts[struct{}]      // by URL.Host: hosts that chose HTTP/1.1
 	sessions hosts[*cssl.Session] // by address
-	parked   map[place][]*clientConn
+	spares   map[place][]*clientConn
 }
 
-// place is the address of connections, and the protocol spoken on them.
-type place struct{ address, protocol string }
+// A route is the way to hosts: direct, or through one proxy.
+type route struct {
+	proxy        *url.URL // nil: direct
+	http1, http2 *http.Transport
+}
+
+// place is the address of connections, the way to it, and the protocol spoken.
+type place struct {
+	route             *route
+	address, protocol string
+}
 
 // NewTransport returns a Transport that connects with a copy of d. d.Context is
 // required. If its ALPN is [ALPN], it offers HTTP/2 and HTTP/1.1, otherwise
@@ -44,10 +56,13 @@ type place struct{ address, protocol string }
 // name.
 //
 // What does not concern TLS is copied from settings: keep-alive, compression,
-// limits, request timeouts, sizes, HTTP2, and DialContext for http URLs, which
-// are not encrypted. The proxy, protocol and TLS fields are ignored; proxies
-// are not supported. If settings is nil, the Transport keeps 100 idle
-// connections for 90 seconds, and waits one second for "100 Continue".
+// limits, request timeouts, sizes, HTTP2, Proxy with its connect headers, and
+// DialContext, which makes all connections if it is set. A proxy is an HTTP
+// proxy: https requests go through it with CONNECT. If its URL begins with
+// https, the connection to it is encrypted with d.Context too. The protocol and
+// TLS fields are ignored. If settings is nil, the Transport keeps 100 idle
+// connections for 90 seconds, waits one second for "100 Continue", and uses no
+// proxy.
 //
 // A connection that is to be upgraded, such as to WebSocket, must speak
 // HTTP/1.1, but the server selects the protocol in the handshake. So a request
@@ -59,7 +74,10 @@ func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
 	if settings == nil {
 		settings = &http.Transport{MaxIdleConns: 100, IdleConnTimeout: 90 * time.Second, ExpectContinueTimeout: time.Second}
 	}
-	t := &Transport{dialer: *d, only1: hosts[struct{}]{}, sessions: hosts[*cssl.Session]{}, parked: map[place][]*clientConn{}}
+	t := &Transport{
+		dialer: *d, settings: copySettings(settings),
+		routes: hosts[*route]{}, only1: hosts[struct{}]{}, sessions: hosts[*cssl.Session]{}, spares: map[place][]*clientConn{},
+	}
 	var nd net.Dialer
 	if d.Net != nil {
 		nd = *d.Net
@@ -68,44 +86,79 @@ func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
 		nd.Timeout = DefaultDialTimeout
 	}
 	t.dialer.Net = &nd
-	t.http1 = t.over(settings, protoHTTP1)
-	t.http1.Protocols.SetHTTP1(true)
-	t.http2 = t.over(settings, protoHTTP2)
-	t.http2.Protocols.SetUnencryptedHTTP2(true) // as far as net/http can see
+	if t.dialer.NetDialContext == nil {
+		t.dialer.NetDialContext = settings.DialContext
+	}
+	t.plain = t.over(nil, protoHTTP1)
+	t.plain.Proxy = settings.Proxy
 	return t
 }
 
-// over returns an http.Transport for connections of one protocol.
-func (t *Transport) over(s *http.Transport, protocol string) *http.Transport {
-	h := &http.Transport{
-		DialContext:        s.DialContext,
-		DialTLSContext:     func(ctx context.Context, n, a string) (net.Conn, error) { return t.dial(ctx, n, place{a, protocol}) },
-		DisableKeepAlives:  s.DisableKeepAlives,
-		DisableCompression: s.DisableCompression,
-		MaxIdleConns:       s.MaxIdleConns, MaxIdleConnsPerHost: s.MaxIdleConnsPerHost, MaxConnsPerHost: s.MaxConnsPerHost,
-		IdleConnTimeout:        s.IdleConnTimeout,
-		ResponseHeaderTimeout:  s.ResponseHeaderTimeout,
-		ExpectContinueTimeout:  s.ExpectContinueTimeout,
-		MaxResponseHeaderBytes: s.MaxResponseHeaderBytes,
-		WriteBufferSize:        s.WriteBufferSize, ReadBufferSize: s.ReadBufferSize,
-		HTTP2:     s.HTTP2,
-		Protocols: new(http.Protocols),
+// copySettings copies what NewTransport says.
+func copySettings(s *http.Transport) *http.Transport {
+	return &http.Transport{
+		DialContext: s.DialContext,
+		Proxy:       s.Proxy, ProxyConnectHeader: s.ProxyConnectHeader,
+		GetProxyConnectHeader: s.GetProxyConnectHeader, OnProxyConnectResponse: s.OnProxyConnectResponse,
+		DisableKeepAlives: s.DisableKeepAlives, DisableCompression: s.DisableCompression,
+		MaxIdleConns: s.MaxIdleConns, MaxIdleConnsPerHost: s.MaxIdleConnsPerHost, MaxConnsPerHost: s.MaxConnsPerHost,
+		IdleConnTimeout: s.IdleConnTimeout, ResponseHeaderTimeout: s.ResponseHeaderTimeout, ExpectContinueTimeout: s.ExpectContinueTimeout,
+		MaxResponseHeaderBytes: s.MaxResponseHeaderBytes, WriteBufferSize: s.WriteBufferSize, ReadBufferSize: s.ReadBufferSize,
+		HTTP2: s.HTTP2,
 	}
-	if h.DialContext == nil && t.dialer.Net != nil {
+}
+
+// over returns an http.Transport for connections of one protocol.
+func (t *Transport) over(r *route, protocol string) *http.Transport {
+	h := copySettings(t.settings)
+	h.Proxy = nil // connect does that
+	h.DialContext = t.dialer.NetDialContext
+	if h.DialContext == nil {
 		h.DialContext = t.dialer.Net.DialContext
 	}
+	h.Protocols = new(http.Protocols)
+	h.DialTLSContext = func(ctx context.Context, n, a string) (net.Conn, error) { return t.dial(ctx, n, place{r, a, protocol}) }
+	h.Protocols.SetHTTP1(protocol == protoHTTP1)
+	h.Protocols.SetUnencryptedHTTP2(protocol == protoHTTP2) // as far as net/http can see
 	return h
+}
+
+// route returns the way that req takes.
+func (t *Transport) route(req *http.Request) (*route, error) {
+	var proxy *url.URL
+	var key string
+	if f := t.settings.Proxy; f != nil {
+		var err error
+		if proxy, err = f(req); err != nil {
+			return nil, err
+		}
+	}
+	if proxy != nil {
+		key = proxy.String()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.routes[key]
+	if r == nil {
+		r = &route{proxy: proxy}
+		r.http1, r.http2 = t.over(r, protoHTTP1), t.over(r, protoHTTP2)
+		t.routes.put(key, r)
+	}
+	return r, nil
 }
 
 // CloseIdleConnections closes connections that no request uses.
 func (t *Transport) CloseIdleConnections() {
-	t.http1.CloseIdleConnections()
-	t.http2.CloseIdleConnections()
+	t.plain.CloseIdleConnections()
 	t.mu.Lock()
-	parked := t.parked
-	t.parked = map[place][]*clientConn{}
+	for _, r := range t.routes {
+		defer r.http1.CloseIdleConnections()
+		defer r.http2.CloseIdleConnections()
+	}
+	spares := t.spares
+	t.spares = map[place][]*clientConn{}
 	t.mu.Unlock()
-	for _, conns := range parked {
+	for _, conns := range spares {
 		for _, c := range conns {
 			c.Close()
 		}
@@ -121,7 +174,14 @@ var errUpgrade = errors.New("the request has an Upgrade header, which HTTP/2 doe
 // in HTTP/1.1. No part of the request was sent before.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL == nil || req.URL.Scheme != "https" {
-		return t.http1.RoundTrip(req)
+		return t.plain.RoundTrip(req)
+	}
+	way, err := t.route(req)
+	if err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
 	}
 	upgrade := req.Header.Get("Upgrade") != ""
 	r, body := holdBody(req)
@@ -130,7 +190,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.mu.Lock()
 		_, only1 := t.only1[req.URL.Host]
 		t.mu.Unlock()
-		resp, err := t.roundTrip(r, only1 || upgrade)
+		resp, err := way.roundTrip(r, only1 || upgrade)
 		if resp != nil {
 			resp.Request = req
 		}
@@ -155,7 +215,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // roundTrip sends r in one protocol.
-func (t *Transport) roundTrip(r *http.Request, http1 bool) (*http.Response, error) {
+func (t *route) roundTrip(r *http.Request, http1 bool) (*http.Response, error) {
 	if !http1 {
 		return t.http2.RoundTrip(r) // it sets Response.TLS
 	}
@@ -178,12 +238,17 @@ func (e *otherProtocol) Error() string {
 	return fmt.Sprintf("sslhttp: the server at %s chose %s in ALPN", e.address, e.got)
 }
 
-// dial returns a connection for p: a parked one, or a new one.
+// dial returns a connection for p: a spare one, or a new one.
 func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn, error) {
-	if c := t.unpark(p); c != nil {
+	if c := t.spare(p); c != nil {
 		return c, nil
 	}
 	d := t.dialer
+	if proxy := p.route.proxy; proxy != nil {
+		d.NetDialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return t.connect(ctx, network, proxy, address)
+		}
+	}
 	t.mu.Lock()
 	if s := t.sessions[p.address]; s != nil {
 		d.Config.Session = s
@@ -209,7 +274,7 @@ func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn
 	if got == p.protocol {
 		return c, nil
 	}
-	t.park(place{p.address, got}, c)
+	t.keep(place{p.route, p.address, got}, c)
 	return nil, &otherProtocol{p.address, got}
 }
 

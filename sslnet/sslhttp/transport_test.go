@@ -143,7 +143,7 @@ func TestTransportMany(t *testing.T) {
 		tr.CloseIdleConnections()
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
-		tlstest.Equal(t, "how many connections are still parked", len(tr.parked), 0)
+		tlstest.Equal(t, "how many connections are still kept", len(tr.spares), 0)
 	})
 }
 
@@ -244,32 +244,32 @@ func TestTransportRefused(t *testing.T) {
 	}
 }
 
-// TestParked: a connection that no request has taken is closed, by the timer or CloseIdleConnections, and one that is taken is not.
-func TestParked(t *testing.T) {
+// TestSpare: a connection that no request has taken is closed, by the timer or CloseIdleConnections, and one that is taken is not.
+func TestSpare(t *testing.T) {
 	s := serve(t, &http.Server{Handler: show}, serverContext(t))
 	_, tr := ourClient(t, clientContext(t))
 	open := func() *clientConn {
-		nc := tlstest.Value(tr.dial(context.Background(), "tcp", place{s.addr, protoHTTP2}))(t)
+		nc := tlstest.Value(tr.dial(context.Background(), "tcp", place{&route{}, s.addr, protoHTTP2}))(t)
 		return nc.(*clientConn)
 	}
-	p := place{s.addr, protoHTTP2}
+	p := place{&route{}, s.addr, protoHTTP2}
 	a, b, c := open(), open(), open()
-	tr.park(p, a)
-	tr.park(p, b)
-	tlstest.Equal(t, "the connection that came back", tr.unpark(p), b)
-	tr.park(p, b)
+	tr.keep(p, a)
+	tr.keep(p, b)
+	tlstest.Equal(t, "the connection that came back", tr.spare(p), b)
+	tr.keep(p, b)
 	tr.CloseIdleConnections()
 	for _, conn := range []*clientConn{a, b} {
 		if err := conn.Close(); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("it was not closed: %v", err)
 		}
 	}
-	tr.park(p, c)
+	tr.keep(p, c)
 	if _, err := io.Copy(io.Discard, c); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a read ended with %v", err)
 	}
-	if tr.unpark(p) != nil {
-		t.Error("a connection that was closed is still parked")
+	if tr.spare(p) != nil {
+		t.Error("a connection that was closed is still kept")
 	}
 }
 

@@ -1,0 +1,335 @@
+package sslhttp
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spacemonad/go-openssl/sslnet"
+)
+
+// DefaultParkAfter is used if Server.ParkAfter is 0.
+const DefaultParkAfter = time.Second
+
+// errParked tells net/http that the connection has ended. Nobody sees it.
+var errParked = errors.New("sslhttp: parked")
+
+// parking has the HTTP/1 connections of a listener. net/http needs a goroutine
+// and two buffers for each connection that waits for a request. So a connection
+// that has waited for some time is parked: its Read returns errParked, and
+// net/http forgets it. When it has something to read, Accept returns it again.
+//
+//	Accept ──► net/http: StateIdle, Read ──ParkAfter──► errParked, Close
+//	   ▲                                                          │
+//	   └────────────────── data ◄── NotifyReadable ◄── parked ◄───┘
+type parking struct {
+	after time.Duration      // negative: never
+	ready func(*http1Conn)   // passes it to Accept
+	ended func(*sslnet.Conn) // closes it, as net/http would
+	work  *sync.WaitGroup    // of the listener
+
+	mu      sync.Mutex
+	closed  bool
+	serving map[*http1Conn]struct{}
+	sweeper *time.Timer // runs while anything is in serving
+	parked  parked
+	expiry  *time.Timer // of the first in parked
+}
+
+// A parkState says where an http1Conn is.
+type parkState uint8
+
+const (
+	served  parkState = iota // net/http uses it
+	waiting                  // in a Read for the next request, with no part of it read
+	leaving                  // sweep has ended that Read
+	left                     // the Read has returned errParked
+	gone                     // Close was called after that
+)
+
+// An http1Conn is a connection as net/http sees it, from an Accept to the end
+// or until it is parked.
+type http1Conn struct {
+	*sslnet.Conn
+	p      *parking
+	ctx    context.Context // what ConnContext returned for the connection
+	again  bool            // it was parked before
+	idle   bool            // StateIdle; used by the goroutine that reads
+	buffer int             // size of net/http's buffer, likewise
+
+	mu       sync.Mutex
+	state    parkState
+	since    time.Time // when the Read began
+	deadline time.Time // net/http's, for reading
+
+	index int // in parked, or -1; guarded by p.mu
+}
+
+// add returns c for net/http.
+func (p *parking) add(c *sslnet.Conn) *http1Conn {
+	h := &http1Conn{Conn: c, p: p, index: -1}
+	p.serve(h)
+	return h
+}
+
+// serve enters h in serving.
+func (p *parking) serve(h *http1Conn) {
+	if p.after < 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.serving == nil {
+		p.serving = map[*http1Conn]struct{}{}
+	}
+	if p.serving[h] = struct{}{}; p.sweeper == nil {
+		p.sweeper = time.AfterFunc(p.after/2, p.sweep)
+	} else if len(p.serving) == 1 {
+		p.sweeper.Reset(p.after / 2)
+	}
+}
+
+// leave removes h from serving.
+func (p *parking) leave(h *http1Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.serving, h)
+}
+
+// sweep ends the Reads of the connections that have waited for long enough. It
+// runs twice in the time of after.
+func (p *parking) sweep() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	for h := range p.serving {
+		h.mu.Lock()
+		// The Read of a connection that is leaving may have begun after that.
+		if h.state == waiting && now.Sub(h.since) >= p.after || h.state == leaving {
+			h.state = leaving
+			_ = h.Conn.SetReadDeadline(time.Unix(1, 0)) // an error ends Read too
+		}
+		h.mu.Unlock()
+	}
+	if len(p.serving) > 0 && !p.closed {
+		p.sweeper.Reset(p.after / 2)
+	}
+}
+
+// Read implements net.Conn.
+func (h *http1Conn) Read(b []byte) (int, error) {
+	if len(b) > h.buffer {
+		h.buffer = len(b) // the first Read of all has an empty buffer
+	}
+	if !h.idle || len(b) < h.buffer {
+		return h.Conn.Read(b)
+	}
+	h.mu.Lock()
+	h.state, h.since = waiting, time.Now()
+	h.mu.Unlock()
+	n, err := h.Conn.Read(b)
+	h.idle = false
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.state != leaving:
+		h.state = served
+	case n == 0 && errors.Is(err, os.ErrDeadlineExceeded):
+		h.state, err = left, errParked
+	default:
+		h.state = served
+		_ = h.Conn.SetReadDeadline(h.deadline) // the next Read fails too
+	}
+	return n, err
+}
+
+// SetReadDeadline implements net.Conn.
+func (h *http1Conn) SetReadDeadline(t time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deadline = t
+	if h.state >= leaving {
+		return nil
+	}
+	return h.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline implements net.Conn.
+func (h *http1Conn) SetDeadline(t time.Time) error {
+	if err := h.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return h.SetWriteDeadline(t)
+}
+
+// Close implements net.Conn. net/http calls it after errParked. A second call
+// comes from Shutdown or the like.
+func (h *http1Conn) Close() error {
+	h.mu.Lock()
+	was := h.state
+	if was == left {
+		h.state = gone
+	}
+	h.mu.Unlock()
+	switch was {
+	case left:
+		if !h.p.park(h) {
+			h.p.ended(h.Conn)
+		}
+	case gone:
+		if !h.p.take(h) {
+			return net.ErrClosed
+		}
+		h.p.ended(h.Conn)
+		h.p.work.Done()
+	default:
+		h.p.leave(h)
+		return h.Conn.Close()
+	}
+	return nil
+}
+
+// observe is called with each state that net/http gives h. It reports whether
+// the caller's ConnState may see it.
+func (h *http1Conn) observe(s http.ConnState) bool {
+	switch s {
+	case http.StateNew:
+		return !h.again
+	case http.StateIdle:
+		h.idle = h.p.after >= 0
+	case http.StateHijacked:
+		h.p.leave(h)
+	case http.StateClosed:
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.state != gone
+	}
+	return true
+}
+
+// park parks h. It reports whether it could.
+func (p *parking) park(h *http1Conn) bool {
+	_ = h.Conn.SetReadDeadline(time.Time{})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.serving, h)
+	if p.closed || h.Conn.NotifyReadable(func(err error) { p.wake(h, err) }) != nil {
+		return false
+	}
+	heap.Push(&p.parked, h)
+	p.setExpiry()
+	return true
+}
+
+// take removes h from parked. It reports whether h was there; then the caller
+// calls work.Done.
+func (p *parking) take(h *http1Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h.index < 0 {
+		return false
+	}
+	heap.Remove(&p.parked, h.index)
+	p.work.Add(1)
+	return true
+}
+
+// wake gives h back to net/http, or ends it if there is nothing to read.
+func (p *parking) wake(h *http1Conn, err error) {
+	if !p.take(h) {
+		return
+	}
+	defer p.work.Done()
+	if err != nil {
+		p.ended(h.Conn)
+		return
+	}
+	n := &http1Conn{Conn: h.Conn, p: p, ctx: h.ctx, again: true, index: -1}
+	p.serve(n)
+	p.ready(n)
+}
+
+// expire ends the parked connections whose deadline, which is that of
+// Server.IdleTimeout, has passed.
+func (p *parking) expire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for now := time.Now(); len(p.parked) > 0 && p.parked.expires(0) && !p.parked[0].deadline.After(now); {
+		p.endFirst()
+	}
+	p.setExpiry()
+}
+
+// setExpiry starts the timer for the first deadline. p.mu is held.
+func (p *parking) setExpiry() {
+	if len(p.parked) == 0 || !p.parked.expires(0) {
+		return
+	}
+	d := time.Until(p.parked[0].deadline)
+	if p.expiry == nil {
+		p.expiry = time.AfterFunc(d, p.expire)
+	} else {
+		p.expiry.Reset(d)
+	}
+}
+
+// endFirst ends the first in parked. p.mu is held.
+func (p *parking) endFirst() {
+	h := heap.Pop(&p.parked).(*http1Conn)
+	p.work.Go(func() { p.ended(h.Conn) })
+}
+
+// close ends all parked connections. None is parked from then on.
+func (p *parking) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for len(p.parked) > 0 {
+		p.endFirst()
+	}
+	for _, t := range []*time.Timer{p.sweeper, p.expiry} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// parked is a heap of connections. The next deadline comes first.
+type parked []*http1Conn
+
+func (q parked) expires(i int) bool { return !q[i].deadline.IsZero() }
+
+// Len implements heap.Interface.
+func (q parked) Len() int { return len(q) }
+
+// Less implements heap.Interface.
+func (q parked) Less(i, j int) bool {
+	return q.expires(i) && (!q.expires(j) || q[i].deadline.Before(q[j].deadline))
+}
+
+// Swap implements heap.Interface.
+func (q parked) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (q *parked) Push(x any) {
+	h := x.(*http1Conn)
+	h.index = len(*q)
+	*q = append(*q, h)
+}
+
+// Pop implements heap.Interface.
+func (q *parked) Pop() any {
+	n := len(*q) - 1
+	h := (*q)[n]
+	(*q)[n] = nil
+	*q, h.index = (*q)[:n], -1
+	return h
+}

@@ -1,0 +1,256 @@
+package sslhttp
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/sslnet"
+)
+
+// soonParked is a ParkAfter for tests: a connection between two requests is parked at once.
+const soonParked = time.Millisecond
+
+// parkServer serves srv, and parks after that time. It records each state of each connection.
+type parkServer struct {
+	*server
+	l *listener
+
+	mu     sync.Mutex
+	states map[net.Conn][]http.ConnState
+}
+
+func serveParking(t testing.TB, srv *http.Server, after time.Duration) *parkServer {
+	t.Helper()
+	p := &parkServer{states: map[net.Conn][]http.ConnState{}}
+	srv.ConnState = func(c net.Conn, s http.ConnState) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if _, ok := c.(*sslnet.Conn); !ok {
+			t.Errorf("ConnState got a %T", c)
+		}
+		p.states[c] = append(p.states[c], s)
+	}
+	l := listen(t, serverContext(t))
+	l.AllowHTTP2()
+	p.l = newListener(srv, l, prepare(srv), after)
+	p.server = serveWith(t, srv, l, func() error {
+		err := srv.Serve(p.l)
+		p.l.work.Wait()
+		return err
+	})
+	return p
+}
+
+// expectParked waits until n connections are parked and none is served.
+func (p *parkServer) expectParked(t testing.TB, n int) {
+	t.Helper()
+	tlstest.Until(t, fmt.Sprint(n, " parked connections"), func() bool {
+		p.l.park.mu.Lock()
+		defer p.l.park.mu.Unlock()
+		return len(p.l.park.parked) == n && len(p.l.park.serving) == 0
+	})
+}
+
+// expectStates waits until the connections of the server have gone through these states.
+func (p *parkServer) expectStates(t testing.TB, want ...http.ConnState) {
+	t.Helper()
+	tlstest.Until(t, fmt.Sprint("the states ", want), func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, got := range p.states {
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				return false
+			}
+		}
+		return len(p.states) > 0
+	})
+}
+
+// echoPath answers with the path of the request.
+var echoPath = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.URL.Path) })
+
+// get sends a request on c, and expects echoPath's response.
+func get(t testing.TB, c net.Conn, path string) {
+	t.Helper()
+	tlstest.Value(fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: example.test\r\n\r\n", path))(t)
+	tlstest.Equal(t, "response", readBody(t, response(t, c)), path)
+}
+
+// TestParked: a connection that is quiet is parked, again and again, and each
+// request is answered on it. The application sees one connection.
+func TestParked(t *testing.T) {
+	type key struct{}
+	contexts := 0
+	p := serveParking(t, &http.Server{
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			contexts++
+			return context.WithValue(ctx, key{}, contexts)
+		},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			tlstest.Equal(t, "ConnContext's value", r.Context().Value(key{}), any(1))
+			if r.TLS == nil || r.TLS.NegotiatedProtocol != protoHTTP1 {
+				t.Errorf("Request.TLS is %+v", r.TLS)
+			}
+			echoPath(w, r)
+		}),
+	}, soonParked)
+	c := rawTLS(t, p.addr, protoHTTP1)
+	want := []http.ConnState{http.StateNew}
+	for i := range 3 {
+		get(t, c, fmt.Sprint("/", i))
+		p.expectParked(t, 1)
+		want = append(want, http.StateActive, http.StateIdle)
+		p.expectStates(t, want...)
+	}
+	tlstest.Must(t, c.Close())
+	p.expectStates(t, append(want, http.StateClosed)...)
+	p.expectParked(t, 0)
+	p.log.expectNothing(t)
+}
+
+// TestParkedEnds: what ends a parked connection, and what does not.
+func TestParkedEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		idle time.Duration // IdleTimeout
+		do   func(t *testing.T, p *parkServer, c *tls.Conn)
+	}{
+		"close_notify": {do: func(t *testing.T, p *parkServer, c *tls.Conn) { tlstest.Must(t, c.CloseWrite()) }},
+		"FIN": {do: func(t *testing.T, p *parkServer, c *tls.Conn) {
+			tlstest.Must(t, c.NetConn().(*net.TCPConn).CloseWrite())
+		}},
+		"reset": {do: func(t *testing.T, p *parkServer, c *tls.Conn) {
+			tcp := c.NetConn().(*net.TCPConn)
+			tlstest.Must(t, tcp.SetLinger(0))
+			tlstest.Must(t, tcp.Close())
+		}},
+		"not TLS": {do: func(t *testing.T, p *parkServer, c *tls.Conn) {
+			tlstest.Value(io.WriteString(c.NetConn(), "GET / HTTP/1.1\r\n\r\n"))(t)
+		}},
+		"IdleTimeout": {idle: 50 * time.Millisecond, do: func(*testing.T, *parkServer, *tls.Conn) {}},
+		"Close":       {do: func(t *testing.T, p *parkServer, c *tls.Conn) { tlstest.Must(t, p.Close()) }},
+		"Shutdown":    {do: func(t *testing.T, p *parkServer, c *tls.Conn) { p.shutdown(t) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := serveParking(t, &http.Server{Handler: echoPath, IdleTimeout: c.idle}, soonParked)
+			conn := rawTLS(t, p.addr, protoHTTP1)
+			get(t, conn, "/")
+			if c.idle == 0 { // it may come first
+				p.expectParked(t, 1)
+			}
+			c.do(t, p, conn)
+			p.expectStates(t, http.StateNew, http.StateActive, http.StateIdle, http.StateClosed)
+			p.expectParked(t, 0)
+			if got := rest(t, conn); got != "" {
+				t.Errorf("the server has sent %q", got)
+			}
+			p.log.expectNothing(t)
+		})
+	}
+}
+
+// TestParkedKeyUpdate: a KeyUpdate is answered without net/http, and the connection stays parked.
+func TestParkedKeyUpdate(t *testing.T) {
+	p := serveParking(t, &http.Server{Handler: echoPath}, soonParked)
+	d := &sslnet.Dialer{Context: clientContext(t, only(protoHTTP1))}
+	c := tlstest.Value(d.DialContext(t.Context(), "tcp", p.addr))(t).(*sslnet.Conn)
+	defer c.Close()
+	get(t, c, "/first")
+	p.expectParked(t, 1)
+	for range 3 {
+		tlstest.Must(t, c.KeyUpdate(true))
+	}
+	get(t, c, "/second")
+	p.expectParked(t, 1)
+	p.expectStates(t, http.StateNew, http.StateActive, http.StateIdle, http.StateActive, http.StateIdle)
+}
+
+// TestNotParked: a connection with a part of a request, one before its first request and a hijacked one are not parked.
+func TestNotParked(t *testing.T) {
+	hijacked := make(chan net.Conn, 1)
+	p := serveParking(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/hijack" {
+			echoPath(w, r)
+			return
+		}
+		c, _, err := http.NewResponseController(w).Hijack()
+		tlstest.Must(t, err)
+		hijacked <- c
+	})}, soonParked)
+	first, part, taken, witness := rawTLS(t, p.addr, protoHTTP1), rawTLS(t, p.addr, protoHTTP1), rawTLS(t, p.addr, protoHTTP1), rawTLS(t, p.addr, protoHTTP1)
+	// Two requests and the begin of a third in one write: the rest of it is in net/http's buffer.
+	tlstest.Value(io.WriteString(part, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nG"))(t)
+	r := bufio.NewReader(part)
+	for _, path := range []string{"/1", "/2"} {
+		tlstest.Equal(t, "response", readBody(t, tlstest.Value(http.ReadResponse(r, nil))(t)), path)
+	}
+	tlstest.Value(io.WriteString(taken, "GET /hijack HTTP/1.1\r\nHost: a\r\n\r\n"))(t)
+	h := tlstest.Receive(t, hijacked, "the hijacked connection")
+	for range 3 { // so often there was time to park the others too
+		get(t, witness, "/witness")
+		tlstest.Until(t, "the witness to be parked", func() bool {
+			p.l.park.mu.Lock()
+			defer p.l.park.mu.Unlock()
+			return len(p.l.park.parked) == 1
+		})
+	}
+	tlstest.Value(io.WriteString(part, "ET /3 HTTP/1.1\r\nHost: a\r\n\r\n"))(t)
+	tlstest.Equal(t, "response", readBody(t, tlstest.Value(http.ReadResponse(r, nil))(t)), "/3")
+	get(t, first, "/first")
+	tlstest.Value(io.WriteString(h, "hijacked"))(t)
+	tlstest.Must(t, h.Close())
+	tlstest.Equal(t, "from the hijacker", rest(t, taken), "hijacked")
+}
+
+// TestParkedMany: connections that wake at once, while others are parked and
+// shut down, lose nothing.
+func TestParkedMany(t *testing.T) {
+	n := 1000
+	if testing.Short() || tlstest.Sanitized {
+		n = 200
+	}
+	p := serveParking(t, &http.Server{Handler: echoPath}, soonParked)
+	x := clientContext(t, only(protoHTTP1), func(c *cssl.Config) { c.ReleaseBuffers = true })
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		conns[i] = tlstest.Value((&sslnet.Dialer{Context: x}).DialContext(t.Context(), "tcp", p.addr))(t)
+		defer conns[i].Close()
+		get(t, conns[i], "/")
+	}
+	p.expectParked(t, n)
+	for round := range 3 {
+		var work sync.WaitGroup
+		for i, c := range conns {
+			work.Go(func() { get(t, c, fmt.Sprintf("/%d/%d", round, i)) })
+		}
+		work.Wait()
+	}
+	p.expectParked(t, n)
+	for _, c := range conns[:n/2] {
+		tlstest.Must(t, c.Close())
+	}
+	p.expectParked(t, n-n/2)
+	p.shutdown(t)
+	p.log.expectNothing(t)
+	for _, c := range conns[n/2:] {
+		tlstest.Equal(t, "after Shutdown", rest(t, c), "")
+	}
+}
+
+// expectNothing fails if anything was logged.
+func (b *logBuffer) expectNothing(t testing.TB) {
+	t.Helper()
+	if got := b.String(); strings.TrimSpace(got) != "" {
+		t.Errorf("logged: %s", got)
+	}
+}
