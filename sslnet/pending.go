@@ -79,7 +79,6 @@ type handshaking struct {
 	transport
 	c       *Conn
 	pending *pending
-	left    bool // the handshake has ended; guarded by c.mu
 
 	// Guarded by pending.mu.
 	queue   *queue        // the one it is in, or nil
@@ -184,13 +183,10 @@ func (p *pending) leave(h *handshaking) {
 // moved implements transport.
 func (h *handshaking) moved(r tlsio.Result) {
 	h.transport.moved(r)
-	if h.left {
-		return
-	}
 	p := h.pending
 	if h.c.over {
-		h.left = true
 		p.leave(h)
+		h.c.transport = h.transport // there is nothing more to observe
 		return
 	}
 	p.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spacemonad/go-openssl/sslnet"
@@ -37,6 +38,7 @@ type parking struct {
 	closed  bool
 	serving map[*http1Conn]struct{}
 	sweeper *time.Timer // runs while anything is in serving
+	sweeps  atomic.Uint32
 	parked  parked
 	expiry  *time.Timer // of the first in parked
 }
@@ -64,7 +66,7 @@ type http1Conn struct {
 
 	mu       sync.Mutex
 	state    parkState
-	since    time.Time // when the Read began
+	since    uint32    // what sweeps was when the Read began
 	deadline time.Time // net/http's, for reading
 
 	index int // in parked, or -1; guarded by p.mu
@@ -88,9 +90,9 @@ func (p *parking) serve(h *http1Conn) {
 		p.serving = map[*http1Conn]struct{}{}
 	}
 	if p.serving[h] = struct{}{}; p.sweeper == nil {
-		p.sweeper = time.AfterFunc(p.after/2, p.sweep)
+		p.sweeper = time.AfterFunc(p.after/sweepsUntilParked, p.sweep)
 	} else if len(p.serving) == 1 {
-		p.sweeper.Reset(p.after / 2)
+		p.sweeper.Reset(p.after / sweepsUntilParked)
 	}
 }
 
@@ -101,23 +103,26 @@ func (p *parking) leave(h *http1Conn) {
 	delete(p.serving, h)
 }
 
-// sweep ends the Reads of the connections that have waited for long enough. It
-// runs twice in the time of after.
+// sweepsUntilParked is how often sweep runs in the time of after. The clock is
+// not read for each Read.
+const sweepsUntilParked = 2
+
+// sweep ends the Reads of the connections that have waited for long enough.
 func (p *parking) sweep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
+	now := p.sweeps.Add(1)
 	for h := range p.serving {
 		h.mu.Lock()
 		// The Read of a connection that is leaving may have begun after that.
-		if h.state == waiting && now.Sub(h.since) >= p.after || h.state == leaving {
+		if h.state == waiting && now-h.since > sweepsUntilParked || h.state == leaving {
 			h.state = leaving
 			_ = h.Conn.SetReadDeadline(time.Unix(1, 0)) // an error ends Read too
 		}
 		h.mu.Unlock()
 	}
 	if len(p.serving) > 0 && !p.closed {
-		p.sweeper.Reset(p.after / 2)
+		p.sweeper.Reset(p.after / sweepsUntilParked)
 	}
 }
 
@@ -130,7 +135,7 @@ func (h *http1Conn) Read(b []byte) (int, error) {
 		return h.Conn.Read(b)
 	}
 	h.mu.Lock()
-	h.state, h.since = waiting, time.Now()
+	h.state, h.since = waiting, h.p.sweeps.Load()
 	h.mu.Unlock()
 	n, err := h.Conn.Read(b)
 	h.idle = false
