@@ -13,6 +13,7 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/rounds"
 	"github.com/spacemonad/go-openssl/cmd/sslbench/internal/server"
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/sslnet/sslhttp"
 )
 
 // loader is a *load.Load or a *httpload.Load.
@@ -367,6 +368,9 @@ func (r *runner) idleMemory(ctx context.Context, w *workload, s *contender) ([]i
 		case i == 1:
 			err = s.load.Open(ctx, w.load.Conns)
 		case isHTTP:
+			if i == 2 {
+				time.Sleep(3 * sslhttp.DefaultParkAfter) // a quiet connection is parked by then
+			}
 			err = h.Free(ctx)
 		case i == 2:
 			res, e := s.load.Run(ctx, 0) // whose failures are those of opening

@@ -72,12 +72,12 @@ func (s *Server) Run() error {
 	}
 }
 
-// serveSslhttp has the cipher suite that crypto/tls takes.
+// serveSslhttp has the cipher suite that crypto/tls takes, and direct records.
 func (s *Server) serveSslhttp(l net.Listener) error {
 	x, err := cssl.NewServerContext(cssl.Config{
 		Certificates: []cssl.Certificate{{ChainFile: s.Cert, KeyFile: s.Cert}},
 		CipherSuites: "TLS_AES_128_GCM_SHA256",
-		ALPN:         sslhttp.ALPN,
+		ALPN:         sslhttp.ALPN, Records: cssl.RecordsDirect, ReleaseBuffers: true,
 	})
 	if err != nil {
 		return err

@@ -275,7 +275,7 @@ const pageTail = `
   beside the load, and stay.
 - Memory is the growth of what the server has resident, for each idle connection.
   The kernel's sockets are not in it. collected is after a garbage collection.
-- HTTP: net/http over sslhttp, compared with net/http over crypto/tls.
+- HTTP: net/http over sslhttp with direct records, compared with net/http over crypto/tls.
 
 Where and how it was measured:
 
