@@ -39,7 +39,7 @@ type echo struct {
 	authorities chan string
 }
 
-// echoes is what grpc wants to know the type of a service by.
+// echoes is the HandlerType of the service.
 type echoes interface{ tell(context.Context) }
 
 func (e *echo) tell(ctx context.Context) {
@@ -124,7 +124,7 @@ func limited(t testing.TB) context.Context {
 	return ctx
 }
 
-// side is what one of the two has.
+// side is the configuration of a client or a server.
 type side struct {
 	cert string // its certificate, "" for none
 	ca   string // what it checks the other one's with, "" for not at all

@@ -24,12 +24,16 @@
 //
 // The AuthInfo of a peer.Peer is a [credentials.TLSInfo], as with gRPC's own
 // credentials, so that code for these works unchanged, for example package
-// authz. [Credentials.AuthInfo] can replace it. TLSInfo.State has the fields
-// that [sslnet.Conn.ConnectionState] names; do not call its method
-// ExportKeyingMaterial. TLSInfo.SPIFFEID is set if the URI in the peer's
-// certificate is a SPIFFE ID. As with gRPC's own credentials, it is not proof
-// of anything unless TLSInfo.State.VerifiedChains is set, as it is with the
-// default and with cssl.VerifyRequire.
+// authz. [Credentials.AuthInfo] can replace it.
+//
+//   - State is [sslnet.Conn.ConnectionState]. Do not call its method
+//     ExportKeyingMaterial. After a resumption, PeerCertificates and
+//     VerifiedChains hold only the leaf.
+//   - SPIFFEID is the URI in the peer's leaf, if it is a SPIFFE ID. As with
+//     gRPC's own credentials, the leaf may be unverified where
+//     cssl.Config.Verify accepts that: see VerifiedChains.
+//   - SecurityLevel is PrivacyAndIntegrity, or IntegrityOnly with a cipher
+//     suite that does not encrypt.
 //
 // # ALPN
 //
@@ -221,7 +225,7 @@ func encrypts(suite string) bool {
 // standard, section 2.3, and of the X.509-SVID standard, section 2.
 func spiffeID(leaf *x509.Certificate) (*url.URL, error) {
 	for _, u := range leaf.URIs {
-		if u.Scheme != "spiffe" || u.Opaque != "" || u.User.Username() != "" {
+		if u.Scheme != "spiffe" || u.User.Username() != "" {
 			continue // another kind of URI
 		}
 		switch {
@@ -271,8 +275,8 @@ func (c *Credentials) OverrideServerName(name string) error {
 	return nil
 }
 
-// conn is a Conn that is closed when it is garbage collected: gRPC (with a write
-// buffer of size 0) closes only the connection below after some errors.
+// conn is a Conn that is closed when it is garbage collected: after some
+// errors, gRPC (with write buffers of size 0) closes only the connection below.
 type conn struct{ *sslnet.Conn }
 
 func closedWhenLost(c *sslnet.Conn) net.Conn {

@@ -26,7 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-// callUnary makes one call and compares the answer.
+// callUnary makes one call and compares the reply.
 func callUnary(t testing.TB, c *grpc.ClientConn, opts ...grpc.CallOption) {
 	t.Helper()
 	in, out := wrapperspb.Bytes([]byte("one")), new(wrapperspb.BytesValue)
@@ -36,7 +36,8 @@ func callUnary(t testing.TB, c *grpc.ClientConn, opts ...grpc.CallOption) {
 	}
 }
 
-// callStream sends n messages of size bytes and reads them back at the same time.
+// callStream sends n messages of size bytes, and receives them back at the same
+// time.
 func callStream(t *testing.T, c *grpc.ClientConn, n, size int) {
 	t.Helper()
 	s := tlstest.Value(c.NewStream(limited(t), &streamDesc, streamMethod))(t)
@@ -60,8 +61,9 @@ func callStream(t *testing.T, c *grpc.ClientConn, n, size int) {
 	tlstest.Must(t, <-sent)
 }
 
-// TestInterop: unary calls and a stream of 8 MiB each way, with this package and with gRPC's own credentials at
-// either end, with and without a client's certificate.
+// TestInterop: unary calls and a stream of 8 MiB each way, with this package
+// and with gRPC's own credentials at either end, with and without a client's
+// certificate.
 func TestInterop(t *testing.T) {
 	mutualServer, mutualClient := side{cert: "rsa", ca: "root.pem", alpn: "h2"}, side{cert: "client", ca: "root.pem", alpn: "h2"}
 	for _, test := range []struct {
@@ -257,8 +259,9 @@ func TestRefused(t *testing.T) {
 	}{
 		{"wrong CA", usualServer, wrongCA, []string{"handshake", "certificate verify failed", "unable to get local issuer certificate"}},
 		{"wrong name", wrongName, usualClient, []string{"handshake", "IP address mismatch"}},
-		// The client's handshake is over before the server looks at its certificate, so it may write into a closed
-		// connection before it reads the alert.
+		// The client's handshake is done before the server looks for its
+		// certificate. It may write into a closed connection before it reads the
+		// alert.
 		{"no client certificate", asks, usualClient, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -270,8 +273,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestGracefulStop: a stream that is under way goes on to its end, new calls are refused, and GracefulStop returns
-// then.
+// TestGracefulStop: a stream that has begun goes on to its end, new calls are
+// refused, and GracefulStop returns after the stream.
 func TestGracefulStop(t *testing.T) {
 	srv, _, addr := serve(t, usualServer.ours(t, true))
 	c := dial(t, addr, usualClient.ours(t, false))
@@ -307,8 +310,9 @@ func pair(t *testing.T) (client, server net.Conn) {
 	return client, server
 }
 
-// TestHandshakeEnds: the end of the context ends a client's handshake with a server that says nothing, and a
-// server's is ended by a client that leaves, with the error that gRPC does not log.
+// TestHandshakeEnds: the end of the context ends a client's handshake with a
+// silent server. A client that leaves ends a server's handshake, with the error
+// that gRPC does not log.
 func TestHandshakeEnds(t *testing.T) {
 	a, b := pair(t)
 	ctx, cancel := context.WithCancel(context.Background())
