@@ -60,8 +60,8 @@
 // speaks HTTP/2 over TLS only on connections of crypto/tls. On those of this
 // package it would answer in HTTP/1.1 to a client that negotiated h2, so Accept
 // refuses a Context that offers h2, with a [*cssl.ConfigError]. Package sslhttp
-// serves both protocols. A server that speaks HTTP/2 itself, such as gRPC's,
-// calls AllowHTTP2.
+// serves both protocols. A server that speaks HTTP/2 itself calls AllowHTTP2.
+// gRPC needs no Listener: see adapters/sslgrpc.
 //
 // # Errors
 //

@@ -52,6 +52,7 @@ var rules = []rule{
 		others: unix},
 	// Nothing but tests and what they say.
 	{folder: "cmd/sslbench/internal/stress", others: []string{}, alone: true},
+	{folder: "adapters/sslgrpc", ours: []string{"cssl", "sslnet"}},
 	{folder: "adapters", ours: []string{"reactor", "tlsio"}},
 	{folder: "cmd", ours: []string{"adapters", "reactor", "session", "cssl", "sslnet", "tlsio", "internal"}},
 	{folder: "examples/internal/exampletest", ours: []string{"internal/live", "internal/testcerts", "internal/tlstest"}, others: []string{}},
@@ -182,6 +183,8 @@ func TestViolations(t *testing.T) {
 		{pkg("reactor", "github.com/spf13/pflag"), "reactor imports github.com/spf13/pflag"},
 		{pkg("reactor", module+"/cmd/sslecho"), "reactor imports cmd/sslecho"},
 		{pkg("adapters/proxyproto", module+"/reactor"), ""},
+		{pkg("adapters/sslgrpc", module+"/sslnet", "google.golang.org/grpc/credentials"), ""},
+		{pkg("adapters/sslgrpc", module+"/reactor"), "adapters/sslgrpc imports reactor"},
 		{pkg("reactor/connlimit", module+"/reactor"), "reactor/connlimit imports reactor"},
 		{pkg("reactor", module+"/adapters/prommetrics"), "reactor imports adapters/prommetrics"},
 		{pkg("cmd/sslecho", "C"), "cmd/sslecho uses cgo"},

@@ -1,4 +1,4 @@
-module github.com/spacemonad/go-openssl/examples/grpc
+module github.com/spacemonad/go-openssl/adapters/sslgrpc
 
 go 1.26.0
 

@@ -2,14 +2,17 @@ package sslgrpc_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log"
 	"net"
 
+	"github.com/spacemonad/go-openssl/adapters/sslgrpc"
 	"github.com/spacemonad/go-openssl/cssl"
-	sslgrpc "github.com/spacemonad/go-openssl/examples/grpc"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/sslnet"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
@@ -49,11 +52,41 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	state := p.AuthInfo.(sslgrpc.AuthInfo).State
-	chain, err := state.PeerCertificates()
-	if err != nil {
-		log.Fatal(err)
+	state := p.AuthInfo.(credentials.TLSInfo).State
+	fmt.Println(answer.Status, tls.VersionName(state.Version), state.NegotiatedProtocol, state.PeerCertificates[0].Subject.CommonName)
+	// Output: SERVING TLS 1.3 h2 go-openssl test ECDSA server
+}
+
+// authInfo is a peer.Peer.AuthInfo with the State of package cssl.
+type authInfo struct {
+	credentials.TLSInfo
+	State cssl.State
+}
+
+// Handlers get more of the connection than credentials.TLSInfo holds.
+func ExampleCredentials_authInfo() {
+	var tlsContext *cssl.Context // a server's
+	creds := sslgrpc.New(tlsContext)
+	creds.AuthInfo = func(conn *sslnet.Conn, info credentials.TLSInfo) (credentials.AuthInfo, error) {
+		return authInfo{info, conn.State()}, nil
 	}
-	fmt.Println(answer.Status, state.Version, state.ALPN, chain[0].Subject.CommonName)
-	// Output: SERVING TLSv1.3 h2 go-openssl test ECDSA server
+	srv := grpc.NewServer(grpc.Creds(creds))
+	defer srv.Stop()
+}
+
+// A server renews its certificate. Earlier connections keep theirs.
+func ExampleCredentials_SetContext() {
+	var oldContext *cssl.Context
+	creds := sslgrpc.New(oldContext)
+	renew := func(cfg cssl.Config) error {
+		newContext, err := cssl.NewServerContext(cfg)
+		if err != nil {
+			return err // the old one stays in use
+		}
+		creds.SetContext(newContext)
+		oldContext.Close()
+		oldContext = newContext
+		return nil
+	}
+	_ = renew // call it when the files have changed
 }
