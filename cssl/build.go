@@ -145,8 +145,8 @@ func (b *builder) identity(certs []loaded, trust, crl []byte) [32]byte {
 		chains = append(chains, cert.chain)
 	}
 	demands := fmt.Sprint(c.Verify, c.VerifyDepth, b.systemCAs(trust), len(crl) > 0, c.VerifyPeer != nil, c.Properties)
-	if len(c.CANames) > 0 || c.VerifyConnection != nil {
-		demands += fmt.Sprintf("%x%t", c.CANames, c.VerifyConnection != nil)
+	if len(c.CANames) > 0 || c.VerifyConnection != nil || len(c.SessionBinding) > 0 {
+		demands += fmt.Sprintf("%x%t%x", c.CANames, c.VerifyConnection != nil, c.SessionBinding)
 	}
 	return sessionid.Context(b.server, chains, trust, demands, c.CipherList, c.SignatureAlgorithms, strings.Join(c.ALPN, "\x00"))
 }

@@ -299,6 +299,12 @@ type Config struct {
 	// revoked. Client and server both enforce it. A single ticket, or an entry
 	// of SessionCache, is valid for at most two hours.
 	SessionLifetime time.Duration
+	// SessionBinding is a part of what a session belongs to: a Context with
+	// another value does not resume it. Set it to what VerifyPeer and
+	// VerifyConnection go by, such as a hash of their CAs, if Contexts that
+	// differ in that share TicketKeys, or are selected by ClientHello; on a
+	// client, if a Session may be offered by another Context.
+	SessionBinding []byte
 	// TicketKeys are a server's keys for session tickets. With the same keys,
 	// several hosts, or a Context and its replacement, can resume each other's
 	// sessions. If empty, OpenSSL generates keys for each Context. The first

@@ -35,7 +35,12 @@ var ErrSigner = errors.New("the certificate's Signer failed")
 
 // inMemory returns the key of a Signer whose key is in memory, in PEM, for
 // OpenSSL to use. It returns nil for other Signers, which this package calls.
-func inMemory(s crypto.Signer) []byte {
+func inMemory(s crypto.Signer) (key []byte) {
+	defer func() {
+		if recover() != nil {
+			key = nil // it is incomplete
+		}
+	}()
 	switch k := s.(type) {
 	case *rsa.PrivateKey:
 		if k == nil {
@@ -212,13 +217,14 @@ func (s *signer) premaster(in []byte, version, other uint16, out []byte) (err er
 	defer recovered(&err)
 	random := make([]byte, len(out))
 	rand.Read(random)
+	//lint:ignore SA1019 static RSA key exchange has no other padding
 	secret, err := s.decrypter.Decrypt(rand.Reader, bytes.Clone(in), &rsa.PKCS1v15DecryptOptions{SessionKeyLen: len(out)})
 	defer clear(secret)
 	switch {
 	case err != nil:
 		return err
 	case len(secret) != len(out):
-		return fmt.Errorf("Decrypt returned %d bytes, want %d", len(secret), len(out))
+		return fmt.Errorf("its Decrypt returned %d bytes, want %d", len(secret), len(out))
 	}
 	is := func(v uint16) int {
 		return subtle.ConstantTimeByteEq(secret[0], byte(v>>8)) & subtle.ConstantTimeByteEq(secret[1], byte(v))

@@ -223,6 +223,7 @@ func TestSignerPremaster(t *testing.T) {
 		"wrong version": {secret, 0x0302, 0, false},
 		"short":         {secret[:47], 0x0303, 0, false},
 	} {
+		//lint:ignore SA1019 static RSA key exchange has no other padding
 		in := tlstest.Value(rsa.EncryptPKCS1v15(rand.Reader, &key.PublicKey, tc.sent))(t)
 		out := make([]byte, 48)
 		tlstest.Must(t, s.premaster(in, tc.version, tc.other, out))
@@ -340,7 +341,7 @@ func (panics) Public() crypto.PublicKey { panic("no card") }
 func TestSignerRefused(t *testing.T) {
 	keys := signerKeys()
 	other := tlstest.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
-	odd := &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{Curve: &elliptic.CurveParams{Name: "odd"}, X: big.NewInt(1), Y: big.NewInt(1)}, D: big.NewInt(1)}
+	odd := &ecdsa.PrivateKey{PublicKey: ecdsa.PublicKey{Curve: &elliptic.CurveParams{Name: "odd"}}}
 	for name, tc := range map[string]struct {
 		signer crypto.Signer
 		text   string
@@ -350,6 +351,8 @@ func TestSignerRefused(t *testing.T) {
 		"Public panics":      {panics{}, "no card"},
 		"nil remote":         {(*remote)(nil), "nil *cssl.remote"},
 		"nil RSA":            {(*rsa.PrivateKey)(nil), "no PKCS #8 form"},
+		"empty RSA":          {&rsa.PrivateKey{}, "no PKCS #8 form"},
+		"empty ECDSA":        {&ecdsa.PrivateKey{}, "no PKCS #8 form"},
 		"empty Ed25519":      {ed25519.PrivateKey{}, "no PKCS #8 form"},
 		"a curve of no name": {odd, "no PKCS #8 form"},
 	} {

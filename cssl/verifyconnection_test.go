@@ -109,7 +109,7 @@ func TestVerifyConnectionResumed(t *testing.T) {
 		}
 		cx, sx := mustClient(t, client), mustServer(t, server)
 		p := newPair(t, cx, sx).opened()
-		p = newPair(t, cx, sx, ConnConfig{ServerName: "localhost", Session: p.client.Session()}).opened()
+		newPair(t, cx, sx, ConnConfig{ServerName: "localhost", Session: p.client.Session()}).opened()
 		if !slices.Equal(resumed, []bool{false, true}) {
 			t.Errorf("%v: %v", v, resumed)
 		}
@@ -261,6 +261,29 @@ func TestCANames(t *testing.T) {
 		}})
 		if !slices.ContainsFunc(got, func(n []byte) bool { return bytes.Equal(n, name) }) || (len(got) == 2) != (ca != "") {
 			t.Errorf("%q: %d names", ca, len(got))
+		}
+	}
+}
+
+// TestSessionBinding: a Context with another binding does not resume a session, on either side.
+func TestSessionBinding(t *testing.T) {
+	for _, v := range versions {
+		for _, side := range []string{"none", "server", "client"} {
+			server, client := mutual(v)
+			server.TicketKeys = [][]byte{bytes.Repeat([]byte{1}, 48)}
+			server.SessionBinding, client.SessionBinding = []byte("a"), []byte("a")
+			session := ticketOf(t, mustClient(t, client), mustServer(t, server))
+			switch side {
+			case "server":
+				server.SessionBinding = []byte("b")
+			case "client":
+				client.SessionBinding = nil
+			}
+			p := newPair(t, mustClient(t, client), mustServer(t, server), ConnConfig{ServerName: "localhost", Session: session})
+			p.handshake()
+			if got := p.server.State().Resumed; got != (side == "none") {
+				t.Errorf("%v, another of the %s: resumed %v", v, side, got)
+			}
 		}
 	}
 }

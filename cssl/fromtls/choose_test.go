@@ -313,11 +313,14 @@ func TestTicketKeys(t *testing.T) {
 		first, second func(*tls.Config)
 		resumes       bool
 	}{
-		"the same":   {keysOf(1), keysOf(1), true},
-		"rotated":    {keysOf(1), keysOf(2, 1), true},
-		"others":     {keysOf(1), keysOf(2), false},
-		"none":       {func(*tls.Config) {}, func(*tls.Config) {}, false},
-		"deprecated": {keysOf(1), func(c *tls.Config) { c.SessionTicketKey = [32]byte{1} }, true},
+		"the same": {keysOf(1), keysOf(1), true},
+		"rotated":  {keysOf(1), keysOf(2, 1), true},
+		"others":   {keysOf(1), keysOf(2), false},
+		"none":     {func(*tls.Config) {}, func(*tls.Config) {}, false},
+		"deprecated": {keysOf(1), func(c *tls.Config) {
+			//lint:ignore SA1019 it is honoured
+			c.SessionTicketKey = [32]byte{1}
+		}, true},
 	} {
 		client := clientFor("a.example")
 		client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
@@ -401,4 +404,54 @@ func TestVerifyConnectionAlert(t *testing.T) {
 	client.Certificates = []tls.Certificate{cert}
 	_, s := connect(t, goClient(client), ourServer(t, server))
 	tlstest.IsError(t, "the server", s.err, tlsio.AlertBadCertificate)
+}
+
+// TestBinding: a session of one who was not verified is not resumed where he must be.
+func TestBinding(t *testing.T) {
+	cert := ours().issue(t, keys()["ECDSA"], nil, "a.example")
+	shared := func(auth tls.ClientAuthType) *tls.Config {
+		c := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: auth, ClientCAs: ours().pool}
+		c.SetSessionTicketKeys([][32]byte{{1}})
+		return c
+	}
+	stranger := theirs().issue(t, keys()["ECDSA"], nil, "client")
+	for _, auth := range [][2]tls.ClientAuthType{{tls.RequireAnyClientCert, tls.RequireAndVerifyClientCert}, {tls.RequestClientCert, tls.VerifyClientCertIfGiven}} {
+		client := clientFor("a.example")
+		client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &stranger, nil }
+		c, s := connect(t, goClient(client), ourServer(t, shared(auth[0])))
+		tlstest.Must(t, errors.Join(c.err, s.err))
+		if _, s = connect(t, goClient(client), ourServer(t, shared(auth[1]))); s.err == nil {
+			t.Errorf("%v: resumed %v", auth, s.state.DidResume)
+		}
+	}
+
+	server := ourServer(t, shared(tls.NoClientCert))
+	var session *cssl.Session
+	for i, c := range []*tls.Config{{InsecureSkipVerify: true, ServerName: "a.example"}, {RootCAs: theirs().pool, ServerName: "a.example"}} {
+		cfg, one, err := Client(c)
+		tlstest.Must(t, err)
+		one.Session = session
+		x := tlstest.Value(cssl.NewClientContext(cfg))(t)
+		defer x.Close()
+		got, _ := connect(t, func(t testing.TB, raw net.Conn) conn {
+			return keepsSession{tlstest.Value(sslnet.Client(raw, x, one))(t), &session}
+		}, server)
+		if (got.err == nil) != (i == 0) || i == 0 && session == nil {
+			t.Errorf("%d: %v, session %v", i, got.err, session != nil)
+		}
+	}
+}
+
+// keepsSession takes the session when its state is asked for.
+type keepsSession struct {
+	*sslnet.Conn
+	session **cssl.Session
+}
+
+func (k keepsSession) ConnectionState() tls.ConnectionState {
+	if s := k.Session(); s != nil {
+		*k.session = s
+	}
+	return k.Conn.ConnectionState()
 }

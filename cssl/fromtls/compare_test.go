@@ -173,10 +173,12 @@ func TestCompare(t *testing.T) {
 		"NameToCertificate": {server: func(c *tls.Config) {
 			cert := b("RSA")
 			c.Certificates = append(c.Certificates, ours().issue(t, keys()["Ed25519"], nil, "c.example"))
+			//lint:ignore SA1019 it is honoured
 			c.NameToCertificate = map[string]*tls.Certificate{"b.example": &cert}
 		}, client: func(c *tls.Config) { c.ServerName = "b.example" }},
 		"NameToCertificate with one": {server: func(c *tls.Config) {
 			cert := b("RSA")
+			//lint:ignore SA1019 it is honoured
 			c.NameToCertificate = map[string]*tls.Certificate{"b.example": &cert}
 		}, client: func(c *tls.Config) { c.ServerName = "b.example" }},
 		"GetCertificate": {server: func(c *tls.Config) {

@@ -148,6 +148,7 @@ func named(c *tls.Config) map[string]*tls.Certificate {
 	if len(c.Certificates) < 2 {
 		return nil
 	}
+	//lint:ignore SA1019 who sets it means it
 	return c.NameToCertificate
 }
 
@@ -370,6 +371,7 @@ func ticketKeys(c *tls.Config) ([][]byte, error) {
 		}
 		keys = append(keys, ticketKey(aes, mac))
 	}
+	//lint:ignore SA1019 the same
 	if key := c.SessionTicketKey; len(keys) == 0 && key != [32]byte{} && !bytes.HasPrefix(key[:], []byte("DEPRECATED")) {
 		h := sha512.Sum512(key[:])
 		keys = append(keys, ticketKey(h[16:32], h[32:48]))

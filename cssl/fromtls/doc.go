@@ -1,8 +1,11 @@
 // Package fromtls turns a tls.Config of crypto/tls into a cssl.Config.
 //
-//	cfg, err := fromtls.Server(server.TLSConfig)
+//	cfg, err := fromtls.Server(tlsConfig)
 //	x, err := cssl.NewServerContext(cfg)
-//	err = sslhttp.Serve(sslnet.NewListener(l, x), server)
+//	err = sslhttp.ListenAndServe(httpServer, x)
+//
+// net/http adds to NextProtos what it speaks. Here it must be there:
+// sslhttp.ALPN for HTTP/2 and HTTP/1.1.
 //
 // # What is taken
 //
@@ -25,7 +28,8 @@
 // of the stream, and no alert.
 //
 // OpenSSL's sessions have the leaf only. So in a resumed one, PeerCertificates
-// and VerifiedChains have no other certificate.
+// and VerifiedChains have no other certificate. It is resumed only by a Config
+// with the same ClientAuth, the same callbacks set, and CAs of the same names.
 //
 // # Callbacks
 //

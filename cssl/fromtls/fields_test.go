@@ -139,6 +139,7 @@ func TestRefused(t *testing.T) {
 		"a curve":    {func(c *tls.Config) { c.CurvePreferences = []tls.CurveID{12345} }, "tls.Config.CurvePreferences", "12345"},
 		"ClientAuth": {func(c *tls.Config) { c.ClientAuth = 77 }, "tls.Config.ClientAuth", "77"},
 		"a nil name": {func(c *tls.Config) {
+			//lint:ignore SA1019 it is honoured
 			c.Certificates, c.NameToCertificate = append(c.Certificates, good), map[string]*tls.Certificate{"a": nil}
 		}, `tls.Config.NameToCertificate["a"]`, "nil"},
 		"no chain": {func(c *tls.Config) { *c = with(func(c *tls.Certificate) { c.Certificate = nil }) }, "tls.Config.Certificates[0]", "empty"},

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -23,6 +24,7 @@ type verifier struct {
 // set sets the callbacks of cfg, whose Verify is set.
 func (v *verifier) set(cfg *cssl.Config) {
 	c := v.config
+	cfg.SessionBinding = v.binding()
 	asks := v.role == client || c.ClientAuth != tls.NoClientCert
 	if asks {
 		cfg.VerifyPeer = v.peer
@@ -31,6 +33,24 @@ func (v *verifier) set(cfg *cssl.Config) {
 	if c.VerifyConnection != nil || c.VerifyPeerCertificate != nil && asks && v.role == server {
 		cfg.VerifyConnection = v.connection
 	}
+}
+
+// binding is what a session depends on: whoever has not been verified in this
+// way does not resume it.
+func (v *verifier) binding() []byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "%d %t %d %t %t\n", v.role, v.check, v.config.ClientAuth, v.config.VerifyPeerCertificate != nil, v.config.VerifyConnection != nil)
+	pool := v.config.RootCAs
+	if v.role == server {
+		pool = v.config.ClientCAs
+	}
+	if v.check && pool != nil {
+		//lint:ignore SA1019 the pool of the system has none, and is one
+		for _, name := range pool.Subjects() {
+			fmt.Fprintf(h, "%x\n", name)
+		}
+	}
+	return h.Sum(nil)
 }
 
 // peer is Config.VerifyPeer. The callbacks of crypto/tls may block.
@@ -53,6 +73,7 @@ func (v *verifier) verify(p *cssl.PeerVerification) {
 		err = badCertificate(v.config.VerifyPeerCertificate(raw, chains))
 	}
 	if err == nil && v.role == server && v.config.VerifyConnection != nil {
+		//lint:ignore SA1019 crypto/tls sets NegotiatedProtocolIsMutual too
 		err = badCertificate(v.config.VerifyConnection(tls.ConnectionState{Version: uint16(p.Version), CipherSuite: p.CipherID,
 			NegotiatedProtocol: p.ALPN, NegotiatedProtocolIsMutual: true, ServerName: p.ServerName, PeerCertificates: p.Sent, VerifiedChains: chains}))
 	}

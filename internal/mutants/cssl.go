@@ -106,7 +106,7 @@ var ofCssl = []mutation{
 	{"later", "nobody asks about a connection", "handshaker.go",
 		"case out.Want == tlsio.WantNone && out.Err == nil && h.st.verifyConnection != nil:", "case out.Want == tlsio.WantNone && out.Err == nil && h.st == nil:"},
 	{"signer", "a signature is not checked", "signer.go",
-		"\tif !ok {\n\t\treturn nil, fmt.Errorf(\"its signature", "\tif false {\n\t\treturn nil, fmt.Errorf(\"its signature"},
+		"\tif !ok {\n\t\treturn nil, fmt.Errorf(\"its signature", "\tif !ok && sig == nil {\n\t\treturn nil, fmt.Errorf(\"its signature"},
 	{"signer", "any key goes with any certificate", "signer.go",
 		"!ok || !same.Equal(chain[0].PublicKey)", "!ok || same == nil"},
 	{"signer", "a premaster secret of another version is taken", "signer.go",
