@@ -73,9 +73,10 @@ func newChooser(c *tls.Config, first *chooser, change []func(*cssl.Config)) (*ch
 
 // ask is Config.ClientHello.
 func (s *chooser) ask(h *cssl.ClientHello) {
+	conn := connOf(h.Owner) // whose goroutine this is
 	go func() {
 		defer recovered(func(err error) { h.Refuse(refusal{err, tlsio.AlertInternalError}) })
-		x, err := s.choose(h)
+		x, err := s.choose(h, conn)
 		if err != nil {
 			var alert tlsio.Alert
 			if !errors.As(err, &alert) {
@@ -89,11 +90,11 @@ func (s *chooser) ask(h *cssl.ClientHello) {
 }
 
 // choose returns the Context for a client, or nil for the first one.
-func (s *chooser) choose(h *cssl.ClientHello) (x *cssl.Context, err error) {
+func (s *chooser) choose(h *cssl.ClientHello, conn net.Conn) (x *cssl.Context, err error) {
 	of := s
 	if f := s.given.GetConfigForClient; f != nil {
 		var c *tls.Config
-		if err = withInfo(s.given, h, func(info *tls.ClientHelloInfo) (err error) { c, err = f(info); return err }); err != nil {
+		if err = withInfo(s.given, h, conn, func(info *tls.ClientHelloInfo) (err error) { c, err = f(info); return err }); err != nil {
 			return nil, err
 		}
 		if c != nil {
@@ -105,7 +106,7 @@ func (s *chooser) choose(h *cssl.ClientHello) (x *cssl.Context, err error) {
 	var cert *tls.Certificate
 	// As in crypto/tls, clients without a server name get Certificates.
 	if f := of.given.GetCertificate; f != nil && (len(of.given.Certificates) == 0 || h.ServerName != "") {
-		if err = withInfo(of.given, h, func(info *tls.ClientHelloInfo) (err error) { cert, err = f(info); return err }); err != nil {
+		if err = withInfo(of.given, h, conn, func(info *tls.ClientHelloInfo) (err error) { cert, err = f(info); return err }); err != nil {
 			return nil, err
 		}
 	}
@@ -178,13 +179,13 @@ var errSeen = errors.New("the ClientHello was seen")
 
 // withInfo calls f with the ClientHelloInfo that crypto/tls makes for h and c.
 // Only so can it have a context, and a Config for SupportsCertificate.
-func withInfo(c *tls.Config, h *cssl.ClientHello, f func(*tls.ClientHelloInfo) error) error {
+func withInfo(c *tls.Config, h *cssl.ClientHello, conn net.Conn, f func(*tls.ClientHelloInfo) error) error {
 	seen := false
 	var err error
 	c = c.Clone()
 	c.GetConfigForClient = func(info *tls.ClientHelloInfo) (*tls.Config, error) {
 		seen = true
-		info.Conn = connOf(h.Owner)
+		info.Conn = conn
 		err = f(info)
 		return nil, errSeen
 	}

@@ -73,9 +73,11 @@ func (v *verifier) verify(p *cssl.PeerVerification) {
 		err = badCertificate(v.config.VerifyPeerCertificate(raw, chains))
 	}
 	if err == nil && v.role == server && v.config.VerifyConnection != nil {
-		//lint:ignore SA1019 crypto/tls sets NegotiatedProtocolIsMutual too
-		err = badCertificate(v.config.VerifyConnection(tls.ConnectionState{Version: uint16(p.Version), CipherSuite: p.CipherID,
-			NegotiatedProtocol: p.ALPN, NegotiatedProtocolIsMutual: true, ServerName: p.ServerName, PeerCertificates: p.Sent, VerifiedChains: chains}))
+		state := tls.ConnectionState{Version: uint16(p.Version), CipherSuite: p.CipherID, NegotiatedProtocol: p.ALPN,
+			ServerName: p.ServerName, PeerCertificates: p.Sent, VerifiedChains: chains}
+		//lint:ignore SA1019 as crypto/tls does
+		state.NegotiatedProtocolIsMutual = true
+		err = badCertificate(v.config.VerifyConnection(state))
 	}
 	if err != nil {
 		p.Refuse(err)
