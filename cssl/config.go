@@ -228,9 +228,9 @@ type Config struct {
 	// cannot be set together with MaxEarlyData, which is read before.
 	VerifyConnection func(*ConnectionVerification)
 	// DecisionTimeout is how long VerifyPeer, VerifyConnection and ClientHello
-	// may take to decide; 0 is [DefaultDecisionTimeout]. After that the handshake fails
-	// with [ErrDecisionTimeout]. If one of them panics, its connection fails
-	// with [ErrCallbackPanic].
+	// may take to decide; 0 is [DefaultDecisionTimeout]. After that the
+	// handshake fails with [ErrDecisionTimeout]. If one of them panics, its
+	// connection fails with [ErrCallbackPanic].
 	DecisionTimeout time.Duration
 	// Offload runs each step of the first handshake on its own goroutine, at
 	// most 256 at once in the process, so that a slow key does not block the

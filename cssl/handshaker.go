@@ -25,10 +25,10 @@ import (
 )
 
 // handshaker runs the first handshake of a connection that may wait for the
-// application (Config.ClientHello, SNI, VerifyPeer, VerifyConnection), or whose handshake runs on
-// another goroutine than its owner's (Config.Offload, slow keys). Other
-// connections have none. After the first handshake it stays only for
-// VerifyPeer, which a renegotiation calls again.
+// application (Config.ClientHello, SNI, VerifyPeer, VerifyConnection), or whose
+// handshake runs on another goroutine than its owner's (Config.Offload, slow
+// keys). Other connections have none. After the first handshake it stays only
+// for VerifyPeer, which a renegotiation calls again.
 type handshaker struct {
 	c     *C.cssl_conn
 	st    *contextState // of the Context that is in use

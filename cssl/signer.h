@@ -24,7 +24,10 @@ enum {
 	CSSL_HASH_MD5SHA1 = 8,
 };
 
-/* The length of a premaster secret of RSA key exchange (RFC 5246, section 7.4.7.1). */
+/*
+ * The length of a premaster secret of RSA key exchange (RFC 5246, section
+ * 7.4.7.1).
+ */
 enum { CSSL_PREMASTER = 48 };
 
 /*

@@ -29,8 +29,8 @@ func (c *Conn) keepState(s cssl.State) { c.state = &s }
 
 // ConnectionState returns State as a tls.ConnectionState, so that net/http
 // fills Request.TLS. Its method ExportKeyingMaterial returns an error, since it
-// needs unexported state of crypto/tls: use Conn.ExportKeyingMaterial. OCSPResponse and
-// SignedCertificateTimestamps need cssl.Config.Staples.
+// needs unexported state of crypto/tls: use Conn.ExportKeyingMaterial.
+// OCSPResponse and SignedCertificateTimestamps need cssl.Config.Staples.
 func (c *Conn) ConnectionState() tls.ConnectionState { return connstate.Of(c.State()) }
 
 // Session returns the session that a client can resume later, or nil if there
