@@ -1,6 +1,7 @@
 package sslnet
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
