@@ -112,7 +112,8 @@ type Certificate struct {
 	// Signer is a private key that is no file, instead of KeyFile, KeyPEM and
 	// KeyURI: that of a KMS, of an agent, or of a TPM's library. Its public key
 	// is RSA, ECDSA or Ed25519, and that of the leaf. RSA signatures are PKCS
-	// #1 v1.5 or, in TLS 1.3 always, PSS.
+	// #1 v1.5 or, in TLS 1.3 always, PSS. If it is a crypto.MessageSigner, its
+	// SignMessage is called instead of Sign, except for RSA before TLS 1.2.
 	//
 	// Signer implies Config.Offload: Sign runs on the goroutine of a handshake
 	// step, several at once, and may block, so it needs a timeout of its own.

@@ -187,7 +187,12 @@ func (s *signer) sign(hash crypto.Hash, pss bool, message []byte) (sig []byte, e
 	if pss {
 		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}
 	}
-	if sig, err = s.key.Sign(rand.Reader, bytes.Clone(digest), opts); err != nil {
+	if whole, can := s.key.(crypto.MessageSigner); can && hash != crypto.MD5SHA1 {
+		sig, err = whole.SignMessage(rand.Reader, bytes.Clone(message), opts)
+	} else {
+		sig, err = s.key.Sign(rand.Reader, bytes.Clone(digest), opts)
+	}
+	if err != nil {
 		return nil, err
 	}
 	ok := false

@@ -389,6 +389,28 @@ func TestSignerByName(t *testing.T) {
 	newAsked(t, true, cx, mustServer(t, s)).succeeds()
 }
 
+// whole signs messages alone.
+type whole struct{ crypto.Signer }
+
+func (whole) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("a digest")
+}
+
+func (w whole) SignMessage(random io.Reader, message []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return crypto.SignMessage(w.Signer, random, message, opts)
+}
+
+// TestMessageSigner: one that hashes itself gets the message.
+func TestMessageSigner(t *testing.T) {
+	for name, key := range signerKeys() {
+		for _, v := range versions {
+			s, c := bySigners(t, key, key, v)
+			s.Certificates[0].Signer, c.Certificates[0].Signer = whole{key}, whole{key}
+			t.Run(name, func(t *testing.T) { newAsked(t, true, mustClient(t, c), mustServer(t, s)).succeeds() })
+		}
+	}
+}
+
 // TestSignerManyAtOnce: Signers sign at the same time, each for its connection.
 func TestSignerManyAtOnce(t *testing.T) {
 	var n atomic.Int64
