@@ -71,4 +71,10 @@ int cssl_ssl_max_fragment(SSL *ssl);
 void cssl_early_bound(SSL_CTX *ctx);
 int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to);
 
+/*
+ * Makes a client request an OCSP response (RFC 6066, section 8) and timestamps
+ * (RFC 6962, section 3.3.1).
+ */
+int cssl_ctx_staples(SSL_CTX *ctx, cssl_reasons *out);
+
 #endif

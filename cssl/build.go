@@ -1,6 +1,7 @@
 package cssl
 
 /*
+#include "beside.h"
 #include "certs.h"
 #include "context.h"
 #include "decide.h"
@@ -144,6 +145,9 @@ func (b *builder) identity(certs []loaded, trust, crl []byte) [32]byte {
 		chains = append(chains, cert.chain)
 	}
 	demands := fmt.Sprint(c.Verify, c.VerifyDepth, b.systemCAs(trust), len(crl) > 0, c.VerifyPeer != nil, c.Properties)
+	if len(c.CANames) > 0 || c.VerifyConnection != nil || len(c.SessionBinding) > 0 {
+		demands += fmt.Sprintf("%x%t%x", c.CANames, c.VerifyConnection != nil, c.SessionBinding)
+	}
 	return sessionid.Context(b.server, chains, trust, demands, c.CipherList, c.SignatureAlgorithms, strings.Join(c.ALPN, "\x00"))
 }
 
@@ -239,6 +243,8 @@ func (b *builder) verify() {
 	c := b.cfg
 	mode := C.int(C.SSL_VERIFY_NONE)
 	switch {
+	case c.Verify == VerifyOptionalApplication:
+		mode = C.SSL_VERIFY_PEER
 	case c.Verify >= VerifyRequire:
 		mode = C.SSL_VERIFY_PEER | C.SSL_VERIFY_FAIL_IF_NO_PEER_CERT
 	case c.Verify == VerifyOptional || c.Verify == VerifyDefault && !b.server:
@@ -296,6 +302,11 @@ func (b *builder) lists() error {
 		}
 		if !ok || err != nil {
 			return b.failFor(s.setting, s.value, err)
+		}
+	}
+	if c.signsOnly() {
+		if err := b.withoutStaticRSA(); err != nil {
+			return err
 		}
 	}
 	if c.CipherList != "" {
@@ -366,6 +377,14 @@ func (b *builder) trust(trust, crl []byte) error {
 			return &ConfigError{Setting: "CAFile", Value: b.cfg.CAFile, Err: err}
 		}
 	}
+	for i, name := range b.cfg.CANames {
+		if C.cssl_ctx_ca_name(b.ptr, (*C.uchar)(bytesPtr(name)), C.long(len(name)), &b.reasons) == 0 {
+			return b.failFor(fmt.Sprintf("CANames[%d]", i), "", errors.New("want a name in DER"))
+		}
+	}
+	if b.cfg.Staples && C.cssl_ctx_staples(b.ptr, &b.reasons) == 0 {
+		return b.fail("Staples", "")
+	}
 	if b.systemCAs(trust) {
 		if C.cssl_ctx_trust_system(b.ptr, &b.reasons) == 0 {
 			return b.fail("SystemCAs", "")
@@ -401,7 +420,8 @@ func (b *builder) alpn() error {
 func (b *builder) bind() error {
 	cfg := b.cfg
 	st := &contextState{lib: cfg.Library, properties: cfg.Properties, certs: b.certs, sessionID: b.sessionID,
-		clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, timeout: cfg.DecisionTimeout}
+		clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, verifyConnection: cfg.VerifyConnection,
+		timeout: cfg.DecisionTimeout}
 	if st.timeout <= 0 {
 		st.timeout = DefaultDecisionTimeout
 	}
@@ -409,7 +429,7 @@ func (b *builder) bind() error {
 	// and no signature.
 	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil || cfg.slow()
 	st.asksHello = st.clientHello != nil || len(cfg.SNI) > 0
-	st.asks = st.asksHello || st.verifyPeer != nil || st.offload
+	st.asks = st.asksHello || st.verifyPeer != nil || st.verifyConnection != nil || st.offload
 	if cfg.KeyLog != nil {
 		st.keyLog = &keyLog{w: cfg.KeyLog}
 	}
@@ -445,7 +465,7 @@ func (b *builder) bind() error {
 		C.cssl_decide_hello(b.ptr)
 	}
 	if st.verifyPeer != nil {
-		C.cssl_decide_peer(b.ptr, cbool(cfg.Verify == VerifyApplication))
+		C.cssl_decide_peer(b.ptr, cbool(cfg.Verify.byApplication()))
 	}
 	b.state = st
 	return nil

@@ -161,7 +161,7 @@ func (b *builder) named(n names) error {
 func (b *builder) beginNamed(c *namedCertificate) (err error) {
 	s, from := b.certs, &b.cfg.Names[c.key][c.i]
 	f := files{from.ChainFile, from.KeyFile, from.OCSPFile}
-	all := f.chain != "" && len(from.ChainPEM) == 0 && len(from.KeyPEM) == 0 && len(from.OCSP) == 0 && from.KeyURI == ""
+	all := f.chain != "" && len(from.ChainPEM) == 0 && len(from.KeyPEM) == 0 && len(from.OCSP) == 0 && from.KeyURI == "" && from.Signer == nil
 	if c.r = s.byFiles[f]; c.r != nil && all {
 		return nil
 	}

@@ -18,18 +18,19 @@ import (
 // contextState is what the callbacks of an SSL_CTX need in Go. It lives until
 // the SSL_CTX is freed.
 type contextState struct {
-	lib         *Library
-	properties  string
-	certs       *certificates
-	sessionID   [32]C.uchar // of the Context
-	keyLog      *keyLog
-	sni         map[string]sniContext
-	clientHello func(*ClientHello)
-	verifyPeer  func(*PeerVerification)
-	timeout     time.Duration // for a decision
-	offload     bool
-	asks        bool // connections have a handshaker
-	asksHello   bool // a ClientHello needs a decision
+	lib              *Library
+	properties       string
+	certs            *certificates
+	sessionID        [32]C.uchar // of the Context
+	keyLog           *keyLog
+	sni              map[string]sniContext
+	clientHello      func(*ClientHello)
+	verifyPeer       func(*PeerVerification)
+	verifyConnection func(*ConnectionVerification)
+	timeout          time.Duration // for a decision
+	offload          bool
+	asks             bool // connections have a handshaker
+	asksHello        bool // a ClientHello needs a decision
 }
 
 // sniContext is a Context in Config.SNI, with a reference to its SSL_CTX.

@@ -127,7 +127,7 @@ func (b *builder) unusable(l *loaded) error {
 
 func (l *loaded) content() (id content) {
 	h := sha256.New()
-	for _, part := range [][]byte{contentKey[:], l.chain, l.key, l.ocsp, []byte(l.from.KeyURI)} {
+	for _, part := range [][]byte{contentKey[:], l.chain, l.key, l.ocsp, []byte(l.from.KeyURI), fmt.Append(nil, l.signer)} {
 		fmt.Fprintf(h, "%d:", len(part))
 		h.Write(part)
 	}
@@ -145,7 +145,7 @@ func (b *builder) complete(r *reading) (*certificate, error) {
 	}
 	asked, err := false, error(nil)
 	if p.key == nil {
-		p.key, asked, err = b.key(l)
+		p.key, asked, err = b.key(l, p)
 	}
 	if err == nil && (len(l.ocsp) > 0 || l.from.OCSPFile != "") &&
 		C.cssl_cert_staple(p, (*C.uchar)(bytesPtr(l.ocsp)), C.int(len(l.ocsp)), &b.reasons) == 0 {

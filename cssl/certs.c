@@ -386,3 +386,42 @@ long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, un
 	ERR_clear_error();
 	return at;
 }
+
+STACK_OF(X509) *cssl_take_chain(const unsigned char *p, long len)
+{
+	STACK_OF(X509) *chain = sk_X509_new_null();
+	const unsigned char *end = p + len, *next;
+	X509 *x;
+
+	while (chain != NULL && end - p >= 4) {
+		long n = (long)p[0] << 24 | (long)p[1] << 16 | (long)p[2] << 8 | (long)p[3];
+
+		p += 4;
+		next = p;
+		x = n <= end - p ? d2i_X509(NULL, &next, n) : NULL;
+		if (x == NULL || !sk_X509_push(chain, x)) {
+			X509_free(x);
+			sk_X509_pop_free(chain, X509_free);
+			return NULL;
+		}
+		p += n;
+	}
+	return chain;
+}
+
+int cssl_ctx_ca_name(SSL_CTX *ctx, const unsigned char *der, long len, cssl_reasons *out)
+{
+	STACK_OF(X509_NAME) *names = SSL_CTX_get_client_CA_list(ctx);
+	const unsigned char *p = der;
+	X509_NAME *name;
+	int ok;
+
+	ERR_clear_error();
+	name = d2i_X509_NAME(NULL, &p, len);
+	if (names == NULL && (names = sk_X509_NAME_new_null()) != NULL)
+		SSL_CTX_set_client_CA_list(ctx, names); /* which owns it */
+	ok = names != NULL && name != NULL && p == der + len && sk_X509_NAME_push(names, name);
+	if (!ok)
+		X509_NAME_free(name);
+	return cssl_done(ok, out);
+}

@@ -65,6 +65,12 @@ const char *cssl_cert_type(const cssl_cert *c);
 long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out);
 
 /*
+ * Parses what cssl_put_chain has encoded. Returns NULL on failure; the caller
+ * frees it.
+ */
+STACK_OF(X509) *cssl_take_chain(const unsigned char *p, long len);
+
+/*
  * Makes c the certificate for its key type, in ctx or in ssl. Takes references,
  * no copies. If the key is in a token, comparing it with the certificate may
  * block on the token. Returns 0 if they do not match or the security level
@@ -85,6 +91,8 @@ EVP_PKEY *cssl_ctx_read_key(SSL_CTX *ctx, const void *pem, int len, const void *
  */
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out);
 int cssl_ctx_trust_system(SSL_CTX *ctx, cssl_reasons *out);
+/* Adds a name in DER to those in a server's certificate request. Returns 1, or 0. */
+int cssl_ctx_ca_name(SSL_CTX *ctx, const unsigned char *der, long len, cssl_reasons *out);
 /*
  * Adds the revocation lists in PEM, and checks leaf certificates against them.
  * Returns their number, or -1.

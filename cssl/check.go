@@ -62,7 +62,7 @@ func (c *Config) check(server bool) error {
 		value   any
 		why     string
 	}{
-		{server && len(c.Certificates) == 0 && !c.named() && len(c.PSKs) == 0, "Certificates", nil, "a server needs Certificates, Names, SNI or PSKs"},
+		{server && len(c.Certificates) == 0 && !c.named() && len(c.PSKs) == 0, "Certificates", nil, "a server needs Certificates, Names, SNI, ClientHello or PSKs"},
 		{!server && len(c.SNI) > 0, "SNI", nil, "only a server selects by server name"},
 		{!server && len(c.Names) > 0, "Names", nil, "only a server selects by server name"},
 		{!server && c.ClientHello != nil, "ClientHello", nil, "only a server receives a ClientHello"},
@@ -75,8 +75,11 @@ func (c *Config) check(server bool) error {
 		{c.MaxVersion != 0 && c.lowest() > c.MaxVersion, "MaxVersion", c.MaxVersion,
 			"below MinVersion, which is " + c.lowest().String() + " by default"},
 
-		{c.Verify > VerifyApplication, "Verify", uint8(c.Verify), "unknown mode"},
-		{c.Verify == VerifyApplication && c.VerifyPeer == nil, "Verify", "VerifyApplication", "needs VerifyPeer, which is not set"},
+		{c.Verify > VerifyOptionalApplication, "Verify", uint8(c.Verify), "unknown mode"},
+		{c.Verify.byApplication() && c.VerifyPeer == nil, "Verify", "VerifyApplication", "needs VerifyPeer, which is not set"},
+		{c.VerifyConnection != nil && c.MaxEarlyData > 0, "VerifyConnection", nil, "decides after early data was read: set only one of it and MaxEarlyData"},
+		{!server && len(c.CANames) > 0, "CANames", nil, "only a server requests a certificate"},
+		{server && c.Staples, "Staples", nil, "only a client requests them; a server has Certificate.OCSP"},
 		{c.VerifyPeer != nil && (c.Verify == VerifyNone || server && c.Verify == VerifyDefault), "VerifyPeer", nil,
 			"would never be called: set Verify to VerifyRequire or VerifyOptional"},
 		{c.VerifyPeer != nil && !server && C.cssl_can_retry_verify() == 0, "VerifyPeer", nil,

@@ -43,6 +43,31 @@ func (b *builder) defaultCiphers() bool {
 	return names == nil || b.command("CipherString", strings.Join(names, ":"))
 }
 
+// withoutStaticRSA removes the suites of static RSA key exchange, which need a
+// key that decrypts.
+func (b *builder) withoutStaticRSA() error {
+	var names []string
+	found := false
+	for _, c := range b.ciphers() {
+		switch C.SSL_CIPHER_get_kx_nid(c) {
+		case C.NID_kx_rsa, C.NID_kx_rsa_psk:
+			found = true
+		case C.NID_kx_any: // TLS 1.3
+		default:
+			names = append(names, cipherName(c))
+		}
+	}
+	switch {
+	case !found:
+		return nil
+	case names == nil:
+		return refused("CipherList", b.cfg.CipherList, "has only suites of static RSA key exchange; for these a Signer must be a crypto.Decrypter")
+	case !b.command("CipherString", strings.Join(names, ":")):
+		return b.fail("CipherList", b.cfg.CipherList)
+	}
+	return nil
+}
+
 // defaultGroups sets the elliptic-curve groups, and the hybrid with ML-KEM if
 // OpenSSL has it. OpenSSL's own default also has ffdhe2048 to ffdhe8192, and
 // the client chooses among them: the largest costs a server 77 times as much as

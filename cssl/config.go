@@ -1,6 +1,7 @@
 package cssl
 
 import (
+	"crypto"
 	"fmt"
 	"io"
 	"strconv"
@@ -73,7 +74,16 @@ const (
 	// Config.VerifyPeer alone decides about it. VerifyPeer sees OpenSSL's
 	// result.
 	VerifyApplication
+	// VerifyOptionalApplication is like VerifyApplication, but a client may
+	// send no certificate; VerifyPeer is then not called. For a client it is
+	// VerifyApplication.
+	VerifyOptionalApplication
 )
+
+// byApplication reports whether VerifyPeer alone decides.
+func (m VerifyMode) byApplication() bool {
+	return m == VerifyApplication || m == VerifyOptionalApplication
+}
 
 // Certificate is a certificate chain and its private key. Each is a file or PEM
 // bytes; the key may also stay in a token.
@@ -99,6 +109,24 @@ type Certificate struct {
 	// at most once for each Context built. The returned bytes are overwritten
 	// after use. A KeyURI with a pin-value is refused.
 	PIN func(uri string) ([]byte, error)
+	// Signer is a private key that is no file, instead of KeyFile, KeyPEM and
+	// KeyURI: that of a KMS, of an agent, or of a TPM's library. Its public key
+	// is RSA, ECDSA or Ed25519, and that of the leaf. RSA signatures are PKCS
+	// #1 v1.5 or, in TLS 1.3 always, PSS. If it is a crypto.MessageSigner, its
+	// SignMessage is called instead of Sign, except for RSA before TLS 1.2.
+	//
+	// Signer implies Config.Offload: Sign runs on the goroutine of a handshake
+	// step, several at once, and may block, so it needs a timeout of its own.
+	// Its signatures are checked. If it fails or panics, its connection alone
+	// fails, with an error that wraps [ErrSigner] and Sign's own.
+	//
+	// A Signer that is a crypto.Decrypter too can be used for static RSA key
+	// exchange, if CipherList has it. With an RSA Signer that is none, the
+	// Context has no such suite. Keys in memory (*rsa.PrivateKey,
+	// *ecdsa.PrivateKey, ed25519.PrivateKey) are handed to OpenSSL, and need no
+	// Offload. With Config.Properties, make these optional, as in "?fips=yes":
+	// what a Signer does has none.
+	Signer crypto.Signer
 	// OCSPFile or OCSP is an OCSP response in DER. A server staples it for
 	// clients that request one (RFC 6066, section 8). To renew it, build
 	// another Context. OpenSSL 3.6 and newer do not send one with a self-signed
@@ -112,7 +140,8 @@ type Certificate struct {
 type Config struct {
 	// Certificates are this side's own. For each type of key (RSA, ECDSA,
 	// Ed25519, ML-DSA), the first one is the default. A server needs at least
-	// one, unless every name that it serves is in Names or SNI.
+	// one, unless every name that it serves is in Names or SNI, or ClientHello
+	// selects.
 	//
 	// If the certificates have different DNS names, a server selects by the
 	// name that the client sends (SNI). An exact name takes precedence over a
@@ -152,6 +181,11 @@ type Config struct {
 	CAFile    string
 	CAPEM     []byte
 	SystemCAs bool
+	// CANames are names of CAs, each a name in DER (RFC 5280, section 4.1.2.4),
+	// that a server adds to its certificate request: clients choose their
+	// certificate by them. Nothing is trusted because of it. With VerifyPeer
+	// and CAs that are not in CAFile, this is where they are named.
+	CANames [][]byte
 	// AllowCommonName makes a client match ConnConfig.ServerName against the
 	// common name of a certificate without DNS names, which RFC 9525 forbids.
 	AllowCommonName bool
@@ -186,10 +220,18 @@ type Config struct {
 	// [ClientHello]. It is called on the goroutine that runs the handshake; it
 	// must not block.
 	ClientHello func(*ClientHello)
-	// DecisionTimeout is how long VerifyPeer and ClientHello may take to
-	// decide; 0 is [DefaultDecisionTimeout]. After that the handshake fails
-	// with [ErrDecisionTimeout]. If one of them panics, its connection fails
-	// with [ErrCallbackPanic].
+	// VerifyConnection, if set, decides about each connection when its first
+	// handshake is done, also of those that resume a session, before data can
+	// be read or written; see [ConnectionVerification]. It is called on the
+	// goroutine that runs the handshake; it must not block. If it refuses, the
+	// connection fails and nothing more is sent: the peer, whose handshake may
+	// have succeeded, sees the end of the stream without close_notify. It
+	// cannot be set together with MaxEarlyData, which is read before.
+	VerifyConnection func(*ConnectionVerification)
+	// DecisionTimeout is how long VerifyPeer, VerifyConnection and ClientHello
+	// may take to decide; 0 is [DefaultDecisionTimeout]. After that the
+	// handshake fails with [ErrDecisionTimeout]. If one of them panics, its
+	// connection fails with [ErrCallbackPanic].
 	DecisionTimeout time.Duration
 	// Offload runs each step of the first handshake on its own goroutine, at
 	// most 256 at once in the process, so that a slow key does not block the
@@ -258,6 +300,12 @@ type Config struct {
 	// revoked. Client and server both enforce it. A single ticket, or an entry
 	// of SessionCache, is valid for at most two hours.
 	SessionLifetime time.Duration
+	// SessionBinding is a part of what a session belongs to: a Context with
+	// another value does not resume it. Set it to what VerifyPeer and
+	// VerifyConnection go by, such as a hash of their CAs, if Contexts that
+	// differ in that share TicketKeys, or are selected by ClientHello; on a
+	// client, if a Session may be offered by another Context.
+	SessionBinding []byte
 	// TicketKeys are a server's keys for session tickets. With the same keys,
 	// several hosts, or a Context and its replacement, can resume each other's
 	// sessions. If empty, OpenSSL generates keys for each Context. The first
@@ -319,6 +367,11 @@ type Config struct {
 	// VerifyRequire.
 	PostHandshakeAuth bool
 
+	// Staples makes a client request the OCSP response and the signed
+	// certificate timestamps (RFC 6962) of the server's certificate, for
+	// [State]. It does not check them.
+	Staples bool
+
 	// NoMiddleboxCompat disables middlebox compatibility mode (RFC 8446,
 	// appendix D.4): change_cipher_spec records and a client's session id in
 	// TLS 1.3. It affects this side only.
@@ -367,8 +420,9 @@ type Config struct {
 	Tail int
 }
 
-// named reports whether certificates are selected by server name.
-func (c *Config) named() bool { return len(c.SNI) > 0 || len(c.Names) > 0 }
+// named reports whether certificates are selected by server name, or by
+// ClientHello.
+func (c *Config) named() bool { return len(c.SNI) > 0 || len(c.Names) > 0 || c.ClientHello != nil }
 
 // DefaultDecisionTimeout is used if Config.DecisionTimeout is 0.
 const DefaultDecisionTimeout = 10 * time.Second

@@ -3,6 +3,7 @@
 #include "conn_private.h"
 #include "earlydata.h"
 #include "ktls.h"
+#include "signer.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -69,6 +70,7 @@ void cssl_conn_free(cssl_conn *c)
 	cssl_direct_free(c->direct, c->failed);
 	cssl_transport_free(&c->t);
 	cssl_decide_free(c->data.decisions);
+	free(c->data.timestamps);
 	free(c->reasons);
 	free(c);
 }
@@ -133,6 +135,7 @@ static cssl_result without_progress(cssl_conn *c, int code)
 	}
 	ERR_clear_error();
 	if (code == SSL_ERROR_SSL) {
+		c->signer_failure = cssl_signer_failure();
 		c->failed = 1;
 	} else if (code == SSL_ERROR_WANT_READ && c->t.at_end) {
 		if (c->t.recv_errno != 0)

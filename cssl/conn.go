@@ -273,6 +273,9 @@ func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 		if c.hs != nil && c.hs.refused != nil {
 			e.Err = c.hs.refused
 		}
+		if err := signerError(c.c); err != nil {
+			e.Err = err
+		}
 	default:
 		e.Err = fmt.Errorf("%w: %d", tlsio.ErrUnknown, code)
 	}

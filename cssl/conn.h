@@ -81,11 +81,11 @@ void cssl_conn_free(cssl_conn *c);
  * The operations. They wait for the socket only if blocking was set.
  *
  * Any of them but cssl_flush may run a handshake: a renegotiation may happen
- * inside a read or a write. A handshake may call cssl_go_keylog and, on a
- * server, cssl_go_verify; both block as long as the application does. It also
- * blocks on a private key in a token, and on files of the system's CA directory
- * if that is trusted. All other callbacks (ClientHello, ALPN, tickets,
- * messages) are C.
+ * inside a read or a write. A handshake may call cssl_go_keylog, on a server
+ * cssl_go_verify, and with a Signer cssl_go_sign and cssl_go_decrypt; they block
+ * as long as the application does. It also blocks on a private key in a token,
+ * and on files of the system's CA directory if that is trusted. All other
+ * callbacks (ClientHello, ALPN, tickets, messages) are C.
  *
  * No pointer argument is kept. Buffers are unsigned char, not void: cgo then
  * knows that they hold no Go pointers, whatever struct they are part of.
@@ -163,12 +163,20 @@ int cssl_has_pending(const cssl_conn *c);
 
 /* Details of the last failure, owned by c; NULL if there was none. */
 const cssl_reasons *cssl_conn_reasons(const cssl_conn *c);
+/*
+ * Returns the handle of the error of a Signer that made the last operation
+ * fail, and forgets it; 0 if none did. The caller deletes the handle.
+ */
+uintptr_t cssl_conn_signer_failure(cssl_conn *c);
 /* The last alert sent and the last one received, or -1 if there was none. */
 int cssl_alert_sent(const cssl_conn *c);
 int cssl_alert_received(const cssl_conn *c);
 
 /* Returns 1 once the first handshake is done. */
 int cssl_established(const cssl_conn *c);
+
+/* The length of a Finished message in TLS 1.2 (RFC 5246, section 7.4.9). */
+enum { CSSL_UNIQUE = 12 };
 
 /*
  * The outcome of the handshake. Pointers are to static strings and to memory of
@@ -193,6 +201,16 @@ typedef struct {
 	 */
 	unsigned char *peer, *verified;
 	long peer_len, verified_len;
+	/*
+	 * What a client was sent about the server's certificate, if the caller asks
+	 * for certificates: an OCSP response, and timestamps (see exdata.h). The
+	 * lengths may be 0 or, of the first, -1.
+	 */
+	const unsigned char *ocsp, *timestamps;
+	long ocsp_len, timestamps_len;
+	unsigned char unique[CSSL_UNIQUE]; /* tls-unique (RFC 5929), if unique_len is not 0 */
+	int unique_len;
+	int retried;          /* there was a HelloRetryRequest */
 	int direct, kernel;   /* records are direct; the kernel has them, at least in one direction */
 	const char *obstacle; /* why they are not what the SSL_CTX asks for, or NULL */
 	int obstacle_errno;   /* with obstacle, or 0 */

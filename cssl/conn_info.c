@@ -22,6 +22,14 @@ const cssl_reasons *cssl_conn_reasons(const cssl_conn *c)
 	return c->reasons;
 }
 
+uintptr_t cssl_conn_signer_failure(cssl_conn *c)
+{
+	uintptr_t f = c->signer_failure;
+
+	c->signer_failure = 0;
+	return f;
+}
+
 int cssl_alert_sent(const cssl_conn *c)
 {
 	return c->alert_sent;
@@ -69,6 +77,23 @@ static const char *group_of(SSL *ssl)
 	return name;
 }
 
+/*
+ * Writes the first Finished message of the handshake to out, which must have
+ * room for CSSL_UNIQUE bytes. Returns its length, or 0 if it does not identify
+ * the connection: in TLS 1.3, and after a resumption without the extended
+ * master secret (RFC 7627).
+ */
+static int unique_of(SSL *ssl, int resumed, unsigned char *out)
+{
+	int ours = SSL_is_server(ssl) ? resumed : !resumed;
+	size_t n;
+
+	if (SSL_version(ssl) >= TLS1_3_VERSION || (resumed && SSL_get_extms_support(ssl) != 1))
+		return 0;
+	n = ours ? SSL_get_finished(ssl, out, CSSL_UNIQUE) : SSL_get_peer_finished(ssl, out, CSSL_UNIQUE);
+	return n == CSSL_UNIQUE ? CSSL_UNIQUE : 0;
+}
+
 /* Returns a copy that the caller frees, and NULL if there is no memory. */
 static unsigned char *copy(const unsigned char *p, long n)
 {
@@ -103,6 +128,10 @@ static cssl_state kept_state(const cssl_conn *c, int certificates)
 	s.alpn = next(&p, f->alpn);
 	s.psk = next(&p, f->psk);
 	s.server_name = (const char *)next(&p, f->server_name);
+	s.unique_len = f->unique;
+	if (f->unique > 0)
+		memcpy(s.unique, next(&p, f->unique), f->unique);
+	s.retried = c->retried;
 	if (certificates) {
 		s.peer = copy(next(&p, f->peer), s.peer_len = f->peer);
 		s.verified = copy(next(&p, f->verified), s.verified_len = f->verified);
@@ -133,7 +162,9 @@ cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 		s.cipher = SSL_CIPHER_get_name(cipher);
 		s.group = group_of(ssl);
 		s.psk_len = cssl_ssl_psk(ssl, &s.psk);
+		s.unique_len = unique_of(ssl, s.resumed, s.unique);
 	}
+	s.retried = c->retried;
 	SSL_get0_alpn_selected(ssl, &s.alpn, &s.alpn_len);
 	s.server_name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	s.early = SSL_get_early_data_status(ssl);
@@ -147,6 +178,11 @@ cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 	if (!certificates)
 		return s;
 	s.peer_len = peer_chain(ssl, leaf, &s.peer);
+	if (!SSL_is_server(ssl)) {
+		s.ocsp_len = SSL_get_tlsext_status_ocsp_resp(ssl, &s.ocsp);
+		s.timestamps = c->data.timestamps;
+		s.timestamps_len = (long)c->data.timestamps_len;
+	}
 	if (SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && s.verify == X509_V_OK)
 		s.verified_len = verified_chain(ssl, leaf, &s.verified);
 	return s;

@@ -48,11 +48,13 @@ struct cssl_conn {
 	unsigned failed : 1;        /* SSL_get_error returned SSL_ERROR_SSL: no operation may follow */
 	unsigned shutdown_done : 1; /* OpenSSL has written close_notify */
 	unsigned to_renegotiate : 1; /* a client: renegotiate once no partial record is buffered */
+	unsigned retried : 1;       /* a HelloRetryRequest was sent or received */
 	unsigned over_limit : 1;    /* max_messages or max_renegotiations was exceeded */
 	int16_t alert_sent, alert_received;
 	uint32_t messages, max_messages;             /* post-handshake messages received */
 	uint32_t renegotiations, max_renegotiations; /* started by the peer */
 	cssl_reasons *reasons;                       /* of the last failure, or NULL */
+	uintptr_t signer_failure;                    /* why a Signer made it fail, or 0; see signer.h */
 	int fd;      /* what t.fd was before cssl_detach */
 	size_t tail; /* what t.tail_max was before cssl_detach */
 	int64_t born; /* when the first handshake was done, in seconds since 1970 */

@@ -33,6 +33,7 @@ void cssl_decide_free(cssl_decisions *d)
 	clear_blob(&d->message);
 	clear_blob(&d->sent);
 	clear_blob(&d->valid);
+	clear_blob(&d->chain);
 	free(d);
 }
 
@@ -160,6 +161,27 @@ static int suspend(SSL *ssl)
 }
 
 /*
+ * Replaces OpenSSL's result by what the application has verified. Returns 0 if
+ * out of memory.
+ */
+static int vouch(X509_STORE_CTX *x, const cssl_decisions *d)
+{
+	STACK_OF(X509) *chain = NULL;
+
+	if (d->chain.len == 0) {
+		if (X509_STORE_CTX_get_error(x) == X509_V_OK) /* nobody has verified it for its purpose */
+			X509_STORE_CTX_set_error(x, X509_V_ERR_APPLICATION_VERIFICATION);
+		return 1;
+	}
+	chain = cssl_take_chain(d->chain.p, d->chain.len);
+	if (chain == NULL)
+		return 0;
+	X509_STORE_CTX_set0_verified_chain(x, chain);
+	X509_STORE_CTX_set_error(x, X509_V_OK);
+	return 1;
+}
+
+/*
  * The verification callback. OpenSSL's own verification comes first. What it
  * refuses stays refused, unless the application alone decides (arg is not
  * NULL). The second call for a suspended client finds the decision.
@@ -185,11 +207,15 @@ static int on_peer(X509_STORE_CTX *x, void *arg)
 			cssl_go_verify(d->handle);
 	}
 	accepted = d->peer == CSSL_ACCEPTED;
+	if (accepted && d->vouched)
+		accepted = vouch(x, d);
 	if (!accepted)
 		X509_STORE_CTX_set_error(x, d->peer_error != X509_V_OK ? d->peer_error : X509_V_ERR_APPLICATION_VERIFICATION);
 	d->peer = CSSL_UNDECIDED; /* for a renegotiation */
+	d->vouched = 0;
 	clear_blob(&d->sent);
 	clear_blob(&d->valid);
+	clear_blob(&d->chain);
 	return accepted;
 }
 

@@ -1,6 +1,7 @@
 package cssl
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -12,8 +13,8 @@ import (
 // within Config.DecisionTimeout.
 var ErrDecisionTimeout = errors.New("the application did not decide in time")
 
-// ErrCallbackPanic is returned when Config.ClientHello or Config.VerifyPeer
-// panicked.
+// ErrCallbackPanic is returned when Config.ClientHello, VerifyPeer or
+// VerifyConnection, or a Signer panicked.
 var ErrCallbackPanic = errors.New("the application's callback panicked")
 
 // errRefused is the error of Refuse(nil).
@@ -30,12 +31,15 @@ func refusal(err error) error {
 type decision struct {
 	done chan struct{} // closed when it is made
 
-	mu    sync.Mutex
-	made  bool
-	x     *Context
-	err   error
-	wake  func() // nil while nothing waits
-	timer *time.Timer
+	mu   sync.Mutex
+	made bool
+	x    *Context
+	err  error
+	// vouched is set if the application has verified chains.
+	vouched bool
+	chains  [][]*x509.Certificate
+	wake    func() // nil while nothing waits
+	timer   *time.Timer
 }
 
 // decide makes the decision. If it was made before, decide does nothing.
@@ -55,6 +59,16 @@ func (d *decision) decide(x *Context, err error) {
 	if wake != nil {
 		wake()
 	}
+}
+
+// vouch accepts a certificate with chains that the application has verified.
+func (d *decision) vouch(chains [][]*x509.Certificate) {
+	d.mu.Lock()
+	if !d.made {
+		d.vouched, d.chains = true, chains
+	}
+	d.mu.Unlock()
+	d.decide(nil, nil)
 }
 
 // cancel makes the decision for a closed connection. It does not call wake, but

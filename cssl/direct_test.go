@@ -178,6 +178,8 @@ func TestDirectFacts(t *testing.T) {
 				check(t, client.Version == version && client.ALPN == "h2" && client.ServerName == "localhost" && client.Cipher == st.Cipher &&
 					client.CipherID == st.CipherID && client.Group == st.Group,
 					"client: %v %q %q %q %q", client.Version, client.ALPN, client.ServerName, client.Cipher, client.Group)
+				check(t, bytes.Equal(client.TLSUnique, st.TLSUnique) && (st.TLSUnique == nil) == (version == TLS13), "tls-unique %x, client: %x", st.TLSUnique, client.TLSUnique)
+				states[i].TLSUnique = nil // of one handshake
 				exported := map[string]bool{}
 				for _, label := range []string{"EXPORTER-test", "EXPORTER-other", "key expansion", "client finished", ""} {
 					for _, context := range [][]byte{nil, {}, []byte("context"), make([]byte, 1000)} {

@@ -140,8 +140,9 @@
 //	ktls.c                               the same, by the kernel
 //	direct_switch.c                      from an SSL to direct records
 //	byname.c     psk.c        tickets.c  settings kept beside an SSL_CTX
-//	recordsize.c earlydata.c
+//	recordsize.c earlydata.c  staples.c
 //	certs.c      keystore.c   library.c  certificates and keys; providers
+//	signer.c                             keys that Go has
 //	transport.c  record.c                the BIO; keys, sealing and opening
 //	exdata.c     errors.c                data of an SSL_CTX or SSL; error queue
 package cssl

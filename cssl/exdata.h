@@ -52,6 +52,8 @@ typedef struct {
 	cssl_ticket_keys *ticket_keys; /* of the first SSL_CTX after a change; NULL before */
 	unsigned peer_limit, own_limit; /* of the records sent, see recordsize.c; 0 is none */
 	cssl_direct *direct; /* owned by the connection, or NULL */
+	unsigned char *timestamps; /* malloc'ed: the list (RFC 6962, section 3.3) that a client was sent, or NULL */
+	size_t timestamps_len;
 } cssl_ssl_data;
 
 /*

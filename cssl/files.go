@@ -46,9 +46,13 @@ func (c *Certificate) ownKey() bool { return c.KeyFile != "" || len(c.KeyPEM) > 
 // key returns the key of a chain; the caller frees it. asked is set if a token
 // or a passphrase was needed. OpenSSL detects an encrypted key: it requests a
 // passphrase.
-func (b *builder) key(c *loaded) (key *C.EVP_PKEY, asked bool, err error) {
-	if c.from.KeyURI != "" {
+func (b *builder) key(c *loaded, cert *C.cssl_cert) (key *C.EVP_PKEY, asked bool, err error) {
+	switch {
+	case c.from.KeyURI != "":
 		key, err = b.keyByURI(c.setting, c.from)
+		return key, true, err
+	case c.signer != 0:
+		key, err = b.keyBySigner(c, cert)
 		return key, true, err
 	}
 	setting, file, want := c.setting+".Key", c.from.KeyFile, wantKey
@@ -60,6 +64,8 @@ func (b *builder) key(c *loaded) (key *C.EVP_PKEY, asked bool, err error) {
 	switch {
 	case key != nil:
 		return key, false, nil
+	case c.from.Signer != nil:
+		return nil, false, b.failFor(c.setting+".Signer", "", fmt.Errorf("OpenSSL cannot use this %T", c.from.Signer))
 	case most == 0:
 		err := b.wrongContent(setting, "PEM", file, c.key, want)
 		if _, lacks := needsForKeys(c.key); lacks != nil {

@@ -13,6 +13,7 @@ package cssl
 import "C"
 
 import (
+	"crypto/x509"
 	"errors"
 	"runtime/cgo"
 	"sync"
@@ -24,10 +25,10 @@ import (
 )
 
 // handshaker runs the first handshake of a connection that may wait for the
-// application (Config.ClientHello, SNI, VerifyPeer), or whose handshake runs on
-// another goroutine than its owner's (Config.Offload, slow keys). Other
-// connections have none. After the first handshake it stays only for
-// VerifyPeer, which a renegotiation calls again.
+// application (Config.ClientHello, SNI, VerifyPeer, VerifyConnection), or whose
+// handshake runs on another goroutine than its owner's (Config.Offload, slow
+// keys). Other connections have none. After the first handshake it stays only
+// for VerifyPeer, which a renegotiation calls again.
 type handshaker struct {
 	c     *C.cssl_conn
 	st    *contextState // of the Context that is in use
@@ -40,9 +41,12 @@ type handshaker struct {
 	pending *decision  // of the application, until applied; nil if none
 	want    tlsio.Want // what pending is about
 
-	name    string     // of the ClientHello
-	refused error      // why the application ended the handshake
-	handle  cgo.Handle // for cssl_go_verify, or 0
+	name    string                // of the ClientHello
+	peer    string                // that a client verifies
+	chains  [][]*x509.Certificate // that the application has verified
+	done    tlsio.Result          // of the handshake, in phaseConfirming
+	refused error                 // why the application ended the handshake
+	handle  cgo.Handle            // for cssl_go_verify, or 0
 }
 
 // phase says what the next call of firstHandshake does, and who may use the
@@ -51,6 +55,7 @@ type handshaker struct {
 //	ready ──► done
 //	ready ──► deciding ──► ready
 //	ready, starved ──► working ──► ready, starved
+//	ready ──► confirming ──► done
 type phase uint8
 
 const (
@@ -65,6 +70,9 @@ const (
 	// phaseDeciding: OpenSSL has suspended the handshake until pending is
 	// decided.
 	phaseDeciding
+	// phaseConfirming: OpenSSL's part is done, and Config.VerifyConnection
+	// decides.
+	phaseConfirming
 	// phaseDone: the first handshake is done, and firstHandshake is not called
 	// any more. A renegotiation that waits for pending is in this phase too:
 	// each operation then calls OpenSSL, which returns the want.
@@ -123,6 +131,13 @@ func (c *Conn) firstHandshake() tlsio.Result {
 			if again = h.settle(); !again {
 				wait = h.want
 			}
+		case phaseConfirming:
+			if !h.pending.isMade() {
+				out := h.done // what it moved, and what is unsent
+				out.Want = h.want
+				return out
+			}
+			return c.confirmed()
 		case phaseWorking:
 			if r, wait = h.step.result(); wait == tlsio.WantNone {
 				r = h.stop(r)
@@ -153,15 +168,49 @@ func (c *Conn) firstHandshake() tlsio.Result {
 		switch {
 		case h.pending != nil && out.Want == h.want:
 			h.phase = phaseDeciding
+		case out.Want == tlsio.WantNone && out.Err == nil && h.st.verifyConnection != nil:
+			h.phase, h.done = phaseConfirming, out
+			h.want, h.pending = tlsio.WantRetryVerify, h.askConnection(c)
+			moved = 0
+			continue
 		case out.Want == tlsio.WantNone && out.Err == nil:
-			h.phase = phaseDone
-			if h.st.verifyPeer == nil {
-				h.release()
-				c.hs = nil
-			}
+			c.firstDone()
 		}
 		return out
 	}
+}
+
+// firstDone ends the first handshake.
+func (c *Conn) firstDone() {
+	h := c.hs
+	h.phase = phaseDone
+	if h.st.verifyPeer == nil {
+		h.release()
+		c.hs = nil
+	}
+}
+
+// askConnection calls Config.VerifyConnection.
+func (h *handshaker) askConnection(c *Conn) *decision {
+	v := &ConnectionVerification{State: c.State(), Owner: h.owner, Server: c.server}
+	return ask("verification", h.st.timeout, h.wakeOwner, func(d *decision) {
+		v.decision = d
+		h.st.verifyConnection(v)
+	})
+}
+
+// confirmed applies the decision of Config.VerifyConnection. It returns the
+// result of the handshake.
+func (c *Conn) confirmed() tlsio.Result {
+	h := c.hs
+	out, err := h.done, h.pending.err
+	h.pending, h.done = nil, tlsio.Result{}
+	if err != nil {
+		c.fatal = &tlsio.Error{Op: tlsio.OpHandshake, Err: err}
+		return tlsio.Result{Err: c.fatal}
+	}
+	c.firstDone()
+	return out
 }
 
 // decide calls the application if the want w needs its decision and it was not
@@ -280,7 +329,7 @@ func (h *handshaker) separate() {
 // askPeer calls Config.VerifyPeer about the peer's certificate.
 func (h *handshaker) askPeer(wake func()) *decision {
 	v, unreadable := newPeerVerification(h.c)
-	v.Owner = h.owner
+	v.Owner, v.PeerName = h.owner, h.peer
 	return ask("verification", h.st.timeout, wake, func(d *decision) {
 		v.decision = d
 		if len(v.Sent) == 0 {
@@ -293,7 +342,16 @@ func (h *handshaker) askPeer(wake func()) *decision {
 
 func (h *handshaker) applyPeer(made *decision) {
 	d := C.cssl_conn_decisions(h.c)
-	if d.peer = C.CSSL_ACCEPTED; made.err != nil {
+	d.peer = C.CSSL_ACCEPTED
+	if made.err == nil && made.vouched {
+		h.chains = made.chains
+		d.vouched = 1
+		if len(made.chains) > 0 {
+			chain := encodeChain(made.chains[0])
+			d.chain.p, d.chain.len = (*C.uchar)(C.CBytes(chain)), C.long(len(chain))
+		}
+	}
+	if made.err != nil {
 		h.refused = made.err
 		d.peer, d.peer_error = C.CSSL_REFUSED, verifyErrorOf(made.err)
 	}

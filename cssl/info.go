@@ -60,7 +60,21 @@ type State struct {
 	Records       Records
 	RecordsReason string
 
+	// OCSP is the response that a client was sent about the server's
+	// certificate, in DER, and Timestamps are the signed certificate timestamps
+	// (RFC 6962, section 3.3). Both need Config.Staples, and a full handshake.
+	OCSP       []byte
+	Timestamps [][]byte
+	// TLSUnique is the channel binding tls-unique (RFC 5929, section 3). It is
+	// nil in TLS 1.3, and after a resumption without the extended master secret
+	// (RFC 7627).
+	TLSUnique []byte
+	// HelloRetryRequest reports whether the server asked for another
+	// ClientHello (RFC 8446, section 4.1.4).
+	HelloRetryRequest bool
+
 	peer, verified []byte // certificates, each preceded by its length
+	chains         [][]*x509.Certificate
 }
 
 // PeerCertificates parses the certificates that the peer sent, leaf first; nil
@@ -74,6 +88,20 @@ func (s State) PeerCertificates() ([]*x509.Certificate, error) { return parseCha
 // was requested, or if it was not valid. After a resumption it is only the
 // leaf, which was valid when the session began.
 func (s State) VerifiedChain() ([]*x509.Certificate, error) { return parseChain(s.verified) }
+
+// VerifiedChains returns the chains that the application has verified
+// ([PeerVerification.AcceptChains]), or else VerifiedChain as the only one, if
+// there is one.
+func (s State) VerifiedChains() ([][]*x509.Certificate, error) {
+	if len(s.chains) > 0 {
+		return s.chains, nil
+	}
+	chain, err := s.VerifiedChain()
+	if len(chain) == 0 {
+		return nil, err
+	}
+	return [][]*x509.Certificate{chain}, err
+}
 
 // State returns the result of the first handshake. ALPN and ServerName are set
 // as soon as they are known. All other fields are zero before the handshake is
@@ -92,6 +120,20 @@ func (c *Conn) State() State {
 		Records: Records(f.Records), RecordsReason: f.Obstacle,
 		ServerName: C.GoString(n.server_name), Resumed: f.Resumed, EarlyData: EarlyDataStatus(n.early),
 		peer: takeBytes(n.peer, n.peer_len), verified: takeBytes(n.verified, n.verified_len),
+	}
+	if n.ocsp_len > 0 {
+		s.OCSP = C.GoBytes(unsafe.Pointer(n.ocsp), C.int(n.ocsp_len))
+	}
+	all := reader(C.GoBytes(unsafe.Pointer(n.timestamps), C.int(n.timestamps_len)))
+	for list := all.run(int(all.u16())); len(list) > 0; {
+		s.Timestamps = append(s.Timestamps, list.run(int(list.u16())))
+	}
+	if n.unique_len > 0 {
+		s.TLSUnique = C.GoBytes(unsafe.Pointer(&n.unique[0]), C.int(n.unique_len))
+	}
+	s.HelloRetryRequest = n.retried == 1
+	if c.hs != nil {
+		s.chains = c.hs.chains
 	}
 	if n.psk_len > 0 {
 		s.PSK = C.GoBytes(unsafe.Pointer(n.psk), C.int(n.psk_len))

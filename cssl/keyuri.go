@@ -136,6 +136,9 @@ func (c *Config) slow() bool {
 
 // slow reports whether a signature with the key may take long.
 func (c Certificate) slow() bool {
+	if c.calls() {
+		return true
+	}
 	scheme, _, _ := strings.Cut(c.KeyURI, ":")
 	return c.KeyURI != "" && !strings.EqualFold(scheme, "file")
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/spacemonad/go-openssl/internal/pkcs11uri"
 )
@@ -14,7 +15,11 @@ type loaded struct {
 	setting    string
 	chain, key []byte
 	ocsp       []byte
+	signer     uint64 // tells Signers apart; 0 if the key is not one
 }
+
+// signers counts those that were loaded.
+var signers atomic.Uint64
 
 // load reads all files, so that C gets only bytes and the error for a missing
 // file has its name.
@@ -38,7 +43,7 @@ func (l *loaded) forget() {
 	if l.from == nil {
 		return
 	}
-	if l.from.KeyFile != "" {
+	if l.from.KeyFile != "" || l.from.Signer != nil {
 		clear(l.key)
 	}
 	if l.from.ChainFile != "" {
@@ -64,8 +69,20 @@ func loadCertificate(setting string, c *Certificate) (l loaded, err error) {
 		err = &ConfigError{Setting: setting + ".KeyURI", Value: pkcs11uri.Redact(c.KeyURI), Err: errors.New("set together with KeyFile or KeyPEM; use one")}
 		return
 	}
-	if !c.ownKey() && c.KeyURI == "" {
+	if !c.ownKey() && c.KeyURI == "" && c.Signer == nil {
 		l.key = l.chain
+	}
+	if c.Signer != nil && (c.ownKey() || c.KeyURI != "") {
+		err = &ConfigError{Setting: setting + ".Signer", Err: errors.New("set together with KeyFile, KeyPEM or KeyURI; use one")}
+		return
+	}
+	if c.calls() {
+		l.signer = signers.Add(1)
+	} else if c.Signer != nil {
+		if l.key = inMemory(c.Signer); l.key == nil {
+			err = &ConfigError{Setting: setting + ".Signer", Err: fmt.Errorf("a %T that has no PKCS #8 form: it is nil, incomplete, or of an unknown curve", c.Signer)}
+			return
+		}
 	}
 	if l.ocsp, err = contentOf(setting+".OCSPFile", c.OCSPFile, c.OCSP, wantOCSP); err != nil {
 		return

@@ -3,6 +3,17 @@
 #include "conn_private.h"
 #include "decide.h"
 
+#include <string.h>
+
+/*
+ * The random of a ServerHello that is a HelloRetryRequest (RFC 8446, section
+ * 4.1.3).
+ */
+static const unsigned char retry_random[] = {
+	0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+	0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+};
+
 /*
  * Sees each protocol message, and each record's header. It records alerts,
  * which SSL_get_error does not report. It also counts messages that cost a peer nothing: OpenSSL has no
@@ -32,7 +43,11 @@ void cssl_on_message(int sent, int version, int type, const void *buf, size_t le
 			c->alert_received = p[1];
 		return;
 	}
-	if (type != SSL3_RT_HANDSHAKE || sent || len < 1)
+	if (type != SSL3_RT_HANDSHAKE || len < 1)
+		return;
+	if (p[0] == SSL3_MT_SERVER_HELLO && len >= 6 + sizeof retry_random && memcmp(p + 6, retry_random, sizeof retry_random) == 0)
+		c->retried = 1;
+	if (sent)
 		return;
 	if (!c->established) {
 		if (p[0] == SSL3_MT_CLIENT_HELLO)

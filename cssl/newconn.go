@@ -108,6 +108,9 @@ func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 		if !isIP && C.cssl_ssl_server_name(ssl, s, &reasons) == 0 {
 			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
 		}
+		if c.hs != nil && !cfg.InsecureSkipNameCheck {
+			c.hs.peer = name
+		}
 		if !cfg.InsecureSkipNameCheck && C.cssl_ssl_verify_name(ssl, s, cbool(isIP), cbool(x.commonName), &reasons) == 0 {
 			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
 		}
@@ -140,6 +143,7 @@ func (c *Conn) Close() {
 }
 
 func freeConn(p *C.cssl_conn) {
+	signerError(p)
 	C.cssl_conn_free(p)
 	conns.Add(-1)
 }

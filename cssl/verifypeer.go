@@ -34,6 +34,14 @@ type PeerVerification struct {
 	Err error
 	// ServerName is the name that the client sent (SNI), or empty.
 	ServerName string
+	// PeerName is what a client's certificate check is about:
+	// ConnConfig.ServerName, a DNS name or an IP address. It is empty on a
+	// server, and with InsecureSkipNameCheck.
+	PeerName string
+	// Version, CipherID and ALPN are those of State.
+	Version  TLSVersion
+	CipherID uint16
+	ALPN     string
 	// Owner is the owner passed to [Conn.Bind].
 	Owner any
 
@@ -42,6 +50,14 @@ type PeerVerification struct {
 
 // Accept continues the handshake.
 func (v *PeerVerification) Accept() { v.decision.decide(nil, nil) }
+
+// AcceptChains is Accept for an application that has verified the certificate
+// itself. State.VerifiedChains returns the chains, and State.VerifyError is nil
+// then, whatever OpenSSL has found. A resumed session ends with the first chain.
+// If there are none, no chain counts as verified.
+func (v *PeerVerification) AcceptChains(chains [][]*x509.Certificate) {
+	v.decision.vouch(chains)
+}
 
 // Refuse ends the handshake. The connection's error wraps err. The alert is the
 // [tlsio.Alert] in err if it is a certificate alert (42 to 48), and
@@ -52,7 +68,16 @@ func (v *PeerVerification) Refuse(err error) { v.decision.decide(nil, refusal(er
 // unreadable is the error of the first certificate that could not be parsed.
 func newPeerVerification(c *C.cssl_conn) (v *PeerVerification, unreadable error) {
 	d := C.cssl_conn_decisions(c)
-	v = &PeerVerification{ServerName: C.GoString(C.SSL_get_servername(C.cssl_conn_ssl(c), C.TLSEXT_NAMETYPE_host_name))}
+	ssl := C.cssl_conn_ssl(c)
+	v = &PeerVerification{ServerName: C.GoString(C.SSL_get_servername(ssl, C.TLSEXT_NAMETYPE_host_name)),
+		Version: TLSVersion(C.SSL_version(ssl))}
+	if cipher := C.SSL_get_pending_cipher(ssl); cipher != nil {
+		v.CipherID = uint16(C.SSL_CIPHER_get_protocol_id(cipher))
+	}
+	var alpn *C.uchar
+	var n C.uint
+	C.SSL_get0_alpn_selected(ssl, &alpn, &n)
+	v.ALPN = C.GoStringN((*C.char)(unsafe.Pointer(alpn)), C.int(n))
 	if d.verdict != C.X509_V_OK {
 		v.Err = errors.New(verifyText(C.long(d.verdict)))
 	}
@@ -85,6 +110,14 @@ func verifyErrorOf(err error) C.int {
 		}
 	}
 	return C.X509_V_ERR_CERT_REJECTED
+}
+
+// encodeChain is the inverse of parseChain.
+func encodeChain(chain []*x509.Certificate) (b []byte) {
+	for _, cert := range chain {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(cert.Raw))), cert.Raw...)
+	}
+	return b
 }
 
 func blob(b C.cssl_blob) []byte { return C.GoBytes(unsafe.Pointer(b.p), C.int(b.len)) }

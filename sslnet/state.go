@@ -2,9 +2,9 @@ package sslnet
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/connstate"
 )
 
 // State returns what the first handshake negotiated. It is the zero value
@@ -27,34 +27,11 @@ func (c *Conn) State() cssl.State {
 // c.mu is held.
 func (c *Conn) keepState(s cssl.State) { c.state = &s }
 
-// curves maps OpenSSL's names of groups, which differ between its versions, to
-// the numbers of crypto/tls.
-var curves = map[string]tls.CurveID{
-	"x25519": tls.X25519, "prime256v1": tls.CurveP256, "secp256r1": tls.CurveP256, "secp384r1": tls.CurveP384,
-	"secp521r1": tls.CurveP521, "x448": 30, "X25519": tls.X25519, "X448": 30, "X25519MLKEM768": tls.X25519MLKEM768,
-}
-
 // ConnectionState returns State as a tls.ConnectionState, so that net/http
-// fills Request.TLS. Do not call its method ExportKeyingMaterial, which needs
-// unexported state of crypto/tls: use Conn.ExportKeyingMaterial. SCTs, the OCSP
-// response and TLSUnique are missing.
-func (c *Conn) ConnectionState() tls.ConnectionState {
-	s := c.State()
-	// Certificates that crypto/x509 cannot parse are left out.
-	peer, _ := s.PeerCertificates()
-	verified, _ := s.VerifiedChain()
-	t := tls.ConnectionState{
-		Version: uint16(s.Version), HandshakeComplete: s.Version != 0, DidResume: s.Resumed, CipherSuite: s.CipherID,
-		NegotiatedProtocol: s.ALPN, ServerName: s.ServerName,
-		PeerCertificates: peer, CurveID: curves[s.Group],
-	}
-	//lint:ignore SA1019 net/http uses NegotiatedProtocol only if it is set
-	t.NegotiatedProtocolIsMutual = true
-	if len(verified) > 0 {
-		t.VerifiedChains = [][]*x509.Certificate{verified}
-	}
-	return t
-}
+// fills Request.TLS. Its method ExportKeyingMaterial returns an error, since it
+// needs unexported state of crypto/tls: use Conn.ExportKeyingMaterial.
+// OCSPResponse and SignedCertificateTimestamps need cssl.Config.Staples.
+func (c *Conn) ConnectionState() tls.ConnectionState { return connstate.Of(c.State()) }
 
 // Session returns the session that a client can resume later, or nil if there
 // is none yet; see [cssl.Conn.Session]. In TLS 1.3 a session comes with a

@@ -1,6 +1,7 @@
 package sslnet
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -120,6 +121,12 @@ func TestStateAgrees(t *testing.T) {
 				if o.Version != tc.version || o.CipherID != f.CipherSuite || o.Cipher == "" || o.Group == "" || o.ALPN != tc.alpn ||
 					o.ServerName != "localhost" || o.Resumed || o.VerifyError != nil {
 					t.Errorf("%+v", o)
+				}
+				if !bytes.Equal(f.TLSUnique, g.TLSUnique) || (f.TLSUnique == nil) != (tc.version == cssl.TLS13) || f.HelloRetryRequest != g.HelloRetryRequest {
+					t.Errorf("tls-unique %x and %x, HelloRetryRequest %v and %v", f.TLSUnique, g.TLSUnique, f.HelloRetryRequest, g.HelloRetryRequest)
+				}
+				if _, err := f.ExportKeyingMaterial("EXPORTER-x", nil, 1); err == nil {
+					t.Error("ConnectionState exports keying material")
 				}
 				serverSees, clientSees := &f, &g
 				if !s.server {

@@ -39,6 +39,7 @@ var unix = []string{"golang.org/x/sys/unix"}
 var rules = []rule{
 	{folder: "tlsio", others: []string{}},
 	{folder: "cssl/ja4", ours: []string{"cssl"}, others: []string{}},
+	{folder: "cssl/fromtls", ours: []string{"cssl", "tlsio", "internal/connstate"}, others: []string{}},
 	{folder: "cssl", ours: []string{"tlsio", "internal/features", "internal/filetype", "internal/hostname", "internal/libcrypto",
 		"internal/live", "internal/negotiated", "internal/pkcs11uri", "internal/platform", "internal/recordmode",
 		"internal/sessionid"}, others: []string{}, cgo: true},
@@ -48,8 +49,8 @@ var rules = []rule{
 	{folder: "reactor/connlimit", others: []string{}},
 	{folder: "reactor", ours: []string{"session", "cssl", "tlsio", "internal/dialbound", "internal/saturate", "internal/logqueue",
 		"internal/negotiated", "internal/platform"}, others: unix},
-	{folder: "sslnet", ours: []string{"sslnet", "cssl", "tlsio", "internal/dialbound", "internal/logqueue", "internal/negotiated"},
-		others: unix},
+	{folder: "sslnet", ours: []string{"sslnet", "cssl", "tlsio", "internal/connstate", "internal/dialbound", "internal/logqueue",
+		"internal/negotiated"}, others: unix},
 	// Nothing but tests and what they say.
 	{folder: "cmd/sslbench/internal/stress", others: []string{}, alone: true},
 	{folder: "adapters/sslgrpc", ours: []string{"cssl", "sslnet"}},
@@ -59,6 +60,7 @@ var rules = []rule{
 	{folder: "examples", ours: []string{"reactor", "session", "cssl", "sslnet", "tlsio", "internal/live"}},
 	{folder: "packaging", others: []string{}},
 	{folder: "internal/services", ours: []string{"reactor", "session", "cssl", "tlsio"}, others: []string{}},
+	{folder: "internal/connstate", ours: []string{"cssl"}, others: []string{}},
 	{folder: "internal/dialbound", others: []string{}},
 	{folder: "internal/features", others: []string{}},
 	{folder: "internal/filetype", others: []string{}},
