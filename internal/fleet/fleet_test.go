@@ -147,9 +147,12 @@ func (f *fleet) startBalancer() {
 	if out, err := check.CombinedOutput(); err != nil || strings.Contains(string(out), "WARNING") {
 		f.t.Fatalf("haproxy -c: %v\n%s", err, out)
 	}
+	// Here connections that have carried nothing are logged too: one of a busy client may be lost before its ClientHello.
+	logsAll := filepath.Join(f.t.TempDir(), "haproxy.cfg")
+	tlstest.Must(f.t, os.WriteFile(logsAll, []byte(strings.ReplaceAll(read(f.t, haproxyConfig), "option dontlognull", "")), 0o600))
 	log := tlstest.Value(os.Create(f.log))(f.t)
 	defer log.Close()
-	cmd := exec.Command("haproxy", "-db", "-f", haproxyConfig)
+	cmd := exec.Command("haproxy", "-db", "-f", logsAll)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, log, log
 	f.balancer.start(cmd)
 	f.haproxy = cmd.Process.Pid
