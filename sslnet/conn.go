@@ -132,8 +132,10 @@ type half struct {
 	err      error
 	want     tlsio.Want
 	deadline time.Time
-	applied  time.Time    // the deadline that Go's poller has
-	runs     bool         // in transport.run
+	applied  time.Time    // the deadline that Go's poller has, if known
+	known    bool         // somebody else may have set one before
+	stale    bool         // the poller must be told of deadline
+	runs     bool         // transport.run has begun, or is about to
 	waits    bool         // the last try returned want
 	woken    bool         // try again, without an event
 	late     *net.OpError // last deadline error, for reuse
@@ -283,8 +285,9 @@ func (s *half) do(op string, t task, p []byte) (int, error) {
 	err := os.ErrDeadlineExceeded
 	if late := c.transport.start(s); !late || c.closing {
 		s.runs = true
+		t := c.transport // the other half may replace it; see handshaking
 		c.mu.Unlock()
-		err = c.transport.run(s)
+		err = t.run(s)
 		c.mu.Lock()
 	}
 	defer c.mu.Unlock()

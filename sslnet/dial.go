@@ -53,6 +53,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		dial = nd.DialContext
 	}
 	nc, err := dial(ctx, network, address)
+	if err == nil && nc == nil {
+		err = errors.New("sslnet: NetDialContext returned no connection and no error")
+	}
 	if err != nil {
 		return nil, err
 	}

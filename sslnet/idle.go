@@ -57,15 +57,16 @@ func sweepIdle() {
 	}
 }
 
-// freeIdle frees the buffers of c if its Read waits, and has waited since the
-// last call. It reports whether c need not be in idleConns any longer.
+// freeIdle frees the buffers of c if its Read has waited since the last call.
+// It reports whether c need not be in idleConns any longer.
 func (c *Conn) freeIdle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	used := c.used
 	c.used = false
-	if !c.closing {
-		if used || !c.reader.waits || c.reader.want != tlsio.WantRead {
+	// A Read that does not wait will enter c again when it does.
+	if !c.closing && c.reader.waits && c.reader.want == tlsio.WantRead {
+		if used {
 			return false
 		}
 		c.tls.FreeBuffers()

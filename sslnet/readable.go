@@ -8,14 +8,15 @@ import (
 
 // NotifyReadable arranges one call of f, on its own goroutine, when the peer
 // has sent something: until then an idle connection needs no goroutine that
-// blocks in Read. If the next Read will return data, err is nil; otherwise err
-// is what Read would return, io.EOF for example. Messages of TLS, such as a
-// KeyUpdate, are handled without a call.
+// blocks in Read. err is nil if there is data to read, and in rare cases where
+// Read must wait for something else, such as room to send. Otherwise err is what
+// Read would return, io.EOF for example. Messages of TLS, such as a KeyUpdate,
+// are handled without a call.
 //
 // NotifyReadable waits for a Read in progress. It returns an error if it cannot
-// watch the connection, or if the handshake is not done; then f is not called,
-// and neither is it after Close. The read deadline does not apply. A later call
-// replaces f.
+// watch the connection, or if the handshake is not done; then f is not called.
+// After Close, f is not called unless its goroutine has started. The read
+// deadline does not apply. A later call replaces f.
 func (c *Conn) NotifyReadable(f func(err error)) error {
 	s := &c.reader
 	s.sem <- struct{}{}
@@ -52,6 +53,7 @@ func (c *Conn) checkReadable() error {
 				c.note(&c.reader, c.tls.Flush()) // as wait does
 			}
 			c.tls.FreeBuffers()
+			c.keepSending()
 			return c.transport.watch(readable)
 		}
 	}

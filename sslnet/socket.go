@@ -100,7 +100,7 @@ func (t *socket) restoreDeadline(s *half) {
 }
 
 func (t *socket) setDeadline(s *half, d time.Time) error {
-	s.deadline = d
+	s.deadline, s.stale = d, !s.known || d != s.applied
 	switch {
 	case s.woken: // restoreDeadline will apply it
 		return nil
@@ -116,10 +116,10 @@ func (t *socket) open() error { return t.raw.Control(func(uintptr) {}) }
 // start applies the deadline. net/http sets several for each request of which
 // only one is ever waited for.
 func (t *socket) start(s *half) (late bool) {
-	if s.deadline == s.applied {
-		return false // the poller knows
+	if !s.stale {
+		return false
 	}
-	if !s.deadline.IsZero() && time.Until(s.deadline) <= 0 {
+	if !s.deadline.IsZero() && time.Until(s.deadline) <= 0 && s.task != taskClose {
 		return t.open() == nil
 	}
 	_ = t.poll(s, s.deadline) // fails only if the socket is closed, as run will
@@ -128,7 +128,7 @@ func (t *socket) start(s *half) (late bool) {
 
 // poll sets the deadline of s in Go's poller.
 func (t *socket) poll(s *half, d time.Time) error {
-	s.applied = d
+	s.applied, s.known, s.stale = d, true, d != s.deadline
 	if s.natural == readable {
 		return t.conn.SetReadDeadline(d)
 	}

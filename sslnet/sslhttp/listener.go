@@ -45,7 +45,7 @@ type listener struct {
 	park  parking
 
 	start   sync.Once
-	work    sync.WaitGroup // accept and the handshakes
+	work    sync.WaitGroup // accept, handshakes, and connections that wake or end
 	ready   chan net.Conn
 	failed  chan error // errors of Listener.Accept
 	closing chan struct{}
@@ -65,14 +65,14 @@ func newListener(srv *http.Server, l net.Listener, http2 bool, parkAfter time.Du
 		under: make(map[*sslnet.Conn]struct{}),
 	}
 	n.lines = logqueue.New(maxLines, n.linesLost)
-	n.park = parking{after: parkAfter, ready: func(h *http1Conn) { n.pass(h) }, ended: n.end, work: &n.work}
+	n.park = parking{after: parkAfter, pass: func(h *http1Conn) { n.pass(h) }, end: n.end, work: &n.work}
 	return n
 }
 
 // Accept returns an HTTP/1 connection as an *http1Conn, and an HTTP/2
-// connection as an *http2Conn or, where net/http knows those, a *sslnet.Conn. After Close it waits until all handshakes have
-// ended. Shutdown and Close of http.Server wait for Serve, and therefore for
-// that.
+// connection as an *http2Conn or, where net/http knows those, a *sslnet.Conn.
+// After Close it waits until all handshakes have ended. Shutdown and Close of
+// http.Server wait for Serve, and therefore for that.
 func (l *listener) Accept() (net.Conn, error) {
 	l.start.Do(func() { l.work.Go(l.accept) })
 	select {
@@ -148,11 +148,12 @@ func (l *listener) pass(c net.Conn) {
 	}
 }
 
-// end closes c, which is parked, and tells ConnState.
+// end closes c, which is parked, and tells ConnState: on another goroutine,
+// since that may call Shutdown, which waits for this one.
 func (l *listener) end(c *sslnet.Conn) {
 	c.Close()
 	if f := l.srv.ConnState; f != nil {
-		f(c, http.StateClosed)
+		go f(c, http.StateClosed)
 	}
 }
 

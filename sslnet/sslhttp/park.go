@@ -30,8 +30,8 @@ var errParked = errors.New("sslhttp: parked")
 //	   └────────────────── data ◄── NotifyReadable ◄── parked ◄───┘
 type parking struct {
 	after time.Duration      // negative: never
-	ready func(*http1Conn)   // passes it to Accept
-	ended func(*sslnet.Conn) // closes it, as net/http would
+	pass  func(*http1Conn)   // to Accept
+	end   func(*sslnet.Conn) // closes it, as net/http would
 	work  *sync.WaitGroup    // of the listener
 
 	mu      sync.Mutex
@@ -39,7 +39,7 @@ type parking struct {
 	serving map[*http1Conn]struct{}
 	sweeper *time.Timer // runs while anything is in serving
 	sweeps  atomic.Uint32
-	parked  parked
+	parked  byDeadline
 	expiry  *time.Timer // of the first in parked
 }
 
@@ -61,8 +61,8 @@ type http1Conn struct {
 	p      *parking
 	ctx    context.Context // what ConnContext returned for the connection
 	again  bool            // it was parked before
-	idle   bool            // StateIdle; used by the goroutine that reads
-	buffer int             // size of net/http's buffer, likewise
+	buffer int             // the size of net/http's buffer
+	phase  atomic.Int32    // see parkable
 
 	mu       sync.Mutex
 	state    parkState
@@ -90,9 +90,9 @@ func (p *parking) serve(h *http1Conn) {
 		p.serving = map[*http1Conn]struct{}{}
 	}
 	if p.serving[h] = struct{}{}; p.sweeper == nil {
-		p.sweeper = time.AfterFunc(p.after/sweepsUntilParked, p.sweep)
+		p.sweeper = time.AfterFunc(p.interval(), p.sweep)
 	} else if len(p.serving) == 1 {
-		p.sweeper.Reset(p.after / sweepsUntilParked)
+		p.sweeper.Reset(p.interval())
 	}
 }
 
@@ -107,6 +107,10 @@ func (p *parking) leave(h *http1Conn) {
 // not read for each Read.
 const sweepsUntilParked = 2
 
+func (p *parking) interval() time.Duration {
+	return max(p.after/sweepsUntilParked, time.Millisecond)
+}
+
 // sweep ends the Reads of the connections that have waited for long enough.
 func (p *parking) sweep() {
 	p.mu.Lock()
@@ -114,7 +118,8 @@ func (p *parking) sweep() {
 	now := p.sweeps.Add(1)
 	for h := range p.serving {
 		h.mu.Lock()
-		// The Read of a connection that is leaving may have begun after that.
+		// The Read of a connection that is leaving may not have begun when its
+		// deadline was set.
 		if h.state == waiting && now-h.since > sweepsUntilParked || h.state == leaving {
 			h.state = leaving
 			_ = h.Conn.SetReadDeadline(time.Unix(1, 0)) // an error ends Read too
@@ -122,23 +127,31 @@ func (p *parking) sweep() {
 		h.mu.Unlock()
 	}
 	if len(p.serving) > 0 && !p.closed {
-		p.sweeper.Reset(p.after / sweepsUntilParked)
+		p.sweeper.Reset(p.interval())
 	}
 }
 
+// net/http sets a read deadline after StateIdle, then reads until it has the
+// begin of a request, and sets another one. Only the first Read between the two
+// can be parked, and only if nothing is in net/http's buffer.
+const (
+	notParkable = iota
+	parkable
+	becomesParkable
+)
+
 // Read implements net.Conn.
 func (h *http1Conn) Read(b []byte) (int, error) {
-	if len(b) > h.buffer {
+	if h.buffer == 0 {
 		h.buffer = len(b) // the first Read of all has an empty buffer
 	}
-	if !h.idle || len(b) < h.buffer {
+	if h.phase.Swap(notParkable) != parkable || len(b) < h.buffer {
 		return h.Conn.Read(b)
 	}
 	h.mu.Lock()
 	h.state, h.since = waiting, h.p.sweeps.Load()
 	h.mu.Unlock()
 	n, err := h.Conn.Read(b)
-	h.idle = false
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -155,10 +168,15 @@ func (h *http1Conn) Read(b []byte) (int, error) {
 
 // SetReadDeadline implements net.Conn.
 func (h *http1Conn) SetReadDeadline(t time.Time) error {
+	if phase := h.phase.Load(); phase != notParkable {
+		h.phase.CompareAndSwap(phase, phase-1)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.deadline = t
-	if h.state >= leaving {
+	if h.state >= left {
+		return net.ErrClosed
+	}
+	if h.deadline = t; h.state == leaving {
 		return nil
 	}
 	return h.Conn.SetReadDeadline(t)
@@ -184,13 +202,13 @@ func (h *http1Conn) Close() error {
 	switch was {
 	case left:
 		if !h.p.park(h) {
-			h.p.ended(h.Conn)
+			h.p.end(h.Conn)
 		}
 	case gone:
-		if !h.p.take(h) {
+		if !h.p.unpark(h) {
 			return net.ErrClosed
 		}
-		h.p.ended(h.Conn)
+		h.p.end(h.Conn)
 		h.p.work.Done()
 	default:
 		h.p.leave(h)
@@ -206,7 +224,9 @@ func (h *http1Conn) observe(s http.ConnState) bool {
 	case http.StateNew:
 		return !h.again
 	case http.StateIdle:
-		h.idle = h.p.after >= 0
+		if h.p.after >= 0 {
+			h.phase.Store(becomesParkable)
+		}
 	case http.StateHijacked:
 		h.p.leave(h)
 	case http.StateClosed:
@@ -221,19 +241,26 @@ func (h *http1Conn) observe(s http.ConnState) bool {
 func (p *parking) park(h *http1Conn) bool {
 	_ = h.Conn.SetReadDeadline(time.Time{})
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	delete(p.serving, h)
-	if p.closed || h.Conn.NotifyReadable(func(err error) { p.wake(h, err) }) != nil {
+	closed := p.closed
+	if !closed {
+		heap.Push(&p.parked, h)
+		p.setExpiry()
+	}
+	p.mu.Unlock()
+	if closed {
 		return false
 	}
-	heap.Push(&p.parked, h)
-	p.setExpiry()
+	if h.Conn.NotifyReadable(func(err error) { p.wake(h, err) }) != nil && p.unpark(h) {
+		p.work.Done()
+		return false
+	}
 	return true
 }
 
-// take removes h from parked. It reports whether h was there; then the caller
+// unpark removes h from parked. It reports whether h was there; then the caller
 // calls work.Done.
-func (p *parking) take(h *http1Conn) bool {
+func (p *parking) unpark(h *http1Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if h.index < 0 {
@@ -246,17 +273,17 @@ func (p *parking) take(h *http1Conn) bool {
 
 // wake gives h back to net/http, or ends it if there is nothing to read.
 func (p *parking) wake(h *http1Conn, err error) {
-	if !p.take(h) {
+	if !p.unpark(h) {
 		return
 	}
 	defer p.work.Done()
 	if err != nil {
-		p.ended(h.Conn)
+		p.end(h.Conn)
 		return
 	}
 	n := &http1Conn{Conn: h.Conn, p: p, ctx: h.ctx, again: true, index: -1}
 	p.serve(n)
-	p.ready(n)
+	p.pass(n)
 }
 
 // expire ends the parked connections whose deadline, which is that of
@@ -286,7 +313,7 @@ func (p *parking) setExpiry() {
 // endFirst ends the first in parked. p.mu is held.
 func (p *parking) endFirst() {
 	h := heap.Pop(&p.parked).(*http1Conn)
-	p.work.Go(func() { p.ended(h.Conn) })
+	p.work.Go(func() { p.end(h.Conn) })
 }
 
 // close ends all parked connections. None is parked from then on.
@@ -304,34 +331,34 @@ func (p *parking) close() {
 	}
 }
 
-// parked is a heap of connections. The next deadline comes first.
-type parked []*http1Conn
+// byDeadline is a heap of connections. The next deadline comes first.
+type byDeadline []*http1Conn
 
-func (q parked) expires(i int) bool { return !q[i].deadline.IsZero() }
+func (q byDeadline) expires(i int) bool { return !q[i].deadline.IsZero() }
 
 // Len implements heap.Interface.
-func (q parked) Len() int { return len(q) }
+func (q byDeadline) Len() int { return len(q) }
 
 // Less implements heap.Interface.
-func (q parked) Less(i, j int) bool {
+func (q byDeadline) Less(i, j int) bool {
 	return q.expires(i) && (!q.expires(j) || q[i].deadline.Before(q[j].deadline))
 }
 
 // Swap implements heap.Interface.
-func (q parked) Swap(i, j int) {
+func (q byDeadline) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
 	q[i].index, q[j].index = i, j
 }
 
 // Push implements heap.Interface.
-func (q *parked) Push(x any) {
+func (q *byDeadline) Push(x any) {
 	h := x.(*http1Conn)
 	h.index = len(*q)
 	*q = append(*q, h)
 }
 
 // Pop implements heap.Interface.
-func (q *parked) Pop() any {
+func (q *byDeadline) Pop() any {
 	n := len(*q) - 1
 	h := (*q)[n]
 	(*q)[n] = nil

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,6 +113,11 @@ func prepare(srv *http.Server) bool {
 	}
 	if p.HTTP2() && !nativeHTTP2 {
 		p.SetUnencryptedHTTP2(true)
+	}
+	if c := srv.TLSConfig; nativeHTTP2 && p.HTTP2() && c != nil && !slices.Contains(c.NextProtos, protoHTTP2) {
+		// Otherwise net/http does not prepare for HTTP/2.
+		srv.TLSConfig = c.Clone()
+		srv.TLSConfig.NextProtos = append(slices.Clone(c.NextProtos), protoHTTP2)
 	}
 	srv.Protocols = p
 	srv.Handler = &handler{srv.Handler, p.HTTP2()}

@@ -32,7 +32,7 @@ type Transport struct {
 	plain    *http.Transport // for http URLs
 
 	mu       sync.Mutex
-	routes   hosts[*route]        // by the proxy's URL; empty: no proxy
+	routes   map[string]*route    // by the proxy's URL, or "direct"
 	only1    hosts[struct{}]      // by URL.Host: hosts that chose HTTP/1.1
 	sessions hosts[*cssl.Session] // by address
 	spares   map[place][]*clientConn
@@ -41,6 +41,7 @@ type Transport struct {
 // A route is the way to hosts: direct, or through one proxy.
 type route struct {
 	proxy        *url.URL // nil: direct
+	plain        bool     // for http URLs: what is encrypted is the way to a proxy
 	http1, http2 *http.Transport
 }
 
@@ -76,7 +77,7 @@ func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
 	}
 	t := &Transport{
 		dialer: *d, settings: copySettings(settings),
-		routes: hosts[*route]{}, only1: hosts[struct{}]{}, sessions: hosts[*cssl.Session]{}, spares: map[place][]*clientConn{},
+		routes: map[string]*route{}, only1: hosts[struct{}]{}, sessions: hosts[*cssl.Session]{}, spares: map[place][]*clientConn{},
 	}
 	var nd net.Dialer
 	if d.Net != nil {
@@ -89,7 +90,7 @@ func NewTransport(d *sslnet.Dialer, settings *http.Transport) *Transport {
 	if t.dialer.NetDialContext == nil {
 		t.dialer.NetDialContext = settings.DialContext
 	}
-	t.plain = t.over(nil, protoHTTP1)
+	t.plain = t.over(&route{plain: true}, protoHTTP1)
 	t.plain.Proxy = settings.Proxy
 	return t
 }
@@ -126,7 +127,7 @@ func (t *Transport) over(r *route, protocol string) *http.Transport {
 // route returns the way that req takes.
 func (t *Transport) route(req *http.Request) (*route, error) {
 	var proxy *url.URL
-	var key string
+	key := "direct"
 	if f := t.settings.Proxy; f != nil {
 		var err error
 		if proxy, err = f(req); err != nil {
@@ -142,9 +143,21 @@ func (t *Transport) route(req *http.Request) (*route, error) {
 	if r == nil {
 		r = &route{proxy: proxy}
 		r.http1, r.http2 = t.over(r, protoHTTP1), t.over(r, protoHTTP2)
-		t.routes.put(key, r)
+		if len(t.routes) == maxHosts {
+			for old, way := range t.routes {
+				delete(t.routes, old)
+				defer way.closeIdle()
+				break
+			}
+		}
+		t.routes[key] = r
 	}
 	return r, nil
+}
+
+func (r *route) closeIdle() {
+	r.http1.CloseIdleConnections()
+	r.http2.CloseIdleConnections()
 }
 
 // CloseIdleConnections closes connections that no request uses.
@@ -152,8 +165,7 @@ func (t *Transport) CloseIdleConnections() {
 	t.plain.CloseIdleConnections()
 	t.mu.Lock()
 	for _, r := range t.routes {
-		defer r.http1.CloseIdleConnections()
-		defer r.http2.CloseIdleConnections()
+		defer r.closeIdle()
 	}
 	spares := t.spares
 	t.spares = map[place][]*clientConn{}
@@ -244,6 +256,9 @@ func (t *Transport) dial(ctx context.Context, network string, p place) (net.Conn
 		return c, nil
 	}
 	d := t.dialer
+	if p.route.plain {
+		d.Config = cssl.ConnConfig{}
+	}
 	if proxy := p.route.proxy; proxy != nil {
 		d.NetDialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			return t.connect(ctx, network, proxy, address)
