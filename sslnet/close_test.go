@@ -108,9 +108,9 @@ func TestCloseTwiceAtOnce(t *testing.T) {
 }
 
 // TestCloseTimeout: Close over a transport that is full, to a peer that does not read, ends when SetCloseTimeout
-// says so; with none it does not wait at all.
+// says so, also if that is over before Close begins; with none it does not wait at all.
 func TestCloseTimeout(t *testing.T) {
-	for _, timeout := range []time.Duration{time.Millisecond, 0, -1} {
+	for _, timeout := range []time.Duration{time.Millisecond, 1, 0, -1} {
 		everywhere(t, narrow, func(t *testing.T, _, server *Conn) {
 			full(t, server)
 			server.SetCloseTimeout(timeout)

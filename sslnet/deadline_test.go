@@ -228,6 +228,15 @@ func TestTimedOutWriteIsSent(t *testing.T) {
 	}
 }
 
+// TestDeadlineOfOthers: a deadline that was set on the connection below, before there was TLS, can be removed.
+func TestDeadlineOfOthers(t *testing.T) {
+	a, b := socketPair(t, "tcp", "127.0.0.1:0", nil)
+	tlstest.Must(t, errors.Join(a.SetDeadline(time.Unix(1, 0)), b.SetDeadline(time.Unix(1, 0))))
+	client, server := pairOver(t, a, b)
+	tlstest.Must(t, errors.Join(client.SetDeadline(time.Time{}), server.SetDeadline(time.Time{})))
+	shake(t, client, server)
+}
+
 // TestDeadlineError: what such an error looks like.
 func TestDeadlineError(t *testing.T) {
 	client, _ := connect(t, networks["tcp"])

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
+	"golang.org/x/sys/unix"
 )
 
 // soonParked is a ParkAfter for tests: a connection between two requests is parked at once.
@@ -60,6 +62,24 @@ func (p *parkServer) expectParked(t testing.TB, n int) {
 		defer p.l.park.mu.Unlock()
 		return len(p.l.park.parked) == n && len(p.l.park.serving) == 0
 	})
+}
+
+// hasRead reports whether the server has read all that c has sent.
+func (p *parkServer) hasRead(t testing.TB, c *tls.Conn) bool {
+	t.Helper()
+	queue := func(c net.Conn, what uint) (n int) {
+		raw := tlstest.Value(c.(*net.TCPConn).SyscallConn())(t)
+		tlstest.Must(t, raw.Control(func(fd uintptr) { n = tlstest.Value(unix.IoctlGetInt(int(fd), what))(t) }))
+		return n
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.states {
+		if s.RemoteAddr().String() == c.LocalAddr().String() {
+			return queue(c.NetConn(), unix.TIOCOUTQ) == 0 && queue(s.(*sslnet.Conn).NetConn(), unix.TIOCINQ) == 0
+		}
+	}
+	return false
 }
 
 // expectStates waits until the connections of the server have gone through these states.
@@ -210,6 +230,63 @@ func TestNotParked(t *testing.T) {
 	tlstest.Value(io.WriteString(h, "hijacked"))(t)
 	tlstest.Must(t, h.Close())
 	tlstest.Equal(t, "from the hijacker", rest(t, taken), "hijacked")
+}
+
+// TestBodyNotParked: a request's body that comes late is no connection between two requests, in whichever way net/http has
+// got the head: with the request before, or after a first byte that it took while the handler ran.
+func TestBodyNotParked(t *testing.T) {
+	release, entered := make(chan struct{}), make(chan struct{}, 1)
+	p := serveParking(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/slow":
+			w.Header().Set("Content-Length", "2")
+			io.WriteString(w, "ok")
+			tlstest.Must(t, http.NewResponseController(w).Flush())
+			<-release
+		case "/body":
+			entered <- struct{}{}
+			if _, err := io.Copy(w, r.Body); err != nil {
+				t.Error("the handler reads:", err)
+			}
+		default:
+			echoPath(w, r)
+		}
+	})}, soonParked)
+	const head = "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
+	for name, begin := range map[string]func(c *tls.Conn, r *bufio.Reader) string{
+		"head with the request before": func(c *tls.Conn, _ *bufio.Reader) string {
+			tlstest.Value(io.WriteString(c, "GET /first HTTP/1.1\r\nHost: a\r\n\r\n"+head))(t)
+			return "/first"
+		},
+		"head while the handler runs": func(c *tls.Conn, r *bufio.Reader) string {
+			tlstest.Value(io.WriteString(c, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"))(t)
+			tlstest.Value(r.Peek(len("HTTP/1.1 200 OK")))(t) // the handler waits
+			tlstest.Value(io.WriteString(c, head))(t)
+			tlstest.Until(t, "the server to read", func() bool { return p.hasRead(t, c) })
+			release <- struct{}{}
+			return "ok"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, witness := rawTLS(t, p.addr, protoHTTP1), rawTLS(t, p.addr, protoHTTP1)
+			r := bufio.NewReader(c)
+			first := begin(c, r)
+			tlstest.Equal(t, "response", readBody(t, tlstest.Value(http.ReadResponse(r, nil))(t)), first)
+			tlstest.Receive(t, entered, "the request with a body")
+			for range 3 {
+				get(t, witness, "/witness")
+				tlstest.Until(t, "the witness to be parked", func() bool {
+					p.l.park.mu.Lock()
+					defer p.l.park.mu.Unlock()
+					return len(p.l.park.parked) == 1
+				})
+			}
+			tlstest.Value(io.WriteString(c, "hello"))(t)
+			tlstest.Equal(t, "response", readBody(t, tlstest.Value(http.ReadResponse(r, nil))(t)), "hello")
+			tlstest.Must(t, errors.Join(c.Close(), witness.Close()))
+			p.expectParked(t, 0)
+		})
+	}
 }
 
 // TestParkedMany: connections that wake at once, while others are parked and

@@ -96,9 +96,12 @@ func TestProxy(t *testing.T) {
 			tlstest.Equal(t, "what the proxy was asked", fmt.Sprint(p.take()), "[CONNECT "+s.addr+" set]")
 		}
 	}
-	_, text := body(t, proxied(t, ALPN, strings.Replace(plain.URL, "://", "://user:secret@", 1), nil), "http://example.test/")
-	tlstest.Equal(t, "response", text, "plain")
-	tlstest.Equal(t, "what the proxy was asked", fmt.Sprint(p.take()), "[GET example.test ]")
+	for _, at := range []string{plain.URL, encrypted.URL} {
+		c := proxied(t, []string{protoHTTP1}, strings.Replace(at, "://", "://user:secret@", 1), nil)
+		_, text := body(t, c, "http://example.test/")
+		tlstest.Equal(t, "response", text, "plain")
+		tlstest.Equal(t, "what the proxy was asked", fmt.Sprint(p.take()), "[GET example.test ]")
+	}
 }
 
 // TestProxyRefuses: each failure names the proxy, without its password, and nothing else is tried.
