@@ -19,7 +19,7 @@ import (
 
 // cutOff is a limit of a server that a client is to run into. It is also that
 // of the handshake, which must not.
-const cutOff = tlstest.Scale * time.Second
+const cutOff = 3 * tlstest.Scale * time.Second
 
 // addPages makes the handlers that the rows ask for.
 func (b *bench) addPages() {
