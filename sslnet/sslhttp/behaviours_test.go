@@ -39,6 +39,9 @@ type behaviour struct {
 	// differ.
 	differs, gives string
 	parked         bool // only with parking
+	// cutOff is a limit of time that the script runs into, in b.limit. A busy
+	// machine may need more to come there: then the row runs again with more.
+	cutOff time.Duration
 	// loose makes two transcripts equal of which net/http may give either, as
 	// timing has it.
 	loose *strings.Replacer
@@ -80,6 +83,7 @@ type bench struct {
 	log      tlstest.Buffer
 	l        *listener // nil over crypto/tls
 	pages    *http.ServeMux
+	limit    time.Duration // of the row's cutOff
 	ended    func() error  // waits for Serve, and returns its error
 	events   chan string   // from handlers
 	step     chan struct{} // lets handlers go on
@@ -118,17 +122,30 @@ func TestBehaviours(t *testing.T) {
 
 // run compares the stacks.
 func (row behaviour) run(t *testing.T, alpn string) {
-	transcripts := make([]string, len(stacks))
-	var work sync.WaitGroup
-	for i, s := range stacks {
-		work.Go(func() {
-			t.Run(strings.ReplaceAll(s.name, "/", ""), func(t *testing.T) { transcripts[i] = row.over(t, s, alpn) })
-		})
+	var wrong []string
+	for limit := row.cutOff; ; limit *= 4 {
+		transcripts := make([]string, len(stacks))
+		var work sync.WaitGroup
+		for i, s := range stacks {
+			work.Go(func() {
+				t.Run(strings.ReplaceAll(s.name, "/", ""), func(t *testing.T) { transcripts[i] = row.over(t, s, alpn, limit) })
+			})
+		}
+		work.Wait()
+		if t.Failed() {
+			return
+		}
+		if wrong = row.compare(transcripts); len(wrong) == 0 || limit == 0 || limit > tlstest.Hang/4 {
+			break
+		}
 	}
-	work.Wait()
-	if t.Failed() {
-		return
+	for _, what := range wrong {
+		t.Error(what)
 	}
+}
+
+// compare returns what is wrong with the transcripts.
+func (row behaviour) compare(transcripts []string) (wrong []string) {
 	if row.loose != nil {
 		for i, text := range transcripts {
 			transcripts[i] = row.loose.Replace(text)
@@ -139,17 +156,18 @@ func (row behaviour) run(t *testing.T, alpn string) {
 		s := stacks[i+1]
 		if row.differs == "" || row.parked && !s.parks {
 			if got != want {
-				t.Errorf("%s:\n%s\nwant, as over %s:\n%s", s.name, got, stacks[0].name, want)
+				wrong = append(wrong, fmt.Sprintf("%s:\n%s\nwant, as over %s:\n%s", s.name, got, stacks[0].name, want))
 			}
 		} else if got == want || !strings.Contains(got, row.gives) {
-			t.Errorf("%s: the listed difference (%s) is not there:\n%s", s.name, row.differs, got)
+			wrong = append(wrong, fmt.Sprintf("%s: the listed difference (%s) is not there:\n%s", s.name, row.differs, got))
 		}
 	}
+	return wrong
 }
 
 // over returns the transcript over one stack.
-func (row behaviour) over(t *testing.T, s stack, alpn string) string {
-	b := &bench{T: t, stack: s, protocol: alpn, pages: http.NewServeMux(), states: map[net.Conn][]http.ConnState{}, events: make(chan string, 100), step: make(chan struct{})}
+func (row behaviour) over(t *testing.T, s stack, alpn string, limit time.Duration) string {
+	b := &bench{T: t, stack: s, protocol: alpn, limit: limit, pages: http.NewServeMux(), states: map[net.Conn][]http.ConnState{}, events: make(chan string, 100), step: make(chan struct{})}
 	b.addPages()
 	b.srv = &http.Server{Handler: b.pages, ConnState: b.observe, ErrorLog: log.New(&b.log, "", 0)}
 	if row.set != nil {
@@ -222,30 +240,61 @@ func (b *bench) note(format string, a ...any) {
 	b.lines = append(b.lines, fmt.Sprintf(format, a...))
 }
 
-// event notes what a handler has told.
+// event notes what a handler has told. If the row has a limit that came too
+// early, there is no handler.
 func (b *bench) event() {
 	b.Helper()
-	b.note("handler: %s", tlstest.Receive(b, b.events, "the handler"))
+	tlstest.Until(b, "the handler", func() bool {
+		left := b.left()
+		select {
+		case e := <-b.events:
+			b.note("handler: %s", e)
+			return true
+		default:
+		}
+		if b.limit > 0 && left == 0 {
+			b.note("no handler")
+			return true
+		}
+		return false
+	})
 }
 
-// pause waits until n connections are idle and, if the stack parks, parked.
+// count returns how many connections are in a state.
+func (b *bench) count(want http.ConnState) (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, st := range b.states {
+		if st[len(st)-1] == want {
+			n++
+		}
+	}
+	return n
+}
+
+// left returns how many connections have been made and not ended.
+func (b *bench) left() int {
+	ended := b.count(http.StateClosed) + b.count(http.StateHijacked)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.dialed - ended
+}
+
+// pause waits until n connections are idle and, if the stack parks, parked, or
+// there are too few.
 func (b *bench) pause(n int) {
 	b.Helper()
 	tlstest.Until(b, fmt.Sprint(n, " idle connections"), func() bool {
-		b.mu.Lock()
-		idle := 0
-		for _, st := range b.states {
-			if st[len(st)-1] == http.StateIdle {
-				idle++
-			}
+		if b.left() < n {
+			b.note("a connection has ended")
+			return true
 		}
-		b.mu.Unlock()
-		if !b.stack.parks || b.protocol != protoHTTP1 {
-			return idle == n
+		if b.count(http.StateIdle) != n || !b.stack.parks || b.protocol != protoHTTP1 {
+			return b.count(http.StateIdle) == n
 		}
 		b.l.park.mu.Lock()
 		defer b.l.park.mu.Unlock()
-		return idle == n && len(b.l.park.parked) == n
+		return len(b.l.park.parked) == n
 	})
 }
 
