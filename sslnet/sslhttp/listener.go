@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -70,9 +71,10 @@ func newListener(srv *http.Server, l net.Listener, http2 bool, parkAfter time.Du
 }
 
 // Accept returns an HTTP/1 connection as an *http1Conn, and an HTTP/2
-// connection as an *http2Conn or, where net/http knows those, a *sslnet.Conn.
-// After Close it waits until all handshakes have ended. Shutdown and Close of
-// http.Server wait for Serve, and therefore for that.
+// connection as an *http2Conn or, where net/http speaks HTTP/2 on any
+// connection, a *nativeConn. After Close it waits until all handshakes have
+// ended. Shutdown and Close of http.Server wait for Serve, and therefore for
+// that.
 func (l *listener) Accept() (net.Conn, error) {
 	l.start.Do(func() { l.work.Go(l.accept) })
 	select {
@@ -124,8 +126,12 @@ func (l *listener) accept() {
 	}
 }
 
-// welcome performs the handshake and passes the connection to Accept.
+// welcome performs the handshake and passes the connection to Accept. As in
+// net/http, StateNew comes before the handshake.
 func (l *listener) welcome(c *sslnet.Conn) {
+	if f := l.srv.ConnState; f != nil {
+		f(c, http.StateNew)
+	}
 	nc, err := l.handshake(c)
 	if err == nil {
 		l.pass(nc)
@@ -136,20 +142,23 @@ func (l *listener) welcome(c *sslnet.Conn) {
 	default:
 		l.complain(c, err)
 	}
-	c.Close()
+	l.end(c)
 }
 
-// pass passes c to Accept. If the listener is closed, it closes c.
+// pass passes c to Accept. If the listener is closed, it ends c.
 func (l *listener) pass(c net.Conn) {
 	select {
 	case l.ready <- c:
 	case <-l.closing:
-		c.Close()
+		if h, ok := c.(*http1Conn); ok {
+			l.park.leave(h)
+		}
+		l.end(bare(c).(*sslnet.Conn))
 	}
 }
 
-// end closes c, which is parked, and tells ConnState: on another goroutine,
-// since that may call Shutdown, which waits for this one.
+// end closes c, which net/http does not have, and tells ConnState: on another
+// goroutine, since that may call Shutdown, which waits for this one.
 func (l *listener) end(c *sslnet.Conn) {
 	c.Close()
 	if f := l.srv.ConnState; f != nil {
@@ -172,6 +181,14 @@ func (l *listener) complain(c *sslnet.Conn, err error) {
 			return
 		}
 		err = fmt.Errorf("%w (%d since the last line)", err, n)
+	}
+	var p *prefaceError
+	if errors.As(err, &p) {
+		// net/http is silent about these too.
+		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, os.ErrDeadlineExceeded) {
+			l.logf("http2: server: error reading preface from client %s: %v", c.RemoteAddr(), p.error)
+		}
+		return
 	}
 	l.logf("http: TLS handshake error from %s: %v", c.RemoteAddr(), err)
 }
@@ -252,7 +269,7 @@ func (l *listener) negotiate(c *sslnet.Conn) (net.Conn, error) {
 	default:
 		return nil, fmt.Errorf("client negotiated %q in ALPN, which is not an HTTP protocol", state.ALPN)
 	}
-	nc := net.Conn(c)
+	nc := net.Conn(&nativeConn{c})
 	if !nativeHTTP2 {
 		var err error
 		if nc, err = readPreface(c); err != nil {
@@ -278,14 +295,24 @@ func readPreface(c *sslnet.Conn) (net.Conn, error) {
 		k, err := c.Read(buf[n:])
 		if n += k; string(buf[:n]) != clientPreface[:n] {
 			goAway(c, protocolError)
-			return nil, errors.New("client negotiated HTTP/2 but sent something else")
+			err = errors.New("client negotiated HTTP/2 but sent something else")
+			if n < len(buf) {
+				err = io.ErrUnexpectedEOF // net/http would wait for more
+			}
+			return nil, &prefaceError{err}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading the HTTP/2 client preface: %w", err)
+			return nil, &prefaceError{err}
 		}
 	}
 	return &http2Conn{c, buf}, nil
 }
+
+// A prefaceError says why there is no client preface.
+type prefaceError struct{ error }
+
+// Unwrap is for errors.Is.
+func (e *prefaceError) Unwrap() error { return e.error }
 
 // isHTTPRequest reports whether OpenSSL got a plain HTTP request in place of a
 // ClientHello.
@@ -333,12 +360,17 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+// A nativeConn is a connection for HTTP/2 whose client preface net/http reads.
+type nativeConn struct{ *sslnet.Conn }
+
 // bare returns the connection that callbacks of the caller get.
 func bare(c net.Conn) net.Conn {
 	switch c := c.(type) {
 	case *http1Conn:
 		return c.Conn
 	case *http2Conn:
+		return c.Conn
+	case *nativeConn:
 		return c.Conn
 	}
 	return c

@@ -221,8 +221,6 @@ func (h *http1Conn) Close() error {
 // the caller's ConnState may see it.
 func (h *http1Conn) observe(s http.ConnState) bool {
 	switch s {
-	case http.StateNew:
-		return !h.again
 	case http.StateIdle:
 		if h.p.after >= 0 {
 			h.phase.Store(becomesParkable)

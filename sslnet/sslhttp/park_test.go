@@ -139,46 +139,6 @@ func TestParked(t *testing.T) {
 	p.log.expectNothing(t)
 }
 
-// TestParkedEnds: what ends a parked connection, and what does not.
-func TestParkedEnds(t *testing.T) {
-	for name, c := range map[string]struct {
-		idle time.Duration // IdleTimeout
-		do   func(t *testing.T, p *parkServer, c *tls.Conn)
-	}{
-		"close_notify": {do: func(t *testing.T, p *parkServer, c *tls.Conn) { tlstest.Must(t, c.CloseWrite()) }},
-		"FIN": {do: func(t *testing.T, p *parkServer, c *tls.Conn) {
-			tlstest.Must(t, c.NetConn().(*net.TCPConn).CloseWrite())
-		}},
-		"reset": {do: func(t *testing.T, p *parkServer, c *tls.Conn) {
-			tcp := c.NetConn().(*net.TCPConn)
-			tlstest.Must(t, tcp.SetLinger(0))
-			tlstest.Must(t, tcp.Close())
-		}},
-		"not TLS": {do: func(t *testing.T, p *parkServer, c *tls.Conn) {
-			tlstest.Value(io.WriteString(c.NetConn(), "GET / HTTP/1.1\r\n\r\n"))(t)
-		}},
-		"IdleTimeout": {idle: 50 * time.Millisecond, do: func(*testing.T, *parkServer, *tls.Conn) {}},
-		"Close":       {do: func(t *testing.T, p *parkServer, c *tls.Conn) { tlstest.Must(t, p.Close()) }},
-		"Shutdown":    {do: func(t *testing.T, p *parkServer, c *tls.Conn) { p.shutdown(t) }},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := serveParking(t, &http.Server{Handler: echoPath, IdleTimeout: c.idle}, soonParked)
-			conn := rawTLS(t, p.addr, protoHTTP1)
-			get(t, conn, "/")
-			if c.idle == 0 { // it may come first
-				p.expectParked(t, 1)
-			}
-			c.do(t, p, conn)
-			p.expectStates(t, http.StateNew, http.StateActive, http.StateIdle, http.StateClosed)
-			p.expectParked(t, 0)
-			if got := rest(t, conn); got != "" {
-				t.Errorf("the server has sent %q", got)
-			}
-			p.log.expectNothing(t)
-		})
-	}
-}
-
 // TestParkedKeyUpdate: a KeyUpdate is answered without net/http, and the connection stays parked.
 func TestParkedKeyUpdate(t *testing.T) {
 	p := serveParking(t, &http.Server{Handler: echoPath}, soonParked)
@@ -216,6 +176,7 @@ func TestNotParked(t *testing.T) {
 	}
 	tlstest.Value(io.WriteString(taken, "GET /hijack HTTP/1.1\r\nHost: a\r\n\r\n"))(t)
 	h := tlstest.Receive(t, hijacked, "the hijacked connection")
+	tlstest.Equal(t, "ALPN of the hijacked connection", h.(interface{ State() cssl.State }).State().ALPN, protoHTTP1)
 	for range 3 { // so often there was time to park the others too
 		get(t, witness, "/witness")
 		tlstest.Until(t, "the witness to be parked", func() bool {
@@ -286,41 +247,6 @@ func TestBodyNotParked(t *testing.T) {
 			tlstest.Must(t, errors.Join(c.Close(), witness.Close()))
 			p.expectParked(t, 0)
 		})
-	}
-}
-
-// TestParkedMany: connections that wake at once, while others are parked and
-// shut down, lose nothing.
-func TestParkedMany(t *testing.T) {
-	n := 1000
-	if testing.Short() || tlstest.Sanitized {
-		n = 200
-	}
-	p := serveParking(t, &http.Server{Handler: echoPath}, soonParked)
-	x := clientContext(t, only(protoHTTP1), func(c *cssl.Config) { c.ReleaseBuffers = true })
-	conns := make([]net.Conn, n)
-	for i := range conns {
-		conns[i] = tlstest.Value((&sslnet.Dialer{Context: x}).DialContext(t.Context(), "tcp", p.addr))(t)
-		defer conns[i].Close()
-		get(t, conns[i], "/")
-	}
-	p.expectParked(t, n)
-	for round := range 3 {
-		var work sync.WaitGroup
-		for i, c := range conns {
-			work.Go(func() { get(t, c, fmt.Sprintf("/%d/%d", round, i)) })
-		}
-		work.Wait()
-	}
-	p.expectParked(t, n)
-	for _, c := range conns[:n/2] {
-		tlstest.Must(t, c.Close())
-	}
-	p.expectParked(t, n-n/2)
-	p.shutdown(t)
-	p.log.expectNothing(t)
-	for _, c := range conns[n/2:] {
-		tlstest.Equal(t, "after Shutdown", rest(t, c), "")
 	}
 }
 

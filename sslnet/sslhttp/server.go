@@ -135,6 +135,10 @@ func prepare(srv *http.Server) bool {
 		if h, ok := c.(*http1Conn); ok && !h.observe(s) {
 			return
 		}
+		// welcome has told of StateNew, before the handshake.
+		if s == http.StateNew && bare(c) != c {
+			return
+		}
 		if next != nil {
 			next(bare(c), s)
 		}
