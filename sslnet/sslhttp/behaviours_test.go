@@ -167,7 +167,8 @@ func (row behaviour) compare(transcripts []string) (wrong []string) {
 
 // over returns the transcript over one stack.
 func (row behaviour) over(t *testing.T, s stack, alpn string, limit time.Duration) string {
-	b := &bench{T: t, stack: s, protocol: alpn, limit: limit, pages: http.NewServeMux(), states: map[net.Conn][]http.ConnState{}, events: make(chan string, 100), step: make(chan struct{})}
+	b := &bench{T: t, stack: s, protocol: alpn, limit: limit,
+		pages: http.NewServeMux(), states: map[net.Conn][]http.ConnState{}, events: make(chan string, 100), step: make(chan struct{})}
 	b.addPages()
 	b.srv = &http.Server{Handler: b.pages, ConnState: b.observe, ErrorLog: log.New(&b.log, "", 0)}
 	if row.set != nil {
