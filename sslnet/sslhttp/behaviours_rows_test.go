@@ -219,7 +219,8 @@ var scanners = []behaviour{
 		tlstest.Must(b, p.tcp.CloseWrite())
 		rest(b, p.Conn)
 	}},
-	{name: "handshake silence", protocol: protoHTTP1, cutOff: time.Second, set: func(b *bench, srv *http.Server) { srv.ReadHeaderTimeout = b.limit },
+	{name: "handshake silence", protocol: protoHTTP1, cutOff: time.Second,
+		set:    func(b *bench, srv *http.Server) { srv.ReadHeaderTimeout = b.limit },
 		script: func(b *bench) { b.dial().end() }},
 	{name: "silence", protocol: protoHTTP1, cutOff: time.Second, set: func(b *bench, srv *http.Server) { srv.ReadHeaderTimeout = b.limit },
 		script: func(b *bench) { b.note("%q", rest(b, b.dialTCP())) }},
@@ -285,23 +286,28 @@ var requests = []behaviour{
 	{name: "empty line after POST", protocol: protoHTTP1, parked: true,
 		differs: "net/http's new connection does not know of the POST", gives: "400 Bad Request",
 		script: says(request("POST /echo", "Content-Length: 1\r\n\r\nx"), "\r\n"+getText("/2"))},
-	{name: "PRI", protocol: protoHTTP1, differs: "a handler that switches to HTTP/2 is not called, since that was not negotiated", gives: "505",
+	{name: "PRI", protocol: protoHTTP1,
+		differs: "a handler that switches to HTTP/2 is not called, since that was not negotiated", gives: "505",
 		script: says(clientPreface)},
-	{name: "large header", protocol: protoHTTP1, loose: refused, set: smallHeaders, script: says(getText("/1"), request("GET /2", "A: ", strings.Repeat("a", 15000), "\r\n\r\n"))},
+	{name: "large header", protocol: protoHTTP1, loose: refused, set: smallHeaders,
+		script: says(getText("/1"), request("GET /2", "A: ", strings.Repeat("a", 15000), "\r\n\r\n"))},
 	{name: "large header", protocol: protoHTTP2, set: smallHeaders, script: func(b *bench) {
 		c := b.client()
 		b.do(c, "GET", "/", nil) // after that, the client knows the limit
 		b.do(c, "GET", "/", nil, func(r *http.Request) { r.Header.Set("A", strings.Repeat("a", 6000)) })
 	}},
 	{name: "half a line", protocol: protoHTTP1, loose: refused, script: half("GET / HT", (*peer).hangUp, (*peer).fin, (*peer).reset)},
-	{name: "half a header", protocol: protoHTTP1, loose: refused, script: half(request("GET /", "A: "), (*peer).hangUp, (*peer).fin, (*peer).reset)},
-	{name: "half a body", protocol: protoHTTP1, script: half(request("POST /echo", "Content-Length: 10\r\n\r\nhalf"), (*peer).hangUp, (*peer).reset)},
+	{name: "half a header", protocol: protoHTTP1, loose: refused,
+		script: half(request("GET /", "A: "), (*peer).hangUp, (*peer).fin, (*peer).reset)},
+	{name: "half a body", protocol: protoHTTP1,
+		script: half(request("POST /echo", "Content-Length: 10\r\n\r\nhalf"), (*peer).hangUp, (*peer).reset)},
 	{name: "half a chunk", protocol: protoHTTP1,
 		script: half(request("POST /echo", "Transfer-Encoding: chunked\r\n\r\n5\r\nhalf"), (*peer).hangUp, (*peer).reset)},
 	{name: "half a body and FIN", protocol: protoHTTP1, script: half(request("POST /echo", "Content-Length: 10\r\n\r\nhalf"), (*peer).fin),
 		differs: "an end without close_notify is io.ErrUnexpectedEOF, and not io.EOF between two records", gives: "Connection: close"},
 	{name: "large body unread", protocol: protoHTTP1, script: says(request("POST /refuse", "Content-Length: 1000000\r\n\r\n"))},
-	{name: "small body unread", protocol: protoHTTP1, script: says(request("POST /refuse", "Content-Length: 3\r\n\r\nabc"), getText("/2"))},
+	{name: "small body unread", protocol: protoHTTP1,
+		script: says(request("POST /refuse", "Content-Length: 3\r\n\r\nabc"), getText("/2"))},
 }
 
 // smallHeaders limits the header of a request to a little more than a kilobyte:
@@ -368,7 +374,8 @@ var exchanges = []behaviour{
 	}},
 	{name: "file", script: func(b *bench) {
 		c := b.client()
-		for _, header := range []string{"Range: bytes=4-10", "Range: bytes=0-1,4-5", "Range: bytes=100-", "If-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT"} {
+		for _, header := range []string{"Range: bytes=4-10", "Range: bytes=0-1,4-5", "Range: bytes=100-",
+			"If-Modified-Since: Sun, 09 Sep 2001 01:46:40 GMT"} {
 			name, value, _ := strings.Cut(header, ": ")
 			resp := tlstest.Value(c.Do(withHeader(b, "GET", "/file", name, value)))(b)
 			resp.Header.Del("Content-Type") // of a multipart body it has a random boundary
@@ -381,12 +388,15 @@ var exchanges = []behaviour{
 	{name: "trailers", script: func(b *bench) {
 		c := b.client()
 		for range 2 {
-			b.do(c, "POST", "/trailers", io.MultiReader(strings.NewReader("body ")), func(r *http.Request) { r.Trailer = http.Header{"Asked": {"three"}} })
+			b.do(c, "POST", "/trailers", io.MultiReader(strings.NewReader("body ")), func(r *http.Request) {
+				r.Trailer = http.Header{"Asked": {"three"}}
+			})
 			b.pause(1)
 		}
 	}},
 	{name: "trailers raw", protocol: protoHTTP1,
-		script: says(request("POST /trailers", "Trailer: Asked\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nAsked: three\r\n\r\n"), getText("/stream"))},
+		script: says(request("POST /trailers", "Trailer: Asked\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nAsked: three\r\n\r\n"),
+			getText("/stream"))},
 	{name: "early hints", script: func(b *bench) {
 		c := b.client()
 		b.do(c, "GET", "/early", nil)
@@ -489,7 +499,9 @@ var exchanges = []behaviour{
 		c := b.client()
 		for range 2 {
 			b.do(c, "POST", "/echo", strings.NewReader("content"))
-			b.do(c, "POST", "/trailers", io.MultiReader(strings.NewReader("body ")), func(r *http.Request) { r.Trailer = http.Header{"Asked": {"three"}} })
+			b.do(c, "POST", "/trailers", io.MultiReader(strings.NewReader("body ")), func(r *http.Request) {
+				r.Trailer = http.Header{"Asked": {"three"}}
+			})
 			b.do(c, "GET", "/large", nil)
 			b.pause(1)
 		}
@@ -603,7 +615,10 @@ func proxy(b *bench, srv *http.Server) {
 	u := tlstest.Value(url.Parse(to.URL))(b)
 	tr := &http.Transport{}
 	b.Cleanup(tr.CloseIdleConnections)
-	srv.Handler = &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u); r.SetXForwarded() }, ErrorLog: srv.ErrorLog, Transport: tr}
+	srv.Handler = &httputil.ReverseProxy{ErrorLog: srv.ErrorLog, Transport: tr, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(u)
+		r.SetXForwarded()
+	}}
 }
 
 // ends are the ways in which a connection or a server ends.
@@ -773,27 +788,30 @@ var settings = []behaviour{
 			p.response("GET")
 			p.end()
 		}},
-	{name: "ReadHeaderTimeout", protocol: protoHTTP1, cutOff: time.Second, loose: refused, set: func(b *bench, srv *http.Server) { srv.ReadHeaderTimeout, srv.IdleTimeout = b.limit, tlstest.Hang },
+	{name: "ReadHeaderTimeout", protocol: protoHTTP1, cutOff: time.Second, loose: refused,
+		set:    func(b *bench, srv *http.Server) { srv.ReadHeaderTimeout, srv.IdleTimeout = b.limit, tlstest.Hang },
 		script: func(b *bench) { late(b, request("GET /", "A: ")) }},
-	{name: "ReadTimeout", protocol: protoHTTP1, cutOff: time.Second, set: func(b *bench, srv *http.Server) { srv.ReadTimeout, srv.IdleTimeout = b.limit, tlstest.Hang },
+	{name: "ReadTimeout", protocol: protoHTTP1, cutOff: time.Second,
+		set: func(b *bench, srv *http.Server) { srv.ReadTimeout, srv.IdleTimeout = b.limit, tlstest.Hang },
 		script: func(b *bench) {
 			late(b, request("POST /echo", "Content-Length: 10\r\n\r\nhalf"))
 			b.event()
 			b.event()
 		}},
-	{name: "WriteTimeout", protocol: protoHTTP1, cutOff: time.Second, set: func(b *bench, srv *http.Server) { srv.WriteTimeout = b.limit }, script: func(b *bench) {
-		p := b.dial()
-		p.send(getText("/"))
-		p.response("GET")
-		b.pause(1)
-		p.send(getText("/endless"))
-		b.event()
-		resp, err := http.ReadResponse(p.r, nil)
-		if err == nil {
-			_, err = io.Copy(io.Discard, resp.Body)
-		}
-		b.note("the response is whole: %v", err == nil)
-	}},
+	{name: "WriteTimeout", protocol: protoHTTP1, cutOff: time.Second, set: func(b *bench, srv *http.Server) { srv.WriteTimeout = b.limit },
+		script: func(b *bench) {
+			p := b.dial()
+			p.send(getText("/"))
+			p.response("GET")
+			b.pause(1)
+			p.send(getText("/endless"))
+			b.event()
+			resp, err := http.ReadResponse(p.r, nil)
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+			}
+			b.note("the response is whole: %v", err == nil)
+		}},
 	{name: "TimeoutHandler", set: func(b *bench, srv *http.Server) {
 		srv.Handler = http.TimeoutHandler(b.pages, 20*time.Millisecond, "too slow")
 	},
@@ -819,8 +837,9 @@ var settings = []behaviour{
 		b.event()
 		b.note("%q", rest(b, p.Conn)) // crypto/tls sends a record that cannot be read after one that was too late
 	}},
-	{name: "SetKeepAlivesEnabled", protocol: protoHTTP1, parked: true, differs: "net/http does not know of parked connections, which end with their next response",
-		gives: "Connection: close", script: func(b *bench) {
+	{name: "SetKeepAlivesEnabled", protocol: protoHTTP1, parked: true,
+		differs: "net/http does not know of parked connections, which end with their next response",
+		gives:   "Connection: close", script: func(b *bench) {
 			p := b.dial()
 			p.send(getText("/"))
 			p.response("GET")
@@ -831,11 +850,12 @@ var settings = []behaviour{
 			}
 			p.end()
 		}},
-	{name: "no HTTP 1", protocol: protoHTTP1, set: func(b *bench, srv *http.Server) { srv.Protocols = speaks(false, true) }, script: func(b *bench) {
-		p := b.dial()
-		p.send(getText("/"))
-		p.end()
-	}},
+	{name: "no HTTP 1", protocol: protoHTTP1, set: func(b *bench, srv *http.Server) { srv.Protocols = speaks(false, true) },
+		script: func(b *bench) {
+			p := b.dial()
+			p.send(getText("/"))
+			p.end()
+		}},
 }
 
 // late is a script of two clients whose request never ends, one with a request

@@ -93,6 +93,7 @@ type bench struct {
 	conns   []net.Conn // in the order of StateNew
 	states  map[net.Conn][]http.ConnState
 	dialed  int
+	served  map[net.Conn]struct{} // those that net/http has, unless they are new
 	clients []*http.Client
 }
 
@@ -167,7 +168,8 @@ func (row behaviour) compare(transcripts []string) (wrong []string) {
 
 // over returns the transcript over one stack.
 func (row behaviour) over(t *testing.T, s stack, alpn string, limit time.Duration) string {
-	b := &bench{T: t, stack: s, protocol: alpn, limit: limit, pages: http.NewServeMux(), states: map[net.Conn][]http.ConnState{}, events: make(chan string, 100), step: make(chan struct{})}
+	b := &bench{T: t, stack: s, protocol: alpn, limit: limit,
+		pages: http.NewServeMux(), states: map[net.Conn][]http.ConnState{}, served: map[net.Conn]struct{}{}, events: make(chan string, 100), step: make(chan struct{})}
 	b.addPages()
 	b.srv = &http.Server{Handler: b.pages, ConnState: b.observe, ErrorLog: log.New(&b.log, "", 0)}
 	if row.set != nil {
@@ -216,6 +218,18 @@ func (b *bench) serve() <-chan error {
 		after = soonParked
 	}
 	b.l = newListener(b.srv, l, prepare(b.srv), after)
+	next := b.srv.ConnState
+	b.srv.ConnState = func(c net.Conn, s http.ConnState) {
+		next(c, s)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		switch s {
+		case http.StateActive:
+			b.served[c] = struct{}{}
+		case http.StateClosed, http.StateHijacked:
+			delete(b.served, c)
+		}
+	}
 	return tlstest.Later(func() error {
 		err := b.srv.Serve(b.l)
 		b.l.work.Wait()
@@ -285,16 +299,20 @@ func (b *bench) left() int {
 func (b *bench) pause(n int) {
 	b.Helper()
 	tlstest.Until(b, fmt.Sprint(n, " idle connections"), func() bool {
-		if b.left() < n {
+		left := b.left()
+		if left < n {
 			b.note("a connection has ended")
 			return true
 		}
 		if b.count(http.StateIdle) != n || !b.stack.parks || b.protocol != protoHTTP1 {
 			return b.count(http.StateIdle) == n
 		}
+		b.mu.Lock()
+		served := len(b.served)
+		b.mu.Unlock()
 		b.l.park.mu.Lock()
 		defer b.l.park.mu.Unlock()
-		return len(b.l.park.parked) == n
+		return len(b.l.park.parked) == n && served <= left-n
 	})
 }
 

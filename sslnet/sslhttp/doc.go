@@ -33,7 +33,19 @@
 // MaxHandshakes of [sslnet.Listener] limits how many may be pending at once; at
 // the limit, silent peers are evicted. Evictions are logged once a second at
 // most. Request.TLS is set for both protocols. Shutdown and Close of
-// http.Server also end the handshakes in progress.
+// http.Server also end the handshakes in progress. ConnState sees StateNew before
+// the handshake, and StateClosed if that fails.
+//
+// The server does what net/http does over crypto/tls, with these differences:
+//
+//   - A plain HTTP request is answered with 400 if it is GET, HEAD, POST or PUT.
+//     net/http answers OPTIONS too.
+//   - A client that negotiated HTTP/1.1, or nothing, and then begins with HTTP/2
+//     gets 505. net/http passes its preface to the Handler.
+//   - The end of a connection without close_notify is io.ErrUnexpectedEOF.
+//     crypto/tls returns io.EOF if no record is cut.
+//   - If another thing than the HTTP/2 preface comes, the connection ends with
+//     the first wrong byte.
 //
 // # Idle connections
 //
@@ -52,6 +64,10 @@
 //   - net/http ignores an empty line that a client sends after the body of a
 //     POST. If the line comes when the connection is parked, with the next
 //     request, the response is 400.
+//   - A request that is refused, or ends too early, is StateActive for ConnState.
+//     Without parking, net/http reports that only if not all of it came at once.
+//   - MaxHeaderBytes limits each request as the first one. Without parking,
+//     net/http lets later ones have up to 4096 bytes more.
 //
 // HTTP/2 connections are not parked, because net/http keeps the state of the
 // protocol (header tables, windows, stream numbers) for itself.

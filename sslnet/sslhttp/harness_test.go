@@ -115,12 +115,6 @@ func (a announcing) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// done waits for the end of what must end well.
-func done(t testing.TB, ended <-chan error, what string) {
-	t.Helper()
-	tlstest.Must(t, tlstest.Receive(t, ended, what))
-}
-
 // serve starts srv with x. The end of the test closes it.
 func serve(t testing.TB, srv *http.Server, x *cssl.Context) *server {
 	t.Helper()

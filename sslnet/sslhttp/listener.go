@@ -363,6 +363,16 @@ func (c *http2Conn) Read(p []byte) (int, error) {
 // A nativeConn is a connection for HTTP/2 whose client preface net/http reads.
 type nativeConn struct{ *sslnet.Conn }
 
+// Read implements net.Conn. net/http compares io.ErrUnexpectedEOF with ==, and
+// logs other errors that come in place of the preface.
+func (c *nativeConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
 // bare returns the connection that callbacks of the caller get.
 func bare(c net.Conn) net.Conn {
 	switch c := c.(type) {

@@ -257,3 +257,25 @@ func (b *logBuffer) expectNothing(t testing.TB) {
 		t.Errorf("logged: %s", got)
 	}
 }
+
+// TestPassClosed: ConnState sees the end of a connection that Accept cannot
+// return any more, parked before or not.
+func TestPassClosed(t *testing.T) {
+	closed := make(chan net.Conn, 2)
+	srv := &http.Server{ConnState: func(c net.Conn, s http.ConnState) {
+		tlstest.Equal(t, "state", s, http.StateClosed)
+		closed <- c
+	}}
+	x := serverContext(t)
+	l := newListener(srv, listen(t, x), prepare(srv), soonParked)
+	tlstest.Must(t, l.Close())
+	for _, again := range []bool{false, true} {
+		a, b := net.Pipe()
+		defer a.Close()
+		h := l.park.add(tlstest.Value(sslnet.Server(b, x))(t))
+		h.again = again
+		l.pass(h)
+		tlstest.Equal(t, "the connection that ended", tlstest.Receive(t, closed, "StateClosed"), net.Conn(h.Conn))
+	}
+	tlstest.Equal(t, "connections that are watched", len(l.park.serving), 0)
+}
