@@ -269,7 +269,7 @@ func (l *listener) negotiate(c *sslnet.Conn) (net.Conn, error) {
 	default:
 		return nil, fmt.Errorf("client negotiated %q in ALPN, which is not an HTTP protocol", state.ALPN)
 	}
-	nc := net.Conn(&nativeConn{c})
+	nc := net.Conn(&nativeConn{Conn: c})
 	if !nativeHTTP2 {
 		var err error
 		if nc, err = readPreface(c); err != nil {
@@ -305,7 +305,7 @@ func readPreface(c *sslnet.Conn) (net.Conn, error) {
 			return nil, &prefaceError{err}
 		}
 	}
-	return &http2Conn{c, buf}, nil
+	return &http2Conn{c, frames{rest: buf}}, nil
 }
 
 // A prefaceError says why there is no client preface.
@@ -346,22 +346,48 @@ func goAway(c net.Conn, code byte) {
 // already. It has no method ConnectionState, because net/http speaks only
 // HTTP/1 on a connection with that method.
 type http2Conn struct {
-	net.Conn        // a *sslnet.Conn
-	first    []byte // not yet read by net/http
+	net.Conn // a *sslnet.Conn
+	frames
 }
 
 // Read implements net.Conn.
-func (c *http2Conn) Read(p []byte) (int, error) {
-	if len(c.first) > 0 {
-		n := copy(p, c.first)
-		c.first = c.first[n:]
-		return n, nil
-	}
-	return c.Conn.Read(p)
+func (c *http2Conn) Read(p []byte) (int, error) { return c.read(c.Conn, p) }
+
+// frames is a buffer for reading. net/http reads a frame's header and its
+// content one after the other, without a buffer of its own.
+type frames struct {
+	buffer []byte
+	rest   []byte // not yet read by net/http
 }
 
+func (f *frames) read(c net.Conn, p []byte) (int, error) {
+	if len(f.rest) == 0 {
+		if len(p) >= framesBuffer {
+			return c.Read(p)
+		}
+		if f.buffer == nil {
+			f.buffer = make([]byte, framesBuffer)
+		}
+		n, err := c.Read(f.buffer)
+		if f.rest = f.buffer[:n]; n == 0 {
+			return 0, err
+		}
+	}
+	n := copy(p, f.rest)
+	f.rest = f.rest[n:]
+	return n, nil
+}
+
+const framesBuffer = 4 << 10
+
 // A nativeConn is a connection for HTTP/2 whose client preface net/http reads.
-type nativeConn struct{ *sslnet.Conn }
+type nativeConn struct {
+	*sslnet.Conn
+	frames
+}
+
+// Read implements net.Conn.
+func (c *nativeConn) Read(p []byte) (int, error) { return c.read(c.Conn, p) }
 
 // Read implements net.Conn. net/http compares io.ErrUnexpectedEOF with ==, and
 // logs other errors that come in place of the preface.
