@@ -386,13 +386,10 @@ type nativeConn struct {
 	frames
 }
 
-// Read implements net.Conn.
-func (c *nativeConn) Read(p []byte) (int, error) { return c.read(c.Conn, p) }
-
 // Read implements net.Conn. net/http compares io.ErrUnexpectedEOF with ==, and
 // logs other errors that come in place of the preface.
 func (c *nativeConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+	n, err := c.read(c.Conn, p)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = io.ErrUnexpectedEOF
 	}
