@@ -426,6 +426,20 @@ func TestBinding(t *testing.T) {
 		}
 	}
 
+	// Another CA of the same name is another one.
+	other := newAuthority("ours")
+	named := other.issue(t, keys()["ECDSA"], nil, "client")
+	client := clientFor("a.example")
+	client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &named, nil }
+	of := shared(tls.RequireAndVerifyClientCert)
+	of.ClientCAs = other.pool
+	first, s := connect(t, goClient(client), ourServer(t, of))
+	tlstest.Must(t, errors.Join(first.err, s.err))
+	if _, s = connect(t, goClient(client), ourServer(t, shared(tls.RequireAndVerifyClientCert))); s.err == nil {
+		t.Errorf("a CA of the same name: resumed %v", s.state.DidResume)
+	}
+
 	server := ourServer(t, shared(tls.NoClientCert))
 	var session *cssl.Session
 	for i, c := range []*tls.Config{{InsecureSkipVerify: true, ServerName: "a.example"}, {RootCAs: theirs().pool, ServerName: "a.example"}} {
@@ -440,6 +454,31 @@ func TestBinding(t *testing.T) {
 		if (got.err == nil) != (i == 0) || i == 0 && session == nil {
 			t.Errorf("%d: %v, session %v", i, got.err, session != nil)
 		}
+	}
+}
+
+// TestBindingOfPools: a binding tells CertPools apart by their certificates, in any order, and one whose rules it cannot read from all.
+func TestBindingOfPools(t *testing.T) {
+	pool := func(of ...*authority) *x509.CertPool {
+		p := x509.NewCertPool()
+		for _, a := range of {
+			p.AddCert(a.cert)
+		}
+		return p
+	}
+	ruled := pool(ours())
+	ruled.AddCertWithConstraint(theirs().cert, func([]*x509.Certificate) error { return nil })
+	var seen []string
+	for _, p := range []*x509.CertPool{nil, pool(), pool(ours()), pool(newAuthority("ours")), pool(ours(), theirs()), ruled, ruled} {
+		binding := (&verifier{config: &tls.Config{RootCAs: p}, role: client, check: true}).binding()
+		if slices.Contains(seen, string(binding)) {
+			t.Errorf("pool %d has the binding of another one", len(seen))
+		}
+		seen = append(seen, string(binding))
+	}
+	again := (&verifier{config: &tls.Config{RootCAs: pool(theirs(), ours())}, role: client, check: true}).binding()
+	if string(again) != seen[4] {
+		t.Error("another order is another binding")
 	}
 }
 

@@ -29,7 +29,7 @@
 //
 // OpenSSL's sessions have the leaf only. So in a resumed one, PeerCertificates
 // and VerifiedChains have no other certificate. It is resumed only by a Config
-// with the same ClientAuth, the same callbacks set, and CAs of the same names.
+// with the same ClientAuth, the same callbacks set, and the same CAs.
 //
 // # Callbacks
 //
