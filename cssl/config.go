@@ -290,7 +290,8 @@ type Config struct {
 
 	// Tickets is the number of TLS 1.3 tickets sent after a full handshake. 0
 	// means one, as in crypto/tls; OpenSSL's own default is two. NoTickets
-	// turns tickets off, in TLS 1.2 too, which saves 8 % of a handshake.
+	// turns tickets off, in TLS 1.2 too, which saves 8 % of a handshake. A
+	// client with NoTickets resumes no session.
 	Tickets   int
 	NoTickets bool
 	// SessionLifetime is how long a session can be resumed after its full
@@ -456,7 +457,8 @@ type ConnConfig struct {
 	InsecureSkipNameCheck bool
 	// Session is a session of an earlier connection to resume. It is ignored,
 	// and the handshake is a full one, if it was made with another server name,
-	// or by a Context with other CAs or verification settings.
+	// or by a Context with other CAs or verification settings, and with
+	// Config.NoTickets.
 	Session *Session
 }
 

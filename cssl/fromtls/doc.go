@@ -29,7 +29,10 @@
 //
 // OpenSSL's sessions have the leaf only. So in a resumed one, PeerCertificates
 // and VerifiedChains have no other certificate. It is resumed only by a Config
-// with the same ClientAuth, the same callbacks set, and the same CAs.
+// with the same ClientAuth, the same callbacks set, and the same CAs. If
+// VerifyConnection is set, a client resumes nothing, and neither does a server
+// that requests certificates: NoTickets of the cssl.Config is set. If the leaf
+// is enough for the callback, change can unset it.
 //
 // # Callbacks
 //

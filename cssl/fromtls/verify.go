@@ -33,6 +33,9 @@ func (v *verifier) set(cfg *cssl.Config) {
 	if asks {
 		cfg.VerifyPeer = v.peer
 	}
+	if c.VerifyConnection != nil && asks {
+		cfg.NoTickets = true // a resumed session would have the leaf alone
+	}
 	// The certificate that VerifyPeerCertificate is about may be missing.
 	if c.VerifyConnection != nil || c.VerifyPeerCertificate != nil && asks && v.role == server {
 		cfg.VerifyConnection = v.connection
