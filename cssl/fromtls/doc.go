@@ -39,10 +39,12 @@
 // GetCertificate and GetConfigForClient may block: each call has its own
 // goroutine, and the handshake waits, for at most
 // cssl.Config.DecisionTimeout. Their ClientHelloInfo is made by crypto/tls from
-// the client's bytes; its Conn is the connection's owner if that is a net.Conn,
-// as with package sslnet, and otherwise has only the addresses. The results are
-// kept as Contexts: up to 1024 certificates, by their content and key, and up to
-// 256 Configs, by their address; those used longest ago go first. An ACME
+// the client's bytes. With package sslnet its Conn is the connection below;
+// with package reactor it has only the addresses. Its Context is never
+// cancelled. The results are kept as Contexts: up to 1024 certificates, by their
+// content and key, and up to 256 Configs, by their address; the least recently
+// used are dropped. So GetConfigForClient should return the same pointers: a new
+// Config costs a new Context, and does not resume sessions of others. An ACME
 // client such as acme/autocert needs NextProtos with "acme-tls/1" for the
 // challenge tls-alpn-01, as with crypto/tls.
 //

@@ -93,9 +93,11 @@ func writePool(w io.Writer, pool *x509.CertPool) bool {
 	return true
 }
 
-// peer is Config.VerifyPeer. The callbacks of crypto/tls may block.
+// peer is Config.VerifyPeer. A verification takes long, and the callbacks of
+// crypto/tls may block. A server's is called on a goroutine of its own, and must
+// decide at once after the first handshake.
 func (v *verifier) peer(p *cssl.PeerVerification) {
-	if v.config.VerifyPeerCertificate == nil && v.config.VerifyConnection == nil {
+	if v.role == server && v.config.VerifyPeerCertificate == nil && v.config.VerifyConnection == nil {
 		v.verify(p)
 		return
 	}
