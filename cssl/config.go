@@ -209,7 +209,8 @@ type Config struct {
 	// called on the goroutine of the handshake step. Each decision that a
 	// server waits for occupies a thread; there are at most 4096. Outside the
 	// first handshake (renegotiation, RequestCertificate), a server's
-	// VerifyPeer must decide at once.
+	// VerifyPeer must decide at once. A renegotiation that changes the peer's
+	// certificate is refused.
 	//
 	// VerifyPeer is not called for a resumed session. A session made with
 	// VerifyPeer can be resumed only by a Context that has one. A server with
