@@ -137,8 +137,9 @@ func (c *Conn) firstHandshake() tlsio.Result {
 			}
 		case phaseConfirming:
 			if !h.pending.isMade() {
-				out := h.done // what it moved, and what is unsent
-				out.Want = h.want
+				out := h.done
+				out.Want, out.Unsent = h.want, out.Unsent && c.Unsent() > 0
+				h.done.In, h.done.Out = false, false // each is reported once
 				return out
 			}
 			return c.confirmed()
@@ -211,6 +212,7 @@ func (h *handshaker) askConnection(c *Conn) *decision {
 func (c *Conn) confirmed() tlsio.Result {
 	h := c.hs
 	out, err := h.done, h.pending.err
+	out.Unsent = out.Unsent && c.Unsent() > 0
 	h.pending, h.done = nil, tlsio.Result{}
 	if err != nil {
 		c.fatal = &tlsio.Error{Op: tlsio.OpHandshake, Err: err}
