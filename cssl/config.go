@@ -116,9 +116,11 @@ type Certificate struct {
 	// SignMessage is called instead of Sign, except for RSA before TLS 1.2.
 	//
 	// Signer implies Config.Offload: Sign runs on the goroutine of a handshake
-	// step, several at once, and may block, so it needs a timeout of its own.
-	// Its signatures are checked. If it fails or panics, its connection alone
-	// fails, with an error that wraps [ErrSigner] and Sign's own.
+	// step, several at once, and may block. It needs a timeout of its own: while
+	// it blocks, it takes one of the 256 steps that run at once in the process,
+	// also after the connection is closed. Its signatures are checked. If it
+	// fails or panics, its connection alone fails, with an error that wraps
+	// [ErrSigner] and Sign's own.
 	//
 	// A Signer that is a crypto.Decrypter too can be used for static RSA key
 	// exchange, if CipherList has it. With an RSA Signer that is none, the

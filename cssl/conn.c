@@ -87,10 +87,10 @@ static void drop_signer_failure(uintptr_t f)
  */
 static void begin(cssl_conn *c)
 {
-	if (!cssl_is_direct(c)) {
-		ERR_clear_error();
+	if (!cssl_is_direct(c))
 		drop_signer_failure(cssl_signer_failure()); /* of another connection */
-	}
+	if (!cssl_is_direct(c))
+		ERR_clear_error();
 	c->t.moved = 0;
 	c->t.drained = 0;
 }
@@ -120,7 +120,7 @@ static cssl_result progress(const cssl_conn *c, size_t n)
  */
 static void keep_signer_failure(cssl_conn *c)
 {
-	uintptr_t f = cssl_signer_failure();
+	uintptr_t f = cssl_is_direct(c) ? 0 : cssl_signer_failure();
 
 	if (f == 0)
 		return;
@@ -317,7 +317,8 @@ cssl_result cssl_handshake(cssl_conn *c)
 
 cssl_result cssl_detach(cssl_conn *c, int need_input)
 {
-	begin(c);
+	c->t.moved = 0; /* begin may call Go */
+	c->t.drained = 0;
 	if (c->t.fd >= 0) {
 		cssl_transport_flush(&c->t);
 		cssl_transport_fill(&c->t, 2 * MAX_RECORD);

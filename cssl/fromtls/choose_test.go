@@ -88,7 +88,7 @@ func TestCached(t *testing.T) {
 	}
 }
 
-// TestCache: those used longest ago go; what failed is made again.
+// TestCache: the least recently used are dropped; what failed is made again.
 func TestCache(t *testing.T) {
 	c := newCache[int, int](2)
 	made := []int{}

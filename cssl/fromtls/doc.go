@@ -60,4 +60,10 @@
 //     SetSessionTicketKeys only if all run this package. Time does not count for
 //     their lifetime.
 //   - The Config of GetConfigForClient has the ticket keys of the first one.
+//   - Ticket keys that OpenSSL generates stay until the Context is replaced.
+//     crypto/tls replaces its own every day.
+//   - A client sends its certificate whatever CAs the server names. crypto/tls
+//     sends only one that matches.
+//   - Certificates of a peer behind the first one that crypto/x509 cannot parse
+//     are left out. crypto/tls refuses the peer.
 package fromtls
