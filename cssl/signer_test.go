@@ -253,6 +253,30 @@ func TestSignerPremaster(t *testing.T) {
 	}
 }
 
+// TestSignerFailsLate: the error of a Decrypter is that of its connection, also if a later step of the handshake fails.
+func TestSignerFailsLate(t *testing.T) {
+	d := &remoteDecrypter{remote: &remote{Signer: signerKeys()["RSA"]}, wrong: func([]byte) ([]byte, error) { return nil, io.ErrNoProgress }}
+	sc, cc := bySigners(t, d, signerKeys()["P-256"], TLS12)
+	sc.CipherList, sc.Verify, cc.CipherList = "AES128-SHA", VerifyNone, "AES128-SHA"
+	a := newAsked(t, true, mustClient(t, cc), mustServer(t, sc))
+	var sent []byte
+	for {
+		tlstest.Must(t, a.client.Handshake().Err)
+		sent = append(sent, a.buf[:a.client.Take(a.buf)]...)
+		sent = sent[a.server.Feed(sent[:min(1, len(sent))]):]
+		r := a.server.Handshake()
+		for ; r.Want == tlsio.WantAsync; r = a.server.Handshake() {
+			tlstest.Receive(t, a.woken, "a wake-up")
+		}
+		if r.Err != nil {
+			failedWith(t, r.Err, ErrSigner)
+			failedWith(t, r.Err, io.ErrNoProgress)
+			return
+		}
+		a.client.Feed(a.buf[:a.server.Take(a.buf)])
+	}
+}
+
 // TestSignerFails: what a Signer does wrong is an error of its connection, on either side; others go on.
 func TestSignerFails(t *testing.T) {
 	broken := errors.New("the agent is locked")
