@@ -110,7 +110,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		psk:       len(cfg.PSKs) > 0,
 		state:     b.state,
 
-		commonName: cfg.AllowCommonName,
+		commonName: cfg.AllowCommonName, noTickets: cfg.NoTickets,
 	}, nil
 }
 

@@ -116,9 +116,11 @@ type Certificate struct {
 	// SignMessage is called instead of Sign, except for RSA before TLS 1.2.
 	//
 	// Signer implies Config.Offload: Sign runs on the goroutine of a handshake
-	// step, several at once, and may block, so it needs a timeout of its own.
-	// Its signatures are checked. If it fails or panics, its connection alone
-	// fails, with an error that wraps [ErrSigner] and Sign's own.
+	// step, several at once, and may block. It needs a timeout of its own: while
+	// it blocks, it takes one of the 256 steps that run at once in the process,
+	// also after the connection is closed. Its signatures are checked. If it
+	// fails or panics, its connection alone fails, with an error that wraps
+	// [ErrSigner] and Sign's own.
 	//
 	// A Signer that is a crypto.Decrypter too can be used for static RSA key
 	// exchange, if CipherList has it. With an RSA Signer that is none, the
@@ -209,7 +211,8 @@ type Config struct {
 	// called on the goroutine of the handshake step. Each decision that a
 	// server waits for occupies a thread; there are at most 4096. Outside the
 	// first handshake (renegotiation, RequestCertificate), a server's
-	// VerifyPeer must decide at once.
+	// VerifyPeer must decide at once. A renegotiation that changes the peer's
+	// certificate is refused.
 	//
 	// VerifyPeer is not called for a resumed session. A session made with
 	// VerifyPeer can be resumed only by a Context that has one. A server with
@@ -290,7 +293,8 @@ type Config struct {
 
 	// Tickets is the number of TLS 1.3 tickets sent after a full handshake. 0
 	// means one, as in crypto/tls; OpenSSL's own default is two. NoTickets
-	// turns tickets off, in TLS 1.2 too, which saves 8 % of a handshake.
+	// turns tickets off, in TLS 1.2 too, which saves 8 % of a handshake. A
+	// client with NoTickets resumes no session.
 	Tickets   int
 	NoTickets bool
 	// SessionLifetime is how long a session can be resumed after its full
@@ -456,7 +460,8 @@ type ConnConfig struct {
 	InsecureSkipNameCheck bool
 	// Session is a session of an earlier connection to resume. It is ignored,
 	// and the handshake is a full one, if it was made with another server name,
-	// or by a Context with other CAs or verification settings.
+	// or by a Context with other CAs or verification settings, and with
+	// Config.NoTickets.
 	Session *Session
 }
 

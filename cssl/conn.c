@@ -75,12 +75,20 @@ void cssl_conn_free(cssl_conn *c)
 	free(c);
 }
 
+static void drop_signer_failure(uintptr_t f)
+{
+	if (f != 0)
+		cssl_go_signer_free(f);
+}
+
 /*
  * Begins an operation. A stale entry in the thread's error queue would turn a
  * WANT of SSL_get_error into a failure; direct.c does not look at the queue.
  */
 static void begin(cssl_conn *c)
 {
+	if (!cssl_is_direct(c))
+		drop_signer_failure(cssl_signer_failure()); /* of another connection */
 	if (!cssl_is_direct(c))
 		ERR_clear_error();
 	c->t.moved = 0;
@@ -104,6 +112,20 @@ static cssl_result progress(const cssl_conn *c, size_t n)
 {
 	cssl_result r = {(int64_t)n, SSL_ERROR_NONE, 0, flags_of(c)};
 	return r;
+}
+
+/*
+ * Keeps the error of a Signer of this operation: after a decryption the
+ * handshake fails later, see signer.go.
+ */
+static void keep_signer_failure(cssl_conn *c)
+{
+	uintptr_t f = cssl_is_direct(c) ? 0 : cssl_signer_failure();
+
+	if (f == 0)
+		return;
+	drop_signer_failure(c->signer_failure);
+	c->signer_failure = f;
 }
 
 /*
@@ -134,8 +156,8 @@ static cssl_result without_progress(cssl_conn *c, int code)
 			cssl_take_reasons(c->reasons);
 	}
 	ERR_clear_error();
+	keep_signer_failure(c);
 	if (code == SSL_ERROR_SSL) {
-		c->signer_failure = cssl_signer_failure();
 		c->failed = 1;
 	} else if (code == SSL_ERROR_WANT_READ && c->t.at_end) {
 		if (c->t.recv_errno != 0)
@@ -295,7 +317,8 @@ cssl_result cssl_handshake(cssl_conn *c)
 
 cssl_result cssl_detach(cssl_conn *c, int need_input)
 {
-	begin(c);
+	c->t.moved = 0; /* begin may call Go */
+	c->t.drained = 0;
 	if (c->t.fd >= 0) {
 		cssl_transport_flush(&c->t);
 		cssl_transport_fill(&c->t, 2 * MAX_RECORD);

@@ -29,6 +29,7 @@ type Context struct {
 	psk    bool          // it has pre-shared keys
 	// commonName is Config.AllowCommonName.
 	commonName bool
+	noTickets  bool // Config.NoTickets
 	// sessionID is the session id context: Contexts with the same one can
 	// resume each other's sessions.
 	sessionID [32]C.uchar

@@ -13,7 +13,10 @@ package cssl
 import "C"
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"runtime/cgo"
 	"sync"
@@ -44,6 +47,7 @@ type handshaker struct {
 	name    string                // of the ClientHello
 	peer    string                // that a client verifies
 	chains  [][]*x509.Certificate // that the application has verified
+	leaf    []byte                // hash of the certificate that a renegotiation may not change
 	done    tlsio.Result          // of the handshake, in phaseConfirming
 	refused error                 // why the application ended the handshake
 	handle  cgo.Handle            // for cssl_go_verify, or 0
@@ -133,8 +137,9 @@ func (c *Conn) firstHandshake() tlsio.Result {
 			}
 		case phaseConfirming:
 			if !h.pending.isMade() {
-				out := h.done // what it moved, and what is unsent
-				out.Want = h.want
+				out := h.done
+				out.Want, out.Unsent = h.want, out.Unsent && c.Unsent() > 0
+				h.done.In, h.done.Out = false, false // each is reported once
 				return out
 			}
 			return c.confirmed()
@@ -184,6 +189,9 @@ func (c *Conn) firstHandshake() tlsio.Result {
 func (c *Conn) firstDone() {
 	h := c.hs
 	h.phase = phaseDone
+	if ssl := c.ssl(); h.leaf == nil && ssl != nil && C.SSL_version(ssl) < C.TLS1_3_VERSION && h.st.verifyPeer != nil {
+		h.leaf = leafSum(c.State().peer) // of a resumed session
+	}
 	if h.st.verifyPeer == nil {
 		h.release()
 		c.hs = nil
@@ -204,6 +212,7 @@ func (h *handshaker) askConnection(c *Conn) *decision {
 func (c *Conn) confirmed() tlsio.Result {
 	h := c.hs
 	out, err := h.done, h.pending.err
+	out.Unsent = out.Unsent && c.Unsent() > 0
 	h.pending, h.done = nil, tlsio.Result{}
 	if err != nil {
 		c.fatal = &tlsio.Error{Op: tlsio.OpHandshake, Err: err}
@@ -343,7 +352,15 @@ func (h *handshaker) askPeer(wake func()) *decision {
 func (h *handshaker) applyPeer(made *decision) {
 	d := C.cssl_conn_decisions(h.c)
 	d.peer = C.CSSL_ACCEPTED
-	if made.err == nil && made.vouched {
+	err, leaf := made.err, leafSum(blob(d.sent))
+	if C.SSL_version(C.cssl_conn_ssl(h.c)) < C.TLS1_3_VERSION && err == nil {
+		if h.phase == phaseDone && h.leaf != nil && !bytes.Equal(h.leaf, leaf) {
+			err = errPeerChanged
+		} else {
+			h.leaf = leaf
+		}
+	}
+	if err == nil && made.vouched {
 		h.chains = made.chains
 		d.vouched = 1
 		if len(made.chains) > 0 {
@@ -351,10 +368,25 @@ func (h *handshaker) applyPeer(made *decision) {
 			d.chain.p, d.chain.len = (*C.uchar)(C.CBytes(chain)), C.long(len(chain))
 		}
 	}
-	if made.err != nil {
-		h.refused = made.err
-		d.peer, d.peer_error = C.CSSL_REFUSED, verifyErrorOf(made.err)
+	if err != nil {
+		h.refused = err
+		d.peer, d.peer_error = C.CSSL_REFUSED, verifyErrorOf(err)
 	}
+}
+
+// errPeerChanged: what the application knows of the peer, such as State, is from
+// the first handshake.
+var errPeerChanged = errors.New("the peer's certificate changed in a renegotiation")
+
+// leafSum returns a hash of the first certificate of a chain in the form of
+// parseChain, or nil if there is none.
+func leafSum(chain []byte) []byte {
+	if len(chain) < 4 {
+		return nil
+	}
+	size := min(int(binary.BigEndian.Uint32(chain)), len(chain)-4)
+	sum := sha256.Sum256(chain[4 : 4+size])
+	return sum[:]
 }
 
 var errCannotWait = errors.New("outside the first handshake a server's VerifyPeer must decide at once")

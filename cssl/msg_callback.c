@@ -16,8 +16,8 @@ static const unsigned char retry_random[] = {
 
 /*
  * Sees each protocol message, and each record's header. It records alerts,
- * which SSL_get_error does not report. It also counts messages that cost a peer nothing: OpenSSL has no
- * limit on post-handshake messages and renegotiations.
+ * which SSL_get_error does not report. It also counts messages that cost a peer
+ * nothing: OpenSSL has no limit on post-handshake messages and renegotiations.
  */
 void cssl_on_message(int sent, int version, int type, const void *buf, size_t len, SSL *ssl, void *arg)
 {

@@ -115,7 +115,7 @@ func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
 		}
 	}
-	if cfg.Session != nil {
+	if cfg.Session != nil && !x.noTickets {
 		der := cfg.Session.der
 		if C.cssl_ssl_set_session(ssl, (*C.uchar)(bytesPtr(der)), C.long(len(der)), &x.sessionID[0], s, cbool(isIP),
 			cbool(s != nil && x.verify && !cfg.InsecureSkipNameCheck), &reasons) == 0 {

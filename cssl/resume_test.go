@@ -36,7 +36,7 @@ func TestResumption(t *testing.T) {
 	}{
 		{"ticket", func(c, s *Config) {}, [2]bool{true, true}},
 		{"no tickets", func(c, s *Config) { s.NoTickets = true }, [2]bool{false, false}},
-		{"no tickets for the client", func(c, s *Config) { c.NoTickets = true }, [2]bool{false, true}},
+		{"no tickets for the client", func(c, s *Config) { c.NoTickets = true }, [2]bool{false, false}},
 		{"cache", func(c, s *Config) { s.NoTickets, s.SessionCache = true, 10 }, [2]bool{true, false}},
 		{"mTLS", func(c, s *Config) {
 			s.CAFile, s.Verify = testcerts.Path("root.pem"), VerifyRequire

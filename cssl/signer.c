@@ -32,12 +32,11 @@ uintptr_t cssl_signer_failure(void)
 }
 
 /* Keeps the error of a failed call, and drops one that nobody has taken. */
-static void fail(uintptr_t f, int reason)
+static void keep(uintptr_t f)
 {
 	if (failure != 0)
 		cssl_go_signer_free(failure);
 	failure = f;
-	ERR_raise(ERR_LIB_PROV, reason);
 }
 
 /* Keys. */
@@ -357,7 +356,8 @@ static int sign(void *ctx, unsigned char *sig, size_t *len, size_t size, const u
 	}
 	n = cssl_go_sign(o->key->signer, o->hash, pss, (unsigned char *)message, message_len, sig, size, &f);
 	if (n == 0) {
-		fail(f, PROV_R_FAILED_TO_SIGN);
+		keep(f);
+		ERR_raise(ERR_LIB_PROV, PROV_R_FAILED_TO_SIGN);
 		return 0;
 	}
 	*len = n;
@@ -416,10 +416,9 @@ static int decrypt(void *ctx, unsigned char *out, size_t *len, size_t size, cons
 		ERR_raise(ERR_LIB_PROV, PROV_R_ILLEGAL_OR_UNSUPPORTED_PADDING_MODE);
 		return 0;
 	}
-	if (!cssl_go_decrypt(o->key->signer, (unsigned char *)in, in_len, o->version, o->other, out, &f)) {
-		fail(f, PROV_R_FAILED_TO_DECRYPT);
-		return 0;
-	}
+	cssl_go_decrypt(o->key->signer, (unsigned char *)in, in_len, o->version, o->other, out, &f);
+	if (f != 0)
+		keep(f);
 	return 1;
 }
 

@@ -217,11 +217,13 @@ func (s *signer) sign(hash crypto.Hash, pss bool, message []byte) (sig []byte, e
 
 // premaster decrypts the secret of RSA key exchange into out. A peer must not
 // learn whether padding and version are right (RFC 5246, section 7.4.7.1): if
-// not, out is random.
+// not, out is random. So it is on an error, which may say the same: the
+// handshake then fails at the peer's Finished.
 func (s *signer) premaster(in []byte, version, other uint16, out []byte) (err error) {
 	defer recovered(&err)
 	random := make([]byte, len(out))
 	rand.Read(random)
+	copy(out, random)
 	//lint:ignore SA1019 static RSA key exchange has no other padding
 	secret, err := s.decrypter.Decrypt(rand.Reader, bytes.Clone(in), &rsa.PKCS1v15DecryptOptions{SessionKeyLen: len(out)})
 	defer clear(secret)
@@ -238,7 +240,6 @@ func (s *signer) premaster(in []byte, version, other uint16, out []byte) (err er
 	if other != 0 {
 		right |= is(other)
 	}
-	copy(out, random)
 	subtle.ConstantTimeCopy(right, out, secret)
 	return nil
 }
@@ -273,15 +274,13 @@ func cssl_go_sign(handle C.uintptr_t, hash, pss C.int, message *C.uchar, n C.siz
 }
 
 //export cssl_go_decrypt
-func cssl_go_decrypt(handle C.uintptr_t, in *C.uchar, n C.size_t, version, other C.uint, out *C.uchar, failure *C.uintptr_t) C.int {
+func cssl_go_decrypt(handle C.uintptr_t, in *C.uchar, n C.size_t, version, other C.uint, out *C.uchar, failure *C.uintptr_t) {
 	s := cgo.Handle(handle).Value().(*signer)
 	err := s.premaster(unsafe.Slice((*byte)(unsafe.Pointer(in)), int(n)), uint16(version), uint16(other),
 		unsafe.Slice((*byte)(unsafe.Pointer(out)), C.CSSL_PREMASTER))
 	if err != nil {
 		*failure = failed(err)
-		return 0
 	}
-	return 1
 }
 
 //export cssl_go_signer_free

@@ -57,14 +57,15 @@ uintptr_t cssl_signer_failure(void);
 /*
  * Implemented in Go. They run inside a handshake and block as long as the
  * signer does. cssl_go_sign returns the length of the signature that it wrote
- * to sig, at most size. cssl_go_decrypt writes CSSL_PREMASTER bytes to out and
- * returns 1; other is a second version that the secret may begin with, or 0. On
- * failure they return 0 and set *failure to the handle of an error.
+ * to sig, at most size; on failure it returns 0. cssl_go_decrypt writes
+ * CSSL_PREMASTER bytes to out, which are random on failure; other is a second
+ * version that the secret may begin with, or 0. On failure both set *failure to
+ * the handle of an error.
  */
 extern size_t cssl_go_sign(uintptr_t signer, int hash, int pss, unsigned char *message, size_t len, unsigned char *sig, size_t size,
                            uintptr_t *failure);
-extern int cssl_go_decrypt(uintptr_t signer, unsigned char *in, size_t len, unsigned version, unsigned other, unsigned char *out,
-                           uintptr_t *failure);
+extern void cssl_go_decrypt(uintptr_t signer, unsigned char *in, size_t len, unsigned version, unsigned other, unsigned char *out,
+                            uintptr_t *failure);
 /* Deletes a handle, of a signer or an error. */
 extern void cssl_go_signer_free(uintptr_t handle);
 

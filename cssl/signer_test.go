@@ -207,8 +207,8 @@ func TestSignerRSAKeyExchange(t *testing.T) {
 	wantConfigError(t, s, "CipherList", "crypto.Decrypter")
 }
 
-// TestSignerPremaster: a peer does not learn what is wrong with its premaster secret, and the connection of one that
-// the Decrypter does not decrypt fails alone.
+// TestSignerPremaster: a peer does not learn what is wrong with its premaster secret, also where the Decrypter fails; that connection
+// fails alone.
 func TestSignerPremaster(t *testing.T) {
 	key := signerKeys()["RSA"].(*rsa.PrivateKey)
 	s := &signer{key: key, decrypter: key, pub: key.Public()}
@@ -240,11 +240,40 @@ func TestSignerPremaster(t *testing.T) {
 		d := &remoteDecrypter{remote: &remote{Signer: key}, wrong: wrong}
 		sc, cc := bySigners(t, d, signerKeys()["P-256"], TLS12)
 		sc.CipherList, sc.Verify, cc.CipherList = "AES128-SHA", VerifyNone, "AES128-SHA"
-		_, err := newAsked(t, true, mustClient(t, cc), mustServer(t, sc)).run()
+		cerr, err := newAsked(t, true, mustClient(t, cc), mustServer(t, sc)).run()
 		failedWith(t, err, ErrSigner)
+		failedWith(t, cerr, tlsio.AlertBadRecordMAC)
 		if name == "error" {
 			failedWith(t, err, broken)
 		}
+		out := make([]byte, 48)
+		if err := (&signer{key: key, decrypter: d, pub: key.Public()}).premaster(make([]byte, 256), 0x0303, 0, out); err == nil || bytes.Equal(out, make([]byte, 48)) {
+			t.Errorf("%s: %v, %x", name, err, out)
+		}
+	}
+}
+
+// TestSignerFailsLate: the error of a Decrypter is that of its connection, also if a later step of the handshake fails.
+func TestSignerFailsLate(t *testing.T) {
+	d := &remoteDecrypter{remote: &remote{Signer: signerKeys()["RSA"]}, wrong: func([]byte) ([]byte, error) { return nil, io.ErrNoProgress }}
+	sc, cc := bySigners(t, d, signerKeys()["P-256"], TLS12)
+	sc.CipherList, sc.Verify, cc.CipherList = "AES128-SHA", VerifyNone, "AES128-SHA"
+	a := newAsked(t, true, mustClient(t, cc), mustServer(t, sc))
+	var sent []byte
+	for {
+		tlstest.Must(t, a.client.Handshake().Err)
+		sent = append(sent, a.buf[:a.client.Take(a.buf)]...)
+		sent = sent[a.server.Feed(sent[:min(1, len(sent))]):]
+		r := a.server.Handshake()
+		for ; r.Want == tlsio.WantAsync; r = a.server.Handshake() {
+			tlstest.Receive(t, a.woken, "a wake-up")
+		}
+		if r.Err != nil {
+			failedWith(t, r.Err, ErrSigner)
+			failedWith(t, r.Err, io.ErrNoProgress)
+			return
+		}
+		a.client.Feed(a.buf[:a.server.Take(a.buf)])
 	}
 }
 

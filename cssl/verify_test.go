@@ -231,6 +231,66 @@ func TestVerifyPeerSettings(t *testing.T) {
 		{"a server's default", func(c *Config) { c.VerifyPeer = decide }, "VerifyPeer", ""}})
 }
 
+// TestRenegotiationKeepsPeer: a peer shows the certificate of the first handshake again, also after a resumption; one that had none may
+// show one.
+func TestRenegotiationKeepsPeer(t *testing.T) {
+	for _, p := range peerTests {
+		for _, resumed := range []bool{false, true} {
+			for _, changes := range []bool{false, true} {
+				server, client, _ := p.configs(TLS12, func(v *PeerVerification) { v.Accept() })
+				server.Renegotiation, client.Renegotiation = true, true
+				cx, sx := mustClient(t, *client), mustServer(t, *server)
+				a := newAsked(t, true, cx, sx)
+				a.succeeds()
+				if resumed {
+					session := a.client.Session()
+					a = newAsked(t, true, cx, sx)
+					a.client.Close()
+					a.client = engineConn(t, cx, ConnConfig{ServerName: "localhost", Session: session})
+					a.client.Bind("the client", func() { a.woken <- struct{}{} })
+					a.succeeds()
+					check(t, a.client.State().Resumed, "not resumed")
+				}
+				if changes {
+					a.peerHandshaker(p.server).leaf[0] ^= 1
+				}
+				tlstest.Must(t, a.client.Renegotiate().Err)
+				err := a.renegotiated(p.server)
+				if !changes {
+					tlstest.Must(t, err)
+					continue
+				}
+				failedWith(t, err, errPeerChanged)
+			}
+		}
+	}
+}
+
+// peerHandshaker returns that of the side that verifies.
+func (a *asked) peerHandshaker(server bool) *handshaker {
+	if server {
+		return a.server.hs
+	}
+	return a.client.hs
+}
+
+// renegotiated carries a renegotiation on until it is done, and returns the error of one side.
+func (a *asked) renegotiated(server bool) error {
+	for range 1000 {
+		a.carry()
+		s := a.server.Read(make([]byte, 1))
+		a.carry()
+		c := a.client.Handshake()
+		if server && s.Err != nil {
+			return s.Err
+		}
+		if c.Err != nil || c.Want == tlsio.WantNone {
+			return c.Err
+		}
+	}
+	return errors.New("no end")
+}
+
 // TestVerifyInRenegotiation: a client is asked again, and may take its time; a server must decide at once.
 func TestVerifyInRenegotiation(t *testing.T) {
 	for _, p := range peerTests {

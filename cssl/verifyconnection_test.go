@@ -132,6 +132,9 @@ func TestVerifyConnectionWaits(t *testing.T) {
 		}
 		badState(t, "Write", a.server.Write([]byte("x")))
 		for range 2 {
+			if r := a.server.Handshake(); r.In || r.Out || r.Unsent {
+				t.Errorf("what was reported and taken is reported again: %+v", r)
+			}
 			wants(t, "Read", a.server.Read(a.buf), tlsio.WantRetryVerify)
 			wants(t, "Handshake", a.server.Handshake(), tlsio.WantRetryVerify)
 		}

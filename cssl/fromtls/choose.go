@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"container/list"
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
@@ -138,7 +140,7 @@ func (s *chooser) with(cert *tls.Certificate) (*cssl.Context, error) {
 	})
 }
 
-// build returns a Context that is closed when nobody has it any more: a
+// build returns a Context that is closed when it becomes unreachable: a
 // handshake may still need one that the cache has dropped.
 func build(cfg cssl.Config) (*cssl.Context, error) {
 	cfg.ClientHello, cfg.SNI, cfg.Previous = nil, nil, nil
@@ -163,10 +165,12 @@ func contentOf(c *tls.Certificate) (sum [32]byte) {
 	return sum
 }
 
-// identityOf tells private keys of the same certificate apart.
+// identityOf tells private keys of the same certificate apart. The certificate
+// determines a key in memory.
 func identityOf(c *tls.Certificate) any {
-	if k, ok := c.PrivateKey.(ed25519.PrivateKey); ok {
-		return sha256.Sum256(k)
+	switch c.PrivateKey.(type) {
+	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
+		return nil
 	}
 	if c.PrivateKey != nil && reflect.ValueOf(c.PrivateKey).Comparable() {
 		return c.PrivateKey
@@ -178,7 +182,7 @@ func identityOf(c *tls.Certificate) any {
 var errSeen = errors.New("the ClientHello was seen")
 
 // withInfo calls f with the ClientHelloInfo that crypto/tls makes for h and c.
-// Only so can it have a context, and a Config for SupportsCertificate.
+// Only crypto/tls can set its context, and its Config for SupportsCertificate.
 func withInfo(c *tls.Config, h *cssl.ClientHello, conn net.Conn, f func(*tls.ClientHelloInfo) error) error {
 	seen := false
 	var err error
@@ -225,8 +229,12 @@ func (noConn) SetDeadline(time.Time) error      { return nil }
 func (noConn) SetReadDeadline(time.Time) error  { return nil }
 func (noConn) SetWriteDeadline(time.Time) error { return nil }
 
-// connOf returns the owner as a net.Conn, or a net.Conn with its addresses.
+// connOf returns the connection below the owner, or the owner as a net.Conn, or
+// a net.Conn with its addresses.
 func connOf(owner any) net.Conn {
+	if o, ok := owner.(interface{ NetConn() net.Conn }); ok {
+		return o.NetConn()
+	}
 	if c, ok := owner.(net.Conn); ok {
 		return c
 	}

@@ -71,9 +71,24 @@ func TestCached(t *testing.T) {
 	mu.Unlock()
 	serial()
 	tlstest.Equal(t, "Contexts", live.Contexts(), before+3)
+	for name, key := range keys() { // one that is read again is the same one
+		der := tlstest.Value(x509.MarshalPKCS8PrivateKey(key))(t)
+		mu.Lock()
+		cert = ours().issue(t, key, nil, "a.example")
+		give = func() *tls.Certificate {
+			c := cert
+			c.PrivateKey = tlstest.Value(x509.ParsePKCS8PrivateKey(der))(t)
+			return &c
+		}
+		mu.Unlock()
+		before := live.Contexts()
+		serial()
+		serial()
+		tlstest.Equal(t, name+" key that is read again: Contexts", live.Contexts(), before+1)
+	}
 }
 
-// TestCache: those used longest ago go; what failed is made again.
+// TestCache: the least recently used are dropped; what failed is made again.
 func TestCache(t *testing.T) {
 	c := newCache[int, int](2)
 	made := []int{}
@@ -142,8 +157,8 @@ func TestClientHelloInfo(t *testing.T) {
 		if err := info.SupportsCertificate(&cert); err != nil {
 			t.Error(err)
 		}
-		_, own := info.Conn.(*sslnet.Conn)
-		conns = append(conns, own && info.Conn.RemoteAddr() != nil)
+		_, raw := info.Conn.(*net.TCPConn)
+		conns = append(conns, raw)
 		infos = append(infos, *info)
 		return &cert, nil
 	}}
@@ -151,7 +166,7 @@ func TestClientHelloInfo(t *testing.T) {
 		c, s := connect(t, goClient(client), end)
 		tlstest.Must(t, errors.Join(c.err, s.err))
 	}
-	if !slices.Equal(conns, []bool{false, true}) {
+	if !slices.Equal(conns, []bool{true, true}) {
 		t.Errorf("Conns: %v", conns)
 	}
 	a, b := reflect.ValueOf(infos[0]), reflect.ValueOf(infos[1])
@@ -426,6 +441,20 @@ func TestBinding(t *testing.T) {
 		}
 	}
 
+	// Another CA of the same name is another one.
+	other := newAuthority("ours")
+	named := other.issue(t, keys()["ECDSA"], nil, "client")
+	client := clientFor("a.example")
+	client.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+	client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &named, nil }
+	of := shared(tls.RequireAndVerifyClientCert)
+	of.ClientCAs = other.pool
+	first, s := connect(t, goClient(client), ourServer(t, of))
+	tlstest.Must(t, errors.Join(first.err, s.err))
+	if _, s = connect(t, goClient(client), ourServer(t, shared(tls.RequireAndVerifyClientCert))); s.err == nil {
+		t.Errorf("a CA of the same name: resumed %v", s.state.DidResume)
+	}
+
 	server := ourServer(t, shared(tls.NoClientCert))
 	var session *cssl.Session
 	for i, c := range []*tls.Config{{InsecureSkipVerify: true, ServerName: "a.example"}, {RootCAs: theirs().pool, ServerName: "a.example"}} {
@@ -443,6 +472,31 @@ func TestBinding(t *testing.T) {
 	}
 }
 
+// TestBindingOfPools: a binding tells CertPools apart by their certificates, in any order, and one whose rules it cannot read from all.
+func TestBindingOfPools(t *testing.T) {
+	pool := func(of ...*authority) *x509.CertPool {
+		p := x509.NewCertPool()
+		for _, a := range of {
+			p.AddCert(a.cert)
+		}
+		return p
+	}
+	ruled := pool(ours())
+	ruled.AddCertWithConstraint(theirs().cert, func([]*x509.Certificate) error { return nil })
+	var seen []string
+	for _, p := range []*x509.CertPool{nil, pool(), pool(ours()), pool(newAuthority("ours")), pool(ours(), theirs()), ruled, ruled} {
+		binding := (&verifier{config: &tls.Config{RootCAs: p}, role: client, check: true}).binding()
+		if slices.Contains(seen, string(binding)) {
+			t.Errorf("pool %d has the binding of another one", len(seen))
+		}
+		seen = append(seen, string(binding))
+	}
+	again := (&verifier{config: &tls.Config{RootCAs: pool(theirs(), ours())}, role: client, check: true}).binding()
+	if string(again) != seen[4] {
+		t.Error("another order is another binding")
+	}
+}
+
 // keepsSession takes the session when its state is asked for.
 type keepsSession struct {
 	*sslnet.Conn
@@ -454,4 +508,51 @@ func (k keepsSession) ConnectionState() tls.ConnectionState {
 		*k.session = s
 	}
 	return k.Conn.ConnectionState()
+}
+
+// TestClientVerifiesElsewhere: the goroutine that runs a client's handshake does not verify the server's certificate.
+func TestClientVerifiesElsewhere(t *testing.T) {
+	for _, version := range tlsVersions {
+		verifying, release := make(chan struct{}), make(chan struct{})
+		config := clientFor("a.example")
+		config.MaxVersion = version
+		config.Time = func() time.Time {
+			close(verifying)
+			select {
+			case <-release:
+			case <-time.After(tlstest.Hang):
+				t.Error("the handshake waits for it")
+			}
+			return time.Now()
+		}
+		cfg, one, err := Client(config)
+		tlstest.Must(t, err)
+		x := tlstest.Value(cssl.NewClientContext(cfg))(t)
+		defer x.Close()
+		client := tlstest.Value(x.NewEngineConn(one))(t)
+		defer client.Close()
+		server := tlstest.Value(serverContext(t, &tls.Config{Certificates: []tls.Certificate{ours().issue(t, keys()["ECDSA"], nil, "a.example")}}).NewEngineConn(cssl.ConnConfig{}))(t)
+		defer server.Close()
+		woken := make(chan struct{}, 10)
+		client.Bind(nil, func() { woken <- struct{}{} })
+		buf := make([]byte, 1<<16)
+		for {
+			r := client.Handshake()
+			tlstest.Must(t, r.Err)
+			if r.Want == tlsio.WantNone {
+				break
+			}
+			if r.Want == tlsio.WantRetryVerify || r.Want == tlsio.WantAsync {
+				if r.Want == tlsio.WantRetryVerify {
+					tlstest.Receive(t, verifying, "the verification")
+					close(release)
+				}
+				tlstest.Receive(t, woken, "a wake-up")
+				continue
+			}
+			server.Feed(buf[:client.Take(buf)])
+			tlstest.Must(t, server.Handshake().Err)
+			client.Feed(buf[:server.Take(buf)])
+		}
+	}
 }

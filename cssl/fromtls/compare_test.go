@@ -6,11 +6,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/sslnet"
 )
 
 var tlsVersions = map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13}
@@ -284,15 +287,17 @@ func TestCompareOldVersions(t *testing.T) {
 	}
 }
 
-// TestCompareResumption: sessions are resumed with a client of crypto/tls, VerifyConnection runs each time, and
-// SessionTicketsDisabled prevents it.
+// TestCompareResumption: sessions are resumed with a client of crypto/tls, and VerifyConnection runs each time.
+// SessionTicketsDisabled prevents it, and so does a VerifyConnection about certificates of clients.
 func TestCompareResumption(t *testing.T) {
 	for name, version := range tlsVersions {
-		for _, disabled := range []bool{false, true} {
+		for _, how := range []string{"", "disabled", "certificates"} {
 			calls := make(chan tls.ConnectionState, 10)
 			server, client := scenario{server: func(c *tls.Config) {
-				c.SessionTicketsDisabled = disabled
-				forClients(t, tls.RequireAndVerifyClientCert)(c)
+				c.SessionTicketsDisabled = how == "disabled"
+				if how == "certificates" {
+					forClients(t, tls.RequireAndVerifyClientCert)(c)
+				}
 				c.VerifyConnection = func(s tls.ConnectionState) error { calls <- s; return nil }
 			}, client: func(c *tls.Config) {
 				c.Certificates = []tls.Certificate{ours().issue(t, keys()["ECDSA"], nil, "client")}
@@ -305,11 +310,11 @@ func TestCompareResumption(t *testing.T) {
 				if !bytes.Equal(c.state.TLSUnique, s.state.TLSUnique) || (len(s.state.TLSUnique) == 12) != (version == tls.VersionTLS12) {
 					t.Errorf("%s, %d: tls-unique %x, %x", name, i, c.state.TLSUnique, s.state.TLSUnique)
 				}
-				if want := i == 1 && !disabled; c.state.DidResume != want || s.state.DidResume != want {
+				if want := i == 1 && how == ""; c.state.DidResume != want || s.state.DidResume != want {
 					t.Errorf("%s, %d: resumed %v, %v, want %v", name, i, c.state.DidResume, s.state.DidResume, want)
 				}
 				got := tlstest.Receive(t, calls, "VerifyConnection")
-				if leafOf(got) != "client" || got.ServerName != "a.example" || got.Version != version || len(got.VerifiedChains) != 1 || got.CipherSuite == 0 {
+				if (leafOf(got) == "client") != (how == "certificates") || (len(got.VerifiedChains) == 1) != (how == "certificates") || got.ServerName != "a.example" || got.Version != version || got.CipherSuite == 0 {
 					t.Errorf("%s, %d: VerifyConnection got %+v", name, i, got)
 				}
 				tlstest.Nothing(t, calls, "VerifyConnection twice")
@@ -361,6 +366,50 @@ func TestClientCallbacks(t *testing.T) {
 		}
 		if len(calls) != 4 || !slices.Equal(calls[:2], calls[2:]) {
 			t.Errorf("%q", calls)
+		}
+	}
+}
+
+// TestVerifyConnectionIntermediates: a VerifyConnection that needs an intermediate certificate has it in each connection, on either side.
+func TestVerifyConnectionIntermediates(t *testing.T) {
+	sub := ours().issue(t, keys()["RSA"], func(c *x509.Certificate) {
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage, c.ExtKeyUsage = true, true, x509.KeyUsageCertSign, nil
+	}, "sub")
+	under := &authority{cert: tlstest.Value(x509.ParseCertificate(sub.Certificate[0]))(t), key: keys()["RSA"]}
+	cert := under.issue(t, keys()["ECDSA"], nil, "a.example")
+	cert.Certificate = append(cert.Certificate, sub.Certificate...)
+	verify := func(s tls.ConnectionState) error { // as the example of crypto/tls
+		opts := x509.VerifyOptions{Roots: ours().pool, Intermediates: x509.NewCertPool()}
+		for _, cert := range s.PeerCertificates[1:] {
+			opts.Intermediates.AddCert(cert)
+		}
+		_, err := s.PeerCertificates[0].Verify(opts)
+		return err
+	}
+	for name, version := range tlsVersions {
+		server := &tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: version, ClientAuth: tls.RequireAnyClientCert, VerifyConnection: verify}
+		client := &tls.Config{Certificates: []tls.Certificate{cert}, ServerName: "a.example", InsecureSkipVerify: true,
+			ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		far := ourServer(t, server)
+		for i := range 2 {
+			if c, s := connect(t, goClient(client), far); c.err != nil || s.err != nil {
+				t.Errorf("%s, our server, %d: %v, %v", name, i, c.err, s.err)
+			}
+		}
+		client.ClientSessionCache, client.VerifyConnection = nil, verify
+		cfg, one, err := Client(client)
+		tlstest.Must(t, err)
+		x := tlstest.Value(cssl.NewClientContext(cfg))(t)
+		defer x.Close()
+		server.ClientAuth, server.VerifyConnection = tls.NoClientCert, nil
+		far = ourServer(t, server)
+		for i := range 2 {
+			c, s := connect(t, func(t testing.TB, raw net.Conn) conn {
+				return keepsSession{tlstest.Value(sslnet.Client(raw, x, one))(t), &one.Session}
+			}, far)
+			if c.err != nil || s.err != nil {
+				t.Errorf("%s, our client, %d: %v, %v", name, i, c.err, s.err)
+			}
 		}
 	}
 }

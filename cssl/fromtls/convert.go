@@ -51,6 +51,12 @@ func Client(c *tls.Config, change ...func(*cssl.Config)) (cssl.Config, cssl.Conn
 	if err != nil {
 		return cssl.Config{}, cssl.ConnConfig{}, err
 	}
+	for i := range given.Certificates {
+		if len(given.Certificates[i].SupportedSignatureAlgorithms) > 0 {
+			return cssl.Config{}, cssl.ConnConfig{}, refused(fmt.Sprintf("Certificates[%d]", i),
+				"SupportedSignatureAlgorithms would hold for the certificates of servers too; leave it empty, and set SignatureAlgorithms of the cssl.Config")
+		}
+	}
 	switch given.Renegotiation {
 	case tls.RenegotiateNever:
 	case tls.RenegotiateOnceAsClient:
@@ -148,7 +154,7 @@ func named(c *tls.Config) map[string]*tls.Certificate {
 	if len(c.Certificates) < 2 {
 		return nil
 	}
-	//lint:ignore SA1019 who sets it means it
+	//lint:ignore SA1019 a Config that sets it expects it to count
 	return c.NameToCertificate
 }
 
@@ -182,7 +188,10 @@ func certificate(c *tls.Certificate, setting string) (out cssl.Certificate, err 
 	}
 	signer, ok := c.PrivateKey.(crypto.Signer)
 	if !ok {
-		return out, fmt.Errorf("PrivateKey is a %T, which is no crypto.Signer", c.PrivateKey)
+		return out, fmt.Errorf("PrivateKey is no crypto.Signer, but a %T", c.PrivateKey)
+	}
+	if v := reflect.ValueOf(signer); v.Kind() == reflect.Pointer && v.IsNil() {
+		return out, fmt.Errorf("PrivateKey is a nil %T", signer)
 	}
 	for _, der := range c.Certificate {
 		out.ChainPEM = append(out.ChainPEM, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)

@@ -29,17 +29,22 @@
 //
 // OpenSSL's sessions have the leaf only. So in a resumed one, PeerCertificates
 // and VerifiedChains have no other certificate. It is resumed only by a Config
-// with the same ClientAuth, the same callbacks set, and CAs of the same names.
+// with the same ClientAuth, the same callbacks set, and the same CAs. If
+// VerifyConnection is set, a client resumes nothing, and neither does a server
+// that requests certificates: NoTickets of the cssl.Config is set. If the leaf
+// is enough for the callback, change can unset it.
 //
 // # Callbacks
 //
 // GetCertificate and GetConfigForClient may block: each call has its own
 // goroutine, and the handshake waits, for at most
 // cssl.Config.DecisionTimeout. Their ClientHelloInfo is made by crypto/tls from
-// the client's bytes; its Conn is the connection's owner if that is a net.Conn,
-// as with package sslnet, and otherwise has only the addresses. The results are
-// kept as Contexts: up to 1024 certificates, by their content and key, and up to
-// 256 Configs, by their address; those used longest ago go first. An ACME
+// the client's bytes. With package sslnet its Conn is the connection below;
+// with package reactor it has only the addresses. Its Context is never
+// cancelled. The results are kept as Contexts: up to 1024 certificates, by their
+// content and key, and up to 256 Configs, by their address; the least recently
+// used are dropped. So GetConfigForClient should return the same pointers: a new
+// Config costs a new Context, and does not resume sessions of others. An ACME
 // client such as acme/autocert needs NextProtos with "acme-tls/1" for the
 // challenge tls-alpn-01, as with crypto/tls.
 //
@@ -55,4 +60,10 @@
 //     SetSessionTicketKeys only if all run this package. Time does not count for
 //     their lifetime.
 //   - The Config of GetConfigForClient has the ticket keys of the first one.
+//   - Ticket keys that OpenSSL generates stay until the Context is replaced.
+//     crypto/tls replaces its own every day.
+//   - A client sends its certificate whatever CAs the server names. crypto/tls
+//     sends only one that matches.
+//   - Certificates of a peer behind the first one that crypto/x509 cannot parse
+//     are left out. crypto/tls refuses the peer.
 package fromtls

@@ -1,6 +1,7 @@
 package fromtls
 
 import (
+	"crypto/rsa"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -144,6 +145,8 @@ func TestRefused(t *testing.T) {
 		}, `tls.Config.NameToCertificate["a"]`, "nil"},
 		"no chain": {func(c *tls.Config) { *c = with(func(c *tls.Certificate) { c.Certificate = nil }) }, "tls.Config.Certificates[0]", "empty"},
 		"no key":   {func(c *tls.Config) { *c = with(func(c *tls.Certificate) { c.PrivateKey = nil }) }, "tls.Config.Certificates[0]", "no crypto.Signer"},
+		"a nil key": {func(c *tls.Config) { *c = with(func(c *tls.Certificate) { c.PrivateKey = (*rsa.PrivateKey)(nil) }) },
+			"tls.Config.Certificates[0]", "nil *rsa.PrivateKey"},
 		"timestamps": {func(c *tls.Config) {
 			*c = with(func(c *tls.Certificate) { c.SignedCertificateTimestamps = [][]byte{{1}} })
 		}, "tls.Config.Certificates[0]", "RFC 6962"},
@@ -172,6 +175,10 @@ func TestRefused(t *testing.T) {
 	}
 	if _, _, err := Client(&tls.Config{Renegotiation: 7}); err == nil {
 		t.Error("Renegotiation 7")
+	}
+	limited := with(func(c *tls.Certificate) { c.SupportedSignatureAlgorithms = []tls.SignatureScheme{tls.PKCS1WithSHA256} })
+	if _, _, err := Client(&limited); err == nil || !strings.Contains(err.Error(), "tls.Config.Certificates[0]: SupportedSignatureAlgorithms") {
+		t.Errorf("a client's SupportedSignatureAlgorithms: %v", err)
 	}
 	cfg, one, err := Client(nil)
 	if err != nil || one.ServerName != "" || cfg.Verify != cssl.VerifyApplication {

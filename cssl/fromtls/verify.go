@@ -3,12 +3,16 @@ package fromtls
 import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"reflect"
+	"slices"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -29,14 +33,17 @@ func (v *verifier) set(cfg *cssl.Config) {
 	if asks {
 		cfg.VerifyPeer = v.peer
 	}
+	if c.VerifyConnection != nil && asks {
+		cfg.NoTickets = true // a resumed session would have the leaf alone
+	}
 	// The certificate that VerifyPeerCertificate is about may be missing.
 	if c.VerifyConnection != nil || c.VerifyPeerCertificate != nil && asks && v.role == server {
 		cfg.VerifyConnection = v.connection
 	}
 }
 
-// binding is what a session depends on: whoever has not been verified in this
-// way does not resume it.
+// binding is what a session depends on: a peer that was not verified in this way
+// does not resume it.
 func (v *verifier) binding() []byte {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d %t %d %t %t\n", v.role, v.check, v.config.ClientAuth, v.config.VerifyPeerCertificate != nil, v.config.VerifyConnection != nil)
@@ -44,18 +51,53 @@ func (v *verifier) binding() []byte {
 	if v.role == server {
 		pool = v.config.ClientCAs
 	}
-	if v.check && pool != nil {
-		//lint:ignore SA1019 the pool of the system has none, and is one
-		for _, name := range pool.Subjects() {
-			fmt.Fprintf(h, "%x\n", name)
-		}
+	if v.check && !writePool(h, pool) {
+		random := make([]byte, sha256.Size)
+		rand.Read(random)
+		return random
 	}
 	return h.Sum(nil)
 }
 
-// peer is Config.VerifyPeer. The callbacks of crypto/tls may block.
+// writePool writes which certificates a pool has. crypto/x509 exports only their
+// names. It returns false if fields of this version of Go cannot be read, or if
+// functions restrict what a certificate may sign.
+func writePool(w io.Writer, pool *x509.CertPool) bool {
+	if pool == nil {
+		fmt.Fprintln(w, "that of the system")
+		return true
+	}
+	v := reflect.ValueOf(pool).Elem()
+	sums, certs, system := v.FieldByName("haveSum"), v.FieldByName("lazyCerts"), v.FieldByName("systemPool")
+	if sums.Kind() != reflect.Map || certs.Kind() != reflect.Slice || system.Kind() != reflect.Bool || sums.Len() != certs.Len() {
+		return false
+	}
+	for i := range certs.Len() {
+		cert := certs.Index(i)
+		if cert.Kind() != reflect.Struct {
+			return false
+		}
+		if f := cert.FieldByName("constraint"); f.Kind() != reflect.Func || !f.IsNil() {
+			return false
+		}
+	}
+	var all []string
+	for _, sum := range sums.MapKeys() {
+		if sum.Kind() != reflect.Array || sum.Type().Elem().Kind() != reflect.Uint8 {
+			return false
+		}
+		all = append(all, fmt.Sprint(sum))
+	}
+	slices.Sort(all)
+	fmt.Fprintln(w, system.Bool(), len(all), all)
+	return true
+}
+
+// peer is Config.VerifyPeer. A verification takes long, and the callbacks of
+// crypto/tls may block. A server's is called on a goroutine of its own, and must
+// decide at once after the first handshake.
 func (v *verifier) peer(p *cssl.PeerVerification) {
-	if v.config.VerifyPeerCertificate == nil && v.config.VerifyConnection == nil {
+	if v.role == server && v.config.VerifyPeerCertificate == nil && v.config.VerifyConnection == nil {
 		v.verify(p)
 		return
 	}

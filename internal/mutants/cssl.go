@@ -120,7 +120,7 @@ var ofCssl = []mutation{
 	{"signer", "PSS is PKCS #1", "signer.c",
 		"pss = o->padding == RSA_PKCS1_PSS_PADDING", "pss = o->padding == RSA_NO_PADDING"},
 	{"signer", "the error of a Signer is forgotten", "conn.c",
-		"\t\tc->signer_failure = cssl_signer_failure();\n", ""},
+		"\tkeep_signer_failure(c);\n", ""},
 	{"later", "a decision can be changed", "decision.go",
 		"\tif d.made {\n\t\td.mu.Unlock()\n\t\treturn\n\t}\n", "\tif d.made {\n\t\td.x, d.err = x, err\n\t\td.mu.Unlock()\n\t\treturn\n\t}\n"},
 	{"later", "nobody is woken after a decision", "decision.go",
