@@ -56,6 +56,12 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 	return c;
 }
 
+static void drop_signer_failure(uintptr_t f)
+{
+	if (f != 0)
+		cssl_go_signer_free(f);
+}
+
 void cssl_conn_free(cssl_conn *c)
 {
 	/*
@@ -71,14 +77,9 @@ void cssl_conn_free(cssl_conn *c)
 	cssl_transport_free(&c->t);
 	cssl_decide_free(c->data.decisions);
 	free(c->data.timestamps);
+	drop_signer_failure(c->signer_failure);
 	free(c->reasons);
 	free(c);
-}
-
-static void drop_signer_failure(uintptr_t f)
-{
-	if (f != 0)
-		cssl_go_signer_free(f);
 }
 
 /*

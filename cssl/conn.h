@@ -73,7 +73,7 @@ cssl_conn *cssl_conn_new(SSL_CTX *ctx, const cssl_conn_settings *s, cssl_reasons
 /*
  * Frees the connection and all that it holds, but does not close the socket.
  * Sends nothing. Calls cssl_go_release if it held the last reference to an
- * SSL_CTX.
+ * SSL_CTX, and cssl_go_signer_free if it holds a Signer's error.
  */
 void cssl_conn_free(cssl_conn *c);
 

@@ -143,7 +143,6 @@ func (c *Conn) Close() {
 }
 
 func freeConn(p *C.cssl_conn) {
-	signerError(p)
 	C.cssl_conn_free(p)
 	conns.Add(-1)
 }
