@@ -10,7 +10,7 @@ import (
 // idleAfter is how long a Read waits, at least, until the buffers of its
 // connection are freed. To free them at once would cost each Read that waits an
 // allocation and a key schedule.
-var idleAfter = time.Second
+const idleAfter = time.Second
 
 // idleConns has the connections that may have buffers to free: those with a Read
 // that has waited since their buffers were freed.

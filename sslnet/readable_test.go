@@ -4,8 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
-	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
@@ -74,28 +74,33 @@ func TestNotifyReadableRefused(t *testing.T) {
 	})
 }
 
-// TestBuffersOfIdle: a Read that waits keeps the buffers for a while, one that has waited for longer does not, and the
-// connection goes on as before.
+// TestBuffersOfIdle: the buffers of a Read are freed when it has waited since the last sweep, and not before; the connection
+// goes on as before.
 func TestBuffersOfIdle(t *testing.T) {
-	defer func(d time.Duration) { idleAfter = d }(idleAfter)
-	idleAfter = time.Hour
 	client, server := connect(t, networks["tcp"])
-	listed := func() bool {
+	mark := func(listed bool) (was bool) {
 		server.mu.Lock()
 		defer server.mu.Unlock()
-		return server.listed
+		was, server.listed = server.listed, listed
+		return was
 	}
+	idleConns.mu.Lock() // its timer would sweep it too
+	idleConns.conns = slices.DeleteFunc(idleConns.conns, func(c *Conn) bool { return c == server })
+	idleConns.mu.Unlock()
+	mark(true)
 	ended := tlstest.Later(func() error { return expectText(server, "first") })
 	waiting(t, server, &server.reader, tlsio.WantRead)
-	tlstest.Equal(t, "entered", listed(), true)
-	sweepIdle() // the Read began before
-	tlstest.Equal(t, "still there", listed(), true)
-	sweepIdle()
-	tlstest.Equal(t, "still there after its buffers were freed", listed(), false)
+	tlstest.Equal(t, "freed at once", server.freeIdle(), false)
+	tlstest.Equal(t, "freed after a sweep", server.freeIdle(), true)
+	tlstest.Equal(t, "listed after that", mark(false), false)
 	say(t, client, "first")
 	tlstest.Must(t, tlstest.Receive(t, ended, "the Read"))
 	flows(t, client, server, 100_000, 10_000)
-	tlstest.Equal(t, "entered again", listed(), true)
-	sweepIdle()
-	tlstest.Equal(t, "still there without a Read", listed(), false)
+	tlstest.Equal(t, "let go without a Read", server.freeIdle(), true)
+
+	ended = tlstest.Later(func() error { return expectText(server, "second") })
+	tlstest.Until(t, "a Read to be listed", func() bool { server.mu.Lock(); defer server.mu.Unlock(); return server.listed })
+	tlstest.Until(t, "the timer to sweep it", func() bool { server.mu.Lock(); defer server.mu.Unlock(); return !server.listed })
+	say(t, client, "second")
+	tlstest.Must(t, tlstest.Receive(t, ended, "the Read"))
 }
