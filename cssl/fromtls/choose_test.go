@@ -24,6 +24,12 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
+// alone waits until the Contexts of earlier tests are closed: the collector closes those that a cache held.
+func alone(t testing.TB) {
+	t.Helper()
+	tlstest.Until(t, "no other test has a Context", func() bool { runtime.GC(); return live.Contexts() == 0 })
+}
+
 // clientFor trusts our CA.
 func clientFor(name string) *tls.Config {
 	return &tls.Config{RootCAs: ours().pool, ServerName: name}
@@ -32,6 +38,7 @@ func clientFor(name string) *tls.Config {
 // TestCached: a certificate of GetCertificate has one Context, however often it comes; another one, also in the same place, has
 // its own.
 func TestCached(t *testing.T) {
+	alone(t)
 	cert := ours().issue(t, keys()["ECDSA"], nil, "a.example")
 	var mu sync.Mutex
 	give := func() *tls.Certificate { c := cert; return &c }
@@ -47,7 +54,6 @@ func TestCached(t *testing.T) {
 		tlstest.Must(t, errors.Join(c.err, s.err))
 		return c.state.PeerCertificates[0].SerialNumber.String()
 	}
-	runtime.GC()
 	before := live.Contexts()
 	first := serial()
 	if again := serial(); again != first || live.Contexts() != before+1 {
@@ -124,9 +130,9 @@ func TestCache(t *testing.T) {
 
 // TestEvicted: a Context that the cache drops is closed, and a handshake that has it goes on.
 func TestEvicted(t *testing.T) {
+	alone(t)
 	s := tlstest.Value(newChooser(&tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil }}, nil, nil))(t)
 	s.contexts.max = 2
-	runtime.GC()
 	before := live.Contexts()
 	var kept *cssl.Context
 	for range 5 {
@@ -259,6 +265,7 @@ func TestCallbacksPanic(t *testing.T) {
 
 // TestConfigForClient: a Config has one Context; the ticket keys are those of the first Config, and so must its curves be set.
 func TestConfigForClient(t *testing.T) {
+	alone(t)
 	cert := ours().issue(t, keys()["ECDSA"], nil, "a.example")
 	inner := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"x"}}
 	var got atomic.Pointer[tls.Config]
@@ -268,7 +275,6 @@ func TestConfigForClient(t *testing.T) {
 	server := func(t testing.TB, raw net.Conn) conn { return tlstest.Value(sslnet.Server(raw, x))(t) }
 	client := clientFor("a.example")
 	client.NextProtos, client.ClientSessionCache = []string{"x"}, tls.NewLRUClientSessionCache(1)
-	runtime.GC()
 	before := live.Contexts()
 	for i := range 2 {
 		c, s := connect(t, goClient(client), server)
