@@ -56,7 +56,9 @@ void cssl_tickets_switch(SSL *ssl, SSL_CTX *from);
 
 /*
  * Enables the record_size_limit extension (RFC 8449), with the limit in the
- * data of ctx.
+ * data of ctx. A server's SSL_CTX without a limit needs it too: OpenSSL
+ * allocates the list of a ClientHello's extensions for the SSL_CTX that began,
+ * and reads as many entries as the one that was selected has.
  */
 int cssl_ctx_record_size_limit(SSL_CTX *ctx, cssl_reasons *out);
 /* Limits the records that ssl sends to the smaller setting of the two. */

@@ -356,7 +356,7 @@ func (b *builder) records() error {
 		b.ctrl(C.SSL_CTRL_SET_MAX_SEND_FRAGMENT, c.MaxSendFragment)
 	}
 	d.max_send_fragment, d.record_size_limit = C.uint(c.MaxSendFragment), C.uint(c.RecordSizeLimit)
-	if c.RecordSizeLimit != 0 && C.cssl_ctx_record_size_limit(b.ptr, &b.reasons) == 0 {
+	if (c.RecordSizeLimit != 0 || b.server) && C.cssl_ctx_record_size_limit(b.ptr, &b.reasons) == 0 {
 		return b.fail("RecordSizeLimit", fmt.Sprint(c.RecordSizeLimit))
 	}
 	return nil

@@ -153,6 +153,20 @@ func TestRecordSizeLimit(t *testing.T) {
 	}
 }
 
+// TestRecordSizeLimitSNI: the limit is that of the Context that was selected, with and without one in the Context that accepted.
+func TestRecordSizeLimitSNI(t *testing.T) {
+	for _, version := range versions {
+		for _, tt := range []struct{ outer, inner, want int }{{0, 600, 600}, {600, 0, 16384}, {600, 700, 700}} {
+			c, outer, inner := clientUpTo(version), serverConfig("ecdsa"), serverConfig("ecdsa")
+			c.RecordSizeLimit, outer.RecordSizeLimit, inner.RecordSizeLimit = 16385, tt.outer, tt.inner
+			outer.SNI = map[string]*Context{"localhost": mustServer(t, inner)}
+			client, _ := newPair(t, mustClient(t, c), mustServer(t, outer)).exchange(tlstest.Bytes(40000, 1))
+			n := largest(records(t, client))
+			check(t, n <= tt.want+overhead && n >= tt.want, "%v, %+v: a record of %d bytes", version, tt, n)
+		}
+	}
+}
+
 // TestRecordSizeLimitBad: limits that are against the protocol are refused with its alert, those that OpenSSL cannot keep as they may be.
 func TestRecordSizeLimitBad(t *testing.T) {
 	change := func(stream []byte, limit int) {

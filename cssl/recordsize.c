@@ -72,6 +72,8 @@ static int parse_limit(SSL *ssl, unsigned type, unsigned context, const unsigned
 	int fragment = SSL_SESSION_get_max_fragment_length(SSL_get0_session(ssl)) != TLSEXT_max_fragment_length_DISABLED;
 
 	(void)type, (void)x, (void)chain, (void)arg;
+	if (s->record_size_limit == 0)
+		return 1; /* a server's that has no limit, see beside.h */
 	if (limit < 64 || (!hello && fragment)) { /* RFC 8449, sections 4 and 5 */
 		*alert = len == 2 ? SSL_AD_ILLEGAL_PARAMETER : SSL_AD_DECODE_ERROR;
 		return 0;
