@@ -84,6 +84,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		b.alpn,
 		b.ticketKeys,
 		b.records,
+		b.extensions,
 		b.psks,
 		b.bind,
 	} {
@@ -421,7 +422,7 @@ func (b *builder) bind() error {
 	cfg := b.cfg
 	st := &contextState{lib: cfg.Library, properties: cfg.Properties, certs: b.certs, sessionID: b.sessionID,
 		clientHello: cfg.ClientHello, verifyPeer: cfg.VerifyPeer, verifyConnection: cfg.VerifyConnection,
-		timeout: cfg.DecisionTimeout}
+		timeout: cfg.DecisionTimeout, extensions: slices.Clone(cfg.Extensions)}
 	if st.timeout <= 0 {
 		st.timeout = DefaultDecisionTimeout
 	}
@@ -429,7 +430,7 @@ func (b *builder) bind() error {
 	// and no signature.
 	st.offload = cfg.Offload || b.server && cfg.VerifyPeer != nil || cfg.slow()
 	st.asksHello = st.clientHello != nil || len(cfg.SNI) > 0
-	st.asks = st.asksHello || st.verifyPeer != nil || st.verifyConnection != nil || st.offload
+	st.asks = st.asksHello || st.verifyPeer != nil || st.verifyConnection != nil || st.offload || len(st.extensions) > 0
 	if cfg.KeyLog != nil {
 		st.keyLog = &keyLog{w: cfg.KeyLog}
 	}
@@ -448,6 +449,8 @@ func (b *builder) bind() error {
 			err = errSameName
 		case b.names[key]:
 			err = errors.New("this Context also has certificates for the name")
+		case st.selectable(x.state) != nil:
+			err = st.selectable(x.state)
 		default:
 			err = x.use(func(p *C.SSL_CTX) { C.SSL_CTX_up_ref(p); st.sni[key] = sniContext{p, x.state} })
 		}

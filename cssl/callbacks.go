@@ -27,6 +27,7 @@ type contextState struct {
 	clientHello      func(*ClientHello)
 	verifyPeer       func(*PeerVerification)
 	verifyConnection func(*ConnectionVerification)
+	extensions       []Extension
 	timeout          time.Duration // for a decision
 	offload          bool
 	asks             bool // connections have a handshaker

@@ -142,6 +142,9 @@ func (c *Config) check(server bool) error {
 				len(k), C.CSSL_TICKET_KEY_SHORT, C.CSSL_TICKET_KEY_LONG)
 		}
 	}
+	if err := c.checkExtensions(); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for i, k := range c.PSKs {
 		setting := fmt.Sprintf("PSKs[%d]", i)

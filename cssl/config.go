@@ -231,6 +231,11 @@ type Config struct {
 	// have succeeded, sees the end of the stream without close_notify. It
 	// cannot be set together with MaxEarlyData, which is read before.
 	VerifyConnection func(*ConnectionVerification)
+	// Extensions are TLS extensions of the application, see [Extension]. If SNI
+	// or ClientHello selects another Context, that one's Add and Parse are
+	// called. Its Extensions must have the same types in the same order as those
+	// of the Context that accepted the connection, but may be fewer.
+	Extensions []Extension
 	// DecisionTimeout is how long VerifyPeer, VerifyConnection and ClientHello
 	// may take to decide; 0 is [DefaultDecisionTimeout]. After that the
 	// handshake fails with [ErrDecisionTimeout]. If one of them panics, its

@@ -82,8 +82,8 @@ void cssl_conn_free(cssl_conn *c);
  *
  * Any of them but cssl_flush may run a handshake: a renegotiation may happen
  * inside a read or a write. A handshake may call cssl_go_keylog, on a server
- * cssl_go_verify, and with a Signer cssl_go_sign and cssl_go_decrypt; they block
- * as long as the application does. It also blocks on a private key in a token,
+ * cssl_go_verify, with a Signer cssl_go_sign and cssl_go_decrypt, and the
+ * functions of extension.h; they block as long as the application does. It also blocks on a private key in a token,
  * and on files of the system's CA directory if that is trusted. All other
  * callbacks (ClientHello, ALPN, tickets, messages) are C.
  *

@@ -34,7 +34,7 @@ struct cssl_decisions {
 	cssl_blob message;         /* the first ClientHello, with handshake header, until decided */
 	cssl_blob sent, valid;     /* certificates as received and chain as verified; see certs.h */
 	cssl_blob chain;           /* that the application has verified, if vouched; empty: none */
-	uintptr_t handle;          /* for cssl_go_verify, on a server; or 0 */
+	uintptr_t handle;          /* for cssl_go_verify, on a server, and extension.h; or 0 */
 };
 
 /* Returns NULL if out of memory. The caller frees it. */

@@ -14,7 +14,7 @@ import (
 var ErrDecisionTimeout = errors.New("the application did not decide in time")
 
 // ErrCallbackPanic is returned when Config.ClientHello, VerifyPeer or
-// VerifyConnection, or a Signer panicked.
+// VerifyConnection, a Signer, or an Extension's callback panicked.
 var ErrCallbackPanic = errors.New("the application's callback panicked")
 
 // errRefused is the error of Refuse(nil).

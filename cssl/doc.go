@@ -140,7 +140,7 @@
 //	ktls.c                               the same, by the kernel
 //	direct_switch.c                      from an SSL to direct records
 //	byname.c     psk.c        tickets.c  settings kept beside an SSL_CTX
-//	recordsize.c earlydata.c  staples.c
+//	recordsize.c earlydata.c  staples.c  extension.c
 //	certs.c      keystore.c   library.c  certificates and keys; providers
 //	signer.c                             keys that Go has
 //	transport.c  record.c                the BIO; keys, sealing and opening

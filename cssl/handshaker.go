@@ -18,6 +18,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"runtime/cgo"
 	"sync"
 	"unsafe"
@@ -30,8 +31,9 @@ import (
 // handshaker runs the first handshake of a connection that may wait for the
 // application (Config.ClientHello, SNI, VerifyPeer, VerifyConnection), or whose
 // handshake runs on another goroutine than its owner's (Config.Offload, slow
-// keys). Other connections have none. After the first handshake it stays only
-// for VerifyPeer, which a renegotiation calls again.
+// keys), or calls Config.Extensions. Other connections have none. After the
+// first handshake it stays only for VerifyPeer and Extensions, which a
+// renegotiation calls again, and for what Extensions have left in State.
 type handshaker struct {
 	c     *C.cssl_conn
 	st    *contextState // of the Context that is in use
@@ -50,7 +52,8 @@ type handshaker struct {
 	leaf    []byte                // hash of the certificate that a renegotiation may not change
 	done    tlsio.Result          // of the handshake, in phaseConfirming
 	refused error                 // why the application ended the handshake
-	handle  cgo.Handle            // for cssl_go_verify, or 0
+	value   any                   // of the Extensions
+	handle  cgo.Handle            // for cssl_go_verify and the Extensions, or 0
 }
 
 // phase says what the next call of firstHandshake does, and who may use the
@@ -192,9 +195,11 @@ func (c *Conn) firstDone() {
 	if ssl := c.ssl(); h.leaf == nil && ssl != nil && C.SSL_version(ssl) < C.TLS1_3_VERSION && h.st.verifyPeer != nil {
 		h.leaf = leafSum(c.State().peer) // of a resumed session
 	}
-	if h.st.verifyPeer == nil {
+	if h.st.verifyPeer == nil && (len(h.st.extensions) == 0 || c.ssl() == nil) {
 		h.release()
-		c.hs = nil
+		if h.value == nil {
+			c.hs = nil
+		}
 	}
 }
 
@@ -306,7 +311,9 @@ func (h *handshaker) choose(made *decision) (chosen *C.SSL_CTX, err error) {
 	case x.state.lib != h.st.lib:
 		err = errors.New("client hello: accepted with a Context of another Library")
 	default:
-		if err = x.use(func(p *C.SSL_CTX) { chosen = p; C.SSL_CTX_up_ref(p) }); err == nil {
+		if err = h.st.selectable(x.state); err != nil {
+			err = fmt.Errorf("client hello: accepted with %w", err)
+		} else if err = x.use(func(p *C.SSL_CTX) { chosen = p; C.SSL_CTX_up_ref(p) }); err == nil {
 			h.use(x.state)
 		}
 	}
@@ -317,7 +324,8 @@ func (h *handshaker) choose(made *decision) (chosen *C.SSL_CTX, err error) {
 func (h *handshaker) use(st *contextState) {
 	h.st = st
 	h.offload = h.offload || st.offload
-	if st.verifyPeer != nil && h.handle == 0 && C.SSL_is_server(C.cssl_conn_ssl(h.c)) == 1 {
+	called := len(st.extensions) > 0 || st.verifyPeer != nil && C.SSL_is_server(C.cssl_conn_ssl(h.c)) == 1
+	if called && h.handle == 0 {
 		h.handle = cgo.NewHandle(h)
 		C.cssl_conn_decisions(h.c).handle = C.uintptr_t(h.handle)
 	}
@@ -426,7 +434,7 @@ func (h *handshaker) free() {
 	h.release()
 }
 
-// release frees what only cssl_go_verify needs.
+// release frees what only C's calls of Go need.
 func (h *handshaker) release() {
 	if h.handle != 0 {
 		h.handle.Delete()

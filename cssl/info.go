@@ -69,6 +69,9 @@ type State struct {
 	// nil in TLS 1.3, and after a resumption without the extended master secret
 	// (RFC 7627).
 	TLSUnique []byte
+	// Extensions is what the callbacks of Config.Extensions have left in
+	// [ExtensionCall].Value.
+	Extensions any
 	// HelloRetryRequest reports whether the server asked for another
 	// ClientHello (RFC 8446, section 4.1.4).
 	HelloRetryRequest bool
@@ -133,7 +136,7 @@ func (c *Conn) State() State {
 	}
 	s.HelloRetryRequest = n.retried == 1
 	if c.hs != nil {
-		s.chains = c.hs.chains
+		s.chains, s.Extensions = c.hs.chains, c.hs.value
 	}
 	if n.psk_len > 0 {
 		s.PSK = C.GoBytes(unsafe.Pointer(n.psk), C.int(n.psk_len))

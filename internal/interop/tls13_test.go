@@ -3,7 +3,9 @@ package interop
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +104,38 @@ func TestExtrasPSK(t *testing.T) {
 	tlstest.Value(io.WriteString(c, "hello\n"))(t)
 	tlstest.Equal(t, "the line reversed", tlstest.Value(bufio.NewReader(c).ReadString('\n'))(t), "olleh\n")
 	tlstest.Must(t, identity(c))
+}
+
+// TestExtrasExtension: s_client and s_server exchange an extension with ours that Go code writes and reads.
+func TestExtrasExtension(t *testing.T) {
+	var parsed atomic.Pointer[string]
+	extension := cssl.Extension{Type: 65280, Messages: cssl.InClientHello | cssl.InServerHello,
+		Add:   func(c cssl.ExtensionCall) ([]byte, bool, error) { return []byte("from us"), c.Server, nil },
+		Parse: func(_ cssl.ExtensionCall, data []byte) error { s := string(data); parsed.Store(&s); return nil }}
+	config := extrasConfig()
+	config.Extensions = []cssl.Extension{extension}
+	addr, ended := extrasServer(t, config, answer)
+	client := cssl.Config{CAFile: testcerts.Path("root.pem"), Extensions: []cssl.Extension{{Type: 65280, Messages: extension.Messages, Parse: extension.Parse}}}
+	data := []byte("\xff\x00\x00\x04data")
+	info := filepath.Join(t.TempDir(), "info")
+	// For the ClientHello, the ServerHello of TLS 1.2 and the EncryptedExtensions (SSL_CTX_use_serverinfo_ex(3)).
+	tlstest.Must(t, os.WriteFile(info, pem.EncodeToMemory(&pem.Block{Type: "SERVERINFOV2 FOR 65280", Bytes: append([]byte{0, 0, 5, 0x80}, data...)}), 0o600))
+	for _, version := range []cssl.TLSVersion{cssl.TLS12, cssl.TLS13} {
+		parsed.Store(nil)
+		if version == cssl.TLS12 { // s_client knows none in TLS 1.3
+			got := start(t, "s_client", versionFlag(version), "-connect", addr, "-serverinfo", "65280").sees("hello\n", "seen hello\n")
+			served(t, ended)
+			want := base64.StdEncoding.EncodeToString([]byte("\xff\x00\x00\x07from us"))
+			if text := parsed.Load(); text == nil || *text != "" || !bytes.Contains(got, []byte(want)) {
+				t.Errorf("s_client sent %v, and printed no %s:\n%s", text, want, got)
+			}
+		}
+		_, addr := startServer(t, append([]string{"-serverinfo", info, "-rev", versionFlag(version)}, certFlags("ecdsa")...)...)
+		c := tlstest.Value(sslnet.Client(tlstest.Value(net.Dial("tcp", addr))(t), clientContext(t, client), cssl.ConnConfig{ServerName: "localhost"}))(t)
+		defer c.Close()
+		tlstest.Must(t, c.Handshake())
+		tlstest.Equal(t, "what s_server sent", *parsed.Load(), "data")
+	}
 }
 
 // readerFunc is an io.Reader.
