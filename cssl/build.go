@@ -85,6 +85,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		b.ticketKeys,
 		b.records,
 		b.extensions,
+		b.ech,
 		b.psks,
 		b.bind,
 	} {

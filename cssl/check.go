@@ -145,6 +145,9 @@ func (c *Config) check(server bool) error {
 	if err := c.checkExtensions(); err != nil {
 		return err
 	}
+	if err := c.checkECH(server); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for i, k := range c.PSKs {
 		setting := fmt.Sprintf("PSKs[%d]", i)

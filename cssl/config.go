@@ -404,6 +404,23 @@ type Config struct {
 	// applies.
 	MaxSendFragment int
 
+	// ECHKeys are a server's keys for Encrypted Client Hello (RFC 9849), in TLS
+	// 1.3, with OpenSSL 4.0 or newer. Each of them decrypts. Clients whose
+	// ClientHello none decrypts are sent the configurations of the first one,
+	// for another try; for these, the server needs a certificate of the
+	// configuration's public name. To rotate, put a new key in front, and keep
+	// the old ones as long as resolvers may cache them. If SNI or ClientHello
+	// selects another Context, the keys remain those of the first one.
+	ECHKeys []ECHKey
+	// ECHTrialDecryption makes a server try all ECHKeys on a ClientHello that
+	// names none of them, as those of clients that hide which one they use. It
+	// costs a key exchange for each key, also for GREASE.
+	ECHTrialDecryption bool
+	// ECHGrease makes a client without ConnConfig.ECHConfigList send an
+	// extension that looks like an Encrypted Client Hello (RFC 9849, section
+	// 6.2).
+	ECHGrease bool
+
 	// KeyLog receives a line for each secret, in the format of SSLKEYLOGFILE.
 	// It defeats encryption; use it only for debugging. Each goroutine that
 	// runs a handshake may call Write, one at a time. A Write that blocks
@@ -468,6 +485,15 @@ type ConnConfig struct {
 	// or by a Context with other CAs or verification settings, and with
 	// Config.NoTickets.
 	Session *Session
+	// ECHConfigList encrypts the ClientHello, with ServerName and ALPN (RFC
+	// 9849): the server's configurations, in bytes as in the ech parameter of
+	// its HTTPS record. It needs OpenSSL 4.0 or newer, and turns versions before
+	// TLS 1.3 off. If the server has other
+	// keys by now, the handshake fails with an [ECHRejectionError].
+	ECHConfigList []byte
+	// ECHOuterName is the name that everybody sees then; empty is the public
+	// name of the configuration.
+	ECHOuterName string
 }
 
 // PSK is an external pre-shared key. Both sides need the same Identity, Key and

@@ -275,6 +275,8 @@ func (c *Conn) failure(op tlsio.Op, code int, errno syscall.Errno) error {
 		}
 		if err := signerError(c.c); err != nil {
 			e.Err = err
+		} else if err := c.echRejection(); err != nil {
+			e.Err = err
 		}
 	default:
 		e.Err = fmt.Errorf("%w: %d", tlsio.ErrUnknown, code)

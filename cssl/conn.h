@@ -8,6 +8,7 @@
 #define CSSL_CONN_H
 
 #include "decide.h"
+#include "ech.h"
 #include "errors.h"
 
 #include <openssl/ssl.h>
@@ -210,6 +211,8 @@ typedef struct {
 	long ocsp_len, timestamps_len;
 	unsigned char unique[CSSL_UNIQUE]; /* tls-unique (RFC 5929), if unique_len is not 0 */
 	int unique_len;
+	int ech;              /* CSSL_ECH_* */
+	char outer_name[CSSL_NAME];
 	int retried;          /* there was a HelloRetryRequest */
 	int direct, kernel;   /* records are direct; the kernel has them, at least in one direction */
 	const char *obstacle; /* why they are not what the SSL_CTX asks for, or NULL */

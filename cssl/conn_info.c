@@ -128,6 +128,9 @@ static cssl_state kept_state(const cssl_conn *c, int certificates)
 	s.alpn = next(&p, f->alpn);
 	s.psk = next(&p, f->psk);
 	s.server_name = (const char *)next(&p, f->server_name);
+	s.ech = f->ech;
+	if (f->outer_name > 0)
+		memcpy(s.outer_name, next(&p, f->outer_name), f->outer_name);
 	s.unique_len = f->unique;
 	if (f->unique > 0)
 		memcpy(s.unique, next(&p, f->unique), f->unique);
@@ -165,6 +168,7 @@ cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 		s.unique_len = unique_of(ssl, s.resumed, s.unique);
 	}
 	s.retried = c->retried;
+	s.ech = cssl_ssl_ech_status(ssl, s.outer_name);
 	SSL_get0_alpn_selected(ssl, &s.alpn, &s.alpn_len);
 	s.server_name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	s.early = SSL_get_early_data_status(ssl);

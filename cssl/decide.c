@@ -3,6 +3,7 @@
 #include "decide.h"
 #include "beside.h"
 #include "byname.h"
+#include "ech.h"
 
 #include <openssl/err.h>
 #include <openssl/x509_vfy.h>
@@ -31,6 +32,7 @@ void cssl_decide_free(cssl_decisions *d)
 		return;
 	SSL_CTX_free(d->chosen);
 	clear_blob(&d->message);
+	clear_blob(&d->inner);
 	clear_blob(&d->sent);
 	clear_blob(&d->valid);
 	clear_blob(&d->chain);
@@ -95,12 +97,15 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 		return SSL_CLIENT_HELLO_ERROR;
 	switch (d->hello) {
 	case CSSL_UNDECIDED:
-		return d->message.p != NULL ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
+		if (d->inner.p == NULL)
+			d->inner.len = cssl_ech_inner(ssl, &d->inner.p);
+		return d->message.p != NULL && d->inner.len >= 0 ? SSL_CLIENT_HELLO_RETRY : SSL_CLIENT_HELLO_ERROR;
 	case CSSL_REFUSED:
 		*alert = d->alert;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
 	clear_blob(&d->message);
+	clear_blob(&d->inner);
 	to = d->chosen;
 	d->chosen = NULL;
 	ok = (to == NULL || to == SSL_get_SSL_CTX(ssl) || change(ssl, to)) && cssl_names_choose(ssl, d->separated);

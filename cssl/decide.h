@@ -32,6 +32,7 @@ struct cssl_decisions {
 	int peer_error;            /* X509_V_ERR_*: why the application refuses the peer */
 	int verdict;               /* X509_V_*: OpenSSL's own verdict on the peer's certificate */
 	cssl_blob message;         /* the first ClientHello, with handshake header, until decided */
+	cssl_blob inner;           /* the one that was encrypted in it, if OpenSSL has decrypted it */
 	cssl_blob sent, valid;     /* certificates as received and chain as verified; see certs.h */
 	cssl_blob chain;           /* that the application has verified, if vouched; empty: none */
 	uintptr_t handle;          /* for cssl_go_verify, on a server, and extension.h; or 0 */

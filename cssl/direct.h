@@ -31,6 +31,8 @@ typedef struct {
 	uint8_t alpn;            /* the same */
 	uint8_t early, resumed;
 	uint8_t unique;          /* a length: of tls-unique */
+	uint8_t outer_name;      /* a length, without a 0 */
+	uint8_t ech;
 	int32_t verify;
 } cssl_facts;
 

@@ -210,13 +210,13 @@ static int keep_facts(cssl_direct *d, const cssl_state *s)
 	cssl_facts f = {
 		.cipher = s->cipher, .group = s->group, .verify = (int32_t)s->verify, .early = (uint8_t)s->early, .resumed = (uint8_t)s->resumed,
 		.alpn = (uint8_t)s->alpn_len, .psk = (uint16_t)s->psk_len, .peer = (uint32_t)s->peer_len, .verified = (uint32_t)s->verified_len,
-		.unique = (uint8_t)s->unique_len,
+		.unique = (uint8_t)s->unique_len, .outer_name = (uint8_t)strlen(s->outer_name), .ech = (uint8_t)s->ech,
 		.server_name = s->server_name != NULL ? (uint16_t)(strlen(s->server_name) + 1) : 0,
 	};
 	const struct {
 		const void *p;
 		size_t n;
-	} parts[] = {{s->alpn, f.alpn}, {s->psk, f.psk}, {s->server_name, f.server_name}, {s->unique, f.unique}, {s->peer, f.peer}, {s->verified, f.verified}};
+	} parts[] = {{s->alpn, f.alpn}, {s->psk, f.psk}, {s->server_name, f.server_name}, {s->outer_name, f.outer_name}, {s->unique, f.unique}, {s->peer, f.peer}, {s->verified, f.verified}};
 	unsigned char *p;
 	size_t n = 0, i;
 

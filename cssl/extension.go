@@ -49,7 +49,8 @@ type Extension struct {
 	Messages Messages
 	// Add returns the content for a message that this side sends, at most
 	// [MaxExtension] bytes, which are copied; with send false the message does
-	// not have the extension. After a HelloRetryRequest it is called again for
+	// not have the extension. (A ClientHello with ConnConfig.ECHConfigList must:
+	// OpenSSL 4.0 cannot leave it out.) After a HelloRetryRequest it is called again for
 	// the second ClientHello. Without Add, a client sends an empty extension in
 	// its ClientHello, and other messages do not have it. The default alert is
 	// internal_error.
@@ -167,6 +168,8 @@ func cssl_go_extension_add(handle C.uintptr_t, kind C.uint, message C.int, chain
 		switch {
 		case err != nil:
 			return err
+		case !s && h.encrypts && c.Message == InClientHello: // OpenSSL would fail with an internal error
+			return errors.New("Add sends nothing, and OpenSSL cannot leave an extension out of an Encrypted Client Hello")
 		case len(data) > MaxExtension:
 			return fmt.Errorf("Add returned %d bytes, at most %d may be sent", len(data), MaxExtension)
 		}

@@ -46,14 +46,15 @@ type handshaker struct {
 	pending *decision  // of the application, until applied; nil if none
 	want    tlsio.Want // what pending is about
 
-	name    string                // of the ClientHello
-	peer    string                // that a client verifies
-	chains  [][]*x509.Certificate // that the application has verified
-	leaf    []byte                // hash of the certificate that a renegotiation may not change
-	done    tlsio.Result          // of the handshake, in phaseConfirming
-	refused error                 // why the application ended the handshake
-	value   any                   // of the Extensions
-	handle  cgo.Handle            // for cssl_go_verify and the Extensions, or 0
+	name     string                // of the ClientHello
+	peer     string                // that a client verifies
+	chains   [][]*x509.Certificate // that the application has verified
+	leaf     []byte                // hash of the certificate that a renegotiation may not change
+	done     tlsio.Result          // of the handshake, in phaseConfirming
+	refused  error                 // why the application ended the handshake
+	value    any                   // of the Extensions
+	encrypts bool                  // it sends an Encrypted Client Hello
+	handle   cgo.Handle            // for cssl_go_verify and the Extensions, or 0
 }
 
 // phase says what the next call of firstHandshake does, and who may use the
@@ -264,7 +265,13 @@ func (h *handshaker) settle() bool {
 
 // askHello calls Config.ClientHello.
 func (h *handshaker) askHello() *decision {
-	hello := parseHello(blob(C.cssl_conn_decisions(h.c).message))
+	decisions := C.cssl_conn_decisions(h.c)
+	hello := parseHello(blob(decisions.message))
+	if inner := blob(decisions.inner); len(inner) > 0 {
+		outer := hello
+		hello = parseHello(inner)
+		hello.Outer = outer
+	}
 	hello.Owner, h.name = h.owner, hello.ServerName
 	return ask("client hello", h.st.timeout, h.wakeOwner, func(d *decision) {
 		hello.decision = d

@@ -22,11 +22,16 @@ type ClientHello struct {
 	// Raw is the handshake message with its 4-byte header (RFC 8446, section
 	// 4.1.2).
 	Raw []byte
+	// Outer is the unencrypted message, if the client has sent an Encrypted
+	// Client Hello (RFC 9849) that was accepted; nil otherwise. The other fields
+	// are about the message that was encrypted; Extensions and Raw have only
+	// those of its extensions that OpenSSL or Config.Extensions knows.
+	Outer *ClientHello
 	// Owner is the owner passed to [Conn.Bind]: a *reactor.Conn, a
 	// *sslnet.Conn, or your own.
 	Owner any
 
-	decision *decision
+	decision *decision // nil in Outer
 }
 
 // Accept continues the handshake with the settings of x, a server's Context.

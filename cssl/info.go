@@ -69,6 +69,11 @@ type State struct {
 	// nil in TLS 1.3, and after a resumption without the extended master secret
 	// (RFC 7627).
 	TLSUnique []byte
+	// ECH says what became of the client's Encrypted Client Hello. If it was
+	// accepted, OuterServerName is the name in the unencrypted one; empty if
+	// that had none.
+	ECH             ECHStatus
+	OuterServerName string
 	// Extensions is what the callbacks of Config.Extensions have left in
 	// [ExtensionCall].Value.
 	Extensions any
@@ -135,6 +140,7 @@ func (c *Conn) State() State {
 		s.TLSUnique = C.GoBytes(unsafe.Pointer(&n.unique[0]), C.int(n.unique_len))
 	}
 	s.HelloRetryRequest = n.retried == 1
+	s.ECH, s.OuterServerName = ECHStatus(n.ech), C.GoString(&n.outer_name[0])
 	if c.hs != nil {
 		s.chains, s.Extensions = c.hs.chains, c.hs.value
 	}

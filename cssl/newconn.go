@@ -115,6 +115,9 @@ func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
 		}
 	}
+	if err := c.encryptHello(cfg); err != nil {
+		return err
+	}
 	if cfg.Session != nil && !x.noTickets {
 		der := cfg.Session.der
 		if C.cssl_ssl_set_session(ssl, (*C.uchar)(bytesPtr(der)), C.long(len(der)), &x.sessionID[0], s, cbool(isIP),

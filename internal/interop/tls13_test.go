@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -136,6 +138,38 @@ func TestExtrasExtension(t *testing.T) {
 		tlstest.Must(t, c.Handshake())
 		tlstest.Equal(t, "what s_server sent", *parsed.Load(), "data")
 	}
+}
+
+// TestExtrasECH: s_client and s_server with ours and an Encrypted Client Hello, with a key of openssl ech.
+func TestExtrasECH(t *testing.T) {
+	if v := cssl.Version().Run; v.Number < 0x40000000 {
+		t.Skipf("OpenSSL %v has no Encrypted Client Hello: 4.0 does", v)
+	}
+	file := filepath.Join(t.TempDir(), "ech.pem")
+	if out, err := exec.Command("openssl", "ech", "-public_name", "front.example", "-out", file).CombinedOutput(); err != nil {
+		t.Fatalf("openssl ech: %v: %s", err, out)
+	}
+	_, rest := pem.Decode(tlstest.Value(os.ReadFile(file))(t))
+	block, _ := pem.Decode(rest)
+	accepted := func(c *sslnet.Conn) error {
+		if s := c.State(); s.ECH != cssl.ECHAccepted || s.ServerName != "localhost" || s.OuterServerName != "front.example" {
+			return fmt.Errorf("%v, %s, outside %s", s.ECH, s.ServerName, s.OuterServerName)
+		}
+		return nil
+	}
+	config := extrasConfig()
+	config.ECHKeys = []cssl.ECHKey{{File: file}}
+	addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error { return errors.Join(answer(c), accepted(c)) })
+	start(t, "s_client", "-quiet", "-connect", addr, "-servername", "localhost", "-ech_config_list", base64.StdEncoding.EncodeToString(block.Bytes)).
+		sees("hello\n", "seen hello\n")
+	served(t, ended)
+
+	_, addr = startServer(t, append([]string{"-ech_key", file, "-rev"}, certFlags("ecdsa")...)...)
+	x := clientContext(t, cssl.Config{CAFile: testcerts.Path("root.pem")})
+	c := tlstest.Value(sslnet.Client(tlstest.Value(net.Dial("tcp", addr))(t), x, cssl.ConnConfig{ServerName: "localhost", ECHConfigList: block.Bytes}))(t)
+	defer c.Close()
+	tlstest.Must(t, c.Handshake())
+	tlstest.Must(t, accepted(c))
 }
 
 // readerFunc is an io.Reader.
