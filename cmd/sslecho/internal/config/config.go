@@ -90,6 +90,7 @@ type TLS struct {
 	PassphraseFile         string // of all keys that are encrypted
 	PINFile                string // of all keys that are URIs
 	TicketKeysFile         string
+	ECHKeyFiles            []string
 	KeyLogFile             string
 }
 
@@ -128,6 +129,9 @@ func (t *TLS) Files() []File {
 		{"--client-crl ", t.CRLFile}, {"--ticket-keys ", t.TicketKeysFile}}
 	for _, x := range t.Certificates() {
 		files = append(files, File{"--cert ", x.Chain}, File{"--key ", x.Key}, File{"--ocsp-file ", x.OCSP})
+	}
+	for _, name := range t.ECHKeyFiles {
+		files = append(files, File{"--ech-key ", name})
 	}
 	for _, n := range t.SNI {
 		for _, x := range n.Certificates {

@@ -18,7 +18,7 @@ var flagOf = map[string]string{
 	"CipherList": "--ciphers", "CipherSuites": "--ciphersuites", "Groups": "--groups", "SignatureAlgorithms": "--sigalgs",
 	"ALPN": "--alpn", "Names": "--sni", "CAFile": "--client-ca", "CRLFile": "--client-crl", "VerifyDepth": "--client-verify-depth",
 	"Tickets": "--tickets", "NoTickets": "--no-tickets", "TicketKeys": "--ticket-keys", "SessionCache": "--session-cache",
-	"SessionLifetime": "--session-lifetime", "MinVersion": "--min-version", "MaxVersion": "--max-version", "Records": "--records",
+	"ECHKeys": "--ech-key", "SessionLifetime": "--session-lifetime", "MinVersion": "--min-version", "MaxVersion": "--max-version", "Records": "--records",
 	"PIN is not set": "--pin-file is not set",
 }
 
@@ -27,6 +27,7 @@ var (
 	// operator's.
 	fields        = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|PIN is not set|\b[A-Z][A-Za-z]+\b`)
 	ofCertificate = regexp.MustCompile(`^(?:Certificates|Names\[(".*")\])\[(\d+)\](?:\.(\w+))?$`)
+	ofECHKey      = regexp.MustCompile(`^ECHKeys\[(\d+)\]`)
 	// toPEM is advice for files that should be in PEM.
 	toPEM = regexp.MustCompile(` \(openssl [^)]* converts it to PEM\)`)
 )
@@ -51,6 +52,10 @@ func byFlag(err error, t *config.TLS) error {
 		if i, _ := strconv.Atoi(m[2]); i < len(files) {
 			renamed.Setting, renamed.Value = certificateFlag(flag, part, files[i], e.Value)
 		}
+	}
+	if m := ofECHKey.FindStringSubmatch(e.Setting); m != nil {
+		i, _ := strconv.Atoi(m[1])
+		renamed.Setting, renamed.Value = "--ech-key", t.ECHKeyFiles[i]
 	}
 	text := fields.ReplaceAllStringFunc(strings.TrimPrefix(renamed.Error(), "tls config: "), func(word string) string {
 		if flag := flagOf[word]; flag != "" {

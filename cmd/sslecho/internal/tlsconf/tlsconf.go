@@ -113,6 +113,9 @@ func (b *Builder) Build(t *config.TLS) (built *Built, err error) {
 			return nil, err
 		}
 	}
+	for _, file := range t.ECHKeyFiles {
+		c.ECHKeys = append(c.ECHKeys, cssl.ECHKey{File: file})
+	}
 	for _, s := range t.SNI {
 		c.Names[s.Name] = certificates(t, s.Certificates)
 	}
@@ -136,6 +139,9 @@ func (b *Builder) Build(t *config.TLS) (built *Built, err error) {
 // inspect adds what an operator wants to know of what was built.
 func (b *Built) inspect(t *config.TLS, from *Builder) {
 	b.readableByAll("--ticket-keys", t.TicketKeysFile)
+	for _, file := range t.ECHKeyFiles {
+		b.readableByAll("--ech-key", file)
+	}
 	for _, s := range t.SNI {
 		for _, f := range s.Certificates {
 			b.describe("--sni "+s.Name, f)

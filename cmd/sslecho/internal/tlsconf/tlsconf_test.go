@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
@@ -87,6 +88,14 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// echError is what is wrong with a file that is no key for Encrypted Client Hello.
+func echError(file string) []string {
+	if v := cssl.Version().Run; v.Number < 0x40000000 {
+		return []string{"--ech-key: Encrypted Client Hello needs OpenSSL 4.0 or newer, " + v.String()}
+	}
+	return []string{"--ech-key \"" + file, "want a PRIVATE KEY and its ECHCONFIG in PEM", "found PRIVATE KEY in PEM"}
+}
+
 // TestFaults: each fault is told with its flag and file, and what is wrong. Of two
 // certificates of a type, both are named (P47).
 func TestFaults(t *testing.T) {
@@ -130,6 +139,7 @@ func TestFaults(t *testing.T) {
 		"empty phrase":              {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, file(t, "p", "\n") }, []string{"--key-passphrase-file", "found nothing but white space"}},
 		"ticket keys are a key":     {func(c *config.TLS) { c.TicketKeysFile = ecdsaKey }, []string{"--ticket-keys", ecdsaKey, "found PRIVATE KEY in PEM"}},
 		"empty ticket keys":         {func(c *config.TLS) { c.TicketKeysFile = file(t, "t", "") }, []string{"--ticket-keys", "found nothing"}},
+		"ECH key":                   {func(c *config.TLS) { c.ECHKeyFiles = []string{ecdsaKey} }, echError(ecdsaKey)},
 		"DER chain":                 {func(c *config.TLS) { c.Certs[0] = file(t, "c", "\x30\x82\x01\x00") }, []string{"--cert", "want certificates in PEM", "found data in DER"}},
 		"CA is a key":               {func(c *config.TLS) { c.CAFile = ecdsaKey }, []string{"--client-ca \"" + ecdsaKey, "want CA certificates in PEM", "found PRIVATE KEY in PEM"}},
 		"directory":                 {func(c *config.TLS) { c.Keys[0] = filepath.Dir(ecdsaKey) }, []string{"--key", filepath.Dir(ecdsaKey), "is a directory", "want a private key"}},
