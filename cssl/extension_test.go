@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -90,6 +91,31 @@ func TestExtensions(t *testing.T) {
 		}
 	}
 	equal(t, n, 4, "calls for two ClientHellos: %q", l.calls)
+}
+
+// TestExtensionsAfterHandshake: a renegotiation and a later request for a certificate call them again.
+func TestExtensionsAfterHandshake(t *testing.T) {
+	l, c, s := extensionPair(TLS12)
+	c.Renegotiation, s.Renegotiation = true, true
+	p := pairOf(t, c, s).opened()
+	first := l.calls
+	l.calls = nil
+	tlstest.Must(t, p.server.Renegotiate().Err)
+	p.finish()
+	p.finish()
+	check(t, slices.Equal(l.calls, first), "calls of a renegotiation\n%s", strings.Join(l.calls, "\n"))
+
+	l, _, _ = extensionPair(TLS13)
+	c, s = authConfigs("client", VerifyRequire)
+	c.Extensions = []Extension{l.extension(65280, everywhere)}
+	s.Extensions = c.Extensions
+	p = pairOf(t, c, s).opened()
+	l.calls = nil
+	answered, cerr, serr := p.request()
+	want := []string{"server adds CertificateRequest 0", "client parses CertificateRequest 0 cr", "client adds Certificate 0",
+		"client adds Certificate 1", "server parses Certificate 0 cert", "server parses Certificate 1 cert"}
+	check(t, answered && cerr == nil && serr == nil && slices.Equal(l.calls, want), "calls of a request (%v, %v)\n%s", cerr, serr,
+		strings.Join(l.calls, "\n"))
 }
 
 // TestExtensionsLeaveOut: an extension that one side does not send, or does not know, is in no message of the other.

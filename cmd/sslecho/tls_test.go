@@ -6,14 +6,18 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
@@ -107,6 +111,54 @@ func TestSharedTickets(t *testing.T) {
 		resumed bool
 	}{{first, false}, {first, true}, {rotated, true}, {first, true}, {foreign, false}} {
 		tlstest.Equal(t, fmt.Sprint("resumed in step ", i), served(t, step.addr, cfg).DidResume, step.resumed)
+	}
+}
+
+// TestECHRotation: a reload takes a new key for Encrypted Client Hello, beside the old one or in place of it.
+func TestECHRotation(t *testing.T) {
+	if v := cssl.Version().Run; v.Number < 0x40000000 {
+		t.Skipf("OpenSSL %v has no Encrypted Client Hello: 4.0 does", v)
+	}
+	dir := t.TempDir()
+	key := func(name string) (content string, configs []byte) {
+		file := filepath.Join(dir, name)
+		if out, err := exec.Command("openssl", "ech", "-public_name", "front.example", "-out", file).CombinedOutput(); err != nil {
+			t.Fatalf("openssl ech: %v: %s", err, out)
+		}
+		p := tlstest.Value(os.ReadFile(file))(t)
+		_, rest := pem.Decode(p)
+		block, _ := pem.Decode(rest)
+		return string(p), block.Bytes
+	}
+	old, oldConfigs := key("old")
+	now, nowConfigs := key("now")
+	config := func(configs []byte) *tls.Config {
+		return &tls.Config{ServerName: "localhost", EncryptedClientHelloConfigList: configs,
+			EncryptedClientHelloRejectionVerify: func(tls.ConnectionState) error { return nil }}
+	}
+	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
+	replaceFile(t, dir, "first", old)
+	replaceFile(t, dir, "second", old)
+	d := runDaemon(t, append(pair("ecdsa"), "--ech-key", first, "--ech-key", second)...)
+	served(t, d.addr(), config(oldConfigs))
+	for i, x := range []struct {
+		second   string
+		rejected bool
+	}{{old, false}, {now, true}} {
+		replaceFile(t, dir, "first", now)
+		replaceFile(t, dir, "second", x.second)
+		d.signal(syscall.SIGHUP)
+		tlstest.Until(t, "it has reloaded", func() bool { return strings.Count(d.err.String(), "reloaded") == i+1 })
+		served(t, d.addr(), config(nowConfigs))
+		c, err := tryTLS("tcp", d.addr(), config(oldConfigs))
+		if err == nil {
+			c.Close()
+		}
+		var rejection *tls.ECHRejectionError
+		tlstest.Equal(t, "the old configuration rejected", errors.As(err, &rejection), x.rejected)
+		if x.rejected && !bytes.Equal(rejection.RetryConfigList, nowConfigs) {
+			t.Errorf("other configurations: %x", rejection.RetryConfigList)
+		}
 	}
 }
 
