@@ -166,9 +166,9 @@ cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 		s.group = group_of(ssl);
 		s.psk_len = cssl_ssl_psk(ssl, &s.psk);
 		s.unique_len = unique_of(ssl, s.resumed, s.unique);
+		s.ech = cssl_ssl_ech_status(ssl, s.outer_name);
 	}
 	s.retried = c->retried;
-	s.ech = cssl_ssl_ech_status(ssl, s.outer_name);
 	SSL_get0_alpn_selected(ssl, &s.alpn, &s.alpn_len);
 	s.server_name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	s.early = SSL_get_early_data_status(ssl);

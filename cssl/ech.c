@@ -68,7 +68,7 @@ int cssl_ssl_ech_status(SSL *ssl, char outer[CSSL_NAME])
 	int status = SSL_ech_get1_status(ssl, &inner, &name);
 
 	outer[0] = 0;
-	if (name != NULL && (status == SSL_ECH_STATUS_SUCCESS || status == SSL_ECH_STATUS_BAD_NAME))
+	if (name != NULL)
 		strncat(outer, name, CSSL_NAME - 1);
 	OPENSSL_free(inner);
 	OPENSSL_free(name);

@@ -42,7 +42,8 @@ int cssl_ssl_ech(SSL *ssl, const unsigned char *list, size_t len, const char *ou
 
 /*
  * Returns what became of it, as far as that is known. outer gets the name in
- * the unencrypted ClientHello, if it was accepted; it may be empty.
+ * the unencrypted ClientHello, if this side has encrypted or decrypted one; it
+ * may be empty.
  */
 int cssl_ssl_ech_status(SSL *ssl, char outer[CSSL_NAME]);
 

@@ -186,7 +186,7 @@ func TestECHRejected(t *testing.T) {
 	says(t, "the client", cerr, "rejected", "RetryConfigList")
 	checkAlert(t, cerr, tlsio.AlertSent, 121)
 	checkAlert(t, serr, tlsio.AlertReceived, 121)
-	equal(t, p.server.State().ECH, ECHRejected, "the server")
+	equal(t, p.server.State().ECH, ECHNone, "the server, whose handshake is not done")
 	config := secretly(old)
 	config.ECHConfigList = rejected.RetryConfigList
 	newPair(t, cx, sx, config).opened().checkECH("again", ECHAccepted, ECHAccepted, "secret.example", "front.example")
@@ -199,6 +199,14 @@ func TestECHRejected(t *testing.T) {
 	insecure.Verify = VerifyNone
 	cerr, _ = newPair(t, mustClient(t, insecure), sx, secretly(alien)).try()
 	demand(t, errors.As(cerr, &rejected) && rejected.RetryConfigList == nil, "anybody may have sent them: %v", cerr)
+
+	asks, names := c, []string{}
+	asks.VerifyPeer = func(v *PeerVerification) { names = append(names, v.PeerName); v.Accept() }
+	ax := mustClient(t, asks)
+	for _, k := range []echKey{old, now} {
+		cerr, _ = newPair(t, ax, sx, secretly(k)).try()
+	}
+	check(t, cerr == nil && slices.Equal(names, []string{"front.example", "secret.example"}), "VerifyPeer saw %q: %v", names, cerr)
 
 	s.ECHKeys = nil
 	cerr, _ = newPair(t, cx, mustServer(t, s), secretly(old)).try()

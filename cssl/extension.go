@@ -169,9 +169,9 @@ func cssl_go_extension_add(handle C.uintptr_t, kind C.uint, message C.int, chain
 		case err != nil:
 			return err
 		case !s && h.encrypts && c.Message == InClientHello: // OpenSSL would fail with an internal error
-			return errors.New("Add sends nothing, and OpenSSL cannot leave an extension out of an Encrypted Client Hello")
+			return errors.New("its Add sends nothing, and OpenSSL cannot leave an extension out of an Encrypted Client Hello")
 		case len(data) > MaxExtension:
-			return fmt.Errorf("Add returned %d bytes, at most %d may be sent", len(data), MaxExtension)
+			return fmt.Errorf("its Add returned %d bytes, at most %d may be sent", len(data), MaxExtension)
 		}
 		if send = s; send {
 			*out, *n = (*C.uchar)(C.CBytes(data)), C.size_t(len(data))

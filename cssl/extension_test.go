@@ -158,7 +158,7 @@ func TestExtensionsFail(t *testing.T) {
 		}{
 			"the client adds an error": {client: Extension{Add: add(nil, mine)}, byClient: true, err: mine, alert: 80},
 			"the client adds too much": {client: Extension{Add: add(make([]byte, MaxExtension+1), nil)}, byClient: true, alert: 80,
-				text: "extension 65280: Add returned 8193 bytes, at most 8192"},
+				text: "extension 65280: its Add returned 8193 bytes, at most 8192"},
 			"the server panics": {server: Extension{Add: func(ExtensionCall) ([]byte, bool, error) { panic("oops") }}, err: ErrCallbackPanic,
 				alert: 80, text: "oops"},
 			"the server adds an error": {server: Extension{Add: add(nil, mine)}, err: mine, alert: 80},

@@ -350,10 +350,23 @@ func (h *handshaker) separate() {
 	C.SSL_set_session_id_context(C.cssl_conn_ssl(h.c), (*C.uchar)(&id[0]), C.uint(len(id))) // fails only if id is too long
 }
 
+// nameToVerify returns the name that the peer's certificate must be for; empty
+// if it need not be for one. A server that has rejected an Encrypted Client
+// Hello answers for the outer name.
+func (h *handshaker) nameToVerify() string {
+	if h.encrypts && h.peer != "" {
+		var outer [C.CSSL_NAME]C.char
+		if C.cssl_ssl_ech_status(C.cssl_conn_ssl(h.c), &outer[0]) == C.CSSL_ECH_REJECTED {
+			return C.GoString(&outer[0])
+		}
+	}
+	return h.peer
+}
+
 // askPeer calls Config.VerifyPeer about the peer's certificate.
 func (h *handshaker) askPeer(wake func()) *decision {
 	v, unreadable := newPeerVerification(h.c)
-	v.Owner, v.PeerName = h.owner, h.peer
+	v.Owner, v.PeerName = h.owner, h.nameToVerify()
 	return ask("verification", h.st.timeout, wake, func(d *decision) {
 		v.decision = d
 		if len(v.Sent) == 0 {

@@ -29,7 +29,8 @@ type field struct {
 const both = server | client
 
 const (
-	noECH     = "OpenSSL's API for Encrypted Client Hello is not used; leave it empty"
+	ownECH    = "its keys are in another form; set ECHKeys of the cssl.Config"
+	connECH   = "it is for one connection; set ECHConfigList of the cssl.ConnConfig"
 	noOpaque  = "the sessions of crypto/tls are not those of OpenSSL; "
 	onlyLease = noOpaque + "share TicketKeys between the servers"
 )
@@ -64,10 +65,10 @@ var fields = map[string]field{
 	"DynamicRecordSizingDisabled":         {both, ""}, // a hint; cssl.Config.MaxSendFragment
 	"Renegotiation":                       {both, ""},
 	"KeyLogWriter":                        {both, ""},
-	"EncryptedClientHelloConfigList":      {server, noECH},
-	"EncryptedClientHelloRejectionVerify": {server, noECH},
-	"GetEncryptedClientHelloKeys":         {client, noECH},
-	"EncryptedClientHelloKeys":            {client, noECH},
+	"EncryptedClientHelloConfigList":      {server, connECH},
+	"EncryptedClientHelloRejectionVerify": {server, "the certificate of the public name is verified as any other; leave it nil"},
+	"GetEncryptedClientHelloKeys":         {client, ownECH},
+	"EncryptedClientHelloKeys":            {client, ownECH},
 }
 
 // certificateFields are those of tls.Certificate that are honoured.
