@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,7 +104,7 @@ func TestDial(t *testing.T) {
 				}
 				echoes(t, c)
 				tlstest.Must(t, c.Close())
-				if d.Config != tc.cfg {
+				if !reflect.DeepEqual(d.Config, tc.cfg) {
 					t.Errorf("Dial has changed its Config: %+v", d.Config)
 				}
 			}
