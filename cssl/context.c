@@ -7,6 +7,7 @@
 #include "exdata.h"
 #include "ktls.h"
 #include "library.h"
+#include "newer.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -48,6 +49,7 @@ static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long
 
 int cssl_init(void)
 {
+	cssl_newer_init();
 	return OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL) && cssl_exdata_init(free_data) && cssl_keystore_init();
 }
 
