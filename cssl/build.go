@@ -58,7 +58,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
 	lent := cfg.Previous.lend(cfg)
 	defer lent.release()
-	b.certs = &certificates{from: lent, byText: map[content]*certificate{}, reading: map[content]*reading{}, byFiles: map[files]*reading{}}
+	b.certs = &certificates{from: lent, compress: cfg.CertificateCompression, byText: map[content]*certificate{}, reading: map[content]*reading{}, byFiles: map[files]*reading{}}
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
@@ -79,6 +79,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		func() error { return b.create(b.identity(certs, trust, crl)) },
 		b.lists,
 		b.legacy,
+		b.compression,
 		func() error { return b.certificates(certs) },
 		func() error { return b.trust(trust, crl) },
 		b.alpn,
@@ -227,6 +228,7 @@ func (b *builder) options() {
 		{!c.Renegotiation, C.SSL_OP_NO_RENEGOTIATION},
 		{c.NoTickets, C.SSL_OP_NO_TICKET},
 		{c.AllowReplay, C.SSL_OP_NO_ANTI_REPLAY},
+		{len(c.CertificateCompression) == 0, C.CSSL_NO_COMPRESSION},
 	} {
 		if o.set {
 			options |= o.option
@@ -328,6 +330,36 @@ func (b *builder) command(name, value string) bool {
 	defer C.free(unsafe.Pointer(n))
 	defer C.free(unsafe.Pointer(v))
 	return C.cssl_ctx_command(b.ptr, n, v, &b.reasons) == 1
+}
+
+// compressions are the numbers of the algorithms (IANA, RFC 8879).
+var compressions = map[string]C.int{"zlib": 1, "brotli": 2, "zstd": 3}
+
+// compression sets how certificates may be compressed.
+func (b *builder) compression() error {
+	const setting = "CertificateCompression"
+	names := b.cfg.CertificateCompression
+	if len(names) == 0 {
+		return nil
+	}
+	if err := needsFeature(features.CertificateCompression); err != nil {
+		return &ConfigError{Setting: setting, Value: strings.Join(names, ","), Err: err}
+	}
+	var numbers []C.int
+	for _, name := range names {
+		n, known := compressions[name]
+		switch {
+		case !known:
+			return refused(setting, name, "must be zlib, brotli or zstd")
+		case slices.Contains(numbers, n):
+			return refused(setting, name, "is there twice")
+		case C.cssl_ctx_compress(b.ptr, &n, 1) == 0:
+			return refused(setting, name, "OpenSSL %v was built without it", linked.Run)
+		}
+		numbers = append(numbers, n)
+	}
+	C.cssl_ctx_compress(b.ptr, unsafe.SliceData(numbers), C.size_t(len(numbers))) // each of them was taken
+	return nil
 }
 
 func (b *builder) ticketKeys() error {

@@ -1,7 +1,7 @@
 //go:build cgo
 
 #include "certs.h"
-#include "exdata.h"
+#include "newer.h"
 
 #include <openssl/decoder.h>
 #include <openssl/err.h>
@@ -183,6 +183,8 @@ void cssl_cert_free(cssl_cert *c)
 	sk_X509_pop_free(c->chain, X509_free);
 	EVP_PKEY_free(c->key);
 	free(c->staple);
+	for (int i = 0; i < CSSL_COMPRESSIONS; i++)
+		OPENSSL_free(c->compressed[i].p);
 	free(c);
 	__atomic_sub_fetch(&certs, 1, __ATOMIC_RELAXED);
 }
@@ -282,14 +284,68 @@ const char *cssl_cert_type(const cssl_cert *c)
 
 int cssl_ctx_use(SSL_CTX *ctx, const cssl_cert *c, cssl_reasons *out)
 {
+	int ok;
+
 	ERR_clear_error();
-	return cssl_done(SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 1) == 1, out);
+	ok = SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 1) == 1;
+	for (int i = 0; ok && i < CSSL_COMPRESSIONS; i++)
+		if (c->compressed[i].p != NULL)
+			ok = cssl_newer.SSL_CTX_set1_compressed_cert(ctx, i, c->compressed[i].p, c->compressed[i].len, c->compressed[i].whole);
+	return cssl_done(ok, out);
+}
+
+int cssl_ssl_put(SSL *ssl, const cssl_cert *c)
+{
+	int ok = SSL_use_cert_and_key(ssl, c->leaf, c->key, c->chain, 1) == 1;
+
+	for (int i = 0; ok && i < CSSL_COMPRESSIONS; i++)
+		if (c->compressed[i].p != NULL)
+			ok = cssl_newer.SSL_set1_compressed_cert(ssl, i, c->compressed[i].p, c->compressed[i].len, c->compressed[i].whole);
+	return ok;
 }
 
 int cssl_ssl_use(SSL *ssl, const cssl_cert *c, cssl_reasons *out)
 {
 	ERR_clear_error();
-	return cssl_done(SSL_use_cert_and_key(ssl, c->leaf, c->key, c->chain, 1) == 1, out);
+	return cssl_done(cssl_ssl_put(ssl, c), out);
+}
+
+int cssl_ctx_compress(SSL_CTX *ctx, const int *algorithms, size_t count)
+{
+	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+
+	for (size_t i = 0; i < count; i++) {
+		d->compress[i] = algorithms[i];
+		/* Given several, OpenSSL leaves out those that it lacks. */
+		if (!cssl_newer.SSL_CTX_set1_cert_comp_preference(ctx, &d->compress[i], 1))
+			return 0;
+	}
+	d->compress_count = count;
+	return cssl_newer.SSL_CTX_set1_cert_comp_preference(ctx, d->compress, count);
+}
+
+int cssl_ssl_compress(SSL *ssl, const SSL_CTX *ctx)
+{
+	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+
+	return d->compress_count == 0 || cssl_newer.SSL_set1_cert_comp_preference(ssl, d->compress, d->compress_count);
+}
+
+void cssl_cert_compress(cssl_cert *c, SSL *ssl)
+{
+	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
+	int usable = d->compress_count > 0 && c->staple == NULL && cssl_ssl_put(ssl, c);
+
+	for (size_t i = 0; usable && i < d->compress_count; i++) {
+		int a = d->compress[i];
+
+		c->compressed[a].len = cssl_newer.SSL_get1_compressed_cert(ssl, a, &c->compressed[a].p, &c->compressed[a].whole);
+		if (c->compressed[a].len != 0 && c->compressed[a].len < c->compressed[a].whole)
+			continue;
+		OPENSSL_free(c->compressed[a].p);
+		c->compressed[a].p = NULL;
+	}
+	ERR_clear_error();
 }
 
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out)

@@ -363,6 +363,19 @@ type Config struct {
 	// only if repeated requests do no harm.
 	AllowReplay bool
 
+	// CertificateCompression has the algorithms for certificates in TLS 1.3 (RFC
+	// 8879), best first: "zlib", "brotli", "zstd". It needs OpenSSL 3.2, built
+	// with them; Debian's has zlib and zstd. This side accepts compressed
+	// certificates and sends its own compressed to a peer that accepts it. A
+	// server compresses them once, when the Context is built, but none with an
+	// OCSP response: the compressed form has no room for that. A client
+	// compresses its own in each handshake. Empty means neither.
+	//
+	// The peer says how long its certificates are when decompressed; longer
+	// data fails the handshake. OpenSSL 3.3.6, 3.4.4, 3.5.5, 3.6.1 and newer
+	// also refuse more than 100 kB, older ones 16 MB (CVE-2025-66199).
+	CertificateCompression []string
+
 	// PostHandshakeAuth lets a server request the client's certificate after
 	// the handshake (RFC 8446, section 4.6.2; TLS 1.3). Both sides must set it.
 	// The server then requests no certificate during a TLS 1.3 handshake, only

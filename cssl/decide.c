@@ -56,7 +56,7 @@ void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len)
 static int change(SSL *ssl, SSL_CTX *to)
 {
 	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET |
-	                        SSL_OP_ENABLE_MIDDLEBOX_COMPAT;
+	                        SSL_OP_ENABLE_MIDDLEBOX_COMPAT | CSSL_NO_COMPRESSION;
 	const char *groups = cssl_data_of_ctx(to)->groups;
 	SSL_CTX *from = SSL_get_SSL_CTX(ssl);
 
@@ -68,7 +68,7 @@ static int change(SSL *ssl, SSL_CTX *to)
 	    (groups != NULL && !SSL_set1_groups_list(ssl, groups)) ||
 	    !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
 	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||
-	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to)))
+	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to)) || !cssl_ssl_compress(ssl, to))
 		return 0;
 	SSL_set_verify(ssl, SSL_CTX_get_verify_mode(to), SSL_CTX_get_verify_callback(to));
 	SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(to));

@@ -14,6 +14,9 @@
 #include <openssl/ssl.h>
 #include <stdint.h>
 
+/* Numbers of algorithms that compress certificates (IANA, RFC 8879) are below this: zlib, brotli, zstd. */
+enum { CSSL_COMPRESSIONS = 4 };
+
 typedef struct cssl_decisions cssl_decisions;
 typedef struct cssl_direct cssl_direct;
 typedef struct cssl_name_table cssl_name_table;
@@ -34,6 +37,8 @@ typedef struct {
 	unsigned alpn_len;
 	unsigned session_lifetime; /* in seconds, from the full handshake on */
 	unsigned max_send_fragment, record_size_limit; /* see recordsize.c */
+	int compress[CSSL_COMPRESSIONS]; /* how certificates may be compressed, best first; see certs.h */
+	size_t compress_count;
 	uintptr_t handle;      /* for cssl_go_release, or 0 */
 	cssl_name_table *names;        /* or NULL, like the next two */
 	cssl_psk_table *psks;
