@@ -12,6 +12,7 @@ import "C"
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -41,6 +42,7 @@ type builder struct {
 	state      *contextState
 	certs      *certificates
 	names      map[string]bool // that select a certificate
+	peerKeys   []byte          // Config.PeerKeys in PEM
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
@@ -82,6 +84,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		b.compression,
 		func() error { return b.certificates(certs) },
 		func() error { return b.trust(trust, crl) },
+		func() error { return b.rawKeys(trust) },
 		b.alpn,
 		b.ticketKeys,
 		b.records,
@@ -107,7 +110,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		alpn:      alpn,
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
-		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 || len(trust) > 0 || cfg.SystemCAs),
+		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 && !cfg.peerKeys() || len(trust) > 0 || cfg.SystemCAs),
 		psk:       len(cfg.PSKs) > 0,
 		state:     b.state,
 
@@ -148,6 +151,9 @@ func (b *builder) identity(certs []loaded, trust, crl []byte) [32]byte {
 	demands := fmt.Sprint(c.Verify, c.VerifyDepth, b.systemCAs(trust), len(crl) > 0, c.VerifyPeer != nil, c.Properties)
 	if len(c.CANames) > 0 || c.VerifyConnection != nil || len(c.SessionBinding) > 0 {
 		demands += fmt.Sprintf("%x%t%x", c.CANames, c.VerifyConnection != nil, c.SessionBinding)
+	}
+	if c.peerKeys() {
+		demands += fmt.Sprintf("%x", sha256.Sum256(b.peerKeys))
 	}
 	return sessionid.Context(b.server, chains, trust, demands, c.CipherList, c.SignatureAlgorithms, strings.Join(c.ALPN, "\x00"))
 }
@@ -395,9 +401,9 @@ func (b *builder) records() error {
 }
 
 // systemCAs reports whether the system's CAs are trusted. By default they are
-// for a client without CAs and PSKs.
+// for a client without CAs, PSKs and PeerKeys.
 func (b *builder) systemCAs(trust []byte) bool {
-	return b.cfg.SystemCAs || !b.server && len(trust) == 0 && len(b.cfg.PSKs) == 0
+	return b.cfg.SystemCAs || !b.server && len(trust) == 0 && len(b.cfg.PSKs) == 0 && !b.cfg.peerKeys()
 }
 
 func (b *builder) trust(trust, crl []byte) error {
@@ -427,6 +433,31 @@ func (b *builder) trust(trust, crl []byte) error {
 	}
 	if C.cssl_ctx_crl(b.ptr, bytesPtr(crl), C.int(len(crl)), &b.reasons) <= 0 {
 		return b.wrongContent("CRL", "PEM", b.cfg.CRLFile, crl, wantCRL)
+	}
+	return nil
+}
+
+// rawKeys turns raw public keys on, and trusts those of the peer.
+func (b *builder) rawKeys(trust []byte) error {
+	c := b.cfg
+	setting := "RawPublicKey"
+	if c.peerKeys() {
+		setting = "PeerKeys"
+	} else if !c.RawPublicKey {
+		return nil
+	}
+	if err := needsFeature(features.RawPublicKeys); err != nil {
+		return &ConfigError{Setting: setting, Err: err}
+	}
+	certificates := len(trust) > 0 || c.SystemCAs || c.Verify.byApplication() || c.Verify == VerifyNone
+	if C.cssl_ctx_raw_keys(b.ptr, cbool(b.server), cbool(c.RawPublicKey), cbool(c.peerKeys()), cbool(certificates), &b.reasons) == 0 {
+		return b.fail(setting, "")
+	}
+	if c.PeerKeysFile == "" && len(b.peerKeys) == 0 {
+		return nil
+	}
+	if C.cssl_ctx_peer_keys(b.ptr, bytesPtr(b.peerKeys), C.int(len(b.peerKeys)), &b.reasons) <= 0 {
+		return b.wrongContent(setting, "PEM", c.PeerKeysFile, b.peerKeys, wantPeerKeys)
 	}
 	return nil
 }

@@ -15,11 +15,7 @@
  * SSL_CTX decode them.
  */
 
-/*
- * Returns 1 if the last error only means the end of the PEM data, and then
- * clears the queue.
- */
-static int end_of_pem(void)
+int cssl_end_of_pem(void)
 {
 	unsigned long e = ERR_peek_last_error();
 
@@ -134,7 +130,7 @@ static STACK_OF(X509) *read_chain(SSL_CTX *ctx, const unsigned char *pem, int le
 			X509_free(x);
 			ok = 0;
 		}
-	ok = ok && end_of_pem();
+	ok = ok && cssl_end_of_pem();
 	BIO_free(bio);
 	if (ok)
 		return chain;
@@ -361,7 +357,7 @@ int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reas
 		X509_free(x);
 		n++;
 	}
-	ok = ok && bio != NULL && end_of_pem();
+	ok = ok && bio != NULL && cssl_end_of_pem();
 	BIO_free(bio);
 	return cssl_done(ok, out) ? n : -1;
 }
@@ -399,9 +395,19 @@ int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
 		X509_CRL_free(crl);
 		n++;
 	}
-	ok = ok && bio != NULL && end_of_pem() && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+	ok = ok && bio != NULL && cssl_end_of_pem() && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
 	BIO_free(bio);
 	return cssl_done(ok, out) ? n : -1;
+}
+
+/* Writes a length, and returns what follows it. */
+static unsigned char *put_length(unsigned char *p, int n)
+{
+	p[0] = (unsigned char)(n >> 24);
+	p[1] = (unsigned char)(n >> 16);
+	p[2] = (unsigned char)(n >> 8);
+	p[3] = (unsigned char)n;
+	return p + 4;
 }
 
 static long put_cert(const X509 *x, unsigned char *p)
@@ -411,13 +417,21 @@ static long put_cert(const X509 *x, unsigned char *p)
 	if (n < 0)
 		return 0;
 	if (p != NULL) {
-		p[0] = (unsigned char)(n >> 24);
-		p[1] = (unsigned char)(n >> 16);
-		p[2] = (unsigned char)(n >> 8);
-		p[3] = (unsigned char)n;
-		p += 4;
+		p = put_length(p, n);
 		i2d_X509(x, &p);
 	}
+	return n + 4;
+}
+
+long cssl_put_key(const EVP_PKEY *key, unsigned char **out)
+{
+	int n = i2d_PUBKEY(key, NULL);
+	unsigned char *p = *out = n > 0 ? malloc((size_t)n + 4) : NULL;
+
+	if (p == NULL)
+		return 0;
+	p = put_length(p, n);
+	i2d_PUBKEY(key, &p);
 	return n + 4;
 }
 

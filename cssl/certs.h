@@ -32,6 +32,12 @@ typedef struct {
 } cssl_cert;
 
 /*
+ * Returns 1 if the last error only means the end of the PEM data, and then
+ * clears the queue.
+ */
+int cssl_end_of_pem(void);
+
+/*
  * Reads the certificates of one build. It keeps what OpenSSL would make again
  * for each of them: decoders, and intermediates that were already parsed.
  */
@@ -75,6 +81,9 @@ const char *cssl_cert_type(const cssl_cert *c);
  * nothing to encode, or out of memory, returns 0 and *out is NULL.
  */
 long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out);
+
+/* Encodes a public key (SubjectPublicKeyInfo) in the same way. */
+long cssl_put_key(const EVP_PKEY *key, unsigned char **out);
 
 /*
  * Parses what cssl_put_chain has encoded. Returns NULL on failure; the caller

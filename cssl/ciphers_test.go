@@ -234,6 +234,8 @@ func TestTooOldForSetting(t *testing.T) {
 		{"Certificates[1].KeyFile", "ML-DSA-65", func(c *Config) { c.Certificates = append(c.Certificates, mldsa) }, "3.5"},
 		{"CAFile", "ML-DSA-65", func(c *Config) { c.CAFile = testcerts.Path("mldsa65.pem") }, "3.5"},
 		{"CertificateCompression", "certificate compression", func(c *Config) { c.CertificateCompression = []string{"zlib"} }, "3.2"},
+		{"RawPublicKey", "a raw public key", func(c *Config) { c.RawPublicKey = true }, "3.2"},
+		{"PeerKeys", "a raw public key", func(c *Config) { c.PeerKeysPEM, c.Verify = publicKeys(t, "client"), VerifyRequire }, "3.2"},
 	} {
 		c := serverConfig("ecdsa")
 		tt.change(&c)

@@ -191,6 +191,22 @@ type Config struct {
 	// AllowCommonName makes a client match ConnConfig.ServerName against the
 	// common name of a certificate without DNS names, which RFC 9525 forbids.
 	AllowCommonName bool
+	// RawPublicKey sends this side's raw public key (RFC 7250) instead of its
+	// certificate to a peer that accepts it. Others get the certificate, which
+	// may have signed itself. It needs OpenSSL 3.2.
+	RawPublicKey bool
+	// PeerKeysFile or PeerKeysPEM holds the raw public keys that the peer may
+	// have instead of a certificate: PUBLIC KEY blocks in PEM
+	// (SubjectPublicKeyInfo, as openssl pkey -pubout writes it). A key is for no
+	// name, so ServerName does not count. Certificates are accepted too if there
+	// are CAs, which for a client are then not the system's by default. It needs
+	// OpenSSL 3.2.
+	//
+	// PeerRawPublicKey accepts raw public keys also without a list, for
+	// VerifyApplication: VerifyPeer decides about them.
+	PeerKeysFile     string
+	PeerKeysPEM      []byte
+	PeerRawPublicKey bool
 	// CRLFile or CRLPEM holds revocation lists. If set, the peer's leaf
 	// certificate is checked against them.
 	CRLFile string
@@ -435,6 +451,11 @@ type Config struct {
 	// negative value nothing is kept, as with a plain socket BIO. Without a
 	// socket (NewEngineConn) at least one record is kept.
 	Tail int
+}
+
+// peerKeys reports whether the peer may have a raw public key.
+func (c *Config) peerKeys() bool {
+	return c.PeerRawPublicKey || c.PeerKeysFile != "" || len(c.PeerKeysPEM) > 0
 }
 
 // named reports whether certificates are selected by server name, or by

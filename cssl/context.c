@@ -34,6 +34,7 @@ static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long
 		return;
 	cssl_names_free(d->names);
 	cssl_psks_free(d->psks);
+	cssl_raw_keys_free(d->raw_keys);
 	cssl_ticket_keys_free(d->ticket_keys);
 	free(d->alpn);
 	free(d->groups);

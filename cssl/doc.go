@@ -141,6 +141,7 @@
 //	direct_switch.c                      from an SSL to direct records
 //	byname.c     psk.c        tickets.c  settings kept beside an SSL_CTX
 //	recordsize.c earlydata.c  staples.c
+//	rawkey.c
 //	certs.c      keystore.c   library.c  certificates and keys; providers
 //	signer.c                             keys that Go has
 //	transport.c  record.c                the BIO; keys, sealing and opening

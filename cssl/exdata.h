@@ -21,6 +21,7 @@ typedef struct cssl_decisions cssl_decisions;
 typedef struct cssl_direct cssl_direct;
 typedef struct cssl_name_table cssl_name_table;
 typedef struct cssl_psk_table cssl_psk_table;
+typedef struct cssl_raw_keys cssl_raw_keys;
 typedef struct cssl_server_name cssl_server_name;
 typedef struct cssl_ticket_keys cssl_ticket_keys;
 
@@ -40,8 +41,9 @@ typedef struct {
 	int compress[CSSL_COMPRESSIONS]; /* how certificates may be compressed, best first; see certs.h */
 	size_t compress_count;
 	uintptr_t handle;      /* for cssl_go_release, or 0 */
-	cssl_name_table *names;        /* or NULL, like the next two */
+	cssl_name_table *names;        /* or NULL, like the next three */
 	cssl_psk_table *psks;
+	cssl_raw_keys *raw_keys;
 	cssl_ticket_keys *ticket_keys;
 	cssl_algorithms *algorithms; /* for direct records, or NULL if there are none */
 	uint32_t update_after;       /* for tests: see direct_switch.c; or 0 */
@@ -49,6 +51,10 @@ typedef struct {
 	uint8_t kernel_refuses;      /* for tests: CSSL_KERNEL_*, see ktls.c */
 	int keylog;                  /* handshakes call cssl_go_keylog */
 } cssl_ctx_data;
+
+/* How an SSL_CTX with raw public keys has refused a peer: not, or not for its kind. */
+enum { CSSL_PEER_OTHER, CSSL_PEER_UNKNOWN_KEY, CSSL_PEER_CERTIFICATE };
+enum { CSSL_KEY_HASH = 32 };
 
 /* The data of an SSL. It is a part of the cssl_conn and is freed with it. */
 typedef struct {
@@ -59,6 +65,8 @@ typedef struct {
 	cssl_direct *direct; /* owned by the connection, or NULL */
 	unsigned char *timestamps; /* malloc'ed: the list (RFC 6962, section 3.3) that a client was sent, or NULL */
 	size_t timestamps_len;
+	uint8_t peer_kind;         /* CSSL_PEER_* */
+	unsigned char peer_key[CSSL_KEY_HASH]; /* SHA-256 of the peer's raw public key, if that is unknown */
 } cssl_ssl_data;
 
 /*

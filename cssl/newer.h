@@ -16,6 +16,12 @@
 	F(size_t, SSL_get1_compressed_cert, (SSL *, int, unsigned char **, size_t *)) \
 	F(int, SSL_CTX_set1_compressed_cert, (SSL_CTX *, int, unsigned char *, size_t, size_t)) \
 	F(int, SSL_set1_compressed_cert, (SSL *, int, unsigned char *, size_t, size_t)) \
+	F(int, SSL_CTX_set1_client_cert_type, (SSL_CTX *, const unsigned char *, size_t)) \
+	F(int, SSL_CTX_set1_server_cert_type, (SSL_CTX *, const unsigned char *, size_t)) \
+	F(int, SSL_set1_client_cert_type, (SSL *, const unsigned char *, size_t)) \
+	F(int, SSL_set1_server_cert_type, (SSL *, const unsigned char *, size_t)) \
+	F(EVP_PKEY *, SSL_SESSION_get0_peer_rpk, (SSL_SESSION *)) \
+	F(EVP_PKEY *, X509_STORE_CTX_get0_rpk, (const X509_STORE_CTX *)) \
 	F(SSL_SESSION *, d2i_SSL_SESSION_ex, (SSL_SESSION **, const unsigned char **, long, OSSL_LIB_CTX *, const char *))
 
 #define CSSL_DECLARE(type, name, arguments) type (*name) arguments;

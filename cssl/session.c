@@ -248,7 +248,7 @@ static int session_fits(SSL *ssl, SSL_SESSION *s, const unsigned char *session_i
 
 	if (len != 32 || memcmp(id, session_id_context, len) != 0 || !alive(ssl, s))
 		return 0;
-	if (!check_name)
+	if (!check_name || cssl_raw_key_of_session(s) != NULL) /* a key is for no name */
 		return name == NULL || is_ip || (host != NULL && strcasecmp(host, name) == 0);
 	if (peer == NULL)
 		return 0;
