@@ -389,7 +389,7 @@ type Config struct {
 	//
 	// The peer says how long its certificates are when decompressed; longer
 	// data fails the handshake. OpenSSL 3.3.6, 3.4.4, 3.5.5, 3.6.1 and newer
-	// also refuse more than 100 kB, older ones 16 MB (CVE-2025-66199).
+	// refuse more than 100 kB; older ones allocate up to 16 MB (CVE-2025-66199).
 	CertificateCompression []string
 
 	// PostHandshakeAuth lets a server request the client's certificate after
