@@ -296,11 +296,8 @@ func (c *Conn) describe(e *tlsio.Error) {
 	for _, r := range e.Reasons {
 		if ssl := c.ssl(); ssl != nil && r.Text == "certificate verify failed" {
 			e.Verify = verifyText(C.SSL_get_verify_result(ssl))
-			switch d := C.cssl_data_of_ssl(ssl); d.peer_kind {
-			case C.CSSL_PEER_UNKNOWN_KEY:
-				e.Verify = fmt.Sprintf("the raw public key with the SHA-256 %x is not in PeerKeys", C.GoBytes(unsafe.Pointer(&d.peer_key[0]), C.CSSL_KEY_HASH))
-			case C.CSSL_PEER_CERTIFICATE:
-				e.Verify = "the peer has sent a certificate, and only raw public keys are accepted: its end does not have them, or set CAFile too"
+			if why := C.cssl_data_of_ssl(ssl).refused; why != nil {
+				e.Verify = C.GoString(why)
 			}
 		}
 	}

@@ -52,10 +52,6 @@ typedef struct {
 	int keylog;                  /* handshakes call cssl_go_keylog */
 } cssl_ctx_data;
 
-/* How an SSL_CTX with raw public keys has refused a peer: not, or not for its kind. */
-enum { CSSL_PEER_OTHER, CSSL_PEER_UNKNOWN_KEY, CSSL_PEER_CERTIFICATE };
-enum { CSSL_KEY_HASH = 32 };
-
 /* The data of an SSL. It is a part of the cssl_conn and is freed with it. */
 typedef struct {
 	cssl_decisions *decisions;     /* owned by the connection, or NULL */
@@ -65,8 +61,7 @@ typedef struct {
 	cssl_direct *direct; /* owned by the connection, or NULL */
 	unsigned char *timestamps; /* malloc'ed: the list (RFC 6962, section 3.3) that a client was sent, or NULL */
 	size_t timestamps_len;
-	uint8_t peer_kind;         /* CSSL_PEER_* */
-	unsigned char peer_key[CSSL_KEY_HASH]; /* SHA-256 of the peer's raw public key, if that is unknown */
+	char *refused; /* malloc'ed: what rawkey.c has refused in the peer, or NULL */
 } cssl_ssl_data;
 
 /*

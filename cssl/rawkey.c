@@ -7,6 +7,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509_vfy.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,11 +22,13 @@ enum { X509_TYPE = 0 /* TLSEXT_cert_type_x509 */, RAW_TYPE = 2 /* TLSEXT_cert_ty
 #define X509_V_ERR_RPK_UNTRUSTED 95
 #endif
 
+enum { KEY_HASH = 32 }; /* SHA-256 of a SubjectPublicKeyInfo */
+
 struct cssl_raw_keys {
 	unsigned char own[2], peer[2]; /* types of certificate, the preferred one first */
 	size_t own_count, peer_count;  /* 0: OpenSSL's default, which is X.509 */
 	size_t count;                  /* of known */
-	unsigned char (*known)[CSSL_KEY_HASH]; /* sorted */
+	unsigned char (*known)[KEY_HASH]; /* sorted */
 };
 
 void cssl_raw_keys_free(cssl_raw_keys *k)
@@ -90,7 +93,7 @@ static int hash_of(const cssl_ctx_data *d, const EVP_PKEY *key, unsigned char *o
 
 static int compare(const void *a, const void *b)
 {
-	return memcmp(a, b, CSSL_KEY_HASH);
+	return memcmp(a, b, KEY_HASH);
 }
 
 int cssl_ctx_peer_keys(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
@@ -122,6 +125,21 @@ int cssl_ctx_peer_keys(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out
 	return cssl_done(ok, out) ? (int)k->count : -1;
 }
 
+/* Keeps why the peer with this key is refused, as far as there is memory. */
+static void refuse(cssl_ssl_data *s, const unsigned char *hash)
+{
+	static const char before[] = "the raw public key with the SHA-256 ", after[] = " is not in PeerKeys";
+	size_t at = sizeof before - 1;
+
+	s->refused = malloc(at + 2 * KEY_HASH + sizeof after);
+	if (s->refused == NULL)
+		return;
+	memcpy(s->refused, before, at);
+	for (size_t i = 0; i < KEY_HASH; i++, at += 2)
+		sprintf(s->refused + at, "%02x", hash[i]);
+	memcpy(s->refused + at, after, sizeof after);
+}
+
 int cssl_raw_keys_verify(X509_STORE_CTX *x, void *arg)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
@@ -130,25 +148,25 @@ int cssl_raw_keys_verify(X509_STORE_CTX *x, void *arg)
 	const cssl_raw_keys *k = d->raw_keys;
 	int ok = X509_verify_cert(x) > 0;
 	const EVP_PKEY *key = cssl_raw_key_of(x);
+	unsigned char hash[KEY_HASH];
 
 	(void)arg;
-	s->peer_kind = CSSL_PEER_OTHER;
+	free(s->refused);
+	s->refused = NULL;
 	if (k == NULL || k->peer_count == 0)
 		return ok;
 	if (key == NULL && k->peer_count == 1) {
-		s->peer_kind = CSSL_PEER_CERTIFICATE;
+		s->refused = strdup("the peer has sent a certificate, and only raw public keys are accepted; set CAFile to accept both");
 		X509_STORE_CTX_set_error(x, X509_V_ERR_INVALID_PURPOSE); /* sends unsupported_certificate */
 		return 0;
 	}
-	if (key == NULL || ok || X509_STORE_CTX_get_error(x) != X509_V_ERR_RPK_UNTRUSTED)
+	if (key == NULL || ok || X509_STORE_CTX_get_error(x) != X509_V_ERR_RPK_UNTRUSTED || !hash_of(d, key, hash))
 		return ok;
-	if (!hash_of(d, key, s->peer_key))
-		return 0;
-	if (k->count > 0 && bsearch(s->peer_key, k->known, k->count, sizeof *k->known, compare) != NULL) {
+	if (k->count > 0 && bsearch(hash, k->known, k->count, sizeof *k->known, compare) != NULL) {
 		X509_STORE_CTX_set_error(x, X509_V_OK);
 		return 1;
 	}
-	s->peer_kind = CSSL_PEER_UNKNOWN_KEY;
+	refuse(s, hash);
 	return 0;
 }
 
