@@ -179,8 +179,9 @@ void cssl_cert_free(cssl_cert *c)
 	sk_X509_pop_free(c->chain, X509_free);
 	EVP_PKEY_free(c->key);
 	free(c->staple);
-	for (int i = 0; i < CSSL_COMPRESSIONS; i++)
+	for (int i = 0; c->compressed != NULL && i < CSSL_COMPRESSIONS; i++)
 		OPENSSL_free(c->compressed[i].p);
+	free(c->compressed);
 	free(c);
 	__atomic_sub_fetch(&certs, 1, __ATOMIC_RELAXED);
 }
@@ -284,7 +285,7 @@ int cssl_ctx_use(SSL_CTX *ctx, const cssl_cert *c, cssl_reasons *out)
 
 	ERR_clear_error();
 	ok = SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 1) == 1;
-	for (int i = 0; ok && i < CSSL_COMPRESSIONS; i++)
+	for (int i = 0; ok && c->compressed != NULL && i < CSSL_COMPRESSIONS; i++)
 		if (c->compressed[i].p != NULL)
 			ok = cssl_newer.SSL_CTX_set1_compressed_cert(ctx, i, c->compressed[i].p, c->compressed[i].len, c->compressed[i].whole);
 	return cssl_done(ok, out);
@@ -294,7 +295,7 @@ int cssl_ssl_put(SSL *ssl, const cssl_cert *c)
 {
 	int ok = SSL_use_cert_and_key(ssl, c->leaf, c->key, c->chain, 1) == 1;
 
-	for (int i = 0; ok && i < CSSL_COMPRESSIONS; i++)
+	for (int i = 0; ok && c->compressed != NULL && i < CSSL_COMPRESSIONS; i++)
 		if (c->compressed[i].p != NULL)
 			ok = cssl_newer.SSL_set1_compressed_cert(ssl, i, c->compressed[i].p, c->compressed[i].len, c->compressed[i].whole);
 	return ok;
@@ -330,17 +331,21 @@ int cssl_ssl_compress(SSL *ssl, const SSL_CTX *ctx)
 void cssl_cert_compress(cssl_cert *c, SSL *ssl)
 {
 	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
-	int usable = d->compress_count > 0 && c->staple == NULL && cssl_ssl_put(ssl, c);
+	struct cssl_compressed *all;
 
-	for (size_t i = 0; usable && i < d->compress_count; i++) {
-		int a = d->compress[i];
+	if (d->compress_count == 0 || c->staple != NULL)
+		return;
+	all = cssl_ssl_put(ssl, c) ? calloc(CSSL_COMPRESSIONS, sizeof *all) : NULL;
+	for (size_t i = 0; all != NULL && i < d->compress_count; i++) {
+		struct cssl_compressed *x = &all[d->compress[i]];
 
-		c->compressed[a].len = cssl_newer.SSL_get1_compressed_cert(ssl, a, &c->compressed[a].p, &c->compressed[a].whole);
-		if (c->compressed[a].len != 0 && c->compressed[a].len < c->compressed[a].whole)
+		x->len = cssl_newer.SSL_get1_compressed_cert(ssl, d->compress[i], &x->p, &x->whole);
+		if (x->len < x->whole)
 			continue;
-		OPENSSL_free(c->compressed[a].p);
-		c->compressed[a].p = NULL;
+		OPENSSL_free(x->p);
+		x->p = NULL;
 	}
+	c->compressed = all;
 	ERR_clear_error();
 }
 

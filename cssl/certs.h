@@ -25,10 +25,10 @@ typedef struct {
 	EVP_PKEY *key;
 	unsigned char *staple; /* an OCSP response in DER, or NULL */
 	int staple_len;
-	struct {
+	struct cssl_compressed {
 		unsigned char *p; /* OPENSSL_malloc'ed: the Certificate message, compressed; NULL: not */
 		size_t len, whole;
-	} compressed[CSSL_COMPRESSIONS]; /* by number of the algorithm */
+	} *compressed; /* CSSL_COMPRESSIONS, by number of the algorithm; or NULL */
 } cssl_cert;
 
 /*
