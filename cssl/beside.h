@@ -74,6 +74,28 @@ void cssl_early_bound(SSL_CTX *ctx);
 int cssl_early_switch(SSL *ssl, SSL_CTX *from, SSL_CTX *to);
 
 /*
+ * Turns on raw public keys (RFC 7250), which need OpenSSL 3.2: own to send this
+ * side's instead of its certificate, peer to accept the peer's, and certificates
+ * to accept these too. Once for each SSL_CTX.
+ */
+int cssl_ctx_raw_keys(SSL_CTX *ctx, int server, int own, int peer, int certificates, cssl_reasons *out);
+/*
+ * Trusts the public keys in PEM, after cssl_ctx_raw_keys. Returns their number,
+ * or -1.
+ */
+int cssl_ctx_peer_keys(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out);
+void cssl_raw_keys_free(cssl_raw_keys *k);
+int cssl_raw_keys_switch(SSL *ssl, const SSL_CTX *from, const SSL_CTX *to);
+/*
+ * Verifies the peer's certificate as OpenSSL does, or its raw public key by the
+ * list of the SSL_CTX: a callback for SSL_CTX_set_cert_verify_callback(3).
+ */
+int cssl_raw_keys_verify(X509_STORE_CTX *x, void *arg);
+/* Return the raw public key of the peer, which belongs to x or s; NULL if it has none. */
+EVP_PKEY *cssl_raw_key_of(X509_STORE_CTX *x);
+EVP_PKEY *cssl_raw_key_of_session(SSL_SESSION *s);
+
+/*
  * Makes a client request an OCSP response (RFC 6066, section 8) and timestamps
  * (RFC 6962, section 3.3.1).
  */

@@ -12,6 +12,7 @@ import "C"
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -41,6 +42,7 @@ type builder struct {
 	state      *contextState
 	certs      *certificates
 	names      map[string]bool // that select a certificate
+	peerKeys   []byte          // Config.PeerKeys in PEM
 }
 
 func newContext(cfg *Config, server bool) (x *Context, err error) {
@@ -58,7 +60,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
 	lent := cfg.Previous.lend(cfg)
 	defer lent.release()
-	b.certs = &certificates{from: lent, byText: map[content]*certificate{}, reading: map[content]*reading{}, byFiles: map[files]*reading{}}
+	b.certs = &certificates{from: lent, compress: cfg.CertificateCompression, byText: map[content]*certificate{}, reading: map[content]*reading{}, byFiles: map[files]*reading{}}
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
@@ -79,8 +81,10 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		func() error { return b.create(b.identity(certs, trust, crl)) },
 		b.lists,
 		b.legacy,
+		b.compression,
 		func() error { return b.certificates(certs) },
 		func() error { return b.trust(trust, crl) },
+		func() error { return b.rawKeys(trust) },
 		b.alpn,
 		b.ticketKeys,
 		b.records,
@@ -108,7 +112,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		alpn:      alpn,
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
-		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 || len(trust) > 0 || cfg.SystemCAs),
+		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 && !cfg.peerKeys() || len(trust) > 0 || cfg.SystemCAs),
 		psk:       len(cfg.PSKs) > 0,
 		state:     b.state,
 
@@ -149,6 +153,9 @@ func (b *builder) identity(certs []loaded, trust, crl []byte) [32]byte {
 	demands := fmt.Sprint(c.Verify, c.VerifyDepth, b.systemCAs(trust), len(crl) > 0, c.VerifyPeer != nil, c.Properties)
 	if len(c.CANames) > 0 || c.VerifyConnection != nil || len(c.SessionBinding) > 0 {
 		demands += fmt.Sprintf("%x%t%x", c.CANames, c.VerifyConnection != nil, c.SessionBinding)
+	}
+	if c.peerKeys() {
+		demands += fmt.Sprintf("%x", sha256.Sum256(b.peerKeys))
 	}
 	return sessionid.Context(b.server, chains, trust, demands, c.CipherList, c.SignatureAlgorithms, strings.Join(c.ALPN, "\x00"))
 }
@@ -229,6 +236,7 @@ func (b *builder) options() {
 		{!c.Renegotiation, C.SSL_OP_NO_RENEGOTIATION},
 		{c.NoTickets, C.SSL_OP_NO_TICKET},
 		{c.AllowReplay, C.SSL_OP_NO_ANTI_REPLAY},
+		{len(c.CertificateCompression) == 0, C.CSSL_NO_COMPRESSION},
 	} {
 		if o.set {
 			options |= o.option
@@ -332,6 +340,36 @@ func (b *builder) command(name, value string) bool {
 	return C.cssl_ctx_command(b.ptr, n, v, &b.reasons) == 1
 }
 
+// compressions are the numbers of the algorithms (IANA, RFC 8879).
+var compressions = map[string]C.int{"zlib": 1, "brotli": 2, "zstd": 3}
+
+// compression sets how certificates may be compressed.
+func (b *builder) compression() error {
+	const setting = "CertificateCompression"
+	names := b.cfg.CertificateCompression
+	if len(names) == 0 {
+		return nil
+	}
+	if err := needsFeature(features.CertificateCompression); err != nil {
+		return &ConfigError{Setting: setting, Value: strings.Join(names, ","), Err: err}
+	}
+	var numbers []C.int
+	for _, name := range names {
+		n, known := compressions[name]
+		switch {
+		case !known:
+			return refused(setting, name, "must be zlib, brotli or zstd")
+		case slices.Contains(numbers, n):
+			return refused(setting, name, "is there twice")
+		case C.cssl_ctx_compress(b.ptr, &n, 1) == 0:
+			return refused(setting, name, "OpenSSL %v was built without it", linked.Run)
+		}
+		numbers = append(numbers, n)
+	}
+	C.cssl_ctx_compress(b.ptr, unsafe.SliceData(numbers), C.size_t(len(numbers))) // each of them was taken
+	return nil
+}
+
 func (b *builder) ticketKeys() error {
 	keys := b.cfg.TicketKeys
 	if len(keys) == 0 {
@@ -365,9 +403,9 @@ func (b *builder) records() error {
 }
 
 // systemCAs reports whether the system's CAs are trusted. By default they are
-// for a client without CAs and PSKs.
+// for a client without CAs, PSKs and PeerKeys.
 func (b *builder) systemCAs(trust []byte) bool {
-	return b.cfg.SystemCAs || !b.server && len(trust) == 0 && len(b.cfg.PSKs) == 0
+	return b.cfg.SystemCAs || !b.server && len(trust) == 0 && len(b.cfg.PSKs) == 0 && !b.cfg.peerKeys()
 }
 
 func (b *builder) trust(trust, crl []byte) error {
@@ -397,6 +435,31 @@ func (b *builder) trust(trust, crl []byte) error {
 	}
 	if C.cssl_ctx_crl(b.ptr, bytesPtr(crl), C.int(len(crl)), &b.reasons) <= 0 {
 		return b.wrongContent("CRL", "PEM", b.cfg.CRLFile, crl, wantCRL)
+	}
+	return nil
+}
+
+// rawKeys turns raw public keys on, and trusts those of the peer.
+func (b *builder) rawKeys(trust []byte) error {
+	c := b.cfg
+	setting := "RawPublicKey"
+	if c.peerKeys() {
+		setting = "PeerKeys"
+	} else if !c.RawPublicKey {
+		return nil
+	}
+	if err := needsFeature(features.RawPublicKeys); err != nil {
+		return &ConfigError{Setting: setting, Err: err}
+	}
+	certificates := len(trust) > 0 || c.SystemCAs || c.Verify.byApplication() || c.Verify == VerifyNone
+	if C.cssl_ctx_raw_keys(b.ptr, cbool(b.server), cbool(c.RawPublicKey), cbool(c.peerKeys()), cbool(certificates), &b.reasons) == 0 {
+		return b.fail(setting, "")
+	}
+	if c.PeerKeysFile == "" && len(b.peerKeys) == 0 {
+		return nil
+	}
+	if C.cssl_ctx_peer_keys(b.ptr, bytesPtr(b.peerKeys), C.int(len(b.peerKeys)), &b.reasons) <= 0 {
+		return b.wrongContent(setting, "PEM", c.PeerKeysFile, b.peerKeys, wantPeerKeys)
 	}
 	return nil
 }

@@ -192,7 +192,7 @@ static int on_certificate(SSL *ssl, void *arg)
 	count = n->first == n->count || first_will_do(ssl, n) ? n->first : n->count;
 	SSL_certs_clear(ssl);
 	for (size_t i = 0; i < count; i++)
-		if (SSL_use_cert_and_key(ssl, n->certs[i]->leaf, n->certs[i]->key, n->certs[i]->chain, 1) != 1)
+		if (!cssl_ssl_put(ssl, n->certs[i]))
 			return 0;
 	return 1;
 }

@@ -76,13 +76,14 @@ type certificates struct {
 	released bool
 
 	// The fields below are used only while the Context is built.
-	from    *certificates // of Config.Previous; nil if none can be shared
-	scratch *C.SSL        // tries certificates that are selected by name
-	work    chan *reading
-	parsers sync.WaitGroup
-	reading map[content]*reading // being parsed
-	byFiles map[files]*reading
-	queue   []*namedCertificate // in order
+	compress []string      // Config.CertificateCompression
+	from     *certificates // of Config.Previous; nil if none can be shared
+	scratch  *C.SSL        // tries certificates that are selected by name
+	work     chan *reading
+	parsers  sync.WaitGroup
+	reading  map[content]*reading // being parsed
+	byFiles  map[files]*reading
+	queue    []*namedCertificate // in order
 }
 
 // files are the files of a certificate that is read from files only.
@@ -125,9 +126,10 @@ func (b *builder) unusable(l *loaded) error {
 	return b.failFor(l.setting, files, err)
 }
 
-func (l *loaded) content() (id content) {
+// content identifies l with its compressed forms.
+func (l *loaded) content(compress []string) (id content) {
 	h := sha256.New()
-	for _, part := range [][]byte{contentKey[:], l.chain, l.key, l.ocsp, []byte(l.from.KeyURI), fmt.Append(nil, l.signer)} {
+	for _, part := range [][]byte{contentKey[:], l.chain, l.key, l.ocsp, []byte(l.from.KeyURI), fmt.Append(nil, l.signer), fmt.Append(nil, compress)} {
 		fmt.Fprintf(h, "%d:", len(part))
 		h.Write(part)
 	}
@@ -154,6 +156,9 @@ func (b *builder) complete(r *reading) (*certificate, error) {
 	if err != nil {
 		C.cssl_cert_free(p)
 		return nil, err
+	}
+	if b.server {
+		C.cssl_cert_compress(p, b.certs.scratch)
 	}
 	c := &certificate{ptr: p, again: asked, typ: C.GoString(C.cssl_cert_type(p))}
 	c.refs.Store(1)

@@ -1,7 +1,7 @@
 //go:build cgo
 
 #include "certs.h"
-#include "exdata.h"
+#include "newer.h"
 
 #include <openssl/decoder.h>
 #include <openssl/err.h>
@@ -15,11 +15,7 @@
  * SSL_CTX decode them.
  */
 
-/*
- * Returns 1 if the last error only means the end of the PEM data, and then
- * clears the queue.
- */
-static int end_of_pem(void)
+int cssl_end_of_pem(void)
 {
 	unsigned long e = ERR_peek_last_error();
 
@@ -134,7 +130,7 @@ static STACK_OF(X509) *read_chain(SSL_CTX *ctx, const unsigned char *pem, int le
 			X509_free(x);
 			ok = 0;
 		}
-	ok = ok && end_of_pem();
+	ok = ok && cssl_end_of_pem();
 	BIO_free(bio);
 	if (ok)
 		return chain;
@@ -183,6 +179,9 @@ void cssl_cert_free(cssl_cert *c)
 	sk_X509_pop_free(c->chain, X509_free);
 	EVP_PKEY_free(c->key);
 	free(c->staple);
+	for (int i = 0; c->compressed != NULL && i < CSSL_COMPRESSIONS; i++)
+		OPENSSL_free(c->compressed[i].p);
+	free(c->compressed);
 	free(c);
 	__atomic_sub_fetch(&certs, 1, __ATOMIC_RELAXED);
 }
@@ -282,14 +281,72 @@ const char *cssl_cert_type(const cssl_cert *c)
 
 int cssl_ctx_use(SSL_CTX *ctx, const cssl_cert *c, cssl_reasons *out)
 {
+	int ok;
+
 	ERR_clear_error();
-	return cssl_done(SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 1) == 1, out);
+	ok = SSL_CTX_use_cert_and_key(ctx, c->leaf, c->key, c->chain, 1) == 1;
+	for (int i = 0; ok && c->compressed != NULL && i < CSSL_COMPRESSIONS; i++)
+		if (c->compressed[i].p != NULL)
+			ok = cssl_newer.SSL_CTX_set1_compressed_cert(ctx, i, c->compressed[i].p, c->compressed[i].len, c->compressed[i].whole);
+	return cssl_done(ok, out);
+}
+
+int cssl_ssl_put(SSL *ssl, const cssl_cert *c)
+{
+	int ok = SSL_use_cert_and_key(ssl, c->leaf, c->key, c->chain, 1) == 1;
+
+	for (int i = 0; ok && c->compressed != NULL && i < CSSL_COMPRESSIONS; i++)
+		if (c->compressed[i].p != NULL)
+			ok = cssl_newer.SSL_set1_compressed_cert(ssl, i, c->compressed[i].p, c->compressed[i].len, c->compressed[i].whole);
+	return ok;
 }
 
 int cssl_ssl_use(SSL *ssl, const cssl_cert *c, cssl_reasons *out)
 {
 	ERR_clear_error();
-	return cssl_done(SSL_use_cert_and_key(ssl, c->leaf, c->key, c->chain, 1) == 1, out);
+	return cssl_done(cssl_ssl_put(ssl, c), out);
+}
+
+int cssl_ctx_compress(SSL_CTX *ctx, const int *algorithms, size_t count)
+{
+	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+
+	for (size_t i = 0; i < count; i++) {
+		d->compress[i] = algorithms[i];
+		/* Given several, OpenSSL leaves out those that it lacks. */
+		if (!cssl_newer.SSL_CTX_set1_cert_comp_preference(ctx, &d->compress[i], 1))
+			return 0;
+	}
+	d->compress_count = count;
+	return cssl_newer.SSL_CTX_set1_cert_comp_preference(ctx, d->compress, count);
+}
+
+int cssl_ssl_compress(SSL *ssl, const SSL_CTX *ctx)
+{
+	cssl_ctx_data *d = cssl_data_of_ctx(ctx);
+
+	return d->compress_count == 0 || cssl_newer.SSL_set1_cert_comp_preference(ssl, d->compress, d->compress_count);
+}
+
+void cssl_cert_compress(cssl_cert *c, SSL *ssl)
+{
+	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
+	struct cssl_compressed *all;
+
+	if (d->compress_count == 0 || c->staple != NULL)
+		return;
+	all = cssl_ssl_put(ssl, c) ? calloc(CSSL_COMPRESSIONS, sizeof *all) : NULL;
+	for (size_t i = 0; all != NULL && i < d->compress_count; i++) {
+		struct cssl_compressed *x = &all[d->compress[i]];
+
+		x->len = cssl_newer.SSL_get1_compressed_cert(ssl, d->compress[i], &x->p, &x->whole);
+		if (x->len < x->whole)
+			continue;
+		OPENSSL_free(x->p);
+		x->p = NULL;
+	}
+	c->compressed = all;
+	ERR_clear_error();
 }
 
 int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reasons *out)
@@ -305,7 +362,7 @@ int cssl_ctx_trust(SSL_CTX *ctx, const void *pem, int len, int server, cssl_reas
 		X509_free(x);
 		n++;
 	}
-	ok = ok && bio != NULL && end_of_pem();
+	ok = ok && bio != NULL && cssl_end_of_pem();
 	BIO_free(bio);
 	return cssl_done(ok, out) ? n : -1;
 }
@@ -343,9 +400,19 @@ int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
 		X509_CRL_free(crl);
 		n++;
 	}
-	ok = ok && bio != NULL && end_of_pem() && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+	ok = ok && bio != NULL && cssl_end_of_pem() && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
 	BIO_free(bio);
 	return cssl_done(ok, out) ? n : -1;
+}
+
+/* Writes a length, and returns what follows it. */
+static unsigned char *put_length(unsigned char *p, int n)
+{
+	p[0] = (unsigned char)(n >> 24);
+	p[1] = (unsigned char)(n >> 16);
+	p[2] = (unsigned char)(n >> 8);
+	p[3] = (unsigned char)n;
+	return p + 4;
 }
 
 static long put_cert(const X509 *x, unsigned char *p)
@@ -355,13 +422,21 @@ static long put_cert(const X509 *x, unsigned char *p)
 	if (n < 0)
 		return 0;
 	if (p != NULL) {
-		p[0] = (unsigned char)(n >> 24);
-		p[1] = (unsigned char)(n >> 16);
-		p[2] = (unsigned char)(n >> 8);
-		p[3] = (unsigned char)n;
-		p += 4;
+		p = put_length(p, n);
 		i2d_X509(x, &p);
 	}
+	return n + 4;
+}
+
+long cssl_put_key(const EVP_PKEY *key, unsigned char **out)
+{
+	int n = i2d_PUBKEY(key, NULL);
+	unsigned char *p = *out = n > 0 ? malloc((size_t)n + 4) : NULL;
+
+	if (p == NULL)
+		return 0;
+	p = put_length(p, n);
+	i2d_PUBKEY(key, &p);
 	return n + 4;
 }
 

@@ -10,11 +10,13 @@
 #define CSSL_CERTS_H
 
 #include "errors.h"
+#include "exdata.h"
 
 #include <openssl/ssl.h>
 
 /*
- * A chain, its key and its OCSP response. It does not change once it is in use.
+ * A chain, its key and its OCSP response. Compressed it has no OCSP response, so
+ * that with a response it is not. It does not change once it is in use.
  * Its maker frees it, once no SSL_CTX uses it.
  */
 typedef struct {
@@ -23,7 +25,17 @@ typedef struct {
 	EVP_PKEY *key;
 	unsigned char *staple; /* an OCSP response in DER, or NULL */
 	int staple_len;
+	struct cssl_compressed {
+		unsigned char *p; /* OPENSSL_malloc'ed: the Certificate message, compressed; NULL: not */
+		size_t len, whole;
+	} *compressed; /* CSSL_COMPRESSIONS, by number of the algorithm; or NULL */
 } cssl_cert;
+
+/*
+ * Returns 1 if the last error only means the end of the PEM data, and then
+ * clears the queue.
+ */
+int cssl_end_of_pem(void);
 
 /*
  * Reads the certificates of one build. It keeps what OpenSSL would make again
@@ -47,6 +59,12 @@ void cssl_reader_free(cssl_reader *r);
 cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, const void *key, int key_len, cssl_reasons *out);
 /* Adds an OCSP response in DER to a new c. Returns 1, or 0 on failure. */
 int cssl_cert_staple(cssl_cert *c, const unsigned char *der, int len, cssl_reasons *out);
+/*
+ * Compresses a new c for a server, with the algorithms of ssl's SSL_CTX, where
+ * that makes it shorter. ssl is a server's without a handshake, whose
+ * certificates change. What cannot be done is left out.
+ */
+void cssl_cert_compress(cssl_cert *c, SSL *ssl);
 void cssl_cert_free(cssl_cert *c);
 /* Returns how many cssl_cert exist. */
 long cssl_certs(void);
@@ -64,6 +82,9 @@ const char *cssl_cert_type(const cssl_cert *c);
  */
 long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out);
 
+/* Encodes a public key (SubjectPublicKeyInfo) in the same way. */
+long cssl_put_key(const EVP_PKEY *key, unsigned char **out);
+
 /*
  * Parses what cssl_put_chain has encoded. Returns NULL on failure; the caller
  * frees it.
@@ -78,6 +99,24 @@ STACK_OF(X509) *cssl_take_chain(const unsigned char *p, long len);
  */
 int cssl_ctx_use(SSL_CTX *ctx, const cssl_cert *c, cssl_reasons *out);
 int cssl_ssl_use(SSL *ssl, const cssl_cert *c, cssl_reasons *out);
+/* cssl_ssl_use inside a handshake: it leaves the error queue alone. */
+int cssl_ssl_put(SSL *ssl, const cssl_cert *c);
+
+/*
+ * Turns certificate compression off, which OpenSSL 3.2 and newer have on
+ * (SSL_CTX_set_options(3)). The macros are those of openssl/ssl.h, which 3.0
+ * lacks; it ignores the bits.
+ */
+#define CSSL_NO_COMPRESSION ((uint64_t)1 << 32 /* SSL_OP_NO_TX_CERTIFICATE_COMPRESSION */ | (uint64_t)1 << 33 /* …_RX_… */)
+
+/*
+ * Sets how certificates may be compressed, in both directions, where that is not
+ * turned off. Needs OpenSSL 3.2. Returns 0 if OpenSSL was built without one of
+ * the algorithms.
+ */
+int cssl_ctx_compress(SSL_CTX *ctx, const int *algorithms, size_t count);
+/* Makes ssl compress with the algorithms of ctx, if it has any. Returns 1, or 0 on failure. */
+int cssl_ssl_compress(SSL *ssl, const SSL_CTX *ctx);
 
 /*
  * Parses a private key in PEM. Returns NULL on failure; the caller frees it.

@@ -77,6 +77,11 @@ func (c *Config) check(server bool) error {
 
 		{c.Verify > VerifyOptionalApplication, "Verify", uint8(c.Verify), "unknown mode"},
 		{c.Verify.byApplication() && c.VerifyPeer == nil, "Verify", "VerifyApplication", "needs VerifyPeer, which is not set"},
+		{c.RawPublicKey && len(c.Certificates) == 0 && !c.named(), "RawPublicKey", nil, "there is no key: set Certificates"},
+		{c.peerKeys() && server && (c.Verify == VerifyDefault || c.Verify == VerifyNone), "PeerKeys", nil,
+			"no client is asked for a key: set Verify to VerifyRequire or VerifyOptional"},
+		{c.PeerRawPublicKey && c.PeerKeysFile == "" && len(c.PeerKeysPEM) == 0 && !c.Verify.byApplication() && c.Verify != VerifyNone,
+			"PeerRawPublicKey", nil, "every key would be refused: set PeerKeysFile, or Verify to VerifyApplication"},
 		{c.VerifyConnection != nil && c.MaxEarlyData > 0, "VerifyConnection", nil, "decides after early data was read: set only one of it and MaxEarlyData"},
 		{!server && len(c.CANames) > 0, "CANames", nil, "only a server requests a certificate"},
 		{server && c.Staples, "Staples", nil, "only a client requests them; a server has Certificate.OCSP"},

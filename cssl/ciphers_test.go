@@ -226,17 +226,21 @@ func TestTooOldForSetting(t *testing.T) {
 	for _, tt := range []struct {
 		setting, want string
 		change        func(*Config)
+		since         string
 	}{
-		{"Groups", "X25519MLKEM768", func(c *Config) { c.Groups = "X25519:X25519MLKEM768" }},
-		{"Groups", "SecP384r1MLKEM1024", func(c *Config) { c.Groups = "SecP384r1MLKEM1024" }},
-		{"SignatureAlgorithms", "mldsa65", func(c *Config) { c.SignatureAlgorithms = "ECDSA+SHA256:mldsa65" }},
-		{"Certificates[1].KeyFile", "ML-DSA-65", func(c *Config) { c.Certificates = append(c.Certificates, mldsa) }},
-		{"CAFile", "ML-DSA-65", func(c *Config) { c.CAFile = testcerts.Path("mldsa65.pem") }},
+		{"Groups", "X25519MLKEM768", func(c *Config) { c.Groups = "X25519:X25519MLKEM768" }, "3.5"},
+		{"Groups", "SecP384r1MLKEM1024", func(c *Config) { c.Groups = "SecP384r1MLKEM1024" }, "3.5"},
+		{"SignatureAlgorithms", "mldsa65", func(c *Config) { c.SignatureAlgorithms = "ECDSA+SHA256:mldsa65" }, "3.5"},
+		{"Certificates[1].KeyFile", "ML-DSA-65", func(c *Config) { c.Certificates = append(c.Certificates, mldsa) }, "3.5"},
+		{"CAFile", "ML-DSA-65", func(c *Config) { c.CAFile = testcerts.Path("mldsa65.pem") }, "3.5"},
+		{"CertificateCompression", "certificate compression", func(c *Config) { c.CertificateCompression = []string{"zlib"} }, "3.2"},
+		{"RawPublicKey", "a raw public key", func(c *Config) { c.RawPublicKey = true }, "3.2"},
+		{"PeerKeys", "a raw public key", func(c *Config) { c.PeerKeysPEM, c.Verify = publicKeys(t, "client"), VerifyRequire }, "3.2"},
 	} {
 		c := serverConfig("ecdsa")
 		tt.change(&c)
 		x, err := NewServerContext(c)
-		if has35() {
+		if linked.Run.String() >= tt.since {
 			if err != nil {
 				t.Errorf("%s %s: %v", tt.setting, tt.want, err)
 				continue
@@ -247,7 +251,7 @@ func TestTooOldForSetting(t *testing.T) {
 		var e *ConfigError
 		var v *VersionError
 		check(t, errors.As(err, &e) && errors.As(err, &v) && errors.Is(err, errors.ErrUnsupported) && e.Setting == tt.setting &&
-			v.Feature == tt.want && v.Needs == "3.5" && v.Linked == linked.Run.String(), "%s %s: %v", tt.setting, tt.want, err)
+			v.Feature == tt.want && v.Needs == tt.since && v.Linked == linked.Run.String(), "%s %s: %v", tt.setting, tt.want, err)
 	}
 }
 

@@ -191,6 +191,22 @@ type Config struct {
 	// AllowCommonName makes a client match ConnConfig.ServerName against the
 	// common name of a certificate without DNS names, which RFC 9525 forbids.
 	AllowCommonName bool
+	// RawPublicKey sends this side's raw public key (RFC 7250) instead of its
+	// certificate to a peer that accepts it. Others get the certificate, which
+	// may have signed itself. It needs OpenSSL 3.2.
+	RawPublicKey bool
+	// PeerKeysFile or PeerKeysPEM holds the raw public keys that the peer may
+	// have instead of a certificate: PUBLIC KEY blocks in PEM
+	// (SubjectPublicKeyInfo, as openssl pkey -pubout writes it). A key is for no
+	// name, so ServerName does not count. Certificates are accepted too if there
+	// are CAs, which for a client are then not the system's by default. It needs
+	// OpenSSL 3.2.
+	//
+	// PeerRawPublicKey accepts raw public keys also without a list, for
+	// VerifyApplication: VerifyPeer decides about them.
+	PeerKeysFile     string
+	PeerKeysPEM      []byte
+	PeerRawPublicKey bool
 	// CRLFile or CRLPEM holds revocation lists. If set, the peer's leaf
 	// certificate is checked against them.
 	CRLFile string
@@ -368,6 +384,19 @@ type Config struct {
 	// only if repeated requests do no harm.
 	AllowReplay bool
 
+	// CertificateCompression has the algorithms for certificates in TLS 1.3 (RFC
+	// 8879), best first: "zlib", "brotli", "zstd". It needs OpenSSL 3.2, built
+	// with them; Debian's has zlib and zstd. This side accepts compressed
+	// certificates and sends its own compressed to a peer that accepts it. A
+	// server compresses them once, when the Context is built, but none with an
+	// OCSP response: the compressed form has no room for that. A client
+	// compresses its own in each handshake. Empty means neither.
+	//
+	// The peer says how long its certificates are when decompressed; longer
+	// data fails the handshake. OpenSSL 3.3.6, 3.4.4, 3.5.5, 3.6.1 and newer
+	// refuse more than 100 kB; older ones allocate up to 16 MB (CVE-2025-66199).
+	CertificateCompression []string
+
 	// PostHandshakeAuth lets a server request the client's certificate after
 	// the handshake (RFC 8446, section 4.6.2; TLS 1.3). Both sides must set it.
 	// The server then requests no certificate during a TLS 1.3 handshake, only
@@ -444,6 +473,11 @@ type Config struct {
 	// negative value nothing is kept, as with a plain socket BIO. Without a
 	// socket (NewEngineConn) at least one record is kept.
 	Tail int
+}
+
+// peerKeys reports whether the peer may have a raw public key.
+func (c *Config) peerKeys() bool {
+	return c.PeerRawPublicKey || c.PeerKeysFile != "" || len(c.PeerKeysPEM) > 0
 }
 
 // named reports whether certificates are selected by server name, or by

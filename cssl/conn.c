@@ -77,6 +77,7 @@ void cssl_conn_free(cssl_conn *c)
 	cssl_transport_free(&c->t);
 	cssl_decide_free(c->data.decisions);
 	free(c->data.timestamps);
+	free(c->data.refused);
 	drop_signer_failure(c->signer_failure);
 	free(c->reasons);
 	free(c);

@@ -298,6 +298,9 @@ func (c *Conn) describe(e *tlsio.Error) {
 	for _, r := range e.Reasons {
 		if ssl := c.ssl(); ssl != nil && r.Text == "certificate verify failed" {
 			e.Verify = verifyText(C.SSL_get_verify_result(ssl))
+			if why := C.cssl_data_of_ssl(ssl).refused; why != nil {
+				e.Verify = C.GoString(why)
+			}
 		}
 	}
 	if c.psk && !c.established() && c.pskRefused(e) {

@@ -202,6 +202,7 @@ typedef struct {
 	 */
 	unsigned char *peer, *verified;
 	long peer_len, verified_len;
+	int raw; /* peer is not a chain but a raw public key (cssl_put_key) */
 	/*
 	 * What a client was sent about the server's certificate, if the caller asks
 	 * for certificates: an OCSP response, and timestamps (see exdata.h). The

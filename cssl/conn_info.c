@@ -121,7 +121,7 @@ static cssl_state kept_state(const cssl_conn *c, int certificates)
 	cssl_state s = {
 		.version = d->records.suite->tls13 ? TLS1_3_VERSION : TLS1_2_VERSION, .resumed = f->resumed,
 		.cipher_id = d->records.suite->id, .cipher = f->cipher, .group = f->group,
-		.psk_len = f->psk, .alpn_len = f->alpn, .early = f->early, .verify = f->verify,
+		.psk_len = f->psk, .raw = f->raw, .alpn_len = f->alpn, .early = f->early, .verify = f->verify,
 		.direct = 1, .kernel = d->kernel != 0, .obstacle = d->obstacle, .obstacle_errno = d->obstacle_errno,
 	};
 
@@ -147,6 +147,7 @@ cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 	cssl_state s = {0};
 	SSL *ssl = c->ssl;
 	X509 *leaf;
+	const EVP_PKEY *key;
 	const SSL_CIPHER *cipher;
 
 	if (cssl_is_direct(c))
@@ -177,6 +178,10 @@ cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 		/* A pre-shared key may have replaced the certificate. */
 		if (s.verify == X509_V_ERR_UNSPECIFIED)
 			s.verify = X509_V_OK;
+		key = cssl_raw_key_of_session(SSL_get0_session(ssl));
+		s.raw = key != NULL;
+		if (s.raw && certificates)
+			s.peer_len = cssl_put_key(key, &s.peer);
 		return s;
 	}
 	if (!certificates)

@@ -7,6 +7,7 @@
 #include "exdata.h"
 #include "ktls.h"
 #include "library.h"
+#include "newer.h"
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -33,6 +34,7 @@ static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long
 		return;
 	cssl_names_free(d->names);
 	cssl_psks_free(d->psks);
+	cssl_raw_keys_free(d->raw_keys);
 	cssl_ticket_keys_free(d->ticket_keys);
 	free(d->alpn);
 	free(d->groups);
@@ -48,6 +50,7 @@ static void free_data(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long
 
 int cssl_init(void)
 {
+	cssl_newer_init();
 	return OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL) && cssl_exdata_init(free_data) && cssl_keystore_init();
 }
 

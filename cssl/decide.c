@@ -58,7 +58,7 @@ void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len)
 static int change(SSL *ssl, SSL_CTX *to)
 {
 	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET |
-	                        SSL_OP_ENABLE_MIDDLEBOX_COMPAT;
+	                        SSL_OP_ENABLE_MIDDLEBOX_COMPAT | CSSL_NO_COMPRESSION;
 	const char *groups = cssl_data_of_ctx(to)->groups;
 	SSL_CTX *from = SSL_get_SSL_CTX(ssl);
 
@@ -70,7 +70,7 @@ static int change(SSL *ssl, SSL_CTX *to)
 	    (groups != NULL && !SSL_set1_groups_list(ssl, groups)) ||
 	    !SSL_set_min_proto_version(ssl, (int)SSL_CTX_get_min_proto_version(to)) ||
 	    !SSL_set_max_proto_version(ssl, (int)SSL_CTX_get_max_proto_version(to)) ||
-	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to)))
+	    !SSL_set_num_tickets(ssl, SSL_CTX_get_num_tickets(to)) || !cssl_ssl_compress(ssl, to) || !cssl_raw_keys_switch(ssl, from, to))
 		return 0;
 	SSL_set_verify(ssl, SSL_CTX_get_verify_mode(to), SSL_CTX_get_verify_callback(to));
 	SSL_set_verify_depth(ssl, SSL_CTX_get_verify_depth(to));
@@ -195,7 +195,7 @@ static int on_peer(X509_STORE_CTX *x, void *arg)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
 	cssl_decisions *d = ssl != NULL ? cssl_data_of_ssl(ssl)->decisions : NULL;
-	int ok = X509_verify_cert(x) > 0, accepted;
+	int ok = cssl_raw_keys_verify(x, NULL), accepted;
 
 	if (d == NULL || (!ok && arg == NULL))
 		return 0;
@@ -203,7 +203,9 @@ static int on_peer(X509_STORE_CTX *x, void *arg)
 		clear_blob(&d->sent); /* a call before the decision asks again */
 		clear_blob(&d->valid);
 		d->verdict = X509_STORE_CTX_get_error(x);
-		d->sent.len = cssl_put_chain(NULL, X509_STORE_CTX_get0_untrusted(x), 0, &d->sent.p);
+		d->raw = cssl_raw_key_of(x) != NULL;
+		d->sent.len = d->raw ? cssl_put_key(cssl_raw_key_of(x), &d->sent.p)
+		                     : cssl_put_chain(NULL, X509_STORE_CTX_get0_untrusted(x), 0, &d->sent.p);
 		if (ok)
 			d->valid.len = cssl_put_chain(NULL, X509_STORE_CTX_get0_chain(x), 0, &d->valid.p);
 		if (suspend(ssl))

@@ -27,13 +27,14 @@ struct cssl_decisions {
 	unsigned char ask_hello;   /* suspend the handshake until hello is decided; keep message */
 	unsigned char named;       /* hello was decided by the server name */
 	unsigned char vouched;     /* peer was accepted with chain, whatever OpenSSL has found */
+	unsigned char raw;         /* sent is a raw public key */
 	SSL_CTX *chosen;           /* a reference, which the handshake takes; NULL: no change */
 	int alert;                 /* sent to a client that is refused */
 	int peer_error;            /* X509_V_ERR_*: why the application refuses the peer */
 	int verdict;               /* X509_V_*: OpenSSL's own verdict on the peer's certificate */
 	cssl_blob message;         /* the first ClientHello, with handshake header, until decided */
 	cssl_blob inner;           /* the one that was encrypted in it, if OpenSSL has decrypted it */
-	cssl_blob sent, valid;     /* certificates as received and chain as verified; see certs.h */
+	cssl_blob sent, valid;     /* certificates (or a raw public key) as received and chain as verified; see certs.h */
 	cssl_blob chain;           /* that the application has verified, if vouched; empty: none */
 	uintptr_t handle;          /* for cssl_go_verify, on a server, and extension.h; or 0 */
 };

@@ -29,7 +29,7 @@ typedef struct {
 	uint32_t peer, verified; /* lengths */
 	uint16_t psk, server_name; /* the same; a server name ends with a 0 */
 	uint8_t alpn;            /* the same */
-	uint8_t early, resumed;
+	uint8_t early, resumed, raw;
 	uint8_t unique;          /* a length: of tls-unique */
 	uint8_t outer_name;      /* a length, without a 0 */
 	uint8_t ech;

@@ -208,7 +208,7 @@ static unsigned lower(unsigned a, unsigned b)
 static int keep_facts(cssl_direct *d, const cssl_state *s)
 {
 	cssl_facts f = {
-		.cipher = s->cipher, .group = s->group, .verify = (int32_t)s->verify, .early = (uint8_t)s->early, .resumed = (uint8_t)s->resumed,
+		.cipher = s->cipher, .group = s->group, .verify = (int32_t)s->verify, .early = (uint8_t)s->early, .resumed = (uint8_t)s->resumed, .raw = (uint8_t)s->raw,
 		.alpn = (uint8_t)s->alpn_len, .psk = (uint16_t)s->psk_len, .peer = (uint32_t)s->peer_len, .verified = (uint32_t)s->verified_len,
 		.unique = (uint8_t)s->unique_len, .outer_name = (uint8_t)strlen(s->outer_name), .ech = (uint8_t)s->ech,
 		.server_name = s->server_name != NULL ? (uint16_t)(strlen(s->server_name) + 1) : 0,

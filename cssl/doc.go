@@ -141,11 +141,12 @@
 //	direct_switch.c                      from an SSL to direct records
 //	byname.c     psk.c        tickets.c  settings kept beside an SSL_CTX
 //	recordsize.c earlydata.c  staples.c  extension.c
-//	ech.c
+//	ech.c        rawkey.c
 //	certs.c      keystore.c   library.c  certificates and keys; providers
 //	signer.c                             keys that Go has
 //	transport.c  record.c                the BIO; keys, sealing and opening
-//	exdata.c     errors.c                data of an SSL_CTX or SSL; error queue
+//	exdata.c     errors.c     newer.c    data of an SSL_CTX or SSL; error queue;
+//	                                     functions newer than OpenSSL 3.0
 package cssl
 
 // On other platforms, and without cgo, its error says what is needed.

@@ -14,10 +14,14 @@
 #include <openssl/ssl.h>
 #include <stdint.h>
 
+/* Numbers of algorithms that compress certificates (IANA, RFC 8879) are below this: zlib, brotli, zstd. */
+enum { CSSL_COMPRESSIONS = 4 };
+
 typedef struct cssl_decisions cssl_decisions;
 typedef struct cssl_direct cssl_direct;
 typedef struct cssl_name_table cssl_name_table;
 typedef struct cssl_psk_table cssl_psk_table;
+typedef struct cssl_raw_keys cssl_raw_keys;
 typedef struct cssl_server_name cssl_server_name;
 typedef struct cssl_ticket_keys cssl_ticket_keys;
 
@@ -34,9 +38,12 @@ typedef struct {
 	unsigned alpn_len;
 	unsigned session_lifetime; /* in seconds, from the full handshake on */
 	unsigned max_send_fragment, record_size_limit; /* see recordsize.c */
+	int compress[CSSL_COMPRESSIONS]; /* how certificates may be compressed, best first; see certs.h */
+	size_t compress_count;
 	uintptr_t handle;      /* for cssl_go_release, or 0 */
-	cssl_name_table *names;        /* or NULL, like the next two */
+	cssl_name_table *names;        /* or NULL, like the next three */
 	cssl_psk_table *psks;
+	cssl_raw_keys *raw_keys;
 	cssl_ticket_keys *ticket_keys;
 	cssl_algorithms *algorithms; /* for direct records, or NULL if there are none */
 	uint32_t update_after;       /* for tests: see direct_switch.c; or 0 */
@@ -54,6 +61,7 @@ typedef struct {
 	cssl_direct *direct; /* owned by the connection, or NULL */
 	unsigned char *timestamps; /* malloc'ed: the list (RFC 6962, section 3.3) that a client was sent, or NULL */
 	size_t timestamps_len;
+	char *refused; /* malloc'ed: what rawkey.c has refused in the peer, or NULL */
 } cssl_ssl_data;
 
 /*

@@ -37,6 +37,15 @@ func needs(missing features.Feature) error {
 	return &VersionError{Feature: missing.Name, Needs: since, Linked: linked.Run.String()}
 }
 
+// needsFeature returns the VersionError if f is newer than the linked OpenSSL,
+// and nil otherwise.
+func needsFeature(f features.Feature) error {
+	if linked.Run.series() >= f.Since {
+		return nil
+	}
+	return needs(f)
+}
+
 // needsForKeys returns the VersionError for the keys in PEM, or nil. usable is
 // the number of keys that this version supports.
 func needsForKeys(data []byte) (usable int, err error) {

@@ -19,11 +19,12 @@ import (
 
 // What errors say that a file should contain.
 const (
-	wantChain = "certificates in PEM, leaf first"
-	wantKey   = "a private key in PEM"
-	wantCA    = "CA certificates in PEM"
-	wantCRL   = "revocation lists in PEM"
-	wantOCSP  = "a successful OCSP response in DER"
+	wantChain    = "certificates in PEM, leaf first"
+	wantKey      = "a private key in PEM"
+	wantCA       = "CA certificates in PEM"
+	wantCRL      = "revocation lists in PEM"
+	wantPeerKeys = "public keys in PEM"
+	wantOCSP     = "a successful OCSP response in DER"
 )
 
 // wrongContent returns the error for content that OpenSSL cannot parse, from

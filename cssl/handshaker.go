@@ -369,7 +369,7 @@ func (h *handshaker) askPeer(wake func()) *decision {
 	v.Owner, v.PeerName = h.owner, h.nameToVerify()
 	return ask("verification", h.st.timeout, wake, func(d *decision) {
 		v.decision = d
-		if len(v.Sent) == 0 {
+		if len(v.Sent) == 0 && len(v.PublicKey) == 0 {
 			v.Refuse(unreadable) // no certificate could be parsed
 			return
 		}

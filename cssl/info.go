@@ -49,6 +49,10 @@ type State struct {
 	// Handshake is done, a server after the first Result of ReadEarlyData that
 	// is not a want.
 	EarlyData EarlyDataStatus
+	// PeerPublicKey is the raw public key of the peer (RFC 7250), a
+	// SubjectPublicKeyInfo in DER for x509.ParsePKIXPublicKey; nil if it sent a
+	// certificate or nothing. VerifyError says whether it is trusted.
+	PeerPublicKey []byte
 	// VerifyError is nil if the peer's certificate is valid, or if the peer
 	// sent none. Otherwise it is the verification error, where Config.Verify
 	// accepts an invalid certificate.
@@ -81,7 +85,7 @@ type State struct {
 	// ClientHello (RFC 8446, section 4.1.4).
 	HelloRetryRequest bool
 
-	peer, verified []byte // certificates, each preceded by its length
+	peer, verified []byte // certificates, each preceded by its length; peer: or a raw public key
 	chains         [][]*x509.Certificate
 }
 
@@ -89,7 +93,12 @@ type State struct {
 // if it sent none. VerifyError says whether they are valid. After a resumption
 // only the leaf is known. If crypto/x509 cannot parse one, it returns those
 // before it, with the error.
-func (s State) PeerCertificates() ([]*x509.Certificate, error) { return parseChain(s.peer) }
+func (s State) PeerCertificates() ([]*x509.Certificate, error) {
+	if s.PeerPublicKey != nil {
+		return nil, nil
+	}
+	return parseChain(s.peer)
+}
 
 // VerifiedChain parses the verified chain from the peer's certificate to a
 // trusted CA, leaf first. It is nil if the peer sent no certificate, if none
@@ -128,6 +137,9 @@ func (c *Conn) State() State {
 		Records: Records(f.Records), RecordsReason: f.Obstacle,
 		ServerName: C.GoString(n.server_name), Resumed: f.Resumed, EarlyData: EarlyDataStatus(n.early),
 		peer: takeBytes(n.peer, n.peer_len), verified: takeBytes(n.verified, n.verified_len),
+	}
+	if n.raw == 1 {
+		s.PeerPublicKey = rawKey(s.peer)
 	}
 	if n.ocsp_len > 0 {
 		s.OCSP = C.GoBytes(unsafe.Pointer(n.ocsp), C.int(n.ocsp_len))

@@ -34,6 +34,9 @@ func (b *builder) load() (certs []loaded, trust, crl []byte, err error) {
 	if trust, err = contentOf("CAFile", b.cfg.CAFile, b.cfg.CAPEM, wantCA); err != nil {
 		return
 	}
+	if b.peerKeys, err = contentOf("PeerKeysFile", b.cfg.PeerKeysFile, b.cfg.PeerKeysPEM, wantPeerKeys); err != nil {
+		return
+	}
 	crl, err = contentOf("CRLFile", b.cfg.CRLFile, b.cfg.CRLPEM, wantCRL)
 	return
 }

@@ -74,7 +74,7 @@ func (s *certificates) done() {
 // begin starts to parse a chain and its key, unless the same one is known, here
 // or in the Context before.
 func (s *certificates) begin(l *loaded) *reading {
-	id := l.content()
+	id := l.content(s.compress)
 	if r := s.reading[id]; r != nil {
 		return r
 	}

@@ -2,6 +2,7 @@
 
 #include "beside.h"
 #include "conn_private.h"
+#include "newer.h"
 #include "session.h"
 
 #include <endian.h>
@@ -247,7 +248,7 @@ static int session_fits(SSL *ssl, SSL_SESSION *s, const unsigned char *session_i
 
 	if (len != 32 || memcmp(id, session_id_context, len) != 0 || !alive(ssl, s))
 		return 0;
-	if (!check_name)
+	if (!check_name || cssl_raw_key_of_session(s) != NULL) /* a key is for no name */
 		return name == NULL || is_ip || (host != NULL && strcasecmp(host, name) == 0);
 	if (peer == NULL)
 		return 0;
@@ -259,16 +260,15 @@ static int session_fits(SSL *ssl, SSL_SESSION *s, const unsigned char *session_i
 int cssl_ssl_set_session(SSL *ssl, const unsigned char *der, long len, const unsigned char *session_id_context,
                          const char *name, int is_ip, int check_name, cssl_reasons *out)
 {
+	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
 	SSL_SESSION *s;
 	int ok;
 
 	ERR_clear_error();
-#if OPENSSL_VERSION_NUMBER >= 0x30200000L
-	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
-	s = d2i_SSL_SESSION_ex(NULL, &der, len, d->library, d->properties);
-#else
-	s = d2i_SSL_SESSION(NULL, &der, len);
-#endif
+	if (cssl_newer.d2i_SSL_SESSION_ex != NULL)
+		s = cssl_newer.d2i_SSL_SESSION_ex(NULL, &der, len, d->library, d->properties);
+	else
+		s = d2i_SSL_SESSION(NULL, &der, len);
 	ok = s != NULL && (!session_fits(ssl, s, session_id_context, name, is_ip, check_name) || SSL_set_session(ssl, s));
 	SSL_SESSION_free(s);
 	return cssl_done(ok, out);

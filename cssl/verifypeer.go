@@ -25,6 +25,10 @@ type PeerVerification struct {
 	// one that crypto/x509 cannot parse; Err then says so. A leaf that cannot
 	// be parsed is refused without calling VerifyPeer.
 	Sent []*x509.Certificate
+	// PublicKey is the raw public key that the peer sent instead (RFC 7250; see
+	// Config.PeerKeysFile), a SubjectPublicKeyInfo in DER. Err is nil if it is in
+	// the list.
+	PublicKey []byte
 	// Chain is the chain from the leaf to a trusted CA; nil if OpenSSL found
 	// none.
 	Chain []*x509.Certificate
@@ -82,6 +86,10 @@ func newPeerVerification(c *C.cssl_conn) (v *PeerVerification, unreadable error)
 	if d.verdict != C.X509_V_OK {
 		v.Err = errors.New(verifyText(C.long(d.verdict)))
 	}
+	if d.raw == 1 {
+		v.PublicKey = rawKey(blob(d.sent))
+		return v, nil
+	}
 	var err error
 	if v.Sent, unreadable = parseChain(blob(d.sent)); v.Err == nil {
 		v.Err = unreadable
@@ -120,6 +128,9 @@ func encodeChain(chain []*x509.Certificate) (b []byte) {
 	}
 	return b
 }
+
+// rawKey returns the key that C has encoded like a chain of one certificate.
+func rawKey(b []byte) []byte { return b[min(4, len(b)):] }
 
 func blob(b C.cssl_blob) []byte { return C.GoBytes(unsafe.Pointer(b.p), C.int(b.len)) }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/sslnet"
 )
 
 // TestCertificates: RSA and ECDSA side by side for the same name, another certificate for another name, and a stapled OCSP response for
@@ -92,6 +94,32 @@ func TestClientCertificates(t *testing.T) {
 		if (err != nil) != tt.refused {
 			t.Errorf("%s %v, client %q: %v", tt.mode, tt.args, tt.client, err)
 		}
+	}
+}
+
+// TestRawPublicKeys: the daemon and a client know each other by their keys alone. An OpenSSL that is too old is named, with the flag.
+func TestRawPublicKeys(t *testing.T) {
+	publicKey := func(name string) string {
+		key := tlstest.Value(x509.MarshalPKIXPublicKey(clientCertificate(t, name).Leaf.PublicKey))(t)
+		return writeFile(t, name+".pub", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: key})))
+	}
+	args := append(pair("ecdsa"), "--raw-public-key", "--client-keys", publicKey("client"), "--client-auth=require", "--cert-compression=zlib")
+	if cssl.Version().Run.Number < 0x30200000 {
+		_, _, stderr := refused(t, append(args, "--check")...)
+		contains(t, stderr, "--cert-compression", "OpenSSL 3.2")
+		return
+	}
+	d := runDaemon(t, args...)
+	x := tlstest.Value(cssl.NewClientContext(cssl.Config{
+		Certificates: []cssl.Certificate{{ChainFile: testcerts.Path("client.pem"), KeyFile: testcerts.Path("client.key")}},
+		RawPublicKey: true, PeerKeysFile: publicKey("ecdsa"),
+	}))(t)
+	defer x.Close()
+	c := tlstest.Value(sslnet.Client(tlstest.Value(net.Dial("tcp", d.addr()))(t), x, cssl.ConnConfig{}))(t)
+	defer c.Close()
+	roundTrip(t, c, []byte("hello"))
+	if st := c.State(); st.PeerPublicKey == nil || st.VerifyError != nil {
+		t.Errorf("key %x, %v", st.PeerPublicKey, st.VerifyError)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package features lists the groups, signature algorithms and types of keys
-// that OpenSSL versions after 3.0 introduced.
+// Package features lists what OpenSSL versions after 3.0 introduced: groups,
+// signature algorithms, types of keys, and extensions of TLS.
 package features
 
 import (
@@ -20,6 +20,12 @@ const (
 	since32 = 0x302
 	since33 = 0x303
 	since35 = 0x305
+)
+
+// What settings of their own turn on.
+var (
+	CertificateCompression = Feature{"certificate compression", since32}
+	RawPublicKeys          = Feature{"a raw public key", since32}
 )
 
 // Names in lists, in lower case, and operators of the list syntax

@@ -3,6 +3,7 @@ package interop
 import (
 	"bufio"
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -278,5 +279,87 @@ func TestExtrasExporter(t *testing.T) {
 	served(t, ended)
 	if err := <-keys; !strings.Contains(err, "extended master secret") {
 		t.Errorf("without an extended master secret: %s", err)
+	}
+}
+
+// publicKeyFile is a file with the public key of one of testdata/certs.
+func publicKeyFile(t *testing.T, name string) string {
+	t.Helper()
+	block, _ := pem.Decode(testcerts.Read(t, name+".pem"))
+	key := tlstest.Value(x509.ParseCertificate(block.Bytes))(t).RawSubjectPublicKeyInfo
+	file := filepath.Join(t.TempDir(), name+".pub")
+	tlstest.Must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: key}), 0o600))
+	return file
+}
+
+// optional makes a server's Context of a setting that not every OpenSSL has, and skips the test where the linked one lacks it.
+func optional(t *testing.T, c cssl.Config) {
+	t.Helper()
+	x, err := cssl.NewServerContext(c)
+	if err != nil {
+		t.Skip(err)
+	}
+	x.Close()
+}
+
+// reversed sends a line to s_server -rev with our client, and returns the client.
+func reversed(t *testing.T, addr string, config cssl.Config) *sslnet.Conn {
+	t.Helper()
+	c := tlstest.Value(sslnet.Client(tlstest.Value(net.Dial("tcp", addr))(t), clientContext(t, config), cssl.ConnConfig{ServerName: "localhost"}))(t)
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(tlstest.Hang))
+	tlstest.Value(io.WriteString(c, "hello\n"))(t)
+	tlstest.Equal(t, "the line reversed", tlstest.Value(bufio.NewReader(c).ReadString('\n'))(t), "olleh\n")
+	return c
+}
+
+// TestExtrasRawPublicKey: s_client with our server and s_server with our client, with raw public keys on both sides.
+func TestExtrasRawPublicKey(t *testing.T) {
+	config := extrasConfig()
+	config.RawPublicKey, config.PeerKeysFile, config.Verify = true, publicKeyFile(t, "client"), cssl.VerifyRequire
+	optional(t, config)
+	raw := func(c *sslnet.Conn) error {
+		if st := c.State(); st.PeerPublicKey == nil || st.VerifyError != nil {
+			return fmt.Errorf("key %x, %v", st.PeerPublicKey, st.VerifyError)
+		}
+		return nil
+	}
+	addr, ended := extrasServer(t, config, func(c *sslnet.Conn) error { return errors.Join(answer(c), raw(c)) })
+	flags := []string{"-enable_server_rpk", "-enable_client_rpk"}
+	args := append([]string{"s_client", "-connect", addr}, append(flags, certFlags("client")...)...)
+	if all := start(t, args...).sees("hello\n", "seen hello\n"); !bytes.Contains(all, []byte("raw public key")) {
+		t.Errorf("s_client has got no raw public key: %s", all)
+	}
+	served(t, ended)
+
+	_, addr = startServer(t, append(append(flags, "-rev", "-Verify", "1"), certFlags("ecdsa")...)...)
+	tlstest.Must(t, raw(reversed(t, addr, cssl.Config{
+		Certificates: []cssl.Certificate{certificate("client")}, RawPublicKey: true, PeerKeysFile: publicKeyFile(t, "ecdsa"),
+	})))
+}
+
+// TestExtrasCertificateCompression: s_client with our server and s_server with our client; each side's certificate is compressed.
+func TestExtrasCertificateCompression(t *testing.T) {
+	for _, name := range []string{"zlib", "brotli", "zstd"} {
+		t.Run(name, func(t *testing.T) {
+			config := extrasConfig()
+			config.CertificateCompression, config.Verify, config.CAFile = []string{name}, cssl.VerifyRequire, testcerts.Path("root.pem")
+			optional(t, config)
+			const seen = "CompressedCertificate"
+			addr, ended := extrasServer(t, config, answer)
+			args := append(ecdsa13.clientFlags(addr, "-msg"), certFlags("client")...)
+			if all := start(t, args...).sees("hello\n", "seen hello\n"); bytes.Count(all, []byte(seen)) != 2 {
+				t.Errorf("not both are compressed: %s", all)
+			}
+			served(t, ended)
+
+			o, addr := startServer(t, append([]string{"-tls1_3", "-cert_comp", "-msg", "-rev", "-Verify", "2", "-CAfile", testcerts.Path("root.pem")}, certFlags("ecdsa")...)...)
+			reversed(t, addr, cssl.Config{
+				Certificates: []cssl.Certificate{certificate("client")}, CAFile: testcerts.Path("root.pem"), CertificateCompression: []string{name},
+			})
+			if all := o.sees("", "NewSessionTicket"); bytes.Count(all, []byte(seen)) != 2 {
+				t.Errorf("not both are compressed: %s", all)
+			}
+		})
 	}
 }

@@ -200,7 +200,7 @@ func (v *visit) batches(t *testing.T) {
 
 // memory looks at what idle connections hold of C's heap: OpenSSL, whose own
 // 15 kB, or 30 kB since 3.2 and with ML-KEM, are as much as a plain C server pays,
-// and cssl, whose one block of 224 malloc may make 24 larger. A busy machine moves
+// and cssl, whose one block of 232 malloc may make 16 larger. A busy machine moves
 // the loop to threads for which OpenSSL makes random generators of their own, 10 kB
 // each, so the connections are many. With direct records OpenSSL holds nothing, and
 // cssl the keys and what was negotiated. What the Go side holds is reactor's to test.

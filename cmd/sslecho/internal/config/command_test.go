@@ -28,8 +28,8 @@ func TestHelp(t *testing.T) {
 		t.Error("-h prints something else than --help")
 	}
 	lines := strings.Split(strings.TrimSuffix(help, "\n"), "\n")
-	if len(lines) > 80 {
-		t.Errorf("%d lines, want at most 80", len(lines))
+	if len(lines) > 90 {
+		t.Errorf("%d lines, want at most 90", len(lines))
 	}
 	for _, line := range lines {
 		if len(line) > 80 {

@@ -80,7 +80,7 @@ const (
 type User struct{ Name, Group string }
 
 // TLS is what a server's Context is built from. Files are named, not read:
-// those of Config are the files of clients' CAs and revocation lists.
+// those of Config are the files of clients' CAs, revocation lists and keys.
 type TLS struct {
 	cssl.Config // Verify is never VerifyDefault after a load
 
@@ -126,7 +126,7 @@ type File struct{ Flag, Name string }
 // Files are those that a build reads each time, and keys that are URIs.
 func (t *TLS) Files() []File {
 	files := []File{{"--key-passphrase-file ", t.PassphraseFile}, {"--pin-file ", t.PINFile}, {"--client-ca ", t.CAFile},
-		{"--client-crl ", t.CRLFile}, {"--ticket-keys ", t.TicketKeysFile}}
+		{"--client-crl ", t.CRLFile}, {"--client-keys ", t.PeerKeysFile}, {"--ticket-keys ", t.TicketKeysFile}}
 	for _, x := range t.Certificates() {
 		files = append(files, File{"--cert ", x.Chain}, File{"--key ", x.Key}, File{"--ocsp-file ", x.OCSP})
 	}
@@ -221,12 +221,14 @@ func (c *Config) conflicts() (errs faults) {
 	check(t.MaxVersion != 0 && t.MinVersion > t.MaxVersion, "min-version", " is above --max-version: %v and %v", t.MinVersion, t.MaxVersion)
 	check(t.NoTickets && t.TicketKeysFile != "", "ticket-keys", " with --no-tickets: there is nothing to encrypt; take one of them out")
 
-	check(t.AsksClients() && t.CAFile == "", "client-auth", " without --client-ca: give the CAs that clients' certificates are checked against")
+	check(t.AsksClients() && t.CAFile == "" && t.PeerKeysFile == "", "client-auth",
+		" without --client-ca and --client-keys: give the CAs that clients' certificates are checked against, or clients' raw public keys")
 	// Who sets none in so many words may leave the rest in the file.
 	none := !t.AsksClients() && !given("client-auth")
 	const noAuth = " without --client-auth: no client is asked for a certificate; use optional or require"
 	check(none && t.CAFile != "", "client-ca", noAuth)
 	check(none && t.CRLFile != "", "client-crl", noAuth)
+	check(none && t.PeerKeysFile != "", "client-keys", noAuth)
 
 	check(c.Conns.Burst > 0 && c.Conns.Rate == 0 && !given("new-conns-rate"), "new-conns-burst",
 		" without --new-conns-rate: there is no rate that it could go over")

@@ -204,7 +204,9 @@ func TestValidate(t *testing.T) {
 		{"--min-version=1.3 --max-version=1.2", "--min-version is above --max-version: TLSv1.3 and TLSv1.2"},
 		{"--no-tickets --ticket-keys=x", "--ticket-keys with --no-tickets: there is nothing to encrypt; take one of them out"},
 		{"--no-tickets --tickets=2", ""},
-		{"--client-auth=require", "--client-auth without --client-ca: give the CAs that clients' certificates are checked against"},
+		{"--client-auth=require", "--client-auth without --client-ca and --client-keys: give the CAs that clients' certificates are checked against, or clients' raw public keys"},
+		{"--client-auth=require --client-keys=x", ""},
+		{"--client-keys=x", "--client-keys without --client-auth: no client is asked for a certificate; use optional or require"},
 		{"--client-ca=x", "--client-ca without --client-auth: no client is asked for a certificate; use optional or require"},
 		{"--client-crl=x", "--client-crl without --client-auth: no client is asked for a certificate; use optional or require"},
 		{"--client-ca=x --client-auth=none", ""},
@@ -216,7 +218,7 @@ func TestValidate(t *testing.T) {
 		{"--proxy-trusted=::1 --proxy-protocol=false", ""},
 		{"--config=" + file, ""},
 		{"--client-auth=none --proxy-protocol=false --config=" + file, ""},
-		{"--client-ca= --config=" + file, file + ":3: client-auth without --client-ca: give the CAs that clients' certificates are checked against"},
+		{"--client-ca= --config=" + file, file + ":3: client-auth without --client-ca and --client-keys: give the CAs that clients' certificates are checked against, or clients' raw public keys"},
 		{"--pprof --key=a.key", "--key without --cert: give the certificate too"},
 	} {
 		args := strings.Fields(x.args)

@@ -60,6 +60,7 @@ var samples = map[string]string{
 	"openssl-config": "/etc/sslecho/openssl.cnf", "properties": "fips=yes", "min-version": "1.3", "max-version": "1.2",
 	"ciphers": "ECDHE+AESGCM:@SECLEVEL=2", "ciphersuites": "TLS_AES_128_GCM_SHA256", "groups": "X25519:P-256",
 	"sigalgs": "ecdsa_secp256r1_sha256", "alpn": "h2,http/1.1", "renegotiation": "true", "records": "direct",
+	"cert-compression": "zstd,zlib", "raw-public-key": "true", "client-keys": "clients.pub",
 	"ocsp-file": ",b.der", "ech-key": "new.ech,old.ech", "keylog": "keys.log", "client-auth": "require", "client-ca": "ca.pem", "client-crl": "crl.pem",
 	"client-verify-depth": "2", "tickets": "4", "no-tickets": "true", "ticket-keys": "tickets.keys",
 	"session-lifetime": "12h0m0s", "session-cache": "1000", "max-conns": "5000", "max-conns-per-addr": "50",
@@ -75,7 +76,7 @@ var samples = map[string]string{
 var needs = map[string][]string{
 	"key": {"--cert=a.pem", "--cert=b.pem"}, "pin-file": {"--cert=a.pem", "--key=pkcs11:object=a"},
 	"ocsp-file": {"--cert=a.pem", "--cert=b.pem"}, "client-auth": {"--client-ca=ca.pem"},
-	"client-ca": {"--client-auth=none"}, "client-crl": {"--client-auth=none"}, "new-conns-burst": {"--new-conns-rate=2"},
+	"client-ca": {"--client-auth=none"}, "client-crl": {"--client-auth=none"}, "client-keys": {"--client-auth=none"}, "new-conns-burst": {"--new-conns-rate=2"},
 	"proxy-protocol": {"--proxy-trusted=::1"}, "proxy-trusted": {"--proxy-protocol=false"},
 	"pprof": {"--admin=127.0.0.1:9000"}, "print-config": {"--check"},
 }

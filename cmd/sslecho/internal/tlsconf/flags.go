@@ -19,6 +19,7 @@ var flagOf = map[string]string{
 	"ALPN": "--alpn", "Names": "--sni", "CAFile": "--client-ca", "CRLFile": "--client-crl", "VerifyDepth": "--client-verify-depth",
 	"Tickets": "--tickets", "NoTickets": "--no-tickets", "TicketKeys": "--ticket-keys", "SessionCache": "--session-cache",
 	"ECHKeys": "--ech-key", "SessionLifetime": "--session-lifetime", "MinVersion": "--min-version", "MaxVersion": "--max-version", "Records": "--records",
+	"CertificateCompression": "--cert-compression", "RawPublicKey": "--raw-public-key", "PeerKeys": "--client-keys", "PeerKeysFile": "--client-keys",
 	"PIN is not set": "--pin-file is not set",
 }
 
