@@ -80,14 +80,17 @@ func (c *conn) turn() gnet.Action {
 	for _, f := range posted {
 		f()
 	}
-	expired := !c.deadline.IsZero() && !time.Now().Before(c.deadline)
-	if expired {
+	giveUp := !c.deadline.IsZero() && !time.Now().Before(c.deadline)
+	if giveUp {
 		c.s.Abort(os.ErrDeadlineExceeded)
 	}
 	done := c.s.Exchange(c)
-	if c.Conn.InboundBuffered() > c.loop.MaxQueue {
+	if c.s.Phase() == session.Closed {
+		c.Conn.Discard(-1) // gnet would keep it
+	} else if c.Conn.InboundBuffered() > c.loop.MaxQueue {
+		giveUp = true
 		c.s.Abort(ErrUnread)
-		done = c.s.Exchange(c)
+		c.s.Ready(0)
 	}
 	c.busy = false
 	held := c.Conn.OutboundBuffered()
@@ -95,7 +98,7 @@ func (c *conn) turn() gnet.Action {
 		c.fin = false
 		syscall.Shutdown(c.Conn.Fd(), syscall.SHUT_WR) // an error means that the peer is gone, which gnet reports
 	}
-	if (expired || done && held == 0) && c.action == gnet.None {
+	if (giveUp || done && held == 0) && c.action == gnet.None {
 		c.action = gnet.Close
 	}
 	c.setTimer(held)

@@ -398,7 +398,10 @@ func TestSlowReader(t *testing.T) {
 			s.Handler.HighWater = 64 << 10
 		}, edge)
 		slow, never := s.dial(tls.VersionTLS13), s.dial(tls.VersionTLS13)
-		slow.NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
+		for _, c := range []*tls.Conn{slow, never} { // else the kernel may hold it all
+			tlstest.Must(t, c.NetConn().(*net.TCPConn).SetReadBuffer(512 << 10))
+			tlstest.Must(t, tlstest.Receive(t, s.opened, "OnOpen").SetWriteBuffer(64 << 10))
+		}
 		sent := tlstest.Bytes(size, 1)
 		tlstest.Value(slow.Write(sent))(t) // gnet reads it all
 		got := make([]byte, size)
@@ -406,7 +409,10 @@ func TestSlowReader(t *testing.T) {
 		if !bytes.Equal(got, sent) {
 			t.Error("other bytes came back")
 		}
-		for err := error(nil); err == nil; {
+		for total, err := 0, error(nil); err == nil; total += size {
+			if total > 100<<20 { // three times what the kernel holds
+				t.Fatal("a peer that does not read is not cut off")
+			}
 			_, err = never.Write(sent)
 		}
 		tlstest.IsError(t, "OnClose", tlstest.Receive(t, s.ends, "OnClose"), ErrUnread)
