@@ -399,8 +399,8 @@ func TestSlowReader(t *testing.T) {
 		}, edge)
 		slow, never := s.dial(tls.VersionTLS13), s.dial(tls.VersionTLS13)
 		for _, c := range []*tls.Conn{slow, never} { // else the kernel may hold it all
-			tlstest.Must(t, c.NetConn().(*net.TCPConn).SetReadBuffer(512 << 10))
-			tlstest.Must(t, tlstest.Receive(t, s.opened, "OnOpen").SetWriteBuffer(64 << 10))
+			tlstest.Must(t, c.NetConn().(*net.TCPConn).SetReadBuffer(512<<10))
+			tlstest.Must(t, tlstest.Receive(t, s.opened, "OnOpen").SetWriteBuffer(64<<10))
 		}
 		sent := tlstest.Bytes(size, 1)
 		tlstest.Value(slow.Write(sent))(t) // gnet reads it all
