@@ -17,7 +17,7 @@ type MemoryEngine interface {
 
 // Transport is the connection below a MemoryEngine: what a framework offers
 // that owns the socket and moves its bytes. Exchange calls the methods, outside
-// of the Handler's methods. From within they may call Abort and Ready, such as
+// of the Handler's methods. From within they may call Broken and Ready, such as
 // when Send finds the connection broken, but not Exchange.
 type Transport interface {
 	// Received returns ciphertext that has come from the peer: all of it, or a
@@ -39,7 +39,7 @@ type Transport interface {
 // Ready, until nothing can be moved and s is not Runnable. Call it after Init,
 // when bytes or the end have come, when t has room again after Room was empty,
 // and instead of the Ready(0) that other methods ask for. If the connection
-// broke, call Abort first.
+// broke, call Broken first.
 //
 // Backpressure goes all the way round: while Room is empty, the engine keeps its
 // output, so Write queues, so reading pauses at Config.HighWater, so Received
@@ -85,4 +85,16 @@ func (s *Session) Exchange(t Transport) (done bool) {
 		more = got != 0 || n > 0 && !done || s.Runnable()
 	}
 	return done
+}
+
+// Broken reports that the transport of a MemoryEngine sends nothing any more,
+// for the reason err. What it has received can still be read; then s ends.
+// OnClose gets err, unless the peer had closed its direction and no data of ours
+// is lost. Call Exchange afterwards, or Ready(0).
+func (s *Session) Broken(err error) {
+	if s.phase == Handshaking {
+		s.Abort(err)
+		return
+	}
+	s.failed(flush, err)
 }

@@ -111,6 +111,26 @@ func TestExchangeBroken(t *testing.T) {
 	r.exchange(w, "W(hello):5+out+unsent O(9):5 | close(err) | ooooo", true).ended()
 }
 
+// TestExchangeBrokenAtEnd: it is no error that a peer which has closed its direction does not wait for our close_notify,
+// unless data is lost. What came before can be read.
+func TestExchangeBrokenAtEnd(t *testing.T) {
+	w := &wire{in: "close_notify", end: true, room: make([]byte, 9)}
+	r := openRig(t, Config{})
+	w.lost = func() { r.Broken(errBroken); r.Ready(0) }
+	r.exchange(w, "I(close_notify):12 X R:eof S:ok+out+unsent O(9):5 | close(nil) | ooooo", true).ended()
+
+	w = &wire{in: "data", room: make([]byte, 9)}
+	r = openRig(t, Config{})
+	r.h.on["data"] = func() { r.h.on["data"] = nil; r.write("reply") }
+	w.lost = func() { r.Broken(errBroken) }
+	r.exchange(w, "I(data):4 R:2+in R:2+in+drained W(reply):5+out+unsent O(9):5 O(9):0 | data(2) data(2) close(err) | ooooo", true).ended()
+
+	r = newRig(t, Config{})
+	r.ExpectPeer()
+	r.Broken(errBroken)
+	r.exchange(w, "O(9):0 | close(err)", true).ended()
+}
+
 // TestExchangeInHandler: inside a handler nothing is moved.
 func TestExchangeInHandler(t *testing.T) {
 	w := &wire{in: "hello", room: make([]byte, 9)}

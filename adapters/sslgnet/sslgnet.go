@@ -175,9 +175,11 @@ func (h *Handler) OnClose(raw gnet.Conn, err error) gnet.Action {
 	case errors.Is(err, io.EOF):
 		c.eof = true
 	default:
-		c.s.Abort(err)
+		c.s.Broken(err)
 	}
-	if !c.busy { // else Exchange has found the error
+	if c.busy { // Send has found out
+		c.s.Ready(0)
+	} else {
 		c.turn()
 	}
 	c.s.Abort(err)
