@@ -17,7 +17,7 @@ import (
 //
 //	H handshake   R read   W(hello) write of these bytes   W(#300,#2) write of two buffers, of 300 and 2 bytes
 //	F flush       S shutdown   C CloseWrite (no answer)   K, K? key update (? asks the peer too)   N renegotiate
-//	A request certificate   E read early data
+//	A request certificate   E read early data   I(hello) feed these bytes   X feed the end   O(9) take into 9 bytes
 //
 // An answer is ok, a number of bytes, a want (want_read, want_write, app_read,
 // async, …, unknown), or an error (eof, fin, err, state), and may be followed by
@@ -70,7 +70,7 @@ func parseStep(t testing.TB, text string) (call string, r tlsio.Result) {
 		r.Err = err
 	} else if n, err := strconv.Atoi(a); err == nil {
 		r.N = n
-	} else if a != "ok" && !(call == "C" && a == "") {
+	} else if a != "ok" && !(a == "" && (call == "C" || call == "X")) {
 		t.Fatalf("script step %q: answer %q", text, a)
 	}
 	return call, r
@@ -193,6 +193,24 @@ func (e *scripted) ReadEarlyData(p []byte) tlsio.Result {
 		p[i] = 'e'
 	}
 	return r
+}
+
+func (e *scripted) Feed(p []byte) int {
+	if len(p) == 0 {
+		return 0
+	}
+	return e.step("I(" + string(p) + ")").N
+}
+
+func (e *scripted) FeedEOF() { e.step("X") }
+
+func (e *scripted) Take(p []byte) int {
+	if len(p) == 0 {
+		return 0
+	}
+	n := e.step(fmt.Sprintf("O(%d)", len(p))).N
+	copy(p[:n], "ooooooooo")
+	return n
 }
 
 // recorder is a Handler that writes down what it hears: open, data(n), drain, eof,

@@ -95,6 +95,7 @@ type Session struct {
 	early              bool // early data is read before the handshake
 	certRequestPending bool // a RequestCertificate has not begun yet
 	requesting         bool // the handshake in progress is a RequestCertificate
+	fedEOF             bool // Exchange has told the engine of the peer's FIN
 }
 
 // Init makes s a new Session over e. It replaces zero and negative settings in

@@ -31,32 +31,13 @@ type conn struct {
 	phase  session.Phase
 }
 
-// OnTraffic carries bytes between link and engine until none can be moved. Backpressure goes all the way round: a
-// peer that does not read keeps the link busy, so Take is not called, so the session queues what it is to write, and
-// at the high watermark stops reading; so Feed takes no more, and the framework, whose bytes stay, reads no more.
+// OnTraffic carries bytes between link and engine. Backpressure goes all the way round: a peer that does not read keeps
+// the link busy, so there is no Room, and in the end the framework, whose bytes are not consumed, reads no more.
 func (c *conn) OnTraffic() {
-	var got session.Event
-	for again := true; again; again = got != 0 || c.Runnable() {
-		c.Ready(got)
-		got = 0
-		if n := c.tls.Feed(c.link.in); n > 0 { // perhaps not all: then it is the session's turn to read
-			c.link.take(n)
-			got |= session.Readable
-		}
-		if c.link.end == io.EOF { // all that came before it has been taken
-			c.tls.FeedEOF()
-			got |= session.Readable
-		} else if c.link.end != nil {
-			c.Abort(c.link.end)
-		}
-		c.link.end = nil
-		if !c.link.busy {
-			if n := c.tls.Take(c.out[:]); n > 0 {
-				c.link.send(c.out[:n])
-				got |= session.Writable
-			}
-		}
+	if err := c.link.end; err != nil && err != io.EOF {
+		c.Abort(err)
 	}
+	done := c.Exchange((*transport)(c))
 	if p := c.Phase(); p != c.phase { // each but Open has a deadline. When it passes, the link has an end
 		c.phase = p
 		var deadline time.Time
@@ -65,7 +46,7 @@ func (c *conn) OnTraffic() {
 		}
 		c.link.tcp.SetDeadline(deadline)
 	}
-	if c.phase == session.Closed && c.tls.Unsent() == 0 { // the alert that says why has gone too
+	if done {
 		c.tls.Close()
 		c.link.close()
 	}
@@ -85,16 +66,19 @@ func (c *conn) OnData(p []byte) {
 	}
 }
 
-// engine is a Conn whose stream is the framework's to end.
-type engine struct {
-	*cssl.Conn
-	link *link
-}
+// transport is the link of a conn, as its Session sees it.
+type transport conn
 
-// CloseWrite is called when close_notify and all before it have been taken.
-func (e engine) CloseWrite() error {
-	e.link.send(nil)
-	return e.Conn.CloseWrite()
+func (t *transport) Received() (p []byte, end bool) { return t.link.in, t.link.end != nil }
+func (t *transport) Consume(n int)                  { t.link.take(n) }
+func (t *transport) Send(n int)                     { t.link.send(t.out[:n]) }
+func (t *transport) CloseWrite()                    { t.link.send(nil) }
+
+func (t *transport) Room() []byte {
+	if t.link.busy {
+		return nil
+	}
+	return t.out[:]
 }
 
 // server is what the connections share.
@@ -112,7 +96,7 @@ func (s *server) open(l *link) (handler, error) {
 	}
 	l.tcp.SetDeadline(time.Now().Add(s.timeout)) // for the handshake
 	c := &conn{server: s, tls: tls, link: l}
-	c.Init(engine{tls, l}, c, s.shared)
+	c.Init(tls, c, s.shared)
 	c.ExpectPeer() // there is nothing to do before the client has spoken
 	return c, nil
 }

@@ -53,6 +53,7 @@ var rules = []rule{
 		"internal/negotiated"}, others: unix},
 	// Nothing but tests and what they say.
 	{folder: "cmd/sslbench/internal/stress", others: []string{}, alone: true},
+	{folder: "adapters/sslgnet", ours: []string{"cssl", "session"}},
 	{folder: "adapters/sslgrpc", ours: []string{"cssl", "sslnet"}},
 	{folder: "adapters", ours: []string{"reactor", "tlsio"}},
 	{folder: "cmd", ours: []string{"adapters", "reactor", "session", "cssl", "sslnet", "tlsio", "internal"}},
@@ -185,6 +186,8 @@ func TestViolations(t *testing.T) {
 		{pkg("reactor", "github.com/spf13/pflag"), "reactor imports github.com/spf13/pflag"},
 		{pkg("reactor", module+"/cmd/sslecho"), "reactor imports cmd/sslecho"},
 		{pkg("adapters/proxyproto", module+"/reactor"), ""},
+		{pkg("adapters/sslgnet", module+"/session", "github.com/panjf2000/gnet/v2"), ""},
+		{pkg("adapters/sslgnet", module+"/reactor"), "adapters/sslgnet imports reactor"},
 		{pkg("adapters/sslgrpc", module+"/sslnet", "google.golang.org/grpc/credentials"), ""},
 		{pkg("adapters/sslgrpc", module+"/reactor"), "adapters/sslgrpc imports reactor"},
 		{pkg("reactor/connlimit", module+"/reactor"), "reactor/connlimit imports reactor"},
