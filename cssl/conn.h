@@ -141,7 +141,8 @@ cssl_decisions *cssl_conn_decisions(cssl_conn *c);
 int cssl_free_buffers(cssl_conn *c);
 
 /*
- * Without a socket. These copy, and keep no pointer. cssl_feed takes at most
+ * Without a socket; cssl_feed also with one, before the first operation: then
+ * it takes all of buf. These copy, and keep no pointer. cssl_feed takes at most
  * cssl_feed_room bytes. cssl_feed and cssl_take return the number of bytes
  * copied, which may be less than len. cssl_feed returns 0 if out of memory; a
  * read before the next cssl_feed reports that.
