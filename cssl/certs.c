@@ -257,13 +257,17 @@ cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, const
 int cssl_cert_staple(cssl_cert *c, const unsigned char *der, int len, cssl_reasons *out)
 {
 	const unsigned char *p = der;
-	OCSP_RESPONSE *r;
 	int ok;
 
 	ERR_clear_error();
-	r = d2i_OCSP_RESPONSE(NULL, &p, len);
-	ok = r != NULL && p == der + len && OCSP_response_status(r) == OCSP_RESPONSE_STATUS_SUCCESSFUL;
-	OCSP_RESPONSE_free(r);
+	do {
+		OCSP_RESPONSE *r = d2i_OCSP_RESPONSE(NULL, &p, der + len - p);
+
+		ok = r != NULL && OCSP_response_status(r) == OCSP_RESPONSE_STATUS_SUCCESSFUL;
+		OCSP_RESPONSE_free(r);
+		if (c->staples++ == 0)
+			c->first_staple = (int)(p - der);
+	} while (ok && p < der + len);
 	if (ok)
 		c->staple = malloc((size_t)len);
 	if (c->staple != NULL) {
@@ -348,6 +352,14 @@ int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
 	return cssl_done(ok, out) ? n : -1;
 }
 
+void cssl_put_length(unsigned char *p, long n)
+{
+	p[0] = (unsigned char)(n >> 24);
+	p[1] = (unsigned char)(n >> 16);
+	p[2] = (unsigned char)(n >> 8);
+	p[3] = (unsigned char)n;
+}
+
 static long put_cert(const X509 *x, unsigned char *p)
 {
 	int n = i2d_X509(x, NULL);
@@ -355,10 +367,7 @@ static long put_cert(const X509 *x, unsigned char *p)
 	if (n < 0)
 		return 0;
 	if (p != NULL) {
-		p[0] = (unsigned char)(n >> 24);
-		p[1] = (unsigned char)(n >> 16);
-		p[2] = (unsigned char)(n >> 8);
-		p[3] = (unsigned char)n;
+		cssl_put_length(p, n);
 		p += 4;
 		i2d_X509(x, &p);
 	}
