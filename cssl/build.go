@@ -286,7 +286,7 @@ func (b *builder) lists() error {
 		missing                 func(version uint32, list string) features.Feature
 	}{
 		{"CipherList", "CipherString", c.CipherList, b.defaultCiphers, nil},
-		{"CipherSuites", "Ciphersuites", c.CipherSuites, nil, nil},
+		{"CipherSuites", "Ciphersuites", c.CipherSuites, nil, features.MissingSuite},
 		{"Groups", "Groups", c.Groups, b.defaultGroups, features.MissingGroup},
 		{"SignatureAlgorithms", "SignatureAlgorithms", c.SignatureAlgorithms, nil, features.MissingSignature},
 	} {
@@ -300,9 +300,11 @@ func (b *builder) lists() error {
 		var err error
 		switch {
 		case ok && s.setting == "CipherSuites": // OpenSSL silently ignores unknown names
-			err = b.unknown(s.value, func(name string) bool {
-				return slices.ContainsFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool { return cipherName(c) == name })
-			})
+			if err = needs(s.missing(linked.Run.series(), s.value)); err == nil {
+				err = b.unknown(s.value, func(name string) bool {
+					return slices.ContainsFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool { return cipherName(c) == name })
+				})
+			}
 		case !ok && s.missing != nil: // OpenSSL does not say which name it refuses
 			reasons := b.reasons
 			if err = needs(s.missing(linked.Run.series(), s.value)); err == nil {

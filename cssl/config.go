@@ -130,9 +130,11 @@ type Certificate struct {
 	// what a Signer does has none.
 	Signer crypto.Signer
 	// OCSPFile or OCSP is an OCSP response in DER. A server staples it for
-	// clients that request one (RFC 6066, section 8). To renew it, build
-	// another Context. OpenSSL 3.6 and newer do not send one with a self-signed
-	// certificate.
+	// clients that request one (RFC 6066, section 8). Responses about the
+	// intermediates may follow in their order, one behind the other. They are
+	// sent in TLS 1.3 (RFC 8446, section 4.4.2.1) and need OpenSSL 3.6. To renew
+	// a response, build another Context. OpenSSL 3.6 and newer do not send one
+	// with a self-signed certificate.
 	OCSPFile string
 	OCSP     []byte
 }
@@ -405,8 +407,8 @@ type Config struct {
 	// VerifyRequire.
 	PostHandshakeAuth bool
 
-	// Staples makes a client request the OCSP response and the signed
-	// certificate timestamps (RFC 6962) of the server's certificate, for
+	// Staples makes a client request the OCSP responses and the signed
+	// certificate timestamps (RFC 6962) of the server's certificates, for
 	// [State]. It does not check them.
 	Staples bool
 

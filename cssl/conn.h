@@ -206,11 +206,14 @@ typedef struct {
 	int raw; /* peer is not a chain but a raw public key (cssl_put_key) */
 	/*
 	 * What a client was sent about the server's certificate, if the caller asks
-	 * for certificates: an OCSP response, and timestamps (see exdata.h). The
-	 * lengths may be 0 or, of the first, -1.
+	 * for certificates: an OCSP response, timestamps (see exdata.h), and the
+	 * responses about the intermediates in the format of cssl_put_staples,
+	 * malloc'ed; the caller frees them. The lengths may be 0 or, of the first,
+	 * -1.
 	 */
 	const unsigned char *ocsp, *timestamps;
-	long ocsp_len, timestamps_len;
+	unsigned char *more_ocsp;
+	long ocsp_len, timestamps_len, more_ocsp_len;
 	unsigned char unique[CSSL_UNIQUE]; /* tls-unique (RFC 5929), if unique_len is not 0 */
 	int unique_len;
 	int ech;              /* CSSL_ECH_* */
