@@ -321,7 +321,8 @@ func (c *Conn) Abort(err error) { c.request(askAbort, 0, err) }
 // record is half written, and asks the peer to do the same if request is set.
 // Pending KeyUpdates are merged into one, with a request if any had it.
 // KeyUpdate returns at once: net.ErrClosed after Close or CloseWrite, otherwise
-// nil. OnRekeyError gets later errors. A close discards a KeyUpdate that is
+// nil. OnRekeyError gets later errors, such as errors.ErrUnsupported in plain
+// text. A close discards a KeyUpdate that is
 // still pending.
 func (c *Conn) KeyUpdate(request bool) error {
 	if request {
