@@ -157,7 +157,7 @@ func (b *builder) complete(r *reading) (*certificate, error) {
 		C.cssl_cert_free(p)
 		return nil, err
 	}
-	if b.server {
+	if b.server && len(b.certs.compress) > 0 {
 		C.cssl_cert_compress(p, b.certs.scratch)
 	}
 	c := &certificate{ptr: p, again: asked, typ: C.GoString(C.cssl_cert_type(p))}

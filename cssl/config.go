@@ -391,8 +391,9 @@ type Config struct {
 	// with them; Debian's has zlib and zstd. This side accepts compressed
 	// certificates and sends its own compressed to a peer that accepts it. A
 	// server compresses them once, when the Context is built, but none with an
-	// OCSP response: the compressed form has no room for that. A client
-	// compresses its own in each handshake. Empty means neither.
+	// OCSP response or an Extension InCertificate: the compressed form has no
+	// room for these. A client compresses its own in each handshake. Empty means
+	// neither.
 	//
 	// The peer says how long its certificates are when decompressed; longer
 	// data fails the handshake. OpenSSL 3.3.6, 3.4.4, 3.5.5, 3.6.1 and newer
