@@ -58,7 +58,7 @@
 // it leaves in the clear, and what is behind it only encrypted. The socket is
 // not read in the clear any more, and OnData gets only what TLS returns. Bytes
 // that came in the clear behind STARTTLS, before it could be answered, end the
-// connection ([LeftoverRefuse]). Bytes that come later, in place of a
+// connection ([tlsio.LeftoverRefuse]). Bytes that come later, in place of a
 // ClientHello, fail the handshake.
 //
 // # Scheduling

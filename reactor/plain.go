@@ -36,25 +36,6 @@ type PlainHandler interface {
 	OnPlain(c *Conn, p []byte) (n int)
 }
 
-// Leftover says what becomes of bytes that the peer sent in the clear behind
-// those that OnPlain consumed, when TLS starts. None of the settings passes
-// them to OnData.
-type Leftover uint8
-
-const (
-	// LeftoverRefuse ends the connection: OnClose gets
-	// ErrPlaintextAfterStartTLS. A peer that waits for the response to STARTTLS
-	// sends nothing, so such bytes are an attempt to inject commands
-	// (CVE-2011-0411; RFC 3207, section 6).
-	LeftoverRefuse Leftover = iota
-	// LeftoverDiscard discards them.
-	LeftoverDiscard
-	// LeftoverTLS passes them to TLS as the peer's first bytes: for a port that
-	// looks at the beginning of a ClientHello, and for protocols whose client
-	// sends it without waiting.
-	LeftoverTLS
-)
-
 // StartTLSConfig is the argument of [Conn.StartTLS]. The zero value makes a
 // connection of a Server TLS with the Server's Context.
 type StartTLSConfig struct {
@@ -64,14 +45,13 @@ type StartTLSConfig struct {
 	Context *cssl.Context
 	// Conn is for a client's Context; see cssl.ConnConfig.
 	Conn cssl.ConnConfig
-	// Leftover is about bytes that have arrived too early.
-	Leftover Leftover
+	// Leftover is about bytes that have arrived in the clear and that OnPlain
+	// has not consumed. By default they end the connection, and OnClose gets
+	// tlsio.ErrPlaintextAfterStartTLS.
+	Leftover tlsio.Leftover
 }
 
 var (
-	// ErrPlaintextAfterStartTLS is what OnClose gets if bytes that OnPlain had
-	// not consumed were left when TLS started; see LeftoverRefuse.
-	ErrPlaintextAfterStartTLS = errors.New("reactor: the peer sent plaintext after STARTTLS")
 	// ErrPlainTooLong is what OnClose gets if OnPlain leaves more than 64 KiB
 	// unconsumed.
 	ErrPlainTooLong = errors.New("reactor: OnPlain left more than 64 KiB unconsumed")
@@ -103,7 +83,7 @@ type plain struct {
 	// Set by StartTLS, with Conn.mu held.
 	tls      *cssl.Conn
 	server   bool // of TLS
-	leftover Leftover
+	leftover tlsio.Leftover
 	clear    int // how many of the staged bytes were written before
 }
 
@@ -228,9 +208,9 @@ func (c *Conn) beginTLS() error {
 	}
 	c.bind()
 	switch {
-	case len(p.rest) == 0 || p.leftover == LeftoverDiscard:
-	case p.leftover == LeftoverRefuse:
-		return ErrPlaintextAfterStartTLS
+	case len(p.rest) == 0 || p.leftover == tlsio.LeftoverDiscard:
+	case p.leftover == tlsio.LeftoverRefuse:
+		return tlsio.ErrPlaintextAfterStartTLS
 	default:
 		c.tls.Feed(p.rest)
 		c.session.Ready(session.Readable)

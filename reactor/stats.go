@@ -131,7 +131,7 @@ func outcomeOf(err error, shook bool) string {
 		return "refused"
 	case errors.Is(err, ErrHeader):
 		return "header"
-	case errors.Is(err, ErrPlaintextAfterStartTLS):
+	case errors.Is(err, tlsio.ErrPlaintextAfterStartTLS):
 		return "plaintext after STARTTLS"
 	case errors.Is(err, ErrPanic):
 		return "handler panicked"
@@ -192,7 +192,7 @@ func reasonOf(err error) string {
 		return "handler panicked"
 	case errors.Is(err, ErrHeader):
 		return "header"
-	case errors.Is(err, ErrPlaintextAfterStartTLS):
+	case errors.Is(err, tlsio.ErrPlaintextAfterStartTLS):
 		return "plaintext after STARTTLS"
 	case errors.Is(err, ErrHandshakeEvicted):
 		return "handshake evicted"
