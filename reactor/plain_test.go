@@ -328,7 +328,7 @@ func TestStartTLSOrder(t *testing.T) {
 // TestPlainBackpressure: in plain text, a peer that sends 8 MB and reads late has all of it back, while the queue stays
 // near the high watermark; OnDrain follows it. Then TLS starts.
 func TestPlainBackpressure(t *testing.T) {
-	const size, high = 8 << 20, 64 << 10
+	const size, high = 2 << 20, 64 << 10
 	var echoed, most, drains int
 	p := plainFunc(func(c *Conn, p []byte) int {
 		if echoed == size {

@@ -20,7 +20,7 @@ import (
 
 // metrics are the names, without the namespace.
 var metrics = []struct{ name, label, help string }{
-	{"connections", "state", "Connections now, by state: handshake, which begins with the accept, or established."},
+	{"connections", "state", "Connections now, by state: plain, handshake, which begins with the accept or with STARTTLS, or established."},
 	{"connections_accepted_total", "", "Connections that were accepted and not refused at once."},
 	{"connections_closed_total", "outcome", "Connections that have ended, also those whose handshake was not done, by outcome."},
 	{"connections_refused_total", "reason", "Connections that were refused, by reason."},
