@@ -21,7 +21,8 @@ type upgrade struct {
 // after OnOpen, which is called again. The current engine is not read any more.
 // When it has sent everything, begin is called, as a part of Ready. It may call
 // ExpectPeer, and Ready(Readable) if e has input already. An error of begin
-// ends the session. Until OnOpen, Close ends the session at once.
+// ends the session. Until OnOpen, Close ends the session at once. Exchange does
+// not know of Upgrade: do not use them together.
 //
 // The error is net.ErrClosed if the session is not open, if the peer has ended
 // its direction, after CloseWrite, and after Upgrade. Call Ready(0) afterwards
