@@ -113,7 +113,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
 		verify: !server && cfg.Verify != VerifyNone &&
-			(len(cfg.PSKs) == 0 && (!cfg.peerKeys() || cfg.Verify.byApplication()) || len(trust) > 0 || cfg.SystemCAs),
+			(len(cfg.PSKs) == 0 && (!cfg.peerKeys() || cfg.VerifyPeer != nil) || len(trust) > 0 || cfg.SystemCAs),
 		psk:   len(cfg.PSKs) > 0,
 		state: b.state,
 

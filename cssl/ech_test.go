@@ -137,7 +137,7 @@ func TestECH(t *testing.T) {
 				tt.change(&c, &s)
 			}
 			var seen []*ClientHello
-			s.ClientHello = func(h *ClientHello) { seen = append(seen, h); h.Accept(nil) }
+			s.ClientHello = func(h *ClientHello) { seen = append(seen, h); h.Outer.Accept(nil) }
 			config, outer := secretly(k), "front.example"
 			if tt.outer != "" {
 				config.ECHOuterName, outer = tt.outer, tt.outer

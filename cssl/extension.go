@@ -50,10 +50,10 @@ type Extension struct {
 	// Add returns the content for a message that this side sends, at most
 	// [MaxExtension] bytes, which are copied; with send false the message does
 	// not have the extension. (A ClientHello with ConnConfig.ECHConfigList must:
-	// OpenSSL 4.0 cannot leave it out.) After a HelloRetryRequest it is called again for
-	// the second ClientHello. Without Add, a client sends an empty extension in
-	// its ClientHello, and other messages do not have it. The default alert is
-	// internal_error.
+	// OpenSSL 4.0 cannot leave it out.) After a HelloRetryRequest it is called
+	// again for the second ClientHello. Without Add, a client sends an empty
+	// extension in its ClientHello, and other messages do not have it. The
+	// default alert is internal_error.
 	Add func(c ExtensionCall) (data []byte, send bool, err error)
 	// Parse gets the content that the peer sent, which it may keep. A server
 	// calls it before its own Add. Without Parse, any content is accepted. The

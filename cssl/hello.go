@@ -23,7 +23,8 @@ type ClientHello struct {
 	// 4.1.2).
 	Raw []byte
 	// Outer is the unencrypted message, if the client has sent an Encrypted
-	// Client Hello (RFC 9849) that was accepted; nil otherwise. The other fields
+	// Client Hello (RFC 9849) that was accepted; nil otherwise. Its Accept and
+	// Refuse are those of this ClientHello. The other fields
 	// are about the message that was encrypted; Extensions and Raw have only
 	// those of its extensions that OpenSSL or Config.Extensions knows.
 	Outer *ClientHello

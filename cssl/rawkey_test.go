@@ -169,12 +169,22 @@ func TestRawPublicKeyResumed(t *testing.T) {
 		}
 		check(t, !p.again(cx, sx, "other.test").client.State().Resumed, "%v: resumed for another name", v)
 
+		asked := c
+		asked.VerifyPeer = func(v *PeerVerification) { v.Accept() }
+		ax := mustClient(t, asked)
+		cfg := ConnConfig{ServerName: "localhost", Session: ticketOf(t, ax, sx)}
+		conns, cerr, serr := shakeAs(t, ax, sx, cfg)
+		check(t, cerr == nil && serr == nil && conns.client.State().Resumed, "%v: with VerifyPeer: %v, %v", v, cerr, serr)
+		cfg.ServerName = "127.0.0.1"
+		conns, cerr, serr = shakeAs(t, ax, sx, cfg)
+		check(t, cerr == nil && serr == nil && !conns.client.State().Resumed, "%v: VerifyPeer is not asked about another peer: %v, %v", v, cerr, serr)
+
 		shorter, strict := s, c
 		shorter.PeerKeysPEM, strict.PeerKeysPEM = publicKeys(t, "rsa"), publicKeys(t, "rsa")
-		cfg := ConnConfig{ServerName: "localhost", Session: p.client.Session()}
-		_, cerr, _ := shakeAs(t, mustClient(t, strict), sx, cfg)
+		cfg = ConnConfig{ServerName: "localhost", Session: p.client.Session()}
+		_, cerr, _ = shakeAs(t, mustClient(t, strict), sx, cfg)
 		says(t, "the client's list", cerr, "is not in PeerKeys")
-		_, _, serr := shakeAs(t, cx, mustServer(t, shorter), cfg)
+		_, _, serr = shakeAs(t, cx, mustServer(t, shorter), cfg)
 		says(t, "the server's list", serr, "is not in PeerKeys")
 
 		c.Verify, c.PeerKeysPEM, c.PeerRawPublicKey = VerifyNone, nil, true
@@ -223,10 +233,14 @@ func TestRawPublicKeyByApplication(t *testing.T) {
 func TestRawPublicKeyNeedsName(t *testing.T) {
 	needRawKeys(t)
 	_, c := rawMutual(t, TLS13)
-	c.PeerKeysPEM, c.PeerRawPublicKey, c.Verify = nil, true, VerifyApplication
 	c.VerifyPeer = func(v *PeerVerification) { v.Accept() }
-	_, err := mustClient(t, c).NewEngineConn(ConnConfig{})
-	says(t, "no ServerName", err, "ServerName")
+	for _, listed := range []bool{true, false} {
+		if !listed {
+			c.PeerKeysPEM, c.PeerRawPublicKey, c.Verify = nil, true, VerifyApplication
+		}
+		_, err := mustClient(t, c).NewEngineConn(ConnConfig{})
+		says(t, "no ServerName", err, "ServerName")
+	}
 }
 
 // TestRawPublicKeySettings: what cannot work is refused.

@@ -164,8 +164,9 @@ const (
 // Started returns when the loop took over the connection.
 func (c *Conn) Started() time.Time { return c.loop.start.Add(c.begun) }
 
-// BytesRead returns how many bytes of plaintext were read, with TLS and before, up to the start of
-// the current turn; in OnClose, in all. Call it only inside a Handler method.
+// BytesRead returns how many bytes of plaintext were read, with TLS and before,
+// up to the start of the current turn; in OnClose, in all. Call it only inside a
+// Handler method.
 func (c *Conn) BytesRead() uint64 { return c.read }
 
 // BytesWritten returns how many bytes of plaintext TLS has taken from the
@@ -322,8 +323,7 @@ func (c *Conn) Abort(err error) { c.request(askAbort, 0, err) }
 // Pending KeyUpdates are merged into one, with a request if any had it.
 // KeyUpdate returns at once: net.ErrClosed after Close or CloseWrite, otherwise
 // nil. OnRekeyError gets later errors, such as errors.ErrUnsupported in plain
-// text. A close discards a KeyUpdate that is
-// still pending.
+// text. A close discards a KeyUpdate that is still pending.
 func (c *Conn) KeyUpdate(request bool) error {
 	if request {
 		return c.rekey(askKeyUpdateRequest)

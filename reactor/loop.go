@@ -71,9 +71,10 @@ type LoopConfig struct {
 	// wait, further lines are dropped and counted in Stats.LogDropped.
 	Logger *slog.Logger
 	// Trace, if set, is called after each TLS operation, and the same operations
-	// in plain text, on the loop's goroutine, for debugging. wait is what the connection waits for next. It
-	// is 0 if another operation comes first, if r.Want waits for the
-	// application, or if the connection is paused and has nothing to write.
+	// in plain text, on the loop's goroutine, for debugging. wait is what the
+	// connection waits for next. It is 0 if another operation comes first, if
+	// r.Want waits for the application, or if the connection is paused and has
+	// nothing to write.
 	Trace func(c *Conn, op tlsio.Op, r tlsio.Result, wait session.Event)
 }
 

@@ -133,7 +133,8 @@ func newPlain(fd int, p PlainHandler, x *cssl.Context, cfg cssl.ConnConfig, h Ha
 // After an error nothing has changed. The error is net.ErrClosed after Close or
 // CloseWrite, an error that wraps tlsio.ErrState if the connection is not in
 // plain text or StartTLS was called before, or an error of [cssl.Context]'s
-// NewConn.
+// NewConn. If the peer has already ended its direction, OnClose gets
+// io.ErrUnexpectedEOF.
 func (c *Conn) StartTLS(cfg StartTLSConfig) error {
 	c.mu.Lock()
 	p := c.plain
@@ -185,7 +186,10 @@ func (c *Conn) newTLS(cfg *StartTLSConfig) (err error) {
 func (c *Conn) startTLS(staged int) {
 	p := c.plain
 	if c.session.Upgrade(p.tls, staged-p.clear, c.beginTLS) != nil {
-		return // it is closing
+		if c.session.Phase() == session.Open { // with half-close, after the peer's FIN
+			c.session.Abort(io.ErrUnexpectedEOF)
+		}
+		return
 	}
 	p.due = saturate.Add(c.loop.now, c.loop.cfg.HandshakeTimeout)
 	c.loop.setDeadline(c, session.Open)
@@ -211,8 +215,9 @@ func (c *Conn) beginTLS() error {
 	case len(p.rest) == 0 || p.leftover == tlsio.LeftoverDiscard:
 	case p.leftover == tlsio.LeftoverRefuse:
 		return tlsio.ErrPlaintextAfterStartTLS
+	case c.tls.Feed(p.rest) < len(p.rest):
+		return errors.New("reactor: no memory for the beginning of TLS")
 	default:
-		c.tls.Feed(p.rest)
 		c.session.Ready(session.Readable)
 	}
 	return nil

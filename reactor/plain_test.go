@@ -383,6 +383,7 @@ func TestPlainEnds(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		limits Limits
+		half   bool // half-close, and StartTLS in OnEOF
 		line   func(*Conn, string)
 		do     []func(*testing.T, world)
 		ends   error
@@ -422,6 +423,7 @@ func TestPlainEnds(t *testing.T) {
 		{name: "an endless line", do: []func(*testing.T, world){send(strings.Repeat("x", maxPlain+1))}, ends: ErrPlainTooLong},
 		{name: "a wrong length", line: func(c *Conn, _ string) { c.Data = "wrong" }, do: []func(*testing.T, world){send("a\n")},
 			text: "OnPlain returned -1 for 2 bytes"},
+		{name: "StartTLS after the peer's end", half: true, do: []func(*testing.T, world){end}, ends: io.ErrUnexpectedEOF},
 		{name: "plaintext in place of a ClientHello", line: func(c *Conn, _ string) { c.Write([]byte("go\n")); c.StartTLS(StartTLSConfig{}) },
 			do:   []func(*testing.T, world){send("a\n"), func(t *testing.T, w world) { says(t, w.raw, "go") }, send("GET / HTTP/1.0\r\n\r\n")},
 			text: "http request"},
@@ -432,7 +434,8 @@ func TestPlainEnds(t *testing.T) {
 			if p.line == nil {
 				p.line = func(c *Conn, line string) { c.Write([]byte(line + "\n")) }
 			}
-			s := &Server{Handler: h, Limits: tc.limits, Plain: plainFunc(func(c *Conn, b []byte) int {
+			h.eof = func(c *Conn) { c.StartTLS(StartTLSConfig{}) }
+			s := &Server{Handler: h, Limits: tc.limits, Session: session.Config{HalfClose: tc.half}, Plain: plainFunc(func(c *Conn, b []byte) int {
 				if n := p.OnPlain(c, b); c.Data == nil {
 					return n
 				}
