@@ -673,7 +673,7 @@ var differences = []struct {
 	{TLS13, 0, "body|two parts, 4", "*", "unexpected", "sent 10", "RFC 8446, section 5.1: nothing may come between the parts of a message; OpenSSL lets alerts pass", false},
 	{TLS13, 0x302, "major version", "wrong version number", "wrong version number", "sent 50", "RFC 8446, section 6.2: a field is out of its range; OpenSSL sends protocol_version", false},
 	{TLS13, 0x302, "4 warnings and close_notify", "too many warn alerts", "EOF", "none", "RFC 8446, section 6.1: close_notify is not one warning too many", false},
-	{TLS12, 0x400, "nonsense", "internal error", "decryption failed or bad record mac", "sent 20", "RFC 5246, section 7.2.2; the body is too short for nonce and tag", false},
+	{TLS12, 0x305, "nonsense", "internal error", "decryption failed or bad record mac", "sent 20", "RFC 5246, section 7.2.2; the body is too short for nonce and tag", false},
 }
 
 // brokenHello names the rows with ClientHellos in TLS 1.2, which are not whole.
