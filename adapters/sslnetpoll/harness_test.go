@@ -18,7 +18,10 @@ import (
 )
 
 // TestMain fails when a test has left an SSL behind.
-func TestMain(m *testing.M) { testmain.Run(m, testmain.Freed) }
+func TestMain(m *testing.M) {
+	netpoll.SetLoggerOutput(io.Discard) // it logs each reset
+	testmain.Run(m, testmain.Freed)
+}
 
 // echo is netpoll's example of that name.
 func echo(_ context.Context, c netpoll.Connection) error {

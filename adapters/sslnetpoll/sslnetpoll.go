@@ -155,11 +155,13 @@ type Dialer struct {
 	CloseTimeout time.Duration
 }
 
+var errNotClient = errors.New("sslnetpoll: the Context must be one of cssl.NewClientContext")
+
 // DialConnection connects to address and performs the handshake, both within
 // timeout, unless that is 0. The Connection is a *Conn.
 func (d *Dialer) DialConnection(network, address string, timeout time.Duration) (netpoll.Connection, error) {
 	if d.TLS == nil || d.TLS.IsServer() {
-		return nil, errors.New("sslnetpoll: a Dialer needs a client's Context as TLS")
+		return nil, errNotClient
 	}
 	begin, cfg := time.Now(), d.Conn
 	if cfg.ServerName == "" {

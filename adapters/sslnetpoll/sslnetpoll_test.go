@@ -10,12 +10,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cloudwego/netpoll"
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/sslnet"
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -83,7 +85,7 @@ func TestReader(t *testing.T) {
 		{"ReadString, ReadBinary, ReadByte, Until", func(c netpoll.Connection) string {
 			r := c.Reader()
 			b, err := r.ReadByte()
-			return fmt.Sprint(b, err) + line(r.ReadString(2)) + line(r.ReadBinary(1)) + line(r.Until('y')) + fmt.Sprint(r.Skip(4))
+			return fmt.Sprint(b, err) + line(r.ReadString(2)) + line(r.ReadBinary(1)) + line(r.Until('y')) + fmt.Sprint(r.Skip(3))
 		}},
 		{"Slice, Read", func(c netpoll.Connection) string {
 			s, err := c.Reader().Slice(4)
@@ -366,4 +368,238 @@ func TestShutdown(t *testing.T) {
 		}
 	}
 	<-down
+}
+
+// TestSlowReader: while a peer does not read, what it is sent waits in bounded
+// memory, and another one that is read goes on. It is all there in the end; a
+// Flush to a peer that never reads ends with its timeout.
+func TestSlowReader(t *testing.T) {
+	const size = 256 << 20 / tlstest.Scale
+	records(t, func(t *testing.T, set func(*server, *cssl.Config)) {
+		flushed := make(chan error, 2)
+		s := serve(t, func(s *server, c *cssl.Config) {
+			set(s, c)
+			s.OnRequest = func(_ context.Context, c netpoll.Connection) error {
+				how, _ := c.Reader().ReadByte()
+				var sent tlstest.Stream
+				var err error
+				for n := 0; n < size && err == nil; n += 1 << 20 {
+					if how == 'n' {
+						c.SetWriteTimeout(time.Second / 5)
+					}
+					_, err = c.Writer().WriteBinary(sent.Next(1 << 20))
+					err = errors.Join(err, c.Writer().Flush())
+				}
+				flushed <- err
+				return nil
+			}
+		})
+		before := tlstest.RSS(t)
+		slow, never := s.dial(tls.VersionTLS13), s.dial(tls.VersionTLS13)
+		tlstest.Value(never.Write([]byte("n")))(t)
+		err := tlstest.Receive(t, flushed, "the end of Flush")
+		tlstest.IsError(t, "Flush", err, netpoll.ErrWriteTimeout)
+		tlstest.IsError(t, "Flush", err, netpoll.ErrConnClosed)
+		tlstest.IsError(t, "OnError", tlstest.Receive(t, s.failed, "OnError"), netpoll.ErrWriteTimeout)
+		tlstest.Value(slow.Write([]byte("s")))(t)
+		var got tlstest.Stream
+		buf := make([]byte, 1<<20)
+		for got.N < size && got.Bad == nil {
+			n := tlstest.Value(slow.Read(buf))(t)
+			got.Check(buf[:n])
+			if got.N < 1<<20 {
+				tlstest.Nothing(t, flushed, "the end of what is not read")
+			}
+		}
+		tlstest.Must(t, errors.Join(got.Bad, tlstest.Receive(t, flushed, "the end of the stream")))
+		if grown := tlstest.RSS(t) - before; grown > size/2 && tlstest.Scale == 1 {
+			t.Errorf("the process has grown by %d MiB", grown>>20)
+		}
+	})
+}
+
+// TestWriter: a handler that only writes, or leaves that to another goroutine,
+// goes on with renegotiations and KeyUpdates that the peer begins meanwhile.
+func TestWriter(t *testing.T) {
+	const size = 8 << 20
+	for _, elsewhere := range []bool{false, true} {
+		s := serve(t, func(s *server, c *cssl.Config) {
+			c.Renegotiation = true
+			s.OnRequest = func(_ context.Context, c netpoll.Connection) error {
+				c.Reader().Skip(c.Reader().Len())
+				write := func() {
+					var sent tlstest.Stream
+					for n := 0; n < size; n += 64 << 10 {
+						c.Write(sent.Next(64 << 10))
+					}
+				}
+				if elsewhere {
+					go write()
+				} else {
+					write()
+				}
+				return nil
+			}
+		})
+		for version, rekey := range map[cssl.TLSVersion]func(*sslnet.Conn) error{
+			tls.VersionTLS12: (*sslnet.Conn).Renegotiate,
+			tls.VersionTLS13: func(c *sslnet.Conn) error { return c.KeyUpdate(true) },
+		} {
+			c := s.dialSSL(version)
+			tlstest.Value(c.Write([]byte("x")))(t)
+			rekeyed := tlstest.Later(func() (err error) {
+				for range 5 {
+					err = errors.Join(err, rekey(c))
+				}
+				return err
+			})
+			var got tlstest.Stream
+			buf := make([]byte, 100_000)
+			for got.N < size && got.Bad == nil {
+				n := tlstest.Value(c.Read(buf))(t)
+				got.Check(buf[:n])
+			}
+			go io.Copy(io.Discard, c) // what is left of the last handshake
+			tlstest.Must(t, errors.Join(got.Bad, tlstest.Receive(t, rekeyed, "the end of the handshakes")))
+		}
+	}
+}
+
+// TestServer: OnConnect follows the handshake, may read and write, and its
+// context goes on to OnRequest and OnDisconnect; SetContext changes what new
+// connections get.
+func TestServer(t *testing.T) {
+	type key struct{}
+	disconnected := make(chan any, 1)
+	s := serve(t, func(s *server, _ *cssl.Config) {
+		s.OnPrepare = func(c netpoll.Connection) context.Context {
+			return context.WithValue(context.Background(), key{}, c)
+		}
+		s.OnConnect = func(ctx context.Context, c netpoll.Connection) context.Context {
+			fmt.Fprintf(c, "hello %v ", ctx.Value(key{}) == c)
+			name, _ := c.Reader().ReadString(3)
+			return context.WithValue(ctx, key{}, name)
+		}
+		s.OnRequest = func(ctx context.Context, c netpoll.Connection) error {
+			c.Reader().Skip(c.Reader().Len())
+			fmt.Fprintf(c, "%v %v", ctx.Value(key{}), c.(*Conn).State().Version)
+			return nil
+		}
+		s.OnDisconnect = func(ctx context.Context, c netpoll.Connection) { disconnected <- ctx.Value(key{}) }
+	})
+	c := s.dial(tls.VersionTLS13)
+	got := make([]byte, 100)
+	tlstest.Value(io.ReadFull(c, got[:len("hello true ")]))(t)
+	tlstest.Equal(t, "OnConnect writes", string(got[:11]), "hello true ")
+	tlstest.Value(c.Write([]byte("me?")))(t)
+	tlstest.Value(c.Write([]byte("x")))(t)
+	n := tlstest.Value(c.Read(got))(t)
+	tlstest.Equal(t, "OnRequest writes", string(got[:n]), "me? TLSv1.3")
+	c.Close()
+	tlstest.Equal(t, "OnDisconnect", tlstest.Receive(t, disconnected, "OnDisconnect"), any("me?"))
+	old := tlstest.Value(cssl.NewServerContext(cssl.Config{MaxVersion: tls.VersionTLS12, Certificates: []cssl.Certificate{
+		{ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")}}}))(t)
+	tlstest.Must(t, s.SetContext(old))
+	s.dial(tls.VersionTLS12)
+	old.Close()
+	io.Copy(io.Discard, s.connect())
+	tlstest.IsError(t, "the handshake", tlstest.Receive(t, s.failed, "OnError"), os.ErrClosed)
+	tlstest.IsError(t, "SetContext", s.SetContext(clientContext(t, tls.VersionTLS13)), errNotServer)
+	if _, err := (&Server{TLS: s.TLS}).EventLoop(); err == nil {
+		t.Error("a Server without OnRequest")
+	}
+	_, err := (&Server{OnRequest: echo}).EventLoop()
+	tlstest.IsError(t, "EventLoop", err, errNotServer)
+}
+
+// TestDialer: OnRequest can be set on a client, also when data has come already,
+// and what fails in DialConnection leaves nothing behind.
+func TestDialer(t *testing.T) {
+	s := serve(t, func(s *server, _ *cssl.Config) {
+		s.OnConnect = func(ctx context.Context, c netpoll.Connection) context.Context {
+			c.Write([]byte("greeting"))
+			return ctx
+		}
+	})
+	c := s.dialNetpoll(tls.VersionTLS13)
+	tlstest.Value(c.Peek(8))(t) // now it is in c, and netpoll has nothing
+	heard, closed := make(chan string, 2), make(chan bool, 1)
+	tlstest.Must(t, errors.Join(
+		c.AddCloseCallback(func(same netpoll.Connection) error { closed <- same == c; return nil }),
+		c.SetOnRequest(func(_ context.Context, c netpoll.Connection) error {
+			first, err := c.Reader().ReadString(4)
+			rest, err2 := c.Reader().ReadString(4)
+			heard <- fmt.Sprint(first, rest, err, err2)
+			return nil
+		})))
+	tlstest.Equal(t, "OnRequest", tlstest.Receive(t, heard, "OnRequest"), "greeting<nil> <nil>")
+	tlstest.Value(c.Write([]byte("a rep")))(t)
+	tlstest.Value(c.Write([]byte("ly.")))(t)
+	tlstest.Equal(t, "OnRequest", tlstest.Receive(t, heard, "OnRequest"), "a reply.<nil> <nil>")
+	tlstest.Must(t, c.Close())
+	tlstest.Equal(t, "the callback has c", tlstest.Receive(t, closed, "the callback"), true)
+	tlstest.Nothing(t, s.failed, "OnError")
+
+	mute := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+	defer mute.Close()
+	for _, tc := range []struct {
+		name, address string
+		d             Dialer
+		timeout       time.Duration
+		want          error
+	}{
+		{"another name", s.address, Dialer{TLS: clientContext(t, tls.VersionTLS13), Conn: cssl.ConnConfig{ServerName: "example.org"}}, 0, netpoll.ErrConnClosed},
+		{"a server that says nothing", mute.Addr().String(), Dialer{TLS: clientContext(t, tls.VersionTLS13)}, time.Second / 5, netpoll.ErrDialTimeout},
+		{"a server's Context", s.address, Dialer{TLS: s.TLS}, 0, errNotClient},
+		{"a bad name", s.address, Dialer{TLS: clientContext(t, tls.VersionTLS13), Conn: cssl.ConnConfig{ServerName: "a\x00b"}}, 0, nil},
+	} {
+		c, err := tc.d.DialTimeout("tcp", tc.address, tc.timeout)
+		if c != nil || err == nil {
+			t.Errorf("%s: %v, %v", tc.name, c, err)
+		} else if tc.want != nil {
+			tlstest.IsError(t, tc.name, err, tc.want)
+		}
+	}
+}
+
+// TestDecision: a handshake waits for the application.
+func TestDecision(t *testing.T) {
+	hellos := make(chan *cssl.ClientHello, 2)
+	s := serve(t, func(_ *server, c *cssl.Config) { c.ClientHello = func(h *cssl.ClientHello) { hellos <- h } })
+	dialed := make(chan error, 2)
+	for range 2 {
+		go func() {
+			c, err := tls.Dial("tcp", s.address, goClient(tls.VersionTLS13))
+			if err == nil {
+				err = both(c, 1000)
+				c.Close()
+			}
+			dialed <- err
+		}()
+	}
+	first, second := tlstest.Receive(t, hellos, "a ClientHello"), tlstest.Receive(t, hellos, "the other ClientHello")
+	first.Accept(nil)
+	tlstest.Must(t, tlstest.Receive(t, dialed, "a client"))
+	if _, ok := second.Owner.(netpoll.Connection); !ok {
+		t.Errorf("the owner is %T", second.Owner)
+	}
+	second.Refuse(os.ErrPermission)
+	if err := tlstest.Receive(t, dialed, "the other client"); err == nil {
+		t.Error("a client that was refused is served")
+	}
+	tlstest.IsError(t, "the handshake", tlstest.Receive(t, s.failed, "OnError"), os.ErrPermission)
+}
+
+// TestIdle: an idle connection has no goroutine, nor has one whose handshake
+// waits for the peer.
+func TestIdle(t *testing.T) {
+	s := serve(t, nil)
+	c := s.dialNetpoll(tls.VersionTLS13)
+	tlstest.Must(t, both(c, 1000))
+	few := runtime.NumGoroutine()
+	for range 50 {
+		tlstest.Must(t, both(s.dialNetpoll(tls.VersionTLS13), 1000))
+		tlstest.Value(s.connect().Write([]byte{22, 3, 1, 2}))(t)
+	}
+	tlstest.Until(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() < few+20 })
 }
