@@ -11,6 +11,7 @@
 #ifndef CSSL_BESIDE_H
 #define CSSL_BESIDE_H
 
+#include "certs.h"
 #include "errors.h"
 #include "exdata.h"
 
@@ -100,5 +101,16 @@ EVP_PKEY *cssl_raw_key_of_session(SSL_SESSION *s);
  * (RFC 6962, section 3.3.1).
  */
 int cssl_ctx_staples(SSL_CTX *ctx, cssl_reasons *out);
+/*
+ * Makes a server send the OCSP responses of c: all of them in TLS 1.3, and the
+ * first one before. Returns 0 if there is no memory; a client that requires a
+ * response then refuses.
+ */
+int cssl_ssl_staple(SSL *ssl, const cssl_cert *c);
+/*
+ * Encodes the OCSP responses that a client was sent about the intermediates,
+ * like cssl_put_chain. One that is missing has the length 0.
+ */
+long cssl_put_staples(SSL *ssl, unsigned char **out);
 
 #endif

@@ -60,7 +60,7 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 	b := &builder{cfg: cfg, server: server, properties: optional(cfg.Properties)}
 	lent := cfg.Previous.lend(cfg)
 	defer lent.release()
-	b.certs = &certificates{from: lent, compress: cfg.CertificateCompression, byText: map[content]*certificate{}, reading: map[content]*reading{}, byFiles: map[files]*reading{}}
+	b.certs = &certificates{from: lent, compress: cfg.compressed(), byText: map[content]*certificate{}, reading: map[content]*reading{}, byFiles: map[files]*reading{}}
 	defer C.free(unsafe.Pointer(b.properties))
 	certs, trust, crl, err := b.load()
 	defer func() {
@@ -112,9 +112,10 @@ func newContext(cfg *Config, server bool) (x *Context, err error) {
 		alpn:      alpn,
 		limits:    [2]C.uint32_t{limit(cfg.MaxMessages, defaultMaxMessages), limit(cfg.MaxRenegotiations, defaultMaxRenegotiations)},
 		sessionID: b.sessionID,
-		verify:    !server && cfg.Verify != VerifyNone && (len(cfg.PSKs) == 0 && !cfg.peerKeys() || len(trust) > 0 || cfg.SystemCAs),
-		psk:       len(cfg.PSKs) > 0,
-		state:     b.state,
+		verify: !server && cfg.Verify != VerifyNone &&
+			(len(cfg.PSKs) == 0 && (!cfg.peerKeys() || cfg.Verify.byApplication()) || len(trust) > 0 || cfg.SystemCAs),
+		psk:   len(cfg.PSKs) > 0,
+		state: b.state,
 
 		commonName: cfg.AllowCommonName, noTickets: cfg.NoTickets,
 	}, nil
@@ -286,7 +287,7 @@ func (b *builder) lists() error {
 		missing                 func(version uint32, list string) features.Feature
 	}{
 		{"CipherList", "CipherString", c.CipherList, b.defaultCiphers, nil},
-		{"CipherSuites", "Ciphersuites", c.CipherSuites, nil, nil},
+		{"CipherSuites", "Ciphersuites", c.CipherSuites, nil, features.MissingSuite},
 		{"Groups", "Groups", c.Groups, b.defaultGroups, features.MissingGroup},
 		{"SignatureAlgorithms", "SignatureAlgorithms", c.SignatureAlgorithms, nil, features.MissingSignature},
 	} {
@@ -300,9 +301,11 @@ func (b *builder) lists() error {
 		var err error
 		switch {
 		case ok && s.setting == "CipherSuites": // OpenSSL silently ignores unknown names
-			err = b.unknown(s.value, func(name string) bool {
-				return slices.ContainsFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool { return cipherName(c) == name })
-			})
+			if err = needs(s.missing(linked.Run.series(), s.value)); err == nil {
+				err = b.unknown(s.value, func(name string) bool {
+					return slices.ContainsFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool { return cipherName(c) == name })
+				})
+			}
 		case !ok && s.missing != nil: // OpenSSL does not say which name it refuses
 			reasons := b.reasons
 			if err = needs(s.missing(linked.Run.series(), s.value)); err == nil {
@@ -342,6 +345,16 @@ func (b *builder) command(name, value string) bool {
 
 // compressions are the numbers of the algorithms (IANA, RFC 8879).
 var compressions = map[string]C.int{"zlib": 1, "brotli": 2, "zstd": 3}
+
+// compressed returns the algorithms that a server's certificates are compressed
+// with when the Context is built: none if Extensions add to a certificate, since
+// the compressed form has no room for that.
+func (c *Config) compressed() []string {
+	if slices.ContainsFunc(c.Extensions, func(e Extension) bool { return e.Add != nil && e.Messages&InCertificate != 0 }) {
+		return nil
+	}
+	return c.CertificateCompression
+}
 
 // compression sets how certificates may be compressed.
 func (b *builder) compression() error {

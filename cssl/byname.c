@@ -1,6 +1,8 @@
 //go:build cgo
 
 #include "byname.h"
+
+#include "beside.h"
 #include "exdata.h"
 
 #include <openssl/err.h>
@@ -205,20 +207,11 @@ static int on_status(SSL *ssl, void *arg)
 {
 	const cssl_server_name *n = chosen(ssl);
 	const X509 *leaf = SSL_get_certificate(ssl);
-	unsigned char *der;
 
 	(void)arg;
-	for (size_t i = 0; n != NULL && i < n->count; i++) {
-		const cssl_cert *c = n->certs[i];
-
-		if (c->leaf != leaf || c->staple == NULL)
-			continue;
-		der = OPENSSL_memdup(c->staple, (size_t)c->staple_len);
-		if (der == NULL)
-			return SSL_TLSEXT_ERR_NOACK; /* a client that requires it refuses */
-		SSL_set_tlsext_status_ocsp_resp(ssl, der, c->staple_len); /* takes der */
-		return SSL_TLSEXT_ERR_OK;
-	}
+	for (size_t i = 0; n != NULL && i < n->count; i++)
+		if (n->certs[i]->leaf == leaf && n->certs[i]->staple != NULL)
+			return cssl_ssl_staple(ssl, n->certs[i]) ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
 	return SSL_TLSEXT_ERR_NOACK;
 }
 

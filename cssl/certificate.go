@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/spacemonad/go-openssl/internal/features"
 	"github.com/spacemonad/go-openssl/internal/hostname"
 )
 
@@ -149,20 +150,35 @@ func (b *builder) complete(r *reading) (*certificate, error) {
 	if p.key == nil {
 		p.key, asked, err = b.key(l, p)
 	}
-	if err == nil && (len(l.ocsp) > 0 || l.from.OCSPFile != "") &&
-		C.cssl_cert_staple(p, (*C.uchar)(bytesPtr(l.ocsp)), C.int(len(l.ocsp)), &b.reasons) == 0 {
-		err = b.wrongContent(l.setting+".OCSP", "", l.from.OCSPFile, l.ocsp, wantOCSP)
+	if err == nil && (len(l.ocsp) > 0 || l.from.OCSPFile != "") {
+		err = b.staple(l, p)
 	}
 	if err != nil {
 		C.cssl_cert_free(p)
 		return nil, err
 	}
-	if b.server {
+	if b.server && len(b.certs.compress) > 0 {
 		C.cssl_cert_compress(p, b.certs.scratch)
 	}
 	c := &certificate{ptr: p, again: asked, typ: C.GoString(C.cssl_cert_type(p))}
 	c.refs.Store(1)
 	return c, nil
+}
+
+// staple adds the OCSP responses to a certificate.
+func (b *builder) staple(l *loaded, p *C.cssl_cert) error {
+	if C.cssl_cert_staple(p, (*C.uchar)(bytesPtr(l.ocsp)), C.int(len(l.ocsp)), &b.reasons) == 0 {
+		return b.wrongContent(l.setting+".OCSP", "", l.from.OCSPFile, l.ocsp, wantOCSP)
+	}
+	sent := 1 + int(C.OPENSSL_sk_num((*C.OPENSSL_STACK)(unsafe.Pointer(p.chain))))
+	err := needs(features.MissingStaples(linked.Run.series(), int(p.staples)))
+	if err == nil && int(p.staples) > sent {
+		err = fmt.Errorf("has %d responses for a chain of %d: want one for each certificate, in order", p.staples, sent)
+	}
+	if err != nil {
+		return &ConfigError{Setting: field(l.setting+".OCSP", "", l.from.OCSPFile), Value: l.from.OCSPFile, Err: err}
+	}
+	return nil
 }
 
 // plainKey returns pem from its first private key on, or nil if that key is

@@ -256,13 +256,17 @@ cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, const
 int cssl_cert_staple(cssl_cert *c, const unsigned char *der, int len, cssl_reasons *out)
 {
 	const unsigned char *p = der;
-	OCSP_RESPONSE *r;
 	int ok;
 
 	ERR_clear_error();
-	r = d2i_OCSP_RESPONSE(NULL, &p, len);
-	ok = r != NULL && p == der + len && OCSP_response_status(r) == OCSP_RESPONSE_STATUS_SUCCESSFUL;
-	OCSP_RESPONSE_free(r);
+	do {
+		OCSP_RESPONSE *r = d2i_OCSP_RESPONSE(NULL, &p, der + len - p);
+
+		ok = r != NULL && OCSP_response_status(r) == OCSP_RESPONSE_STATUS_SUCCESSFUL;
+		OCSP_RESPONSE_free(r);
+		if (c->staples++ == 0)
+			c->first_staple = (int)(p - der);
+	} while (ok && p < der + len);
 	if (ok)
 		c->staple = malloc((size_t)len);
 	if (c->staple != NULL) {
@@ -405,8 +409,7 @@ int cssl_ctx_crl(SSL_CTX *ctx, const void *pem, int len, cssl_reasons *out)
 	return cssl_done(ok, out) ? n : -1;
 }
 
-/* Writes a length, and returns what follows it. */
-static unsigned char *put_length(unsigned char *p, int n)
+unsigned char *cssl_put_length(unsigned char *p, long n)
 {
 	p[0] = (unsigned char)(n >> 24);
 	p[1] = (unsigned char)(n >> 16);
@@ -422,7 +425,7 @@ static long put_cert(const X509 *x, unsigned char *p)
 	if (n < 0)
 		return 0;
 	if (p != NULL) {
-		p = put_length(p, n);
+		p = cssl_put_length(p, n);
 		i2d_X509(x, &p);
 	}
 	return n + 4;
@@ -435,7 +438,7 @@ long cssl_put_key(const EVP_PKEY *key, unsigned char **out)
 
 	if (p == NULL)
 		return 0;
-	p = put_length(p, n);
+	p = cssl_put_length(p, n);
 	i2d_PUBKEY(key, &p);
 	return n + 4;
 }

@@ -23,8 +23,9 @@ typedef struct {
 	X509 *leaf;
 	STACK_OF(X509) *chain; /* the intermediates */
 	EVP_PKEY *key;
-	unsigned char *staple; /* an OCSP response in DER, or NULL */
-	int staple_len;
+	unsigned char *staple; /* OCSP responses in DER, about the leaf and then the intermediates, or NULL */
+	int staple_len, staples; /* of all of them, and how many they are */
+	int first_staple;        /* the length of the first one */
 	struct cssl_compressed {
 		unsigned char *p; /* OPENSSL_malloc'ed: the Certificate message, compressed; NULL: not */
 		size_t len, whole;
@@ -57,7 +58,10 @@ void cssl_reader_free(cssl_reader *r);
  * left NULL and the caller sets it. cssl_cert_free also frees the key.
  */
 cssl_cert *cssl_cert_new(cssl_reader *r, const void *chain, int chain_len, const void *key, int key_len, cssl_reasons *out);
-/* Adds an OCSP response in DER to a new c. Returns 1, or 0 on failure. */
+/*
+ * Adds OCSP responses in DER, one behind the other, to a new c. Returns 1, or 0
+ * on failure.
+ */
 int cssl_cert_staple(cssl_cert *c, const unsigned char *der, int len, cssl_reasons *out);
 /*
  * Compresses a new c for a server, with the algorithms of ssl's SSL_CTX, where
@@ -81,6 +85,9 @@ const char *cssl_cert_type(const cssl_cert *c);
  * nothing to encode, or out of memory, returns 0 and *out is NULL.
  */
 long cssl_put_chain(const X509 *leaf, const STACK_OF(X509) *chain, int first, unsigned char **out);
+
+/* Writes these 4 bytes, and returns what follows them. */
+unsigned char *cssl_put_length(unsigned char *p, long n);
 
 /* Encodes a public key (SubjectPublicKeyInfo) in the same way. */
 long cssl_put_key(const EVP_PKEY *key, unsigned char **out);

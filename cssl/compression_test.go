@@ -117,6 +117,14 @@ func TestCompressionSparesStaple(t *testing.T) {
 	sameBytes(t, "the response", pairOf(t, c, s).shaken().client.State().OCSP, s.Certificates[0].OCSP)
 }
 
+// TestCompressionSparesExtension: a certificate that has an extension of the application is not compressed either.
+func TestCompressionSparesExtension(t *testing.T) {
+	log, c, s := extensionPair(TLS13)
+	c.CertificateCompression, s.CertificateCompression = compressionsBuilt(t), compressionsBuilt(t)
+	pairOf(t, c, s).shaken()
+	check(t, slices.Contains(log.calls, "client parses Certificate 0 cert"), "not sent: %v", log.calls)
+}
+
 // TestCompressionRefused: what is no algorithm, or none that OpenSSL was built with, is named.
 func TestCompressionRefused(t *testing.T) {
 	names := compressionsBuilt(t)

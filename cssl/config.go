@@ -130,9 +130,11 @@ type Certificate struct {
 	// what a Signer does has none.
 	Signer crypto.Signer
 	// OCSPFile or OCSP is an OCSP response in DER. A server staples it for
-	// clients that request one (RFC 6066, section 8). To renew it, build
-	// another Context. OpenSSL 3.6 and newer do not send one with a self-signed
-	// certificate.
+	// clients that request one (RFC 6066, section 8). Responses about the
+	// intermediates may follow in their order, one behind the other. They are
+	// sent in TLS 1.3 (RFC 8446, section 4.4.2.1) and need OpenSSL 3.6. To renew
+	// a response, build another Context. OpenSSL 3.6 and newer do not send one
+	// with a self-signed certificate.
 	OCSPFile string
 	OCSP     []byte
 }
@@ -389,8 +391,9 @@ type Config struct {
 	// with them; Debian's has zlib and zstd. This side accepts compressed
 	// certificates and sends its own compressed to a peer that accepts it. A
 	// server compresses them once, when the Context is built, but none with an
-	// OCSP response: the compressed form has no room for that. A client
-	// compresses its own in each handshake. Empty means neither.
+	// OCSP response or an Extension InCertificate: the compressed form has no
+	// room for these. A client compresses its own in each handshake. Empty means
+	// neither.
 	//
 	// The peer says how long its certificates are when decompressed; longer
 	// data fails the handshake. OpenSSL 3.3.6, 3.4.4, 3.5.5, 3.6.1 and newer
@@ -405,8 +408,8 @@ type Config struct {
 	// VerifyRequire.
 	PostHandshakeAuth bool
 
-	// Staples makes a client request the OCSP response and the signed
-	// certificate timestamps (RFC 6962) of the server's certificate, for
+	// Staples makes a client request the OCSP responses and the signed
+	// certificate timestamps (RFC 6962) of the server's certificates, for
 	// [State]. It does not check them.
 	Staples bool
 

@@ -141,7 +141,8 @@ cssl_decisions *cssl_conn_decisions(cssl_conn *c);
 int cssl_free_buffers(cssl_conn *c);
 
 /*
- * Without a socket. These copy, and keep no pointer. cssl_feed takes at most
+ * Without a socket; cssl_feed also with one, before the first operation: then
+ * it takes all of buf. These copy, and keep no pointer. cssl_feed takes at most
  * cssl_feed_room bytes. cssl_feed and cssl_take return the number of bytes
  * copied, which may be less than len. cssl_feed returns 0 if out of memory; a
  * read before the next cssl_feed reports that.
@@ -205,11 +206,14 @@ typedef struct {
 	int raw; /* peer is not a chain but a raw public key (cssl_put_key) */
 	/*
 	 * What a client was sent about the server's certificate, if the caller asks
-	 * for certificates: an OCSP response, and timestamps (see exdata.h). The
-	 * lengths may be 0 or, of the first, -1.
+	 * for certificates: an OCSP response, timestamps (see exdata.h), and the
+	 * responses about the intermediates in the format of cssl_put_staples,
+	 * malloc'ed; the caller frees them. The lengths may be 0 or, of the first,
+	 * -1.
 	 */
 	const unsigned char *ocsp, *timestamps;
-	long ocsp_len, timestamps_len;
+	unsigned char *more_ocsp;
+	long ocsp_len, timestamps_len, more_ocsp_len;
 	unsigned char unique[CSSL_UNIQUE]; /* tls-unique (RFC 5929), if unique_len is not 0 */
 	int unique_len;
 	int ech;              /* CSSL_ECH_* */

@@ -189,6 +189,7 @@ cssl_state cssl_conn_state(const cssl_conn *c, int certificates)
 	s.peer_len = peer_chain(ssl, leaf, &s.peer);
 	if (!SSL_is_server(ssl)) {
 		s.ocsp_len = SSL_get_tlsext_status_ocsp_resp(ssl, &s.ocsp);
+		s.more_ocsp_len = cssl_put_staples(ssl, &s.more_ocsp);
 		s.timestamps = c->data.timestamps;
 		s.timestamps_len = (long)c->data.timestamps_len;
 	}

@@ -199,6 +199,10 @@ static int on_peer(X509_STORE_CTX *x, void *arg)
 
 	if (d == NULL || (!ok && arg == NULL))
 		return 0;
+	if (arg != NULL) { /* the list of keys does not decide */
+		free(cssl_data_of_ssl(ssl)->refused);
+		cssl_data_of_ssl(ssl)->refused = NULL;
+	}
 	if (d->peer == CSSL_UNDECIDED) {
 		clear_blob(&d->sent); /* a call before the decision asks again */
 		clear_blob(&d->valid);

@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-/* Without a socket: the caller moves the ciphertext. */
+/* The caller moves the ciphertext: all of it if there is no socket. */
 
 size_t cssl_feed_room(const cssl_conn *c)
 {
@@ -16,6 +16,8 @@ size_t cssl_feed(cssl_conn *c, const unsigned char *buf, size_t len)
 {
 	size_t room = cssl_feed_room(c);
 
+	if (c->t.fd >= 0)
+		return cssl_transport_keep(&c->t, buf, len) ? len : 0;
 	if (len > room)
 		len = room;
 	if (len == 0)

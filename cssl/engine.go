@@ -36,10 +36,13 @@ func (c *Conn) CloseWrite() error {
 	return syscall.Shutdown(c.fd, syscall.SHUT_WR)
 }
 
-// Feed copies ciphertext from the peer (NewEngineConn) and returns how many
-// bytes it took. If it took less than len(p), Read first, then feed the rest.
+// Feed copies ciphertext from the peer and returns how many bytes it took. If
+// it took less than len(p), Read first, then feed the rest. With a socket it is
+// for bytes that were read from the socket before the connection was made. Call
+// it before the first operation; it then takes all of p, or nothing if there is
+// no memory.
 func (c *Conn) Feed(p []byte) int {
-	if c.c == nil || c.fd >= 0 || len(p) == 0 {
+	if c.c == nil || len(p) == 0 {
 		return 0
 	}
 	if !c.usable() {

@@ -144,19 +144,20 @@ func (h *handshaker) extension(kind C.uint, message C.int, chain C.size_t, alert
 	call := ExtensionCall{Type: uint16(kind), Message: Messages(message), Certificate: int(chain), Owner: h.owner, Value: &h.value,
 		Server: C.SSL_is_server(C.cssl_conn_ssl(h.c)) == 1}
 	i := slices.IndexFunc(h.st.extensions, func(e Extension) bool { return e.Type == call.Type })
+	*alert = otherwise
 	err := func() (err error) {
 		defer recovered(&err)
-		return f(&h.st.extensions[i], call)
+		err = f(&h.st.extensions[i], call)
+		var a tlsio.Alert
+		if err != nil && errors.As(err, &a) { // calls methods of the application's error
+			*alert = C.int(a)
+		}
+		return err
 	}()
 	if err == nil {
 		return true
 	}
 	h.refused = fmt.Errorf("extension %d: %w", kind, err)
-	*alert = otherwise
-	var a tlsio.Alert
-	if errors.As(err, &a) {
-		*alert = C.int(a)
-	}
 	return false
 }
 

@@ -164,6 +164,7 @@ func TestExtensionsFail(t *testing.T) {
 			"the server adds an error": {server: Extension{Add: add(nil, mine)}, err: mine, alert: 80},
 			"the server refuses": {server: Extension{Parse: func(ExtensionCall, []byte) error { return mine }}, err: mine, alert: 47,
 				text: "extension 65280: not today"},
+			"an error that panics": {server: Extension{Parse: func(ExtensionCall, []byte) error { return (*badError)(nil) }}, err: ErrCallbackPanic, alert: 47},
 			"with an alert": {server: Extension{Parse: func(ExtensionCall, []byte) error { return fmt.Errorf("%w: %w", mine, tlsio.AlertAccessDenied) }},
 				err: mine, alert: 49},
 			"the client panics": {client: Extension{Parse: func(c ExtensionCall, p []byte) error { panic(p) }},
@@ -194,6 +195,12 @@ func TestExtensionsFail(t *testing.T) {
 	c.Extensions = []Extension{large}
 	pairOf(t, c, s).opened().talk()
 }
+
+// badError is an error whose Unwrap panics.
+type badError struct{ err error }
+
+func (p *badError) Error() string { return "panics" }
+func (p *badError) Unwrap() error { return p.err }
 
 // TestExtensionsSwitch: the callbacks are those of the Context that was selected, which may have fewer extensions, but no more and no others.
 func TestExtensionsSwitch(t *testing.T) {

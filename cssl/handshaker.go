@@ -275,6 +275,9 @@ func (h *handshaker) askHello() *decision {
 	hello.Owner, h.name = h.owner, hello.ServerName
 	return ask("client hello", h.st.timeout, h.wakeOwner, func(d *decision) {
 		hello.decision = d
+		if hello.Outer != nil {
+			hello.Outer.decision = d
+		}
 		if h.st.clientHello == nil {
 			hello.Accept(nil)
 			return
@@ -356,7 +359,7 @@ func (h *handshaker) separate() {
 func (h *handshaker) nameToVerify() string {
 	if h.encrypts && h.peer != "" {
 		var outer [C.CSSL_NAME]C.char
-		if C.cssl_ssl_ech_status(C.cssl_conn_ssl(h.c), &outer[0]) == C.CSSL_ECH_REJECTED {
+		if C.cssl_ssl_ech_status(C.cssl_conn_ssl(h.c), &outer[0]) == C.CSSL_ECH_REJECTED && outer[0] != 0 {
 			return C.GoString(&outer[0])
 		}
 	}

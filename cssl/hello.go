@@ -31,7 +31,7 @@ type ClientHello struct {
 	// *sslnet.Conn, or your own.
 	Owner any
 
-	decision *decision // nil in Outer
+	decision *decision
 }
 
 // Accept continues the handshake with the settings of x, a server's Context.

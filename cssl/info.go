@@ -69,6 +69,10 @@ type State struct {
 	// (RFC 6962, section 3.3). Both need Config.Staples, and a full handshake.
 	OCSP       []byte
 	Timestamps [][]byte
+	// ChainOCSP are the responses about the certificates that followed the
+	// leaf, in their order; nil where one is missing. They need TLS 1.3 and
+	// OpenSSL 3.6.
+	ChainOCSP [][]byte
 	// TLSUnique is the channel binding tls-unique (RFC 5929, section 3). It is
 	// nil in TLS 1.3, and after a resumption without the extended master secret
 	// (RFC 7627).
@@ -143,6 +147,13 @@ func (c *Conn) State() State {
 	}
 	if n.ocsp_len > 0 {
 		s.OCSP = C.GoBytes(unsafe.Pointer(n.ocsp), C.int(n.ocsp_len))
+	}
+	for more := reader(takeBytes(n.more_ocsp, n.more_ocsp_len)); len(more) > 0; {
+		response := []byte(more.run(int(more.u16())<<16 | int(more.u16())))
+		if len(response) == 0 {
+			response = nil
+		}
+		s.ChainOCSP = append(s.ChainOCSP, response)
 	}
 	all := reader(C.GoBytes(unsafe.Pointer(n.timestamps), C.int(n.timestamps_len)))
 	for list := all.run(int(all.u16())); len(list) > 0; {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/testcerts"
@@ -211,10 +212,21 @@ func TestRawPublicKeyByApplication(t *testing.T) {
 				p := pairOf(t, c, s)
 				_, serr := p.try()
 				check(t, errors.Is(serr, mine) == refuse && (serr == nil) != refuse, "%v, refuse %v: %v", v, refuse, serr)
+				check(t, listed || serr == nil || !strings.Contains(serr.Error(), "PeerKeys"), "%v: the list that is not asked is the reason: %v", v, serr)
 				check(t, bytes.Equal(got[0], publicKeyOf(t, "ecdsa")) && bytes.Equal(got[1], publicKeyOf(t, "client")), "%v: keys %x", v, got)
 			}
 		}
 	}
+}
+
+// TestRawPublicKeyNeedsName: VerifyPeer gets a name to verify, unless the caller says that there is none.
+func TestRawPublicKeyNeedsName(t *testing.T) {
+	needRawKeys(t)
+	_, c := rawMutual(t, TLS13)
+	c.PeerKeysPEM, c.PeerRawPublicKey, c.Verify = nil, true, VerifyApplication
+	c.VerifyPeer = func(v *PeerVerification) { v.Accept() }
+	_, err := mustClient(t, c).NewEngineConn(ConnConfig{})
+	says(t, "no ServerName", err, "ServerName")
 }
 
 // TestRawPublicKeySettings: what cannot work is refused.

@@ -244,6 +244,47 @@ func TestStaple(t *testing.T) {
 	}
 }
 
+// TestChainStaples: a client of TLS 1.3 gets the response about each certificate of the chain, one of TLS 1.2 that about the leaf. Where OpenSSL
+// has no such thing, more than one response is refused.
+func TestChainStaples(t *testing.T) {
+	root := newAuthority(t, "root", nil, newKey(t))
+	upper := newAuthority(t, "upper", root, newKey(t))
+	lower := newAuthority(t, "lower", upper, newKey(t))
+	cert := lower.issue(x509.Certificate{DNSNames: []string{"localhost"}}, lower, upper)
+	der := make([][]byte, 3)
+	for i := range der {
+		der[i] = ocspResponse(t, 0)
+		der[i][len(der[i])-1] = byte('0' + i)
+	}
+	client := Config{CAPEM: root.pem, Staples: true}
+	for _, n := range []int{1, 2, 3, 4} {
+		cert.OCSP = bytes.Join(append(der, der[0])[:n], nil)
+		s := Config{Certificates: []Certificate{cert}}
+		if linked.Run.series() < 0x306 && n > 1 {
+			_, err := NewServerContext(s)
+			var lacks *VersionError
+			check(t, errors.As(err, &lacks) && lacks.Needs == "3.6", "%d responses: %v", n, err)
+			checkConfigError(t, "responses", err, "Certificates[0].OCSP")
+			continue
+		}
+		if n > len(der) {
+			wantConfigError(t, s, "Certificates[0].OCSP", "has 4 responses for a chain of 3")
+			continue
+		}
+		for _, version := range versions {
+			client.MaxVersion = version
+			got := pairOf(t, client, s).shaken().client.State()
+			check(t, bytes.Equal(got.OCSP, der[0]), "%v, %d responses: the leaf's is %q", version, n, got.OCSP)
+			want := der[1:n]
+			if version == TLS12 {
+				want = nil
+			}
+			check(t, len(got.ChainOCSP) >= len(want) && bytes.Equal(bytes.Join(got.ChainOCSP, nil), bytes.Join(want, nil)),
+				"%v, %d responses: the others are %q", version, n, got.ChainOCSP)
+		}
+	}
+}
+
 // TestTicketsAndStaplesRefused: what cannot be used is refused with the setting's name, and no key is in the message.
 func TestTicketsAndStaplesRefused(t *testing.T) {
 	staple := func(der []byte) func(*Config) { return func(c *Config) { c.Certificates[0].OCSP = der } }

@@ -248,7 +248,9 @@ static int session_fits(SSL *ssl, SSL_SESSION *s, const unsigned char *session_i
 
 	if (len != 32 || memcmp(id, session_id_context, len) != 0 || !alive(ssl, s))
 		return 0;
-	if (!check_name || cssl_raw_key_of_session(s) != NULL) /* a key is for no name */
+	if (check_name && is_ip && cssl_raw_key_of_session(s) != NULL)
+		return 0; /* a key is for no name, and a session keeps no address: the application must see the key again */
+	if (!check_name || cssl_raw_key_of_session(s) != NULL)
 		return name == NULL || is_ip || (host != NULL && strcasecmp(host, name) == 0);
 	if (peer == NULL)
 		return 0;

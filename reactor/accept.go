@@ -180,8 +180,11 @@ func (l *Loop) logAcceptError(ln *listener, level slog.Level, what string, err e
 // serve starts a connection that was accepted and admitted.
 func (l *Loop) serve(ln *listener, fd int, remote netip.AddrPort) {
 	s := ln.server
-	tls, err := s.newConn(fd, s.context.Load())
-	if err != nil {
+	c := &Conn{handler: s.Handler, server: s, fd: fd, remote: remote, local: ln.addr}
+	var err error
+	if s.Plain != nil {
+		c.plain = &plain{handler: s.Plain, fd: fd, connected: true}
+	} else if c.tls, err = s.newConn(fd, s.context.Load()); err != nil {
 		unix.Close(fd)
 		if s.Header == nil && s.Release != nil && s.Admit != nil {
 			s.Release(remote)
@@ -190,9 +193,10 @@ func (l *Loop) serve(ln *listener, fd int, remote netip.AddrPort) {
 		l.logAcceptError(ln, slog.LevelError, "accept: creating a TLS connection failed", err)
 		return
 	}
-	c := &Conn{tls: tls, handler: s.Handler, server: s, fd: fd, remote: remote, local: ln.addr}
 	c.counted = s.Header == nil && s.Admit != nil
-	c.bind()
+	if c.tls != nil {
+		c.bind()
+	}
 	l.adopt(c)
 }
 

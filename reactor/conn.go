@@ -85,7 +85,8 @@ func (BaseHandler) OnClose(*Conn, error) {}
 // net.ErrClosed.
 type Conn struct {
 	session session.Session
-	tls     *cssl.Conn
+	tls     *cssl.Conn // nil in plain text
+	plain   *plain     // nil with TLS; the loop changes it with mu held
 	loop    *Loop
 	handler Handler
 	server  *Server // nil if the connection was not accepted
@@ -113,19 +114,20 @@ type Conn struct {
 	counted bool          // Server.Admit has admitted it
 	timedIn session.Phase // the phase that the deadline belongs to
 
-	// The deadline; see wheel.
-	timed                bool
-	slot16               uint16
-	due, slotDue, active time.Duration
-	stalled              time.Duration // since when output waits without progress; 0: it does not
-	timerPrev, timerNext *Conn
+	timed bool // it has a deadline
 
 	// The place among the connections with record buffers; see buffers.
 	buffered, bufferUse bool
 	bufferIndex         uint16
 
+	// The deadline; see wheel.
+	slot16               uint16
+	pending              bool // it is among the handshakes
+	due, slotDue, active time.Duration
+	stalled              time.Duration // since when output waits without progress; 0: it does not
+	timerPrev, timerNext *Conn
+
 	// The place among the handshakes; see pendingHandshakes.
-	pending                    bool
 	waiting                    time.Duration // since when
 	pendingOlder, pendingNewer *Conn
 
@@ -134,12 +136,12 @@ type Conn struct {
 	summed   int      // what the loop's sum counts for this connection
 	high     bool     // Write or Queued has reported the high watermark
 	drain    bool     // OnDrain is due for that, although the session never reached it
-	ask      request  // requests that the loop has not collected
-	refused  *refusal // the first refused request
-	cause    error    // of Close or Abort
 	running  bool     // the loop will collect anyway
 	notified bool     // the loop has been woken to collect
 	shut     bool     // Write returns net.ErrClosed
+	ask      request  // requests that the loop has not collected
+	refused  *refusal // the first refused request
+	cause    error    // of Close or Abort
 }
 
 // request is a set of requests from any goroutine.
@@ -156,12 +158,13 @@ const (
 	askRenegotiate
 	askRetry
 	askCertificate
+	askStartTLS
 )
 
 // Started returns when the loop took over the connection.
 func (c *Conn) Started() time.Time { return c.loop.start.Add(c.begun) }
 
-// BytesRead returns how many bytes of plaintext were read, up to the start of
+// BytesRead returns how many bytes of plaintext were read, with TLS and before, up to the start of
 // the current turn; in OnClose, in all. Call it only inside a Handler method.
 func (c *Conn) BytesRead() uint64 { return c.read }
 
@@ -193,17 +196,31 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // State returns the result of the handshake: version, cipher, peer certificates
 // and so on; see [cssl.Conn.State]. Each call asks OpenSSL again, so keep the
-// result to use it twice. Call it only inside a Handler method.
-func (c *Conn) State() cssl.State { return c.tls.State() }
+// result to use it twice. In plain text it returns the zero value, whose
+// Version is 0. Call it only inside a Handler method.
+func (c *Conn) State() cssl.State {
+	if c.tls == nil {
+		return cssl.State{}
+	}
+	return c.tls.State()
+}
 
 // Session returns a client's session for later resumption, or nil if there is
 // none yet; see [cssl.Conn.Session]. Call it only inside a Handler method.
-func (c *Conn) Session() *cssl.Session { return c.tls.Session() }
+func (c *Conn) Session() *cssl.Session {
+	if c.tls == nil {
+		return nil
+	}
+	return c.tls.Session()
+}
 
 // ExportKeyingMaterial derives n bytes from the connection's secrets (RFC 5705,
-// RFC 8446 section 7.5); see [cssl.Conn.ExportKeyingMaterial]. Call it only
-// inside a Handler method.
+// RFC 8446 section 7.5); see [cssl.Conn.ExportKeyingMaterial]. In plain text the
+// error wraps tlsio.ErrState. Call it only inside a Handler method.
 func (c *Conn) ExportKeyingMaterial(label string, context []byte, n int) ([]byte, error) {
+	if c.tls == nil {
+		return nil, errPlain
+	}
 	return c.tls.ExportKeyingMaterial(label, context, n)
 }
 
@@ -304,7 +321,8 @@ func (c *Conn) Abort(err error) { c.request(askAbort, 0, err) }
 // record is half written, and asks the peer to do the same if request is set.
 // Pending KeyUpdates are merged into one, with a request if any had it.
 // KeyUpdate returns at once: net.ErrClosed after Close or CloseWrite, otherwise
-// nil. OnRekeyError gets later errors. A close discards a KeyUpdate that is
+// nil. OnRekeyError gets later errors, such as errors.ErrUnsupported in plain
+// text. A close discards a KeyUpdate that is
 // still pending.
 func (c *Conn) KeyUpdate(request bool) error {
 	if request {
@@ -384,7 +402,8 @@ func (c *Conn) collect() {
 		c.sum()
 		return
 	}
-	if c.session.Staged() > 0 {
+	staged := c.session.Staged()
+	if staged > 0 {
 		// Write has checked MaxQueue, and c.queued is never too low. An error
 		// means that the session is closing and writes nothing any more.
 		_ = c.session.WriteStaged()
@@ -400,6 +419,9 @@ func (c *Conn) collect() {
 	ask, cause := c.ask, c.cause
 	c.ask = 0
 	s := &c.session
+	if ask&askStartTLS != 0 {
+		c.startTLS(staged)
+	}
 	if ask&(askKeyUpdate|askKeyUpdateRequest) != 0 {
 		c.refuse((*events).OnRekeyError, s.KeyUpdate(ask&askKeyUpdateRequest != 0))
 	}
@@ -417,6 +439,9 @@ func (c *Conn) collect() {
 	}
 	if ask&askResume != 0 {
 		s.Resume()
+	}
+	if c.plain != nil && ask&(askPause|askResume) != 0 {
+		c.plain.paused, c.plain.again = ask&askPause != 0, ask&askResume != 0 && len(c.plain.rest) > 0
 	}
 	if ask&askCloseWrite != 0 {
 		s.CloseWrite()
@@ -457,6 +482,11 @@ type events Conn
 // OnOpen implements session.Handler.
 func (e *events) OnOpen() {
 	c := (*Conn)(e)
+	if c.plain != nil {
+		defer c.guard()
+		c.connected()
+		return
+	}
 	defer c.dialed()
 	defer c.guard()
 	c.loop.opened(c)
@@ -466,6 +496,10 @@ func (e *events) OnOpen() {
 // OnData implements session.Handler.
 func (e *events) OnData(p []byte) {
 	c := (*Conn)(e)
+	if c.plain != nil {
+		c.feed(p)
+		return
+	}
 	defer c.guard()
 	c.count()
 	c.handler.OnData(c, p)

@@ -24,12 +24,9 @@ import (
 // an error h is not called. ECONNREFUSED usually arrives later, through
 // OnClose.
 func (l *Loop) Connect(remote netip.AddrPort, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) error {
-	fd, err := startConnect(remote, l.cfg.KeepAlive)
+	fd, cfg, err := l.startConnect(remote, cfg)
 	if err != nil {
-		return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}
-	}
-	if cfg.ServerName == "" {
-		cfg.ServerName = remote.Addr().String()
+		return err
 	}
 	c, err := newConn(fd, x, cfg, h, data)
 	if err != nil {
@@ -37,6 +34,18 @@ func (l *Loop) Connect(remote netip.AddrPort, x *cssl.Context, cfg cssl.ConnConf
 	}
 	c.remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	return l.attach(c)
+}
+
+// startConnect starts to connect to remote, and completes cfg for it.
+func (l *Loop) startConnect(remote netip.AddrPort, cfg cssl.ConnConfig) (int, cssl.ConnConfig, error) {
+	fd, err := startConnect(remote, l.cfg.KeepAlive)
+	if err != nil {
+		return -1, cfg, &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(remote), Err: err}
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = remote.Addr().String()
+	}
+	return fd, cfg, nil
 }
 
 // startConnect makes a non-blocking socket and starts to connect it to remote.

@@ -15,8 +15,8 @@ func (l *Loop) setDeadline(c *Conn, p session.Phase) {
 	c.timedIn = p
 	switch {
 	case p == session.Open:
-		if idle, stall := l.openDue(c); min(idle, stall) < never {
-			l.wheel.set(c, min(idle, stall))
+		if idle, stall, start := l.openDue(c); min(idle, stall, start) < never {
+			l.wheel.set(c, min(idle, stall, start))
 		} else {
 			l.wheel.remove(c)
 		}
@@ -30,17 +30,20 @@ func (l *Loop) setDeadline(c *Conn, p session.Phase) {
 
 const never = time.Duration(math.MaxInt64)
 
-// openDue returns when an open connection exceeds IdleTimeout, and when it
-// exceeds WriteTimeout.
-func (l *Loop) openDue(c *Conn) (idle, stall time.Duration) {
-	idle, stall = never, never
+// openDue returns when an open connection exceeds IdleTimeout, when it exceeds
+// WriteTimeout, and when one in plain text exceeds HandshakeTimeout.
+func (l *Loop) openDue(c *Conn) (idle, stall, start time.Duration) {
+	idle, stall, start = never, never, never
+	if c.plain != nil {
+		start = c.plain.due
+	}
 	if l.cfg.IdleTimeout > 0 {
 		idle = saturate.Add(c.active, l.cfg.IdleTimeout)
 	}
 	if l.cfg.WriteTimeout > 0 && c.stalled != 0 {
 		stall = saturate.Add(c.stalled, l.cfg.WriteTimeout)
 	}
-	return idle, stall
+	return idle, stall, start
 }
 
 // expire handles a deadline that has passed.
@@ -49,14 +52,16 @@ func (l *Loop) expire(c *Conn) {
 	case session.Handshaking:
 		c.session.Abort(ErrHandshakeTimeout)
 	case session.Open:
-		switch idle, stall := l.openDue(c); {
+		switch idle, stall, start := l.openDue(c); {
+		case start <= l.now:
+			c.session.Abort(ErrHandshakeTimeout)
 		case stall <= l.now:
 			c.reset = true
 			c.session.Abort(ErrWriteTimeout)
 		case idle <= l.now:
 			c.session.Close(ErrIdleTimeout)
-		case min(idle, stall) < never:
-			l.wheel.set(c, min(idle, stall))
+		case min(idle, stall, start) < never:
+			l.wheel.set(c, min(idle, stall, start))
 			return
 		default:
 			return

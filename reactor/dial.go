@@ -31,6 +31,10 @@ type Dialer struct {
 	// as such. A unix socket has no host: set ServerName or
 	// InsecureSkipNameCheck.
 	Config cssl.ConnConfig
+	// Plain, if set, makes the connection begin in plain text. It must call
+	// StartTLS, by default with Context and Config: Dial waits for the
+	// handshake in this case too.
+	Plain PlainHandler
 }
 
 // Dial connects to address ("host:port", or the path of a unix socket), lets l
@@ -74,7 +78,12 @@ func (d *Dialer) Dial(ctx context.Context, l *Loop, network, address string, h H
 	if cfg.ServerName == "" && network != "unix" {
 		cfg.ServerName, _, _ = net.SplitHostPort(address) // net.Dialer has accepted address
 	}
-	c, err := newConn(fd, d.Context, cfg, h, data)
+	var c *Conn
+	if d.Plain != nil {
+		c = newPlain(fd, d.Plain, d.Context, cfg, h, data)
+	} else {
+		c, err = newConn(fd, d.Context, cfg, h, data)
+	}
 	if err == nil {
 		err = c.handshake(ctx, l)
 	}

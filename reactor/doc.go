@@ -35,6 +35,32 @@
 //     of connections without a goroutine each.
 //   - [Loop.Attach] takes a socket that the caller has made.
 //
+// # Plain text first
+//
+// A connection can begin in plain text and become TLS later, in either role:
+// STARTTLS. Set Server.Plain or Dialer.Plain, or use [Loop.AttachPlain] or
+// [Loop.ConnectPlain]. A [PlainHandler] gets the bytes, and [Conn.StartTLS]
+// starts TLS; it may never be called.
+//
+//	           ┌── plain text ──┐           ┌──── TLS ────┐
+//	accept ──► OnConnect, OnPlain ──StartTLS──► handshake ──► OnOpen, OnData
+//	           Write: in the clear        │ Write: encrypted, after OnOpen
+//
+// In plain text a connection is a Session too, over a small engine on the
+// socket. So Write, Pause, Close and CloseWrite (a FIN), the watermarks,
+// budgets, queue limits and timeouts, MaxConns, Admit, Header, Shutdown, Trace
+// and the counters are those of TLS. Stats.Plain counts connections in plain
+// text. Limits.MaxHandshakes counts one from StartTLS on: before, it holds no
+// SSL. Limits.HandshakeTimeout bounds the wait for the peer's first bytes, and
+// the time from StartTLS on. In between, only IdleTimeout does, so set it.
+//
+// Safe by construction: StartTLS marks the place in the queue. What is before
+// it leaves in the clear, and what is behind it only encrypted. The socket is
+// not read in the clear any more, and OnData gets only what TLS returns. Bytes
+// that came in the clear behind STARTTLS, before it could be answered, end the
+// connection ([tlsio.LeftoverRefuse]). Bytes that come later, in place of a
+// ClientHello, fail the handshake.
+//
 // # Scheduling
 //
 // A step of a handshake takes as long as twenty to forty small messages. Each

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/saturate"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -39,15 +40,20 @@ func newConn(fd int, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) 
 	}
 	c := &Conn{tls: tls, handler: h, fd: fd, Data: data}
 	c.bind()
+	c.findAddrs()
+	return c, nil
+}
+
+// findAddrs gets the addresses of the socket.
+func (c *Conn) findAddrs() {
 	c.findPeer()
-	if sa, err := unix.Getsockname(fd); err == nil {
+	if sa, err := unix.Getsockname(c.fd); err == nil {
 		if a, ok := sa.(*unix.SockaddrUnix); ok {
 			c.local = unixAddr(a)
 		} else {
 			c.local = net.TCPAddrFromAddrPort(addrPort(sa))
 		}
 	}
-	return c, nil
 }
 
 // findPeer gets the peer's address (getpeername). A connecting socket has none
@@ -80,20 +86,35 @@ func (l *Loop) attach(c *Conn) error {
 
 // free frees a connection that no loop has adopted.
 func (c *Conn) free() {
-	c.tls.Close()
+	c.closeTLS()
 	unix.Close(c.fd)
+}
+
+// closeTLS frees the TLS side, if there is one.
+func (c *Conn) closeTLS() {
+	if c.tls != nil {
+		c.tls.Close()
+	}
+	if c.plain != nil && c.plain.tls != nil {
+		c.plain.tls.Close()
+	}
 }
 
 // adopt starts to drive a new connection.
 func (l *Loop) adopt(c *Conn) {
 	c.loop, c.id, c.active, c.begun = l, lastID.Add(1), l.now, l.now
 	c.key = l.newSlot(slot{conn: c})
-	c.session.Init(c.tls, (*events)(c), l.sessions)
-	if c.server != nil {
+	if c.plain != nil {
+		c.plain.due = saturate.Add(l.now, l.cfg.HandshakeTimeout)
+		c.session.Init(c.plain, (*events)(c), l.sessions)
+	} else {
+		c.session.Init(c.tls, (*events)(c), l.sessions)
+	}
+	if c.server != nil && c.server.Header != nil {
+		c.header = new(header)
+	}
+	if c.server != nil && (c.plain == nil || c.header != nil) {
 		c.session.ExpectPeer()
-		if c.server.Header != nil {
-			c.header = new(header)
-		}
 	}
 	if f := l.cfg.Trace; f != nil {
 		c.session.SetTrace(func(op tlsio.Op, r tlsio.Result) {
@@ -105,8 +126,12 @@ func (l *Loop) adopt(c *Conn) {
 		})
 	}
 	l.stats.Conns++
-	l.stats.Handshaking++
-	if c.server != nil {
+	if c.plain != nil {
+		l.stats.Plain++
+	} else {
+		l.stats.Handshaking++
+	}
+	if c.server != nil && c.plain == nil {
 		l.pending.add(c, l.now)
 	}
 	l.turn(c, 0)
@@ -124,6 +149,11 @@ func (l *Loop) closed(c *Conn, err error) {
 	l.wheel.remove(c)
 	l.buffers.remove(c)
 	l.dead = append(l.dead, ended{c, err})
+	if c.plain != nil {
+		l.stats.Plain--
+		l.countEnd(err, true)
+		return
+	}
 	shook := c.timedIn != session.Handshaking
 	if !shook {
 		l.pending.remove(c)
@@ -143,7 +173,7 @@ func (l *Loop) freeClosed() {
 		} else {
 			drainAfterFIN(c.fd, l.sessions.Buffer)
 		}
-		c.tls.Close()
+		c.closeTLS()
 		if c.server == nil && c.polled {
 			_ = l.poller.Remove(c.fd) // a duplicate that the caller of Attach has would keep it in epoll
 		}

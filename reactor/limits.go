@@ -18,8 +18,10 @@ var errServerQueueFull = fmt.Errorf("reactor: Limits.MaxQueued exceeded: %w", se
 // field means its default.
 type Limits struct {
 	// HandshakeTimeout (default 10 s) bounds the handshake. The time includes
-	// Server.Header, and connecting for Attach and Connect. After that the
-	// connection is closed, and OnClose gets ErrHandshakeTimeout.
+	// Server.Header, and connecting for Attach and Connect. In plain text it
+	// bounds the wait for the peer's first bytes, and from StartTLS on for what
+	// is queued to be sent. After that the connection is closed, and OnClose
+	// gets ErrHandshakeTimeout.
 	HandshakeTimeout time.Duration
 	// IdleTimeout (default: none) is how long a connection may have no traffic.
 	// After that it is closed as by Conn.Close, and OnClose gets

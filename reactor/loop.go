@@ -70,8 +70,8 @@ type LoopConfig struct {
 	// the loop; lines may arrive after the loop has ended. When 1024 lines
 	// wait, further lines are dropped and counted in Stats.LogDropped.
 	Logger *slog.Logger
-	// Trace, if set, is called after each TLS operation on the loop's
-	// goroutine, for debugging. wait is what the connection waits for next. It
+	// Trace, if set, is called after each TLS operation, and the same operations
+	// in plain text, on the loop's goroutine, for debugging. wait is what the connection waits for next. It
 	// is 0 if another operation comes first, if r.Want waits for the
 	// application, or if the connection is paused and has nothing to write.
 	Trace func(c *Conn, op tlsio.Op, r tlsio.Result, wait session.Event)
@@ -378,6 +378,9 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	if drain && c.session.Phase() == session.Open {
 		(*events)(c).OnDrain()
 	}
+	if p := c.plain; p != nil && p.again {
+		c.feed(nil)
+	}
 	s := &l.stats.Sessions
 	bytes, sends := s.BytesRead+s.BytesWritten, s.Sends
 	c.session.Ready(got)
@@ -402,7 +405,9 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	if c.dead {
 		return
 	}
-	if moved {
+	if c.plain != nil {
+		// It has no buffers.
+	} else if moved {
 		l.buffers.used(c, l.now)
 	} else if got != 0 && !c.buffered {
 		c.tls.FreeBuffers() // for example after a handshake
@@ -421,7 +426,7 @@ func (l *Loop) tally(c *Conn) {
 // rearm makes epoll wait for what the session waits for now, and sets the
 // deadline.
 func (l *Loop) rearm(c *Conn) {
-	if c.session.Runnable() || c.drain || c.refused != nil {
+	if c.session.Runnable() || c.drain || c.refused != nil || c.plain != nil && c.plain.again {
 		// Its turn comes before the next wait, so epoll's events can stay as
 		// they are.
 		if !c.ready {

@@ -30,9 +30,12 @@ type Server struct {
 	Addr string
 	// Handler handles the events of all connections. It is required.
 	Handler Handler
-	// Context has the certificates and settings. It is required. SetContext
-	// replaces it while the server runs.
+	// Context has the certificates and settings. It is required, except with
+	// Plain. SetContext replaces it while the server runs.
 	Context *cssl.Context
+	// Plain, if set, makes connections begin in plain text; see Plain text
+	// first in the package documentation.
+	Plain PlainHandler
 	// Loops is the number of loops; 0 means GOMAXPROCS.
 	Loops int
 
@@ -234,7 +237,7 @@ func (s *Server) start() error {
 	if s.Handler == nil {
 		return errors.New("reactor: Server.Handler is nil")
 	}
-	if s.Context == nil {
+	if s.Context == nil && s.Plain == nil {
 		return errors.New("reactor: Server.Context is nil")
 	}
 	s.context.CompareAndSwap(nil, s.Context)

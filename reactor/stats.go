@@ -21,9 +21,9 @@ import (
 type Stats struct {
 	// Turns and EpollCtls count the turns of the loop, and calls of epoll_ctl.
 	Turns, EpollCtls uint64
-	// Conns and Handshaking are the current numbers of connections, and of
-	// those still in the handshake.
-	Conns, Handshaking int
+	// Conns, Handshaking and Plain are the current numbers of connections, of
+	// those still in the handshake, and of those in plain text.
+	Conns, Handshaking, Plain int
 	// Accepted connections, and errors of accept4 by errno name.
 	Accepted     uint64
 	AcceptErrors map[string]uint64
@@ -131,6 +131,8 @@ func outcomeOf(err error, shook bool) string {
 		return "refused"
 	case errors.Is(err, ErrHeader):
 		return "header"
+	case errors.Is(err, tlsio.ErrPlaintextAfterStartTLS):
+		return "plaintext after STARTTLS"
 	case errors.Is(err, ErrPanic):
 		return "handler panicked"
 	case errors.Is(err, ErrLoopClosed):
@@ -190,6 +192,8 @@ func reasonOf(err error) string {
 		return "handler panicked"
 	case errors.Is(err, ErrHeader):
 		return "header"
+	case errors.Is(err, tlsio.ErrPlaintextAfterStartTLS):
+		return "plaintext after STARTTLS"
 	case errors.Is(err, ErrHandshakeEvicted):
 		return "handshake evicted"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
@@ -249,6 +253,7 @@ func (s *Stats) Add(o Stats) {
 	s.EpollCtls += o.EpollCtls
 	s.Conns += o.Conns
 	s.Handshaking += o.Handshaking
+	s.Plain += o.Plain
 	s.Accepted += o.Accepted
 	s.Handshakes += o.Handshakes
 	s.Resumed += o.Resumed

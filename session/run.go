@@ -91,11 +91,12 @@ func (s *Session) next(wrote int) (operation, bool) {
 	return 0, false
 }
 
-// step is a part of a close that cannot wait.
+// step is a part of a close, or the change of the engine. It cannot wait.
 type step uint8
 
 const (
 	stepNone step = iota
+	stepUpgrade
 	stepFIN
 	stepFinish
 )
@@ -112,6 +113,8 @@ func (s *Session) due() step {
 			return stepNone // what the peer sent before can still be read
 		}
 		return stepFinish
+	case s.upgrade != nil && s.upgrade.left == 0 && !s.unsent && !s.held:
+		return stepUpgrade
 	case s.shutdownOut && !s.unsent && !s.held && !s.finOut:
 		return stepFIN
 	case s.finOut && s.readDone:
@@ -122,8 +125,12 @@ func (s *Session) due() step {
 
 // take takes a step.
 func (s *Session) take(st step) {
-	if st == stepFinish {
+	switch st {
+	case stepFinish:
 		s.finish()
+		return
+	case stepUpgrade:
+		s.begin()
 		return
 	}
 	s.finOut = true
@@ -222,8 +229,8 @@ func (s *Session) count(name tlsio.Op, r tlsio.Result) {
 func (s *Session) writeQueue() tlsio.Result {
 	p := s.queue.freeze()
 	e, ok := s.engine.(FullEngine)
-	if !ok {
-		return s.engine.Write(p)
+	if n := s.writable(); !ok || n < s.queue.len() {
+		return s.engine.Write(p[:min(n, len(p))])
 	}
 	bufs, n := s.queue.first(s.cfg.bufs[:0])
 	r := e.WriteBuffers(bufs, n < s.queue.len() || s.ending && s.rekey == rekeyNone)
@@ -295,6 +302,9 @@ func (s *Session) progress(op operation, r tlsio.Result) {
 	case write:
 		before := s.queue.len()
 		s.queue.accept(r.N)
+		if s.upgrade != nil {
+			s.upgrade.left -= r.N
+		}
 		s.shrunk(r.N, before)
 	case shutdown:
 		s.shutdownOut = true

@@ -70,6 +70,7 @@ type Session struct {
 	trace   func(op tlsio.Op, r tlsio.Result)
 	queue   queue
 	staged  queue
+	upgrade *upgrade // the Upgrade that has not begun yet, or nil
 	cause   error
 	// lingered counts the bytes discarded since our close_notify.
 	lingered int
@@ -153,15 +154,26 @@ func (s *Session) live(op operation) bool {
 		if s.readDone || s.phase == Handshaking {
 			return false
 		}
+		if s.upgrade != nil {
+			return false // what comes now belongs to the next engine
+		}
 		return s.phase == Closing || !s.paused && (!s.throttled || s.mustRead())
 	case write:
-		return !s.broken && s.phase != Handshaking && s.queue.len() > 0
+		return !s.broken && s.phase != Handshaking && s.writable() > 0
 	case flush:
 		return !s.broken && (s.unsent || s.held)
 	default: // shutdown, which must not be sent during a handshake
 		return s.ending && !s.shutdownOut && !s.broken && s.phase != Handshaking &&
-			s.rekey != rekeyUnderWay && s.queue.len() == 0
+			s.rekey != rekeyUnderWay && s.queue.len() == 0 && s.upgrade == nil
 	}
+}
+
+// writable returns how many of the queued bytes the engine may be given.
+func (s *Session) writable() int {
+	if s.upgrade != nil {
+		return s.upgrade.left
+	}
+	return s.queue.len()
 }
 
 // mustRead reports whether reading must go on above the high watermark because
@@ -356,16 +368,16 @@ func (s *Session) CloseWrite() { s.ending = true }
 // Close begins the close sequence: the queue is written, close_notify and a FIN
 // are sent, and input is discarded until the peer sends close_notify or a FIN.
 // OnClose receives the first cause that is not nil; use nil for an orderly
-// close. In the handshake, the session ends at once. Call Ready(0) afterwards
-// when not inside a handler.
+// close. In the handshake, and after Upgrade, the session ends at once. Call
+// Ready(0) afterwards when not inside a handler.
 func (s *Session) Close(cause error) {
 	if s.cause == nil {
 		s.cause = cause
 	}
-	switch s.phase {
-	case Handshaking:
+	switch {
+	case s.phase == Handshaking, s.upgrade != nil:
 		s.aborted = true
-	case Open:
+	case s.phase == Open:
 		s.phase = Closing
 		s.ending = true
 	}

@@ -155,6 +155,10 @@ func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error)
 	if x.Tail() == 0 {
 		return nil, &cssl.ConfigError{Setting: "Tail", Err: errors.New("must not be negative: without a tail, a Write that times out cannot be continued")}
 	}
+	var first []byte
+	if b, ok := conn.(*begun); ok {
+		conn, first = b.Conn, b.first
+	}
 	c := &Conn{conn: conn, done: make(chan struct{}), server: x.IsServer(), closeTimeout: defaultCloseTimeout}
 	c.reader.init(c, readable)
 	c.writer.init(c, writable)
@@ -166,6 +170,10 @@ func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if c.tls.Feed(first) < len(first) {
+		c.tls.Close()
+		return nil, errors.New("sslnet: too much was read before TLS")
 	}
 	if c.tls.Asks() {
 		c.tls.Bind(c, c.decided)
@@ -179,8 +187,8 @@ func newConn(conn net.Conn, x *cssl.Context, cfg cssl.ConnConfig) (*Conn, error)
 // If conn is a *net.TCPConn, or a *net.UnixConn of network "unix", the Conn
 // uses its socket directly: nobody else may read, write or set deadlines there
 // from now on. Any other conn is read and written by two goroutines of the
-// Conn. Plaintext may have been exchanged over conn before (STARTTLS), provided
-// that no buffer holds bytes of the TLS connection. Only one Conn may use conn.
+// Conn. If plaintext has been exchanged over conn before (STARTTLS), see
+// AfterPlaintext. Only one Conn may use conn.
 //
 // The Conn owns conn. If Server returns an error, the caller still owns it.
 func Server(conn net.Conn, x *cssl.Context) (*Conn, error) {

@@ -20,7 +20,7 @@ import (
 
 // metrics are the names, without the namespace.
 var metrics = []struct{ name, label, help string }{
-	{"connections", "state", "Connections now, by state: handshake, which begins with the accept, or established."},
+	{"connections", "state", "Connections now, by state: plain, handshake, which begins with the accept or with STARTTLS, or established."},
 	{"connections_accepted_total", "", "Connections that were accepted and not refused at once."},
 	{"connections_closed_total", "outcome", "Connections that have ended, also those whose handshake was not done, by outcome."},
 	{"connections_refused_total", "reason", "Connections that were refused, by reason."},
@@ -52,7 +52,7 @@ var metrics = []struct{ name, label, help string }{
 // begins with 1 is not known.
 var (
 	outcomes = []string{
-		"clean", "refused", "header", "handler panicked", "closed by us", "handshake evicted", "timeout: handshake", "timeout: idle",
+		"clean", "refused", "header", "plaintext after STARTTLS", "handler panicked", "closed by us", "handshake evicted", "timeout: handshake", "timeout: idle",
 		"timeout: write", "timeout: close", "closed without close_notify", "reset by peer", "tls error", "other",
 	}
 	refusals = []string{
@@ -119,7 +119,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	gauge("connections", int64(s.Handshaking), "handshake")
-	gauge("connections", int64(s.Conns-s.Handshaking), "established")
+	gauge("connections", int64(s.Plain), "plain")
+	gauge("connections", int64(s.Conns-s.Handshaking-s.Plain), "established")
 	gauge("queued_bytes", s.Queued)
 	gauge("loops", int64(c.loops()))
 

@@ -160,7 +160,7 @@ func TestEveryField(t *testing.T) {
 // TestValues: fields that could be taken for each other have their own metrics.
 func TestValues(t *testing.T) {
 	s := reactor.Stats{
-		Turns: 1, EpollCtls: 3, Conns: 10, Handshaking: 4, Accepted: 20, LogDropped: 29, Handshakes: 9, Resumed: 5, Queued: 6, Panics: 7,
+		Turns: 1, EpollCtls: 3, Conns: 12, Handshaking: 4, Plain: 2, Accepted: 20, LogDropped: 29, Handshakes: 9, Resumed: 5, Queued: 6, Panics: 7,
 		AcceptErrors: map[string]uint64{"EMFILE": 11}, Versions: map[string]uint64{"v": 12}, Ciphers: map[string]uint64{"c": 13},
 		Groups: map[string]uint64{"g": 14}, Records: map[string]uint64{"r": 28}, Closes: map[string]uint64{"clean": 17},
 		Refusals: map[string]uint64{refusals[0]: 15, "new": 16}, HandshakeFailures: map[string]uint64{"a": 18, "b": 19},
@@ -172,6 +172,7 @@ func TestValues(t *testing.T) {
 	collect(t, s).expect(t, parse(`test_loop_turns_total 1
 test_loop_epoll_ctl_calls_total 3
 test_connections{state="handshake"} 4
+test_connections{state="plain"} 2
 test_connections{state="established"} 6
 test_connections_accepted_total 20
 test_handshakes_total{result="ok"} 9

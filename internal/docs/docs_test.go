@@ -201,7 +201,7 @@ func TestMakeTargets(t *testing.T) {
 		if path == "CHANGELOG.md" {
 			continue // it may name what was there before
 		}
-		for _, m := range regexp.MustCompile("(?m)(?:^ {4}|`)make ([a-z][a-z -]*)").FindAllStringSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile("(?m)(?:^ {4}|`)make ([a-z][a-z0-9 -]*)").FindAllStringSubmatch(text, -1) {
 			for _, target := range strings.Fields(m[1]) {
 				found++
 				if !strings.Contains(makefile, "\n"+target+":") {

@@ -37,6 +37,13 @@ func TestMissing(t *testing.T) {
 	if f := MissingSignature(v35, "mldsa44"); f != (Feature{}) {
 		t.Error(f)
 	}
+	const sm4 = "TLS_AES_128_GCM_SHA256:TLS_SM4_GCM_SM3"
+	if f := MissingSuite(v35, sm4); f != (Feature{"TLS_SM4_GCM_SM3", 0x400}) {
+		t.Error(f)
+	}
+	if f := MissingSuite(0x400, sm4); f != (Feature{}) {
+		t.Error(f)
+	}
 	if f := MissingSignature(v30, "ECDSA+SHA256:mldsa65"); f != (Feature{"mldsa65", v35}) {
 		t.Error(f)
 	}

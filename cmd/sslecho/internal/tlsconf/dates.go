@@ -223,18 +223,27 @@ func (b *Built) clientDates(t *config.TLS) {
 	b.look(true, crls...)
 }
 
-// staple looks at the OCSP response of a certificate.
+// staple looks at the OCSP responses of a chain.
 func (b *Built) staple(file string, c *Certificate) {
 	p, what := content(file), "--ocsp-file "+file
-	if len(p) == 0 || len(c.chain) == 0 {
-		return
+	for i, x := range c.chain {
+		var one asn1.RawValue
+		rest, err := asn1.Unmarshal(p, &one)
+		if len(p) == 0 || err != nil {
+			return
+		}
+		r, err := ocsp.ParseResponseForCert(one.FullBytes, x, nil)
+		if err != nil {
+			b.unreadable(what, err)
+			return
+		}
+		name := nameOf(x)
+		if i == 0 {
+			name = c.Name
+		}
+		b.look(false, dated{what + ": the response for " + name, r.ThisUpdate, r.NextUpdate, "clients that want one refuse it"})
+		p = rest
 	}
-	r, err := ocsp.ParseResponseForCert(p, c.chain[0], nil)
-	if err != nil {
-		b.unreadable(what, err)
-		return
-	}
-	b.look(false, dated{what + ": the response for " + c.Name, r.ThisUpdate, r.NextUpdate, "clients that want one refuse it"})
 }
 
 // blocks are the contents of the PEM blocks of a type, and of its variants with

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/testmain"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+)
+
+func TestMain(m *testing.M) { testmain.Run(m, nil) }
+
+// say writes to a client's connection while the test reads what comes back.
+func say(t *testing.T, c io.Writer, text string) {
+	t.Helper()
+	go func() {
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Errorf("write: %v", err)
+		}
+	}()
+}
+
+func expect(t *testing.T, c io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(c, got); string(got[:n]) != want {
+		t.Fatalf("got %.200q, %v, want %.200q", got[:n], err, want)
+	}
+}
+
+func expectEnd(t *testing.T, c io.Reader) {
+	t.Helper()
+	rest, err := io.ReadAll(c)
+	if tlstest.Must(t, err); len(rest) > 0 {
+		t.Errorf("got %.200q, want the end", rest)
+	}
+}
+
+// words is a command.
+func words(args ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	return b.String()
+}
+
+const notInteger = "-ERR value is not an integer or out of range\r\n"
+
+// replies are what Redis 7.0 replies. Where "!" follows, the connection ends.
+var replies = []struct{ say, hear string }{
+	{"PING\r\n", "+PONG\r\n"},
+	{"\r\n\r\nPING\nping hello\r\n", "+PONG\r\n$5\r\nhello\r\n"},
+	{"PING a b\r\n", "-ERR wrong number of arguments for 'ping' command\r\n"},
+	{"*0\r\n*-1\r\n*1\r\n$4\r\nPINGxxPING\r\r\n", "+PONG\r\n+PONG\r\n"},
+	{"FOO a b\r\nfoo\r\n", "-ERR unknown command 'FOO', with args beginning with: 'a' 'b' \r\n-ERR unknown command 'foo', with args beginning with: \r\n"},
+	{words("foo", "a\r\nb"), "-ERR unknown command 'foo', with args beginning with: 'a  b' \r\n"},
+	{words(""), "-ERR unknown command '', with args beginning with: \r\n"},
+	{"GET\r\nget a b\r\n", strings.Repeat("-ERR wrong number of arguments for 'get' command\r\n", 2)},
+	{"GET a\r\nSET a 1\r\nGET a\r\n" + words("SET", "a", "") + "GET a\r\n", "$-1\r\n+OK\r\n$1\r\n1\r\n+OK\r\n$0\r\n\r\n"},
+	{"SET n 9223372036854775807\r\nINCR n\r\n", "+OK\r\n" + notInteger},
+	{"SET n x\r\nINCR n\r\nDEL n n zz\r\nINCR n\r\nINCR n\r\n", "+OK\r\n" + notInteger + ":1\r\n:1\r\n:2\r\n"},
+	{"HELLO 3\r\nHELLO 2\r\n", "-NOPROTO unsupported protocol version\r\n*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:2\r\n"},
+	{"ACL WHOAMI\r\nACL\r\nACL FOO\r\n", "$7\r\ndefault\r\n-ERR wrong number of arguments for 'acl' command\r\n-ERR unknown subcommand 'FOO'. Try ACL HELP.\r\n"},
+	{"CONFIG GET save\r\nCONFIG GET appendonly\r\n", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"},
+	{"SUBSCRIBE a b\r\nGET x\r\nPING\r\nPING yo\r\nUNSUBSCRIBE c\r\nUNSUBSCRIBE a\r\nUNSUBSCRIBE\r\nUNSUBSCRIBE\r\nPING\r\nPUBLISH a x\r\n",
+		"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n" +
+			"-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context\r\n" +
+			"*2\r\n$4\r\npong\r\n$0\r\n\r\n*2\r\n$4\r\npong\r\n$2\r\nyo\r\n*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:2\r\n*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n" +
+			"*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:0\r\n*3\r\n$11\r\nunsubscribe\r\n$-1\r\n:0\r\n+PONG\r\n:0\r\n"},
+	{"QUIT\r\nPING\r\n", "+OK\r\n!"},
+	{"*abc\r\n", "-ERR Protocol error: invalid multibulk length\r\n!"},
+	{"*1025\r\n", "-ERR Protocol error: invalid multibulk length\r\n!"},
+	{"PING\r\n*1\r\nfoo\r\nPING\r\n", "+PONG\r\n-ERR Protocol error: expected '$', got 'f'\r\n!"},
+	{"*1\r\n$-1\r\n", "-ERR Protocol error: invalid bulk length\r\n!"},
+	{"*1\r\n$67108865\r\n", "-ERR Protocol error: invalid bulk length\r\n!"},
+	{strings.Repeat("x", maxLine+1), "-ERR Protocol error: too big inline request\r\n!"},
+}
+
+// TestReplies: each row at once, and (the short ones) byte by byte, each byte in a record of its own.
+func TestReplies(t *testing.T) {
+	s := exampletest.Start(t, run)
+	for _, row := range replies {
+		for _, whole := range []bool{true, false} {
+			if !whole && len(row.say) > 1000 {
+				continue
+			}
+			c := exampletest.Dial(t, s.Addr)
+			say(t, c, "DEL a b k n\r\n")
+			if _, err := fmt.Fscanf(c, ":%d\r\n", new(int)); err != nil {
+				t.Fatal(err)
+			}
+			if whole {
+				say(t, c, row.say)
+			} else {
+				for _, b := range []byte(row.say) {
+					c.Write([]byte{b}) // fails behind an error that ends the connection
+				}
+			}
+			hear, ends := strings.CutSuffix(row.hear, "!")
+			if expect(t, c, hear); ends {
+				expectEnd(t, c)
+			}
+			c.Close()
+		}
+	}
+}
+
+// TestPipeline: 10,000 commands in one write; a client that does not read is read no further, and misses nothing. Then replies
+// that are far longer than the queue may be, and a client that goes in the midst.
+func TestPipeline(t *testing.T) {
+	s := exampletest.Start(t, run)
+	c := exampletest.Dial(t, s.Addr)
+	say(t, c, strings.Repeat("INCR n\r\n"+words("GET", "n"), 5000))
+	for i := range 5000 {
+		expect(t, c, fmt.Sprintf(":%d\r\n$%d\r\n%d\r\n", i+1, len(fmt.Sprint(i+1)), i+1))
+	}
+	big := string(tlstest.Bytes(maxBulk, 1))
+	reply := fmt.Sprintf("$%d\r\n%s\r\n", len(big), big)
+	say(t, c, words("SET", "big", big)+words("ECHO", big)+strings.Repeat("GET big\r\n", 3)+"PING\r\n")
+	expect(t, c, "+OK\r\n")
+	for range 4 {
+		expect(t, c, reply)
+	}
+	expect(t, c, "+PONG\r\n")
+	other := exampletest.Dial(t, s.Addr)
+	say(t, other, words("GET", "big")+"*2\r\n$3\r\nGET\r\n$3\r\nb")
+	expect(t, other, reply[:1000])
+	other.NetConn().Close()
+	say(t, c, "PING\r\n")
+	expect(t, c, "+PONG\r\n")
+}
+
+// TestSubscribers: all on two loops hear all messages of two publishers in the same order; one that does not read is closed, and
+// holds up nobody.
+func TestSubscribers(t *testing.T) {
+	s := exampletest.Start(t, run, "-loops=2")
+	const subscribers, messages = 6, 300
+	join := func() *tls.Conn {
+		c := exampletest.Dial(t, s.Addr)
+		say(t, c, "SUBSCRIBE news\r\n")
+		expect(t, c, "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n")
+		return c
+	}
+	message := strings.Repeat("m", 1000)
+	var heard []<-chan string
+	for range subscribers {
+		c := join()
+		heard = append(heard, tlstest.Later(func() string {
+			p := make([]byte, 2*messages*len(words("message", "news", "0"+message)))
+			n, _ := io.ReadFull(c, p)
+			return string(p[:n])
+		}))
+	}
+	for i := range 2 {
+		c := exampletest.Dial(t, s.Addr)
+		say(t, c, strings.Repeat(words("PUBLISH", "news", fmt.Sprint(i)+message), messages))
+		defer func() { expect(t, c, strings.Repeat(fmt.Sprintf(":%d\r\n", subscribers), messages)) }()
+	}
+	first := <-heard[0]
+	for i := range 2 {
+		tlstest.Equal(t, "messages", strings.Count(first, words("message", "news", fmt.Sprint(i)+message)), messages)
+	}
+	for _, h := range heard[1:] {
+		if <-h != first {
+			t.Error("not all have heard the same")
+		}
+	}
+	c := exampletest.Dial(t, s.Addr)
+	big := words("PUBLISH", "slow", strings.Repeat("m", maxBulk))
+	slow := exampletest.Dial(t, s.Addr)
+	say(t, slow, "SUBSCRIBE slow\r\n")
+	expect(t, slow, "*3\r\n$9\r\nsubscribe\r\n$4\r\nslow\r\n:1\r\n")
+	for range 2 {
+		say(t, c, big)
+		expect(t, c, ":1\r\n")
+	}
+	tlstest.Until(t, "the end of the slow subscriber", func() bool {
+		say(t, c, "PUBLISH slow x\r\n")
+		reply := make([]byte, 4)
+		io.ReadFull(c, reply)
+		return string(reply) == ":0\r\n"
+	})
+}
+
+// TestFull: nothing is stored above -maxmemory, until something is deleted.
+func TestFull(t *testing.T) {
+	c := exampletest.Dial(t, exampletest.Start(t, run, "-maxmemory=1000").Addr)
+	say(t, c, words("SET", "a", strings.Repeat("x", 999))+"SET b 1\r\nINCR b\r\nGET b\r\nDEL a\r\nSET b 1\r\n")
+	expect(t, c, "+OK\r\n"+strings.Repeat("-OOM command not allowed when used memory > 'maxmemory'.\r\n", 2)+"$-1\r\n:1\r\n+OK\r\n")
+}
+
+// TestUser: the user is the common name of the client's certificate, which -ca demands.
+func TestUser(t *testing.T) {
+	s := exampletest.Start(t, run, "-ca="+testcerts.Path("root.pem"))
+	pair := tlstest.Value(tls.LoadX509KeyPair(testcerts.Path("client.pem"), testcerts.Path("client.key")))(t)
+	c := tls.Client(s.Connect(t), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}})
+	say(t, c, "ACL WHOAMI\r\n")
+	expect(t, c, "$6\r\nclient\r\n")
+	c.Close()
+	none := exampletest.Dial(t, s.Addr)
+	if _, err := none.Read(make([]byte, 1)); err == nil {
+		t.Error("a client without a certificate was served")
+	}
+}
+
+// TestClients: redis-cli and redis-benchmark.
+func TestClients(t *testing.T) {
+	_, port, _ := strings.Cut(exampletest.Start(t, run).Addr, ":")
+	for _, program := range []struct {
+		input string
+		want  string
+		args  []string
+	}{
+		{"SET a \"\"\nSET a 1\nINCR a\nGET b\n", "2", []string{"redis-cli"}},
+		{"", "GET", []string{"redis-benchmark", "-q", "-n", "1000", "-t", "ping,set,get"}},
+	} {
+		if _, err := exec.LookPath(program.args[0]); err != nil {
+			t.Skip(err)
+		}
+		cmd := exec.Command(program.args[0], append([]string{"-p", port, "--tls", "--cacert", testcerts.Path("root.pem")}, program.args[1:]...)...)
+		cmd.Stdin = strings.NewReader(program.input)
+		out := tlstest.Value(cmd.CombinedOutput())(t)
+		if !bytes.Contains(out, []byte(program.want)) || bytes.Contains(bytes.ToUpper(out), []byte("WARN")) {
+			t.Errorf("%v: %s", program.args, out)
+		}
+	}
+}

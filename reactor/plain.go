@@ -1,0 +1,336 @@
+package reactor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/saturate"
+	"github.com/spacemonad/go-openssl/session"
+	"github.com/spacemonad/go-openssl/tlsio"
+	"golang.org/x/sys/unix"
+)
+
+// PlainHandler handles the plain-text phase of connections that begin without
+// TLS, as in SMTP, IMAP, LDAP, XMPP and PostgreSQL. As with a [Handler], its
+// methods are called on the loop's goroutine and must not block, and one
+// PlainHandler serves many connections. OnDrain, OnEOF and OnClose of the
+// Handler are called in this phase too, its other methods after StartTLS.
+type PlainHandler interface {
+	// OnConnect is called when the connection exists: a server may write a
+	// greeting.
+	OnConnect(c *Conn)
+	// OnPlain is called with all bytes from the peer that were not consumed
+	// yet, and returns how many it consumes. It is called again at once if it
+	// consumed some and others are left, and otherwise when more have arrived.
+	// So it can consume one message in each call, and return 0 while one is
+	// incomplete. At most 64 KiB may stay unconsumed (ErrPlainTooLong). p is
+	// valid until OnPlain returns. After StartTLS, Pause or Close it is not
+	// called with what is left. After Resume it may be called with the same
+	// bytes as before.
+	OnPlain(c *Conn, p []byte) (n int)
+}
+
+// StartTLSConfig is the argument of [Conn.StartTLS]. The zero value makes a
+// connection of a Server TLS with the Server's Context.
+type StartTLSConfig struct {
+	// Context decides whether we are the server or the client of TLS. nil means
+	// the Server's current Context, or the Context and ConnConfig that were
+	// given when the client connection was started.
+	Context *cssl.Context
+	// Conn is for a client's Context; see cssl.ConnConfig.
+	Conn cssl.ConnConfig
+	// Leftover is about bytes that have arrived in the clear and that OnPlain
+	// has not consumed. By default they end the connection, and OnClose gets
+	// tlsio.ErrPlaintextAfterStartTLS.
+	Leftover tlsio.Leftover
+}
+
+var (
+	// ErrPlainTooLong is what OnClose gets if OnPlain leaves more than 64 KiB
+	// unconsumed.
+	ErrPlainTooLong = errors.New("reactor: OnPlain left more than 64 KiB unconsumed")
+
+	// errPlain and errNotPlain are returned by methods that are not possible
+	// now.
+	errPlain    = fmt.Errorf("reactor: the connection is in plain text: %w", tlsio.ErrState)
+	errNotPlain = fmt.Errorf("reactor: TLS has already been started: %w", tlsio.ErrState)
+)
+
+// maxPlain is how many bytes OnPlain may leave unconsumed.
+const maxPlain = 64 << 10
+
+// plain is the plain-text phase of a connection, and its session.Engine.
+type plain struct {
+	handler PlainHandler
+	fd      int
+	// context and conn are those of a StartTLS without a Context, for a
+	// connection that was not accepted.
+	context *cssl.Context
+	conn    cssl.ConnConfig
+
+	rest      []byte        // what OnPlain has not consumed
+	due       time.Duration // when the peer must have sent something, or TLS must have started
+	connected bool
+	paused    bool
+	again     bool // rest is to be passed to OnPlain again, after Resume
+
+	// Set by StartTLS, with Conn.mu held.
+	tls      *cssl.Conn
+	server   bool // of TLS
+	leftover tlsio.Leftover
+	clear    int // how many of the staged bytes were written before
+}
+
+// AttachPlain is like Attach, but the connection begins in plain text. x and cfg
+// are for a StartTLS without a Context; x may be nil.
+func (l *Loop) AttachPlain(fd int, p PlainHandler, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) error {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return os.NewSyscallError("fcntl(O_NONBLOCK)", err)
+	}
+	return l.attach(newPlain(fd, p, x, cfg, h, data))
+}
+
+// ConnectPlain is like Connect, but the connection begins in plain text. x and
+// cfg are for a StartTLS without a Context; x may be nil.
+// Limits.HandshakeTimeout bounds connecting and the arrival of the peer's first
+// bytes.
+func (l *Loop) ConnectPlain(remote netip.AddrPort, p PlainHandler, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) error {
+	fd, cfg, err := l.startConnect(remote, cfg)
+	if err != nil {
+		return err
+	}
+	c := newPlain(fd, p, x, cfg, h, data)
+	c.remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	return l.attach(c)
+}
+
+// newPlain makes a Conn over fd that begins in plain text.
+func newPlain(fd int, p PlainHandler, x *cssl.Context, cfg cssl.ConnConfig, h Handler, data any) *Conn {
+	c := &Conn{plain: &plain{handler: p, fd: fd, context: x, conn: cfg}, handler: h, fd: fd, Data: data}
+	c.findAddrs()
+	return c
+}
+
+// StartTLS makes a connection that began in plain text TLS. It returns at once.
+// What was written before leaves in the clear, then the handshake begins, and
+// what is written after StartTLS leaves encrypted, after OnOpen. From StartTLS
+// on, nothing is read in the clear, and no byte that arrived in the clear
+// reaches OnData. Limits.HandshakeTimeout bounds the time until the handshake
+// begins, and then the handshake. A Close before OnOpen ends the connection at
+// once, as in any handshake.
+//
+// Any goroutine may call StartTLS. A handler that decides on another goroutine,
+// for example which Context to use, calls Pause in OnPlain, so that the loop
+// does not read meanwhile, and then StartTLS and Resume.
+//
+// After an error nothing has changed. The error is net.ErrClosed after Close or
+// CloseWrite, an error that wraps tlsio.ErrState if the connection is not in
+// plain text or StartTLS was called before, or an error of [cssl.Context]'s
+// NewConn.
+func (c *Conn) StartTLS(cfg StartTLSConfig) error {
+	c.mu.Lock()
+	p := c.plain
+	var err error
+	switch {
+	case c.shut:
+		err = net.ErrClosed
+	case p == nil || p.tls != nil:
+		err = errNotPlain
+	default:
+		err = c.newTLS(&cfg)
+	}
+	if err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	p.leftover, p.clear = cfg.Leftover, c.session.Staged()
+	c.ask |= askStartTLS
+	c.notify()
+	return nil
+}
+
+// newTLS makes the TLS side of a connection in plain text. c.mu is held.
+func (c *Conn) newTLS(cfg *StartTLSConfig) (err error) {
+	p, x := c.plain, cfg.Context
+	switch {
+	case x != nil:
+		p.tls, err = x.NewConn(c.fd, cfg.Conn)
+	case c.server != nil && c.server.context.Load() != nil:
+		x = c.server.context.Load()
+		p.tls, err = c.server.newConn(c.fd, x)
+	case p.context != nil:
+		x = p.context
+		p.tls, err = x.NewConn(c.fd, p.conn)
+	default:
+		return errors.New("reactor: StartTLS without a Context")
+	}
+	if err != nil {
+		p.tls = nil
+		return err
+	}
+	p.server = x.IsServer()
+	return nil
+}
+
+// startTLS makes the session send what is to leave in the clear, and then begin
+// TLS. staged is how many bytes it has just been given by collect. c.mu is
+// held.
+func (c *Conn) startTLS(staged int) {
+	p := c.plain
+	if c.session.Upgrade(p.tls, staged-p.clear, c.beginTLS) != nil {
+		return // it is closing
+	}
+	p.due = saturate.Add(c.loop.now, c.loop.cfg.HandshakeTimeout)
+	c.loop.setDeadline(c, session.Open)
+}
+
+// beginTLS ends the plain-text phase.
+func (c *Conn) beginTLS() error {
+	l, p := c.loop, c.plain
+	c.mu.Lock()
+	c.plain, c.tls = nil, p.tls
+	c.mu.Unlock()
+	l.stats.Plain--
+	l.stats.Handshaking++
+	l.setDeadline(c, session.Handshaking)
+	if c.server != nil {
+		l.pending.add(c, l.now)
+		if p.server {
+			c.session.ExpectPeer()
+		}
+	}
+	c.bind()
+	switch {
+	case len(p.rest) == 0 || p.leftover == tlsio.LeftoverDiscard:
+	case p.leftover == tlsio.LeftoverRefuse:
+		return tlsio.ErrPlaintextAfterStartTLS
+	default:
+		c.tls.Feed(p.rest)
+		c.session.Ready(session.Readable)
+	}
+	return nil
+}
+
+// connected handles the beginning of the plain-text phase.
+func (c *Conn) connected() {
+	if !c.remote.IsValid() && c.peer == nil {
+		c.findPeer() // it was still connecting when the loop took it over
+	}
+	c.plain.handler.OnConnect(c)
+}
+
+// feed passes to OnPlain what it has not consumed, and then in.
+func (c *Conn) feed(in []byte) {
+	p := c.plain
+	p.due, p.again = never, false
+	if len(p.rest) > 0 {
+		p.rest = append(p.rest, in...)
+		in = p.rest
+	}
+	for len(in) > 0 && c.mayFeed() {
+		n := c.onPlain(in)
+		if n == 0 {
+			break
+		}
+		in = in[n:]
+	}
+	if p.rest = append(p.rest[:0], in...); len(in) == 0 {
+		p.rest = nil
+	}
+	if len(p.rest) > maxPlain && c.mayFeed() {
+		c.session.Abort(ErrPlainTooLong)
+	}
+}
+
+// mayFeed reports whether OnPlain may be called.
+func (c *Conn) mayFeed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.plain.tls == nil && !c.plain.paused && !c.reset && c.session.Phase() == session.Open
+}
+
+// onPlain calls OnPlain.
+func (c *Conn) onPlain(p []byte) (n int) {
+	defer c.guard()
+	c.count()
+	if n = c.plain.handler.OnPlain(c, p); n < 0 || n > len(p) {
+		c.session.Abort(fmt.Errorf("reactor: OnPlain returned %d for %d bytes", n, len(p)))
+		n = 0
+	}
+	return n
+}
+
+// Handshake implements session.Engine. It waits until the socket is connected.
+func (p *plain) Handshake() tlsio.Result {
+	if p.connected {
+		return tlsio.Result{}
+	}
+	_, _, err := unix.Recvfrom(p.fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if err == nil || err == unix.EAGAIN {
+		_, named := unix.Getpeername(p.fd)
+		if err == unix.EAGAIN && named == unix.ENOTCONN {
+			return tlsio.Result{Want: tlsio.WantWrite}
+		}
+		err = named
+	}
+	p.connected = err == nil
+	return tlsio.Result{Err: os.NewSyscallError("connect", err)}
+}
+
+// Read implements session.Engine. A FIN is io.EOF, or io.ErrUnexpectedEOF in
+// the midst of what OnPlain has not consumed.
+func (p *plain) Read(b []byte) tlsio.Result {
+	n, err := retry(func() (int, error) {
+		n, _, err := unix.Recvfrom(p.fd, b, unix.MSG_DONTWAIT)
+		return n, err
+	})
+	switch {
+	case err == unix.EAGAIN:
+		return tlsio.Result{Want: tlsio.WantRead}
+	case err != nil:
+		return tlsio.Result{Err: os.NewSyscallError("recvfrom", err)}
+	case n > 0:
+		return tlsio.Result{N: n, In: true, Drained: n < len(b)}
+	case len(p.rest) > 0:
+		return tlsio.Result{Err: io.ErrUnexpectedEOF}
+	}
+	return tlsio.Result{Err: io.EOF}
+}
+
+// Write implements session.Engine.
+func (p *plain) Write(b []byte) tlsio.Result {
+	n, err := retry(func() (int, error) {
+		return unix.SendmsgN(p.fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	})
+	switch {
+	case err == unix.EAGAIN:
+		return tlsio.Result{Want: tlsio.WantWrite}
+	case err != nil:
+		return tlsio.Result{Err: os.NewSyscallError("sendmsg", err)}
+	}
+	return tlsio.Result{N: n, Out: true}
+}
+
+// Flush implements session.Engine. Nothing is ever held back.
+func (p *plain) Flush() tlsio.Result { return tlsio.Result{} }
+
+// Shutdown implements session.Engine. Only CloseWrite tells the peer.
+func (p *plain) Shutdown() tlsio.Result { return tlsio.Result{} }
+
+// CloseWrite implements session.Engine.
+func (p *plain) CloseWrite() error { return unix.Shutdown(p.fd, unix.SHUT_WR) }
+
+// retry calls f until it is not interrupted.
+func retry(f func() (int, error)) (n int, err error) {
+	for err = unix.EINTR; err == unix.EINTR; {
+		n, err = f()
+	}
+	return n, err
+}
