@@ -4,7 +4,7 @@
 //	redis-cli -p 7445 --tls --cacert testdata/certs/root.pem
 //	redis-benchmark -p 7445 --tls --cacert testdata/certs/root.pem -t ping,set,get
 //
-// It knows the commands in arities, with the replies of Redis 7.0. SET has no options, and inline commands have no quotes. With
+// It knows the commands in arities, with the replies of Redis 7.0 except in rare errors. SET has no options, and inline commands have no quotes. With
 // -ca, each client needs a certificate, and its common name is the user.
 //
 // Memory is bounded: the rest of a pipeline waits until its client has read the replies so far, a long value is queued as fast as
