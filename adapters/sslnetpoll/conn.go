@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -105,8 +106,10 @@ func newConn(raw netpoll.Connection, x *cssl.Context, cfg cssl.ConnConfig, s *Se
 		c.session.Retry()
 		c.cond.Broadcast()
 	})
-	c.timer = time.AfterFunc(timeout, c.expire)
-	return c, raw.AddCloseCallback(c.free)
+	c.timer = time.AfterFunc(math.MaxInt64, c.expire)
+	raw.AddCloseCallback(c.free)
+	c.timer.Reset(timeout)
+	return c, nil
 }
 
 // lend calls f, which runs the Session.
