@@ -96,14 +96,15 @@ test-long: deps ## run all tests in full; race and asan do too
 tidy: deps ## run go mod tidy in each module
 	@for dir in $$(go list -m -f '{{.Dir}}') tools; do ( \
 		set -x; cd "$$dir"; export GOWORK=off; \
-		for module in '' /adapters/prommetrics /adapters/proxyproto /adapters/sslgnet /adapters/sslgrpc; do \
+		for module in '' /adapters/prommetrics /adapters/proxyproto /adapters/sslgnet /adapters/sslgrpc /adapters/sslnetpoll; do \
 			[ "$$PWD" = '$(CURDIR)' ] || go mod edit -replace "github.com/spacemonad/go-openssl$$module=$(CURDIR)$$module"; \
 		done; \
 		status=0; go mod tidy || status=$$?; \
 		go mod edit -dropreplace github.com/spacemonad/go-openssl -dropreplace github.com/spacemonad/go-openssl/adapters/prommetrics \
 			-dropreplace github.com/spacemonad/go-openssl/adapters/proxyproto \
 			-dropreplace github.com/spacemonad/go-openssl/adapters/sslgnet \
-			-dropreplace github.com/spacemonad/go-openssl/adapters/sslgrpc; \
+			-dropreplace github.com/spacemonad/go-openssl/adapters/sslgrpc \
+			-dropreplace github.com/spacemonad/go-openssl/adapters/sslnetpoll; \
 		exit $$status \
 	); done
 
@@ -134,7 +135,7 @@ check: deps fmt-check vet lint cwarn workflows vuln api direct race asan checkpt
 
 # -count=1 because go test's cache does not see RECORDS. Package testmain does.
 DIRECT = ./cssl ./session ./reactor ./reactor/internal/faults ./sslnet/... ./internal/walk ./internal/conformance ./internal/interop ./internal/fuzz ./internal/link \
-	./examples/... ./adapters/prommetrics ./adapters/proxyproto ./adapters/sslgnet ./adapters/sslgrpc ./cmd/sslecho/...
+	./examples/... ./adapters/prommetrics ./adapters/proxyproto ./adapters/sslgnet ./adapters/sslgrpc ./adapters/sslnetpoll ./cmd/sslecho/...
 .PHONY: direct
 direct: deps ## run the tests of connections, in their short form, with direct records on all servers
 	RECORDS=direct $(GOTEST) -short -count=1 $(TESTFLAGS) $(DIRECT)

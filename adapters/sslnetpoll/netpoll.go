@@ -1,0 +1,249 @@
+package sslnetpoll
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/cloudwego/netpoll"
+)
+
+// This file has the methods of netpoll.Connection, Reader and Writer.
+
+// Reader returns c.
+func (c *Conn) Reader() netpoll.Reader { return c }
+
+// Writer returns c.
+func (c *Conn) Writer() netpoll.Writer { return c }
+
+// IsActive reports whether neither side has begun to close the connection.
+func (c *Conn) IsActive() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.eof && c.over() == nil && c.raw.IsActive()
+}
+
+// SetIdleTimeout sets the interval of TCP keep-alive, as in netpoll.
+func (c *Conn) SetIdleTimeout(d time.Duration) error { return c.raw.SetIdleTimeout(d) }
+
+// LocalAddr returns the socket's address.
+func (c *Conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
+
+// RemoteAddr returns the peer's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
+
+// SetReadTimeout limits each read from now on, and ends SetReadDeadline. 0 is no
+// limit.
+func (c *Conn) SetReadTimeout(d time.Duration) error {
+	c.reads = limit{timeout: d}
+	return nil
+}
+
+// SetWriteTimeout limits each Flush from now on, and ends SetWriteDeadline. 0 is
+// no limit.
+func (c *Conn) SetWriteTimeout(d time.Duration) error {
+	c.writes = limit{timeout: d}
+	return c.raw.SetWriteTimeout(d)
+}
+
+// SetReadDeadline sets the deadline of reads, instead of the timeout.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.reads.deadline = t
+	return nil
+}
+
+// SetWriteDeadline sets the deadline of Flush, instead of the timeout.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.writes.deadline = t
+	return c.raw.SetWriteDeadline(t)
+}
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.SetReadDeadline(t)
+	return c.SetWriteDeadline(t)
+}
+
+// SetOnRequest sets or replaces what is called while there is plaintext to read.
+func (c *Conn) SetOnRequest(f netpoll.OnRequest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	c.onRequest = f
+	if !c.served {
+		c.serve()
+	}
+	return nil
+}
+
+// serve makes netpoll call run. What came before is in raw, or in c.
+func (c *Conn) serve() {
+	c.served = true
+	c.unlocked(func() {
+		c.raw.SetOnRequest(func(context.Context, netpoll.Connection) error {
+			c.run(true)
+			return nil
+		})
+	})
+	if c.in.Len() > 0 {
+		go c.run(false)
+	}
+}
+
+// SetOnDisconnect sets or replaces what is called when the peer has closed the
+// connection.
+func (c *Conn) SetOnDisconnect(f netpoll.OnDisconnect) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f != nil {
+		c.onDisconnect = f
+	}
+	return nil
+}
+
+// AddCloseCallback adds f to what is called when the socket is about to be
+// closed.
+func (c *Conn) AddCloseCallback(f netpoll.CloseCallback) error {
+	if f == nil {
+		return nil
+	}
+	return c.raw.AddCloseCallback(func(netpoll.Connection) error { return f(c) })
+}
+
+// await waits until n bytes can be read.
+func (c *Conn) await(n int) error {
+	if c.in.Len() >= n {
+		return nil
+	}
+	deadline := c.reads.end()
+	c.need = n
+	defer func() { c.need = 0 }()
+	for c.in.Len() < n {
+		if c.eof && !c.closed {
+			return netpoll.Exception(netpoll.ErrEOF, "")
+		}
+		if err := c.over(); err != nil {
+			return err
+		}
+		if c.wait(deadline, true) != nil {
+			return netpoll.Exception(netpoll.ErrReadTimeout, c.raw.RemoteAddr().String())
+		}
+	}
+	return nil
+}
+
+// read calls f when n bytes can be read.
+func read[T any](c *Conn, n int, f func(int) (T, error)) (v T, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err = c.await(n); err == nil {
+		v, err = f(n)
+	}
+	return v, err
+}
+
+// Next implements netpoll.Reader.
+func (c *Conn) Next(n int) ([]byte, error) { return read(c, n, c.in.Next) }
+
+// Peek implements netpoll.Reader.
+func (c *Conn) Peek(n int) ([]byte, error) { return read(c, n, c.in.Peek) }
+
+// ReadString implements netpoll.Reader.
+func (c *Conn) ReadString(n int) (string, error) { return read(c, n, c.in.ReadString) }
+
+// ReadBinary implements netpoll.Reader.
+func (c *Conn) ReadBinary(n int) ([]byte, error) { return read(c, n, c.in.ReadBinary) }
+
+// Slice implements netpoll.Reader.
+func (c *Conn) Slice(n int) (netpoll.Reader, error) { return read(c, n, c.in.Slice) }
+
+// ReadByte implements netpoll.Reader.
+func (c *Conn) ReadByte() (byte, error) {
+	return read(c, 1, func(int) (byte, error) { return c.in.ReadByte() })
+}
+
+// Skip implements netpoll.Reader.
+func (c *Conn) Skip(n int) error {
+	_, err := read(c, n, func(n int) (any, error) { return nil, c.in.Skip(n) })
+	return err
+}
+
+// Until implements netpoll.Reader.
+func (c *Conn) Until(delim byte) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		line, err := c.in.Until(delim)
+		if err == nil {
+			return line, nil
+		}
+		if err = c.await(c.in.Len() + 1); err != nil {
+			line, _ = c.in.Next(c.in.Len())
+			return line, err
+		}
+	}
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(p []byte) (int, error) {
+	return read(c, min(1, len(p)), func(int) (int, error) {
+		q, err := c.in.Next(min(len(p), c.in.Len()))
+		n := copy(p, q)
+		return n, errors.Join(err, c.in.Release())
+	})
+}
+
+// Len returns the number of bytes that can be read without waiting.
+func (c *Conn) Len() int { return c.in.Len() }
+
+// Release implements netpoll.Reader.
+func (c *Conn) Release() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.in.Release()
+}
+
+// Flush encrypts what was written, and returns when the socket has taken all of
+// it. If it fails, the connection has ended, unless the error is
+// ErrConcurrentAccess.
+func (c *Conn) Flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flushing {
+		return netpoll.Exception(netpoll.ErrConcurrentAccess, "when flush")
+	}
+	c.flushing = true
+	defer func() { c.flushing = false }()
+	c.out.Flush()
+	for deadline := c.writes.end(); ; {
+		if err := c.over(); err != nil {
+			return err
+		}
+		if c.sending || !c.session.Idle() {
+			if c.wait(deadline, !c.sending) != nil {
+				c.end(netpoll.Exception(netpoll.ErrWriteTimeout, c.raw.RemoteAddr().String()))
+			}
+			continue
+		}
+		n := min(c.out.Len(), window)
+		if n == 0 {
+			return c.out.Release()
+		}
+		p, _ := c.out.Peek(n)
+		c.session.Write(p) // it has room: it is idle
+		c.out.Skip(n)
+		c.send()
+	}
+}
+
+// Write writes p, which it does not keep, and calls Flush.
+func (c *Conn) Write(p []byte) (int, error) {
+	c.out.WriteBinary(p)
+	if err := c.Flush(); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
