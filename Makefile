@@ -198,10 +198,12 @@ race: deps ## run all tests with the race detector
 	$(GOTEST) -race $(TESTFLAGS) $(PKGS)
 
 # -count=1 because go test does not see ASAN_OPTIONS change, and would answer
-# with a result that it remembers from a run without the leak check.
+# with a result that it remembers from a run without the leak check. netpoll keeps
+# a pointer in an epoll event, which is not aligned as checkptr demands: it alone
+# is left out of that check.
 .PHONY: asan
 asan: deps ## run all tests with the address sanitizer and its leak check
-	ASAN_OPTIONS='$(ASANOPTS)' $(GOTEST) -asan -count=1 $(TESTFLAGS) $(PKGS)
+	ASAN_OPTIONS='$(ASANOPTS)' $(GOTEST) -asan -gcflags=github.com/cloudwego/netpoll=-d=checkptr=0 -count=1 $(TESTFLAGS) $(PKGS)
 
 # The race detector and the address sanitizer imply -d=checkptr=1. Level 2 also takes what becomes an
 # unsafe.Pointer from the stack to the heap, where it can be checked; and cgocheck2 looks at each store of a Go pointer into
