@@ -65,7 +65,11 @@ func TestClients(t *testing.T) {
 			}
 			cmd := exec.CommandContext(t.Context(), tc.command[0], tc.command[1:]...)
 			cmd.Stdin = strings.NewReader("QUIT\r\n")
-			if out, _ := cmd.CombinedOutput(); !bytes.Contains(out, []byte(tc.says)) {
+			out, _ := cmd.CombinedOutput()
+			if bytes.Contains(out, []byte("requires Net::SSLeay")) {
+				t.Skipf("it has no TLS: %s", out)
+			}
+			if !bytes.Contains(out, []byte(tc.says)) {
 				t.Errorf("it says %q, want %q", out, tc.says)
 			}
 		})
