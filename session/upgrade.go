@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"net"
 
 	"github.com/spacemonad/go-openssl/tlsio"
@@ -25,11 +26,15 @@ type upgrade struct {
 // not know of Upgrade: do not use them together.
 //
 // The error is net.ErrClosed if the session is not open, if the peer has ended
-// its direction, after CloseWrite, and after Upgrade. Call Ready(0) afterwards
-// when not inside a handler.
+// its direction, after CloseWrite, and if an Upgrade has not begun yet, or
+// errors.ErrUnsupported if the current engine is a FullEngine. Call Ready(0)
+// afterwards when not inside a handler.
 func (s *Session) Upgrade(e Engine, later int, begin func() error) error {
 	if !s.mayRekey() || s.readDone || s.upgrade != nil {
 		return net.ErrClosed
+	}
+	if _, ok := s.engine.(FullEngine); ok {
+		return errors.ErrUnsupported
 	}
 	s.upgrade = &upgrade{engine: e, begin: begin, left: s.queue.len() - later}
 	return nil
