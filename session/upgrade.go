@@ -22,8 +22,7 @@ type upgrade struct {
 // after OnOpen, which is called again. The current engine is not read any more.
 // When it has sent everything, begin is called, as a part of Ready. It may call
 // ExpectPeer, and Ready(Readable) if e has input already. An error of begin
-// ends the session. Until OnOpen, Close ends the session at once. Exchange does
-// not know of Upgrade: do not use them together.
+// ends the session. Until OnOpen, Close ends the session at once.
 //
 // The error is net.ErrClosed if the session is not open, if the peer has ended
 // its direction, after CloseWrite, and if an Upgrade has not begun yet, or
@@ -43,7 +42,7 @@ func (s *Session) Upgrade(e Engine, later int, begin func() error) error {
 // begin changes to the next engine.
 func (s *Session) begin() {
 	u := s.upgrade
-	s.upgrade = nil
+	s.upgrade, s.input = nil, inputNone
 	s.engine, s.phase, s.want = u.engine, Handshaking, [operations]tlsio.Want{}
 	if err := u.begin(); err != nil {
 		s.Abort(err)
