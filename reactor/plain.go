@@ -231,10 +231,13 @@ func (c *Conn) connected() {
 	c.plain.handler.OnConnect(c)
 }
 
-// feed passes to OnPlain what it has not consumed, and then in.
+// feed passes to OnPlain what it has not consumed, and then in, which is empty
+// after Resume.
 func (c *Conn) feed(in []byte) {
 	p := c.plain
-	p.due, p.again = never, false
+	if p.again = false; len(in) > 0 {
+		p.due = never
+	}
 	if len(p.rest) > 0 {
 		p.rest = append(p.rest, in...)
 		in = p.rest
