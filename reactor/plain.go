@@ -60,6 +60,7 @@ var (
 	// now.
 	errPlain    = fmt.Errorf("reactor: the connection is in plain text: %w", tlsio.ErrState)
 	errNotPlain = fmt.Errorf("reactor: TLS has already been started: %w", tlsio.ErrState)
+	errTooEarly = fmt.Errorf("reactor: StartTLS before OnConnect: %w", tlsio.ErrState)
 )
 
 // maxPlain is how many bytes OnPlain may leave unconsumed.
@@ -80,7 +81,8 @@ type plain struct {
 	paused    bool
 	again     bool // rest is to be passed to OnPlain again, after Resume
 
-	// Set by StartTLS, with Conn.mu held.
+	// With Conn.mu held: OnConnect has been called, and what StartTLS sets.
+	begun    bool
 	tls      *cssl.Conn
 	server   bool // of TLS
 	leftover tlsio.Leftover
@@ -132,8 +134,8 @@ func newPlain(fd int, p PlainHandler, x *cssl.Context, cfg cssl.ConnConfig, h Ha
 //
 // After an error nothing has changed. The error is net.ErrClosed after Close or
 // CloseWrite, an error that wraps tlsio.ErrState if the connection is not in
-// plain text or StartTLS was called before, or an error of [cssl.Context]'s
-// NewConn. If the peer has already ended its direction, OnClose gets
+// plain text, before OnConnect or after StartTLS, or an error of
+// [cssl.Context]'s NewConn. If the peer has already ended its direction, OnClose gets
 // io.ErrUnexpectedEOF.
 func (c *Conn) StartTLS(cfg StartTLSConfig) error {
 	c.mu.Lock()
@@ -144,6 +146,8 @@ func (c *Conn) StartTLS(cfg StartTLSConfig) error {
 		err = net.ErrClosed
 	case p == nil || p.tls != nil:
 		err = errNotPlain
+	case !p.begun:
+		err = errTooEarly
 	default:
 		err = c.newTLS(&cfg)
 	}
@@ -228,6 +232,9 @@ func (c *Conn) connected() {
 	if !c.remote.IsValid() && c.peer == nil {
 		c.findPeer() // it was still connecting when the loop took it over
 	}
+	c.mu.Lock()
+	c.plain.begun = true
+	c.mu.Unlock()
 	c.plain.handler.OnConnect(c)
 }
 

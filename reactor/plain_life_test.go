@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/internal/tlstest"
@@ -34,4 +35,14 @@ func TestStartTLSDrain(t *testing.T) {
 		}}
 	rawDial(t, start(t, s)).Write([]byte("a"))
 	tlstest.Receive(t, drained, "OnDrain")
+}
+
+// TestStartTLSTooEarly: there is no StartTLS before OnConnect.
+func TestStartTLSTooEarly(t *testing.T) {
+	h, ended := ends(&hooks{})
+	s := &Server{Handler: h, Plain: &lines{}, Header: func(c *Conn, p []byte) (int, bool, error) {
+		return 0, false, errors.Join(c.StartTLS(StartTLSConfig{}), errors.New("no error"))
+	}}
+	rawDial(t, start(t, s)).Write([]byte("a"))
+	tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), tlsio.ErrState)
 }
