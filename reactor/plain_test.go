@@ -95,7 +95,8 @@ func TestStartTLS(t *testing.T) {
 			t.Run(records.String()+"/"+tc.name, func(t *testing.T) {
 				var data tlstest.Buffer
 				h, ended := ends(&hooks{data: func(c *Conn, p []byte) { data.Write(p); c.Write(p) }})
-				s := &Server{Handler: h, Plain: startTLS(t, StartTLSConfig{Leftover: tc.leftover}),
+				g := gate{inside: map[netip.AddrPort]int{}}
+				s := &Server{Handler: h, Plain: startTLS(t, StartTLSConfig{Leftover: tc.leftover}), Admit: g.admit, Release: g.release,
 					Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Records = records })}
 				raw := rawDial(t, start(t, s))
 				says(t, raw, "hello")
@@ -111,10 +112,14 @@ func TestStartTLS(t *testing.T) {
 				c := goOver(t, raw)
 				says(t, c, "encrypted")
 				roundTrip(t, c, "secret")
+				tlstest.Equal(t, "admitted", g.state(), fmt.Sprintf("map[%v:1]", raw.LocalAddr()))
 				tlstest.Must(t, c.Close())
 				tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 				tlstest.Equal(t, "what reached OnData", data.String(), "secret")
-				tlstest.Until(t, "the counts", func() bool { st := s.Stats(); return st.Conns+st.Plain+st.Handshaking == 0 && st.Handshakes == 1 })
+				tlstest.Until(t, "the counts", func() bool {
+					st := s.Stats()
+					return st.Conns+st.Plain+st.Handshaking == 0 && st.Handshakes == 1 && g.state() == "map[]"
+				})
 			})
 		}
 	}
