@@ -389,7 +389,10 @@ func TestPlainEnds(t *testing.T) {
 	reset := func(_ *testing.T, w world) { w.raw.(*net.TCPConn).SetLinger(0); w.raw.Close() }
 	// stuck is a response that the peer does not read.
 	stuck := func(c *Conn) { c.Write(make([]byte, 8<<20)) }
-	fills := func(t *testing.T, w world) { assertQuiet(t, w.s.Stats) }
+	fills := func(t *testing.T, w world) {
+		tlstest.Until(t, "the socket to be full", func() bool { return w.s.Stats().Queued > 1<<20 && !spins(t, w.s.loops[0]) })
+		assertQuiet(t, w.s.Stats)
+	}
 	resume := func(t *testing.T, w world) {
 		inLoop(t, w.s.loops[0], func() {
 			for _, s := range w.s.loops[0].slots {
@@ -424,7 +427,10 @@ func TestPlainEnds(t *testing.T) {
 		{name: "no ClientHello", line: startTLS, do: []func(*testing.T, world){send("a\n"), shakes, later(2 * tlstest.Hang)},
 			ends: ErrHandshakeTimeout, closes: "timeout: handshake"},
 		{name: "no ClientHello, after SetLimits", line: startTLS, do: []func(*testing.T, world){
-			func(_ *testing.T, w world) { w.s.SetLimits(Limits{HandshakeTimeout: tlstest.Hang / 4}) },
+			func(t *testing.T, w world) {
+				w.s.SetLimits(Limits{HandshakeTimeout: tlstest.Hang / 4})
+				turn(t, w.s.loops[0])
+			},
 			send("a\n"), shakes, later(tlstest.Hang / 2)}, ends: ErrHandshakeTimeout, closes: "timeout: handshake"},
 		{name: "a peer that does not read", limits: Limits{WriteTimeout: time.Hour}, line: func(c *Conn, _ string) { stuck(c) },
 			do: []func(*testing.T, world){send("a\n"), fills, later(2 * time.Hour)}, ends: ErrWriteTimeout, closes: "timeout: write"},
