@@ -225,13 +225,14 @@ func TestStartTLSClient(t *testing.T) {
 					}
 				}}
 				h, ended := ends(echo())
+				secure := false // as of OnOpen, before Dial returns
+				h.open = func(c *Conn) { secure = c.State().Version != 0 }
 				l, x, addr := startLoop(t, LoopConfig{}), clientContext(t, nil), ls.Addr().(*net.TCPAddr)
 				if dialer {
 					d := &Dialer{Context: x, Plain: p, Config: csslLocalhost}
-					c, err := d.Dial(context.Background(), l, "tcp", addr.String(), h, nil)
-					if tlstest.IsError(t, "Dial", err, tc.ends); err == nil && onLoopOf(t, l, c.State).Version == 0 {
-						t.Error("no TLS after Dial")
-					}
+					_, err := d.Dial(context.Background(), l, "tcp", addr.String(), h, nil)
+					tlstest.IsError(t, "Dial", err, tc.ends)
+					tlstest.Equal(t, "TLS after Dial", secure, err == nil)
 				} else {
 					tlstest.Must(t, l.ConnectPlain(addr.AddrPort(), p, x, csslLocalhost, h, nil))
 				}
