@@ -234,6 +234,9 @@ func (b *builder) options() {
 		// OpenSSL 3.0 refuses a renegotiation that the client starts, unless
 		// this option allows it.
 		{c.Renegotiation, C.SSL_OP_ALLOW_CLIENT_RENEGOTIATION},
+		// In a renegotiation the peer could resume the session of another one,
+		// and VerifyPeer would not be called.
+		{c.Renegotiation, C.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION},
 		{!c.Renegotiation, C.SSL_OP_NO_RENEGOTIATION},
 		{c.NoTickets, C.SSL_OP_NO_TICKET},
 		{c.AllowReplay, C.SSL_OP_NO_ANTI_REPLAY},

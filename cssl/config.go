@@ -347,8 +347,9 @@ type Config struct {
 	// TLS 1.2 clients without tickets. 0 means no cache.
 	SessionCache int
 	// Renegotiation allows renegotiation in TLS 1.2, by the peer and by
-	// [Conn.Renegotiate]. It implies NoReadAhead, since OpenSSL 3.0 fails if
-	// data is buffered after a HelloRequest.
+	// [Conn.Renegotiate]. A server resumes no session in a renegotiation. It
+	// implies NoReadAhead, since OpenSSL 3.0 fails if data is buffered after a
+	// HelloRequest.
 	Renegotiation bool
 
 	// MaxMessages limits the KeyUpdates and tickets that a peer may send over
