@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spacemonad/go-openssl/examples/internal/exampletest"
+	"github.com/spacemonad/go-openssl/internal/live"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 )
 
@@ -144,6 +145,7 @@ func TestLikeRedis(t *testing.T) {
 		t.Helper()
 		tlstest.Must(t, dial())
 		want, got := replyTo(t, theirs.(*net.UnixConn), script, n), replyTo(t, exampletest.Dial(t, s.Addr), script, n)
+		tlstest.Until(t, "the end of the connection's subscriptions", func() bool { return live.Conns() == 0 })
 		if got != want {
 			t.Errorf("%.500q: got\n%.1000q, want\n%.1000q", script, got, want)
 		}

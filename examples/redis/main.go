@@ -4,12 +4,12 @@
 //	redis-cli -p 7445 --tls --cacert testdata/certs/root.pem
 //	redis-benchmark -p 7445 --tls --cacert testdata/certs/root.pem -t ping,set,get
 //
-// Its replies are those of Redis 7.0, byte by byte (TestLikeRedis), for the commands in commands.go. SET and HELLO have no options, inline
+// Its replies are those of Redis 7.0, byte by byte (TestLikeRedis). It has the commands in arities; SET and HELLO have no options, inline
 // commands have no quotes, and a value has at most 64 MiB. With -ca, each client needs a certificate, and its common name is the user.
 //
-// Memory is bounded: by -maxmemory for keys and values, and for each connection by a command's size, which is refused above 160 MiB. The rest
-// of a pipeline waits until its client has read the replies so far, a long value is queued as fast as the client reads it, and a subscriber
-// that is too far behind is closed (Redis calls this its output buffer limit).
+// Memory is bounded: by -maxmemory for all keys, values and subscriptions, and for each connection by maxCommand. The rest of a pipeline
+// waits until its client has read the replies so far, a long value is queued as fast as the client reads it, and a subscriber that is too
+// far behind is closed (Redis calls this its output buffer limit).
 package main
 
 import (
@@ -37,8 +37,8 @@ import (
 
 const (
 	maxBulk    = 64 << 20  // bytes of an argument, and so of a value
-	maxCommand = 160 << 20 // bytes of a command's arguments, with argSize for each
-	argSize    = 64        // bytes of an argument's own, at most
+	maxCommand = 160 << 20 // bytes of a command's arguments
+	overhead   = 96        // bytes that count for an argument, a key with its value, or a subscription besides what is in it
 	maxLine    = 64 << 10  // bytes of an inline command, or of a count
 	piece      = 64 << 10  // bytes of replies that are queued at once
 	highWater  = 128 << 10 // bytes in the queue, above which the client must read
@@ -111,14 +111,14 @@ func (c *client) parse(p []byte) (n int, err error) {
 		return 0, fmt.Errorf("expected '$', got '%s'", p[:1])
 	case !ok || number < 0 || number > maxBulk:
 		return 0, errors.New("invalid bulk length")
-	case c.size+argSize+number > maxCommand:
+	case c.size+overhead+number > maxCommand:
 		return 0, errors.New("too big command")
 	case n+number+2 > len(p):
 		return 0, nil
 	}
 	c.args = append(c.args, string(p[n:n+number]))
 	c.left--
-	c.size += argSize + number
+	c.size += overhead + number
 	return n + number + 2, nil
 }
 
@@ -130,7 +130,9 @@ func (c *client) inline(p []byte) (n int, err error) {
 	} else if bytes.ContainsAny(p[:n], `"'`) {
 		return 0, errors.New("unbalanced quotes in request")
 	}
-	c.args = strings.FieldsFunc(string(p[:n]), func(r rune) bool { return r == ' ' || '\t' <= r && r <= '\r' })
+	for _, word := range bytes.FieldsFunc(p[:n], func(r rune) bool { return r == ' ' || '\t' <= r && r <= '\r' }) {
+		c.args = append(c.args, string(word))
+	}
 	return n, nil
 }
 
@@ -202,7 +204,7 @@ type store struct {
 	reactor.BaseHandler
 	mu        sync.Mutex // one command is done at a time
 	values    map[string]string
-	size, max int                         // bytes of all keys and values
+	size, max int                         // bytes of all keys, values and subscriptions
 	channels  map[string]map[*client]bool // who has subscribed to what
 }
 
@@ -235,8 +237,21 @@ func (s *store) OnClose(conn *reactor.Conn, err error) {
 	}
 }
 
+// grow takes n bytes of max, or replies with an error and returns false.
+func (s *store) grow(c *client, n int) bool {
+	if n > 0 && s.size+n > s.max {
+		c.fail("OOM command not allowed when used memory > 'maxmemory'.")
+		return false
+	}
+	s.size += n
+	return true
+}
+
 func (s *store) unsubscribe(c *client, channel string) {
-	delete(c.channels, channel)
+	if c.channels[channel] {
+		s.size -= overhead + len(channel)
+		delete(c.channels, channel)
+	}
 	if delete(s.channels[channel], c); len(s.channels[channel]) == 0 {
 		delete(s.channels, channel)
 	}
@@ -263,10 +278,8 @@ func (s *store) do(c *client, args []string) bool {
 		c.fail("ERR unknown subcommand '%s'. Try %s HELP.", cut(args[1], 128), strings.ToUpper(args[0]))
 	case !known || strings.Contains(args[0], "|"):
 		rest := ""
-		for _, arg := range args[1:] {
-			if len(rest) < 128 {
-				rest += "'" + cut(arg, 128-len(rest)) + "' "
-			}
+		for i := 1; i < len(args) && len(rest) < 128; i++ {
+			rest += "'" + cut(args[i], 128-len(rest)) + "' "
 		}
 		c.fail("ERR unknown command '%s', with args beginning with: %s", cut(args[0], 128), rest)
 	case arity > 0 && len(args) != arity || len(args) < -arity || name == "ping" && len(args) > 2:
@@ -307,16 +320,13 @@ func (s *store) command(c *client, name string, args []string) {
 			c.value = value
 		}
 	case "set":
-		more := len(args[0]) + len(args[1])
+		more := overhead + len(args[0]) + len(args[1])
 		if old, known := s.values[args[0]]; known {
 			more = len(args[1]) - len(old)
 		}
 		if len(args) > 2 {
 			c.fail("ERR syntax error")
-		} else if more > 0 && s.size+more > s.max {
-			c.fail("OOM command not allowed when used memory > 'maxmemory'.")
-		} else {
-			s.size += more
+		} else if s.grow(c, more) {
 			s.values[args[0]] = args[1]
 			c.line("+OK")
 		}
@@ -324,14 +334,16 @@ func (s *store) command(c *client, name string, args []string) {
 		before := len(s.values)
 		for _, key := range args {
 			if value, known := s.values[key]; known {
-				s.size -= len(key) + len(value)
+				s.size -= overhead + len(key) + len(value)
 				delete(s.values, key)
 			}
 		}
 		c.head(':', before-len(s.values))
 	case "subscribe":
 		for _, channel := range args {
-			if s.channels[channel] == nil {
+			if !c.channels[channel] && !s.grow(c, overhead+len(channel)) {
+				return
+			} else if s.channels[channel] == nil {
 				s.channels[channel] = map[*client]bool{}
 			}
 			s.channels[channel][c], c.channels[channel] = true, true
@@ -383,7 +395,7 @@ func (s *store) command(c *client, name string, args []string) {
 		c.head('%', 0)
 	case "config|get": // redis-benchmark asks for these
 		settings := map[string]string{"save": "", "appendonly": "no"}
-		maps.DeleteFunc(settings, func(name, _ string) bool { return !slices.Contains(args, name) })
+		maps.DeleteFunc(settings, func(name, _ string) bool { return !slices.Contains(args[1:], name) })
 		c.head('%', len(settings))
 		for name, value := range settings {
 			c.bulk(name, value)
@@ -413,7 +425,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	key := flags.String("key", "testdata/certs/ecdsa.key", "private key, PEM")
 	ca := flags.String("ca", "", "CA of the clients' certificates, PEM; empty: clients need none")
 	loops := flags.Int("loops", 0, "number of loops; 0 is the number of CPUs")
-	maxMemory := flags.Int("maxmemory", 1<<30, "bytes of keys and values above which nothing more is stored")
+	maxMemory := flags.Int("maxmemory", 1<<30, "bytes of keys, values and subscriptions above which nothing more is stored")
 	flags.Parse(args)
 
 	config := cssl.Config{Certificates: []cssl.Certificate{{ChainFile: *cert, KeyFile: *key}}, Records: cssl.RecordsDirect, CAFile: *ca}
@@ -428,7 +440,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	store := &store{max: *maxMemory, values: map[string]string{}, channels: map[string]map[*client]bool{}}
 	server := &reactor.Server{Addr: *listen, Handler: store, Context: tls, Loops: *loops,
 		Session: session.Config{HighWater: highWater, MaxQueue: maxQueue},
-		Limits:  reactor.Limits{MaxQueued: maxQueued, WriteTimeout: time.Minute}}
+		Limits:  reactor.Limits{MaxConns: 10_000, MaxQueued: maxQueued, WriteTimeout: time.Minute}}
 	listeners, err := server.Listen()
 	if err != nil {
 		return err

@@ -185,11 +185,59 @@ func TestSubscribers(t *testing.T) {
 	})
 }
 
+// TestMessagesBetweenReplies: with RESP3 a subscriber has other replies too. No message comes into the midst of one.
+func TestMessagesBetweenReplies(t *testing.T) {
+	s := exampletest.Start(t, run, "-loops=2")
+	c, publisher := exampletest.Dial(t, s.Addr), exampletest.Dial(t, s.Addr)
+	value, message := strings.Repeat("v", 1<<20), ">"+words("message", "a", "m")[1:]
+	const times = 32
+	say(t, c, words("SET", "big", value)+"HELLO 3\r\nSUBSCRIBE a\r\nPING\r\n")
+	begin := ""
+	for b := make([]byte, 1); !strings.HasSuffix(begin, "+PONG\r\n"); begin += string(b) {
+		tlstest.Value(io.ReadFull(c, b))(t)
+	}
+	say(t, c, strings.Repeat("GET big\r\n", times))
+	say(t, publisher, strings.Repeat("PUBLISH a m\r\n", times))
+	reply := fmt.Sprintf("$%d\r\n%s\r\n", len(value), value)
+	got := make([]byte, times*(len(reply)+len(message)))
+	tlstest.Value(io.ReadFull(c, got))(t)
+	tlstest.Equal(t, "messages", strings.Count(string(got), message), times)
+	tlstest.Equal(t, "replies", strings.Count(string(got), reply), times)
+	expect(t, publisher, strings.Repeat(":1\r\n", times))
+}
+
 // TestFull: nothing is stored above -maxmemory, until something is deleted.
 func TestFull(t *testing.T) {
 	c := exampletest.Dial(t, exampletest.Start(t, run, "-maxmemory=1000").Addr)
-	say(t, c, words("SET", "a", strings.Repeat("x", 999))+"SET b 1\r\nGET b\r\nDEL a\r\nSET b 1\r\n")
-	expect(t, c, "+OK\r\n"+"-OOM command not allowed when used memory > 'maxmemory'.\r\n$-1\r\n:1\r\n+OK\r\n")
+	const full = "-OOM command not allowed when used memory > 'maxmemory'.\r\n"
+	big := strings.Repeat("x", 999-overhead)
+	say(t, c, words("SET", "a", big)+"SET b 1\r\nGET b\r\nSUBSCRIBE b\r\nDEL a\r\nSET b 1\r\nDEL b\r\n"+words("SUBSCRIBE", big, "cc")+"UNSUBSCRIBE\r\nSET b 1\r\n")
+	change := func(how string, n int) string { return "*3" + words(how, big)[2:] + fmt.Sprintf(":%d\r\n", n) }
+	expect(t, c, "+OK\r\n"+full+"$-1\r\n"+full+":1\r\n+OK\r\n:1\r\n"+change("subscribe", 1)+full+change("unsubscribe", 0)+"+OK\r\n")
+}
+
+// TestBadInput: commands that announce much, or are refused only late, take little memory, and others are served meanwhile.
+func TestBadInput(t *testing.T) {
+	s := exampletest.Start(t, run, "-loops=1")
+	other := exampletest.Dial(t, s.Addr)
+	before := tlstest.RSS(t)
+	for range 64 {
+		c := exampletest.Dial(t, s.Addr)
+		say(t, c, "PING\r\n*2147483647\r\n$67108864\r\nhalf")
+		expect(t, c, "+PONG\r\n")
+	}
+	say(t, other, "PING\r\n")
+	expect(t, other, "+PONG\r\n")
+	if grown := tlstest.RSS(t) - before; grown > maxBulk {
+		t.Errorf("64 beginnings of commands take %d bytes", grown)
+	}
+	c := exampletest.Dial(t, s.Addr)
+	tlstest.Value(io.WriteString(c, "*2147483647\r\n"+strings.Repeat("$0\r\n\r\n", maxCommand/overhead)))(t)
+	say(t, other, "PING\r\n")
+	expect(t, other, "+PONG\r\n")
+	say(t, c, "$0\r\n")
+	expect(t, c, "-ERR Protocol error: too big command\r\n")
+	expectEnd(t, c)
 }
 
 // TestUser: the user is the common name of the client's certificate, which -ca demands.
@@ -215,6 +263,7 @@ func TestClients(t *testing.T) {
 		args  []string
 	}{
 		{"SET a \"\"\nSET a 12\nGET a\nGET b\n", "12", []string{"redis-cli"}},
+		{"SET a 12\nGET a\nGET b\nHELLO\n", "proto", []string{"redis-cli", "-3"}},
 		{"", "GET", []string{"redis-benchmark", "-q", "-n", "1000", "-t", "ping,set,get"}},
 	} {
 		if _, err := exec.LookPath(program.args[0]); err != nil {
