@@ -75,7 +75,7 @@ func (c *client) take(s *store) {
 			c.args, c.size = nil, 0
 		}
 	}
-	if c.in = append(c.in[:0], c.in[done:]...); len(c.in) == 0 && cap(c.in) > spare {
+	if c.in = c.in[done:]; len(c.in) == 0 {
 		c.in = nil
 	}
 	if ready = ready && c.flush(); cap(c.out) > spare {
@@ -105,7 +105,7 @@ func (c *client) parse(p []byte) (n int, err error) {
 	case c.left == 0 && (!ok || number > math.MaxInt32):
 		return 0, errors.New("invalid multibulk length")
 	case c.left == 0:
-		c.left = max(number, 0)
+		c.left, c.args = max(number, 0), make([]string, 0, 4)
 		return n, nil
 	case p[0] != '$':
 		return 0, fmt.Errorf("expected '$', got '%s'", p[:1])

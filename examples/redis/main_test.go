@@ -185,25 +185,23 @@ func TestSubscribers(t *testing.T) {
 	})
 }
 
-// TestMessagesBetweenReplies: with RESP3 a subscriber has other replies too. No message comes into the midst of one.
-func TestMessagesBetweenReplies(t *testing.T) {
-	s := exampletest.Start(t, run, "-loops=2")
+// TestMessageBehindReply: with RESP3 a subscriber has other replies too. A message does not come into the midst of one, however
+// slowly the client reads it.
+func TestMessageBehindReply(t *testing.T) {
+	s := exampletest.Start(t, run)
 	c, publisher := exampletest.Dial(t, s.Addr), exampletest.Dial(t, s.Addr)
-	value, message := strings.Repeat("v", 1<<20), ">"+words("message", "a", "m")[1:]
-	const times = 32
-	say(t, c, words("SET", "big", value)+"HELLO 3\r\nSUBSCRIBE a\r\nPING\r\n")
+	value := string(tlstest.Bytes(32<<20, 1)) // more than the kernel's buffers take
+	say(t, publisher, words("SET", "big", value))
+	expect(t, publisher, "+OK\r\n")
+	say(t, c, "HELLO 3\r\nSUBSCRIBE a\r\nGET big\r\n")
+	reply := fmt.Sprintf("$%d\r\n%s\r\n", len(value), value)
 	begin := ""
-	for b := make([]byte, 1); !strings.HasSuffix(begin, "+PONG\r\n"); begin += string(b) {
+	for b := make([]byte, 1); !strings.HasSuffix(begin, reply[:100]); begin += string(b) {
 		tlstest.Value(io.ReadFull(c, b))(t)
 	}
-	say(t, c, strings.Repeat("GET big\r\n", times))
-	say(t, publisher, strings.Repeat("PUBLISH a m\r\n", times))
-	reply := fmt.Sprintf("$%d\r\n%s\r\n", len(value), value)
-	got := make([]byte, times*(len(reply)+len(message)))
-	tlstest.Value(io.ReadFull(c, got))(t)
-	tlstest.Equal(t, "messages", strings.Count(string(got), message), times)
-	tlstest.Equal(t, "replies", strings.Count(string(got), reply), times)
-	expect(t, publisher, strings.Repeat(":1\r\n", times))
+	say(t, publisher, "PUBLISH a m\r\n")
+	expect(t, publisher, ":1\r\n")
+	expect(t, c, reply[100:]+">"+words("message", "a", "m")[1:])
 }
 
 // TestFull: nothing is stored above -maxmemory, until something is deleted.
