@@ -36,12 +36,12 @@ func (ldap) greeting() []byte { return nil }
 func (ldap) tooLong() []byte { return notice("the message is too long") }
 
 func (ldap) step(p []byte) (n int, out []byte, next next) {
-	tag, message, n, err := element(p)
-	if err == nil && n == 0 {
+	_, message, n, err := element(p)
+	if p[0] == byte(asn1.SEQUENCE) && err == nil && n == 0 {
 		return 0, nil, more
 	}
-	id, op, body, ok := operation(tag, message)
-	if err != nil || !ok {
+	id, op, body, ok := operation(message)
+	if p[0] != byte(asn1.SEQUENCE) || err != nil || !ok {
 		return len(p), notice("not an LDAPMessage"), closing
 	}
 	switch response, known := responses[op]; {
@@ -60,12 +60,9 @@ func (ldap) step(p []byte) (n int, out []byte, next next) {
 }
 
 // operation returns what an LDAPMessage has (RFC 4511, section 4.1.1).
-func operation(tag byte, message []byte) (id []byte, op byte, body []byte, ok bool) {
-	if tag != 0x30 {
-		return nil, 0, nil, false
-	}
+func operation(message []byte) (id []byte, op byte, body []byte, ok bool) {
 	tag, id, n, err := element(message)
-	if err != nil || n == 0 || tag != 0x02 || len(id) == 0 || len(id) > 4 {
+	if err != nil || n == 0 || asn1.Tag(tag) != asn1.INTEGER || len(id) == 0 || len(id) > 4 {
 		return nil, 0, nil, false
 	}
 	op, body, n, err = element(message[n:])

@@ -55,7 +55,8 @@ func postgresError(code, text string) []byte {
 }
 
 // mysql is the connection phase of MySQL's protocol, version 10: "Connection
-// Phase Packets" in MySQL's source documentation, "Connecting" in MariaDB's.
+// Phase Packets" in MySQL's source documentation, "Connecting" in MariaDB's. A client sends its
+// ClientHello behind the SSLRequest at once.
 type mysql struct{}
 
 // Capabilities.
@@ -67,7 +68,7 @@ const (
 )
 
 // mysqlSSLRequest is the size of an SSLRequest's payload. A HandshakeResponse
-// is longer: its user has an end.
+// is longer: its name of the user has an end.
 const mysqlSSLRequest = 32
 
 func (mysql) greeting() []byte {
@@ -103,9 +104,9 @@ func (s mysql) step(p []byte) (n int, out []byte, next next) {
 	case len(p) < head+size:
 		return 0, nil, more
 	case size == mysqlSSLRequest && binary.LittleEndian.Uint32(p[head:])&mysqlSSL != 0:
-		return head + size, nil, upgrade
+		return head + size, nil, follow
 	}
-	return head + size, mysqlError(3159, "HY000", "this server wants TLS: use --ssl-mode=REQUIRED"), closing
+	return head + size, mysqlError(3159, "HY000", "this server wants TLS"), closing
 }
 
 // mysqlError is an ERR_Packet.

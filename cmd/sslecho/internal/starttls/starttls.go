@@ -12,11 +12,12 @@ import (
 	"strings"
 
 	"github.com/spacemonad/go-openssl/reactor"
+	"github.com/spacemonad/go-openssl/tlsio"
 )
 
 // maxMessage is how many bytes a client's line, packet or element may have. No
 // protocol needs that much before TLS.
-const maxMessage = 8 << 10
+const maxMessage = 4 << 10
 
 // errTLS is what OnClose gets.
 var errTLS = errors.New("starttls: the client began with TLS, where plain text comes first")
@@ -27,6 +28,7 @@ type next uint8
 const (
 	more    next = iota // another message
 	upgrade             // TLS, when what is written has left
+	follow              // TLS, which the client begins without a reply
 	closing             // the end
 )
 
@@ -87,6 +89,15 @@ type phase struct {
 	upgraded bool
 }
 
+// message is step with the bound of a message.
+func (s *phase) message(p []byte) (n int, out []byte, next next) {
+	n, out, next = s.step(p[:min(len(p), maxMessage)])
+	if n == 0 && len(p) >= maxMessage {
+		return len(p), s.tooLong(), closing
+	}
+	return n, out, next
+}
+
 // OnConnect implements reactor.PlainHandler.
 func (p *Protocol) OnConnect(c *reactor.Conn) {
 	s := &phase{dialogue: p.new()}
@@ -103,15 +114,16 @@ func (p *Protocol) OnPlain(c *reactor.Conn, in []byte) int {
 	} else if hello {
 		return 0
 	}
-	n, out, next := s.step(in[:min(len(in), maxMessage)])
-	if n == 0 && len(in) >= maxMessage {
-		n, out, next = len(in), s.tooLong(), closing
-	}
+	n, out, next := s.message(in)
 	write(c, out)
 	switch next {
-	case upgrade:
+	case upgrade, follow:
 		s.upgraded = true
-		if err := c.StartTLS(reactor.StartTLSConfig{}); err != nil {
+		var cfg reactor.StartTLSConfig
+		if next == follow { // what is behind the message is not for the dialogue, nor for the service
+			cfg.Leftover = tlsio.LeftoverTLS
+		}
+		if err := c.StartTLS(cfg); err != nil {
 			c.Abort(err)
 		}
 	case closing:
