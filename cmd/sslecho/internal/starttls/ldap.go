@@ -10,7 +10,7 @@ import (
 // Names of RFC 4511: sections 4.14.1 and 4.4.1.
 const (
 	oidStartTLS             = "1.3.6.1.4.1.1466.20037"
-	oidNoticeOfDisconnect   = "1.3.6.1.4.1.1466.20036"
+	oidDisconnection        = "1.3.6.1.4.1.1466.20036"
 	success                 = 0 // result codes, section 4.1.9
 	protocolError           = 2
 	confidentialityRequired = 13
@@ -96,7 +96,7 @@ func result(id []byte, tag byte, code int64, text, name string) []byte {
 
 // notice is the Notice of Disconnection.
 func notice(text string) []byte {
-	return result([]byte{0}, extendedResponse, protocolError, text, oidNoticeOfDisconnect)
+	return result([]byte{0}, extendedResponse, protocolError, text, oidDisconnection)
 }
 
 var errBER = errors.New("starttls: not an element of BER, or too long")
