@@ -27,6 +27,8 @@ var random = regexp.MustCompile(`id='[A-Z2-7]{26}'`)
 // greeting, how that ends, and what was left of the client's bytes then.
 func play(t testing.TB, p *Protocol, pieces [][]byte) (out string, end next, left []byte) {
 	t.Helper()
+	var said bytes.Buffer
+	defer func() { out = random.ReplaceAllString(said.String(), "id=''") }()
 	s := &phase{dialogue: p.new()}
 	for i, piece := range pieces {
 		left = append(left, piece...)
@@ -38,13 +40,14 @@ func play(t testing.TB, p *Protocol, pieces [][]byte) (out string, end next, lef
 			if n == 0 {
 				break
 			}
-			out, left = out+random.ReplaceAllString(string(reply), "id=''"), left[n:]
+			said.Write(reply)
+			left = left[n:]
 			if next != more {
-				return out, next, append(left, bytes.Join(pieces[i+1:], nil)...)
+				return "", next, append(left, bytes.Join(pieces[i+1:], nil)...)
 			}
 		}
 	}
-	return out, more, left
+	return "", more, left
 }
 
 // apart are the bytes of text, each for itself.
