@@ -56,9 +56,10 @@ type ECHRejectionError struct {
 	// RetryConfigList is the ConnConfig.ECHConfigList for another try. It is nil
 	// if the server has sent none, and so does without, or if it is not
 	// authenticated for the public name (RFC 9849, section 6.1.7), whatever
-	// Config.Verify is. Authenticated is a server with a certificate that OpenSSL
-	// or [PeerVerification.AcceptChains] has found valid for that name and for
-	// ECHOuterName, or with a raw public key in PeerKeys.
+	// Config.Verify is. A server is authenticated by a certificate that OpenSSL
+	// has verified, or the application with [PeerVerification.AcceptChains], and
+	// that is for the public name and for ECHOuterName; or by a raw public key in
+	// PeerKeys.
 	RetryConfigList []byte
 }
 
