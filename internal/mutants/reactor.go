@@ -2,7 +2,7 @@ package main
 
 // ofPlain are those of reactor's plain-text phase.
 var ofPlain = []mutation{
-	{"P60", "what comes in the clear behind STARTTLS is taken", "plain.go",
+	{"P61", "what comes in the clear behind STARTTLS is taken", "plain.go",
 		"\t\treturn tlsio.ErrPlaintextAfterStartTLS\n", "\t\treturn nil\n"},
 	{"upgrade", "what is written behind StartTLS leaves in the clear", "plain.go",
 		"staged-p.clear, c.beginTLS", "0, c.beginTLS"},
