@@ -44,7 +44,7 @@ const (
 	highWater  = 128 << 10 // bytes in the queue, above which the client must read
 	maxQueue   = 96 << 20  // bytes in the queue: a message of maxBulk, and others
 	maxQueued  = 1 << 30   // bytes in all queues
-	spare      = 4 << 10   // bytes of a buffer that an idle client keeps
+	spare      = 1 << 10   // elements of a buffer that an idle client keeps
 )
 
 // client is the Data of a connection. Only the connection's loop uses it, but with store.mu any loop reads proto and writes to conn.
@@ -64,7 +64,7 @@ type client struct {
 
 // take does the commands in c.in that are whole, until the client must read.
 func (c *client) take(s *store) {
-	ready, done := c.flush(), 0
+	ready, done := c.value == "" || c.flush(), 0
 	for n := 1; n > 0 && ready && !c.closed && done < len(c.in); done += n {
 		var err error
 		if n, err = c.parse(c.in[done:]); err != nil {
@@ -72,20 +72,27 @@ func (c *client) take(s *store) {
 			c.closed = true
 		} else if c.left == 0 && len(c.args) > 0 {
 			ready = s.do(c, c.args)
-			c.args, c.size = nil, 0
+			c.args, c.size = reuse(c.args), 0
 		}
 	}
-	if c.in = c.in[done:]; len(c.in) == 0 {
-		c.in = nil
+	if c.in = slices.Delete(c.in, 0, done); len(c.in) == 0 {
+		c.in = reuse(c.in)
 	}
-	if ready = ready && c.flush(); cap(c.out) > spare {
-		c.out = nil
-	}
+	ready = ready && c.flush()
+	c.out = reuse(c.out)
 	if c.closed {
 		c.conn.Close() // the queue goes out first
 	} else if !ready {
 		c.conn.Pause() // until OnDrain
 	}
+}
+
+// reuse empties a buffer, and frees a large one.
+func reuse[T any](buf []T) []T {
+	if clear(buf); cap(buf) > spare {
+		return nil
+	}
+	return buf[:0]
 }
 
 // parse takes an inline command, the number of a command's arguments, or one of them, and returns its length in p, or 0 if its end has
@@ -105,7 +112,7 @@ func (c *client) parse(p []byte) (n int, err error) {
 	case c.left == 0 && (!ok || number > math.MaxInt32):
 		return 0, errors.New("invalid multibulk length")
 	case c.left == 0:
-		c.left, c.args = max(number, 0), make([]string, 0, 4)
+		c.left = max(number, 0)
 		return n, nil
 	case p[0] != '$':
 		return 0, fmt.Errorf("expected '$', got '%s'", p[:1])
