@@ -83,6 +83,7 @@ type Handler struct {
 
 	renewed atomic.Pointer[cssl.Context]
 	loops   sync.Map // of a *loop for each gnet.EventLoop
+	conns   sync.Map // of a *conn for each gnet.Conn; its context can be replaced, see gnet.Engine.Register
 }
 
 // loop is what the connections of an event loop share.
@@ -135,7 +136,7 @@ func (h *Handler) OnOpen(raw gnet.Conn) ([]byte, gnet.Action) {
 		l, _ = h.loops.LoadOrStore(raw.EventLoop(), &loop{Config: session.Config{HighWater: h.HighWater, MaxQueue: h.MaxQueue}})
 	}
 	c := &conn{Conn: raw, h: h, loop: l.(*loop), tls: tls, context: raw.Context()}
-	raw.SetContext(c)
+	h.conns.Store(raw, c)
 	tls.Bind(c, func() { c.post(c.s.Retry) })
 	c.s.Init(tls, c, &c.loop.Config)
 	c.s.ExpectPeer()
@@ -154,8 +155,8 @@ func (h *Handler) failed(c gnet.Conn, err error) {
 // OnTraffic implements gnet.EventHandler: bytes have come, or a conn has woken
 // its loop.
 func (h *Handler) OnTraffic(raw gnet.Conn) gnet.Action {
-	if c, ok := raw.Context().(*conn); ok {
-		return c.turn()
+	if c, ok := h.conns.Load(raw); ok {
+		return c.(*conn).turn()
 	}
 	return gnet.Close
 }
@@ -164,10 +165,11 @@ func (h *Handler) OnTraffic(raw gnet.Conn) gnet.Action {
 // has seen a FIN (io.EOF) or another end, or stops (nil), or obeys the action
 // of turn.
 func (h *Handler) OnClose(raw gnet.Conn, err error) gnet.Action {
-	c, ok := raw.Context().(*conn)
+	v, ok := h.conns.LoadAndDelete(raw)
 	if !ok {
 		return gnet.None
 	}
+	c := v.(*conn)
 	c.last = true
 	switch {
 	case err == nil:
@@ -177,11 +179,7 @@ func (h *Handler) OnClose(raw gnet.Conn, err error) gnet.Action {
 	default:
 		c.s.Broken(err)
 	}
-	if c.busy { // Send has found out
-		c.s.Ready(0)
-	} else {
-		c.turn()
-	}
+	c.turn() // perhaps inside another one, whose Send has found out
 	c.s.Abort(err)
 	c.s.Ready(0)
 	c.free()
