@@ -26,6 +26,9 @@
 //     may have been cut short. Other errors are those of package cssl.
 //   - Fd, Dup and the socket options are those of the socket, which carries
 //     ciphertext.
+//   - Register and Enroll of Conn.EventLoop return gnet's ErrUnsupportedOp,
+//     since there are no clients. Do not use those of gnet.Engine: they return
+//     a gnet.Conn without TLS.
 //
 // # Backpressure
 //
@@ -34,13 +37,17 @@
 // gnet holds HighWater bytes of ciphertext for it, nothing more is encrypted,
 // and while HighWater bytes of replies are queued, nothing more is decrypted.
 // At MaxQueue queued bytes of either direction the connection ends: with
-// session.ErrQueueFull, or with [ErrUnread]. gnet does not report that the peer
-// has taken something, so the loop is woken by a timer to look, after a
-// millisecond at first, after a quarter of a second at most.
+// session.ErrQueueFull, or with [ErrUnread]. The plaintext that your handler
+// leaves unread is not counted, and has no limit, as without TLS.
 //
-// gnet closes a connection as soon as the peer has sent a FIN. A peer that
-// wants replies after its own end must send only close_notify until it has
-// them.
+// gnet does not report that the peer has taken something, so the loop is woken
+// by a timer to look, after a millisecond at first, after a quarter of a second
+// at most.
+//
+// gnet closes a connection as soon as the peer has sent a FIN. A peer that ends
+// before it has all replies must send only close_notify until it has them. It
+// gets those that were written before its close_notify was read; AsyncWrite
+// comes too late after that.
 package sslgnet
 
 import (
@@ -78,7 +85,8 @@ type Handler struct {
 	// Backpressure. The defaults are those of session.Config: 128 KiB, 16 MiB.
 	HighWater, MaxQueue int
 	// OnHandshakeError, if not nil, is called on a loop when a connection ended
-	// before its handshake was done, and so without OnOpen and OnClose.
+	// before its handshake was done, and so without OnOpen and OnClose. The
+	// error is net.ErrClosed if the engine stops.
 	OnHandshakeError func(remote net.Addr, err error)
 
 	renewed atomic.Pointer[cssl.Context]
@@ -121,6 +129,7 @@ func (h *Handler) OnBoot(e gnet.Engine) gnet.Action {
 	if err := h.SetContext(h.TLS); err != nil {
 		panic(err)
 	}
+	h.loops.Clear() // of an earlier gnet.Run
 	return h.EventHandler.OnBoot(e)
 }
 

@@ -497,7 +497,8 @@ func TestReset(t *testing.T) {
 		c := s.dial(tls.VersionTLS13)
 		tlstest.Must(t, both(c, 1)) // nothing is left to be sent
 		tlstest.Value(c.Write([]byte("wait")))(t)
-		fd := tlstest.Receive(t, stalled, "OnTraffic").Fd()
+		g := tlstest.Receive(t, stalled, "OnTraffic").(*conn)
+		fd := g.Fd()
 		for range count {
 			tlstest.Value(c.Write(make([]byte, size)))(t)
 		}
@@ -513,6 +514,12 @@ func TestReset(t *testing.T) {
 			t.Errorf("OnClose gets %v", err)
 		}
 		tlstest.Equal(t, "what the handler got", total, len("xwait")+count*size)
+		active := make(chan bool)
+		tlstest.Must(t, g.EventLoop().Execute(t.Context(), gnet.RunnableFunc(func(context.Context) error {
+			active <- g.timer.Stop()
+			return nil
+		})))
+		tlstest.Equal(t, "a timer is active after the end", <-active, false)
 	})
 }
 
@@ -616,6 +623,20 @@ func TestRegister(t *testing.T) {
 		return peer.Close()
 	})))
 	tlstest.IsError(t, "the handshake", tlstest.Receive(t, s.failed, "OnHandshakeError"), io.ErrUnexpectedEOF)
+}
+
+// TestRunAgain: a Handler runs again, and keeps nothing of the loops before.
+func TestRunAgain(t *testing.T) {
+	s := serve(t, nil)
+	for range 3 {
+		tlstest.Must(t, both(s.dial(tls.VersionTLS13), 1000))
+		s.stop()
+		s.address, s.engine, s.stop = run(t, s.Handler, s.booted)
+	}
+	tlstest.Must(t, both(s.dial(tls.VersionTLS13), 1000))
+	loops := 0
+	s.loops.Range(func(any, any) bool { loops++; return true })
+	tlstest.Equal(t, "loops", loops, 1)
 }
 
 // deaf is a gnet.Conn whose loop cannot be woken.
