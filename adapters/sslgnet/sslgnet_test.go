@@ -385,7 +385,10 @@ func TestShutdown(t *testing.T) {
 func TestStopInHandshake(t *testing.T) {
 	s := serve(t, nil)
 	s.connect()
-	tlstest.Until(t, "the server has the connection", func() bool { return s.engine.CountConnections() == 1 })
+	tlstest.Until(t, "the server has the connection", func() (ok bool) {
+		s.conns.Range(func(any, any) bool { ok = true; return true })
+		return ok
+	})
 	s.stop()
 	tlstest.IsError(t, "the handshake", tlstest.Receive(t, s.failed, "OnHandshakeError"), net.ErrClosed)
 }
