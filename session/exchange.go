@@ -17,8 +17,8 @@ type MemoryEngine interface {
 
 // Transport is the connection below a MemoryEngine: what a framework offers
 // that owns the socket and moves its bytes. Exchange calls the methods, outside
-// of the Handler's methods. From within they may call Broken and Ready, such as
-// when Send finds the connection broken, but not Exchange.
+// of the Handler's methods. From within they may call Broken and Ready. When
+// Send finds the connection broken, it may call Broken and then Exchange.
 type Transport interface {
 	// Received returns ciphertext that has come from the peer: all of it, or a
 	// part from its front, and nothing only if there is none. end reports that
@@ -57,8 +57,9 @@ func (s *Session) Exchange(t Transport) (done bool) {
 	if s.running {
 		return false
 	}
-	for more := true; more; {
-		got := s.feedInput(t)
+	s.refill = true
+	got := s.feedInput(t)
+	for again := true; again; {
 		fin := s.finOut
 		s.Ready(got)
 		if s.finOut && !fin {
@@ -74,7 +75,9 @@ func (s *Session) Exchange(t Transport) (done bool) {
 			}
 			done = s.phase == Closed && n < len(room)
 		}
-		more = got != 0 || n > 0 && !done || s.Runnable() || s.input == inputNone && !done
+		got = s.feedInput(t)
+		s.refill = got != 0 || n > 0 && !done
+		again = s.refill || s.Runnable()
 	}
 	return done
 }
@@ -82,7 +85,6 @@ func (s *Session) Exchange(t Transport) (done bool) {
 // feedInput feeds what t has received, and returns Readable if there was
 // something.
 func (s *Session) feedInput(t Transport) (got Event) {
-	s.input = max(s.input, inputSome)
 	if s.upgrade != nil {
 		return 0 // what comes now belongs to the next engine
 	}
@@ -93,8 +95,8 @@ func (s *Session) feedInput(t Transport) (got Event) {
 		t.Consume(n)
 		got = Readable
 	}
-	if end && n == len(p) && s.input < inputEnd {
-		s.input = inputEnd
+	if end && n == len(p) && !s.fedEOF {
+		s.fedEOF = true
 		e.FeedEOF()
 		got = Readable
 	}
@@ -102,9 +104,11 @@ func (s *Session) feedInput(t Transport) (got Event) {
 }
 
 // Broken reports that the transport of a MemoryEngine sends nothing any more,
-// for the reason err. What it has received can still be read; then s ends.
-// OnClose gets err, unless the peer had closed its direction and no data of ours
-// is lost. Call Exchange afterwards, or Ready(0).
+// for the reason err. Call Exchange afterwards: it passes on what the transport
+// has received, until Received returns nothing or nothing more can be read, and
+// ends s. Send may still be called, and then discards. OnClose gets err, unless
+// the peer had closed its direction and no data of ours is lost. In the
+// handshake s ends at once.
 func (s *Session) Broken(err error) {
 	if s.phase == Handshaking {
 		s.Abort(err)

@@ -131,6 +131,51 @@ func TestExchangeBrokenAtEnd(t *testing.T) {
 	r.exchange(w, "O(9):0 | close(err)", true).ended()
 }
 
+// TestExchangeBrokenInput: a connection that sends nothing any more loses nothing of what it has received, in whatever
+// parts the engine takes it, and also if it passes that on before Send returns.
+func TestExchangeBrokenInput(t *testing.T) {
+	const rest = "I(morerest):4 R:4+in+drained I(rest):4 R:4+in+drained O(9):0 | data(3) data(4) data(4) close(err) | ooooo"
+	for name, exchange := range map[string]bool{"after Send": false, "inside Send": true} {
+		t.Run(name, func(t *testing.T) {
+			w := &wire{in: "askmorerest", room: make([]byte, 9)}
+			r := openRig(t, Config{})
+			r.h.on["data"] = func() { r.h.on["data"] = nil; r.write("reply") }
+			w.lost = func() {
+				if r.Broken(errBroken); exchange {
+					tlstest.Equal(t, "done", r.Exchange(w), true)
+				}
+			}
+			r.exchange(w, "I(askmorerest):3 R:3+in+drained W(reply):5+out+unsent O(9):5 "+rest, true).ended()
+		})
+	}
+
+	// It was full of what could not be read.
+	w := &wire{in: "askmorerest"}
+	r := openRig(t, Config{HighWater: 6, LowWater: 1})
+	r.h.on["data"] = func() { r.h.on["data"] = nil; r.write("replies") }
+	r.exchange(w, "I(askmorerest):3 R:3+in+drained W(replies):1+out+unsent I(morerest):4 I(rest):0 | data(3)", false)
+	w.room = make([]byte, 9)
+	r.Broken(errBroken)
+	r.exchange(w, "I(rest):0 R:4+in+drained I(rest):4 R:4+in+drained O(9):0 | data(4) data(4) close(err)", true).ended()
+
+	// It waits for the application, which does not want it.
+	w = &wire{in: "rest", room: make([]byte, 9)}
+	r = openRig(t, Config{})
+	r.Pause()
+	r.Broken(errBroken)
+	r.exchange(w, "I(rest):4 O(9):0 | close(err)", true).ended()
+}
+
+// TestExchangeAfterPause: what did not fit into the engine during a pause is not forgotten.
+func TestExchangeAfterPause(t *testing.T) {
+	w := &wire{in: "hello"}
+	r := openRig(t, Config{})
+	r.Pause()
+	r.exchange(w, "I(hello):3 I(lo):0", false)
+	r.Resume()
+	r.exchange(w, "I(lo):0 R:3+in+drained I(lo):2 R:2+in+drained | data(3) data(2)", false).waits("R")
+}
+
 // TestExchangeInHandler: inside a handler nothing is moved.
 func TestExchangeInHandler(t *testing.T) {
 	w := &wire{in: "hello", room: make([]byte, 9)}

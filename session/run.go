@@ -109,7 +109,7 @@ func (s *Session) due() step {
 	case s.aborted:
 		return stepFinish
 	case s.broken:
-		if s.can(read) || s.can(handshake) {
+		if s.can(read) || s.can(handshake) || s.refill && s.live(read) {
 			return stepNone // what the peer sent before can still be read
 		}
 		return stepFinish

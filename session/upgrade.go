@@ -42,7 +42,7 @@ func (s *Session) Upgrade(e Engine, later int, begin func() error) error {
 // begin changes to the next engine.
 func (s *Session) begin() {
 	u := s.upgrade
-	s.upgrade, s.input = nil, inputNone
+	s.upgrade, s.fedEOF = nil, false
 	s.engine, s.phase, s.want = u.engine, Handshaking, [operations]tlsio.Want{}
 	if err := u.begin(); err != nil {
 		s.Abort(err)

@@ -3,6 +3,7 @@ package sslgnet
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"io"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
+	gerrors "github.com/panjf2000/gnet/v2/pkg/errors"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/session"
 )
@@ -57,7 +59,11 @@ func (c *conn) post(f func()) error {
 	if len(c.posted) > 1 {
 		return nil // the loop is being woken
 	}
-	return c.Conn.Wake(nil)
+	err := c.Conn.Wake(nil)
+	if err != nil {
+		c.posted = nil
+	}
+	return err
 }
 
 // wake has the loop call turn.
@@ -85,6 +91,10 @@ func (c *conn) turn() gnet.Action {
 		c.s.Abort(os.ErrDeadlineExceeded)
 	}
 	done := c.s.Exchange(c)
+	c.busy = false
+	if c.last {
+		return c.action
+	}
 	if c.s.Phase() == session.Closed {
 		c.Conn.Discard(-1) // gnet would keep it
 	} else if c.Conn.InboundBuffered() > c.loop.MaxQueue {
@@ -92,7 +102,6 @@ func (c *conn) turn() gnet.Action {
 		c.s.Abort(ErrUnread)
 		c.s.Ready(0)
 	}
-	c.busy = false
 	held := c.Conn.OutboundBuffered()
 	if c.fin && held == 0 {
 		c.fin = false
@@ -173,14 +182,22 @@ func (c *conn) OnData(p []byte) {
 	} else {
 		c.in.Write(p)
 	}
+	c.traffic()
+}
+
+// traffic has the handler read, and releases memory that is mostly unused.
+func (c *conn) traffic() {
 	c.do(c.h.EventHandler.OnTraffic(c))
+	if n := c.in.Cap(); n > 64<<10 && c.in.Len() < n/4 {
+		c.in = *bytes.NewBuffer(bytes.Clone(c.in.Bytes()))
+	}
 }
 
 func (c *conn) OnClose(err error) {
 	if c.opened {
 		c.do(c.h.EventHandler.OnClose(c, err))
 	} else {
-		c.h.failed(c, err)
+		c.h.failed(c, cmp.Or(err, net.ErrClosed))
 	}
 }
 
@@ -293,7 +310,7 @@ func (c *conn) AsyncWritev(bufs [][]byte, callback gnet.AsyncCallback) error {
 func (c *conn) Wake(callback gnet.AsyncCallback) error {
 	return c.post(func() {
 		if c.s.Phase() == session.Open {
-			c.do(c.h.EventHandler.OnTraffic(c))
+			c.traffic()
 		}
 		c.call(callback, nil)
 	})
@@ -312,8 +329,16 @@ func (c *conn) call(f gnet.AsyncCallback, err error) {
 	}
 }
 
-// eventLoop is gnet's, which closes no conn of this package.
+// eventLoop is gnet's, which closes no conn of this package, and makes none.
 type eventLoop struct{ gnet.EventLoop }
+
+func (e eventLoop) Register(context.Context, net.Addr) (<-chan gnet.RegisteredResult, error) {
+	return nil, gerrors.ErrUnsupportedOp
+}
+
+func (e eventLoop) Enroll(context.Context, net.Conn) (<-chan gnet.RegisteredResult, error) {
+	return nil, gerrors.ErrUnsupportedOp
+}
 
 func (e eventLoop) Close(g gnet.Conn) error {
 	c, ok := g.(*conn)

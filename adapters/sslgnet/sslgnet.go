@@ -27,6 +27,9 @@
 //   - Fd, Dup and the socket options are those of the socket, which carries
 //     ciphertext.
 //   - There is no plain-text phase (STARTTLS): TLS begins with the first byte.
+//   - Register and Enroll of Conn.EventLoop return gnet's ErrUnsupportedOp,
+//     since there are no clients. Do not use those of gnet.Engine: they return
+//     a gnet.Conn without TLS.
 //
 // # Backpressure
 //
@@ -35,13 +38,17 @@
 // gnet holds HighWater bytes of ciphertext for it, nothing more is encrypted,
 // and while HighWater bytes of replies are queued, nothing more is decrypted.
 // At MaxQueue queued bytes of either direction the connection ends: with
-// session.ErrQueueFull, or with [ErrUnread]. gnet does not report that the peer
-// has taken something, so the loop is woken by a timer to look, after a
-// millisecond at first, after a quarter of a second at most.
+// session.ErrQueueFull, or with [ErrUnread]. The plaintext that your handler
+// leaves unread is not counted, and has no limit, as without TLS.
 //
-// gnet closes a connection as soon as the peer has sent a FIN. A peer that
-// wants replies after its own end must send only close_notify until it has
-// them.
+// gnet does not report that the peer has taken something, so the loop is woken
+// by a timer to look, after a millisecond at first, after a quarter of a second
+// at most.
+//
+// gnet closes a connection as soon as the peer has sent a FIN. A peer that ends
+// before it has all replies must send only close_notify until it has them. It
+// gets those that were written before its close_notify was read; AsyncWrite
+// comes too late after that.
 package sslgnet
 
 import (
@@ -79,11 +86,13 @@ type Handler struct {
 	// Backpressure. The defaults are those of session.Config: 128 KiB, 16 MiB.
 	HighWater, MaxQueue int
 	// OnHandshakeError, if not nil, is called on a loop when a connection ended
-	// before its handshake was done, and so without OnOpen and OnClose.
+	// before its handshake was done, and so without OnOpen and OnClose. The
+	// error is net.ErrClosed if the engine stops.
 	OnHandshakeError func(remote net.Addr, err error)
 
 	renewed atomic.Pointer[cssl.Context]
 	loops   sync.Map // of a *loop for each gnet.EventLoop
+	conns   sync.Map // of a *conn for each gnet.Conn; its context can be replaced, see gnet.Engine.Register
 }
 
 // loop is what the connections of an event loop share.
@@ -121,6 +130,7 @@ func (h *Handler) OnBoot(e gnet.Engine) gnet.Action {
 	if err := h.SetContext(h.TLS); err != nil {
 		panic(err)
 	}
+	h.loops.Clear() // of an earlier gnet.Run
 	return h.EventHandler.OnBoot(e)
 }
 
@@ -136,7 +146,7 @@ func (h *Handler) OnOpen(raw gnet.Conn) ([]byte, gnet.Action) {
 		l, _ = h.loops.LoadOrStore(raw.EventLoop(), &loop{Config: session.Config{HighWater: h.HighWater, MaxQueue: h.MaxQueue}})
 	}
 	c := &conn{Conn: raw, h: h, loop: l.(*loop), tls: tls, context: raw.Context()}
-	raw.SetContext(c)
+	h.conns.Store(raw, c)
 	tls.Bind(c, func() { c.post(c.s.Retry) })
 	c.s.Init(tls, c, &c.loop.Config)
 	c.s.ExpectPeer()
@@ -155,8 +165,8 @@ func (h *Handler) failed(c gnet.Conn, err error) {
 // OnTraffic implements gnet.EventHandler: bytes have come, or a conn has woken
 // its loop.
 func (h *Handler) OnTraffic(raw gnet.Conn) gnet.Action {
-	if c, ok := raw.Context().(*conn); ok {
-		return c.turn()
+	if c, ok := h.conns.Load(raw); ok {
+		return c.(*conn).turn()
 	}
 	return gnet.Close
 }
@@ -165,10 +175,11 @@ func (h *Handler) OnTraffic(raw gnet.Conn) gnet.Action {
 // has seen a FIN (io.EOF) or another end, or stops (nil), or obeys the action
 // of turn.
 func (h *Handler) OnClose(raw gnet.Conn, err error) gnet.Action {
-	c, ok := raw.Context().(*conn)
+	v, ok := h.conns.LoadAndDelete(raw)
 	if !ok {
 		return gnet.None
 	}
+	c := v.(*conn)
 	c.last = true
 	switch {
 	case err == nil:
@@ -178,11 +189,7 @@ func (h *Handler) OnClose(raw gnet.Conn, err error) gnet.Action {
 	default:
 		c.s.Broken(err)
 	}
-	if c.busy { // Send has found out
-		c.s.Ready(0)
-	} else {
-		c.turn()
-	}
+	c.turn() // perhaps inside another one, whose Send has found out
 	c.s.Abort(err)
 	c.s.Ready(0)
 	c.free()

@@ -16,12 +16,14 @@ import (
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
+	gerrors "github.com/panjf2000/gnet/v2/pkg/errors"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/sslnet"
 	"github.com/spacemonad/go-openssl/tlsio"
+	"golang.org/x/sys/unix"
 )
 
 var versions = []uint16{tls.VersionTLS12, tls.VersionTLS13}
@@ -379,6 +381,18 @@ func TestShutdown(t *testing.T) {
 	tlstest.IsError(t, "OnClose", tlstest.Receive(t, s.ends, "OnClose"), nil)
 }
 
+// TestStopInHandshake: when the engine stops, a handshake ends with an error.
+func TestStopInHandshake(t *testing.T) {
+	s := serve(t, nil)
+	s.connect()
+	tlstest.Until(t, "the server has the connection", func() (ok bool) {
+		s.conns.Range(func(any, any) bool { ok = true; return true })
+		return ok
+	})
+	s.stop()
+	tlstest.IsError(t, "the handshake", tlstest.Receive(t, s.failed, "OnHandshakeError"), net.ErrClosed)
+}
+
 // TestActions: what OnOpen returns is sent, and the actions do what they do
 // without TLS.
 func TestActions(t *testing.T) {
@@ -429,6 +443,86 @@ func TestSlowReader(t *testing.T) {
 			_, err = never.Write(sent)
 		}
 		tlstest.IsError(t, "OnClose", tlstest.Receive(t, s.ends, "OnClose"), ErrUnread)
+	})
+}
+
+// TestUnread: what a handler leaves unread is kept whole, and its memory is
+// given back when it has been read.
+func TestUnread(t *testing.T) {
+	const size = 1 << 20
+	s := serve(t, func(s *server, _ *cssl.Config) {
+		s.traffic = func(c gnet.Conn) gnet.Action {
+			if p, err := c.Next(size); err == nil {
+				c.Write(p)
+			}
+			return gnet.None
+		}
+	})
+	c := s.dial(tls.VersionTLS13)
+	g := tlstest.Receive(t, s.opened, "OnOpen").(*conn)
+	sent, got := tlstest.Bytes(2*size, 1), make([]byte, 2*size)
+	for _, p := range []struct{ from, to int }{{0, size + 5}, {size + 5, 2 * size}} {
+		tlstest.Value(c.Write(sent[p.from:p.to]))(t)
+		tlstest.Value(io.ReadFull(c, got[p.from/size*size:p.to/size*size]))(t)
+		held := make(chan int)
+		tlstest.Must(t, g.EventLoop().Execute(t.Context(), gnet.RunnableFunc(func(context.Context) error {
+			held <- g.in.Cap()
+			return nil
+		})))
+		if n := <-held; n > 64<<10 {
+			t.Errorf("%d bytes of memory are held", n)
+		}
+	}
+	if !bytes.Equal(got, sent) {
+		t.Error("other bytes came back")
+	}
+}
+
+// TestReset: what gnet has read before the peer's reset gets to the handler, as
+// it does without TLS.
+func TestReset(t *testing.T) {
+	const count, size = 60, 1000
+	records(t, func(t *testing.T, set func(*server, *cssl.Config), edge gnet.Option) {
+		total, stalled, resume := 0, make(chan gnet.Conn), make(chan bool)
+		s := serve(t, func(s *server, c *cssl.Config) {
+			set(s, c)
+			s.traffic = func(c gnet.Conn) gnet.Action {
+				p, _ := c.Next(-1)
+				if total += len(p); string(p) == "wait" {
+					stalled <- c // the loop is busy elsewhere
+					<-resume
+				} else {
+					c.Write(p)
+				}
+				return gnet.None
+			}
+		}, edge)
+		c := s.dial(tls.VersionTLS13)
+		tlstest.Must(t, both(c, 1)) // nothing is left to be sent
+		tlstest.Value(c.Write([]byte("wait")))(t)
+		g := tlstest.Receive(t, stalled, "OnTraffic").(*conn)
+		fd := g.Fd()
+		for range count {
+			tlstest.Value(c.Write(make([]byte, size)))(t)
+		}
+		tlstest.Until(t, "all has come", func() bool { return tlstest.Value(unix.IoctlGetInt(fd, unix.TIOCINQ))(t) > count*size })
+		tlstest.Must(t, c.NetConn().(*net.TCPConn).SetLinger(0))
+		tlstest.Must(t, c.NetConn().Close())
+		tlstest.Until(t, "the reset has come", func() bool {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd)}}, 0)
+			return n == 1 && err == nil
+		})
+		resume <- true
+		if err := tlstest.Receive(t, s.ends, "OnClose"); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("OnClose gets %v", err)
+		}
+		tlstest.Equal(t, "what the handler got", total, len("xwait")+count*size)
+		active := make(chan bool)
+		tlstest.Must(t, g.EventLoop().Execute(t.Context(), gnet.RunnableFunc(func(context.Context) error {
+			active <- g.timer.Stop()
+			return nil
+		})))
+		tlstest.Equal(t, "a timer is active after the end", <-active, false)
 	})
 }
 
@@ -508,4 +602,61 @@ func TestContexts(t *testing.T) {
 	tlstest.IsError(t, "SetContext", s.SetContext(client), errNotServer)
 	defer func() { tlstest.Equal(t, "panic of OnBoot", recover(), any(errNotServer)) }()
 	(&Handler{}).OnBoot(gnet.Engine{})
+}
+
+// TestRegister: the loop of a conn makes no connections without TLS, and those
+// that the engine makes leave nothing behind, whatever is done to them.
+func TestRegister(t *testing.T) {
+	s := serve(t, nil, gnet.WithLoadBalancing(gnet.SourceAddrHash))
+	l := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+	defer l.Close()
+	client := s.dial(tls.VersionTLS13)
+	loop := tlstest.Receive(t, s.opened, "OnOpen").EventLoop()
+	_, err := loop.Register(t.Context(), l.Addr())
+	tlstest.IsError(t, "Register", err, gerrors.ErrUnsupportedOp)
+	_, err = loop.Enroll(t.Context(), client.NetConn())
+	tlstest.IsError(t, "Enroll", err, gerrors.ErrUnsupportedOp)
+
+	made := tlstest.Value(s.engine.Register(gnet.NewNetAddrContext(t.Context(), l.Addr())))(t)
+	peer := tlstest.Value(l.Accept())(t)
+	defer peer.Close()
+	raw := tlstest.Receive(t, made, "a connection").Conn
+	tlstest.Must(t, raw.EventLoop().Execute(t.Context(), gnet.RunnableFunc(func(context.Context) error {
+		raw.SetContext("mine")
+		return peer.Close()
+	})))
+	tlstest.IsError(t, "the handshake", tlstest.Receive(t, s.failed, "OnHandshakeError"), io.ErrUnexpectedEOF)
+}
+
+// TestRunAgain: a Handler runs again, and keeps nothing of the loops before.
+func TestRunAgain(t *testing.T) {
+	s := serve(t, nil)
+	for range 3 {
+		tlstest.Must(t, both(s.dial(tls.VersionTLS13), 1000))
+		s.stop()
+		s.address, s.engine, s.stop = run(t, s.Handler, s.booted)
+	}
+	tlstest.Must(t, both(s.dial(tls.VersionTLS13), 1000))
+	loops := 0
+	s.loops.Range(func(any, any) bool { loops++; return true })
+	tlstest.Equal(t, "loops", loops, 1)
+}
+
+// deaf is a gnet.Conn whose loop cannot be woken.
+type deaf struct {
+	gnet.Conn
+	err error
+}
+
+func (d *deaf) Wake(gnet.AsyncCallback) error { return d.err }
+
+// TestWakeFails: what gnet has refused is not called later, and each post is
+// told.
+func TestWakeFails(t *testing.T) {
+	d := &deaf{err: os.ErrPermission}
+	c := &conn{Conn: d}
+	for range 2 {
+		tlstest.IsError(t, "post", c.post(func() { t.Error("it is called") }), os.ErrPermission)
+	}
+	tlstest.Equal(t, "posted", len(c.posted), 0)
 }

@@ -35,7 +35,7 @@ type conn struct {
 // the link busy, so there is no Room, and in the end the framework, whose bytes are not consumed, reads no more.
 func (c *conn) OnTraffic() {
 	if err := c.link.end; err != nil && err != io.EOF {
-		c.Abort(err)
+		c.Broken(err)
 	}
 	done := c.Exchange((*transport)(c))
 	if p := c.Phase(); p != c.phase { // each but Open has a deadline. When it passes, the link has an end

@@ -59,7 +59,7 @@ var ofSession = []mutation{
 	{"P13", "the FIN overtakes what is unsent", "run.go",
 		"s.shutdownOut && !s.unsent && !s.held &&", "s.shutdownOut && !s.held &&"},
 	{"P14", "a failed write throws away what the peer sent", "run.go",
-		"if s.can(read) || s.can(handshake) {", "if false {"},
+		"if s.can(read) || s.can(handshake) || s.refill && s.live(read) {", "if false {"},
 	{"P14", "what is held for the next write never leaves", "session.go",
 		"(s.unsent || s.held)\n\tdefault", "s.unsent\n\tdefault"},
 	{"P14", "what the transport refused is not waited for", "run.go",
