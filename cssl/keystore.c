@@ -79,12 +79,14 @@ static int load(OSSL_LIB_CTX *library, const char *properties, const char *uri, 
 	OSSL_STORE_CTX *store = OSSL_STORE_open_ex(uri, library, properties, pin_method, (void *)pin, NULL, NULL, NULL);
 
 	if (store != NULL && OSSL_STORE_expect(store, type)) {
-		while (found >= 0 && !OSSL_STORE_eof(store)) {
+		while (found >= 0) {
 			OSSL_STORE_INFO *info = OSSL_STORE_load(store);
 
+			/* The end of a PKCS#12 file is the end before all of it is loaded; that of PEM is an error too. */
+			if (info == NULL && OSSL_STORE_eof(store))
+				break;
 			if (info == NULL && OSSL_STORE_error(store)) {
-				if (certs != NULL)
-					found = -1;
+				found = certs != NULL ? -1 : found;
 				break;
 			}
 			if (info != NULL && OSSL_STORE_INFO_get_type(info) == type) {
@@ -203,6 +205,7 @@ BIO *cssl_keystore_pkcs12(OSSL_LIB_CTX *library, const char *properties, const v
 	memset(found, 0, sizeof *found);
 	if (p12 != NULL && in != NULL && certs != NULL && d2i_PKCS12_bio(in, &p12) != NULL) {
 		found->read = 1;
+		found->mac = PKCS12_mac_present(p12);
 		PKCS12_get0_mac(NULL, NULL, NULL, &rounds, p12);
 		/* ASN1_INTEGER_get returns -1 for what is no long. */
 		found->slow = rounds != NULL && (unsigned long)ASN1_INTEGER_get(rounds) > CSSL_PKCS12_ROUNDS;

@@ -60,6 +60,7 @@ EVP_PKEY *cssl_keystore_key(OSSL_LIB_CTX *library, const char *properties, const
 /* What was found before a function below succeeded or failed. */
 typedef struct {
 	int read;    /* PKCS#12: its outer structure can be read */
+	int mac;     /* PKCS#12: it has a MAC */
 	int slow;    /* PKCS#12: its MAC has more rounds than CSSL_PKCS12_ROUNDS */
 	int open;    /* PKCS#12: it was decrypted */
 	int key;     /* PKCS#12: it has a private key that was wanted */

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/spacemonad/go-openssl/internal/features"
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
@@ -58,6 +59,8 @@ func (b *builder) fromPKCS12(l *loaded) ([]byte, error) {
 		return refuse("has a MAC of more than %d rounds", C.CSSL_PKCS12_ROUNDS)
 	case found.open == 0 && unsupported():
 		return refuse("needs an algorithm that no provider has%s; old files need the provider \"legacy\" in Providers, or a new export", b.searched())
+	case found.open == 0 && found.mac == 0 && needsFeature(features.UnauthenticatedPKCS12) != nil:
+		return refuse("cannot be read: %w", needsFeature(features.UnauthenticatedPKCS12))
 	case found.open == 0:
 		return refuse("cannot be decrypted: the passphrase may be wrong")
 	case wantKey && found.key == 0:
