@@ -321,7 +321,7 @@ func TestChainURIRefused(t *testing.T) {
 		{"pin-value", chain("token:client?pin-value=4321"), chainURI, "pin-value"},
 		{"no such file", chain("file:/no/such/chain"), chainURI, "no such file"},
 		{"a key", chain("file:" + testcerts.Path("ecdsa.key")), chainURI, "want a certificate, found PRIVATE KEY in PEM"},
-		{"no key", chain("file:" + testcerts.Path("ecdsa.pem")), chainURI, "found CERTIFICATE (2) in PEM"},
+		{"no key", chain("file:" + testcerts.Path("ecdsa.pem")), chainURI, "want a private key, found CERTIFICATE (2) in PEM"},
 		{"damaged", chain("file:" + damaged), chainURI, "there is no such certificate|CERTIFICATE (3) in PEM"},
 		{"a file too", func(c *Config) {
 			c.Certificates = []Certificate{{ChainURI: "token:client?pin-source=file:/etc/pin", ChainFile: testcerts.Path("client.pem")}}
