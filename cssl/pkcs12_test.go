@@ -185,6 +185,31 @@ func TestPKCS12WithoutMAC(t *testing.T) {
 	checkRefused(t, "wrong passphrase", true, c, "Certificates[0].ChainFile", "the passphrase may be wrong")
 }
 
+// TestPKCS12FIPS: the Library decrypts: with the FIPS provider alone, files whose MAC is not approved are refused, and others read.
+func TestPKCS12FIPS(t *testing.T) {
+	l := fipsLibrary(t)
+	served := func(args ...string) Config {
+		file := site(t, "ecdsa", append(args, "-passout", "pass:secret secret")...)
+		return Config{Library: l, Properties: "fips=yes", Certificates: []Certificate{{ChainFile: file, Passphrase: func() ([]byte, error) { return []byte("secret secret"), nil }}}}
+	}
+	checkRefused(t, "PKCS12KDF", true, served(), "Certificates[0].ChainFile", "needs an algorithm that no provider has with the properties fips=yes", "PKCS12KDF")
+	if Version().Run.Number >= 0x30200000 {
+		shows(t, true, served("-nomac"), chainOf(t, "ecdsa"))
+	}
+	if Version().Run.Number >= 0x30400000 {
+		shows(t, true, served("-pbmac1_pbkdf2"), chainOf(t, "ecdsa"))
+	}
+}
+
+// TestPKCS12PBMAC1: OpenSSL 3.4 reads the MAC of RFC 9579.
+func TestPKCS12PBMAC1(t *testing.T) {
+	if Version().Run.Number < 0x30400000 {
+		t.Skip("OpenSSL ", Version().Run)
+	}
+	c := Certificate{ChainFile: site(t, "ecdsa", "-pbmac1_pbkdf2", "-passout", "pass:secret"), Passphrase: passphraseOf(t, "secret")}
+	shows(t, true, Config{Certificates: []Certificate{c}}, chainOf(t, "ecdsa"))
+}
+
 // manyRounds is a PKCS#12 file whose MAC is said to have 2^31-1 rounds.
 func manyRounds(t testing.TB, file string) []byte {
 	t.Helper()
