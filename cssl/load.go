@@ -1,10 +1,12 @@
 package cssl
 
 import (
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 
 	"github.com/spacemonad/go-openssl/internal/filetype"
@@ -131,15 +133,17 @@ func (c *Certificate) ReadChain(library *Library) (chain [][]byte, err error) {
 	if err := b.loadChain(&l); err != nil {
 		return nil, err
 	}
-	for rest := l.chain; ; {
-		var block *pem.Block
-		switch block, rest = pem.Decode(rest); {
-		case block == nil:
-			return chain, nil
-		case block.Type == "CERTIFICATE":
-			chain = append(chain, block.Bytes)
+	for block, rest := pem.Decode(l.chain); block != nil; block, rest = pem.Decode(rest) {
+		var one asn1.RawValue
+		if !strings.HasSuffix(block.Type, "CERTIFICATE") { // there is TRUSTED CERTIFICATE too, with more behind it
+			continue
 		}
+		if _, err := asn1.Unmarshal(block.Bytes, &one); err != nil {
+			return nil, &ConfigError{Setting: "Certificate", Value: l.source(), Err: err}
+		}
+		chain = append(chain, one.FullBytes)
 	}
+	return chain, nil
 }
 
 // contentOf returns the content of a setting, from a file or from memory. want

@@ -327,6 +327,29 @@ func TestChainURI(t *testing.T) {
 	}
 }
 
+// TestReadChain: the certificates of a file or of bytes are those that are sent, of PKCS#12 in order.
+func TestReadChain(t *testing.T) {
+	trusted := filepath.Join(t.TempDir(), "trusted.pem")
+	openssl(t, "x509", "-in", testcerts.Path("ecdsa.pem"), "-trustout", "-setalias", "site", "-out", trusted)
+	both := slices.Concat(testcerts.Read(t, "ecdsa.key"), testcerts.Read(t, "ecdsa.pem"))
+	for name, tt := range map[string]struct {
+		c    Certificate
+		want [][]byte
+	}{
+		"PEM":     {Certificate{ChainFile: testcerts.Path("ecdsa.pem")}, chainOf(t, "ecdsa")},
+		"bytes":   {Certificate{ChainPEM: both}, chainOf(t, "ecdsa")},
+		"trusted": {Certificate{ChainFile: trusted}, chainOf(t, "ecdsa")[:1]},
+		"PKCS#12": {Certificate{ChainFile: plainSite(t, "ecdsa", "-certfile", testcerts.Path("root.pem"))}, chainOf(t, "ecdsa", "root")},
+	} {
+		got := tlstest.Value(tt.c.ReadChain(nil))(t)
+		check(t, slices.EqualFunc(got, tt.want, bytes.Equal), "%s: another chain of %d", name, len(got))
+	}
+	check(t, bytes.Contains(both, []byte("PRIVATE KEY")), "the caller's bytes are overwritten")
+	fails((&Certificate{ChainPEM: []byte("-----BEGIN CERTIFICATE-----\nMAUC\n-----END CERTIFICATE-----\n")}).ReadChain(nil))(t, "cut off", "Certificate")
+	_, err := (&Certificate{ChainFile: "/no/such/chain"}).ReadChain(nil)
+	checkConfigError(t, "no file", err, "Certificate.ChainFile", "no such file")
+}
+
 // TestChainURIRefused: what is wrong with a chain by URI is said, and no PIN or its place is shown.
 func TestChainURIRefused(t *testing.T) {
 	tok, l := tokenLibrary(t)
