@@ -79,14 +79,12 @@ static int load(OSSL_LIB_CTX *library, const char *properties, const char *uri, 
 	OSSL_STORE_CTX *store = OSSL_STORE_open_ex(uri, library, properties, pin_method, (void *)pin, NULL, NULL, NULL);
 
 	if (store != NULL && OSSL_STORE_expect(store, type)) {
-		while (found >= 0) {
+		while (found >= 0 && !OSSL_STORE_eof(store)) {
 			OSSL_STORE_INFO *info = OSSL_STORE_load(store);
 
-			/* The end of a PKCS#12 file is the end before all of it is loaded; that of PEM is an error too. */
-			if (info == NULL && OSSL_STORE_eof(store))
-				break;
 			if (info == NULL && OSSL_STORE_error(store)) {
-				found = certs != NULL ? -1 : found;
+				if (certs != NULL && !OSSL_STORE_eof(store)) /* the end of a PEM file is an error too */
+					found = -1;
 				break;
 			}
 			if (info != NULL && OSSL_STORE_INFO_get_type(info) == type) {
