@@ -232,7 +232,7 @@ exhaustive: deps ## follow every sequence through package session and through ss
 	FIGURES=write $(GOTEST) -count=1 -v -run '^TestModel$$' $(TESTFLAGS) ./sslnet -exhaustive
 
 .PHONY: mutations
-mutations: deps ## break packages session and cssl in many ways and demand that tests see each
+mutations: deps ## break packages session and cssl, and plain text in reactor, in many ways and demand that tests see each
 	FIGURES=write go run ./internal/mutants $(ARGS)
 
 # The ordinary tests have its short form.

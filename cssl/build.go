@@ -234,6 +234,9 @@ func (b *builder) options() {
 		// OpenSSL 3.0 refuses a renegotiation that the client starts, unless
 		// this option allows it.
 		{c.Renegotiation, C.SSL_OP_ALLOW_CLIENT_RENEGOTIATION},
+		// In a renegotiation the peer could resume the session of another one,
+		// and VerifyPeer would not be called.
+		{c.Renegotiation, C.SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION},
 		{!c.Renegotiation, C.SSL_OP_NO_RENEGOTIATION},
 		{c.NoTickets, C.SSL_OP_NO_TICKET},
 		{c.AllowReplay, C.SSL_OP_NO_ANTI_REPLAY},
@@ -477,11 +480,27 @@ func (b *builder) rawKeys(trust []byte) error {
 	return nil
 }
 
-func (b *builder) alpn() error {
-	var wire []byte
-	for _, p := range b.cfg.ALPN {
+// checkProtocols refuses names that ALPN cannot have.
+func checkProtocols(setting string, names []string) error {
+	for _, p := range names {
+		if len(p) == 0 || len(p) > 255 {
+			return refused(setting, p, "a protocol name has 1 to 255 bytes (RFC 7301)")
+		}
+	}
+	return nil
+}
+
+// encodeProtocols returns the names, each preceded by its length; nil if there
+// are none.
+func encodeProtocols(names []string) (wire []byte) {
+	for _, p := range names {
 		wire = append(append(wire, byte(len(p))), p...)
 	}
+	return wire
+}
+
+func (b *builder) alpn() error {
+	wire := encodeProtocols(b.cfg.ALPN)
 	switch {
 	case wire == nil:
 	case b.server:

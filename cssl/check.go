@@ -136,10 +136,8 @@ func (c *Config) check(server bool) error {
 			return refused(r.setting, r.value, "%s", r.why)
 		}
 	}
-	for _, p := range c.ALPN {
-		if len(p) == 0 || len(p) > 255 {
-			return refused("ALPN", p, "a protocol name has 1 to 255 bytes (RFC 7301)")
-		}
+	if err := checkProtocols("ALPN", c.ALPN); err != nil {
+		return err
 	}
 	for i, k := range c.TicketKeys {
 		if len(k) != C.CSSL_TICKET_KEY_SHORT && len(k) != C.CSSL_TICKET_KEY_LONG || len(k) != len(c.TicketKeys[0]) {

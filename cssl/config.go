@@ -361,8 +361,9 @@ type Config struct {
 	// TLS 1.2 clients without tickets. 0 means no cache.
 	SessionCache int
 	// Renegotiation allows renegotiation in TLS 1.2, by the peer and by
-	// [Conn.Renegotiate]. It implies NoReadAhead, since OpenSSL 3.0 fails if
-	// data is buffered after a HelloRequest.
+	// [Conn.Renegotiate]. A server resumes no session in a renegotiation. It
+	// implies NoReadAhead, since OpenSSL 3.0 fails if data is buffered after a
+	// HelloRequest.
 	Renegotiation bool
 
 	// MaxMessages limits the KeyUpdates and tickets that a peer may send over
@@ -536,15 +537,21 @@ type ConnConfig struct {
 	// or by a Context with other CAs or verification settings, and with
 	// Config.NoTickets.
 	Session *Session
-	// ECHConfigList encrypts the ClientHello, with ServerName and ALPN (RFC
-	// 9849): the server's configurations, in bytes as in the ech parameter of
+	// ECHConfigList encrypts ServerName and the ticket of Session (RFC 9849).
+	// It has the server's configurations, in bytes as in the ech parameter of
 	// its HTTPS record. It needs OpenSSL 4.0 or newer, and turns versions before
-	// TLS 1.3 off. If the server has other
-	// keys by now, the handshake fails with an [ECHRejectionError].
+	// TLS 1.3 off. If the server has other keys by now, the handshake fails with
+	// an [ECHRejectionError]. Everybody can still read the rest of the
+	// ClientHello: its Config.Extensions, and ALPN unless ECHOuterALPN is set.
 	ECHConfigList []byte
 	// ECHOuterName is the name that everybody sees then; empty is the public
 	// name of the configuration.
 	ECHOuterName string
+	// ECHOuterALPN are the protocols that everybody sees then, in place of
+	// Config.ALPN, which is hidden; nil shows Config.ALPN. Name common ones,
+	// such as "h2": a ClientHello without them stands out. At most 255 bytes in
+	// all, one for each name included.
+	ECHOuterALPN []string
 }
 
 // PSK is an external pre-shared key. Both sides need the same Identity, Key and

@@ -57,7 +57,8 @@ void cssl_decide_keep(cssl_decisions *d, const void *message, size_t len)
  */
 static int change(SSL *ssl, SSL_CTX *to)
 {
-	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION | SSL_OP_NO_TICKET |
+	const uint64_t copied = SSL_OP_NO_RENEGOTIATION | SSL_OP_ALLOW_CLIENT_RENEGOTIATION |
+	                        SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION | SSL_OP_NO_TICKET |
 	                        SSL_OP_ENABLE_MIDDLEBOX_COMPAT | CSSL_NO_COMPRESSION;
 	const char *groups = cssl_data_of_ctx(to)->groups;
 	SSL_CTX *from = SSL_get_SSL_CTX(ssl);

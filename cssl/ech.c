@@ -10,6 +10,7 @@
 #if OPENSSL_VERSION_NUMBER >= 0x40000000L && !defined(OPENSSL_NO_ECH)
 
 #include <openssl/ech.h>
+#include <openssl/x509v3.h>
 
 int cssl_ech_supported(void)
 {
@@ -44,7 +45,8 @@ void cssl_ctx_ech_grease(SSL_CTX *ctx)
 	SSL_CTX_set_options(ctx, SSL_OP_ECH_GREASE);
 }
 
-int cssl_ssl_ech(SSL *ssl, const unsigned char *list, size_t len, const char *outer, cssl_reasons *out)
+int cssl_ssl_ech(SSL *ssl, const unsigned char *list, size_t len, const char *outer, const unsigned char *alpn, size_t alpn_len,
+                 cssl_reasons *out)
 {
 	const cssl_ctx_data *d = cssl_data_of_ctx(SSL_get_SSL_CTX(ssl));
 	OSSL_ECHSTORE *store;
@@ -55,7 +57,9 @@ int cssl_ssl_ech(SSL *ssl, const unsigned char *list, size_t len, const char *ou
 	store = OSSL_ECHSTORE_new(d->library, d->properties);
 	in = BIO_new_mem_buf(list, (int)len);
 	ok = store != NULL && in != NULL && OSSL_ECHSTORE_read_echconfiglist(store, in) && OSSL_ECHSTORE_num_entries(store, &n) && n > 0 &&
-	     SSL_set1_echstore(ssl, store) && SSL_set_min_proto_version(ssl, TLS1_3_VERSION) && (outer == NULL || SSL_ech_set1_outer_server_name(ssl, outer, 0));
+	     SSL_set1_echstore(ssl, store) && SSL_set_min_proto_version(ssl, TLS1_3_VERSION) &&
+	     (outer == NULL || SSL_ech_set1_outer_server_name(ssl, outer, 0)) &&
+	     (alpn_len == 0 || SSL_ech_set1_outer_alpn_protos(ssl, alpn, alpn_len));
 	OSSL_ECHSTORE_free(store);
 	BIO_free(in);
 	SSL_clear_options(ssl, SSL_OP_ECH_GREASE);
@@ -88,6 +92,38 @@ int cssl_ssl_ech_status(SSL *ssl, char outer[CSSL_NAME])
 	return CSSL_ECH_REJECTED;
 }
 
+/*
+ * Whether the server's certificate, which is valid for the outer name, is for
+ * the public name as well (RFC 9849, section 6.1.7). If the outer name is none
+ * of the list's public names, it must be for each of these, since OpenSSL does
+ * not tell which configuration it has used. A raw public key is for any name.
+ */
+static int for_public_name(SSL *ssl, const char *outer)
+{
+	OSSL_ECHSTORE *store = SSL_get1_echstore(ssl);
+	X509 *leaf = SSL_get0_peer_certificate(ssl);
+	unsigned flags = X509_VERIFY_PARAM_get_hostflags(SSL_get0_param(ssl));
+	int i, n = 0, has_key, for_retry, all = 1, one = 0;
+
+	if (store == NULL || !OSSL_ECHSTORE_num_entries(store, &n))
+		all = 0;
+	for (i = 0; i < n; i++) {
+		char *name = NULL, *config = NULL;
+		time_t age;
+
+		if (OSSL_ECHSTORE_get1_info(store, i, &age, &name, &config, &has_key, &for_retry) && name != NULL) {
+			one |= outer != NULL && OPENSSL_strcasecmp(name, outer) == 0;
+			all &= leaf == NULL || X509_check_host(leaf, name, 0, flags, NULL) == 1;
+		} else {
+			all = 0;
+		}
+		OPENSSL_free(name);
+		OPENSSL_free(config);
+	}
+	OSSL_ECHSTORE_free(store);
+	return one || all;
+}
+
 int cssl_ssl_ech_retry(SSL *ssl, const cssl_reasons *reasons, unsigned char **list, size_t *len)
 {
 	unsigned char *p = NULL;
@@ -101,7 +137,7 @@ int cssl_ssl_ech_retry(SSL *ssl, const cssl_reasons *reasons, unsigned char **li
 	*len = 0;
 	if (!required || SSL_is_server(ssl))
 		return 0;
-	proven = SSL_ech_get1_status(ssl, &inner, &outer) == SSL_ECH_STATUS_FAILED_ECH;
+	proven = SSL_ech_get1_status(ssl, &inner, &outer) == SSL_ECH_STATUS_FAILED_ECH && for_public_name(ssl, outer);
 	OPENSSL_free(inner);
 	OPENSSL_free(outer);
 	if (proven && SSL_ech_get1_retry_config(ssl, &p, &n) && n > 0 && (*list = malloc(n)) != NULL)
@@ -185,9 +221,10 @@ void cssl_ctx_ech_grease(SSL_CTX *ctx)
 	(void)ctx;
 }
 
-int cssl_ssl_ech(SSL *ssl, const unsigned char *list, size_t len, const char *outer, cssl_reasons *out)
+int cssl_ssl_ech(SSL *ssl, const unsigned char *list, size_t len, const char *outer, const unsigned char *alpn, size_t alpn_len,
+                 cssl_reasons *out)
 {
-	(void)ssl, (void)list, (void)len, (void)outer;
+	(void)ssl, (void)list, (void)len, (void)outer, (void)alpn, (void)alpn_len;
 	return cssl_done(0, out);
 }
 

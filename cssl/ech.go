@@ -54,8 +54,12 @@ func (s ECHStatus) String() string {
 // ClientHello, as its configuration is outdated.
 type ECHRejectionError struct {
 	// RetryConfigList is the ConnConfig.ECHConfigList for another try. It is nil
-	// if the server has sent none, and so does without, or if it has no valid
-	// certificate for the outer name (VerifyNone).
+	// if the server has sent none, and so does without, or if it is not
+	// authenticated for the public name (RFC 9849, section 6.1.7), whatever
+	// Config.Verify is. A server is authenticated by a certificate that OpenSSL
+	// has verified, or the application with [PeerVerification.AcceptChains], and
+	// that is for the public name and for ECHOuterName; or by a raw public key in
+	// PeerKeys.
 	RetryConfigList []byte
 }
 
@@ -133,10 +137,13 @@ func (b *builder) ech() error {
 }
 
 // encryptHello applies ConnConfig.ECHConfigList.
-func (c *Conn) encryptHello(cfg *ConnConfig) error {
+func (c *Conn) encryptHello(x *Context, cfg *ConnConfig) error {
 	if len(cfg.ECHConfigList) == 0 {
 		if cfg.ECHOuterName != "" {
 			return refused("ECHOuterName", cfg.ECHOuterName, "needs ECHConfigList")
+		}
+		if len(cfg.ECHOuterALPN) > 0 {
+			return refused("ECHOuterALPN", cfg.ECHOuterALPN, "needs ECHConfigList")
 		}
 		return nil
 	}
@@ -154,8 +161,18 @@ func (c *Conn) encryptHello(cfg *ConnConfig) error {
 		outer = C.CString(cfg.ECHOuterName)
 		defer C.free(unsafe.Pointer(outer))
 	}
+	protocols := encodeProtocols(cfg.ECHOuterALPN)
+	switch err := checkProtocols("ECHOuterALPN", cfg.ECHOuterALPN); {
+	case err != nil:
+		return err
+	case len(protocols) > C.CSSL_OUTER_ALPN:
+		return refused("ECHOuterALPN", nil, "more than %d bytes in all", C.CSSL_OUTER_ALPN)
+	case protocols != nil && len(x.alpn) == 0:
+		return refused("ECHOuterALPN", cfg.ECHOuterALPN, "needs Config.ALPN")
+	}
 	var reasons C.cssl_reasons
-	if C.cssl_ssl_ech(c.ssl(), (*C.uchar)(bytesPtr(cfg.ECHConfigList)), C.size_t(len(cfg.ECHConfigList)), outer, &reasons) == 0 {
+	if C.cssl_ssl_ech(c.ssl(), (*C.uchar)(bytesPtr(cfg.ECHConfigList)), C.size_t(len(cfg.ECHConfigList)), outer,
+		(*C.uchar)(bytesPtr(protocols)), C.size_t(len(protocols)), &reasons) == 0 {
 		return &ConfigError{Setting: "ECHConfigList", Reasons: goReasons(&reasons),
 			Err: errors.New("want an ECHConfigList (RFC 9849, section 4), as in an HTTPS record, with a version and a key exchange that OpenSSL knows")}
 	}

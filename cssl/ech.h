@@ -18,6 +18,9 @@ enum { CSSL_ECH_NONE, CSSL_ECH_ACCEPTED, CSSL_ECH_REJECTED, CSSL_ECH_GREASE };
 /* Room for a DNS name with its 0. */
 enum { CSSL_NAME = 256 };
 
+/* The most bytes of ALPN for the rest of the world to see (OSSL_ECH_MAX_ALPNLEN). */
+enum { CSSL_OUTER_ALPN = 255 };
+
 /* Returns 1 if OpenSSL has it. */
 int cssl_ech_supported(void);
 
@@ -35,10 +38,13 @@ void cssl_ctx_ech_grease(SSL_CTX *ctx);
 /*
  * Makes a client encrypt its ClientHello for one of the configurations in list,
  * an ECHConfigList. outer is the name for the rest of the world to see, or NULL
- * for that of the configuration. Both are copied. Lower versions than TLS 1.3
- * are off then (RFC 9849, section 6.1). Returns 1, or 0 with the reasons in out.
+ * for that of the configuration. alpn are the protocols for the rest of the
+ * world, each preceded by its length; if alpn_len is 0, it sees those that are
+ * encrypted. All are copied. Lower versions than TLS 1.3 are off then (RFC 9849,
+ * section 6.1). Returns 1, or 0 with the reasons in out.
  */
-int cssl_ssl_ech(SSL *ssl, const unsigned char *list, size_t len, const char *outer, cssl_reasons *out);
+int cssl_ssl_ech(SSL *ssl, const unsigned char *list, size_t len, const char *outer, const unsigned char *alpn, size_t alpn_len,
+                 cssl_reasons *out);
 
 /*
  * Returns what became of it, as far as that is known. outer gets the name in
@@ -50,7 +56,8 @@ int cssl_ssl_ech_status(SSL *ssl, char outer[CSSL_NAME]);
 /*
  * Returns 1 if a client's handshake failed because the server has rejected it.
  * *list is then NULL, or the configurations that a server with a valid
- * certificate has sent instead, *len bytes, which the caller frees with free.
+ * certificate for the public name, or with a trusted raw public key, has sent
+ * instead, *len bytes, which the caller frees with free.
  */
 int cssl_ssl_ech_retry(SSL *ssl, const cssl_reasons *reasons, unsigned char **list, size_t *len);
 

@@ -213,6 +213,192 @@ func TestECHRejected(t *testing.T) {
 	demand(t, errors.As(cerr, &rejected) && rejected.RetryConfigList == nil, "%v", cerr)
 }
 
+// outerHello is what everybody can read of a client's first message: the content of each extension.
+func outerHello(t *testing.T, sent []byte) map[uint16][]byte {
+	t.Helper()
+	body := reader(sent[9+34:]) // after the headers, the version and the random bytes
+	body.run(int(body[0]) + 1)
+	body.run(int(body.u16()))
+	body.run(int(body[0]) + 1)
+	exts := map[uint16][]byte{}
+	for all := reader(body.run(int(body.u16()))); len(all) > 0; {
+		id := all.u16()
+		exts[id] = all.run(int(all.u16()))
+	}
+	demand(t, exts[65037] != nil, "no Encrypted Client Hello in %x", sent)
+	return exts
+}
+
+// TestECHOuterHello: what everybody can read. ALPN can be given another value there; OpenSSL 4.0 hides no extension of the application; a
+// ticket is hidden, also with early data, which is accepted.
+func TestECHOuterHello(t *testing.T) {
+	needECH(t)
+	const ours, alpn, early, psk = 65280, 16, 42, 41
+	k := newECHKey(t, 7, "front.example")
+	c, s := echPeers(t, k)
+	c.ALPN, s.ALPN, s.MaxEarlyData = []string{"hidden/1"}, []string{"hidden/1"}, 1000
+	c.Extensions = []Extension{{Type: ours, Messages: InClientHello,
+		Add: func(c ExtensionCall) ([]byte, bool, error) { return []byte("visible"), true, nil }}}
+	cx, sx := mustClient(t, c), mustServer(t, s)
+	for _, outer := range [][]string{nil, {"h2", "http/1.1"}} {
+		config := secretly(k)
+		config.ECHOuterALPN = outer
+		for _, early0 := range []string{"", "early data"} {
+			p := newPair(t, cx, sx, config)
+			p.wire = map[*Conn][]byte{}
+			if early0 != "" {
+				p.writeEarly([]byte(early0))
+				p.readEarly()
+				p.handshake()
+				p.checkEarly(EarlyDataAccepted)
+				equal(t, string(p.early), early0, "early data")
+			}
+			p.opened().checkECH("outer", ECHAccepted, ECHAccepted, "secret.example", "front.example")
+			equal(t, p.client.State().ALPN, "hidden/1", "ALPN of the client")
+			equal(t, p.server.State().ALPN, "hidden/1", "ALPN of the server")
+			sent := p.wire[p.client]
+			exts := outerHello(t, sent)
+			check(t, !bytes.Contains(sent, []byte("secret")), "the name can be read")
+			want := "\x00\x09\x08hidden/1"
+			if outer != nil {
+				want = "\x00\x0c\x02h2\x08http/1.1"
+				check(t, !bytes.Contains(sent, []byte("hidden")), "ALPN can be read")
+			}
+			equal(t, string(exts[alpn]), want, "ALPN that everybody sees")
+			equal(t, string(exts[ours]), "visible", "the application's extension")
+			check(t, (exts[early] != nil) == (early0 != ""), "early_data: %v", exts)
+			if early0 != "" {
+				id := reader(exts[psk][2:])
+				ticket := id.run(int(id.u16()))
+				check(t, len(ticket) > 0 && !bytes.Contains(config.Session.der, ticket), "the ticket can be read: %x", ticket)
+			}
+			config.Session = p.client.Session()
+		}
+	}
+}
+
+// TestECHEarlyDataRejected: a server that rejects an Encrypted Client Hello gets nothing of its early data.
+func TestECHEarlyDataRejected(t *testing.T) {
+	needECH(t)
+	old, now := newECHKey(t, 1, "front.example"), newECHKey(t, 2, "front.example")
+	c, s := echPeers(t, old)
+	s.MaxEarlyData, s.AllowReplay, s.TicketKeys = 1000, true, [][]byte{ticketKey(1, 80)}
+	cx, config := mustClient(t, c), secretly(old)
+	config.Session = newPair(t, cx, mustServer(t, s), config).opened().client.Session()
+	s.ECHKeys = []ECHKey{now.pem(t)}
+	p := newPair(t, cx, mustServer(t, s), config)
+	p.writeEarly([]byte("early data"))
+	p.readEarly()
+	cerr, _ := p.try()
+	var rejected *ECHRejectionError
+	demand(t, errors.As(cerr, &rejected), "%v", cerr)
+	sameBytes(t, "configurations", rejected.RetryConfigList, echList(now))
+	equal(t, string(p.early), "", "early data")
+	equal(t, p.server.State().EarlyData, EarlyDataRejected, "the server's early data")
+}
+
+// TestECHRejectedByGo: OpenSSL 4.0 sends a made-up pre_shared_key without a binder where everybody can read it (RFC 9849, section 6.1.2), which
+// crypto/tls does not parse. So a client with an outdated configuration and a session gets no other one from such a server; without the session
+// it does.
+func TestECHRejectedByGo(t *testing.T) {
+	needECH(t)
+	old, now := newECHKey(t, 1, "front.example"), newECHKey(t, 2, "front.example")
+	c, s := echPeers(t, old)
+	cx, config := mustClient(t, c), secretly(old)
+	session := newPair(t, cx, mustServer(t, s), config).opened().client.Session()
+	for _, config.Session = range []*Session{session, nil} {
+		err := shakeWithGoServer(t, engineConn(t, cx, config), goECHServer(t, s, now))
+		if config.Session != nil {
+			checkAlert(t, err, tlsio.AlertReceived, tlsio.AlertDecodeError)
+			continue
+		}
+		var rejected *ECHRejectionError
+		demand(t, errors.As(err, &rejected), "%v", err)
+		sameBytes(t, "configurations", rejected.RetryConfigList, echList(now))
+	}
+}
+
+// TestECHRetryTrust: other configurations are handed out only if the server has authenticated itself for the public name (RFC 9849, section
+// 6.1.7), or by a raw public key in the list.
+func TestECHRetryTrust(t *testing.T) {
+	needECH(t)
+	front, public, now := newECHKey(t, 1, "front.example"), newECHKey(t, 1, "public.example"), newECHKey(t, 2, "front.example")
+	trusted, s := echPeers(t, now)
+	other, _ := echPeers(t)
+	both := s
+	ca := newAuthority(t, "ca", nil, newKey(t))
+	both.Certificates = []Certificate{ca.issue(x509.Certificate{DNSNames: []string{"front.example", "public.example"}})}
+	trustsBoth := Config{CAPEM: ca.pem}
+	raw, rawClient := rawMutual(t, TLS13)
+	raw.Verify, raw.PeerKeysPEM, raw.ECHKeys = VerifyNone, nil, s.ECHKeys
+	rawClient.Certificates, rawClient.RawPublicKey = nil, false
+	application := func(decide func(v *PeerVerification)) Config {
+		return Config{Verify: VerifyApplication, VerifyPeer: decide}
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(trusted.CAPEM)
+	verified := application(func(v *PeerVerification) {
+		chains, err := v.Sent[0].Verify(x509.VerifyOptions{Roots: roots, DNSName: v.PeerName})
+		if err != nil {
+			v.Refuse(err)
+			return
+		}
+		v.AcceptChains(chains)
+	})
+	const list, none = "list", "none" // what the error has; or else its text
+	for name, tt := range map[string]struct {
+		client, server Config
+		keys           []echKey
+		outer          string
+		change         func(c *Config)
+		noName         bool
+		want           string
+	}{
+		"authentic":                       {client: trusted, server: s, keys: []echKey{front}, want: list},
+		"not trusted":                     {client: other, server: s, keys: []echKey{front}, want: "unable to get local issuer"},
+		"another name":                    {client: trusted, server: s, keys: []echKey{public}, want: "hostname mismatch"},
+		"for the outer name alone":        {client: trusted, server: s, keys: []echKey{public}, outer: "front.example", want: none},
+		"for the public name alone":       {client: trusted, server: s, keys: []echKey{front}, outer: "public.example", want: "hostname mismatch"},
+		"for both names":                  {client: trustsBoth, server: both, keys: []echKey{public}, outer: "front.example", want: list},
+		"the outer name is a public name": {client: trusted, server: s, keys: []echKey{public, front}, outer: "FRONT.example", want: list},
+		"two public names":                {client: trusted, server: s, keys: []echKey{front, public}, want: list},
+		"no check of the name":            {client: trusted, server: s, keys: []echKey{public}, noName: true, want: "hostname mismatch"},
+		"VerifyNone, authentic":           {client: trusted, server: s, keys: []echKey{front}, change: func(c *Config) { c.Verify = VerifyNone }, want: list},
+		"VerifyNone, not trusted":         {client: other, server: s, keys: []echKey{front}, change: func(c *Config) { c.Verify = VerifyNone }, want: none},
+		"VerifyNone, another name":        {client: trusted, server: s, keys: []echKey{public}, change: func(c *Config) { c.Verify = VerifyNone }, want: none},
+		"Accept":                          {client: application(func(v *PeerVerification) { v.Accept() }), server: s, keys: []echKey{front}, want: none},
+		"AcceptChains without one": {client: application(func(v *PeerVerification) { v.AcceptChains(nil) }), server: s, keys: []echKey{front},
+			want: none},
+		"AcceptChains":                         {client: verified, server: s, keys: []echKey{front}, want: list},
+		"AcceptChains for the outer name":      {client: verified, server: s, keys: []echKey{public}, outer: "front.example", want: none},
+		"a raw public key in the list":         {client: rawClient, server: raw, keys: []echKey{public}, want: list},
+		"a raw public key, with an outer name": {client: rawClient, server: raw, keys: []echKey{public}, outer: "front.example", want: list},
+		"another raw public key": {client: rawClient, server: raw, keys: []echKey{front},
+			change: func(c *Config) { c.PeerKeysPEM = publicKeys(t, "rsa") }, want: "is not in PeerKeys"},
+		"any raw public key": {client: rawClient, server: raw, keys: []echKey{front},
+			change: func(c *Config) { c.PeerKeysPEM, c.PeerRawPublicKey, c.Verify = nil, true, VerifyNone }, want: none},
+	} {
+		if tt.change != nil {
+			tt.change(&tt.client)
+		}
+		config := secretly(tt.keys...)
+		config.ECHOuterName, config.InsecureSkipNameCheck = tt.outer, tt.noName
+		cerr, _ := newPair(t, mustClient(t, tt.client), mustServer(t, tt.server), config).try()
+		var rejected *ECHRejectionError
+		switch is := errors.As(cerr, &rejected); {
+		case tt.want != list && tt.want != none:
+			check(t, !is, "%s: a rejection: %v", name, cerr)
+			says(t, name, cerr, tt.want)
+		case !is:
+			t.Errorf("%s: %v", name, cerr)
+		case tt.want == list:
+			check(t, bytes.Equal(rejected.RetryConfigList, echList(now)), "%s: the list is %x", name, rejected.RetryConfigList)
+		default:
+			check(t, rejected.RetryConfigList == nil, "%s: configurations of a server that is not authenticated", name)
+		}
+	}
+}
+
 // TestECHRotation: each key decrypts, the first one's configuration is offered, and a client may name none.
 func TestECHRotation(t *testing.T) {
 	needECH(t)
@@ -287,6 +473,10 @@ func TestECHConfig(t *testing.T) {
 		"unknown version": {ConnConfig{ECHConfigList: echList(unknown)}, "ECHConfigList"},
 		"outer alone":     {ConnConfig{ECHOuterName: "front.example"}, "ECHOuterName"},
 		"bad outer":       {ConnConfig{ECHConfigList: echList(k), ECHOuterName: "a\x00b"}, "ECHOuterName"},
+		"ALPN alone":      {ConnConfig{ECHOuterALPN: []string{"h2"}}, "ECHOuterALPN"},
+		"empty name":      {ConnConfig{ECHConfigList: echList(k), ECHOuterALPN: []string{""}}, "ECHOuterALPN"},
+		"long names":      {ConnConfig{ECHConfigList: echList(k), ECHOuterALPN: []string{strings.Repeat("x", 127), strings.Repeat("y", 127)}}, "ECHOuterALPN"},
+		"no inner ALPN":   {ConnConfig{ECHConfigList: echList(k), ECHOuterALPN: []string{"h2"}}, "ECHOuterALPN"},
 	} {
 		tt.config.ServerName = "localhost"
 		_, err := x.NewEngineConn(tt.config)
@@ -305,24 +495,9 @@ func TestECHGo(t *testing.T) {
 	state := readWithGo(t, sx, &tls.Config{ServerName: "secret.example", RootCAs: roots, EncryptedClientHelloConfigList: echList(now)})
 	check(t, state.ECHAccepted, "our server has not accepted")
 
-	var certs []tls.Certificate
-	for _, k := range s.Certificates {
-		certs = append(certs, tlstest.Value(tls.X509KeyPair(k.ChainPEM, k.KeyPEM))(t))
-	}
-	server := &tls.Config{Certificates: certs, EncryptedClientHelloKeys: []tls.EncryptedClientHelloKey{
-		{Config: now.config, PrivateKey: now.key.Bytes(), SendAsRetry: true}}}
 	for _, k := range []echKey{now, old} {
 		conn := engineConn(t, mustClient(t, c), secretly(k))
-		near, far := net.Pipe()
-		defer near.Close()
-		gone := tls.Server(far, server)
-		go func() { gone.Handshake(); far.Close() }()
-		var err error
-		overPipe(t, conn, near, func() bool {
-			r := conn.Handshake()
-			err = r.Err
-			return r.Want == tlsio.WantNone || err != nil
-		})
+		err := shakeWithGoServer(t, conn, goECHServer(t, s, now))
 		var rejected *ECHRejectionError
 		if slices.Equal(k.config, now.config) {
 			tlstest.Must(t, err)
@@ -332,4 +507,29 @@ func TestECHGo(t *testing.T) {
 		demand(t, errors.As(err, &rejected), "%v", err)
 		sameBytes(t, "configurations", rejected.RetryConfigList, echList(now))
 	}
+}
+
+// goECHServer is a server of crypto/tls with the certificates of s.
+func goECHServer(t *testing.T, s Config, k echKey) *tls.Config {
+	t.Helper()
+	server := &tls.Config{EncryptedClientHelloKeys: []tls.EncryptedClientHelloKey{{Config: k.config, PrivateKey: k.key.Bytes(), SendAsRetry: true}}}
+	for _, k := range s.Certificates {
+		server.Certificates = append(server.Certificates, tlstest.Value(tls.X509KeyPair(k.ChainPEM, k.KeyPEM))(t))
+	}
+	return server
+}
+
+// shakeWithGoServer makes conn's handshake, and returns how it ended.
+func shakeWithGoServer(t *testing.T, conn *Conn, server *tls.Config) (err error) {
+	t.Helper()
+	near, far := net.Pipe()
+	defer near.Close()
+	gone := tls.Server(far, server)
+	go func() { gone.Handshake(); far.Close() }()
+	overPipe(t, conn, near, func() bool {
+		r := conn.Handshake()
+		err = r.Err
+		return r.Want == tlsio.WantNone || err != nil
+	})
+	return err
 }

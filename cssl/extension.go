@@ -45,7 +45,9 @@ type Extension struct {
 	// signed_certificate_timestamp (18).
 	Type uint16
 	// Messages says which messages have the extension. In others, a peer that
-	// sends it is refused with illegal_parameter.
+	// sends it is refused with illegal_parameter. Everybody can read what is
+	// InClientHello, also with ConnConfig.ECHConfigList: OpenSSL 4.0 copies it to
+	// the unencrypted ClientHello.
 	Messages Messages
 	// Add returns the content for a message that this side sends, at most
 	// [MaxExtension] bytes, which are copied; with send false the message does

@@ -115,7 +115,7 @@ func (c *Conn) configure(x *Context, cfg *ConnConfig) error {
 			return &ConfigError{Setting: "ServerName", Value: name, Reasons: goReasons(&reasons)}
 		}
 	}
-	if err := c.encryptHello(cfg); err != nil {
+	if err := c.encryptHello(x, cfg); err != nil {
 		return err
 	}
 	if cfg.Session != nil && !x.noTickets {

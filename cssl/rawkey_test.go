@@ -194,6 +194,68 @@ func TestRawPublicKeyResumed(t *testing.T) {
 	}
 }
 
+// TestRawPublicKeyAfterHandshake: a raw public key can be asked for after the handshake (TLS 1.3), as often as one likes, and the list and
+// VerifyPeer decide about it; a ticket from then on knows it.
+func TestRawPublicKeyAfterHandshake(t *testing.T) {
+	needRawKeys(t)
+	mine := errors.New("not mine")
+	peer := func(decide func(v *PeerVerification)) func(s, c *Config) {
+		return func(s, c *Config) {
+			s.VerifyPeer = func(v *PeerVerification) {
+				sameBytes(t, "the key", v.PublicKey, publicKeyOf(t, "client"))
+				decide(v)
+			}
+		}
+	}
+	for name, tt := range map[string]struct {
+		change      func(s, c *Config)
+		certificate bool
+		says        string // of the server's error
+		alert       tlsio.Alert
+	}{
+		"a key":            {change: func(s, c *Config) {}},
+		"with offload":     {change: func(s, c *Config) { s.Offload = true }},
+		"accepted":         {change: peer((*PeerVerification).Accept)},
+		"CAs too":          {change: func(s, c *Config) { s.CAFile = testcerts.Path("root.pem") }},
+		"a certificate":    {change: func(s, c *Config) { s.CAFile, c.RawPublicKey = testcerts.Path("root.pem"), false }, certificate: true},
+		"refused":          {change: peer(func(v *PeerVerification) { v.Refuse(mine) }), says: mine.Error(), alert: 42},
+		"another key":      {change: func(s, c *Config) { s.PeerKeysPEM = publicKeys(t, "rsa") }, says: "is not in PeerKeys", alert: 46},
+		"only certificate": {change: func(s, c *Config) { c.RawPublicKey = false }, says: "only raw public keys are accepted", alert: 43},
+		"none":             {change: func(s, c *Config) { c.RawPublicKey, c.Certificates = false, nil }, says: "did not return a certificate", alert: 116},
+	} {
+		s, c := rawMutual(t, TLS13)
+		c.PostHandshakeAuth, s.PostHandshakeAuth = true, true
+		tt.change(&s, &c)
+		cx, sx := mustClient(t, c), mustServer(t, s)
+		p := newPair(t, cx, sx).opened()
+		check(t, p.server.State().PeerPublicKey == nil && knows(t, p.server) == 0, "%s: known before it was asked for", name)
+		for range 2 {
+			answered, cerr, serr := p.request()
+			equal(t, answered, tt.says == "", "%s: answered", name)
+			if tt.says != "" {
+				says(t, name, serr, tt.says)
+				checkAlerts(t, serr, cerr, tt.alert)
+				break
+			}
+			noErrors(t, cerr, serr)
+			p.talk()
+		}
+		if tt.says != "" {
+			continue
+		}
+		again := p.again(cx, sx, "localhost")
+		check(t, again.server.State().Resumed, "%s: not resumed", name)
+		for _, end := range []*Conn{p.server, again.server} {
+			st := end.State()
+			tlstest.Must(t, st.VerifyError)
+			equal(t, knows(t, end) > 0, tt.certificate, "%s: a certificate", name)
+			if !tt.certificate {
+				sameBytes(t, name, st.PeerPublicKey, publicKeyOf(t, "client"))
+			}
+		}
+	}
+}
+
 // TestRawPublicKeyByApplication: VerifyPeer gets the key, and with VerifyApplication it alone decides.
 func TestRawPublicKeyByApplication(t *testing.T) {
 	needRawKeys(t)

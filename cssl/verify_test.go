@@ -332,3 +332,36 @@ func TestVerifyInRenegotiation(t *testing.T) {
 		}
 	}
 }
+
+// TestRenegotiationResumesNothing: OpenSSL's client offers its session when the server asks for a renegotiation. It could be that of
+// another client, so the server begins a new one, and looks at the certificate again.
+func TestRenegotiationResumesNothing(t *testing.T) {
+	for _, selected := range []bool{false, true} {
+		for _, p := range peerTests {
+			if !p.server {
+				continue
+			}
+			calls := 0
+			server, client, _ := p.configs(TLS12, func(v *PeerVerification) { calls++; v.Accept() })
+			server.Renegotiation, client.Renegotiation = true, true
+			sx := mustServer(t, *server)
+			if selected {
+				first := serverConfig("ecdsa")
+				first.SNI = map[string]*Context{"localhost": sx}
+				sx = mustServer(t, first)
+			}
+			a := newAsked(t, true, mustClient(t, *client), sx)
+			a.succeeds()
+			equal(t, calls, 1, "how often it was asked in the first handshake")
+			tlstest.Must(t, a.server.Renegotiate().Err)
+			for range 10 {
+				a.carry()
+				tlstest.Must(t, a.client.Read(make([]byte, 1)).Err)
+				a.carry()
+				tlstest.Must(t, a.server.Read(make([]byte, 1)).Err)
+			}
+			equal(t, calls, 2, "how often it was asked")
+			check(t, !a.server.State().Resumed && !a.client.State().Resumed, "the renegotiation resumes a session")
+		}
+	}
+}

@@ -41,7 +41,9 @@ type PeerVerification struct {
 	// PeerName is what a client's certificate check is about:
 	// ConnConfig.ServerName, a DNS name or an IP address. It is empty on a
 	// server, and with InsecureSkipNameCheck.
-	// If the server has rejected an Encrypted Client Hello, it is the outer name.
+	// If the server has rejected an Encrypted Client Hello, it is the outer name,
+	// and AcceptChains is what makes its RetryConfigList authentic with
+	// VerifyApplication.
 	PeerName string
 	// Version, CipherID and ALPN are those of State.
 	Version  TLSVersion

@@ -45,7 +45,8 @@ type Limits struct {
 	// listener's backlog. While others wait there, a handshake that has waited
 	// for its peer for a fifth of HandshakeTimeout is evicted
 	// (ErrHandshakeEvicted), so that stalled handshakes do not keep the others
-	// out.
+	// out. A connection that began in plain text counts from StartTLS on, which
+	// never waits for a place: MaxConns bounds how many there can be.
 	MaxHandshakes int
 	// MaxQueued (default: none) bounds the queued bytes over all connections. A
 	// Write that would exceed it returns session.ErrQueueFull.

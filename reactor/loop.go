@@ -376,7 +376,7 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	for r := refused; r != nil; r = r.next {
 		r.hear((*events)(c), r.err)
 	}
-	if drain && c.session.Phase() == session.Open {
+	if drain && c.session.Phase() <= session.Open { // StartTLS may have begun the handshake
 		(*events)(c).OnDrain()
 	}
 	if p := c.plain; p != nil && p.again {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/saturate"
+	"github.com/spacemonad/go-openssl/reactor/internal/sys"
 	"github.com/spacemonad/go-openssl/session"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
@@ -60,6 +61,7 @@ var (
 	// now.
 	errPlain    = fmt.Errorf("reactor: the connection is in plain text: %w", tlsio.ErrState)
 	errNotPlain = fmt.Errorf("reactor: TLS has already been started: %w", tlsio.ErrState)
+	errTooEarly = fmt.Errorf("reactor: StartTLS before OnConnect: %w", tlsio.ErrState)
 )
 
 // maxPlain is how many bytes OnPlain may leave unconsumed.
@@ -80,7 +82,8 @@ type plain struct {
 	paused    bool
 	again     bool // rest is to be passed to OnPlain again, after Resume
 
-	// Set by StartTLS, with Conn.mu held.
+	// With Conn.mu held: OnConnect has been called, and what StartTLS sets.
+	begun    bool
 	tls      *cssl.Conn
 	server   bool // of TLS
 	leftover tlsio.Leftover
@@ -132,8 +135,8 @@ func newPlain(fd int, p PlainHandler, x *cssl.Context, cfg cssl.ConnConfig, h Ha
 //
 // After an error nothing has changed. The error is net.ErrClosed after Close or
 // CloseWrite, an error that wraps tlsio.ErrState if the connection is not in
-// plain text or StartTLS was called before, or an error of [cssl.Context]'s
-// NewConn. If the peer has already ended its direction, OnClose gets
+// plain text, before OnConnect or after StartTLS, or an error of
+// [cssl.Context]'s NewConn. If the peer has already ended its direction, OnClose gets
 // io.ErrUnexpectedEOF.
 func (c *Conn) StartTLS(cfg StartTLSConfig) error {
 	c.mu.Lock()
@@ -144,6 +147,8 @@ func (c *Conn) StartTLS(cfg StartTLSConfig) error {
 		err = net.ErrClosed
 	case p == nil || p.tls != nil:
 		err = errNotPlain
+	case !p.begun:
+		err = errTooEarly
 	default:
 		err = c.newTLS(&cfg)
 	}
@@ -228,13 +233,19 @@ func (c *Conn) connected() {
 	if !c.remote.IsValid() && c.peer == nil {
 		c.findPeer() // it was still connecting when the loop took it over
 	}
+	c.mu.Lock()
+	c.plain.begun = true
+	c.mu.Unlock()
 	c.plain.handler.OnConnect(c)
 }
 
-// feed passes to OnPlain what it has not consumed, and then in.
+// feed passes to OnPlain what it has not consumed, and then in, which is empty
+// after Resume.
 func (c *Conn) feed(in []byte) {
 	p := c.plain
-	p.due, p.again = never, false
+	if p.again = false; len(in) > 0 {
+		p.due = never
+	}
 	if len(p.rest) > 0 {
 		p.rest = append(p.rest, in...)
 		in = p.rest
@@ -277,13 +288,13 @@ func (p *plain) Handshake() tlsio.Result {
 	if p.connected {
 		return tlsio.Result{}
 	}
-	_, _, err := unix.Recvfrom(p.fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	if err == nil || err == unix.EAGAIN {
-		_, named := unix.Getpeername(p.fd)
-		if err == unix.EAGAIN && named == unix.ENOTCONN {
-			return tlsio.Result{Want: tlsio.WantWrite}
-		}
-		err = named
+	_, errno := p.retry(sys.Recv, make([]byte, 1), unix.MSG_PEEK)
+	if errno != 0 && errno != unix.EAGAIN {
+		return tlsio.Result{Err: os.NewSyscallError("connect", errno)}
+	}
+	_, err := unix.Getpeername(p.fd)
+	if errno == unix.EAGAIN && err == unix.ENOTCONN {
+		return tlsio.Result{Want: tlsio.WantWrite}
 	}
 	p.connected = err == nil
 	return tlsio.Result{Err: os.NewSyscallError("connect", err)}
@@ -292,15 +303,12 @@ func (p *plain) Handshake() tlsio.Result {
 // Read implements session.Engine. A FIN is io.EOF, or io.ErrUnexpectedEOF in
 // the midst of what OnPlain has not consumed.
 func (p *plain) Read(b []byte) tlsio.Result {
-	n, err := retry(func() (int, error) {
-		n, _, err := unix.Recvfrom(p.fd, b, unix.MSG_DONTWAIT)
-		return n, err
-	})
+	n, err := p.retry(sys.Recv, b, 0)
 	switch {
 	case err == unix.EAGAIN:
 		return tlsio.Result{Want: tlsio.WantRead}
-	case err != nil:
-		return tlsio.Result{Err: os.NewSyscallError("recvfrom", err)}
+	case err != 0:
+		return tlsio.Result{Err: os.NewSyscallError("recv", err)}
 	case n > 0:
 		return tlsio.Result{N: n, In: true, Drained: n < len(b)}
 	case len(p.rest) > 0:
@@ -311,14 +319,12 @@ func (p *plain) Read(b []byte) tlsio.Result {
 
 // Write implements session.Engine.
 func (p *plain) Write(b []byte) tlsio.Result {
-	n, err := retry(func() (int, error) {
-		return unix.SendmsgN(p.fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	})
+	n, err := p.retry(sys.Send, b, unix.MSG_NOSIGNAL)
 	switch {
 	case err == unix.EAGAIN:
 		return tlsio.Result{Want: tlsio.WantWrite}
-	case err != nil:
-		return tlsio.Result{Err: os.NewSyscallError("sendmsg", err)}
+	case err != 0:
+		return tlsio.Result{Err: os.NewSyscallError("send", err)}
 	}
 	return tlsio.Result{N: n, Out: true}
 }
@@ -332,10 +338,10 @@ func (p *plain) Shutdown() tlsio.Result { return tlsio.Result{} }
 // CloseWrite implements session.Engine.
 func (p *plain) CloseWrite() error { return unix.Shutdown(p.fd, unix.SHUT_WR) }
 
-// retry calls f until it is not interrupted.
-func retry(f func() (int, error)) (n int, err error) {
+// retry makes a system call until it is not interrupted.
+func (p *plain) retry(call func(fd int, b []byte, flags int) (int, unix.Errno), b []byte, flags int) (n int, err unix.Errno) {
 	for err = unix.EINTR; err == unix.EINTR; {
-		n, err = f()
+		n, err = call(p.fd, b, flags)
 	}
 	return n, err
 }

@@ -95,7 +95,8 @@ func TestStartTLS(t *testing.T) {
 			t.Run(records.String()+"/"+tc.name, func(t *testing.T) {
 				var data tlstest.Buffer
 				h, ended := ends(&hooks{data: func(c *Conn, p []byte) { data.Write(p); c.Write(p) }})
-				s := &Server{Handler: h, Plain: startTLS(t, StartTLSConfig{Leftover: tc.leftover}),
+				g := gate{inside: map[netip.AddrPort]int{}}
+				s := &Server{Handler: h, Plain: startTLS(t, StartTLSConfig{Leftover: tc.leftover}), Admit: g.admit, Release: g.release,
 					Context: serverContext(t, "ecdsa", func(c *cssl.Config) { c.Records = records })}
 				raw := rawDial(t, start(t, s))
 				says(t, raw, "hello")
@@ -111,10 +112,14 @@ func TestStartTLS(t *testing.T) {
 				c := goOver(t, raw)
 				says(t, c, "encrypted")
 				roundTrip(t, c, "secret")
+				tlstest.Equal(t, "admitted", g.state(), fmt.Sprintf("map[%v:1]", raw.LocalAddr()))
 				tlstest.Must(t, c.Close())
 				tlstest.Must(t, tlstest.Receive(t, ended, "OnClose"))
 				tlstest.Equal(t, "what reached OnData", data.String(), "secret")
-				tlstest.Until(t, "the counts", func() bool { st := s.Stats(); return st.Conns+st.Plain+st.Handshaking == 0 && st.Handshakes == 1 })
+				tlstest.Until(t, "the counts", func() bool {
+					st := s.Stats()
+					return st.Conns+st.Plain+st.Handshaking == 0 && st.Handshakes == 1 && g.state() == "map[]"
+				})
 			})
 		}
 	}
@@ -220,13 +225,14 @@ func TestStartTLSClient(t *testing.T) {
 					}
 				}}
 				h, ended := ends(echo())
+				secure := false // as of OnOpen, before Dial returns
+				h.open = func(c *Conn) { secure = c.State().Version != 0 }
 				l, x, addr := startLoop(t, LoopConfig{}), clientContext(t, nil), ls.Addr().(*net.TCPAddr)
 				if dialer {
 					d := &Dialer{Context: x, Plain: p, Config: csslLocalhost}
-					c, err := d.Dial(context.Background(), l, "tcp", addr.String(), h, nil)
-					if tlstest.IsError(t, "Dial", err, tc.ends); err == nil && onLoopOf(t, l, c.State).Version == 0 {
-						t.Error("no TLS after Dial")
-					}
+					_, err := d.Dial(context.Background(), l, "tcp", addr.String(), h, nil)
+					tlstest.IsError(t, "Dial", err, tc.ends)
+					tlstest.Equal(t, "TLS after Dial", secure, err == nil)
 				} else {
 					tlstest.Must(t, l.ConnectPlain(addr.AddrPort(), p, x, csslLocalhost, h, nil))
 				}
@@ -367,7 +373,8 @@ func TestPlainBackpressure(t *testing.T) {
 	})
 }
 
-// TestPlainEnds: each way in which a connection ends without TLS. OnClose is called once, and nothing is left.
+// TestPlainEnds: each way in which a connection ends without TLS, before StartTLS and after. OnClose and Release are
+// called once, and nothing is left.
 func TestPlainEnds(t *testing.T) {
 	type world struct {
 		s   *Server
@@ -380,6 +387,28 @@ func TestPlainEnds(t *testing.T) {
 		return func(t *testing.T, w world) { pass(t, w.s.loops[0], d) }
 	}
 	end := func(_ *testing.T, w world) { w.raw.(*net.TCPConn).CloseWrite() }
+	reset := func(_ *testing.T, w world) { w.raw.(*net.TCPConn).SetLinger(0); w.raw.Close() }
+	// stuck is a response that the peer does not read.
+	stuck := func(c *Conn) { c.Write(make([]byte, 8<<20)) }
+	fills := func(t *testing.T, w world) {
+		tlstest.Until(t, "the socket to be full", func() bool { return w.s.Stats().Queued > 1<<20 && !spins(t, w.s.loops[0]) })
+		assertQuiet(t, w.s.Stats)
+	}
+	resume := func(t *testing.T, w world) {
+		inLoop(t, w.s.loops[0], func() {
+			for _, s := range w.s.loops[0].slots {
+				if s.conn != nil {
+					s.conn.Resume()
+				}
+			}
+		})
+	}
+	shakes := func(t *testing.T, w world) {
+		tlstest.Until(t, "the handshake", func() bool { return w.s.Stats().Handshaking == 1 })
+	}
+	startTLS := func(c *Conn, _ string) { c.StartTLS(StartTLSConfig{Leftover: tlsio.LeftoverDiscard}) }
+	startStuck := func(c *Conn, line string) { stuck(c); startTLS(c, line) }
+	shutdown := func(t *testing.T, w world) { tlstest.Must(t, w.s.Shutdown(context.Background())) }
 	for _, tc := range []struct {
 		name   string
 		limits Limits
@@ -392,18 +421,27 @@ func TestPlainEnds(t *testing.T) {
 	}{
 		{name: "the peer ends", do: []func(*testing.T, world){end}, closes: "clean"},
 		{name: "the peer ends in the midst of a line", do: []func(*testing.T, world){send("half a"), end}, ends: io.ErrUnexpectedEOF},
-		{name: "a reset", do: []func(*testing.T, world){send("a\n"), func(_ *testing.T, w world) {
-			w.raw.(*net.TCPConn).SetLinger(0)
-			w.raw.Close()
-		}}, ends: unix.ECONNRESET, closes: "reset by peer"},
+		{name: "a reset", do: []func(*testing.T, world){send("a\n"), reset}, ends: unix.ECONNRESET, closes: "reset by peer"},
 		{name: "a peer that says nothing", do: []func(*testing.T, world){later(2 * tlstest.Hang)}, ends: ErrHandshakeTimeout},
 		{name: "a peer that says nothing any more", limits: Limits{IdleTimeout: time.Hour, CloseTimeout: time.Second},
 			do: []func(*testing.T, world){send("a\n"), func(t *testing.T, w world) { says(t, w.raw, "a") }, later(2 * time.Hour), end}, ends: ErrIdleTimeout},
-		{name: "no ClientHello", line: func(c *Conn, _ string) { c.Write([]byte("go\n")); c.StartTLS(StartTLSConfig{}) },
-			do: []func(*testing.T, world){send("a\n"), func(t *testing.T, w world) {
-				says(t, w.raw, "go")
-				tlstest.Until(t, "the handshake", func() bool { return w.s.Stats().Handshaking == 1 })
-			}, later(2 * tlstest.Hang)}, ends: ErrHandshakeTimeout, closes: "timeout: handshake"},
+		{name: "no ClientHello", line: startTLS, do: []func(*testing.T, world){send("a\n"), shakes, later(2 * tlstest.Hang)},
+			ends: ErrHandshakeTimeout, closes: "timeout: handshake"},
+		{name: "no ClientHello, after SetLimits", line: startTLS, do: []func(*testing.T, world){
+			func(t *testing.T, w world) {
+				w.s.SetLimits(Limits{HandshakeTimeout: tlstest.Hang / 4})
+				turn(t, w.s.loops[0])
+			},
+			send("a\n"), shakes, later(tlstest.Hang / 2)}, ends: ErrHandshakeTimeout, closes: "timeout: handshake"},
+		{name: "a peer that does not read", limits: Limits{WriteTimeout: time.Hour}, line: func(c *Conn, _ string) { stuck(c) },
+			do: []func(*testing.T, world){send("a\n"), fills, later(2 * time.Hour)}, ends: ErrWriteTimeout, closes: "timeout: write"},
+		{name: "a peer that does not read after StartTLS", limits: Limits{WriteTimeout: time.Hour, HandshakeTimeout: 3 * time.Hour}, line: startStuck,
+			do: []func(*testing.T, world){send("a\n"), fills, later(2 * time.Hour)}, ends: ErrWriteTimeout, closes: "timeout: write"},
+		{name: "what is left in the clear is not sent", line: startStuck,
+			do: []func(*testing.T, world){send("a\n"), fills, later(2 * tlstest.Hang)}, ends: ErrHandshakeTimeout, closes: "timeout: handshake"},
+		{name: "what is left in the clear is not sent, and Resume", line: startStuck,
+			do: []func(*testing.T, world){send("a\nrest\n"), fills, resume, later(2 * tlstest.Hang)}, ends: ErrHandshakeTimeout},
+		{name: "a reset after StartTLS", line: startStuck, do: []func(*testing.T, world){send("a\n"), fills, reset}, ends: unix.ECONNRESET},
 		{name: "Close", line: func(c *Conn, _ string) { c.Write([]byte("bye\n")); c.Close() },
 			do: []func(*testing.T, world){send("a\nb\n"), func(t *testing.T, w world) { says(t, w.raw, "bye"); wantEnd(t, w.raw) }, end}},
 		{name: "Close after StartTLS", line: func(c *Conn, _ string) { c.StartTLS(StartTLSConfig{}); c.Close() },
@@ -418,6 +456,11 @@ func TestPlainEnds(t *testing.T) {
 			end(t, w)
 			tlstest.Must(t, tlstest.Receive(t, done, "Shutdown"))
 		}}},
+		{name: "Shutdown after StartTLS", line: startStuck, do: []func(*testing.T, world){send("a\n"), fills, shutdown}, closes: "clean"},
+		{name: "Shutdown before the ClientHello", line: startTLS, do: []func(*testing.T, world){send("a\n"), shakes, shutdown}, closes: "clean"},
+		{name: "Server.Close", line: startTLS, do: []func(*testing.T, world){send("a\n"), shakes, func(t *testing.T, w world) {
+			tlstest.Must(t, w.s.Close())
+		}}, ends: ErrLoopClosed},
 		{name: "a panic", line: func(*Conn, string) { panic("of the test") }, do: []func(*testing.T, world){send("a\nb\n")}, ends: ErrPanic,
 			closes: "handler panicked"},
 		{name: "an endless line", do: []func(*testing.T, world){send(strings.Repeat("x", maxPlain+1))}, ends: ErrPlainTooLong},
@@ -435,7 +478,8 @@ func TestPlainEnds(t *testing.T) {
 				p.line = func(c *Conn, line string) { c.Write([]byte(line + "\n")) }
 			}
 			h.eof = func(c *Conn) { c.StartTLS(StartTLSConfig{}) }
-			s := &Server{Handler: h, Limits: tc.limits, Session: session.Config{HalfClose: tc.half}, Plain: plainFunc(func(c *Conn, b []byte) int {
+			g := gate{inside: map[netip.AddrPort]int{}}
+			s := &Server{Handler: h, Admit: g.admit, Release: g.release, Limits: tc.limits, Session: session.Config{HalfClose: tc.half}, Plain: plainFunc(func(c *Conn, b []byte) int {
 				if n := p.OnPlain(c, b); c.Data == nil {
 					return n
 				}
@@ -443,6 +487,7 @@ func TestPlainEnds(t *testing.T) {
 			})}
 			w := world{s: s, raw: rawDial(t, start(t, s))}
 			tlstest.Until(t, "the connection", func() bool { return s.Stats().Plain == 1 })
+			tlstest.Equal(t, "admitted", g.state(), fmt.Sprintf("map[%v:1]", w.raw.LocalAddr()))
 			for _, f := range tc.do {
 				f(t, w)
 			}
@@ -452,7 +497,10 @@ func TestPlainEnds(t *testing.T) {
 			} else {
 				tlstest.IsError(t, "OnClose", err, tc.ends)
 			}
-			tlstest.Until(t, "the counts", func() bool { st := s.Stats(); return st.Conns+st.Plain+st.Handshaking == 0 })
+			tlstest.Until(t, "the counts", func() bool {
+				st := s.Stats()
+				return st.Conns+st.Plain+st.Handshaking+s.Conns() == 0 && g.state() == "map[]"
+			})
 			if tc.closes != "" {
 				tlstest.Equal(t, "closes", s.Stats().Closes[tc.closes], 1)
 			}

@@ -49,42 +49,56 @@ type Transport interface {
 // was sent: close the transport, and free the engine. It does not heed
 // Config.TurnBytes: the caller's own reads bound what one call does. Inside a
 // handler it does nothing.
+//
+// With Upgrade, both engines are MemoryEngines. Nothing is consumed between
+// Upgrade and its begin. What the first engine was fed and Read has not
+// returned is begin's to pass on, with Feed of the next engine.
 func (s *Session) Exchange(t Transport) (done bool) {
 	if s.running {
 		return false
 	}
-	e := s.engine.(MemoryEngine)
 	for more := true; more; {
-		var got Event
-		p, end := t.Received()
-		n := e.Feed(p)
-		if n > 0 {
-			t.Consume(n)
-			got = Readable
-		}
-		if end && n == len(p) && !s.fedEOF {
-			s.fedEOF = true
-			e.FeedEOF()
-			got = Readable
-		}
+		got := s.feedInput(t)
 		fin := s.finOut
 		s.Ready(got)
 		if s.finOut && !fin {
 			t.CloseWrite()
 		}
-		n = 0
+		n := 0
 		if s.unsent || s.phase == Closed && !done {
 			room := t.Room()
-			if n = e.Take(room); n > 0 {
+			if n = s.engine.(MemoryEngine).Take(room); n > 0 {
 				t.Send(n)
 				// What Flush would return.
 				s.note(flush, tlsio.OpFlush, tlsio.Result{Out: true, Unsent: n == len(room)})
 			}
 			done = s.phase == Closed && n < len(room)
 		}
-		more = got != 0 || n > 0 && !done || s.Runnable()
+		more = got != 0 || n > 0 && !done || s.Runnable() || s.input == inputNone && !done
 	}
 	return done
+}
+
+// feedInput feeds what t has received, and returns Readable if there was
+// something.
+func (s *Session) feedInput(t Transport) (got Event) {
+	s.input = max(s.input, inputSome)
+	if s.upgrade != nil {
+		return 0 // what comes now belongs to the next engine
+	}
+	e := s.engine.(MemoryEngine)
+	p, end := t.Received()
+	n := e.Feed(p)
+	if n > 0 {
+		t.Consume(n)
+		got = Readable
+	}
+	if end && n == len(p) && s.input < inputEnd {
+		s.input = inputEnd
+		e.FeedEOF()
+		got = Readable
+	}
+	return got
 }
 
 // Broken reports that the transport of a MemoryEngine sends nothing any more,

@@ -56,6 +56,19 @@ func (w *world) act(name string, feeding bool) {
 			}
 			w.blocked[handshake] = tlsio.WantNone
 		}
+	case "upgrade", "upgrade1": // with a unit that is written behind it
+		later := int(w.left)
+		if name == "upgrade1" {
+			w.write(1, true, feeding)
+		}
+		later = int(w.left) - later
+		may := w.opened && !w.last && !w.closing && !w.broken && !w.aborted && !w.closed && w.ended == endNone && !w.upgrading && !w.second
+		if err := s.Upgrade(w.engines[1], later*w.p.unit, w.begin); (err == nil) != may {
+			w.fail("%s: %v", name, err)
+		}
+		if may {
+			w.upgrading, w.clear = true, w.left-uint8(later)
+		}
 	case "retry":
 		s.Retry()
 		for op := range operations {
@@ -120,7 +133,7 @@ func (w *world) close(err error) {
 		return
 	}
 	w.because(err)
-	if w.opened {
+	if w.opened && !w.upgrading {
 		w.closing, w.last = true, true
 	} else {
 		w.aborted = true

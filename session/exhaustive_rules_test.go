@@ -12,13 +12,13 @@ func (w *world) works(op operation) bool {
 		asked := w.rekeying == rekeyingUpdate || w.rekeying == rekeyingRenegotiate
 		return !w.broken && (w.rekeying == rekeyingStarted || asked && w.parked == 0 && !w.last)
 	case read:
-		return w.opened && w.ended == endNone && (w.closing || !w.paused && (!w.s.throttled || w.writeNeedsRead()))
+		return w.opened && !w.upgrading && w.ended == endNone && (w.closing || !w.paused && (!w.s.throttled || w.writeNeedsRead()))
 	case write:
-		return w.opened && !w.broken && w.left > 0
+		return w.opened && !w.broken && (w.left > 0 && !w.upgrading || w.clear > 0)
 	case flush:
 		return !w.broken && w.out != outClean
 	default:
-		return w.opened && w.last && !w.notified && !w.broken && w.left == 0 && w.rekeying != rekeyingStarted
+		return w.opened && w.last && !w.notified && !w.broken && w.left == 0 && w.rekeying != rekeyingStarted && !w.upgrading
 	}
 }
 
@@ -172,7 +172,8 @@ func (w *world) check() {
 	}
 	// What must be waited for, and whether there is something to do at once.
 	var needs Event
-	now := w.aborted || w.broken || w.notified && w.out == outClean && !w.fin || w.fin && w.ended != endNone
+	begins := w.upgrading && w.clear == 0 && w.out == outClean
+	now := w.aborted || w.broken || begins || w.notified && w.out == outClean && !w.fin || w.fin && w.ended != endNone
 	needsApp, needsRead := false, false
 	for op := range operations {
 		if b := w.blocked[op]; w.works(op) {
@@ -201,7 +202,7 @@ func (w *world) check() {
 		return
 	}
 	// Nothing but the application can wake it: it must have nothing to do, or the application does not read.
-	resting := w.opened && !w.closing && (w.paused || w.ended != endNone)
+	resting := w.opened && !w.upgrading && !w.closing && (w.paused || w.ended != endNone)
 	busy := w.left > 0 || w.out != outClean || w.rekeying == rekeyingStarted || w.last && !w.fin
 	if !resting || busy && !(w.paused && needsRead) {
 		w.fail("stall: nothing wakes it, with %d units left, output %v, paused %v", w.left, w.out, w.paused)
@@ -222,7 +223,7 @@ func (w *world) rests() {
 	if w.closed || w.paused && (w.waitsFor(tlsio.WantAppRead)) {
 		return
 	}
-	if !w.opened || w.left > 0 || w.out != outClean || w.rekeying == rekeyingStarted || w.last && !w.fin {
+	if !w.opened || w.upgrading || w.left > 0 || w.out != outClean || w.rekeying == rekeyingStarted || w.last && !w.fin {
 		w.fail("at rest with %d units left, output %v, opened %v, close_notify %v, FIN %v", w.left, w.out, w.opened, w.notified, w.fin)
 	}
 }
@@ -230,7 +231,7 @@ func (w *world) rests() {
 // ends checks that a Close ends the session, when the world is willing, and that nothing is lost if nothing failed.
 func (w *world) ends() {
 	w.kind = true
-	willing := w.opened && !w.aborted && !w.broken
+	willing := w.opened && !w.upgrading && !w.aborted && !w.broken
 	w.act("resume", false)
 	w.act("close", false)
 	for turns := 0; !w.closed; turns++ {

@@ -47,7 +47,10 @@ func newWorld(p *profile) *world {
 		TurnBytes: p.turn, LingerBytes: p.linger * p.unit, HalfClose: !p.plainHandler, Buffer: make([]byte, 2*p.unit),
 	}}
 	w.cfg.fill() // as Init does, which a state that is taken up again does not come through
-	w.engine = engine{w}
+	w.engines = [2]Engine{engine{w}, engine{w}}
+	if p.upgrades {
+		w.engines[0] = clearEngine{w}
+	}
 	w.handler = w
 	if p.plainHandler {
 		w.handler = undrained{w}
@@ -164,6 +167,8 @@ func useless(st *state, act string) bool {
 		return waits&Writable == 0
 	case "readyRW":
 		return waits != Readable|Writable
+	case "upgrade", "upgrade1":
+		return st.second
 	case "expectpeer":
 		return *st != state{} // it is a setting, before all else
 	case "pause":

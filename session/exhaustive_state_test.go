@@ -16,6 +16,7 @@ type memory struct {
 	rekeying rekeying
 	parked   uint8 // units that a Write was refused with, which the next Write must carry again
 	left     uint8 // units asked for and not accepted
+	clear    uint8 // those of them that are the first engine's, while upgrading
 	lingered uint8 // units read since close_notify, during Close
 	out      output
 	ended    ending
@@ -34,6 +35,9 @@ type memory struct {
 	fed      bool // some of what is left was written inside OnData
 	own      bool // some of what is left was not
 	closed   bool // OnClose came
+
+	upgrading bool // Upgrade was called, and the first engine is still there
+	second    bool // the second engine is there
 }
 
 // rekeying is how far a handshake after the first one is.
@@ -97,10 +101,11 @@ type state struct {
 	rekey    rekey
 	cause    uint8
 	lingered uint8
+	clear    uint8 // of the upgrade
 	chunks   [6]span
 
 	frozen, unsent, held, paused, throttled, full, readDone bool
-	ending, shutdownOut, finOut, broken, aborted            bool
+	ending, shutdownOut, finOut, broken, aborted, upgrade   bool
 }
 
 // load makes the session and the memory those of st.
@@ -108,13 +113,19 @@ func (w *world) load(st *state) {
 	w.s.queue.free()
 	w.memory = st.memory
 	w.s = Session{
-		engine: w.engine, handler: w.handler, cfg: w.cfg, cause: causes[st.cause], fed: int(st.fed),
+		engine: w.engines[0], handler: w.handler, cfg: w.cfg, cause: causes[st.cause], fed: int(st.fed),
 		lingered: int(st.lingered) * w.p.unit, want: st.want, phase: st.phase, rekey: st.rekey,
 		unsent: st.unsent, held: st.held, paused: st.paused, throttled: st.throttled, full: st.full,
 		readDone: st.readDone, ending: st.ending, shutdownOut: st.shutdownOut, finOut: st.finOut,
 		broken: st.broken, aborted: st.aborted,
 	}
+	if st.second {
+		w.s.engine = w.engines[1]
+	}
 	at, u := 0, w.p.unit
+	if st.upgrade {
+		w.s.upgrade = &upgrade{w.engines[1], w.begin, int(st.clear) * u}
+	}
 	for _, sp := range st.chunks {
 		if sp.w == 0 {
 			break
@@ -139,6 +150,9 @@ func (w *world) store() state {
 		want: s.want, phase: s.phase, rekey: s.rekey, frozen: s.queue.frozen,
 		unsent: s.unsent, held: s.held, paused: s.paused, throttled: s.throttled, full: s.full, readDone: s.readDone,
 		ending: s.ending, shutdownOut: s.shutdownOut, finOut: s.finOut, broken: s.broken, aborted: s.aborted,
+	}
+	if up := s.upgrade; up != nil {
+		st.upgrade, st.clear = true, uint8(up.left/u)
 	}
 	at, i := w.accepted, 0
 	for c := s.queue.head; c != nil; c = c.next {

@@ -31,6 +31,7 @@ type profile struct {
 	crossing     bool // reads that want to write, writes that want to read, and the rest of renegotiation
 	waits        bool // operations wait for the application
 	strange      bool // wants that nothing would ever end, which the session promises to survive
+	upgrades     bool // the first engine is one without TLS
 	plainHandler bool // no half-close, and a handler that does nothing in OnDrain
 
 	bytes   []byte
@@ -78,6 +79,9 @@ var profiles = []*profile{
 	// All at once.
 	{name: "all", sizes: small, short: 2, outside: slices.Concat(basic, []string{"keyupdate", "renegotiate", "retry"}),
 		inside: slices.Concat(inner, []string{"keyupdate", "panic"}), moves: true, crossing: true, tail: true, waits: true, strange: true},
+	// An engine without TLS, and Upgrade at each moment. What is queued belongs to one engine or the other.
+	{name: "upgrade", sizes: small, short: 5, outside: slices.Concat(turns, ends, []string{"write", "write1", "pause", "resume", "upgrade", "upgrade1"}),
+		inside: []string{"none", "write1", "upgrade", "close"}, tail: true, upgrades: true},
 }
 
 // TestExhaustive follows every sequence of what the engine can answer and of what can happen outside, breadth
@@ -131,6 +135,9 @@ var paths = []string{
 	"tail ready H:ok write ready R:2 W:err+out+unsent F:err ready R:eof",
 	// A read takes what a write waits for; then the close, while paused.
 	"wants ready H:ok ready R:want_read write ready W:want_read readyR R:want_read+in ready W:1 pause ready W:1 close ready S:ok readyR R:1+drained readyR R:eof",
+	// An Upgrade while a write waits, with a unit behind it; begin finds the ClientHello.
+	"upgrade ready H:ok write ready R:want_read ready W:1+out+unsent upgrade1 readyW W:want_write+out+unsent readyW W:1+out" +
+		" begin>ready ready H:ok W:1 ready R:want_read",
 	// The second chunk stays behind the frozen one.
 	"records ready H:ok write write1 ready R:want_read ready W:want_write readyW W:1 ready W:1 ready W:1",
 }

@@ -18,7 +18,7 @@ type world struct {
 	s       Session
 	p       *profile
 	cfg     *Config
-	engine  Engine
+	engines [2]Engine // the second one is that of an Upgrade
 	handler Handler
 
 	draw    func(n int) int // makes the choices instead of the script, if set
@@ -169,6 +169,9 @@ func (w *world) success(op operation, a answer) {
 		w.parked = 0
 		w.accepted += a.N
 		w.left -= uint8(a.N / w.p.unit)
+		if w.upgrading {
+			w.clear -= uint8(a.N / w.p.unit)
+		}
 		if w.left == 0 {
 			w.fed, w.own = false, false
 		}
@@ -233,6 +236,54 @@ func (w *world) because(err error) {
 	}
 }
 
+// begin is what Upgrade calls when the first engine has written all that is its own.
+func (w *world) begin() error {
+	if !w.upgrading || w.clear > 0 || w.out != outClean || w.broken || w.aborted || w.dead || w.closed || w.expect != "" {
+		w.fail("begin with %d units of the first engine left, output %v, expected: %q", w.clear, w.out, w.expect)
+	}
+	w.calls++
+	w.upgrading, w.second, w.opened, w.blocked = false, true, false, [operations]tlsio.Want{}
+	how := "none"
+	if !w.kind {
+		how = w.pick("begin", begins).text
+	}
+	switch how {
+	case "expectpeer", "ready":
+		w.act("expectpeer", false)
+		if how == "ready" {
+			w.inside = true
+			w.ready(Readable)
+			w.inside = false
+		}
+	case "err":
+		w.dead = true
+		w.because(errBroken)
+		return errBroken
+	}
+	return nil
+}
+
+// begins are what begin may do.
+var begins = []answer{{text: "none"}, {text: "expectpeer"}, {text: "ready"}, {text: "err"}}
+
+// clearEngine is the world as an engine without TLS.
+type clearEngine struct{ *world }
+
+func (w clearEngine) Handshake() tlsio.Result     { return w.first().Handshake() }
+func (w clearEngine) Read(p []byte) tlsio.Result  { return w.first().Read(p) }
+func (w clearEngine) Write(p []byte) tlsio.Result { return w.first().write([][]byte{p}) }
+func (w clearEngine) Flush() tlsio.Result         { return w.first().Flush() }
+func (w clearEngine) Shutdown() tlsio.Result      { return w.first().Shutdown() }
+func (w clearEngine) CloseWrite() error           { return w.first().CloseWrite() }
+
+// first fails the step if the second engine is there already.
+func (w clearEngine) first() engine {
+	if w.second {
+		w.fail("the first engine is called after begin")
+	}
+	return engine{w.world}
+}
+
 // engine is the world as the session's engine.
 type engine struct{ *world }
 
@@ -256,8 +307,21 @@ func (w engine) Read(p []byte) tlsio.Result {
 func (w engine) Write([]byte) tlsio.Result { panic("WriteBuffers takes its place") }
 
 func (w engine) WriteBuffers(bufs [][]byte, more bool) tlsio.Result {
+	if follows := len(bytes.Join(bufs, nil)) < int(w.left)*w.p.unit || w.last && w.rekeying == rekeyingNone; more != follows {
+		w.fail("WriteBuffers of %d buffers says that more follows: %v", len(bufs), more)
+	}
+	if w.upgrading {
+		w.fail("the second engine is written to before begin")
+	}
+	return w.write(bufs)
+}
+
+func (w engine) write(bufs [][]byte) tlsio.Result {
 	p, first := bytes.Join(bufs, nil), len(bufs[0])/w.p.unit
 	units := len(p) / w.p.unit
+	if w.upgrading && units > int(w.clear) {
+		w.fail("the first engine is given %d units, and %d are its own", units, w.clear)
+	}
 	if len(p)%w.p.unit != 0 || units > int(w.left) || string(p) != string(w.p.bytes[w.accepted:w.accepted+len(p)]) {
 		w.fail("WriteBuffers(%q) is not what comes next", bufs)
 	}
@@ -268,9 +332,6 @@ func (w engine) WriteBuffers(bufs [][]byte, more bool) tlsio.Result {
 		if len(b) == 0 || len(b) > tlsio.MaxPlaintext || len(bufs) > 4 {
 			w.fail("%d buffers, one of %d bytes", len(bufs), len(b))
 		}
-	}
-	if follows := units < int(w.left) || w.last && w.rekeying == rekeyingNone; more != follows {
-		w.fail("WriteBuffers of %d units of %d says that more follows: %v", units, w.left, more)
 	}
 	r := w.call(write, callWrite, units)
 	if r.Err == nil && r.Want != tlsio.WantNone && !w.broken {

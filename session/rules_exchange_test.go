@@ -138,3 +138,39 @@ func TestExchangeInHandler(t *testing.T) {
 	r.h.on["data"] = func() { tlstest.Equal(t, "done", r.Exchange(w), false) }
 	r.exchange(w, "I(hello):5 R:5+in+drained | data(5)", false)
 }
+
+// TestExchangeUpgrade: from Upgrade on nothing is fed until the second engine is there, which gets all that follows, and
+// the end. What it has for the peer is taken in the same call, behind all of the first engine.
+func TestExchangeUpgrade(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		in   string
+		end  bool
+		want string
+		done bool
+	}{
+		{"the hello behind it", "askhello", false, "I(askhello):3 R:3+in+drained W(clear):5+out+unsent O(9):5 I(hello):5" +
+			" H:ok+in+out+unsent R:want_read+unsent O(9):4 W(secret):6+out+unsent O(9):6 | data(3) open | ooooo oooo oooooo", false},
+		{"the hello comes later", "ask", false, "I(ask):3 R:3+in+drained W(clear):5+out+unsent O(9):5 | data(3) | ooooo", false},
+		{"the end, told to the first engine", "ask", true, "I(ask):3 X R:3+in+drained W(clear):5+out+unsent O(9):5 X H:fin O(9):0" +
+			" | data(3) close(fin) | ooooo", true},
+		{"the end behind the hello", "askhello", true, "I(askhello):3 R:3+in+drained W(clear):5+out+unsent O(9):5 I(hello):5 X H:err+in+out+unsent" +
+			" F:want_write+unsent O(9):2 | data(3) close(err) | ooooo oo", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := &rig{t: t, e: &scripted{t: t}, h: &recorder{t: t, on: map[string]func(){}}}
+			r.Init(struct{ MemoryEngine }{r.e}, r.h, new(Config))
+			r.ready(0, "H:ok R:want_read | open")
+			r.h.on["data"] = func() {
+				next := &scripted{t: t}
+				tlstest.Must(t, r.write("clear").Upgrade(next, 0, func() error {
+					next.script, r.e.script, r.e = r.e.script, nil, next
+					r.ExpectPeer()
+					return nil
+				}))
+				r.write("secret")
+			}
+			r.exchange(&wire{in: tc.in, end: tc.end, room: make([]byte, 9)}, tc.want, tc.done)
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"net"
 	"testing"
 
@@ -63,12 +64,13 @@ func TestUpgradeBegins(t *testing.T) {
 	}
 }
 
-// TestUpgradeRefused: no Upgrade before the session is open and after the end of a direction.
+// TestUpgradeRefused: no Upgrade before the session is open, after the end of a direction and with TLS.
 func TestUpgradeRefused(t *testing.T) {
-	refused := func(r *rig) { tlstest.IsError(t, "Upgrade", r.Upgrade(r.e, 0, nil), net.ErrClosed) }
-	refused(newRig(t, Config{}))
+	refused := func(r *rig, want error) { tlstest.IsError(t, "Upgrade", r.Upgrade(r.e, 0, nil), want) }
+	refused(newRig(t, Config{}), net.ErrClosed)
 	r := openRig(t, Config{})
+	refused(r, errors.ErrUnsupported)
 	r.CloseWrite()
-	refused(r)
-	refused(openRig(t, Config{HalfClose: true}).ready(Readable, "R:eof | eof"))
+	refused(r, net.ErrClosed)
+	refused(openRig(t, Config{HalfClose: true}).ready(Readable, "R:eof | eof"), net.ErrClosed)
 }

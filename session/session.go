@@ -61,6 +61,15 @@ const (
 	rekeyUnderWay
 )
 
+// input is what Exchange has fed to the engine, the next one after Upgrade.
+type input uint8
+
+const (
+	inputNone input = iota
+	inputSome
+	inputEnd // the peer's FIN
+)
+
 // Session is the state machine of one connection. Make it with [Session.Init];
 // it may be a field of a larger struct.
 type Session struct {
@@ -77,6 +86,7 @@ type Session struct {
 	// fed is the part of the queue that was written inside OnData.
 	fed   int
 	want  [operations]tlsio.Want
+	input input
 	phase Phase
 	rekey rekey
 
@@ -96,7 +106,6 @@ type Session struct {
 	early              bool // early data is read before the handshake
 	certRequestPending bool // a RequestCertificate has not begun yet
 	requesting         bool // the handshake in progress is a RequestCertificate
-	fedEOF             bool // Exchange has told the engine of the peer's FIN
 }
 
 // Init makes s a new Session over e. It replaces zero and negative settings in

@@ -26,6 +26,7 @@
 //     may have been cut short. Other errors are those of package cssl.
 //   - Fd, Dup and the socket options are those of the socket, which carries
 //     ciphertext.
+//   - There is no plain-text phase (STARTTLS): TLS begins with the first byte.
 //
 // # Backpressure
 //

@@ -54,21 +54,34 @@ func TestEcho(t *testing.T) {
 	})
 }
 
-// TestRekey: renegotiations (TLS 1.2) and KeyUpdates (TLS 1.3) come while data
-// streams in both directions.
+// TestRekey: renegotiations (TLS 1.2) and KeyUpdates (TLS 1.3) come while 64
+// connections stream in both directions.
 func TestRekey(t *testing.T) {
-	s := serve(t, func(_ *server, c *cssl.Config) { c.Renegotiation = true })
-	for version, rekey := range map[cssl.TLSVersion]func(*sslnet.Conn) error{
-		tls.VersionTLS12: (*sslnet.Conn).Renegotiate,
-		tls.VersionTLS13: func(c *sslnet.Conn) error { return c.KeyUpdate(true) },
-	} {
-		c := s.dialSSL(version)
-		streamed := tlstest.Later(func() error { return both(c, 4<<20) })
-		for range 5 {
-			tlstest.Must(t, rekey(c))
+	records(t, func(t *testing.T, set func(*server, *cssl.Config), edge gnet.Option) {
+		s := serve(t, func(s *server, c *cssl.Config) {
+			set(s, c)
+			c.Renegotiation = true
+		}, edge)
+		results := make(chan error)
+		for i := range 64 {
+			version, rekey := cssl.TLSVersion(tls.VersionTLS12), (*sslnet.Conn).Renegotiate
+			if i%2 == 0 {
+				version, rekey = tls.VersionTLS13, func(c *sslnet.Conn) error { return c.KeyUpdate(true) }
+			}
+			c := s.dialSSL(version)
+			go func() {
+				streamed := tlstest.Later(func() error { return both(c, 1_000_000/tlstest.Scale+i) })
+				var err error
+				for range 5 {
+					err = errors.Join(err, rekey(c))
+				}
+				results <- errors.Join(err, <-streamed)
+			}()
 		}
-		tlstest.Must(t, tlstest.Receive(t, streamed, "the end of the streams"))
-	}
+		for range 64 {
+			tlstest.Must(t, tlstest.Receive(t, results, "the end of a client"))
+		}
+	})
 }
 
 // TestMethods: each method of gnet.Conn does to plaintext what gnet's own does

@@ -8,6 +8,7 @@
 //	main ─► config ─► process ─┬─ tlsconf     contexts from files         (SIGHUP: anew)
 //	                           ├─ lifecycle   sockets, systemd, user      (SIGUSR2: another process takes over)
 //	                           ├─ connlog     a line for each connection
+//	                           ├─ starttls    plain text before TLS
 //	                           ├─ admin       metrics, health, readiness
 //	                           └─ reactor.Server, connlimit, proxyproto, services
 //

@@ -38,6 +38,7 @@ func TestFailures(t *testing.T) {
 		{"unknown flag", "--nonsense", 2, []string{"--help", "--nonsense"}},
 		{"argument", "8443", 2, []string{"--help", `"8443"`}},
 		{"bad value", "--service daytime", 2, []string{"--help", `"daytime": no such service: use echo, discard, chargen or reverse`}},
+		{"bad protocol", "--starttls ftp", 2, []string{"--help", `"ftp": no such protocol: use smtp, imap, pop3, ldap, postgres, mysql or xmpp`}},
 		{"value is missing", "--cert", 2, []string{"--help", "--cert"}},
 		{"conflict", "--key x.key", 2, []string{"--help", "--cert"}},
 		{"busy port", "--listen " + busy.Addr().String(), 1, []string{busy.Addr().String(), "in use", "use another address"}},

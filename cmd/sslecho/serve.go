@@ -20,6 +20,7 @@ import (
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/connlog"
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/lifecycle"
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/starttls"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
 	"github.com/spacemonad/go-openssl/reactor"
@@ -172,6 +173,9 @@ func (d *process) newServer() {
 		t := tracer{handler, d.output}
 		d.srv.Trace, d.srv.Handler = t.operation, t
 	}
+	if c.StartTLS != nil {
+		d.srv.Plain, d.srv.Handler = c.StartTLS, starttls.Handler{Handler: d.srv.Handler}
+	}
 	d.limiter = connlimit.New(c.ConnLimits())
 	d.srv.Admit, d.srv.Release = connlog.Refusals(d.log, d.limiter.Admit), d.limiter.Release
 	if c.ProxyProtocol {
@@ -261,13 +265,17 @@ func (d *process) printListening(listening [][]net.Listener) {
 		return
 	}
 	d.output.say("certificate made in memory, SHA-256 "+d.built.Fingerprint, slog.String("fingerprint", d.built.Fingerprint))
+	try := "try: openssl s_client"
+	if d.cfg.StartTLS != nil {
+		try += " -starttls " + d.cfg.StartTLS.Name
+	}
 	switch a := listening[0][0].Addr().(type) {
 	case *net.UnixAddr:
-		d.output.say("try: openssl s_client -unix " + a.Name)
+		d.output.say(try + " -unix " + a.Name)
 	case *net.TCPAddr:
 		if a.IP.IsUnspecified() {
 			a = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: a.Port}
 		}
-		d.output.say("try: openssl s_client -connect " + a.String())
+		d.output.say(try + " -connect " + a.String())
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,23 +25,24 @@ import (
 	"github.com/spacemonad/go-openssl/sslnet"
 )
 
+// ocspResponse is a response that says so much and is signed by nobody.
+func ocspResponse(t *testing.T, text string) string {
+	t.Helper()
+	type body struct {
+		Type     asn1.ObjectIdentifier
+		Response []byte
+	}
+	return string(tlstest.Value(asn1.Marshal(struct {
+		Status asn1.Enumerated
+		Body   body `asn1:"explicit,tag:0"`
+	}{Body: body{asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}, []byte(text)}}))(t))
+}
+
 // TestCertificates: RSA and ECDSA side by side for the same name, another certificate for another name, and a stapled OCSP response for
 // the one that it belongs to.
 func TestCertificates(t *testing.T) {
-	ocsp, err := asn1.Marshal(struct {
-		Status asn1.Enumerated
-		Body   struct {
-			Type     asn1.ObjectIdentifier
-			Response []byte
-		} `asn1:"explicit,tag:0"`
-	}{Body: struct {
-		Type     asn1.ObjectIdentifier
-		Response []byte
-	}{asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 1}, []byte("signed by nobody")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	staple := writeFile(t, "ocsp.der", string(ocsp))
+	ocsp := ocspResponse(t, "signed by nobody")
+	staple := writeFile(t, "ocsp.der", ocsp)
 	args := append(append(pair("ecdsa"), pair("rsa")...), "--ocsp-file", staple, "--ocsp-file=",
 		"--sni", "*.example="+testcerts.Path("ed25519.pem")+","+testcerts.Path("ed25519.key"))
 	d := runDaemon(t, args...)
@@ -55,10 +57,51 @@ func TestCertificates(t *testing.T) {
 		{"www.example", tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, x509.Ed25519, false},
 	} {
 		s := served(t, d.addr(), &tls.Config{ServerName: tt.name, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tt.suite}})
-		if got := s.PeerCertificates[0].PublicKeyAlgorithm; got != tt.want || bytes.Equal(s.OCSPResponse, ocsp) != tt.staple {
+		if got := s.PeerCertificates[0].PublicKeyAlgorithm; got != tt.want || (string(s.OCSPResponse) == ocsp) != tt.staple {
 			t.Errorf("%s with %s: %v, stapled %d bytes", tt.name, tls.CipherSuiteName(tt.suite), got, len(s.OCSPResponse))
 		}
 	}
+}
+
+// TestChainStaples: a file has a response about each certificate of the chain, beside another certificate's with one, and a reload takes new
+// ones. An OpenSSL that is too old is named, with the flag.
+func TestChainStaples(t *testing.T) {
+	dir, responses := t.TempDir(), []string{}
+	for _, text := range []string{"leaf", "intermediate", "new leaf", "new intermediate", "RSA leaf"} {
+		responses = append(responses, ocspResponse(t, text))
+	}
+	file := replaceFile(t, dir, "chain.der", responses[0]+responses[1])
+	args := append(append(pair("ecdsa"), pair("rsa")...), "--ocsp-file", file, "--ocsp-file", writeFile(t, "rsa.der", responses[4]))
+	if cssl.Version().Run.Number < 0x30600000 {
+		_, _, stderr := refused(t, append(args, "--check")...)
+		contains(t, stderr, "--ocsp-file", file, "OpenSSL 3.6")
+		return
+	}
+	d := runDaemon(t, args...)
+	stapled := func(signature string, want ...string) {
+		t.Helper()
+		x := tlstest.Value(cssl.NewClientContext(cssl.Config{CAFile: testcerts.Path("root.pem"), Staples: true, SignatureAlgorithms: signature}))(t)
+		defer x.Close()
+		c := tlstest.Value(sslnet.Client(tlstest.Value(net.Dial("tcp", d.addr()))(t), x, cssl.ConnConfig{ServerName: "localhost"}))(t)
+		defer c.Close()
+		roundTrip(t, c, []byte("hello"))
+		got := []string{string(c.State().OCSP)}
+		for _, r := range c.State().ChainOCSP {
+			if r != nil {
+				got = append(got, string(r))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", signature, got, want)
+		}
+	}
+	const ecdsa, rsa = "ecdsa_secp256r1_sha256", "rsa_pss_rsae_sha256"
+	stapled(ecdsa, responses[:2]...)
+	stapled(rsa, responses[4])
+	replaceFile(t, dir, "chain.der", responses[2]+responses[3])
+	d.signal(syscall.SIGHUP)
+	tlstest.Until(t, "it has reloaded", func() bool { return strings.Contains(d.err.String(), "reloaded") })
+	stapled(ecdsa, responses[2:4]...)
 }
 
 // TestClientCertificates: none, optional and require, with CA and revocation list.

@@ -34,7 +34,7 @@ var UnauthenticatedPKCS12 = Feature{"an encrypted PKCS#12 file without a MAC", s
 
 // Names in lists, in lower case, and operators of the list syntax
 // (SSL_CTX_set1_curves(3), section HISTORY; release notes of OpenSSL 3.2 and
-// 3.5 to 4.0). docs/guide/openssl.md has the same table.
+// 3.5 to 4.0). TestFeatureTable compares docs/guide/openssl.md with it.
 var (
 	groups = map[string]uint32{
 		"x25519mlkem768": since35, "secp256r1mlkem768": since35, "secp384r1mlkem1024": since35,

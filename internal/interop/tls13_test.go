@@ -338,6 +338,74 @@ func TestExtrasRawPublicKey(t *testing.T) {
 	})))
 }
 
+// stapledChain makes, below a root, a chain of three certificates in a directory, with an OCSP response about each, in order, and chain.pem.
+func stapledChain(t *testing.T) (dir string, responses [][]byte) {
+	t.Helper()
+	dir = t.TempDir()
+	openssl := func(args string) string {
+		t.Helper()
+		cmd := exec.Command("openssl", strings.Fields(args)...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("openssl %s: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	const new = "req -x509 -newkey EC -pkeyopt ec_paramgen_curve:P-256 -nodes -days 10 -subj /CN=%[1]s -keyout %[1]s.key -out %[1]s.pem "
+	openssl(fmt.Sprintf(new, "root"))
+	chain := []byte(nil)
+	for issuer, name := "root", "upper"; name != ""; {
+		use := "-addext basicConstraints=critical,CA:TRUE"
+		if name == "localhost" {
+			use = "-addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:localhost"
+		}
+		openssl(fmt.Sprintf(new+"-CA %[2]s.pem -CAkey %[2]s.key "+use, name, issuer))
+		serial := strings.TrimPrefix(strings.TrimSpace(openssl("x509 -noout -serial -in "+name+".pem")), "serial=")
+		tlstest.Must(t, os.WriteFile(filepath.Join(dir, "index"), []byte("V\t491231235959Z\t\t"+serial+"\tunknown\t/CN="+name+"\n"), 0o600))
+		openssl(fmt.Sprintf("ocsp -index index -CA %[2]s.pem -issuer %[2]s.pem -rsigner %[2]s.pem -rkey %[2]s.key -cert %[1]s.pem -ndays 5 -respout %[1]s.der",
+			name, issuer))
+		responses = slices.Insert(responses, 0, tlstest.Value(os.ReadFile(filepath.Join(dir, name+".der")))(t))
+		chain = append(tlstest.Value(os.ReadFile(filepath.Join(dir, name+".pem")))(t), chain...)
+		issuer, name = name, map[string]string{"upper": "lower", "lower": "localhost"}[name]
+	}
+	tlstest.Must(t, os.WriteFile(filepath.Join(dir, "chain.pem"), chain, 0o600))
+	return dir, responses
+}
+
+// TestExtrasStaples: s_client verifies an OCSP response about each certificate of our server, and ours gets those of s_server.
+func TestExtrasStaples(t *testing.T) {
+	dir, responses := stapledChain(t)
+	file := func(name string) string { return filepath.Join(dir, name) }
+	config := cssl.Config{Certificates: []cssl.Certificate{{ChainFile: file("chain.pem"), KeyFile: file("localhost.key"), OCSP: bytes.Join(responses, nil)}}}
+	optional(t, config)
+	addr, ended := extrasServer(t, config, answer)
+	flags := []string{"-servername", "localhost", "-CAfile", file("root.pem"), "-verify_return_error", "-ocsp_check_all"}
+	all := start(t, append([]string{"s_client", "-connect", addr}, flags...)...).sees("hello\n", "seen hello\n")
+	served(t, ended)
+	for _, want := range []string{"number of responses: 3", "Verification: OK"} {
+		if !bytes.Contains(all, []byte(want)) {
+			t.Errorf("s_client has not printed %q: %s", want, all)
+		}
+	}
+	config.Certificates[0].OCSP = bytes.Join(responses[:2], nil)
+	addr, ended = extrasServer(t, config, answer)
+	start(t, append([]string{"s_client", "-connect", addr}, flags...)...).end()
+	if err := tlstest.Receive(t, ended, "our server"); err == nil {
+		t.Error("s_client misses no response")
+	}
+
+	args := []string{"-rev", "-cert", file("localhost.pem"), "-key", file("localhost.key"), "-cert_chain", file("chain.pem"), "-status_all"}
+	for _, name := range []string{"localhost", "lower", "upper"} {
+		args = append(args, "-status_file", file(name+".der"))
+	}
+	_, addr = startServer(t, args...)
+	st := reversed(t, addr, cssl.Config{CAFile: file("root.pem"), Staples: true}).State()
+	if got := append([][]byte{st.OCSP}, st.ChainOCSP...); !slices.EqualFunc(got, responses, bytes.Equal) {
+		t.Errorf("from s_server %q, want %q", got, responses)
+	}
+}
+
 // TestExtrasCertificateCompression: s_client with our server and s_server with our client; each side's certificate is compressed.
 func TestExtrasCertificateCompression(t *testing.T) {
 	for _, name := range []string{"zlib", "brotli", "zstd"} {

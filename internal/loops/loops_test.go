@@ -28,10 +28,10 @@ import (
 	"github.com/spacemonad/go-openssl/reactor"
 )
 
-// kinds have the servers: each echoes on an address with one loop until the
+// kinds have the servers: each serves, most of them an echo, on an address with one loop until the
 // process ends, in plain text if x is nil.
 var kinds = map[string]func(t *testing.T, address string, x *cssl.Context){
-	"reactor": serveReactor, "gnet": serveGnet, "netpoll": serveNetpoll, "nbio": serveNbio,
+	"reactor": serveReactor, "gnet": serveGnet, "netpoll": serveNetpoll, "nbio": serveNbio, "hertz": serveHertz,
 }
 
 type reactorEcho struct{ reactor.BaseHandler }
@@ -98,12 +98,12 @@ var servers = []string{"gnet", "gnet-openssl", "gnet-direct", "netpoll", "netpol
 
 const benchServer = "LOOPS_SERVER"
 
-// TestBenchServer is the process of a server of BenchmarkEcho: it says its
+// TestBenchServer is the process of a server of the other tests: it says its
 // address, and serves until its input ends.
 func TestBenchServer(t *testing.T) {
 	name := os.Getenv(benchServer)
 	if name == "" {
-		t.Skip("for BenchmarkEcho")
+		t.Skip("for the other tests")
 	}
 	kind, records, encrypted := strings.Cut(name, "-")
 	var x *cssl.Context
@@ -124,34 +124,29 @@ func TestBenchServer(t *testing.T) {
 	os.Exit(0)
 }
 
-// start starts a server on processor 0, and 64 connections to it.
-func start(b *testing.B, name string) (pid int, conns []net.Conn) {
-	cmd := exec.Command("taskset", "-c", "0", os.Args[0], "-test.run", "^TestBenchServer$")
+// start starts a server in a process of its own, which ends with the test. The
+// command may have words in front, such as taskset.
+func start(t testing.TB, name string, front ...string) (pid int, address string) {
+	args := append(front, os.Args[0], "-test.run", "^TestBenchServer$")
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), benchServer+"="+name)
-	stdin := tlstest.Value(cmd.StdinPipe())(b)
-	out := bufio.NewScanner(tlstest.Value(cmd.StdoutPipe())(b))
-	tlstest.Must(b, cmd.Start())
-	b.Cleanup(func() { stdin.Close(); cmd.Wait() })
+	stdin := tlstest.Value(cmd.StdinPipe())(t)
+	out := bufio.NewScanner(tlstest.Value(cmd.StdoutPipe())(t))
+	tlstest.Must(t, cmd.Start())
+	t.Cleanup(func() { stdin.Close(); cmd.Wait() })
 	for out.Scan() {
 		if address, ok := strings.CutPrefix(out.Text(), "address "); ok {
-			for range 64 {
-				c := dial(b, address)
-				if strings.Contains(name, "-") {
-					c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
-				}
-				b.Cleanup(func() { c.Close() })
-				conns = append(conns, c)
-			}
-			return cmd.Process.Pid, conns
+			dial(t, address).Close() // not before it listens
+			return cmd.Process.Pid, address
 		}
 	}
-	b.Fatalf("%s does not serve", name)
-	return 0, nil
+	t.Fatalf("%s does not serve", name)
+	return 0, ""
 }
 
 // dial connects, perhaps only when the server has begun to listen.
-func dial(b *testing.B, address string) (c net.Conn) {
-	tlstest.Until(b, "a connection to "+address, func() bool {
+func dial(t testing.TB, address string) (c net.Conn) {
+	tlstest.Until(t, "a connection to "+address, func() bool {
 		var err error
 		c, err = net.Dial("tcp", address)
 		return err == nil
@@ -182,7 +177,16 @@ func BenchmarkEcho(b *testing.B) {
 	const echoes = 1000 // of each connection
 	pids, conns, costs := map[string]int{}, map[string][]net.Conn{}, map[string][]float64{}
 	for _, name := range servers {
-		pids[name], conns[name] = start(b, name)
+		pid, address := start(b, name, "taskset", "-c", "0")
+		pids[name] = pid
+		for range 64 {
+			c := dial(b, address)
+			if strings.Contains(name, "-") {
+				c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13})
+			}
+			b.Cleanup(func() { c.Close() })
+			conns[name] = append(conns[name], c)
+		}
 	}
 	sent := tlstest.Bytes(1<<10, 1)
 	for b.Loop() {

@@ -1,12 +1,13 @@
-// Mutants breaks packages session and cssl on purpose, in ways in which others' code is broken (docs/design/testing.md), and
-// demands that tests see it. Run it from the top of the module:
+// Mutants breaks packages session and cssl, and the plain-text phase of reactor, on purpose, in ways in which others'
+// code is broken (docs/design/testing.md), and demands that tests see it. Run it from the top of the module:
 //
 //	go run ./internal/mutants [-run part-of-a-name] [-v]
 //
 // Each mutation is a piece of text that stands once in a file, of Go or of C, and what takes its place. The
 // compiler gets the changed file by way of -overlay, so nothing in the tree is touched. What breaks session must be caught by
 // TestExhaustive; the tests that were written by hand are run with -v, and those of them that fail are listed. What breaks cssl must be
-// caught by random walks over OpenSSL or else by cssl's own tests; with -v both run. What breaks direct records must be caught by
+// caught by random walks over OpenSSL or else by cssl's own tests; with -v both run. What breaks the plain-text phase
+// must be caught by reactor's tests of it. What breaks direct records must be caught by
 // those that begin with TestDirect. The last two tables are for
 // the fuzz tests: their seeds and kept inputs alone must see it.
 package main
@@ -45,6 +46,10 @@ var targets = []*target{
 		dir: "session", name: "session", env: []string{"CGO_ENABLED=0"}, mutations: ofSession,
 		catchers: []catcher{{pkg: "./session", args: []string{"-test.run=^TestExhaustive$", "-test.failfast"}}},
 		others:   []catcher{{pkg: "./session", args: []string{"-test.skip=^TestExhaustive", "-test.short"}}},
+	},
+	{
+		dir: "reactor", name: "plain text", mutations: ofPlain,
+		catchers: []catcher{{pkg: "./reactor", args: []string{"-test.run=Plain|StartTLS", "-test.failfast"}}},
 	},
 	{
 		dir: "cssl", name: "cssl", mutations: ofCssl,

@@ -45,7 +45,7 @@ func (c *counts) add(o *counts) {
 var must = []string{
 	"Write", "Write inside a handler", "Pause", "Resume", "KeyUpdate", "KeyUpdate asked of both", "Renegotiate", "CloseWrite", "Close",
 	"Abort", "Ready inside a handler", "event for nothing", "starve", "stream", "cut: FIN", "cut: FIN one way", "cut: reset", "cut: silence",
-	tlsio.OpKeyUpdate.String(), tlsio.OpRenegotiate.String(), "resumption", "OnDrain", "full queue",
+	tlsio.OpKeyUpdate.String(), tlsio.OpRenegotiate.String(), "resumption", "OnDrain", "full queue", "Upgrade",
 }
 
 // mustAnswer are wants that the engine must have answered, the crossings among them.

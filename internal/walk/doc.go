@@ -10,7 +10,8 @@
 // decides all that happens: what is written and when, from outside and inside OnData, pauses,
 // KeyUpdates, renegotiations, ends of either direction, events that come late, singly or for nothing,
 // how many bytes pass, and where the network breaks. The connections stand on cssl's two transports: half
-// on sockets with the smallest buffers there are, of which the walk holds the far ends, and half on Feed and Take.
+// on sockets with the smallest buffers there are, of which the walk holds the far ends, and half on Feed and Take. A third
+// of those on sockets begin in plain text, and each side calls Upgrade when it has its peer's bytes in the clear.
 //
 // What is checked at each step is in end_test.go (one side) and rest_test.go (both, at rest and at their end).
 //

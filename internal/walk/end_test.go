@@ -34,6 +34,9 @@ type end struct {
 	got     int    // bytes that OnData was given
 	limit   int    // bytes that this side writes at most
 	answers bool   // inside OnData, without regard to its queue
+	inClear int    // bytes that this side sends in the clear, before all others
+
+	upgraded bool // Upgrade was called
 
 	opened, closes int
 	sawEOF         bool // the peer's close_notify was heard
@@ -110,6 +113,10 @@ func (e *end) alive(name string, arg int) {
 
 func (e *end) OnOpen() {
 	e.alive("OnOpen", 0)
+	if e.isClear() {
+		e.write(e.inClear)
+		return
+	}
 	if e.opened++; e.opened > 1 {
 		e.fail("OnOpen comes again")
 	}
@@ -118,7 +125,7 @@ func (e *end) OnOpen() {
 
 func (e *end) OnData(p []byte) {
 	e.alive("OnData", len(p))
-	if len(p) == 0 || e.paused || e.discards || e.sawEOF || e.opened == 0 {
+	if len(p) == 0 || e.paused || e.discards || e.sawEOF || e.opened == 0 && !e.isClear() {
 		e.fail("OnData of %d bytes, paused %v, Close %v, EOF %v", len(p), e.paused, e.discards, e.sawEOF)
 	}
 	if e.got+len(p) > e.peer.sent || !bytes.Equal(p, e.peer.pattern(e.got, len(p))) {
@@ -126,6 +133,10 @@ func (e *end) OnData(p []byte) {
 	}
 	e.got += len(p)
 	e.w.count.of["byte"] += uint64(len(p))
+	if e.isClear() && e.got == e.peer.inClear {
+		e.upgrade()
+		return
+	}
 	e.data = true
 	if r := e.w.r; r.IntN(2) == 0 {
 		e.write(1 + r.IntN(2*len(p)))
@@ -153,7 +164,7 @@ func (e *end) OnEOF() {
 // eof is for the peer's close_notify, which comes after all that the peer wrote.
 func (e *end) eof() {
 	e.sawEOF = true
-	if e.got != e.peer.sent && !e.discards {
+	if e.got != e.peer.sent && !e.discards && !(e.isClear() && (e.w.broken || e.peer.ended)) { // a FIN says nothing in the clear
 		e.fail("the peer's end came after %d bytes of %d", e.got, e.peer.sent)
 	}
 }
@@ -203,7 +214,11 @@ func (e *end) act() {
 }
 
 func (e *end) write(n int) {
-	if n = min(n, e.limit-e.sent); n <= 0 {
+	limit := e.limit
+	if e.isClear() {
+		limit = e.inClear
+	}
+	if n = min(n, limit-e.sent); n <= 0 {
 		return
 	}
 	queued := e.s.Queued()

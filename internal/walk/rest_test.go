@@ -44,7 +44,7 @@ func (w *walk) settle() {
 
 // atRest is what must hold for a side when nothing moves any more.
 func (w *walk) atRest(e *end) {
-	if e.closes > 0 {
+	if e.closes > 0 || w.broken && (e.isClear() || e.peer.isClear()) { // in the clear a FIN that the network sent is a proper end
 		return
 	}
 	if !e.s.Idle() || e.s.Runnable() || e.s.Phase() == session.Handshaking {

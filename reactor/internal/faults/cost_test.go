@@ -128,6 +128,48 @@ func TestCost(t *testing.T) {
 	v.memory(t)
 }
 
+// OnConnect and OnPlain echo in plain text.
+func (echo) OnConnect(*reactor.Conn)               {}
+func (echo) OnPlain(c *reactor.Conn, p []byte) int { c.Write(p); return len(p) }
+
+// TestPlainCost: the system calls of a connection in plain text. It takes no crossing into C.
+func TestPlainCost(t *testing.T) {
+	closed := make(chan error, 1)
+	h := echo{closed: closed}
+	server := &reactor.Server{Handler: h, Plain: h, Loops: 1}
+	ls := tlstest.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
+	served := tlstest.Later(func() error { return server.Serve(ls) })
+	defer func() { server.Close(); <-served }()
+	const echoes = 200
+	once := func() {
+		c := tlstest.Value(net.Dial("tcp", ls.Addr().String()))(t)
+		defer c.Close()
+		msg := make([]byte, 1024)
+		for range echoes {
+			tlstest.Value(c.Write(msg))(t)
+			tlstest.Value(io.ReadFull(c, msg))(t)
+		}
+		tlstest.Must(t, c.(*net.TCPConn).CloseWrite())
+		tlstest.Must(t, tlstest.Receive(t, closed, "OnClose"))
+	}
+	once()
+	for kind, most := range map[Kind]int{
+		PlainRecv: echoes + 2, // whether there is something at first; the end
+		PlainSend: echoes,
+		EpollCtl:  1,
+		EpollWait: echoes + 8,
+	} {
+		Arm(Fault{Kind: kind})
+		once()
+		if n := Disarm().Calls; n > most || n < most/2 {
+			t.Errorf("%d × %v for %d echoes, not %d", n, kind, echoes, most)
+		}
+	}
+	if n := least(func() int { before := runtime.NumCgoCall(); once(); return int(runtime.NumCgoCall() - before) }); n > 0 {
+		t.Errorf("%d crossings", n)
+	}
+}
+
 // allocations counts those in C for an echo: four of 40 bytes, which OpenSSL makes for each record that it writes
 // (crypto/packet.c), for a plain C server too, and none of cssl. Direct records need none.
 func (v *visit) allocations(t *testing.T, echoes int) {

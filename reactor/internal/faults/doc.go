@@ -3,6 +3,7 @@
 // connection with each fault at each call in turn.
 //
 //	reactor ──accept4, epoll_ctl, epoll_wait─► sys   variables
+//	          recv, send (plain text)
 //	cssl    ──recv, send, calloc, realloc────► libc  ld --wrap (shim.c)
 //	OpenSSL ──malloc, realloc────────────────► libc  CRYPTO_set_mem_functions
 //
@@ -11,7 +12,7 @@
 // Go makes its system calls itself, so a preloaded library does not see them.
 // strace counts calls by thread, and a goroutine is not a thread, so strace
 // cannot tell which connection a call belongs to. The simplest remaining way is
-// three variables in a package that only reactor imports.
+// variables in a package that only reactor imports.
 //
 // C's calls need no such variables: in the test binary only, the linker turns
 // them into calls of the shim. Everything is in one process, so the test knows

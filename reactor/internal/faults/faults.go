@@ -28,6 +28,8 @@ const (
 	Accept Kind = iota + 100
 	EpollCtl
 	EpollWait
+	PlainRecv
+	PlainSend
 )
 
 func (k Kind) String() string {
@@ -42,6 +44,10 @@ func (k Kind) String() string {
 		return "epoll_ctl"
 	case EpollWait:
 		return "epoll_wait"
+	case PlainRecv:
+		return "recv in plain text"
+	case PlainSend:
+		return "send in plain text"
 	case OpenSSLAlloc:
 		return "malloc of OpenSSL"
 	}
@@ -51,7 +57,7 @@ func (k Kind) String() string {
 // Values of Fault.Answer other than an errno.
 const (
 	End   = C.SHIM_END   // recv: end of stream
-	Short = C.SHIM_SHORT // recv and send: one byte is transferred
+	Short = C.SHIM_SHORT // recv and send, also in plain text: one byte is transferred
 )
 
 // Fault makes one call, or several in a row, return a chosen result.
@@ -98,6 +104,9 @@ var plan struct {
 func Arm(f Fault) {
 	plan.mu.Lock()
 	plan.armed, plan.report = f, Report{}
+	if f.Accepted {
+		plan.armed.FD = -1
+	}
 	plan.mu.Unlock()
 	if f.Kind >= Accept {
 		return

@@ -15,6 +15,7 @@ import "C"
 func init() {
 	plan.first = map[int]int{}
 	accept, control, wait := sys.Accept4, sys.EpollCtl, sys.EpollWait
+	sys.Recv, sys.Send = plainly(PlainRecv, sys.Recv), plainly(PlainSend, sys.Send)
 	sys.Accept4 = func(fd int) (int, unix.RawSockaddrAny, unix.Errno) {
 		if errno := chosen(Accept, fd, 0, fd); errno != 0 {
 			return -1, unix.RawSockaddrAny{}, errno
@@ -43,6 +44,20 @@ func init() {
 	}
 }
 
+// plainly injects the faults of recv or send in plain text.
+func plainly(k Kind, call func(int, []byte, int) (int, unix.Errno)) func(int, []byte, int) (int, unix.Errno) {
+	return func(fd int, p []byte, flags int) (int, unix.Errno) {
+		switch errno := int(chosen(k, fd, 0, fd)); errno {
+		case 0:
+		case Short:
+			p = p[:min(len(p), 1)]
+		default:
+			return -1, unix.Errno(errno)
+		}
+		return call(fd, p, flags)
+	}
+}
+
 // chosen counts a call of Go on fd, and returns the errno to inject, or 0. It
 // keeps op and about for the report.
 func chosen(k Kind, fd, op, about int) unix.Errno {
@@ -65,7 +80,7 @@ func accepted(fd int, sa *unix.RawSockaddrAny) {
 	plan.mu.Lock()
 	defer plan.mu.Unlock()
 	if plan.armed.Accepted && (plan.armed.Peer == 0 || plan.armed.Peer == port(sa)) {
-		plan.armed.Accepted = false
+		plan.armed.Accepted, plan.armed.FD = false, fd
 		C.shim_aim(C.int(fd))
 	}
 }

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -45,6 +46,29 @@ func (h near) OnData(c *reactor.Conn, b []byte) {
 }
 
 func (h near) OnClose(_ *reactor.Conn, err error) { h.l.near.close(err) }
+
+// plainly is the plain-text phase of a life: a stream to the server and back, and then a byte that both take for STARTTLS.
+func (p *side) plainly(c *reactor.Conn, b []byte, echo bool) int {
+	n := min(len(b), clear-p.clear.N)
+	p.clear.Check(b[:n])
+	starts := n < len(b)
+	if starts {
+		n++
+	}
+	if echo {
+		c.Write(b[:n])
+	}
+	if starts {
+		c.StartTLS(reactor.StartTLSConfig{})
+	}
+	return n
+}
+
+func (h near) OnConnect(c *reactor.Conn)             { c.Write(append(new(tlstest.Stream).Next(clear), 'S')) }
+func (h near) OnPlain(c *reactor.Conn, b []byte) int { return h.l.near.plainly(c, b, false) }
+
+func (h *far) OnConnect(*reactor.Conn)               {}
+func (h *far) OnPlain(c *reactor.Conn, b []byte) int { return h.life(c).far.plainly(c, b, true) }
 
 // far is the server's handler: it echoes, and asks for a KeyUpdate of its own in the midst of the bulk.
 type far struct {
@@ -142,11 +166,11 @@ func (w *world) live(t testing.TB, f Fault, prepare func(f *Fault, client int)) 
 		t.Errorf("%d turns", n)
 	}
 	for name, p := range map[string]*side{"client": &l.near, "server": &l.far} {
-		if p.in.Bad != nil {
-			t.Errorf("the %s: %v", name, p.in.Bad)
+		if err := cmp.Or(p.in.Bad, p.clear.Bad); err != nil {
+			t.Errorf("the %s: %v", name, err)
 		}
-		// Whoever is told that its peer has ended its direction ends its own properly.
-		told := f.Kind == Recv && f.Answer == End && r.Hit
+		// Whoever is told that its peer has ended its direction ends its own properly. In plain text a FIN is a proper end.
+		told := f.Kind == Recv && f.Answer == End && r.Hit || w.server.Plain != nil && !p.shook()
 		if p.closes.Load() == 1 && p.err == nil && p.in.N != bulk+more && !told {
 			t.Errorf("the %s ended without an error after %d bytes", name, p.in.N)
 		}

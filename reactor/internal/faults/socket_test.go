@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -43,17 +44,30 @@ func alike(errnos ...unix.Errno) (as []answer) {
 // TestSockets: each answer of recv and send, at each call of the server's and of the client's socket.
 func TestSockets(t *testing.T) {
 	for _, v := range versions() {
-		w := mustStart(t, newContexts(t, cssl.Config{MaxVersion: v}), nil)
-		for _, kind := range []struct {
-			kind    Kind
-			answers []answer
-		}{{Recv, recvAnswers}, {Send, sendAnswers}} {
-			for side, server := range map[string]bool{"server": true, "client": false} {
-				t.Run(fmt.Sprintf("%v %v of the %s", v, kind.kind, side), func(t *testing.T) { sockets(t, w, kind.kind, kind.answers, server) })
-			}
-		}
-		w.stop(t, reactor.ErrServerClosed, nil)
+		allSockets(t, v, nil, Recv, Send)
 	}
+}
+
+// TestPlainSockets: the same for connections that begin in plain text.
+func TestPlainSockets(t *testing.T) {
+	kinds := []Kind{PlainRecv, PlainSend}
+	if full {
+		kinds = append(kinds, Recv, Send)
+	}
+	allSockets(t, cssl.TLS13, func(s *reactor.Server) { s.Plain = s.Handler.(reactor.PlainHandler) }, kinds...)
+}
+
+func allSockets(t *testing.T, v cssl.TLSVersion, change func(*reactor.Server), kinds ...Kind) {
+	w := mustStart(t, newContexts(t, cssl.Config{MaxVersion: v}), change)
+	answers := map[Kind][]answer{Recv: recvAnswers, Send: sendAnswers, PlainSend: sendAnswers,
+		// In plain text the end of the stream is no fault.
+		PlainRecv: slices.DeleteFunc(slices.Clone(recvAnswers), func(a answer) bool { return a.code == End })}
+	for _, kind := range kinds {
+		for side, server := range map[string]bool{"server": true, "client": false} {
+			t.Run(fmt.Sprintf("%v %v of the %s", v, kind, side), func(t *testing.T) { sockets(t, w, kind, answers[kind], server) })
+		}
+	}
+	w.stop(t, reactor.ErrServerClosed, nil)
 }
 
 func sockets(t *testing.T, w *world, kind Kind, answers []answer, server bool) {

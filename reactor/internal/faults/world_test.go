@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 const (
 	// bulk is what the client sends at first and the server sends back, more what follows the KeyUpdate.
 	bulk, more = 100 << 10, 1000
+	// clear is what is sent there and back before, in plain text, where a life begins so.
+	clear = 20 << 10
 	// buffer is the size of the sockets' buffers.
 	buffer = 8 << 10
 )
@@ -212,7 +214,13 @@ func (w *world) attach(t testing.TB, l *life, fd int) {
 	if err != nil && err != unix.EINPROGRESS && err != unix.ECONNREFUSED { // which TLS is to find
 		t.Fatal(err)
 	}
-	if err := w.loop.Attach(fd, w.x.client, cssl.ConnConfig{ServerName: "localhost"}, near{l: l}, nil); err != nil {
+	h, cfg := near{l: l}, cssl.ConnConfig{ServerName: "localhost"}
+	if w.server.Plain != nil {
+		err = w.loop.AttachPlain(fd, h, w.x.client, cfg, h, nil)
+	} else {
+		err = w.loop.Attach(fd, w.x.client, cfg, h, nil)
+	}
+	if err != nil {
 		l.near.close(err) // out of memory; it hears nothing then
 	}
 }
@@ -254,7 +262,18 @@ type side struct {
 	closes        atomic.Int32
 	err           error
 	in, out       tlstest.Stream
-	asked         bool // for its KeyUpdate
+	clear         tlstest.Stream // in plain text
+	asked         bool           // for its KeyUpdate
+}
+
+// shook reports whether the handshake was done. The life has ended.
+func (p *side) shook() bool {
+	select {
+	case <-p.opened:
+		return true
+	default:
+		return false
+	}
 }
 
 func (p *side) close(err error) {

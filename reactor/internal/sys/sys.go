@@ -23,7 +23,24 @@ var (
 	// EpollWait is epoll_wait(2) for up to len(events) events and timeout
 	// milliseconds (-1: without limit).
 	EpollWait = epollWait
+	// Recv and Send are recv(2) and send(2) with MSG_DONTWAIT, for plain text.
+	// Unlike unix.Recvfrom they do not allocate.
+	Recv = recv
+	Send = send
 )
+
+func recv(fd int, p []byte, flags int) (int, unix.Errno) {
+	return transfer(unix.SYS_RECVFROM, fd, p, flags)
+}
+func send(fd int, p []byte, flags int) (int, unix.Errno) {
+	return transfer(unix.SYS_SENDTO, fd, p, flags)
+}
+
+func transfer(call uintptr, fd int, p []byte, flags int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+		uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
+	return int(n), errno
+}
 
 func accept4(fd int) (int, unix.RawSockaddrAny, unix.Errno) {
 	var sa unix.RawSockaddrAny

@@ -116,6 +116,7 @@ func TestCompletions(t *testing.T) {
 		want string
 	}{
 		{[]string{"--service", ""}, "echo\ndiscard\nchargen\nreverse\n:4\n"},
+		{[]string{"--starttls", ""}, "smtp\nimap\npop3\nldap\npostgres\nmysql\nxmpp\n:4\n"},
 		{[]string{"--client-auth", ""}, "none\noptional\nrequire\n:4\n"},
 		{[]string{"--min-version", ""}, "1.0\n1.1\n1.2\n1.3\n:4\n"},
 		{[]string{"--pprof="}, "true\nfalse\n:4\n"},

@@ -27,6 +27,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/starttls"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/filetype"
 	"github.com/spacemonad/go-openssl/reactor"
@@ -39,6 +40,8 @@ type Config struct {
 	Listen  []string        // "host:port" or "unix:/path", as reactor.Server.Addr takes them
 	Loops   int             // 0: one for each core
 	Service reactor.Handler // of services.All
+	// StartTLS is what comes in the clear before TLS, or nil.
+	StartTLS *starttls.Protocol
 
 	TLS                                 TLS
 	Server                              reactor.Limits   // MaxQueue is never 0 after a load

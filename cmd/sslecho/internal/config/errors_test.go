@@ -44,6 +44,7 @@ func TestBadValues(t *testing.T) {
 		{"loops", []string{"many", "-1", "1025", ""}, "use a whole number from 0 to 1024"},
 		{"tickets", []string{"0", "1.5"}, "use a whole number from 1 to 16"},
 		{"service", []string{"daytime"}, "no such service: use echo, discard, chargen or reverse"},
+		{"starttls", []string{"ftp", "SMTP"}, "no such protocol: use smtp, imap, pop3, ldap, postgres, mysql or xmpp"},
 		{"min-version", []string{"1.4"}, "use 1.0, 1.1, 1.2 or 1.3"},
 		{"max-version", []string{"SSLv3"}, "use 1.0, 1.1, 1.2 or 1.3"},
 		{"client-auth", []string{"yes"}, "use none, optional or require"},

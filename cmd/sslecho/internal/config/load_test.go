@@ -54,7 +54,7 @@ func write(t *testing.T, content string) string {
 // samples has a value that is not the default for each setting, as a variable
 // has it. That of config is made by place.
 var samples = map[string]string{
-	"listen": "127.0.0.1:0, unix:/run/s", "loops": "3", "service": "chargen", "cert": "a.pem,b.pem", "key": "a.key,b.key",
+	"listen": "127.0.0.1:0, unix:/run/s", "loops": "3", "service": "chargen", "starttls": "imap", "cert": "a.pem,b.pem", "key": "a.key,b.key",
 	"sni": "a.example=a.pem,a.key;*.b.example=b.pem,b.key,c.pem,c.key", "key-passphrase-file": "/run/pass",
 	"pin-file": "/run/pin", "providers": "default,pkcs11", "provider-path": "/usr/lib/modules",
 	"openssl-config": "/etc/sslecho/openssl.cnf", "properties": "fips=yes", "min-version": "1.3", "max-version": "1.2",

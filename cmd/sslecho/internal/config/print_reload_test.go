@@ -156,7 +156,7 @@ func TestChanges(t *testing.T) {
 			t.Errorf("%s cannot be reloaded", name)
 		}
 	}
-	for _, name := range []string{"listen", "loops", "service", "keylog", "admin", "user", "proxy-protocol", "watch"} {
+	for _, name := range []string{"listen", "loops", "service", "starttls", "keylog", "admin", "user", "proxy-protocol", "watch"} {
 		if slices.Contains(reloadable, name) {
 			t.Errorf("%s can be reloaded", name)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/starttls"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/services"
 )
@@ -63,6 +64,8 @@ func (c *Config) settings() []*setting {
 		{name: "loops", restart: true, usage: "event loops (0: one for each core)", kind: number(&c.Loops, 0, 1024)},
 		{group: "Service", name: "service", def: services.All[0].Name, restart: true,
 			usage: "echo, discard, chargen or reverse", kind: one(&c.Service, "NAME", "", services.Named, serviceNames()...)},
+		{name: "starttls", restart: true, usage: "smtp, imap, pop3, ldap, postgres, mysql or xmpp",
+			kind: one(&c.StartTLS, "PROTOCOL", "", starttls.Named, starttls.Names()...)},
 		{group: "TLS", name: "cert", repeat: true, usage: "PEM, PKCS#12 or a URI (default: made in memory)",
 			kind: many(&t.Certs, argFile, parseFileOrURI)},
 		{name: "key", repeat: true, secret: true, usage: "its key in PEM, or its URI (default: in --cert)",

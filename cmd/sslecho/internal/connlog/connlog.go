@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/starttls"
 	"github.com/spacemonad/go-openssl/cssl"
 	"github.com/spacemonad/go-openssl/internal/negotiated"
 	"github.com/spacemonad/go-openssl/reactor"
@@ -46,6 +47,7 @@ func (l Logged) OnClose(c *reactor.Conn, err error) {
 			attrs = append(attrs, slog.String(key, value))
 		}
 	}
+	add("phase", starttls.Phase(c)) // in which it ended
 	if s.Version != 0 {
 		add("version", s.Version.String())
 		add("cipher", s.Cipher)
