@@ -161,11 +161,11 @@ func (b *builder) named(n names) error {
 func (b *builder) beginNamed(c *namedCertificate) (err error) {
 	s, from := b.certs, &b.cfg.Names[c.key][c.i]
 	f := files{from.ChainFile, from.KeyFile, from.OCSPFile}
-	all := f.chain != "" && len(from.ChainPEM) == 0 && len(from.KeyPEM) == 0 && len(from.OCSP) == 0 && from.KeyURI == "" && from.Signer == nil
+	all := f.chain != "" && len(from.ChainPEM) == 0 && from.ChainURI == "" && len(from.KeyPEM) == 0 && len(from.OCSP) == 0 && from.KeyURI == "" && from.Signer == nil
 	if c.r = s.byFiles[f]; c.r != nil && all {
 		return nil
 	}
-	if c.l, err = loadCertificate(placeOf(c.key, c.i), from); err != nil {
+	if c.l, err = b.loadCertificate(placeOf(c.key, c.i), from); err != nil {
 		return err
 	}
 	c.r = s.begin(&c.l)
@@ -194,7 +194,8 @@ func (b *builder) finishNamed(n names, left int) error {
 		if other, added := n.add(c.name, cert); !added {
 			certs := b.cfg.Names[c.key]
 			before := loaded{from: &certs[other], setting: placeOf(c.key, other)}
-			return &ConfigError{Setting: placeOf(c.key, c.i), Value: certs[c.i].ChainFile,
+			this := loaded{from: &certs[c.i]}
+			return &ConfigError{Setting: placeOf(c.key, c.i), Value: this.source(),
 				Err: fmt.Errorf("would never be used: %s has a key of the same type (%s) and comes first; remove one of them", before.called(), cert.typ)}
 		}
 		c.l.forget()

@@ -9,6 +9,7 @@ import "C"
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -120,7 +121,7 @@ func (b *builder) use(c *certificate, l *loaded, byName bool) error {
 // use.
 func (b *builder) unusable(l *loaded) error {
 	_, err := needsForKeys(l.chain)
-	files := l.from.ChainFile
+	files := l.source()
 	if l.from.KeyFile != "" {
 		files = strings.TrimPrefix(files+", "+l.from.KeyFile, ", ")
 	}
@@ -130,7 +131,7 @@ func (b *builder) unusable(l *loaded) error {
 // content identifies l with its compressed forms.
 func (l *loaded) content(compress []string) (id content) {
 	h := sha256.New()
-	for _, part := range [][]byte{contentKey[:], l.chain, l.key, l.ocsp, []byte(l.from.KeyURI), fmt.Append(nil, l.signer), fmt.Append(nil, compress)} {
+	for _, part := range [][]byte{contentKey[:], l.chain, l.key, l.ocsp, []byte(l.from.keyURI()), fmt.Append(nil, l.signer), fmt.Append(nil, compress)} {
 		fmt.Fprintf(h, "%d:", len(part))
 		h.Write(part)
 	}
@@ -239,7 +240,7 @@ func (b *builder) certificates(loaded []loaded) error {
 	choices, unused := b.choices(n, own, first)
 	if unused >= 0 {
 		l := &loaded[unused]
-		return &ConfigError{Setting: l.setting, Value: l.from.ChainFile, Err: fmt.Errorf(
+		return &ConfigError{Setting: l.setting, Value: l.source(), Err: fmt.Errorf(
 			"would never be used: %s has a key of the same type (%s) and comes first, and no server name selects this one; remove one of them",
 			loaded[first[own[unused].typ]].called(), own[unused].typ)}
 	}
@@ -259,8 +260,5 @@ func (b *builder) staples(l *loaded) error {
 
 // called returns the name of the certificate in errors.
 func (l *loaded) called() string {
-	if l.from.ChainFile != "" {
-		return l.from.ChainFile
-	}
-	return l.setting
+	return cmp.Or(l.source(), l.setting)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -223,6 +224,10 @@ func TestMLDSABesideECDSA(t *testing.T) {
 // version that has it; where it is there, the Context is made.
 func TestTooOldForSetting(t *testing.T) {
 	mldsa := Certificate{ChainFile: testcerts.Path("mldsa65.pem"), KeyFile: testcerts.Path("mldsa65.key")}
+	dir := t.TempDir()
+	sm2 := Certificate{ChainFile: filepath.Join(dir, "sm2.pem"), KeyFile: filepath.Join(dir, "sm2.key")}
+	openssl(t, "genpkey", "-algorithm", "SM2", "-out", sm2.KeyFile)
+	openssl(t, "req", "-x509", "-new", "-key", sm2.KeyFile, "-subj", "/CN=localhost", "-out", sm2.ChainFile)
 	for _, tt := range []struct {
 		setting, want string
 		change        func(*Config)
@@ -232,6 +237,9 @@ func TestTooOldForSetting(t *testing.T) {
 		{"Groups", "SecP384r1MLKEM1024", func(c *Config) { c.Groups = "SecP384r1MLKEM1024" }, "3.5"},
 		{"SignatureAlgorithms", "mldsa65", func(c *Config) { c.SignatureAlgorithms = "ECDSA+SHA256:mldsa65" }, "3.5"},
 		{"Certificates[1].KeyFile", "ML-DSA-65", func(c *Config) { c.Certificates = append(c.Certificates, mldsa) }, "3.5"},
+		{"Certificates[1]", "SM2", func(c *Config) { c.Certificates = append(c.Certificates, sm2) }, "4.0"},
+		{"CAFile", "SM2", func(c *Config) { c.CAFile = sm2.ChainFile }, "4.0"},
+		{"CipherSuites", "TLS_SM4_GCM_SM3", func(c *Config) { c.CipherSuites = "TLS_SM4_GCM_SM3" }, "4.0"},
 		{"CAFile", "ML-DSA-65", func(c *Config) { c.CAFile = testcerts.Path("mldsa65.pem") }, "3.5"},
 		{"CertificateCompression", "certificate compression", func(c *Config) { c.CertificateCompression = []string{"zlib"} }, "3.2"},
 		{"RawPublicKey", "a raw public key", func(c *Config) { c.RawPublicKey = true }, "3.2"},

@@ -85,29 +85,43 @@ func (m VerifyMode) byApplication() bool {
 	return m == VerifyApplication || m == VerifyOptionalApplication
 }
 
-// Certificate is a certificate chain and its private key. Each is a file or PEM
-// bytes; the key may also stay in a token.
+// Certificate is a certificate chain and its private key. Each is a file or
+// bytes, or named by a URI; the key may also stay in a token.
 type Certificate struct {
-	// ChainFile or ChainPEM holds the leaf, followed by the intermediates.
+	// ChainFile or ChainPEM holds the leaf, followed by the intermediates, in
+	// PEM; or a PKCS#12 file (RFC 7292), which is told by its content. PKCS#12 is
+	// trusted input: decrypting takes as long as its number of rounds makes it.
+	//
+	// A PKCS#12 file has one leaf and its chain, in any order; they are sent in
+	// order. Its first private key is used if no other key is set. Library and
+	// Properties apply: files that are encrypted with RC2, as OpenSSL before 3.0
+	// made them, need the provider "legacy".
 	ChainFile string
 	ChainPEM  []byte
-	// KeyFile or KeyPEM holds the private key. If both are empty, the key is
-	// read from the chain's PEM.
+	// ChainURI names the chain for OSSL_STORE, instead of ChainFile and
+	// ChainPEM, as KeyURI names the key: one leaf and its chain, in any order.
+	// If no key is set, ChainURI names the key too.
+	ChainURI string
+	// KeyFile or KeyPEM holds the private key, in PEM. If no key is set, it is
+	// read from the chain's PEM, PKCS#12 or URI. A key that is set takes
+	// precedence over one there.
 	KeyFile string
 	KeyPEM  []byte
-	// Passphrase is called once if the key is encrypted. The returned bytes are
-	// overwritten after use.
+	// Passphrase is called once if the key or the PKCS#12 file is encrypted. The
+	// returned bytes are overwritten after use.
 	Passphrase func() ([]byte, error)
 	// KeyURI names one private key for OSSL_STORE, instead of KeyFile and
 	// KeyPEM: "pkcs11:token=…;object=…" (RFC 7512) with the pkcs11 provider,
 	// "file:/…", or a URI for another provider of the Library. The token must
 	// be available while the Context is built. A scheme other than "file"
 	// implies Config.Offload, since each handshake waits for a signature of the
-	// token.
+	// token. A PKCS#12 file that a "file:" URI names is decrypted by OpenSSL's
+	// default library context, and must have a MAC: prefer ChainFile.
 	KeyURI string
-	// PIN is called with KeyURI if the token or an encrypted file needs a PIN,
-	// at most once for each Context built. The returned bytes are overwritten
-	// after use. A KeyURI with a pin-value is refused.
+	// PIN is called with KeyURI or ChainURI if the token or an encrypted file
+	// needs a PIN, at most once for each of the two and each Context built. The
+	// returned bytes are overwritten after use. A URI with a pin-value is
+	// refused.
 	PIN func(uri string) ([]byte, error)
 	// Signer is a private key that is no file, instead of KeyFile, KeyPEM and
 	// KeyURI: that of a KMS, of an agent, or of a TPM's library. Its public key

@@ -172,7 +172,7 @@ func TestWrongFile(t *testing.T) {
 	public := filepath.Join(dir, "public.pem")
 	openssl(t, "pkey", "-in", key, "-pubout", "-out", public)
 
-	const certs, aKey, ca, crls = "want certificates in PEM, leaf first", "want a private key in PEM", "want CA certificates in PEM",
+	const certs, aKey, ca, crls = "want certificates in PEM, leaf first, or PKCS#12", "want a private key in PEM", "want CA certificates in PEM",
 		"want revocation lists in PEM"
 	const staple = "want a successful OCSP response in DER"
 	const chainFile, keyFile, ocspFile, keyURI = "Certificates[0].ChainFile", "Certificates[0].KeyFile", "Certificates[0].OCSPFile",
@@ -203,7 +203,7 @@ func TestWrongFile(t *testing.T) {
 	}
 	for _, tt := range []struct{ setting, file, want, found string }{
 		{chainFile, der, certs, "a certificate in DER"},
-		{chainFile, p12, certs, "a PKCS#12 file"},
+		{chainFile, p12, "the PKCS#12 file is encrypted", "Passphrase is not set"},
 		{chainFile, empty, certs, "nothing"},
 		{chainFile, key, certs, "PRIVATE KEY in PEM"},
 		{chainFile, request, certs, "CERTIFICATE REQUEST in PEM"},
@@ -273,15 +273,20 @@ func TestNoProviderInDefaultLibrary(t *testing.T) {
 // TestForget: what was read from a file is overwritten, with the key that stands in it or behind the chain; what the caller gave is not.
 func TestForget(t *testing.T) {
 	chain, key := testcerts.Read(t, "ecdsa.pem"), testcerts.Read(t, "ecdsa.key")
-	both := filepath.Join(t.TempDir(), "both.pem")
+	dir := t.TempDir()
+	both, p12 := filepath.Join(dir, "both.pem"), filepath.Join(dir, "site.p12")
 	tlstest.Must(t, os.WriteFile(both, slices.Concat(chain, key), 0o600))
+	openssl(t, "pkcs12", "-export", "-in", both, "-keypbe", "NONE", "-certpbe", "NONE", "-nomac", "-passout", "pass:", "-out", p12)
 	for name, c := range map[string]Certificate{
 		"two files": {ChainFile: testcerts.Path("ecdsa.pem"), KeyFile: testcerts.Path("ecdsa.key")},
 		"one file":  {ChainFile: both},
+		"PKCS#12":   {ChainFile: p12},
+		"its bytes": {ChainPEM: tlstest.Value(os.ReadFile(p12))(t)},
 		"the key":   {ChainPEM: chain, KeyFile: testcerts.Path("ecdsa.key")},
 		"bytes":     {ChainPEM: chain, KeyPEM: key},
 	} {
-		l := tlstest.Value(loadCertificate(name, &c))(t)
+		l := tlstest.Value((&builder{cfg: &Config{}}).loadCertificate(name, &c))(t)
+		check(t, len(l.key) > 0, "%s: no key", name)
 		l.forget()
 		check(t, c.KeyPEM != nil || !bytes.ContainsFunc(l.key, func(r rune) bool { return r != 0 }), "%s: the key is left", name)
 		x := mustServer(t, Config{Certificates: []Certificate{c}, Names: map[string][]Certificate{"a.example": {c}}})

@@ -112,7 +112,9 @@
 //
 // A [Library] has its own providers, such as the FIPS provider or that of a
 // token. A Context takes all its algorithms from Config.Library, filtered by
-// Config.Properties. A key named by Certificate.KeyURI stays in its token.
+// Config.Properties. A key named by Certificate.KeyURI stays in its token, and
+// Certificate.ChainURI names its certificates. A PKCS#12 file in
+// Certificate.ChainFile is turned into PEM when it is read (keystore.c).
 // docs/guide/handshake.md has the steps.
 //
 // # Direct records

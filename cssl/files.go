@@ -19,7 +19,7 @@ import (
 
 // What errors say that a file should contain.
 const (
-	wantChain    = "certificates in PEM, leaf first"
+	wantChain    = "certificates in PEM, leaf first, or PKCS#12"
 	wantKey      = "a private key in PEM"
 	wantCA       = "CA certificates in PEM"
 	wantCRL      = "revocation lists in PEM"
@@ -44,12 +44,15 @@ func field(setting, suffix, file string) string {
 // ownKey reports whether the key is separate from the chain.
 func (c *Certificate) ownKey() bool { return c.KeyFile != "" || len(c.KeyPEM) > 0 }
 
+// otherKey reports whether a key is set that is not in the chain.
+func (c *Certificate) otherKey() bool { return c.ownKey() || c.KeyURI != "" || c.Signer != nil }
+
 // key returns the key of a chain; the caller frees it. asked is set if a token
 // or a passphrase was needed. OpenSSL detects an encrypted key: it requests a
 // passphrase.
 func (b *builder) key(c *loaded, cert *C.cssl_cert) (key *C.EVP_PKEY, asked bool, err error) {
 	switch {
-	case c.from.KeyURI != "":
+	case c.from.keyURI() != "":
 		key, err = b.keyByURI(c.setting, c.from)
 		return key, true, err
 	case c.signer != 0:
@@ -91,9 +94,9 @@ func (b *builder) key(c *loaded, cert *C.cssl_cert) (key *C.EVP_PKEY, asked bool
 	return key, true, nil
 }
 
-// foundBy returns the end of an error about a key by URI: what the file
-// contains, if the URI names one.
-func foundBy(uri string) string {
+// foundBy returns the end of an error about what is not found by URI: what the
+// file contains, if the URI names one.
+func foundBy(uri, want string) string {
 	file := filetype.PathOf(uri)
 	if fi, err := os.Stat(file); err != nil || !fi.Mode().IsRegular() {
 		return ""
@@ -102,7 +105,7 @@ func foundBy(uri string) string {
 	if err != nil {
 		return ""
 	}
-	return "; want a private key, found " + filetype.Describe(p)
+	return "; want a " + want + ", found " + filetype.Describe(p)
 }
 
 // errNoProvider returns the error for a library context without active

@@ -282,6 +282,16 @@ func TestPKCS11(t *testing.T) {
 	}
 }
 
+// TestPKCS11Chain: a chain in SoftHSM is read without a PIN, and sent in order.
+func TestPKCS11Chain(t *testing.T) {
+	hsm, l := softHSM(t)
+	hsm.Certificates(t, "chain", chainOf(t, "intermediate", "ecdsa")...)
+	uri := "pkcs11:token=" + testtoken.SoftHSMToken + ";object=chain;type=cert"
+	shows(t, true, Config{Library: l, Certificates: []Certificate{{ChainURI: uri, KeyFile: testcerts.Path("ecdsa.key")}}}, chainOf(t, "ecdsa"))
+	key := Certificate{ChainURI: uri, KeyURI: hsm.URI("ecdsa"), PIN: pin(testtoken.SoftHSMPIN)}
+	shows(t, true, Config{Library: l, Certificates: []Certificate{key}}, chainOf(t, "ecdsa"))
+}
+
 // TestPKCS11Refused: what is wrong with a key in SoftHSM is said when the Context is built, and does not harm the token. It runs in
 // a process of its own, because a process that has logged in is not asked for a PIN any more.
 func TestPKCS11Refused(t *testing.T) {

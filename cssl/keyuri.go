@@ -19,46 +19,84 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
+// keyURI returns the URI of the key: ChainURI if no key is set.
+func (c *Certificate) keyURI() string {
+	if !c.otherKey() {
+		return c.ChainURI
+	}
+	return c.KeyURI
+}
+
 // keyByURI returns the key that a URI names; the caller frees it. setting is
 // the certificate's name in errors. It blocks on the token.
-func (b *builder) keyByURI(setting string, c *Certificate) (*C.EVP_PKEY, error) {
+func (b *builder) keyByURI(setting string, c *Certificate) (key *C.EVP_PKEY, err error) {
+	name := "KeyURI"
+	if c.KeyURI == "" {
+		name = "ChainURI"
+	}
+	err = b.byURI(setting, name, c.keyURI(), "private key", c.PIN, func(library *C.OSSL_LIB_CTX, uri *C.char, pin C.uintptr_t) (ok bool, wrong string) {
+		var keys C.int
+		if key = C.cssl_keystore_key(library, b.properties, uri, pin, &keys, &b.reasons); keys > 1 {
+			wrong = fmt.Sprintf("names %d private keys: add attributes until it names one", keys)
+		}
+		return key != nil, wrong
+	})
+	return key, err
+}
+
+// chainByURI returns the chain that a URI names, in PEM.
+func (b *builder) chainByURI(setting string, c *Certificate) (chain []byte, err error) {
+	err = b.byURI(setting, "ChainURI", c.ChainURI, "certificate", c.PIN, func(library *C.OSSL_LIB_CTX, uri *C.char, pin C.uintptr_t) (ok bool, wrong string) {
+		var found C.cssl_keystore
+		if chain = takePEM(C.cssl_keystore_chain(library, b.properties, uri, pin, &found, &b.reasons)); found.outside > 0 {
+			wrong = outsideChain(found)
+		}
+		return chain != nil, wrong
+	})
+	return chain, err
+}
+
+// byURI calls load for a URI, which the field name of the certificate setting
+// has. load returns whether it found what, or else what is wrong with the URI, if
+// it knows.
+func (b *builder) byURI(setting, name, uri, what string, pin func(string) ([]byte, error),
+	load func(library *C.OSSL_LIB_CTX, uri *C.char, pin C.uintptr_t) (ok bool, wrong string)) error {
 	refuse := func(part string, reasons []tlsio.Reason, format string, args ...any) error {
-		return &ConfigError{Setting: setting + "." + part, Value: pkcs11uri.Redact(c.KeyURI), Reasons: reasons, Err: fmt.Errorf(format, args...)}
+		return &ConfigError{Setting: setting + "." + part, Value: pkcs11uri.Redact(uri), Reasons: reasons, Err: fmt.Errorf(format, args...)}
 	}
-	scheme, _, ok := strings.Cut(c.KeyURI, ":")
+	scheme, _, ok := strings.Cut(uri, ":")
 	switch {
-	case strings.IndexByte(c.KeyURI, 0) >= 0:
-		return nil, refuse("KeyURI", nil, "contains a NUL byte")
+	case strings.IndexByte(uri, 0) >= 0:
+		return refuse(name, nil, "contains a NUL byte")
 	case !ok || scheme == "" || strings.ContainsAny(scheme, "/?;"):
-		return nil, refuse("KeyURI", nil, "has no scheme, such as pkcs11: or file:; use KeyFile for a file name")
-	case pkcs11uri.HasPIN(c.KeyURI):
-		return nil, refuse("KeyURI", nil, "has a pin-value: use PIN, or pin-source with a file, to keep the PIN out of the URI")
+		return refuse(name, nil, "has no scheme, such as pkcs11: or file:; use %s for a file name", strings.Replace(name, "URI", "File", 1))
+	case pkcs11uri.HasPIN(uri):
+		return refuse(name, nil, "has a pin-value: use PIN, or pin-source with a file, to keep the PIN out of the URI")
 	}
-	cURI, cScheme := C.CString(c.KeyURI), C.CString(scheme)
+	cURI, cScheme := C.CString(uri), C.CString(scheme)
 	defer C.free(unsafe.Pointer(cURI))
 	defer C.free(unsafe.Pointer(cScheme))
-	lib := b.cfg.Library.pointer()
-	if C.cssl_keystore_known(lib, b.properties, cScheme) == 0 {
-		return nil, refuse("KeyURI", nil, "no provider reads %s: URIs%s", scheme, b.searched())
+	library := b.cfg.Library.pointer()
+	if C.cssl_keystore_known(library, b.properties, cScheme) == 0 {
+		return refuse(name, nil, "no provider reads %s: URIs%s", scheme, b.searched())
 	}
-	ask := &pinRequest{uri: c.KeyURI, pin: c.PIN}
+	ask := &pinRequest{uri: uri, pin: pin}
 	h := cgo.NewHandle(ask)
 	defer h.Delete()
-	var keys C.int
-	key := C.cssl_keystore_key(lib, b.properties, cURI, C.uintptr_t(h), &keys, &b.reasons)
-	if key != nil {
-		return key, nil
+	ok, wrong := load(library, cURI, C.uintptr_t(h))
+	if ok {
+		return nil
 	}
-	reasons := storeReasons(goReasons(&b.reasons), c.KeyURI)
+	reasons := storeReasons(goReasons(&b.reasons), uri)
 	switch {
-	case keys > 1:
-		return nil, refuse("KeyURI", nil, "names %d private keys: add attributes until it names one", keys)
+	case wrong != "":
+		return refuse(name, nil, "%s", wrong)
 	case ask.err != nil:
-		return nil, refuse("PIN", nil, "%w", ask.err)
+		return refuse("PIN", nil, "%w", ask.err)
 	case ask.times > 0:
-		return nil, refuse("KeyURI", reasons, "there is no such private key, or the PIN is wrong")
+		return refuse(name, reasons, "there is no such %s, or the PIN is wrong", what)
 	}
-	return nil, refuse("KeyURI", reasons, "there is no such private key%s", foundBy(c.KeyURI))
+	return refuse(name, reasons, "there is no such %s%s", what, foundBy(uri, what))
 }
 
 // pinRequest is the state of cssl_go_pin.
@@ -139,6 +177,7 @@ func (c Certificate) slow() bool {
 	if c.calls() {
 		return true
 	}
-	scheme, _, _ := strings.Cut(c.KeyURI, ":")
-	return c.KeyURI != "" && !strings.EqualFold(scheme, "file")
+	uri := c.keyURI()
+	scheme, _, _ := strings.Cut(uri, ":")
+	return uri != "" && !strings.EqualFold(scheme, "file")
 }

@@ -1,6 +1,7 @@
 /*
- * Library contexts (OSSL_LIB_CTX) and keys named by URI (OSSL_STORE). A NULL
- * library is the process's default one; NULL properties are none.
+ * Library contexts (OSSL_LIB_CTX), and keys and certificates that are named by
+ * URI (OSSL_STORE) or are in PKCS#12. A NULL library is the process's default
+ * one; NULL properties are none.
  */
 #ifndef CSSL_LIBRARY_H
 #define CSSL_LIBRARY_H
@@ -54,7 +55,39 @@ int cssl_keystore_known(OSSL_LIB_CTX *library, const char *properties, const cha
  * it calls cssl_go_pin with pin, on this thread.
  */
 EVP_PKEY *cssl_keystore_key(OSSL_LIB_CTX *library, const char *properties, const char *uri, uintptr_t pin, int *keys,
+                            cssl_reasons *out);
+
+/* What was found before a function below succeeded or failed. */
+typedef struct {
+	int read;    /* PKCS#12: its outer structure can be read */
+	int mac;     /* PKCS#12: it has a MAC */
+	int slow;    /* PKCS#12: its MAC has more rounds than CSSL_PKCS12_ROUNDS */
+	int open;    /* PKCS#12: it was decrypted */
+	int key;     /* PKCS#12: it has a private key that was wanted */
+	int certs;   /* certificates in the chain */
+	int outside; /* certificates that are not in it */
+} cssl_keystore;
+
+/*
+ * Loads the certificates that uri names, in any order, and writes them in PEM:
+ * the leaf, its issuers, theirs and so on. Each must be in this chain. Returns
+ * NULL on failure. Blocks and calls cssl_go_pin like cssl_keystore_key. The
+ * caller frees the BIO, which wipes its memory.
+ */
+BIO *cssl_keystore_chain(OSSL_LIB_CTX *library, const char *properties, const char *uri, uintptr_t pin, cssl_keystore *found,
                          cssl_reasons *out);
+
+/*
+ * The same for a PKCS#12 file (RFC 7292). If want_key is 1, the first private
+ * key follows in PEM, unencrypted; it is an error if there is none. A NULL
+ * passphrase tries none, and an empty one. The library's providers decrypt. The
+ * MAC is checked before anything is decrypted, so that only who knows the
+ * passphrase chooses how long that takes; of a file without a MAC, everybody
+ * does. Calls nothing back.
+ */
+#define CSSL_PKCS12_ROUNDS 10000000
+BIO *cssl_keystore_pkcs12(OSSL_LIB_CTX *library, const char *properties, const void *p, int len, const char *passphrase, int want_key,
+                          cssl_keystore *found, cssl_reasons *out);
 
 /* Implemented in Go. Writes the PIN to buf and returns its length, or -1. */
 extern int cssl_go_pin(uintptr_t handle, char *buf, int size);

@@ -122,7 +122,7 @@ var loadSigners = sync.OnceValue(func() error {
 // the caller frees it.
 func (b *builder) keyBySigner(l *loaded, cert *C.cssl_cert) (*C.EVP_PKEY, error) {
 	refuse := func(err error) error {
-		return &ConfigError{Setting: l.setting + ".Signer", Value: l.from.ChainFile, Err: err}
+		return &ConfigError{Setting: l.setting + ".Signer", Value: l.source(), Err: err}
 	}
 	var p *C.uchar
 	n := C.cssl_put_chain(cert.leaf, nil, 0, &p)
@@ -160,7 +160,7 @@ func (b *builder) keyBySigner(l *loaded, cert *C.cssl_cert) (*C.EVP_PKEY, error)
 	default:
 		err = errors.New("its key cannot be used")
 	}
-	return nil, b.failFor(l.setting+".Signer", l.from.ChainFile, err)
+	return nil, b.failFor(l.setting+".Signer", l.source(), err)
 }
 
 // signer is a Signer that C calls.

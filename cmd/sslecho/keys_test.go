@@ -102,6 +102,56 @@ func TestTokenFailures(t *testing.T) {
 	}
 }
 
+// TestTokenChain: a token's certificates serve with its key, in order; what is wrong with them is said by the flag.
+func TestTokenChain(t *testing.T) {
+	tok, library, pinFile := tokenFlags(t)
+	tok.Certificates(t, "ec", append(testcerts.Read(t, "intermediate.pem"), testcerts.Read(t, "ecdsa.pem")...))
+	flags := append(library, "--pin-file", pinFile, "--cert")
+	d := runDaemon(t, append(flags, "token:ec")...)
+	chain := served(t, d.addr(), &tls.Config{}).PeerCertificates
+	if len(chain) != 2 || string(chain[0].Raw) != leaf(t, "ecdsa") || chain[0].CheckSignatureFrom(chain[1]) != nil {
+		t.Errorf("a chain of %d, out of order", len(chain))
+	}
+	tlstest.Equal(t, "signatures", tok.Signatures(t), 1)
+	checkFailure(t, exec.Command(binary, append(flags, "token:rsa?pin-source=/a/b")...), 1, []string{"--cert", `"token:rsa"`, "no such certificate"})
+	status, stdout, stderr := refused(t, append(flags, "token:ec?pin-value="+tokenPIN)...)
+	if status != 2 || strings.Contains(stdout+stderr, tokenPIN) || !strings.Contains(stderr, "use --pin-file") {
+		t.Errorf("status %d, %s", status, stderr)
+	}
+}
+
+// TestPKCS12: a PKCS#12 file serves s_client, is followed when it changes, and keeps the one before while its passphrase is wrong.
+func TestPKCS12(t *testing.T) {
+	dir := t.TempDir()
+	pack := func(certificate, passphrase string) string {
+		made := filepath.Join(t.TempDir(), "new.p12")
+		cmd := exec.Command("openssl", "pkcs12", "-export", "-in", testcerts.Path(certificate+".pem"), "-inkey", testcerts.Path(certificate+".key"),
+			"-out", made, "-passout", "pass:"+passphrase)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return replaceFile(t, dir, "site.p12", string(tlstest.Value(os.ReadFile(made))(t)))
+	}
+	d := runDaemon(t, "--watch", "--cert", pack("ecdsa", tokenPIN), "--key-passphrase-file", writeFile(t, "pass", tokenPIN+"\n"), "--log-level=debug", "--trace")
+	shown := dialogue(t, "hello\n", "hello", "openssl", "s_client", "-connect", d.addr(), "-CAfile", testcerts.Path("root.pem"), "-verify_return_error",
+		"-verify_hostname", "localhost")
+	if !strings.Contains(shown, "Verify return code: 0 (ok)") {
+		t.Error(shown)
+	}
+	pack("rsa", tokenPIN)
+	d.serves("localhost", "rsa")
+	pack("ecdsa", "another")
+	d.err.expect(t, "the passphrase may be wrong")
+	d.serves("localhost", "rsa")
+	pack("ecdsa", tokenPIN)
+	d.signal(syscall.SIGHUP)
+	d.serves("localhost", "ecdsa")
+	d.stop()
+	if out := d.text() + d.err.String(); strings.Contains(out, tokenPIN) {
+		t.Error("the passphrase is in the output")
+	}
+}
+
 // TestPKCS11Key: a key in SoftHSM serves, with nothing but settings.
 func TestPKCS11Key(t *testing.T) {
 	hsm := testtoken.UseSoftHSM(t, map[string]string{"ecdsa": testcerts.Path("ecdsa.key")})

@@ -29,6 +29,9 @@ var (
 	RawPublicKeys          = Feature{"a raw public key", since32}
 )
 
+// UnauthenticatedPKCS12 is what PKCS12_parse(3) refused before.
+var UnauthenticatedPKCS12 = Feature{"an encrypted PKCS#12 file without a MAC", since32}
+
 // Names in lists, in lower case, and operators of the list syntax
 // (SSL_CTX_set1_curves(3), section HISTORY; release notes of OpenSSL 3.2 and
 // 3.5 to 4.0). TestFeatureTable compares docs/guide/openssl.md with it.

@@ -49,7 +49,29 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestMissingKey: ML-DSA is found in certificates and keys, among others.
+// An SM2 key and its certificate, from openssl genpkey -algorithm SM2 and openssl req -x509.
+const (
+	sm2Key = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqBHM9VAYItBG0wawIBAQQgVK+UUHfhwhI1KvVR
+p918eaNruCfD8uisuXl1E1Bx7lOhRANCAAR/jOfKRtujb+jzZQeA96zc888FoXJ4
+sIgouzutnajRFJi/V6m48BSZeAvYTw0trHh9HBZw6IJWG/NcvbkRAE3M
+-----END PRIVATE KEY-----
+`
+	sm2Cert = `-----BEGIN CERTIFICATE-----
+MIIBfjCCASOgAwIBAgIUOfysOksqaIN/sY0YTmV2A6WYFiUwCgYIKoEcz1UBg3Uw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MB4XDTI2MTEzMDA5NDQxNloXDTI2MTIzMDA5
+NDQxNlowFDESMBAGA1UEAwwJbG9jYWxob3N0MFkwEwYHKoZIzj0CAQYIKoEcz1UB
+gi0DQgAEf4znykbbo2/o82UHgPes3PPPBaFyeLCIKLs7rZ2o0RSYv1epuPAUmXgL
+2E8NLax4fRwWcOiCVhvzXL25EQBNzKNTMFEwHQYDVR0OBBYEFPDNdzLWKnPMS2g5
+caTaqzSiHWgjMB8GA1UdIwQYMBaAFPDNdzLWKnPMS2g5caTaqzSiHWgjMA8GA1Ud
+EwEB/wQFMAMBAf8wCgYIKoEcz1UBg3UDSQAwRgIhAMPAscru/0JF9Wczd7xlRltL
+FWKjEzNlw+Lf2ATOxgdMAiEAh3mVfL/eCZfDO5BPuH1thC1YmWhGX4KiaEumK6k9
+AhE=
+-----END CERTIFICATE-----
+`
+)
+
+// TestMissingKey: ML-DSA and SM2 are found in certificates and keys, among others.
 func TestMissingKey(t *testing.T) {
 	read := func(names ...string) (all []byte) {
 		for _, name := range names {
@@ -73,6 +95,9 @@ func TestMissingKey(t *testing.T) {
 		"not PEM":         {v30, []byte("garbage"), 0, Feature{}},
 		"nothing":         {v30, nil, 0, Feature{}},
 		"an ordinary one": {v30, read("ecdsa.pem"), 2, Feature{}},
+		"SM2":             {v35, []byte(sm2Key), 0, Feature{"SM2", since40}},
+		"SM2 certificate": {v30, []byte(sm2Cert + sm2Key), 0, Feature{"SM2", since40}},
+		"SM2 in 4.0":      {since40, []byte(sm2Cert + sm2Key), 2, Feature{}},
 		"mixed":           {v30, read("mldsa44.pem", "rsa.pem"), 2, Feature{"ML-DSA-44", v35}},
 	} {
 		first, others := MissingKey(tt.version, tt.pem)

@@ -88,9 +88,9 @@ func der(p []byte) string {
 	case oid:
 		return "a PKCS#7 structure in DER (openssl pkcs7 -inform DER -print_certs converts it to PEM)"
 	case integer:
-		version, rest, _ := element(outer, integer)
+		version, _, _ := element(outer, integer)
 		switch {
-		case bytes.Equal(version, []byte{3}) && tag(rest) == sequence:
+		case PKCS12(p):
 			return "a PKCS#12 file (openssl pkcs12 -nodes converts it to PEM)"
 		case bytes.Equal(version, []byte{0}) || bytes.Equal(version, []byte{1}):
 			return "a private key in DER (openssl pkey -inform DER converts it to PEM)"
@@ -119,6 +119,14 @@ func der(p []byte) string {
 	return "data in DER"
 }
 
+// PKCS12 reports whether p begins like a PKCS#12 file: a sequence of version 3
+// and another sequence (RFC 7292, section 4).
+func PKCS12(p []byte) bool {
+	outer, _, _ := element(p, sequence)
+	version, rest, _ := element(outer, integer)
+	return bytes.Equal(version, []byte{3}) && tag(rest) == sequence
+}
+
 // tag returns the first byte of p, or 0.
 func tag(p []byte) byte {
 	if len(p) == 0 {
@@ -129,15 +137,19 @@ func tag(p []byte) byte {
 
 // element returns the content of the DER element at the start of p, possibly
 // truncated, and the rest. ok is false if the tag is not want, or the length is
-// not valid DER.
+// neither valid DER nor indefinite (BER). An element of indefinite length has no
+// rest.
 func element(p []byte, want byte) (content, rest []byte, ok bool) {
 	if len(p) < 2 || p[0] != want {
 		return nil, nil, false
 	}
 	n, p := int(p[1]), p[2:]
-	if n >= 0x80 {
+	if n == 0x80 {
+		return p, nil, true
+	}
+	if n > 0x80 {
 		size := n - 0x80
-		if size < 1 || size > 4 || size > len(p) {
+		if size > 4 || size > len(p) {
 			return nil, nil, false
 		}
 		n = 0

@@ -61,6 +61,7 @@ func TestDescribe(t *testing.T) {
 		"request":           {must(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, ec)), "a certificate request in DER"},
 		"revocation list":   {must(x509.CreateRevocationList(rand.Reader, list, issuer, ec)), "a revocation list in DER"},
 		"PKCS#12":           {[]byte{sequence, 0x82, 4, 0, integer, 1, 3, sequence, 0x82}, "a PKCS#12 file"},
+		"PKCS#12 in BER":    {[]byte{sequence, 0x80, integer, 1, 3, sequence, 0x80}, "a PKCS#12 file"},
 		"PKCS#7":            {[]byte{sequence, 0x82, 4, 0, oid, 9, 0x2a}, "a PKCS#7 structure"},
 		"OCSP":              {[]byte{sequence, 3, enumerated, 1, 6}, "an OCSP response in DER"},
 		"something in DER":  {[]byte{sequence, 0x82, 4, 0, 0x13}, "data in DER"},

@@ -105,3 +105,21 @@ func RemoveSoftHSM() error {
 	}
 	return os.RemoveAll(softHSM.dir)
 }
+
+// Certificates puts certificates in DER into the token, all with one label. The test is skipped where pkcs11-tool is missing.
+func (h SoftHSM) Certificates(t testing.TB, label string, certificates ...[]byte) {
+	t.Helper()
+	if _, err := exec.LookPath("pkcs11-tool"); err != nil {
+		t.Skip(err)
+	}
+	module := tlstest.Value(filepath.Glob("/usr/lib*/softhsm/libsofthsm2.so"))(t)[0]
+	for i, der := range certificates {
+		file := filepath.Join(t.TempDir(), "cert.der")
+		tlstest.Must(t, os.WriteFile(file, der, 0o600))
+		out, err := exec.Command("pkcs11-tool", "--module", module, "--token-label", SoftHSMToken, "--login", "--pin", SoftHSMPIN,
+			"--write-object", file, "--type", "cert", "--label", label, "--id", fmt.Sprintf("c%d", i)).CombinedOutput()
+		if err != nil {
+			t.Fatalf("pkcs11-tool --write-object: %v\n%s", err, out)
+		}
+	}
+}

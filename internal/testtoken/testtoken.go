@@ -64,6 +64,12 @@ func Build(t testing.TB, keys map[string][]byte) *Token {
 // PIN makes the token ask for it; none is asked for before.
 func (k *Token) PIN(t testing.TB, pin string) { t.Helper(); k.put(t, "pin", pin) }
 
+// Certificates puts certificates in PEM, in any order, beside a key.
+func (k *Token) Certificates(t testing.TB, key string, pem []byte) {
+	t.Helper()
+	k.put(t, key+".crt", string(pem))
+}
+
 // Delay is what each signature takes, in whole milliseconds.
 func (k *Token) Delay(t testing.TB, d time.Duration) {
 	t.Helper()

@@ -1,14 +1,15 @@
 /*
  * An OpenSSL provider that stands for a token in tests: a STORE loader for "token:" URIs, and keys whose private part never
- * leaves it. Its keys are files <name>.pem in TOKEN_DIR, which the compiler is told. Other files there steer it, and each
- * is read anew whenever it counts:
+ * leaves it. Its keys are files <name>.pem in TOKEN_DIR, which the compiler is told, and the certificates of a key <name>.crt.
+ * Other files there steer it, and each is read anew whenever it counts:
  *
  *   pin         what has to be given before a key is loaded; none is asked for without it
  *   delay       milliseconds that each signature takes
  *   gone        the token is gone: nothing is loaded and nothing is signed
  *   signatures  gets a byte for each signature
  *
- * "token:NAME" is one key, "token:" is all of them.
+ * "token:NAME" is one key, "token:" is all of them. Where certificates are expected, "token:NAME" is those of the key, and no PIN
+ * is asked for.
  */
 #include "token.h"
 
@@ -17,6 +18,7 @@
 #include <openssl/core_object.h>
 #include <openssl/params.h>
 #include <openssl/pem.h>
+#include <openssl/store.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,7 @@ typedef struct {
 	DIR *dir;
 	char name[256]; /* empty: all */
 	int done, asked;
+	int expect, certs; /* a type of OSSL_STORE_INFO; certificates that were loaded */
 } store;
 
 static void *store_open(void *provctx, const char *uri)
@@ -81,6 +84,43 @@ static int log_in(store *s, OSSL_PASSPHRASE_CALLBACK *ask, void *arg)
 	return ok;
 }
 
+/* Loads the next certificate of a key. */
+static int load_cert(store *s, OSSL_CALLBACK *object, void *arg)
+{
+	int kind = OSSL_OBJECT_CERT, len, ok = 0;
+	char file[300], pem[8192];
+	unsigned char *der = NULL;
+	X509 *x, *next;
+	BIO *bio;
+
+	snprintf(file, sizeof file, "%s.crt", s->name);
+	bio = content(file, pem, sizeof pem) < 0 ? NULL : BIO_new_mem_buf(pem, -1);
+	x = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	for (int i = 0; x != NULL && i < s->certs; i++) {
+		X509_free(x);
+		x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	}
+	next = x == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	s->certs++;
+	s->done = next == NULL;
+	len = x == NULL ? -1 : i2d_X509(x, &der);
+	if (len > 0) {
+		OSSL_PARAM params[] = {
+			OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &kind),
+			OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, der, (size_t)len),
+			OSSL_PARAM_construct_end(),
+		};
+		ok = object(params, arg);
+	} else {
+		set_error(REASON_NO_KEY, "%s", s->name);
+	}
+	OPENSSL_free(der);
+	X509_free(next);
+	X509_free(x);
+	BIO_free(bio);
+	return ok;
+}
+
 static int store_load(void *ctx, OSSL_CALLBACK *object, void *object_arg, OSSL_PASSPHRASE_CALLBACK *ask, void *ask_arg)
 {
 	store *s = ctx;
@@ -91,6 +131,8 @@ static int store_load(void *ctx, OSSL_CALLBACK *object, void *object_arg, OSSL_P
 	token_key *k;
 	EVP_PKEY *pkey;
 
+	if (s->expect == OSSL_STORE_INFO_CERT)
+		return load_cert(s, object, object_arg);
 	if (!log_in(s, ask, ask_arg)) {
 		s->done = 1;
 		return 0;
@@ -148,8 +190,9 @@ static const OSSL_PARAM *store_settable(void *provctx)
 
 static int store_set(void *ctx, const OSSL_PARAM params[])
 {
-	(void)ctx, (void)params;
-	return 1;
+	const OSSL_PARAM *p = OSSL_PARAM_locate_const(params, OSSL_STORE_PARAM_EXPECT);
+
+	return p == NULL || OSSL_PARAM_get_int(p, &((store *)ctx)->expect);
 }
 
 static const OSSL_DISPATCH store_functions[] = {

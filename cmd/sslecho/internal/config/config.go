@@ -90,15 +90,15 @@ type TLS struct {
 	Library                cssl.LibraryConfig
 	Certs, Keys, OCSPFiles []string // see Certificates
 	SNI                    []ServerName
-	PassphraseFile         string // of all keys that are encrypted
-	PINFile                string // of all keys that are URIs
+	PassphraseFile         string // of all keys and PKCS#12 files that are encrypted
+	PINFile                string // of all URIs
 	TicketKeysFile         string
 	ECHKeyFiles            []string
 	KeyLogFile             string
 }
 
-// Certificate names the files of one. Key is empty when the key is in Chain, or
-// a URI (IsURI); OCSP is empty when nothing is to be stapled.
+// Certificate names the files of one, or URIs in place of Chain and Key (IsURI).
+// Key is empty when the key is in Chain; OCSP when nothing is to be stapled.
 type Certificate struct{ Chain, Key, OCSP string }
 
 // ServerName is a name that clients ask for, exact or a wildcard ("*.example"),
@@ -126,7 +126,7 @@ func (t *TLS) Certificates() (out []Certificate) {
 // File is a file or a URI that a setting names, or empty.
 type File struct{ Flag, Name string }
 
-// Files are those that a build reads each time, and keys that are URIs.
+// Files are those that a build reads each time, and the URIs.
 func (t *TLS) Files() []File {
 	files := []File{{"--key-passphrase-file ", t.PassphraseFile}, {"--pin-file ", t.PINFile}, {"--client-ca ", t.CAFile},
 		{"--client-crl ", t.CRLFile}, {"--client-keys ", t.PeerKeysFile}, {"--ticket-keys ", t.TicketKeysFile}}
@@ -220,7 +220,7 @@ func (c *Config) conflicts() (errs faults) {
 		names[lower] = true
 	}
 	uris := slices.ContainsFunc(t.Files(), func(f File) bool { return IsURI(f.Name) })
-	check(t.PINFile != "" && !uris, "pin-file", " without a key that is a URI: --key-passphrase-file is for encrypted files")
+	check(t.PINFile != "" && !uris, "pin-file", " without a URI in --cert, --key or --sni: --key-passphrase-file is for encrypted files")
 	check(t.MaxVersion != 0 && t.MinVersion > t.MaxVersion, "min-version", " is above --max-version: %v and %v", t.MinVersion, t.MaxVersion)
 	check(t.NoTickets && t.TicketKeysFile != "", "ticket-keys", " with --no-tickets: there is nothing to encrypt; take one of them out")
 

@@ -307,5 +307,8 @@ func TestFiles(t *testing.T) {
 		if got := mustLoad(t, []string{"--cert=a.pem", "--key=" + key}, nil).Files(); !slices.Equal(got, all) {
 			t.Errorf("with the key %s: %q, want %q", key, got, all)
 		}
+		if got := mustLoad(t, []string{"--cert=" + key}, nil).Files(); !slices.Equal(got, all[1:]) {
+			t.Errorf("with the chain %s: %q, want %q", key, got, all[1:])
+		}
 	}
 }

@@ -188,12 +188,12 @@ func parseFile(s string) (string, error) {
 
 var uri = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
 
-// IsURI reports whether a key is a URI, such as pkcs11:object=a, and not the
-// name of a file. "./a:b" is the file a:b.
-func IsURI(key string) bool { return uri.MatchString(key) }
+// IsURI reports whether a chain or a key is a URI, such as pkcs11:object=a, and
+// not the name of a file. "./a:b" is the file a:b.
+func IsURI(s string) bool { return uri.MatchString(s) }
 
-// parseKey is parseFile, or a URI without a PIN.
-func parseKey(s string) (string, error) {
+// parseFileOrURI is parseFile, or takes a URI without a PIN.
+func parseFileOrURI(s string) (string, error) {
 	plain, err := url.PathUnescape(s)
 	if err != nil {
 		plain = s
@@ -242,7 +242,7 @@ func parseServerName(s string) (ServerName, error) {
 		return ServerName{}, errors.New("use name=chain.pem,key.pem, with further pairs for other types of key")
 	}
 	for _, f := range files {
-		if _, err := parseKey(f); err != nil {
+		if _, err := parseFileOrURI(f); err != nil {
 			return ServerName{}, err
 		}
 	}

@@ -17,6 +17,9 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/filetype"
+	"github.com/spacemonad/go-openssl/internal/pkcs11uri"
 )
 
 // Certificate is what is known of one that is in use.
@@ -35,9 +38,15 @@ type Certificate struct {
 const soon = 30 * 24 * time.Hour
 
 // describe adds what is to be known of a certificate that OpenSSL has taken.
-func (b *Built) describe(flag string, f config.Certificate) {
-	c := parseChain(content(f.Chain))
-	c.File = f.Chain
+func (b *Built) describe(flag string, t *config.TLS, f config.Certificate, library *cssl.Library) {
+	p := content(f.Chain)
+	ders, packed := blocks(p, "CERTIFICATE"), filetype.PKCS12(p)
+	var unread error
+	if packed || config.IsURI(f.Chain) {
+		ders, unread = certificates(t, []config.Certificate{f})[0].ReadChain(library)
+	}
+	c := parseChain(ders)
+	c.File, c.unread = pkcs11uri.Redact(f.Chain), cmp.Or(unread, c.unread)
 	b.Certificates = append(b.Certificates, c)
 	if c.unread != nil {
 		b.unreadable(fmt.Sprintf("%s: certificate %d", c.File, len(c.chain)+1), c.unread)
@@ -51,6 +60,9 @@ func (b *Built) describe(flag string, f config.Certificate) {
 		}
 	}
 	b.staple(f.OCSP, &c)
+	if packed {
+		b.readableByAll(flag, f.Chain)
+	}
 	if keyFlag, key := certificateFlag(flag, "Key", f, ""); bytes.Contains(content(key), []byte("PRIVATE KEY")) {
 		b.readableByAll(keyFlag, key)
 	}
@@ -86,9 +98,9 @@ func content(file string) []byte {
 	return p
 }
 
-// parseChain reads a chain, leaf first.
-func parseChain(p []byte) (c Certificate) {
-	for _, der := range blocks(p, "CERTIFICATE") {
+// parseChain reads a chain in DER, leaf first.
+func parseChain(ders [][]byte) (c Certificate) {
+	for _, der := range ders {
 		x, err := parseCertificate(der)
 		if c.unread = err; err != nil {
 			break

@@ -154,10 +154,13 @@ func TestDates(t *testing.T) {
 		warnings []string // parts of each
 		faults   []string
 	}{
-		"in date":              {t: config.TLS{Certs: []string{inDate}}},
-		"leaf soon":            {t: config.TLS{Certs: []string{chain(t, ending, ca)}}, warnings: []string{"chain.pem: ending.example expires in 19 days"}},
-		"leaf expired":         {t: config.TLS{Certs: []string{chain(t, issue(t, "gone.example", ca, 20*days, -days), ca)}}, faults: []string{"gone.example expired on"}},
-		"leaf of the future":   {t: config.TLS{Certs: []string{chain(t, issue(t, "new.example", ca, -days, 20*days), ca)}}, faults: []string{"new.example is not valid before"}},
+		"in date":            {t: config.TLS{Certs: []string{inDate}}},
+		"leaf soon":          {t: config.TLS{Certs: []string{chain(t, ending, ca)}}, warnings: []string{"chain.pem: ending.example expires in 19 days"}},
+		"leaf expired":       {t: config.TLS{Certs: []string{chain(t, issue(t, "gone.example", ca, 20*days, -days), ca)}}, faults: []string{"gone.example expired on"}},
+		"leaf of the future": {t: config.TLS{Certs: []string{chain(t, issue(t, "new.example", ca, -days, 20*days), ca)}}, faults: []string{"new.example is not valid before"}},
+		"PKCS#12": {t: config.TLS{Certs: []string{p12(t, chain(t, issue(t, "a.example", expiredCA, 300*days, 20*days), expiredCA), "")}},
+			warnings: []string{"site.p12: a.example expires in 19 days"}, faults: []string{"site.p12: intermediate Expired CA expired on"}},
+		"URI":                  {t: config.TLS{Certs: []string{"file:" + p12(t, chain(t, ending, ca), "")}}, warnings: []string{"site.p12: ending.example expires in 19 days"}},
 		"intermediate soon":    {t: config.TLS{Certs: []string{chain(t, issue(t, "a.example", endingCA, 0, 90*days), endingCA)}}, warnings: []string{"chain.pem: intermediate Ending CA expires in 9 days"}},
 		"intermediate expired": {t: config.TLS{Certs: []string{chain(t, issue(t, "a.example", expiredCA, 0, 90*days), expiredCA)}}, faults: []string{"intermediate Expired CA expired on"}},
 		"root expired":         {t: config.TLS{Certs: []string{chain(t, issue(t, "a.example", old, 0, 90*days), old)}}},

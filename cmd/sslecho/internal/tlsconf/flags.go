@@ -10,6 +10,7 @@ import (
 
 	"github.com/spacemonad/go-openssl/cmd/sslecho/internal/config"
 	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/pkcs11uri"
 )
 
 // flagOf names the flags of fields that errors of cssl name.
@@ -84,6 +85,8 @@ func certificateFlag(flag, part string, f config.Certificate, shown string) (nam
 		return "--pin-file", shown
 	case part == "KeyURI":
 		return own("--key"), shown
+	case part == "ChainURI":
+		return flag, shown
 	case part == "Passphrase":
 		return "--key-passphrase-file", ""
 	case strings.HasPrefix(part, "Key") && f.Key != "":
@@ -91,7 +94,7 @@ func certificateFlag(flag, part string, f config.Certificate, shown string) (nam
 	case strings.HasPrefix(part, "OCSP"):
 		return own("--ocsp-file"), f.OCSP
 	case part == "" && f.Key != "" && !config.IsURI(f.Key): // which of the two it is, the reasons tell
-		return fmt.Sprintf("%s %q with %s", flag, f.Chain, strings.TrimPrefix(own("--key"), flag+" ")), f.Key
+		return fmt.Sprintf("%s %q with %s", flag, pkcs11uri.Redact(f.Chain), strings.TrimPrefix(own("--key"), flag+" ")), f.Key
 	}
-	return flag, f.Chain
+	return flag, pkcs11uri.Redact(f.Chain)
 }

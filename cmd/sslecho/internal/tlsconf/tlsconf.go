@@ -144,15 +144,15 @@ func (b *Built) inspect(t *config.TLS, from *Builder) {
 	}
 	for _, s := range t.SNI {
 		for _, f := range s.Certificates {
-			b.describe("--sni "+s.Name, f)
+			b.describe("--sni "+s.Name, t, f, from.lib)
 		}
 	}
 	for _, f := range t.Certificates() {
-		b.describe("--cert", f)
+		b.describe("--cert", t, f, from.lib)
 	}
 	if len(t.Certs) == 0 {
 		b.Fingerprint = from.fingerprint
-		made := parseChain(from.made.ChainPEM)
+		made := parseChain(blocks(from.made.ChainPEM, "CERTIFICATE"))
 		made.File = "made in memory"
 		b.Certificates = append(b.Certificates, made)
 	}
@@ -211,19 +211,24 @@ var errEncrypted = errors.New("the key is encrypted: name the file of its passph
 // certificates are files as package cssl wants them.
 func certificates(t *config.TLS, files []config.Certificate) (out []cssl.Certificate) {
 	for _, f := range files {
-		c := cssl.Certificate{ChainFile: f.Chain, OCSPFile: f.OCSP}
+		c := cssl.Certificate{OCSPFile: f.OCSP, Passphrase: func() ([]byte, error) {
+			if t.PassphraseFile == "" {
+				return nil, errEncrypted
+			}
+			return secret(t.PassphraseFile, "a passphrase on one line", 0)
+		}}
+		if config.IsURI(f.Chain) {
+			c.ChainURI = f.Chain
+		} else {
+			c.ChainFile = f.Chain
+		}
 		if config.IsURI(f.Key) {
 			c.KeyURI = f.Key
-			if t.PINFile != "" {
-				c.PIN = func(string) ([]byte, error) { return secret(t.PINFile, "a PIN on one line", 0o007) }
-			}
 		} else {
-			c.KeyFile, c.Passphrase = f.Key, func() ([]byte, error) {
-				if t.PassphraseFile == "" {
-					return nil, errEncrypted
-				}
-				return secret(t.PassphraseFile, "a passphrase on one line", 0)
-			}
+			c.KeyFile = f.Key
+		}
+		if t.PINFile != "" {
+			c.PIN = func(string) ([]byte, error) { return secret(t.PINFile, "a PIN on one line", 0o007) }
 		}
 		out = append(out, c)
 	}

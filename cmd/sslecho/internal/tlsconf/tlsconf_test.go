@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -88,6 +89,72 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// p12 packs a file of PEM, a chain and its key, as PKCS#12.
+func p12(t *testing.T, in, passphrase string, more ...string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "site.p12")
+	args := append([]string{"pkcs12", "-export", "-in", in, "-out", out, "-passout", "pass:" + passphrase}, more...)
+	if text, err := exec.Command("openssl", args...).CombinedOutput(); err != nil {
+		t.Fatalf("openssl pkcs12: %v\n%s", err, text)
+	}
+	return out
+}
+
+// pairFile is a certificate of the test PKI with its key behind it.
+func pairFile(t *testing.T, name string) string {
+	t.Helper()
+	chain, key := of(name)
+	return file(t, name+".pem", read(t, chain)+read(t, key))
+}
+
+// TestBuildPacked: PKCS#12 and URIs are known by name, serial and date as PEM is, with the key in them or another one.
+func TestBuildPacked(t *testing.T) {
+	chain, _ := of("ecdsa")
+	key := file(t, "key.pem", read(t, testcerts.Path("ecdsa.key")))
+	pass, pin := file(t, "pass", "secret\n"), file(t, "pin", "4321\n")
+	var b Builder
+	plain := with("ecdsa")
+	want := tlstest.Value(b.Build(&plain))(t)
+	want.Context.Close()
+	secret, numbered := p12(t, pairFile(t, "ecdsa"), "secret"), p12(t, pairFile(t, "ecdsa"), "4321")
+	for _, files := range []config.Certificate{
+		{Chain: secret}, {Chain: secret, Key: key}, {Chain: secret, Key: "file:" + key},
+		{Chain: "file:" + numbered}, {Chain: "file:" + numbered, Key: key}, {Chain: "file:" + chain, Key: key},
+	} {
+		c := config.TLS{Certs: []string{files.Chain}, Keys: []string{files.Key}, PassphraseFile: pass, PINFile: pin,
+			SNI: []config.ServerName{{Name: "a.example", Certificates: []config.Certificate{files}}}}
+		built := tlstest.Value(b.Build(&c))(t)
+		built.Context.Close()
+		if len(built.Certificates) != 2 || len(built.Warnings) != 0 {
+			t.Fatalf("%v: %d certificates, warnings %q", files, len(built.Certificates), built.Warnings)
+		}
+		for _, got := range built.Certificates {
+			if got.File != files.Chain || got.Serial != want.Certificates[0].Serial || !got.NotAfter.Equal(want.Certificates[0].NotAfter) ||
+				len(got.chain) != 2 {
+				t.Errorf("%v: %+v", files, got)
+			}
+		}
+	}
+}
+
+// TestLegacyPacked: a file with RC2 is refused with the flag for its provider; with that it is read.
+func TestLegacyPacked(t *testing.T) {
+	legacy := cssl.LibraryConfig{Providers: []string{"default", "legacy"}}
+	if _, err := cssl.NewLibrary(legacy); err != nil {
+		t.Skip(err)
+	}
+	c := config.TLS{Certs: []string{p12(t, pairFile(t, "ecdsa"), "secret", "-legacy")}, PassphraseFile: file(t, "pass", "secret\n")}
+	var b Builder
+	if _, err := b.Build(&c); err == nil || !strings.Contains(err.Error(), `"legacy" in --providers`) || !strings.Contains(err.Error(), "RC2-40-CBC") {
+		t.Error(err)
+	}
+	c.Library = legacy
+	built := build(t, c)
+	if len(built.Certificates) != 1 || built.Certificates[0].Serial == "" || len(built.Warnings) != 0 {
+		t.Errorf("%+v, warnings %q", built.Certificates, built.Warnings)
+	}
+}
+
 // echError is what is wrong with a file that is no key for Encrypted Client Hello.
 func echError(file string) []string {
 	if v := cssl.Version().Run; v.Number < 0x40000000 {
@@ -103,6 +170,7 @@ func TestFaults(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	encrypted := testcerts.Path("encrypted.key")
 	dir, der := t.TempDir(), file(t, "c.der", "\x30\x82\x01\x00")
+	packed := p12(t, pairFile(t, "ecdsa"), "SECRET")
 	const certs, ticketKey = "want certificates in PEM, leaf first", "want keys of 48 or 80 bytes"
 	sni := func(chain, key string) func(*config.TLS) {
 		return func(c *config.TLS) {
@@ -113,15 +181,27 @@ func TestFaults(t *testing.T) {
 		change func(*config.TLS)
 		want   []string
 	}{
-		"no chain":                  {func(c *config.TLS) { c.Certs[0] = missing }, []string{"--cert \"", missing, "no such file", certs}},
-		"chain is a directory":      {func(c *config.TLS) { c.Certs[0] = dir }, []string{"--cert \"", dir, "is a directory", certs}},
-		"no key":                    {func(c *config.TLS) { c.Keys[0] = missing }, []string{"--key", missing, "no such file"}},
-		"mismatch":                  {func(c *config.TLS) { c.Keys[0] = testcerts.Path("rsa.key") }, []string{"--cert", ecdsa, "--key", testcerts.Path("rsa.key"), "mismatch"}},
-		"garbage chain":             {func(c *config.TLS) { c.Certs[0] = file(t, "c", "garbage") }, []string{"--cert", "want certificates in PEM", "found text"}},
-		"garbage key":               {func(c *config.TLS) { c.Keys[0] = file(t, "k", "garbage") }, []string{"--key \"", "want a private key in PEM", "found text"}},
-		"no passphrase":             {func(c *config.TLS) { c.Keys[0] = encrypted }, []string{"--key \"" + encrypted, "encrypted", "--key-passphrase-file"}},
-		"wrong phrase":              {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, file(t, "p", "wrong SECRET\n") }, []string{"--key \"" + encrypted, "the passphrase may be wrong", "bad decrypt"}},
-		"phrase missing":            {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, missing }, []string{"--key-passphrase-file", missing, "no such file", "want a passphrase on one line"}},
+		"no chain":              {func(c *config.TLS) { c.Certs[0] = missing }, []string{"--cert \"", missing, "no such file", certs}},
+		"chain is a directory":  {func(c *config.TLS) { c.Certs[0] = dir }, []string{"--cert \"", dir, "is a directory", certs}},
+		"no key":                {func(c *config.TLS) { c.Keys[0] = missing }, []string{"--key", missing, "no such file"}},
+		"mismatch":              {func(c *config.TLS) { c.Keys[0] = testcerts.Path("rsa.key") }, []string{"--cert", ecdsa, "--key", testcerts.Path("rsa.key"), "mismatch"}},
+		"garbage chain":         {func(c *config.TLS) { c.Certs[0] = file(t, "c", "garbage") }, []string{"--cert", "want certificates in PEM", "found text"}},
+		"garbage key":           {func(c *config.TLS) { c.Keys[0] = file(t, "k", "garbage") }, []string{"--key \"", "want a private key in PEM", "found text"}},
+		"no passphrase":         {func(c *config.TLS) { c.Keys[0] = encrypted }, []string{"--key \"" + encrypted, "encrypted", "--key-passphrase-file"}},
+		"wrong phrase":          {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, file(t, "p", "wrong SECRET\n") }, []string{"--key \"" + encrypted, "the passphrase may be wrong", "bad decrypt"}},
+		"phrase missing":        {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, missing }, []string{"--key-passphrase-file", missing, "no such file", "want a passphrase on one line"}},
+		"packed, no passphrase": {func(c *config.TLS) { c.Certs, c.Keys = []string{packed}, nil }, []string{"--cert \"" + packed, "encrypted", "--key-passphrase-file"}},
+		"packed, wrong phrase": {func(c *config.TLS) {
+			c.Certs, c.Keys, c.PassphraseFile = []string{packed}, nil, file(t, "p", "wrong SECRET\n")
+		}, []string{"--cert \"" + packed, "the passphrase may be wrong"}},
+		"packed, another key": {func(c *config.TLS) {
+			c.Certs[0], c.PassphraseFile = packed, file(t, "p", "SECRET\n")
+			c.Keys[0] = testcerts.Path("rsa.key")
+		}, []string{"--cert \"" + packed, "--key", testcerts.Path("rsa.key"), "mismatch"}},
+		"no chain by URI":           {func(c *config.TLS) { c.Certs[0] = "file:" + missing }, []string{"--cert \"file:" + missing, "no such certificate", "no such file"}},
+		"no key by URI":             {func(c *config.TLS) { c.Certs, c.Keys = []string{"file:" + ecdsa}, nil }, []string{"--cert \"file:" + ecdsa, "no such private key"}},
+		"no provider for the URI":   {func(c *config.TLS) { c.Certs[0] = "pkcs11:object=a?pin-source=file:/SECRET" }, []string{"--cert \"pkcs11:object=a\"", "no provider reads pkcs11: URIs"}},
+		"a PIN for the URI":         {func(c *config.TLS) { c.Certs[0] = "file:" + packed }, []string{"--pin-file", "not set"}},
 		"cipher":                    {func(c *config.TLS) { c.CipherList = "NOPE" }, []string{"--ciphers", "NOPE", "no cipher match"}},
 		"suite":                     {func(c *config.TLS) { c.CipherSuites = "NOPE" }, []string{"--ciphersuites", "NOPE"}},
 		"group":                     {func(c *config.TLS) { c.Groups = "NOPE" }, []string{"--groups", "NOPE"}},
