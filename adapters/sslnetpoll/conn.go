@@ -70,7 +70,7 @@ type Conn struct {
 	fin       bool // a FIN follows what is sent
 	closed    bool // Close was called
 	done      bool // the Session has ended, and all is sent
-	settled   bool // that has been reported
+	finished  bool // raw is closed, or is about to be
 	last      bool // netpoll is about to close the socket
 	freed     bool // tls is
 }
@@ -145,8 +145,12 @@ func (l link) OnData(p []byte) {
 	l.in.Flush()
 }
 
-func (l link) OnEOF()            { l.eof = true }
-func (l link) OnClose(err error) { l.cause = err }
+func (l link) OnEOF() { l.eof = true }
+
+func (l link) OnClose(err error) {
+	l.cause = err
+	l.expireLater() // what is left to send may wait for the peer
+}
 
 // Received has nothing while another goroutine uses raw's Reader, and while
 // enough plaintext waits, unless a renegotiation does.
@@ -206,8 +210,11 @@ func (c *Conn) exchange() {
 			c.done = c.session.Exchange(link{Conn: c}) || c.done
 		}
 	})
-	if c.mayPull() {
-		c.raw.Reader().Release()
+	if r := c.raw.Reader(); c.mayPull() {
+		if c.eof || c.session.Phase() == session.Closed {
+			r.Skip(r.Len()) // the engine takes no more
+		}
+		r.Release()
 	}
 	c.cond.Broadcast()
 }
@@ -258,23 +265,26 @@ func (c *Conn) drain() {
 		c.fin = false
 		unix.Shutdown(c.fd, unix.SHUT_WR) // an error means that the peer is gone, which netpoll reports
 	}
-	c.settle()
+	if c.done {
+		c.finish()
+	}
 	c.cond.Broadcast()
 }
 
-// settle follows the end of the Session.
-func (c *Conn) settle() {
-	if !c.done || c.settled {
-		return
+// finish closes raw, which ends what others do with it, and reports why.
+func (c *Conn) finish() {
+	if !c.finished {
+		c.report()
+		c.unlocked(func() { c.raw.Close() })
 	}
-	c.settled = true
-	report := c.cause != nil && !c.closed
-	c.unlocked(func() {
-		if report {
-			c.server.failed(c.raw, c.cause)
-		}
-		c.raw.Close()
-	})
+}
+
+// report follows the end of the Session.
+func (c *Conn) report() {
+	reported := c.finished || c.cause == nil || c.closed
+	if c.finished = true; !reported {
+		c.unlocked(func() { c.server.failed(c.raw, c.cause) })
+	}
 }
 
 // mayPull reports whether raw's Reader can be used: netpoll calls run for what
@@ -395,7 +405,7 @@ func (c *Conn) disconnect() {
 func (c *Conn) shut() {
 	c.closed = true
 	c.session.Close(nil)
-	c.timer.Reset(cmp.Or(c.server.CloseTimeout, 5*time.Second))
+	c.expireLater()
 }
 
 // Close makes reads and writes fail, and closes the connection in the
@@ -423,18 +433,26 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// end ends the Session at once.
+// end ends the connection at once.
 func (c *Conn) end(err error) {
 	c.session.Abort(err)
-	c.send()
+	c.exchange()
+	c.finish()
 }
 
 // expire is called when the time for the handshake or for the close is over.
 func (c *Conn) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || !c.opened {
+	if c.closed || !c.opened || c.session.Phase() == session.Closed {
 		c.end(os.ErrDeadlineExceeded)
+	}
+}
+
+// expireLater is for a connection that is about to close.
+func (c *Conn) expireLater() {
+	if !c.freed {
+		c.timer.Reset(cmp.Or(c.server.CloseTimeout, 5*time.Second))
 	}
 }
 
@@ -442,17 +460,17 @@ func (c *Conn) expire() {
 func (c *Conn) free(netpoll.Connection) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.timer.Stop()
 	c.task, c.last = true, true
 	c.exchange() // what came before a FIN
 	c.session.Close(nil)
 	c.exchange()
 	c.session.Abort(net.ErrClosed)
 	c.exchange()
-	c.done, c.freed = true, true
+	c.freed = true
+	c.timer.Stop()
 	c.tls.Close()
 	c.cond.Broadcast()
-	c.settle()
+	c.report()
 	return nil
 }
 

@@ -1,0 +1,149 @@
+package sslnetpoll
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cloudwego/netpoll"
+	"github.com/spacemonad/go-openssl/cssl"
+	"github.com/spacemonad/go-openssl/internal/testcerts"
+	"github.com/spacemonad/go-openssl/internal/tlstest"
+	"github.com/spacemonad/go-openssl/tlsio"
+	"golang.org/x/sys/unix"
+)
+
+// flushing is a connection of a server that writes in one Flush more than the
+// sockets hold. The client has read one byte, and reads no more.
+type flushing struct {
+	*server
+	client  *tls.Conn
+	own     *Conn
+	flushed chan error // the result of Flush
+	freed   chan bool  // the socket is about to be closed
+}
+
+const flushSize = 32 << 20
+
+// flush makes a flushing, in OnRequest or elsewhere, on another goroutine.
+func flush(t *testing.T, elsewhere bool, set func(*server, *cssl.Config)) flushing {
+	t.Helper()
+	f := flushing{flushed: make(chan error, 1), freed: make(chan bool, 1)}
+	conns := make(chan *Conn, 1)
+	f.server = serve(t, func(s *server, c *cssl.Config) {
+		s.OnConnect = func(ctx context.Context, c netpoll.Connection) context.Context {
+			c.AddCloseCallback(func(netpoll.Connection) error { f.freed <- true; return nil })
+			return ctx
+		}
+		s.OnRequest = func(_ context.Context, c netpoll.Connection) error {
+			c.Reader().Skip(c.Reader().Len())
+			select {
+			case conns <- c.(*Conn):
+			default:
+				return nil
+			}
+			write := func() {
+				var sent tlstest.Stream
+				c.Writer().WriteBinary(sent.Next(flushSize))
+				f.flushed <- c.Writer().Flush()
+			}
+			if elsewhere {
+				go write()
+			} else {
+				write()
+			}
+			return nil
+		}
+		if set != nil {
+			set(s, c)
+		}
+	})
+	f.client = f.dial(tls.VersionTLS13)
+	tlstest.Value(f.client.Write([]byte("x")))(t)
+	tlstest.Value(f.client.Read(make([]byte, 1)))(t)
+	f.own = tlstest.Receive(t, conns, "OnRequest")
+	conns <- f.own
+	full := 0 // how often the socket was found so: it may be only for a moment
+	tlstest.Until(t, "the sockets are full", func() bool {
+		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(f.own.fd), Events: unix.POLLOUT}}, 0)
+		if full++; n > 0 {
+			full = 0
+		}
+		return full > 20
+	})
+	return f
+}
+
+// TestFlushEnds: a Flush to a peer that does not read ends, and the connection
+// with it, CloseTimeout after Close and after a fatal error.
+func TestFlushEnds(t *testing.T) {
+	for name, elsewhere := range map[string]bool{"in OnRequest": false, "elsewhere": true} {
+		for _, tc := range []struct {
+			name string
+			end  func(f flushing)
+			want error
+		}{
+			{"Close", func(f flushing) { f.own.Close() }, nil},
+			{"a damaged record", func(f flushing) {
+				f.client.NetConn().Write(append([]byte{23, 3, 3, 0, 40}, make([]byte, 40)...))
+			}, tlsio.Alert(20)},
+		} {
+			if tc.want != nil && !elsewhere {
+				continue // the record waits for OnRequest, as other input does
+			}
+			t.Run(tc.name+" "+name, func(t *testing.T) {
+				f := flush(t, elsewhere, func(s *server, _ *cssl.Config) { s.CloseTimeout = time.Second / 5 })
+				tc.end(f)
+				go f.client.NetConn().Write(make([]byte, 1<<20)) // what comes behind the end
+				tlstest.IsError(t, "Flush", tlstest.Receive(t, f.flushed, "the end of Flush"), netpoll.ErrConnClosed)
+				tlstest.Receive(t, f.freed, "the close of the socket")
+				if tc.want != nil {
+					tlstest.Receive(t, f.failed, "OnError")
+				}
+				tlstest.Nothing(t, f.failed, "an error")
+			})
+		}
+	}
+}
+
+// deaf is a connection whose Read waits until done is closed.
+type deaf struct {
+	net.Conn
+	done chan bool
+}
+
+func (d deaf) Read([]byte) (int, error) { <-d.done; return 0, io.EOF }
+
+// TestHandshakeTimeout: it ends a handshake whose peer does not read.
+func TestHandshakeTimeout(t *testing.T) {
+	freed := make(chan bool, 1)
+	s := serve(t, func(s *server, c *cssl.Config) {
+		chain := filepath.Join(t.TempDir(), "chain.pem")
+		long := append(testcerts.Read(t, "ecdsa.pem"), bytes.Repeat(testcerts.Read(t, "root.pem"), 200)...)
+		tlstest.Must(t, os.WriteFile(chain, long, 0o600))
+		c.Certificates[0].ChainFile = chain
+		s.HandshakeTimeout = time.Second / 5
+		s.OnPrepare = func(c netpoll.Connection) context.Context {
+			unix.SetsockoptInt(c.(*Conn).fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1)
+			c.AddCloseCallback(func(netpoll.Connection) error { freed <- true; return nil })
+			return nil
+		}
+	})
+	d := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1) })
+	}}
+	client := deaf{tlstest.Value(d.Dial("tcp", s.address))(t), make(chan bool)}
+	ended := tlstest.Later(tls.Client(client, goClient(tls.VersionTLS13)).Handshake)
+	tlstest.Receive(t, freed, "the close of the socket")
+	tlstest.IsError(t, "OnError", tlstest.Receive(t, s.failed, "OnError"), os.ErrDeadlineExceeded)
+	client.Close()
+	close(client.done)
+	<-ended
+}
