@@ -49,6 +49,7 @@ type Conn struct {
 	timer   *time.Timer         // of the handshake, then of the close
 	ctx     context.Context
 	cause   error  // why the Session has ended
+	broken  error  // why raw sends no more; what the peer sent can be read
 	room    []byte // what link.Room has returned
 
 	onRequest    netpoll.OnRequest
@@ -61,7 +62,6 @@ type Conn struct {
 	flushing  bool // a goroutine is in Flush
 	sending   bool // a goroutine is in drain
 	unflushed bool // raw's Writer has ciphertext
-	broken    bool // raw has failed to send
 	opened    bool // the handshake is done
 	greeted   bool // OnConnect is done
 	lost      bool // netpoll has called onLost
@@ -177,7 +177,7 @@ func (l link) Room() []byte {
 	switch {
 	case l.unflushed:
 		l.room = nil
-	case n == 0 || l.broken || l.last:
+	case n == 0 || l.broken != nil || l.last:
 		l.room = make([]byte, n+1)
 	default:
 		l.room, _ = l.raw.Writer().Malloc(n + 1) // one more, since Exchange comes back when it is full
@@ -187,7 +187,7 @@ func (l link) Room() []byte {
 
 func (l link) Send(n int) {
 	switch {
-	case l.broken:
+	case l.broken != nil:
 	case l.last: // netpoll's Writer has closed, and the socket is about to
 		unix.SendmsgN(l.fd, l.room[:n], nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	default:
@@ -255,8 +255,10 @@ func (c *Conn) drain() {
 		var err error
 		c.unlocked(func() { err = c.raw.Writer().Flush() })
 		if c.unflushed = false; err != nil {
-			c.broken = true
-			c.session.Broken(err)
+			c.broken = err
+			if !c.opened || errors.Is(err, netpoll.ErrWriteTimeout) {
+				c.session.Abort(err)
+			}
 		}
 		c.exchange()
 	}
@@ -474,7 +476,15 @@ func (c *Conn) free(netpoll.Connection) error {
 	return nil
 }
 
-// over returns why nothing can be read or written any more.
+// unable returns why nothing can be written any more.
+func (c *Conn) unable() error {
+	if err := c.over(); err != nil || c.broken == nil {
+		return err
+	}
+	return endError{c.broken}
+}
+
+// over returns why nothing can be read any more, nor written.
 func (c *Conn) over() error {
 	switch {
 	case c.closed:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -146,4 +147,37 @@ func TestHandshakeTimeout(t *testing.T) {
 	client.Close()
 	close(client.done)
 	<-ended
+}
+
+// TestReadsAfterFlush: what a client sent before it closed the connection is
+// read, though the replies to it fail.
+func TestReadsAfterFlush(t *testing.T) {
+	const size = 300_000
+	conns, read := make(chan *Conn), make(chan int, 1)
+	s := serve(t, func(s *server, _ *cssl.Config) {
+		s.OnRequest = func(_ context.Context, c netpoll.Connection) error {
+			conns <- c.(*Conn)
+			<-conns
+			n, failed := 0, 0
+			for {
+				if _, err := c.Reader().Next(1000); err != nil {
+					tlstest.IsError(t, "the end", err, netpoll.ErrEOF)
+					tlstest.Equal(t, "the replies that failed", failed, size/1000)
+					read <- n
+					return nil
+				}
+				n += 1000
+				if _, err := c.Write([]byte("reply")); errors.Is(err, netpoll.ErrConnClosed) {
+					failed++
+				}
+			}
+		}
+	})
+	c := s.dial(tls.VersionTLS13)
+	tlstest.Value(c.Write(make([]byte, size)))(t)
+	own := tlstest.Receive(t, conns, "OnRequest")
+	c.Close()
+	tlstest.Until(t, "the end has come", func() bool { return !own.raw.IsActive() })
+	conns <- own
+	tlstest.Equal(t, "read", tlstest.Receive(t, read, "the end"), size)
 }

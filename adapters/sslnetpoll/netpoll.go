@@ -17,11 +17,12 @@ func (c *Conn) Reader() netpoll.Reader { return c }
 // Writer returns c.
 func (c *Conn) Writer() netpoll.Writer { return c }
 
-// IsActive reports whether neither side has begun to close the connection.
+// IsActive reports whether neither side has begun to close the connection, and
+// no Flush has failed.
 func (c *Conn) IsActive() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.eof && c.over() == nil && c.raw.IsActive()
+	return !c.eof && c.unable() == nil && c.raw.IsActive()
 }
 
 // SetIdleTimeout sets the interval of TCP keep-alive, as in netpoll.
@@ -207,8 +208,9 @@ func (c *Conn) Release() error {
 }
 
 // Flush encrypts what was written, and returns when the socket has taken all of
-// it. If it fails, the connection has ended, unless the error is
-// ErrConcurrentAccess.
+// it. If it fails, nothing more can be written, unless the error is
+// ErrConcurrentAccess; what has come from the peer can be read, unless the error
+// is ErrWriteTimeout.
 func (c *Conn) Flush() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -219,7 +221,7 @@ func (c *Conn) Flush() error {
 	defer func() { c.flushing = false }()
 	c.out.Flush()
 	for deadline := c.writes.end(); ; {
-		if err := c.over(); err != nil {
+		if err := c.unable(); err != nil {
 			return err
 		}
 		if c.sending || !c.session.Idle() {
