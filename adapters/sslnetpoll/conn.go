@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudwego/netpoll"
@@ -25,8 +26,10 @@ const window = 64 << 10
 var buffers = sync.Pool{New: func() any { return new([tlsio.MaxPlaintext]byte) }}
 
 // Conn is a netpoll.Connection over TLS, and its own Reader and Writer. As in
-// netpoll, one goroutine at a time may read and one write; any may call the
-// other methods.
+// netpoll, one goroutine at a time may read and one write; each sets its own
+// timeouts and deadlines. Any may call the other methods. The callbacks of cssl
+// (Config.ClientHello, VerifyPeer and the like) must not read, write, or call
+// State: the connection waits for them.
 //
 // Errors match those of netpoll: ErrEOF after the peer's close_notify,
 // ErrConnClosed after Close and after any other end, whose cause they wrap, and
@@ -38,6 +41,12 @@ type Conn struct {
 	server        *Server
 	out           *netpoll.LinkBuffer // plaintext that was not flushed
 	reads, writes limit
+
+	onRequest    atomic.Pointer[netpoll.OnRequest]
+	onDisconnect atomic.Pointer[netpoll.OnDisconnect]
+	served       atomic.Bool // netpoll calls run when ciphertext has come
+	closed       atomic.Bool // Close was called
+	inactive     atomic.Bool // IsActive returns false
 
 	mu      sync.Mutex // guards the rest
 	cond    sync.Cond  // something has changed
@@ -52,10 +61,7 @@ type Conn struct {
 	broken  error  // why raw sends no more; what the peer sent can be read
 	room    []byte // what link.Room has returned
 
-	onRequest    netpoll.OnRequest
-	onDisconnect netpoll.OnDisconnect
-
-	served    bool // netpoll calls run when ciphertext has come
+	preparing bool // OnPrepare has not returned: netpoll has not registered raw
 	task      bool // it has: now ciphertext wakes who waits in raw's Reader
 	pulling   bool // a goroutine waits in raw's Reader, which it alone may use
 	busy      bool // run calls OnConnect and OnRequest
@@ -65,10 +71,9 @@ type Conn struct {
 	opened    bool // the handshake is done
 	greeted   bool // OnConnect is done
 	lost      bool // netpoll has called onLost
-	told      bool // OnDisconnect was called, or need not be
+	told      bool // OnDisconnect was called
 	eof       bool // the peer has sent close_notify
 	fin       bool // a FIN follows what is sent
-	closed    bool // Close was called
 	done      bool // the Session has ended, and all is sent
 	finished  bool // raw is closed, or is about to be
 	last      bool // netpoll is about to close the socket
@@ -91,13 +96,16 @@ func (l limit) end() time.Time {
 }
 
 // newConn begins TLS over raw, which the caller closes if that fails.
-func newConn(raw netpoll.Connection, x *cssl.Context, cfg cssl.ConnConfig, s *Server, timeout time.Duration) (*Conn, error) {
+func newConn(raw netpoll.Connection, x *cssl.Context, cfg cssl.ConnConfig, s *Server) (*Conn, error) {
 	tls, err := x.NewEngineConn(cfg)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{raw: raw, fd: raw.(netpoll.Conn).Fd(), server: s, tls: tls, ctx: context.Background(), served: x.IsServer(),
-		in: netpoll.NewLinkBuffer(), out: netpoll.NewLinkBuffer(), onRequest: s.OnRequest, onDisconnect: s.OnDisconnect}
+	c := &Conn{raw: raw, fd: raw.(netpoll.Conn).Fd(), server: s, tls: tls, ctx: context.Background(),
+		in: netpoll.NewLinkBuffer(), out: netpoll.NewLinkBuffer()}
+	c.served.Store(x.IsServer())
+	c.SetOnRequest(s.OnRequest)
+	c.SetOnDisconnect(s.OnDisconnect)
 	c.writer, c.cond.L, c.config.HalfClose = c.out, &c.mu, true
 	c.lend(func() { c.session.Init(tls, link{Conn: c}, &c.config) })
 	tls.Bind(c, func() {
@@ -108,7 +116,6 @@ func newConn(raw netpoll.Connection, x *cssl.Context, cfg cssl.ConnConfig, s *Se
 	})
 	c.timer = time.AfterFunc(math.MaxInt64, c.expire)
 	raw.AddCloseCallback(c.free)
-	c.timer.Reset(timeout)
 	return c, nil
 }
 
@@ -205,7 +212,7 @@ func (c *Conn) exchange() {
 	}
 	c.lend(func() {
 		c.done = c.session.Exchange(link{Conn: c}) || c.done
-		if c.session.Phase() == session.Closing && !c.closed { // a FIN without close_notify: netpoll sends no more
+		if c.session.Phase() == session.Closing && !c.closed.Load() { // a FIN without close_notify: netpoll sends no more
 			c.session.Abort(nil)
 			c.done = c.session.Exchange(link{Conn: c}) || c.done
 		}
@@ -216,6 +223,7 @@ func (c *Conn) exchange() {
 		}
 		r.Release()
 	}
+	c.inactive.Store(c.eof || c.unable() != nil)
 	c.cond.Broadcast()
 }
 
@@ -283,7 +291,7 @@ func (c *Conn) finish() {
 
 // report follows the end of the Session.
 func (c *Conn) report() {
-	reported := c.finished || c.cause == nil || c.closed
+	reported := c.finished || c.cause == nil || c.closed.Load()
 	if c.finished = true; !reported {
 		c.unlocked(func() { c.server.failed(c.raw, c.cause) })
 	}
@@ -291,7 +299,7 @@ func (c *Conn) report() {
 
 // mayPull reports whether raw's Reader can be used: netpoll calls run for what
 // comes to a connection that is served.
-func (c *Conn) mayPull() bool { return !c.pulling && (c.task || !c.served) }
+func (c *Conn) mayPull() bool { return !c.pulling && (c.task || !c.served.Load()) }
 
 // wait waits until something has changed, or for ciphertext if it may. The error
 // is a timeout.
@@ -361,15 +369,14 @@ func (c *Conn) run(task bool) {
 		switch {
 		case c.opened && !c.greeted:
 			c.greet()
-		case c.in.Len() > 0 && !c.closed:
-			c.unlocked(func() { c.onRequest(c.ctx, c) })
+		case c.in.Len() > 0 && !c.closed.Load():
+			c.unlocked(func() { (*c.onRequest.Load())(c.ctx, c) })
 		case c.pulling || !c.done && c.session.Phase() == session.Handshaking && c.session.Interest() == 0:
 			c.cond.Wait() // for another reader; for the application
 		default:
-			if c.eof && !c.closed {
+			if c.eof {
 				c.disconnect()
-				c.shut()
-				c.reply()
+				c.Close()
 			}
 			return
 		}
@@ -397,42 +404,38 @@ func (c *Conn) onLost() {
 }
 
 func (c *Conn) disconnect() {
-	if f, ctx := c.onDisconnect, c.ctx; f != nil && !c.told {
+	if f, ctx := c.onDisconnect.Load(), c.ctx; f != nil && !c.told && !c.closed.Load() {
 		c.told = true
-		c.unlocked(func() { f(ctx, c) })
+		c.unlocked(func() { (*f)(ctx, c) })
 	}
-}
-
-// shut begins to close in good order.
-func (c *Conn) shut() {
-	c.closed = true
-	c.session.Close(nil)
-	c.expireLater()
 }
 
 // Close makes reads and writes fail, and closes the connection in the
 // background: what Flush was given is sent, then close_notify and a FIN. Unless
 // another goroutine is reading, the socket is closed when the peer has closed
-// its direction too, or after CloseTimeout.
+// its direction too, or after CloseTimeout. In OnPrepare, it is closed when that
+// returns.
 func (c *Conn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		go c.close()
+	}
+	return nil
+}
+
+func (c *Conn) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return nil
+	if c.preparing {
+		return
 	}
-	c.told = true
-	c.shut()
-	go func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.send()
-		if c.pulling {
-			c.end(nil)
-		} else if !c.served {
-			c.serve()
-		}
-	}()
-	return nil
+	c.session.Close(nil)
+	c.expireLater()
+	c.send()
+	if c.pulling {
+		c.end(nil)
+	} else if !c.served.Load() {
+		c.serve()
+	}
 }
 
 // end ends the connection at once.
@@ -446,7 +449,7 @@ func (c *Conn) end(err error) {
 func (c *Conn) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || !c.opened || c.session.Phase() == session.Closed {
+	if c.closed.Load() || !c.opened || c.session.Phase() == session.Closed {
 		c.end(os.ErrDeadlineExceeded)
 	}
 }
@@ -487,7 +490,7 @@ func (c *Conn) unable() error {
 // over returns why nothing can be read any more, nor written.
 func (c *Conn) over() error {
 	switch {
-	case c.closed:
+	case c.closed.Load():
 		return netpoll.Exception(netpoll.ErrConnClosed, "by Close")
 	case c.session.Phase() < session.Closing:
 		return nil

@@ -20,9 +20,7 @@ func (c *Conn) Writer() netpoll.Writer { return c }
 // IsActive reports whether neither side has begun to close the connection, and
 // no Flush has failed.
 func (c *Conn) IsActive() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.eof && c.unable() == nil && c.raw.IsActive()
+	return !c.closed.Load() && !c.inactive.Load() && c.raw.IsActive()
 }
 
 // SetIdleTimeout sets the interval of TCP keep-alive, as in netpoll.
@@ -68,13 +66,13 @@ func (c *Conn) SetDeadline(t time.Time) error {
 
 // SetOnRequest sets or replaces what is called while there is plaintext to read.
 func (c *Conn) SetOnRequest(f netpoll.OnRequest) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if f == nil {
 		return nil
 	}
-	c.onRequest = f
-	if !c.served {
+	c.onRequest.Store(&f)
+	if !c.served.Load() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		c.serve()
 	}
 	return nil
@@ -82,7 +80,7 @@ func (c *Conn) SetOnRequest(f netpoll.OnRequest) error {
 
 // serve makes netpoll call run. What came before is in raw, or in c.
 func (c *Conn) serve() {
-	c.served = true
+	c.served.Store(true)
 	c.unlocked(func() {
 		c.raw.SetOnRequest(func(context.Context, netpoll.Connection) error {
 			c.run(true)
@@ -97,10 +95,8 @@ func (c *Conn) serve() {
 // SetOnDisconnect sets or replaces what is called when the peer has closed the
 // connection.
 func (c *Conn) SetOnDisconnect(f netpoll.OnDisconnect) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if f != nil {
-		c.onDisconnect = f
+		c.onDisconnect.Store(&f)
 	}
 	return nil
 }
@@ -123,7 +119,7 @@ func (c *Conn) await(n int) error {
 	c.need = n
 	defer func() { c.need = 0 }()
 	for c.in.Len() < n {
-		if c.eof && !c.closed {
+		if c.eof && !c.closed.Load() {
 			return netpoll.Exception(netpoll.ErrEOF, "")
 		}
 		if err := c.over(); err != nil {

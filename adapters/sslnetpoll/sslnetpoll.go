@@ -121,15 +121,25 @@ type contextKey struct{}
 
 // prepare begins TLS on a new connection.
 func (s *Server) prepare(raw netpoll.Connection) context.Context {
-	c, err := newConn(raw, s.renewed.Load(), cssl.ConnConfig{}, s, cmp.Or(s.HandshakeTimeout, 10*time.Second))
+	c, err := newConn(raw, s.renewed.Load(), cssl.ConnConfig{}, s)
 	if err != nil {
 		s.failed(raw, err)
 		raw.Close()
 		return context.Background()
 	}
 	c.session.ExpectPeer()
+	c.preparing = true
+	var ctx context.Context
 	if s.OnPrepare != nil {
-		c.ctx = cmp.Or(s.OnPrepare(c), c.ctx)
+		ctx = s.OnPrepare(c)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ctx, c.preparing = cmp.Or(ctx, c.ctx), false
+	if c.closed.Load() { // only now, since netpoll registers raw next, unless it is closed
+		c.end(nil)
+	} else {
+		c.timer.Reset(cmp.Or(s.HandshakeTimeout, 10*time.Second))
 	}
 	return context.WithValue(context.Background(), contextKey{}, c)
 }
@@ -175,11 +185,12 @@ func (d *Dialer) DialConnection(network, address string, timeout time.Duration) 
 	if timeout > 0 {
 		left = timeout - time.Since(begin)
 	}
-	c, err := newConn(raw, d.TLS, cfg, &Server{CloseTimeout: d.CloseTimeout}, left)
+	c, err := newConn(raw, d.TLS, cfg, &Server{CloseTimeout: d.CloseTimeout})
 	if err != nil {
 		raw.Close()
 		return nil, err
 	}
+	c.timer.Reset(left)
 	if err = c.handshake(); errors.Is(err, os.ErrDeadlineExceeded) {
 		err = netpoll.Exception(netpoll.ErrDialTimeout, "in the handshake with "+address)
 	}
