@@ -19,8 +19,9 @@ import (
 )
 
 // window is how much plaintext is kept for reads, beyond which ciphertext stays
-// with netpoll, and how much Flush encrypts at once.
-const window = 64 << 10
+// with netpoll, and how much Flush encrypts at once, so that the ciphertext fits
+// into 64 KiB.
+const window = 63 << 10
 
 // buffers are lent to Sessions while they run.
 var buffers = sync.Pool{New: func() any { return new([tlsio.MaxPlaintext]byte) }}
@@ -66,7 +67,7 @@ type Conn struct {
 	pulling   bool // a goroutine waits in raw's Reader, which it alone may use
 	busy      bool // run calls OnConnect and OnRequest
 	flushing  bool // a goroutine is in Flush
-	sending   bool // a goroutine is in drain
+	sending   bool // a goroutine is in raw's Flush, or about to be, which alone may use raw's Writer
 	unflushed bool // raw's Writer has ciphertext
 	opened    bool // the handshake is done
 	greeted   bool // OnConnect is done
@@ -86,6 +87,7 @@ type writer = netpoll.Writer // a field of this name would hide the method
 type limit struct {
 	deadline time.Time
 	timeout  time.Duration
+	set      bool // the timeout was, perhaps to 0
 }
 
 func (l limit) end() time.Time {
@@ -94,6 +96,9 @@ func (l limit) end() time.Time {
 	}
 	return l.deadline
 }
+
+// passed reports whether a deadline has.
+func passed(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
 
 // newConn begins TLS over raw, which the caller closes if that fails.
 func newConn(raw netpoll.Connection, x *cssl.Context, cfg cssl.ConnConfig, s *Server) (*Conn, error) {
@@ -182,7 +187,7 @@ func (l link) Consume(n int) { l.raw.Reader().Skip(n) }
 func (l link) Room() []byte {
 	n := l.tls.Unsent()
 	switch {
-	case l.unflushed:
+	case l.sending && l.broken == nil:
 		l.room = nil
 	case n == 0 || l.broken != nil || l.last:
 		l.room = make([]byte, n+1)
@@ -198,7 +203,8 @@ func (l link) Send(n int) {
 	case l.last: // netpoll's Writer has closed, and the socket is about to
 		unix.SendmsgN(l.fd, l.room[:n], nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	default:
-		l.raw.Writer().MallocAck(n)
+		w := l.raw.Writer()
+		w.MallocAck(w.MallocLen() - len(l.room) + n)
 		l.unflushed = true
 	}
 }
@@ -230,9 +236,7 @@ func (c *Conn) exchange() {
 // send moves what can be moved. It waits until the socket takes all ciphertext,
 // unless another goroutine does; mu is free meanwhile.
 func (c *Conn) send() {
-	c.exchange()
-	if !c.sending {
-		c.sending = true
+	if c.exchange(); !c.sending {
 		c.drain()
 	}
 }
@@ -241,29 +245,29 @@ func (c *Conn) send() {
 // not wait for a peer that does not read.
 func (c *Conn) reply() {
 	handshaking := !c.opened
-	c.exchange()
-	if c.sending {
+	if c.exchange(); c.sending {
+		return
+	}
+	if handshaking || !c.unflushed {
+		c.drain()
 		return
 	}
 	c.sending = true
-	if handshaking || !c.unflushed {
+	go func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		c.drain()
-	} else {
-		go func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.drain()
-		}()
-	}
+	}()
 }
 
-// drain is the rest of send, for the goroutine that has set sending.
+// drain is the rest of send. No other goroutine is sending.
 func (c *Conn) drain() {
 	for c.unflushed && !c.freed {
 		var err error
+		c.sending = true
 		c.unlocked(func() { err = c.raw.Writer().Flush() })
-		if c.unflushed = false; err != nil {
-			c.broken = err
+		if c.sending, c.unflushed = false, false; err != nil {
+			c.broken = endError{err}
 			if !c.opened || errors.Is(err, netpoll.ErrWriteTimeout) {
 				c.session.Abort(err)
 			}
@@ -304,7 +308,7 @@ func (c *Conn) mayPull() bool { return !c.pulling && (c.task || !c.served.Load()
 // wait waits until something has changed, or for ciphertext if it may. The error
 // is a timeout.
 func (c *Conn) wait(deadline time.Time, pull bool) error {
-	if !deadline.IsZero() && !time.Now().Before(deadline) {
+	if passed(deadline) {
 		return os.ErrDeadlineExceeded
 	}
 	if !pull || !c.mayPull() || c.session.Interest()&session.Readable == 0 {
@@ -413,8 +417,8 @@ func (c *Conn) disconnect() {
 // Close makes reads and writes fail, and closes the connection in the
 // background: what Flush was given is sent, then close_notify and a FIN. Unless
 // another goroutine is reading, the socket is closed when the peer has closed
-// its direction too, or after CloseTimeout. In OnPrepare, it is closed when that
-// returns.
+// its direction too. A Flush that has begun goes on. After CloseTimeout all that
+// ends. In OnPrepare, the socket is closed when that returns.
 func (c *Conn) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		go c.close()
@@ -428,8 +432,15 @@ func (c *Conn) close() {
 	if c.preparing {
 		return
 	}
-	c.session.Close(nil)
 	c.expireLater()
+	c.cond.Broadcast()
+	for c.flushing || c.sending {
+		c.cond.Wait()
+	}
+	if c.freed {
+		return
+	}
+	c.session.Close(nil)
 	c.send()
 	if c.pulling {
 		c.end(nil)
@@ -466,6 +477,9 @@ func (c *Conn) free(netpoll.Connection) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.task, c.last = true, true
+	if c.flushing || c.unflushed { // no close_notify follows a part
+		c.broken = net.ErrClosed
+	}
 	c.exchange() // what came before a FIN
 	c.session.Close(nil)
 	c.exchange()
@@ -480,18 +494,19 @@ func (c *Conn) free(netpoll.Connection) error {
 }
 
 // unable returns why nothing can be written any more.
-func (c *Conn) unable() error {
-	if err := c.over(); err != nil || c.broken == nil {
-		return err
-	}
-	return endError{c.broken}
-}
+func (c *Conn) unable() error { return cmp.Or(c.over(), c.broken) }
 
 // over returns why nothing can be read any more, nor written.
 func (c *Conn) over() error {
-	switch {
-	case c.closed.Load():
+	if c.closed.Load() {
 		return netpoll.Exception(netpoll.ErrConnClosed, "by Close")
+	}
+	return c.ended()
+}
+
+// ended returns why the Session has ended.
+func (c *Conn) ended() error {
+	switch {
 	case c.session.Phase() < session.Closing:
 		return nil
 	case c.cause == nil:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -105,6 +106,9 @@ func TestFlushEnds(t *testing.T) {
 				go f.client.NetConn().Write(make([]byte, 1<<20)) // what comes behind the end
 				tlstest.IsError(t, "Flush", tlstest.Receive(t, f.flushed, "the end of Flush"), netpoll.ErrConnClosed)
 				tlstest.Receive(t, f.freed, "the close of the socket")
+				if _, err := io.Copy(io.Discard, f.client); err == nil {
+					t.Error("close_notify follows a part of what was written")
+				}
 				if tc.want != nil {
 					tlstest.Receive(t, f.failed, "OnError")
 				}
@@ -112,6 +116,86 @@ func TestFlushEnds(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestFlushAtEnd: a Flush goes on when the connection is to close, and
+// close_notify follows it.
+func TestFlushAtEnd(t *testing.T) {
+	for _, elsewhere := range []bool{false, true} {
+		for name, end := range map[string]func(f flushing){
+			"Close":    func(f flushing) { f.own.Close() },
+			"Shutdown": func(f flushing) { go shutDown(t, f.loop) },
+			"half close": func(f flushing) {
+				tlstest.Must(t, f.client.CloseWrite())
+				tlstest.Until(t, "close_notify has come", func() bool { return !elsewhere || !f.own.IsActive() })
+			},
+		} {
+			t.Run(fmt.Sprintf("%s, elsewhere: %v", name, elsewhere), func(t *testing.T) {
+				f := flush(t, elsewhere, func(s *server, _ *cssl.Config) { s.CloseTimeout = tlstest.Hang })
+				end(f)
+				got := tlstest.Value(io.ReadAll(f.client))(t)
+				tlstest.Equal(t, "read", len(got), flushSize-1)
+				var s tlstest.Stream
+				s.Next(1)
+				s.Check(got)
+				tlstest.Must(t, s.Bad)
+				tlstest.Must(t, tlstest.Receive(t, f.flushed, "the end of Flush"))
+				f.client.Close()
+				tlstest.Receive(t, f.freed, "the close of the socket")
+				tlstest.Nothing(t, f.failed, "an error")
+			})
+		}
+	}
+}
+
+// TestFlushCut: no close_notify follows a part of what was written, when netpoll
+// closes the connection between two sends.
+func TestFlushCut(t *testing.T) {
+	conns := make(chan *Conn, 1)
+	s := serve(t, func(s *server, _ *cssl.Config) {
+		s.OnConnect = func(ctx context.Context, c netpoll.Connection) context.Context {
+			conns <- c.(*Conn)
+			return ctx
+		}
+	})
+	c := s.dialSSL(tls.VersionTLS13)
+	own := tlstest.Receive(t, conns, "OnConnect")
+	own.mu.Lock()
+	own.flushing = true
+	own.mu.Unlock()
+	shutDown(t, s.loop)
+	if n, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// TestWriteTimeout: it limits a Flush, not each part that a slow peer reads.
+func TestWriteTimeout(t *testing.T) {
+	f := flush(t, true, func(s *server, _ *cssl.Config) {
+		s.OnConnect = func(ctx context.Context, c netpoll.Connection) context.Context {
+			c.SetWriteTimeout(time.Second / 2)
+			return ctx
+		}
+	})
+	buf := make([]byte, 16<<10)
+	tlstest.Until(t, "the end of Flush", func() bool {
+		f.client.Read(buf)
+		return len(f.flushed) > 0
+	})
+	tlstest.IsError(t, "Flush", <-f.flushed, netpoll.ErrWriteTimeout)
+}
+
+// TestConcurrentWrite: nothing is sent of a Write that is refused.
+func TestConcurrentWrite(t *testing.T) {
+	f := flush(t, true, nil)
+	again := []byte("again")
+	_, err := f.own.Write(again)
+	tlstest.IsError(t, "Write", err, netpoll.ErrConcurrentAccess)
+	tlstest.Value(io.ReadFull(f.client, make([]byte, flushSize-1)))(t)
+	tlstest.Must(t, tlstest.Receive(t, f.flushed, "the end of Flush"))
+	tlstest.Value(f.own.Write(again))(t)
+	f.own.Close()
+	tlstest.Equal(t, "what follows", string(tlstest.Value(io.ReadAll(f.client))(t)), string(again))
 }
 
 // deaf is a connection whose Read waits until done is closed.
@@ -173,7 +257,7 @@ func TestReadsAfterFlush(t *testing.T) {
 			}
 		}
 	})
-	c := s.dial(tls.VersionTLS13)
+	c := s.dial(tls.VersionTLS12) // without tickets, which it would not have read: that is a reset
 	tlstest.Value(c.Write(make([]byte, size)))(t)
 	own := tlstest.Receive(t, conns, "OnRequest")
 	c.Close()

@@ -1,6 +1,7 @@
 package sslnetpoll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -42,8 +43,8 @@ func (c *Conn) SetReadTimeout(d time.Duration) error {
 // SetWriteTimeout limits each Flush from now on, and ends SetWriteDeadline. 0 is
 // no limit.
 func (c *Conn) SetWriteTimeout(d time.Duration) error {
-	c.writes = limit{timeout: d}
-	return c.raw.SetWriteTimeout(d)
+	c.writes = limit{timeout: d, set: true}
+	return nil
 }
 
 // SetReadDeadline sets the deadline of reads, instead of the timeout.
@@ -55,7 +56,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 // SetWriteDeadline sets the deadline of Flush, instead of the timeout.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.writes.deadline = t
-	return c.raw.SetWriteDeadline(t)
+	return nil
 }
 
 // SetDeadline is SetReadDeadline and SetWriteDeadline.
@@ -208,40 +209,57 @@ func (c *Conn) Release() error {
 // ErrConcurrentAccess; what has come from the peer can be read, unless the error
 // is ErrWriteTimeout.
 func (c *Conn) Flush() error {
+	_, err := c.flush(nil)
+	return err
+}
+
+// Write is Flush, with p behind what was written. It does not keep p.
+func (c *Conn) Write(p []byte) (int, error) { return c.flush(p) }
+
+func (c *Conn) flush(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.flushing {
-		return netpoll.Exception(netpoll.ErrConcurrentAccess, "when flush")
+		return 0, netpoll.Exception(netpoll.ErrConcurrentAccess, "when flush")
 	}
-	c.flushing = true
-	defer func() { c.flushing = false }()
-	c.out.Flush()
-	for deadline := c.writes.end(); ; {
-		if err := c.unable(); err != nil {
-			return err
-		}
-		if c.sending || !c.session.Idle() {
-			if c.wait(deadline, !c.sending) != nil {
-				c.end(netpoll.Exception(netpoll.ErrWriteTimeout, c.raw.RemoteAddr().String()))
-			}
-			continue
-		}
-		n := min(c.out.Len(), window)
-		if n == 0 {
-			return c.out.Release()
-		}
-		p, _ := c.out.Peek(n)
-		c.session.Write(p) // it has room: it is idle
-		c.out.Skip(n)
-		c.send()
-	}
-}
-
-// Write writes p, which it does not keep, and calls Flush.
-func (c *Conn) Write(p []byte) (int, error) {
-	c.out.WriteBinary(p)
-	if err := c.Flush(); err != nil {
+	if err := c.unable(); err != nil {
 		return 0, err
 	}
-	return len(p), nil
+	c.flushing = true
+	defer func() {
+		c.flushing = false
+		c.cond.Broadcast()
+	}()
+	c.out.WriteBinary(p)
+	c.out.Flush()
+	// While raw has something to send, netpoll does not take the connection as
+	// idle. So all is encrypted before it is sent.
+	for deadline := c.writes.end(); c.ended() == nil && c.broken == nil; {
+		n := min(c.out.Len(), window)
+		switch renegotiating := c.session.Queued() > 0; {
+		case c.sending || renegotiating && !c.unflushed:
+			if c.wait(deadline, !c.sending); passed(deadline) {
+				c.end(netpoll.Exception(netpoll.ErrWriteTimeout, c.raw.RemoteAddr().String()))
+			}
+		case n > 0 && !renegotiating:
+			q, _ := c.out.Peek(n)
+			c.session.Write(q) // it has room
+			c.out.Skip(n)
+			c.out.Release()
+			if c.exchange(); n == window {
+				c.unlocked(func() {}) // others do not wait for all of it
+			}
+		case c.unflushed:
+			if c.writes.set {
+				c.raw.SetWriteTimeout(0) // of an option
+			}
+			c.raw.SetWriteDeadline(deadline)
+			c.drain()
+			c.raw.SetWriteDeadline(time.Time{})
+		default:
+			return len(p), nil
+		}
+	}
+	c.reply() // what the Session says last
+	return 0, cmp.Or(c.ended(), c.broken)
 }

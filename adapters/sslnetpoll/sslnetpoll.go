@@ -33,14 +33,17 @@
 //     wraps io.ErrUnexpectedEOF: the data may have been cut short.
 //   - Close sends close_notify and a FIN, and waits in the background until the
 //     peer has closed too, so that no reset destroys what it has not read yet.
-//   - A Flush that times out ends the connection.
+//   - A Flush that times out ends the connection. One that has begun goes on
+//     after Close, within CloseTimeout.
 //   - netpoll.WithReadTimeout applies to each wait for ciphertext, SetReadTimeout
 //     to the whole read.
+//   - A Conn of a Dialer without OnRequest takes note of close_notify when it is
+//     read; IsActive returns true until then, or until the FIN.
 //
 // netpoll reads from the socket whether or not OnRequest reads, and sets no
 // limit; so what a peer can make a slow OnRequest hold is bounded by the
 // protocol alone, with TLS and without. What is written is bounded: Flush
-// returns when the kernel has accepted everything.
+// encrypts all of it, and returns when the kernel has accepted everything.
 package sslnetpoll
 
 import (
@@ -104,7 +107,8 @@ func (s *Server) failed(raw netpoll.Connection, err error) {
 }
 
 // EventLoop is netpoll.NewEventLoop. Options that set what a field of s sets
-// have no effect. Shutdown sends close_notify on connections that are idle.
+// have no effect. Shutdown sends close_notify on connections that are idle: as
+// without TLS, OnRequest does not run, and no Flush waits for the socket.
 func (s *Server) EventLoop(opts ...netpoll.Option) (netpoll.EventLoop, error) {
 	if s.OnRequest == nil {
 		return nil, errors.New("sslnetpoll: Server.OnRequest is nil")
