@@ -486,6 +486,7 @@ func (c *Conn) free(netpoll.Connection) error {
 	c.session.Abort(net.ErrClosed)
 	c.exchange()
 	c.freed = true
+	c.server.conns.Delete(c)
 	c.timer.Stop()
 	c.tls.Close()
 	c.cond.Broadcast()

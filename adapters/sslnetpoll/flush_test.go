@@ -26,16 +26,25 @@ import (
 // sockets hold. The client has read one byte, and reads no more.
 type flushing struct {
 	*server
-	client  *tls.Conn
+	client
 	own     *Conn
 	flushed chan error // the result of Flush
 	freed   chan bool  // the socket is about to be closed
 }
 
+// client is a *sslnet.Conn, or a *tls.Conn, whose CloseWrite sends no FIN.
+type client interface {
+	net.Conn
+	NetConn() net.Conn
+	CloseWrite() error
+}
+
 const flushSize = 32 << 20
 
+func strict(s *server) client { return s.dialSSL(tls.VersionTLS13) }
+
 // flush makes a flushing, in OnRequest or elsewhere, on another goroutine.
-func flush(t *testing.T, elsewhere bool, set func(*server, *cssl.Config)) flushing {
+func flush(t *testing.T, elsewhere bool, dial func(*server) client, set func(*server, *cssl.Config)) flushing {
 	t.Helper()
 	f := flushing{flushed: make(chan error, 1), freed: make(chan bool, 1)}
 	conns := make(chan *Conn, 1)
@@ -67,7 +76,7 @@ func flush(t *testing.T, elsewhere bool, set func(*server, *cssl.Config)) flushi
 			set(s, c)
 		}
 	})
-	f.client = f.dial(tls.VersionTLS13)
+	f.client = dial(f.server)
 	tlstest.Value(f.client.Write([]byte("x")))(t)
 	tlstest.Value(f.client.Read(make([]byte, 1)))(t)
 	f.own = tlstest.Receive(t, conns, "OnRequest")
@@ -101,7 +110,7 @@ func TestFlushEnds(t *testing.T) {
 				continue // the record waits for OnRequest, as other input does
 			}
 			t.Run(tc.name+" "+name, func(t *testing.T) {
-				f := flush(t, elsewhere, func(s *server, _ *cssl.Config) { s.CloseTimeout = time.Second / 5 })
+				f := flush(t, elsewhere, strict, func(s *server, _ *cssl.Config) { s.CloseTimeout = time.Second / 5 })
 				tc.end(f)
 				go f.client.NetConn().Write(make([]byte, 1<<20)) // what comes behind the end
 				tlstest.IsError(t, "Flush", tlstest.Receive(t, f.flushed, "the end of Flush"), netpoll.ErrConnClosed)
@@ -131,7 +140,11 @@ func TestFlushAtEnd(t *testing.T) {
 			},
 		} {
 			t.Run(fmt.Sprintf("%s, elsewhere: %v", name, elsewhere), func(t *testing.T) {
-				f := flush(t, elsewhere, func(s *server, _ *cssl.Config) { s.CloseTimeout = tlstest.Hang })
+				dial := strict
+				if name == "half close" {
+					dial = func(s *server) client { return s.dial(tls.VersionTLS13) }
+				}
+				f := flush(t, elsewhere, dial, func(s *server, _ *cssl.Config) { s.CloseTimeout = tlstest.Hang })
 				end(f)
 				got := tlstest.Value(io.ReadAll(f.client))(t)
 				tlstest.Equal(t, "read", len(got), flushSize-1)
@@ -146,6 +159,32 @@ func TestFlushAtEnd(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestShutdownInFlush: Shutdown waits for a Flush that still encrypts.
+func TestShutdownInFlush(t *testing.T) {
+	flushed := make(chan error, 1)
+	conns := make(chan *Conn, 1)
+	s := serve(t, func(s *server, _ *cssl.Config) {
+		s.OnConnect = func(ctx context.Context, c netpoll.Connection) context.Context {
+			conns <- c.(*Conn)
+			return ctx
+		}
+	})
+	c := s.dialSSL(tls.VersionTLS13)
+	own := tlstest.Receive(t, conns, "OnConnect")
+	own.WriteBinary(make([]byte, 3*flushSize))
+	go func() { flushed <- own.Flush() }()
+	tlstest.Until(t, "Flush has begun", func() bool {
+		own.mu.Lock()
+		defer own.mu.Unlock()
+		return own.flushing
+	})
+	down := tlstest.Later(func() bool { shutDown(t, s.loop); return true })
+	n := tlstest.Value(io.Copy(io.Discard, c))(t)
+	tlstest.Equal(t, "read", n, 3*flushSize)
+	tlstest.Must(t, <-flushed)
+	<-down
 }
 
 // TestFlushCut: no close_notify follows a part of what was written, when netpoll
@@ -163,7 +202,7 @@ func TestFlushCut(t *testing.T) {
 	own.mu.Lock()
 	own.flushing = true
 	own.mu.Unlock()
-	shutDown(t, s.loop)
+	shutDown(t, s.loop.(eventLoop).EventLoop)
 	if n, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
 		t.Errorf("%d bytes, %v", n, err)
 	}
@@ -171,7 +210,7 @@ func TestFlushCut(t *testing.T) {
 
 // TestWriteTimeout: it limits a Flush, not each part that a slow peer reads.
 func TestWriteTimeout(t *testing.T) {
-	f := flush(t, true, func(s *server, _ *cssl.Config) {
+	f := flush(t, true, strict, func(s *server, _ *cssl.Config) {
 		s.OnConnect = func(ctx context.Context, c netpoll.Connection) context.Context {
 			c.SetWriteTimeout(time.Second / 2)
 			return ctx
@@ -187,7 +226,7 @@ func TestWriteTimeout(t *testing.T) {
 
 // TestConcurrentWrite: nothing is sent of a Write that is refused.
 func TestConcurrentWrite(t *testing.T) {
-	f := flush(t, true, nil)
+	f := flush(t, true, strict, nil)
 	again := []byte("again")
 	_, err := f.own.Write(again)
 	tlstest.IsError(t, "Write", err, netpoll.ErrConcurrentAccess)

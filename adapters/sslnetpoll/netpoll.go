@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cloudwego/netpoll"
+	"golang.org/x/sys/unix"
 )
 
 // This file has the methods of netpoll.Connection, Reader and Writer.
@@ -213,6 +214,17 @@ func (c *Conn) Flush() error {
 	return err
 }
 
+// encrypting reports whether a Flush has begun and does not wait for the peer.
+func (c *Conn) encrypting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.freed || !c.flushing || c.session.Queued() > 0 {
+		return false
+	}
+	room, _ := unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}, 0)
+	return !c.sending || room > 0
+}
+
 // Write is Flush, with p behind what was written. It does not keep p.
 func (c *Conn) Write(p []byte) (int, error) { return c.flush(p) }
 
@@ -232,8 +244,8 @@ func (c *Conn) flush(p []byte) (int, error) {
 	}()
 	c.out.WriteBinary(p)
 	c.out.Flush()
-	// While raw has something to send, netpoll does not take the connection as
-	// idle. So all is encrypted before it is sent.
+	// netpoll's Shutdown closes a connection that has nothing to send. So all is
+	// encrypted before it is sent, and our Shutdown waits meanwhile.
 	for deadline := c.writes.end(); c.ended() == nil && c.broken == nil; {
 		n := min(c.out.Len(), window)
 		switch renegotiating := c.session.Queued() > 0; {

@@ -53,6 +53,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -85,6 +86,7 @@ type Server struct {
 	HandshakeTimeout, CloseTimeout time.Duration
 
 	renewed atomic.Pointer[cssl.Context]
+	conns   sync.Map // of each *Conn that is not freed
 }
 
 var errNotServer = errors.New("sslnetpoll: the Context must be one of cssl.NewServerContext")
@@ -108,7 +110,7 @@ func (s *Server) failed(raw netpoll.Connection, err error) {
 
 // EventLoop is netpoll.NewEventLoop. Options that set what a field of s sets
 // have no effect. Shutdown sends close_notify on connections that are idle: as
-// without TLS, OnRequest does not run, and no Flush waits for the socket.
+// without TLS, OnRequest does not run, and no Flush has begun.
 func (s *Server) EventLoop(opts ...netpoll.Option) (netpoll.EventLoop, error) {
 	if s.OnRequest == nil {
 		return nil, errors.New("sslnetpoll: Server.OnRequest is nil")
@@ -116,8 +118,29 @@ func (s *Server) EventLoop(opts ...netpoll.Option) (netpoll.EventLoop, error) {
 	if err := s.SetContext(s.TLS); err != nil {
 		return nil, err
 	}
-	return netpoll.NewEventLoop(onRequest, append(opts, netpoll.WithOnPrepare(s.prepare), netpoll.WithOnConnect(nil),
+	loop, err := netpoll.NewEventLoop(onRequest, append(opts, netpoll.WithOnPrepare(s.prepare), netpoll.WithOnConnect(nil),
 		netpoll.WithOnDisconnect(onDisconnect))...)
+	if err != nil {
+		return nil, err
+	}
+	return eventLoop{loop, s}, nil
+}
+
+// eventLoop is netpoll's. But netpoll closes connections that have nothing to
+// send yet, because a Flush still encrypts it: Shutdown waits for that first.
+type eventLoop struct {
+	netpoll.EventLoop
+	server *Server
+}
+
+func (l eventLoop) Shutdown(ctx context.Context) error {
+	l.server.conns.Range(func(c, _ any) bool {
+		for c.(*Conn).encrypting() && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		return true
+	})
+	return l.EventLoop.Shutdown(ctx)
 }
 
 // contextKey is the key of a Conn in netpoll's context of its connection.
@@ -131,6 +154,7 @@ func (s *Server) prepare(raw netpoll.Connection) context.Context {
 		raw.Close()
 		return context.Background()
 	}
+	s.conns.Store(c, nil)
 	c.session.ExpectPeer()
 	c.preparing = true
 	var ctx context.Context
