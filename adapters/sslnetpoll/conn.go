@@ -1,6 +1,7 @@
 package sslnetpoll
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -56,6 +57,7 @@ type Conn struct {
 	tls     *cssl.Conn
 	in      *netpoll.LinkBuffer // plaintext to be read
 	need    int                 // how much of it a read waits for
+	delim   *byte               // what Until waits for; nil once it has come
 	timer   *time.Timer         // of the handshake, then of the close
 	ctx     context.Context
 	cause   error  // why the Session has ended
@@ -152,6 +154,9 @@ func (l link) OnOpen() {
 }
 
 func (l link) OnData(p []byte) {
+	if l.delim != nil && bytes.IndexByte(p, *l.delim) >= 0 {
+		l.delim = nil
+	}
 	buf, _ := l.in.Malloc(len(p)) // WriteBinary would keep p
 	copy(buf, p)
 	l.in.Flush()

@@ -67,6 +67,8 @@ func (c *Conn) SetDeadline(t time.Time) error {
 }
 
 // SetOnRequest sets or replaces what is called while there is plaintext to read.
+// On a Conn of a Dialer that has some already, f is first called on a goroutine
+// that is not of netpoll's pool, which would recover a panic.
 func (c *Conn) SetOnRequest(f netpoll.OnRequest) error {
 	if f == nil {
 		return nil
@@ -174,16 +176,20 @@ func (c *Conn) Skip(n int) error {
 func (c *Conn) Until(delim byte) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for {
-		line, err := c.in.Until(delim)
-		if err == nil {
-			return line, nil
-		}
+	line, err := c.in.Until(delim)
+	if err == nil {
+		return line, nil
+	}
+	d := delim
+	c.delim = &d
+	defer func() { c.delim = nil }()
+	for c.delim != nil {
 		if err = c.await(c.in.Len() + 1); err != nil {
 			line, _ = c.in.Next(c.in.Len())
 			return line, err
 		}
 	}
+	return c.in.Until(delim)
 }
 
 // Read implements net.Conn.
