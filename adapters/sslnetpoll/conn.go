@@ -154,6 +154,9 @@ func (l link) OnOpen() {
 }
 
 func (l link) OnData(p []byte) {
+	if l.closed.Load() {
+		return
+	}
 	if l.delim != nil && bytes.IndexByte(p, *l.delim) >= 0 {
 		l.delim = nil
 	}
@@ -170,9 +173,10 @@ func (l link) OnClose(err error) {
 }
 
 // Received has nothing while another goroutine uses raw's Reader, and while
-// enough plaintext waits, unless a renegotiation does.
+// enough plaintext waits that will be read, unless a renegotiation does.
 func (l link) Received() ([]byte, bool) {
-	if !l.mayPull() || l.in.Len() >= max(window, l.need) && l.session.Queued() == 0 {
+	enough := l.in.Len() >= max(window, l.need) && !l.closed.Load() && l.session.Queued() == 0
+	if enough || !l.mayPull() {
 		return nil, false
 	}
 	active := l.raw.IsActive() // before Len: after the end nothing comes

@@ -304,3 +304,21 @@ func TestReadsAfterFlush(t *testing.T) {
 	conns <- own
 	tlstest.Equal(t, "read", tlstest.Receive(t, read, "the end"), size)
 }
+
+// TestCloseUnread: what OnRequest leaves unread does not delay the end of a
+// connection that it closes.
+func TestCloseUnread(t *testing.T) {
+	freed := make(chan bool, 1)
+	s := serve(t, func(s *server, _ *cssl.Config) {
+		s.CloseTimeout = tlstest.Hang
+		s.OnRequest = func(_ context.Context, c netpoll.Connection) error {
+			c.AddCloseCallback(func(netpoll.Connection) error { freed <- true; return nil })
+			tlstest.Value(c.Reader().Peek(2 * window))(t)
+			return c.Close()
+		}
+	})
+	c := s.dial(tls.VersionTLS13)
+	tlstest.Value(c.Write(make([]byte, 3*window)))(t)
+	tlstest.Must(t, c.CloseWrite())
+	tlstest.Receive(t, freed, "the close of the socket")
+}
