@@ -65,7 +65,7 @@ type Conn struct {
 	room    []byte // what link.Room has returned
 
 	preparing bool // OnPrepare has not returned: netpoll has not registered raw
-	task      bool // it has: now ciphertext wakes who waits in raw's Reader
+	task      bool // netpoll runs run: now ciphertext wakes who waits in raw's Reader
 	pulling   bool // a goroutine waits in raw's Reader, which it alone may use
 	busy      bool // run calls OnConnect and OnRequest
 	flushing  bool // a goroutine is in Flush
