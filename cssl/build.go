@@ -290,7 +290,7 @@ func (b *builder) lists() error {
 		missing                 func(version uint32, list string) features.Feature
 	}{
 		{"CipherList", "CipherString", c.CipherList, b.defaultCiphers, nil},
-		{"CipherSuites", "Ciphersuites", c.CipherSuites, nil, features.MissingSuite},
+		{"CipherSuites", "Ciphersuites", c.CipherSuites, b.defaultSuites, features.MissingSuite},
 		{"Groups", "Groups", c.Groups, b.defaultGroups, features.MissingGroup},
 		{"SignatureAlgorithms", "SignatureAlgorithms", c.SignatureAlgorithms, nil, features.MissingSignature},
 	} {

@@ -8,6 +8,7 @@ package cssl
 import "C"
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unsafe"
@@ -28,19 +29,78 @@ func cipherName(c *C.SSL_CIPHER) string { return C.GoString(C.SSL_CIPHER_get_nam
 // defaultCiphers removes suites without forward secrecy (static RSA, PSK) and
 // those that are not AEAD (CBC) from the TLS 1.2 suites that OpenSSL or the
 // system's policy enables. It adds none, so a stricter policy stays in force.
-// If no suite would remain, it changes nothing.
+// If no suite would remain, it changes nothing. DHE comes last, which a client
+// could agree on; AES-128 comes before others, as in defaultSuites.
 func (b *builder) defaultCiphers() bool {
-	var names []string
+	reorder := b.ownOrder()
+	var kept []*C.SSL_CIPHER
 	for _, c := range b.ciphers() {
 		if C.SSL_CIPHER_is_aead(c) == 0 {
 			continue
 		}
 		kx, auth := C.SSL_CIPHER_get_kx_nid(c), C.SSL_CIPHER_get_auth_nid(c)
 		if (kx == C.NID_kx_ecdhe || kx == C.NID_kx_dhe) && (auth == C.NID_auth_rsa || auth == C.NID_auth_ecdsa) {
-			names = append(names, cipherName(c))
+			kept = append(kept, c)
 		}
 	}
-	return names == nil || b.command("CipherString", strings.Join(names, ":"))
+	if reorder {
+		slices.SortStableFunc(kept, func(x, y *C.SSL_CIPHER) int { return cmp.Compare(rank(x), rank(y)) })
+	}
+	return kept == nil || b.command("CipherString", joined(kept))
+}
+
+// defaultSuites moves AES-128-GCM to the front of the TLS 1.3 suites, as in
+// crypto/tls. Its SHA-256 and its shorter key schedule save a tenth of a
+// handshake. A client that prefers ChaCha20 gets that
+// (SSL_OP_PRIORITIZE_CHACHA).
+func (b *builder) defaultSuites() bool {
+	if !b.ownOrder() {
+		return true
+	}
+	suites := b.suites()
+	slices.SortStableFunc(suites, func(x, y *C.SSL_CIPHER) int { return cmp.Compare(rank(x), rank(y)) })
+	return b.command("Ciphersuites", joined(suites))
+}
+
+// ownOrder reports whether the TLS 1.3 suites are in OpenSSL's own order, or a
+// part of them. Otherwise the system's policy has chosen it, and it stays in
+// force.
+func (b *builder) ownOrder() bool {
+	own := strings.Split(C.GoString(C.OSSL_default_ciphersuites()), ":")
+	for _, c := range b.suites() {
+		i := slices.Index(own, cipherName(c))
+		if i < 0 {
+			return false
+		}
+		own = own[i+1:]
+	}
+	return true
+}
+
+// suites returns the enabled suites of TLS 1.3.
+func (b *builder) suites() []*C.SSL_CIPHER {
+	return slices.DeleteFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool { return C.SSL_CIPHER_get_kx_nid(c) != C.NID_kx_any })
+}
+
+// rank is lower for suites that come first by default.
+func rank(c *C.SSL_CIPHER) int {
+	r := 0
+	if C.SSL_CIPHER_get_cipher_nid(c) != C.NID_aes_128_gcm {
+		r++
+	}
+	if C.SSL_CIPHER_get_kx_nid(c) == C.NID_kx_dhe {
+		r += 2
+	}
+	return r
+}
+
+// joined returns the list of the suites' names.
+func joined(suites []*C.SSL_CIPHER) string {
+	var names []string
+	for _, c := range suites {
+		names = append(names, cipherName(c))
+	}
+	return strings.Join(names, ":")
 }
 
 // withoutStaticRSA removes the suites of static RSA key exchange, which need a

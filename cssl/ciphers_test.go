@@ -59,6 +59,49 @@ func TestDefaultCiphers(t *testing.T) {
 	}
 }
 
+// TestDefaultOrder: AES-128 comes first, on both sides, unless the client prefers ChaCha20 or a policy in openssl.cnf has an order.
+func TestDefaultOrder(t *testing.T) {
+	const (
+		is            = "CSSL_ORDER"
+		first, second = "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"
+		chacha        = "TLS_CHACHA20_POLY1305_SHA256"
+		aes256        = second + ":" + chacha + ":" + first
+	)
+	if os.Getenv(is) != "" { // the policy
+		equal(t, pairOf(t, clientConfig(), serverConfig("ecdsa")).shaken().server.State().Cipher, second, "the suite under a policy")
+		equal(t, pairOf(t, clientUpTo(TLS12), serverConfig("ecdsa")).shaken().server.State().Cipher, "ECDHE-ECDSA-AES256-GCM-SHA384", "in TLS 1.2")
+		return
+	}
+	for _, r := range []struct {
+		client, server, cipher string
+		version                TLSVersion
+	}{
+		{"", "", first, TLS13},
+		{aes256, "", first, TLS13},
+		{"", aes256, second, TLS13},
+		{chacha + ":" + aes256, "", chacha, TLS13},
+		{"", "", "ECDHE-ECDSA-AES128-GCM-SHA256", TLS12},
+		{"ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256", "", "ECDHE-ECDSA-AES128-GCM-SHA256", TLS12},
+		{"ECDHE-ECDSA-AES256-GCM-SHA384:DHE-ECDSA-AES128-GCM-SHA256", "", "ECDHE-ECDSA-AES256-GCM-SHA384", TLS12},
+	} {
+		c, s := clientUpTo(r.version), serverConfig("ecdsa")
+		if r.version == TLS12 {
+			c.CipherList, s.CipherList = r.client, r.server
+		} else {
+			c.CipherSuites, s.CipherSuites = r.client, r.server
+		}
+		equal(t, pairOf(t, c, s).shaken().server.State().Cipher, r.cipher, "the suite of client %q, server %q", r.client, r.server)
+	}
+	var offered []uint16
+	s := serverConfig("ecdsa")
+	s.ClientHello = func(h *ClientHello) { offered = h.CipherSuites; h.Accept(nil) }
+	pairOf(t, clientConfig(), s).shaken()
+	equal(t, offered[0], 0x1301, "what our client prefers")
+	file := writeFile(t, "openssl.cnf", "openssl_conf = i\n[i]\nssl_conf = s\n[s]\nsystem_default = d\n[d]\nCiphersuites = "+aes256+":TLS_AES_128_CCM_SHA256\n")
+	out, err := runAlone(t, is+"=1", "OPENSSL_CONF="+file)
+	check(t, err == nil, "%v\n%s", err, out)
+}
+
 // TestDefaultGroups: without Groups no finite field is taken, by either side, since a peer could choose one that costs
 // much; with Groups, whatever they name. The curves and X25519 are there.
 func TestDefaultGroups(t *testing.T) {

@@ -23,11 +23,10 @@ func (b *builder) psks() error {
 		return nil
 	}
 	suites := map[string][]*C.SSL_CIPHER{} // by the hash
-	for _, cipher := range b.ciphers() {
-		if name := cipherName(cipher); strings.HasPrefix(name, "TLS_") { // of TLS 1.3
-			hash := name[strings.LastIndexByte(name, '_')+1:]
-			suites[hash] = append(suites[hash], cipher)
-		}
+	for _, cipher := range b.suites() {
+		name := cipherName(cipher)
+		hash := name[strings.LastIndexByte(name, '_')+1:]
+		suites[hash] = append(suites[hash], cipher)
 	}
 	hashOf := func(k PSK) string { return cmp.Or(k.Hash, "SHA256") }
 	for i, k := range c.PSKs {
@@ -55,11 +54,7 @@ func (b *builder) psks() error {
 	if alone := b.server && len(c.Certificates) == 0 && !c.named() || !b.server && !c.SystemCAs && c.CAFile == "" && len(c.CAPEM) == 0; !alone {
 		order = slices.Concat(order, suites[map[string]string{"SHA256": "SHA384", "SHA384": "SHA256"}[first]])
 	}
-	var names []string
-	for _, cipher := range order {
-		names = append(names, cipherName(cipher))
-	}
-	if !b.command("Ciphersuites", strings.Join(names, ":")) {
+	if !b.command("Ciphersuites", joined(order)) {
 		return b.fail("PSKs", "")
 	}
 	return nil
