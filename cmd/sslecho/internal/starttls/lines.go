@@ -28,6 +28,16 @@ func (l lines) step(p []byte) (n int, out []byte, next next) {
 // known reports whether word is one of these commands.
 func known(word, commands string) bool { return slices.Contains(strings.Fields(commands), word) }
 
+// upper is strings.ToUpper for ASCII alone: in Unicode, that of ſ is S.
+func upper(word string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			r += 'A' - 'a'
+		}
+		return r
+	}, word)
+}
+
 // smtp is RFC 3207 in RFC 5321. Section 4 of the former: STARTTLS has no
 // parameter (501), and before TLS a server may refuse all but NOOP, EHLO,
 // STARTTLS and QUIT (530).
@@ -36,7 +46,7 @@ var smtp = lines{
 	long:  "500 5.5.2 the line is too long\r\n",
 	command: func(line string) (string, next) {
 		word, args, _ := strings.Cut(line, " ")
-		switch word = strings.ToUpper(word); {
+		switch word = upper(word); {
 		case word == "EHLO":
 			return "250-sslecho\r\n250 STARTTLS\r\n", more
 		case word == "NOOP":
@@ -59,7 +69,7 @@ var pop3 = lines{
 	hello: "+OK sslecho\r\n",
 	long:  "-ERR the line is too long\r\n",
 	command: func(line string) (string, next) {
-		switch strings.ToUpper(line) {
+		switch upper(line) {
 		case "CAPA":
 			return "+OK\r\nSTLS\r\n.\r\n", more
 		case "QUIT":
@@ -83,7 +93,7 @@ var imap = lines{
 		if tag == "" || strings.ContainsFunc(tag, notInTag) {
 			return "* BAD the tag is missing\r\n", more
 		}
-		word, args, _ := strings.Cut(strings.ToUpper(command), " ")
+		word, args, _ := strings.Cut(upper(command), " ")
 		switch {
 		case known(word, "LOGIN AUTHENTICATE"):
 			return tag + " NO [PRIVACYREQUIRED] use STARTTLS first\r\n", more

@@ -108,6 +108,7 @@ var scripts = []struct {
 	{"smtp", "parameter", "STARTTLS now\r\n", "501 5.5.4 Syntax error (no parameters allowed)\r\n", more},
 	{"smtp", "garbage", "\x00\xff\r\n\r\n", "500 5.5.1 there is no such command\r\n500 5.5.1 there is no such command\r\n", more},
 	{"smtp", "too long", long, "500 5.5.2 the line is too long\r\n", closing},
+	{"smtp", "not ASCII", "ſtarttls\r\nquıt\r\n", strings.Repeat("500 5.5.1 there is no such command\r\n", 2), more},
 
 	{"imap", "s_client", ". CAPABILITY\r\n. STARTTLS\r\n",
 		"* CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED\r\n. OK done\r\n. OK Begin TLS negotiation now\r\n", upgrade},
@@ -117,11 +118,13 @@ var scripts = []struct {
 	{"imap", "garbage", "\r\n{ NOOP\r\na\r\n\x00 NOOP\r\n", "* BAD the tag is missing\r\n* BAD the tag is missing\r\n" +
 		"a BAD there is no such command before TLS\r\n* BAD the tag is missing\r\n", more},
 	{"imap", "too long", "a " + long, "* BYE the line is too long\r\n", closing},
+	{"imap", "not ASCII", "a ſtarttls\r\n", "a BAD there is no such command before TLS\r\n", more},
 
 	{"pop3", "s_client", "STLS\r\n", "+OK Begin TLS negotiation\r\n", upgrade},
 	{"pop3", "capabilities", "capa\r\nstls\r\n", "+OK\r\nSTLS\r\n.\r\n+OK Begin TLS negotiation\r\n", upgrade},
 	{"pop3", "before TLS", "USER me\r\nSTLS x\r\nQUIT\r\n", strings.Repeat("-ERR only CAPA, QUIT and STLS are there before TLS\r\n", 2) + "+OK bye\r\n", closing},
 	{"pop3", "too long", long, "-ERR the line is too long\r\n", closing},
+	{"pop3", "not ASCII", "ſtls\r\n", "-ERR only CAPA, QUIT and STLS are there before TLS\r\n", more},
 
 	{"ldap", "s_client", extended, extendedOK, upgrade},
 	{"ldap", "long lengths", extendedBER, extendedOK, upgrade},
