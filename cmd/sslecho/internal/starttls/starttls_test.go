@@ -137,6 +137,9 @@ var scripts = []struct {
 	{"ldap", "indefinite length", "0\x80\x02\x01\x01", ldapBye, closing},
 	{"ldap", "claims to be too long", "0\x84\x7f\xff\xff\xff", ldapBye, closing},
 	{"ldap", "no operation", "0\x03\x02\x01\x01", ldapBye, closing},
+	{"ldap", "messageID 0", strings.Replace(extended, "\x01w", "\x00w", 1), ldapBye, closing},
+	{"ldap", "negative messageID", strings.Replace(extended, "\x01w", "\xffw", 1), ldapBye, closing},
+	{"ldap", "largest messageID", "0\x20\x02\x04\x7f\xff\xff\xff" + extended[5:], "0\x27\x02\x04\x7f\xff\xff\xff" + extendedOK[5:], upgrade},
 
 	{"postgres", "s_client", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "S", upgrade},
 	{"postgres", "GSSAPI first", "\x00\x00\x00\x08\x04\xd2\x16\x30\x00\x00\x00\x08\x04\xd2\x16\x2f", "NS", upgrade},
