@@ -81,6 +81,9 @@ const (
 	xmppGo     = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 )
 
+// prefixed is xmppOpen with a prefix for STARTTLS.
+var prefixed = strings.Replace(xmppOpen, "<stream:stream", "<stream:stream xmlns:t='urn:ietf:params:xml:ns:xmpp-tls'", 1)
+
 // xmppError is what is said for a condition once the header has been sent.
 func xmppError(condition string) string {
 	return "<stream:error><" + condition + " xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
@@ -160,6 +163,13 @@ var scripts = []struct {
 	{"xmpp", "declaration, spaces and an end tag", "<?xml version='1.0' encoding='utf-8'?>\n" + xmppOpen + " \r\n" + strings.Replace(xmppAsk, "/>", "></starttls>", 1),
 		xmppHeader + xmppOffer + xmppGo, upgrade},
 	{"xmpp", "prefix", xmppOpen + "<t:starttls xmlns:t='urn:ietf:params:xml:ns:xmpp-tls'/>", xmppHeader + xmppOffer + xmppGo, upgrade},
+	{"xmpp", "prefix of the header", prefixed + "<t:starttls/>", xmppHeader + xmppOffer + xmppGo, upgrade},
+	{"xmpp", "prefix and an end tag", prefixed + "<t:starttls>\n</t:starttls>", xmppHeader + xmppOffer + xmppGo, upgrade},
+	{"xmpp", "another end tag", xmppOpen + strings.Replace(xmppAsk, "/>", "></t:starttls>", 1), xmppHeader + xmppOffer + xmppError("not-well-formed"), closing},
+	{"xmpp", "twice", xmppOpen + strings.Replace(xmppAsk, "/>", ">", 1) + xmppAsk, xmppHeader + xmppOffer + xmppError("not-authorized"), closing},
+	{"xmpp", "version", strings.Replace(xmppOpen, "1.0", "02.13", 1), xmppHeader + xmppOffer, more},
+	{"xmpp", "old version", strings.Replace(xmppOpen, "1.0", "0.9", 1), refusal("unsupported-version"), closing},
+	{"xmpp", "no version", strings.Replace(xmppOpen, " version='1.0'", "", 1), refusal("unsupported-version"), closing},
 	{"xmpp", "name", strings.Replace(xmppOpen, "a.example", "é&lt;&apos;>", 1), strings.Replace(xmppHeader, "a.example", "é&lt;&#39;&gt;", 1) + xmppOffer, more},
 	{"xmpp", "no name", strings.Replace(xmppOpen, "to='a.example'", "", 1), strings.Replace(xmppHeader, "a.example", "sslecho", 1) + xmppOffer, more},
 	{"xmpp", "end", xmppOpen + "</stream:stream>", xmppHeader + xmppOffer + "</stream:stream>", closing},
@@ -171,7 +181,13 @@ var scripts = []struct {
 	{"xmpp", "no stream", "<message>", refusal("bad-format"), closing},
 	{"xmpp", "namespace", strings.Replace(xmppOpen, "jabber:client", "jabber:component", 1), refusal("invalid-namespace"), closing},
 	{"xmpp", "namespace of streams", strings.Replace(xmppOpen, "etherx", "x", 1), refusal("invalid-namespace"), closing},
-	{"xmpp", "end without a beginning", "</stream:stream>", refusal("restricted-xml"), closing},
+	{"xmpp", "end without a beginning", "</stream:stream>", refusal("not-well-formed"), closing},
+	{"xmpp", "end at once", strings.Replace(xmppOpen, ">", "/>", 1), refusal("bad-format"), closing},
+	{"xmpp", "processing instruction", "<?xslt x='y'?>", refusal("restricted-xml"), closing},
+	{"xmpp", "declared encoding", "<?xml version='1.0' encoding='iso-8859-1'?>", refusal("unsupported-encoding"), closing},
+	{"xmpp", "Latin-1", strings.Replace(xmppOpen, "a.example", "\xe9.example", 1), refusal("unsupported-encoding"), closing},
+	{"xmpp", "UTF-16, little-endian", "<\x00?\x00x\x00", refusal("unsupported-encoding"), closing},
+	{"xmpp", "UTF-16, big-endian", "\xfe\xff\x00<\x00?", refusal("unsupported-encoding"), closing},
 	{"xmpp", "garbage", "GET / HTTP/1.1\r\n", refusal("not-well-formed"), closing},
 	{"xmpp", "not well formed", "<stream:stream xmlns=jabber:client>", refusal("not-well-formed"), closing},
 	{"xmpp", "too long", "<" + long, refusal("policy-violation"), closing},
