@@ -34,7 +34,7 @@ type ldap struct{}
 
 func (ldap) greeting() []byte { return nil }
 
-func (ldap) tooLong() []byte { return notice("the message is too long") }
+func (ldap) tooMuch() []byte { return notice("too much before TLS") }
 
 func (ldap) step(p []byte) (n int, out []byte, next next) {
 	_, message, n, err := element(p)

@@ -8,13 +8,13 @@ import (
 
 // lines is the dialogue of a protocol of lines, the same for all connections.
 type lines struct {
-	hello, long string
-	command     func(line string) (reply string, next next) // without the end of the line
+	hello, bye string
+	command    func(line string) (reply string, next next) // without the end of the line
 }
 
 func (l lines) greeting() []byte { return []byte(l.hello) }
 
-func (l lines) tooLong() []byte { return []byte(l.long) }
+func (l lines) tooMuch() []byte { return []byte(l.bye) }
 
 func (l lines) step(p []byte) (n int, out []byte, next next) {
 	end := bytes.IndexByte(p, '\n')
@@ -43,7 +43,7 @@ func upper(word string) string {
 // STARTTLS and QUIT (530).
 var smtp = lines{
 	hello: "220 sslecho ESMTP\r\n",
-	long:  "500 5.5.2 the line is too long\r\n",
+	bye:   "421 4.7.0 too much before TLS\r\n",
 	command: func(line string) (string, next) {
 		word, args, _ := strings.Cut(line, " ")
 		switch word = upper(word); {
@@ -67,7 +67,7 @@ var smtp = lines{
 // pop3 is RFC 2595, section 4 (STLS), in RFC 1939, with the CAPA of RFC 2449.
 var pop3 = lines{
 	hello: "+OK sslecho\r\n",
-	long:  "-ERR the line is too long\r\n",
+	bye:   "-ERR too much before TLS\r\n",
 	command: func(line string) (string, next) {
 		switch upper(line) {
 		case "CAPA":
@@ -87,7 +87,7 @@ const imapCapability = "CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED"
 // PRIVACYREQUIRED is RFC 5530's.
 var imap = lines{
 	hello: "* OK [" + imapCapability + "] sslecho\r\n",
-	long:  "* BYE the line is too long\r\n",
+	bye:   "* BYE too much before TLS\r\n",
 	command: func(line string) (string, next) {
 		tag, command, _ := strings.Cut(line, " ")
 		if tag == "" || strings.ContainsFunc(tag, notInTag) {

@@ -72,6 +72,7 @@ const (
 	ldapBye     = "06\x02\x01\x00x1\x0a\x01\x02\x04\x00\x04\x12not an LDAPMessage\x8a\x161.3.6.1.4.1.1466.20036"
 
 	postgresNoStart = "E\x00\x00\x001SFATAL\x00VFATAL\x00C08P01\x00Mnot a startup message\x00\x00"
+	postgresMuch    = "E\x00\x00\x00/SFATAL\x00VFATAL\x00C08P01\x00Mtoo much before TLS\x00\x00"
 	postgresNoTLS   = "E\x00\x00\x00FSFATAL\x00VFATAL\x00C28000\x00Mthis server wants TLS: use sslmode=require\x00\x00"
 
 	xmppOpen   = "<stream:stream xmlns:stream='http://etherx.jabber.org/streams' xmlns='jabber:client' to='a.example' version='1.0'>"
@@ -110,7 +111,9 @@ var scripts = []struct {
 	{"smtp", "before TLS", "MAIL FROM:<a>\r\nAUTH PLAIN c2VjcmV0\r\nHELO x\r\n", strings.Repeat("530 5.7.0 Must issue a STARTTLS command first\r\n", 3), more},
 	{"smtp", "parameter", "STARTTLS now\r\n", "501 5.5.4 Syntax error (no parameters allowed)\r\n", more},
 	{"smtp", "garbage", "\x00\xff\r\n\r\n", "500 5.5.1 there is no such command\r\n500 5.5.1 there is no such command\r\n", more},
-	{"smtp", "too long", long, "500 5.5.2 the line is too long\r\n", closing},
+	{"smtp", "too long", long, "421 4.7.0 too much before TLS\r\n", closing},
+	{"smtp", "too many", strings.Repeat("\r\n", 30), strings.Repeat("500 5.5.1 there is no such command\r\n", 20) + "421 4.7.0 too much before TLS\r\n", closing},
+	{"smtp", "TLS at last", strings.Repeat("NOOP\r\n", 19) + "STARTTLS\r\n", strings.Repeat("250 2.0.0 OK\r\n", 19) + "220 2.0.0 Ready to start TLS\r\n", upgrade},
 	{"smtp", "not ASCII", "ſtarttls\r\nquıt\r\n", strings.Repeat("500 5.5.1 there is no such command\r\n", 2), more},
 
 	{"imap", "s_client", ". CAPABILITY\r\n. STARTTLS\r\n",
@@ -120,13 +123,15 @@ var scripts = []struct {
 		"b BAD there is no such command before TLS\r\nc BAD there is no such command before TLS\r\n", more},
 	{"imap", "garbage", "\r\n{ NOOP\r\na\r\n\x00 NOOP\r\n", "* BAD the tag is missing\r\n* BAD the tag is missing\r\n" +
 		"a BAD there is no such command before TLS\r\n* BAD the tag is missing\r\n", more},
-	{"imap", "too long", "a " + long, "* BYE the line is too long\r\n", closing},
+	{"imap", "too long", "a " + long, "* BYE too much before TLS\r\n", closing},
+	{"imap", "too many", strings.Repeat("a x\r\n", 30), strings.Repeat("a BAD there is no such command before TLS\r\n", 20) + "* BYE too much before TLS\r\n", closing},
 	{"imap", "not ASCII", "a ſtarttls\r\n", "a BAD there is no such command before TLS\r\n", more},
 
 	{"pop3", "s_client", "STLS\r\n", "+OK Begin TLS negotiation\r\n", upgrade},
 	{"pop3", "capabilities", "capa\r\nstls\r\n", "+OK\r\nSTLS\r\n.\r\n+OK Begin TLS negotiation\r\n", upgrade},
 	{"pop3", "before TLS", "USER me\r\nSTLS x\r\nQUIT\r\n", strings.Repeat("-ERR only CAPA, QUIT and STLS are there before TLS\r\n", 2) + "+OK bye\r\n", closing},
-	{"pop3", "too long", long, "-ERR the line is too long\r\n", closing},
+	{"pop3", "too long", long, "-ERR too much before TLS\r\n", closing},
+	{"pop3", "too many", strings.Repeat("\n", 30), strings.Repeat("-ERR only CAPA, QUIT and STLS are there before TLS\r\n", 20) + "-ERR too much before TLS\r\n", closing},
 	{"pop3", "not ASCII", "ſtls\r\n", "-ERR only CAPA, QUIT and STLS are there before TLS\r\n", more},
 
 	{"ldap", "s_client", extended, extendedOK, upgrade},
@@ -140,23 +145,25 @@ var scripts = []struct {
 	{"ldap", "indefinite length", "0\x80\x02\x01\x01", ldapBye, closing},
 	{"ldap", "claims to be too long", "0\x84\x7f\xff\xff\xff", ldapBye, closing},
 	{"ldap", "no operation", "0\x03\x02\x01\x01", ldapBye, closing},
+	{"ldap", "too many", strings.Repeat("0\x06\x02\x01\x08P\x01\x07", 30), strings.NewReplacer("06", "07", "x1", "x2", "\x12not an LDAPMessage", "\x13too much before TLS").Replace(ldapBye), closing},
 	{"ldap", "messageID 0", strings.Replace(extended, "\x01w", "\x00w", 1), ldapBye, closing},
 	{"ldap", "negative messageID", strings.Replace(extended, "\x01w", "\xffw", 1), ldapBye, closing},
 	{"ldap", "largest messageID", "0\x20\x02\x04\x7f\xff\xff\xff" + extended[5:], "0\x27\x02\x04\x7f\xff\xff\xff" + extendedOK[5:], upgrade},
 
 	{"postgres", "s_client", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "S", upgrade},
 	{"postgres", "GSSAPI first", "\x00\x00\x00\x08\x04\xd2\x16\x30\x00\x00\x00\x08\x04\xd2\x16\x2f", "NS", upgrade},
+	{"postgres", "too many", strings.Repeat("\x00\x00\x00\x08\x04\xd2\x16\x30", 30), strings.Repeat("N", 20) + postgresMuch, closing},
 	{"postgres", "cancel", "\x00\x00\x00\x10\x04\xd2\x16\x2e\x00\x00\x00\x01\x00\x00\x00\x02", "", closing},
 	{"postgres", "no TLS", "\x00\x00\x00\x11\x00\x03\x00\x00user\x00me\x00\x00", postgresNoTLS, closing},
 	{"postgres", "garbage", "\x00\x00\x00\x07", postgresNoStart, closing},
 	{"postgres", "version", "\x00\x00\x00\x08\x00\x02\x00\x00", postgresNoStart, closing},
-	{"postgres", "claims to be too long", "GET / HTTP/1.1\r\n", "E\x00\x00\x003SFATAL\x00VFATAL\x00C08P01\x00Mthe message is too long\x00\x00", closing},
+	{"postgres", "claims to be too long", "GET / HTTP/1.1\r\n", postgresMuch, closing},
 
 	{"mysql", "s_client", sslRequest, "", follow},
 	{"mysql", "no TLS", response, "\x1e\x00\x00\x02\xff\x57\x0c#HY000this server wants TLS", closing},
 	{"mysql", "32 bytes without TLS", strings.Replace(sslRequest, "\xae", "\xa6", 1), "\x1e\x00\x00\x02\xff\x57\x0c#HY000this server wants TLS", closing},
 	{"mysql", "garbage", "\x01\x00\x00\x00\x01", "\x16\x00\x00\x02\xff\x13\x04#08S01Bad handshake", closing},
-	{"mysql", "claims to be too long", "GET / HTTP/1.1\r\n", "\x1f\x00\x00\x02\xff\x13\x04#08S01the packet is too long", closing},
+	{"mysql", "claims to be too long", "GET / HTTP/1.1\r\n", "\x1c\x00\x00\x02\xff\x13\x04#08S01too much before TLS", closing},
 
 	{"xmpp", "s_client", xmppOpen + xmppAsk, xmppHeader + xmppOffer + xmppGo, upgrade},
 	{"xmpp", "s_client, xmpp-server", other(xmppOpen) + xmppAsk, other(xmppHeader) + xmppOffer + xmppGo, upgrade},
@@ -190,6 +197,7 @@ var scripts = []struct {
 	{"xmpp", "UTF-16, big-endian", "\xfe\xff\x00<\x00?", refusal("unsupported-encoding"), closing},
 	{"xmpp", "garbage", "GET / HTTP/1.1\r\n", refusal("not-well-formed"), closing},
 	{"xmpp", "not well formed", "<stream:stream xmlns=jabber:client>", refusal("not-well-formed"), closing},
+	{"xmpp", "too many", strings.Repeat("<?xml version='1.0'?>\n", 30), refusal("policy-violation"), closing},
 	{"xmpp", "too long", "<" + long, refusal("policy-violation"), closing},
 }
 

@@ -32,7 +32,7 @@ type xmpp struct {
 
 func (*xmpp) greeting() []byte { return nil }
 
-func (x *xmpp) tooLong() []byte { return x.fail("policy-violation") }
+func (x *xmpp) tooMuch() []byte { return x.fail("policy-violation") }
 
 // tag returns the size of the tag or declaration that p begins with, which is 0
 // while it is incomplete, or the condition of an error.
@@ -58,8 +58,6 @@ func tag(p []byte) (n int, condition string) {
 	return 0, ""
 }
 
-var errEncoding = errors.New("starttls: not UTF-8")
-
 func (x *xmpp) step(p []byte) (n int, out []byte, next next) {
 	text := bytes.TrimLeft(p, " \t\r\n")
 	size, condition := tag(text)
@@ -72,10 +70,10 @@ func (x *xmpp) step(p []byte) (n int, out []byte, next next) {
 	}
 	text = text[:size]
 	d := xml.NewDecoder(bytes.NewReader(text))
-	d.CharsetReader = func(string, io.Reader) (io.Reader, error) { return nil, errEncoding }
+	d.CharsetReader = func(string, io.Reader) (io.Reader, error) { return nil, errors.ErrUnsupported }
 	token, err := d.RawToken()
 	switch {
-	case !utf8.Valid(text) || errors.Is(err, errEncoding):
+	case !utf8.Valid(text) || errors.Is(err, errors.ErrUnsupported):
 		return n, x.fail("unsupported-encoding"), closing
 	case err != nil:
 		return n, x.fail("not-well-formed"), closing
