@@ -2,7 +2,6 @@ package starttls
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 )
 
@@ -25,9 +24,6 @@ func (l lines) step(p []byte) (n int, out []byte, next next) {
 	return end + 1, []byte(reply), next
 }
 
-// known reports whether word is one of these commands.
-func known(word, commands string) bool { return slices.Contains(strings.Fields(commands), word) }
-
 // upper is strings.ToUpper for ASCII alone: in Unicode, that of ſ is S.
 func upper(word string) string {
 	return strings.Map(func(r rune) rune {
@@ -39,8 +35,8 @@ func upper(word string) string {
 }
 
 // smtp is RFC 3207 in RFC 5321. Section 4 of the former: STARTTLS has no
-// parameter (501), and before TLS a server may refuse all but NOOP, EHLO,
-// STARTTLS and QUIT (530).
+// parameter (501), and a server may refuse all but NOOP, EHLO, STARTTLS and QUIT
+// before TLS (530).
 var smtp = lines{
 	hello: "220 sslecho ESMTP\r\n",
 	bye:   "421 4.7.0 too much before TLS\r\n",
@@ -57,10 +53,8 @@ var smtp = lines{
 			return "501 5.5.4 Syntax error (no parameters allowed)\r\n", more
 		case word == "STARTTLS":
 			return "220 2.0.0 Ready to start TLS\r\n", upgrade
-		case known(word, "HELO MAIL RCPT DATA BDAT RSET VRFY EXPN HELP AUTH"):
-			return "530 5.7.0 Must issue a STARTTLS command first\r\n", more
 		}
-		return "500 5.5.1 there is no such command\r\n", more
+		return "530 5.7.0 Must issue a STARTTLS command first\r\n", more
 	},
 }
 
@@ -95,7 +89,7 @@ var imap = lines{
 		}
 		word, args, _ := strings.Cut(upper(command), " ")
 		switch {
-		case known(word, "LOGIN AUTHENTICATE"):
+		case word == "LOGIN" || word == "AUTHENTICATE":
 			return tag + " NO [PRIVACYREQUIRED] use STARTTLS first\r\n", more
 		case args != "":
 		case word == "CAPABILITY":
