@@ -175,7 +175,8 @@ func Phase(c *reactor.Conn) string {
 }
 
 // Handler is a service of a server with a [Protocol]. It keeps from the service
-// what happens before TLS, but for OnClose.
+// what happens before TLS, but for OnClose. There is no OnDrain then: all replies
+// together stay below the watermark.
 type Handler struct{ reactor.Handler }
 
 // OnOpen implements reactor.Handler. What the client said in the clear is
@@ -183,13 +184,6 @@ type Handler struct{ reactor.Handler }
 func (h Handler) OnOpen(c *reactor.Conn) {
 	c.Data = nil
 	h.Handler.OnOpen(c)
-}
-
-// OnDrain implements reactor.Handler.
-func (h Handler) OnDrain(c *reactor.Conn) {
-	if Phase(c) == "" {
-		h.Handler.OnDrain(c)
-	}
 }
 
 // OnEOF implements reactor.Handler.
