@@ -105,8 +105,9 @@ type load struct {
 
 // loss is a connection that ended otherwise.
 type loss struct {
-	port int // the client's; 0 if there was no connection
-	err  error
+	port  int // the client's; 0 if there was no connection
+	begun time.Time
+	err   error
 }
 
 // pace is the time between two echoes of a connection.
@@ -126,9 +127,10 @@ func newLoad(f *fleet, n int, longest time.Duration) *load {
 		wg.Go(func() {
 			var s *cssl.Session
 			for !l.stopped() {
+				begun := time.Now()
 				if port, err := l.one(rng, &s); err != nil {
 					l.mu.Lock()
-					l.lost = append(l.lost, loss{port, err})
+					l.lost = append(l.lost, loss{port, begun, err})
 					l.mu.Unlock()
 				}
 				l.each[i].Add(1)
@@ -204,7 +206,7 @@ func (l *load) losses() map[string]int {
 	for _, x := range l.lost {
 		host := "nobody"
 		if x.port != 0 {
-			host = l.f.served(x.port)
+			host = l.f.served(x.port, x.begun)
 		}
 		lost[host]++
 		t.Logf("lost with %s: %v", host, x.err)

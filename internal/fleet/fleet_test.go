@@ -203,13 +203,18 @@ func (f *fleet) moreSessions(h *host) {
 	tlstest.Until(f.t, "connections to "+h.name, func() bool { return f.sessions(h) > before })
 }
 
-// served answers which host the balancer gave the connection to that came from a port of the client. It is known when that has ended.
-func (f *fleet) served(port int) (host string) {
+// served returns the host that the balancer gave a connection to, by the client's port and when it connected: ports come again. It is
+// known when the connection has ended.
+func (f *fleet) served(port int, begun time.Time) (host string) {
 	f.t.Helper()
-	line := regexp.MustCompile(fmt.Sprintf(`(?m)^%s:%d \[\S+\] tls hosts/(\S+) `, regexp.QuoteMeta(clientAddr), port))
+	line := regexp.MustCompile(fmt.Sprintf(`(?m)^%s:%d \[(\S+)\] tls hosts/(\S+) `, regexp.QuoteMeta(clientAddr), port))
 	tlstest.Until(f.t, fmt.Sprintf("a line on the connection from port %d in HAProxy's log", port), func() bool {
+		nearest := 5 * time.Second
 		for _, m := range line.FindAllStringSubmatch(read(f.t, f.log), -1) {
-			host = m[1]
+			accepted := tlstest.Value(time.ParseInLocation("02/Jan/2006:15:04:05.000", m[1], time.Local))(f.t)
+			if d := accepted.Sub(begun).Abs(); d < nearest {
+				host, nearest = m[2], d
+			}
 		}
 		return host != ""
 	})
