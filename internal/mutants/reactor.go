@@ -24,4 +24,6 @@ var ofPlain = []mutation{
 		"\t\tl.pending.add(c, l.now)\n", ""},
 	{"upgrade", "the TLS side of a connection that ends in plain text leaks", "lifecycle.go",
 		"\t\tc.plain.tls.Close()\n", ""},
+	{"upgrade", "the greeting waits for a header that never comes", "lifecycle.go",
+		"if c.plain != nil && c.header != nil {", "if false {"},
 }
