@@ -285,7 +285,9 @@ func (s *Server) fail(err error) {
 }
 
 // SetContext sets the Context for connections that are accepted from now on.
-// Existing connections keep theirs. The caller may then close the old Context.
+// Existing connections keep theirs. One that is still in plain text has none yet:
+// StartTLS takes the Context of that time, unless its argument has one. The
+// caller may then close the old Context.
 func (s *Server) SetContext(x *cssl.Context) { s.context.Store(x) }
 
 // admit counts a connection, unless there are MaxConns already.

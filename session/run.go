@@ -261,13 +261,13 @@ func (s *Session) tryHandshake() (tlsio.Op, tlsio.Result) {
 	}
 	k := s.rekey
 	if k == rekeyNone && s.certRequestPending {
-		s.rekey, s.certRequestPending, s.requesting = rekeyUnderWay, false, true
+		s.rekey, s.certRequestPending = rekeyRequestUnderWay, false
 		return tlsio.OpRequestCertificate, s.engine.(FullEngine).RequestCertificate()
 	}
-	if k == rekeyNone || k == rekeyUnderWay {
+	if k == rekeyNone || k.underWay() {
 		return tlsio.OpHandshake, s.engine.Handshake()
 	}
-	s.rekey, s.requesting = rekeyUnderWay, false
+	s.rekey = rekeyUnderWay
 	e := s.engine.(FullEngine)
 	if k == rekeyRenegotiate {
 		return tlsio.OpRenegotiate, e.Renegotiate()
@@ -323,14 +323,15 @@ func (s *Session) failed(op operation, err error) {
 	switch {
 	case op == read && (errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 		s.endOfInput(err)
-	case op == handshake && s.rekey == rekeyUnderWay && (errors.Is(err, tlsio.ErrState) || errors.Is(err, io.EOF)):
+	case op == handshake && s.rekey.underWay() && (errors.Is(err, tlsio.ErrState) || errors.Is(err, io.EOF)):
 		// It was refused before it began, or the peer ended its direction
 		// instead of answering, which reading reports too. The connection
 		// goes on.
+		k := s.rekey
 		s.rekey = rekeyNone
 		switch {
 		case s.phase != Open:
-		case s.requesting:
+		case k == rekeyRequestUnderWay:
 			s.handler.OnCertificate(err)
 		default:
 			s.handler.OnRekeyError(err)

@@ -59,7 +59,10 @@ const (
 	rekeyUpdateRequest
 	rekeyRenegotiate
 	rekeyUnderWay
+	rekeyRequestUnderWay // a RequestCertificate
 )
+
+func (k rekey) underWay() bool { return k >= rekeyUnderWay }
 
 // Session is the state machine of one connection. Make it with [Session.Init];
 // it may be a field of a larger struct.
@@ -95,7 +98,6 @@ type Session struct {
 	running            bool // Ready is on the stack
 	early              bool // early data is read before the handshake
 	certRequestPending bool // a RequestCertificate has not begun yet
-	requesting         bool // the handshake in progress is a RequestCertificate
 	fedEOF             bool // Exchange has told the engine of the peer's FIN
 	refill             bool // Exchange asks the transport for input once more
 }
@@ -150,7 +152,7 @@ func (s *Session) live(op operation) bool {
 			return false
 		}
 		// A KeyUpdate must not come between two attempts at the same record.
-		return s.rekey == rekeyUnderWay || (s.rekey != rekeyNone || s.certRequestPending) && !s.queue.frozen && !s.ending
+		return s.rekey.underWay() || (s.rekey != rekeyNone || s.certRequestPending) && !s.queue.frozen && !s.ending
 	case read:
 		if s.readDone || s.phase == Handshaking {
 			return false
@@ -165,7 +167,7 @@ func (s *Session) live(op operation) bool {
 		return !s.broken && (s.unsent || s.held)
 	default: // shutdown, which must not be sent during a handshake
 		return s.ending && !s.shutdownOut && !s.broken && s.phase != Handshaking &&
-			s.rekey != rekeyUnderWay && s.queue.len() == 0 && s.upgrade == nil
+			!s.rekey.underWay() && s.queue.len() == 0 && s.upgrade == nil
 	}
 }
 

@@ -2,6 +2,8 @@ package sslnet
 
 import (
 	"bufio"
+	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -76,6 +78,23 @@ func TestLeftoverTLS(t *testing.T) {
 		tlstest.Equal(t, "what another reader gets", string(tlstest.Value(io.ReadAll(after))(t)), "hello")
 		done(t, sent, "the peer")
 	})
+}
+
+// TestLeftoverTooLong: over a net.Conn that is not a socket, TLS takes no more than two records that were read before.
+func TestLeftoverTooLong(t *testing.T) {
+	for size, want := range map[int]string{33_000: "<nil>", 36_000: "sslnet: too much was read before TLS"} {
+		a, b := net.Pipe()
+		defer a.Close()
+		defer b.Close()
+		x, _ := contexts(t)
+		r := bufio.NewReaderSize(bytes.NewReader(make([]byte, size)), size)
+		tlstest.Value(r.Peek(size))(t)
+		server, err := Server(tlstest.Value(AfterPlaintext(b, r, tlsio.LeftoverTLS))(t), x)
+		if err == nil {
+			server.Close()
+		}
+		tlstest.Equal(t, fmt.Sprint(size, " bytes"), fmt.Sprint(err), want)
+	}
 }
 
 // TestTLSInTLS: a Conn is a net.Conn like any other.

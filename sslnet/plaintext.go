@@ -14,6 +14,9 @@ import (
 // tlsio.ErrPlaintextAfterStartTLS, and the caller closes conn. What the caller
 // has written to conn is in the clear; a bufio.Writer must have been flushed.
 //
+// With LeftoverTLS and a conn that is not a socket, Server and Client take at
+// most 33 kB (two records) of such bytes, and return an error if there are more.
+//
 // A server sends its response to STARTTLS and then calls AfterPlaintext. A
 // client calls it when it has read the response.
 func AfterPlaintext(conn net.Conn, r *bufio.Reader, leftover tlsio.Leftover) (net.Conn, error) {

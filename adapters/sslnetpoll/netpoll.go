@@ -1,12 +1,14 @@
 package sslnetpoll
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"time"
 
 	"github.com/cloudwego/netpoll"
+	"golang.org/x/sys/unix"
 )
 
 // This file has the methods of netpoll.Connection, Reader and Writer.
@@ -17,11 +19,10 @@ func (c *Conn) Reader() netpoll.Reader { return c }
 // Writer returns c.
 func (c *Conn) Writer() netpoll.Writer { return c }
 
-// IsActive reports whether neither side has begun to close the connection.
+// IsActive reports whether neither side has begun to close the connection, and
+// no Flush has failed.
 func (c *Conn) IsActive() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return !c.eof && c.over() == nil && c.raw.IsActive()
+	return !c.closed.Load() && !c.inactive.Load() && c.raw.IsActive()
 }
 
 // SetIdleTimeout sets the interval of TCP keep-alive, as in netpoll.
@@ -43,8 +44,8 @@ func (c *Conn) SetReadTimeout(d time.Duration) error {
 // SetWriteTimeout limits each Flush from now on, and ends SetWriteDeadline. 0 is
 // no limit.
 func (c *Conn) SetWriteTimeout(d time.Duration) error {
-	c.writes = limit{timeout: d}
-	return c.raw.SetWriteTimeout(d)
+	c.writes = limit{timeout: d, set: true}
+	return nil
 }
 
 // SetReadDeadline sets the deadline of reads, instead of the timeout.
@@ -56,7 +57,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 // SetWriteDeadline sets the deadline of Flush, instead of the timeout.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.writes.deadline = t
-	return c.raw.SetWriteDeadline(t)
+	return nil
 }
 
 // SetDeadline is SetReadDeadline and SetWriteDeadline.
@@ -66,14 +67,16 @@ func (c *Conn) SetDeadline(t time.Time) error {
 }
 
 // SetOnRequest sets or replaces what is called while there is plaintext to read.
+// On a Conn of a Dialer that has some already, f is first called on a goroutine
+// that is not of netpoll's pool, which would recover a panic.
 func (c *Conn) SetOnRequest(f netpoll.OnRequest) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if f == nil {
 		return nil
 	}
-	c.onRequest = f
-	if !c.served {
+	c.onRequest.Store(&f)
+	if !c.served.Load() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		c.serve()
 	}
 	return nil
@@ -81,7 +84,7 @@ func (c *Conn) SetOnRequest(f netpoll.OnRequest) error {
 
 // serve makes netpoll call run. What came before is in raw, or in c.
 func (c *Conn) serve() {
-	c.served = true
+	c.served.Store(true)
 	c.unlocked(func() {
 		c.raw.SetOnRequest(func(context.Context, netpoll.Connection) error {
 			c.run(true)
@@ -96,10 +99,8 @@ func (c *Conn) serve() {
 // SetOnDisconnect sets or replaces what is called when the peer has closed the
 // connection.
 func (c *Conn) SetOnDisconnect(f netpoll.OnDisconnect) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if f != nil {
-		c.onDisconnect = f
+		c.onDisconnect.Store(&f)
 	}
 	return nil
 }
@@ -122,7 +123,7 @@ func (c *Conn) await(n int) error {
 	c.need = n
 	defer func() { c.need = 0 }()
 	for c.in.Len() < n {
-		if c.eof && !c.closed {
+		if c.eof && !c.closed.Load() {
 			return netpoll.Exception(netpoll.ErrEOF, "")
 		}
 		if err := c.over(); err != nil {
@@ -175,16 +176,20 @@ func (c *Conn) Skip(n int) error {
 func (c *Conn) Until(delim byte) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for {
-		line, err := c.in.Until(delim)
-		if err == nil {
-			return line, nil
-		}
+	line, err := c.in.Until(delim)
+	if err == nil {
+		return line, nil
+	}
+	d := delim
+	c.delim = &d
+	defer func() { c.delim = nil }()
+	for c.delim != nil {
 		if err = c.await(c.in.Len() + 1); err != nil {
 			line, _ = c.in.Next(c.in.Len())
 			return line, err
 		}
 	}
+	return c.in.Until(delim)
 }
 
 // Read implements net.Conn.
@@ -207,43 +212,72 @@ func (c *Conn) Release() error {
 }
 
 // Flush encrypts what was written, and returns when the socket has taken all of
-// it. If it fails, the connection has ended, unless the error is
-// ErrConcurrentAccess.
+// it. If it fails, nothing more can be written, unless the error is
+// ErrConcurrentAccess; what has come from the peer can be read, unless the error
+// is ErrWriteTimeout.
 func (c *Conn) Flush() error {
+	_, err := c.flush(nil)
+	return err
+}
+
+// encrypting reports whether a Flush has begun and does not wait for the peer.
+func (c *Conn) encrypting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.freed || !c.flushing || c.session.Queued() > 0 {
+		return false
+	}
+	room, _ := unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}, 0)
+	return !c.sending || room > 0
+}
+
+// Write is Flush, with p behind what was written. It does not keep p.
+func (c *Conn) Write(p []byte) (int, error) { return c.flush(p) }
+
+func (c *Conn) flush(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.flushing {
-		return netpoll.Exception(netpoll.ErrConcurrentAccess, "when flush")
+		return 0, netpoll.Exception(netpoll.ErrConcurrentAccess, "when flush")
 	}
-	c.flushing = true
-	defer func() { c.flushing = false }()
-	c.out.Flush()
-	for deadline := c.writes.end(); ; {
-		if err := c.over(); err != nil {
-			return err
-		}
-		if c.sending || !c.session.Idle() {
-			if c.wait(deadline, !c.sending) != nil {
-				c.end(netpoll.Exception(netpoll.ErrWriteTimeout, c.raw.RemoteAddr().String()))
-			}
-			continue
-		}
-		n := min(c.out.Len(), window)
-		if n == 0 {
-			return c.out.Release()
-		}
-		p, _ := c.out.Peek(n)
-		c.session.Write(p) // it has room: it is idle
-		c.out.Skip(n)
-		c.send()
-	}
-}
-
-// Write writes p, which it does not keep, and calls Flush.
-func (c *Conn) Write(p []byte) (int, error) {
-	c.out.WriteBinary(p)
-	if err := c.Flush(); err != nil {
+	if err := c.unable(); err != nil {
 		return 0, err
 	}
-	return len(p), nil
+	c.flushing = true
+	defer func() {
+		c.flushing = false
+		c.cond.Broadcast()
+	}()
+	c.out.WriteBinary(p)
+	c.out.Flush()
+	// netpoll's Shutdown closes a connection that has nothing to send. So all is
+	// encrypted before it is sent, and our Shutdown waits meanwhile.
+	for deadline := c.writes.end(); c.ended() == nil && c.broken == nil; {
+		n := min(c.out.Len(), window)
+		switch renegotiating := c.session.Queued() > 0; {
+		case c.sending || renegotiating && !c.unflushed:
+			if c.wait(deadline, !c.sending); passed(deadline) {
+				c.end(netpoll.Exception(netpoll.ErrWriteTimeout, c.raw.RemoteAddr().String()))
+			}
+		case n > 0 && !renegotiating:
+			q, _ := c.out.Peek(n)
+			c.session.Write(q) // it has room
+			c.out.Skip(n)
+			c.out.Release()
+			if c.exchange(); n == window {
+				c.unlocked(func() {}) // others do not wait for all of it
+			}
+		case c.unflushed:
+			if c.writes.set {
+				c.raw.SetWriteTimeout(0) // of an option
+			}
+			c.raw.SetWriteDeadline(deadline)
+			c.drain()
+			c.raw.SetWriteDeadline(time.Time{})
+		default:
+			return len(p), nil
+		}
+	}
+	c.reply() // what the Session says last
+	return 0, cmp.Or(c.ended(), c.broken)
 }

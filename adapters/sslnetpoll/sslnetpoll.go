@@ -33,14 +33,17 @@
 //     wraps io.ErrUnexpectedEOF: the data may have been cut short.
 //   - Close sends close_notify and a FIN, and waits in the background until the
 //     peer has closed too, so that no reset destroys what it has not read yet.
-//   - A Flush that times out ends the connection.
+//   - A Flush that times out ends the connection. One that has begun goes on
+//     after Close, within CloseTimeout.
 //   - netpoll.WithReadTimeout applies to each wait for ciphertext, SetReadTimeout
 //     to the whole read.
+//   - A Conn of a Dialer without OnRequest takes note of close_notify when it is
+//     read; IsActive returns true until then, or until the FIN.
 //
 // netpoll reads from the socket whether or not OnRequest reads, and sets no
 // limit; so what a peer can make a slow OnRequest hold is bounded by the
 // protocol alone, with TLS and without. What is written is bounded: Flush
-// returns when the kernel has accepted everything.
+// encrypts all of it, and returns when the kernel has accepted everything.
 package sslnetpoll
 
 import (
@@ -50,6 +53,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -82,6 +86,7 @@ type Server struct {
 	HandshakeTimeout, CloseTimeout time.Duration
 
 	renewed atomic.Pointer[cssl.Context]
+	conns   sync.Map // of each *Conn that is not freed
 }
 
 var errNotServer = errors.New("sslnetpoll: the Context must be one of cssl.NewServerContext")
@@ -104,7 +109,8 @@ func (s *Server) failed(raw netpoll.Connection, err error) {
 }
 
 // EventLoop is netpoll.NewEventLoop. Options that set what a field of s sets
-// have no effect. Shutdown sends close_notify on connections that are idle.
+// have no effect. Shutdown sends close_notify on connections that are idle: as
+// without TLS, OnRequest does not run, and no Flush has begun.
 func (s *Server) EventLoop(opts ...netpoll.Option) (netpoll.EventLoop, error) {
 	if s.OnRequest == nil {
 		return nil, errors.New("sslnetpoll: Server.OnRequest is nil")
@@ -112,8 +118,29 @@ func (s *Server) EventLoop(opts ...netpoll.Option) (netpoll.EventLoop, error) {
 	if err := s.SetContext(s.TLS); err != nil {
 		return nil, err
 	}
-	return netpoll.NewEventLoop(onRequest, append(opts, netpoll.WithOnPrepare(s.prepare), netpoll.WithOnConnect(nil),
+	loop, err := netpoll.NewEventLoop(onRequest, append(opts, netpoll.WithOnPrepare(s.prepare), netpoll.WithOnConnect(nil),
 		netpoll.WithOnDisconnect(onDisconnect))...)
+	if err != nil {
+		return nil, err
+	}
+	return eventLoop{loop, s}, nil
+}
+
+// eventLoop is netpoll's. But netpoll closes connections that have nothing to
+// send yet, because a Flush still encrypts it: Shutdown waits for that first.
+type eventLoop struct {
+	netpoll.EventLoop
+	server *Server
+}
+
+func (l eventLoop) Shutdown(ctx context.Context) error {
+	l.server.conns.Range(func(c, _ any) bool {
+		for c.(*Conn).encrypting() && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		return true
+	})
+	return l.EventLoop.Shutdown(ctx)
 }
 
 // contextKey is the key of a Conn in netpoll's context of its connection.
@@ -121,15 +148,26 @@ type contextKey struct{}
 
 // prepare begins TLS on a new connection.
 func (s *Server) prepare(raw netpoll.Connection) context.Context {
-	c, err := newConn(raw, s.renewed.Load(), cssl.ConnConfig{}, s, cmp.Or(s.HandshakeTimeout, 10*time.Second))
+	c, err := newConn(raw, s.renewed.Load(), cssl.ConnConfig{}, s)
 	if err != nil {
 		s.failed(raw, err)
 		raw.Close()
 		return context.Background()
 	}
+	s.conns.Store(c, nil)
 	c.session.ExpectPeer()
+	c.preparing = true
+	var ctx context.Context
 	if s.OnPrepare != nil {
-		c.ctx = cmp.Or(s.OnPrepare(c), c.ctx)
+		ctx = s.OnPrepare(c)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ctx, c.preparing = cmp.Or(ctx, c.ctx), false
+	if c.closed.Load() { // only now, since netpoll registers raw next, unless it is closed
+		c.end(nil)
+	} else {
+		c.timer.Reset(cmp.Or(s.HandshakeTimeout, 10*time.Second))
 	}
 	return context.WithValue(context.Background(), contextKey{}, c)
 }
@@ -175,11 +213,12 @@ func (d *Dialer) DialConnection(network, address string, timeout time.Duration) 
 	if timeout > 0 {
 		left = timeout - time.Since(begin)
 	}
-	c, err := newConn(raw, d.TLS, cfg, &Server{CloseTimeout: d.CloseTimeout}, left)
+	c, err := newConn(raw, d.TLS, cfg, &Server{CloseTimeout: d.CloseTimeout})
 	if err != nil {
 		raw.Close()
 		return nil, err
 	}
+	c.timer.Reset(left)
 	if err = c.handshake(); errors.Is(err, os.ErrDeadlineExceeded) {
 		err = netpoll.Exception(netpoll.ErrDialTimeout, "in the handshake with "+address)
 	}

@@ -603,6 +603,62 @@ func TestDecision(t *testing.T) {
 	tlstest.IsError(t, "the handshake", tlstest.Receive(t, s.failed, "OnError"), os.ErrPermission)
 }
 
+// TestOwner: the callbacks of a handshake may call methods of its connection.
+func TestOwner(t *testing.T) {
+	disconnected := make(chan bool, 1)
+	s := serve(t, func(_ *server, c *cssl.Config) {
+		c.ClientHello = func(h *cssl.ClientHello) {
+			c := h.Owner.(netpoll.Connection)
+			if h.ServerName == "close" {
+				c.Close()
+			}
+			tlstest.Equal(t, h.ServerName+" active", c.IsActive(), h.ServerName != "close")
+			tlstest.Must(t, errors.Join(c.SetDeadline(time.Time{}), c.SetIdleTimeout(time.Minute),
+				c.SetOnRequest(func(ctx context.Context, c netpoll.Connection) error {
+					c.Write([]byte("another handler and "))
+					return echo(ctx, c)
+				}), c.(*Conn).SetOnDisconnect(func(context.Context, netpoll.Connection) { disconnected <- true })))
+			h.Accept(nil)
+		}
+	})
+	c := s.dial(tls.VersionTLS13)
+	tlstest.Value(c.Write([]byte("echo")))(t)
+	got := make([]byte, len("another handler and echo"))
+	tlstest.Value(io.ReadFull(c, got))(t)
+	tlstest.Equal(t, "the reply", string(got), "another handler and echo")
+	c.Close()
+	tlstest.Receive(t, disconnected, "OnDisconnect")
+	named := goClient(tls.VersionTLS13)
+	named.ServerName = "close"
+	if c, err := tls.Dial("tcp", s.address, named); err == nil { // a client is done before the server
+		n, err := c.Read(make([]byte, 1))
+		if c.Close(); err == nil {
+			t.Errorf("%d bytes came after Close", n)
+		}
+	}
+	tlstest.Nothing(t, s.failed, "an error")
+}
+
+// TestPrepare: OnPrepare may close the connection, which netpoll then does not
+// register.
+func TestPrepare(t *testing.T) {
+	freed := make(chan bool, 100)
+	s := serve(t, func(s *server, _ *cssl.Config) {
+		s.OnPrepare = func(c netpoll.Connection) context.Context {
+			c.AddCloseCallback(func(netpoll.Connection) error { freed <- true; return nil })
+			tlstest.Must(t, c.Close())
+			return nil
+		}
+	})
+	for range cap(freed) {
+		if n, err := s.connect().Read(make([]byte, 1)); err == nil {
+			t.Errorf("%d bytes came", n)
+		}
+		tlstest.Receive(t, freed, "the close of the socket")
+	}
+	tlstest.Nothing(t, s.failed, "an error")
+}
+
 // TestIdle: an idle connection has no goroutine, nor has one whose handshake
 // waits for the peer.
 func TestIdle(t *testing.T) {

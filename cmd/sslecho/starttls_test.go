@@ -226,12 +226,11 @@ func TestStartTLSEnds(t *testing.T) {
 				})
 			}
 
-			// More replies than the watermark: the service is not told that its queue has drained.
-			const commands = 50_000
+			// Much too much, all of it sent before the end: that arrives nevertheless.
 			c := greeted()
-			go io.WriteString(c, strings.Repeat("NOOP\r\n", commands)+"QUIT\r\n")
-			tlstest.Equal(t, "the replies are as expected", string(tlstest.Value(io.ReadAll(c))(t)) ==
-				strings.Repeat("250 2.0.0 OK\r\n", commands)+"221 2.0.0 bye\r\n", true)
+			go io.WriteString(c, strings.Repeat("NOOP\r\n", 50_000))
+			tlstest.Equal(t, "the replies", string(tlstest.Value(io.ReadAll(c))(t)),
+				strings.Repeat("250 2.0.0 OK\r\n", 20)+"421 4.7.0 too much before TLS\r\n")
 			c.Close()
 
 			idle := greeted()

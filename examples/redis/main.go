@@ -7,9 +7,10 @@
 // Its replies are those of Redis 7.0, byte by byte (TestLikeRedis). It has the commands in arities; SET and HELLO have no options, inline
 // commands have no quotes, and a value has at most 64 MiB. With -ca, each client needs a certificate, and its common name is the user.
 //
-// Memory is bounded: by -maxmemory for all keys, values and subscriptions, and for each connection by maxCommand. The rest of a pipeline
-// waits until its client has read the replies so far, a long value is queued as fast as the client reads it, and a subscriber that is too
-// far behind is closed (Redis calls this its output buffer limit).
+// Memory is bounded: by -maxmemory for all keys, values and subscriptions, and for each connection by a command, the replies in its queue,
+// and the value that it reads, which another one may have replaced meanwhile. The rest of a pipeline waits until its client has read the
+// replies so far, a long value is queued as fast as the client reads it, and a subscriber that is too far behind is closed (Redis calls
+// this its output buffer limit).
 package main
 
 import (
@@ -37,12 +38,12 @@ import (
 
 const (
 	maxBulk    = 64 << 20  // bytes of an argument, and so of a value
-	maxCommand = 160 << 20 // bytes of a command's arguments
+	maxCommand = 80 << 20  // bytes of a command's arguments
 	overhead   = 96        // bytes that count for an argument, a key with its value, or a subscription besides what is in it
 	maxLine    = 64 << 10  // bytes of an inline command, or of a count
 	piece      = 64 << 10  // bytes of replies that are queued at once
 	highWater  = 128 << 10 // bytes in the queue, above which the client must read
-	maxQueue   = 96 << 20  // bytes in the queue: a message of maxBulk, and others
+	maxQueue   = 96 << 20  // bytes in the queue: the replies to a command, or a message of maxBulk and others
 	maxQueued  = 1 << 30   // bytes in all queues
 	spare      = 1 << 10   // elements of a buffer that an idle client keeps
 )

@@ -65,6 +65,8 @@ var capabilities = []capability{
 		config: cssl.Config{SignatureAlgorithms: "ecdsa_brainpoolP256r1tls13_sha256"}, also: []string{"Certificates"}, cryptotls: goSignature(0x081a)},
 	{name: "SM2 keys in TLS 1.3", key: "SM2", also: []string{"Certificates"}, cryptotls: goSignature(0x0708)},
 	{name: "Keys in tokens and services", also: []string{"Certificate.KeyURI", "Certificate.Signer"}, cryptotls: true},
+	{name: "PKCS#12 files", also: []string{"Certificate.ChainFile"}},
+	{name: "Certificates by URI", also: []string{"Certificate.ChainURI"}},
 	{name: "FIPS 140-3", also: []string{"Library", "Properties"}, cryptotls: fips140.Version() != ""},
 
 	{name: "OCSP stapling", also: []string{"Certificate.OCSP", "Staples"}, cryptotls: goField[tls.Certificate]("OCSPStaple")},

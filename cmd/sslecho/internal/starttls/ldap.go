@@ -1,6 +1,7 @@
 package starttls
 
 import (
+	"bytes"
 	"errors"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -33,7 +34,7 @@ type ldap struct{}
 
 func (ldap) greeting() []byte { return nil }
 
-func (ldap) tooLong() []byte { return notice("the message is too long") }
+func (ldap) tooMuch() []byte { return notice("too much before TLS") }
 
 func (ldap) step(p []byte) (n int, out []byte, next next) {
 	_, message, n, err := element(p)
@@ -59,10 +60,12 @@ func (ldap) step(p []byte) (n int, out []byte, next next) {
 	return len(p), notice("there is no such operation"), closing
 }
 
-// operation returns what an LDAPMessage has (RFC 4511, section 4.1.1).
+// operation returns what an LDAPMessage has (RFC 4511, section 4.1.1). Its
+// messageID is positive and has at most 31 bits: 0 is for notices.
 func operation(message []byte) (id []byte, op byte, body []byte, ok bool) {
 	tag, id, n, err := element(message)
-	if err != nil || n == 0 || asn1.Tag(tag) != asn1.INTEGER || len(id) == 0 || len(id) > 4 {
+	if err != nil || n == 0 || asn1.Tag(tag) != asn1.INTEGER ||
+		len(id) > 4 || len(bytes.TrimLeft(id, "\x00")) == 0 || id[0] >= 0x80 {
 		return nil, 0, nil, false
 	}
 	op, body, n, err = element(message[n:])

@@ -2,19 +2,18 @@ package starttls
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 )
 
 // lines is the dialogue of a protocol of lines, the same for all connections.
 type lines struct {
-	hello, long string
-	command     func(line string) (reply string, next next) // without the end of the line
+	hello, bye string
+	command    func(line string) (reply string, next next) // without the end of the line
 }
 
 func (l lines) greeting() []byte { return []byte(l.hello) }
 
-func (l lines) tooLong() []byte { return []byte(l.long) }
+func (l lines) tooMuch() []byte { return []byte(l.bye) }
 
 func (l lines) step(p []byte) (n int, out []byte, next next) {
 	end := bytes.IndexByte(p, '\n')
@@ -25,18 +24,25 @@ func (l lines) step(p []byte) (n int, out []byte, next next) {
 	return end + 1, []byte(reply), next
 }
 
-// known reports whether word is one of these commands.
-func known(word, commands string) bool { return slices.Contains(strings.Fields(commands), word) }
+// upper is strings.ToUpper for ASCII alone: in Unicode, that of ſ is S.
+func upper(word string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			r += 'A' - 'a'
+		}
+		return r
+	}, word)
+}
 
 // smtp is RFC 3207 in RFC 5321. Section 4 of the former: STARTTLS has no
-// parameter (501), and before TLS a server may refuse all but NOOP, EHLO,
-// STARTTLS and QUIT (530).
+// parameter (501), and a server may refuse all but NOOP, EHLO, STARTTLS and QUIT
+// before TLS (530).
 var smtp = lines{
 	hello: "220 sslecho ESMTP\r\n",
-	long:  "500 5.5.2 the line is too long\r\n",
+	bye:   "421 4.7.0 too much before TLS\r\n",
 	command: func(line string) (string, next) {
 		word, args, _ := strings.Cut(line, " ")
-		switch word = strings.ToUpper(word); {
+		switch word = upper(word); {
 		case word == "EHLO":
 			return "250-sslecho\r\n250 STARTTLS\r\n", more
 		case word == "NOOP":
@@ -47,19 +53,17 @@ var smtp = lines{
 			return "501 5.5.4 Syntax error (no parameters allowed)\r\n", more
 		case word == "STARTTLS":
 			return "220 2.0.0 Ready to start TLS\r\n", upgrade
-		case known(word, "HELO MAIL RCPT DATA BDAT RSET VRFY EXPN HELP AUTH"):
-			return "530 5.7.0 Must issue a STARTTLS command first\r\n", more
 		}
-		return "500 5.5.1 there is no such command\r\n", more
+		return "530 5.7.0 Must issue a STARTTLS command first\r\n", more
 	},
 }
 
 // pop3 is RFC 2595, section 4 (STLS), in RFC 1939, with the CAPA of RFC 2449.
 var pop3 = lines{
 	hello: "+OK sslecho\r\n",
-	long:  "-ERR the line is too long\r\n",
+	bye:   "-ERR too much before TLS\r\n",
 	command: func(line string) (string, next) {
-		switch strings.ToUpper(line) {
+		switch upper(line) {
 		case "CAPA":
 			return "+OK\r\nSTLS\r\n.\r\n", more
 		case "QUIT":
@@ -77,15 +81,15 @@ const imapCapability = "CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED"
 // PRIVACYREQUIRED is RFC 5530's.
 var imap = lines{
 	hello: "* OK [" + imapCapability + "] sslecho\r\n",
-	long:  "* BYE the line is too long\r\n",
+	bye:   "* BYE too much before TLS\r\n",
 	command: func(line string) (string, next) {
 		tag, command, _ := strings.Cut(line, " ")
 		if tag == "" || strings.ContainsFunc(tag, notInTag) {
 			return "* BAD the tag is missing\r\n", more
 		}
-		word, args, _ := strings.Cut(strings.ToUpper(command), " ")
+		word, args, _ := strings.Cut(upper(command), " ")
 		switch {
-		case known(word, "LOGIN AUTHENTICATE"):
+		case word == "LOGIN" || word == "AUTHENTICATE":
 			return tag + " NO [PRIVACYREQUIRED] use STARTTLS first\r\n", more
 		case args != "":
 		case word == "CAPABILITY":

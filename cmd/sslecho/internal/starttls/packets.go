@@ -19,7 +19,7 @@ const (
 
 func (postgres) greeting() []byte { return nil }
 
-func (postgres) tooLong() []byte { return postgresError("08P01", "the message is too long") }
+func (postgres) tooMuch() []byte { return postgresError("08P01", "too much before TLS") }
 
 func (s postgres) step(p []byte) (n int, out []byte, next next) {
 	if len(p) < 4 {
@@ -30,7 +30,7 @@ func (s postgres) step(p []byte) (n int, out []byte, next next) {
 	case size < 8:
 		return len(p), postgresError("08P01", "not a startup message"), closing
 	case size > maxMessage:
-		return len(p), s.tooLong(), closing
+		return len(p), s.tooMuch(), closing
 	case uint32(len(p)) < size:
 		return 0, nil, more
 	}
@@ -88,7 +88,7 @@ func (mysql) greeting() []byte {
 	return mysqlPacket(0, append(b, "caching_sha2_password\x00"...))
 }
 
-func (mysql) tooLong() []byte { return mysqlError(1043, "08S01", "the packet is too long") }
+func (mysql) tooMuch() []byte { return mysqlError(1043, "08S01", "too much before TLS") }
 
 func (s mysql) step(p []byte) (n int, out []byte, next next) {
 	const head = 4
@@ -98,7 +98,7 @@ func (s mysql) step(p []byte) (n int, out []byte, next next) {
 	size := int(p[0]) | int(p[1])<<8 | int(p[2])<<16
 	switch {
 	case head+size > maxMessage:
-		return len(p), s.tooLong(), closing
+		return len(p), s.tooMuch(), closing
 	case size < mysqlSSLRequest || p[3] != 1: // the number of the packet
 		return len(p), mysqlError(1043, "08S01", "Bad handshake"), closing
 	case len(p) < head+size:

@@ -15,9 +15,11 @@ import (
 	"github.com/spacemonad/go-openssl/tlsio"
 )
 
-// maxMessage is how many bytes a client's line, packet or element may have. No
-// protocol needs that much before TLS.
-const maxMessage = 4 << 10
+// No protocol needs as much as this before TLS.
+const (
+	maxMessage  = 4 << 10 // bytes of a client's line, packet or tag
+	maxMessages = 20
+)
 
 // errTLS is what OnClose gets.
 var errTLS = errors.New("starttls: the client began with TLS, where plain text comes first")
@@ -40,9 +42,9 @@ type dialogue interface {
 	// message's size, or 0 while it is incomplete, what the server says, and
 	// what comes next.
 	step(p []byte) (n int, out []byte, next next)
-	// tooLong is what the server says to a message of more than maxMessage
-	// bytes, before it closes.
-	tooLong() []byte
+	// tooMuch is what the server says before it closes, to a message of more
+	// than maxMessage bytes or after maxMessages.
+	tooMuch() []byte
 }
 
 // Protocol is a reactor.PlainHandler for all connections of a server, whose
@@ -86,14 +88,18 @@ func Named(name string) (*Protocol, error) {
 // phase is the Data of a connection until TLS is there.
 type phase struct {
 	dialogue
+	messages int
 	upgraded bool
 }
 
-// message is step with the bound of a message.
+// message is step with bounds.
 func (s *phase) message(p []byte) (n int, out []byte, next next) {
 	n, out, next = s.step(p[:min(len(p), maxMessage)])
-	if n == 0 && len(p) >= maxMessage {
-		return len(p), s.tooLong(), closing
+	if n > 0 {
+		s.messages++
+	}
+	if n == 0 && len(p) >= maxMessage || s.messages > maxMessages {
+		return len(p), s.tooMuch(), closing
 	}
 	return n, out, next
 }
@@ -169,7 +175,8 @@ func Phase(c *reactor.Conn) string {
 }
 
 // Handler is a service of a server with a [Protocol]. It keeps from the service
-// what happens before TLS, but for OnClose.
+// what happens before TLS, but for OnClose. There is no OnDrain then: all replies
+// together stay below the watermark.
 type Handler struct{ reactor.Handler }
 
 // OnOpen implements reactor.Handler. What the client said in the clear is
@@ -177,13 +184,6 @@ type Handler struct{ reactor.Handler }
 func (h Handler) OnOpen(c *reactor.Conn) {
 	c.Data = nil
 	h.Handler.OnOpen(c)
-}
-
-// OnDrain implements reactor.Handler.
-func (h Handler) OnDrain(c *reactor.Conn) {
-	if Phase(c) == "" {
-		h.Handler.OnDrain(c)
-	}
 }
 
 // OnEOF implements reactor.Handler.

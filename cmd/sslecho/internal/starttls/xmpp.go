@@ -7,6 +7,9 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
 )
 
 const (
@@ -15,86 +18,118 @@ const (
 	nsTLS     = "urn:ietf:params:xml:ns:xmpp-tls"
 	nsClient  = "jabber:client"
 	nsServer  = "jabber:server"
+
+	proceed = "<proceed xmlns='" + nsTLS + "'/>"
 )
 
 // xmpp is RFC 6120, section 5.4 (STARTTLS), between client and server or two
 // servers.
-type xmpp struct{ begun bool } // our header has been sent
+type xmpp struct {
+	// open has the client's header, once ours has been sent, and then its
+	// request if that has an end tag.
+	open []xml.StartElement
+}
 
 func (*xmpp) greeting() []byte { return nil }
 
-func (x *xmpp) tooLong() []byte { return x.fail("policy-violation") }
+func (x *xmpp) tooMuch() []byte { return x.fail("policy-violation") }
 
-var errIncomplete = errors.New("starttls: the XML is incomplete")
-
-// arrived is the XML that has arrived, whose end is not that of the document.
-type arrived struct{ *bytes.Reader }
-
-// ReadByte implements io.ByteReader.
-func (a arrived) ReadByte() (byte, error) {
-	b, err := a.Reader.ReadByte()
-	if err == io.EOF {
-		err = errIncomplete
+// tag returns the size of the tag or declaration that p begins with, which is 0
+// while it is incomplete, or the condition of an error.
+func tag(p []byte) (n int, condition string) {
+	var quote byte
+	for i, b := range p {
+		switch {
+		case b == 0 || b >= 0xfe: // never in UTF-8, soon in UTF-16
+			return 0, "unsupported-encoding"
+		case i == 0 && b != '<':
+			return 0, "not-well-formed"
+		case i == 1 && b == '!':
+			return 0, "restricted-xml" // section 11.1
+		case b == quote:
+			quote = 0
+		case quote != 0:
+		case b == '"' || b == '\'':
+			quote = b
+		case b == '>':
+			return i + 1, ""
+		}
 	}
-	return b, err
+	return 0, ""
 }
 
 func (x *xmpp) step(p []byte) (n int, out []byte, next next) {
-	if spaces := len(p) - len(bytes.TrimLeft(p, " \t\r\n")); spaces > 0 {
-		return spaces, nil, more
-	}
-	if p[0] != '<' {
-		return len(p), x.fail("not-well-formed"), closing
-	}
-	// All that may come ends in > and not in the midst of a character.
-	d := xml.NewDecoder(arrived{bytes.NewReader(p[:bytes.LastIndexByte(p, '>')+1])})
-	token, err := d.RawToken()
-	start, isStart := token.(xml.StartElement)
-	startTLS := isStart && start.Name.Local == "starttls" && namespace(start, start.Name.Space) == nsTLS
-	if startTLS {
-		var end xml.Token
-		end, err = d.RawToken()
-		startTLS = end == xml.EndElement{Name: start.Name}
-	}
-	n = int(d.InputOffset())
-	switch end, _ := token.(xml.EndElement); {
-	case err == errIncomplete:
+	text := bytes.TrimLeft(p, " \t\r\n")
+	size, condition := tag(text)
+	n = len(p) - len(text) + size
+	switch {
+	case condition != "":
+		return len(p), x.fail(condition), closing
+	case size == 0:
 		return 0, nil, more
-	case err != nil:
-		return len(p), x.fail("not-well-formed"), closing
-	case isStart && !x.begun:
-		out, next = x.begin(start)
-		return n, out, next
-	case startTLS:
-		return n, []byte("<proceed xmlns='" + nsTLS + "'/>"), upgrade
-	case isStart:
-		return n, x.fail("not-authorized"), closing
-	case x.begun && end.Name == xml.Name{Space: "stream", Local: "stream"}:
-		return n, []byte("</stream:stream>"), closing
 	}
-	if declaration, ok := token.(xml.ProcInst); ok && declaration.Target == "xml" && !x.begun {
+	text = text[:size]
+	d := xml.NewDecoder(bytes.NewReader(text))
+	d.CharsetReader = func(string, io.Reader) (io.Reader, error) { return nil, errors.ErrUnsupported }
+	token, err := d.RawToken()
+	switch {
+	case !utf8.Valid(text) || errors.Is(err, errors.ErrUnsupported):
+		return n, x.fail("unsupported-encoding"), closing
+	case err != nil:
+		return n, x.fail("not-well-formed"), closing
+	}
+	depth := len(x.open)
+	switch t := token.(type) {
+	case xml.StartElement:
+		whole := text[size-2] == '/'
+		switch {
+		case depth == 0:
+			out, next = x.begin(t, whole)
+			return n, out, next
+		case depth == 2 || t.Name.Local != "starttls" || x.namespace(t) != nsTLS:
+			return n, x.fail("not-authorized"), closing
+		case whole:
+			return n, []byte(proceed), upgrade
+		}
+		x.open = append(x.open, t)
+		return n, nil, more
+	case xml.EndElement:
+		switch {
+		case depth == 0 || t.Name != x.open[depth-1].Name:
+			return n, x.fail("not-well-formed"), closing
+		case depth == 1:
+			return n, []byte("</stream:stream>"), closing
+		}
+		return n, []byte(proceed), upgrade
+	}
+	if declaration, ok := token.(xml.ProcInst); ok && declaration.Target == "xml" && depth == 0 {
 		return n, nil, more
 	}
-	return n, x.fail("restricted-xml"), closing // section 11.1
+	return n, x.fail("restricted-xml"), closing
 }
 
 // begin is what the server says to the client's header: its own with the
-// features.
-func (x *xmpp) begin(t xml.StartElement) ([]byte, next) {
-	if t.Name != (xml.Name{Space: "stream", Local: "stream"}) {
+// features. Without a version, or below 1.0, there would be none (section
+// 4.7.5).
+func (x *xmpp) begin(t xml.StartElement, whole bool) ([]byte, next) {
+	if t.Name != (xml.Name{Space: "stream", Local: "stream"}) || whole {
 		return x.fail("bad-format"), closing
 	}
-	space := namespace(t, "")
-	if namespace(t, "stream") != nsStreams || space != nsClient && space != nsServer {
+	space := attribute(t, "", "xmlns")
+	if attribute(t, "xmlns", "stream") != nsStreams || space != nsClient && space != nsServer {
 		return x.fail("invalid-namespace"), closing
 	}
-	return append(x.header(space, cmp.Or(attribute(t, "", "to"), "sslecho")),
+	major, _, _ := strings.Cut(attribute(t, "", "version"), ".")
+	if n, _ := strconv.Atoi(major); n < 1 {
+		return x.fail("unsupported-version"), closing
+	}
+	x.open = append(x.open, t)
+	return append(header(space, cmp.Or(attribute(t, "", "to"), "sslecho")),
 		"<stream:features><starttls xmlns='"+nsTLS+"'><required/></starttls></stream:features>"...), more
 }
 
 // header begins our stream.
-func (x *xmpp) header(space, from string) []byte {
-	x.begun = true
+func header(space, from string) []byte {
 	var b bytes.Buffer
 	b.WriteString("<?xml version='1.0'?><stream:stream xmlns='" + space + "' xmlns:stream='" + nsStreams + "' id='" + rand.Text() + "' from='")
 	_ = xml.EscapeText(&b, []byte(from)) // a Buffer takes all
@@ -104,19 +139,19 @@ func (x *xmpp) header(space, from string) []byte {
 
 // fail is a stream error and the end of our stream (section 4.9).
 func (x *xmpp) fail(condition string) (out []byte) {
-	if !x.begun {
-		out = x.header(nsClient, "sslecho")
+	if len(x.open) == 0 {
+		out = header(nsClient, "sslecho")
 	}
 	return append(out, "<stream:error><"+condition+" xmlns='"+nsErrors+"'/></stream:error></stream:stream>"...)
 }
 
-// namespace is what an element declares a prefix to be, or the default if
-// prefix is empty.
-func namespace(t xml.StartElement, prefix string) string {
-	if prefix == "" {
+// namespace is that of an element in the stream, whose prefix it or the header
+// declares.
+func (x *xmpp) namespace(t xml.StartElement) string {
+	if t.Name.Space == "" {
 		return attribute(t, "", "xmlns")
 	}
-	return attribute(t, "xmlns", prefix)
+	return cmp.Or(attribute(t, "xmlns", t.Name.Space), attribute(x.open[0], "xmlns", t.Name.Space))
 }
 
 // attribute is the value of one, or empty.
