@@ -441,7 +441,8 @@ func (c *Conn) collect() {
 		s.Resume()
 	}
 	if c.plain != nil && ask&(askPause|askResume) != 0 {
-		c.plain.paused, c.plain.again = ask&askPause != 0, ask&askResume != 0 && len(c.plain.rest) > 0
+		c.plain.paused = ask&askPause != 0
+		c.plain.again = c.plain.again || !c.plain.paused
 	}
 	if ask&askCloseWrite != 0 {
 		s.CloseWrite()

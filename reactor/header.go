@@ -33,17 +33,26 @@ func (l *Loop) readHeader(c *Conn) bool {
 	case err == unix.EAGAIN || err == unix.EINTR:
 		return false
 	case err != nil:
-		l.endHeader(c, os.NewSyscallError("recvfrom", err))
-		return false
+		err = os.NewSyscallError("recvfrom", err)
 	case n == 0 && len(c.header.got) == 0:
-		l.endHeader(c, io.ErrUnexpectedEOF) // no header at all: like a peer that ends before its ClientHello
-		return false
+		err = io.ErrUnexpectedEOF // no header at all: like a peer that ends before its ClientHello
 	case n == 0:
-		l.endHeader(c, fmt.Errorf("%w: %w", ErrHeader, io.ErrUnexpectedEOF))
-		return false
+		err = fmt.Errorf("%w: %w", ErrHeader, io.ErrUnexpectedEOF)
+	default:
+		err = l.parseHeader(c, l.sessions.Buffer[:n])
 	}
+	if err != nil {
+		c.session.Abort(err)
+		l.turn(c, 0)
+	}
+	return err == nil && c.header == nil
+}
+
+// parseHeader passes to Server.Header what it has got before and in, which was
+// peeked at. If that is the whole header, c.header becomes nil.
+func (l *Loop) parseHeader(c *Conn, in []byte) error {
 	had := len(c.header.got)
-	got := append(c.header.got, l.sessions.Buffer[:n]...)
+	got := append(c.header.got, in...)
 	used, done, err := c.readHeader(got)
 	if !done {
 		used = len(got)
@@ -56,24 +65,22 @@ func (l *Loop) readHeader(c *Conn) bool {
 		err = fmt.Errorf("the header is longer than %d bytes", maxHeader)
 	}
 	if err != nil {
-		l.endHeader(c, fmt.Errorf("%w: %w", ErrHeader, err))
-		return false
+		return fmt.Errorf("%w: %w", ErrHeader, err)
 	}
 	if k := used - had; k > 0 {
 		_, _, _ = unix.Recvfrom(c.fd, l.sessions.Buffer[:k], unix.MSG_DONTWAIT) // removes the bytes that were peeked at
 	}
 	if !done {
 		c.header.got = got
-		return false
+		return nil
 	}
 	c.header = nil
 	if err := l.mayEnter(c.server, c.remote); err != nil {
 		l.countRefusal(err.Error())
-		l.endHeader(c, fmt.Errorf("%w: %w", errRefused, err))
-		return false
+		return fmt.Errorf("%w: %w", errRefused, err)
 	}
 	c.counted = c.server.Admit != nil
-	return true
+	return nil
 }
 
 // readHeader calls Server.Header. A panic ends the connection like a panic of
@@ -86,9 +93,4 @@ func (c *Conn) readHeader(p []byte) (n int, done bool, err error) {
 		}
 	}()
 	return c.server.Header(c, p)
-}
-
-func (l *Loop) endHeader(c *Conn, err error) {
-	c.session.Abort(err)
-	l.turn(c, 0)
 }

@@ -113,6 +113,13 @@ func (l *Loop) adopt(c *Conn) {
 	if c.server != nil && c.server.Header != nil {
 		c.header = new(header)
 	}
+	if c.plain != nil && c.header != nil {
+		// A server that speaks first must not wait for a peer that sends no
+		// header.
+		if err := l.parseHeader(c, nil); err != nil {
+			c.session.Abort(err)
+		}
+	}
 	if c.server != nil && (c.plain == nil || c.header != nil) {
 		c.session.ExpectPeer()
 	}

@@ -71,7 +71,8 @@ type LoopConfig struct {
 	// wait, further lines are dropped and counted in Stats.LogDropped.
 	Logger *slog.Logger
 	// Trace, if set, is called after each TLS operation, and the same operations
-	// in plain text, on the loop's goroutine, for debugging. wait is what the
+	// in plain text, on the loop's goroutine, for debugging. A read of 0 bytes in
+	// plain text calls OnPlain again with what is left. wait is what the
 	// connection waits for next. It is 0 if another operation comes first, if
 	// r.Want waits for the application, or if the connection is paused and has
 	// nothing to write.
@@ -379,8 +380,8 @@ func (l *Loop) turn(c *Conn, got session.Event) {
 	if drain && c.session.Phase() <= session.Open { // StartTLS may have begun the handshake
 		(*events)(c).OnDrain()
 	}
-	if p := c.plain; p != nil && p.again {
-		c.feed(nil)
+	if c.plain.feedsAgain() {
+		got |= session.Readable
 	}
 	s := &l.stats.Sessions
 	bytes, sends := s.BytesRead+s.BytesWritten, s.Sends
@@ -427,7 +428,8 @@ func (l *Loop) tally(c *Conn) {
 // rearm makes epoll wait for what the session waits for now, and sets the
 // deadline.
 func (l *Loop) rearm(c *Conn) {
-	if c.session.Runnable() || c.drain || c.refused != nil || c.plain != nil && c.plain.again {
+	if c.session.Runnable() || c.drain || c.refused != nil ||
+		c.plain.feedsAgain() && c.session.Interest()&session.Readable != 0 {
 		// Its turn comes before the next wait, so epoll's events can stay as
 		// they are.
 		if !c.ready {

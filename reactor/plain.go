@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spacemonad/go-openssl/cssl"
@@ -27,13 +28,15 @@ type PlainHandler interface {
 	// greeting.
 	OnConnect(c *Conn)
 	// OnPlain is called with all bytes from the peer that were not consumed
-	// yet, and returns how many it consumes. It is called again at once if it
-	// consumed some and others are left, and otherwise when more have arrived.
-	// So it can consume one message in each call, and return 0 while one is
-	// incomplete. At most 64 KiB may stay unconsumed (ErrPlainTooLong). p is
-	// valid until OnPlain returns. After StartTLS, Pause or Close it is not
-	// called with what is left. After Resume it may be called with the same
-	// bytes as before.
+	// yet, and returns how many it consumes. It is called again if it consumed
+	// some and others are left, and otherwise when more have arrived. So it can
+	// consume one message in each call, and return 0 while one is incomplete.
+	// The budget and the watermarks of session.Config apply to each call as to a
+	// read: when many messages have come at once, other connections have their
+	// turns in between, and OnPlain is not called while its replies wait. At
+	// most 64 KiB may stay unconsumed (ErrPlainTooLong). p is valid until OnPlain
+	// returns. After StartTLS, Pause or Close it is not called with what is
+	// left. After Resume it may be called with the same bytes as before.
 	OnPlain(c *Conn, p []byte) (n int)
 }
 
@@ -80,7 +83,7 @@ type plain struct {
 	due       time.Duration // when the peer must have sent something, or TLS must have started
 	connected bool
 	paused    bool
-	again     bool // rest is to be passed to OnPlain again, after Resume
+	again     bool // rest, if there is any, is to be passed to OnPlain again
 
 	// With Conn.mu held: OnConnect has been called, and what StartTLS sets.
 	begun    bool
@@ -240,33 +243,39 @@ func (c *Conn) connected() {
 }
 
 // feed passes to OnPlain what it has not consumed, and then in, which is empty
-// after Resume.
+// if there is nothing new. It calls OnPlain once. If that leaves something to
+// call it again for, the session reads again, and so bounds the calls by its
+// budget and watermarks.
 func (c *Conn) feed(in []byte) {
 	p := c.plain
-	if p.again = false; len(in) > 0 {
-		p.due = never
-	}
-	if len(p.rest) > 0 {
+	p.due = never
+	had, got := len(p.rest) > 0, len(in) > 0
+	if had {
 		p.rest = append(p.rest, in...)
 		in = p.rest
 	}
-	for len(in) > 0 && c.mayFeed() {
-		n := c.onPlain(in)
-		if n == 0 {
-			break
-		}
-		in = in[n:]
-	}
-	if p.rest = append(p.rest[:0], in...); len(in) == 0 {
+	n := c.onPlain(in)
+	switch in = in[n:]; {
+	case len(in) == 0:
 		p.rest = nil
+	case had && (n > 0 || got):
+		p.rest = in
+	default: // in is in the loop's buffer, or the end of something longer
+		p.rest = slices.Clone(in)
 	}
-	if len(p.rest) > maxPlain && c.mayFeed() {
+	if p.again = p.again || n > 0; p.feedsAgain() {
+		c.session.Ready(session.Readable)
+	} else if len(p.rest) > maxPlain && c.waits() {
 		c.session.Abort(ErrPlainTooLong)
 	}
 }
 
-// mayFeed reports whether OnPlain may be called.
-func (c *Conn) mayFeed() bool {
+// feedsAgain reports whether OnPlain is to be called again without new input. p
+// is nil with TLS.
+func (p *plain) feedsAgain() bool { return p != nil && p.again && len(p.rest) > 0 }
+
+// waits reports whether OnPlain is to be called when more has arrived.
+func (c *Conn) waits() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.plain.tls == nil && !c.plain.paused && !c.reset && c.session.Phase() == session.Open
@@ -300,9 +309,14 @@ func (p *plain) Handshake() tlsio.Result {
 	return tlsio.Result{Err: os.NewSyscallError("connect", err)}
 }
 
-// Read implements session.Engine. A FIN is io.EOF, or io.ErrUnexpectedEOF in
-// the midst of what OnPlain has not consumed.
+// Read implements session.Engine. It reads nothing while OnPlain is to be called
+// again. A FIN is io.EOF, or io.ErrUnexpectedEOF in the midst of what OnPlain
+// has not consumed.
 func (p *plain) Read(b []byte) tlsio.Result {
+	again := p.feedsAgain()
+	if p.again = false; again {
+		return tlsio.Result{Drained: true}
+	}
 	n, err := p.retry(sys.Recv, b, 0)
 	switch {
 	case err == unix.EAGAIN:

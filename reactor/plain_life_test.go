@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,6 +45,167 @@ func TestStartTLSDrain(t *testing.T) {
 		}}
 	rawDial(t, start(t, s)).Write([]byte("a"))
 	tlstest.Receive(t, drained, "OnDrain")
+}
+
+// TestPlainTurns: many small messages that come at once take many turns, and other connections have theirs in between.
+func TestPlainTurns(t *testing.T) {
+	const size, turnBytes, most = 60_000, 8 << 10, 200 // calls in a turn
+	var l *Loop
+	var in tlstest.Stream
+	calls, peak, before := map[uint64]int{}, 0, -1
+	p := plainFunc(func(c *Conn, p []byte) int {
+		if c.server == nil {
+			before = in.N
+			return len(p)
+		}
+		in.Check(p[:1])
+		calls[l.stats.Turns]++
+		peak = max(peak, calls[l.stats.Turns])
+		return 1
+	})
+	s := &Server{Handler: echo(), Plain: p, Session: session.Config{TurnBytes: turnBytes}}
+	addr := start(t, s)
+	l = s.loops[0]
+	near, far := socketPair(t)
+	t.Cleanup(func() { unix.Close(far) })
+	tlstest.Must(t, l.AttachPlain(near, p, nil, csslNone, echo(), nil))
+	raw := rawDial(t, addr)
+	tlstest.Until(t, "both", func() bool { return s.Stats().Plain == 2 })
+	release := hold(l)
+	tlstest.Value(raw.Write(new(tlstest.Stream).Next(size)))(t)
+	tlstest.Value(unix.Write(far, []byte("a")))(t)
+	release()
+	tlstest.Until(t, "all messages", func() bool { return onLoopOf(t, l, func() bool { return in.N >= size }) })
+	assertQuiet(t, s.Stats)
+	inLoop(t, l, func() {
+		wantAll(t, &in, size)
+		atMost(t, "messages in a turn", peak, most)
+		if atMost(t, "messages before that of the other connection", before, most); before < 0 {
+			t.Error("the other connection was not served")
+		}
+	})
+}
+
+// TestPlainReplies: while the peer of many small messages does not read, its replies stop at the high watermark, and the loop
+// rests. None is lost or doubled, and its FIN comes behind all.
+func TestPlainReplies(t *testing.T) {
+	const count, high = 60_000, 8 << 10
+	const reply = "%051d\n"
+	for _, tc := range []struct {
+		name string
+		do   func(c *Conn)
+		all  bool // are answered
+	}{
+		{"nothing", func(*Conn) {}, true},
+		{"Resume", (*Conn).Resume, true},
+		{"Close", func(c *Conn) { c.Close() }, false},
+		{"CloseWrite", (*Conn).CloseWrite, false},
+		{"StartTLS", func(c *Conn) { c.StartTLS(StartTLSConfig{}) }, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var calls, most int
+			var conn *Conn
+			h, ended := ends(&hooks{})
+			s := &Server{Handler: h, Session: session.Config{HighWater: high}, Plain: plainFunc(func(c *Conn, _ []byte) int {
+				conn = c
+				fmt.Fprintf(c, reply, calls)
+				calls++
+				most = max(most, c.Queued())
+				return 1
+			})}
+			complete(t, s)
+			ls := smallListener(t, 4096)
+			serveOn(t, s, ls)
+			raw := rawDial(t, ls.Addr())
+			tlstest.Value(raw.Write(make([]byte, count)))(t)
+			raw.(*net.TCPConn).CloseWrite()
+			stuck := func() {
+				tlstest.Until(t, "the socket to be full", func() bool { return s.Stats().Queued >= high/4 && !spins(t, s.loops[0]) })
+				assertQuiet(t, s.Stats)
+			}
+			stuck()
+			answered := onLoopOf(t, s.loops[0], func() int { tc.do(conn); return calls })
+			stuck()
+			got := string(tlstest.Value(io.ReadAll(raw))(t))
+			if tc.all {
+				answered = count
+			}
+			var want strings.Builder
+			for i := range answered {
+				fmt.Fprintf(&want, reply, i)
+			}
+			if got != want.String() {
+				t.Errorf("%d bytes of replies, want %d, or they differ", len(got), want.Len())
+			}
+			err := tlstest.Receive(t, ended, "OnClose")
+			if tc.name == "StartTLS" {
+				tlstest.IsError(t, "OnClose", err, tlsio.ErrPlaintextAfterStartTLS)
+			} else if tc.name != "CloseWrite" { // what is left cannot be answered
+				tlstest.Must(t, err)
+			}
+			inLoop(t, s.loops[0], func() { atMost(t, "queued", most, high+len(fmt.Sprintf(reply, 0))) })
+		})
+	}
+}
+
+// TestPlainResume: a Resume inside OnPlain, or on another goroutine before OnPlain returns, is not lost.
+func TestPlainResume(t *testing.T) {
+	first := true
+	s := &Server{Handler: echo(), Plain: plainFunc(func(c *Conn, p []byte) int {
+		if first {
+			first = false
+			c.Pause()
+			tlstest.Must(t, tlstest.Receive(t, tlstest.Later(func() error { c.Resume(); return nil }), "Resume"))
+			return 0
+		}
+		c.Write(p)
+		return len(p)
+	})}
+	roundTrip(t, rawDial(t, start(t, s)), "again")
+}
+
+// TestPlainLong: more than what may stay unconsumed is no error while OnPlain is not called: the handler has paused, or
+// started TLS.
+func TestPlainLong(t *testing.T) {
+	const size = maxPlain + 100
+	for name, first := range map[string]func(*Conn){
+		"Pause":    func(c *Conn) { c.Pause() },
+		"StartTLS": func(c *Conn) { tlstest.Must(t, c.StartTLS(StartTLSConfig{Leftover: tlsio.LeftoverDiscard})) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, ended := ends(echo())
+			whole := make(chan *Conn, 2)
+			paused := false
+			s := &Server{Handler: h, Plain: plainFunc(func(c *Conn, p []byte) int {
+				switch {
+				case paused:
+					c.Write([]byte("long\n"))
+					return len(p)
+				case len(p) == size:
+					paused = true
+					first(c)
+					whole <- c
+				}
+				return 0
+			})}
+			addr := start(t, s)
+			raw := rawDial(t, addr)
+			tlstest.Until(t, "the connection", func() bool { return s.Stats().Plain == 1 })
+			release := hold(s.loops[0])
+			tlstest.Value(raw.Write(make([]byte, size)))(t)
+			tlstest.Until(t, "all to arrive", func() bool { n, _ := unread(s.loops[0]); return n == size })
+			release()
+			c := tlstest.Receive(t, whole, "OnPlain with all")
+			turn(t, c.loop)
+			if name == "StartTLS" {
+				roundTrip(t, goOver(t, raw), "secret")
+			} else {
+				c.Resume()
+				says(t, raw, "long")
+			}
+			tlstest.Nothing(t, ended, "OnClose")
+		})
+	}
 }
 
 // TestStartTLSTooEarly: there is no StartTLS before OnConnect.

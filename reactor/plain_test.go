@@ -579,6 +579,53 @@ func TestPlainWithoutContext(t *testing.T) {
 	tlstest.Equal(t, "Serve", tlstest.Receive(t, served, "Serve"), ErrServerClosed)
 }
 
+// TestPlainHeaderFirst: Header is asked before the peer has sent anything, so that a server can greet a peer that sends no
+// header. Admit has its say, and a bad outcome ends the connection.
+func TestPlainHeaderFirst(t *testing.T) {
+	errTest := errors.New("of the test")
+	for _, tc := range []struct {
+		name   string
+		header func(c *Conn, p []byte) (int, bool, error)
+		admit  error
+		ends   error // nil: it is greeted
+	}{
+		{name: "no header", header: func(*Conn, []byte) (int, bool, error) { return 0, true, nil }},
+		{"not admitted", func(*Conn, []byte) (int, bool, error) { return 0, true, nil }, errTest, errTest},
+		{"an error", func(*Conn, []byte) (int, bool, error) { return 0, false, errTest }, nil, ErrHeader},
+		{"too long", func(_ *Conn, p []byte) (int, bool, error) { return len(p) + 1, true, nil }, nil, ErrHeader},
+		{"a panic", func(*Conn, []byte) (int, bool, error) { panic("Header") }, nil, ErrPanic},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h, ended := ends(echo())
+			g := gate{inside: map[netip.AddrPort]int{}}
+			s := &Server{Handler: h, Plain: startTLS(t, StartTLSConfig{}), Header: tc.header, Admit: g.admit, Release: g.release}
+			if tc.admit != nil {
+				s.Admit = func(netip.AddrPort) error { return tc.admit }
+			}
+			addr := start(t, s)
+			release := hold(s.loops[0]) // a reset must not come before the dial is over
+			raw := rawDial(t, addr)
+			if release(); tc.ends == nil {
+				says(t, raw, "hello")
+				tlstest.Equal(t, "admitted", g.state(), fmt.Sprintf("map[%v:1]", raw.LocalAddr()))
+				io.WriteString(raw, "STARTTLS\n")
+				says(t, raw, "go ahead")
+				c := goOver(t, raw)
+				says(t, c, "encrypted")
+				roundTrip(t, c, "secret")
+				c.Close()
+			} else {
+				wantEnd(t, raw)
+			}
+			tlstest.IsError(t, "OnClose", tlstest.Receive(t, ended, "OnClose"), tc.ends)
+			tlstest.Until(t, "the counts", func() bool {
+				st := s.Stats()
+				return st.Conns+st.Plain+st.Handshaking+s.Conns() == 0 && g.state() == "map[]" && (tc.admit == nil || st.Refusals[errTest.Error()] == 1)
+			})
+		})
+	}
+}
+
 // TestConnectPlain: to a port where nobody listens.
 func TestConnectPlain(t *testing.T) {
 	ls := muteListener(t)

@@ -59,7 +59,10 @@ type Server struct {
 	// bytes received so far. If done is false, all of p belongs to the header,
 	// and Header is called again with more. If done is true, the first n bytes
 	// are the header. An error ends the connection. Header may call
-	// c.SetRemote. HandshakeTimeout bounds the arrival of the header too.
+	// c.SetRemote. HandshakeTimeout bounds the arrival of the header too. With
+	// Plain, Header is first called with no bytes, before the peer has sent any:
+	// if it returns true, OnConnect follows at once, and a server can greet a
+	// peer that sends no header.
 	Header func(c *Conn, p []byte) (n int, done bool, err error)
 	// Session has the watermarks, limits and budgets of a connection, and turns
 	// on half-close and early data.

@@ -35,7 +35,7 @@ var ErrNoHeader = errors.New("no PROXY header from a trusted proxy: configure it
 // the address of the connection. A header that says LOCAL or UNKNOWN, such as
 // one of a health check, keeps the address of the proxy. Other connections come
 // directly from clients: they have no header, and one that they send is bad
-// TLS.
+// TLS. With reactor.Server.Plain, they are greeted at once.
 func Header(trusted ...netip.Prefix) func(c *reactor.Conn, p []byte) (n int, done bool, err error) {
 	return func(c *reactor.Conn, p []byte) (int, bool, error) {
 		if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {

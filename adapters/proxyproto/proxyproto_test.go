@@ -1,6 +1,8 @@
 package proxyproto
 
 import (
+	"bufio"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -118,6 +120,40 @@ func TestUntrusted(t *testing.T) {
 	}
 	if said, _, err := ask(t, addr, []byte(v2IPv4)); err == nil {
 		t.Errorf("a header from nowhere was taken: %q", said)
+	}
+}
+
+// greeter speaks first, to the address that it sees.
+type greeter struct{}
+
+func (greeter) OnConnect(c *reactor.Conn)             { fmt.Fprintf(c, "%v\n", c.RemoteAddr()) }
+func (greeter) OnPlain(_ *reactor.Conn, p []byte) int { return len(p) }
+
+// TestPlain: in plain text, a direct client is greeted before it has sent anything, and a proxy's after its header.
+func TestPlain(t *testing.T) {
+	for _, tt := range []struct {
+		trusted string
+		pieces  [][]byte
+		want    string // "": our own address
+	}{
+		{"192.0.2.0/24", nil, ""},
+		{"127.0.0.0/8", [][]byte{[]byte(v1IPv4)}, "192.0.2.7:4711"},
+		{"127.0.0.0/8", split([]byte(v2IPv4), v2IPv4), "192.0.2.7:4711"},
+	} {
+		s := &reactor.Server{Addr: "127.0.0.1:0", Handler: reactor.BaseHandler{}, Plain: greeter{}, Loops: 1,
+			Limits: reactor.Limits{HandshakeTimeout: tlstest.Hang}, Logger: slog.New(slog.DiscardHandler),
+			Header: Header(netip.MustParsePrefix(tt.trusted))}
+		ls := tlstest.Value(s.Listen())(t)
+		ended := tlstest.Later(func() error { return s.Serve(ls...) })
+		t.Cleanup(func() { s.Close(); <-ended })
+		raw := tlstest.Value(net.DialTimeout("tcp", ls[0].Addr().String(), tlstest.Hang))(t)
+		t.Cleanup(func() { raw.Close() })
+		raw.SetDeadline(time.Now().Add(tlstest.Hang / 2)) // before HandshakeTimeout
+		for _, p := range tt.pieces {
+			tlstest.Value(raw.Write(p))(t)
+		}
+		said := tlstest.Value(bufio.NewReader(raw).ReadString('\n'))(t)
+		tlstest.Equal(t, "the greeting", said, cmp.Or(tt.want, raw.LocalAddr().String())+"\n")
 	}
 }
 

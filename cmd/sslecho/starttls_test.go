@@ -133,6 +133,26 @@ func TestStartTLSPieces(t *testing.T) {
 	}
 }
 
+// TestStartTLSDirect: a client that is not a trusted proxy is greeted at once, and a trusted one after its header.
+func TestStartTLSDirect(t *testing.T) {
+	const header = "PROXY TCP4 192.0.2.9 192.0.2.1 4711 443\r\n"
+	for trusted, first := range map[string]string{"10.0.0.0/8": "", "127.0.0.0/8": header} {
+		for _, greeted := range []struct{ protocol, text string }{{"smtp", "ESMTP\r\n"}, {"imap", "\r\n"}, {"pop3", "\r\n"}, {"mysql", "caching_sha2_password\x00"}} {
+			t.Run(trusted+" "+greeted.protocol, func(t *testing.T) {
+				d := runDaemon(t, "--starttls", greeted.protocol, "--proxy-protocol", "--proxy-trusted", trusted)
+				c := dialPlain(t, "tcp", d.addr())
+				io.WriteString(c, first)
+				hears(t, c, greeted.text)
+				from := c.LocalAddr().String()
+				if c.Close(); first != "" {
+					from = "192.0.2.9:4711"
+				}
+				d.err.expect(t, "remote="+from+" phase=plain ")
+			})
+		}
+	}
+}
+
 // TestStartTLSInjection: bytes in the clear behind the request for TLS end the connection. Nothing of them comes back.
 func TestStartTLSInjection(t *testing.T) {
 	for _, u := range upgrades {
