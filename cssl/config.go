@@ -303,7 +303,7 @@ type Config struct {
 	// CipherSuites has the suites of TLS 1.3: names separated by colons. Empty
 	// means those of OpenSSL's default, or of the system's policy, which also
 	// orders them. Without a policy TLS_AES_128_GCM_SHA256 comes first, as in
-	// crypto/tls: its handshake costs a tenth less than that of OpenSSL's first
+	// crypto/tls: its handshake costs 7 to 8 % less than that of OpenSSL's first
 	// one. A server takes the first of its suites that the client has, and
 	// ChaCha20-Poly1305 if that is the client's first one.
 	CipherSuites string
