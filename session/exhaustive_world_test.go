@@ -281,7 +281,7 @@ func (w clearEngine) first() engine {
 	if w.second {
 		w.fail("the first engine is called after begin")
 	}
-	return engine{w.world}
+	return engine(w)
 }
 
 // engine is the world as the session's engine.
