@@ -252,26 +252,33 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// TestClients: redis-cli and redis-benchmark.
+// TestClients: redis-cli, also with a certificate, and redis-benchmark, also with pipelines.
 func TestClients(t *testing.T) {
-	_, port, _ := strings.Cut(exampletest.Start(t, run).Addr, ":")
+	root := testcerts.Path("root.pem")
 	for _, program := range []struct {
-		input string
-		want  string
-		args  []string
+		input  string
+		want   string
+		args   []string
+		server []string
 	}{
-		{"SET a \"\"\nSET a 12\nGET a\nGET b\n", "12", []string{"redis-cli"}},
-		{"SET a 12\nGET a\nGET b\nHELLO\n", "proto", []string{"redis-cli", "-3"}},
-		{"", "GET", []string{"redis-benchmark", "-q", "-n", "1000", "-t", "ping,set,get"}},
+		{"SET a \"\"\nSET a 12\nGET a\nGET b\n", "12", []string{"redis-cli"}, nil},
+		{"SET a 12\nGET a\nGET b\nHELLO\n", "proto", []string{"redis-cli", "-3"}, nil},
+		{"ACL WHOAMI\n", "client", []string{"redis-cli", "--cert", testcerts.Path("client.pem"), "--key", testcerts.Path("client.key")},
+			[]string{"-ca", root}},
+		{"", "GET", []string{"redis-benchmark", "-q", "-n", "1000", "-t", "ping,set,get"}, nil},
+		{"", "GET", []string{"redis-benchmark", "-q", "-n", "5000", "-P", "100", "-d", "5000", "-t", "ping,set,get"}, nil},
 	} {
-		if _, err := exec.LookPath(program.args[0]); err != nil {
-			t.Skip(err)
-		}
-		cmd := exec.Command(program.args[0], append([]string{"-p", port, "--tls", "--cacert", testcerts.Path("root.pem")}, program.args[1:]...)...)
-		cmd.Stdin = strings.NewReader(program.input)
-		out := tlstest.Value(cmd.CombinedOutput())(t)
-		if !bytes.Contains(out, []byte(program.want)) || bytes.Contains(bytes.ToUpper(out), []byte("WARN")) {
-			t.Errorf("%v: %s", program.args, out)
-		}
+		t.Run(program.args[0], func(t *testing.T) {
+			if _, err := exec.LookPath(program.args[0]); err != nil {
+				t.Skip(err)
+			}
+			_, port, _ := strings.Cut(exampletest.Start(t, run, program.server...).Addr, ":")
+			cmd := exec.Command(program.args[0], append([]string{"-p", port, "--tls", "--cacert", root}, program.args[1:]...)...)
+			cmd.Stdin = strings.NewReader(program.input)
+			out := tlstest.Value(cmd.CombinedOutput())(t)
+			if !bytes.Contains(out, []byte(program.want)) || bytes.Contains(bytes.ToUpper(out), []byte("WARN")) {
+				t.Errorf("%s", out)
+			}
+		})
 	}
 }
