@@ -52,7 +52,8 @@
 // and the counters are those of TLS. Stats.Plain counts connections in plain
 // text. Limits.MaxHandshakes counts one from StartTLS on: before, it holds no
 // SSL. Limits.HandshakeTimeout bounds the wait for the peer's first bytes, and
-// the time from StartTLS on. In between, only IdleTimeout does, so set it.
+// the time from StartTLS on. In between no handshake timeout runs: set
+// IdleTimeout, which is off by default.
 //
 // Safe by construction: StartTLS marks the place in the queue. What is before
 // it leaves in the clear, and what is behind it only encrypted. The socket is

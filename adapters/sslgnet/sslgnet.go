@@ -23,10 +23,12 @@
 //     called after that, once.
 //   - The peer's close_notify starts the same close, and OnClose then gets nil,
 //     not io.EOF. A FIN without close_notify is io.ErrUnexpectedEOF: the data
-//     may have been cut short. Other errors are those of package cssl.
+//     may have been cut short. Other errors are those of package tlsio.
 //   - Fd, Dup and the socket options are those of the socket, which carries
 //     ciphertext.
 //   - There is no plain-text phase (STARTTLS): TLS begins with the first byte.
+//     For an event loop of your own, session.Session.Upgrade has it.
+//   - cssl.Config.Records works here too (cssl.RecordsDirect).
 //   - Register and Enroll of Conn.EventLoop return gnet's ErrUnsupportedOp,
 //     since there are no clients. Do not use those of gnet.Engine: they return
 //     a gnet.Conn without TLS.
@@ -45,8 +47,8 @@
 // by a timer to look, after a millisecond at first, after a quarter of a second
 // at most.
 //
-// gnet closes a connection as soon as the peer has sent a FIN. A peer that ends
-// before it has all replies must send only close_notify until it has them. It
+// gnet closes a connection as soon as a FIN comes. So a peer that still expects
+// replies must send close_notify, and its FIN only when it has them all. It
 // gets those that were written before its close_notify was read; AsyncWrite
 // comes too late after that.
 package sslgnet

@@ -16,6 +16,10 @@
 // socket and calls OnRequest on its pool of goroutines, as without TLS: an idle
 // connection has no goroutine, also while its handshake waits for the peer.
 //
+// With Hertz, write a network.Transporter whose ListenAndServe makes a Server
+// and whose OnRequest calls Hertz's OnData; transporter in
+// internal/loops/clients_test.go is one.
+//
 // # Why engine mode
 //
 // netpoll reads each socket on its own poller, and has no hook before that. So a
@@ -28,9 +32,9 @@
 // # Differences from netpoll without TLS
 //
 //   - OnConnect is called when the handshake is done.
-//   - Writing goes on after the peer's close_notify, until OnRequest has read
-//     all; then the Conn closes itself. Without close_notify the error of a read
-//     wraps io.ErrUnexpectedEOF: the data may have been cut short.
+//   - After the peer's close_notify you can still write. When OnRequest has read
+//     everything, the Conn closes itself. Without close_notify the error of a
+//     read wraps io.ErrUnexpectedEOF: the data may have been cut short.
 //   - Close sends close_notify and a FIN, and waits in the background until the
 //     peer has closed too, so that no reset destroys what it has not read yet.
 //   - A Flush that times out ends the connection. One that has begun goes on
@@ -39,6 +43,9 @@
 //     to the whole read.
 //   - A Conn of a Dialer without OnRequest takes note of close_notify when it is
 //     read; IsActive returns true until then, or until the FIN.
+//   - There is no plain-text phase (STARTTLS): TLS begins with the first byte.
+//     For an event loop of your own, session.Session.Upgrade has it.
+//   - cssl.Config.Records works here too (cssl.RecordsDirect).
 //
 // netpoll reads from the socket whether or not OnRequest reads, and sets no
 // limit; so what a peer can make a slow OnRequest hold is bounded by the

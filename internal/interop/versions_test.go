@@ -48,7 +48,7 @@ var capabilities = []capability{
 
 	{name: "X25519, P-256, P-384, P-521", config: cssl.Config{Groups: "X25519:P-256:P-384:P-521"}, cryptotls: goGroup(29, 23, 24, 25)},
 	{name: "X448, ffdhe2048 to ffdhe8192", config: cssl.Config{Groups: "X448:ffdhe2048:ffdhe3072:ffdhe4096:ffdhe6144:ffdhe8192"}, cryptotls: goGroup(30, 256)},
-	{name: "`brainpoolP256r1tls13` and others", config: cssl.Config{Groups: "brainpoolP256r1tls13:brainpoolP384r1tls13:brainpoolP512r1tls13"},
+	{name: "`brainpoolP256r1tls13`, `brainpoolP384r1tls13`, `brainpoolP512r1tls13`", config: cssl.Config{Groups: "brainpoolP256r1tls13:brainpoolP384r1tls13:brainpoolP512r1tls13"},
 		cryptotls: goGroup(31, 32, 33)},
 	{name: "`X25519MLKEM768`, `SecP256r1MLKEM768`, `SecP384r1MLKEM1024`", config: cssl.Config{Groups: "X25519MLKEM768:SecP256r1MLKEM768:SecP384r1MLKEM1024"},
 		cryptotls: goGroup(4588, 4587, 4589)},
