@@ -118,6 +118,11 @@ func (b *Builder) Build(t *config.TLS) (built *Built, err error) {
 		if c.PSKs, err = sharedKeys(t.PSKFile); err != nil {
 			return nil, err
 		}
+		defer func() { // the context has copies
+			for _, k := range c.PSKs {
+				clear(k.Key)
+			}
+		}()
 	}
 	for _, file := range t.ECHKeyFiles {
 		c.ECHKeys = append(c.ECHKeys, cssl.ECHKey{File: file})
