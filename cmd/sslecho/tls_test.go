@@ -210,8 +210,14 @@ func TestECHRotation(t *testing.T) {
 	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
 	replaceFile(t, dir, "first", old)
 	replaceFile(t, dir, "second", old)
-	d := runDaemon(t, append(pair("ecdsa"), "--ech-key", first, "--ech-key", second)...)
+	d := runDaemon(t, append(pair("ecdsa"), "--ech-key", first, "--ech-key", second, "--log-level=debug")...)
+	served(t, d.addr(), nil)
+	d.err.expect(t, "connection ended")
+	if strings.Contains(d.err.String(), " ech=") {
+		t.Error("the log has ech for a client that did not offer it")
+	}
 	served(t, d.addr(), config(oldConfigs))
+	d.err.expect(t, " sni=localhost ech=accepted outer_sni=front.example ")
 	for i, x := range []struct {
 		second   string
 		rejected bool
@@ -230,6 +236,79 @@ func TestECHRotation(t *testing.T) {
 		if x.rejected && !bytes.Equal(rejection.RetryConfigList, nowConfigs) {
 			t.Errorf("other configurations: %x", rejection.RetryConfigList)
 		}
+	}
+	d.err.expect(t, " sni=front.example ech=rejected in=")
+}
+
+// TestSharedKeys: a client with a key of the file gets no certificate, one with another key is refused, and others get the certificate.
+// A reload takes another key, also one by --watch. A fault names the line and holds nothing of the key.
+func TestSharedKeys(t *testing.T) {
+	const one, other = "00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"
+	for how, sig := range map[string]syscall.Signal{"--watch=false": syscall.SIGHUP, "--watch": 0} {
+		t.Run(how, func(t *testing.T) {
+			dir := t.TempDir()
+			file := replaceFile(t, dir, "psk", "# clients\n\nclient:"+one+"\n")
+			d := runDaemon(t, append(pair("ecdsa"), "--psk-file", file, how, "--log-level=debug")...)
+			// says returns what s_client prints, with the echo if there is one.
+			says := func(key string) string {
+				cmd := exec.Command("openssl", "s_client", "-connect", d.addr(), "-tls1_3", "-psk_identity", "client", "-psk", key)
+				in := tlstest.Value(cmd.StdinPipe())(t)
+				r := start(t, cmd)
+				io.WriteString(in, "hello\n") // fails if it has ended
+				tlstest.Until(t, "there is an echo, or the end", func() bool {
+					select {
+					case <-r.ended:
+						return true
+					default:
+						return strings.Contains(r.out.String(), "\nhello\n")
+					}
+				})
+				in.Close()
+				r.status()
+				return r.out.String()
+			}
+			only := func(key, wrong string) {
+				t.Helper()
+				contains(t, says(key), "\nhello\n", "no peer certificate available")
+				if said := says(wrong); strings.Contains(said, "\nhello\n") || !strings.Contains(said, "alert") {
+					t.Errorf("with another key: %s", said)
+				}
+			}
+			change := func(content, want string) {
+				replaceFile(t, dir, "psk", content)
+				if sig != 0 {
+					d.signal(sig)
+				}
+				d.err.expect(t, want)
+			}
+			only(one, other)
+			d.err.expect(t, "binder does not verify")
+			tlstest.Equal(t, "certificates for others", len(served(t, d.addr(), nil).PeerCertificates), 2)
+			change("client:"+other, "msg=reloaded")
+			only(other, one)
+			change("client:"+other+"\nnext:"+one[1:], "--psk-file "+file+": line 2 is no identity:hexkey")
+			only(other, one)
+			if strings.Contains(d.err.String(), one[1:]) {
+				t.Errorf("a key is in the log: %s", d.err.String())
+			}
+		})
+	}
+}
+
+// TestCertificateCompression: s_client, which offers all that its OpenSSL has, is sent a compressed certificate where the flag is set.
+func TestCertificateCompression(t *testing.T) {
+	x, err := cssl.NewClientContext(cssl.Config{CertificateCompression: []string{"zlib"}, CAFile: testcerts.Path("root.pem")})
+	if v := (*cssl.VersionError)(nil); errors.As(err, &v) {
+		t.Skip(v)
+	}
+	tlstest.Must(t, err)
+	x.Close()
+	for args, want := range map[string]bool{"--cert-compression=zlib": true, "--cert-compression=": false} {
+		d := runDaemon(t, append(pair("ecdsa"), args)...)
+		cmd := exec.Command("openssl", "s_client", "-connect", d.addr(), "-tls1_3", "-msg", "-CAfile", testcerts.Path("root.pem"))
+		said := output(t, cmd)
+		contains(t, said, "Verify return code: 0 (ok)")
+		tlstest.Equal(t, args+": the certificate is compressed", strings.Contains(said, "CompressedCertificate"), want)
 	}
 }
 

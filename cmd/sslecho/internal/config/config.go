@@ -93,6 +93,7 @@ type TLS struct {
 	PassphraseFile         string // of all keys and PKCS#12 files that are encrypted
 	PINFile                string // of all URIs
 	TicketKeysFile         string
+	PSKFile                string
 	ECHKeyFiles            []string
 	KeyLogFile             string
 }
@@ -129,7 +130,8 @@ type File struct{ Flag, Name string }
 // Files are those that a build reads each time, and the URIs.
 func (t *TLS) Files() []File {
 	files := []File{{"--key-passphrase-file ", t.PassphraseFile}, {"--pin-file ", t.PINFile}, {"--client-ca ", t.CAFile},
-		{"--client-crl ", t.CRLFile}, {"--client-keys ", t.PeerKeysFile}, {"--ticket-keys ", t.TicketKeysFile}}
+		{"--client-crl ", t.CRLFile}, {"--client-keys ", t.PeerKeysFile}, {"--ticket-keys ", t.TicketKeysFile},
+		{"--psk-file ", t.PSKFile}}
 	for _, x := range t.Certificates() {
 		files = append(files, File{"--cert ", x.Chain}, File{"--key ", x.Key}, File{"--ocsp-file ", x.OCSP})
 	}

@@ -235,7 +235,7 @@ func TestValidate(t *testing.T) {
 func TestSecrets(t *testing.T) {
 	const secret = "c2VjcmV0"
 	pem := "-----BEGIN PRIVATE KEY-----\n" + secret + "\n-----END PRIVATE KEY-----\n"
-	for _, name := range []string{"key", "key-passphrase-file", "ticket-keys", "cert"} {
+	for _, name := range []string{"key", "key-passphrase-file", "psk-file", "ticket-keys", "cert"} {
 		file := write(t, name+": |\n  "+strings.ReplaceAll(pem, "\n", "\n  "))
 		for _, from := range [][2][]string{
 			{{"--" + name, pem}, nil}, {nil, {variable(name) + "=" + pem}}, {{"--config", file}, nil},
@@ -251,11 +251,11 @@ func TestSecrets(t *testing.T) {
 	}
 	file := write(t, secret)
 	var out strings.Builder
-	if _, err := Load([]string{"--print-config", "--cert=a.pem", "--key", file, "--key-passphrase-file", file, "--ticket-keys", file},
+	if _, err := Load([]string{"--print-config", "--cert=a.pem", "--key", file, "--key-passphrase-file", file, "--psk-file", file, "--ticket-keys", file},
 		nil, &out); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(out.String(), secret) || strings.Count(out.String(), file) != 3 {
+	if strings.Contains(out.String(), secret) || strings.Count(out.String(), file) != 4 {
 		t.Error(out.String())
 	}
 	tlstest.Must(t, os.Remove(file))

@@ -61,7 +61,7 @@ var samples = map[string]string{
 	"ciphers": "ECDHE+AESGCM:@SECLEVEL=2", "ciphersuites": "TLS_AES_128_GCM_SHA256", "groups": "X25519:P-256",
 	"sigalgs": "ecdsa_secp256r1_sha256", "alpn": "h2,http/1.1", "renegotiation": "true", "records": "direct",
 	"cert-compression": "zstd,zlib", "raw-public-key": "true", "client-keys": "clients.pub",
-	"ocsp-file": ",b.der", "ech-key": "new.ech,old.ech", "keylog": "keys.log", "client-auth": "require", "client-ca": "ca.pem", "client-crl": "crl.pem",
+	"ocsp-file": ",b.der", "ech-key": "new.ech,old.ech", "psk-file": "clients.psk", "keylog": "keys.log", "client-auth": "require", "client-ca": "ca.pem", "client-crl": "crl.pem",
 	"client-verify-depth": "2", "tickets": "4", "no-tickets": "true", "ticket-keys": "tickets.keys",
 	"session-lifetime": "12h0m0s", "session-cache": "1000", "max-conns": "5000", "max-conns-per-addr": "50",
 	"max-handshakes": "500", "new-conns-rate": "2.5", "new-conns-burst": "20", "max-queue": "64MiB", "max-queued": "1GiB",

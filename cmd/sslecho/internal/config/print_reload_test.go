@@ -149,7 +149,7 @@ func TestChanges(t *testing.T) {
 			t.Errorf("%s: merged %v, want %v", s.name, applied2, applied)
 		}
 	}
-	for _, name := range []string{"cert", "key", "sni", "key-passphrase-file", "client-ca", "client-crl", "client-keys", "cert-compression", "ocsp-file", "ech-key", "ticket-keys", "log-level",
+	for _, name := range []string{"cert", "key", "sni", "key-passphrase-file", "client-ca", "client-crl", "client-keys", "cert-compression", "ocsp-file", "ech-key", "psk-file", "ticket-keys", "log-level",
 		"max-conns", "max-conns-per-addr", "max-handshakes", "new-conns-rate", "new-conns-burst", "max-queue", "max-queued",
 		"handshake-timeout", "idle-timeout", "write-timeout", "close-timeout", "drain-timeout", "drain-delay", "drain-wait", "reload-timeout"} {
 		if !slices.Contains(reloadable, name) {

@@ -90,6 +90,7 @@ func (c *Config) settings() []*setting {
 		{name: "cert-compression", usage: "of certificates, best first: zstd,zlib,brotli",
 			kind: many(&t.CertificateCompression, argList, anyText)},
 		{name: "raw-public-key", usage: "send the bare key to clients that accept it", kind: toggle(&t.RawPublicKey)},
+		{name: "psk-file", secret: true, usage: "keys shared with TLS 1.3 clients: identity:hexkey", kind: file(&t.PSKFile)},
 		{name: "keylog", restart: true, usage: "append secrets, for debugging: breaks encryption", kind: file(&t.KeyLogFile)},
 		{group: "OpenSSL", name: "providers", restart: true, usage: "to load, in order, such as fips,base",
 			kind: many(&t.Library.Providers, argList, parseProvider)},

@@ -55,6 +55,10 @@ func (l Logged) OnClose(c *reactor.Conn, err error) {
 	}
 	add("group", s.Group)
 	add("sni", s.ServerName)
+	if s.ECH != cssl.ECHNone {
+		add("ech", s.ECH.String())
+		add("outer_sni", s.OuterServerName)
+	}
 	add("alpn", s.ALPN)
 	if s.RecordsReason != "" || s.Records != cssl.RecordsOpenSSL { // direct ones were asked for
 		add("records", negotiated.RecordsText(s.Records, s.RecordsReason))

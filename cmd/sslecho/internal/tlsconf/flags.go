@@ -21,6 +21,7 @@ var flagOf = map[string]string{
 	"Tickets": "--tickets", "NoTickets": "--no-tickets", "TicketKeys": "--ticket-keys", "SessionCache": "--session-cache",
 	"ECHKeys": "--ech-key", "SessionLifetime": "--session-lifetime", "MinVersion": "--min-version", "MaxVersion": "--max-version", "Records": "--records",
 	"CertificateCompression": "--cert-compression", "RawPublicKey": "--raw-public-key", "PeerKeys": "--client-keys", "PeerKeysFile": "--client-keys",
+	"PSKs":           "--psk-file",
 	"PIN is not set": "--pin-file is not set",
 }
 
@@ -58,6 +59,9 @@ func byFlag(err error, t *config.TLS) error {
 	if m := ofECHKey.FindStringSubmatch(e.Setting); m != nil {
 		i, _ := strconv.Atoi(m[1])
 		renamed.Setting, renamed.Value = "--ech-key", t.ECHKeyFiles[i]
+	}
+	if strings.HasPrefix(e.Setting, "PSKs[") {
+		renamed.Setting, renamed.Value = "--psk-file", t.PSKFile
 	}
 	text := fields.ReplaceAllStringFunc(strings.TrimPrefix(renamed.Error(), "tls config: "), func(word string) string {
 		if flag := flagOf[word]; flag != "" {

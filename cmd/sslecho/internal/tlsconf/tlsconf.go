@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -113,6 +114,16 @@ func (b *Builder) Build(t *config.TLS) (built *Built, err error) {
 			return nil, err
 		}
 	}
+	if t.PSKFile != "" {
+		if c.PSKs, err = sharedKeys(t.PSKFile); err != nil {
+			return nil, err
+		}
+		defer func() { // the context has copies
+			for _, k := range c.PSKs {
+				clear(k.Key)
+			}
+		}()
+	}
 	for _, file := range t.ECHKeyFiles {
 		c.ECHKeys = append(c.ECHKeys, cssl.ECHKey{File: file})
 	}
@@ -139,6 +150,7 @@ func (b *Builder) Build(t *config.TLS) (built *Built, err error) {
 // inspect adds what an operator wants to know of what was built.
 func (b *Built) inspect(t *config.TLS, from *Builder) {
 	b.readableByAll("--ticket-keys", t.TicketKeysFile)
+	b.readableByAll("--psk-file", t.PSKFile)
 	for _, file := range t.ECHKeyFiles {
 		b.readableByAll("--ech-key", file)
 	}
@@ -284,6 +296,40 @@ func ticketKeys(file string) (keys [][]byte, err error) {
 	}
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("--ticket-keys %s: there is no key in it; found %s", file, filetype.Describe(p))
+	}
+	return keys, nil
+}
+
+// sharedKeys reads external pre-shared keys: on each line an identity, a colon
+// and a key in hexadecimal. Lines that begin with # are comments. Errors hold
+// nothing of what may be a key.
+func sharedKeys(file string) (keys []cssl.PSK, err error) {
+	p, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--psk-file: %w; want lines of identity:hexkey", err)
+	}
+	defer clear(p)
+	lines := map[string]int{} // of each identity
+	for i, line := range bytes.Split(p, []byte("\n")) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		colon := bytes.LastIndexByte(line, ':') // an identity may contain some
+		identity, text := line[:max(0, colon)], line[colon+1:]
+		k := make([]byte, hex.DecodedLen(len(text)))
+		if n, err := hex.Decode(k, text); err != nil || n < 16 || n > 256 || len(identity) == 0 || len(identity) > 1024 {
+			return nil, fmt.Errorf("--psk-file %s: line %d is no identity:hexkey: want an identity of 1 to 1024 bytes and a key of 16 to 256 bytes "+
+				"in hexadecimal, such as openssl rand -hex 32 gives; found %s", file, i+1, filetype.Describe(p))
+		}
+		if before := lines[string(identity)]; before > 0 {
+			return nil, fmt.Errorf("--psk-file %s: line %d has the identity of line %d", file, i+1, before)
+		}
+		lines[string(identity)] = i + 1
+		keys = append(keys, cssl.PSK{Identity: bytes.Clone(identity), Key: k})
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("--psk-file %s: there is no key in it; found %s", file, filetype.Describe(p))
 	}
 	return keys, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -172,6 +173,7 @@ func TestFaults(t *testing.T) {
 	dir, der := t.TempDir(), file(t, "c.der", "\x30\x82\x01\x00")
 	packed := p12(t, pairFile(t, "ecdsa"), "SECRET")
 	const certs, ticketKey = "want certificates in PEM, leaf first", "want keys of 48 or 80 bytes"
+	const sharedKey = "client:53454352455453454352455453454352\n"
 	sni := func(chain, key string) func(*config.TLS) {
 		return func(c *config.TLS) {
 			c.SNI = []config.ServerName{{Name: "a.example", Certificates: []config.Certificate{{Chain: chain, Key: key}}}}
@@ -219,17 +221,30 @@ func TestFaults(t *testing.T) {
 		"empty phrase":              {func(c *config.TLS) { c.Keys[0], c.PassphraseFile = encrypted, file(t, "p", "\n") }, []string{"--key-passphrase-file", "found nothing but white space"}},
 		"ticket keys are a key":     {func(c *config.TLS) { c.TicketKeysFile = ecdsaKey }, []string{"--ticket-keys", ecdsaKey, "found PRIVATE KEY in PEM"}},
 		"empty ticket keys":         {func(c *config.TLS) { c.TicketKeysFile = file(t, "t", "") }, []string{"--ticket-keys", "found nothing"}},
-		"ECH key":                   {func(c *config.TLS) { c.ECHKeyFiles = []string{ecdsaKey} }, echError(ecdsaKey)},
-		"DER chain":                 {func(c *config.TLS) { c.Certs[0] = file(t, "c", "\x30\x82\x01\x00") }, []string{"--cert", "want certificates in PEM", "found data in DER"}},
-		"CA is a key":               {func(c *config.TLS) { c.CAFile = ecdsaKey }, []string{"--client-ca \"" + ecdsaKey, "want CA certificates in PEM", "found PRIVATE KEY in PEM"}},
-		"directory":                 {func(c *config.TLS) { c.Keys[0] = filepath.Dir(ecdsaKey) }, []string{"--key", filepath.Dir(ecdsaKey), "is a directory", "want a private key"}},
-		"no key at all":             {func(c *config.TLS) { c.TicketKeysFile = file(t, "t", "# nothing\n") }, []string{"--ticket-keys", "no key"}},
-		"SNI":                       {sni(ecdsa, missing), []string{"--sni a.example", missing}},
-		"SNI, no chain":             {sni(missing, ecdsaKey), []string{"--sni a.example \"", missing, "no such file", certs}},
-		"SNI, directory":            {sni(dir, ecdsaKey), []string{"--sni a.example \"", dir, "is a directory", certs}},
-		"SNI, DER":                  {sni(der, ecdsaKey), []string{"--sni a.example \"" + der, certs, "found data in DER"}},
-		"SNI, key":                  {sni(ecdsaKey, ecdsaKey), []string{"--sni a.example \"" + ecdsaKey, certs, "found PRIVATE KEY in PEM"}},
-		"SNI, garbage key":          {sni(ecdsa, der), []string{"--sni a.example \"" + der, "want a private key in PEM", "found data in DER"}},
+		"PSKs":                      {func(c *config.TLS) { c.PSKFile = missing }, []string{"--psk-file", missing, "want lines of identity:hexkey"}},
+		"PSKs, short key":           {func(c *config.TLS) { c.PSKFile = file(t, "p", "# a\n\na:00112233445566778899aabbccddee\n") }, []string{"--psk-file", "/p: line 3 ", "16 to 256"}},
+		"PSKs, no hexadecimal":      {func(c *config.TLS) { c.PSKFile = file(t, "p", sharedKey+"a:SECRETSECRETSECRETSECRETSECRETSE\n") }, []string{"--psk-file", "/p: line 2 "}},
+		"PSKs, no identity":         {func(c *config.TLS) { c.PSKFile = file(t, "p", sharedKey+sharedKey[len("client"):]) }, []string{"--psk-file", "/p: line 2 "}},
+		"PSKs, no colon":            {func(c *config.TLS) { c.PSKFile = file(t, "p", "SECRET\n") }, []string{"--psk-file", "/p: line 1 "}},
+		"PSKs, long identity":       {func(c *config.TLS) { c.PSKFile = file(t, "p", strings.Repeat("a", 1024)+sharedKey) }, []string{"--psk-file", "1 to 1024"}},
+		"PSKs, identity twice":      {func(c *config.TLS) { c.PSKFile = file(t, "p", sharedKey+"\n"+sharedKey) }, []string{"--psk-file", "/p: line 3 has the identity of line 1"}},
+		"PSKs are a key":            {func(c *config.TLS) { c.PSKFile = ecdsaKey }, []string{"--psk-file", ecdsaKey, "found PRIVATE KEY in PEM"}},
+		"no PSK at all":             {func(c *config.TLS) { c.PSKFile = file(t, "p", "# nothing\n") }, []string{"--psk-file", "no key"}},
+		"PSKs, old TLS": {func(c *config.TLS) { c.PSKFile, c.MaxVersion = file(t, "p", sharedKey), cssl.TLS12 },
+			[]string{"--psk-file: need TLS 1.3, but --max-version is lower"}},
+		"PSKs, no suite": {func(c *config.TLS) { c.PSKFile, c.CipherSuites = file(t, "p", sharedKey), "TLS_AES_256_GCM_SHA384" },
+			[]string{"--psk-file \"", "no cipher suite with this hash", "--ciphersuites"}},
+		"ECH key":          {func(c *config.TLS) { c.ECHKeyFiles = []string{ecdsaKey} }, echError(ecdsaKey)},
+		"DER chain":        {func(c *config.TLS) { c.Certs[0] = file(t, "c", "\x30\x82\x01\x00") }, []string{"--cert", "want certificates in PEM", "found data in DER"}},
+		"CA is a key":      {func(c *config.TLS) { c.CAFile = ecdsaKey }, []string{"--client-ca \"" + ecdsaKey, "want CA certificates in PEM", "found PRIVATE KEY in PEM"}},
+		"directory":        {func(c *config.TLS) { c.Keys[0] = filepath.Dir(ecdsaKey) }, []string{"--key", filepath.Dir(ecdsaKey), "is a directory", "want a private key"}},
+		"no key at all":    {func(c *config.TLS) { c.TicketKeysFile = file(t, "t", "# nothing\n") }, []string{"--ticket-keys", "no key"}},
+		"SNI":              {sni(ecdsa, missing), []string{"--sni a.example", missing}},
+		"SNI, no chain":    {sni(missing, ecdsaKey), []string{"--sni a.example \"", missing, "no such file", certs}},
+		"SNI, directory":   {sni(dir, ecdsaKey), []string{"--sni a.example \"", dir, "is a directory", certs}},
+		"SNI, DER":         {sni(der, ecdsaKey), []string{"--sni a.example \"" + der, certs, "found data in DER"}},
+		"SNI, key":         {sni(ecdsaKey, ecdsaKey), []string{"--sni a.example \"" + ecdsaKey, certs, "found PRIVATE KEY in PEM"}},
+		"SNI, garbage key": {sni(ecdsa, der), []string{"--sni a.example \"" + der, "want a private key in PEM", "found data in DER"}},
 		"SNI with a dot": {func(c *config.TLS) {
 			n := config.ServerName{Name: "a.example", Certificates: []config.Certificate{{Chain: ecdsa, Key: ecdsaKey}}}
 			c.SNI = []config.ServerName{n, {Name: "a.example.", Certificates: n.Certificates}}
@@ -259,7 +274,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%s: %v, want %q in it", name, err, want)
 			}
 		}
-		if strings.Contains(err.Error(), "SECRET") {
+		if strings.Contains(err.Error(), "SECRET") || strings.Contains(err.Error(), "5345435245") {
 			t.Errorf("%s: a secret in the message: %v", name, err)
 		}
 	}
@@ -296,6 +311,18 @@ func TestTicketKeys(t *testing.T) {
 		if err != nil || !slices.EqualFunc(keys, tt.want, bytes.Equal) {
 			t.Errorf("%s: %d keys, %v", name, len(keys), err)
 		}
+	}
+}
+
+// TestSharedKeys: the lines of a file are pre-shared keys, but for comments and empty ones.
+func TestSharedKeys(t *testing.T) {
+	keys := tlstest.Value(sharedKeys(file(t, "psk", "# device: 1\r\n\nurn:dev:7:000102030405060708090A0b0c0d0e0f\r\n  b:"+strings.Repeat("ff", 256))))(t)
+	want := []cssl.PSK{
+		{Identity: []byte("urn:dev:7"), Key: []byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f")},
+		{Identity: []byte("b"), Key: bytes.Repeat([]byte{0xff}, 256)},
+	}
+	if !reflect.DeepEqual(keys, want) {
+		t.Errorf("%x, want %x", keys, want)
 	}
 }
 
@@ -354,6 +381,7 @@ func TestWarningsOfKeys(t *testing.T) {
 		tlstest.Must(t, os.Chmod(name, 0o644))
 		return name
 	}
+	psks, tickets := open("client:"+strings.Repeat("5a", 16)), open(strings.Repeat("t", 48))
 	alone, both := open(read(t, key)), open(read(t, key)+read(t, chain))
 	for name, tt := range map[string]struct {
 		settings config.TLS
@@ -363,6 +391,8 @@ func TestWarningsOfKeys(t *testing.T) {
 		"in the chain": {config.TLS{Certs: []string{both}}, "--cert " + both},
 		"server name": {config.TLS{SNI: []config.ServerName{{Name: "a.example", Certificates: []config.Certificate{{Chain: chain, Key: alone}}}}},
 			"--sni a.example " + alone},
+		"PSKs":        {config.TLS{PSKFile: psks}, "--psk-file " + psks},
+		"ticket keys": {config.TLS{TicketKeysFile: tickets}, "--ticket-keys " + tickets},
 	} {
 		if all := strings.Join(build(t, tt.settings).Warnings, "\n"); !strings.Contains(all, tt.want+": everybody can read it") {
 			t.Errorf("%s: %q, want %q in it", name, all, tt.want)
