@@ -139,8 +139,8 @@ func newPlain(fd int, p PlainHandler, x *cssl.Context, cfg cssl.ConnConfig, h Ha
 // After an error nothing has changed. The error is net.ErrClosed after Close or
 // CloseWrite, an error that wraps tlsio.ErrState if the connection is not in
 // plain text, before OnConnect or after StartTLS, or an error of
-// [cssl.Context]'s NewConn. If the peer has already ended its direction, OnClose gets
-// io.ErrUnexpectedEOF.
+// [cssl.Context]'s NewConn. If the peer has already ended its direction, OnClose
+// gets io.ErrUnexpectedEOF.
 func (c *Conn) StartTLS(cfg StartTLSConfig) error {
 	c.mu.Lock()
 	p := c.plain
