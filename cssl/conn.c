@@ -89,10 +89,15 @@ void cssl_conn_free(cssl_conn *c)
  */
 static void begin(cssl_conn *c)
 {
-	if (!cssl_is_direct(c))
+	if (!cssl_is_direct(c)) {
 		drop_signer_failure(cssl_signer_failure()); /* of another connection */
-	if (!cssl_is_direct(c))
 		ERR_clear_error();
+		/* A renegotiation that begins after close_notify makes OpenSSL forget it. */
+		if (SSL_get_shutdown(c->ssl) & SSL_RECEIVED_SHUTDOWN)
+			c->peer_closed = 1;
+		else if (c->peer_closed)
+			SSL_set_shutdown(c->ssl, SSL_get_shutdown(c->ssl) | SSL_RECEIVED_SHUTDOWN);
+	}
 	c->t.moved = 0;
 	c->t.drained = 0;
 }

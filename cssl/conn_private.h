@@ -47,6 +47,7 @@ struct cssl_conn {
 	unsigned established : 1;   /* the first handshake is done */
 	unsigned failed : 1;        /* SSL_get_error returned SSL_ERROR_SSL: no operation may follow */
 	unsigned shutdown_done : 1; /* OpenSSL has written close_notify */
+	unsigned peer_closed : 1;   /* the peer's close_notify has come */
 	unsigned to_renegotiate : 1; /* a client: renegotiate once no partial record is buffered */
 	unsigned retried : 1;       /* a HelloRetryRequest was sent or received */
 	unsigned over_limit : 1;    /* max_messages or max_renegotiations was exceeded */

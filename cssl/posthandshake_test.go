@@ -410,3 +410,20 @@ func TestHugeChain(t *testing.T) {
 		check(t, ok == tc.refused && (!ok || e.Reasons[0].Text == "excessive message size"), "a chain with %d more certificates: %v", tc.extra, err)
 	}
 }
+
+// TestRenegotiateAtCloseNotify: a server asks for a renegotiation while a part of the client's close_notify has come. The renegotiation,
+// which begins with the next Write, makes OpenSSL forget the close_notify.
+func TestRenegotiateAtCloseNotify(t *testing.T) {
+	c, s := clientUpTo(TLS12), serverConfig("ecdsa")
+	c.Renegotiation, s.Renegotiation = true, true
+	p := pairOf(t, c, s).shaken()
+	tlstest.Must(t, p.client.Shutdown().Err)
+	sent := p.buf[:p.client.Take(p.buf)]
+	equal(t, p.server.Feed(sent[:7]), 7, "fed")
+	wants(t, "read", p.server.Read(make([]byte, 1)), tlsio.WantRead)
+	p.server.Feed(sent[7:])
+	tlstest.Must(t, p.server.Renegotiate().Err)
+	tlstest.Must(t, p.server.Write([]byte("x")).Err)
+	p.server.FeedEOF()
+	equal(t, p.server.Read(make([]byte, 1)).Err, io.EOF, "the end")
+}

@@ -40,7 +40,7 @@ var ofCssl = []mutation{
 	{"P04", "a short recv is remembered for the next operation", "conn.c",
 		"\tc->t.drained = 0;\n}", "}"},
 	{"P10", "stale errors are left in the queue", "conn.c",
-		"\tERR_clear_error();\n\tc->t.moved = 0;\n", "\tc->t.moved = 0;\n"},
+		"\t\tERR_clear_error();\n\t\t/* A renegotiation", "\t\t/* A renegotiation"},
 	{"P14", "tickets that are held are not flushed", "conn.c",
 		"\tc->t.moved = 0;\n\tif (!cssl_transport_flush(&c->t))\n", "\tc->t.moved = 0;\n\tif (!c->t.held && !cssl_transport_flush(&c->t))\n"},
 	{"P34", "there is always room for a record", "conn.c",
