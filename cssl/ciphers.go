@@ -29,8 +29,8 @@ func cipherName(c *C.SSL_CIPHER) string { return C.GoString(C.SSL_CIPHER_get_nam
 // defaultCiphers removes suites without forward secrecy (static RSA, PSK) and
 // those that are not AEAD (CBC) from the TLS 1.2 suites that OpenSSL or the
 // system's policy enables. It adds none, so a stricter policy stays in force.
-// If no suite would remain, it changes nothing. DHE comes last, which a client
-// could agree on; AES-128 comes before others, as in defaultSuites.
+// If no suite would remain, it changes nothing. Without a policy's order, DHE
+// comes last, which costs most, and AES-128 first, as in defaultSuites.
 func (b *builder) defaultCiphers() bool {
 	reorder := b.ownOrder()
 	var kept []*C.SSL_CIPHER
@@ -44,7 +44,7 @@ func (b *builder) defaultCiphers() bool {
 		}
 	}
 	if reorder {
-		slices.SortStableFunc(kept, func(x, y *C.SSL_CIPHER) int { return cmp.Compare(rank(x), rank(y)) })
+		slices.SortStableFunc(kept, byRank)
 	}
 	return kept == nil || b.command("CipherString", joined(kept))
 }
@@ -57,7 +57,7 @@ func (b *builder) defaultSuites() bool {
 		return true
 	}
 	suites := b.suites()
-	slices.SortStableFunc(suites, func(x, y *C.SSL_CIPHER) int { return cmp.Compare(rank(x), rank(y)) })
+	slices.SortStableFunc(suites, byRank)
 	return b.command("Ciphersuites", joined(suites))
 }
 
@@ -81,16 +81,18 @@ func (b *builder) suites() []*C.SSL_CIPHER {
 	return slices.DeleteFunc(b.ciphers(), func(c *C.SSL_CIPHER) bool { return C.SSL_CIPHER_get_kx_nid(c) != C.NID_kx_any })
 }
 
-// rank is lower for suites that come first by default.
-func rank(c *C.SSL_CIPHER) int {
-	r := 0
-	if C.SSL_CIPHER_get_cipher_nid(c) != C.NID_aes_128_gcm {
-		r++
+// byRank compares suites for the default order.
+func byRank(x, y *C.SSL_CIPHER) int {
+	rank := func(c *C.SSL_CIPHER) (r int) {
+		if C.SSL_CIPHER_get_kx_nid(c) == C.NID_kx_dhe {
+			r = 2
+		}
+		if C.SSL_CIPHER_get_cipher_nid(c) != C.NID_aes_128_gcm {
+			r++
+		}
+		return r
 	}
-	if C.SSL_CIPHER_get_kx_nid(c) == C.NID_kx_dhe {
-		r += 2
-	}
-	return r
+	return cmp.Compare(rank(x), rank(y))
 }
 
 // joined returns the list of the suites' names.
@@ -105,7 +107,7 @@ func joined(suites []*C.SSL_CIPHER) string {
 // withoutStaticRSA removes the suites of static RSA key exchange, which need a
 // key that decrypts.
 func (b *builder) withoutStaticRSA() error {
-	var names []string
+	var kept []*C.SSL_CIPHER
 	found := false
 	for _, c := range b.ciphers() {
 		switch C.SSL_CIPHER_get_kx_nid(c) {
@@ -113,15 +115,15 @@ func (b *builder) withoutStaticRSA() error {
 			found = true
 		case C.NID_kx_any: // TLS 1.3
 		default:
-			names = append(names, cipherName(c))
+			kept = append(kept, c)
 		}
 	}
 	switch {
 	case !found:
 		return nil
-	case names == nil:
+	case kept == nil:
 		return refused("CipherList", b.cfg.CipherList, "has only suites of static RSA key exchange; for these a Signer must be a crypto.Decrypter")
-	case !b.command("CipherString", strings.Join(names, ":")):
+	case !b.command("CipherString", joined(kept)):
 		return b.fail("CipherList", b.cfg.CipherList)
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -151,28 +150,4 @@ func (s *server) connect() net.Conn {
 	c := tlstest.Value(net.Dial("tcp", s.address))(s.t)
 	s.t.Cleanup(func() { c.Close() })
 	return c
-}
-
-// both streams n bytes to an echo server and back, at once, and checks them.
-func both(c io.ReadWriter, n int) error {
-	wrote := tlstest.Later(func() error {
-		var s tlstest.Stream
-		for sent := 0; sent < n; {
-			k, err := c.Write(s.Next(min(10_000, n-sent)))
-			if sent += k; err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	var s tlstest.Stream
-	buf := make([]byte, 30_000)
-	for s.N < n && s.Bad == nil {
-		k, err := c.Read(buf[:min(len(buf), n-s.N)])
-		s.Check(buf[:k])
-		if err != nil {
-			return fmt.Errorf("after %d bytes: %w", s.N, err)
-		}
-	}
-	return errors.Join(s.Bad, <-wrote)
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/spacemonad/go-openssl/internal/testcerts"
 	"github.com/spacemonad/go-openssl/internal/tlstest"
 	"github.com/spacemonad/go-openssl/session"
-	"github.com/spacemonad/go-openssl/sslnet"
 	"github.com/spacemonad/go-openssl/tlsio"
 	"golang.org/x/sys/unix"
 )
@@ -47,7 +46,7 @@ func TestEcho(t *testing.T) {
 		results := make(chan error)
 		for i := range 64 {
 			c := s.dial(versions[i%2])
-			go func() { results <- errors.Join(both(c, 1_000_000/tlstest.Scale+i), c.Close()) }()
+			go func() { results <- errors.Join(tlstest.Echo(c, 1_000_000/tlstest.Scale+i), c.Close()) }()
 		}
 		for range 64 {
 			tlstest.Must(t, tlstest.Receive(t, results, "the end of a client"))
@@ -64,25 +63,12 @@ func TestRekey(t *testing.T) {
 			set(s, c)
 			c.Renegotiation = true
 		}, edge)
-		results := make(chan error)
-		for i := range 64 {
-			version, rekey := cssl.TLSVersion(tls.VersionTLS12), (*sslnet.Conn).Renegotiate
-			if i%2 == 0 {
-				version, rekey = tls.VersionTLS13, func(c *sslnet.Conn) error { return c.KeyUpdate(true) }
+		tlstest.RekeyInStreams(t, func(tls13 bool) tlstest.Rekeyer {
+			if tls13 {
+				return s.dialSSL(tls.VersionTLS13)
 			}
-			c := s.dialSSL(version)
-			go func() {
-				streamed := tlstest.Later(func() error { return both(c, 1_000_000/tlstest.Scale+i) })
-				var err error
-				for range 5 {
-					err = errors.Join(err, rekey(c))
-				}
-				results <- errors.Join(err, <-streamed)
-			}()
-		}
-		for range 64 {
-			tlstest.Must(t, tlstest.Receive(t, results, "the end of a client"))
-		}
+			return s.dialSSL(tls.VersionTLS12)
+		})
 	})
 }
 
@@ -312,7 +298,7 @@ func TestEnds(t *testing.T) {
 			} else {
 				tlstest.IsError(t, "the end", err, tc.want)
 			}
-			tlstest.Must(t, both(s.dial(tls.VersionTLS13), 100_000)) // others are served
+			tlstest.Must(t, tlstest.Echo(s.dial(tls.VersionTLS13), 100_000)) // others are served
 			tlstest.Nothing(t, none, "an error elsewhere")
 		})
 	}
@@ -371,7 +357,7 @@ func TestClients(t *testing.T) {
 func TestShutdown(t *testing.T) {
 	s := serve(t, nil)
 	c := s.dialSSL(tls.VersionTLS13)
-	tlstest.Must(t, both(c, 1000))
+	tlstest.Must(t, tlstest.Echo(c, 1000))
 	stopped := tlstest.Later(func() error { s.stop(); return nil })
 	got, err := io.ReadAll(c)
 	if err != nil || len(got) > 0 {
@@ -498,7 +484,7 @@ func TestReset(t *testing.T) {
 			}
 		}, edge)
 		c := s.dial(tls.VersionTLS13)
-		tlstest.Must(t, both(c, 1)) // nothing is left to be sent
+		tlstest.Must(t, tlstest.Echo(c, 1)) // nothing is left to be sent
 		tlstest.Value(c.Write([]byte("wait")))(t)
 		g := tlstest.Receive(t, stalled, "OnTraffic").(*conn)
 		fd := g.Fd()
@@ -556,7 +542,7 @@ func TestDecision(t *testing.T) {
 		go func() {
 			c, err := tls.Dial("tcp", s.address, goClient(tls.VersionTLS13))
 			if err == nil {
-				err = both(c, 1000)
+				err = tlstest.Echo(c, 1000)
 				c.Close()
 			}
 			dialed <- err
@@ -632,11 +618,11 @@ func TestRegister(t *testing.T) {
 func TestRunAgain(t *testing.T) {
 	s := serve(t, nil)
 	for range 3 {
-		tlstest.Must(t, both(s.dial(tls.VersionTLS13), 1000))
+		tlstest.Must(t, tlstest.Echo(s.dial(tls.VersionTLS13), 1000))
 		s.stop()
 		s.address, s.engine, s.stop = run(t, s.Handler, s.booted)
 	}
-	tlstest.Must(t, both(s.dial(tls.VersionTLS13), 1000))
+	tlstest.Must(t, tlstest.Echo(s.dial(tls.VersionTLS13), 1000))
 	loops := 0
 	s.loops.Range(func(any, any) bool { loops++; return true })
 	tlstest.Equal(t, "loops", loops, 1)

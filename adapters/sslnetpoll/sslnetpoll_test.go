@@ -43,7 +43,7 @@ func TestEcho(t *testing.T) {
 			if i%2 == 0 {
 				c = s.dialNetpoll(cssl.TLSVersion(versions[i/2%2]))
 			}
-			go func() { results <- errors.Join(both(c, 1_000_000/tlstest.Scale+i), c.Close()) }()
+			go func() { results <- errors.Join(tlstest.Echo(c, 1_000_000/tlstest.Scale+i), c.Close()) }()
 		}
 		for range 64 {
 			tlstest.Must(t, tlstest.Receive(t, results, "the end of a client"))
@@ -60,25 +60,12 @@ func TestRekey(t *testing.T) {
 			set(s, c)
 			c.Renegotiation = true
 		})
-		results := make(chan error)
-		for i := range 64 {
-			version, rekey := cssl.TLSVersion(tls.VersionTLS12), (*sslnet.Conn).Renegotiate
-			if i%2 == 0 {
-				version, rekey = tls.VersionTLS13, func(c *sslnet.Conn) error { return c.KeyUpdate(true) }
+		tlstest.RekeyInStreams(t, func(tls13 bool) tlstest.Rekeyer {
+			if tls13 {
+				return s.dialSSL(tls.VersionTLS13)
 			}
-			c := s.dialSSL(version)
-			go func() {
-				streamed := tlstest.Later(func() error { return both(c, 1_000_000/tlstest.Scale+i) })
-				var err error
-				for range 5 {
-					err = errors.Join(err, rekey(c))
-				}
-				results <- errors.Join(err, <-streamed)
-			}()
-		}
-		for range 64 {
-			tlstest.Must(t, tlstest.Receive(t, results, "the end of a client"))
-		}
+			return s.dialSSL(tls.VersionTLS12)
+		})
 	})
 }
 
@@ -233,7 +220,7 @@ func TestEnds(t *testing.T) {
 				c.Close()
 			} else {
 				c := s.dial(tls.VersionTLS13)
-				tlstest.Must(t, both(c, 10))
+				tlstest.Must(t, tlstest.Echo(c, 10))
 				tc.do(t, s, c)
 				if _, failed := tc.want.(tlsio.Alert); !failed {
 					tlstest.Receive(t, disconnected, "OnDisconnect")
@@ -255,7 +242,7 @@ func TestEnds(t *testing.T) {
 					tlstest.IsError(t, "the end", err, tc.want)
 				}
 			}
-			tlstest.Must(t, both(s.dial(tls.VersionTLS13), 100_000)) // others are served
+			tlstest.Must(t, tlstest.Echo(s.dial(tls.VersionTLS13), 100_000)) // others are served
 			tlstest.Nothing(t, s.failed, "another error")
 			tlstest.Nothing(t, disconnected, "another OnDisconnect")
 		})
@@ -584,7 +571,7 @@ func TestDecision(t *testing.T) {
 		go func() {
 			c, err := tls.Dial("tcp", s.address, goClient(tls.VersionTLS13))
 			if err == nil {
-				err = both(c, 1000)
+				err = tlstest.Echo(c, 1000)
 				c.Close()
 			}
 			dialed <- err
@@ -664,10 +651,10 @@ func TestPrepare(t *testing.T) {
 func TestIdle(t *testing.T) {
 	s := serve(t, nil)
 	c := s.dialNetpoll(tls.VersionTLS13)
-	tlstest.Must(t, both(c, 1000))
+	tlstest.Must(t, tlstest.Echo(c, 1000))
 	few := runtime.NumGoroutine()
 	for range 50 {
-		tlstest.Must(t, both(s.dialNetpoll(tls.VersionTLS13), 1000))
+		tlstest.Must(t, tlstest.Echo(s.dialNetpoll(tls.VersionTLS13), 1000))
 		tlstest.Value(s.connect().Write([]byte{22, 3, 1, 2}))(t)
 	}
 	tlstest.Until(t, "the goroutines' end", func() bool { return runtime.NumGoroutine() < few+20 })

@@ -3,6 +3,8 @@ package tlstest
 import (
 	"errors"
 	"fmt"
+	"io"
+	"testing"
 )
 
 // ErrWrong is what Stream.Bad is.
@@ -35,4 +37,62 @@ func (s *Stream) Check(p []byte) {
 		}
 	}
 	s.N += len(p)
+}
+
+// Echo streams n bytes to an echo server and back, at once, and checks them.
+func Echo(c io.ReadWriter, n int) error {
+	wrote := Later(func() error {
+		var s Stream
+		for sent := 0; sent < n; {
+			k, err := c.Write(s.Next(min(10_000, n-sent)))
+			if sent += k; err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	var s Stream
+	buf := make([]byte, 30_000)
+	for s.N < n && s.Bad == nil {
+		k, err := c.Read(buf[:min(len(buf), n-s.N)])
+		s.Check(buf[:k])
+		if err != nil {
+			return fmt.Errorf("after %d bytes: %w", s.N, err)
+		}
+	}
+	return errors.Join(s.Bad, <-wrote)
+}
+
+// Rekeyer is a *sslnet.Conn.
+type Rekeyer interface {
+	io.ReadWriter
+	KeyUpdate(request bool) error
+	Renegotiate() error
+}
+
+// RekeyInStreams makes 64 connections to an echo server, half of them with TLS
+// 1.3 and half with 1.2. Each streams both ways, with five KeyUpdates or
+// renegotiations in the midst.
+func RekeyInStreams(t *testing.T, dial func(tls13 bool) Rekeyer) {
+	t.Helper()
+	results := make(chan error)
+	for i := range 64 {
+		tls13 := i%2 == 0
+		c := dial(tls13)
+		go func() {
+			streamed := Later(func() error { return Echo(c, 1_000_000/Scale+i) })
+			var err error
+			for range 5 {
+				if tls13 {
+					err = errors.Join(err, c.KeyUpdate(true))
+				} else {
+					err = errors.Join(err, c.Renegotiate())
+				}
+			}
+			results <- errors.Join(err, <-streamed)
+		}()
+	}
+	for range 64 {
+		Must(t, Receive(t, results, "the end of a client"))
+	}
 }
